@@ -1,0 +1,195 @@
+/**
+ * The tree of a set of records: a compressed binary Patricia trie keyed by SHA-256(path).
+ *
+ * `key = SHA-256(path)` · `leaf = SHA-256(0x00 ‖ key ‖ SHA-256(record))` ·
+ * `node = SHA-256(0x01 ‖ u16 bitlen ‖ prefix ‖ left ‖ right)` where `bitlen` (0..255) counts the bits that all keys below share,
+ * from the key's first bit on, and `prefix` is those bits, padded with zero bits to whole bytes. `empty = SHA-256(0x02)`.
+ * The root depends on the set alone, never on the order of insertion.
+ */
+import { hash } from "node:crypto";
+import { CodecError } from "./errors.ts";
+
+export const HASH_BYTES = 32;
+
+function sha256(data: Uint8Array): Buffer {
+  return hash("sha256", data, "buffer");
+}
+
+/** Root of the tree without entries. */
+export const EMPTY_ROOT: Buffer = sha256(Uint8Array.of(2));
+
+/** The key of a path. */
+export function pathKey(path: Uint8Array): Buffer {
+  return sha256(path);
+}
+
+/** SHA-256 of an encoded record: what a leaf commits to. */
+export function recordDigest(encodedRecord: Uint8Array): Buffer {
+  return sha256(encodedRecord);
+}
+
+export function leafHash(key: Uint8Array, digest: Uint8Array): Buffer {
+  const input = Buffer.allocUnsafe(65);
+  input[0] = 0;
+  input.set(key, 1);
+  input.set(digest, 33);
+  return sha256(input);
+}
+
+/** @param bitlen bits shared by both sides, 0..255; @param key any key below this node */
+export function nodeHash(bitlen: number, key: Uint8Array, left: Uint8Array, right: Uint8Array): Buffer {
+  const prefixBytes = (bitlen + 7) >> 3;
+  const input = Buffer.allocUnsafe(3 + prefixBytes + 64);
+  input[0] = 1;
+  input.writeUInt16BE(bitlen, 1);
+  input.set(key.subarray(0, prefixBytes), 3);
+  const spare = prefixBytes * 8 - bitlen;
+  if (spare > 0) input[2 + prefixBytes] = (input[2 + prefixBytes] ?? 0) & (0xff << spare);
+  input.set(left, 3 + prefixBytes);
+  input.set(right, 3 + prefixBytes + 32);
+  return sha256(input);
+}
+
+/** Number of leading bits that two 32-byte keys share: 0..256. */
+export function commonBits(a: Uint8Array, b: Uint8Array): number {
+  for (let i = 0; i < HASH_BYTES; i++) {
+    const difference = (a[i] ?? 0) ^ (b[i] ?? 0);
+    if (difference !== 0) return i * 8 + Math.clz32(difference) - 24;
+  }
+  return HASH_BYTES * 8;
+}
+
+function bitAt(key: Uint8Array, index: number): 0 | 1 {
+  return (((key[index >> 3] ?? 0) >> (7 - (index & 7))) & 1) as 0 | 1;
+}
+
+interface Leaf {
+  readonly key: Buffer;
+  digest: Buffer;
+  hash: Buffer | undefined;
+}
+interface Node {
+  /** Any key below: names the prefix. */
+  readonly key: Buffer;
+  readonly bitlen: number;
+  left: Trie;
+  right: Trie;
+  hash: Buffer | undefined;
+}
+type Trie = Leaf | Node;
+
+function isNode(trie: Trie): trie is Node {
+  return "bitlen" in trie;
+}
+
+function trieHash(trie: Trie): Buffer {
+  if (trie.hash) return trie.hash;
+  trie.hash = isNode(trie) ? nodeHash(trie.bitlen, trie.key, trieHash(trie.left), trieHash(trie.right)) : leafHash(trie.key, trie.digest);
+  return trie.hash;
+}
+
+/** What {@link PatriciaTree.descend} tells of one position. */
+export type TreePosition =
+  | { readonly kind: "empty" }
+  | { readonly kind: "leaf"; readonly key: Buffer; readonly digest: Buffer; readonly hash: Buffer }
+  | { readonly kind: "node"; readonly bitlen: number; readonly prefix: Buffer; readonly hash: Buffer; readonly left: Buffer; readonly right: Buffer };
+
+/**
+ * A mutable tree with O(log n) updates. Keys and digests are 32 bytes and are kept by reference: the caller must not change them afterwards.
+ */
+export class PatriciaTree {
+  #root: Trie | undefined;
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** The root hash; {@link EMPTY_ROOT} without entries. Shares memory with the tree. */
+  root(): Buffer {
+    return this.#root ? trieHash(this.#root) : EMPTY_ROOT;
+  }
+
+  /** Sets the record digest of a key. */
+  set(key: Buffer, digest: Buffer): void {
+    if (key.length !== HASH_BYTES || digest.length !== HASH_BYTES) throw new CodecError("WRONG_LENGTH", "key and digest are 32 bytes");
+    const leaf: Leaf = { key, digest, hash: undefined };
+    if (!this.#root) {
+      this.#root = leaf;
+      this.#size = 1;
+      return;
+    }
+    const nearest = this.#nearest(key);
+    const shared = commonBits(nearest.key, key);
+    if (shared === HASH_BYTES * 8) {
+      this.#walk(key, 256);
+      nearest.digest = digest;
+      nearest.hash = undefined;
+      return;
+    }
+    const { parent, at } = this.#walk(key, shared);
+    const right = bitAt(key, shared);
+    const node: Node = { key, bitlen: shared, left: right ? at : leaf, right: right ? leaf : at, hash: undefined };
+    this.#replace(parent, at, node);
+    this.#size++;
+  }
+
+  /** Removes a key. @returns whether it was there */
+  delete(key: Buffer): boolean {
+    const nearest = this.#root && this.#nearest(key);
+    if (!nearest || commonBits(nearest.key, key) !== HASH_BYTES * 8) return false;
+    let grandparent: Node | undefined;
+    let parent: Node | undefined;
+    let at = this.#root as Trie;
+    while (isNode(at)) {
+      at.hash = undefined;
+      grandparent = parent;
+      parent = at;
+      at = bitAt(key, at.bitlen) ? at.right : at.left;
+    }
+    if (parent) this.#replace(grandparent, parent, parent.left === at ? parent.right : parent.left);
+    else this.#root = undefined;
+    this.#size--;
+    return true;
+  }
+
+  /** The record digest of a key, or undefined. */
+  get(key: Uint8Array): Buffer | undefined {
+    const nearest = this.#root && this.#nearest(key);
+    return nearest && commonBits(nearest.key, key) === HASH_BYTES * 8 ? nearest.digest : undefined;
+  }
+
+  /** The topmost position whose keys all start with the first `bits` bits of `key` (0..256). */
+  descend(key: Uint8Array, bits: number): TreePosition {
+    let at = this.#root;
+    while (at && isNode(at) && at.bitlen < bits) at = bitAt(key, at.bitlen) ? at.right : at.left;
+    if (!at || commonBits(at.key, key) < bits) return { kind: "empty" };
+    if (!isNode(at)) return { kind: "leaf", key: at.key, digest: at.digest, hash: trieHash(at) };
+    const prefix = Buffer.from(at.key.subarray(0, (at.bitlen + 7) >> 3));
+    return { kind: "node", bitlen: at.bitlen, prefix, hash: trieHash(at), left: trieHash(at.left), right: trieHash(at.right) };
+  }
+
+  #nearest(key: Uint8Array): Leaf {
+    let at = this.#root as Trie;
+    while (isNode(at)) at = bitAt(key, at.bitlen) ? at.right : at.left;
+    return at;
+  }
+
+  /** Walks towards `key` while nodes branch above `bits`, forgetting cached hashes on the way. */
+  #walk(key: Uint8Array, bits: number): { parent: Node | undefined; at: Trie } {
+    let parent: Node | undefined;
+    let at = this.#root as Trie;
+    while (isNode(at) && at.bitlen < bits) {
+      at.hash = undefined;
+      parent = at;
+      at = bitAt(key, at.bitlen) ? at.right : at.left;
+    }
+    return { parent, at };
+  }
+
+  #replace(parent: Node | undefined, old: Trie, next: Trie): void {
+    if (!parent) this.#root = next;
+    else if (parent.left === old) parent.left = next;
+    else parent.right = next;
+  }
+}

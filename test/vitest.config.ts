@@ -1,0 +1,11 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    root: new URL("..", import.meta.url).pathname,
+    include: ["test/**/*.test.ts"],
+    exclude: ["**/node_modules/**", "test/e2e/**", "test/soak/**"],
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+  },
+});
