@@ -1,0 +1,119 @@
+/** Serves a protobuf-es service on a grpc-js server: handlers are promises and async generators over typed messages. */
+import type { EventEmitter } from "node:events";
+import type { DescMethodBiDiStreaming, DescMethodServerStreaming, DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
+import type { Server, ServerDuplexStream, ServerUnaryCall, ServerWritableStream, sendUnaryData, UntypedHandleCall } from "@grpc/grpc-js";
+import { methodPath, serviceDefinition } from "./definition.ts";
+import { RpcError } from "./error.ts";
+import { iterate, pump } from "./stream.ts";
+
+/** What a handler knows of a call. */
+export interface CallContext {
+  /** `/hullmark.v1.Query/ListDrift` */
+  readonly path: string;
+  /** Aborted when the peer cancels, the deadline passes or the connection goes. */
+  readonly signal: AbortSignal;
+  /** DER of the verified client certificate; undefined where the listener asks for none. */
+  readonly peerCertificate: Buffer | undefined;
+  /** Address of the peer, for logs only. */
+  readonly peer: string;
+}
+
+type Handler<M> =
+  M extends DescMethodUnary<infer I, infer O>
+    ? (request: MessageShape<I>, context: CallContext) => Promise<MessageInitShape<O>>
+    : M extends DescMethodServerStreaming<infer I, infer O>
+      ? (request: MessageShape<I>, context: CallContext) => AsyncIterable<MessageInitShape<O>>
+      : M extends DescMethodBiDiStreaming<infer I, infer O>
+        ? (requests: AsyncIterable<MessageShape<I>>, context: CallContext) => AsyncIterable<MessageInitShape<O>>
+        : never;
+
+/** One handler a method, by its local name. */
+export type ServiceImplementation<S extends DescService> = { [K in keyof S["method"]]: Handler<S["method"][K]> };
+
+/** Called before every handler. Throws RpcError to refuse. */
+export type Guard = (context: CallContext) => void;
+
+/** Called with every error before it is sent, with its cause. */
+export type OnError = (error: RpcError, context: CallContext) => void;
+
+type AnyCall = ServerUnaryCall<never, unknown> | ServerWritableStream<never, unknown> | ServerDuplexStream<never, unknown>;
+
+function contextOf(path: string, call: AnyCall): { context: CallContext; abort: AbortController } {
+  const abort = new AbortController();
+  (call as EventEmitter).on("cancelled", () => abort.abort(new DOMException("cancelled by the peer", "AbortError")));
+  const certificate = call.getAuthContext().sslPeerCertificate as { raw?: Buffer } | undefined;
+  return { context: { path, signal: abort.signal, peerCertificate: certificate?.raw, peer: call.getPeer() }, abort };
+}
+
+/** Adds `service` to `server`. Every call passes `guard` first; there is no way to serve one without. */
+export function addService<S extends DescService>(server: Server, service: S, implementation: ServiceImplementation<S>, guard: Guard, onError: OnError): void {
+  const handlers: Record<string, UntypedHandleCall> = {};
+  for (const method of service.methods) {
+    const path = methodPath(service, method);
+    const handler = implementation[method.localName as keyof S["method"]] as never;
+    const output = method.output;
+    if (method.methodKind === "unary") handlers[method.localName] = unary(path, handler, guard, onError, (init) => create(output, init as never));
+    else handlers[method.localName] = streaming(path, handler, method.methodKind === "bidi_streaming", guard, onError, (init) => create(output, init as never));
+  }
+  server.addService(serviceDefinition(service), handlers);
+}
+
+type Create = (init: unknown) => unknown;
+
+function unary(
+  path: string,
+  handler: (request: unknown, context: CallContext) => Promise<unknown>,
+  guard: Guard,
+  onError: OnError,
+  make: Create,
+): UntypedHandleCall {
+  return ((call: ServerUnaryCall<never, unknown>, callback: sendUnaryData<unknown>) => {
+    const { context } = contextOf(path, call);
+    const run = async (): Promise<unknown> => {
+      guard(context);
+      return make(await handler(call.request, context));
+    };
+    run().then(
+      (response) => callback(null, response),
+      (thrown) => {
+        const error = RpcError.from(thrown);
+        onError(error, context);
+        callback(error.toServiceError());
+      },
+    );
+  }) as UntypedHandleCall;
+}
+
+function streaming(
+  path: string,
+  handler: (request: unknown, context: CallContext) => AsyncIterable<unknown>,
+  bidi: boolean,
+  guard: Guard,
+  onError: OnError,
+  make: Create,
+): UntypedHandleCall {
+  return ((call: ServerDuplexStream<never, unknown>) => {
+    const { context, abort } = contextOf(path, call);
+    const run = async (): Promise<void> => {
+      guard(context);
+      const request = bidi ? iterate(call, context.signal) : (call as unknown as ServerWritableStream<never, unknown>).request;
+      const responses = handler(request, context);
+      await pump(map(responses, make), call, context.signal);
+    };
+    run()
+      .then(
+        () => call.end(),
+        (thrown) => {
+          const error = RpcError.from(thrown);
+          onError(error, context);
+          call.emit("error", error.toServiceError());
+        },
+      )
+      .finally(() => abort.abort());
+  }) as UntypedHandleCall;
+}
+
+async function* map(items: AsyncIterable<unknown>, make: Create): AsyncGenerator<unknown> {
+  for await (const item of items) yield make(item);
+}

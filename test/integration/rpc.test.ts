@@ -1,0 +1,121 @@
+import { credentials, Server, ServerCredentials } from "@grpc/grpc-js";
+import { addService, RpcChannel, RpcError } from "@hullmark/proto/rpc";
+import { Attestation } from "@hullmark/proto/v1/attestation";
+import { Query } from "@hullmark/proto/v1/query";
+import { afterEach, expect, test } from "vitest";
+
+const servers: Server[] = [];
+afterEach(() => {
+  for (const server of servers.splice(0)) server.forceShutdown();
+});
+
+type QueryHandlers = Parameters<typeof addService<typeof Query>>[2];
+
+const refuse = async (): Promise<never> => {
+  throw new RpcError("UNIMPLEMENTED", "not in this test");
+};
+
+async function serve(overrides: Partial<QueryHandlers>, errors: RpcError[] = []): Promise<RpcChannel> {
+  const server = new Server();
+  servers.push(server);
+  const handlers = Object.fromEntries(Query.methods.map((m) => [m.localName, refuse])) as unknown as QueryHandlers;
+  const guard = ({ path }: { path: string }): void => {
+    if (path.endsWith("/GetNode")) throw new RpcError("PERMISSION_DENIED", "viewer role needed", { reason: "ROLE", fix: "ask an admin" });
+  };
+  addService(server, Query, { ...handlers, ...overrides }, guard, (error) => errors.push(error));
+  addService(
+    server,
+    Attestation,
+    {
+      async *attest(requests) {
+        for await (const { message } of requests) {
+          if (message.case === "heartbeat") yield { message: { case: "acknowledgement", value: { seq: message.value.seq } } };
+        }
+      },
+    },
+    () => {},
+    (error) => errors.push(error),
+  );
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound))),
+  );
+  return new RpcChannel(`127.0.0.1:${port}`, credentials.createInsecure());
+}
+
+test("unary call carries messages both ways", async () => {
+  const channel = await serve({ getStatus: async () => ({ verifierId: "v1", nodesTotal: 3 }) });
+  const status = await channel.client(Query).getStatus({});
+  expect(status.verifierId).toBe("v1");
+  expect(status.nodesTotal).toBe(3);
+  channel.close();
+});
+
+test("a refusal by the guard arrives with code and detail, and the handler never runs", async () => {
+  let ran = false;
+  const channel = await serve({
+    getNode: async () => {
+      ran = true;
+      return {};
+    },
+  });
+  const error = await channel
+    .client(Query)
+    .getNode({ id: "x" })
+    .catch((e: unknown) => e);
+  expect(error).toBeInstanceOf(RpcError);
+  expect(error).toMatchObject({ code: "PERMISSION_DENIED", detail: { reason: "ROLE", fix: "ask an admin", retryable: false } });
+  expect(ran).toBe(false);
+  channel.close();
+});
+
+test("an unexpected exception is INTERNAL without its text, and its cause stays on the server", async () => {
+  const errors: RpcError[] = [];
+  const channel = await serve({ getStatus: () => Promise.reject(new Error("secret path /etc/x")) }, errors);
+  const error = await channel
+    .client(Query)
+    .getStatus({})
+    .catch((e: RpcError) => e);
+  expect(error).toMatchObject({ code: "INTERNAL", message: "internal error" });
+  expect((errors[0]?.cause as Error).message).toContain("secret path");
+  channel.close();
+});
+
+test("server stream ends with the caller's abort and the handler sees it", async () => {
+  let handlerSignal: AbortSignal | undefined;
+  const channel = await serve({
+    async *watchDrift(_request, context) {
+      handlerSignal = context.signal;
+      yield { drift: { id: "D-1" } };
+      await new Promise((resolve) => context.signal.addEventListener("abort", resolve, { once: true }));
+    },
+  });
+  const abort = new AbortController();
+  const seen: string[] = [];
+  const watching = (async () => {
+    for await (const { drift } of channel.client(Query).watchDrift({}, { signal: abort.signal })) {
+      seen.push(drift?.id ?? "");
+      abort.abort();
+    }
+  })();
+  await expect(watching).rejects.toMatchObject({ code: "CANCELLED" });
+  expect(seen).toEqual(["D-1"]);
+  await expect.poll(() => handlerSignal?.aborted).toBe(true);
+  channel.close();
+});
+
+test("bidirectional stream answers each request and ends with the requests", async () => {
+  const channel = await serve({});
+  async function* requests() {
+    for (const seq of [1n, 2n, 3n]) yield { message: { case: "heartbeat" as const, value: { seq } } };
+  }
+  const seqs: bigint[] = [];
+  for await (const { message } of channel.client(Attestation).attest(requests())) if (message.case === "acknowledgement") seqs.push(message.value.seq);
+  expect(seqs).toEqual([1n, 2n, 3n]);
+  channel.close();
+});
+
+test("a deadline ends a call that is not answered", async () => {
+  const channel = await serve({ getStatus: () => new Promise(() => {}) });
+  await expect(channel.client(Query).getStatus({}, { timeoutMs: 50 })).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
+  channel.close();
+});
