@@ -1,0 +1,69 @@
+/** The closed vocabulary of what can differ: names that policy, drift records, alerts and documentation share (docs/drift-kinds.md). */
+
+export const SEVERITIES = ["info", "low", "medium", "high", "critical"] as const;
+export type Severity = (typeof SEVERITIES)[number];
+
+/** Where a differing thing lies. */
+export const DRIFT_PLACES = ["upper", "layer", "runtime-layer", "bind", "process", "configuration", "mount", "image", "node"] as const;
+export type DriftPlace = (typeof DRIFT_PLACES)[number];
+
+/** Differences of one filesystem entry. */
+export const FILE_KINDS = [
+  "content",
+  "added",
+  "removed",
+  "replaced",
+  "mode",
+  "setuid",
+  "owner",
+  "xattr",
+  "capability",
+  "type",
+  "target",
+  "device",
+  "opaque",
+] as const;
+
+/** Code in a process that no signed image holds. */
+export const CODE_KINDS = ["code-upper", "code-volume", "code-tmpfs", "code-memfd", "code-deleted", "code-unknown"] as const;
+
+/** The container as it is run, against its image and the allowances. */
+export const CONFIGURATION_KINDS = [
+  "args",
+  "env",
+  "user",
+  "working-directory",
+  "capabilities",
+  "privileged",
+  "host-namespace",
+  "seccomp",
+  "apparmor",
+  "no-new-privileges",
+  "device-node",
+  "mount",
+  "undeclared-mount",
+  "bind-file",
+] as const;
+
+/** What a required signature or attestation lacks. */
+export const PROVENANCE_KINDS = ["unsigned", "wrong-key", "other-digest", "moved-tag", "attestation-missing", "signature-malformed"] as const;
+
+/** Contradictions of the node itself. */
+export const NODE_KINDS = ["quote-refused", "identity", "layer-altered", "content-store", "pcr", "chain-broken", "clock", "agent"] as const;
+
+/** Seen and explained: shown, never counted as drift. `alias`: another name of a signed file's identical content. */
+export const NOTICE_KINDS = ["alias", "copy"] as const;
+
+/** Could not be judged: neither good nor bad. */
+export const UNKNOWN_KINDS = ["unreachable", "stale", "unmeasurable", "no-reference", "unextractable", "not-attested", "events-lost", "runtime-down"] as const;
+
+export const DRIFT_KINDS = [...FILE_KINDS, ...CODE_KINDS, ...CONFIGURATION_KINDS, ...PROVENANCE_KINDS, ...NODE_KINDS] as const;
+export const ALL_KINDS = [...DRIFT_KINDS, ...NOTICE_KINDS, ...UNKNOWN_KINDS] as const;
+
+export type DriftKind = (typeof DRIFT_KINDS)[number];
+export type NoticeKind = (typeof NOTICE_KINDS)[number];
+export type UnknownKind = (typeof UNKNOWN_KINDS)[number];
+export type Kind = (typeof ALL_KINDS)[number];
+
+/** A key of the severity table: a kind, or a kind in one place (`layer/content`), which goes before the kind alone. */
+export type SeverityKey = Kind | `${DriftPlace}/${Kind}`;

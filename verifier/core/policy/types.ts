@@ -1,0 +1,175 @@
+/** A policy as the rest of the verifier sees it: checked, with defaults filled in and keys read. Made by `parsePolicy` or `defaultPolicy` only. */
+import type { Severity, SeverityKey } from "./kinds.ts";
+
+/** Someone whose signature counts. */
+export interface Authority {
+  readonly name: string;
+  /** SubjectPublicKeyInfo, PEM (`-----BEGIN PUBLIC KEY-----`): ECDSA P-256/P-384, Ed25519 or RSA of 2,048 bits or more. */
+  readonly publicKeyPem: string;
+  /** Validity of the key for signatures, Unix milliseconds, both inclusive; undefined: no limit. */
+  readonly notBeforeMs: number | undefined;
+  readonly notAfterMs: number | undefined;
+}
+
+/** `threshold` of `authorities` (1..authorities.length) must have signed. */
+export interface SignatureRequirement {
+  readonly authorities: readonly string[];
+  readonly threshold: number;
+}
+
+export interface AttestationRequirement extends SignatureRequirement {
+  /** in-toto predicate type, compared exactly. */
+  readonly predicateType: string;
+}
+
+/** All conditions must hold; an empty list or map is no condition. Globs: `*` within a `/` component, `**` across, `?` one byte; the whole name must match. */
+export interface Selector {
+  /** Image reference as written by whoever started the container, for example `registry.example/shop/*:v?`. */
+  readonly images: readonly string[];
+  readonly containers: readonly string[];
+  readonly workloads: readonly string[];
+  /** Label → glob over its value. */
+  readonly labels: Readonly<Record<string, string>>;
+  readonly nodes: readonly string[];
+}
+
+/** `data`: files without any execute bit, setuid, capability or device; `any`: also executable files, since the policy says so. */
+export type MutableClassName = "data" | "any";
+
+/** Paths that the workload may change. Additive: every class whose selector matches counts. */
+export interface MutableClass {
+  readonly name: string;
+  readonly class: MutableClassName;
+  readonly select: Selector;
+  /** Absolute path globs, UTF-8 as bytes. */
+  readonly paths: readonly string[];
+}
+
+export const HOST_NAMESPACES = ["pid", "net", "ipc", "uts", "user", "cgroup"] as const;
+export type HostNamespace = (typeof HOST_NAMESPACES)[number];
+export const CODE_PLACES = ["upper", "volume", "tmpfs", "memfd", "deleted"] as const;
+export type AllowedCodePlace = (typeof CODE_PLACES)[number];
+
+/** What a container may have beyond its image and the runtime's defaults without being drift. */
+export interface Allowances {
+  /** Globs over names of environment variables that the image does not set, or sets otherwise. */
+  readonly env: readonly string[];
+  /** Added capabilities, upper case without `CAP_`; `ALL` for all. */
+  readonly capabilities: readonly string[];
+  /** Globs over mount destinations. */
+  readonly mounts: readonly string[];
+  readonly privileged: boolean;
+  readonly hostNamespaces: readonly HostNamespace[];
+  /** Globs over the user (`uid`, `uid:gid` or name) instead of the image's. */
+  readonly users: readonly string[];
+  /** Globs over device paths. */
+  readonly devices: readonly string[];
+  /** Other arguments than the image's entrypoint and command. */
+  readonly args: boolean;
+  readonly workingDirectory: boolean;
+  /** Seccomp and AppArmor profiles other than the runtime's default: `unconfined`, `custom` or a profile's name. */
+  readonly seccomp: readonly string[];
+  readonly apparmor: readonly string[];
+  /** Places outside the image from which code may run. */
+  readonly code: readonly AllowedCodePlace[];
+}
+
+export interface PolicyRule {
+  readonly name: string;
+  readonly select: Selector;
+  /** undefined: none required. */
+  readonly signatures: SignatureRequirement | undefined;
+  readonly attestations: readonly AttestationRequirement[];
+  readonly allow: Allowances;
+  /** Go before the policy's own. */
+  readonly severities: SeverityTable;
+}
+
+export type SeverityTable = Readonly<Partial<Record<SeverityKey, Severity>>>;
+
+export interface PolicyIntervals {
+  /** Between quotes: 10..3600. */
+  readonly quoteSeconds: number;
+  /** Between complete re-measurings of a container: 60..86400. */
+  readonly rescanSeconds: number;
+  /** Between signs of life: 1..300. */
+  readonly heartbeatSeconds: number;
+}
+
+export interface MeasurementBudget {
+  readonly maxEntries: number;
+  readonly maxBytes: number;
+  readonly maxSeconds: number;
+}
+
+interface AlertRouteCommon {
+  readonly name: string;
+  readonly url: string;
+  /** HTTP header → where its value comes from. Values from the environment never enter the policy, its digest or a log. */
+  readonly headers: Readonly<Record<string, HeaderValue>>;
+  /** Alerts below it are not sent. */
+  readonly minSeverity: Severity;
+  /** Labels by which alerts share one notification. */
+  readonly groupBy: readonly AlertGroupLabel[];
+  /** Time to gather alerts of a group before the first notification: 0..300. */
+  readonly groupWaitSeconds: number;
+  /** An open alert is told again after this time: 300..604800; undefined: never by us (Alertmanager has its own). */
+  readonly repeatSeconds: number | undefined;
+  /** Most notifications a minute: 1..600. What is over is counted and told with the next. */
+  readonly maxPerMinute: number;
+  readonly timeoutSeconds: number;
+  /** PEM file of CA certificates for https; undefined: the system's. */
+  readonly caFile: string | undefined;
+}
+export type HeaderValue = { readonly value: string } | { readonly fromEnv: string };
+export const ALERT_GROUP_LABELS = ["node", "workload", "image", "kind", "severity"] as const;
+export type AlertGroupLabel = (typeof ALERT_GROUP_LABELS)[number];
+
+export interface WebhookRoute extends AlertRouteCommon {
+  readonly type: "webhook";
+  /** Environment variable that holds the HMAC-SHA-256 key of the signature header; undefined: unsigned. */
+  readonly hmacKeyFromEnv: string | undefined;
+}
+export interface AlertmanagerRoute extends AlertRouteCommon {
+  readonly type: "alertmanager";
+}
+export type AlertRoute = WebhookRoute | AlertmanagerRoute;
+
+export interface Policy {
+  readonly name: string;
+  /** Nothing is acted on in this release. */
+  readonly mode: "observe";
+  /** False for the built-in default: results are then shown as "no policy", not as a pass. */
+  readonly loaded: boolean;
+  readonly authorities: readonly Authority[];
+  /** In order: the first whose selector matches decides. */
+  readonly rules: readonly PolicyRule[];
+  readonly mutable: readonly MutableClass[];
+  readonly severities: SeverityTable;
+  readonly intervals: PolicyIntervals;
+  readonly budget: MeasurementBudget;
+  readonly alerts: readonly AlertRoute[];
+}
+
+/** What selectors look at. The names come from the node: an attacker there chooses them. */
+export interface SelectableContainer {
+  readonly imageReference: string;
+  readonly containerName: string;
+  readonly workload: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly nodeName: string;
+}
+
+/** One thing wrong with a policy file. Lines and columns count from 1. */
+export interface PolicyProblem {
+  readonly severity: "error" | "warning";
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  /** Where in the document, for example `rules[0].allow.env`. */
+  readonly path: string;
+  /** What is wrong. */
+  readonly message: string;
+  /** What to write instead. */
+  readonly fix: string;
+}

@@ -1,0 +1,82 @@
+/** Tells people: one adapter a channel. What is told is decided before ({@link AlertNotification} is complete and plain text). */
+
+export type AlertSeverity = "info" | "low" | "medium" | "high" | "critical";
+
+/** `firing` while the condition holds, `resolved` once when it is over. */
+export type AlertStatus = "firing" | "resolved";
+
+/** One alert as it is sent. All strings are printable: control bytes of paths and names are already escaped. Times are Unix milliseconds. */
+export interface AlertEvent {
+  /** Stable over (node, workload, image, path, kind): hex, 32 characters. The receiver's deduplication key. */
+  readonly fingerprint: string;
+  readonly status: AlertStatus;
+  readonly severity: AlertSeverity;
+  /** Drift kind or state reason, for example `content`. */
+  readonly kind: string;
+  readonly node: string;
+  /** Empty where the alert is about the node itself. */
+  readonly workload: string;
+  readonly image: string;
+  /** Empty where no file is meant. */
+  readonly path: string;
+  /** Containers concerned, at most 16 names; `containerCount` is the whole number. */
+  readonly containers: readonly string[];
+  readonly containerCount: number;
+  /** Ids of the drift records behind it, at most 16. */
+  readonly driftIds: readonly string[];
+  readonly startsAtMs: number;
+  /** Set when resolved. */
+  readonly endsAtMs: number | undefined;
+  /** One line: what, where. At most 512 characters. */
+  readonly summary: string;
+  /** Lines: what differs, layer, who, since when, next command. At most 4,096 characters. */
+  readonly description: string;
+  /** The next command to type. */
+  readonly nextCommand: string;
+  /** Path of the playbook page in the documentation. */
+  readonly playbook: string;
+}
+
+/** What one delivery carries: alerts of one group for one route. */
+export interface AlertNotification {
+  /** Unique a notification; the same over retries, so that a receiver can drop a repetition. */
+  readonly id: string;
+  readonly route: string;
+  /** What the alerts of this delivery have in common, for example `node=w-07`. */
+  readonly groupKey: string;
+  /** 1..100 alerts. */
+  readonly alerts: readonly AlertEvent[];
+  /** Alerts of the group left out by the rate limit or the size limit since the last delivery. */
+  readonly suppressed: number;
+  readonly createdAtMs: number;
+}
+
+/** NOTIFY_REJECTED: the receiver understood and refuses (4xx): retrying cannot help. The rest is worth retrying. */
+export type NotifierErrorCode = "NOTIFY_REJECTED" | "NOTIFY_TIMEOUT" | "NOTIFY_UNREACHABLE" | "NOTIFY_THROTTLED" | "NOTIFY_REDIRECTED" | "NOTIFY_SERVER_ERROR";
+
+export class NotifierError extends Error {
+  readonly code: NotifierErrorCode;
+  readonly retryable: boolean;
+  /** From Retry-After; undefined where the receiver did not say. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(code: NotifierErrorCode, message: string, options?: ErrorOptions & { readonly retryAfterMs?: number | undefined }) {
+    super(`${code}: ${message}`, options);
+    this.name = "NotifierError";
+    this.code = code;
+    this.retryable = code !== "NOTIFY_REJECTED" && code !== "NOTIFY_REDIRECTED";
+    this.retryAfterMs = options?.retryAfterMs;
+  }
+}
+
+export interface Notifier {
+  /** Route name, as in the policy. */
+  readonly route: string;
+  /** `webhook`, `alertmanager`, … */
+  readonly type: string;
+  /**
+   * Delivers once. On return the receiver has accepted it (2xx). Delivery is at least once: a retry may repeat what already arrived.
+   * @throws NotifierError; an abort rejects with the signal's reason
+   */
+  notify(notification: AlertNotification, signal: AbortSignal): Promise<void>;
+}
