@@ -1,0 +1,214 @@
+/**
+ * What appraisal takes and gives. Appraisal is a pure function: trust material and authenticated state in, findings out.
+ * A finding is data. An exception from here means "could not appraise" and never affirms.
+ */
+import type { ContainerParts, PatriciaTree } from "@hullmark/proto/codec";
+import type { Claim, Difference, Severity, TrustVector, Verdict } from "@hullmark/proto/v1/common";
+import type { CodeSet, ContainerConfiguration, ContainerIdentity, FilesystemState, NodeState } from "@hullmark/proto/v1/attestation";
+
+/** Who changed an entry, as the node's kernel told its agent. */
+export interface ActorFacts {
+  readonly pid: number;
+  readonly executable: string;
+  readonly uid: number;
+  readonly containerId: string;
+  readonly ancestry: readonly string[];
+}
+
+/** One entry of a container's delta tree, as last reported. */
+export interface UpperEntry {
+  /** Raw bytes, no leading slash. */
+  readonly path: Buffer;
+  /** Canonical record. */
+  readonly record: Buffer;
+  readonly inode: bigint;
+  readonly actor: ActorFacts | undefined;
+  /** Unix milliseconds; undefined where no event told of the change. */
+  readonly changedAtMs: number | undefined;
+}
+
+/** What the verifier remembers of one container. Built by {@link applyEvidence} only. */
+export interface ContainerState {
+  readonly id: string;
+  readonly parts: ContainerParts;
+  readonly identity: ContainerIdentity;
+  readonly configuration: ContainerConfiguration;
+  readonly code: CodeSet;
+  readonly filesystem: FilesystemState;
+  /** Key: path as latin1, so that every byte string is a key of its own. */
+  readonly upper: Map<string, UpperEntry>;
+  readonly upperTree: PatriciaTree;
+  /** Changes whose path had gone again, newest last, at most 256: who removed what. */
+  readonly removed: Map<string, { readonly actor: ActorFacts | undefined; readonly changedAtMs: number | undefined }>;
+}
+
+/** What the verifier remembers of one node between two Evidence messages. */
+export interface NodeMemory {
+  readonly nodeId: string;
+  readonly chainId: Buffer;
+  readonly seq: bigint;
+  readonly digest: Buffer;
+  readonly nodeBytes: Uint8Array;
+  readonly node: NodeState | undefined;
+  readonly containers: ReadonlyMap<string, ContainerState>;
+  readonly stateRoot: Buffer;
+}
+
+/** What an image's layers say of a path: implemented over LayerTree and MergedTree of core/reference-value. */
+export interface ReferenceImage {
+  readonly configDigest: string;
+  readonly manifestDigests: readonly string[];
+  /** One for each layer, lowest first. */
+  readonly layers: readonly ReferenceLayer[];
+  /** From the signed config. */
+  readonly config: ReferenceConfig;
+  /** What a container sees at `path` before any change of its own. `layerIndex`: where it comes from. */
+  merged(path: Buffer): { readonly record: Buffer; readonly layerIndex: number; readonly implied: boolean } | undefined;
+  /** Whether any regular file of the merged image has exactly this record. */
+  hasRecord(record: Buffer): boolean;
+  /** Paths of the merged image directly or indirectly below `path`; bounded by the caller's patience, lazily. */
+  below(path: Buffer): Iterable<Buffer>;
+}
+
+export interface ReferenceLayer {
+  readonly diffId: string;
+  /** Expected roots, one a dialect that the image's tars allow. */
+  readonly roots: ReadonlyMap<string, Buffer>;
+  /** `created_by` of the history entry. */
+  readonly history: string;
+}
+
+export interface ReferenceConfig {
+  readonly env: readonly string[];
+  readonly entrypoint: readonly string[];
+  readonly cmd: readonly string[];
+  readonly user: string;
+  readonly workingDirectory: string;
+  readonly volumes: readonly string[];
+}
+
+/** How a difference shows in lists; the full set is documented in docs/drift-kinds.md. */
+export type FindingKind =
+  | "content"
+  | "added"
+  | "removed"
+  | "replaced"
+  | "type"
+  | "mode"
+  | "owner"
+  | "target"
+  | "xattr"
+  | "capability"
+  | "setuid"
+  | "device"
+  | "opaque"
+  | "alias"
+  | "layer-unknown"
+  | "bind-file"
+  | "code-upper"
+  | "code-volume"
+  | "code-tmpfs"
+  | "code-memfd"
+  | "code-deleted"
+  | "code-unknown"
+  | "env"
+  | "args"
+  | "user"
+  | "privilege"
+  | "mount"
+  | "device-access"
+  | "image-unsigned"
+  | "image-wrong-key"
+  | "image-other-digest"
+  | "image-moved-tag"
+  | "image-attestation-only"
+  | "image-malformed";
+
+export type FindingPlace = "upper" | "layer" | "runtime-layer" | "bind" | "process" | "configuration" | "mount" | "image";
+
+/** One thing that differs. Stable key: (place, kind group, path), so that the same thing seen again is the same drift. */
+export interface Finding {
+  readonly kind: FindingKind;
+  readonly place: FindingPlace;
+  /** Raw bytes with the leading slash; empty where no file is meant. */
+  readonly path: Buffer;
+  /** Identity within the container: findings with one key are one drift over time. */
+  readonly key: string;
+  readonly severity: Severity;
+  /** Seen and explained, not counted as drift. */
+  readonly notice: boolean;
+  readonly summary: string;
+  readonly differences: readonly Difference[];
+  readonly layerIndex: number;
+  readonly actor: ActorFacts | undefined;
+  readonly changedAtMs: number | undefined;
+  readonly mappedBy: readonly string[];
+}
+
+/** A position at which a layer's (or merged) tree differs from the reference, found by descending. */
+export interface TreeDifference {
+  /** Raw bytes, no leading slash. */
+  readonly path: Buffer;
+  /** Canonical records; undefined: absent on that side. */
+  readonly expected: Buffer | undefined;
+  readonly observed: Buffer | undefined;
+  readonly actor: ActorFacts | undefined;
+  readonly changedAtMs: number | undefined;
+}
+
+/** What is known of a layer directory whose root is not the expected one. */
+export type LayerFinding =
+  /** Every difference between the reported root and the expected one. */
+  | { readonly kind: "differences"; readonly differences: readonly TreeDifference[]; readonly truncated: boolean }
+  /** Not yet compared: the descent is under way. */
+  | { readonly kind: "pending" };
+
+/** Everything that one container's appraisal rests on. */
+export interface ContainerInput {
+  readonly state: ContainerState;
+  /** The reference, or why there is none yet. */
+  readonly reference: ReferenceImage | { readonly missing: "no-reference" | "resolving" | "unextractable" | "registry-unreachable"; readonly detail: string };
+  /** By layer id, where the root differs from the expected one. */
+  readonly layerFindings: ReadonlyMap<string, LayerFinding>;
+  readonly provenance: ProvenanceInput;
+  readonly rules: ContainerRules;
+  /** Digest of the MeasurementPolicy that the agent should have measured by. */
+  readonly measurementDigest: Buffer;
+}
+
+export interface ProvenanceInput {
+  readonly status: "signed" | "unsigned" | "wrong-key" | "other-digest" | "moved-tag" | "attestation-only" | "malformed" | "unknown";
+  readonly text: string;
+  /** Policy asks for a signature of this image. */
+  readonly required: boolean;
+}
+
+/** What policy says of this one container, already selected. */
+export interface ContainerRules {
+  readonly hasPolicy: boolean;
+  /** Paths (absolute, raw) where changes are allowed, and whether executables are too. */
+  mutable(path: Buffer, executable: boolean): boolean;
+  severity(kind: FindingKind): Severity | undefined;
+  readonly allow: {
+    env(name: string): boolean;
+    readonly args: boolean;
+    readonly user: boolean;
+    capability(name: string): boolean;
+    readonly privileged: boolean;
+    hostNamespace(name: string): boolean;
+    device(path: string): boolean;
+    mount(destination: string, source: string, type: string): boolean;
+    readonly seccompUnconfined: boolean;
+    /** Executables run from volumes, tmpfs or memfd. */
+    code(place: FindingKind, path: Buffer): boolean;
+  };
+}
+
+export interface ContainerAppraisal {
+  readonly verdict: Verdict;
+  /** Of the files and the code alone. */
+  readonly content: Verdict;
+  readonly reasons: readonly Claim[];
+  readonly findings: readonly Finding[];
+  readonly vector: TrustVector;
+}
