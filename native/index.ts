@@ -1,0 +1,1 @@
+export { NativeAddonError } from "./loader.ts";
