@@ -1,0 +1,3 @@
+export * from "./dialect.ts";
+export * from "./layer-tree.ts";
+export * from "./merged-tree.ts";

@@ -1,0 +1,114 @@
+/** What a container sees of its image's layers: overlayfs lookup over replayed layers. */
+import { decodeRecord, pathKey } from "@hullmark/proto/codec";
+import type { LayerEntry, LayerTree } from "./layer-tree.ts";
+
+const SLASH = 0x2f;
+
+/** An entry and the layer it comes from. */
+export interface Located extends LayerEntry {
+  /** Index into the layers, bottom first. */
+  readonly layerIndex: number;
+}
+
+type Kind = "directory" | "opaque" | "whiteout" | "other";
+
+function kindOf(record: Buffer): Kind {
+  switch (String.fromCharCode(record[1] ?? 0)) {
+    case "d":
+      return record[12] === 1 ? "opaque" : "directory";
+    case "w":
+      return "whiteout";
+    default:
+      return "other";
+  }
+}
+
+/** The merged view of a stack of layers. Nothing is copied; look-ups walk the layers, and the alias index is built when first asked for. */
+export class MergedTree {
+  /** Bottom first. */
+  readonly layers: readonly LayerTree[];
+  #byRecord: Map<string, Located[]> | undefined;
+  #byContent: Map<string, Located[]> | undefined;
+
+  private constructor(layers: readonly LayerTree[]) {
+    this.layers = layers;
+  }
+
+  /** @param layers bottom first */
+  static of(layers: readonly LayerTree[]): MergedTree {
+    return new MergedTree(layers);
+  }
+
+  /** What the container sees at a path, or undefined. Whiteouts are never returned. A root marked opaque is not: the kernel ignores that. */
+  get(path: Uint8Array): Located | undefined {
+    let stack = this.layers.map((_, i) => this.layers.length - 1 - i);
+    for (let at = 0; ; ) {
+      const slash = path.indexOf(SLASH, at);
+      const end = slash < 0 ? path.length : slash;
+      const { found, below } = this.#lookup(pathKey(path.subarray(0, end)), stack);
+      if (!found || slash < 0) return found;
+      if (below.length === 0) return undefined;
+      stack = below;
+      at = end + 1;
+    }
+  }
+
+  /** Looks one name up in a stack of merged directories, topmost first: what is found, and the stack that continues below it. */
+  #lookup(key: Buffer, stack: readonly number[]): { found: Located | undefined; below: number[] } {
+    let found: Located | undefined;
+    const below: number[] = [];
+    for (const layerIndex of stack) {
+      const entry = this.layers[layerIndex]?.getByKey(key);
+      if (!entry) continue;
+      const kind = kindOf(entry.record);
+      if (kind === "whiteout") break;
+      found ??= { ...entry, layerIndex };
+      if (kind === "other") break;
+      below.push(layerIndex);
+      if (kind === "opaque") break;
+    }
+    return { found, below };
+  }
+
+  /** Every visible entry, each once, in no particular order. */
+  *entries(): Generator<Located> {
+    for (let layerIndex = this.layers.length - 1; layerIndex >= 0; layerIndex--) {
+      for (const entry of this.layers[layerIndex]?.entries() ?? []) {
+        const seen = this.get(entry.path);
+        if (seen?.layerIndex === layerIndex) yield seen;
+      }
+    }
+  }
+
+  /** Visible entries whose record has this digest: an observed record found here is a copy or link of an image file. */
+  findByRecord(digest: Uint8Array): readonly Located[] {
+    this.#byRecord ??= this.#index((entry) => entry.digest);
+    return this.#byRecord.get(latin1(digest)) ?? [];
+  }
+
+  /** Visible regular files with this SHA-256 of content. */
+  findByContent(sha256: Uint8Array): readonly Located[] {
+    this.#byContent ??= this.#index((entry) => {
+      const record = decodeRecord(entry.record);
+      return record.type === "f" ? record.sha256 : undefined;
+    });
+    return this.#byContent.get(latin1(sha256)) ?? [];
+  }
+
+  #index(keyOf: (entry: Located) => Buffer | undefined): Map<string, Located[]> {
+    const index = new Map<string, Located[]>();
+    for (const entry of this.entries()) {
+      const key = keyOf(entry);
+      if (!key) continue;
+      const name = latin1(key);
+      const known = index.get(name);
+      if (known) known.push(entry);
+      else index.set(name, [entry]);
+    }
+    return index;
+  }
+}
+
+function latin1(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
+}
