@@ -1,0 +1,159 @@
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { type Alertmanager, type AlertmanagerOptions, startAlertmanager } from "./alertmanager.ts";
+import { chooseBridge, createBridge } from "./bridge.ts";
+import { type Containerd, startContainerd } from "./containerd.ts";
+import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
+import { TestbedError } from "./error.ts";
+import { type MountNamespace, openNamespace, RUNTIME_MOUNT, startWatchdog } from "./namespace.ts";
+import { testbedDirectory } from "./paths.ts";
+import { bootId, identify } from "./process-identity.ts";
+import { type Registry, startRegistry } from "./registry.ts";
+import { isOwned, readState, type TestbedState, writeState } from "./state.ts";
+import { markerOf, sweep, sweepDead } from "./sweep.ts";
+import { startTpm, type Tpm } from "./tpm.ts";
+
+export type { Alertmanager, Containerd, Engine, Registry, Tpm };
+export { TestbedError };
+
+/** Which parts are wanted. An absent one is not started; `containerd` alone is a containerd without Docker. */
+export interface TestbedParts {
+  readonly engine?: true | EngineOptions;
+  readonly containerd?: true;
+  readonly registry?: true;
+  /** How many TPMs. */
+  readonly tpms?: number;
+  readonly alertmanager?: true | AlertmanagerOptions;
+}
+
+/** What to start. */
+export interface TestbedOptions {
+  /** Folder name below the state root and what `down` takes: letters, digits, `-`, at most 24. */
+  readonly name: string;
+  readonly parts: TestbedParts;
+  /** Outlive the process that started it (`npm run demo -- --keep`). Default false: gone with it, even on SIGKILL. */
+  readonly keep?: boolean;
+}
+
+/** Real parts, running. Everything is below `directory`, in its own mount namespace, on free ports and an own bridge. */
+export interface Testbed {
+  readonly name: string;
+  readonly directory: string;
+  readonly engine: Engine | undefined;
+  readonly containerd: Containerd | undefined;
+  readonly registry: Registry | undefined;
+  readonly tpms: readonly Tpm[];
+  readonly alertmanager: Alertmanager | undefined;
+  /** The same command, run inside the test bed's mount namespace (agents and whatever mounts), and ended with it. */
+  wrap(argv: readonly string[]): string[];
+  /** Environment that marks a process started outside `wrap` as the test bed's, so that it is ended with it. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Ends and removes everything. Idempotent. */
+  down(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * Starts the parts after removing what dead test beds left. Needs root for engine and containerd.
+ * @throws TestbedError `in_use` when a live process owns the name, or why a part did not start (nothing is left then)
+ */
+export async function startTestbed(options: TestbedOptions): Promise<Testbed> {
+  if (!/^[A-Za-z0-9-]{1,24}$/.test(options.name)) throw new TestbedError("start_failed", `bad test bed name ${JSON.stringify(options.name)}`);
+  await sweepDead();
+  const directory = testbedDirectory(options.name);
+  const previous = readState(directory);
+  if (previous && isOwned(previous)) {
+    throw new TestbedError("in_use", `test bed ${options.name} is in use; remove it with: node deploy/testbed/main.ts down ${options.name}`);
+  }
+  await sweep(directory);
+  const state = newState(options);
+  mkdirSync(directory, { recursive: true, mode: 0o755 });
+  writeState(directory, state);
+  if (state.keep === false) startWatchdog(options.name, markerOf(state.id));
+  try {
+    return await startParts(options, directory, state);
+  } catch (error) {
+    await sweep(directory);
+    throw error;
+  }
+}
+
+function newState(options: TestbedOptions): TestbedState {
+  const owner = identify(process.pid);
+  if (!owner) throw new TestbedError("start_failed", "/proc is not mounted");
+  const keep = options.keep ?? false;
+  return { version: 1, name: options.name, id: randomBytes(8).toString("hex"), bootId: bootId(), owner, keep, bridges: [], directories: [], parts: {} };
+}
+
+async function startParts(options: TestbedOptions, directory: string, state: TestbedState): Promise<Testbed> {
+  const marker = markerOf(state.id);
+  const env = { HULLMARK_TESTBED: state.id };
+  const { parts } = options;
+  const [tpms, registry, alertmanager, runtime] = await allOrFirstFailure([
+    Promise.all(Array.from({ length: parts.tpms ?? 0 }, (_, i) => startTpm(join(directory, `tpm${i}`), env))),
+    parts.registry ? startRegistry(directory, env) : undefined,
+    parts.alertmanager ? startAlertmanager(directory, env, parts.alertmanager === true ? {} : parts.alertmanager) : undefined,
+    parts.engine || parts.containerd ? startRuntime(parts, directory, state, marker) : undefined,
+  ]);
+  const down = async (): Promise<void> => {
+    // In order, so that databases and containers end cleanly; the sweep would end them anyway.
+    await runtime?.engine?.stop();
+    await sweep(directory);
+  };
+  state.parts = {
+    dockerHost: runtime?.engine?.dockerHost,
+    containerd: runtime?.containerd.address,
+    registry: registry?.host,
+    tctis: tpms.map((tpm) => tpm.tcti),
+    endorsementRoots: tpms.map((tpm) => tpm.endorsementRoots),
+    alertmanager: alertmanager?.url,
+    holder: runtime?.namespace.holder,
+  };
+  writeState(directory, state);
+  return {
+    name: options.name,
+    directory,
+    engine: runtime?.engine,
+    containerd: runtime?.containerd,
+    registry,
+    tpms,
+    alertmanager,
+    wrap: runtime?.namespace.wrap ?? ((argv) => ["/usr/bin/env", marker, ...argv]),
+    env,
+    down,
+    [Symbol.asyncDispose]: down,
+  };
+}
+
+/** Like Promise.all, but fails only when all have settled, so that none starts a process after the sweep that follows. */
+async function allOrFirstFailure<T extends readonly unknown[]>(starts: readonly [...T]): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
+  await Promise.allSettled(starts);
+  return (await Promise.all(starts)) as { -readonly [K in keyof T]: Awaited<T[K]> };
+}
+
+interface Runtime {
+  readonly namespace: MountNamespace;
+  readonly containerd: Containerd;
+  readonly engine: Engine | undefined;
+}
+
+async function startRuntime(parts: TestbedParts, directory: string, state: TestbedState, marker: string): Promise<Runtime> {
+  if (process.getuid?.() !== 0) throw new TestbedError("needs_root", "a container engine needs root: run this with sudo");
+  const runtimeDirectory = join(directory, "run");
+  if (!existsSync(RUNTIME_MOUNT)) {
+    state.directories.push(RUNTIME_MOUNT);
+    writeState(directory, state);
+    mkdirSync(RUNTIME_MOUNT, { mode: 0o711 });
+  }
+  const namespace = await openNamespace(runtimeDirectory, marker);
+  const containerd = await startContainerd(directory, runtimeDirectory, namespace);
+  if (!parts.engine) return { namespace, containerd, engine: undefined };
+  const bridge = await chooseBridge(state.id);
+  state.bridges.push(bridge.name);
+  writeState(directory, state);
+  await createBridge(bridge);
+  const place = { directory, runtimeDirectory, id: state.id };
+  const engine = await startEngine(place, { namespace, bridge, containerd }, parts.engine === true ? {} : parts.engine);
+  return { namespace, containerd, engine };
+}

@@ -1,0 +1,70 @@
+import { spawn } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { TestbedError } from "./error.ts";
+import { program, REPOSITORY } from "./paths.ts";
+import { identify, type ProcessIdentity } from "./process-identity.ts";
+
+/** Where containerd's shims put their sockets whatever the configuration says; the test bed mounts a folder of its own over it. */
+export const RUNTIME_MOUNT = "/run/containerd";
+
+/** A mount namespace kept open by one sleeping process. Mounts made inside are shared among those inside and never reach the host. */
+export interface MountNamespace {
+  readonly holder: ProcessIdentity;
+  /** The same command, run inside and marked as the test bed's own, so that it is found and ended with it. */
+  wrap(argv: readonly string[]): string[];
+}
+
+// slave: what the host mounts later is seen inside, nothing goes out. rshared: `:rslave` binds of containers then work.
+const HOLD = `mount --make-rshared / && mount --bind "$1" "$2" && echo ready && exec sleep infinity`;
+
+/** Opens the namespace and mounts `runtimeDirectory` over RUNTIME_MOUNT, which must exist. @throws TestbedError `start_failed` */
+export async function openNamespace(runtimeDirectory: string, marker: string): Promise<MountNamespace> {
+  mkdirSync(runtimeDirectory, { recursive: true, mode: 0o711 });
+  const argv = ["--mount", "--propagation", "slave", "--", "/bin/sh", "-c", HOLD, "hullmark-testbed", runtimeDirectory, RUNTIME_MOUNT];
+  const child = spawn(program("unshare"), argv, { detached: true, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...environment(marker) } });
+  let output = "";
+  child.stderr.on("data", (chunk: Buffer) => {
+    output += chunk.toString();
+  });
+  const ready = await new Promise<boolean>((resolve) => {
+    child.stdout.once("data", () => resolve(true));
+    child.once("exit", () => resolve(false));
+    child.once("error", (error) => {
+      output += error.message;
+      resolve(false);
+    });
+  });
+  child.stdout.destroy();
+  child.stderr.destroy();
+  const holder = child.pid === undefined ? undefined : identify(child.pid);
+  if (!ready || !holder) throw new TestbedError("start_failed", `no mount namespace: ${output.trim() || "unshare ended"}`);
+  child.unref();
+  return { holder, wrap: wrapper(holder, marker) };
+}
+
+/** The prefix that runs a command inside an open namespace, for a later process that only has the state file. */
+export function wrapper(holder: ProcessIdentity, marker: string): (argv: readonly string[]) => string[] {
+  const prefix = [program("nsenter"), `--mount=/proc/${holder.pid}/ns/mnt`, `--wd=${REPOSITORY}`, "--", "/usr/bin/env", marker];
+  return (argv) => [...prefix, ...argv];
+}
+
+/**
+ * Starts the process that removes the test bed when this one dies, even by SIGKILL: it waits on a pipe that only we hold open.
+ * It runs outside the namespace, since it outlives it.
+ */
+export function startWatchdog(name: string, marker: string): void {
+  const script = 'read -r _; exec "$@" >/dev/null 2>&1';
+  const argv = ["-c", script, "hullmark-testbed-watchdog", process.execPath, join(import.meta.dirname, "main.ts"), "down", name];
+  const child = spawn("/bin/sh", argv, { detached: true, stdio: ["pipe", "ignore", "ignore"], env: { ...process.env, ...environment(marker) } });
+  child.on("error", () => {});
+  child.stdin.on("error", () => {});
+  child.unref();
+  // The pipe must not keep this process's event loop alive; it closes with the process.
+  (child.stdin as unknown as { unref(): void }).unref();
+}
+
+function environment(marker: string): Record<string, string> {
+  const at = marker.indexOf("=");
+  return { [marker.slice(0, at)]: marker.slice(at + 1) };
+}

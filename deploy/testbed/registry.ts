@@ -1,0 +1,52 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { answers, freePort } from "./http-service.ts";
+import { program } from "./paths.ts";
+import { type Daemon, startDaemon } from "./run.ts";
+
+/** An OCI registry on loopback: Debian's docker-registry 2.8, which has no referrers API, so that the tag fallback is what is used. */
+export interface Registry {
+  /** "127.0.0.1:PORT", the first part of image names. Plain HTTP. */
+  readonly host: string;
+  readonly url: string;
+  /** Folder of blobs and manifests. */
+  readonly storage: string;
+  daemon(): Daemon;
+  stop(): Promise<void>;
+  start(): Promise<void>;
+}
+
+/** Starts a registry that keeps its blobs below `directory`. @throws TestbedError */
+export async function startRegistry(directory: string, env: Readonly<Record<string, string>>): Promise<Registry> {
+  const storage = join(directory, "registry");
+  mkdirSync(storage, { recursive: true });
+  const host = `127.0.0.1:${await freePort()}`;
+  const config = join(directory, "registry.json");
+  const settings = {
+    version: 0.1,
+    log: { level: "warn", accesslog: { disabled: true } },
+    storage: { filesystem: { rootdirectory: storage }, delete: { enabled: true } },
+    http: { addr: host, secret: "only-for-resumed-uploads-on-loopback" },
+  };
+  // JSON is YAML.
+  writeFileSync(config, JSON.stringify(settings, null, 2));
+  const launch = (): Promise<Daemon> =>
+    startDaemon({
+      name: "docker-registry",
+      argv: [program("docker-registry"), "serve", config],
+      env: { ...env, OTEL_TRACES_EXPORTER: "none" },
+      logPath: join(directory, "registry.log"),
+      ready: () => answers(`http://${host}/v2/`),
+    });
+  let daemon = await launch();
+  return {
+    host,
+    url: `http://${host}`,
+    storage,
+    daemon: () => daemon,
+    stop: () => daemon.stop(),
+    start: async () => {
+      daemon = await launch();
+    },
+  };
+}
