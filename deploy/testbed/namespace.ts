@@ -8,6 +8,12 @@ import { identify, type ProcessIdentity } from "./process-identity.ts";
 /** Where containerd's shims put their sockets whatever the configuration says; the test bed mounts a folder of its own over it. */
 export const RUNTIME_MOUNT = "/run/containerd";
 
+/** Where the engine makes and looks for plugins; likewise covered by an empty folder. */
+const PLUGIN_MOUNT = "/run/docker";
+
+/** Folders that must exist on the host to be mounted over. */
+export const MOUNT_POINTS: readonly string[] = [RUNTIME_MOUNT, PLUGIN_MOUNT];
+
 /** A mount namespace kept open by one sleeping process. Mounts made inside are shared among those inside and never reach the host. */
 export interface MountNamespace {
   readonly holder: ProcessIdentity;
@@ -16,12 +22,16 @@ export interface MountNamespace {
 }
 
 // slave: what the host mounts later is seen inside, nothing goes out. rshared: `:rslave` binds of containers then work.
-const HOLD = `mount --make-rshared / && mount --bind "$1" "$2" && echo ready && exec sleep infinity`;
+// -n: no utab of mount(8)'s own in the host's /run.
+const HOLD = 'mount -n --make-rshared / && mount -n --bind "$1" "$2" && mount -n --bind "$3" "$4" && echo ready && exec sleep infinity';
 
-/** Opens the namespace and mounts `runtimeDirectory` over RUNTIME_MOUNT, which must exist. @throws TestbedError `start_failed` */
+/** Opens the namespace and mounts `runtimeDirectory` over RUNTIME_MOUNT; MOUNT_POINTS must exist. @throws TestbedError `start_failed` */
 export async function openNamespace(runtimeDirectory: string, marker: string): Promise<MountNamespace> {
   mkdirSync(runtimeDirectory, { recursive: true, mode: 0o711 });
-  const argv = ["--mount", "--propagation", "slave", "--", "/bin/sh", "-c", HOLD, "hullmark-testbed", runtimeDirectory, RUNTIME_MOUNT];
+  const plugins = `${runtimeDirectory}-plugins`;
+  mkdirSync(plugins, { recursive: true });
+  const mounts = [runtimeDirectory, RUNTIME_MOUNT, plugins, PLUGIN_MOUNT];
+  const argv = ["--mount", "--propagation", "slave", "--", "/bin/sh", "-c", HOLD, "hullmark-testbed", ...mounts];
   const child = spawn(program("unshare"), argv, { detached: true, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...environment(marker) } });
   let output = "";
   child.stderr.on("data", (chunk: Buffer) => {

@@ -35,7 +35,12 @@ async function release(state: TestbedState): Promise<void> {
   }
   await removeCgroups(state.id);
   for (const bridge of state.bridges) await removeBridge(bridge);
-  for (const folder of state.directories) removeIfEmpty(folder);
+  const others = listTestbeds()
+    .map(readState)
+    .filter((other) => other && other.id !== state.id && isOwned(other));
+  // Removing a folder detaches what another namespace has mounted there: the last user removes it.
+  const inUse = new Set(others.flatMap((other) => other?.directories ?? []));
+  for (const folder of state.directories) if (!inUse.has(folder)) removeIfEmpty(folder);
 }
 
 /** Removes what test beds of dead owners left behind; those in use and those kept on purpose stay. @returns the names removed */
