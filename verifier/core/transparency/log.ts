@@ -1,0 +1,114 @@
+/** The log as the verifier writes it: one writer over a store, checkpoints after commits. */
+import { type LogAppend, type LogStore, LogStoreError, type StoredCheckpoint } from "../../ports/log-store.ts";
+import type { NoteSigner } from "../../ports/signer.ts";
+import { edgeRoot, type LogEdge, loadEdge, type PlannedAppend, planAppend } from "./append.ts";
+import { openCheckpoint, signCheckpoint } from "./checkpoint.ts";
+import { TransparencyError } from "./errors.ts";
+import { parseVerifierKey } from "./note.ts";
+import { TileHashes } from "./tile-hashes.ts";
+
+export interface AppendResult {
+  readonly firstIndex: number;
+  readonly size: number;
+  readonly root: Uint8Array;
+}
+
+/**
+ * Appends and publishes. Either call {@link append}, or {@link plan}, commit the plan's {@link LogAppend} within a larger transaction, and then
+ * {@link committed} (or, where the outcome is not known, {@link reload}). Plans are made and committed one at a time.
+ */
+export class TransparencyLog {
+  readonly #store: LogStore;
+  readonly #signer: NoteSigner;
+  #edge: LogEdge;
+  #queue: Promise<unknown> = Promise.resolve();
+
+  private constructor(store: LogStore, signer: NoteSigner, edge: LogEdge) {
+    this.#store = store;
+    this.#signer = signer;
+    this.#edge = edge;
+  }
+
+  /**
+   * Opens what is stored and holds it against the newest checkpoint: a log that lost or changed entries below its own checkpoint must not be continued.
+   * @throws TransparencyError INCONSISTENT, BAD_SIGNATURE or UNKNOWN_KEY; LogStoreError
+   */
+  static async open(store: LogStore, signer: NoteSigner): Promise<TransparencyLog> {
+    const edge = await loadEdge(store);
+    const stored = await store.readCheckpoint();
+    if (stored) {
+      const checkpoint = openCheckpoint(stored.note, parseVerifierKey(signer.verifierKey));
+      if (checkpoint.size > edge.size) throw new TransparencyError("INCONSISTENT", `${edge.size} entries stored, ${checkpoint.size} in the checkpoint`);
+      const root = await new TileHashes(store, edge.size).root(checkpoint.size);
+      if (!root.equals(checkpoint.root))
+        throw new TransparencyError("INCONSISTENT", `the stored entries are not those of the checkpoint of size ${checkpoint.size}`);
+    }
+    return new TransparencyLog(store, signer, edge);
+  }
+
+  /** Entries known to be committed. */
+  get size(): number {
+    return this.#edge.size;
+  }
+
+  root(): Buffer {
+    return edgeRoot(this.#edge);
+  }
+
+  /** Computes an append without writing it. */
+  plan(entries: readonly Uint8Array[]): PlannedAppend {
+    return planAppend(this.#edge, entries);
+  }
+
+  /** Tells that a plan of this log is durable. @throws TransparencyError INCONSISTENT unless it continues the present edge */
+  committed({ append, edge }: PlannedAppend): AppendResult {
+    if (append.firstIndex !== this.#edge.size) throw new TransparencyError("INCONSISTENT", `plan at ${append.firstIndex}, log at ${this.#edge.size}`);
+    this.#edge = edge;
+    return result(append);
+  }
+
+  /** Reads the edge again: after a failed commit, or when another process wrote. */
+  async reload(): Promise<void> {
+    this.#edge = await loadEdge(this.#store);
+  }
+
+  /**
+   * Appends on its own. On return the entries are durable. Calls are served in order.
+   * @throws LogStoreError LOG_UNAVAILABLE: nothing was appended, as far as the store can now tell
+   */
+  async append(entries: readonly Uint8Array[]): Promise<AppendResult> {
+    const work = this.#queue.then(() => this.#append(entries));
+    this.#queue = work.catch(() => undefined);
+    return await work;
+  }
+
+  async #append(entries: readonly Uint8Array[], attempt = 0): Promise<AppendResult> {
+    const planned = this.plan(entries);
+    try {
+      await this.#store.append(planned.append);
+      return this.committed(planned);
+    } catch (error) {
+      if (!(error instanceof LogStoreError)) throw error;
+      await this.reload();
+      // It may have failed after it persisted.
+      if (this.size === planned.append.size && this.root().equals(planned.append.root)) return result(planned.append);
+      if (error.code === "LOG_CONFLICT" && attempt < 3) return await this.#append(entries, attempt + 1);
+      throw error;
+    }
+  }
+
+  /** Signs and stores a checkpoint of everything committed; the stored one where nothing was added since. */
+  async publish(): Promise<StoredCheckpoint> {
+    const stored = await this.#store.readCheckpoint();
+    const edge = this.#edge;
+    if (stored?.size === edge.size) return stored;
+    const note = await signCheckpoint(edge.size, edgeRoot(edge), this.#signer);
+    const checkpoint: StoredCheckpoint = { size: edge.size, note };
+    await this.#store.writeCheckpoint(checkpoint);
+    return checkpoint;
+  }
+}
+
+function result({ firstIndex, size, root }: LogAppend): AppendResult {
+  return { firstIndex, size, root };
+}
