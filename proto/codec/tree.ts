@@ -65,15 +65,16 @@ function bitAt(key: Uint8Array, index: number): 0 | 1 {
 
 interface Leaf {
   readonly key: Buffer;
-  digest: Buffer;
+  readonly digest: Buffer;
   hash: Buffer | undefined;
 }
 interface Node {
   /** Any key below: names the prefix. */
   readonly key: Buffer;
   readonly bitlen: number;
-  left: Trie;
-  right: Trie;
+  readonly left: Trie;
+  readonly right: Trie;
+  /** Filled in when first asked for; everything else never changes, so that copies can share. */
   hash: Buffer | undefined;
 }
 type Trie = Leaf | Node;
@@ -95,11 +96,20 @@ export type TreePosition =
   | { readonly kind: "node"; readonly bitlen: number; readonly prefix: Buffer; readonly hash: Buffer; readonly left: Buffer; readonly right: Buffer };
 
 /**
- * A mutable tree with O(log n) updates. Keys and digests are 32 bytes and are kept by reference: the caller must not change them afterwards.
+ * A tree with O(log n) updates and copies that cost nothing: an update rebuilds the path to the root and shares the rest.
+ * Keys and digests are 32 bytes and are kept by reference: the caller must not change them afterwards.
  */
 export class PatriciaTree {
   #root: Trie | undefined;
   #size = 0;
+
+  /** A tree of its own with the same entries. O(1). */
+  clone(): PatriciaTree {
+    const copy = new PatriciaTree();
+    copy.#root = this.#root;
+    copy.#size = this.#size;
+    return copy;
+  }
 
   get size(): number {
     return this.#size;
@@ -119,35 +129,23 @@ export class PatriciaTree {
       this.#size = 1;
       return;
     }
-    const nearest = this.#nearest(key);
-    const shared = commonBits(nearest.key, key);
+    const shared = commonBits(this.#nearest(key).key, key);
+    const { path, at } = this.#walk(key, shared);
     if (shared === HASH_BYTES * 8) {
-      this.#walk(key, 256);
-      nearest.digest = digest;
-      nearest.hash = undefined;
+      this.#rebuild(path, key, leaf);
       return;
     }
-    const { parent, at } = this.#walk(key, shared);
     const right = bitAt(key, shared);
-    const node: Node = { key, bitlen: shared, left: right ? at : leaf, right: right ? leaf : at, hash: undefined };
-    this.#replace(parent, at, node);
+    this.#rebuild(path, key, { key, bitlen: shared, left: right ? at : leaf, right: right ? leaf : at, hash: undefined });
     this.#size++;
   }
 
   /** Removes a key. @returns whether it was there */
   delete(key: Buffer): boolean {
-    const nearest = this.#root && this.#nearest(key);
-    if (!nearest || commonBits(nearest.key, key) !== HASH_BYTES * 8) return false;
-    let grandparent: Node | undefined;
-    let parent: Node | undefined;
-    let at = this.#root as Trie;
-    while (isNode(at)) {
-      at.hash = undefined;
-      grandparent = parent;
-      parent = at;
-      at = bitAt(key, at.bitlen) ? at.right : at.left;
-    }
-    if (parent) this.#replace(grandparent, parent, parent.left === at ? parent.right : parent.left);
+    if (!this.#root || commonBits(this.#nearest(key).key, key) !== HASH_BYTES * 8) return false;
+    const { path } = this.#walk(key, HASH_BYTES * 8);
+    const parent = path.pop();
+    if (parent) this.#rebuild(path, key, bitAt(key, parent.bitlen) ? parent.left : parent.right);
     else this.#root = undefined;
     this.#size--;
     return true;
@@ -161,9 +159,9 @@ export class PatriciaTree {
 
   /** The topmost position whose keys all start with the first `bits` bits of `key` (0..256). */
   descend(key: Uint8Array, bits: number): TreePosition {
-    let at = this.#root;
-    while (at && isNode(at) && at.bitlen < bits) at = bitAt(key, at.bitlen) ? at.right : at.left;
-    if (!at || commonBits(at.key, key) < bits) return { kind: "empty" };
+    if (!this.#root) return { kind: "empty" };
+    const { at } = this.#walk(key, bits);
+    if (commonBits(at.key, key) < bits) return { kind: "empty" };
     if (!isNode(at)) return { kind: "leaf", key: at.key, digest: at.digest, hash: trieHash(at) };
     const prefix = Buffer.from(at.key.subarray(0, (at.bitlen + 7) >> 3));
     return { kind: "node", bitlen: at.bitlen, prefix, hash: trieHash(at), left: trieHash(at.left), right: trieHash(at.right) };
@@ -175,21 +173,25 @@ export class PatriciaTree {
     return at;
   }
 
-  /** Walks towards `key` while nodes branch above `bits`, forgetting cached hashes on the way. */
-  #walk(key: Uint8Array, bits: number): { parent: Node | undefined; at: Trie } {
-    let parent: Node | undefined;
+  /** From the root towards `key` while nodes branch above `bits`: the nodes passed, and where the walk ends. */
+  #walk(key: Uint8Array, bits: number): { path: Node[]; at: Trie } {
+    const path: Node[] = [];
     let at = this.#root as Trie;
     while (isNode(at) && at.bitlen < bits) {
-      at.hash = undefined;
-      parent = at;
+      path.push(at);
       at = bitAt(key, at.bitlen) ? at.right : at.left;
     }
-    return { parent, at };
+    return { path, at };
   }
 
-  #replace(parent: Node | undefined, old: Trie, next: Trie): void {
-    if (!parent) this.#root = next;
-    else if (parent.left === old) parent.left = next;
-    else parent.right = next;
+  #rebuild(path: Node[], key: Uint8Array, replacement: Trie): void {
+    let below = replacement;
+    for (let i = path.length - 1; i >= 0; i--) {
+      const node = path[i] as Node;
+      const right = bitAt(key, node.bitlen);
+      // Any key below names the prefix; the replacement's is one that stays.
+      below = { key: below.key, bitlen: node.bitlen, left: right ? node.left : below, right: right ? below : node.right, hash: undefined };
+    }
+    this.#root = below;
   }
 }

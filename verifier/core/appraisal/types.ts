@@ -3,8 +3,9 @@
  * A finding is data. An exception from here means "could not appraise" and never affirms.
  */
 import type { ContainerParts, PatriciaTree } from "@hullmark/proto/codec";
-import type { Claim, Difference, Severity, TrustVector, Verdict } from "@hullmark/proto/v1/common";
 import type { CodeSet, ContainerConfiguration, ContainerIdentity, FilesystemState, NodeState } from "@hullmark/proto/v1/attestation";
+import type { Claim, Severity, TrustVector, Verdict } from "@hullmark/proto/v1/common";
+import type { DriftKind, DriftPlace, NoticeKind } from "../policy/kinds.ts";
 
 /** Who changed an entry, as the node's kernel told its agent. */
 export interface ActorFacts {
@@ -64,10 +65,12 @@ export interface ReferenceImage {
   readonly config: ReferenceConfig;
   /** What a container sees at `path` before any change of its own. `layerIndex`: where it comes from. */
   merged(path: Buffer): { readonly record: Buffer; readonly layerIndex: number; readonly implied: boolean } | undefined;
-  /** Whether any regular file of the merged image has exactly this record. */
-  hasRecord(record: Buffer): boolean;
-  /** Paths of the merged image directly or indirectly below `path`; bounded by the caller's patience, lazily. */
-  below(path: Buffer): Iterable<Buffer>;
+  /** Paths of the merged image whose record is exactly this one. */
+  withRecord(record: Buffer): readonly Buffer[];
+  /** Root of the layer that the runtime itself puts on top (docker's `-init`), or undefined where the dialect has none. */
+  runtimeLayerRoot(dialect: string): Buffer | undefined;
+  /** Whether the runtime itself puts exactly this entry into the upper directory (mount targets and their parents, files it bind-mounts over). */
+  runtimeMade(path: Buffer, record: Buffer, dialect: string, mountDestinations: readonly string[]): boolean;
 }
 
 export interface ReferenceLayer {
@@ -87,44 +90,16 @@ export interface ReferenceConfig {
   readonly volumes: readonly string[];
 }
 
-/** How a difference shows in lists; the full set is documented in docs/drift-kinds.md. */
-export type FindingKind =
-  | "content"
-  | "added"
-  | "removed"
-  | "replaced"
-  | "type"
-  | "mode"
-  | "owner"
-  | "target"
-  | "xattr"
-  | "capability"
-  | "setuid"
-  | "device"
-  | "opaque"
-  | "alias"
-  | "layer-unknown"
-  | "bind-file"
-  | "code-upper"
-  | "code-volume"
-  | "code-tmpfs"
-  | "code-memfd"
-  | "code-deleted"
-  | "code-unknown"
-  | "env"
-  | "args"
-  | "user"
-  | "privilege"
-  | "mount"
-  | "device-access"
-  | "image-unsigned"
-  | "image-wrong-key"
-  | "image-other-digest"
-  | "image-moved-tag"
-  | "image-attestation-only"
-  | "image-malformed";
+/** How a difference shows in lists: the closed vocabulary of core/policy. */
+export type FindingKind = DriftKind | NoticeKind;
+export type FindingPlace = Exclude<DriftPlace, "node">;
 
-export type FindingPlace = "upper" | "layer" | "runtime-layer" | "bind" | "process" | "configuration" | "mount" | "image";
+/** One field that differs, ready to print. */
+export interface Difference {
+  readonly field: string;
+  readonly expected: string;
+  readonly observed: string;
+}
 
 /** One thing that differs. Stable key: (place, kind group, path), so that the same thing seen again is the same drift. */
 export interface Finding {
@@ -163,11 +138,17 @@ export type LayerFinding =
   /** Not yet compared: the descent is under way. */
   | { readonly kind: "pending" };
 
+/** Why an image has no reference values (yet). */
+export interface MissingReference {
+  readonly missing: "no-reference" | "resolving" | "unextractable" | "registry-unreachable";
+  readonly detail: string;
+}
+
 /** Everything that one container's appraisal rests on. */
 export interface ContainerInput {
   readonly state: ContainerState;
   /** The reference, or why there is none yet. */
-  readonly reference: ReferenceImage | { readonly missing: "no-reference" | "resolving" | "unextractable" | "registry-unreachable"; readonly detail: string };
+  readonly reference: ReferenceImage | MissingReference;
   /** By layer id, where the root differs from the expected one. */
   readonly layerFindings: ReadonlyMap<string, LayerFinding>;
   readonly provenance: ProvenanceInput;
@@ -186,21 +167,24 @@ export interface ProvenanceInput {
 /** What policy says of this one container, already selected. */
 export interface ContainerRules {
   readonly hasPolicy: boolean;
-  /** Paths (absolute, raw) where changes are allowed, and whether executables are too. */
+  /** Whether the entry may change: `path` absolute and raw, `executable` says that it has an execute bit, setuid, a capability or is a device. */
   mutable(path: Buffer, executable: boolean): boolean;
-  severity(kind: FindingKind): Severity | undefined;
+  /** undefined: the built-in default holds. */
+  severity(place: FindingPlace, kind: FindingKind): Severity | undefined;
   readonly allow: {
     env(name: string): boolean;
     readonly args: boolean;
-    readonly user: boolean;
+    readonly workingDirectory: boolean;
+    user(user: string): boolean;
     capability(name: string): boolean;
     readonly privileged: boolean;
     hostNamespace(name: string): boolean;
     device(path: string): boolean;
-    mount(destination: string, source: string, type: string): boolean;
-    readonly seccompUnconfined: boolean;
-    /** Executables run from volumes, tmpfs or memfd. */
-    code(place: FindingKind, path: Buffer): boolean;
+    mount(destination: string): boolean;
+    seccomp(profile: string): boolean;
+    apparmor(profile: string): boolean;
+    /** Code run from `upper`, `volume`, `tmpfs`, `memfd`, `deleted`. */
+    code(place: string): boolean;
   };
 }
 

@@ -1,0 +1,75 @@
+/** Files that the engine makes and mounts over the image (`/etc/hosts`, …): the delta never shows them, so their content is compared with what the engine declares. */
+import type { BindFile, ContainerConfiguration } from "@hullmark/proto/v1/attestation";
+import { finding } from "./findings.ts";
+import { printable } from "./printable.ts";
+import type { ContainerRules, ContainerState, Finding } from "./types.ts";
+
+const LOOPBACK_NAMES: ReadonlySet<string> = new Set([
+  "localhost",
+  "ip6-localhost",
+  "ip6-loopback",
+  "ip6-localnet",
+  "ip6-mcastprefix",
+  "ip6-allnodes",
+  "ip6-allrouters",
+]);
+const LOOPBACK = /^(127\.0\.0\.1|::1|fe00::0|fe00::|ff00::0|ff00::|ff02::1|ff02::2)$/;
+
+/** Destinations whose content can be judged here; any other engine-made file must carry the engine's own digest. */
+export function appraiseBindFiles(state: ContainerState, rules: ContainerRules): Finding[] {
+  const findings: Finding[] = [];
+  for (const file of state.filesystem.bindFiles) {
+    const problem = judge(file, state.configuration);
+    if (!problem || rules.mutable(Buffer.from(file.destination), false)) continue;
+    const differences = [{ field: "content", expected: problem.expected, observed: problem.observed }];
+    const summary = `not as the engine declares: ${problem.observed}`;
+    findings.push(finding({ place: "bind", kind: "bind-file", path: Buffer.from(file.destination), differences, summary }, rules));
+  }
+  return findings;
+}
+
+interface Problem {
+  readonly expected: string;
+  readonly observed: string;
+}
+
+function judge(file: BindFile, configuration: ContainerConfiguration): Problem | undefined {
+  if (file.mode & 0o7133) return { expected: "mode 0644", observed: `mode 0${file.mode.toString(8)}` };
+  if (file.declaredSha256.length > 0) {
+    const [expected, observed] = [Buffer.from(file.declaredSha256), Buffer.from(file.sha256)];
+    if (!expected.equals(observed)) return { expected: `sha256 ${expected.toString("hex")}`, observed: `sha256 ${observed.toString("hex")}` };
+    return undefined;
+  }
+  const lines = Buffer.from(file.content).toString("latin1").split("\n");
+  if (file.destination === "/etc/hostname")
+    return lines[0] === configuration.hostname && lines.length === 2 && lines[1] === "" ? undefined : unexpected(`"${configuration.hostname}"`, lines[0] ?? "");
+  if (file.destination === "/etc/hosts") return judgeHosts(lines, configuration);
+  if (file.destination === "/etc/resolv.conf") return judgeResolver(lines);
+  return { expected: "a file that the engine declares", observed: "unknown engine-made file" };
+}
+
+function unexpected(expected: string, line: string): Problem {
+  return { expected, observed: `line "${printable(Buffer.from(line, "latin1")).slice(0, 200)}"` };
+}
+
+/** Every line must be loopback, an own address with an own name, or a declared extra host. */
+function judgeHosts(lines: readonly string[], configuration: ContainerConfiguration): Problem | undefined {
+  const own = new Set([configuration.hostname, ...configuration.networkNames]);
+  const addresses = new Set(configuration.addresses);
+  const extra = new Set(configuration.extraHosts.map((each) => each.replace(/^([^:=]+)[:=](.*)$/, "$2 $1")));
+  for (const line of lines) {
+    const [address = "", ...names] = line.replace(/#.*$/, "").trim().split(/\s+/);
+    if (address === "") continue;
+    if (LOOPBACK.test(address) && names.every((name) => LOOPBACK_NAMES.has(name))) continue;
+    if (addresses.has(address) && names.every((name) => own.has(name) || name.startsWith(`${configuration.hostname}.`))) continue;
+    if (names.length > 0 && names.every((name) => extra.has(`${address} ${name}`))) continue;
+    return unexpected("loopback, own addresses and declared extra hosts only", line);
+  }
+  return undefined;
+}
+
+/** Without the engine's own digest only the form can be judged. */
+function judgeResolver(lines: readonly string[]): Problem | undefined {
+  const odd = lines.find((line) => !/^\s*(#.*|;.*|(nameserver|search|domain|options|sortlist)\s.*)?$/.test(line));
+  return odd === undefined ? undefined : unexpected("resolver directives only", odd);
+}

@@ -1,0 +1,72 @@
+/** Executables and executable mappings: what runs must be a file of the image, the same inode that its path names. */
+import { type CodeObject, CodePlace } from "@hullmark/proto/v1/attestation";
+import { finding } from "./findings.ts";
+import { printable } from "./printable.ts";
+import type { ContainerRules, ContainerState, Difference, Finding, FindingKind, ReferenceImage } from "./types.ts";
+
+const KINDS: Partial<Record<CodePlace, { kind: FindingKind; place: string; words: string }>> = {
+  [CodePlace.UPPER]: { kind: "code-upper", place: "upper", words: "from a file written after start" },
+  [CodePlace.VOLUME]: { kind: "code-volume", place: "volume", words: "from a volume or bind mount" },
+  [CodePlace.TMPFS]: { kind: "code-tmpfs", place: "tmpfs", words: "from memory (tmpfs)" },
+  [CodePlace.MEMFD]: { kind: "code-memfd", place: "memfd", words: "from memory (memfd), no file at all" },
+  [CodePlace.DELETED]: { kind: "code-deleted", place: "deleted", words: "from a file that has no name any more" },
+  [CodePlace.UNKNOWN]: { kind: "code-unknown", place: "unknown", words: "from a place that could not be told" },
+  [CodePlace.UNSPECIFIED]: { kind: "code-unknown", place: "unknown", words: "from a place that could not be told" },
+};
+
+export function appraiseCode(state: ContainerState, reference: ReferenceImage, rules: ContainerRules): Finding[] {
+  const findings: Finding[] = [];
+  for (const object of state.code.objects) {
+    const found = object.place === CodePlace.LAYER ? layerCode(object, reference, rules) : otherCode(object, state, reference, rules);
+    if (found) findings.push(found);
+  }
+  return findings;
+}
+
+/** The layer's content is appraised by its root; here only: does the image show this file at this path? */
+function layerCode(object: CodeObject, reference: ReferenceImage, rules: ContainerRules): Finding | undefined {
+  if (reference.merged(relative(object.path))?.record[0] !== undefined) return undefined;
+  return make(object, "code-unknown", "from a path that the image does not hold", rules);
+}
+
+function otherCode(object: CodeObject, state: ContainerState, reference: ReferenceImage, rules: ContainerRules): Finding | undefined {
+  const { kind, place, words } = KINDS[object.place] ?? { kind: "code-unknown" as const, place: "unknown", words: "from a place that could not be told" };
+  if (object.place === CodePlace.UPPER && sameAsImage(object, state, reference)) return undefined;
+  if (rules.allow.code(place)) return undefined;
+  return make(object, kind, words, rules);
+}
+
+/** A copy-up of the image's own bytes (`touch /bin/tool`, then run it) is the image's code. */
+function sameAsImage(object: CodeObject, state: ContainerState, reference: ReferenceImage): boolean {
+  const path = relative(object.path);
+  const upper = state.upper.get(path.toString("latin1"));
+  return upper !== undefined && reference.merged(path)?.record.equals(upper.record) === true;
+}
+
+function make(object: CodeObject, kind: FindingKind, words: string, rules: ContainerRules): Finding {
+  const sha256 = Buffer.from(object.sha256).toString("hex");
+  const differences: Difference[] = [{ field: "code", expected: "a file of the image", observed: words }];
+  if (sha256) differences.push({ field: "sha256", expected: "absent", observed: sha256 });
+  const what = object.mainExecutable ? "runs" : "maps executable code";
+  const process = object.pid ? `pid ${object.pid} ` : "";
+  const name = printable(object.path);
+  const found = finding(
+    {
+      place: "process",
+      kind,
+      path: Buffer.from(object.path),
+      differences,
+      summary: `${process}${what} ${words}`,
+      discriminator: `${kind}|${sha256}`,
+      actor: object.pid ? { pid: object.pid, executable: name, uid: object.uid, containerId: "", ancestry: object.ancestry.slice(0, 5) } : undefined,
+      changedAtMs: object.firstSeen ? Number(object.firstSeen.seconds) * 1000 + object.firstSeen.nanos / 1e6 : undefined,
+    },
+    rules,
+  );
+  return { ...found, mappedBy: object.pid ? [`${object.pid} ${name}`] : [] };
+}
+
+function relative(path: Uint8Array): Buffer {
+  const buffer = Buffer.from(path.buffer, path.byteOffset, path.byteLength);
+  return buffer[0] === 0x2f ? buffer.subarray(1) : buffer;
+}

@@ -1,0 +1,119 @@
+/** The container as it is run, against its image and what policy allows. Environment values are compared under the container's key, never seen. */
+import { createHmac, timingSafeEqual } from "node:crypto";
+import { ByteWriter } from "@hullmark/proto/codec";
+import type { ContainerConfiguration } from "@hullmark/proto/v1/attestation";
+import { finding } from "./findings.ts";
+import { printable } from "./printable.ts";
+import { isKernelMount, runtimeDefaults } from "./runtime-defaults.ts";
+import type { ContainerInput, ContainerRules, Difference, Finding, FindingKind, FindingPlace, ReferenceConfig, ReferenceImage } from "./types.ts";
+
+const NO_PATH = Buffer.alloc(0);
+
+export function appraiseConfiguration(input: ContainerInput, reference: ReferenceImage): Finding[] {
+  const { configuration } = input.state;
+  const findings: Finding[] = [];
+  const report = (kind: FindingKind, summary: string, difference: Difference, name = "", place: FindingPlace = "configuration"): void => {
+    findings.push(finding({ place, kind, path: NO_PATH, differences: [difference], summary, discriminator: `${kind}|${name}` }, input.rules));
+  };
+  appraiseEnvironment(configuration, reference.config, input.rules, report);
+  appraiseCommand(configuration, reference.config, input.rules, report);
+  appraisePrivileges(configuration, input.rules, report);
+  appraiseMounts(configuration, reference.config, input.rules, findings);
+  return findings;
+}
+
+type Report = (kind: FindingKind, summary: string, difference: Difference, name?: string) => void;
+
+/** HMAC-SHA-256(key, u32 length ‖ name ‖ u32 length ‖ value): as ContainerConfiguration.env says. */
+export function environmentDigest(key: Uint8Array, name: string, value: string): Buffer {
+  const message = new ByteWriter().bytes(Buffer.from(name)).bytes(Buffer.from(value)).finish();
+  return createHmac("sha256", key).update(message).digest();
+}
+
+function appraiseEnvironment(configuration: ContainerConfiguration, image: ReferenceConfig, rules: ContainerRules, report: Report): void {
+  const expected = new Map(image.env.map((each) => [each.split("=", 1)[0] ?? "", each.slice(each.indexOf("=") + 1)]));
+  const defaults = runtimeDefaults().env;
+  for (const { name, digest } of configuration.env) {
+    const value = expected.get(name);
+    const matches = value !== undefined && equal(environmentDigest(configuration.envKey, name, value), digest);
+    if (matches || (value === undefined && defaults.has(name)) || rules.allow.env(name)) continue;
+    const shown = printable(Buffer.from(name));
+    const difference = {
+      field: `env ${shown}`,
+      expected: value === undefined ? "absent" : "the image's value",
+      observed: value === undefined ? "set" : "another value",
+    };
+    report("env", `environment variable ${shown} ${value === undefined ? "added" : "changed"}`, difference, name);
+  }
+}
+
+function equal(a: Buffer, b: Uint8Array): boolean {
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+function appraiseCommand(configuration: ContainerConfiguration, image: ReferenceConfig, rules: ContainerRules, report: Report): void {
+  const expected = [...image.entrypoint, ...image.cmd];
+  const words = (args: readonly string[]): string => printable(Buffer.from(args.map((arg) => JSON.stringify(arg)).join(" "))).slice(0, 1024);
+  if (!rules.allow.args && JSON.stringify(expected) !== JSON.stringify(configuration.args))
+    report("args", "runs another command than the image's", { field: "args", expected: words(expected), observed: words(configuration.args) });
+  const user = image.user || "0";
+  const observed = configuration.user || "0";
+  if (!sameUser(user, observed) && !rules.allow.user(observed))
+    report("user", `runs as ${printable(Buffer.from(observed))}`, { field: "user", expected: user, observed: printable(Buffer.from(observed)) });
+  const directory = image.workingDirectory || "/";
+  if (!rules.allow.workingDirectory && (configuration.workingDirectory || "/") !== directory)
+    report("working-directory", "starts in another directory", {
+      field: "working directory",
+      expected: directory,
+      observed: printable(Buffer.from(configuration.workingDirectory)),
+    });
+}
+
+function sameUser(image: string, observed: string): boolean {
+  const canonical = (user: string): string => user.replace(/^root\b/, "0").replace(/:(root|0)$/, "");
+  return canonical(image) === canonical(observed);
+}
+
+function appraisePrivileges(configuration: ContainerConfiguration, rules: ContainerRules, report: Report): void {
+  const { allow } = rules;
+  if (configuration.privileged && !allow.privileged) report("privileged", "runs privileged", { field: "privileged", expected: "false", observed: "true" });
+  const defaults = runtimeDefaults().capabilities;
+  // A privileged container has every capability and device: one finding says so.
+  if (!configuration.privileged) {
+    for (const name of configuration.capabilities)
+      if (!defaults.has(name) && !allow.capability(name))
+        report("capabilities", `capability ${name} added`, { field: "capability", expected: "absent", observed: name }, name);
+    for (const device of configuration.devices)
+      if (!allow.device(device))
+        report(
+          "device-node",
+          `device ${printable(Buffer.from(device))} given`,
+          { field: "device", expected: "absent", observed: printable(Buffer.from(device)) },
+          device,
+        );
+    if (configuration.seccomp !== "default" && !allow.seccomp(configuration.seccomp))
+      report("seccomp", `seccomp ${configuration.seccomp}`, { field: "seccomp", expected: "default", observed: configuration.seccomp });
+  }
+  for (const name of configuration.hostNamespaces)
+    if (!allow.hostNamespace(name))
+      report("host-namespace", `shares the host's ${name} namespace`, { field: "namespace", expected: "own", observed: `host ${name}` }, name);
+  if (configuration.apparmor === "unconfined" && !configuration.privileged && !allow.apparmor("unconfined"))
+    report("apparmor", "AppArmor unconfined", { field: "apparmor", expected: "runtime default", observed: "unconfined" });
+}
+
+function appraiseMounts(configuration: ContainerConfiguration, image: ReferenceConfig, rules: ContainerRules, findings: Finding[]): void {
+  const volumes = new Set(image.volumes);
+  const defaults = runtimeDefaults().mounts;
+  for (const mount of configuration.mounts) {
+    const { destination, declared } = mount;
+    if (defaults.has(destination) || isKernelMount(destination) || rules.allow.mount(destination)) continue;
+    if (declared && volumes.has(destination)) continue;
+    const path = Buffer.from(destination);
+    const observed = `${mount.type} from ${printable(Buffer.from(mount.source))}`;
+    const summary = declared ? `${observed} mounted` : `${observed} mounted after the start, unknown to the runtime`;
+    const kind = declared ? "mount" : "undeclared-mount";
+    findings.push(
+      finding({ place: "mount", kind, path, differences: [{ field: "mount", expected: "absent", observed }], summary, discriminator: kind }, rules),
+    );
+  }
+}

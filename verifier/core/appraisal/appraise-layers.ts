@@ -1,0 +1,54 @@
+/** The layers that the node holds against the layers that the image's signed config names. */
+
+import { create } from "@bufbuild/protobuf";
+import { type Claim, ClaimSchema } from "@hullmark/proto/v1/common";
+import { fileFinding, finding } from "./findings.ts";
+import type { ContainerInput, Finding, FindingPlace, ReferenceImage } from "./types.ts";
+
+export interface LayerAppraisal {
+  readonly findings: Finding[];
+  /** What stands in the way of judging. */
+  readonly unknown: Claim[];
+}
+
+const NO_PATH = Buffer.alloc(0);
+
+export function appraiseLayers(input: ContainerInput, reference: ReferenceImage): LayerAppraisal {
+  const result: LayerAppraisal = { findings: [], unknown: [] };
+  const { layers, dialect } = input.state.filesystem;
+  const imageLayers = layers.filter(({ runtimeMade }) => !runtimeMade);
+  if (imageLayers.length !== reference.layers.length) {
+    const differences = [{ field: "layers", expected: String(reference.layers.length), observed: String(imageLayers.length) }];
+    const summary = `runs on ${imageLayers.length} layers, the image has ${reference.layers.length}`;
+    result.findings.push(finding({ place: "layer", kind: "replaced", path: NO_PATH, differences, summary, discriminator: "count" }, input.rules));
+    return result;
+  }
+  for (const [index, layer] of imageLayers.entries()) {
+    const root = Buffer.from(layer.root);
+    const expected = reference.layers[index]?.roots;
+    if (expected && [...expected.values()].some((each) => each.equals(root))) continue;
+    explain(input, { id: layer.id, index, place: "layer" }, result);
+  }
+  for (const layer of layers.filter(({ runtimeMade }) => runtimeMade)) {
+    if (!reference.runtimeLayerRoot(dialect)?.equals(Buffer.from(layer.root))) explain(input, { id: layer.id, index: -1, place: "runtime-layer" }, result);
+  }
+  return result;
+}
+
+function explain(input: ContainerInput, layer: { id: string; index: number; place: FindingPlace }, result: LayerAppraisal): void {
+  const known = input.layerFindings.get(layer.id);
+  if (!known || known.kind === "pending") {
+    result.unknown.push(create(ClaimSchema, { code: "layer-comparing", detail: `layer ${layer.index} differs; finding the files` }));
+    return;
+  }
+  for (const difference of known.differences) {
+    const found = fileFinding({ ...difference, place: layer.place, layerIndex: layer.index }, input.rules);
+    if (found) result.findings.push(found);
+  }
+  if (known.truncated) {
+    const summary = `layer ${layer.index} differs in more than ${known.differences.length} places`;
+    result.findings.push(
+      finding({ place: layer.place, kind: "replaced", path: NO_PATH, differences: [], summary, layerIndex: layer.index, discriminator: layer.id }, input.rules),
+    );
+  }
+}

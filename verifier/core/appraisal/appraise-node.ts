@@ -1,0 +1,74 @@
+/** The node itself: is its word fresh, and whose word is it? */
+import { create } from "@bufbuild/protobuf";
+import type { NodeState } from "@hullmark/proto/v1/attestation";
+import { type Claim, ClaimSchema, TrustLevel as Level, type TrustLevel, type TrustVector, TrustVectorSchema, Verdict } from "@hullmark/proto/v1/common";
+
+/** What the verifier knows of a node besides its own words. Times are Unix milliseconds. */
+export interface NodeFacts {
+  readonly trustLevel: TrustLevel;
+  readonly revoked: boolean;
+  readonly connected: boolean;
+  /** Newest Evidence or heartbeat; undefined: none yet. */
+  readonly lastSeenMs: number | undefined;
+  /** Newest quote that held and covered the newest Evidence; undefined: none yet. Not asked for at trust level none. */
+  readonly lastQuoteMs: number | undefined;
+  /** Why the newest quote was refused, if it was. */
+  readonly quoteRefused: string | undefined;
+  /** Why the chain of Evidence cannot be trusted (a fork, two sessions), if so. */
+  readonly chainBroken: string | undefined;
+  readonly state: NodeState | undefined;
+  readonly heartbeatIntervalMs: number;
+  readonly quoteIntervalMs: number;
+}
+
+export interface NodeAppraisal {
+  readonly verdict: Verdict;
+  readonly reasons: readonly Claim[];
+  readonly vector: TrustVector;
+}
+
+/** Claims of a node under which nothing that it says of containers is current. */
+const BLINDING_CLAIMS: ReadonlySet<string> = new Set(["runtime-unreachable", "change-source-dead", "spool-lost", "measuring"]);
+/** Nothing stays green past this many intervals. */
+const STALE_INTERVALS = 2;
+
+export function appraiseNode(facts: NodeFacts, nowMs: number): NodeAppraisal {
+  const bad: Claim[] = [];
+  const unknown: Claim[] = [];
+  const warnings: Claim[] = [];
+  if (facts.revoked) bad.push(claim("revoked", "this node was revoked"));
+  if (facts.quoteRefused) bad.push(claim("quote-refused", facts.quoteRefused));
+  if (facts.chainBroken) bad.push(claim("chain-broken", facts.chainBroken));
+  freshness(facts, nowMs, unknown);
+  ownWords(facts.state, unknown, warnings);
+  if (facts.trustLevel === Level.NONE) warnings.push(claim("no-tpm", "trust none: sees tampering from containers, not from root on the host"));
+  if (facts.trustLevel === Level.TPM_TOFU) warnings.push(claim("tpm-tofu", "the TPM was accepted at first sight"));
+  const verdict = bad.length > 0 ? Verdict.CONTRAINDICATED : unknown.length > 0 ? Verdict.UNKNOWN : warnings.length > 0 ? Verdict.WARNING : Verdict.AFFIRMING;
+  const hardware = bad.length > 0 ? 96 : facts.trustLevel === Level.TPM && unknown.length === 0 ? 2 : facts.trustLevel === Level.NONE ? 0 : 32;
+  const vector = create(TrustVectorSchema, { instanceIdentity: bad.length > 0 ? 96 : unknown.length > 0 ? 0 : 2, hardware });
+  return { verdict, reasons: [...bad, ...unknown, ...warnings], vector };
+}
+
+function claim(code: string, detail: string): Claim {
+  return create(ClaimSchema, { code, detail });
+}
+
+function freshness(facts: NodeFacts, nowMs: number, unknown: Claim[]): void {
+  const silentMs = facts.lastSeenMs === undefined ? Number.POSITIVE_INFINITY : nowMs - facts.lastSeenMs;
+  if (facts.lastSeenMs === undefined) unknown.push(claim("never-seen", "enrolled, and no Evidence yet"));
+  else if (silentMs > STALE_INTERVALS * facts.heartbeatIntervalMs)
+    unknown.push(claim(facts.connected ? "stale" : "unreachable", `nothing heard for ${Math.round(silentMs / 1000)} s (not judged)`));
+  if (facts.trustLevel === Level.NONE) return;
+  if (facts.lastQuoteMs === undefined) unknown.push(claim("no-quote", "no quote yet"));
+  else if (nowMs - facts.lastQuoteMs > STALE_INTERVALS * facts.quoteIntervalMs)
+    unknown.push(claim("quote-stale", `newest quote is ${Math.round((nowMs - facts.lastQuoteMs) / 1000)} s old`));
+}
+
+function ownWords(state: NodeState | undefined, unknown: Claim[], warnings: Claim[]): void {
+  if (!state) return;
+  if (!state.runtimeReachable) unknown.push(claim("runtime-unreachable", "the container runtime does not answer"));
+  if (state.changeSource === "") unknown.push(claim("change-source-dead", "no change source works: changes are seen at rescans only"));
+  if (state.tpm !== "ok" && state.tpm !== "absent") unknown.push(claim("tpm", state.tpm.slice(0, 200)));
+  for (const each of state.claims) (BLINDING_CLAIMS.has(each.code) ? unknown : warnings).push(claim(each.code, each.detail.slice(0, 500)));
+  if (state.missingCapabilities.length > 0) warnings.push(claim("missing-capabilities", state.missingCapabilities.join(", ").slice(0, 500)));
+}

@@ -1,0 +1,76 @@
+/** The container's delta against what its image shows at each path. Presence is no drift (a `touch` copies up identical bytes); content is. */
+import { decodeRecord } from "@hullmark/proto/codec";
+import { aliasFinding, fileFinding } from "./findings.ts";
+import { printable } from "./printable.ts";
+import type { ContainerRules, ContainerState, Finding, ReferenceImage, UpperEntry } from "./types.ts";
+
+const SLASH = 0x2f;
+
+export function appraiseUpper(state: ContainerState, reference: ReferenceImage, rules: ContainerRules): Finding[] {
+  const findings: Finding[] = [];
+  const mounts = state.configuration.mounts.filter(({ declared }) => declared).map(({ destination }) => destination);
+  const aliases = linkedOriginals(state, reference);
+  for (const [key, entry] of state.upper) {
+    const expected = reference.merged(entry.path);
+    if (expected?.record.equals(entry.record)) continue;
+    if (isWhiteout(entry.record) && !expected) continue;
+    if (reference.runtimeMade(entry.path, entry.record, state.filesystem.dialect, mounts)) continue;
+    const original = expected ? undefined : aliases.get(key);
+    if (original) {
+      findings.push(aliasFinding(entry.path, `/${printable(original)}`, entry.actor, entry.changedAtMs, rules));
+      continue;
+    }
+    if (!expected && isDirectory(entry.record) && parentIsAdded(entry.path, state, reference)) continue;
+    const found = fileFinding(
+      {
+        place: "upper",
+        path: entry.path,
+        expected: expected?.record,
+        observed: entry.record,
+        layerIndex: expected?.layerIndex ?? -1,
+        actor: entry.actor,
+        changedAtMs: entry.changedAtMs,
+      },
+      rules,
+    );
+    if (found) findings.push(found);
+  }
+  return findings;
+}
+
+/**
+ * Names whose inode also has the name of an image file with the very same record: `ln` within the container. The agent's word on the inode is a hint;
+ * what makes it harmless is that the record is one that the image holds.
+ */
+function linkedOriginals(state: ContainerState, reference: ReferenceImage): ReadonlyMap<string, Buffer> {
+  const byInode = new Map<bigint, UpperEntry[]>();
+  for (const entry of state.upper.values()) {
+    if (entry.inode === 0n || entry.record[1] !== 0x66) continue;
+    const group = byInode.get(entry.inode);
+    if (group) group.push(entry);
+    else byInode.set(entry.inode, [entry]);
+  }
+  const originals = new Map<string, Buffer>();
+  for (const group of byInode.values()) {
+    const original = group.length > 1 ? group.find(({ path, record }) => reference.merged(path)?.record.equals(record)) : undefined;
+    if (!original) continue;
+    for (const { path, record } of group) if (path !== original.path && record.equals(original.record)) originals.set(path.toString("latin1"), original.path);
+  }
+  return originals;
+}
+
+function isWhiteout(record: Buffer): boolean {
+  return record[1] === 0x77;
+}
+
+function isDirectory(record: Buffer): boolean {
+  return decodeRecord(record).type === "d";
+}
+
+/** Whether the parent directory is itself not of the image: then only its topmost ancestor and the files below are told. */
+function parentIsAdded(path: Buffer, state: ContainerState, reference: ReferenceImage): boolean {
+  const slash = path.lastIndexOf(SLASH);
+  if (slash < 0) return false;
+  const parent = path.subarray(0, slash);
+  return state.upper.has(parent.toString("latin1")) && !reference.merged(parent);
+}
