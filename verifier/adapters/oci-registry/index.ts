@@ -1,0 +1,3 @@
+export { type CachingOptions, CachingRegistry } from "./caching.ts";
+export { OciRegistry, type OciRegistryOptions } from "./client.ts";
+export { type CredentialSource, type Credentials, defaultDockerConfigPath, dockerConfigCredentials } from "./docker-config.ts";
