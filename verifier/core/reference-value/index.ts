@@ -1,3 +1,4 @@
 export * from "./dialect.ts";
 export * from "./layer-tree.ts";
 export * from "./merged-tree.ts";
+export { DEFAULT_REPLAY_LIMITS, LayerReplay, type ReplayLimits, type ReplayOptions, type ReplayResult, replayLayer } from "./replay.ts";

@@ -1,5 +1,6 @@
 /** What a container sees of its image's layers: overlayfs lookup over replayed layers. */
 import { decodeRecord, pathKey } from "@hullmark/proto/codec";
+import { latin1 } from "./latin1.ts";
 import type { LayerEntry, LayerTree } from "./layer-tree.ts";
 
 const SLASH = 0x2f;
@@ -107,8 +108,4 @@ export class MergedTree {
     }
     return index;
   }
-}
-
-function latin1(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
 }
