@@ -1,0 +1,127 @@
+/** Engine inspection and OCI configuration as {@link ContainerFacts}. Where both tell, the OCI configuration is believed: it is what was run. */
+import { join } from "node:path";
+import type Docker from "dockerode";
+import type { ContainerFacts, DeclaredMount, EngineFile } from "../../ports/container-runtime.ts";
+import type { OciSpec } from "./oci-spec.ts";
+
+export interface EngineFacts {
+  readonly rootDirectory: string;
+  readonly storageDriver: string;
+}
+
+type Inspected = Docker.ContainerInspectInfo;
+
+const NAMESPACES: Readonly<Record<string, string>> = { pid: "pid", network: "net", ipc: "ipc", uts: "uts", cgroup: "cgroup" };
+
+export function containerFacts(
+  container: Inspected,
+  spec: OciSpec | undefined,
+  image: Docker.ImageInspectInfo | undefined,
+  engine: EngineFacts,
+): ContainerFacts {
+  const { Config: config, HostConfig: host } = container;
+  const name = container.Name.replace(/^\//, "");
+  const labels = config.Labels ?? {};
+  const security: readonly string[] = host.SecurityOpt ?? [];
+  return {
+    id: container.Id,
+    name,
+    pid: container.State.Pid,
+    startedAtMs: Date.parse(container.State.StartedAt) || 0,
+    workload: labels["dev.hullmark.workload"] ?? labels["com.docker.compose.service"] ?? name,
+    imageReference: config.Image,
+    imageId: container.Image,
+    repoDigests: image?.RepoDigests ?? [],
+    configBlobPath: configBlobPath(container.Image, engine),
+    labels,
+    args: withoutInit(spec?.process.args ?? [container.Path, ...container.Args], host.Init === true),
+    env: spec?.process.env ?? config.Env ?? [],
+    user: config.User,
+    workingDirectory: spec?.process.cwd ?? config.WorkingDir,
+    capabilities: (spec?.process.capabilities?.bounding ?? []).map((each: string) => each.replace(/^CAP_/, "")),
+    privileged: host.Privileged === true,
+    readOnlyRoot: spec?.root?.readonly ?? host.ReadonlyRootfs === true,
+    noNewPrivileges: spec?.process.noNewPrivileges ?? security.some((each) => each.startsWith("no-new-privileges")),
+    seccomp: seccompOf(security, spec),
+    apparmor: security.includes("apparmor=unconfined") ? "unconfined" : (spec?.process.apparmorProfile ?? ""),
+    hostNamespaces: hostNamespaces(host, spec),
+    devices: devicesOf(host, spec),
+    mounts: declaredMounts(container, spec),
+    maskedPaths: [...(spec?.linux?.maskedPaths ?? []), ...(spec?.linux?.readonlyPaths ?? [])],
+    hostname: spec?.hostname || config.Hostname,
+    extraHosts: host.ExtraHosts ?? [],
+    ...networkFacts(container),
+    engineFiles: engineFiles(container),
+  };
+}
+
+/** overlay2 and its like keep config blobs by image id; the containerd image store keeps them elsewhere, under another id. */
+function configBlobPath(imageId: string, { rootDirectory, storageDriver }: EngineFacts): string | undefined {
+  const hex = /^sha256:([0-9a-f]{64})$/.exec(imageId)?.[1];
+  return hex ? join(rootDirectory, "image", storageDriver, "imagedb/content/sha256", hex) : undefined;
+}
+
+function withoutInit(args: readonly string[], init: boolean): readonly string[] {
+  return init && /\/(docker-init|tini)$/.test(args[0] ?? "") && args[1] === "--" ? args.slice(2) : args;
+}
+
+function seccompOf(security: readonly string[], spec: OciSpec | undefined): ContainerFacts["seccomp"] {
+  if (security.includes("seccomp=unconfined")) return "unconfined";
+  if (security.some((each) => each.startsWith("seccomp="))) return "custom";
+  return spec && !spec.linux?.seccomp ? "unconfined" : "default";
+}
+
+/** A namespace that the configuration neither makes nor takes from another container is the host's. */
+function hostNamespaces(host: Inspected["HostConfig"], spec: OciSpec | undefined): string[] {
+  const own = spec?.linux?.namespaces;
+  if (own)
+    return Object.keys(NAMESPACES)
+      .filter((type) => type !== "cgroup" && !own.some((each) => each.type === type))
+      .map((type) => NAMESPACES[type] ?? type);
+  const modes: [string, string | undefined][] = [
+    ["pid", host.PidMode],
+    ["net", host.NetworkMode],
+    ["ipc", host.IpcMode],
+    ["uts", host.UTSMode],
+  ];
+  return modes.filter(([, mode]) => mode === "host").map(([name]) => name);
+}
+
+/** Devices that the runtime makes for every container. */
+const STANDARD_DEVICES = new Set(["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/console", "/dev/fuse", "/dev/ptmx"]);
+
+function devicesOf(host: Inspected["HostConfig"], spec: OciSpec | undefined): string[] {
+  const asked = ((host.Devices ?? []) as { PathInContainer?: string }[]).map(({ PathInContainer }) => PathInContainer ?? "");
+  const made = (spec?.linux?.devices ?? []).map(({ path }) => path).filter((path) => !STANDARD_DEVICES.has(path));
+  return [...new Set([...asked, ...made])].filter((path) => path !== "").sort();
+}
+
+function declaredMounts(container: Inspected, spec: OciSpec | undefined): DeclaredMount[] {
+  const byDestination = new Map<string, DeclaredMount>();
+  for (const each of spec?.mounts ?? [])
+    byDestination.set(each.destination, { destination: each.destination, type: each.type ?? "bind", source: each.source ?? "", options: each.options ?? [] });
+  for (const each of container.Mounts as { Destination: string; Type?: string; Source?: string; RW?: boolean }[])
+    byDestination.set(each.Destination, {
+      destination: each.Destination,
+      type: each.Type ?? "bind",
+      source: each.Source ?? "",
+      options: byDestination.get(each.Destination)?.options ?? [each.RW ? "rw" : "ro"],
+    });
+  return [...byDestination.values()].sort((a, b) => (a.destination < b.destination ? -1 : 1));
+}
+
+function networkFacts(container: Inspected): Pick<ContainerFacts, "addresses" | "networkNames"> {
+  const networks = Object.values(container.NetworkSettings.Networks ?? {}) as { IPAddress?: string; GlobalIPv6Address?: string; Aliases?: string[] | null }[];
+  const addresses = networks.flatMap(({ IPAddress, GlobalIPv6Address }) => [IPAddress, GlobalIPv6Address]).filter((each): each is string => !!each);
+  const networkNames = [container.Name.replace(/^\//, ""), container.Id.slice(0, 12), ...networks.flatMap(({ Aliases }) => Aliases ?? [])];
+  return { addresses, networkNames: [...new Set(networkNames)] };
+}
+
+function engineFiles(container: Inspected): EngineFile[] {
+  const { HostsPath, HostnamePath, ResolvConfPath } = container;
+  const files: EngineFile[] = [];
+  if (HostsPath) files.push({ destination: "/etc/hosts", hostPath: HostsPath, digestPath: undefined });
+  if (HostnamePath) files.push({ destination: "/etc/hostname", hostPath: HostnamePath, digestPath: undefined });
+  if (ResolvConfPath) files.push({ destination: "/etc/resolv.conf", hostPath: ResolvConfPath, digestPath: `${ResolvConfPath}.hash` });
+  return files;
+}

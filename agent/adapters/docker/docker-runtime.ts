@@ -1,0 +1,112 @@
+/** {@link ContainerRuntime} over the Docker Engine API (dockerode). */
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import Docker from "dockerode";
+import { type ContainerFacts, type ContainerRuntime, ContainerRuntimeError, type RuntimeEvent, type RuntimeFacts } from "../../ports/container-runtime.ts";
+import { containerFacts } from "./container-facts.ts";
+import { readOciSpec } from "./oci-spec.ts";
+
+/** Events after which a container is inspected again. */
+const ACTIONS = ["start", "die", "pause", "unpause", "rename", "update", "connect", "disconnect", "oom", "destroy"];
+const CALL_TIMEOUT_MS = 15_000;
+const MAX_EVENT_BYTES = 1024 * 1024;
+
+/** What is used of dockerode; its own types know neither abort signals everywhere nor what `info` holds. */
+interface Engine {
+  info(): Promise<{ Driver: string; ServerVersion: string; DockerRootDir: string; DriverStatus?: [string, string][] }>;
+  listContainers(options: { abortSignal: AbortSignal }): Promise<{ Id: string }[]>;
+  getContainer(id: string): { inspect(options: { abortSignal: AbortSignal }): Promise<Docker.ContainerInspectInfo> };
+  getImage(id: string): { inspect(): Promise<Docker.ImageInspectInfo> };
+  getEvents(options: { filters: Record<string, string[]>; abortSignal: AbortSignal }): Promise<Readable>;
+}
+
+export interface DockerRuntimeOptions {
+  /** Unix socket of the engine. */
+  readonly socketPath: string;
+}
+
+export class DockerRuntime implements ContainerRuntime {
+  readonly #docker: Engine;
+  #rootDirectory = "";
+  #storageDriver = "";
+
+  constructor({ socketPath }: DockerRuntimeOptions) {
+    this.#docker = new Docker({ socketPath, timeout: CALL_TIMEOUT_MS }) as unknown as Engine;
+  }
+
+  async facts(signal: AbortSignal): Promise<RuntimeFacts> {
+    signal.throwIfAborted();
+    const info = await guard(() => this.#docker.info());
+    this.#rootDirectory = info.DockerRootDir;
+    this.#storageDriver = info.Driver;
+    // The containerd image store names its snapshotter as driver and says `driver-type io.containerd.snapshotter.v1`.
+    const snapshotter = info.DriverStatus?.some(([name, value]) => name === "driver-type" && value.startsWith("io.containerd.snapshotter")) ?? false;
+    return { name: "docker", version: info.ServerVersion, storageDriver: info.Driver, dialect: snapshotter ? "containerd" : "docker" };
+  }
+
+  async list(signal: AbortSignal): Promise<readonly string[]> {
+    const containers = await guard(() => this.#docker.listContainers({ abortSignal: signal }));
+    return containers.map(({ Id }) => Id);
+  }
+
+  async inspect(id: string, signal: AbortSignal): Promise<ContainerFacts | undefined> {
+    if (this.#rootDirectory === "") await this.facts(signal);
+    const container = await guard(() => this.#docker.getContainer(id).inspect({ abortSignal: signal })).catch(ignoreMissing);
+    if (!container?.State.Running || container.State.Pid <= 0) return undefined;
+    const [spec, image] = await Promise.all([readOciSpec(container.State.Pid, id), this.#image(container.Image)]);
+    return containerFacts(container, spec, image, { rootDirectory: this.#rootDirectory, storageDriver: this.#storageDriver });
+  }
+
+  async *events(signal: AbortSignal): AsyncGenerator<RuntimeEvent> {
+    const options = { filters: { type: ["container", "network"], event: ACTIONS }, abortSignal: signal };
+    const stream = await guard(() => this.#docker.getEvents(options));
+    const abort = (): void => void stream.destroy();
+    signal.addEventListener("abort", abort, { once: true });
+    try {
+      yield { kind: "connected", containerId: "" };
+      for await (const line of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
+        const containerId = containerOf(line);
+        if (containerId) yield { kind: "changed", containerId };
+      }
+    } catch (cause) {
+      if (!signal.aborted) throw new ContainerRuntimeError("RUNTIME_UNREACHABLE", "the event stream broke", { cause });
+    } finally {
+      signal.removeEventListener("abort", abort);
+      stream.destroy();
+    }
+    if (!signal.aborted) throw new ContainerRuntimeError("RUNTIME_UNREACHABLE", "the event stream ended");
+  }
+
+  /** The engine's record of the image, which outlives its tags. */
+  async #image(id: string): Promise<Docker.ImageInspectInfo | undefined> {
+    return guard(() => this.#docker.getImage(id).inspect()).catch(ignoreMissing);
+  }
+}
+
+function containerOf(line: string): string | undefined {
+  if (line.length > MAX_EVENT_BYTES) throw new ContainerRuntimeError("RUNTIME_PROTOCOL", `event of ${line.length} bytes`);
+  try {
+    const event = JSON.parse(line) as { Type?: string; Actor?: { ID?: string; Attributes?: { container?: string } } };
+    return event.Type === "network" ? event.Actor?.Attributes?.container : event.Actor?.ID;
+  } catch (cause) {
+    throw new ContainerRuntimeError("RUNTIME_PROTOCOL", "an event that is not JSON", { cause });
+  }
+}
+
+class MissingError extends Error {}
+
+async function guard<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    const status = (error as { statusCode?: number }).statusCode;
+    if (status === 404) throw new MissingError();
+    const code = status === undefined ? "RUNTIME_UNREACHABLE" : "RUNTIME_PROTOCOL";
+    throw new ContainerRuntimeError(code, error instanceof Error ? error.message : "unknown error", { cause: error });
+  }
+}
+
+function ignoreMissing(error: unknown): undefined {
+  if (error instanceof MissingError) return undefined;
+  throw error;
+}

@@ -1,0 +1,158 @@
+/**
+ * The agent's account of its node: the parts of every container as last measured, what has changed since the last Evidence, and the chain.
+ * Pure bookkeeping: measuring happens elsewhere, sending too.
+ */
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { type ContainerParts, evidenceDigest, StateTree } from "@hullmark/proto/codec";
+import { type EntryChangeSchema, EvidenceBodySchema, type LayerUpdateSchema } from "@hullmark/proto/v1/attestation";
+import { timestampFromMs } from "./timestamp.ts";
+
+export type EntryChangeInit = MessageInitShape<typeof EntryChangeSchema>;
+export type LayerUpdateInit = MessageInitShape<typeof LayerUpdateSchema>;
+export type PartName = keyof ContainerParts;
+
+const PART_NAMES: readonly PartName[] = ["identity", "configuration", "code", "filesystem"];
+
+interface Tracked {
+  parts: Partial<Record<PartName, Uint8Array>>;
+  readonly dirty: Set<PartName>;
+  upperReset: boolean;
+  changes: EntryChangeInit[];
+  /** Every entry of the delta tree, for Evidence that holds the whole state. */
+  readonly allUpper: () => EntryChangeInit[];
+  announced: boolean;
+}
+
+export interface ChainPosition {
+  readonly seq: bigint;
+  readonly digest: Buffer;
+}
+
+export interface BuiltEvidence extends ChainPosition {
+  readonly body: Buffer;
+  readonly stateRoot: Buffer;
+}
+
+export class NodeEvidence {
+  readonly #tree = new StateTree();
+  readonly #containers = new Map<string, Tracked>();
+  readonly #removed = new Set<string>();
+  #layers: LayerUpdateInit[] = [];
+  #node: Uint8Array = new Uint8Array();
+  #nodeDirty = false;
+  #full = true;
+
+  /** @param allUpper gives the whole delta tree at the moment of the call */
+  addContainer(id: string, allUpper: () => EntryChangeInit[]): void {
+    this.#removed.delete(id);
+    this.#containers.set(id, { parts: {}, dirty: new Set(), upperReset: true, changes: [], allUpper, announced: false });
+  }
+
+  removeContainer(id: string): void {
+    const tracked = this.#containers.get(id);
+    if (!tracked) return;
+    this.#containers.delete(id);
+    this.#tree.removeContainer(id);
+    if (tracked.announced) this.#removed.add(id);
+  }
+
+  setNode(bytes: Uint8Array): void {
+    if (Buffer.compare(bytes, this.#node) === 0) return;
+    this.#node = bytes;
+    this.#nodeDirty = true;
+  }
+
+  /** Takes a part; an equal one changes nothing. */
+  setPart(id: string, name: PartName, bytes: Uint8Array): void {
+    const tracked = this.#containers.get(id);
+    if (!tracked) return;
+    const before = tracked.parts[name];
+    if (before && Buffer.compare(before, bytes) === 0) return;
+    tracked.parts[name] = bytes;
+    tracked.dirty.add(name);
+  }
+
+  addUpperChanges(id: string, changes: readonly EntryChangeInit[]): void {
+    const tracked = this.#containers.get(id);
+    if (tracked && !tracked.upperReset) tracked.changes.push(...changes);
+  }
+
+  /** The whole delta tree goes into the next Evidence (it was measured anew). */
+  resetUpper(id: string): void {
+    const tracked = this.#containers.get(id);
+    if (!tracked) return;
+    tracked.upperReset = true;
+    tracked.changes = [];
+  }
+
+  addLayerUpdate(update: LayerUpdateInit): void {
+    this.#layers.push(update);
+  }
+
+  /** The next Evidence holds the whole state. */
+  requestFull(): void {
+    this.#full = true;
+  }
+
+  /** Containers whose four parts are known. */
+  get containerCount(): number {
+    return [...this.#containers.values()].filter(isComplete).length;
+  }
+
+  /** The next Evidence, or undefined where there is nothing new to say. What it holds counts as said. */
+  build(previous: ChainPosition, bootId: string, nowMs: number): BuiltEvidence | undefined {
+    if (this.#node.length === 0) return undefined;
+    const full = this.#full;
+    const told = [...this.#containers].filter(
+      ([, tracked]) => isComplete(tracked) && (full || tracked.dirty.size > 0 || tracked.changes.length > 0 || tracked.upperReset),
+    );
+    if (!full && told.length === 0 && !this.#nodeDirty && this.#removed.size === 0 && this.#layers.length === 0) return undefined;
+    const containers = told.map(([id, tracked]) => this.#update(id, tracked, full));
+    if (this.#nodeDirty || full) this.#tree.setNode(this.#node);
+    const seq = previous.seq + 1n;
+    const message = create(EvidenceBodySchema, {
+      seq,
+      previousDigest: previous.digest,
+      bootId,
+      measuredAt: timestampFromMs(nowMs),
+      full,
+      node: this.#nodeDirty || full ? this.#node : new Uint8Array(),
+      containers,
+      removedContainers: full ? [] : [...this.#removed].sort(),
+      layers: this.#layers,
+      stateRoot: this.#tree.root(),
+    });
+    this.#full = false;
+    this.#nodeDirty = false;
+    this.#removed.clear();
+    this.#layers = [];
+    const body = Buffer.from(toBinary(EvidenceBodySchema, message));
+    return { seq, body, digest: evidenceDigest(body), stateRoot: Buffer.from(message.stateRoot) };
+  }
+
+  /** The root over what has been said so far. */
+  stateRoot(): Buffer {
+    return this.#tree.root();
+  }
+
+  #update(id: string, tracked: Tracked, full: boolean) {
+    const parts = tracked.parts as ContainerParts;
+    this.#tree.setContainer(id, parts);
+    const upperReset = full || tracked.upperReset;
+    const update = {
+      id,
+      ...Object.fromEntries(PART_NAMES.filter((name) => full || tracked.dirty.has(name)).map((name) => [name, parts[name]])),
+      upperReset,
+      upperChanges: upperReset ? tracked.allUpper() : tracked.changes,
+    };
+    tracked.dirty.clear();
+    tracked.changes = [];
+    tracked.upperReset = false;
+    tracked.announced = true;
+    return update;
+  }
+}
+
+function isComplete(tracked: Tracked): boolean {
+  return PART_NAMES.every((name) => tracked.parts[name] !== undefined);
+}

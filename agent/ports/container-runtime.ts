@@ -1,0 +1,94 @@
+/** The container engine of the node, as the agent needs it. Its answers are the engine's word: what can be measured is measured instead. */
+
+/** RUNTIME_UNREACHABLE: the engine does not answer; every claim that rests on it is old. RUNTIME_PROTOCOL: it answers what cannot be understood. */
+export type ContainerRuntimeErrorCode = "RUNTIME_UNREACHABLE" | "RUNTIME_PROTOCOL";
+
+export class ContainerRuntimeError extends Error {
+  readonly code: ContainerRuntimeErrorCode;
+
+  constructor(code: ContainerRuntimeErrorCode, message: string, options?: ErrorOptions) {
+    super(`${code}: ${message}`, options);
+    this.name = "ContainerRuntimeError";
+    this.code = code;
+  }
+}
+
+export interface RuntimeFacts {
+  /** `docker` or `containerd`. */
+  readonly name: string;
+  readonly version: string;
+  readonly storageDriver: string;
+  /** Extractor that wrote the layer directories. */
+  readonly dialect: "docker" | "containerd";
+}
+
+export interface DeclaredMount {
+  readonly destination: string;
+  readonly type: string;
+  readonly source: string;
+  readonly options: readonly string[];
+}
+
+/** Engine-made file that is mounted over a path of the image. */
+export interface EngineFile {
+  readonly destination: string;
+  /** Where the engine keeps it on the node. */
+  readonly hostPath: string;
+  /** Where the engine keeps its own digest of it (hex in text), where it does. */
+  readonly digestPath: string | undefined;
+}
+
+export interface ContainerFacts {
+  readonly id: string;
+  readonly name: string;
+  /** Main process in the node's pid namespace, > 0. */
+  readonly pid: number;
+  readonly startedAtMs: number;
+  readonly workload: string;
+  readonly imageReference: string;
+  readonly imageId: string;
+  readonly repoDigests: readonly string[];
+  /** Config blob in the content store; undefined where the engine keeps none that can be read. */
+  readonly configBlobPath: string | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly args: readonly string[];
+  /** `NAME=value`. Values never leave the agent but as keyed digests. */
+  readonly env: readonly string[];
+  readonly user: string;
+  readonly workingDirectory: string;
+  /** Bounding set, without `CAP_`. */
+  readonly capabilities: readonly string[];
+  readonly privileged: boolean;
+  readonly readOnlyRoot: boolean;
+  readonly noNewPrivileges: boolean;
+  readonly seccomp: "default" | "unconfined" | "custom";
+  readonly apparmor: string;
+  readonly hostNamespaces: readonly string[];
+  readonly devices: readonly string[];
+  readonly mounts: readonly DeclaredMount[];
+  /** Mount points that the runtime makes to mask or freeze kernel paths. */
+  readonly maskedPaths: readonly string[];
+  readonly hostname: string;
+  readonly extraHosts: readonly string[];
+  readonly addresses: readonly string[];
+  readonly networkNames: readonly string[];
+  readonly engineFiles: readonly EngineFile[];
+}
+
+export interface RuntimeEvent {
+  /** `changed`: inspect again (started, stopped, died, renamed, network joined). `connected`: the event stream stands; list again, since events may have been missed. */
+  readonly kind: "changed" | "connected";
+  /** Empty for `connected`. */
+  readonly containerId: string;
+}
+
+export interface ContainerRuntime {
+  /** @throws ContainerRuntimeError */
+  facts(signal: AbortSignal): Promise<RuntimeFacts>;
+  /** Ids of running (or paused) containers. @throws ContainerRuntimeError */
+  list(signal: AbortSignal): Promise<readonly string[]>;
+  /** undefined: not running (any more). @throws ContainerRuntimeError */
+  inspect(id: string, signal: AbortSignal): Promise<ContainerFacts | undefined>;
+  /** One subscription; starts with `connected`. Ends by throwing ContainerRuntimeError when the engine goes, or quietly with the signal. */
+  events(signal: AbortSignal): AsyncIterable<RuntimeEvent>;
+}
