@@ -1,0 +1,42 @@
+# Shared by the scripts of this folder: source it. Sets the working directory to the repository and Node 24 first in PATH.
+# shellcheck shell=bash
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+readonly repository=$PWD
+export HULLMARK_STATE=${HULLMARK_STATE:-$repository/.hullmark}
+export PATH=$repository/node_modules/.bin:$PATH
+readonly logs=$HULLMARK_STATE/logs
+mkdir -p "$logs"
+
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+  readonly green=$'\e[32m' red=$'\e[31m' dim=$'\e[2m' plain=$'\e[0m'
+else
+  readonly green='' red='' dim='' plain=''
+fi
+
+# step TITLE COMMAND... : runs quietly; one line with the time it took, and the end of its output when it fails.
+step() {
+  local title=$1 started=$SECONDS log status=0
+  log=$logs/$(printf '%s' "$1" | tr -c 'A-Za-z0-9' '-').log
+  shift
+  if [ -t 1 ]; then printf '  … %s\r' "$title"; fi
+  "$@" >"$log" 2>&1 </dev/null || status=$?
+  if [ "$status" = 0 ]; then
+    printf '  %s✓%s %s %s%s s%s\n' "$green" "$plain" "$title" "$dim" "$((SECONDS - started))" "$plain"
+  else
+    printf '  %s✗%s %s (exit %s, %s s; all of it in %s)\n' "$red" "$plain" "$title" "$status" "$((SECONDS - started))" "$log"
+    tail -n 40 "$log" | sed 's/^/      /'
+  fi
+  return "$status"
+}
+
+# as_root COMMAND... : runs as root, by sudo where needed, with this environment's PATH and HULLMARK_ settings.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo env "PATH=$PATH" "HULLMARK_STATE=$HULLMARK_STATE" "CI=${CI:-}" "NO_COLOR=${NO_COLOR:-}" "HULLMARK_FULL=${HULLMARK_FULL:-}" "$@"
+  else
+    echo "this needs root, and there is no sudo: run it as root" >&2
+    return 2
+  fi
+}
