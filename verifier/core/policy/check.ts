@@ -1,0 +1,172 @@
+/** What the schema cannot say: names that must exist and be unique, keys that must be keys, and rules that can never apply. Builds the policy. */
+
+import { DEFAULT_MUTABLE } from "./default.ts";
+import { publicKeyProblem } from "./fields.ts";
+import type { PolicyFile } from "./schema.ts";
+import { nearest } from "./suggest.ts";
+import type { AlertRoute, Authority, Policy, PolicyProblem, PolicyRule, Selector, SignatureRequirement } from "./types.ts";
+
+export type Report = (severity: PolicyProblem["severity"], path: readonly PropertyKey[], message: string, fix: string) => void;
+type FileRule = PolicyFile["spec"]["rules"][number];
+type FileRequirement = NonNullable<FileRule["require"]["signatures"]>;
+type FileRoute = PolicyFile["spec"]["alerts"]["routes"][number];
+
+/** The result is a policy only where nothing was reported as an error. */
+export function checkPolicy({ metadata, spec }: PolicyFile, readKeyFile: (path: string) => string, report: Report): Policy {
+  for (const [list, items] of [
+    [["spec", "authorities"], spec.authorities],
+    [["spec", "rules"], spec.rules],
+    [["spec", "mutable"], spec.mutable],
+    [["spec", "alerts", "routes"], spec.alerts.routes],
+  ] as const) {
+    unique(items, list, report);
+  }
+  const names = spec.authorities.map(({ name }) => name);
+  const mutable = spec.mutable.map(({ name, class: kind, select, paths }) => ({ name, class: kind, select: { ...select, workloads: [] }, paths }));
+  for (const [i, { class: kind, paths }] of spec.mutable.entries()) warnAboutPaths(kind, paths, ["spec", "mutable", i, "paths"], report);
+  for (const [i, rule] of spec.rules.entries()) warnIfShadowed(rule, spec.rules.slice(0, i), ["spec", "rules", i], report);
+  return {
+    name: metadata.name,
+    mode: spec.mode,
+    loaded: true,
+    authorities: spec.authorities.map((authority, i) => buildAuthority(authority, readKeyFile, ["spec", "authorities", i], report)),
+    rules: spec.rules.map((rule, i) => buildRule(rule, names, ["spec", "rules", i], report)),
+    mutable: spec.mutableDefaults ? [...DEFAULT_MUTABLE, ...mutable] : mutable,
+    severities: spec.severities,
+    intervals: { quoteSeconds: spec.intervals.quote, rescanSeconds: spec.intervals.rescan, heartbeatSeconds: spec.intervals.heartbeat },
+    budget: { maxEntries: spec.budget.entries, maxBytes: spec.budget.bytes, maxSeconds: spec.budget.time },
+    alerts: spec.alerts.routes.map((route, i) => buildRoute(route, ["spec", "alerts", "routes", i], report)),
+  };
+}
+
+function unique(items: readonly { readonly name: string }[], path: readonly PropertyKey[], report: Report): void {
+  const seen = new Map<string, number>();
+  items.forEach(({ name }, i) => {
+    const first = seen.get(name);
+    if (first !== undefined) report("error", [...path, i, "name"], `"${name}" is the name of item ${first + 1} too`, "give each its own name");
+    else seen.set(name, i);
+  });
+}
+
+function buildAuthority(
+  file: PolicyFile["spec"]["authorities"][number],
+  readKeyFile: (path: string) => string,
+  path: readonly PropertyKey[],
+  report: Report,
+): Authority {
+  let publicKeyPem = file.key ?? "";
+  const keyPath = [...path, file.key === undefined && file.keyFile !== undefined ? "keyFile" : "key"];
+  if ((file.key === undefined) === (file.keyFile === undefined)) {
+    report("error", path, "wants either `key` or `keyFile`", "give the public key inline (PEM) or the file that holds it");
+  } else {
+    try {
+      if (file.keyFile !== undefined) publicKeyPem = readKeyFile(file.keyFile);
+      const problem = publicKeyProblem(publicKeyPem);
+      if (problem) report("error", keyPath, `the key ${problem}`, "give a SubjectPublicKeyInfo in PEM, for example cosign.pub");
+    } catch (error) {
+      report(
+        "error",
+        keyPath,
+        `the key file cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+        "paths are relative to the policy file",
+      );
+    }
+  }
+  if (file.validFrom !== undefined && file.validUntil !== undefined && file.validFrom >= file.validUntil) {
+    report("error", [...path, "validUntil"], "is not after validFrom", "exchange the two, or correct one");
+  }
+  return { name: file.name, publicKeyPem: publicKeyPem.trim().replaceAll("\r\n", "\n"), notBeforeMs: file.validFrom, notAfterMs: file.validUntil };
+}
+
+function buildRule(rule: FileRule, authorities: readonly string[], path: readonly PropertyKey[], report: Report): PolicyRule {
+  const { signatures, attestations } = rule.require;
+  return {
+    name: rule.name,
+    select: rule.select,
+    signatures: signatures && buildRequirement(signatures, authorities, [...path, "require", "signatures"], report),
+    attestations: attestations.map((item, i) => ({
+      predicateType: item.predicateType,
+      ...buildRequirement(item, authorities, [...path, "require", "attestations", i], report),
+    })),
+    allow: rule.allow,
+    severities: rule.severities,
+  };
+}
+
+function buildRequirement(file: FileRequirement, authorities: readonly string[], path: readonly PropertyKey[], report: Report): SignatureRequirement {
+  const wanted = [...new Set(file.authorities)];
+  file.authorities.forEach((name, i) => {
+    if (authorities.includes(name)) return;
+    const guess = nearest(name, authorities);
+    report("error", [...path, "authorities", i], `no authority is named "${name}"`, guess ? `did you mean "${guess}"?` : "add it under spec.authorities");
+  });
+  const threshold = file.threshold === "any" ? 1 : file.threshold === "all" ? wanted.length : file.threshold;
+  if (threshold > wanted.length)
+    report("error", [...path, "threshold"], `${threshold} of ${wanted.length} can never be met`, `use ${wanted.length} or less, or all`);
+  return { authorities: wanted, threshold };
+}
+
+function buildRoute(route: FileRoute, path: readonly PropertyKey[], report: Report): AlertRoute {
+  for (const [name, header] of Object.entries(route.headers)) {
+    const at = [...path, "headers", name];
+    if (!/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/.test(name)) report("error", at, `"${name}" is not the name of an HTTP header`, "for example Authorization");
+    else if (/^(content-type|content-length|host|connection|transfer-encoding)$/i.test(name))
+      report("error", at, `"${name}" is set by the sender`, "remove it");
+    if ("value" in header && /[\x00-\x08\x0a-\x1f\x7f]/.test(header.value)) report("error", at, "the value holds a control character", "remove it");
+    if ("value" in header && /^(authorization|x-api-key|cookie)$/i.test(name)) report("warning", at, "a secret stands in the policy file", "use `fromEnv`");
+  }
+  if (route.caFile !== undefined && route.url.startsWith("http:")) report("warning", [...path, "caFile"], "has no effect on an http URL", "use https");
+  const common = {
+    name: route.name,
+    url: route.url,
+    headers: route.headers,
+    minSeverity: route.minSeverity,
+    groupBy: [...new Set(route.groupBy)],
+    groupWaitSeconds: route.groupWait,
+    repeatSeconds: route.repeat,
+    maxPerMinute: route.maxPerMinute,
+    timeoutSeconds: route.timeout,
+    caFile: route.caFile,
+  };
+  return route.type === "webhook" ? { type: "webhook", ...common, hmacKeyFromEnv: route.hmacKeyFromEnv } : { type: "alertmanager", ...common };
+}
+
+function warnAboutPaths(kind: "data" | "any", paths: readonly string[], path: readonly PropertyKey[], report: Report): void {
+  paths.forEach((glob, i) => {
+    if (/^\/\*\*\/?\*?$/.test(glob))
+      report(
+        "warning",
+        [...path, i],
+        `"${glob}" makes every path mutable${kind === "any" ? ", executables too" : ""}`,
+        "name the directories that the workload writes",
+      );
+    else if (kind === "any" && /^\/(usr\/)?(s?bin|lib(64)?|local)\//.test(glob))
+      report("warning", [...path, i], `"${glob}" lets programs of the system change`, "use class: data, or a narrower path");
+    if (/[[\]{}\\]/.test(glob))
+      report("warning", [...path, i], `in "${glob}", brackets, braces and backslashes stand for themselves`, "list the alternatives as paths of their own");
+    if (glob.includes("/**/"))
+      report(
+        "warning",
+        [...path, i],
+        `"/**/" in "${glob}" wants at least one directory between the slashes`,
+        "list the path without it too, where that is meant",
+      );
+  });
+}
+
+/** An earlier rule without conditions, or with the very same ones, leaves nothing for this one. */
+function warnIfShadowed(rule: FileRule, earlier: readonly FileRule[], path: readonly PropertyKey[], report: Report): void {
+  const by = earlier.find(({ select }) => isEverything(select) || JSON.stringify(select) === JSON.stringify(rule.select));
+  if (by)
+    report(
+      "warning",
+      [...path, "name"],
+      `rule "${rule.name}" never applies: "${by.name}" before it takes all that it selects`,
+      "the first rule that selects a container decides: put the special ones first",
+    );
+}
+
+function isEverything({ images, containers, workloads, labels, nodes }: Selector): boolean {
+  const open = (globs: readonly string[]) => globs.length === 0 || globs.includes("**");
+  return open(images) && open(containers) && open(workloads) && open(nodes) && Object.keys(labels).length === 0;
+}

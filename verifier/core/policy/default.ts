@@ -1,0 +1,63 @@
+/** What holds where no policy says otherwise. docs/policy.md lists the same values. */
+import type { Allowances, MeasurementBudget, MutableClass, Policy, PolicyIntervals, Selector } from "./types.ts";
+
+export const EVERYTHING: Selector = { images: [], containers: [], workloads: [], labels: {}, nodes: [] };
+
+/** Scratch directories by the Filesystem Hierarchy Standard. Files that can be executed there are drift all the same. */
+export const DEFAULT_MUTABLE: readonly MutableClass[] = [
+  { name: "scratch", class: "data", select: EVERYTHING, paths: ["/tmp/**", "/var/tmp/**", "/run/**", "/var/run/**"] },
+];
+
+export const DEFAULT_INTERVALS: PolicyIntervals = { quoteSeconds: 60, rescanSeconds: 300, heartbeatSeconds: 10 };
+
+export const DEFAULT_BUDGET: MeasurementBudget = { maxEntries: 1_000_000, maxBytes: 64 * 2 ** 30, maxSeconds: 300 };
+
+export const NO_ALLOWANCES: Allowances = {
+  env: [],
+  capabilities: [],
+  mounts: [],
+  privileged: false,
+  hostNamespaces: [],
+  users: [],
+  devices: [],
+  args: false,
+  workingDirectory: false,
+  seccomp: [],
+  apparmor: [],
+  code: [],
+};
+
+/** What a container is held against that no rule selects: whoever started it may have asked for anything, and it is shown as "no policy". */
+export const OBSERVED_ALLOWANCES: Allowances = {
+  ...NO_ALLOWANCES,
+  env: ["**"],
+  capabilities: ["ALL"],
+  mounts: ["/**"],
+  privileged: true,
+  hostNamespaces: ["pid", "net", "ipc", "uts", "user", "cgroup"],
+  users: ["**"],
+  devices: ["/**"],
+  args: true,
+  workingDirectory: true,
+  seccomp: ["**"],
+  apparmor: ["**"],
+};
+
+/**
+ * Used when no policy is given: no signature required, only scratch paths mutable, files and running code fully compared.
+ * `loaded` is false, so that results say "no policy" rather than pass.
+ */
+export function defaultPolicy(): Policy {
+  return {
+    name: "(none)",
+    mode: "observe",
+    loaded: false,
+    authorities: [],
+    rules: [{ name: "(none)", select: EVERYTHING, signatures: undefined, attestations: [], allow: OBSERVED_ALLOWANCES, severities: {} }],
+    mutable: DEFAULT_MUTABLE,
+    severities: {},
+    intervals: DEFAULT_INTERVALS,
+    budget: DEFAULT_BUDGET,
+    alerts: [],
+  };
+}

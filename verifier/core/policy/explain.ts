@@ -1,0 +1,136 @@
+/** Turns schema issues into problems that name a place in the file, what is wrong there, and what to write. */
+import type { z } from "zod";
+import { policyFile } from "./schema.ts";
+import { nearest } from "./suggest.ts";
+
+type Issue = z.core.$ZodIssue;
+type Path = readonly PropertyKey[];
+
+export interface Explained {
+  readonly path: Path;
+  /** Points at the key rather than at its value. */
+  readonly atKey: boolean;
+  readonly message: string;
+  readonly fix: string;
+}
+
+export function explain(issue: Issue): Explained[] {
+  const at = { path: issue.path, atKey: false };
+  switch (issue.code) {
+    case "unrecognized_keys":
+      return issue.keys.map((key) => unknownKey(issue.path, key));
+    case "invalid_value":
+      return [{ ...at, ...wrongWord(issue.input, issue.values.map(String)) }];
+    case "invalid_key":
+      return [{ path: issue.path, atKey: true, ...wrongKey(issue) }];
+    case "invalid_type":
+      return [
+        issue.input === undefined
+          ? missing(issue.path, issue.expected)
+          : { ...at, message: `is ${describe(issue.input)}, not ${article(issue.expected)}`, fix: `write ${article(issue.expected)}` },
+      ];
+    case "too_small":
+      return [
+        {
+          ...at,
+          message: issue.origin === "array" ? "is empty" : "is too small",
+          fix: issue.origin === "array" ? "list at least one, or leave the key out where it is optional" : `use ${issue.minimum} or more`,
+        },
+      ];
+    case "too_big":
+      return [{ ...at, message: "is too big", fix: `use ${issue.maximum} or less` }];
+    case "invalid_union":
+      return explainUnion(issue);
+    case "custom":
+      return [{ ...at, message: issue.message, fix: typeof issue.params?.["fix"] === "string" ? issue.params["fix"] : "" }];
+    default:
+      return [{ ...at, message: issue.message, fix: "see docs/policy.md" }];
+  }
+}
+
+function explainUnion(issue: Extract<Issue, { code: "invalid_union" }>): Explained[] {
+  if (issue.discriminator !== undefined) {
+    const options = ["webhook", "alertmanager"];
+    const input = (issue.input as Record<string, unknown> | undefined)?.[issue.discriminator];
+    const path = [...issue.path.filter((part) => part !== issue.discriminator), issue.discriminator];
+    return [input === undefined ? missing(path, options.join(" or ")) : { path, atKey: false, ...wrongWord(input, options) }];
+  }
+  const last = issue.path.at(-1);
+  if (last === "threshold")
+    return [{ path: issue.path, atKey: false, message: `is ${describe(issue.input)}`, fix: "write any, all, or how many of the authorities (1 or more)" }];
+  return [{ path: issue.path, atKey: false, message: "is not a header's value", fix: "write `{fromEnv: NAME}` (secrets) or `{value: text}`" }];
+}
+
+function unknownKey(path: Path, key: string): Explained {
+  const known = knownKeys(path);
+  const guess = nearest(key, known);
+  const hint = guess
+    ? `did you mean "${guess}"?`
+    : known.length > 12
+      ? "docs/policy.md lists what can stand here"
+      : known.length > 0
+        ? `known here: ${known.join(", ")}`
+        : "remove it";
+  return { path: [...path, key], atKey: true, message: `unknown key "${key}"`, fix: hint };
+}
+
+function wrongKey(issue: Extract<Issue, { code: "invalid_key" }>): { message: string; fix: string } {
+  const inner = issue.issues[0];
+  return wrongWord(issue.path.at(-1), inner?.code === "invalid_value" ? inner.values.map(String) : []);
+}
+
+function wrongWord(input: unknown, allowed: readonly string[]): { message: string; fix: string } {
+  const guess = typeof input === "string" ? nearest(input, allowed) : undefined;
+  const message = input === undefined ? "is missing" : `${describe(input)} is not known here`;
+  const list = allowed.length <= 12 ? `use ${allowed.join(", ")}` : "docs/policy.md lists what can stand here";
+  return { message, fix: guess ? `did you mean "${guess}"?` : list };
+}
+
+function missing(path: Path, expected: string): Explained {
+  return { path, atKey: false, message: `"${String(path.at(-1))}" is missing`, fix: `add \`${String(path.at(-1))}:\` with ${article(expected)}` };
+}
+
+function describe(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
+  if (value === null) return "empty";
+  if (Array.isArray(value)) return "a list";
+  return typeof value === "object" ? "a map" : String(value);
+}
+
+function article(expected: string): string {
+  const names: Record<string, string> = {
+    array: "a list",
+    object: "a map",
+    record: "a map",
+    string: "text (in quotes, or with its unit)",
+    boolean: "true or false",
+    int: "a whole number",
+    number: "a number",
+  };
+  return names[expected] ?? expected;
+}
+
+/** Keys that the schema has at a path: what an unknown one may have been meant to be. */
+function knownKeys(path: Path): string[] {
+  let at: unknown = policyFile;
+  for (const part of path) {
+    at = unwrap(at);
+    const definition = (at as { _zod?: { def?: Record<string, unknown> } })._zod?.def ?? {};
+    if (typeof part === "number") at = definition["element"];
+    else if (definition["shape"]) at = (definition["shape"] as Record<string, unknown>)[String(part)];
+    else at = definition["valueType"];
+  }
+  const definition = (unwrap(at) as { _zod?: { def?: Record<string, unknown> } } | undefined)?._zod?.def ?? {};
+  if (definition["keyType"]) return Object.keys((unwrap(definition["keyType"]) as { _zod: { def: { entries?: object } } })._zod.def.entries ?? {});
+  const shapes = definition["options"]
+    ? (definition["options"] as { _zod: { def: Record<string, unknown> } }[]).map(({ _zod }) => _zod.def["shape"])
+    : [definition["shape"]];
+  return [...new Set(shapes.flatMap((shape) => Object.keys((shape as object | undefined) ?? {})))];
+}
+
+/** Through defaults and optionals to what is inside. */
+function unwrap(schema: unknown): unknown {
+  let at = schema as { _zod?: { def?: { innerType?: unknown; type?: string } } } | undefined;
+  while (at?._zod?.def?.innerType) at = at._zod.def.innerType as typeof at;
+  return at;
+}

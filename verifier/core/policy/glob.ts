@@ -1,0 +1,95 @@
+/**
+ * Globs over bytes, the one kind that policy knows. `?` is one byte other than `/`, `*` any run of bytes without `/` (also none),
+ * `**` any run of bytes with or without `/` (also none); every other byte stands for itself, and the whole name must match.
+ * There is no escape and no `[]` or `{}`. The agent's measurer follows the same rules (test/vectors/policy-glob.json): a path matches with its leading slash,
+ * so the agent, whose paths have none, leaves out the pattern's first byte.
+ */
+import { PolicyError } from "./errors.ts";
+
+export const MAX_GLOB_BYTES = 1024;
+
+const SLASH = 0x2f;
+const STAR = 0x2a;
+const QUESTION = 0x3f;
+
+const ANY_BYTE = 256;
+const ANY_RUN = 257;
+const ANY_DEEP_RUN = 258;
+
+/** Does the name match? Takes at most (bytes of the name) × (tokens of the glob) steps, whoever chose either. */
+export type GlobMatcher = (name: Uint8Array) => boolean;
+
+/** @throws PolicyError BAD_GLOB for an empty glob, one of more than 1,024 bytes, one with NUL, or three stars in a row */
+export function compileGlob(glob: string): GlobMatcher {
+  const bytes = Buffer.from(glob);
+  if (bytes.length === 0) throw new PolicyError("BAD_GLOB", "the glob is empty");
+  if (bytes.length > MAX_GLOB_BYTES) throw new PolicyError("BAD_GLOB", `${bytes.length} bytes, limit ${MAX_GLOB_BYTES}`);
+  if (bytes.includes(0)) throw new PolicyError("BAD_GLOB", "NUL");
+  if (glob.includes("***")) throw new PolicyError("BAD_GLOB", "three stars in a row: `*` stays within one directory, `**` goes below it");
+  const tokens = tokenize(bytes);
+  const firstWild = tokens.findIndex((token) => token >= ANY_BYTE);
+  if (firstWild < 0) return (name) => bytes.equals(name);
+  const prefix = bytes.subarray(0, firstWild);
+  const rest = tokens.slice(firstWild);
+  return (name) => startsWith(name, prefix) && matchTokens(rest, name, prefix.length);
+}
+
+/** Matches a string by its UTF-8 bytes against any of the globs. */
+export function compileNames(globs: readonly string[]): (name: string) => boolean {
+  const matchers = globs.map(compileGlob);
+  return (name) => matchers.length > 0 && anyMatch(matchers, Buffer.from(name));
+}
+
+export function anyMatch(matchers: readonly GlobMatcher[], name: Uint8Array): boolean {
+  return matchers.some((matches) => matches(name));
+}
+
+function tokenize(bytes: Buffer): number[] {
+  const tokens: number[] = [];
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i] as number;
+    if (byte === QUESTION) tokens.push(ANY_BYTE);
+    else if (byte !== STAR) tokens.push(byte);
+    else if (bytes[i + 1] === STAR) {
+      tokens.push(ANY_DEEP_RUN);
+      i++;
+    } else tokens.push(ANY_RUN);
+  }
+  return tokens;
+}
+
+function startsWith(name: Uint8Array, prefix: Uint8Array): boolean {
+  if (name.length < prefix.length) return false;
+  for (let i = 0; i < prefix.length; i++) if (name[i] !== prefix[i]) return false;
+  return true;
+}
+
+/** Walks all positions in the glob that the name read so far can have led to: no backtracking, so no exponential case. */
+function matchTokens(tokens: readonly number[], name: Uint8Array, from: number): boolean {
+  let states = new Uint8Array(tokens.length + 1);
+  let next = new Uint8Array(tokens.length + 1);
+  states[0] = 1;
+  skipRuns(tokens, states);
+  for (let at = from; at < name.length; at++) {
+    const byte = name[at] as number;
+    next.fill(0);
+    let alive = false;
+    for (let i = 0; i < tokens.length; i++) {
+      if (states[i] === 0) continue;
+      const token = tokens[i] as number;
+      if (token === ANY_DEEP_RUN || (token === ANY_RUN && byte !== SLASH)) next[i] = 1;
+      else if (token === byte || (token === ANY_BYTE && byte !== SLASH)) next[i + 1] = 1;
+      else continue;
+      alive = true;
+    }
+    if (!alive) return false;
+    skipRuns(tokens, next);
+    [states, next] = [next, states];
+  }
+  return states[tokens.length] === 1;
+}
+
+/** A run may be empty: whoever is before it is also behind it. */
+function skipRuns(tokens: readonly number[], states: Uint8Array): void {
+  for (let i = 0; i < tokens.length; i++) if (states[i] === 1 && (tokens[i] as number) >= ANY_RUN) states[i + 1] = 1;
+}

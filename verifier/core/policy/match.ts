@@ -1,0 +1,106 @@
+/** Which rule decides on a container, and what it then allows. */
+import { Severity as WireSeverity } from "@hullmark/proto/v1/common";
+import type { ContainerRules } from "../appraisal/types.ts";
+import { OBSERVED_ALLOWANCES } from "./default.ts";
+import { anyMatch, compileGlob, compileNames, type GlobMatcher } from "./glob.ts";
+import type { DriftPlace, Kind, Severity } from "./kinds.ts";
+import type { MeasurementBudget, MutableClass, Policy, PolicyIntervals, PolicyRule, SelectableContainer, Selector } from "./types.ts";
+
+const WIRE_SEVERITY: Readonly<Record<Severity, WireSeverity>> = {
+  info: WireSeverity.INFO,
+  low: WireSeverity.LOW,
+  medium: WireSeverity.MEDIUM,
+  high: WireSeverity.HIGH,
+  critical: WireSeverity.CRITICAL,
+};
+
+/** Whether every condition of the selector holds. */
+export function selects(selector: Selector, container: SelectableContainer): boolean {
+  const one = (globs: readonly string[], name: string) => globs.length === 0 || compileNames(globs)(name);
+  if (!one(selector.images, container.imageReference) || !one(selector.containers, container.containerName)) return false;
+  if (!one(selector.workloads, container.workload) || !one(selector.nodes, container.nodeName)) return false;
+  return Object.entries(selector.labels).every(([label, glob]) => {
+    const value = Object.hasOwn(container.labels, label) ? container.labels[label] : undefined;
+    return value !== undefined && compileGlob(glob)(Buffer.from(value));
+  });
+}
+
+/** The first rule, in the order of the file, that selects the container; undefined where none does: "no policy" for it. */
+export function matchRule(policy: Policy, container: SelectableContainer): PolicyRule | undefined {
+  return policy.rules.find((rule) => selects(rule.select, container));
+}
+
+/** Whether a raw, absolute path may change. `executable`: it has an execute bit, setuid or setgid, a capability, or is a device. */
+export type MutableMatcher = (path: Uint8Array, executable: boolean) => boolean;
+
+/** Compiles every mutable class that selects the container. */
+export function mutableClassesFor(policy: Policy, container: SelectableContainer): MutableMatcher {
+  const classes = policy.mutable.filter(({ select }) => selects(select, container));
+  const compiled = (wanted: MutableClass["class"]): GlobMatcher[] =>
+    classes.filter((item) => item.class === wanted).flatMap(({ paths }) => paths.map(compileGlob));
+  const any = compiled("any");
+  const data = compiled("data");
+  return (path, executable) => anyMatch(any, path) || (!executable && anyMatch(data, path));
+}
+
+/** Severity of a kind in a place: the rule's table before the policy's, `place/kind` before `kind`; undefined: the built-in default holds. */
+export function severityFor(policy: Policy, rule: PolicyRule | undefined, place: DriftPlace, kind: Kind): Severity | undefined {
+  for (const table of [rule?.severities ?? {}, policy.severities]) {
+    const severity = table[`${place}/${kind}`] ?? table[kind];
+    if (severity) return severity;
+  }
+  return undefined;
+}
+
+/** What appraisal needs of policy for one container. Compile once a container and policy, not once a path. */
+export function containerRules(policy: Policy, container: SelectableContainer): ContainerRules {
+  const rule = matchRule(policy, container);
+  const allow = rule?.allow ?? OBSERVED_ALLOWANCES;
+  return {
+    hasPolicy: policy.loaded && rule !== undefined,
+    mutable: mutableClassesFor(policy, container),
+    severity(place, kind) {
+      const severity = severityFor(policy, rule, place, kind);
+      return severity && WIRE_SEVERITY[severity];
+    },
+    allow: {
+      env: compileNames(allow.env),
+      args: allow.args,
+      workingDirectory: allow.workingDirectory,
+      user: compileNames(allow.users),
+      capability: (name) => allow.capabilities.includes("ALL") || allow.capabilities.includes(name.toUpperCase().replace(/^CAP_/, "")),
+      privileged: allow.privileged,
+      hostNamespace: (name) => (allow.hostNamespaces as readonly string[]).includes(name),
+      device: compileNames(allow.devices),
+      mount: compileNames(allow.mounts),
+      seccomp: compileNames(allow.seccomp),
+      apparmor: compileNames(allow.apparmor),
+      code: (place) => (allow.code as readonly string[]).includes(place),
+    },
+  };
+}
+
+/** What a node's agent needs of policy in order to measure. The fields are those of hullmark.v1.MeasurementPolicy. */
+export interface NodeMeasurement {
+  readonly mutableClasses: readonly {
+    readonly imageGlob: string;
+    readonly containerGlob: string;
+    readonly labels: Readonly<Record<string, string>>;
+    readonly paths: readonly string[];
+    readonly executables: boolean;
+  }[];
+  readonly intervals: PolicyIntervals;
+  readonly budget: MeasurementBudget;
+}
+
+/** The part of the policy that goes to one node: classes for other nodes stay here. */
+export function measurementFor(policy: Policy, nodeName: string): NodeMeasurement {
+  const here = policy.mutable.filter(({ select }) => select.nodes.length === 0 || compileNames(select.nodes)(nodeName));
+  const orAny = (globs: readonly string[]) => (globs.length === 0 ? [""] : globs);
+  const mutableClasses = here.flatMap(({ select, paths, class: name }) =>
+    orAny(select.images).flatMap((imageGlob) =>
+      orAny(select.containers).map((containerGlob) => ({ imageGlob, containerGlob, labels: select.labels, paths, executables: name === "any" })),
+    ),
+  );
+  return { mutableClasses, intervals: policy.intervals, budget: policy.budget };
+}

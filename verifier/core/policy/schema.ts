@@ -1,0 +1,117 @@
+/** The policy file, key by key. Unknown keys are errors everywhere. What spans several keys is in check.ts. */
+import { z } from "zod";
+import { byteCount, capability, duration, environmentName, glob, httpUrl, instant, label, pathGlob } from "./fields.ts";
+import { ALL_KINDS, DRIFT_PLACES, SEVERITIES } from "./kinds.ts";
+import { ALERT_GROUP_LABELS, CODE_PLACES, HOST_NAMESPACES } from "./types.ts";
+
+export const API_VERSION = "hullmark.dev/v1";
+const MAX_ITEMS = 1000;
+
+const list = <T extends z.ZodType>(item: T) => z.array(item).max(MAX_ITEMS).default([]);
+const severity = z.enum(SEVERITIES);
+const severityKeys: readonly string[] = [...ALL_KINDS, ...DRIFT_PLACES.flatMap((place) => ALL_KINDS.map((kind) => `${place}/${kind}`))];
+const severities = z.partialRecord(z.enum(severityKeys as [string, ...string[]]), severity).default({});
+
+const selectorKeys = {
+  images: list(glob),
+  containers: list(glob),
+  labels: z.record(z.string(), glob).default({}),
+  nodes: list(glob),
+};
+const selector = z.strictObject({ ...selectorKeys, workloads: list(glob) }).prefault({});
+const mutableSelector = z.strictObject(selectorKeys).prefault({});
+
+const authority = z.strictObject({
+  name: label,
+  key: z.string().optional(),
+  keyFile: z.string().min(1).optional(),
+  validFrom: instant.optional(),
+  validUntil: instant.optional(),
+});
+
+const threshold = z.union([z.enum(["any", "all"]), z.int().min(1).max(MAX_ITEMS)]).default("any");
+const requirement = { authorities: z.array(z.string()).min(1).max(MAX_ITEMS), threshold };
+
+const allow = z
+  .strictObject({
+    env: list(glob),
+    capabilities: list(capability),
+    mounts: list(pathGlob),
+    privileged: z.boolean().default(false),
+    hostNamespaces: list(z.enum(HOST_NAMESPACES)),
+    users: list(glob),
+    devices: list(pathGlob),
+    args: z.boolean().default(false),
+    workingDirectory: z.boolean().default(false),
+    seccomp: list(glob),
+    apparmor: list(glob),
+    code: list(z.enum(CODE_PLACES)),
+  })
+  .prefault({});
+
+const rule = z.strictObject({
+  name: label,
+  select: selector,
+  require: z
+    .strictObject({
+      signatures: z.strictObject(requirement).optional(),
+      attestations: list(z.strictObject({ predicateType: z.string().min(1).max(512), ...requirement })),
+    })
+    .prefault({}),
+  allow,
+  severities,
+});
+
+const mutable = z.strictObject({
+  name: label,
+  class: z.enum(["data", "any"]),
+  select: mutableSelector,
+  paths: z.array(pathGlob).min(1).max(MAX_ITEMS),
+});
+
+const header = z.union([z.strictObject({ value: z.string().max(4096) }), z.strictObject({ fromEnv: environmentName })]);
+const routeKeys = {
+  name: label,
+  url: httpUrl,
+  headers: z.record(z.string(), header).default({}),
+  minSeverity: severity.default("medium"),
+  groupBy: z.array(z.enum(ALERT_GROUP_LABELS)).max(ALERT_GROUP_LABELS.length).default(["node", "workload"]),
+  groupWait: duration(0, 300).prefault("0s"),
+  repeat: duration(300, 604_800).optional(),
+  maxPerMinute: z.int().min(1).max(600).default(60),
+  timeout: duration(1, 60).prefault("10s"),
+  caFile: z.string().min(1).optional(),
+};
+const route = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("webhook"), ...routeKeys, hmacKeyFromEnv: environmentName.optional() }),
+  z.strictObject({ type: z.literal("alertmanager"), ...routeKeys }),
+]);
+
+export const policyFile = z.strictObject({
+  apiVersion: z.literal(API_VERSION),
+  kind: z.literal("Policy"),
+  metadata: z.strictObject({ name: label }),
+  spec: z
+    .strictObject({
+      mode: z.literal("observe").default("observe"),
+      authorities: list(authority),
+      rules: list(rule),
+      mutable: list(mutable),
+      mutableDefaults: z.boolean().default(true),
+      severities,
+      intervals: z
+        .strictObject({ quote: duration(10, 3600).prefault("60s"), rescan: duration(60, 86_400).prefault("5m"), heartbeat: duration(1, 300).prefault("10s") })
+        .prefault({}),
+      budget: z
+        .strictObject({
+          entries: z.int().min(1000).max(100_000_000).default(1_000_000),
+          bytes: byteCount.prefault("64GiB"),
+          time: duration(1, 86_400).prefault("5m"),
+        })
+        .prefault({}),
+      alerts: z.strictObject({ routes: list(route) }).prefault({}),
+    })
+    .prefault({}),
+});
+
+export type PolicyFile = z.output<typeof policyFile>;
