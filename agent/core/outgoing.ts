@@ -1,0 +1,62 @@
+/** What the agent sends on one stream: answers first, then spooled Evidence in order. Pulled by the stream, so that a slow verifier slows nothing else. */
+import type { OutgoingMessage } from "../ports/evidence-sink.ts";
+import type { Spool } from "../ports/spool.ts";
+
+/** Answers waiting for a slow stream. More than this means that the verifier asks without reading: the stream is closed. */
+const MAX_PENDING_ANSWERS = 1024;
+
+export class Outgoing implements AsyncIterable<OutgoingMessage> {
+  readonly #spool: Spool;
+  readonly #answers: OutgoingMessage[] = [];
+  /** Number of the newest Evidence sent; undefined: the verifier has not said yet where to start. */
+  #sentSeq: bigint | undefined;
+  #closed = false;
+  #wake: (() => void) | undefined;
+
+  constructor(spool: Spool) {
+    this.#spool = spool;
+  }
+
+  answer(message: OutgoingMessage): void {
+    if (this.#answers.length >= MAX_PENDING_ANSWERS) this.#closed = true;
+    else this.#answers.push(message);
+    this.notify();
+  }
+
+  /** Starts (again) after `seq`. */
+  startAfter(seq: bigint): void {
+    this.#sentSeq = seq;
+    this.notify();
+  }
+
+  /** Something may have been spooled. */
+  notify(): void {
+    this.#wake?.();
+    this.#wake = undefined;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.notify();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<OutgoingMessage> {
+    for (;;) {
+      const answer = this.#answers.shift();
+      if (answer) {
+        yield answer;
+        continue;
+      }
+      const next = this.#closed || this.#sentSeq === undefined ? undefined : this.#spool.after(this.#sentSeq)[0];
+      if (next) {
+        this.#sentSeq = next.seq;
+        yield { message: { case: "evidence", value: { body: next.body } } };
+        continue;
+      }
+      if (this.#closed) return;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+}
