@@ -1,0 +1,279 @@
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Verdict } from "@hullmark/proto/v1/common";
+import { DriftState } from "@hullmark/proto/v1/query";
+import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
+import { LayerTree } from "@hullmark/verifier/core/reference-value/index";
+import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
+import type { AlertRecord } from "@hullmark/verifier/ports/outbox";
+import type { StoreBatch, StoreCommit } from "@hullmark/verifier/ports/store";
+import Database from "better-sqlite3";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { container, drift, evidence, node, T0, upper, workload } from "./store-fixtures.ts";
+
+/** Every adapter behind the Store port: opened on a folder, and again on the same folder. */
+const ADAPTERS = { sqlite: (directory: string) => openSqliteStore(join(directory, "verifier.db")) };
+const signal = new AbortController().signal;
+const PAGE = { after: "", limit: 100 };
+
+describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
+  let directory: string;
+  let opened: SqliteStore;
+  beforeEach(async () => {
+    directory = mkdtempSync(join(tmpdir(), "hullmark-store-"));
+    opened = await open(directory);
+  });
+  afterEach(async () => {
+    await opened.close();
+    rmSync(directory, { recursive: true });
+  });
+  const reopen = async (): Promise<void> => {
+    await opened.close();
+    opened = await open(directory);
+  };
+  const commit = (...commits: StoreCommit[]): Promise<void> => opened.store.commit({ commits, log: undefined });
+
+  test("what one commit writes is there after closing and opening again, field by field", async () => {
+    await commit({ nodes: [node("n1")], workloads: [workload("n1", "c1")], drifts: [drift(1)] });
+    await reopen();
+    expect(await opened.store.readNodes()).toEqual([node("n1")]);
+    expect(await opened.store.listWorkloads({ verdicts: [], nodeId: "" }, PAGE)).toEqual([workload("n1", "c1")]);
+    expect(await opened.store.readDrift("D-1")).toEqual(drift(1));
+    expect(await opened.store.readLastDriftNumber()).toBe(1);
+  });
+
+  test("evidence is written by its changes and read as the whole", async () => {
+    const first = container("c1", { upper: [upper("etc/\xff\n", "r1"), upper("gone", "r2")] });
+    await commit({ evidence: evidence("n1", 1n, { full: true, containers: [first, container("c2")] }) });
+    const removal = upper("gone", "");
+    const parts = { identity: undefined, configuration: undefined, code: Buffer.from("code2"), filesystem: undefined };
+    await commit({
+      evidence: evidence("n1", 2n, {
+        node: undefined,
+        containers: [{ id: "c1", parts, upperReset: false, upper: [removal, upper("new", "r3")] }],
+        removed: ["c2"],
+      }),
+    });
+    await reopen();
+    const memory = await opened.store.readMemory("n1");
+    const { node: _n, full: _f, containers: _c, removed: _r, previousSeq: _p, ...head } = evidence("n1", 2n);
+    expect(memory?.head).toEqual(head);
+    expect(memory?.node).toEqual(Buffer.from("node"));
+    expect(memory?.containers).toHaveLength(1);
+    expect(memory?.containers[0]?.parts).toEqual({ ...first.parts, code: Buffer.from("code2") });
+    expect(memory?.containers[0]?.upper.toSorted((a, b) => Buffer.compare(a.path, b.path))).toEqual([upper("etc/\xff\n", "r1"), removal, upper("new", "r3")]);
+  });
+
+  test("a full report forgets the other containers, an upper reset the other entries", async () => {
+    await commit({ evidence: evidence("n1", 1n, { containers: [container("c1", { upper: [upper("a", "r")] }), container("c2")] }) });
+    await commit({ evidence: evidence("n1", 2n, { full: true, containers: [container("c1", { upper: [upper("b", "r")] })] }) });
+    const memory = await opened.store.readMemory("n1");
+    expect(memory?.containers.map(({ id, upper }) => [id, upper.map(({ path }) => path.toString())])).toEqual([["c1", ["b"]]]);
+  });
+
+  test("of removals only the newest 256 are kept", async () => {
+    const removals = (from: number, count: number) => Array.from({ length: count }, (_, i) => upper(`p${from + i}`, ""));
+    await commit({ evidence: evidence("n1", 1n, { containers: [container("c1", { upper: [...removals(0, 200), upper("kept", "r")] })] }) });
+    await commit({ evidence: evidence("n1", 2n, { containers: [container("c1", { upperReset: false, upper: removals(200, 200) })] }) });
+    const entries = (await opened.store.readMemory("n1"))?.containers[0]?.upper ?? [];
+    expect(entries.filter(({ record }) => record.length === 0)).toHaveLength(256);
+    expect(entries.filter(({ path }) => Number(path.toString().slice(1)) >= 200)).toHaveLength(200);
+    expect(entries.some(({ path }) => path.toString() === "kept")).toBe(true);
+  });
+
+  test("evidence that does not follow the stored head is a conflict, and nothing of its batch is written", async () => {
+    await commit({ evidence: evidence("n1", 1n) });
+    const batch: StoreBatch = { commits: [{ nodes: [node("n1")] }, { evidence: evidence("n1", 3n), workloads: [workload("n1", "c1")] }], log: undefined };
+    await expect(opened.store.commit(batch)).rejects.toMatchObject({ code: "STORE_CONFLICT", index: 1 });
+    expect(await opened.store.readNodes()).toEqual([]);
+    expect(await opened.store.listWorkloads({ verdicts: [], nodeId: "" }, PAGE)).toEqual([]);
+    expect((await opened.store.readHead("n1"))?.seq).toBe(1n);
+  });
+
+  test("a new chain starts at 1 and takes the place of the old; the old cannot go on", async () => {
+    await commit({ evidence: evidence("n1", 1n) }, { evidence: evidence("n1", 2n) });
+    const chainId = Buffer.from("chain-two");
+    await commit({ evidence: evidence("n1", 1n, { chainId, full: true }) });
+    expect(await opened.store.readHead("n1")).toMatchObject({ chainId, seq: 1n });
+    await expect(commit({ evidence: evidence("n1", 3n) })).rejects.toMatchObject({ code: "STORE_CONFLICT", index: 0 });
+  });
+
+  test("sequence numbers keep all 63 bits", async () => {
+    const seq = 2n ** 62n + 1n;
+    await commit({ evidence: evidence("n1", seq, { previousSeq: 0n, digest: Buffer.alloc(32) }) });
+    expect((await opened.store.readHead("n1"))?.seq).toBe(seq);
+  });
+
+  test("a container may have one unresolved drift a key", async () => {
+    await commit({ drifts: [drift(1)] });
+    await expect(commit({ drifts: [drift(2, { key: drift(1).key })] })).rejects.toMatchObject({ code: "STORE_CONFLICT", index: 0 });
+    await commit({ drifts: [drift(1, { state: DriftState.RESOLVED, resolvedAtMs: T0 })] });
+    await commit({ drifts: [drift(2, { key: drift(1).key })] });
+    expect((await opened.store.readOpenDrifts("n1")).map(({ id }) => id)).toEqual(["D-2"]);
+  });
+
+  test("drifts come newest first, by state, node and container, in pages", async () => {
+    const rows = [1, 2, 3, 4, 5].map((n) => drift(n, n === 3 ? { nodeId: "n2", containerName: "db", containerId: "c9" } : {}));
+    await commit({ drifts: rows });
+    const filter = { states: [DriftState.OPEN], nodeId: "", container: "" };
+    const first = await opened.store.listDrifts(filter, { after: "", limit: 2 });
+    const second = await opened.store.listDrifts(filter, { after: String(first.at(-1)?.number), limit: 9 });
+    expect([...first, ...second].map(({ number }) => number)).toEqual([5, 4, 3, 2, 1]);
+    expect((await opened.store.listDrifts({ ...filter, nodeId: "n2" }, PAGE)).map(({ number }) => number)).toEqual([3]);
+    expect((await opened.store.listDrifts({ ...filter, container: "db" }, PAGE)).map(({ number }) => number)).toEqual([3]);
+    expect(await opened.store.listDrifts({ ...filter, states: [DriftState.RESOLVED] }, PAGE)).toEqual([]);
+  });
+
+  test("workloads come in pages, by verdict and node, and are found by name or by the start of their id", async () => {
+    await commit({
+      workloads: [workload("n1", "abc1"), workload("n1", "abc2", { verdict: Verdict.UNKNOWN }), workload("n2", "abd", { containerName: "abc1" })],
+    });
+    const all = { verdicts: [], nodeId: "" };
+    const [first] = await opened.store.listWorkloads(all, { after: "", limit: 1 });
+    const rest = await opened.store.listWorkloads(all, { after: `${first?.nodeId}/${first?.containerId}`, limit: 9 });
+    expect([first, ...rest].map((row) => row?.containerId)).toEqual(["abc1", "abc2", "abd"]);
+    expect((await opened.store.listWorkloads({ verdicts: [Verdict.UNKNOWN], nodeId: "n1" }, PAGE)).map(({ containerId }) => containerId)).toEqual(["abc2"]);
+    expect((await opened.store.findWorkloads("abc1", 9)).map(({ containerId }) => containerId)).toEqual(["abc1", "abd"]);
+    expect((await opened.store.findWorkloads("abc", 9)).map(({ containerId }) => containerId)).toEqual(["abc1", "abc2"]);
+    await commit({ removedWorkloads: [{ nodeId: "n1", containerId: "abc1" }] });
+    expect(await opened.store.findWorkloads("abc1", 9)).toHaveLength(1);
+  });
+
+  test("workloads are counted by verdict, by signature and by why they are unknown", async () => {
+    const reasons = [{ code: "no-reference", detail: "", sinceMs: undefined }];
+    await commit({
+      workloads: [workload("n1", "a"), workload("n1", "b", { verdict: Verdict.UNKNOWN, reasons }), workload("n1", "c", { provenance: undefined })],
+    });
+    expect(await opened.store.countWorkloads()).toEqual({
+      byVerdict: { [Verdict.AFFIRMING]: 2, [Verdict.UNKNOWN]: 1 },
+      byProvenance: { 0: 1, 2: 2 },
+      unknownReasons: { "no-reference": 1 },
+    });
+  });
+
+  test("a join token is spent once and not after it expired", async () => {
+    const token = { sha256: Buffer.alloc(32, 5), nodeName: "w", expiresAtMs: T0 + 10 };
+    await commit({ joinTokens: [token] });
+    expect(await opened.store.readJoinToken(token.sha256, T0)).toEqual(token);
+    expect(await opened.store.readJoinToken(token.sha256, T0 + 10)).toBeUndefined();
+    await expect(commit({ spendToken: { sha256: token.sha256, nowMs: T0 + 10 } })).rejects.toMatchObject({ code: "STORE_CONFLICT" });
+    await commit({ spendToken: { sha256: token.sha256, nowMs: T0 } });
+    await expect(commit({ spendToken: { sha256: token.sha256, nowMs: T0 } })).rejects.toMatchObject({ code: "STORE_CONFLICT" });
+  });
+
+  test("a nonce is spent once; an expired one is forgotten by pruning", async () => {
+    const spendNonce = { nonce: Buffer.alloc(32, 6), expiresAtMs: T0 };
+    await commit({ spendNonce });
+    await expect(commit({ spendNonce })).rejects.toMatchObject({ code: "STORE_CONFLICT" });
+    await opened.store.prune(T0 + 1, 0);
+    await commit({ spendNonce });
+  });
+
+  test("coverage adds up over the hours asked for", async () => {
+    const hour = (hourMs: number, observedSeconds: number, unattestedSeconds: number) => ({ nodeId: "n1", hourMs, observedSeconds, unattestedSeconds });
+    await commit({ coverage: [hour(0, 100, 50), hour(3_600_000, 10, 1)] });
+    await commit({ coverage: [hour(3_600_000, 10, 0.5)] });
+    expect(await opened.store.readCoverage(3_600_000)).toEqual({ observedSeconds: 20, unattestedSeconds: 1.5 });
+    await opened.store.prune(0, 3_600_000);
+    expect(await opened.store.readCoverage(0)).toEqual({ observedSeconds: 20, unattestedSeconds: 1.5 });
+  });
+
+  test("log entries are written with the rows they tell of, and only at the log's end", async () => {
+    const append = (firstIndex: number) => ({
+      firstIndex,
+      entries: [Buffer.from("e")],
+      tiles: [{ level: 0, index: 0, hashes: Buffer.alloc(32 * (firstIndex + 1), 1) }],
+      size: firstIndex + 1,
+      root: Buffer.alloc(32),
+    });
+    await opened.store.commit({ commits: [{ nodes: [node("n1")] }], log: append(0) });
+    await expect(opened.store.commit({ commits: [{ nodes: [node("n2")] }], log: append(0) })).rejects.toMatchObject({ code: "STORE_LOG_CONFLICT" });
+    expect(await opened.store.readNodes()).toHaveLength(1);
+    await opened.log.append(append(1));
+    await expect(opened.log.append(append(1))).rejects.toMatchObject({ code: "LOG_CONFLICT" });
+    await reopen();
+    expect(await opened.log.readSize()).toBe(2);
+    expect(await opened.log.readEntries(0, 5)).toEqual([Buffer.from("e"), Buffer.from("e")]);
+    expect(await opened.log.readTile(0, 0, 2)).toEqual(Buffer.alloc(64, 1));
+    expect(await opened.log.readTile(1, 0, 1)).toBeUndefined();
+  });
+
+  test("a checkpoint never goes back", async () => {
+    expect(await opened.log.readCheckpoint()).toBeUndefined();
+    await opened.log.writeCheckpoint({ size: 5, note: "five" });
+    await opened.log.writeCheckpoint({ size: 4, note: "four" });
+    await opened.log.writeCheckpoint({ size: 5, note: "five again" });
+    await reopen();
+    expect(await opened.log.readCheckpoint()).toEqual({ size: 5, note: "five" });
+  });
+
+  test("an undelivered notification comes back after its lease, a buried one when revived", async () => {
+    const notification: AlertNotification = { id: "a1", route: "ops", groupKey: "g", alerts: [], suppressed: 0, createdAtMs: T0 };
+    const record = { fingerprint: "f", openDriftIds: ["D-1"] } as unknown as AlertRecord;
+    await commit({ alerts: { upserts: [record], removals: [], notifications: [notification, { ...notification, id: "a2" }] } });
+    await opened.outbox.commitAlerts({ upserts: [], removals: ["x"], notifications: [notification] });
+    expect(await opened.outbox.readAlerts()).toEqual([record]);
+    expect(await opened.outbox.claim("other", T0, 9, 100)).toEqual([]);
+    expect((await opened.outbox.claim("ops", T0, 9, 100)).map(({ notification: { id } }) => id)).toEqual(["a1", "a2"]);
+    expect(await opened.outbox.claim("ops", T0 + 99, 9, 100)).toEqual([]);
+    await opened.outbox.delivered("a2");
+    await opened.outbox.retry("a1", "NOTIFY_TIMEOUT: slow", T0 + 500);
+    await reopen();
+    expect(await opened.outbox.claim("ops", T0 + 500, 9, 1)).toEqual([{ notification, attempts: 1, notBeforeMs: T0 + 500, lastError: "NOTIFY_TIMEOUT: slow" }]);
+    await opened.outbox.bury("a1", "NOTIFY_REJECTED: no");
+    expect(await opened.outbox.counts()).toEqual({ pending: 0, dead: 1, oldestPendingAtMs: undefined });
+    expect(await opened.outbox.readDead(5)).toMatchObject([{ lastError: "NOTIFY_REJECTED: no" }]);
+    expect(await opened.outbox.revive("a1", T0)).toBe(true);
+    expect(await opened.outbox.revive("a1", T0)).toBe(false);
+    expect(await opened.outbox.counts()).toEqual({ pending: 1, dead: 0, oldestPendingAtMs: T0 });
+  });
+
+  test("replayed layers are kept by chain id, dialect and version, and found by root", async () => {
+    const tree = LayerTree.build([]);
+    const key = { chainId: "sha256:1", dialect: "docker", dialectVersion: 1 } as const;
+    const refused = { unextractable: { code: "REFUSED", reason: "twice" } } as const;
+    await opened.references.put(key, tree, signal);
+    await opened.references.put({ ...key, dialect: "containerd" }, refused, signal);
+    await reopen();
+    const stored = await opened.references.get(key, signal);
+    expect(stored).toBeInstanceOf(LayerTree);
+    expect((stored as LayerTree).root).toEqual(tree.root);
+    expect(await opened.references.get({ ...key, dialect: "containerd" }, signal)).toEqual(refused);
+    expect(await opened.references.get({ ...key, dialectVersion: 2 }, signal)).toBeUndefined();
+    expect(await opened.references.findByRoot(tree.root, 5, signal)).toEqual([key]);
+  });
+
+  test("after closing, every call is refused", async () => {
+    const { store } = opened;
+    await opened.close();
+    await expect(store.readNodes()).rejects.toMatchObject({ code: "STORE_CLOSED" });
+    opened = await open(directory);
+  });
+});
+
+describe("sqlite file", () => {
+  let directory: string;
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), "hullmark-store-"));
+  });
+  afterEach(() => rmSync(directory, { recursive: true }));
+
+  test("the files are for their owner alone", async () => {
+    const opened = await openSqliteStore(join(directory, "v.db"));
+    await opened.store.commit({ commits: [{ nodes: [node("n1")] }], log: undefined });
+    for (const name of ["v.db", "v.db-wal", "v.db-shm"]) expect(statSync(join(directory, name)).mode & 0o777, name).toBe(0o600);
+    await opened.close();
+  });
+
+  test("a file of a later version is not touched", async () => {
+    const path = join(directory, "v.db");
+    new Database(path).exec("PRAGMA user_version = 999").close();
+    await expect(openSqliteStore(path)).rejects.toMatchObject({ code: "STORE_NEWER" });
+    expect(new Database(path).pragma("user_version", { simple: true })).toBe(999);
+  });
+
+  test("what is not a database is refused by name", async () => {
+    await expect(openSqliteStore(join(directory, "absent", "v.db"))).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+  });
+});

@@ -1,0 +1,104 @@
+/** Nodes, who may enrol, images and coverage. Synchronous; runs in the store's threads. */
+import type { AllowedEkRow, CoverageRow, ImageRow, JoinTokenRow, NodeRow } from "../../ports/rows.ts";
+import { StoreError } from "../../ports/store.ts";
+import type { Connection } from "./database.ts";
+import { fromJson, toJson } from "./json.ts";
+
+export class FleetTable {
+  readonly #connection: Connection;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  putNode(row: NodeRow): void {
+    this.#run("INSERT OR REPLACE INTO nodes (id, body) VALUES (?, ?)", row.id, toJson(row));
+  }
+
+  readNodes(): NodeRow[] {
+    return this.#bodies("SELECT body FROM nodes ORDER BY id");
+  }
+
+  putAllowedEk({ ekSha256, name, nodeId }: AllowedEkRow): void {
+    this.#run("INSERT OR REPLACE INTO allowed_eks (ek_sha256, name, node_id) VALUES (?, ?, ?)", ekSha256, name, nodeId);
+  }
+
+  removeAllowedEk(ekSha256: string): void {
+    this.#run("DELETE FROM allowed_eks WHERE ek_sha256 = ?", ekSha256);
+  }
+
+  readAllowedEks(): AllowedEkRow[] {
+    return this.#connection.prepare<[], AllowedEkRow>("SELECT ek_sha256 AS ekSha256, name, node_id AS nodeId FROM allowed_eks ORDER BY name").all();
+  }
+
+  putJoinToken({ sha256, nodeName, expiresAtMs }: JoinTokenRow): void {
+    this.#run("INSERT INTO join_tokens (sha256, node_name, expires_ms) VALUES (?, ?, ?)", sha256, nodeName, expiresAtMs);
+  }
+
+  readJoinToken(sha256: Buffer, nowMs: number): JoinTokenRow | undefined {
+    return this.#connection
+      .prepare<[Buffer, number], JoinTokenRow>(
+        "SELECT sha256, node_name AS nodeName, expires_ms AS expiresAtMs FROM join_tokens WHERE sha256 = ? AND expires_ms > ?",
+      )
+      .get(sha256, nowMs);
+  }
+
+  /** @throws StoreError STORE_CONFLICT */
+  spendToken(sha256: Buffer, nowMs: number): void {
+    if (this.#run("DELETE FROM join_tokens WHERE sha256 = ? AND expires_ms > ?", sha256, nowMs) === 0)
+      throw new StoreError("STORE_CONFLICT", "this join token is unknown, used or expired");
+  }
+
+  /** @throws StoreError STORE_CONFLICT */
+  spendNonce(nonce: Buffer, expiresAtMs: number): void {
+    if (this.#run("INSERT INTO nonces (nonce, expires_ms) VALUES (?, ?) ON CONFLICT DO NOTHING", nonce, expiresAtMs) === 0)
+      throw new StoreError("STORE_CONFLICT", "this nonce was used before");
+  }
+
+  putImage(row: ImageRow): void {
+    this.#run("INSERT OR REPLACE INTO images (config_digest, body) VALUES (?, ?)", row.configDigest, toJson(row));
+  }
+
+  removeImage(configDigest: string): void {
+    this.#run("DELETE FROM images WHERE config_digest = ?", configDigest);
+  }
+
+  readImages(): ImageRow[] {
+    return this.#bodies("SELECT body FROM images ORDER BY config_digest");
+  }
+
+  addCoverage({ nodeId, hourMs, observedSeconds, unattestedSeconds }: CoverageRow): void {
+    this.#run(
+      `INSERT INTO coverage (node_id, hour_ms, observed, unattested) VALUES (?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET observed = observed + excluded.observed, unattested = unattested + excluded.unattested`,
+      nodeId,
+      hourMs,
+      observedSeconds,
+      unattestedSeconds,
+    );
+  }
+
+  readCoverage(sinceMs: number): { observedSeconds: number; unattestedSeconds: number } {
+    const select = this.#connection.prepare<[number], { observedSeconds: number; unattestedSeconds: number }>(
+      "SELECT coalesce(sum(observed), 0) AS observedSeconds, coalesce(sum(unattested), 0) AS unattestedSeconds FROM coverage WHERE hour_ms >= ?",
+    );
+    return select.get(sinceMs) ?? { observedSeconds: 0, unattestedSeconds: 0 };
+  }
+
+  prune(nowMs: number, coverageBeforeMs: number): void {
+    this.#run("DELETE FROM nonces WHERE expires_ms < ?", nowMs);
+    this.#run("DELETE FROM join_tokens WHERE expires_ms < ?", nowMs);
+    this.#run("DELETE FROM coverage WHERE hour_ms < ?", coverageBeforeMs);
+  }
+
+  #run(sql: string, ...values: (string | number | Buffer)[]): number {
+    return this.#connection.prepare(sql).run(...values).changes;
+  }
+
+  #bodies<T>(sql: string): T[] {
+    return this.#connection
+      .prepare<[], { body: string }>(sql)
+      .all()
+      .map(({ body }) => fromJson<T>(body));
+  }
+}

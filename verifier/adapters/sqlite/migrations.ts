@@ -1,0 +1,56 @@
+/** The schema, as numbered steps. A step that has been released is never changed: add another. */
+
+/** Step n brings `user_version` from n to n + 1. */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE nodes (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE heads (
+    node_id TEXT PRIMARY KEY, chain_id BLOB NOT NULL, seq INTEGER NOT NULL, digest BLOB NOT NULL, state_root BLOB NOT NULL,
+    received_ms REAL NOT NULL, node BLOB NOT NULL
+  );
+  CREATE TABLE containers (
+    number INTEGER PRIMARY KEY, node_id TEXT NOT NULL, container_id TEXT NOT NULL,
+    identity BLOB NOT NULL, configuration BLOB NOT NULL, code BLOB NOT NULL, filesystem BLOB NOT NULL,
+    UNIQUE (node_id, container_id)
+  );
+  CREATE TABLE upper_entries (
+    container INTEGER NOT NULL, path BLOB NOT NULL, record BLOB NOT NULL, inode INTEGER NOT NULL, actor TEXT, changed_ms REAL, seq INTEGER NOT NULL,
+    PRIMARY KEY (container, path)
+  ) WITHOUT ROWID;
+  CREATE TABLE workloads (
+    node_id TEXT NOT NULL, container_id TEXT NOT NULL, container_name TEXT NOT NULL, verdict INTEGER NOT NULL, provenance INTEGER NOT NULL,
+    reasons TEXT NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (node_id, container_id)
+  ) WITHOUT ROWID;
+  CREATE INDEX workloads_by_container ON workloads (container_id);
+  CREATE INDEX workloads_by_name ON workloads (container_name);
+  CREATE TABLE drifts (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, node_id TEXT NOT NULL, container_id TEXT NOT NULL, container_name TEXT NOT NULL,
+    key TEXT NOT NULL, state INTEGER NOT NULL, body TEXT NOT NULL
+  );
+  -- DRIFT_STATE_RESOLVED = 3: one unresolved drift for each thing that differs.
+  CREATE UNIQUE INDEX drifts_unresolved ON drifts (node_id, container_id, key) WHERE state <> 3;
+  CREATE INDEX drifts_by_state ON drifts (state, number);
+  CREATE TABLE log_entries (position INTEGER PRIMARY KEY, entry BLOB NOT NULL);
+  CREATE TABLE log_tiles (level INTEGER NOT NULL, position INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (level, position));
+  CREATE TABLE log_checkpoint (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, note TEXT NOT NULL);
+  CREATE TABLE alerts (fingerprint TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE outbox (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, route TEXT NOT NULL, created_ms REAL NOT NULL, attempts INTEGER NOT NULL,
+    not_before_ms REAL NOT NULL, last_error TEXT, dead INTEGER NOT NULL, body TEXT NOT NULL
+  );
+  CREATE INDEX outbox_due ON outbox (dead, route, not_before_ms);
+  CREATE TABLE allowed_eks (ek_sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, node_id TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE join_tokens (sha256 BLOB PRIMARY KEY, node_name TEXT NOT NULL, expires_ms REAL NOT NULL) WITHOUT ROWID;
+  CREATE TABLE nonces (nonce BLOB PRIMARY KEY, expires_ms REAL NOT NULL) WITHOUT ROWID;
+  CREATE TABLE images (config_digest TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE reference_layers (
+    chain_id TEXT NOT NULL, dialect TEXT NOT NULL, version INTEGER NOT NULL, root BLOB, code TEXT, reason TEXT, body BLOB,
+    PRIMARY KEY (chain_id, dialect, version)
+  );
+  CREATE INDEX reference_layers_by_root ON reference_layers (root) WHERE root IS NOT NULL;
+  CREATE TABLE coverage (
+    node_id TEXT NOT NULL, hour_ms INTEGER NOT NULL, observed REAL NOT NULL, unattested REAL NOT NULL, PRIMARY KEY (node_id, hour_ms)
+  ) WITHOUT ROWID;
+  `,
+];

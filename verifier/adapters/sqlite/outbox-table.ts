@@ -1,0 +1,83 @@
+/** Alert records and outgoing notifications. Synchronous; runs in the store's threads. */
+import type { AlertCommit, AlertRecord, OutboxCounts, OutboxItem } from "../../ports/outbox.ts";
+import type { Connection } from "./database.ts";
+import { fromJson, toJson } from "./json.ts";
+
+interface Row {
+  readonly id: string;
+  readonly body: string;
+  readonly attempts: number;
+  readonly not_before_ms: number;
+  readonly last_error: string | null;
+}
+
+const COLUMNS = "id, body, attempts, not_before_ms, last_error";
+
+function itemOf(row: Row): OutboxItem {
+  return { notification: fromJson(row.body), attempts: row.attempts, notBeforeMs: row.not_before_ms, lastError: row.last_error ?? undefined };
+}
+
+export class OutboxTable {
+  readonly #connection: Connection;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  readAlerts(): AlertRecord[] {
+    return this.#connection
+      .prepare<[], { body: string }>("SELECT body FROM alerts")
+      .all()
+      .map(({ body }) => fromJson<AlertRecord>(body));
+  }
+
+  /** Within the caller's transaction. */
+  commit({ upserts, removals, notifications }: AlertCommit): void {
+    const put = this.#connection.prepare("INSERT OR REPLACE INTO alerts (fingerprint, body) VALUES (?, ?)");
+    for (const record of upserts) put.run(record.fingerprint, toJson(record));
+    const remove = this.#connection.prepare("DELETE FROM alerts WHERE fingerprint = ?");
+    for (const fingerprint of removals) remove.run(fingerprint);
+    const send = this.#connection.prepare(
+      "INSERT INTO outbox (id, route, created_ms, attempts, not_before_ms, last_error, dead, body) VALUES (?, ?, ?, 0, ?, NULL, 0, ?) ON CONFLICT (id) DO NOTHING",
+    );
+    for (const each of notifications) send.run(each.id, each.route, each.createdAtMs, each.createdAtMs, toJson(each));
+  }
+
+  claim(route: string, nowMs: number, limit: number, leaseMs: number): OutboxItem[] {
+    const due = this.#connection.prepare<[string, number, number], Row>(
+      `SELECT ${COLUMNS} FROM outbox WHERE dead = 0 AND route = ? AND not_before_ms <= ? ORDER BY number LIMIT ?`,
+    );
+    const hide = this.#connection.prepare("UPDATE outbox SET not_before_ms = ? WHERE id = ?");
+    const rows = due.all(route, nowMs, limit);
+    for (const { id } of rows) hide.run(nowMs + leaseMs, id);
+    return rows.map(itemOf);
+  }
+
+  delivered(id: string): void {
+    this.#connection.prepare("DELETE FROM outbox WHERE id = ?").run(id);
+  }
+
+  retry(id: string, error: string, notBeforeMs: number): void {
+    this.#connection.prepare("UPDATE outbox SET attempts = attempts + 1, last_error = ?, not_before_ms = ? WHERE id = ?").run(error, notBeforeMs, id);
+  }
+
+  bury(id: string, error: string): void {
+    this.#connection.prepare("UPDATE outbox SET attempts = attempts + 1, last_error = ?, dead = 1 WHERE id = ?").run(error, id);
+  }
+
+  readDead(limit: number): OutboxItem[] {
+    return this.#connection.prepare<[number], Row>(`SELECT ${COLUMNS} FROM outbox WHERE dead = 1 ORDER BY number DESC LIMIT ?`).all(limit).map(itemOf);
+  }
+
+  revive(id: string, nowMs: number): boolean {
+    return this.#connection.prepare("UPDATE outbox SET dead = 0, attempts = 0, not_before_ms = ? WHERE id = ? AND dead = 1").run(nowMs, id).changes > 0;
+  }
+
+  counts(): OutboxCounts {
+    const select = this.#connection.prepare<[], { pending: number; dead: number; oldest: number | null }>(
+      "SELECT count(*) FILTER (WHERE dead = 0) AS pending, count(*) FILTER (WHERE dead = 1) AS dead, min(created_ms) FILTER (WHERE dead = 0) AS oldest FROM outbox",
+    );
+    const row = select.get();
+    return { pending: row?.pending ?? 0, dead: row?.dead ?? 0, oldestPendingAtMs: row?.oldest ?? undefined };
+  }
+}

@@ -1,0 +1,123 @@
+/** The embedded store: one SQLite file, a thread that writes and one that reads. For one verifier process. */
+import { LayerTree } from "../../core/reference-value/layer-tree.ts";
+import { type LogStore, LogStoreError } from "../../ports/log-store.ts";
+import type { Outbox } from "../../ports/outbox.ts";
+import type { Reference, ReferenceKey, ReferenceStore } from "../../ports/reference-store.ts";
+import { type Store, StoreError } from "../../ports/store.ts";
+import type { ReferenceRecord } from "./reference-table.ts";
+import { ThreadClient } from "./thread-client.ts";
+
+export interface SqliteStore {
+  readonly store: Store;
+  readonly log: LogStore;
+  readonly outbox: Outbox;
+  readonly references: ReferenceStore;
+  /** Finishes what was asked, then closes the file. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens or creates the database at `path` (mode 0600) and brings its schema up to date.
+ * @throws StoreError STORE_NEWER, STORE_UNAVAILABLE
+ */
+export async function openSqliteStore(path: string): Promise<SqliteStore> {
+  const writer = await ThreadClient.open({ path, mode: "write" });
+  const reader = await ThreadClient.open({ path, mode: "read" });
+  return {
+    store: storeOver(writer, reader),
+    log: logOver(writer, reader),
+    outbox: outboxOver(writer, reader),
+    references: referencesOver(writer, reader),
+    close: async () => {
+      await reader.close();
+      await writer.close();
+    },
+  };
+}
+
+function storeOver(writer: ThreadClient, reader: ThreadClient): Store {
+  return {
+    async commit(batch) {
+      try {
+        await writer.call("", "commit", batch);
+      } catch (error) {
+        if (error instanceof LogStoreError) throw new StoreError("STORE_LOG_CONFLICT", error.message, { cause: error });
+        throw error;
+      }
+    },
+    prune: (nowMs, coverageBeforeMs) => writer.call("", "prune", nowMs, coverageBeforeMs),
+    readNodes: () => reader.call("fleet", "readNodes"),
+    readHead: (nodeId) => reader.call("evidence", "readHead", nodeId),
+    readMemory: (nodeId) => reader.call("evidence", "readMemory", nodeId),
+    readAllowedEks: () => reader.call("fleet", "readAllowedEks"),
+    readJoinToken: (sha256, nowMs) => reader.call("fleet", "readJoinToken", sha256, nowMs),
+    listWorkloads: (filter, page) => reader.call("results", "listWorkloads", filter, page),
+    findWorkloads: (container, limit) => reader.call("results", "findWorkloads", container, limit),
+    countWorkloads: () => reader.call("results", "countWorkloads"),
+    listDrifts: (filter, page) => reader.call("results", "listDrifts", filter, page),
+    readDrift: (id) => reader.call("results", "readDrift", id),
+    readOpenDrifts: (nodeId) => reader.call("results", "readOpenDrifts", nodeId),
+    readLastDriftNumber: () => reader.call("results", "readLastDriftNumber"),
+    readImages: () => reader.call("fleet", "readImages"),
+    readCoverage: (sinceMs) => reader.call("fleet", "readCoverage", sinceMs),
+  };
+}
+
+function logOver(writer: ThreadClient, reader: ThreadClient): LogStore {
+  const available = async <T>(call: Promise<T>): Promise<T> => {
+    try {
+      return await call;
+    } catch (error) {
+      if (error instanceof LogStoreError) throw error;
+      throw new LogStoreError("LOG_UNAVAILABLE", error instanceof Error ? error.message : String(error), { cause: error });
+    }
+  };
+  return {
+    readSize: () => available(reader.call("log", "size")),
+    readTile: (level, index) => available(reader.call("log", "readTile", level, index)),
+    readEntries: (first, count) => available(reader.call("log", "readEntries", first, count)),
+    readCheckpoint: () => available(reader.call("log", "readCheckpoint")),
+    append: (append) => available(writer.call("", "appendLog", append)),
+    writeCheckpoint: (checkpoint) => available(writer.call("", "writeCheckpoint", checkpoint)),
+  };
+}
+
+function outboxOver(writer: ThreadClient, reader: ThreadClient): Outbox {
+  return {
+    readAlerts: () => reader.call("outbox", "readAlerts"),
+    commitAlerts: (commit) => writer.call("", "commitAlerts", commit),
+    claim: (route, nowMs, limit, leaseMs) => writer.call("", "claim", route, nowMs, limit, leaseMs),
+    delivered: (id) => writer.call("outbox", "delivered", id),
+    retry: (id, error, notBeforeMs) => writer.call("outbox", "retry", id, error, notBeforeMs),
+    bury: (id, error) => writer.call("outbox", "bury", id, error),
+    readDead: (limit) => reader.call("outbox", "readDead", limit),
+    revive: (id, nowMs) => writer.call("outbox", "revive", id, nowMs),
+    counts: () => reader.call("outbox", "counts"),
+  };
+}
+
+function referencesOver(writer: ThreadClient, reader: ThreadClient): ReferenceStore {
+  return {
+    async get(key: ReferenceKey, signal: AbortSignal): Promise<Reference | undefined> {
+      signal.throwIfAborted();
+      const record = await reader.call<ReferenceRecord | undefined>("references", "get", key);
+      if (!record) return undefined;
+      if (record.kind === "unextractable") return { unextractable: { code: record.code, reason: record.reason } };
+      const tree = LayerTree.deserialize(record.body);
+      if (!tree.root.equals(record.root)) throw new StoreError("STORE_CORRUPT", `stored layer ${key.chainId} has another root than its entries`);
+      return tree;
+    },
+    async put(key, reference, signal) {
+      signal.throwIfAborted();
+      const record: ReferenceRecord =
+        "unextractable" in reference
+          ? { kind: "unextractable", ...reference.unextractable }
+          : { kind: "tree", root: reference.root, body: reference.serialize() };
+      await writer.call("", "putReference", key, record);
+    },
+    async findByRoot(root, limit, signal) {
+      signal.throwIfAborted();
+      return await reader.call("references", "findByRoot", root, limit);
+    },
+  };
+}

@@ -1,0 +1,224 @@
+/**
+ * The rows of the {@link Store}: what is remembered of nodes, containers, results and drifts. Times are Unix milliseconds.
+ * Names, paths and claims come from nodes, bounded before they get here.
+ */
+import type { ContainerParts } from "@hullmark/proto/codec";
+import type { Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/common";
+import type { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
+import type { ActorFacts, Difference } from "../core/appraisal/types.ts";
+
+/** Plain forms of the messages Claim and TrustVector: rows hold no message objects. */
+export interface ClaimRow {
+  readonly code: string;
+  readonly detail: string;
+  readonly sinceMs: number | undefined;
+}
+export interface VectorRow {
+  readonly instanceIdentity: number;
+  readonly configuration: number;
+  readonly executables: number;
+  readonly fileSystem: number;
+  readonly hardware: number;
+  readonly runtimeOpaque: number;
+  readonly storageOpaque: number;
+  readonly sourcedData: number;
+}
+
+/** The TPM's clock at the newest accepted quote (TPMS_CLOCK_INFO): must not go back. */
+export interface ClockRow {
+  readonly resetCount: number;
+  readonly restartCount: number;
+  readonly clock: bigint;
+  readonly safe: boolean;
+}
+
+export interface NodeRow {
+  readonly id: string;
+  readonly name: string;
+  readonly trustLevel: TrustLevel;
+  /** Hex SHA-256 of the EK's SubjectPublicKeyInfo; undefined without TPM. */
+  readonly ekSha256: string | undefined;
+  /** TPM2B_PUBLIC of the attestation key; undefined without TPM. */
+  readonly akPublic: Buffer | undefined;
+  readonly clock: ClockRow | undefined;
+  readonly bootId: string;
+  readonly enrolledAtMs: number;
+  readonly revokedAtMs: number | undefined;
+  readonly revokedReason: string;
+  readonly verdict: Verdict;
+  readonly reasons: readonly ClaimRow[];
+  readonly vector: VectorRow | undefined;
+  readonly lastSeenMs: number | undefined;
+  readonly lastQuoteMs: number | undefined;
+  readonly kernel: string;
+  readonly runtime: string;
+  readonly changeSource: string;
+  readonly agentVersion: string;
+  readonly containers: number;
+  readonly claims: readonly ClaimRow[];
+}
+
+/** Newest Evidence of a node: one row a node, of its present chain. */
+export interface HeadRow {
+  readonly nodeId: string;
+  readonly chainId: Buffer;
+  readonly seq: bigint;
+  readonly digest: Buffer;
+  readonly stateRoot: Buffer;
+  readonly receivedAtMs: number;
+}
+
+/** One entry of a delta tree. An empty record: the path has gone; kept (at most 256 a container) for who removed it. */
+export interface UpperRow {
+  readonly path: Buffer;
+  readonly record: Buffer;
+  readonly inode: bigint;
+  readonly actor: ActorFacts | undefined;
+  readonly changedAtMs: number | undefined;
+}
+
+/** What a container's state changes by. Parts that are undefined stay as they are. */
+export interface ContainerWrite {
+  readonly id: string;
+  readonly parts: { readonly [K in keyof ContainerParts]: Uint8Array | undefined };
+  /** Forget every stored entry of the delta tree first. */
+  readonly upperReset: boolean;
+  readonly upper: readonly UpperRow[];
+}
+
+export interface ContainerRow {
+  readonly id: string;
+  readonly parts: ContainerParts;
+  readonly upper: readonly UpperRow[];
+}
+
+/** One accepted Evidence. */
+export interface EvidenceWrite extends HeadRow {
+  /** What the head must be before it: another writer (a second session, a second process) makes the commit fail. 0 where a chain starts. */
+  readonly previousSeq: bigint;
+  /** Serialised NodeState; undefined where unchanged. */
+  readonly node: Uint8Array | undefined;
+  /** Forget every container that is not in `containers`. */
+  readonly full: boolean;
+  readonly containers: readonly ContainerWrite[];
+  readonly removed: readonly string[];
+}
+
+/** Everything that is held of a node's last report. */
+export interface MemoryRow {
+  readonly head: HeadRow;
+  readonly node: Buffer;
+  readonly containers: readonly ContainerRow[];
+}
+
+export interface ProvenanceRow {
+  readonly status: ProvenanceStatus;
+  readonly text: string;
+  readonly authorities: readonly string[];
+  readonly sourceRepository: string;
+  readonly commit: string;
+  readonly builder: string;
+  readonly buildInvocation: string;
+}
+
+export interface WorkloadRow {
+  readonly nodeId: string;
+  readonly containerId: string;
+  readonly containerName: string;
+  readonly workload: string;
+  readonly imageReference: string;
+  readonly configDigest: string;
+  readonly manifestDigest: string;
+  /** As shown: the appraisal, or `unknown` while the node itself is not vouched for. */
+  readonly verdict: Verdict;
+  readonly content: Verdict;
+  readonly reasons: readonly ClaimRow[];
+  /** What the container's own appraisal said, whatever the node's state. */
+  readonly appraised: { readonly verdict: Verdict; readonly content: Verdict; readonly reasons: readonly ClaimRow[] };
+  readonly provenance: ProvenanceRow | undefined;
+  readonly vector: VectorRow | undefined;
+  readonly openDrifts: number;
+  readonly notices: number;
+  readonly startedAtMs: number | undefined;
+  readonly appraisedAtMs: number;
+}
+
+export interface DriftRow {
+  /** For example `D-7K2Q`: one name a number. */
+  readonly id: string;
+  /** 1 for the first drift ever, without gaps in memory; unique. */
+  readonly number: number;
+  readonly nodeId: string;
+  readonly nodeName: string;
+  readonly containerId: string;
+  readonly containerName: string;
+  readonly workload: string;
+  readonly imageReference: string;
+  readonly configDigest: string;
+  /** Identity within (node, container): one open drift a key. */
+  readonly key: string;
+  /** `findingFingerprint` of what the row shows: an update is written only where it changes. */
+  readonly fingerprint: string;
+  readonly kind: string;
+  readonly place: string;
+  readonly severity: Severity;
+  readonly state: DriftState;
+  /** Raw bytes with the leading slash; empty where no file is meant. */
+  readonly path: Buffer;
+  readonly summary: string;
+  readonly differences: readonly Difference[];
+  readonly layerIndex: number;
+  readonly diffId: string;
+  readonly history: string;
+  readonly actor: ActorFacts | undefined;
+  readonly mappedBy: readonly string[];
+  readonly provenance: ProvenanceRow | undefined;
+  readonly changedAtMs: number | undefined;
+  readonly measuredAtMs: number;
+  readonly committedAtMs: number;
+  readonly alertedAtMs: number | undefined;
+  readonly resolvedAtMs: number | undefined;
+  readonly acknowledgedBy: string;
+  readonly acknowledgedReason: string;
+  /** Index of its entry in the transparency log; -1 before. */
+  readonly logIndex: number;
+}
+
+/** An endorsement key that may enrol. */
+export interface AllowedEkRow {
+  readonly ekSha256: string;
+  readonly name: string;
+  readonly nodeId: string;
+}
+
+export interface JoinTokenRow {
+  /** SHA-256 of the token: the token itself is never stored. */
+  readonly sha256: Buffer;
+  readonly nodeName: string;
+  readonly expiresAtMs: number;
+}
+
+/** An image that some container refers to, by config digest, with what was resolved of it. */
+export interface ImageRow {
+  readonly configDigest: string;
+  readonly references: readonly string[];
+  readonly manifestDigests: readonly string[];
+  readonly platform: string;
+  /** `ready`, `resolving`, `no-reference`, `unextractable`, `registry-unreachable`. */
+  readonly state: string;
+  readonly detail: string;
+  readonly layers: number;
+  readonly entries: number;
+  readonly provenance: ProvenanceRow | undefined;
+  /** The resolved identity, as the image service serialised it; empty before. */
+  readonly identity: string;
+}
+
+/** Seconds within one hour of a node's life in which it was known, and of these, not attested. */
+export interface CoverageRow {
+  readonly nodeId: string;
+  /** Start of the hour. */
+  readonly hourMs: number;
+  readonly observedSeconds: number;
+  readonly unattestedSeconds: number;
+}

@@ -1,0 +1,125 @@
+/**
+ * What the verifier must still know after a crash. Everything that one appraisal decides is written in one {@link StoreCommit}:
+ * evidence head, container state, results, drifts and alerts become durable together or not at all, with their log entries. Raw reports are not kept.
+ */
+import type { Verdict } from "@hullmark/proto/v1/common";
+import type { DriftState } from "@hullmark/proto/v1/query";
+import type { LogAppend } from "./log-store.ts";
+import type { AlertCommit } from "./outbox.ts";
+import type { AllowedEkRow, CoverageRow, DriftRow, EvidenceWrite, HeadRow, ImageRow, JoinTokenRow, MemoryRow, NodeRow, WorkloadRow } from "./rows.ts";
+
+/** Rows written together. Every part is optional; rows are inserted or replaced by their key. */
+export interface StoreCommit {
+  readonly nodes?: readonly NodeRow[];
+  readonly evidence?: EvidenceWrite;
+  readonly workloads?: readonly WorkloadRow[];
+  readonly removedWorkloads?: readonly { readonly nodeId: string; readonly containerId: string }[];
+  readonly drifts?: readonly DriftRow[];
+  readonly alerts?: AlertCommit;
+  readonly allowedEks?: readonly AllowedEkRow[];
+  readonly removedEks?: readonly string[];
+  readonly joinTokens?: readonly JoinTokenRow[];
+  /** Deletes a token; the commit fails with STORE_CONFLICT where it is unknown, used or expired at `nowMs`. */
+  readonly spendToken?: { readonly sha256: Buffer; readonly nowMs: number };
+  /** Remembers a nonce; the commit fails with STORE_CONFLICT where it is known. */
+  readonly spendNonce?: { readonly nonce: Buffer; readonly expiresAtMs: number };
+  readonly images?: readonly ImageRow[];
+  readonly removedImages?: readonly string[];
+  /** Added to what is stored for the same node and hour. */
+  readonly coverage?: readonly CoverageRow[];
+}
+
+/** One transaction. */
+export interface StoreBatch {
+  /** 1..{@link MAX_BATCH_COMMITS}, in order. */
+  readonly commits: readonly StoreCommit[];
+  /** Log entries of all of them. */
+  readonly log: LogAppend | undefined;
+}
+
+export const MAX_BATCH_COMMITS = 256;
+export const MAX_PAGE_ROWS = 1000;
+
+/**
+ * STORE_CONFLICT: `index` names the commit whose condition does not hold; nothing of the batch was written.
+ * STORE_LOG_CONFLICT: the log has another size; nothing was written.
+ * STORE_UNAVAILABLE: the storage failed; whether the batch persisted is not known until the heads are read again.
+ */
+export type StoreErrorCode = "STORE_CONFLICT" | "STORE_LOG_CONFLICT" | "STORE_UNAVAILABLE" | "STORE_CLOSED" | "STORE_NEWER" | "STORE_CORRUPT";
+
+export class StoreError extends Error {
+  readonly code: StoreErrorCode;
+  /** Position in the batch of the commit at fault; -1 where none is. */
+  readonly index: number;
+
+  constructor(code: StoreErrorCode, message: string, options?: ErrorOptions & { readonly index?: number }) {
+    super(`${code}: ${message}`, options);
+    this.name = "StoreError";
+    this.code = code;
+    this.index = options?.index ?? -1;
+  }
+}
+
+/** A page in key order. `after`: the last key of the page before; empty for the first. */
+export interface Page {
+  readonly after: string;
+  /** 1..{@link MAX_PAGE_ROWS}. */
+  readonly limit: number;
+}
+
+export interface WorkloadFilter {
+  /** Empty: every verdict. */
+  readonly verdicts: readonly Verdict[];
+  /** Empty: every node. */
+  readonly nodeId: string;
+}
+
+export interface DriftFilter {
+  readonly states: readonly DriftState[];
+  readonly nodeId: string;
+  /** Container id or name; empty: every. */
+  readonly container: string;
+}
+
+/** Containers by verdict and by signature, and why the unknown ones are. */
+export interface WorkloadCounts {
+  readonly byVerdict: Readonly<Record<number, number>>;
+  readonly byProvenance: Readonly<Record<number, number>>;
+  readonly unknownReasons: Readonly<Record<string, number>>;
+}
+
+export interface Store {
+  /**
+   * One transaction, all or nothing. When it returns, the batch survives loss of power.
+   * @throws StoreError
+   */
+  commit(batch: StoreBatch): Promise<void>;
+
+  readNodes(): Promise<readonly NodeRow[]>;
+  readHead(nodeId: string): Promise<HeadRow | undefined>;
+  /** undefined where the node has never reported. */
+  readMemory(nodeId: string): Promise<MemoryRow | undefined>;
+  readAllowedEks(): Promise<readonly AllowedEkRow[]>;
+  /** The node name that a token is for, where it exists and has not expired. Does not spend it. */
+  readJoinToken(sha256: Buffer, nowMs: number): Promise<JoinTokenRow | undefined>;
+  /** Forgets nonces and tokens that expired before `nowMs`, and coverage older than `coverageBeforeMs`. */
+  prune(nowMs: number, coverageBeforeMs: number): Promise<void>;
+
+  /** By (node, container). Keys of pages are `nodeId/containerId`. */
+  listWorkloads(filter: WorkloadFilter, page: Page): Promise<readonly WorkloadRow[]>;
+  /** Those whose id starts with, or whose name is, `container`: at most `limit`, exact matches first. */
+  findWorkloads(container: string, limit: number): Promise<readonly WorkloadRow[]>;
+  countWorkloads(): Promise<WorkloadCounts>;
+
+  /** Newest first: keys of pages are drift numbers. */
+  listDrifts(filter: DriftFilter, page: Page): Promise<readonly DriftRow[]>;
+  readDrift(id: string): Promise<DriftRow | undefined>;
+  /** Everything of a node that is not resolved. */
+  readOpenDrifts(nodeId: string): Promise<readonly DriftRow[]>;
+  /** The highest drift number ever given; 0 before the first. */
+  readLastDriftNumber(): Promise<number>;
+
+  readImages(): Promise<readonly ImageRow[]>;
+  /** Sums since `sinceMs`. */
+  readCoverage(sinceMs: number): Promise<{ readonly observedSeconds: number; readonly unattestedSeconds: number }>;
+}
