@@ -1,0 +1,1 @@
+export { SigstoreVerifier } from "./verifier.ts";
