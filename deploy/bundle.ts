@@ -1,5 +1,5 @@
-import { copyFileSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { copyFileSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { build, type Plugin } from "esbuild";
 
 // Makes dist/{agent,verifier,hullmark}.js: one file each, started by plain `node`, with the native addons beside them. An agent so
@@ -14,6 +14,11 @@ const ENTRIES: Readonly<Record<string, string>> = {
   agent: "agent/main.ts",
   verifier: "verifier/main.ts",
   hullmark: "cli/main.ts",
+};
+
+/** Entries of worker threads; the module that starts one names the same file when it runs from a bundle. */
+const THREADS: Readonly<Record<string, string>> = {
+  "sqlite-thread": "verifier/adapters/sqlite/thread.ts",
 };
 
 /** CommonJS modules inside an ES module bundle want these three. */
@@ -43,24 +48,6 @@ const replace: Plugin = {
   },
 };
 
-/** A thread's entry is named NAME.worker.ts and started by `new URL("…/NAME.worker.ts", import.meta.url)`; it becomes dist/NAME.worker.js. */
-const workers: Plugin = {
-  name: "workers",
-  setup(setup) {
-    setup.onLoad({ filter: /\.ts$/ }, (args) => {
-      if (args.path.includes("/node_modules/")) return undefined;
-      const source = readFileSync(args.path, "utf8");
-      return { contents: source.replaceAll(/(["'])[^"']*?([\w-]+\.worker)\.ts\1(?=,\s*import\.meta\.url)/g, "$1./$2.js$1"), loader: "ts" };
-    });
-  },
-};
-
-function entryPoints(): { in: string; out: string }[] {
-  const threads = globSync("{agent,verifier,cli}/**/*.worker.ts", { cwd: REPOSITORY, exclude: (path) => path.includes("node_modules") });
-  const named = Object.entries(ENTRIES).map(([out, path]) => ({ in: join(REPOSITORY, path), out }));
-  return [...named, ...threads.map((path) => ({ in: join(REPOSITORY, path), out: basename(path, ".ts") }))];
-}
-
 function copyAddons(): void {
   copyFileSync(join(REPOSITORY, "native/build/hullmark.node"), join(BUILT, "hullmark.node"));
   const sqlite = dirname(new URL(import.meta.resolve("better-sqlite3/package.json")).pathname);
@@ -70,14 +57,14 @@ function copyAddons(): void {
 mkdirSync(BUILT, { recursive: true });
 await build({
   absWorkingDir: REPOSITORY,
-  entryPoints: entryPoints(),
+  entryPoints: Object.entries({ ...ENTRIES, ...THREADS }).map(([out, path]) => ({ in: join(REPOSITORY, path), out })),
   outdir: BUILT,
   bundle: true,
   platform: "node",
   target: "node22",
   format: "esm",
   banner: { js: BANNER },
-  plugins: [replace, workers],
+  plugins: [replace],
   minifyWhitespace: true,
   minifySyntax: true,
   keepNames: true,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes this machine and checkout ready: system packages by name, npm packages by the lock file, the native addon, dist/.
 #
-#   deploy/setup.sh [demo|test]     demo needs fewer packages than test (default: test)
+#   deploy/setup.sh [demo|test|npm]     demo needs fewer packages than test (default), npm stops after the npm packages
 #
 # Repeatable: what is there is not touched, nothing is upgraded or removed. Services that a newly installed package brings
 # (Docker, containerd, the registry, Alertmanager) are neither started nor enabled: Hullmark starts its own from its state
@@ -136,13 +136,14 @@ if [ "$purpose" = --install ]; then
   install_packages "$@"
   exit
 fi
-case $purpose in demo | test) ;; *) echo "usage: deploy/setup.sh [demo|test]" >&2; exit 2 ;; esac
+case $purpose in demo | test | npm) ;; *) echo "usage: deploy/setup.sh [demo|test|npm]" >&2; exit 2 ;; esac
 
 if ! node -e 'process.exit(+process.versions.node.split(".")[0] >= 20 ? 0 : 1)' 2>/dev/null; then
   echo "Node 20 or newer and npm are needed to start with (they fetch the Node 24 that Hullmark runs on)" >&2
   exit 2
 fi
 npm_packages
+if [ "$purpose" = npm ]; then exit; fi
 system_packages
 static_busybox
 step 'native addon' bash native/build.sh

@@ -3,7 +3,7 @@ import { basename } from "node:path";
 import { removeBridge } from "./bridge.ts";
 import { removeCgroups } from "./cgroup.ts";
 import { TestbedError } from "./error.ts";
-import { findByEnvironment, isAlive, signal, waitGone } from "./process-identity.ts";
+import { findByEnvironment, signal, waitGone } from "./process-identity.ts";
 import { run } from "./run.ts";
 import { isOwned, listTestbeds, readState, type TestbedState } from "./state.ts";
 
@@ -53,11 +53,6 @@ export async function sweepDead(): Promise<string[]> {
     removed.push(basename(directory));
   }
   return removed;
-}
-
-/** Whether the test bed's owner is another live process. */
-export function ownedByOther(state: TestbedState): boolean {
-  return state.owner.pid !== process.pid && isAlive(state.owner);
 }
 
 function removeIfEmpty(folder: string): void {

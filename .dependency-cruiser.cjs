@@ -1,0 +1,147 @@
+// The import rules of ARCHITECTURE.md, each with its reason. `npm run check` fails on any violation.
+
+/** Modules of Node that do I/O, tell the time, or reach the environment; what is left (buffer, util, crypto's hashes) is pure. */
+const IMPURE = [
+  "^(node:)?(fs|fs/promises|net|tls|http|https|http2|dgram|dns|dns/promises|child_process|cluster|worker_threads|os|process|timers|timers/promises)$",
+  "^(node:)?(readline|readline/promises|repl|tty|inspector|perf_hooks|v8|vm|wasi|diagnostics_channel|async_hooks|trace_events|sqlite|test)$",
+];
+
+/** The vendor SDKs that a core may use: pure functions over bytes and values. */
+const PURE_PACKAGES = ["^node_modules/(@bufbuild/protobuf|@peculiar/|reflect-metadata|@sigstore/(bundle|core|verify)|zod|yaml|picomatch)"];
+
+module.exports = {
+  forbidden: [
+    {
+      name: "core-imports-own-core-and-ports",
+      comment: "A core decides; it knows its own ports and the shared codec and nothing that talks to the world, so that it can be tested with values alone.",
+      severity: "error",
+      from: { path: "^(agent|verifier)/core/" },
+      to: { path: "^(agent|verifier|cli|native|proto|deploy|test|bench)/", pathNot: ["^$1/(core|ports)/", "^proto/codec/"] },
+    },
+    {
+      name: "core-does-no-io",
+      comment: "No file, socket, process, clock or environment in a core: a verdict is a function of what was handed in.",
+      severity: "error",
+      from: { path: "^(agent|verifier)/core/|^proto/codec/" },
+      to: { dependencyTypes: ["core"], path: IMPURE },
+    },
+    {
+      name: "core-uses-pure-packages-only",
+      comment: "A package in a core must compute only; anything with a socket or a file belongs in an adapter.",
+      severity: "error",
+      from: { path: "^(agent|verifier)/core/" },
+      to: { path: "^node_modules/", pathNot: PURE_PACKAGES },
+    },
+    {
+      name: "ports-are-types",
+      comment: "A port is a contract: it names types of core, codec and messages, and runs nothing.",
+      severity: "error",
+      from: { path: "^(agent|verifier)/ports/" },
+      to: { pathNot: ["^$1/(core|ports)/", "^proto/", "^node_modules/@bufbuild/protobuf/"] },
+    },
+    {
+      name: "adapter-knows-no-other-adapter",
+      comment: "Adapters meet only in main.ts; one that leans on another cannot be replaced alone.",
+      severity: "error",
+      from: { path: "^(agent|verifier)/adapters/([^/]+)" },
+      to: { path: "^(agent|verifier)/adapters/", pathNot: "^$1/adapters/$2" },
+    },
+    {
+      name: "adapter-imports-ports-and-core",
+      comment: "An adapter fulfils a port with one vendor's SDK; it does not reach into the API, main or another workspace's inside.",
+      severity: "error",
+      from: { path: "^(agent|verifier)/adapters/" },
+      to: { path: "^(agent|verifier|cli|native|deploy|test|bench)/", pathNot: ["^$1/(adapters|core|ports)/", "^native/(index|loader)\\.ts$"] },
+    },
+    {
+      name: "api-imports-core-and-contract",
+      comment: "An API translates between the wire and the core; it wires nothing and knows no adapter.",
+      severity: "error",
+      from: { path: "^verifier/api/" },
+      to: { path: "^(agent|verifier|cli|native|deploy|test|bench)/", pathNot: "^verifier/(api|core|ports)/" },
+    },
+    {
+      name: "agent-and-verifier-meet-in-proto",
+      comment: "Attester and Verifier share only what both must compute byte for byte; a verifier that runs agent code trusts what it should judge.",
+      severity: "error",
+      from: { path: "^(agent|verifier)/" },
+      to: { path: "^(agent|verifier)/", pathNot: "^$1/" },
+    },
+    {
+      name: "proto-stands-alone",
+      comment: "What both sides share depends on neither.",
+      severity: "error",
+      from: { path: "^proto/" },
+      to: { path: "^(agent|verifier|cli|native|deploy|test|bench)/" },
+    },
+    {
+      name: "native-stands-alone",
+      comment: "The bridge carries plain values: no type of agent or verifier crosses it.",
+      severity: "error",
+      from: { path: "^native/" },
+      to: { path: "^(agent|verifier|cli|deploy|test|bench)/" },
+    },
+    {
+      name: "native-only-in-agent-adapters",
+      comment: "Only agent adapters touch the addon; test code and benches may measure it directly.",
+      severity: "error",
+      from: { pathNot: "^(native|agent/adapters|test|bench|deploy)/" },
+      to: { path: "^native/" },
+    },
+    {
+      name: "response-sees-no-evidence",
+      comment: "Relying parties act on Attestation Results, never on raw Evidence (RFC 9334).",
+      severity: "error",
+      from: { path: "^verifier/core/response/" },
+      to: { path: ["^proto/codec/evidence", "evidence"] },
+    },
+    {
+      name: "cli-is-a-client",
+      comment:
+        "The command talks to the verifier's API or computes with its pure core; it never reaches into an agent or an adapter. Installing a host (up) is deploy's.",
+      severity: "error",
+      from: { path: "^cli/" },
+      to: { path: "^(agent|verifier|native|test|bench)/", pathNot: "^verifier/(core|ports)/" },
+    },
+    {
+      name: "production-knows-no-test",
+      comment: "What is shipped must not need what is not.",
+      severity: "error",
+      from: { path: "^(agent|verifier|cli|native|proto)/" },
+      to: { path: "^(test|bench|deploy)/" },
+    },
+    {
+      name: "no-cycles",
+      comment: "Modules in a ring have no order in which to be understood. Type-only imports are erased and may point back.",
+      severity: "error",
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
+    },
+    {
+      name: "no-undeclared-packages",
+      comment: "A package that no package.json of the workspace declares may vanish with the next install.",
+      severity: "error",
+      from: {},
+      to: { dependencyTypes: ["npm-no-pkg", "npm-unknown", "unknown", "undetermined"] },
+    },
+    {
+      name: "resolvable",
+      comment: "An import that resolves to nothing fails at run time.",
+      severity: "error",
+      from: {},
+      to: { couldNotResolve: true },
+    },
+  ],
+  options: {
+    parser: "swc",
+    doNotFollow: { path: "node_modules" },
+    exclude: { path: "^(build|dist|\\.hullmark)/|/gen/" },
+    tsPreCompilationDeps: true,
+    combinedDependencies: true,
+    enhancedResolveOptions: {
+      exportsFields: ["exports"],
+      conditionNames: ["import", "node", "default", "types"],
+      extensions: [".ts", ".js", ".cjs", ".mjs", ".json", ".node"],
+    },
+  },
+};

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# The tests (npm test): set-up, then every suite on real parts. The last line is `N passed, N failed`.
+#
+#   npm test                 everything but the soak
+#   npm test -- --full       the 20-minute soak too (always so with CI=true)
+#
+# While the Go programs that Hullmark is held against are built in the background (once: about 6 minutes), the suites that do not
+# need them run; the soak runs beside all others. With CI=true a skipped test counts as failed.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+full=${CI:+1}
+for argument in "$@"; do
+  case $argument in
+    --full) full=1 ;;
+    *) echo "usage: npm test [-- --full]" >&2; exit 2 ;;
+  esac
+done
+readonly results=$HULLMARK_STATE/results
+started=$SECONDS
+suites=()
+
+# The end, however it comes: what still runs in the background goes, and so does what test beds left.
+background=()
+finish() {
+  local job
+  for job in "${background[@]}"; do as_root bash -c "kill -TERM -- -$job" 2>/dev/null || true; done
+  as_root node deploy/testbed/main.ts sweep >/dev/null 2>&1 || true
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# start NAME COMMAND... : in the background, in its own process group, output to a log.
+start() {
+  local name=$1
+  shift
+  set -m
+  "$@" >"$logs/$name.log" 2>&1 </dev/null &
+  set +m
+  background+=($!)
+  printf -v "job_${name//-/_}" '%s' "$!"
+}
+
+# finished TITLE JOB: waits for what `start` started and records it as one test.
+finished() {
+  local since=$SECONDS job=job_${2//-/_} status=0
+  wait "${!job}" || status=$?
+  if [ "$status" = 0 ]; then
+    printf '  %s✓%s %s (waited %s s)\n' "$green" "$plain" "$1" "$((SECONDS - since))"
+  else
+    printf '  %s✗%s %s (exit %s)\n' "$red" "$plain" "$1" "$status"
+    tail -n 40 "$logs/$2.log" | sed 's/^/      /'
+  fi
+  record "$2" "$status"
+}
+
+# vitest_suite NAME SECONDS ARGUMENTS... : one run of the test runner, its report kept for the sum.
+vitest_suite() {
+  local name=$1 seconds=$2 status=0 report=$results/$1.json
+  shift 2
+  rm -f "$report"
+  as_root timeout --kill-after=30 "$seconds" vitest run "$@" --reporter=default --reporter=json --outputFile.json="$report" || status=$?
+  [ "$status" != 124 ] || echo "$name: not done after $seconds s"
+  echo "$status" >"$results/$name.exit"
+}
+
+record() { suites+=("$1:$2:${3:-}"); }
+record_suite() { record "$1" "$(cat "$results/$1.exit" 2>/dev/null || echo 1)" "$results/$1.json"; }
+
+echo 'Set-up'
+rm -rf "$results" 2>/dev/null || as_root rm -rf "$results"
+mkdir -p "$results"
+if ! bash deploy/setup.sh test; then
+  record set-up 1
+  node deploy/testing/summary.ts "${suites[@]}" || exit 1
+fi
+[ -z "${HULLMARK_CHECK_EXIT:-}" ] || record check "$HULLMARK_CHECK_EXIT"
+as_root node deploy/testbed/main.ts sweep
+
+start go-tools nice -n 5 bash deploy/testbed/go-tools.sh
+start images as_root node test/e2e/images/main.ts prepare
+
+echo; echo 'Suites that need no built peer'
+vitest_suite base 900 --config test/vitest.config.ts --exclude 'test/integration/**'
+record_suite base
+
+finished 'test images' images
+if [ -n "$full" ]; then start soak vitest_suite soak 2100 --config test/vitest.soak.config.ts; fi
+
+finished 'cosign and other Go programs' go-tools
+
+echo; echo 'Integration'
+vitest_suite integration 900 --config test/vitest.config.ts test/integration
+record_suite integration
+
+echo; echo 'End to end'
+vitest_suite e2e 900 --config test/vitest.e2e.config.ts
+record_suite e2e
+
+if [ -n "$full" ]; then
+  echo; echo 'Soak'
+  wait "$job_soak" || true
+  tail -n 60 "$logs/soak.log"
+  record_suite soak
+fi
+
+echo; echo "Sum after $((SECONDS - started)) s"
+as_root node deploy/testbed/main.ts sweep
+step 'nothing left behind' as_root node deploy/testing/leftovers.ts && status=0 || status=$?
+record leftovers "$status"
+node deploy/testing/summary.ts ${CI:+--count-skipped} "${suites[@]}"

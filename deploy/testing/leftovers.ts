@@ -1,0 +1,37 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { program, STATE_ROOT } from "../testbed/paths.ts";
+import { findByEnvironment, identify } from "../testbed/process-identity.ts";
+
+// node deploy/testing/leftovers.ts : names what test beds left on this machine and fails when there is anything. What a kept
+// test bed (npm run demo -- --keep) holds is not counted.
+
+/** Random ids of test beds that are meant to be there. */
+function kept(): { id: string; bridges: readonly string[] }[] {
+  const run = `${STATE_ROOT}/run`;
+  if (!existsSync(run)) return [];
+  return readdirSync(run).flatMap((name) => {
+    try {
+      const state = JSON.parse(readFileSync(`${run}/${name}/testbed.json`, "utf8")) as { id: string; keep: boolean; bridges: string[]; owner: { pid: number; startTicks: string } };
+      return state.keep || identify(state.owner.pid)?.startTicks === state.owner.startTicks ? [state] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+const expected = kept();
+const ownState = Buffer.from(STATE_ROOT);
+const found: string[] = [];
+for (const process_ of findByEnvironment("HULLMARK_TESTBED=")) {
+  const environment = readFileSync(`/proc/${process_.pid}/environ`);
+  if (expected.some((bed) => environment.includes(bed.id)) || !environment.includes(ownState)) continue;
+  found.push(`process ${process_.pid} ${readFileSync(`/proc/${process_.pid}/cmdline`, "latin1").replaceAll("\0", " ")}`);
+}
+for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) if (line.includes(`${STATE_ROOT}/`)) found.push(`mount ${line}`);
+const links = JSON.parse(execFileSync(program("ip"), ["-json", "link", "show", "type", "bridge"], { encoding: "utf8" })) as { ifname?: string }[];
+for (const { ifname } of links) {
+  if (ifname && /^hm[0-9a-f]{10}$/.test(ifname) && !expected.some((bed) => bed.bridges.includes(ifname))) found.push(`bridge ${ifname}`);
+}
+for (const line of found) console.log(line);
+process.exitCode = found.length === 0 ? 0 : 1;

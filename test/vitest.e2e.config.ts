@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config";
+
+// The whole system on real parts: one file at a time, since each brings up an engine, a TPM, a verifier and agents.
+export default defineConfig({
+  test: {
+    root: new URL("..", import.meta.url).pathname,
+    include: ["test/e2e/**/*.test.ts"],
+    fileParallelism: false,
+    testTimeout: 180_000,
+    hookTimeout: 600_000,
+  },
+});
