@@ -11,8 +11,14 @@ const MIN_RSA_BITS = 2048;
 const MAX_RSA_BITS = 8192;
 const MAX_SIGNATURES = 8;
 const MAX_SIGNATURE_BYTES = 2048;
-/** P-384 signers differ: cosign signs the SHA-256 digest, others the SHA-384 one that FIPS 186-5 pairs with the curve. */
-const OTHER_DIGEST: Readonly<Record<string, string>> = { secp384r1: "sha384" };
+/**
+ * What the library does not try by itself, as digests for node:crypto. P-384 signers differ: cosign signs the SHA-256 digest, others the SHA-384 one
+ * that FIPS 186-5 pairs with the curve. Ed25519 hashes by itself, while the library names SHA-256 for messages.
+ */
+function otherDigests(key: KeyObject): readonly (string | undefined)[] {
+  if (key.asymmetricKeyType === "ed25519") return [undefined];
+  return key.asymmetricKeyDetails?.namedCurve === "secp384r1" ? ["sha384"] : [];
+}
 
 interface SigstoreKey extends VerifyingKey {
   readonly object: KeyObject;
@@ -59,11 +65,11 @@ export class SigstoreVerifier implements SignatureVerifier {
 
   verifyEnvelope(envelope: SignedEnvelope, key: VerifyingKey): boolean {
     const { object, verifier } = this.#own(key);
-    const digest = OTHER_DIGEST[object.asymmetricKeyDetails?.namedCurve ?? ""];
     return envelope.signatures.some((signature) => {
       const bundle = toDSSEBundle({ artifact: envelope.payload, artifactType: envelope.payloadType, signature, keyHint: key.id });
       if (verifies(verifier, bundle)) return true;
-      return digest !== undefined && crypto.verify(dsse.preAuthEncoding(envelope.payloadType, envelope.payload), object, signature, digest);
+      const signed = dsse.preAuthEncoding(envelope.payloadType, envelope.payload);
+      return otherDigests(object).some((digest) => crypto.verify(signed, object, signature, digest));
     });
   }
 
@@ -73,8 +79,7 @@ export class SigstoreVerifier implements SignatureVerifier {
     const artifact = Buffer.from(message);
     const bundle = toMessageSignatureBundle({ digest: crypto.digest("sha256", artifact), signature: Buffer.from(signature), keyHint: key.id });
     if (verifies(verifier, bundle, artifact)) return true;
-    const digest = OTHER_DIGEST[object.asymmetricKeyDetails?.namedCurve ?? ""];
-    return digest !== undefined && crypto.verify(artifact, object, Buffer.from(signature), digest);
+    return otherDigests(object).some((digest) => crypto.verify(artifact, object, Buffer.from(signature), digest));
   }
 
   #own(key: VerifyingKey): SigstoreKey {

@@ -1,0 +1,37 @@
+/** What is attached to an image in its registry, fetched and told apart, not yet verified. */
+
+interface ArtefactCommon {
+  readonly repository: string;
+  /** Digest of the manifest that holds it: names the artefact in every text. */
+  readonly manifestDigest: string;
+  /** The image's digest under which it was found. Whoever can push chose it: it proves nothing. */
+  readonly foundUnder: string;
+  readonly layout: "cosign-tag" | "referrer";
+}
+
+export type Artefact = ArtefactCommon &
+  (
+    | { readonly format: "simple-signing"; readonly payload: Buffer; readonly signature: string | undefined }
+    | { readonly format: "dsse"; readonly envelope: Buffer }
+    | { readonly format: "bundle"; readonly bundle: Buffer }
+    /** Named as a signature, but cannot be read as one. */
+    | { readonly format: "damaged"; readonly detail: string }
+    /** A kind of signature that this release does not check. */
+    | { readonly format: "unsupported"; readonly detail: string }
+  );
+
+export interface CollectedArtefacts {
+  readonly artefacts: readonly Artefact[];
+  /** What could not be fetched or was over a limit, in plain words: without it nobody can say that something is absent. */
+  readonly incomplete: readonly string[];
+}
+
+export const SIMPLE_SIGNING_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json";
+export const DSSE_TYPE = "application/vnd.dsse.envelope.v1+json";
+export const NOTATION_TYPE = "application/vnd.cncf.notary.signature";
+export const SIGNATURE_ANNOTATION = "dev.cosignproject.cosign/signature";
+
+/** Bundles of all versions, in both spellings of their media type. */
+export function isBundleType(mediaType: string): boolean {
+  return /^application\/vnd\.dev\.sigstore\.bundle(?:\.v\d+\.\d+\+json|\+json;\s*version=\d+\.\d+)$/.test(mediaType);
+}

@@ -1,0 +1,11 @@
+export type { Artefact, CollectedArtefacts } from "./artefact.ts";
+export { type CollectLimits, collectArtefacts, DEFAULT_COLLECT_LIMITS } from "./collect.ts";
+export { ProvenanceError, type ProvenanceErrorCode } from "./errors.ts";
+export { type HistoryStep, type ImageConfig, type ImageIndex, type ImageManifest, type Platform, parseConfig, parseManifest } from "./image-objects.ts";
+export type { ArtefactCode, ArtefactVerdict } from "./judge.ts";
+export { readBlob } from "./read-blob.ts";
+export { type ImageReference, isDigest, parseReference, tryParseReference } from "./reference.ts";
+export { type ImageResolution, type ImageSubject, type ResolvedImage, type RuntimeImage, resolveImage, type TagState } from "./resolve.ts";
+export { type BuildSource, readBuildSource, SLSA_V1, SLSA_V02 } from "./slsa.ts";
+export { SIGN_PREDICATE_TYPE, STATEMENT_PAYLOAD_TYPE, STATEMENT_V1 } from "./statement.ts";
+export { type AuthorityVerdict, type ProvenanceQuestion, type ProvenanceStatus, type ProvenanceVerdict, verifyProvenance } from "./verify.ts";

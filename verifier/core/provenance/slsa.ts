@@ -1,0 +1,98 @@
+/** Where an image was built from, out of SLSA provenance v1 and v0.2. Call only with a predicate from a verified attestation. */
+import { arrayField, asObject, field, type JsonObject, objectField, textField } from "./json.ts";
+
+export const SLSA_V1 = "https://slsa.dev/provenance/v1";
+export const SLSA_V02 = "https://slsa.dev/provenance/v0.2";
+
+/** Empty texts where the builder did not say. */
+export interface BuildSource {
+  /** For example `https://example.org/acme/shop`. */
+  readonly repository: string;
+  /** For example `refs/heads/main`. */
+  readonly ref: string;
+  /** Hex digits of the commit. */
+  readonly commit: string;
+  readonly builder: string;
+  readonly buildType: string;
+  readonly invocation: string;
+}
+
+const MAX_TEXT_CHARS = 2048;
+const MAX_MATERIALS = 4096;
+
+/** undefined where the predicate is no SLSA provenance that is known here. */
+export function readBuildSource(predicateType: string, predicate: JsonObject | undefined): BuildSource | undefined {
+  if (!predicate) return undefined;
+  if (predicateType === SLSA_V1) return readV1(predicate);
+  return predicateType === SLSA_V02 ? readV02(predicate) : undefined;
+}
+
+/** https://slsa.dev/spec/v1.0/provenance */
+function readV1(predicate: JsonObject): BuildSource {
+  const definition = objectField(predicate, "buildDefinition");
+  const run = objectField(predicate, "runDetails");
+  const workflow = objectField(objectField(definition, "externalParameters"), "workflow");
+  const dependencies = materials(definition, "resolvedDependencies");
+  const declared = splitUri(text(workflow, "repository"));
+  const source =
+    dependencies.find(({ commit, repository }) => commit !== "" && (declared.repository === "" || repository === declared.repository)) ??
+    dependencies.find(({ commit }) => commit !== "");
+  return {
+    repository: declared.repository || (source?.repository ?? ""),
+    ref: text(workflow, "ref") || (source?.ref ?? ""),
+    commit: source?.commit ?? "",
+    builder: text(objectField(run, "builder"), "id"),
+    buildType: text(definition, "buildType"),
+    invocation: text(objectField(run, "metadata"), "invocationId"),
+  };
+}
+
+/** https://slsa.dev/spec/v0.2/provenance */
+function readV02(predicate: JsonObject): BuildSource {
+  const configSource = objectField(objectField(predicate, "invocation"), "configSource");
+  const declared = splitUri(text(configSource, "uri"));
+  const source = materials(predicate, "materials").find(
+    ({ commit, repository }) => commit !== "" && (declared.repository === "" || repository === declared.repository),
+  );
+  return {
+    repository: declared.repository || (source?.repository ?? ""),
+    ref: declared.ref || (source?.ref ?? ""),
+    commit: commitOf(objectField(configSource, "digest")) || (source?.commit ?? ""),
+    builder: text(objectField(predicate, "builder"), "id"),
+    buildType: text(predicate, "buildType"),
+    invocation: text(objectField(predicate, "metadata"), "buildInvocationId") || text(objectField(predicate, "metadata"), "buildInvocationID"),
+  };
+}
+
+interface Material {
+  readonly repository: string;
+  readonly ref: string;
+  readonly commit: string;
+}
+
+function materials(object: JsonObject | undefined, name: string): readonly Material[] {
+  if (!object || !Array.isArray(field(object, name))) return [];
+  return arrayField(object, name, MAX_MATERIALS).map((entry) => ({
+    ...splitUri(text(asObject(entry), "uri")),
+    commit: commitOf(objectField(asObject(entry), "digest")),
+  }));
+}
+
+function commitOf(digest: JsonObject | undefined): string {
+  const value = text(digest, "gitCommit") || text(digest, "sha1");
+  return /^[0-9a-f]{40,64}$/.test(value) ? value : "";
+}
+
+/** `git+https://host/path@ref` → repository and ref (SPDX download location, as SLSA uses it). */
+function splitUri(uri: string): { readonly repository: string; readonly ref: string } {
+  const plain = uri.replace(/^git\+/, "");
+  const at = plain.lastIndexOf("@");
+  // An @ before the path is a user's name, not a ref.
+  return at > plain.indexOf("/", plain.indexOf("://") + 3) && at > 0
+    ? { repository: plain.slice(0, at), ref: plain.slice(at + 1) }
+    : { repository: plain, ref: "" };
+}
+
+function text(object: JsonObject | undefined, name: string): string {
+  return textField(object, name, MAX_TEXT_CHARS) ?? "";
+}

@@ -1,0 +1,50 @@
+/** The one line that people read. */
+import type { ArtefactVerdict } from "./judge.ts";
+import type { TagState } from "./resolve.ts";
+import type { ProvenanceStatus } from "./verify.ts";
+
+export interface Explained {
+  readonly status: ProvenanceStatus;
+  readonly artefacts: readonly ArtefactVerdict[];
+  readonly signedBy: readonly string[];
+  readonly counted: readonly string[];
+  readonly accepted: readonly string[];
+  readonly threshold: number;
+  readonly missingAttestations: readonly string[];
+  readonly incomplete: readonly string[];
+  readonly tag: TagState;
+  readonly keys: number;
+}
+
+export function explain(facts: Explained): string {
+  const moved = facts.tag.status === "moved" ? `; the tag ${facts.tag.reference} now names ${facts.tag.names}` : "";
+  const missing = facts.missingAttestations.length > 0 ? `; attestation missing: ${facts.missingAttestations.join(", ")}` : "";
+  return `${headline(facts)}${missing}${facts.status === "moved-tag" ? "" : moved}`;
+}
+
+function headline(facts: Explained): string {
+  const { artefacts, signedBy, accepted, threshold } = facts;
+  const first = (...codes: readonly ArtefactVerdict["code"][]) => artefacts.find(({ code }) => codes.includes(code));
+  switch (facts.status) {
+    case "signed":
+      return `signed by ${facts.counted.join(", ")}`;
+    case "unknown":
+      if (facts.incomplete.length > 0) return `cannot tell whether it is signed: ${facts.incomplete.slice(0, 3).join("; ")}`;
+      return `carries ${artefacts.length} signatures or attestations, but no trusted key is configured to check them with`;
+    case "wrong-key":
+      if (signedBy.length > 0) return `signed by ${signedBy.join(", ")}, but ${threshold} of ${accepted.join(", ")} must have signed`;
+      return `carries a signature, but not by ${accepted.length === 1 ? accepted[0] : "any trusted authority"}: it ${first("wrong-key", "outside-validity")?.text ?? ""}`;
+    case "other-digest":
+      return `the signature attached to it is of another image: ${first("other-digest")?.text ?? ""}`;
+    case "malformed":
+      return `the signature attached to it is damaged: it ${first("altered", "malformed")?.text ?? ""}`;
+    case "attestation-only":
+      return `not signed: ${first("attestation")?.text ?? "only an attestation"}, but no signature`;
+    case "moved-tag":
+      return facts.tag.status === "moved" ? `not signed, and the tag ${facts.tag.reference} now names another image: ${facts.tag.names}` : "not signed";
+    case "unsigned": {
+      const other = first("unsupported");
+      return other ? `not signed by any trusted key; attached is what is ${other.text}` : "not signed: nothing is attached to it";
+    }
+  }
+}
