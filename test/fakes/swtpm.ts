@@ -2,8 +2,9 @@
  * A real TPM 2.0 in software: swtpm, manufactured with EK certificates by a local CA of its own,
  * all below one temporary directory that {@link Swtpm.stop} removes.
  */
-import { execFile, spawn } from "node:child_process";
+
 import type { ChildProcess } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createConnection } from "node:net";

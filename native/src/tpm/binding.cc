@@ -1,13 +1,11 @@
 #include "binding.h"
 
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <cstdlib>
 #include <optional>
 #include <utility>
 
 #include "convert.h"
+#include "support/job.h"
 
 namespace hullmark::tpm {
 
@@ -29,105 +27,92 @@ Convert Undefined() {
 
 }  // namespace
 
-void Connection::SetAbortFd(int fd) {
-  const std::lock_guard lock(mutex);
-  if (abort_fd >= 0) close(abort_fd);
-  abort_fd = fd;
-}
-
-void Connection::Abort() {
-  const std::lock_guard lock(mutex);
-  if (abort_fd >= 0) shutdown(abort_fd, SHUT_RDWR);  // a kernel driver refuses this: it has time limits of its own
-}
-
-// Runs one job on libuv's pool. The object is kept alive by a reference until the job is done.
-class JobWorker : public Napi::AsyncWorker {
+// One call. Keeps its object alive by a reference until it is done.
+class TpmJob : public Job {
  public:
-  JobWorker(Napi::Env env, TpmObject* owner, Job job) : AsyncWorker(env), owner_(owner), connection_(owner->connection_), job_(std::move(job)) { owner_->Ref(); }
+  TpmJob(Napi::Env env, TpmObject* owner, std::function<Convert(Connection&, int)> run)
+      : Job(env), owner_(owner), connection_(owner->connection_), run_(std::move(run)) {
+    owner_->Ref();
+  }
 
-  void Execute() override {
+ protected:
+  void Run(const Stop& stop) override {
     try {
-      convert_ = job_.run(*connection_);
+      if (stop.requested()) throw TpmError(Code::kAbsent, "aborted");
+      if (connection_->device) connection_->device->SetStopFd(stop.fd());
+      convert_ = run_(*connection_, stop.fd());
     } catch (const TpmError& error) {
       error_ = error;
-    } catch (const std::exception& error) {
-      error_ = TpmError(Code::kTpm, error.what());
     }
+    if (connection_->device) connection_->device->SetStopFd(-1);
   }
-  void OnOK() override {
-    const Napi::Env env = Env();
-    if (error_)
-      job_.deferred.Reject(ToJs(env, *error_).Value());
-    else
-      job_.deferred.Resolve(convert_(env));
-    owner_->Finished(env);
+  Napi::Value Result(Napi::Env env) override {
+    if (error_) throw ToJs(env, *error_);
+    return convert_(env);
   }
+  void Settled(Napi::Env env) override { owner_->Finished(env); }
 
  private:
   TpmObject* owner_;
   std::shared_ptr<Connection> connection_;
-  Job job_;
+  std::function<Convert(Connection&, int)> run_;
   Convert convert_;
   std::optional<TpmError> error_;
 };
 
 TpmObject::TpmObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {}
 
-Napi::Value TpmObject::QueueRaw(Napi::Env env, std::function<Convert(Connection&)> run) {
-  Job job{Napi::Promise::Deferred::New(env), std::move(run)};
-  const Napi::Value promise = job.deferred.Promise();
+Napi::Value TpmObject::QueueRaw(Napi::Env env, std::function<Convert(Connection&, int)> run) {
   if (waiting_.size() >= kMaxWaiting) {
-    job.deferred.Reject(ToJs(env, TpmError(Code::kBusy, "too many calls wait for the TPM")).Value());
-    return promise;
+    const auto deferred = Napi::Promise::Deferred::New(env);
+    deferred.Reject(ToJs(env, TpmError(Code::kBusy, "too many calls wait for the TPM")).Value());
+    return deferred.Promise();
   }
-  waiting_.push_back(std::move(job));
+  auto job = std::make_shared<TpmJob>(env, this, std::move(run));
+  waiting_.push_back(job);
   StartNext(env);
-  return promise;
+  return job->promise();
 }
 
 Napi::Value TpmObject::Queue(Napi::Env env, Task task) {
-  return QueueRaw(env, [task = std::move(task)](Connection& connection) {
+  return QueueRaw(env, [task = std::move(task)](Connection& connection, int) {
     if (!connection.device) throw TpmError(Code::kAbsent, "the TPM is not open");
+    if (connection.device->broken()) throw TpmError(Code::kAbsent, "the connection to the TPM broke: open it anew");
     return task(*connection.device);
   });
 }
 
 void TpmObject::StartNext(Napi::Env env) {
   if (running_ || waiting_.empty()) return;
-  running_ = true;
-  auto* worker = new JobWorker(env, this, std::move(waiting_.front()));  // deletes itself
+  running_ = std::move(waiting_.front());
   waiting_.pop_front();
-  worker->Queue();
+  JobSet::Of(env).Start(env, running_);
 }
 
 void TpmObject::Finished(Napi::Env env) {
-  running_ = false;
+  running_.reset();
   StartNext(env);
   Unref();
 }
 
 Napi::Value TpmObject::Open(const Napi::CallbackInfo& info) {
   if (!info[0].IsString()) throw Napi::TypeError::New(info.Env(), "argument 0 is not a string");
-  return QueueRaw(info.Env(), [tcti = info[0].As<Napi::String>().Utf8Value(), auth = BytesArg(info, 1, kMaxAuthBytes)](Connection& connection) {
+  return QueueRaw(info.Env(), [tcti = info[0].As<Napi::String>().Utf8Value(), auth = BytesArg(info, 1, kMaxAuthBytes)](Connection& connection, int stop_fd) {
     if (connection.device) throw TpmError(Code::kBadInput, "the TPM is open already");
-    auto device = std::make_unique<Device>(tcti, auth);
-    connection.SetAbortFd(device->fd() < 0 ? -1 : dup(device->fd()));
-    device->Start();
-    connection.device = std::move(device);
+    connection.device = std::make_unique<Device>(tcti, auth, stop_fd);
     return Undefined();
   });
 }
 
 Napi::Value TpmObject::Close(const Napi::CallbackInfo& info) {
-  return QueueRaw(info.Env(), [](Connection& connection) {
+  return QueueRaw(info.Env(), [](Connection& connection, int) {
     connection.device.reset();
-    connection.SetAbortFd(-1);
     return Undefined();
   });
 }
 
 Napi::Value TpmObject::Abort(const Napi::CallbackInfo& info) {
-  connection_->Abort();
+  if (running_) running_->Cancel();
   return info.Env().Undefined();
 }
 

@@ -5,7 +5,6 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 
 #include "device.h"
 
@@ -18,18 +17,9 @@ using Task = std::function<Convert(Device&)>;
 // What the JavaScript thread and the one running job share.
 struct Connection {
   std::unique_ptr<Device> device;  // touched only by the one running job
-  std::mutex mutex;                // guards abort_fd; held for moments only
-  int abort_fd = -1;               // a duplicate of the connection's descriptor: shut down, it ends a wait for the TPM
-
-  ~Connection() { SetAbortFd(-1); }
-  void SetAbortFd(int fd);  // takes ownership
-  void Abort();
 };
 
-struct Job {
-  Napi::Promise::Deferred deferred;
-  std::function<Convert(Connection&)> run;
-};
+class TpmJob;
 
 class TpmObject : public Napi::ObjectWrap<TpmObject> {
  public:
@@ -37,7 +27,7 @@ class TpmObject : public Napi::ObjectWrap<TpmObject> {
   explicit TpmObject(const Napi::CallbackInfo& info);
 
  private:
-  friend class JobWorker;
+  friend class TpmJob;
   Napi::Value Open(const Napi::CallbackInfo& info);
   Napi::Value Close(const Napi::CallbackInfo& info);
   Napi::Value Abort(const Napi::CallbackInfo& info);
@@ -53,13 +43,13 @@ class TpmObject : public Napi::ObjectWrap<TpmObject> {
 
   // Queues work on an open TPM; the promise rejects ABSENT when it is not open, BUSY when too many calls wait.
   Napi::Value Queue(Napi::Env env, Task task);
-  Napi::Value QueueRaw(Napi::Env env, std::function<Convert(Connection&)> run);
+  Napi::Value QueueRaw(Napi::Env env, std::function<Convert(Connection&, int stop_fd)> run);
   void StartNext(Napi::Env env);
   void Finished(Napi::Env env);
 
   std::shared_ptr<Connection> connection_ = std::make_shared<Connection>();
-  std::deque<Job> waiting_;
-  bool running_ = false;
+  std::deque<std::shared_ptr<TpmJob>> waiting_;
+  std::shared_ptr<TpmJob> running_;
 };
 
 }  // namespace hullmark::tpm

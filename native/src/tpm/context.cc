@@ -26,22 +26,24 @@ Handle StartSession(const Context& context, TPM2_SE type) {
 
 }  // namespace
 
-Context::Context(const std::string& tcti) {
+Context::Context(const std::string& tcti, int stop_fd) {
   managed_ = StartsWith(tcti, "device:/dev/tpmrm") || StartsWith(tcti, "tabrmd");
-  Check("Tss2_TctiLdr_Initialize", Tss2_TctiLdr_Initialize(tcti.c_str(), &tcti_));
-  const TSS2_RC rc = Esys_Initialize(&esys_, tcti_, nullptr);
+  if (Tcti::Supports(tcti)) {
+    own_ = std::make_unique<Tcti>(tcti);
+    own_->SetStopFd(stop_fd);
+  } else {
+    Check("Tss2_TctiLdr_Initialize", Tss2_TctiLdr_Initialize(tcti.c_str(), &loaded_));
+  }
+  const TSS2_RC rc = Esys_Initialize(&esys_, own_ ? own_->context() : loaded_, nullptr);
   if (rc != TSS2_RC_SUCCESS) {
-    Tss2_TctiLdr_Finalize(&tcti_);
+    Tss2_TctiLdr_Finalize(&loaded_);
     throw TpmError("Esys_Initialize", rc);
   }
-  TSS2_TCTI_POLL_HANDLE poll_handle{};
-  size_t count = 1;
-  if (Tss2_Tcti_GetPollHandles(tcti_, &poll_handle, &count) == TSS2_RC_SUCCESS && count == 1) fd_ = poll_handle.fd;
 }
 
 Context::~Context() {
   Esys_Finalize(&esys_);
-  Tss2_TctiLdr_Finalize(&tcti_);
+  Tss2_TctiLdr_Finalize(&loaded_);
 }
 
 void Context::Sweep() {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tcti.h"
 #include "tpm_error.h"
 
 namespace hullmark::tpm {
@@ -23,27 +24,32 @@ using Esys = std::unique_ptr<T, EsysFree>;
 class Context {
  public:
   // Connects. `tcti` as for Tss2_TctiLdr_Initialize, e.g. "device:/dev/tpmrm0". Throws TpmError ABSENT.
-  explicit Context(const std::string& tcti);
+  Context(const std::string& tcti, int stop_fd);
   ~Context();
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
   ESYS_CONTEXT* get() const { return esys_; }
+  // True when the connection is lost for good: make another Context.
+  bool broken() const { return own_ && own_->broken(); }
   // True when a resource manager multiplexes the TPM, so that leaks die with their connection.
   bool managed() const { return managed_; }
   // Objects and sessions that the sweep at start flushed.
   uint32_t swept() const { return swept_; }
   // Flushes sessions and transient objects that a crashed predecessor left, unless a resource manager does that.
   void Sweep();
-  // Descriptor of the connection, -1 where the TCTI has none.
-  int fd() const { return fd_; }
+  // While `stop_fd` (-1: none) is readable, calls that wait for the TPM fail with ABSENT, and the connection is of no more use.
+  // Has no effect on TCTIs of the TSS's own (tabrmd, libtpms, ...).
+  void SetStopFd(int stop_fd) {
+    if (own_) own_->SetStopFd(stop_fd);
+  }
 
  private:
   void SweepFrom(uint32_t first);
 
-  TSS2_TCTI_CONTEXT* tcti_ = nullptr;
+  std::unique_ptr<Tcti> own_;
+  TSS2_TCTI_CONTEXT* loaded_ = nullptr;
   ESYS_CONTEXT* esys_ = nullptr;
-  int fd_ = -1;
   bool managed_ = false;
   uint32_t swept_ = 0;
 };

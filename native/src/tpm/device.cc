@@ -23,7 +23,8 @@ void TrimRight(std::string& text) { text.erase(text.find_last_not_of(' ') + 1); 
 
 }  // namespace
 
-Device::Device(const std::string& tcti, const Bytes& endorsement_auth) : context_(tcti) {
+Device::Device(const std::string& tcti, const Bytes& endorsement_auth, int stop_fd) : context_(tcti, stop_fd) {
+  context_.Sweep();
   const auto auth = Tpm2b<TPM2B_AUTH>("endorsement authValue", endorsement_auth);
   Check("TR_SetAuth", Esys_TR_SetAuth(context_.get(), ESYS_TR_RH_ENDORSEMENT, &auth));
 }

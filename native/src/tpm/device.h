@@ -45,12 +45,13 @@ struct QuoteResult {
 class Device {
  public:
   // `endorsement_auth`: authValue of the endorsement hierarchy, empty unless someone took ownership of it.
-  // Connects only: Start() comes before anything else.
-  Device(const std::string& tcti, const Bytes& endorsement_auth);
+  // Connects and sweeps. `stop_fd` as for SetStopFd.
+  Device(const std::string& tcti, const Bytes& endorsement_auth, int stop_fd);
   ~Device();
 
-  void Start() { context_.Sweep(); }
-  int fd() const { return context_.fd(); }
+  bool broken() const { return context_.broken(); }
+  // See Context::SetStopFd.
+  void SetStopFd(int stop_fd) { context_.SetStopFd(stop_fd); }
 
   Capabilities ReadCapabilities();
   Endorsement ReadEndorsement(EkKind kind);
