@@ -12,7 +12,12 @@ function kept(): { id: string; bridges: readonly string[] }[] {
   if (!existsSync(run)) return [];
   return readdirSync(run).flatMap((name) => {
     try {
-      const state = JSON.parse(readFileSync(`${run}/${name}/testbed.json`, "utf8")) as { id: string; keep: boolean; bridges: string[]; owner: { pid: number; startTicks: string } };
+      const state = JSON.parse(readFileSync(`${run}/${name}/testbed.json`, "utf8")) as {
+        id: string;
+        keep: boolean;
+        bridges: string[];
+        owner: { pid: number; startTicks: string };
+      };
       return state.keep || identify(state.owner.pid)?.startTicks === state.owner.startTicks ? [state] : [];
     } catch {
       return [];

@@ -41,7 +41,8 @@ function tally(name: string, exitCode: number, reportPath: string, countSkipped:
     }
     if (!countSkipped) continue;
     for (const test of file.assertionResults) {
-      if (test.status !== "passed" && test.status !== "failed") result.lines.push(`${file.name} > ${test.fullName}: ${test.status}; a test that does not run counts as failed`);
+      if (test.status !== "passed" && test.status !== "failed")
+        result.lines.push(`${file.name} > ${test.fullName}: ${test.status}; a test that does not run counts as failed`);
     }
   }
   if (countSkipped) result.failed += report.numPendingTests + report.numTodoTests;
