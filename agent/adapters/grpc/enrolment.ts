@@ -1,0 +1,124 @@
+/** Gets a client certificate from the verifier: TPM credential activation and a quote, or a join token. A fresh key each time; it never leaves memory. */
+import { createHash, randomUUID, type webcrypto } from "node:crypto";
+import "reflect-metadata";
+import { credentials } from "@grpc/grpc-js";
+import { CHAIN_START, EMPTY_ROOT, quoteExtraData } from "@hullmark/proto/codec";
+import { RpcChannel } from "@hullmark/proto/rpc";
+import { type BeginResponse, Enrollment } from "@hullmark/proto/v1/enrollment";
+import { Pkcs10CertificateRequestGenerator } from "@peculiar/x509";
+import type { Quoter } from "../../ports/quoter.ts";
+
+const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+const ENROL_TIMEOUT_MS = 60_000;
+/** Sent as the quote's policy digest while no policy is known. */
+const NO_POLICY = Buffer.alloc(32);
+
+export interface EnrolmentOptions {
+  /** `host:port` of the verifier's enrolment listener. */
+  readonly address: string;
+  /** PEM of the verifier's CA: pinned by the operator, never learnt from the peer. */
+  readonly caCertificate: Buffer;
+  readonly nodeName: string;
+  readonly bootId: string;
+  /** undefined: no TPM, join by token. */
+  readonly quoter: Quoter | undefined;
+  readonly joinToken: string | undefined;
+  /** PCRs of the sha256 bank to quote. */
+  readonly pcrs: readonly number[];
+}
+
+export interface Credential {
+  /** PEM, leaf first. */
+  readonly certificateChain: string;
+  readonly privateKey: string;
+  readonly spkiSha256: Buffer;
+  readonly notAfterMs: number;
+  readonly verifierId: string;
+  readonly region: string;
+  readonly nodeId: string;
+}
+
+/** @throws RpcError as the verifier refuses or cannot be reached; QuoterError where the TPM fails */
+export async function enrol(options: EnrolmentOptions, signal: AbortSignal): Promise<Credential> {
+  const channel = new RpcChannel(options.address, credentials.createSsl(options.caCertificate));
+  try {
+    const client = channel.client(Enrollment);
+    const call = { signal, timeoutMs: ENROL_TIMEOUT_MS };
+    const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+    const spki = Buffer.from(await crypto.subtle.exportKey("spki", keys.publicKey));
+    const spkiSha256 = createHash("sha256").update(spki).digest();
+    const begun = await client.begin(await beginRequest(options, signal), call);
+    const proof = options.quoter ? await tpmProof(options, options.quoter, begun, spkiSha256, signal) : {};
+    const completed = await client.complete({ session: begun.session, certificateRequest: await certificateRequest(keys), ...proof }, call);
+    return {
+      certificateChain: completed.certificateChain.map((der) => pem("CERTIFICATE", der)).join(""),
+      privateKey: pem("PRIVATE KEY", Buffer.from(await crypto.subtle.exportKey("pkcs8", keys.privateKey))),
+      spkiSha256,
+      notAfterMs: completed.notAfter ? Number(completed.notAfter.seconds) * 1000 : 0,
+      verifierId: begun.verifierId,
+      region: begun.region,
+      nodeId: begun.nodeId,
+    };
+  } finally {
+    channel.close();
+  }
+}
+
+async function beginRequest({ nodeName, bootId, quoter, joinToken }: EnrolmentOptions, signal: AbortSignal) {
+  if (!quoter) return { nodeName, bootId, evidence: { case: "joinToken" as const, value: joinToken ?? "" } };
+  const identity = await quoter.identify(signal);
+  const value = {
+    ekPublic: identity.ekPublic,
+    ekCertificate: identity.ekCertificate ?? new Uint8Array(),
+    ekIntermediates: [...(identity.ekIntermediates ?? [])],
+    akPublic: identity.akPublic,
+  };
+  return { nodeName, bootId, evidence: { case: "tpm" as const, value } };
+}
+
+async function tpmProof(options: EnrolmentOptions, quoter: Quoter, begun: BeginResponse, spkiSha256: Buffer, signal: AbortSignal) {
+  const activatedSecret = await quoter.activate(Buffer.from(begun.credentialBlob), Buffer.from(begun.encryptedSecret), signal);
+  const extraData = quoteExtraData({
+    verifierId: begun.verifierId,
+    region: begun.region,
+    nonce: begun.nonce,
+    spkiSha256,
+    tlsExporter: Buffer.alloc(0),
+    nodeId: begun.nodeId,
+    bootId: options.bootId,
+    seq: 0n,
+    evidenceDigest: CHAIN_START,
+    stateRoot: EMPTY_ROOT,
+    imaCount: 0n,
+    imaAggregate: Buffer.alloc(0),
+    eventLogSha256: Buffer.alloc(0),
+    policyDigest: NO_POLICY,
+  });
+  const { attest, signature, pcrs } = await quoter.quote(extraData, options.pcrs, signal);
+  const quote = {
+    nonce: begun.nonce,
+    seq: 0n,
+    evidenceDigest: CHAIN_START,
+    stateRoot: EMPTY_ROOT,
+    bootId: options.bootId,
+    attest,
+    signature,
+    pcrs: [...pcrs],
+    policyDigest: NO_POLICY,
+  };
+  return { activatedSecret, quote };
+}
+
+/** The subject is a random name: the verifier decides the identity, the request only carries the key. */
+async function certificateRequest(keys: webcrypto.CryptoKeyPair): Promise<Uint8Array> {
+  const request = await Pkcs10CertificateRequestGenerator.create({ name: `CN=${randomUUID()}`, keys, signingAlgorithm: ALGORITHM });
+  return new Uint8Array(request.rawData);
+}
+
+function pem(label: string, der: Uint8Array): string {
+  const lines =
+    Buffer.from(der)
+      .toString("base64")
+      .match(/.{1,64}/g) ?? [];
+  return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
+}

@@ -1,0 +1,62 @@
+/** Joins what was measured with who was seen doing it: an event names a path, a measurement finds what became of it. */
+import type { TreeChange } from "../ports/tree-measurer.ts";
+import type { EntryChangeInit } from "./node-evidence.ts";
+import { timestampFromMs } from "./timestamp.ts";
+
+export interface ActorOfChange {
+  readonly pid: number;
+  readonly executable: string;
+  readonly uid: number;
+  readonly containerId: string;
+  readonly ancestry: readonly string[];
+}
+
+/** One dirty path, as the kernel told it. */
+export interface DirtyPath {
+  /** Raw bytes, no leading slash; empty: the root of the tree. */
+  readonly path: Buffer;
+  /** undefined where it is not certain. */
+  readonly actor: ActorOfChange | undefined;
+  /** Unix milliseconds, with a fraction. */
+  readonly atMs: number;
+}
+
+const SLASH = 0x2f;
+
+/** Dirty paths of one batch, the newest certain actor of each. */
+export class DirtySet {
+  readonly #byPath = new Map<string, DirtyPath>();
+
+  add(dirty: DirtyPath): void {
+    const key = dirty.path.toString("latin1");
+    const before = this.#byPath.get(key);
+    // Two different writers within one batch: which of them left what is there now cannot be told.
+    const unsure = before?.actor && dirty.actor && before.actor.executable !== dirty.actor.executable;
+    this.#byPath.set(key, { path: dirty.path, actor: unsure ? undefined : (dirty.actor ?? before?.actor), atMs: before?.atMs ?? dirty.atMs });
+  }
+
+  get size(): number {
+    return this.#byPath.size;
+  }
+
+  paths(): Buffer[] {
+    return [...this.#byPath.values()].map(({ path }) => path);
+  }
+
+  /** The event of this path, or of the nearest directory above it: creating a directory tree may raise one event for its top only. */
+  find(path: Buffer): DirtyPath | undefined {
+    for (let end = path.length; end > 0; end = path.lastIndexOf(SLASH, end - 1)) {
+      const dirty = this.#byPath.get(path.toString("latin1", 0, end));
+      if (dirty) return dirty;
+    }
+    return this.#byPath.get("");
+  }
+}
+
+export function entryChange(change: TreeChange, dirty: DirtySet | undefined): EntryChangeInit {
+  const event = dirty?.find(change.path);
+  const base = { path: change.path, record: change.after ?? new Uint8Array(), inode: change.inode };
+  if (!event) return base;
+  const changedAt = timestampFromMs(event.atMs);
+  return event.actor ? { ...base, changedAt, actor: { ...event.actor, ancestry: [...event.actor.ancestry] } } : { ...base, changedAt };
+}

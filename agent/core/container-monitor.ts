@@ -1,0 +1,308 @@
+/**
+ * One container: where its files lie, the delta tree over its upper directory, its configuration and the code that it runs.
+ * Everything that touches the tree goes through one queue, so that a root and the changes told with it always agree.
+ */
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { EMPTY_ROOT } from "@hullmark/proto/codec";
+import { type BindFileSchema, FilesystemKind, FilesystemStateSchema, type MeasurementPolicy } from "@hullmark/proto/v1/attestation";
+import type { ContainerFacts } from "../ports/container-runtime.ts";
+import type { NodeFiles } from "../ports/node-files.ts";
+import type { RootFilesystem, RootLayout } from "../ports/root-filesystem.ts";
+import type { MeasuredTree, MeasureReport, TreeMeasurer } from "../ports/tree-measurer.ts";
+import { type DirtyPath, DirtySet, entryChange } from "./change-actors.ts";
+import type { Layer, LayerStore } from "./layer-store.ts";
+import { budgetOf, excludedFor } from "./measurement-policy.ts";
+import type { EntryChangeInit, NodeEvidence } from "./node-evidence.ts";
+import { configurationPart, identityPart } from "./parts.ts";
+
+const MAX_ENGINE_FILE_BYTES = 16 * 1024;
+const MAX_CONFIG_BLOB_BYTES = 4 * 1024 * 1024;
+/** Entries of one delta tree that are sent; more is `unmeasurable`. */
+const MAX_UPPER_ENTRIES = 50_000;
+
+type BindFileInit = MessageInitShape<typeof BindFileSchema>;
+type Claims = { code: string; detail: string }[];
+
+export interface MonitorOptions {
+  readonly runtime: string;
+  readonly dialect: "docker" | "containerd";
+  readonly rootFilesystem: RootFilesystem;
+  readonly measurer: TreeMeasurer;
+  readonly layers: LayerStore;
+  readonly evidence: NodeEvidence;
+  readonly files: NodeFiles;
+  readonly policy: () => MeasurementPolicy | undefined;
+  readonly watch: (id: string, path: string) => void;
+  readonly unwatch: (id: string) => void;
+  /** Something new is in `evidence`. */
+  readonly publish: () => void;
+  readonly randomKey: () => Buffer;
+}
+
+export class ContainerMonitor {
+  readonly id: string;
+  readonly #options: MonitorOptions;
+  readonly #envKey: Buffer;
+  #facts: ContainerFacts;
+  #layout: RootLayout = { kind: "gone" };
+  #layers: Layer[] = [];
+  #tree: MeasuredTree | undefined;
+  #treeClaims: Claims = [{ code: "measuring", detail: "first measuring" }];
+  #policyDigest: Uint8Array = new Uint8Array();
+  #queue: Promise<unknown> = Promise.resolve();
+  /** The delta as last taken from the tree: what the part's root stands for, while the tree may already be further. */
+  #upper = new Map<string, EntryChangeInit>();
+  #upperRoot: Buffer = EMPTY_ROOT;
+  #bindFiles: BindFileInit[] = [];
+  #dirty = new DirtySet();
+  #updateQueued = false;
+  readonly #stop = new AbortController();
+
+  constructor(facts: ContainerFacts, options: MonitorOptions) {
+    this.id = facts.id;
+    this.#facts = facts;
+    this.#options = options;
+    this.#envKey = options.randomKey();
+    options.evidence.addContainer(facts.id, () => [...this.#upper.values()]);
+  }
+
+  get facts(): ContainerFacts {
+    return this.#facts;
+  }
+
+  get layout(): RootLayout {
+    return this.#layout;
+  }
+
+  /** Name under which the upper directory's events come. */
+  get watchId(): string {
+    return `upper/${this.id}`;
+  }
+
+  get tree(): MeasuredTree | undefined {
+    return this.#tree;
+  }
+
+  uses(layerId: string): boolean {
+    return this.#layers.some(({ directory }) => directory.id === layerId);
+  }
+
+  /** Tells what is known at once, so that the verifier knows of the container before it is measured. */
+  async announce(): Promise<void> {
+    const { evidence } = this.#options;
+    this.#layout = await this.#options.rootFilesystem.layout(this.#facts.pid);
+    await this.#describe();
+    evidence.setPart(this.id, "filesystem", this.#filesystemPart());
+  }
+
+  /** First measuring, and again when policy changes. */
+  measure(): Promise<void> {
+    return this.#serially(async (signal) => {
+      this.#closeTree();
+      const { layout } = this;
+      if (layout.kind === "gone") {
+        this.#treeClaims = [{ code: "vanished", detail: "the container's main process is gone" }];
+      } else {
+        await this.#acquireLayers(layout, signal);
+        await this.#measureTree(layout, signal);
+      }
+      this.#takeAll();
+      this.#tell();
+    });
+  }
+
+  /** New facts from the engine (same id; a restart gives a new process, and often a new mount). */
+  async refresh(facts: ContainerFacts): Promise<void> {
+    const restarted = facts.pid !== this.#facts.pid;
+    this.#facts = facts;
+    if (restarted) {
+      this.#layout = await this.#options.rootFilesystem.layout(facts.pid);
+      await this.measure();
+    }
+    await this.#describe();
+    this.#options.publish();
+  }
+
+  /** Mounts, engine-made files and the config blob: cheap enough for every few seconds. */
+  async look(): Promise<void> {
+    const layout = await this.#options.rootFilesystem.layout(this.#facts.pid);
+    if (layout.kind !== "gone") this.#layout = layout;
+    await this.#describe();
+    await this.layersChanged();
+  }
+
+  /** Paths that events named; measured as soon as the queue lets them. */
+  changed(dirty: readonly DirtyPath[]): void {
+    for (const each of dirty) this.#dirty.add(each);
+    if (this.#updateQueued) return;
+    this.#updateQueued = true;
+    void this.#serially((signal) => this.#update(signal));
+  }
+
+  /** Looks at the whole delta, whatever events said. */
+  rescan(scrubBytes: number): Promise<void> {
+    return this.#serially(async (signal) => {
+      if (!this.#tree) return;
+      this.#take(await this.#tree.rescan(signal), undefined);
+      this.#tell();
+      if (scrubBytes === 0) return;
+      this.#take(await this.#tree.scrub(scrubBytes, signal), undefined);
+      this.#tell();
+    });
+  }
+
+  /** The layer roots of this container changed. */
+  layersChanged(): Promise<void> {
+    return this.#serially(async () => this.#tell());
+  }
+
+  close(): void {
+    this.#stop.abort();
+    this.#options.evidence.removeContainer(this.id);
+    void this.#queue.finally(() => {
+      this.#closeTree();
+      for (const { directory } of this.#layers) this.#options.layers.release(directory.id);
+      this.#layers = [];
+    });
+  }
+
+  async #describe(): Promise<void> {
+    const { evidence, files, runtime } = this.#options;
+    const blob = this.#facts.configBlobPath ? await files.read(this.#facts.configBlobPath, MAX_CONFIG_BLOB_BYTES) : undefined;
+    evidence.setPart(this.id, "identity", identityPart(this.#facts, runtime, blob ? `sha256:${blob.sha256.toString("hex")}` : ""));
+    const mounts = this.#layout.kind === "gone" ? [] : this.#layout.mounts;
+    this.#bindFiles = await this.#readEngineFiles();
+    evidence.setPart(this.id, "configuration", configurationPart(this.#facts, this.#envKey, mounts));
+  }
+
+  async #acquireLayers(layout: RootLayout, signal: AbortSignal): Promise<void> {
+    const before = this.#layers;
+    this.#layers = [];
+    for (const directory of layout.kind === "overlay" ? layout.layers : []) this.#layers.push(await this.#options.layers.acquire(directory, signal));
+    for (const { directory } of before) this.#options.layers.release(directory.id);
+  }
+
+  async #measureTree(layout: Exclude<RootLayout, { kind: "gone" }>, signal: AbortSignal): Promise<void> {
+    const { measurer, policy, watch } = this.#options;
+    const current = policy();
+    this.#policyDigest = current?.digest ?? new Uint8Array();
+    const path = layout.kind === "overlay" ? layout.upperPath : layout.path;
+    // Watched first: what changes while it is measured raises an event that is looked at afterwards.
+    if (layout.kind === "overlay") watch(this.watchId, path);
+    const kind = layout.kind === "overlay" ? "upper" : "merged";
+    this.#tree = await measurer.open(path, { kind, excluded: excludedFor(current, this.#facts), budget: budgetOf(current) });
+    const report = await this.#tree.measure(signal);
+    this.#treeClaims = [...report.claims];
+  }
+
+  async #update(signal: AbortSignal): Promise<void> {
+    const dirty = this.#dirty;
+    this.#dirty = new DirtySet();
+    this.#updateQueued = false;
+    if (!this.#tree || dirty.size === 0) return;
+    const paths = dirty.paths().filter(({ length }) => length > 0);
+    this.#take(await this.#tree.update(paths, signal), dirty);
+    this.#tell();
+  }
+
+  /** What a measuring changed. Together with {@link #tell} in one turn: the root and its changes must be told together. */
+  #take(report: MeasureReport, dirty: DirtySet | undefined): void {
+    this.#treeClaims = [...report.claims];
+    if (report.truncated) {
+      this.#takeAll();
+      return;
+    }
+    const changes = report.changes.map((change) => entryChange(change, dirty));
+    for (const [i, { path, after }] of report.changes.entries()) {
+      const key = path.toString("latin1");
+      if (after) this.#upper.set(key, changes[i] as EntryChangeInit);
+      else this.#upper.delete(key);
+    }
+    this.#upperRoot = this.#tree?.root() ?? EMPTY_ROOT;
+    this.#options.evidence.addUpperChanges(this.id, changes);
+  }
+
+  #takeAll(): void {
+    const overlay = this.#layout.kind === "overlay" && this.#tree && this.#tree.size <= MAX_UPPER_ENTRIES;
+    const entries = overlay ? (this.#tree?.entries() ?? []) : [];
+    this.#upper = new Map(entries.map(({ path, record, inode }) => [path.toString("latin1"), { path, record, inode }]));
+    this.#upperRoot = overlay ? (this.#tree?.root() ?? EMPTY_ROOT) : EMPTY_ROOT;
+    this.#options.evidence.resetUpper(this.id);
+  }
+
+  #tell(): void {
+    this.#options.evidence.setPart(this.id, "filesystem", this.#filesystemPart());
+    this.#options.publish();
+  }
+
+  #filesystemPart(): Uint8Array {
+    const overlay = this.#layout.kind === "overlay";
+    const size = this.#tree?.size ?? 0;
+    const claims = [...this.#treeClaims, ...this.#layers.flatMap((layer) => [...layer.claims]), ...this.#layoutClaims()];
+    if (overlay && size > MAX_UPPER_ENTRIES) claims.push({ code: "unmeasurable", detail: `${size} changed entries, limit ${MAX_UPPER_ENTRIES}` });
+    const message = create(FilesystemStateSchema, {
+      kind: overlay ? FilesystemKind.OVERLAY : FilesystemKind.MERGED,
+      dialect: this.#options.dialect,
+      layers: this.#layers.map(({ directory, tree }) => ({
+        id: directory.id,
+        root: tree.root(),
+        runtimeMade: directory.runtimeMade,
+        entries: BigInt(tree.size),
+      })),
+      upperRoot: overlay ? this.#upperRoot : new Uint8Array(),
+      upperEntries: BigInt(overlay ? this.#upper.size : 0),
+      mergedRoot: !overlay && this.#tree ? this.#tree.root() : new Uint8Array(),
+      exclusionDigest: this.#policyDigest,
+      bindFiles: this.#bindFiles,
+      claims,
+    });
+    return toBinary(FilesystemStateSchema, message);
+  }
+
+  #layoutClaims(): Claims {
+    if (this.#layout.kind !== "overlay") return [];
+    return this.#layout.oddOptions.map((option) => ({ code: `overlay-${option.replace(/[_=].*$/, "")}`, detail: `overlay mounted with ${option}` }));
+  }
+
+  async #readEngineFiles(): Promise<BindFileInit[]> {
+    const { files } = this.#options;
+    const bindFiles: BindFileInit[] = [];
+    for (const { destination, hostPath, digestPath } of this.#facts.engineFiles) {
+      const file = await files.read(hostPath, MAX_ENGINE_FILE_BYTES);
+      const declared = digestPath ? await files.read(digestPath, 256) : undefined;
+      const declaredSha256 = Buffer.from(/^(?:sha256:)?([0-9a-f]{64})\s*$/.exec(declared?.content.toString("latin1") ?? "")?.[1] ?? "", "hex");
+      bindFiles.push({
+        destination,
+        sha256: file?.sha256 ?? new Uint8Array(),
+        mode: file?.mode ?? 0,
+        content: file?.content ?? new Uint8Array(),
+        declaredSha256,
+      });
+    }
+    return bindFiles;
+  }
+
+  #closeTree(): void {
+    if (!this.#tree) return;
+    this.#options.unwatch(this.watchId);
+    this.#tree.close();
+    this.#tree = undefined;
+  }
+
+  /** One after the other; a failure is a claim, and the next work still runs. */
+  #serially(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const run = async (): Promise<void> => {
+      if (this.#stop.signal.aborted) return;
+      try {
+        await work(this.#stop.signal);
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        this.#treeClaims = [{ code: "unmeasurable", detail: error instanceof Error ? error.message : "measuring failed" }];
+        this.#tell();
+      }
+    };
+    const result = this.#queue.then(run);
+    this.#queue = result.catch(() => undefined);
+    return result;
+  }
+}

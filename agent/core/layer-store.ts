@@ -1,0 +1,114 @@
+/** Layer trees: each directory is measured once on the node, however many containers stand on it, and then scrubbed. */
+import type { LayerDirectory } from "../ports/root-filesystem.ts";
+import type { MeasuredTree, MeasureReport, TreeMeasurer, TreeOptions } from "../ports/tree-measurer.ts";
+import { type DirtyPath, DirtySet, entryChange } from "./change-actors.ts";
+import type { LayerUpdateInit } from "./node-evidence.ts";
+
+/** Changes told with a layer's new root; the verifier descends for more. */
+const MAX_TOLD_CHANGES = 1024;
+
+export interface Layer {
+  readonly directory: LayerDirectory;
+  readonly tree: MeasuredTree;
+  claims: MeasureReport["claims"];
+  users: number;
+}
+
+export interface LayerStoreOptions {
+  readonly measurer: TreeMeasurer;
+  readonly budget: () => TreeOptions["budget"];
+  /** Start to notice changes below this directory. */
+  readonly watch: (id: string, path: string) => void;
+  readonly unwatch: (id: string) => void;
+  /** A layer's root changed after its first measuring. */
+  readonly changed: (layer: Layer, update: LayerUpdateInit) => void;
+}
+
+export class LayerStore {
+  readonly #options: LayerStoreOptions;
+  readonly #layers = new Map<string, Promise<Layer>>();
+  /** One layer at a time: measuring uses every core already. */
+  #queue: Promise<unknown> = Promise.resolve();
+
+  constructor(options: LayerStoreOptions) {
+    this.#options = options;
+  }
+
+  /** The measured layer, measuring it first where it is new. Each call must be paired with {@link release}. @throws TreeMeasurerError */
+  async acquire(directory: LayerDirectory, signal: AbortSignal): Promise<Layer> {
+    let pending = this.#layers.get(directory.id);
+    if (!pending) {
+      pending = this.#serially(() => this.#measure(directory, signal));
+      this.#layers.set(directory.id, pending);
+      pending.catch(() => this.#layers.delete(directory.id));
+    }
+    const layer = await pending;
+    layer.users++;
+    return layer;
+  }
+
+  release(id: string): void {
+    void this.#layers.get(id)?.then((layer) => {
+      if (--layer.users > 0) return;
+      this.#layers.delete(id);
+      this.#options.unwatch(id);
+      layer.tree.close();
+    });
+  }
+
+  /** The tree of a layer that is measured. */
+  async find(id: string): Promise<Layer | undefined> {
+    return this.#layers.get(id);
+  }
+
+  /** Paths that an event named. */
+  async update(id: string, dirty: readonly DirtyPath[], signal: AbortSignal): Promise<void> {
+    const layer = await this.#layers.get(id);
+    if (!layer) return;
+    const set = new DirtySet();
+    for (const each of dirty) set.add(each);
+    // The root of the tree itself has no record, and every other change has an event of its own.
+    const paths = set.paths().filter(({ length }) => length > 0);
+    await this.#remeasured(layer, () => layer.tree.update(paths, signal), set);
+  }
+
+  /** A pass over all layers: metadata, then up to `scrubBytes` of content read again. */
+  async rescan(scrubBytes: number, signal: AbortSignal): Promise<void> {
+    for (const pending of [...this.#layers.values()]) {
+      const layer = await pending.catch(() => undefined);
+      if (!layer || signal.aborted) continue;
+      await this.#serially(() => this.#remeasured(layer, () => layer.tree.rescan(signal)));
+      if (scrubBytes > 0) await this.#serially(() => this.#remeasured(layer, () => layer.tree.scrub(scrubBytes, signal)));
+    }
+  }
+
+  async #measure(directory: LayerDirectory, signal: AbortSignal): Promise<Layer> {
+    const { measurer, budget, watch } = this.#options;
+    // Watched first: what changes while it is measured raises an event that is looked at afterwards.
+    watch(directory.id, directory.path);
+    const tree = await measurer.open(directory.path, { kind: "layer", excluded: [], budget: budget() });
+    try {
+      const { claims } = await tree.measure(signal);
+      return { directory, tree, claims, users: 0 };
+    } catch (error) {
+      tree.close();
+      this.#options.unwatch(directory.id);
+      throw error;
+    }
+  }
+
+  async #remeasured(layer: Layer, measure: () => Promise<MeasureReport>, dirty?: DirtySet): Promise<void> {
+    const before = layer.tree.root();
+    const report = await measure();
+    const root = layer.tree.root();
+    if (root.equals(before)) return;
+    const changes = report.changes.slice(0, MAX_TOLD_CHANGES).map((change) => entryChange(change, dirty));
+    this.#options.changed(layer, { id: layer.directory.id, root, changes, truncated: report.truncated || report.changes.length > MAX_TOLD_CHANGES });
+  }
+
+  #serially<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(work);
+    this.#queue = result.catch(() => undefined);
+    return result;
+  }
+}
