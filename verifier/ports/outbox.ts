@@ -16,6 +16,7 @@ export interface AlertRecord {
   /** Route name → severity last told: a rise is told at once. */
   readonly notifiedSeverity: Readonly<Record<string, string>>;
   readonly acknowledged: boolean;
+  /** When there was last something new to tell: opened, became graver, spread after it was acknowledged. */
   readonly updatedAtMs: number;
 }
 

@@ -1,0 +1,76 @@
+/** One bounded POST that follows no redirect: what the notifiers that speak HTTP have in common. */
+import { request as httpRequest } from "node:http";
+import { request as httpsRequest } from "node:https";
+import { NotifierError } from "../../ports/notifier.ts";
+
+const MAX_RESPONSE_BYTES = 65_536;
+const SHOWN_RESPONSE_CHARACTERS = 200;
+
+export interface HttpPost {
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+  /** For the whole exchange, name look-up included. */
+  readonly timeoutMs: number;
+  /** PEM certificates to trust instead of the system's, for https. */
+  readonly ca: string | undefined;
+}
+
+/** Resolves on a 2xx. Header values and the body are never part of an error. @throws NotifierError; the signal's reason */
+export async function httpPost(post: HttpPost, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  const timeout = AbortSignal.timeout(post.timeoutMs);
+  try {
+    const { status, retryAfter, text } = await exchange(post, AbortSignal.any([signal, timeout]));
+    const error = errorOf(status, retryAfter, text);
+    if (error) throw error;
+  } catch (cause) {
+    if (cause instanceof NotifierError) throw cause;
+    signal.throwIfAborted();
+    const { host } = new URL(post.url);
+    if (timeout.aborted) throw new NotifierError("NOTIFY_TIMEOUT", `no answer from ${host} within ${post.timeoutMs} ms`, { cause });
+    throw new NotifierError("NOTIFY_UNREACHABLE", `${host}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}
+
+function exchange(post: HttpPost, signal: AbortSignal): Promise<{ status: number; retryAfter: string | undefined; text: string }> {
+  const body = Buffer.from(post.body);
+  return new Promise((resolve, reject) => {
+    const options = { method: "POST", signal, headers: { ...post.headers, "content-length": body.length }, ...(post.ca === undefined ? {} : { ca: post.ca }) };
+    const request = (post.url.startsWith("https:") ? httpsRequest : httpRequest)(post.url, options, (response) => {
+      const chunks: Buffer[] = [];
+      let length = 0;
+      response.on("data", (chunk: Buffer) => {
+        length += chunk.length;
+        if (length <= MAX_RESPONSE_BYTES) chunks.push(chunk);
+        else response.destroy();
+      });
+      const done = () =>
+        resolve({ status: response.statusCode ?? 0, retryAfter: response.headers["retry-after"], text: Buffer.concat(chunks).toString("utf8") });
+      response.on("end", done);
+      // A body longer than anyone should send: the status has said what matters.
+      response.on("close", () => (length > MAX_RESPONSE_BYTES ? done() : reject(new Error("the connection closed in the middle of the answer"))));
+      response.on("error", reject);
+    });
+    request.on("error", reject);
+    request.end(body);
+  });
+}
+
+function errorOf(status: number, retryAfter: string | undefined, text: string): NotifierError | undefined {
+  if (status >= 200 && status < 300) return undefined;
+  const said = text
+    .replaceAll(/[\p{Cc}\p{Cf}]+/gu, " ")
+    .slice(0, SHOWN_RESPONSE_CHARACTERS)
+    .trim();
+  const message = `HTTP ${status}${said ? `: ${said}` : ""}`;
+  if (status >= 300 && status < 400) return new NotifierError("NOTIFY_REDIRECTED", `HTTP ${status}: redirects are not followed; correct the route's url`);
+  if (status === 429 || status === 503) return new NotifierError("NOTIFY_THROTTLED", message, { retryAfterMs: retryAfterMs(retryAfter) });
+  if (status === 408) return new NotifierError("NOTIFY_TIMEOUT", message);
+  return new NotifierError(status >= 500 || status < 200 ? "NOTIFY_SERVER_ERROR" : "NOTIFY_REJECTED", message);
+}
+
+/** Retry-After in seconds (RFC 9110 section 10.2.3); a date is not honoured. */
+function retryAfterMs(value: string | undefined): number | undefined {
+  return value !== undefined && /^[0-9]{1,6}$/.test(value.trim()) ? Number(value) * 1000 : undefined;
+}

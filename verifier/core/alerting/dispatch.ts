@@ -1,0 +1,67 @@
+/** Empties the outbox of one route: at least once, in order of age, with bounded retries. */
+import { type Notifier, NotifierError } from "../../ports/notifier.ts";
+import type { Outbox, OutboxItem } from "../../ports/outbox.ts";
+
+/** Deliveries tried before a notification is a dead letter: with the backoff below, about 50 minutes. */
+export const MAX_ATTEMPTS = 16;
+const FIRST_BACKOFF_MS = 1000;
+const MAX_BACKOFF_MS = 300_000;
+const CLAIM_LIMIT = 8;
+
+export interface DispatchEnvironment {
+  /** Unix milliseconds. */
+  readonly now: () => number;
+  /** 0 ≤ value < 1, for jitter. */
+  readonly random: () => number;
+  /** Longer than any delivery may take: a claim that was not finished comes back after it. */
+  readonly leaseMs: number;
+}
+
+export interface DispatchResult {
+  readonly delivered: number;
+  readonly retried: number;
+  readonly buried: number;
+}
+
+/** Wait after failed attempt `attempts` (1 is the first): half fixed, half random, so that many routes do not come back together. */
+export function backoffMs(attempts: number, random: number, retryAfterMs: number | undefined): number {
+  const full = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(30, attempts - 1));
+  const jittered = Math.round(full / 2 + (full / 2) * random);
+  return Math.max(jittered, Math.min(retryAfterMs ?? 0, MAX_BACKOFF_MS));
+}
+
+/**
+ * Delivers what is due now, oldest first. Stops at the first failure that is worth retrying: the receiver is not well, and order is kept.
+ * @throws what the outbox throws; the signal's reason
+ */
+export async function dispatchDue(outbox: Outbox, notifier: Notifier, environment: DispatchEnvironment, signal: AbortSignal): Promise<DispatchResult> {
+  let delivered = 0;
+  let buried = 0;
+  for (const item of await outbox.claim(notifier.route, environment.now(), CLAIM_LIMIT, environment.leaseMs)) {
+    signal.throwIfAborted();
+    const error = await attempt(notifier, item, signal);
+    if (!error) {
+      await outbox.delivered(item.notification.id);
+      delivered++;
+    } else if (!error.retryable || item.attempts + 1 >= MAX_ATTEMPTS) {
+      await outbox.bury(item.notification.id, error.message);
+      buried++;
+    } else {
+      const waitMs = backoffMs(item.attempts + 1, environment.random(), error.retryAfterMs);
+      await outbox.retry(item.notification.id, error.message, environment.now() + waitMs);
+      return { delivered, buried, retried: 1 };
+    }
+  }
+  return { delivered, buried, retried: 0 };
+}
+
+async function attempt(notifier: Notifier, { notification }: OutboxItem, signal: AbortSignal): Promise<NotifierError | undefined> {
+  try {
+    await notifier.notify(notification, signal);
+    return undefined;
+  } catch (cause) {
+    signal.throwIfAborted();
+    if (cause instanceof NotifierError) return cause;
+    return new NotifierError("NOTIFY_UNREACHABLE", cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}

@@ -1,0 +1,60 @@
+/** What alerting is told: a drift record or a state that could not be judged, as it stands now. */
+import { hash } from "node:crypto";
+import type { AlertSeverity } from "../../ports/notifier.ts";
+import type { DriftPlace, Kind } from "../policy/kinds.ts";
+
+/** `notice` and `resolved` hold no alert open. */
+export type SubjectState = "open" | "acknowledged" | "resolved" | "notice";
+
+export interface AlertSubject {
+  /** Id of the drift record, for example `D-7K2Q`; of a state, any id that is stable for it. */
+  readonly driftId: string;
+  readonly state: SubjectState;
+  readonly kind: Kind;
+  readonly place: DriftPlace;
+  readonly severity: AlertSeverity;
+  readonly nodeName: string;
+  /** Empty where the node itself is meant; so are the next three. */
+  readonly workload: string;
+  readonly imageReference: string;
+  readonly containerName: string;
+  /** Raw bytes with the leading slash; empty where no file is meant. */
+  readonly path: Uint8Array;
+  /** One line: what was expected and what is there. */
+  readonly summary: string;
+  /** Layer of the image, 0 lowest, and the history step that made it; -1 and empty where none is meant. */
+  readonly layerIndex: number;
+  readonly layerHistory: string;
+  /** undefined where the kernel did not tell. */
+  readonly actor: { readonly executable: string; readonly pid: number; readonly uid: number; readonly inContainer: boolean } | undefined;
+  /** What is known of the image's signatures, in plain words. */
+  readonly provenance: string;
+  /** Since when, Unix milliseconds: the kernel's event where there is one, else the measurement. */
+  readonly sinceMs: number;
+  /** Entry in the transparency log; -1 before it is written. */
+  readonly logIndex: number;
+}
+
+/**
+ * One alert for one thing in one place: hex of the first 16 bytes of `SHA-256("hullmark-alert-v1" ‖ each of node, workload, image, path, kind after its u32 length)`.
+ * Containers are left out: three replicas of a workload on one node with the same difference are one alert.
+ */
+export function alertFingerprint(subject: Pick<AlertSubject, "nodeName" | "workload" | "imageReference" | "path" | "kind"> | StormSubject): string {
+  const parts: Uint8Array[] = [Buffer.from("hullmark-alert-v1")];
+  for (const field of [subject.nodeName, subject.workload, subject.imageReference, subject.path, subject.kind]) {
+    const bytes = Buffer.from(field as string);
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(bytes.length);
+    parts.push(length, bytes);
+  }
+  return hash("sha256", Buffer.concat(parts)).slice(0, 32);
+}
+
+/** The one alert that stands for all further ones of a workload: see MAX_ALERTS_PER_WORKLOAD. */
+export interface StormSubject {
+  readonly nodeName: string;
+  readonly workload: string;
+  readonly imageReference: string;
+  readonly path: Uint8Array;
+  readonly kind: "many";
+}

@@ -1,0 +1,132 @@
+/** The words of an alert: read at 03:00 by someone who has never seen it. What, where, who, which layer, since when, what to type next. */
+
+import { printable } from "./printable.ts";
+import type { AlertSubject } from "./subject.ts";
+
+const MAX_SUMMARY = 512;
+const MAX_DESCRIPTION = 4096;
+
+/** What is the matter, after the path: "/usr/bin/curl altered in an image layer". */
+const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
+  content: "altered",
+  added: "added",
+  removed: "deleted",
+  replaced: "replaced",
+  mode: "has other permissions",
+  setuid: "is setuid or setgid",
+  owner: "has another owner",
+  xattr: "has other extended attributes",
+  capability: "has file capabilities",
+  type: "is of another type",
+  target: "points elsewhere",
+  device: "is a device",
+  opaque: "hides what is below it",
+  "code-upper": "runs, and is not in the image",
+  "code-volume": "runs from a volume",
+  "code-tmpfs": "runs from memory (tmpfs)",
+  "code-memfd": "runs from memory (memfd)",
+  "code-deleted": "runs, and its file is gone",
+  "code-unknown": "runs, and cannot be traced to a file",
+  args: "was started with other arguments",
+  env: "has other environment variables",
+  user: "runs as another user",
+  "working-directory": "runs in another directory",
+  capabilities: "has added capabilities",
+  privileged: "runs privileged",
+  "host-namespace": "shares a namespace of the host",
+  seccomp: "runs under another seccomp profile",
+  apparmor: "runs under another AppArmor profile",
+  "no-new-privileges": "may gain privileges",
+  "device-node": "has an added device",
+  mount: "has an added mount",
+  "undeclared-mount": "has a mount that the runtime did not make",
+  "bind-file": "differs from what the engine wrote",
+  unsigned: "runs an unsigned image",
+  "wrong-key": "runs an image signed by an unknown key",
+  "other-digest": "runs an image whose signature is for another digest",
+  "moved-tag": "runs an image whose tag has moved since it was signed",
+  "attestation-missing": "runs an image without a required attestation",
+  "signature-malformed": "runs an image whose signature cannot be read",
+  "quote-refused": "sent a TPM quote that does not hold",
+  identity: "does not prove its identity",
+  "layer-altered": "holds an altered image layer",
+  "content-store": "holds altered image content",
+  pcr: "booted something else than allowed",
+  "chain-broken": "broke its chain of evidence",
+  clock: "set back its TPM clock",
+  agent: "runs another agent than expected",
+  alias: "has a second name",
+  copy: "was copied",
+  unreachable: "cannot be reached",
+  stale: "has not been attested in time",
+  unmeasurable: "cannot be measured within its budget",
+  "no-reference": "has no reference to be compared with",
+  unextractable: "runs an image that cannot be unpacked by the rules",
+  "not-attested": "is not attested",
+  "events-lost": "lost change events",
+  "runtime-down": "has no working container runtime",
+};
+
+const PLACE: Readonly<Partial<Record<AlertSubject["place"], string>>> = {
+  layer: " in an image layer",
+  "runtime-layer": " in the runtime's own layer",
+  bind: " in a bind mount",
+};
+
+/** One line, for example `CRITICAL shop/cart: /usr/bin/curl altered in an image layer on w-07`. */
+export function alertSummary(subject: AlertSubject): string {
+  const where = printable(subject.nodeName, 64);
+  const what = `${WHAT[subject.kind]}${PLACE[subject.place] ?? ""}`;
+  const severity = subject.severity.toUpperCase();
+  if (subject.workload === "") return cut(`${severity} node ${where} ${what}`, MAX_SUMMARY);
+  const path = subject.path.length > 0 ? `${printable(subject.path, 256)} ` : "";
+  return cut(`${severity} ${printable(subject.workload, 96)}: ${path}${what} on ${where}`, MAX_SUMMARY);
+}
+
+/** The line of the one alert that stands for many. */
+export function alertStormSummary(subject: AlertSubject, count: number): string {
+  return cut(
+    `${subject.severity.toUpperCase()} ${printable(subject.workload, 96)}: ${count} more differences on ${printable(subject.nodeName, 64)}`,
+    MAX_SUMMARY,
+  );
+}
+
+/** Labelled lines. `containers` are all that show it. */
+export function alertDescription(subject: AlertSubject, containers: readonly string[], containerCount: number): string {
+  const lines: string[] = [];
+  if (subject.summary) lines.push(`What   ${printable(subject.summary, 512)}`);
+  const more = containerCount > containers.length ? ` and ${containerCount - containers.length} more` : "";
+  const names = containers.length > 0 ? `${containers.map((name) => printable(name, 64)).join(", ")}${more} · ` : "";
+  lines.push(`Where  ${names}node ${printable(subject.nodeName, 64)}`);
+  if (subject.imageReference)
+    lines.push(`Image  ${printable(subject.imageReference, 256)}${subject.provenance ? ` · ${printable(subject.provenance, 128)}` : ""}`);
+  if (subject.layerIndex >= 0) lines.push(`Layer  ${subject.layerIndex}${subject.layerHistory ? ` "${printable(subject.layerHistory, 160)}"` : ""}`);
+  lines.push(`Who    ${who(subject)}`, `Since  ${new Date(subject.sinceMs).toISOString()}`);
+  if (subject.logIndex >= 0) lines.push(`Proof  log #${subject.logIndex}`);
+  lines.push(`Next   ${nextCommand(subject)}`);
+  return cut(lines.join("\n"), MAX_DESCRIPTION);
+}
+
+/** What to type next. */
+export function nextCommand(subject: Pick<AlertSubject, "driftId" | "workload" | "nodeName">): string {
+  return subject.workload === "" ? `hullmark nodes ${shellWord(subject.nodeName)}` : `hullmark drift show ${shellWord(subject.driftId)}`;
+}
+
+/** Page of the documentation for a kind. */
+export function playbookOf(kind: string): string {
+  return `docs/playbooks.md#${kind}`;
+}
+
+function who({ actor }: AlertSubject): string {
+  if (!actor) return "not known: no kernel event told of it";
+  return `${actor.inContainer ? "in the container" : "on the host"}, pid ${actor.pid} ${printable(actor.executable, 128)}, uid ${actor.uid}`;
+}
+
+/** Names come from nodes: what is to be pasted into a shell must be one word. */
+function shellWord(text: string): string {
+  return /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/.test(text) ? text : "ID";
+}
+
+function cut(text: string, max: number): string {
+  return text.length <= max ? text : `${text.slice(0, max - 1).toWellFormed()}…`;
+}
