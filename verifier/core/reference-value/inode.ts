@@ -156,13 +156,13 @@ function setAcl(inode: Inode, name: string, value: Buffer): Errno | undefined {
   return undefined;
 }
 
-/** `cap_convert_nscap`: revision 2 is written as it is; revision 3 of root reads back as revision 2. */
+/** `cap_convert_nscap`: revision 2 is written as it is; revision 3 of root reads back as revision 2; an empty value is written but cannot be read. */
 function setCapability(inode: Inode, value: Buffer): Errno | undefined {
   if (value.length === 0) {
-    put(inode, CAPABILITY, value);
+    inode.xattrs?.delete(CAPABILITY);
     return undefined;
   }
-  const revision = value.length >= 4 ? value.readUInt32LE(0) & 0xff000000 : 0;
+  const revision = value.length >= 4 ? value.readUInt32LE(0) & ~1 : 0;
   if (value.length === 20 && revision === 0x02000000) put(inode, CAPABILITY, value);
   else if (value.length === 24 && revision === 0x03000000) {
     const effective = value.readUInt32LE(0) & 1;
