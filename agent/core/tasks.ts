@@ -1,0 +1,21 @@
+/** Services as tasks: each runs until the signal aborts, and the first failure stops its siblings. */
+export type Task = (signal: AbortSignal) => Promise<void>;
+
+/** @throws the first task's error; an unexpected return is an error too */
+export async function runTasks(tasks: Readonly<Record<string, Task>>, signal: AbortSignal): Promise<void> {
+  const stop = new AbortController();
+  const all = AbortSignal.any([signal, stop.signal]);
+  let first: unknown;
+  const run = async (name: string, task: Task): Promise<void> => {
+    try {
+      await task(all);
+      if (!all.aborted) throw new Error(`task ${name} ended on its own`);
+    } catch (error) {
+      if (!all.aborted) first = error;
+    } finally {
+      stop.abort();
+    }
+  };
+  await Promise.all(Object.entries(tasks).map(([name, task]) => run(name, task)));
+  if (first !== undefined) throw first;
+}
