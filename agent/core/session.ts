@@ -22,7 +22,7 @@ export interface SessionHandlers {
   /** A quote over the nonce and the newest Evidence; failures are told in the message. */
   quote(challenge: Challenge, signal: AbortSignal): Promise<QuoteMessage>;
   /** Positions in one of the measured trees. */
-  tree(request: TreeRequest): TreeMessage;
+  tree(request: TreeRequest): Promise<TreeMessage>;
   policy(policy: MeasurementPolicy): void;
   /** The next Evidence must hold the whole state. `lost`: how many never reached the verifier. */
   resync(reason: string, lost: number): void;
@@ -136,7 +136,10 @@ export class Session {
         );
         break;
       case "tree":
-        outgoing.answer({ message: { case: "tree", value: handlers.tree(message.value) } });
+        handlers.tree(message.value).then(
+          (answer) => outgoing.answer({ message: { case: "tree", value: answer } }),
+          (error: unknown) => handlers.failed(error, 0),
+        );
         break;
       case "policy":
         this.#policy(message.value);

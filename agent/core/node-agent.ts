@@ -1,0 +1,332 @@
+/**
+ * The agent as a whole: follows the engine's containers, measures them, notices changes, and puts what it finds into the spool.
+ * It concludes nothing: the verifier does.
+ */
+import type { MeasurementPolicy } from "@hullmark/proto/v1/attestation";
+import type { Clock } from "../ports/clock.ts";
+import type { ContainerRuntime, RuntimeFacts } from "../ports/container-runtime.ts";
+import type { NodeFiles } from "../ports/node-files.ts";
+import type { RootFilesystem } from "../ports/root-filesystem.ts";
+import type { Spool } from "../ports/spool.ts";
+import type { MeasuredTree, TreeMeasurer } from "../ports/tree-measurer.ts";
+import { backoffMs } from "./backoff.ts";
+import type { DirtyPath } from "./change-actors.ts";
+import { ContainerMonitor, type MonitorOptions } from "./container-monitor.ts";
+import { type Layer, LayerStore } from "./layer-store.ts";
+import { budgetOf } from "./measurement-policy.ts";
+import { type ChainPosition, type LayerUpdateInit, NodeEvidence } from "./node-evidence.ts";
+import type { NodeCondition } from "./node-state.ts";
+
+const RUNTIME_BACKOFF = { baseMs: 500, maxMs: 10_000 };
+/** An engine that does not answer within this time counts as gone. */
+const RUNTIME_PING_MS = 10_000;
+const LOOK_INTERVAL_MS = 5_000;
+const DEFAULT_RESCAN_MS = 300_000;
+
+/** How to notice changes below a directory. */
+export interface Watcher {
+  watch(id: string, path: string): void;
+  unwatch(id: string): void;
+}
+
+/** Code that a container runs, as a serialised CodeSet. */
+export interface CodeInspector {
+  inspect(container: ContainerMonitor, signal: AbortSignal): Promise<Uint8Array>;
+  forget(containerId: string): void;
+}
+
+export interface NodeAgentOptions {
+  readonly runtime: ContainerRuntime;
+  readonly rootFilesystem: RootFilesystem;
+  readonly measurer: TreeMeasurer;
+  readonly files: NodeFiles;
+  readonly spool: Spool;
+  readonly clock: Clock;
+  readonly watcher: Watcher;
+  readonly code: CodeInspector;
+  readonly condition: NodeCondition;
+  readonly bootId: string;
+  readonly random: () => number;
+  readonly randomKey: () => Buffer;
+  readonly scrubBytesPerSecond: number;
+  /** Something new was spooled. */
+  readonly spooled: () => void;
+  readonly log: { info(message: string, fields?: object): void; warn(message: string, fields?: object): void };
+}
+
+export class NodeAgent {
+  readonly #options: NodeAgentOptions;
+  readonly #evidence = new NodeEvidence();
+  readonly #layers: LayerStore;
+  readonly #monitors = new Map<string, ContainerMonitor>();
+  readonly #byWatch = new Map<string, (dirty: readonly DirtyPath[]) => void>();
+  readonly #checks = new Map<string, Promise<void>>();
+  #runtimeFacts: RuntimeFacts | undefined;
+  #policy: MeasurementPolicy | undefined;
+  #listed = false;
+  #publishQueued = false;
+  #stop = AbortSignal.abort();
+  #chain: ChainPosition & { readonly stateRoot: Buffer };
+
+  constructor(options: NodeAgentOptions) {
+    this.#options = options;
+    const { seq, digest } = options.spool.head();
+    this.#chain = { seq, digest, stateRoot: this.#evidence.stateRoot() };
+    this.#layers = new LayerStore({
+      measurer: options.measurer,
+      budget: () => budgetOf(this.#policy),
+      watch: (id, path) => this.#watch(id, path, (dirty) => this.#layerChanged(id, dirty)),
+      unwatch: (id) => this.#unwatch(id),
+      changed: (layer, update) => this.#layerRootChanged(layer, update),
+    });
+  }
+
+  /** What a quote must vouch for at this moment. */
+  position(): ChainPosition & { readonly stateRoot: Buffer } {
+    return this.#chain;
+  }
+
+  policyDigest(): Uint8Array {
+    return this.#policy?.digest ?? Buffer.alloc(32);
+  }
+
+  /** Paths that changed below a watched directory. */
+  changed(watchId: string, dirty: readonly DirtyPath[]): void {
+    this.#byWatch.get(watchId)?.(dirty);
+  }
+
+  /** Events were lost: everything is looked at again, and the loss is told. */
+  eventsLost(detail: string): void {
+    const { condition, clock } = this.#options;
+    condition.lost("events-lost", detail, clock.nowMs());
+    void this.#rescanAll(0);
+  }
+
+  /** A process was started in this container. */
+  async processStarted(containerId: string): Promise<void> {
+    const monitor = this.#monitors.get(containerId);
+    if (monitor) await this.#inspectCode(monitor);
+  }
+
+  setPolicy(policy: MeasurementPolicy): void {
+    const before = this.#policy?.digest;
+    this.#policy = policy;
+    if (before && Buffer.compare(before, policy.digest) === 0) return;
+    for (const monitor of this.#monitors.values()) void monitor.measure();
+  }
+
+  requestFull(): void {
+    this.#evidence.requestFull();
+    this.#chain = { ...this.#options.spool.head(), stateRoot: this.#chain.stateRoot };
+    this.publish();
+  }
+
+  /** The tree that a question of the verifier is about. */
+  async tree(target: { case: "layerId" | "upperOf" | "mergedOf" | undefined; value?: string | undefined }): Promise<MeasuredTree | undefined> {
+    if (target.value === undefined) return undefined;
+    if (target.case === "layerId") return (await this.#layers.find(target.value))?.tree;
+    return this.#monitors.get(target.value)?.tree;
+  }
+
+  /** Puts what is new into the spool: at once where nothing else is under way in this turn. */
+  publish(): void {
+    if (this.#publishQueued || !this.#listed) return;
+    this.#publishQueued = true;
+    queueMicrotask(() => {
+      this.#publishQueued = false;
+      this.#publishNow();
+    });
+  }
+
+  #publishNow(): void {
+    const { spool, clock, condition, bootId, spooled } = this.#options;
+    const nowMs = clock.nowMs();
+    this.#evidence.setNode(condition.serialize(nowMs));
+    const built = this.#evidence.build(spool.head(), bootId, nowMs);
+    if (!built) return;
+    if (!spool.append({ seq: built.seq, body: built.body }, built.digest)) {
+      const dropped = spool.restart();
+      condition.lost("spool-overflow", `${dropped} reports could not be delivered in time and were dropped; the whole state follows`, nowMs);
+      this.#evidence.requestFull();
+      this.publish();
+      return;
+    }
+    this.#chain = built;
+    spooled();
+  }
+
+  /** Follows the engine until the signal aborts. */
+  async followRuntime(signal: AbortSignal): Promise<void> {
+    const { runtime, clock, condition, log, random } = this.#options;
+    this.#stop = signal;
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      try {
+        for await (const event of runtime.events(signal)) {
+          attempt = 0;
+          if (event.kind === "connected") await this.#relist(signal);
+          else void this.#check(event.containerId);
+        }
+      } catch (error) {
+        if (signal.aborted) return;
+        condition.runtimeLost();
+        this.#listed = true;
+        this.publish();
+        const waitMs = backoffMs(RUNTIME_BACKOFF, attempt, random());
+        log.warn("container runtime unreachable", { err: error, waitMs });
+        await clock.sleep(waitMs, signal);
+      }
+    }
+  }
+
+  /** Notices an engine that hangs, and containers that no event told of. */
+  async pingRuntime(signal: AbortSignal): Promise<void> {
+    const { runtime, clock, condition } = this.#options;
+    while (!signal.aborted) {
+      await clock.sleep(RUNTIME_PING_MS, signal);
+      try {
+        const bounded = AbortSignal.any([signal, AbortSignal.timeout(RUNTIME_PING_MS)]);
+        const ids = await withSignal(runtime.list(bounded), bounded);
+        if (this.#runtimeFacts) condition.setRuntime(this.#runtimeFacts);
+        const known = [...this.#monitors.keys()];
+        for (const id of [...ids.filter((each) => !this.#monitors.has(each)), ...known.filter((each) => !ids.includes(each))]) void this.#check(id);
+      } catch {
+        if (!signal.aborted) condition.runtimeLost();
+      }
+      this.publish();
+    }
+  }
+
+  /** Mounts, engine-made files and running code of every container, again and again. */
+  async lookAround(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#options.clock.sleep(LOOK_INTERVAL_MS, signal);
+      for (const monitor of [...this.#monitors.values()]) {
+        if (signal.aborted) return;
+        await monitor.look();
+        await this.#inspectCode(monitor);
+      }
+      this.publish();
+    }
+  }
+
+  /** Whatever events say, everything is looked at once a period; content is read again at the scrub's rate. */
+  async rescanPeriodically(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const periodMs = this.#policy?.rescanIntervalSeconds ? this.#policy.rescanIntervalSeconds * 1000 : DEFAULT_RESCAN_MS;
+      await this.#options.clock.sleep(periodMs, signal);
+      if (!signal.aborted) await this.#rescanAll((this.#options.scrubBytesPerSecond * periodMs) / 1000);
+    }
+  }
+
+  close(): void {
+    for (const monitor of this.#monitors.values()) monitor.close();
+  }
+
+  async #relist(signal: AbortSignal): Promise<void> {
+    const { runtime, condition } = this.#options;
+    this.#runtimeFacts = await runtime.facts(signal);
+    condition.setRuntime(this.#runtimeFacts);
+    const ids = new Set(await runtime.list(signal));
+    await Promise.all([...new Set([...ids, ...this.#monitors.keys()])].map((id) => this.#check(id)));
+    this.#listed = true;
+    this.publish();
+  }
+
+  /** Brings one container up to date with the engine. Checks of one container never overlap. */
+  #check(id: string): Promise<void> {
+    const next = (this.#checks.get(id) ?? Promise.resolve()).then(() => this.#checkNow(id));
+    const settled = next
+      .catch((error: unknown) => this.#options.log.warn("cannot inspect container", { container: id, err: error }))
+      .finally(() => {
+        if (this.#checks.get(id) === settled) this.#checks.delete(id);
+      });
+    this.#checks.set(id, settled);
+    return settled;
+  }
+
+  async #checkNow(id: string): Promise<void> {
+    const facts = await this.#options.runtime.inspect(id, this.#stop);
+    const monitor = this.#monitors.get(id);
+    if (!facts) {
+      this.#drop(id);
+      return;
+    }
+    if (monitor) {
+      await monitor.refresh(facts);
+      return;
+    }
+    const added = new ContainerMonitor(facts, this.#monitorOptions());
+    this.#monitors.set(id, added);
+    await added.announce();
+    await this.#inspectCode(added);
+    this.publish();
+    void added.measure();
+  }
+
+  #drop(id: string): void {
+    const monitor = this.#monitors.get(id);
+    if (!monitor) return;
+    this.#monitors.delete(id);
+    this.#options.code.forget(id);
+    monitor.close();
+    this.publish();
+  }
+
+  #monitorOptions(): MonitorOptions {
+    const { rootFilesystem, measurer, files, randomKey } = this.#options;
+    return {
+      runtime: this.#runtimeFacts?.name ?? "",
+      dialect: this.#runtimeFacts?.dialect ?? "docker",
+      rootFilesystem,
+      measurer,
+      files,
+      randomKey,
+      layers: this.#layers,
+      evidence: this.#evidence,
+      policy: () => this.#policy,
+      watch: (id, path) => this.#watch(id, path, (dirty) => this.#monitors.get(id.slice("upper/".length))?.changed(dirty)),
+      unwatch: (id) => this.#unwatch(id),
+      publish: () => this.publish(),
+    };
+  }
+
+  async #inspectCode(monitor: ContainerMonitor): Promise<void> {
+    if (this.#monitors.get(monitor.id) !== monitor) return;
+    this.#evidence.setPart(monitor.id, "code", await this.#options.code.inspect(monitor, this.#stop));
+    this.publish();
+  }
+
+  #watch(id: string, path: string, handler: (dirty: readonly DirtyPath[]) => void): void {
+    this.#byWatch.set(id, handler);
+    this.#options.watcher.watch(id, path);
+  }
+
+  #unwatch(id: string): void {
+    this.#byWatch.delete(id);
+    this.#options.watcher.unwatch(id);
+  }
+
+  #layerChanged(id: string, dirty: readonly DirtyPath[]): void {
+    this.#layers.update(id, dirty, this.#stop).catch((error: unknown) => this.#options.log.warn("cannot measure layer", { layer: id, err: error }));
+  }
+
+  #layerRootChanged(layer: Layer, update: LayerUpdateInit): void {
+    this.#evidence.addLayerUpdate(update);
+    for (const monitor of this.#monitors.values()) if (monitor.uses(layer.directory.id)) void monitor.layersChanged();
+  }
+
+  async #rescanAll(scrubBytes: number): Promise<void> {
+    const share = scrubBytes / (this.#monitors.size + 1);
+    await this.#layers.rescan(share, this.#stop);
+    for (const monitor of [...this.#monitors.values()]) await monitor.rescan(share);
+  }
+}
+
+/** The promise, or a rejection when the signal aborts: for drivers that do not listen to signals. */
+function withSignal<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}
