@@ -43,7 +43,7 @@ function readV1(predicate: JsonObject): BuildSource {
     commit: source?.commit ?? "",
     builder: text(objectField(run, "builder"), "id"),
     buildType: text(definition, "buildType"),
-    invocation: text(objectField(run, "metadata"), "invocationId"),
+    invocation: text(objectField(run, "metadata"), "invocationId") || text(objectField(run, "metadata"), "invocationID"),
   };
 }
 

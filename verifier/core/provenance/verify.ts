@@ -59,16 +59,18 @@ export interface ProvenanceVerdict {
 /** @throws ProvenanceError BAD_KEY where an authority's key cannot be used, or a requirement names an unknown authority: nothing can be judged then */
 export function verifyProvenance(question: ProvenanceQuestion, verifier: SignatureVerifier): ProvenanceVerdict {
   const authorities = question.authorities.map((authority) => ready(authority, question.atMs, verifier));
-  checkRequirements(question);
+  checkRequirements(question, authorities);
   const subjects = new Set(question.subjects);
   const artefacts = question.artefacts.map((artefact) => judgeArtefact(artefact, subjects, authorities, verifier));
   const perAuthority = authorities.map(({ name }) => judgeAuthority(name, artefacts));
   const signedBy = perAuthority.filter(({ status }) => status === "signed").map(({ authority }) => authority);
-  const missingAttestations = question.attestations.filter((wanted) => !attested(wanted, perAuthority)).map(({ predicateType }) => predicateType);
+  const missingAttestations = question.attestations.filter((wanted) => !attested(wanted, perAuthority, keyOf)).map(({ predicateType }) => predicateType);
   const accepted = question.signatures?.authorities ?? authorities.map(({ name }) => name);
   const threshold = question.signatures?.threshold ?? 1;
+  const keyOf = new Map(authorities.map(({ name, key }) => [name, key.id]));
   const counted = signedBy.filter((name) => accepted.includes(name));
-  const status = statusOf(question, artefacts, authorities.length > 0, signedBy.length > 0, counted.length >= threshold);
+  const enough = new Set(counted.map((name) => keyOf.get(name))).size >= threshold;
+  const status = statusOf(question, artefacts, authorities.length > 0, signedBy.length > 0, enough);
   const satisfied = status === "signed" && missingAttestations.length === 0;
   const source = artefacts.find((verdict) => verdict.code === "attestation" && verdict.source)?.source;
   const text = explain({
@@ -97,16 +99,17 @@ function ready({ name, publicKeyPem, notBeforeMs, notAfterMs }: Authority, atMs:
 }
 
 /** A requirement that nothing can fail, or that nothing can meet, is a mistake and not a verdict. */
-function checkRequirements({ signatures, attestations, authorities, subjects }: ProvenanceQuestion): void {
+function checkRequirements({ signatures, attestations, subjects }: ProvenanceQuestion, authorities: readonly ReadyAuthority[]): void {
   if (subjects.length === 0) throw new ProvenanceError("MALFORMED", "no digest to look for");
   const known = new Set(authorities.map(({ name }) => name));
   if (known.size !== authorities.length) throw new ProvenanceError("BAD_KEY", "two authorities of one name");
   for (const { authorities: wanted, threshold } of [...(signatures ? [signatures] : []), ...attestations]) {
     const unknown = wanted.find((name) => !known.has(name));
     if (unknown !== undefined) throw new ProvenanceError("BAD_KEY", `a requirement names the authority ${unknown}, which has no key`);
-    const distinct = new Set(wanted).size;
+    // One key under two names is still one signer.
+    const distinct = new Set(authorities.filter(({ name }) => wanted.includes(name)).map(({ key }) => key.id)).size;
     if (!Number.isInteger(threshold) || threshold < 1 || threshold > distinct)
-      throw new ProvenanceError("BAD_KEY", `${threshold} of ${distinct} authorities cannot be required`);
+      throw new ProvenanceError("BAD_KEY", `${threshold} of ${distinct} keys cannot be required`);
   }
 }
 
@@ -126,8 +129,13 @@ function judgeAuthority(authority: string, artefacts: readonly ArtefactVerdict[]
   return { authority, status, attestations: [...new Set(attestations)] };
 }
 
-function attested({ predicateType, authorities, threshold }: AttestationRequirement, verdicts: readonly AuthorityVerdict[]): boolean {
-  return verdicts.filter((verdict) => authorities.includes(verdict.authority) && verdict.attestations.includes(predicateType)).length >= threshold;
+function attested(
+  { predicateType, authorities, threshold }: AttestationRequirement,
+  verdicts: readonly AuthorityVerdict[],
+  keyOf: ReadonlyMap<string, string>,
+): boolean {
+  const by = verdicts.filter((verdict) => authorities.includes(verdict.authority) && verdict.attestations.includes(predicateType));
+  return new Set(by.map(({ authority }) => keyOf.get(authority))).size >= threshold;
 }
 
 /** From the most to the least telling. What an attacker can add to a registry may change one bad status into another, never into `signed`. */

@@ -1,0 +1,98 @@
+import { basename } from "node:path";
+import type { ProvenanceVerdict } from "@hullmark/verifier/core/provenance/index";
+import { Command } from "commander";
+import {
+  type CommandIo,
+  type ExitCode,
+  type ImageVerification,
+  type NamedKey,
+  openRegistry,
+  outcome,
+  predicateType,
+  printable,
+  processIo,
+  type RegistryFlags,
+  readText,
+  repeated,
+  SigningError,
+  verifyImage,
+  withRegistryOptions,
+} from "../signing/index.ts";
+import { withOutput } from "./sign.ts";
+
+interface VerifyFlags extends RegistryFlags {
+  readonly key: readonly string[];
+  readonly threshold: string;
+  readonly attestation?: readonly string[];
+  readonly platform?: string;
+  readonly output: string;
+}
+
+/** `hullmark verify IMAGE`. Exit: 0 signed as asked, 1 not, 2 usage, 3 cannot tell. */
+export function verifyCommand(io: CommandIo = processIo()): Command {
+  const command = new Command("verify")
+    .description("tell whether an image in its registry is signed by given keys")
+    .argument("<image>", "host[:port]/name[:tag][@sha256:…]")
+    .requiredOption("--key <file>", "public key in PEM; may be repeated; NAME=FILE gives it a name", repeated)
+    .option("--threshold <n>", "how many of the keys must have signed", "1")
+    .option("--attestation <type>", "predicate type (short name or URI) that one of the keys must have attested; may be repeated", repeated)
+    .option("--platform <os/arch>", "judge one platform of an index: a signature of the index counts for it");
+  return withOutput(withRegistryOptions(command)).action((image: string, flags: VerifyFlags) => outcome(io, () => run(io, image, flags)));
+}
+
+async function run(io: CommandIo, reference: string, flags: VerifyFlags): Promise<ExitCode> {
+  const threshold = Number(flags.threshold);
+  if (!Number.isInteger(threshold) || threshold < 1 || threshold > flags.key.length)
+    throw new SigningError("USAGE", `--threshold: want 1 to ${flags.key.length}, the number of keys`);
+  const keys = await Promise.all(flags.key.map(readKey));
+  const attestations = (flags.attestation ?? []).map(predicateType);
+  const registry = await openRegistry(flags, io);
+  try {
+    const result = await verifyImage(registry, reference, { keys, threshold, attestations, platform: flags.platform, nowMs: io.now() }, io.signal);
+    io.out(flags.output === "json" ? `${JSON.stringify(asJson(result), null, 2)}\n` : asText(result));
+    return exitCode(result.verdict);
+  } finally {
+    registry.close();
+  }
+}
+
+function exitCode({ satisfied, status }: ProvenanceVerdict): ExitCode {
+  if (satisfied) return 0;
+  return status === "unknown" ? 3 : 1;
+}
+
+async function readKey(argument: string): Promise<NamedKey> {
+  const equals = argument.indexOf("=");
+  const path = equals > 0 ? argument.slice(equals + 1) : argument;
+  return { name: equals > 0 ? argument.slice(0, equals) : basename(path), publicKeyPem: await readText(path) };
+}
+
+/** The documented, stable form: fields are added, never changed. */
+function asJson({ image, verdict }: ImageVerification): object {
+  const { status, text, satisfied, signedBy, missingAttestations, authorities, artefacts, source } = verdict;
+  return {
+    image: `${image.repository}@${image.digest}`,
+    tag: image.tag,
+    status,
+    satisfied,
+    text,
+    signedBy,
+    missingAttestations,
+    authorities,
+    artefacts,
+    source: source ?? null,
+    transparencyLogChecked: verdict.logChecked,
+  };
+}
+
+function asText({ image, verdict }: ImageVerification): string {
+  const lines = [
+    `${image.repository}@${image.digest}`,
+    `  ${verdict.satisfied ? "✓" : verdict.status === "unknown" ? "?" : "✗"} ${verdict.status}: ${verdict.text}`,
+  ];
+  for (const artefact of verdict.artefacts) lines.push(`  ${artefact.code.padEnd(16)} ${artefact.manifestDigest.slice(0, 19)}… ${artefact.text}`);
+  const { source } = verdict;
+  if (source) lines.push(`  built from ${source.repository || "?"} at ${source.commit || "?"} by ${source.builder || "?"}`);
+  lines.push("  (public keys only: no transparency log was asked)");
+  return `${lines.map(printable).join("\n")}\n`;
+}

@@ -1,0 +1,28 @@
+/** Sigstore bundles v0.3 around DSSE envelopes of in-toto statements, as cosign v3 writes and reads them. */
+
+import { SIGN_PREDICATE_TYPE, STATEMENT_PAYLOAD_TYPE, STATEMENT_V1 } from "@hullmark/verifier/core/provenance/index";
+import { bundleToJSON, toDSSEBundle } from "@sigstore/bundle";
+import { dsse } from "@sigstore/core";
+import type { SigningKey } from "./keys.ts";
+
+/** A predicate and what it is. */
+export interface Predicate {
+  readonly type: string;
+  readonly value: Readonly<Record<string, unknown>>;
+}
+
+/** The predicate that says nothing but "this image". */
+export const SIGN_PREDICATE: Predicate = { type: SIGN_PREDICATE_TYPE, value: {} };
+
+/** in-toto Statement v1 about one image. @param digest `sha256:` and 64 hex digits */
+export function statement(digest: string, predicate: Predicate): Buffer {
+  const subject = [{ digest: { sha256: digest.slice("sha256:".length) } }];
+  return Buffer.from(JSON.stringify({ _type: STATEMENT_V1, subject, predicateType: predicate.type, predicate: predicate.value }), "utf8");
+}
+
+/** Signs a statement. Without certificate, log entry or timestamp: the key alone vouches. */
+export function signStatement(payload: Buffer, key: SigningKey): Buffer {
+  const signature = key.sign(dsse.preAuthEncoding(STATEMENT_PAYLOAD_TYPE, payload));
+  const bundle = toDSSEBundle({ artifact: payload, artifactType: STATEMENT_PAYLOAD_TYPE, signature, keyHint: key.hint });
+  return Buffer.from(JSON.stringify(bundleToJSON(bundle)), "utf8");
+}

@@ -1,0 +1,13 @@
+/** USAGE: what was asked for makes no sense. KEY: a key file cannot be used. FILE: a file cannot be read or written. IMAGE: the image cannot be found or read. */
+export type SigningErrorCode = "USAGE" | "KEY" | "FILE" | "IMAGE";
+
+/** Nothing was signed or verified. Messages hold no secret. */
+export class SigningError extends Error {
+  readonly code: SigningErrorCode;
+
+  constructor(code: SigningErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "SigningError";
+    this.code = code;
+  }
+}

@@ -1,0 +1,48 @@
+/** Verifies an image in its registry against public keys: the same judgement that the verifier makes of running containers. */
+import { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
+import { collectArtefacts, type ProvenanceVerdict, verifyProvenance } from "@hullmark/verifier/core/provenance/index";
+import type { Registry } from "@hullmark/verifier/ports/registry";
+import { type FoundImage, findImage, subjectsOf } from "./registry.ts";
+
+export interface NamedKey {
+  readonly name: string;
+  readonly publicKeyPem: string;
+}
+
+export interface VerifyImageOptions {
+  readonly keys: readonly NamedKey[];
+  /** Keys of `keys` that must have signed: 1..keys.length. */
+  readonly threshold: number;
+  /** Predicate types that one of the keys must have attested. */
+  readonly attestations: readonly string[];
+  readonly platform: string | undefined;
+  readonly nowMs: number;
+}
+
+export interface ImageVerification {
+  readonly image: FoundImage;
+  readonly verdict: ProvenanceVerdict;
+}
+
+/** @throws RegistryError, ProvenanceError, SigningError where nothing can be judged */
+export async function verifyImage(registry: Registry, reference: string, options: VerifyImageOptions, signal: AbortSignal): Promise<ImageVerification> {
+  const image = await findImage(registry, reference, signal);
+  const subjects = subjectsOf(image, options.platform);
+  const { artefacts, incomplete } = await collectArtefacts(registry, subjects, signal);
+  const authorities = options.keys.map(({ name, publicKeyPem }) => ({ name, publicKeyPem, notBeforeMs: undefined, notAfterMs: undefined }));
+  const names = authorities.map(({ name }) => name);
+  const verdict = verifyProvenance(
+    {
+      subjects: subjects.map(({ digest }) => digest),
+      artefacts,
+      incomplete,
+      authorities,
+      signatures: { authorities: names, threshold: options.threshold },
+      attestations: options.attestations.map((predicateType) => ({ predicateType, authorities: names, threshold: 1 })),
+      tag: image.tag,
+      atMs: options.nowMs,
+    },
+    new SigstoreVerifier(),
+  );
+  return { image, verdict };
+}
