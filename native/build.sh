@@ -5,6 +5,7 @@
 # flags changed. Safe to run twice at once (flock).
 #
 #   HULLMARK_SANITIZE=address|undefined|thread|address,undefined   an instrumented build in native/build/<name>/
+#   HULLMARK_PARTS="tree tpm"                                      these parts alone, in native/build/<parts>/
 #   CXX=clang++                                                    another compiler
 #   HULLMARK_BUILD_JOBS=N                                          parallel compilations (default: cores)
 set -euo pipefail
@@ -22,6 +23,17 @@ case "$sanitize" in
   address | undefined | thread | address,undefined) out=build/${sanitize//,/-} ;;
   *) fail "HULLMARK_SANITIZE=$sanitize: want address, undefined, thread or address,undefined" ;;
 esac
+
+parts=${HULLMARK_PARTS:-}
+sources=(src)
+if [ -n "$parts" ]; then
+  out+=/${parts// /-}
+  sources=(src/addon.cc src/support)
+  for part in $parts; do
+    [ -d "src/$part" ] || fail "HULLMARK_PARTS: no src/$part"
+    sources+=("src/$part")
+  done
+fi
 
 # The headers of an npm package, wherever the workspace hoisted it.
 package_directory() {
@@ -42,7 +54,7 @@ for header in linux/openat2.h linux/fanotify.h sys/stat.h; do
   has_header "$header" || fail "no <$header>: apt-get install libc6-dev linux-libc-dev"
 done
 libraries=(-pthread -ldl)
-if compgen -G 'src/tpm/*.cc' >/dev/null; then
+if compgen -G 'src/tpm/*.cc' >/dev/null && { [ -z "$parts" ] || [[ " $parts " == *' tpm '* ]]; }; then
   has_header tss2/tss2_esys.h || fail "no <tss2/tss2_esys.h>: apt-get install libtss2-dev"
   libraries+=(-ltss2-esys -ltss2-tctildr -ltss2-rc -ltss2-mu)
 fi
@@ -85,7 +97,7 @@ while IFS= read -r source; do
   object=${object%.cc}.o
   objects+=("$object")
   is_stale "$object" "$source" && stale+=("$source" "$object")
-done < <(find src -name '*.cc' | LC_ALL=C sort)
+done < <(find "${sources[@]}" -name '*.cc' | LC_ALL=C sort)
 
 if [ ${#stale[@]} -gt 0 ]; then
   export compiler

@@ -1,1 +1,2 @@
 export { NativeAddonError } from "./loader.ts";
+export * from "./tree.ts";

@@ -59,6 +59,7 @@ void JobSet::Settle(Napi::Env env, const std::shared_ptr<Job>& job) {
   Napi::HandleScope scope(env);
   job->thread_.join();
   jobs_.erase(job);
+  job->settled_ = true;
   job->Settled(env);
   try {
     if (job->failure_) std::rethrow_exception(job->failure_);

@@ -25,6 +25,8 @@ class Job {
   Napi::Promise promise() const { return deferred_.Promise(); }
   // Asks the job to end early; `Run` decides how. Idempotent, any thread.
   void Cancel() noexcept { stop_.request(); }
+  // Whether the promise was settled. JavaScript thread only.
+  bool IsSettled() const noexcept { return settled_; }
 
  protected:
   // On the job's thread: no N-API calls. Throw hullmark::Error to reject.
@@ -41,6 +43,7 @@ class Job {
   std::thread thread_;
   std::exception_ptr failure_;
   Napi::ThreadSafeFunction done_;
+  bool settled_ = false;
 };
 
 // The running jobs of one environment (main thread or worker thread). Kept alive by its cleanup hook; use `JobSet::Of`.
