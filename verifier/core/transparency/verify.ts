@@ -21,6 +21,8 @@ export interface LogFinding {
 export interface LogVerification {
   readonly verdict: LogVerdict;
   readonly checkpoint: Checkpoint | undefined;
+  /** The checkpoint's note, where it could be opened: what to remember for the next time. */
+  readonly note: string | undefined;
   readonly since: Checkpoint | undefined;
   /** At most {@link MAX_FINDINGS}. */
   readonly findings: readonly LogFinding[];
@@ -44,7 +46,7 @@ export async function verifyLog(reader: LogReader, key: NoteVerifierKey, since?:
   const checkpoint = note && verification.open("checkpoint", note.note, key);
   if (checkpoint && remembered) verification.compare(remembered, checkpoint);
   if (checkpoint) await verification.replay(checkpoint, remembered);
-  return verification.result(checkpoint, remembered);
+  return verification.result(checkpoint, checkpoint && note?.note, remembered);
 }
 
 class Verification {
@@ -60,10 +62,10 @@ class Verification {
     this.#signal = signal;
   }
 
-  result(checkpoint: Checkpoint | undefined, since: Checkpoint | undefined): LogVerification {
+  result(checkpoint: Checkpoint | undefined, note: string | undefined, since: Checkpoint | undefined): LogVerification {
     const tampered = this.#findings.some(({ verdict }) => verdict === "tampered");
     const verdict: LogVerdict = tampered ? "tampered" : this.#findings.length > 0 || !checkpoint ? "incomplete" : "ok";
-    return { verdict, checkpoint, since, findings: this.#findings, entries: this.#entries, tiles: this.#tiles, types: this.#types };
+    return { verdict, checkpoint, note, since, findings: this.#findings, entries: this.#entries, tiles: this.#tiles, types: this.#types };
   }
 
   #find(verdict: LogFinding["verdict"], where: string, message: string): void {

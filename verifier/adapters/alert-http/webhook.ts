@@ -5,7 +5,7 @@
 import { createHmac } from "node:crypto";
 import { CloudEvent, HTTP } from "cloudevents";
 import type { AlertEvent, AlertNotification, Notifier } from "../../ports/notifier.ts";
-import { httpPost } from "../support/http-post.ts";
+import { httpPost } from "./http-post.ts";
 
 export const ALERT_EVENT_TYPE = "dev.hullmark.alert.v1";
 export const SIGNATURE_HEADER = "hullmark-signature";

@@ -3,7 +3,7 @@
  * and `alert_id` keeps two files of one workload apart; the number of label sets is bounded by the number of open alerts.
  */
 import type { AlertEvent, AlertNotification, Notifier } from "../../ports/notifier.ts";
-import { httpPost } from "../support/http-post.ts";
+import { httpPost } from "./http-post.ts";
 
 /**
  * Alertmanager resolves an alert by itself at `endsAt`. A firing one is good for so long after each sending: longer than a verifier is likely to be away,

@@ -1,0 +1,82 @@
+/** `hullmark policy lint|init`. */
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { printable } from "@hullmark/verifier/core/alerting/printable";
+import { policyDigest } from "@hullmark/verifier/core/policy/digest";
+import { formatProblem, MAX_POLICY_BYTES, parsePolicy } from "@hullmark/verifier/core/policy/parse";
+import type { PolicyProblem } from "@hullmark/verifier/core/policy/types";
+import { Command } from "commander";
+import type { CommandOutput } from "./log.ts";
+import { starterPolicy } from "./policy-starter.ts";
+
+/** 0 fine · 1 wrong (with --strict: warned about) · 2 wrong usage · 3 cannot be read. */
+export const POLICY_EXIT = { ok: 0, wrong: 1, usage: 2, unreadable: 3 } as const;
+
+export function policyCommand({ out, err, exit }: CommandOutput): Command {
+  const policy = new Command("policy").description("check and start policy files");
+  policy
+    .command("lint <files...>")
+    .description("name every mistake with file, line and column, and what to write instead")
+    .option("--strict", "fail on warnings too")
+    .option("-o, --output <format>", "text or json", "text")
+    .addHelpText("after", "\nExit: 0 fine, 1 mistakes, 2 wrong usage, 3 a file cannot be read")
+    .action((files: string[], options: { strict?: boolean; output: string }) => {
+      if (options.output !== "text" && options.output !== "json") {
+        err(`hullmark policy lint: --output ${printable(options.output)}: use text or json\n`);
+        return exit(POLICY_EXIT.usage);
+      }
+      const problems: PolicyProblem[] = [];
+      let code: number = POLICY_EXIT.ok;
+      for (const file of files) {
+        try {
+          const linted = lintFile(file);
+          problems.push(...linted.problems);
+          if (options.output === "text") {
+            for (const problem of linted.problems) out(`${printable(formatProblem(problem), 2048)}\n`);
+            if (linted.summary) out(`${printable(file)}: ${linted.summary}\n`);
+          }
+        } catch (error) {
+          err(`hullmark policy lint: ${printable(error instanceof Error ? error.message : String(error))}\n`);
+          code = POLICY_EXIT.unreadable;
+        }
+      }
+      if (options.output === "json") out(`${JSON.stringify(problems, null, 2)}\n`);
+      const wrong = problems.some(({ severity }) => severity === "error" || options.strict === true);
+      exit(wrong ? POLICY_EXIT.wrong : code);
+    });
+  policy
+    .command("init [file]")
+    .description("write a policy to start from: observe, one authority, everything else open (to the terminal without FILE)")
+    .option("--name <name>", "name of the policy", "main")
+    .option("--authority-key <pem>", "public key file of whoever signs your images (path as it is to stand in the policy)")
+    .action((file: string | undefined, options: { name: string; authorityKey?: string }) => {
+      const text = starterPolicy(options.name, options.authorityKey);
+      if (file === undefined) {
+        out(text);
+        return exit(POLICY_EXIT.ok);
+      }
+      if (existsSync(file)) {
+        err(`hullmark policy init: ${printable(file)} exists already\n`);
+        return exit(POLICY_EXIT.usage);
+      }
+      writeFileSync(file, text, { flag: "wx" });
+      out(`${printable(file)} written. Next: hullmark policy lint ${printable(file)}\n`);
+      exit(POLICY_EXIT.ok);
+    });
+  return policy;
+}
+
+/** @throws the system's error where the file cannot be read */
+function lintFile(file: string): { problems: readonly PolicyProblem[]; summary: string | undefined } {
+  const parsed = parsePolicy(readBounded(file), file, { readKeyFile: (path) => readBounded(resolve(dirname(file), path)) });
+  if (!parsed.ok) return { problems: parsed.errors, summary: undefined };
+  const { authorities, rules, mutable, alerts } = parsed.policy;
+  const counts = `${authorities.length} authorities, ${rules.length} rules, ${mutable.length} mutable classes, ${alerts.length} alert routes`;
+  return { problems: parsed.warnings, summary: `ok (${counts}) digest sha256:${policyDigest(parsed.policy).toString("hex")}` };
+}
+
+function readBounded(file: string): string {
+  const { size } = statSync(file);
+  if (size > MAX_POLICY_BYTES) throw new Error(`${file}: ${size} bytes, limit ${MAX_POLICY_BYTES}`);
+  return readFileSync(file, "utf8");
+}
