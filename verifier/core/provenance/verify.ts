@@ -64,10 +64,10 @@ export function verifyProvenance(question: ProvenanceQuestion, verifier: Signatu
   const artefacts = question.artefacts.map((artefact) => judgeArtefact(artefact, subjects, authorities, verifier));
   const perAuthority = authorities.map(({ name }) => judgeAuthority(name, artefacts));
   const signedBy = perAuthority.filter(({ status }) => status === "signed").map(({ authority }) => authority);
+  const keyOf = new Map(authorities.map(({ name, key }) => [name, key.id]));
   const missingAttestations = question.attestations.filter((wanted) => !attested(wanted, perAuthority, keyOf)).map(({ predicateType }) => predicateType);
   const accepted = question.signatures?.authorities ?? authorities.map(({ name }) => name);
   const threshold = question.signatures?.threshold ?? 1;
-  const keyOf = new Map(authorities.map(({ name, key }) => [name, key.id]));
   const counted = signedBy.filter((name) => accepted.includes(name));
   const enough = new Set(counted.map((name) => keyOf.get(name))).size >= threshold;
   const status = statusOf(question, artefacts, authorities.length > 0, signedBy.length > 0, enough);

@@ -1,0 +1,46 @@
+/** Collects and judges an image's artefacts as the verifier does: what the provenance tests share. */
+import type { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
+import {
+  collectArtefacts,
+  type ImageSubject,
+  type ProvenanceQuestion,
+  type ProvenanceVerdict,
+  verifyProvenance,
+} from "@hullmark/verifier/core/provenance/index";
+import type { Registry } from "@hullmark/verifier/ports/registry";
+
+export const AT_MS = Date.UTC(2026, 10, 23);
+export const never: AbortSignal = new AbortController().signal;
+
+export function authority(name: string, publicKeyPem: string): ProvenanceQuestion["authorities"][number] {
+  return { name, publicKeyPem, notBeforeMs: undefined, notAfterMs: undefined };
+}
+
+export function manifestSubject(repository: string, digest: string): ImageSubject {
+  return { repository, digest, kind: "manifest" };
+}
+
+/** The question with nothing required but one signature, to be overridden. */
+export function question(overrides: Partial<ProvenanceQuestion>): ProvenanceQuestion {
+  return {
+    subjects: [],
+    artefacts: [],
+    incomplete: [],
+    authorities: [],
+    signatures: undefined,
+    attestations: [],
+    tag: { status: "none" },
+    atMs: AT_MS,
+    ...overrides,
+  };
+}
+
+export async function judge(
+  registry: Registry,
+  verifier: SigstoreVerifier,
+  subjects: readonly ImageSubject[],
+  overrides: Partial<ProvenanceQuestion>,
+): Promise<ProvenanceVerdict> {
+  const { artefacts, incomplete } = await collectArtefacts(registry, subjects, never);
+  return verifyProvenance(question({ subjects: subjects.map(({ digest }) => digest), artefacts, incomplete, ...overrides }), verifier);
+}
