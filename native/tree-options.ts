@@ -8,6 +8,16 @@ export interface IdMapping {
   readonly count: number;
 }
 
+/**
+ * A glob over whole paths of at most 4,096 bytes: `*` and `?` within a component, `**` across, `\` quotes; a leading `/` is ignored.
+ * Never left out, whatever matches: files with an execute (unless `executables`), setuid or setgid bit or a capability, device nodes, and
+ * entries with a `trusted.overlay` xattr other than the opaque flag.
+ */
+export interface ExcludedPaths {
+  readonly pattern: string | Uint8Array;
+  readonly executables?: boolean;
+}
+
 export interface LiveTreeOptions {
   /**
    * True (default) for a layer directory of overlayfs (lowerdir or upperdir): a character device 0:0 is a whiteout, and
@@ -40,11 +50,8 @@ export interface LiveTreeOptions {
   readonly maxChanges?: number;
   readonly uids?: readonly IdMapping[];
   readonly gids?: readonly IdMapping[];
-  /**
-   * Mutable paths: globs over whole paths (`*`, `?`, `**`, `\` quotes). A match is left out of the tree when it is harmless: no execute,
-   * setuid or setgid bit and no capability on a file, no device node, no `trusted.overlay` xattr that redirects.
-   */
-  readonly excluded?: readonly (string | Uint8Array)[];
+  /** Mutable paths: harmless entries that match are left out of the tree. At most 1,000. */
+  readonly excluded?: readonly ExcludedPaths[];
   /** Which SHA-256 reads files; default "auto", the others are for tests. */
   readonly engine?: "auto" | "evp" | "portable";
 }
@@ -63,7 +70,7 @@ export interface NativeTreeOptions {
   readonly maxChanges: number;
   readonly uids: readonly IdMapping[];
   readonly gids: readonly IdMapping[];
-  readonly excluded: readonly Uint8Array[];
+  readonly excluded: readonly { readonly pattern: Uint8Array; readonly executables: boolean }[];
   readonly engine: "auto" | "evp" | "portable";
 }
 
@@ -101,7 +108,10 @@ export function checkedOptions(options: LiveTreeOptions, fail: (message: string)
     maxChanges: integer("maxChanges", options.maxChanges, 10_000, 0, 10_000_000),
     uids: mappings("uids", options.uids),
     gids: mappings("gids", options.gids),
-    excluded: excluded.map((pattern) => (typeof pattern === "string" ? Buffer.from(pattern) : pattern)),
+    excluded: excluded.map(({ pattern, executables }) => ({
+      pattern: typeof pattern === "string" ? Buffer.from(pattern) : pattern,
+      executables: executables ?? false,
+    })),
     engine: options.engine ?? "auto",
   };
 }

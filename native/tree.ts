@@ -9,7 +9,7 @@ import { assertPath } from "@hullmark/proto/codec";
 import { loadAddon } from "./loader.ts";
 import { checkedOptions, type LiveTreeOptions, type NativeTreeOptions } from "./tree-options.ts";
 
-export type { IdMapping, LiveTreeOptions } from "./tree-options.ts";
+export type { ExcludedPaths, IdMapping, LiveTreeOptions } from "./tree-options.ts";
 
 /**
  * Why a call on a tree failed. `ABORTED` is a cancelled operation without a reason, `ROOT_GONE` a removed root directory, `SYSTEM` a failed
@@ -17,7 +17,7 @@ export type { IdMapping, LiveTreeOptions } from "./tree-options.ts";
  */
 export type TreeErrorCode = "ABORTED" | "BAD_OPTION" | "CLOSED" | "NOT_MEASURED" | "ROOT_GONE" | "SYSTEM" | "UNMEASURABLE";
 
-const OWN_CODES = new Set<string>(["ABORTED", "CLOSED", "NOT_MEASURED", "ROOT_GONE"]);
+const OWN_CODES = new Set<string>(["ABORTED", "CLOSED", "NOT_MEASURED", "ROOT_GONE", "UNMEASURABLE"]);
 
 /** Thrown by {@link LiveTree}. Never a verdict: it could not be measured. */
 export class TreeError extends Error {
@@ -100,6 +100,8 @@ export interface TreeEntry {
   readonly path: Buffer;
   /** Encoded record. */
   readonly record: Buffer;
+  /** Inode number when it was measured. */
+  readonly ino: bigint;
 }
 
 interface NativeTree {
@@ -166,12 +168,13 @@ export class LiveTree {
   }
 
   /**
-   * Measures these paths only: new directories with all below them, vanished ones removed, a known directory's own list of names, other
-   * names of the same inode. A path below an unknown or vanished directory is covered by measuring that one.
-   * @param paths canonical (`assertPath`); the caller must not change them until the promise settles
+   * Measures these paths with all below them (reading only what changed), removes vanished ones, and measures other names of the same inode.
+   * A path below an unknown or vanished directory is covered by measuring that directory.
+   * @param paths canonical (`assertPath`), or empty for the root; the caller must not change them until the promise settles
+   * @throws TreeError NOT_MEASURED or UNMEASURABLE unless the last measure or rescan succeeded
    */
   update(paths: readonly Uint8Array[], options: OperationOptions = {}): Promise<MeasureReport> {
-    for (const path of paths) assertPath(path);
+    for (const path of paths) if (path.length > 0) assertPath(path);
     return this.#run(options.signal, () => this.#native.update(paths));
   }
 

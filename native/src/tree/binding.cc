@@ -59,7 +59,10 @@ Settings SettingsOf(Napi::Object options) {
                      .max_metadata_bytes = U64(options, "maxMetadataBytes"),
                      .max_file_bytes = U64(options, "maxFileBytes")};
   const auto excluded = options.Get("excluded").As<Napi::Array>();
-  for (uint32_t i = 0; i < excluded.Length(); i++) settings.excluded.emplace_back(BytesOf(excluded[i]));
+  for (uint32_t i = 0; i < excluded.Length(); i++) {
+    const auto exclusion = Napi::Value(excluded[i]).As<Napi::Object>();
+    settings.excluded.push_back({.glob = Glob(BytesOf(exclusion.Get("pattern"))), .executables = exclusion.Get("executables").ToBoolean()});
+  }
   return settings;
 }
 
@@ -220,7 +223,7 @@ class TreeBinding final : public Napi::ObjectWrap<TreeBinding> {
     });
   }
 
-  // descend(key, bits) → TreePosition, a leaf with path and record
+  // descend(key, bits) → TreePosition, a leaf with path, record and ino
   Napi::Value Descend(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     return Guarded(env, [&]() -> Napi::Value {
@@ -235,6 +238,7 @@ class TreeBinding final : public Napi::ObjectWrap<TreeBinding> {
           js.Set("hash", ToBuffer(env, position.hash));
           js.Set("path", ToBuffer(env, view.path));
           js.Set("record", ToBuffer(env, view.record));
+          js.Set("ino", Napi::BigInt::New(env, view.ino));
           break;
         case Patricia::Position::Kind::kNode:
           js.Set("kind", "node");
@@ -258,7 +262,7 @@ class TreeBinding final : public Napi::ObjectWrap<TreeBinding> {
     return ToBuffer(env, prefix.data(), bytes);
   }
 
-  // entries(after: key | null, max) → {path, record}[]
+  // entries(after: key | null, max) → {path, record, ino}[]
   Napi::Value Entries(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     return Guarded(env, [&]() -> Napi::Value {
@@ -271,6 +275,7 @@ class TreeBinding final : public Napi::ObjectWrap<TreeBinding> {
         Napi::Object entry = Napi::Object::New(env);
         entry.Set("path", ToBuffer(env, views[i].path));
         entry.Set("record", ToBuffer(env, views[i].record));
+        entry.Set("ino", Napi::BigInt::New(env, views[i].ino));
         js[i] = entry;
       }
       return js;

@@ -161,10 +161,10 @@ Metadata ReadMetadata(int fd, const Stat& st, const Interpretation& how) {
   return metadata;
 }
 
-bool IsHarmless(const Metadata& metadata) {
+bool IsHarmless(const Metadata& metadata, bool executables) {
   if (metadata.harmful_xattrs) return false;
   switch (metadata.record.type) {
-    case 'f': return (metadata.record.mode & (06000 | 0111)) == 0;
+    case 'f': return (metadata.record.mode & (06000 | (executables ? 0 : 0111))) == 0;
     case 'c':
     case 'b': return false;
     default: return true;

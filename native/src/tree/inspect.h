@@ -47,7 +47,8 @@ struct Metadata {
 // Fills everything but a file's content. `fd` may be O_PATH. Throws Error (EIO, EACCES, ...) when target or xattrs cannot be read.
 Metadata ReadMetadata(int fd, const Stat& st, const Interpretation& how);
 
-// Whether an entry that matches a mutable pattern may be left out: nothing that executes, raises privilege or redirects overlayfs.
-bool IsHarmless(const Metadata& metadata);
+// Whether an entry that matches a mutable pattern may be left out: nothing that executes (unless
+// `executables`), raises privilege or redirects overlayfs.
+bool IsHarmless(const Metadata& metadata, bool executables);
 
 }  // namespace hullmark::tree

@@ -50,7 +50,7 @@ bool LiveTree::ClockStepped() {
 Report LiveTree::Measure(const Stop& stop) {
   Walk walk(store_, opener_, settings_, stop, open_directories_);
   walk.DistrustCache();
-  walk.AddRoot(true);
+  walk.AddRoot();
   ClockStepped();
   Report report = Finish(walk, true);
   // The threads' transient results are larger than what is kept.
@@ -63,7 +63,7 @@ Report LiveTree::Rescan(const Stop& stop, double verify_share) {
   const bool stepped = ClockStepped();
   if (stepped) walk.DistrustCache();
   walk.ReadAgain(verify_share);
-  walk.AddRoot(true);
+  walk.AddRoot();
   Report report = Finish(walk, true);
   report.clock_stepped = stepped;
   return report;
@@ -93,6 +93,10 @@ void LiveTree::AddStarts(Walk& walk, std::vector<std::string> paths) {
     std::string path = std::move(todo.back());
     todo.pop_back();
     if (!done.insert(path).second) continue;
+    if (path.empty()) {
+      walk.AddRoot();
+      continue;
+    }
     const std::string parent(ParentOf(path));
     auto found = open.find(parent);
     if (found == open.end()) {
@@ -135,8 +139,13 @@ std::vector<std::string> LiveTree::OtherNames(const Outcome& outcome) const {
   return paths;
 }
 
+void LiveTree::AssertMeasured() const {
+  if (state_ == State::kNotMeasured) throw Error("NOT_MEASURED", "the tree was not measured yet");
+  if (state_ == State::kUnmeasurable) throw Error("UNMEASURABLE", "the last operation exceeded its budget: measure or rescan first");
+}
+
 Report LiveTree::Update(const Stop& stop, const std::vector<std::string>& paths) {
-  if (state_ != State::kMeasured) throw Error("NOT_MEASURED", "update of a tree that was not measured");
+  AssertMeasured();
   for (const std::string& path : paths) {
     claims_.erase(path);
     const std::string below = path + '/';
@@ -169,7 +178,7 @@ Report LiveTree::Update(const Stop& stop, const std::vector<std::string>& paths)
 }
 
 Report LiveTree::Scrub(const Stop& stop, uint64_t max_bytes) {
-  if (state_ != State::kMeasured) throw Error("NOT_MEASURED", "scrub of a tree that was not measured");
+  AssertMeasured();
   if (!scrub_start_) {
     Digest start;
     for (size_t i = 0; i < start.size(); i += 8) {
@@ -342,7 +351,7 @@ std::pair<Patricia::Position, LiveTree::EntryView> LiveTree::Descend(const Diges
   std::lock_guard lock(mutex_);
   Patricia::Position position = store_.trie().Descend(key, bits);
   EntryView view;
-  if (position.kind == Patricia::Position::Kind::kLeaf) view = {store_.Path(position.leaf), store_.Encode(position.leaf)};
+  if (position.kind == Patricia::Position::Kind::kLeaf) view = {store_.Path(position.leaf), store_.Encode(position.leaf), store_.at(position.leaf).cache.ino};
   return {position, std::move(view)};
 }
 
@@ -360,7 +369,7 @@ std::vector<LiveTree::EntryView> LiveTree::Entries(const Digest* after, size_t m
   while (views.size() < max) {
     const uint32_t leaf = store_.trie().Next(after);
     if (leaf == Store::kNone) break;
-    views.push_back({store_.Path(leaf), store_.Encode(leaf)});
+    views.push_back({store_.Path(leaf), store_.Encode(leaf), store_.at(leaf).cache.ino});
     key = Sha256Of(views.back().path.data(), views.back().path.size());
     after = &key;
   }

@@ -38,13 +38,14 @@ class LiveTree {
   Report Measure(const Stop& stop);
   // A statx walk; reads what the cache key says changed, and each unchanged file with probability `verify_share`.
   Report Rescan(const Stop& stop, double verify_share);
-  // Only these canonical paths: new directories with all below, vanished ones removed.
+  // Only these canonical paths with all below them; "" is the root. Vanished ones are removed.
   Report Update(const Stop& stop, const std::vector<std::string>& paths);
   // Reads the next files from the disk, up to `max_bytes`, in an order that is random as to paths and starts anew each cycle.
   Report Scrub(const Stop& stop, uint64_t max_bytes);
 
   struct EntryView {
     std::string path, record;
+    uint64_t ino = 0;
   };
   enum class State : uint8_t { kNotMeasured, kMeasured, kUnmeasurable };
 
@@ -64,6 +65,7 @@ class LiveTree {
   void Apply(Outcome& outcome, Report& report);
   void RemoveTree(uint32_t id, Applying& applying, bool keep_itself);
   uint32_t Enter(Found& found, Applying& applying);
+  void AssertMeasured() const;
   bool ClockStepped();
   void AddStarts(Walk& walk, std::vector<std::string> paths);
   std::string StartOf(const std::string& path) const;

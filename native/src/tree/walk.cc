@@ -47,9 +47,9 @@ DirectoryRef Walk::Open(std::string path, uint32_t entry) {
   return std::make_shared<const Directory>(Directory{.path = std::move(path), .entry = entry, .fd = Share(fd)});
 }
 
-void Walk::AddRoot(bool deep) { Push({.existing = Store::kRoot, .deep = deep}); }
+void Walk::AddRoot() { Push({.existing = Store::kRoot}); }
 
-void Walk::AddEntries(DirectoryRef parent, std::vector<EntryJob> jobs) { Push({.parent = std::move(parent), .deep = false, .jobs = std::move(jobs)}); }
+void Walk::AddEntries(DirectoryRef parent, std::vector<EntryJob> jobs) { Push({.parent = std::move(parent), .jobs = std::move(jobs)}); }
 
 void Walk::Push(Item item) {
   std::lock_guard lock(mutex_);

@@ -35,6 +35,12 @@ struct Claim {
   ClaimReason reason;
 };
 
+// Mutable paths. `executables`: files with execute bits are left out too (never setuid, setgid, capabilities or devices).
+struct Exclusion {
+  Glob glob;
+  bool executables = false;
+};
+
 // How a tree is measured; constant over its life.
 struct Settings {
   Interpretation interpretation;
@@ -42,7 +48,7 @@ struct Settings {
   bool sync_before_hash = false;
   unsigned threads = 1, max_threads = 8;  // running; and when content comes from the disk, waiting ones included
   Budget budget{};
-  std::vector<Glob> excluded;
+  std::vector<Exclusion> excluded;
 };
 
 // An entry that is new, changed, or only has a new cache key. Filled by a worker, entered into the store when the walk is over.
@@ -103,8 +109,8 @@ class Walk {
   // Each unchanged file is read again with this probability (0..1).
   void ReadAgain(double share) { read_again_share_ = share; }
 
-  // Work to do; all before Run. A directory is listed; `deep` descends into known subdirectories too.
-  void AddRoot(bool deep);
+  // Work to do; all before Run. A directory is measured with all below it.
+  void AddRoot();
   void AddEntries(DirectoryRef parent, std::vector<EntryJob> jobs);
   DirectoryRef Open(std::string path, uint32_t entry);
 
@@ -116,7 +122,6 @@ class Walk {
     DirectoryRef parent;  // null for the root directory
     std::string name;     // of a directory item
     uint32_t existing = Store::kNone;
-    bool deep = true;
     uint8_t attempts = 0;
     std::vector<EntryJob> jobs;  // of an entries item
   };
@@ -154,7 +159,7 @@ class Walk {
   // walk_directory.cc: one directory
   void ListDirectory(Worker& worker, Item& item);
   bool GatherNames(Worker& worker, int fd, const std::string& path, std::vector<Name>& names);
-  void VisitNames(Worker& worker, const DirectoryRef& directory, int fd, std::vector<Name>& names, bool deep);
+  void VisitNames(Worker& worker, const DirectoryRef& directory, int fd, std::vector<Name>& names);
   bool Unchanged(Worker& worker, int fd, const Name& name, EntryJob& job, bool& vanished);
 
   const Store& store_;

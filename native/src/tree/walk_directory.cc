@@ -74,9 +74,6 @@ void Walk::ListDirectory(Worker& worker, Item& item) {
   if (is_root && before.stx_nlink == 0) throw Error("ROOT_GONE", "the measured directory was removed");
   const Store::Entry* known = item.existing != Store::kNone ? &store_.at(item.existing) : nullptr;
   const bool same = known && !is_root && IsUnchanged(*known, before, settings_.interpretation);
-  // A directory of the same name that is another inode shares nothing with the known one.
-  const bool deep = item.deep || !known || known->type != 'd' || (!is_root && known->cache.ino != before.stx_ino);
-  if (!deep && same) return;
   auto directory = std::make_shared<Directory>(Directory{.path = path, .entry = item.existing});
   if (!is_root && !(same && trust_cache_)) {
     try {
@@ -97,7 +94,7 @@ void Walk::ListDirectory(Worker& worker, Item& item) {
   }
   const int raw = fd.get();
   directory->fd = Share(fd);
-  VisitNames(worker, directory, raw, names, deep);
+  VisitNames(worker, directory, raw, names);
 }
 
 // Whether a known entry needs no further look. Sets `vanished` when it is gone.
@@ -112,7 +109,7 @@ bool Walk::Unchanged(Worker& worker, int fd, const Name& name, EntryJob& job, bo
   return !job.read_again;
 }
 
-void Walk::VisitNames(Worker& worker, const DirectoryRef& directory, int fd, std::vector<Name>& names, bool deep) {
+void Walk::VisitNames(Worker& worker, const DirectoryRef& directory, int fd, std::vector<Name>& names) {
   const uint64_t count = entries_.fetch_add(names.size()) + names.size();
   if (count > settings_.budget.max_entries) return Exceed(Unmeasurable::kEntries);
   // In order of inode numbers, a cold disk is read more nearly in sequence.
@@ -128,8 +125,7 @@ void Walk::VisitNames(Worker& worker, const DirectoryRef& directory, int fd, std
       continue;
     }
     if (name.d_type == DT_DIR) {
-      const bool known = job.existing != Store::kNone && store_.at(job.existing).type == 'd';
-      if (deep || !known) Push({.parent = directory, .name = name.name, .existing = job.existing, .deep = true});
+      Push({.parent = directory, .name = name.name, .existing = job.existing});
       continue;
     }
     bool vanished = false;

@@ -28,10 +28,10 @@ bool Walk::IsRacy(const Stat& st) const {
 }
 
 bool Walk::IsExcluded(const DirectoryRef& parent, std::string_view name, const Metadata& metadata) const {
-  if (settings_.excluded.empty() || !IsHarmless(metadata)) return false;
+  if (settings_.excluded.empty() || !IsHarmless(metadata, true)) return false;
   const std::string path = parent->PathOf(name);
-  for (const Glob& glob : settings_.excluded) {
-    if (glob.Matches(path)) return true;
+  for (const Exclusion& exclusion : settings_.excluded) {
+    if (exclusion.glob.Matches(path) && IsHarmless(metadata, exclusion.executables)) return true;
   }
   return false;
 }
@@ -121,7 +121,7 @@ std::optional<Content> Walk::Inspect(Worker& worker, const DirectoryRef& parent,
   }
   if ((st.stx_mode & S_IFMT) == S_IFDIR) {
     if (job.attempts < kMaxAttempts) {
-      Push({.parent = parent, .name = job.name, .existing = job.existing, .deep = false, .attempts = static_cast<uint8_t>(job.attempts + 1)});
+      Push({.parent = parent, .name = job.name, .existing = job.existing, .attempts = static_cast<uint8_t>(job.attempts + 1)});
     } else {
       EntryFailed(worker, parent, job.name, job.existing, "openat2", EAGAIN);
     }
