@@ -13,7 +13,7 @@ readonly purpose=${1:-test}
 
 # What is looked for → the Debian and Ubuntu package that has it. A file starts with /, anything else is a command.
 demo_needs=(
-  dockerd:docker.io containerd:containerd runc:runc
+  dockerd:docker.io docker:docker.io containerd:containerd runc:runc
   docker-registry:docker-registry prometheus-alertmanager:prometheus-alertmanager
   swtpm:swtpm swtpm_setup:swtpm-tools swtpm_localca:swtpm-tools
   /usr/include/tss2/tss2_esys.h:libtss2-dev g++:g++
