@@ -1,6 +1,6 @@
 /** `hullmark log verify|export`: the log checked without trusting whoever serves it. */
 import { readFileSync, writeFileSync } from "node:fs";
-import { printable } from "@hullmark/verifier/core/alerting/printable";
+import { printable } from "@hullmark/verifier/core/text/printable";
 import { TransparencyError } from "@hullmark/verifier/core/transparency/errors";
 import { type NoteVerifierKey, parseVerifierKey } from "@hullmark/verifier/core/transparency/note";
 import { type LogVerification, verifyLog } from "@hullmark/verifier/core/transparency/verify";

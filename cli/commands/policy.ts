@@ -1,10 +1,10 @@
 /** `hullmark policy lint|init`. */
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { printable } from "@hullmark/verifier/core/alerting/printable";
 import { policyDigest } from "@hullmark/verifier/core/policy/digest";
 import { formatProblem, MAX_POLICY_BYTES, parsePolicy } from "@hullmark/verifier/core/policy/parse";
 import type { PolicyProblem } from "@hullmark/verifier/core/policy/types";
+import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import type { CommandOutput } from "./log.ts";
 import { starterPolicy } from "./policy-starter.ts";

@@ -4,7 +4,7 @@ import type { AlertEvent, AlertNotification, AlertSeverity } from "../../ports/n
 import type { AlertCommit, AlertRecord } from "../../ports/outbox.ts";
 import { SEVERITIES } from "../policy/kinds.ts";
 import type { AlertGroupLabel, AlertRoute } from "../policy/types.ts";
-import { printable } from "./printable.ts";
+import { printable } from "../text/printable.ts";
 import { mergeSubject, releaseSubject, stormOf } from "./record.ts";
 import { type AlertSubject, alertFingerprint } from "./subject.ts";
 

@@ -1,5 +1,5 @@
+export * from "../text/printable.ts";
 export * from "./book.ts";
 export * from "./dispatch.ts";
-export * from "./printable.ts";
 export * from "./subject.ts";
 export * from "./text.ts";

@@ -2,7 +2,7 @@
 import type { AlertEvent } from "../../ports/notifier.ts";
 import type { AlertRecord } from "../../ports/outbox.ts";
 import { SEVERITIES } from "../policy/kinds.ts";
-import { printable } from "./printable.ts";
+import { printable } from "../text/printable.ts";
 import { type AlertSubject, alertFingerprint } from "./subject.ts";
 import { alertDescription, alertStormSummary, alertSummary, nextCommand, playbookOf } from "./text.ts";
 

@@ -1,6 +1,6 @@
 /** The words of an alert: read at 03:00 by someone who has never seen it. What, where, who, which layer, since when, what to type next. */
 
-import { printable } from "./printable.ts";
+import { printable } from "../text/printable.ts";
 import type { AlertSubject } from "./subject.ts";
 
 const MAX_SUMMARY = 512;

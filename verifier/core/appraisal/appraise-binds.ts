@@ -1,7 +1,7 @@
 /** Files that the engine makes and mounts over the image (`/etc/hosts`, …): the delta never shows them, so their content is compared with what the engine declares. */
 import type { BindFile, ContainerConfiguration } from "@hullmark/proto/v1/attestation";
+import { printable } from "../text/printable.ts";
 import { finding } from "./findings.ts";
-import { printable } from "./printable.ts";
 import type { ContainerRules, ContainerState, Finding } from "./types.ts";
 
 const LOOPBACK_NAMES: ReadonlySet<string> = new Set([

@@ -1,7 +1,7 @@
 /** Executables and executable mappings: what runs must be a file of the image, the same inode that its path names. */
 import { type CodeObject, CodePlace } from "@hullmark/proto/v1/attestation";
+import { printable } from "../text/printable.ts";
 import { finding } from "./findings.ts";
-import { printable } from "./printable.ts";
 import type { ContainerRules, ContainerState, Difference, Finding, FindingKind, ReferenceImage } from "./types.ts";
 
 const KINDS: Partial<Record<CodePlace, { kind: FindingKind; place: string; words: string }>> = {

@@ -2,8 +2,8 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { ByteWriter } from "@hullmark/proto/codec";
 import type { ContainerConfiguration } from "@hullmark/proto/v1/attestation";
+import { printable } from "../text/printable.ts";
 import { finding } from "./findings.ts";
-import { printable } from "./printable.ts";
 import { isKernelMount, runtimeDefaults } from "./runtime-defaults.ts";
 import type { ContainerInput, ContainerRules, Difference, Finding, FindingKind, FindingPlace, ReferenceConfig, ReferenceImage } from "./types.ts";
 

@@ -1,7 +1,7 @@
 /** The container's delta against what its image shows at each path. Presence is no drift (a `touch` copies up identical bytes); content is. */
 import { decodeRecord } from "@hullmark/proto/codec";
+import { printable } from "../text/printable.ts";
 import { aliasFinding, fileFinding } from "./findings.ts";
-import { printable } from "./printable.ts";
 import type { ContainerRules, ContainerState, Finding, ReferenceImage, UpperEntry } from "./types.ts";
 
 const SLASH = 0x2f;

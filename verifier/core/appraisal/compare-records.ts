@@ -1,6 +1,6 @@
 /** Two canonical records of one path, field by field, in words. */
 import { decodeRecord, type EntryRecord, type Xattr } from "@hullmark/proto/codec";
-import { printable } from "./printable.ts";
+import { printable } from "../text/printable.ts";
 import type { Difference, FindingKind } from "./types.ts";
 
 const TYPE_NAMES: Record<EntryRecord["type"], string> = {

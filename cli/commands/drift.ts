@@ -1,0 +1,148 @@
+/** `hullmark drift ls|show|watch|explain|ack`. */
+import { Admin } from "@hullmark/proto/v1/admin";
+import { type Drift, DriftState, Query } from "@hullmark/proto/v1/query";
+import { printable } from "@hullmark/verifier/core/text/printable";
+import { Command, Option } from "commander";
+import { all, PAGE_SIZE } from "../connection/pages.ts";
+import { ask } from "../connection/run.ts";
+import { explainDrift, showDrift } from "../output/drift-page.ts";
+import { EXIT } from "../output/exit-codes.ts";
+import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
+import { table } from "../output/table.ts";
+import { driftView } from "../output/views.ts";
+import { actorWord, age, severityWord, stateWord } from "../output/words.ts";
+
+const EXITS = "\nExit: 0 clean, 1 drift, 2 usage, 3 cannot tell (nothing drifted, something could not be judged)";
+const formatOption = (): Option => new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat);
+
+export function driftCommand(): Command {
+  const drift = new Command("drift").description("what differs from what was signed");
+  drift.addCommand(lsCommand()).addCommand(showCommand()).addCommand(watchCommand()).addCommand(explainCommand()).addCommand(ackCommand());
+  return drift;
+}
+
+const HEADERS = ["ID", "SEV", "WORKLOAD", "PATH", "WHAT", "WHO", "AGE", "STATE"];
+const WIDE_HEADERS = [...HEADERS, "NODE", "CONTAINER", "SUMMARY"];
+
+function row(drift: Drift, wide: boolean, nowMs: number): string[] {
+  const layer = drift.origin && drift.origin.layerIndex >= 0 && drift.origin.place === "layer" ? ` ${drift.origin.layerIndex}` : "";
+  return [
+    drift.id,
+    severityWord(drift.severity),
+    printable(drift.workload, 40),
+    printable(drift.path, wide ? 4096 : 70) || "-",
+    `${drift.kind}, ${drift.origin?.place ?? "?"}${layer}`,
+    actorWord(drift),
+    age(drift.changedAt ?? drift.measuredAt, nowMs),
+    stateWord(drift.state),
+    ...(wide ? [printable(drift.nodeName, 40), printable(drift.containerName, 40), printable(drift.summary, 200)] : []),
+  ];
+}
+
+interface LsOptions {
+  readonly output: Format;
+  readonly all?: boolean;
+  readonly container?: string;
+}
+
+function lsCommand(): Command {
+  return new Command("ls")
+    .description("open drift, gravest first")
+    .addOption(formatOption())
+    .option("-a, --all", "also resolved drift and notices")
+    .option("--container <name>", "of one container: id, unique prefix or name")
+    .addHelpText("after", EXITS)
+    .action(async (options: LsOptions, command: Command) =>
+      ask(command, async ({ channel, signal, print, nowMs }) => {
+        const states = options.all ? [DriftState.OPEN, DriftState.ACKNOWLEDGED, DriftState.RESOLVED, DriftState.NOTICE] : [];
+        let unknown = 0;
+        const drifts = await all(
+          (pageToken) => channel.client(Query).listDrift({ states, container: options.container ?? "", pageSize: PAGE_SIZE, pageToken }, { signal }),
+          (page) => {
+            unknown = page.containersUnknown;
+            return page.drifts;
+          },
+        );
+        drifts.sort((a, b) => b.severity - a.severity || Number((b.measuredAt?.seconds ?? 0n) - (a.measuredAt?.seconds ?? 0n)));
+        const open = drifts.filter(({ state }) => state === DriftState.OPEN || state === DriftState.ACKNOWLEDGED);
+        if (isData(options.output)) print(serialize(options.output, { drifts: drifts.map(driftView), containersUnknown: unknown }));
+        else {
+          const wide = options.output === "wide";
+          if (drifts.length > 0)
+            print(
+              table(
+                wide ? WIDE_HEADERS : HEADERS,
+                drifts.map((each) => row(each, wide, nowMs)),
+              ),
+            );
+          print(summary(open, unknown));
+        }
+        return open.length > 0 ? EXIT.drift : unknown > 0 ? EXIT.unknown : EXIT.clean;
+      }),
+    );
+}
+
+function summary(open: readonly Drift[], unknown: number): string {
+  const drifted = new Set(open.map(({ containerId }) => containerId)).size;
+  if (drifted === 0 && unknown === 0) return "no drift\n";
+  return `${drifted} drifted, ${unknown} unknown${unknown > 0 ? " (workloads --unknown)" : ""}\n`;
+}
+
+function showCommand(): Command {
+  return new Command("show")
+    .description("one drift in full: what, where, from which layer, who, when")
+    .argument("<id>", "for example D-7K2Q")
+    .addOption(formatOption())
+    .addHelpText("after", EXITS)
+    .action(async (id: string, options: { output: Format }, command: Command) => one(command, id, options.output, showDrift));
+}
+
+function explainCommand(): Command {
+  return new Command("explain")
+    .description("one drift in plain words: what happened, why it is not allowed, what to do")
+    .argument("<id>", "for example D-7K2Q")
+    .addOption(formatOption())
+    .addHelpText("after", EXITS)
+    .action(async (id: string, options: { output: Format }, command: Command) => one(command, id, options.output, explainDrift));
+}
+
+function one(command: Command, id: string, format: Format, page: (drift: Drift, nowMs: number) => string): Promise<void> {
+  return ask(command, async ({ channel, signal, print, nowMs }) => {
+    const { drift } = await channel.client(Query).getDrift({ id }, { signal });
+    if (!drift) return EXIT.unknown;
+    print(isData(format) ? serialize(format, driftView(drift)) : page(drift, nowMs));
+    return drift.state === DriftState.OPEN || drift.state === DriftState.ACKNOWLEDGED ? EXIT.drift : EXIT.clean;
+  });
+}
+
+function watchCommand(): Command {
+  return new Command("watch")
+    .description("print drift as it is opened, changed and resolved, until interrupted")
+    .addOption(formatOption())
+    .option("--current", "first print what is open now")
+    .action(async (options: { output: Format; current?: boolean }, command: Command) =>
+      ask(command, async ({ channel, signal, print }) => {
+        for await (const { drift } of channel.client(Query).watchDrift({ includeCurrent: options.current === true }, { signal })) {
+          if (!drift) continue;
+          if (options.output === "json") print(`${JSON.stringify(driftView(drift))}\n`);
+          else if (options.output === "yaml") print(`---\n${serialize("yaml", driftView(drift))}`);
+          else print(`${row(drift, options.output === "wide", Date.now()).join("  ")}\n`);
+        }
+        return EXIT.clean;
+      }),
+    );
+}
+
+function ackCommand(): Command {
+  return new Command("ack")
+    .description("say that you have seen a drift and why it may stay for now (responder role)")
+    .argument("<id>", "for example D-7K2Q")
+    .requiredOption("-m, --reason <text>", "kept with the drift and in the log")
+    .action(async (id: string, options: { reason: string }, command: Command) =>
+      ask(command, async ({ channel, signal, print }) => {
+        await channel.client(Admin).acknowledgeDrift({ id, reason: options.reason }, { signal });
+        print(`${id} acknowledged\n`);
+        return EXIT.clean;
+      }),
+    );
+}

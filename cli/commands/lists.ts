@@ -1,0 +1,148 @@
+/** `hullmark nodes|workloads|images`: lists of what the verifier knows, and one of them in full. */
+import { Verdict } from "@hullmark/proto/v1/common";
+import { type Image, type Node, Query, type Workload } from "@hullmark/proto/v1/query";
+import { printable } from "@hullmark/verifier/core/text/printable";
+import { Command, Option } from "commander";
+import { all, PAGE_SIZE } from "../connection/pages.ts";
+import { type Asking, ask } from "../connection/run.ts";
+import { EXIT } from "../output/exit-codes.ts";
+import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
+import { table } from "../output/table.ts";
+import { imageView, nodeView, workloadView } from "../output/views.ts";
+import { age, imageWord, provenanceWord, trustWord, verdictWord } from "../output/words.ts";
+
+interface ListOptions {
+  readonly output: Format;
+  readonly watch?: boolean;
+}
+
+const formatOption = (): Option => new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat);
+
+/** One list command: how to fetch, watch and show one kind of thing. */
+interface Listing<T> {
+  readonly name: string;
+  readonly description: string;
+  readonly headers: (wide: boolean) => string[];
+  readonly row: (item: T, wide: boolean, nowMs: number) => string[];
+  readonly view: (item: T) => unknown;
+  readonly fetch: (asking: Asking, options: Record<string, unknown>) => Promise<T[]>;
+  readonly watch: (asking: Asking) => AsyncIterable<T | undefined>;
+  readonly exit: (items: readonly T[]) => number;
+}
+
+function listCommand<T>(listing: Listing<T>): Command {
+  return new Command(listing.name)
+    .description(listing.description)
+    .addOption(formatOption())
+    .option("-w, --watch", "go on and print every change")
+    .addHelpText("after", "\nExit: 0 clean, 1 drift, 2 usage, 3 cannot tell")
+    .action(async (options: ListOptions & Record<string, unknown>, command: Command) =>
+      ask(command, async (asking) => {
+        const items = await listing.fetch(asking, options);
+        show(listing, items, options.output, asking);
+        if (options.watch) for await (const item of listing.watch(asking)) if (item !== undefined) show(listing, [item], options.output, asking);
+        return listing.exit(items);
+      }),
+    );
+}
+
+function show<T>(listing: Listing<T>, items: readonly T[], format: Format, { print, nowMs }: Asking): void {
+  if (isData(format)) print(serialize(format, items.map(listing.view)));
+  else
+    print(
+      table(
+        listing.headers(format === "wide"),
+        items.map((item) => listing.row(item, format === "wide", nowMs)),
+      ),
+    );
+}
+
+function worst(verdicts: readonly Verdict[]): number {
+  if (verdicts.includes(Verdict.CONTRAINDICATED)) return EXIT.drift;
+  return verdicts.includes(Verdict.UNKNOWN) || verdicts.length === 0 ? EXIT.unknown : EXIT.clean;
+}
+
+export function nodesCommand(): Command {
+  return listCommand<Node>({
+    name: "nodes",
+    description: "nodes, how far their word can be trusted, and how fresh it is",
+    headers: (wide) => ["NODE", "VERDICT", "TRUST", "SEEN", "QUOTE", "CONTAINERS", "REASON", ...(wide ? ["ID", "KERNEL", "RUNTIME", "CHANGES", "AGENT"] : [])],
+    row: (node, wide, nowMs) => [
+      printable(node.name, 60),
+      verdictWord(node.verdict),
+      trustWord(node.trustLevel),
+      age(node.lastSeen, nowMs),
+      age(node.lastQuote, nowMs),
+      String(node.containers),
+      printable(node.reasons.map(({ code }) => code).join(", "), 80) || "-",
+      ...(wide ? [node.id, printable(node.kernel, 40), printable(node.runtime, 40), printable(node.changeSource, 20), printable(node.agentVersion, 20)] : []),
+    ],
+    view: nodeView,
+    fetch: ({ channel, signal }) =>
+      all(
+        (pageToken) => channel.client(Query).listNodes({ pageSize: PAGE_SIZE, pageToken }, { signal }),
+        ({ nodes }) => nodes,
+      ),
+    watch: ({ channel, signal }) => pick(channel.client(Query).watchNodes({}, { signal }), ({ node }) => node),
+    exit: (nodes) => worst(nodes.map(({ verdict }) => verdict)),
+  });
+}
+
+export function workloadsCommand(): Command {
+  return listCommand<Workload>({
+    name: "workloads",
+    description: "containers and what is known of each: content and provenance apart",
+    headers: (wide) => ["WORKLOAD", "CONTAINER", "NODE", "VERDICT", "CONTENT", "PROVENANCE", "DRIFTS", "REASON", ...(wide ? ["ID", "IMAGE", "STARTED"] : [])],
+    row: (item, wide, nowMs) => [
+      printable(item.workload, 60),
+      printable(item.containerName, 60),
+      printable(item.nodeName, 40),
+      verdictWord(item.verdict),
+      item.content === Verdict.AFFIRMING ? "ok" : verdictWord(item.content),
+      provenanceWord(item.provenance?.status),
+      String(item.openDrifts),
+      printable(item.reasons.map(({ code }) => code).join(", "), 80) || "-",
+      ...(wide ? [item.containerId.slice(0, 12), imageWord(item.imageReference, item.manifestDigest), age(item.startedAt, nowMs)] : []),
+    ],
+    view: workloadView,
+    fetch: ({ channel, signal }, options) =>
+      all(
+        (pageToken) =>
+          channel.client(Query).listWorkloads({ pageSize: PAGE_SIZE, pageToken, verdicts: options["unknown"] ? [Verdict.UNKNOWN] : [] }, { signal }),
+        ({ workloads }) => workloads,
+      ),
+    watch: ({ channel, signal }) => pick(channel.client(Query).watchWorkloads({}, { signal }), ({ workload }) => workload),
+    exit: (items) => (items.length === 0 ? EXIT.clean : worst(items.map(({ verdict }) => verdict))),
+  }).option("--unknown", "only those that could not be judged, with the reason");
+}
+
+export function imagesCommand(): Command {
+  return listCommand<Image>({
+    name: "images",
+    description: "images in use: reference values and who vouched for them",
+    headers: (wide) => ["IMAGE", "REFERENCE", "PROVENANCE", "BY", "LAYERS", "FILES", "CONTAINERS", "DETAIL", ...(wide ? ["CONFIG", "PLATFORM"] : [])],
+    row: (image, wide) => [
+      printable(image.references[0] ?? image.configDigest, 80),
+      printable(image.referenceState, 30),
+      provenanceWord(image.provenance?.status),
+      printable(image.provenance?.authorities.join(", ") ?? "", 40) || "-",
+      String(image.layers),
+      String(image.entries),
+      String(image.containers),
+      printable(image.referenceDetail || image.provenance?.text || "", 120) || "-",
+      ...(wide ? [image.configDigest, image.platform] : []),
+    ],
+    view: imageView,
+    fetch: ({ channel, signal }) =>
+      all(
+        (pageToken) => channel.client(Query).listImages({ pageSize: PAGE_SIZE, pageToken }, { signal }),
+        ({ images }) => images,
+      ),
+    watch: ({ channel, signal }) => pick(channel.client(Query).watchImages({}, { signal }), ({ image }) => image),
+    exit: () => EXIT.clean,
+  });
+}
+
+async function* pick<R, T>(responses: AsyncIterable<R>, item: (response: R) => T | undefined): AsyncGenerator<T | undefined> {
+  for await (const response of responses) yield item(response);
+}

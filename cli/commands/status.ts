@@ -1,0 +1,67 @@
+/** `hullmark status`: the fleet in six lines. */
+import { type GetStatusResponse, Query } from "@hullmark/proto/v1/query";
+import { printable } from "@hullmark/verifier/core/text/printable";
+import { Command, Option } from "commander";
+import { ask } from "../connection/run.ts";
+import { EXIT } from "../output/exit-codes.ts";
+import { isData, parseFormat, serialize } from "../output/format.ts";
+import { statusView } from "../output/views.ts";
+import { age, severityWord } from "../output/words.ts";
+
+export function statusCommand(): Command {
+  return new Command("status")
+    .description("the fleet at a glance: nodes, workloads, provenance, coverage, what needs attention")
+    .addOption(new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat))
+    .option("--wait [seconds]", "wait until every node is attested and nothing is being resolved (default 120)")
+    .addHelpText("after", "\nExit: 0 clean, 1 drift, 2 usage, 3 cannot tell (a node or workload is unknown)")
+    .action(async (options: { output: ReturnType<typeof parseFormat>; wait?: string | true }, command: Command) =>
+      ask(command, async ({ channel, context, signal, print, nowMs }) => {
+        const client = channel.client(Query);
+        const untilMs = options.wait === undefined ? nowMs : nowMs + (options.wait === true ? 120 : Number(options.wait)) * 1000;
+        let status = await client.getStatus({}, { signal });
+        while (unsettled(status) && Date.now() < untilMs) {
+          await new Promise((resolve) => setTimeout(resolve, 500));
+          status = await client.getStatus({}, { signal });
+        }
+        print(isData(options.output) ? serialize(options.output, statusView(status)) : text(context.name, status));
+        return exitOf(status);
+      }),
+    );
+}
+
+function unsettled(status: GetStatusResponse): boolean {
+  return (
+    status.nodesTotal === 0 ||
+    status.nodesAttested < status.nodesTotal ||
+    ["resolving", "measuring", "policy-pending", "layer-comparing"].some((code) => (status.unknownReasons[code] ?? 0) > 0)
+  );
+}
+
+function exitOf(status: GetStatusResponse): number {
+  if (status.containersDrifted > 0) return EXIT.drift;
+  return status.containersUnknown > 0 || status.nodesAttested < status.nodesTotal || status.nodesTotal === 0 ? EXIT.unknown : EXIT.clean;
+}
+
+function text(context: string, status: GetStatusResponse): string {
+  const nowMs = Number(status.now?.seconds ?? 0n) * 1000;
+  const reasons = Object.entries(status.unknownReasons).map(([code, count]) => `${count} ${code}`);
+  const unattested = status.nodesUnattested
+    .map((node) => ` · ${printable(node.name, 40)} ${node.reasons[0]?.code ?? "unattested"} ${age(node.lastSeen, nowMs)}`)
+    .join("");
+  const coverage =
+    status.observedSeconds > 0
+      ? `${(100 * (1 - status.unattestedSeconds / status.observedSeconds)).toFixed(2)} % (${Math.round(status.unattestedSeconds)} s unattested of ${Math.round(status.observedSeconds)})`
+      : "no node yet";
+  const policy = status.policyLoaded ? printable(status.policyName, 60) : "none loaded";
+  const lines = [
+    `${context}  ${status.mode}  verifier ${printable(status.verifierId, 40)} ok  policy ${policy}  log ${status.logSize}`,
+    `Nodes      ${status.nodesAttested}/${status.nodesTotal} attested${unattested}`,
+    `Workloads  ${status.containersClean} clean · ${status.containersWarning} warning · ${status.containersDrifted} drifted · ${status.containersUnknown} unknown${reasons.length > 0 ? ` (${reasons.join(", ")})` : ""}`,
+    `Provenance ${status.signedContainers} signed · ${status.unsignedContainers} unsigned · ${status.provenanceUnknownContainers} unknown`,
+    `Coverage   ${coverage}`,
+  ];
+  for (const drift of status.attention)
+    lines.push(`Attention  ${drift.id} ${severityWord(drift.severity)} ${printable(drift.workload, 60)} ${printable(drift.path, 100)}`);
+  for (const claim of status.claims) lines.push(`Note       ${claim.code}: ${printable(claim.detail, 200)}`);
+  return `${lines.join("\n")}\n`;
+}

@@ -1,0 +1,61 @@
+/** Where the command finds its verifier: contexts in a file, as kubectl has them. */
+import { existsSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { credentials } from "@grpc/grpc-js";
+import { RpcChannel } from "@hullmark/proto/rpc";
+import { parse } from "yaml";
+import { z } from "zod";
+
+const ContextSchema = z.strictObject({
+  /** `host:port` of the verifier's main listener. */
+  address: z.string(),
+  /** PEM files; relative ones start at the configuration file. */
+  caFile: z.string(),
+  certFile: z.string(),
+  keyFile: z.string(),
+  /** For `log verify`. */
+  logUrl: z.string().optional(),
+  logKeyFile: z.string().optional(),
+});
+const ConfigSchema = z.strictObject({ currentContext: z.string(), contexts: z.record(z.string(), ContextSchema) });
+
+export type Context = z.infer<typeof ContextSchema> & { readonly name: string };
+
+/** The command cannot start its work: wrong file, missing context. Exit code 2. */
+export class ContextError extends Error {
+  override name = "ContextError";
+}
+
+export function defaultConfigPath(environment: NodeJS.ProcessEnv): string {
+  return environment["HULLMARK_CONFIG"] ?? join(environment["XDG_CONFIG_HOME"] ?? join(homedir(), ".config"), "hullmark", "config.yaml");
+}
+
+/** @param name context to use instead of the current one @throws ContextError */
+export function loadContext(path: string, name: string | undefined): Context {
+  if (!existsSync(path))
+    throw new ContextError(
+      `no configuration at ${path}; set HULLMARK_CONFIG or --config (the verifier writes one to STATE/admin/config.yaml at its first start)`,
+    );
+  const parsed = ConfigSchema.safeParse(parse(readFileSync(path, "utf8")));
+  if (!parsed.success)
+    throw new ContextError(`${path}: ${parsed.error.issues.map((issue) => `${issue.path.join(".") || "top level"}: ${issue.message}`).join("; ")}`);
+  const wanted = name ?? parsed.data.currentContext;
+  const context = parsed.data.contexts[wanted];
+  if (!context) throw new ContextError(`${path}: no context "${wanted}" (there are: ${Object.keys(parsed.data.contexts).join(", ")})`);
+  const file = (relative: string): string => resolve(dirname(path), relative);
+  const logKeyFile = context.logKeyFile === undefined ? {} : { logKeyFile: file(context.logKeyFile) };
+  return { ...context, ...logKeyFile, name: wanted, caFile: file(context.caFile), certFile: file(context.certFile), keyFile: file(context.keyFile) };
+}
+
+/** @throws ContextError where a file cannot be read */
+export function openChannel(context: Context): RpcChannel {
+  const read = (path: string): Buffer => {
+    try {
+      return readFileSync(path);
+    } catch (cause) {
+      throw new ContextError(`cannot read ${path}`, { cause });
+    }
+  };
+  return new RpcChannel(context.address, credentials.createSsl(read(context.caFile), read(context.keyFile), read(context.certFile)));
+}

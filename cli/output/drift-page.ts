@@ -1,0 +1,92 @@
+/** The page of one drift, and the same in plain words. */
+import { Severity } from "@hullmark/proto/v1/common";
+import { type Drift, DriftState } from "@hullmark/proto/v1/query";
+import { printable } from "@hullmark/verifier/core/text/printable";
+import { actorLine, age, provenanceWord, severityWord, stateWord, toMs } from "./words.ts";
+
+const PLACES: Readonly<Record<string, string>> = {
+  upper: "changed inside the container",
+  layer: "image layer altered on the node",
+  "runtime-layer": "the runtime's own layer altered",
+  bind: "engine-made file altered",
+  process: "code outside the image",
+  configuration: "configuration differs from the image",
+  mount: "mount that the image does not know",
+  image: "image not vouched for",
+};
+
+function clock(ms: number | undefined): string {
+  return ms === undefined ? "-" : new Date(ms).toISOString().slice(11, 23);
+}
+
+export function showDrift(drift: Drift): string {
+  const field = (name: string, text: string): string => `${name.padEnd(7)} ${text}`;
+  const place = drift.origin?.place ?? "";
+  const lines = [`${severityWord(drift.severity).toUpperCase()}  ${PLACES[place] ?? place}  (${drift.kind}, ${stateWord(drift.state)})`];
+  lines.push(field("Where", `${printable(drift.workload, 80)} · container ${printable(drift.containerName, 80)} · node ${printable(drift.nodeName, 80)}`));
+  if (drift.path.length > 0) lines.push(field("File", printable(drift.path, 16384)));
+  lines.push(field("What", printable(drift.summary, 1000)));
+  for (const { field: name, expected, observed } of drift.differences)
+    lines.push(field("", `${printable(name, 200)}: ${printable(expected, 400)} → ${printable(observed, 400)}`));
+  if (drift.origin && drift.origin.layerIndex >= 0)
+    lines.push(field("From", `layer ${drift.origin.layerIndex} "${printable(drift.origin.history, 300)}" (${drift.origin.diffId})`));
+  lines.push(field("Image", `${printable(drift.imageReference, 200)} · config ${drift.configDigest}`));
+  if (drift.provenance) lines.push(field("Signed", provenanceLine(drift)));
+  lines.push(field("Who", actorLine(drift.actor)));
+  if (drift.mappedBy.length > 0) lines.push(field("Runs in", drift.mappedBy.map((each) => printable(each, 200)).join(", ")));
+  lines.push(field("Time", timeLine(drift)));
+  if (drift.acknowledgedBy) lines.push(field("Acked", `${printable(drift.acknowledgedBy, 100)}: ${printable(drift.acknowledgedReason, 500)}`));
+  lines.push(field("Proof", drift.logIndex >= 0n ? `log #${drift.logIndex}` : "not yet in the log"));
+  return `${lines.join("\n")}\n`;
+}
+
+function provenanceLine({ provenance }: Drift): string {
+  if (!provenance) return "-";
+  const parts = [provenanceWord(provenance.status), provenance.authorities.length > 0 ? `by ${provenance.authorities.join(", ")}` : provenance.text];
+  if (provenance.sourceRepository) parts.push(provenance.sourceRepository);
+  if (provenance.commit) parts.push(`commit ${provenance.commit}`);
+  if (provenance.builder) parts.push(provenance.builder);
+  return parts.map((part) => printable(part, 300)).join(" · ");
+}
+
+/** Write → seen → recorded → told, each as a distance from the first. */
+function timeLine(drift: Drift): string {
+  const startMs = toMs(drift.changedAt) ?? toMs(drift.measuredAt);
+  const after = (ms: number | undefined, word: string): string =>
+    ms === undefined || startMs === undefined ? "" : ` · ${word} +${((ms - startMs) / 1000).toFixed(3)}s`;
+  const first = drift.changedAt ? `write ${clock(startMs)}` : `seen ${clock(startMs)}`;
+  const seen = drift.changedAt ? after(toMs(drift.measuredAt), "seen") : "";
+  return `${first}${seen}${after(toMs(drift.committedAt), "recorded")}${after(toMs(drift.alertedAt), "told")}${after(toMs(drift.resolvedAt), "resolved")}`;
+}
+
+const ADVICE: Readonly<Record<string, string>> = {
+  upper: "Recreating the container from its image removes it. If the change is legitimate, bring it into the image, or declare the path mutable in the policy.",
+  layer:
+    "Every container on this node that shares the layer is affected, and recreating one on the same node runs the altered bytes again. Treat the node as compromised.",
+  "runtime-layer": "The runtime's own files were changed on the node: only root there can do that. Treat the node as compromised.",
+  bind: "Only root on the node, or a container with write access to the file, can change it. Compare with what the engine was told, then recreate the container.",
+  process: "This code is not in the signed image, so nobody has vouched for it. Find out how it came there before you stop the process: stopping loses it.",
+  configuration:
+    "The container was started otherwise than its image says, and no rule of the policy allows it. Correct the start command, or allow it in the policy.",
+  mount: "Files under this mount are not in the image and are not appraised. Remove the mount, or allow its destination in the policy.",
+  image: "Sign the image, or correct the policy's rule for it.",
+};
+
+export function explainDrift(drift: Drift, nowMs: number): string {
+  const what = drift.path.length > 0 ? printable(drift.path, 4096) : printable(drift.kind, 60);
+  const who = drift.actor?.executable ? `It was done by ${actorLine(drift.actor)}.` : "Who did it is not known.";
+  const origin =
+    drift.origin && drift.origin.layerIndex >= 0
+      ? ` The signed image brings it in layer ${drift.origin.layerIndex} ("${printable(drift.origin.history, 200)}").`
+      : "";
+  const grave = drift.severity >= Severity.HIGH ? " This is grave: it can be run, or gives rights." : "";
+  const state = drift.state === DriftState.RESOLVED ? "It is over." : `It has stood for ${age(drift.changedAt ?? drift.measuredAt, nowMs)}.`;
+  return [
+    `${drift.id}: in ${printable(drift.workload, 80)} (container ${printable(drift.containerName, 80)} on ${printable(drift.nodeName, 80)}), ${what}: ${printable(drift.summary, 500)}.`,
+    `${who}${origin}`,
+    `Why it matters: what runs is no longer what was signed.${grave} ${state}`,
+    `What to do: ${ADVICE[drift.origin?.place ?? ""] ?? "See docs/drift-kinds.md."}`,
+    `Next: hullmark drift show ${drift.id} · hullmark drift ack ${drift.id} -m REASON`,
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,160 @@
+/** What `-o json|yaml` gives: stable names and words (docs/cli.md). Times are RFC 3339, bytes hex, paths printable with their bytes beside. */
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Actor, Claim, TrustVector } from "@hullmark/proto/v1/common";
+import type { Drift, GetStatusResponse, Image, Node, Provenance, Workload } from "@hullmark/proto/v1/query";
+import { printable } from "@hullmark/verifier/core/text/printable";
+import { provenanceWord, severityWord, stateWord, toMs, trustWord, verdictWord } from "./words.ts";
+
+const MAX_PATH_CHARACTERS = 70_000;
+
+function time(timestamp: Timestamp | undefined): string | null {
+  const ms = toMs(timestamp);
+  return ms === undefined ? null : new Date(ms).toISOString();
+}
+
+function claims(list: readonly Claim[]) {
+  return list.map(({ code, detail, since }) => ({ code, detail, since: time(since) }));
+}
+
+function vector(of: TrustVector | undefined) {
+  if (!of) return null;
+  const { instanceIdentity, configuration, executables, fileSystem, hardware, runtimeOpaque, storageOpaque, sourcedData } = of;
+  return { instanceIdentity, configuration, executables, fileSystem, hardware, runtimeOpaque, storageOpaque, sourcedData };
+}
+
+function provenance(of: Provenance | undefined) {
+  if (!of) return null;
+  const { text, authorities, sourceRepository, commit, builder } = of;
+  return { status: provenanceWord(of.status), text, authorities, sourceRepository, commit, builder };
+}
+
+function actor(of: Actor | undefined) {
+  if (!of) return null;
+  const { pid, executable, uid, containerId, ancestry } = of;
+  return { pid, executable, uid, containerId, ancestry };
+}
+
+export function driftView(drift: Drift) {
+  const {
+    id,
+    kind,
+    nodeId,
+    nodeName,
+    containerId,
+    containerName,
+    workload,
+    imageReference,
+    configDigest,
+    summary,
+    acknowledgedBy,
+    acknowledgedReason,
+    mappedBy,
+    origin,
+  } = drift;
+  return {
+    id,
+    severity: severityWord(drift.severity),
+    kind,
+    state: stateWord(drift.state),
+    node: { id: nodeId, name: nodeName },
+    container: { id: containerId, name: containerName },
+    workload,
+    image: { reference: imageReference, configDigest },
+    path: printable(drift.path, MAX_PATH_CHARACTERS),
+    pathHex: Buffer.from(drift.path).toString("hex"),
+    summary,
+    differences: drift.differences.map(({ field, expected, observed }) => ({ field, expected, observed })),
+    origin: origin ? { place: origin.place, layerIndex: origin.layerIndex, diffId: origin.diffId, history: origin.history } : null,
+    actor: actor(drift.actor),
+    mappedBy,
+    changedAt: time(drift.changedAt),
+    measuredAt: time(drift.measuredAt),
+    committedAt: time(drift.committedAt),
+    alertedAt: time(drift.alertedAt),
+    resolvedAt: time(drift.resolvedAt),
+    acknowledged: acknowledgedBy ? { by: acknowledgedBy, reason: acknowledgedReason } : null,
+    logIndex: Number(drift.logIndex),
+    provenance: provenance(drift.provenance),
+  };
+}
+
+export function nodeView(node: Node) {
+  const { id, name, connected, kernel, runtime, changeSource, agentVersion, containers, revoked, bootId } = node;
+  return {
+    id,
+    name,
+    verdict: verdictWord(node.verdict),
+    reasons: claims(node.reasons),
+    trust: trustWord(node.trustLevel),
+    connected,
+    revoked,
+    lastSeen: time(node.lastSeen),
+    lastQuote: time(node.lastQuote),
+    enrolledAt: time(node.enrolledAt),
+    bootId,
+    kernel,
+    runtime,
+    changeSource,
+    agentVersion,
+    containers,
+    claims: claims(node.claims),
+    vector: vector(node.vector),
+  };
+}
+
+export function workloadView(of: Workload) {
+  const { nodeId, nodeName, containerId, containerName, workload, imageReference, configDigest, manifestDigest, openDrifts, notices } = of;
+  return {
+    node: { id: nodeId, name: nodeName },
+    container: { id: containerId, name: containerName },
+    workload,
+    image: { reference: imageReference, configDigest, manifestDigest },
+    verdict: verdictWord(of.verdict),
+    content: verdictWord(of.content),
+    provenance: provenance(of.provenance),
+    reasons: claims(of.reasons),
+    openDrifts,
+    notices,
+    startedAt: time(of.startedAt),
+    appraisedAt: time(of.appraisedAt),
+    vector: vector(of.vector),
+  };
+}
+
+export function imageView(image: Image) {
+  const { configDigest, references, manifestDigests, layers, entries, containers, referenceState, referenceDetail, platform } = image;
+  return {
+    configDigest,
+    references,
+    manifestDigests,
+    platform,
+    layers,
+    entries: Number(entries),
+    containers,
+    reference: { state: referenceState, detail: referenceDetail },
+    provenance: provenance(image.provenance),
+  };
+}
+
+export function statusView(status: GetStatusResponse) {
+  const { verifierId, region, version, mode, policyLoaded, policyName, nodesTotal, nodesAttested, unknownReasons, unattestedSeconds, observedSeconds } = status;
+  return {
+    verifier: { id: verifierId, region, version },
+    mode,
+    policy: { loaded: policyLoaded, name: policyName },
+    log: { size: Number(status.logSize), root: Buffer.from(status.logRoot).toString("hex") },
+    nodes: { total: nodesTotal, attested: nodesAttested, unattested: status.nodesUnattested.map(nodeView) },
+    containers: {
+      clean: status.containersClean,
+      warning: status.containersWarning,
+      drifted: status.containersDrifted,
+      unknown: status.containersUnknown,
+      unknownReasons,
+    },
+    provenance: { signed: status.signedContainers, unsigned: status.unsignedContainers, unknown: status.provenanceUnknownContainers },
+    coverage: { unattestedSeconds, observedSeconds },
+    attention: status.attention.map(driftView),
+    claims: claims(status.claims),
+    now: time(status.now),
+  };
+}

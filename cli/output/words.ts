@@ -1,0 +1,62 @@
+/** Enums, times and people in the words that tables use. */
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Actor, Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/common";
+import { type Drift, type DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
+import { printable } from "@hullmark/verifier/core/text/printable";
+
+const SEVERITIES: Record<Severity, string> = { 0: "?", 1: "info", 2: "low", 3: "med", 4: "high", 5: "crit" };
+const VERDICTS: Record<Verdict, string> = { 0: "?", 1: "affirming", 2: "warning", 3: "contraindicated", 4: "unknown" };
+const STATES: Record<DriftState, string> = { 0: "?", 1: "open", 2: "acknowledged", 3: "resolved", 4: "notice" };
+const TRUST: Record<TrustLevel, string> = { 0: "?", 1: "none", 2: "tpm (tofu)", 3: "tpm" };
+const PROVENANCE: Record<ProvenanceStatus, string> = {
+  0: "?",
+  1: "signed",
+  2: "unsigned",
+  3: "wrong key",
+  4: "other digest",
+  5: "moved tag",
+  6: "attestation only",
+  7: "malformed",
+  8: "unknown",
+};
+
+export const severityWord = (severity: Severity): string => SEVERITIES[severity];
+export const verdictWord = (verdict: Verdict): string => VERDICTS[verdict];
+export const stateWord = (state: DriftState): string => STATES[state];
+export const trustWord = (level: TrustLevel): string => TRUST[level];
+export const provenanceWord = (status: ProvenanceStatus | undefined): string => PROVENANCE[status ?? ProvenanceStatus.UNKNOWN];
+
+export function toMs(time: Timestamp | undefined): number | undefined {
+  return time ? Number(time.seconds) * 1000 + time.nanos / 1e6 : undefined;
+}
+
+/** `4s`, `12m`, `3h`, `5d`; `-` without a time. */
+export function age(time: Timestamp | undefined, nowMs: number): string {
+  const ms = toMs(time);
+  if (ms === undefined) return "-";
+  const seconds = Math.max(0, Math.round((nowMs - ms) / 1000));
+  if (seconds < 120) return `${seconds}s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)}m`;
+  if (seconds < 172_800) return `${Math.round(seconds / 3600)}h`;
+  return `${Math.round(seconds / 86_400)}d`;
+}
+
+/** Base name of the program, and where it ran: `host:dd`, `dd`. */
+export function actorWord(drift: Drift): string {
+  const actor = drift.actor;
+  if (!actor?.executable) return "-";
+  const name = printable(actor.executable.slice(actor.executable.lastIndexOf("/") + 1) || actor.executable, 32);
+  return actor.containerId === "" && drift.origin?.place !== "process" ? `host:${name}` : name;
+}
+
+export function actorLine(actor: Actor | undefined): string {
+  if (!actor) return "not known (no event told of it, or the process was gone)";
+  const where = actor.containerId ? `in container ${printable(actor.containerId.slice(0, 12))}` : "on the host";
+  const parents = actor.ancestry.length > 0 ? `, from ${actor.ancestry.map((name) => printable(name, 32)).join(" < ")}` : "";
+  return `${printable(actor.executable, 200)} (pid ${actor.pid}, uid ${actor.uid}) ${where}${parents}`;
+}
+
+export function imageWord(reference: string, manifestDigest: string): string {
+  const digest = /^sha256:([0-9a-f]{8})/.exec(manifestDigest)?.[1];
+  return digest ? `${printable(reference, 80)} (${digest}…)` : printable(reference, 80);
+}
