@@ -1,2 +1,3 @@
 export { NativeAddonError } from "./loader.ts";
+export * from "./tpm.ts";
 export * from "./tree.ts";

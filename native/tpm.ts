@@ -124,23 +124,23 @@ export interface TpmOptions {
   readonly endorsementAuth?: Uint8Array;
 }
 
+/** Made unconnected: {@link Tpm.open} comes before anything else. */
 export class Tpm {
   readonly #native: NativeTpm;
 
-  private constructor(native: NativeTpm) {
-    this.#native = native;
+  /** @throws NativeAddonError */
+  constructor() {
+    const addon = loadAddon() as { Tpm: new () => NativeTpm };
+    this.#native = new addon.Tpm();
   }
 
   /**
    * Connects to the TPM at `tcti`: `device:/dev/tpmrm0`, `swtpm:path=SOCKET`, `swtpm:host=127.0.0.1,port=N`, or any other string of tpm2-tss.
    * Without a resource manager this process must be the only user: what others left loaded is flushed.
-   * @throws TpmError ABSENT, or NativeAddonError
+   * @throws TpmError ABSENT
    */
-  static async open(tcti: string, options: TpmOptions = {}): Promise<Tpm> {
-    const addon = loadAddon() as { Tpm: new () => NativeTpm };
-    const native = new addon.Tpm();
-    await call(() => native.open(tcti, options.endorsementAuth ?? Buffer.alloc(0)));
-    return new Tpm(native);
+  async open(tcti: string, options: TpmOptions = {}): Promise<void> {
+    await call(() => this.#native.open(tcti, options.endorsementAuth ?? Buffer.alloc(0)));
   }
 
   /** Flushes what is loaded and disconnects, after the calls that are under way. Later calls fail with ABSENT. Idempotent. */

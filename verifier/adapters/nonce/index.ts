@@ -1,0 +1,2 @@
+export * from "./hmac-nonce-source.ts";
+export * from "./region-key.ts";

@@ -1,0 +1,54 @@
+/**
+ * Who the holder of a client certificate is: exactly one SAN, a URI of exactly one of our forms. The chain to our CA was checked by TLS;
+ * what is read here is still refused unless it is what our CA writes.
+ */
+import { hash } from "node:crypto";
+import "reflect-metadata";
+import { SubjectAlternativeNameExtension, X509Certificate } from "@peculiar/x509";
+import type { OperatorRole } from "../../ports/certificate-authority.ts";
+
+export type PeerIdentity =
+  | { readonly kind: "node"; readonly region: string; readonly nodeId: string; readonly spkiSha256: Buffer }
+  | { readonly kind: "operator"; readonly region: string; readonly role: OperatorRole; readonly name: string; readonly spkiSha256: Buffer };
+
+export const NODE_ID_PATTERN = /^[0-9a-f]{16}$/;
+export const REGION_PATTERN = /^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/;
+export const OPERATOR_NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/;
+const OPERATOR_ROLES: ReadonlySet<string> = new Set<OperatorRole>(["viewer", "responder", "approver", "admin"]);
+const MAX_CERTIFICATE_BYTES = 4096;
+
+export function nodeUri(region: string, nodeId: string): string {
+  return `spiffe://hullmark/${region}/node/${nodeId}`;
+}
+
+export function operatorUri(region: string, role: OperatorRole, name: string): string {
+  return `spiffe://hullmark/${region}/operator/${role}/${name}`;
+}
+
+/** @returns undefined when the certificate (DER) names no peer of `region` in our form */
+export function readPeerIdentity(certificate: Uint8Array, region: string): PeerIdentity | undefined {
+  if (certificate.length > MAX_CERTIFICATE_BYTES) return undefined;
+  const uri = onlyUri(certificate);
+  if (uri === undefined) return undefined;
+  const [scheme, empty, domain, uriRegion, kind, ...rest] = uri.value.split("/");
+  if (scheme !== "spiffe:" || empty !== "" || domain !== "hullmark" || uriRegion !== region || !REGION_PATTERN.test(region)) return undefined;
+  const { spkiSha256 } = uri;
+  const [first, second] = rest;
+  if (kind === "node" && rest.length === 1 && first !== undefined && NODE_ID_PATTERN.test(first)) return { kind, region, nodeId: first, spkiSha256 };
+  if (kind !== "operator" || rest.length !== 2 || first === undefined || second === undefined) return undefined;
+  if (!OPERATOR_ROLES.has(first) || !OPERATOR_NAME_PATTERN.test(second)) return undefined;
+  return { kind, region, role: first as OperatorRole, name: second, spkiSha256 };
+}
+
+function onlyUri(certificate: Uint8Array): { value: string; spkiSha256: Buffer } | undefined {
+  try {
+    const parsed = new X509Certificate(new Uint8Array(certificate));
+    const extensions = parsed.extensions.filter(({ type }) => type === "2.5.29.17");
+    const names = extensions.length === 1 ? parsed.getExtension(SubjectAlternativeNameExtension)?.names.items : undefined;
+    const [name] = names ?? [];
+    if (names?.length !== 1 || name?.type !== "url") return undefined;
+    return { value: name.value, spkiSha256: hash("sha256", new Uint8Array(parsed.publicKey.rawData), "buffer") };
+  } catch {
+    return undefined; // not a certificate: no identity
+  }
+}

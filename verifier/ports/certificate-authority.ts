@@ -1,0 +1,35 @@
+/** The verifier's own CA: who its agents and operators are, in client certificates. Keys of subjects never cross this port. */
+
+export type OperatorRole = "viewer" | "responder" | "approver" | "admin";
+
+export interface IssuedCertificate {
+  /** DER, leaf first, without the root. */
+  readonly chain: readonly Buffer[];
+  /** Unix milliseconds. */
+  readonly notAfterMs: number;
+}
+
+/** BAD_KEY: the subject's key is none that we certify. BAD_NAME: a name outside its alphabet. STATE: the CA's files are missing a part, damaged or readable by others. */
+export type CertificateAuthorityErrorCode = "BAD_KEY" | "BAD_NAME" | "STATE";
+
+export class CertificateAuthorityError extends Error {
+  readonly code: CertificateAuthorityErrorCode;
+
+  constructor(code: CertificateAuthorityErrorCode, message: string, options?: ErrorOptions) {
+    super(`${code}: ${message}`, options);
+    this.name = "CertificateAuthorityError";
+    this.code = code;
+  }
+}
+
+/** Subject keys are SubjectPublicKeyInfo (DER), P-256. All methods reject with {@link CertificateAuthorityError}. */
+export interface CertificateAuthority {
+  /** The root, PEM: what agents and operators pin. */
+  readonly rootPem: string;
+  /** Client certificate of a node: `spiffe://hullmark/REGION/node/NODEID`. `lifetimeMs`: at most an hour is given. */
+  issueNode(nodeId: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
+  /** Client certificate of a person: `spiffe://hullmark/REGION/operator/ROLE/NAME`. */
+  issueOperator(role: OperatorRole, name: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
+  /** Server certificate for DNS names and IP addresses. */
+  issueServer(names: readonly string[], spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
+}
