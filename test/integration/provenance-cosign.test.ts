@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
-import { SLSA_V1, SLSA_V02 } from "@hullmark/verifier/core/provenance/index";
+import { readBlob, SLSA_V1, SLSA_V02 } from "@hullmark/verifier/core/provenance/index";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { type CosignKey, type CosignVersion, cosign, cosignKeyPair } from "../fakes/cosign.ts";
