@@ -38,7 +38,8 @@ export interface NodeRow {
   readonly trustLevel: TrustLevel;
   /** Hex SHA-256 of the EK's SubjectPublicKeyInfo; undefined without TPM. */
   readonly ekSha256: string | undefined;
-  /** TPM2B_PUBLIC of the attestation key; undefined without TPM. */
+  /** TPM2B_PUBLIC of endorsement key and attestation key; undefined without TPM. */
+  readonly ekPublic: Buffer | undefined;
   readonly akPublic: Buffer | undefined;
   readonly clock: ClockRow | undefined;
   readonly bootId: string;
@@ -49,7 +50,12 @@ export interface NodeRow {
   readonly reasons: readonly ClaimRow[];
   readonly vector: VectorRow | undefined;
   readonly lastSeenMs: number | undefined;
+  /** When the newest quote that held was asked for. */
   readonly lastQuoteMs: number | undefined;
+  /** Why the newest quote was refused; undefined: it was not. */
+  readonly quoteRefused: string | undefined;
+  /** Why its chain of Evidence cannot be believed; undefined: it can. */
+  readonly chainBroken: string | undefined;
   readonly kernel: string;
   readonly runtime: string;
   readonly changeSource: string;

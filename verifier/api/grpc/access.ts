@@ -1,0 +1,89 @@
+/** Who may call what: one line a procedure, checked by the compiler to be complete. */
+
+import type { DescService } from "@bufbuild/protobuf";
+import { type CallContext, type Guard, RpcError } from "@hullmark/proto/rpc";
+import type { Admin } from "@hullmark/proto/v1/admin";
+import type { Attestation } from "@hullmark/proto/v1/attestation";
+import type { Query } from "@hullmark/proto/v1/query";
+import type { OperatorRole } from "../../ports/certificate-authority.ts";
+import { atLeast, type Identify, type NodeIdentity, type OperatorIdentity, type PeerIdentity } from "./identity.ts";
+
+type Procedures<S extends DescService, N extends string> = `/hullmark.v1.${N}/${Capitalize<Extract<keyof S["method"], string>>}`;
+type Procedure = Procedures<typeof Attestation, "Attestation"> | Procedures<typeof Query, "Query"> | Procedures<typeof Admin, "Admin">;
+
+/** `node`: node certificates and nobody else. A role: operators with at least it. */
+export const ACCESS: Readonly<Record<Procedure, "node" | OperatorRole>> = {
+  "/hullmark.v1.Attestation/Attest": "node",
+  "/hullmark.v1.Query/GetStatus": "viewer",
+  "/hullmark.v1.Query/ListNodes": "viewer",
+  "/hullmark.v1.Query/GetNode": "viewer",
+  "/hullmark.v1.Query/WatchNodes": "viewer",
+  "/hullmark.v1.Query/ListWorkloads": "viewer",
+  "/hullmark.v1.Query/GetWorkload": "viewer",
+  "/hullmark.v1.Query/WatchWorkloads": "viewer",
+  "/hullmark.v1.Query/ListImages": "viewer",
+  "/hullmark.v1.Query/GetImage": "viewer",
+  "/hullmark.v1.Query/WatchImages": "viewer",
+  "/hullmark.v1.Query/ListDrift": "viewer",
+  "/hullmark.v1.Query/GetDrift": "viewer",
+  "/hullmark.v1.Query/WatchDrift": "viewer",
+  "/hullmark.v1.Admin/AcknowledgeDrift": "responder",
+  "/hullmark.v1.Admin/RequestQuote": "responder",
+  "/hullmark.v1.Admin/AllowNode": "admin",
+  "/hullmark.v1.Admin/RevokeNode": "admin",
+  "/hullmark.v1.Admin/CreateJoinToken": "admin",
+  "/hullmark.v1.Admin/ReloadPolicy": "admin",
+  "/hullmark.v1.Admin/RefreshImage": "admin",
+  "/hullmark.v1.Admin/TestAlert": "admin",
+};
+
+export interface AccessServices {
+  readonly identify: Identify;
+  readonly nowMs: () => number;
+  /** Enrolled, and not revoked. */
+  readonly nodeMayAttest: (nodeId: string) => boolean;
+}
+
+/** The caller of the main listener. @throws RpcError UNAUTHENTICATED */
+export function callerOf({ peerCertificate }: CallContext, { identify, nowMs }: Pick<AccessServices, "identify" | "nowMs">): PeerIdentity {
+  const identity = peerCertificate && identify(peerCertificate);
+  if (!identity)
+    throw new RpcError("UNAUTHENTICATED", "no client certificate of this verifier", { reason: "CERTIFICATE", fix: "enrol, or ask an admin for a certificate" });
+  // TLS checks dates at the handshake only; a connection can outlive its certificate.
+  if (nowMs() >= identity.notAfterMs)
+    throw new RpcError("UNAUTHENTICATED", "the client certificate has expired", { reason: "CERTIFICATE_EXPIRED", fix: "enrol again" });
+  return identity;
+}
+
+export function mainGuard(services: AccessServices): Guard {
+  return (context) => {
+    const caller = callerOf(context, services);
+    const wanted = ACCESS[context.path as Procedure];
+    if (wanted === "node") {
+      if (caller.kind !== "node") throw new RpcError("PERMISSION_DENIED", "only nodes attest", { reason: "ROLE" });
+      if (!services.nodeMayAttest(caller.nodeId))
+        throw new RpcError("PERMISSION_DENIED", "this node is not enrolled, or was revoked", { reason: "REVOKED", fix: "an admin must allow the node again" });
+      return;
+    }
+    if (caller.kind !== "operator") throw new RpcError("PERMISSION_DENIED", "a node's certificate may only attest", { reason: "ROLE" });
+    if (!wanted || !atLeast(caller.role, wanted))
+      throw new RpcError("PERMISSION_DENIED", `this needs the role ${wanted ?? "of nobody"}; this certificate has ${caller.role}`, {
+        reason: "ROLE",
+        fix: "ask an admin",
+      });
+  };
+}
+
+/** After {@link mainGuard} has passed: the caller is a node. */
+export function nodeOf(context: CallContext, services: AccessServices): NodeIdentity {
+  const caller = callerOf(context, services);
+  if (caller.kind !== "node") throw new RpcError("PERMISSION_DENIED", "only nodes attest", { reason: "ROLE" });
+  return caller;
+}
+
+/** After {@link mainGuard} has passed: the caller is a person. */
+export function operatorOf(context: CallContext, services: AccessServices): OperatorIdentity {
+  const caller = callerOf(context, services);
+  if (caller.kind !== "operator") throw new RpcError("PERMISSION_DENIED", "only people", { reason: "ROLE" });
+  return caller;
+}

@@ -1,0 +1,61 @@
+/** Attestation: the stream of one node, between the wire and its session. */
+import type { ServiceImplementation } from "@hullmark/proto/rpc";
+import type { Attestation, AttestRequest } from "@hullmark/proto/v1/attestation";
+import { type AttestResponseInit, type Session, SessionError, type Sessions } from "../../core/session/index.ts";
+import { type AccessServices, nodeOf } from "./access.ts";
+import { rpcErrorOf } from "./errors.ts";
+import { PushQueue } from "./queue.ts";
+
+/** Messages for a node that does not read. */
+const MAX_QUEUED_MESSAGES = 1024;
+const HELLO_TIMEOUT_MS = 10_000;
+
+export interface AttestationServices extends AccessServices {
+  readonly sessions: Sessions;
+  readonly after: (delayMs: number, run: () => void) => () => void;
+}
+
+export function attestationService(services: AttestationServices): ServiceImplementation<typeof Attestation> {
+  return {
+    async *attest(requests, context) {
+      const node = nodeOf(context, services);
+      const queue = new PushQueue<AttestResponseInit>(MAX_QUEUED_MESSAGES, () => rpcErrorOf(new SessionError("OVERLOADED", "the node does not read")));
+      const transport = {
+        send: (message: AttestResponseInit) => queue.push(message),
+        close: (error: SessionError | undefined) => queue.end(error && rpcErrorOf(error)),
+      };
+      const impatient = services.after(HELLO_TIMEOUT_MS, () => transport.close(new SessionError("PROTOCOL", "no Hello within 10 s")));
+      let session: Session | undefined;
+      const receive = async (): Promise<void> => {
+        for await (const request of requests) {
+          if (session) {
+            await session.receive(request);
+            continue;
+          }
+          const { message } = request as AttestRequest;
+          if (message.case !== "hello") throw new SessionError("PROTOCOL", "the first message is not Hello");
+          impatient();
+          session = await services.sessions.open(
+            node.nodeId,
+            { spkiSha256: node.spkiSha256, certificateNotAfterMs: node.notAfterMs },
+            message.value,
+            transport,
+          );
+        }
+      };
+      const receiving = receive().then(
+        () => queue.end(),
+        (error: unknown) => queue.end(context.signal.aborted ? undefined : rpcErrorOf(error)),
+      );
+      context.signal.addEventListener("abort", () => queue.end(), { once: true });
+      try {
+        yield* queue;
+      } finally {
+        impatient();
+        if (session) services.sessions.ended(session);
+        // Reading ends with the stream; a session that opens meanwhile must not stay behind.
+        void receiving.then(() => session && services.sessions.ended(session));
+      }
+    },
+  };
+}

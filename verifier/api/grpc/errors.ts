@@ -1,0 +1,31 @@
+/** Errors of the core as gRPC statuses, in one place. */
+import { type RpcCode, RpcError } from "@hullmark/proto/rpc";
+import { SessionError, type SessionErrorCode } from "../../core/session/errors.ts";
+import { StoreError } from "../../ports/store.ts";
+
+const SESSION_STATUS: Readonly<Record<SessionErrorCode, { readonly status: RpcCode; readonly fix: string }>> = {
+  PROTOCOL: { status: "INVALID_ARGUMENT", fix: "agent and verifier must be of matching versions" },
+  MALFORMED_EVIDENCE: { status: "INVALID_ARGUMENT", fix: "agent and verifier must be of matching versions" },
+  CHAIN_FORK: { status: "FAILED_PRECONDITION", fix: "start a new chain" },
+  EVIDENCE_GAP: { status: "FAILED_PRECONDITION", fix: "reconnect and send what follows the durable number" },
+  RESYNC_FAILED: { status: "FAILED_PRECONDITION", fix: "restart the agent" },
+  SUPERSEDED: { status: "ABORTED", fix: "one agent a node" },
+  REVOKED: { status: "PERMISSION_DENIED", fix: "an admin must allow the node again" },
+  CERTIFICATE_EXPIRED: { status: "UNAUTHENTICATED", fix: "enrol again" },
+  STORE: { status: "UNAVAILABLE", fix: "reconnect" },
+  OVERLOADED: { status: "RESOURCE_EXHAUSTED", fix: "reconnect" },
+  STOPPING: { status: "UNAVAILABLE", fix: "reconnect" },
+};
+
+export function rpcErrorOf(thrown: unknown): RpcError {
+  if (thrown instanceof SessionError) {
+    const { status, fix } = SESSION_STATUS[thrown.code];
+    return new RpcError(status, thrown.message, { reason: thrown.code, fix, cause: thrown });
+  }
+  if (thrown instanceof StoreError) {
+    if (thrown.code === "STORE_CONFLICT")
+      return new RpcError("ABORTED", "changed by someone else meanwhile", { reason: "CONFLICT", retryable: true, cause: thrown });
+    return new RpcError("UNAVAILABLE", "the verifier's storage does not answer", { reason: "STORE", cause: thrown });
+  }
+  return RpcError.from(thrown);
+}

@@ -1,0 +1,34 @@
+/** Who is calling, as the verified client certificate says. */
+import { X509Certificate } from "node:crypto";
+import { type PeerIdentity as CertifiedIdentity, readPeerIdentity } from "../../core/enrolment/peer-identity.ts";
+import type { OperatorRole } from "../../ports/certificate-authority.ts";
+
+/** Each role may do all that those before it may. */
+const ROLES: readonly OperatorRole[] = ["viewer", "responder", "approver", "admin"];
+
+export type PeerIdentity = CertifiedIdentity & { readonly notAfterMs: number };
+export type NodeIdentity = Extract<PeerIdentity, { kind: "node" }>;
+export type OperatorIdentity = Extract<PeerIdentity, { kind: "operator" }>;
+
+/** Reads the certificate that TLS has verified; undefined where it is not one of ours. */
+export type Identify = (certificateDer: Buffer) => PeerIdentity | undefined;
+
+/** Certificates read lately: a client makes many calls with one. */
+const MAX_KNOWN = 4096;
+
+export function identifier(region: string): Identify {
+  const known = new Map<string, PeerIdentity | undefined>();
+  return (der) => {
+    const key = der.toString("latin1");
+    if (known.has(key)) return known.get(key);
+    const identity = readPeerIdentity(der, region);
+    const whole = identity && { ...identity, notAfterMs: new X509Certificate(der).validToDate.getTime() };
+    if (known.size >= MAX_KNOWN) known.clear();
+    known.set(key, whole);
+    return whole;
+  };
+}
+
+export function atLeast(role: OperatorRole, wanted: OperatorRole): boolean {
+  return ROLES.indexOf(role) >= ROLES.indexOf(wanted);
+}

@@ -1,0 +1,57 @@
+/** Drift records as alerts: the committer's view of the alert book. */
+import { Severity } from "@hullmark/proto/v1/common";
+import { DriftState } from "@hullmark/proto/v1/query";
+import type { DriftRow } from "../../ports/rows.ts";
+import type { AlertBook } from "../alerting/book.ts";
+import type { AlertSubject, SubjectState } from "../alerting/subject.ts";
+import type { DriftPlace, Kind, Severity as SeverityName } from "../policy/kinds.ts";
+import type { AlertRoute } from "../policy/types.ts";
+import type { AlertPlanner } from "./committer.ts";
+
+const SEVERITY_NAMES: Readonly<Record<Severity, SeverityName>> = {
+  [Severity.UNSPECIFIED]: "info",
+  [Severity.INFO]: "info",
+  [Severity.LOW]: "low",
+  [Severity.MEDIUM]: "medium",
+  [Severity.HIGH]: "high",
+  [Severity.CRITICAL]: "critical",
+};
+const STATES: Readonly<Record<DriftState, SubjectState>> = {
+  [DriftState.UNSPECIFIED]: "notice",
+  [DriftState.OPEN]: "open",
+  [DriftState.ACKNOWLEDGED]: "acknowledged",
+  [DriftState.RESOLVED]: "resolved",
+  [DriftState.NOTICE]: "notice",
+};
+
+export function alertSubject(row: DriftRow): AlertSubject {
+  const { actor } = row;
+  return {
+    driftId: row.id,
+    state: STATES[row.state],
+    // Rows are written from findings only, whose kinds and places are these.
+    kind: row.kind as Kind,
+    place: row.place as DriftPlace,
+    severity: SEVERITY_NAMES[row.severity],
+    nodeName: row.nodeName,
+    workload: row.workload,
+    imageReference: row.imageReference,
+    containerName: row.containerName,
+    path: row.path,
+    summary: row.summary,
+    layerIndex: row.layerIndex,
+    layerHistory: row.history,
+    actor: actor && { executable: actor.executable, pid: actor.pid, uid: actor.uid, inContainer: actor.containerId !== "" },
+    provenance: row.provenance?.text ?? "",
+    sinceMs: row.changedAtMs ?? row.measuredAtMs,
+    logIndex: row.logIndex,
+  };
+}
+
+/** @param routes those of the policy in force */
+export function alertPlanner(book: AlertBook, routes: () => readonly AlertRoute[], clock: () => number): AlertPlanner {
+  return {
+    plan: (drifts) => book.plan(drifts.map(alertSubject), routes(), clock()),
+    apply: (plan) => book.apply(plan),
+  };
+}

@@ -1,0 +1,93 @@
+/** Gathers what one step decides (rows and log entries) and puts it together as one draft for the committer. */
+import type { DriftRow, EvidenceWrite, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { StoreCommit } from "../../ports/store.ts";
+import type { LogEntry } from "../transparency/entry.ts";
+import type { Draft } from "./committer.ts";
+import { driftFact, nodeVerdict, workloadVerdict } from "./log-facts.ts";
+
+type Extras = Pick<StoreCommit, "spendNonce" | "coverage">;
+
+export class ChangeSet {
+  readonly #nowMs: number;
+  readonly #entries: LogEntry[] = [];
+  readonly #workloads = new Map<string, WorkloadRow>();
+  readonly #removed: { nodeId: string; containerId: string }[] = [];
+  /** By number. `entry`: which of the entries tells of it; -1: none. */
+  readonly #drifts = new Map<number, { row: DriftRow; entry: number; opened: boolean }>();
+  #node: NodeRow | undefined;
+  #evidence: EvidenceWrite | undefined;
+  #extras: Extras = {};
+
+  constructor(nowMs: number) {
+    this.#nowMs = nowMs;
+  }
+
+  get empty(): boolean {
+    return !this.#node && !this.#evidence && this.#entries.length + this.#workloads.size + this.#removed.length + this.#drifts.size === 0;
+  }
+
+  get openedDrifts(): boolean {
+    return [...this.#drifts.values()].some(({ opened }) => opened);
+  }
+
+  note(entry: LogEntry): void {
+    this.#entries.push(entry);
+  }
+
+  evidence(write: EvidenceWrite): void {
+    this.#evidence = write;
+  }
+
+  extras(extras: Extras): void {
+    this.#extras = { ...this.#extras, ...extras };
+  }
+
+  /** A change of verdict is a fact of the log; the rest of the row is not. */
+  node(row: NodeRow, before: NodeRow | undefined): void {
+    this.#node = row;
+    if (before && before.verdict !== row.verdict) this.#entries.push(nodeVerdict(row, before.verdict, this.#nowMs));
+  }
+
+  workload(row: WorkloadRow, before: WorkloadRow | undefined): void {
+    this.#workloads.set(row.containerId, row);
+    if (!before || before.verdict !== row.verdict || before.content !== row.content || before.provenance?.status !== row.provenance?.status)
+      this.#entries.push(workloadVerdict(row, before, this.#nowMs));
+  }
+
+  removeWorkload(nodeId: string, containerId: string): void {
+    this.#workloads.delete(containerId);
+    this.#removed.push({ nodeId, containerId });
+  }
+
+  /** @param before undefined where the drift is opened here */
+  drift(row: DriftRow, before: DriftRow | undefined): void {
+    let entry = this.#drifts.get(row.number)?.entry ?? -1;
+    if (!before || before.state !== row.state || before.kind !== row.kind || before.severity !== row.severity) {
+      entry = this.#entries.length;
+      this.#entries.push(driftFact(row, this.#nowMs));
+    }
+    this.#drifts.set(row.number, { row, entry, opened: !before });
+  }
+
+  /** @param clock Unix milliseconds at the moment the transaction is put together */
+  draft(clock: () => number): Draft {
+    return {
+      entries: this.#entries,
+      build: (firstLogIndex) => {
+        const nowMs = clock();
+        return {
+          ...this.#extras,
+          ...(this.#node && { nodes: [this.#node] }),
+          ...(this.#evidence && { evidence: this.#evidence }),
+          workloads: [...this.#workloads.values()],
+          removedWorkloads: this.#removed,
+          drifts: [...this.#drifts.values()].map(({ row, entry, opened }) => ({
+            ...row,
+            ...(opened && { committedAtMs: nowMs }),
+            ...(entry >= 0 && { logIndex: firstLogIndex + entry }),
+          })),
+        };
+      },
+    };
+  }
+}

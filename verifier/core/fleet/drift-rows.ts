@@ -1,0 +1,89 @@
+/** Drift records from findings: opened, brought up to date, resolved, acknowledged. Each step is a new row. */
+import { DriftState } from "@hullmark/proto/v1/query";
+import type { DriftRow, ProvenanceRow } from "../../ports/rows.ts";
+import { findingFingerprint } from "../appraisal/lifecycle.ts";
+import type { ActorFacts, Difference, Finding, FindingKind, FindingPlace } from "../appraisal/types.ts";
+
+/** Where a drift is: copied into its record, which outlives the container. */
+export interface DriftSubject {
+  readonly nodeId: string;
+  readonly nodeName: string;
+  /** Empty where the node itself is meant; so are the rest. */
+  readonly containerId: string;
+  readonly containerName: string;
+  readonly workload: string;
+  readonly imageReference: string;
+  readonly configDigest: string;
+  readonly provenance: ProvenanceRow | undefined;
+  /** Of a layer of the image: what made it. */
+  layer(index: number): { readonly diffId: string; readonly history: string };
+}
+
+/** A finding, or something that differs about the node itself. */
+export interface AnyFinding extends Omit<Finding, "kind" | "place"> {
+  readonly kind: FindingKind | "quote-refused" | "chain-broken" | "identity";
+  readonly place: FindingPlace | "node";
+  readonly differences: readonly Difference[];
+  readonly actor: ActorFacts | undefined;
+}
+
+type Shown = Pick<
+  DriftRow,
+  "kind" | "place" | "severity" | "path" | "summary" | "differences" | "layerIndex" | "diffId" | "history" | "mappedBy" | "key" | "fingerprint"
+>;
+
+function shown(finding: AnyFinding, subject: DriftSubject): Shown {
+  const { kind, place, severity, path, summary, differences, layerIndex, mappedBy, key } = finding;
+  const { diffId, history } = layerIndex >= 0 ? subject.layer(layerIndex) : { diffId: "", history: "" };
+  return { kind, place, severity, path, summary, differences, layerIndex, diffId, history, mappedBy, key, fingerprint: findingFingerprint(finding as Finding) };
+}
+
+function stateOf(finding: AnyFinding): DriftState {
+  return finding.notice ? DriftState.NOTICE : DriftState.OPEN;
+}
+
+export function openDrift(name: { id: string; number: number }, finding: AnyFinding, subject: DriftSubject, nowMs: number): DriftRow {
+  const { layer: _layer, ...where } = subject;
+  return {
+    ...name,
+    ...where,
+    ...shown(finding, subject),
+    state: stateOf(finding),
+    actor: finding.actor,
+    changedAtMs: finding.changedAtMs,
+    measuredAtMs: nowMs,
+    committedAtMs: nowMs,
+    alertedAtMs: undefined,
+    resolvedAtMs: undefined,
+    acknowledgedBy: "",
+    acknowledgedReason: "",
+    logIndex: -1,
+  };
+}
+
+/** The same drift, seen changed. An acknowledged one stays so unless it became graver. Who and when stay where nothing new is known. */
+export function updateDrift(row: DriftRow, finding: AnyFinding, subject: DriftSubject, nowMs: number): DriftRow {
+  const acknowledged = row.state === DriftState.ACKNOWLEDGED && !finding.notice && finding.severity <= row.severity;
+  return {
+    ...row,
+    ...shown(finding, subject),
+    provenance: subject.provenance,
+    state: acknowledged ? row.state : stateOf(finding),
+    actor: finding.actor ?? row.actor,
+    changedAtMs: finding.changedAtMs ?? row.changedAtMs,
+    measuredAtMs: nowMs,
+  };
+}
+
+export function resolveDrift(row: DriftRow, nowMs: number): DriftRow {
+  return { ...row, state: DriftState.RESOLVED, resolvedAtMs: nowMs };
+}
+
+export function acknowledgeDrift(row: DriftRow, by: string, reason: string): DriftRow {
+  return { ...row, state: DriftState.ACKNOWLEDGED, acknowledgedBy: by, acknowledgedReason: reason };
+}
+
+/** Whether it counts as drift now. */
+export function isOpen({ state }: Pick<DriftRow, "state">): boolean {
+  return state === DriftState.OPEN || state === DriftState.ACKNOWLEDGED;
+}

@@ -1,0 +1,42 @@
+/** Every known node, in memory: what guards and timers must answer at once. The store holds the same, durably. */
+import type { NodeRow } from "../../ports/rows.ts";
+
+export class Fleet {
+  readonly #nodes: Map<string, NodeRow>;
+  readonly #connected = new Set<string>();
+
+  constructor(rows: readonly NodeRow[]) {
+    this.#nodes = new Map(rows.map((row) => [row.id, row]));
+  }
+
+  get(id: string): NodeRow | undefined {
+    return this.#nodes.get(id);
+  }
+
+  /** By id, or by name where exactly one node has it. */
+  find(idOrName: string): NodeRow | undefined {
+    const exact = this.#nodes.get(idOrName);
+    if (exact) return exact;
+    const named = this.all().filter(({ name }) => name === idOrName);
+    return named.length === 1 ? named[0] : undefined;
+  }
+
+  all(): NodeRow[] {
+    return [...this.#nodes.values()];
+  }
+
+  /** Rows may come late, from the disk: the newest sign of life stays. */
+  set(row: NodeRow): void {
+    const seen = Math.max(row.lastSeenMs ?? 0, this.#nodes.get(row.id)?.lastSeenMs ?? 0);
+    this.#nodes.set(row.id, seen > (row.lastSeenMs ?? 0) ? { ...row, lastSeenMs: seen } : row);
+  }
+
+  connected(id: string): boolean {
+    return this.#connected.has(id);
+  }
+
+  setConnected(id: string, connected: boolean): void {
+    if (connected) this.#connected.add(id);
+    else this.#connected.delete(id);
+  }
+}

@@ -1,0 +1,98 @@
+/** A node's own verdict brought up to date, with the drifts that its contradictions are. */
+
+import type { NodeState } from "@hullmark/proto/v1/attestation";
+import { Severity, Verdict } from "@hullmark/proto/v1/common";
+import type { NodeRow } from "../../ports/rows.ts";
+import { appraiseNode } from "../appraisal/appraise-node.ts";
+import type { PolicyIntervals } from "../policy/types.ts";
+import { claimRow, claimRows, sameClaims, vectorRow } from "./claims.ts";
+import type { AnyFinding } from "./drift-rows.ts";
+
+export interface NodeView {
+  readonly row: NodeRow;
+  readonly connected: boolean;
+  /** As last reported; undefined: never, or not at hand (then its own claims stay as they are in the row). */
+  readonly state: NodeState | undefined;
+  /** Why its last report could not be taken, although the stream goes on; undefined: it was. */
+  readonly barred: string | undefined;
+}
+
+/** Whether nothing was heard for so long that silence is the verdict. */
+export function isSilent(lastSeenMs: number | undefined, { heartbeatSeconds }: PolicyIntervals, nowMs: number): boolean {
+  return lastSeenMs === undefined || nowMs - lastSeenMs > 2000 * heartbeatSeconds;
+}
+
+/** The row with verdict, reasons and vector of now; the same object where nothing changes. */
+export function appraisedNode({ row, connected, state, barred }: NodeView, intervals: PolicyIntervals, nowMs: number): NodeRow {
+  const appraisal = appraiseNode(
+    {
+      trustLevel: row.trustLevel,
+      revoked: row.revokedAtMs !== undefined,
+      connected,
+      lastSeenMs: row.lastSeenMs,
+      lastQuoteMs: row.lastQuoteMs,
+      quoteRefused: row.quoteRefused,
+      chainBroken: row.chainBroken,
+      state,
+      heartbeatIntervalMs: intervals.heartbeatSeconds * 1000,
+      quoteIntervalMs: intervals.quoteSeconds * 1000,
+    },
+    nowMs,
+  );
+  const believed = appraisal.verdict === Verdict.AFFIRMING || appraisal.verdict === Verdict.WARNING;
+  const verdict = barred !== undefined && believed ? Verdict.UNKNOWN : appraisal.verdict;
+  const reasons = [...(barred !== undefined ? [claimRow("resync", barred)] : []), ...claimRows(appraisal.reasons)];
+  const next = { verdict, reasons, vector: vectorRow(appraisal.vector) };
+  // A growing number of seconds in a text is no news: codes are.
+  const news = verdict !== row.verdict || !sameCodes(next.reasons, row.reasons) || JSON.stringify(next.vector) !== JSON.stringify(row.vector);
+  return news ? { ...row, ...next } : row;
+}
+
+function sameCodes(a: NodeRow["reasons"], b: NodeRow["reasons"]): boolean {
+  return a.length === b.length && a.every(({ code }, i) => code === b[i]?.code);
+}
+
+/** What a node says of itself, in its row; the same object where nothing changes. */
+export function describedNode(row: NodeRow, state: NodeState, containers: number): NodeRow {
+  const facts = {
+    kernel: state.kernel.slice(0, 256),
+    runtime: `${state.runtime} ${state.runtimeVersion}`.trim().slice(0, 256),
+    changeSource: state.changeSource.slice(0, 64),
+    agentVersion: state.agentVersion.slice(0, 64),
+    containers,
+    claims: claimRows(state.claims),
+  };
+  const { kernel, runtime, changeSource, agentVersion } = row;
+  const same =
+    kernel === facts.kernel &&
+    runtime === facts.runtime &&
+    changeSource === facts.changeSource &&
+    agentVersion === facts.agentVersion &&
+    row.containers === containers &&
+    sameClaims(row.claims, facts.claims);
+  return same ? row : { ...row, ...facts };
+}
+
+/** Contradictions of the node itself: they are drifts, alerted like any other. */
+export function nodeFindings(row: NodeRow): AnyFinding[] {
+  const findings: AnyFinding[] = [];
+  const add = (kind: "quote-refused" | "chain-broken", summary: string): void => {
+    findings.push({
+      kind,
+      place: "node",
+      path: Buffer.alloc(0),
+      key: `node|${kind}`,
+      severity: Severity.CRITICAL,
+      notice: false,
+      summary,
+      differences: [],
+      layerIndex: -1,
+      actor: undefined,
+      changedAtMs: undefined,
+      mappedBy: [],
+    });
+  };
+  if (row.quoteRefused !== undefined) add("quote-refused", row.quoteRefused);
+  if (row.chainBroken !== undefined) add("chain-broken", row.chainBroken);
+  return findings;
+}

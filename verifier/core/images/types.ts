@@ -1,0 +1,50 @@
+/** What the rest of the verifier asks of images. */
+import type { ProvenanceRow } from "../../ports/rows.ts";
+import type { ExpectedTree } from "../appraisal/descent.ts";
+import type { ProvenanceInput, ReferenceImage } from "../appraisal/types.ts";
+
+/** An image whose reference values are at hand. */
+export interface LoadedImage {
+  readonly reference: ReferenceImage;
+  /** The expected tree of one layer (0 lowest) in a dialect; undefined where the dialect does not extract it. */
+  layerTree(index: number, dialect: string): ExpectedTree | undefined;
+  /** Of the layer that the runtime itself puts on top; undefined where the dialect has none. */
+  runtimeTree(dialect: string): ExpectedTree | undefined;
+  /** Of everything that a container sees, for runtimes that show no layers. */
+  mergedTree(dialect: string): ExpectedTree;
+}
+
+export type MissingImage = Extract<ContainerReference, { readonly missing: string }>;
+type ContainerReference = { readonly missing: "no-reference" | "resolving" | "unextractable" | "registry-unreachable"; readonly detail: string };
+
+/** What is known of an image now. Asking begins to find out what is not. */
+export interface ImageView {
+  /** Names the question: changes are told by it. */
+  readonly key: string;
+  readonly image: LoadedImage | MissingImage;
+  /** As the signed objects say; empty before the image is resolved. */
+  readonly configDigest: string;
+  readonly manifestDigest: string;
+  readonly provenance: ProvenanceInput;
+  readonly provenanceRow: ProvenanceRow;
+}
+
+/** What a container says of its image, and what policy selects by. The node chooses every byte. */
+export interface ImageQuestion {
+  readonly imageReference: string;
+  readonly imageId: string;
+  readonly repoDigests: readonly string[];
+  readonly configDigest: string;
+  readonly containerName: string;
+  readonly workload: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly nodeName: string;
+  readonly architecture: string;
+}
+
+export interface Images {
+  /** Never waits. */
+  view(question: ImageQuestion): ImageView;
+  /** Tells keys whose view has changed. @returns a function that ends the subscription */
+  onChange(listener: (keys: ReadonlySet<string>) => void): () => void;
+}

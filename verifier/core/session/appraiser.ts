@@ -1,0 +1,197 @@
+/** One container's appraisal with everything it rests on looked up: image, policy, comparisons. */
+import { FilesystemKind } from "@hullmark/proto/v1/attestation";
+import { Verdict } from "@hullmark/proto/v1/common";
+import type { NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import { appraiseContainer } from "../appraisal/appraise-container.ts";
+import { MERGED_TREE_ID } from "../appraisal/appraise-merged.ts";
+import type { ExpectedTree } from "../appraisal/descent.ts";
+import type { ContainerAppraisal, ContainerRules, ContainerState, LayerFinding } from "../appraisal/types.ts";
+import { claimRow, claimRows, vectorRow } from "../fleet/claims.ts";
+import type { DriftSubject } from "../fleet/drift-rows.ts";
+import { effectiveResult } from "../fleet/effective.ts";
+import { timestampMs } from "../fleet/time.ts";
+import type { Images, ImageView, LoadedImage } from "../images/types.ts";
+import { containerRules } from "../policy/match.ts";
+import type { Policy } from "../policy/types.ts";
+import type { Comparisons, LayerActors, TreeName } from "./comparisons.ts";
+
+/** What appraising one node's containers needs besides their state. */
+export interface AppraisalContext {
+  readonly node: NodeRow;
+  readonly policy: Policy;
+  readonly measurementDigest: Buffer;
+  readonly architecture: string;
+  readonly images: Images;
+  readonly comparisons: Comparisons;
+  readonly actors: LayerActors;
+}
+
+export interface AppraisedContainer {
+  readonly row: WorkloadRow;
+  readonly appraisal: ContainerAppraisal;
+  readonly subject: DriftSubject;
+  /** Image whose change means appraising again. */
+  readonly imageKey: string;
+  /** Trees being compared: `layer ID`, `upper`, `merged`. */
+  readonly comparing: ReadonlySet<string>;
+  /** False where something bars judging, so that nothing found is no proof. */
+  readonly conclusive: boolean;
+}
+
+/** Compiled rules of one container under one policy. */
+const compiled = new WeakMap<Policy, WeakMap<ContainerState["identity"], ContainerRules>>();
+
+function rulesOf(policy: Policy, { identity }: ContainerState, nodeName: string): ContainerRules {
+  const ofPolicy = compiled.get(policy) ?? new WeakMap<ContainerState["identity"], ContainerRules>();
+  compiled.set(policy, ofPolicy);
+  const { imageReference, name, workload, labels } = identity;
+  const rules = ofPolicy.get(identity) ?? containerRules(policy, { imageReference, containerName: name, workload, labels, nodeName });
+  ofPolicy.set(identity, rules);
+  return rules;
+}
+
+/** @param startedMs when this container's appraisal began; it is its time in the row */
+export function appraise(state: ContainerState, context: AppraisalContext, startedMs: number): AppraisedContainer {
+  const { identity } = state;
+  const view = context.images.view({ ...identity, containerName: identity.name, nodeName: context.node.name, architecture: context.architecture });
+  const { findings, comparing } = compare(state, view, context);
+  const appraisal = appraiseContainer({
+    state,
+    reference: "missing" in view.image ? view.image : view.image.reference,
+    layerFindings: findings,
+    provenance: view.provenance,
+    rules: rulesOf(context.policy, state, context.node.name),
+    measurementDigest: context.measurementDigest,
+  });
+  return {
+    row: rowOf(state, view, appraisal, context.node, startedMs),
+    appraisal,
+    subject: subjectOf(state, view, context.node),
+    imageKey: view.key,
+    comparing,
+    conclusive: !("missing" in view.image) && comparing.size === 0 && !appraisal.reasons.some(({ code }) => INCONCLUSIVE.has(code)),
+  };
+}
+
+/** Reasons of appraiseContainer under which what is not found may still be there. */
+const INCONCLUSIVE: ReadonlySet<string> = new Set([
+  "unmeasurable",
+  "measuring",
+  "overlay-redirect",
+  "overlay-metacopy",
+  "overlay-userxattr",
+  "vanished",
+  "no-filesystem",
+  "policy-pending",
+  "layer-comparing",
+  "provenance-unknown",
+]);
+
+export function treeKey(tree: TreeName): string {
+  return tree.case === "layerId" ? `layer ${tree.value}` : tree.case === "upperOf" ? "upper" : "merged";
+}
+
+function compare(
+  state: ContainerState,
+  { image }: ImageView,
+  { comparisons, actors }: AppraisalContext,
+): { findings: Map<string, LayerFinding>; comparing: Set<string> } {
+  const findings = new Map<string, LayerFinding>();
+  const comparing = new Set<string>();
+  if ("missing" in image) return { findings, comparing };
+  const look = (id: string, tree: TreeName, observed: Uint8Array, expected: ExpectedTree): void => {
+    const finding = comparisons.finding(tree, Buffer.from(observed), expected);
+    if (finding.kind === "pending") comparing.add(treeKey(tree));
+    findings.set(id, actors.named(id, finding));
+  };
+  const { filesystem } = state;
+  if (filesystem.kind === FilesystemKind.MERGED) {
+    look(MERGED_TREE_ID, { case: "mergedOf", value: state.id }, filesystem.mergedRoot, image.mergedTree(filesystem.dialect));
+    return { findings, comparing };
+  }
+  for (const { layer, expected } of differingLayers(state, image)) look(layer.id, { case: "layerId", value: layer.id }, layer.root, expected);
+  return { findings, comparing };
+}
+
+function* differingLayers(
+  { filesystem: { layers, dialect } }: ContainerState,
+  image: LoadedImage,
+): Generator<{ layer: (typeof layers)[number]; expected: ExpectedTree }> {
+  const imageLayers = layers.filter(({ runtimeMade }) => !runtimeMade);
+  if (imageLayers.length !== image.reference.layers.length) return;
+  for (const [index, layer] of imageLayers.entries()) {
+    const root = Buffer.from(layer.root);
+    if ([...(image.reference.layers[index]?.roots.values() ?? [])].some((each) => each.equals(root))) continue;
+    const expected = image.layerTree(index, dialect);
+    if (expected) yield { layer, expected };
+  }
+  for (const layer of layers.filter(({ runtimeMade }) => runtimeMade)) {
+    const expected = image.runtimeTree(dialect);
+    if (expected && !expected.root.equals(Buffer.from(layer.root))) yield { layer, expected };
+  }
+}
+
+const NAME_CHARS = 512;
+const short = (text: string): string => text.slice(0, NAME_CHARS);
+
+function rowOf({ id, identity }: ContainerState, view: ImageView, appraisal: ContainerAppraisal, node: NodeRow, nowMs: number): WorkloadRow {
+  const appraised = { verdict: appraisal.verdict, content: appraisal.content, reasons: claimRows(appraisal.reasons) };
+  const drifts = appraisal.findings.filter(({ notice }) => !notice).length;
+  return {
+    nodeId: node.id,
+    containerId: id,
+    containerName: short(identity.name),
+    workload: short(identity.workload),
+    imageReference: short(identity.imageReference),
+    configDigest: short(view.configDigest || identity.configDigest),
+    manifestDigest: view.manifestDigest,
+    ...effectiveResult(node, appraised),
+    appraised,
+    provenance: view.provenanceRow,
+    vector: vectorRow(appraisal.vector),
+    openDrifts: drifts,
+    notices: appraisal.findings.length - drifts,
+    startedAtMs: identity.startedAt && timestampMs(identity.startedAt),
+    appraisedAtMs: nowMs,
+  };
+}
+
+function subjectOf({ id, identity }: ContainerState, view: ImageView, node: NodeRow): DriftSubject {
+  return {
+    nodeId: node.id,
+    nodeName: node.name,
+    containerId: id,
+    containerName: short(identity.name),
+    workload: short(identity.workload),
+    imageReference: short(identity.imageReference),
+    configDigest: short(view.configDigest || identity.configDigest),
+    provenance: view.provenanceRow,
+    layer: (index) => {
+      const layer = "missing" in view.image ? undefined : view.image.reference.layers[index];
+      return { diffId: layer?.diffId ?? "", history: short(layer?.history ?? "") };
+    },
+  };
+}
+
+/** A container whose appraisal itself failed: neither good nor bad, and never silently skipped. */
+export function unappraised(before: WorkloadRow | undefined, state: ContainerState, node: NodeRow, problem: string, nowMs: number): WorkloadRow {
+  const appraised = { verdict: Verdict.UNKNOWN, content: Verdict.UNKNOWN, reasons: [claimRow("appraisal-failed", problem)] };
+  const { identity } = state;
+  return {
+    nodeId: node.id,
+    containerId: state.id,
+    containerName: short(identity.name),
+    workload: short(identity.workload),
+    imageReference: short(identity.imageReference),
+    configDigest: short(identity.configDigest),
+    manifestDigest: "",
+    ...effectiveResult(node, appraised),
+    appraised,
+    provenance: before?.provenance,
+    vector: undefined,
+    openDrifts: before?.openDrifts ?? 0,
+    notices: before?.notices ?? 0,
+    startedAtMs: identity.startedAt && timestampMs(identity.startedAt),
+    appraisedAtMs: nowMs,
+  };
+}

@@ -1,0 +1,230 @@
+/**
+ * One node while it is looked at: its memory, its containers' results and its open drifts, and how they follow from each other.
+ * Rows here run ahead of the store by what is on its way there; where a commit fails, the whole object is thrown away and read again.
+ */
+import type { LayerUpdate, MeasurementPolicy } from "@hullmark/proto/v1/attestation";
+import { DriftState } from "@hullmark/proto/v1/query";
+import type { DriftRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { StoreCommit } from "../../ports/store.ts";
+import { actorOf } from "../appraisal/apply-evidence.ts";
+import { reconcile } from "../appraisal/lifecycle.ts";
+import type { Finding, NodeMemory } from "../appraisal/types.ts";
+import type { ChangeSet } from "../fleet/change-set.ts";
+import type { DriftNumbers } from "../fleet/drift-id.ts";
+import { type AnyFinding, type DriftSubject, isOpen, openDrift, resolveDrift, updateDrift } from "../fleet/drift-rows.ts";
+import { withEffective } from "../fleet/effective.ts";
+import { appraisedNode, describedNode, isSilent, nodeFindings } from "../fleet/node-appraisal.ts";
+import { timestampMs } from "../fleet/time.ts";
+import type { Images } from "../images/types.ts";
+import type { Policy } from "../policy/types.ts";
+import { appraise, unappraised } from "./appraiser.ts";
+import { type Comparisons, LayerActors } from "./comparisons.ts";
+
+const REWRITE_SEEN_MS = 30_000;
+
+export interface LiveNodeParts {
+  readonly node: NodeRow;
+  readonly memory: NodeMemory;
+  readonly workloads: readonly WorkloadRow[];
+  readonly drifts: readonly DriftRow[];
+}
+
+export interface LiveNodeServices {
+  readonly images: Images;
+  readonly numbers: DriftNumbers;
+  readonly comparisons: Comparisons;
+  /** A container could not be appraised: a defect, to be logged with its cause. */
+  readonly onProblem: (containerId: string, error: unknown) => void;
+}
+
+export class LiveNode {
+  readonly #services: LiveNodeServices;
+  readonly #workloads: Map<string, WorkloadRow>;
+  /** Container (empty: the node itself) → key → unresolved drift. */
+  readonly #drifts = new Map<string, Map<string, DriftRow>>();
+  readonly #actors = new LayerActors();
+  /** Container → what its appraisal waits for or rests on. */
+  readonly #imageKeys = new Map<string, string>();
+  readonly #comparing = new Map<string, ReadonlySet<string>>();
+  /** When the row was last written for nothing but a newer `lastSeenMs`, or for more. */
+  #writtenMs = 0;
+  node: NodeRow;
+  memory: NodeMemory;
+  connected = true;
+  /** Why the newest report could not be taken; undefined: it was. */
+  barred: string | undefined;
+
+  constructor({ node, memory, workloads, drifts }: LiveNodeParts, services: LiveNodeServices) {
+    this.#services = services;
+    this.node = node;
+    this.memory = memory;
+    this.#workloads = new Map(workloads.map((row) => [row.containerId, row]));
+    for (const row of drifts) this.#put(row);
+  }
+
+  /** Appraises containers anew and notes what changes. */
+  appraise(ids: Iterable<string>, policy: Policy, measurement: MeasurementPolicy, changes: ChangeSet, nowMs: number): void {
+    for (const id of ids) {
+      const state = this.memory.containers.get(id);
+      if (!state) continue;
+      const before = this.#workloads.get(id);
+      let row: WorkloadRow;
+      try {
+        const architecture = this.memory.node?.architecture ?? "";
+        const { images, comparisons } = this.#services;
+        const context = {
+          node: this.node,
+          policy,
+          measurementDigest: Buffer.from(measurement.digest),
+          architecture,
+          images,
+          comparisons,
+          actors: this.#actors,
+        };
+        const appraised = appraise(state, context, nowMs);
+        row = this.#reconcile(appraised, changes, nowMs);
+        this.#imageKeys.set(id, appraised.imageKey);
+        this.#comparing.set(id, appraised.comparing);
+      } catch (error) {
+        this.#services.onProblem(id, error);
+        row = unappraised(before, state, this.node, "the appraisal failed; see the verifier's log", nowMs);
+      }
+      this.#workloads.set(id, row);
+      changes.workload(row, before);
+    }
+  }
+
+  #reconcile({ row, appraisal, subject, conclusive }: ReturnType<typeof appraise>, changes: ChangeSet, nowMs: number): WorkloadRow {
+    this.#reconcileDrifts(subject, appraisal.findings, conclusive, changes, nowMs);
+    const unresolved = [...(this.#drifts.get(row.containerId)?.values() ?? [])];
+    return { ...row, openDrifts: unresolved.filter(isOpen).length, notices: unresolved.filter(({ state }) => state === DriftState.NOTICE).length };
+  }
+
+  #reconcileDrifts(subject: DriftSubject, findings: readonly AnyFinding[], conclusive: boolean, changes: ChangeSet, nowMs: number): void {
+    const known = this.#drifts.get(subject.containerId) ?? new Map<string, DriftRow>();
+    if (known.size === 0 && findings.length === 0) return;
+    const byId = new Map([...known.values()].map((row) => [row.id, row]));
+    const { opened, updated, resolved } = reconcile([...known.values()], findings as readonly Finding[], conclusive);
+    for (const finding of opened) this.#change(openDrift(this.#services.numbers.next(), finding, subject, nowMs), undefined, changes);
+    for (const { id, finding } of updated) {
+      const before = byId.get(id) as DriftRow;
+      this.#change(updateDrift(before, finding, subject, nowMs), before, changes);
+    }
+    for (const id of resolved) {
+      const before = byId.get(id) as DriftRow;
+      this.#change(resolveDrift(before, nowMs), before, changes);
+    }
+  }
+
+  #change(row: DriftRow, before: DriftRow | undefined, changes: ChangeSet): void {
+    this.#put(row);
+    changes.drift(row, before);
+  }
+
+  #put(row: DriftRow): void {
+    const ofContainer = this.#drifts.get(row.containerId) ?? new Map<string, DriftRow>();
+    this.#drifts.set(row.containerId, ofContainer);
+    if (row.state === DriftState.RESOLVED) ofContainer.delete(row.key);
+    else ofContainer.set(row.key, row);
+    if (ofContainer.size === 0) this.#drifts.delete(row.containerId);
+  }
+
+  /** A container that is gone has no drift any more. */
+  remove(id: string, changes: ChangeSet, nowMs: number): void {
+    for (const row of [...(this.#drifts.get(id)?.values() ?? [])]) this.#change(resolveDrift(row, nowMs), row, changes);
+    this.#imageKeys.delete(id);
+    this.#comparing.delete(id);
+    if (this.#workloads.delete(id)) changes.removeWorkload(this.node.id, id);
+  }
+
+  /** Rows of containers that the memory does not hold (after a new chain). */
+  forgotten(): string[] {
+    return [...new Set([...this.#workloads.keys(), ...this.#drifts.keys()])].filter((id) => id !== "" && !this.memory.containers.has(id));
+  }
+
+  /** Brings the node's own verdict up to date, and with it what is shown of every container. @param change of the row, besides */
+  update(change: Partial<NodeRow>, policy: Policy, changes: ChangeSet, nowMs: number): void {
+    const before = this.node;
+    const changed: NodeRow = Object.keys(change).length > 0 ? { ...before, ...change } : before;
+    const { node: state } = this.memory;
+    const described = state ? describedNode(changed, state, this.memory.containers.size) : changed;
+    this.node = !this.#judged(changed, policy, nowMs)
+      ? described
+      : appraisedNode({ row: described, connected: this.connected, state, barred: this.barred }, policy.intervals, nowMs);
+    if (this.node === before) {
+      if (nowMs - this.#writtenMs >= REWRITE_SEEN_MS) this.#write(before, changes, nowMs);
+      return;
+    }
+    this.#write(before, changes, nowMs);
+    this.#reconcileDrifts(this.#nodeSubject(), nodeFindings(this.node), true, changes, nowMs);
+    for (const [id, row] of this.#workloads) {
+      const shown = withEffective(this.node, row);
+      if (shown === row) continue;
+      this.#workloads.set(id, shown);
+      changes.workload(shown, row);
+    }
+  }
+
+  /** A node that has just gone keeps its last verdict until its silence says something: its own words are not at hand any more. */
+  #judged({ revokedAtMs, lastSeenMs }: NodeRow, { intervals }: Policy, nowMs: number): boolean {
+    return this.connected || revokedAtMs !== undefined || isSilent(lastSeenMs, intervals, nowMs);
+  }
+
+  /** A sign of life. Durable now and then only: the Evidence heads tell more exactly. */
+  touch(nowMs: number): void {
+    this.node = { ...this.node, lastSeenMs: nowMs };
+  }
+
+  #write(before: NodeRow, changes: ChangeSet, nowMs: number): void {
+    this.#writtenMs = nowMs;
+    changes.node(this.node, before);
+  }
+
+  #nodeSubject(): DriftSubject {
+    const { id, name } = this.node;
+    const layer = (): { diffId: string; history: string } => ({ diffId: "", history: "" });
+    return { nodeId: id, nodeName: name, containerId: "", containerName: "", workload: "", imageReference: "", configDigest: "", provenance: undefined, layer };
+  }
+
+  noteLayerChanges(updates: readonly LayerUpdate[]): void {
+    for (const { id, changes } of updates) {
+      for (const change of changes.slice(0, LayerActors.MAX_PATHS)) {
+        const changedAtMs = change.changedAt && timestampMs(change.changedAt);
+        this.#actors.note(id, Buffer.from(change.path), { actor: actorOf(change), changedAtMs });
+      }
+    }
+  }
+
+  containersOnImages(keys: ReadonlySet<string>): string[] {
+    return [...this.#imageKeys].filter(([, key]) => keys.has(key)).map(([id]) => id);
+  }
+
+  containersComparing(tree: string): string[] {
+    return [...this.#comparing].filter(([, trees]) => trees.has(tree)).map(([id]) => id);
+  }
+
+  /** Containers that share a layer whose directory changed. */
+  containersOnLayers(updates: readonly LayerUpdate[]): string[] {
+    const ids = new Set(updates.map(({ id }) => id));
+    return [...this.memory.containers.values()].filter(({ filesystem }) => filesystem.layers.some(({ id }) => ids.has(id))).map(({ id }) => id);
+  }
+
+  /** Takes over what the transaction added to the rows: log positions and times of commit. A person's acknowledgement is taken over too. */
+  committed({ drifts = [] }: StoreCommit): void {
+    for (const row of drifts) {
+      const present = this.#drifts.get(row.containerId)?.get(row.key);
+      if (present?.number !== row.number) continue;
+      this.#put({ ...present, logIndex: Math.max(present.logIndex, row.logIndex), committedAtMs: Math.max(present.committedAtMs, row.committedAtMs) });
+    }
+  }
+
+  /** An unresolved drift of this node by its name. */
+  drift(id: string): DriftRow | undefined {
+    for (const ofContainer of this.#drifts.values()) for (const row of ofContainer.values()) if (row.id === id) return row;
+    return undefined;
+  }
+
+  replaceDrift(row: DriftRow, before: DriftRow, changes: ChangeSet): void {
+    this.#change(row, before, changes);
+  }
+}

@@ -1,0 +1,376 @@
+/**
+ * One stream of one node, from its Hello to its end: `opening → live → closed`. Messages are handled in order and without waiting for the disk;
+ * what they decide is committed in that order, and acknowledged once durable.
+ */
+import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { evidenceDigest } from "@hullmark/proto/codec";
+import {
+  type AttestRequest,
+  type AttestResponseSchema,
+  type Evidence,
+  type EvidenceBody,
+  EvidenceBodySchema,
+  type Hello,
+  type MeasurementPolicy,
+  type QuoteReport,
+  WelcomeSchema,
+} from "@hullmark/proto/v1/attestation";
+import { TrustLevel } from "@hullmark/proto/v1/common";
+import type { Clock } from "../../ports/clock.ts";
+import type { ApplyResult } from "../appraisal/apply-evidence.ts";
+import { applyEvidence } from "../appraisal/apply-evidence.ts";
+import { ChangeSet } from "../fleet/change-set.ts";
+import type { Committer } from "../fleet/committer.ts";
+import { adminFact } from "../fleet/log-facts.ts";
+import type { Policy } from "../policy/types.ts";
+import type { Comparisons } from "./comparisons.ts";
+import { SessionError } from "./errors.ts";
+import type { LiveNode } from "./live-node.ts";
+import { measurementPolicy } from "./measurement.ts";
+import { evidenceWrite } from "./memory.ts";
+import { type QuoteAuthority, type QuoteJudgement, Quotes } from "./quotes.ts";
+
+export type AttestResponseInit = MessageInitShape<typeof AttestResponseSchema>;
+type Outgoing = NonNullable<AttestResponseInit["message"]>;
+
+export interface SessionServices {
+  readonly clock: Clock;
+  readonly committer: Committer;
+  readonly quotes: QuoteAuthority;
+  readonly policy: () => Policy;
+  readonly verifierId: string;
+  readonly region: string;
+}
+
+export interface SessionPeer {
+  /** SHA-256 of the client key's SubjectPublicKeyInfo. */
+  readonly spkiSha256: Buffer;
+  readonly certificateNotAfterMs: number;
+}
+
+/** The stream: `send` never blocks; after `close` it takes nothing more. */
+export interface Transport {
+  send(message: AttestResponseInit): void;
+  close(error: SessionError | undefined): void;
+}
+
+export const PROTOCOL_VERSION = 1;
+/** Commits under way before the next message is read. */
+const MAX_IN_FLIGHT = 256;
+const MAX_RESYNCS = 5;
+/** A fresh drift asks for a quote at once, but not more often than this. */
+const MIN_CHALLENGE_GAP_MS = 1000;
+const MAX_NONCE_LIFE_MS = 120_000;
+
+export class Session {
+  readonly #services: SessionServices;
+  readonly #peer: SessionPeer;
+  readonly #transport: Transport;
+  readonly #live: LiveNode;
+  readonly #comparisons: Comparisons;
+  readonly #quotes: Quotes;
+  readonly #cancels = new Set<() => void>();
+  #measurement: MeasurementPolicy;
+  /** Newest Evidence handed to the store. */
+  #submittedSeq: bigint;
+  #resyncs = 0;
+  #heldQuote: QuoteReport | undefined;
+  #lastChallengeMs = Number.NEGATIVE_INFINITY;
+  #inFlight = 0;
+  #room: (() => void) | undefined;
+  #closed = false;
+
+  constructor(services: SessionServices, peer: SessionPeer, transport: Transport, live: LiveNode, comparisons: Comparisons) {
+    this.#services = services;
+    this.#peer = peer;
+    this.#transport = transport;
+    this.#live = live;
+    this.#comparisons = comparisons;
+    this.#quotes = new Quotes(services.quotes);
+    this.#measurement = measurementPolicy(services.policy(), live.node.name);
+    const { seq, digest, stateRoot } = live.memory;
+    this.#submittedSeq = seq;
+    if (seq > 0n) this.#quotes.record(seq, { digest, stateRoot });
+  }
+
+  get nodeId(): string {
+    return this.#live.node.id;
+  }
+
+  get live(): LiveNode {
+    return this.#live;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Answers Hello: what is durable, and the policy. Everything known is appraised again, for image and policy may have changed since. */
+  open(hello: Hello): void {
+    const { clock, verifierId, region } = this.#services;
+    const nowMs = clock.nowMs();
+    const { seq, digest } = this.#live.memory;
+    this.#transport.send({
+      message: { case: "welcome", value: create(WelcomeSchema, { verifierId, region, durableSeq: seq, durableDigest: digest, policy: this.#measurement }) },
+    });
+    const changes = new ChangeSet(nowMs);
+    this.#live.touch(nowMs);
+    this.#live.update({ bootId: hello.bootId.slice(0, 64) }, this.#services.policy(), changes, nowMs);
+    this.#live.appraise(this.#live.memory.containers.keys(), this.#services.policy(), this.#measurement, changes, nowMs);
+    this.#commit(changes);
+    if (this.#live.barred !== undefined) this.#resync(this.#live.barred);
+    this.challenge();
+    this.#after(Math.max(0, this.#peer.certificateNotAfterMs - nowMs), () =>
+      this.close(new SessionError("CERTIFICATE_EXPIRED", "the client certificate has expired: enrol again")),
+    );
+  }
+
+  /** Handles one message. Resolves at once unless too many commits are under way. */
+  async receive({ message }: AttestRequest): Promise<void> {
+    if (this.#closed) return;
+    this.#checkPeer();
+    this.#live.touch(this.#services.clock.nowMs());
+    switch (message.case) {
+      case "evidence":
+        this.#evidence(message.value);
+        break;
+      case "quote":
+        this.#quote(message.value);
+        break;
+      case "tree":
+        this.#comparisons.accept(message.value);
+        break;
+      case "heartbeat":
+        this.tick();
+        break;
+      case "hello":
+        throw new SessionError("PROTOCOL", "a second Hello");
+      default:
+        throw new SessionError("PROTOCOL", "a message without content");
+    }
+    while (this.#inFlight >= MAX_IN_FLIGHT && !this.#closed) await new Promise<void>((resolve) => (this.#room = resolve));
+  }
+
+  #checkPeer(): void {
+    if (this.#live.node.revokedAtMs !== undefined) throw new SessionError("REVOKED", "this node was revoked");
+    if (this.#services.clock.nowMs() >= this.#peer.certificateNotAfterMs)
+      throw new SessionError("CERTIFICATE_EXPIRED", "the client certificate has expired: enrol again");
+  }
+
+  #evidence({ body: bytes }: Evidence): void {
+    const body = decodeBody(bytes);
+    if (this.#live.barred !== undefined && !body.full) return this.#skip(body, bytes);
+    const result = applyEvidence(this.#live.memory, body, bytes);
+    if (!result.ok) return this.#refuse(result, body, bytes);
+    this.#live.barred = undefined;
+    const nowMs = this.#services.clock.nowMs();
+    const changes = new ChangeSet(nowMs);
+    changes.evidence(evidenceWrite(this.#submittedSeq, result.memory, body, nowMs));
+    this.#submittedSeq = body.seq;
+    this.#take(result, changes, nowMs);
+    if (this.#live.node.trustLevel === TrustLevel.NONE && this.#live.node.chainBroken !== undefined && body.seq === 1n)
+      this.#live.update({ chainBroken: undefined }, this.#services.policy(), changes, nowMs);
+    else this.#live.update({}, this.#services.policy(), changes, nowMs);
+    this.#commit(changes, () => this.#send({ case: "acknowledgement", value: { seq: body.seq } }));
+    if (changes.openedDrifts) this.challenge(MIN_CHALLENGE_GAP_MS);
+    const held = this.#heldQuote;
+    if (held && held.seq <= body.seq) {
+      this.#heldQuote = undefined;
+      this.#quote(held);
+    }
+  }
+
+  #take(result: Extract<ApplyResult, { ok: true }>, changes: ChangeSet, nowMs: number): void {
+    const live = this.#live;
+    live.memory = result.memory;
+    this.#quotes.record(result.memory.seq, { digest: result.memory.digest, stateRoot: result.memory.stateRoot });
+    live.noteLayerChanges(result.layerChanges);
+    for (const id of new Set([...result.removed, ...live.forgotten()])) live.remove(id, changes, nowMs);
+    const affected = new Set([...result.changed, ...(result.layerChanges.length > 0 ? live.containersOnLayers(result.layerChanges) : [])]);
+    live.appraise(affected, this.#services.policy(), this.#measurement, changes, nowMs);
+  }
+
+  #refuse({ problem, detail }: Extract<ApplyResult, { ok: false }>, body: EvidenceBody, bytes: Uint8Array): void {
+    switch (problem) {
+      case "replay":
+        // Sent again before our acknowledgement arrived: it is on record (or on its way there, and acknowledged after).
+        if (this.#inFlight === 0) this.#send({ case: "acknowledgement", value: { seq: this.#live.memory.seq } });
+        return;
+      case "state-root":
+        this.#live.memory = skipped(this.#live.memory, body, bytes);
+        this.#resync(detail);
+        return;
+      case "gap":
+        throw new SessionError("EVIDENCE_GAP", detail);
+      case "fork": {
+        this.#note("chain-broken", detail, { chainBroken: detail });
+        throw new SessionError("CHAIN_FORK", detail);
+      }
+      case "malformed":
+      case "over-limit":
+        this.#note("evidence-refused", `${problem}: ${detail}`, {});
+        throw new SessionError("MALFORMED_EVIDENCE", detail);
+    }
+  }
+
+  /** While a full report is awaited: the chain goes on, the content is not looked at. */
+  #skip(body: EvidenceBody, bytes: Uint8Array): void {
+    const { seq } = this.#live.memory;
+    if (body.seq !== seq + 1n) throw new SessionError("EVIDENCE_GAP", `Evidence ${body.seq} after ${seq}`);
+    this.#live.memory = skipped(this.#live.memory, body, bytes);
+  }
+
+  #resync(reason: string): void {
+    if (++this.#resyncs > MAX_RESYNCS) throw new SessionError("RESYNC_FAILED", `${MAX_RESYNCS} full reports asked for in one session: ${reason}`);
+    this.#live.barred = reason;
+    this.#send({ case: "resync", value: { reason } });
+    this.tick();
+  }
+
+  #quote(report: QuoteReport): void {
+    const { clock, policy } = this.#services;
+    const nowMs = clock.nowMs();
+    const { node, memory } = this.#live;
+    const facts = { node, spkiSha256: this.#peer.spkiSha256 };
+    const judgement = this.#quotes.judge(report, facts, memory.seq, this.#measurement.digest);
+    if (judgement.kind === "wait") {
+      this.#heldQuote = report;
+      return;
+    }
+    const changes = new ChangeSet(nowMs);
+    this.#conclude(judgement, changes, nowMs);
+    this.#live.update(nodeChange(judgement, node), policy(), changes, nowMs);
+    this.#commit(changes);
+    if (judgement.kind === "late" && judgement.code !== "expired") this.challenge(MIN_CHALLENGE_GAP_MS);
+  }
+
+  #conclude(judgement: QuoteJudgement, changes: ChangeSet, nowMs: number): void {
+    if (judgement.kind === "fresh") changes.extras({ spendNonce: { nonce: judgement.nonce, expiresAtMs: judgement.expiresAtMs } });
+    else if (judgement.kind === "refused" || judgement.kind === "late")
+      changes.note(adminFact(`quote-${judgement.kind}`, nowMs, { node: this.nodeId, reason: judgement.code, detail: judgement.detail }));
+  }
+
+  /** Asks for a quote, unless one was asked for within `minGapMs`; the next follows after the quote interval. */
+  challenge(minGapMs = 0): void {
+    if (this.#closed || this.#live.node.trustLevel === TrustLevel.NONE) return;
+    const { clock, policy } = this.#services;
+    const nowMs = clock.nowMs();
+    if (nowMs - this.#lastChallengeMs < minGapMs) return;
+    this.#lastChallengeMs = nowMs;
+    const intervalMs = policy().intervals.quoteSeconds * 1000;
+    const { nonce, expiresAtMs } = this.#quotes.challenge(this.nodeId, this.#live.memory.seq, nowMs, Math.min(intervalMs, MAX_NONCE_LIFE_MS));
+    this.#send({ case: "challenge", value: { nonce, expiresAt: timestampFromMs(expiresAtMs) } });
+  }
+
+  /** Time has passed: is a quote due, is the node's verdict still what it was? */
+  tick(): void {
+    if (this.#closed) return;
+    const { clock, policy } = this.#services;
+    const nowMs = clock.nowMs();
+    if (nowMs - this.#lastChallengeMs >= policy().intervals.quoteSeconds * 1000) this.challenge();
+    this.#comparisons.tick();
+    const changes = new ChangeSet(nowMs);
+    this.#live.update({}, policy(), changes, nowMs);
+    if (!changes.empty) this.#commit(changes);
+  }
+
+  /** Images have become known, or known differently. */
+  imagesChanged(keys: ReadonlySet<string>): void {
+    this.#reappraise(this.#live.containersOnImages(keys));
+  }
+
+  treeCompared(tree: string): void {
+    this.#reappraise(this.#live.containersComparing(tree));
+  }
+
+  policyChanged(): void {
+    const measurement = measurementPolicy(this.#services.policy(), this.#live.node.name);
+    if (!Buffer.from(measurement.digest).equals(this.#measurement.digest)) {
+      this.#measurement = measurement;
+      this.#send({ case: "policy", value: measurement });
+    }
+    this.#reappraise([...this.#live.memory.containers.keys()]);
+    this.tick();
+  }
+
+  #reappraise(ids: readonly string[]): void {
+    if (this.#closed || ids.length === 0) return;
+    const nowMs = this.#services.clock.nowMs();
+    const changes = new ChangeSet(nowMs);
+    this.#live.appraise(ids, this.#services.policy(), this.#measurement, changes, nowMs);
+    this.#commit(changes);
+  }
+
+  /** Changes made for a person, in the order of everything else of this node. */
+  amend(change: (live: LiveNode, changes: ChangeSet, nowMs: number) => void): Promise<void> {
+    const nowMs = this.#services.clock.nowMs();
+    const changes = new ChangeSet(nowMs);
+    change(this.#live, changes, nowMs);
+    return this.#commit(changes);
+  }
+
+  #note(action: string, detail: string, change: Parameters<LiveNode["update"]>[0]): void {
+    const nowMs = this.#services.clock.nowMs();
+    const changes = new ChangeSet(nowMs);
+    changes.note(adminFact(action, nowMs, { node: this.nodeId, detail }));
+    this.#live.update(change, this.#services.policy(), changes, nowMs);
+    this.#commit(changes);
+  }
+
+  async #commit(changes: ChangeSet, durable?: () => void): Promise<void> {
+    if (changes.empty) return durable?.();
+    this.#inFlight++;
+    try {
+      const { commit } = await this.#services.committer.submit(changes.draft(() => this.#services.clock.nowMs()));
+      this.#live.committed(commit);
+      durable?.();
+    } catch (cause) {
+      // What this session believes is ahead of the store: only reading it again is safe.
+      this.close(new SessionError("STORE", "could not be made durable: reconnect and send again", { cause }));
+    } finally {
+      this.#inFlight--;
+      this.#room?.();
+    }
+  }
+
+  #send(message: Outgoing): void {
+    if (!this.#closed) this.#transport.send({ message });
+  }
+
+  #after(delayMs: number, run: () => void): void {
+    const cancel = this.#services.clock.after(Math.min(delayMs, 2 ** 31 - 1), () => {
+      this.#cancels.delete(cancel);
+      run();
+    });
+    this.#cancels.add(cancel);
+  }
+
+  /** Ends the session, once. What was handed to the store before still becomes durable. */
+  close(error?: SessionError): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const cancel of this.#cancels) cancel();
+    this.#room?.();
+    this.#transport.close(error);
+  }
+}
+
+function decodeBody(bytes: Uint8Array): EvidenceBody {
+  try {
+    return fromBinary(EvidenceBodySchema, bytes);
+  } catch (cause) {
+    throw new SessionError("MALFORMED_EVIDENCE", "the body is not an EvidenceBody", { cause });
+  }
+}
+
+function nodeChange(judgement: QuoteJudgement, node: LiveNode["node"]): Parameters<LiveNode["update"]>[0] {
+  if (judgement.kind === "fresh") return { lastQuoteMs: judgement.askedAtMs, clock: judgement.clock, quoteRefused: undefined, chainBroken: undefined };
+  if (judgement.kind !== "refused" || node.quoteRefused !== undefined) return {};
+  return { quoteRefused: `${judgement.code}: ${judgement.detail}` };
+}
+
+/** The chain's head moves, the state stays: what a refused Evidence leaves behind. */
+function skipped(memory: LiveNode["memory"], body: EvidenceBody, bytes: Uint8Array): LiveNode["memory"] {
+  return { ...memory, seq: body.seq, digest: evidenceDigest(bytes) };
+}

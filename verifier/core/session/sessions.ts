@@ -1,0 +1,203 @@
+/** Every live session, one a node. Opens them from what is stored; what concerns a node passes through its session, or through its rows where there is none. */
+import type { Hello } from "@hullmark/proto/v1/attestation";
+import type { NodeRow } from "../../ports/rows.ts";
+import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import { emptyMemory } from "../appraisal/apply-evidence.ts";
+import type { NodeMemory } from "../appraisal/types.ts";
+import { ChangeSet } from "../fleet/change-set.ts";
+import type { DriftNumbers } from "../fleet/drift-id.ts";
+import type { Fleet } from "../fleet/fleet.ts";
+import { adminFact } from "../fleet/log-facts.ts";
+import { appraisedNode, isSilent } from "../fleet/node-appraisal.ts";
+import type { Images } from "../images/types.ts";
+import { treeKey } from "./appraiser.ts";
+import { ComparisonCache, Comparisons } from "./comparisons.ts";
+import { SessionError } from "./errors.ts";
+import { LiveNode } from "./live-node.ts";
+import { restoreMemory } from "./memory.ts";
+import { PROTOCOL_VERSION, Session, type SessionPeer, type SessionServices, type Transport } from "./session.ts";
+
+export interface SessionsServices extends SessionServices {
+  readonly store: Store;
+  readonly fleet: Fleet;
+  readonly images: Images;
+  readonly numbers: DriftNumbers;
+  readonly onProblem: (nodeId: string, containerId: string, error: unknown) => void;
+}
+
+const MIN_CHAIN_ID_BYTES = 16;
+const MAX_CHAIN_ID_BYTES = 64;
+/** Sessions that one slice of {@link Sessions.tickSlice} looks at, so that no slice holds the event loop long. */
+const SLICES = 20;
+
+export class Sessions {
+  readonly #services: SessionsServices;
+  readonly #comparisons = new ComparisonCache();
+  readonly #live = new Map<string, Session>();
+  /** Node → the end of what is being done to it: opening a session and judging a silent node exclude each other. */
+  readonly #turns = new Map<string, Promise<unknown>>();
+  #slice = 0;
+  #stopping = false;
+
+  constructor(services: SessionsServices) {
+    this.#services = services;
+    services.images.onChange((keys) => {
+      for (const session of this.#live.values()) session.imagesChanged(keys);
+    });
+  }
+
+  get(nodeId: string): Session | undefined {
+    return this.#live.get(nodeId);
+  }
+
+  get size(): number {
+    return this.#live.size;
+  }
+
+  /** Opens the node's session; one that is open already is closed and the fact recorded. @throws SessionError */
+  async open(nodeId: string, peer: SessionPeer, hello: Hello, transport: Transport): Promise<Session> {
+    checkHello(hello);
+    return await this.#turn(nodeId, async () => {
+      if (this.#stopping) throw new SessionError("STOPPING", "the verifier is stopping: reconnect");
+      const node = this.#services.fleet.get(nodeId);
+      if (!node || node.revokedAtMs !== undefined) throw new SessionError("REVOKED", "this node is not enrolled, or was revoked");
+      const nowMs = this.#services.clock.nowMs();
+      const older = this.#live.get(nodeId);
+      const changes = new ChangeSet(nowMs);
+      if (older) {
+        older.close(new SessionError("SUPERSEDED", "another session of this node was opened"));
+        changes.note(adminFact("session-superseded", nowMs, { node: nodeId, boot: hello.bootId }));
+      }
+      // Also waits until everything that an older session decided is in the store, which is then read.
+      await this.#services.committer.submit(changes.draft(() => nowMs));
+      const session = await this.#start(node, peer, hello, transport);
+      this.#live.set(nodeId, session);
+      this.#services.fleet.setConnected(nodeId, true);
+      session.open(hello);
+      return session;
+    });
+  }
+
+  async #start(node: NodeRow, peer: SessionPeer, hello: Hello, transport: Transport): Promise<Session> {
+    let session: Session | undefined;
+    const comparisons = new Comparisons(
+      this.#comparisons,
+      (request) => transport.send({ message: { case: "tree", value: request } }),
+      (tree) => queueMicrotask(() => session?.treeCompared(treeKey(tree))),
+    );
+    const live = await this.#load(node, hello, comparisons);
+    session = new Session(this.#services, peer, transport, live, comparisons);
+    return session;
+  }
+
+  async #load(node: NodeRow, hello: Hello, comparisons: Comparisons): Promise<LiveNode> {
+    const { store, images, numbers, onProblem } = this.#services;
+    const [stored, workloads, drifts] = await Promise.all([
+      store.readMemory(node.id),
+      store.listWorkloads({ verdicts: [], nodeId: node.id }, { after: "", limit: MAX_PAGE_ROWS * 4 }),
+      store.readOpenDrifts(node.id),
+    ]);
+    const sameChain = stored?.head.chainId.equals(hello.chainId) === true;
+    let memory: NodeMemory = emptyMemory(node.id, hello.chainId);
+    let barred: string | undefined;
+    if (stored && sameChain) {
+      const restored = restoreMemory(stored);
+      const { seq, digest } = stored.head;
+      memory = restored ?? { ...memory, seq, digest };
+      if (!restored) barred = "the stored state does not have the root that was committed with it";
+    }
+    const live = new LiveNode({ node, memory, workloads, drifts }, { images, numbers, comparisons, onProblem: (id, error) => onProblem(node.id, id, error) });
+    live.barred = barred;
+    const forked = sameChain && hello.lastSeq === memory.seq && memory.seq > 0n && !memory.digest.equals(hello.lastDigest);
+    if (forked) live.node = { ...live.node, chainBroken: `the node's Evidence ${hello.lastSeq} is not the one on record` };
+    return live;
+  }
+
+  /** The stream has ended, for whatever reason. */
+  ended(session: Session): void {
+    session.close();
+    if (this.#live.get(session.nodeId) !== session) return;
+    this.#live.delete(session.nodeId);
+    this.#services.fleet.set(session.live.node);
+    this.#services.fleet.setConnected(session.nodeId, false);
+  }
+
+  policyChanged(): void {
+    for (const session of this.#live.values()) session.policyChanged();
+  }
+
+  /** Called often: looks at a share of the live sessions each time. */
+  tickSlice(): void {
+    this.#slice = (this.#slice + 1) % SLICES;
+    let i = 0;
+    for (const session of this.#live.values()) if (i++ % SLICES === this.#slice) session.tick();
+  }
+
+  /** Brings the verdicts of nodes without a session up to date. */
+  async judgeSilent(): Promise<void> {
+    const { fleet, policy, clock } = this.#services;
+    for (const row of fleet.all()) {
+      if (this.#live.has(row.id)) continue;
+      const { intervals } = policy();
+      const nowMs = clock.nowMs();
+      if (!isSilent(row.lastSeenMs, intervals, nowMs)) continue;
+      if (appraisedNode({ row, connected: false, state: undefined, barred: undefined }, intervals, nowMs) !== row) await this.amend(row.id, () => {});
+    }
+  }
+
+  /**
+   * Changes something of a node, live or not, and brings its verdict up to date with it. Durable when it resolves.
+   * @throws StoreError
+   */
+  async amend(nodeId: string, change: (live: LiveNode, changes: ChangeSet, nowMs: number) => void): Promise<void> {
+    const session = this.#live.get(nodeId);
+    if (session) return await session.amend(change);
+    await this.#turn(nodeId, async () => {
+      const node = this.#services.fleet.get(nodeId);
+      if (!node || this.#live.has(nodeId)) return;
+      const { store, committer, clock, policy, images, numbers, onProblem } = this.#services;
+      const [workloads, drifts] = await Promise.all([
+        store.listWorkloads({ verdicts: [], nodeId }, { after: "", limit: MAX_PAGE_ROWS * 4 }),
+        store.readOpenDrifts(nodeId),
+      ]);
+      const comparisons = new Comparisons(
+        this.#comparisons,
+        () => {},
+        () => {},
+      );
+      const services = { images, numbers, comparisons, onProblem: (id: string, error: unknown) => onProblem(nodeId, id, error) };
+      const live = new LiveNode({ node, memory: emptyMemory(nodeId, Buffer.alloc(0)), workloads, drifts }, services);
+      live.connected = false;
+      const nowMs = clock.nowMs();
+      const changes = new ChangeSet(nowMs);
+      change(live, changes, nowMs);
+      live.update({}, policy(), changes, nowMs);
+      if (!changes.empty) await committer.submit(changes.draft(() => clock.nowMs()));
+    });
+  }
+
+  /** Closes every session; what was handed over becomes durable. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    for (const session of [...this.#live.values()]) session.close(new SessionError("STOPPING", "the verifier is stopping: reconnect"));
+    await this.#services.committer.drain();
+  }
+
+  async #turn<T>(nodeId: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(nodeId) ?? Promise.resolve();
+    const turn = before.then(work, work);
+    const settled = turn.catch(() => undefined);
+    this.#turns.set(nodeId, settled);
+    try {
+      return await turn;
+    } finally {
+      if (this.#turns.get(nodeId) === settled) this.#turns.delete(nodeId);
+    }
+  }
+}
+
+function checkHello({ protocolVersion, chainId, lastDigest }: Hello): void {
+  if (protocolVersion !== PROTOCOL_VERSION) throw new SessionError("PROTOCOL", `protocol version ${protocolVersion}, want ${PROTOCOL_VERSION}`);
+  if (chainId.length < MIN_CHAIN_ID_BYTES || chainId.length > MAX_CHAIN_ID_BYTES) throw new SessionError("PROTOCOL", `a chain id of ${chainId.length} bytes`);
+  if (lastDigest.length !== 0 && lastDigest.length !== 32) throw new SessionError("PROTOCOL", `a digest of ${lastDigest.length} bytes`);
+}
