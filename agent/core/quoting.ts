@@ -1,0 +1,50 @@
+/** Answers a challenge: a quote that binds the nonce, the session's key and the newest Evidence. What cannot be quoted is told, not hidden. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { quoteExtraData } from "@hullmark/proto/codec";
+import type { Challenge, QuoteReportSchema } from "@hullmark/proto/v1/attestation";
+import type { Quoter } from "../ports/quoter.ts";
+import type { ChainPosition } from "./node-evidence.ts";
+
+export interface QuoteContext {
+  readonly bootId: string;
+  readonly pcrs: readonly number[];
+  position(): ChainPosition & { readonly stateRoot: Buffer };
+  policyDigest(): Uint8Array;
+  spkiSha256(): Buffer;
+  binding(): { readonly verifierId: string; readonly region: string; readonly nodeId: string };
+}
+
+/** @param quoter undefined: this node has no TPM */
+export async function answerChallenge(
+  challenge: Challenge,
+  quoter: Quoter | undefined,
+  context: QuoteContext,
+  signal: AbortSignal,
+): Promise<MessageInitShape<typeof QuoteReportSchema>> {
+  const { bootId, pcrs } = context;
+  const { seq, digest, stateRoot } = context.position();
+  const policyDigest = context.policyDigest();
+  const report = { nonce: challenge.nonce, seq, evidenceDigest: digest, stateRoot, bootId, policyDigest };
+  if (!quoter) return { ...report, failure: { code: "no-tpm", detail: "this node has no TPM" } };
+  const extraData = quoteExtraData({
+    ...context.binding(),
+    nonce: challenge.nonce,
+    spkiSha256: context.spkiSha256(),
+    tlsExporter: Buffer.alloc(0),
+    bootId,
+    seq,
+    evidenceDigest: digest,
+    stateRoot,
+    imaCount: 0n,
+    imaAggregate: Buffer.alloc(0),
+    eventLogSha256: Buffer.alloc(0),
+    policyDigest,
+  });
+  try {
+    const quote = await quoter.quote(extraData, pcrs, signal);
+    return { ...report, attest: quote.attest, signature: quote.signature, pcrs: quote.pcrs.map((pcr) => ({ ...pcr })) };
+  } catch (error) {
+    signal.throwIfAborted();
+    return { ...report, failure: { code: "quote-failed", detail: error instanceof Error ? error.message : "the TPM failed" } };
+  }
+}
