@@ -15,8 +15,10 @@ export type UnextractableCode =
   | "BAD_TAR"
   /** Compressed stream damaged, cut short, of an unsupported kind or followed by garbage. */
   | "BAD_COMPRESSION"
-  /** The bytes do not have the digest that the manifest or the config declares. */
-  | "DIGEST_MISMATCH"
+  /** The blob is not the one that the manifest names: the registry's fault, nothing is known of the layer. Never stored. */
+  | "BLOB_MISMATCH"
+  /** The uncompressed tar is not the one that the config names: engines refuse the image. */
+  | "DIFF_ID_MISMATCH"
   /** The dialect's extractor stops with an error on an entry. */
   | "REFUSED"
   /** What the extractor does depends on files of the host, not of the image. */

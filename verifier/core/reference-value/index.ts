@@ -2,3 +2,5 @@ export * from "./dialect.ts";
 export * from "./layer-tree.ts";
 export * from "./merged-tree.ts";
 export { DEFAULT_REPLAY_LIMITS, LayerReplay, type ReplayLimits, type ReplayOptions, type ReplayResult, replayLayer } from "./replay.ts";
+export { type LayerIdentity, replayBlob } from "./replay-blob.ts";
+export { dockerInitLayer, RuntimeMade, type RuntimeMadeInput } from "./runtime-made.ts";

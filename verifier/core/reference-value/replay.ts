@@ -71,9 +71,9 @@ export class LayerReplay {
     }, this.#limits);
   }
 
-  /** True once nothing more can be learned of the layer: its tree does not exist. Feeding on still completes the diff_id. */
-  get failed(): boolean {
-    return this.#failed !== undefined;
+  /** True once a limit is passed: reading on would only cost. After other failures feeding on still completes the diff_id. */
+  get overLimit(): boolean {
+    return this.#failed?.unextractable.code === "LIMIT" || this.#bytes > this.#limits.maxTarBytes;
   }
 
   /** Consumes a chunk; it is not kept. */

@@ -1,0 +1,103 @@
+/**
+ * What the runtime itself puts into a container's layers: never drift, and anything that differs from it in type, mode, owner or
+ * content is. Docker makes an `-init` layer; runc makes mount targets that the image lacks, with their parents.
+ */
+import { hash } from "node:crypto";
+import type { Dialect } from "./dialect.ts";
+import type { NewInode } from "./inode.ts";
+import { bytesOf } from "./latin1.ts";
+import type { LayerTree } from "./layer-tree.ts";
+import { MergedTree } from "./merged-tree.ts";
+import { OverlayUpper, withoutOpaque } from "./overlay-upper.ts";
+
+const EMPTY_FILE: NewInode = { type: "f", mode: 0o755, size: 0, sha256: hash("sha256", "", "buffer") };
+
+/** moby daemon/initlayer, setup_unix.go. */
+const INIT_LAYER: readonly (readonly [path: string, kind: "dir" | "file" | string])[] = [
+  ["/dev/pts", "dir"],
+  ["/dev/shm", "dir"],
+  ["/proc", "dir"],
+  ["/sys", "dir"],
+  ["/.dockerenv", "file"],
+  ["/etc/resolv.conf", "file"],
+  ["/etc/hosts", "file"],
+  ["/etc/hostname", "file"],
+  ["/dev/console", "file"],
+  ["/etc/mtab", "/proc/mounts"],
+];
+
+/** Mounts that a runtime always makes; what lies on the tmpfs of `/dev` never reaches the upper directory. */
+const ALWAYS_MOUNTED: Readonly<Record<Dialect, readonly string[]>> = {
+  docker: ["/proc", "/dev", "/sys", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts"],
+  containerd: ["/proc", "/dev", "/sys", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts"],
+};
+
+/** The exact tree of docker's `<id>-init` lower directory over an image: files, symlinks and devices in the way are removed, directories stay. */
+export function dockerInitLayer(image: MergedTree): LayerTree {
+  const upper = new OverlayUpper(image);
+  for (const [path, kind] of INIT_LAYER) {
+    const parts = path.slice(1).split("/");
+    for (let end = 1; end <= parts.length; end++) {
+      const prefix = parts.slice(0, end);
+      if (upper.kind(prefix) === "x") upper.unlink(prefix);
+    }
+    if (upper.kind(parts) === "d") continue;
+    if (kind === "dir") upper.makeDirectories(parts);
+    else if (kind === "file") upper.make(parts, EMPTY_FILE, true);
+    else upper.make(parts, { type: "l", mode: 0o777, target: kind }, false);
+  }
+  return upper.tree();
+}
+
+/** Which container the runtime made. */
+export interface RuntimeMadeInput {
+  readonly dialect: Dialect;
+  /** The image's layers merged, without docker's `-init` layer. */
+  readonly image: MergedTree;
+  /** Mount destinations inside the container as the runtime declares them: byte strings, absolute. */
+  readonly mountDestinations: readonly string[];
+  /** `VOLUME`s of the image config. */
+  readonly volumes: readonly string[];
+  /** `WORKDIR` of the image config, or empty: made where the image lacks it. */
+  readonly workingDirectory: string;
+}
+
+/** The upper-directory entries that a runtime may have made for one container. */
+export class RuntimeMade {
+  /** Path (byte string) to the records that it may have there. */
+  readonly #expected = new Map<string, Buffer[]>();
+
+  constructor(input: RuntimeMadeInput) {
+    const lower = input.dialect === "docker" ? MergedTree.of([...input.image.layers, dockerInitLayer(input.image)]) : input.image;
+    const targets = [...ALWAYS_MOUNTED[input.dialect], ...input.mountDestinations, ...input.volumes];
+    // Whether a mount is a file or a directory is not declared: each target may be made as either.
+    for (const kind of ["dir", "file"] as const) {
+      for (const target of targets) this.#target(lower, target, kind);
+    }
+    if (input.workingDirectory !== "") this.#target(lower, input.workingDirectory, "dir");
+  }
+
+  /** Whether the runtime itself makes exactly this entry. A directory may be marked opaque or not: nothing lies below it in the image. */
+  has(path: Uint8Array, record: Buffer): boolean {
+    const expected = this.#expected.get(Buffer.from(path).toString("latin1"));
+    if (!expected) return false;
+    const plain = withoutOpaque(record);
+    return expected.some((each) => each.equals(plain));
+  }
+
+  #target(lower: MergedTree, target: string, kind: "dir" | "file"): void {
+    const upper = new OverlayUpper(lower);
+    const parts = upper.resolve(target);
+    if (parts.length === 0 || upper.kind(parts)) return;
+    for (let end = 1; end < parts.length; end++) if (upper.kind(parts.slice(0, end)) === "x") return;
+    if (kind === "dir") upper.makeDirectories(parts);
+    else upper.make(parts, EMPTY_FILE, false);
+    for (let end = 1; end <= parts.length; end++) {
+      const path = parts.slice(0, end).join("/");
+      if (lower.get(bytesOf(path))) continue;
+      const record = withoutOpaque((upper.tree().get(bytesOf(path)) as { record: Buffer }).record);
+      const known = this.#expected.get(path) ?? [];
+      if (!known.some((each) => each.equals(record))) this.#expected.set(path, [...known, record]);
+    }
+  }
+}
