@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# npm run demo [-- --keep | --down]: sets up what is missing, then plays the demo on real parts. --keep leaves the stack running and
+# says how to use it; --down removes it.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+case "$*" in
+  '' | --keep) ;;
+  --down)
+    if [ ! -x node_modules/.bin/node ]; then echo 'no demo is running'; exit 0; fi
+    as_root node deploy/demo/main.ts --down
+    exit
+    ;;
+  *) echo 'usage: npm run demo [-- --keep | --down]' >&2; exit 2 ;;
+esac
+echo 'Set-up'
+bash deploy/setup.sh demo
+as_root node deploy/demo/main.ts "$@"
