@@ -1,0 +1,111 @@
+/** Which nodes may join, and how much their word is worth. Pure: everything that was looked up comes in. */
+import { hash } from "node:crypto";
+import type { KnownNode, TrustGrade } from "../../ports/enrolment-records.ts";
+import type { EkCertificateResult } from "../endorsement/ek-certificate.ts";
+
+export interface EnrolmentPolicy {
+  /** `allowlist`: only listed EKs. `tofu`: an unknown EK is accepted at first sight, and shown as such for ever. */
+  readonly mode: "allowlist" | "tofu";
+  /** Whether a TPM without EK certificate may join at all (many virtual TPMs have none). A certificate that is there and does not verify never may. */
+  readonly acceptWithoutCertificate: boolean;
+  /** Whether nodes without TPM may join by token. */
+  readonly acceptJoinTokens: boolean;
+}
+
+export type EnrolmentRefusal =
+  | "malformed"
+  | "key"
+  | "certificate"
+  | "certificate-missing"
+  | "not-allowed"
+  | "name-taken"
+  | "revoked"
+  | "token"
+  | "busy"
+  | "unknown-session"
+  | "expired"
+  | "activation"
+  | "certificate-request"
+  | "nonce"
+  | "quote"
+  | "conflict";
+export interface Refused {
+  readonly ok: false;
+  readonly reason: EnrolmentRefusal;
+  /** For the operator's log and, bounded, for the node. Holds no secret. */
+  readonly detail: string;
+}
+export type Admission = { readonly ok: true; readonly nodeId: string; readonly name: string; readonly trust: TrustGrade } | Refused;
+
+const NAME_PATTERN = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
+const BOOT_ID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const NODE_ID_DIGITS = 16;
+
+export function refused(reason: EnrolmentRefusal, detail: string): Refused {
+  return { ok: false, reason, detail };
+}
+
+export function isNodeName(name: string): boolean {
+  return NAME_PATTERN.test(name);
+}
+
+/** The form of `/proc/sys/kernel/random/boot_id`. */
+export function isBootId(bootId: string): boolean {
+  return BOOT_ID_PATTERN.test(bootId);
+}
+
+/** The first 16 hex digits of the EK's digest. */
+export function nodeIdOfEk(ekSha256: string): string {
+  return ekSha256.slice(0, NODE_ID_DIGITS);
+}
+
+/** Tokens name nobody: the id is derived from the token, so that no two tokens make one node. */
+export function nodeIdOfToken(tokenSha256: Buffer): string {
+  return hash("sha256", Buffer.concat([Buffer.from("hullmark-join-v1"), tokenSha256]), "hex").slice(0, NODE_ID_DIGITS);
+}
+
+export interface TpmFacts {
+  readonly ekSha256: string;
+  readonly claimedName: string;
+  /** undefined: the TPM holds no EK certificate. */
+  readonly certificate: EkCertificateResult | undefined;
+  readonly allowed: { readonly name: string } | undefined;
+  /** The node of this EK's id, and the node of the name that it would get. */
+  readonly known: KnownNode | undefined;
+  readonly sameName: KnownNode | undefined;
+}
+
+export function admitTpm(facts: TpmFacts, policy: EnrolmentPolicy): Admission {
+  const { certificate, allowed, known } = facts;
+  const nodeId = nodeIdOfEk(facts.ekSha256);
+  const name = nameOf(facts);
+  if (known?.revoked) return refused("revoked", `node ${nodeId} is revoked`);
+  if (known && known.ekSha256 !== facts.ekSha256) return refused("not-allowed", `node id ${nodeId} belongs to another EK`);
+  if (certificate && !certificate.ok) return refused("certificate", `${certificate.reason}: ${certificate.detail}`);
+  if (!certificate && !policy.acceptWithoutCertificate) return refused("certificate-missing", "the TPM holds no EK certificate");
+  if (!allowed && policy.mode === "allowlist") return refused("not-allowed", `EK ${facts.ekSha256} is not on the allow-list`);
+  if (facts.sameName && facts.sameName.id !== nodeId) return refused("name-taken", `another node is called ${name}`);
+  return { ok: true, nodeId, name, trust: certificate && allowed ? "tpm" : "tpm-tofu" };
+}
+
+/** The operator's name for it, else the one it had, else the one that it claims. */
+export function nameOf({ allowed, known, claimedName }: Pick<TpmFacts, "allowed" | "known" | "claimedName">): string {
+  return allowed?.name || known?.name || claimedName;
+}
+
+export interface TokenFacts {
+  readonly tokenSha256: Buffer;
+  readonly token: { readonly nodeName: string } | undefined;
+  readonly claimedName: string;
+  readonly sameName: KnownNode | undefined;
+}
+
+export function admitToken(facts: TokenFacts, policy: EnrolmentPolicy): Admission {
+  if (!policy.acceptJoinTokens) return refused("token", "nodes without TPM may not join");
+  if (!facts.token) return refused("token", "the join token is unknown, used or expired");
+  const name = facts.token.nodeName || facts.claimedName;
+  const nodeId = nodeIdOfToken(facts.tokenSha256);
+  // A token that an admin made for a name takes that node over where it has no TPM; nobody takes a TPM's node over, nor by claiming a name.
+  if (facts.sameName && (facts.sameName.trust !== "none" || facts.token.nodeName === "")) return refused("name-taken", `another node is called ${name}`);
+  return { ok: true, nodeId: facts.sameName?.id ?? nodeId, name, trust: "none" };
+}

@@ -1,0 +1,142 @@
+/**
+ * Enrolment in two steps. Step 1: the node presents its TPM (or a token) and gets a challenge that only the TPM with that EK and AK can answer.
+ * Step 2: it answers, quotes over the nonce and its fresh client key, and gets a certificate for that key. Renewal is the same again.
+ */
+import { hash, timingSafeEqual } from "node:crypto";
+import { CHAIN_START, EMPTY_ROOT, quoteExtraData } from "@hullmark/proto/codec";
+import type { EnrolledNode, KnownNode } from "../../ports/enrolment-records.ts";
+import { makeCredential, SECRET_BYTES } from "../endorsement/make-credential.ts";
+import type { TpmClock } from "../endorsement/tpm-attest.ts";
+import { verifyQuote } from "../endorsement/verify-quote.ts";
+import { admit, type Candidate, readCandidate, type TpmCandidate } from "./candidate.ts";
+import { readRequestKey } from "./certificate-request.ts";
+import { isBootId, isNodeName, type Refused, refused } from "./decide.ts";
+import { PendingTable } from "./pending.ts";
+import type { BeginEnrolment, BeginResult, CompleteEnrolment, CompleteResult, EnrolmentOptions } from "./types.ts";
+
+const DEFAULT_CHALLENGE_LIFETIME_MS = 60_000;
+export const MAX_CERTIFICATE_LIFETIME_MS = 3_600_000;
+/** What a quote at enrolment commits to where later ones commit to Evidence. */
+const NO_POLICY = Buffer.alloc(32);
+
+interface Pending {
+  readonly nodeId: string;
+  readonly nodeName: string;
+  readonly bootId: string;
+  readonly candidate: Candidate;
+  readonly secretSha256: Buffer;
+  readonly nonce: Buffer;
+  readonly expiresAtMs: number;
+}
+
+export class EnrolmentService {
+  readonly #options: EnrolmentOptions;
+  readonly #pending: PendingTable<Pending>;
+
+  constructor(options: EnrolmentOptions) {
+    this.#options = options;
+    this.#pending = new PendingTable(options.pendingLimits);
+  }
+
+  /** Rejects only when records cannot be read: nothing was decided then. */
+  async begin(request: BeginEnrolment): Promise<BeginResult> {
+    const { clock, records, policy, trust, nonces } = this.#options;
+    const nowMs = clock.nowMs();
+    const { nodeName, bootId } = request;
+    if (!isNodeName(nodeName)) return refused("malformed", "node name: 1 to 63 of A-Z a-z 0-9 . _ -, letters or digits at the ends");
+    if (!isBootId(bootId)) return refused("malformed", "boot id is no UUID");
+    const candidate = readCandidate(request.evidence, trust, nowMs);
+    if ("ok" in candidate) return candidate;
+    const { admission } = await admit(candidate, nodeName, policy, records, nowMs);
+    if (!admission.ok) return admission;
+    const session = nonces.random(16).toString("hex");
+    const expiresAtMs = nowMs + (this.#options.challengeLifetimeMs ?? DEFAULT_CHALLENGE_LIFETIME_MS);
+    const nonce = nonces.issue({ session, nodeId: admission.nodeId, expiresAtMs });
+    const secret = nonces.random(SECRET_BYTES);
+    const entry = { nodeId: admission.nodeId, nodeName, bootId, candidate, secretSha256: hash("sha256", secret, "buffer"), nonce, expiresAtMs };
+    if (!this.#pending.add(session, entry, nowMs)) return refused("busy", "too many enrolments are under way");
+    const none = Buffer.alloc(0);
+    const credential =
+      candidate.kind === "tpm"
+        ? makeCredential(candidate.ek, candidate.ak.name, secret, (bytes) => nonces.random(bytes))
+        : { credentialBlob: none, encryptedSecret: none };
+    return { ok: true, session, ...credential, nonce, nodeId: admission.nodeId, expiresAtMs };
+  }
+
+  /** Rejects when records cannot be read or written, or the CA fails. The session is used up in every case. */
+  async complete(request: CompleteEnrolment): Promise<CompleteResult> {
+    const { clock, records, policy, nonces } = this.#options;
+    const nowMs = clock.nowMs();
+    const pending = this.#pending.take(request.session, nowMs);
+    if (pending === "unknown") return refused("unknown-session", "no such enrolment is under way");
+    if (pending === "expired") return refused("expired", "the challenge has expired");
+    const { candidate, nonce, nodeId, expiresAtMs } = pending;
+    if (nonces.redeem(nonce, { session: request.session, nodeId, expiresAtMs }) !== "ok") return refused("nonce", "the nonce is used or expired");
+    const spki = await readRequestKey(request.certificateRequest);
+    if (!spki) return refused("certificate-request", "not a request for a P-256 key that is signed by it");
+    const { admission, known } = await admit(candidate, pending.nodeName, policy, records, nowMs);
+    if (!admission.ok) return admission;
+    if (admission.nodeId !== nodeId) return refused("conflict", "the node's identity changed during enrolment");
+    const proof = candidate.kind === "tpm" ? this.#prove(pending, candidate, known, request, spki) : { clock: undefined };
+    if ("ok" in proof) return proof;
+    const node = enrolledNode(pending, admission, known, proof.clock);
+    const spendToken = candidate.kind === "token" ? { sha256: candidate.tokenSha256, nowMs } : undefined;
+    if (!(await records.record({ node, spendToken, spendNonce: { nonce, expiresAtMs } })))
+      return refused("conflict", "the token or nonce was used by another enrolment");
+    return { ok: true, ...(await this.#certify(nodeId, spki)), trust: node.trust, node };
+  }
+
+  /**
+   * A new certificate for a node without TPM, whose token is spent: it shows the one that it has.
+   * @param nodeId from {@link readPeerIdentity} of the authenticated peer, never from the request
+   */
+  async renewByCertificate(nodeId: string, certificateRequest: Uint8Array): Promise<CompleteResult> {
+    const node = await this.#options.records.findNode(nodeId);
+    if (node?.trust !== "none") return refused("not-allowed", "only a node without TPM renews by its certificate");
+    if (node.revoked) return refused("revoked", `node ${nodeId} is revoked`);
+    const spki = await readRequestKey(certificateRequest);
+    if (!spki) return refused("certificate-request", "not a request for a P-256 key that is signed by it");
+    return { ok: true, ...(await this.#certify(nodeId, spki)), trust: "none", node: undefined };
+  }
+
+  #certify(nodeId: string, spki: Buffer) {
+    const lifetimeMs = Math.min(this.#options.certificateLifetimeMs ?? MAX_CERTIFICATE_LIFETIME_MS, MAX_CERTIFICATE_LIFETIME_MS);
+    return this.#options.authority.issueNode(nodeId, spki, lifetimeMs);
+  }
+
+  /** The TPM opened the credential (so it holds EK and AK), and the AK quotes over this nonce, this node and this client key. */
+  #prove(pending: Pending, candidate: TpmCandidate, known: KnownNode | undefined, request: CompleteEnrolment, spki: Buffer): { clock: TpmClock } | Refused {
+    if (!timingSafeEqual(hash("sha256", request.activatedSecret, "buffer"), pending.secretSha256))
+      return refused("activation", "the TPM did not open the credential");
+    if (!request.quote) return refused("quote", "no quote");
+    const { verifierId, region, selection } = this.#options;
+    const none = Buffer.alloc(0);
+    const extraData = quoteExtraData({
+      ...{ verifierId, region, nonce: pending.nonce, nodeId: pending.nodeId, bootId: pending.bootId },
+      ...{ spkiSha256: hash("sha256", spki, "buffer"), tlsExporter: none, policyDigest: NO_POLICY },
+      ...{ seq: 0n, evidenceDigest: CHAIN_START, stateRoot: EMPTY_ROOT, imaCount: 0n, imaAggregate: none, eventLogSha256: none },
+    });
+    const previousClock = known?.akPublic?.equals(candidate.akPublic) ? known.clock : undefined;
+    const quote = verifyQuote(request.quote, { key: candidate.ak, extraData, selection, previousClock });
+    return quote.ok ? { clock: quote.claims.clock } : refused("quote", `${quote.reason}: ${quote.detail}`);
+  }
+}
+
+function enrolledNode(
+  { candidate, bootId }: Pending,
+  { nodeId, name, trust }: { readonly nodeId: string; readonly name: string; readonly trust: EnrolledNode["trust"] },
+  known: KnownNode | undefined,
+  clock: TpmClock | undefined,
+): EnrolledNode {
+  if (candidate.kind === "token") {
+    const none = { ekSha256: undefined, ekPublic: undefined, akPublic: undefined, clock: undefined, tpmModel: undefined };
+    return { id: nodeId, name, trust, bootId, ...none, akReplaced: false };
+  }
+  const { ek, ekPublic, akPublic, certificate } = candidate;
+  const model = certificate?.ok ? certificate.model : undefined;
+  return {
+    ...{ id: nodeId, name, trust, bootId, ekSha256: ek.sha256, ekPublic, akPublic, clock },
+    tpmModel: model && `${model.manufacturer} ${model.model} ${model.version}`,
+    akReplaced: known?.akPublic !== undefined && !known.akPublic.equals(akPublic),
+  };
+}

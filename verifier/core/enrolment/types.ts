@@ -1,0 +1,78 @@
+/** What enrolment takes and gives. Times are Unix milliseconds; bytes of requests come from strangers. */
+import type { CertificateAuthority } from "../../ports/certificate-authority.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { EnrolledNode, EnrolmentRecords, TrustGrade } from "../../ports/enrolment-records.ts";
+import type { NonceSource } from "../../ports/nonce-source.ts";
+import type { MakerTrust } from "../endorsement/ek-certificate.ts";
+import type { PcrSelection } from "../endorsement/tpm-attest.ts";
+import type { PcrValue } from "../endorsement/verify-quote.ts";
+import type { EnrolmentPolicy, Refused } from "./decide.ts";
+import type { PendingLimits } from "./pending.ts";
+
+export interface EnrolmentOptions {
+  readonly records: EnrolmentRecords;
+  readonly nonces: NonceSource;
+  readonly authority: Pick<CertificateAuthority, "issueNode">;
+  readonly clock: Pick<Clock, "nowMs">;
+  readonly policy: EnrolmentPolicy;
+  readonly trust: MakerTrust;
+  readonly verifierId: string;
+  readonly region: string;
+  /** PCRs that a quote must cover, at enrolment as later: the agent's configuration names the same. */
+  readonly selection: readonly PcrSelection[];
+  /** Default and at most one hour. */
+  readonly certificateLifetimeMs?: number;
+  /** Time between the two steps. Default 60,000: slow TPMs take seconds. */
+  readonly challengeLifetimeMs?: number;
+  readonly pendingLimits?: PendingLimits;
+}
+
+export interface TpmEvidence {
+  readonly kind: "tpm";
+  /** TPM2B_PUBLIC. */
+  readonly ekPublic: Uint8Array;
+  readonly akPublic: Uint8Array;
+  /** DER; empty where the TPM holds none. */
+  readonly ekCertificate: Uint8Array;
+  readonly ekIntermediates: readonly Uint8Array[];
+}
+export interface TokenEvidence {
+  readonly kind: "token";
+  readonly token: string;
+}
+export interface BeginEnrolment {
+  readonly nodeName: string;
+  readonly bootId: string;
+  readonly evidence: TpmEvidence | TokenEvidence;
+}
+export interface Challenge {
+  readonly ok: true;
+  readonly session: string;
+  /** TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET; empty without TPM. */
+  readonly credentialBlob: Buffer;
+  readonly encryptedSecret: Buffer;
+  readonly nonce: Buffer;
+  readonly nodeId: string;
+  readonly expiresAtMs: number;
+}
+
+export interface CompleteEnrolment {
+  readonly session: string;
+  /** What ActivateCredential returned. */
+  readonly activatedSecret: Uint8Array;
+  /** undefined without TPM. */
+  readonly quote: { readonly attest: Uint8Array; readonly signature: Uint8Array; readonly pcrs: readonly PcrValue[] } | undefined;
+  /** PKCS#10. */
+  readonly certificateRequest: Uint8Array;
+}
+export interface Enrolled {
+  readonly ok: true;
+  /** DER, leaf first. */
+  readonly chain: readonly Buffer[];
+  readonly notAfterMs: number;
+  readonly trust: TrustGrade;
+  /** As recorded; undefined at a renewal by certificate, which changes nothing. */
+  readonly node: EnrolledNode | undefined;
+}
+export type BeginResult = Challenge | Refused;
+export type CompleteResult = Enrolled | Refused;
