@@ -12,7 +12,18 @@ import {
 import { Authenticator } from "./auth.ts";
 import type { CredentialSource } from "./docker-config.ts";
 import { appendToFallback, fallbackTag, INDEX_MEDIA_TYPE, nextPage, parseReferrers } from "./referrers.ts";
-import { asRegistryError, type HttpRequest, type HttpResponse, HttpTransport, parseUrl, readBody, retryAfterMs, type TransportOptions } from "./transport.ts";
+import {
+  asRegistryError,
+  type HttpRequest,
+  type HttpResponse,
+  HttpTransport,
+  parseUrl,
+  pause,
+  readBody,
+  retryAfterMs,
+  type TransportOptions,
+} from "./transport.ts";
+import { Turns } from "./turns.ts";
 
 export interface OciRegistryOptions extends TransportOptions {
   /** Default: anonymous. */
@@ -35,7 +46,9 @@ const MAX_ERROR_BYTES = 16 * 1024;
 /** Pages of the referrers API that are followed. */
 const MAX_REFERRER_PAGES = 16;
 /** Tries to append to a fallback tag that others write too. */
-const MAX_ATTACH_ATTEMPTS = 8;
+const MAX_ATTACH_ATTEMPTS = 12;
+/** Between reading an entry back and looking whether it is still there. */
+const SETTLE_MS = 150;
 
 interface Repository {
   readonly host: string;
@@ -47,6 +60,7 @@ type Access = "pull" | "pull,push";
 export class OciRegistry implements Registry, RegistryWriter {
   readonly #transport: HttpTransport;
   readonly #auth: Authenticator;
+  readonly #turns = new Turns();
 
   constructor(options: OciRegistryOptions = {}) {
     this.#transport = new HttpTransport(options);
@@ -128,12 +142,25 @@ export class OciRegistry implements Registry, RegistryWriter {
     if (pushed.subject === subjectDigest) return descriptor;
     const listed = await this.#referrersByApi(repository, subjectDigest, signal);
     if (listed?.some((entry) => entry.digest === descriptor.digest)) return descriptor;
+    return this.#turns.take(`${repository}@${subjectDigest}`, () => this.#appendByTag(repository, subjectDigest, descriptor, signal));
+  }
+
+  /**
+   * Registries have no compare-and-swap. Own writers take turns; writers elsewhere are met by reading back, once more after a while,
+   * and writing again what they threw out.
+   */
+  async #appendByTag(repository: string, subjectDigest: string, descriptor: Descriptor, signal: AbortSignal): Promise<Descriptor> {
+    let settled = false;
     for (let attempt = 0; attempt < MAX_ATTACH_ATTEMPTS; attempt++) {
-      const before = await this.#referrersByTag(repository, subjectDigest, signal);
-      if (before.descriptors.some((entry) => entry.digest === descriptor.digest)) return descriptor;
-      const index = appendToFallback(before.index, descriptor);
-      await this.pushManifest(repository, fallbackTag(subjectDigest), INDEX_MEDIA_TYPE, index, signal);
-      // Registries have no compare-and-swap: the loop reads back, and writes again what a concurrent writer threw out.
+      const { index, descriptors } = await this.#referrersByTag(repository, subjectDigest, signal);
+      if (descriptors.some((entry) => entry.digest === descriptor.digest)) {
+        if (settled) return descriptor;
+        settled = true;
+        await pause(SETTLE_MS * (0.5 + Math.random()), signal);
+        continue;
+      }
+      settled = false;
+      await this.pushManifest(repository, fallbackTag(subjectDigest), INDEX_MEDIA_TYPE, appendToFallback(index, descriptor), signal);
     }
     throw new RegistryError("CONFLICT", `${repository}: the list of what refers to ${subjectDigest} kept being overwritten`);
   }

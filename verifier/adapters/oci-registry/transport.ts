@@ -19,7 +19,7 @@ export interface TransportOptions {
   readonly headersTimeoutMs?: number | undefined;
   /** Between two chunks of a body. Default 30,000. */
   readonly idleTimeoutMs?: number | undefined;
-  /** Tries of a GET or HEAD that met 429, 502, 503, 504 or a broken connection. Default 3. */
+  /** Tries of a GET or HEAD that met 429, 500, 502, 503, 504 or a broken connection. Default 3. */
   readonly maxAttempts?: number | undefined;
   /** A Retry-After beyond this is not waited for but reported. Default 10,000. */
   readonly maxRetryDelayMs?: number | undefined;
@@ -45,7 +45,8 @@ export interface HttpResponse {
 
 const MAX_REDIRECTS = 5;
 const MAX_HEADER_BYTES = 32 * 1024;
-const RETRY_STATUS: ReadonlySet<number> = new Set([429, 502, 503, 504]);
+/** 500 too: a registry over plain files answers so while somebody rewrites the tag that is read (seen with distribution 2.8). */
+const RETRY_STATUS: ReadonlySet<number> = new Set([429, 500, 502, 503, 504]);
 
 /** Whether a `host[:port]` names this machine by its loopback interface. */
 export function isLoopback(host: string): boolean {
@@ -108,10 +109,7 @@ export class HttpTransport {
       } catch (error) {
         if (attempt >= attempts || !(error instanceof RegistryError) || error.code !== "UNAVAILABLE") throw error;
       }
-      await sleep(waitMs, undefined, { signal }).catch((error: unknown) => {
-        signal.throwIfAborted();
-        throw error;
-      });
+      await pause(waitMs, signal);
     }
   }
 
@@ -158,6 +156,15 @@ export class HttpTransport {
 /** Node adds nothing to an explicit `ca`: the system's roots have to be named with it. */
 function systemCertificates(): readonly string[] {
   return getCACertificates("default");
+}
+
+/** Waits; rejects with the signal's own reason when aborted. */
+export async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await sleep(ms, undefined, { signal });
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error;
+  }
 }
 
 /** Resolves a server-given address. @throws RegistryError MALFORMED */

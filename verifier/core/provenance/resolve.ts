@@ -86,7 +86,7 @@ const MAX_INDEX_CHILDREN = 64;
 
 /** Asks the registry for the image. @throws the signal's reason, or whatever is not a failure of registry or image */
 export async function resolveImage(registry: Registry, runtime: RuntimeImage, signal: AbortSignal): Promise<ImageResolution> {
-  const { byDigest, tag } = listCandidates(runtime);
+  const { byDigest, guess, tag } = listCandidates(runtime);
   const problems: (RegistryError | ProvenanceError)[] = [];
   const found: Found[] = [];
   const attempt = async (candidate: Candidate): Promise<readonly Found[]> => {
@@ -99,6 +99,8 @@ export async function resolveImage(registry: Registry, runtime: RuntimeImage, si
     }
   };
   for (const candidate of byDigest) found.push(...(await attempt(candidate)));
+  // A guess that fails says nothing: distribution 2.8 answers 500 when asked for a config as if it were a manifest.
+  if (guess && !found.some((entry) => gradeOf(entry, runtime) >= GRADE.id)) found.push(...(await ignoringRegistry(lookUp(registry, guess, runtime, signal))));
   const before = problems.length;
   const tagged = tag ? await attempt(tag) : [];
   const tagProblem = problems[before];
@@ -126,7 +128,7 @@ function knowsConfig(runtime: RuntimeImage): boolean {
   return isDigest(runtime.configDigest) || isDigest(runtime.imageId);
 }
 
-function listCandidates(runtime: RuntimeImage): { byDigest: readonly Candidate[]; tag: Candidate | undefined } {
+function listCandidates(runtime: RuntimeImage): { byDigest: readonly Candidate[]; guess: Candidate | undefined; tag: Candidate | undefined } {
   const byDigest = new Map<string, Candidate>();
   const add = (repository: string, digest: string) => {
     if (byDigest.size < MAX_CANDIDATES) byDigest.set(`${repository}@${digest}`, { repository, reference: digest });
@@ -137,9 +139,9 @@ function listCandidates(runtime: RuntimeImage): { byDigest: readonly Candidate[]
   const named = [...runtime.repoDigests.slice(0, MAX_CANDIDATES), runtime.imageId].map(tryParseReference);
   for (const reference of [written, ...named]) if (reference?.digest) add(reference.repository, reference.digest);
   // Where images are kept by containerd, the id is the digest of manifest or index.
-  if (written && isDigest(runtime.imageId)) add(written.repository, runtime.imageId);
+  const guess = written && isDigest(runtime.imageId) ? { repository: written.repository, reference: runtime.imageId } : undefined;
   const tag = written?.tag === undefined ? undefined : { repository: written.repository, reference: written.tag };
-  return { byDigest: [...byDigest.values()], tag };
+  return { byDigest: [...byDigest.values()], guess, tag };
 }
 
 /** Every manifest that a candidate leads to; empty where the registry does not hold it. */
@@ -159,6 +161,15 @@ async function lookUp(registry: Registry, candidate: Candidate, runtime: Runtime
     if (manifest?.kind === "manifest") found.push({ repository, digest: child.digest, manifest, indexDigest: top.digest, onlyFit: child === onlyFit, byTag });
   }
   return found;
+}
+
+async function ignoringRegistry(looking: Promise<readonly Found[]>): Promise<readonly Found[]> {
+  try {
+    return await looking;
+  } catch (error) {
+    if (error instanceof RegistryError || error instanceof ProvenanceError) return [];
+    throw error;
+  }
 }
 
 async function fetchIfThere(registry: Registry, repository: string, reference: string, signal: AbortSignal): Promise<FetchedManifest | undefined> {
