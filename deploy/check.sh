@@ -40,6 +40,7 @@ check 'unused code and dependencies (knip)' knip --no-progress --no-config-hints
 check 'protocol (buf lint)' buf lint proto
 check 'generated code is current' generated_is_current
 check 'shell scripts parse' scripts_parse
+check 'lock file is complete' node deploy/lock-platforms.ts --check
 if [ "$failed" != 0 ]; then
   echo "check: $failed failed"
   exit 1
