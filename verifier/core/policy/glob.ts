@@ -1,20 +1,25 @@
 /**
  * Globs over bytes, the one kind that policy knows. `?` is one byte other than `/`, `*` any run of bytes without `/` (also none),
- * `**` any run of bytes with or without `/` (also none); every other byte stands for itself, and the whole name must match.
- * There is no escape and no `[]` or `{}`. The agent's measurer follows the same rules (test/vectors/policy-glob.json): a path matches with its leading slash,
- * so the agent, whose paths have none, leaves out the pattern's first byte.
+ * `**` any run of bytes with or without `/` (also none), `**\/` at the start of a component any number of whole components (also none);
+ * `\` takes the next byte literally; every other byte stands for itself, and the whole name must match. There is no `[]` or `{}`.
+ * The node's measurer follows the same rules (test/vectors/policy-glob.json). Here a path is matched with its leading slash, there without;
+ * the leading slash of a pattern counts accordingly.
  */
 import { PolicyError } from "./errors.ts";
 
 export const MAX_GLOB_BYTES = 1024;
 
 const SLASH = 0x2f;
+const BACKSLASH = 0x5c;
 const STAR = 0x2a;
 const QUESTION = 0x3f;
 
 const ANY_BYTE = 256;
 const ANY_RUN = 257;
 const ANY_DEEP_RUN = 258;
+/** `**\/`: into the loop that follows, or past it. */
+const DIRECTORIES = 259;
+const DIRECTORIES_LOOP = 260;
 
 /** Does the name match? Takes at most (bytes of the name) × (tokens of the glob) steps, whoever chose either. */
 export type GlobMatcher = (name: Uint8Array) => boolean;
@@ -25,11 +30,12 @@ export function compileGlob(glob: string): GlobMatcher {
   if (bytes.length === 0) throw new PolicyError("BAD_GLOB", "the glob is empty");
   if (bytes.length > MAX_GLOB_BYTES) throw new PolicyError("BAD_GLOB", `${bytes.length} bytes, limit ${MAX_GLOB_BYTES}`);
   if (bytes.includes(0)) throw new PolicyError("BAD_GLOB", "NUL");
-  if (glob.includes("***")) throw new PolicyError("BAD_GLOB", "three stars in a row: `*` stays within one directory, `**` goes below it");
+  if (glob.replaceAll(/\\./gs, "").includes("***"))
+    throw new PolicyError("BAD_GLOB", "three stars in a row: `*` stays within one directory, `**` goes below it");
   const tokens = tokenize(bytes);
   const firstWild = tokens.findIndex((token) => token >= ANY_BYTE);
-  if (firstWild < 0) return (name) => bytes.equals(name);
-  const prefix = bytes.subarray(0, firstWild);
+  const prefix = Buffer.from(firstWild < 0 ? tokens : tokens.slice(0, firstWild));
+  if (firstWild < 0) return (name) => prefix.equals(name);
   const rest = tokens.slice(firstWild);
   return (name) => startsWith(name, prefix) && matchTokens(rest, name, prefix.length);
 }
@@ -48,12 +54,23 @@ function tokenize(bytes: Buffer): number[] {
   const tokens: number[] = [];
   for (let i = 0; i < bytes.length; i++) {
     const byte = bytes[i] as number;
-    if (byte === QUESTION) tokens.push(ANY_BYTE);
-    else if (byte !== STAR) tokens.push(byte);
-    else if (bytes[i + 1] === STAR) {
+    const next = bytes[i + 1];
+    if (byte === BACKSLASH && next !== undefined) {
+      tokens.push(next);
+      i++;
+    } else if (byte === QUESTION) {
+      tokens.push(ANY_BYTE);
+    } else if (byte !== STAR) {
+      tokens.push(byte);
+    } else if (next !== STAR) {
+      tokens.push(ANY_RUN);
+    } else if ((i === 0 || bytes[i - 1] === SLASH) && bytes[i + 2] === SLASH) {
+      tokens.push(DIRECTORIES, DIRECTORIES_LOOP);
+      i += 2;
+    } else {
       tokens.push(ANY_DEEP_RUN);
       i++;
-    } else tokens.push(ANY_RUN);
+    }
   }
   return tokens;
 }
@@ -77,10 +94,11 @@ function matchTokens(tokens: readonly number[], name: Uint8Array, from: number):
     for (let i = 0; i < tokens.length; i++) {
       if (states[i] === 0) continue;
       const token = tokens[i] as number;
-      if (token === ANY_DEEP_RUN || (token === ANY_RUN && byte !== SLASH)) next[i] = 1;
-      else if (token === byte || (token === ANY_BYTE && byte !== SLASH)) next[i + 1] = 1;
-      else continue;
-      alive = true;
+      const stays = token === ANY_DEEP_RUN || token === DIRECTORIES_LOOP || (token === ANY_RUN && byte !== SLASH);
+      const steps = token === byte || (token === ANY_BYTE && byte !== SLASH) || (token === DIRECTORIES_LOOP && byte === SLASH);
+      if (stays) next[i] = 1;
+      if (steps) next[i + 1] = 1;
+      alive ||= stays || steps;
     }
     if (!alive) return false;
     skipRuns(tokens, next);
@@ -89,7 +107,12 @@ function matchTokens(tokens: readonly number[], name: Uint8Array, from: number):
   return states[tokens.length] === 1;
 }
 
-/** A run may be empty: whoever is before it is also behind it. */
+/** Marks what can be reached without reading a byte: behind a run, into or past a run of directories. */
 function skipRuns(tokens: readonly number[], states: Uint8Array): void {
-  for (let i = 0; i < tokens.length; i++) if (states[i] === 1 && (tokens[i] as number) >= ANY_RUN) states[i + 1] = 1;
+  for (let i = 0; i < tokens.length; i++) {
+    if (states[i] === 0) continue;
+    const token = tokens[i];
+    if (token === ANY_RUN || token === ANY_DEEP_RUN || token === DIRECTORIES) states[i + 1] = 1;
+    if (token === DIRECTORIES) states[i + 2] = 1;
+  }
 }

@@ -1,0 +1,223 @@
+/** What every HTTP notifier does with good and bad receivers; then each in its own protocol, Alertmanager's by a real one. */
+import { createHmac } from "node:crypto";
+import { alertmanagerNotifier, notifierFor, webhookNotifier } from "@hullmark/verifier/adapters/alert-http/index";
+import { AlertBook, dispatchDue, MAX_ATTEMPTS } from "@hullmark/verifier/core/alerting/index";
+import type { AlertRoute } from "@hullmark/verifier/core/policy/types";
+import type { AlertNotification, Notifier } from "@hullmark/verifier/ports/notifier";
+import { CloudEvent, HTTP } from "cloudevents";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { alertmanagerRoute, subject, webhookRoute } from "../fakes/alert-subjects.ts";
+import { Alertmanager, hasAlertmanager } from "../fakes/alertmanager.ts";
+import { HttpReceiver } from "../fakes/http-receiver.ts";
+import { MemoryOutbox } from "../fakes/memory-outbox.ts";
+
+const never = new AbortController().signal;
+const SECRET = "Bearer s3cr3t-token";
+let receiver: HttpReceiver;
+beforeEach(async () => {
+  receiver = await new HttpReceiver().start();
+});
+afterEach(() => receiver[Symbol.asyncDispose]());
+
+function notificationFor(route: AlertRoute, nowMs = Date.now()): AlertNotification {
+  const plan = new AlertBook().plan([subject({ sinceMs: nowMs })], [route], nowMs);
+  return plan.commit.notifications[0] as AlertNotification;
+}
+
+const kinds: { name: string; route: AlertRoute; make: (url: string, timeoutMs?: number) => Notifier }[] = [
+  {
+    name: "webhook",
+    route: webhookRoute(),
+    make: (url, timeoutMs = 5000) =>
+      webhookNotifier({ route: "hook", url, headers: { authorization: SECRET }, timeoutMs, hmacKey: "k", source: "//hullmark/test", ca: undefined }),
+  },
+  {
+    name: "alertmanager",
+    route: alertmanagerRoute(),
+    make: (url, timeoutMs = 5000) =>
+      alertmanagerNotifier({ route: "pager", url, headers: { authorization: SECRET }, timeoutMs, externalUrl: undefined, ca: undefined }),
+  },
+];
+
+describe.each(kinds)("Notifier contract: $name", ({ route, make }) => {
+  const failure = async (notifier: Notifier, signal = never) =>
+    await notifier.notify(notificationFor(route), signal).catch((error: unknown) => error as Error & { code: string });
+
+  it("delivers with the route's headers, as JSON, once", async () => {
+    await make(receiver.url).notify(notificationFor(route), never);
+    expect(receiver.received.length).toBe(1);
+    expect(receiver.received[0]).toMatchObject({ method: "POST", headers: { authorization: SECRET, "content-type": expect.stringContaining("json") } });
+    expect(receiver.received[0]?.body).toContain("/usr/bin/curl altered in an image layer on w-07");
+  });
+
+  it("tells refusal from trouble, and never says a secret", async () => {
+    for (const [status, code, retryable] of [
+      [400, "NOTIFY_REJECTED", false],
+      [401, "NOTIFY_REJECTED", false],
+      [408, "NOTIFY_TIMEOUT", true],
+      [429, "NOTIFY_THROTTLED", true],
+      [500, "NOTIFY_SERVER_ERROR", true],
+      [503, "NOTIFY_THROTTLED", true],
+    ] as const) {
+      receiver.answer = (response) => response.writeHead(status, { "retry-after": "7" }).end("no\x1b[31m");
+      const error = await failure(make(receiver.url));
+      expect(error).toMatchObject({ code, retryable });
+      if (code === "NOTIFY_THROTTLED") expect(error).toMatchObject({ retryAfterMs: 7000 });
+      expect(String(error)).not.toMatch(/s3cr3t|\x1b/);
+    }
+  });
+
+  it("follows no redirect, so that no header goes to another host", async () => {
+    await using other = await new HttpReceiver().start();
+    for (const status of [301, 302, 307, 308]) {
+      receiver.answer = (response) => response.writeHead(status, { location: `${other.url}/stolen` }).end();
+      expect(await failure(make(receiver.url))).toMatchObject({ code: "NOTIFY_REDIRECTED", retryable: false });
+    }
+    expect(other.received).toEqual([]);
+  });
+
+  it("gives up on silence, on nobody, and when told to", async () => {
+    receiver.answer = () => {};
+    expect(await failure(make(receiver.url, 200))).toMatchObject({ code: "NOTIFY_TIMEOUT", retryable: true });
+    expect(await failure(make("http://127.0.0.1:9"))).toMatchObject({ code: "NOTIFY_UNREACHABLE", retryable: true });
+    receiver.answer = (response) => response.destroy();
+    expect(await failure(make(receiver.url))).toMatchObject({ code: "NOTIFY_UNREACHABLE" });
+    receiver.answer = () => {};
+    const controller = new AbortController();
+    const pending = failure(make(receiver.url), controller.signal);
+    controller.abort(new Error("shutting down"));
+    expect(await pending).toMatchObject({ message: "shutting down" });
+    expect(await failure(make(receiver.url), AbortSignal.abort(new Error("already")))).toMatchObject({ message: "already" });
+  });
+
+  it("is not held up by an endless answer", async () => {
+    receiver.answer = (response) => response.writeHead(200).end("x".repeat(1 << 20));
+    await make(receiver.url).notify(notificationFor(route), never);
+  });
+});
+
+describe("webhook", () => {
+  it("sends CloudEvents 1.0 that the library reads back, signed", async () => {
+    const sent = notificationFor(webhookRoute());
+    await kinds[0]?.make(receiver.url).notify(sent, never);
+    const { headers, body } = receiver.received[0] as (typeof receiver.received)[0];
+    const event = HTTP.toEvent({ headers, body }) as CloudEvent<{ alerts: { summary: string; startsAt: string; path: string }[] }>;
+    expect(event).toBeInstanceOf(CloudEvent);
+    expect(event).toMatchObject({
+      specversion: "1.0",
+      id: sent.id,
+      type: "dev.hullmark.alert.v1",
+      source: "//hullmark/test",
+      subject: "node=w-07,workload=shop/cart",
+    });
+    expect(event.data?.alerts[0]).toMatchObject({ status: "firing", severity: "critical", path: "/usr/bin/curl", fingerprint: sent.alerts[0]?.fingerprint });
+    const [, time, mac] = /^t=(\d+),v1=([0-9a-f]{64})$/.exec(String(headers["hullmark-signature"])) ?? [];
+    expect(mac).toBe(createHmac("sha256", "k").update(`${time}.${body}`).digest("hex"));
+  });
+
+  it("takes secrets from the environment only, and refuses to start without them", () => {
+    const surroundings = { environment: { TOKEN: "t", EMPTY: "" }, readFile: () => "", source: "//x", externalUrl: undefined };
+    expect(notifierFor(webhookRoute({ headers: { authorization: { fromEnv: "TOKEN" } } }), surroundings).type).toBe("webhook");
+    expect(() => notifierFor(webhookRoute({ headers: { authorization: { fromEnv: "ABSENT" } } }), surroundings)).toThrow(/ABSENT is not set/);
+    expect(() => notifierFor(webhookRoute({ hmacKeyFromEnv: "EMPTY" }), surroundings)).toThrow(/EMPTY is not set/);
+  });
+});
+
+describe("outbox dispatch", () => {
+  it("retries in order while the receiver is ill, buries what it refuses, and delivers the rest", async () => {
+    const route = webhookRoute({ groupBy: ["node"] });
+    const outbox = new MemoryOutbox();
+    const book = new AlertBook();
+    let nowMs = 1_790_000_000_000;
+    for (const node of ["w-1", "w-2", "w-3"]) {
+      const plan = book.plan([subject({ driftId: `D-${node}`, nodeName: node })], [route], nowMs++);
+      await outbox.commitAlerts(plan.commit);
+      await outbox.commitAlerts(plan.commit);
+      book.apply(plan);
+    }
+    expect(await outbox.counts()).toMatchObject({ pending: 3, dead: 0 });
+    const notifier = (kinds[0] as (typeof kinds)[0]).make(receiver.url);
+    const environment = { now: () => nowMs, random: () => 0.5, leaseMs: 60_000 };
+    receiver.answer = (response) => response.writeHead(500).end();
+    expect(await dispatchDue(outbox, notifier, environment, never)).toEqual({ delivered: 0, retried: 1, buried: 0 });
+    expect(await dispatchDue(outbox, notifier, environment, never)).toEqual({ delivered: 0, retried: 0, buried: 0 });
+    receiver.answer = (response, { body }) => response.writeHead(body.includes('"node":"w-2"') ? 422 : 200).end("cannot");
+    nowMs += 61_000;
+    expect(await dispatchDue(outbox, notifier, environment, never)).toEqual({ delivered: 2, retried: 0, buried: 1 });
+    const [dead] = await outbox.readDead(10);
+    expect(dead).toMatchObject({ attempts: 1, lastError: "NOTIFY_REJECTED: HTTP 422: cannot" });
+    receiver.answer = (response) => response.writeHead(200).end();
+    expect(await outbox.revive(dead?.notification.id ?? "", nowMs)).toBe(true);
+    expect(await dispatchDue(outbox, notifier, environment, never)).toMatchObject({ delivered: 1 });
+    expect(await outbox.counts()).toEqual({ pending: 0, dead: 0, oldestPendingAtMs: undefined });
+  });
+
+  it("ends in the dead letters after its last attempt", async () => {
+    const route = webhookRoute();
+    const outbox = new MemoryOutbox();
+    await outbox.commitAlerts(new AlertBook().plan([subject()], [route], 1).commit);
+    receiver.answer = (response) => response.writeHead(500).end();
+    let nowMs = 1000;
+    const environment = { now: () => nowMs, random: () => 0, leaseMs: 60_000 };
+    for (let i = 0; i < MAX_ATTEMPTS; i++, nowMs += 400_000) await dispatchDue(outbox, (kinds[0] as (typeof kinds)[0]).make(receiver.url), environment, never);
+    expect(receiver.received.length).toBe(MAX_ATTEMPTS);
+    expect(await outbox.counts()).toMatchObject({ pending: 0, dead: 1 });
+  });
+});
+
+interface Page {
+  status: string;
+  alerts: { status: string; labels: Record<string, string>; annotations: Record<string, string>; generatorURL: string }[];
+}
+
+describe("a real Alertmanager", () => {
+  it.runIf(!hasAlertmanager && process.env["CI"])("is there under CI", () => {
+    throw new Error("prometheus-alertmanager is missing");
+  });
+
+  it.runIf(hasAlertmanager)("pages once with the text of the alert, keeps it through a refresh, and pages the end", async () => {
+    await using alertmanager = await Alertmanager.start(`${receiver.url}/page`);
+    const route = alertmanagerRoute();
+    const notifier = alertmanagerNotifier({
+      route: "pager",
+      url: `${alertmanager.url}/`,
+      headers: {},
+      timeoutMs: 5000,
+      externalUrl: "https://hullmark.example",
+      ca: undefined,
+    });
+    const book = new AlertBook();
+    const tell = async (subjects: Parameters<AlertBook["plan"]>[0]) => {
+      const plan = book.plan(subjects, [route], Date.now());
+      book.apply(plan);
+      for (const notification of plan.commit.notifications) await notifier.notify(notification, never);
+    };
+    const page = (status: string) =>
+      receiver.waitFor(({ body }) => {
+        const parsed = JSON.parse(body) as Page;
+        return parsed.status === status ? parsed : undefined;
+      });
+    const sinceMs = Date.now() - 60_000;
+    const second = { driftId: "D-2", path: Buffer.from("/etc/\npasswd"), kind: "added", place: "upper", sinceMs } as const;
+    await tell([subject({ sinceMs }), subject(second)]);
+    const firing = await page("firing");
+    expect(firing.alerts.length).toBe(2);
+    const curl = firing.alerts.find(({ labels }) => labels["kind"] === "content");
+    expect(curl).toMatchObject({
+      status: "firing",
+      generatorURL: "https://hullmark.example",
+      labels: { alertname: "HullmarkDrift", severity: "critical", node: "w-07", workload: "shop/cart", kind: "content" },
+      annotations: { summary: "CRITICAL shop/cart: /usr/bin/curl altered in an image layer on w-07", next: "hullmark drift show D-7K2Q", drift: "D-7K2Q" },
+    });
+    expect(curl?.annotations["description"]).toContain("on the host, pid 22910 /usr/bin/dd, uid 0");
+    expect(firing.alerts.find(({ labels }) => labels["kind"] === "added")?.annotations["path"]).toBe("/etc/\\x0apasswd");
+    for (const notification of book.refresh(route, Date.now())) await notifier.notify(notification, never);
+    expect((await alertmanager.alerts()).map(({ status }) => status.state)).toEqual(["active", "active"]);
+    await tell([subject({ state: "resolved" }), subject({ ...second, state: "resolved" })]);
+    const resolved = await page("resolved");
+    expect(resolved.alerts.map(({ status }) => status)).toEqual(["resolved", "resolved"]);
+    // One page for the beginning (the refresh made none), one for the end.
+    expect(receiver.received.map(({ body }) => (JSON.parse(body) as Page).status)).toEqual(["firing", "resolved"]);
+    expect(await alertmanager.alerts()).toEqual([]);
+  });
+});

@@ -1,0 +1,49 @@
+import type { AlertSubject } from "@hullmark/verifier/core/alerting/index";
+import type { AlertmanagerRoute, WebhookRoute } from "@hullmark/verifier/core/policy/types";
+
+/** The drift of UX.md's example, open. */
+export function subject(change: Partial<AlertSubject> = {}): AlertSubject {
+  return {
+    driftId: "D-7K2Q",
+    state: "open",
+    kind: "content",
+    place: "layer",
+    severity: "critical",
+    nodeName: "w-07",
+    workload: "shop/cart",
+    imageReference: "registry.example/acme/cart:1",
+    containerName: "cart-1",
+    path: Buffer.from("/usr/bin/curl"),
+    summary: "sha256 9f2c… → 41aa…",
+    layerIndex: 2,
+    layerHistory: "RUN apt-get install curl",
+    actor: { executable: "/usr/bin/dd", pid: 22910, uid: 0, inContainer: false },
+    provenance: "signed by release",
+    sinceMs: 1_790_000_000_000,
+    logIndex: 18203,
+    ...change,
+  };
+}
+
+export function webhookRoute(change: Partial<WebhookRoute> = {}): WebhookRoute {
+  return {
+    type: "webhook",
+    name: "hook",
+    url: "http://127.0.0.1:1/",
+    headers: {},
+    minSeverity: "info",
+    groupBy: ["node", "workload"],
+    groupWaitSeconds: 0,
+    repeatSeconds: undefined,
+    maxPerMinute: 60,
+    timeoutSeconds: 5,
+    caFile: undefined,
+    hmacKeyFromEnv: undefined,
+    ...change,
+  };
+}
+
+export function alertmanagerRoute(change: Partial<AlertmanagerRoute> = {}): AlertmanagerRoute {
+  const { hmacKeyFromEnv: _key, ...common } = webhookRoute();
+  return { ...common, name: "pager", ...change, type: "alertmanager" };
+}

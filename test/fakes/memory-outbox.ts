@@ -1,0 +1,78 @@
+/** An outbox in memory with the promises of the port. */
+import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
+import type { AlertCommit, AlertRecord, Outbox, OutboxCounts, OutboxItem } from "@hullmark/verifier/ports/outbox";
+
+interface Row extends OutboxItem {
+  readonly state: "pending" | "dead";
+  readonly hiddenUntilMs: number;
+}
+
+export class MemoryOutbox implements Outbox {
+  readonly alerts = new Map<string, AlertRecord>();
+  readonly rows = new Map<string, Row>();
+
+  async readAlerts(): Promise<readonly AlertRecord[]> {
+    return [...this.alerts.values()];
+  }
+
+  async commitAlerts({ upserts, removals, notifications }: AlertCommit): Promise<void> {
+    for (const record of upserts) this.alerts.set(record.fingerprint, record);
+    for (const fingerprint of removals) this.alerts.delete(fingerprint);
+    for (const notification of notifications) if (!this.rows.has(notification.id)) this.rows.set(notification.id, fresh(notification, 0));
+  }
+
+  async claim(route: string, nowMs: number, limit: number, leaseMs: number): Promise<readonly OutboxItem[]> {
+    const due = [...this.rows.values()]
+      .filter(
+        ({ state, notification, notBeforeMs, hiddenUntilMs }) =>
+          state === "pending" && notification.route === route && notBeforeMs <= nowMs && hiddenUntilMs <= nowMs,
+      )
+      .sort((a, b) => a.notification.createdAtMs - b.notification.createdAtMs)
+      .slice(0, limit);
+    for (const row of due) this.rows.set(row.notification.id, { ...row, hiddenUntilMs: nowMs + leaseMs });
+    return due.map(item);
+  }
+
+  async delivered(id: string): Promise<void> {
+    this.rows.delete(id);
+  }
+
+  async retry(id: string, error: string, notBeforeMs: number): Promise<void> {
+    const row = this.rows.get(id);
+    if (row) this.rows.set(id, { ...row, attempts: row.attempts + 1, lastError: error, notBeforeMs, hiddenUntilMs: 0 });
+  }
+
+  async bury(id: string, error: string): Promise<void> {
+    const row = this.rows.get(id);
+    if (row) this.rows.set(id, { ...row, attempts: row.attempts + 1, lastError: error, state: "dead" });
+  }
+
+  async readDead(limit: number): Promise<readonly OutboxItem[]> {
+    const dead = [...this.rows.values()].filter(({ state }) => state === "dead");
+    return dead
+      .sort((a, b) => b.notification.createdAtMs - a.notification.createdAtMs)
+      .slice(0, limit)
+      .map(item);
+  }
+
+  async revive(id: string, nowMs: number): Promise<boolean> {
+    const row = this.rows.get(id);
+    if (row?.state !== "dead") return false;
+    this.rows.set(id, fresh(row.notification, nowMs));
+    return true;
+  }
+
+  async counts(): Promise<OutboxCounts> {
+    const pending = [...this.rows.values()].filter(({ state }) => state === "pending");
+    const times = pending.map(({ notification }) => notification.createdAtMs);
+    return { pending: pending.length, dead: this.rows.size - pending.length, oldestPendingAtMs: times.length > 0 ? Math.min(...times) : undefined };
+  }
+}
+
+function fresh(notification: AlertNotification, notBeforeMs: number): Row {
+  return { notification, attempts: 0, notBeforeMs, lastError: undefined, state: "pending", hiddenUntilMs: 0 };
+}
+
+function item({ notification, attempts, notBeforeMs, lastError }: Row): OutboxItem {
+  return { notification, attempts, notBeforeMs, lastError };
+}

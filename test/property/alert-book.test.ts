@@ -1,0 +1,205 @@
+/** Alerts: told once, resolved once, grouped, limited, and never lost over any history of drift and crashes. */
+import { AlertBook, type AlertSubject, alertFingerprint, backoffMs, MAX_ALERTS_PER_WORKLOAD, printable } from "@hullmark/verifier/core/alerting/index";
+import type { AlertRoute } from "@hullmark/verifier/core/policy/types";
+import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
+import type { AlertRecord } from "@hullmark/verifier/ports/outbox";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { subject, webhookRoute } from "../fakes/alert-subjects.ts";
+
+const T0 = 1_790_000_100_000;
+
+/** Plans, "commits" and applies. */
+function step(book: AlertBook, subjects: AlertSubject[], routes: AlertRoute[], nowMs: number): readonly AlertNotification[] {
+  const plan = book.plan(subjects, routes, nowMs);
+  book.apply(plan);
+  return plan.commit.notifications;
+}
+
+const statuses = (notifications: readonly AlertNotification[]) =>
+  notifications.flatMap(({ alerts }) => alerts.map(({ status, severity }) => `${status}/${severity}`));
+
+describe("alert book", () => {
+  it("tells once, and resolves when the last container is clean", () => {
+    const book = new AlertBook();
+    const routes = [webhookRoute()];
+    expect(statuses(step(book, [subject()], routes, T0))).toEqual(["firing/critical"]);
+    expect(step(book, [subject()], routes, T0 + 1000)).toEqual([]);
+    expect(step(book, [subject({ driftId: "D-2", containerName: "cart-2" })], routes, T0 + 2000)).toEqual([]);
+    expect([...book.records()][0]?.event).toMatchObject({ containers: ["cart-1", "cart-2"], containerCount: 2, driftIds: ["D-7K2Q", "D-2"] });
+    expect(step(book, [subject({ state: "resolved" })], routes, T0 + 3000)).toEqual([]);
+    const [resolved] = step(book, [subject({ driftId: "D-2", state: "resolved" })], routes, T0 + 4000);
+    expect(resolved?.alerts[0]).toMatchObject({ status: "resolved", endsAtMs: T0 + 4000, startsAtMs: 1_790_000_000_000 });
+    expect(book.size).toBe(0);
+    expect(step(book, [subject({ driftId: "D-2", state: "resolved" })], routes, T0 + 5000)).toEqual([]);
+  });
+
+  it("tells again when it becomes graver, spreads after an acknowledgement, or returns", () => {
+    const book = new AlertBook();
+    const routes = [webhookRoute()];
+    expect(statuses(step(book, [subject({ severity: "medium" })], routes, T0))).toEqual(["firing/medium"]);
+    expect(step(book, [subject({ severity: "low" })], routes, T0 + 1)).toEqual([]);
+    expect(statuses(step(book, [subject({ severity: "high" })], routes, T0 + 2))).toEqual(["firing/high"]);
+    expect(step(book, [subject({ severity: "high", state: "acknowledged" })], routes, T0 + 3)).toEqual([]);
+    expect(step(book, [subject({ severity: "high" })], routes, T0 + 4)).toEqual([]);
+    expect(statuses(step(book, [subject({ severity: "high", driftId: "D-2", containerName: "cart-2" })], routes, T0 + 5))).toEqual(["firing/high"]);
+    expect(statuses(step(book, [subject({ state: "resolved" }), subject({ driftId: "D-2", state: "resolved" })], routes, T0 + 6))).toEqual(["resolved/high"]);
+    expect(statuses(step(book, [subject({ driftId: "D-3", severity: "low" })], routes, T0 + 7))).toEqual(["firing/low"]);
+  });
+
+  it("obeys each route: severity floor, group wait, repeat", () => {
+    const book = new AlertBook();
+    const routes = [webhookRoute({ name: "all", groupWaitSeconds: 30 }), webhookRoute({ name: "grave", minSeverity: "high", repeatSeconds: 300 })];
+    const low = subject({ driftId: "D-1", severity: "low", path: Buffer.from("/a") });
+    expect(step(book, [low], routes, T0)).toEqual([]);
+    const grave = step(book, [subject({ severity: "high" })], routes, T0 + 20_000);
+    expect(grave.map(({ route }) => route)).toEqual(["grave"]);
+    const gathered = step(book, [], routes, T0 + 31_000);
+    expect(gathered.map(({ route, alerts }) => [route, alerts.length])).toEqual([["all", 2]]);
+    expect(step(book, [], routes, T0 + 319_000)).toEqual([]);
+    expect(step(book, [], routes, T0 + 320_000).map(({ route }) => route)).toEqual(["grave"]);
+    step(book, [subject({ severity: "high", state: "acknowledged" })], routes, T0 + 321_000);
+    expect(step(book, [], routes, T0 + 900_000)).toEqual([]);
+    // The floor holds for the end as well: the route that never heard of it does not hear that it is over.
+    expect(step(book, [{ ...low, state: "resolved" }], routes, T0 + 931_000)).toEqual([]);
+    expect(statuses(step(book, [], routes, T0 + 961_000))).toEqual(["resolved/low"]);
+  });
+
+  it("delays what the rate limit does not let through, says so, and loses none of it", () => {
+    const book = new AlertBook();
+    const routes = [webhookRoute({ maxPerMinute: 2, groupBy: ["node"] })];
+    const open = Array.from({ length: 10 }, (_, i) => subject({ driftId: `D-${i}`, nodeName: `w-${i}` }));
+    expect(step(book, open, routes, T0).length).toBe(2);
+    expect(step(book, [], routes, T0 + 59_000)).toEqual([]);
+    const later = step(book, [], routes, T0 + 60_001);
+    expect(later.map(({ suppressed }) => suppressed)).toEqual([8, 0]);
+    let seen = 4;
+    for (let at = T0 + 120_100; seen < 10; at += 60_100) seen += step(book, [], routes, at).length;
+    expect(step(book, [], routes, T0 + 900_000)).toEqual([]);
+  });
+
+  it("turns a flood in one workload into one alert more, and resolves that too", () => {
+    const book = new AlertBook();
+    const routes = [webhookRoute()];
+    const flood = Array.from({ length: 500 }, (_, i) => subject({ driftId: `D-${i}`, path: Buffer.from(`/usr/bin/f${i}`) }));
+    const sent = step(book, flood, routes, T0);
+    expect(sent.reduce((sum, { alerts }) => sum + alerts.length, 0)).toBe(MAX_ALERTS_PER_WORKLOAD + 1);
+    const storm = sent.flatMap(({ alerts }) => alerts).find(({ kind }) => kind === "many");
+    expect(storm).toMatchObject({ summary: "CRITICAL shop/cart: 450 more differences on w-07", nextCommand: "hullmark drift ls", path: "" });
+    const over = step(
+      book,
+      flood.map((item) => ({ ...item, state: "resolved" as const })),
+      routes,
+      T0 + 1000,
+    );
+    expect(over.flatMap(({ alerts }) => alerts).every(({ status }) => status === "resolved")).toBe(true);
+    expect(book.size).toBe(0);
+  });
+
+  it("converges after any history with crashes: what is open has been told firing, what is over has been told resolved", () => {
+    const drift = fc.record({
+      id: fc.integer({ min: 0, max: 5 }),
+      path: fc.integer({ min: 0, max: 2 }),
+      state: fc.constantFrom("open", "resolved", "acknowledged", "notice"),
+    });
+    const event = fc.record({ drifts: fc.array(drift, { maxLength: 4 }), waitMs: fc.integer({ min: 0, max: 90_000 }), crash: fc.boolean() });
+    fc.assert(
+      fc.property(fc.array(event, { maxLength: 30 }), fc.integer({ min: 1, max: 3 }), (events, maxPerMinute) => {
+        const routes = [webhookRoute({ maxPerMinute, groupWaitSeconds: 10 })];
+        let book = new AlertBook();
+        let stored: AlertRecord[] = [];
+        let nowMs = T0;
+        const heard = new Map<string, string>();
+        const truth = new Map<string, string>();
+        const once = (subjects: AlertSubject[], crash: boolean) => {
+          const plan = book.plan(subjects, routes, nowMs);
+          const kept = new Map(stored.map((record) => [record.fingerprint, record]));
+          for (const record of plan.commit.upserts) kept.set(record.fingerprint, record);
+          for (const fingerprint of plan.commit.removals) kept.delete(fingerprint);
+          stored = [...kept.values()];
+          for (const { alerts } of plan.commit.notifications) for (const alert of alerts) heard.set(alert.fingerprint, alert.status);
+          // Committed, and then the process dies before it could go on: the next one starts from what is stored.
+          if (crash) book = new AlertBook(stored);
+          else book.apply(plan);
+        };
+        for (const { drifts, waitMs, crash } of events) {
+          const subjects = drifts.map(({ id, path, state }) =>
+            subject({ driftId: `D-${id}-${path}`, path: Buffer.from(`/f${path}`), state: state as AlertSubject["state"] }),
+          );
+          for (const item of subjects) truth.set(item.driftId, item.state);
+          once(subjects, crash);
+          nowMs += waitMs;
+        }
+        for (let i = 0; i < 10; i++) {
+          once([], false);
+          nowMs += 61_000;
+        }
+        for (let path = 0; path < 3; path++) {
+          const open = [...truth].some(([id, state]) => id.endsWith(`-${path}`) && (state === "open" || state === "acknowledged"));
+          const told = heard.get(alertFingerprint(subject({ path: Buffer.from(`/f${path}`) })));
+          if (open) expect(told).toBe("firing");
+          else expect(told).toBeOneOf([undefined, "resolved"]);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+describe("alert texts", () => {
+  it("say what, where, who, which layer, since when and what to type", () => {
+    const book = new AlertBook();
+    const [sent] = step(book, [subject()], [webhookRoute()], T0);
+    expect(sent?.alerts[0]?.summary).toBe("CRITICAL shop/cart: /usr/bin/curl altered in an image layer on w-07");
+    expect(sent?.alerts[0]?.description).toBe(
+      [
+        "What   sha256 9f2c… → 41aa…",
+        "Where  cart-1 · node w-07",
+        "Image  registry.example/acme/cart:1 · signed by release",
+        'Layer  2 "RUN apt-get install curl"',
+        "Who    on the host, pid 22910 /usr/bin/dd, uid 0",
+        "Since  2026-09-21T14:13:20.000Z",
+        "Proof  log #18203",
+        "Next   hullmark drift show D-7K2Q",
+      ].join("\n"),
+    );
+  });
+
+  it("let no name bring control characters, invisible ones or a second line", () => {
+    expect(printable(Buffer.from("a\n\x1b[31m\xff", "latin1"))).toBe("a\\x0a\\x1b[31m\\xff");
+    expect(printable("\u202eevil\u200b\\")).toBe("\\u{202e}evil\\u{200b}\\\\");
+    expect(printable(Buffer.from("naïve ✓"))).toBe("naïve ✓");
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), fc.string({ unit: "binary" }), (path, name) => {
+        const book = new AlertBook();
+        const [sent] = step(
+          book,
+          [subject({ path, workload: `w${name}`, containerName: name, nodeName: name, imageReference: name, layerHistory: name, summary: name })],
+          [webhookRoute()],
+          T0,
+        );
+        const { description, ...alert } = sent?.alerts[0] ?? { description: "" };
+        expect(description.split("\n").length).toBeLessThanOrEqual(8);
+        expect(JSON.stringify(alert) + description.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u);
+      }),
+    );
+  });
+
+  it("keep two paths apart that look alike, and put replicas together", () => {
+    const bytes = (hex: string) => alertFingerprint(subject({ path: Buffer.from(hex, "hex") }));
+    expect(bytes("2fff")).not.toBe(bytes("2ffe"));
+    expect(alertFingerprint(subject({ workload: "a", imageReference: "bc" }))).not.toBe(alertFingerprint(subject({ workload: "ab", imageReference: "c" })));
+    expect(alertFingerprint(subject({ driftId: "D-9", containerName: "cart-9" }))).toBe(alertFingerprint(subject()));
+  });
+
+  it("back off with jitter, within bounds, and as long as the receiver asks", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 60 }), fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (attempts, random) => {
+        const wait = backoffMs(attempts, random, undefined);
+        expect(wait).toBeGreaterThanOrEqual(500);
+        expect(wait).toBeLessThanOrEqual(300_000);
+        expect(backoffMs(attempts, random, 10_000_000)).toBe(300_000);
+      }),
+    );
+  });
+});
