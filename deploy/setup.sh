@@ -129,6 +129,8 @@ npm_packages() {
   if [ -z "$why" ] && [ -x node_modules/.bin/node ]; then return; fi
   # Dependencies need no install scripts: prebuilt addons are inside their packages.
   step 'npm packages (npm ci)' npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+  # The shell remembers the Node that it found before there was ours.
+  hash -r
 }
 
 if [ "$purpose" = --install ]; then
