@@ -27,7 +27,11 @@ export function explain(issue: Issue): Explained[] {
       return [
         issue.input === undefined
           ? missing(issue.path, issue.expected)
-          : { ...at, message: `is ${describe(issue.input)}, not ${article(issue.expected)}`, fix: `write ${article(issue.expected)}` },
+          : {
+              ...at,
+              message: `is ${describe(issue.input)}, not ${article(issue.expected)}`,
+              fix: issue.expected === "string" ? "write it in quotes, or with its unit" : `write ${article(issue.expected)}`,
+            },
       ];
     case "too_small":
       return [
@@ -102,7 +106,7 @@ function article(expected: string): string {
     array: "a list",
     object: "a map",
     record: "a map",
-    string: "text (in quotes, or with its unit)",
+    string: "text",
     boolean: "true or false",
     int: "a whole number",
     number: "a number",

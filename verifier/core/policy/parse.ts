@@ -37,7 +37,9 @@ export function parsePolicy(text: string, fileName: string, options: ParseOption
   try {
     value = document.toJS({ maxAliasCount: 100 });
   } catch (error) {
-    add("error", 0, "", error instanceof Error ? error.message : String(error), "write the parts out instead of using aliases");
+    const message = error instanceof Error ? error.message : String(error);
+    const alias = /alias .*: ([^\s:]+)$/.exec(message)?.[1];
+    add("error", alias === undefined ? 0 : Math.max(0, text.indexOf(`*${alias}`)), "", message, "write the parts out instead of using aliases");
     return { ok: false, errors: problems };
   }
   const place = (path: readonly PropertyKey[], atKey: boolean) => offsetOf(document.contents, path, atKey);

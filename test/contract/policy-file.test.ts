@@ -1,0 +1,228 @@
+/** The policy file: what is right is understood, what is wrong is named by line with what to write instead. */
+
+import { generateKeyPairSync } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type LoadedPolicy, loadPolicyFile } from "@hullmark/verifier/adapters/policy-file/index";
+import { watchPolicyFile } from "@hullmark/verifier/adapters/policy-file/watch";
+import { defaultPolicy, formatProblem, type ParsedPolicy, type Policy, parsePolicy, policyDigest } from "@hullmark/verifier/core/policy/index";
+import fc from "fast-check";
+import { policyCommand } from "hullmark/commands/policy";
+import { afterAll, describe, expect, it } from "vitest";
+import { runCommand } from "../fakes/run-command.ts";
+
+const example = new URL("../../deploy/config/policy.example.yaml", import.meta.url).pathname;
+const scratch = mkdtempSync(join(tmpdir(), "hullmark-policy-"));
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+const pem = (type: "ec" | "ed25519" | "rsa", options: object = {}) =>
+  (generateKeyPairSync as (type: string, options: object) => { publicKey: { export(options: object): string } })(type, options).publicKey.export({
+    type: "spki",
+    format: "pem",
+  });
+const P256 = pem("ec", { namedCurve: "prime256v1" });
+
+const doc = (spec: string) => `apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: test }\nspec:\n${spec.replaceAll(/^/gm, "  ")}`;
+function good(parsed: ParsedPolicy): Policy {
+  if (!parsed.ok) throw new Error(parsed.errors.map(formatProblem).join("\n"));
+  return parsed.policy;
+}
+const errors = (text: string, readKeyFile?: (path: string) => string) => {
+  const parsed = parsePolicy(text, "p.yaml", readKeyFile ? { readKeyFile } : {});
+  return parsed.ok ? [] : parsed.errors.map(formatProblem);
+};
+
+describe("policy files", () => {
+  it("accepts the documented example, and docs/policy.md shows exactly that", () => {
+    const text = readFileSync(example, "utf8");
+    const parsed = parsePolicy(text, "policy.example.yaml");
+    const policy = good(parsed);
+    expect(parsed).toMatchObject({ ok: true, warnings: [] });
+    expect(policy).toMatchObject({ name: "example", mode: "observe", loaded: true, intervals: { quoteSeconds: 60, rescanSeconds: 300, heartbeatSeconds: 10 } });
+    expect(policy.rules[0]?.attestations).toEqual([{ predicateType: "https://slsa.dev/provenance/v1", authorities: ["release"], threshold: 1 }]);
+    const shown = /```yaml\n([\s\S]*?)```/.exec(readFileSync(new URL("../../docs/policy.md", import.meta.url), "utf8"))?.[1];
+    expect(shown).toBe(text);
+  });
+
+  it("fills in documented defaults for the shortest policy", () => {
+    const policy = good(parsePolicy("apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: a }\n", "p.yaml"));
+    const { name: _a, loaded, rules, ...rest } = policy;
+    const { name: _b, loaded: defaultLoaded, rules: _rules, ...defaults } = defaultPolicy();
+    expect(rest).toEqual(defaults);
+    expect([loaded, defaultLoaded, rules]).toEqual([true, false, []]);
+  });
+
+  it.each([
+    ["modee: observe", 'p.yaml:5:3: error: spec.modee: unknown key "modee" (did you mean "mode"?)'],
+    ["mode: enforce", 'p.yaml:5:9: error: spec.mode: "enforce" is not known here (use observe)'],
+    [
+      "rules:\n  - name: r\n    allow: { capabilites: [] }",
+      'p.yaml:7:16: error: spec.rules[0].allow.capabilites: unknown key "capabilites" (did you mean "capabilities"?)',
+    ],
+    ["rules:\n  - select: {}", 'p.yaml:6:7: error: spec.rules[0].name: "name" is missing (add `name:` with text)'],
+    ["severities: { conten: high }", 'p.yaml:5:17: error: spec.severities.conten: unknown key "conten" (did you mean "content"?)'],
+    ["severities: { layer/content: hgh }", 'p.yaml:5:32: error: spec.severities.layer/content: "hgh" is not known here (did you mean "high"?)'],
+    [
+      "mutable:\n  - { name: m, class: data, paths: [tmp/x] }",
+      'p.yaml:6:39: error: spec.mutable[0].paths[0]: "tmp/x" is not absolute (start at the root: "/tmp/x")',
+    ],
+    ["intervals: { quote: 1s }", 'p.yaml:5:23: error: spec.intervals.quote: "1s" is out of range (use 10s to 3600s)'],
+    ["budget: { bytes: 5GB }", 'p.yaml:5:20: error: spec.budget.bytes: "5GB" is not a size (write a whole number and KiB, MiB, GiB or TiB: 64GiB)'],
+    [
+      "authorities:\n  - { name: a, keyFile: no.pub }",
+      "p.yaml:6:27: error: spec.authorities[0].keyFile: the key file cannot be read: key files cannot be read here (paths are relative to the policy file)",
+    ],
+    [
+      "authorities:\n  - { name: a }",
+      "p.yaml:6:7: error: spec.authorities[0]: wants either `key` or `keyFile` (give the public key inline (PEM) or the file that holds it)",
+    ],
+    [
+      "rules:\n  - name: r\n    require: { signatures: { authorities: [nobody] } }",
+      'p.yaml:7:46: error: spec.rules[0].require.signatures.authorities[0]: no authority is named "nobody" (add it under spec.authorities)',
+    ],
+    [
+      "alerts: { routes: [{ name: a, type: pagerduty, url: 'https://x' }] }",
+      'p.yaml:5:39: error: spec.alerts.routes[0].type: "pagerduty" is not known here (use webhook, alertmanager)',
+    ],
+    [
+      "alerts: { routes: [{ name: a, type: webhook, url: 'ftp://x' }] }",
+      `p.yaml:5:53: error: spec.alerts.routes[0].url: "ftp://x" is not an http or https URL (for example https://alerts.example/hook)`,
+    ],
+    ["mode: observe\nmode: observe", "p.yaml:6:3: error: Map keys must be unique (remove one of the two)"],
+    [
+      "rules: [",
+      "p.yaml:5:11: error: Flow sequence in block collection must be sufficiently indented and end with a ] (check quotes, colons and indentation here)",
+    ],
+    [
+      "rules: *nowhere",
+      "p.yaml:5:10: error: Unresolved alias (the anchor must be set before the alias): nowhere (write the parts out instead of using aliases)",
+    ],
+  ])("explains %j", (spec, expected) => {
+    expect(errors(doc(spec))).toContain(expected);
+  });
+
+  it("checks what spans several places", () => {
+    const key = `key: ${JSON.stringify(P256)}`;
+    const text = doc(`authorities: [{ name: release, ${key} }, { name: release, ${key} }]
+rules:
+  - { name: a, require: { signatures: { authorities: [relase], threshold: 2 } } }
+  - { name: b, select: { images: ["x"] } }`);
+    const found = errors(text);
+    expect(found.join("\n")).toMatch(/authorities\[1\]\.name: "release" is the name of item 1 too/);
+    expect(found.join("\n")).toMatch(/no authority is named "relase" \(did you mean "release"\?\)/);
+    expect(found.join("\n")).toMatch(/threshold: 2 of 1 can never be met/);
+    expect(found.join("\n")).toMatch(/warning: spec\.rules\[1\]\.name: rule "b" never applies: "a" before it/);
+  });
+
+  it("takes only keys that are worth trusting", () => {
+    const withKey = (key: string) => errors(doc(`authorities: [{ name: a, key: ${JSON.stringify(key)} }]`)).join("\n");
+    for (const key of [P256, pem("ec", { namedCurve: "secp384r1" }), pem("ed25519"), pem("rsa", { modulusLength: 2048 })]) expect(withKey(key)).toBe("");
+    expect(withKey(pem("rsa", { modulusLength: 1024 }))).toMatch(/rsa 1024: want/);
+    expect(withKey(pem("ec", { namedCurve: "secp256k1" }))).toMatch(/secp256k1: want/);
+    const { privateKey } = generateKeyPairSync("ed25519");
+    expect(withKey(privateKey.export({ type: "pkcs8", format: "pem" }).toString())).toMatch(/is a private key/);
+    expect(withKey("hello")).toMatch(/is not one PEM block/);
+    expect(withKey(P256 + P256)).toMatch(/is not one PEM block/);
+  });
+
+  it("never throws, and never accepts silently, whatever the text", () => {
+    const base = readFileSync(example, "utf8");
+    fc.assert(
+      fc.property(fc.string({ unit: "binary", maxLength: 300 }), (text) => {
+        const parsed = parsePolicy(text, "p");
+        expect(parsed.ok).toBe(false);
+        if (!parsed.ok) for (const { line, column } of parsed.errors) expect(Math.min(line, column)).toBeGreaterThanOrEqual(1);
+      }),
+    );
+    fc.assert(
+      fc.property(fc.nat(base.length - 1), fc.nat(20), fc.string({ maxLength: 3 }), (at, length, insert) => {
+        const parsed = parsePolicy(base.slice(0, at) + insert + base.slice(at + length), "p");
+        if (!parsed.ok) expect(parsed.errors.length).toBeGreaterThan(0);
+      }),
+      { numRuns: 150 },
+    );
+    const bomb = `a: &a [x,x,x,x,x,x,x,x,x]\n${"bcdefghi"
+      .split("")
+      .map((name, i) => `${name}: &${name} [${Array(9).fill(`*${"abcdefgh"[i]}`).join(",")}]`)
+      .join("\n")}`;
+    expect(errors(bomb).length).toBeGreaterThan(0);
+    expect(errors("x".repeat(2 << 20))[0]).toMatch(/larger than/);
+  });
+
+  it("has one digest for one meaning", () => {
+    const a = good(parsePolicy(doc(`intervals: { quote: 60s, rescan: 5m }\nauthorities: [{ name: a, key: ${JSON.stringify(P256)} }]`), "a"));
+    const b = good(
+      parsePolicy(`# comment\n${doc(`authorities:\n  - { keyFile: k, name: a }\nintervals: { rescan: 300s, quote: 1m }`)}`, "b", {
+        readKeyFile: () => P256.replaceAll("\n", "\r\n"),
+      }),
+    );
+    const c = good(parsePolicy(doc(`intervals: { quote: 61s }\nauthorities: [{ name: a, key: ${JSON.stringify(P256)} }]`), "a"));
+    expect(policyDigest(a)).toEqual(policyDigest(b));
+    expect(policyDigest(a)).not.toEqual(policyDigest(c));
+    expect(policyDigest(defaultPolicy()).length).toBe(32);
+  });
+});
+
+describe("policy files on disk", () => {
+  it("reads key files beside the policy, and reloads when one of them or the policy changes", async () => {
+    const file = join(scratch, "policy.yaml");
+    writeFileSync(join(scratch, "key.pub"), P256);
+    writeFileSync(file, doc("authorities: [{ name: a, keyFile: key.pub }]"));
+    const loaded = loadPolicyFile(file);
+    expect(loaded.files).toEqual([file, join(scratch, "key.pub")]);
+    expect(good(loaded.parsed).authorities[0]?.publicKeyPem).toBe(P256.trim());
+
+    const outcomes: (LoadedPolicy | Error)[] = [];
+    const controller = new AbortController();
+    const watching = watchPolicyFile(file, loaded.files, (outcome) => outcomes.push(outcome), controller.signal);
+    const next = async (change: () => void) => {
+      const before = outcomes.length;
+      for (let i = 0; outcomes.length === before; i++) {
+        if (i % 20 === 0) change();
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      return outcomes.at(-1) as LoadedPolicy;
+    };
+    expect(
+      good((await next(() => writeFileSync(file, doc("intervals: { quote: 90s }\nauthorities: [{ name: a, keyFile: key.pub }]")))).parsed).intervals
+        .quoteSeconds,
+    ).toBe(90);
+    expect((await next(() => writeFileSync(join(scratch, "key.pub"), "nonsense"))).parsed.ok).toBe(false);
+    expect((await next(() => writeFileSync(file, doc("nonsense: 1")))).parsed.ok).toBe(false);
+    controller.abort();
+    await watching;
+    expect(() => loadPolicyFile(join(scratch, "absent.yaml"))).toThrow(/ENOENT/);
+  });
+
+  it("lints and starts policies from the command line", async () => {
+    expect(await runCommand(policyCommand, "lint", example)).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/: ok \(2 authorities, 2 rules, .*sha256:[0-9a-f]{64}/),
+    });
+    const bad = join(scratch, "bad.yaml");
+    writeFileSync(bad, doc("mdoe: observe"));
+    const linted = await runCommand(policyCommand, "lint", bad, example);
+    expect(linted.code).toBe(1);
+    expect(linted.out).toContain(`${bad}:5:3: error: spec.mdoe: unknown key "mdoe" (did you mean "mode"?)`);
+    expect(JSON.parse((await runCommand(policyCommand, "lint", "-o", "json", bad)).out)).toMatchObject([
+      { severity: "error", line: 5, column: 3, path: "spec.mdoe" },
+    ]);
+    expect((await runCommand(policyCommand, "lint", join(scratch, "absent"))).code).toBe(3);
+    expect((await runCommand(policyCommand, "lint", "-o", "xml", example)).code).toBe(2);
+    const warned = join(scratch, "warned.yaml");
+    writeFileSync(warned, doc('mutable: [{ name: m, class: any, paths: ["/**"] }]'));
+    expect((await runCommand(policyCommand, "lint", warned)).code).toBe(0);
+    expect((await runCommand(policyCommand, "lint", "--strict", warned)).code).toBe(1);
+
+    const started = join(scratch, "started.yaml");
+    expect((await runCommand(policyCommand, "init", started)).code).toBe(0);
+    expect((await runCommand(policyCommand, "lint", "--strict", started)).code).toBe(0);
+    expect((await runCommand(policyCommand, "init", started)).code).toBe(2);
+    writeFileSync(join(scratch, "cosign.pub"), P256);
+    const signed = join(scratch, "signed.yaml");
+    expect((await runCommand(policyCommand, "init", signed, "--authority-key", "cosign.pub", "--name", "shop")).code).toBe(0);
+    expect(await runCommand(policyCommand, "lint", "--strict", signed)).toMatchObject({ code: 0, out: expect.stringContaining("1 authorities") });
+    expect((await runCommand(policyCommand, "init")).out).toContain("kind: Policy");
+  });
+});
