@@ -1,0 +1,191 @@
+/** What is done to running containers, and what Hullmark must say of it. The demo shows them, the end-to-end test asserts them. */
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { ACCEPTANCE, loaderPath } from "./images/acceptance.ts";
+import type { Programs } from "./images/programs.ts";
+
+const run = promisify(execFile);
+
+/** Hands on the host and in one container. */
+export class Victim {
+  readonly container: string;
+  readonly programs: Programs;
+  readonly #environment: NodeJS.ProcessEnv;
+  readonly #wrap: (argv: readonly string[]) => string[];
+
+  /** @param wrap puts a host command into the engine's mount namespace */
+  constructor(container: string, programs: Programs, dockerHost: string, wrap: (argv: readonly string[]) => string[]) {
+    this.container = container;
+    this.programs = programs;
+    this.#environment = { ...process.env, DOCKER_HOST: dockerHost };
+    this.#wrap = wrap;
+  }
+
+  async docker(...args: string[]): Promise<string> {
+    const { stdout } = await run("docker", args, { env: this.#environment, maxBuffer: 16 * 1024 * 1024 });
+    return stdout.trim();
+  }
+
+  /** Runs a program in the container, as `docker exec` does. */
+  exec(...argv: string[]): Promise<string> {
+    return this.docker("exec", this.container, ...argv);
+  }
+
+  sh(script: string): Promise<string> {
+    return this.exec("/bin/sh", "-c", script);
+  }
+
+  /** Starts a program in the container that stays. */
+  background(...argv: string[]): Promise<string> {
+    return this.docker("exec", "-d", this.container, ...argv);
+  }
+
+  async onHost(...argv: string[]): Promise<string> {
+    const [command = "", ...args] = this.#wrap(argv);
+    const { stdout } = await run(command, args);
+    return stdout.trim();
+  }
+
+  /** Directory of an image layer on the node, 0 lowest. */
+  async layerDirectory(index: number): Promise<string> {
+    const lower = await this.docker("inspect", "-f", "{{.GraphDriver.Data.LowerDir}}", this.container);
+    const directory = lower.split(":").toReversed()[index];
+    if (!directory) throw new Error(`${this.container} has no layer ${index}`);
+    return directory;
+  }
+}
+
+/** What must be found: one drift that has all of this. */
+export interface ExpectedDrift {
+  /** Printable, as the CLI tells it; a pattern where only a part is fixed. */
+  readonly path: string | RegExp;
+  /** Any of these. */
+  readonly kinds: readonly string[];
+  readonly place: string;
+  readonly layerIndex?: number;
+  /** Base name of the program that did it, where the kernel's event tells. */
+  readonly who?: string;
+}
+
+export interface Scenario {
+  readonly name: string;
+  attack(victim: Victim): Promise<unknown>;
+  /** Empty: no drift may appear. */
+  readonly expected: readonly ExpectedDrift[];
+  /** Undoes it where another scenario on the same container would be disturbed. */
+  restore?(victim: Victim): Promise<unknown>;
+  /** `docker run` options for a container of its own. */
+  readonly runOptions?: readonly string[];
+}
+
+const DEEP_NAME = "d".repeat(200);
+const DEEP_COUNT = 60;
+
+/** In the order of the issue of concern: files, code, metadata, odd names, no drift, the node, configuration. */
+export const SCENARIOS: readonly Scenario[] = [
+  {
+    name: "edit in place",
+    attack: (v) => v.sh(`echo '# x' >> ${ACCEPTANCE.configFile}`),
+    expected: [{ path: ACCEPTANCE.configFile, kinds: ["content"], place: "upper", layerIndex: 0, who: "busybox" }],
+  },
+  {
+    name: "rename-replace",
+    attack: (v) => v.sh(`cp ${ACCEPTANCE.curl} /tmp/.n && echo evil >> /tmp/.n && mv /tmp/.n ${ACCEPTANCE.curl}`),
+    expected: [{ path: ACCEPTANCE.curl, kinds: ["content"], place: "upper", layerIndex: 1, who: "busybox" }],
+  },
+  {
+    name: "store through a shared mapping, never closed",
+    attack: (v) => v.background(ACCEPTANCE.tool, "store", "/app/data.bin", "4096", "mapped store"),
+    expected: [{ path: "/app/data.bin", kinds: ["content"], place: "upper", layerIndex: 3 }],
+  },
+  {
+    name: "new executable, run",
+    attack: async (v) => {
+      await v.sh(`cp ${ACCEPTANCE.tool} /usr/local/bin/miner && chmod 755 /usr/local/bin/miner`);
+      await v.background("/usr/local/bin/miner", "wait");
+    },
+    expected: [
+      { path: "/usr/local/bin/miner", kinds: ["added"], place: "upper", who: "busybox" },
+      { path: "/usr/local/bin/miner", kinds: ["code-upper"], place: "process" },
+    ],
+  },
+  {
+    name: "memfd",
+    attack: (v) => v.background(ACCEPTANCE.tool, "memfd", ACCEPTANCE.tool, "wait"),
+    expected: [{ path: /memfd/, kinds: ["code-memfd"], place: "process" }],
+  },
+  {
+    name: "run from /dev",
+    attack: async (v) => {
+      await v.sh(`cp ${ACCEPTANCE.tool} /dev/.x && chmod 755 /dev/.x`);
+      await v.background("/dev/.x", "wait");
+    },
+    expected: [{ path: "/dev/.x", kinds: ["code-tmpfs"], place: "process" }],
+  },
+  {
+    name: "ld.so ./prog",
+    attack: async (v) => {
+      await v.sh(`cp ${ACCEPTANCE.hello} /tmp/prog && chmod 644 /tmp/prog`);
+      await v.background(loaderPath(v.programs), "/tmp/prog", "600");
+    },
+    expected: [{ path: "/tmp/prog", kinds: ["code-upper"], place: "process" }],
+  },
+  {
+    name: "chmod u+s",
+    attack: (v) => v.sh("chmod u+s /usr/bin/perl"),
+    expected: [{ path: "/usr/bin/perl", kinds: ["setuid"], place: "upper", layerIndex: 1 }],
+  },
+  {
+    name: "setcap",
+    attack: (v) => v.exec(ACCEPTANCE.tool, "setcap", ACCEPTANCE.hello),
+    expected: [{ path: ACCEPTANCE.hello, kinds: ["capability"], place: "upper", layerIndex: 3, who: "hullmark-tool" }],
+  },
+  {
+    name: "chown",
+    attack: (v) => v.sh("chown 33:33 /etc/passwd"),
+    expected: [{ path: "/etc/passwd", kinds: ["owner"], place: "upper", layerIndex: 0 }],
+  },
+  {
+    name: "delete",
+    attack: (v) => v.sh("rm /app/config.yml"),
+    expected: [{ path: "/app/config.yml", kinds: ["removed"], place: "upper", layerIndex: 3 }],
+  },
+  {
+    name: "a name with newline and control bytes",
+    attack: (v) => v.sh("printf x > \"$(printf '/srv/a\\nb\\033[31mc')\""),
+    expected: [{ path: "/srv/a\\x0ab\\x1b[31mc", kinds: ["added"], place: "upper" }],
+  },
+  {
+    name: "a path 12 kB deep",
+    attack: (v) => v.exec(ACCEPTANCE.tool, "deep", "/tmp", String(DEEP_COUNT), DEEP_NAME, "leaf"),
+    expected: [{ path: new RegExp(`^/tmp/(d{200}/){${DEEP_COUNT}}leaf$`), kinds: ["added"], place: "upper" }],
+  },
+  {
+    name: "mkdir 0777 on an implied directory",
+    attack: (v) => v.sh(`chmod 0777 ${ACCEPTANCE.implied}`),
+    expected: [{ path: ACCEPTANCE.implied, kinds: ["mode"], place: "upper", layerIndex: 3 }],
+  },
+  { name: "touch of an image file", attack: (v) => v.sh("touch /usr/bin/passwd /etc/os-release"), expected: [] },
+  { name: "ln of an image file", attack: (v) => v.sh("ln /srv/index.html /srv/second-name"), expected: [] },
+  {
+    name: "lower layer edited on the host",
+    attack: async (v) => v.onHost("sh", "-c", `echo poison >> "${await v.layerDirectory(1)}/usr/bin/ping"`),
+    expected: [{ path: "/usr/bin/ping", kinds: ["content"], place: "layer", layerIndex: 1 }],
+    restore: async (v) => v.onHost("sh", "-c", `f="${await v.layerDirectory(1)}/usr/bin/ping"; truncate -s -7 "$f"`),
+  },
+  {
+    name: "overlay xattr on a lower layer",
+    attack: async (v) => v.onHost("setfattr", "-n", "trusted.overlay.redirect", "-v", "/opt", `${await v.layerDirectory(0)}/home`),
+    expected: [{ path: "/home", kinds: ["xattr"], place: "layer", layerIndex: 0 }],
+    restore: async (v) => v.onHost("setfattr", "-x", "trusted.overlay.redirect", `${await v.layerDirectory(0)}/home`),
+  },
+  {
+    name: "environment and capability that policy does not allow",
+    runOptions: ["--env", "LD_PRELOAD=/tmp/x.so", "--cap-add", "NET_ADMIN"],
+    attack: async () => undefined,
+    expected: [
+      { path: "", kinds: ["env"], place: "configuration" },
+      { path: "", kinds: ["capabilities"], place: "configuration" },
+    ],
+  },
+];
