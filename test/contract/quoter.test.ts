@@ -1,0 +1,179 @@
+import { randomBytes } from "node:crypto";
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Tpm2Quoter } from "@hullmark/agent/adapters/tpm2/index";
+import type { Quote, Quoter } from "@hullmark/agent/ports/quoter";
+import { makeCredential, readAttestationKey, readEndorsementKey, verifyQuote } from "@hullmark/verifier/core/endorsement/index";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { FakeQuoter } from "../fakes/quoter.ts";
+import { Swtpm } from "../fakes/swtpm.ts";
+
+const signal = new AbortController().signal;
+const PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 14];
+
+interface Subject {
+  readonly quoter: Quoter;
+  /** Takes the TPM away and brings it back. */
+  break(): Promise<void>;
+  mend(): Promise<void>;
+  end(): Promise<void>;
+}
+
+async function realTpm(): Promise<Subject> {
+  const tpm = await Swtpm.start();
+  const stateDir = await mkdtemp(join(tmpdir(), "hullmark-quoter-"));
+  const quoter = new Tpm2Quoter({ tcti: tpm.tcti, stateDir });
+  const end = async (): Promise<void> => {
+    await quoter.close();
+    await tpm.stop();
+    await rm(stateDir, { recursive: true });
+  };
+  return { quoter, break: () => tpm.powerOff(), mend: () => tpm.powerOn(), end };
+}
+
+async function fake(): Promise<Subject> {
+  const quoter = new FakeQuoter();
+  const set = async (failure: "ABSENT" | undefined): Promise<void> => {
+    quoter.failure = failure;
+  };
+  return { quoter, break: () => set("ABSENT"), mend: () => set(undefined), end: async () => undefined };
+}
+
+async function keysOf(quoter: Quoter) {
+  const identity = await quoter.identify(signal);
+  const ek = readEndorsementKey(identity.ekPublic);
+  if (!ek.ok) throw new Error(ek.detail);
+  const ak = readAttestationKey(identity.akPublic, ek.key);
+  if (!ak.ok) throw new Error(ak.detail);
+  return { ek: ek.key, ak: ak.key };
+}
+
+for (const [name, make] of [
+  ["tpm2 on swtpm", realTpm],
+  ["fake", fake],
+] as const) {
+  describe(`Quoter: ${name}`, () => {
+    let subject: Subject;
+    let quoter: Quoter;
+    beforeAll(async () => {
+      subject = await make();
+      quoter = subject.quoter;
+    });
+    afterAll(() => subject.end());
+
+    const verified = async (quote: Quote, extraData: Buffer, pcrs: readonly number[]) => {
+      const { ak } = await keysOf(quoter);
+      const selection = pcrs.length > 0 ? [{ bank: "sha256" as const, pcrs }] : [];
+      return verifyQuote(quote, { key: ak, extraData, selection, previousClock: undefined });
+    };
+
+    it("identifies itself the same way each time", async () => {
+      const first = await quoter.identify(signal);
+      expect(await quoter.identify(signal)).toEqual(first);
+    });
+
+    it("opens a credential that was made for it", async () => {
+      const { ek, ak } = await keysOf(quoter);
+      const secret = randomBytes(32);
+      const credential = makeCredential(ek, ak.name, secret, randomBytes);
+      expect(await quoter.activate(credential.credentialBlob, credential.encryptedSecret, signal)).toEqual(secret);
+    });
+
+    it("refuses a credential for another AK, for another EK, and rubbish, and goes on working", async () => {
+      const { ek, ak } = await keysOf(quoter);
+      const other = await keysOf(new FakeQuoter());
+      const rubbish = { credentialBlob: Buffer.from([0, 1, 2]), encryptedSecret: Buffer.alloc(9, 1) };
+      const cases = [makeCredential(ek, other.ak.name, randomBytes(32), randomBytes), makeCredential(other.ek, ak.name, randomBytes(32), randomBytes), rubbish];
+      for (const { credentialBlob, encryptedSecret } of cases)
+        await expect(quoter.activate(credentialBlob, encryptedSecret, signal)).rejects.toMatchObject({ code: "REFUSED", retryable: false });
+      expect(await quoter.health(signal)).toEqual({ ok: true, detail: "ok" });
+    });
+
+    it("quotes what was asked, also of no PCR", async () => {
+      for (const pcrs of [PCRS, []]) {
+        const extraData = randomBytes(32);
+        const quote = await quoter.quote(extraData, pcrs, signal);
+        expect(quote.pcrs.map(({ index }) => index)).toEqual(pcrs);
+        expect(await verified(quote, extraData, pcrs)).toMatchObject({ ok: true });
+        expect(await verified(quote, randomBytes(32), pcrs)).toMatchObject({ ok: false, reason: "wrong-binding" });
+      }
+    });
+
+    it("answers calls that are made at the same time", async () => {
+      const extra = Array.from({ length: 8 }, () => randomBytes(32));
+      const quotes = await Promise.all(extra.map((extraData) => quoter.quote(extraData, PCRS, signal)));
+      for (const [i, quote] of quotes.entries()) expect(await verified(quote, extra[i] as Buffer, PCRS)).toMatchObject({ ok: true });
+    });
+
+    it("rejects with the reason of an aborted signal", async () => {
+      const reason = new Error("enough");
+      await expect(quoter.quote(randomBytes(32), PCRS, AbortSignal.abort(reason))).rejects.toBe(reason);
+    });
+
+    it("says that the TPM is absent, and works again when it is back", async () => {
+      await subject.break();
+      await expect(quoter.quote(randomBytes(32), PCRS, signal)).rejects.toMatchObject({ code: "ABSENT", retryable: true });
+      expect(await quoter.health(signal)).toMatchObject({ ok: false });
+      await subject.mend();
+      const extraData = randomBytes(32);
+      expect(await verified(await quoter.quote(extraData, PCRS, signal), extraData, PCRS)).toMatchObject({ ok: true });
+      expect(await quoter.health(signal)).toMatchObject({ ok: true });
+    });
+  });
+}
+
+describe("Tpm2Quoter", () => {
+  let tpm: Swtpm;
+  let stateDir: string;
+  beforeAll(async () => {
+    tpm = await Swtpm.start();
+    stateDir = await mkdtemp(join(tmpdir(), "hullmark-quoter-"));
+  });
+  afterAll(async () => {
+    await tpm.stop();
+    await rm(stateDir, { recursive: true });
+  });
+
+  it("keeps its AK between runs, in a file that only its owner reads", async () => {
+    const identities = [];
+    for (let run = 0; run < 2; run++) {
+      const quoter = new Tpm2Quoter({ tcti: tpm.tcti, stateDir });
+      identities.push(await quoter.identify(signal));
+      await quoter.close();
+    }
+    expect(identities[1]).toEqual(identities[0]);
+    expect(identities[0]?.ekCertificate).toBeDefined();
+    expect((await stat(join(stateDir, "ak.json"))).mode & 0o777).toBe(0o600);
+  });
+
+  it("says that the TPM was replaced, then makes a new AK", async () => {
+    const other = await Swtpm.start();
+    const quoter = new Tpm2Quoter({ tcti: other.tcti, stateDir });
+    try {
+      await expect(quoter.quote(randomBytes(32), PCRS, signal)).rejects.toMatchObject({ code: "REPLACED" });
+      expect((await quoter.quote(randomBytes(32), PCRS, signal)).pcrs).toHaveLength(PCRS.length);
+    } finally {
+      await quoter.close();
+      await other.stop();
+    }
+  });
+
+  it("gives up on a TPM that does not answer, and comes back when it does", async () => {
+    await rm(join(stateDir, "ak.json"));
+    const quoter = new Tpm2Quoter({ tcti: tpm.tcti, stateDir, timeoutMs: 2000 });
+    try {
+      await quoter.identify(signal);
+      process.kill(tpm.pid as number, "SIGSTOP");
+      await expect(quoter.quote(randomBytes(32), PCRS, signal)).rejects.toMatchObject({ code: "TIMEOUT", retryable: true });
+      const abort = new AbortController();
+      const waiting = quoter.quote(randomBytes(32), PCRS, abort.signal);
+      abort.abort(new Error("no longer wanted"));
+      await expect(waiting).rejects.toThrow("no longer wanted");
+      process.kill(tpm.pid as number, "SIGCONT");
+      expect((await quoter.quote(randomBytes(32), PCRS, signal)).pcrs).toHaveLength(PCRS.length);
+    } finally {
+      await quoter.close();
+    }
+  });
+});
