@@ -100,8 +100,15 @@ module.exports = {
       comment:
         "The command talks to the verifier's API or computes with its pure core; it never reaches into an agent or an adapter. Installing a host (up) is deploy's.",
       severity: "error",
-      from: { path: "^cli/" },
+      from: { path: "^cli/", pathNot: "^cli/signing/" },
       to: { path: "^(agent|verifier|native|test|bench)/", pathNot: "^verifier/(core|ports)/" },
+    },
+    {
+      name: "cli-signing-wires-registry-and-keys",
+      comment: "Signing and verifying in a build pipeline happen without a verifier, and must judge exactly as it does: cli/signing wires the same two adapters.",
+      severity: "error",
+      from: { path: "^cli/signing/" },
+      to: { path: "^(agent|verifier|native|test|bench)/", pathNot: "^verifier/(core|ports|adapters/(oci-registry|sigstore))/" },
     },
     {
       name: "production-knows-no-test",

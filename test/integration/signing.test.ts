@@ -3,7 +3,6 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
-import type { Command } from "commander";
 import { attestCommand } from "hullmark/commands/attest";
 import { keygenCommand } from "hullmark/commands/keygen";
 import { signCommand } from "hullmark/commands/sign";
@@ -44,7 +43,7 @@ afterAll(async () => {
   if (home) rmSync(home, { recursive: true, force: true });
 });
 
-async function run(make: (io: CommandIo) => Command, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ran> {
+async function run(make: typeof signCommand, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ran> {
   const seen = { code: undefined as ExitCode | undefined, out: "", err: "" };
   const io: CommandIo = {
     out: (text) => {
