@@ -1,0 +1,173 @@
+import { generateKeyPairSync, X509Certificate } from "node:crypto";
+import { chmod, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect, createServer } from "node:tls";
+import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
+import { readPeerIdentity } from "@hullmark/verifier/core/enrolment/index";
+import "reflect-metadata";
+import { ExtendedKeyUsage, ExtendedKeyUsageExtension, type JsonGeneralName, SubjectAlternativeNameExtension, X509CertificateGenerator } from "@peculiar/x509";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+const NODE = "0123456789abcdef";
+const clock = { nowMs: () => Date.now() };
+
+function keys(curve = "P-256") {
+  const pair = generateKeyPairSync("ec", { namedCurve: curve });
+  return { spki: pair.publicKey.export({ format: "der", type: "spki" }), pem: pair.privateKey.export({ format: "pem", type: "pkcs8" }).toString() };
+}
+const pem = (chain: readonly Buffer[]): string => chain.map((der) => new X509Certificate(der).toString()).join("");
+
+let stateDir: string;
+let ca: X509Ca;
+beforeAll(async () => {
+  stateDir = await mkdtemp(join(tmpdir(), "hullmark-ca-"));
+  ca = await X509Ca.open({ stateDir, region: "eu-1", clock });
+});
+afterAll(() => rm(stateDir, { recursive: true }));
+
+describe("CertificateAuthority", () => {
+  it("keeps its root and its key, which nobody else reads", async () => {
+    const again = await X509Ca.open({ stateDir, region: "eu-1", clock });
+    expect(again.rootPem).toBe(ca.rootPem);
+    expect((await stat(join(stateDir, "ca-key.pem"))).mode & 0o777).toBe(0o600);
+    const root = new X509Certificate(ca.rootPem);
+    expect(root.ca && root.verify(root.publicKey)).toBe(true);
+  });
+
+  it("refuses to open on a key that others read, that is damaged, or that is another's", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "hullmark-ca-"));
+    const open = () => X509Ca.open({ stateDir: directory, region: "eu-1", clock });
+    try {
+      await open();
+      const key = join(directory, "ca-key.pem");
+      await chmod(key, 0o644);
+      await expect(open()).rejects.toMatchObject({ code: "STATE" });
+      await chmod(key, 0o600);
+      await writeFile(key, await readFile(join(stateDir, "ca-key.pem")));
+      await expect(open()).rejects.toMatchObject({ code: "STATE" });
+      await writeFile(key, "rubbish");
+      await expect(open()).rejects.toMatchObject({ code: "STATE" });
+      await rm(key);
+      await expect(open()).rejects.toMatchObject({ code: "STATE" });
+      await expect(X509Ca.open({ stateDir: directory, region: "../x", clock })).rejects.toMatchObject({ code: "BAD_NAME" });
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  });
+
+  it("gives nodes an hour at most, and names them", async () => {
+    const before = Date.now();
+    const { spki } = keys();
+    const { chain, notAfterMs } = await ca.issueNode(NODE, spki, 86_400_000);
+    expect(notAfterMs).toBeGreaterThan(before);
+    expect(notAfterMs).toBeLessThanOrEqual(Date.now() + 3_600_000);
+    const leaf = new X509Certificate(chain[0] as Buffer);
+    expect(leaf.validToDate.getTime()).toBe(notAfterMs);
+    expect(leaf.verify(new X509Certificate(ca.rootPem).publicKey)).toBe(true);
+    expect(readPeerIdentity(leaf.raw, "eu-1")).toMatchObject({ kind: "node", nodeId: NODE, region: "eu-1" });
+    expect(readPeerIdentity(leaf.raw, "us-1")).toBeUndefined();
+  });
+
+  it("names operators", async () => {
+    const { chain } = await ca.issueOperator("responder", "ada@example.org", keys().spki, 86_400_000);
+    expect(readPeerIdentity(chain[0] as Buffer, "eu-1")).toMatchObject({ kind: "operator", role: "responder", name: "ada@example.org" });
+  });
+
+  it("refuses names and keys that it does not certify", async () => {
+    const { spki } = keys();
+    for (const id of ["", "0123456789ABCDEF", `${NODE}0`, `${NODE}/../x`, `${NODE}\n`])
+      await expect(ca.issueNode(id, spki, 1000)).rejects.toMatchObject({ code: "BAD_NAME" });
+    for (const name of ["", "a/b", "..", "ada\n", "a".repeat(65)])
+      await expect(ca.issueOperator("admin", name, spki, 1000)).rejects.toMatchObject({ code: "BAD_NAME" });
+    await expect(ca.issueOperator("root" as "admin", "ada", spki, 1000)).rejects.toMatchObject({ code: "BAD_NAME" });
+    for (const names of [[], ["*.example.org"], ["a b"], ["a".repeat(64)]])
+      await expect(ca.issueServer(names, spki, 1000)).rejects.toMatchObject({ code: "BAD_NAME" });
+    for (const key of [keys("P-384").spki, Buffer.from("rubbish"), Buffer.alloc(0)])
+      await expect(ca.issueNode(NODE, key, 1000)).rejects.toMatchObject({ code: "BAD_KEY" });
+  });
+
+  it("makes mutual TLS work, and only the right way round", async () => {
+    const [server, node] = [keys(), keys()];
+    const serverChain = pem((await ca.issueServer(["verifier.test", "127.0.0.1"], server.spki, 3_600_000)).chain);
+    const nodeChain = pem((await ca.issueNode(NODE, node.spki, 3_600_000)).chain);
+    const handshake = async (
+      serverIdentity: { key: string; cert: string },
+      clientIdentity: { key: string; cert: string },
+      servername: string,
+    ): Promise<string> => {
+      const listener = createServer({ ...serverIdentity, ca: ca.rootPem, requestCert: true, rejectUnauthorized: true, minVersion: "TLSv1.3" }, (socket) => {
+        const peer = readPeerIdentity(socket.getPeerCertificate(true).raw, "eu-1");
+        socket.end(`accepted ${peer?.kind === "node" ? peer.nodeId : "nobody"}`);
+      });
+      listener.on("tlsClientError", () => undefined);
+      await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
+      try {
+        return await new Promise((resolve) => {
+          const socket = connect({ port: (listener.address() as AddressInfo).port, host: "127.0.0.1", servername, ca: ca.rootPem, ...clientIdentity });
+          let text = "";
+          socket.on("data", (data) => {
+            text += data;
+          });
+          socket.on("error", (error: NodeJS.ErrnoException) => resolve(`error ${error.code}`));
+          socket.on("end", () => resolve(text));
+        });
+      } finally {
+        listener.close();
+      }
+    };
+    const asServer = { key: server.pem, cert: serverChain };
+    const asNode = { key: node.pem, cert: nodeChain };
+    expect(await handshake(asServer, asNode, "verifier.test")).toBe(`accepted ${NODE}`);
+    expect(await handshake(asServer, asNode, "other.test")).not.toContain("accepted");
+    expect(await handshake(asNode, asNode, "verifier.test")).not.toContain("accepted");
+    expect(await handshake(asServer, asServer, "verifier.test")).not.toContain("accepted");
+  });
+});
+
+describe("readPeerIdentity", () => {
+  async function withNames(names: JsonGeneralName[]): Promise<Uint8Array> {
+    const pair = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, true, ["sign", "verify"]);
+    const extensions = [
+      new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth]),
+      ...(names.length > 0 ? [new SubjectAlternativeNameExtension(names)] : []),
+    ];
+    const certificate = await X509CertificateGenerator.createSelfSigned({ name: `CN=spiffe://hullmark/eu-1/node/${NODE}`, keys: pair, extensions });
+    return new Uint8Array(certificate.rawData);
+  }
+  const url = (value: string): JsonGeneralName => ({ type: "url", value });
+  const good = `spiffe://hullmark/eu-1/node/${NODE}`;
+
+  it("accepts exactly one URI of one of the forms", async () => {
+    expect(await withNames([url(good)]).then((der) => readPeerIdentity(der, "eu-1"))).toMatchObject({ kind: "node" });
+    const bad = [
+      ...[
+        good.toUpperCase(),
+        `${good}/`,
+        `${good}?x`,
+        `${good}#x`,
+        ` ${good}`,
+        `x${good}`,
+        good.replace("hullmark", "hullmark.evil"),
+        good.replace("eu-1", "eu-10"),
+        good.replace("spiffe", "https"),
+      ],
+      ...[
+        `${good}0`,
+        good.slice(0, -1),
+        "spiffe://hullmark/eu-1/operator/admin",
+        "spiffe://hullmark/eu-1/operator/admin/a/b",
+        "spiffe://hullmark/eu-1/operator/root/ada",
+        "spiffe://hullmark/eu-1/operator/admin/",
+      ],
+      ...["spiffe://hullmark//node/0123456789abcdef", "spiffe://hullmark/eu-1/node/../operator/admin/ada", "spiffe://hullmark/eu-1/node/0123456789abcde%66"],
+    ];
+    for (const value of bad) expect(readPeerIdentity(await withNames([url(value)]), "eu-1"), value).toBeUndefined();
+    expect(readPeerIdentity(await withNames([url(good), url(good)]), "eu-1")).toBeUndefined();
+    expect(readPeerIdentity(await withNames([url(good), { type: "dns", value: "a.test" }]), "eu-1")).toBeUndefined();
+    expect(readPeerIdentity(await withNames([{ type: "dns", value: good }]), "eu-1")).toBeUndefined();
+    expect(readPeerIdentity(await withNames([]), "eu-1")).toBeUndefined();
+    for (const bytes of [Buffer.alloc(0), Buffer.from("rubbish"), Buffer.alloc(5000, 0x30)]) expect(readPeerIdentity(bytes, "eu-1")).toBeUndefined();
+  });
+});

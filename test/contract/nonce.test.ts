@@ -1,0 +1,87 @@
+import { randomBytes } from "node:crypto";
+import { chmod, mkdtemp, rm, stat, truncate } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { HmacNonceSource, loadRegionKey } from "@hullmark/verifier/adapters/nonce/index";
+import { describe, expect, it } from "vitest";
+
+const scope = { session: "s-1", nodeId: "0123456789abcdef", expiresAtMs: 10_000 };
+
+function source(regionKey: Buffer = randomBytes(32), maxUsed?: number) {
+  const clock = { now: 1000, nowMs: () => clock.now };
+  return { clock, nonces: new HmacNonceSource({ regionKey, clock, ...(maxUsed === undefined ? {} : { maxUsed }) }) };
+}
+
+describe("NonceSource", () => {
+  it("accepts what it issued, once, in its own scope", () => {
+    const { nonces } = source();
+    const nonce = nonces.issue(scope);
+    expect(nonce).toHaveLength(32);
+    for (const other of [{ session: "s-2" }, { nodeId: "0123456789abcdee" }, { expiresAtMs: 10_001 }])
+      expect(nonces.redeem(nonce, { ...scope, ...other })).toBe("foreign");
+    expect(nonces.redeem(nonce, scope)).toBe("ok");
+    expect(nonces.redeem(nonce, scope)).toBe("used");
+  });
+
+  it("does not confuse the end of one field with the start of the next", () => {
+    const { nonces } = source();
+    const nonce = nonces.issue({ ...scope, session: "ab", nodeId: "c" });
+    expect(nonces.redeem(nonce, { ...scope, session: "a", nodeId: "bc" })).toBe("foreign");
+  });
+
+  it("accepts those of its region's other verifiers, also after a restart, and no other region's", () => {
+    const key = randomBytes(32);
+    const nonce = source(key).nonces.issue(scope);
+    expect(source(key).nonces.redeem(nonce, scope)).toBe("ok");
+    expect(source().nonces.redeem(nonce, scope)).toBe("foreign");
+  });
+
+  it("refuses every flipped bit, other lengths and expired ones", () => {
+    const { nonces, clock } = source();
+    const nonce = nonces.issue(scope);
+    for (let bit = 0; bit < 256; bit++) {
+      const copy = Buffer.from(nonce);
+      copy[bit >> 3] = (copy[bit >> 3] as number) ^ (1 << (bit & 7));
+      expect(nonces.redeem(copy, scope)).toBe("foreign");
+    }
+    for (const bytes of [Buffer.alloc(0), nonce.subarray(0, 31), Buffer.concat([nonce, Buffer.alloc(1)])]) expect(nonces.redeem(bytes, scope)).toBe("foreign");
+    clock.now = 10_000;
+    expect(nonces.redeem(nonce, scope)).toBe("expired");
+  });
+
+  it("never repeats one", () => {
+    const { nonces } = source();
+    expect(new Set(Array.from({ length: 5000 }, () => nonces.issue(scope).toString("hex"))).size).toBe(5000);
+  });
+
+  it("remembers a bounded number of used ones, and accepts none rather than one twice", () => {
+    const { nonces, clock } = source(randomBytes(32), 2);
+    const [a, b, c] = [nonces.issue(scope), nonces.issue({ ...scope, expiresAtMs: 5000 }), nonces.issue(scope)];
+    expect(nonces.redeem(a, scope)).toBe("ok");
+    expect(nonces.redeem(b, { ...scope, expiresAtMs: 5000 })).toBe("ok");
+    expect(nonces.redeem(c, scope)).not.toBe("ok");
+    clock.now = 5000;
+    expect(nonces.redeem(c, scope)).toBe("ok");
+    expect(nonces.redeem(a, scope)).toBe("used");
+  });
+});
+
+describe("region key", () => {
+  it("is made once, private, and refused when it is not", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "hullmark-region-"));
+    const path = join(directory, "region.key");
+    try {
+      const key = await loadRegionKey(path);
+      expect(key).toHaveLength(32);
+      expect(await loadRegionKey(path)).toEqual(key);
+      expect((await stat(path)).mode & 0o777).toBe(0o600);
+      await chmod(path, 0o640);
+      await expect(loadRegionKey(path)).rejects.toThrow("read by others");
+      await chmod(path, 0o600);
+      await truncate(path, 31);
+      await expect(loadRegionKey(path)).rejects.toThrow("31 bytes");
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  });
+});
