@@ -161,7 +161,16 @@ void Walk::AddClaim(Worker& worker, std::string path, ClaimReason reason) {
   if (claim_count_.fetch_add(1) < kMaxClaims) worker.claims.push_back({std::move(path), reason});
 }
 
+// A removed directory is empty, but that says nothing of what was measured: asked before a walk, and after it.
+void Walk::AssertRootExists() const {
+  Stat st;
+  const int errnum = StatOf(opener_.root(), "", &st);
+  if (errnum != 0) throw Error::System("statx", errnum);
+  if (st.stx_nlink == 0) throw Error("ROOT_GONE", "the measured directory was removed");
+}
+
 Outcome Walk::Run() {
+  AssertRootExists();
   {
     std::lock_guard lock(mutex_);
     running_ = true;
@@ -172,6 +181,7 @@ Outcome Walk::Run() {
   // Nobody spawns once all work is done: pushing needs a busy worker.
   for (std::thread& thread : threads_) thread.join();
   if (stop_.requested()) throw Error("ABORTED", "measuring was cancelled");
+  AssertRootExists();
   if (failure_) std::rethrow_exception(failure_);
   Outcome outcome;
   outcome.unmeasurable = unmeasurable_;

@@ -139,6 +139,7 @@ class Walk {
   void Fail(std::exception_ptr failure);
   void Exceed(Unmeasurable what);
   bool Halted();
+  void AssertRootExists() const;
   bool CountMetadata(size_t bytes);
   void AddClaim(Worker& worker, std::string path, ClaimReason reason);
   // Takes a directory's fd to share it, or leaves it to the caller and returns null when too many are open.

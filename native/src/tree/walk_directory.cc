@@ -71,7 +71,6 @@ void Walk::ListDirectory(Worker& worker, Item& item) {
     if (job.attempts > kMaxAttempts) return EntryFailed(worker, item.parent, item.name, item.existing, "openat2", EAGAIN);
     return AddEntries(item.parent, {std::move(job)});
   }
-  if (is_root && before.stx_nlink == 0) throw Error("ROOT_GONE", "the measured directory was removed");
   const Store::Entry* known = item.existing != Store::kNone ? &store_.at(item.existing) : nullptr;
   const bool same = known && !is_root && IsUnchanged(*known, before, settings_.interpretation);
   auto directory = std::make_shared<Directory>(Directory{.path = path, .entry = item.existing});
