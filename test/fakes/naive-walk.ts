@@ -9,7 +9,7 @@ import { type EntryRecord, encodeRecord, type Xattr } from "@hullmark/proto/code
 
 const MEASURED = /^(security\.capability|system\.posix_acl_(access|default)|trusted\.overlay\.(opaque|redirect|metacopy|whiteout))$/;
 
-// One line an xattr: path, name, value in hex. Python is used for lgetxattr alone.
+// One line an xattr: number of the tree, then path, name and value in hex. Python is used for lgetxattr alone.
 const LIST_XATTRS = `
 import os, sys
 def walk(fd, prefix):
@@ -19,13 +19,14 @@ def walk(fd, prefix):
         for key in os.listxattr(path, follow_symlinks=False):
             try: value = os.getxattr(path, key, follow_symlinks=False)
             except OSError: continue
-            print((prefix + name).hex(), os.fsencode(key).hex(), value.hex() or "-")
+            print(tree, (prefix + name).hex(), os.fsencode(key).hex(), value.hex() or "-")
         try: below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
         except OSError: continue
         walk(below, prefix + name + b"/")
         os.close(below)
 sys.setrecursionlimit(10000)
-walk(os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY), b"")
+for tree, directory in enumerate(sys.argv[1:]):
+    walk(os.open(directory, os.O_RDONLY | os.O_DIRECTORY), b"")
 `;
 
 export interface WalkedEntry {
@@ -37,13 +38,22 @@ export interface WalkedEntry {
 
 /** Every entry below a directory, in no particular order; the directory itself is not among them. Root is needed to see trusted xattrs. */
 export function naiveWalk(directory: string): WalkedEntry[] {
-  const xattrs = readXattrs(directory);
+  return naiveWalks([directory])[0] ?? [];
+}
+
+/** {@link naiveWalk} of several directories; starts one helper process for all. */
+export function naiveWalks(directories: readonly string[]): WalkedEntry[][] {
+  const xattrs = readXattrs(directories);
+  return directories.map((directory, tree) => walk(directory, (path) => xattrs.get(`${tree} ${path.toString("latin1")}`) ?? []));
+}
+
+function walk(directory: string, xattrsOf: (path: Buffer) => Xattr[]): WalkedEntry[] {
   const entries: WalkedEntry[] = [];
   const visit = (fd: number, prefix: Buffer): void => {
     for (const name of readdirSync(`/proc/self/fd/${fd}`, { encoding: "buffer" })) {
       const path = Buffer.concat([prefix, name]);
       const handle = Buffer.concat([Buffer.from(`/proc/self/fd/${fd}/`), name]);
-      const record = readRecord(handle, xattrs.get(path.toString("latin1")) ?? []);
+      const record = readRecord(handle, xattrsOf(path));
       entries.push({ path, record, encoded: encodeRecord(record) });
       if (record.type !== "d") continue;
       const below = openSync(handle, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
@@ -57,13 +67,13 @@ export function naiveWalk(directory: string): WalkedEntry[] {
   return entries;
 }
 
-function readXattrs(directory: string): Map<string, Xattr[]> {
-  const run = spawnSync("python3", ["-c", LIST_XATTRS, directory], { encoding: "latin1", maxBuffer: 1 << 28 });
-  if (run.status !== 0) throw new Error(`reading xattrs of ${directory}: ${run.stderr}`);
+function readXattrs(directories: readonly string[]): Map<string, Xattr[]> {
+  const run = spawnSync("python3", ["-c", LIST_XATTRS, ...directories], { encoding: "latin1", maxBuffer: 1 << 28 });
+  if (run.status !== 0) throw new Error(`reading xattrs of ${directories.join(" ")}: ${run.stderr}`);
   const found = new Map<string, Xattr[]>();
   for (const line of run.stdout.split("\n").filter((each) => each !== "")) {
-    const [path = "", name = "", value = ""] = line.split(" ");
-    const key = Buffer.from(path, "hex").toString("latin1");
+    const [tree = "", path = "", name = "", value = ""] = line.split(" ");
+    const key = `${tree} ${Buffer.from(path, "hex").toString("latin1")}`;
     const xattr = { name: Buffer.from(name, "hex"), value: value === "-" ? Buffer.alloc(0) : Buffer.from(value, "hex") };
     if (!MEASURED.test(xattr.name.toString("latin1"))) continue;
     found.set(

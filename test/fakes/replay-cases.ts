@@ -31,6 +31,18 @@ const cap3 = (rootid: number): Buffer => {
 const x = (name: string, value: Buffer): { xattrs: Record<string, Buffer> } => ({ xattrs: { [name]: value } });
 const times = (n: number, text: string): string => Array.from({ length: n }, () => text).join("/");
 
+/** Xattr sets that extractors take, for random entries. */
+export const REPLAY_XATTRS: readonly Readonly<Record<string, Buffer>>[] = [
+  { [CAP]: cap2 },
+  { [CAP]: cap3(1000) },
+  { [ACCESS]: extended },
+  { [ACCESS]: trivial },
+  { [DEFAULT]: extended },
+  { [DEFAULT]: trivial, [ACCESS]: extended },
+  { "trusted.overlay.opaque": Buffer.from("y") },
+  { "user.comment": Buffer.from("x") },
+];
+
 const cases: ReplayCase[] = [];
 /** One argument a layer. */
 function add(name: string, ...layers: (readonly (Entry | Buffer)[] | Buffer)[]): void {

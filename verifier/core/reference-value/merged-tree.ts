@@ -1,5 +1,5 @@
 /** What a container sees of its image's layers: overlayfs lookup over replayed layers. */
-import { decodeRecord, pathKey } from "@hullmark/proto/codec";
+import { decodeRecord, encodeRecord, pathKey, recordDigest } from "@hullmark/proto/codec";
 import { latin1 } from "./latin1.ts";
 import type { LayerEntry, LayerTree } from "./layer-tree.ts";
 
@@ -9,6 +9,17 @@ const SLASH = 0x2f;
 export interface Located extends LayerEntry {
   /** Index into the layers, bottom first. */
   readonly layerIndex: number;
+}
+
+const OVERLAY_XATTR = Buffer.from("trusted.overlay.");
+
+/** An entry without overlayfs's own marks. */
+function visible(entry: Located): Located {
+  if (kindOf(entry.record) !== "opaque" && !entry.record.includes(OVERLAY_XATTR)) return entry;
+  const record = decodeRecord(entry.record);
+  const xattrs = record.xattrs.filter(({ name }) => !name.subarray(0, OVERLAY_XATTR.length).equals(OVERLAY_XATTR));
+  const encoded = encodeRecord(record.type === "d" ? { ...record, xattrs, opaque: false } : { ...record, xattrs });
+  return { ...entry, record: encoded, digest: recordDigest(encoded) };
 }
 
 type Kind = "directory" | "opaque" | "whiteout" | "other";
@@ -40,14 +51,17 @@ export class MergedTree {
     return new MergedTree(layers);
   }
 
-  /** What the container sees at a path, or undefined. Whiteouts are never returned. A root marked opaque is not: the kernel ignores that. */
+  /**
+   * What the container sees at a path, or undefined: whiteouts are never returned, and overlayfs's own marks (opaque flag,
+   * `trusted.overlay.*`) are taken off the record, as in a copy in the upper directory. A root marked opaque hides nothing: the kernel ignores that.
+   */
   get(path: Uint8Array): Located | undefined {
     let stack = this.layers.map((_, i) => this.layers.length - 1 - i);
     for (let at = 0; ; ) {
       const slash = path.indexOf(SLASH, at);
       const end = slash < 0 ? path.length : slash;
       const { found, below } = this.#lookup(pathKey(path.subarray(0, end)), stack);
-      if (!found || slash < 0) return found;
+      if (!found || slash < 0) return found && visible(found);
       if (below.length === 0) return undefined;
       stack = below;
       at = end + 1;

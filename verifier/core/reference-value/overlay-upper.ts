@@ -9,6 +9,17 @@ import type { MergedTree } from "./merged-tree.ts";
 const UMASK = 0o022;
 const MAX_LINKS = 40;
 
+/** How missing directories are made. */
+export interface Maker {
+  /** dockerd: chmod to 0755 where an ACL made it otherwise, owner root. runc: a plain mkdir, so a setgid parent gives its group. */
+  readonly by: "dockerd" | "runc";
+  /**
+   * New directories below merged ones are marked opaque: kernels before 5.8, and later ones where index, metacopy, redirect_dir
+   * or xino is on. By default newer kernels mark only those that replace something.
+   */
+  readonly marksNewOpaque: boolean;
+}
+
 interface Place {
   readonly inode: Inode;
   /** The directory exists in lower layers as well and shows their names too. */
@@ -18,10 +29,12 @@ interface Place {
 /** Works on absolute, cleaned byte-string paths. */
 export class OverlayUpper {
   readonly #lower: MergedTree;
+  readonly #maker: Maker;
   readonly #root: Inode;
 
-  constructor(lower: MergedTree) {
+  constructor(lower: MergedTree, maker: Maker) {
     this.#lower = lower;
+    this.#maker = maker;
     this.#root = directory(0o755, 0, 0);
   }
 
@@ -53,22 +66,22 @@ export class OverlayUpper {
     return this.#lowerKind(parts);
   }
 
-  /** mkdir -p with mode 0755, owned by root. */
+  /** mkdir -p with mode 0755. */
   makeDirectories(parts: readonly string[]): void {
-    this.#directory(parts, { type: "d", mode: 0o755 });
+    this.#directory(parts);
   }
 
   /** A new entry where there is none; parents are made or copied up. */
-  make(parts: readonly string[], made: NewInode, rootOwned: boolean): void {
-    const place = this.#directory(parts.slice(0, -1), { type: "d", mode: 0o755 });
+  make(parts: readonly string[], made: NewInode): void {
+    const place = this.#directory(parts.slice(0, -1));
     const inode = createInode(place.inode, made, UMASK);
-    if (rootOwned) chown(inode, 0, 0);
+    if (this.#maker.by === "dockerd" && made.type === "f") chown(inode, 0, 0);
     place.inode.children?.set(parts.at(-1) ?? "", inode);
   }
 
   /** unlink of something that is no directory. */
   unlink(parts: readonly string[]): void {
-    const place = this.#directory(parts.slice(0, -1), { type: "d", mode: 0o755 });
+    const place = this.#directory(parts.slice(0, -1));
     const name = parts.at(-1) ?? "";
     place.inode.children?.delete(name);
     if (place.merged && this.#lowerKind(parts)) place.inode.children?.set(name, createInode(place.inode, { type: "c", mode: 0 }, 0));
@@ -119,13 +132,13 @@ export class OverlayUpper {
   }
 
   /** The upper directory of a path: copied up where lower layers have it, made where nothing has. */
-  #directory(parts: readonly string[], made: NewInode): Place {
+  #directory(parts: readonly string[]): Place {
     let place: Place = { inode: this.#root, merged: true };
-    for (const [i, name] of parts.entries()) place = this.#child(place, parts.slice(0, i + 1), name, made);
+    for (const [i, name] of parts.entries()) place = this.#child(place, parts.slice(0, i + 1), name);
     return place;
   }
 
-  #child(parent: Place, parts: readonly string[], name: string, made: NewInode): Place {
+  #child(parent: Place, parts: readonly string[], name: string): Place {
     const there = parent.inode.children?.get(name);
     if (there?.type === "d") return { inode: there, merged: parent.merged && !there.xattrs?.has(OPAQUE) && this.#lowerKind(parts) === "d" };
     const lower = there || !parent.merged ? undefined : this.#lower.get(bytesOf(parts.join("/")));
@@ -137,10 +150,12 @@ export class OverlayUpper {
       parent.inode.children?.set(name, inode);
       return { inode, merged: true };
     }
-    const inode = createInode(parent.inode, made, UMASK);
-    // overlayfs marks a new directory opaque where its parent is merged (it need not look below) and where it replaces a whiteout.
-    if (parent.merged || there) setxattr(inode, OPAQUE, Buffer.from("y"));
-    chown(inode, 0, 0);
+    const inode = createInode(parent.inode, { type: "d", mode: 0o755 }, UMASK);
+    if (there || (parent.merged && this.#maker.marksNewOpaque)) setxattr(inode, OPAQUE, Buffer.from("y"));
+    if (this.#maker.by === "dockerd") {
+      if ((inode.mode & 0o777) !== 0o755) chmod(inode, 0o755);
+      chown(inode, 0, 0);
+    }
     parent.inode.children?.set(name, inode);
     return { inode, merged: false };
   }

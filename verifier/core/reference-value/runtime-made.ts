@@ -5,7 +5,7 @@
 import { hash } from "node:crypto";
 import type { Dialect } from "./dialect.ts";
 import type { NewInode } from "./inode.ts";
-import { bytesOf } from "./latin1.ts";
+import { latin1 } from "./latin1.ts";
 import type { LayerTree } from "./layer-tree.ts";
 import { MergedTree } from "./merged-tree.ts";
 import { OverlayUpper, withoutOpaque } from "./overlay-upper.ts";
@@ -32,9 +32,13 @@ const ALWAYS_MOUNTED: Readonly<Record<Dialect, readonly string[]>> = {
   containerd: ["/proc", "/dev", "/sys", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts"],
 };
 
-/** The exact tree of docker's `<id>-init` lower directory over an image: files, symlinks and devices in the way are removed, directories stay. */
-export function dockerInitLayer(image: MergedTree): LayerTree {
-  const upper = new OverlayUpper(image);
+/**
+ * The exact tree of docker's `<id>-init` lower directory over an image: files, symlinks and devices in the way are removed,
+ * directories stay.
+ * @param marksNewOpaque as {@link Maker}: a host has the one tree or the other, and both say the same of what a container sees
+ */
+export function dockerInitLayer(image: MergedTree, marksNewOpaque = false): LayerTree {
+  const upper = new OverlayUpper(image, { by: "dockerd", marksNewOpaque });
   for (const [path, kind] of INIT_LAYER) {
     const parts = path.slice(1).split("/");
     for (let end = 1; end <= parts.length; end++) {
@@ -43,8 +47,8 @@ export function dockerInitLayer(image: MergedTree): LayerTree {
     }
     if (upper.kind(parts) === "d") continue;
     if (kind === "dir") upper.makeDirectories(parts);
-    else if (kind === "file") upper.make(parts, EMPTY_FILE, true);
-    else upper.make(parts, { type: "l", mode: 0o777, target: kind }, false);
+    else if (kind === "file") upper.make(parts, EMPTY_FILE);
+    else upper.make(parts, { type: "l", mode: 0o777, target: kind });
   }
   return upper.tree();
 }
@@ -71,10 +75,11 @@ export class RuntimeMade {
     const lower = input.dialect === "docker" ? MergedTree.of([...input.image.layers, dockerInitLayer(input.image)]) : input.image;
     const targets = [...ALWAYS_MOUNTED[input.dialect], ...input.mountDestinations, ...input.volumes];
     // Whether a mount is a file or a directory is not declared: each target may be made as either.
-    for (const kind of ["dir", "file"] as const) {
-      for (const target of targets) this.#target(lower, target, kind);
+    const directories = input.workingDirectory === "" ? targets : [...targets, input.workingDirectory];
+    for (const by of input.dialect === "docker" ? (["dockerd", "runc"] as const) : (["runc"] as const)) {
+      for (const target of directories) this.#target(new OverlayUpper(lower, { by, marksNewOpaque: false }), lower, target, "dir");
+      for (const target of targets) this.#target(new OverlayUpper(lower, { by, marksNewOpaque: false }), lower, target, "file");
     }
-    if (input.workingDirectory !== "") this.#target(lower, input.workingDirectory, "dir");
   }
 
   /** Whether the runtime itself makes exactly this entry. A directory may be marked opaque or not: nothing lies below it in the image. */
@@ -85,17 +90,16 @@ export class RuntimeMade {
     return expected.some((each) => each.equals(plain));
   }
 
-  #target(lower: MergedTree, target: string, kind: "dir" | "file"): void {
-    const upper = new OverlayUpper(lower);
+  #target(upper: OverlayUpper, lower: MergedTree, target: string, kind: "dir" | "file"): void {
     const parts = upper.resolve(target);
     if (parts.length === 0 || upper.kind(parts)) return;
     for (let end = 1; end < parts.length; end++) if (upper.kind(parts.slice(0, end)) === "x") return;
     if (kind === "dir") upper.makeDirectories(parts);
-    else upper.make(parts, EMPTY_FILE, false);
-    for (let end = 1; end <= parts.length; end++) {
-      const path = parts.slice(0, end).join("/");
-      if (lower.get(bytesOf(path))) continue;
-      const record = withoutOpaque((upper.tree().get(bytesOf(path)) as { record: Buffer }).record);
+    else upper.make(parts, EMPTY_FILE);
+    for (const entry of upper.tree().entries()) {
+      if (lower.get(entry.path)) continue;
+      const path = latin1(entry.path);
+      const record = withoutOpaque(entry.record);
       const known = this.#expected.get(path) ?? [];
       if (!known.some((each) => each.equals(record))) this.#expected.set(path, [...known, record]);
     }
