@@ -30,7 +30,8 @@ export function logStoreContract(name: string, open: () => Promise<{ store: LogS
       using(async (store, reopen) => {
         const { append } = planAppend(EMPTY_EDGE, [bytes("a"), bytes(""), Buffer.from([0, 255, 10])]);
         await store.append(append);
-        for (const reader of [store, await reopen()]) {
+        for (const open of [async () => store, reopen]) {
+          const reader = await open();
           expect(await reader.readSize()).toBe(3);
           expect((await reader.readEntries(0, 256)).map((entry) => Buffer.from(entry).toString("hex"))).toEqual(["61", "", "00ff0a"]);
           expect((await reader.readEntries(1, 1)).map((entry) => Buffer.from(entry).toString("hex"))).toEqual([""]);
