@@ -1,6 +1,8 @@
 /** What the registry client does when registries lie, limit, stall or ask for logins. */
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -132,6 +134,32 @@ describe("a registry that is not there", () => {
     };
     expect((await manifest()).digest).toBe(image.manifestDigest);
     expect(fake.requests).toHaveLength(3);
+  });
+});
+
+describe("TLS", () => {
+  test("under a private CA is trusted where that CA is configured, and nowhere else", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "hullmark-tls-"));
+    cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
+    const subject = ["-subj", "/CN=registry.test", "-addext", "subjectAltName=IP:127.0.0.1"];
+    const files = ["-keyout", join(folder, "key.pem"), "-out", join(folder, "cert.pem")];
+    execFileSync("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1", ...subject, ...files], {
+      stdio: "ignore",
+    });
+    const [key, cert] = [readFileSync(join(folder, "key.pem"), "utf8"), readFileSync(join(folder, "cert.pem"), "utf8")];
+    const server = createTlsServer({ key, cert }, (_, response) => {
+      response.writeHead(200, { "content-type": "application/vnd.oci.image.manifest.v1+json" }).end(image.manifestBytes);
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+    cleanups.push(() => {
+      server.closeAllConnections();
+      return new Promise<void>((resolve) => void server.close(() => resolve()));
+    });
+    const ask = (ca: string | undefined) =>
+      client({ ca, tlsHosts: [host], maxAttempts: 1 }).manifest(`${host}/app`, image.manifestDigest, MAX_MANIFEST_BYTES, never);
+    expect((await ask(cert)).digest).toBe(image.manifestDigest);
+    await expect(ask(undefined)).rejects.toMatchObject({ code: "UNAVAILABLE" });
   });
 });
 

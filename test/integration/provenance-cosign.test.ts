@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
-import { readBlob, SLSA_V1, SLSA_V02 } from "@hullmark/verifier/core/provenance/index";
+import { examineImage, judgeImage as judgeExamined, type RuntimeImage, readBlob, SLSA_V1, SLSA_V02 } from "@hullmark/verifier/core/provenance/index";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { type CosignKey, type CosignVersion, cosign, cosignKeyPair } from "../fakes/cosign.ts";
 import { type PushedImage, pushImage, pushIndex, sha256 } from "../fakes/images.ts";
-import { authority, judge, manifestSubject, never } from "../fakes/judging.ts";
+import { AT_MS, authority, judge, manifestSubject, never } from "../fakes/judging.ts";
 
 const OFFLINE: Readonly<Record<CosignVersion, readonly string[]>> = { v2: ["--tlog-upload=false"], v3: ["--use-signing-config=false", "--tlog-upload=false"] };
 const verifier = new SigstoreVerifier();
@@ -296,3 +296,47 @@ async function moveBlobs(manifestBytes: Buffer, from: PushedImage, to: PushedIma
   }
   return Buffer.from(JSON.stringify(manifest));
 }
+
+describe("from what a runtime reports to the verdict", () => {
+  const runs = async (image: PushedImage, overrides: Partial<RuntimeImage> = {}) => {
+    const runtime = {
+      imageReference: `${image.repository}:${image.tag}`,
+      imageId: image.configDigest,
+      repoDigests: [named(image)],
+      configDigest: image.configDigest,
+      ...overrides,
+    };
+    return judgeExamined(await examineImage(registry, runtime, never), { ...byRelease(), signatures: undefined, attestations: [] }, verifier, AT_MS);
+  };
+
+  test("a signed, an unsigned and a strange image each have their status", async () => {
+    const [signed, plain] = [await newImage(), await newImage()];
+    await sign("v3", release, named(signed));
+    expect(await runs(signed)).toMatchObject({ status: "signed", satisfied: true });
+    expect(await runs(plain)).toMatchObject({ status: "unsigned", satisfied: false });
+    const other = { imageId: plain.configDigest, configDigest: plain.configDigest };
+    expect(await runs(signed, { ...other, repoDigests: [] })).toMatchObject({ status: "moved-tag", satisfied: false });
+    expect(await runs(signed, other)).toMatchObject({ status: "other-digest", satisfied: false });
+    expect(await runs(signed, { imageReference: "127.0.0.1:1/app:v1", repoDigests: [] })).toMatchObject({ status: "unknown", satisfied: false });
+  });
+
+  test("a tag that moved to an unsigned image does not lend it the old signature, and the old one keeps it", async () => {
+    const before = await newImage();
+    await sign("v2", release, named(before));
+    const after = await pushImage(before.repository, { tag: before.tag, layers: [{ "etc/serial": "moved" }] });
+    expect(await runs(after)).toMatchObject({ status: "unsigned", satisfied: false });
+    const old = await runs(before);
+    expect(old).toMatchObject({ status: "signed", satisfied: true });
+    expect(old.text).toContain(`now names ${after.manifestDigest}`);
+  });
+
+  test("a key taken from the authorities takes its signature along, without another request", async () => {
+    const image = await newImage();
+    await sign("v3", release, named(image));
+    const examined = await examineImage(registry, { imageReference: named(image), imageId: image.configDigest, repoDigests: [], configDigest: "" }, never);
+    const judged = (authorities: ReturnType<typeof byRelease>["authorities"]) =>
+      judgeExamined(examined, { authorities, signatures: undefined, attestations: [] }, verifier, AT_MS).status;
+    expect(judged(byRelease().authorities)).toBe("signed");
+    expect(judged([authority("qa", pem(stranger))])).toBe("wrong-key");
+  });
+});

@@ -64,20 +64,21 @@ export function retryAfterMs(value: string | undefined, nowMs: number): number |
 
 export class HttpTransport {
   readonly #options: TransportOptions;
-  readonly #plain: http.Agent;
-  readonly #tls: https.Agent;
+  readonly #direct: Agents;
+  readonly #proxied: Agents;
 
   constructor(options: TransportOptions = {}) {
     this.#options = options;
-    const common = { keepAlive: true, maxSockets: 8, ...(options.proxyEnv ? { proxyEnv: { ...options.proxyEnv } } : {}) };
-    this.#plain = new http.Agent(common);
-    this.#tls = new https.Agent({ ...common, minVersion: "TLSv1.2", ...(options.ca === undefined ? {} : { ca: [...systemCertificates(), options.ca] }) });
+    this.#direct = makeAgents(options, {});
+    this.#proxied = options.proxyEnv ? makeAgents(options, { proxyEnv: { ...options.proxyEnv } }) : this.#direct;
   }
 
   /** Closes idle and busy connections. */
   close(): void {
-    this.#plain.destroy();
-    this.#tls.destroy();
+    for (const { plain, tls } of [this.#direct, this.#proxied]) {
+      plain.destroy();
+      tls.destroy();
+    }
   }
 
   /** How to speak to a host. */
@@ -135,7 +136,9 @@ export class HttpTransport {
     signal.throwIfAborted();
     return new Promise((resolve, reject) => {
       const options = { method, headers: { ...headers, ...(body ? { "content-length": String(body.length) } : {}) }, signal, maxHeaderSize: MAX_HEADER_BYTES };
-      const outgoing = url.protocol === "https:" ? https.request(url, { ...options, agent: this.#tls }) : http.request(url, { ...options, agent: this.#plain });
+      // This machine's own loopback is no proxy's business.
+      const { tls, plain } = isLoopback(url.host) ? this.#direct : this.#proxied;
+      const outgoing = url.protocol === "https:" ? https.request(url, { ...options, agent: tls }) : http.request(url, { ...options, agent: plain });
       const limitMs = this.#options.headersTimeoutMs ?? 15_000;
       const timer = setTimeout(() => outgoing.destroy(new RegistryError("TIMEOUT", `${url.host}: no answer within ${limitMs} ms`)), limitMs);
       outgoing.on("error", (error) => {
@@ -153,9 +156,16 @@ export class HttpTransport {
   }
 }
 
+interface Agents {
+  readonly plain: http.Agent;
+  readonly tls: https.Agent;
+}
+
 /** Node adds nothing to an explicit `ca`: the system's roots have to be named with it. */
-function systemCertificates(): readonly string[] {
-  return getCACertificates("default");
+function makeAgents({ ca }: TransportOptions, proxy: http.AgentOptions): Agents {
+  const common = { keepAlive: true, maxSockets: 8, ...proxy };
+  const trust = ca === undefined ? {} : { ca: [...getCACertificates("default"), ca] };
+  return { plain: new http.Agent(common), tls: new https.Agent({ ...common, minVersion: "TLSv1.2", ...trust }) };
 }
 
 /** Waits; rejects with the signal's own reason when aborted. */

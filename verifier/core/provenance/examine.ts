@@ -1,0 +1,61 @@
+/**
+ * The two halves of judging a running image: asking the registry (slow, may fail, worth caching) and judging what it answered (pure, repeated
+ * whenever trust or time changes, so that a revoked key takes effect on running workloads without a new request).
+ */
+import type { Registry } from "../../ports/registry.ts";
+import type { SignatureVerifier } from "../../ports/signature-verifier.ts";
+import type { AttestationRequirement, Authority, SignatureRequirement } from "../policy/types.ts";
+import type { CollectedArtefacts } from "./artefact.ts";
+import { collectArtefacts } from "./collect.ts";
+import { type ImageResolution, type RuntimeImage, resolveImage } from "./resolve.ts";
+import { type ProvenanceStatus, type ProvenanceVerdict, verifyProvenance } from "./verify.ts";
+
+export interface ExaminedImage {
+  readonly resolution: ImageResolution;
+  /** Empty where the image was not resolved. */
+  readonly collected: CollectedArtefacts;
+}
+
+export interface Trust {
+  readonly authorities: readonly Authority[];
+  /** undefined: any one of the authorities will do. */
+  readonly signatures: SignatureRequirement | undefined;
+  readonly attestations: readonly AttestationRequirement[];
+}
+
+export interface JudgedImage {
+  readonly status: ProvenanceStatus;
+  readonly text: string;
+  readonly satisfied: boolean;
+  /** undefined where the image was not resolved, so that there was nothing to verify. */
+  readonly verdict: ProvenanceVerdict | undefined;
+}
+
+/** @throws the signal's reason; failures of the registry are part of the result */
+export async function examineImage(registry: Registry, runtime: RuntimeImage, signal: AbortSignal): Promise<ExaminedImage> {
+  const resolution = await resolveImage(registry, runtime, signal);
+  if (resolution.kind !== "resolved") return { resolution, collected: { artefacts: [], incomplete: [] } };
+  const { subjects, incomplete } = resolution.image;
+  const collected = await collectArtefacts(registry, subjects, signal);
+  return { resolution, collected: { artefacts: collected.artefacts, incomplete: [...incomplete, ...collected.incomplete] } };
+}
+
+/**
+ * @param atMs Unix milliseconds at which keys must be valid
+ * @throws ProvenanceError BAD_KEY where the trust itself cannot be used
+ */
+export function judgeImage({ resolution, collected }: ExaminedImage, trust: Trust, verifier: SignatureVerifier, atMs: number): JudgedImage {
+  if (resolution.kind !== "resolved") return { status: UNRESOLVED[resolution.kind], text: resolution.text, satisfied: false, verdict: undefined };
+  const { subjects, tag } = resolution.image;
+  const verdict = verifyProvenance({ ...trust, ...collected, subjects: [...new Set(subjects.map(({ digest }) => digest))], tag, atMs }, verifier);
+  return { status: verdict.status, text: verdict.text, satisfied: verdict.satisfied, verdict };
+}
+
+/** What is not in a registry has no signature that could be looked up: neither signed nor unsigned. */
+const UNRESOLVED: Readonly<Record<Exclude<ImageResolution["kind"], "resolved">, ProvenanceStatus>> = {
+  "moved-tag": "moved-tag",
+  "other-config": "other-digest",
+  "no-reference": "unknown",
+  malformed: "malformed",
+  unreachable: "unknown",
+};
