@@ -1,5 +1,15 @@
 /** Alerts: told once, resolved once, grouped, limited, and never lost over any history of drift and crashes. */
-import { AlertBook, type AlertSubject, alertFingerprint, backoffMs, MAX_ALERTS_PER_WORKLOAD, printable } from "@hullmark/verifier/core/alerting/index";
+import { readFileSync } from "node:fs";
+import {
+  AlertBook,
+  type AlertSubject,
+  alertFingerprint,
+  backoffMs,
+  MAX_ALERTS_PER_WORKLOAD,
+  playbookOf,
+  printable,
+} from "@hullmark/verifier/core/alerting/index";
+import { ALL_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import type { AlertRoute } from "@hullmark/verifier/core/policy/types";
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
 import type { AlertRecord } from "@hullmark/verifier/ports/outbox";
@@ -183,6 +193,12 @@ describe("alert texts", () => {
         expect(JSON.stringify(alert) + description.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u);
       }),
     );
+  });
+
+  it("link a section of the playbooks that is there", () => {
+    const page = readFileSync(new URL("../../docs/playbooks.md", import.meta.url), "utf8");
+    const sections = [...page.matchAll(/^## (.+)$/gm)].map(([, title]) => (title as string).toLowerCase().replaceAll(" ", "-"));
+    for (const kind of [...ALL_KINDS, "many"]) expect(sections, kind).toContain(playbookOf(kind).replace("docs/playbooks.md#", ""));
   });
 
   it("keep two paths apart that look alike, and put replicas together", () => {

@@ -1,5 +1,6 @@
 /** The words of an alert: read at 03:00 by someone who has never seen it. What, where, who, which layer, since when, what to type next. */
 
+import { CODE_KINDS, CONFIGURATION_KINDS, FILE_KINDS, NODE_KINDS, NOTICE_KINDS, PROVENANCE_KINDS, UNKNOWN_KINDS } from "../policy/kinds.ts";
 import { printable } from "../text/printable.ts";
 import type { AlertSubject } from "./subject.ts";
 
@@ -112,10 +113,20 @@ export function nextCommand(subject: Pick<AlertSubject, "driftId" | "workload" |
   return subject.workload === "" ? `hullmark nodes ${shellWord(subject.nodeName)}` : `hullmark drift show ${shellWord(subject.driftId)}`;
 }
 
-/** Page of the documentation for a kind. */
+/** Section of the documentation for a kind, `many` included. */
 export function playbookOf(kind: string): string {
-  return `docs/playbooks.md#${kind}`;
+  const [section = "many"] = PLAYBOOK_SECTIONS.find(([, kinds]) => kinds.includes(kind)) ?? [];
+  return `docs/playbooks.md#${section}`;
 }
+
+const PLAYBOOK_SECTIONS: readonly (readonly [string, readonly string[]])[] = [
+  ["files", [...FILE_KINDS, ...NOTICE_KINDS]],
+  ["running-code", CODE_KINDS],
+  ["configuration", CONFIGURATION_KINDS],
+  ["provenance", PROVENANCE_KINDS],
+  ["node", NODE_KINDS],
+  ["not-judged", UNKNOWN_KINDS],
+];
 
 function who({ actor }: AlertSubject): string {
   if (!actor) return "not known: no kernel event told of it";

@@ -1,4 +1,4 @@
-/** The closed vocabulary of what can differ: names that policy, drift records, alerts and documentation share (docs/drift-kinds.md). */
+/** The closed vocabulary of what can differ: names that policy, drift records, alerts and documentation share (docs/policy.md lists them). */
 
 export const SEVERITIES = ["info", "low", "medium", "high", "critical"] as const;
 export type Severity = (typeof SEVERITIES)[number];
