@@ -39,11 +39,14 @@ function kindOf(record: Buffer): Kind {
 export class MergedTree {
   /** Bottom first. */
   readonly layers: readonly LayerTree[];
+  readonly #all: readonly number[];
+  readonly #stacks = new Map<string, readonly number[]>();
   #byRecord: Map<string, Located[]> | undefined;
   #byContent: Map<string, Located[]> | undefined;
 
   private constructor(layers: readonly LayerTree[]) {
     this.layers = layers;
+    this.#all = layers.map((_, i) => layers.length - 1 - i);
   }
 
   /** @param layers bottom first */
@@ -56,16 +59,22 @@ export class MergedTree {
    * `trusted.overlay.*`) are taken off the record, as in a copy in the upper directory. A root marked opaque hides nothing: the kernel ignores that.
    */
   get(path: Uint8Array): Located | undefined {
-    let stack = this.layers.map((_, i) => this.layers.length - 1 - i);
-    for (let at = 0; ; ) {
-      const slash = path.indexOf(SLASH, at);
-      const end = slash < 0 ? path.length : slash;
-      const { found, below } = this.#lookup(pathKey(path.subarray(0, end)), stack);
-      if (!found || slash < 0) return found && visible(found);
-      if (below.length === 0) return undefined;
-      stack = below;
-      at = end + 1;
-    }
+    const slash = path.lastIndexOf(SLASH);
+    const stack = slash < 0 ? this.#all : this.#stackOf(path.subarray(0, slash));
+    const { found } = this.#lookup(pathKey(path), stack);
+    return found && visible(found);
+  }
+
+  /** The layers, topmost first, that show names below a directory; empty where there is no such directory. */
+  #stackOf(directory: Uint8Array): readonly number[] {
+    const name = latin1(directory);
+    const known = this.#stacks.get(name);
+    if (known) return known;
+    const slash = directory.lastIndexOf(SLASH);
+    const { below } = this.#lookup(pathKey(directory), slash < 0 ? this.#all : this.#stackOf(directory.subarray(0, slash)));
+    // Only directories of the image are remembered: what is asked for comes from agents.
+    if (below.length > 0) this.#stacks.set(name, below);
+    return below;
   }
 
   /** Looks one name up in a stack of merged directories, topmost first: what is found, and the stack that continues below it. */
