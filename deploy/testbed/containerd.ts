@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type MountNamespace, RUNTIME_MOUNT } from "./namespace.ts";
+import { RUNTIME_MOUNT } from "./mount-points.ts";
+import type { MountNamespace } from "./namespace.ts";
 import { program, socketPath } from "./paths.ts";
 import { type Daemon, run, startDaemon } from "./run.ts";
 

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import type { Bridge } from "./bridge.ts";
 import { cgroupName } from "./cgroup.ts";
 import type { Containerd } from "./containerd.ts";
-import { type MountNamespace, RUNTIME_MOUNT } from "./namespace.ts";
+import { RUNTIME_MOUNT } from "./mount-points.ts";
+import type { MountNamespace } from "./namespace.ts";
 import { program, socketPath } from "./paths.ts";
 import { type Daemon, run, startDaemon } from "./run.ts";
 

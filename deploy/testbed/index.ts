@@ -1,16 +1,16 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Alertmanager, type AlertmanagerOptions, startAlertmanager } from "./alertmanager.ts";
 import { chooseBridge, createBridge } from "./bridge.ts";
 import { type Containerd, startContainerd } from "./containerd.ts";
 import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
 import { TestbedError } from "./error.ts";
-import { MOUNT_POINTS, type MountNamespace, openNamespace, startWatchdog } from "./namespace.ts";
+import { type MountNamespace, openNamespace, startWatchdog } from "./namespace.ts";
 import { testbedDirectory } from "./paths.ts";
 import { bootId, identify } from "./process-identity.ts";
 import { type Registry, startRegistry } from "./registry.ts";
-import { isOwned, listTestbeds, readState, type TestbedState, writeState } from "./state.ts";
+import { isOwned, readState, type TestbedState, writeState } from "./state.ts";
 import { markerOf, sweep, sweepDead } from "./sweep.ts";
 import { startTpm, type Tpm } from "./tpm.ts";
 
@@ -83,7 +83,7 @@ function newState(options: TestbedOptions): TestbedState {
   const owner = identify(process.pid);
   if (!owner) throw new TestbedError("start_failed", "/proc is not mounted");
   const keep = options.keep ?? false;
-  return { version: 1, name: options.name, id: randomBytes(8).toString("hex"), bootId: bootId(), owner, keep, bridges: [], directories: [], parts: {} };
+  return { version: 1, name: options.name, id: randomBytes(8).toString("hex"), bootId: bootId(), owner, keep, bridges: [], parts: {} };
 }
 
 async function startParts(options: TestbedOptions, directory: string, state: TestbedState): Promise<Testbed> {
@@ -141,7 +141,6 @@ interface Runtime {
 async function startRuntime(parts: TestbedParts, directory: string, state: TestbedState, marker: string): Promise<Runtime> {
   if (process.getuid?.() !== 0) throw new TestbedError("needs_root", "a container engine needs root: run this with sudo");
   const runtimeDirectory = join(directory, "run");
-  claimMountPoints(directory, state);
   const namespace = await openNamespace(runtimeDirectory, marker);
   const containerd = await startContainerd(directory, runtimeDirectory, namespace);
   if (!parts.engine) return { namespace, containerd, engine: undefined };
@@ -152,13 +151,4 @@ async function startRuntime(parts: TestbedParts, directory: string, state: Testb
   const place = { directory, runtimeDirectory, id: state.id };
   const engine = await startEngine(place, { namespace, bridge, containerd }, parts.engine === true ? {} : parts.engine);
   return { namespace, containerd, engine };
-}
-
-/** Makes the folders to be mounted over. Those that a test bed made are listed by each that uses them, and go with the last. */
-function claimMountPoints(directory: string, state: TestbedState): void {
-  const others = listTestbeds().map(readState);
-  const shared = new Set(others.flatMap((other) => other?.directories ?? []));
-  state.directories = MOUNT_POINTS.filter((folder) => shared.has(folder) || !existsSync(folder));
-  writeState(directory, state);
-  for (const folder of state.directories) mkdirSync(folder, { recursive: true, mode: 0o711 });
 }

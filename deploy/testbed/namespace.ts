@@ -2,17 +2,9 @@ import { spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { TestbedError } from "./error.ts";
+import { makeMountPoints, PLUGIN_MOUNT, RUNTIME_MOUNT } from "./mount-points.ts";
 import { program, REPOSITORY } from "./paths.ts";
 import { identify, type ProcessIdentity } from "./process-identity.ts";
-
-/** Where containerd's shims put their sockets whatever the configuration says; the test bed mounts a folder of its own over it. */
-export const RUNTIME_MOUNT = "/run/containerd";
-
-/** Where the engine makes and looks for plugins; likewise covered by an empty folder. */
-const PLUGIN_MOUNT = "/run/docker";
-
-/** Folders that must exist on the host to be mounted over. */
-export const MOUNT_POINTS: readonly string[] = [RUNTIME_MOUNT, PLUGIN_MOUNT];
 
 /** A mount namespace kept open by one sleeping process. Mounts made inside are shared among those inside and never reach the host. */
 export interface MountNamespace {
@@ -22,15 +14,26 @@ export interface MountNamespace {
 }
 
 // slave: what the host mounts later is seen inside, nothing goes out. rshared: `:rslave` binds of containers then work.
-// -n: no utab of mount(8)'s own in the host's /run.
-const HOLD = 'mount -n --make-rshared / && mount -n --bind "$1" "$2" && mount -n --bind "$3" "$4" && echo ready && exec sleep infinity';
+// -n: no utab of mount(8)'s own in the host's /run. The locks keep others from removing the folders; -ef: nobody has just done so.
+const HOLD = `exec 8<"$2" 9<"$4" && flock -s 8 && flock -s 9 && [ "$2" -ef /proc/self/fd/8 ] && [ "$4" -ef /proc/self/fd/9 ] &&
+  mount -n --make-rshared / && mount -n --bind "$1" "$2" && mount -n --bind "$3" "$4" && echo ready && exec sleep infinity`;
 
-/** Opens the namespace and mounts `runtimeDirectory` over RUNTIME_MOUNT; MOUNT_POINTS must exist. @throws TestbedError `start_failed` */
+/** Opens the namespace with `runtimeDirectory` mounted over RUNTIME_MOUNT. @throws TestbedError `start_failed` */
 export async function openNamespace(runtimeDirectory: string, marker: string): Promise<MountNamespace> {
-  mkdirSync(runtimeDirectory, { recursive: true, mode: 0o711 });
   const plugins = `${runtimeDirectory}-plugins`;
+  mkdirSync(runtimeDirectory, { recursive: true, mode: 0o711 });
   mkdirSync(plugins, { recursive: true });
   const mounts = [runtimeDirectory, RUNTIME_MOUNT, plugins, PLUGIN_MOUNT];
+  // Between making the folders and locking them another test bed may remove them.
+  for (let attempt = 1; ; attempt++) {
+    makeMountPoints();
+    const { holder, output } = await hold(mounts, marker);
+    if (holder) return { holder, wrap: wrapper(holder, marker) };
+    if (attempt === 5) throw new TestbedError("start_failed", `no mount namespace: ${output || "unshare ended"}`);
+  }
+}
+
+async function hold(mounts: readonly string[], marker: string): Promise<{ holder: ProcessIdentity | undefined; output: string }> {
   const argv = ["--mount", "--propagation", "slave", "--", "/bin/sh", "-c", HOLD, "hullmark-testbed", ...mounts];
   const child = spawn(program("unshare"), argv, { detached: true, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...environment(marker) } });
   let output = "";
@@ -47,10 +50,8 @@ export async function openNamespace(runtimeDirectory: string, marker: string): P
   });
   child.stdout.destroy();
   child.stderr.destroy();
-  const holder = child.pid === undefined ? undefined : identify(child.pid);
-  if (!ready || !holder) throw new TestbedError("start_failed", `no mount namespace: ${output.trim() || "unshare ended"}`);
   child.unref();
-  return { holder, wrap: wrapper(holder, marker) };
+  return { holder: ready && child.pid !== undefined ? identify(child.pid) : undefined, output: output.trim() };
 }
 
 /** The prefix that runs a command inside an open namespace, for a later process that only has the state file. */

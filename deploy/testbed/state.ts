@@ -15,8 +15,6 @@ export interface TestbedState {
   readonly keep: boolean;
   /** Network bridges made, at most 15 bytes each. */
   bridges: string[];
-  /** Folders made outside the state folder (empty ones, to be mounted over). */
-  directories: string[];
   /** What was started, for status and reuse: opaque to the sweep. */
   parts: Record<string, unknown>;
 }

@@ -1,8 +1,9 @@
-import { existsSync, rmdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { removeBridge } from "./bridge.ts";
 import { removeCgroups } from "./cgroup.ts";
 import { TestbedError } from "./error.ts";
+import { removeMountPoints } from "./mount-points.ts";
 import { findByEnvironment, signal, waitGone } from "./process-identity.ts";
 import { run } from "./run.ts";
 import { isOwned, listTestbeds, readState, type TestbedState } from "./state.ts";
@@ -35,12 +36,7 @@ async function release(state: TestbedState): Promise<void> {
   }
   await removeCgroups(state.id);
   for (const bridge of state.bridges) await removeBridge(bridge);
-  const others = listTestbeds()
-    .map(readState)
-    .filter((other) => other && other.id !== state.id && isOwned(other));
-  // Removing a folder detaches what another namespace has mounted there: the last user removes it.
-  const inUse = new Set(others.flatMap((other) => other?.directories ?? []));
-  for (const folder of state.directories) if (!inUse.has(folder)) removeIfEmpty(folder);
+  await removeMountPoints();
 }
 
 /** Removes what test beds of dead owners left behind; those in use and those kept on purpose stay. @returns the names removed */
@@ -53,12 +49,4 @@ export async function sweepDead(): Promise<string[]> {
     removed.push(basename(directory));
   }
   return removed;
-}
-
-function removeIfEmpty(folder: string): void {
-  try {
-    rmdirSync(folder);
-  } catch {
-    // In use by someone else by now, or gone already: either way no longer ours.
-  }
 }
