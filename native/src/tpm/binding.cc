@@ -86,7 +86,12 @@ void TpmObject::StartNext(Napi::Env env) {
   if (running_ || waiting_.empty()) return;
   running_ = std::move(waiting_.front());
   waiting_.pop_front();
-  JobSet::Of(env).Start(env, running_);
+  try {
+    JobSet::Of(env).Start(env, running_);
+  } catch (const Error&) {  // no thread to be had: the next call tries again
+    waiting_.push_front(std::move(running_));
+    running_.reset();
+  }
 }
 
 void TpmObject::Finished(Napi::Env env) {

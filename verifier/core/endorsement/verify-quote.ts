@@ -62,8 +62,8 @@ export function verifyQuote(input: QuoteInput, want: QuoteExpectation): QuoteRes
   const quote = parse(input.attest);
   if ("reason" in quote) return quote;
   if (!quote.qualifiedSigner.equals(want.key.qualifiedName)) return refuse("wrong-signer", `signed by ${quote.qualifiedSigner.toString("hex")}`);
-  if (!verify("sha256", input.attest, { key: want.key.publicKey, dsaEncoding: "der" }, input.signature))
-    return refuse("bad-signature", "not a signature of this AK");
+  // DER is the default encoding; naming it in an options object costs a sixth of the whole.
+  if (!verify("sha256", input.attest, want.key.publicKey, input.signature)) return refuse("bad-signature", "not a signature of this AK");
   if (!quote.extraData.equals(want.extraData)) return refuse("wrong-binding", "the quote commits to another nonce, session, node or evidence");
   return checkPcrs(quote, input.pcrs, want) ?? clockResult(quote, input.pcrs, want.previousClock);
 }
