@@ -154,9 +154,17 @@ const ROOT: Inode = {
   implied: false,
 };
 
+/** Empty or `.` components, or a trailing slash. */
+const UNCLEAN = /\/\/|(?:^|\/)\.(?:\/|$)|\/$/;
+
 /** Components in reverse, `.` and empty ones dropped; a trailing slash leaves `"."` behind, so that the last name is followed. */
 function components(path: string): string[] {
-  const names = path.split("/").filter((name) => name !== "" && name !== ".");
+  const all = path.split("/");
+  if (!UNCLEAN.test(path)) {
+    if (all[0] === "") all.shift();
+    return all.reverse();
+  }
+  const names = all.filter((name) => name !== "" && name !== ".");
   const trailing = names.length > 0 && /\/\.?$/.test(path);
   names.reverse();
   return trailing ? [".", ...names] : names;

@@ -1,7 +1,11 @@
 /** Go's path/filepath on Unix, for byte strings: extractors clean and split names with it. */
 
+/** Empty, `.` or `..` components, or a trailing slash; an over-cautious yes costs only time. */
+const UNCLEAN = /\/\/|(?:^|\/)\.{1,2}(?:\/|$)|\/$/;
+
 /** `filepath.Clean` */
 export function clean(path: string): string {
+  if (path !== "" && !UNCLEAN.test(path)) return path;
   const rooted = path.startsWith("/");
   const kept: string[] = [];
   for (const name of path.split("/")) {
