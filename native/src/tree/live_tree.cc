@@ -53,6 +53,11 @@ Report LiveTree::Measure(const Stop& stop) {
   walk.AddRoot();
   ClockStepped();
   Report report = Finish(walk, true);
+  {
+    std::lock_guard lock(mutex_);
+    store_.Shrink();
+  }
+  report.memory_bytes = store_.memory_bytes();
   // The threads' transient results are larger than what is kept.
   ::malloc_trim(0);
   return report;

@@ -49,6 +49,7 @@ class Patricia {
   Position Descend(const Digest& key, int bits) const;
   // The leaf with the smallest key greater than `after` (or the smallest of all); kNone at the end.
   uint32_t Next(const Digest* after) const;
+  void Shrink() { nodes_.shrink_to_fit(); }
   size_t NodeBytes() const { return nodes_.capacity() * sizeof(Node); }
 
  private:

@@ -24,6 +24,12 @@ size_t Store::memory_bytes() const {
   return entries_.capacity() * sizeof(Entry) + arena_.capacity() + index_.capacity() * sizeof(uint32_t) + trie_.NodeBytes();
 }
 
+void Store::Shrink() {
+  entries_.shrink_to_fit();
+  arena_.shrink_to_fit();
+  trie_.Shrink();
+}
+
 std::string_view Store::ArenaName(uint32_t offset) const { return {arena_.data() + offset + 1, static_cast<uint8_t>(arena_[offset])}; }
 
 std::string_view Store::Tail(uint32_t id) const {

@@ -71,6 +71,9 @@ class Store final : private LeafSource {
   // Removes an entry without children.
   void Remove(uint32_t id);
 
+  // Gives back what growing reserved; for after many insertions.
+  void Shrink();
+
   Patricia& trie() { return trie_; }
   const Patricia& trie() const { return trie_; }
 
