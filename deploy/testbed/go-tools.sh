@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the Go programs that tests hold Hullmark against, from their released Go modules: cosign of both major versions, and
-# whatever test/interop-go/ holds (an independent transparency-log client). They land in $HULLMARK_STATE/tools/bin as
-# cosign-v2, cosign-v3 and one program for each folder below test/interop-go/cmd. Cached by a stamp; all at once about 6 minutes
-# on two free cores the first time, nothing after. Progress goes to standard output. Safe to run twice at once.
+# the transparency-log client of test/interop-go. They land in $HULLMARK_STATE/tools/bin as cosign-v2, cosign-v3 and logcheck.
+# Cached by a stamp: about 6 minutes on two free cores the first time, nothing after. Progress goes to standard output. Safe to
+# run twice at once.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -68,14 +68,10 @@ install_cosign() {
   mv "$state/tools/new/cosign" "$bin/$2"
 }
 
-build_interop() { (cd test/interop-go && "$go" build -ldflags='-s -w' -o "$bin/$1" "./cmd/$1"); }
+build_logcheck() { (cd test/interop-go && "$go" build -mod=readonly -ldflags='-s -w' -o "$bin/logcheck" .); }
 
-# The small ones first: their tests need not wait for cosign.
-for folder in test/interop-go/cmd/*/; do
-  [ -d "$folder" ] || continue
-  hash=$(find test/interop-go -type f -not -path '*/.*' | LC_ALL=C sort | xargs cat | sha256sum | cut -c1-16)
-  build "$(basename "$folder")" "sources $hash" build_interop "$(basename "$folder")"
-done
+# The small one first: its test need not wait for cosign.
+build logcheck "sources $(cat test/interop-go/* | sha256sum | cut -c1-16)" build_logcheck
 build cosign-v2 "github.com/sigstore/cosign/v2 $cosign_v2" install_cosign github.com/sigstore/cosign/v2/cmd/cosign@$cosign_v2 cosign-v2
 build cosign-v3 "github.com/sigstore/cosign/v3 $cosign_v3" install_cosign github.com/sigstore/cosign/v3/cmd/cosign@$cosign_v3 cosign-v3
 # Module and build caches are 5 GB; the programs are what is kept.

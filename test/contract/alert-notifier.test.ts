@@ -171,9 +171,10 @@ interface Page {
 }
 
 describe("a real Alertmanager", () => {
-  it.runIf(!hasAlertmanager && process.env["CI"])("is there under CI", () => {
-    throw new Error("prometheus-alertmanager is missing");
-  });
+  if (!hasAlertmanager && process.env["CI"])
+    it("is there under CI", () => {
+      throw new Error("prometheus-alertmanager is missing");
+    });
 
   it.runIf(hasAlertmanager)("pages once with the text of the alert, keeps it through a refresh, and pages the end", async () => {
     await using alertmanager = await Alertmanager.start(`${receiver.url}/page`);

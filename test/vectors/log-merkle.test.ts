@@ -30,10 +30,10 @@ function outcome(verify: () => void): boolean {
 }
 
 describe("transparency-dev/merkle proofs", () => {
-  it.runIf(!present && process.env["CI"])("has the corpus under CI", () => {
-    throw new Error("../shared/corpora/merkle is missing");
-  });
-  it.skipIf(present)("skipped: ../shared/corpora/merkle is not there", ({ skip }) => skip());
+  if (!present && process.env["CI"])
+    it("has the corpus under CI", () => {
+      throw new Error("../shared/corpora/merkle is missing");
+    });
 
   it.runIf(present)("has both kinds, with proofs that hold and proofs that do not", () => {
     for (const kind of ["inclusion", "consistency"]) {
