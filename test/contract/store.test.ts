@@ -148,6 +148,7 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     expect(await opened.store.countWorkloads()).toEqual({
       byVerdict: { [Verdict.AFFIRMING]: 2, [Verdict.UNKNOWN]: 1 },
       byProvenance: { 0: 1, 2: 2 },
+      byImage: { "sha256:1": 3 },
       unknownReasons: { "no-reference": 1 },
     });
   });

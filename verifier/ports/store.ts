@@ -81,10 +81,12 @@ export interface DriftFilter {
   readonly container: string;
 }
 
-/** Containers by verdict and by signature, and why the unknown ones are. */
+/** Containers by verdict, by image and by signature, and why the unknown ones are. */
 export interface WorkloadCounts {
   readonly byVerdict: Readonly<Record<number, number>>;
   readonly byProvenance: Readonly<Record<number, number>>;
+  /** By config digest. */
+  readonly byImage: Readonly<Record<string, number>>;
   readonly unknownReasons: Readonly<Record<string, number>>;
 }
 

@@ -18,8 +18,8 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (container, path)
   ) WITHOUT ROWID;
   CREATE TABLE workloads (
-    node_id TEXT NOT NULL, container_id TEXT NOT NULL, container_name TEXT NOT NULL, verdict INTEGER NOT NULL, provenance INTEGER NOT NULL,
-    reasons TEXT NOT NULL, body TEXT NOT NULL,
+    node_id TEXT NOT NULL, container_id TEXT NOT NULL, container_name TEXT NOT NULL, config_digest TEXT NOT NULL, verdict INTEGER NOT NULL,
+    provenance INTEGER NOT NULL, reasons TEXT NOT NULL, body TEXT NOT NULL,
     PRIMARY KEY (node_id, container_id)
   ) WITHOUT ROWID;
   CREATE INDEX workloads_by_container ON workloads (container_id);

@@ -24,11 +24,12 @@ export class ResultTable {
 
   putWorkload(row: WorkloadRow): void {
     this.#connection
-      .prepare("INSERT OR REPLACE INTO workloads (node_id, container_id, container_name, verdict, provenance, reasons, body) VALUES (?, ?, ?, ?, ?, ?, ?)")
+      .prepare("INSERT OR REPLACE INTO workloads (node_id, container_id, container_name, config_digest, verdict, provenance, reasons, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
       .run(
         row.nodeId,
         row.containerId,
         row.containerName,
+        row.configDigest,
         row.verdict,
         row.provenance?.status ?? 0,
         JSON.stringify(row.reasons.map(({ code }) => code)),
@@ -68,6 +69,7 @@ export class ResultTable {
     const table = (rows: { key: string | number; n: number }[]): Record<string, number> => Object.fromEntries(rows.map(({ key, n }) => [key, n]));
     return {
       byVerdict: table(count("SELECT verdict AS key, count(*) AS n FROM workloads GROUP BY verdict")),
+      byImage: table(count("SELECT config_digest AS key, count(*) AS n FROM workloads GROUP BY config_digest")),
       byProvenance: table(count("SELECT provenance AS key, count(*) AS n FROM workloads GROUP BY provenance")),
       unknownReasons: table(
         count(

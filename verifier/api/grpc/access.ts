@@ -4,15 +4,23 @@ import type { DescService } from "@bufbuild/protobuf";
 import { type CallContext, type Guard, RpcError } from "@hullmark/proto/rpc";
 import type { Admin } from "@hullmark/proto/v1/admin";
 import type { Attestation } from "@hullmark/proto/v1/attestation";
+import type { Enrollment } from "@hullmark/proto/v1/enrollment";
 import type { Query } from "@hullmark/proto/v1/query";
 import type { OperatorRole } from "../../ports/certificate-authority.ts";
 import { atLeast, type Identify, type NodeIdentity, type OperatorIdentity, type PeerIdentity } from "./identity.ts";
 
 type Procedures<S extends DescService, N extends string> = `/hullmark.v1.${N}/${Capitalize<Extract<keyof S["method"], string>>}`;
-type Procedure = Procedures<typeof Attestation, "Attestation"> | Procedures<typeof Query, "Query"> | Procedures<typeof Admin, "Admin">;
+type Procedure =
+  | Procedures<typeof Enrollment, "Enrollment">
+  | Procedures<typeof Attestation, "Attestation">
+  | Procedures<typeof Query, "Query">
+  | Procedures<typeof Admin, "Admin">;
 
 /** `node`: node certificates and nobody else. A role: operators with at least it. */
-export const ACCESS: Readonly<Record<Procedure, "node" | OperatorRole>> = {
+export const ACCESS: Readonly<Record<Procedure, "node" | OperatorRole | "nobody">> = {
+  // On this listener a node without TPM renews by the certificate that it has; beginning is for strangers, on the other one.
+  "/hullmark.v1.Enrollment/Begin": "nobody",
+  "/hullmark.v1.Enrollment/Complete": "node",
   "/hullmark.v1.Attestation/Attest": "node",
   "/hullmark.v1.Query/GetStatus": "viewer",
   "/hullmark.v1.Query/ListNodes": "viewer",
@@ -66,7 +74,7 @@ export function mainGuard(services: AccessServices): Guard {
       return;
     }
     if (caller.kind !== "operator") throw new RpcError("PERMISSION_DENIED", "a node's certificate may only attest", { reason: "ROLE" });
-    if (!wanted || !atLeast(caller.role, wanted))
+    if (!wanted || wanted === "nobody" || !atLeast(caller.role, wanted))
       throw new RpcError("PERMISSION_DENIED", `this needs the role ${wanted ?? "of nobody"}; this certificate has ${caller.role}`, {
         reason: "ROLE",
         fix: "ask an admin",

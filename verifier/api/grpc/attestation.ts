@@ -29,6 +29,7 @@ export function attestationService(services: AttestationServices): ServiceImplem
       const receive = async (): Promise<void> => {
         for await (const request of requests) {
           if (session) {
+            services.sessions.heard(session);
             await session.receive(request);
             continue;
           }

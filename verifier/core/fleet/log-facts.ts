@@ -12,7 +12,8 @@ export function wireName(names: Readonly<Record<number, string>>, value: number)
 }
 
 const TEXT_CHARS = 512;
-const text = (value: string): string => printable(Buffer.from(value)).slice(0, TEXT_CHARS).toWellFormed();
+/** Bounded and printable. */
+export const text = (value: string): string => printable(Buffer.from(value)).slice(0, TEXT_CHARS).toWellFormed();
 
 export function entry(type: LogEntryType, timeMs: number, fields: Readonly<Record<string, LogValue>>): LogEntry {
   return { type, timeMs: Math.floor(timeMs), fields };

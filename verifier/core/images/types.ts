@@ -3,19 +3,23 @@ import type { ProvenanceRow } from "../../ports/rows.ts";
 import type { ExpectedTree } from "../appraisal/descent.ts";
 import type { ProvenanceInput, ReferenceImage } from "../appraisal/types.ts";
 
-/** An image whose reference values are at hand. */
+/** An image whose reference values, in one dialect, are at hand. */
 export interface LoadedImage {
   readonly reference: ReferenceImage;
-  /** The expected tree of one layer (0 lowest) in a dialect; undefined where the dialect does not extract it. */
-  layerTree(index: number, dialect: string): ExpectedTree | undefined;
-  /** Of the layer that the runtime itself puts on top; undefined where the dialect has none. */
-  runtimeTree(dialect: string): ExpectedTree | undefined;
+  /** Of all layers together. */
+  readonly entries: number;
+  /** The expected tree of one layer, 0 lowest. */
+  layerTree(index: number): ExpectedTree | undefined;
+  /** Of the layer that the runtime itself puts on top. */
+  runtimeTree(): ExpectedTree;
   /** Of everything that a container sees, for runtimes that show no layers. */
-  mergedTree(dialect: string): ExpectedTree;
+  mergedTree(): ExpectedTree;
 }
 
-export type MissingImage = Extract<ContainerReference, { readonly missing: string }>;
-type ContainerReference = { readonly missing: "no-reference" | "resolving" | "unextractable" | "registry-unreachable"; readonly detail: string };
+export interface MissingImage {
+  readonly missing: "no-reference" | "resolving" | "unextractable" | "registry-unreachable";
+  readonly detail: string;
+}
 
 /** What is known of an image now. Asking begins to find out what is not. */
 export interface ImageView {
@@ -39,7 +43,10 @@ export interface ImageQuestion {
   readonly workload: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly nodeName: string;
+  /** As the node's kernel names it, for example `x86_64`. */
   readonly architecture: string;
+  /** Extractor by whose rules the node's layers were made. */
+  readonly dialect: string;
 }
 
 export interface Images {

@@ -53,7 +53,13 @@ function rulesOf(policy: Policy, { identity }: ContainerState, nodeName: string)
 /** @param startedMs when this container's appraisal began; it is its time in the row */
 export function appraise(state: ContainerState, context: AppraisalContext, startedMs: number): AppraisedContainer {
   const { identity } = state;
-  const view = context.images.view({ ...identity, containerName: identity.name, nodeName: context.node.name, architecture: context.architecture });
+  const view = context.images.view({
+    ...identity,
+    containerName: identity.name,
+    nodeName: context.node.name,
+    architecture: context.architecture,
+    dialect: state.filesystem.dialect,
+  });
   const { findings, comparing } = compare(state, view, context);
   const appraisal = appraiseContainer({
     state,
@@ -106,7 +112,7 @@ function compare(
   };
   const { filesystem } = state;
   if (filesystem.kind === FilesystemKind.MERGED) {
-    look(MERGED_TREE_ID, { case: "mergedOf", value: state.id }, filesystem.mergedRoot, image.mergedTree(filesystem.dialect));
+    look(MERGED_TREE_ID, { case: "mergedOf", value: state.id }, filesystem.mergedRoot, image.mergedTree());
     return { findings, comparing };
   }
   for (const { layer, expected } of differingLayers(state, image)) look(layer.id, { case: "layerId", value: layer.id }, layer.root, expected);
@@ -114,7 +120,7 @@ function compare(
 }
 
 function* differingLayers(
-  { filesystem: { layers, dialect } }: ContainerState,
+  { filesystem: { layers } }: ContainerState,
   image: LoadedImage,
 ): Generator<{ layer: (typeof layers)[number]; expected: ExpectedTree }> {
   const imageLayers = layers.filter(({ runtimeMade }) => !runtimeMade);
@@ -122,12 +128,12 @@ function* differingLayers(
   for (const [index, layer] of imageLayers.entries()) {
     const root = Buffer.from(layer.root);
     if ([...(image.reference.layers[index]?.roots.values() ?? [])].some((each) => each.equals(root))) continue;
-    const expected = image.layerTree(index, dialect);
+    const expected = image.layerTree(index);
     if (expected) yield { layer, expected };
   }
   for (const layer of layers.filter(({ runtimeMade }) => runtimeMade)) {
-    const expected = image.runtimeTree(dialect);
-    if (expected && !expected.root.equals(Buffer.from(layer.root))) yield { layer, expected };
+    const expected = image.runtimeTree();
+    if (!expected.root.equals(Buffer.from(layer.root))) yield { layer, expected };
   }
 }
 

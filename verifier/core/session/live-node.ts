@@ -170,6 +170,18 @@ export class LiveNode {
     return this.connected || revokedAtMs !== undefined || isSilent(lastSeenMs, intervals, nowMs);
   }
 
+  /** A person's decision on the node; its verdict follows. */
+  restore(change: Pick<NodeRow, "revokedAtMs" | "revokedReason">, changes: ChangeSet): void {
+    const before = this.node;
+    this.node = { ...before, ...change };
+    changes.node(this.node, before);
+  }
+
+  /** The node has enrolled again while it is looked at: identity, keys and clock are the new ones. */
+  enrolled({ name, trustLevel, ekSha256, ekPublic, akPublic, clock, bootId, enrolledAtMs }: NodeRow): void {
+    this.node = { ...this.node, name, trustLevel, ekSha256, ekPublic, akPublic, clock, bootId, enrolledAtMs };
+  }
+
   /** A sign of life. Durable now and then only: the Evidence heads tell more exactly. */
   touch(nowMs: number): void {
     this.node = { ...this.node, lastSeenMs: nowMs };

@@ -149,7 +149,10 @@ export class Session {
       default:
         throw new SessionError("PROTOCOL", "a message without content");
     }
-    while (this.#inFlight >= MAX_IN_FLIGHT && !this.#closed) await new Promise<void>((resolve) => (this.#room = resolve));
+    while (this.#inFlight >= MAX_IN_FLIGHT && !this.#closed)
+      await new Promise<void>((resolve) => {
+        this.#room = resolve;
+      });
   }
 
   #checkPeer(): void {
@@ -160,9 +163,15 @@ export class Session {
 
   #evidence({ body: bytes }: Evidence): void {
     const body = decodeBody(bytes);
-    if (this.#live.barred !== undefined && !body.full) return this.#skip(body, bytes);
+    if (this.#live.barred !== undefined && !body.full) {
+      this.#skip(body, bytes);
+      return;
+    }
     const result = applyEvidence(this.#live.memory, body, bytes);
-    if (!result.ok) return this.#refuse(result, body, bytes);
+    if (!result.ok) {
+      this.#refuse(result, body, bytes);
+      return;
+    }
     this.#live.barred = undefined;
     const nowMs = this.#services.clock.nowMs();
     const changes = new ChangeSet(nowMs);
@@ -307,6 +316,7 @@ export class Session {
     const nowMs = this.#services.clock.nowMs();
     const changes = new ChangeSet(nowMs);
     change(this.#live, changes, nowMs);
+    this.#live.update({}, this.#services.policy(), changes, nowMs);
     return this.#commit(changes);
   }
 

@@ -4,6 +4,7 @@ import type { NodeRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { emptyMemory } from "../appraisal/apply-evidence.ts";
 import type { NodeMemory } from "../appraisal/types.ts";
+import { LiveSessions } from "../enrolment/live-sessions.ts";
 import { ChangeSet } from "../fleet/change-set.ts";
 import type { DriftNumbers } from "../fleet/drift-id.ts";
 import type { Fleet } from "../fleet/fleet.ts";
@@ -36,11 +37,15 @@ export class Sessions {
   readonly #live = new Map<string, Session>();
   /** Node → the end of what is being done to it: opening a session and judging a silent node exclude each other. */
   readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #holders: LiveSessions;
+  readonly #holderOf = new WeakMap<Session, string>();
+  #opened = 0;
   #slice = 0;
   #stopping = false;
 
   constructor(services: SessionsServices) {
     this.#services = services;
+    this.#holders = new LiveSessions(2000 * services.policy().intervals.heartbeatSeconds);
     services.images.onChange((keys) => {
       for (const session of this.#live.values()) session.imagesChanged(keys);
     });
@@ -64,14 +69,25 @@ export class Sessions {
       const nowMs = this.#services.clock.nowMs();
       const older = this.#live.get(nodeId);
       const changes = new ChangeSet(nowMs);
+      const claim = this.#holders.claim(nodeId, { sessionId: String(++this.#opened), spkiSha256: peer.spkiSha256, bootId: hello.bootId }, nowMs);
+      if (claim.kind === "refused") {
+        const note = adminFact("session-refused", nowMs, { node: nodeId, boot: hello.bootId, holder: claim.holder.bootId });
+        await this.#services.committer.submit({ entries: [note], build: () => ({}) });
+        throw new SessionError("SUPERSEDED", "another boot speaks as this node");
+      }
       if (older) {
         older.close(new SessionError("SUPERSEDED", "another session of this node was opened"));
         changes.note(adminFact("session-superseded", nowMs, { node: nodeId, boot: hello.bootId }));
       }
+      const holder = String(this.#opened);
       // Also waits until everything that an older session decided is in the store, which is then read.
       await this.#services.committer.submit(changes.draft(() => nowMs));
-      const session = await this.#start(node, peer, hello, transport);
+      const session = await this.#start(node, peer, hello, transport).catch((error: unknown) => {
+        this.#holders.release(nodeId, holder);
+        throw error;
+      });
       this.#live.set(nodeId, session);
+      this.#holderOf.set(session, holder);
       this.#services.fleet.setConnected(nodeId, true);
       session.open(hello);
       return session;
@@ -113,13 +129,23 @@ export class Sessions {
     return live;
   }
 
+  /** A message came: its sender is alive. */
+  heard(session: Session): void {
+    this.#holders.touch(session.nodeId, this.#holderOf.get(session) ?? "", this.#services.clock.nowMs());
+  }
+
   /** The stream has ended, for whatever reason. */
   ended(session: Session): void {
     session.close();
+    this.#holders.release(session.nodeId, this.#holderOf.get(session) ?? "");
     if (this.#live.get(session.nodeId) !== session) return;
     this.#live.delete(session.nodeId);
     this.#services.fleet.set(session.live.node);
     this.#services.fleet.setConnected(session.nodeId, false);
+  }
+
+  enrolling(row: NodeRow): void {
+    this.#live.get(row.id)?.live.enrolled(row);
   }
 
   policyChanged(): void {

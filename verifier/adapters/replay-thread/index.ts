@@ -1,0 +1,1 @@
+export { ReplayThread } from "./replay-thread.ts";

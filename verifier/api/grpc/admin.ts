@@ -1,0 +1,98 @@
+/** Admin: what people change. Who they are comes from their certificate alone. */
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
+import type { Admin } from "@hullmark/proto/v1/admin";
+import { Severity } from "@hullmark/proto/v1/common";
+import { isNodeName } from "../../core/enrolment/decide.ts";
+import { tokenDigest } from "../../core/enrolment/index.ts";
+import { type Administration, AdministrationError } from "../../core/fleet/administration.ts";
+import type { AlertSeverity } from "../../ports/notifier.ts";
+import { type AccessServices, operatorOf } from "./access.ts";
+import { rpcErrorOf } from "./errors.ts";
+
+export interface AdminServices extends AccessServices {
+  readonly administration: Administration;
+  /** Fresh bytes of a cryptographic source. */
+  readonly random: (bytes: number) => Buffer;
+  readonly reloadPolicy: () => Promise<{ readonly digest: Buffer; readonly errors: readonly string[] }>;
+  /** @returns how many images are looked up again */
+  readonly refreshImage: (image: string) => number;
+  /** Sends a harmless alert to one route, or (empty) to all. */
+  readonly testAlert: (route: string, severity: AlertSeverity, by: string, signal: AbortSignal) => Promise<{ delivered: string[]; failed: string[] }>;
+}
+
+const MAX_REASON_CHARS = 500;
+const MAX_TOKEN_SECONDS = 86_400;
+const TOKEN_BYTES = 32;
+const SEVERITIES: Readonly<Record<Severity, AlertSeverity>> = {
+  [Severity.UNSPECIFIED]: "info",
+  [Severity.INFO]: "info",
+  [Severity.LOW]: "low",
+  [Severity.MEDIUM]: "medium",
+  [Severity.HIGH]: "high",
+  [Severity.CRITICAL]: "critical",
+};
+
+export function adminService(services: AdminServices): ServiceImplementation<typeof Admin> {
+  const { administration } = services;
+  return {
+    async acknowledgeDrift({ id, reason }, context) {
+      await acting(() => administration.acknowledge(id.slice(0, 32).toUpperCase(), operatorOf(context, services).name, reasonOf(reason)));
+      return {};
+    },
+    async requestQuote({ nodeId }) {
+      await acting(async () => administration.requestQuote(nodeId));
+      return {};
+    },
+    async allowNode({ ekSha256, name }, context) {
+      if (!/^[0-9a-f]{64}$/.test(ekSha256)) throw invalid("ekSha256", "64 lower-case hex digits");
+      if (name !== "" && !isNodeName(name)) throw invalid("name", "1 to 63 of A-Z a-z 0-9 . _ -");
+      return { nodeId: await acting(() => administration.allow(ekSha256, name, operatorOf(context, services).name)) };
+    },
+    async revokeNode({ nodeId, reason }, context) {
+      await acting(() => administration.revoke(nodeId, operatorOf(context, services).name, reasonOf(reason)));
+      return {};
+    },
+    async createJoinToken({ nodeName, ttlSeconds }, context) {
+      if (nodeName !== "" && !isNodeName(nodeName)) throw invalid("nodeName", "1 to 63 of A-Z a-z 0-9 . _ -");
+      if (ttlSeconds < 1 || ttlSeconds > MAX_TOKEN_SECONDS) throw invalid("ttlSeconds", `1 to ${MAX_TOKEN_SECONDS}`);
+      const token = services.random(TOKEN_BYTES).toString("base64url");
+      const expiresAtMs = await acting(() => administration.createJoinToken(tokenDigest(token), nodeName, ttlSeconds, operatorOf(context, services).name));
+      return { token, expiresAt: timestampFromMs(expiresAtMs) };
+    },
+    async reloadPolicy() {
+      const { digest, errors } = await acting(services.reloadPolicy);
+      return { digest, errors: [...errors] };
+    },
+    async refreshImage({ image }, context) {
+      const images = services.refreshImage(image);
+      if (images > 0) await acting(() => administration.note("image-refresh", { image: image.slice(0, 512), by: operatorOf(context, services).name }));
+      return { images };
+    },
+    async testAlert({ route, severity }, context) {
+      const { name } = operatorOf(context, services);
+      await acting(() => administration.note("test-alert", { route, by: name }));
+      return await acting(() => services.testAlert(route, SEVERITIES[severity], name, context.signal));
+    },
+  };
+}
+
+async function acting<T>(action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    if (!(error instanceof AdministrationError)) throw rpcErrorOf(error);
+    const status = error.code === "NOT_FOUND" ? "NOT_FOUND" : "FAILED_PRECONDITION";
+    throw new RpcError(status, error.message, { reason: error.code });
+  }
+}
+
+function reasonOf(reason: string): string {
+  const trimmed = reason.trim();
+  if (trimmed === "" || trimmed.length > MAX_REASON_CHARS) throw invalid("reason", `1 to ${MAX_REASON_CHARS} characters: it is logged`);
+  return trimmed;
+}
+
+function invalid(field: string, want: string): RpcError {
+  return new RpcError("INVALID_ARGUMENT", `${field}: want ${want}`, { reason: "ARGUMENT", field });
+}

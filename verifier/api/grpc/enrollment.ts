@@ -1,0 +1,102 @@
+/** Enrollment, between the wire and core/enrolment. On the open listener for strangers; on the main one for renewal by certificate. */
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type RpcCode, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
+import { TrustLevel } from "@hullmark/proto/v1/common";
+import { type BeginRequest, type CompleteRequest, Enrollment } from "@hullmark/proto/v1/enrollment";
+import type { PcrValue } from "../../core/endorsement/index.ts";
+import type { BeginEnrolment, CompleteEnrolment, Enrolled, EnrolmentRefusal, EnrolmentService, Refused } from "../../core/enrolment/index.ts";
+import { type AccessServices, nodeOf } from "./access.ts";
+
+export { Enrollment };
+
+export interface EnrollmentServices {
+  readonly enrolment: EnrolmentService;
+  readonly verifierId: string;
+  readonly region: string;
+  /** Refusals are security events: logged with who was refused. */
+  readonly onRefused: (refused: Refused, nodeName: string, peer: string) => void;
+}
+
+const STATUS: Readonly<Partial<Record<EnrolmentRefusal, RpcCode>>> = {
+  malformed: "INVALID_ARGUMENT",
+  key: "INVALID_ARGUMENT",
+  "certificate-request": "INVALID_ARGUMENT",
+  busy: "RESOURCE_EXHAUSTED",
+  "unknown-session": "NOT_FOUND",
+  expired: "DEADLINE_EXCEEDED",
+  conflict: "ABORTED",
+};
+
+const FIX: Readonly<Partial<Record<EnrolmentRefusal, string>>> = {
+  "not-allowed": "put the endorsement key on the allow-list: hullmark nodes allow",
+  "certificate-missing": "give this TPM an EK certificate, or accept TPMs without in the verifier's configuration",
+  "name-taken": "give the node another name, or revoke the one that has it",
+  revoked: "an admin must allow the node again",
+  token: "ask an admin for a new join token",
+  busy: "try again later",
+};
+
+function refusal(refused: Refused): RpcError {
+  const { reason, detail } = refused;
+  return new RpcError(STATUS[reason] ?? "PERMISSION_DENIED", detail.slice(0, 512), {
+    reason: reason.toUpperCase().replaceAll("-", "_"),
+    fix: FIX[reason] ?? "",
+    retryable: reason === "busy" || reason === "conflict",
+  });
+}
+
+const LEVEL = { none: TrustLevel.NONE, "tpm-tofu": TrustLevel.TPM_TOFU, tpm: TrustLevel.TPM } as const;
+
+function completed({ chain, notAfterMs, trust }: Enrolled) {
+  return { certificateChain: [...chain], notAfter: timestampFromMs(notAfterMs), trustLevel: LEVEL[trust] };
+}
+
+function beginOf({ nodeName, bootId, evidence }: BeginRequest): BeginEnrolment {
+  if (evidence.case === "joinToken") return { nodeName, bootId, evidence: { kind: "token", token: evidence.value } };
+  if (evidence.case !== "tpm") throw new RpcError("INVALID_ARGUMENT", "neither TPM nor join token", { reason: "MALFORMED", field: "evidence" });
+  const { ekPublic, akPublic, ekCertificate, ekIntermediates } = evidence.value;
+  return { nodeName, bootId, evidence: { kind: "tpm", ekPublic, akPublic, ekCertificate, ekIntermediates } };
+}
+
+function completeOf({ session, activatedSecret, quote, certificateRequest }: CompleteRequest): CompleteEnrolment {
+  if (!quote) return { session, activatedSecret, quote: undefined, certificateRequest };
+  const pcrs = quote.pcrs.flatMap(({ bank, index, value }): PcrValue[] => (bank === "sha256" || bank === "sha384" ? [{ bank, index, value }] : []));
+  if (pcrs.length !== quote.pcrs.length) throw new RpcError("INVALID_ARGUMENT", "a PCR bank of unknown kind", { reason: "MALFORMED", field: "quote.pcrs" });
+  return { session, activatedSecret, quote: { attest: quote.attest, signature: quote.signature, pcrs }, certificateRequest };
+}
+
+/** For strangers: no identity is asked for, every field is theirs. */
+export function enrollmentService({ enrolment, verifierId, region, onRefused }: EnrollmentServices): ServiceImplementation<typeof Enrollment> {
+  return {
+    async begin(request, { peer }) {
+      const result = await enrolment.begin(beginOf(request));
+      if (!result.ok) {
+        onRefused(result, request.nodeName.slice(0, 64), peer);
+        throw refusal(result);
+      }
+      const { session, credentialBlob, encryptedSecret, nonce, nodeId, expiresAtMs } = result;
+      return { session, credentialBlob, encryptedSecret, nonce, nodeId, verifierId, region, expiresAt: timestampFromMs(expiresAtMs) };
+    },
+    async complete(request, { peer }) {
+      const result = await enrolment.complete(completeOf(request));
+      if (result.ok) return completed(result);
+      onRefused(result, "", peer);
+      throw refusal(result);
+    },
+  };
+}
+
+/** For enrolled nodes without TPM, whose token is spent: Complete with an empty session and a request for the new key. */
+export function renewalService(services: EnrollmentServices, access: AccessServices): ServiceImplementation<typeof Enrollment> {
+  return {
+    begin: () => Promise.reject(new RpcError("PERMISSION_DENIED", "enrolment begins on the enrolment listener", { reason: "ROLE" })),
+    async complete(request, context) {
+      const { nodeId } = nodeOf(context, access);
+      if (request.session !== "") throw new RpcError("INVALID_ARGUMENT", "a renewal by certificate has no session", { reason: "MALFORMED", field: "session" });
+      const result = await services.enrolment.renewByCertificate(nodeId, request.certificateRequest);
+      if (result.ok) return completed(result);
+      services.onRefused(result, nodeId, context.peer);
+      throw refusal(result);
+    },
+  };
+}

@@ -1,0 +1,91 @@
+/** Rows as messages. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { ClaimSchema, TrustVectorSchema } from "@hullmark/proto/v1/common";
+import type { DriftSchema, ImageSchema, NodeSchema, ProvenanceSchema, WorkloadSchema } from "@hullmark/proto/v1/query";
+import type { ClaimRow, DriftRow, ImageRow, NodeRow, ProvenanceRow, VectorRow, WorkloadRow } from "../../ports/rows.ts";
+
+type Timestamp = ReturnType<typeof timestampFromMs>;
+
+/** Times may have fractions of a millisecond; what cannot be a time is left out. */
+function time(ms: number | undefined): { value?: Timestamp } {
+  if (ms === undefined || !Number.isFinite(ms) || Math.abs(ms) > 8.64e15) return {};
+  const whole = Math.floor(ms);
+  const value = timestampFromMs(whole);
+  value.nanos += Math.floor((ms - whole) * 1e6);
+  return { value };
+}
+
+function at<K extends string>(name: K, ms: number | undefined): { [N in K]?: Timestamp } {
+  const { value } = time(ms);
+  return (value ? { [name]: value } : {}) as { [N in K]?: Timestamp };
+}
+
+function claim({ code, detail, sinceMs }: ClaimRow): MessageInitShape<typeof ClaimSchema> {
+  return { code, detail, ...at("since", sinceMs) };
+}
+
+function vector(row: VectorRow | undefined): { vector?: MessageInitShape<typeof TrustVectorSchema> } {
+  return row ? { vector: { ...row } } : {};
+}
+
+function provenance(row: ProvenanceRow | undefined): { provenance?: MessageInitShape<typeof ProvenanceSchema> } {
+  return row ? { provenance: { ...row, authorities: [...row.authorities] } } : {};
+}
+
+export function nodeMessage(row: NodeRow, connected: boolean): MessageInitShape<typeof NodeSchema> {
+  const { id, name, verdict, trustLevel, kernel, runtime, changeSource, agentVersion, containers, bootId } = row;
+  return {
+    ...{ id, name, verdict, trustLevel, kernel, runtime, changeSource, agentVersion, containers, bootId, connected },
+    ...{ reasons: row.reasons.map(claim), claims: row.claims.map(claim), revoked: row.revokedAtMs !== undefined },
+    ...at("lastSeen", row.lastSeenMs),
+    ...at("lastQuote", row.lastQuoteMs),
+    ...at("enrolledAt", row.enrolledAtMs),
+    ...vector(row.vector),
+  };
+}
+
+export function workloadMessage(row: WorkloadRow, nodeName: string): MessageInitShape<typeof WorkloadSchema> {
+  const { nodeId, containerId, containerName, workload, imageReference, configDigest, manifestDigest, verdict, content, openDrifts, notices } = row;
+  return {
+    ...{ nodeId, nodeName, containerId, containerName, workload, imageReference, configDigest, manifestDigest, verdict, content, openDrifts, notices },
+    reasons: row.reasons.map(claim),
+    ...at("startedAt", row.startedAtMs),
+    ...at("appraisedAt", row.appraisedAtMs),
+    ...provenance(row.provenance),
+    ...vector(row.vector),
+  };
+}
+
+export function driftMessage(row: DriftRow): MessageInitShape<typeof DriftSchema> {
+  const { id, severity, kind, state, nodeId, nodeName, containerId, containerName, workload, imageReference, configDigest, path, summary } = row;
+  const { place, layerIndex, diffId, history, acknowledgedBy, acknowledgedReason, actor } = row;
+  return {
+    ...{ id, severity, kind, state, nodeId, nodeName, containerId, containerName, workload, imageReference, configDigest, path, summary },
+    ...{ acknowledgedBy, acknowledgedReason, logIndex: BigInt(row.logIndex), mappedBy: [...row.mappedBy] },
+    differences: row.differences.map((each) => ({ ...each })),
+    origin: { place, layerIndex, diffId, history },
+    ...(actor && { actor: { ...actor, ancestry: [...actor.ancestry] } }),
+    ...at("changedAt", row.changedAtMs),
+    ...at("measuredAt", row.measuredAtMs),
+    ...at("committedAt", row.committedAtMs),
+    ...at("alertedAt", row.alertedAtMs),
+    ...at("resolvedAt", row.resolvedAtMs),
+    ...provenance(row.provenance),
+  };
+}
+
+export function imageMessage(row: ImageRow, containers: number): MessageInitShape<typeof ImageSchema> {
+  return {
+    configDigest: row.configDigest,
+    references: [...row.references],
+    manifestDigests: [...row.manifestDigests],
+    layers: row.layers,
+    entries: BigInt(row.entries),
+    containers,
+    referenceState: row.state,
+    referenceDetail: row.detail,
+    platform: row.platform,
+    ...provenance(row.provenance),
+  };
+}

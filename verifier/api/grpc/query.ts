@@ -1,0 +1,234 @@
+/** Query: what is known, listed, looked up and watched. Reads only; every answer is bounded. */
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
+import { Verdict } from "@hullmark/proto/v1/common";
+import { DriftState, ProvenanceStatus, type Query } from "@hullmark/proto/v1/query";
+import type { EventBus, Events } from "../../core/fleet/events.ts";
+import type { Fleet } from "../../core/fleet/fleet.ts";
+import type { Policy } from "../../core/policy/types.ts";
+import type { ClaimRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import { driftMessage, imageMessage, nodeMessage, workloadMessage } from "./messages.ts";
+import { PushQueue } from "./queue.ts";
+
+export interface QueryServices {
+  readonly store: Store;
+  readonly fleet: Fleet;
+  readonly events: EventBus;
+  readonly images: () => readonly ImageRow[];
+  readonly policy: () => Policy;
+  readonly log: () => { readonly size: number; readonly root: Buffer };
+  /** What the verifier has to say of itself. */
+  readonly claims: () => readonly ClaimRow[];
+  readonly verifierId: string;
+  readonly region: string;
+  readonly version: string;
+  readonly startedAtMs: number;
+  readonly nowMs: () => number;
+  /** A live node's newest row; the fleet's else. */
+  readonly currentNode: (row: NodeRow) => NodeRow;
+}
+
+const DEFAULT_PAGE_ROWS = 100;
+const MAX_ATTENTION = 20;
+const MAX_UNATTESTED = 100;
+const MAX_WATCH_BACKLOG = 10_000;
+const DAY_MS = 86_400_000;
+const OPEN: readonly DriftState[] = [DriftState.OPEN, DriftState.ACKNOWLEDGED];
+
+export function queryService(services: QueryServices): ServiceImplementation<typeof Query> {
+  const { store, fleet, events } = services;
+  const nodeName = (id: string): string => fleet.get(id)?.name ?? "";
+  const node = (row: NodeRow) => nodeMessage(services.currentNode(row), fleet.connected(row.id));
+  const workload = (row: WorkloadRow) => workloadMessage(row, nodeName(row.nodeId));
+  const attested = ({ verdict }: NodeRow): boolean => verdict === Verdict.AFFIRMING || verdict === Verdict.WARNING;
+  return {
+    async getStatus() {
+      const nowMs = services.nowMs();
+      const [counts, coverage, attention] = await Promise.all([
+        store.countWorkloads(),
+        store.readCoverage(Math.floor((nowMs - DAY_MS) / 3_600_000) * 3_600_000),
+        store.listDrifts({ states: [DriftState.OPEN], nodeId: "", container: "" }, { after: "", limit: MAX_PAGE_ROWS }),
+      ]);
+      const nodes = fleet
+        .all()
+        .filter(({ revokedAtMs }) => revokedAtMs === undefined)
+        .map(services.currentNode);
+      const { size, root } = services.log();
+      const policy = services.policy();
+      const of = (verdict: Verdict): number => counts.byVerdict[verdict] ?? 0;
+      const total = Object.values(counts.byProvenance).reduce((sum, n) => sum + n, 0);
+      const signed = counts.byProvenance[ProvenanceStatus.SIGNED] ?? 0;
+      const provenanceUnknown = (counts.byProvenance[ProvenanceStatus.UNKNOWN] ?? 0) + (counts.byProvenance[ProvenanceStatus.UNSPECIFIED] ?? 0);
+      return {
+        verifierId: services.verifierId,
+        region: services.region,
+        version: services.version,
+        mode: policy.mode,
+        logSize: BigInt(size),
+        logRoot: root,
+        nodesTotal: nodes.length,
+        nodesAttested: nodes.filter(attested).length,
+        nodesUnattested: nodes
+          .filter((row) => !attested(row))
+          .slice(0, MAX_UNATTESTED)
+          .map(node),
+        containersClean: of(Verdict.AFFIRMING),
+        containersWarning: of(Verdict.WARNING),
+        containersDrifted: of(Verdict.CONTRAINDICATED),
+        containersUnknown: of(Verdict.UNKNOWN),
+        unknownReasons: { ...counts.unknownReasons },
+        signedContainers: signed,
+        unsignedContainers: total - signed - provenanceUnknown,
+        provenanceUnknownContainers: provenanceUnknown,
+        unattestedSeconds: coverage.unattestedSeconds,
+        observedSeconds: coverage.observedSeconds,
+        attention: attention
+          .toSorted((a, b) => b.severity - a.severity || b.number - a.number)
+          .slice(0, MAX_ATTENTION)
+          .map(driftMessage),
+        policyLoaded: policy.loaded,
+        policyName: policy.name,
+        claims: services.claims().map(({ code, detail }) => ({ code, detail })),
+        now: timestampFromMs(nowMs),
+      };
+    },
+
+    async listNodes({ pageSize, pageToken }) {
+      const rows = fleet
+        .all()
+        .filter(({ id }) => id > pageToken)
+        .sort((a, b) => (a.id < b.id ? -1 : 1));
+      const { page, next } = cut(rows, rowsOf(pageSize), ({ id }) => id);
+      return { nodes: page.map(node), nextPageToken: next };
+    },
+    async getNode({ id }) {
+      const row = fleet.find(id);
+      if (!row) throw new RpcError("NOT_FOUND", "no such node", { reason: "NODE", field: "id" });
+      return { node: node(row) };
+    },
+    async *watchNodes(_request, { signal }) {
+      for await (const row of watch(events, "node", signal)) yield { node: node(row) };
+    },
+
+    async listWorkloads({ verdicts, nodeId, pageSize, pageToken }) {
+      const limit = rowsOf(pageSize);
+      const found = nodeId === "" ? "" : (fleet.find(nodeId)?.id ?? nodeId);
+      const rows = await store.listWorkloads({ verdicts: verdicts.slice(0, 8), nodeId: found }, { after: pageToken.slice(0, 256), limit: limit + 1 });
+      const { page, next } = cut(rows, limit, (row) => `${row.nodeId}/${row.containerId}`);
+      return { workloads: page.map(workload), nextPageToken: next };
+    },
+    async getWorkload({ container }) {
+      if (container === "") throw new RpcError("INVALID_ARGUMENT", "which container?", { reason: "CONTAINER", field: "container" });
+      const rows = await store.findWorkloads(container.slice(0, 256), 10);
+      const exact = rows.filter((row) => row.containerName === container || row.containerId === container);
+      const [row, another] = exact.length > 0 ? exact : rows;
+      if (!row) throw new RpcError("NOT_FOUND", "no such container", { reason: "CONTAINER", field: "container" });
+      if (another)
+        throw new RpcError("FAILED_PRECONDITION", "several containers are so named", { reason: "AMBIGUOUS", field: "container", fix: "give more of the id" });
+      const filter = { states: [...OPEN, DriftState.NOTICE], nodeId: row.nodeId, container: row.containerId };
+      const drifts = await store.listDrifts(filter, { after: "", limit: MAX_PAGE_ROWS });
+      return { workload: workload(row), drifts: drifts.map(driftMessage) };
+    },
+    async *watchWorkloads(_request, { signal }) {
+      const queue = queueFor<{ workload: ReturnType<typeof workload>; removed: boolean }>(signal);
+      const gone = ({ nodeId, containerId }: Events["workloadRemoved"]) => ({ workload: { nodeId, nodeName: nodeName(nodeId), containerId }, removed: true });
+      const ends = [
+        events.on("workload", (row) => queue.push({ workload: workload(row), removed: false })),
+        events.on("workloadRemoved", (row) => queue.push(gone(row))),
+      ];
+      try {
+        yield* queue;
+      } finally {
+        for (const end of ends) end();
+      }
+    },
+
+    async listImages({ pageSize, pageToken }) {
+      const { byImage } = await store.countWorkloads();
+      const rows = services
+        .images()
+        .filter(({ configDigest }) => configDigest > pageToken)
+        .toSorted((a, b) => (a.configDigest < b.configDigest ? -1 : 1));
+      const { page, next } = cut(rows, rowsOf(pageSize), ({ configDigest }) => configDigest);
+      return { images: page.map((row) => imageMessage(row, byImage[row.configDigest] ?? 0)), nextPageToken: next };
+    },
+    async getImage({ image }) {
+      const row = services
+        .images()
+        .find(({ configDigest, references, manifestDigests }) => configDigest === image || references.includes(image) || manifestDigests.includes(image));
+      if (!row) throw new RpcError("NOT_FOUND", "no container runs such an image", { reason: "IMAGE", field: "image" });
+      const { byImage } = await store.countWorkloads();
+      return { image: imageMessage(row, byImage[row.configDigest] ?? 0) };
+    },
+    async *watchImages(_request, { signal }) {
+      for await (const row of watch(events, "image", signal)) {
+        const { byImage } = await store.countWorkloads();
+        yield { image: imageMessage(row, byImage[row.configDigest] ?? 0) };
+      }
+    },
+
+    async listDrift({ states, container, nodeId, pageSize, pageToken }) {
+      const limit = rowsOf(pageSize);
+      if (pageToken !== "" && !/^[0-9]{1,15}$/.test(pageToken))
+        throw new RpcError("INVALID_ARGUMENT", "not a page token of this list", { reason: "PAGE_TOKEN", field: "pageToken" });
+      const filter = {
+        states: states.length > 0 ? states.slice(0, 8) : OPEN,
+        nodeId: nodeId === "" ? "" : (fleet.find(nodeId)?.id ?? nodeId),
+        container: container.slice(0, 256),
+      };
+      const [rows, counts] = await Promise.all([store.listDrifts(filter, { after: pageToken, limit: limit + 1 }), store.countWorkloads()]);
+      const { page, next } = cut(rows, limit, ({ number }) => String(number));
+      return { drifts: page.map(driftMessage), nextPageToken: next, containersUnknown: counts.byVerdict[Verdict.UNKNOWN] ?? 0 };
+    },
+    async getDrift({ id }) {
+      const row = await store.readDrift(id.slice(0, 32).toUpperCase());
+      if (!row) throw new RpcError("NOT_FOUND", "no such drift", { reason: "DRIFT", field: "id" });
+      return { drift: driftMessage(row) };
+    },
+    async *watchDrift({ includeCurrent }, { signal }) {
+      const queue = queueFor<Events["drift"]>(signal);
+      const end = events.on("drift", (row) => queue.push(row));
+      try {
+        if (includeCurrent) {
+          const rows = await store.listDrifts({ states: OPEN, nodeId: "", container: "" }, { after: "", limit: MAX_PAGE_ROWS });
+          for (const row of rows.toReversed()) yield { drift: driftMessage(row) };
+        }
+        for await (const row of queue) yield { drift: driftMessage(row) };
+      } finally {
+        end();
+      }
+    },
+  };
+}
+
+function rowsOf(pageSize: number): number {
+  return pageSize === 0 ? DEFAULT_PAGE_ROWS : Math.min(pageSize, MAX_PAGE_ROWS - 1);
+}
+
+/** The first `limit` rows, and the token of the next page where there are more. */
+function cut<T>(rows: readonly T[], limit: number, keyOf: (row: T) => string): { page: readonly T[]; next: string } {
+  const page = rows.slice(0, limit);
+  const last = page.at(-1);
+  return { page, next: rows.length > limit && last !== undefined ? keyOf(last) : "" };
+}
+
+/** Ends with the call; a watcher that does not keep up is told so. */
+function queueFor<T>(signal: AbortSignal): PushQueue<T> {
+  const queue = new PushQueue<T>(
+    MAX_WATCH_BACKLOG,
+    () => new RpcError("RESOURCE_EXHAUSTED", "the watcher does not keep up", { reason: "BACKLOG", fix: "list, then watch again", retryable: true }),
+  );
+  signal.addEventListener("abort", () => queue.end(), { once: true });
+  return queue;
+}
+
+async function* watch<K extends keyof Events>(events: EventBus, kind: K, signal: AbortSignal): AsyncGenerator<Events[K]> {
+  const queue = queueFor<Events[K]>(signal);
+  const end = events.on(kind, (event) => queue.push(event));
+  try {
+    yield* queue;
+  } finally {
+    end();
+  }
+}

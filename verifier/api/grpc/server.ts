@@ -1,0 +1,85 @@
+/** The gRPC listeners: one for nodes and people with certificates, one for strangers who want one. */
+import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { addService, type Guard, MAX_MESSAGE_BYTES, type OnError } from "@hullmark/proto/rpc";
+import { Admin } from "@hullmark/proto/v1/admin";
+import { Attestation } from "@hullmark/proto/v1/attestation";
+import { Enrollment } from "@hullmark/proto/v1/enrollment";
+import { Query } from "@hullmark/proto/v1/query";
+import { type AccessServices, mainGuard } from "./access.ts";
+import { type AdminServices, adminService } from "./admin.ts";
+import { type AttestationServices, attestationService } from "./attestation.ts";
+import { type EnrollmentServices, enrollmentService, renewalService } from "./enrollment.ts";
+import { type QueryServices, queryService } from "./query.ts";
+
+export interface ListenOptions {
+  /** `host:port`; port 0: any. */
+  readonly mainAddress: string;
+  readonly enrolmentAddress: string;
+  /** PEM. */
+  readonly rootCertificate: Buffer;
+  readonly certificateChain: Buffer;
+  readonly privateKey: Buffer;
+  readonly access: AccessServices;
+  readonly attestation: AttestationServices;
+  readonly enrolment: EnrollmentServices;
+  readonly query: QueryServices;
+  readonly admin: AdminServices;
+  readonly onError: OnError;
+}
+
+export interface RunningServer {
+  readonly mainPort: number;
+  readonly enrolmentPort: number;
+  /** No new calls; those under way may end until `deadlineMs`, then they are cut off. */
+  stop(deadlineMs: number): Promise<void>;
+}
+
+const LIMITS = {
+  "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+  "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+  // A node that has vanished without a word is noticed.
+  "grpc.keepalive_time_ms": 20_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+  "grpc.keepalive_permit_without_calls": 1,
+};
+/** Strangers send small messages. */
+const ENROLMENT_LIMITS = { ...LIMITS, "grpc.max_receive_message_length": 64 * 1024, "grpc.max_concurrent_streams": 16 };
+
+/** @throws the system's error where an address cannot be listened on */
+export async function listen(options: ListenOptions): Promise<RunningServer> {
+  const key = [{ cert_chain: options.certificateChain, private_key: options.privateKey }];
+  const main = new Server(LIMITS);
+  const guard = mainGuard(options.access);
+  addService(main, Attestation, attestationService(options.attestation), guard, options.onError);
+  addService(main, Query, queryService(options.query), guard, options.onError);
+  addService(main, Admin, adminService(options.admin), guard, options.onError);
+  addService(main, Enrollment, renewalService(options.enrolment, options.access), guard, options.onError);
+  const enrolment = new Server(ENROLMENT_LIMITS);
+  // Nobody can be asked who he is before he has enrolled.
+  const open: Guard = () => {};
+  addService(enrolment, Enrollment, enrollmentService(options.enrolment), open, options.onError);
+  const servers = [main, enrolment];
+  try {
+    const mainPort = await bind(main, options.mainAddress, ServerCredentials.createSsl(options.rootCertificate, key, true));
+    const enrolmentPort = await bind(enrolment, options.enrolmentAddress, ServerCredentials.createSsl(null, key, false));
+    return { mainPort, enrolmentPort, stop: (deadlineMs) => stop(servers, deadlineMs) };
+  } catch (error) {
+    for (const server of servers) server.forceShutdown();
+    throw error;
+  }
+}
+
+function bind(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
+  return new Promise((resolve, reject) => server.bindAsync(address, credentials, (error, port) => (error ? reject(error) : resolve(port))));
+}
+
+async function stop(servers: readonly Server[], deadlineMs: number): Promise<void> {
+  const ended = Promise.all(servers.map((server) => new Promise<void>((resolve) => server.tryShutdown(() => resolve()))));
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, deadlineMs);
+  });
+  await Promise.race([ended, late]);
+  clearTimeout(timer);
+  for (const server of servers) server.forceShutdown();
+}

@@ -1,0 +1,106 @@
+/** What people change: each is one commit with its log entry, and names who did it. Identity comes from the certificate. */
+import { DriftState } from "@hullmark/proto/v1/query";
+import type { AllowedEkRow, NodeRow } from "../../ports/rows.ts";
+import type { Store } from "../../ports/store.ts";
+import { nodeIdOfEk } from "../enrolment/decide.ts";
+import { SessionError } from "../session/errors.ts";
+import type { Sessions } from "../session/sessions.ts";
+import type { Committer } from "./committer.ts";
+import { acknowledgeDrift } from "./drift-rows.ts";
+import type { Fleet } from "./fleet.ts";
+import { adminFact, entry, text } from "./log-facts.ts";
+
+/** NOT_FOUND: no such thing. NOT_LIVE: the node has no session now. NOT_OPEN: the drift is over. */
+export type AdministrationErrorCode = "NOT_FOUND" | "NOT_LIVE" | "NOT_OPEN";
+
+export class AdministrationError extends Error {
+  readonly code: AdministrationErrorCode;
+
+  constructor(code: AdministrationErrorCode, message: string) {
+    super(message);
+    this.name = "AdministrationError";
+    this.code = code;
+  }
+}
+
+export interface AdministrationServices {
+  readonly store: Store;
+  readonly fleet: Fleet;
+  readonly committer: Committer;
+  readonly sessions: Sessions;
+  readonly nowMs: () => number;
+}
+
+export class Administration {
+  readonly #services: AdministrationServices;
+
+  constructor(services: AdministrationServices) {
+    this.#services = services;
+  }
+
+  /** @throws AdministrationError NOT_FOUND, NOT_OPEN; StoreError */
+  async acknowledge(driftId: string, by: string, reason: string): Promise<void> {
+    const { store, sessions, nowMs } = this.#services;
+    const row = await store.readDrift(driftId);
+    if (!row) throw new AdministrationError("NOT_FOUND", "no such drift");
+    let open = false;
+    await sessions.amend(row.nodeId, (live, changes) => {
+      const present = live.drift(driftId);
+      if (!present || present.state === DriftState.NOTICE) return;
+      open = true;
+      live.replaceDrift(acknowledgeDrift(present, by, reason), present, changes);
+      changes.note(entry("acknowledgement", nowMs(), { drift: driftId, by: text(by), reason: text(reason) }));
+    });
+    if (!open) throw new AdministrationError("NOT_OPEN", "this drift is over");
+  }
+
+  /** @throws AdministrationError NOT_FOUND, NOT_LIVE */
+  requestQuote(node: string): void {
+    const session = this.#services.sessions.get(this.#node(node).id);
+    if (!session) throw new AdministrationError("NOT_LIVE", "the node is not connected");
+    session.challenge();
+  }
+
+  /** Allows an endorsement key, and takes a revocation of its node back. @returns the node's id */
+  async allow(ekSha256: string, name: string, by: string): Promise<string> {
+    const { fleet, committer, sessions, nowMs } = this.#services;
+    const row: AllowedEkRow = { ekSha256, name, nodeId: nodeIdOfEk(ekSha256) };
+    const fact = adminFact("node-allowed", nowMs(), { node: row.nodeId, name, ek: `sha256:${ekSha256}`, by });
+    await committer.submit({ entries: [fact], build: () => ({ allowedEks: [row] }) });
+    if (fleet.get(row.nodeId)?.revokedAtMs !== undefined)
+      await sessions.amend(row.nodeId, (live, changes) => live.restore({ revokedAtMs: undefined, revokedReason: "" }, changes));
+    return row.nodeId;
+  }
+
+  /** The node's certificates are refused from now on, its session ends, its key leaves the allow-list. @throws AdministrationError NOT_FOUND */
+  async revoke(node: string, by: string, reason: string): Promise<void> {
+    const { committer, sessions, nowMs } = this.#services;
+    const { id, name, ekSha256 } = this.#node(node);
+    const fact = entry("revocation", nowMs(), { node: id, name: text(name), by: text(by), reason: text(reason) });
+    await sessions.amend(id, (live, changes) => {
+      live.restore({ revokedAtMs: nowMs(), revokedReason: reason }, changes);
+      changes.note(fact);
+    });
+    if (ekSha256 !== undefined) await committer.submit({ entries: [], build: () => ({ removedEks: [ekSha256] }) });
+    sessions.get(id)?.close(new SessionError("REVOKED", "this node was revoked"));
+  }
+
+  async createJoinToken(sha256: Buffer, nodeName: string, ttlSeconds: number, by: string): Promise<number> {
+    const { committer, nowMs } = this.#services;
+    const expiresAtMs = nowMs() + ttlSeconds * 1000;
+    const fact = adminFact("join-token", nowMs(), { name: nodeName, by, expires: Math.floor(expiresAtMs) });
+    await committer.submit({ entries: [fact], build: () => ({ joinTokens: [{ sha256, nodeName, expiresAtMs }] }) });
+    return expiresAtMs;
+  }
+
+  /** Records something else that a person did. */
+  async note(action: string, fields: Readonly<Record<string, string | number>>): Promise<void> {
+    await this.#services.committer.submit({ entries: [adminFact(action, this.#services.nowMs(), fields)], build: () => ({}) });
+  }
+
+  #node(idOrName: string): NodeRow {
+    const row = this.#services.fleet.find(idOrName);
+    if (!row) throw new AdministrationError("NOT_FOUND", "no such node");
+    return row;
+  }
+}

@@ -1,0 +1,91 @@
+/** Enrolment's view of the fleet: nodes, allow-list and tokens; its outcome is one commit with its log entry. */
+import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
+import type { EnrolledNode, EnrolmentRecord, EnrolmentRecords, KnownNode, TrustGrade } from "../../ports/enrolment-records.ts";
+import type { NodeRow } from "../../ports/rows.ts";
+import { type Store, StoreError } from "../../ports/store.ts";
+import { claimRow } from "./claims.ts";
+import type { Committer } from "./committer.ts";
+import type { Fleet } from "./fleet.ts";
+import { entry } from "./log-facts.ts";
+
+const LEVEL: Readonly<Record<TrustGrade, TrustLevel>> = { none: TrustLevel.NONE, "tpm-tofu": TrustLevel.TPM_TOFU, tpm: TrustLevel.TPM };
+
+function gradeOf(level: TrustLevel): TrustGrade {
+  if (level === TrustLevel.TPM) return "tpm";
+  return level === TrustLevel.TPM_TOFU ? "tpm-tofu" : "none";
+}
+
+function known({ id, name, trustLevel, ekSha256, akPublic, clock, revokedAtMs }: NodeRow): KnownNode {
+  return { id, name, trust: gradeOf(trustLevel), ekSha256, akPublic, clock, revoked: revokedAtMs !== undefined };
+}
+
+export interface EnrolmentRecordServices {
+  readonly fleet: Fleet;
+  readonly store: Store;
+  readonly committer: Committer;
+  readonly nowMs: () => number;
+  /** Told before the row is written, so that nothing older is written over it. */
+  readonly onEnrolling: (row: NodeRow) => void;
+}
+
+export function enrolmentRecords({ fleet, store, committer, nowMs, onEnrolling }: EnrolmentRecordServices): EnrolmentRecords {
+  return {
+    async findNode(nodeId) {
+      const row = fleet.get(nodeId);
+      return row && known(row);
+    },
+    async findNodeByName(name) {
+      const row = fleet.all().find((each) => each.name === name && each.revokedAtMs === undefined);
+      return row && known(row);
+    },
+    async findAllowedEk(ekSha256) {
+      return (await store.readAllowedEks()).find((row) => row.ekSha256 === ekSha256);
+    },
+    findJoinToken: (sha256, atMs) => store.readJoinToken(sha256, atMs),
+    async record({ node, spendToken, spendNonce }: EnrolmentRecord) {
+      const atMs = nowMs();
+      const row = enrolledRow(node, fleet.get(node.id), atMs);
+      const fact = entry("enrolment", atMs, {
+        node: node.id,
+        name: node.name,
+        trust: node.trust,
+        ek: node.ekSha256 === undefined ? null : `sha256:${node.ekSha256}`,
+        boot: node.bootId.slice(0, 64),
+        model: node.tpmModel?.slice(0, 256).toWellFormed() ?? null,
+        keyReplaced: node.akReplaced,
+      });
+      onEnrolling(row);
+      try {
+        await committer.submit({ entries: [fact], build: () => ({ nodes: [row], spendNonce, ...(spendToken && { spendToken }) }) });
+        return true;
+      } catch (error) {
+        if (error instanceof StoreError && error.code === "STORE_CONFLICT") return false;
+        throw error;
+      }
+    },
+  };
+}
+
+/** A node that comes again keeps what is known of it; the AK, boot and clock are the new ones. */
+function enrolledRow(node: EnrolledNode, before: NodeRow | undefined, nowMs: number): NodeRow {
+  const fresh: Omit<NodeRow, "id" | "name" | "trustLevel" | "ekSha256" | "ekPublic" | "akPublic" | "clock" | "bootId"> = {
+    enrolledAtMs: nowMs,
+    revokedAtMs: undefined,
+    revokedReason: "",
+    verdict: Verdict.UNKNOWN,
+    reasons: [claimRow("never-seen", "enrolled, and no Evidence yet")],
+    vector: undefined,
+    lastSeenMs: undefined,
+    lastQuoteMs: undefined,
+    quoteRefused: undefined,
+    chainBroken: undefined,
+    kernel: "",
+    runtime: "",
+    changeSource: "",
+    agentVersion: "",
+    containers: 0,
+    claims: [],
+  };
+  const { id, name, trust, ekSha256, ekPublic, akPublic, clock, bootId } = node;
+  return { ...fresh, ...before, id, name, trustLevel: LEVEL[trust], ekSha256, ekPublic, akPublic, clock, bootId, enrolledAtMs: nowMs };
+}

@@ -1,0 +1,90 @@
+/** The policy in force: the last one that was good. What is wrong with a newer one is shown, and changes nothing. */
+import type { ClaimRow } from "../../ports/rows.ts";
+import { defaultPolicy, formatProblem, type ParsedPolicy, policyDigest } from "../policy/index.ts";
+import type { Policy } from "../policy/types.ts";
+import type { LogEntry } from "../transparency/entry.ts";
+import { claimRow } from "./claims.ts";
+import { entry } from "./log-facts.ts";
+
+/** Where policy comes from. */
+export interface PolicySource {
+  /** undefined: no policy is configured. @throws where it cannot be read */
+  load(): ParsedPolicy | undefined;
+  /** Calls `changed` with each later state until disposed. */
+  watch(changed: (outcome: ParsedPolicy | Error) => void): AsyncDisposable;
+}
+
+type Changed = (facts: (timeMs: number) => LogEntry[]) => Promise<void>;
+
+export class PolicyHolder {
+  readonly #source: PolicySource;
+  #current: Policy = defaultPolicy();
+  #errors: readonly string[] = [];
+  #onChange: Changed = async () => {};
+
+  /** Loads at once. A policy that is wrong at the first start leaves the built-in one in force, which passes nothing. */
+  constructor(source: PolicySource) {
+    this.#source = source;
+    this.#load();
+  }
+
+  get current(): Policy {
+    return this.#current;
+  }
+
+  /** `ok`, or what is wrong. */
+  get state(): string {
+    return this.#errors[0] ?? "ok";
+  }
+
+  get claims(): readonly ClaimRow[] {
+    return this.#errors.map((error) => claimRow("policy-not-loaded", error));
+  }
+
+  onChange(changed: Changed): void {
+    this.#onChange = changed;
+  }
+
+  facts(timeMs: number): LogEntry[] {
+    const { name, loaded, mode } = this.#current;
+    return [entry("policy", timeMs, { name, loaded, mode, digest: `sha256:${policyDigest(this.#current).toString("hex")}` })];
+  }
+
+  async reload(): Promise<{ readonly digest: Buffer; readonly errors: readonly string[] }> {
+    const before = policyDigest(this.#current);
+    this.#load();
+    const digest = policyDigest(this.#current);
+    if (!digest.equals(before)) await this.#onChange((timeMs) => this.facts(timeMs));
+    return { digest, errors: this.#errors };
+  }
+
+  /** Takes over what is saved from now on, until disposed. @param problems told what is wrong */
+  watch(problems: { readonly warn: (facts: object, text: string) => void; readonly error: (facts: object, text: string) => void }): AsyncDisposable {
+    return this.#source.watch((outcome) => {
+      const before = policyDigest(this.#current);
+      this.#take(outcome);
+      if (this.#errors.length > 0) problems.warn({ problems: this.#errors }, "the policy was not taken over; the one before stays in force");
+      if (policyDigest(this.#current).equals(before)) return;
+      this.#onChange((timeMs) => this.facts(timeMs)).catch((error: unknown) => problems.error({ err: error }, "the change of policy could not be recorded"));
+    });
+  }
+
+  #load(): void {
+    let outcome: ParsedPolicy | Error | undefined;
+    try {
+      outcome = this.#source.load();
+    } catch (error) {
+      outcome = error instanceof Error ? error : new Error(String(error));
+    }
+    if (outcome) this.#take(outcome);
+  }
+
+  #take(outcome: ParsedPolicy | Error): void {
+    if (outcome instanceof Error) this.#errors = [outcome.message];
+    else if (!outcome.ok) this.#errors = outcome.errors.map(formatProblem);
+    else {
+      this.#errors = [];
+      this.#current = outcome.policy;
+    }
+  }
+}

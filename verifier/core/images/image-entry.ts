@@ -1,0 +1,110 @@
+/** What is known of one image as one kind of node names it, and what follows for provenance. */
+import { ProvenanceStatus } from "@hullmark/proto/v1/query";
+import type { ProvenanceRow } from "../../ports/rows.ts";
+import type { SignatureVerifier } from "../../ports/signature-verifier.ts";
+import type { ProvenanceInput } from "../appraisal/types.ts";
+import type { Policy, PolicyRule } from "../policy/types.ts";
+import {
+  type CollectedArtefacts,
+  type ImageResolution,
+  ProvenanceError,
+  type ProvenanceVerdict,
+  type ResolvedImage,
+  type ProvenanceStatus as StatusName,
+  verifyProvenance,
+} from "../provenance/index.ts";
+import type { LoadedImage, MissingImage } from "./types.ts";
+
+/** The part of an entry that changes as answers come in. */
+export interface ImageKnowledge {
+  readonly image: LoadedImage | MissingImage;
+  readonly resolved: ResolvedImage | undefined;
+  /** Why it is not resolved, where that is an answer. */
+  readonly failure: Exclude<ImageResolution, { kind: "resolved" }> | undefined;
+  readonly artefacts: CollectedArtefacts | undefined;
+}
+
+export const NOTHING_KNOWN: ImageKnowledge = {
+  image: { missing: "resolving", detail: "looking the image up" },
+  resolved: undefined,
+  failure: undefined,
+  artefacts: undefined,
+};
+
+const STATUS: Readonly<Record<StatusName, ProvenanceStatus>> = {
+  signed: ProvenanceStatus.SIGNED,
+  unsigned: ProvenanceStatus.UNSIGNED,
+  "wrong-key": ProvenanceStatus.WRONG_KEY,
+  "other-digest": ProvenanceStatus.OTHER_DIGEST,
+  "moved-tag": ProvenanceStatus.MOVED_TAG,
+  "attestation-only": ProvenanceStatus.ATTESTATION_ONLY,
+  malformed: ProvenanceStatus.MALFORMED,
+  unknown: ProvenanceStatus.UNKNOWN,
+};
+
+export interface ProvenanceResult {
+  readonly input: ProvenanceInput;
+  readonly row: ProvenanceRow;
+}
+
+/** What policy's rule for a container makes of what is known of its image. */
+export function judgeProvenance(
+  known: ImageKnowledge,
+  policy: Policy,
+  rule: PolicyRule | undefined,
+  verifier: SignatureVerifier,
+  nowMs: number,
+): ProvenanceResult {
+  const required = rule !== undefined && (rule.signatures !== undefined || rule.attestations.length > 0);
+  const plain = (status: StatusName, text: string): ProvenanceResult => ({ input: { status, text, required }, row: rowOf(status, text, undefined) });
+  const { resolved, failure, artefacts } = known;
+  if (failure) return plain(failureStatus(failure), failure.text);
+  if (!resolved || !artefacts) return plain("unknown", "missing" in known.image ? known.image.detail : "signatures are being looked up");
+  try {
+    const verdict = verifyProvenance(
+      {
+        subjects: resolved.subjects.map(({ digest }) => digest),
+        artefacts: artefacts.artefacts,
+        incomplete: artefacts.incomplete,
+        authorities: policy.authorities,
+        signatures: rule?.signatures,
+        attestations: rule?.attestations ?? [],
+        tag: resolved.tag,
+        atMs: nowMs,
+      },
+      verifier,
+    );
+    const status = verdict.status === "signed" && !verdict.satisfied ? "unsigned" : verdict.status;
+    return { input: { status, text: verdict.text, required }, row: rowOf(status, verdict.text, verdict) };
+  } catch (error) {
+    if (!(error instanceof ProvenanceError)) throw error;
+    return plain("unknown", error.message);
+  }
+}
+
+function failureStatus(failure: NonNullable<ImageKnowledge["failure"]>): StatusName {
+  switch (failure.kind) {
+    case "moved-tag":
+      return "moved-tag";
+    case "other-config":
+      return "other-digest";
+    case "malformed":
+      return "malformed";
+    case "no-reference":
+    case "unreachable":
+      return "unknown";
+  }
+}
+
+function rowOf(status: StatusName, text: string, verdict: ProvenanceVerdict | undefined): ProvenanceRow {
+  const { repository = "", commit = "", builder = "", invocation = "" } = verdict?.source ?? {};
+  return {
+    status: STATUS[status],
+    text: text.slice(0, 1024),
+    authorities: verdict?.signedBy ?? [],
+    sourceRepository: repository,
+    commit,
+    builder,
+    buildInvocation: invocation,
+  };
+}

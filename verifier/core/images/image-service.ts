@@ -1,0 +1,271 @@
+/**
+ * From what containers say of their images to reference values and provenance: resolved by digest, layers replayed once ever, signatures collected.
+ * Questions are answered at once from what is known; answers that come later are told to whoever subscribed.
+ */
+import type { Clock } from "../../ports/clock.ts";
+import { type Registry, RegistryError } from "../../ports/registry.ts";
+import type { ImageRow } from "../../ports/rows.ts";
+import type { SignatureVerifier } from "../../ports/signature-verifier.ts";
+import { matchRule } from "../policy/match.ts";
+import type { Policy, PolicyRule } from "../policy/types.ts";
+import { collectArtefacts, type ResolvedImage, resolveImage } from "../provenance/index.ts";
+import type { Dialect } from "../reference-value/index.ts";
+import type { LogEntry } from "../transparency/entry.ts";
+import { type ImageKnowledge, judgeProvenance, NOTHING_KNOWN, type ProvenanceResult } from "./image-entry.ts";
+import { imageRow, referenceFact, storedResolution } from "./image-rows.ts";
+import type { LayerLibrary } from "./layer-library.ts";
+import { loadedImage } from "./reference-image.ts";
+import type { ImageQuestion, Images, ImageView, MissingImage } from "./types.ts";
+
+export interface ImageServices {
+  readonly registry: Registry;
+  readonly layers: LayerLibrary;
+  readonly verifier: SignatureVerifier;
+  readonly clock: Clock;
+  readonly policy: () => Policy;
+  /** Rows as stored: where to go on after a restart. */
+  readonly stored: readonly ImageRow[];
+  /** Makes a row durable, some time. */
+  readonly save: (row: ImageRow, fact: LogEntry | undefined) => void;
+  /** Something that is neither the registry's nor the image's fault. */
+  readonly onProblem: (error: unknown) => void;
+}
+
+const MAX_ENTRIES = 4096;
+/** Images looked up at one time. */
+const MAX_RUNNING = 2;
+const FIRST_RETRY_MS = 2000;
+const MAX_RETRY_MS = 120_000;
+/** Signatures and tags are looked at again after this time: what was added or withdrawn since shows. */
+const REFRESH_MS = 300_000;
+const LOOKUP_TIMEOUT_MS = 600_000;
+
+interface Entry {
+  readonly key: string;
+  readonly question: ImageQuestion;
+  known: ImageKnowledge;
+  /** By the rule that decides; of the policy in force. */
+  readonly verdicts: Map<PolicyRule | undefined, ProvenanceResult>;
+  attempts: number;
+  cancel: (() => void) | undefined;
+}
+
+export class ImageService implements Images {
+  readonly #services: ImageServices;
+  readonly #entries = new Map<string, Entry>();
+  readonly #rows: Map<string, ImageRow>;
+  readonly #listeners = new Set<(keys: ReadonlySet<string>) => void>();
+  readonly #stop = new AbortController();
+  #waiting: Entry[] = [];
+  #running = 0;
+  #changed = new Set<string>();
+
+  constructor(services: ImageServices) {
+    this.#services = services;
+    this.#rows = new Map(services.stored.map((row) => [row.configDigest, row]));
+  }
+
+  view(question: ImageQuestion): ImageView {
+    const entry = this.#entry(question);
+    const policy = this.#services.policy();
+    const rule = matchRule(policy, question);
+    let verdict = entry.verdicts.get(rule);
+    if (!verdict) {
+      verdict = judgeProvenance(entry.known, policy, rule, this.#services.verifier, this.#services.clock.nowMs());
+      entry.verdicts.set(rule, verdict);
+    }
+    const { image, resolved } = entry.known;
+    return {
+      key: entry.key,
+      image,
+      configDigest: resolved?.configDigest ?? "",
+      manifestDigest: resolved?.manifestDigest ?? "",
+      provenance: verdict.input,
+      provenanceRow: verdict.row,
+    };
+  }
+
+  onChange(listener: (keys: ReadonlySet<string>) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Signatures are judged anew; who asks again gets the new answer. */
+  policyChanged(): void {
+    for (const entry of this.#entries.values()) {
+      entry.verdicts.clear();
+      if (entry.known.resolved) this.#save(entry);
+    }
+  }
+
+  /** Looks images up again now. @param image a config digest or a reference as written @returns how many */
+  refresh(image: string): number {
+    const found = [...this.#entries.values()].filter(
+      ({ question, known }) =>
+        question.imageReference === image ||
+        question.configDigest === image ||
+        known.resolved?.configDigest === image ||
+        known.resolved?.manifestDigest === image,
+    );
+    for (const entry of found) this.#enqueue(entry);
+    return found.length;
+  }
+
+  rows(): ImageRow[] {
+    return [...this.#rows.values()];
+  }
+
+  stop(): void {
+    this.#stop.abort();
+    for (const { cancel } of this.#entries.values()) cancel?.();
+  }
+
+  #entry(question: ImageQuestion): Entry {
+    const { imageReference, imageId, repoDigests, configDigest, architecture, dialect } = question;
+    const key = JSON.stringify([imageReference, imageId, repoDigests, configDigest, architecture, dialect]);
+    const known = this.#entries.get(key);
+    if (known) return known;
+    if (this.#entries.size >= MAX_ENTRIES) {
+      for (const [oldest, { cancel }] of this.#entries) {
+        cancel?.();
+        this.#entries.delete(oldest);
+        break;
+      }
+    }
+    const entry: Entry = { key, question, known: NOTHING_KNOWN, verdicts: new Map(), attempts: 0, cancel: undefined };
+    this.#entries.set(key, entry);
+    this.#enqueue(entry);
+    return entry;
+  }
+
+  #enqueue(entry: Entry): void {
+    entry.cancel?.();
+    entry.cancel = undefined;
+    if (!this.#waiting.includes(entry)) this.#waiting.push(entry);
+    this.#fill();
+  }
+
+  #fill(): void {
+    while (this.#running < MAX_RUNNING && !this.#stop.signal.aborted) {
+      const entry = this.#waiting.shift();
+      if (!entry) return;
+      this.#running++;
+      this.#lookUp(entry)
+        .catch((error: unknown) => {
+          if (!this.#stop.signal.aborted) this.#failed(entry, error);
+        })
+        .finally(() => {
+          this.#running--;
+          this.#fill();
+        });
+    }
+  }
+
+  async #lookUp(entry: Entry): Promise<void> {
+    const { registry, clock } = this.#services;
+    const timeout = new AbortController();
+    const cancel = clock.after(LOOKUP_TIMEOUT_MS, () => timeout.abort(new RegistryError("TIMEOUT", "the registry took too long")));
+    const signal = AbortSignal.any([this.#stop.signal, timeout.signal]);
+    try {
+      const stored = storedResolution(this.#rows.get(entry.question.configDigest));
+      if (stored && !entry.known.resolved) await this.#load(entry, stored, signal);
+      const resolution = await resolveImage(registry, { ...entry.question, platform: platformOf(entry.question.architecture) }, signal);
+      if (resolution.kind === "resolved") {
+        const artefacts = await collectArtefacts(registry, resolution.image.subjects, signal);
+        await this.#load(entry, resolution.image, signal, artefacts);
+        this.#save(entry);
+        this.#again(entry, artefacts.incomplete.length > 0 ? undefined : REFRESH_MS);
+        return;
+      }
+      // What was resolved once by digest stays what it is; only the registry is not to be had, or has forgotten it.
+      if (entry.known.resolved && (resolution.kind === "unreachable" || resolution.kind === "no-reference")) {
+        this.#update(entry, { ...entry.known, artefacts: entry.known.artefacts ?? { artefacts: [], incomplete: [resolution.text] } });
+      } else this.#update(entry, { image: missingOf(resolution), resolved: undefined, failure: resolution, artefacts: undefined });
+      this.#again(entry, resolution.kind === "unreachable" ? undefined : REFRESH_MS);
+    } finally {
+      cancel();
+    }
+  }
+
+  async #load(entry: Entry, resolved: ResolvedImage, signal: AbortSignal, artefacts: ImageKnowledge["artefacts"] = entry.known.artefacts): Promise<void> {
+    const same = entry.known.resolved?.configDigest === resolved.configDigest && !("missing" in entry.known.image);
+    const image = same ? entry.known.image : await this.#image(entry.question, resolved, signal);
+    this.#update(entry, { image, resolved, failure: undefined, artefacts });
+  }
+
+  async #image({ dialect }: ImageQuestion, resolved: ResolvedImage, signal: AbortSignal): Promise<ImageKnowledge["image"]> {
+    if (!isDialect(dialect)) return { missing: "unextractable", detail: `no rules are known for the extractor ${JSON.stringify(dialect.slice(0, 64))}` };
+    const trees = await this.#services.layers.trees(resolved, dialect, signal);
+    if (!("refused" in trees)) return loadedImage(resolved, trees, dialect);
+    const why = "unextractable" in trees.refused ? trees.refused.unextractable : { code: "BAD_TAR", reason: "" };
+    const detail = `layer ${trees.index}: ${why.reason}`;
+    return why.code === "BLOB_MISMATCH" ? { missing: "registry-unreachable", detail } : { missing: "unextractable", detail };
+  }
+
+  #failed(entry: Entry, error: unknown): void {
+    const ours = !(error instanceof RegistryError);
+    if (ours) this.#services.onProblem(error);
+    const detail = ours ? "reference values could not be made; see the verifier's log" : error.message;
+    // Reference values that are at hand stay good: they are named by digest.
+    if ("missing" in entry.known.image) this.#update(entry, { ...entry.known, image: { missing: "registry-unreachable", detail } });
+    this.#again(entry, undefined);
+  }
+
+  /** @param delayMs undefined: the last attempt failed, wait longer each time */
+  #again(entry: Entry, delayMs: number | undefined): void {
+    entry.attempts = delayMs === undefined ? entry.attempts + 1 : 0;
+    const waitMs = delayMs ?? Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(16, entry.attempts - 1));
+    entry.cancel = this.#services.clock.after(waitMs, () => this.#enqueue(entry));
+  }
+
+  #update(entry: Entry, known: ImageKnowledge): void {
+    entry.known = known;
+    entry.verdicts.clear();
+    if (this.#changed.size === 0) queueMicrotask(() => this.#tell());
+    this.#changed.add(entry.key);
+  }
+
+  #tell(): void {
+    const keys = this.#changed;
+    this.#changed = new Set();
+    for (const listener of this.#listeners) listener(keys);
+  }
+
+  #save(entry: Entry): void {
+    const provenance = this.view(entry.question).provenanceRow;
+    const row = imageRow(entry.known, entry.question, provenance, this.#rows.get(entry.known.resolved?.configDigest ?? ""));
+    if (!row) return;
+    const before = this.#rows.get(row.configDigest);
+    if (before && JSON.stringify(before) === JSON.stringify(row)) return;
+    this.#rows.set(row.configDigest, row);
+    const news = before?.state !== row.state || before.provenance?.status !== row.provenance?.status;
+    this.#services.save(row, news ? referenceFact(row, this.#services.clock.nowMs()) : undefined);
+  }
+}
+
+function isDialect(text: string): text is Dialect {
+  return text === "docker" || text === "containerd";
+}
+
+function missingOf(resolution: NonNullable<ImageKnowledge["failure"]>): MissingImage {
+  if (resolution.kind === "unreachable") return { missing: "registry-unreachable", detail: resolution.text };
+  if (resolution.kind === "malformed") return { missing: "unextractable", detail: resolution.text };
+  return { missing: "no-reference", detail: resolution.text };
+}
+
+const ARCHITECTURES: Readonly<Record<string, string>> = {
+  x86_64: "amd64",
+  amd64: "amd64",
+  aarch64: "arm64",
+  arm64: "arm64",
+  armv7l: "arm",
+  ppc64le: "ppc64le",
+  s390x: "s390x",
+  riscv64: "riscv64",
+};
+
+/** OCI names of what the kernel calls its machine. */
+function platformOf(machine: string): { os: string; architecture: string } | undefined {
+  const architecture = ARCHITECTURES[machine];
+  return architecture === undefined ? undefined : { os: "linux", architecture };
+}

@@ -1,0 +1,101 @@
+/** What the verifier makes for itself at its first start: log key, an admin's certificate and a configuration for the command. Owner-only. */
+import { generateKeyPairSync, type KeyObject } from "node:crypto";
+import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { stringify } from "yaml";
+import { createLogKey, openLogKey } from "./adapters/log-signer/index.ts";
+import type { VerifierConfig } from "./config.ts";
+import type { CertificateAuthority } from "./ports/certificate-authority.ts";
+import type { NoteSigner } from "./ports/signer.ts";
+
+const DAY_MS = 86_400_000;
+const ADMIN_CERTIFICATE_MS = 365 * DAY_MS;
+const SERVER_CERTIFICATE_MS = 397 * DAY_MS;
+
+export interface KeyAndChain {
+  readonly privateKeyPem: Buffer;
+  readonly chainPem: Buffer;
+}
+
+export function makeStateDirectory(directory: string): void {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+}
+
+/** @throws SignerError */
+export function logSigner({ stateDirectory, verifierId, region, log }: VerifierConfig): NoteSigner {
+  const file = log.keyFile ?? join(stateDirectory, "log.key");
+  if (existsSync(file)) return openLogKey(file);
+  return createLogKey(file, log.name ?? `hullmark/${region}/${verifierId}`);
+}
+
+/** A fresh key and certificate for the listeners: neither outlives the process. */
+export async function serverCertificate(authority: CertificateAuthority, names: readonly string[]): Promise<KeyAndChain> {
+  const { privateKey, publicKey } = newKey();
+  const { chain } = await authority.issueServer(names, spkiOf(publicKey), SERVER_CERTIFICATE_MS);
+  return { privateKeyPem: pkcs8Pem(privateKey), chainPem: Buffer.from(chain.map(certificatePem).join("") + authority.rootPem) };
+}
+
+export interface AdminFiles {
+  readonly mainPort: number;
+  readonly httpPort: number;
+  readonly logVerifierKey: string;
+}
+
+/** Writes STATE/admin: certificate and key of an operator with the role admin (once), and the command's configuration (each time, ports may change). */
+export async function writeAdminFiles(
+  config: VerifierConfig,
+  authority: CertificateAuthority,
+  { mainPort, httpPort, logVerifierKey }: AdminFiles,
+): Promise<void> {
+  const directory = join(config.stateDirectory, "admin");
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const write = (name: string, content: string | Buffer): void => {
+    const path = join(directory, name);
+    writeFileSync(`${path}.new`, content, { mode: 0o600 });
+    renameSync(`${path}.new`, path);
+  };
+  write("ca.crt", authority.rootPem);
+  write("log.pub", `${logVerifierKey}\n`);
+  if (!existsSync(join(directory, "client.crt")) || !existsSync(join(directory, "client.key"))) {
+    const { privateKey, publicKey } = newKey();
+    const { chain } = await authority.issueOperator("admin", "admin", spkiOf(publicKey), ADMIN_CERTIFICATE_MS);
+    write("client.key", pkcs8Pem(privateKey));
+    write("client.crt", chain.map(certificatePem).join(""));
+  }
+  const name = config.advertisedNames[0] ?? "localhost";
+  const context = {
+    address: `${bracketed(name)}:${mainPort}`,
+    caFile: "ca.crt",
+    certFile: "client.crt",
+    keyFile: "client.key",
+    logUrl: `http://${hostOf(config.listen.http, name)}:${httpPort}`,
+    logKeyFile: "log.pub",
+  };
+  write("config.yaml", stringify({ currentContext: config.region, contexts: { [config.region]: context } }));
+}
+
+function hostOf(address: string, name: string): string {
+  const host = address.slice(0, address.lastIndexOf(":"));
+  return host === "0.0.0.0" || host === "[::]" ? bracketed(name) : host;
+}
+
+function bracketed(name: string): string {
+  return name.includes(":") ? `[${name}]` : name;
+}
+
+function newKey(): { privateKey: KeyObject; publicKey: KeyObject } {
+  return generateKeyPairSync("ec", { namedCurve: "P-256" });
+}
+
+function spkiOf(key: KeyObject): Buffer {
+  return key.export({ type: "spki", format: "der" });
+}
+
+function pkcs8Pem(key: KeyObject): Buffer {
+  return Buffer.from(key.export({ type: "pkcs8", format: "pem" }));
+}
+
+function certificatePem(der: Buffer): string {
+  const lines = der.toString("base64").match(/.{1,64}/g) ?? [];
+  return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
+}

@@ -1,0 +1,291 @@
+/** Composition: every part of the verifier made and joined, started, and stopped in reverse. No decisions here. */
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { RpcError } from "@hullmark/proto/rpc";
+import type { Logger } from "pino";
+import { Registry as Metrics } from "prom-client";
+import { notifierFor, REFRESH_INTERVAL_MS } from "./adapters/alert-http/index.ts";
+import { HmacNonceSource, loadRegionKey } from "./adapters/nonce/index.ts";
+import { CachingRegistry, defaultDockerConfigPath, dockerConfigCredentials, OciRegistry } from "./adapters/oci-registry/index.ts";
+import { ReplayThread } from "./adapters/replay-thread/index.ts";
+import { SigstoreVerifier } from "./adapters/sigstore/index.ts";
+import { openSqliteStore, type SqliteStore } from "./adapters/sqlite/index.ts";
+import { X509Ca } from "./adapters/x509-ca/index.ts";
+import { identifier, listen, type RunningServer } from "./api/grpc/index.ts";
+import { buildHttpServer } from "./api/http/server.ts";
+import type { VerifierConfig } from "./config.ts";
+import { AlertBook } from "./core/alerting/index.ts";
+import { readMakerTrust } from "./core/endorsement/index.ts";
+import { nodeIdOfEk } from "./core/enrolment/decide.ts";
+import { EnrolmentService } from "./core/enrolment/index.ts";
+import { Administration } from "./core/fleet/administration.ts";
+import { alertPlanner } from "./core/fleet/alert-planner.ts";
+import { markAlerted, testNotification } from "./core/fleet/alerts.ts";
+import { Committer } from "./core/fleet/committer.ts";
+import { Deliveries } from "./core/fleet/deliveries.ts";
+import { DriftNumbers } from "./core/fleet/drift-id.ts";
+import { startDuties } from "./core/fleet/duties.ts";
+import { enrolmentRecords } from "./core/fleet/enrolment-records.ts";
+import { EventBus } from "./core/fleet/events.ts";
+import { Fleet } from "./core/fleet/fleet.ts";
+import { entry } from "./core/fleet/log-facts.ts";
+import { PolicyHolder } from "./core/fleet/policy-holder.ts";
+import { ImageService } from "./core/images/image-service.ts";
+import { LayerLibrary } from "./core/images/layer-library.ts";
+import { Sessions } from "./core/session/index.ts";
+import { tpmQuotes } from "./core/session/tpm-quotes.ts";
+import { TransparencyLog } from "./core/transparency/index.ts";
+import { policySource } from "./policy-source.ts";
+import type { Clock } from "./ports/clock.ts";
+import { logSigner, makeStateDirectory, serverCertificate, writeAdminFiles } from "./state-files.ts";
+
+export const VERSION = "0.1.0";
+
+export interface VerifierOptions {
+  readonly config: VerifierConfig;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+export interface RunningVerifier {
+  readonly mainPort: number;
+  readonly enrolmentPort: number;
+  readonly httpPort: number;
+  /** Takes no more work, makes durable what was taken, closes everything. */
+  stop(): Promise<void>;
+}
+
+/** Starts everything; on failure what was started is stopped again. @throws StoreError, CertificateAuthorityError, SignerError, ConfigError; the system's errors */
+export async function startVerifier(options: VerifierOptions): Promise<RunningVerifier> {
+  const stack = new AsyncDisposableStack();
+  try {
+    const running = await start(options, stack);
+    const disposal = stack.move();
+    return { ...running, stop: () => disposal.disposeAsync() };
+  } catch (error) {
+    await stack.disposeAsync();
+    throw error;
+  }
+}
+
+async function start({ config, clock, logger, environment }: VerifierOptions, stack: AsyncDisposableStack): Promise<Omit<RunningVerifier, "stop">> {
+  const nowMs = (): number => clock.nowMs();
+  makeStateDirectory(config.stateDirectory);
+  const authority = await X509Ca.open({ stateDir: join(config.stateDirectory, "ca"), region: config.region, clock });
+  const nonces = new HmacNonceSource({ regionKey: await loadRegionKey(join(config.stateDirectory, "region.key")), clock });
+  const signer = logSigner(config);
+  const sqlite = await openSqliteStore(join(config.stateDirectory, "verifier.db"));
+  stack.defer(() => sqlite.close());
+  const log = await TransparencyLog.open(sqlite.log, signer);
+  const fleet = new Fleet(await sqlite.store.readNodes());
+  const events = new EventBus();
+  const book = new AlertBook(await sqlite.outbox.readAlerts());
+  const policies = new PolicyHolder(policySource(config.policyFile, logger));
+
+  let deliveries: Deliveries | undefined;
+  const planner = alertPlanner(book, () => policies.current.alerts, nowMs);
+  const committer = new Committer(sqlite.store, log, planner, (commit) => {
+    for (const row of commit.nodes ?? []) fleet.set(row);
+    events.publish(commit);
+    if (commit.alerts && commit.alerts.notifications.length > 0) deliveries?.wake();
+  });
+  stack.defer(() => committer.drain());
+  const images = await imageService({ config, clock, logger, environment }, sqlite, policies, committer, stack);
+  const quotes = tpmQuotes({ nonces, verifierId: config.verifierId, region: config.region, pcrs: config.enrolment.pcrs });
+  const numbers = new DriftNumbers(await sqlite.store.readLastDriftNumber());
+  const sessions = new Sessions({
+    ...{ clock, committer, quotes, images, numbers, fleet, store: sqlite.store, policy: () => policies.current },
+    ...{ verifierId: config.verifierId, region: config.region },
+    onProblem: (node, container, error) => logger.error({ node, container, err: error }, "a container could not be appraised"),
+  });
+  const administration = new Administration({ store: sqlite.store, fleet, committer, sessions, nowMs });
+
+  await committer.submit({
+    entries: [entry("start", nowMs(), { verifier: config.verifierId, region: config.region, version: VERSION }), ...policies.facts(nowMs())],
+    build: () => ({ allowedEks: config.enrolment.allow.map(({ ekSha256, name }) => ({ ekSha256, name, nodeId: nodeIdOfEk(ekSha256) })) }),
+  });
+
+  deliveries = new Deliveries({
+    ...{ clock, outbox: sqlite.outbox, book, random: () => randomBytes(4).readUInt32BE() / 2 ** 32, refreshMs: REFRESH_INTERVAL_MS },
+    onDelivered: (notification, atMs) =>
+      void markAlerted(notification, atMs, sqlite.store, sessions).catch((error: unknown) => logger.warn({ err: error }, "alert time not recorded")),
+    onProblem: (route, error) => logger.error({ route, err: error }, "the outbox could not be emptied"),
+  });
+  const sending = deliveries;
+  const useRoutes = (): void => {
+    const surroundings = {
+      environment,
+      readFile: (path: string) => readFileSync(path, "utf8"),
+      source: `//hullmark/${config.region}`,
+      externalUrl: config.externalUrl,
+    };
+    sending.use(
+      policies.current.alerts.flatMap((route) => {
+        try {
+          return [{ route, notifier: notifierFor(route, surroundings) }];
+        } catch (error) {
+          logger.error({ route: route.name, err: error }, "this alert route cannot work");
+          return [];
+        }
+      }),
+    );
+  };
+  useRoutes();
+  stack.defer(() => sending.stop());
+  policies.onChange(async (facts) => {
+    useRoutes();
+    images.policyChanged();
+    sessions.policyChanged();
+    await committer.submit({ entries: facts(nowMs()), build: () => ({}) });
+  });
+  stack.use(policies.watch(logger));
+
+  const enrolment = new EnrolmentService({
+    ...{ nonces, authority, clock, verifierId: config.verifierId, region: config.region },
+    records: enrolmentRecords({ fleet, store: sqlite.store, committer, nowMs, onEnrolling: (row) => sessions.enrolling(row) }),
+    policy: config.enrolment,
+    trust: readMakerTrust(config.enrolment.makerRootFiles.flatMap((file) => certificatesIn(readFileSync(file)))),
+    selection: [{ bank: "sha256", pcrs: config.enrolment.pcrs }],
+    certificateLifetimeMs: config.enrolment.certificateMinutes * 60_000,
+  });
+  const access = {
+    identify: identifier(config.region),
+    nowMs,
+    nodeMayAttest: (id: string) => {
+      const row = fleet.get(id);
+      return row !== undefined && row.revokedAtMs === undefined;
+    },
+  };
+  const server = await serve();
+  stack.defer(() => server.stop(config.drainSeconds * 1000));
+  // Streams end first, so that stopping the listeners need not wait for them.
+  stack.defer(() => sessions.stop());
+  stack.defer(
+    startDuties({
+      clock,
+      sessions,
+      fleet,
+      store: sqlite.store,
+      committer,
+      log,
+      onProblem: (duty, error) => logger.error({ duty, err: error }, "a duty failed"),
+    }),
+  );
+  const http = buildHttpServer({
+    log: sqlite.log,
+    metrics: new Metrics(),
+    readiness: () => ({ ready: true, components: { store: "ok", policy: policies.state } }),
+  });
+  stack.defer(() => http.close());
+  const [httpHost, httpPortWanted] = split(config.listen.http);
+  await http.listen({ host: httpHost, port: httpPortWanted });
+  const httpPort = (http.server.address() as { port: number }).port;
+  await writeAdminFiles(config, authority, { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey });
+  return { mainPort: server.mainPort, enrolmentPort: server.enrolmentPort, httpPort };
+
+  async function serve(): Promise<RunningServer> {
+    const certificate = await serverCertificate(authority, config.advertisedNames);
+    const currentNode = (row: Parameters<Fleet["set"]>[0]) => sessions.get(row.id)?.live.node ?? row;
+    return await listen({
+      mainAddress: config.listen.main,
+      enrolmentAddress: config.listen.enrolment,
+      rootCertificate: Buffer.from(authority.rootPem),
+      certificateChain: certificate.chainPem,
+      privateKey: certificate.privateKeyPem,
+      access,
+      attestation: { ...access, sessions, after: (delayMs, run) => clock.after(delayMs, run) },
+      enrolment: {
+        ...{ enrolment, verifierId: config.verifierId, region: config.region },
+        onRefused: ({ reason, detail }, nodeName, peer) => logger.warn({ reason, detail, nodeName, peer }, "an enrolment was refused"),
+      },
+      query: {
+        ...{ store: sqlite.store, fleet, events, nowMs, currentNode, version: VERSION, startedAtMs: nowMs() },
+        ...{ verifierId: config.verifierId, region: config.region },
+        images: () => images.rows(),
+        policy: () => policies.current,
+        log: () => ({ size: log.size, root: log.root() }),
+        claims: () => policies.claims,
+      },
+      admin: {
+        ...access,
+        administration,
+        random: (bytes) => randomBytes(bytes),
+        reloadPolicy: () => policies.reload(),
+        refreshImage: (image) => images.refresh(image),
+        testAlert: (route, severity, by, signal) => testAlert(sending, route, severity, by, signal),
+      },
+      onError: (error, context) => logRefusal(logger, error, context.path, context.peer),
+    });
+  }
+
+  async function testAlert(to: Deliveries, route: string, severity: Parameters<typeof testNotification>[1], by: string, signal: AbortSignal) {
+    const delivered: string[] = [];
+    const failed: string[] = [];
+    for (const name of to.routes().filter((each) => route === "" || each === route)) {
+      try {
+        await to.notifier(name)?.notify(testNotification(name, severity, by, nowMs()), signal);
+        delivered.push(name);
+      } catch (error) {
+        failed.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+      }
+    }
+    return { delivered, failed };
+  }
+}
+
+type Surroundings = Pick<VerifierOptions, "config" | "clock" | "logger" | "environment">;
+
+async function imageService(
+  { config, clock, logger, environment }: Surroundings,
+  sqlite: SqliteStore,
+  policies: PolicyHolder,
+  committer: Committer,
+  stack: AsyncDisposableStack,
+): Promise<ImageService> {
+  const { plainHttp, loopbackTls, caFile, dockerConfigFile } = config.registries;
+  const registry = new CachingRegistry(
+    new OciRegistry({
+      plainHttpHosts: plainHttp,
+      tlsHosts: loopbackTls,
+      ca: caFile === undefined ? undefined : readFileSync(caFile, "utf8"),
+      credentials: dockerConfigCredentials(dockerConfigFile ?? defaultDockerConfigPath(environment)),
+      proxyEnv: environment,
+    }),
+  );
+  const replayer = new ReplayThread();
+  stack.defer(() => replayer.close());
+  const images = new ImageService({
+    registry,
+    layers: new LayerLibrary({ registry, store: sqlite.references, replayer }),
+    verifier: new SigstoreVerifier(),
+    clock,
+    policy: () => policies.current,
+    stored: await sqlite.store.readImages(),
+    save: (row, fact) =>
+      void committer
+        .submit({ entries: fact ? [fact] : [], build: () => ({ images: [row] }) })
+        .catch((error: unknown) => logger.error({ image: row.configDigest, err: error }, "an image could not be stored")),
+    onProblem: (error) => logger.error({ err: error }, "an image could not be looked up"),
+  });
+  stack.defer(() => images.stop());
+  return images;
+}
+
+function logRefusal(logger: Logger, error: RpcError, path: string, peer: string): void {
+  const facts = { path, peer, code: error.code, reason: error.detail.reason };
+  if (error.code === "INTERNAL" || error.code === "UNAVAILABLE") logger.error({ ...facts, err: error.cause ?? error }, "a call failed");
+  else if (error.code !== "CANCELLED") logger.info({ ...facts, message: error.message }, "a call was refused");
+}
+
+function split(address: string): [string, number] {
+  const colon = address.lastIndexOf(":");
+  return [address.slice(0, colon).replace(/^\[(.*)\]$/, "$1"), Number(address.slice(colon + 1))];
+}
+
+/** A file of PEM certificates, or one certificate in DER. */
+function certificatesIn(content: Buffer): (string | Buffer)[] {
+  const pem = content.toString("latin1").match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g);
+  return pem ?? [content];
+}
