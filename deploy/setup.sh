@@ -58,7 +58,8 @@ install_packages() {
     "${apt[@]}" "$@"
   fi
   for unit in $(comm -13 <(echo "$before") <(list_units)); do
-    if command -v systemctl >/dev/null; then systemctl disable --quiet "$unit" || true; fi
+    # The packages' own tool: it needs no running systemd, and a later upgrade does not enable the unit again.
+    deb-systemd-helper disable "$unit" >/dev/null || true
   done
 }
 
@@ -105,7 +106,7 @@ static_busybox() {
     cd "$folder"
     apt-get download busybox-static || { '"$(declare -f as_root)"'; as_root apt-get update; apt-get download busybox-static; }
     dpkg-deb -x busybox-static_*.deb root
-    cp "$(find root -name busybox -type f | head -n1)" "$HULLMARK_STATE/cache/busybox"'
+    cp "$(find root -path "*/bin/busybox" -type f)" "$HULLMARK_STATE/cache/busybox"'
 }
 
 # Prints why node_modules does not match the lock file, or nothing. Runs on any Node from 20 on, before there is ours.
