@@ -58,8 +58,8 @@ install_packages() {
     "${apt[@]}" "$@"
   fi
   for unit in $(comm -13 <(echo "$before") <(list_units)); do
-    # The packages' own tool: it needs no running systemd, and a later upgrade does not enable the unit again.
-    deb-systemd-helper disable "$unit" >/dev/null || true
+    # Works without a running systemd too; where none is installed, nothing is started at boot by a unit.
+    if command -v systemctl >/dev/null; then systemctl disable --quiet "$unit" || true; fi
   done
 }
 

@@ -56,7 +56,9 @@ async function hold(mounts: readonly string[], marker: string): Promise<{ holder
 
 /** The prefix that runs a command inside an open namespace, for a later process that only has the state file. */
 export function wrapper(holder: ProcessIdentity, marker: string): (argv: readonly string[]) => string[] {
-  const prefix = [program("nsenter"), `--mount=/proc/${holder.pid}/ns/mnt`, `--wd=${REPOSITORY}`, "--", "/usr/bin/env", marker];
+  // The root is the holder's, which differs from the namespace's in a chroot. The working folder is set inside, or it would stay outside.
+  const enter = [program("nsenter"), `--mount=/proc/${holder.pid}/ns/mnt`, `--root=/proc/${holder.pid}/root`];
+  const prefix = [...enter, "--", "/usr/bin/env", "-C", REPOSITORY, marker];
   return (argv) => [...prefix, ...argv];
 }
 
