@@ -16,7 +16,9 @@ def walk(fd, prefix):
     for name in os.listdir(fd):
         name = os.fsencode(name)
         path = b"/proc/self/fd/%d/" % fd + name
-        for key in os.listxattr(path, follow_symlinks=False):
+        try: keys = os.listxattr(path, follow_symlinks=False)
+        except FileNotFoundError: continue
+        for key in keys:
             try: value = os.getxattr(path, key, follow_symlinks=False)
             except OSError: continue
             print(tree, (prefix + name).hex(), os.fsencode(key).hex(), value.hex() or "-")
@@ -53,6 +55,8 @@ function walk(directory: string, xattrsOf: (path: Buffer) => Xattr[]): WalkedEnt
     for (const name of readdirSync(`/proc/self/fd/${fd}`, { encoding: "buffer" })) {
       const path = Buffer.concat([prefix, name]);
       const handle = Buffer.concat([Buffer.from(`/proc/self/fd/${fd}/`), name]);
+      // A mounted overlay lists whiteouts of directories that only one layer has, and does not find them.
+      if (lstatSync(handle, { throwIfNoEntry: false }) === undefined) continue;
       const record = readRecord(handle, xattrsOf(path));
       entries.push({ path, record, encoded: encodeRecord(record) });
       if (record.type !== "d") continue;

@@ -1,5 +1,10 @@
+import { mkdtempSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
+import { run } from "../../deploy/testbed/run.ts";
+import { type LayerTree, MergedTree } from "../../verifier/core/reference-value/index.ts";
 import { busyboxLayer, debianLayer } from "../fakes/debian-layers.ts";
 import { containerdExtractor, dockerExtractor, type LayerExtractor } from "../fakes/engine-layers.ts";
 import { randomStack } from "../fakes/random-layers.ts";
@@ -9,6 +14,8 @@ import { directory, file, opaque, symlink, tar, whiteout } from "../fakes/tar-wr
 
 const RANDOM_STACKS = Number(process.env["HULLMARK_REPLAY_STACKS"] ?? 20);
 const SEED = Number(process.env["HULLMARK_REPLAY_SEED"] ?? 1);
+
+const WALKER = fileURLToPath(new URL("../fakes/walk-overlay.ts", import.meta.url));
 
 let bed: Testbed;
 const engines: { docker: LayerExtractor | undefined; containerd: LayerExtractor | undefined } = { docker: undefined, containerd: undefined };
@@ -59,3 +66,26 @@ for (const dialect of ["docker", "containerd"] as const) {
     });
   });
 }
+
+describe("the merged view is what the kernel mounts", () => {
+  const stacks = [
+    ...REPLAY_CASES,
+    ...Array.from({ length: RANDOM_STACKS }, (_, i) => randomStack(SEED + i, 0.2, (layers) => !("unextractable" in replayStack(layers, "docker")))),
+  ];
+  const mountable = stacks.filter(({ layers }) => layers.length > 1 && !("unextractable" in replayStack(layers, "docker")));
+
+  it.concurrent.each(mountable.map((each) => [each.name, each] as const))(
+    "%s",
+    async (name, { layers }) => {
+      const extracted = await (engines.docker as LayerExtractor).extract(layers, `merged-${name}`);
+      if ("refused" in extracted) throw new Error(extracted.refused);
+      const mountPoint = mkdtempSync(join(bed.directory, "merged-"));
+      const lower = extracted.directories.toReversed().join(":");
+      const printed = await run(["unshare", "--mount", process.execPath, WALKER, lower, mountPoint]);
+      const seen = new Map(JSON.parse(printed) as [string, string][]);
+      const merged = MergedTree.of(replayStack(layers, "docker") as LayerTree[]);
+      expect(new Map([...merged.entries()].map(({ path, record }) => [path.toString("hex"), record.toString("hex")]))).toEqual(seen);
+    },
+    60_000,
+  );
+});
