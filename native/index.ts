@@ -1,3 +1,3 @@
-export { NativeAddonError } from "./loader.ts";
+export { addonPath, NativeAddonError } from "./loader.ts";
 export * from "./tpm.ts";
 export * from "./tree.ts";

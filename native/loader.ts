@@ -23,14 +23,20 @@ let addon: unknown;
  */
 export function loadAddon(): unknown {
   if (addon !== undefined) return addon;
-  const named = process.env["HULLMARK_NATIVE"];
-  const candidates = named ? [named] : ["./hullmark.node", "./build/hullmark.node"].map((path) => fileURLToPath(new URL(path, import.meta.url)));
-  const found = candidates.find((path) => existsSync(path));
-  if (!found) throw new NativeAddonError("ADDON_NOT_FOUND", `no native addon (looked for ${candidates.join(", ")}); build it with: npm run build -w native`);
+  const found = addonPath();
   try {
     addon = createRequire(import.meta.url)(found) as unknown;
   } catch (cause) {
     throw new NativeAddonError("ADDON_NOT_LOADABLE", `native addon ${found} does not load: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
   }
   return addon;
+}
+
+/** The file that {@link loadAddon} loads. @throws NativeAddonError ADDON_NOT_FOUND */
+export function addonPath(): string {
+  const named = process.env["HULLMARK_NATIVE"];
+  const candidates = named ? [named] : ["./hullmark.node", "./build/hullmark.node"].map((path) => fileURLToPath(new URL(path, import.meta.url)));
+  const found = candidates.find((path) => existsSync(path));
+  if (!found) throw new NativeAddonError("ADDON_NOT_FOUND", `no native addon (looked for ${candidates.join(", ")}); build it with: npm run build -w native`);
+  return found;
 }

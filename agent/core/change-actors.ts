@@ -1,22 +1,15 @@
 /** Joins what was measured with who was seen doing it: an event names a path, a measurement finds what became of it. */
+import type { ChangeActor } from "../ports/change-source.ts";
 import type { TreeChange } from "../ports/tree-measurer.ts";
 import type { EntryChangeInit } from "./node-evidence.ts";
 import { timestampFromMs } from "./timestamp.ts";
-
-export interface ActorOfChange {
-  readonly pid: number;
-  readonly executable: string;
-  readonly uid: number;
-  readonly containerId: string;
-  readonly ancestry: readonly string[];
-}
 
 /** One dirty path, as the kernel told it. */
 export interface DirtyPath {
   /** Raw bytes, no leading slash; empty: the root of the tree. */
   readonly path: Buffer;
   /** undefined where it is not certain. */
-  readonly actor: ActorOfChange | undefined;
+  readonly actor: ChangeActor | undefined;
   /** Unix milliseconds, with a fraction. */
   readonly atMs: number;
 }

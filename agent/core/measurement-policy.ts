@@ -1,4 +1,5 @@
 /** The verifier's measurement policy as it concerns one container. */
+import { compileGlob } from "@hullmark/proto/codec";
 import type { MeasurementPolicy } from "@hullmark/proto/v1/attestation";
 import type { ContainerFacts } from "../ports/container-runtime.ts";
 import type { ExcludedClass, TreeOptions } from "../ports/tree-measurer.ts";
@@ -18,21 +19,16 @@ export function budgetOf(policy: MeasurementPolicy | undefined): TreeOptions["bu
 export function excludedFor(policy: MeasurementPolicy | undefined, facts: ContainerFacts): ExcludedClass[] {
   return (policy?.mutableClasses ?? [])
     .filter(
-      ({ imageGlob, containerGlob, labels }) =>
-        (imageGlob === "" || globMatches(imageGlob, facts.imageReference)) &&
-        (containerGlob === "" || globMatches(containerGlob, facts.name)) &&
-        Object.entries(labels).every(([name, glob]) => globMatches(glob, facts.labels[name] ?? "")),
+      ({ imageGlob, containerGlob, workloadGlob, labels }) =>
+        matches(imageGlob, facts.imageReference) &&
+        matches(containerGlob, facts.name) &&
+        matches(workloadGlob, facts.workload) &&
+        Object.entries(labels).every(([name, glob]) => Object.hasOwn(facts.labels, name) && compileGlob(glob)(Buffer.from(facts.labels[name] ?? ""))),
     )
     .map(({ paths, executables }) => ({ paths, executables }));
 }
 
-/** `*` within a `/` component, `**` across, `?` one character; the whole text must match. */
-export function globMatches(glob: string, text: string): boolean {
-  const pattern = glob.replace(/\*\*|[*?]|[\\^$.|+()[\]{}]/g, (token) => {
-    if (token === "**") return ".*";
-    if (token === "*") return "[^/]*";
-    if (token === "?") return "[^/]";
-    return `\\${token}`;
-  });
-  return new RegExp(`^${pattern}$`, "s").test(text);
+/** The verifier's own rule (core/policy): an empty glob is no condition. */
+function matches(glob: string, name: string): boolean {
+  return glob === "" || compileGlob(glob)(Buffer.from(name));
 }

@@ -3,6 +3,7 @@
  * It concludes nothing: the verifier does.
  */
 import type { MeasurementPolicy } from "@hullmark/proto/v1/attestation";
+import type { Change } from "../ports/change-source.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { ContainerRuntime, RuntimeFacts } from "../ports/container-runtime.ts";
 import type { NodeFiles } from "../ports/node-files.ts";
@@ -90,9 +91,15 @@ export class NodeAgent {
     return this.#policy?.digest ?? Buffer.alloc(32);
   }
 
-  /** Paths that changed below a watched directory. */
-  changed(watchId: string, dirty: readonly DirtyPath[]): void {
-    this.#byWatch.get(watchId)?.(dirty);
+  /** Paths that changed below watched directories. */
+  changes(batch: readonly Change[]): void {
+    const byWatch = new Map<string, DirtyPath[]>();
+    for (const change of batch) {
+      const known = byWatch.get(change.watchId);
+      if (known) known.push(change);
+      else byWatch.set(change.watchId, [change]);
+    }
+    for (const [watchId, dirty] of byWatch) this.#byWatch.get(watchId)?.(dirty);
   }
 
   /** Events were lost: everything is looked at again, and the loss is told. */

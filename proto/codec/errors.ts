@@ -8,7 +8,8 @@ export type CodecErrorCode =
   | "BAD_TYPE"
   | "BAD_PATH"
   | "BAD_ORDER"
-  | "OUT_OF_RANGE";
+  | "OUT_OF_RANGE"
+  | "BAD_GLOB";
 
 /** Thrown when bytes are not a canonical encoding. Never an appraisal result: the message could not be read. */
 export class CodecError extends Error {

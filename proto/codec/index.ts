@@ -1,6 +1,7 @@
 export * from "./bytes.ts";
 export * from "./errors.ts";
 export * from "./evidence.ts";
+export * from "./glob.ts";
 export * from "./path.ts";
 export * from "./quote-binding.ts";
 export * from "./record.ts";

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { LiveTree } from "@hullmark/native";
-import { compileGlob } from "@hullmark/verifier/core/policy/glob";
+import { compileGlob } from "@hullmark/proto/codec";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 const vectors = JSON.parse(readFileSync(new URL("../vectors/policy-glob.json", import.meta.url), "utf8"));

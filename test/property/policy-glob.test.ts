@@ -1,6 +1,6 @@
 /** Globs: the published vectors, a naive oracle, and the node's own measurer, which must leave out exactly the same paths. */
 import { readFileSync } from "node:fs";
-import { anyMatch, compileGlob, compileNames } from "@hullmark/verifier/core/policy/glob";
+import { anyMatch, compileGlob, compileNames } from "@hullmark/proto/codec";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 

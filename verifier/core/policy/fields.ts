@@ -1,7 +1,7 @@
 /** The small types of the policy file: each says what it wants in `fix`, which the reader of an error sees. */
 import { createPublicKey } from "node:crypto";
+import { compileGlob } from "@hullmark/proto/codec";
 import { z } from "zod";
-import { compileGlob } from "./glob.ts";
 
 /** Reports a wrong value together with what to write instead. */
 export function fail(context: { addIssue: (issue: { code: "custom"; message: string; params: { fix: string } }) => void }, message: string, fix: string): void {

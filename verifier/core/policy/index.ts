@@ -1,7 +1,5 @@
 export * from "./default.ts";
 export * from "./digest.ts";
-export * from "./errors.ts";
-export * from "./glob.ts";
 export * from "./kinds.ts";
 export * from "./match.ts";
 export * from "./parse.ts";

@@ -1,8 +1,9 @@
 /** Which rule decides on a container, and what it then allows. */
+
+import { anyMatch, compileGlob, compileNames, type GlobMatcher } from "@hullmark/proto/codec";
 import { Severity as WireSeverity } from "@hullmark/proto/v1/common";
 import type { ContainerRules } from "../appraisal/types.ts";
 import { OBSERVED_ALLOWANCES } from "./default.ts";
-import { anyMatch, compileGlob, compileNames, type GlobMatcher } from "./glob.ts";
 import type { DriftPlace, Kind, Severity } from "./kinds.ts";
 import type { MeasurementBudget, MutableClass, Policy, PolicyIntervals, PolicyRule, SelectableContainer, Selector } from "./types.ts";
 
@@ -85,6 +86,7 @@ export interface NodeMeasurement {
   readonly mutableClasses: readonly {
     readonly imageGlob: string;
     readonly containerGlob: string;
+    readonly workloadGlob: string;
     readonly labels: Readonly<Record<string, string>>;
     readonly paths: readonly string[];
     readonly executables: boolean;
@@ -99,7 +101,9 @@ export function measurementFor(policy: Policy, nodeName: string): NodeMeasuremen
   const orAny = (globs: readonly string[]) => (globs.length === 0 ? [""] : globs);
   const mutableClasses = here.flatMap(({ select, paths, class: name }) =>
     orAny(select.images).flatMap((imageGlob) =>
-      orAny(select.containers).map((containerGlob) => ({ imageGlob, containerGlob, labels: select.labels, paths, executables: name === "any" })),
+      orAny(select.containers).flatMap((containerGlob) =>
+        orAny(select.workloads).map((workloadGlob) => ({ imageGlob, containerGlob, workloadGlob, labels: select.labels, paths, executables: name === "any" })),
+      ),
     ),
   );
   return { mutableClasses, intervals: policy.intervals, budget: policy.budget };

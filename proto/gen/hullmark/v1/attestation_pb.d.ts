@@ -353,6 +353,11 @@ export declare type MutableClass = Message<"hullmark.v1.MutableClass"> & {
    * @generated from field: bool executables = 5;
    */
   executables: boolean;
+
+  /**
+   * @generated from field: string workload_glob = 6;
+   */
+  workloadGlob: string;
 };
 
 /**

@@ -5,7 +5,7 @@
  * The node's measurer follows the same rules (test/vectors/policy-glob.json). Here a path is matched with its leading slash, there without;
  * the leading slash of a pattern counts accordingly.
  */
-import { PolicyError } from "./errors.ts";
+import { CodecError } from "./errors.ts";
 
 export const MAX_GLOB_BYTES = 1024;
 
@@ -24,14 +24,14 @@ const DIRECTORIES_LOOP = 260;
 /** Does the name match? Takes at most (bytes of the name) × (tokens of the glob) steps, whoever chose either. */
 export type GlobMatcher = (name: Uint8Array) => boolean;
 
-/** @throws PolicyError BAD_GLOB for an empty glob, one of more than 1,024 bytes, one with NUL, or three stars in a row */
+/** @throws CodecError BAD_GLOB for an empty glob, one of more than 1,024 bytes, one with NUL, or three stars in a row */
 export function compileGlob(glob: string): GlobMatcher {
   const bytes = Buffer.from(glob);
-  if (bytes.length === 0) throw new PolicyError("BAD_GLOB", "the glob is empty");
-  if (bytes.length > MAX_GLOB_BYTES) throw new PolicyError("BAD_GLOB", `${bytes.length} bytes, limit ${MAX_GLOB_BYTES}`);
-  if (bytes.includes(0)) throw new PolicyError("BAD_GLOB", "NUL");
+  if (bytes.length === 0) throw new CodecError("BAD_GLOB", "the glob is empty");
+  if (bytes.length > MAX_GLOB_BYTES) throw new CodecError("BAD_GLOB", `${bytes.length} bytes, limit ${MAX_GLOB_BYTES}`);
+  if (bytes.includes(0)) throw new CodecError("BAD_GLOB", "NUL");
   if (glob.replaceAll(/\\./gs, "").includes("***"))
-    throw new PolicyError("BAD_GLOB", "three stars in a row: `*` stays within one directory, `**` goes below it");
+    throw new CodecError("BAD_GLOB", "three stars in a row: `*` stays within one directory, `**` goes below it");
   const tokens = tokenize(bytes);
   const firstWild = tokens.findIndex((token) => token >= ANY_BYTE);
   const prefix = Buffer.from(firstWild < 0 ? tokens : tokens.slice(0, firstWild));

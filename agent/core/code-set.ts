@@ -1,0 +1,53 @@
+/** What a container runs, as hullmark.v1.CodeSet: stable while nothing new runs, so that an untouched container costs no bytes. */
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { type CodeObjectSchema, CodePlace, CodeSetSchema } from "@hullmark/proto/v1/attestation";
+import type { CodePlaceName, InspectedCode, InspectedContainer } from "../ports/process-inspector.ts";
+import { timestampFromMs } from "./timestamp.ts";
+
+/** Objects of one container that are kept; more is `truncated`. */
+const MAX_OBJECTS = 4096;
+
+const PLACES: Readonly<Record<CodePlaceName, CodePlace>> = {
+  layer: CodePlace.LAYER,
+  upper: CodePlace.UPPER,
+  volume: CodePlace.VOLUME,
+  tmpfs: CodePlace.TMPFS,
+  memfd: CodePlace.MEMFD,
+  deleted: CodePlace.DELETED,
+  unknown: CodePlace.UNKNOWN,
+};
+
+type CodeObjectInit = MessageInitShape<typeof CodeObjectSchema>;
+
+/** One container's code over time: what lies in layers stays once seen, the rest goes with its last process. */
+export class CodeHistory {
+  readonly #layers = new Map<string, CodeObjectInit>();
+  readonly #firstSeenMs = new Map<string, number>();
+  #truncated = false;
+
+  serialize({ code, claims }: InspectedContainer, nowMs: number): Uint8Array {
+    const others = new Map<string, CodeObjectInit>();
+    for (const each of code) {
+      const key = keyOf(each);
+      const objects = each.place === "layer" ? this.#layers : others;
+      if (this.#layers.size + others.size >= MAX_OBJECTS && !objects.has(key)) this.#truncated = true;
+      else if (!objects.has(key)) objects.set(key, this.#object(key, each, nowMs));
+    }
+    for (const key of this.#firstSeenMs.keys()) if (!others.has(key)) this.#firstSeenMs.delete(key);
+    const objects = [...this.#layers, ...others].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, object]) => object);
+    return toBinary(CodeSetSchema, create(CodeSetSchema, { objects, truncated: this.#truncated, claims: claims.map((claim) => ({ ...claim })) }));
+  }
+
+  #object(key: string, { place, path, sha256, main, pid, uid, ancestry }: InspectedCode, nowMs: number): CodeObjectInit {
+    const base = { place: PLACES[place], path, mainExecutable: main };
+    if (place === "layer") return base;
+    const firstSeenMs = this.#firstSeenMs.get(key) ?? nowMs;
+    this.#firstSeenMs.set(key, firstSeenMs);
+    return { ...base, sha256: sha256 ?? new Uint8Array(), pid, uid, ancestry: [...ancestry], firstSeen: timestampFromMs(firstSeenMs) };
+  }
+}
+
+/** Place first, so that the order of keys is the order of the message. */
+function keyOf({ place, path, sha256, main }: InspectedCode): string {
+  return `${PLACES[place]}|${path.toString("latin1")}|${sha256?.toString("hex") ?? ""}|${main ? 0 : 1}`;
+}

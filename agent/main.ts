@@ -1,0 +1,200 @@
+/** The agent's composition root: reads the configuration, wires adapters to the core, runs until a signal. */
+import { randomBytes } from "node:crypto";
+import { mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { addonPath } from "@hullmark/native";
+import pino from "pino";
+import { systemClock } from "./adapters/clock/system-clock.ts";
+import { DockerRuntime } from "./adapters/docker/docker-runtime.ts";
+import { FileSpool } from "./adapters/file-spool/file-spool.ts";
+import { GrpcSink } from "./adapters/grpc/grpc-sink.ts";
+import { architecture, bootId, kernelRelease, missingCapabilities, ownDigests } from "./adapters/host/host-facts.ts";
+import { nodeFiles } from "./adapters/node-files/node-files.ts";
+import { ProcfsInspector } from "./adapters/procfs/procfs-inspector.ts";
+import { MountInfoRootFilesystem } from "./adapters/rootfs/mountinfo-root.ts";
+import { Tpm2Quoter } from "./adapters/tpm2/index.ts";
+import { nativeMeasurer } from "./adapters/tree/native-measurer.ts";
+import { openChangeSource } from "./change-sources.ts";
+import { type AgentConfig, ConfigError, loadConfig } from "./config.ts";
+import { codeInspection } from "./core/code-inspection.ts";
+import { NodeAgent } from "./core/node-agent.ts";
+import { NodeCondition } from "./core/node-state.ts";
+import { answerChallenge } from "./core/quoting.ts";
+import { Session } from "./core/session.ts";
+import { runTasks, type Task } from "./core/tasks.ts";
+import { answerTree } from "./core/tree-answers.ts";
+import type { Quoter } from "./ports/quoter.ts";
+
+const VERSION = "0.1.0";
+const HEALTH_INTERVAL_MS = 5_000;
+/** After the first SIGTERM: time to hand over what is spooled. Below a pod's default grace period of 30 s. */
+const DRAIN_MS = 5_000;
+
+const USAGE = `hullmark-agent --config FILE [--check-config]
+
+  --config FILE    configuration (YAML; deploy/config/agent.example.yaml explains every key)
+  --check-config   say whether the configuration is good, and end
+  --version, --help`;
+
+async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
+  const log = pino({ level: config.log.level, base: null, timestamp: pino.stdTimeFunctions.isoTime, redact: ["err.config", "err.request"] });
+  mkdirSync(config.stateDirectory, { recursive: true, mode: 0o700 });
+  const spool = new FileSpool({ directory: join(config.stateDirectory, "spool"), maxBytes: config.spool.maxBytes });
+  const boot = bootId();
+  const quoter: Quoter | undefined =
+    config.tpm.tcti === "none" ? undefined : new Tpm2Quoter({ tcti: config.tpm.tcti, stateDir: join(config.stateDirectory, "tpm") });
+  const condition = new NodeCondition({
+    agentVersion: VERSION,
+    nodeName: config.nodeName,
+    kernel: kernelRelease(),
+    architecture: architecture(),
+    missingCapabilities: missingCapabilities(),
+    agentDigests: await ownDigests({ node: process.execPath, agent: import.meta.filename, addon: addonPath() }),
+  });
+  condition.setTpm(quoter ? "starting" : "absent");
+  const sink = new GrpcSink({
+    address: config.verifier.address,
+    clock: systemClock,
+    enrolment: {
+      address: config.verifier.enrolmentAddress,
+      caCertificate: readFileSync(config.verifier.caFile),
+      nodeName: config.nodeName,
+      bootId: boot,
+      quoter,
+      joinToken: config.joinTokenFile ? readFileSync(config.joinTokenFile, "utf8").trim() : undefined,
+      pcrs: config.tpm.pcrs,
+    },
+    enrolled: ({ nodeId, notAfterMs }) => log.info({ nodeId, notAfter: new Date(notAfterMs).toISOString() }, "enrolled"),
+  });
+  const source = await openChangeSource(config.changes.source, config.stateDirectory, (reason) => log.warn({ reason }, "fanotify is not used"));
+  let session: Session | undefined;
+  const agent = new NodeAgent({
+    runtime: new DockerRuntime({ socketPath: config.runtime.docker.socket }),
+    rootFilesystem: new MountInfoRootFilesystem(),
+    measurer: nativeMeasurer(),
+    files: nodeFiles,
+    spool,
+    clock: systemClock,
+    watcher: source,
+    code: codeInspection(new ProcfsInspector(), systemClock),
+    condition,
+    bootId: boot,
+    random: Math.random,
+    randomKey: () => randomBytes(32),
+    scrubBytesPerSecond: config.scrub.bytesPerSecond,
+    spooled: () => session?.notify(),
+    log: { info: (message, fields) => log.info(fields ?? {}, message), warn: (message, fields) => log.warn(fields ?? {}, message) },
+  });
+  session = new Session({
+    sink,
+    spool,
+    clock: systemClock,
+    agentVersion: VERSION,
+    bootId: boot,
+    random: Math.random,
+    handlers: {
+      quote: (challenge, callSignal) =>
+        answerChallenge(
+          challenge,
+          quoter,
+          {
+            bootId: boot,
+            pcrs: config.tpm.pcrs,
+            position: () => agent.position(),
+            policyDigest: () => agent.policyDigest(),
+            spkiSha256: () => sink.spkiSha256(),
+            binding: () => sink.binding(),
+          },
+          callSignal,
+        ),
+      tree: async (request) => answerTree(request, await agent.tree(request.tree)),
+      policy: (policy) => agent.setPolicy(policy),
+      resync: (reason, lost) => {
+        log.warn({ reason, lost }, "sending the whole state");
+        agent.requestFull();
+      },
+      connected: (connected) => log.info({ connected }, connected ? "verifier connected" : "verifier disconnected"),
+      failed: (err, waitMs) => {
+        // The verifier no longer knows the certificate's node, or refuses it: enrol again.
+        if ((err as { code?: string }).code === "UNAUTHENTICATED") sink.forgetCredential();
+        log.warn({ err, waitMs }, "attestation stream failed");
+      },
+    },
+  });
+  await source.start({
+    changes: (batch) => agent.changes(batch),
+    lost: (detail) => agent.eventsLost(detail),
+    processStarted: (containerId) => void agent.processStarted(containerId),
+    failed: (err) => {
+      log.error({ err }, "change source failed");
+      condition.setChangeSource("", false);
+      agent.publish();
+    },
+  });
+  condition.setChangeSource(source.capabilities.kind, source.capabilities.attribution);
+  if (source.capabilities.kind === "chokidar")
+    condition.stand("chokidar", "fallback change source: no attribution, and layers are looked at by rescans only", Date.now());
+  log.info({ version: VERSION, node: config.nodeName, changes: source.capabilities.kind, tpm: config.tpm.tcti !== "none" }, "agent started");
+  const live = session;
+  const tpmHealth: Task = (taskSignal) => watchTpm(quoter, condition, agent, taskSignal);
+  try {
+    await runTasks(
+      {
+        runtime: (s) => agent.followRuntime(s),
+        ping: (s) => agent.pingRuntime(s),
+        look: (s) => agent.lookAround(s),
+        rescan: (s) => agent.rescanPeriodically(s),
+        tpm: tpmHealth,
+        session: (s) => live.run(s),
+      },
+      signal,
+    );
+  } finally {
+    await source.stop();
+    agent.close();
+    await quoter?.close();
+    spool.close();
+  }
+}
+
+async function watchTpm(quoter: Quoter | undefined, condition: NodeCondition, agent: NodeAgent, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    if (quoter) {
+      const { ok, detail } = await quoter.health(signal).catch(() => ({ ok: false, detail: "no answer" }));
+      if (signal.aborted) return;
+      condition.setTpm(ok ? "ok" : detail);
+      agent.publish();
+    }
+    await systemClock.sleep(HEALTH_INTERVAL_MS, signal);
+  }
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: { config: { type: "string" }, "check-config": { type: "boolean" }, version: { type: "boolean" }, help: { type: "boolean", short: "h" } },
+  });
+  if (values.help) return void console.log(USAGE);
+  if (values.version) return void console.log(VERSION);
+  if (!values.config) {
+    console.error(USAGE);
+    process.exitCode = 2;
+    return;
+  }
+  const config = loadConfig(values.config);
+  if (values["check-config"]) return void console.log(`${values.config}: ok`);
+  const stop = new AbortController();
+  for (const name of ["SIGTERM", "SIGINT"] as const)
+    process.on(name, () => {
+      if (stop.signal.aborted) process.exit(1);
+      // What is measured is spooled already; the stream gets a moment to hand it over, and the spool keeps the rest.
+      stop.abort();
+      setTimeout(() => process.exit(0), DRAIN_MS).unref();
+    });
+  await start(config, stop.signal);
+}
+
+main().catch((error: unknown) => {
+  console.error(error instanceof ConfigError ? error.message : error);
+  process.exitCode = error instanceof ConfigError ? 2 : 1;
+});

@@ -1,0 +1,38 @@
+/** What the processes of a container run: their programs and every executable mapping, each with the place that its file lies in. */
+
+export type CodePlaceName = "layer" | "upper" | "volume" | "tmpfs" | "memfd" | "deleted" | "unknown";
+
+export interface InspectedCode {
+  readonly place: CodePlaceName;
+  /** As the container sees it: raw bytes with the leading slash (memfd: `/memfd:name`). */
+  readonly path: Buffer;
+  /** Of the content, for places other than `layer`; undefined where it could not be read within the limit. */
+  readonly sha256: Buffer | undefined;
+  /** The program of the process, or only mapped. */
+  readonly main: boolean;
+  readonly pid: number;
+  readonly uid: number;
+  readonly ancestry: readonly string[];
+}
+
+export interface InspectedContainer {
+  readonly code: readonly InspectedCode[];
+  /** Processes seen. */
+  readonly processes: number;
+  /** What could not be looked at: processes that went meanwhile are no claim. */
+  readonly claims: readonly { readonly code: string; readonly detail: string }[];
+}
+
+export interface InspectRequest {
+  readonly containerId: string;
+  /** Main process. */
+  readonly pid: number;
+  /** Directories of the root overlay; undefined for a root without layer directories (then all of it counts as `layer`). */
+  readonly overlay: { readonly layerPaths: readonly string[]; readonly upperPath: string } | undefined;
+}
+
+export interface ProcessInspector {
+  inspect(request: InspectRequest, signal: AbortSignal): Promise<InspectedContainer>;
+  /** Drops what is remembered of a container. */
+  forget(containerId: string): void;
+}
