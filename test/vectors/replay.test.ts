@@ -8,7 +8,7 @@ interface Vectors {
   readonly dialectVersions: typeof DIALECT_VERSION;
   readonly vectors: readonly { readonly name: string; readonly layers: readonly string[]; readonly docker: readonly string[] | string; readonly containerd: readonly string[] | string }[];
 }
-const { dialectVersions, vectors } = JSON.parse(readFileSync(new URL("replay.json", import.meta.url), "utf8")) as Vectors;
+const { dialectVersions, vectors } = JSON.parse(readFileSync(new URL("replay/replay.json", import.meta.url), "utf8")) as Vectors;
 
 describe("roots that real engines' layer directories have", () => {
   it("were taken with the present dialect versions", () => expect(dialectVersions).toEqual(DIALECT_VERSION));

@@ -2,14 +2,14 @@
  * Writes replay.json: layer tars and the roots that replay gives them in each dialect. Run it only when
  * test/integration/replay-engines.test.ts has just passed: what real engines extracted is what the vectors stand for.
  *
- *   node test/vectors/replay-write.ts
+ *   node test/vectors/replay/generate.ts
  */
 import { writeFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
-import { type Dialect, DIALECT_VERSION } from "../../verifier/core/reference-value/index.ts";
-import { randomStack } from "../fakes/random-layers.ts";
-import { replayStack } from "../fakes/replay-against.ts";
-import { REPLAY_CASES } from "../fakes/replay-cases.ts";
+import { type Dialect, DIALECT_VERSION } from "../../../verifier/core/reference-value/index.ts";
+import { randomStack } from "../../fakes/random-layers.ts";
+import { replayStack } from "../../fakes/replay-against.ts";
+import { REPLAY_CASES } from "../../fakes/replay-cases.ts";
 
 const RANDOM = 20;
 
