@@ -1,0 +1,280 @@
+#include "fanotify/source.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+#include <utility>
+
+namespace hullmark::fanotify {
+
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+constexpr int64_t kDrainEveryNs = 10 * kMs;
+constexpr int64_t kTidyEveryNs = 1000 * kMs;
+constexpr size_t kMaxPrograms = 1024;
+constexpr int kMaxReads = 64;
+
+int64_t RealNs() {
+  timespec now;
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+}  // namespace
+
+Source::Source(SourceOptions options, std::function<void()> notify)
+    : mask_(options.modify ? kMask : kMask & ~uint64_t{FAN_MODIFY}),
+      notify_(std::move(notify)),
+      own_pid_(::getpid()),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!wake_) throw Error::System("eventfd");
+  try {
+    connector_.emplace();
+    status_.process_events = true;
+  } catch (const Error& error) {
+    status_.process_events_reason = error.what();
+  }
+  actors_.emplace(status_.process_events);
+}
+
+void Source::Start() { thread_ = std::thread(&Source::Run, this); }
+
+void Source::Stop() {
+  stop_.request();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Source::Watch(uint32_t id, std::string path, Done done) { Enqueue({id, std::move(path), std::move(done)}); }
+void Source::Unwatch(uint32_t id, Done done) { Enqueue({id, std::nullopt, std::move(done)}); }
+
+void Source::Enqueue(Command command) {
+  {
+    const std::lock_guard lock(commands_mutex_);
+    if (!ended_) {
+      commands_.push_back(std::move(command));
+      command.done = nullptr;
+    }
+  }
+  if (command.done) return command.done(Error("ECANCELED", "the change source has ended"));
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof one);
+}
+
+void Source::Run() {
+  try {
+    Loop();
+  } catch (const Error& error) {
+    pending_.Fail(error.code, error.what());
+    Notify();
+  } catch (const std::exception& error) {
+    pending_.Fail("INTERNAL", error.what());
+    Notify();
+  }
+  std::deque<Command> left;
+  {
+    const std::lock_guard lock(commands_mutex_);
+    ended_ = true;
+    left.swap(commands_);
+  }
+  for (Command& command : left) command.done(Error("ECANCELED", "the change source has ended"));
+}
+
+void Source::Loop() {
+  if (connector_) actors_->Scan();
+  empty_ns_ = MonotonicNs();
+  int64_t next_drain_ns = 0;
+  int64_t next_tidy_ns = 0;
+  while (!stop_.requested()) {
+    const int64_t before_ns = MonotonicNs();
+    // The first event after quiet is read at once; then the queue fills for a while, so that it is read in few large pieces.
+    const bool wait = before_ns < next_drain_ns;
+    pollfd ready[] = {{stop_.fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}, {connector_ ? connector_->fd() : -1, POLLIN, 0}, {wait ? -1 : group_.fd(), POLLIN, 0}};
+    const int64_t until_ns = wait ? next_drain_ns : std::max(next_tidy_ns, before_ns + kMs);
+    if (::poll(ready, 4, static_cast<int>((until_ns - before_ns) / kMs + 1)) < 0 && errno != EINTR) throw Error::System("poll");
+    if (ready[1].revents) RunCommands();
+    if (ready[2].revents) DrainProcessEvents();
+    if (ready[3].revents) {
+      DrainChanges();
+      next_drain_ns = MonotonicNs() + kDrainEveryNs;
+    }
+    if (const int64_t now_ns = MonotonicNs(); now_ns >= next_tidy_ns) {
+      actors_->Tidy(now_ns);
+      next_tidy_ns = now_ns + kTidyEveryNs;
+    }
+  }
+}
+
+void Source::RunCommands() {
+  uint64_t count;
+  [[maybe_unused]] const ssize_t got = ::read(wake_.get(), &count, sizeof count);
+  std::deque<Command> commands;
+  {
+    const std::lock_guard lock(commands_mutex_);
+    commands.swap(commands_);
+  }
+  for (Command& command : commands) {
+    std::optional<Error> failure;
+    try {
+      if (command.path) {
+        DoWatch(command.id, *command.path);
+      } else {
+        DoUnwatch(command.id);
+      }
+    } catch (const Error& error) {
+      failure = error;
+    }
+    command.done(failure);
+  }
+}
+
+void Source::DoWatch(uint32_t id, const std::string& path) {
+  DoUnwatch(id);
+  UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) throw Error::System("open");
+  const std::string key = KeyOf(directory.get());
+  const std::string fsid = key.substr(0, kFsidBytes);
+  uint32_t& roots = filesystems_[fsid];
+  if (roots == 0) {
+    try {
+      group_.Mark(directory.get(), mask_);
+    } catch (const Error&) {
+      filesystems_.erase(fsid);
+      throw;
+    }
+    directories_.AddFilesystem(fsid, UniqueFd(::fcntl(directory.get(), F_DUPFD_CLOEXEC, 0)));
+  }
+  roots++;
+  root_filesystem_[id] = fsid;
+  // The path as this filesystem's own descriptor shows it, so that it compares with those of events.
+  const UniqueFd same = directories_.Open(key, O_PATH | O_DIRECTORY);
+  const auto shown = same ? directories_.PathOf(same.get()) : std::nullopt;
+  if (!shown) {
+    const int error = errno;
+    DoUnwatch(id);
+    throw Error::System("open_by_handle_at", error);
+  }
+  roots_.Add(id, *shown);
+  directories_.Clear();
+}
+
+void Source::DoUnwatch(uint32_t id) {
+  const auto found = root_filesystem_.find(id);
+  if (found == root_filesystem_.end()) return;
+  const std::string fsid = std::move(found->second);
+  root_filesystem_.erase(found);
+  roots_.Remove(id);
+  directories_.Clear();
+  if (--filesystems_[fsid] > 0) return;
+  filesystems_.erase(fsid);
+  const int directory = directories_.FilesystemFd(fsid);
+  try {
+    if (directory >= 0) group_.Unmark(directory, mask_);
+  } catch (const Error&) {
+    // Unmounted meanwhile: the mark went with it.
+  }
+  directories_.RemoveFilesystem(fsid);
+}
+
+void Source::DrainProcessEvents() {
+  if (!connector_) return;
+  bool executed = false;
+  const bool complete = connector_->Drain([&](const ProcessEvent& event) {
+    auto actor = actors_->Handle(event);
+    if (!actor || actor->container.empty()) return;
+    pending_.Add(std::move(actor), RealNs());
+    executed = true;
+  });
+  if (!complete) actors_->Gap(MonotonicNs());
+  if (executed) Notify();
+}
+
+void Source::DrainChanges() {
+  for (int reads = 0; reads < kMaxReads && !stop_.requested(); reads++) {
+    const int64_t before_ns = MonotonicNs();
+    events_.clear();
+    if (!group_.Read([this](const RawEvent& event) { events_.push_back(event); })) {
+      empty_ns_ = before_ns;
+      break;
+    }
+    const Window window{empty_ns_, MonotonicNs()};
+    // After the read: every exec that precedes one of these events has been told of by now.
+    DrainProcessEvents();
+    const int64_t at_ns = RealNs();
+    const uint64_t first = position_;
+    for (const RawEvent& event : events_) Prepare(event);
+    position_ = first;
+    for (const RawEvent& event : events_) Process(event, window, at_ns);
+  }
+  Notify();
+}
+
+// What must be known of the whole buffer before any of its events is looked at.
+void Source::Prepare(const RawEvent& event) {
+  position_++;
+  if (event.pid == own_pid_) return;
+  if ((event.mask & FAN_ONDIR) && (event.mask & (FAN_MOVED_FROM | FAN_MOVED_TO))) directories_.Clear();
+  if (!event.file.empty() && (event.mask & kWriteMask)) {
+    if (const auto found = programs_.find(event.file); found != programs_.end()) programs_.erase(found);
+  }
+  if (event.mask & FAN_OPEN_EXEC) actors_->Opened(event.pid, DescribeOpen(event));
+}
+
+ExecOpen Source::DescribeOpen(const RawEvent& event) {
+  ExecOpen open;
+  open.position = position_;
+  open.merged = (event.mask & kWriteMask) != 0;
+  open.name = event.name;
+  auto found = programs_.find(event.file);
+  if (found == programs_.end() && !event.file.empty()) {
+    const UniqueFd file = directories_.Open(event.file, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
+    if (programs_.size() >= kMaxPrograms) programs_.clear();
+    found = programs_.emplace(std::string(event.file), file ? ReadProgram(file.get()) : Program{}).first;
+  }
+  if (found != programs_.end()) {
+    open.kind = found->second.kind;
+    open.ino = found->second.ino;
+  }
+  open.path = [this, directory = std::string(event.directory), name = open.name]() -> std::string {
+    const UniqueFd fd = directories_.Open(directory, O_PATH | O_DIRECTORY);
+    if (!fd) return {};
+    const auto path = directories_.PathOf(fd.get());
+    if (!path) return {};
+    const auto matches = roots_.Find(*path);
+    // Below a root it is shown as the container sees it.
+    const std::string shown = matches.empty() ? *path : "/" + path->substr(matches.front().prefix);
+    return (shown.ends_with('/') ? shown : shown + "/") + name;
+  };
+  return open;
+}
+
+void Source::Process(const RawEvent& event, const Window& window, int64_t at_ns) {
+  position_++;
+  if (event.mask & FAN_Q_OVERFLOW) return pending_.Lost(1);
+  if (event.pid == own_pid_ || !(event.mask & kWriteMask) || event.directory.empty()) return;
+  std::shared_ptr<const Place> place;
+  try {
+    place = directories_.Find(event.directory);
+  } catch (const Error&) {
+    return pending_.Lost(1);
+  }
+  if (!place || place->matches.empty()) return;
+  const auto actor = event.pid > 0 ? actors_->Attribute(event.pid, position_, window) : nullptr;
+  const uint32_t kinds = KindsOf(event.mask);
+  for (const Roots::Match& match : place->matches) {
+    std::string path = place->path.substr(match.prefix);
+    if (event.name != ".") path.append(path.empty() ? "" : "/").append(event.name);
+    pending_.Add(match.root, path, kinds, actor, at_ns);
+  }
+}
+
+void Source::Notify() {
+  if (!pending_.empty()) notify_();
+}
+
+}  // namespace hullmark::fanotify

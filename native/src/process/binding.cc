@@ -1,0 +1,7 @@
+#include "process/binding.h"
+
+namespace hullmark::process {
+
+void Init(Napi::Env, Napi::Object) {}
+
+}  // namespace hullmark::process

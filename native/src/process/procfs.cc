@@ -1,0 +1,169 @@
+#include "process/procfs.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <climits>
+#include <cstdio>
+
+namespace hullmark::process {
+
+namespace {
+
+constexpr std::string_view kDeleted = " (deleted)";
+constexpr uint64_t kKernelThread = 0x00200000;  // PF_KTHREAD
+constexpr size_t kIdDigits = 64;
+constexpr std::array<std::string_view, 6> kPrefixes = {"docker-", "cri-containerd-", "crio-", "libpod-", "containerd-", "nerdctl-"};
+constexpr std::string_view kScope = ".scope";
+
+// The n-th field (from 0) of space-separated text.
+template <typename T>
+bool Field(std::string_view text, size_t n, T& value) {
+  size_t at = 0;
+  for (; n > 0; n--) {
+    at = text.find(' ', at);
+    if (at == std::string_view::npos) return false;
+    at++;
+  }
+  return std::from_chars(text.data() + at, text.data() + text.size(), value).ec == std::errc();
+}
+
+bool IsId(std::string_view text) {
+  return text.size() == kIdDigits && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+}  // namespace
+
+ProcessDir::ProcessDir(pid_t pid) {
+  char path[32];
+  std::snprintf(path, sizeof path, "/proc/%d", pid);
+  fd_.reset(::open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+}
+
+std::optional<std::string> ProcessDir::Read(const char* name, size_t limit) const {
+  UniqueFd file(::openat(fd_.get(), name, O_RDONLY | O_CLOEXEC));
+  if (!file) return std::nullopt;
+  std::string text;
+  size_t chunk = 2048;
+  while (text.size() < limit) {
+    const size_t size = text.size();
+    text.resize(size + std::min(chunk, limit - size));
+    const ssize_t got = ::read(file.get(), text.data() + size, text.size() - size);
+    if (got < 0) return std::nullopt;
+    const bool end = got == 0;
+    text.resize(size + static_cast<size_t>(got));
+    if (end) break;
+    chunk = 65536;
+  }
+  return text;
+}
+
+std::optional<std::string> ProcessDir::Link(const char* name) const {
+  char target[PATH_MAX];
+  const ssize_t size = ::readlinkat(fd_.get(), name, target, sizeof target);
+  if (size < 0) return std::nullopt;
+  return std::string(target, static_cast<size_t>(size));
+}
+
+std::optional<Stat> ProcessDir::ReadStat() const {
+  const auto text = Read("stat", 1024);
+  if (!text) return std::nullopt;
+  // comm may hold anything, parentheses too: it ends at the last one.
+  const size_t open = text->find('(');
+  const size_t close = text->rfind(')');
+  if (open == std::string::npos || close == std::string::npos || close < open || close + 2 >= text->size()) return std::nullopt;
+  Stat stat;
+  stat.comm = text->substr(open + 1, close - open - 1);
+  const std::string_view rest = std::string_view(*text).substr(close + 2);
+  stat.state = rest[0];
+  uint64_t flags = 0;
+  if (!Field(rest, 1, stat.ppid) || !Field(rest, 6, flags) || !Field(rest, 19, stat.start_ticks)) return std::nullopt;
+  stat.kernel_thread = (flags & kKernelThread) != 0;
+  return stat;
+}
+
+std::shared_ptr<const Executable> ProcessDir::ReadExecutable() const {
+  auto path = Link("exe");
+  struct stat st;
+  if (!path || ::fstatat(fd_.get(), "exe", &st, 0) != 0) return nullptr;
+  auto exe = std::make_shared<Executable>();
+  // A name may end so by itself: the link count decides.
+  if (path->ends_with(kDeleted)) {
+    path->resize(path->size() - kDeleted.size());
+    exe->deleted = true;
+  }
+  exe->path = std::move(*path);
+  exe->dev = st.st_dev;
+  exe->ino = st.st_ino;
+  return exe;
+}
+
+std::optional<uid_t> ProcessDir::ReadUid() const {
+  const auto text = Read("status", 4096);
+  if (!text) return std::nullopt;
+  const size_t line = text->find("\nUid:\t");
+  if (line == std::string::npos) return std::nullopt;
+  const size_t effective = text->find('\t', line + 6);
+  uid_t uid = 0;
+  if (effective == std::string::npos) return std::nullopt;
+  if (std::from_chars(text->data() + effective + 1, text->data() + text->size(), uid).ec != std::errc()) return std::nullopt;
+  return uid;
+}
+
+std::optional<Snapshot> ReadSnapshot(pid_t pid) {
+  const ProcessDir dir(pid);
+  if (!dir) return std::nullopt;
+  Snapshot snapshot;
+  snapshot.exe = dir.ReadExecutable();  // first: it is what a process that is about to end loses first
+  if (auto text = dir.Read("cgroup", 16384)) {
+    auto [path, container] = ParseCgroup(*text);
+    snapshot.cgroup = std::move(path);
+    snapshot.container = std::move(container);
+  }
+  auto stat = dir.ReadStat();
+  if (!stat) return std::nullopt;
+  snapshot.stat = std::move(*stat);
+  if (!snapshot.container.empty()) snapshot.uid = dir.ReadUid();
+  return snapshot;
+}
+
+bool ContainerComponent(std::string_view component, std::string_view& id) {
+  if (component.ends_with(kScope)) component.remove_suffix(kScope.size());
+  for (const std::string_view prefix : kPrefixes) {
+    if (component.starts_with(prefix)) {
+      component.remove_prefix(prefix.size());
+      break;
+    }
+  }
+  // containerd with the systemd driver writes `slice:prefix:id` where nobody set a cgroup path.
+  if (const size_t colon = component.rfind(':'); colon != std::string_view::npos) component.remove_prefix(colon + 1);
+  if (!IsId(component)) return false;
+  id = component;
+  return true;
+}
+
+CgroupId ParseCgroup(std::string_view text) {
+  CgroupId found;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    const size_t first = line.find(':');
+    const size_t second = first == std::string_view::npos ? first : line.find(':', first + 1);
+    if (second == std::string_view::npos) continue;
+    const std::string_view path = line.substr(second + 1);
+    for (size_t at = 0; at < path.size();) {
+      const size_t slash = std::min(path.find('/', at), path.size());
+      std::string_view id;
+      if (ContainerComponent(path.substr(at, slash - at), id)) return {std::string(path), std::string(id)};
+      at = slash + 1;
+    }
+    found.path = path;
+  }
+  return found;
+}
+
+}  // namespace hullmark::process

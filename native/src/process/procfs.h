@@ -1,0 +1,76 @@
+#pragma once
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "support/fd.h"
+
+namespace hullmark::process {
+
+// The program that a process runs, as /proc/PID/exe tells it.
+struct Executable {
+  // As seen in the process's own mount namespace; raw bytes, without the kernel's " (deleted)".
+  std::string path;
+  uint64_t dev = 0;  // as stat(2) tells it: an overlay's own device for a file of a container
+  uint64_t ino = 0;
+  bool deleted = false;  // its inode has no name any more (memfd: always)
+
+  bool SameFile(const Executable& other) const { return dev == other.dev && ino == other.ino; }
+};
+
+// First line of interest of /proc/PID/stat.
+struct Stat {
+  std::string comm;  // at most 15 bytes, chosen by the process
+  pid_t ppid = 0;
+  uint64_t start_ticks = 0;  // since boot; with the pid it names one process for ever
+  bool kernel_thread = false;
+  char state = '?';
+};
+
+struct Snapshot {
+  Stat stat;
+  std::shared_ptr<const Executable> exe;  // null: no executable can be read (kernel thread, ended, no permission)
+  std::string cgroup;                     // the path that names a container, else the last line's
+  std::string container;                  // 64 hex digits or empty
+  std::optional<uid_t> uid;               // effective; read for processes of containers only
+};
+
+// Sole view of one process: the directory keeps naming the same process when its number is used again.
+class ProcessDir {
+ public:
+  explicit ProcessDir(pid_t pid);
+  explicit operator bool() const { return static_cast<bool>(fd_); }
+  int fd() const { return fd_.get(); }
+
+  // Content of a file below, at most `limit` bytes; nullopt: gone, or not permitted.
+  std::optional<std::string> Read(const char* name, size_t limit) const;
+  // Target of a symbolic link below.
+  std::optional<std::string> Link(const char* name) const;
+
+  std::optional<Stat> ReadStat() const;
+  std::shared_ptr<const Executable> ReadExecutable() const;
+  std::optional<uid_t> ReadUid() const;
+
+ private:
+  UniqueFd fd_;
+};
+
+// Everything at once; nullopt: no such process.
+std::optional<Snapshot> ReadSnapshot(pid_t pid);
+
+// The 64 hex digits that docker, containerd, CRI-O and podman put into the cgroup's name, by cgroupfs or systemd, on v1 and v2. The
+// outermost one: a container inside a container belongs to that. `text` is /proc/PID/cgroup. Empty: none.
+struct CgroupId {
+  std::string path;
+  std::string container;
+};
+CgroupId ParseCgroup(std::string_view text);
+
+// True for a whole cgroup path component such as `docker-<id>.scope`; `id` is then the container's.
+bool ContainerComponent(std::string_view component, std::string_view& id);
+
+}  // namespace hullmark::process
