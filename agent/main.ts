@@ -1,5 +1,5 @@
 /** The agent's composition root: reads the configuration, wires adapters to the core, runs until a signal. */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes, X509Certificate } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -31,10 +31,11 @@ const HEALTH_INTERVAL_MS = 5_000;
 /** After the first SIGTERM: time to hand over what is spooled. Below a pod's default grace period of 30 s. */
 const DRAIN_MS = 5_000;
 
-const USAGE = `hullmark-agent --config FILE [--check-config]
+const USAGE = `hullmark-agent --config FILE [--check-config | --show-identity]
 
   --config FILE    configuration (YAML; deploy/config/agent.example.yaml explains every key)
   --check-config   say whether the configuration is good, and end
+  --show-identity  print what an operator puts on the verifier's allow-list (the agent must not be running), and end
   --version, --help`;
 
 async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
@@ -170,9 +171,36 @@ async function watchTpm(quoter: Quoter | undefined, condition: NodeCondition, ag
   }
 }
 
+function openQuoter(config: AgentConfig): Quoter | undefined {
+  if (config.tpm.tcti === "none") return undefined;
+  const stateDir = join(config.stateDirectory, "tpm");
+  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  return new Tpm2Quoter({ tcti: config.tpm.tcti, stateDir });
+}
+
+/** The EK's hash, as the verifier's allow-list wants it. */
+async function showIdentity(config: AgentConfig): Promise<void> {
+  const quoter = openQuoter(config);
+  if (!quoter) throw new Error("this node has no TPM (tpm.tcti: none): it joins by token");
+  try {
+    const { ekCertificate } = await quoter.identify(new AbortController().signal);
+    if (!ekCertificate) throw new Error("the TPM holds no EK certificate; the verifier's log names the EK when it refuses the first enrolment");
+    const spki = new X509Certificate(ekCertificate).publicKey.export({ type: "spki", format: "der" });
+    console.log(JSON.stringify({ nodeName: config.nodeName, ekSha256: createHash("sha256").update(spki).digest("hex") }));
+  } finally {
+    await quoter.close();
+  }
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { config: { type: "string" }, "check-config": { type: "boolean" }, version: { type: "boolean" }, help: { type: "boolean", short: "h" } },
+    options: {
+      config: { type: "string" },
+      "check-config": { type: "boolean" },
+      "show-identity": { type: "boolean" },
+      version: { type: "boolean" },
+      help: { type: "boolean", short: "h" },
+    },
   });
   if (values.help) return void console.log(USAGE);
   if (values.version) return void console.log(VERSION);
@@ -183,6 +211,7 @@ async function main(): Promise<void> {
   }
   const config = loadConfig(values.config);
   if (values["check-config"]) return void console.log(`${values.config}: ok`);
+  if (values["show-identity"]) return showIdentity(config);
   const stop = new AbortController();
   for (const name of ["SIGTERM", "SIGINT"] as const)
     process.on(name, () => {

@@ -43,6 +43,8 @@ function exitOnUsage(command: Command): void {
 }
 
 export async function main(argv: readonly string[]): Promise<void> {
+  // A library's deprecations are ours to read, not the caller's.
+  process.noDeprecation = true;
   const root = program();
   exitOnUsage(root);
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {

@@ -19,6 +19,7 @@ const ENTRIES: Readonly<Record<string, string>> = {
 /** Entries of worker threads; the module that starts one names the same file when it runs from a bundle. */
 const THREADS: Readonly<Record<string, string>> = {
   "sqlite-thread": "verifier/adapters/sqlite/thread.ts",
+  "replay-thread": "verifier/adapters/replay-thread/thread.ts",
 };
 
 /** CommonJS modules inside an ES module bundle want these three. */

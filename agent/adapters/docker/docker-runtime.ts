@@ -27,11 +27,14 @@ export interface DockerRuntimeOptions {
 
 export class DockerRuntime implements ContainerRuntime {
   readonly #docker: Engine;
+  /** Events may be far apart: a connection of their own, without time limit. */
+  readonly #events: Engine;
   #rootDirectory = "";
   #storageDriver = "";
 
   constructor({ socketPath }: DockerRuntimeOptions) {
     this.#docker = new Docker({ socketPath, timeout: CALL_TIMEOUT_MS }) as unknown as Engine;
+    this.#events = new Docker({ socketPath }) as unknown as Engine;
   }
 
   async facts(signal: AbortSignal): Promise<RuntimeFacts> {
@@ -59,7 +62,7 @@ export class DockerRuntime implements ContainerRuntime {
 
   async *events(signal: AbortSignal): AsyncGenerator<RuntimeEvent> {
     const options = { filters: { type: ["container", "network"], event: ACTIONS }, abortSignal: signal };
-    const stream = await guard(() => this.#docker.getEvents(options));
+    const stream = await guard(() => this.#events.getEvents(options));
     const abort = (): void => void stream.destroy();
     signal.addEventListener("abort", abort, { once: true });
     try {

@@ -36,7 +36,7 @@ export class GrpcSink implements EvidenceSink {
     const { address, enrolment, clock } = this.#options;
     const tls = credentials.createSsl(enrolment.caCertificate, Buffer.from(credential.privateKey), Buffer.from(credential.certificateChain));
     const channel = new RpcChannel(address, tls, CHANNEL);
-    const renew = AbortSignal.timeout(Math.max(1000, this.#renewAtMs - clock.nowMs()));
+    const renew = AbortSignal.timeout(Math.max(1000, Math.round(this.#renewAtMs - clock.nowMs())));
     try {
       yield* channel.client(Attestation).attest(outgoing, { signal: AbortSignal.any([signal, renew]) });
     } catch (error) {
