@@ -26,27 +26,33 @@ export function attestationService(services: AttestationServices): ServiceImplem
       };
       const impatient = services.after(HELLO_TIMEOUT_MS, () => transport.close(new SessionError("PROTOCOL", "no Hello within 10 s")));
       let session: Session | undefined;
+      const handle = async (request: AttestRequest): Promise<void> => {
+        if (session) {
+          services.sessions.heard(session);
+          await session.receive(request);
+          return;
+        }
+        const { message } = request;
+        if (message.case !== "hello") throw new SessionError("PROTOCOL", "the first message is not Hello");
+        impatient();
+        session = await services.sessions.open(node.nodeId, { spkiSha256: node.spkiSha256, certificateNotAfterMs: node.notAfterMs }, message.value, transport);
+      };
       const receive = async (): Promise<void> => {
+        let failed = false;
         for await (const request of requests) {
-          if (session) {
-            services.sessions.heard(session);
-            await session.receive(request);
-            continue;
+          // Leaving the loop would destroy the stream, and with it the answer that says why.
+          if (failed) continue;
+          try {
+            await handle(request);
+          } catch (error) {
+            failed = true;
+            queue.end(rpcErrorOf(error));
           }
-          const { message } = request as AttestRequest;
-          if (message.case !== "hello") throw new SessionError("PROTOCOL", "the first message is not Hello");
-          impatient();
-          session = await services.sessions.open(
-            node.nodeId,
-            { spkiSha256: node.spkiSha256, certificateNotAfterMs: node.notAfterMs },
-            message.value,
-            transport,
-          );
         }
       };
       const receiving = receive().then(
         () => queue.end(),
-        (error: unknown) => queue.end(context.signal.aborted ? undefined : rpcErrorOf(error)),
+        () => queue.end(),
       );
       context.signal.addEventListener("abort", () => queue.end(), { once: true });
       try {

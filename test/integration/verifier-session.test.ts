@@ -1,0 +1,402 @@
+import { hash } from "node:crypto";
+import { encodeRecord } from "@hullmark/proto/codec";
+import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
+import { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
+import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
+import { type PushedImage, pushImage } from "../fakes/images.ts";
+import { FakeQuoter } from "../fakes/quoter.ts";
+import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
+import { TestVerifier } from "../fakes/verifier.ts";
+
+let verifier: TestVerifier;
+let registry: FakeRegistry;
+let image: PushedImage;
+
+const file = (content: string, mode = 0o644): Buffer =>
+  encodeRecord({ type: "f", mode, uid: 0, gid: 0, xattrs: [], size: BigInt(content.length), sha256: hash("sha256", content, "buffer") });
+const directory = encodeRecord({ type: "d", mode: 0o755, uid: 0, gid: 0, xattrs: [], opaque: false });
+
+/** The layer of the pushed image, with `conf` as the content of its one file. */
+const layerOf = (conf: string): LayerTree =>
+  LayerTree.build([
+    { path: Buffer.from("etc"), record: directory, implied: true },
+    { path: Buffer.from("etc/app.conf"), record: file(conf), implied: false },
+  ]);
+const TRUE = "port=80\n";
+const init = dockerInitLayer(MergedTree.of([layerOf(TRUE)]));
+
+function container(name: string, change: Partial<ScriptedContainer> = {}): ScriptedContainer {
+  return {
+    id: name.padEnd(64, "0"),
+    name,
+    image: { reference: `${image.repository}:${image.tag}`, configDigest: image.configDigest },
+    layers: [
+      { id: "layer-0", tree: layerOf(TRUE) },
+      { id: `init-${name}`, tree: init, runtimeMade: true },
+    ],
+    upper: new Map(),
+    ...change,
+  };
+}
+
+beforeEach(async () => {
+  registry = await startFakeRegistry();
+  image = await pushImage(`${registry.host}/acme/web`);
+  verifier = await new TestVerifier().start();
+});
+afterEach(async () => {
+  await verifier.dispose();
+  await registry.close();
+});
+
+const workload = async (name: string) => (await verifier.query.getWorkload({ container: name })).workload;
+const reaches = async (name: string, want: Record<string, unknown>): Promise<void> =>
+  expect.poll(() => workload(name), { timeout: 10_000 }).toMatchObject(want);
+
+async function attesting(name = "w-1"): Promise<Attester> {
+  const attester = verifier.attester({ name, quoter: new FakeQuoter() });
+  await attester.connect();
+  attester.set(container("web"));
+  await attester.report();
+  return attester;
+}
+
+describe("from Evidence to a result", () => {
+  test("an untouched container of an unsigned image: content affirmed, provenance none, under a TPM seen first today", async () => {
+    const attester = await attesting();
+    await reaches("web", { content: Verdict.AFFIRMING, verdict: Verdict.WARNING, configDigest: image.configDigest, openDrifts: 0 });
+    const found = await workload("web");
+    expect(found?.provenance?.status).toBe(ProvenanceStatus.UNSIGNED);
+    expect(found?.nodeName).toBe("w-1");
+    const { node } = await verifier.query.getNode({ id: "w-1" });
+    expect(node).toMatchObject({ trustLevel: TrustLevel.TPM_TOFU, connected: true, verdict: Verdict.WARNING, containers: 1, id: attester.credential?.nodeId });
+  });
+
+  test("a changed file is a drift that names what, where and who; it resolves when the file is as it was", async () => {
+    const attester = await attesting();
+    await reaches("web", { content: Verdict.AFFIRMING });
+    attester.set(
+      container("web", {
+        upper: new Map([
+          ["etc", directory],
+          ["etc/app.conf", file("port=81\n")],
+        ]),
+      }),
+    );
+    await attester.report([container("web").id]);
+    const { drifts } = await verifier.query.listDrift({});
+    expect(drifts).toHaveLength(1);
+    expect(drifts[0]).toMatchObject({
+      kind: "content",
+      state: DriftState.OPEN,
+      containerName: "web",
+      nodeName: "w-1",
+      summary: expect.stringContaining("sha256"),
+    });
+    expect(Buffer.from(drifts[0]?.path ?? "").toString()).toBe("/etc/app.conf");
+    expect(drifts[0]?.actor).toMatchObject({ pid: 4711, executable: "/usr/bin/dd" });
+    expect(drifts[0]?.origin).toMatchObject({ layerIndex: 0, diffId: image.diffIds[0] });
+    expect(drifts[0]?.id).toMatch(/^D-[0-9A-Z]{4}$/);
+    expect(drifts[0]?.logIndex).toBeGreaterThan(0n);
+    expect((await workload("web"))?.verdict).toBe(Verdict.CONTRAINDICATED);
+    attester.set(container("web"));
+    await attester.report([container("web").id]);
+    expect((await verifier.query.listDrift({})).drifts).toEqual([]);
+    expect((await verifier.query.getDrift({ id: drifts[0]?.id ?? "" })).drift?.state).toBe(DriftState.RESOLVED);
+    expect((await workload("web"))?.content).toBe(Verdict.AFFIRMING);
+  });
+
+  test("an altered layer is descended to the file that differs", async () => {
+    const attester = await attesting();
+    await reaches("web", { content: Verdict.AFFIRMING });
+    attester.set(
+      container("web", {
+        layers: [
+          { id: "layer-0", tree: layerOf("port=6666\n") },
+          { id: "init-web", tree: init, runtimeMade: true },
+        ],
+      }),
+    );
+    await attester.report([container("web").id]);
+    await expect
+      .poll(async () => (await verifier.query.listDrift({})).drifts, { timeout: 10_000 })
+      .toMatchObject([{ kind: "content", origin: { place: "layer", layerIndex: 0 } }]);
+    const [drift] = (await verifier.query.listDrift({})).drifts;
+    expect(Buffer.from(drift?.path ?? "").toString()).toBe("/etc/app.conf");
+  });
+
+  test("a removed container takes its results and drifts with it", async () => {
+    const attester = await attesting();
+    await reaches("web", { content: Verdict.AFFIRMING });
+    attester.set(
+      container("web", {
+        upper: new Map([
+          ["etc", directory],
+          ["etc/x", file("x")],
+        ]),
+      }),
+    );
+    await attester.report([container("web").id]);
+    expect((await verifier.query.listDrift({})).drifts).toHaveLength(1);
+    attester.containers.clear();
+    await attester.report([], [container("web").id]);
+    expect((await verifier.query.listDrift({})).drifts).toEqual([]);
+    expect((await verifier.query.listWorkloads({})).workloads).toEqual([]);
+  });
+
+  test("layers are fetched once, however many containers and restarts", async () => {
+    const attester = await attesting();
+    await reaches("web", { content: Verdict.AFFIRMING });
+    attester.set(container("web2"));
+    await attester.report([container("web2").id]);
+    await reaches("web2", { content: Verdict.AFFIRMING });
+    await attester.close();
+    await verifier.stop();
+    await verifier.start();
+    const again = verifier.attester({ name: "w-2", quoter: new FakeQuoter() });
+    await again.connect();
+    again.set(container("web3"));
+    await again.report();
+    await reaches("web3", { content: Verdict.AFFIRMING });
+    const layerBlobs = registry.requests.filter((line) => line.startsWith("GET") && line.includes("/blobs/") && !line.includes(image.configDigest));
+    expect(layerBlobs).toHaveLength(1);
+  });
+
+  test("an image that is in no registry is unknown, with the reason", async () => {
+    const attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
+    await attester.connect();
+    const built = { reference: `${registry.host}/acme/local:1`, configDigest: `sha256:${"ab".repeat(32)}` };
+    attester.set(container("own", { image: built }));
+    await attester.report();
+    await reaches("own", { verdict: Verdict.UNKNOWN, reasons: [expect.objectContaining({ code: "no-reference" }), expect.anything(), expect.anything()] });
+  });
+});
+
+describe("what is durable and what is not", () => {
+  test("a restarted verifier knows the chain, and goes on from it without a full report", async () => {
+    const attester = await attesting();
+    await reaches("web", { content: Verdict.AFFIRMING });
+    attester.set(
+      container("web", {
+        upper: new Map([
+          ["etc", directory],
+          ["etc/x", file("x")],
+        ]),
+      }),
+    );
+    await attester.report([container("web").id]);
+    const [before] = (await verifier.query.listDrift({})).drifts;
+    await verifier.stop();
+    await attester.ended();
+    await verifier.start();
+    const back = verifier.attester({
+      ...attester.options,
+      mainAddress: verifier.mainAddress,
+      enrolmentAddress: `localhost:${verifier.running?.enrolmentPort}`,
+      bootId: attester.bootId,
+    });
+    Object.assign(back, { chainId: attester.chainId, seq: attester.seq, digest: attester.digest, stateRoot: attester.stateRoot });
+    for (const each of attester.containers.values()) back.set(each);
+    await back.connect();
+    const welcomed = back.seq;
+    expect(welcomed).toBe(2n);
+    await back.report([]);
+    await reaches("web", { verdict: Verdict.CONTRAINDICATED, openDrifts: 1 });
+    const { drifts } = await verifier.query.listDrift({});
+    expect(drifts.map(({ id }) => id)).toEqual([before?.id]);
+  });
+
+  test("Evidence sent twice is acknowledged and counted once", async () => {
+    const attester = await attesting();
+    const body = attester.evidence([]);
+    attester.send({ case: "evidence", value: { body } });
+    await attester.next("acknowledgement", ({ seq }) => seq === 2n);
+    attester.send({ case: "evidence", value: { body } });
+    expect((await attester.next("acknowledgement")).seq).toBe(2n);
+  });
+
+  test("a state root that is not that of the state asks for a full report, until then nothing is green", async () => {
+    const attester = await attesting();
+    await reaches("web", { content: Verdict.AFFIRMING });
+    attester.send({ case: "evidence", value: { body: attester.evidence([], [], (body) => Object.assign(body, { stateRoot: Buffer.alloc(32, 1) })) } });
+    expect((await attester.next("resync")).reason).toContain("state root");
+    await reaches("web", { verdict: Verdict.UNKNOWN });
+    await attester.report();
+    await reaches("web", { content: Verdict.AFFIRMING });
+  });
+
+  test("a gap ends the session; the durable number tells where to go on", async () => {
+    const attester = await attesting();
+    attester.evidence([]);
+    attester.send({ case: "evidence", value: { body: attester.evidence([]) } });
+    expect(await attester.ended()).toMatchObject({ code: "FAILED_PRECONDITION", detail: { reason: "EVIDENCE_GAP" } });
+  });
+
+  test("another Evidence of the same number is a fork: refused, recorded, and the node not believed", async () => {
+    const attester = await attesting();
+    const fork = attester.evidence([], [], (body) => Object.assign(body, { seq: 1n, previousDigest: Buffer.alloc(32) }));
+    attester.send({ case: "evidence", value: { body: fork } });
+    expect(await attester.ended()).toMatchObject({ code: "FAILED_PRECONDITION", detail: { reason: "CHAIN_FORK" } });
+    await expect.poll(async () => (await verifier.query.listDrift({})).drifts).toMatchObject([{ kind: "chain-broken", containerId: "" }]);
+    expect((await workload("web"))?.verdict).toBe(Verdict.UNKNOWN);
+  });
+});
+
+describe("quotes", () => {
+  const refusals = async (): Promise<string[]> =>
+    (await verifier.query.getNode({ id: "w-1" })).node?.reasons.map(({ code, detail }) => `${code}: ${detail}`) ?? [];
+
+  test("without a quote a node with a TPM is not believed; with one it is", async () => {
+    const attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
+    attester.answering = false;
+    await attester.connect();
+    attester.set(container("web"));
+    await attester.report();
+    await reaches("web", { verdict: Verdict.UNKNOWN, reasons: expect.arrayContaining([expect.objectContaining({ code: "no-quote" })]) });
+    const challenge = await attester.next("challenge");
+    attester.send({ case: "quote", value: await attester.quote(challenge) });
+    await reaches("web", { content: Verdict.AFFIRMING });
+  });
+
+  test.each([
+    ["another node's TPM", async (attester: Attester, nonce: Uint8Array) => attester.quote({ nonce } as never, new FakeQuoter()), /wrong-signer/],
+    [
+      "a quote for another node",
+      async (attester: Attester, nonce: Uint8Array) => attester.quote({ nonce } as never, undefined, "0123456789abcdef"),
+      /wrong-binding/,
+    ],
+    ["a nonce that was not asked", async (attester: Attester) => attester.quote({ nonce: Buffer.alloc(32, 3) } as never), /nonce/],
+    [
+      "another state",
+      async (attester: Attester, nonce: Uint8Array) => ({ ...(await attester.quote({ nonce } as never)), stateRoot: Buffer.alloc(32) }),
+      /state-root/,
+    ],
+    [
+      "another Evidence",
+      async (attester: Attester, nonce: Uint8Array) => ({ ...(await attester.quote({ nonce } as never)), evidenceDigest: Buffer.alloc(32) }),
+      /evidence-digest/,
+    ],
+  ])("%s is refused by name, and the node contraindicated until a good one", async (_name, forge, reason) => {
+    const attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
+    attester.answering = false;
+    await attester.connect();
+    attester.set(container("web"));
+    await attester.report();
+    const challenge = await attester.next("challenge");
+    attester.send({ case: "quote", value: await forge(attester, challenge.nonce) });
+    await expect.poll(refusals).toContainEqual(expect.stringMatching(reason));
+    expect((await verifier.query.getNode({ id: "w-1" })).node?.verdict).toBe(Verdict.CONTRAINDICATED);
+    expect((await verifier.query.listDrift({})).drifts).toMatchObject([{ kind: "quote-refused" }]);
+    await verifier.adminClient.requestQuote({ nodeId: "w-1" });
+    attester.send({ case: "quote", value: await attester.quote(await attester.next("challenge")) });
+    await expect.poll(async () => (await verifier.query.listDrift({})).drifts).toEqual([]);
+  });
+
+  test("a quote is good once", async () => {
+    const attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
+    attester.answering = false;
+    await attester.connect();
+    await attester.report();
+    const value = await attester.quote(await attester.next("challenge"));
+    attester.send({ case: "quote", value });
+    await expect.poll(async () => (await verifier.query.getNode({ id: "w-1" })).node?.lastQuote).toBeDefined();
+    attester.send({ case: "quote", value });
+    await expect.poll(refusals).toContainEqual(expect.stringMatching(/nonce/));
+  });
+
+  test("a quote that arrives before the Evidence it vouches for waits for it", async () => {
+    const attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
+    attester.answering = false;
+    await attester.connect();
+    attester.set(container("web"));
+    const challenge = await attester.next("challenge");
+    const body = attester.evidence();
+    attester.send({ case: "quote", value: await attester.quote(challenge) });
+    attester.send({ case: "evidence", value: { body } });
+    await reaches("web", { content: Verdict.AFFIRMING });
+  });
+});
+
+describe("time", () => {
+  test("a node that falls silent is unknown after two heartbeat intervals, and so are its containers", async () => {
+    const attester = await attesting();
+    await reaches("web", { content: Verdict.AFFIRMING });
+    await attester.close();
+    verifier.clock.shiftMs += 21_000;
+    await reaches("web", {
+      verdict: Verdict.UNKNOWN,
+      content: Verdict.UNKNOWN,
+      reasons: expect.arrayContaining([expect.objectContaining({ code: "unreachable" })]),
+    });
+    const { nodesUnattested, containersUnknown, unknownReasons } = await verifier.query.getStatus({});
+    expect(nodesUnattested.map(({ name }) => name)).toEqual(["w-1"]);
+    expect(containersUnknown).toBe(1);
+    expect(unknownReasons).toEqual({ unreachable: 1 });
+  });
+
+  test("a node that sends Evidence and no quotes is unknown after two quote intervals", async () => {
+    const attester = await attesting();
+    await reaches("web", { content: Verdict.AFFIRMING });
+    attester.answering = false;
+    verifier.clock.shiftMs += 121_000;
+    attester.send({ case: "heartbeat", value: { seq: attester.seq } });
+    await reaches("web", { verdict: Verdict.UNKNOWN, reasons: expect.arrayContaining([expect.objectContaining({ code: "quote-stale" })]) });
+  });
+
+  test("drift that was found stays red when its node falls silent", async () => {
+    const attester = await attesting();
+    await reaches("web", { content: Verdict.AFFIRMING });
+    attester.set(
+      container("web", {
+        upper: new Map([
+          ["etc", directory],
+          ["etc/x", file("x")],
+        ]),
+      }),
+    );
+    await attester.report([container("web").id]);
+    await attester.close();
+    verifier.clock.shiftMs += 21_000;
+    await expect.poll(async () => (await verifier.query.getNode({ id: "w-1" })).node?.verdict, { timeout: 10_000 }).toBe(Verdict.UNKNOWN);
+    expect((await workload("web"))?.verdict).toBe(Verdict.CONTRAINDICATED);
+  });
+});
+
+describe("sessions", () => {
+  test("a second session of the same boot takes over, and the first is told", async () => {
+    const first = await attesting();
+    const second = verifier.attester({ name: "w-1", quoter: first.options.quoter as FakeQuoter, bootId: first.bootId });
+    second.credential = first.credential;
+    await second.connect();
+    expect(await first.ended()).toMatchObject({ code: "ABORTED", detail: { reason: "SUPERSEDED" } });
+  });
+
+  test("another boot that speaks as the node while the first is alive is refused", async () => {
+    const first = await attesting();
+    const second = verifier.attester({ name: "w-1", quoter: first.options.quoter as FakeQuoter });
+    second.credential = first.credential;
+    await expect(second.connect()).rejects.toMatchObject({ code: "ABORTED", detail: { reason: "SUPERSEDED" } });
+    await first.report([]);
+  });
+
+  test("a revoked node's session ends at once, and it may not come back until it is allowed again", async () => {
+    const attester = await attesting();
+    await verifier.adminClient.revokeNode({ nodeId: "w-1", reason: "stolen" });
+    expect(await attester.ended()).toMatchObject({ code: "PERMISSION_DENIED", detail: { reason: "REVOKED" } });
+    await expect(attester.connect()).rejects.toMatchObject({ code: "PERMISSION_DENIED", detail: { reason: "REVOKED" } });
+    await expect(attester.enrol()).rejects.toMatchObject({ code: "PERMISSION_DENIED", detail: { reason: "REVOKED" } });
+    expect((await verifier.query.getNode({ id: "w-1" })).node).toMatchObject({ revoked: true, verdict: Verdict.CONTRAINDICATED });
+  });
+
+  test("the first message must be Hello, of a version and a chain id that are known", async () => {
+    const attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
+    await attester.connect(false);
+    attester.send({ case: "heartbeat", value: { seq: 0n } });
+    expect(await attester.ended()).toMatchObject({ code: "INVALID_ARGUMENT", detail: { reason: "PROTOCOL" } });
+    await attester.connect(false);
+    attester.send({ case: "hello", value: { protocolVersion: 9, chainId: attester.chainId } });
+    expect(await attester.ended()).toMatchObject({ code: "INVALID_ARGUMENT", detail: { reason: "PROTOCOL" } });
+  });
+});
