@@ -15,7 +15,7 @@ const NO_PATH = Buffer.alloc(0);
 
 export function appraiseLayers(input: ContainerInput, reference: ReferenceImage): LayerAppraisal {
   const result: LayerAppraisal = { findings: [], unknown: [] };
-  const { layers, dialect } = input.state.filesystem;
+  const { layers } = input.state.filesystem;
   const imageLayers = layers.filter(({ runtimeMade }) => !runtimeMade);
   if (imageLayers.length !== reference.layers.length) {
     const differences = [{ field: "layers", expected: String(reference.layers.length), observed: String(imageLayers.length) }];
@@ -30,7 +30,8 @@ export function appraiseLayers(input: ContainerInput, reference: ReferenceImage)
     explain(input, { id: layer.id, index, place: "layer" }, result);
   }
   for (const layer of layers.filter(({ runtimeMade }) => runtimeMade)) {
-    if (!reference.runtimeLayerRoot(dialect)?.equals(Buffer.from(layer.root))) explain(input, { id: layer.id, index: -1, place: "runtime-layer" }, result);
+    const root = Buffer.from(layer.root);
+    if (!reference.runtimeLayerRoots.some((expected) => expected.equals(root))) explain(input, { id: layer.id, index: -1, place: "runtime-layer" }, result);
   }
   return result;
 }

@@ -87,7 +87,7 @@ function short(value: string): string {
 
 function summarise(kind: FindingKind, differences: readonly Difference[]): string {
   if (kind === "removed") return "removed, though the image holds it";
-  if (differences[0]?.expected === "absent") {
+  if (differences[0]?.field === "type" && differences[0].expected === "absent") {
     const of = (field: string): string => differences.find((each) => each.field === field)?.observed ?? "";
     return `${of("type")} not in the image, mode ${of("mode")}, owner ${of("owner")}`;
   }

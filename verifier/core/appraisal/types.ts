@@ -65,10 +65,8 @@ export interface ReferenceImage {
   readonly config: ReferenceConfig;
   /** What a container sees at `path` before any change of its own. `layerIndex`: where it comes from. */
   merged(path: Buffer): { readonly record: Buffer; readonly layerIndex: number; readonly implied: boolean } | undefined;
-  /** Paths of the merged image whose record is exactly this one. */
-  withRecord(record: Buffer): readonly Buffer[];
-  /** Root of the layer that the runtime itself puts on top (docker's `-init`), or undefined where the dialect has none. */
-  runtimeLayerRoot(dialect: string): Buffer | undefined;
+  /** Roots that the layer which the runtime itself puts on top (docker's `-init`) may have: kernels differ in marking new directories opaque. */
+  readonly runtimeLayerRoots: readonly Buffer[];
   /** Whether the runtime itself puts exactly this entry into the upper directory (mount targets and their parents, files it bind-mounts over). */
   runtimeMade(path: Buffer, record: Buffer, dialect: string, mountDestinations: readonly string[]): boolean;
 }

@@ -1,5 +1,4 @@
 /** One resolved image with its replayed layers, as appraisal wants it. */
-import { recordDigest } from "@hullmark/proto/codec";
 import type { ExpectedTree } from "../appraisal/descent.ts";
 import type { ReferenceImage } from "../appraisal/types.ts";
 import type { ResolvedImage } from "../provenance/index.ts";
@@ -67,8 +66,7 @@ function reference({ configDigest, config, subjects }: ResolvedImage, { trees, i
       // The runtime's own layer is none of the image's.
       return { record: found.record, layerIndex: found.layerIndex < trees.length ? found.layerIndex : -1, implied: found.implied };
     },
-    withRecord: (record) => image.findByRecord(recordDigest(record)).map(({ path }) => path),
-    runtimeLayerRoot: () => init.root,
+    runtimeLayerRoots: [init.root, dockerInitLayer(image, true).root],
     runtimeMade: (path, record, _dialect, mountDestinations) => maskOf(mountDestinations).has(path, record),
   };
 }
