@@ -1,3 +1,4 @@
+export * from "./fanotify.ts";
 export { addonPath, NativeAddonError } from "./loader.ts";
 export * from "./tpm.ts";
 export * from "./tree.ts";

@@ -76,6 +76,8 @@ Actors::Entry* Actors::Find(pid_t pid) {
 // Fills in what /proc tells of the process now, the newest program among it.
 void Actors::Read(pid_t pid, Entry& entry) {
   auto now = process::ReadSnapshot(pid);
+  // What was inherited at birth need not hold any more: a runtime moves its child to another cgroup and user before the exec.
+  entry.located = now.has_value() && now->exe;
   if (!now) return;
   Epoch& last = entry.epochs.back();
   // A child shares its parent's run: what is read now is its own.
@@ -113,6 +115,7 @@ void Actors::Forked(const ProcessEvent& event) {
   Entry child;
   if (const Entry* earlier = Find(event.pid)) child.reused_ns = earlier->died_ns ? earlier->died_ns : event.at_ns;
   child.ppid = event.parent;
+  child.located = parent->located;
   child.comm = parent->comm;
   child.cgroup = parent->cgroup;
   child.container = parent->container;
@@ -220,9 +223,12 @@ std::shared_ptr<Actor> Actors::Describe(pid_t pid, const Entry* entry) {
   actor->start_ticks = entry->start_ticks;
   actor->ppid = entry->ppid;
   actor->comm = entry->comm;
-  actor->cgroup = entry->cgroup;
-  actor->container = entry->container;
-  actor->uid = entry->uid;
+  actor->located = entry->located;
+  if (entry->located) {
+    actor->cgroup = entry->cgroup;
+    actor->container = entry->container;
+    actor->uid = entry->uid;
+  }
   actor->ancestry = Ancestry(entry->ppid);
   return actor;
 }

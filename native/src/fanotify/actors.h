@@ -21,8 +21,9 @@ struct Actor {
   // Null: not certain. Never a guess.
   std::shared_ptr<const process::Executable> exe;
   std::string comm;
+  bool located = false;  // false: it ended before cgroup, container and uid could be read
   std::string cgroup;
-  std::string container;
+  std::string container;  // 64 hex digits; empty: none
   std::optional<uid_t> uid;
   std::vector<std::string> ancestry;  // names of the process's ancestors, nearest first
 };
@@ -86,6 +87,7 @@ class Actors {
     int64_t reused_ns = 0;  // when an earlier process of this number was seen last; 0: none
     int64_t died_ns = 0;
     int64_t active_ns = 0;  // last exec or open
+    bool located = false;
     std::string comm, cgroup, container;
     std::optional<uid_t> uid;
     std::vector<Epoch> epochs;  // the first is what it ran before the opens kept here

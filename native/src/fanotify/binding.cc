@@ -1,6 +1,8 @@
 #include <napi.h>
 
 #include <atomic>
+#include <functional>
+#include <future>
 #include <memory>
 #include <string>
 #include <utility>
@@ -37,6 +39,7 @@ Napi::Value ToJs(Napi::Env env, const Actor* actor) {
   object.Set("parentPid", Napi::Number::New(env, actor->ppid));
   object.Set("exe", ToJs(env, actor->exe.get()));
   object.Set("comm", Napi::String::New(env, actor->comm));
+  object.Set("located", Napi::Boolean::New(env, actor->located));
   object.Set("uid", actor->uid ? Napi::Number::New(env, *actor->uid) : env.Null());
   object.Set("cgroup", Napi::String::New(env, actor->cgroup));
   object.Set("containerId", Napi::String::New(env, actor->container));
@@ -108,8 +111,6 @@ class FanotifySource : public Napi::ObjectWrap<FanotifySource> {
   }
 
  private:
-  using Deferred = std::shared_ptr<Napi::Promise::Deferred>;
-
   // On the source's thread. At most one call is on its way.
   void Schedule() {
     if (scheduled_.exchange(true)) return;
@@ -125,35 +126,29 @@ class FanotifySource : public Napi::ObjectWrap<FanotifySource> {
     if (!batch.empty()) callback_.Call({ToJs(env, batch)});
   }
 
-  Source::Done Settle(const Deferred& deferred) {
-    return [this, deferred](std::optional<Error> error) {
-      calls_.NonBlockingCall([deferred, error = std::move(error)](Napi::Env env, Napi::Function) {
-        if (error) {
-          deferred->Reject(ToJsError(env, *error).Value());
-        } else {
-          deferred->Resolve(env.Undefined());
-        }
-      });
-    };
+  // Waits for the source's thread: what happens below the directory after the return is told. That thread is never longer than one
+  // buffer of events away from looking.
+  void Wait(Napi::Env env, const std::function<void(Source::Done)>& command) {
+    std::promise<std::optional<Error>> done;
+    command([&done](std::optional<Error> error) { done.set_value(std::move(error)); });
+    if (const auto error = done.get_future().get()) throw ToJsError(env, *error);
   }
 
-  Napi::Value Watch(const Napi::CallbackInfo& info) {
+  void Watch(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     if (!info[0].IsNumber() || !info[1].IsBuffer()) throw Napi::TypeError::New(env, "want (root, path)");
     const auto path = info[1].As<Napi::Buffer<char>>();
     if (path.Length() == 0 || path.Length() > kMaxPathBytes) throw Napi::RangeError::New(env, "path is empty or too long");
     Running(env);
-    auto deferred = std::make_shared<Napi::Promise::Deferred>(env);
-    source_->Watch(info[0].As<Napi::Number>().Uint32Value(), std::string(path.Data(), path.Length()), Settle(deferred));
-    return deferred->Promise();
+    const uint32_t root = info[0].As<Napi::Number>().Uint32Value();
+    Wait(env, [&](Source::Done done) { source_->Watch(root, std::string(path.Data(), path.Length()), std::move(done)); });
   }
 
-  Napi::Value Unwatch(const Napi::CallbackInfo& info) {
+  void Unwatch(const Napi::CallbackInfo& info) {
     if (!info[0].IsNumber()) throw Napi::TypeError::New(info.Env(), "want (root)");
     Running(info.Env());
-    auto deferred = std::make_shared<Napi::Promise::Deferred>(info.Env());
-    source_->Unwatch(info[0].As<Napi::Number>().Uint32Value(), Settle(deferred));
-    return deferred->Promise();
+    const uint32_t root = info[0].As<Napi::Number>().Uint32Value();
+    Wait(info.Env(), [&](Source::Done done) { source_->Unwatch(root, std::move(done)); });
   }
 
   Napi::Value Status(const Napi::CallbackInfo& info) {
@@ -164,7 +159,6 @@ class FanotifySource : public Napi::ObjectWrap<FanotifySource> {
     return object;
   }
 
-  // Joins the thread: it is never longer than one buffer of events away from looking.
   Napi::Value Stop(const Napi::CallbackInfo& info) {
     if (!source_) return info.Env().Undefined();
     napi_remove_env_cleanup_hook(env_, &FanotifySource::AtExit, this);

@@ -210,6 +210,7 @@ void Source::DrainChanges() {
     for (const RawEvent& event : events_) Prepare(event);
     position_ = first;
     for (const RawEvent& event : events_) Process(event, window, at_ns);
+    RunCommands();
   }
   Notify();
 }

@@ -102,15 +102,10 @@ std::shared_ptr<const Executable> ProcessDir::ReadExecutable() const {
 }
 
 std::optional<uid_t> ProcessDir::ReadUid() const {
-  const auto text = Read("status", 4096);
-  if (!text) return std::nullopt;
-  const size_t line = text->find("\nUid:\t");
-  if (line == std::string::npos) return std::nullopt;
-  const size_t effective = text->find('\t', line + 6);
-  uid_t uid = 0;
-  if (effective == std::string::npos) return std::nullopt;
-  if (std::from_chars(text->data() + effective + 1, text->data() + text->size(), uid).ec != std::errc()) return std::nullopt;
-  return uid;
+  struct stat st;
+  // The directory itself always belongs to the effective user, even where the process is not dumpable.
+  if (::fstat(fd_.get(), &st) != 0) return std::nullopt;
+  return st.st_uid;
 }
 
 std::optional<Snapshot> ReadSnapshot(pid_t pid) {
@@ -126,7 +121,7 @@ std::optional<Snapshot> ReadSnapshot(pid_t pid) {
   auto stat = dir.ReadStat();
   if (!stat) return std::nullopt;
   snapshot.stat = std::move(*stat);
-  if (!snapshot.container.empty()) snapshot.uid = dir.ReadUid();
+  snapshot.uid = dir.ReadUid();
   return snapshot;
 }
 

@@ -36,7 +36,7 @@ struct Snapshot {
   std::shared_ptr<const Executable> exe;  // null: no executable can be read (kernel thread, ended, no permission)
   std::string cgroup;                     // the path that names a container, else the last line's
   std::string container;                  // 64 hex digits or empty
-  std::optional<uid_t> uid;               // effective; read for processes of containers only
+  std::optional<uid_t> uid;               // effective, when the directory was opened
 };
 
 // Sole view of one process: the directory keeps naming the same process when its number is used again.

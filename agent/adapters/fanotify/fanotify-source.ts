@@ -1,0 +1,117 @@
+/** {@link ChangeSource} over fanotify: sees every change on the filesystems below the watched directories, and who made it. */
+import { type ChangeProcess, type FanotifyBatch, FanotifyError, FanotifySource, fanotifySelfTest } from "@hullmark/native";
+import {
+  type Change,
+  type ChangeActor,
+  type ChangeHandler,
+  type ChangeSource,
+  type ChangeSourceCapabilities,
+  ChangeSourceError,
+} from "../../ports/change-source.ts";
+
+/** What is gone, or has gone meanwhile, needs no watching. */
+const GONE = new Set(["ENOENT", "ENOTDIR", "ESTALE"]);
+
+export interface FanotifyChangeSourceOptions {
+  /** Existing directory for the self-test, on the filesystem that holds the containers. */
+  readonly scratchDirectory: string;
+  /** Tell of every write rather than of close only. Default true. */
+  readonly modify?: boolean;
+}
+
+export class FanotifyChangeSource implements ChangeSource {
+  readonly #options: FanotifyChangeSourceOptions;
+  readonly #watches = new Map<string, { readonly root: number; readonly path: string }>();
+  readonly #ids = new Map<number, string>();
+  #nextRoot = 0;
+  #source: FanotifySource | undefined;
+  #handler: ChangeHandler | undefined;
+  #processes = false;
+  #probed = false;
+
+  constructor(options: FanotifyChangeSourceOptions) {
+    this.#options = options;
+  }
+
+  /** Attribution and processes are known once `start` has resolved. */
+  get capabilities(): ChangeSourceCapabilities {
+    return { kind: "fanotify", attribution: this.#processes, complete: true, processes: this.#processes };
+  }
+
+  /** The self-test: undefined where this source works here, else why not. */
+  async probe(): Promise<string | undefined> {
+    const test = await fanotifySelfTest(this.#options.scratchDirectory);
+    this.#probed = test.ok;
+    return test.ok ? undefined : `${test.reason} (kernel ${test.kernel})`;
+  }
+
+  async start(handler: ChangeHandler): Promise<void> {
+    const reason = this.#probed ? undefined : await this.probe();
+    if (reason !== undefined) throw new ChangeSourceError("SOURCE_UNAVAILABLE", reason);
+    this.#handler = handler;
+    try {
+      this.#source = new FanotifySource({ modify: this.#options.modify ?? true }, (batch) => this.#deliver(batch));
+      this.#processes = this.#source.status().processEvents;
+    } catch (cause) {
+      throw new ChangeSourceError("SOURCE_UNAVAILABLE", FanotifyError.from(cause).message, { cause });
+    }
+    for (const [watchId, { root, path }] of this.#watches) this.#add(watchId, root, path);
+  }
+
+  watch(watchId: string, path: string): void {
+    this.unwatch(watchId);
+    const root = this.#nextRoot++;
+    this.#watches.set(watchId, { root, path });
+    this.#ids.set(root, watchId);
+    this.#add(watchId, root, path);
+  }
+
+  #add(watchId: string, root: number, path: string): void {
+    try {
+      this.#source?.watch(root, Buffer.from(path));
+    } catch (error) {
+      const { code, message } = FanotifyError.from(error);
+      // A directory that cannot be watched is a loss like any other: it is told, and looked at by rescans.
+      if (!GONE.has(code)) this.#handler?.lost(`${watchId}: ${message}`);
+    }
+  }
+
+  unwatch(watchId: string): void {
+    const watched = this.#watches.get(watchId);
+    if (!watched) return;
+    this.#watches.delete(watchId);
+    this.#ids.delete(watched.root);
+    try {
+      this.#source?.unwatch(watched.root);
+    } catch {
+      // The source has ended and said so.
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#handler = undefined;
+    this.#source?.stop();
+    this.#source = undefined;
+  }
+
+  #deliver(batch: FanotifyBatch): void {
+    const handler = this.#handler;
+    if (!handler) return;
+    const changes: Change[] = [];
+    for (const { root, path, actor, atMs } of batch.changes) {
+      const watchId = this.#ids.get(root);
+      if (watchId !== undefined) changes.push({ watchId, path, actor: actorOf(actor), atMs });
+    }
+    if (changes.length > 0) handler.changes(changes);
+    for (const { actor } of batch.executions) handler.processStarted(actor.containerId, actor.pid);
+    if (batch.lost > 0) handler.lost(`${batch.lost} change events were dropped`);
+    if (batch.failure) handler.failed(new ChangeSourceError("SOURCE_FAILED", batch.failure.message, { cause: batch.failure }));
+  }
+}
+
+/** Who it was, where all of it is certain. */
+function actorOf(actor: ChangeProcess | null): ChangeActor | undefined {
+  if (!actor?.exe || !actor.located || actor.uid === null) return undefined;
+  const executable = `${actor.exe.path.toString("utf8")}${actor.exe.deleted ? " (deleted)" : ""}`;
+  return { pid: actor.pid, executable, uid: actor.uid, containerId: actor.containerId, ancestry: actor.ancestry };
+}
