@@ -1,0 +1,154 @@
+import { generateKeyPairSync } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { DescMethod, DescService } from "@bufbuild/protobuf";
+import { credentials } from "@grpc/grpc-js";
+import { RpcChannel, RpcError } from "@hullmark/proto/rpc";
+import { Admin } from "@hullmark/proto/v1/admin";
+import { Attestation } from "@hullmark/proto/v1/attestation";
+import { Enrollment } from "@hullmark/proto/v1/enrollment";
+import { Query } from "@hullmark/proto/v1/query";
+import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
+import { ACCESS } from "@hullmark/verifier/api/grpc/index";
+import { readPeerIdentity } from "@hullmark/verifier/core/enrolment/index";
+import type { OperatorRole } from "@hullmark/verifier/ports/certificate-authority";
+import "reflect-metadata";
+import { Pkcs10CertificateRequestGenerator } from "@peculiar/x509";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Attester } from "../fakes/attester.ts";
+import { FakeQuoter } from "../fakes/quoter.ts";
+import { TestVerifier } from "../fakes/verifier.ts";
+
+const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+const ROLES: readonly OperatorRole[] = ["viewer", "responder", "approver", "admin"];
+const SERVICES: readonly DescService[] = [Attestation, Query, Admin, Enrollment];
+const METHODS = SERVICES.flatMap((service) => service.methods.map((method) => ({ service, method, path: `/${service.typeName}/${method.name}` })));
+
+let verifier: TestVerifier;
+let node: Attester;
+const channels = new Map<string, RpcChannel>();
+
+beforeAll(async () => {
+  verifier = await new TestVerifier().start();
+  node = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
+  const { privateKey, certificateChain } = await node.enrol();
+  const secure = credentials.createSsl(verifier.ca, Buffer.from(privateKey), Buffer.from(certificateChain));
+  channels.set("node", verifier.track(new RpcChannel(verifier.mainAddress, secure)));
+  for (const role of ROLES) channels.set(role, await verifier.operator(role));
+});
+afterAll(() => verifier.dispose());
+
+/** Calls a procedure with an empty request, and tells how the guard decided: whatever comes after it is `allowed`. */
+async function attempt(channel: RpcChannel, service: DescService, method: DescMethod): Promise<"allowed" | RpcError> {
+  const client = channel.client(service) as unknown as Record<string, (request: unknown, options: object) => unknown>;
+  const stop = new AbortController();
+  const options = { signal: stop.signal };
+  const denied = (error: unknown): "allowed" | RpcError => {
+    if (!(error instanceof RpcError)) throw error;
+    return error.detail.reason === "ROLE" || error.code === "UNAUTHENTICATED" || error.code === "UNAVAILABLE" ? error : "allowed";
+  };
+  const call = client[method.localName];
+  if (method.methodKind === "unary") return await Promise.resolve(call?.({}, options)).then(() => "allowed" as const, denied);
+  async function* none() {}
+  const answers = call?.(method.methodKind === "bidi_streaming" ? none() : {}, options) as AsyncIterable<unknown>;
+  const read = async (): Promise<"allowed"> => {
+    for await (const _ of answers) break;
+    return "allowed";
+  };
+  // A watch that is allowed says nothing until something happens.
+  const timer = setTimeout(() => stop.abort(), 400);
+  return await read()
+    .then(
+      (value) => value,
+      (error: RpcError) => (error.code === "CANCELLED" ? "allowed" : denied(error)),
+    )
+    .finally(() => clearTimeout(timer));
+}
+
+describe.each(METHODS)("$path", ({ service, method, path }) => {
+  const wanted = ACCESS[path as keyof typeof ACCESS];
+
+  test("is in the table", () => expect(wanted).toBeDefined());
+
+  test.each(["node", ...ROLES])("%s", async (who) => {
+    const allowed = wanted !== "nobody" && (wanted === "node" ? who === "node" : who !== "node" && ROLES.indexOf(who as OperatorRole) >= ROLES.indexOf(wanted));
+    const outcome = await attempt(channels.get(who) as RpcChannel, service, method);
+    if (allowed) expect(outcome).toBe("allowed");
+    else expect(outcome).toMatchObject({ code: "PERMISSION_DENIED", detail: { reason: "ROLE" } });
+  });
+});
+
+describe("the main listener", () => {
+  const status = (channel: RpcChannel) => verifier.track(channel).client(Query).getStatus({}, { timeoutMs: 5000 });
+
+  test("refuses who shows no certificate", async () => {
+    await expect(status(new RpcChannel(verifier.mainAddress, credentials.createSsl(verifier.ca)))).rejects.toMatchObject({ code: "UNAVAILABLE" });
+  });
+
+  test("refuses a certificate of another CA, whatever it says", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "hullmark-other-ca-"));
+    try {
+      const other = await X509Ca.open({ stateDir: directory, region: "eu-1", clock: verifier.clock });
+      const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+      const { chain } = await other.issueOperator("admin", "mallory", publicKey.export({ type: "spki", format: "der" }), 3_600_000);
+      const pem = chain.map((der) => `-----BEGIN CERTIFICATE-----\n${der.toString("base64")}\n-----END CERTIFICATE-----\n`).join("");
+      const key = Buffer.from(privateKey.export({ type: "pkcs8", format: "pem" }));
+      await expect(status(new RpcChannel(verifier.mainAddress, credentials.createSsl(verifier.ca, key, Buffer.from(pem))))).rejects.toMatchObject({
+        code: "UNAVAILABLE",
+      });
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  test("refuses the server's own certificate as a client's", async () => {
+    const { key, pem } = await verifier.certify((authority, spki) => authority.issueServer(["localhost"], spki, 3_600_000));
+    await expect(status(new RpcChannel(verifier.mainAddress, credentials.createSsl(verifier.ca, key, pem)))).rejects.toMatchObject({
+      code: expect.stringMatching(/UNAVAILABLE|UNAUTHENTICATED/),
+    });
+  });
+
+  test("refuses a certificate that has expired since the connection was made", async () => {
+    const { key, pem } = await verifier.certify((authority, spki) => authority.issueOperator("viewer", "eve", spki, 60_000));
+    const channel = new RpcChannel(verifier.mainAddress, credentials.createSsl(verifier.ca, key, pem));
+    await status(channel);
+    verifier.clock.shiftMs += 61_000;
+    try {
+      await expect(channel.client(Query).getStatus({})).rejects.toMatchObject({ code: "UNAUTHENTICATED", detail: { reason: "CERTIFICATE_EXPIRED" } });
+    } finally {
+      verifier.clock.shiftMs -= 61_000;
+    }
+  });
+});
+
+describe("what administrators do", () => {
+  test("a join token admits one node, of trust none, once; its certificate renews without it", async () => {
+    const { token } = await verifier.adminClient.createJoinToken({ nodeName: "bare-1", ttlSeconds: 60 });
+    const bare = verifier.attester({ name: "bare-1", joinToken: token });
+    await bare.connect();
+    await bare.report();
+    expect((await verifier.query.getNode({ id: "bare-1" })).node).toMatchObject({ trustLevel: 1, reasons: [{ code: "no-tpm" }] });
+    const secure = credentials.createSsl(verifier.ca, Buffer.from(bare.credential?.privateKey ?? ""), Buffer.from(bare.credential?.certificateChain ?? ""));
+    const client = verifier.track(new RpcChannel(verifier.mainAddress, secure)).client(Enrollment);
+    const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+    const request = await Pkcs10CertificateRequestGenerator.create({ name: "CN=x", keys, signingAlgorithm: ALGORITHM });
+    const renewed = await client.complete({ session: "", certificateRequest: new Uint8Array(request.rawData) });
+    expect(readPeerIdentity(renewed.certificateChain[0] ?? new Uint8Array(), "eu-1")).toMatchObject({ kind: "node", nodeId: bare.credential?.nodeId });
+    await expect(verifier.attester({ name: "bare-2", joinToken: token }).enrol()).rejects.toMatchObject({
+      code: "PERMISSION_DENIED",
+      detail: { reason: "TOKEN" },
+    });
+  });
+
+  test("every argument is checked", async () => {
+    const { adminClient } = verifier;
+    await expect(adminClient.allowNode({ ekSha256: "x", name: "" })).rejects.toMatchObject({ code: "INVALID_ARGUMENT", detail: { field: "ekSha256" } });
+    await expect(adminClient.createJoinToken({ nodeName: "a b", ttlSeconds: 5 })).rejects.toMatchObject({ detail: { field: "nodeName" } });
+    await expect(adminClient.createJoinToken({ nodeName: "", ttlSeconds: 86_401 })).rejects.toMatchObject({ detail: { field: "ttlSeconds" } });
+    await expect(adminClient.acknowledgeDrift({ id: "D-0000", reason: "" })).rejects.toMatchObject({ detail: { field: "reason" } });
+    await expect(adminClient.acknowledgeDrift({ id: "D-0000", reason: "r" })).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await expect(adminClient.revokeNode({ nodeId: "nobody", reason: "r" })).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await expect(adminClient.requestQuote({ nodeId: "nobody" })).rejects.toMatchObject({ code: "NOT_FOUND" });
+  });
+});
