@@ -37,7 +37,10 @@ function named(root: string, path: string): string {
 function apply(root: string, step: Step): string[] {
   const before = named(root, step.path);
   const paths = tryStep(root, step);
-  return [before, ...paths.map((path) => named(root, path))];
+  // A write goes through a symlink to what it points to.
+  const full = join(root, step.path);
+  const target = step.kind === "write" && existsSync(full) ? [relative(root, realpathSync(full))] : [];
+  return [before, ...target, ...paths.map((path) => named(root, path))];
 }
 
 function tryStep(root: string, step: Step): string[] {
@@ -152,10 +155,25 @@ test.for(["measure", "rescan", "update"] as const)(
           }
         });
       }),
-      { numRuns: 60 },
+      { numRuns: 150 },
     );
   },
 );
+
+test("inserting and erasing side by side rehashes each with its own prefix", async () => {
+  await withTree(async (root, tree) => {
+    const round = (steps: readonly Step[]) => tree.update(steps.flatMap((each) => apply(root, each)).map((path) => Buffer.from(path)));
+    apply(root, { kind: "write", path: "c/\n/a", content: "" });
+    await tree.measure();
+    await round([
+      { kind: "write", path: "b/b", content: "" },
+      { kind: "write", path: "\n/\n/b/\n", content: "" },
+    ]);
+    await round([{ kind: "mkdir", path: "a/\n" }]);
+    await round([{ kind: "rename", path: "c", to: "x y" }]);
+    assertSame(root, tree);
+  });
+});
 
 test("positions are asked for at any depth of any key", async () => {
   await fc.assert(

@@ -119,28 +119,28 @@ Digest Patricia::HashOf(uint32_t ref) const {
   return LeafHash(leaves_.Key(leaf), leaves_.RecordDigest(leaf));
 }
 
-// Recursion is at most 256 deep: a bit length grows by at least one a level.
-Digest Patricia::RehashBelow(uint32_t ref, Digest& key, bool& has_key) {
+// Returns the hash below `ref`; puts a key from below it into `key` when it came across one. Recursion is at most 256 deep: a bit length
+// grows by at least one a level.
+Digest Patricia::RehashBelow(uint32_t ref, std::optional<Digest>& key) {
   if (IsLeaf(ref)) {
     const uint32_t leaf = ref & ~kLeafBit;
     key = leaves_.Key(leaf);
-    has_key = true;
-    return LeafHash(key, leaves_.RecordDigest(leaf));
+    return LeafHash(*key, leaves_.RecordDigest(leaf));
   }
   if (!nodes_[ref].dirty) return nodes_[ref].hash;
-  const Digest left = RehashBelow(nodes_[ref].left, key, has_key);
-  const Digest right = RehashBelow(nodes_[ref].right, key, has_key);
-  if (!has_key) key = leaves_.Key(Leftmost(ref));
-  has_key = true;
-  nodes_[ref].hash = NodeHash(nodes_[ref].bitlen, key, left, right);
+  std::optional<Digest> below_left, below_right;
+  const Digest left = RehashBelow(nodes_[ref].left, below_left);
+  const Digest right = RehashBelow(nodes_[ref].right, below_right);
+  // Both sides may be clean: something between them and here was erased.
+  key = below_left ? below_left : below_right ? below_right : leaves_.Key(Leftmost(ref));
+  nodes_[ref].hash = NodeHash(nodes_[ref].bitlen, *key, left, right);
   nodes_[ref].dirty = false;
   return nodes_[ref].hash;
 }
 
 void Patricia::Rehash() {
-  Digest key;
-  bool has_key = false;
-  root_hash_ = root_ == kNone ? EmptyRoot() : RehashBelow(root_, key, has_key);
+  std::optional<Digest> key;
+  root_hash_ = root_ == kNone ? EmptyRoot() : RehashBelow(root_, key);
 }
 
 Patricia::Position Patricia::Descend(const Digest& key, int bits) const {

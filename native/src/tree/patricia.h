@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "tree/sha256.h"
@@ -66,7 +67,7 @@ class Patricia {
   uint32_t Leftmost(uint32_t ref) const;
   uint32_t NewNode();
   Digest HashOf(uint32_t ref) const;
-  Digest RehashBelow(uint32_t ref, Digest& key, bool& has_key);
+  Digest RehashBelow(uint32_t ref, std::optional<Digest>& key);
   void Replace(uint32_t parent, uint32_t old, uint32_t next);
 
   const LeafSource& leaves_;
