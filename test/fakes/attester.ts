@@ -23,6 +23,7 @@ import {
   FilesystemStateSchema,
   NodeStateSchema,
   type TreeRequest,
+  type Welcome,
 } from "@hullmark/proto/v1/attestation";
 import type { LayerTree } from "@hullmark/verifier/core/reference-value/index";
 
@@ -54,7 +55,8 @@ const never = new AbortController().signal;
 const PCRS = [0, 1, 2, 3, 4, 5, 6, 7];
 
 export class Attester {
-  readonly options: AttesterOptions;
+  /** Addresses change when the verifier comes back elsewhere. */
+  options: AttesterOptions;
   readonly bootId: string;
   chainId: Buffer = randomBytes(16);
   seq = 0n;
@@ -96,7 +98,7 @@ export class Attester {
   }
 
   /** Opens a stream and says Hello. */
-  async connect(hello: boolean = true): Promise<void> {
+  async connect(hello = true): Promise<Welcome | undefined> {
     const credential = this.credential ?? (await this.enrol());
     this.error = undefined;
     this.received.length = 0;
@@ -106,12 +108,12 @@ export class Attester {
       (response) => this.#take(response),
       (error) => (this.error = error),
     );
-    if (!hello) return;
+    if (!hello) return undefined;
     this.send({
       case: "hello",
       value: { protocolVersion: 1, agentVersion: "0.1.0", bootId: this.bootId, lastSeq: this.seq, lastDigest: this.digest, chainId: this.chainId },
     });
-    await this.next("welcome");
+    return await this.next("welcome");
   }
 
   send(message: NonNullable<Request["message"]>): void {
