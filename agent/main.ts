@@ -3,7 +3,7 @@ import { createHash, randomBytes, X509Certificate } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { addonPath } from "@hullmark/native";
+
 import pino from "pino";
 import { systemClock } from "./adapters/clock/system-clock.ts";
 import { DockerRuntime } from "./adapters/docker/docker-runtime.ts";
@@ -51,7 +51,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     kernel: kernelRelease(),
     architecture: architecture(),
     missingCapabilities: missingCapabilities(),
-    agentDigests: await ownDigests({ node: process.execPath, agent: import.meta.filename, addon: addonPath() }),
+    agentDigests: await ownDigests(import.meta.filename),
   });
   condition.setTpm(quoter ? "starting" : "absent");
   const sink = new GrpcSink({

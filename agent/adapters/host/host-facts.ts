@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { createReadStream, existsSync, readFileSync } from "node:fs";
 import { arch, release } from "node:os";
 import { pipeline } from "node:stream/promises";
+import { addonPath } from "@hullmark/native";
 
 /** capabilities(7): what the agent uses, by bit. */
 const USED_CAPABILITIES: readonly (readonly [string, number])[] = [
@@ -30,9 +31,9 @@ export function missingCapabilities(): string[] {
 }
 
 /** SHA-256 of the agent's own files: Node, the bundle (or main module) and the addon. */
-export async function ownDigests(files: Readonly<Record<string, string>>): Promise<Record<string, Buffer>> {
+export async function ownDigests(agentPath: string): Promise<Record<string, Buffer>> {
   const digests: Record<string, Buffer> = {};
-  for (const [name, path] of Object.entries(files)) {
+  for (const [name, path] of Object.entries({ node: process.execPath, agent: agentPath, addon: addonPath() })) {
     if (!existsSync(path)) continue;
     const hash = createHash("sha256");
     await pipeline(createReadStream(path), hash);

@@ -24,7 +24,9 @@ export class ResultTable {
 
   putWorkload(row: WorkloadRow): void {
     this.#connection
-      .prepare("INSERT OR REPLACE INTO workloads (node_id, container_id, container_name, config_digest, verdict, provenance, reasons, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+      .prepare(
+        "INSERT OR REPLACE INTO workloads (node_id, container_id, container_name, config_digest, verdict, provenance, reasons, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+      )
       .run(
         row.nodeId,
         row.containerId,

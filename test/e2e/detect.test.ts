@@ -1,0 +1,309 @@
+/** The main job, end to end, on real parts: signed by released cosign, run by a real engine, attacked, found, told. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Stack, startStack, tail } from "../../deploy/stack/stack.ts";
+import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
+import { type CosignKey, cosign, cosignKeyPair } from "../fakes/cosign.ts";
+import { HttpReceiver } from "../fakes/http-receiver.ts";
+import { ACCEPTANCE, acceptanceImage } from "./images/acceptance.ts";
+import { loadPrograms, type Programs } from "./images/programs.ts";
+import { type PushedImage, pushImage } from "./images/push.ts";
+import { type ExpectedDrift, SCENARIOS, type Scenario, Victim } from "./scenarios.ts";
+
+interface DriftView {
+  readonly id: string;
+  readonly kind: string;
+  readonly state: string;
+  readonly path: string;
+  readonly summary: string;
+  readonly container: { readonly name: string };
+  readonly origin: { readonly place: string; readonly layerIndex: number; readonly history: string };
+  readonly actor: { readonly executable: string } | null;
+  readonly provenance: { readonly status: string; readonly commit: string; readonly authorities: readonly string[] } | null;
+  readonly changedAt: string | null;
+  readonly committedAt: string;
+  readonly alertedAt: string | null;
+  readonly logIndex: number;
+}
+interface WorkloadView {
+  readonly container: { readonly name: string };
+  readonly verdict: string;
+  readonly content: string;
+  readonly provenance: { readonly status: string; readonly text: string };
+  readonly reasons: readonly { readonly code: string }[];
+  readonly openDrifts: number;
+}
+
+const FOUND_WITHIN_MS = 20_000;
+
+let bed: Testbed;
+let stack: Stack;
+let programs: Programs;
+let image: PushedImage;
+let receiver: HttpReceiver;
+let home: string;
+let keys: { release: CosignKey; stranger: CosignKey };
+
+function policy(publicKey: string): string {
+  return `apiVersion: hullmark.dev/v1
+kind: Policy
+metadata: { name: acceptance }
+spec:
+  mode: observe
+  authorities:
+    - name: release
+      key: |
+${publicKey.trim().replace(/^/gm, "        ")}
+  rules:
+    - name: acme
+      select: { images: ["**/acme/**"] }
+      require: { signatures: { authorities: [release] } }
+      allow: { env: [TZ] }
+    - name: everything-else
+      allow: { env: ["**"], args: true }
+  intervals: { quote: 10s, heartbeat: 2s, rescan: 60s }
+  alerts:
+    routes:
+      - { name: hook, type: webhook, url: "${receiver.url}", minSeverity: low, groupWait: 0s }
+      - { name: pager, type: alertmanager, url: "${bed.alertmanager?.url}", minSeverity: low }
+`;
+}
+
+beforeAll(async () => {
+  receiver = await new HttpReceiver().start();
+  home = mkdtempSync(join(tmpdir(), "hullmark-e2e-"));
+  [bed, programs] = await Promise.all([
+    startTestbed({ name: "e2e-detect", parts: { engine: true, registry: true, tpms: 1, alertmanager: true } }),
+    loadPrograms(),
+  ]);
+  keys = { release: await cosignKeyPair("v3", home, "release"), stranger: await cosignKeyPair("v2", home, "stranger") };
+  image = await pushImage(bed.registry?.host ?? "", "acme/web", "1", acceptanceImage(programs));
+  await cosign("v3", home, signing(keys.release, image.reference));
+  const predicate = join(home, "provenance.json");
+  writeFileSync(predicate, JSON.stringify(slsa()));
+  await cosign("v3", home, ["attest", "--type", "slsaprovenance1", "--predicate", predicate, ...signing(keys.release, image.reference).slice(1)]);
+  stack = await startStack({ bed, policy: policy(readFileSync(keys.release.publicKeyPath, "utf8")) });
+});
+
+afterAll(async () => {
+  await bed?.down();
+  await receiver?.[Symbol.asyncDispose]();
+  if (home) rmSync(home, { recursive: true, force: true });
+});
+
+function signing(key: CosignKey, reference: string): string[] {
+  const offline = ["--tlog-upload=false", "--allow-insecure-registry", "--allow-http-registry", "--yes"];
+  return ["sign", "--key", key.privateKey, ...(key === keys.release ? ["--use-signing-config=false"] : []), ...offline, reference];
+}
+
+function slsa(): object {
+  return {
+    buildDefinition: {
+      buildType: "https://example.com/build/v1",
+      externalParameters: { workflow: { ref: "refs/heads/main", repository: ACCEPTANCE.source } },
+      resolvedDependencies: [{ uri: `git+${ACCEPTANCE.source}@refs/heads/main`, digest: { gitCommit: ACCEPTANCE.revision } }],
+    },
+    runDetails: { builder: { id: "https://example.com/builder/release" }, metadata: { invocationId: "e2e" } },
+  };
+}
+
+async function victim(name: string, reference: string = image.reference, options: readonly string[] = []): Promise<Victim> {
+  const made = new Victim(name, programs, bed.engine?.dockerHost ?? "", (argv) => bed.wrap(argv));
+  await made.docker("run", "-d", "--name", name, ...options, reference);
+  return made;
+}
+
+async function drifts(container: string): Promise<DriftView[]> {
+  const { drifts: found } = await stack.json<{ drifts: DriftView[] }>("drift", "ls", "--all", "--container", container);
+  return found.filter(({ state }) => state === "open" || state === "acknowledged");
+}
+
+async function workload(name: string): Promise<WorkloadView | undefined> {
+  return (await stack.json<WorkloadView[]>("workloads")).find(({ container }) => container.name === name);
+}
+
+/** Polls until `done`, and gives what it saw last. */
+async function eventually<T>(look: () => Promise<T>, done: (seen: T) => boolean, withinMs = FOUND_WITHIN_MS): Promise<T> {
+  const untilMs = Date.now() + withinMs;
+  for (;;) {
+    const seen = await look();
+    if (done(seen) || Date.now() > untilMs) return seen;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  }
+}
+
+async function settled(name: string): Promise<WorkloadView> {
+  const seen = await eventually(
+    () => workload(name),
+    (each) => each !== undefined && each.verdict !== "unknown",
+    60_000,
+  );
+  if (!seen || seen.verdict === "unknown")
+    throw new Error(`${name}: ${JSON.stringify(seen)}\n${tail(join(bed.directory, "verifier.log"))}\n${tail(join(bed.directory, "agent-0.log"))}`);
+  return seen;
+}
+
+function matches(drift: DriftView, expected: ExpectedDrift): boolean {
+  const path = typeof expected.path === "string" ? drift.path === expected.path : expected.path.test(drift.path);
+  return path && expected.kinds.includes(drift.kind) && drift.origin.place === expected.place;
+}
+
+function describeAll(found: readonly DriftView[]): string {
+  return found.map(({ kind, path, origin, summary }) => `${origin.place} ${kind} ${path.slice(0, 80)}: ${summary}`).join("\n");
+}
+
+async function assertFound(name: string, expected: readonly ExpectedDrift[]): Promise<void> {
+  const found = await eventually(
+    () => drifts(name),
+    (seen) => expected.every((each) => seen.some((drift) => matches(drift, each))),
+  );
+  for (const each of expected) {
+    const drift = found.find((candidate) => matches(candidate, each));
+    expect(drift, `${each.place} ${each.kinds} ${each.path}; found:\n${describeAll(found)}`).toBeDefined();
+    if (!drift) continue;
+    if (each.layerIndex !== undefined) expect(drift.origin.layerIndex).toBe(each.layerIndex);
+    if (each.layerIndex !== undefined) expect(drift.origin.history).not.toBe("");
+    if (each.who !== undefined) expect(drift.actor?.executable.split("/").at(-1), drift.path).toBe(each.who);
+    expect(drift.provenance).toMatchObject({ status: "signed", commit: ACCEPTANCE.revision, authorities: ["release"] });
+    expect(drift.logIndex).toBeGreaterThanOrEqual(0);
+  }
+}
+
+describe("untouched", () => {
+  test("a signed image is affirming, whatever the engine added, and the command says 0", async () => {
+    await victim("untouched");
+    expect(await settled("untouched")).toMatchObject({ verdict: "affirming", content: "affirming", provenance: { status: "signed" }, openDrifts: 0 });
+    const { code, stdout } = await stack.hullmark("drift", "ls", "--container", "untouched");
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "no drift\n" });
+  });
+
+  test("the node is attested under its TPM", async () => {
+    const [node] = await stack.json<{ trust: string; verdict: string; lastQuote: string | null }[]>("nodes");
+    expect(node).toMatchObject({ trust: "tpm", verdict: "affirming" });
+    expect(node?.lastQuote).not.toBeNull();
+  });
+});
+
+describe("attacks", () => {
+  const named = new Map<Scenario, string>(SCENARIOS.map((scenario, i) => [scenario, `victim-${i}`]));
+
+  for (const scenario of SCENARIOS) {
+    test(`${scenario.name}${scenario.expected.length === 0 ? " is no drift" : ""}`, async () => {
+      const name = named.get(scenario) ?? "";
+      const target = await victim(name, image.reference, scenario.runOptions);
+      await settled(name);
+      await scenario.attack(target);
+      try {
+        if (scenario.expected.length > 0) await assertFound(name, scenario.expected);
+        else {
+          await new Promise((resolve) => setTimeout(resolve, 4_000));
+          expect(describeAll(await drifts(name))).toBe("");
+        }
+      } finally {
+        await scenario.restore?.(target);
+      }
+      if (scenario.restore) {
+        const left = await eventually(
+          () => drifts(name),
+          (seen) => seen.length === 0,
+        );
+        expect(describeAll(left), "resolved when undone").toBe("");
+      }
+      await target.docker("rm", "-f", name);
+    });
+  }
+});
+
+describe("who did it", () => {
+  test("of 500 writes by short-lived programs at least 95 % name the right one, none a wrong one", { timeout: 300_000 }, async () => {
+    const target = await victim("attribution");
+    await settled("attribution");
+    // Five programs take turns; each write is a process of its own, and its file's name says which program wrote it.
+    await target.sh(`for i in $(seq 1 100); do
+      echo x > /srv/w-busybox-$i; dd if=/dev/zero of=/srv/d-busybox-$i bs=1 count=9 2>/dev/null; cp /etc/passwd /srv/c-busybox-$i
+      tee /srv/t-busybox-$i < /etc/group > /dev/null; sed 's/x/y/' /etc/passwd > /srv/s-busybox-$i
+    done`);
+    const seen = await eventually(
+      () => drifts("attribution"),
+      (found) => found.length >= 500,
+      120_000,
+    );
+    const written = seen.filter(({ path }) => path.startsWith("/srv/"));
+    expect(written).toHaveLength(500);
+    const right = written.filter(({ actor }) => actor?.executable === "/bin/busybox").length;
+    const wrong = written.filter(({ actor }) => actor !== null && actor.executable !== "/bin/busybox");
+    expect(wrong.map(({ path, actor }) => `${path} ${actor?.executable}`)).toEqual([]);
+    expect(right).toBeGreaterThanOrEqual(475);
+    await target.docker("rm", "-f", "attribution");
+  });
+});
+
+describe("provenance", () => {
+  test("unsigned, wrong key and moved tag are each told apart; content is judged all the same", async () => {
+    const host = bed.registry?.host ?? "";
+    const unsigned = await pushImage(host, "acme/unsigned", "1", acceptanceImage(programs, "unsigned"));
+    const wrong = await pushImage(host, "acme/wrong", "1", acceptanceImage(programs, "wrong"));
+    await cosign("v2", home, signing(keys.stranger, wrong.reference));
+    await victim("unsigned", unsigned.reference);
+    await victim("wrong", wrong.reference);
+    expect(await settled("unsigned")).toMatchObject({ verdict: "contraindicated", content: "affirming", provenance: { status: "unsigned" } });
+    expect(await settled("wrong")).toMatchObject({ verdict: "contraindicated", content: "affirming", provenance: { status: "wrong key" } });
+    expect((await drifts("unsigned")).map(({ kind }) => kind)).toEqual(["unsigned"]);
+    expect((await drifts("wrong")).map(({ kind }) => kind)).toEqual(["wrong-key"]);
+  });
+});
+
+describe("told", () => {
+  test("one alert for one thing at webhook and Alertmanager, resolved when the container is recreated", async () => {
+    const target = await victim("alerted");
+    await settled("alerted");
+    await target.sh("echo evil >> /app/serve.sh");
+    const [drift] = await eventually(
+      () => drifts("alerted"),
+      (seen) => seen[0]?.alertedAt != null,
+    );
+    expect(drift?.alertedAt).not.toBeNull();
+    const events = () => receiver.received.map(({ body }) => String(body)).filter((body) => body.includes("/app/serve.sh"));
+    expect(events().filter((body) => body.includes("firing"))).toHaveLength(1);
+    const alertmanager = async (): Promise<string> => (await fetch(`${bed.alertmanager?.url}/api/v2/alerts?active=true`)).text();
+    expect(await eventually(alertmanager, (text) => text.includes("/app/serve.sh"))).toContain("/app/serve.sh");
+    await target.docker("rm", "-f", "alerted");
+    const resolved = await eventually(
+      async () => events().filter((body) => body.includes("resolved")),
+      (bodies) => bodies.length > 0,
+    );
+    expect(resolved).toHaveLength(1);
+    expect(await eventually(alertmanager, (text) => !text.includes("/app/serve.sh"))).not.toContain("/app/serve.sh");
+  });
+
+  test("show and explain say what, from which layer, who and when; an acknowledgement is kept with its name", async () => {
+    const target = await victim("shown");
+    await settled("shown");
+    await target.sh("echo evil >> /usr/bin/curl");
+    const [drift] = await eventually(
+      () => drifts("shown"),
+      (seen) => seen.length > 0,
+    );
+    const { stdout: page, code } = await stack.hullmark("drift", "show", drift?.id ?? "");
+    expect(code).toBe(1);
+    for (const part of ["/usr/bin/curl", "sha256", "apt-get install", ACCEPTANCE.revision, "/bin/busybox", "write "]) expect(page).toContain(part);
+    expect((await stack.hullmark("drift", "explain", drift?.id ?? "")).stdout).toContain("no longer what was signed");
+    expect((await stack.hullmark("drift", "ack", drift?.id ?? "", "-m", "known")).code).toBe(0);
+    expect((await stack.hullmark("drift", "show", drift?.id ?? "")).stdout).toContain("admin: known");
+    await target.docker("rm", "-f", "shown");
+  });
+
+  test("the log verifies offline, and no longer when a byte of it is changed", async () => {
+    const copy = join(home, "log");
+    const key = join(stack.directory, "verifier/admin/log.pub");
+    expect((await stack.hullmark("log", "export", copy, "--url", `${stack.httpUrl}/log`, "--key", key)).code).toBe(0);
+    expect((await stack.hullmark("log", "verify", "--dir", copy, "--key", key)).code).toBe(0);
+  });
+
+  test("names from a container never reach the terminal raw", async () => {
+    const { stdout } = await stack.hullmark("drift", "ls", "--all", "-o", "wide");
+    expect(stdout.replaceAll("\n", "")).not.toMatch(/[\x00-\x1f\x7f-\x9f]/);
+  });
+});

@@ -1,0 +1,103 @@
+/** What the fault and identity tests share: the stack on a test bed of its own, and what people are told, as data. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Stack, startStack } from "../../deploy/stack/stack.ts";
+import { startTestbed, type Testbed, type TestbedParts } from "../../deploy/testbed/index.ts";
+import { acceptanceImage } from "./images/acceptance.ts";
+import { loadPrograms } from "./images/programs.ts";
+import { type PushedImage, pushImage } from "./images/push.ts";
+import { Victim } from "./scenarios.ts";
+
+/** Intervals so short that staleness can be waited for; everything else as by default. */
+export const SHORT_INTERVALS = `apiVersion: hullmark.dev/v1
+kind: Policy
+metadata: { name: faults }
+spec:
+  mode: observe
+  intervals: { quote: 10s, rescan: 1m, heartbeat: 1s }
+`;
+
+export interface FaultBed {
+  readonly bed: Testbed;
+  readonly stack: Stack;
+  readonly image: PushedImage;
+  readonly victim: (name: string) => Victim;
+}
+
+export async function startFaultBed(name: string, parts: TestbedParts, stackOptions: { agents?: number; policy?: string } = {}): Promise<FaultBed> {
+  const bed = await startTestbed({ name, parts: { engine: true, registry: true, tpms: 1, ...parts } });
+  try {
+    const programs = await loadPrograms();
+    const image = await pushImage(registryOf(bed), "acme/web", "1", acceptanceImage(programs));
+    const stack = await startStack({ bed, policy: SHORT_INTERVALS, ...stackOptions });
+    const victim = (container: string): Victim => new Victim(container, programs, engineOf(bed).dockerHost, (argv) => bed.wrap(argv));
+    return { bed, stack, image, victim };
+  } catch (error) {
+    await bed.down();
+    throw error;
+  }
+}
+
+function registryOf({ registry }: Testbed): string {
+  if (!registry) throw new Error("the test bed has no registry");
+  return registry.host;
+}
+
+export function engineOf({ engine }: Testbed) {
+  if (!engine) throw new Error("the test bed has no engine");
+  return engine;
+}
+
+export interface ToldDrift {
+  readonly id: string;
+  readonly kind: string;
+  readonly state: string;
+  readonly path: string;
+  readonly summary: string;
+  readonly node: { readonly id: string; readonly name: string };
+  readonly container: { readonly id: string; readonly name: string };
+  readonly differences: readonly { readonly field: string; readonly expected: string; readonly observed: string }[];
+  readonly acknowledged: { readonly by: string; readonly reason: string } | null;
+  readonly logIndex: number;
+}
+
+export interface ToldNode {
+  readonly id: string;
+  readonly name: string;
+  readonly verdict: string;
+  readonly connected: boolean;
+  readonly reasons: readonly { readonly code: string; readonly detail: string }[];
+}
+
+export interface ToldWorkload {
+  readonly verdict: string;
+  readonly content: string;
+  readonly container: { readonly id: string; readonly name: string };
+}
+
+export const drifts = async (stack: Stack): Promise<readonly ToldDrift[]> => (await stack.json<{ drifts: ToldDrift[] }>("drift", "ls", "-a")).drifts;
+export const nodes = async (stack: Stack): Promise<readonly ToldNode[]> => (await stack.json<{ nodes: ToldNode[] }>("nodes")).nodes;
+export const workloads = async (stack: Stack): Promise<readonly ToldWorkload[]> => (await stack.json<{ workloads: ToldWorkload[] }>("workloads")).workloads;
+
+export interface LogEntryText {
+  readonly type: string;
+  readonly [name: string]: unknown;
+}
+
+/** Asks until `holds`; the last answer, or the last error, is the message when it never does. */
+export async function eventually<T>(what: string, ask: () => Promise<T>, holds: (answer: T) => boolean, timeoutMs = 60_000): Promise<T> {
+  const endMs = Date.now() + timeoutMs;
+  let last: unknown = "no answer";
+  for (;;) {
+    try {
+      const answer = await ask();
+      if (holds(answer)) return answer;
+      last = answer;
+    } catch (error) {
+      last = error instanceof Error ? error.message : error;
+    }
+    if (Date.now() > endMs) throw new Error(`${what}: not within ${timeoutMs / 1000} s; last: ${JSON.stringify(last).slice(0, 3000)}`);
+    await sleep(250);
+  }
+}
+
+export const believed = ({ verdict }: { readonly verdict: string }): boolean => verdict === "affirming" || verdict === "warning";
