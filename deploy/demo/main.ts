@@ -42,6 +42,8 @@ function explain(stage: Stage): void {
     "  # this engine, not yours",
     `  export DOCKER_HOST=${stage.bed.engine?.dockerHost}`,
     `  export PATH=${REPOSITORY}/node_modules/.bin:$PATH   # hullmark`,
+    `  export HULLMARK_CONFIG=${stage.stack.cliConfig}`,
+    "  hullmark status; hullmark drift ls",
     "",
     "  # an image of your own: push, sign, run",
     `  docker tag IMAGE ${host}/acme/mine:1 && docker push ${host}/acme/mine:1`,

@@ -1,3 +1,4 @@
+import { SCENARIOS as ATTACKS, type Scenario as Attack, type ExpectedDrift, Victim } from "../../test/e2e/scenarios.ts";
 import type { Reporter } from "./reporter.ts";
 import type { Stage } from "./stage.ts";
 
@@ -7,12 +8,145 @@ export interface Scenario {
   play(stage: Stage, report: Reporter): Promise<void>;
 }
 
+interface Drift {
+  readonly id: string;
+  readonly kind: string;
+  readonly state: string;
+  readonly path: string;
+  readonly summary: string;
+  readonly origin: { readonly place: string; readonly layerIndex: number };
+  readonly actor: { readonly executable: string } | null;
+  readonly changedAt: string | null;
+  readonly committedAt: string;
+  readonly alertedAt: string | null;
+}
+
+const FOUND_WITHIN_MS = 20_000;
+const CLEAN_FOR_MS = 2_000;
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function openDrifts(stage: Stage, container: string): Promise<Drift[]> {
+  const { drifts } = await stage.stack.json<{ drifts: Drift[] }>("drift", "ls", "--container", container);
+  return drifts;
+}
+
+async function until<T>(look: () => Promise<T>, done: (seen: T) => boolean, withinMs: number): Promise<T> {
+  for (const endMs = Date.now() + withinMs; ; ) {
+    const seen = await look();
+    if (done(seen) || Date.now() > endMs) return seen;
+    await pause(200);
+  }
+}
+
+async function start(stage: Stage, name: string, options: readonly string[] = []): Promise<Victim> {
+  const victim = new Victim(name, stage.programs, stage.bed.engine?.dockerHost ?? "", (argv) => stage.bed.wrap(argv));
+  await victim.docker("run", "-d", "--name", name, ...options, stage.image.reference);
+  const look = async (): Promise<string> =>
+    (await stage.stack.json<{ container: { name: string }; verdict: string }[]>("workloads")).find(({ container }) => container.name === name)?.verdict ??
+    "unknown";
+  const verdict = await until(look, (seen) => seen !== "unknown", 60_000);
+  if (verdict === "unknown") throw new Error(`${name} was not judged within a minute: ${(await stage.stack.hullmark("workloads", "--unknown")).stdout}`);
+  return victim;
+}
+
+function isThere(drift: Drift, expected: ExpectedDrift): boolean {
+  const path = typeof expected.path === "string" ? drift.path === expected.path : expected.path.test(drift.path);
+  return path && expected.kinds.includes(drift.kind) && drift.origin.place === expected.place;
+}
+
+/** Times from the kernel's event to the record and the alert. */
+function timing({ changedAt, committedAt, alertedAt }: Drift): string {
+  if (changedAt === null) return "";
+  const after = (time: string): string => `${((Date.parse(time) - Date.parse(changedAt)) / 1000).toFixed(2)} s`;
+  return `, recorded after ${after(committedAt)}${alertedAt === null ? "" : `, told after ${after(alertedAt)}`}`;
+}
+
+function line(drift: Drift): string {
+  const path = drift.path.length > 60 ? `${drift.path.slice(0, 30)}…${drift.path.slice(-20)}` : drift.path;
+  const layer = drift.origin.layerIndex >= 0 ? `, layer ${drift.origin.layerIndex}` : "";
+  const who = drift.actor?.executable ? ` by ${drift.actor.executable}` : "";
+  return `${drift.kind} ${path} (${drift.origin.place}${layer})${who}${timing(drift)}`;
+}
+
+async function playAttack(stage: Stage, report: Reporter, attack: Attack, shared: Victim): Promise<void> {
+  const victim = attack.runOptions ? await start(stage, "configured", attack.runOptions) : shared;
+  const before = new Set((await openDrifts(stage, victim.container)).map(({ id }) => id));
+  let found: Drift[] = [];
+  await report.step(
+    attack.name,
+    async () => {
+      await attack.attack(victim);
+      if (attack.expected.length === 0) await pause(CLEAN_FOR_MS);
+      const complete = (seen: Drift[]): boolean => attack.expected.every((each) => seen.some((drift) => isThere(drift, each)));
+      found = await until(() => openDrifts(stage, victim.container), complete, FOUND_WITHIN_MS);
+      if (!complete(found)) throw new Error(`not found: ${JSON.stringify(attack.expected)}; there is:\n${found.map(line).join("\n")}`);
+      const fresh = found.filter(({ id }) => !before.has(id));
+      if (attack.expected.length === 0 && fresh.length > 0) throw new Error(`a false alarm: ${fresh.map(line).join("; ")}`);
+    },
+    () => (attack.expected.length === 0 ? "no drift, as it should be" : ""),
+  );
+  for (const drift of found.filter((each) => attack.expected.some((expected) => isThere(each, expected)))) report.detail(line(drift));
+  await attack.restore?.(victim);
+}
+
 /** In the order in which they are shown. */
 export const SCENARIOS: readonly Scenario[] = [
   {
     title: "Untouched",
     async play(stage, report) {
-      await report.step("container started from the signed digest", () => stage.docker("run", "-d", "--name", "web", stage.image.reference));
+      await report.step("container started from the signed digest, judged affirming", () => start(stage, "web"));
+      report.detail((await stage.stack.hullmark("status")).stdout);
+    },
+  },
+  {
+    title: "Attacks on a running container, and on the node under it",
+    async play(stage, report) {
+      const victim = new Victim("web", stage.programs, stage.bed.engine?.dockerHost ?? "", (argv) => stage.bed.wrap(argv));
+      for (const attack of ATTACKS) await playAttack(stage, report, attack, victim);
+    },
+  },
+  {
+    title: "What an SRE sees",
+    async play(stage, report) {
+      const { stdout } = await stage.stack.hullmark("drift", "ls");
+      report.detail(stdout);
+      const worst = /^(D-\S+)/m.exec(stdout)?.[1] ?? "";
+      report.detail((await stage.stack.hullmark("drift", "show", worst)).stdout);
+    },
+  },
+  {
+    title: "Killed in the middle",
+    async play(stage, report) {
+      const { verifier, agents } = stage.stack;
+      const victim = await start(stage, "survivor");
+      await report.step("verifier and agent killed while files change; afterwards every change is on record once", async () => {
+        await verifier.kill();
+        await victim.sh("echo a > /srv/while-verifier-dead");
+        await agents[0]?.kill();
+        await victim.sh("echo b > /srv/while-both-dead");
+        await Promise.all([verifier.start(), agents[0]?.start()]);
+        const paths = async (): Promise<string[]> => (await openDrifts(stage, "survivor")).map(({ path }) => path).sort();
+        const want = ["/srv/while-both-dead", "/srv/while-verifier-dead"];
+        const seen = await until(paths, (each) => each.join() === want.join(), 60_000);
+        if (seen.join() !== want.join()) throw new Error(`on record: ${seen.join(", ")}`);
+      });
+    },
+  },
+  {
+    title: "The log",
+    async play(stage, report) {
+      await report.step(
+        "exported, and verified offline",
+        async () => {
+          const key = `${stage.stack.directory}/verifier/admin/log.pub`;
+          const copy = `${stage.bed.directory}/demo/log`;
+          await stage.stack.hullmark("log", "export", copy, "--url", `${stage.stack.httpUrl}/log`, "--key", key);
+          const { code, stdout, stderr } = await stage.stack.hullmark("log", "verify", "--dir", copy, "--key", key);
+          if (code !== 0) throw new Error(stdout + stderr);
+          return stdout;
+        },
+        (text) => text.trim().split("\n")[0] ?? "",
+      );
     },
   },
 ];

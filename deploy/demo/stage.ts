@@ -1,8 +1,10 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { stringify } from "yaml";
 import { ACCEPTANCE, acceptanceImage } from "../../test/e2e/images/acceptance.ts";
 import { loadPrograms, type Programs } from "../../test/e2e/images/programs.ts";
 import { type PushedImage, pushImage } from "../../test/e2e/images/push.ts";
+import { type Stack, startStack } from "../stack/stack.ts";
 import { startTestbed, type Testbed } from "../testbed/index.ts";
 import { program, REPOSITORY } from "../testbed/paths.ts";
 import { run } from "../testbed/run.ts";
@@ -19,10 +21,10 @@ export interface Stage {
   readonly keys: { readonly privateKey: string; readonly publicKey: string };
   /** Signed, with a SLSA provenance statement. */
   readonly image: PushedImage;
+  /** Verifier and agent, as shipped. */
+  readonly stack: Stack;
   /** The docker command on the demo's engine. @returns its standard output */
   docker(...args: string[]): Promise<string>;
-  /** The hullmark command. @returns its standard output */
-  hullmark(...args: string[]): Promise<string>;
 }
 
 /** Brings up engine, registry, TPM and Alertmanager, and a signed image. */
@@ -64,7 +66,29 @@ async function fillRegistry(report: Reporter, bed: Testbed): Promise<Stage> {
     await hullmark("sign", image.reference, "--key", keys.privateKey);
     await hullmark("attest", image.reference, "--key", keys.privateKey, "--type", "slsaprovenance1", "--predicate", predicate);
   });
-  return { bed, programs, keys, image, docker, hullmark };
+  const stack = await report.step("verifier, and an agent whose identity is the TPM's", () =>
+    startStack({ bed, policy: policy(readFileSync(keys.publicKey, "utf8"), bed.alertmanager?.url ?? "") }),
+  );
+  return { bed, programs, keys, image, stack, docker };
+}
+
+/** Images below acme/ must be signed by the demo's key; nothing else is asked of the rest. */
+function policy(publicKeyPem: string, alertmanagerUrl: string): string {
+  return stringify({
+    apiVersion: "hullmark.dev/v1",
+    kind: "Policy",
+    metadata: { name: "demo" },
+    spec: {
+      mode: "observe",
+      authorities: [{ name: "release", key: publicKeyPem }],
+      rules: [
+        { name: "acme", select: { images: ["**/acme/**"] }, require: { signatures: { authorities: ["release"] } }, allow: { env: ["TZ"] } },
+        { name: "everything-else", allow: { env: ["**"], args: true } },
+      ],
+      intervals: { quote: "10s", heartbeat: "2s", rescan: "60s" },
+      alerts: { routes: [{ name: "pager", type: "alertmanager", url: alertmanagerUrl, minSeverity: "low" }] },
+    },
+  });
 }
 
 /** SLSA provenance v1 of the demo's build: the commit and builder that a drift is traced to. */
