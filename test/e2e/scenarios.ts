@@ -169,9 +169,9 @@ export const SCENARIOS: readonly Scenario[] = [
   { name: "ln of an image file", attack: (v) => v.sh("ln /srv/index.html /srv/second-name"), expected: [] },
   {
     name: "lower layer edited on the host",
-    attack: async (v) => v.onHost("sh", "-c", `echo poison >> "${await v.layerDirectory(1)}/usr/bin/ping"`),
-    expected: [{ path: "/usr/bin/ping", kinds: ["content"], place: "layer", layerIndex: 1 }],
-    restore: async (v) => v.onHost("sh", "-c", `f="${await v.layerDirectory(1)}/usr/bin/ping"; truncate -s -7 "$f"`),
+    attack: async (v) => v.onHost("sh", "-c", `echo poison >> "${await v.layerDirectory(1)}/usr/bin/curl"`),
+    expected: [{ path: "/usr/bin/curl", kinds: ["content"], place: "layer", layerIndex: 1 }],
+    restore: async (v) => v.onHost("sh", "-c", `f="${await v.layerDirectory(1)}/usr/bin/curl"; truncate -s -7 "$f"`),
   },
   {
     name: "overlay xattr on a lower layer",

@@ -47,6 +47,7 @@ export function emptyMemory(nodeId: string, chainId: Uint8Array): NodeMemory {
     nodeBytes: new Uint8Array(),
     node: undefined,
     containers: new Map(),
+    stateTree: new StateTree(),
     stateRoot: EMPTY_ROOT,
   };
 }
@@ -86,10 +87,16 @@ function apply(memory: NodeMemory, body: EvidenceBody, bodyBytes: Uint8Array): A
   if (containers.size > MAX_CONTAINERS_PER_NODE) throw new Refusal("over-limit", `${containers.size} containers, limit ${MAX_CONTAINERS_PER_NODE}`);
   const nodeBytes = body.node.length > 0 ? body.node : memory.nodeBytes;
   if (nodeBytes.length === 0) throw new Refusal("malformed", "the first Evidence says nothing of the node");
-  const stateRoot = computeStateRoot(nodeBytes, containers);
+  const stateTree = body.full ? stateTreeOf(nodeBytes, containers) : memory.stateTree.clone();
+  if (!body.full) {
+    if (body.node.length > 0) stateTree.setNode(nodeBytes);
+    for (const id of removed) stateTree.removeContainer(id);
+    for (const id of changed) stateTree.setContainer(id, (containers.get(id) as ContainerState).parts);
+  }
+  const stateRoot = stateTree.root();
   if (!stateRoot.equals(body.stateRoot)) throw new Refusal("state-root", "the state root differs from the state that was reported");
   const node = body.node.length > 0 ? decodeNode(body.node) : memory.node;
-  const next: NodeMemory = { nodeId: memory.nodeId, chainId: memory.chainId, seq: body.seq, digest, nodeBytes, node, containers, stateRoot };
+  const next: NodeMemory = { nodeId: memory.nodeId, chainId: memory.chainId, seq: body.seq, digest, nodeBytes, node, containers, stateTree, stateRoot };
   return { ok: true, memory: next, changed, removed: [...removed], layerChanges: body.layers };
 }
 
@@ -102,12 +109,12 @@ function checkChain(memory: NodeMemory, body: EvidenceBody, digest: Buffer): voi
   if (!memory.digest.equals(body.previousDigest)) throw new Refusal("fork", `Evidence ${body.seq} continues another chain`);
 }
 
-/** The root over a node's state. A pure function of the parts as sent. */
-export function computeStateRoot(nodeBytes: Uint8Array, containers: ReadonlyMap<string, { readonly parts: ContainerParts }>): Buffer {
+/** The tree over a node's state. A pure function of the parts as sent. */
+export function stateTreeOf(nodeBytes: Uint8Array, containers: ReadonlyMap<string, { readonly parts: ContainerParts }>): StateTree {
   const tree = new StateTree();
   tree.setNode(nodeBytes);
   for (const [id, { parts }] of containers) tree.setContainer(id, parts);
-  return tree.root();
+  return tree;
 }
 
 function applyContainer(previous: ContainerState | undefined, update: ContainerUpdate): ContainerState {

@@ -98,11 +98,12 @@ function compareXattrs(
   for (const to of observed) names.set(to.name.toString("latin1"), { ...names.get(to.name.toString("latin1")), to });
   for (const [name, { from, to }] of names) {
     const text = (xattr: Xattr | undefined): string => (xattr ? xattrText(xattr) : "absent");
-    add(name === "security.capability" ? "capability" : "xattr", `xattr ${printable(Buffer.from(name, "latin1"))}`, text(from), text(to));
+    // A lost capability takes rights away (a write does that by itself): only a gained or changed one is grave.
+    add(name === "security.capability" && to ? "capability" : "xattr", `xattr ${printable(Buffer.from(name, "latin1"))}`, text(from), text(to));
   }
 }
 
-const GRAVITY: readonly FindingKind[] = ["setuid", "capability", "content", "device", "target", "xattr", "opaque", "owner", "mode"];
+const GRAVITY: readonly FindingKind[] = ["setuid", "capability", "content", "device", "target", "opaque", "xattr", "owner", "mode"];
 
 function gravest(kinds: readonly FindingKind[]): FindingKind {
   return GRAVITY.find((kind) => kinds.includes(kind)) ?? "content";

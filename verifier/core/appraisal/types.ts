@@ -2,7 +2,7 @@
  * What appraisal takes and gives. Appraisal is a pure function: trust material and authenticated state in, findings out.
  * A finding is data. An exception from here means "could not appraise" and never affirms.
  */
-import type { ContainerParts, PatriciaTree } from "@hullmark/proto/codec";
+import type { ContainerParts, PatriciaTree, StateTree } from "@hullmark/proto/codec";
 import type { CodeSet, ContainerConfiguration, ContainerIdentity, FilesystemState, NodeState } from "@hullmark/proto/v1/attestation";
 import type { Claim, Severity, TrustVector, Verdict } from "@hullmark/proto/v1/common";
 import type { DriftKind, DriftPlace, NoticeKind } from "../policy/kinds.ts";
@@ -52,6 +52,8 @@ export interface NodeMemory {
   readonly nodeBytes: Uint8Array;
   readonly node: NodeState | undefined;
   readonly containers: ReadonlyMap<string, ContainerState>;
+  /** Over node and containers; never changed, only copied. */
+  readonly stateTree: StateTree;
   readonly stateRoot: Buffer;
 }
 
