@@ -31,11 +31,12 @@ const HEALTH_INTERVAL_MS = 5_000;
 /** After the first SIGTERM: time to hand over what is spooled. Below a pod's default grace period of 30 s. */
 const DRAIN_MS = 5_000;
 
-const USAGE = `hullmark-agent --config FILE [--check-config | --show-identity]
+const USAGE = `hullmark-agent --config FILE [--check-config | --show-identity | --self-test]
 
   --config FILE    configuration (YAML; deploy/config/agent.example.yaml explains every key)
   --check-config   say whether the configuration is good, and end
   --show-identity  print what an operator puts on the verifier's allow-list (the agent must not be running), and end
+  --self-test      say as JSON what this host offers (fanotify, capabilities), and end
   --version, --help`;
 
 async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
@@ -57,13 +58,14 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
   const sink = new GrpcSink({
     address: config.verifier.address,
     clock: systemClock,
+    joinToken: () => readJoinToken(config.joinTokenFile),
+    credentialFile: join(config.stateDirectory, "credential.json"),
     enrolment: {
       address: config.verifier.enrolmentAddress,
       caCertificate: readFileSync(config.verifier.caFile),
       nodeName: config.nodeName,
       bootId: boot,
       quoter,
-      joinToken: config.joinTokenFile ? readFileSync(config.joinTokenFile, "utf8").trim() : undefined,
       pcrs: config.tpm.pcrs,
     },
     enrolled: ({ nodeId, notAfterMs }) => log.info({ nodeId, notAfter: new Date(notAfterMs).toISOString() }, "enrolled"),
@@ -171,6 +173,26 @@ async function watchTpm(quoter: Quoter | undefined, condition: NodeCondition, ag
   }
 }
 
+/** undefined: no token was brought, or it was taken away after use. */
+function readJoinToken(file: string | undefined): string | undefined {
+  try {
+    return file === undefined ? undefined : readFileSync(file, "utf8").trim() || undefined;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** What this host offers the agent, as JSON: whether fanotify works, and if not why. */
+async function selfTest({ stateDirectory }: AgentConfig): Promise<void> {
+  mkdirSync(stateDirectory, { recursive: true, mode: 0o700 });
+  let declined: string | undefined;
+  const source = await openChangeSource("auto", stateDirectory, (reason) => {
+    declined = reason;
+  });
+  console.log(JSON.stringify({ changes: source.capabilities.kind, declined: declined ?? null, missingCapabilities: missingCapabilities() }));
+}
+
 function openQuoter(config: AgentConfig): Quoter | undefined {
   if (config.tpm.tcti === "none") return undefined;
   const stateDir = join(config.stateDirectory, "tpm");
@@ -198,6 +220,7 @@ async function main(): Promise<void> {
       config: { type: "string" },
       "check-config": { type: "boolean" },
       "show-identity": { type: "boolean" },
+      "self-test": { type: "boolean" },
       version: { type: "boolean" },
       help: { type: "boolean", short: "h" },
     },
@@ -212,6 +235,7 @@ async function main(): Promise<void> {
   const config = loadConfig(values.config);
   if (values["check-config"]) return void console.log(`${values.config}: ok`);
   if (values["show-identity"]) return showIdentity(config);
+  if (values["self-test"]) return selfTest(config);
   const stop = new AbortController();
   for (const name of ["SIGTERM", "SIGINT"] as const)
     process.on(name, () => {

@@ -1,10 +1,10 @@
-/** Gets a client certificate from the verifier: TPM credential activation and a quote, or a join token. A fresh key each time; it never leaves memory. */
+/** Gets a client certificate from the verifier: TPM credential activation and a quote, or a join token, or (without TPM) the certificate it has. A fresh key each time. */
 import { createHash, randomUUID, type webcrypto } from "node:crypto";
 import "reflect-metadata";
 import { credentials } from "@grpc/grpc-js";
 import { CHAIN_START, EMPTY_ROOT, quoteExtraData } from "@hullmark/proto/codec";
 import { RpcChannel } from "@hullmark/proto/rpc";
-import { type BeginResponse, Enrollment } from "@hullmark/proto/v1/enrollment";
+import { type BeginResponse, type CompleteResponse, Enrollment } from "@hullmark/proto/v1/enrollment";
 import { Pkcs10CertificateRequestGenerator } from "@peculiar/x509";
 import type { Quoter } from "../../ports/quoter.ts";
 
@@ -44,24 +44,46 @@ export async function enrol(options: EnrolmentOptions, signal: AbortSignal): Pro
   try {
     const client = channel.client(Enrollment);
     const call = { signal, timeoutMs: ENROL_TIMEOUT_MS };
-    const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
-    const spki = Buffer.from(await crypto.subtle.exportKey("spki", keys.publicKey));
-    const spkiSha256 = createHash("sha256").update(spki).digest();
+    const { keys, spkiSha256 } = await freshKeys();
     const begun = await client.begin(await beginRequest(options, signal), call);
     const proof = options.quoter ? await tpmProof(options, options.quoter, begun, spkiSha256, signal) : {};
     const completed = await client.complete({ session: begun.session, certificateRequest: await certificateRequest(keys), ...proof }, call);
-    return {
-      certificateChain: completed.certificateChain.map((der) => pem("CERTIFICATE", der)).join(""),
-      privateKey: pem("PRIVATE KEY", Buffer.from(await crypto.subtle.exportKey("pkcs8", keys.privateKey))),
-      spkiSha256,
-      notAfterMs: completed.notAfter ? Number(completed.notAfter.seconds) * 1000 : 0,
-      verifierId: begun.verifierId,
-      region: begun.region,
-      nodeId: begun.nodeId,
-    };
+    return { ...(await certified(completed, keys)), spkiSha256, verifierId: begun.verifierId, region: begun.region, nodeId: begun.nodeId };
   } finally {
     channel.close();
   }
+}
+
+/**
+ * A new key and certificate for a node without TPM, by the certificate that it has: a join token works only once.
+ * @param address `host:port` of the verifier's main listener
+ * @throws RpcError
+ */
+export async function renew(address: string, caCertificate: Buffer, present: Credential, signal: AbortSignal): Promise<Credential> {
+  const channel = new RpcChannel(address, credentials.createSsl(caCertificate, Buffer.from(present.privateKey), Buffer.from(present.certificateChain)));
+  try {
+    const { keys, spkiSha256 } = await freshKeys();
+    const request = { session: "", certificateRequest: await certificateRequest(keys) };
+    const completed = await channel.client(Enrollment).complete(request, { signal, timeoutMs: ENROL_TIMEOUT_MS });
+    const { verifierId, region, nodeId } = present;
+    return { ...(await certified(completed, keys)), spkiSha256, verifierId, region, nodeId };
+  } finally {
+    channel.close();
+  }
+}
+
+async function freshKeys(): Promise<{ readonly keys: webcrypto.CryptoKeyPair; readonly spkiSha256: Buffer }> {
+  const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+  const spki = Buffer.from(await crypto.subtle.exportKey("spki", keys.publicKey));
+  return { keys, spkiSha256: createHash("sha256").update(spki).digest() };
+}
+
+async function certified({ certificateChain, notAfter }: CompleteResponse, keys: webcrypto.CryptoKeyPair) {
+  return {
+    certificateChain: certificateChain.map((der) => pem("CERTIFICATE", der)).join(""),
+    privateKey: pem("PRIVATE KEY", Buffer.from(await crypto.subtle.exportKey("pkcs8", keys.privateKey))),
+    notAfterMs: notAfter ? Number(notAfter.seconds) * 1000 : 0,
+  };
 }
 
 async function beginRequest({ nodeName, bootId, quoter, joinToken }: EnrolmentOptions, signal: AbortSignal) {

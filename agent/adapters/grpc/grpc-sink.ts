@@ -1,10 +1,11 @@
 /** {@link EvidenceSink} over gRPC with mutual TLS. A certificate is renewed when two thirds of its life are gone, on a new stream. */
 import { type ChannelOptions, credentials } from "@grpc/grpc-js";
-import { RpcChannel } from "@hullmark/proto/rpc";
+import { RpcChannel, RpcError } from "@hullmark/proto/rpc";
 import { Attestation } from "@hullmark/proto/v1/attestation";
 import type { Clock } from "../../ports/clock.ts";
 import type { AttestResponse, EvidenceSink, OutgoingMessage } from "../../ports/evidence-sink.ts";
-import { type Credential, type EnrolmentOptions, enrol } from "./enrolment.ts";
+import { readCredential, writeCredential } from "./credential-file.ts";
+import { type Credential, type EnrolmentOptions, enrol, renew } from "./enrolment.ts";
 
 const CHANNEL: ChannelOptions = {
   "grpc.keepalive_time_ms": 20_000,
@@ -14,11 +15,28 @@ const CHANNEL: ChannelOptions = {
   "grpc.enable_retries": 0,
 };
 
+/** TOKEN_NEEDED: no TPM, no certificate that is valid still, and no join token that the verifier takes. */
+export type GrpcSinkErrorCode = "TOKEN_NEEDED";
+
+export class GrpcSinkError extends Error {
+  readonly code: GrpcSinkErrorCode;
+
+  constructor(code: GrpcSinkErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "GrpcSinkError";
+    this.code = code;
+  }
+}
+
 export interface GrpcSinkOptions {
-  readonly enrolment: EnrolmentOptions;
+  readonly enrolment: Omit<EnrolmentOptions, "joinToken">;
+  /** Asked at each enrolment without TPM, for an operator may have brought a new one. undefined: there is none. */
+  readonly joinToken: () => string | undefined;
   /** `host:port` of the verifier's main listener. */
   readonly address: string;
   readonly clock: Clock;
+  /** Where a node without TPM keeps key and certificate, so that a restart needs no new join token. Not used with a TPM. */
+  readonly credentialFile: string;
   readonly enrolled: (credential: Credential) => void;
 }
 
@@ -26,6 +44,8 @@ export class GrpcSink implements EvidenceSink {
   readonly #options: GrpcSinkOptions;
   #credential: Credential | undefined;
   #renewAtMs = 0;
+  /** Whether the kept certificate may be tried: not right after the verifier has refused it, for then a token may help. */
+  #useKept = true;
 
   constructor(options: GrpcSinkOptions) {
     this.#options = options;
@@ -49,6 +69,7 @@ export class GrpcSink implements EvidenceSink {
   /** Drops the certificate, so that the next stream enrols again: the verifier does not know it (any more). */
   forgetCredential(): void {
     this.#credential = undefined;
+    this.#useKept = false;
   }
 
   spkiSha256(): Buffer {
@@ -69,10 +90,41 @@ export class GrpcSink implements EvidenceSink {
     const { clock, enrolment, enrolled } = this.#options;
     const nowMs = clock.nowMs();
     if (this.#credential && nowMs < this.#renewAtMs) return this.#credential;
-    const credential = await enrol(enrolment, signal);
+    const credential = enrolment.quoter ? await enrol({ ...enrolment, joinToken: undefined }, signal) : await this.#credentialWithoutTpm(nowMs, signal);
     this.#credential = credential;
     this.#renewAtMs = nowMs + ((credential.notAfterMs - nowMs) * 2) / 3;
     enrolled(credential);
     return credential;
+  }
+
+  /** By the certificate that it has, as long as that is valid; then by token. */
+  async #credentialWithoutTpm(nowMs: number, signal: AbortSignal): Promise<Credential> {
+    const { address, enrolment, credentialFile } = this.#options;
+    const kept = this.#credential ?? (this.#useKept ? readCredential(credentialFile) : undefined);
+    this.#useKept = true;
+    const valid = kept !== undefined && nowMs < kept.notAfterMs;
+    const credential = valid ? await renew(address, enrolment.caCertificate, kept, signal).catch((error: unknown) => this.#refused(error)) : undefined;
+    const present = credential ?? (await this.#joinByToken(signal));
+    writeCredential(credentialFile, present);
+    return present;
+  }
+
+  async #joinByToken(signal: AbortSignal): Promise<Credential> {
+    const { enrolment, joinToken } = this.#options;
+    const token = joinToken();
+    const needed = (why: string, cause?: unknown): GrpcSinkError => {
+      const how = `get a new join token with "hullmark node token ${enrolment.nodeName}" and put it into the file of joinTokenFile`;
+      return new GrpcSinkError("TOKEN_NEEDED", `no TPM, no certificate that is still valid, and ${why}: ${how}`, { cause });
+    };
+    if (token === undefined) throw needed("no join token");
+    return await enrol({ ...enrolment, joinToken: token }, signal).catch((error: unknown) => {
+      throw RpcError.from(error).detail.reason === "TOKEN" ? needed("the join token is used, expired or unknown", error) : error;
+    });
+  }
+
+  /** A certificate that the verifier does not know (any more) is no reason not to try the token; every other failure is. */
+  #refused(error: unknown): undefined {
+    if (RpcError.from(error).code !== "UNAUTHENTICATED") throw error;
+    this.#credential = undefined;
   }
 }

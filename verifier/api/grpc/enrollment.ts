@@ -28,11 +28,11 @@ const STATUS: Readonly<Partial<Record<EnrolmentRefusal, RpcCode>>> = {
 };
 
 const FIX: Readonly<Partial<Record<EnrolmentRefusal, string>>> = {
-  "not-allowed": "put the endorsement key on the allow-list: hullmark nodes allow",
+  "not-allowed": "put the endorsement key on the allow-list: hullmark node allow",
   "certificate-missing": "give this TPM an EK certificate, or accept TPMs without in the verifier's configuration",
   "name-taken": "give the node another name, or revoke the one that has it",
   revoked: "an admin must allow the node again",
-  token: "ask an admin for a new join token",
+  token: "ask an admin for a new join token: hullmark node token NODE",
   busy: "try again later",
 };
 
