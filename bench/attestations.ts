@@ -1,155 +1,204 @@
 /**
- * Attestations a second of one verifier process: simulated nodes, each with an attestation key of its own, over mutual TLS. Counted is what is fully
- * appraised and acknowledged as durable. One attestation is one Evidence that changes one file of one container; every `--quote-every` of them the node
- * also answers a fresh challenge.
+ * Attestations a second of one verifier process, as shipped (dist/verifier.js), on SQLite with synchronous=FULL and mutual TLS.
  *
- *   node bench/attestations.ts [--nodes N] [--containers N] [--each N] [--window N] [--json FILE]
+ *   node bench/attestations.ts [--nodes 250,500,1000] [--seconds 20] [--containers 20] [--processes 2] [--cpu-prof DIR] [--json FILE]
  *
- * Nodes run in this process, the verifier in its own: on few cores they compete, so the verifier's CPU seconds are told beside the rate.
+ * Simulated nodes in processes of their own are asked for a quote once a second; each answers with a full report of its containers and a quote by its own key
+ * over the fresh nonce. One counts when its report was acknowledged (durable) and its quote was accepted (its nonce is among the spent ones in the database).
+ * The load is offered, not closed-loop: where fewer are counted than nodes, the machine, which also runs the nodes, has no more to give.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { hash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { availableParallelism, cpus, release, tmpdir } from "node:os";
+import { type ChildProcess, fork } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { performance } from "node:perf_hooks";
-import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { encodeRecord } from "@hullmark/proto/codec";
-import { Attester, type ScriptedContainer } from "../test/fakes/attester.ts";
+import Database from "better-sqlite3";
+import { stringify } from "yaml";
+import { freePort } from "../deploy/testbed/http-service.ts";
+import { REPOSITORY, STATE_ROOT } from "../deploy/testbed/paths.ts";
+import { type Daemon, startDaemon } from "../deploy/testbed/run.ts";
 import { pushImage } from "../test/fakes/images.ts";
-import { FakeQuoter } from "../test/fakes/quoter.ts";
 import { startFakeRegistry } from "../test/fakes/registry.ts";
-import { dockerInitLayer, LayerTree, MergedTree } from "../verifier/core/reference-value/index.ts";
+import { fleetLayers } from "./support/fleet-image.ts";
+import { cpuMs, mainThreadMs, memoryMb, percentile } from "./support/process-usage.ts";
+import type { FleetOptions } from "./support/simulated-node.ts";
+import type { Answer, Order } from "./support/simulated-nodes.ts";
+
+const WARM_UP_MS = 5000;
+const POLICY = `apiVersion: hullmark.dev/v1
+kind: Policy
+metadata: { name: bench }
+spec:
+  mode: observe
+  rules: [{ name: all, allow: { env: ["**"] } }]
+  intervals: { quote: 1s, heartbeat: 60s }
+`;
 
 const { values } = parseArgs({
   options: {
-    nodes: { type: "string", default: "40" },
+    nodes: { type: "string", default: "250,500,1000" },
+    seconds: { type: "string", default: "20" },
     containers: { type: "string", default: "20" },
-    each: { type: "string", default: "100" },
-    window: { type: "string", default: "4" },
+    processes: { type: "string", default: "2" },
+    "cpu-prof": { type: "string" },
     json: { type: "string" },
   },
 });
-const NODES = Number(values.nodes);
-const CONTAINERS = Number(values.containers);
-const EACH = Number(values.each);
-const WINDOW = BigInt(values.window);
-const TICKS_PER_SECOND = 100;
 
-const directory = encodeRecord({ type: "d", mode: 0o755, uid: 0, gid: 0, xattrs: [], opaque: false });
-const file = (content: string): Buffer =>
-  encodeRecord({ type: "f", mode: 0o644, uid: 0, gid: 0, xattrs: [], size: BigInt(content.length), sha256: hash("sha256", content, "buffer") });
-
-async function startProcess(folder: string): Promise<{ child: ChildProcess; mainPort: number; enrolmentPort: number }> {
-  const listen = `{ main: "127.0.0.1:0", enrolment: "127.0.0.1:0", http: "127.0.0.1:0" }`;
-  const config = join(folder, "v.yaml");
-  writeFileSync(config, `stateDirectory: ${folder}/state\nverifierId: v1\nlisten: ${listen}\nenrolment: { mode: tofu, acceptWithoutCertificate: true }\n`);
-  const child = spawn(process.execPath, [join(import.meta.dirname, "../verifier/main.ts"), "--config", config], { stdio: ["ignore", "pipe", "inherit"] });
-  for await (const line of createInterface({ input: child.stdout })) {
-    const message = JSON.parse(line) as { msg: string; mainPort: number; enrolmentPort: number };
-    if (message.msg === "ready") return { child, ...message };
-  }
-  throw new Error("the verifier did not start");
+interface Figures {
+  readonly nodes: number;
+  readonly perSecond: number;
+  readonly cpuMsEach: number;
+  readonly loopMsEach: number;
+  readonly loopShare: number;
+  readonly generatorMsEach: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly rssMb: number;
+  readonly peakMb: number;
+  readonly reportBytes: number;
 }
 
-/** CPU seconds of a process, and of its main thread. */
-function cpuSeconds(pid: number): { all: number; main: number } {
-  const read = (path: string): number => {
-    const fields = readFileSync(path, "latin1").split(") ")[1]?.split(" ") ?? [];
-    return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+interface Verifier {
+  readonly daemon: Daemon;
+  readonly directory: string;
+  readonly addresses: Pick<FleetOptions, "mainAddress" | "enrolmentAddress" | "ca">;
+}
+
+async function startVerifier(directory: string, registryHost: string): Promise<Verifier> {
+  const ports = { main: await freePort(), enrolment: await freePort(), http: await freePort() };
+  const policyFile = join(directory, "policy.yaml");
+  writeFileSync(policyFile, POLICY);
+  const config = join(directory, "verifier.yaml");
+  const settings = {
+    stateDirectory: join(directory, "state"),
+    verifierId: "bench",
+    region: "bench",
+    listen: { main: `127.0.0.1:${ports.main}`, enrolment: `127.0.0.1:${ports.enrolment}`, http: `127.0.0.1:${ports.http}` },
+    enrolment: { mode: "tofu", acceptWithoutCertificate: true },
+    registries: { plainHttp: [registryHost] },
+    policyFile,
   };
-  return { all: read(`/proc/${pid}/stat`), main: read(`/proc/${pid}/task/${pid}/stat`) };
-}
-
-const folder = mkdtempSync(join(tmpdir(), "hullmark-bench-"));
-const registry = await startFakeRegistry();
-const { child, mainPort, enrolmentPort } = await startProcess(folder);
-try {
-  const image = await pushImage(`${registry.host}/acme/web`);
-  const tree = LayerTree.build([
-    { path: Buffer.from("etc"), record: directory, implied: true },
-    { path: Buffer.from("etc/app.conf"), record: file("port=80\n"), implied: false },
-  ]);
-  const init = dockerInitLayer(MergedTree.of([tree]));
-  const container = (node: number, i: number, upper: ReadonlyMap<string, Buffer>): ScriptedContainer => ({
-    id: hash("sha256", `${node} ${i}`),
-    name: `c${i}`,
-    image: { reference: `${image.repository}:${image.tag}`, configDigest: image.configDigest },
-    layers: [
-      { id: "layer-0", tree },
-      { id: `init-${i}`, tree: init, runtimeMade: true },
-    ],
-    upper,
+  writeFileSync(config, stringify(settings));
+  const profile = values["cpu-prof"] === undefined ? [] : ["--cpu-prof", "--cpu-prof-dir", values["cpu-prof"]];
+  const daemon = await startDaemon({
+    name: "verifier",
+    argv: [process.execPath, ...profile, join(REPOSITORY, "dist/verifier.js"), "--config", config],
+    env: {},
+    logPath: join(directory, "verifier.log"),
+    ready: async () => (await fetch(`http://127.0.0.1:${ports.http}/readyz`)).ok,
   });
-
-  const prepare = async (number: number): Promise<{ node: Attester; bodies: Buffer[] }> => {
-    const ca = readFileSync(join(folder, "state/admin/ca.crt"));
-    const addresses = { mainAddress: `localhost:${mainPort}`, enrolmentAddress: `localhost:${enrolmentPort}`, ca };
-    const node = new Attester({ ...addresses, name: `n-${number}`, quoter: new FakeQuoter() });
-    await node.connect();
-    for (let i = 0; i < CONTAINERS; i++) node.set(container(number, i, new Map()));
-    await node.report();
-    const bodies = Array.from({ length: EACH }, (_, i) => {
-      const changed = container(
-        number,
-        i % CONTAINERS,
-        new Map([
-          ["tmp", directory],
-          ["tmp/x", file(`${i}`)],
-        ]),
-      );
-      node.set(changed);
-      return node.evidence([changed.id]);
-    });
-    return { node, bodies };
-  };
-  const nodes = [];
-  for (let i = 0; i < NODES; i++) nodes.push(await prepare(i));
-  await new Promise((resolve) => setTimeout(resolve, 2000));
-
-  const latencies: number[] = [];
-  const drive = async ({ node, bodies }: { node: Attester; bodies: Buffer[] }): Promise<void> => {
-    const first = node.seq - BigInt(bodies.length) + 1n;
-    const sentAt = new Map<bigint, number>();
-    let sent = first;
-    let acknowledged = first - 1n;
-    while (acknowledged < node.seq) {
-      while (sent <= node.seq && sent - acknowledged <= WINDOW) {
-        sentAt.set(sent, performance.now());
-        node.send({ case: "evidence", value: { body: bodies[Number(sent - first)] as Buffer } });
-        sent++;
-      }
-      const { seq } = await node.next("acknowledgement");
-      for (let at = acknowledged + 1n; at <= seq; at++) latencies.push(performance.now() - (sentAt.get(at) ?? 0));
-      acknowledged = seq;
-    }
-  };
-  const before = cpuSeconds(child.pid as number);
-  const startedAt = performance.now();
-  await Promise.all(nodes.map(drive));
-  const seconds = (performance.now() - startedAt) / 1000;
-  const after = cpuSeconds(child.pid as number);
-  const total = NODES * EACH;
-  latencies.sort((a, b) => a - b);
-  const at = (share: number): number => Number((latencies[Math.floor(latencies.length * share)] ?? 0).toFixed(1));
-  const result = {
-    machine: `${cpus()[0]?.model}, ${availableParallelism()} cores, Linux ${release()}`,
-    nodes: NODES,
-    containers: CONTAINERS,
-    attestations: total,
-    perSecond: Math.round(total / seconds),
-    perMainThreadCpuSecond: Math.round(total / (after.main - before.main)),
-    perCpuSecond: Math.round(total / (after.all - before.all)),
-    acknowledgedMs: { p50: at(0.5), p99: at(0.99) },
-    rssMegabytes: Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "latin1"))?.[1]) / 1024),
-  };
-  console.log(JSON.stringify(result, undefined, 2));
-  if (values.json) writeFileSync(values.json, `${JSON.stringify(result)}\n`);
-  for (const { node } of nodes) await node.close();
-} finally {
-  child.kill("SIGTERM");
-  await new Promise((resolve) => child.once("exit", resolve));
-  await registry.close();
-  rmSync(folder, { recursive: true });
+  const ca = readFileSync(join(directory, "state/admin/ca.crt"), "utf8");
+  return { daemon, directory, addresses: { mainAddress: `localhost:${ports.main}`, enrolmentAddress: `localhost:${ports.enrolment}`, ca } };
 }
+
+/** Sends one order to every process and waits for their answers. */
+async function all(children: readonly ChildProcess[], orders: readonly Order[]): Promise<Answer[]> {
+  const answers = children.map(
+    (child) =>
+      new Promise<Answer>((resolve, reject) => {
+        child.once("message", (message) => resolve(message as Answer));
+        child.once("exit", (code) => reject(new Error(`the simulated nodes ended with ${code}`)));
+      }),
+  );
+  for (const [i, child] of children.entries()) child.send(orders[i] as Order);
+  return await Promise.all(answers);
+}
+
+/** Nonces that accepted quotes have spent, as committed. */
+function acceptedQuotes(database: Database.Database): number {
+  return (database.prepare("SELECT count(*) AS n FROM nonces").get() as { n: number }).n;
+}
+
+async function measure(verifier: Verifier, children: readonly ChildProcess[], options: FleetOptions, nodes: number): Promise<Figures> {
+  const pid = verifier.daemon.process.pid;
+  const share = Math.ceil(nodes / children.length);
+  await all(
+    children,
+    children.map((_, i): Order => ({ kind: "start", first: i * share, count: Math.min(share, nodes - i * share), options })),
+  );
+  await sleep(WARM_UP_MS);
+  const database = new Database(join(verifier.directory, "state/verifier.db"), { readonly: true });
+  try {
+    const snapshot = () => ({
+      atMs: performance.now(),
+      quotes: acceptedQuotes(database),
+      cpu: cpuMs(pid),
+      loop: mainThreadMs(pid),
+      generators: children.reduce((sum, child) => sum + cpuMs(child.pid as number), 0),
+    });
+    await all(
+      children,
+      children.map((): Order => ({ kind: "reset" })),
+    );
+    const before = snapshot();
+    await sleep(Number(values.seconds) * 1000);
+    const after = snapshot();
+    const answers = await all(
+      children,
+      children.map((): Order => ({ kind: "collect" })),
+    );
+    const collected = answers.flatMap((answer) => (answer.kind === "collected" ? [answer] : []));
+    const failures = collected.flatMap((each) => each.failures);
+    if (failures.length > 0) throw new Error(`${failures.length} nodes failed: ${failures[0]}`);
+    const latencies = collected.flatMap((each) => [...each.latenciesMs]);
+    const counted = Math.min(after.quotes - before.quotes, latencies.length);
+    const elapsedMs = after.atMs - before.atMs;
+    const { rss, peak } = memoryMb(pid);
+    return {
+      nodes,
+      perSecond: counted / (elapsedMs / 1000),
+      cpuMsEach: (after.cpu - before.cpu) / counted,
+      loopMsEach: (after.loop - before.loop) / counted,
+      loopShare: (after.loop - before.loop) / elapsedMs,
+      generatorMsEach: (after.generators - before.generators) / counted,
+      p50Ms: percentile(latencies, 0.5),
+      p99Ms: percentile(latencies, 0.99),
+      rssMb: rss,
+      peakMb: peak,
+      reportBytes: collected[0]?.reportBytes ?? 0,
+    };
+  } finally {
+    database.close();
+  }
+}
+
+/** A verifier on an empty state, its nodes, and both gone afterwards. */
+async function round(nodes: number): Promise<Figures> {
+  mkdirSync(join(STATE_ROOT, "bench"), { recursive: true });
+  const directory = mkdtempSync(join(STATE_ROOT, "bench/attestations-"));
+  const registry = await startFakeRegistry();
+  const children: ChildProcess[] = [];
+  let verifier: Verifier | undefined;
+  try {
+    const image = await pushImage(`${registry.host}/bench/web`, { layers: fleetLayers() });
+    verifier = await startVerifier(directory, registry.host);
+    for (let i = 0; i < Number(values.processes); i++)
+      children.push(fork(join(import.meta.dirname, "support/simulated-nodes.ts"), { stdio: ["ignore", "inherit", "inherit", "ipc"] }));
+    const options = {
+      ...verifier.addresses,
+      containers: Number(values.containers),
+      image: { reference: `${image.repository}:${image.tag}`, configDigest: image.configDigest },
+    };
+    return await measure(verifier, children, options, nodes);
+  } finally {
+    for (const child of children) child.kill("SIGKILL");
+    await verifier?.daemon.stop();
+    await registry.close();
+    rmSync(directory, { recursive: true });
+  }
+}
+
+const results: Figures[] = [];
+for (const nodes of values.nodes.split(",").map(Number)) {
+  const figures = await round(nodes);
+  results.push(figures);
+  const { perSecond, cpuMsEach, loopMsEach, loopShare, generatorMsEach, p50Ms, p99Ms, rssMb, peakMb, reportBytes } = figures;
+  console.log(
+    `${String(nodes).padStart(5)} nodes × ${values.containers} containers: ${perSecond.toFixed(0).padStart(5)} attestations/s; verifier CPU ${cpuMsEach.toFixed(2)} ms each (event loop ${loopMsEach.toFixed(2)} ms, ${(loopShare * 100).toFixed(0)} % busy: ${(1000 / loopMsEach).toFixed(0)}/s at 100 %)`,
+  );
+  console.log(
+    `      report → acknowledged p50 ${p50Ms.toFixed(1)} ms, p99 ${p99Ms.toFixed(1)} ms; RSS ${rssMb.toFixed(0)} MB (peak ${peakMb.toFixed(0)}); report ${reportBytes} bytes; nodes' own CPU ${generatorMsEach.toFixed(2)} ms each`,
+  );
+}
+if (values.json) writeFileSync(values.json, `${JSON.stringify({ bench: "attestations", containers: Number(values.containers), results })}\n`);

@@ -67,7 +67,7 @@ describe("policy files", () => {
       "mutable:\n  - { name: m, class: data, paths: [tmp/x] }",
       'p.yaml:6:39: error: spec.mutable[0].paths[0]: "tmp/x" is not absolute (start at the root: "/tmp/x")',
     ],
-    ["intervals: { quote: 1s }", 'p.yaml:5:23: error: spec.intervals.quote: "1s" is out of range (use 10s to 3600s)'],
+    ["intervals: { quote: 0s }", 'p.yaml:5:23: error: spec.intervals.quote: "0s" is out of range (use 1s to 3600s)'],
     ["budget: { bytes: 5GB }", 'p.yaml:5:20: error: spec.budget.bytes: "5GB" is not a size (write a whole number and KiB, MiB, GiB or TiB: 64GiB)'],
     [
       "authorities:\n  - { name: a, keyFile: no.pub }",

@@ -100,7 +100,7 @@ export const policyFile = z.strictObject({
       mutableDefaults: z.boolean().default(true),
       severities,
       intervals: z
-        .strictObject({ quote: duration(10, 3600).prefault("60s"), rescan: duration(60, 86_400).prefault("5m"), heartbeat: duration(1, 300).prefault("10s") })
+        .strictObject({ quote: duration(1, 3600).prefault("60s"), rescan: duration(60, 86_400).prefault("5m"), heartbeat: duration(1, 300).prefault("10s") })
         .prefault({}),
       budget: z
         .strictObject({
