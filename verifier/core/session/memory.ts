@@ -2,7 +2,7 @@
 import { PatriciaTree, pathKey, recordDigest } from "@hullmark/proto/codec";
 import type { EvidenceBody } from "@hullmark/proto/v1/attestation";
 import type { ContainerRow, ContainerWrite, EvidenceWrite, MemoryRow, UpperRow } from "../../ports/rows.ts";
-import { computeStateRoot } from "../appraisal/apply-evidence.ts";
+import { stateTreeOf } from "../appraisal/apply-evidence.ts";
 import { decodeNode, decodeParts } from "../appraisal/decode-parts.ts";
 import type { ContainerState, NodeMemory, UpperEntry } from "../appraisal/types.ts";
 
@@ -12,9 +12,10 @@ import type { ContainerState, NodeMemory, UpperEntry } from "../appraisal/types.
  */
 export function restoreMemory({ head, node, containers }: MemoryRow): NodeMemory | undefined {
   const states = new Map(containers.map((row) => [row.id, restoreContainer(row)]));
-  if (!computeStateRoot(node, states).equals(head.stateRoot)) return undefined;
+  const stateTree = stateTreeOf(node, states);
+  if (!stateTree.root().equals(head.stateRoot)) return undefined;
   const { nodeId, chainId, seq, digest, stateRoot } = head;
-  return { nodeId, chainId, seq, digest, nodeBytes: node, node: node.length > 0 ? decodeNode(node) : undefined, containers: states, stateRoot };
+  return { nodeId, chainId, seq, digest, nodeBytes: node, node: node.length > 0 ? decodeNode(node) : undefined, containers: states, stateTree, stateRoot };
 }
 
 function restoreContainer({ id, parts, upper }: ContainerRow): ContainerState {

@@ -177,7 +177,7 @@ export class Session {
     const changes = new ChangeSet(nowMs);
     changes.evidence(evidenceWrite(this.#submittedSeq, result.memory, body, nowMs));
     this.#submittedSeq = body.seq;
-    this.#take(result, changes, nowMs);
+    this.#take(result, body.full || body.seq === 1n, changes, nowMs);
     if (this.#live.node.trustLevel === TrustLevel.NONE && this.#live.node.chainBroken !== undefined && body.seq === 1n)
       this.#live.update({ chainBroken: undefined }, this.#services.policy(), changes, nowMs);
     else this.#live.update({}, this.#services.policy(), changes, nowMs);
@@ -190,12 +190,13 @@ export class Session {
     }
   }
 
-  #take(result: Extract<ApplyResult, { ok: true }>, changes: ChangeSet, nowMs: number): void {
+  #take(result: Extract<ApplyResult, { ok: true }>, full: boolean, changes: ChangeSet, nowMs: number): void {
     const live = this.#live;
     live.memory = result.memory;
     this.#quotes.record(result.memory.seq, { digest: result.memory.digest, stateRoot: result.memory.stateRoot });
     live.noteLayerChanges(result.layerChanges);
-    for (const id of new Set([...result.removed, ...live.forgotten()])) live.remove(id, changes, nowMs);
+    const forgotten = full ? live.forgotten() : [];
+    for (const id of new Set([...result.removed, ...forgotten])) live.remove(id, changes, nowMs);
     const affected = new Set([...result.changed, ...(result.layerChanges.length > 0 ? live.containersOnLayers(result.layerChanges) : [])]);
     live.appraise(affected, this.#services.policy(), this.#measurement, changes, nowMs);
   }
