@@ -42,8 +42,8 @@ const USAGE = `hullmark-agent --config FILE [--check-config | --show-identity | 
 async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
   const log = pino({ level: config.log.level, base: null, timestamp: pino.stdTimeFunctions.isoTime, redact: ["err.config", "err.request"] });
   mkdirSync(config.stateDirectory, { recursive: true, mode: 0o700 });
-  const spool = new FileSpool({ directory: join(config.stateDirectory, "spool"), maxBytes: config.spool.maxBytes });
   const boot = bootId();
+  const spool = new FileSpool({ directory: join(config.stateDirectory, "spool"), maxBytes: config.spool.maxBytes, bootId: boot });
   const quoter: Quoter | undefined =
     config.tpm.tcti === "none" ? undefined : new Tpm2Quoter({ tcti: config.tpm.tcti, stateDir: join(config.stateDirectory, "tpm") });
   const condition = new NodeCondition({

@@ -64,10 +64,14 @@ export class NodeAgent {
   readonly #checks = new Map<string, Promise<void>>();
   #runtimeFacts: RuntimeFacts | undefined;
   #policy: MeasurementPolicy | undefined;
+  /** Something can be said. */
   #listed = false;
+  /** The engine has listed everything at least once. */
+  #complete = false;
   #publishQueued = false;
   #stop = AbortSignal.abort();
   #chain: ChainPosition & { readonly stateRoot: Buffer };
+  readonly #placed = Promise.withResolvers<void>();
 
   constructor(options: NodeAgentOptions) {
     this.#options = options;
@@ -82,8 +86,9 @@ export class NodeAgent {
     });
   }
 
-  /** What a quote must vouch for at this moment. */
-  position(): ChainPosition & { readonly stateRoot: Buffer } {
+  /** What a quote must vouch for at this moment. Waits for the first report of this process: until then the state after the chain's head is not known. */
+  async position(): Promise<ChainPosition & { readonly stateRoot: Buffer }> {
+    await this.#placed.promise;
     return this.#chain;
   }
 
@@ -159,6 +164,7 @@ export class NodeAgent {
       return;
     }
     this.#chain = built;
+    this.#placed.resolve();
     spooled();
   }
 
@@ -197,7 +203,10 @@ export class NodeAgent {
         const known = [...this.#monitors.keys()];
         for (const id of [...ids.filter((each) => !this.#monitors.has(each)), ...known.filter((each) => !ids.includes(each))]) void this.#check(id);
       } catch {
-        if (!signal.aborted) condition.runtimeLost();
+        if (signal.aborted) return;
+        condition.runtimeLost();
+        // Nothing can be listed: that is news too.
+        this.#listed = true;
       }
       this.publish();
     }
@@ -236,6 +245,9 @@ export class NodeAgent {
     const ids = new Set(await runtime.list(signal));
     await Promise.all([...new Set([...ids, ...this.#monitors.keys()])].map((id) => this.#check(id)));
     this.#listed = true;
+    // What was said before the engine answered for the first time lacked containers that are there: only a full report tells which are gone.
+    if (!this.#complete) this.#evidence.requestFull();
+    this.#complete = true;
     this.publish();
   }
 

@@ -7,6 +7,7 @@ const MAX_PENDING_ANSWERS = 1024;
 
 export class Outgoing implements AsyncIterable<OutgoingMessage> {
   readonly #spool: Spool;
+  readonly #chainId: Buffer;
   readonly #answers: OutgoingMessage[] = [];
   /** Number of the newest Evidence sent; undefined: the verifier has not said yet where to start. */
   #sentSeq: bigint | undefined;
@@ -15,6 +16,12 @@ export class Outgoing implements AsyncIterable<OutgoingMessage> {
 
   constructor(spool: Spool) {
     this.#spool = spool;
+    this.#chainId = spool.head().chainId;
+  }
+
+  /** The spool has begun another chain since: numbers and quotes of now mean nothing on this stream, which ends. */
+  get stale(): boolean {
+    return !this.#spool.head().chainId.equals(this.#chainId);
   }
 
   answer(message: OutgoingMessage): void {
@@ -42,6 +49,7 @@ export class Outgoing implements AsyncIterable<OutgoingMessage> {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<OutgoingMessage> {
     for (;;) {
+      if (this.stale) return;
       const answer = this.#answers.shift();
       if (answer) {
         yield answer;

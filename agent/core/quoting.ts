@@ -8,7 +8,8 @@ import type { ChainPosition } from "./node-evidence.ts";
 export interface QuoteContext {
   readonly bootId: string;
   readonly pcrs: readonly number[];
-  position(): ChainPosition & { readonly stateRoot: Buffer };
+  /** Of the newest Evidence; waits where there is none yet. */
+  position(): Promise<ChainPosition & { readonly stateRoot: Buffer }>;
   policyDigest(): Uint8Array;
   spkiSha256(): Buffer;
   binding(): { readonly verifierId: string; readonly region: string; readonly nodeId: string };
@@ -22,7 +23,7 @@ export async function answerChallenge(
   signal: AbortSignal,
 ): Promise<MessageInitShape<typeof QuoteReportSchema>> {
   const { bootId, pcrs } = context;
-  const { seq, digest, stateRoot } = context.position();
+  const { seq, digest, stateRoot } = await context.position();
   const policyDigest = context.policyDigest();
   const report = { nonce: challenge.nonce, seq, evidenceDigest: digest, stateRoot, bootId, policyDigest };
   if (!quoter) return { ...report, failure: { code: "no-tpm", detail: "this node has no TPM" } };

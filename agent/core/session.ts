@@ -2,7 +2,8 @@
  * The conversation with the verifier. States: connecting → greeting (Hello sent) → streaming; any failure leads back to connecting after a jittered wait.
  * Nothing is lost in between: Evidence goes to the spool first, and the verifier says what it holds durably.
  */
-import type { Challenge, MeasurementPolicy, TreeRequest, Welcome } from "@hullmark/proto/v1/attestation";
+import { fromBinary } from "@bufbuild/protobuf";
+import { type Challenge, EvidenceBodySchema, type MeasurementPolicy, type TreeRequest, type Welcome } from "@hullmark/proto/v1/attestation";
 import type { Clock } from "../ports/clock.ts";
 import type { AttestResponse, EvidenceSink, OutgoingMessage } from "../ports/evidence-sink.ts";
 import type { Spool } from "../ports/spool.ts";
@@ -44,6 +45,7 @@ export class Session {
   readonly #options: SessionOptions;
   #outgoing: Outgoing | undefined;
   #heartbeatMs = 15_000;
+  #heartbeatChanged: AbortController | undefined;
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -99,7 +101,9 @@ export class Session {
 
   async #beat(outgoing: Outgoing, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      await this.#options.clock.sleep(this.#heartbeatMs, signal);
+      const changed = new AbortController();
+      this.#heartbeatChanged = changed;
+      await this.#options.clock.sleep(this.#heartbeatMs, AbortSignal.any([signal, changed.signal]));
       if (!signal.aborted) outgoing.answer({ message: { case: "heartbeat", value: { seq: this.#options.spool.head().seq } } });
     }
   }
@@ -107,13 +111,12 @@ export class Session {
   /** @returns false where the verifier's memory and ours cannot be joined: a new chain starts, on a new stream */
   #greet(welcome: Welcome, outgoing: Outgoing): boolean {
     const { spool, handlers } = this.#options;
-    const { seq, digest } = spool.head();
+    const { seq } = spool.head();
     const durable = welcome.durableSeq;
-    const first = spool.after(durable)[0]?.seq;
-    const joins = durable <= seq && (durable === seq ? seq === 0n || digest.equals(Buffer.from(welcome.durableDigest)) : first === durable + 1n);
-    if (!joins) {
+    if (outgoing.stale) return false;
+    if (!joins(spool, durable, welcome.durableDigest)) {
       const lost = spool.restart();
-      handlers.resync(`the verifier holds Evidence up to ${durable}, the spool ${first ?? "nothing"} to ${seq}: a new chain starts`, lost);
+      handlers.resync(`what the verifier holds, up to Evidence ${durable}, is not what the spool, up to ${seq}, continues: a new chain starts`, lost);
       outgoing.close();
       return false;
     }
@@ -127,7 +130,7 @@ export class Session {
     const { spool, handlers } = this.#options;
     switch (message.case) {
       case "acknowledgement":
-        spool.acknowledge(message.value.seq);
+        if (!outgoing.stale) spool.acknowledge(message.value.seq);
         break;
       case "challenge":
         handlers.quote(message.value, signal).then(
@@ -151,7 +154,20 @@ export class Session {
   }
 
   #policy(policy: MeasurementPolicy): void {
-    if (policy.heartbeatIntervalSeconds > 0) this.#heartbeatMs = policy.heartbeatIntervalSeconds * 1000;
+    const heartbeatMs = policy.heartbeatIntervalSeconds * 1000;
+    if (heartbeatMs > 0 && heartbeatMs !== this.#heartbeatMs) {
+      this.#heartbeatMs = heartbeatMs;
+      this.#heartbeatChanged?.abort();
+    }
     this.#options.handlers.policy(policy);
   }
+}
+
+/** Whether the spool continues what the verifier holds: its next Evidence must name that very one as its predecessor, not only its number. */
+function joins(spool: Spool, durableSeq: bigint, durableDigest: Uint8Array): boolean {
+  const { seq, digest } = spool.head();
+  if (durableSeq > seq) return false;
+  if (durableSeq === seq) return seq === 0n || digest.equals(durableDigest);
+  const next = spool.after(durableSeq)[0];
+  return next?.seq === durableSeq + 1n && Buffer.from(durableDigest).equals(fromBinary(EvidenceBodySchema, next.body).previousDigest);
 }

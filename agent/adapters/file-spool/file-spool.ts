@@ -1,9 +1,10 @@
 /**
- * {@link Spool} as one append-only file of frames, beside a small file that says where the chain stands.
- * A frame is `u32 length of what follows · u64 seq · 32 bytes digest · body`. A torn frame at the end (the node lost power) is cut off at start.
+ * {@link Spool} as one append-only file of frames, named after its chain, beside a small file that says which chain it is and where it stands.
+ * A frame is `u32 length of what follows · u64 seq · 32 bytes digest · body`. A torn frame at the end is cut off at start; anything else that does not
+ * fit together begins another chain: numbers that the verifier may hold must never be given to other Evidence.
  */
 import { randomBytes } from "node:crypto";
-import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { CHAIN_START, evidenceDigest } from "@hullmark/proto/codec";
 import type { Spool, SpooledEvidence, SpoolHead } from "../../ports/spool.ts";
@@ -13,6 +14,8 @@ export interface FileSpoolOptions {
   readonly directory: string;
   /** Bytes of unacknowledged Evidence, default 64 MiB. Over it `append` refuses. */
   readonly maxBytes?: number;
+  /** Of the running kernel. Another than the one that wrote the files means that the node went down: how much of them reached the disk is not known. */
+  readonly bootId: string;
 }
 
 const HEADER_BYTES = 44;
@@ -21,25 +24,31 @@ const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 const COMPACT_BYTES = 4 * 1024 * 1024;
 
 interface Frame extends SpooledEvidence {
+  readonly digest: Buffer;
   readonly bytes: number;
 }
 
 export class FileSpool implements Spool {
   readonly #directory: string;
   readonly #maxBytes: number;
+  readonly #bootId: string;
   #fd: number;
   #head: SpoolHead;
   #frames: Frame[] = [];
   #pendingBytes = 0;
   #staleBytes = 0;
 
-  constructor({ directory, maxBytes = DEFAULT_MAX_BYTES }: FileSpoolOptions) {
+  constructor({ directory, maxBytes = DEFAULT_MAX_BYTES, bootId }: FileSpoolOptions) {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     this.#directory = directory;
     this.#maxBytes = maxBytes;
-    this.#head = readHead(this.#path("head.json")) ?? newHead();
-    this.#fd = openSync(this.#path("evidence"), "a+", 0o600);
-    this.#load();
+    this.#bootId = bootId;
+    const stored = readHead(this.#path("head.json"), bootId);
+    this.#head = stored ?? newHead();
+    if (!stored) this.#writeHead();
+    this.#removeOtherChains();
+    this.#fd = this.#open();
+    if (!this.#load()) this.restart();
     this.#writeHead();
   }
 
@@ -57,7 +66,7 @@ export class FileSpool implements Spool {
     digest.copy(frame, 12);
     body.copy(frame, HEADER_BYTES);
     writeAll(this.#fd, frame);
-    this.#frames.push({ seq, body, bytes });
+    this.#frames.push({ seq, digest, body, bytes });
     this.#pendingBytes += bytes;
     this.#head = { ...this.#head, seq, digest };
     return true;
@@ -84,10 +93,13 @@ export class FileSpool implements Spool {
     const dropped = this.#frames.length;
     this.#frames = [];
     this.#pendingBytes = 0;
-    // The frames of the old chain must be gone before the new chain's head is on disk.
-    ftruncateSync(this.#fd, 0);
+    this.#staleBytes = 0;
     this.#head = newHead();
-    this.#compact();
+    // From here on the old chain's file belongs to nobody: a crash leaves it to be removed at the next start.
+    this.#writeHead();
+    closeSync(this.#fd);
+    this.#removeOtherChains();
+    this.#fd = this.#open();
     return dropped;
   }
 
@@ -100,9 +112,24 @@ export class FileSpool implements Spool {
     return join(this.#directory, name);
   }
 
-  /** Takes up whole frames whose digest holds; the head is the newest of file and head file. */
-  #load(): void {
-    const data = readFileSync(this.#path("evidence"));
+  #open(): number {
+    return openSync(this.#path(this.#fileName()), "a+", 0o600);
+  }
+
+  #fileName(): string {
+    return `evidence-${this.#head.chainId.toString("hex")}`;
+  }
+
+  #removeOtherChains(): void {
+    for (const name of readdirSync(this.#directory)) if (name.startsWith("evidence") && name !== this.#fileName()) rmSync(this.#path(name));
+  }
+
+  /**
+   * Takes up whole frames whose digest holds and whose numbers follow one another; what comes after is cut off. The head is the newest of frames and head file.
+   * @returns false where frames are missing that were here once
+   */
+  #load(): boolean {
+    const data = readFileSync(this.#path(this.#fileName()));
     let at = 0;
     while (at + HEADER_BYTES <= data.length) {
       const bytes = data.readUInt32BE(at) + 4;
@@ -110,13 +137,19 @@ export class FileSpool implements Spool {
       const seq = data.readBigUInt64BE(at + 4);
       const digest = Buffer.from(data.subarray(at + 12, at + HEADER_BYTES));
       const body = Buffer.from(data.subarray(at + HEADER_BYTES, at + bytes));
-      if (!evidenceDigest(body).equals(digest)) break;
-      this.#frames.push({ seq, body, bytes });
+      const last = this.#frames.at(-1);
+      if ((last && seq !== last.seq + 1n) || !evidenceDigest(body).equals(digest)) break;
+      this.#frames.push({ seq, digest, body, bytes });
       this.#pendingBytes += bytes;
-      if (seq > this.#head.seq) this.#head = { ...this.#head, seq, digest };
       at += bytes;
     }
     if (at < data.length) ftruncateSync(this.#fd, at);
+    const first = this.#frames[0];
+    const last = this.#frames.at(-1);
+    if (!first || !last) return true;
+    if (last.seq < this.#head.seq || first.seq > this.#head.seq + 1n) return false;
+    this.#head = { ...this.#head, seq: last.seq, digest: last.digest };
+    return true;
   }
 
   /** The head goes first: should the agent die in between, frames that the verifier has already are sent again, and are acknowledged again. */
@@ -124,15 +157,15 @@ export class FileSpool implements Spool {
     this.#writeHead();
     const next = this.#path("evidence.new");
     const fd = openSync(next, "w+", 0o600);
-    for (const { seq, body, bytes } of this.#frames) {
+    for (const { seq, digest, body, bytes } of this.#frames) {
       const frame = Buffer.allocUnsafe(HEADER_BYTES);
       frame.writeUInt32BE(bytes - 4, 0);
       frame.writeBigUInt64BE(seq, 4);
-      evidenceDigest(body).copy(frame, 12);
+      digest.copy(frame, 12);
       writeAll(fd, frame);
       writeAll(fd, body);
     }
-    renameSync(next, this.#path("evidence"));
+    renameSync(next, this.#path(this.#fileName()));
     closeSync(this.#fd);
     this.#fd = fd;
     this.#staleBytes = 0;
@@ -140,7 +173,7 @@ export class FileSpool implements Spool {
 
   #writeHead(): void {
     const { chainId, seq, digest } = this.#head;
-    const text = JSON.stringify({ chainId: chainId.toString("hex"), seq: String(seq), digest: digest.toString("hex") });
+    const text = JSON.stringify({ chainId: chainId.toString("hex"), seq: String(seq), digest: digest.toString("hex"), bootId: this.#bootId });
     writeFileSync(this.#path("head.json.new"), text, { mode: 0o600 });
     renameSync(this.#path("head.json.new"), this.#path("head.json"));
   }
@@ -150,11 +183,12 @@ function newHead(): SpoolHead {
   return { chainId: randomBytes(16), seq: 0n, digest: CHAIN_START };
 }
 
-function readHead(path: string): SpoolHead | undefined {
+/** @returns undefined where there is none that can be gone on from */
+function readHead(path: string, bootId: string): SpoolHead | undefined {
   try {
-    const { chainId, seq, digest } = JSON.parse(readFileSync(path, "utf8")) as Record<string, string>;
+    const { chainId, seq, digest, bootId: writtenIn } = JSON.parse(readFileSync(path, "utf8")) as Record<string, string>;
     const head = { chainId: Buffer.from(chainId ?? "", "hex"), seq: BigInt(seq ?? ""), digest: Buffer.from(digest ?? "", "hex") };
-    return head.chainId.length === 16 && head.digest.length === 32 && head.seq >= 0n ? head : undefined;
+    return head.chainId.length === 16 && head.digest.length === 32 && head.seq >= 0n && writtenIn === bootId ? head : undefined;
   } catch {
     return undefined;
   }

@@ -195,8 +195,7 @@ export class Session {
     live.memory = result.memory;
     this.#quotes.record(result.memory.seq, { digest: result.memory.digest, stateRoot: result.memory.stateRoot });
     live.noteLayerChanges(result.layerChanges);
-    const forgotten = full ? live.forgotten() : [];
-    for (const id of new Set([...result.removed, ...forgotten])) live.remove(id, changes, nowMs);
+    for (const id of gone(result, full ? live.forgotten() : [], full)) live.remove(id, changes, nowMs);
     const affected = new Set([...result.changed, ...(result.layerChanges.length > 0 ? live.containersOnLayers(result.layerChanges) : [])]);
     live.appraise(affected, this.#services.policy(), this.#measurement, changes, nowMs);
   }
@@ -384,4 +383,9 @@ function nodeChange(judgement: QuoteJudgement, node: LiveNode["node"]): Paramete
 /** The chain's head moves, the state stays: what a refused Evidence leaves behind. */
 function skipped(memory: LiveNode["memory"], body: EvidenceBody, bytes: Uint8Array): LiveNode["memory"] {
   return { ...memory, seq: body.seq, digest: evidenceDigest(bytes) };
+}
+
+/** Containers that are no more. A full report of a node whose engine does not answer names those that it could see: the others may well be there. */
+function gone({ removed, memory }: Extract<ApplyResult, { ok: true }>, forgotten: readonly string[], full: boolean): ReadonlySet<string> {
+  return full && memory.node?.runtimeReachable === false ? new Set() : new Set([...removed, ...forgotten]);
 }
