@@ -3,6 +3,7 @@ import { type GetStatusResponse, Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, Option } from "commander";
 import { ask } from "../connection/run.ts";
+import { unsettled } from "../connection/settled.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { isData, parseFormat, serialize } from "../output/format.ts";
 import { statusView } from "../output/views.ts";
@@ -27,14 +28,6 @@ export function statusCommand(): Command {
         return exitOf(status);
       }),
     );
-}
-
-function unsettled(status: GetStatusResponse): boolean {
-  return (
-    status.nodesTotal === 0 ||
-    status.nodesAttested < status.nodesTotal ||
-    ["resolving", "measuring", "policy-pending", "layer-comparing"].some((code) => (status.unknownReasons[code] ?? 0) > 0)
-  );
 }
 
 function exitOf(status: GetStatusResponse): number {

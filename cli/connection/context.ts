@@ -1,5 +1,5 @@
 /** Where the command finds its verifier: contexts in a file, as kubectl has them. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { credentials } from "@grpc/grpc-js";
@@ -27,8 +27,14 @@ export class ContextError extends Error {
   override name = "ContextError";
 }
 
+/** What `hullmark up` leaves for everybody on the host who may read it. */
+export const HOST_CONFIG = "/etc/hullmark/config.yaml";
+
+/** $HULLMARK_CONFIG, else the user's file, else the host's where only that one exists. */
 export function defaultConfigPath(environment: NodeJS.ProcessEnv): string {
-  return environment["HULLMARK_CONFIG"] ?? join(environment["XDG_CONFIG_HOME"] ?? join(homedir(), ".config"), "hullmark", "config.yaml");
+  if (environment["HULLMARK_CONFIG"]) return environment["HULLMARK_CONFIG"];
+  const own = join(environment["XDG_CONFIG_HOME"] ?? join(homedir(), ".config"), "hullmark", "config.yaml");
+  return !existsSync(own) && existsSync(HOST_CONFIG) ? HOST_CONFIG : own;
 }
 
 /** @param name context to use instead of the current one @throws ContextError */
@@ -43,7 +49,9 @@ export function loadContext(path: string, name: string | undefined): Context {
   const wanted = name ?? parsed.data.currentContext;
   const context = parsed.data.contexts[wanted];
   if (!context) throw new ContextError(`${path}: no context "${wanted}" (there are: ${Object.keys(parsed.data.contexts).join(", ")})`);
-  const file = (relative: string): string => resolve(dirname(path), relative);
+  // A link leads to where the files are.
+  const directory = dirname(realpathSync(path));
+  const file = (relative: string): string => resolve(directory, relative);
   const logKeyFile = context.logKeyFile === undefined ? {} : { logKeyFile: file(context.logKeyFile) };
   return { ...context, ...logKeyFile, name: wanted, caFile: file(context.caFile), certFile: file(context.certFile), keyFile: file(context.keyFile) };
 }

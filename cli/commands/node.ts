@@ -1,0 +1,70 @@
+/** `hullmark node token|allow|revoke`: who may join the fleet. Admins only. */
+import { renameSync, rmSync, writeFileSync } from "node:fs";
+import { Admin } from "@hullmark/proto/v1/admin";
+import { Command, InvalidArgumentError } from "commander";
+import { ask } from "../connection/run.ts";
+import { EXIT } from "../output/exit-codes.ts";
+import { toMs } from "../output/words.ts";
+
+export function nodeCommand(): Command {
+  return new Command("node").description("let nodes join, and shut them out").addCommand(tokenCommand()).addCommand(allowCommand()).addCommand(revokeCommand());
+}
+
+function tokenCommand(): Command {
+  return new Command("token")
+    .description("one-time join token for a node without TPM")
+    .argument("[name]", "name that the node gets; a node of that name without TPM is taken over")
+    .option("--ttl <seconds>", "how long it may be used, 1 to 86400", ttl, 900)
+    .option("--output <file>", "write it to a file (mode 0600) instead of printing it")
+    .addHelpText("after", "\nWhoever holds the token is the node: keep it secret. Exit: 0 made, 2 usage, 3 cannot tell")
+    .action(async (name: string | undefined, { ttl: ttlSeconds, output }: { readonly ttl: number; readonly output?: string }, command: Command) =>
+      ask(command, async ({ channel, print, signal }) => {
+        const { token, expiresAt } = await channel.client(Admin).createJoinToken({ nodeName: name ?? "", ttlSeconds }, { signal });
+        if (output === undefined) print(`${token}\n`);
+        else replaceSecret(output, `${token}\n`);
+        const until = toMs(expiresAt);
+        if (until !== undefined) process.stderr.write(`usable once, until ${new Date(until).toISOString()}\n`);
+        return EXIT.clean;
+      }),
+    );
+}
+
+function allowCommand(): Command {
+  return new Command("allow")
+    .description("put a TPM's endorsement key on the allow-list; takes a revocation back")
+    .argument("<ek-sha256>", "as hullmark-agent --show-identity prints it")
+    .option("--name <name>", "name that the node gets", "")
+    .action(async (ekSha256: string, { name }: { readonly name: string }, command: Command) =>
+      ask(command, async ({ channel, print, signal }) => {
+        const { nodeId } = await channel.client(Admin).allowNode({ ekSha256, name }, { signal });
+        print(`node ${nodeId} may join\n`);
+        return EXIT.clean;
+      }),
+    );
+}
+
+function revokeCommand(): Command {
+  return new Command("revoke")
+    .description("refuse a node's certificates from now on, and end its session")
+    .argument("<node>", "name or id")
+    .requiredOption("--reason <text>", "why: it is logged")
+    .action(async (node: string, { reason }: { readonly reason: string }, command: Command) =>
+      ask(command, async ({ channel, print, signal }) => {
+        await channel.client(Admin).revokeNode({ nodeId: node, reason }, { signal });
+        print("revoked\n");
+        return EXIT.clean;
+      }),
+    );
+}
+
+function replaceSecret(path: string, content: string): void {
+  rmSync(`${path}.new`, { force: true });
+  writeFileSync(`${path}.new`, content, { mode: 0o600, flag: "wx" });
+  renameSync(`${path}.new`, path);
+}
+
+function ttl(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > 86_400) throw new InvalidArgumentError("want 1 to 86400");
+  return value;
+}

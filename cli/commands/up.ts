@@ -1,0 +1,79 @@
+/** `hullmark up`: watch a Docker host, in one step. */
+import { RpcError } from "@hullmark/proto/rpc";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { ContextError, HOST_CONFIG } from "../connection/context.ts";
+import { HostError } from "../host/error.ts";
+import { DEFAULT_STATE } from "../host/layout.ts";
+import { up } from "../host/up.ts";
+import { EXIT } from "../output/exit-codes.ts";
+
+interface UpFlags {
+  readonly state: string;
+  readonly dockerSocket?: string;
+  readonly policy?: string;
+  readonly registryPlainHttp?: string[];
+  readonly nodeName?: string;
+  readonly tcti?: string;
+  readonly tpmMakerRoot?: string[];
+  readonly systemd?: boolean;
+  readonly wait: number;
+}
+
+export function upCommand(): Command {
+  return new Command("up")
+    .description("watch this Docker host: start verifier and agent; observes only, restarts no container")
+    .option("--docker-socket <path>", "the engine's socket (default /var/run/docker.sock)")
+    .option("--state <dir>", "where everything is kept", DEFAULT_STATE)
+    .option("--policy <file>", "policy (default: observe all, require no signature)")
+    .option("--registry-plain-http <host...>", "registries (host:port) that speak HTTP without TLS")
+    .option("--node-name <name>", "name of this node (default: host name)")
+    .option("--tcti <tcti>", "TPM: device:/dev/tpmrm0, swtpm:path=SOCKET, none (default: /dev/tpmrm0 where there is one)")
+    .option("--tpm-maker-root <file...>", "certificates (PEM or DER) of the TPM's maker, to which the EK certificate must lead")
+    .addOption(new Option("--systemd", "run as systemd units (default where systemd runs the host)"))
+    .addOption(new Option("--no-systemd", "run as detached processes, which nothing restarts"))
+    .option("--wait <seconds>", "how long to wait for the first whole picture", seconds, 120)
+    .addHelpText(
+      "after",
+      "\nAgain: takes the options of the first time where none are given, and restarts only what has changed.\nExit: 0 up, 2 usage, 3 not up",
+    )
+    .action(async (flags: UpFlags, command: Command) => {
+      const { config } = command.optsWithGlobals<{ config?: string }>();
+      await hostCommand(() =>
+        up({
+          state: flags.state,
+          commandConfig: config ?? (process.env["HULLMARK_CONFIG"] || HOST_CONFIG),
+          dockerSocket: flags.dockerSocket,
+          policyFile: flags.policy,
+          plainHttpRegistries: flags.registryPlainHttp,
+          nodeName: flags.nodeName,
+          tcti: flags.tcti,
+          makerRootFiles: flags.tpmMakerRoot,
+          systemd: flags.systemd,
+          waitSeconds: flags.wait,
+          print,
+        }),
+      );
+    });
+}
+
+export function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** Runs it and turns what went wrong into one line and an exit code. */
+export async function hostCommand(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof HostError || error instanceof ContextError || error instanceof RpcError)) throw error;
+    process.stderr.write(`hullmark: ${error.message}\n`);
+    const usage = error instanceof HostError && (error.code === "NOT_ROOT" || error.code === "STATE_TAKEN" || error.code === "NOT_INSTALLED");
+    process.exitCode = usage ? EXIT.usage : EXIT.unknown;
+  }
+}
+
+function seconds(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0 || value > 3600) throw new InvalidArgumentError("want 0 to 3600");
+  return value;
+}

@@ -1,0 +1,22 @@
+/** Why a host could not be set up or cleared. The message says what to do; it is printed as it is. */
+export type HostErrorCode =
+  | "NOT_ROOT"
+  | "NODE_TOO_OLD"
+  | "NO_BUNDLE"
+  | "NO_ENGINE"
+  | "STATE_TAKEN"
+  | "NOT_INSTALLED"
+  | "BAD_RECORD"
+  | "COMMAND_FAILED"
+  | "START_FAILED"
+  | "STOP_FAILED";
+
+export class HostError extends Error {
+  readonly code: HostErrorCode;
+
+  constructor(code: HostErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "HostError";
+    this.code = code;
+  }
+}

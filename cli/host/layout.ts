@@ -1,0 +1,46 @@
+/** Where everything of one host lies: below one state directory, so that removing it removes all. */
+import { join } from "node:path";
+
+export const DEFAULT_STATE = "/var/lib/hullmark";
+
+export type ServiceName = "verifier" | "agent";
+/** In the order in which they start; they stop in reverse. */
+export const SERVICES: readonly ServiceName[] = ["verifier", "agent"];
+
+export interface Layout {
+  readonly state: string;
+  /** What `up` has made and with which options; its presence says that the directory is ours. */
+  readonly record: string;
+  /** The bundle's copy: the one that came with the command may lie in a cache that is cleared. */
+  readonly program: string;
+  readonly settings: (service: ServiceName) => string;
+  /** The service's own state. */
+  readonly data: (service: ServiceName) => string;
+  readonly log: (service: ServiceName) => string;
+  readonly pidFile: (service: ServiceName) => string;
+  readonly joinToken: string;
+  /** The certificate that an agent without TPM keeps. */
+  readonly credential: string;
+  /** Configuration of this command, as the verifier writes it. */
+  readonly adminConfig: string;
+  readonly caFile: string;
+}
+
+export function layoutOf(state: string): Layout {
+  return {
+    state,
+    record: join(state, "host.json"),
+    program: join(state, "program"),
+    settings: (service) => join(state, `${service}.yaml`),
+    data: (service) => join(state, service),
+    log: (service) => join(state, "log", `${service}.log`),
+    pidFile: (service) => join(state, "run", `${service}.pid`),
+    joinToken: join(state, "join-token"),
+    credential: join(state, "agent", "credential.json"),
+    adminConfig: join(state, "verifier", "admin", "config.yaml"),
+    caFile: join(state, "verifier", "admin", "ca.crt"),
+  };
+}
+
+/** All that `up` and its services put below the state directory. */
+export const STATE_ENTRIES = ["host.json", "program", "verifier", "agent", "verifier.yaml", "agent.yaml", "log", "run", "join-token"] as const;

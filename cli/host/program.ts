@@ -1,0 +1,53 @@
+/** The programs that the services run: the bundle that lies beside this command, copied into the state directory. */
+import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { HostError } from "./error.ts";
+import type { Layout } from "./layout.ts";
+
+const FILES = ["agent.js", "verifier.js", "hullmark.js", "sqlite-thread.js", "replay-thread.js", "hullmark.node", "better_sqlite3.node"] as const;
+const OLDEST_NODE = 22;
+const COMMAND_TIMEOUT_MS = 60_000;
+
+/** Where the bundle is: beside the bundled command, or in dist/ of a checkout. @throws HostError NO_BUNDLE, NODE_TOO_OLD */
+export function findBundle(): string {
+  if (Number(process.versions.node.split(".")[0]) < OLDEST_NODE)
+    throw new HostError("NODE_TOO_OLD", `Node ${process.versions.node} is too old for the services: run this with Node ${OLDEST_NODE} or newer`);
+  const candidates = [import.meta.dirname, join(import.meta.dirname, "../../dist")];
+  const bundle = candidates.find((directory) => FILES.every((file) => existsSync(join(directory, file))));
+  if (!bundle) throw new HostError("NO_BUNDLE", `agent and verifier do not lie beside this command (${candidates[0]}); in a checkout: npm run build`);
+  return bundle;
+}
+
+/** SHA-256 over the bundle's files and Node's path and version: another one means that services are to be started anew. */
+export function bundleDigest(bundle: string): string {
+  const hash = createHash("sha256").update(`${process.execPath}\0${process.version}\0`);
+  for (const file of FILES) hash.update(readFileSync(join(bundle, file)));
+  return hash.digest("hex");
+}
+
+/** Replaces the copy as a whole; nothing may run from it. */
+export function installProgram(bundle: string, { program }: Layout): void {
+  const fresh = `${program}.new`;
+  rmSync(fresh, { recursive: true, force: true });
+  mkdirSync(fresh, { recursive: true, mode: 0o755 });
+  for (const file of FILES) copyFileSync(join(bundle, file), join(fresh, file));
+  rmSync(program, { recursive: true, force: true });
+  renameSync(fresh, program);
+}
+
+export interface CommandOutcome {
+  readonly ok: boolean;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a program to its end. Never rejects: what went wrong is in `stderr`. */
+export function runCommand(file: string, args: readonly string[]): Promise<CommandOutcome> {
+  return new Promise((resolve) => {
+    execFile(file, args, { timeout: COMMAND_TIMEOUT_MS, maxBuffer: 16 << 20 }, (error, stdout, stderr) =>
+      resolve({ ok: error === null, stdout, stderr: stderr.trim() || (error?.message ?? "") }),
+    );
+  });
+}

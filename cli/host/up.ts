@@ -1,0 +1,182 @@
+/** `hullmark up`: verifier and agent on a host that runs containers already. Nothing of the engine or of its containers is touched. */
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { hostname } from "node:os";
+import { dirname, resolve } from "node:path";
+import type { RpcChannel } from "@hullmark/proto/rpc";
+import { linkCommandConfig } from "./command-config.ts";
+import { detachedServices } from "./detached.ts";
+import { engineFacts } from "./engine.ts";
+import { HostError } from "./error.ts";
+import { imageSummary } from "./image-summary.ts";
+import { type Layout, layoutOf, SERVICES, type ServiceName } from "./layout.ts";
+import { bundleDigest, findBundle, installProgram, runCommand } from "./program.ts";
+import { type HostRecord, readRecord, writeRecord } from "./record.ts";
+import { definitions, type ServiceKeeper } from "./services.ts";
+import { choosePorts, writeSettings } from "./settings.ts";
+import { hostRunsSystemd, systemdServices } from "./systemd.ts";
+import { chooseTpm, tctiOf } from "./tpm.ts";
+import { needsToken, openAdminChannel, waitSettled, writeJoinToken } from "./verifier-client.ts";
+
+const READY_MS = 60_000;
+const POLL_MS = 100;
+
+export interface UpOptions {
+  readonly state: string;
+  /** Path of the link for the command's configuration. */
+  readonly commandConfig: string;
+  /** What is undefined stays as an earlier `up` was told, or is the default. */
+  readonly dockerSocket: string | undefined;
+  readonly policyFile: string | undefined;
+  readonly plainHttpRegistries: readonly string[] | undefined;
+  readonly nodeName: string | undefined;
+  readonly tcti: string | undefined;
+  readonly makerRootFiles: readonly string[] | undefined;
+  readonly systemd: boolean | undefined;
+  /** How long to wait for the first whole picture. */
+  readonly waitSeconds: number;
+  readonly print: (line: string) => void;
+}
+
+/** Idempotent: what runs already as it should is left alone. @throws HostError, ContextError, RpcError */
+export async function up(options: UpOptions): Promise<void> {
+  const { print } = options;
+  if (process.getuid?.() !== 0) throw new HostError("NOT_ROOT", "this needs root: it reads the filesystems of all containers");
+  const bundle = findBundle();
+  const layout = layoutOf(resolve(options.state));
+  const before = readRecord(layout);
+  const engine = await engineFacts(options.dockerSocket ?? before?.dockerSocket ?? "/var/run/docker.sock");
+  let record = await claimState(layout, before, options);
+  const services = keeper(layout, record.systemd);
+  const digest = (): string => createHash("sha256").update(bundleDigest(bundle)).update(writeSettings(layout, record)).digest("hex");
+
+  const current = before !== undefined && digest() === before.started && (await allRunning(services));
+  let shortcoming: string | undefined;
+  if (!current) {
+    for (const name of [...SERVICES].reverse()) await services.stop(name);
+    installProgram(bundle, layout);
+    writeSettings(layout, record);
+    const tpm = await chooseTpm(layout, record.tcti, record.makerRootFiles.length);
+    record = { ...record, tcti: tpm.tcti, ekSha256: tpm.ekSha256 };
+    shortcoming = tpm.shortcoming;
+    writeRecord(layout, { ...record, started: "" });
+  }
+  print(`✓ docker ${engine.version} (${engine.storageDriver}), ${engine.running} containers running   ${await fanotifyLine(layout)}`);
+  if (current && record.tcti === "none") shortcoming = 'node trust "none"';
+  print(shortcoming === undefined ? `✓ TPM (${record.tcti})` : `! ${shortcoming}`);
+  if (!current) {
+    const started = digest();
+    await startServices(layout, services, record);
+    const { link, created } = linkCommandConfig(resolve(options.commandConfig), layout);
+    const createdDirectories = created === undefined ? record.createdDirectories : [...record.createdDirectories, created];
+    record = { ...record, started, commandConfig: link ?? null, createdDirectories };
+    writeRecord(layout, record);
+  }
+  print(`✓ verifier and agent ${current ? "are running already" : "started"} (${services.description})`);
+  await report(layout, services, record, options);
+}
+
+/** The directory must be new, empty or ours: `down` removes it. */
+async function claimState(layout: Layout, before: HostRecord | undefined, options: UpOptions): Promise<HostRecord> {
+  const { state } = layout;
+  if (!before && existsSync(state) && readdirSync(state).length > 0)
+    throw new HostError("STATE_TAKEN", `${state} holds something that "hullmark up" did not put there; name another directory with --state`);
+  const created = mkdirSync(state, { recursive: true, mode: 0o700 });
+  const record: HostRecord = {
+    version: 1,
+    systemd: options.systemd ?? before?.systemd ?? hostRunsSystemd(),
+    dockerSocket: options.dockerSocket ?? before?.dockerSocket ?? "/var/run/docker.sock",
+    policyFile: options.policyFile === undefined ? (before?.policyFile ?? null) : resolve(options.policyFile),
+    plainHttpRegistries: [...(options.plainHttpRegistries ?? before?.plainHttpRegistries ?? [])],
+    nodeName: options.nodeName ?? before?.nodeName ?? nodeNameOf(hostname()),
+    tcti: options.tcti ?? before?.tcti ?? tctiOf(undefined),
+    makerRootFiles: (options.makerRootFiles ?? before?.makerRootFiles ?? []).map((file) => resolve(file)),
+    ekSha256: before?.ekSha256 ?? null,
+    ports: before?.ports ?? (await choosePorts()),
+    started: before?.started ?? "",
+    commandConfig: before?.commandConfig ?? null,
+    createdDirectories: before?.createdDirectories ?? (created === undefined ? [] : [created]),
+  };
+  if (before) mustBeSame(before, record);
+  writeRecord(layout, record);
+  return record;
+}
+
+/** What the node is known by, and what keeps the services, stays from `up` to `down`. */
+function mustBeSame(before: HostRecord, wanted: HostRecord): void {
+  const now = (what: string): HostError => new HostError("STATE_TAKEN", `${what}; to change that: hullmark down, then up again`);
+  if (before.systemd !== wanted.systemd) throw now(`the services run ${before.systemd ? "as systemd units" : "without systemd"}`);
+  if (before.nodeName !== wanted.nodeName) throw now(`this node is called ${before.nodeName}`);
+  if (before.tcti !== wanted.tcti) throw now(`this node has enrolled with the TPM ${before.tcti}`);
+}
+
+/** What of a host name may be a node's name. */
+function nodeNameOf(host: string): string {
+  const cleaned = host.replace(/[^A-Za-z0-9._-]/g, "-").slice(0, 63);
+  return cleaned.replace(/^[^A-Za-z0-9]+|[^A-Za-z0-9]+$/g, "") || "node";
+}
+
+export function keeper(layout: Layout, systemd: boolean): ServiceKeeper {
+  return systemd ? systemdServices(layout) : detachedServices(layout);
+}
+
+async function allRunning(services: ServiceKeeper): Promise<boolean> {
+  for (const name of SERVICES) if (!(await services.isRunning(name))) return false;
+  return true;
+}
+
+async function fanotifyLine(layout: Layout): Promise<string> {
+  const { ok, stdout, stderr } = await runCommand(process.execPath, [`${layout.program}/agent.js`, "--config", layout.settings("agent"), "--self-test"]);
+  if (!ok) throw new HostError("COMMAND_FAILED", `the agent cannot run here: ${stderr}`);
+  const { declined } = JSON.parse(stdout) as { declined: string | null };
+  return declined === null ? "✓ fanotify self-test" : `! no fanotify: ${declined}; changes are found without telling who made them`;
+}
+
+async function startServices(layout: Layout, services: ServiceKeeper, record: HostRecord): Promise<void> {
+  const withTpm = record.tcti !== "none";
+  for (const service of definitions(layout, record.nodeName, withTpm)) {
+    if (service.name === "agent" && !withTpm && needsToken(layout, Date.now()))
+      await withChannel(layout, (channel) => writeJoinToken(channel, layout.joinToken, record.nodeName));
+    await services.start(service);
+    if (service.name === "verifier") await verifierReady(services, record);
+  }
+}
+
+async function verifierReady(services: ServiceKeeper, { ports }: HostRecord): Promise<void> {
+  for (const untilMs = Date.now() + READY_MS; ; await new Promise((resolve) => setTimeout(resolve, POLL_MS))) {
+    const answer = await fetch(`http://127.0.0.1:${ports.http}/readyz`, { signal: AbortSignal.timeout(2000) }).catch(() => undefined);
+    if (answer?.ok) return;
+    await mustRun(services, "verifier");
+    if (Date.now() > untilMs)
+      throw new HostError("START_FAILED", `the verifier is not ready after ${READY_MS / 1000} s:\n${await services.logTail("verifier")}`);
+  }
+}
+
+async function mustRun(services: ServiceKeeper, name: ServiceName): Promise<void> {
+  if (!(await services.isRunning(name))) throw new HostError("START_FAILED", `the ${name} has ended:\n${await services.logTail(name)}`);
+}
+
+async function withChannel<T>(layout: Layout, work: (channel: RpcChannel) => Promise<T>): Promise<T> {
+  const channel = openAdminChannel(layout);
+  try {
+    return await work(channel);
+  } finally {
+    channel.close();
+  }
+}
+
+async function report(layout: Layout, services: ServiceKeeper, record: HostRecord, { waitSeconds, commandConfig, print }: UpOptions): Promise<void> {
+  const alive = async (): Promise<void> => {
+    for (const name of SERVICES) await mustRun(services, name);
+  };
+  await withChannel(layout, async (channel) => {
+    const { attested, settled } = await waitSettled(channel, Date.now() + waitSeconds * 1000, alive);
+    if (attested) rmSync(layout.joinToken, { force: true });
+    else print(`! the node is not attested yet; the agent's log:\n${await services.logTail("agent")}`);
+    for (const line of await imageSummary(channel)) print(line);
+    if (!settled) print(`! not everything is judged after ${waitSeconds} s; "hullmark status --wait" goes on waiting`);
+  });
+  const config = record.commandConfig === null ? `--config ${layout.adminConfig} ` : "";
+  if (record.commandConfig === null) print(`! ${resolve(commandConfig)} is another configuration, and was left alone`);
+  print(`Now: hullmark ${config}status    Away again: hullmark down${dirname(layout.record) === "/var/lib/hullmark" ? "" : ` --state ${layout.state}`}`);
+}

@@ -1,0 +1,65 @@
+/** What `up` asks the verifier that it has just started, as its first admin. */
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import type { RpcChannel } from "@hullmark/proto/rpc";
+import { Admin } from "@hullmark/proto/v1/admin";
+import { type Image, Query } from "@hullmark/proto/v1/query";
+import { z } from "zod";
+import { loadContext, openChannel } from "../connection/context.ts";
+import { all, PAGE_SIZE } from "../connection/pages.ts";
+import { unsettled } from "../connection/settled.ts";
+import type { Layout } from "./layout.ts";
+
+const TOKEN_SECONDS = 900;
+const POLL_MS = 500;
+const CALL_MS = 30_000;
+/** A certificate that ends within this is as good as none. */
+const SPARE_MS = 60_000;
+
+export function openAdminChannel(layout: Layout): RpcChannel {
+  return openChannel(loadContext(layout.adminConfig, undefined));
+}
+
+/** Whether the kept certificate of an agent without TPM has ended, or is not there. */
+export function needsToken({ credential }: Layout, nowMs: number): boolean {
+  try {
+    const { notAfterMs } = z.object({ notAfterMs: z.number() }).parse(JSON.parse(readFileSync(credential, "utf8")));
+    return nowMs + SPARE_MS > notAfterMs;
+  } catch {
+    return true;
+  }
+}
+
+/** A one-time token for the node of this name, in a file of mode 0600. @throws RpcError */
+export async function writeJoinToken(channel: RpcChannel, path: string, nodeName: string): Promise<void> {
+  const { token } = await channel.client(Admin).createJoinToken({ nodeName, ttlSeconds: TOKEN_SECONDS });
+  writeFileSync(`${path}.new`, `${token}\n`, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
+
+export interface FirstPicture {
+  /** The agent's stream is open, and its node attested. */
+  readonly attested: boolean;
+  /** Nothing is being looked up or measured any more. */
+  readonly settled: boolean;
+}
+
+/** Waits until the node is connected and attested and nothing is being looked up. A verifier that was restarted still knows yesterday's picture: a stream must be open. */
+export async function waitSettled(channel: RpcChannel, untilMs: number, alive: () => Promise<void>): Promise<FirstPicture> {
+  const client = channel.client(Query);
+  for (;;) {
+    const { nodes } = await client.listNodes({ pageSize: PAGE_SIZE }, { timeoutMs: CALL_MS });
+    const status = await client.getStatus({}, { timeoutMs: CALL_MS });
+    const attested = nodes.some(({ connected }) => connected) && status.nodesAttested > 0;
+    const settled = attested && !unsettled(status);
+    if (settled || Date.now() > untilMs) return { attested, settled };
+    await alive();
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+export function imagesInUse(channel: RpcChannel): Promise<Image[]> {
+  return all(
+    (pageToken) => channel.client(Query).listImages({ pageSize: PAGE_SIZE, pageToken }, { timeoutMs: CALL_MS }),
+    ({ images }) => images.filter(({ containers }) => containers > 0),
+  );
+}
