@@ -1,5 +1,4 @@
 /** Noticing change: what is read again, what is believed, what is left out, and what goes over the limits. */
-import { execFileSync } from "node:child_process";
 import {
   appendFileSync,
   chmodSync,
@@ -22,7 +21,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { LiveTree, type LiveTreeOptions, type MeasureReport } from "@hullmark/native";
 import { decodeRecord } from "@hullmark/proto/codec";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { naiveRoot, run, scratch } from "./tree-support.ts";
+import { inMountNamespace, naiveRoot, run, scratch } from "./tree-support.ts";
 
 /** Longer than the ticks within which a change makes an entry's cache key worthless. */
 const PAST_RACY_MS = 50;
@@ -204,10 +203,10 @@ describe("scrub", () => {
 
   test("finds what was written to the disk beneath the filesystem, which no rescan can see", async () => {
     const base = scratch();
-    const script = `set -e
+    const script = `
       truncate -s 16M "$1/disk"; mkfs.ext4 -q -O ^has_journal,^inline_data "$1/disk"; mkdir "$1/mnt"; mount -o loop "$1/disk" "$1/mnt"
       rmdir "$1/mnt/lost+found"; head -c 5000 /dev/zero | tr '\\0' A > "$1/mnt/file"; sync; sleep 0.1
-      exec "$2" --input-type=module -e '
+      $NODE --input-type=module -e '
         import { execFileSync } from "node:child_process";
         import { openSync, readFileSync, writeSync, fsyncSync } from "node:fs";
         const { LiveTree } = await import("@hullmark/native");
@@ -222,7 +221,7 @@ describe("scrub", () => {
         const told = ({ changes }) => changes.map(({ path, silent }) => [String(path), silent]);
         console.log(JSON.stringify({ rescan: told(await tree.rescan()), scrub: told(await tree.scrub({ maxBytes: 1e9 })) }));
       ' "$1"`;
-    const output = execFileSync("unshare", ["-m", "bash", "-c", script, "bash", base, process.execPath], { encoding: "utf8" });
+    const output = inMountNamespace(script, base);
     expect(JSON.parse(output)).toEqual({ rescan: [], scrub: [["file", true]] });
   });
 });

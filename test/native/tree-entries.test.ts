@@ -1,5 +1,5 @@
 /** Every kind of entry that a filesystem can hold, against the naive measurer and against records written out by hand. */
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, chownSync, linkSync, mkdirSync, readdirSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { LiveTree } from "@hullmark/native";
 import { decodeRecord, type EntryRecord, encodeRecord } from "@hullmark/proto/codec";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { naiveRecords, naiveRoot, run, scratch, treeOf } from "./tree-support.ts";
+import { inMountNamespace, naiveRecords, naiveRoot, run, scratch, treeOf } from "./tree-support.ts";
 
 async function measured(root: string, options: ConstructorParameters<typeof LiveTree>[1] = {}) {
   const tree = new LiveTree(root, options);
@@ -172,15 +172,12 @@ describe("entries", () => {
     const root = scratch();
     mkdirSync(join(root, "mounted"));
     writeFileSync(join(root, "file"), "");
-    const script = `mount -t tmpfs none "$1/mounted" && echo hidden > "$1/mounted/secret" && exec "$2" --input-type=module -e '
+    const script = `mount -t tmpfs none "$1/mounted"; echo hidden > "$1/mounted/secret"; $NODE --input-type=module -e '
       const { LiveTree } = await import("@hullmark/native");
       const tree = new LiveTree(process.argv[1]);
       const { claims } = await tree.measure();
       console.log(JSON.stringify({ size: tree.size, claims: claims.map(({ path, reason }) => [String(path), reason]) }));' "$1"`;
-    const child = spawn("unshare", ["-m", "sh", "-c", script, "sh", root, process.execPath], { stdio: ["ignore", "pipe", "inherit"] });
-    let output = "";
-    child.stdout.on("data", (chunk) => (output += String(chunk)));
-    await once(child, "close");
+    const output = inMountNamespace(script, root);
     expect(JSON.parse(output)).toEqual({ size: 1, claims: [["mounted", "mount-point"]] });
   });
 

@@ -18,6 +18,19 @@ export function run(command: string, ...args: readonly string[]): string {
   return execFileSync(command, args, { encoding: "latin1", stdio: ["ignore", "pipe", "pipe"] });
 }
 
+/**
+ * Runs a bash script in a mount namespace of its own; `$NODE` in it runs this Node. A preloaded sanitizer is kept from `unshare`, which must
+ * have one thread only, and given back to Node.
+ */
+export function inMountNamespace(script: string, ...args: readonly string[]): string {
+  const preload = process.env["LD_PRELOAD"] ?? "";
+  const NODE = `env ${preload && `LD_PRELOAD=${preload}`} ${process.execPath}`;
+  return execFileSync("env", ["-u", "LD_PRELOAD", "unshare", "-m", "bash", "-ec", script, "bash", ...args], {
+    encoding: "utf8",
+    env: { ...process.env, NODE },
+  });
+}
+
 const MEASURED = /^(security\.capability|system\.posix_acl_(access|default)|trusted\.overlay\.(opaque|redirect|metacopy|whiteout))$/;
 
 /** Measured xattrs as `getfattr` sees them. */
