@@ -80,18 +80,19 @@ function apply(memory: NodeMemory, body: EvidenceBody, bodyBytes: Uint8Array): A
   const changed = new Set<string>();
   for (const update of body.containers) {
     if (changed.has(update.id)) throw new Refusal("malformed", `container ${update.id} twice in one Evidence`);
-    containers.set(update.id, applyContainer(body.full ? undefined : memory.containers.get(update.id), update));
+    containers.set(update.id, applyContainer(memory.containers.get(update.id), update, body.full));
     changed.add(update.id);
     removed.delete(update.id);
   }
   if (containers.size > MAX_CONTAINERS_PER_NODE) throw new Refusal("over-limit", `${containers.size} containers, limit ${MAX_CONTAINERS_PER_NODE}`);
   const nodeBytes = body.node.length > 0 ? body.node : memory.nodeBytes;
   if (nodeBytes.length === 0) throw new Refusal("malformed", "the first Evidence says nothing of the node");
-  const stateTree = body.full ? stateTreeOf(nodeBytes, containers) : memory.stateTree.clone();
-  if (!body.full) {
-    if (body.node.length > 0) stateTree.setNode(nodeBytes);
-    for (const id of removed) stateTree.removeContainer(id);
-    for (const id of changed) stateTree.setContainer(id, (containers.get(id) as ContainerState).parts);
+  const stateTree = memory.stateTree.clone();
+  if (body.node.length > 0) stateTree.setNode(nodeBytes);
+  for (const id of removed) stateTree.removeContainer(id);
+  for (const id of changed) {
+    const { parts } = containers.get(id) as ContainerState;
+    if (parts !== memory.containers.get(id)?.parts) stateTree.setContainer(id, parts);
   }
   const stateRoot = stateTree.root();
   if (!stateRoot.equals(body.stateRoot)) throw new Refusal("state-root", "the state root differs from the state that was reported");
@@ -117,26 +118,29 @@ export function stateTreeOf(nodeBytes: Uint8Array, containers: ReadonlyMap<strin
   return tree;
 }
 
-function applyContainer(previous: ContainerState | undefined, update: ContainerUpdate): ContainerState {
-  const parts: ContainerParts = {
-    identity: partOf(update.identity, previous?.parts.identity, "identity"),
-    configuration: partOf(update.configuration, previous?.parts.configuration, "configuration"),
-    code: partOf(update.code, previous?.parts.code, "code"),
-    filesystem: partOf(update.filesystem, previous?.parts.filesystem, "filesystem"),
-  };
+function applyContainer(previous: ContainerState | undefined, update: ContainerUpdate, full: boolean): ContainerState {
+  const parts = partsOf(previous?.parts, update, full);
   const decoded: DecodedParts = decodeParts(parts, previous);
   if (decoded.identity.id !== update.id) throw new Refusal("malformed", `container ${update.id} calls itself ${decoded.identity.id}`);
-  const { upper, upperTree, removed } = applyUpper(previous, update);
+  const { upper, upperTree, removed } = applyUpper(full ? undefined : previous, update);
   const reported = decoded.filesystem.upperRoot;
   if (reported.length > 0 && !upperTree.root().equals(reported))
     throw new Refusal("state-root", `delta root of container ${update.id} differs from its entries`);
   return { id: update.id, parts, ...decoded, upper, upperTree, removed };
 }
 
-function partOf(sent: Uint8Array | undefined, before: Uint8Array | undefined, name: string): Uint8Array {
-  const part = sent ?? before;
-  if (!part) throw new Refusal("malformed", `a new container without its ${name}`);
-  return part;
+/** What was sent again byte for byte stays the object that it was: neither decoded, nor hashed, nor stored once more. */
+function partsOf(before: ContainerParts | undefined, update: ContainerUpdate, full: boolean): ContainerParts {
+  const part = (name: keyof ContainerParts): Uint8Array => {
+    const sent = update[name];
+    const known = before?.[name];
+    if (sent === undefined && (full || known === undefined)) throw new Refusal("malformed", `a new container without its ${name}`);
+    return known && (sent === undefined || Buffer.compare(known, sent) === 0) ? known : (sent as Uint8Array);
+  };
+  const parts = { identity: part("identity"), configuration: part("configuration"), code: part("code"), filesystem: part("filesystem") };
+  const { identity, configuration, code, filesystem } = parts;
+  const same = before?.identity === identity && before.configuration === configuration && before.code === code && before.filesystem === filesystem;
+  return same ? before : parts;
 }
 
 type UpperState = Pick<ContainerState, "upper" | "upperTree" | "removed">;

@@ -1,6 +1,7 @@
 /** Executables and executable mappings: what runs must be a file of the image, the same inode that its path names. */
 import { type CodeObject, CodePlace } from "@hullmark/proto/v1/attestation";
 import { printable } from "../text/printable.ts";
+import { engineInitPath } from "./engine-mounts.ts";
 import { finding } from "./findings.ts";
 import type { ContainerRules, ContainerState, Difference, Finding, FindingKind, ReferenceImage } from "./types.ts";
 
@@ -16,7 +17,9 @@ const KINDS: Partial<Record<CodePlace, { kind: FindingKind; place: string; words
 
 export function appraiseCode(state: ContainerState, reference: ReferenceImage, rules: ContainerRules): Finding[] {
   const findings: Finding[] = [];
+  const init = engineInitPath(state.configuration, reference);
   for (const object of state.code.objects) {
+    if (object.place === CodePlace.VOLUME && init !== undefined && Buffer.from(object.path).toString() === init) continue;
     const found = object.place === CodePlace.LAYER ? layerCode(object, reference, rules) : otherCode(object, state, reference, rules);
     if (found) findings.push(found);
   }

@@ -3,6 +3,7 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import { ByteWriter } from "@hullmark/proto/codec";
 import type { ContainerConfiguration } from "@hullmark/proto/v1/attestation";
 import { printable } from "../text/printable.ts";
+import { ENGINE_INIT, resolveInImage } from "./engine-mounts.ts";
 import { finding } from "./findings.ts";
 import { isKernelMount, runtimeDefaults } from "./runtime-defaults.ts";
 import type { ContainerInput, ContainerRules, Difference, Finding, FindingKind, FindingPlace, ReferenceConfig, ReferenceImage } from "./types.ts";
@@ -18,7 +19,7 @@ export function appraiseConfiguration(input: ContainerInput, reference: Referenc
   appraiseEnvironment(configuration, reference.config, input.rules, report);
   appraiseCommand(configuration, reference.config, input.rules, report);
   appraisePrivileges(configuration, input.rules, report);
-  appraiseMounts(configuration, reference.config, input.rules, findings);
+  appraiseMounts(configuration, reference, input.rules, findings);
   return findings;
 }
 
@@ -101,13 +102,16 @@ function appraisePrivileges(configuration: ContainerConfiguration, rules: Contai
     report("apparmor", "AppArmor unconfined", { field: "apparmor", expected: "runtime default", observed: "unconfined" });
 }
 
-function appraiseMounts(configuration: ContainerConfiguration, image: ReferenceConfig, rules: ContainerRules, findings: Finding[]): void {
-  const volumes = new Set(image.volumes);
+function appraiseMounts(configuration: ContainerConfiguration, reference: ReferenceImage, rules: ContainerRules, findings: Finding[]): void {
+  const volumes = new Set(reference.config.volumes);
+  // The kernel lists a mount where the image's links lead to, the runtime as it was asked for.
+  const resolved = new Set(configuration.mounts.filter(({ declared }) => declared).map(({ destination }) => resolveInImage(reference, destination)));
   const defaults = runtimeDefaults().mounts;
   for (const mount of configuration.mounts) {
     const { destination, declared } = mount;
     if (defaults.has(destination) || isKernelMount(destination) || rules.allow.mount(destination)) continue;
-    if (declared && volumes.has(destination)) continue;
+    if (declared && (volumes.has(destination) || (mount.type === ENGINE_INIT.type && destination === ENGINE_INIT.destination))) continue;
+    if (!declared && resolved.has(destination)) continue;
     const path = Buffer.from(destination);
     const observed = `${mount.type} from ${printable(Buffer.from(mount.source))}`;
     const summary = declared ? `${observed} mounted` : `${observed} mounted after the start, unknown to the runtime`;

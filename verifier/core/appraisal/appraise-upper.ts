@@ -2,6 +2,7 @@
 import { decodeRecord } from "@hullmark/proto/codec";
 import { printable } from "../text/printable.ts";
 import { aliasFinding, fileFinding } from "./findings.ts";
+import { hiddenBelow, withoutOpaque } from "./hidden-entries.ts";
 import type { ContainerRules, ContainerState, Finding, ReferenceImage, UpperEntry } from "./types.ts";
 
 const SLASH = 0x2f;
@@ -21,12 +22,18 @@ export function appraiseUpper(state: ContainerState, reference: ReferenceImage, 
       continue;
     }
     if (!expected && isDirectory(entry.record) && parentIsAdded(entry.path, state, reference)) continue;
+    const hidden = expected && hiddenBelow(entry, expected.record, { state, reference, rules });
+    // A directory made anew in which everything of the image stands again shows what the image shows.
+    const observed = expected && isDirectory(expected.record) && !hidden ? withoutOpaque(entry.record) : entry.record;
+    if (hidden?.each.length) findings.push(...hidden.each);
+    if (expected?.record.equals(observed) || (hidden?.each.length && expected?.record.equals(withoutOpaque(observed)))) continue;
     const found = fileFinding(
       {
         place: "upper",
         path: entry.path,
         expected: expected?.record,
-        observed: entry.record,
+        observed,
+        hides: hidden?.summary,
         layerIndex: expected?.layerIndex ?? -1,
         actor: entry.actor,
         changedAtMs: entry.changedAtMs,

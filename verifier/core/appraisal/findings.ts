@@ -13,6 +13,15 @@ export interface FileDifference {
   readonly layerIndex: number;
   readonly actor: ActorFacts | undefined;
   readonly changedAtMs: number | undefined;
+  /** What of the image the entry takes out of sight besides its own counterpart. */
+  readonly hides?: Hidden | undefined;
+}
+
+/** Entries of the image that an entry in the upper directory hides. */
+export interface Hidden {
+  readonly executable: boolean;
+  readonly words: string;
+  readonly differences: readonly Difference[];
 }
 
 const SLASH = Buffer.from("/");
@@ -21,9 +30,16 @@ const SLASH = Buffer.from("/");
 export function fileFinding(difference: FileDifference, rules: ContainerRules): Finding | undefined {
   const { place, expected, observed } = difference;
   const path = Buffer.concat([SLASH, difference.path]);
-  const { kind, differences, executable } = judge(expected, observed);
+  const { hides } = difference;
+  const { kind: judged, differences, executable: itself } = judge(expected, observed);
+  // A directory made anew in which names are missing is their removal.
+  const madeAnew = hides !== undefined && judged === "opaque";
+  const kind = madeAnew ? "removed" : judged;
+  const executable = itself || hides?.executable === true;
   if (place === "upper" && rules.mutable(path, executable)) return undefined;
-  return finding({ ...difference, kind, path, executable, differences, summary: summarise(kind, differences) }, rules);
+  const own = madeAnew ? "removed and made anew" : summarise(kind, differences);
+  const summary = hides ? `${own}; ${hides.words}` : own;
+  return finding({ ...difference, kind, path, executable, differences: [...differences, ...(hides?.differences ?? [])], summary }, rules);
 }
 
 function judge(expected: Buffer | undefined, observed: Buffer | undefined): { kind: FindingKind; differences: readonly Difference[]; executable: boolean } {

@@ -67,6 +67,8 @@ export interface ReferenceImage {
   readonly config: ReferenceConfig;
   /** What a container sees at `path` before any change of its own. `layerIndex`: where it comes from. */
   merged(path: Buffer): { readonly record: Buffer; readonly layerIndex: number; readonly implied: boolean } | undefined;
+  /** What a container sees below the directory `path` before any change of its own, at most `limit` entries; empty where it is no directory. */
+  below(path: Buffer, limit: number): readonly { readonly path: Buffer; readonly record: Buffer }[];
   /** Roots that the layer which the runtime itself puts on top (docker's `-init`) may have: kernels differ in marking new directories opaque. */
   readonly runtimeLayerRoots: readonly Buffer[];
   /** Whether the runtime itself puts exactly this entry into the upper directory (mount targets and their parents, files it bind-mounts over). */

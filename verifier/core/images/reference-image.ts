@@ -2,7 +2,7 @@
 import type { ExpectedTree } from "../appraisal/descent.ts";
 import type { ReferenceImage } from "../appraisal/types.ts";
 import type { ResolvedImage } from "../provenance/index.ts";
-import { type Dialect, dockerInitLayer, LayerTree, MergedTree, RuntimeMade } from "../reference-value/index.ts";
+import { type Dialect, dockerInitLayer, entriesBelow, LayerTree, MergedTree, RuntimeMade } from "../reference-value/index.ts";
 import { expectedTree } from "./expected-tree.ts";
 import type { LoadedImage } from "./types.ts";
 
@@ -66,6 +66,7 @@ function reference({ configDigest, config, subjects }: ResolvedImage, { trees, i
       // The runtime's own layer is none of the image's.
       return { record: found.record, layerIndex: found.layerIndex < trees.length ? found.layerIndex : -1, implied: found.implied };
     },
+    below: (path, limit) => entriesBelow(seen, path, limit),
     runtimeLayerRoots: [init.root, dockerInitLayer(image, true).root],
     runtimeMade: (path, record, _dialect, mountDestinations) => maskOf(mountDestinations).has(path, record),
   };

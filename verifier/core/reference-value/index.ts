@@ -1,3 +1,4 @@
+export { entriesBelow } from "./children.ts";
 export * from "./dialect.ts";
 export * from "./layer-tree.ts";
 export * from "./merged-tree.ts";
