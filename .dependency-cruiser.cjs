@@ -107,7 +107,7 @@ module.exports = {
     {
       name: "cli-is-a-client",
       comment:
-        "The command talks to the verifier's API or computes with its pure core; it never reaches into an agent or an adapter. Installing a host (up) is deploy's.",
+        "The command talks to the verifier's API or computes with its pure core; it never reaches into an agent or an adapter. Setting up a host (cli/host) starts the bundles of agent and verifier as programs, and imports neither.",
       severity: "error",
       from: { path: "^cli/", pathNot: "^cli/signing/" },
       to: { path: "^(agent|verifier|native|test|bench)/", pathNot: "^verifier/(core|ports)/" },

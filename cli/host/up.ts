@@ -2,14 +2,15 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
-import { dirname, resolve } from "node:path";
+import { resolve } from "node:path";
 import type { RpcChannel } from "@hullmark/proto/rpc";
+import { printable } from "@hullmark/verifier/core/text/printable";
 import { linkCommandConfig } from "./command-config.ts";
 import { detachedServices } from "./detached.ts";
 import { engineFacts } from "./engine.ts";
 import { HostError } from "./error.ts";
 import { imageSummary } from "./image-summary.ts";
-import { type Layout, layoutOf, SERVICES, type ServiceName } from "./layout.ts";
+import { DEFAULT_STATE, type Layout, layoutOf, SERVICES, type ServiceName } from "./layout.ts";
 import { bundleDigest, findBundle, installProgram, runCommand } from "./program.ts";
 import { type HostRecord, readRecord, writeRecord } from "./record.ts";
 import { definitions, type ServiceKeeper } from "./services.ts";
@@ -170,13 +171,14 @@ async function report(layout: Layout, services: ServiceKeeper, record: HostRecor
     for (const name of SERVICES) await mustRun(services, name);
   };
   await withChannel(layout, async (channel) => {
-    const { attested, settled } = await waitSettled(channel, Date.now() + waitSeconds * 1000, alive);
+    const { attested, settled, claims } = await waitSettled(channel, Date.now() + waitSeconds * 1000, alive);
     if (attested) rmSync(layout.joinToken, { force: true });
     else print(`! the node is not attested yet; the agent's log:\n${await services.logTail("agent")}`);
+    for (const { code, detail } of claims) print(`! ${code}: ${printable(detail, 300)}`);
     for (const line of await imageSummary(channel)) print(line);
     if (!settled) print(`! not everything is judged after ${waitSeconds} s; "hullmark status --wait" goes on waiting`);
   });
   const config = record.commandConfig === null ? `--config ${layout.adminConfig} ` : "";
   if (record.commandConfig === null) print(`! ${resolve(commandConfig)} is another configuration, and was left alone`);
-  print(`Now: hullmark ${config}status    Away again: hullmark down${dirname(layout.record) === "/var/lib/hullmark" ? "" : ` --state ${layout.state}`}`);
+  print(`Now: hullmark ${config}status    Away again: hullmark down${layout.state === DEFAULT_STATE ? "" : ` --state ${layout.state}`}`);
 }

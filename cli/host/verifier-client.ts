@@ -2,6 +2,7 @@
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import type { RpcChannel } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
+import type { Claim } from "@hullmark/proto/v1/common";
 import { type Image, Query } from "@hullmark/proto/v1/query";
 import { z } from "zod";
 import { loadContext, openChannel } from "../connection/context.ts";
@@ -41,6 +42,8 @@ export interface FirstPicture {
   readonly attested: boolean;
   /** Nothing is being looked up or measured any more. */
   readonly settled: boolean;
+  /** What the verifier has to say of itself, such as a policy that it could not load. */
+  readonly claims: readonly Claim[];
 }
 
 /** Waits until the node is connected and attested and nothing is being looked up. A verifier that was restarted still knows yesterday's picture: a stream must be open. */
@@ -51,7 +54,7 @@ export async function waitSettled(channel: RpcChannel, untilMs: number, alive: (
     const status = await client.getStatus({}, { timeoutMs: CALL_MS });
     const attested = nodes.some(({ connected }) => connected) && status.nodesAttested > 0;
     const settled = attested && !unsettled(status);
-    if (settled || Date.now() > untilMs) return { attested, settled };
+    if (settled || Date.now() > untilMs) return { attested, settled, claims: status.claims };
     await alive();
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }

@@ -1,4 +1,5 @@
 /** Key and certificate of a node without TPM, kept across restarts of the agent: whoever reads the file is the node until the certificate ends. */
+import { X509Certificate } from "node:crypto";
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { z } from "zod";
 import type { Credential } from "./enrolment.ts";
@@ -15,15 +16,24 @@ const CredentialSchema = z.strictObject({
   nodeId: z.string().regex(/^[0-9a-f]{16}$/),
 });
 
-/** @returns undefined where there is none, or none that can be read: then a join token is needed */
-export function readCredential(path: string): Credential | undefined {
+/**
+ * @param caCertificate PEM; a certificate of another CA would be refused by TLS, which cannot be told from a verifier that is away
+ * @returns undefined where there is none, or none that is of use: then a join token is needed
+ */
+export function readCredential(path: string, caCertificate: Buffer): Credential | undefined {
   try {
     const text = readFileSync(path, "utf8");
     const kept = text.length <= MAX_FILE_BYTES ? CredentialSchema.parse(JSON.parse(text)) : undefined;
-    return kept && { ...kept, spkiSha256: Buffer.from(kept.spkiSha256, "hex") };
+    if (!kept || !isIssuedBy(kept.certificateChain, new X509Certificate(caCertificate))) return undefined;
+    return { ...kept, spkiSha256: Buffer.from(kept.spkiSha256, "hex") };
   } catch {
     return undefined;
   }
+}
+
+function isIssuedBy(chain: string, authority: X509Certificate): boolean {
+  const certificates = chain.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  return certificates.some((pem) => new X509Certificate(pem).verify(authority.publicKey));
 }
 
 /** Mode 0600, replaced as a whole. Not synced to disk: one that is lost costs a token. @throws the system's error */

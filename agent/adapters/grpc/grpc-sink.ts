@@ -100,7 +100,7 @@ export class GrpcSink implements EvidenceSink {
   /** By the certificate that it has, as long as that is valid; then by token. */
   async #credentialWithoutTpm(nowMs: number, signal: AbortSignal): Promise<Credential> {
     const { address, enrolment, credentialFile } = this.#options;
-    const kept = this.#credential ?? (this.#useKept ? readCredential(credentialFile) : undefined);
+    const kept = this.#credential ?? (this.#useKept ? readCredential(credentialFile, enrolment.caCertificate) : undefined);
     this.#useKept = true;
     const valid = kept !== undefined && nowMs < kept.notAfterMs;
     const credential = valid ? await renew(address, enrolment.caCertificate, kept, signal).catch((error: unknown) => this.#refused(error)) : undefined;

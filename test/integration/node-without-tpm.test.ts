@@ -1,0 +1,118 @@
+import { randomUUID } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { systemClock } from "@hullmark/agent/adapters/clock/system-clock";
+import type { Credential } from "@hullmark/agent/adapters/grpc/enrolment";
+import { renew } from "@hullmark/agent/adapters/grpc/enrolment";
+import { GrpcSink } from "@hullmark/agent/adapters/grpc/grpc-sink";
+import type { OutgoingMessage } from "@hullmark/agent/ports/evidence-sink";
+import { CHAIN_START } from "@hullmark/proto/codec";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { FakeQuoter } from "../fakes/quoter.ts";
+import { TestVerifier } from "../fakes/verifier.ts";
+
+const PCRS = [0, 1, 2, 3, 4, 5, 6, 7];
+let verifier: TestVerifier;
+let directory: string;
+let files = 0;
+
+beforeAll(async () => {
+  verifier = await new TestVerifier().start();
+  directory = mkdtempSync(join(tmpdir(), "hullmark-node-"));
+});
+afterAll(async () => {
+  await verifier.dispose();
+  rmSync(directory, { recursive: true });
+});
+
+const newFile = (): string => join(directory, `credential-${files++}.json`);
+const token = async (nodeName: string): Promise<string> => (await verifier.adminClient.createJoinToken({ nodeName, ttlSeconds: 60 })).token;
+
+/** One life of an agent's process: opens a stream, is welcomed, and closes it. */
+async function live(nodeName: string, credentialFile: string, joinToken: string | undefined, quoter?: FakeQuoter): Promise<Credential> {
+  let enrolled: Credential | undefined;
+  const { mainAddress, ca } = verifier;
+  const enrolmentAddress = verifier.attester({ name: nodeName }).options.enrolmentAddress;
+  const sink = new GrpcSink({
+    address: mainAddress,
+    clock: systemClock,
+    credentialFile,
+    joinToken: () => joinToken,
+    enrolment: { address: enrolmentAddress, caCertificate: ca, nodeName, bootId: randomUUID(), quoter, pcrs: PCRS },
+    enrolled: (credential) => {
+      enrolled = credential;
+    },
+  });
+  const stop = new AbortController();
+  async function* hello(): AsyncGenerator<OutgoingMessage> {
+    const value = { protocolVersion: 1, agentVersion: "0.1.0", bootId: randomUUID(), lastSeq: 0n, lastDigest: CHAIN_START, chainId: Buffer.alloc(16, 1) };
+    yield { message: { case: "hello", value } };
+    await new Promise<void>((resolve) => stop.signal.addEventListener("abort", () => resolve(), { once: true }));
+  }
+  try {
+    for await (const response of sink.connect(hello(), stop.signal)) {
+      expect(response.message.case).toBe("welcome");
+      break;
+    }
+  } finally {
+    stop.abort();
+  }
+  if (!enrolled) throw new Error("not enrolled");
+  return enrolled;
+}
+
+test("a restart within the certificate's life needs no token, and gets a fresh key", async () => {
+  const file = newFile();
+  const first = await live("plain-1", file, await token("plain-1"));
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+  const second = await live("plain-1", file, undefined);
+  expect(second.nodeId).toBe(first.nodeId);
+  expect(second.spkiSha256).not.toEqual(first.spkiSha256);
+  expect(JSON.parse(readFileSync(file, "utf8"))).toMatchObject({ nodeId: first.nodeId, spkiSha256: second.spkiSha256.toString("hex") });
+});
+
+test("after it, the error names the way to a new token; with that the node is the same one again", async () => {
+  const file = newFile();
+  const used = await token("plain-2");
+  const first = await live("plain-2", file, used);
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, "utf8")), notAfterMs: Date.now() - 1 }));
+  await expect(live("plain-2", file, undefined)).rejects.toMatchObject({
+    code: "TOKEN_NEEDED",
+    message: expect.stringContaining("hullmark node token plain-2"),
+  });
+  await expect(live("plain-2", file, used)).rejects.toMatchObject({ code: "TOKEN_NEEDED", message: expect.stringContaining("used, expired or unknown") });
+  expect((await live("plain-2", file, await token("plain-2"))).nodeId).toBe(first.nodeId);
+});
+
+test("a certificate of another CA is given up for the token", async () => {
+  const other = await new TestVerifier().start();
+  try {
+    const stranger = other.attester({ name: "plain-3", joinToken: (await other.adminClient.createJoinToken({ nodeName: "plain-3", ttlSeconds: 60 })).token });
+    const { spkiSha256, ...rest } = await stranger.enrol();
+    const file = newFile();
+    writeFileSync(file, JSON.stringify({ ...rest, spkiSha256: spkiSha256.toString("hex") }));
+    expect((await live("plain-3", file, await token("plain-3"))).nodeId).not.toBe(rest.nodeId);
+  } finally {
+    await other.dispose();
+  }
+});
+
+test("a revoked node does not renew", async () => {
+  const file = newFile();
+  const { nodeId } = await live("plain-4", file, await token("plain-4"));
+  await verifier.adminClient.revokeNode({ nodeId, reason: "test" });
+  await expect(live("plain-4", file, undefined)).rejects.toMatchObject({ code: "PERMISSION_DENIED", detail: { reason: "REVOKED" } });
+});
+
+test("a node with TPM enrols by quote each time, keeps nothing, and may not renew by certificate", async () => {
+  const file = newFile();
+  const quoter = new FakeQuoter();
+  const first = await live("tpm-1", file, undefined, quoter);
+  expect((await live("tpm-1", file, undefined, quoter)).nodeId).toBe(first.nodeId);
+  expect(() => statSync(file)).toThrow("ENOENT");
+  await expect(renew(verifier.mainAddress, verifier.ca, first, new AbortController().signal)).rejects.toMatchObject({
+    code: "PERMISSION_DENIED",
+    detail: { reason: "NOT_ALLOWED" },
+  });
+});
