@@ -17,6 +17,8 @@ export interface ChangeActor {
   readonly pid: number;
   /** Path of the program as its own mount namespace shows it. */
   readonly executable: string;
+  /** False: it ended before its user, container and ancestors could be read; the fields below then say nothing. */
+  readonly located: boolean;
   readonly uid: number;
   /** 64 hex digits, or empty for a process of the host. */
   readonly containerId: string;

@@ -30,8 +30,8 @@ function provenance(of: Provenance | undefined) {
 
 function actor(of: Actor | undefined) {
   if (!of) return null;
-  const { pid, executable, uid, containerId, ancestry } = of;
-  return { pid, executable, uid, containerId, ancestry };
+  const { pid, executable, located, uid, containerId, ancestry } = of;
+  return located ? { pid, executable, uid, containerId, ancestry } : { pid, executable, uid: null, containerId: null, ancestry: [] };
 }
 
 export function driftView(drift: Drift) {

@@ -46,11 +46,12 @@ export function actorWord(drift: Drift): string {
   const actor = drift.actor;
   if (!actor?.executable) return "-";
   const name = printable(actor.executable.slice(actor.executable.lastIndexOf("/") + 1) || actor.executable, 32);
-  return actor.containerId === "" && drift.origin?.place !== "process" ? `host:${name}` : name;
+  return actor.located && actor.containerId === "" && drift.origin?.place !== "process" ? `host:${name}` : name;
 }
 
 export function actorLine(actor: Actor | undefined): string {
   if (!actor) return "not known (no event told of it, or the process was gone)";
+  if (!actor.located) return `${printable(actor.executable, 200)} (pid ${actor.pid}, which ended before more could be read)`;
   const where = actor.containerId ? `in container ${printable(actor.containerId.slice(0, 12))}` : "on the host";
   const parents = actor.ancestry.length > 0 ? `, from ${actor.ancestry.map((name) => printable(name, 32)).join(" < ")}` : "";
   return `${printable(actor.executable, 200)} (pid ${actor.pid}, uid ${actor.uid}) ${where}${parents}`;

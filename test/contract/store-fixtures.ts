@@ -14,7 +14,7 @@ const vector = {
   storageOpaque: 0,
   sourcedData: 3,
 };
-export const actor = { pid: 4711, executable: "/usr/bin/dd", uid: 1000, containerId: "c1", ancestry: ["sh", "bash"] };
+export const actor = { pid: 4711, executable: "/usr/bin/dd", located: true, uid: 1000, containerId: "c1", ancestry: ["sh", "bash"] };
 export const provenance: ProvenanceRow = {
   status: ProvenanceStatus.UNSIGNED,
   text: "no signature",

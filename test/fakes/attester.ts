@@ -171,7 +171,7 @@ export class Attester {
             path: Buffer.from(path, "latin1"),
             record,
             inode: 7n,
-            actor: { pid: 4711, executable: "/usr/bin/dd", uid: 0, containerId: container.id, ancestry: ["sh"] },
+            actor: { pid: 4711, executable: "/usr/bin/dd", located: true, uid: 0, containerId: container.id, ancestry: ["sh"] },
             changedAt: timestampFromMs(Date.now()),
           })),
         })),

@@ -109,9 +109,16 @@ export class FanotifyChangeSource implements ChangeSource {
   }
 }
 
-/** Who it was, where all of it is certain. */
+/** Who it was, where the program is certain. */
 function actorOf(actor: ChangeProcess | null): ChangeActor | undefined {
-  if (!actor?.exe || !actor.located || actor.uid === null) return undefined;
+  if (!actor?.exe) return undefined;
   const executable = `${actor.exe.path.toString("utf8")}${actor.exe.deleted ? " (deleted)" : ""}`;
-  return { pid: actor.pid, executable, uid: actor.uid, containerId: actor.containerId, ancestry: actor.ancestry };
+  return {
+    pid: actor.pid,
+    executable,
+    located: actor.located && actor.uid !== null,
+    uid: actor.uid ?? 0,
+    containerId: actor.containerId,
+    ancestry: actor.ancestry,
+  };
 }

@@ -26,7 +26,9 @@ export interface AlertSubject {
   readonly layerIndex: number;
   readonly layerHistory: string;
   /** undefined where the kernel did not tell. */
-  readonly actor: { readonly executable: string; readonly pid: number; readonly uid: number; readonly inContainer: boolean } | undefined;
+  readonly actor:
+    | { readonly executable: string; readonly pid: number; readonly located: boolean; readonly uid: number; readonly inContainer: boolean }
+    | undefined;
   /** What is known of the image's signatures, in plain words. */
   readonly provenance: string;
   /** Since when, Unix milliseconds: the kernel's event where there is one, else the measurement. */

@@ -130,6 +130,7 @@ const PLAYBOOK_SECTIONS: readonly (readonly [string, readonly string[]])[] = [
 
 function who({ actor }: AlertSubject): string {
   if (!actor) return "not known: no kernel event told of it";
+  if (!actor.located) return `pid ${actor.pid} ${printable(actor.executable, 128)}`;
   return `${actor.inContainer ? "in the container" : "on the host"}, pid ${actor.pid} ${printable(actor.executable, 128)}, uid ${actor.uid}`;
 }
 

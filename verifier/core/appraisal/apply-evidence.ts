@@ -194,6 +194,7 @@ export function actorOf(change: EntryChange): ActorFacts | undefined {
   return {
     pid: actor.pid,
     executable: actor.executable.slice(0, 4096),
+    located: actor.located,
     uid: actor.uid,
     containerId: actor.containerId.slice(0, 128),
     ancestry: actor.ancestry.slice(0, 5).map((name) => name.slice(0, 64)),

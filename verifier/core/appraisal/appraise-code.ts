@@ -61,7 +61,9 @@ function make(object: CodeObject, kind: FindingKind, words: string, rules: Conta
       differences,
       summary: `${process}${what} ${words}`,
       discriminator: `${kind}|${sha256}`,
-      actor: object.pid ? { pid: object.pid, executable: name, uid: object.uid, containerId: "", ancestry: object.ancestry.slice(0, 5) } : undefined,
+      actor: object.pid
+        ? { pid: object.pid, executable: name, located: true, uid: object.uid, containerId: "", ancestry: object.ancestry.slice(0, 5) }
+        : undefined,
       changedAtMs: object.firstSeen ? Number(object.firstSeen.seconds) * 1000 + object.firstSeen.nanos / 1e6 : undefined,
     },
     rules,

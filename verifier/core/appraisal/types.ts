@@ -11,6 +11,8 @@ import type { DriftKind, DriftPlace, NoticeKind } from "../policy/kinds.ts";
 export interface ActorFacts {
   readonly pid: number;
   readonly executable: string;
+  /** False: it ended before its user, container and ancestors could be read. */
+  readonly located: boolean;
   readonly uid: number;
   readonly containerId: string;
   readonly ancestry: readonly string[];

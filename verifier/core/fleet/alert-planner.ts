@@ -41,7 +41,7 @@ export function alertSubject(row: DriftRow): AlertSubject {
     summary: row.summary,
     layerIndex: row.layerIndex,
     layerHistory: row.history,
-    actor: actor && { executable: actor.executable, pid: actor.pid, uid: actor.uid, inContainer: actor.containerId !== "" },
+    actor: actor && { executable: actor.executable, pid: actor.pid, located: actor.located, uid: actor.uid, inContainer: actor.containerId !== "" },
     provenance: row.provenance?.text ?? "",
     sinceMs: row.changedAtMs ?? row.measuredAtMs,
     logIndex: row.logIndex,

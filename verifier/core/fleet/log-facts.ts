@@ -3,6 +3,7 @@
 import { Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import type { DriftRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { ActorFacts } from "../appraisal/types.ts";
 import { printable } from "../text/printable.ts";
 import type { LogEntry, LogEntryType, LogValue } from "../transparency/entry.ts";
 
@@ -64,9 +65,13 @@ export function driftFact(row: DriftRow, timeMs: number): LogEntry {
     differences: row.differences
       .slice(0, 16)
       .map(({ field, expected, observed }) => ({ field: text(field), expected: text(expected), observed: text(observed) })),
-    who: row.actor ? { pid: row.actor.pid, executable: text(row.actor.executable), uid: row.actor.uid, container: text(row.actor.containerId) } : null,
+    who: row.actor ? actorFacts(row.actor) : null,
     changedAt: row.changedAtMs === undefined ? null : Math.floor(row.changedAtMs),
   });
+}
+
+function actorFacts({ pid, executable, located, uid, containerId }: ActorFacts) {
+  return located ? { pid, executable: text(executable), uid, container: text(containerId) } : { pid, executable: text(executable) };
 }
 
 /** Something that a person or a node did, or tried. */

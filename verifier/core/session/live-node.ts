@@ -2,6 +2,7 @@
  * One node while it is looked at: its memory, its containers' results and its open drifts, and how they follow from each other.
  * Rows here run ahead of the store by what is on its way there; where a commit fails, the whole object is thrown away and read again.
  */
+import { isDeepStrictEqual } from "node:util";
 import type { LayerUpdate, MeasurementPolicy } from "@hullmark/proto/v1/attestation";
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { DriftRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
@@ -20,6 +21,7 @@ import type { Policy } from "../policy/types.ts";
 import { appraise, unappraised } from "./appraiser.ts";
 import { type Comparisons, LayerActors } from "./comparisons.ts";
 
+/** A row that says nothing new is written again this often, for its time alone. */
 const REWRITE_SEEN_MS = 30_000;
 
 export interface LiveNodeParts {
@@ -89,6 +91,7 @@ export class LiveNode {
         this.#services.onProblem(id, error);
         row = unappraised(before, state, this.node, "the appraisal failed; see the verifier's log", nowMs);
       }
+      if (before && nowMs - before.appraisedAtMs < REWRITE_SEEN_MS && sameResult(before, row)) continue;
       this.#workloads.set(id, row);
       changes.workload(row, before);
     }
@@ -239,4 +242,12 @@ export class LiveNode {
   replaceDrift(row: DriftRow, before: DriftRow, changes: ChangeSet): void {
     this.#change(row, before, changes);
   }
+}
+
+/** Whether two rows of one container say the same, but for when. */
+function sameResult(a: WorkloadRow, b: WorkloadRow): boolean {
+  for (const name of Object.keys(b) as (keyof WorkloadRow)[]) {
+    if (name !== "appraisedAtMs" && a[name] !== b[name] && !isDeepStrictEqual(a[name], b[name])) return false;
+  }
+  return true;
 }

@@ -49,9 +49,11 @@ export function evidenceWrite(previousSeq: bigint, after: NodeMemory, body: Evid
     containers: body.containers.flatMap((update): ContainerWrite[] => {
       const state = after.containers.get(update.id);
       if (!state) return [];
-      const { identity, configuration, code, filesystem } = update;
+      // A part that is not the object just received is the one that was there before, and is stored.
+      const changed = (name: keyof ContainerState["parts"]): Uint8Array | undefined => (state.parts[name] === update[name] ? update[name] : undefined);
+      const parts = { identity: changed("identity"), configuration: changed("configuration"), code: changed("code"), filesystem: changed("filesystem") };
       const upper = update.upperChanges.map(({ path }) => upperRow(state, Buffer.from(path)));
-      return [{ id: update.id, parts: { identity, configuration, code, filesystem }, upperReset: update.upperReset, upper }];
+      return [{ id: update.id, parts, upperReset: update.upperReset, upper }];
     }),
     removed: body.removedContainers,
   };

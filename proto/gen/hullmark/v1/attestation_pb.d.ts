@@ -988,7 +988,7 @@ export declare type Mount = Message<"hullmark.v1.Mount"> & {
   destination: string;
 
   /**
-   * `bind`, `volume`, `tmpfs`, `proc`, …
+   * `bind`, `volume`, `tmpfs`, `proc`, …; `engine-init`: the engine's own init at `/sbin/docker-init` (`docker run --init`).
    *
    * @generated from field: string type = 2;
    */

@@ -49,6 +49,13 @@ export declare type Actor = Message<"hullmark.v1.Actor"> & {
    * @generated from field: repeated string ancestry = 5;
    */
   ancestry: string[];
+
+  /**
+   * False: the process ended before its user and container could be read; `uid`, `container_id` and `ancestry` then say nothing.
+   *
+   * @generated from field: bool located = 6;
+   */
+  located: boolean;
 };
 
 /**
