@@ -105,7 +105,7 @@ export class EvidenceTable {
           .prepare("INSERT INTO containers (node_id, container_id, identity, configuration, code, filesystem) VALUES (?, ?, ?, ?, ?, ?)")
           .run(nodeId, id, identity, configuration, code, filesystem).lastInsertRowid,
       );
-    } else {
+    } else if (Object.values(parts).some((part) => part !== undefined)) {
       this.#connection
         .prepare(
           "UPDATE containers SET identity = coalesce(?, identity), configuration = coalesce(?, configuration), code = coalesce(?, code), filesystem = coalesce(?, filesystem) WHERE number = ?",
