@@ -1,5 +1,8 @@
 /** What the fault and identity tests share: the stack on a test bed of its own, and what people are told, as data. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { resourceReader, urlResources } from "../../cli/log/readers.ts";
 import { type Stack, startStack } from "../../deploy/stack/stack.ts";
 import { startTestbed, type Testbed, type TestbedParts } from "../../deploy/testbed/index.ts";
 import { acceptanceImage } from "./images/acceptance.ts";
@@ -75,8 +78,8 @@ export interface ToldWorkload {
 }
 
 export const drifts = async (stack: Stack): Promise<readonly ToldDrift[]> => (await stack.json<{ drifts: ToldDrift[] }>("drift", "ls", "-a")).drifts;
-export const nodes = async (stack: Stack): Promise<readonly ToldNode[]> => (await stack.json<{ nodes: ToldNode[] }>("nodes")).nodes;
-export const workloads = async (stack: Stack): Promise<readonly ToldWorkload[]> => (await stack.json<{ workloads: ToldWorkload[] }>("workloads")).workloads;
+export const nodes = async (stack: Stack): Promise<readonly ToldNode[]> => stack.json<readonly ToldNode[]>("nodes");
+export const workloads = async (stack: Stack): Promise<readonly ToldWorkload[]> => stack.json<readonly ToldWorkload[]>("workloads");
 
 export interface LogEntryText {
   readonly type: string;
@@ -101,3 +104,24 @@ export async function eventually<T>(what: string, ask: () => Promise<T>, holds: 
 }
 
 export const believed = ({ verdict }: { readonly verdict: string }): boolean => verdict === "affirming" || verdict === "warning";
+
+/** Every entry that the published checkpoint covers, as anyone can read it. */
+export async function logEntries(stack: Stack): Promise<readonly LogEntryText[]> {
+  const reader = resourceReader(urlResources(`${stack.httpUrl}/log`));
+  const size = Number((await reader.readNote())?.split("\n")[1] ?? 0);
+  const entries: LogEntryText[] = [];
+  while (entries.length < size) {
+    const count = Math.min(256, size - entries.length);
+    for (const bytes of await reader.readEntries(entries.length, count)) entries.push(JSON.parse(Buffer.from(bytes).toString("utf8")) as LogEntryText);
+  }
+  return entries;
+}
+
+/** `hullmark log verify` against what is served, and against a checkpoint remembered before where there is one. */
+export async function verifyLog(stack: Stack): Promise<void> {
+  const remembered = join(stack.directory, "remembered.checkpoint");
+  const since = existsSync(remembered) ? ["--since", remembered] : [];
+  const key = join(stack.directory, "verifier/admin/log.pub");
+  const { code, stdout, stderr } = await stack.hullmark("log", "verify", "--url", `${stack.httpUrl}/log`, "--key", key, ...since, "--remember", remembered);
+  if (code !== 0) throw new Error(`hullmark log verify: exit ${code}\n${stdout}${stderr}`);
+}

@@ -1,0 +1,112 @@
+/** Parts that die, hang and come back: what is not known is never green, and becomes green again without anyone acting. */
+import { connect } from "node:net";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
+import { tail } from "../../deploy/stack/stack.ts";
+import type { Daemon } from "../../deploy/testbed/run.ts";
+import { believed, engineOf, eventually, type FaultBed, nodes, startFaultBed, type ToldNode, workloads } from "./fault-support.ts";
+
+const SETTLE_MS = 60_000;
+/** What the promise says: an attester that cannot know is shown as unknown within this time. */
+const UNKNOWN_WITHIN_MS = 30_000;
+
+let faults: FaultBed;
+
+beforeAll(async () => {
+  faults = await startFaultBed("unknowns", {});
+  await faults.victim("web").docker("run", "-d", "--name", "web", faults.image.reference);
+  await greenAgain();
+});
+afterAll(() => faults?.bed.down());
+
+function logsOnFailure(): void {
+  onTestFailed(() => {
+    for (const name of ["agent-0", "verifier"]) console.error(`--- ${name}\n${tail(join(faults.bed.directory, `${name}.log`), 40)}`);
+  });
+}
+
+async function node(): Promise<ToldNode> {
+  const [first] = await nodes(faults.stack);
+  if (!first) throw new Error("no node");
+  return first;
+}
+
+async function unknownFor(reason: string): Promise<void> {
+  const { reasons } = await eventually(`unknown: ${reason}`, node, ({ verdict }) => verdict === "unknown", UNKNOWN_WITHIN_MS);
+  expect(reasons.map(({ code }) => code)).toContain(reason);
+  expect((await workloads(faults.stack)).filter(believed)).toEqual([]);
+}
+
+async function greenAgain(): Promise<void> {
+  await eventually("the node is believed", node, believed, SETTLE_MS);
+  await eventually(
+    "its container is believed",
+    () => workloads(faults.stack),
+    ([web]) => web !== undefined && believed(web),
+    SETTLE_MS,
+  );
+}
+
+/** Stops a program without ending it, for as long as `meanwhile` takes. */
+async function suspended({ process: { pid } }: Daemon, meanwhile: () => Promise<void>): Promise<void> {
+  process.kill(pid, "SIGSTOP");
+  try {
+    await meanwhile();
+  } finally {
+    process.kill(pid, "SIGCONT");
+  }
+}
+
+/** TPM2_Shutdown(CLEAR), which an orderly end of the node sends: without it this emulator forgets how late it was. */
+async function shutDownTpm(socketPath: string): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const socket = connect(socketPath).once("error", reject);
+    socket.once("data", () => socket.end(resolve));
+    socket.write(Buffer.from("80010000000c000001450000", "hex"));
+  });
+}
+
+test("the engine hangs, and goes on", async () => {
+  logsOnFailure();
+  await suspended(engineOf(faults.bed).daemon(), () => unknownFor("runtime-unreachable"));
+  await greenAgain();
+});
+
+test("the TPM hangs, and goes on", async () => {
+  logsOnFailure();
+  const [tpm] = faults.bed.tpms;
+  if (!tpm) throw new Error("no TPM");
+  await suspended(tpm.daemon(), () => unknownFor("quote-stale"));
+  await greenAgain();
+});
+
+test("the node goes down, TPM and all, and comes back", async () => {
+  logsOnFailure();
+  const [tpm] = faults.bed.tpms;
+  const [agent] = faults.stack.agents;
+  if (!tpm || !agent) throw new Error("no TPM, no agent");
+  await agent.stop();
+  await unknownFor("unreachable");
+  await shutDownTpm(tpm.socketPath);
+  await tpm.stop();
+  await tpm.start();
+  await agent.start();
+  await greenAgain();
+});
+
+test("the verifier is gone and comes back: nothing old is believed at once", async () => {
+  logsOnFailure();
+  const [agent] = faults.stack.agents;
+  await agent?.kill();
+  await faults.stack.verifier.kill();
+  await faults.stack.verifier.start();
+  await unknownFor("unreachable");
+  await agent?.start();
+  await greenAgain();
+});
+
+test("the TPM loses its power", async () => {
+  logsOnFailure();
+  await faults.bed.tpms[0]?.kill();
+  await unknownFor("tpm");
+});
