@@ -11,6 +11,9 @@ import {
 } from "../../ports/tree-measurer.ts";
 
 const MAX_TOLD_CLAIMS = 64;
+/** Each change costs three JavaScript objects; who needs more than these asks for `entries()`. */
+const MAX_CHANGES = 4096;
+const MAX_LAYER_CHANGES = 1024;
 
 /** @param options.threads computing threads of one measuring; default: cores */
 export function nativeMeasurer(options: { readonly threads?: number } = {}): TreeMeasurer {
@@ -24,6 +27,7 @@ function openTree(path: string, { kind, excluded, budget }: TreeOptions, threads
     overlayLayer: kind !== "merged",
     syncBeforeHash: kind === "upper",
     budget,
+    maxChanges: kind === "layer" ? MAX_LAYER_CHANGES : MAX_CHANGES,
     excluded: excluded.flatMap(({ paths, executables }) => paths.map((pattern) => ({ pattern, executables }))),
     ...(threads !== undefined && { threads }),
   });
