@@ -82,20 +82,20 @@ start go-tools nice -n 5 bash deploy/testbed/go-tools.sh
 start images as_root node test/e2e/images/main.ts prepare
 
 echo; echo 'Suites that need no built peer'
-vitest_suite base 900 --config test/vitest.config.ts --exclude 'test/integration/**'
+vitest_suite base 1200 --config test/vitest.config.ts --exclude 'test/integration/**'
 record_suite base
 
 finished 'test images' images
-if [ -n "$full" ]; then start soak vitest_suite soak 2100 --config test/vitest.soak.config.ts; fi
+if [ -n "$full" ]; then start soak vitest_suite soak 2700 --config test/vitest.soak.config.ts; fi
 
 finished 'cosign and other Go programs' go-tools
 
 echo; echo 'Integration'
-vitest_suite integration 900 --config test/vitest.config.ts test/integration
+vitest_suite integration 1500 --config test/vitest.config.ts test/integration
 record_suite integration
 
 echo; echo 'End to end'
-vitest_suite e2e 900 --config test/vitest.e2e.config.ts
+vitest_suite e2e 2100 --config test/vitest.e2e.config.ts
 record_suite e2e
 
 if [ -n "$full" ]; then
