@@ -1,0 +1,109 @@
+/** A Docker host as detection and idle figures need it: a test bed, verifier and agent as shipped, and containers of one large image. */
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import type { RpcChannel } from "@hullmark/proto/rpc";
+import { loadContext, openChannel } from "hullmark/connection/context";
+import { type Stack, startStack } from "../../deploy/stack/stack.ts";
+import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
+import { run } from "../../deploy/testbed/run.ts";
+import { loadPrograms } from "../../test/e2e/images/programs.ts";
+import { layerOf, type PushedImage, pushImage } from "../../test/e2e/images/push.ts";
+import { directory, type Entry, file, symlink, tar } from "../../test/fakes/tar-writer.ts";
+import { descendant } from "./process-usage.ts";
+
+export const FILES = 13_000;
+const FILE_BYTES = 4096;
+const PER_DIRECTORY = 100;
+const TOOL = "/usr/local/bin/hullmark-tool";
+
+/** Path in the image of its file `i`, 0 to {@link FILES} - 1. */
+export function pathOf(i: number): string {
+  return `/srv/data/d${Math.floor(i / PER_DIRECTORY)}/f${i % PER_DIRECTORY}`;
+}
+
+export interface ContainerHost {
+  readonly bed: Testbed;
+  readonly stack: Stack;
+  readonly image: PushedImage;
+  readonly agentPid: number;
+  readonly verifierPid: number;
+  readonly channel: RpcChannel;
+  docker(...args: string[]): Promise<string>;
+  /** Starts containers that do what `command` says. */
+  start(names: readonly string[], command: readonly string[]): Promise<void>;
+  /** Waits until that many containers have their verdict and none is unknown. @throws Error after `timeoutMs` */
+  settled(containers: number, timeoutMs: number): Promise<void>;
+  down(): Promise<void>;
+}
+
+/** @param policy text of the policy file */
+export async function startContainerHost(name: string, policy: string): Promise<ContainerHost> {
+  const programs = await loadPrograms();
+  const bed = await startTestbed({ name, parts: { engine: true, registry: true, tpms: 1 } });
+  try {
+    const base = [
+      ...["bin", "etc", "tmp", "usr", "usr/local", "usr/local/bin", "srv", "srv/data", "var", "var/out"].map((each) => directory(each)),
+      file("bin/busybox", programs.busybox, { mode: 0o755 }),
+      ...["sh", "sleep"].map((each) => symlink(`bin/${each}`, "busybox")),
+      file("usr/local/bin/hullmark-tool", programs.tool, { mode: 0o755 }),
+      file("var/out/log", "00000000 the neighbour's own file\n"),
+    ];
+    const steps = [
+      { createdBy: "ADD rootfs.tar /", layer: layerOf(tar(...base)) },
+      { createdBy: "COPY data /srv/data", layer: layerOf(tar(...largeTree())) },
+      { createdBy: `CMD ["${TOOL}", "wait"]` },
+    ];
+    const image = await pushImage(bed.registry?.host ?? "", "bench/large", "1", { steps, config: { Cmd: [TOOL, "wait"] } });
+    const stack = await startStack({ bed, policy });
+    const channel = openChannel(loadContext(stack.cliConfig, undefined));
+    return hostOf(bed, stack, image, channel);
+  } catch (error) {
+    await bed.down();
+    throw error;
+  }
+}
+
+function largeTree(): Entry[] {
+  const random = randomBytes(FILE_BYTES);
+  const directories = Array.from({ length: FILES / PER_DIRECTORY }, (_, i) => directory(`srv/data/d${i}`));
+  const files = Array.from({ length: FILES }, (_, i) => {
+    random.writeUInt32BE(i);
+    return file(pathOf(i).slice(1), Buffer.from(random));
+  });
+  return [...directories, ...files];
+}
+
+function hostOf(bed: Testbed, stack: Stack, image: PushedImage, channel: RpcChannel): ContainerHost {
+  const docker = (...args: string[]): Promise<string> => run(["docker", ...args], { DOCKER_HOST: bed.engine?.dockerHost ?? "" });
+  const pidOf = (config: string, daemon: number): number =>
+    readFileSync(`/proc/${daemon}/cmdline`, "latin1").startsWith(process.execPath) ? daemon : descendant(daemon, config);
+  const [agent] = stack.agents;
+  if (!agent) throw new Error("no agent");
+  return {
+    bed,
+    stack,
+    image,
+    channel,
+    agentPid: pidOf(agent.configPath, agent.daemon().process.pid),
+    verifierPid: pidOf(stack.verifier.configPath, stack.verifier.daemon().process.pid),
+    docker,
+    async start(names, command) {
+      for (const name of names) await docker("run", "-d", "--name", name, image.reference, ...command);
+    },
+    async settled(containers, timeoutMs) {
+      const deadline = Date.now() + timeoutMs;
+      for (let text = ""; ; ) {
+        const workloads = await stack.json<{ verdict: string; reasons?: unknown }[]>("workloads");
+        text = JSON.stringify(workloads.map(({ verdict, reasons }) => ({ verdict, reasons }))).slice(0, 600);
+        if (workloads.length >= containers && workloads.every(({ verdict }) => verdict !== "unknown")) return;
+        if (Date.now() > deadline) throw new Error(`after ${timeoutMs / 1000} s ${workloads.length} of ${containers} containers have a verdict: ${text}`);
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+      }
+    },
+    async down() {
+      channel.close();
+      await stack.stop();
+      await bed.down();
+    },
+  };
+}
