@@ -96,10 +96,21 @@ function devicesOf(host: Inspected["HostConfig"], spec: OciSpec | undefined): st
   return [...new Set([...asked, ...made])].filter((path) => path !== "").sort();
 }
 
+/** moby daemon/oci_linux.go, `inContainerInitPath`. */
+const ENGINE_INIT_DESTINATION = "/sbin/docker-init";
+
 function declaredMounts(container: Inspected, spec: OciSpec | undefined): DeclaredMount[] {
   const byDestination = new Map<string, DeclaredMount>();
+  // The engine's own init is told apart from anything that a user mounts: `container.Mounts`, which comes second, has only the latter.
+  const typeOf = (destination: string, type: string): string =>
+    container.HostConfig.Init === true && destination === ENGINE_INIT_DESTINATION ? "engine-init" : type;
   for (const each of spec?.mounts ?? [])
-    byDestination.set(each.destination, { destination: each.destination, type: each.type ?? "bind", source: each.source ?? "", options: each.options ?? [] });
+    byDestination.set(each.destination, {
+      destination: each.destination,
+      type: typeOf(each.destination, each.type ?? "bind"),
+      source: each.source ?? "",
+      options: each.options ?? [],
+    });
   for (const each of container.Mounts as { Destination: string; Type?: string; Source?: string; RW?: boolean }[])
     byDestination.set(each.Destination, {
       destination: each.Destination,

@@ -4,21 +4,27 @@
  */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { lstat, readFile, stat } from "node:fs/promises";
+import { lstat, open, readFile, readlink, stat } from "node:fs/promises";
 import { parseMountInfo } from "../../core/mountinfo.ts";
 import type { CodePlaceName, InspectedCode, InspectedContainer, InspectRequest, ProcessInspector } from "../../ports/process-inspector.ts";
 import { ancestry, ProcessTable } from "./processes.ts";
+import { isRuntimeStarting } from "./runtime-process.ts";
 
-const MAX_MAPS_BYTES = 8 * 1024 * 1024;
+/** A process with more is looked at as far as this, and claimed. */
+const MAX_MAPS_BYTES = 4 * 1024 * 1024;
+const MAX_MOUNTINFO_BYTES = 4 * 1024 * 1024;
 const MAX_PROCESSES = 4096;
 /** Larger files outside the layers are told without digest. */
 const MAX_HASHED_BYTES = 128 * 1024 * 1024;
 const MAX_CACHED_DIGESTS = 4096;
+/** Looks at a process that keeps replacing its mappings; the last one counts whatever it shows. */
+const MAX_ATTEMPTS = 4;
+const MAX_TOLD_CLAIMS = 16;
 const DELETED = " (deleted)";
 
 interface Mapping {
-  /** `address-address`, as map_files names it. */
-  readonly range: string;
+  /** Below the process's folder in procfs, the file itself: `map_files/address-address`, or `exe`. */
+  readonly handle: string;
   /** `major:minor`, decimal. */
   readonly device: string;
   readonly inode: string;
@@ -33,11 +39,14 @@ interface Process {
   readonly program: string;
   readonly maps: string;
   readonly mappings: readonly Mapping[];
+  /** More mappings than are read. */
+  readonly truncated: boolean;
 }
 
 interface Remembered {
   readonly signature: string;
   readonly code: readonly InspectedCode[];
+  readonly truncated: boolean;
 }
 
 export class ProcfsInspector implements ProcessInspector {
@@ -53,7 +62,7 @@ export class ProcfsInspector implements ProcessInspector {
   }
 
   async inspect(request: InspectRequest, signal: AbortSignal): Promise<InspectedContainer> {
-    const pids = [...new Set([request.pid, ...(await this.#table.of(request.containerId))])];
+    const pids = [...new Set([request.pid, ...(await this.#table.of(request.containerId, request.pid))])];
     const before = this.#remembered.get(request.containerId);
     const remembered = new Map<number, Remembered>();
     const code: InspectedCode[] = [];
@@ -61,53 +70,81 @@ export class ProcfsInspector implements ProcessInspector {
     if (pids.length > MAX_PROCESSES) claims.push({ code: "processes-truncated", detail: `${pids.length} processes, ${MAX_PROCESSES} looked at` });
     for (const pid of pids.slice(0, MAX_PROCESSES)) {
       if (signal.aborted) break;
-      const found = await this.#process(request, pid, before?.get(pid)).catch(ignoreGone);
+      const found = await this.#process(request, pid, before?.get(pid)).catch(goneOrUnreadable);
       if (!found) continue;
+      if ("problem" in found) {
+        claims.push({ code: "unmeasurable", detail: `process ${pid}: ${found.problem}` });
+        continue;
+      }
+      if (found.truncated) claims.push({ code: "unmeasurable", detail: `process ${pid} has more than ${MAX_MAPS_BYTES} bytes of mappings` });
       remembered.set(pid, found);
       code.push(...found.code);
     }
     this.#remembered.set(request.containerId, remembered);
-    return { code, processes: remembered.size, claims };
+    return { code, processes: remembered.size, claims: claims.slice(0, MAX_TOLD_CLAIMS) };
   }
 
   forget(containerId: string): void {
     this.#remembered.delete(containerId);
   }
 
+  /** What is odd is looked at again unless nothing moved meanwhile: a process that was just replacing itself is none of both. */
   async #process(request: InspectRequest, pid: number, before: Remembered | undefined): Promise<Remembered | undefined> {
-    const process = await this.#read(pid);
-    if (!process) return undefined;
-    // Mappings alone cannot tell that the file at a path was replaced: the live inode belongs to the signature.
-    const live = await Promise.all(process.mappings.map(({ path }) => this.#liveInode(pid, path)));
+    for (let attempt = 1; ; attempt++) {
+      const process = await this.#read(pid);
+      if (!process) return undefined;
+      const found = await this.#classify(request, process, before);
+      if (found === before || attempt === MAX_ATTEMPTS || found.code.every(({ place }) => place === "layer")) return found;
+      const runtime = await isRuntimeStarting(this.#proc, process, (path) => this.#digest(path));
+      const again = await this.#read(pid);
+      if (!again) return undefined;
+      if (again.maps === process.maps && again.program === process.program) return runtime ? undefined : found;
+    }
+  }
+
+  async #classify(request: InspectRequest, process: Process, before: Remembered | undefined): Promise<Remembered> {
+    const { pid } = process;
+    // Mappings alone cannot tell that the file at a path was replaced: the live inode belongs to the signature. It is looked up in the view of the
+    // main process: a process with a mount namespace or root of its own can have any file under the name of one of the image.
+    const view = (await stat(`${this.#proc}/${request.pid}/root`).catch(() => undefined)) ? request.pid : pid;
+    const live = await Promise.all(process.mappings.map(({ path }) => this.#liveInode(view, path)));
     const inUpper = await Promise.all(process.mappings.map(({ path }) => existsIn(request.overlay?.upperPath, path)));
     const signature = `${process.maps}|${live.join()}|${inUpper.join()}`;
     if (before?.signature === signature) return before;
-    const [root, mounts] = await Promise.all([stat(`${this.#proc}/${pid}/root`), readFile(`${this.#proc}/${pid}/mountinfo`, "latin1")]);
-    const types = new Map(parseMountInfo(mounts).map(({ device, type }) => [device, type]));
+    const mounts = await readAtMost(`${this.#proc}/${pid}/mountinfo`, MAX_MOUNTINFO_BYTES);
+    const types = new Map(parseMountInfo(mounts.text).map(({ device, type }) => [device, type]));
+    // Never the root of the process itself: it may have been changed to a tmpfs or volume.
+    const rootDevice = request.rootDevice ?? deviceName((await stat(`${this.#proc}/${view}/root`)).dev);
     const code: InspectedCode[] = [];
     const parents = await ancestry(this.#proc, pid);
     for (const [i, mapping] of process.mappings.entries()) {
-      const onRoot = mapping.device === deviceName(root.dev);
+      const onRoot = mapping.device === rootDevice;
       const place = placeOf(mapping, onRoot, live[i] === `${mapping.device}:${mapping.inode}`, inUpper[i] === true, types);
       const main = process.program === `${mapping.device}:${mapping.inode}`;
-      const sha256 = place === "layer" ? undefined : await this.#digest(`${this.#proc}/${pid}/map_files/${mapping.range}`);
+      const sha256 = place === "layer" ? undefined : await this.#digest(`${this.#proc}/${pid}/${mapping.handle}`);
       code.push({ place, path: Buffer.from(withoutDeleted(mapping.path), "latin1"), sha256, main, pid, uid: process.uid, ancestry: parents });
     }
-    return { signature, code };
+    return { signature, code, truncated: process.truncated };
   }
 
   async #read(pid: number): Promise<Process | undefined> {
-    const [maps, status, exe] = await Promise.all([
-      readFile(`${this.#proc}/${pid}/maps`, "latin1"),
+    const [{ text, truncated }, status, exe, link] = await Promise.all([
+      readAtMost(`${this.#proc}/${pid}/maps`, MAX_MAPS_BYTES),
       readFile(`${this.#proc}/${pid}/status`, "latin1"),
       stat(`${this.#proc}/${pid}/exe`).catch(ignoreGone),
+      readlink(`${this.#proc}/${pid}/exe`, "latin1").catch(ignoreGone),
     ]);
-    // A kernel thread or a zombie has no mappings.
-    if (maps.length === 0 || maps.length > MAX_MAPS_BYTES) return undefined;
-    const mappings = executableMappings(maps);
+    // A kernel thread or a zombie has neither mappings nor a program.
+    if (text.length === 0 && !exe) return undefined;
+    const mappings = executableMappings(text);
     const uid = Number(/^Uid:\s+\d+\s+(\d+)/m.exec(status)?.[1] ?? 0);
-    const program = exe ? `${deviceName(exe.dev)}:${exe.ino}` : "";
-    return { pid, uid, program, maps: mappings.map(({ range, device, inode, path }) => `${range} ${device} ${inode} ${path}`).join("\n"), mappings };
+    const device = exe && deviceName(exe.dev);
+    const program = exe ? `${device}:${exe.ino}` : "";
+    // A program that unmapped its own file is known by its name in procfs all the same.
+    if (exe && device && link && !mappings.some((each) => `${each.device}:${each.inode}` === program))
+      mappings.push({ handle: "exe", device, inode: String(exe.ino), path: link });
+    const maps = mappings.map((each) => `${each.handle} ${each.device} ${each.inode} ${each.path}`).join("\n");
+    return { pid, uid, program, maps, mappings, truncated };
   }
 
   /** `major:minor:inode` of what the path shows in the process's own view, or empty. */
@@ -145,7 +182,7 @@ function executableMappings(maps: string): Mapping[] {
     const [, range = "", major = "", minor = "", inode = "", path = ""] = match;
     if (inode === "0" || !path.startsWith("/")) continue;
     const device = `${Number.parseInt(major, 16)}:${Number.parseInt(minor, 16)}`;
-    byFile.set(`${device}:${inode}`, { range, device, inode, path });
+    byFile.set(`${device}:${inode}`, { handle: `map_files/${range}`, device, inode, path });
   }
   return [...byFile.values()];
 }
@@ -179,7 +216,33 @@ function withoutDeleted(path: string): string {
   return path.endsWith(DELETED) ? path.slice(0, -DELETED.length) : path;
 }
 
+/** A process that ends while it is looked at: procfs says EINVAL for the mounts of a zombie. */
+const GONE: ReadonlySet<string | undefined> = new Set(["ENOENT", "ESRCH", "EINVAL"]);
+
 function ignoreGone(error: NodeJS.ErrnoException): undefined {
-  if (["ENOENT", "ESRCH", "EACCES", "EPERM"].includes(error.code ?? "")) return undefined;
+  if (GONE.has(error.code)) return undefined;
   throw error;
+}
+
+/** What cannot be read is told: it must not pass for a process that runs nothing. */
+function goneOrUnreadable(error: NodeJS.ErrnoException): { problem: string } | undefined {
+  return GONE.has(error.code) ? undefined : { problem: error.code ?? error.message };
+}
+
+/** Files of procfs have no size, and a workload decides how long they are. latin1. */
+async function readAtMost(path: string, maxBytes: number): Promise<{ text: string; truncated: boolean }> {
+  const file = await open(path);
+  try {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    while (length < maxBytes) {
+      const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(Math.min(65_536, maxBytes - length)));
+      if (bytesRead === 0) return { text: Buffer.concat(chunks).toString("latin1"), truncated: false };
+      chunks.push(buffer.subarray(0, bytesRead));
+      length += bytesRead;
+    }
+    return { text: Buffer.concat(chunks).toString("latin1"), truncated: true };
+  } finally {
+    await file.close();
+  }
 }
