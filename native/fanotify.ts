@@ -74,6 +74,8 @@ export interface FanotifyBatch {
   readonly executions: readonly ProcessExecution[];
   /** Above 0: events were dropped, anything below any root may have changed. */
   readonly lost: number;
+  /** Of the first one lost; else empty. */
+  readonly lostReason: string;
   /** Not null: the source has ended because of it; no batch follows. */
   readonly failure: Error | null;
 }

@@ -104,7 +104,7 @@ export class FanotifyChangeSource implements ChangeSource {
     }
     if (changes.length > 0) handler.changes(changes);
     for (const { actor } of batch.executions) handler.processStarted(actor.containerId, actor.pid);
-    if (batch.lost > 0) handler.lost(`${batch.lost} change events were dropped`);
+    if (batch.lost > 0) handler.lost(`${batch.lost} change events were dropped: ${batch.lostReason}`);
     if (batch.failure) handler.failed(new ChangeSourceError("SOURCE_FAILED", batch.failure.message, { cause: batch.failure }));
   }
 }

@@ -17,6 +17,9 @@ constexpr int64_t kKeepDeadNs = 2000 * kMs;
 constexpr int64_t kSettledNs = 1000 * kMs;
 // The kernel switches the program some time before it tells of the exec: a program read within this time before may be the next one.
 constexpr int64_t kExecNs = 20 * kMs;
+constexpr int64_t kRevisitNs = 4 * kMs;
+constexpr int64_t kYoungNs = 100 * kMs;
+constexpr size_t kMaxYoung = 4096;
 constexpr size_t kMaxEntries = 65536;
 constexpr size_t kMaxEpochs = 32;
 constexpr size_t kMaxOpens = 32;
@@ -55,7 +58,7 @@ void Actors::Scan() {
     if (std::from_chars(entry->d_name, end, pid).ptr != end || entries_.contains(pid) || entries_.size() >= kMaxEntries) continue;
     Entry& made = Make(pid);
     Read(pid, made);
-    if (made.start_ticks == 0 || !made.epochs.back().run->exe) entries_.erase(pid);  // ended, or a kernel thread
+    if (!made.epochs.back().run->exe) entries_.erase(pid);  // ended, or a kernel thread
   }
   ::closedir(proc);
 }
@@ -76,15 +79,18 @@ Actors::Entry* Actors::Find(pid_t pid) {
 // Fills in what /proc tells of the process now, the newest program among it.
 void Actors::Read(pid_t pid, Entry& entry) {
   auto now = process::ReadSnapshot(pid);
-  // What was inherited at birth need not hold any more: a runtime moves its child to another cgroup and user before the exec.
-  entry.located = now.has_value() && now->exe;
-  if (!now) return;
+  if (!now || !now->exe) {
+    // It has ended. What is born in a container stays there; the child that a runtime makes on the host is moved before its exec.
+    entry.located = entry.located && !entry.container.empty();
+    return;
+  }
   Epoch& last = entry.epochs.back();
   // A child shares its parent's run: what is read now is its own.
-  last.run = std::make_shared<Run>(Run{std::move(now->exe), MonotonicNs(), false});
+  last.run = std::make_shared<Run>(Run{std::move(now->exe), pid, MonotonicNs(), false});
   last.actor = nullptr;
   entry.start_ticks = now->stat.start_ticks;
   if (entry.ppid == 0) entry.ppid = now->stat.ppid;
+  entry.located = true;
   entry.comm = std::move(now->stat.comm);
   entry.cgroup = std::move(now->cgroup);
   entry.container = std::move(now->container);
@@ -98,6 +104,12 @@ std::shared_ptr<const Actor> Actors::Handle(const ProcessEvent& event) {
       return nullptr;
     case ProcessEvent::Kind::kExec:
       return Executed(event);
+    case ProcessEvent::Kind::kUser:
+      if (Entry* entry = Find(event.pid)) {
+        entry->uid = event.uid;
+        entry->epochs.back().actor = nullptr;
+      }
+      return nullptr;
     case ProcessEvent::Kind::kExit:
       if (Entry* entry = Find(event.pid)) entry->died_ns = event.at_ns;
       return nullptr;
@@ -122,14 +134,39 @@ void Actors::Forked(const ProcessEvent& event) {
   child.uid = parent->uid;
   const auto then = std::find_if(parent->epochs.rbegin(), parent->epochs.rend(), [&](const Epoch& epoch) { return epoch.since_ns <= event.at_ns; });
   child.epochs.push_back({event.at_ns, then == parent->epochs.rend() ? std::make_shared<Run>() : then->run, nullptr});
+  // What is born in a container stays there.
+  if (child.container.empty() && young_.size() < kMaxYoung) young_.emplace_back(MonotonicNs() + kRevisitNs, event.pid);
   entries_.insert_or_assign(event.pid, std::move(child));
+}
+
+int64_t Actors::Revisit(int64_t now_ns) {
+  while (!young_.empty() && young_.front().first <= now_ns) {
+    const pid_t pid = young_.front().second;
+    young_.pop_front();
+    Entry* entry = Find(pid);
+    if (!entry || entry->died_ns || entry->epochs.size() > 1) continue;
+    const process::ProcessDir dir(pid);
+    const auto text = dir ? dir.Read("cgroup", process::kMaxCgroupBytes) : std::nullopt;
+    if (!text) continue;
+    auto [path, container] = process::ParseCgroup(*text);
+    if (container.empty()) {
+      if (now_ns - entry->epochs.front().since_ns < kYoungNs) young_.emplace_back(now_ns + kRevisitNs, pid);
+      continue;
+    }
+    entry->cgroup = std::move(path);
+    entry->container = std::move(container);
+    entry->uid = dir.ReadUid();
+    entry->located = true;
+    entry->epochs.back().actor = nullptr;
+  }
+  return young_.empty() ? 0 : young_.front().first;
 }
 
 std::shared_ptr<const Actor> Actors::Executed(const ProcessEvent& event) {
   Entry* entry = Find(event.pid);
   if (!entry) entry = &Make(event.pid);
   Run& before = *entry->epochs.back().run;
-  if (before.read_ns >= event.at_ns - kExecNs) before.suspect = true;
+  if (before.read_from == event.pid && before.read_ns >= event.at_ns - kExecNs) before.suspect = true;
   if (entry->epochs.size() >= kMaxEpochs) entry->epochs.erase(entry->epochs.begin());
   entry->epochs.push_back({event.at_ns, std::make_shared<Run>(), nullptr});
   entry->active_ns = event.at_ns;
@@ -256,7 +293,7 @@ std::shared_ptr<const Actor> Actors::Tell(pid_t pid, Entry& entry, Epoch& epoch,
   exe->path = chain->program->path();
   exe->ino = chain->program->ino;
   if (exe->path.empty()) return Unknown(pid, &entry);
-  epoch.run = std::make_shared<Run>(Run{std::move(exe), 0, false});
+  epoch.run = std::make_shared<Run>(Run{std::move(exe), pid, 0, false});
   auto actor = Describe(pid, &entry);
   actor->exe = epoch.run->exe;
   actor->comm = Basename(actor->exe->path).substr(0, 15);

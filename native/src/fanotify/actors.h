@@ -1,10 +1,12 @@
 #pragma once
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "fanotify/connector.h"
@@ -64,6 +66,9 @@ class Actors {
   void Opened(pid_t pid, ExecOpen open);
   // The process that queued an event at `position` within `window`. All connector events up to `window.to_ns` must have been handled.
   std::shared_ptr<const Actor> Attribute(pid_t pid, uint64_t position, const Window& window);
+  // Looks again, for a tenth of a second, at processes of the host that were forked and have not executed anything: a container runtime moves such a
+  // child into its container, and what it executes then may be over before it can be looked at. Returns when to call next; 0: never.
+  int64_t Revisit(int64_t now_ns);
   // Forgets processes that ended long ago and opens that are settled. Call about once a second.
   void Tidy(int64_t now_ns);
 
@@ -73,6 +78,7 @@ class Actors {
   // One program of one process, from an exec (or its birth) to the next. Shared with children, which inherit it.
   struct Run {
     std::shared_ptr<const process::Executable> exe;
+    pid_t read_from = 0;
     int64_t read_ns = 0;
     bool suspect = false;  // read so shortly before the next exec that it may be the next program's
   };
@@ -115,6 +121,7 @@ class Actors {
   const bool connected_;
   int64_t gap_ns_ = 0;
   std::unordered_map<pid_t, Entry> entries_;
+  std::deque<std::pair<int64_t, pid_t>> young_;  // when to revisit next, ascending
 };
 
 int64_t MonotonicNs();

@@ -81,6 +81,7 @@ Napi::Value ToJs(Napi::Env env, const Batch& batch) {
   }
   object.Set("executions", executions);
   object.Set("lost", Napi::Number::New(env, static_cast<double>(batch.lost)));
+  object.Set("lostReason", Napi::String::New(env, batch.lost_reason));
   object.Set("failure", batch.failure.empty() ? env.Null() : ToJsError(env, Error(batch.failure_code, batch.failure)).Value());
   return object;
 }

@@ -25,7 +25,7 @@ constexpr int kReceiveBytes = 8 * 1024 * 1024;  // some 10,000 events
 constexpr int kAnswerMs = 1000;
 constexpr size_t kEvent = NLMSG_LENGTH(0) + sizeof(cn_msg);
 
-constexpr uint32_t kFork = 1, kExec = 2, kExit = 0x80000000, kAcknowledged = 0;  // proc_event::what; its enum's place in the header varies
+constexpr uint32_t kFork = 1, kExec = 2, kUser = 4, kExit = 0x80000000, kAcknowledged = 0;  // proc_event::what; its enum's place in the header varies
 
 constexpr sock_filter Load(size_t in_event) { return BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(kEvent + in_event)); }
 // Classic BPF loads big-endian words.
@@ -33,21 +33,24 @@ constexpr sock_filter IfEqual(uint32_t value, uint8_t yes, uint8_t no) { return 
 constexpr sock_filter IfEqualX(uint8_t yes, uint8_t no) { return BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_X, 0, yes, no); }
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the filter's constants are swapped for little-endian machines");
 
-// Threads come and go often and are of no interest: their events are dropped in the kernel, as are changes of ids and names.
+// Threads come and go often and are of no interest: their events are dropped in the kernel, as are changes of groups and names.
 void Filter(int fd) {
   constexpr size_t kData = offsetof(proc_event, event_data);
+  constexpr size_t kExitPid = kData + offsetof(decltype(proc_event::event_data.exit), process_pid);
+  static_assert(kExitPid == kData + offsetof(decltype(proc_event::event_data.id), process_pid), "exits and changes of user are checked alike");
   sock_filter code[] = {
       Load(offsetof(proc_event, what)),
-      IfEqual(kExec, 13, 0),
-      IfEqual(kAcknowledged, 12, 0),
-      IfEqual(kFork, 2, 0),
-      IfEqual(kExit, 5, 0),
+      IfEqual(kExec, 14, 0),
+      IfEqual(kAcknowledged, 13, 0),
+      IfEqual(kFork, 3, 0),
+      IfEqual(kExit, 6, 0),
+      IfEqual(kUser, 5, 0),
       BPF_STMT(BPF_RET | BPF_K, 0),
       Load(kData + offsetof(decltype(proc_event::event_data.fork), child_pid)),
       BPF_STMT(BPF_MISC | BPF_TAX, 0),
       Load(kData + offsetof(decltype(proc_event::event_data.fork), child_tgid)),
       IfEqualX(5, 4),
-      Load(kData + offsetof(decltype(proc_event::event_data.exit), process_pid)),
+      Load(kExitPid),
       BPF_STMT(BPF_MISC | BPF_TAX, 0),
       Load(kData + offsetof(decltype(proc_event::event_data.exit), process_tgid)),
       IfEqualX(1, 0),
@@ -125,15 +128,20 @@ bool Connector::Drain(const std::function<void(const ProcessEvent&)>& each) {
     switch (static_cast<uint32_t>(event.what)) {
       case kFork:
         if (event.event_data.fork.child_pid == event.event_data.fork.child_tgid) {
-          each({ProcessEvent::Kind::kFork, event.event_data.fork.child_tgid, event.event_data.fork.parent_tgid, at_ns});
+          each({ProcessEvent::Kind::kFork, event.event_data.fork.child_tgid, event.event_data.fork.parent_tgid, 0, at_ns});
         }
         break;
       case kExec:
-        each({ProcessEvent::Kind::kExec, event.event_data.exec.process_tgid, 0, at_ns});
+        each({ProcessEvent::Kind::kExec, event.event_data.exec.process_tgid, 0, 0, at_ns});
+        break;
+      case kUser:
+        if (event.event_data.id.process_pid == event.event_data.id.process_tgid) {
+          each({ProcessEvent::Kind::kUser, event.event_data.id.process_tgid, 0, event.event_data.id.e.euid, at_ns});
+        }
         break;
       case kExit:
         if (event.event_data.exit.process_pid == event.event_data.exit.process_tgid) {
-          each({ProcessEvent::Kind::kExit, event.event_data.exit.process_tgid, 0, at_ns});
+          each({ProcessEvent::Kind::kExit, event.event_data.exit.process_tgid, 0, 0, at_ns});
         }
         break;
       default:

@@ -34,7 +34,7 @@ void Pending::Add(uint32_t root, std::string_view path, uint32_t kinds, const st
     return;
   }
   if (batch_.changes.size() >= kMaxChanges || bytes_ + path.size() > kMaxBytes) {
-    batch_.lost++;
+    CountLost("JavaScript was busy for too long");
     return;
   }
   bytes_ += path.size();
@@ -48,9 +48,13 @@ void Pending::Add(std::shared_ptr<const Actor> executed, int64_t at_ns) {
   if (batch_.executions.size() < kMaxExecutions) batch_.executions.push_back({std::move(executed), at_ns});
 }
 
-void Pending::Lost(uint64_t events) {
+void Pending::Lost(const char* reason) {
   const std::lock_guard lock(mutex_);
-  batch_.lost += events;
+  CountLost(reason);
+}
+
+void Pending::CountLost(const char* reason) {
+  if (batch_.lost++ == 0) batch_.lost_reason = reason;
 }
 
 void Pending::Fail(std::string code, std::string message) {

@@ -40,6 +40,7 @@ struct Batch {
   std::vector<Change> changes;
   std::vector<Execution> executions;
   uint64_t lost = 0;        // more than 0: events were dropped, anything may have changed
+  std::string lost_reason;  // of the first
   std::string failure;      // not empty: the source ended because of it
   std::string failure_code;
   bool empty() const { return changes.empty() && executions.empty() && lost == 0 && failure.empty(); }
@@ -55,13 +56,15 @@ class Pending {
 
   void Add(uint32_t root, std::string_view path, uint32_t kinds, const std::shared_ptr<const Actor>& actor, int64_t at_ns);
   void Add(std::shared_ptr<const Actor> executed, int64_t at_ns);
-  void Lost(uint64_t events);
+  void Lost(const char* reason);
   void Fail(std::string code, std::string message);
   // At most kTaken changes; `more`: call again.
   Batch Take(bool& more);
   bool empty();
 
  private:
+  void CountLost(const char* reason);
+
   std::mutex mutex_;
   Batch batch_;
   size_t bytes_ = 0;

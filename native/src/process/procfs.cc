@@ -113,7 +113,7 @@ std::optional<Snapshot> ReadSnapshot(pid_t pid) {
   if (!dir) return std::nullopt;
   Snapshot snapshot;
   snapshot.exe = dir.ReadExecutable();  // first: it is what a process that is about to end loses first
-  if (auto text = dir.Read("cgroup", 16384)) {
+  if (auto text = dir.Read("cgroup", kMaxCgroupBytes)) {
     auto [path, container] = ParseCgroup(*text);
     snapshot.cgroup = std::move(path);
     snapshot.container = std::move(container);

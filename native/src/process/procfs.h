@@ -11,6 +11,8 @@
 
 namespace hullmark::process {
 
+constexpr size_t kMaxCgroupBytes = 16384;  // of /proc/PID/cgroup: 14 lines of a path each
+
 // The program that a process runs, as /proc/PID/exe tells it.
 struct Executable {
   // As seen in the process's own mount namespace; raw bytes, without the kernel's " (deleted)".
