@@ -170,8 +170,9 @@ async function report(layout: Layout, services: ServiceKeeper, record: HostRecor
   const alive = async (): Promise<void> => {
     for (const name of SERVICES) await mustRun(services, name);
   };
+  const running = async (): Promise<number> => (await engineFacts(record.dockerSocket)).running;
   await withChannel(layout, async (channel) => {
-    const { attested, settled, claims } = await waitSettled(channel, Date.now() + waitSeconds * 1000, alive);
+    const { attested, settled, claims } = await waitSettled(channel, Date.now() + waitSeconds * 1000, running, alive);
     if (attested) rmSync(layout.joinToken, { force: true });
     else print(`! the node is not attested yet; the agent's log:\n${await services.logTail("agent")}`);
     for (const { code, detail } of claims) print(`! ${code}: ${printable(detail, 300)}`);

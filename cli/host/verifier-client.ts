@@ -46,14 +46,20 @@ export interface FirstPicture {
   readonly claims: readonly Claim[];
 }
 
-/** Waits until the node is connected and attested and nothing is being looked up. A verifier that was restarted still knows yesterday's picture: a stream must be open. */
-export async function waitSettled(channel: RpcChannel, untilMs: number, alive: () => Promise<void>): Promise<FirstPicture> {
+/**
+ * Waits until the node is connected and attested, all its containers are reported, and nothing is being looked up. A verifier that was
+ * restarted still knows yesterday's picture: a stream must be open.
+ * @param running how many containers the engine runs now
+ * @param alive rejects when a service has ended
+ */
+export async function waitSettled(channel: RpcChannel, untilMs: number, running: () => Promise<number>, alive: () => Promise<void>): Promise<FirstPicture> {
   const client = channel.client(Query);
   for (;;) {
     const { nodes } = await client.listNodes({ pageSize: PAGE_SIZE }, { timeoutMs: CALL_MS });
     const status = await client.getStatus({}, { timeoutMs: CALL_MS });
     const attested = nodes.some(({ connected }) => connected) && status.nodesAttested > 0;
-    const settled = attested && !unsettled(status);
+    const reported = status.containersClean + status.containersWarning + status.containersDrifted + status.containersUnknown;
+    const settled = attested && !unsettled(status) && reported >= (await running());
     if (settled || Date.now() > untilMs) return { attested, settled, claims: status.claims };
     await alive();
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));

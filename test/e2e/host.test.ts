@@ -1,0 +1,197 @@
+import { execFile } from "node:child_process";
+import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
+import { program, REPOSITORY, STATE_ROOT } from "../../deploy/testbed/paths.ts";
+import { identify } from "../../deploy/testbed/process-identity.ts";
+import { run } from "../../deploy/testbed/run.ts";
+import { acceptanceImage } from "./images/acceptance.ts";
+import { loadPrograms } from "./images/programs.ts";
+import { pushImage } from "./images/push.ts";
+
+// `hullmark up` and `hullmark down` on an engine that runs containers already: the shipped command, once without TPM and once with one.
+
+interface Outcome {
+  readonly code: number;
+  readonly text: string;
+}
+
+let bed: Testbed;
+let state: string;
+let config: string;
+let containers: string;
+let mounts: string;
+
+beforeAll(async () => {
+  bed = await startTestbed({ name: "host", parts: { engine: true, registry: true, tpms: 1 } });
+  state = join(bed.directory, "host/state");
+  config = join(bed.directory, "etc/hullmark/config.yaml");
+  const image = await pushImage(bed.registry?.host ?? "", "acme/web", "1", acceptanceImage(await loadPrograms()));
+  await docker("run", "-d", "--name", "web", image.reference);
+  // Made here and pushed nowhere: there is nothing to compare it with.
+  await run(["/bin/sh", "-c", `tar -C "$1" -c busybox | ${program("docker")} --host ${bed.engine?.dockerHost} import - box`, "sh", join(STATE_ROOT, "cache")]);
+  await docker("run", "-d", "--name", "local", "box", "/busybox", "sleep", "36000");
+  containers = await present();
+  mounts = await mountTable();
+});
+afterAll(async () => {
+  if (existsSync(join(state, "host.json"))) await hullmark("down", "--state", state);
+  await bed.down();
+});
+
+const docker = (...args: string[]): Promise<string> => run([program("docker"), "--host", bed.engine?.dockerHost ?? "", ...args]);
+const present = (): Promise<string> => docker("inspect", "-f", "{{.Id}} {{.State.Pid}} {{.State.StartedAt}} {{.RestartCount}}", "web", "local");
+const mountTable = (): Promise<string> => run(bed.wrap(["/bin/cat", "/proc/self/mountinfo"]));
+
+function hullmark(...args: string[]): Promise<Outcome> {
+  const [file = "", ...rest] = bed.wrap([process.execPath, join(REPOSITORY, "dist/hullmark.js"), ...args]);
+  return new Promise((resolve) =>
+    execFile(file, rest, { env: { ...process.env, HULLMARK_CONFIG: config } }, (error, stdout, stderr) =>
+      resolve({ code: error ? Number(error.code) : 0, text: stdout + stderr }),
+    ),
+  );
+}
+
+function up(...args: string[]): Promise<Outcome> {
+  const { engine, registry } = bed;
+  return hullmark("up", "--no-systemd", "--state", state, "--docker-socket", engine?.socketPath ?? "", "--registry-plain-http", registry?.host ?? "", ...args);
+}
+
+const pids = (): number[] => ["verifier", "agent"].map((name) => (JSON.parse(readFileSync(join(state, `run/${name}.pid`), "utf8")) as { pid: number }).pid);
+
+/** Processes that name the state directory, or have a file of it open or as their program. */
+function processesOf(directory: string): string[] {
+  return readdirSync("/proc").filter((entry) => {
+    if (!/^\d+$/.test(entry) || Number(entry) === process.pid) return false;
+    try {
+      return readFileSync(`/proc/${entry}/cmdline`, "latin1").includes(directory) || readFileSync(`/proc/${entry}/maps`, "latin1").includes(directory);
+    } catch {
+      return false;
+    }
+  });
+}
+
+async function eventually(what: () => Promise<Outcome>, wanted: (outcome: Outcome) => boolean): Promise<Outcome> {
+  let last: Outcome = { code: -1, text: "" };
+  for (let attempt = 0; attempt < 60; attempt++) {
+    last = await what();
+    if (wanted(last)) return last;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  return last;
+}
+
+async function expectNothingLeft(): Promise<void> {
+  expect(existsSync(join(bed.directory, "host"))).toBe(false);
+  expect(existsSync(join(bed.directory, "etc"))).toBe(false);
+  expect(processesOf(state)).toEqual([]);
+  expect(await mountTable()).toBe(mounts);
+  expect(await present()).toBe(containers);
+}
+
+describe("a host without TPM", () => {
+  test("up says what it found and what it cannot promise", async () => {
+    const { code, text } = await up();
+    expect(text).toContain("(overlay2), 2 containers running");
+    expect(text).toContain('! no TPM: node trust "none"');
+    expect(text).toContain("2 images: 0 signed, 1 unsigned, 1 no reference");
+    expect(text).toMatch(/^ {2}box.*: .+/m);
+    expect(code).toBe(0);
+    expect(await present()).toBe(containers);
+  });
+
+  test("keys, tokens and certificates are for root alone, and the token is gone", () => {
+    expect(statSync(state).mode & 0o777).toBe(0o700);
+    expect(statSync(join(state, "agent/credential.json")).mode & 0o777).toBe(0o600);
+    expect(existsSync(join(state, "join-token"))).toBe(false);
+    expect(lstatSync(config).isSymbolicLink()).toBe(true);
+  });
+
+  test("status and nodes find the verifier and show the trust", async () => {
+    expect((await hullmark("status")).text).toContain("Nodes      1/1 attested");
+    const nodes = JSON.parse((await hullmark("nodes", "-o", "json")).text) as { trust: string }[];
+    expect(nodes).toMatchObject([{ trust: "none" }]);
+  });
+
+  test("a drift shows", async () => {
+    await docker("exec", "web", "sh", "-c", "echo x > /etc/hullmark-planted");
+    const { code, text } = await eventually(
+      () => hullmark("drift", "ls"),
+      ({ text }) => text.includes("/etc/hullmark-planted"),
+    );
+    expect(text).toContain("/etc/hullmark-planted");
+    expect(code).toBe(1);
+  });
+
+  test("up again leaves alone what runs as it should", async () => {
+    const before = pids();
+    const { code, text } = await hullmark("up", "--state", state);
+    expect(text).toContain("are running already");
+    expect(code).toBe(0);
+    expect(pids()).toEqual(before);
+  });
+
+  test("up after the agent has died starts it again, without a new token, and the drift is still known", async () => {
+    const before = pids();
+    process.kill(before[1] ?? 0, "SIGKILL");
+    const { code, text } = await hullmark("up", "--state", state);
+    expect(text).toContain("✓ verifier and agent started");
+    expect(code).toBe(0);
+    expect(pids()[1]).not.toBe(before[1]);
+    expect((await hullmark("drift", "ls")).text).toContain("/etc/hullmark-planted");
+    expect(JSON.parse((await hullmark("nodes", "-o", "json")).text)).toHaveLength(1);
+  });
+
+  test("what the node is known by does not change underway", async () => {
+    expect(await hullmark("up", "--state", state, "--node-name", "other")).toMatchObject({
+      code: 2,
+      text: expect.stringContaining("hullmark down, then up again"),
+    });
+  });
+
+  test("down --keep-state ends the services and keeps the rest; up goes on", async () => {
+    const before = pids();
+    expect((await hullmark("down", "--keep-state", "--state", state)).code).toBe(0);
+    expect(before.filter((pid) => identify(pid) !== undefined)).toEqual([]);
+    expect(existsSync(config)).toBe(false);
+    expect((await hullmark("up", "--state", state)).code).toBe(0);
+    expect((await hullmark("drift", "ls")).text).toContain("/etc/hullmark-planted");
+  });
+
+  test("down leaves nothing, and the containers run on untouched", async () => {
+    expect((await hullmark("down", "--state", state)).code).toBe(0);
+    await expectNothingLeft();
+    expect(await hullmark("down", "--state", state)).toMatchObject({ code: 2, text: expect.stringContaining("has made nothing") });
+  });
+});
+
+describe("a host with TPM", () => {
+  test("up puts its endorsement key on the allow-list; the node is trusted; down leaves nothing", async () => {
+    const [tpm] = bed.tpms;
+    const { code, text } = await up("--tcti", tpm?.tcti ?? "", "--tpm-maker-root", ...(tpm?.endorsementRoots ?? []));
+    expect(text).toContain("✓ TPM (swtpm:path=");
+    expect(code).toBe(0);
+    expect(JSON.parse((await hullmark("nodes", "-o", "json")).text)).toMatchObject([{ trust: "tpm", verdict: "affirming" }]);
+    expect(existsSync(join(state, "agent/credential.json"))).toBe(false);
+    expect((await hullmark("down", "--state", state)).code).toBe(0);
+    await expectNothingLeft();
+  });
+});
+
+describe("what up refuses", () => {
+  test("a directory that is someone else's", async () => {
+    expect(await hullmark("up", "--state", bed.directory, "--docker-socket", bed.engine?.socketPath ?? "")).toMatchObject({
+      code: 2,
+      text: expect.stringContaining("name another directory"),
+    });
+  });
+
+  test("a host without engine, before anything is made", async () => {
+    expect(await hullmark("up", "--state", state, "--docker-socket", join(bed.directory, "none.sock"))).toMatchObject({
+      code: 3,
+      text: expect.stringContaining("no Docker Engine answers"),
+    });
+    expect(existsSync(join(bed.directory, "host"))).toBe(false);
+  });
+});
