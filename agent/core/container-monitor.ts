@@ -34,10 +34,14 @@ export interface MonitorOptions {
   readonly policy: () => MeasurementPolicy | undefined;
   readonly watch: (id: string, path: string) => void;
   readonly unwatch: (id: string) => void;
+  /** What the engine says of the container now; undefined: it is gone. */
+  readonly inspect: () => Promise<ContainerFacts | undefined>;
   /** Something new is in `evidence`. */
   readonly publish: () => void;
   readonly randomKey: () => Buffer;
 }
+
+const NOTHING = new Uint8Array();
 
 export class ContainerMonitor {
   readonly id: string;
@@ -56,6 +60,8 @@ export class ContainerMonitor {
   #bindFiles: BindFileInit[] = [];
   #dirty = new DirtySet();
   #updateQueued = false;
+  /** The first measuring of the present layout and policy came to its end. */
+  #measured = false;
   readonly #stop = new AbortController();
 
   constructor(facts: ContainerFacts, options: MonitorOptions) {
@@ -99,12 +105,14 @@ export class ContainerMonitor {
   measure(): Promise<void> {
     return this.#serially(async (signal) => {
       this.#closeTree();
+      this.#measured = false;
       const { layout } = this;
       if (layout.kind === "gone") {
         this.#treeClaims = [{ code: "vanished", detail: "the container's main process is gone" }];
       } else {
-        await this.#acquireLayers(layout, signal);
+        await this.#acquireLayers(layout);
         await this.#measureTree(layout, signal);
+        this.#measured = true;
       }
       this.#takeAll();
       this.#tell();
@@ -141,6 +149,8 @@ export class ContainerMonitor {
 
   /** Looks at the whole delta, whatever events said. */
   rescan(scrubBytes: number): Promise<void> {
+    // What could not be measured at first is tried again, or it would stay unknown for ever.
+    if (!this.#tree || !this.#measured) return this.measure();
     return this.#serially(async (signal) => {
       if (!this.#tree) return;
       this.#take(await this.#tree.rescan(signal), undefined);
@@ -168,18 +178,22 @@ export class ContainerMonitor {
 
   async #describe(): Promise<void> {
     const { evidence, files, runtime } = this.#options;
+    const bindFiles = await this.#engineFilesAndFacts();
     const blob = this.#facts.configBlobPath ? await files.read(this.#facts.configBlobPath, MAX_CONFIG_BLOB_BYTES) : undefined;
     evidence.setPart(this.id, "identity", identityPart(this.#facts, runtime, blob ? `sha256:${blob.sha256.toString("hex")}` : ""));
     const mounts = this.#layout.kind === "gone" ? [] : this.#layout.mounts;
-    this.#bindFiles = await this.#readEngineFiles();
+    this.#bindFiles = bindFiles;
     evidence.setPart(this.id, "configuration", configurationPart(this.#facts, this.#envKey, mounts));
   }
 
-  async #acquireLayers(layout: RootLayout, signal: AbortSignal): Promise<void> {
+  async #acquireLayers(layout: RootLayout): Promise<void> {
     const before = this.#layers;
     this.#layers = [];
-    for (const directory of layout.kind === "overlay" ? layout.layers : []) this.#layers.push(await this.#options.layers.acquire(directory, signal));
-    for (const { directory } of before) this.#options.layers.release(directory.id);
+    try {
+      for (const directory of layout.kind === "overlay" ? layout.layers : []) this.#layers.push(await this.#options.layers.acquire(directory));
+    } finally {
+      for (const { directory } of before) this.#options.layers.release(directory.id);
+    }
   }
 
   async #measureTree(layout: Exclude<RootLayout, { kind: "gone" }>, signal: AbortSignal): Promise<void> {
@@ -262,6 +276,16 @@ export class ContainerMonitor {
   #layoutClaims(): Claims {
     if (this.#layout.kind !== "overlay") return [];
     return this.#layout.oddOptions.map((option) => ({ code: `overlay-${option.replace(/[_=].*$/, "")}`, detail: `overlay mounted with ${option}` }));
+  }
+
+  /** The engine writes its files before it tells of the reason (a network joined): files that changed are told only with facts taken after the change. */
+  async #engineFilesAndFacts(): Promise<BindFileInit[]> {
+    const found = await this.#readEngineFiles();
+    const before = new Map(this.#bindFiles.map(({ destination, sha256 }) => [destination, sha256 ?? new Uint8Array()]));
+    if (found.every(({ destination, sha256 }) => Buffer.compare(before.get(destination ?? "") ?? sha256 ?? NOTHING, sha256 ?? NOTHING) === 0)) return found;
+    const facts = await this.#options.inspect().catch(() => undefined);
+    if (facts?.pid === this.#facts.pid) this.#facts = facts;
+    return this.#readEngineFiles();
   }
 
   async #readEngineFiles(): Promise<BindFileInit[]> {

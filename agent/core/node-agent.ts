@@ -218,8 +218,11 @@ export class NodeAgent {
       await this.#options.clock.sleep(LOOK_INTERVAL_MS, signal);
       for (const monitor of [...this.#monitors.values()]) {
         if (signal.aborted) return;
-        await monitor.look();
-        await this.#inspectCode(monitor);
+        // What one container does to itself (mounts without number, a file that cannot be read) never ends the look at the others.
+        await this.#guarded("cannot look at container", { container: monitor.id }, async () => {
+          await monitor.look();
+          await this.#inspectCode(monitor);
+        });
       }
       this.publish();
     }
@@ -274,12 +277,15 @@ export class NodeAgent {
       await monitor.refresh(facts);
       return;
     }
-    const added = new ContainerMonitor(facts, this.#monitorOptions());
+    const added = new ContainerMonitor(facts, this.#monitorOptions(id));
     this.#monitors.set(id, added);
-    await added.announce();
-    await this.#inspectCode(added);
-    this.publish();
-    void added.measure();
+    try {
+      await added.announce();
+      await this.#inspectCode(added);
+      this.publish();
+    } finally {
+      void added.measure();
+    }
   }
 
   #drop(id: string): void {
@@ -291,8 +297,8 @@ export class NodeAgent {
     this.publish();
   }
 
-  #monitorOptions(): MonitorOptions {
-    const { rootFilesystem, measurer, files, randomKey } = this.#options;
+  #monitorOptions(containerId: string): MonitorOptions {
+    const { rootFilesystem, measurer, files, randomKey, runtime } = this.#options;
     return {
       runtime: this.#runtimeFacts?.name ?? "",
       dialect: this.#runtimeFacts?.dialect ?? "docker",
@@ -305,6 +311,7 @@ export class NodeAgent {
       policy: () => this.#policy,
       watch: (id, path) => this.#watch(id, path, (dirty) => this.#monitors.get(id.slice("upper/".length))?.changed(dirty)),
       unwatch: (id) => this.#unwatch(id),
+      inspect: () => runtime.inspect(containerId, this.#stop),
       publish: () => this.publish(),
     };
   }
@@ -334,9 +341,17 @@ export class NodeAgent {
     for (const monitor of this.#monitors.values()) if (monitor.uses(layer.directory.id)) void monitor.layersChanged();
   }
 
+  async #guarded(problem: string, fields: object, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!this.#stop.aborted) this.#options.log.warn(problem, { ...fields, err: error });
+    }
+  }
+
   async #rescanAll(scrubBytes: number): Promise<void> {
     const share = scrubBytes / (this.#monitors.size + 1);
-    await this.#layers.rescan(share, this.#stop);
+    await this.#guarded("cannot look at the layers again", {}, () => this.#layers.rescan(share, this.#stop));
     for (const monitor of [...this.#monitors.values()]) await monitor.rescan(share);
   }
 }

@@ -49,6 +49,7 @@ export class Soak {
   /** Attacks and restarts take turns: a restart would undo what lies in memory. */
   #turn: Promise<unknown> = Promise.resolve();
   #loadFailures = 0;
+  #slowestLookMs = 0;
   #startedMs = 0;
 
   constructor(stage: Stage) {
@@ -66,7 +67,8 @@ export class Soak {
     const tasks = [this.#look(signal), this.#operate(signal), this.#attack(signal, Math.min(ATTACK_EVERY_MS, durationMs / ATTACKS_A_RUN))];
     for (const workload of WORKLOADS) tasks.push(load(this.#stage.hands, workload, signal, () => this.#loadFailures++));
     await Promise.race([pause(durationMs, signal), ...tasks]);
-    this.close();
+    // What is planted last is still followed to its end.
+    this.#stop.abort();
     await Promise.all(tasks);
     await this.#watch.list();
     await this.#pages;
@@ -95,8 +97,10 @@ export class Soak {
   async #look(signal: AbortSignal): Promise<void> {
     for (let round = 0; !signal.aborted; round++) {
       this.#sample();
+      const startedMs = Date.now();
       await this.#verdicts.look();
       if (round % 3 === 0) await this.#watch.list();
+      this.#slowestLookMs = Math.max(this.#slowestLookMs, Date.now() - startedMs);
       await pause(LOOK_EVERY_MS, signal);
     }
   }
@@ -192,7 +196,7 @@ export class Soak {
       ...attacks.map(({ name, container, foundMs, resolvedMs }) => `  ${name} in ${container}: found ${foundMs} ms, resolved ${resolvedMs} ms`),
       `memory MiB: ${[memory[0], ...memory.filter((_, i) => i % 12 === 11), memory.at(-1)].map((m) => `${m?.seconds}s ${m?.agentMiB}/${m?.verifierMiB}`).join(", ")}`,
       `growth since 2 minutes: ${growth ? `agent ${growth.agent.toFixed(2)}, verifier ${growth.verifier.toFixed(2)}` : "too short a run to tell"}`,
-      `operations: ${JSON.stringify(operations)}; load rounds that failed: ${loadFailures}; longest unknown ${unknown} ms`,
+      `operations: ${JSON.stringify(operations)}; load rounds that failed: ${loadFailures}; longest unknown ${unknown} ms; slowest look ${this.#slowestLookMs} ms`,
     ].join("\n");
   }
 }
