@@ -35,6 +35,8 @@ class StrictVerifier implements EvidenceSink {
   heartbeatIntervalSeconds = 0;
   /** What happens at an Evidence: the stream breaks before it is held, after it is held and before that is said, or not at all. */
   breakAt: () => Break = () => "none";
+  /** Awaited between holding an Evidence and saying so. */
+  beforeAcknowledgement: () => Promise<void> = async () => undefined;
   /** Sent after every Welcome. */
   afterWelcome: readonly AttestResponse[] = [];
 
@@ -65,6 +67,7 @@ class StrictVerifier implements EvidenceSink {
       if (breaks === "before") throw new Error("connection lost");
       const seq = this.#hold(chain, Buffer.from(message.value.body ?? []));
       if (breaks === "unacknowledged") throw new Error("connection lost");
+      await this.beforeAcknowledgement();
       yield respond({ case: "acknowledgement", value: { seq } });
     }
   }
@@ -240,14 +243,16 @@ describe("a memory that cannot be joined", () => {
   });
 
   test("a chain that begins while a stream is open ends that stream; late acknowledgements take nothing of the new one away", async () => {
+    const release = Promise.withResolvers<void>();
+    verifier.beforeAcknowledgement = () => release.promise;
     agent.run();
     agent.report("r0");
     await arrived(1);
-    agent.spool.restart();
     // An acknowledgement of the old chain is on its way when the new chain's reports are spooled.
-    verifier.breakAt = () => "none";
+    agent.spool.restart();
     agent.report("full");
     agent.report("r1");
+    release.resolve();
     await arrived(3);
     expect(verifier.violations).toEqual([]);
     expect(verifier.accepted.slice(1)).toMatchObject([
@@ -255,6 +260,7 @@ describe("a memory that cannot be joined", () => {
       { seq: 2n, note: "r1" },
     ]);
     expect(verifier.streams).toBe(2);
+    expect(agent.resyncs).toEqual([]);
   });
 });
 
