@@ -1,6 +1,6 @@
 /** Running code of every container, over time: the {@link CodeInspector} of the node agent. */
 import type { Clock } from "../ports/clock.ts";
-import type { ProcessInspector } from "../ports/process-inspector.ts";
+import type { InspectedContainer, ProcessInspector } from "../ports/process-inspector.ts";
 import { CodeHistory } from "./code-set.ts";
 import type { ContainerMonitor } from "./container-monitor.ts";
 import type { CodeInspector } from "./node-agent.ts";
@@ -11,7 +11,10 @@ export function codeInspection(inspector: ProcessInspector, clock: Clock): CodeI
     async inspect(container: ContainerMonitor, signal: AbortSignal): Promise<Uint8Array> {
       const { layout } = container;
       const overlay = layout.kind === "overlay" ? { layerPaths: layout.layers.map(({ path }) => path), upperPath: layout.upperPath } : undefined;
-      const inspected = await inspector.inspect({ containerId: container.id, pid: container.facts.pid, overlay }, signal);
+      const rootDevice = layout.kind === "overlay" ? layout.device : undefined;
+      const request = { containerId: container.id, pid: container.facts.pid, rootDevice, overlay };
+      // One container that cannot be looked at must neither stop the others nor go on as it was last seen.
+      const inspected = await inspector.inspect(request, signal).catch((error: unknown) => failed(error, signal));
       const history = histories.get(container.id) ?? new CodeHistory();
       histories.set(container.id, history);
       return history.serialize(inspected, clock.nowMs());
@@ -21,4 +24,10 @@ export function codeInspection(inspector: ProcessInspector, clock: Clock): CodeI
       histories.delete(containerId);
     },
   };
+}
+
+function failed(error: unknown, signal: AbortSignal): InspectedContainer {
+  if (signal.aborted) throw error;
+  const detail = `running code: ${error instanceof Error ? error.message : "cannot be read"}`.slice(0, 500);
+  return { code: [], processes: 0, claims: [{ code: "unmeasurable", detail }] };
 }

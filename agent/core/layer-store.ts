@@ -6,12 +6,13 @@ import type { LayerUpdateInit } from "./node-evidence.ts";
 
 /** Changes told with a layer's new root; the verifier descends for more. */
 const MAX_TOLD_CHANGES = 1024;
+/** Measuring a layer is bounded by its budget. */
+const NEVER = new AbortController().signal;
 
 export interface Layer {
   readonly directory: LayerDirectory;
   readonly tree: MeasuredTree;
   claims: MeasureReport["claims"];
-  users: number;
 }
 
 export interface LayerStoreOptions {
@@ -26,7 +27,8 @@ export interface LayerStoreOptions {
 
 export class LayerStore {
   readonly #options: LayerStoreOptions;
-  readonly #layers = new Map<string, Promise<Layer>>();
+  /** Users are counted when they ask, not when they get it: a layer that is given up by one and asked for by another in the same turn stays. */
+  readonly #layers = new Map<string, { readonly layer: Promise<Layer>; users: number }>();
   /** One layer at a time: measuring uses every core already. */
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -34,36 +36,45 @@ export class LayerStore {
     this.#options = options;
   }
 
-  /** The measured layer, measuring it first where it is new. Each call must be paired with {@link release}. @throws TreeMeasurerError */
-  async acquire(directory: LayerDirectory, signal: AbortSignal): Promise<Layer> {
-    let pending = this.#layers.get(directory.id);
-    if (!pending) {
-      pending = this.#serially(() => this.#measure(directory, signal));
-      this.#layers.set(directory.id, pending);
-      pending.catch(() => this.#layers.delete(directory.id));
+  /**
+   * The measured layer, measuring it first where it is new. Each call that succeeds must be paired with {@link release}.
+   * The measuring belongs to all who wait for it: a container that goes away meanwhile does not end it for the others.
+   * @throws TreeMeasurerError
+   */
+  async acquire(directory: LayerDirectory): Promise<Layer> {
+    let entry = this.#layers.get(directory.id);
+    if (!entry) {
+      entry = { layer: this.#serially(() => this.#measure(directory)), users: 0 };
+      this.#layers.set(directory.id, entry);
     }
-    const layer = await pending;
-    layer.users++;
-    return layer;
+    entry.users++;
+    try {
+      return await entry.layer;
+    } catch (error) {
+      if (this.#layers.get(directory.id) === entry) this.#layers.delete(directory.id);
+      throw error;
+    }
   }
 
   release(id: string): void {
-    void this.#layers.get(id)?.then((layer) => {
-      if (--layer.users > 0) return;
-      this.#layers.delete(id);
-      this.#options.unwatch(id);
-      layer.tree.close();
+    const entry = this.#layers.get(id);
+    if (!entry || --entry.users > 0) return;
+    this.#layers.delete(id);
+    // Not while it is looked at.
+    void this.#serially(async () => {
+      if (!this.#layers.has(id)) this.#options.unwatch(id);
+      (await entry.layer).tree.close();
     });
   }
 
   /** The tree of a layer that is measured. */
   async find(id: string): Promise<Layer | undefined> {
-    return this.#layers.get(id);
+    return this.#layers.get(id)?.layer;
   }
 
   /** Paths that an event named. */
   async update(id: string, dirty: readonly DirtyPath[], signal: AbortSignal): Promise<void> {
-    const layer = await this.#layers.get(id);
+    const layer = await this.#layers.get(id)?.layer;
     if (!layer) return;
     const set = new DirtySet();
     for (const each of dirty) set.add(each);
@@ -74,7 +85,7 @@ export class LayerStore {
 
   /** A pass over all layers: metadata, then up to `scrubBytes` of content read again. */
   async rescan(scrubBytes: number, signal: AbortSignal): Promise<void> {
-    for (const pending of [...this.#layers.values()]) {
+    for (const { layer: pending } of [...this.#layers.values()]) {
       const layer = await pending.catch(() => undefined);
       if (!layer || signal.aborted) continue;
       await this.#serially(() => this.#remeasured(layer, () => layer.tree.rescan(signal)));
@@ -82,14 +93,14 @@ export class LayerStore {
     }
   }
 
-  async #measure(directory: LayerDirectory, signal: AbortSignal): Promise<Layer> {
+  async #measure(directory: LayerDirectory): Promise<Layer> {
     const { measurer, budget, watch } = this.#options;
     // Watched first: what changes while it is measured raises an event that is looked at afterwards.
     watch(directory.id, directory.path);
     const tree = await measurer.open(directory.path, { kind: "layer", excluded: [], budget: budget() });
     try {
-      const { claims } = await tree.measure(signal);
-      return { directory, tree, claims, users: 0 };
+      const { claims } = await tree.measure(NEVER);
+      return { directory, tree, claims };
     } catch (error) {
       tree.close();
       this.#options.unwatch(directory.id);
@@ -98,10 +109,15 @@ export class LayerStore {
   }
 
   async #remeasured(layer: Layer, measure: () => Promise<MeasureReport>, dirty?: DirtySet): Promise<void> {
+    // Given up while this waited for its turn.
+    if ((await this.find(layer.directory.id)) !== layer) return;
     const before = layer.tree.root();
     const report = await measure();
     const root = layer.tree.root();
-    if (root.equals(before)) return;
+    // What could not be measured is told also where no root changed, and is taken back once it could.
+    const claimed = JSON.stringify(layer.claims) !== JSON.stringify(report.claims);
+    layer.claims = report.claims;
+    if (root.equals(before) && !claimed) return;
     const changes = report.changes.slice(0, MAX_TOLD_CHANGES).map((change) => entryChange(change, dirty));
     this.#options.changed(layer, { id: layer.directory.id, root, changes, truncated: report.truncated || report.changes.length > MAX_TOLD_CHANGES });
   }

@@ -27,6 +27,8 @@ export interface InspectRequest {
   readonly containerId: string;
   /** Main process. */
   readonly pid: number;
+  /** `major:minor` of the root filesystem as it was mounted; undefined where it is not known. */
+  readonly rootDevice: string | undefined;
   /** Directories of the root overlay; undefined for a root without layer directories (then all of it counts as `layer`). */
   readonly overlay: { readonly layerPaths: readonly string[]; readonly upperPath: string } | undefined;
 }

@@ -24,6 +24,8 @@ export type RootLayout =
       /** Lowest first. */
       readonly layers: readonly LayerDirectory[];
       readonly upperPath: string;
+      /** `major:minor` of the overlay. */
+      readonly device: string;
       /** Mount options that change what layers mean: `redirect_dir=on`, `metacopy=on`, `userxattr`. */
       readonly oddOptions: readonly string[];
       readonly mounts: readonly MountPoint[];

@@ -121,7 +121,7 @@ export class ProcfsInspector implements ProcessInspector {
       const onRoot = mapping.device === rootDevice;
       const place = placeOf(mapping, onRoot, live[i] === `${mapping.device}:${mapping.inode}`, inUpper[i] === true, types);
       const main = process.program === `${mapping.device}:${mapping.inode}`;
-      const sha256 = place === "layer" ? undefined : await this.#digest(`${this.#proc}/${pid}/${mapping.handle}`);
+      const sha256 = place === "layer" ? undefined : await this.#digest(`${this.#proc}/${pid}/${main ? "exe" : mapping.handle}`);
       code.push({ place, path: Buffer.from(withoutDeleted(mapping.path), "latin1"), sha256, main, pid, uid: process.uid, ancestry: parents });
     }
     return { signature, code, truncated: process.truncated };

@@ -1,7 +1,7 @@
 /** {@link RootFilesystem} from mountinfo and the directories that it names. */
 import { readFile, realpath } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
-import { type MountInfo, parseMountInfo, parseOverlayOptions } from "../../core/mountinfo.ts";
+import { parseMountInfo, parseOverlayOptions } from "../../core/mountinfo.ts";
 import type { LayerDirectory, RootFilesystem, RootLayout } from "../../ports/root-filesystem.ts";
 
 export class MountInfoRootFilesystem implements RootFilesystem {
@@ -16,20 +16,17 @@ export class MountInfoRootFilesystem implements RootFilesystem {
     const text = await readFile(`${this.#proc}/${pid}/mountinfo`, "latin1").catch(ignoreGone);
     if (text === undefined) return { kind: "gone" };
     const mounts = parseMountInfo(text);
-    // Later lines are mounted over earlier ones.
-    const root = mounts.findLast(({ destination }) => destination === "/");
+    // The first is what the runtime mounted. What is mounted over it later is told as a mount: its options name directories as its maker sees them.
+    const root = mounts.find(({ destination }) => destination === "/");
     if (!root) return { kind: "gone" };
     const overlay = root.type === "overlay" ? parseOverlayOptions(root.superOptions) : undefined;
     if (!overlay) return { kind: "merged", path: `${this.#proc}/${pid}/root`, filesystem: root.type, mounts };
     const upperPath = await absolute(overlay.upperdir, overlay.upperdir);
     const layers: LayerDirectory[] = [];
     for (const lower of overlay.lowerdirs.toReversed()) layers.push(layerOf(await absolute(lower, upperPath)));
-    return { kind: "overlay", layers, upperPath, oddOptions: overlay.oddOptions, mounts: withoutRoot(mounts) };
+    const { device } = root;
+    return { kind: "overlay", layers, upperPath, device, oddOptions: overlay.oddOptions, mounts: mounts.filter((each) => each !== root) };
   }
-}
-
-function withoutRoot(mounts: readonly MountInfo[]): MountInfo[] {
-  return mounts.filter(({ destination }) => destination !== "/");
 }
 
 /** Docker names lower directories relative to its storage root where the option string would be too long; the upper directory lies two levels below that root. */
@@ -46,6 +43,7 @@ function layerOf(path: string): LayerDirectory {
 }
 
 function ignoreGone(error: NodeJS.ErrnoException): undefined {
-  if (error.code === "ENOENT" || error.code === "ESRCH") return undefined;
+  // EINVAL: a process that has ended and was not waited for yet.
+  if (error.code === "ENOENT" || error.code === "ESRCH" || error.code === "EINVAL") return undefined;
   throw error;
 }
