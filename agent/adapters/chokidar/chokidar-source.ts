@@ -20,7 +20,8 @@ export class ChokidarSource implements ChangeSource {
 
   watch(watchId: string, path: string): void {
     if (!WATCHED.test(watchId) || this.#watchers.has(watchId)) return;
-    const watcher = watch(path, { ignoreInitial: true, followSymlinks: false, alwaysStat: false, atomic: false, awaitWriteFinish: false });
+    // What is there already is told too: between this call and inotify's first look anything may have changed.
+    const watcher = watch(path, { ignoreInitial: false, followSymlinks: false, alwaysStat: false, atomic: false, awaitWriteFinish: false });
     watcher.on("all", (_event, changed) => {
       this.#handler?.changes([{ watchId, path: Buffer.from(relative(path, changed)), actor: undefined, atMs: Date.now() }]);
     });
