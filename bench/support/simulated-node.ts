@@ -194,7 +194,7 @@ export class SimulatedNode {
     const identity = { id, name, runtime: "docker", imageReference: reference, imageId: configDigest, configDigest, workload: "web", pid: 4711 };
     const configuration = {
       ...{ args: ["/bin/app"], user: "", seccomp: "default", apparmor: "docker-default", hostname: id.slice(0, 12), stopSignal: "SIGTERM" },
-      ...{ capabilities: ["CAP_CHOWN", "CAP_KILL", "CAP_NET_BIND_SERVICE"], envKey: createHash("sha256").update(id).digest() },
+      ...{ envKey: createHash("sha256").update(id).digest() },
       mounts: [{ destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"], declared: true }],
     };
     const code = { objects: [{ place: CodePlace.LAYER, path: Buffer.from("/srv/l0/f0"), mainExecutable: true, pid: 4711 }] };

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# npm run bench: every figure of docs/benchmarks.md, measured here and now; under 15 minutes. The table goes to standard output and to
+# $HULLMARK_STATE/bench/results.txt, the raw figures beside it as JSON. Exit code 1 when a bench could not run.
+#
+#   npm run bench [-- detection|idle|attestations|tree|replay ...]      some of them only
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+if [ "$(id -u)" != 0 ]; then
+  as_root bash deploy/bench.sh "$@"
+  exit
+fi
+echo 'Set-up'
+bash deploy/setup.sh demo
+readonly results=$HULLMARK_STATE/bench
+mkdir -p "$results"
+benches=("$@")
+[ $# -gt 0 ] || benches=(detection idle attestations tree replay)
+failed=0
+
+# bench TITLE NAME ARGUMENTS... : runs bench/NAME.ts and keeps what it prints.
+bench() {
+  local title=$1 name=$2
+  shift 2
+  printf '\n%s  (load %s)\n' "$title" "$(cut -d' ' -f1-3 /proc/loadavg)"
+  if ! node "bench/$name.ts" "$@" 2>&1 | grep -v '^{'; then
+    echo "  $name could not be measured"
+    failed=1
+  fi
+}
+
+{
+  printf '%s, %s, %s cores, Linux %s, Node %s\n' "$(date -u +%FT%TZ)" "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -1)" "$(nproc)" "$(uname -r)" "$(node --version)"
+  for each in "${benches[@]}"; do
+    case $each in
+      detection) bench 'Detection' detection --json "$results/detection.json" ;;
+      idle) bench 'At rest' idle --seconds 60 --json "$results/idle.json" ;;
+      attestations) bench 'Attestations' attestations --nodes 60,150,300 --seconds 15 --json "$results/attestations.json" ;;
+      tree)
+        bench 'Tree measuring, warm' tree-measuring --rounds 3 --json "$results/tree-warm.json"
+        bench 'Tree measuring, cold' tree-measuring --rounds 1 --cold --json "$results/tree-cold.json"
+        ;;
+      replay) bench 'Replay of a layer' replay --rounds 3 --json "$results/replay.json" ;;
+      *) echo "no such bench: $each" >&2; exit 2 ;;
+    esac
+  done
+  exit "$failed"
+} | tee "$results/results.txt"
