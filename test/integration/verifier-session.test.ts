@@ -1,5 +1,7 @@
 import { hash } from "node:crypto";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { encodeRecord } from "@hullmark/proto/codec";
+import { NodeStateSchema } from "@hullmark/proto/v1/attestation";
 import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
@@ -206,6 +208,38 @@ describe("what is durable and what is not", () => {
     await reaches("web", { verdict: Verdict.CONTRAINDICATED, openDrifts: 1 });
     const { drifts } = await verifier.query.listDrift({});
     expect(drifts.map(({ id }) => id)).toEqual([before?.id]);
+  });
+
+  test("an agent that starts while its engine is away takes no container and no drift off the lists", async () => {
+    const attester = await attesting();
+    await reaches("web", { content: Verdict.AFFIRMING });
+    const changed = container("web", {
+      upper: new Map([
+        ["etc", directory],
+        ["etc/x", file("x")],
+      ]),
+    });
+    attester.set(changed);
+    await attester.report([changed.id]);
+    const drifts = async () => (await verifier.query.listDrift({})).drifts.map(({ id, state }) => ({ id, state }));
+    const [before] = await drifts();
+    await attester.close();
+    // Another chain, as after a spool that was lost: only a full report says what is gone.
+    const blind = verifier.attester({ ...attester.options, bootId: attester.bootId });
+    const seeing = blind.nodeState;
+    const { runtimeReachable: _, ...state } = fromBinary(NodeStateSchema, seeing);
+    Object.assign(blind, { nodeState: toBinary(NodeStateSchema, create(NodeStateSchema, { ...state, runtimeReachable: false })) });
+    await blind.connect();
+    await blind.report();
+    expect(await drifts()).toEqual([before]);
+    expect((await verifier.query.getNode({ id: "w-1" })).node?.verdict).toBe(Verdict.UNKNOWN);
+    Object.assign(blind, { nodeState: seeing });
+    blind.set(changed);
+    await blind.report();
+    expect(await drifts()).toEqual([before]);
+    blind.containers.clear();
+    await blind.report();
+    expect(await drifts()).toEqual([]);
   });
 
   test("Evidence sent twice is acknowledged and counted once", async () => {
