@@ -3,10 +3,10 @@ import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import type { RpcChannel } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import type { Claim } from "@hullmark/proto/v1/common";
-import { type Image, Query } from "@hullmark/proto/v1/query";
+import { Query } from "@hullmark/proto/v1/query";
 import { z } from "zod";
 import { loadContext, openChannel } from "../connection/context.ts";
-import { all, PAGE_SIZE } from "../connection/pages.ts";
+import { PAGE_SIZE } from "../connection/pages.ts";
 import { unsettled } from "../connection/settled.ts";
 import type { Layout } from "./layout.ts";
 
@@ -64,11 +64,4 @@ export async function waitSettled(channel: RpcChannel, untilMs: number, running:
     await alive();
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
-}
-
-export function imagesInUse(channel: RpcChannel): Promise<Image[]> {
-  return all(
-    (pageToken) => channel.client(Query).listImages({ pageSize: PAGE_SIZE, pageToken }, { timeoutMs: CALL_MS }),
-    ({ images }) => images.filter(({ containers }) => containers > 0),
-  );
 }
