@@ -9,8 +9,9 @@ import { type SoakWorkload, WORKLOADS } from "./workloads.ts";
 
 const ATTACK_EVERY_MS = 120_000;
 /** Short runs plant more often, so that each has several. */
-const ATTACKS_A_RUN = 6;
-const OPERATION_EVERY_MS = 9_000;
+const ATTACKS_A_RUN = 10;
+const OPERATION_EVERY_MS = 6_000;
+const SAMPLE_EVERY_MS = 5_000;
 const LOOK_EVERY_MS = 10_000;
 /** Longest wait for a planted thing: what takes longer is a failure, and the report says how long. */
 const FIND_WAIT_MS = 90_000;
@@ -18,6 +19,7 @@ const RESOLVE_WAIT_MS = 90_000;
 const FIRST_ATTESTED_MS = 180_000;
 const SETTLED_AFTER_S = 120;
 const MAX_PAGES = 40;
+const MAX_SAMPLES = 5_000;
 
 export interface AttackResult {
   readonly name: string;
@@ -51,6 +53,7 @@ export class Soak {
   #loadFailures = 0;
   #slowestLookMs = 0;
   #startedMs = 0;
+  #durationMs = 0;
 
   constructor(stage: Stage) {
     this.#stage = stage;
@@ -63,8 +66,14 @@ export class Soak {
     for (const workload of WORKLOADS) await this.#stage.start(workload);
     await this.#verdicts.firstAttested(WORKLOADS.length, FIRST_ATTESTED_MS);
     this.#startedMs = Date.now();
+    this.#durationMs = durationMs;
     const signal = this.#stop.signal;
-    const tasks = [this.#look(signal), this.#operate(signal), this.#attack(signal, Math.min(ATTACK_EVERY_MS, durationMs / ATTACKS_A_RUN))];
+    const tasks = [
+      this.#look(signal),
+      this.#sample(signal),
+      this.#operate(signal),
+      this.#attack(signal, Math.min(ATTACK_EVERY_MS, durationMs / ATTACKS_A_RUN)),
+    ];
     for (const workload of WORKLOADS) tasks.push(load(this.#stage.hands, workload, signal, () => this.#loadFailures++));
     await Promise.race([pause(durationMs, signal), ...tasks]);
     // What is planted last is still followed to its end.
@@ -96,7 +105,6 @@ export class Soak {
 
   async #look(signal: AbortSignal): Promise<void> {
     for (let round = 0; !signal.aborted; round++) {
-      this.#sample();
       const startedMs = Date.now();
       await this.#verdicts.look();
       if (round % 3 === 0) await this.#watch.list();
@@ -105,11 +113,16 @@ export class Soak {
     }
   }
 
-  #sample(): void {
+  async #sample(signal: AbortSignal): Promise<void> {
     const { stack } = this.#stage;
-    const seconds = Math.round((Date.now() - this.#startedMs) / 1000);
-    const agentMiB = residentMiB(stack.agents[0]?.daemon().process.pid ?? 0);
-    this.memory.push({ seconds, agentMiB, verifierMiB: residentMiB(stack.verifier.daemon().process.pid) });
+    const agent = stack.agents[0]?.daemon().process.pid ?? 0;
+    const verifier = stack.verifier.daemon().process.pid;
+    // A day's run keeps 5,000 samples: one in 18 s then.
+    const everyMs = Math.max(SAMPLE_EVERY_MS, this.#durationMs / MAX_SAMPLES);
+    for (; !signal.aborted; await pause(everyMs, signal)) {
+      const seconds = Math.round((Date.now() - this.#startedMs) / 1000);
+      this.memory.push({ seconds, agentMiB: residentMiB(agent), verifierMiB: residentMiB(verifier) });
+    }
   }
 
   async #operate(signal: AbortSignal): Promise<void> {
@@ -189,12 +202,13 @@ export class Soak {
   summary(): string {
     const { seconds, attacks, growth, memory, operations, loadFailures, unknown } = this.report();
     const found = attacks.map(({ foundMs }) => foundMs).sort((a, b) => a - b);
+    const every = Math.max(1, Math.floor(memory.length / 12));
     const at = (share: number): number => Math.round(found[Math.min(found.length - 1, Math.floor(found.length * share))] ?? Number.NaN);
     return [
       `soak of ${seconds} s: ${this.problems.length} problems, ${attacks.length} attacks`,
       `found after: median ${at(0.5)} ms, 90 % ${at(0.9)} ms, longest ${at(1)} ms`,
       ...attacks.map(({ name, container, foundMs, resolvedMs }) => `  ${name} in ${container}: found ${foundMs} ms, resolved ${resolvedMs} ms`),
-      `memory MiB: ${[memory[0], ...memory.filter((_, i) => i % 12 === 11), memory.at(-1)].map((m) => `${m?.seconds}s ${m?.agentMiB}/${m?.verifierMiB}`).join(", ")}`,
+      `memory MiB (agent/verifier): ${[memory[0], ...memory.filter((_, i) => i % every === every - 1), memory.at(-1)].map((m) => `${m?.seconds}s ${m?.agentMiB}/${m?.verifierMiB}`).join(", ")}`,
       `growth since 2 minutes: ${growth ? `agent ${growth.agent.toFixed(2)}, verifier ${growth.verifier.toFixed(2)}` : "too short a run to tell"}`,
       `operations: ${JSON.stringify(operations)}; load rounds that failed: ${loadFailures}; longest unknown ${unknown} ms; slowest look ${this.#slowestLookMs} ms`,
     ].join("\n");
