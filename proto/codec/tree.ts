@@ -36,17 +36,23 @@ export function leafHash(key: Uint8Array, digest: Uint8Array): Buffer {
   return sha256(input);
 }
 
+/** The first `bitlen` bits of a key in whole bytes, the spare bits zero. */
+function prefixOf(key: Uint8Array, bitlen: number): Buffer {
+  const prefix = Buffer.from(key.subarray(0, (bitlen + 7) >> 3));
+  const spare = prefix.length * 8 - bitlen;
+  if (spare > 0) prefix[prefix.length - 1] = (prefix.at(-1) ?? 0) & (0xff << spare);
+  return prefix;
+}
+
 /** @param bitlen bits shared by both sides, 0..255; @param key any key below this node */
 export function nodeHash(bitlen: number, key: Uint8Array, left: Uint8Array, right: Uint8Array): Buffer {
-  const prefixBytes = (bitlen + 7) >> 3;
-  const input = Buffer.allocUnsafe(3 + prefixBytes + 64);
+  const prefix = prefixOf(key, bitlen);
+  const input = Buffer.allocUnsafe(3 + prefix.length + 64);
   input[0] = 1;
   input.writeUInt16BE(bitlen, 1);
-  input.set(key.subarray(0, prefixBytes), 3);
-  const spare = prefixBytes * 8 - bitlen;
-  if (spare > 0) input[2 + prefixBytes] = (input[2 + prefixBytes] ?? 0) & (0xff << spare);
-  input.set(left, 3 + prefixBytes);
-  input.set(right, 3 + prefixBytes + 32);
+  input.set(prefix, 3);
+  input.set(left, 3 + prefix.length);
+  input.set(right, 3 + prefix.length + 32);
   return sha256(input);
 }
 
@@ -163,8 +169,7 @@ export class PatriciaTree {
     const { at } = this.#walk(key, bits);
     if (commonBits(at.key, key) < bits) return { kind: "empty" };
     if (!isNode(at)) return { kind: "leaf", key: at.key, digest: at.digest, hash: trieHash(at) };
-    const prefix = Buffer.from(at.key.subarray(0, (at.bitlen + 7) >> 3));
-    return { kind: "node", bitlen: at.bitlen, prefix, hash: trieHash(at), left: trieHash(at.left), right: trieHash(at.right) };
+    return { kind: "node", bitlen: at.bitlen, prefix: prefixOf(at.key, at.bitlen), hash: trieHash(at), left: trieHash(at.left), right: trieHash(at.right) };
   }
 
   #nearest(key: Uint8Array): Leaf {
