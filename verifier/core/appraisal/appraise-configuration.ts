@@ -34,10 +34,24 @@ export function environmentDigest(key: Uint8Array, name: string, value: string):
 function appraiseEnvironment(configuration: ContainerConfiguration, image: ReferenceConfig, rules: ContainerRules, report: Report): void {
   const expected = new Map(image.env.map((each) => [each.split("=", 1)[0] ?? "", each.slice(each.indexOf("=") + 1)]));
   const defaults = runtimeDefaults().env;
+  // `docker run -e NAME` without a value takes a variable of the image away.
+  const present = new Set(configuration.env.map(({ name }) => name));
+  for (const name of expected.keys()) {
+    if (name === "" || present.has(name) || rules.allow.env(name)) continue;
+    const shown = printable(Buffer.from(name));
+    report("env", `environment variable ${shown} removed`, { field: `env ${shown}`, expected: "the image's value", observed: "absent" }, name);
+  }
   for (const { name, digest } of configuration.env) {
     const value = expected.get(name);
     const matches = value !== undefined && equal(environmentDigest(configuration.envKey, name, value), digest);
-    if (matches || (value === undefined && defaults.has(name)) || rules.allow.env(name)) continue;
+    const madeByRuntime = defaults.get(name);
+    const byRuntime = value === undefined && madeByRuntime !== undefined;
+    if (
+      matches ||
+      (byRuntime && (madeByRuntime === "" || equal(environmentDigest(configuration.envKey, name, madeByRuntime), digest))) ||
+      rules.allow.env(name)
+    )
+      continue;
     const shown = printable(Buffer.from(name));
     const difference = {
       field: `env ${shown}`,
@@ -83,7 +97,7 @@ function appraisePrivileges(configuration: ContainerConfiguration, rules: Contai
   if (!configuration.privileged) {
     for (const name of configuration.capabilities)
       if (!defaults.has(name) && !allow.capability(name))
-        report("capabilities", `capability ${name} added`, { field: "capability", expected: "absent", observed: name }, name);
+        report("capabilities", `capability ${printable(name)} added`, { field: "capability", expected: "absent", observed: printable(name) }, name);
     for (const device of configuration.devices)
       if (!allow.device(device))
         report(
@@ -93,11 +107,16 @@ function appraisePrivileges(configuration: ContainerConfiguration, rules: Contai
           device,
         );
     if (configuration.seccomp !== "default" && !allow.seccomp(configuration.seccomp))
-      report("seccomp", `seccomp ${configuration.seccomp}`, { field: "seccomp", expected: "default", observed: configuration.seccomp });
+      report("seccomp", `seccomp ${printable(configuration.seccomp)}`, { field: "seccomp", expected: "default", observed: printable(configuration.seccomp) });
   }
   for (const name of configuration.hostNamespaces)
     if (!allow.hostNamespace(name))
-      report("host-namespace", `shares the host's ${name} namespace`, { field: "namespace", expected: "own", observed: `host ${name}` }, name);
+      report(
+        "host-namespace",
+        `shares the host's ${printable(name)} namespace`,
+        { field: "namespace", expected: "own", observed: `host ${printable(name)}` },
+        name,
+      );
   if (configuration.apparmor === "unconfined" && !configuration.privileged && !allow.apparmor("unconfined"))
     report("apparmor", "AppArmor unconfined", { field: "apparmor", expected: "runtime default", observed: "unconfined" });
 }
@@ -113,7 +132,7 @@ function appraiseMounts(configuration: ContainerConfiguration, reference: Refere
     if (declared && (volumes.has(destination) || (mount.type === ENGINE_INIT.type && destination === ENGINE_INIT.destination))) continue;
     if (!declared && resolved.has(destination)) continue;
     const path = Buffer.from(destination);
-    const observed = `${mount.type} from ${printable(Buffer.from(mount.source))}`;
+    const observed = `${printable(mount.type)} from ${printable(Buffer.from(mount.source))}`;
     const summary = declared ? `${observed} mounted` : `${observed} mounted after the start, unknown to the runtime`;
     const kind = declared ? "mount" : "undeclared-mount";
     findings.push(

@@ -23,6 +23,7 @@ const BLOCKING_CLAIMS: ReadonlySet<string> = new Set([
   "overlay-userxattr",
   "vanished",
   "no-filesystem",
+  "processes-truncated",
 ]);
 
 /** Pure. Never throws on a bad container; throws CodecError only where the state was not built by applyEvidence. */
@@ -43,6 +44,7 @@ function claim(code: string, detail: string): Claim {
 
 function blockingClaims({ state, measurementDigest }: ContainerInput): Claim[] {
   const claims = [...state.filesystem.claims, ...state.code.claims].filter(({ code }) => BLOCKING_CLAIMS.has(code));
+  if (state.code.truncated) claims.push(claim("code-truncated", "more running code than is told"));
   if (!measurementDigest.equals(Buffer.from(state.filesystem.exclusionDigest)))
     claims.push(claim("policy-pending", "measured under another policy; measuring again"));
   return claims;

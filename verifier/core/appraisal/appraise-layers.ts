@@ -47,7 +47,10 @@ function explain(input: ContainerInput, layer: { id: string; index: number; plac
     if (found) result.findings.push(found);
   }
   if (known.truncated) {
-    const summary = `layer ${layer.index} differs in more than ${known.differences.length} places`;
+    const summary =
+      known.differences.length === 0
+        ? `layer ${layer.index} is not the image's, and the node does not tell where`
+        : `layer ${layer.index} differs in more than ${known.differences.length} places`;
     result.findings.push(
       finding({ place: layer.place, kind: "replaced", path: NO_PATH, differences: [], summary, layerIndex: layer.index, discriminator: layer.id }, input.rules),
     );

@@ -6,10 +6,13 @@ import { hiddenBelow, withoutOpaque } from "./hidden-entries.ts";
 import type { ContainerRules, ContainerState, Finding, ReferenceImage, UpperEntry } from "./types.ts";
 
 const SLASH = 0x2f;
+/** A node that was taken over chooses its mounts: what is computed from them stays small. */
+const MAX_MASKED_DEPTH = 64;
+const MAX_MASKED_MOUNTS = 512;
 
 export function appraiseUpper(state: ContainerState, reference: ReferenceImage, rules: ContainerRules): Finding[] {
   const findings: Finding[] = [];
-  const mounts = state.configuration.mounts.filter(({ declared }) => declared).map(({ destination }) => destination);
+  const mounts = maskedDestinations(state);
   const aliases = linkedOriginals(state, reference);
   for (const [key, entry] of state.upper) {
     const expected = reference.merged(entry.path);
@@ -43,6 +46,12 @@ export function appraiseUpper(state: ContainerState, reference: ReferenceImage, 
     if (found) findings.push(found);
   }
   return findings;
+}
+
+/** Mounts whose targets the runtime may have made. What is left out for its size is told as drift: the safe side. */
+function maskedDestinations({ configuration }: ContainerState): string[] {
+  const declared = configuration.mounts.filter(({ declared, destination }) => declared && destination.split("/").length <= MAX_MASKED_DEPTH);
+  return declared.slice(0, MAX_MASKED_MOUNTS).map(({ destination }) => destination);
 }
 
 /**

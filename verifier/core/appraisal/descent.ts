@@ -2,7 +2,7 @@
  * Finds the files behind a differing root by walking the agent's tree and the expected one side by side: about
  * log2(n) questions a difference. The agent's answers are a peer's: each is checked against the hash that led to it.
  */
-import { assertPath, commonBits, EMPTY_ROOT, leafHash, nodeHash, pathKey, recordDigest } from "@hullmark/proto/codec";
+import { assertPath, commonBits, decodeRecord, EMPTY_ROOT, leafHash, nodeHash, pathKey, recordDigest } from "@hullmark/proto/codec";
 import type { TreeDifference } from "./types.ts";
 
 export const MAX_QUERIES_PER_REQUEST = 512;
@@ -98,6 +98,7 @@ export class Descent {
 
   #leaf(query: Pending, { path, record }: { path: Buffer; record: Buffer }): string | undefined {
     assertPath(path);
+    decodeRecord(record);
     const key = pathKey(path);
     if (!leafHash(key, recordDigest(record)).equals(query.hash)) return "leaf does not have the hash that led to it";
     if (commonBits(key, query.key) < query.bits) return "leaf outside the asked prefix";

@@ -3,8 +3,8 @@
 export interface RuntimeDefaults {
   /** Without `CAP_`. */
   readonly capabilities: ReadonlySet<string>;
-  /** Environment variables that the runtime sets. */
-  readonly env: ReadonlySet<string>;
+  /** Environment variables that the runtime sets where the image does not, with the value; empty: it depends on the container. */
+  readonly env: ReadonlyMap<string, string>;
   /** Where the runtime mounts things of its own; everything below `/proc`, `/sys` and `/dev` besides. */
   readonly mounts: ReadonlySet<string>;
 }
@@ -43,7 +43,12 @@ const DEFAULT_CAPABILITIES = [
 
 const DEFAULTS: RuntimeDefaults = {
   capabilities: new Set(DEFAULT_CAPABILITIES),
-  env: new Set(["PATH", "HOSTNAME", "TERM", "HOME"]),
+  env: new Map([
+    ["PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+    ["HOSTNAME", ""],
+    ["TERM", ""],
+    ["HOME", ""],
+  ]),
   mounts: new Set(OCI_MOUNTS),
 };
 

@@ -91,6 +91,10 @@ const INCONCLUSIVE: ReadonlySet<string> = new Set([
   "policy-pending",
   "layer-comparing",
   "provenance-unknown",
+  "processes-truncated",
+  "code-truncated",
+  // Of what is not listed nothing is known to be gone: a flood of drifts must not resolve the one that mattered.
+  "many-findings",
 ]);
 
 export function treeKey(tree: TreeName): string {

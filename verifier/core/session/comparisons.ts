@@ -80,7 +80,9 @@ export class Comparisons {
       this.#waiting.push({ id: this.#nextId++, tree, expected, observed, descent: new Descent(expected, observed), silentTicks: 0 });
       this.#fill();
     }
-    return { kind: "pending" };
+    // The root is not the signed one, and the node does not say where: that is a verdict, not a question for ever.
+    if (!this.#inHand.has(pair) && attempts >= MAX_ATTEMPTS) return { kind: "differences", differences: [], truncated: true };
+    return this.#cache.get(expected.root, observed) ?? { kind: "pending" };
   }
 
   /** @returns why the answer is not usable, where it is not; an answer to nothing is ignored (its question was given up) */
@@ -102,6 +104,7 @@ export class Comparisons {
       this.#ask(requestOf(job));
       return undefined;
     }
+    if (!problem) this.#attempts.delete(pairOf(job.expected.root, job.observed));
     if (!problem)
       this.#cache.set(job.expected.root, job.observed, { kind: "differences", differences: job.descent.differences(), truncated: job.descent.truncated });
     this.#end(job);
@@ -153,10 +156,13 @@ export class LayerActors {
   readonly #byLayer = new Map<string, Map<string, Pick<TreeDifference, "actor" | "changedAtMs">>>();
 
   static readonly MAX_PATHS = 4096;
+  static readonly MAX_LAYERS = 512;
 
   note(layerId: string, path: Buffer, facts: Pick<TreeDifference, "actor" | "changedAtMs">): void {
     const paths = this.#byLayer.get(layerId) ?? new Map();
+    this.#byLayer.delete(layerId);
     this.#byLayer.set(layerId, paths);
+    if (this.#byLayer.size > LayerActors.MAX_LAYERS) for (const oldest of this.#byLayer.keys()) if (this.#byLayer.delete(oldest)) break;
     const key = path.toString("latin1");
     paths.delete(key);
     paths.set(key, facts);

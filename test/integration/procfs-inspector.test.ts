@@ -1,0 +1,62 @@
+/** Running code read from this machine's own procfs: real processes, real mappings. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { copyFile, mkdtemp, realpath, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ProcfsInspector } from "@hullmark/agent/adapters/procfs/procfs-inspector";
+import { afterEach, expect, test, vi } from "vitest";
+
+/** Of a busy machine. */
+const PATIENCE = { timeout: 30_000, interval: 100 };
+const children: ChildProcess[] = [];
+
+afterEach(async () => {
+  for (const child of children.splice(0)) {
+    if (child.exitCode !== null || child.signalCode !== null) continue;
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGKILL");
+    await ended;
+  }
+});
+
+async function start(program: string, ...args: string[]): Promise<number> {
+  const child = spawn(program, args, { stdio: "ignore" });
+  children.push(child);
+  await new Promise((resolve, reject) => child.once("spawn", () => resolve(undefined)).once("error", reject));
+  return child.pid as number;
+}
+
+const look = async (pid: number, rootDevice?: string) => {
+  const { code, claims } = await new ProcfsInspector().inspect({ containerId: "0", pid, rootDevice, overlay: undefined }, new AbortController().signal);
+  expect(claims).toEqual([]);
+  return code;
+};
+
+test("a program of the root filesystem is of a layer; with another filesystem as the container's root it is not", async () => {
+  const sleep = await realpath("/bin/sleep");
+  const pid = await start(sleep, "600");
+  await vi.waitFor(async () => expect((await look(pid)).find(({ main }) => main)).toMatchObject({ place: "layer", path: Buffer.from(sleep) }), PATIENCE);
+  for (const { place } of await look(pid, "0:0")) expect(place).not.toBe("layer");
+});
+
+test("a program that was removed is told, with the digest of what still runs", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "hullmark-procfs-"));
+  try {
+    const program = join(folder, "tool");
+    await copyFile("/bin/sleep", program);
+    const pid = await start(program, "600");
+    await rm(program);
+    await vi.waitFor(async () => {
+      const main = (await look(pid)).find((each) => each.main);
+      expect(main).toMatchObject({ place: "deleted", path: Buffer.from(program) });
+      expect(main?.sha256).toHaveLength(32);
+    }, PATIENCE);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test("a process that has ended runs nothing, and is no failure", async () => {
+  const pid = await start("/bin/true");
+  await vi.waitFor(async () => expect(await look(pid)).toEqual([]), PATIENCE);
+});
