@@ -71,6 +71,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     enrolled: ({ nodeId, notAfterMs }) => log.info({ nodeId, notAfter: new Date(notAfterMs).toISOString() }, "enrolled"),
   });
   const source = await openChangeSource(config.changes.source, config.stateDirectory, (reason) => log.warn({ reason }, "fanotify is not used"));
+  const inspector = new ProcfsInspector();
   let session: Session | undefined;
   const agent = new NodeAgent({
     runtime: new DockerRuntime({ socketPath: config.runtime.docker.socket }),
@@ -80,7 +81,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     spool,
     clock: systemClock,
     watcher: source,
-    code: codeInspection(new ProcfsInspector(), systemClock),
+    code: codeInspection(inspector, systemClock),
     condition,
     bootId: boot,
     random: Math.random,
@@ -128,7 +129,10 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
   await source.start({
     changes: (batch) => agent.changes(batch),
     lost: (detail) => agent.eventsLost(detail),
-    processStarted: (containerId) => void agent.processStarted(containerId),
+    processStarted: (containerId, pid) => {
+      inspector.started(containerId, pid);
+      void agent.processStarted(containerId);
+    },
     failed: (err) => {
       log.error({ err }, "change source failed");
       condition.setChangeSource("", false);

@@ -22,6 +22,8 @@ const RUNTIME_BACKOFF = { baseMs: 500, maxMs: 10_000 };
 /** An engine that does not answer within this time counts as gone. */
 const RUNTIME_PING_MS = 10_000;
 const LOOK_INTERVAL_MS = 5_000;
+/** Least time between two looks at a container that starts processes. */
+const STARTS_INTERVAL_MS = 100;
 const DEFAULT_RESCAN_MS = 300_000;
 
 /** How to notice changes below a directory. */
@@ -59,6 +61,8 @@ export class NodeAgent {
   readonly #options: NodeAgentOptions;
   readonly #evidence = new NodeEvidence();
   readonly #layers: LayerStore;
+  /** Containers whose processes are being looked at because one started → whether more have started since. */
+  readonly #startsWaiting = new Map<string, boolean>();
   readonly #monitors = new Map<string, ContainerMonitor>();
   readonly #byWatch = new Map<string, (dirty: readonly DirtyPath[]) => void>();
   readonly #checks = new Map<string, Promise<void>>();
@@ -114,10 +118,18 @@ export class NodeAgent {
     void this.#rescanAll(0);
   }
 
-  /** A process was started in this container. */
+  /** A process was started in this container: looked at now, or with those that start within a moment. A storm of starts costs no storm of looks. */
   async processStarted(containerId: string): Promise<void> {
-    const monitor = this.#monitors.get(containerId);
-    if (monitor) await this.#inspectCode(monitor);
+    const looking = this.#startsWaiting.has(containerId);
+    this.#startsWaiting.set(containerId, true);
+    if (looking) return;
+    while (this.#startsWaiting.get(containerId) && !this.#stop.aborted) {
+      this.#startsWaiting.set(containerId, false);
+      const monitor = this.#monitors.get(containerId);
+      if (monitor) await this.#guarded("cannot look at container", { container: containerId }, () => this.#inspectCode(monitor));
+      await this.#options.clock.sleep(STARTS_INTERVAL_MS, this.#stop);
+    }
+    this.#startsWaiting.delete(containerId);
   }
 
   setPolicy(policy: MeasurementPolicy): void {

@@ -35,6 +35,8 @@ export interface InspectRequest {
 
 export interface ProcessInspector {
   inspect(request: InspectRequest, signal: AbortSignal): Promise<InspectedContainer>;
+  /** A process of the container began to run a program just now: the next `inspect` looks at it, however short-lived it is. */
+  started(containerId: string, pid: number): void;
   /** Drops what is remembered of a container. */
   forget(containerId: string): void;
 }

@@ -84,6 +84,10 @@ export class ProcfsInspector implements ProcessInspector {
     return { code, processes: remembered.size, claims: claims.slice(0, MAX_TOLD_CLAIMS) };
   }
 
+  started(containerId: string, pid: number): void {
+    this.#table.started(containerId, pid);
+  }
+
   forget(containerId: string): void {
     this.#remembered.delete(containerId);
   }
