@@ -68,13 +68,16 @@ async function contents(): Promise<ReadonlyMap<string, string>> {
 async function nothingLostNothingTwice(): Promise<void> {
   const expected = [...series.values()].reduce((sum, count) => sum + count + 1, 1);
   const files = await eventually("everything is written", contents, ({ size }) => size === expected, SETTLE_MS);
-  const observed = (drift: ToldDrift): string | undefined => drift.differences.find(({ field }) => field === "sha256")?.observed;
-  const told = await eventually(
-    "every path is told with its last content",
-    async () => (await drifts(faults.stack)).filter(isWritten),
-    (all) => [...files].every(([path, sha256]) => all.some((drift) => drift.path === path && observed(drift) === sha256)),
-    SETTLE_MS,
-  );
+  const observed = (drift: ToldDrift | undefined): string | undefined => drift?.differences.find(({ field }) => field === "sha256")?.observed;
+  const untold = async (): Promise<string[]> => {
+    const all = (await drifts(faults.stack)).filter(isWritten);
+    const by = new Map(all.map((drift) => [drift.path, drift]));
+    return [...files]
+      .filter(([path, sha256]) => observed(by.get(path)) !== sha256)
+      .map(([path, sha256]) => `${path}: ${sha256}, told ${by.get(path)?.summary}`);
+  };
+  await eventually("every path is told with its last content", untold, ({ length }) => length === 0, SETTLE_MS);
+  const told = (await drifts(faults.stack)).filter(isWritten);
   expect(told.map(({ path }) => path).sort()).toEqual([...files.keys()].sort());
   expect(told.filter(({ state }) => state !== "open" && state !== "acknowledged")).toEqual([]);
   // A fault of the parts is no fault of the node's word.
