@@ -1,10 +1,13 @@
 /** `hullmark node token|allow|revoke`: who may join the fleet. Admins only. */
 import { renameSync, rmSync, writeFileSync } from "node:fs";
+import { RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Command, InvalidArgumentError } from "commander";
 import { ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { toMs } from "../output/words.ts";
+
+const RETRY_MS = 500;
 
 export function nodeCommand(): Command {
   return new Command("node").description("let nodes join, and shut them out").addCommand(tokenCommand()).addCommand(allowCommand()).addCommand(revokeCommand());
@@ -15,11 +18,13 @@ function tokenCommand(): Command {
     .description("one-time join token for a node without TPM")
     .argument("[name]", "name that the node gets; a node of that name without TPM is taken over")
     .option("--ttl <seconds>", "how long it may be used, 1 to 86400", ttl, 900)
+    .option("--wait <seconds>", "try again for that long while the verifier does not answer, 0 to 3600", waitSeconds, 0)
     .option("--output <file>", "write it to a file (mode 0600) instead of printing it")
     .addHelpText("after", "\nWhoever holds the token is the node: keep it secret. Exit: 0 made, 2 usage, 3 cannot tell")
-    .action(async (name: string | undefined, { ttl: ttlSeconds, output }: { readonly ttl: number; readonly output?: string }, command: Command) =>
-      ask(command, async ({ channel, print, signal }) => {
-        const { token, expiresAt } = await channel.client(Admin).createJoinToken({ nodeName: name ?? "", ttlSeconds }, { signal });
+    .action(async (name: string | undefined, { ttl: ttlSeconds, output, wait }: TokenFlags, command: Command) =>
+      ask(command, async ({ channel, print, signal, nowMs }) => {
+        const create = () => channel.client(Admin).createJoinToken({ nodeName: name ?? "", ttlSeconds }, { signal });
+        const { token, expiresAt } = await persistently(create, nowMs + wait * 1000);
         if (output === undefined) print(`${token}\n`);
         else replaceSecret(output, `${token}\n`);
         const until = toMs(expiresAt);
@@ -27,6 +32,24 @@ function tokenCommand(): Command {
         return EXIT.clean;
       }),
     );
+}
+
+interface TokenFlags {
+  readonly ttl: number;
+  readonly wait: number;
+  readonly output?: string;
+}
+
+/** For a service that starts together with its verifier. @throws RpcError */
+async function persistently<T>(call: () => Promise<T>, untilMs: number): Promise<T> {
+  for (;;) {
+    try {
+      return await call();
+    } catch (error) {
+      if (!(error instanceof RpcError) || error.code !== "UNAVAILABLE" || Date.now() > untilMs) throw error;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
 }
 
 function allowCommand(): Command {
@@ -63,8 +86,13 @@ function replaceSecret(path: string, content: string): void {
   renameSync(`${path}.new`, path);
 }
 
-function ttl(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1 || value > 86_400) throw new InvalidArgumentError("want 1 to 86400");
-  return value;
+const ttl = within(1, 86_400);
+const waitSeconds = within(0, 3600);
+
+function within(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!Number.isInteger(value) || value < least || value > most) throw new InvalidArgumentError(`want ${least} to ${most}`);
+    return value;
+  };
 }

@@ -26,9 +26,9 @@ export interface ServiceKeeper {
 
 export function definitions(layout: Layout, nodeName: string, withTpm: boolean): readonly ServiceDefinition[] {
   const argv = (name: ServiceName): string[] => [process.execPath, `${layout.program}/${name}.js`, "--config", layout.settings(name)];
-  // After an hour switched off, the certificate is over, and a join token serves only once: root of this host is its verifier's admin as well.
+  // After an hour switched off, the certificate is over, and a join token serves only once: root of this host is its verifier's admin as well. The two start together.
   const command = [process.execPath, `${layout.program}/hullmark.js`, "--config", layout.adminConfig];
-  const before = withTpm ? {} : { before: [...command, "node", "token", nodeName, "--output", layout.joinToken] };
+  const before = withTpm ? {} : { before: [...command, "node", "token", nodeName, "--wait", "60", "--output", layout.joinToken] };
   return [
     { name: "verifier", description: "Hullmark verifier", argv: argv("verifier") },
     { name: "agent", description: "Hullmark agent", argv: argv("agent"), ...before },

@@ -50,7 +50,7 @@ test("only an agent without TPM asks for a token before it starts, and its sandb
   const layout = layoutOf("/var/lib/hullmark");
   const [verifier, agent] = definitions(layout, "node-1", false).map((service) => unitText(service, layout));
   expect(agent).toMatch(
-    /^ExecStartPre=-\S+ \/var\/lib\/hullmark\/program\/hullmark\.js --config \S+ node token node-1 --output \/var\/lib\/hullmark\/join-token$/m,
+    /^ExecStartPre=-\S+ \/var\/lib\/hullmark\/program\/hullmark\.js --config \S+ node token node-1 --wait 60 --output \/var\/lib\/hullmark\/join-token$/m,
   );
   expect(agent).not.toMatch(/^(Protect|Private|ReadWrite|Capability)/m);
   expect(verifier).not.toContain("ExecStartPre");

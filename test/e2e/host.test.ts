@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
@@ -152,11 +152,17 @@ describe("a host without TPM", () => {
 
   test("down --keep-state ends the services and keeps the rest; up goes on", async () => {
     const before = pids();
+    const [{ id: nodeId }] = JSON.parse((await hullmark("nodes", "-o", "json")).text) as [{ id: string }];
     expect((await hullmark("down", "--keep-state", "--state", state)).code).toBe(0);
     expect(before.filter((pid) => identify(pid) !== undefined)).toEqual([]);
     expect(existsSync(config)).toBe(false);
+    const waiting = hullmark("--config", join(state, "verifier/admin/config.yaml"), "node", "token", "another", "--wait", "100");
+    // As after an hour switched off: the certificate is of no use any more.
+    rmSync(join(state, "agent/credential.json"));
     expect((await hullmark("up", "--state", state)).code).toBe(0);
     expect((await hullmark("drift", "ls")).text).toContain("/etc/hullmark-planted");
+    expect(JSON.parse((await hullmark("nodes", "-o", "json")).text)).toMatchObject([{ id: nodeId, trust: "none", connected: true }]);
+    expect(await waiting).toMatchObject({ code: 0, text: expect.stringMatching(/^[\w-]{43}\n/) });
   });
 
   test("down leaves nothing, and the containers run on untouched", async () => {
