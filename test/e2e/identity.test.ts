@@ -18,7 +18,7 @@ import { tail } from "../../deploy/stack/stack.ts";
 import { startTpm, type Tpm } from "../../deploy/testbed/tpm.ts";
 import { Attester } from "../fakes/attester.ts";
 import { HttpReceiver } from "../fakes/http-receiver.ts";
-import { believed, drifts, eventually, type FaultBed, logEntries, nodes, SHORT_INTERVALS, startFaultBed, verifyLog } from "./fault-support.ts";
+import { believed, drifts, eventually, type FaultBed, logEntries, nodes, SHORT_INTERVALS, startFaultBed, type ToldNode, verifyLog } from "./fault-support.ts";
 
 let faults: FaultBed;
 let receiver: HttpReceiver;
@@ -70,13 +70,16 @@ function scripted(index: number, bootId?: string): Attester {
 }
 
 const told = async (index = 0) => (await nodes(faults.stack)).find(({ name }) => name === `node-${index}`);
-const becomes = (what: string, holds: (node: NonNullable<Awaited<ReturnType<typeof told>>>) => boolean, index = 0) =>
-  eventually(
+async function becomes(what: string, holds: (node: ToldNode) => boolean, index = 0): Promise<ToldNode> {
+  const node = await eventually(
     what,
     () => told(index),
-    (node) => node !== undefined && holds(node),
+    (each) => each !== undefined && holds(each),
     30_000,
   );
+  if (!node) throw new Error(`node-${index} is not listed`);
+  return node;
+}
 
 /** A node that was believed a moment ago; it answers challenges only when the test lets it. */
 async function honest(index = 0): Promise<Attester> {
