@@ -65,7 +65,14 @@ function mounts(
 ): { destination: string; type: string; source: string; options: string[]; declared: boolean }[] {
   const declared = new Map(facts.mounts.map((each) => [each.destination, { ...each, options: [...each.options], declared: true }]));
   const known = new Set([...declared.keys(), ...facts.maskedPaths, ...facts.engineFiles.map(({ destination }) => destination)]);
-  const others = points.filter(({ destination }) => !known.has(utf8(destination)) && !destination.startsWith("/proc/") && !destination.startsWith("/sys/"));
+  const seen = new Set<string>();
+  const others = points.filter(({ destination }) => {
+    const name = utf8(destination);
+    // Mounted over something that is known: the second of two at one place.
+    const again = seen.has(name);
+    seen.add(name);
+    return (again || !known.has(name)) && !name.startsWith("/proc/") && !name.startsWith("/sys/");
+  });
   const undeclared = others.map(({ destination, type, source }) => ({
     destination: utf8(destination),
     type,

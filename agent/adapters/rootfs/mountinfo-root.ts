@@ -20,12 +20,13 @@ export class MountInfoRootFilesystem implements RootFilesystem {
     const root = mounts.find(({ destination }) => destination === "/");
     if (!root) return { kind: "gone" };
     const overlay = root.type === "overlay" ? parseOverlayOptions(root.superOptions) : undefined;
-    if (!overlay) return { kind: "merged", path: `${this.#proc}/${pid}/root`, filesystem: root.type, mounts };
+    const others = mounts.filter((each) => each !== root);
+    if (!overlay) return { kind: "merged", path: `${this.#proc}/${pid}/root`, filesystem: root.type, mounts: others };
     const upperPath = await absolute(overlay.upperdir, overlay.upperdir);
     const layers: LayerDirectory[] = [];
     for (const lower of overlay.lowerdirs.toReversed()) layers.push(layerOf(await absolute(lower, upperPath)));
     const { device } = root;
-    return { kind: "overlay", layers, upperPath, device, oddOptions: overlay.oddOptions, mounts: mounts.filter((each) => each !== root) };
+    return { kind: "overlay", layers, upperPath, device, oddOptions: overlay.oddOptions, mounts: others };
   }
 }
 

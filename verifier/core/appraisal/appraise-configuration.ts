@@ -124,11 +124,15 @@ function appraisePrivileges(configuration: ContainerConfiguration, rules: Contai
 function appraiseMounts(configuration: ContainerConfiguration, reference: ReferenceImage, rules: ContainerRules, findings: Finding[]): void {
   const volumes = new Set(reference.config.volumes);
   // The kernel lists a mount where the image's links lead to, the runtime as it was asked for.
-  const resolved = new Set(configuration.mounts.filter(({ declared }) => declared).map(({ destination }) => resolveInImage(reference, destination)));
+  const asked = new Set(configuration.mounts.filter(({ declared }) => declared).map(({ destination }) => destination));
+  const resolved = new Set([...asked].map((destination) => resolveInImage(reference, destination)).filter((destination) => !asked.has(destination)));
+  // Where the runtime's configuration is at hand, its own mounts are declared: one that is not there, or there twice, covers something.
+  const complete = asked.has("/proc");
   const defaults = runtimeDefaults().mounts;
   for (const mount of configuration.mounts) {
     const { destination, declared } = mount;
-    if (defaults.has(destination) || isKernelMount(destination) || rules.allow.mount(destination)) continue;
+    const ofRuntime = declared || !complete ? defaults.has(destination) : destination === "/dev/console";
+    if (ofRuntime || isKernelMount(destination) || rules.allow.mount(destination)) continue;
     if (declared && (volumes.has(destination) || (mount.type === ENGINE_INIT.type && destination === ENGINE_INIT.destination))) continue;
     if (!declared && resolved.has(destination)) continue;
     const path = Buffer.from(destination);
