@@ -23,6 +23,8 @@ export const MAX_CONTAINERS_PER_NODE = 2000;
 /** Entries of one container's delta tree that the verifier is ready to hold; the agent reports `unmeasurable` below that. */
 export const MAX_UPPER_ENTRIES = 200_000;
 const MAX_REMEMBERED_REMOVALS = 256;
+/** Bytes of parts, paths and records that one node may make the verifier hold: far above 110 containers at the agent's own limits. */
+export const MAX_NODE_BYTES = 512 * 1024 * 1024;
 
 /** `gap`: a number is missing. `fork`: another Evidence with this number is on record. `replay`: already on record, the same. */
 export type EvidenceProblem = "gap" | "fork" | "replay" | "state-root" | "malformed" | "over-limit";
@@ -85,6 +87,7 @@ function apply(memory: NodeMemory, body: EvidenceBody, bodyBytes: Uint8Array): A
     removed.delete(update.id);
   }
   if (containers.size > MAX_CONTAINERS_PER_NODE) throw new Refusal("over-limit", `${containers.size} containers, limit ${MAX_CONTAINERS_PER_NODE}`);
+  checkSize(containers);
   const nodeBytes = body.node.length > 0 ? body.node : memory.nodeBytes;
   if (nodeBytes.length === 0) throw new Refusal("malformed", "the first Evidence says nothing of the node");
   const stateTree = memory.stateTree.clone();
@@ -99,6 +102,25 @@ function apply(memory: NodeMemory, body: EvidenceBody, bodyBytes: Uint8Array): A
   const node = body.node.length > 0 ? decodeNode(body.node) : memory.node;
   const next: NodeMemory = { nodeId: memory.nodeId, chainId: memory.chainId, seq: body.seq, digest, nodeBytes, node, containers, stateTree, stateRoot };
   return { ok: true, memory: next, changed, removed: [...removed], layerChanges: body.layers };
+}
+
+/** Bytes of a delta. Deltas are never changed, only replaced. */
+const upperBytes = new WeakMap<ContainerState["upper"], number>();
+
+function bytesOf({ parts, upper }: ContainerState): number {
+  let bytes = upperBytes.get(upper);
+  if (bytes === undefined) {
+    bytes = 0;
+    for (const { path, record } of upper.values()) bytes += path.length + record.length;
+    upperBytes.set(upper, bytes);
+  }
+  return bytes + parts.identity.length + parts.configuration.length + parts.code.length + parts.filesystem.length;
+}
+
+function checkSize(containers: ReadonlyMap<string, ContainerState>): void {
+  let bytes = 0;
+  for (const state of containers.values()) bytes += bytesOf(state);
+  if (bytes > MAX_NODE_BYTES) throw new Refusal("over-limit", `${bytes} bytes of state, limit ${MAX_NODE_BYTES}`);
 }
 
 function checkChain(memory: NodeMemory, body: EvidenceBody, digest: Buffer): void {
