@@ -276,7 +276,7 @@ describe("who speaks", () => {
   test("a TPM whose EK certificate another maker signed", async () => {
     const error = await rejection(scripted(3).enrol());
     expect(error).toMatchObject({ code: "PERMISSION_DENIED", detail: { reason: "CERTIFICATE" } });
-    expect((await nodes(faults.stack)).map(({ name }) => name).sort()).toEqual(["node-0", "node-1"]);
+    expect((await nodes(faults.stack)).map(({ name }) => name)).not.toContain("node-3");
   });
 
   test("a person's certificate does not attest", async () => {
