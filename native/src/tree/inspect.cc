@@ -167,6 +167,9 @@ bool IsHarmless(const Metadata& metadata, bool executables) {
     case 'f': return (metadata.record.mode & (06000 | (executables ? 0 : 0111))) == 0;
     case 'c':
     case 'b': return false;
+    // What they hide may be executable: who has the image's records judges that.
+    case 'w': return executables;
+    case 'd': return executables || !metadata.record.opaque;
     default: return true;
   }
 }
