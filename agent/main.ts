@@ -10,6 +10,7 @@ import { DockerRuntime } from "./adapters/docker/docker-runtime.ts";
 import { FileSpool } from "./adapters/file-spool/file-spool.ts";
 import { GrpcSink } from "./adapters/grpc/grpc-sink.ts";
 import { architecture, bootId, kernelRelease, missingCapabilities, ownDigests } from "./adapters/host/host-facts.ts";
+import { keepMemorySmall } from "./adapters/host/memory.ts";
 import { nodeFiles } from "./adapters/node-files/node-files.ts";
 import { ProcfsInspector } from "./adapters/procfs/procfs-inspector.ts";
 import { MountInfoRootFilesystem } from "./adapters/rootfs/mountinfo-root.ts";
@@ -150,6 +151,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
       {
         runtime: (s) => agent.followRuntime(s),
         ping: (s) => agent.pingRuntime(s),
+        memory: (s) => keepMemorySmall(systemClock, s),
         look: (s) => agent.lookAround(s),
         rescan: (s) => agent.rescanPeriodically(s),
         tpm: tpmHealth,

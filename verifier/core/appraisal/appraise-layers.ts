@@ -12,11 +12,15 @@ export interface LayerAppraisal {
 }
 
 const NO_PATH = Buffer.alloc(0);
+/** Each blocks a verdict by itself (appraise-container). */
+const NOT_MEASURED: ReadonlySet<string> = new Set(["measuring", "vanished", "unmeasurable"]);
 
 export function appraiseLayers(input: ContainerInput, reference: ReferenceImage): LayerAppraisal {
   const result: LayerAppraisal = { findings: [], unknown: [] };
   const { layers } = input.state.filesystem;
   const imageLayers = layers.filter(({ runtimeMade }) => !runtimeMade);
+  // A container that has just been started again is told of before its layers are measured: that claim bars judging, and absence proves nothing yet.
+  if (imageLayers.length < reference.layers.length && input.state.filesystem.claims.some(({ code }) => NOT_MEASURED.has(code))) return result;
   if (imageLayers.length !== reference.layers.length) {
     const differences = [{ field: "layers", expected: String(reference.layers.length), observed: String(imageLayers.length) }];
     const summary = `runs on ${imageLayers.length} layers, the image has ${reference.layers.length}`;
