@@ -24,7 +24,7 @@ export const MAX_CONTAINERS_PER_NODE = 2000;
 export const MAX_UPPER_ENTRIES = 200_000;
 const MAX_REMEMBERED_REMOVALS = 256;
 /** Bytes of parts, paths and records that one node may make the verifier hold: far above 110 containers at the agent's own limits. */
-export const MAX_NODE_BYTES = 512 * 1024 * 1024;
+const MAX_NODE_BYTES = 512 * 1024 * 1024;
 
 /** `gap`: a number is missing. `fork`: another Evidence with this number is on record. `replay`: already on record, the same. */
 export type EvidenceProblem = "gap" | "fork" | "replay" | "state-root" | "malformed" | "over-limit";

@@ -14,7 +14,7 @@ const MAX_SINGLE = 16;
 /** Entries looked at below one directory. */
 const MAX_COUNTED = 20_000;
 
-export interface HiddenEntries {
+interface HiddenEntries {
   /** One removal each, where they are few. */
   readonly each: readonly Finding[];
   /** All in one, where they are many. */
