@@ -242,6 +242,28 @@ describe("what is durable and what is not", () => {
     expect(await drifts()).toEqual([]);
   });
 
+  test("a new file that is written after it was first seen is the same drift with its last content", async () => {
+    const attester = await attesting();
+    const told = async (content: string) => {
+      attester.set(
+        container("web", {
+          upper: new Map([
+            ["etc", directory],
+            ["etc/x", file(content)],
+          ]),
+        }),
+      );
+      await attester.report([container("web").id]);
+      return (await verifier.query.listDrift({})).drifts;
+    };
+    await reaches("web", { content: Verdict.AFFIRMING });
+    const [first] = await told("");
+    const after = await told("x");
+    expect(after).toHaveLength(1);
+    expect(after[0]?.id).toBe(first?.id);
+    expect(after[0]?.differences.find(({ field }) => field === "sha256")?.observed).toBe(hash("sha256", "x", "hex"));
+  });
+
   test("Evidence sent twice is acknowledged and counted once", async () => {
     const attester = await attesting();
     const body = attester.evidence([]);

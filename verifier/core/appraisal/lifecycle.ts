@@ -38,5 +38,8 @@ export function reconcile(open: readonly OpenDrift[], findings: readonly Finding
 
 /** Changes when anything that a person is shown changes. */
 export function findingFingerprint(finding: Finding): string {
-  return JSON.stringify([finding.kind, finding.severity, finding.notice, finding.summary, finding.mappedBy, finding.actor?.pid, finding.actor?.executable]);
+  const { kind, severity, notice, summary, mappedBy, actor } = finding;
+  // Digests may change under an equal summary: a new file that is written after it was first seen.
+  const observed = finding.differences.map((difference) => difference.observed);
+  return JSON.stringify([kind, severity, notice, summary, observed, mappedBy, actor?.pid, actor?.executable]);
 }
