@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# npm run bench: every figure of docs/benchmarks.md, measured here and now; under 15 minutes. The table goes to standard output and to
+# npm run bench: every figure of docs/benchmarks.md, measured here and now; meant to take less than 15 minutes. The table goes to standard output and to
 # $HULLMARK_STATE/bench/results.txt, the raw figures beside it as JSON. Exit code 1 when a bench could not run.
 #
 #   npm run bench [-- detection|idle|attestations|tree|replay ...]      some of them only
