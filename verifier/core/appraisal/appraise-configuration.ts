@@ -133,7 +133,8 @@ function appraiseMounts(configuration: ContainerConfiguration, reference: Refere
     const { destination, declared } = mount;
     const ofRuntime = declared || !complete ? defaults.has(destination) : destination === "/dev/console";
     if (ofRuntime || isKernelMount(destination) || rules.allow.mount(destination)) continue;
-    if (declared && (volumes.has(destination) || (mount.type === ENGINE_INIT.type && destination === ENGINE_INIT.destination))) continue;
+    if (declared && ((volumes.has(destination) && mount.type === "volume") || (mount.type === ENGINE_INIT.type && destination === ENGINE_INIT.destination)))
+      continue;
     if (!declared && resolved.has(destination)) continue;
     const path = Buffer.from(destination);
     const observed = `${printable(mount.type)} from ${printable(Buffer.from(mount.source))}`;
