@@ -42,6 +42,12 @@ export interface MonitorOptions {
 }
 
 const NOTHING = new Uint8Array();
+const MAX_ADDRESSES = 64;
+
+/** Docker leaves the container's own line in `/etc/hosts` when it leaves a network: an address that was its own stays its own until it is started again. */
+function withFormerAddresses(facts: ContainerFacts, before: ContainerFacts): ContainerFacts {
+  return { ...facts, addresses: [...new Set([...facts.addresses, ...before.addresses])].slice(0, MAX_ADDRESSES) };
+}
 
 export class ContainerMonitor {
   readonly id: string;
@@ -122,7 +128,7 @@ export class ContainerMonitor {
   /** New facts from the engine (same id; a restart gives a new process, and often a new mount). */
   async refresh(facts: ContainerFacts): Promise<void> {
     const restarted = facts.pid !== this.#facts.pid;
-    this.#facts = facts;
+    this.#facts = restarted ? facts : withFormerAddresses(facts, this.#facts);
     if (restarted) {
       this.#layout = await this.#options.rootFilesystem.layout(facts.pid);
       await this.measure();
@@ -284,7 +290,7 @@ export class ContainerMonitor {
     const before = new Map(this.#bindFiles.map(({ destination, sha256 }) => [destination, sha256 ?? new Uint8Array()]));
     if (found.every(({ destination, sha256 }) => Buffer.compare(before.get(destination ?? "") ?? sha256 ?? NOTHING, sha256 ?? NOTHING) === 0)) return found;
     const facts = await this.#options.inspect().catch(() => undefined);
-    if (facts?.pid === this.#facts.pid) this.#facts = facts;
+    if (facts?.pid === this.#facts.pid) this.#facts = withFormerAddresses(facts, this.#facts);
     return this.#readEngineFiles();
   }
 

@@ -20,6 +20,8 @@ const FIRST_ATTESTED_MS = 180_000;
 const SETTLED_AFTER_S = 120;
 const MAX_PAGES = 40;
 const MAX_SAMPLES = 5_000;
+/** Shown, never counted as drift: also when they end. */
+const NOTICES = new Set(["alias", "copy"]);
 
 export interface AttackResult {
   readonly name: string;
@@ -90,7 +92,7 @@ export class Soak {
 
   /** Whatever was not planted is a false alarm. */
   #judge(drift: SeenDrift): void {
-    if (drift.state === "notice" || this.#judged.has(drift.id)) return;
+    if (drift.state === "notice" || NOTICES.has(drift.kind) || this.#judged.has(drift.id)) return;
     this.#judged.add(drift.id);
     if (this.#planted.some((each) => belongs(each, drift))) return;
     const at = Math.round((Date.now() - (this.#startedMs || Date.now())) / 1000);
