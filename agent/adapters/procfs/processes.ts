@@ -4,8 +4,6 @@ import { readdir, readFile, readlink } from "node:fs/promises";
 /** docker, containerd, CRI-O and podman all put the container's 64 hex digits into the cgroup's name, on v1 and v2, by cgroupfs or systemd. */
 export const CONTAINER_ID = /[/-]([0-9a-f]{64})(?:\.scope)?(?=$|\/|\n)/m;
 const FRESH_MS = 250;
-/** More starts within {@link FRESH_MS} are left to the next scan. */
-const MAX_STARTED = 1024;
 
 interface Scan {
   readonly byContainer: ReadonlyMap<string, readonly number[]>;
@@ -17,30 +15,21 @@ export class ProcessTable {
   readonly #proc: string;
   #scannedMs = 0;
   #scan: Promise<Scan> | undefined;
-  /** Process → container: told of since the last scan began. */
-  readonly #started = new Map<number, string>();
 
   constructor(proc: string) {
     this.#proc = proc;
   }
 
-  /** A process of the container began to run a program just now: it is looked at even if it is not in the last scan. */
-  started(containerId: string, pid: number): void {
-    if (this.#started.size < MAX_STARTED) this.#started.set(pid, containerId);
-  }
-
   /** Processes of the container: those in its cgroup, and those that entered its mount namespace from, or left it for, a cgroup of no container. */
   async of(containerId: string, mainPid: number): Promise<readonly number[]> {
     const nowMs = performance.now();
-    const started = [...this.#started].filter(([, id]) => id === containerId).map(([pid]) => pid);
     if (!this.#scan || nowMs - this.#scannedMs > FRESH_MS) {
       this.#scannedMs = nowMs;
-      this.#started.clear();
       this.#scan = this.#read();
     }
     const { byContainer, strayByMountNamespace } = await this.#scan;
     const strays = strayByMountNamespace.get(await this.#mountNamespace(mainPid)) ?? [];
-    return [...started, ...(byContainer.get(containerId) ?? []), ...strays];
+    return [...(byContainer.get(containerId) ?? []), ...strays];
   }
 
   /** Empty where it cannot be read. */

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { lstat, open, readFile, readlink, stat } from "node:fs/promises";
+import { type FileHandle, lstat, open, readFile, readlink, stat } from "node:fs/promises";
 import { parseMountInfo } from "../../core/mountinfo.ts";
 import type { CodePlaceName, InspectedCode, InspectedContainer, InspectRequest, ProcessInspector } from "../../ports/process-inspector.ts";
 import { ancestry, ProcessTable } from "./processes.ts";
@@ -20,6 +20,8 @@ const MAX_CACHED_DIGESTS = 4096;
 /** Looks at a process that keeps replacing its mappings; the last one counts whatever it shows. */
 const MAX_ATTEMPTS = 4;
 const MAX_TOLD_CLAIMS = 16;
+/** Processes caught at their start and not told of yet; more are left to the next look, if they live until then. */
+const MAX_STARTED = 64;
 const DELETED = " (deleted)";
 
 interface Mapping {
@@ -43,6 +45,13 @@ interface Process {
   readonly truncated: boolean;
 }
 
+/** A process as it was just after it began to run a program, for the time when it is no more. */
+interface Started {
+  readonly process: Process;
+  /** The program's file. */
+  readonly program: FileHandle | undefined;
+}
+
 interface Remembered {
   readonly signature: string;
   readonly code: readonly InspectedCode[];
@@ -56,12 +65,17 @@ export class ProcfsInspector implements ProcessInspector {
   /** Container → pid → what was found, while its mappings stay as they were. */
   readonly #remembered = new Map<string, Map<number, Remembered>>();
 
+  /** Container → what began to run since the last look. */
+  readonly #started = new Map<string, Promise<Started | undefined>[]>();
+  #startedCount = 0;
+
   constructor(proc = "/proc") {
     this.#proc = proc;
     this.#table = new ProcessTable(proc);
   }
 
   async inspect(request: InspectRequest, signal: AbortSignal): Promise<InspectedContainer> {
+    const caught = await this.#takeStarted(request.containerId);
     const pids = [...new Set([request.pid, ...(await this.#table.of(request.containerId, request.pid))])];
     const before = this.#remembered.get(request.containerId);
     const remembered = new Map<number, Remembered>();
@@ -80,16 +94,57 @@ export class ProcfsInspector implements ProcessInspector {
       remembered.set(pid, found);
       code.push(...found.code);
     }
+    for (const { process, program } of caught) {
+      if (!remembered.has(process.pid) && !signal.aborted) code.push(...((await this.#gone(request, process, program)) ?? []));
+      await program?.close();
+    }
     this.#remembered.set(request.containerId, remembered);
     return { code, processes: remembered.size, claims: claims.slice(0, MAX_TOLD_CLAIMS) };
   }
 
   started(containerId: string, pid: number): void {
-    this.#table.started(containerId, pid);
+    if (this.#startedCount >= MAX_STARTED) return;
+    this.#startedCount++;
+    const caught = this.#catch(pid).catch(() => undefined);
+    const others = this.#started.get(containerId);
+    if (others) others.push(caught);
+    else this.#started.set(containerId, [caught]);
   }
 
   forget(containerId: string): void {
     this.#remembered.delete(containerId);
+    void this.#takeStarted(containerId).then((caught) => Promise.all(caught.map(({ program }) => program?.close())));
+  }
+
+  async #takeStarted(containerId: string): Promise<Started[]> {
+    const taken = this.#started.get(containerId) ?? [];
+    this.#started.delete(containerId);
+    this.#startedCount -= taken.length;
+    return (await Promise.all(taken)).filter((each) => each !== undefined);
+  }
+
+  /** Reads at once what will be told later. undefined: gone, or the runtime itself. */
+  async #catch(pid: number): Promise<Started | undefined> {
+    for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+      const program = await open(`${this.#proc}/${pid}/exe`).catch(() => undefined);
+      const process = await this.#read(pid).catch(ignoreGone);
+      const file = await program?.stat();
+      const runtime = process && (await isRuntimeStarting(this.#proc, process, (path) => this.#digest(path)));
+      // Looked at again: whether it is the runtime cannot be told once it has ended.
+      const again = runtime ? undefined : await this.#read(pid).catch(ignoreGone);
+      const same = process && file && again?.program === process.program && `${deviceName(file.dev)}:${file.ino}` === process.program;
+      if (same) return { process, program };
+      await program?.close();
+      if (!process || !(runtime || again)) return undefined;
+    }
+    return undefined;
+  }
+
+  /** What a process ran that has ended since it was caught. */
+  async #gone(request: InspectRequest, process: Process, program: FileHandle | undefined): Promise<readonly InspectedCode[] | undefined> {
+    const found = await this.#classify(request, process, undefined, program).catch(goneOrUnreadable);
+    // That it ran something of a layer is worth nothing any more.
+    return found && "code" in found ? found.code.filter(({ place }) => place !== "layer") : undefined;
   }
 
   /** What is odd is looked at again unless nothing moved meanwhile: a process that was just replacing itself is none of both. */
@@ -106,7 +161,8 @@ export class ProcfsInspector implements ProcessInspector {
     }
   }
 
-  async #classify(request: InspectRequest, process: Process, before: Remembered | undefined): Promise<Remembered> {
+  /** @param held the program's file, where the process may be gone */
+  async #classify(request: InspectRequest, process: Process, before: Remembered | undefined, held?: FileHandle): Promise<Remembered> {
     const { pid } = process;
     // Mappings alone cannot tell that the file at a path was replaced: the live inode belongs to the signature. It is looked up in the view of the
     // main process: a process with a mount namespace or root of its own can have any file under the name of one of the image.
@@ -115,7 +171,7 @@ export class ProcfsInspector implements ProcessInspector {
     const inUpper = await Promise.all(process.mappings.map(({ path }) => existsIn(request.overlay?.upperPath, path)));
     const signature = `${process.maps}|${live.join()}|${inUpper.join()}`;
     if (before?.signature === signature) return before;
-    const mounts = await readAtMost(`${this.#proc}/${pid}/mountinfo`, MAX_MOUNTINFO_BYTES);
+    const mounts = await readAtMost(`${this.#proc}/${held ? view : pid}/mountinfo`, MAX_MOUNTINFO_BYTES);
     const types = new Map(parseMountInfo(mounts.text).map(({ device, type }) => [device, type]));
     // Never the root of the process itself: it may have been changed to a tmpfs or volume.
     const rootDevice = request.rootDevice ?? deviceName((await stat(`${this.#proc}/${view}/root`)).dev);
@@ -125,7 +181,8 @@ export class ProcfsInspector implements ProcessInspector {
       const onRoot = mapping.device === rootDevice;
       const place = placeOf(mapping, onRoot, live[i] === `${mapping.device}:${mapping.inode}`, inUpper[i] === true, types);
       const main = process.program === `${mapping.device}:${mapping.inode}`;
-      const sha256 = place === "layer" ? undefined : await this.#digest(`${this.#proc}/${pid}/${main ? "exe" : mapping.handle}`);
+      const sha256 =
+        place === "layer" ? undefined : await this.#digest(main && held ? `/proc/self/fd/${held.fd}` : `${this.#proc}/${pid}/${main ? "exe" : mapping.handle}`);
       code.push({ place, path: Buffer.from(withoutDeleted(mapping.path), "latin1"), sha256, main, pid, uid: process.uid, ancestry: parents });
     }
     return { signature, code, truncated: process.truncated };

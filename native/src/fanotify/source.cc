@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <string_view>
 #include <utility>
 
 namespace hullmark::fanotify {
@@ -26,6 +27,20 @@ int64_t RealNs() {
   timespec now;
   ::clock_gettime(CLOCK_REALTIME, &now);
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+// Bytes of a path up to and including the slash after a layer's directory, as docker (`overlay2/ID/diff`) and containerd
+// (`snapshots/N/fs`) lay them out; the path's length for that directory itself. 0: none.
+size_t LayerPrefix(std::string_view path) {
+  for (const auto& [store, layer] : {std::pair<std::string_view, std::string_view>{"/overlay2/", "diff"}, {"/snapshots/", "fs"}}) {
+    const size_t at = path.find(store);
+    const size_t slash = at == std::string_view::npos ? at : path.find('/', at + store.size());
+    if (slash == std::string_view::npos) continue;
+    const std::string_view rest = path.substr(slash + 1);
+    if (rest == layer) return path.size();
+    if (rest.starts_with(layer) && rest[layer.size()] == '/') return slash + 1 + layer.size() + 1;
+  }
+  return 0;
 }
 
 }  // namespace
@@ -251,9 +266,10 @@ ExecOpen Source::DescribeOpen(const RawEvent& event) {
     if (!fd) return {};
     const auto path = directories_.PathOf(fd.get());
     if (!path) return {};
+    // Below a root, or else a layer's directory, it is shown as the container sees it.
     const auto matches = roots_.Find(*path);
-    // Below a root it is shown as the container sees it.
-    const std::string shown = matches.empty() ? *path : "/" + path->substr(matches.front().prefix);
+    const size_t prefix = matches.empty() ? LayerPrefix(*path) : matches.front().prefix;
+    const std::string shown = prefix ? "/" + path->substr(prefix) : *path;
     return (shown.ends_with('/') ? shown : shown + "/") + name;
   };
   return open;
