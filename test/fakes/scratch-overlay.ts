@@ -17,7 +17,11 @@ export async function scratchOverlay(seed: string): Promise<ScratchOverlay> {
   mkdirSync(STATE_ROOT, { recursive: true });
   const base = mkdtempSync(join(STATE_ROOT, "overlay-"));
   for (const name of ["lower", "upper", "work", "merged"]) mkdirSync(join(base, name));
-  const shell = spawn("unshare", ["--mount", "--propagation", "private", "bash"], { stdio: ["pipe", "pipe", "pipe"] });
+  const shell = spawn("unshare", ["--mount", "--propagation", "private", "bash"], {
+    stdio: ["pipe", "pipe", "pipe"],
+    // A sanitizer's runtime is for this process, not for the machine's programs.
+    env: { ...process.env, LD_PRELOAD: "" },
+  });
   let errors = "";
   shell.stderr.on("data", (chunk: Buffer) => {
     errors += chunk.toString();

@@ -9,6 +9,9 @@ import {
   ChangeSourceError,
 } from "../../ports/change-source.ts";
 
+/** Least time between two reports of loss: each makes the agent look at everything again, and a workload can cause as many as it likes. */
+const LOST_INTERVAL_MS = 5_000;
+
 /** What is gone, or has gone meanwhile, needs no watching. */
 const GONE = new Set(["ENOENT", "ENOTDIR", "ESTALE"]);
 
@@ -27,6 +30,8 @@ export class FanotifyChangeSource implements ChangeSource {
   #source: FanotifySource | undefined;
   #handler: ChangeHandler | undefined;
   #processes = false;
+  #lostTimer: NodeJS.Timeout | undefined;
+  #lostDetail: string | undefined;
   #probed = false;
 
   constructor(options: FanotifyChangeSourceOptions) {
@@ -72,7 +77,7 @@ export class FanotifyChangeSource implements ChangeSource {
     } catch (error) {
       const { code, message } = FanotifyError.from(error);
       // A directory that cannot be watched is a loss like any other: it is told, and looked at by rescans.
-      if (!GONE.has(code)) this.#handler?.lost(`${watchId}: ${message}`);
+      if (!GONE.has(code)) this.#lost(`${watchId}: ${message}`);
     }
   }
 
@@ -88,7 +93,21 @@ export class FanotifyChangeSource implements ChangeSource {
     }
   }
 
+  /** At once, then no oftener than each {@link LOST_INTERVAL_MS}; the last one is always told. */
+  #lost(detail: string): void {
+    this.#lostDetail = detail;
+    if (this.#lostTimer) return;
+    const tell = (): void => {
+      const told = this.#lostDetail;
+      this.#lostDetail = undefined;
+      this.#lostTimer = told === undefined ? undefined : setTimeout(tell, LOST_INTERVAL_MS).unref();
+      if (told !== undefined) this.#handler?.lost(told);
+    };
+    tell();
+  }
+
   async stop(): Promise<void> {
+    clearTimeout(this.#lostTimer);
     this.#handler = undefined;
     this.#source?.stop();
     this.#source = undefined;
@@ -104,7 +123,7 @@ export class FanotifyChangeSource implements ChangeSource {
     }
     if (changes.length > 0) handler.changes(changes);
     for (const { actor } of batch.executions) handler.processStarted(actor.containerId, actor.pid);
-    if (batch.lost > 0) handler.lost(`${batch.lost} change events were dropped: ${batch.lostReason}`);
+    if (batch.lost > 0) this.#lost(`${batch.lost} change events were dropped: ${batch.lostReason}`);
     if (batch.failure) handler.failed(new ChangeSourceError("SOURCE_FAILED", batch.failure.message, { cause: batch.failure }));
   }
 }

@@ -82,6 +82,8 @@ void Actors::Read(pid_t pid, Entry& entry) {
   if (!now || !now->exe) {
     // It has ended. What is born in a container stays there; the child that a runtime makes on the host is moved before its exec.
     entry.located = entry.located && !entry.container.empty();
+    // Of one whose birth was not told the end may not be either.
+    if (entry.epochs.front().since_ns == 0 && entry.died_ns == 0) entry.died_ns = MonotonicNs();
     return;
   }
   Epoch& last = entry.epochs.back();
@@ -118,7 +120,8 @@ std::shared_ptr<const Actor> Actors::Handle(const ProcessEvent& event) {
 }
 
 void Actors::Forked(const ProcessEvent& event) {
-  if (entries_.size() >= kMaxEntries) Gap(MonotonicNs());
+  // A machine with more processes than this is not followed further: what is not here is unknown.
+  if (entries_.size() >= kMaxEntries) return;
   Entry* parent = Find(event.parent);
   if (!parent) {
     parent = &Make(event.parent);
@@ -164,6 +167,7 @@ int64_t Actors::Revisit(int64_t now_ns) {
 
 std::shared_ptr<const Actor> Actors::Executed(const ProcessEvent& event) {
   Entry* entry = Find(event.pid);
+  if (!entry && entries_.size() >= kMaxEntries) return nullptr;
   if (!entry) entry = &Make(event.pid);
   Run& before = *entry->epochs.back().run;
   if (before.read_from == event.pid && before.read_ns >= event.at_ns - kExecNs) before.suspect = true;
@@ -171,7 +175,7 @@ std::shared_ptr<const Actor> Actors::Executed(const ProcessEvent& event) {
   entry->epochs.push_back({event.at_ns, std::make_shared<Run>(), nullptr});
   entry->active_ns = event.at_ns;
   Read(event.pid, *entry);
-  return Tell(event.pid, *entry, entry->epochs.back(), nullptr);
+  return entry->container.empty() ? nullptr : Tell(event.pid, *entry, entry->epochs.back(), nullptr);
 }
 
 void Actors::Gap(int64_t now_ns) {

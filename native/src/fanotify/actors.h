@@ -58,7 +58,7 @@ class Actors {
 
   // Reads every process of the machine: at the start, and after a gap.
   void Scan();
-  // Returns the process for an exec, so that it can be told of; null otherwise.
+  // Returns the process for an exec in a container, so that it can be told of; null otherwise.
   std::shared_ptr<const Actor> Handle(const ProcessEvent& event);
   // Connector events were lost.
   void Gap(int64_t now_ns);

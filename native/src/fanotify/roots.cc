@@ -7,6 +7,7 @@ namespace hullmark::fanotify {
 
 void Roots::Add(uint32_t id, std::string path) {
   Remove(id);
+  if (path == "/") path.clear();
   by_path_[path].push_back(id);
   paths_.emplace(id, std::move(path));
 }
@@ -24,11 +25,12 @@ bool Roots::Remove(uint32_t id) {
 std::vector<Roots::Match> Roots::Find(std::string_view path) const {
   std::vector<Match> matches;
   if (paths_.empty()) return matches;
+  if (path == "/") path = {};
   for (size_t end = path.size();;) {
     if (const auto found = by_path_.find(path.substr(0, end)); found != by_path_.end()) {
       for (const uint32_t id : found->second) matches.push_back({id, std::min(end + 1, path.size())});
     }
-    if (end <= 1) break;
+    if (end == 0) break;
     end = path.rfind('/', end - 1);
     if (end == std::string_view::npos) break;
   }

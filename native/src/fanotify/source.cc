@@ -20,7 +20,8 @@ constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kDrainEveryNs = 10 * kMs;
 constexpr int64_t kTidyEveryNs = 1000 * kMs;
 constexpr size_t kMaxPrograms = 1024;
-constexpr int kMaxReads = 64;
+// A queue that takes longer to work off than this is read and dropped: it must not grow without bound.
+constexpr int64_t kMaxDrainNs = 250 * kMs;
 constexpr int kNice = -15;
 
 int64_t RealNs() {
@@ -121,7 +122,9 @@ void Source::Loop() {
     if (ready[2].revents) DrainProcessEvents();
     if (ready[3].revents) {
       DrainChanges();
-      next_drain_ns = MonotonicNs() + kDrainEveryNs;
+      // Never more than half of a core, whatever the workload does.
+      const int64_t now_ns = MonotonicNs();
+      next_drain_ns = now_ns + std::max(kDrainEveryNs, now_ns - before_ns);
     }
     if (const int64_t now_ns = MonotonicNs(); now_ns >= next_tidy_ns) {
       actors_->Tidy(now_ns);
@@ -215,12 +218,17 @@ void Source::DrainProcessEvents() {
 }
 
 void Source::DrainChanges() {
-  for (int reads = 0; reads < kMaxReads && !stop_.requested(); reads++) {
+  const int64_t started_ns = MonotonicNs();
+  while (!stop_.requested()) {
     const int64_t before_ns = MonotonicNs();
     events_.clear();
     if (!group_.Read([this](const RawEvent& event) { events_.push_back(event); })) {
       empty_ns_ = before_ns;
       break;
+    }
+    if (before_ns - started_ns > kMaxDrainNs) {
+      pending_.Lost("more changes than can be followed");
+      continue;
     }
     const Window window{empty_ns_, MonotonicNs()};
     // After the read: every exec that precedes one of these events has been told of by now.
