@@ -19,6 +19,8 @@ namespace {
 
 constexpr size_t kGenerationEntries = 8192;
 constexpr size_t kMaxPathBytes = 65536;
+constexpr int kAttempts = 10;
+constexpr useconds_t kRetryUs = 100;
 constexpr std::string_view kDeleted = " (deleted)";
 
 struct HandleBuffer {
@@ -95,7 +97,12 @@ UniqueFd Directories::Open(HandleKey key, int flags) const {
   if (mount < 0 || key.size() > kFsidBytes + sizeof(HandleBuffer)) return UniqueFd();
   HandleBuffer handle;
   std::memcpy(&handle, key.data() + kFsidBytes, key.size() - kFsidBytes);
-  return UniqueFd(::open_by_handle_at(mount, &handle.head, flags | O_CLOEXEC));
+  // ENOMEM is also what the kernel says while the number of a removed inode is being given to a new one.
+  for (int attempt = 1;; attempt++) {
+    UniqueFd fd(::open_by_handle_at(mount, &handle.head, flags | O_CLOEXEC));
+    if (fd || errno != ENOMEM || attempt == kAttempts) return fd;
+    ::usleep(kRetryUs);
+  }
 }
 
 std::shared_ptr<const Place> Directories::Find(HandleKey key) {
