@@ -79,9 +79,16 @@ Actors::Entry* Actors::Find(pid_t pid) {
 // Fills in what /proc tells of the process now, the newest program among it.
 void Actors::Read(pid_t pid, Entry& entry) {
   auto now = process::ReadSnapshot(pid);
-  if (!now || !now->exe) {
-    // It has ended. What is born in a container stays there; the child that a runtime makes on the host is moved before its exec.
+  if (now && now->located) {
+    entry.located = true;
+    entry.cgroup = std::move(now->cgroup);
+    entry.container = std::move(now->container);
+    entry.uid = now->uid;
+  } else {
+    // It is ending. What is born in a container stays there; the child that a runtime makes on the host is moved before its exec.
     entry.located = entry.located && !entry.container.empty();
+  }
+  if (!now || !now->exe) {
     // Of one whose birth was not told the end may not be either.
     if (entry.epochs.front().since_ns == 0 && entry.died_ns == 0) entry.died_ns = MonotonicNs();
     return;
@@ -92,11 +99,7 @@ void Actors::Read(pid_t pid, Entry& entry) {
   last.actor = nullptr;
   entry.start_ticks = now->stat.start_ticks;
   if (entry.ppid == 0) entry.ppid = now->stat.ppid;
-  entry.located = true;
   entry.comm = std::move(now->stat.comm);
-  entry.cgroup = std::move(now->cgroup);
-  entry.container = std::move(now->container);
-  entry.uid = now->uid;
 }
 
 std::shared_ptr<const Actor> Actors::Handle(const ProcessEvent& event) {

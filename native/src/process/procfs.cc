@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::string_view kDeleted = " (deleted)";
 constexpr uint64_t kKernelThread = 0x00200000;  // PF_KTHREAD
+constexpr uint64_t kExiting = 0x4;             // PF_EXITING
 constexpr size_t kIdDigits = 64;
 constexpr std::array<std::string_view, 6> kPrefixes = {"docker-", "cri-containerd-", "crio-", "libpod-", "containerd-", "nerdctl-"};
 constexpr std::string_view kScope = ".scope";
@@ -82,6 +83,7 @@ std::optional<Stat> ProcessDir::ReadStat() const {
   uint64_t flags = 0;
   if (!Field(rest, 1, stat.ppid) || !Field(rest, 6, flags) || !Field(rest, 19, stat.start_ticks)) return std::nullopt;
   stat.kernel_thread = (flags & kKernelThread) != 0;
+  stat.exiting = (flags & kExiting) != 0;
   return stat;
 }
 
@@ -113,13 +115,16 @@ std::optional<Snapshot> ReadSnapshot(pid_t pid) {
   if (!dir) return std::nullopt;
   Snapshot snapshot;
   snapshot.exe = dir.ReadExecutable();  // first: it is what a process that is about to end loses first
-  if (auto text = dir.Read("cgroup", kMaxCgroupBytes)) {
+  const auto text = dir.Read("cgroup", kMaxCgroupBytes);
+  // After the cgroup: one that is not ending now was not when that was read.
+  auto stat = dir.ReadStat();
+  if (!stat) return std::nullopt;
+  if (text && !stat->exiting) {
     auto [path, container] = ParseCgroup(*text);
     snapshot.cgroup = std::move(path);
     snapshot.container = std::move(container);
+    snapshot.located = true;
   }
-  auto stat = dir.ReadStat();
-  if (!stat) return std::nullopt;
   snapshot.stat = std::move(*stat);
   snapshot.uid = dir.ReadUid();
   return snapshot;

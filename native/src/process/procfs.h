@@ -30,12 +30,14 @@ struct Stat {
   pid_t ppid = 0;
   uint64_t start_ticks = 0;  // since boot; with the pid it names one process for ever
   bool kernel_thread = false;
+  bool exiting = false;  // then cgroups of version 1 read as "/"
   char state = '?';
 };
 
 struct Snapshot {
   Stat stat;
   std::shared_ptr<const Executable> exe;  // null: no executable can be read (kernel thread, ended, no permission)
+  bool located = false;                   // false: it is ending, cgroup and container cannot be told
   std::string cgroup;                     // the path that names a container, else the last line's
   std::string container;                  // 64 hex digits or empty
   std::optional<uid_t> uid;               // effective, when the directory was opened
