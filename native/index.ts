@@ -1,4 +1,5 @@
 export * from "./fanotify.ts";
 export { addonPath, NativeAddonError } from "./loader.ts";
+export * from "./processes.ts";
 export * from "./tpm.ts";
 export * from "./tree.ts";

@@ -97,7 +97,7 @@ it("counts what it could not keep while JavaScript was busy", async () => {
   // Synchronous: this thread cannot take anything meanwhile.
   execFileSync("sh", ["-c", "cd $0; seq 70000 | xargs -n 2000 touch", directory], { env });
   const { lostReason } = await until(() => batches.find(({ lost }) => lost > 0));
-  expect(lostReason).toMatch(/busy/);
+  expect(lostReason).toMatch(/busy|more changes/);
 }, 120_000);
 
 it("without write events tells of a change at close", async () => {

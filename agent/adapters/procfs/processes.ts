@@ -1,5 +1,6 @@
 /** Which processes belong to which container, by the cgroup that the runtime put them in. One scan serves every container for a moment. */
-import { readdir, readFile, readlink } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
+import { listProcesses } from "@hullmark/native";
 
 /** docker, containerd, CRI-O and podman all put the container's 64 hex digits into the cgroup's name, on v1 and v2, by cgroupfs or systemd. */
 export const CONTAINER_ID = /[/-]([0-9a-f]{64})(?:\.scope)?(?=$|\/|\n)/m;
@@ -8,51 +9,44 @@ const FRESH_MS = 250;
 interface Scan {
   readonly byContainer: ReadonlyMap<string, readonly number[]>;
   /** Processes outside every container's cgroup, by mount namespace (the host's own left out). */
-  readonly strayByMountNamespace: ReadonlyMap<string, readonly number[]>;
+  readonly strayByMountNamespace: ReadonlyMap<number, readonly number[]>;
+  readonly mountNamespace: ReadonlyMap<number, number>;
 }
 
 export class ProcessTable {
-  readonly #proc: string;
-  #scannedMs = 0;
-  #scan: Promise<Scan> | undefined;
-
-  constructor(proc: string) {
-    this.#proc = proc;
-  }
+  #scannedMs = Number.NEGATIVE_INFINITY;
+  #scan: Scan | undefined;
 
   /** Processes of the container: those in its cgroup, and those that entered its mount namespace from, or left it for, a cgroup of no container. */
-  async of(containerId: string, mainPid: number): Promise<readonly number[]> {
+  of(containerId: string, mainPid: number): readonly number[] {
     const nowMs = performance.now();
     if (!this.#scan || nowMs - this.#scannedMs > FRESH_MS) {
+      this.#scan = read();
       this.#scannedMs = nowMs;
-      this.#scan = this.#read();
     }
-    const { byContainer, strayByMountNamespace } = await this.#scan;
-    const strays = strayByMountNamespace.get(await this.#mountNamespace(mainPid)) ?? [];
+    const { byContainer, strayByMountNamespace, mountNamespace } = this.#scan;
+    const strays = strayByMountNamespace.get(mountNamespace.get(mainPid) ?? 0) ?? [];
     return [...(byContainer.get(containerId) ?? []), ...strays];
   }
+}
 
-  /** Empty where it cannot be read. */
-  async #mountNamespace(pid: number | "self"): Promise<string> {
-    return readlink(`${this.#proc}/${pid}/ns/mnt`).catch(() => "");
+function read(): Scan {
+  const byContainer = new Map<string, number[]>();
+  const strayByMountNamespace = new Map<number, number[]>();
+  const list = listProcesses();
+  const namespaces = new Map(list.map(({ pid, mountNamespace }) => [pid, mountNamespace]));
+  const own = new Set([0, namespaces.get(process.pid), namespaces.get(1)]);
+  for (const { pid, containerId, mountNamespace } of list) {
+    if (containerId !== "") group(byContainer, containerId, pid);
+    else if (!own.has(mountNamespace)) group(strayByMountNamespace, mountNamespace, pid);
   }
+  return { byContainer, strayByMountNamespace, mountNamespace: namespaces };
+}
 
-  async #read(): Promise<Scan> {
-    const table = new Map<string, number[]>();
-    const strays = new Map<string, number[]>();
-    const own = new Set(["", await this.#mountNamespace("self"), await this.#mountNamespace(1)]);
-    const pids = (await readdir(this.#proc)).filter((name) => /^\d+$/.test(name)).map(Number);
-    for (const pid of pids.sort((a, b) => a - b)) {
-      const id = CONTAINER_ID.exec(await readFile(`${this.#proc}/${pid}/cgroup`, "latin1").catch(() => ""))?.[1];
-      const group = id ?? (await this.#mountNamespace(pid));
-      if (own.has(group)) continue;
-      const groups = id ? table : strays;
-      const known = groups.get(group);
-      if (known) known.push(pid);
-      else groups.set(group, [pid]);
-    }
-    return { byContainer: table, strayByMountNamespace: strays };
-  }
+function group<K>(groups: Map<K, number[]>, key: K, pid: number): void {
+  const known = groups.get(key);
+  if (known) known.push(pid);
+  else groups.set(key, [pid]);
 }
 
 /** Names of the ancestors, nearest first, at most 5; the container's own init is the last of them. */

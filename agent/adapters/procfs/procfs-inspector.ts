@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { type FileHandle, lstat, open, readFile, readlink, stat } from "node:fs/promises";
+import { codeSignature } from "@hullmark/native";
 import { parseMountInfo } from "../../core/mountinfo.ts";
 import type { CodePlaceName, InspectedCode, InspectedContainer, InspectRequest, ProcessInspector } from "../../ports/process-inspector.ts";
 import { ancestry, ProcessTable } from "./processes.ts";
@@ -53,14 +54,16 @@ interface Started {
 }
 
 interface Remembered {
+  /** Taken before it was looked at; undefined where it must be looked at in full each time. */
+  readonly quick: Buffer | undefined;
   readonly signature: string;
   readonly code: readonly InspectedCode[];
   readonly truncated: boolean;
 }
 
 export class ProcfsInspector implements ProcessInspector {
-  readonly #proc: string;
-  readonly #table: ProcessTable;
+  readonly #proc = "/proc";
+  readonly #table = new ProcessTable();
   readonly #digests = new Map<string, Buffer>();
   /** Container → pid → what was found, while its mappings stay as they were. */
   readonly #remembered = new Map<string, Map<number, Remembered>>();
@@ -69,14 +72,9 @@ export class ProcfsInspector implements ProcessInspector {
   readonly #started = new Map<string, Promise<Started | undefined>[]>();
   #startedCount = 0;
 
-  constructor(proc = "/proc") {
-    this.#proc = proc;
-    this.#table = new ProcessTable(proc);
-  }
-
   async inspect(request: InspectRequest, signal: AbortSignal): Promise<InspectedContainer> {
     const caught = await this.#takeStarted(request.containerId);
-    const pids = [...new Set([request.pid, ...(await this.#table.of(request.containerId, request.pid))])];
+    const pids = [...new Set([request.pid, ...this.#table.of(request.containerId, request.pid)])];
     const before = this.#remembered.get(request.containerId);
     const remembered = new Map<number, Remembered>();
     const code: InspectedCode[] = [];
@@ -150,10 +148,13 @@ export class ProcfsInspector implements ProcessInspector {
   /** What is odd is looked at again unless nothing moved meanwhile: a process that was just replacing itself is none of both. */
   async #process(request: InspectRequest, pid: number, before: Remembered | undefined): Promise<Remembered | undefined> {
     for (let attempt = 1; ; attempt++) {
+      const quick = codeSignature(pid, request.pid, request.overlay?.upperPath ?? "");
+      if (quick && before?.quick?.equals(quick)) return before;
       const process = await this.#read(pid);
       if (!process) return undefined;
-      const found = await this.#classify(request, process, before);
-      if (found === before || attempt === MAX_ATTEMPTS || found.code.every(({ place }) => place === "layer")) return found;
+      const classified = await this.#classify(request, process, before);
+      const found = { ...classified, quick };
+      if (classified === before || attempt === MAX_ATTEMPTS || found.code.every(({ place }) => place === "layer")) return found;
       const runtime = await isRuntimeStarting(this.#proc, process, (path) => this.#digest(path));
       const again = await this.#read(pid);
       if (!again) return undefined;
@@ -185,7 +186,7 @@ export class ProcfsInspector implements ProcessInspector {
         place === "layer" ? undefined : await this.#digest(main && held ? `/proc/self/fd/${held.fd}` : `${this.#proc}/${pid}/${main ? "exe" : mapping.handle}`);
       code.push({ place, path: Buffer.from(withoutDeleted(mapping.path), "latin1"), sha256, main, pid, uid: process.uid, ancestry: parents });
     }
-    return { signature, code, truncated: process.truncated };
+    return { quick: undefined, signature, code, truncated: process.truncated };
   }
 
   async #read(pid: number): Promise<Process | undefined> {

@@ -21,7 +21,7 @@ constexpr int64_t kDrainEveryNs = 10 * kMs;
 constexpr int64_t kTidyEveryNs = 1000 * kMs;
 constexpr size_t kMaxPrograms = 1024;
 // A queue that takes longer to work off than this is read and dropped: it must not grow without bound.
-constexpr int64_t kMaxDrainNs = 250 * kMs;
+constexpr int64_t kMaxDrainNs = 1000 * kMs;
 constexpr int kNice = -15;
 
 int64_t RealNs() {

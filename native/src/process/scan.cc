@@ -1,0 +1,103 @@
+#include "process/scan.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <string_view>
+
+#include "process/procfs.h"
+#include "support/error.h"
+
+namespace hullmark::process {
+
+namespace {
+
+constexpr size_t kMaxMapsBytes = 1 << 20;
+constexpr size_t kMaxFiles = 512;
+constexpr std::string_view kDeleted = " (deleted)";
+
+void Append(std::string& signature, uint64_t value) { signature.append(reinterpret_cast<const char*>(&value), sizeof value); }
+
+void AppendStat(std::string& signature, int directory, const char* path, int flags) {
+  struct stat st {};
+  if (::fstatat(directory, path, &st, flags) != 0) st = {};
+  Append(signature, st.st_dev);
+  Append(signature, st.st_ino);
+  Append(signature, st.st_mode & S_IFMT);
+}
+
+// The part of a line of maps that names the file: `major:minor inode path`. Empty: not an executable mapping of a file.
+std::string_view FileOf(std::string_view line) {
+  const size_t space = line.find(' ');
+  if (space == std::string_view::npos || line.size() < space + 6 || line[space + 3] != 'x') return {};
+  const size_t offset = line.find(' ', space + 6);
+  if (offset == std::string_view::npos) return {};
+  const std::string_view file = line.substr(offset + 1);
+  const size_t inode = file.find(' ');
+  if (inode == std::string_view::npos || file.substr(inode + 1).starts_with("0 ")) return {};
+  return file.find('/') == std::string_view::npos ? std::string_view() : file;
+}
+
+}  // namespace
+
+std::vector<Listed> ListProcesses() {
+  DIR* proc = ::opendir("/proc");
+  if (!proc) throw Error::System("opendir");
+  std::vector<pid_t> pids;
+  while (const dirent* entry = ::readdir(proc)) {
+    pid_t pid = 0;
+    const char* end = entry->d_name + std::strlen(entry->d_name);
+    if (std::from_chars(entry->d_name, end, pid).ptr == end && pid > 0) pids.push_back(pid);
+  }
+  ::closedir(proc);
+  std::sort(pids.begin(), pids.end());
+  std::vector<Listed> list;
+  for (const pid_t pid : pids) {
+    const ProcessDir dir(pid);
+    const auto stat = dir ? dir.ReadStat() : std::nullopt;
+    if (!stat || stat->kernel_thread) continue;
+    Listed listed{.pid = pid, .start_ticks = stat->start_ticks};
+    if (const auto text = dir.Read("cgroup", kMaxCgroupBytes)) listed.container = ParseCgroup(*text).container;
+    struct stat st;
+    if (::fstatat(dir.fd(), "ns/mnt", &st, 0) == 0) listed.mount_namespace = st.st_ino;
+    list.push_back(std::move(listed));
+  }
+  return list;
+}
+
+std::string CodeSignature(pid_t pid, pid_t view, const std::string& upper) {
+  const ProcessDir dir(pid);
+  const auto maps = dir ? dir.Read("maps", kMaxMapsBytes) : std::nullopt;
+  const auto stat = dir ? dir.ReadStat() : std::nullopt;
+  if (!maps || !stat || maps->size() >= kMaxMapsBytes) return {};
+  const ProcessDir viewer(view);
+  const UniqueFd root(viewer ? ::openat(viewer.fd(), "root", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1);
+  std::string signature;
+  Append(signature, stat->start_ticks);
+  AppendStat(signature, dir.fd(), "exe", 0);
+  signature.append(dir.Link("exe").value_or(""));
+  size_t files = 0;
+  std::string_view last;
+  for (std::string_view text = *maps; !text.empty();) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view file = FileOf(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (file.empty() || file == last) continue;
+    last = file;
+    if (++files > kMaxFiles) return {};
+    signature.append(file).push_back('\0');
+    std::string path(file.substr(file.find('/')));
+    if (path.ends_with(kDeleted)) continue;
+    // Relative: the leading slash would leave the container's root.
+    AppendStat(signature, root.get(), path.c_str() + path.find_first_not_of('/'), 0);
+    if (!upper.empty()) AppendStat(signature, AT_FDCWD, (upper + path).c_str(), AT_SYMLINK_NOFOLLOW);
+  }
+  return signature;
+}
+
+}  // namespace hullmark::process
