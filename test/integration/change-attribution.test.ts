@@ -7,7 +7,7 @@ import { FanotifyChangeSource } from "@hullmark/agent/adapters/fanotify/fanotify
 import { ProcfsInspector } from "@hullmark/agent/adapters/procfs/procfs-inspector";
 import { MountInfoRootFilesystem } from "@hullmark/agent/adapters/rootfs/mountinfo-root";
 import type { Change } from "@hullmark/agent/ports/change-source";
-import type { InspectedCode } from "@hullmark/agent/ports/process-inspector";
+import type { CodePlaceName, InspectedCode } from "@hullmark/agent/ports/process-inspector";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { programImage } from "../fakes/program-image.ts";
@@ -135,9 +135,18 @@ it("sees a program that runs from memory or from a tmpfs for a fifth of a second
     const number = process.arch === "x64" ? 319 : 279;
     const memory = `my $fd = syscall(${number}, my $n = "payload", 0); open(my $to, ">&=", $fd); open(my $from, "<", "/bin/sleep");
       local $/; my $program = <$from>; syswrite($to, $program); exec {"/proc/self/fd/$fd"} "sleep", "0.2"`;
-    await docker("exec", "--user", "0", containerId, "/bin/perl", "-e", memory);
-    await docker("exec", "--user", "0", containerId, "/bin/sh", "-c", "cp /bin/sleep /dev/payload; /dev/payload 0.2");
-    await docker("exec", "--user", "0", containerId, "/bin/sh", "-c", "cp /bin/sleep /tmp/payload; /tmp/payload 0.2");
+    const programs: readonly (readonly [CodePlaceName, readonly string[]])[] = [
+      ["memfd", ["/bin/perl", "-e", memory]],
+      ["tmpfs", ["/bin/sh", "-c", "cp /bin/sleep /dev/payload; /dev/payload 0.2"]],
+      ["upper", ["/bin/sh", "-c", "cp /bin/sleep /tmp/payload; /tmp/payload 0.2"]],
+    ];
+    // On a machine whose cores are all taken, a fifth of a second can pass before anything of ours runs (SECURITY.md): five tries.
+    for (const [place, argv] of programs) {
+      for (let tries = 0; tries < 5 && !found.some((code) => code.place === place && code.path.toString().includes("payload")); tries++) {
+        await docker("exec", "--user", "0", containerId, ...argv);
+        await looks;
+      }
+    }
     // The runtime's own sealed copy is in the container for a moment at every exec, also at one that fails.
     for (let i = 0; i < 10; i++) await docker("exec", containerId, "/bin/absent").catch(() => {});
     await looks;
