@@ -15,7 +15,7 @@ import type { ContainerAppraisal, ContainerInput, Finding, FindingKind, Provenan
 export const MAX_FINDINGS = 500;
 
 /** Claims of the agent that bar any judgement of the content. */
-const BLOCKING_CLAIMS: ReadonlySet<string> = new Set([
+export const BLOCKING_CLAIMS: ReadonlySet<string> = new Set([
   "unmeasurable",
   "measuring",
   "overlay-redirect",

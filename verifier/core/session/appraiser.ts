@@ -2,7 +2,7 @@
 import { FilesystemKind } from "@hullmark/proto/v1/attestation";
 import { Verdict } from "@hullmark/proto/v1/common";
 import type { NodeRow, WorkloadRow } from "../../ports/rows.ts";
-import { appraiseContainer } from "../appraisal/appraise-container.ts";
+import { appraiseContainer, BLOCKING_CLAIMS } from "../appraisal/appraise-container.ts";
 import { MERGED_TREE_ID } from "../appraisal/appraise-merged.ts";
 import type { ExpectedTree } from "../appraisal/descent.ts";
 import type { ContainerAppraisal, ContainerRules, ContainerState, LayerFinding } from "../appraisal/types.ts";
@@ -81,17 +81,10 @@ export function appraise(state: ContainerState, context: AppraisalContext, start
 
 /** Reasons of appraiseContainer under which what is not found may still be there. */
 const INCONCLUSIVE: ReadonlySet<string> = new Set([
-  "unmeasurable",
-  "measuring",
-  "overlay-redirect",
-  "overlay-metacopy",
-  "overlay-userxattr",
-  "vanished",
-  "no-filesystem",
+  ...BLOCKING_CLAIMS,
   "policy-pending",
   "layer-comparing",
   "provenance-unknown",
-  "processes-truncated",
   "code-truncated",
   // Of what is not listed nothing is known to be gone: a flood of drifts must not resolve the one that mattered.
   "many-findings",
