@@ -21,6 +21,21 @@ const PURE_PACKAGES = ["^node_modules/(@bufbuild/protobuf|@peculiar/|reflect-met
 module.exports = {
   forbidden: [
     {
+      name: "daemon-stands-alone",
+      comment: "What a process of Hullmark does to start, log and stop depends on nothing that it measures or judges.",
+      severity: "error",
+      from: { path: "^daemon/" },
+      to: { path: "^(agent|verifier|cli|native|proto|deploy|test|bench)/" },
+    },
+    {
+      name: "daemon-only-where-processes-are-wired",
+      comment:
+        "Command line, configuration file and signals belong to the composition roots: no core, port, adapter or API may lean on them. The command takes the version from it, nothing else.",
+      severity: "error",
+      from: { path: "^(agent|verifier|cli)/", pathNot: "^(agent|verifier)/[^/]+[.]ts$" },
+      to: { path: "^daemon/", pathNot: "^daemon/version[.]ts$" },
+    },
+    {
       name: "core-imports-own-core-and-ports",
       comment: "A core decides; it knows its own ports and the shared codec and nothing that talks to the world, so that it can be tested with values alone.",
       severity: "error",
@@ -71,7 +86,8 @@ module.exports = {
     },
     {
       name: "agent-and-verifier-meet-in-proto",
-      comment: "Attester and Verifier share only what both must compute byte for byte; a verifier that runs agent code trusts what it should judge.",
+      comment:
+        "Attester and Verifier share only what both must compute byte for byte (and, in daemon, how a process starts and stops); a verifier that runs agent code trusts what it should judge.",
       severity: "error",
       from: { path: "^(agent|verifier)/" },
       to: { path: "^(agent|verifier)/", pathNot: "^$1/" },
@@ -81,14 +97,14 @@ module.exports = {
       comment: "What both sides share depends on neither.",
       severity: "error",
       from: { path: "^proto/" },
-      to: { path: "^(agent|verifier|cli|native|deploy|test|bench)/" },
+      to: { path: "^(daemon|agent|verifier|cli|native|deploy|test|bench)/" },
     },
     {
       name: "native-stands-alone",
       comment: "The bridge carries plain values: no type of agent or verifier crosses it.",
       severity: "error",
       from: { path: "^native/" },
-      to: { path: "^(agent|verifier|cli|deploy|test|bench)/" },
+      to: { path: "^(daemon|agent|verifier|cli|deploy|test|bench)/" },
     },
     {
       name: "native-only-in-agent-adapters",
@@ -124,7 +140,7 @@ module.exports = {
       name: "production-knows-no-test",
       comment: "What is shipped must not need what is not.",
       severity: "error",
-      from: { path: "^(agent|verifier|cli|native|proto)/" },
+      from: { path: "^(agent|verifier|cli|native|proto|daemon)/" },
       to: { path: "^(test|bench|deploy)/" },
     },
     {

@@ -1,10 +1,8 @@
-/** The agent's configuration file: YAML, strict keys, errors with line and fix. */
+/** The agent's configuration file: YAML, strict keys, errors with their places. deploy/config/agent.example.yaml explains every key. */
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { LineCounter, parseDocument } from "yaml";
+import { hostPort, parseConfigFile } from "@hullmark/daemon";
 import { z } from "zod";
-
-const hostPort = z.string().regex(/^[^\s:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$/, "host:port");
 
 const ConfigSchema = z.strictObject({
   /** Name of this node for people; its identity is the TPM's. */
@@ -42,52 +40,12 @@ const ConfigSchema = z.strictObject({
 
 export type AgentConfig = z.infer<typeof ConfigSchema>;
 
-/** One mistake in the file. Line and column count from 1. */
-export interface ConfigProblem {
-  readonly line: number;
-  readonly column: number;
-  readonly message: string;
-}
-
-export class ConfigError extends Error {
-  readonly problems: readonly ConfigProblem[];
-
-  constructor(file: string, problems: readonly ConfigProblem[]) {
-    super(problems.map(({ line, column, message }) => `${file}:${line}:${column}: ${message}`).join("\n"));
-    this.name = "ConfigError";
-    this.problems = problems;
-  }
-}
-
-/** @throws ConfigError with every mistake */
+/** @throws ConfigError with every mistake; the system's error where the file cannot be read */
 export function loadConfig(file: string): AgentConfig {
   return parseConfig(readFileSync(file, "utf8"), file);
 }
 
 /** @throws ConfigError */
 export function parseConfig(text: string, file: string): AgentConfig {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
-  const at = (offset: number): { line: number; column: number } => {
-    const { line, col } = lines.linePos(offset);
-    return { line, column: col };
-  };
-  if (document.errors.length > 0)
-    throw new ConfigError(
-      file,
-      document.errors.map(({ pos, message }) => ({ ...at(pos[0]), message: message.split("\n", 1)[0] ?? "" })),
-    );
-  const parsed = ConfigSchema.safeParse(document.toJS() ?? {});
-  if (parsed.success) return parsed.data;
-  throw new ConfigError(
-    file,
-    parsed.error.issues.map((issue) => {
-      const name = issue.path.join(".");
-      const node = document.getIn(issue.code === "unrecognized_keys" ? [...(issue.path as string[]), issue.keys[0]] : (issue.path as string[]), true) as
-        | { range?: [number] }
-        | undefined;
-      const hint = issue.code === "unrecognized_keys" ? `unknown key ${issue.keys.join(", ")}; see the example configuration` : issue.message;
-      return { ...at(node?.range?.[0] ?? 0), message: name ? `${name}: ${hint}` : hint };
-    }),
-  );
+  return parseConfigFile(ConfigSchema, text, file);
 }

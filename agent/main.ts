@@ -2,9 +2,7 @@
 import { createHash, randomBytes, X509Certificate } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
-
-import pino from "pino";
+import { openLog, readCommandLine, runTasks, stopOnSignals, type Task, VERSION } from "@hullmark/daemon";
 import { systemClock } from "./adapters/clock/system-clock.ts";
 import { DockerRuntime } from "./adapters/docker/docker-runtime.ts";
 import { FileSpool } from "./adapters/file-spool/file-spool.ts";
@@ -17,17 +15,15 @@ import { MountInfoRootFilesystem } from "./adapters/rootfs/mountinfo-root.ts";
 import { Tpm2Quoter } from "./adapters/tpm2/index.ts";
 import { nativeMeasurer } from "./adapters/tree/native-measurer.ts";
 import { openChangeSource } from "./change-sources.ts";
-import { type AgentConfig, ConfigError, loadConfig } from "./config.ts";
+import { type AgentConfig, loadConfig } from "./config.ts";
 import { codeInspection } from "./core/code-inspection.ts";
 import { NodeAgent } from "./core/node-agent.ts";
 import { NodeCondition } from "./core/node-state.ts";
 import { answerChallenge } from "./core/quoting.ts";
 import { Session } from "./core/session.ts";
-import { runTasks, type Task } from "./core/tasks.ts";
 import { answerTree } from "./core/tree-answers.ts";
 import type { Quoter } from "./ports/quoter.ts";
 
-const VERSION = "0.1.0";
 const HEALTH_INTERVAL_MS = 5_000;
 /** After the first SIGTERM: time to hand over what is spooled. Below a pod's default grace period of 30 s. */
 const DRAIN_MS = 5_000;
@@ -38,10 +34,11 @@ const USAGE = `hullmark-agent --config FILE [--check-config | --show-identity | 
   --check-config   say whether the configuration is good, and end
   --show-identity  print what an operator puts on the verifier's allow-list (the agent must not be running), and end
   --self-test      say as JSON what this host offers (fanotify, capabilities), and end
-  --version, --help`;
+  --version, --help
+`;
 
 async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
-  const log = pino({ level: config.log.level, base: null, timestamp: pino.stdTimeFunctions.isoTime, redact: ["err.config", "err.request"] });
+  const log = openLog(config.log.level, { node: config.nodeName });
   mkdirSync(config.stateDirectory, { recursive: true, mode: 0o700 });
   const boot = bootId();
   const spool = new FileSpool({ directory: join(config.stateDirectory, "spool"), maxBytes: config.spool.maxBytes, bootId: boot });
@@ -143,7 +140,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
   condition.setChangeSource(source.capabilities.kind, source.capabilities.attribution);
   if (source.capabilities.kind === "chokidar")
     condition.stand("chokidar", "fallback change source: no attribution, and layers are looked at by rescans only", Date.now());
-  log.info({ version: VERSION, node: config.nodeName, changes: source.capabilities.kind, tpm: config.tpm.tcti !== "none" }, "agent started");
+  log.info({ version: VERSION, changes: source.capabilities.kind, tpm: config.tpm.tcti !== "none" }, "agent started");
   const live = session;
   const tpmHealth: Task = (taskSignal) => watchTpm(quoter, condition, agent, taskSignal);
   try {
@@ -220,40 +217,24 @@ async function showIdentity(config: AgentConfig): Promise<void> {
   }
 }
 
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      config: { type: "string" },
-      "check-config": { type: "boolean" },
-      "show-identity": { type: "boolean" },
-      "self-test": { type: "boolean" },
-      version: { type: "boolean" },
-      help: { type: "boolean", short: "h" },
-    },
-  });
-  if (values.help) return void console.log(USAGE);
-  if (values.version) return void console.log(VERSION);
-  if (!values.config) {
-    console.error(USAGE);
-    process.exitCode = 2;
-    return;
+async function main(args: readonly string[]): Promise<number> {
+  const command = readCommandLine(args, { usage: USAGE, flags: ["show-identity", "self-test"], load: loadConfig });
+  if (typeof command === "number") return command;
+  const { config, flag } = command;
+  try {
+    if (flag === "show-identity") await showIdentity(config);
+    else if (flag === "self-test") await selfTest(config);
+    // What is measured is spooled already; the stream gets a moment to hand it over, and the spool keeps the rest.
+    else
+      await start(
+        config,
+        stopOnSignals(() => void setTimeout(() => process.exit(0), DRAIN_MS).unref()),
+      );
+    return 0;
+  } catch (error) {
+    console.error(error);
+    return 1;
   }
-  const config = loadConfig(values.config);
-  if (values["check-config"]) return void console.log(`${values.config}: ok`);
-  if (values["show-identity"]) return showIdentity(config);
-  if (values["self-test"]) return selfTest(config);
-  const stop = new AbortController();
-  for (const name of ["SIGTERM", "SIGINT"] as const)
-    process.on(name, () => {
-      if (stop.signal.aborted) process.exit(1);
-      // What is measured is spooled already; the stream gets a moment to hand it over, and the spool keeps the rest.
-      stop.abort();
-      setTimeout(() => process.exit(0), DRAIN_MS).unref();
-    });
-  await start(config, stop.signal);
 }
 
-main().catch((error: unknown) => {
-  console.error(error instanceof ConfigError ? error.message : error);
-  process.exitCode = error instanceof ConfigError ? 2 : 1;
-});
+process.exitCode = await main(process.argv.slice(2));

@@ -1,4 +1,5 @@
 /** The hullmark command. */
+import { VERSION } from "@hullmark/daemon/version";
 import { Command } from "commander";
 import { attestCommand } from "./commands/attest.ts";
 import { completionCommand } from "./commands/completion.ts";
@@ -14,8 +15,6 @@ import { statusCommand } from "./commands/status.ts";
 import { upCommand } from "./commands/up.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { EXIT } from "./output/exit-codes.ts";
-
-export const VERSION = "0.1.0";
 
 export function program(): Command {
   const output = {

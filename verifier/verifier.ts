@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { splitHostPort, VERSION } from "@hullmark/daemon";
 import type { RpcError } from "@hullmark/proto/rpc";
 import type { Logger } from "pino";
 import { Registry as Metrics } from "prom-client";
@@ -39,8 +40,6 @@ import { TransparencyLog } from "./core/transparency/index.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
 import { logSigner, makeStateDirectory, serverCertificate, writeAdminFiles } from "./state-files.ts";
-
-export const VERSION = "0.1.0";
 
 export interface VerifierOptions {
   readonly config: VerifierConfig;
@@ -179,7 +178,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     readiness: () => ({ ready: true, components: { store: "ok", policy: policies.state } }),
   });
   stack.defer(() => http.close());
-  const [httpHost, httpPortWanted] = split(config.listen.http);
+  const [httpHost, httpPortWanted] = splitHostPort(config.listen.http);
   await http.listen({ host: httpHost, port: httpPortWanted });
   const httpPort = (http.server.address() as { port: number }).port;
   await writeAdminFiles(config, authority, { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey });
@@ -277,11 +276,6 @@ function logRefusal(logger: Logger, error: RpcError, path: string, peer: string)
   const facts = { path, peer, code: error.code, reason: error.detail.reason };
   if (error.code === "INTERNAL" || error.code === "UNAVAILABLE") logger.error({ ...facts, err: error.cause ?? error }, "a call failed");
   else if (error.code !== "CANCELLED") logger.info({ ...facts, message: error.message }, "a call was refused");
-}
-
-function split(address: string): [string, number] {
-  const colon = address.lastIndexOf(":");
-  return [address.slice(0, colon).replace(/^\[(.*)\]$/, "$1"), Number(address.slice(colon + 1))];
 }
 
 /** A file of PEM certificates, or one certificate in DER. */

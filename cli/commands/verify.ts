@@ -1,5 +1,6 @@
 import { basename } from "node:path";
 import type { ProvenanceVerdict } from "@hullmark/verifier/core/provenance/index";
+import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import {
   type CommandIo,
@@ -9,7 +10,6 @@ import {
   openRegistry,
   outcome,
   predicateType,
-  printable,
   processIo,
   type RegistryFlags,
   readText,
@@ -94,5 +94,5 @@ function asText({ image, verdict }: ImageVerification): string {
   const { source } = verdict;
   if (source) lines.push(`  built from ${source.repository || "?"} at ${source.commit || "?"} by ${source.builder || "?"}`);
   lines.push("  (public keys only: no transparency log was asked)");
-  return `${lines.map(printable).join("\n")}\n`;
+  return `${lines.map((line) => printable(line, 4096)).join("\n")}\n`;
 }

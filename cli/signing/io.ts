@@ -1,5 +1,6 @@
 /** What a command touches besides files and the registry: given, so that it can run inside a test or another program. */
 import { ProvenanceError } from "@hullmark/verifier/core/provenance/index";
+import { printable } from "@hullmark/verifier/core/text/printable";
 import { RegistryError } from "@hullmark/verifier/ports/registry";
 import { SigningError } from "./errors.ts";
 
@@ -37,16 +38,11 @@ export async function outcome(io: CommandIo, work: () => Promise<ExitCode>): Pro
   } catch (error) {
     const known = error instanceof SigningError || error instanceof RegistryError || error instanceof ProvenanceError;
     if (!known) throw error;
-    io.err(`hullmark: ${printable(error.message)}\n`);
+    io.err(`hullmark: ${printable(error.message, 1000)}\n`);
     io.exit(isUsage(error) ? 2 : 3);
   }
 }
 
 function isUsage({ code }: SigningError | RegistryError | ProvenanceError): boolean {
   return code === "USAGE" || code === "BAD_REFERENCE" || code === "KEY" || code === "BAD_KEY";
-}
-
-/** One line without control, bidirectional or other format characters: names come from registries and could speak to the terminal. */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (char) => `\\u{${(char.codePointAt(0) ?? 0).toString(16)}}`);
 }

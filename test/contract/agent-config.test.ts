@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
-import { ConfigError, loadConfig, parseConfig } from "@hullmark/agent/config";
+import { loadConfig, parseConfig } from "@hullmark/agent/config";
+import { ConfigError } from "@hullmark/daemon";
 import { expect, test } from "vitest";
 
 const EXAMPLE = new URL("../../deploy/config/agent.example.yaml", import.meta.url).pathname;
@@ -36,7 +37,7 @@ test("every key of the example has a comment above it", () => {
 });
 
 test.each([
-  [`${REQUIRED}sources: x\n`, "a.yaml:3:"],
+  [`${REQUIRED}sources: x\n`, "a.yaml:3:1: unknown key sources (known: nodeName"],
   [`${REQUIRED}tpm: { pcrs: [24] }\n`, "a.yaml:3:15: tpm.pcrs.0"],
   [REQUIRED.replace("/var", "var"), "a.yaml:1:17: stateDirectory"],
   ["verifier: 3\n", "verifier"],

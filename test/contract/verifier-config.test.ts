@@ -2,7 +2,8 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ConfigError, loadConfig, parseConfig } from "@hullmark/verifier/config";
+import { ConfigError } from "@hullmark/daemon";
+import { loadConfig, parseConfig } from "@hullmark/verifier/config";
 import { expect, test } from "vitest";
 
 const EXAMPLE = new URL("../../deploy/config/verifier.example.yaml", import.meta.url).pathname;

@@ -2,10 +2,10 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import type { Admin } from "@hullmark/proto/v1/admin";
-import { Severity } from "@hullmark/proto/v1/common";
 import { isNodeName } from "../../core/enrolment/decide.ts";
 import { tokenDigest } from "../../core/enrolment/index.ts";
 import { type Administration, AdministrationError } from "../../core/fleet/administration.ts";
+import { SEVERITY_NAMES } from "../../core/fleet/alert-planner.ts";
 import type { AlertSeverity } from "../../ports/notifier.ts";
 import { type AccessServices, operatorOf } from "./access.ts";
 import { rpcErrorOf } from "./errors.ts";
@@ -24,14 +24,6 @@ export interface AdminServices extends AccessServices {
 const MAX_REASON_CHARS = 500;
 const MAX_TOKEN_SECONDS = 86_400;
 const TOKEN_BYTES = 32;
-const SEVERITIES: Readonly<Record<Severity, AlertSeverity>> = {
-  [Severity.UNSPECIFIED]: "info",
-  [Severity.INFO]: "info",
-  [Severity.LOW]: "low",
-  [Severity.MEDIUM]: "medium",
-  [Severity.HIGH]: "high",
-  [Severity.CRITICAL]: "critical",
-};
 
 export function adminService(services: AdminServices): ServiceImplementation<typeof Admin> {
   const { administration } = services;
@@ -72,7 +64,7 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
     async testAlert({ route, severity }, context) {
       const { name } = operatorOf(context, services);
       await acting(() => administration.note("test-alert", { route, by: name }));
-      return await acting(() => services.testAlert(route, SEVERITIES[severity], name, context.signal));
+      return await acting(() => services.testAlert(route, SEVERITY_NAMES[severity], name, context.signal));
     },
   };
 }

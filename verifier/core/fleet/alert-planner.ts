@@ -8,7 +8,8 @@ import type { DriftPlace, Kind, Severity as SeverityName } from "../policy/kinds
 import type { AlertRoute } from "../policy/types.ts";
 import type { AlertPlanner } from "./committer.ts";
 
-const SEVERITY_NAMES: Readonly<Record<Severity, SeverityName>> = {
+/** The words of alerts and metrics. */
+export const SEVERITY_NAMES: Readonly<Record<Severity, SeverityName>> = {
   [Severity.UNSPECIFIED]: "info",
   [Severity.INFO]: "info",
   [Severity.LOW]: "low",

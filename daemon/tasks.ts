@@ -19,3 +19,18 @@ export async function runTasks(tasks: Readonly<Record<string, Task>>, signal: Ab
   await Promise.all(Object.entries(tasks).map(([name, task]) => run(name, task)));
   if (first !== undefined) throw first;
 }
+
+/**
+ * The first SIGTERM or SIGINT aborts the signal that is returned, a second ends the process at once with exit code 1.
+ * @param onFirst called with the signal's name before the abort
+ */
+export function stopOnSignals(onFirst: (name: NodeJS.Signals) => void): AbortSignal {
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const)
+    process.on(signal, () => {
+      if (stop.signal.aborted) process.exit(1);
+      onFirst(signal);
+      stop.abort();
+    });
+  return stop.signal;
+}
