@@ -112,12 +112,15 @@ static_busybox() {
 # Prints why node_modules does not match the lock file, or nothing. Runs on any Node from 20 on, before there is ours.
 npm_staleness() {
   node -e '
-    const { readFileSync } = require("node:fs");
+    const { existsSync, readFileSync } = require("node:fs");
     const read = (path) => { try { return JSON.parse(readFileSync(path, "utf8")).packages; } catch { return undefined; } };
     const wanted = read("package-lock.json"), found = read("node_modules/.package-lock.json");
     if (!found) console.log("node_modules is not there");
     else for (const [path, entry] of Object.entries(wanted)) {
-      if (!path.includes("node_modules/") || entry.link) continue;
+      if (!path.includes("node_modules/")) continue;
+      // A workspace that came later.
+      if (entry.link && !existsSync(path)) { console.log(path + " is not there"); break; }
+      if (entry.link) continue;
       // Parts for other platforms; that ours came is seen by node itself being there.
       if ((entry.optional || entry.devOptional) && !found[path]) continue;
       if (found[path]?.version !== entry.version) { console.log(path + " is not " + entry.version); break; }
