@@ -283,6 +283,31 @@ describe("what is durable and what is not", () => {
     await reaches("web", { content: Verdict.AFFIRMING });
   });
 
+  test("Evidence that cannot be taken is never green, however often the node comes back with it; a full report that can be heals it", async () => {
+    const attester = await attesting();
+    await reaches("web", { content: Verdict.AFFIRMING });
+    const good = { seq: attester.seq, digest: attester.digest };
+    const poison = attester.evidence([container("web").id], [], ({ containers }) => {
+      if (containers?.[0]) containers[0].code = Buffer.alloc(3 * 1024 * 1024);
+    });
+    const poisoned = { seq: attester.seq, digest: attester.digest };
+    // As an agent does: what is not acknowledged is sent again on the next stream, and so is a sign of life.
+    for (let i = 0; i < 4; i++) {
+      await attester.close();
+      verifier.clock.shiftMs += 6_000;
+      Object.assign(attester, poisoned);
+      const welcome = await attester.connect();
+      expect(welcome?.durableSeq).toBe(good.seq);
+      attester.send({ case: "evidence", value: { body: poison } });
+      attester.send({ case: "heartbeat", value: { seq: attester.seq } });
+      await reaches("web", { verdict: Verdict.UNKNOWN });
+    }
+    // The stream goes on: the whole state is asked for, and taken as soon as it can be.
+    await attester.next("resync");
+    await attester.report();
+    await reaches("web", { content: Verdict.AFFIRMING });
+  });
+
   test("a gap ends the session; the durable number tells where to go on", async () => {
     const attester = await attesting();
     attester.evidence([]);

@@ -115,7 +115,7 @@ export class Session {
       message: { case: "welcome", value: create(WelcomeSchema, { verifierId, region, durableSeq: seq, durableDigest: digest, policy: this.#measurement }) },
     });
     const changes = new ChangeSet(nowMs);
-    this.#live.touch(nowMs);
+    this.#alive(hello.lastSeq, nowMs);
     this.#live.update({ bootId: hello.bootId.slice(0, 64) }, this.#services.policy(), changes, nowMs);
     this.#live.appraise(this.#live.memory.containers.keys(), this.#services.policy(), this.#measurement, changes, nowMs);
     this.#commit(changes);
@@ -130,7 +130,6 @@ export class Session {
   async receive({ message }: AttestRequest): Promise<void> {
     if (this.#closed) return;
     this.#checkPeer();
-    this.#live.touch(this.#services.clock.nowMs());
     switch (message.case) {
       case "evidence":
         this.#evidence(message.value);
@@ -142,6 +141,7 @@ export class Session {
         this.#comparisons.accept(message.value);
         break;
       case "heartbeat":
+        this.#alive(message.value.seq, this.#services.clock.nowMs());
         this.tick();
         break;
       case "hello":
@@ -153,6 +153,12 @@ export class Session {
       await new Promise<void>((resolve) => {
         this.#room = resolve;
       });
+  }
+
+  /** A sign of life counts where the node has nothing to say that was not taken: what cannot be taken must not keep alive what was said before. */
+  #alive(lastSeq: bigint, nowMs: number): void {
+    const { seq } = this.#live.memory;
+    if (seq > 0n && lastSeq <= seq && this.#live.barred === undefined) this.#live.touch(nowMs);
   }
 
   #checkPeer(): void {
@@ -174,6 +180,7 @@ export class Session {
     }
     this.#live.barred = undefined;
     const nowMs = this.#services.clock.nowMs();
+    this.#live.touch(nowMs);
     const changes = new ChangeSet(nowMs);
     changes.evidence(evidenceWrite(this.#submittedSeq, result.memory, body, nowMs));
     this.#submittedSeq = body.seq;
@@ -216,10 +223,13 @@ export class Session {
         this.#note("chain-broken", detail, { chainBroken: detail });
         throw new SessionError("CHAIN_FORK", detail);
       }
+      // One container may have made it so: without it, or when it is gone, the whole state can be taken again.
       case "malformed":
       case "over-limit":
-        this.#note("evidence-refused", `${problem}: ${detail}`, {});
-        throw new SessionError("MALFORMED_EVIDENCE", detail);
+        if (this.#live.barred === undefined) this.#note("evidence-refused", `${problem}: ${detail}`, {});
+        this.#live.memory = skipped(this.#live.memory, body, bytes);
+        this.#resync(`${problem}: ${detail}`);
+        return;
     }
   }
 

@@ -120,6 +120,8 @@ export class Sessions {
       const restored = restoreMemory(stored);
       const { seq, digest } = stored.head;
       memory = restored ?? { ...memory, seq, digest };
+      // What could not be taken on the last stream is sent again on this one.
+      if (hello.lastSeq > seq) barred = node.reasons.find(({ code }) => code === "resync")?.detail;
       if (!restored) barred = "the stored state does not have the root that was committed with it";
     }
     const live = new LiveNode({ node, memory, workloads, drifts }, { images, numbers, comparisons, onProblem: (id, error) => onProblem(node.id, id, error) });
