@@ -6,6 +6,10 @@ import { timestampFromMs } from "./timestamp.ts";
 
 /** Objects of one container that are kept; more is `truncated`. */
 const MAX_OBJECTS = 4096;
+/** And bytes: a workload may give each a path of 4 KiB, and the verifier takes no part above 2 MiB. */
+const MAX_BYTES = 1792 * 1024;
+/** Of an object besides its path: digest, names of five ancestors, numbers. */
+const OBJECT_BYTES = 320;
 
 const PLACES: Readonly<Record<CodePlaceName, CodePlace>> = {
   layer: CodePlace.LAYER,
@@ -23,15 +27,25 @@ type CodeObjectInit = MessageInitShape<typeof CodeObjectSchema>;
 export class CodeHistory {
   readonly #layers = new Map<string, CodeObjectInit>();
   readonly #firstSeenMs = new Map<string, number>();
+  #layerBytes = 0;
   #truncated = false;
 
   serialize({ code, claims }: InspectedContainer, nowMs: number): Uint8Array {
     const others = new Map<string, CodeObjectInit>();
+    let otherBytes = 0;
     for (const each of code) {
       const key = keyOf(each);
-      const objects = each.place === "layer" ? this.#layers : others;
-      if (this.#layers.size + others.size >= MAX_OBJECTS && !objects.has(key)) this.#truncated = true;
-      else if (!objects.has(key)) objects.set(key, this.#object(key, each, nowMs));
+      const inLayer = each.place === "layer";
+      const objects = inLayer ? this.#layers : others;
+      if (objects.has(key)) continue;
+      const bytes = each.path.length + OBJECT_BYTES;
+      if (this.#layers.size + others.size >= MAX_OBJECTS || this.#layerBytes + otherBytes + bytes > MAX_BYTES) {
+        this.#truncated = true;
+        continue;
+      }
+      objects.set(key, this.#object(key, each, nowMs));
+      if (inLayer) this.#layerBytes += bytes;
+      else otherBytes += bytes;
     }
     for (const key of this.#firstSeenMs.keys()) if (!others.has(key)) this.#firstSeenMs.delete(key);
     const objects = [...this.#layers, ...others].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, object]) => object);

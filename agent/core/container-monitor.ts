@@ -17,8 +17,9 @@ import { configurationPart, identityPart } from "./parts.ts";
 
 const MAX_ENGINE_FILE_BYTES = 16 * 1024;
 const MAX_CONFIG_BLOB_BYTES = 4 * 1024 * 1024;
-/** Entries of one delta tree that are sent; more is `unmeasurable`. */
+/** Entries and bytes of one delta that are told; more is `unmeasurable`. The workload chooses both. */
 const MAX_UPPER_ENTRIES = 50_000;
+const MAX_UPPER_BYTES = 8 * 1024 * 1024;
 
 type BindFileInit = MessageInitShape<typeof BindFileSchema>;
 type Claims = { code: string; detail: string }[];
@@ -49,6 +50,13 @@ function withFormerAddresses(facts: ContainerFacts, before: ContainerFacts): Con
   return { ...facts, addresses: [...new Set([...facts.addresses, ...before.addresses])].slice(0, MAX_ADDRESSES) };
 }
 
+/** What an entry takes in a message: an upper bound. */
+function toldBytes(entry: EntryChangeInit | undefined): number {
+  if (!entry) return 0;
+  const actor = entry.actor ? 3 * ((entry.actor.executable ?? "").length + (entry.actor.ancestry ?? []).join("").length) + 160 : 0;
+  return (entry.path?.length ?? 0) + (entry.record?.length ?? 0) + actor + 64;
+}
+
 export class ContainerMonitor {
   readonly id: string;
   readonly #options: MonitorOptions;
@@ -63,6 +71,11 @@ export class ContainerMonitor {
   /** The delta as last taken from the tree: what the part's root stands for, while the tree may already be further. */
   #upper = new Map<string, EntryChangeInit>();
   #upperRoot: Buffer = EMPTY_ROOT;
+  #upperBytes = 0;
+  /** Why nothing is told of the delta, if so. */
+  #withheld: string | undefined;
+  /** What of the engine's facts is not told for its length. */
+  #cut: readonly string[] = [];
   #bindFiles: BindFileInit[] = [];
   #dirty = new DirtySet();
   #updateQueued = false;
@@ -186,10 +199,13 @@ export class ContainerMonitor {
     const { evidence, files, runtime } = this.#options;
     const bindFiles = await this.#engineFilesAndFacts();
     const blob = this.#facts.configBlobPath ? await files.read(this.#facts.configBlobPath, MAX_CONFIG_BLOB_BYTES) : undefined;
-    evidence.setPart(this.id, "identity", identityPart(this.#facts, runtime, blob ? `sha256:${blob.sha256.toString("hex")}` : ""));
+    const identity = identityPart(this.#facts, runtime, blob ? `sha256:${blob.sha256.toString("hex")}` : "");
+    evidence.setPart(this.id, "identity", identity.bytes);
     const mounts = this.#layout.kind === "gone" ? [] : this.#layout.mounts;
     this.#bindFiles = bindFiles;
-    evidence.setPart(this.id, "configuration", configurationPart(this.#facts, this.#envKey, mounts));
+    const configuration = configurationPart(this.#facts, this.#envKey, mounts);
+    evidence.setPart(this.id, "configuration", configuration.bytes);
+    this.#cut = [...identity.cut, ...configuration.cut];
   }
 
   async #acquireLayers(layout: RootLayout): Promise<void> {
@@ -228,26 +244,53 @@ export class ContainerMonitor {
   /** What a measuring changed. Together with {@link #tell} in one turn: the root and its changes must be told together. */
   #take(report: MeasureReport, dirty: DirtySet | undefined): void {
     this.#treeClaims = [...report.claims];
-    if (report.truncated) {
+    // What is too large to tell is looked at as a whole again at the next rescan, not at each of its changes.
+    if (this.#withheld !== undefined && dirty) return;
+    if (report.truncated || this.#withheld !== undefined) {
       this.#takeAll();
       return;
     }
     const changes = report.changes.map((change) => entryChange(change, dirty));
     for (const [i, { path, after }] of report.changes.entries()) {
       const key = path.toString("latin1");
+      this.#upperBytes -= toldBytes(this.#upper.get(key));
       if (after) this.#upper.set(key, changes[i] as EntryChangeInit);
       else this.#upper.delete(key);
+      this.#upperBytes += toldBytes(this.#upper.get(key));
     }
+    if (this.#tooLarge()) return;
     this.#upperRoot = this.#tree?.root() ?? EMPTY_ROOT;
     this.#options.evidence.addUpperChanges(this.id, changes);
   }
 
   #takeAll(): void {
-    const overlay = this.#layout.kind === "overlay" && this.#tree && this.#tree.size <= MAX_UPPER_ENTRIES;
-    const entries = overlay ? (this.#tree?.entries() ?? []) : [];
-    this.#upper = new Map(entries.map(({ path, record, inode }) => [path.toString("latin1"), { path, record, inode }]));
-    this.#upperRoot = overlay ? (this.#tree?.root() ?? EMPTY_ROOT) : EMPTY_ROOT;
+    const tree = this.#layout.kind === "overlay" ? this.#tree : undefined;
+    const entries = tree && tree.size <= MAX_UPPER_ENTRIES ? tree.entries(MAX_UPPER_BYTES) : [];
+    this.#upper = new Map(entries?.map(({ path, record, inode }) => [path.toString("latin1"), { path, record, inode }]));
+    this.#upperBytes = 0;
+    for (const entry of this.#upper.values()) this.#upperBytes += toldBytes(entry);
+    if (this.#tooLarge(entries === undefined)) return;
+    this.#upperRoot = tree?.root() ?? EMPTY_ROOT;
     this.#options.evidence.resetUpper(this.id);
+  }
+
+  /** Whether the delta is more than can be told: then nothing is, but that. */
+  #tooLarge(known = false): boolean {
+    const entries = this.#layout.kind === "overlay" ? (this.#tree?.size ?? 0) : 0;
+    const was = this.#withheld;
+    this.#withheld =
+      known || entries > MAX_UPPER_ENTRIES || this.#upperBytes > MAX_UPPER_BYTES
+        ? `${entries} changed entries, limits ${MAX_UPPER_ENTRIES} and ${MAX_UPPER_BYTES} bytes`
+        : this.#options.evidence.reserveUpper(this.id, this.#upperBytes)
+          ? undefined
+          : `${entries} changed entries, and no room left beside those of the node's other containers`;
+    if (this.#withheld === undefined) return false;
+    this.#upper = new Map();
+    this.#upperBytes = 0;
+    this.#upperRoot = EMPTY_ROOT;
+    this.#options.evidence.reserveUpper(this.id, 0);
+    if (was === undefined) this.#options.evidence.resetUpper(this.id);
+    return true;
   }
 
   #tell(): void {
@@ -257,9 +300,9 @@ export class ContainerMonitor {
 
   #filesystemPart(): Uint8Array {
     const overlay = this.#layout.kind === "overlay";
-    const size = this.#tree?.size ?? 0;
     const claims = [...this.#treeClaims, ...this.#layers.flatMap((layer) => [...layer.claims]), ...this.#layoutClaims()];
-    if (overlay && size > MAX_UPPER_ENTRIES) claims.push({ code: "unmeasurable", detail: `${size} changed entries, limit ${MAX_UPPER_ENTRIES}` });
+    if (this.#withheld !== undefined) claims.push({ code: "unmeasurable", detail: this.#withheld });
+    for (const what of this.#cut) claims.push({ code: "unmeasurable", detail: `more ${what} than are told` });
     const message = create(FilesystemStateSchema, {
       kind: overlay ? FilesystemKind.OVERLAY : FilesystemKind.MERGED,
       dialect: this.#options.dialect,

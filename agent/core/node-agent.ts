@@ -163,7 +163,7 @@ export class NodeAgent {
   }
 
   #publishNow(): void {
-    const { spool, clock, condition, bootId, spooled } = this.#options;
+    const { spool, clock, condition, bootId, spooled, log } = this.#options;
     const nowMs = clock.nowMs();
     this.#evidence.setNode(condition.serialize(nowMs));
     const built = this.#evidence.build(spool.head(), bootId, nowMs);
@@ -172,7 +172,9 @@ export class NodeAgent {
       const dropped = spool.restart();
       condition.lost("spool-overflow", `${dropped} reports could not be delivered in time and were dropped; the whole state follows`, nowMs);
       this.#evidence.requestFull();
-      this.publish();
+      // Where nothing was dropped, the whole state itself is larger than the spool: the next look tries again, not this turn.
+      if (dropped > 0) this.publish();
+      else log.warn("the whole state does not fit into the spool", { bytes: built.body.length });
       return;
     }
     this.#chain = built;

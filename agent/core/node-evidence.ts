@@ -11,6 +11,12 @@ export type EntryChangeInit = MessageInitShape<typeof EntryChangeSchema>;
 export type LayerUpdateInit = MessageInitShape<typeof LayerUpdateSchema>;
 export type PartName = keyof ContainerParts;
 
+/**
+ * Bytes of all deltas of the node together, as told: the whole state must fit into one message (MAX_MESSAGE_BYTES of proto/rpc), and into the spool.
+ * What does not fit is withheld and claimed, so that one container never takes the word from the others.
+ */
+const MAX_NODE_UPPER_BYTES = 16 * 1024 * 1024;
+
 const PART_NAMES: readonly PartName[] = ["identity", "configuration", "code", "filesystem"];
 
 interface Tracked {
@@ -21,6 +27,8 @@ interface Tracked {
   /** Every entry of the delta tree, for Evidence that holds the whole state. */
   readonly allUpper: () => EntryChangeInit[];
   announced: boolean;
+  /** Of its delta, as told. */
+  upperBytes: number;
 }
 
 export interface ChainPosition {
@@ -41,17 +49,19 @@ export class NodeEvidence {
   #node: Uint8Array = new Uint8Array();
   #nodeDirty = false;
   #full = true;
+  #upperBytes = 0;
 
   /** @param allUpper gives the whole delta tree at the moment of the call */
   addContainer(id: string, allUpper: () => EntryChangeInit[]): void {
     this.#removed.delete(id);
-    this.#containers.set(id, { parts: {}, dirty: new Set(), upperReset: true, changes: [], allUpper, announced: false });
+    this.#containers.set(id, { parts: {}, dirty: new Set(), upperReset: true, changes: [], allUpper, announced: false, upperBytes: 0 });
   }
 
   removeContainer(id: string): void {
     const tracked = this.#containers.get(id);
     if (!tracked) return;
     this.#containers.delete(id);
+    this.#upperBytes -= tracked.upperBytes;
     this.#tree.removeContainer(id);
     if (tracked.announced) this.#removed.add(id);
   }
@@ -70,6 +80,17 @@ export class NodeEvidence {
     if (before && Buffer.compare(before, bytes) === 0) return;
     tracked.parts[name] = bytes;
     tracked.dirty.add(name);
+  }
+
+  /** Takes room for a delta of so many bytes, instead of what the container had. @returns false where there is not enough; then it has none */
+  reserveUpper(id: string, bytes: number): boolean {
+    const tracked = this.#containers.get(id);
+    if (!tracked) return true;
+    const others = this.#upperBytes - tracked.upperBytes;
+    const fits = others + bytes <= MAX_NODE_UPPER_BYTES;
+    tracked.upperBytes = fits ? bytes : 0;
+    this.#upperBytes = others + tracked.upperBytes;
+    return fits;
   }
 
   addUpperChanges(id: string, changes: readonly EntryChangeInit[]): void {

@@ -7,30 +7,73 @@ import type { ContainerFacts } from "../ports/container-runtime.ts";
 import type { MountPoint } from "../ports/root-filesystem.ts";
 import { timestampFromMs } from "./timestamp.ts";
 
-export function identityPart(facts: ContainerFacts, runtime: string, configDigest: string): Uint8Array {
+/** A part, and what of it was left out for its length: whoever starts a container, or mounts in it, decides how long its lists are. */
+export interface CutPart {
+  readonly bytes: Uint8Array;
+  readonly cut: readonly string[];
+}
+
+/** Together they stay below what the verifier takes of one part: 2 MiB, 4096 variables, 4096 mounts. */
+const LIMITS = {
+  arguments: { count: 4096, bytes: 256 * 1024 },
+  variables: { count: 4096, bytes: 384 * 1024 },
+  mounts: { count: 2048, bytes: 512 * 1024 },
+  devices: { count: 1024, bytes: 64 * 1024 },
+  hosts: { count: 4096, bytes: 128 * 1024 },
+  names: { count: 1024, bytes: 64 * 1024 },
+  labels: { count: 1024, bytes: 512 * 1024 },
+} as const;
+/** Besides its text, what an item takes at most: a digest of 32 bytes, tags and lengths. */
+const ITEM_BYTES = 48;
+/** Linux PATH_MAX: where a mount lies deeper, its beginning tells. */
+const MAX_DESTINATION_BYTES = 4096;
+
+class Cut {
+  readonly what = new Set<string>();
+
+  list<T>(what: keyof typeof LIMITS, items: readonly T[], text: (item: T) => string): T[] {
+    const { count, bytes } = LIMITS[what];
+    const kept: T[] = [];
+    let used = 0;
+    for (const item of items) {
+      used += Buffer.byteLength(text(item)) + ITEM_BYTES;
+      if (kept.length < count && used <= bytes) kept.push(item);
+      else this.what.add(what);
+    }
+    return kept;
+  }
+}
+
+export function identityPart(facts: ContainerFacts, runtime: string, configDigest: string): CutPart {
   const { id, name, imageReference, imageId, repoDigests, labels, startedAtMs, pid, workload } = facts;
+  const cut = new Cut();
+  const told = cut.list("labels", Object.entries(labels), ([key, value]) => `${key}${value}`);
   const message = create(ContainerIdentitySchema, {
     id,
     name,
     runtime,
     imageReference,
     imageId,
-    repoDigests: [...repoDigests].sort(),
+    repoDigests: cut.list("names", [...repoDigests].sort(), String),
     configDigest,
-    labels: Object.fromEntries(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))),
+    labels: Object.fromEntries(told.sort(([a], [b]) => (a < b ? -1 : 1))),
     startedAt: timestampFromMs(startedAtMs),
     pid,
     workload,
   });
-  return toBinary(ContainerIdentitySchema, message);
+  return { bytes: toBinary(ContainerIdentitySchema, message), cut: [...cut.what] };
 }
 
 /** @param envKey random, 32 bytes, one a container @param mountPoints as the kernel lists them in the container's mount namespace */
-export function configurationPart(facts: ContainerFacts, envKey: Buffer, mountPoints: readonly MountPoint[]): Uint8Array {
+export function configurationPart(facts: ContainerFacts, envKey: Buffer, mountPoints: readonly MountPoint[]): CutPart {
+  const cut = new Cut();
   const message = create(ContainerConfigurationSchema, {
-    args: [...facts.args],
+    args: cut.list("arguments", facts.args, String),
     envKey,
-    env: facts.env.map((each) => environmentEntry(envKey, each)).sort((a, b) => (a.name < b.name ? -1 : 1)),
+    env: cut
+      .list("variables", facts.env, (each) => each.split("=", 1)[0] ?? "")
+      .map((each) => environmentEntry(envKey, each))
+      .sort((a, b) => (a.name < b.name ? -1 : 1)),
     user: facts.user,
     workingDirectory: facts.workingDirectory,
     capabilities: [...facts.capabilities].sort(),
@@ -40,14 +83,14 @@ export function configurationPart(facts: ContainerFacts, envKey: Buffer, mountPo
     seccomp: facts.seccomp,
     apparmor: facts.apparmor,
     hostNamespaces: [...facts.hostNamespaces],
-    devices: [...facts.devices],
-    mounts: mounts(facts, mountPoints),
+    devices: cut.list("devices", facts.devices, String),
+    mounts: cut.list("mounts", mounts(facts, mountPoints), ({ destination, source, type, options }) => `${destination}${source}${type}${options.join("  ")}`),
     hostname: facts.hostname,
-    extraHosts: [...facts.extraHosts],
-    addresses: [...facts.addresses],
-    networkNames: [...facts.networkNames],
+    extraHosts: cut.list("hosts", facts.extraHosts, String),
+    addresses: cut.list("names", facts.addresses, String),
+    networkNames: cut.list("names", facts.networkNames, String),
   });
-  return toBinary(ContainerConfigurationSchema, message);
+  return { bytes: toBinary(ContainerConfigurationSchema, message), cut: [...cut.what] };
 }
 
 function environmentEntry(envKey: Buffer, entry: string): { name: string; digest: Buffer } {
@@ -74,13 +117,18 @@ function mounts(
     return (again || !known.has(name)) && !name.startsWith("/proc/") && !name.startsWith("/sys/");
   });
   const undeclared = others.map(({ destination, type, source }) => ({
-    destination: utf8(destination),
+    destination: beginning(utf8(destination)),
     type,
     source: utf8(source),
     options: [],
     declared: false,
   }));
   return [...declared.values(), ...undeclared].sort((a, b) => (a.destination < b.destination ? -1 : 1));
+}
+
+/** At most {@link MAX_DESTINATION_BYTES}, without cutting a character in two. */
+function beginning(path: string): string {
+  return Buffer.byteLength(path) <= MAX_DESTINATION_BYTES ? path : path.slice(0, MAX_DESTINATION_BYTES / 4);
 }
 
 /** mountinfo is read as latin1; protobuf strings are UTF-8. */

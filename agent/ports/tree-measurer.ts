@@ -63,7 +63,8 @@ export interface MeasuredTree {
   root(): Buffer;
   readonly size: number;
   descend(key: Buffer, bits: number): MeasuredPosition;
-  entries(): readonly { readonly path: Buffer; readonly record: Buffer; readonly inode: bigint }[];
+  /** Every entry. undefined: their paths and records come to more than `maxBytes`, and were not gathered. */
+  entries(maxBytes: number): readonly { readonly path: Buffer; readonly record: Buffer; readonly inode: bigint }[] | undefined;
   close(): void;
 }
 

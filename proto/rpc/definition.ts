@@ -2,8 +2,8 @@
 import { type DescMethod, type DescService, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import type { MethodDefinition, ServiceDefinition } from "@grpc/grpc-js";
 
-/** Largest message in either direction, in bytes. A full state of 500 containers fits many times. */
-export const MAX_MESSAGE_BYTES = 8 * 1024 * 1024;
+/** Largest message in either direction, in bytes. The full state of a node fits: its deltas (16 MiB at most, agent/core/node-evidence) and 500 containers. */
+export const MAX_MESSAGE_BYTES = 32 * 1024 * 1024;
 
 export function methodPath(service: DescService, method: DescMethod): string {
   return `/${service.typeName}/${method.name}`;

@@ -1,6 +1,6 @@
 /** The native tree measurer behind the agent's port. */
 import { LiveTree, type MeasureReport as NativeReport, type TreeClaim, TreeError } from "@hullmark/native";
-import { EMPTY_ROOT } from "@hullmark/proto/codec";
+import { EMPTY_ROOT, pathKey } from "@hullmark/proto/codec";
 import {
   type MeasuredPosition,
   type MeasuredTree,
@@ -14,6 +14,8 @@ const MAX_TOLD_CLAIMS = 64;
 /** Each change costs three JavaScript objects; who needs more than these asks for `entries()`. */
 const MAX_CHANGES = 4096;
 const MAX_LAYER_CHANGES = 1024;
+/** Entries fetched at a time: a workload may give each of them a path of 64 KiB. */
+const PAGE_ENTRIES = 512;
 
 /** @param options.threads computing threads of one measuring; default: cores */
 export function nativeMeasurer(options: { readonly threads?: number } = {}): TreeMeasurer {
@@ -118,10 +120,20 @@ class NativeMeasuredTree implements MeasuredTree {
     return this.#overBudget ? { kind: "empty" } : guarded(() => this.#tree.descend(key, bits));
   }
 
-  entries(): readonly { readonly path: Buffer; readonly record: Buffer; readonly inode: bigint }[] {
+  entries(maxBytes: number): readonly { readonly path: Buffer; readonly record: Buffer; readonly inode: bigint }[] | undefined {
     if (this.#overBudget) return [];
-    const { entries } = guarded(() => this.#tree.entries({ maxEntries: this.#tree.size }));
-    return entries.map(({ path, record, ino }) => ({ path, record, inode: ino }));
+    const all: { path: Buffer; record: Buffer; inode: bigint }[] = [];
+    let bytes = 0;
+    for (let last: Buffer | undefined; ; last = all.at(-1)?.path) {
+      const after = last && { after: pathKey(last) };
+      const { entries, truncated } = guarded(() => this.#tree.entries({ maxEntries: PAGE_ENTRIES, ...after }));
+      for (const { path, record, ino } of entries) {
+        bytes += path.length + record.length;
+        if (bytes > maxBytes) return undefined;
+        all.push({ path, record, inode: ino });
+      }
+      if (!truncated) return all;
+    }
   }
 
   close(): void {

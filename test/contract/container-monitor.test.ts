@@ -1,0 +1,164 @@
+/** What one container makes of itself, measured on a real directory and taken by the verifier: it must never take the word from the others. */
+import { randomBytes } from "node:crypto";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { nodeFiles } from "@hullmark/agent/adapters/node-files/node-files";
+import { nativeMeasurer } from "@hullmark/agent/adapters/tree/native-measurer";
+import { CodeHistory } from "@hullmark/agent/core/code-set";
+import { ContainerMonitor } from "@hullmark/agent/core/container-monitor";
+import { LayerStore } from "@hullmark/agent/core/layer-store";
+import { budgetOf } from "@hullmark/agent/core/measurement-policy";
+import { NodeEvidence } from "@hullmark/agent/core/node-evidence";
+import type { ContainerFacts } from "@hullmark/agent/ports/container-runtime";
+import type { InspectedCode } from "@hullmark/agent/ports/process-inspector";
+import type { MountPoint, RootLayout } from "@hullmark/agent/ports/root-filesystem";
+import { MAX_MESSAGE_BYTES } from "@hullmark/proto/rpc";
+import { EvidenceBodySchema, NodeStateSchema } from "@hullmark/proto/v1/attestation";
+import { applyEvidence, emptyMemory, type NodeMemory } from "@hullmark/verifier/core/appraisal/index";
+import { expect, onTestFinished, test } from "vitest";
+import { scratch } from "../native/tree-support.ts";
+
+const FACTS: ContainerFacts = {
+  ...{
+    id: "",
+    name: "c",
+    pid: 1,
+    startedAtMs: 0,
+    workload: "c",
+    imageReference: "i",
+    imageId: "sha256:1",
+    repoDigests: [],
+    configBlobPath: undefined,
+    labels: {},
+  },
+  ...{ args: ["run"], env: [], user: "", workingDirectory: "/", capabilities: [], privileged: false, readOnlyRoot: false, noNewPrivileges: false },
+  ...{ seccomp: "default", apparmor: "", hostNamespaces: [], devices: [], mounts: [], maskedPaths: [], hostname: "c", extraHosts: [], addresses: [] },
+  ...{ networkNames: [], engineFiles: [] },
+};
+
+/** A node whose Evidence a verifier takes, or the test fails. */
+class Node {
+  readonly evidence = new NodeEvidence();
+  memory: NodeMemory = emptyMemory("node", Buffer.alloc(16));
+  largest = 0;
+
+  constructor() {
+    this.evidence.setNode(toBinary(NodeStateSchema, create(NodeStateSchema, { nodeName: "n" })));
+  }
+
+  async run(id: string, upperPath: string, change: { facts?: Partial<ContainerFacts>; layout?: () => Partial<RootLayout>; code?: Uint8Array } = {}) {
+    const overlay = { kind: "overlay" as const, layers: [], upperPath, device: "0:50", oddOptions: [], mounts: [] as MountPoint[] };
+    const nothing = (): void => {};
+    const measurer = nativeMeasurer({ threads: 1 });
+    const monitor = new ContainerMonitor(
+      { ...FACTS, id, ...change.facts },
+      {
+        ...{ runtime: "docker", dialect: "docker", measurer, evidence: this.evidence, files: nodeFiles, policy: () => undefined },
+        ...{ watch: nothing, unwatch: nothing, publish: nothing, inspect: async () => undefined, randomKey: () => randomBytes(32) },
+        rootFilesystem: { layout: async () => ({ ...overlay, ...change.layout?.() }) as RootLayout },
+        layers: new LayerStore({ measurer, budget: () => budgetOf(undefined), watch: nothing, unwatch: nothing, changed: nothing }),
+      },
+    );
+    onTestFinished(() => monitor.close());
+    await monitor.announce();
+    this.evidence.setPart(id, "code", change.code ?? new CodeHistory().serialize({ code: [], processes: 0, claims: [] }, 0));
+    await monitor.measure();
+    return monitor;
+  }
+
+  /** The next Evidence, as the verifier understands it. */
+  tell(full = false) {
+    if (full) this.evidence.requestFull();
+    const built = this.evidence.build(this.memory, "boot", 0);
+    if (built) {
+      this.largest = Math.max(this.largest, built.body.length);
+      const result = applyEvidence(this.memory, fromBinary(EvidenceBodySchema, built.body), built.body);
+      if (!result.ok) throw new Error(`${result.problem}: ${result.detail}`);
+      this.memory = result.memory;
+    }
+    return (id: string) => {
+      const state = this.memory.containers.get(id);
+      if (!state) throw new Error(`nothing told of ${id}`);
+      return { state, entries: state.upper.size, claims: state.filesystem.claims.map(({ code }) => code) };
+    };
+  }
+}
+
+/** So many files, each under a path of some 3,500 bytes. @returns their directory */
+function deepFiles(root: string, count: number): string {
+  const directory = join(root, ...Array.from({ length: 14 }, (_, i) => `${i}`.padEnd(250, "x")));
+  mkdirSync(directory, { recursive: true });
+  for (let i = 0; i < count; i++) writeFileSync(join(directory, `f${i}`), "");
+  return directory;
+}
+
+test("a delta that is too long to tell is withheld and claimed, found at first or grown later; told again when it has shrunk", async () => {
+  const node = new Node();
+  const [first, grown, calm] = [scratch(), scratch(), scratch()];
+  const deep = deepFiles(first, 3000);
+  writeFileSync(join(calm, "a"), "a");
+  const big = await node.run("big", first);
+  const growing = await node.run("growing", grown);
+  await node.run("calm", calm);
+  expect(node.tell()("big")).toMatchObject({ entries: 0, claims: ["unmeasurable"] });
+  expect(node.tell()("calm")).toMatchObject({ entries: 1, claims: [] });
+
+  const late = deepFiles(grown, 3000);
+  growing.changed([{ path: Buffer.from("0".padEnd(250, "x")), actor: undefined, atMs: 1 }]);
+  await growing.layersChanged();
+  expect(node.tell()("growing")).toMatchObject({ entries: 0, claims: ["unmeasurable"] });
+  // While it is withheld its changes cost nothing.
+  writeFileSync(join(late, "one-more"), "");
+  growing.changed([{ path: Buffer.from(`${late.slice(grown.length + 1)}/one-more`), actor: undefined, atMs: 2 }]);
+  await growing.layersChanged();
+  expect(node.evidence.build(node.memory, "boot", 0)).toBeUndefined();
+
+  rmSync(deep, { recursive: true });
+  rmSync(late, { recursive: true });
+  await big.rescan(0);
+  await growing.rescan(0);
+  expect(node.tell()("big")).toMatchObject({ entries: 13, claims: [] });
+  expect(node.tell()("growing")).toMatchObject({ entries: 13, claims: [] });
+});
+
+test("the deltas of many containers together fit into one message; those without room are claimed, and the rest are judged", async () => {
+  const node = new Node();
+  for (let i = 0; i < 5; i++) {
+    const upper = scratch();
+    deepFiles(upper, 1500);
+    await node.run(`c${i}`, upper);
+  }
+  const told = node.tell(true);
+  expect([0, 1, 2, 3, 4].map((i) => told(`c${i}`).claims)).toEqual([[], [], [], ["unmeasurable"], ["unmeasurable"]]);
+  expect(node.largest).toBeLessThan(MAX_MESSAGE_BYTES);
+});
+
+test("more variables, labels, arguments and mounts than are taken are cut and claimed", async () => {
+  const node = new Node();
+  const many = (n: number, text: string) => Array.from({ length: n }, (_, i) => `${text}${i}`);
+  const mounts = [...many(6000, "/m"), `/${"d/".repeat(9000)}`].map((destination) => ({ destination, type: "tmpfs", root: "/", source: "none", options: [] }));
+  const facts = {
+    env: many(10_000, "V").map((name) => `${name}=1`),
+    labels: Object.fromEntries(many(20_000, "label").map((name) => [name, name.repeat(20)])),
+    args: many(10_000, "argument".repeat(100)),
+  };
+  await node.run("wide", scratch(), { facts, layout: () => ({ mounts }) });
+  const { state, claims } = node.tell()("wide");
+  expect(claims).toEqual(Array(4).fill("unmeasurable"));
+  expect(state.configuration.mounts.length).toBeGreaterThan(1000);
+});
+
+test("code under long paths is told up to a limit, and that it is not all", async () => {
+  const code: InspectedCode[] = Array.from({ length: 1000 }, (_, i) => ({
+    ...{ place: "upper" as const, sha256: Buffer.alloc(32, i), main: false, pid: 2, uid: 0, ancestry: Array(5).fill("fifteen-letters") },
+    path: Buffer.from(`/${"p".repeat(4000)}${i}`),
+  }));
+  const history = new CodeHistory();
+  const bytes = history.serialize({ code, processes: 1, claims: [] }, 1_700_000_000_000);
+  const node = new Node();
+  await node.run("mapped", scratch(), { code: bytes });
+  const { state } = node.tell()("mapped");
+  expect(state.code.truncated).toBe(true);
+  expect(state.code.objects.length).toBeGreaterThan(300);
+});
