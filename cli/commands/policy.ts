@@ -1,7 +1,8 @@
-/** `hullmark policy lint|init`. */
+/** `hullmark policy lint|init|schema`. */
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { policyDigest } from "@hullmark/verifier/core/policy/digest";
+import { policyJsonSchema } from "@hullmark/verifier/core/policy/json-schema";
 import { formatProblem, MAX_POLICY_BYTES, parsePolicy } from "@hullmark/verifier/core/policy/parse";
 import type { PolicyProblem } from "@hullmark/verifier/core/policy/types";
 import { printable } from "@hullmark/verifier/core/text/printable";
@@ -61,6 +62,13 @@ export function policyCommand({ out, err, exit }: CommandOutput): Command {
       }
       writeFileSync(file, text, { flag: "wx" });
       out(`${printable(file)} written. Next: hullmark policy lint ${printable(file)}\n`);
+      exit(POLICY_EXIT.ok);
+    });
+  policy
+    .command("schema")
+    .description("print the policy file's JSON Schema, for editors")
+    .action(() => {
+      out(`${JSON.stringify(policyJsonSchema(), null, 2)}\n`);
       exit(POLICY_EXIT.ok);
     });
   return policy;

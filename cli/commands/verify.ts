@@ -81,7 +81,7 @@ function asJson({ image, verdict }: ImageVerification): object {
     authorities,
     artefacts,
     source: source ?? null,
-    transparencyLogChecked: verdict.logChecked,
+    transparencyLogChecked: false,
   };
 }
 

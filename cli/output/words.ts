@@ -18,6 +18,8 @@ const PROVENANCE: Record<ProvenanceStatus, string> = {
   6: "attestation only",
   7: "malformed",
   8: "unknown",
+  9: "revoked",
+  10: "attestation missing",
 };
 
 export const severityWord = (severity: Severity): string => SEVERITIES[severity];

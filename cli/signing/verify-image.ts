@@ -29,7 +29,10 @@ export async function verifyImage(registry: Registry, reference: string, options
   const image = await findImage(registry, reference, signal);
   const subjects = subjectsOf(image, options.platform);
   const { artefacts, incomplete } = await collectArtefacts(registry, subjects, signal);
-  const authorities = options.keys.map(({ name, publicKeyPem }) => ({ name, publicKeyPem, notBeforeMs: undefined, notAfterMs: undefined }));
+  const authorities = options.keys.map(({ name, publicKeyPem }) => ({
+    name,
+    signers: [{ kind: "key" as const, publicKeyPem, notBeforeMs: undefined, notAfterMs: undefined }],
+  }));
   const names = authorities.map(({ name }) => name);
   const verdict = verifyProvenance(
     {
@@ -37,6 +40,8 @@ export async function verifyImage(registry: Registry, reference: string, options
       artefacts,
       incomplete,
       authorities,
+      trustRoots: [],
+      revocations: [],
       signatures: { authorities: names, threshold: options.threshold },
       attestations: options.attestations.map((predicateType) => ({ predicateType, authorities: names, threshold: 1 })),
       tag: image.tag,

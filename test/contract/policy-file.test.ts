@@ -36,7 +36,7 @@ const errors = (text: string, readKeyFile?: (path: string) => string) => {
 describe("policy files", () => {
   it("accepts the documented example, and docs/policy.md shows exactly that", () => {
     const text = readFileSync(example, "utf8");
-    const parsed = parsePolicy(text, "policy.example.yaml");
+    const { parsed } = loadPolicyFile(example);
     const policy = good(parsed);
     expect(parsed).toMatchObject({ ok: true, warnings: [] });
     expect(policy).toMatchObject({ name: "example", mode: "observe", loaded: true, intervals: { quoteSeconds: 60, rescanSeconds: 300, heartbeatSeconds: 10 } });
@@ -75,7 +75,7 @@ describe("policy files", () => {
     ],
     [
       "authorities:\n  - { name: a }",
-      "p.yaml:6:7: error: spec.authorities[0]: wants either `key` or `keyFile` (give the public key inline (PEM) or the file that holds it)",
+      "p.yaml:6:7: error: spec.authorities[0]: wants either `key`, `keyFile` or `keyless` (give a public key inline (PEM), the file that holds it, or who a certificate names)",
     ],
     [
       "rules:\n  - name: r\n    require: { signatures: { authorities: [nobody] } }",
@@ -113,6 +113,70 @@ rules:
     expect(found.join("\n")).toMatch(/no authority is named "relase" \(did you mean "release"\?\)/);
     expect(found.join("\n")).toMatch(/threshold: 2 of 1 can never be met/);
     expect(found.join("\n")).toMatch(/warning: spec\.rules\[1\]\.name: rule "b" never applies: "a" before it/);
+  });
+
+  it("has a JSON Schema, and docs/policy.schema.json is it", async () => {
+    const published = readFileSync(new URL("../../docs/policy.schema.json", import.meta.url), "utf8");
+    expect(await runCommand(policyCommand, "schema")).toMatchObject({ code: 0, out: published });
+  });
+
+  it("reads trust roots, identities, rotations and revocations", () => {
+    const policy = good(loadPolicyFile(example).parsed);
+    expect(policy.trustRoots).toMatchObject([{ name: "private", requireLog: true, requireSct: true, json: expect.stringContaining("certificateAuthorities") }]);
+    const [pipeline, team] = policy.authorities.slice(2);
+    expect(pipeline?.signers).toMatchObject([
+      { kind: "keyless", trustRoot: "private", subject: { glob: expect.stringContaining("acme/*") }, extensions: { runnerEnvironment: "github-hosted" } },
+    ]);
+    expect(team?.signers).toMatchObject([
+      { subject: { exact: "ann@acme.example" }, notBeforeMs: undefined, notAfterMs: Date.UTC(2026, 11, 31) },
+      { subject: { exact: "bob@acme.example" }, notBeforeMs: Date.UTC(2026, 11, 1), notAfterMs: undefined },
+    ]);
+    expect(policy.revocations.map(({ what, sinceMs }) => [what.kind, sinceMs])).toEqual([
+      ["identity", Date.UTC(2026, 9, 1)],
+      ["digest", undefined],
+      ["builder", Date.UTC(2026, 9, 1)],
+      ["commits", undefined],
+    ]);
+  });
+
+  const ROOT = "trustRoots: [{ name: t, file: r.json }]\n";
+  const rootFile = () => '{"certificateAuthorities":[]}';
+  const keyless = (more: string) => `${ROOT}authorities: [{ name: a, keyless: { trustRoot: t, issuer: i, ${more} } }]`;
+  it.each([
+    ["a pattern that anybody's name ends like", keyless('subjectGlob: "**@refs/heads/main"'), /is not anchored/],
+    ["a pattern whose host is open", keyless('subjectGlob: "https://*/acme/release.yml"'), /is not anchored/],
+    ["a pattern whose owner is open", keyless('subjectGlob: "https://github.com/*/shop/**"'), /is not anchored/],
+    ["a pattern for everybody", keyless('subjectGlob: "**"'), /is not anchored/],
+    ["a pattern whose mail domain is open", keyless('subjectGlob: "*@*.example"'), /is not anchored/],
+    ["a regular expression", keyless("subjectGlob: '^https://github.com/acme/.*$'"), /looks like a regular expression/],
+    ["neither subject nor pattern", keyless(""), /wants either `subject` or `subjectGlob`/],
+    ["both", keyless("subject: x, subjectGlob: y"), /wants either `subject` or `subjectGlob`/],
+    ["an unknown extension", keyless("subject: x, extensions: { sourceRepositoryUri: y }"), /did you mean "sourceRepositoryURI"/],
+    ["a trust root that is not there", "authorities: [{ name: a, keyless: { trustRoot: t, issuer: i, subject: s } }]", /no trust root is named "t"/],
+    [
+      "a window that is none",
+      `${ROOT}authorities: [{ name: a, anyOf: [{ keyless: { trustRoot: t, issuer: i, subject: s }, validFrom: 2027-01-01T00:00:00Z, validUntil: 2026-01-01T00:00:00Z }] }]`,
+      /is not after validFrom/,
+    ],
+    ["a key beside anyOf", `authorities: [{ name: a, key: ${JSON.stringify(P256)}, anyOf: [{ key: ${JSON.stringify(P256)} }] }]`, /stands beside `anyOf`/],
+    ["a revocation of nothing", "revocations: [{ reason: r }]", /wants exactly one thing/],
+    ["a revocation of two things", `revocations: [{ reason: r, builder: b, digest: sha256:${"a".repeat(64)} }]`, /wants exactly one thing/],
+    ["a revocation without reason", "revocations: [{ builder: b }]", /reason/],
+    ["a digest with a date", `revocations: [{ reason: r, since: 2026-01-01T00:00:00Z, digest: sha256:${"a".repeat(64)} }]`, /has no meaning for a digest/],
+    ["a short commit", "revocations: [{ reason: r, commits: { repository: x, ids: [abc123] } }]", /is not a commit/],
+    [
+      "votes that one key cannot give",
+      `authorities: [{ name: a, key: ${JSON.stringify(P256)} }, { name: b, key: ${JSON.stringify(P256)} }]\nrules: [{ name: r, require: { signatures: { authorities: [a, b], threshold: all } } }]`,
+      /one key or identity under two names is one vote/,
+    ],
+  ])("refuses %s", (_, text, message) => {
+    expect(errors(doc(text), rootFile).join("\n")).toMatch(message);
+  });
+
+  it("refuses a trust root that is none, and takes what is anchored", () => {
+    expect(errors(doc(ROOT), () => "{}").join("\n")).toMatch(/is not a trusted_root.json/);
+    for (const glob of ["https://github.com/acme/*/x.yml@refs/tags/*", "*@acme.example", "spiffe://prod.example/ns/ci/**", "ci-*"])
+      expect(errors(doc(keyless(`subjectGlob: "${glob}"`)), rootFile)).toEqual([]);
   });
 
   it("takes only keys that are worth trusting", () => {
@@ -171,7 +235,7 @@ describe("policy files on disk", () => {
     writeFileSync(file, doc("authorities: [{ name: a, keyFile: key.pub }]"));
     const loaded = loadPolicyFile(file);
     expect(loaded.files).toEqual([file, join(scratch, "key.pub")]);
-    expect(good(loaded.parsed).authorities[0]?.publicKeyPem).toBe(P256.trim());
+    expect(good(loaded.parsed).authorities[0]?.signers).toMatchObject([{ kind: "key", publicKeyPem: P256.trim() }]);
 
     const outcomes: (LoadedPolicy | Error)[] = [];
     const controller = new AbortController();
@@ -198,7 +262,7 @@ describe("policy files on disk", () => {
   it("lints and starts policies from the command line", async () => {
     expect(await runCommand(policyCommand, "lint", example)).toMatchObject({
       code: 0,
-      out: expect.stringMatching(/: ok \(2 authorities, 2 rules, .*sha256:[0-9a-f]{64}/),
+      out: expect.stringMatching(/: ok \(4 authorities, 2 rules, .*sha256:[0-9a-f]{64}/),
     });
     const bad = join(scratch, "bad.yaml");
     writeFileSync(bad, doc("mdoe: observe"));

@@ -1,5 +1,6 @@
 /** Collects and judges an image's artefacts as the verifier does: what the provenance tests share. */
 import type { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
+import type { Authority, Validity } from "@hullmark/verifier/core/policy/types";
 import {
   collectArtefacts,
   type ImageSubject,
@@ -12,8 +13,8 @@ import type { Registry } from "@hullmark/verifier/ports/registry";
 export const AT_MS = Date.UTC(2026, 10, 23);
 export const never: AbortSignal = new AbortController().signal;
 
-export function authority(name: string, publicKeyPem: string): ProvenanceQuestion["authorities"][number] {
-  return { name, publicKeyPem, notBeforeMs: undefined, notAfterMs: undefined };
+export function authority(name: string, publicKeyPem: string, validity: Partial<Validity> = {}): Authority {
+  return { name, signers: [{ kind: "key", publicKeyPem, notBeforeMs: undefined, notAfterMs: undefined, ...validity }] };
 }
 
 export function manifestSubject(repository: string, digest: string): ImageSubject {
@@ -27,6 +28,8 @@ export function question(overrides: Partial<ProvenanceQuestion>): ProvenanceQues
     artefacts: [],
     incomplete: [],
     authorities: [],
+    trustRoots: [],
+    revocations: [],
     signatures: undefined,
     attestations: [],
     tag: { status: "none" },

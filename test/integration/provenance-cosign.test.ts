@@ -130,7 +130,7 @@ describe.each<[string, CosignVersion, readonly string[], string]>([
     const image = await newImage();
     const asks = { ...byRelease(), attestations: [{ predicateType: SLSA_V1, authorities: ["release"], threshold: 1 }] };
     await sign(version, release, named(image), ...flags);
-    expect(await judgeImage(image, asks)).toMatchObject({ status: "signed", satisfied: false, missingAttestations: [SLSA_V1] });
+    expect(await judgeImage(image, asks)).toMatchObject({ status: "attestation-missing", satisfied: false, missingAttestations: [SLSA_V1] });
     await attest(version, "slsaprovenance1", "v1.json", named(image), ...flags);
     expect(await judgeImage(image, asks)).toMatchObject({ status: "signed", satisfied: true, missingAttestations: [] });
   });
@@ -306,7 +306,12 @@ describe("from what a runtime reports to the verdict", () => {
       configDigest: image.configDigest,
       ...overrides,
     };
-    return judgeExamined(await examineImage(registry, runtime, never), { ...byRelease(), signatures: undefined, attestations: [] }, verifier, AT_MS);
+    return judgeExamined(
+      await examineImage(registry, runtime, never),
+      { ...byRelease(), trustRoots: [], revocations: [], signatures: undefined, attestations: [] },
+      verifier,
+      AT_MS,
+    );
   };
 
   test("a signed, an unsigned and a strange image each have their status", async () => {
@@ -335,7 +340,7 @@ describe("from what a runtime reports to the verdict", () => {
     await sign("v3", release, named(image));
     const examined = await examineImage(registry, { imageReference: named(image), imageId: image.configDigest, repoDigests: [], configDigest: "" }, never);
     const judged = (authorities: ReturnType<typeof byRelease>["authorities"]) =>
-      judgeExamined(examined, { authorities, signatures: undefined, attestations: [] }, verifier, AT_MS).status;
+      judgeExamined(examined, { authorities, trustRoots: [], revocations: [], signatures: undefined, attestations: [] }, verifier, AT_MS).status;
     expect(judged(byRelease().authorities)).toBe("signed");
     expect(judged([authority("qa", pem(stranger))])).toBe("wrong-key");
   });

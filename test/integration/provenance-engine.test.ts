@@ -17,6 +17,8 @@ import { AT_MS, authority, never } from "../fakes/judging.ts";
 const pair = generateKeyPairSync("ec", { namedCurve: "P-256" });
 const trust = {
   authorities: [authority("release", pair.publicKey.export({ type: "spki", format: "pem" }).toString())],
+  trustRoots: [],
+  revocations: [],
   signatures: undefined,
   attestations: [],
 };

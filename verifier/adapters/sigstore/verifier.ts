@@ -1,16 +1,24 @@
-/** {@link SignatureVerifier} over the sigstore libraries, with public keys as the only trust material. */
+/** {@link SignatureVerifier} over the sigstore libraries: by given public keys, or by certificates under a trust root. */
 import { createPublicKey, type KeyObject } from "node:crypto";
-import { type Bundle, bundleFromJSON, isBundleWithDsseEnvelope, isBundleWithPublicKey, toDSSEBundle, toMessageSignatureBundle } from "@sigstore/bundle";
+import { type Bundle, toDSSEBundle, toMessageSignatureBundle } from "@sigstore/bundle";
 import { crypto, dsse } from "@sigstore/core";
 import { toSignedEntity, VerificationError, Verifier } from "@sigstore/verify";
-import { SignatureFormatError, type SignatureVerifier, type SignedEnvelope, type VerifyingKey } from "../../ports/signature-verifier.ts";
-import { decodeBase64, parseJsonObject } from "./strict.ts";
+import {
+  type CertificateVerdict,
+  type CosignAnnotations,
+  type RootRequirements,
+  SignatureFormatError,
+  type SignatureVerifier,
+  type SignedObject,
+  type VerifyingKey,
+  type VerifyingRoot,
+} from "../../ports/signature-verifier.ts";
+import { readTrustRoot, type SigstoreRoot, verifyByCertificate } from "./keyless.ts";
+import { MAX_SIGNATURE_BYTES, type Material, openBareEnvelope, openBundle, openMessage } from "./material.ts";
 
 const MAX_KEY_CHARS = 16_384;
 const MIN_RSA_BITS = 2048;
 const MAX_RSA_BITS = 8192;
-const MAX_SIGNATURES = 8;
-const MAX_SIGNATURE_BYTES = 2048;
 /**
  * What the library does not try by itself, as digests for node:crypto. P-384 signers differ: cosign signs the SHA-256 digest, others the SHA-384 one
  * that FIPS 186-5 pairs with the curve. Ed25519 hashes by itself, while the library names SHA-256 for messages.
@@ -27,6 +35,7 @@ interface SigstoreKey extends VerifyingKey {
 
 export class SigstoreVerifier implements SignatureVerifier {
   readonly #keys = new WeakMap<VerifyingKey, SigstoreKey>();
+  readonly #roots = new WeakMap<VerifyingRoot, SigstoreRoot>();
 
   key(publicKeyPem: string): VerifyingKey {
     const object = readKey(publicKeyPem);
@@ -46,40 +55,43 @@ export class SigstoreVerifier implements SignatureVerifier {
     return handle;
   }
 
-  readBundle(bytes: Uint8Array): SignedEnvelope {
-    const json = parseJsonObject(bytes);
-    let bundle: Bundle;
-    try {
-      bundle = bundleFromJSON(json);
-    } catch (cause) {
-      throw new SignatureFormatError("FORMAT", "not a sigstore bundle", { cause });
-    }
-    if (!isBundleWithDsseEnvelope(bundle)) throw new SignatureFormatError("FORMAT", "a bundle without an envelope: a signature over a file, not over an image");
-    const hint = isBundleWithPublicKey(bundle) ? bundle.verificationMaterial.content.publicKey.hint : undefined;
-    return { ...readEnvelopeObject(json["dsseEnvelope"]), keyHint: hint, certificate: !isBundleWithPublicKey(bundle) };
+  trustRoot(json: string): VerifyingRoot {
+    const root = readTrustRoot(json);
+    const handle: VerifyingRoot = Object.freeze({ id: root.id });
+    this.#roots.set(handle, root);
+    return handle;
   }
 
-  readEnvelope(bytes: Uint8Array): SignedEnvelope {
-    return readEnvelopeObject(parseJsonObject(bytes));
+  readBundle(bytes: Uint8Array): SignedObject {
+    return openBundle(bytes);
   }
 
-  verifyEnvelope(envelope: SignedEnvelope, key: VerifyingKey): boolean {
+  readEnvelope(bytes: Uint8Array, annotations?: CosignAnnotations): SignedObject {
+    return openBareEnvelope(bytes, annotations);
+  }
+
+  readMessage(payload: Uint8Array, signature: string, annotations?: CosignAnnotations): SignedObject {
+    return openMessage(payload, signature, annotations);
+  }
+
+  verifyByKey({ payload, payloadType, material }: SignedObject, key: VerifyingKey): boolean {
     const { object, verifier } = this.#own(key);
-    return envelope.signatures.some((signature) => {
-      const bundle = toDSSEBundle({ artifact: envelope.payload, artifactType: envelope.payloadType, signature, keyHint: key.id });
-      if (verifies(verifier, bundle)) return true;
-      const signed = dsse.preAuthEncoding(envelope.payloadType, envelope.payload);
+    const signed = payloadType === undefined ? payload : dsse.preAuthEncoding(payloadType, payload);
+    return (material as Material).signatures.some((signature) => {
+      if (signature.length > MAX_SIGNATURE_BYTES) return false;
+      const bundle =
+        payloadType === undefined
+          ? toMessageSignatureBundle({ digest: crypto.digest("sha256", payload), signature, keyHint: key.id })
+          : toDSSEBundle({ artifact: payload, artifactType: payloadType, signature, keyHint: key.id });
+      if (verifies(verifier, bundle, payloadType === undefined ? payload : undefined)) return true;
       return otherDigests(object).some((digest) => crypto.verify(signed, object, signature, digest));
     });
   }
 
-  verifyMessage(message: Uint8Array, signature: Uint8Array, key: VerifyingKey): boolean {
-    if (signature.length === 0 || signature.length > MAX_SIGNATURE_BYTES) return false;
-    const { object, verifier } = this.#own(key);
-    const artifact = Buffer.from(message);
-    const bundle = toMessageSignatureBundle({ digest: crypto.digest("sha256", artifact), signature: Buffer.from(signature), keyHint: key.id });
-    if (verifies(verifier, bundle, artifact)) return true;
-    return otherDigests(object).some((digest) => crypto.verify(artifact, object, Buffer.from(signature), digest));
+  verifyByCertificate(signed: SignedObject, root: VerifyingRoot, requirements: RootRequirements): CertificateVerdict {
+    const own = this.#roots.get(root);
+    if (!own) throw new SignatureFormatError("KEY", "a trust root that another verifier made");
+    return verifyByCertificate(signed, own, requirements);
   }
 
   #own(key: VerifyingKey): SigstoreKey {
@@ -118,21 +130,4 @@ function readKey(pem: string): KeyObject {
     (kind === "rsa" && modulusLength !== undefined && modulusLength >= MIN_RSA_BITS && modulusLength <= MAX_RSA_BITS);
   if (!allowed) throw bad("want ECDSA P-256 or P-384, Ed25519, or RSA of 2,048 to 8,192 bits");
   return key;
-}
-
-function readEnvelopeObject(value: unknown): SignedEnvelope {
-  const bad = () => new SignatureFormatError("FORMAT", "not a DSSE envelope");
-  if (typeof value !== "object" || value === null) throw bad();
-  const { payloadType, payload, signatures } = value as Record<string, unknown>;
-  if (typeof payloadType !== "string" || payloadType.length > 255 || typeof payload !== "string" || !Array.isArray(signatures)) throw bad();
-  if (signatures.length === 0 || signatures.length > MAX_SIGNATURES)
-    throw new SignatureFormatError("FORMAT", `an envelope with ${signatures.length} signatures, want 1 to ${MAX_SIGNATURES}`);
-  const decoded = signatures.map((entry: unknown) => {
-    const sig = typeof entry === "object" && entry !== null && "sig" in entry ? entry.sig : undefined;
-    if (typeof sig !== "string" || sig.length === 0 || sig.length > MAX_SIGNATURE_BYTES * 2) throw bad();
-    return decodeBase64(sig);
-  });
-  const body = decodeBase64(payload);
-  if (body.length === 0) throw bad();
-  return { payloadType, payload: body, signatures: decoded, keyHint: undefined, certificate: false };
 }

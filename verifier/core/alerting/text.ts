@@ -48,6 +48,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   "moved-tag": "runs an image whose tag has moved since it was signed",
   "attestation-missing": "runs an image without a required attestation",
   "signature-malformed": "runs an image whose signature cannot be read",
+  revoked: "runs an image that is trusted no more",
   "quote-refused": "sent a TPM quote that does not hold",
   identity: "does not prove its identity",
   "layer-altered": "holds an altered image layer",

@@ -99,6 +99,8 @@ const PROVENANCE_KINDS: Partial<Record<ProvenanceInput["status"], FindingKind>> 
   "other-digest": "other-digest",
   "moved-tag": "moved-tag",
   "attestation-only": "unsigned",
+  "attestation-missing": "attestation-missing",
+  revoked: "revoked",
   malformed: "signature-malformed",
 };
 
@@ -109,7 +111,8 @@ function appraiseProvenance({ provenance, rules }: ContainerInput, findings: Fin
     (provenance.required ? unknown : warnings).push(claim("provenance-unknown", provenance.text));
     return;
   }
-  if (!provenance.required) {
+  // A revocation stands by itself: nobody need ask for a signature to be told.
+  if (!provenance.required && provenance.status !== "revoked") {
     warnings.push(claim(`provenance-${provenance.status}`, provenance.text));
     return;
   }

@@ -31,6 +31,7 @@ const BY_KIND: Partial<Record<FindingKind, Severity>> = {
   "other-digest": Severity.CRITICAL,
   "moved-tag": Severity.HIGH,
   "attestation-missing": Severity.HIGH,
+  revoked: Severity.CRITICAL,
   "signature-malformed": Severity.HIGH,
   alias: Severity.INFO,
   copy: Severity.INFO,

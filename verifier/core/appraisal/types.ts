@@ -162,7 +162,17 @@ export interface ContainerInput {
 }
 
 export interface ProvenanceInput {
-  readonly status: "signed" | "unsigned" | "wrong-key" | "other-digest" | "moved-tag" | "attestation-only" | "malformed" | "unknown";
+  readonly status:
+    | "signed"
+    | "unsigned"
+    | "wrong-key"
+    | "other-digest"
+    | "moved-tag"
+    | "attestation-only"
+    | "attestation-missing"
+    | "malformed"
+    | "revoked"
+    | "unknown";
   readonly text: string;
   /** Policy asks for a signature of this image. */
   readonly required: boolean;

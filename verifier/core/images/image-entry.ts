@@ -38,6 +38,8 @@ const STATUS: Readonly<Record<StatusName, ProvenanceStatus>> = {
   "other-digest": ProvenanceStatus.OTHER_DIGEST,
   "moved-tag": ProvenanceStatus.MOVED_TAG,
   "attestation-only": ProvenanceStatus.ATTESTATION_ONLY,
+  "attestation-missing": ProvenanceStatus.ATTESTATION_MISSING,
+  revoked: ProvenanceStatus.REVOKED,
   malformed: ProvenanceStatus.MALFORMED,
   unknown: ProvenanceStatus.UNKNOWN,
 };
@@ -66,7 +68,11 @@ export function judgeProvenance(
         subjects: resolved.subjects.map(({ digest }) => digest),
         artefacts: artefacts.artefacts,
         incomplete: artefacts.incomplete,
+        configDigest: resolved.configDigest,
         authorities: policy.authorities,
+        trustRoots: policy.trustRoots,
+        revocations: policy.revocations,
+        ...(rule && { rule: rule.name }),
         signatures: rule?.signatures,
         attestations: rule?.attestations ?? [],
         tag: resolved.tag,
@@ -74,8 +80,10 @@ export function judgeProvenance(
       },
       verifier,
     );
-    const status = verdict.status === "signed" && !verdict.satisfied ? "unsigned" : verdict.status;
-    return { input: { status, text: verdict.text, required }, row: rowOf(status, verdict.text, verdict) };
+    const { status } = verdict;
+    const [refusal] = required ? verdict.refusals : [];
+    const text = refusal ? `${verdict.text}. Asked for: ${refusal.requirement}. Would do: ${refusal.remedy}` : verdict.text;
+    return { input: { status, text, required }, row: rowOf(status, text, verdict) };
   } catch (error) {
     if (!(error instanceof ProvenanceError)) throw error;
     return plain("unknown", error.message);

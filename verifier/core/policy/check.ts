@@ -1,9 +1,9 @@
 /** What the schema cannot say: names that must exist and be unique, keys that must be keys, and rules that can never apply. Builds the policy. */
 
+import { differentSigners } from "../provenance/votes.ts";
+import { buildAuthority, buildRevocation, buildTrustRoot, known } from "./check-authorities.ts";
 import { DEFAULT_MUTABLE } from "./default.ts";
-import { publicKeyProblem } from "./fields.ts";
 import type { PolicyFile } from "./schema.ts";
-import { nearest } from "./suggest.ts";
 import type { AlertRoute, Authority, Policy, PolicyProblem, PolicyRule, Selector, SignatureRequirement } from "./types.ts";
 
 export type Report = (severity: PolicyProblem["severity"], path: readonly PropertyKey[], message: string, fix: string) => void;
@@ -12,8 +12,9 @@ type FileRequirement = NonNullable<FileRule["require"]["signatures"]>;
 type FileRoute = PolicyFile["spec"]["alerts"]["routes"][number];
 
 /** The result is a policy only where nothing was reported as an error. */
-export function checkPolicy({ metadata, spec }: PolicyFile, readKeyFile: (path: string) => string, report: Report): Policy {
+export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: string) => string, report: Report): Policy {
   for (const [list, items] of [
+    [["spec", "trustRoots"], spec.trustRoots],
     [["spec", "authorities"], spec.authorities],
     [["spec", "rules"], spec.rules],
     [["spec", "mutable"], spec.mutable],
@@ -21,16 +22,19 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readKeyFile: (path: 
   ] as const) {
     unique(items, list, report);
   }
-  const names = spec.authorities.map(({ name }) => name);
+  const context = { trustRoots: spec.trustRoots.map(({ name }) => name), readFile, report };
   const mutable = spec.mutable.map(({ name, class: kind, select, paths }) => ({ name, class: kind, select: { ...select, workloads: [] }, paths }));
   for (const [i, { class: kind, paths }] of spec.mutable.entries()) warnAboutPaths(kind, paths, ["spec", "mutable", i, "paths"], report);
   for (const [i, rule] of spec.rules.entries()) warnIfShadowed(rule, spec.rules.slice(0, i), ["spec", "rules", i], report);
+  const authorities = spec.authorities.map((authority, i) => buildAuthority(authority, ["spec", "authorities", i], context));
   return {
     name: metadata.name,
     mode: spec.mode,
     loaded: true,
-    authorities: spec.authorities.map((authority, i) => buildAuthority(authority, readKeyFile, ["spec", "authorities", i], report)),
-    rules: spec.rules.map((rule, i) => buildRule(rule, names, ["spec", "rules", i], report)),
+    trustRoots: spec.trustRoots.map((root, i) => buildTrustRoot(root, ["spec", "trustRoots", i], context)),
+    authorities,
+    revocations: spec.revocations.map((revocation, i) => buildRevocation(revocation, ["spec", "revocations", i], context)),
+    rules: spec.rules.map((rule, i) => buildRule(rule, authorities, ["spec", "rules", i], report)),
     mutable: spec.mutableDefaults ? [...DEFAULT_MUTABLE, ...mutable] : mutable,
     severities: spec.severities,
     intervals: { quoteSeconds: spec.intervals.quote, rescanSeconds: spec.intervals.rescan, heartbeatSeconds: spec.intervals.heartbeat },
@@ -48,37 +52,7 @@ function unique(items: readonly { readonly name: string }[], path: readonly Prop
   });
 }
 
-function buildAuthority(
-  file: PolicyFile["spec"]["authorities"][number],
-  readKeyFile: (path: string) => string,
-  path: readonly PropertyKey[],
-  report: Report,
-): Authority {
-  let publicKeyPem = file.key ?? "";
-  const keyPath = [...path, file.key === undefined && file.keyFile !== undefined ? "keyFile" : "key"];
-  if ((file.key === undefined) === (file.keyFile === undefined)) {
-    report("error", path, "wants either `key` or `keyFile`", "give the public key inline (PEM) or the file that holds it");
-  } else {
-    try {
-      if (file.keyFile !== undefined) publicKeyPem = readKeyFile(file.keyFile);
-      const problem = publicKeyProblem(publicKeyPem);
-      if (problem) report("error", keyPath, `the key ${problem}`, "give a SubjectPublicKeyInfo in PEM, for example cosign.pub");
-    } catch (error) {
-      report(
-        "error",
-        keyPath,
-        `the key file cannot be read: ${error instanceof Error ? error.message : String(error)}`,
-        "paths are relative to the policy file",
-      );
-    }
-  }
-  if (file.validFrom !== undefined && file.validUntil !== undefined && file.validFrom >= file.validUntil) {
-    report("error", [...path, "validUntil"], "is not after validFrom", "exchange the two, or correct one");
-  }
-  return { name: file.name, publicKeyPem: publicKeyPem.trim().replaceAll("\r\n", "\n"), notBeforeMs: file.validFrom, notAfterMs: file.validUntil };
-}
-
-function buildRule(rule: FileRule, authorities: readonly string[], path: readonly PropertyKey[], report: Report): PolicyRule {
+function buildRule(rule: FileRule, authorities: readonly Authority[], path: readonly PropertyKey[], report: Report): PolicyRule {
   const { signatures, attestations } = rule.require;
   return {
     name: rule.name,
@@ -93,16 +67,20 @@ function buildRule(rule: FileRule, authorities: readonly string[], path: readonl
   };
 }
 
-function buildRequirement(file: FileRequirement, authorities: readonly string[], path: readonly PropertyKey[], report: Report): SignatureRequirement {
+function buildRequirement(file: FileRequirement, authorities: readonly Authority[], path: readonly PropertyKey[], report: Report): SignatureRequirement {
+  const names = authorities.map(({ name }) => name);
   const wanted = [...new Set(file.authorities)];
-  file.authorities.forEach((name, i) => {
-    if (authorities.includes(name)) return;
-    const guess = nearest(name, authorities);
-    report("error", [...path, "authorities", i], `no authority is named "${name}"`, guess ? `did you mean "${guess}"?` : "add it under spec.authorities");
-  });
+  for (const [i, name] of file.authorities.entries()) known(name, names, "authority", "spec.authorities", [...path, "authorities", i], report);
   const threshold = file.threshold === "any" ? 1 : file.threshold === "all" ? wanted.length : file.threshold;
   if (threshold > wanted.length)
     report("error", [...path, "threshold"], `${threshold} of ${wanted.length} can never be met`, `use ${wanted.length} or less, or all`);
+  else if (wanted.every((name) => names.includes(name)) && threshold > differentSigners(authorities.filter(({ name }) => wanted.includes(name))))
+    report(
+      "error",
+      [...path, "threshold"],
+      `${threshold} can never be met: one key or identity under two names is one vote`,
+      "name different signers, or lower the threshold",
+    );
   return { authorities: wanted, threshold };
 }
 

@@ -49,6 +49,42 @@ export const glob = z.string().superRefine((text, context) => {
   if (reason) fail(context, `"${text}" is not a glob: ${reason}`, "use literal text with `?`, `*` and `**`");
 });
 
+/**
+ * A glob over who a certificate names. It matches the whole name, so that it cannot be unanchored by oversight; one that begins with a wildcard would be
+ * met by a name that anybody can have made (`**@refs/heads/main`), and is refused.
+ */
+export const identityGlob = z.string().superRefine((text, context) => {
+  const reason = globProblem(text);
+  if (reason) return fail(context, `"${text}" is not a glob: ${reason}`, "use literal text with `?`, `*` and `**`");
+  if (/^\^|\$$|\.[*+]|\\\./.test(text))
+    return fail(
+      context,
+      `"${text}" looks like a regular expression`,
+      "write a glob: it must match from the first to the last character; `*` stays within a `/`",
+    );
+  if (!isAnchored(text))
+    fail(
+      context,
+      `"${text}" is not anchored: anybody can have such a name`,
+      "write out host and owner, for example https://github.com/acme/*/.github/workflows/*@refs/tags/*",
+    );
+});
+
+/** Host and first part of the path written out; or a whole mail domain; or a name that does not begin with a wildcard. */
+function isAnchored(glob: string): boolean {
+  if (glob.includes("://")) return /^[a-z][a-z0-9+.-]*:\/\/[^/*?\\]+\/[^/*?\\]/.test(glob);
+  return /^\*@[^*?]+$/.test(glob) || /^[^*?\\]/.test(glob);
+}
+
+export const sha256Digest = z.string().superRefine((text, context) => {
+  if (!/^sha256:[0-9a-f]{64}$/.test(text)) fail(context, `"${text}" is not a digest`, "write sha256: and 64 lower-case hex digits");
+});
+
+export const commitId = z.string().superRefine((text, context) => {
+  if (!/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(text))
+    fail(context, `"${text}" is not a commit`, "write all 40 (or 64) lower-case hex digits: `git rev-list BAD..FIX`");
+});
+
 /** A glob over absolute paths. */
 export const pathGlob = z.string().superRefine((text, context) => {
   const reason = globProblem(text);

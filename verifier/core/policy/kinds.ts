@@ -46,7 +46,7 @@ export const CONFIGURATION_KINDS = [
 ] as const;
 
 /** What a required signature or attestation lacks. */
-export const PROVENANCE_KINDS = ["unsigned", "wrong-key", "other-digest", "moved-tag", "attestation-missing", "signature-malformed"] as const;
+export const PROVENANCE_KINDS = ["unsigned", "wrong-key", "other-digest", "moved-tag", "attestation-missing", "signature-malformed", "revoked"] as const;
 
 /** Contradictions of the node itself. */
 export const NODE_KINDS = ["quote-refused", "identity", "layer-altered", "content-store", "pcr", "chain-broken", "clock", "agent"] as const;

@@ -1,6 +1,7 @@
 /** The policy file, key by key. Unknown keys are errors everywhere. What spans several keys is in check.ts. */
 import { z } from "zod";
-import { byteCount, capability, duration, environmentName, glob, httpUrl, instant, label, pathGlob } from "./fields.ts";
+import { FULCIO_EXTENSION_NAMES } from "../provenance/fulcio-extensions.ts";
+import { byteCount, capability, commitId, duration, environmentName, glob, httpUrl, identityGlob, instant, label, pathGlob, sha256Digest } from "./fields.ts";
 import { ALL_KINDS, DRIFT_PLACES, SEVERITIES } from "./kinds.ts";
 import { ALERT_GROUP_LABELS, CODE_PLACES, HOST_NAMESPACES } from "./types.ts";
 
@@ -21,12 +22,41 @@ const selectorKeys = {
 const selector = z.strictObject({ ...selectorKeys, workloads: list(glob) }).prefault({});
 const mutableSelector = z.strictObject(selectorKeys).prefault({});
 
-const authority = z.strictObject({
-  name: label,
+const identityKeys = {
+  issuer: z.string().min(1).max(1024),
+  subject: z.string().min(1).max(1024).optional(),
+  subjectGlob: identityGlob.optional(),
+};
+const keyless = z.strictObject({
+  trustRoot: label,
+  ...identityKeys,
+  extensions: z.partialRecord(z.enum(FULCIO_EXTENSION_NAMES), z.string().min(1).max(1024)).default({}),
+});
+const signerKeys = {
   key: z.string().optional(),
   keyFile: z.string().min(1).optional(),
+  keyless: keyless.optional(),
   validFrom: instant.optional(),
   validUntil: instant.optional(),
+};
+const authority = z.strictObject({ name: label, ...signerKeys, anyOf: z.array(z.strictObject(signerKeys)).min(1).max(64).optional() });
+
+const trustRoot = z.strictObject({
+  name: label,
+  file: z.string().min(1),
+  requireLog: z.boolean().default(true),
+  requireSct: z.boolean().default(true),
+});
+
+const revocation = z.strictObject({
+  reason: z.string().min(1).max(512),
+  since: instant.optional(),
+  key: z.string().optional(),
+  keyFile: z.string().min(1).optional(),
+  identity: z.strictObject(identityKeys).optional(),
+  digest: sha256Digest.optional(),
+  builder: z.string().min(1).max(2048).optional(),
+  commits: z.strictObject({ repository: z.string().min(1).max(2048), ids: z.array(commitId).min(1).max(100_000) }).optional(),
 });
 
 const threshold = z.union([z.enum(["any", "all"]), z.int().min(1).max(MAX_ITEMS)]).default("any");
@@ -94,7 +124,9 @@ export const policyFile = z.strictObject({
   spec: z
     .strictObject({
       mode: z.literal("observe").default("observe"),
+      trustRoots: list(trustRoot),
       authorities: list(authority),
+      revocations: list(revocation),
       rules: list(rule),
       mutable: list(mutable),
       mutableDefaults: z.boolean().default(true),

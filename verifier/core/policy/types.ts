@@ -1,14 +1,66 @@
 /** A policy as the rest of the verifier sees it: checked, with defaults filled in and keys read. Made by `parsePolicy` or `defaultPolicy` only. */
 import type { Severity, SeverityKey } from "./kinds.ts";
 
-/** Someone whose signature counts. */
+/** Someone whose signature counts: by any one of the signers, which is still one vote. Several of them are a rotation with overlap, or a person with several tools. */
 export interface Authority {
   readonly name: string;
-  /** SubjectPublicKeyInfo, PEM (`-----BEGIN PUBLIC KEY-----`): ECDSA P-256/P-384, Ed25519 or RSA of 2,048 bits or more. */
-  readonly publicKeyPem: string;
-  /** Validity of the key for signatures, Unix milliseconds, both inclusive; undefined: no limit. */
+  /** 1 or more. */
+  readonly signers: readonly Signer[];
+}
+
+/** When its signatures count, Unix milliseconds, both inclusive; undefined: no limit. Held against the proven time of signing, or against now where none is proven. */
+export interface Validity {
   readonly notBeforeMs: number | undefined;
   readonly notAfterMs: number | undefined;
+}
+
+export type Signer = KeySigner | KeylessSigner;
+
+export interface KeySigner extends Validity {
+  readonly kind: "key";
+  /** SubjectPublicKeyInfo, PEM (`-----BEGIN PUBLIC KEY-----`): ECDSA P-256/P-384, Ed25519 or RSA of 2,048 bits or more. */
+  readonly publicKeyPem: string;
+}
+
+/** Whoever a Fulcio certificate names. */
+export interface KeylessSigner extends Validity, IdentityMatch {
+  readonly kind: "keyless";
+  /** Name of one of the policy's trust roots. */
+  readonly trustRoot: string;
+  /** Fulcio's extensions by name (core/provenance/fulcio-extensions.ts), each compared exactly. */
+  readonly extensions: Readonly<Record<string, string>>;
+}
+
+/** The issuer always exactly; the subject exactly, or by a glob that must match the whole of it. */
+export interface IdentityMatch {
+  readonly issuer: string;
+  readonly subject: { readonly exact: string } | { readonly glob: string };
+}
+
+/** Certificate authorities, logs and timestamp authorities of a sigstore deployment. */
+export interface TrustRoot {
+  readonly name: string;
+  /** `trusted_root.json` as it is on disk (sigstore TrustedRoot, media type v0.1 or v0.2). */
+  readonly json: string;
+  /** A transparency log must prove that it holds the signature. */
+  readonly requireLog: boolean;
+  /** A certificate transparency log must have promised to hold the certificate. */
+  readonly requireSct: boolean;
+}
+
+/**
+ * What is trusted no more. `sinceMs`: when it began to be untrustworthy; a signature whose time before that is proven still counts. undefined: nothing counts.
+ * `digest` (of manifest, index or config), `builder` and `commits` bar the image, whoever signed it.
+ */
+export interface Revocation {
+  readonly reason: string;
+  readonly sinceMs: number | undefined;
+  readonly what:
+    | { readonly kind: "key"; readonly publicKeyPem: string }
+    | ({ readonly kind: "identity" } & IdentityMatch)
+    | { readonly kind: "digest"; readonly digest: string }
+    | { readonly kind: "builder"; readonly builder: string }
+    | { readonly kind: "commits"; readonly repository: string; readonly commits: readonly string[] };
 }
 
 /** `threshold` of `authorities` (1..authorities.length) must have signed. */
@@ -141,7 +193,9 @@ export interface Policy {
   readonly mode: "observe";
   /** False for the built-in default: results are then shown as "no policy", not as a pass. */
   readonly loaded: boolean;
+  readonly trustRoots: readonly TrustRoot[];
   readonly authorities: readonly Authority[];
+  readonly revocations: readonly Revocation[];
   /** In order: the first whose selector matches decides. */
   readonly rules: readonly PolicyRule[];
   readonly mutable: readonly MutableClass[];

@@ -1,4 +1,5 @@
 /** What is attached to an image in its registry, fetched and told apart, not yet verified. */
+import type { CosignAnnotations } from "../../ports/signature-verifier.ts";
 
 interface ArtefactCommon {
   readonly repository: string;
@@ -11,8 +12,8 @@ interface ArtefactCommon {
 
 export type Artefact = ArtefactCommon &
   (
-    | { readonly format: "simple-signing"; readonly payload: Buffer; readonly signature: string | undefined }
-    | { readonly format: "dsse"; readonly envelope: Buffer }
+    | { readonly format: "simple-signing"; readonly payload: Buffer; readonly signature: string | undefined; readonly annotations?: CosignAnnotations }
+    | { readonly format: "dsse"; readonly envelope: Buffer; readonly annotations?: CosignAnnotations }
     | { readonly format: "bundle"; readonly bundle: Buffer }
     /** Named as a signature, but cannot be read as one. */
     | { readonly format: "damaged"; readonly detail: string }
@@ -30,6 +31,15 @@ export const SIMPLE_SIGNING_TYPE = "application/vnd.dev.cosign.simplesigning.v1+
 export const DSSE_TYPE = "application/vnd.dsse.envelope.v1+json";
 export const NOTATION_TYPE = "application/vnd.cncf.notary.signature";
 export const SIGNATURE_ANNOTATION = "dev.cosignproject.cosign/signature";
+
+/** What cosign's older scheme puts beside a signature. */
+export function cosignAnnotations(annotations: Readonly<Record<string, string>> = {}): CosignAnnotations {
+  return {
+    certificate: annotations["dev.sigstore.cosign/certificate"] || undefined,
+    rekorBundle: annotations["dev.sigstore.cosign/bundle"] || undefined,
+    timestamp: annotations["dev.sigstore.cosign/rfc3161timestamp"] || undefined,
+  };
+}
 
 /** Bundles of all versions, in both spellings of their media type. */
 export function isBundleType(mediaType: string): boolean {

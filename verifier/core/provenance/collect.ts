@@ -1,6 +1,15 @@
 /** Fetches what is attached to an image: by referrers (API or fallback tag) and by cosign's older tags. Bounded whatever the registry lists. */
 import { type Descriptor, MAX_MANIFEST_BYTES, type Registry, RegistryError } from "../../ports/registry.ts";
-import { type Artefact, type CollectedArtefacts, DSSE_TYPE, isBundleType, NOTATION_TYPE, SIGNATURE_ANNOTATION, SIMPLE_SIGNING_TYPE } from "./artefact.ts";
+import {
+  type Artefact,
+  type CollectedArtefacts,
+  cosignAnnotations,
+  DSSE_TYPE,
+  isBundleType,
+  NOTATION_TYPE,
+  SIGNATURE_ANNOTATION,
+  SIMPLE_SIGNING_TYPE,
+} from "./artefact.ts";
 import { ProvenanceError } from "./errors.ts";
 import { type ImageManifest, parseManifest } from "./image-objects.ts";
 import { readBlob } from "./read-blob.ts";
@@ -144,9 +153,11 @@ async function fetchLayer(
     if (!(error instanceof ProvenanceError) && !(error instanceof RegistryError)) throw error;
     return { ...common, format: "damaged", detail: error.message };
   }
-  if (layer.mediaType === SIMPLE_SIGNING_TYPE)
-    return { ...common, format: "simple-signing", payload: bytes, signature: layer.annotations?.[SIGNATURE_ANNOTATION] };
-  return layer.mediaType === DSSE_TYPE ? { ...common, format: "dsse", envelope: bytes } : { ...common, format: "bundle", bundle: bytes };
+  if (isBundleType(layer.mediaType)) return { ...common, format: "bundle", bundle: bytes };
+  const annotations = cosignAnnotations(layer.annotations);
+  return layer.mediaType === DSSE_TYPE
+    ? { ...common, format: "dsse", envelope: bytes, annotations }
+    : { ...common, format: "simple-signing", payload: bytes, signature: layer.annotations?.[SIGNATURE_ANNOTATION], annotations };
 }
 
 /** undefined: not there, or noted as incomplete. */

@@ -4,7 +4,7 @@
  */
 import type { Registry } from "../../ports/registry.ts";
 import type { SignatureVerifier } from "../../ports/signature-verifier.ts";
-import type { AttestationRequirement, Authority, SignatureRequirement } from "../policy/types.ts";
+import type { AttestationRequirement, Authority, Revocation, SignatureRequirement, TrustRoot } from "../policy/types.ts";
 import type { CollectedArtefacts } from "./artefact.ts";
 import { collectArtefacts } from "./collect.ts";
 import { type ImageResolution, type RuntimeImage, resolveImage } from "./resolve.ts";
@@ -18,6 +18,8 @@ export interface ExaminedImage {
 
 export interface Trust {
   readonly authorities: readonly Authority[];
+  readonly trustRoots: readonly TrustRoot[];
+  readonly revocations: readonly Revocation[];
   /** undefined: any one of the authorities will do. */
   readonly signatures: SignatureRequirement | undefined;
   readonly attestations: readonly AttestationRequirement[];
@@ -46,8 +48,8 @@ export async function examineImage(registry: Registry, runtime: RuntimeImage, si
  */
 export function judgeImage({ resolution, collected }: ExaminedImage, trust: Trust, verifier: SignatureVerifier, atMs: number): JudgedImage {
   if (resolution.kind !== "resolved") return { status: UNRESOLVED[resolution.kind], text: resolution.text, satisfied: false, verdict: undefined };
-  const { subjects, tag } = resolution.image;
-  const verdict = verifyProvenance({ ...trust, ...collected, subjects: [...new Set(subjects.map(({ digest }) => digest))], tag, atMs }, verifier);
+  const { subjects, tag, configDigest } = resolution.image;
+  const verdict = verifyProvenance({ ...trust, ...collected, subjects: [...new Set(subjects.map(({ digest }) => digest))], configDigest, tag, atMs }, verifier);
   return { status: verdict.status, text: verdict.text, satisfied: verdict.satisfied, verdict };
 }
 

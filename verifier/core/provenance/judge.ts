@@ -1,17 +1,46 @@
-/** One artefact against the authorities' keys. Pure. Every byte of the artefact may be an attacker's until a signature holds. */
-import type { SignatureVerifier, SignedEnvelope, VerifyingKey } from "../../ports/signature-verifier.ts";
-import { SignatureFormatError } from "../../ports/signature-verifier.ts";
+/** One artefact against the authorities. Pure. Every byte of the artefact may be an attacker's until a signature holds. */
+import {
+  CERTIFICATE_PROBLEMS,
+  type CertificateProblem,
+  type CertifiedSigner,
+  SignatureFormatError,
+  type SignatureVerifier,
+  type SignedObject,
+} from "../../ports/signature-verifier.ts";
 import type { Artefact } from "./artefact.ts";
 import { ProvenanceError } from "./errors.ts";
+import type { Revocations } from "./revocation.ts";
+import { isValidAt, principalOf, type ReadyAuthority, type ReadyIdentity, type ReadyKey } from "./signers.ts";
 import { type BuildSource, readBuildSource } from "./slsa.ts";
 import { readSimpleSigning, readStatement, SIGN_PREDICATE_TYPE, type SignedClaim } from "./statement.ts";
 
 /**
  * `signature`, `attestation`: of this image, by `authorities`. `other-digest`: by an authority, over another image. `wrong-key`: by none of the authorities.
- * `altered`: says that an authority's key made it, but it does not verify. `outside-validity`: by an authority whose key is not valid now.
- * `malformed`: cannot be read. `unsupported`: of a kind that is not checked here.
+ * `wrong-identity`: by a certificate that holds, of somebody who is none of them. `untrusted`: by a certificate that no trust root vouches for as policy wants.
+ * `altered`: says that an authority made it, but it does not verify. `outside-validity`, `revoked`: by an authority's signer that does not count at that time,
+ * or no more. `malformed`: cannot be read. `unsupported`: of a kind that is not checked here.
  */
-export type ArtefactCode = "signature" | "attestation" | "other-digest" | "wrong-key" | "altered" | "outside-validity" | "malformed" | "unsupported";
+export type ArtefactCode =
+  | "signature"
+  | "attestation"
+  | "other-digest"
+  | "wrong-key"
+  | "wrong-identity"
+  | "untrusted"
+  | "altered"
+  | "outside-validity"
+  | "revoked"
+  | "malformed"
+  | "unsupported";
+
+/** Who vouches for an artefact. */
+export interface Voucher {
+  readonly authority: string;
+  /** The key or identity itself: one that is listed under two names is still one. */
+  readonly principal: string;
+  /** Proven time of signing, Unix milliseconds. */
+  readonly signedAtMs: number | undefined;
+}
 
 export interface ArtefactVerdict {
   readonly code: ArtefactCode;
@@ -19,8 +48,13 @@ export interface ArtefactVerdict {
   readonly foundUnder: string;
   readonly layout: Artefact["layout"];
   readonly format: Artefact["format"];
-  /** Names of the authorities whose signature holds; for `outside-validity` those whose key is out of date. */
+  /** Names of the authorities whose signature holds; for `outside-validity` and `revoked` those whose signer does not count. */
   readonly authorities: readonly string[];
+  readonly vouchers: readonly Voucher[];
+  /** Of a certificate that was verified: who it names, whether or not that is an authority. */
+  readonly identity: { readonly issuer: string; readonly subject: string } | undefined;
+  /** What exactly does not hold of a signature by certificate. */
+  readonly problem: CertificateProblem | undefined;
   /** Digests that the signed payload names; only of verified payloads. */
   readonly subjects: readonly string[];
   /** Only of verified payloads; undefined for simple signing. */
@@ -29,93 +63,155 @@ export interface ArtefactVerdict {
   readonly text: string;
 }
 
-/** An authority whose key has been read. */
-export interface ReadyAuthority {
-  readonly name: string;
-  readonly key: VerifyingKey;
-  readonly valid: boolean;
+export interface Judging {
+  /** Digests that are this image. */
+  readonly subjects: ReadonlySet<string>;
+  readonly authorities: readonly ReadyAuthority[];
+  readonly revocations: Revocations;
+  /** Unix milliseconds: held against validity where no time of signing is proven. */
+  readonly atMs: number;
 }
 
-type Opened = { readonly hint: string | undefined; verify(key: VerifyingKey): boolean; claim(): SignedClaim };
+type Blank = Omit<ArtefactVerdict, "code" | "text">;
+interface Candidate extends Voucher {
+  readonly valid: boolean;
+  readonly revoked: string | undefined;
+}
 
 const MAX_NAMED_DIGESTS = 8;
+/** Problems that say that something was changed, rather than that somebody is unknown. */
+const ALTERED: ReadonlySet<CertificateProblem> = new Set(["time", "log-promise", "log-proof", "log-content", "signature"]);
 
-/** @param subjects digests that are this image */
-export function judgeArtefact(
-  artefact: Artefact,
-  subjects: ReadonlySet<string>,
-  authorities: readonly ReadyAuthority[],
-  verifier: SignatureVerifier,
-): ArtefactVerdict {
+export function judgeArtefact(artefact: Artefact, judging: Judging, verifier: SignatureVerifier): ArtefactVerdict {
   const { manifestDigest, foundUnder, layout, format } = artefact;
-  const none = { manifestDigest, foundUnder, layout, format, authorities: [], subjects: [], predicateType: undefined, source: undefined };
-  if (artefact.format === "unsupported") return { ...none, code: "unsupported", text: artefact.detail };
-  if (artefact.format === "damaged") return { ...none, code: "malformed", text: `cannot be read: ${artefact.detail}` };
-  let opened: Opened | "certificate";
+  const blank: Blank = {
+    ...{ manifestDigest, foundUnder, layout, format, authorities: [], vouchers: [], subjects: [] },
+    ...{ identity: undefined, problem: undefined, predicateType: undefined, source: undefined },
+  };
+  if (artefact.format === "unsupported") return { ...blank, code: "unsupported", text: artefact.detail };
+  if (artefact.format === "damaged") return { ...blank, code: "malformed", text: `cannot be read: ${artefact.detail}` };
+  let signed: SignedObject;
   try {
-    opened = open(artefact, verifier);
+    signed = open(artefact, verifier);
   } catch (error) {
-    return { ...none, code: "malformed", text: `cannot be read: ${messageOf(error)}` };
+    return { ...blank, code: "malformed", text: `cannot be read: ${messageOf(error)}` };
   }
-  if (opened === "certificate") return { ...none, code: "unsupported", text: "signed with a certificate (keyless), which this release does not check" };
-  const { hint, verify, claim } = opened;
-  const holding = authorities.filter(({ key }) => verify(key));
-  if (holding.length === 0) {
-    const named = authorities.find(({ key }) => key.id === hint);
-    if (named) return { ...none, code: "altered", text: `names the key of ${named.name}, but its signature does not hold: altered after signing, or forged` };
-    return { ...none, code: "wrong-key", text: "does not verify with the key of any authority: signed by somebody else, or altered after signing" };
-  }
+  const found = signed.certificate ? byCertificate(signed, blank, judging, verifier) : byKey(signed, blank, judging, verifier);
+  if ("code" in found) return found;
   try {
-    return judgeClaim(none, claim(), holding, subjects);
+    return judgeClaim(found.blank, claimOf(signed), found.candidates, judging.subjects);
   } catch (error) {
-    return { ...none, code: "malformed", text: `signed by ${names(holding)}, but what was signed cannot be read: ${messageOf(error)}` };
+    return { ...blank, code: "malformed", text: `signed by ${names(found.candidates)}, but what was signed cannot be read: ${messageOf(error)}` };
   }
 }
 
-function judgeClaim(
-  none: Omit<ArtefactVerdict, "code" | "text">,
-  claim: SignedClaim,
-  holding: readonly ReadyAuthority[],
-  subjects: ReadonlySet<string>,
-): ArtefactVerdict {
+function open(artefact: Extract<Artefact, { format: "simple-signing" | "dsse" | "bundle" }>, verifier: SignatureVerifier): SignedObject {
+  if (artefact.format === "bundle") return verifier.readBundle(artefact.bundle);
+  if (artefact.format === "dsse") return verifier.readEnvelope(artefact.envelope, artefact.annotations);
+  if (!artefact.signature) throw new ProvenanceError("MALFORMED", "a payload without a signature");
+  return verifier.readMessage(artefact.payload, artefact.signature, artefact.annotations);
+}
+
+function claimOf({ payload, payloadType }: SignedObject): SignedClaim {
+  return payloadType === undefined ? readSimpleSigning(payload) : readStatement(payloadType, payload);
+}
+
+type Found = ArtefactVerdict | { readonly blank: Blank; readonly candidates: readonly Candidate[] };
+
+function byKey(signed: SignedObject, blank: Blank, { authorities, revocations, atMs }: Judging, verifier: SignatureVerifier): Found {
+  const keys = authorities.flatMap(({ signers }) => signers.filter((signer): signer is ReadyKey => signer.kind === "key"));
+  const candidates = keys
+    .filter(({ key }) => verifier.verifyByKey(signed, key))
+    .map((signer): Candidate => {
+      const { authority, key } = signer;
+      return { authority, principal: `key ${key.id}`, signedAtMs: undefined, valid: isValidAt(signer, atMs), revoked: revocations.ofKey(key) };
+    });
+  if (candidates.length > 0) return { blank, candidates };
+  const named = keys.find(({ key }) => key.id === signed.keyHint);
+  if (named)
+    return { ...blank, code: "altered", text: `names the key of ${named.authority}, but its signature does not hold: altered after signing, or forged` };
+  return { ...blank, code: "wrong-key", text: "does not verify with the key of any authority: signed by somebody else, or altered after signing" };
+}
+
+function byCertificate(signed: SignedObject, blank: Blank, { authorities, revocations }: Judging, verifier: SignatureVerifier): Found {
+  const identities = authorities.flatMap(({ signers }) => signers.filter((signer): signer is ReadyIdentity => signer.kind === "keyless"));
+  const candidates: Candidate[] = [];
+  let stranger: CertifiedSigner | undefined;
+  let failure: { readonly problem: CertificateProblem; readonly detail: string } | undefined;
+  for (const [, group] of Map.groupBy(identities, ({ root, requirements }) => `${root.id} ${JSON.stringify(requirements)}`)) {
+    const [first] = group;
+    if (!first) continue;
+    const verdict = verifier.verifyByCertificate(signed, first.root, first.requirements);
+    if (!verdict.ok) {
+      if (!failure || CERTIFICATE_PROBLEMS.indexOf(verdict.problem) > CERTIFICATE_PROBLEMS.indexOf(failure.problem)) failure = verdict;
+      continue;
+    }
+    const { signer } = verdict;
+    stranger = signer;
+    const revoked = revocations.ofIdentity(signer);
+    for (const identity of group.filter((each) => each.matches(signer))) {
+      const { signedAtMs } = signer;
+      candidates.push({ authority: identity.authority, principal: principalOf(signer), signedAtMs, valid: isValidAt(identity, signedAtMs), revoked });
+    }
+  }
+  const identity = stranger && { issuer: stranger.issuer, subject: stranger.subject };
+  if (candidates.length > 0) return { blank: { ...blank, identity }, candidates };
+  if (identity)
+    return { ...blank, identity, code: "wrong-identity", text: `is by ${identity.subject} (issuer ${identity.issuer || "none"}), who is no authority here` };
+  if (!failure) return { ...blank, code: "untrusted", text: "is by a certificate, and no authority of the policy signs by certificate" };
+  return {
+    ...blank,
+    code: ALTERED.has(failure.problem) ? "altered" : failure.problem === "malformed" ? "malformed" : "untrusted",
+    problem: failure.problem,
+    text: `${PROBLEM_TEXTS[failure.problem]}: ${failure.detail}`,
+  };
+}
+
+const PROBLEM_TEXTS: Readonly<Record<CertificateProblem, string>> = {
+  malformed: "cannot be read",
+  "time-missing": "does not say provably when it was made",
+  time: "carries a timestamp that does not hold",
+  certificate: "is by a certificate that the trust root does not vouch for",
+  "certificate-log": "is by a certificate that no certificate log of the trust root has promised to hold",
+  "log-missing": "is in no transparency log",
+  "log-promise": "carries a log's promise that does not hold",
+  "log-proof": "carries a proof of inclusion that does not hold",
+  "log-content": "carries a log entry about something else: altered after signing",
+  signature: "does not verify with its certificate: altered after signing, or forged",
+  usage: "is by a certificate that is for something else",
+  identity: "is by a certificate whose owner cannot be told",
+};
+
+function judgeClaim(blank: Blank, claim: SignedClaim, candidates: readonly Candidate[], subjects: ReadonlySet<string>): ArtefactVerdict {
   const { predicateType, predicate } = claim;
-  const common = { ...none, predicateType, subjects: claim.subjects.slice(0, MAX_NAMED_DIGESTS) };
-  const valid = holding.filter((authority) => authority.valid);
-  const known = { ...common, authorities: (valid.length > 0 ? valid : holding).map(({ name }) => name) };
+  const common = { ...blank, predicateType, subjects: claim.subjects.slice(0, MAX_NAMED_DIGESTS) };
+  const good = candidates.filter(({ valid, revoked }) => valid && revoked === undefined);
+  const concerned = good.length > 0 ? good : candidates;
+  const known = { ...common, authorities: [...new Set(concerned.map(({ authority }) => authority))] };
   const match = claim.subjects.find((digest) => subjects.has(digest));
   if (match === undefined) {
     const about = claim.subjects.length > 0 ? claim.subjects.slice(0, MAX_NAMED_DIGESTS).join(", ") : "no digest";
-    return { ...known, code: "other-digest", text: `signed by ${names(holding)}, but over another image: ${about}` };
+    return { ...known, code: "other-digest", text: `signed by ${names(candidates)}, but over another image: ${about}` };
   }
-  if (valid.length === 0) return { ...known, code: "outside-validity", text: `signed by ${names(holding)}, whose key is not valid at this time` };
+  if (good.length === 0) {
+    const revoked = candidates.find((each) => each.revoked !== undefined);
+    if (revoked) return { ...known, code: "revoked", text: `signed by ${names(candidates)}, which counts no more: ${revoked.revoked}` };
+    return { ...known, code: "outside-validity", text: `signed by ${names(candidates)}, whose key is not valid at this time` };
+  }
+  const vouchers = good.map(({ authority, principal, signedAtMs }) => ({ authority, principal, signedAtMs }));
   const isSignature = predicateType === undefined || predicateType === SIGN_PREDICATE_TYPE;
-  if (isSignature) return { ...known, code: "signature", text: `signature of ${match} by ${names(valid)}` };
+  if (isSignature) return { ...known, vouchers, code: "signature", text: `signature of ${match} by ${names(good)}` };
   return {
     ...known,
+    vouchers,
     code: "attestation",
     source: readBuildSource(predicateType, predicate),
-    text: `attestation ${predicateType} of ${match} by ${names(valid)}`,
+    text: `attestation ${predicateType} of ${match} by ${names(good)}`,
   };
 }
 
-function open(artefact: Extract<Artefact, { format: "simple-signing" | "dsse" | "bundle" }>, verifier: SignatureVerifier): Opened | "certificate" {
-  if (artefact.format === "simple-signing") {
-    const { payload, signature } = artefact;
-    const bytes = Buffer.from(signature ?? "", "base64");
-    if (bytes.length === 0 || bytes.toString("base64") !== signature) throw new ProvenanceError("MALFORMED", "a payload without a signature in base64");
-    return { hint: undefined, verify: (key) => verifier.verifyMessage(payload, bytes, key), claim: () => readSimpleSigning(payload) };
-  }
-  const envelope: SignedEnvelope = artefact.format === "dsse" ? verifier.readEnvelope(artefact.envelope) : verifier.readBundle(artefact.bundle);
-  if (envelope.certificate) return "certificate";
-  return {
-    hint: envelope.keyHint,
-    verify: (key) => verifier.verifyEnvelope(envelope, key),
-    claim: () => readStatement(envelope.payloadType, envelope.payload),
-  };
-}
-
-function names(authorities: readonly ReadyAuthority[]): string {
-  return authorities.map(({ name }) => name).join(", ");
+function names(candidates: readonly Candidate[]): string {
+  return [...new Set(candidates.map(({ authority }) => authority))].join(", ");
 }
 
 /** Only what is known to be about the bytes becomes a verdict; anything else is a fault of ours and goes up. */

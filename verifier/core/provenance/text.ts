@@ -10,16 +10,20 @@ export interface Explained {
   readonly counted: readonly string[];
   readonly accepted: readonly string[];
   readonly threshold: number;
-  readonly missingAttestations: readonly string[];
+  readonly enough: boolean;
+  readonly missing: readonly { readonly predicateType: string }[];
+  /** Why the image is barred whoever signed it. */
+  readonly barred: string | undefined;
   readonly incomplete: readonly string[];
   readonly tag: TagState;
-  readonly keys: number;
+  readonly rule: string | undefined;
 }
 
 export function explain(facts: Explained): string {
   const moved = facts.tag.status === "moved" ? `; the tag ${facts.tag.reference} now names ${facts.tag.names}` : "";
-  const missing = facts.missingAttestations.length > 0 ? `; attestation missing: ${facts.missingAttestations.join(", ")}` : "";
-  return `${headline(facts)}${missing}${facts.status === "moved-tag" ? "" : moved}`;
+  const missing = facts.missing.length > 0 ? `; attestation missing: ${facts.missing.map(({ predicateType }) => predicateType).join(", ")}` : "";
+  const rule = facts.status !== "signed" && facts.rule !== undefined ? ` (rule ${facts.rule})` : "";
+  return `${headline(facts)}${missing}${facts.status === "moved-tag" ? "" : moved}${rule}`;
 }
 
 function headline(facts: Explained): string {
@@ -27,13 +31,17 @@ function headline(facts: Explained): string {
   const first = (...codes: readonly ArtefactVerdict["code"][]) => artefacts.find(({ code }) => codes.includes(code));
   switch (facts.status) {
     case "signed":
+    case "attestation-missing":
       return `signed by ${facts.counted.join(", ")}`;
     case "unknown":
+      if (facts.enough) return `signed by ${facts.counted.join(", ")}, but cannot tell whether it is attested: ${facts.incomplete.slice(0, 3).join("; ")}`;
       if (facts.incomplete.length > 0) return `cannot tell whether it is signed: ${facts.incomplete.slice(0, 3).join("; ")}`;
       return `carries ${artefacts.length} signatures or attestations, but no trusted key is configured to check them with`;
+    case "revoked":
+      return facts.barred ?? `not signed by anybody who still counts: ${first("revoked")?.text ?? ""}`;
     case "wrong-key":
       if (signedBy.length > 0) return `signed by ${signedBy.join(", ")}, but ${threshold} of ${accepted.join(", ")} must have signed`;
-      return `carries a signature, but not by ${accepted.length === 1 ? accepted[0] : "any trusted authority"}: it ${first("wrong-key", "outside-validity")?.text ?? ""}`;
+      return `carries a signature, but not by ${accepted.length === 1 ? accepted[0] : "any trusted authority"}: it ${first("outside-validity", "wrong-identity", "untrusted", "wrong-key")?.text ?? ""}`;
     case "other-digest":
       return `the signature attached to it is of another image: ${first("other-digest")?.text ?? ""}`;
     case "malformed":

@@ -1,39 +1,58 @@
 /**
  * Is this image signed by whom policy trusts? A pure function: artefacts and trust material in, verdict out. What it does NOT check: transparency logs
- * and timestamps (a bare key's signature stands by itself), nor whether the digests given really are the image (see resolve.ts).
+ * and timestamps of signatures by bare keys (such a signature stands by itself), nor whether the digests given really are the image (see resolve.ts).
  */
 import type { SignatureVerifier } from "../../ports/signature-verifier.ts";
-import { SignatureFormatError } from "../../ports/signature-verifier.ts";
-import type { AttestationRequirement, Authority, SignatureRequirement } from "../policy/types.ts";
+import type { AttestationRequirement, Authority, Revocation, SignatureRequirement, TrustRoot } from "../policy/types.ts";
 import type { Artefact } from "./artefact.ts";
 import { ProvenanceError } from "./errors.ts";
-import { type ArtefactVerdict, judgeArtefact, type ReadyAuthority } from "./judge.ts";
+import { type ArtefactVerdict, judgeArtefact } from "./judge.ts";
+import { type Refusal, refusalsOf } from "./refusals.ts";
 import type { TagState } from "./resolve.ts";
+import { type Revocations, readyRevocations } from "./revocation.ts";
+import { readyAuthority } from "./signers.ts";
 import type { BuildSource } from "./slsa.ts";
 import { explain } from "./text.ts";
+import { differentSigners, distinctVotes } from "./votes.ts";
 
 /** As in hullmark.v1.ProvenanceStatus. `unknown` is no verdict: something that could have changed it was not to be had. */
-export type ProvenanceStatus = "signed" | "unsigned" | "wrong-key" | "other-digest" | "moved-tag" | "attestation-only" | "malformed" | "unknown";
+export type ProvenanceStatus =
+  | "signed"
+  | "unsigned"
+  | "wrong-key"
+  | "other-digest"
+  | "moved-tag"
+  | "attestation-only"
+  | "attestation-missing"
+  | "malformed"
+  | "revoked"
+  | "unknown";
 
 export interface ProvenanceQuestion {
   /** Digests of manifests and indexes that are this image. */
   readonly subjects: readonly string[];
+  /** Of its config, where that is known: a revocation may name it. */
+  readonly configDigest?: string;
   readonly artefacts: readonly Artefact[];
   /** What could not be fetched. */
   readonly incomplete: readonly string[];
   readonly authorities: readonly Authority[];
+  readonly trustRoots: readonly TrustRoot[];
+  readonly revocations: readonly Revocation[];
+  /** Name of the rule that asks, for people. */
+  readonly rule?: string;
   /** undefined: a signature by any one of the authorities will do. */
   readonly signatures: SignatureRequirement | undefined;
   readonly attestations: readonly AttestationRequirement[];
   readonly tag: TagState;
-  /** Unix milliseconds at which the authorities' keys must be valid: without a trusted timestamp nobody knows when a key signed. */
+  /** Unix milliseconds at which signers must be valid whose time of signing is not proven: without a trusted timestamp nobody knows when a key signed. */
   readonly atMs: number;
 }
 
 export interface AuthorityVerdict {
   readonly authority: string;
   /** The best that was found of this authority. */
-  readonly status: "signed" | "attestation-only" | "outside-validity" | "other-digest" | "none";
+  readonly status: "signed" | "attestation-only" | "revoked" | "outside-validity" | "other-digest" | "none";
   /** Predicate types of its attestations of this image. */
   readonly attestations: readonly string[];
 }
@@ -42,8 +61,10 @@ export interface ProvenanceVerdict {
   readonly status: ProvenanceStatus;
   /** One line in plain words. */
   readonly text: string;
-  /** `status` is `signed` and every attestation asked for is there. */
+  /** `status` is `signed`: signatures and attestations asked for are there, and nothing is revoked. */
   readonly satisfied: boolean;
+  /** What is not met, by which evidence, and what would meet it; empty where satisfied. */
+  readonly refusals: readonly Refusal[];
   /** Attestations asked for that are missing. */
   readonly missingAttestations: readonly string[];
   /** Authorities whose signature of this image holds. */
@@ -52,54 +73,40 @@ export interface ProvenanceVerdict {
   readonly artefacts: readonly ArtefactVerdict[];
   /** From a verified SLSA attestation of an authority; undefined: none. */
   readonly source: BuildSource | undefined;
-  /** No log was asked and none is claimed. */
-  readonly logChecked: false;
 }
 
-/** @throws ProvenanceError BAD_KEY where an authority's key cannot be used, or a requirement names an unknown authority: nothing can be judged then */
+/** @throws ProvenanceError BAD_KEY where a key or trust root cannot be used, or a requirement names an unknown authority: nothing can be judged then */
 export function verifyProvenance(question: ProvenanceQuestion, verifier: SignatureVerifier): ProvenanceVerdict {
-  const authorities = question.authorities.map((authority) => ready(authority, question.atMs, verifier));
-  checkRequirements(question, authorities);
-  const subjects = new Set(question.subjects);
-  const artefacts = question.artefacts.map((artefact) => judgeArtefact(artefact, subjects, authorities, verifier));
+  const authorities = question.authorities.map((authority) => readyAuthority(authority, question.trustRoots, verifier));
+  const revocations = readyRevocations(question.revocations, verifier);
+  checkRequirements(question);
+  const judging = { subjects: new Set(question.subjects), authorities, revocations, atMs: question.atMs };
+  const artefacts = question.artefacts.map((artefact) => judgeArtefact(artefact, judging, verifier));
   const perAuthority = authorities.map(({ name }) => judgeAuthority(name, artefacts));
   const signedBy = perAuthority.filter(({ status }) => status === "signed").map(({ authority }) => authority);
-  const keyOf = new Map(authorities.map(({ name, key }) => [name, key.id]));
-  const missingAttestations = question.attestations.filter((wanted) => !attested(wanted, perAuthority, keyOf)).map(({ predicateType }) => predicateType);
+  const missing = question.attestations.filter((wanted) => votesFor(wanted.authorities, artefacts, wanted.predicateType) < wanted.threshold);
   const accepted = question.signatures?.authorities ?? authorities.map(({ name }) => name);
   const threshold = question.signatures?.threshold ?? 1;
-  const counted = signedBy.filter((name) => accepted.includes(name));
-  const enough = new Set(counted.map((name) => keyOf.get(name))).size >= threshold;
-  const status = statusOf(question, artefacts, authorities.length > 0, signedBy.length > 0, enough);
-  const satisfied = status === "signed" && missingAttestations.length === 0;
-  const source = artefacts.find((verdict) => verdict.code === "attestation" && verdict.source)?.source;
-  const text = explain({
-    status,
-    artefacts,
-    signedBy,
-    counted,
-    accepted,
-    threshold,
-    missingAttestations,
-    incomplete: question.incomplete,
-    tag: question.tag,
-    keys: authorities.length,
-  });
-  return { status, text, satisfied, missingAttestations, signedBy, authorities: perAuthority, artefacts, source, logChecked: false };
-}
-
-function ready({ name, publicKeyPem, notBeforeMs, notAfterMs }: Authority, atMs: number, verifier: SignatureVerifier): ReadyAuthority {
-  const valid = (notBeforeMs === undefined || atMs >= notBeforeMs) && (notAfterMs === undefined || atMs <= notAfterMs);
-  try {
-    return { name, key: verifier.key(publicKeyPem), valid };
-  } catch (cause) {
-    if (!(cause instanceof SignatureFormatError)) throw cause;
-    throw new ProvenanceError("BAD_KEY", `the key of authority ${name}: ${cause.message}`, { cause });
-  }
+  const enough = authorities.length > 0 && votesFor(accepted, artefacts, undefined) >= threshold;
+  const barred = barredBy(question, artefacts, revocations);
+  const status = barred !== undefined ? "revoked" : statusOf(question, artefacts, authorities.length > 0, signedBy.length > 0, enough, missing.length > 0);
+  const satisfied = status === "signed";
+  const facts = {
+    ...{ status, artefacts, signedBy, accepted, threshold, missing, barred, authorities, enough },
+    ...{ subjects: question.subjects, incomplete: question.incomplete, tag: question.tag, rule: question.rule },
+    counted: signedBy.filter((name) => accepted.includes(name)),
+  };
+  return {
+    ...{ status, satisfied, signedBy, authorities: perAuthority, artefacts },
+    text: explain(facts),
+    refusals: satisfied ? [] : refusalsOf(facts),
+    missingAttestations: missing.map(({ predicateType }) => predicateType),
+    source: artefacts.find((verdict) => verdict.code === "attestation" && verdict.source)?.source,
+  };
 }
 
 /** A requirement that nothing can fail, or that nothing can meet, is a mistake and not a verdict. */
-function checkRequirements({ signatures, attestations, subjects }: ProvenanceQuestion, authorities: readonly ReadyAuthority[]): void {
+function checkRequirements({ signatures, attestations, subjects, authorities }: ProvenanceQuestion): void {
   if (subjects.length === 0) throw new ProvenanceError("MALFORMED", "no digest to look for");
   const known = new Set(authorities.map(({ name }) => name));
   if (known.size !== authorities.length) throw new ProvenanceError("BAD_KEY", "two authorities of one name");
@@ -107,7 +114,7 @@ function checkRequirements({ signatures, attestations, subjects }: ProvenanceQue
     const unknown = wanted.find((name) => !known.has(name));
     if (unknown !== undefined) throw new ProvenanceError("BAD_KEY", `a requirement names the authority ${unknown}, which has no key`);
     // One key under two names is still one signer.
-    const distinct = new Set(authorities.filter(({ name }) => wanted.includes(name)).map(({ key }) => key.id)).size;
+    const distinct = differentSigners(authorities.filter(({ name }) => wanted.includes(name)));
     if (!Number.isInteger(threshold) || threshold < 1 || threshold > distinct)
       throw new ProvenanceError("BAD_KEY", `${threshold} of ${distinct} keys cannot be required`);
   }
@@ -117,37 +124,52 @@ function judgeAuthority(authority: string, artefacts: readonly ArtefactVerdict[]
   const own = artefacts.filter(({ authorities }) => authorities.includes(authority));
   const has = (code: ArtefactVerdict["code"]) => own.some((verdict) => verdict.code === code);
   const attestations = own.flatMap(({ code, predicateType }) => (code === "attestation" && predicateType !== undefined ? [predicateType] : []));
-  const status = has("signature")
-    ? "signed"
-    : has("attestation")
-      ? "attestation-only"
-      : has("outside-validity")
-        ? "outside-validity"
-        : has("other-digest")
-          ? "other-digest"
-          : "none";
+  const found = (["revoked", "outside-validity", "other-digest"] as const).find(has);
+  const status = has("signature") ? "signed" : has("attestation") ? "attestation-only" : (found ?? "none");
   return { authority, status, attestations: [...new Set(attestations)] };
 }
 
-function attested(
-  { predicateType, authorities, threshold }: AttestationRequirement,
-  verdicts: readonly AuthorityVerdict[],
-  keyOf: ReadonlyMap<string, string>,
-): boolean {
-  const by = verdicts.filter((verdict) => authorities.includes(verdict.authority) && verdict.attestations.includes(predicateType));
-  return new Set(by.map(({ authority }) => keyOf.get(authority))).size >= threshold;
+/** Different signers among `wanted`. @param predicateType of attestations; undefined: signatures */
+function votesFor(wanted: readonly string[], artefacts: readonly ArtefactVerdict[], predicateType: string | undefined): number {
+  const counting = artefacts.filter(({ code, predicateType: own }) =>
+    predicateType === undefined ? code === "signature" : code === "attestation" && own === predicateType,
+  );
+  const signersOf = new Map(wanted.map((name) => [name, new Set<string>()]));
+  for (const { vouchers } of counting) for (const { authority, principal } of vouchers) signersOf.get(authority)?.add(principal);
+  return distinctVotes(signersOf);
+}
+
+/** A digest, builder or commit that is trusted no more bars the image whoever signed it. */
+function barredBy({ subjects, configDigest }: ProvenanceQuestion, artefacts: readonly ArtefactVerdict[], revocations: Revocations): string | undefined {
+  const image = revocations.ofImage(configDigest === undefined ? subjects : [...subjects, configDigest]);
+  if (image !== undefined) return image;
+  for (const { code, source, vouchers } of artefacts) {
+    if (code !== "attestation" || !source) continue;
+    const barred = revocations.ofBuild(source, vouchers[0]?.signedAtMs);
+    if (barred !== undefined) return barred;
+  }
+  return undefined;
 }
 
 /** From the most to the least telling. What an attacker can add to a registry may change one bad status into another, never into `signed`. */
-function statusOf(question: ProvenanceQuestion, artefacts: readonly ArtefactVerdict[], anyKey: boolean, anySigned: boolean, enough: boolean): ProvenanceStatus {
-  if (enough && anyKey) return "signed";
+function statusOf(
+  question: ProvenanceQuestion,
+  artefacts: readonly ArtefactVerdict[],
+  anyAuthority: boolean,
+  anySigned: boolean,
+  enough: boolean,
+  missing: boolean,
+): ProvenanceStatus {
+  if (enough && !missing) return "signed";
   const has = (...codes: readonly ArtefactVerdict["code"][]) => artefacts.some(({ code }) => codes.includes(code));
   if (question.incomplete.length > 0) return "unknown";
-  if (!anyKey && artefacts.length > 0) return "unknown";
+  if (enough) return "attestation-missing";
+  if (!anyAuthority && artefacts.length > 0) return "unknown";
+  if (has("revoked")) return "revoked";
   if (anySigned) return "wrong-key";
   if (has("other-digest")) return "other-digest";
   if (has("altered", "malformed")) return "malformed";
-  if (has("wrong-key", "outside-validity")) return "wrong-key";
+  if (has("wrong-key", "wrong-identity", "untrusted", "outside-validity")) return "wrong-key";
   if (has("attestation")) return "attestation-only";
   return question.tag.status === "moved" ? "moved-tag" : "unsigned";
 }

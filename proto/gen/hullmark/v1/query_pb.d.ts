@@ -1211,6 +1211,20 @@ export enum ProvenanceStatus {
    * @generated from enum value: PROVENANCE_STATUS_UNKNOWN = 8;
    */
   UNKNOWN = 8,
+
+  /**
+   * Signed by whom policy trusts no more, or the image itself, its builder or its commit is revoked.
+   *
+   * @generated from enum value: PROVENANCE_STATUS_REVOKED = 9;
+   */
+  REVOKED = 9,
+
+  /**
+   * Signed, but an attestation or a build that policy asks for is not there.
+   *
+   * @generated from enum value: PROVENANCE_STATUS_ATTESTATION_MISSING = 10;
+   */
+  ATTESTATION_MISSING = 10,
 }
 
 /**

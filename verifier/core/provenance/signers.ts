@@ -1,0 +1,102 @@
+/** Authorities of a policy made ready: keys and trust roots read, identities compiled. Pure. */
+import { compileGlob } from "@hullmark/proto/codec";
+import {
+  type CertifiedSigner,
+  type RootRequirements,
+  SignatureFormatError,
+  type SignatureVerifier,
+  type VerifyingKey,
+  type VerifyingRoot,
+} from "../../ports/signature-verifier.ts";
+import type { Authority, IdentityMatch, KeylessSigner, Signer, TrustRoot, Validity } from "../policy/types.ts";
+import { ProvenanceError } from "./errors.ts";
+
+export type ReadySigner = ReadyKey | ReadyIdentity;
+
+interface ReadyCommon extends Validity {
+  readonly authority: string;
+  /** For people: what would have to sign. */
+  readonly description: string;
+}
+
+export interface ReadyKey extends ReadyCommon {
+  readonly kind: "key";
+  readonly key: VerifyingKey;
+}
+
+export interface ReadyIdentity extends ReadyCommon {
+  readonly kind: "keyless";
+  readonly root: VerifyingRoot;
+  readonly requirements: RootRequirements;
+  matches(signer: CertifiedSigner): boolean;
+}
+
+export interface ReadyAuthority {
+  readonly name: string;
+  readonly signers: readonly ReadySigner[];
+}
+
+/** @throws ProvenanceError BAD_KEY where a key or trust root cannot be used: nothing can be judged then */
+export function readyAuthority({ name, signers }: Authority, roots: readonly TrustRoot[], verifier: SignatureVerifier): ReadyAuthority {
+  return { name, signers: signers.map((signer) => readySigner(name, signer, roots, verifier)) };
+}
+
+function readySigner(authority: string, signer: Signer, roots: readonly TrustRoot[], verifier: SignatureVerifier): ReadySigner {
+  const { notBeforeMs, notAfterMs } = signer;
+  if (signer.kind === "key") {
+    const key = usable(`the key of authority ${authority}`, () => verifier.key(signer.publicKeyPem));
+    return { kind: "key", authority, key, description: `with the key ${key.id}`, notBeforeMs, notAfterMs };
+  }
+  const root = roots.find(({ name }) => name === signer.trustRoot);
+  if (!root) throw new ProvenanceError("BAD_KEY", `authority ${authority} names the trust root ${signer.trustRoot}, which is not there`);
+  return {
+    kind: "keyless",
+    authority,
+    description: `as ${describeIdentity(signer)}`,
+    root: usable(`the trust root ${root.name}`, () => verifier.trustRoot(root.json)),
+    requirements: { log: root.requireLog, sct: root.requireSct },
+    matches: keylessMatcher(signer),
+    notBeforeMs,
+    notAfterMs,
+  };
+}
+
+function keylessMatcher(signer: KeylessSigner): (certified: CertifiedSigner) => boolean {
+  const matches = identityMatcher(signer);
+  const extensions = Object.entries(signer.extensions);
+  return (certified) =>
+    matches(certified) && extensions.every(([name, value]) => Object.hasOwn(certified.extensions, name) && certified.extensions[name] === value);
+}
+
+export function identityMatcher({ issuer, subject }: IdentityMatch): (certified: Pick<CertifiedSigner, "issuer" | "subject">) => boolean {
+  const matches = "exact" in subject ? (text: string) => text === subject.exact : globMatcher(subject.glob);
+  return (certified) => certified.issuer === issuer && matches(certified.subject);
+}
+
+function globMatcher(glob: string): (text: string) => boolean {
+  const matches = compileGlob(glob);
+  return (text) => matches(Buffer.from(text));
+}
+
+export function describeIdentity({ issuer, subject }: IdentityMatch): string {
+  return `${"exact" in subject ? subject.exact : subject.glob} (issuer ${issuer})`;
+}
+
+/** Who signed by a certificate, as votes are counted. */
+export function principalOf({ issuer, subject }: CertifiedSigner): string {
+  return `identity ${JSON.stringify([issuer, subject])}`;
+}
+
+/** @param atMs of signing, or now where that is not known; Unix milliseconds */
+export function isValidAt({ notBeforeMs, notAfterMs }: Validity, atMs: number): boolean {
+  return (notBeforeMs === undefined || atMs >= notBeforeMs) && (notAfterMs === undefined || atMs <= notAfterMs);
+}
+
+export function usable<T>(what: string, make: () => T): T {
+  try {
+    return make();
+  } catch (cause) {
+    if (!(cause instanceof SignatureFormatError)) throw cause;
+    throw new ProvenanceError("BAD_KEY", `${what}: ${cause.message}`, { cause });
+  }
+}
