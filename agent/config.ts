@@ -26,6 +26,8 @@ const ConfigSchema = z.strictObject({
     .prefault({}),
   /** File that holds a one-time join token; only for `tcti: none`. */
   joinTokenFile: z.string().optional(),
+  /** In Kubernetes: the projected service-account token, instead of a join token; only for `tcti: none`. */
+  serviceAccountTokenFile: z.string().optional(),
   runtime: z.strictObject({ docker: z.strictObject({ socket: z.string().default("/var/run/docker.sock") }).prefault({}) }).prefault({}),
   changes: z
     .strictObject({

@@ -65,6 +65,8 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
       bootId: boot,
       quoter,
       pcrs: config.tpm.pcrs,
+      serviceAccountToken:
+        config.serviceAccountTokenFile === undefined ? undefined : () => readFileSync(config.serviceAccountTokenFile as string, "utf8").trim(),
     },
     enrolled: ({ nodeId, notAfterMs }) => log.info({ nodeId, notAfter: new Date(notAfterMs).toISOString() }, "enrolled"),
   });

@@ -6,6 +6,8 @@ import { hostPort, parseConfigFile } from "@hullmark/daemon";
 import { z } from "zod";
 import { REGION_PATTERN } from "./core/enrolment/peer-identity.ts";
 
+/** Kubernetes allows service accounts a subdomain: dots too. */
+const subdomain = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, "want a name as Kubernetes has them");
 const hex64 = z.string().regex(/^[0-9a-f]{64}$/, "want 64 lower-case hex digits");
 
 const ConfigSchema = z.strictObject({
@@ -27,10 +29,20 @@ const ConfigSchema = z.strictObject({
       acceptJoinTokens: z.boolean().default(true),
       makerRootFiles: z.array(z.string()).max(256).default([]),
       allow: z
-        .array(z.strictObject({ ekSha256: hex64, name: z.string().max(63).default("") }))
+        .array(z.strictObject({ ekSha256: hex64, name: z.string().max(253).default("") }))
         .max(10_000)
         .default([]),
       pcrs: z.array(z.int().min(0).max(23)).min(1).max(24).default([0, 1, 2, 3, 4, 5, 6, 7]),
+      kubernetes: z
+        .strictObject({
+          audience: z.string().min(1).max(253).default("hullmark"),
+          namespace: subdomain,
+          serviceAccount: subdomain,
+          apiServer: z.url({ protocol: /^https$/ }).optional(),
+          caFile: z.string().default("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"),
+          tokenFile: z.string().default("/var/run/secrets/kubernetes.io/serviceaccount/token"),
+        })
+        .optional(),
       certificateMinutes: z.int().min(5).max(60).default(60),
     })
     .prefault({}),
@@ -64,10 +76,15 @@ export function loadConfig(file: string): VerifierConfig {
   const config = parseConfig(readFileSync(file, "utf8"), file);
   const at = (path: string): string => resolve(dirname(file), path);
   const { policyFile, registries, log, enrolment } = config;
+  const { kubernetes } = enrolment;
   return {
     ...config,
     ...(policyFile !== undefined && { policyFile: at(policyFile) }),
-    enrolment: { ...enrolment, makerRootFiles: enrolment.makerRootFiles.map(at) },
+    enrolment: {
+      ...enrolment,
+      makerRootFiles: enrolment.makerRootFiles.map(at),
+      ...(kubernetes && { kubernetes: { ...kubernetes, caFile: at(kubernetes.caFile), tokenFile: at(kubernetes.tokenFile) } }),
+    },
     registries: {
       ...registries,
       ...(registries.caFile !== undefined && { caFile: at(registries.caFile) }),

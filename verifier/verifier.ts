@@ -7,6 +7,7 @@ import type { RpcError } from "@hullmark/proto/rpc";
 import type { Logger } from "pino";
 import { Registry as Metrics } from "prom-client";
 import { notifierFor, REFRESH_INTERVAL_MS } from "./adapters/alert-http/index.ts";
+import { ApiServer, apiServerOfPod, KubernetesTokenReviewer } from "./adapters/kubernetes/index.ts";
 import { HmacNonceSource, loadRegionKey } from "./adapters/nonce/index.ts";
 import { CachingRegistry, defaultDockerConfigPath, dockerConfigCredentials, OciRegistry } from "./adapters/oci-registry/index.ts";
 import { ReplayThread } from "./adapters/replay-thread/index.ts";
@@ -19,7 +20,7 @@ import type { VerifierConfig } from "./config.ts";
 import { AlertBook } from "./core/alerting/index.ts";
 import { readMakerTrust } from "./core/endorsement/index.ts";
 import { nodeIdOfEk } from "./core/enrolment/decide.ts";
-import { EnrolmentService } from "./core/enrolment/index.ts";
+import { type EnrolmentOptions, EnrolmentService } from "./core/enrolment/index.ts";
 import { Administration } from "./core/fleet/administration.ts";
 import { alertPlanner } from "./core/fleet/alert-planner.ts";
 import { markAlerted, testNotification } from "./core/fleet/alerts.ts";
@@ -145,6 +146,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     ...{ nonces, authority, clock, verifierId: config.verifierId, region: config.region },
     records: enrolmentRecords({ fleet, store: sqlite.store, committer, nowMs, onEnrolling: (row) => sessions.enrolling(row) }),
     policy: config.enrolment,
+    serviceAccounts: serviceAccounts(config, environment),
     trust: readMakerTrust(config.enrolment.makerRootFiles.flatMap((file) => certificatesIn(readFileSync(file)))),
     selection: [{ bank: "sha256", pcrs: config.enrolment.pcrs }],
     certificateLifetimeMs: config.enrolment.certificateMinutes * 60_000,
@@ -270,6 +272,15 @@ async function imageService(
   });
   stack.defer(() => images.stop());
   return images;
+}
+
+/** @throws Error where nodes are to join by the cluster's word and no API server is named */
+function serviceAccounts({ enrolment: { kubernetes } }: VerifierConfig, environment: Surroundings["environment"]): EnrolmentOptions["serviceAccounts"] {
+  if (!kubernetes) return undefined;
+  const { apiServer, caFile, tokenFile, ...rule } = kubernetes;
+  const url = apiServer ?? apiServerOfPod(environment);
+  if (url === undefined) throw new Error("enrolment.kubernetes: this is no pod of a cluster: name the apiServer");
+  return { rule, reviewer: new KubernetesTokenReviewer(new ApiServer({ url, caFile, tokenFile })) };
 }
 
 function logRefusal(logger: Logger, error: RpcError, path: string, peer: string): void {

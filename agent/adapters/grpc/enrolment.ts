@@ -1,4 +1,4 @@
-/** Gets a client certificate from the verifier: TPM credential activation and a quote, or a join token, or (without TPM) the certificate it has. A fresh key each time. */
+/** Gets a client certificate from the verifier: TPM credential activation and a quote, or a token, or (without TPM) the certificate it has. A fresh key each time. */
 import { createHash, randomUUID, type webcrypto } from "node:crypto";
 import "reflect-metadata";
 import { credentials } from "@grpc/grpc-js";
@@ -23,6 +23,8 @@ export interface EnrolmentOptions {
   /** undefined: no TPM, join by token. */
   readonly quoter: Quoter | undefined;
   readonly joinToken: string | undefined;
+  /** Reads the service-account token that the kubelet keeps fresh: instead of a join token. undefined: this is no pod's agent. */
+  readonly serviceAccountToken?: (() => string) | undefined;
   /** PCRs of the sha256 bank to quote. */
   readonly pcrs: readonly number[];
 }
@@ -86,7 +88,8 @@ async function certified({ certificateChain, notAfter }: CompleteResponse, keys:
   };
 }
 
-async function beginRequest({ nodeName, bootId, quoter, joinToken }: EnrolmentOptions, signal: AbortSignal) {
+async function beginRequest({ nodeName, bootId, quoter, joinToken, serviceAccountToken }: EnrolmentOptions, signal: AbortSignal) {
+  if (!quoter && serviceAccountToken) return { nodeName, bootId, evidence: { case: "serviceAccountToken" as const, value: serviceAccountToken() } };
   if (!quoter) return { nodeName, bootId, evidence: { case: "joinToken" as const, value: joinToken ?? "" } };
   const identity = await quoter.identify(signal);
   const value = {

@@ -35,7 +35,7 @@ export interface GrpcSinkOptions {
   /** `host:port` of the verifier's main listener. */
   readonly address: string;
   readonly clock: Clock;
-  /** Where a node without TPM keeps key and certificate, so that a restart needs no new join token. Not used with a TPM. */
+  /** Where a node that joins by join token keeps key and certificate, so that a restart needs no new one. Not used by others. */
   readonly credentialFile: string;
   readonly enrolled: (credential: Credential) => void;
 }
@@ -90,7 +90,8 @@ export class GrpcSink implements EvidenceSink {
     const { clock, enrolment, enrolled } = this.#options;
     const nowMs = clock.nowMs();
     if (this.#credential && nowMs < this.#renewAtMs) return this.#credential;
-    const credential = enrolment.quoter ? await enrol({ ...enrolment, joinToken: undefined }, signal) : await this.#credentialWithoutTpm(nowMs, signal);
+    const anew = enrolment.quoter !== undefined || enrolment.serviceAccountToken !== undefined;
+    const credential = anew ? await enrol({ ...enrolment, joinToken: undefined }, signal) : await this.#credentialWithoutTpm(nowMs, signal);
     this.#credential = credential;
     this.#renewAtMs = nowMs + ((credential.notAfterMs - nowMs) * 2) / 3;
     enrolled(credential);

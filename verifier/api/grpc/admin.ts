@@ -38,7 +38,7 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
     },
     async allowNode({ ekSha256, name }, context) {
       if (!/^[0-9a-f]{64}$/.test(ekSha256)) throw invalid("ekSha256", "64 lower-case hex digits");
-      if (name !== "" && !isNodeName(name)) throw invalid("name", "1 to 63 of A-Z a-z 0-9 . _ -");
+      if (name !== "" && !isNodeName(name)) throw invalid("name", "1 to 253 of A-Z a-z 0-9 . _ -");
       return { nodeId: await acting(() => administration.allow(ekSha256, name, operatorOf(context, services).name)) };
     },
     async revokeNode({ nodeId, reason }, context) {
@@ -46,7 +46,7 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       return {};
     },
     async createJoinToken({ nodeName, ttlSeconds }, context) {
-      if (nodeName !== "" && !isNodeName(nodeName)) throw invalid("nodeName", "1 to 63 of A-Z a-z 0-9 . _ -");
+      if (nodeName !== "" && !isNodeName(nodeName)) throw invalid("nodeName", "1 to 253 of A-Z a-z 0-9 . _ -");
       if (ttlSeconds < 1 || ttlSeconds > MAX_TOKEN_SECONDS) throw invalid("ttlSeconds", `1 to ${MAX_TOKEN_SECONDS}`);
       const token = services.random(TOKEN_BYTES).toString("base64url");
       const expiresAtMs = await acting(() => administration.createJoinToken(tokenDigest(token), nodeName, ttlSeconds, operatorOf(context, services).name));

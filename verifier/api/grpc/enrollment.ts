@@ -22,6 +22,7 @@ const STATUS: Readonly<Partial<Record<EnrolmentRefusal, RpcCode>>> = {
   key: "INVALID_ARGUMENT",
   "certificate-request": "INVALID_ARGUMENT",
   busy: "RESOURCE_EXHAUSTED",
+  review: "UNAVAILABLE",
   "unknown-session": "NOT_FOUND",
   expired: "DEADLINE_EXCEEDED",
   conflict: "ABORTED",
@@ -32,8 +33,10 @@ const FIX: Readonly<Partial<Record<EnrolmentRefusal, string>>> = {
   "certificate-missing": "give this TPM an EK certificate, or accept TPMs without in the verifier's configuration",
   "name-taken": "give the node another name, or revoke the one that has it",
   revoked: "an admin must allow the node again",
-  token: "ask an admin for a new join token: hullmark node token NODE",
+  token:
+    "ask an admin for a new join token: hullmark node token NODE; in Kubernetes compare the pod's service account with the verifier's enrolment.kubernetes",
   busy: "try again later",
+  review: "the cluster's API server must answer the verifier's TokenReview: see the verifier's log",
 };
 
 function refusal(refused: Refused): RpcError {
@@ -41,7 +44,7 @@ function refusal(refused: Refused): RpcError {
   return new RpcError(STATUS[reason] ?? "PERMISSION_DENIED", detail.slice(0, 512), {
     reason: reason.toUpperCase().replaceAll("-", "_"),
     fix: FIX[reason] ?? "",
-    retryable: reason === "busy" || reason === "conflict",
+    retryable: reason === "busy" || reason === "conflict" || reason === "review",
   });
 }
 
@@ -53,7 +56,8 @@ function completed({ chain, notAfterMs, trust }: Enrolled) {
 
 function beginOf({ nodeName, bootId, evidence }: BeginRequest): BeginEnrolment {
   if (evidence.case === "joinToken") return { nodeName, bootId, evidence: { kind: "token", token: evidence.value } };
-  if (evidence.case !== "tpm") throw new RpcError("INVALID_ARGUMENT", "neither TPM nor join token", { reason: "MALFORMED", field: "evidence" });
+  if (evidence.case === "serviceAccountToken") return { nodeName, bootId, evidence: { kind: "service-account", token: evidence.value } };
+  if (evidence.case !== "tpm") throw new RpcError("INVALID_ARGUMENT", "neither TPM nor token", { reason: "MALFORMED", field: "evidence" });
   const { ekPublic, akPublic, ekCertificate, ekIntermediates } = evidence.value;
   return { nodeName, bootId, evidence: { kind: "tpm", ekPublic, akPublic, ekCertificate, ekIntermediates } };
 }

@@ -3,7 +3,18 @@ import { createHash } from "node:crypto";
 import type { EnrolmentRecords, KnownNode } from "../../ports/enrolment-records.ts";
 import { type AttestationKey, type EndorsementKey, readAttestationKey, readEndorsementKey } from "../endorsement/attestation-key.ts";
 import { type EkCertificateResult, type MakerTrust, verifyEkCertificate } from "../endorsement/ek-certificate.ts";
-import { type Admission, admitToken, admitTpm, type EnrolmentPolicy, nameOf, nodeIdOfEk, type Refused, refused } from "./decide.ts";
+import {
+  type Admission,
+  admitServiceAccount,
+  admitToken,
+  admitTpm,
+  type EnrolmentPolicy,
+  nameOf,
+  nodeIdOfEk,
+  nodeIdOfKubernetesNode,
+  type Refused,
+  refused,
+} from "./decide.ts";
 import type { TokenEvidence, TpmEvidence } from "./types.ts";
 
 const MAX_TOKEN_CHARACTERS = 256;
@@ -21,7 +32,12 @@ export interface TokenCandidate {
   readonly kind: "token";
   readonly tokenSha256: Buffer;
 }
-export type Candidate = TpmCandidate | TokenCandidate;
+/** Its token was reviewed: the node is the cluster's word. */
+export interface ServiceAccountCandidate {
+  readonly kind: "service-account";
+  readonly nodeName: string;
+}
+export type Candidate = TpmCandidate | TokenCandidate | ServiceAccountCandidate;
 
 /** Parses and verifies what does not depend on anything stored. */
 export function readCandidate(evidence: TpmEvidence | TokenEvidence, trust: MakerTrust, nowMs: number): Candidate | Refused {
@@ -57,6 +73,11 @@ export async function admit(
     const token = await records.findJoinToken(tokenSha256, nowMs);
     const sameName = token && (await records.findNodeByName(token.nodeName || claimedName));
     return { admission: admitToken({ tokenSha256, token, claimedName, sameName }, policy), known: sameName };
+  }
+  if (candidate.kind === "service-account") {
+    const { nodeName } = candidate;
+    const [known, sameName] = await Promise.all([records.findNode(nodeIdOfKubernetesNode(nodeName)), records.findNodeByName(nodeName)]);
+    return { admission: admitServiceAccount({ nodeName, claimedName, known, sameName }), known };
   }
   const ekSha256 = candidate.ek.sha256;
   const [known, allowed] = await Promise.all([records.findNode(nodeIdOfEk(ekSha256)), records.findAllowedEk(ekSha256)]);

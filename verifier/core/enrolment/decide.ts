@@ -21,6 +21,7 @@ export type EnrolmentRefusal =
   | "name-taken"
   | "revoked"
   | "token"
+  | "review"
   | "busy"
   | "unknown-session"
   | "expired"
@@ -37,7 +38,7 @@ export interface Refused {
 }
 export type Admission = { readonly ok: true; readonly nodeId: string; readonly name: string; readonly trust: TrustGrade } | Refused;
 
-const NAME_PATTERN = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
+const NAME_PATTERN = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$/;
 const BOOT_ID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const NODE_ID_DIGITS = 16;
 
@@ -45,6 +46,7 @@ export function refused(reason: EnrolmentRefusal, detail: string): Refused {
   return { ok: false, reason, detail };
 }
 
+/** As long as Kubernetes' names of nodes may be: a DNS subdomain. */
 export function isNodeName(name: string): boolean {
   return NAME_PATTERN.test(name);
 }
@@ -62,6 +64,11 @@ export function nodeIdOfEk(ekSha256: string): string {
 /** Tokens name nobody: the id is derived from the token, so that no two tokens make one node. */
 export function nodeIdOfToken(tokenSha256: Buffer): string {
   return hash("sha256", Buffer.concat([Buffer.from("hullmark-join-v1"), tokenSha256]), "hex").slice(0, NODE_ID_DIGITS);
+}
+
+/** The cluster's own name of a node is its identity there: a node that is made anew under its name is the same one. */
+export function nodeIdOfKubernetesNode(nodeName: string): string {
+  return hash("sha256", `hullmark-kubernetes-v1\0${nodeName}`, "hex").slice(0, NODE_ID_DIGITS);
 }
 
 export interface TpmFacts {
@@ -108,4 +115,21 @@ export function admitToken(facts: TokenFacts, policy: EnrolmentPolicy): Admissio
   // A token that an admin made for a name takes that node over where it has no TPM; nobody takes a TPM's node over, nor by claiming a name.
   if (facts.sameName && (facts.sameName.trust !== "none" || facts.token.nodeName === "")) return refused("name-taken", `another node is called ${name}`);
   return { ok: true, nodeId: facts.sameName?.id ?? nodeId, name, trust: "none" };
+}
+
+export interface ServiceAccountFacts {
+  /** The node that the reviewed token is bound to. */
+  readonly nodeName: string;
+  readonly claimedName: string;
+  readonly known: KnownNode | undefined;
+  readonly sameName: KnownNode | undefined;
+}
+
+export function admitServiceAccount({ nodeName, claimedName, known, sameName }: ServiceAccountFacts): Admission {
+  const nodeId = nodeIdOfKubernetesNode(nodeName);
+  if (claimedName !== nodeName) return refused("token", `the token is bound to node ${nodeName}, not ${claimedName}`);
+  if (known?.revoked) return refused("revoked", `node ${nodeId} is revoked`);
+  // Also a node of this name that joined another way keeps its name until an admin revokes it.
+  if (sameName && sameName.id !== nodeId) return refused("name-taken", `another node is called ${nodeName}`);
+  return { ok: true, nodeId, name: nodeName, trust: "none" };
 }

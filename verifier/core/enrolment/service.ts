@@ -10,8 +10,9 @@ import type { TpmClock } from "../endorsement/tpm-attest.ts";
 import { verifyQuote } from "../endorsement/verify-quote.ts";
 import { admit, type Candidate, readCandidate, type TpmCandidate } from "./candidate.ts";
 import { readRequestKey } from "./certificate-request.ts";
-import { isBootId, isNodeName, type Refused, refused } from "./decide.ts";
+import { isBootId, isNodeName, nodeIdOfKubernetesNode, type Refused, refused } from "./decide.ts";
 import { PendingTable } from "./pending.ts";
+import { ServiceAccountTokens } from "./service-account.ts";
 import type { BeginEnrolment, BeginResult, CompleteEnrolment, CompleteResult, EnrolmentOptions } from "./types.ts";
 
 const DEFAULT_CHALLENGE_LIFETIME_MS = 60_000;
@@ -32,9 +33,11 @@ interface Pending {
 export class EnrolmentService {
   readonly #options: EnrolmentOptions;
   readonly #pending: PendingTable<Pending>;
+  readonly #tokens: ServiceAccountTokens;
 
   constructor(options: EnrolmentOptions) {
     this.#options = options;
+    this.#tokens = new ServiceAccountTokens(options.serviceAccounts);
     this.#pending = new PendingTable(options.pendingLimits);
   }
 
@@ -43,9 +46,10 @@ export class EnrolmentService {
     const { clock, records, policy, trust, nonces } = this.#options;
     const nowMs = clock.nowMs();
     const { nodeName, bootId } = request;
-    if (!isNodeName(nodeName)) return refused("malformed", "node name: 1 to 63 of A-Z a-z 0-9 . _ -, letters or digits at the ends");
+    if (!isNodeName(nodeName)) return refused("malformed", "node name: 1 to 253 of A-Z a-z 0-9 . _ -, letters or digits at the ends");
     if (!isBootId(bootId)) return refused("malformed", "boot id is no UUID");
-    const candidate = readCandidate(request.evidence, trust, nowMs);
+    const { evidence } = request;
+    const candidate = evidence.kind === "service-account" ? await this.#tokens.review(evidence.token, nowMs) : readCandidate(evidence, trust, nowMs);
     if ("ok" in candidate) return candidate;
     const { admission } = await admit(candidate, nodeName, policy, records, nowMs);
     if (!admission.ok) return admission;
@@ -94,6 +98,8 @@ export class EnrolmentService {
     const node = await this.#options.records.findNode(nodeId);
     if (node?.trust !== "none") return refused("not-allowed", "only a node without TPM renews by its certificate");
     if (node.revoked) return refused("revoked", `node ${nodeId} is revoked`);
+    // Its token is there as long as its pod is: a certificate alone would outlive both.
+    if (nodeId === nodeIdOfKubernetesNode(node.name)) return refused("not-allowed", "a node of Kubernetes renews by its service-account token");
     const spki = await readRequestKey(certificateRequest);
     if (!spki) return refused("certificate-request", "not a request for a P-256 key that is signed by it");
     return { ok: true, ...(await this.#certify(nodeId, spki)), trust: "none", node: undefined };
@@ -128,7 +134,7 @@ function enrolledNode(
   known: KnownNode | undefined,
   clock: TpmClock | undefined,
 ): EnrolledNode {
-  if (candidate.kind === "token") {
+  if (candidate.kind !== "tpm") {
     const none = { ekSha256: undefined, ekPublic: undefined, akPublic: undefined, clock: undefined, tpmModel: undefined };
     return { id: nodeId, name, trust, bootId, ...none, akReplaced: false };
   }

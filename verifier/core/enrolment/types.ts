@@ -3,11 +3,13 @@ import type { CertificateAuthority } from "../../ports/certificate-authority.ts"
 import type { Clock } from "../../ports/clock.ts";
 import type { EnrolledNode, EnrolmentRecords, TrustGrade } from "../../ports/enrolment-records.ts";
 import type { NonceSource } from "../../ports/nonce-source.ts";
+import type { TokenReviewer } from "../../ports/token-reviewer.ts";
 import type { MakerTrust } from "../endorsement/ek-certificate.ts";
 import type { PcrSelection } from "../endorsement/tpm-attest.ts";
 import type { PcrValue } from "../endorsement/verify-quote.ts";
 import type { EnrolmentPolicy, Refused } from "./decide.ts";
 import type { PendingLimits } from "./pending.ts";
+import type { ServiceAccountRule } from "./service-account.ts";
 
 export interface EnrolmentOptions {
   readonly records: EnrolmentRecords;
@@ -15,6 +17,8 @@ export interface EnrolmentOptions {
   readonly authority: Pick<CertificateAuthority, "issueNode">;
   readonly clock: Pick<Clock, "nowMs">;
   readonly policy: EnrolmentPolicy;
+  /** Whose service-account tokens count, and who says whether they are good. undefined: nobody's. */
+  readonly serviceAccounts?: { readonly rule: ServiceAccountRule; readonly reviewer: TokenReviewer } | undefined;
   readonly trust: MakerTrust;
   readonly verifierId: string;
   readonly region: string;
@@ -40,10 +44,15 @@ export interface TokenEvidence {
   readonly kind: "token";
   readonly token: string;
 }
+/** A projected service-account token of the agent's pod. */
+export interface ServiceAccountEvidence {
+  readonly kind: "service-account";
+  readonly token: string;
+}
 export interface BeginEnrolment {
   readonly nodeName: string;
   readonly bootId: string;
-  readonly evidence: TpmEvidence | TokenEvidence;
+  readonly evidence: TpmEvidence | TokenEvidence | ServiceAccountEvidence;
 }
 export interface Challenge {
   readonly ok: true;

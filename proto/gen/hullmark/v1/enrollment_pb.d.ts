@@ -44,6 +44,14 @@ export declare type BeginRequest = Message<"hullmark.v1.BeginRequest"> & {
      */
     value: string;
     case: "joinToken";
+  } | {
+    /**
+     * Kubernetes service-account token, projected into the agent's pod for the verifier alone; for a node without TPM. At most 16 KiB.
+     *
+     * @generated from field: string service_account_token = 5;
+     */
+    value: string;
+    case: "serviceAccountToken";
   } | { case: undefined; value?: undefined };
 };
 
@@ -215,7 +223,7 @@ export declare const CompleteResponseSchema: GenMessage<CompleteResponse>;
  */
 export declare const Enrollment: GenService<{
   /**
-   * Step 1: present the TPM (or a join token) and get a challenge.
+   * Step 1: present the TPM (or a token) and get a challenge.
    *
    * @generated from rpc hullmark.v1.Enrollment.Begin
    */

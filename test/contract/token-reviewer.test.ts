@@ -1,0 +1,128 @@
+/** The adapter of TokenReview against an API server on a script: what it says when answers are bad. Good and bad tokens of a real one: test/e2e. */
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:https";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { inspect } from "node:util";
+import { ApiServer, apiServerOfPod, KubernetesTokenReviewer } from "@hullmark/verifier/adapters/kubernetes/index";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+
+const TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzZWNyZXQtYmVhcmVyIn0.c2lnbmF0dXJl";
+const OWN = "own-token-of-the-verifier";
+const USERNAME = "system:serviceaccount:hullmark:hullmark-agent";
+
+interface Scripted {
+  readonly status?: number;
+  readonly body: string | object;
+}
+type Script = (method: string, path: string, body: string) => Scripted;
+
+let home: string;
+let server: Server;
+let script: Script;
+const seen: { readonly method: string; readonly path: string; readonly authorization: string; readonly body: string }[] = [];
+
+beforeAll(async () => {
+  home = mkdtempSync(join(tmpdir(), "hullmark-api-"));
+  const san = "subjectAltName=IP:127.0.0.1";
+  for (const name of ["ca", "other"])
+    execFileSync("openssl", [
+      ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", `/CN=${name}`, "-addext", san],
+      ...["-keyout", join(home, `${name}.key`), "-out", join(home, `${name}.crt`)],
+    ]);
+  writeFileSync(join(home, "token"), `${OWN}\n`);
+  server = createServer({ key: readFileSync(join(home, "ca.key")), cert: readFileSync(join(home, "ca.crt")) }, (request, response) => {
+    const chunks: Buffer[] = [];
+    request.on("data", (chunk: Buffer) => chunks.push(chunk));
+    request.on("end", () => {
+      const body = Buffer.concat(chunks).toString();
+      const [method, path] = [request.method ?? "", request.url ?? ""];
+      seen.push({ method, path, authorization: request.headers.authorization ?? "", body });
+      const { status = 201, body: answer } = script(method, path, body);
+      response.writeHead(status, { "content-type": "application/json" }).end(typeof answer === "string" ? answer : JSON.stringify(answer));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+});
+afterAll(() => {
+  server.close();
+  server.closeAllConnections();
+  rmSync(home, { recursive: true });
+});
+afterEach(() => seen.splice(0));
+
+function reviewer(ca = "ca"): KubernetesTokenReviewer {
+  const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return new KubernetesTokenReviewer(new ApiServer({ url, caFile: join(home, `${ca}.crt`), tokenFile: join(home, "token") }));
+}
+
+const extra = (node?: string[]) => ({
+  "authentication.kubernetes.io/pod-name": ["agent-x"],
+  "authentication.kubernetes.io/pod-uid": ["uid-1"],
+  ...(node && { "authentication.kubernetes.io/node-name": node }),
+});
+const authentic = (more: object) => ({ status: { authenticated: true, audiences: ["hullmark"], user: { username: USERNAME, extra: more } } });
+
+test("asks with its own token, for one audience, and takes the node that the token names", async () => {
+  script = () => ({ body: authentic(extra(["w-07"])) });
+  expect(await reviewer().review(TOKEN, "hullmark")).toEqual({ username: USERNAME, audiences: ["hullmark"], nodeName: "w-07" });
+  expect(seen).toMatchObject([{ method: "POST", path: "/apis/authentication.k8s.io/v1/tokenreviews", authorization: `Bearer ${OWN}` }]);
+  expect(JSON.parse(seen[0]?.body ?? "")).toMatchObject({ kind: "TokenReview", spec: { token: TOKEN, audiences: ["hullmark"] } });
+});
+
+test("before Kubernetes 1.30 the node is that of the very pod the token is bound to", async () => {
+  const pod = (uid: string, nodeName?: string): Script => {
+    return (method) => (method === "POST" ? { body: authentic(extra()) } : { status: 200, body: { metadata: { uid }, spec: { nodeName } } });
+  };
+  script = pod("uid-1", "w-08");
+  expect(await reviewer().review(TOKEN, "hullmark")).toMatchObject({ nodeName: "w-08" });
+  expect(seen[1]?.path).toBe("/api/v1/namespaces/hullmark/pods/agent-x");
+  script = pod("uid-of-another-pod-of-that-name", "w-08");
+  expect(await reviewer().review(TOKEN, "hullmark")).toMatchObject({ nodeName: undefined });
+  script = pod("uid-1");
+  expect(await reviewer().review(TOKEN, "hullmark")).toMatchObject({ nodeName: undefined });
+  script = (method) => (method === "POST" ? { body: authentic(extra()) } : { status: 404, body: {} });
+  expect(await reviewer().review(TOKEN, "hullmark")).toMatchObject({ nodeName: undefined });
+});
+
+test("a token that is bound to no pod, or names two nodes, has none", async () => {
+  script = () => ({ body: authentic({}) });
+  expect(await reviewer().review(TOKEN, "hullmark")).toMatchObject({ nodeName: undefined });
+  script = (method) => (method === "POST" ? { body: authentic(extra(["w-07", "w-08"])) } : { status: 404, body: {} });
+  expect(await reviewer().review(TOKEN, "hullmark")).toMatchObject({ nodeName: undefined });
+});
+
+test.each([{ status: {} }, { status: { authenticated: false, error: "token expired" } }])("what is not called authentic is not: %j", async (body) => {
+  script = () => ({ body });
+  expect(await reviewer().review(TOKEN, "hullmark")).toBeUndefined();
+});
+
+test.each<[string, Scripted, RegExp]>([
+  ["a refusal names the right that is missing", { status: 403, body: { kind: "Status" } }, /answers 403 .*create tokenreviews/],
+  ["an error of the server", { status: 500, body: "oops" }, /answers 500/],
+  ["no JSON", { body: "<html>" }, /no TokenReview/],
+  ["JSON of another kind", { body: { kind: "Pod" } }, /no TokenReview/],
+  ["authenticated as a word", { body: { status: { authenticated: "true" } } }, /no TokenReview/],
+  ["more than is read", { body: authentic({ filler: ["x".repeat(2 << 20)] }) }, /does not answer: an answer of more than/],
+])("%s is no answer", async (_, answer, message) => {
+  script = () => answer;
+  const error = await reviewer()
+    .review(TOKEN, "hullmark")
+    .catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ name: "TokenReviewError", code: "UNAVAILABLE", message: expect.stringMatching(message) });
+  for (const secret of [TOKEN, OWN]) expect(inspect(error, { depth: 10, showHidden: true })).not.toContain(secret);
+});
+
+test("a server of another CA is not asked, and learns no token", async () => {
+  script = () => ({ body: authentic(extra(["w-07"])) });
+  await expect(reviewer("other").review(TOKEN, "hullmark")).rejects.toMatchObject({ name: "TokenReviewError", code: "UNAVAILABLE" });
+  expect(seen).toEqual([]);
+});
+
+test("the pod's environment names the API server, also by IPv6", () => {
+  expect(apiServerOfPod({ KUBERNETES_SERVICE_HOST: "10.96.0.1", KUBERNETES_SERVICE_PORT: "443" })).toBe("https://10.96.0.1:443");
+  expect(apiServerOfPod({ KUBERNETES_SERVICE_HOST: "fd00::1", KUBERNETES_SERVICE_PORT: "443" })).toBe("https://[fd00::1]:443");
+  expect(apiServerOfPod({})).toBeUndefined();
+});

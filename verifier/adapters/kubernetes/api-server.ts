@@ -1,0 +1,78 @@
+/** The few calls to a Kubernetes API server that the verifier makes: JSON over TLS, by the pod's own service account. */
+import { readFileSync } from "node:fs";
+import { request } from "node:https";
+
+const TIMEOUT_MS = 10_000;
+const MAX_ANSWER_BYTES = 1 << 20;
+
+export interface ApiServerOptions {
+  /** `https://host:port`. */
+  readonly url: string;
+  /** PEM of the API server's CA; no other CA counts. */
+  readonly caFile: string;
+  /** The verifier's own token. Read at each call, since the kubelet renews it. */
+  readonly tokenFile: string;
+}
+
+export interface ApiAnswer {
+  /** HTTP status. */
+  readonly status: number;
+  /** The parsed JSON; undefined where the answer is none. */
+  readonly body: unknown;
+}
+
+/** Where the pod's environment says that the API server is. @returns undefined outside a pod */
+export function apiServerOfPod(environment: Readonly<Record<string, string | undefined>>): string | undefined {
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = environment;
+  return host && port ? `https://${host.includes(":") ? `[${host}]` : host}:${port}` : undefined;
+}
+
+export class ApiServer {
+  readonly #options: ApiServerOptions;
+
+  constructor(options: ApiServerOptions) {
+    this.#options = options;
+  }
+
+  get(path: string): Promise<ApiAnswer> {
+    return this.#call("GET", path);
+  }
+
+  post(path: string, body: unknown): Promise<ApiAnswer> {
+    return this.#call("POST", path, JSON.stringify(body));
+  }
+
+  /** @throws the system's error, which names the address and never the request */
+  #call(method: "GET" | "POST", path: string, body?: string): Promise<ApiAnswer> {
+    const { url, caFile, tokenFile } = this.#options;
+    return new Promise((resolve, reject) => {
+      const headers = {
+        accept: "application/json",
+        authorization: `Bearer ${readFileSync(tokenFile, "utf8").trim()}`,
+        ...(body !== undefined && { "content-type": "application/json", "content-length": Buffer.byteLength(body) }),
+      };
+      const options = { method, headers, ca: readFileSync(caFile), signal: AbortSignal.timeout(TIMEOUT_MS) };
+      const call = request(new URL(path, url), options, (response) => {
+        const chunks: Buffer[] = [];
+        let size = 0;
+        response.on("data", (chunk: Buffer) => {
+          size += chunk.length;
+          if (size > MAX_ANSWER_BYTES) call.destroy(new Error(`an answer of more than ${MAX_ANSWER_BYTES} bytes`));
+          else chunks.push(chunk);
+        });
+        response.on("error", reject);
+        response.on("end", () => resolve({ status: response.statusCode ?? 0, body: parsed(Buffer.concat(chunks)) }));
+      });
+      call.on("error", reject);
+      call.end(body);
+    });
+  }
+}
+
+function parsed(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString("utf8"));
+  } catch {
+    return undefined; // the status tells
+  }
+}

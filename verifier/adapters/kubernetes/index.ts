@@ -1,0 +1,2 @@
+export { ApiServer, apiServerOfPod } from "./api-server.ts";
+export { KubernetesTokenReviewer } from "./token-reviewer.ts";
