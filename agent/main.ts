@@ -3,6 +3,7 @@ import { createHash, randomBytes, X509Certificate } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { openLog, readCommandLine, runTasks, stopOnSignals, type Task, VERSION } from "@hullmark/daemon";
+import { openBootLog } from "./adapters/boot-log/boot-log-file.ts";
 import { systemClock } from "./adapters/clock/system-clock.ts";
 import { DockerRuntime } from "./adapters/docker/docker-runtime.ts";
 import { FileSpool } from "./adapters/file-spool/file-spool.ts";
@@ -53,6 +54,9 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     agentDigests: await ownDigests(import.meta.filename),
   });
   condition.setTpm(quoter ? "starting" : "absent");
+  const { eventLog } = config.measuredBoot;
+  const bootLog = await openBootLog(quoter === undefined || eventLog === "none" ? undefined : eventLog);
+  if (bootLog.problem !== undefined) condition.stand("boot-log", bootLog.problem, Date.now());
   const sink = new GrpcSink({
     address: config.verifier.address,
     clock: systemClock,
@@ -105,6 +109,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
           {
             bootId: boot,
             pcrs: config.tpm.pcrs,
+            eventLogSha256: bootLog.sha256,
             position: () => agent.position(),
             policyDigest: () => agent.policyDigest(),
             spkiSha256: () => sink.spkiSha256(),
@@ -112,6 +117,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
           },
           callSignal,
         ),
+      bootLog: () => bootLog.read(),
       tree: async (request) => answerTree(request, await agent.tree(request.tree)),
       policy: (policy) => agent.setPolicy(policy),
       resync: (reason, lost) => {

@@ -32,7 +32,7 @@ const ConfigSchema = z.strictObject({
         .array(z.strictObject({ ekSha256: hex64, name: z.string().max(253).default("") }))
         .max(10_000)
         .default([]),
-      pcrs: z.array(z.int().min(0).max(23)).min(1).max(24).default([0, 1, 2, 3, 4, 5, 6, 7]),
+      pcrs: z.array(z.int().min(0).max(23)).min(1).max(24).default([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14]),
       kubernetes: z
         .strictObject({
           audience: z.string().min(1).max(253).default("hullmark"),

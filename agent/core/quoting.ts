@@ -12,6 +12,8 @@ export interface QuoteContext {
   position(): Promise<ChainPosition & { readonly stateRoot: Buffer }>;
   policyDigest(): Uint8Array;
   spkiSha256(): Buffer;
+  /** SHA-256 of the measured-boot event log; empty where there is none. */
+  readonly eventLogSha256: Uint8Array;
   binding(): { readonly verifierId: string; readonly region: string; readonly nodeId: string };
 }
 
@@ -22,10 +24,10 @@ export async function answerChallenge(
   context: QuoteContext,
   signal: AbortSignal,
 ): Promise<MessageInitShape<typeof QuoteReportSchema>> {
-  const { bootId, pcrs } = context;
+  const { bootId, pcrs, eventLogSha256 } = context;
   const { seq, digest, stateRoot } = await context.position();
   const policyDigest = context.policyDigest();
-  const report = { nonce: challenge.nonce, seq, evidenceDigest: digest, stateRoot, bootId, policyDigest };
+  const report = { nonce: challenge.nonce, seq, evidenceDigest: digest, stateRoot, bootId, policyDigest, eventLogSha256 };
   if (!quoter) return { ...report, failure: { code: "no-tpm", detail: "this node has no TPM" } };
   const extraData = quoteExtraData({
     ...context.binding(),
@@ -38,7 +40,7 @@ export async function answerChallenge(
     stateRoot,
     imaCount: 0n,
     imaAggregate: Buffer.alloc(0),
-    eventLogSha256: Buffer.alloc(0),
+    eventLogSha256,
     policyDigest,
   });
   try {

@@ -22,6 +22,8 @@ type TreeMessage = Extract<OutgoingMessage["message"], { case: "tree" }>["value"
 export interface SessionHandlers {
   /** A quote over the nonce and the newest Evidence; failures are told in the message. */
   quote(challenge: Challenge, signal: AbortSignal): Promise<QuoteMessage>;
+  /** The measured-boot event log. */
+  bootLog(): Promise<Buffer>;
   /** Positions in one of the measured trees. */
   tree(request: TreeRequest): Promise<TreeMessage>;
   policy(policy: MeasurementPolicy): void;
@@ -141,6 +143,12 @@ export class Session {
       case "tree":
         handlers.tree(message.value).then(
           (answer) => outgoing.answer({ message: { case: "tree", value: answer } }),
+          (error: unknown) => handlers.failed(error, 0),
+        );
+        break;
+      case "bootLog":
+        handlers.bootLog().then(
+          (log) => outgoing.answer({ message: { case: "bootLog", value: { log } } }),
           (error: unknown) => handlers.failed(error, 0),
         );
         break;

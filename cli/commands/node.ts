@@ -1,16 +1,42 @@
-/** `hullmark node token|allow|revoke`: who may join the fleet. Admins only. */
+/** `hullmark node show|token|allow|revoke`: one node in full, and who may join the fleet (admins only). */
 import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
-import { Command, InvalidArgumentError } from "commander";
+import { Verdict } from "@hullmark/proto/v1/common";
+import { Query } from "@hullmark/proto/v1/query";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
+import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
+import { nodePageView, showNode } from "../output/node-page.ts";
 import { toMs } from "../output/words.ts";
 
 const RETRY_MS = 500;
 
 export function nodeCommand(): Command {
-  return new Command("node").description("let nodes join, and shut them out").addCommand(tokenCommand()).addCommand(allowCommand()).addCommand(revokeCommand());
+  return new Command("node")
+    .description("one node in full; let nodes join, and shut them out")
+    .addCommand(showCommand())
+    .addCommand(tokenCommand())
+    .addCommand(allowCommand())
+    .addCommand(revokeCommand());
+}
+
+function showCommand(): Command {
+  return new Command("show")
+    .description("what is known of a node: its verdict, and what it booted as its TPM proves it")
+    .argument("<node>", "name or id")
+    .addOption(new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat))
+    .addHelpText("after", "\nExit: 0 clean, 1 a bad verdict, 2 usage, 3 cannot tell")
+    .action(async (id: string, { output }: { readonly output: Format }, command: Command) =>
+      ask(command, async ({ channel, print, signal, nowMs }) => {
+        const answer = await channel.client(Query).getNode({ id }, { signal });
+        print(isData(output) ? serialize(output, nodePageView(answer)) : showNode(answer, nowMs));
+        const verdict = answer.node?.verdict;
+        if (verdict === Verdict.CONTRAINDICATED) return EXIT.drift;
+        return verdict === Verdict.AFFIRMING || verdict === Verdict.WARNING ? EXIT.clean : EXIT.unknown;
+      }),
+    );
 }
 
 function tokenCommand(): Command {

@@ -115,7 +115,27 @@ export class ByteReader {
     return this.fixed(length);
   }
 
+  /** Bytes not read yet. */
+  get remaining(): number {
+    return this.#buffer.length - this.#at;
+  }
+
   end(): void {
     if (this.#at !== this.#buffer.length) throw new CodecError("TRAILING_BYTES", `${this.#buffer.length - this.#at} bytes after the end`);
+  }
+}
+
+/** A {@link ByteReader} for what firmware and kernels write: integers are little-endian. */
+export class LittleEndianReader extends ByteReader {
+  override u16(): number {
+    return this.fixed(2).readUInt16LE(0);
+  }
+
+  override u32(): number {
+    return this.fixed(4).readUInt32LE(0);
+  }
+
+  override u64(): bigint {
+    return this.fixed(8).readBigUInt64LE(0);
   }
 }

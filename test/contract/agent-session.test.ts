@@ -112,6 +112,7 @@ class Agent {
         this.quotes++;
         return {};
       },
+      bootLog: async () => Buffer.from("a log"),
       tree: async () => ({}),
       policy: () => undefined,
       resync: (reason) => {
@@ -273,6 +274,14 @@ describe("answers", () => {
     // The interval before the first Welcome is 15 s: had it been waited for, no more than one would be here by now.
     expect(verifier.messages.findIndex((message) => message.case === "quote")).toBeGreaterThan(0);
     expect(agent.quotes).toBe(1);
+  });
+
+  test("the event log of the boot is sent when it is asked for, and only then", async () => {
+    verifier.afterWelcome = [respond({ case: "bootLog", value: { sha256: Buffer.alloc(32) } })];
+    agent.run();
+    const logs = () => verifier.messages.filter((message) => message.case === "bootLog");
+    await expect.poll(() => logs().length).toBe(1);
+    expect(logs()[0]?.value).toMatchObject({ log: Buffer.from("a log") });
   });
 
   test("a verifier that asks without reading is left", async () => {

@@ -2,7 +2,7 @@
  * A node on a script: real enrolment, real mutual TLS, real quotes by a TPM in plain code, and Evidence built with the shared codec.
  * It says what the test tells it to say, in the order that the test tells it.
  */
-import { randomBytes, randomUUID } from "node:crypto";
+import { hash, randomBytes, randomUUID } from "node:crypto";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { credentials } from "@grpc/grpc-js";
@@ -52,7 +52,7 @@ export interface ScriptedContainer {
 }
 
 const never = new AbortController().signal;
-const PCRS = [0, 1, 2, 3, 4, 5, 6, 7];
+const PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14];
 
 export class Attester {
   /** Addresses change when the verifier comes back elsewhere. */
@@ -66,6 +66,8 @@ export class Attester {
   policyDigest: Uint8Array = Buffer.alloc(32);
   /** Answers challenges by itself. */
   answering = true;
+  /** Event log that it names in quotes and sends when asked; empty: it has none. */
+  bootLog: Buffer = Buffer.alloc(0);
   readonly containers = new Map<string, ScriptedContainer>();
   readonly nodeState: Uint8Array;
   readonly received: AttestResponse[] = [];
@@ -200,12 +202,13 @@ export class Attester {
     const { verifierId, region, spkiSha256 } = this.credential;
     const { seq, digest, stateRoot, bootId, policyDigest } = this;
     const none = Buffer.alloc(0);
+    const eventLogSha256 = this.bootLog.length > 0 ? hash("sha256", this.bootLog, "buffer") : none;
     const extraData = quoteExtraData({
       ...{ verifierId, region, nonce, spkiSha256, tlsExporter: none, nodeId, bootId, seq, evidenceDigest: digest, stateRoot, policyDigest },
-      ...{ imaCount: 0n, imaAggregate: none, eventLogSha256: none },
+      ...{ imaCount: 0n, imaAggregate: none, eventLogSha256 },
     });
     const { attest, signature, pcrs } = await quoter.quote(extraData, PCRS, never);
-    return { nonce, seq, evidenceDigest: digest, stateRoot, bootId, attest, signature, pcrs: pcrs.map((pcr) => ({ ...pcr })), policyDigest };
+    return { nonce, seq, evidenceDigest: digest, stateRoot, bootId, attest, signature, pcrs: pcrs.map((pcr) => ({ ...pcr })), policyDigest, eventLogSha256 };
   }
 
   #take(response: AttestResponse): void {
@@ -220,6 +223,10 @@ export class Attester {
     }
     if (message.case === "tree" && this.answering) {
       this.send({ case: "tree", value: this.positions(message.value) });
+      return;
+    }
+    if (message.case === "bootLog" && this.answering) {
+      this.send({ case: "bootLog", value: { log: this.bootLog } });
       return;
     }
     this.received.push(response);

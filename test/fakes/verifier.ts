@@ -51,10 +51,13 @@ ${more || "enrolment: { mode: tofu, acceptWithoutCertificate: true }"}
     return this;
   }
 
+  get policyPath(): string {
+    return join(this.directory, "policy.yaml");
+  }
+
   policy(text: string): string {
-    const path = join(this.directory, "policy.yaml");
-    writeFileSync(path, text);
-    return path;
+    writeFileSync(this.policyPath, text);
+    return this.policyPath;
   }
 
   get #admin(): string {

@@ -369,7 +369,7 @@ describe("quotes", () => {
     attester.send({ case: "quote", value: await forge(attester, challenge.nonce) });
     await expect.poll(refusals).toContainEqual(expect.stringMatching(reason));
     expect((await verifier.query.getNode({ id: "w-1" })).node?.verdict).toBe(Verdict.CONTRAINDICATED);
-    expect((await verifier.query.listDrift({})).drifts).toMatchObject([{ kind: "quote-refused" }]);
+    await expect.poll(async () => (await verifier.query.listDrift({})).drifts).toMatchObject([{ kind: "quote-refused" }]);
     await verifier.adminClient.requestQuote({ nodeId: "w-1" });
     attester.send({ case: "quote", value: await attester.quote(await attester.next("challenge")) });
     await expect.poll(async () => (await verifier.query.listDrift({})).drifts).toEqual([]);

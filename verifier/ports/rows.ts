@@ -6,6 +6,7 @@ import type { ContainerParts } from "@hullmark/proto/codec";
 import type { Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import type { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import type { ActorFacts, Difference } from "../core/appraisal/types.ts";
+import type { BootAppraisal, BootEvidence } from "../core/measured-boot/appraise.ts";
 
 /** Plain forms of the messages Claim and TrustVector: rows hold no message objects. */
 export interface ClaimRow {
@@ -56,12 +57,21 @@ export interface NodeRow {
   readonly quoteRefused: string | undefined;
   /** Why its chain of Evidence cannot be believed; undefined: it can. */
   readonly chainBroken: string | undefined;
+  /** What policy says of its boot; absent before that was looked at. */
+  readonly boot?: BootAppraisal | undefined;
   readonly kernel: string;
   readonly runtime: string;
   readonly changeSource: string;
   readonly agentVersion: string;
   readonly containers: number;
   readonly claims: readonly ClaimRow[];
+}
+
+/** What a node booted, as its newest quote proves it: one row a node, written where it changes. */
+export interface BootRow extends BootEvidence {
+  readonly nodeId: string;
+  /** Empty where the node has no event log. */
+  readonly eventLogSha256: Buffer;
 }
 
 /** Newest Evidence of a node: one row a node, of its present chain. */

@@ -1,5 +1,5 @@
 /** Nodes, who may enrol, images and coverage. Synchronous; runs in the store's threads. */
-import type { AllowedEkRow, CoverageRow, ImageRow, JoinTokenRow, NodeRow } from "../../ports/rows.ts";
+import type { AllowedEkRow, BootRow, CoverageRow, ImageRow, JoinTokenRow, NodeRow } from "../../ports/rows.ts";
 import { StoreError } from "../../ports/store.ts";
 import type { Connection } from "./database.ts";
 import { fromJson, toJson } from "./json.ts";
@@ -17,6 +17,15 @@ export class FleetTable {
 
   readNodes(): NodeRow[] {
     return this.#bodies("SELECT body FROM nodes ORDER BY id");
+  }
+
+  putBoot(row: BootRow): void {
+    this.#run("INSERT OR REPLACE INTO boots (node_id, body) VALUES (?, ?)", row.nodeId, toJson(row));
+  }
+
+  readBoot(nodeId: string): BootRow | undefined {
+    const row = this.#connection.prepare<[string], { body: string }>("SELECT body FROM boots WHERE node_id = ?").get(nodeId);
+    return row && fromJson<BootRow>(row.body);
   }
 
   putAllowedEk({ ekSha256, name, nodeId }: AllowedEkRow): void {

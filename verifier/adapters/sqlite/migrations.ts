@@ -53,4 +53,7 @@ export const MIGRATIONS: readonly string[] = [
     node_id TEXT NOT NULL, hour_ms INTEGER NOT NULL, observed REAL NOT NULL, unattested REAL NOT NULL, PRIMARY KEY (node_id, hour_ms)
   ) WITHOUT ROWID;
   `,
+  `
+  CREATE TABLE boots (node_id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+  `,
 ];

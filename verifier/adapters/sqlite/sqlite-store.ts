@@ -49,6 +49,7 @@ function storeOver(writer: ThreadClient, reader: ThreadClient): Store {
     readNodes: () => reader.call("fleet", "readNodes"),
     readHead: (nodeId) => reader.call("evidence", "readHead", nodeId),
     readMemory: (nodeId) => reader.call("evidence", "readMemory", nodeId),
+    readBoot: (nodeId) => reader.call("fleet", "readBoot", nodeId),
     readAllowedEks: () => reader.call("fleet", "readAllowedEks"),
     readJoinToken: (sha256, nowMs) => reader.call("fleet", "readJoinToken", sha256, nowMs),
     listWorkloads: (filter, page) => reader.call("results", "listWorkloads", filter, page),

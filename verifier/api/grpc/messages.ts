@@ -2,8 +2,8 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ClaimSchema, TrustVectorSchema } from "@hullmark/proto/v1/common";
-import type { DriftSchema, ImageSchema, NodeSchema, ProvenanceSchema, WorkloadSchema } from "@hullmark/proto/v1/query";
-import type { ClaimRow, DriftRow, ImageRow, NodeRow, ProvenanceRow, VectorRow, WorkloadRow } from "../../ports/rows.ts";
+import type { DriftSchema, ImageSchema, NodeBootSchema, NodeSchema, ProvenanceSchema, WorkloadSchema } from "@hullmark/proto/v1/query";
+import type { BootRow, ClaimRow, DriftRow, ImageRow, NodeRow, ProvenanceRow, VectorRow, WorkloadRow } from "../../ports/rows.ts";
 
 type Timestamp = ReturnType<typeof timestampFromMs>;
 
@@ -42,6 +42,27 @@ export function nodeMessage(row: NodeRow, connected: boolean): MessageInitShape<
     ...at("lastQuote", row.lastQuoteMs),
     ...at("enrolledAt", row.enrolledAtMs),
     ...vector(row.vector),
+  };
+}
+
+export function bootMessage({ eventLogSha256, pcrs, log }: BootRow): MessageInitShape<typeof NodeBootSchema> {
+  const quoted = { eventLogSha256, pcrs: pcrs.map(({ index, value }) => ({ index, value })) };
+  if (typeof log === "string") return { ...quoted, eventLog: log };
+  if (!log.ok) return { ...quoted, eventLog: "malformed", problem: log.problem };
+  const { claims, comparison } = log;
+  const { secureBoot, images, drivers, files, initrds, sections, shimLists, unknown, exitBootServices } = claims;
+  return {
+    ...quoted,
+    eventLog: "read",
+    secureBoot: secureBoot.state,
+    secureBootDetail: secureBoot.detail,
+    variables: { ...secureBoot.variables },
+    authorities: secureBoot.authorities.map(({ variable, sha256 }) => ({ pcr: 7, name: variable, digest: sha256 })),
+    commandLines: [...claims.commandLines],
+    ...{ images: [...images], drivers: [...drivers], files: [...files], initrds: [...initrds], sections: [...sections] },
+    ...{ shimLists: [...shimLists], unknown: [...unknown], exitBootServices },
+    differingPcrs: comparison.differing.map(({ pcr }) => pcr),
+    unquotedPcrs: [...comparison.unquoted],
   };
 }
 

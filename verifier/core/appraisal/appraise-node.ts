@@ -2,6 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import type { NodeState } from "@hullmark/proto/v1/attestation";
 import { type Claim, ClaimSchema, TrustLevel as Level, type TrustLevel, type TrustVector, TrustVectorSchema, Verdict } from "@hullmark/proto/v1/common";
+import type { BootAppraisal } from "../measured-boot/appraise.ts";
 
 /** What the verifier knows of a node besides its own words. Times are Unix milliseconds. */
 export interface NodeFacts {
@@ -16,6 +17,8 @@ export interface NodeFacts {
   readonly quoteRefused: string | undefined;
   /** Why the chain of Evidence cannot be trusted (a fork, two sessions), if so. */
   readonly chainBroken: string | undefined;
+  /** What policy says of its boot; undefined before that was looked at. */
+  readonly boot: BootAppraisal | undefined;
   readonly state: NodeState | undefined;
   readonly heartbeatIntervalMs: number;
   readonly quoteIntervalMs: number;
@@ -39,14 +42,32 @@ export function appraiseNode(facts: NodeFacts, nowMs: number): NodeAppraisal {
   if (facts.revoked) bad.push(claim("revoked", "this node was revoked"));
   if (facts.quoteRefused) bad.push(claim("quote-refused", facts.quoteRefused));
   if (facts.chainBroken) bad.push(claim("chain-broken", facts.chainBroken));
+  bootWords(facts.boot, bad, unknown, warnings);
   freshness(facts, nowMs, unknown);
   ownWords(facts.state, unknown, warnings);
   if (facts.trustLevel === Level.NONE) warnings.push(claim("no-tpm", "trust none: sees tampering from containers, not from root on the host"));
   if (facts.trustLevel === Level.TPM_TOFU) warnings.push(claim("tpm-tofu", "the TPM was accepted at first sight"));
   const verdict = bad.length > 0 ? Verdict.CONTRAINDICATED : unknown.length > 0 ? Verdict.UNKNOWN : warnings.length > 0 ? Verdict.WARNING : Verdict.AFFIRMING;
   const hardware = bad.length > 0 ? 96 : facts.trustLevel === Level.TPM && unknown.length === 0 ? 2 : facts.trustLevel === Level.NONE ? 0 : 32;
-  const vector = create(TrustVectorSchema, { instanceIdentity: bad.length > 0 ? 96 : unknown.length > 0 ? 0 : 2, hardware });
+  const vector = create(TrustVectorSchema, { instanceIdentity: bad.length > 0 ? 96 : unknown.length > 0 ? 0 : 2, hardware, ...bootVector(facts.boot) });
   return { verdict, reasons: [...bad, ...unknown, ...warnings], vector };
+}
+
+/** Claims of one boot that are shown; its drifts tell the rest. */
+const MAX_BOOT_CLAIMS = 8;
+
+function bootWords(boot: BootAppraisal | undefined, bad: Claim[], unknown: Claim[], warnings: Claim[]): void {
+  if (!boot) return;
+  for (const { kind, detail } of boot.findings.slice(0, MAX_BOOT_CLAIMS)) bad.push(claim(kind, detail.slice(0, 500)));
+  for (const { code, detail } of boot.unknown.slice(0, MAX_BOOT_CLAIMS)) unknown.push(claim(code, detail.slice(0, 500)));
+  for (const { code, detail } of boot.warnings.slice(0, MAX_BOOT_CLAIMS)) warnings.push(claim(code, detail.slice(0, 500)));
+}
+
+/** AR4SI, section 2.3.4: only what policy asks for and was seen is affirmed. */
+function bootVector(boot: BootAppraisal | undefined): { executables?: number; configuration?: number } {
+  if (!boot) return {};
+  if (boot.findings.length > 0) return boot.findings.some(({ kind }) => kind === "boot") ? { executables: 96 } : { configuration: 96 };
+  return boot.judged ? { executables: 3, configuration: 2 } : {};
 }
 
 function claim(code: string, detail: string): Claim {

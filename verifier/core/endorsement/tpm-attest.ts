@@ -1,6 +1,6 @@
 /** TPMS_ATTEST of a quote (TPM 2.0 Part 2, 10.12.8). The bytes come from the node; parse them before or after the signature, trust them only after. */
 import { ByteReader, CodecError } from "@hullmark/proto/codec";
-import { HASH_BYTES, hashOf, TPM_GENERATED_VALUE, TPM_ST_ATTEST_QUOTE, type TpmHash } from "./tpm-constants.ts";
+import { bankOf, HASH_BYTES, type PcrBankHash, TPM_GENERATED_VALUE, TPM_ST_ATTEST_QUOTE } from "./tpm-constants.ts";
 import { readTpm2b } from "./tpm-public.ts";
 
 export const MAX_ATTEST_BYTES = 1024;
@@ -21,7 +21,7 @@ export interface TpmClock {
 }
 /** PCRs of one bank, ascending. */
 export interface PcrSelection {
-  readonly bank: TpmHash;
+  readonly bank: PcrBankHash;
   readonly pcrs: readonly number[];
 }
 export interface QuoteAttest {
@@ -75,7 +75,7 @@ function readSelection(reader: ByteReader): PcrSelection[] {
   const selection: PcrSelection[] = [];
   for (let i = 0; i < count; i++) {
     const algorithm = reader.u16();
-    const bank = hashOf(algorithm);
+    const bank = bankOf(algorithm);
     if (!bank) throw new CodecError("BAD_TYPE", `PCR bank 0x${algorithm.toString(16)}`);
     if (selection.some((other) => other.bank === bank)) throw new CodecError("BAD_ORDER", `PCR bank ${bank} twice`);
     const bytes = reader.u8();

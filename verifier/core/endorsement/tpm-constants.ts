@@ -28,6 +28,14 @@ export const KNOWN_ATTRIBUTES: number = Object.values(ATTRIBUTE).reduce((all, bi
 export type TpmHash = "sha256" | "sha384";
 export const HASH_BYTES: Readonly<Record<TpmHash, number>> = { sha256: 32, sha384: 48 };
 
+/** Banks that a quote may name; sha1 ones are read, never accepted. */
+export type PcrBankHash = "sha1" | TpmHash;
+const TPM_ALG_SHA1 = 0x0004;
+
+export function bankOf(algorithm: number): PcrBankHash | undefined {
+  return algorithm === TPM_ALG_SHA1 ? "sha1" : hashOf(algorithm);
+}
+
 export function hashOf(algorithm: number): TpmHash | undefined {
   if (algorithm === TPM_ALG.SHA256) return "sha256";
   return algorithm === TPM_ALG.SHA384 ? "sha384" : undefined;

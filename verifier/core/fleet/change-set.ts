@@ -1,5 +1,5 @@
 /** Gathers what one step decides (rows and log entries) and puts it together as one draft for the committer. */
-import type { DriftRow, EvidenceWrite, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { BootRow, DriftRow, EvidenceWrite, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { StoreCommit } from "../../ports/store.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import type { Draft } from "./committer.ts";
@@ -16,6 +16,7 @@ export class ChangeSet {
   readonly #drifts = new Map<number, { row: DriftRow; entry: number; opened: boolean }>();
   #node: NodeRow | undefined;
   #evidence: EvidenceWrite | undefined;
+  #boot: BootRow | undefined;
   #extras: Extras = {};
 
   constructor(nowMs: number) {
@@ -23,7 +24,7 @@ export class ChangeSet {
   }
 
   get empty(): boolean {
-    return !this.#node && !this.#evidence && this.#entries.length + this.#workloads.size + this.#removed.length + this.#drifts.size === 0;
+    return !this.#node && !this.#evidence && !this.#boot && this.#entries.length + this.#workloads.size + this.#removed.length + this.#drifts.size === 0;
   }
 
   get openedDrifts(): boolean {
@@ -36,6 +37,10 @@ export class ChangeSet {
 
   evidence(write: EvidenceWrite): void {
     this.#evidence = write;
+  }
+
+  boot(row: BootRow): void {
+    this.#boot = row;
   }
 
   extras(extras: Extras): void {
@@ -79,6 +84,7 @@ export class ChangeSet {
           ...this.#extras,
           ...(this.#node && { nodes: [this.#node] }),
           ...(this.#evidence && { evidence: this.#evidence }),
+          ...(this.#boot && { boots: [this.#boot] }),
           workloads: [...this.#workloads.values()],
           removedWorkloads: this.#removed,
           drifts: [...this.#drifts.values()].map(({ row, entry, opened }) => ({

@@ -4,6 +4,7 @@ import type { NodeState } from "@hullmark/proto/v1/attestation";
 import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import type { NodeRow } from "../../ports/rows.ts";
 import { appraiseNode } from "../appraisal/appraise-node.ts";
+import type { BootFindingKind } from "../measured-boot/appraise.ts";
 import type { PolicyIntervals } from "../policy/types.ts";
 import { claimRow, claimRows, sameClaims, vectorRow } from "./claims.ts";
 import type { AnyFinding } from "./drift-rows.ts";
@@ -33,6 +34,7 @@ export function appraisedNode({ row, connected, state, barred }: NodeView, inter
       lastQuoteMs: row.lastQuoteMs,
       quoteRefused: row.quoteRefused,
       chainBroken: row.chainBroken,
+      boot: row.boot,
       state,
       heartbeatIntervalMs: intervals.heartbeatSeconds * 1000,
       quoteIntervalMs: intervals.quoteSeconds * 1000,
@@ -73,15 +75,19 @@ export function describedNode(row: NodeRow, state: NodeState, containers: number
   return same ? row : { ...row, ...facts };
 }
 
+/** Differences of one boot that become drifts one by one; its claims name as many. */
+const MAX_BOOT_FINDINGS = 50;
+const MAX_KEY_CHARS = 256;
+
 /** Contradictions of the node itself: they are drifts, alerted like any other. */
 export function nodeFindings(row: NodeRow): AnyFinding[] {
   const findings: AnyFinding[] = [];
-  const add = (kind: "quote-refused" | "chain-broken", summary: string): void => {
+  const add = (kind: "quote-refused" | "chain-broken" | BootFindingKind, summary: string, what = ""): void => {
     findings.push({
       kind,
       place: "node",
       path: Buffer.alloc(0),
-      key: `node|${kind}`,
+      key: what === "" ? `node|${kind}` : `node|${kind}|${what.slice(0, MAX_KEY_CHARS)}`,
       severity: Severity.CRITICAL,
       notice: false,
       summary,
@@ -94,5 +100,6 @@ export function nodeFindings(row: NodeRow): AnyFinding[] {
   };
   if (row.quoteRefused !== undefined) add("quote-refused", row.quoteRefused);
   if (row.chainBroken !== undefined) add("chain-broken", row.chainBroken);
+  for (const { kind, what, detail } of row.boot?.findings.slice(0, MAX_BOOT_FINDINGS) ?? []) add(kind, detail, what);
   return findings;
 }

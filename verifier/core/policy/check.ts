@@ -17,6 +17,7 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     [["spec", "trustRoots"], spec.trustRoots],
     [["spec", "authorities"], spec.authorities],
     [["spec", "rules"], spec.rules],
+    [["spec", "nodes"], spec.nodes],
     [["spec", "mutable"], spec.mutable],
     [["spec", "alerts", "routes"], spec.alerts.routes],
   ] as const) {
@@ -27,6 +28,11 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
   for (const [i, { class: kind, paths }] of spec.mutable.entries()) warnAboutPaths(kind, paths, ["spec", "mutable", i, "paths"], report);
   for (const [i, rule] of spec.rules.entries()) warnIfShadowed(rule, spec.rules.slice(0, i), ["spec", "rules", i], report);
   const authorities = spec.authorities.map((authority, i) => buildAuthority(authority, ["spec", "authorities", i], context));
+  spec.nodes.forEach((rule, i) => {
+    const by = spec.nodes.slice(0, i).find(({ select: { nodes } }) => nodes.length === 0 || nodes.includes("**"));
+    if (by)
+      report("warning", ["spec", "nodes", i, "name"], `"${rule.name}" never applies: "${by.name}" before it takes every node`, "put the special ones first");
+  });
   return {
     name: metadata.name,
     mode: spec.mode,
@@ -34,6 +40,7 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     trustRoots: spec.trustRoots.map((root, i) => buildTrustRoot(root, ["spec", "trustRoots", i], context)),
     authorities,
     revocations: spec.revocations.map((revocation, i) => buildRevocation(revocation, ["spec", "revocations", i], context)),
+    nodes: spec.nodes.map(({ name, select, boot, pcrs }) => ({ name, nodes: select.nodes, boot, pcrs })),
     rules: spec.rules.map((rule, i) => buildRule(rule, authorities, ["spec", "rules", i], report)),
     mutable: spec.mutableDefaults ? [...DEFAULT_MUTABLE, ...mutable] : mutable,
     severities: spec.severities,

@@ -56,6 +56,7 @@ export function defaultPolicy(): Policy {
     authorities: [],
     revocations: [],
     rules: [{ name: "(none)", select: EVERYTHING, signatures: undefined, attestations: [], allow: OBSERVED_ALLOWANCES, severities: {} }],
+    nodes: [],
     mutable: DEFAULT_MUTABLE,
     severities: {},
     intervals: DEFAULT_INTERVALS,

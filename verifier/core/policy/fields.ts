@@ -37,6 +37,13 @@ export const instant = z.string().transform((text, context) => {
   return ms;
 });
 
+/** SHA-256 in hex. */
+export const sha256 = z.string().transform((text, context) => {
+  const hex = text.toLowerCase().replaceAll(":", "");
+  if (!/^[0-9a-f]{64}$/.test(hex)) fail(context, `"${text}" is not a SHA-256`, "write 64 hexadecimal digits, as `hullmark node show` prints them");
+  return hex;
+});
+
 /** Names that policy gives to its own things. */
 export const label = z.string().superRefine((text, context) => {
   if (!/^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$/.test(text))

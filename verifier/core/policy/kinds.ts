@@ -49,7 +49,19 @@ export const CONFIGURATION_KINDS = [
 export const PROVENANCE_KINDS = ["unsigned", "wrong-key", "other-digest", "moved-tag", "attestation-missing", "signature-malformed", "revoked"] as const;
 
 /** Contradictions of the node itself. */
-export const NODE_KINDS = ["quote-refused", "identity", "layer-altered", "content-store", "pcr", "chain-broken", "clock", "agent"] as const;
+export const NODE_KINDS = [
+  "quote-refused",
+  "identity",
+  "layer-altered",
+  "content-store",
+  "pcr",
+  "event-log",
+  "secure-boot",
+  "boot",
+  "chain-broken",
+  "clock",
+  "agent",
+] as const;
 
 /** Seen and explained: shown, never counted as drift. `alias`: another name of a signed file's identical content. */
 export const NOTICE_KINDS = ["alias", "copy"] as const;

@@ -3,6 +3,7 @@
 import { anyMatch, compileGlob, compileNames, type GlobMatcher } from "@hullmark/proto/codec";
 import { Severity as WireSeverity } from "@hullmark/proto/v1/common";
 import type { ContainerRules } from "../appraisal/types.ts";
+import type { BootRules } from "../measured-boot/rules.ts";
 import { OBSERVED_ALLOWANCES } from "./default.ts";
 import type { DriftPlace, Kind, Severity } from "./kinds.ts";
 import type { MeasurementBudget, MutableClass, Policy, PolicyIntervals, PolicyRule, SelectableContainer, Selector } from "./types.ts";
@@ -107,4 +108,13 @@ export function measurementFor(policy: Policy, nodeName: string): NodeMeasuremen
     ),
   );
   return { mutableClasses, intervals: policy.intervals, budget: policy.budget };
+}
+
+/** What the first rule that selects the node asks of its boot; undefined where none does. Compile once a policy and node. */
+export function bootRules({ nodes }: Policy, nodeName: string): BootRules | undefined {
+  const rule = nodes.find(({ nodes: globs }) => globs.length === 0 || compileNames(globs)(nodeName));
+  if (!rule) return undefined;
+  const { commandLines, ...boot } = rule.boot;
+  const pcrs = new Map(Object.entries(rule.pcrs).map(([index, values]) => [Number(index), values]));
+  return { rule: rule.name, ...boot, commandLine: commandLines.length > 0 ? compileNames(commandLines) : undefined, pcrs };
 }

@@ -1,7 +1,21 @@
 /** The policy file, key by key. Unknown keys are errors everywhere. What spans several keys is in check.ts. */
 import { z } from "zod";
 import { FULCIO_EXTENSION_NAMES } from "../provenance/fulcio-extensions.ts";
-import { byteCount, capability, commitId, duration, environmentName, glob, httpUrl, identityGlob, instant, label, pathGlob, sha256Digest } from "./fields.ts";
+import {
+  byteCount,
+  capability,
+  commitId,
+  duration,
+  environmentName,
+  glob,
+  httpUrl,
+  identityGlob,
+  instant,
+  label,
+  pathGlob,
+  sha256,
+  sha256Digest,
+} from "./fields.ts";
 import { ALL_KINDS, DRIFT_PLACES, SEVERITIES } from "./kinds.ts";
 import { ALERT_GROUP_LABELS, CODE_PLACES, HOST_NAMESPACES } from "./types.ts";
 
@@ -92,6 +106,26 @@ const rule = z.strictObject({
   severities,
 });
 
+const pcrIndex = z.string().regex(/^(\d|1\d|2[0-3])$/, "want a PCR from 0 to 23");
+const nodeRule = z.strictObject({
+  name: label,
+  select: z.strictObject({ nodes: list(glob) }).prefault({}),
+  boot: z
+    .strictObject({
+      eventLog: z.enum(["required", "optional"]).default("required"),
+      secureBoot: z.enum(["required", "any"]).default("any"),
+      variables: z.strictObject({ PK: list(sha256), KEK: list(sha256), db: list(sha256), dbx: list(sha256) }).prefault({}),
+      authorities: list(sha256),
+      images: list(sha256),
+      drivers: list(sha256),
+      files: list(sha256),
+      initrds: list(sha256),
+      commandLines: list(glob),
+    })
+    .prefault({}),
+  pcrs: z.record(pcrIndex, z.array(sha256).min(1).max(MAX_ITEMS)).default({}),
+});
+
 const mutable = z.strictObject({
   name: label,
   class: z.enum(["data", "any"]),
@@ -128,6 +162,7 @@ export const policyFile = z.strictObject({
       authorities: list(authority),
       revocations: list(revocation),
       rules: list(rule),
+      nodes: list(nodeRule),
       mutable: list(mutable),
       mutableDefaults: z.boolean().default(true),
       severities,

@@ -137,6 +137,29 @@ export interface PolicyRule {
   readonly severities: SeverityTable;
 }
 
+/** What the nodes of a pool must have booted. Digests are lower-case hex; an empty list is no condition. */
+export interface NodeRule {
+  readonly name: string;
+  /** Globs over the node's name, which is what its enrolment gave it; empty: every node. A node's own labels select nothing: it would choose its rules. */
+  readonly nodes: readonly string[];
+  readonly boot: NodeBootRule;
+  /** PCR of the sha256 bank → allowed values. */
+  readonly pcrs: Readonly<Record<string, readonly string[]>>;
+}
+
+export interface NodeBootRule {
+  readonly eventLog: "required" | "optional";
+  readonly secureBoot: "required" | "any";
+  readonly variables: { readonly PK: readonly string[]; readonly KEK: readonly string[]; readonly db: readonly string[]; readonly dbx: readonly string[] };
+  readonly authorities: readonly string[];
+  readonly images: readonly string[];
+  readonly drivers: readonly string[];
+  readonly files: readonly string[];
+  readonly initrds: readonly string[];
+  /** Globs over the whole kernel command line: `*` does not cross `/`, `**` does. */
+  readonly commandLines: readonly string[];
+}
+
 export type SeverityTable = Readonly<Partial<Record<SeverityKey, Severity>>>;
 
 export interface PolicyIntervals {
@@ -198,6 +221,8 @@ export interface Policy {
   readonly revocations: readonly Revocation[];
   /** In order: the first whose selector matches decides. */
   readonly rules: readonly PolicyRule[];
+  /** In order: the first whose selector matches a node decides on what it booted. */
+  readonly nodes: readonly NodeRule[];
   readonly mutable: readonly MutableClass[];
   readonly severities: SeverityTable;
   readonly intervals: PolicyIntervals;

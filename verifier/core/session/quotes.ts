@@ -5,6 +5,7 @@
 import type { QuoteReport } from "@hullmark/proto/v1/attestation";
 import type { NonceVerdict } from "../../ports/nonce-source.ts";
 import type { ClockRow, NodeRow } from "../../ports/rows.ts";
+import type { QuotedPcr } from "../measured-boot/replay.ts";
 
 /** What a quote is verified against. */
 export interface QuoteFacts {
@@ -16,7 +17,9 @@ export interface QuoteFacts {
   readonly stateRoot: Buffer;
 }
 
-export type QuoteOutcome = { readonly ok: true; readonly clock: ClockRow } | { readonly ok: false; readonly code: string; readonly detail: string };
+export type QuoteOutcome =
+  | { readonly ok: true; readonly clock: ClockRow; readonly pcrs: readonly QuotedPcr[] }
+  | { readonly ok: false; readonly code: string; readonly detail: string };
 
 /** Issues nonces and verifies quotes: core/endorsement behind it. */
 export interface QuoteAuthority {
@@ -43,7 +46,14 @@ interface Outstanding {
 
 /** `wait`: it vouches for Evidence that has not arrived. `late`: cannot count, and says nothing bad of the node. `refused`: contradicts what is known. */
 export type QuoteJudgement =
-  | { readonly kind: "fresh"; readonly clock: ClockRow; readonly nonce: Buffer; readonly askedAtMs: number; readonly expiresAtMs: number }
+  | {
+      readonly kind: "fresh";
+      readonly clock: ClockRow;
+      readonly pcrs: readonly QuotedPcr[];
+      readonly nonce: Buffer;
+      readonly askedAtMs: number;
+      readonly expiresAtMs: number;
+    }
   | { readonly kind: "wait" }
   | { readonly kind: "late"; readonly code: string; readonly detail: string }
   | { readonly kind: "refused"; readonly code: string; readonly detail: string };
@@ -107,7 +117,7 @@ export class Quotes {
     if (!Buffer.from(report.policyDigest).equals(policyDigest))
       return { kind: "late", code: "policy-pending", detail: "made under another measurement policy" };
     if (report.seq < asked.seqAtIssue) return { kind: "late", code: "stale", detail: `vouches for Evidence ${report.seq}, asked at ${asked.seqAtIssue}` };
-    return { kind: "fresh", clock: outcome.clock, nonce: asked.nonce, askedAtMs: asked.issuedAtMs, expiresAtMs: asked.expiresAtMs };
+    return { kind: "fresh", clock: outcome.clock, pcrs: outcome.pcrs, nonce: asked.nonce, askedAtMs: asked.issuedAtMs, expiresAtMs: asked.expiresAtMs };
   }
 
   #spend(used: Outstanding): void {

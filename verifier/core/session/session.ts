@@ -2,12 +2,14 @@
  * One stream of one node, from its Hello to its end: `opening → live → closed`. Messages are handled in order and without waiting for the disk;
  * what they decide is committed in that order, and acknowledged once durable.
  */
+import { isDeepStrictEqual } from "node:util";
 import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { evidenceDigest } from "@hullmark/proto/codec";
 import {
   type AttestRequest,
   type AttestResponseSchema,
+  type BootLog,
   type Evidence,
   type EvidenceBody,
   EvidenceBodySchema,
@@ -24,6 +26,7 @@ import { ChangeSet } from "../fleet/change-set.ts";
 import type { Committer } from "../fleet/committer.ts";
 import { adminFact } from "../fleet/log-facts.ts";
 import type { Policy } from "../policy/types.ts";
+import type { BootWatch } from "./boot-evidence.ts";
 import type { Comparisons } from "./comparisons.ts";
 import { SessionError } from "./errors.ts";
 import type { LiveNode } from "./live-node.ts";
@@ -69,6 +72,7 @@ export class Session {
   readonly #transport: Transport;
   readonly #live: LiveNode;
   readonly #comparisons: Comparisons;
+  readonly #boot: BootWatch;
   readonly #quotes: Quotes;
   readonly #cancels = new Set<() => void>();
   #measurement: MeasurementPolicy;
@@ -81,12 +85,13 @@ export class Session {
   #room: (() => void) | undefined;
   #closed = false;
 
-  constructor(services: SessionServices, peer: SessionPeer, transport: Transport, live: LiveNode, comparisons: Comparisons) {
+  constructor(services: SessionServices, peer: SessionPeer, transport: Transport, live: LiveNode, comparisons: Comparisons, boot: BootWatch) {
     this.#services = services;
     this.#peer = peer;
     this.#transport = transport;
     this.#live = live;
     this.#comparisons = comparisons;
+    this.#boot = boot;
     this.#quotes = new Quotes(services.quotes);
     this.#measurement = measurementPolicy(services.policy(), live.node.name);
     const { seq, digest, stateRoot } = live.memory;
@@ -116,7 +121,7 @@ export class Session {
     });
     const changes = new ChangeSet(nowMs);
     this.#alive(hello.lastSeq, nowMs);
-    this.#live.update({ bootId: hello.bootId.slice(0, 64) }, this.#services.policy(), changes, nowMs);
+    this.#live.update({ bootId: hello.bootId.slice(0, 64), ...this.#bootChange() }, this.#services.policy(), changes, nowMs);
     this.#live.appraise(this.#live.memory.containers.keys(), this.#services.policy(), this.#measurement, changes, nowMs);
     this.#commit(changes);
     if (this.#live.barred !== undefined) this.#resync(this.#live.barred);
@@ -143,6 +148,9 @@ export class Session {
       case "heartbeat":
         this.#alive(message.value.seq, this.#services.clock.nowMs());
         this.tick();
+        break;
+      case "bootLog":
+        this.#bootLog(message.value);
         break;
       case "hello":
         throw new SessionError("PROTOCOL", "a second Hello");
@@ -259,7 +267,8 @@ export class Session {
     }
     const changes = new ChangeSet(nowMs);
     this.#conclude(judgement, changes, nowMs);
-    this.#live.update(nodeChange(judgement, node), policy(), changes, nowMs);
+    if (judgement.kind === "fresh") this.#quotedBoot(judgement, report, changes);
+    this.#live.update({ ...nodeChange(judgement, node), ...this.#bootChange() }, policy(), changes, nowMs);
     this.#commit(changes);
     if (judgement.kind === "late" && judgement.code !== "expired") this.challenge(MIN_CHALLENGE_GAP_MS);
   }
@@ -268,6 +277,35 @@ export class Session {
     if (judgement.kind === "fresh") changes.extras({ spendNonce: { nonce: judgement.nonce, expiresAtMs: judgement.expiresAtMs } });
     else if (judgement.kind === "refused" || judgement.kind === "late")
       changes.note(adminFact(`quote-${judgement.kind}`, nowMs, { node: this.nodeId, reason: judgement.code, detail: judgement.detail }));
+  }
+
+  #quotedBoot({ pcrs }: Extract<QuoteJudgement, { kind: "fresh" }>, { eventLogSha256 }: QuoteReport, changes: ChangeSet): void {
+    const before = this.#boot.row;
+    const wanted = this.#boot.quoted(this.nodeId, eventLogSha256, pcrs);
+    if (this.#boot.row && this.#boot.row !== before) changes.boot(this.#boot.row);
+    if (wanted) this.#send({ case: "bootLog", value: { sha256: wanted } });
+  }
+
+  #bootLog({ log }: BootLog): void {
+    const nowMs = this.#services.clock.nowMs();
+    const changes = new ChangeSet(nowMs);
+    if (this.#boot.received(log) && this.#boot.row) changes.boot(this.#boot.row);
+    else
+      changes.note(
+        adminFact("boot-log-refused", nowMs, {
+          node: this.nodeId,
+          detail: log.length > 0 ? "not the log that the newest quote bound" : "the node cannot read it",
+        }),
+      );
+    this.#live.update(this.#bootChange(), this.#services.policy(), changes, nowMs);
+    this.#commit(changes);
+  }
+
+  /** What policy says of the boot, where that has changed. */
+  #bootChange(): Pick<LiveNode["node"], "boot"> {
+    const { node } = this.#live;
+    const boot = this.#boot.appraise(this.#services.policy(), node);
+    return isDeepStrictEqual(boot, node.boot) ? {} : { boot };
   }
 
   /** Asks for a quote, unless one was asked for within `minGapMs`; the next follows after the quote interval. */
@@ -310,6 +348,10 @@ export class Session {
       this.#send({ case: "policy", value: measurement });
     }
     this.#reappraise([...this.#live.memory.containers.keys()]);
+    const nowMs = this.#services.clock.nowMs();
+    const changes = new ChangeSet(nowMs);
+    this.#live.update(this.#bootChange(), this.#services.policy(), changes, nowMs);
+    this.#commit(changes);
     this.tick();
   }
 

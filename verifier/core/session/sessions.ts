@@ -12,6 +12,7 @@ import { adminFact } from "../fleet/log-facts.ts";
 import { appraisedNode, isSilent } from "../fleet/node-appraisal.ts";
 import type { Images } from "../images/types.ts";
 import { treeKey } from "./appraiser.ts";
+import { BootWatch } from "./boot-evidence.ts";
 import { ComparisonCache, Comparisons } from "./comparisons.ts";
 import { SessionError } from "./errors.ts";
 import { LiveNode } from "./live-node.ts";
@@ -101,8 +102,8 @@ export class Sessions {
       (request) => transport.send({ message: { case: "tree", value: request } }),
       (tree) => queueMicrotask(() => session?.treeCompared(treeKey(tree))),
     );
-    const live = await this.#load(node, hello, comparisons);
-    session = new Session(this.#services, peer, transport, live, comparisons);
+    const [live, boot] = await Promise.all([this.#load(node, hello, comparisons), this.#services.store.readBoot(node.id)]);
+    session = new Session(this.#services, peer, transport, live, comparisons, new BootWatch(boot));
     return session;
   }
 

@@ -17,6 +17,7 @@ export interface TpmQuoteOptions {
 /** What nonces of attestation streams are bound to, beside node and expiry. */
 const NONCE_SESSION = "attestation";
 const EMPTY = Buffer.alloc(0);
+const MAX_DIGEST_BYTES = 64;
 
 export function tpmQuotes({ nonces, verifierId, region, pcrs }: TpmQuoteOptions): QuoteAuthority {
   const selection: readonly PcrSelection[] = [{ bank: "sha256", pcrs }];
@@ -43,7 +44,7 @@ export function tpmQuotes({ nonces, verifierId, region, pcrs }: TpmQuoteOptions)
         stateRoot,
         imaCount: 0n,
         imaAggregate: EMPTY,
-        eventLogSha256: EMPTY,
+        eventLogSha256: report.eventLogSha256.subarray(0, MAX_DIGEST_BYTES),
         // What the agent says that it measured by: true, since it is signed; whether it is what it should be is judged after.
         policyDigest: boundedDigest(report),
       });
@@ -51,13 +52,13 @@ export function tpmQuotes({ nonces, verifierId, region, pcrs }: TpmQuoteOptions)
         { attest: report.attest, signature: report.signature, pcrs: pcrValues },
         { key, extraData, selection, previousClock: node.clock },
       );
-      return result.ok ? { ok: true, clock: result.claims.clock } : { ok: false, code: result.reason, detail: result.detail };
+      return result.ok ? { ok: true, clock: result.claims.clock, pcrs: result.claims.pcrs } : { ok: false, code: result.reason, detail: result.detail };
     },
   };
 }
 
 function boundedDigest({ policyDigest }: QuoteReport): Uint8Array {
-  return policyDigest.subarray(0, 64);
+  return policyDigest.subarray(0, MAX_DIGEST_BYTES);
 }
 
 function keyOf({ ekPublic, akPublic }: NodeRow, keys: WeakMap<Buffer, AttestationKey>): AttestationKey | undefined {

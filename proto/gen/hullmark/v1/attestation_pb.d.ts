@@ -51,6 +51,14 @@ export declare type AttestRequest = Message<"hullmark.v1.AttestRequest"> & {
      */
     value: Heartbeat;
     case: "heartbeat";
+  } | {
+    /**
+     * Answers a BootLogRequest.
+     *
+     * @generated from field: hullmark.v1.BootLog boot_log = 6;
+     */
+    value: BootLog;
+    case: "bootLog";
   } | { case: undefined; value?: undefined };
 };
 
@@ -107,6 +115,14 @@ export declare type AttestResponse = Message<"hullmark.v1.AttestResponse"> & {
      */
     value: ResyncRequest;
     case: "resync";
+  } | {
+    /**
+     * A quote named an event log that the verifier does not hold, or holds for other PCR values.
+     *
+     * @generated from field: hullmark.v1.BootLogRequest boot_log = 7;
+     */
+    value: BootLogRequest;
+    case: "bootLog";
   } | { case: undefined; value?: undefined };
 };
 
@@ -239,6 +255,44 @@ export declare type Challenge = Message<"hullmark.v1.Challenge"> & {
  * Use `create(ChallengeSchema)` to create a new message.
  */
 export declare const ChallengeSchema: GenMessage<Challenge>;
+
+/**
+ * @generated from message hullmark.v1.BootLogRequest
+ */
+export declare type BootLogRequest = Message<"hullmark.v1.BootLogRequest"> & {
+  /**
+   * As the newest quote bound it.
+   *
+   * @generated from field: bytes sha256 = 1;
+   */
+  sha256: Uint8Array;
+};
+
+/**
+ * Describes the message hullmark.v1.BootLogRequest.
+ * Use `create(BootLogRequestSchema)` to create a new message.
+ */
+export declare const BootLogRequestSchema: GenMessage<BootLogRequest>;
+
+/**
+ * The measured-boot event log of the TCG PC Client Platform Firmware Profile, as the kernel shows it: at most 1 MiB.
+ *
+ * @generated from message hullmark.v1.BootLog
+ */
+export declare type BootLog = Message<"hullmark.v1.BootLog"> & {
+  /**
+   * Empty where it cannot be read any more.
+   *
+   * @generated from field: bytes log = 1;
+   */
+  log: Uint8Array;
+};
+
+/**
+ * Describes the message hullmark.v1.BootLog.
+ * Use `create(BootLogSchema)` to create a new message.
+ */
+export declare const BootLogSchema: GenMessage<BootLog>;
 
 /**
  * @generated from message hullmark.v1.ResyncRequest
@@ -1255,6 +1309,13 @@ export declare type QuoteReport = Message<"hullmark.v1.QuoteReport"> & {
    * @generated from field: hullmark.v1.Claim failure = 10;
    */
   failure?: Claim | undefined;
+
+  /**
+   * SHA-256 of the measured-boot event log; empty where the node has none. Bound by the quote.
+   *
+   * @generated from field: bytes event_log_sha256 = 11;
+   */
+  eventLogSha256: Uint8Array;
 };
 
 /**

@@ -719,6 +719,13 @@ export declare type GetNodeResponse = Message<"hullmark.v1.GetNodeResponse"> & {
    * @generated from field: hullmark.v1.Node node = 1;
    */
   node?: Node | undefined;
+
+  /**
+   * Absent before the first quote, and for a node without TPM.
+   *
+   * @generated from field: hullmark.v1.NodeBoot boot = 2;
+   */
+  boot?: NodeBoot | undefined;
 };
 
 /**
@@ -726,6 +733,189 @@ export declare type GetNodeResponse = Message<"hullmark.v1.GetNodeResponse"> & {
  * Use `create(GetNodeResponseSchema)` to create a new message.
  */
 export declare const GetNodeResponseSchema: GenMessage<GetNodeResponse>;
+
+/**
+ * What a node booted, as its quotes prove it.
+ *
+ * @generated from message hullmark.v1.NodeBoot
+ */
+export declare type NodeBoot = Message<"hullmark.v1.NodeBoot"> & {
+  /**
+   * PCRs of the sha256 bank, as last quoted.
+   *
+   * @generated from field: repeated hullmark.v1.QuotedPcr pcrs = 1;
+   */
+  pcrs: QuotedPcr[];
+
+  /**
+   * SHA-256 of the event log; empty where the node has none.
+   *
+   * @generated from field: bytes event_log_sha256 = 2;
+   */
+  eventLogSha256: Uint8Array;
+
+  /**
+   * `none`, `pending`, `read`, or `malformed`.
+   *
+   * @generated from field: string event_log = 3;
+   */
+  eventLog: string;
+
+  /**
+   * Why the log could not be read.
+   *
+   * @generated from field: string problem = 4;
+   */
+  problem: string;
+
+  /**
+   * `on`, `off`, or `unproven`.
+   *
+   * @generated from field: string secure_boot = 5;
+   */
+  secureBoot: string;
+
+  /**
+   * Why Secure Boot is unproven.
+   *
+   * @generated from field: string secure_boot_detail = 6;
+   */
+  secureBootDetail: string;
+
+  /**
+   * Variable (PK, KEK, db, dbx) → hex SHA-256 of its data.
+   *
+   * @generated from field: map<string, string> variables = 7;
+   */
+  variables: { [key: string]: string };
+
+  /**
+   * What vouched for boot code: `variable` and the fingerprint or digest.
+   *
+   * @generated from field: repeated hullmark.v1.BootItem authorities = 8;
+   */
+  authorities: BootItem[];
+
+  /**
+   * @generated from field: repeated string command_lines = 9;
+   */
+  commandLines: string[];
+
+  /**
+   * @generated from field: repeated hullmark.v1.BootItem images = 10;
+   */
+  images: BootItem[];
+
+  /**
+   * @generated from field: repeated hullmark.v1.BootItem drivers = 11;
+   */
+  drivers: BootItem[];
+
+  /**
+   * @generated from field: repeated hullmark.v1.BootItem files = 12;
+   */
+  files: BootItem[];
+
+  /**
+   * @generated from field: repeated hullmark.v1.BootItem initrds = 13;
+   */
+  initrds: BootItem[];
+
+  /**
+   * @generated from field: repeated hullmark.v1.BootItem sections = 14;
+   */
+  sections: BootItem[];
+
+  /**
+   * @generated from field: repeated hullmark.v1.BootItem shim_lists = 15;
+   */
+  shimLists: BootItem[];
+
+  /**
+   * Events that are not known, in PCRs that are proven.
+   *
+   * @generated from field: repeated hullmark.v1.BootItem unknown = 16;
+   */
+  unknown: BootItem[];
+
+  /**
+   * `logged`, `assumed`, `failed`, `missing`, or `unproven`.
+   *
+   * @generated from field: string exit_boot_services = 17;
+   */
+  exitBootServices: string;
+
+  /**
+   * PCRs whose quoted value is not what the log leads to.
+   *
+   * @generated from field: repeated uint32 differing_pcrs = 18;
+   */
+  differingPcrs: number[];
+
+  /**
+   * PCRs of the log that the node does not quote: nothing of them is proven.
+   *
+   * @generated from field: repeated uint32 unquoted_pcrs = 19;
+   */
+  unquotedPcrs: number[];
+};
+
+/**
+ * Describes the message hullmark.v1.NodeBoot.
+ * Use `create(NodeBootSchema)` to create a new message.
+ */
+export declare const NodeBootSchema: GenMessage<NodeBoot>;
+
+/**
+ * @generated from message hullmark.v1.QuotedPcr
+ */
+export declare type QuotedPcr = Message<"hullmark.v1.QuotedPcr"> & {
+  /**
+   * @generated from field: uint32 index = 1;
+   */
+  index: number;
+
+  /**
+   * @generated from field: bytes value = 2;
+   */
+  value: Uint8Array;
+};
+
+/**
+ * Describes the message hullmark.v1.QuotedPcr.
+ * Use `create(QuotedPcrSchema)` to create a new message.
+ */
+export declare const QuotedPcrSchema: GenMessage<QuotedPcr>;
+
+/**
+ * Something measured. The name is the log's word for it; only the digest is proven.
+ *
+ * @generated from message hullmark.v1.BootItem
+ */
+export declare type BootItem = Message<"hullmark.v1.BootItem"> & {
+  /**
+   * @generated from field: uint32 pcr = 1;
+   */
+  pcr: number;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * Hex.
+   *
+   * @generated from field: string digest = 3;
+   */
+  digest: string;
+};
+
+/**
+ * Describes the message hullmark.v1.BootItem.
+ * Use `create(BootItemSchema)` to create a new message.
+ */
+export declare const BootItemSchema: GenMessage<BootItem>;
 
 /**
  * @generated from message hullmark.v1.ListNodesRequest

@@ -1,0 +1,79 @@
+/** The page of one node: whose word it is, how fresh, and what it booted as far as its quotes prove it. */
+import type { BootItem, GetNodeResponse, NodeBoot } from "@hullmark/proto/v1/query";
+import { printable } from "@hullmark/verifier/core/text/printable";
+import { nodeView } from "./views.ts";
+import { age, trustWord, verdictWord } from "./words.ts";
+
+/** Files and sections beyond these are counted; `-o json` has all. */
+const MAX_SHOWN = 12;
+
+export function showNode({ node, boot }: GetNodeResponse, nowMs: number): string {
+  if (!node) return "";
+  const lines = [`${verdictWord(node.verdict).toUpperCase()}  node ${printable(node.name, 80)}  (${node.id})`];
+  const field = (name: string, text: string): void => void lines.push(`${name.padEnd(9)} ${text}`);
+  for (const { code, detail } of node.reasons) field("Because", `${printable(code, 64)}: ${printable(detail, 500)}`);
+  field("Trust", `${trustWord(node.trustLevel)} · quote ${age(node.lastQuote, nowMs)} ago · seen ${age(node.lastSeen, nowMs)} ago`);
+  field(
+    "System",
+    `kernel ${printable(node.kernel, 80)} · ${printable(node.runtime, 80)} · agent ${printable(node.agentVersion, 40)} · ${node.containers} containers`,
+  );
+  if (boot) showBoot(boot, field);
+  return `${lines.join("\n")}\n`;
+}
+
+function showBoot(boot: NodeBoot, field: (name: string, text: string) => void): void {
+  const log = {
+    none: "none: nothing says what was booted",
+    pending: "has not arrived",
+    malformed: `cannot be read: ${printable(boot.problem, 300)}`,
+    read: "read",
+  };
+  field("Boot log", log[boot.eventLog as keyof typeof log] ?? printable(boot.eventLog, 40));
+  if (boot.eventLog === "read") {
+    field("Secure Boot", boot.secureBoot === "unproven" ? `unproven: ${printable(boot.secureBootDetail, 300)}` : printable(boot.secureBoot, 40));
+    for (const [name, sha256] of Object.entries(boot.variables)) field(`  ${printable(name, 10)}`, printable(sha256, 128));
+    items("Vouched", boot.authorities, field);
+    items("Image", boot.images, field);
+    items("Driver", boot.drivers, field);
+    for (const line of boot.commandLines.slice(0, MAX_SHOWN)) field("Kernel", printable(line, 1000));
+    items("Initrd", boot.initrds, field);
+    items("Section", boot.sections, field);
+    items("File", boot.files, field);
+    items("Shim", boot.shimLists, field);
+    items("Unknown", boot.unknown, field);
+    field("Hand-over", printable(boot.exitBootServices, 40));
+  }
+  if (boot.differingPcrs.length > 0) field("Differ", `PCR ${boot.differingPcrs.join(", ")}: not what the log leads to`);
+  if (boot.unquotedPcrs.length > 0) field("Unquoted", `PCR ${boot.unquotedPcrs.join(", ")}: in the log, proven by nothing`);
+}
+
+function items(name: string, list: readonly BootItem[], field: (name: string, text: string) => void): void {
+  for (const item of list.slice(0, MAX_SHOWN)) field(name, `${printable(item.digest, 128)}${item.name && `  ${printable(item.name, 200)}`}`);
+  if (list.length > MAX_SHOWN) field(name, `and ${list.length - MAX_SHOWN} more (-o json)`);
+}
+
+/** What `-o json|yaml` gives. Digests are hex. */
+export function nodePageView({ node, boot }: GetNodeResponse) {
+  return { ...(node && nodeView(node)), boot: boot ? bootView(boot) : null };
+}
+
+function bootView(boot: NodeBoot) {
+  const list = (of: readonly BootItem[]) => of.map(({ pcr, name, digest }) => ({ pcr, name, digest }));
+  const { eventLog, problem, secureBoot, secureBootDetail, variables, commandLines, exitBootServices, differingPcrs, unquotedPcrs } = boot;
+  return {
+    pcrs: Object.fromEntries(boot.pcrs.map(({ index, value }) => [index, Buffer.from(value).toString("hex")])),
+    eventLog: { state: eventLog, sha256: Buffer.from(boot.eventLogSha256).toString("hex"), problem },
+    secureBoot: { state: secureBoot, detail: secureBootDetail, variables, authorities: list(boot.authorities) },
+    images: list(boot.images),
+    drivers: list(boot.drivers),
+    files: list(boot.files),
+    initrds: list(boot.initrds),
+    sections: list(boot.sections),
+    shimLists: list(boot.shimLists),
+    unknown: list(boot.unknown),
+    commandLines,
+    exitBootServices,
+    differingPcrs,
+    unquotedPcrs,
+  };
+}

@@ -1,0 +1,173 @@
+/** Measured boot from end to end: an event log extended into a real TPM, quoted by the agent's own client, sent when asked, held against the quote, judged. */
+import { hash } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openBootLog } from "@hullmark/agent/adapters/boot-log/boot-log-file";
+import { Tpm2Quoter } from "@hullmark/agent/adapters/tpm2/index";
+import { Verdict } from "@hullmark/proto/v1/common";
+import { DriftState } from "@hullmark/proto/v1/query";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { Attester } from "../fakes/attester.ts";
+import { boot, KERNEL_LINE, linuxBoot, sha256, type WrittenEvent, writeLog } from "../fakes/boot-log.ts";
+import { Swtpm } from "../fakes/swtpm.ts";
+import { TestVerifier } from "../fakes/verifier.ts";
+
+const hex = (content: string): string => sha256(content).toString("hex");
+const policy = (more = ""): string => `apiVersion: hullmark.dev/v1
+kind: Policy
+metadata: { name: boot }
+spec:
+  nodes:
+    - name: workers
+      select: { nodes: ["w-*"] }
+      boot:
+        secureBoot: required
+        variables: { db: ["${hex("db data")}"] }
+        images: ["${hex("shim")}", "${hex("grub")}"]
+        commandLines: ["${KERNEL_LINE}"]
+${more}`;
+
+let tpm: Swtpm;
+let directory: string;
+let quoter: Tpm2Quoter;
+let verifier: TestVerifier;
+
+beforeAll(async () => {
+  tpm = await Swtpm.start({ withoutEkCertificate: true });
+  directory = mkdtempSync(join(tmpdir(), "hullmark-boot-"));
+});
+afterAll(async () => {
+  await tpm.stop();
+  rmSync(directory, { recursive: true });
+});
+beforeEach(async () => {
+  verifier = new TestVerifier();
+  verifier.policy(policy());
+});
+afterEach(async () => {
+  await verifier.dispose();
+  await quoter?.close();
+});
+
+/** Reboots the TPM, boots into it what `happened`, and lets a node with it join that tells `told`. */
+async function started(happened: readonly WrittenEvent[], told: Buffer = writeLog(happened), name = "w-1"): Promise<Attester> {
+  await tpm.powerOff();
+  await tpm.powerOn();
+  await boot(tpm.tcti, happened);
+  quoter = new Tpm2Quoter({ tcti: tpm.tcti, stateDir: directory });
+  if (!verifier.running) await verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policyPath}`);
+  const attester = verifier.attester({ name, quoter });
+  attester.bootLog = told;
+  await attester.connect();
+  await attester.report();
+  return attester;
+}
+
+const shown = async (id = "w-1") => await verifier.query.getNode({ id });
+const codes = async (): Promise<string[]> => (await shown()).node?.reasons.map(({ code }) => code) ?? [];
+const judged = (want: Verdict) => expect.poll(async () => (await shown()).node?.verdict, { timeout: 10_000 }).toBe(want);
+
+describe("measured boot on a TPM", () => {
+  test("a boot as policy says: sent once, held against the quote, shown, and remembered over a restart of the verifier", async () => {
+    const attester = await started(linuxBoot());
+    await judged(Verdict.WARNING);
+    expect(await codes()).toEqual(["tpm-tofu"]);
+    const { boot: proven, node } = await shown();
+    expect(proven).toMatchObject({
+      eventLog: "read",
+      secureBoot: "on",
+      commandLines: [KERNEL_LINE],
+      exitBootServices: "logged",
+      differingPcrs: [],
+      unquotedPcrs: [],
+    });
+    expect(proven?.images.map(({ name, digest }) => [name, digest])).toEqual([
+      ["/EFI/debian/shimx64.efi", hex("shim")],
+      ["/EFI/debian/grubx64.efi", hex("grub")],
+    ]);
+    expect(node?.vector).toMatchObject({ executables: 3, configuration: 2 });
+
+    await verifier.stop();
+    await attester.close();
+    await verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policyPath}`);
+    const again = verifier.attester({ name: "w-1", quoter });
+    again.answering = false;
+    again.bootLog = attester.bootLog;
+    await again.connect();
+    again.send({ case: "evidence", value: { body: again.evidence() } });
+    again.send({ case: "quote", value: await again.quote(await again.next("challenge")) });
+    await expect.poll(async () => (await shown()).node?.reasons.map(({ code }) => code)).toEqual(["tpm-tofu"]);
+    expect(again.received.filter(({ message }) => message.case === "bootLog")).toEqual([]);
+  });
+
+  test.each<[string, WrittenEvent[], Buffer | undefined, string]>([
+    ["Secure Boot off", linuxBoot({ secureBoot: false }), undefined, "secure-boot"],
+    ["a kernel command line that policy does not list", linuxBoot({ kernelLine: `${KERNEL_LINE} init=/bin/sh` }), undefined, "boot"],
+    ["the log of a better boot", linuxBoot({ secureBoot: false }), writeLog(linuxBoot()), "event-log"],
+  ])("%s is a contradiction and a drift of the node", async (_, happened, told, kind) => {
+    await started(happened, told);
+    await judged(Verdict.CONTRAINDICATED);
+    expect(await codes()).toContain(kind);
+    const { drifts } = await verifier.query.listDrift({ states: [DriftState.OPEN] });
+    expect(drifts.map((drift) => [drift.kind, drift.origin?.place, drift.nodeName])).toContainEqual([kind, "node", "w-1"]);
+  });
+
+  test("a log left out, or one that is not what the quote bound, leaves the node unknown; a policy that asks for nothing does not", async () => {
+    const silent = await started(linuxBoot(), Buffer.alloc(0));
+    await judged(Verdict.UNKNOWN);
+    expect(await codes()).toEqual(["no-event-log", "tpm-tofu"]);
+    await silent.close();
+    await quoter.close();
+
+    const liar = await started(linuxBoot());
+    await expect.poll(codes).toEqual(["tpm-tofu"]);
+    liar.answering = false;
+    liar.bootLog = writeLog(linuxBoot({ kernel: "other" }));
+    await verifier.adminClient.requestQuote({ nodeId: liar.credential?.nodeId ?? "" });
+    liar.send({ case: "quote", value: await liar.quote(await liar.next("challenge")) });
+    const asked = await liar.next("bootLog");
+    expect(Buffer.from(asked.sha256)).toEqual(hash("sha256", liar.bootLog, "buffer"));
+    liar.send({ case: "bootLog", value: { log: writeLog(linuxBoot()) } });
+    await expect.poll(codes).toEqual(["event-log-pending", "tpm-tofu"]);
+    await judged(Verdict.UNKNOWN);
+
+    verifier.policy(
+      policy()
+        .replace("secureBoot: required", "eventLog: optional\n        secureBoot: any")
+        .replace(/ {8}(variables|images|commandLines).*\n/g, ""),
+    );
+    await verifier.adminClient.reloadPolicy({});
+    await judged(Verdict.WARNING);
+  });
+
+  test("another policy judges the same boot anew", async () => {
+    await started(linuxBoot());
+    await judged(Verdict.WARNING);
+    verifier.policy(policy(`      pcrs: { "4": ["${"00".repeat(32)}"] }\n`));
+    await verifier.adminClient.reloadPolicy({});
+    await judged(Verdict.CONTRAINDICATED);
+    expect(await codes()).toContain("pcr");
+    verifier.policy(policy());
+    await verifier.adminClient.reloadPolicy({});
+    await judged(Verdict.WARNING);
+    await expect.poll(async () => (await verifier.query.listDrift({ states: [DriftState.OPEN] })).drifts).toEqual([]);
+  });
+});
+
+describe("the agent's reading of the log", () => {
+  test("takes a whole file, tells of one too large, and gives nothing of one that has changed", async () => {
+    const path = join(directory, "binary_bios_measurements");
+    const bytes = writeLog(linuxBoot());
+    writeFileSync(path, bytes);
+    const log = await openBootLog(path);
+    expect(log).toMatchObject({ sha256: hash("sha256", bytes, "buffer"), problem: undefined });
+    expect(await log.read()).toEqual(bytes);
+    writeFileSync(path, "x");
+    expect(await log.read()).toEqual(Buffer.alloc(0));
+    writeFileSync(path, Buffer.alloc((1 << 20) + 1));
+    expect(await openBootLog(path)).toMatchObject({ sha256: Buffer.alloc(0), problem: expect.stringContaining("larger than") });
+    expect(await openBootLog(join(directory, "none"))).toMatchObject({ sha256: Buffer.alloc(0), problem: undefined });
+    expect(await openBootLog(undefined)).toMatchObject({ sha256: Buffer.alloc(0), problem: undefined });
+  });
+});

@@ -1,0 +1,302 @@
+import { createHash } from "node:crypto";
+import { CodecError } from "@hullmark/proto/codec";
+import { EV } from "@hullmark/verifier/core/measured-boot/event-types";
+import {
+  appraiseBoot,
+  type BootAppraisal,
+  type BootRules,
+  bootClaims,
+  examineLog,
+  holdAgainst,
+  MAX_EVENT_LOG_BYTES,
+  parseEventLog,
+  type QuotedPcr,
+  replay,
+} from "@hullmark/verifier/core/measured-boot/index";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  DB_CERTIFICATE,
+  event,
+  grub,
+  image,
+  KERNEL_LINE,
+  linuxBoot,
+  SHIM_CERTIFICATE,
+  separator,
+  setting,
+  sha256,
+  u32,
+  type WrittenEvent,
+  writeLog,
+} from "../fakes/boot-log.ts";
+
+/** What a TPM holds after these events, by the definition of extend. */
+function pcrsAfter(events: readonly WrittenEvent[], pcrs = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14]): QuotedPcr[] {
+  const values = new Map(pcrs.map((pcr) => [pcr, Buffer.alloc(32)]));
+  for (const { pcr, type, digest } of events) {
+    const value = values.get(pcr);
+    if (value && type !== EV.NO_ACTION) values.set(pcr, createHash("sha256").update(value).update(digest).digest());
+  }
+  return [...values].map(([index, value]) => ({ bank: "sha256", index, value }));
+}
+
+const RULES: BootRules = {
+  rule: "workers",
+  eventLog: "required",
+  secureBoot: "required",
+  variables: { PK: [], KEK: [], db: [sha256("db data").toString("hex")], dbx: [] },
+  authorities: [DB_CERTIFICATE, SHIM_CERTIFICATE].map((der) => sha256(der).toString("hex")),
+  images: ["shim", "grub"].map((content) => sha256(content).toString("hex")),
+  drivers: [sha256("rom").toString("hex")],
+  files: ["set timeout=1", "kernel", "initrd"].map((content) => sha256(content).toString("hex")),
+  initrds: [],
+  commandLine: (text) => text === KERNEL_LINE,
+  pcrs: new Map(),
+};
+
+/** @param told the log as the node tells it; @param happened what was extended */
+function judge(told: readonly WrittenEvent[], happened: readonly WrittenEvent[] = told, rules: BootRules | undefined = RULES): BootAppraisal {
+  const pcrs = pcrsAfter(happened);
+  return appraiseBoot({ pcrs, log: examineLog(writeLog(told), pcrs) }, rules);
+}
+const kinds = ({ findings }: BootAppraisal): string[] => findings.map(({ kind, what }) => `${kind} ${what}`);
+
+const anyEvent = fc.record({
+  pcr: fc.nat(23),
+  type: fc.oneof(fc.constantFrom(...Object.values(EV)), fc.nat(0xffffffff)),
+  digest: fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes)),
+  data: fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)),
+});
+
+describe("event logs from hostile bytes", () => {
+  it("reads back what was written, and replays as extend is defined", () => {
+    fc.assert(
+      fc.property(fc.array(anyEvent, { maxLength: 40 }), (events) => {
+        const log = parseEventLog(writeLog(events));
+        expect(log.events.map(({ pcr, type, digests, data }) => ({ pcr, type, digest: digests.get("sha256"), data }))).toEqual(events);
+        const naive = new Map(
+          pcrsAfter(
+            events,
+            Array.from({ length: 17 }, (_, pcr) => pcr),
+          ).map(({ index, value }) => [index, value]),
+        );
+        for (const [pcr, value] of replay(log, "sha256")) if (pcr < 17) expect(value).toEqual(naive.get(pcr));
+      }),
+    );
+  });
+
+  it("refuses every cut within an event, and every byte too many", () => {
+    const events = linuxBoot();
+    const whole = writeLog(events);
+    const ends = new Set(events.map((_, count) => writeLog(events.slice(0, count)).length).concat(whole.length));
+    for (let length = 0; length < whole.length; length++) {
+      if (ends.has(length)) expect(parseEventLog(whole.subarray(0, length)).events.length).toBeLessThan(events.length);
+      else expect(() => parseEventLog(whole.subarray(0, length)), `${length} bytes`).toThrow(CodecError);
+    }
+    expect(() => parseEventLog(Buffer.concat([whole, Buffer.alloc(1)]))).toThrow(CodecError);
+  });
+
+  it("has a bound for the log, the events, the digests and the hashes", () => {
+    expect(() => parseEventLog(Buffer.alloc(MAX_EVENT_LOG_BYTES + 1))).toThrow("TOO_LONG");
+    expect(() => parseEventLog(writeLog(Array.from({ length: 8193 }, () => event(0, 1, ""))))).toThrow("more than 8192 events");
+    const log = writeLog([separator(0)]);
+    const specIdEnd = log.length - (4 + 4 + 4 + 2 + 32 + 4 + 4);
+    const many = Buffer.from(log);
+    many.writeUInt32LE(2, specIdEnd + 8);
+    expect(() => parseEventLog(many)).toThrow("OUT_OF_RANGE");
+    const huge = Buffer.from(log);
+    huge.writeUInt32LE(0xffffffff, log.length - 8);
+    expect(() => parseEventLog(huge)).toThrow("TOO_LONG");
+    const strange = Buffer.from(log);
+    strange.writeUInt16LE(0x99, specIdEnd + 12);
+    expect(() => parseEventLog(strange)).toThrow("not announced");
+    const wide = Buffer.from(log);
+    wide.writeUInt16LE(64, specIdEnd - 3);
+    expect(() => parseEventLog(wide)).toThrow("WRONG_LENGTH");
+    const far = Buffer.from(log);
+    far.writeUInt32LE(24, specIdEnd);
+    expect(() => parseEventLog(far)).toThrow("PCR 24");
+  });
+
+  it("never fails otherwise, whatever the bytes", () => {
+    const whole = writeLog(linuxBoot());
+    const pcrs = pcrsAfter(linuxBoot());
+    const broken = fc.tuple(fc.nat(whole.length - 1), fc.nat(255)).map(([at, value]) => {
+      const bytes = Buffer.from(whole);
+      bytes[at] = value;
+      return bytes;
+    });
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          broken,
+          fc.uint8Array({ maxLength: 600 }).map((bytes) => Buffer.from(bytes)),
+        ),
+        (bytes) => {
+          const examined = examineLog(bytes, pcrs);
+          const appraisal = appraiseBoot({ pcrs, log: examined }, RULES);
+          // One changed byte is found, unless it is in what nothing covers and no rule looks at.
+          if (!examined.ok) expect(appraisal.unknown.map(({ code }) => code)).toEqual(["event-log-malformed"]);
+        },
+      ),
+      { numRuns: 2000 },
+    );
+  });
+
+  it("finds every changed bit of a digest", () => {
+    const events = linuxBoot();
+    const pcrs = pcrsAfter(events);
+    fc.assert(
+      fc.property(fc.nat(events.length - 1), fc.nat(255), (at, bit) => {
+        const digest = Buffer.from((events[at] as WrittenEvent).digest);
+        digest[bit >> 3] = (digest[bit >> 3] as number) ^ (1 << (bit & 7));
+        const told = events.with(at, { ...(events[at] as WrittenEvent), digest });
+        expect(holdAgainst(parseEventLog(writeLog(told)), pcrs).differing.map(({ pcr }) => pcr)).toEqual([(events[at] as WrittenEvent).pcr]);
+      }),
+    );
+  });
+});
+
+describe("appraising a boot", () => {
+  it("affirms one that is as policy says", () => {
+    expect(judge(linuxBoot())).toEqual({ findings: [], unknown: [], warnings: [], judged: true });
+  });
+
+  it("tells what was booted, whatever policy says", () => {
+    const pcrs = pcrsAfter(linuxBoot());
+    const examined = examineLog(writeLog(linuxBoot()), pcrs);
+    expect(examined).toMatchObject({
+      ok: true,
+      claims: {
+        secureBoot: { state: "on", variables: { db: sha256("db data").toString("hex") } },
+        images: [{ name: "/EFI/debian/shimx64.efi" }, { name: "/EFI/debian/grubx64.efi" }],
+        commandLines: [KERNEL_LINE],
+        exitBootServices: "logged",
+      },
+    });
+    expect(appraiseBoot({ pcrs, log: examined }, undefined)).toEqual({ findings: [], unknown: [], warnings: [], judged: false });
+  });
+
+  it.each<[string, Parameters<typeof linuxBoot>[0], string[]]>([
+    ["Secure Boot off", { secureBoot: false }, ["secure-boot state", "boot authorities"]],
+    ["another kernel", { kernel: "evil" }, [`boot file ${sha256("evil").toString("hex")}`]],
+    ["another command line", { kernelLine: `${KERNEL_LINE} init=/bin/sh` }, [`boot command line ${KERNEL_LINE} init=/bin/sh`]],
+  ])("%s is a finding", (_, change, want) => {
+    expect(kinds(judge(linuxBoot(change)))).toEqual(want);
+  });
+
+  it.each<[string, (events: WrittenEvent[]) => WrittenEvent[], string[]]>([
+    ["an event left out", (events) => events.filter(({ data }) => !data.includes("kernel_cmdline")), []],
+    ["an event added to the log alone", (events) => [...events, image("\\x.efi", "x")], ["event-log 4"]],
+    [
+      "events of one PCR exchanged",
+      (events) => events.map((each, i) => (i === 1 ? (events[2] as WrittenEvent) : i === 2 ? (events[1] as WrittenEvent) : each)),
+      ["event-log 7", "secure-boot state", "boot db", "boot authorities"],
+    ],
+    ["the log of another boot", () => linuxBoot({ secureBoot: false }), ["event-log 7", "secure-boot state", "boot db", "boot authorities"]],
+  ])("a log with %s does not pass", (_, alter, want) => {
+    const appraisal = judge(alter(linuxBoot()), linuxBoot());
+    expect(kinds(appraisal)).toEqual(expect.arrayContaining(want));
+    expect(appraisal.findings).not.toEqual([]);
+  });
+
+  it("believes no relabelled configuration that root appends after boot", () => {
+    const real = linuxBoot({ secureBoot: false });
+    const forged = linuxBoot({ secureBoot: true }).filter(({ pcr }) => pcr === 7);
+    const happened = [...real, ...forged];
+    // EV_POST_CODE claims nothing, EV_EFI_ACTION needs no reading, EV_NO_ACTION is not extended.
+    for (const type of [EV.POST_CODE, EV.EFI_ACTION, EV.NO_ACTION, EV.EFI_VARIABLE_AUTHORITY, 0x2]) {
+      const told = [...real.map((each) => (each.pcr === 7 ? { ...each, type } : each)), ...forged];
+      expect(kinds(judge(told, happened)), `type 0x${type.toString(16)}`).toContain("secure-boot state");
+    }
+    expect(kinds(judge(happened))).toContain("secure-boot state");
+  });
+
+  it("lists code by digest, whatever the log calls it", () => {
+    const real = [...linuxBoot(), image("\\evil.efi", "evil")];
+    for (const type of [EV.POST_CODE, EV.EFI_ACTION, EV.SEPARATOR, 0x80000008, 0xabcdef]) {
+      const told = real.map((each) => (each.digest.equals(sha256("evil")) ? { ...each, type, data: Buffer.alloc(4) } : each));
+      expect(kinds(judge(told, real)), `type 0x${type.toString(16)}`).toContain(`boot image ${sha256("evil").toString("hex")}`);
+    }
+  });
+
+  it("takes a kernel's command line for one under any prefix, and a text that is not what was measured for hidden", () => {
+    const evil = `${KERNEL_LINE} init=/bin/sh`;
+    const real = linuxBoot({ kernelLine: evil });
+    const happened = [...real, grub("kernel_cmdline", KERNEL_LINE)];
+    const relabelled = happened.map((each) => (each.data.includes(`kernel_cmdline: ${evil}`) ? grub("grub_cmd", evil) : each));
+    expect(kinds(judge(relabelled, happened))).toContain(`boot command line ${evil}`);
+    const hidden = happened.map((each) => (each.data.includes(`kernel_cmdline: ${evil}`) ? { ...each, data: Buffer.from("grub_cmd: true\0") } : each));
+    expect(kinds(judge(hidden, happened))).toContain("boot command line");
+  });
+
+  it("needs SecureBoot once, before one separator, and of the right vendor", () => {
+    const events = linuxBoot();
+    const on = setting("SecureBoot", Buffer.from([1]));
+    const detail = (told: readonly WrittenEvent[]): string | undefined => judge(told).findings.find(({ kind }) => kind === "secure-boot")?.detail;
+    expect(detail([...events, on])).toMatch("after the separator");
+    expect(detail([on, ...events])).toMatch("measured twice");
+    expect(detail([...events, separator(7)])).toMatch("two separators");
+    expect(detail(events.filter(({ pcr, type }) => pcr !== 7 || type !== EV.SEPARATOR))).toMatch("no separator");
+    expect(detail(events.filter(({ data }) => !data.includes(Buffer.from("SecureBoot", "utf16le"))))).toMatch("not measured");
+    expect(detail(events.map((each) => (each.data.equals(on.data) ? setting("SecureBoot", Buffer.from([1]), "00".repeat(16)) : each)))).toMatch(
+      "another vendor",
+    );
+    expect(detail(events.map((each) => (each.data.equals(on.data) ? setting("SecureBoot", Buffer.from([2])) : each)))).toMatch("unproven");
+    expect(detail([...events, event(7, EV.EFI_ACTION, "UEFI Debug Mode")])).toMatch("debugger");
+    expect(detail(events.map((each) => (each.data.equals(on.data) ? { ...each, digest: sha256("other") } : each)))).toMatch("not what its digest says");
+  });
+
+  it("judges what is missing as unknown where policy asks, and never affirms it", () => {
+    const pcrs = pcrsAfter(linuxBoot());
+    expect(appraiseBoot({ pcrs, log: "none" }, RULES)).toMatchObject({ findings: [], unknown: [{ code: "no-event-log" }], judged: false });
+    expect(appraiseBoot({ pcrs, log: "pending" }, RULES)).toMatchObject({ unknown: [{ code: "event-log-pending" }], judged: false });
+    expect(appraiseBoot({ pcrs, log: examineLog(Buffer.from("x"), pcrs) }, RULES)).toMatchObject({ unknown: [{ code: "event-log-malformed" }], judged: false });
+    expect(appraiseBoot({ pcrs, log: "none" }, undefined)).toMatchObject({ unknown: [], warnings: [], judged: false });
+  });
+
+  it("holds PCR values against policy, and cannot where they are not quoted", () => {
+    const value = (pcr: number): string => Buffer.from(pcrsAfter(linuxBoot()).find(({ index }) => index === pcr)?.value ?? []).toString("hex");
+    const rules = (pcrs: [number, string[]][]): BootRules => ({ ...RULES, pcrs: new Map(pcrs) });
+    expect(judge(linuxBoot(), undefined, rules([[0, ["aa", value(0)]]])).findings).toEqual([]);
+    expect(kinds(judge(linuxBoot(), undefined, rules([[0, ["00".repeat(32)]]])))).toEqual(["pcr 0"]);
+    expect(judge(linuxBoot(), undefined, rules([[16, ["00".repeat(32)]]]))).toMatchObject({
+      findings: [],
+      unknown: [{ code: "pcr-not-quoted" }],
+      judged: false,
+    });
+  });
+
+  it("warns of what the system extended after boot, and takes nothing of it from the log", () => {
+    const happened = [...linuxBoot(), event(9, EV.IPL, "later")];
+    const appraisal = judge(linuxBoot(), happened);
+    expect(appraisal.warnings.map(({ code }) => code)).toEqual(["pcr-unexplained"]);
+    expect(kinds(appraisal)).toEqual(["boot file"]);
+  });
+
+  it("tells events that nobody knows and errors of the firmware", () => {
+    const odd = [...linuxBoot(), event(1, 0x7777, "?"), event(3, EV.SEPARATOR, u32(1), "an error")];
+    expect(judge(odd).warnings.map(({ code }) => code)).toEqual(["boot-events-unknown", "boot-errors"]);
+  });
+});
+
+describe("sections of a unified kernel image", () => {
+  it("are named by the events before them, and the command line of the stub is read", () => {
+    const name = (text: string): Buffer => Buffer.from(`${text}\0`, "utf16le");
+    const line = name("root=/dev/vda2 ro");
+    const events = [
+      ...[".linux", ".initrd"].flatMap((section) => [
+        event(11, EV.IPL, name(section), `${section}\0`),
+        event(11, EV.IPL, name(section), `content of ${section}`),
+      ]),
+      event(12, EV.IPL, line),
+    ];
+    const log = parseEventLog(writeLog(events));
+    const claims = bootClaims(log, holdAgainst(log, pcrsAfter(events)));
+    expect(claims.sections).toEqual(
+      [".linux", ".initrd"].map((section) => ({ pcr: 11, name: section, digest: sha256(`content of ${section}`).toString("hex") })),
+    );
+    expect(claims).toMatchObject({ commandLines: ["root=/dev/vda2 ro"], unknown: [] });
+  });
+});

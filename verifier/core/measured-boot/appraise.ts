@@ -1,0 +1,154 @@
+/** A boot's claims against policy: pure, and never affirming where something is missing. */
+import { type BootClaims, bootClaims, type MeasuredItem } from "./claims.ts";
+import { type EventLog, MAX_EVENT_LOG_BYTES, parseEventLog } from "./event-log.ts";
+import { type Comparison, FIRST_OS_PCR, holdAgainst, type QuotedPcr } from "./replay.ts";
+import { asksForLog, type BootRules } from "./rules.ts";
+import { SECURE_BOOT_VARIABLES } from "./secure-boot.ts";
+
+/** IMA's: it grows as long as the node runs, and has a list of its own. */
+export const IMA_PCR = 10;
+const CONFIGURATION_PCRS: ReadonlySet<number> = new Set([8, 12]);
+/** Shim's own state, not something that vouches for an image. */
+const SHIM_STATE: ReadonlySet<string> = new Set(["SbatLevel", "MokListTrusted"]);
+
+/** A log read and held against quoted values. */
+export type ExaminedLog =
+  | { readonly ok: true; readonly claims: BootClaims; readonly comparison: Pick<Comparison, "differing" | "unquoted"> }
+  | { readonly ok: false; readonly problem: string };
+
+/** Never throws for what the bytes hold. @param quoted each covered by a verified quote */
+export function examineLog(bytes: Uint8Array, quoted: readonly QuotedPcr[]): ExaminedLog {
+  let log: EventLog;
+  try {
+    log = parseEventLog(bytes);
+  } catch (error) {
+    return { ok: false, problem: error instanceof Error ? error.message : `not a log of at most ${MAX_EVENT_LOG_BYTES} bytes` };
+  }
+  const comparison = holdAgainst(
+    log,
+    quoted.filter(({ index }) => index !== IMA_PCR),
+  );
+  const { differing, unquoted } = comparison;
+  return { ok: true, claims: bootClaims(log, comparison), comparison: { differing, unquoted } };
+}
+
+export interface BootEvidence {
+  /** Of the sha256 bank, as quoted. */
+  readonly pcrs: readonly QuotedPcr[];
+  /** `none`: the node says that it has no log. `pending`: it named one that has not arrived. */
+  readonly log: ExaminedLog | "none" | "pending";
+}
+
+export type BootFindingKind = "event-log" | "secure-boot" | "boot" | "pcr";
+export interface BootFinding {
+  readonly kind: BootFindingKind;
+  /** Tells findings of one kind apart over time. */
+  readonly what: string;
+  readonly detail: string;
+}
+export interface BootAppraisal {
+  /** Contradictions of what policy asks. */
+  readonly findings: readonly BootFinding[];
+  /** Why the boot could not be judged. */
+  readonly unknown: readonly { readonly code: string; readonly detail: string }[];
+  readonly warnings: readonly { readonly code: string; readonly detail: string }[];
+  /** Whether policy asks for something of the boot, and it could be judged. */
+  readonly judged: boolean;
+}
+
+/** @param rules undefined: no rule selects the node, and what is known of its boot is shown, not judged */
+export function appraiseBoot({ pcrs, log }: BootEvidence, rules: BootRules | undefined): BootAppraisal {
+  const findings: BootFinding[] = [];
+  const unknown: { code: string; detail: string }[] = [];
+  const warnings: { code: string; detail: string }[] = [];
+  if (rules) judgePcrs(pcrs, rules, findings, unknown);
+  const wanted = rules !== undefined && asksForLog(rules);
+  const cannot = (code: string, detail: string): void => void (wanted ? unknown : warnings).push({ code, detail });
+  if (log === "pending") cannot("event-log-pending", "the event log of this boot has not arrived");
+  else if (log === "none") wanted && unknown.push({ code: "no-event-log", detail: "the node has no event log: nothing says what was booted" });
+  else if (!log.ok) cannot("event-log-malformed", log.problem);
+  else {
+    judgeComparison(log.comparison, rules, findings, warnings);
+    warn(log.claims, rules, warnings);
+    if (rules) judgeClaims(log.claims, rules, findings);
+  }
+  return { findings, unknown, warnings, judged: wanted && unknown.length === 0 };
+}
+
+function judgePcrs(pcrs: readonly QuotedPcr[], { pcrs: wanted }: BootRules, findings: BootFinding[], unknown: { code: string; detail: string }[]): void {
+  for (const [index, allowed] of wanted) {
+    const quoted = pcrs.find((pcr) => pcr.bank === "sha256" && pcr.index === index);
+    const value = quoted && Buffer.from(quoted.value).toString("hex");
+    if (value === undefined) unknown.push({ code: "pcr-not-quoted", detail: `policy asks for PCR ${index}, which the node does not quote` });
+    else if (!allowed.includes(value)) findings.push({ kind: "pcr", what: String(index), detail: `PCR ${index} is ${value}, which policy does not list` });
+  }
+}
+
+function judgeComparison(
+  { differing }: Pick<Comparison, "differing">,
+  rules: BootRules | undefined,
+  findings: BootFinding[],
+  warnings: { code: string; detail: string }[],
+): void {
+  for (const { pcr, logged, quoted } of differing) {
+    if (pcr >= FIRST_OS_PCR)
+      warnings.push({ code: "pcr-unexplained", detail: `PCR ${pcr} went on after the event log ended: nothing that the log says of it counts` });
+    else if (rules && asksForLog(rules))
+      findings.push({ kind: "event-log", what: String(pcr), detail: `PCR ${pcr} is ${quoted}, the event log leads to ${logged}` });
+    else warnings.push({ code: "event-log-differs", detail: `PCR ${pcr} is not what the event log leads to` });
+  }
+}
+
+function warn(claims: BootClaims, rules: BootRules | undefined, warnings: { code: string; detail: string }[]): void {
+  if (!rules) return;
+  const { unknown, errors, secureBoot, exitBootServices } = claims;
+  if (unknown.length > 0)
+    warnings.push({ code: "boot-events-unknown", detail: `${unknown.length} events that are not known, the first in PCR ${unknown[0]?.pcr}` });
+  if (errors.length > 0) warnings.push({ code: "boot-errors", detail: `the firmware reports an error in PCR ${errors.join(", ")}` });
+  if (secureBoot.dmaUnprotected) warnings.push({ code: "dma-unprotected", detail: "the firmware says that protection against direct memory access was off" });
+  if (exitBootServices === "failed" || exitBootServices === "missing")
+    warnings.push({ code: "exit-boot-services", detail: `the firmware's hand-over to the system is ${exitBootServices}` });
+}
+
+function judgeClaims(claims: BootClaims, rules: BootRules, findings: BootFinding[]): void {
+  const { secureBoot } = claims;
+  if (rules.secureBoot === "required" && secureBoot.state !== "on")
+    findings.push({ kind: "secure-boot", what: "state", detail: `Secure Boot is ${secureBoot.state}${secureBoot.detail && `: ${secureBoot.detail}`}` });
+  const refuse = (what: string, detail: string): void => void findings.push({ kind: "boot", what, detail });
+  for (const name of SECURE_BOOT_VARIABLES) {
+    const allowed = rules.variables[name] ?? [];
+    const value = secureBoot.variables[name];
+    if (allowed.length > 0 && (value === undefined || !allowed.includes(value)))
+      refuse(name, `${name} is ${value ?? "not proven"}, which policy does not list`);
+  }
+  if (rules.authorities.length > 0) judgeAuthorities(claims, rules.authorities, refuse);
+  judgeList("image", claims.images, rules.images, refuse);
+  judgeList("file", claims.files, rules.files, refuse);
+  judgeList("initrd", claims.initrds, rules.initrds, refuse);
+  // A machine without add-in cards has no drivers of them.
+  if (claims.drivers.length > 0) judgeList("driver", claims.drivers, rules.drivers, refuse);
+  if (rules.commandLine) judgeCommandLines(claims, rules.commandLine, refuse);
+}
+
+type Refuse = (what: string, detail: string) => void;
+
+function judgeAuthorities({ secureBoot }: BootClaims, allowed: readonly string[], refuse: Refuse): void {
+  const vouching = secureBoot.authorities.filter(({ variable, certificate }) => certificate || !SHIM_STATE.has(variable));
+  if (vouching.length === 0) refuse("authorities", "nothing is proven to have vouched for what was booted");
+  for (const { variable, sha256 } of vouching)
+    if (!allowed.includes(sha256)) refuse(sha256, `${variable} ${sha256} vouched for what was booted, and policy does not list it`);
+}
+
+function judgeList(what: string, items: readonly MeasuredItem[], allowed: readonly string[], refuse: Refuse): void {
+  if (allowed.length === 0) return;
+  if (items.length === 0) refuse(what, `no ${what} is proven to have been booted`);
+  for (const { digest, name } of items)
+    if (!allowed.includes(digest)) refuse(`${what} ${digest}`, `${what} ${digest} was booted${name && ` (${name}, as logged)`}, and policy does not list it`);
+}
+
+function judgeCommandLines({ commandLines, unknown }: BootClaims, allowed: (text: string) => boolean, refuse: Refuse): void {
+  if (commandLines.length === 0) refuse("command line", "no kernel command line is proven");
+  const hidden = unknown.find(({ pcr }) => CONFIGURATION_PCRS.has(pcr));
+  if (hidden) refuse("command line", `PCR ${hidden.pcr} holds what could be a command line and cannot be read`);
+  for (const line of commandLines) if (!allowed(line)) refuse(`command line ${line}`, `the kernel was started with "${line}", which policy does not list`);
+}

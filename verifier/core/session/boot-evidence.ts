@@ -1,0 +1,63 @@
+/**
+ * What one node booted, over the quotes of one stream. Every quote binds the digest of the node's event log; the log itself is asked for where it is not
+ * known for the PCR values that were quoted: once a boot, as a rule. Held against other values it would prove nothing.
+ */
+import { hash } from "node:crypto";
+import { TrustLevel } from "@hullmark/proto/v1/common";
+import type { BootRow, NodeRow } from "../../ports/rows.ts";
+import { appraiseBoot, type BootAppraisal, examineLog, IMA_PCR } from "../measured-boot/appraise.ts";
+import type { QuotedPcr } from "../measured-boot/replay.ts";
+import { bootRules } from "../policy/match.ts";
+import type { Policy } from "../policy/types.ts";
+
+const SHA256_BYTES = 32;
+
+export class BootWatch {
+  #row: BootRow | undefined;
+  #appraised: { readonly row: BootRow | undefined; readonly policy: Policy; readonly name: string; readonly appraisal: BootAppraisal } | undefined;
+
+  /** @param row as stored; undefined before the first quote */
+  constructor(row: BootRow | undefined) {
+    this.#row = row;
+  }
+
+  get row(): BootRow | undefined {
+    return this.#row;
+  }
+
+  /** A quote held. @returns the log to ask for, where one is missing */
+  quoted(nodeId: string, eventLogSha256: Uint8Array, quoted: readonly QuotedPcr[]): Buffer | undefined {
+    const sha256 = Buffer.from(eventLogSha256);
+    const pcrs = quoted.filter(({ index }) => index !== IMA_PCR).map(({ bank, index, value }) => ({ bank, index, value: Buffer.from(value) }));
+    const known = this.#row;
+    if (known?.eventLogSha256.equals(sha256) && samePcrs(known.pcrs, pcrs)) return known.log === "pending" ? sha256 : undefined;
+    const has = sha256.length === SHA256_BYTES;
+    this.#row = { nodeId, eventLogSha256: sha256, pcrs, log: has ? "pending" : "none" };
+    return has ? sha256 : undefined;
+  }
+
+  /** A log came. @returns false where it is not the one that the newest quote bound: then nothing changes */
+  received(bytes: Uint8Array): boolean {
+    const row = this.#row;
+    if (row?.log !== "pending" || !hash("sha256", bytes, "buffer").equals(row.eventLogSha256)) return false;
+    this.#row = { ...row, log: examineLog(bytes, row.pcrs) };
+    return true;
+  }
+
+  /** The same object while nothing changes. */
+  appraise(policy: Policy, { name, trustLevel }: Pick<NodeRow, "name" | "trustLevel">): BootAppraisal {
+    const row = this.#row;
+    const known = this.#appraised;
+    if (known && known.row === row && known.policy === policy && known.name === name) return known.appraisal;
+    const evidence = row ?? { pcrs: [], log: trustLevel === TrustLevel.NONE ? ("none" as const) : ("pending" as const) };
+    const appraisal = appraiseBoot(evidence, bootRules(policy, name));
+    this.#appraised = { row, policy, name, appraisal };
+    return appraisal;
+  }
+}
+
+function samePcrs(a: readonly QuotedPcr[], b: readonly QuotedPcr[]): boolean {
+  return (
+    a.length === b.length && a.every(({ bank, index, value }, i) => bank === b[i]?.bank && index === b[i]?.index && Buffer.compare(value, b[i].value) === 0)
+  );
+}
