@@ -101,6 +101,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     agentVersion: VERSION,
     bootId: boot,
     random: Math.random,
+    losses: () => condition.losses,
     handlers: {
       quote: (challenge, callSignal) =>
         answerChallenge(

@@ -13,6 +13,7 @@ const ADMIN_CERTIFICATE_MS = 365 * DAY_MS;
 const SERVER_CERTIFICATE_MS = 397 * DAY_MS;
 
 export interface KeyAndChain {
+  readonly notAfterMs: number;
   readonly privateKeyPem: Buffer;
   readonly chainPem: Buffer;
 }
@@ -31,8 +32,8 @@ export function logSigner({ stateDirectory, verifierId, region, log }: VerifierC
 /** A fresh key and certificate for the listeners: neither outlives the process. */
 export async function serverCertificate(authority: CertificateAuthority, names: readonly string[]): Promise<KeyAndChain> {
   const { privateKey, publicKey } = newKey();
-  const { chain } = await authority.issueServer(names, spkiOf(publicKey), SERVER_CERTIFICATE_MS);
-  return { privateKeyPem: pkcs8Pem(privateKey), chainPem: Buffer.from(chain.map(certificatePem).join("") + authority.rootPem) };
+  const { chain, notAfterMs } = await authority.issueServer(names, spkiOf(publicKey), SERVER_CERTIFICATE_MS);
+  return { notAfterMs, privateKeyPem: pkcs8Pem(privateKey), chainPem: Buffer.from(chain.map(certificatePem).join("") + authority.rootPem) };
 }
 
 export interface AdminFiles {

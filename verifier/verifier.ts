@@ -1,15 +1,15 @@
 /** Composition: every part of the verifier made and joined, started, and stopped in reverse. No decisions here. */
-import { randomBytes } from "node:crypto";
+import { randomBytes, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { splitHostPort, VERSION } from "@hullmark/daemon";
 import type { RpcError } from "@hullmark/proto/rpc";
 import type { Logger } from "pino";
-import { Registry as Metrics } from "prom-client";
 import { notifierFor, REFRESH_INTERVAL_MS } from "./adapters/alert-http/index.ts";
 import { ApiServer, apiServerOfPod, KubernetesTokenReviewer } from "./adapters/kubernetes/index.ts";
 import { HmacNonceSource, loadRegionKey } from "./adapters/nonce/index.ts";
 import { CachingRegistry, defaultDockerConfigPath, dockerConfigCredentials, OciRegistry } from "./adapters/oci-registry/index.ts";
+import { countLookups, countRequests, type PrometheusMeter, prometheusMeter } from "./adapters/prometheus/index.ts";
 import { ReplayThread } from "./adapters/replay-thread/index.ts";
 import { SigstoreVerifier } from "./adapters/sigstore/index.ts";
 import { openSqliteStore, type SqliteStore } from "./adapters/sqlite/index.ts";
@@ -27,10 +27,11 @@ import { markAlerted, testNotification } from "./core/fleet/alerts.ts";
 import { Committer } from "./core/fleet/committer.ts";
 import { Deliveries } from "./core/fleet/deliveries.ts";
 import { DriftNumbers } from "./core/fleet/drift-id.ts";
-import { startDuties } from "./core/fleet/duties.ts";
+import { type DutyFindings, startDuties } from "./core/fleet/duties.ts";
 import { enrolmentRecords } from "./core/fleet/enrolment-records.ts";
 import { EventBus } from "./core/fleet/events.ts";
 import { Fleet } from "./core/fleet/fleet.ts";
+import { Health } from "./core/fleet/health.ts";
 import { entry } from "./core/fleet/log-facts.ts";
 import { PolicyHolder } from "./core/fleet/policy-holder.ts";
 import { ImageService } from "./core/images/image-service.ts";
@@ -38,6 +39,7 @@ import { LayerLibrary } from "./core/images/layer-library.ts";
 import { Sessions } from "./core/session/index.ts";
 import { tpmQuotes } from "./core/session/tpm-quotes.ts";
 import { TransparencyLog } from "./core/transparency/index.ts";
+import { reachListeners } from "./listeners.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
 import { logSigner, makeStateDirectory, serverCertificate, writeAdminFiles } from "./state-files.ts";
@@ -76,6 +78,8 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const authority = await X509Ca.open({ stateDir: join(config.stateDirectory, "ca"), region: config.region, clock });
   const nonces = new HmacNonceSource({ regionKey: await loadRegionKey(join(config.stateDirectory, "region.key")), clock });
   const signer = logSigner(config);
+  const certificate = await serverCertificate(authority, config.advertisedNames);
+  const meter = prometheusMeter(VERSION, { server: certificate.notAfterMs, ca: Date.parse(new X509Certificate(authority.rootPem).validTo) });
   const sqlite = await openSqliteStore(join(config.stateDirectory, "verifier.db"));
   stack.defer(() => sqlite.close());
   const log = await TransparencyLog.open(sqlite.log, signer);
@@ -89,14 +93,15 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const committer = new Committer(sqlite.store, log, planner, (commit) => {
     for (const row of commit.nodes ?? []) fleet.set(row);
     events.publish(commit);
+    meter.committed(commit);
     if (commit.alerts && commit.alerts.notifications.length > 0) deliveries?.wake();
   });
   stack.defer(() => committer.drain());
-  const images = await imageService({ config, clock, logger, environment }, sqlite, policies, committer, stack);
+  const images = await imageService({ config, clock, logger, environment }, sqlite, policies, committer, meter, stack);
   const quotes = tpmQuotes({ nonces, verifierId: config.verifierId, region: config.region, pcrs: config.enrolment.pcrs });
   const numbers = new DriftNumbers(await sqlite.store.readLastDriftNumber());
   const sessions = new Sessions({
-    ...{ clock, committer, quotes, images, numbers, fleet, store: sqlite.store, policy: () => policies.current },
+    ...{ clock, meter, losses: new Map<string, number>(), committer, quotes, images, numbers, fleet, store: sqlite.store, policy: () => policies.current },
     ...{ verifierId: config.verifierId, region: config.region },
     onProblem: (node, container, error) => logger.error({ node, container, err: error }, "a container could not be appraised"),
   });
@@ -109,8 +114,10 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
 
   deliveries = new Deliveries({
     ...{ clock, outbox: sqlite.outbox, book, random: () => randomBytes(4).readUInt32BE() / 2 ** 32, refreshMs: REFRESH_INTERVAL_MS },
-    onDelivered: (notification, atMs) =>
-      void markAlerted(notification, atMs, sqlite.store, sessions).catch((error: unknown) => logger.warn({ err: error }, "alert time not recorded")),
+    onDelivered: (notification, atMs) => {
+      meter.series.delivered.inc();
+      markAlerted(notification, atMs, sqlite.store, sessions).catch((error: unknown) => logger.warn({ err: error }, "alert time not recorded"));
+    },
     onProblem: (route, error) => logger.error({ route, err: error }, "the outbox could not be emptied"),
   });
   const sending = deliveries;
@@ -163,31 +170,42 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   stack.defer(() => server.stop(config.drainSeconds * 1000));
   // Streams end first, so that stopping the listeners need not wait for them.
   stack.defer(() => sessions.stop());
-  stack.defer(
-    startDuties({
-      clock,
-      sessions,
-      fleet,
-      store: sqlite.store,
-      committer,
-      log,
-      onProblem: (duty, error) => logger.error({ duty, err: error }, "a duty failed"),
-    }),
-  );
-  const http = buildHttpServer({
-    log: sqlite.log,
-    metrics: new Metrics(),
-    readiness: () => ({ ready: true, components: { store: "ok", policy: policies.state } }),
-  });
+  const health = new Health(nowMs());
+  const readiness = () => health.readiness(config.policyFile === undefined || policies.current.loaded, nowMs());
+  const http = buildHttpServer({ log: sqlite.log, metrics: meter.registry, readiness });
   stack.defer(() => http.close());
   const [httpHost, httpPortWanted] = splitHostPort(config.listen.http);
   await http.listen({ host: httpHost, port: httpPortWanted });
   const httpPort = (http.server.address() as { port: number }).port;
+  const findings: DutyFindings = { census: undefined, checkpoint: { size: (await log.publish()).size, atMs: nowMs() }, logVerifiedMs: nowMs() };
+  stack.defer(
+    startDuties(
+      {
+        ...{ clock, sessions, fleet, committer, log, meter, health, store: sqlite.store, outbox: sqlite.outbox },
+        reachListeners: () =>
+          reachListeners([
+            [config.listen.main, server.mainPort],
+            [config.listen.enrolment, server.enrolmentPort],
+            [config.listen.http, httpPort],
+          ]),
+        onProblem: (duty, error) => logger.error({ duty, err: error }, "a duty failed"),
+      },
+      findings,
+    ),
+  );
+  meter.observe(() => ({
+    ...sessions.load(),
+    census: findings.census,
+    readiness: readiness(),
+    imageStates: images.rows().map(({ state }) => state),
+    queuedDrafts: committer.queued,
+    log: { entries: log.size, checkpoint: findings.checkpoint.size, checkpointMs: findings.checkpoint.atMs, verifiedMs: findings.logVerifiedMs },
+    policy: { loaded: policies.current.loaded, problems: policies.problems },
+  }));
   await writeAdminFiles(config, authority, { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey });
   return { mainPort: server.mainPort, enrolmentPort: server.enrolmentPort, httpPort };
 
   async function serve(): Promise<RunningServer> {
-    const certificate = await serverCertificate(authority, config.advertisedNames);
     const currentNode = (row: Parameters<Fleet["set"]>[0]) => sessions.get(row.id)?.live.node ?? row;
     return await listen({
       mainAddress: config.listen.main,
@@ -199,7 +217,10 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
       attestation: { ...access, sessions, after: (delayMs, run) => clock.after(delayMs, run) },
       enrolment: {
         ...{ enrolment, verifierId: config.verifierId, region: config.region },
-        onRefused: ({ reason, detail }, nodeName, peer) => logger.warn({ reason, detail, nodeName, peer }, "an enrolment was refused"),
+        onRefused: ({ reason, detail }, nodeName, peer) => {
+          meter.series.enrolmentsRefused.inc({ reason });
+          logger.warn({ reason, detail, nodeName, peer }, "an enrolment was refused");
+        },
       },
       query: {
         ...{ store: sqlite.store, fleet, events, nowMs, currentNode, version: VERSION, startedAtMs: nowMs() },
@@ -243,18 +264,18 @@ async function imageService(
   sqlite: SqliteStore,
   policies: PolicyHolder,
   committer: Committer,
+  meter: PrometheusMeter,
   stack: AsyncDisposableStack,
 ): Promise<ImageService> {
   const { plainHttp, loopbackTls, caFile, dockerConfigFile } = config.registries;
-  const registry = new CachingRegistry(
-    new OciRegistry({
-      plainHttpHosts: plainHttp,
-      tlsHosts: loopbackTls,
-      ca: caFile === undefined ? undefined : readFileSync(caFile, "utf8"),
-      credentials: dockerConfigCredentials(dockerConfigFile ?? defaultDockerConfigPath(environment)),
-      proxyEnv: environment,
-    }),
-  );
+  const network = new OciRegistry({
+    plainHttpHosts: plainHttp,
+    tlsHosts: loopbackTls,
+    ca: caFile === undefined ? undefined : readFileSync(caFile, "utf8"),
+    credentials: dockerConfigCredentials(dockerConfigFile ?? defaultDockerConfigPath(environment)),
+    proxyEnv: environment,
+  });
+  const registry = countLookups(new CachingRegistry(countRequests(network, meter.series)), meter.series);
   const replayer = new ReplayThread();
   stack.defer(() => replayer.close());
   const images = new ImageService({

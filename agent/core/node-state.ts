@@ -32,6 +32,7 @@ export class NodeCondition {
   #changeSource = "";
   #attribution = false;
   #tpm = "absent";
+  #losses = 0;
 
   constructor(facts: StaticNodeFacts) {
     this.#facts = facts;
@@ -67,7 +68,13 @@ export class NodeCondition {
 
   /** A loss that was made good by measuring again: it is shown for a while. */
   lost(code: string, detail: string, nowMs: number): void {
+    this.#losses++;
     this.#claims.set(code, { detail, sinceMs: nowMs, untilMs: nowMs + LOSS_SHOWN_MS });
+  }
+
+  /** How often {@link lost} was called. */
+  get losses(): number {
+    return this.#losses;
   }
 
   /** hullmark.v1.NodeState. Equal conditions give equal bytes. */

@@ -40,6 +40,8 @@ export interface SessionOptions {
   readonly agentVersion: string;
   readonly bootId: string;
   readonly random: () => number;
+  /** Times that events or reports were lost. */
+  readonly losses: () => number;
   readonly handlers: SessionHandlers;
 }
 
@@ -106,7 +108,11 @@ export class Session {
       const changed = new AbortController();
       this.#heartbeatChanged = changed;
       await this.#options.clock.sleep(this.#heartbeatMs, AbortSignal.any([signal, changed.signal]));
-      if (!signal.aborted) outgoing.answer({ message: { case: "heartbeat", value: { seq: this.#options.spool.head().seq } } });
+      if (signal.aborted) return;
+      const { spool, losses } = this.#options;
+      const { evidence, bytes } = spool.pending();
+      const value = { seq: spool.head().seq, spooledEvidence: evidence, spooledBytes: BigInt(bytes), losses: losses() };
+      outgoing.answer({ message: { case: "heartbeat", value } });
     }
   }
 

@@ -17,6 +17,8 @@ export interface SpoolHead {
 
 export interface Spool {
   head(): SpoolHead;
+  /** What is not acknowledged. */
+  pending(): { readonly evidence: number; readonly bytes: number };
   /**
    * Appends the next Evidence. On return the bytes are with the kernel: they survive the agent's death. (They need not survive the node's:
    * after a reboot everything is measured again.)

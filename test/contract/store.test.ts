@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Verdict } from "@hullmark/proto/v1/common";
+import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
 import { LayerTree } from "@hullmark/verifier/core/reference-value/index";
@@ -123,6 +123,21 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     expect((await opened.store.listDrifts({ ...filter, nodeId: "n2" }, PAGE)).map(({ number }) => number)).toEqual([3]);
     expect((await opened.store.listDrifts({ ...filter, container: "db" }, PAGE)).map(({ number }) => number)).toEqual([3]);
     expect(await opened.store.listDrifts({ ...filter, states: [DriftState.RESOLVED] }, PAGE)).toEqual([]);
+  });
+
+  test("unresolved drifts are counted by kind and severity", async () => {
+    const rows = [
+      drift(1, { kind: "content", severity: Severity.HIGH }),
+      drift(2, { kind: "content", severity: Severity.HIGH, state: DriftState.ACKNOWLEDGED }),
+      drift(3, { kind: "mode", severity: Severity.LOW }),
+      drift(4, { kind: "content", severity: Severity.CRITICAL, state: DriftState.RESOLVED }),
+      drift(5, { kind: "alias", severity: Severity.INFO, state: DriftState.NOTICE }),
+    ];
+    await commit({ drifts: rows });
+    expect((await opened.store.countOpenDrifts()).toSorted((a, b) => b.count - a.count)).toEqual([
+      { kind: "content", severity: Severity.HIGH, count: 2 },
+      { kind: "mode", severity: Severity.LOW, count: 1 },
+    ]);
   });
 
   test("workloads come in pages, by verdict and node, and are found by name or by the start of their id", async () => {

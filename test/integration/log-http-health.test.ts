@@ -1,5 +1,6 @@
 /** Health and metrics beside the log: what orchestrator and Prometheus see, and what strangers do not. */
-import { buildHttpServer, type Readiness } from "@hullmark/verifier/api/http/server";
+import { buildHttpServer } from "@hullmark/verifier/api/http/server";
+import type { Readiness } from "@hullmark/verifier/core/fleet/health";
 import type { LogReader } from "@hullmark/verifier/ports/log-store";
 import { Counter, Registry } from "prom-client";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -11,7 +12,8 @@ const broken: LogReader = {
     throw new Error("secret detail of the store");
   },
 };
-let readiness: Readiness = { ready: true, components: { store: "ok" } };
+const WELL = { store: "ok", log: "ok", listeners: "ok", policy: "ok" } as const;
+let readiness: Readiness = { ready: true, components: WELL };
 let server: ReturnType<typeof buildHttpServer>;
 let url: string;
 
@@ -28,7 +30,7 @@ describe("verifier over HTTP", () => {
   it("is alive always and ready only when it is", async () => {
     expect(await (await fetch(`${url}/healthz`)).text()).toBe("ok\n");
     expect((await fetch(`${url}/readyz`)).status).toBe(200);
-    readiness = { ready: false, components: { store: "disk full" } };
+    readiness = { ready: false, components: { ...WELL, store: "failing" } };
     const response = await fetch(`${url}/readyz`);
     expect([response.status, await response.json()]).toEqual([503, readiness]);
     expect(response.headers.get("cache-control")).toBe("no-store");

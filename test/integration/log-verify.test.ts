@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { buildHttpServer } from "@hullmark/verifier/api/http/server";
+import { Health } from "@hullmark/verifier/core/fleet/health";
 import { encodeLogEntry, hashLeaf, signCheckpoint, TransparencyLog } from "@hullmark/verifier/core/transparency/index";
 import { logCommand } from "hullmark/commands/log";
 import { Registry } from "prom-client";
@@ -38,7 +39,7 @@ async function growTo(log: TransparencyLog, size: number): Promise<void> {
 }
 
 async function serve(log: MemoryLogStore): Promise<ReturnType<typeof buildHttpServer>> {
-  const http = buildHttpServer({ log, metrics: new Registry(), readiness: () => ({ ready: true, components: {} }) });
+  const http = buildHttpServer({ log, metrics: new Registry(), readiness: () => new Health(0).readiness(true, 0) });
   await http.listen({ host: "127.0.0.1", port: 0 });
   return http;
 }

@@ -2,7 +2,7 @@
  * What the verifier must still know after a crash. Everything that one appraisal decides is written in one {@link StoreCommit}:
  * evidence head, container state, results, drifts and alerts become durable together or not at all, with their log entries. Raw reports are not kept.
  */
-import type { Verdict } from "@hullmark/proto/v1/common";
+import type { Severity, Verdict } from "@hullmark/proto/v1/common";
 import type { DriftState } from "@hullmark/proto/v1/query";
 import type { LogAppend } from "./log-store.ts";
 import type { AlertCommit } from "./outbox.ts";
@@ -91,6 +91,13 @@ export interface WorkloadCounts {
   readonly unknownReasons: Readonly<Record<string, number>>;
 }
 
+/** Drifts of one kind and severity that are open or acknowledged. */
+export interface OpenDriftCount {
+  readonly kind: string;
+  readonly severity: Severity;
+  readonly count: number;
+}
+
 export interface Store {
   /**
    * One transaction, all or nothing. When it returns, the batch survives loss of power.
@@ -118,6 +125,7 @@ export interface Store {
 
   /** Newest first: keys of pages are drift numbers. */
   listDrifts(filter: DriftFilter, page: Page): Promise<readonly DriftRow[]>;
+  countOpenDrifts(): Promise<readonly OpenDriftCount[]>;
   readDrift(id: string): Promise<DriftRow | undefined>;
   /** Everything of a node that is not resolved. */
   readOpenDrifts(nodeId: string): Promise<readonly DriftRow[]>;

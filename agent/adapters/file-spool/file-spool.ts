@@ -56,6 +56,10 @@ export class FileSpool implements Spool {
     return this.#head;
   }
 
+  pending(): { evidence: number; bytes: number } {
+    return { evidence: this.#frames.length, bytes: this.#pendingBytes };
+  }
+
   append({ seq, body }: SpooledEvidence, digest: Buffer): boolean {
     const bytes = HEADER_BYTES + body.length;
     if (this.#pendingBytes + bytes > this.#maxBytes) return false;

@@ -2,7 +2,7 @@
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { DriftRow, WorkloadRow } from "../../ports/rows.ts";
-import type { DriftFilter, Page, WorkloadCounts, WorkloadFilter } from "../../ports/store.ts";
+import type { DriftFilter, OpenDriftCount, Page, WorkloadCounts, WorkloadFilter } from "../../ports/store.ts";
 import type { Connection } from "./database.ts";
 import { fromJson, toJson } from "./json.ts";
 
@@ -102,6 +102,15 @@ export class ResultTable {
       values.push(container, container, container);
     }
     return this.#bodies(`SELECT body FROM drifts WHERE ${conditions.join(" AND ")} ORDER BY number DESC LIMIT ?`, [...values, limit]);
+  }
+
+  countOpenDrifts(): OpenDriftCount[] {
+    return this.#connection
+      .prepare<[], OpenDriftCount>(
+        `SELECT body ->> 'kind' AS kind, body ->> 'severity' AS severity, count(*) AS count FROM drifts
+         WHERE state IN (${DriftState.OPEN}, ${DriftState.ACKNOWLEDGED}) GROUP BY 1, 2`,
+      )
+      .all();
   }
 
   readDrift(id: string): DriftRow | undefined {

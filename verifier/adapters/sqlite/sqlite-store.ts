@@ -56,6 +56,7 @@ function storeOver(writer: ThreadClient, reader: ThreadClient): Store {
     findWorkloads: (container, limit) => reader.call("results", "findWorkloads", container, limit),
     countWorkloads: () => reader.call("results", "countWorkloads"),
     listDrifts: (filter, page) => reader.call("results", "listDrifts", filter, page),
+    countOpenDrifts: () => reader.call("results", "countOpenDrifts"),
     readDrift: (id) => reader.call("results", "readDrift", id),
     readOpenDrifts: (nodeId) => reader.call("results", "readOpenDrifts", nodeId),
     readLastDriftNumber: () => reader.call("results", "readLastDriftNumber"),

@@ -3,6 +3,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState, ProvenanceStatus, type Query } from "@hullmark/proto/v1/query";
+import { isAttested, members } from "../../core/fleet/census.ts";
 import type { EventBus, Events } from "../../core/fleet/events.ts";
 import type { Fleet } from "../../core/fleet/fleet.ts";
 import type { Policy } from "../../core/policy/types.ts";
@@ -41,7 +42,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
   const nodeName = (id: string): string => fleet.get(id)?.name ?? "";
   const node = (row: NodeRow) => nodeMessage(services.currentNode(row), fleet.connected(row.id));
   const workload = (row: WorkloadRow) => workloadMessage(row, nodeName(row.nodeId));
-  const attested = ({ verdict }: NodeRow): boolean => verdict === Verdict.AFFIRMING || verdict === Verdict.WARNING;
+  const attested = ({ verdict }: NodeRow): boolean => isAttested(verdict);
   return {
     async getStatus() {
       const nowMs = services.nowMs();
@@ -50,10 +51,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
         store.readCoverage(Math.floor((nowMs - DAY_MS) / 3_600_000) * 3_600_000),
         store.listDrifts({ states: [DriftState.OPEN], nodeId: "", container: "" }, { after: "", limit: MAX_PAGE_ROWS }),
       ]);
-      const nodes = fleet
-        .all()
-        .filter(({ revokedAtMs }) => revokedAtMs === undefined)
-        .map(services.currentNode);
+      const nodes = members(fleet).map(services.currentNode);
       const { size, root } = services.log();
       const policy = services.policy();
       const of = (verdict: Verdict): number => counts.byVerdict[verdict] ?? 0;

@@ -3,20 +3,14 @@
  * All of it is read-only and none of it secret; requests come from strangers, so every path is parsed strictly and answers are bounded.
  */
 import Fastify, { type FastifyInstance, type FastifyReply } from "fastify";
-import type { Registry } from "prom-client";
+import type { Readiness } from "../../core/fleet/health.ts";
 import type { LogReader } from "../../ports/log-store.ts";
 import { registerLogRoutes } from "./log.ts";
 
-/** Why the verifier is, or is not, ready to take traffic. */
-export interface Readiness {
-  readonly ready: boolean;
-  /** Component → `ok` or what is wrong. */
-  readonly components: Readonly<Record<string, string>>;
-}
-
 export interface HttpServerOptions {
   readonly log: LogReader;
-  readonly metrics: Registry;
+  /** Prometheus text. */
+  readonly metrics: { readonly contentType: string; metrics(): Promise<string> };
   readonly readiness: () => Readiness;
   /** A request that takes longer is cut off. Default 10,000. */
   readonly requestTimeoutMs?: number;

@@ -1,13 +1,16 @@
 /** What the verifier does by the clock alone. */
 
-import { Verdict } from "@hullmark/proto/v1/common";
 import type { Clock } from "../../ports/clock.ts";
+import type { Meter } from "../../ports/meter.ts";
+import type { Outbox } from "../../ports/outbox.ts";
 import type { CoverageRow } from "../../ports/rows.ts";
 import type { Store } from "../../ports/store.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { TransparencyLog } from "../transparency/log.ts";
+import { type Census, isAttested, members, takeCensus } from "./census.ts";
 import type { Committer } from "./committer.ts";
 import type { Fleet } from "./fleet.ts";
+import type { Health } from "./health.ts";
 
 export interface DutyServices {
   readonly clock: Clock;
@@ -16,6 +19,11 @@ export interface DutyServices {
   readonly store: Store;
   readonly committer: Committer;
   readonly log: TransparencyLog;
+  readonly outbox: Outbox;
+  readonly meter: Meter;
+  readonly health: Health;
+  /** Resolves where this process's own listeners take connections. */
+  readonly reachListeners: () => Promise<void>;
   /** A duty failed; it comes again. */
   readonly onProblem: (duty: string, error: unknown) => void;
 }
@@ -25,25 +33,45 @@ const SILENT_MS = 1000;
 const CHECKPOINT_MS = 1000;
 const ALERTS_MS = 1000;
 const COVERAGE_MS = 10_000;
+const CENSUS_MS = 5000;
+const LISTENERS_MS = 10_000;
+const LOG_CHECK_MS = 60_000;
 const PRUNE_MS = 600_000;
 const HOUR_MS = 3_600_000;
 const COVERAGE_KEPT_MS = 400 * 24 * HOUR_MS;
 
-/** Starts every duty. @returns a function that ends them; what is under way still finishes */
-export function startDuties(services: DutyServices): () => void {
-  const { clock, sessions, store, committer, log } = services;
-  const coverage = coverageAccount(services);
+/** What duties found last. Times are Unix milliseconds. */
+export interface DutyFindings {
+  census: Census | undefined;
+  checkpoint: { readonly size: number; readonly atMs: number };
+  logVerifiedMs: number;
+}
+
+/** Starts every duty. What they find is put into `findings`. @returns a function that ends them; what is under way still finishes */
+export function startDuties(services: DutyServices, findings: DutyFindings): () => void {
+  const { clock, sessions, fleet, store, outbox, committer, log, health } = services;
+  const nowMs = (): number => clock.nowMs();
+  const coverage = coverageAccount(services, findings);
   const ends = [
     every("live nodes", LIVE_SLICE_MS, async () => sessions.tickSlice()),
     every("silent nodes", SILENT_MS, () => sessions.judgeSilent()),
     every("checkpoint", CHECKPOINT_MS, async () => {
-      await log.publish();
+      const { size } = await log.publish();
+      findings.checkpoint = { size, atMs: nowMs() };
+    }),
+    every("log check", LOG_CHECK_MS, async () => {
+      await health.trial("log", nowMs, () => log.check());
+      findings.logVerifiedMs = nowMs();
+    }),
+    every("listeners", LISTENERS_MS, () => health.trial("listeners", nowMs, services.reachListeners)),
+    every("census", CENSUS_MS, async () => {
+      findings.census = await takeCensus(fleet, store, outbox);
     }),
     every("alerts", ALERTS_MS, async () => {
       await committer.submit({ entries: [], build: () => ({}), alertsDue: true });
     }),
-    every("coverage", COVERAGE_MS, coverage),
-    every("pruning", PRUNE_MS, () => store.prune(clock.nowMs(), clock.nowMs() - COVERAGE_KEPT_MS)),
+    every("coverage", COVERAGE_MS, () => health.trial("store", nowMs, coverage)),
+    every("pruning", PRUNE_MS, () => store.prune(nowMs(), nowMs() - COVERAGE_KEPT_MS)),
   ];
   return () => {
     for (const end of ends) end();
@@ -55,7 +83,10 @@ export function startDuties(services: DutyServices): () => void {
     let cancel = clock.after(pauseMs, run);
     function run(): void {
       duty()
-        .catch((error: unknown) => services.onProblem(name, error))
+        .catch((error: unknown) => {
+          services.meter.dutyFailed(name);
+          services.onProblem(name, error);
+        })
         .finally(() => {
           if (!ended) cancel = clock.after(pauseMs, run);
         });
@@ -67,25 +98,36 @@ export function startDuties(services: DutyServices): () => void {
   }
 }
 
-/** Adds up, for every node that should attest, how long it was looked at and how long it was not attested. */
-function coverageAccount({ clock, fleet, committer }: DutyServices): () => Promise<void> {
+/**
+ * Adds up how long nodes and containers were looked at and how long they were not attested. Writes each time, nodes or not: that the store can be
+ * written is known by it.
+ */
+function coverageAccount({ clock, fleet, committer, meter }: DutyServices, findings: DutyFindings): () => Promise<void> {
   let lastMs = clock.nowMs();
   return async () => {
     const nowMs = clock.nowMs();
     // A verifier that was stopped, or a clock that jumped, observed nothing meanwhile.
     const seconds = Math.min(Math.max(0, nowMs - lastMs), 3 * COVERAGE_MS) / 1000;
     lastMs = nowMs;
-    if (seconds === 0) return;
     const hourMs = Math.floor(nowMs / HOUR_MS) * HOUR_MS;
-    const rows: CoverageRow[] = fleet
-      .all()
-      .filter(({ revokedAtMs }) => revokedAtMs === undefined)
-      .map(({ id, verdict }) => ({
-        nodeId: id,
-        hourMs,
-        observedSeconds: seconds,
-        unattestedSeconds: verdict === Verdict.AFFIRMING || verdict === Verdict.WARNING ? 0 : seconds,
-      }));
-    if (rows.length > 0) await committer.submit({ entries: [], build: () => ({ coverage: rows }) });
+    const rows: CoverageRow[] = members(fleet).map(({ id, verdict }) => ({
+      nodeId: id,
+      hourMs,
+      observedSeconds: seconds,
+      unattestedSeconds: isAttested(verdict) ? 0 : seconds,
+    }));
+    const unattested = rows.reduce((sum, { unattestedSeconds }) => sum + unattestedSeconds, 0);
+    meter.coverage({ node: { observed: rows.length * seconds, unattested }, workload: workloadSeconds(findings.census, seconds) });
+    const none: CoverageRow = { nodeId: "", hourMs, observedSeconds: 0, unattestedSeconds: 0 };
+    await committer.submit({ entries: [], build: () => ({ coverage: rows.length > 0 ? rows : [none] }) });
   };
+}
+
+function workloadSeconds(census: Census | undefined, seconds: number): { observed: number; unattested: number } {
+  let [observed, unattested] = [0, 0];
+  for (const [verdict, count] of Object.entries(census?.workloads.byVerdict ?? {})) {
+    observed += count * seconds;
+    if (!isAttested(Number(verdict))) unattested += count * seconds;
+  }
+  return { observed, unattested };
 }

@@ -32,9 +32,9 @@ export class PolicyHolder {
     return this.#current;
   }
 
-  /** `ok`, or what is wrong. */
-  get state(): string {
-    return this.#errors[0] ?? "ok";
+  /** Mistakes in the newest policy; the one in force is the last without. */
+  get problems(): number {
+    return this.#errors.length;
   }
 
   get claims(): readonly ClaimRow[] {

@@ -5,6 +5,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { LayerUpdate, MeasurementPolicy } from "@hullmark/proto/v1/attestation";
 import { DriftState } from "@hullmark/proto/v1/query";
+import type { Meter } from "../../ports/meter.ts";
 import type { DriftRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { StoreCommit } from "../../ports/store.ts";
 import { actorOf } from "../appraisal/apply-evidence.ts";
@@ -33,6 +34,7 @@ export interface LiveNodeParts {
 
 export interface LiveNodeServices {
   readonly images: Images;
+  readonly meter: Meter;
   readonly numbers: DriftNumbers;
   readonly comparisons: Comparisons;
   /** A container could not be appraised: a defect, to be logged with its cause. */
@@ -83,7 +85,7 @@ export class LiveNode {
           comparisons,
           actors: this.#actors,
         };
-        const appraised = appraise(state, context, nowMs);
+        const appraised = this.#services.meter.appraisal(() => appraise(state, context, nowMs));
         row = this.#reconcile(appraised, changes, nowMs);
         this.#imageKeys.set(id, appraised.imageKey);
         this.#comparing.set(id, appraised.comparing);

@@ -13,6 +13,7 @@ import {
   type Evidence,
   type EvidenceBody,
   EvidenceBodySchema,
+  type Heartbeat,
   type Hello,
   type MeasurementPolicy,
   type QuoteReport,
@@ -20,6 +21,7 @@ import {
 } from "@hullmark/proto/v1/attestation";
 import { TrustLevel } from "@hullmark/proto/v1/common";
 import type { Clock } from "../../ports/clock.ts";
+import type { Meter } from "../../ports/meter.ts";
 import type { ApplyResult } from "../appraisal/apply-evidence.ts";
 import { applyEvidence } from "../appraisal/apply-evidence.ts";
 import { ChangeSet } from "../fleet/change-set.ts";
@@ -39,9 +41,12 @@ type Outgoing = NonNullable<AttestResponseInit["message"]>;
 
 export interface SessionServices {
   readonly clock: Clock;
+  readonly meter: Meter;
   readonly committer: Committer;
   readonly quotes: QuoteAuthority;
   readonly policy: () => Policy;
+  /** Node → losses that its agent has told of: outlives sessions. */
+  readonly losses: Map<string, number>;
   readonly verifierId: string;
   readonly region: string;
 }
@@ -65,6 +70,7 @@ const MAX_RESYNCS = 5;
 /** A fresh drift asks for a quote at once, but not more often than this. */
 const MIN_CHALLENGE_GAP_MS = 1000;
 const MAX_NONCE_LIFE_MS = 120_000;
+const MAX_LOSSES_TOLD = 1000;
 
 export class Session {
   readonly #services: SessionServices;
@@ -82,6 +88,7 @@ export class Session {
   #heldQuote: QuoteReport | undefined;
   #lastChallengeMs = Number.NEGATIVE_INFINITY;
   #inFlight = 0;
+  #spooled = { evidence: 0, bytes: 0 };
   #room: (() => void) | undefined;
   #closed = false;
 
@@ -105,6 +112,16 @@ export class Session {
 
   get live(): LiveNode {
     return this.#live;
+  }
+
+  /** What the agent says that it holds undelivered. */
+  get spooled(): { readonly evidence: number; readonly bytes: number } {
+    return this.#spooled;
+  }
+
+  /** Commits that are not durable yet. */
+  get inFlight(): number {
+    return this.#inFlight;
   }
 
   get closed(): boolean {
@@ -147,6 +164,7 @@ export class Session {
         break;
       case "heartbeat":
         this.#alive(message.value.seq, this.#services.clock.nowMs());
+        this.#load(message.value);
         this.tick();
         break;
       case "bootLog":
@@ -169,6 +187,15 @@ export class Session {
     if (seq > 0n && lastSeq <= seq && this.#live.barred === undefined) this.#live.touch(nowMs);
   }
 
+  /** How the agent says that it is. */
+  #load({ spooledEvidence, spooledBytes, losses }: Heartbeat): void {
+    this.#spooled = { evidence: spooledEvidence, bytes: Number(spooledBytes) };
+    const told = this.#services.losses.get(this.nodeId) ?? 0;
+    // Fewer than before: the agent was started anew. Its own word: what it counts for is bounded.
+    this.#services.meter.eventsLost(Math.min(losses < told ? losses : losses - told, MAX_LOSSES_TOLD));
+    this.#services.losses.set(this.nodeId, losses);
+  }
+
   #checkPeer(): void {
     if (this.#live.node.revokedAtMs !== undefined) throw new SessionError("REVOKED", "this node was revoked");
     if (this.#services.clock.nowMs() >= this.#peer.certificateNotAfterMs)
@@ -182,6 +209,7 @@ export class Session {
       return;
     }
     const result = applyEvidence(this.#live.memory, body, bytes);
+    this.#services.meter.evidence(result.ok ? "accepted" : result.problem);
     if (!result.ok) {
       this.#refuse(result, body, bytes);
       return;
@@ -244,6 +272,7 @@ export class Session {
   /** While a full report is awaited: the chain goes on, the content is not looked at. */
   #skip(body: EvidenceBody, bytes: Uint8Array): void {
     const { seq } = this.#live.memory;
+    this.#services.meter.evidence("skipped");
     if (body.seq !== seq + 1n) throw new SessionError("EVIDENCE_GAP", `Evidence ${body.seq} after ${seq}`);
     this.#live.memory = skipped(this.#live.memory, body, bytes);
   }
@@ -265,6 +294,7 @@ export class Session {
       this.#heldQuote = report;
       return;
     }
+    this.#services.meter.quote(judgement.kind, judgement.kind === "fresh" ? "" : judgement.code);
     const changes = new ChangeSet(nowMs);
     this.#conclude(judgement, changes, nowMs);
     if (judgement.kind === "fresh") this.#quotedBoot(judgement, report, changes);

@@ -56,8 +56,18 @@ export class Sessions {
     return this.#live.get(nodeId);
   }
 
-  get size(): number {
-    return this.#live.size;
+  /** What sessions wait for, and what their agents hold back. */
+  load(): { readonly commitsInFlight: number; readonly spooled: { readonly evidence: number; readonly bytes: number; readonly maxBytes: number } } {
+    let commitsInFlight = 0;
+    const spooled = { evidence: 0, bytes: 0, maxBytes: 0 };
+    for (const session of this.#live.values()) {
+      const { evidence, bytes } = session.spooled;
+      commitsInFlight += session.inFlight;
+      spooled.evidence += evidence;
+      spooled.bytes += bytes;
+      spooled.maxBytes = Math.max(spooled.maxBytes, bytes);
+    }
+    return { commitsInFlight, spooled };
   }
 
   /** Opens the node's session; one that is open already is closed and the fact recorded. @throws SessionError */
@@ -108,7 +118,7 @@ export class Sessions {
   }
 
   async #load(node: NodeRow, hello: Hello, comparisons: Comparisons): Promise<LiveNode> {
-    const { store, images, numbers, onProblem } = this.#services;
+    const { store, images, meter, numbers, onProblem } = this.#services;
     const [stored, workloads, drifts] = await Promise.all([
       store.readMemory(node.id),
       store.listWorkloads({ verdicts: [], nodeId: node.id }, { after: "", limit: MAX_PAGE_ROWS * 4 }),
@@ -125,7 +135,10 @@ export class Sessions {
       if (hello.lastSeq > seq) barred = node.reasons.find(({ code }) => code === "resync")?.detail;
       if (!restored) barred = "the stored state does not have the root that was committed with it";
     }
-    const live = new LiveNode({ node, memory, workloads, drifts }, { images, numbers, comparisons, onProblem: (id, error) => onProblem(node.id, id, error) });
+    const live = new LiveNode(
+      { node, memory, workloads, drifts },
+      { images, meter, numbers, comparisons, onProblem: (id, error) => onProblem(node.id, id, error) },
+    );
     live.barred = barred;
     const forked = sameChain && hello.lastSeq === memory.seq && memory.seq > 0n && !memory.digest.equals(hello.lastDigest);
     if (forked) live.node = { ...live.node, chainBroken: `the node's Evidence ${hello.lastSeq} is not the one on record` };
@@ -184,7 +197,7 @@ export class Sessions {
     await this.#turn(nodeId, async () => {
       const node = this.#services.fleet.get(nodeId);
       if (!node || this.#live.has(nodeId)) return;
-      const { store, committer, clock, policy, images, numbers, onProblem } = this.#services;
+      const { store, committer, clock, policy, images, meter, numbers, onProblem } = this.#services;
       const [workloads, drifts] = await Promise.all([
         store.listWorkloads({ verdicts: [], nodeId }, { after: "", limit: MAX_PAGE_ROWS * 4 }),
         store.readOpenDrifts(nodeId),
@@ -194,7 +207,7 @@ export class Sessions {
         () => {},
         () => {},
       );
-      const services = { images, numbers, comparisons, onProblem: (id: string, error: unknown) => onProblem(nodeId, id, error) };
+      const services = { images, meter, numbers, comparisons, onProblem: (id: string, error: unknown) => onProblem(nodeId, id, error) };
       const live = new LiveNode({ node, memory: emptyMemory(nodeId, Buffer.alloc(0)), workloads, drifts }, services);
       live.connected = false;
       const nowMs = clock.nowMs();

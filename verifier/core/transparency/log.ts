@@ -34,16 +34,20 @@ export class TransparencyLog {
    * @throws TransparencyError INCONSISTENT, BAD_SIGNATURE or UNKNOWN_KEY; LogStoreError
    */
   static async open(store: LogStore, signer: NoteSigner): Promise<TransparencyLog> {
-    const edge = await loadEdge(store);
-    const stored = await store.readCheckpoint();
-    if (stored) {
-      const checkpoint = openCheckpoint(stored.note, parseVerifierKey(signer.verifierKey));
-      if (checkpoint.size > edge.size) throw new TransparencyError("INCONSISTENT", `${edge.size} entries stored, ${checkpoint.size} in the checkpoint`);
-      const root = await new TileHashes(store, edge.size).root(checkpoint.size);
-      if (!root.equals(checkpoint.root))
-        throw new TransparencyError("INCONSISTENT", `the stored entries are not those of the checkpoint of size ${checkpoint.size}`);
-    }
-    return new TransparencyLog(store, signer, edge);
+    const log = new TransparencyLog(store, signer, await loadEdge(store));
+    await log.check();
+    return log;
+  }
+
+  /** Reads the stored tiles again and holds them against the newest checkpoint. @throws as {@link open} */
+  async check(): Promise<void> {
+    const stored = await this.#store.readCheckpoint();
+    if (!stored) return;
+    const checkpoint = openCheckpoint(stored.note, parseVerifierKey(this.#signer.verifierKey));
+    if (checkpoint.size > this.size) throw new TransparencyError("INCONSISTENT", `${this.size} entries stored, ${checkpoint.size} in the checkpoint`);
+    const root = await new TileHashes(this.#store, this.size).root(checkpoint.size);
+    if (!root.equals(checkpoint.root))
+      throw new TransparencyError("INCONSISTENT", `the stored entries are not those of the checkpoint of size ${checkpoint.size}`);
   }
 
   /** Entries known to be committed. */

@@ -318,6 +318,25 @@ export declare type Heartbeat = Message<"hullmark.v1.Heartbeat"> & {
    * @generated from field: uint64 seq = 1;
    */
   seq: bigint;
+
+  /**
+   * What the spool holds that is not acknowledged.
+   *
+   * @generated from field: uint32 spooled_evidence = 2;
+   */
+  spooledEvidence: number;
+
+  /**
+   * @generated from field: uint64 spooled_bytes = 3;
+   */
+  spooledBytes: bigint;
+
+  /**
+   * Times since the agent's start that change events or reports were lost, and everything was measured again.
+   *
+   * @generated from field: uint32 losses = 4;
+   */
+  losses: number;
 };
 
 /**

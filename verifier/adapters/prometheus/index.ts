@@ -1,0 +1,2 @@
+export { type PrometheusMeter, prometheusMeter } from "./meter.ts";
+export { countLookups, countRequests } from "./registry.ts";

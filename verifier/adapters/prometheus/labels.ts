@@ -1,0 +1,41 @@
+/** Closed sets of label values: nothing that a node or a workload chooses becomes one. */
+import { type Severity, Verdict } from "@hullmark/proto/v1/common";
+import { ProvenanceStatus } from "@hullmark/proto/v1/query";
+import { SEVERITY_NAMES } from "../../core/fleet/alert-planner.ts";
+import { ALL_KINDS } from "../../core/policy/kinds.ts";
+
+/** Label → enum values that count as it. */
+type Groups = Readonly<Record<string, readonly number[]>>;
+
+export const VERDICTS: Groups = {
+  affirming: [Verdict.AFFIRMING],
+  warning: [Verdict.WARNING],
+  contraindicated: [Verdict.CONTRAINDICATED],
+  unknown: [Verdict.UNKNOWN, Verdict.UNSPECIFIED],
+};
+export const SIGNATURES: Groups = {
+  signed: [ProvenanceStatus.SIGNED],
+  unsigned: [ProvenanceStatus.UNSIGNED, ProvenanceStatus.ATTESTATION_ONLY],
+  bad: [ProvenanceStatus.WRONG_KEY, ProvenanceStatus.OTHER_DIGEST, ProvenanceStatus.MOVED_TAG, ProvenanceStatus.MALFORMED],
+  unknown: [ProvenanceStatus.UNKNOWN, ProvenanceStatus.UNSPECIFIED],
+};
+export const IMAGE_STATES = ["ready", "resolving", "no-reference", "unextractable", "registry-unreachable"] as const;
+
+const KINDS: ReadonlySet<string> = new Set(ALL_KINDS);
+const QUOTE_REASONS: ReadonlySet<string> = new Set([
+  ...["nonce", "expired", "too-old", "evidence-digest", "state-root", "policy-pending", "stale", "no-key"],
+  ...["malformed", "not-a-quote", "wrong-signer", "bad-signature", "wrong-binding", "wrong-pcr-selection", "wrong-pcr-values", "clock-went-back"],
+]);
+
+export function kindLabel(kind: string): string {
+  return KINDS.has(kind) ? kind : "other";
+}
+
+/** A late quote's reason is the agent's own word where its TPM failed. */
+export function quoteReasonLabel(code: string): string {
+  return QUOTE_REASONS.has(code) ? code : "other";
+}
+
+export function severityLabel(severity: Severity): string {
+  return SEVERITY_NAMES[severity] ?? "info";
+}
