@@ -10,6 +10,7 @@ import type { NodeFiles } from "../ports/node-files.ts";
 import type { RootFilesystem, RootLayout } from "../ports/root-filesystem.ts";
 import type { MeasuredTree, MeasureReport, TreeMeasurer } from "../ports/tree-measurer.ts";
 import { type DirtyPath, DirtySet, entryChange } from "./change-actors.ts";
+import { FirstMounts } from "./first-mounts.ts";
 import type { Layer, LayerStore } from "./layer-store.ts";
 import { budgetOf, excludedFor } from "./measurement-policy.ts";
 import type { EntryChangeInit, NodeEvidence } from "./node-evidence.ts";
@@ -63,6 +64,8 @@ export class ContainerMonitor {
   readonly #envKey: Buffer;
   #facts: ContainerFacts;
   #layout: RootLayout = { kind: "gone" };
+  #firstMounts = new FirstMounts([]);
+  #lookProblem: string | undefined;
   #layers: Layer[] = [];
   #tree: MeasuredTree | undefined;
   #treeClaims: Claims = [{ code: "measuring", detail: "first measuring" }];
@@ -115,7 +118,7 @@ export class ContainerMonitor {
   /** Tells what is known at once, so that the verifier knows of the container before it is measured. */
   async announce(): Promise<void> {
     const { evidence } = this.#options;
-    this.#layout = await this.#options.rootFilesystem.layout(this.#facts.pid);
+    await this.#firstLayout();
     await this.#describe();
     evidence.setPart(this.id, "filesystem", this.#filesystemPart());
   }
@@ -143,7 +146,7 @@ export class ContainerMonitor {
     const restarted = facts.pid !== this.#facts.pid;
     this.#facts = restarted ? facts : withFormerAddresses(facts, this.#facts);
     if (restarted) {
-      this.#layout = await this.#options.rootFilesystem.layout(facts.pid);
+      await this.#firstLayout();
       await this.measure();
     }
     await this.#describe();
@@ -152,9 +155,16 @@ export class ContainerMonitor {
 
   /** Mounts, engine-made files and the config blob: cheap enough for every few seconds. */
   async look(): Promise<void> {
-    const layout = await this.#options.rootFilesystem.layout(this.#facts.pid);
-    if (layout.kind !== "gone") this.#layout = layout;
-    await this.#describe();
+    try {
+      const layout = await this.#options.rootFilesystem.layout(this.#facts.pid);
+      if (this.#layout.kind === "gone") await this.#firstLayout();
+      else if (layout.kind !== "gone") this.#layout = this.#firstMounts.withMountsOf(layout, this.#layout);
+      await this.#describe();
+      this.#lookProblem = undefined;
+    } catch (error) {
+      // It must not go on as it was last seen: a container can have more mounts than are read.
+      this.#lookProblem = `mounts and engine-made files: ${error instanceof Error ? error.message : "cannot be read"}`.slice(0, 500);
+    }
     await this.layersChanged();
   }
 
@@ -193,6 +203,12 @@ export class ContainerMonitor {
       for (const { directory } of this.#layers) this.#options.layers.release(directory.id);
       this.#layers = [];
     });
+  }
+
+  async #firstLayout(): Promise<void> {
+    this.#layout = await this.#options.rootFilesystem.layout(this.#facts.pid);
+    const mounts = this.#layout.kind === "gone" ? [] : this.#layout.mounts;
+    this.#firstMounts = new FirstMounts(mounts);
   }
 
   async #describe(): Promise<void> {
@@ -302,6 +318,7 @@ export class ContainerMonitor {
     const overlay = this.#layout.kind === "overlay";
     const claims = [...this.#treeClaims, ...this.#layers.flatMap((layer) => [...layer.claims]), ...this.#layoutClaims()];
     if (this.#withheld !== undefined) claims.push({ code: "unmeasurable", detail: this.#withheld });
+    if (this.#lookProblem !== undefined) claims.push({ code: "unmeasurable", detail: this.#lookProblem });
     for (const what of this.#cut) claims.push({ code: "unmeasurable", detail: `more ${what} than are told` });
     const message = create(FilesystemStateSchema, {
       kind: overlay ? FilesystemKind.OVERLAY : FilesystemKind.MERGED,

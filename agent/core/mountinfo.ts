@@ -5,7 +5,6 @@ const MAX_MOUNTINFO_BYTES = 16 * 1024 * 1024;
 
 export interface MountInfo extends MountPoint {
   readonly mountId: number;
-  readonly device: string;
   readonly superOptions: string;
 }
 

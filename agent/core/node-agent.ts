@@ -24,6 +24,8 @@ const RUNTIME_PING_MS = 10_000;
 const LOOK_INTERVAL_MS = 5_000;
 /** Least time between two looks at a container that starts processes. */
 const STARTS_INTERVAL_MS = 100;
+/** What takes longer to look at is claimed, and no longer waited for: the others are looked at meanwhile. */
+const LOOK_PATIENCE_MS = 10_000;
 const DEFAULT_RESCAN_MS = 300_000;
 
 /** How to notice changes below a directory. */
@@ -35,6 +37,8 @@ export interface Watcher {
 /** Code that a container runs, as a serialised CodeSet. */
 export interface CodeInspector {
   inspect(container: ContainerMonitor, signal: AbortSignal): Promise<Uint8Array>;
+  /** What to say of one whose inspection does not come to its end. */
+  overdue(containerId: string): Uint8Array;
   forget(containerId: string): void;
 }
 
@@ -63,6 +67,9 @@ export class NodeAgent {
   readonly #layers: LayerStore;
   /** Containers whose processes are being looked at because one started → whether more have started since. */
   readonly #startsWaiting = new Map<string, boolean>();
+  /** Looks at running code that are under way → whether another was asked for since it began. */
+  readonly #inspections = new Map<ContainerMonitor, { again: boolean; readonly done: Promise<void> }>();
+  readonly #looking = new Set<ContainerMonitor>();
   readonly #monitors = new Map<string, ContainerMonitor>();
   readonly #byWatch = new Map<string, (dirty: readonly DirtyPath[]) => void>();
   readonly #checks = new Map<string, Promise<void>>();
@@ -232,14 +239,29 @@ export class NodeAgent {
       await this.#options.clock.sleep(LOOK_INTERVAL_MS, signal);
       for (const monitor of [...this.#monitors.values()]) {
         if (signal.aborted) return;
-        // What one container does to itself (mounts without number, a file that cannot be read) never ends the look at the others.
-        await this.#guarded("cannot look at container", { container: monitor.id }, async () => {
-          await monitor.look();
-          await this.#inspectCode(monitor);
-        });
+        if (!this.#looking.has(monitor)) await this.#patiently(monitor, this.#look(monitor));
       }
       this.publish();
     }
+  }
+
+  /** What one container does to itself (mounts without number, a file that cannot be read) never ends the look at the others, nor at its code. */
+  async #look(monitor: ContainerMonitor): Promise<void> {
+    this.#looking.add(monitor);
+    await this.#guarded("cannot look at container", { container: monitor.id }, () => monitor.look());
+    await this.#guarded("cannot look at code", { container: monitor.id }, () => this.#inspectCode(monitor));
+    this.#looking.delete(monitor);
+  }
+
+  /** Waits for work on one container, but not so long that the others go unseen: what hangs (a filesystem that does not answer) or is made to last is claimed. */
+  async #patiently(monitor: ContainerMonitor, work: Promise<void>): Promise<void> {
+    const over = new AbortController();
+    const late = this.#options.clock.sleep(LOOK_PATIENCE_MS, AbortSignal.any([this.#stop, over.signal])).then(() => !over.signal.aborted);
+    const hangs = await Promise.race([work.then(() => false), late]);
+    over.abort();
+    if (!hangs || this.#stop.aborted || this.#monitors.get(monitor.id) !== monitor) return;
+    this.#evidence.setPart(monitor.id, "code", this.#options.code.overdue(monitor.id));
+    this.publish();
   }
 
   /** Whatever events say, everything is looked at once a period; content is read again at the scrub's rate. */
@@ -295,7 +317,7 @@ export class NodeAgent {
     this.#monitors.set(id, added);
     try {
       await added.announce();
-      await this.#inspectCode(added);
+      await this.#patiently(added, this.#inspectCode(added));
       this.publish();
     } finally {
       void added.measure();
@@ -330,10 +352,29 @@ export class NodeAgent {
     };
   }
 
-  async #inspectCode(monitor: ContainerMonitor): Promise<void> {
-    if (this.#monitors.get(monitor.id) !== monitor) return;
-    this.#evidence.setPart(monitor.id, "code", await this.#options.code.inspect(monitor, this.#stop));
-    this.publish();
+  /** One look at a container's code at a time, or an old one could be told after a new one; who asks meanwhile waits for the next. */
+  #inspectCode(monitor: ContainerMonitor): Promise<void> {
+    const running = this.#inspections.get(monitor);
+    if (running) {
+      running.again = true;
+      return running.done;
+    }
+    const begun = Promise.withResolvers<void>();
+    const inspection = { again: true, done: begun.promise };
+    this.#inspections.set(monitor, inspection);
+    const inspect = async (): Promise<void> => {
+      while (inspection.again) {
+        inspection.again = false;
+        const part = await this.#options.code.inspect(monitor, this.#stop);
+        if (this.#monitors.get(monitor.id) !== monitor) return;
+        this.#evidence.setPart(monitor.id, "code", part);
+        this.publish();
+      }
+    };
+    inspect()
+      .finally(() => this.#inspections.delete(monitor))
+      .then(begun.resolve, begun.reject);
+    return inspection.done;
   }
 
   #watch(id: string, path: string, handler: (dirty: readonly DirtyPath[]) => void): void {

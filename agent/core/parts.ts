@@ -109,12 +109,12 @@ function mounts(
   const declared = new Map(facts.mounts.map((each) => [each.destination, { ...each, options: [...each.options], declared: true }]));
   const known = new Set([...declared.keys(), ...facts.maskedPaths, ...facts.engineFiles.map(({ destination }) => destination)]);
   const seen = new Set<string>();
-  const others = points.filter(({ destination }) => {
-    const name = utf8(destination);
+  const others = points.filter((each) => {
+    const name = utf8(each.destination);
     // Mounted over something that is known: the second of two at one place.
     const again = seen.has(name);
     seen.add(name);
-    return (again || !known.has(name)) && !name.startsWith("/proc/") && !name.startsWith("/sys/");
+    return (again || each.replaced || !known.has(name)) && !name.startsWith("/proc/") && !name.startsWith("/sys/");
   });
   const undeclared = others.map(({ destination, type, source }) => ({
     destination: beginning(utf8(destination)),

@@ -4,10 +4,14 @@ export interface MountPoint {
   readonly destination: string;
   /** Kernel's filesystem type, for example `tmpfs`. */
   readonly type: string;
+  /** `major:minor` of what is mounted. */
+  readonly device: string;
   /** Path within the mounted filesystem, as mountinfo tells it. */
   readonly root: string;
   readonly source: string;
   readonly options: readonly string[];
+  /** Something else than what was mounted there when the container was first looked at. */
+  readonly replaced?: boolean;
 }
 
 export interface LayerDirectory {

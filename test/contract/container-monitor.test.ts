@@ -17,25 +17,8 @@ import { MAX_MESSAGE_BYTES } from "@hullmark/proto/rpc";
 import { EvidenceBodySchema, NodeStateSchema } from "@hullmark/proto/v1/attestation";
 import { applyEvidence, emptyMemory, type NodeMemory } from "@hullmark/verifier/core/appraisal/index";
 import { expect, onTestFinished, test } from "vitest";
+import { facts } from "../fakes/container-facts.ts";
 import { scratch } from "../native/tree-support.ts";
-
-const FACTS: ContainerFacts = {
-  ...{
-    id: "",
-    name: "c",
-    pid: 1,
-    startedAtMs: 0,
-    workload: "c",
-    imageReference: "i",
-    imageId: "sha256:1",
-    repoDigests: [],
-    configBlobPath: undefined,
-    labels: {},
-  },
-  ...{ args: ["run"], env: [], user: "", workingDirectory: "/", capabilities: [], privileged: false, readOnlyRoot: false, noNewPrivileges: false },
-  ...{ seccomp: "default", apparmor: "", hostNamespaces: [], devices: [], mounts: [], maskedPaths: [], hostname: "c", extraHosts: [], addresses: [] },
-  ...{ networkNames: [], engineFiles: [] },
-};
 
 /** A node whose Evidence a verifier takes, or the test fails. */
 class Node {
@@ -51,15 +34,12 @@ class Node {
     const overlay = { kind: "overlay" as const, layers: [], upperPath, device: "0:50", oddOptions: [], mounts: [] as MountPoint[] };
     const nothing = (): void => {};
     const measurer = nativeMeasurer({ threads: 1 });
-    const monitor = new ContainerMonitor(
-      { ...FACTS, id, ...change.facts },
-      {
-        ...{ runtime: "docker", dialect: "docker", measurer, evidence: this.evidence, files: nodeFiles, policy: () => undefined },
-        ...{ watch: nothing, unwatch: nothing, publish: nothing, inspect: async () => undefined, randomKey: () => randomBytes(32) },
-        rootFilesystem: { layout: async () => ({ ...overlay, ...change.layout?.() }) as RootLayout },
-        layers: new LayerStore({ measurer, budget: () => budgetOf(undefined), watch: nothing, unwatch: nothing, changed: nothing }),
-      },
-    );
+    const monitor = new ContainerMonitor(facts({ id, ...change.facts }), {
+      ...{ runtime: "docker", dialect: "docker", measurer, evidence: this.evidence, files: nodeFiles, policy: () => undefined },
+      ...{ watch: nothing, unwatch: nothing, publish: nothing, inspect: async () => undefined, randomKey: () => randomBytes(32) },
+      rootFilesystem: { layout: async () => ({ ...overlay, ...change.layout?.() }) as RootLayout },
+      layers: new LayerStore({ measurer, budget: () => budgetOf(undefined), watch: nothing, unwatch: nothing, changed: nothing }),
+    });
     onTestFinished(() => monitor.close());
     await monitor.announce();
     this.evidence.setPart(id, "code", change.code ?? new CodeHistory().serialize({ code: [], processes: 0, claims: [] }, 0));
@@ -137,16 +117,72 @@ test("the deltas of many containers together fit into one message; those without
 test("more variables, labels, arguments and mounts than are taken are cut and claimed", async () => {
   const node = new Node();
   const many = (n: number, text: string) => Array.from({ length: n }, (_, i) => `${text}${i}`);
-  const mounts = [...many(6000, "/m"), `/${"d/".repeat(9000)}`].map((destination) => ({ destination, type: "tmpfs", root: "/", source: "none", options: [] }));
-  const facts = {
+  const mounts = [...many(6000, "/m"), `/${"d/".repeat(9000)}`].map((destination) => ({
+    destination,
+    type: "tmpfs",
+    device: "0:60",
+    root: "/",
+    source: "none",
+    options: [],
+  }));
+  const wide = {
     env: many(10_000, "V").map((name) => `${name}=1`),
     labels: Object.fromEntries(many(20_000, "label").map((name) => [name, name.repeat(20)])),
     args: many(10_000, "argument".repeat(100)),
   };
-  await node.run("wide", scratch(), { facts, layout: () => ({ mounts }) });
+  await node.run("wide", scratch(), { facts: wide, layout: () => ({ mounts }) });
   const { state, claims } = node.tell()("wide");
   expect(claims).toEqual(Array(4).fill("unmeasurable"));
   expect(state.configuration.mounts.length).toBeGreaterThan(1000);
+});
+
+test("a root that was changed, and a mount in the place of another, are told as mounts that nobody declared", async () => {
+  const node = new Node();
+  const mount = (destination: string, device: string, root = "/"): MountPoint => ({
+    destination,
+    type: "ext4",
+    device,
+    root,
+    source: "/dev/sda1",
+    options: [],
+  });
+  let layout: Partial<RootLayout> = { mounts: [mount("/data", "8:1", "/volumes/data"), mount("/etc/hosts", "8:1", "/c/hosts")] };
+  const declared = { destination: "/data", type: "volume", source: "/volumes/data", options: [] };
+  const engineFiles = [{ destination: "/etc/hosts", hostPath: "/nonexistent", digestPath: undefined }];
+  const monitor = await node.run("c", scratch(), { facts: { mounts: [declared], engineFiles }, layout: () => layout });
+  const undeclared = (): unknown =>
+    node
+      .tell()("c")
+      .state.configuration.mounts.filter((each) => !each.declared)
+      .map(({ destination, type }) => [destination, type]);
+  await monitor.look();
+  expect(undeclared()).toEqual([]);
+  layout = { mounts: [mount("/data", "0:99"), mount("/etc/hosts", "8:1", "/c/elsewhere")] };
+  await monitor.look();
+  expect(undeclared()).toEqual([
+    ["/data", "ext4"],
+    ["/etc/hosts", "ext4"],
+  ]);
+  layout = { device: "0:77", upperPath: "/elsewhere", mounts: [] };
+  await monitor.look();
+  expect(undeclared()).toEqual([["/", "overlay"]]);
+  expect(monitor.layout).toMatchObject({ device: "0:50" });
+});
+
+test("a container that cannot be looked at is claimed, and no more once it can", async () => {
+  const node = new Node();
+  let mounts = 0;
+  const layout = (): Partial<RootLayout> => {
+    if (mounts > 0) throw new RangeError("mountinfo of 17000000 bytes");
+    return {};
+  };
+  const monitor = await node.run("c", scratch(), { layout });
+  mounts = 100_000;
+  await monitor.look();
+  expect(node.tell()("c").claims).toEqual(["unmeasurable"]);
+  mounts = 0;
+  await monitor.look();
+  expect(node.tell()("c").claims).toEqual([]);
 });
 
 test("code under long paths is told up to a limit, and that it is not all", async () => {

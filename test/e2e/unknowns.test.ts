@@ -105,6 +105,38 @@ test("the verifier is gone and comes back: nothing old is believed at once", asy
   await greenAgain();
 });
 
+test("a container that makes more than can be told is itself unknown, and takes the word from nobody", async () => {
+  logsOnFailure();
+  const [agent] = faults.stack.agents;
+  await faults.victim("calm").docker("run", "-d", "--name", "calm", faults.image.reference);
+  // 14 directories of 250 letters, and 6,000 files below the last.
+  const deep = "d=$(printf %0250d 0); cd /tmp; for i in $(seq 14); do mkdir $d; cd $d; done; for i in $(seq 6000); do : > f$i; done";
+  await faults.victim("web").sh(deep);
+  // The whole state at once is what does not fit.
+  await agent?.kill();
+  await agent?.start();
+  const named = async (name: string) => (await workloads(faults.stack)).find(({ container }) => container.name === name);
+  await eventually(
+    "the other container is believed",
+    () => named("calm"),
+    (calm) => calm !== undefined && believed(calm),
+    SETTLE_MS,
+  );
+  await eventually(
+    "the one is unknown",
+    () => named("web"),
+    (web) => web?.verdict === "unknown",
+    SETTLE_MS,
+  );
+  await faults.victim("calm").sh("echo x >> /etc/passwd");
+  await eventually(
+    "its drift is told",
+    () => named("calm"),
+    (calm) => calm?.verdict === "contraindicated",
+    SETTLE_MS,
+  );
+});
+
 test("the TPM loses its power", async () => {
   logsOnFailure();
   await faults.bed.tpms[0]?.kill();

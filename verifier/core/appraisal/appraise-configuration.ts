@@ -131,7 +131,8 @@ function appraiseMounts(configuration: ContainerConfiguration, reference: Refere
   const defaults = runtimeDefaults().mounts;
   for (const mount of configuration.mounts) {
     const { destination, declared } = mount;
-    const ofRuntime = declared || !complete ? defaults.has(destination) : destination === "/dev/console";
+    // The root itself is not among the mounts that are told: what is told of `/` lies over it, or in its place.
+    const ofRuntime = declared || (!complete && destination !== "/") ? defaults.has(destination) : destination === "/dev/console";
     if (ofRuntime || isKernelMount(destination) || rules.allow.mount(destination)) continue;
     if (declared && ((volumes.has(destination) && mount.type === "volume") || (mount.type === ENGINE_INIT.type && destination === ENGINE_INIT.destination)))
       continue;

@@ -1,0 +1,30 @@
+/** What was mounted where when a container's process was first looked at: what is there later may be something else under the same name. */
+import type { MountPoint, RootLayout } from "../ports/root-filesystem.ts";
+
+type Present = Exclude<RootLayout, { kind: "gone" }>;
+
+function identityOf({ type, device, root }: MountPoint): string {
+  return `${type} ${device} ${root}`;
+}
+
+export class FirstMounts {
+  /** Destination → identities. */
+  readonly #first: ReadonlyMap<string, ReadonlySet<string>>;
+
+  constructor(mounts: readonly MountPoint[]) {
+    const byDestination = Map.groupBy(mounts, ({ destination }) => destination);
+    this.#first = new Map([...byDestination].map(([destination, each]) => [destination, new Set(each.map(identityOf))]));
+  }
+
+  /**
+   * The root that was measured, with the mounts of now. A process that has another root since (pivot_root) is told as one with a mount over its root:
+   * what lies there was not measured, and runs as code of a volume. What was mounted in the place of something else is marked.
+   */
+  withMountsOf<T extends Present>(now: Present, measured: T): T {
+    const mounts = now.mounts.map((each) => (this.#first.get(each.destination)?.has(identityOf(each)) === false ? { ...each, replaced: true } : each));
+    const sameRoot = now.kind === measured.kind && (now.kind !== "overlay" || measured.kind !== "overlay" || now.device === measured.device);
+    if (sameRoot) return { ...measured, mounts };
+    const [type, device] = now.kind === "overlay" ? ["overlay", now.device] : [now.filesystem, ""];
+    return { ...measured, mounts: [...mounts, { destination: "/", type, device, root: "/", source: "another root", options: [] }] };
+  }
+}

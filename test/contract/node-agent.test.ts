@@ -1,0 +1,120 @@
+/** The agent over containers that do not behave: one that cannot be looked at to the end never keeps the others from being seen. */
+import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { create, fromBinary } from "@bufbuild/protobuf";
+import { FileSpool } from "@hullmark/agent/adapters/file-spool/file-spool";
+import { nodeFiles } from "@hullmark/agent/adapters/node-files/node-files";
+import { nativeMeasurer } from "@hullmark/agent/adapters/tree/native-measurer";
+import { codeInspection } from "@hullmark/agent/core/code-inspection";
+import { NodeAgent } from "@hullmark/agent/core/node-agent";
+import { NodeCondition } from "@hullmark/agent/core/node-state";
+import type { ContainerRuntime } from "@hullmark/agent/ports/container-runtime";
+import type { InspectedContainer, ProcessInspector } from "@hullmark/agent/ports/process-inspector";
+import type { RootLayout } from "@hullmark/agent/ports/root-filesystem";
+import { EvidenceBodySchema, MeasurementPolicySchema } from "@hullmark/proto/v1/attestation";
+import { applyEvidence, emptyMemory, type NodeMemory } from "@hullmark/verifier/core/appraisal/index";
+import { expect, onTestFinished, test } from "vitest";
+import { facts } from "../fakes/container-facts.ts";
+import { scratch } from "../native/tree-support.ts";
+
+/** Waits are a hundredth of what they are. */
+const clock = {
+  nowMs: () => Date.now(),
+  sleep: (ms: number, signal: AbortSignal) => sleep(ms / 100, undefined, { signal }).catch(() => undefined),
+};
+
+/** Containers whose looks the test answers. */
+class Looks implements ProcessInspector {
+  readonly open = new Map<string, ((found: InspectedContainer) => void)[]>();
+  /** Digest of what the others run now. */
+  running = 1;
+  hangs = new Set<string>();
+
+  inspect({ containerId }: { readonly containerId: string }): Promise<InspectedContainer> {
+    if (!this.hangs.has(containerId)) return Promise.resolve(this.found());
+    return new Promise((resolve) => this.open.set(containerId, [...(this.open.get(containerId) ?? []), resolve]));
+  }
+
+  found(): InspectedContainer {
+    const code = [{ place: "memfd" as const, path: Buffer.from("/memfd:x"), sha256: Buffer.alloc(32, this.running), main: true, pid: 7, uid: 0, ancestry: [] }];
+    return { code, processes: 1, claims: [] };
+  }
+
+  started(): void {}
+  forget(): void {}
+}
+
+function agentOver(ids: readonly string[], inspector: ProcessInspector) {
+  const directory = scratch();
+  const spool = new FileSpool({ directory, bootId: "boot" });
+  const runtime: ContainerRuntime = {
+    facts: async () => ({ name: "docker", version: "20.10", storageDriver: "overlay2", dialect: "docker" }),
+    list: async () => ids,
+    inspect: async (id) => facts({ id }),
+    async *events(signal) {
+      yield { kind: "connected", containerId: "" };
+      await clock.sleep(1e9, signal);
+    },
+  };
+  const upper = scratch();
+  const layout: RootLayout = { kind: "overlay", layers: [], upperPath: upper, device: "0:50", oddOptions: [], mounts: [] };
+  const stop = new AbortController();
+  const condition = new NodeCondition({ agentVersion: "0", nodeName: "n", kernel: "6", architecture: "x86_64", missingCapabilities: [], agentDigests: {} });
+  const agent = new NodeAgent({
+    ...{ runtime, spool, clock, condition, files: nodeFiles, measurer: nativeMeasurer({ threads: 1 }), code: codeInspection(inspector, clock) },
+    ...{ rootFilesystem: { layout: async () => layout }, watcher: { watch: () => {}, unwatch: () => {} }, bootId: "boot", random: Math.random },
+    ...{ randomKey: () => randomBytes(32), scrubBytesPerSecond: 0, spooled: () => {}, log: { info: () => {}, warn: () => {} } },
+  });
+  const tasks = [agent.followRuntime(stop.signal), agent.lookAround(stop.signal)];
+  onTestFinished(async () => {
+    stop.abort();
+    await Promise.all(tasks);
+    agent.close();
+    spool.close();
+  });
+  agent.setPolicy(create(MeasurementPolicySchema, { digest: Buffer.alloc(32, 1) }));
+  let memory: NodeMemory = emptyMemory("n", spool.head().chainId);
+  /** What the verifier knows by now of a container's code: claims, and the digests' first bytes. */
+  const told = (id: string): { claims: string[]; runs: (number | undefined)[] } | undefined => {
+    for (const { body } of spool.after(memory.seq)) {
+      const result = applyEvidence(memory, fromBinary(EvidenceBodySchema, body), body);
+      if (!result.ok) throw new Error(result.detail);
+      memory = result.memory;
+    }
+    const code = memory.containers.get(id)?.code;
+    return code && { claims: code.claims.map((each) => each.code), runs: code.objects.map(({ sha256 }) => sha256[0]) };
+  };
+  return { agent, told };
+}
+
+test("a container whose look does not end is claimed, from its start on; what the others run is told all the same", async () => {
+  const looks = new Looks();
+  looks.hangs.add("stuck");
+  const { told } = agentOver(["stuck", "calm"], looks);
+  await expect.poll(() => told("calm"), { timeout: 10_000 }).toEqual({ claims: [], runs: [1] });
+  await expect.poll(() => told("stuck")).toEqual({ claims: ["unmeasurable"], runs: [] });
+  looks.running = 2;
+  await expect.poll(() => told("calm"), { timeout: 10_000 }).toEqual({ claims: [], runs: [2] });
+  // One that begins to hang later, and one that comes back.
+  looks.hangs = new Set(["calm"]);
+  await expect.poll(() => told("calm"), { timeout: 10_000 }).toEqual({ claims: ["unmeasurable"], runs: [] });
+  looks.running = 3;
+  for (const answer of looks.open.get("stuck") ?? []) answer(looks.found());
+  await expect.poll(() => told("stuck"), { timeout: 10_000 }).toEqual({ claims: [], runs: [3] });
+});
+
+test("an old look is never told after a new one", async () => {
+  const looks = new Looks();
+  const { agent, told } = agentOver(["c"], looks);
+  await expect.poll(() => told("c"), { timeout: 10_000 }).toEqual({ claims: [], runs: [1] });
+  looks.hangs.add("c");
+  await expect.poll(() => looks.open.get("c")?.length, { timeout: 10_000 }).toBe(1);
+  const before = looks.found();
+  // A process starts while that look is under way.
+  looks.running = 2;
+  void agent.processStarted("c");
+  looks.hangs.clear();
+  looks.open.get("c")?.[0]?.(before);
+  await expect.poll(() => told("c"), { timeout: 10_000 }).toEqual({ claims: [], runs: [2] });
+  expect(looks.open.get("c")).toHaveLength(1);
+});
