@@ -165,7 +165,8 @@ export class ContainerMonitor {
       // It must not go on as it was last seen: a container can have more mounts than are read.
       this.#lookProblem = `mounts and engine-made files: ${error instanceof Error ? error.message : "cannot be read"}`.slice(0, 500);
     }
-    await this.layersChanged();
+    // Not waited for: measuring may take minutes.
+    void this.layersChanged();
   }
 
   /** Paths that events named; measured as soon as the queue lets them. */

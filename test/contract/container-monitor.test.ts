@@ -156,15 +156,18 @@ test("a root that was changed, and a mount in the place of another, are told as 
       .state.configuration.mounts.filter((each) => !each.declared)
       .map(({ destination, type }) => [destination, type]);
   await monitor.look();
+  await monitor.layersChanged();
   expect(undeclared()).toEqual([]);
   layout = { mounts: [mount("/data", "0:99"), mount("/etc/hosts", "8:1", "/c/elsewhere")] };
   await monitor.look();
+  await monitor.layersChanged();
   expect(undeclared()).toEqual([
     ["/data", "ext4"],
     ["/etc/hosts", "ext4"],
   ]);
   layout = { device: "0:77", upperPath: "/elsewhere", mounts: [] };
   await monitor.look();
+  await monitor.layersChanged();
   expect(undeclared()).toEqual([["/", "overlay"]]);
   expect(monitor.layout).toMatchObject({ device: "0:50" });
 });
@@ -179,9 +182,11 @@ test("a container that cannot be looked at is claimed, and no more once it can",
   const monitor = await node.run("c", scratch(), { layout });
   mounts = 100_000;
   await monitor.look();
+  await monitor.layersChanged();
   expect(node.tell()("c").claims).toEqual(["unmeasurable"]);
   mounts = 0;
   await monitor.look();
+  await monitor.layersChanged();
   expect(node.tell()("c").claims).toEqual([]);
 });
 

@@ -133,7 +133,9 @@ function appraiseMounts(configuration: ContainerConfiguration, reference: Refere
     const { destination, declared } = mount;
     // The root itself is not among the mounts that are told: what is told of `/` lies over it, or in its place.
     const ofRuntime = declared || (!complete && destination !== "/") ? defaults.has(destination) : destination === "/dev/console";
-    if (ofRuntime || isKernelMount(destination) || rules.allow.mount(destination)) continue;
+    // What nobody asked for is not taken as meant where nothing says what is, and another root never is.
+    const allowed = rules.allow.mount(destination) && (declared || (rules.hasPolicy && destination !== "/"));
+    if (ofRuntime || isKernelMount(destination) || allowed) continue;
     if (declared && ((volumes.has(destination) && mount.type === "volume") || (mount.type === ENGINE_INIT.type && destination === ENGINE_INIT.destination)))
       continue;
     if (!declared && resolved.has(destination)) continue;
