@@ -6,7 +6,11 @@ import { z } from "zod";
 
 const ConfigSchema = z.strictObject({
   /** Name of this node for people; its identity is the TPM's. */
-  nodeName: z.string().min(1).max(253).default(hostname()),
+  nodeName: z
+    .string()
+    .min(1)
+    .max(253)
+    .default(() => process.env["HULLMARK_NODE_NAME"] || hostname()),
   /** Private to the agent, mode 0700: spool, AK blobs. */
   stateDirectory: z.string().startsWith("/"),
   verifier: z.strictObject({

@@ -64,7 +64,10 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     credentialFile: join(config.stateDirectory, "credential.json"),
     enrolment: {
       address: config.verifier.enrolmentAddress,
-      caCertificate: readFileSync(config.verifier.caFile),
+      // Read at each use: a verifier that was made anew has another CA, and whoever brought its certificate brings the new one.
+      get caCertificate() {
+        return readFileSync(config.verifier.caFile);
+      },
       nodeName: config.nodeName,
       bootId: boot,
       quoter,

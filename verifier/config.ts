@@ -33,19 +33,18 @@ const ConfigSchema = z.strictObject({
         .max(10_000)
         .default([]),
       pcrs: z.array(z.int().min(0).max(23)).min(1).max(24).default([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14]),
-      kubernetes: z
-        .strictObject({
-          audience: z.string().min(1).max(253).default("hullmark"),
-          namespace: subdomain,
-          serviceAccount: subdomain,
-          apiServer: z.url({ protocol: /^https$/ }).optional(),
-          caFile: z.string().default("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"),
-          tokenFile: z.string().default("/var/run/secrets/kubernetes.io/serviceaccount/token"),
-        })
-        .optional(),
       certificateMinutes: z.int().min(5).max(60).default(60),
     })
     .prefault({}),
+  kubernetes: z
+    .strictObject({
+      apiServer: z.url({ protocol: /^https$/ }).optional(),
+      caFile: z.string().default("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"),
+      tokenFile: z.string().default("/var/run/secrets/kubernetes.io/serviceaccount/token"),
+      join: z.strictObject({ audience: z.string().min(1).max(253).default("hullmark"), namespace: subdomain, serviceAccount: subdomain }).optional(),
+      publish: z.strictObject({ namespace: subdomain, caConfigMap: subdomain, adminSecret: subdomain }).optional(),
+    })
+    .optional(),
   policyFile: z.string().optional(),
   registries: z
     .strictObject({
@@ -75,16 +74,12 @@ export type VerifierConfig = z.infer<typeof ConfigSchema>;
 export function loadConfig(file: string): VerifierConfig {
   const config = parseConfig(readFileSync(file, "utf8"), file);
   const at = (path: string): string => resolve(dirname(file), path);
-  const { policyFile, registries, log, enrolment } = config;
-  const { kubernetes } = enrolment;
+  const { policyFile, registries, log, enrolment, kubernetes } = config;
   return {
     ...config,
     ...(policyFile !== undefined && { policyFile: at(policyFile) }),
-    enrolment: {
-      ...enrolment,
-      makerRootFiles: enrolment.makerRootFiles.map(at),
-      ...(kubernetes && { kubernetes: { ...kubernetes, caFile: at(kubernetes.caFile), tokenFile: at(kubernetes.tokenFile) } }),
-    },
+    enrolment: { ...enrolment, makerRootFiles: enrolment.makerRootFiles.map(at) },
+    ...(kubernetes && { kubernetes: { ...kubernetes, caFile: at(kubernetes.caFile), tokenFile: at(kubernetes.tokenFile) } }),
     registries: {
       ...registries,
       ...(registries.caFile !== undefined && { caFile: at(registries.caFile) }),

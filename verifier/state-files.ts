@@ -1,6 +1,6 @@
 /** What the verifier makes for itself at its first start: log key, an admin's certificate and a configuration for the command. Owner-only. */
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
-import { existsSync, mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { createLogKey, openLogKey } from "./adapters/log-signer/index.ts";
@@ -64,15 +64,19 @@ export async function writeAdminFiles(
     write("client.crt", chain.map(certificatePem).join(""));
   }
   const name = config.advertisedNames[0] ?? "localhost";
-  const context = {
-    address: `${bracketed(name)}:${mainPort}`,
-    caFile: "ca.crt",
-    certFile: "client.crt",
-    keyFile: "client.key",
-    logUrl: `http://${hostOf(config.listen.http, name)}:${httpPort}`,
-    logKeyFile: "log.pub",
-  };
-  write("config.yaml", stringify({ currentContext: config.region, contexts: { [config.region]: context } }));
+  write("config.yaml", commandConfig(config.region, `${bracketed(name)}:${mainPort}`, `http://${hostOf(config.listen.http, name)}:${httpPort}`));
+}
+
+/** The same folder for whoever reaches the listeners' ports on their own machine, as `kubectl port-forward` brings them; after {@link writeAdminFiles}. */
+export function portForwardFiles({ stateDirectory, region }: VerifierConfig, { mainPort, httpPort }: AdminFiles): Readonly<Record<string, string>> {
+  const read = (name: string): [string, string] => [name, readFileSync(join(stateDirectory, "admin", name), "utf8")];
+  const config = commandConfig(region, `localhost:${mainPort}`, `http://localhost:${httpPort}`);
+  return { ...Object.fromEntries(["ca.crt", "client.crt", "client.key", "log.pub"].map(read)), "config.yaml": config };
+}
+
+function commandConfig(region: string, address: string, logUrl: string): string {
+  const context = { address, caFile: "ca.crt", certFile: "client.crt", keyFile: "client.key", logUrl, logKeyFile: "log.pub" };
+  return stringify({ currentContext: region, contexts: { [region]: context } });
 }
 
 function hostOf(address: string, name: string): string {

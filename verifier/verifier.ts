@@ -6,7 +6,7 @@ import { splitHostPort, VERSION } from "@hullmark/daemon";
 import type { RpcError } from "@hullmark/proto/rpc";
 import type { Logger } from "pino";
 import { notifierFor, REFRESH_INTERVAL_MS } from "./adapters/alert-http/index.ts";
-import { ApiServer, apiServerOfPod, KubernetesTokenReviewer } from "./adapters/kubernetes/index.ts";
+import { KubernetesTokenReviewer } from "./adapters/kubernetes/index.ts";
 import { HmacNonceSource, loadRegionKey } from "./adapters/nonce/index.ts";
 import { CachingRegistry, defaultDockerConfigPath, dockerConfigCredentials, OciRegistry } from "./adapters/oci-registry/index.ts";
 import { countLookups, countRequests, type PrometheusMeter, prometheusMeter } from "./adapters/prometheus/index.ts";
@@ -16,11 +16,12 @@ import { openSqliteStore, type SqliteStore } from "./adapters/sqlite/index.ts";
 import { X509Ca } from "./adapters/x509-ca/index.ts";
 import { identifier, listen, type RunningServer } from "./api/grpc/index.ts";
 import { buildHttpServer } from "./api/http/server.ts";
+import { clusterOf, publishing } from "./cluster.ts";
 import type { VerifierConfig } from "./config.ts";
 import { AlertBook } from "./core/alerting/index.ts";
 import { readMakerTrust } from "./core/endorsement/index.ts";
 import { nodeIdOfEk } from "./core/enrolment/decide.ts";
-import { type EnrolmentOptions, EnrolmentService } from "./core/enrolment/index.ts";
+import { EnrolmentService } from "./core/enrolment/index.ts";
 import { Administration } from "./core/fleet/administration.ts";
 import { alertPlanner } from "./core/fleet/alert-planner.ts";
 import { markAlerted, testNotification } from "./core/fleet/alerts.ts";
@@ -42,7 +43,7 @@ import { TransparencyLog } from "./core/transparency/index.ts";
 import { reachListeners } from "./listeners.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
-import { logSigner, makeStateDirectory, serverCertificate, writeAdminFiles } from "./state-files.ts";
+import { logSigner, makeStateDirectory, portForwardFiles, serverCertificate, writeAdminFiles } from "./state-files.ts";
 
 export interface VerifierOptions {
   readonly config: VerifierConfig;
@@ -149,11 +150,12 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   });
   stack.use(policies.watch(logger));
 
+  const api = clusterOf(config, environment);
   const enrolment = new EnrolmentService({
     ...{ nonces, authority, clock, verifierId: config.verifierId, region: config.region },
     records: enrolmentRecords({ fleet, store: sqlite.store, committer, nowMs, onEnrolling: (row) => sessions.enrolling(row) }),
     policy: config.enrolment,
-    serviceAccounts: serviceAccounts(config, environment),
+    serviceAccounts: api && config.kubernetes?.join && { rule: config.kubernetes.join, reviewer: new KubernetesTokenReviewer(api) },
     trust: readMakerTrust(config.enrolment.makerRootFiles.flatMap((file) => certificatesIn(readFileSync(file)))),
     selection: [{ bank: "sha256", pcrs: config.enrolment.pcrs }],
     certificateLifetimeMs: config.enrolment.certificateMinutes * 60_000,
@@ -202,7 +204,9 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     log: { entries: log.size, checkpoint: findings.checkpoint.size, checkpointMs: findings.checkpoint.atMs, verifiedMs: findings.logVerifiedMs },
     policy: { loaded: policies.current.loaded, problems: policies.problems },
   }));
-  await writeAdminFiles(config, authority, { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey });
+  const addresses = { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey };
+  await writeAdminFiles(config, authority, addresses);
+  if (api) stack.defer(publishing(api, config, portForwardFiles(config, addresses), clock, logger));
   return { mainPort: server.mainPort, enrolmentPort: server.enrolmentPort, httpPort };
 
   async function serve(): Promise<RunningServer> {
@@ -293,15 +297,6 @@ async function imageService(
   });
   stack.defer(() => images.stop());
   return images;
-}
-
-/** @throws Error where nodes are to join by the cluster's word and no API server is named */
-function serviceAccounts({ enrolment: { kubernetes } }: VerifierConfig, environment: Surroundings["environment"]): EnrolmentOptions["serviceAccounts"] {
-  if (!kubernetes) return undefined;
-  const { apiServer, caFile, tokenFile, ...rule } = kubernetes;
-  const url = apiServer ?? apiServerOfPod(environment);
-  if (url === undefined) throw new Error("enrolment.kubernetes: this is no pod of a cluster: name the apiServer");
-  return { rule, reviewer: new KubernetesTokenReviewer(new ApiServer({ url, caFile, tokenFile })) };
 }
 
 function logRefusal(logger: Logger, error: RpcError, path: string, peer: string): void {

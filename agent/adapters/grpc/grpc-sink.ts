@@ -43,6 +43,8 @@ export interface GrpcSinkOptions {
 export class GrpcSink implements EvidenceSink {
   readonly #options: GrpcSinkOptions;
   #credential: Credential | undefined;
+  /** That issued the certificate. */
+  #ca: Buffer = Buffer.alloc(0);
   #renewAtMs = 0;
   /** Whether the kept certificate may be tried: not right after the verifier has refused it, for then a token may help. */
   #useKept = true;
@@ -89,10 +91,12 @@ export class GrpcSink implements EvidenceSink {
   async #ensureCredential(signal: AbortSignal): Promise<Credential> {
     const { clock, enrolment, enrolled } = this.#options;
     const nowMs = clock.nowMs();
-    if (this.#credential && nowMs < this.#renewAtMs) return this.#credential;
+    const ca = enrolment.caCertificate;
+    if (this.#credential && nowMs < this.#renewAtMs && this.#ca.equals(ca)) return this.#credential;
     const anew = enrolment.quoter !== undefined || enrolment.serviceAccountToken !== undefined;
     const credential = anew ? await enrol({ ...enrolment, joinToken: undefined }, signal) : await this.#credentialWithoutTpm(nowMs, signal);
     this.#credential = credential;
+    this.#ca = ca;
     this.#renewAtMs = nowMs + ((credential.notAfterMs - nowMs) * 2) / 3;
     enrolled(credential);
     return credential;

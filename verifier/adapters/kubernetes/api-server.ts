@@ -42,14 +42,18 @@ export class ApiServer {
     return this.#call("POST", path, JSON.stringify(body));
   }
 
+  patch(path: string, body: unknown, contentType: string): Promise<ApiAnswer> {
+    return this.#call("PATCH", path, JSON.stringify(body), contentType);
+  }
+
   /** @throws the system's error, which names the address and never the request */
-  #call(method: "GET" | "POST", path: string, body?: string): Promise<ApiAnswer> {
+  #call(method: "GET" | "POST" | "PATCH", path: string, body?: string, contentType = "application/json"): Promise<ApiAnswer> {
     const { url, caFile, tokenFile } = this.#options;
     return new Promise((resolve, reject) => {
       const headers = {
         accept: "application/json",
         authorization: `Bearer ${readFileSync(tokenFile, "utf8").trim()}`,
-        ...(body !== undefined && { "content-type": "application/json", "content-length": Buffer.byteLength(body) }),
+        ...(body !== undefined && { "content-type": contentType, "content-length": Buffer.byteLength(body) }),
       };
       const options = { method, headers, ca: readFileSync(caFile), signal: AbortSignal.timeout(TIMEOUT_MS) };
       const call = request(new URL(path, url), options, (response) => {

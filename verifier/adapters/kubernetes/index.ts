@@ -1,2 +1,3 @@
 export { ApiServer, apiServerOfPod } from "./api-server.ts";
+export { type PublishTargets, publish } from "./publish.ts";
 export { KubernetesTokenReviewer } from "./token-reviewer.ts";

@@ -1,4 +1,4 @@
-/** The adapter of TokenReview against an API server on a script: what it says when answers are bad. Good and bad tokens of a real one: test/e2e. */
+/** The verifier's calls to an API server, one on a script: what comes of bad answers. Of a real one: test/e2e/kubernetes-chart.test.ts. */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:https";
@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
-import { ApiServer, apiServerOfPod, KubernetesTokenReviewer } from "@hullmark/verifier/adapters/kubernetes/index";
+import { ApiServer, apiServerOfPod, KubernetesTokenReviewer, publish } from "@hullmark/verifier/adapters/kubernetes/index";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
 const TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzZWNyZXQtYmVhcmVyIn0.c2lnbmF0dXJl";
@@ -53,10 +53,11 @@ afterAll(() => {
 });
 afterEach(() => seen.splice(0));
 
-function reviewer(ca = "ca"): KubernetesTokenReviewer {
+function api(ca = "ca"): ApiServer {
   const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return new KubernetesTokenReviewer(new ApiServer({ url, caFile: join(home, `${ca}.crt`), tokenFile: join(home, "token") }));
+  return new ApiServer({ url, caFile: join(home, `${ca}.crt`), tokenFile: join(home, "token") });
 }
+const reviewer = (ca?: string) => new KubernetesTokenReviewer(api(ca));
 
 const extra = (node?: string[]) => ({
   "authentication.kubernetes.io/pod-name": ["agent-x"],
@@ -125,4 +126,23 @@ test("the pod's environment names the API server, also by IPv6", () => {
   expect(apiServerOfPod({ KUBERNETES_SERVICE_HOST: "10.96.0.1", KUBERNETES_SERVICE_PORT: "443" })).toBe("https://10.96.0.1:443");
   expect(apiServerOfPod({ KUBERNETES_SERVICE_HOST: "fd00::1", KUBERNETES_SERVICE_PORT: "443" })).toBe("https://[fd00::1]:443");
   expect(apiServerOfPod({})).toBeUndefined();
+});
+
+const TARGETS = { namespace: "hullmark", caConfigMap: "hullmark-ca", adminSecret: "hullmark-admin" };
+const FILES = { rootPem: "PEM", admin: { "client.key": "the-key-of-an-admin" } };
+
+test("what the verifier made is merged into the two objects, and nothing else is touched", async () => {
+  script = () => ({ status: 200, body: {} });
+  await publish(api(), TARGETS, FILES);
+  expect(seen.map(({ method, path, body }) => [method, path, JSON.parse(body)])).toEqual([
+    ["PATCH", "/api/v1/namespaces/hullmark/configmaps/hullmark-ca", { data: { "ca.crt": "PEM" } }],
+    ["PATCH", "/api/v1/namespaces/hullmark/secrets/hullmark-admin", { stringData: FILES.admin }],
+  ]);
+});
+
+test("an object that may not be changed is named, its content is not", async () => {
+  script = (_, path) => ({ status: path.includes("secrets") ? 403 : 200, body: { message: "the-key-of-an-admin" } });
+  const error = await publish(api(), TARGETS, FILES).catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ message: "the API server answers 403 to patch secrets hullmark/hullmark-admin" });
+  expect(inspect(error, { depth: 10 })).not.toContain("the-key-of-an-admin");
 });

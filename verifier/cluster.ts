@@ -1,0 +1,37 @@
+/** The cluster that the verifier is a pod of: its API server, and what it is told. */
+import type { Logger } from "pino";
+import { ApiServer, apiServerOfPod, publish } from "./adapters/kubernetes/index.ts";
+import type { VerifierConfig } from "./config.ts";
+import type { Clock } from "./ports/clock.ts";
+
+const RETRY_MS = 5_000;
+
+/** @throws Error where the cluster is to be asked and no API server is named */
+export function clusterOf({ kubernetes }: VerifierConfig, environment: Readonly<Record<string, string | undefined>>): ApiServer | undefined {
+  if (!kubernetes) return undefined;
+  const url = kubernetes.apiServer ?? apiServerOfPod(environment);
+  if (url === undefined) throw new Error("kubernetes: this is no pod of a cluster: name the apiServer");
+  return new ApiServer({ url, caFile: kubernetes.caFile, tokenFile: kubernetes.tokenFile });
+}
+
+/**
+ * Hands CA and first admin to the cluster where that is configured, again after every failure: the API server may come later than the verifier.
+ * @param admin what {@link portForwardFiles} gives @returns ends it
+ */
+export function publishing(api: ApiServer, { kubernetes }: VerifierConfig, admin: Readonly<Record<string, string>>, clock: Clock, logger: Logger): () => void {
+  const targets = kubernetes?.publish;
+  if (!targets) return () => {};
+  let cancel = (): void => {};
+  let ended = false;
+  const attempt = (): void =>
+    void publish(api, targets, { rootPem: admin["ca.crt"] ?? "", admin }).catch((error: unknown) => {
+      if (ended) return;
+      logger.warn({ err: error, ...targets }, "agents cannot be told this verifier's CA yet: trying again");
+      cancel = clock.after(RETRY_MS, attempt);
+    });
+  attempt();
+  return () => {
+    ended = true;
+    cancel();
+  };
+}
