@@ -130,11 +130,10 @@ module.exports = {
     },
     {
       name: "cli-signing-wires-registry-and-keys",
-      comment:
-        "Signing and verifying in a build pipeline happen without a verifier, and must judge exactly as it does: cli/signing wires the same two adapters.",
+      comment: "Signing and verifying in a build pipeline happen without a verifier, and must judge exactly as it does: cli/signing wires the same adapters.",
       severity: "error",
       from: { path: "^cli/signing/" },
-      to: { path: "^(agent|verifier|native|test|bench)/", pathNot: "^verifier/(core|ports|adapters/(oci-registry|sigstore))/" },
+      to: { path: "^(agent|verifier|native|test|bench)/", pathNot: "^verifier/(core|ports|adapters/(oci-registry|sigstore|notary))/" },
     },
     {
       name: "production-knows-no-test",

@@ -8,6 +8,7 @@ import type { Logger } from "pino";
 import { notifierFor, REFRESH_INTERVAL_MS } from "./adapters/alert-http/index.ts";
 import { KubernetesTokenReviewer } from "./adapters/kubernetes/index.ts";
 import { HmacNonceSource, loadRegionKey } from "./adapters/nonce/index.ts";
+import { NotaryProjectVerifier } from "./adapters/notary/index.ts";
 import { CachingRegistry, defaultDockerConfigPath, dockerConfigCredentials, OciRegistry } from "./adapters/oci-registry/index.ts";
 import { countLookups, countRequests, type PrometheusMeter, prometheusMeter } from "./adapters/prometheus/index.ts";
 import { ReplayThread } from "./adapters/replay-thread/index.ts";
@@ -285,7 +286,7 @@ async function imageService(
   const images = new ImageService({
     registry,
     layers: new LayerLibrary({ registry, store: sqlite.references, replayer }),
-    verifier: new SigstoreVerifier(),
+    verifiers: { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier() },
     clock,
     policy: () => policies.current,
     stored: await sqlite.store.readImages(),

@@ -1,4 +1,5 @@
 /** Verifies an image in its registry against public keys: the same judgement that the verifier makes of running containers. */
+import { NotaryProjectVerifier } from "@hullmark/verifier/adapters/notary/index";
 import { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
 import { collectArtefacts, type ProvenanceVerdict, verifyProvenance } from "@hullmark/verifier/core/provenance/index";
 import type { Registry } from "@hullmark/verifier/ports/registry";
@@ -41,13 +42,14 @@ export async function verifyImage(registry: Registry, reference: string, options
       incomplete,
       authorities,
       trustRoots: [],
+      trustStores: [],
       revocations: [],
       signatures: { authorities: names, threshold: options.threshold },
       attestations: options.attestations.map((predicateType) => ({ predicateType, authorities: names, threshold: 1 })),
       tag: image.tag,
       atMs: options.nowMs,
     },
-    new SigstoreVerifier(),
+    { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier() },
   );
   return { image, verdict };
 }

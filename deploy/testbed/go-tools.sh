@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the Go programs that tests hold Hullmark against, from their released Go modules: cosign of both major versions, and
-# the transparency-log client of test/interop-go. They land in $HULLMARK_STATE/tools/bin as cosign-v2, cosign-v3 and logcheck.
+# the transparency-log client of test/interop-go, and notation-go's signer and verifier of test/interop-notary. They land in
+# $HULLMARK_STATE/tools/bin as cosign-v2, cosign-v3, logcheck and notary.
 # Cached by a stamp: about 6 minutes on two free cores the first time, nothing after. Progress goes to standard output. Safe to
 # run twice at once.
 set -euo pipefail
@@ -69,9 +70,11 @@ install_cosign() {
 }
 
 build_logcheck() { (cd test/interop-go && "$go" build -mod=readonly -ldflags='-s -w' -o "$bin/logcheck" .); }
+build_notary() { (cd test/interop-notary && "$go" build -mod=readonly -ldflags='-s -w' -o "$bin/notary" .); }
 
-# The small one first: its test need not wait for cosign.
+# The small ones first: their tests need not wait for cosign.
 build logcheck "sources $(cat test/interop-go/* | sha256sum | cut -c1-16)" build_logcheck
+build notary "sources $(cat test/interop-notary/* | sha256sum | cut -c1-16)" build_notary
 build cosign-v2 "github.com/sigstore/cosign/v2 $cosign_v2" install_cosign github.com/sigstore/cosign/v2/cmd/cosign@$cosign_v2 cosign-v2
 build cosign-v3 "github.com/sigstore/cosign/v3 $cosign_v3" install_cosign github.com/sigstore/cosign/v3/cmd/cosign@$cosign_v3 cosign-v3
 # Module and build caches are 5 GB; the programs are what is kept.

@@ -1,5 +1,4 @@
 /** Signatures by certificate, against a working certificate authority, logs of both versions and OpenSSL's timestamp authority; every field of every envelope altered. */
-import { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
 import type { Authority, KeylessSigner, Revocation, TrustRoot } from "@hullmark/verifier/core/policy/types";
 import {
   type Artefact,
@@ -10,7 +9,7 @@ import {
   verifyProvenance,
 } from "@hullmark/verifier/core/provenance/index";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { question } from "../fakes/judging.ts";
+import { question, verifiers } from "../fakes/judging.ts";
 import { type BundleJson, PAYLOAD_TYPE, type Person, type SignOptions, type TagSignature, TestSigstore } from "../fakes/sigstore/index.ts";
 
 const DIGEST = `sha256:${"ab".repeat(32)}`;
@@ -19,7 +18,6 @@ const ISSUER = "https://token.actions.githubusercontent.com";
 const WORKFLOW = "https://github.com/acme/shop/.github/workflows/release.yml@refs/tags/v1";
 const RELEASE: Person = { subject: WORKFLOW, issuer: ISSUER, extensions: { 11: "github-hosted", 12: "https://github.com/acme/shop", 14: "refs/tags/v1" } };
 const ANN: Person = { subject: "ann@acme.example", issuer: "https://accounts.example" };
-const verifier = new SigstoreVerifier();
 let sigstore: TestSigstore;
 let root: TrustRoot;
 
@@ -57,7 +55,7 @@ const signer = (overrides: Partial<KeylessSigner> = {}): KeylessSigner => ({
 const release = (overrides: Partial<KeylessSigner> = {}): Authority => ({ name: "release", signers: [signer(overrides)] });
 
 function judge(artefacts: readonly Artefact[], overrides: Partial<ProvenanceQuestion> = {}): ProvenanceVerdict {
-  return verifyProvenance(question({ subjects: [DIGEST], artefacts, authorities: [release()], trustRoots: [root], atMs: Date.now(), ...overrides }), verifier);
+  return verifyProvenance(question({ subjects: [DIGEST], artefacts, authorities: [release()], trustRoots: [root], atMs: Date.now(), ...overrides }), verifiers);
 }
 const sign = async (person: Person, options?: SignOptions) => asBundle(await sigstore.bundle(statement(DIGEST), person, options));
 

@@ -75,7 +75,7 @@ describe("policy files", () => {
     ],
     [
       "authorities:\n  - { name: a }",
-      "p.yaml:6:7: error: spec.authorities[0]: wants either `key`, `keyFile` or `keyless` (give a public key inline (PEM), the file that holds it, or who a certificate names)",
+      "p.yaml:6:7: error: spec.authorities[0]: wants one of `key`, `keyFile`, `keyless` and `notary` (give a public key inline (PEM), the file that holds it, or who a certificate names)",
     ],
     [
       "rules:\n  - name: r\n    require: { signatures: { authorities: [nobody] } }",
@@ -123,7 +123,11 @@ rules:
   it("reads trust roots, identities, rotations and revocations", () => {
     const policy = good(loadPolicyFile(example).parsed);
     expect(policy.trustRoots).toMatchObject([{ name: "private", requireLog: true, requireSct: true, json: expect.stringContaining("certificateAuthorities") }]);
-    const [pipeline, team] = policy.authorities.slice(2);
+    const [pipeline, vendor, team] = policy.authorities.slice(2);
+    expect(policy.trustStores).toMatchObject([
+      { name: "acme", scheme: "ca", certificates: [expect.stringContaining("BEGIN CERTIFICATE")], timestampAuthorities: [] },
+    ]);
+    expect(vendor?.signers).toMatchObject([{ kind: "notary", trustStore: "acme", subject: { C: "US", ST: "WA", O: "acme", CN: "release" } }]);
     expect(pipeline?.signers).toMatchObject([
       { kind: "keyless", trustRoot: "private", subject: { glob: expect.stringContaining("acme/*") }, extensions: { runnerEnvironment: "github-hosted" } },
     ]);
@@ -159,6 +163,10 @@ rules:
       /is not after validFrom/,
     ],
     ["a key beside anyOf", `authorities: [{ name: a, key: ${JSON.stringify(P256)}, anyOf: [{ key: ${JSON.stringify(P256)} }] }]`, /stands beside `anyOf`/],
+    ["a trust store that is not there", "authorities: [{ name: a, notary: { trustStore: t, subject: { O: x } } }]", /no trust store is named "t"/],
+    ["a subject without attributes", "authorities: [{ name: a, notary: { trustStore: t, subject: {} } }]", /names nobody/],
+    ["a subject's unknown attribute", "authorities: [{ name: a, notary: { trustStore: t, subject: { o: x } } }]", /subject/],
+    ["a trust store without a certificate", "trustStores: [{ name: t, files: [a.pem] }]", /holds no certificate in PEM/],
     ["a revocation of nothing", "revocations: [{ reason: r }]", /wants exactly one thing/],
     ["a revocation of two things", `revocations: [{ reason: r, builder: b, digest: sha256:${"a".repeat(64)} }]`, /wants exactly one thing/],
     ["a revocation without reason", "revocations: [{ builder: b }]", /reason/],
@@ -262,7 +270,7 @@ describe("policy files on disk", () => {
   it("lints and starts policies from the command line", async () => {
     expect(await runCommand(policyCommand, "lint", example)).toMatchObject({
       code: 0,
-      out: expect.stringMatching(/: ok \(4 authorities, 2 rules, .*sha256:[0-9a-f]{64}/),
+      out: expect.stringMatching(/: ok \(5 authorities, 2 rules, .*sha256:[0-9a-f]{64}/),
     });
     const bad = join(scratch, "bad.yaml");
     writeFileSync(bad, doc("mdoe: observe"));

@@ -2,9 +2,11 @@
 import type { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import type { PushedImage } from "./images.ts";
 import { never } from "./judging.ts";
+import type { Envelope } from "./notary.ts";
 import type { TagSignature } from "./sigstore/index.ts";
 
 const OCI = "application/vnd.oci.image.manifest.v1+json";
+const NOTARY = "application/vnd.cncf.notary.signature";
 const BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 /** As a referrer, as cosign v3 does. @returns the manifest's digest */
@@ -20,6 +22,20 @@ export async function attachBundle(
   const subject = { mediaType: OCI, digest: manifestDigest, size: manifestBytes.length };
   const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: OCI, artifactType: BUNDLE, config, layers: [layer], subject }));
   return (await registry.attach(repository, manifestDigest, { mediaType: OCI, artifactType: BUNDLE, annotations: {}, bytes }, never)).digest;
+}
+
+/** As a referrer whose kind only its config says, as notation does. */
+export async function attachNotary(
+  registry: OciRegistry,
+  { repository, manifestDigest, manifestBytes }: PushedImage,
+  { bytes: envelope, mediaType }: Envelope,
+): Promise<void> {
+  const config = { mediaType: NOTARY, ...(await registry.pushBlob(repository, Buffer.from("{}"), never)) };
+  const layer = { mediaType, ...(await registry.pushBlob(repository, envelope, never)) };
+  const subject = { mediaType: OCI, digest: manifestDigest, size: manifestBytes.length };
+  const annotations = { "io.cncf.notary.x509chain.thumbprint#S256": "[]" };
+  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: OCI, config, layers: [layer], subject, annotations }));
+  await registry.attach(repository, manifestDigest, { mediaType: OCI, artifactType: NOTARY, annotations, bytes }, never);
 }
 
 /** At the tag, as cosign v2 does. */

@@ -2,11 +2,10 @@
 
 import { generateKeyPairSync } from "node:crypto";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
-import { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
 import { collectArtefacts, type ProvenanceVerdict, verifyProvenance } from "@hullmark/verifier/core/provenance/index";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type PushedImage, pushImage, sha256 } from "../fakes/images.ts";
-import { authority, judge, manifestSubject, never, question } from "../fakes/judging.ts";
+import { authority, judge, manifestSubject, never, question, verifiers } from "../fakes/judging.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 
 const OCI = "application/vnd.oci.image.manifest.v1+json";
@@ -14,7 +13,6 @@ const BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const SIMPLE = "application/vnd.dev.cosign.simplesigning.v1+json";
 const NOTATION = "application/vnd.cncf.notary.signature";
 const release = authority("release", generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey.export({ type: "spki", format: "pem" }).toString());
-const verifier = new SigstoreVerifier();
 let fake: FakeRegistry;
 let registry: OciRegistry;
 let image: PushedImage;
@@ -30,7 +28,7 @@ afterEach(async () => {
 });
 
 const subjects = () => [manifestSubject(image.repository, image.manifestDigest)];
-const verdict = (): Promise<ProvenanceVerdict> => judge(registry, verifier, subjects(), { authorities: [release] });
+const verdict = (): Promise<ProvenanceVerdict> => judge(registry, subjects(), { authorities: [release] });
 
 interface Layer {
   readonly mediaType: string;
@@ -80,7 +78,7 @@ test("more artefacts than are looked at leave the status unknown: a flood hides 
   const limits = { maxManifests: 4, maxArtefacts: 100, maxArtefactBytes: 1000, maxTotalBytes: 10_000, concurrency: 2 };
   const { artefacts, incomplete } = await collectArtefacts(registry, subjects(), never, limits);
   expect(incomplete).toEqual(["8 attached objects, of which 4 were looked at"]);
-  expect(verifyProvenance(question({ subjects: [image.manifestDigest], artefacts, incomplete, authorities: [release] }), verifier).status).toBe("unknown");
+  expect(verifyProvenance(question({ subjects: [image.manifestDigest], artefacts, incomplete, authorities: [release] }), verifiers).status).toBe("unknown");
   const narrow = await collectArtefacts(registry, subjects(), never, { ...limits, maxManifests: 100, maxTotalBytes: 30 });
   expect(narrow.artefacts).toHaveLength(2);
   expect(narrow.incomplete).toEqual(["more than 30 bytes of signatures and attestations"]);
@@ -109,11 +107,9 @@ test("content that the registry exchanged is malformed", async () => {
 test.each([
   ["artifactType", NOTATION, "application/vnd.oci.empty.v1+json"],
   ["config media type alone", "", NOTATION],
-])("a Notary Project signature, told by its %s, is named as not checked, and does not make the image signed", async (_, artifactType, configType) => {
+])("a Notary Project signature, told by its %s, that is none is malformed", async (_, artifactType, configType) => {
   await attach([{ mediaType: "application/jose+json", bytes: Buffer.from("{}{}") }], artifactType, configType);
-  const result = await verdict();
-  expect(result).toMatchObject({ status: "unsigned", artefacts: [{ code: "unsupported" }] });
-  expect(result.text).toContain("Notary Project");
+  expect(await verdict()).toMatchObject({ status: "malformed", artefacts: [{ code: "malformed", format: "notary" }] });
 });
 
 test("what is attached and no signature at all does not count as one", async () => {

@@ -3,16 +3,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
-import { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
 import { examineImage, judgeImage as judgeExamined, type RuntimeImage, readBlob, SLSA_V1, SLSA_V02 } from "@hullmark/verifier/core/provenance/index";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { type CosignKey, type CosignVersion, cosign, cosignKeyPair } from "../fakes/cosign.ts";
 import { type PushedImage, pushImage, pushIndex, sha256 } from "../fakes/images.ts";
-import { AT_MS, authority, judge, manifestSubject, never } from "../fakes/judging.ts";
+import { AT_MS, authority, judge, manifestSubject, never, verifiers } from "../fakes/judging.ts";
 
 const OFFLINE: Readonly<Record<CosignVersion, readonly string[]>> = { v2: ["--tlog-upload=false"], v3: ["--use-signing-config=false", "--tlog-upload=false"] };
-const verifier = new SigstoreVerifier();
 let bed: Testbed;
 let home: string;
 let registry: OciRegistry;
@@ -62,8 +60,7 @@ const attest = (version: CosignVersion, type: string, predicate: string, image: 
   cosign(version, home, ["attest", ...OFFLINE[version], "--key", release.privateKey, "--type", type, "--predicate", join(home, predicate), ...more, image]);
 const pem = (key: CosignKey) => readFileSync(key.publicKeyPath, "utf8");
 const byRelease = () => ({ authorities: [authority("release", pem(release))] });
-const judgeImage = (image: PushedImage, overrides = byRelease()) =>
-  judge(registry, verifier, [manifestSubject(image.repository, image.manifestDigest)], overrides);
+const judgeImage = (image: PushedImage, overrides = byRelease()) => judge(registry, [manifestSubject(image.repository, image.manifestDigest)], overrides);
 
 describe.each<[string, CosignVersion, readonly string[], string]>([
   ["v2, tag scheme", "v2", [], "simple-signing"],
@@ -235,7 +232,7 @@ test("a signature of an index counts for its platforms' images, once the index i
   if (!amd64) throw new Error("no image");
   expect(await judgeImage(amd64)).toMatchObject({ status: "unsigned" });
   const subjects = [manifestSubject(amd64.repository, amd64.manifestDigest), { repository: index.repository, digest: index.digest, kind: "index" as const }];
-  expect(await judge(registry, verifier, subjects, byRelease())).toMatchObject({ status: "signed", signedBy: ["release"] });
+  expect(await judge(registry, subjects, byRelease())).toMatchObject({ status: "signed", signedBy: ["release"] });
 });
 
 // Not Ed25519: cosign signs with Ed25519ph then and cannot verify its own signature by the public key either.
@@ -308,8 +305,8 @@ describe("from what a runtime reports to the verdict", () => {
     };
     return judgeExamined(
       await examineImage(registry, runtime, never),
-      { ...byRelease(), trustRoots: [], revocations: [], signatures: undefined, attestations: [] },
-      verifier,
+      { ...byRelease(), trustRoots: [], trustStores: [], revocations: [], signatures: undefined, attestations: [] },
+      verifiers,
       AT_MS,
     );
   };
@@ -340,7 +337,8 @@ describe("from what a runtime reports to the verdict", () => {
     await sign("v3", release, named(image));
     const examined = await examineImage(registry, { imageReference: named(image), imageId: image.configDigest, repoDigests: [], configDigest: "" }, never);
     const judged = (authorities: ReturnType<typeof byRelease>["authorities"]) =>
-      judgeExamined(examined, { authorities, trustRoots: [], revocations: [], signatures: undefined, attestations: [] }, verifier, AT_MS).status;
+      judgeExamined(examined, { authorities, trustRoots: [], trustStores: [], revocations: [], signatures: undefined, attestations: [] }, verifiers, AT_MS)
+        .status;
     expect(judged(byRelease().authorities)).toBe("signed");
     expect(judged([authority("qa", pem(stranger))])).toBe("wrong-key");
   });

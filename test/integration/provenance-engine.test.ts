@@ -5,24 +5,23 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
-import { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
 import { examineImage, type JudgedImage, judgeImage } from "@hullmark/verifier/core/provenance/index";
 import Docker from "dockerode";
 import { loadSigningKey, SIGN_PREDICATE, signImage } from "hullmark/signing/index";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
-import { AT_MS, authority, never } from "../fakes/judging.ts";
+import { AT_MS, authority, never, verifiers } from "../fakes/judging.ts";
 
 const pair = generateKeyPairSync("ec", { namedCurve: "P-256" });
 const trust = {
   authorities: [authority("release", pair.publicKey.export({ type: "spki", format: "pem" }).toString())],
   trustRoots: [],
+  trustStores: [],
   revocations: [],
   signatures: undefined,
   attestations: [],
 };
-const verifier = new SigstoreVerifier();
 const registry = new OciRegistry();
 let bed: Testbed;
 let docker: Docker;
@@ -51,7 +50,7 @@ async function judgeContainer(reference: string): Promise<JudgedImage & { readon
     const { RepoDigests } = await docker.getImage(Image).inspect();
     const examined = await examineImage(registry, { imageReference: Config.Image, imageId: Image, repoDigests: RepoDigests ?? [], configDigest: Image }, never);
     const manifestDigest = examined.resolution.kind === "resolved" ? examined.resolution.image.manifestDigest : undefined;
-    return { ...judgeImage(examined, trust, verifier, AT_MS), manifestDigest };
+    return { ...judgeImage(examined, trust, verifiers, AT_MS), manifestDigest };
   } finally {
     await container.remove();
   }

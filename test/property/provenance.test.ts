@@ -1,11 +1,10 @@
 /** No altered byte, no added artefact and no garbage ever makes an image signed. From recorded signatures of released cosign and our own. */
 import { generateKeyPairSync, sign as nodeSign } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
-import { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
 import { type Artefact, type ProvenanceVerdict, SLSA_V1, verifyProvenance } from "@hullmark/verifier/core/provenance/index";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { AT_MS, authority, question } from "../fakes/judging.ts";
+import { AT_MS, authority, question, verifiers } from "../fakes/judging.ts";
 
 interface Vector {
   readonly source: string;
@@ -29,7 +28,6 @@ const FOLDER = new URL("../vectors/provenance/", import.meta.url);
 const VECTORS: readonly [string, Vector][] = readdirSync(FOLDER)
   .filter((name) => name.endsWith(".json"))
   .map((name) => [name, JSON.parse(readFileSync(new URL(name, FOLDER), "utf8")) as Vector]);
-const verifier = new SigstoreVerifier();
 
 function artefactOf(vector: Vector, content: Buffer, signature = vector.signature): Artefact {
   const { manifestDigest, layout, subject } = vector;
@@ -39,7 +37,7 @@ function artefactOf(vector: Vector, content: Buffer, signature = vector.signatur
 }
 
 function judge(vector: Vector, artefacts: readonly Artefact[], subject = vector.subject): ProvenanceVerdict {
-  return verifyProvenance(question({ subjects: [subject], artefacts, authorities: [authority("release", vector.publicKeyPem)] }), verifier);
+  return verifyProvenance(question({ subjects: [subject], artefacts, authorities: [authority("release", vector.publicKeyPem)] }), verifiers);
 }
 
 const content = (vector: Vector) => Buffer.from(vector.contentBase64, "base64");
@@ -194,7 +192,7 @@ describe("what decides beyond the signature", () => {
 
   test("a key outside its validity does not count, at either end, both inclusive", () => {
     const at = (notBeforeMs: number | undefined, notAfterMs: number | undefined) =>
-      verifyProvenance(question({ ...base, authorities: [authority("release", vector.publicKeyPem, { notBeforeMs, notAfterMs })] }), verifier).status;
+      verifyProvenance(question({ ...base, authorities: [authority("release", vector.publicKeyPem, { notBeforeMs, notAfterMs })] }), verifiers).status;
     expect(at(AT_MS, AT_MS)).toBe("signed");
     expect(at(AT_MS + 1, undefined)).toBe("wrong-key");
     expect(at(undefined, AT_MS - 1)).toBe("wrong-key");
@@ -203,22 +201,22 @@ describe("what decides beyond the signature", () => {
   test("what could not be fetched makes a missing signature unknown, and leaves a found one", () => {
     const authorities = [authority("release", vector.publicKeyPem)];
     const incomplete = ["referrers: the registry could not be reached"];
-    expect(verifyProvenance(question({ ...base, authorities, incomplete }), verifier).status).toBe("signed");
-    expect(verifyProvenance(question({ ...base, artefacts: [], authorities, incomplete }), verifier)).toMatchObject({ status: "unknown", satisfied: false });
+    expect(verifyProvenance(question({ ...base, authorities, incomplete }), verifiers).status).toBe("signed");
+    expect(verifyProvenance(question({ ...base, artefacts: [], authorities, incomplete }), verifiers)).toMatchObject({ status: "unknown", satisfied: false });
   });
 
   test("a moved tag is said of what is not signed, and only told of what is", () => {
     const authorities = [authority("release", vector.publicKeyPem)];
     const tag = { status: "moved", reference: "registry.example/app:v1", names: `sha256:${"a".repeat(64)}` } as const;
-    expect(verifyProvenance(question({ ...base, artefacts: [], authorities, tag }), verifier).status).toBe("moved-tag");
-    const verdict = verifyProvenance(question({ ...base, authorities, tag }), verifier);
+    expect(verifyProvenance(question({ ...base, artefacts: [], authorities, tag }), verifiers).status).toBe("moved-tag");
+    const verdict = verifyProvenance(question({ ...base, authorities, tag }), verifiers);
     expect(verdict.status).toBe("signed");
     expect(verdict.text).toContain("registry.example/app:v1 now names");
   });
 
   test("requirements that cannot be judged are errors, never verdicts", () => {
     const authorities = [authority("release", vector.publicKeyPem)];
-    const ask = (overrides: Parameters<typeof question>[0]) => () => verifyProvenance(question({ ...base, authorities, ...overrides }), verifier);
+    const ask = (overrides: Parameters<typeof question>[0]) => () => verifyProvenance(question({ ...base, authorities, ...overrides }), verifiers);
     expect(ask({ signatures: { authorities: ["nobody"], threshold: 1 } })).toThrow("which has no key");
     expect(ask({ signatures: { authorities: ["release"], threshold: 0 } })).toThrow("cannot be required");
     expect(ask({ signatures: { authorities: ["release"], threshold: 2 } })).toThrow("cannot be required");
@@ -236,8 +234,8 @@ describe("what decides beyond the signature", () => {
       generateKeyPairSync("ec", { namedCurve: "secp256k1" }),
       generateKeyPairSync("x25519"),
     ];
-    for (const pair of refused) expect(() => verifier.key(pem(pair))).toThrow("want ECDSA");
-    expect(() => verifier.key(pem(generateKeyPairSync("ec", { namedCurve: "P-256" })).repeat(2))).toThrow("not one public key");
+    for (const pair of refused) expect(() => verifiers.sigstore.key(pem(pair))).toThrow("want ECDSA");
+    expect(() => verifiers.sigstore.key(pem(generateKeyPairSync("ec", { namedCurve: "P-256" })).repeat(2))).toThrow("not one public key");
   });
 
   test.each(["ed25519", "p384-sha256", "p384-sha384", "rsa"] as const)("an envelope signed with %s verifies with its key and no other", (kind) => {
@@ -261,9 +259,9 @@ describe("what decides beyond the signature", () => {
     const envelope = Buffer.from(JSON.stringify({ payloadType: type, payload: payload.toString("base64"), signatures: [{ sig }] }));
     const artefacts = [artefactOf({ ...vector, format: "dsse" }, envelope)];
     const own = authority("own", pair.publicKey.export({ type: "spki", format: "pem" }).toString());
-    expect(verifyProvenance(question({ ...base, artefacts, authorities: [own] }), verifier).status).toBe("signed");
-    expect(verifyProvenance(question({ ...base, artefacts, authorities: [authority("release", vector.publicKeyPem)] }), verifier).status).toBe("wrong-key");
-    const message = verifier.readMessage(payload, nodeSign(digest, payload, pair.privateKey).toString("base64"));
-    expect(verifier.verifyByKey(message, verifier.key(pair.publicKey.export({ type: "spki", format: "pem" }).toString()))).toBe(true);
+    expect(verifyProvenance(question({ ...base, artefacts, authorities: [own] }), verifiers).status).toBe("signed");
+    expect(verifyProvenance(question({ ...base, artefacts, authorities: [authority("release", vector.publicKeyPem)] }), verifiers).status).toBe("wrong-key");
+    const message = verifiers.sigstore.readMessage(payload, nodeSign(digest, payload, pair.privateKey).toString("base64"));
+    expect(verifiers.sigstore.verifyByKey(message, verifiers.sigstore.key(pair.publicKey.export({ type: "spki", format: "pem" }).toString()))).toBe(true);
   });
 });

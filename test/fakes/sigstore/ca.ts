@@ -89,7 +89,7 @@ export class FakeFulcio {
 }
 
 /** A certificate authority's own certificate, of a year. DER. */
-async function issueAuthority(subject: string, issuer: string, key: TestKey, signer: TestKey): Promise<Buffer> {
+export async function issueAuthority(subject: string, issuer: string, key: TestKey, signer: TestKey): Promise<Buffer> {
   const certificate = await x509.X509CertificateGenerator.create({
     ...{ serialNumber: key.id.subarray(0, 8).toString("hex").replace(/^./, "1"), subject, issuer, publicKey: key.verifier },
     ...{ notBefore: new Date(Date.now() - YEAR_MS / 2), notAfter: new Date(Date.now() + YEAR_MS / 2), signingKey: signer.signer, signingAlgorithm: P256 },

@@ -49,6 +49,13 @@ export class FakeTsa {
     return readFileSync(join(this.#folder, "reply"));
   }
 
+  /** The TimeStampToken alone, now. */
+  token(bytes: Uint8Array): Buffer {
+    this.stamp(bytes);
+    this.#openssl("-reply", "-in", "reply", "-token_out", "-out", "token");
+    return readFileSync(join(this.#folder, "token"));
+  }
+
   #openssl(...args: readonly string[]): void {
     execFileSync("openssl", ["ts", ...args], { cwd: this.#folder, stdio: "pipe" });
   }

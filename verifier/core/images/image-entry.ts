@@ -1,7 +1,6 @@
 /** What is known of one image as one kind of node names it, and what follows for provenance. */
 import { ProvenanceStatus } from "@hullmark/proto/v1/query";
 import type { ProvenanceRow } from "../../ports/rows.ts";
-import type { SignatureVerifier } from "../../ports/signature-verifier.ts";
 import type { ProvenanceInput } from "../appraisal/types.ts";
 import type { Policy, PolicyRule } from "../policy/types.ts";
 import {
@@ -11,6 +10,7 @@ import {
   type ProvenanceVerdict,
   type ResolvedImage,
   type ProvenanceStatus as StatusName,
+  type Verifiers,
   verifyProvenance,
 } from "../provenance/index.ts";
 import type { LoadedImage, MissingImage } from "./types.ts";
@@ -50,13 +50,7 @@ export interface ProvenanceResult {
 }
 
 /** What policy's rule for a container makes of what is known of its image. */
-export function judgeProvenance(
-  known: ImageKnowledge,
-  policy: Policy,
-  rule: PolicyRule | undefined,
-  verifier: SignatureVerifier,
-  nowMs: number,
-): ProvenanceResult {
+export function judgeProvenance(known: ImageKnowledge, policy: Policy, rule: PolicyRule | undefined, verifiers: Verifiers, nowMs: number): ProvenanceResult {
   const required = rule !== undefined && (rule.signatures !== undefined || rule.attestations.length > 0);
   const plain = (status: StatusName, text: string): ProvenanceResult => ({ input: { status, text, required }, row: rowOf(status, text, undefined) });
   const { resolved, failure, artefacts } = known;
@@ -71,6 +65,7 @@ export function judgeProvenance(
         configDigest: resolved.configDigest,
         authorities: policy.authorities,
         trustRoots: policy.trustRoots,
+        trustStores: policy.trustStores,
         revocations: policy.revocations,
         ...(rule && { rule: rule.name }),
         signatures: rule?.signatures,
@@ -78,7 +73,7 @@ export function judgeProvenance(
         tag: resolved.tag,
         atMs: nowMs,
       },
-      verifier,
+      verifiers,
     );
     const { status } = verdict;
     const [refusal] = required ? verdict.refusals : [];

@@ -5,10 +5,9 @@
 import type { Clock } from "../../ports/clock.ts";
 import { type Registry, RegistryError } from "../../ports/registry.ts";
 import type { ImageRow } from "../../ports/rows.ts";
-import type { SignatureVerifier } from "../../ports/signature-verifier.ts";
 import { matchRule } from "../policy/match.ts";
 import type { Policy, PolicyRule } from "../policy/types.ts";
-import { collectArtefacts, type ResolvedImage, resolveImage } from "../provenance/index.ts";
+import { collectArtefacts, type ResolvedImage, resolveImage, type Verifiers } from "../provenance/index.ts";
 import type { Dialect } from "../reference-value/index.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { type ImageKnowledge, judgeProvenance, NOTHING_KNOWN, type ProvenanceResult } from "./image-entry.ts";
@@ -20,7 +19,7 @@ import type { ImageQuestion, Images, ImageView, MissingImage } from "./types.ts"
 export interface ImageServices {
   readonly registry: Registry;
   readonly layers: LayerLibrary;
-  readonly verifier: SignatureVerifier;
+  readonly verifiers: Verifiers;
   readonly clock: Clock;
   readonly policy: () => Policy;
   /** Rows as stored: where to go on after a restart. */
@@ -71,7 +70,7 @@ export class ImageService implements Images {
     const rule = matchRule(policy, question);
     let verdict = entry.verdicts.get(rule);
     if (!verdict) {
-      verdict = judgeProvenance(entry.known, policy, rule, this.#services.verifier, this.#services.clock.nowMs());
+      verdict = judgeProvenance(entry.known, policy, rule, this.#services.verifiers, this.#services.clock.nowMs());
       entry.verdicts.set(rule, verdict);
     }
     const { image, resolved } = entry.known;

@@ -4,7 +4,7 @@ import type { Report } from "./check.ts";
 import { publicKeyProblem } from "./fields.ts";
 import type { PolicyFile } from "./schema.ts";
 import { nearest } from "./suggest.ts";
-import type { Authority, IdentityMatch, Revocation, Signer, TrustRoot } from "./types.ts";
+import type { Authority, IdentityMatch, Revocation, Signer, TrustRoot, TrustStore } from "./types.ts";
 
 type FileAuthority = PolicyFile["spec"]["authorities"][number];
 type FileSigner = Omit<FileAuthority, "name" | "anyOf">;
@@ -13,12 +13,13 @@ type Path = readonly PropertyKey[];
 
 export interface AuthorityContext {
   readonly trustRoots: readonly string[];
+  readonly trustStores: readonly string[];
   readonly readFile: (path: string) => string;
   readonly report: Report;
 }
 
-const SIGNER_KINDS = ["key", "keyFile", "keyless"] as const;
-const REVOCABLE = ["key", "keyFile", "identity", "digest", "builder", "commits"] as const;
+const SIGNER_KINDS = ["key", "keyFile", "keyless", "notary"] as const;
+const REVOCABLE = ["key", "keyFile", "identity", "certificate", "digest", "builder", "commits"] as const;
 
 export function buildTrustRoot(
   { name, file, requireLog, requireSct }: PolicyFile["spec"]["trustRoots"][number],
@@ -38,6 +39,22 @@ export function buildTrustRoot(
   return { name, json, requireLog, requireSct };
 }
 
+export function buildTrustStore(
+  { name, scheme, files, timestampAuthorityFiles }: PolicyFile["spec"]["trustStores"][number],
+  path: Path,
+  context: AuthorityContext,
+): TrustStore {
+  const certificates = (key: string, list: readonly string[]) =>
+    list.map((file, i) => {
+      const at = [...path, key, i];
+      const pem = read(file, at, context) ?? "";
+      if (pem !== "" && !/-----BEGIN CERTIFICATE-----/.test(pem))
+        context.report("error", at, "holds no certificate in PEM", "give a file with BEGIN CERTIFICATE");
+      return pem.trim().replaceAll("\r\n", "\n");
+    });
+  return { name, scheme, certificates: certificates("files", files), timestampAuthorities: certificates("timestampAuthorityFiles", timestampAuthorityFiles) };
+}
+
 export function buildAuthority(file: FileAuthority, path: Path, context: AuthorityContext): Authority {
   const { name, anyOf, ...own } = file;
   if (anyOf === undefined) return { name, signers: [buildSigner(own, path, context)] };
@@ -52,12 +69,20 @@ function buildSigner(file: FileSigner, path: Path, context: AuthorityContext): S
     context.report(
       "error",
       path,
-      "wants either `key`, `keyFile` or `keyless`",
+      "wants one of `key`, `keyFile`, `keyless` and `notary`",
       "give a public key inline (PEM), the file that holds it, or who a certificate names",
     );
   if (file.validFrom !== undefined && file.validUntil !== undefined && file.validFrom >= file.validUntil)
     context.report("error", [...path, "validUntil"], "is not after validFrom", "exchange the two, or correct one");
   const validity = { notBeforeMs: file.validFrom, notAfterMs: file.validUntil };
+  if (file.notary) {
+    const { trustStore, subject } = file.notary;
+    known(trustStore, context.trustStores, "trust store", "spec.trustStores", [...path, "notary", "trustStore"], context.report);
+    if (Object.keys(subject).length === 0) context.report("error", [...path, "notary", "subject"], "names nobody", "give at least one of C, ST, L, O, OU, CN");
+    else if (subject.O === undefined && subject.CN === undefined)
+      context.report("warning", [...path, "notary", "subject"], "names neither an organisation nor a name", "add O or CN");
+    return { kind: "notary", trustStore, subject: subject as Record<string, string>, ...validity };
+  }
   if (!file.keyless) return { kind: "key", publicKeyPem: given.length === 1 ? publicKey(file, path, context) : "", ...validity };
   const { trustRoot, extensions } = file.keyless;
   known(trustRoot, context.trustRoots, "trust root", "spec.trustRoots", [...path, "keyless", "trustRoot"], context.report);
@@ -74,6 +99,7 @@ export function buildRevocation(file: FileRevocation, path: Path, context: Autho
 
 function revoked(file: FileRevocation, path: Path, context: AuthorityContext): Revocation["what"] {
   if (file.identity) return { kind: "identity", ...identity(file.identity, [...path, "identity"], context.report) };
+  if (file.certificate !== undefined) return { kind: "certificate", sha256: file.certificate };
   if (file.builder !== undefined) return { kind: "builder", builder: file.builder };
   if (file.commits) return { kind: "commits", repository: file.commits.repository, commits: [...new Set(file.commits.ids)] };
   if (file.key !== undefined || file.keyFile !== undefined) return { kind: "key", publicKeyPem: publicKey(file, path, context) };

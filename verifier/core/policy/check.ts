@@ -1,7 +1,7 @@
 /** What the schema cannot say: names that must exist and be unique, keys that must be keys, and rules that can never apply. Builds the policy. */
 
 import { differentSigners } from "../provenance/votes.ts";
-import { buildAuthority, buildRevocation, buildTrustRoot, known } from "./check-authorities.ts";
+import { buildAuthority, buildRevocation, buildTrustRoot, buildTrustStore, known } from "./check-authorities.ts";
 import { DEFAULT_MUTABLE } from "./default.ts";
 import type { PolicyFile } from "./schema.ts";
 import type { AlertRoute, Authority, Policy, PolicyProblem, PolicyRule, Selector, SignatureRequirement } from "./types.ts";
@@ -15,6 +15,7 @@ type FileRoute = PolicyFile["spec"]["alerts"]["routes"][number];
 export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: string) => string, report: Report): Policy {
   for (const [list, items] of [
     [["spec", "trustRoots"], spec.trustRoots],
+    [["spec", "trustStores"], spec.trustStores],
     [["spec", "authorities"], spec.authorities],
     [["spec", "rules"], spec.rules],
     [["spec", "nodes"], spec.nodes],
@@ -23,7 +24,7 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
   ] as const) {
     unique(items, list, report);
   }
-  const context = { trustRoots: spec.trustRoots.map(({ name }) => name), readFile, report };
+  const context = { trustRoots: spec.trustRoots.map(({ name }) => name), trustStores: spec.trustStores.map(({ name }) => name), readFile, report };
   const mutable = spec.mutable.map(({ name, class: kind, select, paths }) => ({ name, class: kind, select: { ...select, workloads: [] }, paths }));
   for (const [i, { class: kind, paths }] of spec.mutable.entries()) warnAboutPaths(kind, paths, ["spec", "mutable", i, "paths"], report);
   for (const [i, rule] of spec.rules.entries()) warnIfShadowed(rule, spec.rules.slice(0, i), ["spec", "rules", i], report);
@@ -38,6 +39,7 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     mode: spec.mode,
     loaded: true,
     trustRoots: spec.trustRoots.map((root, i) => buildTrustRoot(root, ["spec", "trustRoots", i], context)),
+    trustStores: spec.trustStores.map((store, i) => buildTrustStore(store, ["spec", "trustStores", i], context)),
     authorities,
     revocations: spec.revocations.map((revocation, i) => buildRevocation(revocation, ["spec", "revocations", i], context)),
     nodes: spec.nodes.map(({ name, select, boot, pcrs }) => ({ name, nodes: select.nodes, boot, pcrs })),

@@ -53,6 +53,7 @@ export function defaultPolicy(): Policy {
     mode: "observe",
     loaded: false,
     trustRoots: [],
+    trustStores: [],
     authorities: [],
     revocations: [],
     rules: [{ name: "(none)", select: EVERYTHING, signatures: undefined, attestations: [], allow: OBSERVED_ALLOWANCES, severities: {} }],

@@ -46,10 +46,16 @@ const keyless = z.strictObject({
   ...identityKeys,
   extensions: z.partialRecord(z.enum(FULCIO_EXTENSION_NAMES), z.string().min(1).max(1024)).default({}),
 });
+const subjectAttribute = z.string().min(1).max(256);
+const notary = z.strictObject({
+  trustStore: label,
+  subject: z.partialRecord(z.enum(["C", "ST", "L", "O", "OU", "CN"]), subjectAttribute),
+});
 const signerKeys = {
   key: z.string().optional(),
   keyFile: z.string().min(1).optional(),
   keyless: keyless.optional(),
+  notary: notary.optional(),
   validFrom: instant.optional(),
   validUntil: instant.optional(),
 };
@@ -62,12 +68,21 @@ const trustRoot = z.strictObject({
   requireSct: z.boolean().default(true),
 });
 
+const files = z.array(z.string().min(1)).max(64);
+const trustStore = z.strictObject({
+  name: label,
+  scheme: z.enum(["ca", "signingAuthority"]).default("ca"),
+  files: files.min(1),
+  timestampAuthorityFiles: files.default([]),
+});
+
 const revocation = z.strictObject({
   reason: z.string().min(1).max(512),
   since: instant.optional(),
   key: z.string().optional(),
   keyFile: z.string().min(1).optional(),
   identity: z.strictObject(identityKeys).optional(),
+  certificate: sha256.optional(),
   digest: sha256Digest.optional(),
   builder: z.string().min(1).max(2048).optional(),
   commits: z.strictObject({ repository: z.string().min(1).max(2048), ids: z.array(commitId).min(1).max(100_000) }).optional(),
@@ -159,6 +174,7 @@ export const policyFile = z.strictObject({
     .strictObject({
       mode: z.literal("observe").default("observe"),
       trustRoots: list(trustRoot),
+      trustStores: list(trustStore),
       authorities: list(authority),
       revocations: list(revocation),
       rules: list(rule),

@@ -14,7 +14,7 @@ export interface Validity {
   readonly notAfterMs: number | undefined;
 }
 
-export type Signer = KeySigner | KeylessSigner;
+export type Signer = KeySigner | KeylessSigner | NotarySignerMatch;
 
 export interface KeySigner extends Validity {
   readonly kind: "key";
@@ -29,6 +29,26 @@ export interface KeylessSigner extends Validity, IdentityMatch {
   readonly trustRoot: string;
   /** Fulcio's extensions by name (core/provenance/fulcio-extensions.ts), each compared exactly. */
   readonly extensions: Readonly<Record<string, string>>;
+}
+
+/** Whoever a certificate names that chains to a trust store (Notary Project). */
+export interface NotarySignerMatch extends Validity {
+  readonly kind: "notary";
+  /** Name of one of the policy's trust stores. */
+  readonly trustStore: string;
+  /** Attributes of the certificate's subject, each exactly: C, ST, L, O, OU, CN. At least one. */
+  readonly subject: Readonly<Record<string, string>>;
+}
+
+/** Certificates of the Notary Project. */
+export interface TrustStore {
+  readonly name: string;
+  /** `ca`: signatures of the scheme notary.x509; `signingAuthority`: of notary.x509.signingAuthority. */
+  readonly scheme: "ca" | "signingAuthority";
+  /** PEM. */
+  readonly certificates: readonly string[];
+  /** Roots of timestamp authorities, PEM; none: no time of signing is ever proven under `ca`. */
+  readonly timestampAuthorities: readonly string[];
 }
 
 /** The issuer always exactly; the subject exactly, or by a glob that must match the whole of it. */
@@ -58,6 +78,8 @@ export interface Revocation {
   readonly what:
     | { readonly kind: "key"; readonly publicKeyPem: string }
     | ({ readonly kind: "identity" } & IdentityMatch)
+    /** SHA-256 of a certificate anywhere in a chain of the Notary Project, hex. */
+    | { readonly kind: "certificate"; readonly sha256: string }
     | { readonly kind: "digest"; readonly digest: string }
     | { readonly kind: "builder"; readonly builder: string }
     | { readonly kind: "commits"; readonly repository: string; readonly commits: readonly string[] };
@@ -217,6 +239,7 @@ export interface Policy {
   /** False for the built-in default: results are then shown as "no policy", not as a pass. */
   readonly loaded: boolean;
   readonly trustRoots: readonly TrustRoot[];
+  readonly trustStores: readonly TrustStore[];
   readonly authorities: readonly Authority[];
   readonly revocations: readonly Revocation[];
   /** In order: the first whose selector matches decides. */

@@ -15,10 +15,9 @@ export type Artefact = ArtefactCommon &
     | { readonly format: "simple-signing"; readonly payload: Buffer; readonly signature: string | undefined; readonly annotations?: CosignAnnotations }
     | { readonly format: "dsse"; readonly envelope: Buffer; readonly annotations?: CosignAnnotations }
     | { readonly format: "bundle"; readonly bundle: Buffer }
+    | { readonly format: "notary"; readonly envelope: Buffer; readonly mediaType: string }
     /** Named as a signature, but cannot be read as one. */
     | { readonly format: "damaged"; readonly detail: string }
-    /** A kind of signature that this release does not check. */
-    | { readonly format: "unsupported"; readonly detail: string }
   );
 
 export interface CollectedArtefacts {
@@ -29,7 +28,9 @@ export interface CollectedArtefacts {
 
 export const SIMPLE_SIGNING_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json";
 export const DSSE_TYPE = "application/vnd.dsse.envelope.v1+json";
-export const NOTATION_TYPE = "application/vnd.cncf.notary.signature";
+export const NOTARY_TYPE = "application/vnd.cncf.notary.signature";
+/** Of the envelopes of the Notary Project. */
+export const NOTARY_ENVELOPE_TYPES: ReadonlySet<string> = new Set(["application/jose+json", "application/cose"]);
 export const SIGNATURE_ANNOTATION = "dev.cosignproject.cosign/signature";
 
 /** What cosign's older scheme puts beside a signature. */

@@ -6,7 +6,8 @@ import {
   cosignAnnotations,
   DSSE_TYPE,
   isBundleType,
-  NOTATION_TYPE,
+  NOTARY_ENVELOPE_TYPES,
+  NOTARY_TYPE,
   SIGNATURE_ANNOTATION,
   SIMPLE_SIGNING_TYPE,
 } from "./artefact.ts";
@@ -118,13 +119,11 @@ async function follow(registry: Registry, lead: Lead, collection: Collection, li
     collection.add({ ...common, format: "damaged", detail: error.message });
     return;
   }
-  if (manifest.artifactType === NOTATION_TYPE || manifest.config.mediaType === NOTATION_TYPE) {
-    collection.add({ ...common, format: "unsupported", detail: "a Notary Project signature, which this release does not check" });
-    return;
-  }
+  const notary = manifest.artifactType === NOTARY_TYPE || manifest.config.mediaType === NOTARY_TYPE;
   for (const layer of manifest.layers) {
     const { mediaType } = layer;
-    if (mediaType !== SIMPLE_SIGNING_TYPE && mediaType !== DSSE_TYPE && !isBundleType(mediaType)) continue;
+    const known = notary ? NOTARY_ENVELOPE_TYPES.has(mediaType) : mediaType === SIMPLE_SIGNING_TYPE || mediaType === DSSE_TYPE || isBundleType(mediaType);
+    if (!known) continue;
     if (layer.size > limits.maxArtefactBytes) {
       collection.add({ ...common, format: "damaged", detail: `of ${layer.size} bytes, limit ${limits.maxArtefactBytes}` });
       continue;
@@ -153,6 +152,7 @@ async function fetchLayer(
     if (!(error instanceof ProvenanceError) && !(error instanceof RegistryError)) throw error;
     return { ...common, format: "damaged", detail: error.message };
   }
+  if (NOTARY_ENVELOPE_TYPES.has(layer.mediaType)) return { ...common, format: "notary", envelope: bytes, mediaType: layer.mediaType };
   if (isBundleType(layer.mediaType)) return { ...common, format: "bundle", bundle: bytes };
   const annotations = cosignAnnotations(layer.annotations);
   return layer.mediaType === DSSE_TYPE

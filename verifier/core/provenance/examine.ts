@@ -3,11 +3,11 @@
  * whenever trust or time changes, so that a revoked key takes effect on running workloads without a new request).
  */
 import type { Registry } from "../../ports/registry.ts";
-import type { SignatureVerifier } from "../../ports/signature-verifier.ts";
-import type { AttestationRequirement, Authority, Revocation, SignatureRequirement, TrustRoot } from "../policy/types.ts";
+import type { AttestationRequirement, Authority, Revocation, SignatureRequirement } from "../policy/types.ts";
 import type { CollectedArtefacts } from "./artefact.ts";
 import { collectArtefacts } from "./collect.ts";
 import { type ImageResolution, type RuntimeImage, resolveImage } from "./resolve.ts";
+import type { TrustMaterial, Verifiers } from "./signers.ts";
 import { type ProvenanceStatus, type ProvenanceVerdict, verifyProvenance } from "./verify.ts";
 
 export interface ExaminedImage {
@@ -16,9 +16,8 @@ export interface ExaminedImage {
   readonly collected: CollectedArtefacts;
 }
 
-export interface Trust {
+export interface Trust extends TrustMaterial {
   readonly authorities: readonly Authority[];
-  readonly trustRoots: readonly TrustRoot[];
   readonly revocations: readonly Revocation[];
   /** undefined: any one of the authorities will do. */
   readonly signatures: SignatureRequirement | undefined;
@@ -46,10 +45,13 @@ export async function examineImage(registry: Registry, runtime: RuntimeImage, si
  * @param atMs Unix milliseconds at which keys must be valid
  * @throws ProvenanceError BAD_KEY where the trust itself cannot be used
  */
-export function judgeImage({ resolution, collected }: ExaminedImage, trust: Trust, verifier: SignatureVerifier, atMs: number): JudgedImage {
+export function judgeImage({ resolution, collected }: ExaminedImage, trust: Trust, verifiers: Verifiers, atMs: number): JudgedImage {
   if (resolution.kind !== "resolved") return { status: UNRESOLVED[resolution.kind], text: resolution.text, satisfied: false, verdict: undefined };
   const { subjects, tag, configDigest } = resolution.image;
-  const verdict = verifyProvenance({ ...trust, ...collected, subjects: [...new Set(subjects.map(({ digest }) => digest))], configDigest, tag, atMs }, verifier);
+  const verdict = verifyProvenance(
+    { ...trust, ...collected, subjects: [...new Set(subjects.map(({ digest }) => digest))], configDigest, tag, atMs },
+    verifiers,
+  );
   return { status: verdict.status, text: verdict.text, satisfied: verdict.satisfied, verdict };
 }
 

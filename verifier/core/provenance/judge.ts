@@ -1,24 +1,24 @@
 /** One artefact against the authorities. Pure. Every byte of the artefact may be an attacker's until a signature holds. */
+import { NOTARY_PROBLEMS, type NotaryProblem, type NotarySigner } from "../../ports/notary-verifier.ts";
 import {
   CERTIFICATE_PROBLEMS,
   type CertificateProblem,
   type CertifiedSigner,
   SignatureFormatError,
-  type SignatureVerifier,
   type SignedObject,
 } from "../../ports/signature-verifier.ts";
 import type { Artefact } from "./artefact.ts";
 import { ProvenanceError } from "./errors.ts";
 import type { Revocations } from "./revocation.ts";
-import { isValidAt, principalOf, type ReadyAuthority, type ReadyIdentity, type ReadyKey } from "./signers.ts";
+import { isValidAt, principalOf, type ReadyAuthority, type ReadyIdentity, type ReadyKey, type ReadySubject, type Verifiers } from "./signers.ts";
 import { type BuildSource, readBuildSource } from "./slsa.ts";
-import { readSimpleSigning, readStatement, SIGN_PREDICATE_TYPE, type SignedClaim } from "./statement.ts";
+import { readNotaryPayload, readSimpleSigning, readStatement, SIGN_PREDICATE_TYPE, type SignedClaim } from "./statement.ts";
 
 /**
  * `signature`, `attestation`: of this image, by `authorities`. `other-digest`: by an authority, over another image. `wrong-key`: by none of the authorities.
  * `wrong-identity`: by a certificate that holds, of somebody who is none of them. `untrusted`: by a certificate that no trust root vouches for as policy wants.
  * `altered`: says that an authority made it, but it does not verify. `outside-validity`, `revoked`: by an authority's signer that does not count at that time,
- * or no more. `malformed`: cannot be read. `unsupported`: of a kind that is not checked here.
+ * or no more. `expired`: past the end that the signature itself has. `malformed`: cannot be read.
  */
 export type ArtefactCode =
   | "signature"
@@ -30,8 +30,8 @@ export type ArtefactCode =
   | "altered"
   | "outside-validity"
   | "revoked"
-  | "malformed"
-  | "unsupported";
+  | "expired"
+  | "malformed";
 
 /** Who vouches for an artefact. */
 export interface Voucher {
@@ -54,7 +54,7 @@ export interface ArtefactVerdict {
   /** Of a certificate that was verified: who it names, whether or not that is an authority. */
   readonly identity: { readonly issuer: string; readonly subject: string } | undefined;
   /** What exactly does not hold of a signature by certificate. */
-  readonly problem: CertificateProblem | undefined;
+  readonly problem: CertificateProblem | NotaryProblem | undefined;
   /** Digests that the signed payload names; only of verified payloads. */
   readonly subjects: readonly string[];
   /** Only of verified payloads; undefined for simple signing. */
@@ -79,33 +79,45 @@ interface Candidate extends Voucher {
 }
 
 const MAX_NAMED_DIGESTS = 8;
+const NOTARY_CODES: Readonly<Record<NotaryProblem, ArtefactCode>> = {
+  malformed: "malformed",
+  critical: "malformed",
+  algorithm: "altered",
+  signature: "altered",
+  chain: "untrusted",
+  untrusted: "untrusted",
+  time: "altered",
+  "certificate-expired": "untrusted",
+  expired: "expired",
+};
 /** Problems that say that something was changed, rather than that somebody is unknown. */
 const ALTERED: ReadonlySet<CertificateProblem> = new Set(["time", "log-promise", "log-proof", "log-content", "signature"]);
 
-export function judgeArtefact(artefact: Artefact, judging: Judging, verifier: SignatureVerifier): ArtefactVerdict {
+export function judgeArtefact(artefact: Artefact, judging: Judging, verifiers: Verifiers): ArtefactVerdict {
   const { manifestDigest, foundUnder, layout, format } = artefact;
   const blank: Blank = {
     ...{ manifestDigest, foundUnder, layout, format, authorities: [], vouchers: [], subjects: [] },
     ...{ identity: undefined, problem: undefined, predicateType: undefined, source: undefined },
   };
-  if (artefact.format === "unsupported") return { ...blank, code: "unsupported", text: artefact.detail };
   if (artefact.format === "damaged") return { ...blank, code: "malformed", text: `cannot be read: ${artefact.detail}` };
-  let signed: SignedObject;
+  let found: Found;
   try {
-    signed = open(artefact, verifier);
+    found =
+      artefact.format === "notary"
+        ? byChain(artefact, blank, judging, verifiers.notary)
+        : bySigstore(open(artefact, verifiers.sigstore), blank, judging, verifiers.sigstore);
   } catch (error) {
     return { ...blank, code: "malformed", text: `cannot be read: ${messageOf(error)}` };
   }
-  const found = signed.certificate ? byCertificate(signed, blank, judging, verifier) : byKey(signed, blank, judging, verifier);
   if ("code" in found) return found;
   try {
-    return judgeClaim(found.blank, claimOf(signed), found.candidates, judging.subjects);
+    return judgeClaim(found.blank, found.claim(), found.candidates, judging.subjects);
   } catch (error) {
     return { ...blank, code: "malformed", text: `signed by ${names(found.candidates)}, but what was signed cannot be read: ${messageOf(error)}` };
   }
 }
 
-function open(artefact: Extract<Artefact, { format: "simple-signing" | "dsse" | "bundle" }>, verifier: SignatureVerifier): SignedObject {
+function open(artefact: Extract<Artefact, { format: "simple-signing" | "dsse" | "bundle" }>, verifier: Verifiers["sigstore"]): SignedObject {
   if (artefact.format === "bundle") return verifier.readBundle(artefact.bundle);
   if (artefact.format === "dsse") return verifier.readEnvelope(artefact.envelope, artefact.annotations);
   if (!artefact.signature) throw new ProvenanceError("MALFORMED", "a payload without a signature");
@@ -116,9 +128,13 @@ function claimOf({ payload, payloadType }: SignedObject): SignedClaim {
   return payloadType === undefined ? readSimpleSigning(payload) : readStatement(payloadType, payload);
 }
 
-type Found = ArtefactVerdict | { readonly blank: Blank; readonly candidates: readonly Candidate[] };
+type Found = ArtefactVerdict | { readonly blank: Blank; readonly candidates: readonly Candidate[]; claim(): SignedClaim };
 
-function byKey(signed: SignedObject, blank: Blank, { authorities, revocations, atMs }: Judging, verifier: SignatureVerifier): Found {
+function bySigstore(signed: SignedObject, blank: Blank, judging: Judging, verifier: Verifiers["sigstore"]): Found {
+  return signed.certificate ? byCertificate(signed, blank, judging, verifier) : byKey(signed, blank, judging, verifier);
+}
+
+function byKey(signed: SignedObject, blank: Blank, { authorities, revocations, atMs }: Judging, verifier: Verifiers["sigstore"]): Found {
   const keys = authorities.flatMap(({ signers }) => signers.filter((signer): signer is ReadyKey => signer.kind === "key"));
   const candidates = keys
     .filter(({ key }) => verifier.verifyByKey(signed, key))
@@ -126,14 +142,14 @@ function byKey(signed: SignedObject, blank: Blank, { authorities, revocations, a
       const { authority, key } = signer;
       return { authority, principal: `key ${key.id}`, signedAtMs: undefined, valid: isValidAt(signer, atMs), revoked: revocations.ofKey(key) };
     });
-  if (candidates.length > 0) return { blank, candidates };
+  if (candidates.length > 0) return { blank, candidates, claim: () => claimOf(signed) };
   const named = keys.find(({ key }) => key.id === signed.keyHint);
   if (named)
     return { ...blank, code: "altered", text: `names the key of ${named.authority}, but its signature does not hold: altered after signing, or forged` };
   return { ...blank, code: "wrong-key", text: "does not verify with the key of any authority: signed by somebody else, or altered after signing" };
 }
 
-function byCertificate(signed: SignedObject, blank: Blank, { authorities, revocations }: Judging, verifier: SignatureVerifier): Found {
+function byCertificate(signed: SignedObject, blank: Blank, { authorities, revocations }: Judging, verifier: Verifiers["sigstore"]): Found {
   const identities = authorities.flatMap(({ signers }) => signers.filter((signer): signer is ReadyIdentity => signer.kind === "keyless"));
   const candidates: Candidate[] = [];
   let stranger: CertifiedSigner | undefined;
@@ -155,7 +171,7 @@ function byCertificate(signed: SignedObject, blank: Blank, { authorities, revoca
     }
   }
   const identity = stranger && { issuer: stranger.issuer, subject: stranger.subject };
-  if (candidates.length > 0) return { blank: { ...blank, identity }, candidates };
+  if (candidates.length > 0) return { blank: { ...blank, identity }, candidates, claim: () => claimOf(signed) };
   if (identity)
     return { ...blank, identity, code: "wrong-identity", text: `is by ${identity.subject} (issuer ${identity.issuer || "none"}), who is no authority here` };
   if (!failure) return { ...blank, code: "untrusted", text: "is by a certificate, and no authority of the policy signs by certificate" };
@@ -165,6 +181,42 @@ function byCertificate(signed: SignedObject, blank: Blank, { authorities, revoca
     problem: failure.problem,
     text: `${PROBLEM_TEXTS[failure.problem]}: ${failure.detail}`,
   };
+}
+
+/** By a certificate under a trust store of the Notary Project. */
+function byChain(
+  { envelope, mediaType }: Extract<Artefact, { format: "notary" }>,
+  blank: Blank,
+  { authorities, revocations, atMs }: Judging,
+  verifier: Verifiers["notary"],
+): Found {
+  const opened = verifier.read(envelope, mediaType);
+  const subjects = authorities.flatMap(({ signers }) => signers.filter((signer): signer is ReadySubject => signer.kind === "notary"));
+  const candidates: Candidate[] = [];
+  let stranger: NotarySigner | undefined;
+  let failure: { readonly problem: NotaryProblem; readonly detail: string } | undefined;
+  for (const [, group] of Map.groupBy(subjects, ({ store }) => store.id)) {
+    const [first] = group;
+    if (!first) continue;
+    const verdict = verifier.verify(opened, first.store, atMs);
+    if (!verdict.ok) {
+      if (!failure || NOTARY_PROBLEMS.indexOf(verdict.problem) > NOTARY_PROBLEMS.indexOf(failure.problem)) failure = verdict;
+      continue;
+    }
+    const { signer } = verdict;
+    stranger = signer;
+    const { signedAtMs } = signer;
+    for (const subject of group.filter((each) => each.matches(signer)))
+      candidates.push({
+        ...{ authority: subject.authority, principal: `subject ${signer.name}`, signedAtMs },
+        ...{ valid: isValidAt(subject, signedAtMs ?? atMs), revoked: revocations.ofChain(signer) },
+      });
+  }
+  const identity = stranger && { issuer: "", subject: stranger.name };
+  if (candidates.length > 0) return { blank: { ...blank, identity }, candidates, claim: () => readNotaryPayload(opened.payload) };
+  if (identity) return { ...blank, identity, code: "wrong-identity", text: `is by ${identity.subject}, who is no authority here` };
+  if (!failure) return { ...blank, code: "untrusted", text: "is a Notary Project signature, and no authority of the policy signs so" };
+  return { ...blank, code: NOTARY_CODES[failure.problem], problem: failure.problem, text: `does not hold (${failure.problem}): ${failure.detail}` };
 }
 
 const PROBLEM_TEXTS: Readonly<Record<CertificateProblem, string>> = {

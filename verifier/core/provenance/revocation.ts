@@ -1,13 +1,16 @@
 /** What policy trusts no more, made ready. Pure. A revocation can only take trust away: where its date cannot be held against a proven time, it counts. */
-import type { CertifiedSigner, SignatureVerifier, VerifyingKey } from "../../ports/signature-verifier.ts";
+import type { NotarySigner } from "../../ports/notary-verifier.ts";
+import type { CertifiedSigner, SignatureVerifier } from "../../ports/signature-verifier.ts";
 import type { Revocation } from "../policy/types.ts";
 import { identityMatcher, usable } from "./signers.ts";
 import type { BuildSource } from "./slsa.ts";
 
 export interface Revocations {
   /** Why a signature by this key counts no more. */
-  ofKey(key: VerifyingKey): string | undefined;
+  ofKey(key: { readonly id: string }): string | undefined;
   ofIdentity(signer: CertifiedSigner): string | undefined;
+  /** By its key, or by any certificate of its chain. */
+  ofChain(signer: NotarySigner): string | undefined;
   /** Why the image is barred, whoever signed it. @param digests of manifests, indexes and the config that are this image */
   ofImage(digests: Iterable<string>): string | undefined;
   /** @param signedAtMs when the attestation that says so was signed, where that is proven; Unix milliseconds */
@@ -24,6 +27,11 @@ export function readyRevocations(revocations: readonly Revocation[], verifier: S
   return {
     ofKey: (key) => first(undefined, ({ key: test }) => test?.(key) === true),
     ofIdentity: (signer) => first(signer.signedAtMs, ({ identity }) => identity?.(signer) === true),
+    ofChain: (signer) =>
+      first(
+        signer.signedAtMs,
+        ({ key, certificate }) => key?.({ id: signer.keyId }) === true || (certificate !== undefined && signer.fingerprints.includes(certificate)),
+      ),
     ofImage: (digests) => {
       const all = new Set(digests);
       return first(undefined, ({ digest }) => digest !== undefined && all.has(digest));
@@ -33,7 +41,8 @@ export function readyRevocations(revocations: readonly Revocation[], verifier: S
 }
 
 interface Tests {
-  readonly key?: (key: VerifyingKey) => boolean;
+  readonly key?: (key: { readonly id: string }) => boolean;
+  readonly certificate?: string;
   readonly identity?: (signer: CertifiedSigner) => boolean;
   readonly digest?: string;
   readonly build?: (source: BuildSource) => boolean;
@@ -47,6 +56,8 @@ function testsOf({ what }: Revocation, verifier: SignatureVerifier): Tests {
     }
     case "identity":
       return { identity: identityMatcher(what) };
+    case "certificate":
+      return { certificate: what.sha256 };
     case "digest":
       return { digest: what.digest };
     case "builder":

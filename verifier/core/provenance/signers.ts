@@ -1,5 +1,6 @@
 /** Authorities of a policy made ready: keys and trust roots read, identities compiled. Pure. */
 import { compileGlob } from "@hullmark/proto/codec";
+import type { NotarySigner, NotaryStore, NotaryVerifier } from "../../ports/notary-verifier.ts";
 import {
   type CertifiedSigner,
   type RootRequirements,
@@ -8,10 +9,22 @@ import {
   type VerifyingKey,
   type VerifyingRoot,
 } from "../../ports/signature-verifier.ts";
-import type { Authority, IdentityMatch, KeylessSigner, Signer, TrustRoot, Validity } from "../policy/types.ts";
+import type { Authority, IdentityMatch, KeylessSigner, NotarySignerMatch, Signer, TrustRoot, TrustStore, Validity } from "../policy/types.ts";
 import { ProvenanceError } from "./errors.ts";
 
-export type ReadySigner = ReadyKey | ReadyIdentity;
+/** Who verifies which kind of signature. */
+export interface Verifiers {
+  readonly sigstore: SignatureVerifier;
+  readonly notary: NotaryVerifier;
+}
+
+/** What stands behind the names that signers use. */
+export interface TrustMaterial {
+  readonly trustRoots: readonly TrustRoot[];
+  readonly trustStores: readonly TrustStore[];
+}
+
+export type ReadySigner = ReadyKey | ReadyIdentity | ReadySubject;
 
 interface ReadyCommon extends Validity {
   readonly authority: string;
@@ -31,23 +44,30 @@ export interface ReadyIdentity extends ReadyCommon {
   matches(signer: CertifiedSigner): boolean;
 }
 
+export interface ReadySubject extends ReadyCommon {
+  readonly kind: "notary";
+  readonly store: NotaryStore;
+  matches(signer: NotarySigner): boolean;
+}
+
 export interface ReadyAuthority {
   readonly name: string;
   readonly signers: readonly ReadySigner[];
 }
 
 /** @throws ProvenanceError BAD_KEY where a key or trust root cannot be used: nothing can be judged then */
-export function readyAuthority({ name, signers }: Authority, roots: readonly TrustRoot[], verifier: SignatureVerifier): ReadyAuthority {
-  return { name, signers: signers.map((signer) => readySigner(name, signer, roots, verifier)) };
+export function readyAuthority({ name, signers }: Authority, trust: TrustMaterial, verifiers: Verifiers): ReadyAuthority {
+  return { name, signers: signers.map((signer) => readySigner(name, signer, trust, verifiers)) };
 }
 
-function readySigner(authority: string, signer: Signer, roots: readonly TrustRoot[], verifier: SignatureVerifier): ReadySigner {
+function readySigner(authority: string, signer: Signer, trust: TrustMaterial, { sigstore: verifier, notary }: Verifiers): ReadySigner {
   const { notBeforeMs, notAfterMs } = signer;
   if (signer.kind === "key") {
     const key = usable(`the key of authority ${authority}`, () => verifier.key(signer.publicKeyPem));
     return { kind: "key", authority, key, description: `with the key ${key.id}`, notBeforeMs, notAfterMs };
   }
-  const root = roots.find(({ name }) => name === signer.trustRoot);
+  if (signer.kind === "notary") return readySubject(authority, signer, trust, notary);
+  const root = trust.trustRoots.find(({ name }) => name === signer.trustRoot);
   if (!root) throw new ProvenanceError("BAD_KEY", `authority ${authority} names the trust root ${signer.trustRoot}, which is not there`);
   return {
     kind: "keyless",
@@ -56,6 +76,26 @@ function readySigner(authority: string, signer: Signer, roots: readonly TrustRoo
     root: usable(`the trust root ${root.name}`, () => verifier.trustRoot(root.json)),
     requirements: { log: root.requireLog, sct: root.requireSct },
     matches: keylessMatcher(signer),
+    notBeforeMs,
+    notAfterMs,
+  };
+}
+
+function readySubject(
+  authority: string,
+  { trustStore, subject, notBeforeMs, notAfterMs }: NotarySignerMatch,
+  { trustStores }: TrustMaterial,
+  verifier: NotaryVerifier,
+): ReadySubject {
+  const content = trustStores.find(({ name }) => name === trustStore);
+  if (!content) throw new ProvenanceError("BAD_KEY", `authority ${authority} names the trust store ${trustStore}, which is not there`);
+  const wanted = Object.entries(subject);
+  return {
+    kind: "notary",
+    authority,
+    description: `with a certificate of the trust store ${trustStore} for ${wanted.map(([name, value]) => `${name}=${value}`).join(", ")}`,
+    store: usable(`the trust store ${trustStore}`, () => verifier.store(content)),
+    matches: (signer) => wanted.length > 0 && wanted.every(([name, value]) => Object.hasOwn(signer.subject, name) && signer.subject[name] === value),
     notBeforeMs,
     notAfterMs,
   };

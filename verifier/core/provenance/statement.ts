@@ -40,3 +40,10 @@ export function readSimpleSigning(payload: Uint8Array): SignedClaim {
     throw new ProvenanceError("MALFORMED", "a signed payload that names no image");
   return { subjects: [digest], predicateType: undefined, predicate: undefined };
 }
+
+/** Notary Project, signature-specification.md, "Payload". @throws ProvenanceError MALFORMED */
+export function readNotaryPayload(payload: Uint8Array): SignedClaim {
+  const digest = textField(objectField(parseObject(payload, "the signed payload"), "targetArtifact"), "digest", 128);
+  if (digest === undefined) throw new ProvenanceError("MALFORMED", "a signed payload that names no artifact");
+  return { subjects: [digest], predicateType: undefined, predicate: undefined };
+}

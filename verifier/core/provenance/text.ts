@@ -41,7 +41,7 @@ function headline(facts: Explained): string {
       return facts.barred ?? `not signed by anybody who still counts: ${first("revoked")?.text ?? ""}`;
     case "wrong-key":
       if (signedBy.length > 0) return `signed by ${signedBy.join(", ")}, but ${threshold} of ${accepted.join(", ")} must have signed`;
-      return `carries a signature, but not by ${accepted.length === 1 ? accepted[0] : "any trusted authority"}: it ${first("outside-validity", "wrong-identity", "untrusted", "wrong-key")?.text ?? ""}`;
+      return `carries a signature, but not by ${accepted.length === 1 ? accepted[0] : "any trusted authority"}: it ${first("expired", "outside-validity", "wrong-identity", "untrusted", "wrong-key")?.text ?? ""}`;
     case "other-digest":
       return `the signature attached to it is of another image: ${first("other-digest")?.text ?? ""}`;
     case "malformed":
@@ -50,9 +50,7 @@ function headline(facts: Explained): string {
       return `not signed: ${first("attestation")?.text ?? "only an attestation"}, but no signature`;
     case "moved-tag":
       return facts.tag.status === "moved" ? `not signed, and the tag ${facts.tag.reference} now names another image: ${facts.tag.names}` : "not signed";
-    case "unsigned": {
-      const other = first("unsupported");
-      return other ? `not signed by any trusted key; attached is what is ${other.text}` : "not signed: nothing is attached to it";
-    }
+    case "unsigned":
+      return "not signed: nothing is attached to it";
   }
 }

@@ -2,15 +2,14 @@
  * Is this image signed by whom policy trusts? A pure function: artefacts and trust material in, verdict out. What it does NOT check: transparency logs
  * and timestamps of signatures by bare keys (such a signature stands by itself), nor whether the digests given really are the image (see resolve.ts).
  */
-import type { SignatureVerifier } from "../../ports/signature-verifier.ts";
-import type { AttestationRequirement, Authority, Revocation, SignatureRequirement, TrustRoot } from "../policy/types.ts";
+import type { AttestationRequirement, Authority, Revocation, SignatureRequirement } from "../policy/types.ts";
 import type { Artefact } from "./artefact.ts";
 import { ProvenanceError } from "./errors.ts";
 import { type ArtefactVerdict, judgeArtefact } from "./judge.ts";
 import { type Refusal, refusalsOf } from "./refusals.ts";
 import type { TagState } from "./resolve.ts";
 import { type Revocations, readyRevocations } from "./revocation.ts";
-import { readyAuthority } from "./signers.ts";
+import { readyAuthority, type TrustMaterial, type Verifiers } from "./signers.ts";
 import type { BuildSource } from "./slsa.ts";
 import { explain } from "./text.ts";
 import { differentSigners, distinctVotes } from "./votes.ts";
@@ -28,7 +27,7 @@ export type ProvenanceStatus =
   | "revoked"
   | "unknown";
 
-export interface ProvenanceQuestion {
+export interface ProvenanceQuestion extends TrustMaterial {
   /** Digests of manifests and indexes that are this image. */
   readonly subjects: readonly string[];
   /** Of its config, where that is known: a revocation may name it. */
@@ -37,7 +36,6 @@ export interface ProvenanceQuestion {
   /** What could not be fetched. */
   readonly incomplete: readonly string[];
   readonly authorities: readonly Authority[];
-  readonly trustRoots: readonly TrustRoot[];
   readonly revocations: readonly Revocation[];
   /** Name of the rule that asks, for people. */
   readonly rule?: string;
@@ -76,12 +74,12 @@ export interface ProvenanceVerdict {
 }
 
 /** @throws ProvenanceError BAD_KEY where a key or trust root cannot be used, or a requirement names an unknown authority: nothing can be judged then */
-export function verifyProvenance(question: ProvenanceQuestion, verifier: SignatureVerifier): ProvenanceVerdict {
-  const authorities = question.authorities.map((authority) => readyAuthority(authority, question.trustRoots, verifier));
-  const revocations = readyRevocations(question.revocations, verifier);
+export function verifyProvenance(question: ProvenanceQuestion, verifiers: Verifiers): ProvenanceVerdict {
+  const authorities = question.authorities.map((authority) => readyAuthority(authority, question, verifiers));
+  const revocations = readyRevocations(question.revocations, verifiers.sigstore);
   checkRequirements(question);
   const judging = { subjects: new Set(question.subjects), authorities, revocations, atMs: question.atMs };
-  const artefacts = question.artefacts.map((artefact) => judgeArtefact(artefact, judging, verifier));
+  const artefacts = question.artefacts.map((artefact) => judgeArtefact(artefact, judging, verifiers));
   const perAuthority = authorities.map(({ name }) => judgeAuthority(name, artefacts));
   const signedBy = perAuthority.filter(({ status }) => status === "signed").map(({ authority }) => authority);
   const missing = question.attestations.filter((wanted) => votesFor(wanted.authorities, artefacts, wanted.predicateType) < wanted.threshold);
@@ -169,7 +167,7 @@ function statusOf(
   if (anySigned) return "wrong-key";
   if (has("other-digest")) return "other-digest";
   if (has("altered", "malformed")) return "malformed";
-  if (has("wrong-key", "wrong-identity", "untrusted", "outside-validity")) return "wrong-key";
+  if (has("wrong-key", "wrong-identity", "untrusted", "expired", "outside-validity")) return "wrong-key";
   if (has("attestation")) return "attestation-only";
   return question.tag.status === "moved" ? "moved-tag" : "unsigned";
 }

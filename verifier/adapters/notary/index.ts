@@ -1,0 +1,147 @@
+/** {@link NotaryVerifier}: JWS by node:crypto, COSE by cborg. Nothing is fetched: revocation by CRL or OCSP is not looked up. */
+import { constants, hash, verify as verifySignature, X509Certificate } from "node:crypto";
+import type { NotaryEnvelope, NotaryProblem, NotaryStore, NotaryStoreContent, NotaryVerdict, NotaryVerifier } from "../../ports/notary-verifier.ts";
+import { SignatureFormatError } from "../../ports/signature-verifier.ts";
+import { type Chain, readChain, validAt } from "./chain.ts";
+import { openCose } from "./cose.ts";
+import { HEADER, type OpenEnvelope, PAYLOAD_TYPE, SCHEME_AUTHORITY, SCHEME_CA } from "./envelope.ts";
+import { openJws } from "./jws.ts";
+import { provenTimeMs } from "./timestamp.ts";
+
+const JWS = "application/jose+json";
+const COSE = "application/cose";
+const MAX_PEM_CHARS = 1 << 20;
+
+interface Store extends NotaryStore {
+  readonly scheme: NotaryStoreContent["scheme"];
+  readonly certificates: readonly X509Certificate[];
+  readonly timestampAuthorities: readonly X509Certificate[];
+}
+
+/** The one algorithm that goes with a key (signature-specification.md, "Signature Algorithm Requirements"). */
+function algorithmFor({ asymmetricKeyType: kind, asymmetricKeyDetails: details }: X509Certificate["publicKey"]): string | undefined {
+  const curve = { prime256v1: "ES256", secp384r1: "ES384", secp521r1: "ES512" }[details?.namedCurve ?? ""];
+  const size = { 2048: "PS256", 3072: "PS384", 4096: "PS512" }[details?.modulusLength ?? 0];
+  return kind === "ec" ? curve : kind === "rsa" ? size : undefined;
+}
+
+class Failure extends Error {
+  readonly problem: NotaryProblem;
+
+  constructor(problem: NotaryProblem, detail: string) {
+    super(detail);
+    this.problem = problem;
+  }
+}
+
+export class NotaryProjectVerifier implements NotaryVerifier {
+  readonly #stores = new WeakMap<NotaryStore, Store>();
+
+  store({ scheme, certificates, timestampAuthorities }: NotaryStoreContent): NotaryStore {
+    const own: Store = {
+      id: hash("sha256", JSON.stringify([scheme, certificates, timestampAuthorities])),
+      scheme,
+      certificates: certificates.flatMap(readPem),
+      timestampAuthorities: timestampAuthorities.flatMap(readPem),
+    };
+    const handle: NotaryStore = Object.freeze({ id: own.id });
+    this.#stores.set(handle, own);
+    return handle;
+  }
+
+  read(bytes: Uint8Array, mediaType: string): NotaryEnvelope {
+    if (mediaType !== JWS && mediaType !== COSE) throw new SignatureFormatError("FORMAT", "an envelope that is neither JWS nor COSE");
+    const material = mediaType === JWS ? openJws(bytes) : openCose(bytes);
+    return { payload: material.payload, material };
+  }
+
+  verify(envelope: NotaryEnvelope, store: NotaryStore, nowMs: number): NotaryVerdict {
+    const own = this.#stores.get(store);
+    if (!own) throw new SignatureFormatError("KEY", "a trust store that another verifier made");
+    try {
+      return verify(envelope.material as OpenEnvelope, own, nowMs);
+    } catch (error) {
+      if (error instanceof Failure) return { ok: false, problem: error.problem, detail: error.message };
+      // The readers of X.509 throw at what they cannot read, and anybody may have written it.
+      return { ok: false, problem: "malformed", detail: error instanceof Error ? error.message.slice(0, 200) : "cannot be read" };
+    }
+  }
+}
+
+function verify(open: OpenEnvelope, store: Store, nowMs: number): NotaryVerdict {
+  checkCritical(open);
+  const chain = readChain(open.chain);
+  if (typeof chain === "string") throw new Failure("chain", chain);
+  checkSignature(open, chain);
+  if ((open.scheme === SCHEME_CA ? "ca" : "signingAuthority") !== store.scheme)
+    throw new Failure("untrusted", `the trust store is not for signatures of the scheme ${open.scheme}`);
+  if (!chain.certificates.some((each) => store.certificates.some((trusted) => trusted.raw.equals(each.raw))))
+    throw new Failure("untrusted", "no certificate of its chain is in the trust store");
+  const signedAtMs = timeOf(open, store);
+  const atMs = signedAtMs ?? nowMs;
+  if (!chain.certificates.every((each) => validAt(each, atMs)))
+    throw new Failure(
+      "certificate-expired",
+      `a certificate was not valid on ${new Date(atMs).toISOString()}${signedAtMs === undefined ? ", and nothing proves an earlier time" : ""}`,
+    );
+  if (open.expiryMs !== undefined && nowMs > open.expiryMs)
+    throw new Failure("expired", `the signature was good until ${new Date(open.expiryMs).toISOString()}`);
+  return { ok: true, signer: signerOf(chain, signedAtMs) };
+}
+
+/** Two-way: what is marked critical is known here and there, and what must be marked is. */
+function checkCritical({ scheme, contentType, critical, attributes, authenticTimeMs, expiryMs }: OpenEnvelope): void {
+  if (contentType !== PAYLOAD_TYPE) throw new Failure("malformed", "a payload of another type");
+  if (scheme !== SCHEME_CA && scheme !== SCHEME_AUTHORITY) throw new Failure("critical", "an unknown signing scheme");
+  const known: ReadonlySet<string> = new Set([HEADER.scheme, HEADER.expiry, HEADER.authenticTime]);
+  const unknown = critical.find((name) => !known.has(name) || !attributes.includes(name));
+  if (unknown !== undefined) throw new Failure("critical", `the critical attribute ${JSON.stringify(unknown.slice(0, 64))} is not known here, or not there`);
+  if (new Set(critical).size !== critical.length) throw new Failure("critical", "an attribute that is marked critical twice");
+  const wanted = [HEADER.scheme, ...(expiryMs === undefined ? [] : [HEADER.expiry]), ...(scheme === SCHEME_AUTHORITY ? [HEADER.authenticTime] : [])];
+  const missing = wanted.find((name) => !critical.includes(name));
+  if (missing !== undefined) throw new Failure("critical", `${missing} is not marked critical`);
+  if ((scheme === SCHEME_AUTHORITY) !== (authenticTimeMs !== undefined))
+    throw new Failure("critical", "an authentic signing time goes with a signing authority, and only with one");
+}
+
+function checkSignature({ algorithm, signed, signature }: OpenEnvelope, { certificates }: Chain): void {
+  const key = certificates[0]?.publicKey;
+  if (!key || algorithmFor(key) !== algorithm) throw new Failure("algorithm", `${JSON.stringify(algorithm.slice(0, 16))} is not the algorithm of its key`);
+  const options = algorithm.startsWith("ES")
+    ? { key, dsaEncoding: "ieee-p1363" as const }
+    : { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST };
+  if (!verifySignature(`sha${algorithm.slice(2)}`, signed, options, signature)) throw new Failure("signature", "does not verify with its certificate");
+}
+
+function timeOf({ scheme, authenticTimeMs, timestampToken, signature }: OpenEnvelope, { timestampAuthorities }: Store): number | undefined {
+  if (scheme === SCHEME_AUTHORITY) return authenticTimeMs;
+  // Without a timestamp authority in the store nobody vouches for the time: it is then as if there were none.
+  if (!timestampToken || timestampAuthorities.length === 0) return undefined;
+  try {
+    return provenTimeMs(timestampToken, signature, timestampAuthorities);
+  } catch (error) {
+    throw new Failure("time", error instanceof Error ? error.message.slice(0, 200) : "cannot be read");
+  }
+}
+
+function signerOf({ certificates, leaf }: Chain, signedAtMs: number | undefined) {
+  const values = new Map<string, string[]>();
+  for (const part of leaf.subjectName.toJSON()) for (const [name, texts] of Object.entries(part)) values.set(name, [...(values.get(name) ?? []), ...texts]);
+  return {
+    subject: Object.fromEntries([...values].flatMap(([name, [first, ...more]]) => (first !== undefined && more.length === 0 ? [[name, first]] : []))),
+    name: leaf.subject,
+    keyId: hash("sha256", Buffer.from(leaf.publicKey.rawData), "base64"),
+    fingerprints: certificates.map(({ raw }) => hash("sha256", raw)),
+    signedAtMs,
+  };
+}
+
+function readPem(text: string): X509Certificate[] {
+  const blocks = text.length > MAX_PEM_CHARS ? null : text.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g);
+  if (!blocks) throw new SignatureFormatError("KEY", "no certificate in PEM");
+  try {
+    return blocks.map((block) => new X509Certificate(block));
+  } catch (cause) {
+    throw new SignatureFormatError("KEY", "a certificate that cannot be read", { cause });
+  }
+}

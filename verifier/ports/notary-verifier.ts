@@ -1,0 +1,61 @@
+/** Signatures of the Notary Project (specifications/signature-specification.md v1.1): envelopes, certificate chains, trust stores. Synchronous and pure. All bytes may be an attacker's. */
+
+/** An opened envelope whose signature has not been verified. */
+export interface NotaryEnvelope {
+  /** The signed JSON: names the image. */
+  readonly payload: Buffer;
+  /** The adapter's own. */
+  readonly material: unknown;
+}
+
+/** Certificates that are ready to use. */
+export interface NotaryStore {
+  /** SHA-256 of what it was made of, hex. */
+  readonly id: string;
+}
+
+/** `ca`: scheme `notary.x509`; signing is proven by a timestamp or not at all. `signingAuthority`: scheme `notary.x509.signingAuthority`, whose own word on the time counts. */
+export type NotaryScheme = "ca" | "signingAuthority";
+
+export interface NotaryStoreContent {
+  readonly scheme: NotaryScheme;
+  /** PEM, one or more certificates each. */
+  readonly certificates: readonly string[];
+  /** Roots of timestamp authorities, PEM. */
+  readonly timestampAuthorities: readonly string[];
+}
+
+/**
+ * From the least to the most that held before it failed. `malformed`: cannot be read. `critical`: marks as critical what is not known here, or does not mark what must be.
+ * `algorithm`: one that is not allowed, or not the key's. `signature`: altered, or by another key. `chain`: the certificates do not issue one another up to a root, or are not
+ * for this. `untrusted`: none of them is in the trust store, or it is for another scheme. `time`: the timestamp does not hold. `certificate-expired`: a certificate was not
+ * valid at the proven time, or is not now where none is proven. `expired`: the signature's own end has passed.
+ */
+export const NOTARY_PROBLEMS = ["malformed", "critical", "algorithm", "signature", "chain", "untrusted", "time", "certificate-expired", "expired"] as const;
+export type NotaryProblem = (typeof NOTARY_PROBLEMS)[number];
+
+export interface NotarySigner {
+  /** Attributes of the signing certificate's subject, each that occurs once: C, ST, L, O, OU, CN. */
+  readonly subject: Readonly<Record<string, string>>;
+  /** The whole subject, for people and for counting votes. */
+  readonly name: string;
+  /** base64(SHA-256(SubjectPublicKeyInfo DER)) of the signing key. */
+  readonly keyId: string;
+  /** SHA-256 of each certificate of the chain, hex. */
+  readonly fingerprints: readonly string[];
+  /** By a timestamp, or a signing authority's word; undefined: not proven. Unix milliseconds. */
+  readonly signedAtMs: number | undefined;
+}
+
+export type NotaryVerdict =
+  | { readonly ok: true; readonly signer: NotarySigner }
+  | { readonly ok: false; readonly problem: NotaryProblem; readonly detail: string };
+
+export interface NotaryVerifier {
+  /** @throws SignatureFormatError KEY */
+  store(content: NotaryStoreContent): NotaryStore;
+  /** @param mediaType `application/jose+json` or `application/cose` @throws SignatureFormatError FORMAT */
+  read(bytes: Uint8Array, mediaType: string): NotaryEnvelope;
+  /** @param nowMs Unix milliseconds: the signature's expiry, and certificates where no time of signing is proven, are held against it */
+  verify(envelope: NotaryEnvelope, store: NotaryStore, nowMs: number): NotaryVerdict;
+}
