@@ -19,10 +19,10 @@ demo_needs=(
   /usr/include/tss2/tss2_esys.h:libtss2-dev g++:g++
   ip:iproute2 setcap:libcap2-bin setfattr:attr unshare:util-linux nsenter:util-linux flock:util-linux
 )
-test_needs=(debootstrap:debootstrap python3:python3-minimal skopeo:skopeo umoci:umoci setfacl:acl jq:jq openssl:openssl go:golang-go)
+test_needs=(promtool:prometheus debootstrap:debootstrap python3:python3-minimal skopeo:skopeo umoci:umoci setfacl:acl jq:jq openssl:openssl go:golang-go)
 
 # Newly installed units that apt would have enabled for the next boot.
-readonly units='docker.service docker.socket containerd.service docker-registry.service prometheus-alertmanager.service swtpm-localca.service'
+readonly units='docker.service docker.socket containerd.service docker-registry.service prometheus.service prometheus-node-exporter.service prometheus-alertmanager.service swtpm-localca.service'
 
 has() {
   case $1 in
