@@ -39,7 +39,7 @@ const USAGE = `hullmark-agent --config FILE [--check-config | --show-identity | 
 `;
 
 async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
-  const log = openLog(config.log.level, { node: config.nodeName });
+  const log = openLog(config.log.level, { nodeName: config.nodeName });
   mkdirSync(config.stateDirectory, { recursive: true, mode: 0o700 });
   const boot = bootId();
   const spool = new FileSpool({ directory: join(config.stateDirectory, "spool"), maxBytes: config.spool.maxBytes, bootId: boot });

@@ -20,7 +20,7 @@ export async function main(args: readonly string[]): Promise<number> {
   const command = readCommandLine(args, { usage: USAGE, flags: [], load: loadConfig });
   if (typeof command === "number") return command;
   const { config } = command;
-  const logger = openLog(config.logging.level, { verifier: config.verifierId });
+  const logger = openLog(config.logging.level, { verifierId: config.verifierId });
   const stopping = stopOnSignals((signal) => logger.info({ signal }, "stopping"));
   const service: Task = async (signal) => {
     const verifier = await startVerifier({ config, clock: systemClock, logger, environment: process.env });

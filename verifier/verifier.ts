@@ -3,7 +3,7 @@ import { randomBytes, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { splitHostPort, VERSION } from "@hullmark/daemon";
-import type { RpcError } from "@hullmark/proto/rpc";
+import type { CallContext, RpcError } from "@hullmark/proto/rpc";
 import type { Logger } from "pino";
 import { notifierFor, REFRESH_INTERVAL_MS } from "./adapters/alert-http/index.ts";
 import { KubernetesTokenReviewer } from "./adapters/kubernetes/index.ts";
@@ -105,7 +105,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const sessions = new Sessions({
     ...{ clock, meter, losses: new Map<string, number>(), committer, quotes, images, numbers, fleet, store: sqlite.store, policy: () => policies.current },
     ...{ verifierId: config.verifierId, region: config.region },
-    onProblem: (node, container, error) => logger.error({ node, container, err: error }, "a container could not be appraised"),
+    onProblem: (nodeId, container, error) => logger.error({ nodeId, container, err: error }, "a container could not be appraised"),
   });
   const administration = new Administration({ store: sqlite.store, fleet, committer, sessions, nowMs });
 
@@ -243,7 +243,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         refreshImage: (image) => images.refresh(image),
         testAlert: (route, severity, by, signal) => testAlert(sending, route, severity, by, signal),
       },
-      onError: (error, context) => logRefusal(logger, error, context.path, context.peer),
+      onError: (error, context) => logRefusal(logger, error, context),
     });
   }
 
@@ -300,10 +300,10 @@ async function imageService(
   return images;
 }
 
-function logRefusal(logger: Logger, error: RpcError, path: string, peer: string): void {
-  const facts = { path, peer, code: error.code, reason: error.detail.reason };
+function logRefusal(logger: Logger, error: RpcError, { requestId, path, peer }: CallContext): void {
+  const facts = { requestId, path, peer, code: error.code, reason: error.detail.reason };
   if (error.code === "INTERNAL" || error.code === "UNAVAILABLE") logger.error({ ...facts, err: error.cause ?? error }, "a call failed");
-  else if (error.code !== "CANCELLED") logger.info({ ...facts, message: error.message }, "a call was refused");
+  else if (error.code !== "CANCELLED") logger.info({ ...facts, detail: error.message }, "a call was refused");
 }
 
 /** A file of PEM certificates, or one certificate in DER. */

@@ -44,7 +44,8 @@ function explain(error: unknown): number {
   if (error.code === "UNAVAILABLE" || error.code === "DEADLINE_EXCEEDED")
     return fail(`the verifier does not answer: ${printable(error.message, 500)}`, EXIT.unknown);
   const usage = error.code === "NOT_FOUND" || error.code === "INVALID_ARGUMENT" || error.code === "PERMISSION_DENIED" || error.code === "UNAUTHENTICATED";
-  return fail(`${printable(error.message, 500)}${fix}`, usage ? EXIT.usage : EXIT.unknown);
+  const where = error.code === "INTERNAL" && error.detail.requestId ? ` (the verifier's log says why: requestId ${printable(error.detail.requestId, 64)})` : "";
+  return fail(`${printable(error.message, 500)}${fix}${where}`, usage ? EXIT.usage : EXIT.unknown);
 }
 
 function fail(message: string, code: number): number {

@@ -14,6 +14,8 @@ export interface RpcErrorOptions {
   /** What the caller can do about it. */
   readonly fix?: string;
   readonly retryable?: boolean;
+  /** Set on the caller's side: names the call in the server's log. */
+  readonly requestId?: string;
   /** Logged on the side where it arose, never sent. */
   readonly cause?: unknown;
 }
@@ -21,13 +23,14 @@ export interface RpcErrorOptions {
 /** A failed call. `message` is sent to the peer: it must hold no secret and no path of the server. */
 export class RpcError extends Error {
   readonly code: RpcCode;
-  readonly detail: Pick<ErrorDetail, "reason" | "field" | "fix" | "retryable">;
+  readonly detail: Pick<ErrorDetail, "reason" | "field" | "fix" | "retryable" | "requestId">;
 
   constructor(code: RpcCode, message: string, options: RpcErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "RpcError";
     this.code = code;
-    this.detail = { reason: options.reason ?? "", field: options.field ?? "", fix: options.fix ?? "", retryable: options.retryable ?? code === "UNAVAILABLE" };
+    const { reason = "", field = "", fix = "", retryable = code === "UNAVAILABLE", requestId = "" } = options;
+    this.detail = { reason, field, fix, retryable, requestId };
   }
 
   /** Normalises anything thrown, once, at the boundary. What is not an RpcError becomes INTERNAL without its text. */
@@ -39,9 +42,9 @@ export class RpcError extends Error {
   }
 
   /** The form that grpc-js sends. */
-  toServiceError(): Partial<ServiceError> {
+  toServiceError(requestId: string): Partial<ServiceError> {
     const metadata = new Metadata();
-    metadata.set(DETAIL_KEY, Buffer.from(toBinary(ErrorDetailSchema, create(ErrorDetailSchema, this.detail))));
+    metadata.set(DETAIL_KEY, Buffer.from(toBinary(ErrorDetailSchema, create(ErrorDetailSchema, { ...this.detail, requestId }))));
     return { code: status[this.code], details: this.message, metadata };
   }
 }
@@ -56,8 +59,8 @@ function fromServiceError(error: ServiceError): RpcError {
   const options: RpcErrorOptions = { cause: error };
   if (!(raw instanceof Buffer) || raw.length > 8192) return new RpcError(code, error.details, options);
   try {
-    const { reason, field, fix, retryable } = fromBinary(ErrorDetailSchema, raw);
-    return new RpcError(code, error.details, { ...options, reason, field, fix, retryable });
+    const { reason, field, fix, retryable, requestId } = fromBinary(ErrorDetailSchema, raw);
+    return new RpcError(code, error.details, { ...options, reason, field, fix, retryable, requestId });
   } catch {
     return new RpcError(code, error.details, options);
   }

@@ -1,4 +1,5 @@
 /** Serves a protobuf-es service on a grpc-js server: handlers are promises and async generators over typed messages. */
+import { randomUUID } from "node:crypto";
 import type { EventEmitter } from "node:events";
 import type { DescMethodBiDiStreaming, DescMethodServerStreaming, DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
@@ -9,6 +10,8 @@ import { iterate, pump } from "./stream.ts";
 
 /** What a handler knows of a call. */
 export interface CallContext {
+  /** Made here, never taken from the peer: what it is called in logs, and in the error that the peer gets. */
+  readonly requestId: string;
   /** `/hullmark.v1.Query/ListDrift` */
   readonly path: string;
   /** Aborted when the peer cancels, the deadline passes or the connection goes. */
@@ -43,7 +46,7 @@ function contextOf(path: string, call: AnyCall): { context: CallContext; abort: 
   const abort = new AbortController();
   (call as EventEmitter).on("cancelled", () => abort.abort(new DOMException("cancelled by the peer", "AbortError")));
   const certificate = call.getAuthContext().sslPeerCertificate as { raw?: Buffer } | undefined;
-  return { context: { path, signal: abort.signal, peerCertificate: certificate?.raw, peer: call.getPeer() }, abort };
+  return { context: { requestId: randomUUID(), path, signal: abort.signal, peerCertificate: certificate?.raw, peer: call.getPeer() }, abort };
 }
 
 /** Adds `service` to `server`. Every call passes `guard` first; there is no way to serve one without. */
@@ -79,7 +82,7 @@ function unary(
       (thrown) => {
         const error = RpcError.from(thrown);
         onError(error, context);
-        callback(error.toServiceError());
+        callback(error.toServiceError(context.requestId));
       },
     );
   }) as UntypedHandleCall;
@@ -107,7 +110,7 @@ function streaming(
         (thrown) => {
           const error = RpcError.from(thrown);
           onError(error, context);
-          call.emit("error", error.toServiceError());
+          call.emit("error", error.toServiceError(context.requestId));
         },
       )
       .finally(() => abort.abort());

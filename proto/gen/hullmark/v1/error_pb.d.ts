@@ -41,6 +41,13 @@ export declare type ErrorDetail = Message<"hullmark.v1.ErrorDetail"> & {
    * @generated from field: bool retryable = 4;
    */
   retryable: boolean;
+
+  /**
+   * Names the call in the server's log.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
 };
 
 /**
