@@ -25,13 +25,15 @@ const ConfigSchema = z.strictObject({
     .strictObject({
       /** `device:/dev/tpmrm0`, `swtpm:path=…`; `none`: join by token, trust level none. */
       tcti: z.string().default("device:/dev/tpmrm0"),
-      pcrs: z.array(z.int().min(0).max(23)).min(1).max(24).default([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14]),
+      pcrs: z.array(z.int().min(0).max(23)).min(1).max(24).default([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14]),
     })
     .prefault({}),
   measuredBoot: z
     .strictObject({
       /** Event log of the firmware, as the kernel shows it; `none`: this node has none. */
       eventLog: z.union([z.string().startsWith("/"), z.literal("none")]).default("/sys/kernel/security/tpm0/binary_bios_measurements"),
+      /** What the kernel measured (IMA), in its binary form; `none`: do not look. */
+      imaList: z.union([z.string().startsWith("/"), z.literal("none")]).default("/sys/kernel/security/ima/binary_runtime_measurements"),
     })
     .prefault({}),
   /** File that holds a one-time join token; only for `tcti: none`. */

@@ -10,6 +10,7 @@ import { FileSpool } from "./adapters/file-spool/file-spool.ts";
 import { GrpcSink } from "./adapters/grpc/grpc-sink.ts";
 import { architecture, bootId, kernelRelease, missingCapabilities, ownDigests } from "./adapters/host/host-facts.ts";
 import { keepMemorySmall } from "./adapters/host/memory.ts";
+import { imaListFile } from "./adapters/ima/ima-list-file.ts";
 import { nodeFiles } from "./adapters/node-files/node-files.ts";
 import { ProcfsInspector } from "./adapters/procfs/procfs-inspector.ts";
 import { MountInfoRootFilesystem } from "./adapters/rootfs/mountinfo-root.ts";
@@ -56,6 +57,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
   condition.setTpm(quoter ? "starting" : "absent");
   const { eventLog } = config.measuredBoot;
   const bootLog = await openBootLog(quoter === undefined || eventLog === "none" ? undefined : eventLog);
+  const imaList = imaListFile(config.measuredBoot.imaList === "none" ? undefined : config.measuredBoot.imaList);
   if (bootLog.problem !== undefined) condition.stand("boot-log", bootLog.problem, Date.now());
   const sink = new GrpcSink({
     address: config.verifier.address,
@@ -114,6 +116,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
             bootId: boot,
             pcrs: config.tpm.pcrs,
             eventLogSha256: bootLog.sha256,
+            imaList,
             position: () => agent.position(),
             policyDigest: () => agent.policyDigest(),
             spkiSha256: () => sink.spkiSha256(),

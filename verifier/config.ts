@@ -32,7 +32,7 @@ const ConfigSchema = z.strictObject({
         .array(z.strictObject({ ekSha256: hex64, name: z.string().max(253).default("") }))
         .max(10_000)
         .default([]),
-      pcrs: z.array(z.int().min(0).max(23)).min(1).max(24).default([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14]),
+      pcrs: z.array(z.int().min(0).max(23)).min(1).max(24).default([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14]),
       certificateMinutes: z.int().min(5).max(60).default(60),
     })
     .prefault({}),

@@ -2,6 +2,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { quoteExtraData } from "@hullmark/proto/codec";
 import type { Challenge, QuoteReportSchema } from "@hullmark/proto/v1/attestation";
+import type { ImaList } from "../ports/ima-list.ts";
 import type { Quoter } from "../ports/quoter.ts";
 import type { ChainPosition } from "./node-evidence.ts";
 
@@ -14,6 +15,7 @@ export interface QuoteContext {
   spkiSha256(): Buffer;
   /** SHA-256 of the measured-boot event log; empty where there is none. */
   readonly eventLogSha256: Uint8Array;
+  readonly imaList: ImaList;
   binding(): { readonly verifierId: string; readonly region: string; readonly nodeId: string };
 }
 
@@ -45,7 +47,10 @@ export async function answerChallenge(
   });
   try {
     const quote = await quoter.quote(extraData, pcrs, signal);
-    return { ...report, attest: quote.attest, signature: quote.signature, pcrs: quote.pcrs.map((pcr) => ({ ...pcr })) };
+    const signed = { ...report, attest: quote.attest, signature: quote.signature, pcrs: quote.pcrs.map((pcr) => ({ ...pcr })) };
+    // Read after the quote: then it holds at least what the quote covers.
+    const from = challenge.imaFrom;
+    return from === undefined ? signed : { ...signed, ima: { start: from, ...(await context.imaList.read(Number(from))) } };
   } catch (error) {
     signal.throwIfAborted();
     return { ...report, failure: { code: "quote-failed", detail: error instanceof Error ? error.message : "the TPM failed" } };

@@ -34,7 +34,7 @@ export interface FleetOptions {
 }
 
 type Outgoing = NonNullable<MessageInitShape<typeof AttestRequestSchema>["message"]>;
-const PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14];
+const PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14];
 const NONE = Buffer.alloc(0);
 const never = new AbortController().signal;
 

@@ -1,5 +1,5 @@
 /** The page of one node: whose word it is, how fresh, and what it booted as far as its quotes prove it. */
-import type { BootItem, GetNodeResponse, NodeBoot } from "@hullmark/proto/v1/query";
+import type { BootItem, GetNodeResponse, NodeBoot, NodeIma } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { nodeView } from "./views.ts";
 import { age, trustWord, verdictWord } from "./words.ts";
@@ -7,7 +7,7 @@ import { age, trustWord, verdictWord } from "./words.ts";
 /** Files and sections beyond these are counted; `-o json` has all. */
 const MAX_SHOWN = 12;
 
-export function showNode({ node, boot }: GetNodeResponse, nowMs: number): string {
+export function showNode({ node, boot, ima }: GetNodeResponse, nowMs: number): string {
   if (!node) return "";
   const lines = [`${verdictWord(node.verdict).toUpperCase()}  node ${printable(node.name, 80)}  (${node.id})`];
   const field = (name: string, text: string): void => void lines.push(`${name.padEnd(9)} ${text}`);
@@ -18,6 +18,7 @@ export function showNode({ node, boot }: GetNodeResponse, nowMs: number): string
     `kernel ${printable(node.kernel, 80)} · ${printable(node.runtime, 80)} · agent ${printable(node.agentVersion, 40)} · ${node.containers} containers`,
   );
   if (boot) showBoot(boot, field);
+  if (ima) showIma(ima, field);
   return `${lines.join("\n")}\n`;
 }
 
@@ -47,14 +48,36 @@ function showBoot(boot: NodeBoot, field: (name: string, text: string) => void): 
   if (boot.unquotedPcrs.length > 0) field("Unquoted", `PCR ${boot.unquotedPcrs.join(", ")}: in the log, proven by nothing`);
 }
 
+function showIma(ima: NodeIma, field: (name: string, text: string) => void): void {
+  const rest = ima.moreUnvouched + BigInt(Math.max(0, ima.unvouched.length - MAX_SHOWN));
+  field(
+    "IMA",
+    `${printable(ima.standing, 40)} · ${ima.entries} measurements · ${ima.violations} violations${ima.problem && ` · ${printable(ima.problem, 300)}`}`,
+  );
+  for (const { path, digest } of ima.unvouched.slice(0, MAX_SHOWN)) field("Unvouched", `${printable(digest, 128)}  ${printable(path, 300)}`);
+  if (rest > 0n) field("Unvouched", `and ${rest} more (-o json)`);
+}
+
 function items(name: string, list: readonly BootItem[], field: (name: string, text: string) => void): void {
   for (const item of list.slice(0, MAX_SHOWN)) field(name, `${printable(item.digest, 128)}${item.name && `  ${printable(item.name, 200)}`}`);
   if (list.length > MAX_SHOWN) field(name, `and ${list.length - MAX_SHOWN} more (-o json)`);
 }
 
 /** What `-o json|yaml` gives. Digests are hex. */
-export function nodePageView({ node, boot }: GetNodeResponse) {
-  return { ...(node && nodeView(node)), boot: boot ? bootView(boot) : null };
+export function nodePageView({ node, boot, ima }: GetNodeResponse) {
+  return { ...(node && nodeView(node)), boot: boot ? bootView(boot) : null, ima: ima ? imaView(ima) : null };
+}
+
+function imaView({ standing, problem, entries, violations, unvouched, moreUnvouched }: NodeIma) {
+  return {
+    ...{ standing, problem, entries: Number(entries), violations: Number(violations), moreUnvouched: Number(moreUnvouched) },
+    unvouched: unvouched.map(({ path, digest, position }) => ({
+      position: Number(position),
+      path: printable(path, 2048),
+      pathHex: Buffer.from(path).toString("hex"),
+      digest,
+    })),
+  };
 }
 
 function bootView(boot: NodeBoot) {

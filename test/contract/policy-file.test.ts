@@ -115,6 +115,22 @@ rules:
     expect(found.join("\n")).toMatch(/warning: spec\.rules\[1\]\.name: rule "b" never applies: "a" before it/);
   });
 
+  it("reads baselines of nodes, and names the line that is none", () => {
+    const text = (file: string) =>
+      `apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n  nodes:\n    - name: n\n      ima: { baselines: [${file}] }\n`;
+    const files: Record<string, string> = {
+      good: `# comment\n${"a".repeat(64)}  /bin/a\n\\${"b".repeat(64)}  a\\nb\n`,
+      bad: `${"a".repeat(64)}\nnot a digest\n`,
+    };
+    const parse = (file: string) => parsePolicy(text(file), "p.yaml", { readKeyFile: (path) => files[path] ?? "" });
+    const good = parse("good");
+    expect(good.ok && [...(good.policy.nodes[0]?.ima?.baseline.digests ?? [])]).toEqual(["a".repeat(64), "b".repeat(64)]);
+    expect(parse("bad")).toMatchObject({
+      ok: false,
+      errors: [{ line: 7, path: "spec.nodes[0].ima.baselines[0]", message: "line 2 of the baseline does not begin with a SHA-256" }],
+    });
+  });
+
   it("has a JSON Schema, and docs/policy.schema.json is it", async () => {
     const published = readFileSync(new URL("../../docs/policy.schema.json", import.meta.url), "utf8");
     expect(await runCommand(policyCommand, "schema")).toMatchObject({ code: 0, out: published });

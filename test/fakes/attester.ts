@@ -7,6 +7,8 @@ import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { credentials } from "@grpc/grpc-js";
 import { type Credential, enrol } from "@hullmark/agent/adapters/grpc/enrolment";
+import { imaListFile } from "@hullmark/agent/adapters/ima/ima-list-file";
+import type { ImaList } from "@hullmark/agent/ports/ima-list";
 import type { Quoter } from "@hullmark/agent/ports/quoter";
 import { CHAIN_START, EMPTY_ROOT, evidenceDigest, PatriciaTree, pathKey, quoteExtraData, recordDigest, StateTree } from "@hullmark/proto/codec";
 import { RpcChannel, type RpcError } from "@hullmark/proto/rpc";
@@ -52,7 +54,7 @@ export interface ScriptedContainer {
 }
 
 const never = new AbortController().signal;
-const PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14];
+const PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14];
 
 export class Attester {
   /** Addresses change when the verifier comes back elsewhere. */
@@ -68,6 +70,8 @@ export class Attester {
   answering = true;
   /** Event log that it names in quotes and sends when asked; empty: it has none. */
   bootLog: Buffer = Buffer.alloc(0);
+  /** Measurement list that it tells from where it is asked. */
+  imaList: ImaList = imaListFile(undefined);
   readonly containers = new Map<string, ScriptedContainer>();
   readonly nodeState: Uint8Array;
   readonly received: AttestResponse[] = [];
@@ -197,7 +201,11 @@ export class Attester {
   }
 
   /** A quote that answers a challenge, as this node would make it. */
-  async quote({ nonce }: Pick<Challenge, "nonce">, quoter = this.options.quoter, nodeId = this.credential?.nodeId ?? "") {
+  async quote(
+    { nonce, imaFrom }: Pick<Challenge, "nonce"> & { readonly imaFrom?: bigint | undefined },
+    quoter = this.options.quoter,
+    nodeId = this.credential?.nodeId ?? "",
+  ) {
     if (!quoter || !this.credential) throw new Error("no TPM");
     const { verifierId, region, spkiSha256 } = this.credential;
     const { seq, digest, stateRoot, bootId, policyDigest } = this;
@@ -208,7 +216,20 @@ export class Attester {
       ...{ imaCount: 0n, imaAggregate: none, eventLogSha256 },
     });
     const { attest, signature, pcrs } = await quoter.quote(extraData, PCRS, never);
-    return { nonce, seq, evidenceDigest: digest, stateRoot, bootId, attest, signature, pcrs: pcrs.map((pcr) => ({ ...pcr })), policyDigest, eventLogSha256 };
+    const ima = imaFrom === undefined ? {} : { ima: { start: imaFrom, ...(await this.imaList.read(Number(imaFrom))) } };
+    return {
+      nonce,
+      seq,
+      evidenceDigest: digest,
+      stateRoot,
+      bootId,
+      attest,
+      signature,
+      pcrs: pcrs.map((pcr) => ({ ...pcr })),
+      policyDigest,
+      eventLogSha256,
+      ...ima,
+    };
   }
 
   #take(response: AttestResponse): void {

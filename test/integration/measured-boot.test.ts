@@ -4,12 +4,15 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openBootLog } from "@hullmark/agent/adapters/boot-log/boot-log-file";
+import { imaListFile } from "@hullmark/agent/adapters/ima/ima-list-file";
 import { Tpm2Quoter } from "@hullmark/agent/adapters/tpm2/index";
+import { Tpm } from "@hullmark/native";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Attester } from "../fakes/attester.ts";
 import { boot, KERNEL_LINE, linuxBoot, sha256, type WrittenEvent, writeLog } from "../fakes/boot-log.ts";
+import { listOf, measured, type WrittenMeasurement } from "../fakes/ima-list.ts";
 import { Swtpm } from "../fakes/swtpm.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
@@ -152,6 +155,86 @@ describe("measured boot on a TPM", () => {
     await verifier.adminClient.reloadPolicy({});
     await judged(Verdict.WARNING);
     await expect.poll(async () => (await verifier.query.listDrift({ states: [DriftState.OPEN] })).drifts).toEqual([]);
+  });
+});
+
+describe("the kernel's measurement list on a TPM", () => {
+  const list = (): string => join(directory, "binary_runtime_measurements");
+  const file = (path: string, content: string): WrittenMeasurement => measured({ path, content });
+  const good = [file("boot_aggregate", "boot"), file("/usr/bin/a", "a"), file("/usr/bin/b", "b")];
+  const ima = `      ima:\n        baselines: [known.sha256]\n`;
+
+  /** What the kernel does when it measures: the list first, then PCR 10. The agent's own connection rests meanwhile. */
+  async function measure(entries: readonly WrittenMeasurement[], extended = entries): Promise<void> {
+    writeFileSync(list(), listOf(entries), { flag: "a" });
+    await quoter?.close();
+    const chip = new Tpm();
+    await chip.open(tpm.tcti);
+    for (const { hashed } of extended) await chip.extendPcr(10, "sha256", hashed);
+    await chip.close();
+  }
+
+  async function measuring(): Promise<Attester> {
+    writeFileSync(
+      join(verifier.directory, "known.sha256"),
+      `# known\n${["a", "b", "c"].map((content) => `${hex(content)}  /usr/bin/${content}`).join("\n")}\n`,
+    );
+    verifier.policy(policy(ima));
+    writeFileSync(list(), "");
+    const attester = await started(linuxBoot());
+    attester.imaList = imaListFile(list());
+    return attester;
+  }
+  const ask = () => verifier.adminClient.requestQuote({ nodeId: "w-1" });
+  const told = async (want: object): Promise<void> => {
+    await ask();
+    await expect.poll(async () => (await shown()).ima, { timeout: 10_000 }).toMatchObject(want);
+  };
+
+  test("is proven as it grows, names what nothing vouches for, and survives agents and verifiers that start anew", async () => {
+    const attester = await measuring();
+    await measure(good);
+    await told({ standing: "proven", entries: 3n, unvouched: [] });
+    await judged(Verdict.WARNING);
+    // Read before it is extended: the list is ahead of the quote.
+    await measure([file("/usr/bin/c", "c"), file("/usr/bin/d", "d")], [file("/usr/bin/c", "c")]);
+    await told({ standing: "proven", entries: 4n, unvouched: [] });
+    await measure([], [file("/usr/bin/d", "d")]);
+    attester.imaList = imaListFile(list());
+    await told({ standing: "proven", entries: 5n, unvouched: [{ position: 4n, path: Buffer.from("/usr/bin/d"), digest: `sha256:${hex("d")}` }] });
+    await judged(Verdict.CONTRAINDICATED);
+    expect(await codes()).toContain("ima");
+    writeFileSync(join(verifier.directory, "known.sha256"), ["a", "b", "c", "d"].map((content) => `${hex(content)}\n`).join(""));
+    await verifier.adminClient.reloadPolicy({});
+    await told({ standing: "proven", entries: 5n, unvouched: [] });
+    await judged(Verdict.WARNING);
+  });
+
+  test("that its PCR contradicts is refused, and believed again when it is true", async () => {
+    const attester = await measuring();
+    await measure(good);
+    await told({ standing: "proven", entries: 3n });
+    writeFileSync(list(), listOf([good[0] as WrittenMeasurement, file("/usr/bin/a", "b"), good[2] as WrittenMeasurement]));
+    await measure([file("/usr/bin/c", "c")]);
+    await told({ standing: "proven", entries: 4n });
+    // What was proven is not told again: only a list that is shorter, or another continuation, can be noticed now.
+    writeFileSync(list(), listOf([...good, file("/usr/bin/c", "c"), file("/usr/bin/a", "a")]));
+    await measure([], [file("/usr/bin/evil", "evil")]);
+    attester.imaList = imaListFile(list());
+    await told({ standing: "contradicted" });
+    await judged(Verdict.CONTRAINDICATED);
+    expect(await codes()).toContain("ima");
+    writeFileSync(list(), listOf([...good, file("/usr/bin/c", "c"), file("/usr/bin/evil", "evil")]));
+    await told({ standing: "proven", entries: 5n, unvouched: [{ path: Buffer.from("/usr/bin/evil") }] });
+  });
+
+  test("left out where policy requires it leaves the node unknown", async () => {
+    const attester = await measuring();
+    await measure(good);
+    attester.imaList = imaListFile(undefined);
+    await told({ standing: "absent" });
+    await judged(Verdict.UNKNOWN);
+    expect(await codes()).toContain("no-ima-list");
   });
 });
 

@@ -12,7 +12,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
-const PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14];
+const PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14];
 let verifier: TestVerifier;
 let directory: string;
 let files = 0;

@@ -6,6 +6,7 @@ import type { ContainerParts } from "@hullmark/proto/codec";
 import type { Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import type { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import type { ActorFacts, Difference } from "../core/appraisal/types.ts";
+import type { ImaState } from "../core/ima/state.ts";
 import type { BootAppraisal, BootEvidence } from "../core/measured-boot/appraise.ts";
 
 /** Plain forms of the messages Claim and TrustVector: rows hold no message objects. */
@@ -72,6 +73,11 @@ export interface BootRow extends BootEvidence {
   readonly nodeId: string;
   /** Empty where the node has no event log. */
   readonly eventLogSha256: Buffer;
+}
+
+/** What is known of a node's measurement list: one row a node, written where it changes. */
+export interface ImaRow extends ImaState {
+  readonly nodeId: string;
 }
 
 /** Newest Evidence of a node: one row a node, of its present chain. */

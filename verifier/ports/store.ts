@@ -6,13 +6,27 @@ import type { Severity, Verdict } from "@hullmark/proto/v1/common";
 import type { DriftState } from "@hullmark/proto/v1/query";
 import type { LogAppend } from "./log-store.ts";
 import type { AlertCommit } from "./outbox.ts";
-import type { AllowedEkRow, BootRow, CoverageRow, DriftRow, EvidenceWrite, HeadRow, ImageRow, JoinTokenRow, MemoryRow, NodeRow, WorkloadRow } from "./rows.ts";
+import type {
+  AllowedEkRow,
+  BootRow,
+  CoverageRow,
+  DriftRow,
+  EvidenceWrite,
+  HeadRow,
+  ImageRow,
+  ImaRow,
+  JoinTokenRow,
+  MemoryRow,
+  NodeRow,
+  WorkloadRow,
+} from "./rows.ts";
 
 /** Rows written together. Every part is optional; rows are inserted or replaced by their key. */
 export interface StoreCommit {
   readonly nodes?: readonly NodeRow[];
   readonly evidence?: EvidenceWrite;
   readonly boots?: readonly BootRow[];
+  readonly imas?: readonly ImaRow[];
   readonly workloads?: readonly WorkloadRow[];
   readonly removedWorkloads?: readonly { readonly nodeId: string; readonly containerId: string }[];
   readonly drifts?: readonly DriftRow[];
@@ -111,6 +125,8 @@ export interface Store {
   readMemory(nodeId: string): Promise<MemoryRow | undefined>;
   /** undefined before the node's first quote. */
   readBoot(nodeId: string): Promise<BootRow | undefined>;
+  /** undefined where none was asked for. */
+  readIma(nodeId: string): Promise<ImaRow | undefined>;
   readAllowedEks(): Promise<readonly AllowedEkRow[]>;
   /** The node name that a token is for, where it exists and has not expired. Does not spend it. */
   readJoinToken(sha256: Buffer, nowMs: number): Promise<JoinTokenRow | undefined>;

@@ -1,5 +1,5 @@
 /** Nodes, who may enrol, images and coverage. Synchronous; runs in the store's threads. */
-import type { AllowedEkRow, BootRow, CoverageRow, ImageRow, JoinTokenRow, NodeRow } from "../../ports/rows.ts";
+import type { AllowedEkRow, BootRow, CoverageRow, ImageRow, ImaRow, JoinTokenRow, NodeRow } from "../../ports/rows.ts";
 import { StoreError } from "../../ports/store.ts";
 import type { Connection } from "./database.ts";
 import { fromJson, toJson } from "./json.ts";
@@ -26,6 +26,15 @@ export class FleetTable {
   readBoot(nodeId: string): BootRow | undefined {
     const row = this.#connection.prepare<[string], { body: string }>("SELECT body FROM boots WHERE node_id = ?").get(nodeId);
     return row && fromJson<BootRow>(row.body);
+  }
+
+  putIma(row: ImaRow): void {
+    this.#run("INSERT OR REPLACE INTO imas (node_id, body) VALUES (?, ?)", row.nodeId, toJson(row));
+  }
+
+  readIma(nodeId: string): ImaRow | undefined {
+    const row = this.#connection.prepare<[string], { body: string }>("SELECT body FROM imas WHERE node_id = ?").get(nodeId);
+    return row && fromJson<ImaRow>(row.body);
   }
 
   putAllowedEk({ ekSha256, name, nodeId }: AllowedEkRow): void {

@@ -56,4 +56,7 @@ export const MIGRATIONS: readonly string[] = [
   `
   CREATE TABLE boots (node_id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
   `,
+  `
+  CREATE TABLE imas (node_id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+  `,
 ];

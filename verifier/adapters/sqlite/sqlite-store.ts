@@ -50,6 +50,7 @@ function storeOver(writer: ThreadClient, reader: ThreadClient): Store {
     readHead: (nodeId) => reader.call("evidence", "readHead", nodeId),
     readMemory: (nodeId) => reader.call("evidence", "readMemory", nodeId),
     readBoot: (nodeId) => reader.call("fleet", "readBoot", nodeId),
+    readIma: (nodeId) => reader.call("fleet", "readIma", nodeId),
     readAllowedEks: () => reader.call("fleet", "readAllowedEks"),
     readJoinToken: (sha256, nowMs) => reader.call("fleet", "readJoinToken", sha256, nowMs),
     listWorkloads: (filter, page) => reader.call("results", "listWorkloads", filter, page),

@@ -105,6 +105,7 @@ export class Writes extends Reads {
       if (commit.spendNonce) this.fleet.spendNonce(commit.spendNonce.nonce, commit.spendNonce.expiresAtMs);
       if (commit.evidence) this.evidence.write(commit.evidence);
       for (const row of commit.boots ?? []) this.fleet.putBoot(row);
+      for (const row of commit.imas ?? []) this.fleet.putIma(row);
       for (const { nodeId, containerId } of commit.removedWorkloads ?? []) this.results.removeWorkload(nodeId, containerId);
       for (const row of commit.workloads ?? []) this.results.putWorkload(row);
       for (const row of commit.drifts ?? []) this.results.putDrift(row);

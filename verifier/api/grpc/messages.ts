@@ -2,8 +2,8 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ClaimSchema, TrustVectorSchema } from "@hullmark/proto/v1/common";
-import type { DriftSchema, ImageSchema, NodeBootSchema, NodeSchema, ProvenanceSchema, WorkloadSchema } from "@hullmark/proto/v1/query";
-import type { BootRow, ClaimRow, DriftRow, ImageRow, NodeRow, ProvenanceRow, VectorRow, WorkloadRow } from "../../ports/rows.ts";
+import type { DriftSchema, ImageSchema, NodeBootSchema, NodeImaSchema, NodeSchema, ProvenanceSchema, WorkloadSchema } from "@hullmark/proto/v1/query";
+import type { BootRow, ClaimRow, DriftRow, ImageRow, ImaRow, NodeRow, ProvenanceRow, VectorRow, WorkloadRow } from "../../ports/rows.ts";
 
 type Timestamp = ReturnType<typeof timestampFromMs>;
 
@@ -63,6 +63,13 @@ export function bootMessage({ eventLogSha256, pcrs, log }: BootRow): MessageInit
     ...{ shimLists: [...shimLists], unknown: [...unknown], exitBootServices },
     differingPcrs: comparison.differing.map(({ pcr }) => pcr),
     unquotedPcrs: [...comparison.unquoted],
+  };
+}
+
+export function imaMessage({ standing, problem, count, violations, items, moreItems }: ImaRow): MessageInitShape<typeof NodeImaSchema> {
+  return {
+    ...{ standing, problem, entries: BigInt(count), violations: BigInt(violations), moreUnvouched: BigInt(moreItems) },
+    unvouched: items.map(({ path, digest, index }) => ({ path, digest, position: BigInt(index) })),
   };
 }
 

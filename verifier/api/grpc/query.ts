@@ -9,7 +9,7 @@ import type { Fleet } from "../../core/fleet/fleet.ts";
 import type { Policy } from "../../core/policy/types.ts";
 import type { ClaimRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
-import { bootMessage, driftMessage, imageMessage, nodeMessage, workloadMessage } from "./messages.ts";
+import { bootMessage, driftMessage, imageMessage, imaMessage, nodeMessage, workloadMessage } from "./messages.ts";
 import { PushQueue } from "./queue.ts";
 
 export interface QueryServices {
@@ -103,8 +103,8 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
     async getNode({ id }) {
       const row = fleet.find(id);
       if (!row) throw new RpcError("NOT_FOUND", "no such node", { reason: "NODE", field: "id" });
-      const boot = await store.readBoot(row.id);
-      return { node: node(row), ...(boot && { boot: bootMessage(boot) }) };
+      const [boot, ima] = await Promise.all([store.readBoot(row.id), store.readIma(row.id)]);
+      return { node: node(row), ...(boot && { boot: bootMessage(boot) }), ...(ima && { ima: imaMessage(ima) }) };
     },
     async *watchNodes(_request, { signal }) {
       for await (const row of watch(events, "node", signal)) yield { node: node(row) };

@@ -56,6 +56,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   pcr: "booted something else than allowed",
   "event-log": "has an event log that its TPM contradicts",
   "secure-boot": "booted without proven Secure Boot",
+  ima: "ran what nothing vouches for",
   boot: "booted something that policy does not list",
   "chain-broken": "broke its chain of evidence",
   clock: "set back its TPM clock",

@@ -1,5 +1,5 @@
 /** Gathers what one step decides (rows and log entries) and puts it together as one draft for the committer. */
-import type { BootRow, DriftRow, EvidenceWrite, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { BootRow, DriftRow, EvidenceWrite, ImaRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { StoreCommit } from "../../ports/store.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import type { Draft } from "./committer.ts";
@@ -17,6 +17,7 @@ export class ChangeSet {
   #node: NodeRow | undefined;
   #evidence: EvidenceWrite | undefined;
   #boot: BootRow | undefined;
+  #ima: ImaRow | undefined;
   #extras: Extras = {};
 
   constructor(nowMs: number) {
@@ -24,7 +25,13 @@ export class ChangeSet {
   }
 
   get empty(): boolean {
-    return !this.#node && !this.#evidence && !this.#boot && this.#entries.length + this.#workloads.size + this.#removed.length + this.#drifts.size === 0;
+    return (
+      !this.#node &&
+      !this.#evidence &&
+      !this.#boot &&
+      !this.#ima &&
+      this.#entries.length + this.#workloads.size + this.#removed.length + this.#drifts.size === 0
+    );
   }
 
   get openedDrifts(): boolean {
@@ -41,6 +48,10 @@ export class ChangeSet {
 
   boot(row: BootRow): void {
     this.#boot = row;
+  }
+
+  ima(row: ImaRow): void {
+    this.#ima = row;
   }
 
   extras(extras: Extras): void {
@@ -85,6 +96,7 @@ export class ChangeSet {
           ...(this.#node && { nodes: [this.#node] }),
           ...(this.#evidence && { evidence: this.#evidence }),
           ...(this.#boot && { boots: [this.#boot] }),
+          ...(this.#ima && { imas: [this.#ima] }),
           workloads: [...this.#workloads.values()],
           removedWorkloads: this.#removed,
           drifts: [...this.#drifts.values()].map(({ row, entry, opened }) => ({

@@ -2,6 +2,7 @@
  * From what containers say of their images to reference values and provenance: resolved by digest, layers replayed once ever, signatures collected.
  * Questions are answered at once from what is known; answers that come later are told to whoever subscribed.
  */
+import { decodeRecord } from "@hullmark/proto/codec";
 import type { Clock } from "../../ports/clock.ts";
 import { type Registry, RegistryError } from "../../ports/registry.ts";
 import type { ImageRow } from "../../ports/rows.ts";
@@ -82,6 +83,16 @@ export class ImageService implements Images {
       provenance: verdict.input,
       provenanceRow: verdict.row,
     };
+  }
+
+  vouches(path: Buffer, sha256: Buffer): boolean {
+    for (const { known, verdicts } of this.#entries.values()) {
+      if ("missing" in known.image || ![...verdicts.values()].some(({ input }) => input.status === "signed")) continue;
+      const found = known.image.reference.merged(path);
+      const record = found && decodeRecord(found.record);
+      if (record?.type === "f" && sha256.equals(record.sha256)) return true;
+    }
+    return false;
   }
 
   onChange(listener: (keys: ReadonlySet<string>) => void): () => void {

@@ -52,6 +52,8 @@ export interface ImageQuestion {
 export interface Images {
   /** Never waits. */
   view(question: ImageQuestion): ImageView;
+  /** Whether an image that counts as signed shows exactly this content at this path (no leading slash). Of images that are at hand. */
+  vouches(path: Buffer, sha256: Buffer): boolean;
   /** Tells keys whose view has changed. @returns a function that ends the subscription */
   onChange(listener: (keys: ReadonlySet<string>) => void): () => void;
 }

@@ -1,12 +1,11 @@
 /** A boot's claims against policy: pure, and never affirming where something is missing. */
+import { IMA_PCR } from "../ima/replay.ts";
 import { type BootClaims, bootClaims, type MeasuredItem } from "./claims.ts";
 import { type EventLog, MAX_EVENT_LOG_BYTES, parseEventLog } from "./event-log.ts";
 import { type Comparison, FIRST_OS_PCR, holdAgainst, type QuotedPcr } from "./replay.ts";
 import { asksForLog, type BootRules } from "./rules.ts";
 import { SECURE_BOOT_VARIABLES } from "./secure-boot.ts";
 
-/** IMA's: it grows as long as the node runs, and has a list of its own. */
-export const IMA_PCR = 10;
 const CONFIGURATION_PCRS: ReadonlySet<number> = new Set([8, 12]);
 /** Shim's own state, not something that vouches for an image. */
 const SHIM_STATE: ReadonlySet<string> = new Set(["SbatLevel", "MokListTrusted"]);
@@ -39,7 +38,7 @@ export interface BootEvidence {
   readonly log: ExaminedLog | "none" | "pending";
 }
 
-export type BootFindingKind = "event-log" | "secure-boot" | "boot" | "pcr";
+export type BootFindingKind = "event-log" | "secure-boot" | "boot" | "pcr" | "ima";
 export interface BootFinding {
   readonly kind: BootFindingKind;
   /** Tells findings of one kind apart over time. */

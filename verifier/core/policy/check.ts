@@ -1,10 +1,11 @@
 /** What the schema cannot say: names that must exist and be unique, keys that must be keys, and rules that can never apply. Builds the policy. */
 
+import { hash } from "node:crypto";
 import { differentSigners } from "../provenance/votes.ts";
 import { buildAuthority, buildRevocation, buildTrustRoot, buildTrustStore, known } from "./check-authorities.ts";
 import { DEFAULT_MUTABLE } from "./default.ts";
 import type { PolicyFile } from "./schema.ts";
-import type { AlertRoute, Authority, Policy, PolicyProblem, PolicyRule, Selector, SignatureRequirement } from "./types.ts";
+import type { AlertRoute, Authority, NodeImaRule, Policy, PolicyProblem, PolicyRule, Selector, SignatureRequirement } from "./types.ts";
 
 export type Report = (severity: PolicyProblem["severity"], path: readonly PropertyKey[], message: string, fix: string) => void;
 type FileRule = PolicyFile["spec"]["rules"][number];
@@ -42,7 +43,10 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     trustStores: spec.trustStores.map((store, i) => buildTrustStore(store, ["spec", "trustStores", i], context)),
     authorities,
     revocations: spec.revocations.map((revocation, i) => buildRevocation(revocation, ["spec", "revocations", i], context)),
-    nodes: spec.nodes.map(({ name, select, boot, pcrs }) => ({ name, nodes: select.nodes, boot, pcrs })),
+    nodes: spec.nodes.map(({ name, select, boot, pcrs, ima }, i) => ({
+      ...{ name, nodes: select.nodes, boot, pcrs },
+      ima: ima && buildIma(ima, ["spec", "nodes", i, "ima"], readFile, report),
+    })),
     rules: spec.rules.map((rule, i) => buildRule(rule, authorities, ["spec", "rules", i], report)),
     mutable: spec.mutableDefaults ? [...DEFAULT_MUTABLE, ...mutable] : mutable,
     severities: spec.severities,
@@ -50,6 +54,42 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     budget: { maxEntries: spec.budget.entries, maxBytes: spec.budget.bytes, maxSeconds: spec.budget.time },
     alerts: spec.alerts.routes.map((route, i) => buildRoute(route, ["spec", "alerts", "routes", i], report)),
   };
+}
+
+function buildIma(
+  { list, violations, ignore, baselines }: NonNullable<PolicyFile["spec"]["nodes"][number]["ima"]>,
+  path: readonly PropertyKey[],
+  readFile: (path: string) => string,
+  report: Report,
+): NodeImaRule {
+  const digests = new Set<string>();
+  for (const [i, file] of baselines.entries()) {
+    const at = [...path, "baselines", i];
+    try {
+      const bad = addBaseline(readFile(file), digests);
+      if (bad !== undefined) report("error", at, `line ${bad} of the baseline does not begin with a SHA-256`, "write it with `sha256sum`");
+    } catch (error) {
+      report(
+        "error",
+        at,
+        `the baseline cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+        "paths are relative to the policy file; split what is larger than 1 MiB",
+      );
+    }
+  }
+  return { list, violations, ignore, baseline: { sha256: hash("sha256", [...digests].sort().join("\n")), digests } };
+}
+
+/** Lines as `sha256sum` writes them; empty ones and comments are skipped. @returns the number of the first line that is none */
+function addBaseline(text: string, digests: Set<string>): number | undefined {
+  for (const [i, line] of text.split("\n").entries()) {
+    if (line === "" || line.startsWith("#")) continue;
+    // A backslash at the start: `sha256sum` escaped the name.
+    const [, digest] = /^\\?([0-9a-f]{64})(?:$|[ \r])/.exec(line) ?? [];
+    if (digest === undefined) return i + 1;
+    digests.add(digest);
+  }
+  return undefined;
 }
 
 function unique(items: readonly { readonly name: string }[], path: readonly PropertyKey[], report: Report): void {

@@ -58,6 +58,7 @@ export const NODE_KINDS = [
   "event-log",
   "secure-boot",
   "boot",
+  "ima",
   "chain-broken",
   "clock",
   "agent",

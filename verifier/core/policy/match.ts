@@ -1,8 +1,10 @@
 /** Which rule decides on a container, and what it then allows. */
 
+import { hash } from "node:crypto";
 import { anyMatch, compileGlob, compileNames, type GlobMatcher } from "@hullmark/proto/codec";
 import { Severity as WireSeverity } from "@hullmark/proto/v1/common";
 import type { ContainerRules } from "../appraisal/types.ts";
+import type { ImaRules } from "../ima/appraise.ts";
 import type { BootRules } from "../measured-boot/rules.ts";
 import { OBSERVED_ALLOWANCES } from "./default.ts";
 import type { DriftPlace, Kind, Severity } from "./kinds.ts";
@@ -110,11 +112,28 @@ export function measurementFor(policy: Policy, nodeName: string): NodeMeasuremen
   return { mutableClasses, intervals: policy.intervals, budget: policy.budget };
 }
 
+function nodeRule(nodes: Policy["nodes"], nodeName: string): Policy["nodes"][number] | undefined {
+  return nodes.find(({ nodes: globs }) => globs.length === 0 || compileNames(globs)(nodeName));
+}
+
 /** What the first rule that selects the node asks of its boot; undefined where none does. Compile once a policy and node. */
 export function bootRules({ nodes }: Policy, nodeName: string): BootRules | undefined {
-  const rule = nodes.find(({ nodes: globs }) => globs.length === 0 || compileNames(globs)(nodeName));
+  const rule = nodeRule(nodes, nodeName);
   if (!rule) return undefined;
   const { commandLines, ...boot } = rule.boot;
   const pcrs = new Map(Object.entries(rule.pcrs).map(([index, values]) => [Number(index), values]));
   return { rule: rule.name, ...boot, commandLine: commandLines.length > 0 ? compileNames(commandLines) : undefined, pcrs };
+}
+
+/** What that rule asks of the node's measurement list; undefined: nothing. Compile once a policy and node. */
+export function imaRules({ nodes }: Policy, nodeName: string): ImaRules | undefined {
+  const ima = nodeRule(nodes, nodeName)?.ima;
+  if (!ima) return undefined;
+  const { list, violations, ignore, baseline } = ima;
+  const ignored = ignore.map(compileGlob);
+  return {
+    ...{ list, violations, digest: hash("sha256", JSON.stringify([violations, ignore, baseline.sha256])) },
+    baseline: (sha256) => baseline.digests.has(sha256),
+    ignored: (path) => anyMatch(ignored, path),
+  };
 }

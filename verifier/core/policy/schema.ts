@@ -138,6 +138,14 @@ const nodeRule = z.strictObject({
       commandLines: list(glob),
     })
     .prefault({}),
+  ima: z
+    .strictObject({
+      list: z.enum(["required", "optional"]).default("required"),
+      violations: z.enum(["refuse", "accept"]).default("refuse"),
+      ignore: list(pathGlob),
+      baselines: list(z.string().min(1)),
+    })
+    .optional(),
   pcrs: z.record(pcrIndex, z.array(sha256).min(1).max(MAX_ITEMS)).default({}),
 });
 

@@ -165,8 +165,19 @@ export interface NodeRule {
   /** Globs over the node's name, which is what its enrolment gave it; empty: every node. A node's own labels select nothing: it would choose its rules. */
   readonly nodes: readonly string[];
   readonly boot: NodeBootRule;
+  /** undefined: the measurement list is not asked for. */
+  readonly ima: NodeImaRule | undefined;
   /** PCR of the sha256 bank → allowed values. */
   readonly pcrs: Readonly<Record<string, readonly string[]>>;
+}
+
+export interface NodeImaRule {
+  readonly list: "required" | "optional";
+  readonly violations: "refuse" | "accept";
+  /** Globs over paths that are not looked at. */
+  readonly ignore: readonly string[];
+  /** Files that are known: by content. Sets are left out of JSON, so `sha256` stands for them. */
+  readonly baseline: { readonly sha256: string; readonly digests: ReadonlySet<string> };
 }
 
 export interface NodeBootRule {

@@ -5,7 +5,8 @@
 import { hash } from "node:crypto";
 import { TrustLevel } from "@hullmark/proto/v1/common";
 import type { BootRow, NodeRow } from "../../ports/rows.ts";
-import { appraiseBoot, type BootAppraisal, examineLog, IMA_PCR } from "../measured-boot/appraise.ts";
+import { IMA_PCR } from "../ima/replay.ts";
+import { appraiseBoot, type BootAppraisal, examineLog } from "../measured-boot/appraise.ts";
 import type { QuotedPcr } from "../measured-boot/replay.ts";
 import { bootRules } from "../policy/match.ts";
 import type { Policy } from "../policy/types.ts";

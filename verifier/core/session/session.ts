@@ -31,6 +31,7 @@ import type { Policy } from "../policy/types.ts";
 import type { BootWatch } from "./boot-evidence.ts";
 import type { Comparisons } from "./comparisons.ts";
 import { SessionError } from "./errors.ts";
+import type { ImaWatch } from "./ima-evidence.ts";
 import type { LiveNode } from "./live-node.ts";
 import { measurementPolicy } from "./measurement.ts";
 import { evidenceWrite } from "./memory.ts";
@@ -79,6 +80,7 @@ export class Session {
   readonly #live: LiveNode;
   readonly #comparisons: Comparisons;
   readonly #boot: BootWatch;
+  readonly #ima: ImaWatch;
   readonly #quotes: Quotes;
   readonly #cancels = new Set<() => void>();
   #measurement: MeasurementPolicy;
@@ -92,13 +94,14 @@ export class Session {
   #room: (() => void) | undefined;
   #closed = false;
 
-  constructor(services: SessionServices, peer: SessionPeer, transport: Transport, live: LiveNode, comparisons: Comparisons, boot: BootWatch) {
+  constructor(services: SessionServices, peer: SessionPeer, transport: Transport, live: LiveNode, comparisons: Comparisons, boot: BootWatch, ima: ImaWatch) {
     this.#services = services;
     this.#peer = peer;
     this.#transport = transport;
     this.#live = live;
     this.#comparisons = comparisons;
     this.#boot = boot;
+    this.#ima = ima;
     this.#quotes = new Quotes(services.quotes);
     this.#measurement = measurementPolicy(services.policy(), live.node.name);
     const { seq, digest, stateRoot } = live.memory;
@@ -301,6 +304,7 @@ export class Session {
     this.#live.update({ ...nodeChange(judgement, node), ...this.#bootChange() }, policy(), changes, nowMs);
     this.#commit(changes);
     if (judgement.kind === "late" && judgement.code !== "expired") this.challenge(MIN_CHALLENGE_GAP_MS);
+    if (judgement.kind === "fresh" && this.#ima.impatient) this.#after(MIN_CHALLENGE_GAP_MS, () => this.challenge());
   }
 
   #conclude(judgement: QuoteJudgement, changes: ChangeSet, nowMs: number): void {
@@ -309,7 +313,10 @@ export class Session {
       changes.note(adminFact(`quote-${judgement.kind}`, nowMs, { node: this.nodeId, reason: judgement.code, detail: judgement.detail }));
   }
 
-  #quotedBoot({ pcrs }: Extract<QuoteJudgement, { kind: "fresh" }>, { eventLogSha256 }: QuoteReport, changes: ChangeSet): void {
+  #quotedBoot({ pcrs }: Extract<QuoteJudgement, { kind: "fresh" }>, { eventLogSha256, ima }: QuoteReport, changes: ChangeSet): void {
+    const measured = this.#ima.row;
+    this.#ima.quoted(this.#services.policy(), this.#live.node.name, ima, pcrs);
+    if (this.#ima.row && !isDeepStrictEqual(this.#ima.row, measured)) changes.ima(this.#ima.row);
     const before = this.#boot.row;
     const wanted = this.#boot.quoted(this.nodeId, eventLogSha256, pcrs);
     if (this.#boot.row && this.#boot.row !== before) changes.boot(this.#boot.row);
@@ -334,7 +341,9 @@ export class Session {
   /** What policy says of the boot, where that has changed. */
   #bootChange(): Pick<LiveNode["node"], "boot"> {
     const { node } = this.#live;
-    const boot = this.#boot.appraise(this.#services.policy(), node);
+    const booted = this.#boot.appraise(this.#services.policy(), node);
+    const measured = this.#ima.appraise(this.#services.policy(), node.name);
+    const boot = { ...booted, findings: [...booted.findings, ...measured.findings], unknown: [...booted.unknown, ...measured.unknown] };
     return isDeepStrictEqual(boot, node.boot) ? {} : { boot };
   }
 
@@ -347,7 +356,8 @@ export class Session {
     this.#lastChallengeMs = nowMs;
     const intervalMs = policy().intervals.quoteSeconds * 1000;
     const { nonce, expiresAtMs } = this.#quotes.challenge(this.nodeId, this.#live.memory.seq, nowMs, Math.min(intervalMs, MAX_NONCE_LIFE_MS));
-    this.#send({ case: "challenge", value: { nonce, expiresAt: timestampFromMs(expiresAtMs) } });
+    const imaFrom = this.#ima.wanted(policy(), this.#live.node.name, this.#live.node.bootId);
+    this.#send({ case: "challenge", value: { nonce, expiresAt: timestampFromMs(expiresAtMs), ...(imaFrom !== undefined && { imaFrom }) } });
   }
 
   /** Time has passed: is a quote due, is the node's verdict still what it was? */

@@ -15,6 +15,7 @@ import { treeKey } from "./appraiser.ts";
 import { BootWatch } from "./boot-evidence.ts";
 import { ComparisonCache, Comparisons } from "./comparisons.ts";
 import { SessionError } from "./errors.ts";
+import { ImaWatch } from "./ima-evidence.ts";
 import { LiveNode } from "./live-node.ts";
 import { restoreMemory } from "./memory.ts";
 import { PROTOCOL_VERSION, Session, type SessionPeer, type SessionServices, type Transport } from "./session.ts";
@@ -112,8 +113,10 @@ export class Sessions {
       (request) => transport.send({ message: { case: "tree", value: request } }),
       (tree) => queueMicrotask(() => session?.treeCompared(treeKey(tree))),
     );
-    const [live, boot] = await Promise.all([this.#load(node, hello, comparisons), this.#services.store.readBoot(node.id)]);
-    session = new Session(this.#services, peer, transport, live, comparisons, new BootWatch(boot));
+    const { store, images } = this.#services;
+    const [live, boot, ima] = await Promise.all([this.#load(node, hello, comparisons), store.readBoot(node.id), store.readIma(node.id)]);
+    const watches = [new BootWatch(boot), new ImaWatch(node.id, ima, (path, sha256) => images.vouches(path, sha256))] as const;
+    session = new Session(this.#services, peer, transport, live, comparisons, ...watches);
     return session;
   }
 

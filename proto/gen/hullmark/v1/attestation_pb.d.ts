@@ -248,6 +248,13 @@ export declare type Challenge = Message<"hullmark.v1.Challenge"> & {
    * @generated from field: google.protobuf.Timestamp expires_at = 2;
    */
   expiresAt?: Timestamp | undefined;
+
+  /**
+   * The first entry of the kernel's measurement list that is wanted with the quote, from 0; absent: none is.
+   *
+   * @generated from field: optional uint64 ima_from = 3;
+   */
+  imaFrom?: bigint | undefined;
 };
 
 /**
@@ -1335,6 +1342,13 @@ export declare type QuoteReport = Message<"hullmark.v1.QuoteReport"> & {
    * @generated from field: bytes event_log_sha256 = 11;
    */
   eventLogSha256: Uint8Array;
+
+  /**
+   * Where the challenge asked for it. PCR 10 of the quote covers it.
+   *
+   * @generated from field: hullmark.v1.ImaReport ima = 12;
+   */
+  ima?: ImaReport | undefined;
 };
 
 /**
@@ -1342,6 +1356,47 @@ export declare type QuoteReport = Message<"hullmark.v1.QuoteReport"> & {
  * Use `create(QuoteReportSchema)` to create a new message.
  */
 export declare const QuoteReportSchema: GenMessage<QuoteReport>;
+
+/**
+ * Part of the kernel's measurement list, read after the quote was made: it may go on beyond what the quote covers.
+ *
+ * @generated from message hullmark.v1.ImaReport
+ */
+export declare type ImaReport = Message<"hullmark.v1.ImaReport"> & {
+  /**
+   * Position of the first entry.
+   *
+   * @generated from field: uint64 start = 1;
+   */
+  start: bigint;
+
+  /**
+   * Whole entries as in `binary_runtime_measurements`: at most 2 MiB.
+   *
+   * @generated from field: bytes entries = 2;
+   */
+  entries: Uint8Array;
+
+  /**
+   * There are more than fit; they follow with the next quote.
+   *
+   * @generated from field: bool more = 3;
+   */
+  more: boolean;
+
+  /**
+   * The kernel shows no list.
+   *
+   * @generated from field: bool absent = 4;
+   */
+  absent: boolean;
+};
+
+/**
+ * Describes the message hullmark.v1.ImaReport.
+ * Use `create(ImaReportSchema)` to create a new message.
+ */
+export declare const ImaReportSchema: GenMessage<ImaReport>;
 
 /**
  * @generated from message hullmark.v1.PcrValue

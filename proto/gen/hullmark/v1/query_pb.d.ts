@@ -726,6 +726,13 @@ export declare type GetNodeResponse = Message<"hullmark.v1.GetNodeResponse"> & {
    * @generated from field: hullmark.v1.NodeBoot boot = 2;
    */
   boot?: NodeBoot | undefined;
+
+  /**
+   * Absent where policy asks for no measurement list.
+   *
+   * @generated from field: hullmark.v1.NodeIma ima = 3;
+   */
+  ima?: NodeIma | undefined;
 };
 
 /**
@@ -733,6 +740,83 @@ export declare type GetNodeResponse = Message<"hullmark.v1.GetNodeResponse"> & {
  * Use `create(GetNodeResponseSchema)` to create a new message.
  */
 export declare const GetNodeResponseSchema: GenMessage<GetNodeResponse>;
+
+/**
+ * What the node's kernel measured since boot, as its quotes prove it.
+ *
+ * @generated from message hullmark.v1.NodeIma
+ */
+export declare type NodeIma = Message<"hullmark.v1.NodeIma"> & {
+  /**
+   * `proven`, `partial`, `contradicted`, or `absent`.
+   *
+   * @generated from field: string standing = 1;
+   */
+  standing: string;
+
+  /**
+   * @generated from field: string problem = 2;
+   */
+  problem: string;
+
+  /**
+   * @generated from field: uint64 entries = 3;
+   */
+  entries: bigint;
+
+  /**
+   * @generated from field: uint64 violations = 4;
+   */
+  violations: bigint;
+
+  /**
+   * Measurements that nothing vouches for, at most 1,000.
+   *
+   * @generated from field: repeated hullmark.v1.ImaItem unvouched = 5;
+   */
+  unvouched: ImaItem[];
+
+  /**
+   * @generated from field: uint64 more_unvouched = 6;
+   */
+  moreUnvouched: bigint;
+};
+
+/**
+ * Describes the message hullmark.v1.NodeIma.
+ * Use `create(NodeImaSchema)` to create a new message.
+ */
+export declare const NodeImaSchema: GenMessage<NodeIma>;
+
+/**
+ * @generated from message hullmark.v1.ImaItem
+ */
+export declare type ImaItem = Message<"hullmark.v1.ImaItem"> & {
+  /**
+   * @generated from field: uint64 position = 1;
+   */
+  position: bigint;
+
+  /**
+   * Raw bytes.
+   *
+   * @generated from field: bytes path = 2;
+   */
+  path: Uint8Array;
+
+  /**
+   * `sha256:…`, or `violation`.
+   *
+   * @generated from field: string digest = 3;
+   */
+  digest: string;
+};
+
+/**
+ * Describes the message hullmark.v1.ImaItem.
+ * Use `create(ImaItemSchema)` to create a new message.
+ */
+export declare const ImaItemSchema: GenMessage<ImaItem>;
 
 /**
  * What a node booted, as its quotes prove it.

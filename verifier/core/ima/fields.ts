@@ -1,0 +1,43 @@
+/** The fields of one measurement (Documentation/security/IMA-templates.rst). From the node; the template's digest covers them. */
+import { CodecError, type ImaEntry, LittleEndianReader } from "@hullmark/proto/codec";
+
+/** Templates whose first two fields are digest and name. The rest (signature, buffer, owner) is covered, and not looked at. */
+const NAMED: ReadonlySet<string> = new Set(["ima-ng", "ima-sig", "ima-buf", "ima-modsig", "ima-ngv2", "ima-sigv2", "evm-sig"]);
+const SHA1_BYTES = 20;
+const MAX_DIGEST_BYTES = 64;
+const MAX_PATH_BYTES = 4096;
+
+export interface MeasuredFile {
+  /** As the kernel names it, for example `sha256`; `verity:sha256` for a digest of fs-verity. */
+  readonly algorithm: string;
+  /** Hex. */
+  readonly digest: string;
+  /** Raw bytes of the path, or the name of what else was measured. */
+  readonly path: Buffer;
+  /** What was measured is no file: a key, a command line, critical data. */
+  readonly buffer: boolean;
+}
+
+/** @returns undefined for a template that is not known. @throws CodecError */
+export function measuredFile({ template, data }: ImaEntry): MeasuredFile | undefined {
+  const reader = new LittleEndianReader(data);
+  if (template === "ima") {
+    const digest = reader.fixed(SHA1_BYTES).toString("hex");
+    const path = reader.bytes(MAX_PATH_BYTES);
+    reader.end();
+    return { algorithm: "sha1", digest, path, buffer: false };
+  }
+  if (!NAMED.has(template)) return undefined;
+  const digest = reader.bytes(MAX_DIGEST_BYTES + 32);
+  const colon = digest.indexOf(":\0");
+  if (colon < 1) throw new CodecError("BAD_TYPE", "a digest without the name of its hash");
+  const prefixed = digest.toString("latin1", 0, colon);
+  const path = reader.bytes(MAX_PATH_BYTES + 1);
+  const end = path.indexOf(0);
+  return {
+    algorithm: prefixed.replace(/^ima:/, ""),
+    digest: digest.toString("hex", colon + 2),
+    path: end < 0 ? path : path.subarray(0, end),
+    buffer: template === "ima-buf",
+  };
+}

@@ -1,0 +1,65 @@
+/**
+ * Replays a measurement list to the PCR of a quote, a part at a time. Kernels extend each bank with its own hash of the template data; before 5.8 they extended
+ * the SHA-1 padded with zeros. Violations extend all ones. Which of the two it was shows at the first match.
+ */
+import { createHash, hash } from "node:crypto";
+import { CodecError, type ImaEntry, readImaEntry } from "@hullmark/proto/codec";
+
+export const IMA_PCR = 10;
+const BANK_BYTES = 32;
+const OLD_NAME_BYTES = 256;
+
+/** How entries are extended into the sha256 bank. */
+export type ImaScheme = "hashed" | "padded";
+/** Values of the PCR by scheme; a scheme that a match has ruled out is gone. */
+export type ImaAggregate = Readonly<Partial<Record<ImaScheme, Buffer>>>;
+
+export const IMA_START: ImaAggregate = { hashed: Buffer.alloc(BANK_BYTES), padded: Buffer.alloc(BANK_BYTES) };
+
+/** Whole entries only. @throws CodecError on malformed or cut ones */
+export function parseImaEntries(bytes: Buffer): ImaEntry[] {
+  const entries: ImaEntry[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const entry = readImaEntry(bytes, at);
+    if (!entry) throw new CodecError("TRUNCATED", `measurement ${entries.length} is cut`);
+    entries.push(entry);
+    at += entry.length;
+  }
+  return entries;
+}
+
+/** The PCR after one more entry. */
+export function extendIma(aggregate: ImaAggregate, entry: ImaEntry): ImaAggregate {
+  if (entry.pcr !== IMA_PCR) return aggregate;
+  const violation = isViolation(entry);
+  const next: Partial<Record<ImaScheme, Buffer>> = {};
+  for (const [scheme, value] of Object.entries(aggregate) as [ImaScheme, Buffer][])
+    next[scheme] = createHash("sha256")
+      .update(value)
+      .update(violation ? Buffer.alloc(BANK_BYTES, 0xff) : digestOf(entry, scheme))
+      .digest();
+  return next;
+}
+
+export function isViolation({ templateDigest }: ImaEntry): boolean {
+  return templateDigest.every((byte) => byte === 0);
+}
+
+function digestOf({ template, data, templateDigest }: ImaEntry, scheme: ImaScheme): Buffer {
+  if (scheme === "padded") return Buffer.concat([templateDigest, Buffer.alloc(BANK_BYTES - templateDigest.length)]);
+  return hash("sha256", template === "ima" ? oldPreimage(data) : data, "buffer");
+}
+
+/** Digest, then the name padded with zeros. */
+function oldPreimage(data: Buffer): Buffer {
+  const preimage = Buffer.alloc(20 + OLD_NAME_BYTES);
+  data.copy(preimage, 0, 0, 20);
+  data.copy(preimage, 20, 24, 24 + OLD_NAME_BYTES - 1);
+  return preimage;
+}
+
+/** The schemes under which the aggregate is the quoted value; undefined: none. */
+export function matching(aggregate: ImaAggregate, quoted: Uint8Array): ImaAggregate | undefined {
+  const held = (Object.entries(aggregate) as [ImaScheme, Buffer][]).filter(([, value]) => value.equals(quoted));
+  return held.length > 0 ? Object.fromEntries(held) : undefined;
+}
