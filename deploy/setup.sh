@@ -4,7 +4,7 @@
 #   deploy/setup.sh [demo|test|npm]     demo needs fewer packages than test (default), npm stops after the npm packages
 #
 # Repeatable: what is there is not touched, nothing is upgraded or removed. Services that a newly installed package brings
-# (Docker, containerd, the registry, Alertmanager) are neither started nor enabled: Hullmark starts its own from its state
+# (Docker, containerd, the registry, Alertmanager, etcd) are neither started nor enabled: Hullmark starts its own from its state
 # folder. Exit code 2 with a plain list where packages cannot be installed by apt.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -19,10 +19,11 @@ demo_needs=(
   /usr/include/tss2/tss2_esys.h:libtss2-dev g++:g++
   ip:iproute2 setcap:libcap2-bin setfattr:attr unshare:util-linux nsenter:util-linux flock:util-linux
 )
-test_needs=(promtool:prometheus debootstrap:debootstrap python3:python3-minimal skopeo:skopeo umoci:umoci setfacl:acl jq:jq openssl:openssl go:golang-go)
+test_needs=(promtool:prometheus debootstrap:debootstrap python3:python3-minimal skopeo:skopeo umoci:umoci setfacl:acl jq:jq openssl:openssl go:golang-go
+  etcd:etcd-server /usr/lib/cni/ptp:containernetworking-plugins iptables:iptables conntrack:conntrack)
 
 # Newly installed units that apt would have enabled for the next boot.
-readonly units='docker.service docker.socket containerd.service docker-registry.service prometheus.service prometheus-node-exporter.service prometheus-alertmanager.service swtpm-localca.service'
+readonly units='docker.service docker.socket containerd.service docker-registry.service prometheus.service prometheus-node-exporter.service prometheus-alertmanager.service swtpm-localca.service etcd.service etcd2.service'
 
 has() {
   case $1 in

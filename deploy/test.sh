@@ -78,7 +78,7 @@ fi
 [ -z "${HULLMARK_CHECK_EXIT:-}" ] || record check "$HULLMARK_CHECK_EXIT"
 as_root node deploy/testbed/main.ts sweep
 
-start go-tools nice -n 5 bash deploy/testbed/go-tools.sh
+start go-tools nice -n 5 bash deploy/testbed/go-tools.sh peers
 start images as_root node test/e2e/images/main.ts prepare
 
 echo; echo 'Suites that need no built peer'

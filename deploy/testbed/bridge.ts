@@ -17,6 +17,11 @@ interface Address {
 
 /** Chooses a /24 below 10.213.0.0/16 that no interface or route uses. @throws TestbedError `no_free_subnet` */
 export async function chooseBridge(id: string): Promise<Bridge> {
+  return { name: `hm${id.slice(0, 10)}`, prefix: await chooseSubnet(id, "10.213") };
+}
+
+/** Chooses a /24 below a /16, both as their first octets, that no interface or route uses. @throws TestbedError `no_free_subnet` */
+export async function chooseSubnet(id: string, within: string): Promise<string> {
   const [addresses, routes] = await Promise.all([
     run([program("ip"), "-4", "-json", "address"]),
     run([program("ip"), "-4", "-json", "route", "show", "table", "all"]),
@@ -24,10 +29,10 @@ export async function chooseBridge(id: string): Promise<Bridge> {
   const used = `${addresses}${routes}`;
   const start = Number.parseInt(id.slice(0, 2), 16);
   for (let i = 0; i < 256; i++) {
-    const prefix = `10.213.${(start + i) % 256}`;
-    if (!used.includes(`"${prefix}.`)) return { name: `hm${id.slice(0, 10)}`, prefix };
+    const prefix = `${within}.${(start + i) % 256}`;
+    if (!used.includes(`"${prefix}.`)) return prefix;
   }
-  throw new TestbedError("no_free_subnet", "every /24 of 10.213.0.0/16 is in use on this machine");
+  throw new TestbedError("no_free_subnet", `every /24 of ${within}.0.0/16 is in use on this machine`);
 }
 
 /** Makes the bridge; nothing else on the host changes: no forwarding, no address translation, no packet filter rule. */

@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# Builds the Go programs that tests hold Hullmark against, from their released Go modules: cosign of both major versions, and
-# the transparency-log client of test/interop-go, and notation-go's signer and verifier of test/interop-notary. They land in
-# $HULLMARK_STATE/tools/bin as cosign-v2, cosign-v3, logcheck and notary.
-# Cached by a stamp: about 6 minutes on two free cores the first time, nothing after. Progress goes to standard output. Safe to
-# run twice at once.
+# Builds the programs that tests need and no distribution has in a usable version, from their released Go modules, into
+# $HULLMARK_STATE/tools/bin. Cached by stamps: nothing is built twice. Progress goes to standard output. Safe to run twice at once.
+#
+#   deploy/testbed/go-tools.sh [peers] [kubernetes]    without an argument: both
+#
+#   peers        cosign of both major versions (cosign-v2, cosign-v3), test/interop-go's log client (logcheck), and notation-go's
+#                signer and verifier of test/interop-notary (notary): about 6 minutes on two free cores
+#   kubernetes   the parts of a cluster and kubectl as one program under their names, CoreDNS, Helm and the sandbox's pause program:
+#                about 10 minutes
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -11,6 +15,16 @@ readonly state=${HULLMARK_STATE:-$PWD/.hullmark}
 readonly bin=$state/tools/bin
 readonly go_version=1.26.8
 readonly cosign_v2=v2.6.5 cosign_v3=v3.1.3
+readonly kubernetes=v1.33.13 helm=v4.3.1
+
+sets=("$@")
+[ $# != 0 ] || sets=(peers kubernetes)
+for set in "${sets[@]}"; do
+  case $set in
+    peers | kubernetes) ;;
+    *) echo "usage: deploy/testbed/go-tools.sh [peers] [kubernetes]" >&2; exit 2 ;;
+  esac
+done
 
 mkdir -p "$bin" "$state/go"
 exec 9>"$state/tools/lock"
@@ -52,7 +66,7 @@ build() {
   local name=$1 stamp=$2
   shift 2
   if [ -x "$bin/$name" ] && [ "$(cat "$bin/$name.stamp" 2>/dev/null)" = "$stamp" ]; then return; fi
-  [ -n "${go:-}" ] || find_go
+  [ -n "${go:-}" ] || [ "$name" = pause ] || find_go
   say "building $name ($stamp)"
   local started=$SECONDS
   "$@" >"$state/tools/$name.log" 2>&1 || {
@@ -64,18 +78,37 @@ build() {
 }
 
 # `go install` is the one command that builds a released main package by version; it names the program after the last element.
-install_cosign() {
+# install MODULE-PATH@VERSION NAME
+install() {
+  local built=${1%@*}
   GOBIN=$state/tools/new "$go" install -ldflags='-s -w' "$1"
-  mv "$state/tools/new/cosign" "$bin/$2"
+  mv "$state/tools/new/${built##*/}" "$bin/$2"
 }
 
-build_logcheck() { (cd test/interop-go && "$go" build -mod=readonly -ldflags='-s -w' -o "$bin/logcheck" .); }
-build_notary() { (cd test/interop-notary && "$go" build -mod=readonly -ldflags='-s -w' -o "$bin/notary" .); }
+# build_folder FOLDER NAME [LINKER FLAGS]: a main package of this repository.
+build_folder() { (cd "$1" && "$go" build -mod=readonly -buildvcs=false -ldflags="-s -w ${3:-}" -o "$bin/$2" .); }
 
-# The small ones first: their tests need not wait for cosign.
-build logcheck "sources $(cat test/interop-go/* | sha256sum | cut -c1-16)" build_logcheck
-build notary "sources $(cat test/interop-notary/* | sha256sum | cut -c1-16)" build_notary
-build cosign-v2 "github.com/sigstore/cosign/v2 $cosign_v2" install_cosign github.com/sigstore/cosign/v2/cmd/cosign@$cosign_v2 cosign-v2
-build cosign-v3 "github.com/sigstore/cosign/v3 $cosign_v3" install_cosign github.com/sigstore/cosign/v3/cmd/cosign@$cosign_v3 cosign-v3
+sources() { echo "sources $(cat "$1"/* | sha256sum | cut -c1-16)"; }
+
+peers() {
+  # The small ones first: their tests need not wait for cosign.
+  build logcheck "$(sources test/interop-go)" build_folder test/interop-go logcheck
+  build notary "$(sources test/interop-notary)" build_folder test/interop-notary notary
+  build cosign-v2 "github.com/sigstore/cosign/v2 $cosign_v2" install github.com/sigstore/cosign/v2/cmd/cosign@$cosign_v2 cosign-v2
+  build cosign-v3 "github.com/sigstore/cosign/v3 $cosign_v3" install github.com/sigstore/cosign/v3/cmd/cosign@$cosign_v3 cosign-v3
+}
+
+kubernetes() {
+  local from=deploy/testbed/kubernetes version=k8s.io/component-base/version flags part
+  flags="-X $version.gitVersion=$kubernetes -X $version.gitMajor=1 -X $version.gitMinor=33 -X $version.gitTreeState=clean"
+  flags+=" -X k8s.io/client-go/pkg/version.gitVersion=$kubernetes"
+  build kubernetes "$(sources $from/go)" build_folder $from/go kubernetes "$flags"
+  for part in kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubelet kubectl; do ln -sfn kubernetes "$bin/$part"; done
+  build coredns "$(sources $from/coredns)" build_folder $from/coredns coredns
+  build helm "helm.sh/helm/v4 $helm" install helm.sh/helm/v4/cmd/helm@$helm helm
+  build pause "$(sha256sum <$from/pause.c | cut -c1-16)" "${CC:-cc}" -O2 -static -s -o "$bin/pause" $from/pause.c
+}
+
+for set in "${sets[@]}"; do "$set"; done
 # Module and build caches are 5 GB; the programs are what is kept.
 [ -n "${HULLMARK_KEEP_GO_CACHE:-}" ] || rm -rf "$state/go"

@@ -6,6 +6,7 @@ import { chooseBridge, createBridge } from "./bridge.ts";
 import { type Containerd, startContainerd } from "./containerd.ts";
 import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
 import { TestbedError } from "./error.ts";
+import { type Kubernetes, type KubernetesOptions, type Node, openNode, startKubernetes } from "./kubernetes/index.ts";
 import { type MountNamespace, openNamespace, startWatchdog } from "./namespace.ts";
 import { testbedDirectory } from "./paths.ts";
 import { bootId, identify } from "./process-identity.ts";
@@ -14,13 +15,16 @@ import { isOwned, readState, type TestbedState, writeState } from "./state.ts";
 import { markerOf, sweep, sweepDead } from "./sweep.ts";
 import { startTpm, type Tpm } from "./tpm.ts";
 
-export type { Alertmanager, Containerd, Engine, Registry, Tpm };
+export { type ExternalCluster, externalCluster } from "./kubernetes/external.ts";
+export type { Alertmanager, Containerd, Engine, Kubernetes, Registry, Tpm };
 export { TestbedError };
 
 /** Which parts are wanted. An absent one is not started; `containerd` alone is a containerd without Docker. */
 export interface TestbedParts {
   readonly engine?: true | EngineOptions;
   readonly containerd?: true;
+  /** A Kubernetes of one node, with a containerd of its own; it can pull from `registry`, which is then at the host's address there. */
+  readonly kubernetes?: true | KubernetesOptions;
   readonly registry?: true;
   /** How many TPMs. */
   readonly tpms?: number;
@@ -42,10 +46,11 @@ export interface Testbed {
   readonly directory: string;
   readonly engine: Engine | undefined;
   readonly containerd: Containerd | undefined;
+  readonly kubernetes: Kubernetes | undefined;
   readonly registry: Registry | undefined;
   readonly tpms: readonly Tpm[];
   readonly alertmanager: Alertmanager | undefined;
-  /** The same command, run inside the test bed's mount namespace (agents and whatever mounts), and ended with it. */
+  /** The same command, run inside the engine's mount namespace, or the Kubernetes node's where there is no engine (agents and whatever mounts), and ended with it. */
   wrap(argv: readonly string[]): string[];
   /** Environment that marks a process started outside `wrap` as the test bed's, so that it is ended with it. */
   readonly env: Readonly<Record<string, string>>;
@@ -83,18 +88,21 @@ function newState(options: TestbedOptions): TestbedState {
   const owner = identify(process.pid);
   if (!owner) throw new TestbedError("start_failed", "/proc is not mounted");
   const keep = options.keep ?? false;
-  return { version: 1, name: options.name, id: randomBytes(8).toString("hex"), bootId: bootId(), owner, keep, bridges: [], parts: {} };
+  return { version: 1, name: options.name, id: randomBytes(8).toString("hex"), bootId: bootId(), owner, keep, bridges: [], links: [], parts: {} };
 }
 
 async function startParts(options: TestbedOptions, directory: string, state: TestbedState): Promise<Testbed> {
   const marker = markerOf(state.id);
   const env = { HULLMARK_TESTBED: state.id };
   const { parts } = options;
-  const [tpms, registry, alertmanager, runtime] = await allOrFirstFailure([
+  const node = parts.kubernetes ? openOwnNode(parts.kubernetes, directory, state) : Promise.resolve(undefined);
+  const registryStart = parts.registry ? node.then((opened) => startRegistry(directory, env, opened?.place.network.hostAddress ?? "127.0.0.1")) : undefined;
+  const [tpms, registry, alertmanager, runtime, kubernetes] = await allOrFirstFailure([
     Promise.all(Array.from({ length: parts.tpms ?? 0 }, (_, i) => startTpm(join(directory, `tpm${i}`), env))),
-    parts.registry ? startRegistry(directory, env) : undefined,
+    registryStart,
     parts.alertmanager ? startAlertmanager(directory, env, parts.alertmanager === true ? {} : parts.alertmanager) : undefined,
     parts.engine || parts.containerd ? startRuntime(parts, directory, state, marker) : undefined,
+    Promise.all([node, registryStart]).then(([opened, pullable]) => opened && startKubernetes(opened, pullable?.host)),
   ]);
   const down = async (): Promise<void> => {
     // In order, so that databases and containers end cleanly; the sweep would end them anyway.
@@ -104,11 +112,13 @@ async function startParts(options: TestbedOptions, directory: string, state: Tes
   state.parts = {
     dockerHost: runtime?.engine?.dockerHost,
     containerd: runtime?.containerd.address,
+    kubeconfig: kubernetes?.kubeconfig,
+    criSocket: kubernetes?.criSocket,
     registry: registry?.host,
     tctis: tpms.map((tpm) => tpm.tcti),
     endorsementRoots: tpms.map((tpm) => tpm.endorsementRoots),
     alertmanager: alertmanager?.url,
-    holder: runtime?.namespace.holder,
+    holder: (runtime ?? kubernetes)?.namespace.holder,
   };
   writeState(directory, state);
   return {
@@ -116,14 +126,23 @@ async function startParts(options: TestbedOptions, directory: string, state: Tes
     directory,
     engine: runtime?.engine,
     containerd: runtime?.containerd,
+    kubernetes,
     registry,
     tpms,
     alertmanager,
-    wrap: runtime?.namespace.wrap ?? ((argv) => ["/usr/bin/env", marker, ...argv]),
+    wrap: (runtime ?? kubernetes)?.namespace.wrapMounts ?? ((argv) => ["/usr/bin/env", marker, ...argv]),
     env,
     down,
     [Symbol.asyncDispose]: down,
   };
+}
+
+async function openOwnNode(options: true | KubernetesOptions, directory: string, state: TestbedState): Promise<Node> {
+  if (process.getuid?.() !== 0) throw new TestbedError("needs_root", "a Kubernetes node needs root: run this with sudo");
+  return await openNode(directory, state.id, options === true ? {} : options, (link) => {
+    state.links.push(link);
+    writeState(directory, state);
+  });
 }
 
 /** Like Promise.all, but fails only when all have settled, so that none starts a process after the sweep that follows. */

@@ -1,16 +1,22 @@
 import { existsSync } from "node:fs";
 import { basename } from "node:path";
+import { parseArgs } from "node:util";
 import { startTestbed, TestbedError } from "./index.ts";
 import { testbedDirectory } from "./paths.ts";
 import { isOwned, listTestbeds, readState } from "./state.ts";
 import { sweep, sweepDead } from "./sweep.ts";
 
-// node deploy/testbed/main.ts up NAME | down NAME | list | sweep: for people and for the watchdog; tests import index.ts.
-const [command, name = "dev"] = process.argv.slice(2);
+// node deploy/testbed/main.ts up NAME [--kubernetes] | down NAME | list | sweep: for people and for the watchdog; tests import index.ts.
+const { values: options, positionals } = parseArgs({ allowPositionals: true, options: { kubernetes: { type: "boolean", default: false } } });
+const [command, name = "dev"] = positionals;
 
 async function main(): Promise<void> {
   if (command === "up") {
-    const bed = await startTestbed({ name, keep: true, parts: { engine: true, registry: true, tpms: 1 } });
+    const bed = await startTestbed({
+      name,
+      keep: true,
+      parts: options.kubernetes ? { kubernetes: true, registry: true, tpms: 1 } : { engine: true, registry: true, tpms: 1 },
+    });
     console.log(JSON.stringify(readState(bed.directory)?.parts, null, 2));
   } else if (command === "down") {
     const directory = testbedDirectory(name);
@@ -25,7 +31,7 @@ async function main(): Promise<void> {
   } else if (command === "sweep") {
     for (const removed of await sweepDead()) console.log(`${removed} removed`);
   } else {
-    console.error("usage: node deploy/testbed/main.ts up NAME | down NAME | list | sweep");
+    console.error("usage: node deploy/testbed/main.ts up NAME [--kubernetes] | down NAME | list | sweep");
     process.exitCode = 2;
   }
 }

@@ -8,14 +8,17 @@ export const RUNTIME_MOUNT = "/run/containerd";
 /** Where the engine makes and looks for plugins; likewise covered by an empty folder. */
 export const PLUGIN_MOUNT = "/run/docker";
 
-const MOUNT_POINTS: readonly string[] = [RUNTIME_MOUNT, PLUGIN_MOUNT];
+/** Folders whose place Kubernetes parts do not let one choose. Their parents are there on every system. */
+export const KUBERNETES_MOUNTS = ["/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers"] as const;
+
+const MOUNT_POINTS: readonly string[] = [RUNTIME_MOUNT, PLUGIN_MOUNT, ...KUBERNETES_MOUNTS];
 
 /** Tells the folders that a test bed made from those of a runtime on the machine: nobody else sets the sticky bit there. */
 const OURS = 0o1711;
 
-/** Makes the folders to be mounted over where there are none. They are shared by all test beds of the machine, of any checkout. */
-export function makeMountPoints(): void {
-  for (const folder of MOUNT_POINTS) {
+/** Makes those of the folders to be mounted over that are not there. They are shared by all test beds of the machine, of any checkout. */
+export function makeMountPoints(wanted: readonly string[]): void {
+  for (const folder of MOUNT_POINTS.filter((known) => wanted.includes(known))) {
     try {
       mkdirSync(folder);
       chmodSync(folder, OURS);

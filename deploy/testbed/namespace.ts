@@ -11,30 +11,51 @@ export interface MountNamespace {
   readonly holder: ProcessIdentity;
   /** The same command, run inside and marked as the test bed's own, so that it is found and ended with it. */
   wrap(argv: readonly string[]): string[];
+  /** Likewise, but in the host's network. */
+  wrapMounts(argv: readonly string[]): string[];
 }
 
 // slave: what the host mounts later is seen inside, nothing goes out. rshared: `:rslave` binds of containers then work.
-// -n: no utab of mount(8)'s own in the host's /run. The locks keep others from removing the folders; -ef: nobody has just done so.
-const HOLD = `exec 8<"$2" 9<"$4" && flock -s 8 && flock -s 9 && [ "$2" -ef /proc/self/fd/8 ] && [ "$4" -ef /proc/self/fd/9 ] &&
-  mount -n --make-rshared / && mount -n --bind "$1" "$2" && mount -n --bind "$3" "$4" && echo ready && exec sleep infinity`;
+// -n: no utab of mount(8)'s own in the host's /run. The locks, inherited by sleep, keep others from removing the folders; -ef: nobody
+// has just done so. Of two arguments each the first is mounted over the second; a file has no lock of its own.
+const HOLD = `mount -n --make-rshared / || exit
+fd=3
+while [ $# -gt 0 ]; do
+  if [ -d "$2" ]; then
+    eval "exec $fd<\\"\\$2\\"" && flock -s $fd && [ "$2" -ef /proc/self/fd/$fd ] || exit
+    fd=$((fd + 1))
+  fi
+  mount -n --bind "$1" "$2" || exit
+  shift 2
+done
+echo ready && exec sleep infinity`;
+
+/** What is wanted beside a mount namespace whose RUNTIME_MOUNT is a folder of the test bed's own. */
+export interface NamespaceOptions {
+  /** Also an own network, with nothing in it but a loopback interface that is down. */
+  readonly network?: boolean;
+  /** More folders and files of the test bed's own by what they are mounted over; a missing mount point is made, its parent is not. */
+  readonly mounts?: Readonly<Record<string, string>>;
+}
 
 /** Opens the namespace with `runtimeDirectory` mounted over RUNTIME_MOUNT. @throws TestbedError `start_failed` */
-export async function openNamespace(runtimeDirectory: string, marker: string): Promise<MountNamespace> {
+export async function openNamespace(runtimeDirectory: string, marker: string, options: NamespaceOptions = {}): Promise<MountNamespace> {
   const plugins = `${runtimeDirectory}-plugins`;
   mkdirSync(runtimeDirectory, { recursive: true, mode: 0o711 });
   mkdirSync(plugins, { recursive: true });
-  const mounts = [runtimeDirectory, RUNTIME_MOUNT, plugins, PLUGIN_MOUNT];
+  const mounts = { [RUNTIME_MOUNT]: runtimeDirectory, [PLUGIN_MOUNT]: plugins, ...options.mounts };
+  const kinds = options.network ? ["--mount", "--net"] : ["--mount"];
   // Between making the folders and locking them another test bed may remove them.
   for (let attempt = 1; ; attempt++) {
-    makeMountPoints();
-    const { holder, output } = await hold(mounts, marker);
-    if (holder) return { holder, wrap: wrapper(holder, marker) };
+    makeMountPoints(Object.keys(mounts));
+    const argv = [...kinds, "--propagation", "slave", "--", "/bin/sh", "-c", HOLD, "hullmark-testbed"];
+    const { holder, output } = await hold([...argv, ...Object.entries(mounts).flatMap(([over, what]) => [what, over])], marker);
+    if (holder) return { holder, wrap: wrapper(holder, marker, options.network === true), wrapMounts: wrapper(holder, marker) };
     if (attempt === 5) throw new TestbedError("start_failed", `no mount namespace: ${output || "unshare ended"}`);
   }
 }
 
-async function hold(mounts: readonly string[], marker: string): Promise<{ holder: ProcessIdentity | undefined; output: string }> {
-  const argv = ["--mount", "--propagation", "slave", "--", "/bin/sh", "-c", HOLD, "hullmark-testbed", ...mounts];
+async function hold(argv: readonly string[], marker: string): Promise<{ holder: ProcessIdentity | undefined; output: string }> {
   const child = spawn(program("unshare"), argv, { detached: true, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...environment(marker) } });
   let output = "";
   child.stderr.on("data", (chunk: Buffer) => {
@@ -55,9 +76,10 @@ async function hold(mounts: readonly string[], marker: string): Promise<{ holder
 }
 
 /** The prefix that runs a command inside an open namespace, for a later process that only has the state file. */
-export function wrapper(holder: ProcessIdentity, marker: string): (argv: readonly string[]) => string[] {
+export function wrapper(holder: ProcessIdentity, marker: string, network = false): (argv: readonly string[]) => string[] {
   // The root is the holder's, which differs from the namespace's in a chroot. The working folder is set inside, or it would stay outside.
   const enter = [program("nsenter"), `--mount=/proc/${holder.pid}/ns/mnt`, `--root=/proc/${holder.pid}/root`];
+  if (network) enter.push(`--net=/proc/${holder.pid}/ns/net`);
   const prefix = [...enter, "--", "/usr/bin/env", "-C", REPOSITORY, marker];
   return (argv) => [...prefix, ...argv];
 }

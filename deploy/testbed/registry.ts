@@ -4,9 +4,9 @@ import { answers, freePort } from "./http-service.ts";
 import { program } from "./paths.ts";
 import { type Daemon, startDaemon } from "./run.ts";
 
-/** An OCI registry on loopback: Debian's docker-registry 2.8, which has no referrers API, so that the tag fallback is what is used. */
+/** An OCI registry: Debian's docker-registry 2.8, which has no referrers API, so that the tag fallback is what is used. */
 export interface Registry {
-  /** "127.0.0.1:PORT", the first part of image names. Plain HTTP. */
+  /** "127.0.0.1:PORT", or with a cluster the host's address there: the first part of image names. Plain HTTP. */
   readonly host: string;
   readonly url: string;
   /** Folder of blobs and manifests. */
@@ -16,11 +16,11 @@ export interface Registry {
   start(): Promise<void>;
 }
 
-/** Starts a registry that keeps its blobs below `directory`. @throws TestbedError */
-export async function startRegistry(directory: string, env: Readonly<Record<string, string>>): Promise<Registry> {
+/** Starts a registry on an address of this host, which keeps its blobs below `directory`. @throws TestbedError */
+export async function startRegistry(directory: string, env: Readonly<Record<string, string>>, address: string): Promise<Registry> {
   const storage = join(directory, "registry");
   mkdirSync(storage, { recursive: true });
-  const host = `127.0.0.1:${await freePort()}`;
+  const host = `${address}:${await freePort(address)}`;
   const config = join(directory, "registry.json");
   const settings = {
     version: 0.1,

@@ -15,6 +15,8 @@ export interface TestbedState {
   readonly keep: boolean;
   /** Network bridges made, at most 15 bytes each. */
   bridges: string[];
+  /** Links to network namespaces made, likewise. */
+  links: string[];
   /** What was started, for status and reuse: opaque to the sweep. */
   parts: Record<string, unknown>;
 }

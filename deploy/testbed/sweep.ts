@@ -3,6 +3,7 @@ import { basename } from "node:path";
 import { removeBridge } from "./bridge.ts";
 import { removeCgroups } from "./cgroup.ts";
 import { TestbedError } from "./error.ts";
+import { removeLink } from "./kubernetes/network.ts";
 import { removeMountPoints } from "./mount-points.ts";
 import { findByEnvironment, signal, waitGone } from "./process-identity.ts";
 import { run } from "./run.ts";
@@ -36,6 +37,8 @@ async function release(state: TestbedState): Promise<void> {
   }
   await removeCgroups(state.id);
   for (const bridge of state.bridges) await removeBridge(bridge);
+  // A state file of an earlier version has none.
+  for (const link of state.links ?? []) await removeLink(link);
   await removeMountPoints();
 }
 

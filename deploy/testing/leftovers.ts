@@ -7,7 +7,7 @@ import { findByEnvironment, identify } from "../testbed/process-identity.ts";
 // test bed (npm run demo -- --keep) holds is not counted.
 
 /** Random ids of test beds that are meant to be there. */
-function kept(): { id: string; bridges: readonly string[] }[] {
+function kept(): { id: string; interfaces: readonly string[] }[] {
   const run = `${STATE_ROOT}/run`;
   if (!existsSync(run)) return [];
   return readdirSync(run).flatMap((name) => {
@@ -16,9 +16,12 @@ function kept(): { id: string; bridges: readonly string[] }[] {
         id: string;
         keep: boolean;
         bridges: string[];
+        links?: string[];
         owner: { pid: number; startTicks: string };
       };
-      return state.keep || identify(state.owner.pid)?.startTicks === state.owner.startTicks ? [state] : [];
+      return state.keep || identify(state.owner.pid)?.startTicks === state.owner.startTicks
+        ? [{ id: state.id, interfaces: [...state.bridges, ...(state.links ?? [])] }]
+        : [];
     } catch {
       return [];
     }
@@ -34,9 +37,9 @@ for (const process_ of findByEnvironment("HULLMARK_TESTBED=")) {
   found.push(`process ${process_.pid} ${readFileSync(`/proc/${process_.pid}/cmdline`, "latin1").replaceAll("\0", " ")}`);
 }
 for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) if (line.includes(`${STATE_ROOT}/`)) found.push(`mount ${line}`);
-const links = JSON.parse(execFileSync(program("ip"), ["-json", "link", "show", "type", "bridge"], { encoding: "utf8" })) as { ifname?: string }[];
+const links = JSON.parse(execFileSync(program("ip"), ["-json", "link", "show"], { encoding: "utf8" })) as { ifname?: string }[];
 for (const { ifname } of links) {
-  if (ifname && /^hm[0-9a-f]{10}$/.test(ifname) && !expected.some((bed) => bed.bridges.includes(ifname))) found.push(`bridge ${ifname}`);
+  if (ifname && /^h[mk][0-9a-f]{10}$/.test(ifname) && !expected.some((bed) => bed.interfaces.includes(ifname))) found.push(`interface ${ifname}`);
 }
 for (const line of found) console.log(line);
 process.exitCode = found.length === 0 ? 0 : 1;
