@@ -110,7 +110,7 @@ test("a container that makes more than can be told is itself unknown, and takes 
   const [agent] = faults.stack.agents;
   await faults.victim("calm").docker("run", "-d", "--name", "calm", faults.image.reference);
   // 14 directories of 250 letters, and 6,000 files below the last.
-  const deep = "d=$(printf %0250d 0); cd /tmp; for i in $(seq 14); do mkdir $d; cd $d; done; for i in $(seq 6000); do : > f$i; done";
+  const deep = "d=$(printf %0250d 0); cd /srv; for i in $(seq 14); do mkdir $d; cd $d; done; for i in $(seq 6000); do : > f$i; done";
   await faults.victim("web").sh(deep);
   // The whole state at once is what does not fit.
   await agent?.kill();

@@ -375,6 +375,46 @@ describe("quotes", () => {
     await expect.poll(async () => (await verifier.query.listDrift({})).drifts).toEqual([]);
   });
 
+  test("answers to more challenges than are kept open are late, not lies: a busy node is not accused", async () => {
+    const attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
+    attester.answering = false;
+    await attester.connect();
+    await attester.report();
+    const challenges = [await attester.next("challenge")];
+    for (let i = 0; i < 6; i++) {
+      await verifier.adminClient.requestQuote({ nodeId: "w-1" });
+      challenges.push(await attester.next("challenge"));
+    }
+    for (const challenge of challenges) attester.send({ case: "quote", value: await attester.quote(challenge) });
+    await expect.poll(async () => (await verifier.query.getNode({ id: "w-1" })).node?.lastQuote).toBeDefined();
+    // In order: the last of the answers has been judged when Evidence sent after it is durable.
+    await attester.report([]);
+    expect(await refusals()).not.toContainEqual(expect.stringMatching(/quote-refused/));
+    expect((await verifier.query.listDrift({ states: [DriftState.OPEN, DriftState.RESOLVED] })).drifts).toEqual([]);
+  });
+
+  test("drift upon drift asks for no second quote while the first is awaited, and for one when it has come", async () => {
+    const attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
+    attester.answering = false;
+    await attester.connect();
+    const first = await attester.next("challenge");
+    attester.set(container("web"));
+    await attester.report();
+    await reaches("web", { reasons: expect.arrayContaining([expect.objectContaining({ code: "provenance-unsigned" })]) });
+    verifier.clock.shiftMs += 2_000;
+    for (const name of ["one", "two", "three"]) {
+      const known = attester.containers.get(container("web").id)?.upper ?? new Map();
+      attester.set(container("web", { upper: new Map([...known, ["etc", directory], [`etc/${name}`, file(name)]]) }));
+      await attester.report([container("web").id]);
+      verifier.clock.shiftMs += 2_000;
+    }
+    expect((await verifier.query.listDrift({})).drifts).toHaveLength(3);
+    expect(attester.received.filter(({ message }) => message.case === "challenge")).toEqual([]);
+    attester.send({ case: "quote", value: await attester.quote(first) });
+    await attester.next("challenge");
+    expect((await verifier.query.getNode({ id: "w-1" })).node?.lastQuote).toBeDefined();
+  });
+
   test("a quote is good once", async () => {
     const attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
     attester.answering = false;

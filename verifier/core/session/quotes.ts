@@ -59,6 +59,8 @@ export type QuoteJudgement =
   | { readonly kind: "refused"; readonly code: string; readonly detail: string };
 
 const MAX_OUTSTANDING = 4;
+/** Questions given up for newer ones that are remembered: their answers are late, not lies. */
+const MAX_GIVEN_UP = 64;
 /** Evidence that a slow TPM's quote may lie behind. */
 const MAX_POINTS = 1024;
 const NONCE_BYTES = 32;
@@ -66,6 +68,7 @@ const NONCE_BYTES = 32;
 export class Quotes {
   readonly #authority: QuoteAuthority;
   #outstanding: Outstanding[] = [];
+  #givenUp: readonly Buffer[] = [];
   readonly #points = new Map<bigint, ChainPoint>();
 
   constructor(authority: QuoteAuthority) {
@@ -81,7 +84,9 @@ export class Quotes {
   challenge(nodeId: string, seq: bigint, nowMs: number, lifetimeMs: number): { readonly nonce: Buffer; readonly expiresAtMs: number } {
     const expiresAtMs = nowMs + lifetimeMs;
     const nonce = this.#authority.issue(nodeId, expiresAtMs);
-    this.#outstanding = [...this.#outstanding.slice(1 - MAX_OUTSTANDING), { nonce, issuedAtMs: nowMs, expiresAtMs, seqAtIssue: seq }];
+    const givenUp = this.#outstanding.slice(0, Math.max(0, this.#outstanding.length + 1 - MAX_OUTSTANDING));
+    this.#givenUp = [...this.#givenUp, ...givenUp.map((each) => each.nonce)].slice(-MAX_GIVEN_UP);
+    this.#outstanding = [...this.#outstanding.slice(givenUp.length), { nonce, issuedAtMs: nowMs, expiresAtMs, seqAtIssue: seq }];
     return { nonce, expiresAtMs };
   }
 
@@ -98,6 +103,10 @@ export class Quotes {
   judge(report: QuoteReport, facts: Pick<QuoteFacts, "node" | "spkiSha256">, newestSeq: bigint, policyDigest: Uint8Array): QuoteJudgement {
     if (report.nonce.length !== NONCE_BYTES) return refused("nonce", `a nonce of ${report.nonce.length} bytes`);
     const asked = this.#outstanding.find(({ nonce }) => nonce.equals(report.nonce));
+    if (!asked && this.#givenUp.some((nonce) => nonce.equals(report.nonce))) {
+      this.#givenUp = this.#givenUp.filter((nonce) => !nonce.equals(report.nonce));
+      return { kind: "late", code: "superseded", detail: "answers a challenge that was given up for newer ones" };
+    }
     if (!asked) return refused("nonce", "answers no open challenge of this session: an old or repeated quote");
     if (report.failure) {
       this.#spend(asked);

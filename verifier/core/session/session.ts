@@ -89,6 +89,8 @@ export class Session {
   #resyncs = 0;
   #heldQuote: QuoteReport | undefined;
   #lastChallengeMs = Number.NEGATIVE_INFINITY;
+  /** Drift was found while a challenge was open. */
+  #quoteWanted = false;
   #inFlight = 0;
   #spooled = { evidence: 0, bytes: 0 };
   #room: (() => void) | undefined;
@@ -303,7 +305,7 @@ export class Session {
     if (judgement.kind === "fresh") this.#quotedBoot(judgement, report, changes);
     this.#live.update({ ...nodeChange(judgement, node), ...this.#bootChange() }, policy(), changes, nowMs);
     this.#commit(changes);
-    if (judgement.kind === "late" && judgement.code !== "expired") this.challenge(MIN_CHALLENGE_GAP_MS);
+    if (this.#quoteWanted || (judgement.kind === "late" && judgement.code !== "expired")) this.challenge(MIN_CHALLENGE_GAP_MS);
     if (judgement.kind === "fresh" && this.#ima.impatient) this.#after(MIN_CHALLENGE_GAP_MS, () => this.challenge());
   }
 
@@ -352,7 +354,13 @@ export class Session {
     if (this.#closed || this.#live.node.trustLevel === TrustLevel.NONE) return;
     const { clock, policy } = this.#services;
     const nowMs = clock.nowMs();
+    // A node answers in its own time (a TPM, a busy machine): what is asked meanwhile would only be answered later still.
+    if (minGapMs > 0 && this.#quotes.pending(nowMs)) {
+      this.#quoteWanted = true;
+      return;
+    }
     if (nowMs - this.#lastChallengeMs < minGapMs) return;
+    this.#quoteWanted = false;
     this.#lastChallengeMs = nowMs;
     const intervalMs = policy().intervals.quoteSeconds * 1000;
     const { nonce, expiresAtMs } = this.#quotes.challenge(this.nodeId, this.#live.memory.seq, nowMs, Math.min(intervalMs, MAX_NONCE_LIFE_MS));
