@@ -1,6 +1,8 @@
 /** The cluster that the verifier is a pod of: its API server, and what it is told. */
+import { copyFileSync, existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Logger } from "pino";
-import { ApiServer, apiServerOfPod, publish } from "./adapters/kubernetes/index.ts";
+import { ApiServer, apiServerOfPod, followPolicy, publish } from "./adapters/kubernetes/index.ts";
 import type { VerifierConfig } from "./config.ts";
 import type { Clock } from "./ports/clock.ts";
 
@@ -33,5 +35,27 @@ export function publishing(api: ApiServer, { kubernetes }: VerifierConfig, admin
   return () => {
     ended = true;
     cancel();
+  };
+}
+
+/** The policy file to watch: the operator's, or this verifier's copy of the cluster's object, which begins as the operator's. */
+export function policyFileOf({ policyFile, kubernetes, stateDirectory }: VerifierConfig): string | undefined {
+  if (!kubernetes?.policy) return policyFile;
+  const copy = join(stateDirectory, "cluster-policy.yaml");
+  if (policyFile !== undefined && !existsSync(copy)) copyFileSync(policyFile, copy);
+  return copy;
+}
+
+/** Keeps the copy like the cluster's object. @returns ends it */
+export function followingPolicy(api: ApiServer, config: VerifierConfig, clock: Clock, logger: Logger): () => Promise<void> {
+  const object = config.kubernetes?.policy;
+  const file = policyFileOf(config);
+  if (!object || file === undefined) return async () => {};
+  const stop = new AbortController();
+  const onProblem = (error: unknown): void => logger.warn({ err: error, ...object }, "the AttestationPolicy cannot be followed: trying again");
+  const following = followPolicy(api, { ...object, file }, { clock, onProblem }, stop.signal);
+  return async () => {
+    stop.abort();
+    await following;
   };
 }

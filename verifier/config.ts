@@ -42,6 +42,7 @@ const ConfigSchema = z.strictObject({
       caFile: z.string().default("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"),
       tokenFile: z.string().default("/var/run/secrets/kubernetes.io/serviceaccount/token"),
       join: z.strictObject({ audience: z.string().min(1).max(253).default("hullmark"), namespace: subdomain, serviceAccount: subdomain }).optional(),
+      policy: z.strictObject({ namespace: subdomain, name: subdomain }).optional(),
       publish: z.strictObject({ namespace: subdomain, caConfigMap: subdomain, adminSecret: subdomain }).optional(),
     })
     .optional(),

@@ -17,7 +17,7 @@ import { openSqliteStore, type SqliteStore } from "./adapters/sqlite/index.ts";
 import { X509Ca } from "./adapters/x509-ca/index.ts";
 import { identifier, listen, type RunningServer } from "./api/grpc/index.ts";
 import { buildHttpServer } from "./api/http/server.ts";
-import { clusterOf, publishing } from "./cluster.ts";
+import { clusterOf, followingPolicy, policyFileOf, publishing } from "./cluster.ts";
 import type { VerifierConfig } from "./config.ts";
 import { AlertBook } from "./core/alerting/index.ts";
 import { readMakerTrust } from "./core/endorsement/index.ts";
@@ -88,7 +88,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const fleet = new Fleet(await sqlite.store.readNodes());
   const events = new EventBus();
   const book = new AlertBook(await sqlite.outbox.readAlerts());
-  const policies = new PolicyHolder(policySource(config.policyFile, logger));
+  const policies = new PolicyHolder(policySource(policyFileOf(config), logger));
 
   let deliveries: Deliveries | undefined;
   const planner = alertPlanner(book, () => policies.current.alerts, nowMs);
@@ -207,6 +207,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   }));
   const addresses = { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey };
   await writeAdminFiles(config, authority, addresses);
+  if (api) stack.defer(followingPolicy(api, config, clock, logger));
   if (api) stack.defer(publishing(api, config, portForwardFiles(config, addresses), clock, logger));
   return { mainPort: server.mainPort, enrolmentPort: server.enrolmentPort, httpPort };
 

@@ -1,12 +1,14 @@
 /** `hullmark policy lint|init|schema`. */
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { attestationPolicyDefinition } from "@hullmark/verifier/core/policy/custom-resource";
 import { policyDigest } from "@hullmark/verifier/core/policy/digest";
 import { policyJsonSchema } from "@hullmark/verifier/core/policy/json-schema";
 import { formatProblem, MAX_POLICY_BYTES, parsePolicy } from "@hullmark/verifier/core/policy/parse";
 import type { PolicyProblem } from "@hullmark/verifier/core/policy/types";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
+import { stringify } from "yaml";
 import type { CommandOutput } from "./log.ts";
 import { starterPolicy } from "./policy-starter.ts";
 
@@ -67,8 +69,9 @@ export function policyCommand({ out, err, exit }: CommandOutput): Command {
   policy
     .command("schema")
     .description("print the policy file's JSON Schema, for editors")
-    .action(() => {
-      out(`${JSON.stringify(policyJsonSchema(), null, 2)}\n`);
+    .option("--kubernetes", "as a CustomResourceDefinition: AttestationPolicy")
+    .action(({ kubernetes }: { readonly kubernetes?: true }) => {
+      out(kubernetes ? stringify(attestationPolicyDefinition(), { lineWidth: 0 }) : `${JSON.stringify(policyJsonSchema(), null, 2)}\n`);
       exit(POLICY_EXIT.ok);
     });
   return policy;

@@ -106,7 +106,7 @@ test.each<[string, Scripted, RegExp]>([
   ["no JSON", { body: "<html>" }, /no TokenReview/],
   ["JSON of another kind", { body: { kind: "Pod" } }, /no TokenReview/],
   ["authenticated as a word", { body: { status: { authenticated: "true" } } }, /no TokenReview/],
-  ["more than is read", { body: authentic({ filler: ["x".repeat(2 << 20)] }) }, /does not answer: an answer of more than/],
+  ["more than is read", { body: authentic({ filler: ["x".repeat(5 << 20)] }) }, /does not answer: an answer of more than/],
 ])("%s is no answer", async (_, answer, message) => {
   script = () => answer;
   const error = await reviewer()

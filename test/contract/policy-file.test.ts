@@ -136,6 +136,11 @@ rules:
     expect(await runCommand(policyCommand, "schema")).toMatchObject({ code: 0, out: published });
   });
 
+  it("is a kind of Kubernetes too, and the chart's definition is it", async () => {
+    const published = readFileSync(new URL("../../deploy/helm/hullmark/crd/attestationpolicies.yaml", import.meta.url), "utf8");
+    expect(await runCommand(policyCommand, "schema", "--kubernetes")).toMatchObject({ code: 0, out: published });
+  });
+
   it("reads trust roots, identities, rotations and revocations", () => {
     const policy = good(loadPolicyFile(example).parsed);
     expect(policy.trustRoots).toMatchObject([{ name: "private", requireLog: true, requireSct: true, json: expect.stringContaining("certificateAuthorities") }]);

@@ -1,9 +1,13 @@
 /** The few calls to a Kubernetes API server that the verifier makes: JSON over TLS, by the pod's own service account. */
 import { readFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
 import { request } from "node:https";
 
 const TIMEOUT_MS = 10_000;
-const MAX_ANSWER_BYTES = 1 << 20;
+/** What the API server ends after 290 s is given up a little later. */
+const WATCH_MS = 320_000;
+/** A policy may have 1 MiB, and is escaped. */
+const MAX_ANSWER_BYTES = 4 << 20;
 
 export interface ApiServerOptions {
   /** `https://host:port`. */
@@ -46,13 +50,42 @@ export class ApiServer {
     return this.#call("PATCH", path, JSON.stringify(body), contentType);
   }
 
+  /**
+   * The events of a watch, until the API server ends it or `signal` aborts.
+   * @param path with `watch=1` and a `timeoutSeconds` of at most 290 @throws Error with the status of a refusal; the system's error
+   */
+  async *watch(path: string, signal: AbortSignal): AsyncGenerator<unknown> {
+    const { url, caFile } = this.#options;
+    const ended = AbortSignal.any([signal, AbortSignal.timeout(WATCH_MS)]);
+    const call = request(new URL(path, url), { headers: this.#headers(), ca: readFileSync(caFile), signal: ended });
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      call.on("response", resolve);
+      call.on("error", reject);
+      call.end();
+    });
+    if (response.statusCode !== 200) {
+      call.destroy();
+      throw new Error(`the API server answers ${response.statusCode} to a watch`);
+    }
+    let rest = "";
+    for await (const chunk of response.setEncoding("utf8")) {
+      const lines = `${rest}${chunk}`.split("\n");
+      rest = lines.pop() ?? "";
+      if (rest.length > MAX_ANSWER_BYTES) throw new Error(`an event of more than ${MAX_ANSWER_BYTES} bytes`);
+      for (const line of lines) if (line !== "") yield JSON.parse(line);
+    }
+  }
+
+  #headers(): Record<string, string> {
+    return { accept: "application/json", authorization: `Bearer ${readFileSync(this.#options.tokenFile, "utf8").trim()}` };
+  }
+
   /** @throws the system's error, which names the address and never the request */
   #call(method: "GET" | "POST" | "PATCH", path: string, body?: string, contentType = "application/json"): Promise<ApiAnswer> {
-    const { url, caFile, tokenFile } = this.#options;
+    const { url, caFile } = this.#options;
     return new Promise((resolve, reject) => {
       const headers = {
-        accept: "application/json",
-        authorization: `Bearer ${readFileSync(tokenFile, "utf8").trim()}`,
+        ...this.#headers(),
         ...(body !== undefined && { "content-type": contentType, "content-length": Buffer.byteLength(body) }),
       };
       const options = { method, headers, ca: readFileSync(caFile), signal: AbortSignal.timeout(TIMEOUT_MS) };

@@ -1,0 +1,138 @@
+/** Following the policy as an object of the cluster, when the API server answers badly or ends its watches. On a real one: test/e2e. */
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { followPolicy } from "@hullmark/verifier/adapters/kubernetes/index";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { parse } from "yaml";
+
+let home: string;
+let file: string;
+let stop: AbortController;
+let patched: { path: string; body: { status: { conditions: { status: string; observedGeneration: number; message: string }[] } } }[];
+let problems: string[];
+
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), "hullmark-policy-"));
+  file = join(home, "policy.yaml");
+  stop = new AbortController();
+  patched = [];
+  problems = [];
+});
+afterEach(() => rmSync(home, { recursive: true }));
+
+const object = (generation: number, spec: unknown) => ({ metadata: { name: "hullmark", generation, resourceVersion: `${generation}` }, spec });
+const list = (...items: unknown[]) => ({ status: 200, body: { metadata: { resourceVersion: "5" }, items } });
+const heartbeat = (text: string) => ({ intervals: { heartbeat: text } });
+const written = (): unknown => (parse(readFileSync(file, "utf8")) as { spec: unknown }).spec;
+
+/** Each list is answered by the next of `lists`, each watch by the next of `watches`; when they are used up the test's signal aborts. */
+async function follow(
+  lists: readonly { status: number; body: unknown }[],
+  watches: readonly (readonly unknown[] | Error)[],
+  patchStatus = 200,
+): Promise<readonly string[]> {
+  const [gets, streams, asked] = [[...lists], [...watches], [] as string[]];
+  const end = () => {
+    stop.abort();
+    return new Error("ended");
+  };
+  const api = {
+    async get(path: string) {
+      asked.push(path);
+      const next = gets.shift();
+      if (!next) throw end();
+      return next;
+    },
+    async patch(path: string, body: unknown) {
+      patched.push({ path, body: body as (typeof patched)[0]["body"] });
+      return { status: patchStatus, body: {} };
+    },
+    async *watch(path: string) {
+      asked.push(path);
+      const next = streams.shift();
+      if (!next) throw end();
+      if (next instanceof Error) throw next;
+      yield* next;
+    },
+  };
+  const clock = {
+    nowMs: () => 0,
+    after: (_: number, run: () => void) => {
+      queueMicrotask(run);
+      return () => {};
+    },
+  };
+  await followPolicy(api, { namespace: "hullmark", name: "hullmark", file }, { clock, onProblem: (error) => problems.push(String(error)) }, stop.signal);
+  return asked;
+}
+
+test("takes what is there, then each change, from where the list ended", async () => {
+  const asked = await follow([list(object(1, heartbeat("5s")))], [[{ type: "MODIFIED", object: object(2, heartbeat("6s")) }]]);
+  expect(written()).toEqual(heartbeat("6s"));
+  expect(patched.map(({ body }) => body.status.conditions[0])).toMatchObject([
+    { status: "True", observedGeneration: 1 },
+    { status: "True", observedGeneration: 2 },
+  ]);
+  expect(patched[0]?.path).toBe("/apis/hullmark.dev/v1/namespaces/hullmark/attestationpolicies/hullmark/status");
+  expect(asked[1]).toMatch(/fieldSelector=metadata.name%3Dhullmark&watch=1&timeoutSeconds=290&resourceVersion=5$/);
+});
+
+test("does not answer a change of the status with another", async () => {
+  const event = { type: "MODIFIED", object: object(1, heartbeat("5s")) };
+  await follow([list(object(1, heartbeat("5s")))], [[event, event]]);
+  expect(patched).toHaveLength(1);
+});
+
+test("a policy with a mistake is told and not taken", async () => {
+  await follow([list(object(1, heartbeat("5s")))], [[{ type: "MODIFIED", object: object(2, { rules: [{ nonsense: 1 }] }) }]]);
+  expect(written()).toEqual(heartbeat("5s"));
+  expect(patched[1]?.body.status.conditions[0]).toMatchObject({ status: "False", observedGeneration: 2, message: expect.stringContaining("nonsense") });
+});
+
+test("a key file of the verifier's cannot be named", async () => {
+  await follow([list(object(1, { authorities: [{ name: "a", keyFile: "/etc/passwd" }] }))], [[]]);
+  expect(existsSync(file)).toBe(false);
+  expect(patched[0]?.body.status.conditions[0]?.status).toBe("False");
+});
+
+test("a deleted one leaves its policy in force, and is taken again when it comes back", async () => {
+  await follow(
+    [list(object(1, heartbeat("5s")))],
+    [
+      [
+        { type: "DELETED", object: object(1, heartbeat("5s")) },
+        { type: "ADDED", object: object(1, heartbeat("9s")) },
+      ],
+    ],
+  );
+  expect(written()).toEqual(heartbeat("9s"));
+});
+
+test.each<[string, readonly { status: number; body: unknown }[], readonly (readonly unknown[] | Error)[]]>([
+  ["a watch that ends", [list(), list(object(1, heartbeat("5s")))], [[]]],
+  [
+    "a version that is too old",
+    [list(), list(object(1, heartbeat("5s")))],
+    [
+      [
+        { type: "ERROR", object: { code: 410 } },
+        { type: "ADDED", object: {} },
+      ],
+    ],
+  ],
+  ["a watch that breaks", [list(), list(object(1, heartbeat("5s")))], [new Error("reset")]],
+  ["a refusal", [{ status: 403, body: {} }, list(object(1, heartbeat("5s")))], [[]]],
+  ["an answer that is no list", [{ status: 200, body: { items: 1 } }, list(object(1, heartbeat("5s")))], [[]]],
+  ["an event that is none", [list(), list(object(1, heartbeat("5s")))], [["word"]]],
+])("after %s it is listed again", async (_, lists, watches) => {
+  await follow(lists, watches);
+  expect(written()).toEqual(heartbeat("5s"));
+});
+
+test("a status that cannot be written is told, and tried again", async () => {
+  await follow([list(object(1, heartbeat("5s"))), list(object(1, heartbeat("5s")))], [], 403);
+  expect(patched).toHaveLength(2);
+  expect(problems[0]).toContain("answers 403");
+  expect(written()).toEqual(heartbeat("5s"));
+});

@@ -1,0 +1,260 @@
+/** A policy as the rest of the verifier sees it: checked, with defaults filled in and keys read. Made by `parsePolicy` or `defaultPolicy` only. */
+import type { Severity, SeverityKey } from "./kinds.ts";
+/** Someone whose signature counts: by any one of the signers, which is still one vote. Several of them are a rotation with overlap, or a person with several tools. */
+export interface Authority {
+  readonly name: string;
+  /** 1 or more. */
+  readonly signers: readonly Signer[];
+}
+/** When its signatures count, Unix milliseconds, both inclusive; undefined: no limit. Held against the proven time of signing, or against now where none is proven. */
+export interface Validity {
+  readonly notBeforeMs: number | undefined;
+  readonly notAfterMs: number | undefined;
+}
+export type Signer = KeySigner | KeylessSigner;
+export interface KeySigner extends Validity {
+  readonly kind: "key";
+  /** SubjectPublicKeyInfo, PEM (`-----BEGIN PUBLIC KEY-----`): ECDSA P-256/P-384, Ed25519 or RSA of 2,048 bits or more. */
+  readonly publicKeyPem: string;
+}
+/** Whoever a Fulcio certificate names. */
+export interface KeylessSigner extends Validity, IdentityMatch {
+  readonly kind: "keyless";
+  /** Name of one of the policy's trust roots. */
+  readonly trustRoot: string;
+  /** Fulcio's extensions by name (core/provenance/fulcio-extensions.ts), each compared exactly. */
+  readonly extensions: Readonly<Record<string, string>>;
+}
+/** The issuer always exactly; the subject exactly, or by a glob that must match the whole of it. */
+export interface IdentityMatch {
+  readonly issuer: string;
+  readonly subject:
+    | {
+        readonly exact: string;
+      }
+    | {
+        readonly glob: string;
+      };
+}
+/** Certificate authorities, logs and timestamp authorities of a sigstore deployment. */
+export interface TrustRoot {
+  readonly name: string;
+  /** `trusted_root.json` as it is on disk (sigstore TrustedRoot, media type v0.1 or v0.2). */
+  readonly json: string;
+  /** A transparency log must prove that it holds the signature. */
+  readonly requireLog: boolean;
+  /** A certificate transparency log must have promised to hold the certificate. */
+  readonly requireSct: boolean;
+}
+/**
+ * What is trusted no more. `sinceMs`: when it began to be untrustworthy; a signature whose time before that is proven still counts. undefined: nothing counts.
+ * `digest` (of manifest, index or config), `builder` and `commits` bar the image, whoever signed it.
+ */
+export interface Revocation {
+  readonly reason: string;
+  readonly sinceMs: number | undefined;
+  readonly what:
+    | {
+        readonly kind: "key";
+        readonly publicKeyPem: string;
+      }
+    | ({
+        readonly kind: "identity";
+      } & IdentityMatch)
+    | {
+        readonly kind: "digest";
+        readonly digest: string;
+      }
+    | {
+        readonly kind: "builder";
+        readonly builder: string;
+      }
+    | {
+        readonly kind: "commits";
+        readonly repository: string;
+        readonly commits: readonly string[];
+      };
+}
+/** `threshold` of `authorities` (1..authorities.length) must have signed. */
+export interface SignatureRequirement {
+  readonly authorities: readonly string[];
+  readonly threshold: number;
+}
+export interface AttestationRequirement extends SignatureRequirement {
+  /** in-toto predicate type, compared exactly. */
+  readonly predicateType: string;
+}
+/** All conditions must hold; an empty list or map is no condition. Globs: `*` within a `/` component, `**` across, `?` one byte; the whole name must match. */
+export interface Selector {
+  /** Image reference as written by whoever started the container, for example `registry.example/shop/*:v?`. */
+  readonly images: readonly string[];
+  readonly containers: readonly string[];
+  readonly workloads: readonly string[];
+  /** Label → glob over its value. */
+  readonly labels: Readonly<Record<string, string>>;
+  readonly nodes: readonly string[];
+}
+/** `data`: files without any execute bit, setuid, capability or device; `any`: also executable files, since the policy says so. */
+export type MutableClassName = "data" | "any";
+/** Paths that the workload may change. Additive: every class whose selector matches counts. */
+export interface MutableClass {
+  readonly name: string;
+  readonly class: MutableClassName;
+  readonly select: Selector;
+  /** Absolute path globs, UTF-8 as bytes. */
+  readonly paths: readonly string[];
+}
+export declare const HOST_NAMESPACES: readonly ["pid", "net", "ipc", "uts", "user", "cgroup"];
+export type HostNamespace = (typeof HOST_NAMESPACES)[number];
+export declare const CODE_PLACES: readonly ["upper", "volume", "tmpfs", "memfd", "deleted"];
+export type AllowedCodePlace = (typeof CODE_PLACES)[number];
+/** What a container may have beyond its image and the runtime's defaults without being drift. */
+export interface Allowances {
+  /** Globs over names of environment variables that the image does not set, or sets otherwise. */
+  readonly env: readonly string[];
+  /** Added capabilities, upper case without `CAP_`; `ALL` for all. */
+  readonly capabilities: readonly string[];
+  /** Globs over mount destinations. */
+  readonly mounts: readonly string[];
+  readonly privileged: boolean;
+  readonly hostNamespaces: readonly HostNamespace[];
+  /** Globs over the user (`uid`, `uid:gid` or name) instead of the image's. */
+  readonly users: readonly string[];
+  /** Globs over device paths. */
+  readonly devices: readonly string[];
+  /** Other arguments than the image's entrypoint and command. */
+  readonly args: boolean;
+  readonly workingDirectory: boolean;
+  /** Seccomp and AppArmor profiles other than the runtime's default: `unconfined`, `custom` or a profile's name. */
+  readonly seccomp: readonly string[];
+  readonly apparmor: readonly string[];
+  /** Places outside the image from which code may run. */
+  readonly code: readonly AllowedCodePlace[];
+}
+export interface PolicyRule {
+  readonly name: string;
+  readonly select: Selector;
+  /** undefined: none required. */
+  readonly signatures: SignatureRequirement | undefined;
+  readonly attestations: readonly AttestationRequirement[];
+  readonly allow: Allowances;
+  /** Go before the policy's own. */
+  readonly severities: SeverityTable;
+}
+/** What the nodes of a pool must have booted. Digests are lower-case hex; an empty list is no condition. */
+export interface NodeRule {
+  readonly name: string;
+  /** Globs over the node's name, which is what its enrolment gave it; empty: every node. A node's own labels select nothing: it would choose its rules. */
+  readonly nodes: readonly string[];
+  readonly boot: NodeBootRule;
+  /** PCR of the sha256 bank → allowed values. */
+  readonly pcrs: Readonly<Record<string, readonly string[]>>;
+}
+export interface NodeBootRule {
+  readonly eventLog: "required" | "optional";
+  readonly secureBoot: "required" | "any";
+  readonly variables: {
+    readonly PK: readonly string[];
+    readonly KEK: readonly string[];
+    readonly db: readonly string[];
+    readonly dbx: readonly string[];
+  };
+  readonly authorities: readonly string[];
+  readonly images: readonly string[];
+  readonly drivers: readonly string[];
+  readonly files: readonly string[];
+  readonly initrds: readonly string[];
+  /** Globs over the whole kernel command line: `*` does not cross `/`, `**` does. */
+  readonly commandLines: readonly string[];
+}
+export type SeverityTable = Readonly<Partial<Record<SeverityKey, Severity>>>;
+export interface PolicyIntervals {
+  /** Between quotes: 10..3600. */
+  readonly quoteSeconds: number;
+  /** Between complete re-measurings of a container: 60..86400. */
+  readonly rescanSeconds: number;
+  /** Between signs of life: 1..300. */
+  readonly heartbeatSeconds: number;
+}
+export interface MeasurementBudget {
+  readonly maxEntries: number;
+  readonly maxBytes: number;
+  readonly maxSeconds: number;
+}
+interface AlertRouteCommon {
+  readonly name: string;
+  readonly url: string;
+  /** HTTP header → where its value comes from. Values from the environment never enter the policy, its digest or a log. */
+  readonly headers: Readonly<Record<string, HeaderValue>>;
+  /** Alerts below it are not sent. */
+  readonly minSeverity: Severity;
+  /** Labels by which alerts share one notification. */
+  readonly groupBy: readonly AlertGroupLabel[];
+  /** Time to gather alerts of a group before the first notification: 0..300. */
+  readonly groupWaitSeconds: number;
+  /** An open alert is told again after this time: 300..604800; undefined: never by us (Alertmanager has its own). */
+  readonly repeatSeconds: number | undefined;
+  /** Most notifications a minute: 1..600. What is over is counted and told with the next. */
+  readonly maxPerMinute: number;
+  readonly timeoutSeconds: number;
+  /** PEM file of CA certificates for https; undefined: the system's. */
+  readonly caFile: string | undefined;
+}
+export type HeaderValue =
+  | {
+      readonly value: string;
+    }
+  | {
+      readonly fromEnv: string;
+    };
+export declare const ALERT_GROUP_LABELS: readonly ["node", "workload", "image", "kind", "severity"];
+export type AlertGroupLabel = (typeof ALERT_GROUP_LABELS)[number];
+export interface WebhookRoute extends AlertRouteCommon {
+  readonly type: "webhook";
+  /** Environment variable that holds the HMAC-SHA-256 key of the signature header; undefined: unsigned. */
+  readonly hmacKeyFromEnv: string | undefined;
+}
+export interface AlertmanagerRoute extends AlertRouteCommon {
+  readonly type: "alertmanager";
+}
+export type AlertRoute = WebhookRoute | AlertmanagerRoute;
+export interface Policy {
+  readonly name: string;
+  /** Nothing is acted on in this release. */
+  readonly mode: "observe";
+  /** False for the built-in default: results are then shown as "no policy", not as a pass. */
+  readonly loaded: boolean;
+  readonly trustRoots: readonly TrustRoot[];
+  readonly authorities: readonly Authority[];
+  readonly revocations: readonly Revocation[];
+  /** In order: the first whose selector matches decides. */
+  readonly rules: readonly PolicyRule[];
+  /** In order: the first whose selector matches a node decides on what it booted. */
+  readonly nodes: readonly NodeRule[];
+  readonly mutable: readonly MutableClass[];
+  readonly severities: SeverityTable;
+  readonly intervals: PolicyIntervals;
+  readonly budget: MeasurementBudget;
+  readonly alerts: readonly AlertRoute[];
+}
+/** What selectors look at. The names come from the node: an attacker there chooses them. */
+export interface SelectableContainer {
+  readonly imageReference: string;
+  readonly containerName: string;
+  readonly workload: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly nodeName: string;
+}
+/** One thing wrong with a policy file. Lines and columns count from 1. */
+export interface PolicyProblem {
+  readonly severity: "error" | "warning";
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  /** Where in the document, for example `rules[0].allow.env`. */
+  readonly path: string;
+  /** What is wrong. */
+  readonly message: string;
+  /** What to write instead. */
+  readonly fix: string;
+}
