@@ -64,6 +64,7 @@ const ConfigSchema = z.strictObject({
       keyFile: z.string().optional(),
     })
     .prefault({}),
+  ear: z.strictObject({ keyDays: z.int().min(2).max(366).default(30) }).prefault({}),
   externalUrl: z.url().optional(),
   logging: z.strictObject({ level: z.enum(["trace", "debug", "info", "warn", "error"]).default("info") }).prefault({}),
   drainSeconds: z.int().min(1).max(120).default(10),

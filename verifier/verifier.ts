@@ -6,6 +6,7 @@ import { splitHostPort, VERSION } from "@hullmark/daemon";
 import type { CallContext, RpcError } from "@hullmark/proto/rpc";
 import type { Logger } from "pino";
 import { notifierFor, REFRESH_INTERVAL_MS } from "./adapters/alert-http/index.ts";
+import { EarKeys } from "./adapters/ear-keys/index.ts";
 import { KubernetesTokenReviewer } from "./adapters/kubernetes/index.ts";
 import { HmacNonceSource, loadRegionKey } from "./adapters/nonce/index.ts";
 import { NotaryProjectVerifier } from "./adapters/notary/index.ts";
@@ -80,6 +81,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const authority = await X509Ca.open({ stateDir: join(config.stateDirectory, "ca"), region: config.region, clock });
   const nonces = new HmacNonceSource({ regionKey: await loadRegionKey(join(config.stateDirectory, "region.key")), clock });
   const signer = logSigner(config);
+  const ear = await EarKeys.open({ directory: join(config.stateDirectory, "ear-keys"), keyDays: config.ear.keyDays, clock });
   const certificate = await serverCertificate(authority, config.advertisedNames);
   const meter = prometheusMeter(VERSION, { server: certificate.notAfterMs, ca: Date.parse(new X509Certificate(authority.rootPem).validTo) });
   const sqlite = await openSqliteStore(join(config.stateDirectory, "verifier.db"));
@@ -175,7 +177,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   stack.defer(() => sessions.stop());
   const health = new Health(nowMs());
   const readiness = () => health.readiness(config.policyFile === undefined || policies.current.loaded, nowMs());
-  const http = buildHttpServer({ log: sqlite.log, metrics: meter.registry, readiness });
+  const http = buildHttpServer({ log: sqlite.log, metrics: meter.registry, readiness, jwks: () => ear.jwks() });
   stack.defer(() => http.close());
   const [httpHost, httpPortWanted] = splitHostPort(config.listen.http);
   await http.listen({ host: httpHost, port: httpPortWanted });
@@ -191,6 +193,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
             [config.listen.enrolment, server.enrolmentPort],
             [config.listen.http, httpPort],
           ]),
+        rotateEarKeys: () => ear.rotate(),
         onProblem: (duty, error) => logger.error({ duty, err: error }, "a duty failed"),
       },
       findings,
@@ -233,6 +236,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         ...{ verifierId: config.verifierId, region: config.region },
         images: () => images.rows(),
         policy: () => policies.current,
+        ear,
         log: () => ({ size: log.size, root: log.root() }),
         claims: () => policies.claims,
       },

@@ -28,6 +28,8 @@ interface Listing<T> {
   readonly fetch: (asking: Asking, options: Record<string, unknown>) => Promise<T[]>;
   readonly watch: (asking: Asking) => AsyncIterable<T | undefined>;
   readonly exit: (items: readonly T[]) => number;
+  /** Options that ask for something else than the list. @returns the exit code; undefined: the list is meant */
+  readonly instead?: (asking: Asking, options: Record<string, unknown>) => Promise<number | undefined>;
 }
 
 function listCommand<T>(listing: Listing<T>): Command {
@@ -38,6 +40,8 @@ function listCommand<T>(listing: Listing<T>): Command {
     .addHelpText("after", "\nExit: 0 clean, 1 drift, 2 usage, 3 cannot tell")
     .action(async (options: ListOptions & Record<string, unknown>, command: Command) =>
       ask(command, async (asking) => {
+        const code = await listing.instead?.(asking, options);
+        if (code !== undefined) return code;
         const items = await listing.fetch(asking, options);
         show(listing, items, options.output, asking);
         if (options.watch) for await (const item of listing.watch(asking)) if (item !== undefined) show(listing, [item], options.output, asking);
@@ -113,7 +117,16 @@ export function workloadsCommand(): Command {
       ),
     watch: ({ channel, signal }) => pick(channel.client(Query).watchWorkloads({}, { signal }), ({ workload }) => workload),
     exit: (items) => (items.length === 0 ? EXIT.clean : worst(items.map(({ verdict }) => verdict))),
-  }).option("--unknown", "only those that could not be judged, with the reason");
+    instead: async ({ channel, signal, print }, options) => {
+      const container = options["ear"];
+      if (typeof container !== "string") return undefined;
+      const { workload } = await channel.client(Query).getWorkload({ container }, { signal });
+      print(`${(await channel.client(Query).issueEar({ container: workload?.containerId ?? container }, { signal })).jwt}\n`);
+      return worst(workload ? [workload.verdict] : []);
+    },
+  })
+    .option("--unknown", "only those that could not be judged, with the reason")
+    .option("--ear <container>", "print the signed Attestation Result of one container and its node instead: a JWT");
 }
 
 export function imagesCommand(): Command {

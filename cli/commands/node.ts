@@ -27,11 +27,13 @@ function showCommand(): Command {
     .description("what is known of a node: its verdict, and what it booted as its TPM proves it")
     .argument("<node>", "name or id")
     .addOption(new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat))
+    .option("--ear", "print the signed Attestation Result instead: a JWT by the keys of /.well-known/jwks.json")
     .addHelpText("after", "\nExit: 0 clean, 1 a bad verdict, 2 usage, 3 cannot tell")
-    .action(async (id: string, { output }: { readonly output: Format }, command: Command) =>
+    .action(async (id: string, { output, ear }: { readonly output: Format; readonly ear?: boolean }, command: Command) =>
       ask(command, async ({ channel, print, signal, nowMs }) => {
         const answer = await channel.client(Query).getNode({ id }, { signal });
-        print(isData(output) ? serialize(output, nodePageView(answer)) : showNode(answer, nowMs));
+        if (ear) print(`${(await channel.client(Query).issueEar({ node: id }, { signal })).jwt}\n`);
+        else print(isData(output) ? serialize(output, nodePageView(answer)) : showNode(answer, nowMs));
         const verdict = answer.node?.verdict;
         if (verdict === Verdict.CONTRAINDICATED) return EXIT.drift;
         return verdict === Verdict.AFFIRMING || verdict === Verdict.WARNING ? EXIT.clean : EXIT.unknown;

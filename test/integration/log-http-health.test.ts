@@ -20,7 +20,7 @@ let url: string;
 beforeEach(async () => {
   const metrics = new Registry();
   new Counter({ name: "hullmark_test_total", help: "counts", registers: [metrics] }).inc(3);
-  server = buildHttpServer({ log: broken, metrics, readiness: () => readiness });
+  server = buildHttpServer({ log: broken, metrics, readiness: () => readiness, jwks: () => ({ keys: [] }) });
   await server.listen({ host: "127.0.0.1", port: 0 });
   url = `http://127.0.0.1:${(server.server.address() as { port: number }).port}`;
 });

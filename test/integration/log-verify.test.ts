@@ -39,7 +39,7 @@ async function growTo(log: TransparencyLog, size: number): Promise<void> {
 }
 
 async function serve(log: MemoryLogStore): Promise<ReturnType<typeof buildHttpServer>> {
-  const http = buildHttpServer({ log, metrics: new Registry(), readiness: () => new Health(0).readiness(true, 0) });
+  const http = buildHttpServer({ log, metrics: new Registry(), readiness: () => new Health(0).readiness(true, 0), jwks: () => ({ keys: [] }) });
   await http.listen({ host: "127.0.0.1", port: 0 });
   return http;
 }

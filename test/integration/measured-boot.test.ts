@@ -1,5 +1,5 @@
 /** Measured boot from end to end: an event log extended into a real TPM, quoted by the agent's own client, sent when asked, held against the quote, judged. */
-import { hash } from "node:crypto";
+import { createPublicKey, hash, type JsonWebKey, verify } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +9,7 @@ import { Tpm2Quoter } from "@hullmark/agent/adapters/tpm2/index";
 import { Tpm } from "@hullmark/native";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
+import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from "jose";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Attester } from "../fakes/attester.ts";
 import { boot, KERNEL_LINE, linuxBoot, sha256, type WrittenEvent, writeLog } from "../fakes/boot-log.ts";
@@ -155,6 +156,36 @@ describe("measured boot on a TPM", () => {
     await verifier.adminClient.reloadPolicy({});
     await judged(Verdict.WARNING);
     await expect.poll(async () => (await verifier.query.listDrift({ states: [DriftState.OPEN] })).drifts).toEqual([]);
+  });
+});
+
+describe("the Attestation Result of a node", () => {
+  test("is a JWT by a published key, says what is shown, and echoes the caller's nonce", async () => {
+    await started(linuxBoot());
+    await judged(Verdict.WARNING);
+    const nonce = Buffer.from("a nonce of the caller");
+    const { jwt } = await verifier.query.issueEar({ node: "w-1", nonce });
+    const jwks = await (await fetch(`http://127.0.0.1:${verifier.running?.httpPort}/.well-known/jwks.json`)).json();
+    const { payload } = await jwtVerify(jwt, createLocalJWKSet(jwks as JSONWebKeySet), { issuer: "hullmark/eu-1/v1", typ: "eat+jwt" });
+    expect(payload).toMatchObject({
+      ear_status: "warning",
+      eat_nonce: nonce.toString("base64url"),
+      submods: {
+        node: {
+          ear_status: "warning",
+          ear_trustworthiness_vector: { "instance-identity": 2, executables: 3, configuration: 2, hardware: 32 },
+          ear_verifier_claims: { name: "w-1", reasons: ["tpm-tofu"] },
+        },
+      },
+    });
+    // The same check without the library that signed it.
+    const [head = "", body = "", signature = ""] = jwt.split(".");
+    const [jwk] = (jwks as JSONWebKeySet).keys;
+    const key = { key: createPublicKey({ key: jwk as JsonWebKey, format: "jwk" }), dsaEncoding: "ieee-p1363" as const };
+    expect(verify("sha256", Buffer.from(`${head}.${body}`), key, Buffer.from(signature, "base64url"))).toBe(true);
+    await expect(verifier.query.issueEar({ node: "w-1", nonce: Buffer.alloc(7) })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(verifier.query.issueEar({ node: "nobody" })).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await expect(verifier.query.issueEar({})).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   });
 });
 

@@ -25,6 +25,7 @@ export const ACCESS: Readonly<Record<Procedure, "node" | OperatorRole | "nobody"
   "/hullmark.v1.Query/GetStatus": "viewer",
   "/hullmark.v1.Query/ListNodes": "viewer",
   "/hullmark.v1.Query/GetNode": "viewer",
+  "/hullmark.v1.Query/IssueEar": "viewer",
   "/hullmark.v1.Query/WatchNodes": "viewer",
   "/hullmark.v1.Query/ListWorkloads": "viewer",
   "/hullmark.v1.Query/GetWorkload": "viewer",

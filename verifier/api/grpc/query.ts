@@ -3,10 +3,13 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState, ProvenanceStatus, type Query } from "@hullmark/proto/v1/query";
+import { EAR_NONCE_BYTES, earClaims } from "../../core/ear/claims.ts";
 import { isAttested, members } from "../../core/fleet/census.ts";
 import type { EventBus, Events } from "../../core/fleet/events.ts";
 import type { Fleet } from "../../core/fleet/fleet.ts";
+import { policyDigest } from "../../core/policy/digest.ts";
 import type { Policy } from "../../core/policy/types.ts";
+import type { EarSigner } from "../../ports/ear-signer.ts";
 import type { ClaimRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { bootMessage, driftMessage, imageMessage, imaMessage, nodeMessage, workloadMessage } from "./messages.ts";
@@ -18,6 +21,7 @@ export interface QueryServices {
   readonly events: EventBus;
   readonly images: () => readonly ImageRow[];
   readonly policy: () => Policy;
+  readonly ear: EarSigner;
   readonly log: () => { readonly size: number; readonly root: Buffer };
   /** What the verifier has to say of itself. */
   readonly claims: () => readonly ClaimRow[];
@@ -43,6 +47,16 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
   const node = (row: NodeRow) => nodeMessage(services.currentNode(row), fleet.connected(row.id));
   const workload = (row: WorkloadRow) => workloadMessage(row, nodeName(row.nodeId));
   const attested = ({ verdict }: NodeRow): boolean => isAttested(verdict);
+  const findWorkload = async (container: string): Promise<WorkloadRow> => {
+    if (container === "") throw new RpcError("INVALID_ARGUMENT", "which container?", { reason: "CONTAINER", field: "container" });
+    const rows = await store.findWorkloads(container.slice(0, 256), 10);
+    const exact = rows.filter((row) => row.containerName === container || row.containerId === container);
+    const [row, another] = exact.length > 0 ? exact : rows;
+    if (!row) throw new RpcError("NOT_FOUND", "no such container", { reason: "CONTAINER", field: "container" });
+    if (another)
+      throw new RpcError("FAILED_PRECONDITION", "several containers are so named", { reason: "AMBIGUOUS", field: "container", fix: "give more of the id" });
+    return row;
+  };
   return {
     async getStatus() {
       const nowMs = services.nowMs();
@@ -117,14 +131,19 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       const { page, next } = cut(rows, limit, (row) => `${row.nodeId}/${row.containerId}`);
       return { workloads: page.map(workload), nextPageToken: next };
     },
+    async issueEar({ node: id, container, nonce }) {
+      if ((id === "") === (container === "")) throw new RpcError("INVALID_ARGUMENT", "of a node or of a container?", { reason: "SUBJECT", field: "node" });
+      if (nonce.length > 0 && (nonce.length < EAR_NONCE_BYTES.min || nonce.length > EAR_NONCE_BYTES.max))
+        throw new RpcError("INVALID_ARGUMENT", `a nonce has ${EAR_NONCE_BYTES.min} to ${EAR_NONCE_BYTES.max} bytes`, { reason: "NONCE", field: "nonce" });
+      const found = container === "" ? undefined : await findWorkload(container);
+      const row = fleet.find(found?.nodeId ?? id);
+      if (!row) throw new RpcError("NOT_FOUND", "no such node", { reason: "NODE", field: "node" });
+      const { verifierId, region, version } = services;
+      const facts = { verifierId, region, version, nonce, nowMs: services.nowMs(), policySha256: policyDigest(services.policy()).toString("hex") };
+      return { jwt: await services.ear.sign(earClaims({ node: services.currentNode(row), workload: found, ...facts })) };
+    },
     async getWorkload({ container }) {
-      if (container === "") throw new RpcError("INVALID_ARGUMENT", "which container?", { reason: "CONTAINER", field: "container" });
-      const rows = await store.findWorkloads(container.slice(0, 256), 10);
-      const exact = rows.filter((row) => row.containerName === container || row.containerId === container);
-      const [row, another] = exact.length > 0 ? exact : rows;
-      if (!row) throw new RpcError("NOT_FOUND", "no such container", { reason: "CONTAINER", field: "container" });
-      if (another)
-        throw new RpcError("FAILED_PRECONDITION", "several containers are so named", { reason: "AMBIGUOUS", field: "container", fix: "give more of the id" });
+      const row = await findWorkload(container);
       const filter = { states: [...OPEN, DriftState.NOTICE], nodeId: row.nodeId, container: row.containerId };
       const drifts = await store.listDrifts(filter, { after: "", limit: MAX_PAGE_ROWS });
       return { workload: workload(row), drifts: drifts.map(driftMessage) };

@@ -1,5 +1,5 @@
 /**
- * What the verifier serves over plain HTTP: the log for anyone who wants to check it, health for the orchestrator, metrics for Prometheus.
+ * What the verifier serves over plain HTTP: the log and the keys of Attestation Results for anyone who wants to check it, health for the orchestrator, metrics for Prometheus.
  * All of it is read-only and none of it secret; requests come from strangers, so every path is parsed strictly and answers are bounded.
  */
 import Fastify, { type FastifyInstance, type FastifyReply } from "fastify";
@@ -12,12 +12,14 @@ export interface HttpServerOptions {
   /** Prometheus text. */
   readonly metrics: { readonly contentType: string; metrics(): Promise<string> };
   readonly readiness: () => Readiness;
+  /** Public keys of Attestation Results, as a JWK Set. */
+  readonly jwks: () => object;
   /** A request that takes longer is cut off. Default 10,000. */
   readonly requestTimeoutMs?: number;
 }
 
 /** The server, not yet listening: `await server.listen({ host, port })`, and `await server.close()` at the end. */
-export function buildHttpServer({ log, metrics, readiness, requestTimeoutMs = 10_000 }: HttpServerOptions): FastifyInstance {
+export function buildHttpServer({ log, metrics, readiness, jwks, requestTimeoutMs = 10_000 }: HttpServerOptions): FastifyInstance {
   const server = Fastify({
     logger: false,
     bodyLimit: 1024,
@@ -54,6 +56,10 @@ export function buildHttpServer({ log, metrics, readiness, requestTimeoutMs = 10
       .header("cache-control", "no-store")
       .type(metrics.contentType)
       .send(await metrics.metrics()),
+  );
+  // Caches may be a few minutes old: a key is published a day before it signs.
+  server.get("/.well-known/jwks.json", (_request, reply) =>
+    reply.header("cache-control", "public, max-age=300").type("application/jwk-set+json").send(JSON.stringify(jwks())),
   );
   registerLogRoutes(server, log);
   return server;

@@ -24,6 +24,8 @@ export interface DutyServices {
   readonly health: Health;
   /** Resolves where this process's own listeners take connections. */
   readonly reachListeners: () => Promise<void>;
+  /** Brings the keys of Attestation Results up to date. */
+  readonly rotateEarKeys: () => Promise<void>;
   /** A duty failed; it comes again. */
   readonly onProblem: (duty: string, error: unknown) => void;
 }
@@ -71,6 +73,7 @@ export function startDuties(services: DutyServices, findings: DutyFindings): () 
       await committer.submit({ entries: [], build: () => ({}), alertsDue: true });
     }),
     every("coverage", COVERAGE_MS, () => health.trial("store", nowMs, coverage)),
+    every("ear keys", PRUNE_MS, services.rotateEarKeys),
     every("pruning", PRUNE_MS, () => store.prune(nowMs(), nowMs() - COVERAGE_KEPT_MS)),
   ];
   return () => {

@@ -696,6 +696,56 @@ export declare type Origin = Message<"hullmark.v1.Origin"> & {
 export declare const OriginSchema: GenMessage<Origin>;
 
 /**
+ * @generated from message hullmark.v1.IssueEarRequest
+ */
+export declare type IssueEarRequest = Message<"hullmark.v1.IssueEarRequest"> & {
+  /**
+   * Name or id; not with `container`.
+   *
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * Container id, a unique prefix of it, or the container's name.
+   *
+   * @generated from field: string container = 2;
+   */
+  container: string;
+
+  /**
+   * Echoed in the result: 8 to 64 bytes, or none.
+   *
+   * @generated from field: bytes nonce = 3;
+   */
+  nonce: Uint8Array;
+};
+
+/**
+ * Describes the message hullmark.v1.IssueEarRequest.
+ * Use `create(IssueEarRequestSchema)` to create a new message.
+ */
+export declare const IssueEarRequestSchema: GenMessage<IssueEarRequest>;
+
+/**
+ * @generated from message hullmark.v1.IssueEarResponse
+ */
+export declare type IssueEarResponse = Message<"hullmark.v1.IssueEarResponse"> & {
+  /**
+   * A JWT; its key is in the verifier's /.well-known/jwks.json.
+   *
+   * @generated from field: string jwt = 1;
+   */
+  jwt: string;
+};
+
+/**
+ * Describes the message hullmark.v1.IssueEarResponse.
+ * Use `create(IssueEarResponseSchema)` to create a new message.
+ */
+export declare const IssueEarResponseSchema: GenMessage<IssueEarResponse>;
+
+/**
  * @generated from message hullmark.v1.GetNodeRequest
  */
 export declare type GetNodeRequest = Message<"hullmark.v1.GetNodeRequest"> & {
@@ -1572,6 +1622,16 @@ export declare const Query: GenService<{
     methodKind: "unary";
     input: typeof GetNodeRequestSchema;
     output: typeof GetNodeResponseSchema;
+  },
+  /**
+   * A signed Attestation Result (EAR) of a node, or of a container and its node, as of now.
+   *
+   * @generated from rpc hullmark.v1.Query.IssueEar
+   */
+  issueEar: {
+    methodKind: "unary";
+    input: typeof IssueEarRequestSchema;
+    output: typeof IssueEarResponseSchema;
   },
   /**
    * @generated from rpc hullmark.v1.Query.WatchNodes

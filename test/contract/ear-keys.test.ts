@@ -1,0 +1,86 @@
+import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { EarKeys } from "@hullmark/verifier/adapters/ear-keys/index";
+import { createLocalJWKSet, decodeProtectedHeader, type JSONWebKeySet, jwtVerify } from "jose";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+
+const DAY_MS = 86_400_000;
+const START_MS = Date.UTC(2026, 0, 1);
+let directory: string;
+let nowMs = START_MS;
+const open = () => EarKeys.open({ directory, keyDays: 30, clock: { nowMs: () => nowMs } });
+const verifies = async (jwt: string, jwks: { keys: readonly object[] }): Promise<boolean> =>
+  await jwtVerify(jwt, createLocalJWKSet(jwks as JSONWebKeySet), { currentDate: new Date(nowMs) }).then(
+    () => true,
+    () => false,
+  );
+
+beforeEach(() => {
+  directory = join(mkdtempSync(join(tmpdir(), "hullmark-ear-")), "ear-keys");
+  nowMs = START_MS;
+});
+afterEach(() => rmSync(join(directory, ".."), { recursive: true }));
+
+describe("keys of Attestation Results", () => {
+  test("sign what the published set verifies, survive a restart, and publish no private half", async () => {
+    const keys = await open();
+    const jwt = await keys.sign({ a: 1 });
+    expect(decodeProtectedHeader(jwt)).toMatchObject({ alg: "ES256", typ: "eat+jwt" });
+    expect(await verifies(jwt, keys.jwks())).toBe(true);
+    expect(await verifies(`${jwt.slice(0, -4)}AAAA`, keys.jwks())).toBe(false);
+    expect(JSON.stringify(keys.jwks())).not.toContain('"d"');
+    expect((await open()).jwks()).toEqual(keys.jwks());
+    for (const file of readdirSync(directory)) expect(statSync(join(directory, file)).mode & 0o777).toBe(0o600);
+  });
+
+  test("rotate with overlap: a set of up to a day's age verifies every result, through five rotations", async () => {
+    const keys = await open();
+    const kids = new Set<string>();
+    let cached = keys.jwks();
+    let last: string | undefined;
+    for (let hour = 0; hour < 24 * 150; hour += 6) {
+      nowMs = START_MS + hour * 3_600_000;
+      await keys.rotate();
+      const jwt = await keys.sign({ hour });
+      kids.add(String(decodeProtectedHeader(jwt).kid));
+      expect(await verifies(jwt, cached), `hour ${hour}`).toBe(true);
+      if (last) expect(await verifies(last, keys.jwks()), `hour ${hour}`).toBe(true);
+      expect(keys.jwks().keys.length).toBeLessThanOrEqual(2);
+      last = jwt;
+      if (hour % 24 === 18) cached = keys.jwks();
+    }
+    expect(kids.size).toBe(5);
+    expect(readdirSync(directory)).toHaveLength(keys.jwks().keys.length);
+  });
+
+  test("a verifier that was away for long has a new key at once, and the old one goes", async () => {
+    const first = (await open()).jwks();
+    nowMs += 100 * DAY_MS;
+    const keys = await open();
+    expect(keys.jwks().keys).toHaveLength(2);
+    const jwt = await keys.sign({});
+    expect(await verifies(jwt, first)).toBe(false);
+    nowMs += 2 * DAY_MS;
+    await keys.rotate();
+    expect(await verifies(jwt, keys.jwks())).toBe(true);
+    expect(keys.jwks().keys).toHaveLength(1);
+  });
+
+  test("a key that others may read, or that is none, is refused", async () => {
+    await open();
+    const [file] = readdirSync(directory);
+    const path = join(directory, String(file));
+    chmodSync(path, 0o644);
+    await expect(open()).rejects.toMatchObject({ code: "KEY_PERMISSIONS" });
+    chmodSync(path, 0o600);
+    writeFileSync(path, "nothing");
+    await expect(open()).rejects.toMatchObject({ code: "KEY_MALFORMED" });
+  });
+
+  test("what a crash left half written is no key", async () => {
+    const keys = await open();
+    writeFileSync(join(directory, `${START_MS / 1000 + 1}.pem.4711.new`), "-----BEGIN", { mode: 0o600 });
+    expect((await open()).jwks()).toEqual(keys.jwks());
+  });
+});
