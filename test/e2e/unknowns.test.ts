@@ -111,9 +111,9 @@ test("a container that makes more than can be told is itself unknown, and takes 
   await faults.victim("calm").docker("run", "-d", "--name", "calm", faults.image.reference);
   // 14 directories of 250 letters, and 6,000 files below the last.
   const deep = "d=$(printf %0250d 0); cd /srv; for i in $(seq 14); do mkdir $d; cd $d; done; for i in $(seq 6000); do : > f$i; done";
-  await faults.victim("web").sh(deep);
   // The whole state at once is what does not fit.
   await agent?.kill();
+  await faults.victim("web").sh(deep);
   await agent?.start();
   const named = async (name: string) => (await workloads(faults.stack)).find(({ container }) => container.name === name);
   await eventually(

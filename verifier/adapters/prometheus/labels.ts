@@ -23,7 +23,7 @@ export const IMAGE_STATES = ["ready", "resolving", "no-reference", "unextractabl
 
 const KINDS: ReadonlySet<string> = new Set(ALL_KINDS);
 const QUOTE_REASONS: ReadonlySet<string> = new Set([
-  ...["nonce", "expired", "too-old", "evidence-digest", "state-root", "policy-pending", "stale", "no-key"],
+  ...["nonce", "expired", "too-old", "evidence-digest", "state-root", "policy-pending", "stale", "superseded", "no-key"],
   ...["malformed", "not-a-quote", "wrong-signer", "bad-signature", "wrong-binding", "wrong-pcr-selection", "wrong-pcr-values", "clock-went-back"],
 ]);
 
