@@ -1,21 +1,23 @@
-/** `hullmark policy lint|init|schema`. */
-import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+/** `hullmark policy lint|init|schema|explain|test`. */
+import { existsSync, writeFileSync } from "node:fs";
 import { attestationPolicyDefinition } from "@hullmark/verifier/core/policy/custom-resource";
 import { policyDigest } from "@hullmark/verifier/core/policy/digest";
 import { policyJsonSchema } from "@hullmark/verifier/core/policy/json-schema";
-import { formatProblem, MAX_POLICY_BYTES, parsePolicy } from "@hullmark/verifier/core/policy/parse";
+import { formatProblem } from "@hullmark/verifier/core/policy/parse";
 import type { PolicyProblem } from "@hullmark/verifier/core/policy/types";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { stringify } from "yaml";
+import { type CommandIo, processIo } from "../signing/index.ts";
 import type { CommandOutput } from "./log.ts";
+import { policyExplainCommand, policyTestCommand } from "./policy-explain.ts";
+import { loadPolicy } from "./policy-file.ts";
 import { starterPolicy } from "./policy-starter.ts";
 
 /** 0 fine · 1 wrong (with --strict: warned about) · 2 wrong usage · 3 cannot be read. */
 export const POLICY_EXIT = { ok: 0, wrong: 1, usage: 2, unreadable: 3 } as const;
 
-export function policyCommand({ out, err, exit }: CommandOutput): Command {
+export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo = processIo()): Command {
   const policy = new Command("policy").description("check and start policy files");
   policy
     .command("lint <files...>")
@@ -74,20 +76,16 @@ export function policyCommand({ out, err, exit }: CommandOutput): Command {
       out(kubernetes ? stringify(attestationPolicyDefinition(), { lineWidth: 0 }) : `${JSON.stringify(policyJsonSchema(), null, 2)}\n`);
       exit(POLICY_EXIT.ok);
     });
+  policy.addCommand(policyExplainCommand(io));
+  policy.addCommand(policyTestCommand(io));
   return policy;
 }
 
 /** @throws the system's error where the file cannot be read */
 function lintFile(file: string): { problems: readonly PolicyProblem[]; summary: string | undefined } {
-  const parsed = parsePolicy(readBounded(file), file, { readKeyFile: (path) => readBounded(resolve(dirname(file), path)) });
+  const parsed = loadPolicy(file);
   if (!parsed.ok) return { problems: parsed.errors, summary: undefined };
   const { authorities, rules, mutable, alerts } = parsed.policy;
   const counts = `${authorities.length} authorities, ${rules.length} rules, ${mutable.length} mutable classes, ${alerts.length} alert routes`;
   return { problems: parsed.warnings, summary: `ok (${counts}) digest sha256:${policyDigest(parsed.policy).toString("hex")}` };
-}
-
-function readBounded(file: string): string {
-  const { size } = statSync(file);
-  if (size > MAX_POLICY_BYTES) throw new Error(`${file}: ${size} bytes, limit ${MAX_POLICY_BYTES}`);
-  return readFileSync(file, "utf8");
 }

@@ -40,7 +40,11 @@ describe("policy files", () => {
     const policy = good(parsed);
     expect(parsed).toMatchObject({ ok: true, warnings: [] });
     expect(policy).toMatchObject({ name: "example", mode: "observe", loaded: true, intervals: { quoteSeconds: 60, rescanSeconds: 300, heartbeatSeconds: 10 } });
-    expect(policy.rules[0]?.attestations).toEqual([{ predicateType: "https://slsa.dev/provenance/v1", authorities: ["release"], threshold: 1 }]);
+    expect(policy.rules[0]?.attestations).toMatchObject([
+      { predicateType: "https://slsa.dev/provenance/v1", authorities: ["release"], threshold: 1 },
+      { authorities: ["security"], maxAgeSeconds: 604_800, where: expect.stringContaining("CRITICAL") },
+    ]);
+    expect(policy.rules[0]?.build).toMatchObject({ sources: ["https://github.com/acme/*"], level: 3, maxAgeSeconds: 7_776_000 });
     const shown = /```yaml\n([\s\S]*?)```/.exec(readFileSync(new URL("../../docs/policy.md", import.meta.url), "utf8"))?.[1];
     expect(shown).toBe(text);
   });

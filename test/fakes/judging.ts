@@ -36,6 +36,8 @@ export function question(overrides: Partial<ProvenanceQuestion>): ProvenanceQues
     revocations: [],
     signatures: undefined,
     attestations: [],
+    build: undefined,
+    builders: [],
     tag: { status: "none" },
     atMs: AT_MS,
     ...overrides,

@@ -125,7 +125,10 @@ describe.each<[string, CosignVersion, readonly string[], string]>([
 
   test("beside a signature meets a requirement for it, and its absence does not", async () => {
     const image = await newImage();
-    const asks = { ...byRelease(), attestations: [{ predicateType: SLSA_V1, authorities: ["release"], threshold: 1 }] };
+    const asks = {
+      ...byRelease(),
+      attestations: [{ predicateType: SLSA_V1, authorities: ["release"], threshold: 1, maxAgeSeconds: undefined, where: undefined }],
+    };
     await sign(version, release, named(image), ...flags);
     expect(await judgeImage(image, asks)).toMatchObject({ status: "attestation-missing", satisfied: false, missingAttestations: [SLSA_V1] });
     await attest(version, "slsaprovenance1", "v1.json", named(image), ...flags);
@@ -305,7 +308,7 @@ describe("from what a runtime reports to the verdict", () => {
     };
     return judgeExamined(
       await examineImage(registry, runtime, never),
-      { ...byRelease(), trustRoots: [], trustStores: [], revocations: [], signatures: undefined, attestations: [] },
+      { ...byRelease(), trustRoots: [], trustStores: [], build: undefined, builders: [], revocations: [], signatures: undefined, attestations: [] },
       verifiers,
       AT_MS,
     );
@@ -337,8 +340,12 @@ describe("from what a runtime reports to the verdict", () => {
     await sign("v3", release, named(image));
     const examined = await examineImage(registry, { imageReference: named(image), imageId: image.configDigest, repoDigests: [], configDigest: "" }, never);
     const judged = (authorities: ReturnType<typeof byRelease>["authorities"]) =>
-      judgeExamined(examined, { authorities, trustRoots: [], trustStores: [], revocations: [], signatures: undefined, attestations: [] }, verifiers, AT_MS)
-        .status;
+      judgeExamined(
+        examined,
+        { authorities, trustRoots: [], trustStores: [], build: undefined, builders: [], revocations: [], signatures: undefined, attestations: [] },
+        verifiers,
+        AT_MS,
+      ).status;
     expect(judged(byRelease().authorities)).toBe("signed");
     expect(judged([authority("qa", pem(stranger))])).toBe("wrong-key");
   });

@@ -18,6 +18,8 @@ const trust = {
   authorities: [authority("release", pair.publicKey.export({ type: "spki", format: "pem" }).toString())],
   trustRoots: [],
   trustStores: [],
+  build: undefined,
+  builders: [],
   revocations: [],
   signatures: undefined,
   attestations: [],

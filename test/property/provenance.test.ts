@@ -220,7 +220,9 @@ describe("what decides beyond the signature", () => {
     expect(ask({ signatures: { authorities: ["nobody"], threshold: 1 } })).toThrow("which has no key");
     expect(ask({ signatures: { authorities: ["release"], threshold: 0 } })).toThrow("cannot be required");
     expect(ask({ signatures: { authorities: ["release"], threshold: 2 } })).toThrow("cannot be required");
-    expect(ask({ attestations: [{ predicateType: SLSA_V1, authorities: [], threshold: 1 }] })).toThrow("cannot be required");
+    expect(ask({ attestations: [{ predicateType: SLSA_V1, authorities: [], threshold: 1, maxAgeSeconds: undefined, where: undefined }] })).toThrow(
+      "cannot be required",
+    );
     expect(ask({ subjects: [] })).toThrow("no digest");
     expect(ask({ authorities: [authority("release", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")] })).toThrow(
       "the key of authority release",

@@ -51,7 +51,7 @@ export interface ProvenanceResult {
 
 /** What policy's rule for a container makes of what is known of its image. */
 export function judgeProvenance(known: ImageKnowledge, policy: Policy, rule: PolicyRule | undefined, verifiers: Verifiers, nowMs: number): ProvenanceResult {
-  const required = rule !== undefined && (rule.signatures !== undefined || rule.attestations.length > 0);
+  const required = rule !== undefined && (rule.signatures !== undefined || rule.attestations.length > 0 || rule.build !== undefined);
   const plain = (status: StatusName, text: string): ProvenanceResult => ({ input: { status, text, required }, row: rowOf(status, text, undefined) });
   const { resolved, failure, artefacts } = known;
   if (failure) return plain(failureStatus(failure), failure.text);
@@ -70,6 +70,8 @@ export function judgeProvenance(known: ImageKnowledge, policy: Policy, rule: Pol
         ...(rule && { rule: rule.name }),
         signatures: rule?.signatures,
         attestations: rule?.attestations ?? [],
+        build: rule?.build,
+        builders: policy.builders,
         tag: resolved.tag,
         atMs: nowMs,
       },

@@ -41,6 +41,7 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     loaded: true,
     trustRoots: spec.trustRoots.map((root, i) => buildTrustRoot(root, ["spec", "trustRoots", i], context)),
     trustStores: spec.trustStores.map((store, i) => buildTrustStore(store, ["spec", "trustStores", i], context)),
+    builders: spec.builders,
     authorities,
     revocations: spec.revocations.map((revocation, i) => buildRevocation(revocation, ["spec", "revocations", i], context)),
     nodes: spec.nodes.map(({ name, select, boot, pcrs, ima }, i) => ({
@@ -102,15 +103,21 @@ function unique(items: readonly { readonly name: string }[], path: readonly Prop
 }
 
 function buildRule(rule: FileRule, authorities: readonly Authority[], path: readonly PropertyKey[], report: Report): PolicyRule {
-  const { signatures, attestations } = rule.require;
+  const { signatures, attestations, build } = rule.require;
   return {
     name: rule.name,
     select: rule.select,
     signatures: signatures && buildRequirement(signatures, authorities, [...path, "require", "signatures"], report),
     attestations: attestations.map((item, i) => ({
       predicateType: item.predicateType,
+      maxAgeSeconds: item.maxAge,
+      where: item.where,
       ...buildRequirement(item, authorities, [...path, "require", "attestations", i], report),
     })),
+    build: build && {
+      ...{ builders: build.builders, sources: build.sources, refs: build.refs, buildTypes: build.buildTypes, level: build.level, maxAgeSeconds: build.maxAge },
+      ...buildRequirement(build, authorities, [...path, "require", "build"], report),
+    },
     allow: rule.allow,
     severities: rule.severities,
   };

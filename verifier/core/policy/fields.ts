@@ -2,6 +2,7 @@
 import { createPublicKey } from "node:crypto";
 import { compileGlob } from "@hullmark/proto/codec";
 import { z } from "zod";
+import { compileCondition } from "./condition.ts";
 
 /** Reports a wrong value together with what to write instead. */
 export function fail(context: { addIssue: (issue: { code: "custom"; message: string; params: { fix: string } }) => void }, message: string, fix: string): void {
@@ -60,22 +61,27 @@ export const glob = z.string().superRefine((text, context) => {
  * A glob over who a certificate names. It matches the whole name, so that it cannot be unanchored by oversight; one that begins with a wildcard would be
  * met by a name that anybody can have made (`**@refs/heads/main`), and is refused.
  */
-export const identityGlob = z.string().superRefine((text, context) => {
-  const reason = globProblem(text);
-  if (reason) return fail(context, `"${text}" is not a glob: ${reason}`, "use literal text with `?`, `*` and `**`");
-  if (/^\^|\$$|\.[*+]|\\\./.test(text))
-    return fail(
-      context,
-      `"${text}" looks like a regular expression`,
-      "write a glob: it must match from the first to the last character; `*` stays within a `/`",
-    );
-  if (!isAnchored(text))
-    fail(
-      context,
-      `"${text}" is not anchored: anybody can have such a name`,
-      "write out host and owner, for example https://github.com/acme/*/.github/workflows/*@refs/tags/*",
-    );
-});
+export const identityGlob = anchoredGlob(isAnchored, "write out host and owner, for example https://github.com/acme/*/.github/workflows/*@refs/tags/*");
+
+/** A glob over the URI of a repository, builder or build type, which stands in what a trusted signer wrote: its host at least is written out. */
+export const uriGlob = anchoredGlob(
+  (glob) => /^(?:[a-z][a-z0-9+.-]*:\/\/[^/*?\\]+\/|(?![a-z][a-z0-9+.-]*:\/\/)[^*?\\])/.test(glob),
+  "write out the host, for example https://github.com/acme/*",
+);
+
+function anchoredGlob(anchored: (glob: string) => boolean, example: string) {
+  return z.string().superRefine((text, context) => {
+    const reason = globProblem(text);
+    if (reason) return fail(context, `"${text}" is not a glob: ${reason}`, "use literal text with `?`, `*` and `**`");
+    if (/^\^|\$$|\.[*+]|\\\./.test(text))
+      return fail(
+        context,
+        `"${text}" looks like a regular expression`,
+        "write a glob: it must match from the first to the last character; `*` stays within a `/`",
+      );
+    if (!anchored(text)) fail(context, `"${text}" is not anchored: anybody can have such a name`, example);
+  });
+}
 
 /** Host and first part of the path written out; or a whole mail domain; or a name that does not begin with a wildcard. */
 function isAnchored(glob: string): boolean {
@@ -85,6 +91,18 @@ function isAnchored(glob: string): boolean {
 
 export const sha256Digest = z.string().superRefine((text, context) => {
   if (!/^sha256:[0-9a-f]{64}$/.test(text)) fail(context, `"${text}" is not a digest`, "write sha256: and 64 lower-case hex digits");
+});
+
+export const condition = z.string().superRefine((text, context) => {
+  try {
+    compileCondition(text);
+  } catch (error) {
+    fail(
+      context,
+      `is not CEL: ${error instanceof Error ? error.message : String(error)}`,
+      'write a condition over `predicate` and `now`, for example predicate.result == "PASSED"',
+    );
+  }
 });
 
 export const commitId = z.string().superRefine((text, context) => {

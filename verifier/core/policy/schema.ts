@@ -5,6 +5,7 @@ import {
   byteCount,
   capability,
   commitId,
+  condition,
   duration,
   environmentName,
   glob,
@@ -15,6 +16,7 @@ import {
   pathGlob,
   sha256,
   sha256Digest,
+  uriGlob,
 } from "./fields.ts";
 import { ALL_KINDS, DRIFT_PLACES, SEVERITIES } from "./kinds.ts";
 import { ALERT_GROUP_LABELS, CODE_PLACES, HOST_NAMESPACES } from "./types.ts";
@@ -91,6 +93,18 @@ const revocation = z.strictObject({
 const threshold = z.union([z.enum(["any", "all"]), z.int().min(1).max(MAX_ITEMS)]).default("any");
 const requirement = { authorities: z.array(z.string()).min(1).max(MAX_ITEMS), threshold };
 
+const MAX_AGE_SECONDS = 10 * 366 * 86_400;
+const build = z.strictObject({
+  ...requirement,
+  builders: list(uriGlob),
+  sources: list(uriGlob),
+  refs: list(glob),
+  buildTypes: list(uriGlob),
+  level: z.int().min(0).max(3).default(0),
+  maxAge: duration(1, MAX_AGE_SECONDS).optional(),
+});
+const builder = z.strictObject({ id: uriGlob, level: z.int().min(1).max(3) });
+
 const allow = z
   .strictObject({
     env: list(glob),
@@ -114,7 +128,15 @@ const rule = z.strictObject({
   require: z
     .strictObject({
       signatures: z.strictObject(requirement).optional(),
-      attestations: list(z.strictObject({ predicateType: z.string().min(1).max(512), ...requirement })),
+      build: build.optional(),
+      attestations: list(
+        z.strictObject({
+          predicateType: z.string().min(1).max(512),
+          ...requirement,
+          maxAge: duration(1, MAX_AGE_SECONDS).optional(),
+          where: condition.optional(),
+        }),
+      ),
     })
     .prefault({}),
   allow,
@@ -185,6 +207,7 @@ export const policyFile = z.strictObject({
       trustStores: list(trustStore),
       authorities: list(authority),
       revocations: list(revocation),
+      builders: list(builder),
       rules: list(rule),
       nodes: list(nodeRule),
       mutable: list(mutable),

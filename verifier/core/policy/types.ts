@@ -94,6 +94,30 @@ export interface SignatureRequirement {
 export interface AttestationRequirement extends SignatureRequirement {
   /** in-toto predicate type, compared exactly. */
   readonly predicateType: string;
+  /** Since it was made, as far as it proves or says that; undefined: no limit. */
+  readonly maxAgeSeconds: number | undefined;
+  /** CEL over `predicate` and `now`; undefined: none. */
+  readonly where: string | undefined;
+}
+
+/** One SLSA provenance (v1 or v0.2) that meets all of it, attested by `threshold` of `authorities`. Empty lists: anything. */
+export interface BuildRequirement extends SignatureRequirement {
+  /** Globs over builder ids, repositories (without `.git`), refs and build types. */
+  readonly builders: readonly string[];
+  readonly sources: readonly string[];
+  readonly refs: readonly string[];
+  readonly buildTypes: readonly string[];
+  /** SLSA build level that the policy trusts the builder for: 0..3. */
+  readonly level: number;
+  readonly maxAgeSeconds: number | undefined;
+}
+
+/** A builder that policy trusts up to an SLSA build level. */
+export interface TrustedBuilder {
+  /** Glob over its id. */
+  readonly id: string;
+  /** 1..3. */
+  readonly level: number;
 }
 
 /** All conditions must hold; an empty list or map is no condition. Globs: `*` within a `/` component, `**` across, `?` one byte; the whole name must match. */
@@ -154,6 +178,7 @@ export interface PolicyRule {
   /** undefined: none required. */
   readonly signatures: SignatureRequirement | undefined;
   readonly attestations: readonly AttestationRequirement[];
+  readonly build: BuildRequirement | undefined;
   readonly allow: Allowances;
   /** Go before the policy's own. */
   readonly severities: SeverityTable;
@@ -253,6 +278,7 @@ export interface Policy {
   readonly trustStores: readonly TrustStore[];
   readonly authorities: readonly Authority[];
   readonly revocations: readonly Revocation[];
+  readonly builders: readonly TrustedBuilder[];
   /** In order: the first whose selector matches decides. */
   readonly rules: readonly PolicyRule[];
   /** In order: the first whose selector matches a node decides on what it booted. */

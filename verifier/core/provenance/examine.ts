@@ -3,7 +3,7 @@
  * whenever trust or time changes, so that a revoked key takes effect on running workloads without a new request).
  */
 import type { Registry } from "../../ports/registry.ts";
-import type { AttestationRequirement, Authority, Revocation, SignatureRequirement } from "../policy/types.ts";
+import type { AttestationRequirement, Authority, BuildRequirement, Revocation, SignatureRequirement, TrustedBuilder } from "../policy/types.ts";
 import type { CollectedArtefacts } from "./artefact.ts";
 import { collectArtefacts } from "./collect.ts";
 import { type ImageResolution, type RuntimeImage, resolveImage } from "./resolve.ts";
@@ -22,6 +22,8 @@ export interface Trust extends TrustMaterial {
   /** undefined: any one of the authorities will do. */
   readonly signatures: SignatureRequirement | undefined;
   readonly attestations: readonly AttestationRequirement[];
+  readonly build: BuildRequirement | undefined;
+  readonly builders: readonly TrustedBuilder[];
 }
 
 export interface JudgedImage {

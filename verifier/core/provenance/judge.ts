@@ -9,6 +9,7 @@ import {
 } from "../../ports/signature-verifier.ts";
 import type { Artefact } from "./artefact.ts";
 import { ProvenanceError } from "./errors.ts";
+import type { JsonObject } from "./json.ts";
 import type { Revocations } from "./revocation.ts";
 import { isValidAt, principalOf, type ReadyAuthority, type ReadyIdentity, type ReadyKey, type ReadySubject, type Verifiers } from "./signers.ts";
 import { type BuildSource, readBuildSource } from "./slsa.ts";
@@ -63,6 +64,12 @@ export interface ArtefactVerdict {
   readonly text: string;
 }
 
+/** An artefact with what its verified statement says in full. */
+export interface JudgedArtefact {
+  readonly verdict: ArtefactVerdict;
+  readonly predicate: JsonObject | undefined;
+}
+
 export interface Judging {
   /** Digests that are this image. */
   readonly subjects: ReadonlySet<string>;
@@ -93,7 +100,15 @@ const NOTARY_CODES: Readonly<Record<NotaryProblem, ArtefactCode>> = {
 /** Problems that say that something was changed, rather than that somebody is unknown. */
 const ALTERED: ReadonlySet<CertificateProblem> = new Set(["time", "log-promise", "log-proof", "log-content", "signature"]);
 
-export function judgeArtefact(artefact: Artefact, judging: Judging, verifiers: Verifiers): ArtefactVerdict {
+export function judgeArtefact(artefact: Artefact, judging: Judging, verifiers: Verifiers): JudgedArtefact {
+  let predicate: JsonObject | undefined;
+  const verdict = judgeOne(artefact, judging, verifiers, (claim) => {
+    ({ predicate } = claim);
+  });
+  return { verdict, predicate: verdict.code === "attestation" ? predicate : undefined };
+}
+
+function judgeOne(artefact: Artefact, judging: Judging, verifiers: Verifiers, onClaim: (claim: SignedClaim) => void): ArtefactVerdict {
   const { manifestDigest, foundUnder, layout, format } = artefact;
   const blank: Blank = {
     ...{ manifestDigest, foundUnder, layout, format, authorities: [], vouchers: [], subjects: [] },
@@ -111,7 +126,9 @@ export function judgeArtefact(artefact: Artefact, judging: Judging, verifiers: V
   }
   if ("code" in found) return found;
   try {
-    return judgeClaim(found.blank, found.claim(), found.candidates, judging.subjects);
+    const claim = found.claim();
+    onClaim(claim);
+    return judgeClaim(found.blank, claim, found.candidates, judging.subjects);
   } catch (error) {
     return { ...blank, code: "malformed", text: `signed by ${names(found.candidates)}, but what was signed cannot be read: ${messageOf(error)}` };
   }

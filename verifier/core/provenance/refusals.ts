@@ -1,5 +1,5 @@
 /** Why an image is not accepted, so that whoever reads it knows what to do: what was asked, what was found, what would do. */
-import type { AttestationRequirement } from "../policy/types.ts";
+import type { AttestationRequirement, BuildRequirement } from "../policy/types.ts";
 import type { ArtefactVerdict } from "./judge.ts";
 import type { ReadyAuthority } from "./signers.ts";
 import type { Explained } from "./text.ts";
@@ -13,8 +13,19 @@ export interface Refusal {
   readonly remedy: string;
 }
 
+/** A requirement on attestations that is not met. */
+export interface Unmet {
+  /** Predicate type, or `build`. */
+  readonly name: string;
+  readonly wanted: AttestationRequirement | BuildRequirement;
+  /** Authorities that do meet it; not enough. */
+  readonly by: readonly string[];
+  /** What comes near, with why it does not do. */
+  readonly close: readonly string[];
+}
+
 export interface RefusalFacts extends Explained {
-  readonly missing: readonly AttestationRequirement[];
+  readonly missing: readonly Unmet[];
   readonly authorities: readonly ReadyAuthority[];
   readonly subjects: readonly string[];
 }
@@ -48,16 +59,35 @@ function signatureRefusal(facts: RefusalFacts): Refusal {
   };
 }
 
-function attestationRefusal({ predicateType, authorities, threshold }: AttestationRequirement, facts: RefusalFacts): Refusal {
-  const by = facts.artefacts.filter((each) => each.code === "attestation" && each.predicateType === predicateType).flatMap((each) => each.authorities);
+function attestationRefusal({ name, wanted, by, close }: Unmet, facts: RefusalFacts): Refusal {
+  const lacking = wanted.authorities.filter((authority) => !by.includes(authority));
+  const others = facts.artefacts
+    .filter(({ code, predicateType }) => code !== "attestation" && predicateType === name)
+    .map(({ manifestDigest, text }) => `${manifestDigest.slice(0, 19)}… ${text}`);
+  const found = [...(by.length > 0 ? [`by ${by.join(", ")}`] : []), ...[...close, ...others].slice(0, MAX_EVIDENCE)];
+  const what = name === "build" ? "SLSA provenance of such a build" : name;
   return {
-    requirement: `attestation ${predicateType}: ${threshold} of ${authorities.join(", ")}`,
-    found: evidence(facts, (each) => each.predicateType === predicateType && each.code !== "attestation", [...new Set(by)]),
-    remedy: `attest ${facts.subjects[0] ?? "it"} with ${predicateType} ${waysOf(
-      authorities.filter((name) => !by.includes(name)),
-      facts.authorities,
-    )}`,
+    requirement: `${describeUnmet(name, wanted)}: ${wanted.threshold} of ${wanted.authorities.join(", ")}`,
+    found: found.join("; ") || "nothing",
+    remedy: `attest ${facts.subjects[0] ?? "it"} with ${what} ${waysOf(lacking, facts.authorities)}`,
   };
+}
+
+function describeUnmet(name: string, wanted: Unmet["wanted"]): string {
+  if (!("builders" in wanted)) {
+    const age = wanted.maxAgeSeconds === undefined ? "" : ` not older than ${wanted.maxAgeSeconds} s`;
+    return `attestation ${name}${age}${wanted.where === undefined ? "" : ` where ${wanted.where}`}`;
+  }
+  const parts = [
+    ["builder", wanted.builders],
+    ["source", wanted.sources],
+    ["ref", wanted.refs],
+    ["build type", wanted.buildTypes],
+  ] as const;
+  const asked = parts.flatMap(([word, globs]) => (globs.length > 0 ? [`${word} ${globs.join(" or ")}`] : []));
+  if (wanted.level > 0) asked.push(`SLSA level ${wanted.level}`);
+  if (wanted.maxAgeSeconds !== undefined) asked.push(`not older than ${wanted.maxAgeSeconds} s`);
+  return `build (${asked.join(", ") || "any"})`;
 }
 
 function evidence({ artefacts }: RefusalFacts, concerns: (artefact: ArtefactVerdict) => boolean, by: readonly string[]): string {

@@ -11,7 +11,7 @@ export interface Explained {
   readonly accepted: readonly string[];
   readonly threshold: number;
   readonly enough: boolean;
-  readonly missing: readonly { readonly predicateType: string }[];
+  readonly missing: readonly { readonly name: string; readonly close: readonly string[] }[];
   /** Why the image is barred whoever signed it. */
   readonly barred: string | undefined;
   readonly incomplete: readonly string[];
@@ -21,7 +21,10 @@ export interface Explained {
 
 export function explain(facts: Explained): string {
   const moved = facts.tag.status === "moved" ? `; the tag ${facts.tag.reference} now names ${facts.tag.names}` : "";
-  const missing = facts.missing.length > 0 ? `; attestation missing: ${facts.missing.map(({ predicateType }) => predicateType).join(", ")}` : "";
+  const missing =
+    facts.missing.length > 0
+      ? `; attestation missing: ${facts.missing.map(({ name, close: [near] }) => (near === undefined ? name : `${name} (${near})`)).join(", ")}`
+      : "";
   const rule = facts.status !== "signed" && facts.rule !== undefined ? ` (rule ${facts.rule})` : "";
   return `${headline(facts)}${missing}${facts.status === "moved-tag" ? "" : moved}${rule}`;
 }

@@ -2,11 +2,12 @@
  * Is this image signed by whom policy trusts? A pure function: artefacts and trust material in, verdict out. What it does NOT check: transparency logs
  * and timestamps of signatures by bare keys (such a signature stands by itself), nor whether the digests given really are the image (see resolve.ts).
  */
-import type { AttestationRequirement, Authority, Revocation, SignatureRequirement } from "../policy/types.ts";
+import type { AttestationRequirement, Authority, BuildRequirement, Revocation, SignatureRequirement, TrustedBuilder } from "../policy/types.ts";
 import type { Artefact } from "./artefact.ts";
 import { ProvenanceError } from "./errors.ts";
-import { type ArtefactVerdict, judgeArtefact } from "./judge.ts";
-import { type Refusal, refusalsOf } from "./refusals.ts";
+import { type ArtefactVerdict, type JudgedArtefact, judgeArtefact } from "./judge.ts";
+import { type Refusal, refusalsOf, type Unmet } from "./refusals.ts";
+import { attestationTest, buildTest } from "./requirements.ts";
 import type { TagState } from "./resolve.ts";
 import { type Revocations, readyRevocations } from "./revocation.ts";
 import { readyAuthority, type TrustMaterial, type Verifiers } from "./signers.ts";
@@ -42,6 +43,8 @@ export interface ProvenanceQuestion extends TrustMaterial {
   /** undefined: a signature by any one of the authorities will do. */
   readonly signatures: SignatureRequirement | undefined;
   readonly attestations: readonly AttestationRequirement[];
+  readonly build: BuildRequirement | undefined;
+  readonly builders: readonly TrustedBuilder[];
   readonly tag: TagState;
   /** Unix milliseconds at which signers must be valid whose time of signing is not proven: without a trusted timestamp nobody knows when a key signed. */
   readonly atMs: number;
@@ -79,13 +82,19 @@ export function verifyProvenance(question: ProvenanceQuestion, verifiers: Verifi
   const revocations = readyRevocations(question.revocations, verifiers.sigstore);
   checkRequirements(question);
   const judging = { subjects: new Set(question.subjects), authorities, revocations, atMs: question.atMs };
-  const artefacts = question.artefacts.map((artefact) => judgeArtefact(artefact, judging, verifiers));
+  const judged = question.artefacts.map((artefact) => judgeArtefact(artefact, judging, verifiers));
+  const artefacts = judged.map(({ verdict }) => verdict);
   const perAuthority = authorities.map(({ name }) => judgeAuthority(name, artefacts));
   const signedBy = perAuthority.filter(({ status }) => status === "signed").map(({ authority }) => authority);
-  const missing = question.attestations.filter((wanted) => votesFor(wanted.authorities, artefacts, wanted.predicateType) < wanted.threshold);
+  const missing = unmetOf(question, judged);
   const accepted = question.signatures?.authorities ?? authorities.map(({ name }) => name);
   const threshold = question.signatures?.threshold ?? 1;
-  const enough = authorities.length > 0 && votesFor(accepted, artefacts, undefined) >= threshold;
+  const enough =
+    authorities.length > 0 &&
+    votesFor(
+      accepted,
+      artefacts.filter(({ code }) => code === "signature"),
+    ) >= threshold;
   const barred = barredBy(question, artefacts, revocations);
   const status = barred !== undefined ? "revoked" : statusOf(question, artefacts, authorities.length > 0, signedBy.length > 0, enough, missing.length > 0);
   const satisfied = status === "signed";
@@ -98,17 +107,17 @@ export function verifyProvenance(question: ProvenanceQuestion, verifiers: Verifi
     ...{ status, satisfied, signedBy, authorities: perAuthority, artefacts },
     text: explain(facts),
     refusals: satisfied ? [] : refusalsOf(facts),
-    missingAttestations: missing.map(({ predicateType }) => predicateType),
+    missingAttestations: missing.map(({ name }) => name),
     source: artefacts.find((verdict) => verdict.code === "attestation" && verdict.source)?.source,
   };
 }
 
 /** A requirement that nothing can fail, or that nothing can meet, is a mistake and not a verdict. */
-function checkRequirements({ signatures, attestations, subjects, authorities }: ProvenanceQuestion): void {
+function checkRequirements({ signatures, attestations, build, subjects, authorities }: ProvenanceQuestion): void {
   if (subjects.length === 0) throw new ProvenanceError("MALFORMED", "no digest to look for");
   const known = new Set(authorities.map(({ name }) => name));
   if (known.size !== authorities.length) throw new ProvenanceError("BAD_KEY", "two authorities of one name");
-  for (const { authorities: wanted, threshold } of [...(signatures ? [signatures] : []), ...attestations]) {
+  for (const { authorities: wanted, threshold } of [...(signatures ? [signatures] : []), ...attestations, ...(build ? [build] : [])]) {
     const unknown = wanted.find((name) => !known.has(name));
     if (unknown !== undefined) throw new ProvenanceError("BAD_KEY", `a requirement names the authority ${unknown}, which has no key`);
     // One key under two names is still one signer.
@@ -127,11 +136,30 @@ function judgeAuthority(authority: string, artefacts: readonly ArtefactVerdict[]
   return { authority, status, attestations: [...new Set(attestations)] };
 }
 
-/** Different signers among `wanted`. @param predicateType of attestations; undefined: signatures */
-function votesFor(wanted: readonly string[], artefacts: readonly ArtefactVerdict[], predicateType: string | undefined): number {
-  const counting = artefacts.filter(({ code, predicateType: own }) =>
-    predicateType === undefined ? code === "signature" : code === "attestation" && own === predicateType,
-  );
+/** The requirements on attestations that are not met, each with what there is instead. */
+function unmetOf({ attestations, build, builders, atMs }: ProvenanceQuestion, judged: readonly JudgedArtefact[]): Unmet[] {
+  const all = [
+    ...attestations.map((wanted) => ({ name: wanted.predicateType, wanted, test: attestationTest(wanted) })),
+    ...(build ? [{ name: "build", wanted: build, test: buildTest(build, builders) }] : []),
+  ];
+  return all.flatMap(({ name, wanted, test }) => {
+    const tried = judged.flatMap(({ verdict, predicate }) => {
+      if (verdict.code !== "attestation" || verdict.predicateType === undefined) return [];
+      const facts = { predicateType: verdict.predicateType, predicate, source: verdict.source, signedAtMs: verdict.vouchers[0]?.signedAtMs };
+      return [{ verdict, problem: test(facts, atMs) }];
+    });
+    const meeting = tried.filter(({ problem }) => problem === undefined).map(({ verdict }) => verdict);
+    if (votesFor(wanted.authorities, meeting) >= wanted.threshold) return [];
+    const by = [...new Set(meeting.flatMap(({ authorities }) => authorities))];
+    const close = tried.filter(
+      ({ verdict, problem }) => problem !== undefined && (name === "build" ? verdict.source !== undefined : verdict.predicateType === name),
+    );
+    return [{ name, wanted, by, close: close.map(({ verdict, problem = "" }) => `${verdict.manifestDigest.slice(0, 19)}… ${problem}`) }];
+  });
+}
+
+/** Different signers among `wanted`. */
+function votesFor(wanted: readonly string[], counting: readonly ArtefactVerdict[]): number {
   const signersOf = new Map(wanted.map((name) => [name, new Set<string>()]));
   for (const { vouchers } of counting) for (const { authority, principal } of vouchers) signersOf.get(authority)?.add(principal);
   return distinctVotes(signersOf);

@@ -1,0 +1,161 @@
+/** `hullmark policy explain` and `policy test`: what a policy makes of images, before it is in force. */
+import { dirname, resolve } from "node:path";
+import type { Policy } from "@hullmark/verifier/core/policy/types";
+import { printable } from "@hullmark/verifier/core/text/printable";
+import { Command } from "commander";
+import { parse } from "yaml";
+import { z } from "zod";
+import {
+  type CommandIo,
+  type ExitCode,
+  type ExplainedImage,
+  explainImage,
+  openRegistry,
+  outcome,
+  type RegistryFlags,
+  readText,
+  repeated,
+  SigningError,
+  withRegistryOptions,
+} from "../signing/index.ts";
+import { readPolicy } from "./policy-file.ts";
+import { withOutput } from "./sign.ts";
+
+interface ContainerFlags extends RegistryFlags {
+  readonly container: string;
+  readonly workload: string;
+  readonly node: string;
+  readonly label?: readonly string[];
+  readonly platform?: string;
+  readonly output: string;
+}
+
+/** Exit: 0 accepted, 1 refused, 2 usage or a policy with mistakes, 3 cannot tell. */
+export function policyExplainCommand(io: CommandIo): Command {
+  const command = new Command("explain")
+    .description("say what a policy makes of an image in its registry: which rule decides, what it asks for, what was found, what would do")
+    .argument("<policy>", "policy file")
+    .argument("<image>", "as whoever starts the container writes it")
+    .option("--container <name>", "what selectors look at", "")
+    .option("--workload <name>", "what selectors look at", "")
+    .option("--node <name>", "what selectors look at", "")
+    .option("--label <name=value>", "what selectors look at; may be repeated", repeated)
+    .option("--platform <os/arch>", "judge one platform of an index");
+  return withOutput(withRegistryOptions(command)).action((file: string, image: string, flags: ContainerFlags) =>
+    outcome(io, async () => {
+      const explained = await explain(io, readPolicy(file), image, flags);
+      io.out(flags.output === "json" ? `${JSON.stringify(asJson(explained), null, 2)}\n` : asText(explained));
+      return exitCode(explained);
+    }),
+  );
+}
+
+async function explain(io: CommandIo, policy: Policy, image: string, flags: Omit<ContainerFlags, "output">): Promise<ExplainedImage> {
+  const labels = Object.fromEntries((flags.label ?? []).map((text) => [text.split("=", 1)[0] ?? "", text.slice(text.indexOf("=") + 1)]));
+  const container = { containerName: flags.container, workload: flags.workload, nodeName: flags.node, labels };
+  const registry = await openRegistry(flags, io);
+  try {
+    return await explainImage(registry, policy, image, { container, platform: flags.platform, nowMs: io.now() }, io.signal);
+  } finally {
+    registry.close();
+  }
+}
+
+function exitCode({ verdict, required }: ExplainedImage): ExitCode {
+  if (verdict.status === "revoked") return 1;
+  if (!required || verdict.satisfied) return 0;
+  return verdict.status === "unknown" ? 3 : 1;
+}
+
+/** Stable: fields are added, never changed. */
+function asJson({ image, rule, verdict, required }: ExplainedImage): object {
+  const { status, satisfied, text, refusals, signedBy, authorities, artefacts, source } = verdict;
+  return {
+    ...{
+      image: `${image.repository}@${image.digest}`,
+      rule: rule?.name ?? null,
+      required,
+      status,
+      satisfied,
+      text,
+      refusals,
+      signedBy,
+      authorities,
+      artefacts,
+    },
+    source: source ?? null,
+  };
+}
+
+function asText({ image, rule, verdict, required }: ExplainedImage): string {
+  const mark = verdict.satisfied ? "✓" : verdict.status === "unknown" ? "?" : required || verdict.status === "revoked" ? "✗" : "·";
+  const lines = [
+    `${image.repository}@${image.digest}`,
+    `  rule ${rule?.name ?? "(none selects it)"}${required ? "" : ", which asks for no signature"}`,
+    `  ${mark} ${verdict.status}: ${verdict.text}`,
+  ];
+  for (const refusal of required || verdict.status === "revoked" ? verdict.refusals : [])
+    lines.push(`  asked for  ${refusal.requirement}`, `      found  ${refusal.found}`, `   would do  ${refusal.remedy}`);
+  for (const { code, manifestDigest, text } of verdict.artefacts) lines.push(`  ${code.padEnd(16)} ${manifestDigest.slice(0, 19)}… ${text}`);
+  return `${lines.map((line) => printable(line, 2048)).join("\n")}\n`;
+}
+
+const MAX_TEST_BYTES = 1 << 20;
+const tests = z.strictObject({
+  policy: z.string().min(1),
+  tests: z
+    .array(
+      z.strictObject({
+        name: z.string().min(1).max(256),
+        image: z.string().min(1),
+        container: z.string().default(""),
+        workload: z.string().default(""),
+        node: z.string().default(""),
+        labels: z.record(z.string(), z.string()).default({}),
+        platform: z.string().optional(),
+        expect: z.strictObject({ accepted: z.boolean().optional(), status: z.string().optional(), rule: z.string().nullable().optional() }),
+      }),
+    )
+    .min(1)
+    .max(1000),
+});
+
+/** Exit: 0 all as expected, 1 not, 2 usage or a file with mistakes, 3 one could not be told. */
+export function policyTestCommand(io: CommandIo): Command {
+  const command = new Command("test")
+    .description("hold a policy against images and what is expected of them (a YAML file: policy, tests)")
+    .argument("<file>", "tests");
+  return withRegistryOptions(command).action((file: string, flags: RegistryFlags) =>
+    outcome(io, async () => {
+      const suite = readTests(await readText(file), file);
+      const policy = readPolicy(resolve(dirname(file), suite.policy));
+      let code: ExitCode = 0;
+      for (const { name, image, container, workload, node, labels, platform, expect } of suite.tests) {
+        const label = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+        const found = await explain(io, policy, image, { ...flags, container, workload, node, label, ...(platform !== undefined && { platform }) });
+        const accepted = exitCode(found) === 0;
+        const wrong = [
+          ...(expect.accepted !== undefined && expect.accepted !== accepted ? [`accepted is ${accepted}`] : []),
+          ...(expect.status !== undefined && expect.status !== found.verdict.status ? [`status is ${found.verdict.status}`] : []),
+          ...(expect.rule !== undefined && expect.rule !== (found.rule?.name ?? null) ? [`rule is ${found.rule?.name ?? "none"}`] : []),
+        ];
+        io.out(`${printable(`${wrong.length === 0 ? "✓" : "✗"} ${name}${wrong.length === 0 ? "" : `: ${wrong.join(", ")}: ${found.verdict.text}`}`, 2048)}\n`);
+        if (wrong.length > 0) code = found.verdict.status === "unknown" ? 3 : code === 3 ? 3 : 1;
+      }
+      return code;
+    }),
+  );
+}
+
+function readTests(text: string, file: string): z.output<typeof tests> {
+  if (text.length > MAX_TEST_BYTES) throw new SigningError("USAGE", `${file} is larger than ${MAX_TEST_BYTES} bytes`);
+  let value: unknown;
+  try {
+    value = parse(text, { maxAliasCount: 16 });
+  } catch (cause) {
+    throw new SigningError("USAGE", `${file} is not YAML`, { cause });
+  }
+  const parsed = tests.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new SigningError("USAGE", `${file}: ${parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("; ")}`);
+}

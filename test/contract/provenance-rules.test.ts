@@ -1,0 +1,275 @@
+/** What policy asks of builds and attestations: SLSA provenance v1 and v0.2, freshness, CEL; and what people are told. Judged from a registry, from the command line too. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
+import { loadPolicyFile } from "@hullmark/verifier/adapters/policy-file/index";
+import { formatProblem, parsePolicy } from "@hullmark/verifier/core/policy/index";
+import { SIGN_PREDICATE_TYPE, SLSA_V1, SLSA_V02 } from "@hullmark/verifier/core/provenance/index";
+import { policyCommand } from "hullmark/commands/policy";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { attachBundle } from "../fakes/attach.ts";
+import { type PushedImage, pushImage } from "../fakes/images.ts";
+import { judge, manifestSubject } from "../fakes/judging.ts";
+import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
+import { TestSigstore } from "../fakes/sigstore/index.ts";
+
+const DAY_MS = 86_400_000;
+const NOW = Date.now();
+const PIPELINE = { subject: "https://github.com/acme/shop/.github/workflows/release.yml@refs/tags/v1", issuer: "https://issuer.example" };
+const SCANNER = { subject: "scanner@acme.example", issuer: "https://issuer.example" };
+const VULN = "https://cosign.sigstore.dev/attestation/vuln/v1";
+let registry: FakeRegistry;
+let client: OciRegistry;
+let sigstore: TestSigstore;
+let folder: string;
+let serial = 0;
+
+beforeAll(async () => {
+  registry = await startFakeRegistry();
+  client = new OciRegistry();
+  sigstore = await TestSigstore.create();
+  folder = mkdtempSync(join(tmpdir(), "hullmark-rules-"));
+  writeFileSync(join(folder, "trusted_root.json"), sigstore.trustedRoot());
+});
+afterAll(async () => {
+  client?.close();
+  await registry?.close();
+  sigstore?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const v1 = (change: Partial<Record<"repository" | "ref" | "builder" | "finishedOn", string>> = {}) => {
+  const { repository = "https://github.com/acme/shop.git", ref = "refs/tags/v1", builder = "https://builder.example/hosted@v2", finishedOn } = change;
+  return {
+    buildDefinition: {
+      buildType: "https://builder.example/workflow/v1",
+      externalParameters: { workflow: { repository, ref } },
+      resolvedDependencies: [{ uri: `git+${repository}@${ref}`, digest: { gitCommit: "3e1f".repeat(10) } }],
+    },
+    runDetails: { builder: { id: builder }, metadata: { finishedOn } },
+  };
+};
+const v02 = {
+  builder: { id: "https://builder.example/hosted@v2" },
+  buildType: "https://builder.example/workflow/v1",
+  invocation: { configSource: { uri: "git+https://github.com/acme/shop@refs/tags/v1", digest: { sha1: "3e1f".repeat(10) } } },
+};
+const scan = (severities: readonly string[], scanFinishedOn = new Date(NOW).toISOString()) => ({
+  scanner: { result: severities.map((severity) => ({ severity })) },
+  metadata: { scanFinishedOn },
+});
+
+interface Attached {
+  readonly type: string;
+  readonly predicate: object;
+  readonly by?: typeof PIPELINE;
+  readonly atMs?: number;
+}
+
+/** A new image, signed by the pipeline, with attestations. */
+async function imageWith(...attached: readonly Attached[]): Promise<PushedImage> {
+  const image = await pushImage(`${registry.host}/rules/app`, { tag: `v${serial}`, layers: [{ serial: String(serial++) }] });
+  for (const { type, predicate, by = PIPELINE, atMs = NOW } of [{ type: SIGN_PREDICATE_TYPE, predicate: {} }, ...attached]) {
+    const statement = {
+      _type: "https://in-toto.io/Statement/v1",
+      subject: [{ digest: { sha256: image.manifestDigest.slice(7) } }],
+      predicateType: type,
+      predicate,
+    };
+    await attachBundle(client, image, await sigstore.bundle(Buffer.from(JSON.stringify(statement)), by, { atMs }));
+  }
+  return image;
+}
+
+const policyText = (require: string) => `apiVersion: hullmark.dev/v1
+kind: Policy
+metadata: { name: rules }
+spec:
+  trustRoots: [{ name: test, file: trusted_root.json }]
+  authorities:
+    - { name: pipeline, keyless: { trustRoot: test, issuer: ${PIPELINE.issuer}, subject: "${PIPELINE.subject}" } }
+    - { name: scanner, keyless: { trustRoot: test, issuer: ${SCANNER.issuer}, subject: ${SCANNER.subject} } }
+  builders:
+    - { id: "https://builder.example/hosted@*", level: 3 }
+    - { id: "https://laptop.example/**", level: 1 }
+  rules:
+    - name: shop
+      select: { images: ["**/rules/**"] }
+      require:
+        signatures: { authorities: [pipeline] }
+${require.replaceAll(/^/gm, "        ")}
+`;
+
+async function judged(image: PushedImage, require: string) {
+  const path = join(folder, "policy.yaml");
+  writeFileSync(path, policyText(require));
+  const { parsed } = loadPolicyFile(path);
+  if (!parsed.ok) throw new Error(parsed.errors.map(formatProblem).join("\n"));
+  const { policy } = parsed;
+  const [rule] = policy.rules;
+  return judge(client, [manifestSubject(image.repository, image.manifestDigest)], {
+    ...{ authorities: policy.authorities, trustRoots: policy.trustRoots, builders: policy.builders, atMs: NOW },
+    ...{ signatures: rule?.signatures, attestations: rule?.attestations ?? [], build: rule?.build, rule: rule?.name ?? "" },
+  });
+}
+
+describe("a build", () => {
+  const asks = (more: string) => `build: { authorities: [pipeline], ${more} }`;
+  const meets =
+    'sources: ["https://github.com/acme/*"], refs: ["refs/tags/*"], builders: ["https://builder.example/**"], buildTypes: ["https://builder.example/**"], level: 3';
+
+  test.each([
+    ["SLSA v1", SLSA_V1, v1()],
+    ["SLSA v0.2", SLSA_V02, v02],
+  ])("of %s meets what it states, and names what it does not", async (_, type, predicate) => {
+    const image = await imageWith({ type, predicate });
+    expect(await judged(image, asks(meets))).toMatchObject({ status: "signed", satisfied: true, source: { commit: "3e1f".repeat(10) } });
+    for (const [more, near] of [
+      ['sources: ["https://github.com/acme/other"]', "was built from https://github.com/acme/shop"],
+      ['refs: ["refs/heads/main"]', "was built from the ref refs/tags/v1"],
+      ['builders: ["https://builder.example/hosted"]', "was built by https://builder.example/hosted@v2"],
+      ['buildTypes: ["https://builder.example/other"]', "was built as https://builder.example/workflow/v1"],
+    ] as const) {
+      const verdict = await judged(image, asks(more));
+      expect(verdict).toMatchObject({ status: "attestation-missing", satisfied: false, missingAttestations: ["build"] });
+      expect(verdict.text).toContain(near);
+      expect(verdict.text).toContain("(rule shop)");
+      expect(verdict.refusals).toMatchObject([
+        { found: expect.stringContaining(near), remedy: expect.stringContaining(`attest ${image.manifestDigest} with SLSA provenance`) },
+      ]);
+    }
+  });
+
+  test("has the level that policy trusts its builder for, whatever it says", async () => {
+    const laptop = await imageWith({ type: SLSA_V1, predicate: v1({ builder: "https://laptop.example/ann" }) });
+    expect((await judged(laptop, asks("level: 1"))).status).toBe("signed");
+    expect((await judged(laptop, asks("level: 2"))).text).toContain("SLSA level 1");
+    const strange = await imageWith({ type: SLSA_V1, predicate: v1({ builder: "https://builder.example.evil/hosted@v2" }) });
+    expect((await judged(strange, asks("level: 1"))).text).toContain("SLSA level 0");
+  });
+
+  test("is not older than asked, by the earlier of its own word and the proven time", async () => {
+    const said = await imageWith({ type: SLSA_V1, predicate: v1({ finishedOn: new Date(NOW - 10 * DAY_MS).toISOString() }) });
+    expect((await judged(said, asks("maxAge: 9d"))).text).toContain("too long ago");
+    expect((await judged(said, asks("maxAge: 11d"))).status).toBe("signed");
+    const proven = await imageWith({ type: SLSA_V1, predicate: v1({ finishedOn: new Date(NOW).toISOString() }), atMs: NOW - 10 * DAY_MS });
+    expect((await judged(proven, asks("maxAge: 9d"))).status).toBe("attestation-missing");
+  });
+
+  test("attested by somebody else, or not at all, is none", async () => {
+    const wrong = await imageWith({ type: SLSA_V1, predicate: v1(), by: SCANNER });
+    expect(await judged(wrong, asks(meets))).toMatchObject({ status: "attestation-missing" });
+    expect((await judged(await imageWith(), asks(meets))).refusals).toMatchObject([
+      { found: "nothing", requirement: expect.stringContaining("source https://github.com/acme/*") },
+    ]);
+  });
+});
+
+describe("an attestation", () => {
+  const asks = (more: string) => `attestations: [{ predicateType: ${VULN}, authorities: [scanner], ${more} }]`;
+  const CLEAN = `where: "predicate.scanner.result.all(each, each.severity != 'CRITICAL')"`;
+
+  test("meets a condition in CEL, or is told as the one that does not", async () => {
+    const clean = await imageWith({ type: VULN, predicate: scan(["LOW", "HIGH"]), by: SCANNER });
+    const dirty = await imageWith({ type: VULN, predicate: scan(["LOW", "CRITICAL"]), by: SCANNER });
+    expect((await judged(clean, asks(CLEAN))).status).toBe("signed");
+    const verdict = await judged(dirty, asks(CLEAN));
+    expect(verdict).toMatchObject({ status: "attestation-missing", missingAttestations: [VULN] });
+    expect(verdict.refusals[0]?.found).toContain("does not meet predicate.scanner");
+    // One clean attestation beside it is enough: an older scan need not be withdrawn.
+  });
+
+  test.each(["predicate.absent.field == 1", "predicate.scanner", "unknown", "1", "predicate.scanner.result[99].severity == 'LOW'", "1/0 == 1"])(
+    "never meets %s: only true is true",
+    async (where) => {
+      const image = await imageWith({ type: VULN, predicate: scan(["LOW"]), by: SCANNER });
+      expect((await judged(image, asks(`where: "${where}"`))).status).toBe("attestation-missing");
+    },
+  );
+
+  test("is fresh as its scan was", async () => {
+    const old = await imageWith({ type: VULN, predicate: scan([], new Date(NOW - 3 * DAY_MS).toISOString()), by: SCANNER });
+    expect((await judged(old, asks("maxAge: 2d"))).status).toBe("attestation-missing");
+    expect((await judged(old, asks("maxAge: 4d"))).status).toBe("signed");
+    expect((await judged(old, asks(`where: "now - timestamp(predicate.metadata.scanFinishedOn) < duration('96h')"`))).status).toBe("signed");
+  });
+
+  test("lint refuses what is no CEL, and globs that are not anchored", () => {
+    const problems = (require: string) => {
+      const parsed = parsePolicy(policyText(require), "p.yaml", { readKeyFile: () => sigstore.trustedRoot() });
+      return parsed.ok ? "" : parsed.errors.map(formatProblem).join("\n");
+    };
+    expect(problems(asks('where: "predicate.x ="'))).toMatch(/where: is not CEL: .*1:\d+/);
+    expect(problems('build: { authorities: [pipeline], sources: ["**/shop"] }')).toContain("is not anchored");
+    expect(problems("build: { authorities: [pipeline], level: 4 }")).toContain("level");
+    expect(problems(asks('where: "true"'))).toBe("");
+  });
+});
+
+describe("hullmark policy", () => {
+  async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+    const result = { code: -1, out: "", err: "" };
+    const io = {
+      out: (text: string) => {
+        result.out += text;
+      },
+      err: (text: string) => {
+        result.err += text;
+      },
+      exit: (code: number) => {
+        result.code = code;
+      },
+    };
+    await policyCommand(io, { ...io, env: {}, now: () => NOW, signal: new AbortController().signal }).parseAsync(args, { from: "user" });
+    return result;
+  }
+  const policyFile = (require: string) => {
+    const path = join(folder, "explained.yaml");
+    writeFileSync(path, policyText(require));
+    return path;
+  };
+
+  test("explain says which rule decides, what it asks for, what was found and what would do", async () => {
+    const image = await imageWith({ type: SLSA_V1, predicate: v1() });
+    const reference = `${image.repository}:${image.tag}`;
+    expect(await run("explain", policyFile('build: { authorities: [pipeline], sources: ["https://github.com/acme/*"] }'), reference)).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("✓ signed: signed by pipeline"),
+    });
+    const refused = await run("explain", policyFile('build: { authorities: [pipeline], refs: ["refs/heads/main"] }'), reference);
+    expect(refused.code).toBe(1);
+    for (const line of ["rule shop", "asked for  build (ref refs/heads/main): 1 of pipeline", "found  sha256:", "would do  attest"])
+      expect(refused.out).toContain(line);
+    const json = JSON.parse((await run("explain", policyFile(""), reference, "-o", "json")).out);
+    expect(json).toMatchObject({ rule: "shop", required: true, status: "signed", refusals: [], source: { builder: "https://builder.example/hosted@v2" } });
+    expect(await run("explain", policyFile(""), `${registry.host}/rules/none:v1`)).toMatchObject({ code: 3 });
+    expect(await run("explain", policyFile("nonsense: 1"), reference)).toMatchObject({ code: 2, err: expect.stringContaining("unknown key") });
+  });
+
+  test("test holds a policy against what is expected", async () => {
+    const [good, bad] = [await imageWith({ type: SLSA_V1, predicate: v1() }), await imageWith()];
+    policyFile('build: { authorities: [pipeline], sources: ["https://github.com/acme/*"] }');
+    const cases = join(folder, "tests.yaml");
+    const write = (accepted: boolean) =>
+      writeFileSync(
+        cases,
+        JSON.stringify({
+          policy: "explained.yaml",
+          tests: [
+            { name: "a release", image: `${good.repository}:${good.tag}`, expect: { accepted: true, status: "signed", rule: "shop" } },
+            { name: "built by hand", image: `${bad.repository}:${bad.tag}`, expect: { accepted, status: "attestation-missing" } },
+          ],
+        }),
+      );
+    write(false);
+    expect(await run("test", cases)).toMatchObject({ code: 0, out: "✓ a release\n✓ built by hand\n" });
+    write(true);
+    expect(await run("test", cases)).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("✗ built by hand: accepted is false: signed by pipeline; attestation missing: build"),
+    });
+    writeFileSync(cases, "policy: explained.yaml\ntests: [{ name: x, image: y, expects: {} }]");
+    expect(await run("test", cases)).toMatchObject({ code: 2 });
+  });
+});

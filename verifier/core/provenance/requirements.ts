@@ -1,0 +1,80 @@
+/** What policy asks of attestations and of builds, held against one verified attestation. Pure. */
+
+import { compileNames } from "@hullmark/proto/codec";
+import { compileCondition } from "../policy/condition.ts";
+import type { AttestationRequirement, BuildRequirement, TrustedBuilder } from "../policy/types.ts";
+import { asObject, type JsonObject, objectField, textField } from "./json.ts";
+import type { BuildSource } from "./slsa.ts";
+
+/** A verified attestation, as requirements see it. */
+export interface AttestedFacts {
+  readonly predicateType: string;
+  readonly predicate: JsonObject | undefined;
+  readonly source: BuildSource | undefined;
+  /** Proven time of signing, Unix milliseconds. */
+  readonly signedAtMs: number | undefined;
+}
+
+/** @returns why it does not meet the requirement; undefined: it does */
+export type Test = (facts: AttestedFacts, nowMs: number) => string | undefined;
+
+/** @throws Error where the condition is no CEL, which `policy lint` tells before */
+export function attestationTest({ predicateType, maxAgeSeconds, where }: AttestationRequirement): Test {
+  const condition = where === undefined ? undefined : compileCondition(where);
+  return (facts, nowMs) => {
+    if (facts.predicateType !== predicateType) return `is of the type ${facts.predicateType}`;
+    return ageProblem(facts, maxAgeSeconds, nowMs) ?? (condition && !condition(facts.predicate ?? {}, nowMs) ? `does not meet ${where}` : undefined);
+  };
+}
+
+/** @param builders whom policy trusts, and how far */
+export function buildTest(wanted: BuildRequirement, builders: readonly TrustedBuilder[]): Test {
+  const open = (globs: readonly string[]) => (globs.length === 0 ? () => true : compileNames(globs));
+  const [byBuilder, ofSource, ofRef, ofType] = [open(wanted.builders), open(wanted.sources), open(wanted.refs), open(wanted.buildTypes)];
+  const levels = builders.map(({ id, level }) => ({ matches: compileNames([id]), level }));
+  return (facts, nowMs) => {
+    const { source } = facts;
+    if (!source) return "is no SLSA provenance v1 or v0.2";
+    const repository = plainRepository(source.repository);
+    if (!byBuilder(source.builder)) return `was built by ${source.builder || "nobody named"}`;
+    if (!ofSource(repository)) return `was built from ${repository || "a source that is not named"}`;
+    if (!ofRef(source.ref)) return `was built from the ref ${source.ref || "(none named)"}`;
+    if (!ofType(source.buildType)) return `was built as ${source.buildType || "(no build type)"}`;
+    const level = Math.max(0, ...levels.filter(({ matches }) => matches(source.builder)).map((each) => each.level));
+    if (level < wanted.level) return `was built at SLSA level ${level}: ${source.builder || "nobody named"} is trusted for no more`;
+    return ageProblem(facts, wanted.maxAgeSeconds, nowMs);
+  };
+}
+
+function ageProblem(facts: AttestedFacts, maxAgeSeconds: number | undefined, nowMs: number): string | undefined {
+  if (maxAgeSeconds === undefined) return undefined;
+  const atMs = madeAtMs(facts);
+  if (atMs === undefined) return "does not say when it was made";
+  return nowMs - atMs > maxAgeSeconds * 1000 ? `was made on ${new Date(atMs).toISOString()}, too long ago` : undefined;
+}
+
+/** The earliest of the proven time of signing and what the predicate itself says: neither makes old things new. */
+function madeAtMs({ predicate, signedAtMs }: AttestedFacts): number | undefined {
+  const metadata = objectField(predicate, "metadata");
+  const run = objectField(objectField(predicate, "runDetails"), "metadata");
+  const said = [
+    // SLSA v1; SLSA v0.2; cosign's vuln predicate; in-toto's test-result and release say nothing; SPDX; CycloneDX; VSA.
+    [run, "finishedOn"],
+    [metadata, "buildFinishedOn"],
+    [metadata, "scanFinishedOn"],
+    [objectField(predicate, "creationInfo"), "created"],
+    [metadata, "timestamp"],
+    [asObject(predicate), "timeVerified"],
+  ] as const;
+  const times = said.flatMap(([object, name]) => {
+    const ms = Date.parse(textField(object, name, 64) ?? "");
+    return Number.isNaN(ms) ? [] : [ms];
+  });
+  const all = signedAtMs === undefined ? times : [...times, signedAtMs];
+  return all.length > 0 ? Math.min(...all) : undefined;
+}
+
+/** Builders write `.git` and slashes at the end or not. */
+function plainRepository(repository: string): string {
+  return repository.replace(/\/+$/, "").replace(/\.git$/, "");
+}
