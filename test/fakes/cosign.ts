@@ -16,10 +16,18 @@ export interface CosignKey {
 }
 
 /** Runs cosign with an own home, so that neither a login nor a trust root of this machine takes part. Rejects with its output. */
-export async function cosign(version: CosignVersion, home: string, args: readonly string[]): Promise<string> {
+export async function cosign(version: CosignVersion, home: string, args: readonly string[], more: Readonly<Record<string, string>> = {}): Promise<string> {
   const path = join(process.env["HULLMARK_STATE"] ?? join(REPOSITORY, ".hullmark"), "tools", "bin", `cosign-${version}`);
   accessSync(path, constants.X_OK);
-  const env = { PATH: process.env["PATH"] ?? "", HOME: home, COSIGN_PASSWORD: "", COSIGN_YES: "true", COSIGN_EXPERIMENTAL: "1", SIGSTORE_NO_CACHE: "true" };
+  const env = {
+    PATH: process.env["PATH"] ?? "",
+    HOME: home,
+    COSIGN_PASSWORD: "",
+    COSIGN_YES: "true",
+    COSIGN_EXPERIMENTAL: "1",
+    SIGSTORE_NO_CACHE: "true",
+    ...more,
+  };
   const { stdout, stderr } = await run(path, [...args], { env, timeout: 60_000, cwd: home, maxBuffer: 16 * 1024 * 1024 });
   return `${stdout}${stderr}`;
 }
