@@ -1,4 +1,5 @@
-import { copyFileSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { build, type Plugin } from "esbuild";
 
@@ -55,6 +56,13 @@ function copyAddons(): void {
   copyFileSync(join(sqlite, "prebuilds", `linux-${process.arch}.node`), join(BUILT, "better_sqlite3.node"));
 }
 
+/** What an agent of this build consists of, as `sha256sum` would list it: to be signed, and named by policies (docs/policy.md, `agent`). */
+function writeSums(): void {
+  const files = { "agent.js": join(BUILT, "agent.js"), "hullmark.node": join(BUILT, "hullmark.node"), node: process.execPath };
+  const lines = Object.entries(files).map(([name, path]) => `${createHash("sha256").update(readFileSync(path)).digest("hex")}  ${name}\n`);
+  writeFileSync(join(BUILT, "SHA256SUMS"), lines.join(""));
+}
+
 mkdirSync(BUILT, { recursive: true });
 await build({
   absWorkingDir: REPOSITORY,
@@ -74,6 +82,7 @@ await build({
   logLevel: "warning",
 });
 copyAddons();
+writeSums();
 rmSync(DIST, { recursive: true, force: true });
 renameSync(BUILT, DIST);
 for (const name of Object.keys(ENTRIES)) console.log(`dist/${name}.js ${Math.round(statSync(join(DIST, `${name}.js`)).size / 1024)} KiB`);

@@ -1,6 +1,6 @@
 /** The policy file: what is right is understood, what is wrong is named by line with what to write instead. */
 
-import { generateKeyPairSync } from "node:crypto";
+import { generateKeyPairSync, sign } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -133,6 +133,29 @@ rules:
       ok: false,
       errors: [{ line: 7, path: "spec.nodes[0].ima.baselines[0]", message: "line 2 of the baseline does not begin with a SHA-256" }],
     });
+  });
+
+  it("takes releases only as an authority signed them", () => {
+    const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const sums = `${"a".repeat(64)}  agent.js\n${"b".repeat(64)}  hullmark.node\n`;
+    const files: Record<string, string> = {
+      key: publicKey.export({ type: "spki", format: "pem" }).toString(),
+      sums,
+      sig: sign("sha256", Buffer.from(sums), privateKey).toString("base64"),
+      other: sign("sha256", Buffer.from(`${sums}#`), privateKey).toString("base64"),
+      junk: "not base64!",
+    };
+    const parse = (signature: string, authority = "release") =>
+      parsePolicy(
+        `apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n  authorities: [{ name: release, keyFile: key }]\n  nodes:\n    - name: n\n      agent: { releases: [{ sums: sums, signature: ${signature}, authority: ${authority} }] }\n`,
+        "p.yaml",
+        { readKeyFile: (path) => files[path] ?? "" },
+      );
+    const good = parse("sig");
+    expect(good.ok && [...(good.policy.nodes[0]?.agent?.digests ?? [])]).toEqual(["a".repeat(64), "b".repeat(64)]);
+    for (const bad of ["other", "junk", "missing"])
+      expect(parse(bad), bad).toMatchObject({ ok: false, errors: [{ line: 8, path: "spec.nodes[0].agent.releases[0].signature" }] });
+    expect(parse("sig", "realease")).toMatchObject({ ok: false, errors: [{ message: 'no authority is named "realease"', fix: 'did you mean "release"?' }] });
   });
 
   it("has a JSON Schema, and docs/policy.schema.json is it", async () => {

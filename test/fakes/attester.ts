@@ -41,6 +41,7 @@ export interface AttesterOptions {
   readonly quoter?: Quoter;
   readonly joinToken?: string;
   readonly bootId?: string;
+  readonly agentDigests?: Readonly<Record<string, Buffer>>;
 }
 
 /** One container as the node describes it. */
@@ -92,6 +93,7 @@ export class Attester {
         runtimeVersion: "20.10",
         runtimeReachable: true,
         changeSource: "fanotify",
+        agentDigests: { ...options.agentDigests },
         tpm: options.quoter ? "ok" : "absent",
       }),
     );

@@ -1,5 +1,5 @@
 /** Measured boot from end to end: an event log extended into a real TPM, quoted by the agent's own client, sent when asked, held against the quote, judged. */
-import { createPublicKey, hash, type JsonWebKey, verify } from "node:crypto";
+import { createPublicKey, generateKeyPairSync, hash, type JsonWebKey, sign, verify } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +9,7 @@ import { Tpm2Quoter } from "@hullmark/agent/adapters/tpm2/index";
 import { Tpm } from "@hullmark/native";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
+import { appraiseAgent } from "@hullmark/verifier/core/appraisal/appraise-agent";
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from "jose";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Attester } from "../fakes/attester.ts";
@@ -55,13 +56,18 @@ afterEach(async () => {
 });
 
 /** Reboots the TPM, boots into it what `happened`, and lets a node with it join that tells `told`. */
-async function started(happened: readonly WrittenEvent[], told: Buffer = writeLog(happened), name = "w-1"): Promise<Attester> {
+async function started(
+  happened: readonly WrittenEvent[],
+  told: Buffer = writeLog(happened),
+  name = "w-1",
+  agentDigests: Record<string, Buffer> = {},
+): Promise<Attester> {
   await tpm.powerOff();
   await tpm.powerOn();
   await boot(tpm.tcti, happened);
   quoter = new Tpm2Quoter({ tcti: tpm.tcti, stateDir: directory });
   if (!verifier.running) await verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policyPath}`);
-  const attester = verifier.attester({ name, quoter });
+  const attester = verifier.attester({ name, quoter, agentDigests });
   attester.bootLog = told;
   await attester.connect();
   await attester.report();
@@ -156,6 +162,35 @@ describe("measured boot on a TPM", () => {
     await verifier.adminClient.reloadPolicy({});
     await judged(Verdict.WARNING);
     await expect.poll(async () => (await verifier.query.listDrift({ states: [DriftState.OPEN] })).drifts).toEqual([]);
+  });
+});
+
+describe("the agent's own files", () => {
+  test("must be of a release that policy names", async () => {
+    const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const publish = (contents: readonly string[]): void => {
+      const sums = contents.map((content) => `${hex(content)}  ${content}\n`).join("");
+      writeFileSync(join(verifier.directory, "SHA256SUMS"), sums);
+      writeFileSync(join(verifier.directory, "SHA256SUMS.sig"), sign("sha256", Buffer.from(sums), privateKey).toString("base64"));
+    };
+    writeFileSync(join(verifier.directory, "release.pub"), publicKey.export({ type: "spki", format: "pem" }));
+    publish(["node", "agent 1", "addon"]);
+    const release = "      agent: { releases: [{ sums: SHA256SUMS, signature: SHA256SUMS.sig, authority: release }] }\n";
+    verifier.policy(`${policy(release)}  authorities: [{ name: release, keyFile: release.pub }]\n`);
+    await started(linuxBoot(), undefined, "w-1", { node: sha256("node"), agent: sha256("agent 1"), addon: sha256("addon") });
+    await judged(Verdict.WARNING);
+    publish(["node", "agent 2", "addon"]);
+    await verifier.adminClient.reloadPolicy({});
+    await judged(Verdict.CONTRAINDICATED);
+    expect((await shown()).node?.reasons).toContainEqual(expect.objectContaining({ code: "agent", detail: expect.stringContaining(hex("agent 1")) }));
+    publish(["node", "agent 1", "agent 2", "addon"]);
+    await verifier.adminClient.reloadPolicy({});
+    await judged(Verdict.WARNING);
+  });
+
+  test("that are not told leave the node unknown", () => {
+    expect(appraiseAgent(undefined, () => true)).toMatchObject({ findings: [], unknown: [{ code: "no-agent-digests" }] });
+    expect(appraiseAgent(undefined, undefined)).toEqual({ findings: [], unknown: [] });
   });
 });
 

@@ -38,7 +38,7 @@ export interface BootEvidence {
   readonly log: ExaminedLog | "none" | "pending";
 }
 
-export type BootFindingKind = "event-log" | "secure-boot" | "boot" | "pcr" | "ima";
+export type BootFindingKind = "event-log" | "secure-boot" | "boot" | "pcr" | "ima" | "agent";
 export interface BootFinding {
   readonly kind: BootFindingKind;
   /** Tells findings of one kind apart over time. */

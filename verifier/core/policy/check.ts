@@ -1,8 +1,8 @@
 /** What the schema cannot say: names that must exist and be unique, keys that must be keys, and rules that can never apply. Builds the policy. */
 
-import { hash } from "node:crypto";
 import { differentSigners } from "../provenance/votes.ts";
 import { buildAuthority, buildRevocation, buildTrustRoot, buildTrustStore, known } from "./check-authorities.ts";
+import { addSums, buildReleases, knownFiles } from "./check-releases.ts";
 import { DEFAULT_MUTABLE } from "./default.ts";
 import type { PolicyFile } from "./schema.ts";
 import type { AlertRoute, Authority, NodeImaRule, Policy, PolicyProblem, PolicyRule, Selector, SignatureRequirement } from "./types.ts";
@@ -44,9 +44,10 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     builders: spec.builders,
     authorities,
     revocations: spec.revocations.map((revocation, i) => buildRevocation(revocation, ["spec", "revocations", i], context)),
-    nodes: spec.nodes.map(({ name, select, boot, pcrs, ima }, i) => ({
+    nodes: spec.nodes.map(({ name, select, boot, pcrs, ima, agent }, i) => ({
       ...{ name, nodes: select.nodes, boot, pcrs },
       ima: ima && buildIma(ima, ["spec", "nodes", i, "ima"], readFile, report),
+      agent: agent && buildReleases(agent.releases, authorities, ["spec", "nodes", i, "agent", "releases"], readFile, report),
     })),
     rules: spec.rules.map((rule, i) => buildRule(rule, authorities, ["spec", "rules", i], report)),
     mutable: spec.mutableDefaults ? [...DEFAULT_MUTABLE, ...mutable] : mutable,
@@ -67,7 +68,7 @@ function buildIma(
   for (const [i, file] of baselines.entries()) {
     const at = [...path, "baselines", i];
     try {
-      const bad = addBaseline(readFile(file), digests);
+      const bad = addSums(readFile(file), digests);
       if (bad !== undefined) report("error", at, `line ${bad} of the baseline does not begin with a SHA-256`, "write it with `sha256sum`");
     } catch (error) {
       report(
@@ -78,19 +79,7 @@ function buildIma(
       );
     }
   }
-  return { list, violations, ignore, baseline: { sha256: hash("sha256", [...digests].sort().join("\n")), digests } };
-}
-
-/** Lines as `sha256sum` writes them; empty ones and comments are skipped. @returns the number of the first line that is none */
-function addBaseline(text: string, digests: Set<string>): number | undefined {
-  for (const [i, line] of text.split("\n").entries()) {
-    if (line === "" || line.startsWith("#")) continue;
-    // A backslash at the start: `sha256sum` escaped the name.
-    const [, digest] = /^\\?([0-9a-f]{64})(?:$|[ \r])/.exec(line) ?? [];
-    if (digest === undefined) return i + 1;
-    digests.add(digest);
-  }
-  return undefined;
+  return { list, violations, ignore, baseline: knownFiles(digests) };
 }
 
 function unique(items: readonly { readonly name: string }[], path: readonly PropertyKey[], report: Report): void {

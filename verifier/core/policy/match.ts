@@ -127,13 +127,21 @@ export function bootRules({ nodes }: Policy, nodeName: string): BootRules | unde
 
 /** What that rule asks of the node's measurement list; undefined: nothing. Compile once a policy and node. */
 export function imaRules({ nodes }: Policy, nodeName: string): ImaRules | undefined {
-  const ima = nodeRule(nodes, nodeName)?.ima;
-  if (!ima) return undefined;
+  const rule = nodeRule(nodes, nodeName);
+  if (!rule?.ima) return undefined;
+  const { ima, agent } = rule;
   const { list, violations, ignore, baseline } = ima;
   const ignored = ignore.map(compileGlob);
   return {
-    ...{ list, violations, digest: hash("sha256", JSON.stringify([violations, ignore, baseline.sha256])) },
-    baseline: (sha256) => baseline.digests.has(sha256),
+    ...{ list, violations, digest: hash("sha256", JSON.stringify([violations, ignore, baseline.sha256, agent?.sha256])) },
+    // The agent itself runs on the node, and is measured as anything else.
+    baseline: (sha256) => baseline.digests.has(sha256) || agent?.digests.has(sha256) === true,
     ignored: (path) => anyMatch(ignored, path),
   };
+}
+
+/** Whether a file of a node's agent is of a release that policy names; undefined: policy asks for none. */
+export function agentFiles({ nodes }: Policy, nodeName: string): ((sha256: string) => boolean) | undefined {
+  const agent = nodeRule(nodes, nodeName)?.agent;
+  return agent && ((sha256) => agent.digests.has(sha256));
 }

@@ -168,6 +168,14 @@ const nodeRule = z.strictObject({
       baselines: list(z.string().min(1)),
     })
     .optional(),
+  agent: z
+    .strictObject({
+      releases: z
+        .array(z.strictObject({ sums: z.string().min(1), signature: z.string().min(1), authority: label }))
+        .min(1)
+        .max(MAX_ITEMS),
+    })
+    .optional(),
   pcrs: z.record(pcrIndex, z.array(sha256).min(1).max(MAX_ITEMS)).default({}),
 });
 

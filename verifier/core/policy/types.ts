@@ -192,6 +192,8 @@ export interface NodeRule {
   readonly boot: NodeBootRule;
   /** undefined: the measurement list is not asked for. */
   readonly ima: NodeImaRule | undefined;
+  /** Files of releases that an agent may consist of; undefined: not asked for. */
+  readonly agent: KnownFiles | undefined;
   /** PCR of the sha256 bank → allowed values. */
   readonly pcrs: Readonly<Record<string, readonly string[]>>;
 }
@@ -201,8 +203,13 @@ export interface NodeImaRule {
   readonly violations: "refuse" | "accept";
   /** Globs over paths that are not looked at. */
   readonly ignore: readonly string[];
-  /** Files that are known: by content. Sets are left out of JSON, so `sha256` stands for them. */
-  readonly baseline: { readonly sha256: string; readonly digests: ReadonlySet<string> };
+  readonly baseline: KnownFiles;
+}
+
+/** Files that are known by content: hex SHA-256. Sets are left out of JSON, so `sha256`, over all of them, stands for them in the policy's digest. */
+export interface KnownFiles {
+  readonly sha256: string;
+  readonly digests: ReadonlySet<string>;
 }
 
 export interface NodeBootRule {

@@ -24,9 +24,11 @@ import type { Clock } from "../../ports/clock.ts";
 import type { Meter } from "../../ports/meter.ts";
 import type { ApplyResult } from "../appraisal/apply-evidence.ts";
 import { applyEvidence } from "../appraisal/apply-evidence.ts";
+import { appraiseAgent } from "../appraisal/appraise-agent.ts";
 import { ChangeSet } from "../fleet/change-set.ts";
 import type { Committer } from "../fleet/committer.ts";
 import { adminFact } from "../fleet/log-facts.ts";
+import { agentFiles } from "../policy/match.ts";
 import type { Policy } from "../policy/types.ts";
 import type { BootWatch } from "./boot-evidence.ts";
 import type { Comparisons } from "./comparisons.ts";
@@ -340,12 +342,17 @@ export class Session {
     this.#commit(changes);
   }
 
-  /** What policy says of the boot, where that has changed. */
+  /** What policy says of the boot, of what ran since, and of the agent, where that has changed. */
   #bootChange(): Pick<LiveNode["node"], "boot"> {
     const { node } = this.#live;
     const booted = this.#boot.appraise(this.#services.policy(), node);
     const measured = this.#ima.appraise(this.#services.policy(), node.name);
-    const boot = { ...booted, findings: [...booted.findings, ...measured.findings], unknown: [...booted.unknown, ...measured.unknown] };
+    const agent = appraiseAgent(this.#live.memory.node, agentFiles(this.#services.policy(), node.name));
+    const boot = {
+      ...booted,
+      findings: [...booted.findings, ...measured.findings, ...agent.findings],
+      unknown: [...booted.unknown, ...measured.unknown, ...agent.unknown],
+    };
     return isDeepStrictEqual(boot, node.boot) ? {} : { boot };
   }
 
