@@ -10,6 +10,8 @@ import { REGION_PATTERN } from "./core/enrolment/peer-identity.ts";
 const subdomain = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, "want a name as Kubernetes has them");
 const hex64 = z.string().regex(/^[0-9a-f]{64}$/, "want 64 lower-case hex digits");
 
+const registryHost = z.string().regex(/^[A-Za-z0-9.-]{1,253}(?::\d{1,5})?$/, "want host or host:port");
+
 const ConfigSchema = z.strictObject({
   stateDirectory: z.string().startsWith("/", "want an absolute path"),
   verifierId: z.string().min(1).max(128).default(hostname()),
@@ -53,6 +55,10 @@ const ConfigSchema = z.strictObject({
       loopbackTls: z.array(z.string()).max(64).default([]),
       caFile: z.string().optional(),
       dockerConfigFile: z.string().optional(),
+      mirrors: z
+        .array(z.strictObject({ of: registryHost, host: registryHost, authoritative: z.boolean().default(false) }))
+        .max(64)
+        .default([]),
     })
     .prefault({}),
   log: z

@@ -10,7 +10,7 @@ import { EarKeys } from "./adapters/ear-keys/index.ts";
 import { KubernetesTokenReviewer } from "./adapters/kubernetes/index.ts";
 import { HmacNonceSource, loadRegionKey } from "./adapters/nonce/index.ts";
 import { NotaryProjectVerifier } from "./adapters/notary/index.ts";
-import { CachingRegistry, defaultDockerConfigPath, dockerConfigCredentials, OciRegistry } from "./adapters/oci-registry/index.ts";
+import { CachingRegistry, defaultDockerConfigPath, dockerConfigCredentials, MirroringRegistry, OciRegistry } from "./adapters/oci-registry/index.ts";
 import { countLookups, countRequests, type PrometheusMeter, prometheusMeter } from "./adapters/prometheus/index.ts";
 import { ReplayThread } from "./adapters/replay-thread/index.ts";
 import { SigstoreVerifier } from "./adapters/sigstore/index.ts";
@@ -277,7 +277,7 @@ async function imageService(
   meter: PrometheusMeter,
   stack: AsyncDisposableStack,
 ): Promise<ImageService> {
-  const { plainHttp, loopbackTls, caFile, dockerConfigFile } = config.registries;
+  const { plainHttp, loopbackTls, caFile, dockerConfigFile, mirrors } = config.registries;
   const network = new OciRegistry({
     plainHttpHosts: plainHttp,
     tlsHosts: loopbackTls,
@@ -285,7 +285,7 @@ async function imageService(
     credentials: dockerConfigCredentials(dockerConfigFile ?? defaultDockerConfigPath(environment)),
     proxyEnv: environment,
   });
-  const registry = countLookups(new CachingRegistry(countRequests(network, meter.series)), meter.series);
+  const registry = countLookups(new CachingRegistry(new MirroringRegistry(countRequests(network, meter.series), mirrors)), meter.series);
   const replayer = new ReplayThread();
   stack.defer(() => replayer.close());
   const images = new ImageService({
