@@ -172,8 +172,12 @@ describe("a verifier at work", () => {
     expect(before.value("hullmark_oldest_attestation_timestamp_seconds")).toBeUndefined();
     expect(before.value("hullmark_component_ready", { component: "listeners" })).toBe(1);
     expect(before.value("hullmark_build_info", { version: "0.1.0" })).toBe(1);
+    // A node whose TPM does not answer: unattested for as long as this test lasts.
+    const silent = verifier.attester({ name: "w-2", quoter: new FakeQuoter() });
+    silent.answering = false;
+    await silent.connect();
     const attester = await attesting();
-    await reaches((seen) => seen.value("hullmark_nodes_connected"), 1);
+    await reaches((seen) => seen.value("hullmark_nodes_connected"), 2);
     await reaches((seen) => seen.value("hullmark_images", { state: "ready" }), 1);
     attester.set(container(new Map([["evil", directory]])));
     await attester.report(["web".padEnd(64, "0")]);
@@ -198,7 +202,7 @@ describe("a verifier at work", () => {
     // Every label that shows is one that is documented.
     for (const name of after.types().keys()) for (const label of after.labels(name)) expect(documented.get(name)?.labels, name).toContain(label);
     await reaches((seen) => (seen.value("hullmark_node_unattested_seconds_total") ?? 0) > 0, true);
-    expect(after.value("hullmark_nodes", {})).toBe(1);
+    expect(after.value("hullmark_nodes")).toBe(2);
   });
 
   test("a connection that says nothing does not end the listeners", async () => {
