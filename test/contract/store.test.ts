@@ -160,9 +160,10 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     await commit({
       workloads: [workload("n1", "a"), workload("n1", "b", { verdict: Verdict.UNKNOWN, reasons }), workload("n1", "c", { provenance: undefined })],
     });
+    const results = { byVerdict: { [Verdict.AFFIRMING]: 2, [Verdict.UNKNOWN]: 1 }, byProvenance: { 0: 1, 2: 2 } };
+    expect(await opened.store.countResults()).toEqual(results);
     expect(await opened.store.countWorkloads()).toEqual({
-      byVerdict: { [Verdict.AFFIRMING]: 2, [Verdict.UNKNOWN]: 1 },
-      byProvenance: { 0: 1, 2: 2 },
+      ...results,
       byImage: { "sha256:1": 3 },
       unknownReasons: { "no-reference": 1 },
     });

@@ -96,10 +96,14 @@ export interface DriftFilter {
   readonly container: string;
 }
 
-/** Containers by verdict, by image and by signature, and why the unknown ones are. */
-export interface WorkloadCounts {
+/** Containers by verdict and by signature. */
+export interface ResultCounts {
   readonly byVerdict: Readonly<Record<number, number>>;
   readonly byProvenance: Readonly<Record<number, number>>;
+}
+
+/** And by image, and why the unknown ones are. */
+export interface WorkloadCounts extends ResultCounts {
   /** By config digest. */
   readonly byImage: Readonly<Record<string, number>>;
   readonly unknownReasons: Readonly<Record<string, number>>;
@@ -137,6 +141,8 @@ export interface Store {
   listWorkloads(filter: WorkloadFilter, page: Page): Promise<readonly WorkloadRow[]>;
   /** Those whose id starts with, or whose name is, `container`: at most `limit`, exact matches first. */
   findWorkloads(container: string, limit: number): Promise<readonly WorkloadRow[]>;
+  /** Cheap enough to be asked every few seconds. */
+  countResults(): Promise<ResultCounts>;
   countWorkloads(): Promise<WorkloadCounts>;
 
   /** Newest first: keys of pages are drift numbers. */

@@ -1,6 +1,7 @@
 /** Closed sets of label values: nothing that a node or a workload chooses becomes one. */
 import { type Severity, Verdict } from "@hullmark/proto/v1/common";
 import { ProvenanceStatus } from "@hullmark/proto/v1/query";
+import type { QuoteRefusal } from "../../core/endorsement/verify-quote.ts";
 import { SEVERITY_NAMES } from "../../core/fleet/alert-planner.ts";
 import { ALL_KINDS } from "../../core/policy/kinds.ts";
 
@@ -22,10 +23,13 @@ export const SIGNATURES: Groups = {
 export const IMAGE_STATES = ["ready", "resolving", "no-reference", "unextractable", "registry-unreachable"] as const;
 
 const KINDS: ReadonlySet<string> = new Set(ALL_KINDS);
-const QUOTE_REASONS: ReadonlySet<string> = new Set([
-  ...["nonce", "expired", "too-old", "evidence-digest", "state-root", "policy-pending", "stale", "superseded", "no-key"],
-  ...["malformed", "not-a-quote", "wrong-signer", "bad-signature", "wrong-binding", "wrong-pcr-selection", "wrong-pcr-values", "clock-went-back"],
-]);
+/** A refusal that is added to core/endorsement does not compile before it is here. */
+const REFUSALS: Readonly<Record<QuoteRefusal, true>> = {
+  ...{ malformed: true, "not-a-quote": true, "wrong-signer": true, "bad-signature": true },
+  ...{ "wrong-binding": true, "wrong-pcr-selection": true, "wrong-pcr-values": true, "clock-went-back": true },
+};
+const OF_FRESHNESS = ["nonce", "expired", "too-old", "evidence-digest", "state-root", "policy-pending", "stale", "superseded", "no-key"];
+const QUOTE_REASONS: ReadonlySet<string> = new Set([...Object.keys(REFUSALS), ...OF_FRESHNESS]);
 
 export function kindLabel(kind: string): string {
   return KINDS.has(kind) ? kind : "other";

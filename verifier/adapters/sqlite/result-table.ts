@@ -2,7 +2,7 @@
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { DriftRow, WorkloadRow } from "../../ports/rows.ts";
-import type { DriftFilter, OpenDriftCount, Page, WorkloadCounts, WorkloadFilter } from "../../ports/store.ts";
+import type { DriftFilter, OpenDriftCount, Page, ResultCounts, WorkloadCounts, WorkloadFilter } from "../../ports/store.ts";
 import type { Connection } from "./database.ts";
 import { fromJson, toJson } from "./json.ts";
 
@@ -66,19 +66,26 @@ export class ResultTable {
     );
   }
 
-  countWorkloads(): WorkloadCounts {
-    const count = (sql: string): { key: string | number; n: number }[] => this.#connection.prepare<[], { key: string | number; n: number }>(sql).all();
-    const table = (rows: { key: string | number; n: number }[]): Record<string, number> => Object.fromEntries(rows.map(({ key, n }) => [key, n]));
+  countResults(): ResultCounts {
     return {
-      byVerdict: table(count("SELECT verdict AS key, count(*) AS n FROM workloads GROUP BY verdict")),
-      byImage: table(count("SELECT config_digest AS key, count(*) AS n FROM workloads GROUP BY config_digest")),
-      byProvenance: table(count("SELECT provenance AS key, count(*) AS n FROM workloads GROUP BY provenance")),
-      unknownReasons: table(
-        count(
-          `SELECT coalesce(reasons ->> 0, 'unknown') AS key, count(*) AS n FROM workloads WHERE verdict = ${Verdict.UNKNOWN} GROUP BY 1 ORDER BY 2 DESC LIMIT 64`,
-        ),
+      byVerdict: this.#counts("SELECT verdict AS key, count(*) AS n FROM workloads GROUP BY verdict"),
+      byProvenance: this.#counts("SELECT provenance AS key, count(*) AS n FROM workloads GROUP BY provenance"),
+    };
+  }
+
+  countWorkloads(): WorkloadCounts {
+    return {
+      ...this.countResults(),
+      byImage: this.#counts("SELECT config_digest AS key, count(*) AS n FROM workloads GROUP BY config_digest"),
+      unknownReasons: this.#counts(
+        `SELECT coalesce(reasons ->> 0, 'unknown') AS key, count(*) AS n FROM workloads WHERE verdict = ${Verdict.UNKNOWN} GROUP BY 1 ORDER BY 2 DESC LIMIT 64`,
       ),
     };
+  }
+
+  #counts(sql: string): Record<string, number> {
+    const rows = this.#connection.prepare<[], { key: string | number; n: number }>(sql).all();
+    return Object.fromEntries(rows.map(({ key, n }) => [key, n]));
   }
 
   putDrift(row: DriftRow): void {

@@ -55,6 +55,7 @@ function storeOver(writer: ThreadClient, reader: ThreadClient): Store {
     readJoinToken: (sha256, nowMs) => reader.call("fleet", "readJoinToken", sha256, nowMs),
     listWorkloads: (filter, page) => reader.call("results", "listWorkloads", filter, page),
     findWorkloads: (container, limit) => reader.call("results", "findWorkloads", container, limit),
+    countResults: () => reader.call("results", "countResults"),
     countWorkloads: () => reader.call("results", "countWorkloads"),
     listDrifts: (filter, page) => reader.call("results", "listDrifts", filter, page),
     countOpenDrifts: () => reader.call("results", "countOpenDrifts"),

@@ -2,7 +2,7 @@
 import { Verdict } from "@hullmark/proto/v1/common";
 import type { Outbox, OutboxCounts } from "../../ports/outbox.ts";
 import type { NodeRow } from "../../ports/rows.ts";
-import type { OpenDriftCount, Store, WorkloadCounts } from "../../ports/store.ts";
+import type { OpenDriftCount, ResultCounts, Store } from "../../ports/store.ts";
 import type { Fleet } from "./fleet.ts";
 
 export interface Census {
@@ -10,7 +10,7 @@ export interface Census {
   readonly connectedNodes: number;
   /** When the node that has waited longest for it last passed; undefined where there is no node. Unix milliseconds. */
   readonly oldestAttestationMs: number | undefined;
-  readonly workloads: WorkloadCounts;
+  readonly workloads: ResultCounts;
   readonly openDrifts: readonly OpenDriftCount[];
   readonly outbox: OutboxCounts;
 }
@@ -26,7 +26,7 @@ export function members(fleet: Fleet): NodeRow[] {
 
 /** @throws StoreError */
 export async function takeCensus(fleet: Fleet, store: Store, outbox: Outbox): Promise<Census> {
-  const [workloads, openDrifts, counts] = await Promise.all([store.countWorkloads(), store.countOpenDrifts(), outbox.counts()]);
+  const [workloads, openDrifts, counts] = await Promise.all([store.countResults(), store.countOpenDrifts(), outbox.counts()]);
   const nodesByVerdict: Record<number, number> = {};
   let connectedNodes = 0;
   let oldestAttestationMs: number | undefined;
