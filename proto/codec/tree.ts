@@ -69,27 +69,28 @@ function bitAt(key: Uint8Array, index: number): 0 | 1 {
   return (((key[index >> 3] ?? 0) >> (7 - (index & 7))) & 1) as 0 | 1;
 }
 
-interface Leaf {
+interface Leaf<V> {
   readonly key: Buffer;
   readonly digest: Buffer;
+  readonly value: V;
   hash: Buffer | undefined;
 }
-interface Node {
+interface Node<V> {
   /** Any key below: names the prefix. */
   readonly key: Buffer;
   readonly bitlen: number;
-  readonly left: Trie;
-  readonly right: Trie;
+  readonly left: Trie<V>;
+  readonly right: Trie<V>;
   /** Filled in when first asked for; everything else never changes, so that copies can share. */
   hash: Buffer | undefined;
 }
-type Trie = Leaf | Node;
+type Trie<V> = Leaf<V> | Node<V>;
 
-function isNode(trie: Trie): trie is Node {
+function isNode<V>(trie: Trie<V>): trie is Node<V> {
   return "bitlen" in trie;
 }
 
-function trieHash(trie: Trie): Buffer {
+function trieHash(trie: Trie<unknown>): Buffer {
   if (trie.hash) return trie.hash;
   trie.hash = isNode(trie) ? nodeHash(trie.bitlen, trie.key, trieHash(trie.left), trieHash(trie.right)) : leafHash(trie.key, trie.digest);
   return trie.hash;
@@ -104,14 +105,15 @@ export type TreePosition =
 /**
  * A tree with O(log n) updates and copies that cost nothing: an update rebuilds the path to the root and shares the rest.
  * Keys and digests are 32 bytes and are kept by reference: the caller must not change them afterwards.
+ * A tree may carry a value beside each digest; the hashes say nothing of it. Keys are SHA-256, so nobody can choose paths that make it slow.
  */
-export class PatriciaTree {
-  #root: Trie | undefined;
+export class PatriciaTree<V = undefined> {
+  #root: Trie<V> | undefined;
   #size = 0;
 
   /** A tree of its own with the same entries. O(1). */
-  clone(): PatriciaTree {
-    const copy = new PatriciaTree();
+  clone(): PatriciaTree<V> {
+    const copy = new PatriciaTree<V>();
     copy.#root = this.#root;
     copy.#size = this.#size;
     return copy;
@@ -126,10 +128,10 @@ export class PatriciaTree {
     return this.#root ? trieHash(this.#root) : EMPTY_ROOT;
   }
 
-  /** Sets the record digest of a key. */
-  set(key: Buffer, digest: Buffer): void {
+  /** Sets the record digest of a key, and the value beside it. */
+  set(key: Buffer, digest: Buffer, ...[value]: undefined extends V ? [value?: V] : [value: V]): void {
     if (key.length !== HASH_BYTES || digest.length !== HASH_BYTES) throw new CodecError("WRONG_LENGTH", "key and digest are 32 bytes");
-    const leaf: Leaf = { key, digest, hash: undefined };
+    const leaf: Leaf<V> = { key, digest, value: value as V, hash: undefined };
     if (!this.#root) {
       this.#root = leaf;
       this.#size = 1;
@@ -159,8 +161,26 @@ export class PatriciaTree {
 
   /** The record digest of a key, or undefined. */
   get(key: Uint8Array): Buffer | undefined {
+    return this.#leaf(key)?.digest;
+  }
+
+  /** The value beside the record digest of a key, or undefined. */
+  value(key: Uint8Array): V | undefined {
+    return this.#leaf(key)?.value;
+  }
+
+  /** Every value, in the order of the keys. */
+  *values(): Generator<V> {
+    const pending: Trie<V>[] = this.#root ? [this.#root] : [];
+    for (let at = pending.pop(); at; at = pending.pop()) {
+      if (isNode(at)) pending.push(at.right, at.left);
+      else yield at.value;
+    }
+  }
+
+  #leaf(key: Uint8Array): Leaf<V> | undefined {
     const nearest = this.#root && this.#nearest(key);
-    return nearest && commonBits(nearest.key, key) === HASH_BYTES * 8 ? nearest.digest : undefined;
+    return nearest && commonBits(nearest.key, key) === HASH_BYTES * 8 ? nearest : undefined;
   }
 
   /** The topmost position whose keys all start with the first `bits` bits of `key` (0..256). */
@@ -172,16 +192,16 @@ export class PatriciaTree {
     return { kind: "node", bitlen: at.bitlen, prefix: prefixOf(at.key, at.bitlen), hash: trieHash(at), left: trieHash(at.left), right: trieHash(at.right) };
   }
 
-  #nearest(key: Uint8Array): Leaf {
-    let at = this.#root as Trie;
+  #nearest(key: Uint8Array): Leaf<V> {
+    let at = this.#root as Trie<V>;
     while (isNode(at)) at = bitAt(key, at.bitlen) ? at.right : at.left;
     return at;
   }
 
   /** From the root towards `key` while nodes branch above `bits`: the nodes passed, and where the walk ends. */
-  #walk(key: Uint8Array, bits: number): { path: Node[]; at: Trie } {
-    const path: Node[] = [];
-    let at = this.#root as Trie;
+  #walk(key: Uint8Array, bits: number): { path: Node<V>[]; at: Trie<V> } {
+    const path: Node<V>[] = [];
+    let at = this.#root as Trie<V>;
     while (isNode(at) && at.bitlen < bits) {
       path.push(at);
       at = bitAt(key, at.bitlen) ? at.right : at.left;
@@ -189,10 +209,10 @@ export class PatriciaTree {
     return { path, at };
   }
 
-  #rebuild(path: Node[], key: Uint8Array, replacement: Trie): void {
+  #rebuild(path: Node<V>[], key: Uint8Array, replacement: Trie<V>): void {
     let below = replacement;
     for (let i = path.length - 1; i >= 0; i--) {
-      const node = path[i] as Node;
+      const node = path[i] as Node<V>;
       const right = bitAt(key, node.bitlen);
       // Any key below names the prefix; the replacement's is one that stays.
       below = { key: below.key, bitlen: node.bitlen, left: right ? node.left : below, right: right ? below : node.right, hash: undefined };

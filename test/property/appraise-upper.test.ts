@@ -1,10 +1,11 @@
 /** The upper directory as an attacker in the container can shape it: what hides the image's entries must be told. */
 import { create } from "@bufbuild/protobuf";
-import { type EntryRecord, encodeRecord, PatriciaTree, WHITEOUT } from "@hullmark/proto/codec";
+import { type EntryRecord, encodeRecord, WHITEOUT } from "@hullmark/proto/codec";
 import { CodeSetSchema, ContainerConfigurationSchema, ContainerIdentitySchema, FilesystemStateSchema } from "@hullmark/proto/v1/attestation";
 import { Severity } from "@hullmark/proto/v1/common";
 import { appraiseUpper } from "@hullmark/verifier/core/appraisal/appraise-upper";
 import type { ContainerRules, ContainerState, ReferenceImage, UpperEntry } from "@hullmark/verifier/core/appraisal/index";
+import { UpperEntries } from "@hullmark/verifier/core/appraisal/upper-entries";
 import { entriesBelow, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
 import { describe, expect, test } from "vitest";
 
@@ -41,10 +42,7 @@ function rules(mutable: ContainerRules["mutable"] = () => false): ContainerRules
 }
 
 function state(upper: Record<string, Buffer>): ContainerState {
-  const entry = (path: string, record: Buffer): [string, UpperEntry] => [
-    path,
-    { path: Buffer.from(path), record, inode: 0n, actor: undefined, changedAtMs: undefined },
-  ];
+  const entry = (path: string, record: Buffer): UpperEntry => ({ path: Buffer.from(path), record, inode: 0n, actor: undefined, changedAtMs: undefined });
   const none = new Uint8Array();
   return {
     id: "c",
@@ -53,8 +51,8 @@ function state(upper: Record<string, Buffer>): ContainerState {
     configuration: create(ContainerConfigurationSchema),
     code: create(CodeSetSchema),
     filesystem: create(FilesystemStateSchema),
-    upper: new Map(Object.entries(upper).map(([path, record]) => entry(path, record))),
-    upperTree: new PatriciaTree(),
+    upper: UpperEntries.of(Object.entries(upper).map(([path, record]) => entry(path, record))),
+    upperDelta: undefined,
     removed: new Map(),
   };
 }

@@ -75,7 +75,7 @@ test("whatever happens on the node, the verifier ends with the agent's state aft
         expect(memory.containers.size).toBe(containers.size);
         for (const [n, { upper }] of containers) {
           const seen = memory.containers.get(`c${n}`)?.upper;
-          expect(new Map([...(seen ?? [])].map(([, { path, record: bytes }]) => [path.toString(), bytes]))).toEqual(upper);
+          expect(new Map([...(seen?.values() ?? [])].map(({ path, record: bytes }) => [path.toString(), bytes]))).toEqual(upper);
         }
       };
       for (const { kind, container, path, content } of steps) {

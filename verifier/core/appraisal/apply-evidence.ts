@@ -2,22 +2,11 @@
  * Takes one Evidence into what the verifier remembers of a node: chain, state root and delta roots are checked before anything is believed.
  * The sender is an authenticated node, which may be compromised: every count is bounded and every root recomputed.
  */
-import {
-  assertPath,
-  CHAIN_START,
-  CodecError,
-  type ContainerParts,
-  decodeRecord,
-  EMPTY_ROOT,
-  evidenceDigest,
-  PatriciaTree,
-  pathKey,
-  recordDigest,
-  StateTree,
-} from "@hullmark/proto/codec";
+import { assertPath, CHAIN_START, CodecError, type ContainerParts, decodeRecord, EMPTY_ROOT, evidenceDigest, StateTree } from "@hullmark/proto/codec";
 import type { ContainerUpdate, EntryChange, EvidenceBody, LayerUpdate } from "@hullmark/proto/v1/attestation";
 import { type DecodedParts, decodeNode, decodeParts } from "./decode-parts.ts";
-import type { ActorFacts, ContainerState, NodeMemory } from "./types.ts";
+import type { ActorFacts, ContainerState, NodeMemory, UpperEntry } from "./types.ts";
+import { UpperEntries } from "./upper-entries.ts";
 
 export const MAX_CONTAINERS_PER_NODE = 2000;
 /** Entries of one container's delta tree that the verifier is ready to hold; the agent reports `unmeasurable` below that. */
@@ -33,6 +22,7 @@ export type ApplyResult =
   | {
       readonly ok: true;
       readonly memory: NodeMemory;
+      /** Containers of which the Evidence says something new; what it repeats is not among them. */
       readonly changed: ReadonlySet<string>;
       readonly removed: readonly string[];
       readonly layerChanges: readonly LayerUpdate[];
@@ -79,19 +69,24 @@ function apply(memory: NodeMemory, body: EvidenceBody, bodyBytes: Uint8Array): A
   const containers = body.full ? new Map<string, ContainerState>() : new Map(memory.containers);
   const removed = new Set(body.full ? memory.containers.keys() : []);
   for (const id of body.removedContainers) if (containers.delete(id)) removed.add(id);
+  const told = new Set<string>();
   const changed = new Set<string>();
   for (const update of body.containers) {
-    if (changed.has(update.id)) throw new Refusal("malformed", `container ${update.id} twice in one Evidence`);
-    containers.set(update.id, applyContainer(memory.containers.get(update.id), update, body.full));
-    changed.add(update.id);
+    if (told.has(update.id)) throw new Refusal("malformed", `container ${update.id} twice in one Evidence`);
+    told.add(update.id);
+    const before = memory.containers.get(update.id);
+    const after = applyContainer(before, update, body.full);
+    containers.set(update.id, after);
+    if (after !== before) changed.add(update.id);
     removed.delete(update.id);
   }
   if (containers.size > MAX_CONTAINERS_PER_NODE) throw new Refusal("over-limit", `${containers.size} containers, limit ${MAX_CONTAINERS_PER_NODE}`);
   checkSize(containers);
-  const nodeBytes = body.node.length > 0 ? body.node : memory.nodeBytes;
+  const news = body.node.length > 0 && Buffer.compare(body.node, memory.nodeBytes) !== 0;
+  const nodeBytes = news ? body.node : memory.nodeBytes;
   if (nodeBytes.length === 0) throw new Refusal("malformed", "the first Evidence says nothing of the node");
   const stateTree = memory.stateTree.clone();
-  if (body.node.length > 0) stateTree.setNode(nodeBytes);
+  if (news) stateTree.setNode(nodeBytes);
   for (const id of removed) stateTree.removeContainer(id);
   for (const id of changed) {
     const { parts } = containers.get(id) as ContainerState;
@@ -99,22 +94,13 @@ function apply(memory: NodeMemory, body: EvidenceBody, bodyBytes: Uint8Array): A
   }
   const stateRoot = stateTree.root();
   if (!stateRoot.equals(body.stateRoot)) throw new Refusal("state-root", "the state root differs from the state that was reported");
-  const node = body.node.length > 0 ? decodeNode(body.node) : memory.node;
+  const node = news ? decodeNode(nodeBytes) : memory.node;
   const next: NodeMemory = { nodeId: memory.nodeId, chainId: memory.chainId, seq: body.seq, digest, nodeBytes, node, containers, stateTree, stateRoot };
   return { ok: true, memory: next, changed, removed: [...removed], layerChanges: body.layers };
 }
 
-/** Bytes of a delta. Deltas are never changed, only replaced. */
-const upperBytes = new WeakMap<ContainerState["upper"], number>();
-
 function bytesOf({ parts, upper }: ContainerState): number {
-  let bytes = upperBytes.get(upper);
-  if (bytes === undefined) {
-    bytes = 0;
-    for (const { path, record } of upper.values()) bytes += path.length + record.length;
-    upperBytes.set(upper, bytes);
-  }
-  return bytes + parts.identity.length + parts.configuration.length + parts.code.length + parts.filesystem.length;
+  return upper.bytes + parts.identity.length + parts.configuration.length + parts.code.length + parts.filesystem.length;
 }
 
 function checkSize(containers: ReadonlyMap<string, ContainerState>): void {
@@ -142,13 +128,15 @@ export function stateTreeOf(nodeBytes: Uint8Array, containers: ReadonlyMap<strin
 
 function applyContainer(previous: ContainerState | undefined, update: ContainerUpdate, full: boolean): ContainerState {
   const parts = partsOf(previous?.parts, update, full);
+  const reset = full || update.upperReset;
+  const upper = applyUpper(previous, update.upperChanges, reset);
+  if (previous && parts === previous.parts && upper === previous) return previous;
   const decoded: DecodedParts = decodeParts(parts, previous);
   if (decoded.identity.id !== update.id) throw new Refusal("malformed", `container ${update.id} calls itself ${decoded.identity.id}`);
-  const { upper, upperTree, removed } = applyUpper(full ? undefined : previous, update);
   const reported = decoded.filesystem.upperRoot;
-  if (reported.length > 0 && !upperTree.root().equals(reported))
+  if (reported.length > 0 && !upper.upper.root.equals(reported))
     throw new Refusal("state-root", `delta root of container ${update.id} differs from its entries`);
-  return { id: update.id, parts, ...decoded, upper, upperTree, removed };
+  return { id: update.id, parts, ...decoded, upper: upper.upper, upperDelta: upper.upperDelta, removed: upper.removed };
 }
 
 /** What was sent again byte for byte stays the object that it was: neither decoded, nor hashed, nor stored once more. */
@@ -165,48 +153,70 @@ function partsOf(before: ContainerParts | undefined, update: ContainerUpdate, fu
   return same ? before : parts;
 }
 
-type UpperState = Pick<ContainerState, "upper" | "upperTree" | "removed">;
+type UpperState = Pick<ContainerState, "upper" | "upperDelta" | "removed">;
 
-function applyUpper(previous: ContainerState | undefined, update: ContainerUpdate): UpperState {
-  if (previous && !update.upperReset && update.upperChanges.length === 0) return previous;
-  const keep = previous && !update.upperReset;
-  const upper = new Map(keep ? previous.upper : []);
-  const removed = new Map(keep ? previous.removed : []);
-  const upperTree = keep ? previous.upperTree.clone() : new PatriciaTree();
-  for (const change of update.upperChanges) applyChange({ upper, removed, upperTree }, change);
-  if (upper.size > MAX_UPPER_ENTRIES) throw new Refusal("over-limit", `${upper.size} delta entries, limit ${MAX_UPPER_ENTRIES}`);
+/** A rescan found it gone: nobody was seen. */
+const UNSEEN = { actor: undefined, changedAtMs: undefined };
+
+/** @returns `previous` itself where nothing is new */
+function applyUpper(previous: UpperState | undefined, changes: readonly EntryChange[], reset: boolean): UpperState {
+  if (previous && !reset && changes.length === 0) return previous;
+  const from = previous?.upper ?? UpperEntries.EMPTY;
+  const put = new Map<string, UpperEntry>();
+  const taken = new Map<string, Buffer>();
+  const told = new Set<string>();
+  const removed = new Map(previous?.removed);
+  const gone = (path: Buffer, key: string, by: { actor: ActorFacts | undefined; changedAtMs: number | undefined }): void => {
+    if (from.has(path)) taken.set(key, path);
+    // The newest last.
+    removed.delete(key);
+    removed.set(key, by);
+  };
+  for (const change of changes) {
+    assertPath(change.path);
+    const path = Buffer.from(change.path);
+    const key = path.toString("latin1");
+    told.add(key);
+    put.delete(key);
+    taken.delete(key);
+    if (change.record.length === 0) {
+      gone(path, key, { actor: actorOf(change), changedAtMs: changedAt(change) });
+      continue;
+    }
+    const before = from.get(path);
+    const entry = entryOf(path, change, before);
+    if (entry !== before) put.set(key, entry);
+  }
+  if (reset) for (const { path } of from.values()) if (!told.has(path.toString("latin1"))) gone(path, path.toString("latin1"), UNSEEN);
   for (const key of removed.keys()) {
     if (removed.size <= MAX_REMEMBERED_REMOVALS) break;
     removed.delete(key);
   }
-  return { upper, upperTree, removed };
+  if (previous && put.size + taken.size === 0 && !changes.some(({ record }) => record.length === 0)) return previous;
+  const upper = put.size === 0 && taken.size === 0 ? from : from.with(put.values(), taken.values());
+  if (upper.size > MAX_UPPER_ENTRIES) throw new Refusal("over-limit", `${upper.size} delta entries, limit ${MAX_UPPER_ENTRIES}`);
+  return { upper, upperDelta: { from, paths: [...[...put.values()].map(({ path }) => path), ...taken.values()] }, removed };
 }
 
-function applyChange({ upper, removed, upperTree }: UpperState, change: EntryChange): void {
-  assertPath(change.path);
-  const path = Buffer.from(change.path);
-  const key = path.toString("latin1");
+/** @returns `before` itself where the change says nothing new */
+function entryOf(path: Buffer, change: EntryChange, before: UpperEntry | undefined): UpperEntry {
   const actor = actorOf(change);
-  const changedAtMs = change.changedAt ? Number(change.changedAt.seconds) * 1000 + change.changedAt.nanos / 1e6 : undefined;
-  if (change.record.length === 0) {
-    upper.delete(key);
-    upperTree.delete(pathKey(path));
-    removed.set(key, { actor, changedAtMs });
-    return;
-  }
-  decodeRecord(change.record);
+  const changedAtMs = changedAt(change);
   // A re-measure without an event (a rescan) must not forget who was seen to write these very bytes.
-  const before = upper.get(key);
-  const record = Buffer.from(change.record);
-  upperTree.set(pathKey(path), recordDigest(record));
-  const same = before?.record.equals(record) === true;
-  upper.set(key, {
-    path,
-    record,
+  const same = before !== undefined && Buffer.compare(before.record, change.record) === 0;
+  if (same && actor === undefined && changedAtMs === undefined && before.inode === change.inode) return before;
+  if (!same) decodeRecord(change.record);
+  return {
+    path: before?.path ?? path,
+    record: same ? before.record : Buffer.from(change.record),
     inode: change.inode,
     actor: actor ?? (same ? before.actor : undefined),
     changedAtMs: changedAtMs ?? (same ? before.changedAtMs : undefined),
-  });
+  };
+}
+
+function changedAt({ changedAt: at }: EntryChange): number | undefined {
+  return at && Number(at.seconds) * 1000 + at.nanos / 1e6;
 }
 
 /** Strings of the peer, cut to sane lengths. */

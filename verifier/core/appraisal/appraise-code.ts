@@ -1,9 +1,10 @@
 /** Executables and executable mappings: what runs must be a file of the image, the same inode that its path names. */
-import { type CodeObject, CodePlace } from "@hullmark/proto/v1/attestation";
+import { type CodeObject, CodePlace, type CodeSet, type ContainerConfiguration } from "@hullmark/proto/v1/attestation";
 import { printable } from "../text/printable.ts";
 import { engineInitPath } from "./engine-mounts.ts";
 import { finding } from "./findings.ts";
 import type { ContainerRules, ContainerState, Difference, Finding, FindingKind, ReferenceImage } from "./types.ts";
+import type { UpperEntries } from "./upper-entries.ts";
 
 const KINDS: Partial<Record<CodePlace, { kind: FindingKind; place: string; words: string }>> = {
   [CodePlace.UPPER]: { kind: "code-upper", place: "upper", words: "from a file written after start" },
@@ -15,15 +16,42 @@ const KINDS: Partial<Record<CodePlace, { kind: FindingKind; place: string; words
   [CodePlace.UNSPECIFIED]: { kind: "code-unknown", place: "unknown", words: "from a place that could not be told" },
 };
 
-export function appraiseCode(state: ContainerState, reference: ReferenceImage, rules: ContainerRules): Finding[] {
+/** What was found in the running code; kept as long as what it rests on stays. */
+export interface CodeAppraisal {
+  readonly code: CodeSet;
+  readonly configuration: ContainerConfiguration;
+  readonly reference: ReferenceImage;
+  readonly rules: ContainerRules;
+  readonly upper: UpperEntries;
+  readonly findings: readonly Finding[];
+}
+
+/** @param before an earlier appraisal of the same container: where only the delta changed, code from elsewhere is not looked at again */
+export function appraiseCode(state: ContainerState, reference: ReferenceImage, rules: ContainerRules, before?: CodeAppraisal): CodeAppraisal {
+  const { code, configuration, upper } = state;
+  const same = before?.code === code && before.configuration === configuration && before.reference === reference && before.rules === rules;
+  if (same && (before.upper === upper || !touchesCode(state, before))) return before.upper === upper ? before : { ...before, upper };
   const findings: Finding[] = [];
-  const init = engineInitPath(state.configuration, reference);
-  for (const object of state.code.objects) {
+  const init = engineInitPath(configuration, reference);
+  for (const object of code.objects) {
     if (object.place === CodePlace.VOLUME && init !== undefined && Buffer.from(object.path).toString() === init) continue;
     const found = object.place === CodePlace.LAYER ? layerCode(object, reference, rules) : otherCode(object, state, reference, rules);
     if (found) findings.push(found);
   }
-  return findings;
+  return { code, configuration, reference, rules, upper, findings };
+}
+
+/** Paths in the upper directory that a process runs or maps. */
+const upperCode = new WeakMap<CodeSet, ReadonlySet<string>>();
+
+function touchesCode({ code, upperDelta }: ContainerState, before: CodeAppraisal): boolean {
+  if (upperDelta?.from !== before.upper) return true;
+  let paths = upperCode.get(code);
+  if (!paths) {
+    paths = new Set(code.objects.filter(({ place }) => place === CodePlace.UPPER).map(({ path }) => relative(path).toString("latin1")));
+    upperCode.set(code, paths);
+  }
+  return paths.size > 0 && upperDelta.paths.some((path) => paths.has(path.toString("latin1")));
 }
 
 /** The layer's content is appraised by its root; here only: does the image show this file at this path? */
@@ -42,7 +70,7 @@ function otherCode(object: CodeObject, state: ContainerState, reference: Referen
 /** A copy-up of the image's own bytes (`touch /bin/tool`, then run it) is the image's code. */
 function sameAsImage(object: CodeObject, state: ContainerState, reference: ReferenceImage): boolean {
   const path = relative(object.path);
-  const upper = state.upper.get(path.toString("latin1"));
+  const upper = state.upper.get(path);
   return upper !== undefined && reference.merged(path)?.record.equals(upper.record) === true;
 }
 

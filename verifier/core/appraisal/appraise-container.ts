@@ -3,13 +3,14 @@ import { create } from "@bufbuild/protobuf";
 import { FilesystemKind } from "@hullmark/proto/v1/attestation";
 import { type Claim, ClaimSchema, Severity, TrustVectorSchema, Verdict } from "@hullmark/proto/v1/common";
 import { appraiseBindFiles } from "./appraise-binds.ts";
-import { appraiseCode } from "./appraise-code.ts";
+import { appraiseCode, type CodeAppraisal } from "./appraise-code.ts";
 import { appraiseConfiguration } from "./appraise-configuration.ts";
 import { appraiseLayers } from "./appraise-layers.ts";
 import { appraiseMerged } from "./appraise-merged.ts";
-import { appraiseUpper } from "./appraise-upper.ts";
+import { UpperAppraisal } from "./appraise-upper.ts";
 import { finding } from "./findings.ts";
-import type { ContainerAppraisal, ContainerInput, Finding, FindingKind, ProvenanceInput, ReferenceImage } from "./types.ts";
+import type { Tally } from "./tally.ts";
+import type { ContainerAppraisal, ContainerInput, Finding, FindingKind, FindingPlace, ProvenanceInput, ReferenceImage } from "./types.ts";
 
 /** Findings of one container that are kept one by one; the rest is a number. */
 export const MAX_FINDINGS = 500;
@@ -26,17 +27,39 @@ export const BLOCKING_CLAIMS: ReadonlySet<string> = new Set([
   "processes-truncated",
 ]);
 
-/** Pure. Never throws on a bad container; throws CodecError only where the state was not built by applyEvidence. */
-export function appraiseContainer(input: ContainerInput): ContainerAppraisal {
+/** What an appraisal leaves to the next of the same container, so that it need not look again at what stayed. Results never depend on it. */
+export interface AppraisalMemo {
+  readonly upper: UpperAppraisal | undefined;
+  readonly code: CodeAppraisal | undefined;
+}
+
+export interface RememberedAppraisal extends ContainerAppraisal {
+  readonly memo: AppraisalMemo;
+}
+
+/**
+ * Pure. Never throws on a bad container; throws CodecError only where the state was not built by applyEvidence.
+ * @param before of the same container's last appraisal; used up by the call, also where it throws
+ */
+export function appraiseContainer(input: ContainerInput, before?: AppraisalMemo): RememberedAppraisal {
   const unknown: Claim[] = blockingClaims(input);
   const warnings: Claim[] = [];
-  const findings: Finding[] = [];
+  const content = "missing" in input.reference ? NO_CONTENT : appraiseContent(input, input.reference, unknown, before);
   if ("missing" in input.reference) unknown.push(claim(input.reference.missing, input.reference.detail));
-  else findings.push(...appraiseContent(input, input.reference, unknown));
-  appraiseProvenance(input, findings, warnings, unknown);
+  const others = [...content.findings];
+  appraiseProvenance(input, others, warnings, unknown);
   if (!input.rules.hasPolicy) warnings.push(claim("no-policy", "no policy is loaded: nothing says who may sign this image"));
-  return conclude(findings, unknown, warnings);
+  const { upper, code } = content.memo;
+  return { ...conclude(others, upper?.tally, unknown, warnings), memo: { upper, code } };
 }
+
+interface Content {
+  /** All but what the delta's own appraisal holds. */
+  readonly findings: readonly Finding[];
+  readonly memo: AppraisalMemo;
+}
+
+const NO_CONTENT: Content = { findings: [], memo: { upper: undefined, code: undefined } };
 
 function claim(code: string, detail: string): Claim {
   return create(ClaimSchema, { code, detail });
@@ -50,47 +73,34 @@ function blockingClaims({ state, measurementDigest }: ContainerInput): Claim[] {
   return claims;
 }
 
-function appraiseContent(input: ContainerInput, reference: ReferenceImage, unknown: Claim[]): Finding[] {
+function appraiseContent(input: ContainerInput, reference: ReferenceImage, unknown: Claim[], before: AppraisalMemo | undefined): Content {
   const { state, rules } = input;
   const findings: Finding[] = [];
   const claimed = state.identity.configDigest;
   if (claimed !== "" && claimed !== reference.configDigest) {
     const differences = [{ field: "config", expected: reference.configDigest, observed: claimed }];
-    findings.push(
-      finding(
-        {
-          place: "image",
-          kind: "replaced",
-          path: Buffer.alloc(0),
-          differences,
-          summary: "the image's config in the content store was altered",
-          discriminator: "config",
-        },
-        rules,
-      ),
-    );
+    const summary = "the image's config in the content store was altered";
+    findings.push(finding({ place: "image", kind: "replaced", path: Buffer.alloc(0), differences, summary, discriminator: "config" }, rules));
   }
-  if (state.filesystem.kind === FilesystemKind.MERGED) {
-    const merged = appraiseMerged(input);
-    findings.push(...merged.findings);
-    unknown.push(...merged.unknown);
-  } else {
-    const layers = appraiseLayers(input, reference);
-    findings.push(...layers.findings);
-    unknown.push(...layers.unknown);
-    findings.push(...appraiseUpper(state, reference, rules));
-  }
-  findings.push(...appraiseCode(state, reference, rules), ...appraiseBindFiles(state, rules), ...appraiseConfiguration(input, reference));
-  return withMappings(findings);
+  const merged = state.filesystem.kind === FilesystemKind.MERGED;
+  const layers = merged ? appraiseMerged(input) : appraiseLayers(input, reference);
+  findings.push(...layers.findings);
+  unknown.push(...layers.unknown);
+  const upper = merged ? undefined : UpperAppraisal.next(before?.upper, state, reference, rules);
+  const code = appraiseCode(state, reference, rules, before?.code);
+  findings.push(...code.findings, ...appraiseBindFiles(state, rules), ...appraiseConfiguration(input, reference));
+  return { findings, memo: { upper, code } };
 }
 
 /** A changed file that a process runs or maps says so. */
-function withMappings(findings: Finding[]): Finding[] {
+function withMappings(findings: readonly Finding[], processes: readonly Finding[]): readonly Finding[] {
   const mapped = new Map<string, readonly string[]>();
-  for (const { place, path, mappedBy } of findings) if (place === "process" && path.length > 0) mapped.set(path.toString("latin1"), mappedBy);
-  return findings.map((each) =>
-    each.place === "upper" || each.place === "layer" ? { ...each, mappedBy: mapped.get(each.path.toString("latin1")) ?? each.mappedBy } : each,
-  );
+  for (const { place, path, mappedBy } of processes) if (place === "process" && path.length > 0) mapped.set(path.toString("latin1"), mappedBy);
+  if (mapped.size === 0) return findings;
+  return findings.map((each) => {
+    const by = each.place === "upper" || each.place === "layer" ? mapped.get(each.path.toString("latin1")) : undefined;
+    return by ? { ...each, mappedBy: by } : each;
+  });
 }
 
 const PROVENANCE_KINDS: Partial<Record<ProvenanceInput["status"], FindingKind>> = {
@@ -122,27 +132,50 @@ function appraiseProvenance({ provenance, rules }: ContainerInput, findings: Fin
 
 const CONTENT_PLACES: ReadonlySet<string> = new Set(["upper", "layer", "runtime-layer", "bind", "process"]);
 
-function conclude(all: readonly Finding[], unknown: readonly Claim[], warnings: readonly Claim[]): ContainerAppraisal {
-  const drifts = all.filter(({ notice }) => !notice);
-  const tier = (findings: readonly Finding[]): Verdict => {
-    if (findings.some(({ severity }) => severity >= Severity.MEDIUM)) return Verdict.CONTRAINDICATED;
-    if (unknown.length > 0) return Verdict.UNKNOWN;
-    return findings.length > 0 ? Verdict.WARNING : Verdict.AFFIRMING;
-  };
-  const content = tier(drifts.filter(({ place }) => CONTENT_PLACES.has(place)));
-  const overall = tier(drifts);
-  const verdict = overall === Verdict.AFFIRMING && warnings.length > 0 ? Verdict.WARNING : overall;
-  const reasons = [...unknown, ...warnings];
-  if (all.length > MAX_FINDINGS) reasons.push(claim("many-findings", `${all.length} differences; the gravest ${MAX_FINDINGS} are listed`));
-  const findings = all.length > MAX_FINDINGS ? [...all].sort((a, b) => b.severity - a.severity).slice(0, MAX_FINDINGS) : all;
-  return { verdict, content, reasons, findings, vector: vectorOf(drifts, unknown, warnings) };
+/** The gravest drift of each place; absent: none there. */
+type Gravest = ReadonlyMap<FindingPlace, Severity>;
+
+function gravestOf(others: readonly Finding[], upper: Tally | undefined): Gravest {
+  const gravest = new Map<FindingPlace, Severity>(upper?.gravest === undefined ? [] : [["upper", upper.gravest]]);
+  for (const { place, severity, notice } of others) if (!notice) gravest.set(place, Math.max(severity, gravest.get(place) ?? severity));
+  return gravest;
 }
 
-/** EAR trustworthiness vector (AR4SI section 2.3.4): 2 affirming, 32 warning, 96 contraindicated, 0 no claim. */
-function vectorOf(drifts: readonly Finding[], unknown: readonly Claim[], warnings: readonly Claim[]): ContainerAppraisal["vector"] {
-  const value = (places: readonly string[]): number => {
-    const concerned = drifts.filter(({ place }) => places.includes(place));
-    if (concerned.some(({ severity }) => severity >= Severity.MEDIUM)) return 96;
+function conclude(others: readonly Finding[], upper: Tally | undefined, unknown: readonly Claim[], warnings: readonly Claim[]): ContainerAppraisal {
+  const gravest = gravestOf(others, upper);
+  const tier = (severities: readonly Severity[]): Verdict => {
+    if (severities.some((severity) => severity >= Severity.MEDIUM)) return Verdict.CONTRAINDICATED;
+    if (unknown.length > 0) return Verdict.UNKNOWN;
+    return severities.length > 0 ? Verdict.WARNING : Verdict.AFFIRMING;
+  };
+  const content = tier([...gravest].filter(([place]) => CONTENT_PLACES.has(place)).map(([, severity]) => severity));
+  const overall = tier([...gravest.values()]);
+  const verdict = overall === Verdict.AFFIRMING && warnings.length > 0 ? Verdict.WARNING : overall;
+  const reasons = [...unknown, ...warnings];
+  const total = others.length + (upper?.size ?? 0);
+  if (total > MAX_FINDINGS) reasons.push(claim("many-findings", `${total} differences; the gravest ${MAX_FINDINGS} are listed`));
+  return { verdict, content, reasons, findings: withMappings(listed(others, upper), others), vector: vectorOf(gravest, unknown, warnings) };
+}
+
+/** The gravest {@link MAX_FINDINGS}; of equal gravity those that have been there longest. */
+function listed(others: readonly Finding[], upper: Tally | undefined): readonly Finding[] {
+  if (!upper || upper.size === 0) return others.length > MAX_FINDINGS ? [...others].sort((a, b) => b.severity - a.severity).slice(0, MAX_FINDINGS) : others;
+  const list: Finding[] = [];
+  for (let severity: Severity = Severity.CRITICAL; severity >= Severity.UNSPECIFIED; severity--) {
+    for (const each of others) if (each.severity === severity && list.length < MAX_FINDINGS) list.push(each);
+    for (const each of upper.of(severity)) {
+      if (list.length >= MAX_FINDINGS) return list;
+      list.push(each);
+    }
+  }
+  return list;
+}
+
+function vectorOf(gravest: Gravest, unknown: readonly Claim[], warnings: readonly Claim[]): ReturnType<typeof create<typeof TrustVectorSchema>> {
+  // AR4SI: 2 affirming, 32 warning, 96 contraindicated, 0 no claim.
+  const value = (places: readonly FindingPlace[]): number => {
+    const concerned = places.flatMap((place) => gravest.get(place) ?? []);
+    if (concerned.some((severity) => severity >= Severity.MEDIUM)) return 96;
     if (concerned.length > 0) return 32;
     return unknown.length > 0 ? 0 : 2;
   };

@@ -3,7 +3,7 @@
 import { create } from "@bufbuild/protobuf";
 import { type Claim, ClaimSchema } from "@hullmark/proto/v1/common";
 import { fileFinding, finding } from "./findings.ts";
-import type { ContainerInput, Finding, FindingPlace, ReferenceImage } from "./types.ts";
+import type { ContainerInput, ContainerRules, Finding, FindingPlace, LayerFinding, ReferenceImage } from "./types.ts";
 
 export interface LayerAppraisal {
   readonly findings: Finding[];
@@ -46,10 +46,7 @@ function explain(input: ContainerInput, layer: { id: string; index: number; plac
     result.unknown.push(create(ClaimSchema, { code: "layer-comparing", detail: `layer ${layer.index} differs; finding the files` }));
     return;
   }
-  for (const difference of known.differences) {
-    const found = fileFinding({ ...difference, place: layer.place, layerIndex: layer.index }, input.rules);
-    if (found) result.findings.push(found);
-  }
+  result.findings.push(...differing(known, layer, input.rules));
   if (known.truncated) {
     const summary =
       known.differences.length === 0
@@ -59,4 +56,20 @@ function explain(input: ContainerInput, layer: { id: string; index: number; plac
       finding({ place: layer.place, kind: "replaced", path: NO_PATH, differences: [], summary, layerIndex: layer.index, discriminator: layer.id }, input.rules),
     );
   }
+}
+
+type Differences = Extract<LayerFinding, { kind: "differences" }>;
+
+/** Made once for one comparison under one set of rules: it is asked for again at every change of the container. */
+const made = new WeakMap<Differences, WeakMap<ContainerRules, Map<string, readonly Finding[]>>>();
+
+function differing(known: Differences, { place, index }: { place: FindingPlace; index: number }, rules: ContainerRules): readonly Finding[] {
+  const byRules = made.get(known) ?? new WeakMap<ContainerRules, Map<string, readonly Finding[]>>();
+  made.set(known, byRules);
+  const byLayer = byRules.get(rules) ?? new Map<string, readonly Finding[]>();
+  byRules.set(rules, byLayer);
+  const key = `${place} ${index}`;
+  const findings = byLayer.get(key) ?? known.differences.flatMap((each) => fileFinding({ ...each, place, layerIndex: index }, rules) ?? []);
+  byLayer.set(key, findings);
+  return findings;
 }

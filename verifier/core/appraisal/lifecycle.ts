@@ -3,37 +3,45 @@ import type { Finding } from "./types.ts";
 
 /** A drift on record, as far as its life goes. */
 export interface OpenDrift {
-  readonly id: string;
   /** {@link Finding.key} */
   readonly key: string;
   /** What the record shows now: compared to see whether an update is worth writing. */
   readonly fingerprint: string;
 }
 
-export interface DriftChanges {
+export interface DriftChanges<D> {
   readonly opened: readonly Finding[];
-  readonly updated: readonly { readonly id: string; readonly finding: Finding }[];
-  readonly resolved: readonly string[];
+  readonly updated: readonly { readonly drift: D; readonly finding: Finding }[];
+  readonly resolved: readonly D[];
 }
 
 /**
- * @param open every unresolved drift of the container
+ * @param open every unresolved drift of the container, by key
  * @param conclusive false while something bars judging (unknown): then nothing is resolved, since not finding proves nothing
+ * @param shows whether the drift shows this finding already: for callers that know without comparing
  */
-export function reconcile(open: readonly OpenDrift[], findings: readonly Finding[], conclusive: boolean): DriftChanges {
-  const byKey = new Map(open.map((drift) => [drift.key, drift]));
+export function reconcile<D extends OpenDrift>(
+  open: ReadonlyMap<string, D>,
+  findings: readonly Finding[],
+  conclusive: boolean,
+  shows: (drift: D, finding: Finding) => boolean = showsFinding,
+): DriftChanges<D> {
   const seen = new Set<string>();
   const opened: Finding[] = [];
-  const updated: { id: string; finding: Finding }[] = [];
+  const updated: { drift: D; finding: Finding }[] = [];
   for (const finding of findings) {
     if (seen.has(finding.key)) continue;
     seen.add(finding.key);
-    const known = byKey.get(finding.key);
-    if (!known) opened.push(finding);
-    else if (known.fingerprint !== findingFingerprint(finding)) updated.push({ id: known.id, finding });
+    const drift = open.get(finding.key);
+    if (!drift) opened.push(finding);
+    else if (!shows(drift, finding)) updated.push({ drift, finding });
   }
-  const resolved = conclusive ? open.filter(({ key }) => !seen.has(key)).map(({ id }) => id) : [];
+  const resolved = conclusive ? [...open.values()].filter(({ key }) => !seen.has(key)) : [];
   return { opened, updated, resolved };
+}
+
+export function showsFinding({ fingerprint }: OpenDrift, finding: Finding): boolean {
+  return fingerprint === findingFingerprint(finding);
 }
 
 /** Changes when anything that a person is shown changes. */

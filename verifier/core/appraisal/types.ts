@@ -2,10 +2,11 @@
  * What appraisal takes and gives. Appraisal is a pure function: trust material and authenticated state in, findings out.
  * A finding is data. An exception from here means "could not appraise" and never affirms.
  */
-import type { ContainerParts, PatriciaTree, StateTree } from "@hullmark/proto/codec";
+import type { ContainerParts, StateTree } from "@hullmark/proto/codec";
 import type { CodeSet, ContainerConfiguration, ContainerIdentity, FilesystemState, NodeState } from "@hullmark/proto/v1/attestation";
 import type { Claim, Severity, TrustVector, Verdict } from "@hullmark/proto/v1/common";
 import type { DriftKind, DriftPlace, NoticeKind } from "../policy/kinds.ts";
+import type { UpperEntries } from "./upper-entries.ts";
 
 /** Who changed an entry, as the node's kernel told its agent. */
 export interface ActorFacts {
@@ -30,7 +31,14 @@ export interface UpperEntry {
   readonly changedAtMs: number | undefined;
 }
 
-/** What the verifier remembers of one container. Built by {@link applyEvidence} only. */
+/** What {@link UpperEntries} changed by, path by path: whoever knows something of `from` need only look at these. */
+export interface UpperDelta {
+  readonly from: UpperEntries;
+  /** Put in, changed or taken out; each once. */
+  readonly paths: readonly Buffer[];
+}
+
+/** What the verifier remembers of one container; the same object as long as nothing in it changes. Built by {@link applyEvidence} only. */
 export interface ContainerState {
   readonly id: string;
   readonly parts: ContainerParts;
@@ -38,9 +46,9 @@ export interface ContainerState {
   readonly configuration: ContainerConfiguration;
   readonly code: CodeSet;
   readonly filesystem: FilesystemState;
-  /** Key: path as latin1, so that every byte string is a key of its own. */
-  readonly upper: Map<string, UpperEntry>;
-  readonly upperTree: PatriciaTree;
+  readonly upper: UpperEntries;
+  /** By which paths `upper` may differ from another one; undefined: nothing is known. */
+  readonly upperDelta: UpperDelta | undefined;
   /** Changes whose path had gone again, newest last, at most 256: who removed what. */
   readonly removed: Map<string, { readonly actor: ActorFacts | undefined; readonly changedAtMs: number | undefined }>;
 }

@@ -2,7 +2,7 @@
 import { FilesystemKind } from "@hullmark/proto/v1/attestation";
 import { Verdict } from "@hullmark/proto/v1/common";
 import type { NodeRow, WorkloadRow } from "../../ports/rows.ts";
-import { appraiseContainer, BLOCKING_CLAIMS } from "../appraisal/appraise-container.ts";
+import { type AppraisalMemo, appraiseContainer, BLOCKING_CLAIMS, type RememberedAppraisal } from "../appraisal/appraise-container.ts";
 import { MERGED_TREE_ID } from "../appraisal/appraise-merged.ts";
 import type { ExpectedTree } from "../appraisal/descent.ts";
 import type { ContainerAppraisal, ContainerRules, ContainerState, LayerFinding } from "../appraisal/types.ts";
@@ -28,7 +28,7 @@ export interface AppraisalContext {
 
 export interface AppraisedContainer {
   readonly row: WorkloadRow;
-  readonly appraisal: ContainerAppraisal;
+  readonly appraisal: RememberedAppraisal;
   readonly subject: DriftSubject;
   /** Image whose change means appraising again. */
   readonly imageKey: string;
@@ -50,8 +50,8 @@ function rulesOf(policy: Policy, { identity }: ContainerState, nodeName: string)
   return rules;
 }
 
-/** @param startedMs when this container's appraisal began; it is its time in the row */
-export function appraise(state: ContainerState, context: AppraisalContext, startedMs: number): AppraisedContainer {
+/** @param startedMs when this container's appraisal began; it is its time in the row @param memo of its appraisal before, see appraiseContainer */
+export function appraise(state: ContainerState, context: AppraisalContext, startedMs: number, memo?: AppraisalMemo): AppraisedContainer {
   const { identity } = state;
   const view = context.images.view({
     ...identity,
@@ -61,14 +61,15 @@ export function appraise(state: ContainerState, context: AppraisalContext, start
     dialect: state.filesystem.dialect,
   });
   const { findings, comparing } = compare(state, view, context);
-  const appraisal = appraiseContainer({
+  const input = {
     state,
     reference: "missing" in view.image ? view.image : view.image.reference,
     layerFindings: findings,
     provenance: view.provenance,
     rules: rulesOf(context.policy, state, context.node.name),
     measurementDigest: context.measurementDigest,
-  });
+  };
+  const appraisal = appraiseContainer(input, memo);
   return {
     row: rowOf(state, view, appraisal, context.node, startedMs),
     appraisal,

@@ -154,25 +154,40 @@ function positionOf({ position }: TreePosition): Position {
 /** Who changed the paths of a layer, as its node told: bounded, the newest stay. */
 export class LayerActors {
   readonly #byLayer = new Map<string, Map<string, Pick<TreeDifference, "actor" | "changedAtMs">>>();
+  /** What {@link named} made last of a layer's finding: the same until somebody else is noted. */
+  readonly #named = new Map<string, { readonly of: LayerFinding; readonly finding: LayerFinding }>();
 
   static readonly MAX_PATHS = 4096;
   static readonly MAX_LAYERS = 512;
 
   note(layerId: string, path: Buffer, facts: Pick<TreeDifference, "actor" | "changedAtMs">): void {
     const paths = this.#byLayer.get(layerId) ?? new Map();
+    this.#named.delete(layerId);
     this.#byLayer.delete(layerId);
     this.#byLayer.set(layerId, paths);
-    if (this.#byLayer.size > LayerActors.MAX_LAYERS) for (const oldest of this.#byLayer.keys()) if (this.#byLayer.delete(oldest)) break;
+    if (this.#byLayer.size > LayerActors.MAX_LAYERS) this.#forgetOldest();
     const key = path.toString("latin1");
     paths.delete(key);
     paths.set(key, facts);
     if (paths.size > LayerActors.MAX_PATHS) for (const oldest of paths.keys()) if (paths.delete(oldest)) break;
   }
 
-  /** The finding with who and when filled in. */
+  #forgetOldest(): void {
+    for (const oldest of this.#byLayer.keys()) {
+      this.#byLayer.delete(oldest);
+      this.#named.delete(oldest);
+      return;
+    }
+  }
+
+  /** The finding with who and when filled in; the same object as long as both stay. */
   named(layerId: string, finding: LayerFinding): LayerFinding {
     const paths = this.#byLayer.get(layerId);
     if (finding.kind === "pending" || !paths) return finding;
-    return { ...finding, differences: finding.differences.map((each) => ({ ...each, ...paths.get(each.path.toString("latin1")) })) };
+    const known = this.#named.get(layerId);
+    if (known?.of === finding) return known.finding;
+    const named = { ...finding, differences: finding.differences.map((each) => ({ ...each, ...paths.get(each.path.toString("latin1")) })) };
+    this.#named.set(layerId, { of: finding, finding: named });
+    return named;
   }
 }

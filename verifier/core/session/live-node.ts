@@ -9,7 +9,8 @@ import type { Meter } from "../../ports/meter.ts";
 import type { DriftRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { StoreCommit } from "../../ports/store.ts";
 import { actorOf } from "../appraisal/apply-evidence.ts";
-import { reconcile } from "../appraisal/lifecycle.ts";
+import type { AppraisalMemo } from "../appraisal/appraise-container.ts";
+import { reconcile, showsFinding } from "../appraisal/lifecycle.ts";
 import type { Finding, NodeMemory } from "../appraisal/types.ts";
 import type { ChangeSet } from "../fleet/change-set.ts";
 import type { DriftNumbers } from "../fleet/drift-id.ts";
@@ -50,6 +51,12 @@ export class LiveNode {
   /** Container → what its appraisal waits for or rests on. */
   readonly #imageKeys = new Map<string, string>();
   readonly #comparing = new Map<string, ReadonlySet<string>>();
+  /** Container → what its last appraisal left to the next. */
+  readonly #memos = new Map<string, AppraisalMemo>();
+  /** Containers whose last appraisal failed. */
+  readonly #failed = new Set<string>();
+  /** What each row was last brought up to date with. */
+  readonly #shown = new WeakMap<DriftRow, AnyFinding>();
   /** When the row was last written for nothing but a newer `lastSeenMs`, or for more. */
   #writtenMs = 0;
   node: NodeRow;
@@ -85,11 +92,17 @@ export class LiveNode {
           comparisons,
           actors: this.#actors,
         };
-        const appraised = this.#services.meter.appraisal(() => appraise(state, context, nowMs));
+        const memo = this.#memos.get(id);
+        // Whatever fails from here on, it is not used again.
+        this.#memos.delete(id);
+        const appraised = this.#services.meter.appraisal(() => appraise(state, context, nowMs, memo));
+        this.#memos.set(id, appraised.appraisal.memo);
         row = this.#reconcile(appraised, changes, nowMs);
         this.#imageKeys.set(id, appraised.imageKey);
         this.#comparing.set(id, appraised.comparing);
+        this.#failed.delete(id);
       } catch (error) {
+        this.#failed.add(id);
         this.#services.onProblem(id, error);
         row = unappraised(before, state, this.node, "the appraisal failed; see the verifier's log", nowMs);
       }
@@ -101,24 +114,32 @@ export class LiveNode {
 
   #reconcile({ row, appraisal, subject, conclusive }: ReturnType<typeof appraise>, changes: ChangeSet, nowMs: number): WorkloadRow {
     this.#reconcileDrifts(subject, appraisal.findings, conclusive, changes, nowMs);
-    const unresolved = [...(this.#drifts.get(row.containerId)?.values() ?? [])];
-    return { ...row, openDrifts: unresolved.filter(isOpen).length, notices: unresolved.filter(({ state }) => state === DriftState.NOTICE).length };
+    let [openDrifts, notices] = [0, 0];
+    for (const drift of this.#drifts.get(row.containerId)?.values() ?? []) {
+      if (isOpen(drift)) openDrifts++;
+      else if (drift.state === DriftState.NOTICE) notices++;
+    }
+    return { ...row, openDrifts, notices };
   }
 
   #reconcileDrifts(subject: DriftSubject, findings: readonly AnyFinding[], conclusive: boolean, changes: ChangeSet, nowMs: number): void {
     const known = this.#drifts.get(subject.containerId) ?? new Map<string, DriftRow>();
     if (known.size === 0 && findings.length === 0) return;
-    const byId = new Map([...known.values()].map((row) => [row.id, row]));
-    const { opened, updated, resolved } = reconcile([...known.values()], findings as readonly Finding[], conclusive);
-    for (const finding of opened) this.#change(openDrift(this.#services.numbers.next(), finding, subject, nowMs), undefined, changes);
-    for (const { id, finding } of updated) {
-      const before = byId.get(id) as DriftRow;
-      this.#change(updateDrift(before, finding, subject, nowMs), before, changes);
-    }
-    for (const id of resolved) {
-      const before = byId.get(id) as DriftRow;
-      this.#change(resolveDrift(before, nowMs), before, changes);
-    }
+    const shows = (drift: DriftRow, finding: Finding): boolean => {
+      if (this.#shown.get(drift) === finding) return true;
+      const same = showsFinding(drift, finding);
+      if (same) this.#shown.set(drift, finding);
+      return same;
+    };
+    const { opened, updated, resolved } = reconcile(known, findings as readonly Finding[], conclusive, shows);
+    for (const finding of opened) this.#show(openDrift(this.#services.numbers.next(), finding, subject, nowMs), undefined, finding, changes);
+    for (const { drift, finding } of updated) this.#show(updateDrift(drift, finding, subject, nowMs), drift, finding, changes);
+    for (const drift of resolved) this.#change(resolveDrift(drift, nowMs), drift, changes);
+  }
+
+  #show(row: DriftRow, before: DriftRow | undefined, finding: AnyFinding, changes: ChangeSet): void {
+    this.#shown.set(row, finding);
+    this.#change(row, before, changes);
   }
 
   #change(row: DriftRow, before: DriftRow | undefined, changes: ChangeSet): void {
@@ -139,7 +160,14 @@ export class LiveNode {
     for (const row of [...(this.#drifts.get(id)?.values() ?? [])]) this.#change(resolveDrift(row, nowMs), row, changes);
     this.#imageKeys.delete(id);
     this.#comparing.delete(id);
+    this.#memos.delete(id);
+    this.#failed.delete(id);
     if (this.#workloads.delete(id)) changes.removeWorkload(this.node.id, id);
+  }
+
+  /** Containers whose last appraisal failed: to be tried again. */
+  unappraised(): string[] {
+    return [...this.#failed];
   }
 
   /** Rows of containers that the memory does not hold (after a new chain). */
@@ -231,7 +259,10 @@ export class LiveNode {
     for (const row of drifts) {
       const present = this.#drifts.get(row.containerId)?.get(row.key);
       if (present?.number !== row.number) continue;
-      this.#put({ ...present, logIndex: Math.max(present.logIndex, row.logIndex), committedAtMs: Math.max(present.committedAtMs, row.committedAtMs) });
+      const next = { ...present, logIndex: Math.max(present.logIndex, row.logIndex), committedAtMs: Math.max(present.committedAtMs, row.committedAtMs) };
+      const shown = this.#shown.get(present);
+      if (shown) this.#shown.set(next, shown);
+      this.#put(next);
     }
   }
 

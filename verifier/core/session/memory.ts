@@ -1,10 +1,10 @@
 /** A node's memory between the store's rows and appraisal's values. */
-import { PatriciaTree, pathKey, recordDigest } from "@hullmark/proto/codec";
-import type { EvidenceBody } from "@hullmark/proto/v1/attestation";
+import type { ContainerUpdate, EvidenceBody } from "@hullmark/proto/v1/attestation";
 import type { ContainerRow, ContainerWrite, EvidenceWrite, MemoryRow, UpperRow } from "../../ports/rows.ts";
 import { stateTreeOf } from "../appraisal/apply-evidence.ts";
 import { decodeNode, decodeParts } from "../appraisal/decode-parts.ts";
-import type { ContainerState, NodeMemory, UpperEntry } from "../appraisal/types.ts";
+import type { ContainerState, NodeMemory } from "../appraisal/types.ts";
+import { UpperEntries } from "../appraisal/upper-entries.ts";
 
 /**
  * The memory that the rows stand for.
@@ -19,23 +19,19 @@ export function restoreMemory({ head, node, containers }: MemoryRow): NodeMemory
 }
 
 function restoreContainer({ id, parts, upper }: ContainerRow): ContainerState {
-  const entries = new Map<string, UpperEntry>();
-  const removed: ContainerState["removed"] = new Map();
-  const upperTree = new PatriciaTree();
-  for (const { path, record, inode, actor, changedAtMs } of upper) {
-    const key = path.toString("latin1");
-    if (record.length === 0) {
-      removed.set(key, { actor, changedAtMs });
-      continue;
-    }
-    entries.set(key, { path, record, inode, actor, changedAtMs });
-    upperTree.set(pathKey(path), recordDigest(record));
-  }
-  return { id, parts, ...decodeParts(parts, undefined), upper: entries, upperTree, removed };
+  const present = upper.filter(({ record }) => record.length > 0);
+  const gone = upper.filter(({ record }) => record.length === 0);
+  const removed = new Map(gone.map(({ path, actor, changedAtMs }) => [path.toString("latin1"), { actor, changedAtMs }]));
+  return { id, parts, ...decodeParts(parts, undefined), upper: UpperEntries.of(present), upperDelta: undefined, removed };
 }
 
-/** What one accepted Evidence changes in the store. `after` is the memory that it led to. */
-export function evidenceWrite(previousSeq: bigint, after: NodeMemory, body: EvidenceBody, receivedAtMs: number): EvidenceWrite {
+/**
+ * What one accepted Evidence changes in the store: of what it repeats, nothing.
+ * @param before the memory that it was applied to, and that the store holds @param after the memory that it led to
+ */
+export function evidenceWrite(previousSeq: bigint, before: NodeMemory, after: NodeMemory, body: EvidenceBody, receivedAtMs: number): EvidenceWrite {
+  // Of a node that is not remembered the store may hold containers of another chain: then the report replaces them all.
+  const full = body.full && before.containers.size === 0;
   return {
     nodeId: after.nodeId,
     chainId: after.chainId,
@@ -44,25 +40,35 @@ export function evidenceWrite(previousSeq: bigint, after: NodeMemory, body: Evid
     digest: after.digest,
     stateRoot: after.stateRoot,
     receivedAtMs,
-    node: body.node.length > 0 ? body.node : undefined,
-    full: body.full,
+    node: after.nodeBytes === before.nodeBytes ? undefined : after.nodeBytes,
+    full,
     containers: body.containers.flatMap((update): ContainerWrite[] => {
       const state = after.containers.get(update.id);
-      if (!state) return [];
+      if (!state || (state === before.containers.get(update.id) && !full)) return [];
       // A part that is not the object just received is the one that was there before, and is stored.
       const changed = (name: keyof ContainerState["parts"]): Uint8Array | undefined => (state.parts[name] === update[name] ? update[name] : undefined);
       const parts = { identity: changed("identity"), configuration: changed("configuration"), code: changed("code"), filesystem: changed("filesystem") };
-      const upper = update.upperChanges.map(({ path }) => upperRow(state, Buffer.from(path)));
-      return [{ id: update.id, parts, upperReset: update.upperReset, upper }];
+      return [{ id: update.id, parts, ...upperWrite(state, before.containers.get(update.id), update) }];
     }),
-    removed: body.removedContainers,
+    removed: body.full && !full ? [...before.containers.keys()].filter((id) => !after.containers.has(id)) : body.removedContainers,
   };
 }
 
+/** The entries that differ from those before, and the removals that were told, whatever was there: who removed what is kept. */
+function upperWrite(
+  state: ContainerState,
+  before: ContainerState | undefined,
+  { upperChanges }: ContainerUpdate,
+): Pick<ContainerWrite, "upperReset" | "upper"> {
+  const delta = state.upper === before?.upper ? [] : (state.upperDelta?.paths ?? []);
+  const paths = new Map(delta.map((path) => [path.toString("latin1"), path]));
+  for (const { path, record } of upperChanges) if (record.length === 0) paths.set(Buffer.from(path).toString("latin1"), Buffer.from(path));
+  return { upperReset: before === undefined, upper: [...paths.values()].map((path) => upperRow(state, path)) };
+}
+
 function upperRow(state: ContainerState, path: Buffer): UpperRow {
-  const key = path.toString("latin1");
-  const entry = state.upper.get(key);
+  const entry = state.upper.get(path);
   if (entry) return entry;
-  const gone = state.removed.get(key);
+  const gone = state.removed.get(path.toString("latin1"));
   return { path, record: Buffer.alloc(0), inode: 0n, actor: gone?.actor, changedAtMs: gone?.changedAtMs };
 }

@@ -225,7 +225,7 @@ export class Session {
     const nowMs = this.#services.clock.nowMs();
     this.#live.touch(nowMs);
     const changes = new ChangeSet(nowMs);
-    changes.evidence(evidenceWrite(this.#submittedSeq, result.memory, body, nowMs));
+    changes.evidence(evidenceWrite(this.#submittedSeq, this.#live.memory, result.memory, body, nowMs));
     this.#submittedSeq = body.seq;
     this.#take(result, body.full || body.seq === 1n, changes, nowMs);
     if (this.#live.node.trustLevel === TrustLevel.NONE && this.#live.node.chainBroken !== undefined && body.seq === 1n)
@@ -242,11 +242,13 @@ export class Session {
 
   #take(result: Extract<ApplyResult, { ok: true }>, full: boolean, changes: ChangeSet, nowMs: number): void {
     const live = this.#live;
+    const otherHost = live.memory.node?.architecture !== result.memory.node?.architecture;
     live.memory = result.memory;
     this.#quotes.record(result.memory.seq, { digest: result.memory.digest, stateRoot: result.memory.stateRoot });
     live.noteLayerChanges(result.layerChanges);
     for (const id of gone(result, full ? live.forgotten() : [], full)) live.remove(id, changes, nowMs);
-    const affected = new Set([...result.changed, ...(result.layerChanges.length > 0 ? live.containersOnLayers(result.layerChanges) : [])]);
+    const onLayers = result.layerChanges.length > 0 ? live.containersOnLayers(result.layerChanges) : [];
+    const affected = otherHost ? result.memory.containers.keys() : new Set([...result.changed, ...live.unappraised(), ...onLayers]);
     live.appraise(affected, this.#services.policy(), this.#measurement, changes, nowMs);
   }
 
