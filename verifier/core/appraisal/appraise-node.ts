@@ -22,6 +22,8 @@ export interface NodeFacts {
   readonly state: NodeState | undefined;
   readonly heartbeatIntervalMs: number;
   readonly quoteIntervalMs: number;
+  /** The verifier leaves nodes out that it should ask for a quote. */
+  readonly overloaded: boolean;
 }
 
 export interface NodeAppraisal {
@@ -80,9 +82,15 @@ function freshness(facts: NodeFacts, nowMs: number, unknown: Claim[]): void {
   else if (silentMs > STALE_INTERVALS * facts.heartbeatIntervalMs)
     unknown.push(claim(facts.connected ? "stale" : "unreachable", `nothing heard for ${Math.round(silentMs / 1000)} s (not judged)`));
   if (facts.trustLevel === Level.NONE) return;
+  if (quoteHolds(facts.lastQuoteMs, facts.quoteIntervalMs, nowMs)) return;
   if (facts.lastQuoteMs === undefined) unknown.push(claim("no-quote", "no quote yet"));
-  else if (nowMs - facts.lastQuoteMs > STALE_INTERVALS * facts.quoteIntervalMs)
-    unknown.push(claim("quote-stale", `newest quote is ${Math.round((nowMs - facts.lastQuoteMs) / 1000)} s old`));
+  else unknown.push(claim("quote-stale", `newest quote is ${Math.round((nowMs - facts.lastQuoteMs) / 1000)} s old`));
+  if (facts.connected && facts.overloaded) unknown.push(claim("verifier-overloaded", "the verifier has no capacity to ask every node for its quote in time"));
+}
+
+/** Whether a quote that was asked for at this time still says something. */
+export function quoteHolds(lastQuoteMs: number | undefined, quoteIntervalMs: number, nowMs: number): boolean {
+  return lastQuoteMs !== undefined && nowMs - lastQuoteMs <= STALE_INTERVALS * quoteIntervalMs;
 }
 
 function ownWords(state: NodeState | undefined, unknown: Claim[], warnings: Claim[]): void {

@@ -5,6 +5,7 @@ import type { Meter } from "../../ports/meter.ts";
 import type { Outbox } from "../../ports/outbox.ts";
 import type { CoverageRow } from "../../ports/rows.ts";
 import type { Store } from "../../ports/store.ts";
+import { SLICE_MS } from "../session/pacer.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { TransparencyLog } from "../transparency/log.ts";
 import { type Census, isAttested, members, takeCensus } from "./census.ts";
@@ -55,6 +56,7 @@ export function startDuties(services: DutyServices, findings: DutyFindings): () 
   const nowMs = (): number => clock.nowMs();
   const coverage = coverageAccount(services, findings);
   const ends = [
+    every("quotes", SLICE_MS, async () => sessions.pace()),
     every("live nodes", LIVE_SLICE_MS, async () => sessions.tickSlice()),
     every("silent nodes", SILENT_MS, () => sessions.judgeSilent()),
     every("checkpoint", CHECKPOINT_MS, async () => {

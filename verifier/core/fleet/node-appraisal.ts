@@ -16,6 +16,8 @@ export interface NodeView {
   readonly state: NodeState | undefined;
   /** Why its last report could not be taken, although the stream goes on; undefined: it was. */
   readonly barred: string | undefined;
+  /** The verifier leaves nodes out that it should ask for a quote. */
+  readonly overloaded: boolean;
 }
 
 /** Whether nothing was heard for so long that silence is the verdict. */
@@ -24,7 +26,7 @@ export function isSilent(lastSeenMs: number | undefined, { heartbeatSeconds }: P
 }
 
 /** The row with verdict, reasons and vector of now; the same object where nothing changes. */
-export function appraisedNode({ row, connected, state, barred }: NodeView, intervals: PolicyIntervals, nowMs: number): NodeRow {
+export function appraisedNode({ row, connected, state, barred, overloaded }: NodeView, intervals: PolicyIntervals, nowMs: number): NodeRow {
   const appraisal = appraiseNode(
     {
       trustLevel: row.trustLevel,
@@ -38,6 +40,7 @@ export function appraisedNode({ row, connected, state, barred }: NodeView, inter
       state,
       heartbeatIntervalMs: intervals.heartbeatSeconds * 1000,
       quoteIntervalMs: intervals.quoteSeconds * 1000,
+      overloaded,
     },
     nowMs,
   );

@@ -38,6 +38,7 @@ export interface LiveNodeServices {
   readonly meter: Meter;
   readonly numbers: DriftNumbers;
   readonly comparisons: Comparisons;
+  readonly overloaded: (nowMs: number) => boolean;
   /** A container could not be appraised: a defect, to be logged with its cause. */
   readonly onProblem: (containerId: string, error: unknown) => void;
 }
@@ -183,7 +184,11 @@ export class LiveNode {
     const described = state ? describedNode(changed, state, this.memory.containers.size) : changed;
     this.node = !this.#judged(changed, policy, nowMs)
       ? described
-      : appraisedNode({ row: described, connected: this.connected, state, barred: this.barred }, policy.intervals, nowMs);
+      : appraisedNode(
+          { row: described, connected: this.connected, state, barred: this.barred, overloaded: this.#services.overloaded(nowMs) },
+          policy.intervals,
+          nowMs,
+        );
     if (this.node === before) {
       if (nowMs - this.#writtenMs >= REWRITE_SEEN_MS) this.#write(before, changes, nowMs);
       return;

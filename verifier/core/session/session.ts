@@ -25,6 +25,7 @@ import type { Meter } from "../../ports/meter.ts";
 import type { ApplyResult } from "../appraisal/apply-evidence.ts";
 import { applyEvidence } from "../appraisal/apply-evidence.ts";
 import { appraiseAgent } from "../appraisal/appraise-agent.ts";
+import { quoteHolds } from "../appraisal/appraise-node.ts";
 import { ChangeSet } from "../fleet/change-set.ts";
 import type { Committer } from "../fleet/committer.ts";
 import { adminFact } from "../fleet/log-facts.ts";
@@ -37,6 +38,7 @@ import type { ImaWatch } from "./ima-evidence.ts";
 import type { LiveNode } from "./live-node.ts";
 import { measurementPolicy } from "./measurement.ts";
 import { evidenceWrite } from "./memory.ts";
+import type { Paced, Pacer } from "./pacer.ts";
 import { type QuoteAuthority, type QuoteJudgement, Quotes } from "./quotes.ts";
 
 export type AttestResponseInit = MessageInitShape<typeof AttestResponseSchema>;
@@ -47,6 +49,7 @@ export interface SessionServices {
   readonly meter: Meter;
   readonly committer: Committer;
   readonly quotes: QuoteAuthority;
+  readonly pacer: Pacer;
   readonly policy: () => Policy;
   /** Node → losses that its agent has told of: outlives sessions. */
   readonly losses: Map<string, number>;
@@ -75,7 +78,7 @@ const MIN_CHALLENGE_GAP_MS = 1000;
 const MAX_NONCE_LIFE_MS = 120_000;
 const MAX_LOSSES_TOLD = 1000;
 
-export class Session {
+export class Session implements Paced {
   readonly #services: SessionServices;
   readonly #peer: SessionPeer;
   readonly #transport: Transport;
@@ -90,7 +93,8 @@ export class Session {
   #submittedSeq: bigint;
   #resyncs = 0;
   #heldQuote: QuoteReport | undefined;
-  #lastChallengeMs = Number.NEGATIVE_INFINITY;
+  /** When the node was last asked for a quote; -Infinity: not on this stream. */
+  askedMs = Number.NEGATIVE_INFINITY;
   /** Drift was found while a challenge was open. */
   #quoteWanted = false;
   #inFlight = 0;
@@ -149,7 +153,7 @@ export class Session {
     this.#live.appraise(this.#live.memory.containers.keys(), this.#services.policy(), this.#measurement, changes, nowMs);
     this.#commit(changes);
     if (this.#live.barred !== undefined) this.#resync(this.#live.barred);
-    this.challenge();
+    if (this.#live.node.trustLevel !== TrustLevel.NONE) this.#services.pacer.join(this, nowMs);
     this.#after(Math.max(0, this.#peer.certificateNotAfterMs - nowMs), () =>
       this.close(new SessionError("CERTIFICATE_EXPIRED", "the client certificate has expired: enrol again")),
     );
@@ -308,6 +312,7 @@ export class Session {
     this.#conclude(judgement, changes, nowMs);
     if (judgement.kind === "fresh") this.#quotedBoot(judgement, report, changes);
     this.#live.update({ ...nodeChange(judgement, node), ...this.#bootChange() }, policy(), changes, nowMs);
+    if (judgement.kind === "fresh") this.#services.pacer.answered(this, nowMs);
     this.#commit(changes);
     if (this.#quoteWanted || (judgement.kind === "late" && judgement.code !== "expired")) this.challenge(MIN_CHALLENGE_GAP_MS);
     if (judgement.kind === "fresh" && this.#ima.impatient) this.#after(MIN_CHALLENGE_GAP_MS, () => this.challenge());
@@ -358,7 +363,15 @@ export class Session {
     return isDeepStrictEqual(boot, node.boot) ? {} : { boot };
   }
 
-  /** Asks for a quote, unless one was asked for within `minGapMs`; the next follows after the quote interval. */
+  get intervalMs(): number {
+    return this.#services.policy().intervals.quoteSeconds * 1000;
+  }
+
+  vouched(nowMs: number): boolean {
+    return quoteHolds(this.#live.node.lastQuoteMs, this.intervalMs, nowMs);
+  }
+
+  /** Asks for a quote, unless one was asked for within `minGapMs`; the next follows when the pacer says so. */
   challenge(minGapMs = 0): void {
     if (this.#closed || this.#live.node.trustLevel === TrustLevel.NONE) return;
     const { clock, policy } = this.#services;
@@ -368,21 +381,20 @@ export class Session {
       this.#quoteWanted = true;
       return;
     }
-    if (nowMs - this.#lastChallengeMs < minGapMs) return;
+    if (nowMs - this.askedMs < minGapMs) return;
     this.#quoteWanted = false;
-    this.#lastChallengeMs = nowMs;
-    const intervalMs = policy().intervals.quoteSeconds * 1000;
-    const { nonce, expiresAtMs } = this.#quotes.challenge(this.nodeId, this.#live.memory.seq, nowMs, Math.min(intervalMs, MAX_NONCE_LIFE_MS));
+    this.askedMs = nowMs;
+    const lifetimeMs = Math.min(this.intervalMs, MAX_NONCE_LIFE_MS);
+    const { nonce, expiresAtMs } = this.#quotes.challenge(this.nodeId, this.#live.memory.seq, nowMs, lifetimeMs);
     const imaFrom = this.#ima.wanted(policy(), this.#live.node.name, this.#live.node.bootId);
     this.#send({ case: "challenge", value: { nonce, expiresAt: timestampFromMs(expiresAtMs), ...(imaFrom !== undefined && { imaFrom }) } });
   }
 
-  /** Time has passed: is a quote due, is the node's verdict still what it was? */
+  /** Time has passed: is the node's verdict still what it was? */
   tick(): void {
     if (this.#closed) return;
     const { clock, policy } = this.#services;
     const nowMs = clock.nowMs();
-    if (nowMs - this.#lastChallengeMs >= policy().intervals.quoteSeconds * 1000) this.challenge();
     this.#comparisons.tick();
     const changes = new ChangeSet(nowMs);
     this.#live.update({}, policy(), changes, nowMs);
@@ -469,6 +481,7 @@ export class Session {
   close(error?: SessionError): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#services.pacer.leave(this);
     for (const cancel of this.#cancels) cancel();
     this.#room?.();
     this.#transport.close(error);

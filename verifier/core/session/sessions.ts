@@ -18,9 +18,10 @@ import { SessionError } from "./errors.ts";
 import { ImaWatch } from "./ima-evidence.ts";
 import { LiveNode } from "./live-node.ts";
 import { restoreMemory } from "./memory.ts";
+import { Pacer } from "./pacer.ts";
 import { PROTOCOL_VERSION, Session, type SessionPeer, type SessionServices, type Transport } from "./session.ts";
 
-export interface SessionsServices extends SessionServices {
+export interface SessionsServices extends Omit<SessionServices, "pacer"> {
   readonly store: Store;
   readonly fleet: Fleet;
   readonly images: Images;
@@ -36,6 +37,7 @@ const SLICES = 20;
 export class Sessions {
   readonly #services: SessionsServices;
   readonly #comparisons = new ComparisonCache();
+  readonly #pacer: Pacer;
   readonly #live = new Map<string, Session>();
   /** Node → the end of what is being done to it: opening a session and judging a silent node exclude each other. */
   readonly #turns = new Map<string, Promise<unknown>>();
@@ -47,6 +49,7 @@ export class Sessions {
 
   constructor(services: SessionsServices) {
     this.#services = services;
+    this.#pacer = new Pacer({ backlog: () => services.committer.queued });
     this.#holders = new LiveSessions(2000 * services.policy().intervals.heartbeatSeconds);
     services.images.onChange((keys) => {
       for (const session of this.#live.values()) session.imagesChanged(keys);
@@ -116,7 +119,7 @@ export class Sessions {
     const { store, images } = this.#services;
     const [live, boot, ima] = await Promise.all([this.#load(node, hello, comparisons), store.readBoot(node.id), store.readIma(node.id)]);
     const watches = [new BootWatch(boot), new ImaWatch(node.id, ima, (path, sha256) => images.vouches(path, sha256))] as const;
-    session = new Session(this.#services, peer, transport, live, comparisons, ...watches);
+    session = new Session({ ...this.#services, pacer: this.#pacer }, peer, transport, live, comparisons, ...watches);
     return session;
   }
 
@@ -140,7 +143,10 @@ export class Sessions {
     }
     const live = new LiveNode(
       { node, memory, workloads, drifts },
-      { images, meter, numbers, comparisons, onProblem: (id, error) => onProblem(node.id, id, error) },
+      {
+        ...{ images, meter, numbers, comparisons, overloaded: (nowMs: number) => this.#pacer.overloaded(nowMs) },
+        onProblem: (id, error) => onProblem(node.id, id, error),
+      },
     );
     live.barred = barred;
     const forked = sameChain && hello.lastSeq === memory.seq && memory.seq > 0n && !memory.digest.equals(hello.lastDigest);
@@ -171,6 +177,11 @@ export class Sessions {
     for (const session of this.#live.values()) session.policyChanged();
   }
 
+  /** Asks nodes whose quote is due, as many as the verifier can take. To be called every SLICE_MS of the pacer. */
+  pace(): void {
+    this.#pacer.slice(this.#services.clock.nowMs());
+  }
+
   /** Called often: looks at a share of the live sessions each time. */
   tickSlice(): void {
     this.#slice = (this.#slice + 1) % SLICES;
@@ -186,7 +197,8 @@ export class Sessions {
       const { intervals } = policy();
       const nowMs = clock.nowMs();
       if (!isSilent(row.lastSeenMs, intervals, nowMs)) continue;
-      if (appraisedNode({ row, connected: false, state: undefined, barred: undefined }, intervals, nowMs) !== row) await this.amend(row.id, () => {});
+      if (appraisedNode({ row, connected: false, state: undefined, barred: undefined, overloaded: false }, intervals, nowMs) !== row)
+        await this.amend(row.id, () => {});
     }
   }
 
@@ -210,7 +222,8 @@ export class Sessions {
         () => {},
         () => {},
       );
-      const services = { images, meter, numbers, comparisons, onProblem: (id: string, error: unknown) => onProblem(nodeId, id, error) };
+      const overloaded = (): boolean => false;
+      const services = { images, meter, numbers, comparisons, overloaded, onProblem: (id: string, error: unknown) => onProblem(nodeId, id, error) };
       const live = new LiveNode({ node, memory: emptyMemory(nodeId, Buffer.alloc(0)), workloads, drifts }, services);
       live.connected = false;
       const nowMs = clock.nowMs();
