@@ -96,6 +96,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const planner = alertPlanner(book, () => policies.current.alerts, nowMs);
   const committer = new Committer(sqlite.store, log, planner, (commit) => {
     for (const row of commit.nodes ?? []) fleet.set(row);
+    if (commit.quote) fleet.quoted(commit.quote);
     events.publish(commit);
     meter.committed(commit);
     if (commit.alerts && commit.alerts.notifications.length > 0) deliveries?.wake();

@@ -43,6 +43,24 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     expect(await opened.store.readLastDriftNumber()).toBe(1);
   });
 
+  test("a quote is part of its node's row, until the row is written again", async () => {
+    await commit({ nodes: [node("n1"), node("n2")] });
+    // The clock is a u64: what of it does not fit a signed one comes back all the same.
+    const clock = { resetCount: 2 ** 32 - 1, restartCount: 7, clock: 2n ** 64n - 1n, safe: false };
+    const spendNonce = { nonce: Buffer.alloc(32, 1), expiresAtMs: T0 };
+    await commit(
+      { quote: { nodeId: "n1", lastQuoteMs: T0 + 9, clock: { ...clock, clock: 5n } } },
+      { quote: { nodeId: "n1", lastQuoteMs: T0 + 10, clock }, spendNonce },
+    );
+    await reopen();
+    expect(await opened.store.readNodes()).toEqual([{ ...node("n1"), lastQuoteMs: T0 + 10, clock }, node("n2")]);
+    // A nonce that was spent takes the quote with it.
+    await expect(commit({ quote: { nodeId: "n1", lastQuoteMs: T0 + 11, clock }, spendNonce })).rejects.toMatchObject({ code: "STORE_CONFLICT" });
+    expect((await opened.store.readNodes())[0]?.lastQuoteMs).toBe(T0 + 10);
+    await commit({ nodes: [{ ...node("n1"), clock: undefined }] });
+    expect(await opened.store.readNodes()).toEqual([{ ...node("n1"), clock: undefined }, node("n2")]);
+  });
+
   test("evidence is written by its changes and read as the whole", async () => {
     const first = container("c1", { upper: [upper("etc/\xff\n", "r1"), upper("gone", "r2")] });
     await commit({ evidence: evidence("n1", 1n, { full: true, containers: [first, container("c2")] }) });

@@ -80,6 +80,13 @@ export interface ImaRow extends ImaState {
   readonly nodeId: string;
 }
 
+/** The newest quote of a node that held: what of its row changes with each. */
+export interface QuoteRow {
+  readonly nodeId: string;
+  readonly lastQuoteMs: number;
+  readonly clock: ClockRow;
+}
+
 /** Newest Evidence of a node: one row a node, of its present chain. */
 export interface HeadRow {
   readonly nodeId: string;

@@ -18,12 +18,15 @@ import type {
   JoinTokenRow,
   MemoryRow,
   NodeRow,
+  QuoteRow,
   WorkloadRow,
 } from "./rows.ts";
 
 /** Rows written together. Every part is optional; rows are inserted or replaced by their key. */
 export interface StoreCommit {
   readonly nodes?: readonly NodeRow[];
+  /** Replaces `lastQuoteMs` and `clock` of a node that is stored, until its whole row is written again. */
+  readonly quote?: QuoteRow;
   readonly evidence?: EvidenceWrite;
   readonly boots?: readonly BootRow[];
   readonly imas?: readonly ImaRow[];

@@ -57,16 +57,28 @@ export class EvidenceTable {
 
   /** Within the caller's transaction. @throws StoreError STORE_CONFLICT where the stored head is not the one before */
   write(write: EvidenceWrite): void {
-    const head = this.#head(write.nodeId);
-    const continues = head?.chain_id.equals(write.chainId) ? head.seq === write.previousSeq : write.previousSeq === 0n;
-    if (!continues)
-      throw new StoreError("STORE_CONFLICT", `Evidence ${write.seq} of node ${write.nodeId} after ${write.previousSeq}: ${head?.seq ?? 0n} is stored`);
-    this.#connection
-      .prepare("INSERT OR REPLACE INTO heads (node_id, chain_id, seq, digest, state_root, received_ms, node) VALUES (?, ?, ?, ?, ?, ?, ?)")
-      .run(write.nodeId, write.chainId, write.seq, write.digest, write.stateRoot, write.receivedAtMs, write.node ?? head?.node ?? Buffer.alloc(0));
+    if (!this.#continue(write)) this.#begin(write);
     if (write.full) this.#removeOthers(write.nodeId, new Set(write.containers.map(({ id }) => id)));
     for (const id of write.removed) this.#remove(write.nodeId, id);
     for (const container of write.containers) this.#writeContainer(write.nodeId, container, write.seq);
+  }
+
+  /** The usual case, in one statement. @returns false where the stored head is not the one before */
+  #continue({ nodeId, chainId, previousSeq, seq, digest, stateRoot, receivedAtMs, node }: EvidenceWrite): boolean {
+    const update = this.#connection.prepare(
+      "UPDATE heads SET seq = ?, digest = ?, state_root = ?, received_ms = ?, node = coalesce(?, node) WHERE node_id = ? AND chain_id = ? AND seq = ?",
+    );
+    return update.run(seq, digest, stateRoot, receivedAtMs, node ?? null, nodeId, chainId, previousSeq).changes === 1;
+  }
+
+  /** @throws StoreError STORE_CONFLICT where no chain may begin */
+  #begin({ nodeId, chainId, previousSeq, seq, digest, stateRoot, receivedAtMs, node }: EvidenceWrite): void {
+    const head = this.#head(nodeId);
+    if (head?.chain_id.equals(chainId) || previousSeq !== 0n)
+      throw new StoreError("STORE_CONFLICT", `Evidence ${seq} of node ${nodeId} after ${previousSeq}: ${head?.seq ?? 0n} is stored`);
+    this.#connection
+      .prepare("INSERT OR REPLACE INTO heads (node_id, chain_id, seq, digest, state_root, received_ms, node) VALUES (?, ?, ?, ?, ?, ?, ?)")
+      .run(nodeId, chainId, seq, digest, stateRoot, receivedAtMs, node ?? head?.node ?? Buffer.alloc(0));
   }
 
   #head(nodeId: string): HeadColumns | undefined {
@@ -126,8 +138,8 @@ export class EvidenceTable {
     if (!upper.some(({ record }) => record.length === 0)) return;
     this.#connection
       .prepare(
-        `DELETE FROM upper_entries WHERE container = ? AND length(record) = 0 AND path NOT IN
-         (SELECT path FROM upper_entries WHERE container = ? AND length(record) = 0 ORDER BY seq DESC LIMIT ${MAX_REMEMBERED_REMOVALS})`,
+        `DELETE FROM upper_entries WHERE container = ? AND path IN
+         (SELECT path FROM upper_entries WHERE container = ? AND length(record) = 0 ORDER BY seq DESC LIMIT -1 OFFSET ${MAX_REMEMBERED_REMOVALS})`,
       )
       .run(container, container);
   }

@@ -1,8 +1,24 @@
 /** Nodes, who may enrol, images and coverage. Synchronous; runs in the store's threads. */
-import type { AllowedEkRow, BootRow, CoverageRow, ImageRow, ImaRow, JoinTokenRow, NodeRow } from "../../ports/rows.ts";
+import type { AllowedEkRow, BootRow, CoverageRow, ImageRow, ImaRow, JoinTokenRow, NodeRow, QuoteRow } from "../../ports/rows.ts";
 import { StoreError } from "../../ports/store.ts";
 import type { Connection } from "./database.ts";
 import { fromJson, toJson } from "./json.ts";
+
+interface QuoteColumns {
+  readonly node_id: string;
+  readonly quote_ms: number;
+  readonly resets: bigint;
+  readonly restarts: bigint;
+  readonly clock: bigint;
+  readonly safe: bigint;
+}
+
+function quoteOf({ quote_ms, resets, restarts, clock, safe }: QuoteColumns): Omit<QuoteRow, "nodeId"> {
+  return {
+    lastQuoteMs: quote_ms,
+    clock: { resetCount: Number(resets), restartCount: Number(restarts), clock: BigInt.asUintN(64, clock), safe: safe === 1n },
+  };
+}
 
 export class FleetTable {
   readonly #connection: Connection;
@@ -13,10 +29,19 @@ export class FleetTable {
 
   putNode(row: NodeRow): void {
     this.#run("INSERT OR REPLACE INTO nodes (id, body) VALUES (?, ?)", row.id, toJson(row));
+    this.#run("DELETE FROM node_quotes WHERE node_id = ?", row.id);
+  }
+
+  putQuote({ nodeId, lastQuoteMs, clock }: QuoteRow): void {
+    this.#connection
+      .prepare("INSERT OR REPLACE INTO node_quotes (node_id, quote_ms, resets, restarts, clock, safe) VALUES (?, ?, ?, ?, ?, ?)")
+      .run(nodeId, lastQuoteMs, clock.resetCount, clock.restartCount, BigInt.asIntN(64, clock.clock), clock.safe ? 1 : 0);
   }
 
   readNodes(): NodeRow[] {
-    return this.#bodies("SELECT body FROM nodes ORDER BY id");
+    const select = this.#connection.prepare<[], QuoteColumns>("SELECT node_id, quote_ms, resets, restarts, clock, safe FROM node_quotes").safeIntegers();
+    const quotes = new Map(select.all().map((row) => [row.node_id, quoteOf(row)]));
+    return this.#bodies<NodeRow>("SELECT body FROM nodes ORDER BY id").map((row) => ({ ...row, ...quotes.get(row.id) }));
   }
 
   putBoot(row: BootRow): void {

@@ -61,4 +61,12 @@ export const MIGRATIONS: readonly string[] = [
   `,
   // Counted every few seconds: from the index alone, not from every row with its body.
   "CREATE INDEX workloads_by_result ON workloads (verdict, provenance);",
+  `
+  -- Parts of a node's row that change with every quote; gone when the whole row is written.
+  CREATE TABLE node_quotes (
+    node_id TEXT PRIMARY KEY, quote_ms REAL NOT NULL, resets INTEGER NOT NULL, restarts INTEGER NOT NULL, clock INTEGER NOT NULL, safe INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  -- Removals that are remembered are few among many entries.
+  CREATE INDEX upper_removed ON upper_entries (container, seq) WHERE length(record) = 0;
+  `,
 ];

@@ -101,6 +101,7 @@ export class Writes extends Reads {
   #commitOne(commit: StoreCommit, index: number): void {
     try {
       for (const row of commit.nodes ?? []) this.fleet.putNode(row);
+      if (commit.quote) this.fleet.putQuote(commit.quote);
       if (commit.spendToken) this.fleet.spendToken(commit.spendToken.sha256, commit.spendToken.nowMs);
       if (commit.spendNonce) this.fleet.spendNonce(commit.spendNonce.nonce, commit.spendNonce.expiresAtMs);
       if (commit.evidence) this.evidence.write(commit.evidence);

@@ -1,5 +1,5 @@
 /** Gathers what one step decides (rows and log entries) and puts it together as one draft for the committer. */
-import type { BootRow, DriftRow, EvidenceWrite, ImaRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { BootRow, DriftRow, EvidenceWrite, ImaRow, NodeRow, QuoteRow, WorkloadRow } from "../../ports/rows.ts";
 import type { StoreCommit } from "../../ports/store.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import type { Draft } from "./committer.ts";
@@ -15,6 +15,7 @@ export class ChangeSet {
   /** By number. `entry`: which of the entries tells of it; -1: none. */
   readonly #drifts = new Map<number, { row: DriftRow; entry: number; opened: boolean }>();
   #node: NodeRow | undefined;
+  #quote: QuoteRow | undefined;
   #evidence: EvidenceWrite | undefined;
   #boot: BootRow | undefined;
   #ima: ImaRow | undefined;
@@ -27,6 +28,7 @@ export class ChangeSet {
   get empty(): boolean {
     return (
       !this.#node &&
+      !this.#quote &&
       !this.#evidence &&
       !this.#boot &&
       !this.#ima &&
@@ -64,6 +66,11 @@ export class ChangeSet {
     if (before && before.verdict !== row.verdict) this.#entries.push(nodeVerdict(row, before.verdict, this.#nowMs));
   }
 
+  /** All that is new of a node is its quote. */
+  quote(row: QuoteRow): void {
+    this.#quote = row;
+  }
+
   workload(row: WorkloadRow, before: WorkloadRow | undefined): void {
     this.#workloads.set(row.containerId, row);
     if (!before || before.verdict !== row.verdict || before.content !== row.content || before.provenance?.status !== row.provenance?.status)
@@ -94,6 +101,7 @@ export class ChangeSet {
         return {
           ...this.#extras,
           ...(this.#node && { nodes: [this.#node] }),
+          ...(this.#quote && { quote: this.#quote }),
           ...(this.#evidence && { evidence: this.#evidence }),
           ...(this.#boot && { boots: [this.#boot] }),
           ...(this.#ima && { imas: [this.#ima] }),

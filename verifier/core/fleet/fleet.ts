@@ -1,5 +1,5 @@
 /** Every known node, in memory: what guards and timers must answer at once. The store holds the same, durably. */
-import type { NodeRow } from "../../ports/rows.ts";
+import type { NodeRow, QuoteRow } from "../../ports/rows.ts";
 
 export class Fleet {
   readonly #nodes: Map<string, NodeRow>;
@@ -29,6 +29,11 @@ export class Fleet {
   set(row: NodeRow): void {
     const seen = Math.max(row.lastSeenMs ?? 0, this.#nodes.get(row.id)?.lastSeenMs ?? 0);
     this.#nodes.set(row.id, seen > (row.lastSeenMs ?? 0) ? { ...row, lastSeenMs: seen } : row);
+  }
+
+  quoted({ nodeId, lastQuoteMs, clock }: QuoteRow): void {
+    const row = this.#nodes.get(nodeId);
+    if (row) this.#nodes.set(nodeId, { ...row, lastQuoteMs, clock });
   }
 
   connected(id: string): boolean {

@@ -189,8 +189,10 @@ export class LiveNode {
           policy.intervals,
           nowMs,
         );
-    if (this.node === before) {
+    if (this.node === before || onlyQuoted(before, this.node)) {
+      const { id, lastQuoteMs, clock } = this.node;
       if (nowMs - this.#writtenMs >= REWRITE_SEEN_MS) this.#write(before, changes, nowMs);
+      else if (this.node !== before && lastQuoteMs !== undefined && clock) changes.quote({ nodeId: id, lastQuoteMs, clock });
       return;
     }
     this.#write(before, changes, nowMs);
@@ -280,6 +282,12 @@ export class LiveNode {
   replaceDrift(row: DriftRow, before: DriftRow, changes: ChangeSet): void {
     this.#change(row, before, changes);
   }
+}
+
+/** Whether nothing but the time and clock of its quote tells two rows of one node apart. */
+function onlyQuoted(a: NodeRow, b: NodeRow): boolean {
+  for (const name of Object.keys(b) as (keyof NodeRow)[]) if (name !== "lastQuoteMs" && name !== "clock" && a[name] !== b[name]) return false;
+  return true;
 }
 
 /** Whether two rows of one container say the same, but for when. */
