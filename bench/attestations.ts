@@ -5,8 +5,8 @@
  *
  * Simulated nodes in processes of their own are asked for a quote once an interval (seconds); each answers with a full report of its containers and a quote by its own key
  * over the fresh nonce. One counts when its report was acknowledged (durable) and its quote was accepted (its nonce is among the spent ones in the database).
- * The load is offered, not closed-loop: where fewer are counted than offered, the machine, which also runs the nodes, has no more to give, and quotes that come
- * more than two intervals apart turn nodes and their containers to `unknown` and back, which costs rows and log entries besides.
+ * The verifier asks, once an interval (seconds) while it has capacity: where fewer are counted than offered, it leaves nodes out, or the machine, which also runs
+ * the nodes, has no more to give. "At 100 %" is what its event loop would do with a core of its own; --cpu-prof keeps profiles of the measured seconds alone.
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -22,6 +22,7 @@ import { pushImage } from "../test/fakes/images.ts";
 import { startFakeRegistry } from "../test/fakes/registry.ts";
 import { fleetLayers } from "./support/fleet-image.ts";
 import { cpuMs, mainThreadMs, memoryMb, percentile } from "./support/process-usage.ts";
+import { Profiler } from "./support/profiler.ts";
 import type { FleetOptions } from "./support/simulated-node.ts";
 import type { Answer, Order } from "./support/simulated-nodes.ts";
 
@@ -66,6 +67,8 @@ interface Figures {
 interface Verifier {
   readonly daemon: Daemon;
   readonly directory: string;
+  /** Of its inspector, where profiles are wanted. */
+  readonly inspectorPort: number | undefined;
   readonly addresses: Pick<FleetOptions, "mainAddress" | "enrolmentAddress" | "ca">;
 }
 
@@ -84,7 +87,8 @@ async function startVerifier(directory: string, registryHost: string): Promise<V
     policyFile,
   };
   writeFileSync(config, stringify(settings));
-  const profile = values["cpu-prof"] === undefined ? [] : ["--cpu-prof", "--cpu-prof-dir", values["cpu-prof"]];
+  const inspectorPort = values["cpu-prof"] === undefined ? undefined : await freePort();
+  const profile = inspectorPort === undefined ? [] : [`--inspect=127.0.0.1:${inspectorPort}`];
   const daemon = await startDaemon({
     name: "verifier",
     argv: [process.execPath, ...profile, join(REPOSITORY, "dist/verifier.js"), "--config", config],
@@ -93,7 +97,7 @@ async function startVerifier(directory: string, registryHost: string): Promise<V
     ready: async () => (await fetch(`http://127.0.0.1:${ports.http}/readyz`)).ok,
   });
   const ca = readFileSync(join(directory, "state/admin/ca.crt"), "utf8");
-  return { daemon, directory, addresses: { mainAddress: `localhost:${ports.main}`, enrolmentAddress: `localhost:${ports.enrolment}`, ca } };
+  return { daemon, directory, inspectorPort, addresses: { mainAddress: `localhost:${ports.main}`, enrolmentAddress: `localhost:${ports.enrolment}`, ca } };
 }
 
 /** Sends one order to every process and waits for their answers. */
@@ -117,10 +121,9 @@ function acceptedQuotes(database: Database.Database): number {
 async function measure(verifier: Verifier, children: readonly ChildProcess[], options: FleetOptions, nodes: number): Promise<Figures> {
   const pid = verifier.daemon.process.pid;
   const share = Math.ceil(nodes / children.length);
-  const intervalMs = Number(values.interval) * 1000;
   await all(
     children,
-    children.map((_, i): Order => ({ kind: "start", first: i * share, count: Math.min(share, nodes - i * share), intervalMs, options })),
+    children.map((_, i): Order => ({ kind: "start", first: i * share, count: Math.min(share, nodes - i * share), options })),
   );
   const database = new Database(join(verifier.directory, "state/verifier.db"), { readonly: true });
   try {
@@ -137,9 +140,11 @@ async function measure(verifier: Verifier, children: readonly ChildProcess[], op
       children,
       children.map((): Order => ({ kind: "reset" })),
     );
+    const profiler = verifier.inspectorPort === undefined ? undefined : await Profiler.start(verifier.inspectorPort);
     const before = snapshot();
     await sleep(Number(values.seconds) * 1000);
     const after = snapshot();
+    await profiler?.stop(join(values["cpu-prof"] as string, `verifier-${nodes}.cpuprofile`));
     const answers = await all(
       children,
       children.map((): Order => ({ kind: "collect" })),

@@ -106,7 +106,19 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const quotes = tpmQuotes({ nonces, verifierId: config.verifierId, region: config.region, pcrs: config.enrolment.pcrs });
   const numbers = new DriftNumbers(await sqlite.store.readLastDriftNumber());
   const sessions = new Sessions({
-    ...{ clock, meter, losses: new Map<string, number>(), committer, quotes, images, numbers, fleet, store: sqlite.store, policy: () => policies.current },
+    ...{
+      clock,
+      meter,
+      losses: new Map<string, number>(),
+      committer,
+      quotes,
+      images,
+      numbers,
+      fleet,
+      store: sqlite.store,
+      policy: () => policies.current,
+      utilisation: loopUtilisation(),
+    },
     ...{ verifierId: config.verifierId, region: config.region },
     onProblem: (nodeId, container, error) => logger.error({ nodeId, container, err: error }, "a container could not be appraised"),
   });
@@ -310,6 +322,17 @@ function logRefusal(logger: Logger, error: RpcError, { requestId, path, peer }: 
   const facts = { requestId, path, peer, code: error.code, reason: error.detail.reason };
   if (error.code === "INTERNAL" || error.code === "UNAVAILABLE") logger.error({ ...facts, err: error.cause ?? error }, "a call failed");
   else if (error.code !== "CANCELLED") logger.info({ ...facts, detail: error.message }, "a call was refused");
+}
+
+/** Share of the time since the last call in which the event loop was busy. */
+function loopUtilisation(): () => number {
+  let last = performance.eventLoopUtilization();
+  return () => {
+    const now = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(now, last);
+    last = now;
+    return utilization;
+  };
 }
 
 /** A file of PEM certificates, or one certificate in DER. */

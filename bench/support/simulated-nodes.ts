@@ -1,14 +1,11 @@
 /** Child process of bench/attestations.ts: a share of the simulated nodes. Told what to do by messages, one after the other. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { fleetTrees } from "./fleet-image.ts";
 import { type FleetOptions, SimulatedNode } from "./simulated-node.ts";
 
-/** A heartbeat comes this much later than the quote interval: then each finds a quote due. */
-const LATER_MS = 20;
 const ENROLLING = 8;
 
 export type Order =
-  | { readonly kind: "start"; readonly first: number; readonly count: number; readonly intervalMs: number; readonly options: FleetOptions }
+  | { readonly kind: "start"; readonly first: number; readonly count: number; readonly options: FleetOptions }
   | { readonly kind: "reset" }
   | { readonly kind: "collect" }
   | { readonly kind: "stop" };
@@ -20,7 +17,7 @@ export type Answer =
 const nodes: SimulatedNode[] = [];
 const answer = (message: Answer): void => void process.send?.(message);
 
-async function start({ first, count, intervalMs, options }: Extract<Order, { kind: "start" }>): Promise<void> {
+async function start({ first, count, options }: Extract<Order, { kind: "start" }>): Promise<void> {
   const trees = fleetTrees();
   const numbers = Array.from({ length: count }, (_, i) => first + i);
   const enrolSome = async (): Promise<void> => {
@@ -31,14 +28,7 @@ async function start({ first, count, intervalMs, options }: Extract<Order, { kin
     }
   };
   await Promise.all(Array.from({ length: ENROLLING }, enrolSome));
-  const periodMs = intervalMs + LATER_MS;
-  for (const [i, node] of nodes.entries()) void beat(node, (i * periodMs) / nodes.length, periodMs);
   answer({ kind: "started" });
-}
-
-async function beat(node: SimulatedNode, offsetMs: number, periodMs: number): Promise<void> {
-  await sleep(offsetMs);
-  setInterval(() => node.heartbeat(), periodMs);
 }
 
 process.on("message", (order: Order) => {

@@ -2,7 +2,7 @@
  * Nonces that carry their own proof: `rand16 ‖ HMAC-SHA-256(K_region, "nonce-v1" ‖ rand16 ‖ length-prefixed session, node, expiry)[0..16]`.
  * What was issued need not be remembered, only what was used.
  */
-import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHmac, createSecretKey, type KeyObject, randomBytes, timingSafeEqual } from "node:crypto";
 import { ByteWriter, NONCE_BYTES } from "@hullmark/proto/codec";
 import type { Clock } from "../../ports/clock.ts";
 import type { NonceScope, NonceSource, NonceVerdict } from "../../ports/nonce-source.ts";
@@ -21,7 +21,7 @@ export interface HmacNonceSourceOptions {
 }
 
 export class HmacNonceSource implements NonceSource {
-  readonly #key: Buffer;
+  readonly #key: KeyObject;
   readonly #clock: Pick<Clock, "nowMs">;
   readonly #maxUsed: number;
   /** Hex nonce → expiry, in order of use. */
@@ -29,7 +29,7 @@ export class HmacNonceSource implements NonceSource {
 
   constructor(options: HmacNonceSourceOptions) {
     if (options.regionKey.length !== REGION_KEY_BYTES) throw new RangeError(`region key of ${options.regionKey.length} bytes, want ${REGION_KEY_BYTES}`);
-    this.#key = Buffer.from(options.regionKey);
+    this.#key = createSecretKey(options.regionKey);
     this.#clock = options.clock;
     this.#maxUsed = options.maxUsed ?? DEFAULT_MAX_USED;
   }

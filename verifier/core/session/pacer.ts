@@ -19,12 +19,18 @@ export interface Paced {
 export interface PacerOptions {
   /** Commits that wait for the storage. */
   readonly backlog: () => number;
+  /** Share of the time since the last call in which the event loop was busy: 0..1. */
+  readonly utilisation: () => number;
 }
 
 /** How often {@link Pacer.slice} wants to be called. */
 export const SLICE_MS = 50;
-/** Lateness of the event loop, and commits waiting, above which less is asked for; below half of it more. */
+/**
+ * Lateness of an event loop that is busy all the time, and commits waiting, above which less is asked for; below half of it more.
+ * A loop that comes late and is idle otherwise waits for a processor that others have: asking less would not make it earlier.
+ */
 const MAX_LATE_MS = 60;
+const BUSY = 0.9;
 const MAX_BACKLOG = 1024;
 /** A slice that comes later than this tells no more than one that comes so late: the clock may have been set. */
 const MAX_BELIEVED_LATE_MS = 5000;
@@ -43,6 +49,7 @@ const NEWEST = 0.2;
 
 export class Pacer {
   readonly #backlog: () => number;
+  readonly #utilisation: () => number;
   /** Each in the order of asking, with the time of it. */
   readonly #joined = new Map<Paced, number>();
   readonly #vouched = new Map<Paced, number>();
@@ -50,14 +57,16 @@ export class Pacer {
   #perSecond = CALM_PER_SECOND;
   #allowance = 0;
   #lateMs = 0;
+  #busy = 0;
   #askedPerSecond = 0;
   #lastSliceMs: number | undefined;
   #lastBackOffMs = Number.NEGATIVE_INFINITY;
   #leftOutMs = Number.NEGATIVE_INFINITY;
   #asked = 0;
 
-  constructor({ backlog }: PacerOptions) {
+  constructor({ backlog, utilisation }: PacerOptions) {
     this.#backlog = backlog;
+    this.#utilisation = utilisation;
   }
 
   /** Whether nodes that were due were left out lately, because the verifier has no capacity for them. */
@@ -97,9 +106,11 @@ export class Pacer {
     this.#lastSliceMs = nowMs;
     const elapsedMs = sinceMs > 0 ? Math.min(sinceMs, MAX_BELIEVED_LATE_MS) : SLICE_MS;
     this.#lateMs += NEWEST * (Math.max(0, elapsedMs - SLICE_MS) - this.#lateMs);
+    this.#busy += NEWEST * (this.#utilisation() - this.#busy);
     const backlog = this.#backlog();
-    if (this.#lateMs > MAX_LATE_MS || backlog > MAX_BACKLOG) this.#backOff(nowMs);
-    else if (this.#lateMs < MAX_LATE_MS / 2 && backlog < MAX_BACKLOG / 2) this.#recover();
+    const lateMs = this.#busy > BUSY ? this.#lateMs : 0;
+    if (lateMs > MAX_LATE_MS || backlog > MAX_BACKLOG) this.#backOff(nowMs);
+    else if (lateMs < MAX_LATE_MS / 2 && backlog < MAX_BACKLOG / 2) this.#recover();
     return elapsedMs;
   }
 

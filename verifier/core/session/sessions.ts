@@ -26,6 +26,8 @@ export interface SessionsServices extends Omit<SessionServices, "pacer"> {
   readonly fleet: Fleet;
   readonly images: Images;
   readonly numbers: DriftNumbers;
+  /** Share of the time since the last call in which the event loop was busy: 0..1. */
+  readonly utilisation: () => number;
   readonly onProblem: (nodeId: string, containerId: string, error: unknown) => void;
 }
 
@@ -49,7 +51,7 @@ export class Sessions {
 
   constructor(services: SessionsServices) {
     this.#services = services;
-    this.#pacer = new Pacer({ backlog: () => services.committer.queued });
+    this.#pacer = new Pacer({ backlog: () => services.committer.queued, utilisation: services.utilisation });
     this.#holders = new LiveSessions(2000 * services.policy().intervals.heartbeatSeconds);
     services.images.onChange((keys) => {
       for (const session of this.#live.values()) session.imagesChanged(keys);
