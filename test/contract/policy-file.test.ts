@@ -214,6 +214,10 @@ rules:
     ["a trust store that is not there", "authorities: [{ name: a, notary: { trustStore: t, subject: { O: x } } }]", /no trust store is named "t"/],
     ["a subject without attributes", "authorities: [{ name: a, notary: { trustStore: t, subject: {} } }]", /names nobody/],
     ["a subject's unknown attribute", "authorities: [{ name: a, notary: { trustStore: t, subject: { o: x } } }]", /subject/],
+    ["a trust root without content", "trustRoots: [{ name: t }]", /wants either `file` or `json`/],
+    ["a trust root with two", "trustRoots: [{ name: t, file: a, json: b }]", /wants either `file` or `json`/],
+    ["a trust store of nothing", "trustStores: [{ name: t }]", /holds no certificate/],
+    ["a trust store whose text is none", "trustStores: [{ name: t, certificates: [x] }]", /holds no certificate in PEM/],
     ["a trust store without a certificate", "trustStores: [{ name: t, files: [a.pem] }]", /holds no certificate in PEM/],
     ["a revocation of nothing", "revocations: [{ reason: r }]", /wants exactly one thing/],
     ["a revocation of two things", `revocations: [{ reason: r, builder: b, digest: sha256:${"a".repeat(64)} }]`, /wants exactly one thing/],
@@ -227,6 +231,14 @@ rules:
     ],
   ])("refuses %s", (_, text, message) => {
     expect(errors(doc(text), rootFile).join("\n")).toMatch(message);
+  });
+
+  it("takes trust without any file, as an object of a cluster gives it", () => {
+    const [root, pem] = [rootFile(), readFileSync(new URL("../../deploy/config/notary-root.example.pem", import.meta.url), "utf8")];
+    const spec = { trustRoots: [{ name: "r", json: root }], trustStores: [{ name: "s", certificates: [pem], timestampAuthorities: [pem] }] };
+    const policy = good(parsePolicy(JSON.stringify({ apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name: "a" }, spec }), "p"));
+    expect(policy.trustRoots).toMatchObject([{ name: "r", json: root }]);
+    expect(policy.trustStores).toMatchObject([{ name: "s", certificates: [pem.trim()], timestampAuthorities: [pem.trim()] }]);
   });
 
   it("refuses a trust root that is none, and takes what is anchored", () => {

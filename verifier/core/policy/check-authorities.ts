@@ -22,37 +22,39 @@ const SIGNER_KINDS = ["key", "keyFile", "keyless", "notary"] as const;
 const REVOCABLE = ["key", "keyFile", "identity", "certificate", "digest", "builder", "commits"] as const;
 
 export function buildTrustRoot(
-  { name, file, requireLog, requireSct }: PolicyFile["spec"]["trustRoots"][number],
+  { name, file, json: inline, requireLog, requireSct }: PolicyFile["spec"]["trustRoots"][number],
   path: Path,
   context: AuthorityContext,
 ): TrustRoot {
-  const json = read(file, [...path, "file"], context) ?? "";
+  const at = [...path, file === undefined ? "json" : "file"];
+  if ((file === undefined) === (inline === undefined))
+    context.report("error", path, "wants either `file` or `json`", "give the file that holds the trusted_root.json, or its content");
+  const json = inline ?? (file === undefined ? "" : (read(file, at, context) ?? ""));
   if (json !== "" && !isTrustedRoot(json))
-    context.report(
-      "error",
-      [...path, "file"],
-      "is not a trusted_root.json",
-      "give a sigstore TrustedRoot (`cosign trusted-root create`), with certificateAuthorities",
-    );
+    context.report("error", at, "is not a trusted_root.json", "give a sigstore TrustedRoot (`cosign trusted-root create`), with certificateAuthorities");
   if (!requireLog)
     context.report("warning", [...path, "requireLog"], "signatures count that no log holds", "keep it for deployments without a transparency log");
   return { name, json, requireLog, requireSct };
 }
 
-export function buildTrustStore(
-  { name, scheme, files, timestampAuthorityFiles }: PolicyFile["spec"]["trustStores"][number],
-  path: Path,
-  context: AuthorityContext,
-): TrustStore {
-  const certificates = (key: string, list: readonly string[]) =>
-    list.map((file, i) => {
-      const at = [...path, key, i];
-      const pem = read(file, at, context) ?? "";
-      if (pem !== "" && !/-----BEGIN CERTIFICATE-----/.test(pem))
-        context.report("error", at, "holds no certificate in PEM", "give a file with BEGIN CERTIFICATE");
-      return pem.trim().replaceAll("\r\n", "\n");
-    });
-  return { name, scheme, certificates: certificates("files", files), timestampAuthorities: certificates("timestampAuthorityFiles", timestampAuthorityFiles) };
+export function buildTrustStore(file: PolicyFile["spec"]["trustStores"][number], path: Path, context: AuthorityContext): TrustStore {
+  const { name, scheme } = file;
+  const certificates = (inline: "certificates" | "timestampAuthorities", files: "files" | "timestampAuthorityFiles") =>
+    [inline, files].flatMap((key) =>
+      file[key as typeof inline].map((text, i) => {
+        const at = [...path, key, i];
+        const pem = key === inline ? text : (read(text, at, context) ?? "-----BEGIN CERTIFICATE-----");
+        if (!/-----BEGIN CERTIFICATE-----/.test(pem)) context.report("error", at, "holds no certificate in PEM", "give PEM with BEGIN CERTIFICATE");
+        return pem.trim().replaceAll("\r\n", "\n");
+      }),
+    );
+  if (file.files.length + file.certificates.length === 0) context.report("error", path, "holds no certificate", "list `files`, or `certificates` in PEM");
+  return {
+    name,
+    scheme,
+    certificates: certificates("certificates", "files"),
+    timestampAuthorities: certificates("timestampAuthorities", "timestampAuthorityFiles"),
+  };
 }
 
 export function buildAuthority(file: FileAuthority, path: Path, context: AuthorityContext): Authority {

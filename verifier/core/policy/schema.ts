@@ -65,7 +65,8 @@ const authority = z.strictObject({ name: label, ...signerKeys, anyOf: z.array(z.
 
 const trustRoot = z.strictObject({
   name: label,
-  file: z.string().min(1),
+  file: z.string().min(1).optional(),
+  json: z.string().min(1).optional(),
   requireLog: z.boolean().default(true),
   requireSct: z.boolean().default(true),
 });
@@ -74,8 +75,10 @@ const files = z.array(z.string().min(1)).max(64);
 const trustStore = z.strictObject({
   name: label,
   scheme: z.enum(["ca", "signingAuthority"]).default("ca"),
-  files: files.min(1),
+  files: files.default([]),
+  certificates: files.default([]),
   timestampAuthorityFiles: files.default([]),
+  timestampAuthorities: files.default([]),
 });
 
 const revocation = z.strictObject({
