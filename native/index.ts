@@ -1,5 +1,6 @@
 export * from "./fanotify.ts";
 export { addonPath, NativeAddonError } from "./loader.ts";
+export * from "./memory.ts";
 export * from "./processes.ts";
 export * from "./tpm.ts";
 export * from "./tree.ts";
