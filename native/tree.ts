@@ -204,7 +204,8 @@ export class LiveTree {
       }
     };
     const result = this.#queue.then(turn);
-    this.#queue = result.catch(() => undefined);
+    // Not the result itself: the report of the last operation, up to 4,096 changes, would live as long as the tree.
+    this.#queue = result.then(nothing, nothing);
     return result;
   }
 
@@ -262,6 +263,8 @@ export class LiveTree {
     if (state === 2) throw new TreeError("UNMEASURABLE", "the last operation exceeded its budget");
   }
 }
+
+function nothing(): void {}
 
 /** Which SHA-256 code small hashes and `engine: "auto"` use: `sha-ni` or `portable` (file content then goes through OpenSSL). */
 export function hashKernel(): string {

@@ -124,7 +124,9 @@ export class LayerStore {
 
   #serially<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#queue.then(work);
-    this.#queue = result.catch(() => undefined);
+    this.#queue = result.then(nothing, nothing);
     return result;
   }
 }
+
+function nothing(): void {}
