@@ -1,14 +1,13 @@
 /** Gets a client certificate from the verifier: TPM credential activation and a quote, or a token, or (without TPM) the certificate it has. A fresh key each time. */
-import { createHash, randomUUID, type webcrypto } from "node:crypto";
-import "reflect-metadata";
+import { createHash, generateKeyPair, type KeyObject, randomUUID, X509Certificate } from "node:crypto";
+import { promisify } from "node:util";
 import { credentials } from "@grpc/grpc-js";
 import { CHAIN_START, EMPTY_ROOT, quoteExtraData } from "@hullmark/proto/codec";
 import { RpcChannel } from "@hullmark/proto/rpc";
 import { type BeginResponse, type CompleteResponse, Enrollment } from "@hullmark/proto/v1/enrollment";
-import { Pkcs10CertificateRequestGenerator } from "@peculiar/x509";
 import type { Quoter } from "../../ports/quoter.ts";
+import { certificateRequest } from "./certificate-request.ts";
 
-const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const ENROL_TIMEOUT_MS = 60_000;
 /** Sent as the quote's policy digest while no policy is known. */
 const NO_POLICY = Buffer.alloc(32);
@@ -49,8 +48,8 @@ export async function enrol(options: EnrolmentOptions, signal: AbortSignal): Pro
     const { keys, spkiSha256 } = await freshKeys();
     const begun = await client.begin(await beginRequest(options, signal), call);
     const proof = options.quoter ? await tpmProof(options, options.quoter, begun, spkiSha256, signal) : {};
-    const completed = await client.complete({ session: begun.session, certificateRequest: await certificateRequest(keys), ...proof }, call);
-    return { ...(await certified(completed, keys)), spkiSha256, verifierId: begun.verifierId, region: begun.region, nodeId: begun.nodeId };
+    const completed = await client.complete({ session: begun.session, certificateRequest: requestFor(keys), ...proof }, call);
+    return { ...certified(completed, keys), spkiSha256, verifierId: begun.verifierId, region: begun.region, nodeId: begun.nodeId };
   } finally {
     channel.close();
   }
@@ -65,25 +64,34 @@ export async function renew(address: string, caCertificate: Buffer, present: Cre
   const channel = new RpcChannel(address, credentials.createSsl(caCertificate, Buffer.from(present.privateKey), Buffer.from(present.certificateChain)));
   try {
     const { keys, spkiSha256 } = await freshKeys();
-    const request = { session: "", certificateRequest: await certificateRequest(keys) };
+    const request = { session: "", certificateRequest: requestFor(keys) };
     const completed = await channel.client(Enrollment).complete(request, { signal, timeoutMs: ENROL_TIMEOUT_MS });
     const { verifierId, region, nodeId } = present;
-    return { ...(await certified(completed, keys)), spkiSha256, verifierId, region, nodeId };
+    return { ...certified(completed, keys), spkiSha256, verifierId, region, nodeId };
   } finally {
     channel.close();
   }
 }
 
-async function freshKeys(): Promise<{ readonly keys: webcrypto.CryptoKeyPair; readonly spkiSha256: Buffer }> {
-  const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
-  const spki = Buffer.from(await crypto.subtle.exportKey("spki", keys.publicKey));
-  return { keys, spkiSha256: createHash("sha256").update(spki).digest() };
+interface KeyPair {
+  readonly publicKey: KeyObject;
+  readonly privateKey: KeyObject;
 }
 
-async function certified({ certificateChain, notAfter }: CompleteResponse, keys: webcrypto.CryptoKeyPair) {
+async function freshKeys(): Promise<{ readonly keys: KeyPair; readonly spkiSha256: Buffer }> {
+  const keys = await promisify(generateKeyPair)("ec", { namedCurve: "P-256" });
   return {
-    certificateChain: certificateChain.map((der) => pem("CERTIFICATE", der)).join(""),
-    privateKey: pem("PRIVATE KEY", Buffer.from(await crypto.subtle.exportKey("pkcs8", keys.privateKey))),
+    keys,
+    spkiSha256: createHash("sha256")
+      .update(keys.publicKey.export({ type: "spki", format: "der" }))
+      .digest(),
+  };
+}
+
+function certified({ certificateChain, notAfter }: CompleteResponse, { privateKey }: KeyPair) {
+  return {
+    certificateChain: certificateChain.map((der) => new X509Certificate(der).toString()).join(""),
+    privateKey: privateKey.export({ type: "pkcs8", format: "pem" }) as string,
     notAfterMs: notAfter ? Number(notAfter.seconds) * 1000 : 0,
   };
 }
@@ -135,15 +143,6 @@ async function tpmProof(options: EnrolmentOptions, quoter: Quoter, begun: BeginR
 }
 
 /** The subject is a random name: the verifier decides the identity, the request only carries the key. */
-async function certificateRequest(keys: webcrypto.CryptoKeyPair): Promise<Uint8Array> {
-  const request = await Pkcs10CertificateRequestGenerator.create({ name: `CN=${randomUUID()}`, keys, signingAlgorithm: ALGORITHM });
-  return new Uint8Array(request.rawData);
-}
-
-function pem(label: string, der: Uint8Array): string {
-  const lines =
-    Buffer.from(der)
-      .toString("base64")
-      .match(/.{1,64}/g) ?? [];
-  return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
+function requestFor(keys: KeyPair): Uint8Array {
+  return certificateRequest(randomUUID(), keys);
 }
