@@ -31,11 +31,23 @@ const BANNER = [
   "const __dirname = import.meta.dirname;",
 ].join("\n");
 
+/** A module whose function nothing here calls. */
+function absent(what: string): string {
+  return `module.exports = () => { throw new Error("${what} is not part of this build"); };`;
+}
+
 /** Modules replaced: [what is imported, by whom (package), what stands in for it]. */
 const REPLACEMENTS: readonly (readonly [RegExp, RegExp, string])[] = [
-  // The engine is reached over its unix socket only: no SSH client, no BuildKit session, no protobuf loader in a privileged agent.
-  [/^\.\/ssh$/, /docker-modem/, 'module.exports = () => { throw new Error("the ssh transport is not part of this build"); };'],
-  [/^\.\/session$/, /dockerode/, 'module.exports = () => { throw new Error("BuildKit sessions are not part of this build"); };'],
+  // The engine is reached over its unix socket only: no SSH client, no BuildKit session, no build contexts in a privileged agent.
+  [/^\.\/ssh$/, /docker-modem/, absent("the ssh transport")],
+  [/^\.\/(session|buildkit)$/, /dockerode/, absent("BuildKit")],
+  [/^(tar-fs|@balena\/dockerignore)$/, /dockerode/, absent("packing a build context")],
+  // Node's own streams instead of their copy for the browser.
+  [/^readable-stream$/, /docker-modem/, 'module.exports = require("node:stream");'],
+  // Services are described by generated code; the loader of .proto files is for grpc-js's admin services, which nobody adds.
+  [/^@grpc\/proto-loader$/, /@grpc\/grpc-js/, `exports.loadSync = ${absent("loading .proto files").slice("module.exports = ".length)}`],
+  // Messages are English. (English itself is imported by another name.)
+  [/^\.\.\/locales\/index\.js$/, /zod/, "export {};"],
   // The prebuilt addon lies beside the bundle, not in a prebuilds folder.
   [/^\.\/binding$/, /better-sqlite3/, 'exports.getBinding = () => require(require("node:path").join(__dirname, "better_sqlite3.node"));'],
 ];
@@ -76,6 +88,7 @@ await build({
   plugins: [replace],
   minifyWhitespace: true,
   minifySyntax: true,
+  minifyIdentifiers: true,
   keepNames: true,
   sourcemap: "linked",
   legalComments: "linked",
