@@ -29,8 +29,15 @@ export class CodeHistory {
   readonly #firstSeenMs = new Map<string, number>();
   #layerBytes = 0;
   #truncated = false;
+  #last: { readonly inspected: InspectedContainer; readonly bytes: Uint8Array } | undefined;
 
-  serialize({ code, claims }: InspectedContainer, nowMs: number): Uint8Array {
+  /** @param inspected never changed afterwards: the very same one gives the same bytes */
+  serialize(inspected: InspectedContainer, nowMs: number): Uint8Array {
+    if (this.#last?.inspected !== inspected) this.#last = { inspected, bytes: this.#serialize(inspected, nowMs) };
+    return this.#last.bytes;
+  }
+
+  #serialize({ code, claims }: InspectedContainer, nowMs: number): Uint8Array {
     const others = new Map<string, CodeObjectInit>();
     let otherBytes = 0;
     for (const each of code) {

@@ -7,7 +7,7 @@ import { EMPTY_ROOT } from "@hullmark/proto/codec";
 import { type BindFileSchema, FilesystemKind, FilesystemStateSchema, type MeasurementPolicy } from "@hullmark/proto/v1/attestation";
 import type { ContainerFacts } from "../ports/container-runtime.ts";
 import type { NodeFiles } from "../ports/node-files.ts";
-import type { RootFilesystem, RootLayout } from "../ports/root-filesystem.ts";
+import type { MountPoint, RootFilesystem, RootLayout } from "../ports/root-filesystem.ts";
 import type { MeasuredTree, MeasureReport, TreeMeasurer } from "../ports/tree-measurer.ts";
 import { type DirtyPath, DirtySet, entryChange } from "./change-actors.ts";
 import { FirstMounts } from "./first-mounts.ts";
@@ -44,6 +44,14 @@ export interface MonitorOptions {
 }
 
 const NOTHING = new Uint8Array();
+const NO_MOUNTS: readonly MountPoint[] = [];
+
+/** What identity and configuration were last made of. */
+interface Described {
+  readonly facts: ContainerFacts;
+  readonly configDigest: string;
+  readonly mounts: readonly MountPoint[];
+}
 const MAX_ADDRESSES = 64;
 
 /** Docker leaves the container's own line in `/etc/hosts` when it leaves a network: an address that was its own stays its own until it is started again. */
@@ -64,6 +72,8 @@ export class ContainerMonitor {
   readonly #envKey: Buffer;
   #facts: ContainerFacts;
   #layout: RootLayout = { kind: "gone" };
+  /** As it was found last, which {@link #layout} was made of. */
+  #seen: RootLayout | undefined;
   #firstMounts = new FirstMounts([]);
   #lookProblem: string | undefined;
   #layers: Layer[] = [];
@@ -80,6 +90,9 @@ export class ContainerMonitor {
   /** What of the engine's facts is not told for its length. */
   #cut: readonly string[] = [];
   #bindFiles: BindFileInit[] = [];
+  #described: Described | undefined;
+  /** What the last look found and told: replaced when it changes, never altered. */
+  #found: readonly unknown[] = [];
   #dirty = new DirtySet();
   #updateQueued = false;
   /** The first measuring of the present layout and policy came to its end. */
@@ -158,14 +171,20 @@ export class ContainerMonitor {
     try {
       const layout = await this.#options.rootFilesystem.layout(this.#facts.pid);
       if (this.#layout.kind === "gone") await this.#firstLayout();
-      else if (layout.kind !== "gone") this.#layout = this.#firstMounts.withMountsOf(layout, this.#layout);
+      else if (layout.kind !== "gone" && layout !== this.#seen) {
+        this.#seen = layout;
+        this.#layout = this.#firstMounts.withMountsOf(layout, this.#layout);
+      }
       await this.#describe();
       this.#lookProblem = undefined;
     } catch (error) {
       // It must not go on as it was last seen: a container can have more mounts than are read.
       this.#lookProblem = `mounts and engine-made files: ${error instanceof Error ? error.message : "cannot be read"}`.slice(0, 500);
     }
-    // Not waited for: measuring may take minutes.
+    // What else is told of the filesystem is told when it changes. Not waited for: measuring may take minutes.
+    const found = [this.#layout, this.#described, this.#bindFiles, this.#lookProblem];
+    if (found.every((each, i) => each === this.#found[i])) return;
+    this.#found = found;
     void this.layersChanged();
   }
 
@@ -193,7 +212,9 @@ export class ContainerMonitor {
 
   /** The layer roots of this container changed. */
   layersChanged(): Promise<void> {
-    return this.#serially(async () => this.#tell());
+    return this.#serially(async () => {
+      if (this.#options.evidence.setPart(this.id, "filesystem", this.#filesystemPart())) this.#options.publish();
+    });
   }
 
   close(): void {
@@ -208,21 +229,29 @@ export class ContainerMonitor {
 
   async #firstLayout(): Promise<void> {
     this.#layout = await this.#options.rootFilesystem.layout(this.#facts.pid);
+    this.#seen = this.#layout;
     const mounts = this.#layout.kind === "gone" ? [] : this.#layout.mounts;
     this.#firstMounts = new FirstMounts(mounts);
   }
 
   async #describe(): Promise<void> {
     const { evidence, files, runtime } = this.#options;
-    const bindFiles = await this.#engineFilesAndFacts();
+    this.#bindFiles = await this.#engineFilesAndFacts();
     const blob = this.#facts.configBlobPath ? await files.read(this.#facts.configBlobPath, MAX_CONFIG_BLOB_BYTES) : undefined;
-    const identity = identityPart(this.#facts, runtime, blob ? `sha256:${blob.sha256.toString("hex")}` : "");
+    const now: Described = {
+      facts: this.#facts,
+      configDigest: blob ? `sha256:${blob.sha256.toString("hex")}` : "",
+      mounts: this.#layout.kind === "gone" ? NO_MOUNTS : this.#layout.mounts,
+    };
+    const before = this.#described;
+    // Facts and mounts are never changed, only replaced: the very same ones give the same bytes.
+    if (before?.facts === now.facts && before.configDigest === now.configDigest && before.mounts === now.mounts) return;
+    const identity = identityPart(now.facts, runtime, now.configDigest);
+    const configuration = configurationPart(now.facts, this.#envKey, now.mounts);
     evidence.setPart(this.id, "identity", identity.bytes);
-    const mounts = this.#layout.kind === "gone" ? [] : this.#layout.mounts;
-    this.#bindFiles = bindFiles;
-    const configuration = configurationPart(this.#facts, this.#envKey, mounts);
     evidence.setPart(this.id, "configuration", configuration.bytes);
     this.#cut = [...identity.cut, ...configuration.cut];
+    this.#described = now;
   }
 
   async #acquireLayers(layout: RootLayout): Promise<void> {
@@ -345,11 +374,17 @@ export class ContainerMonitor {
     return this.#layout.oddOptions.map((option) => ({ code: `overlay-${option.replace(/[_=].*$/, "")}`, detail: `overlay mounted with ${option}` }));
   }
 
-  /** The engine writes its files before it tells of the reason (a network joined): files that changed are told only with facts taken after the change. */
+  /**
+   * The engine writes its files before it tells of the reason (a network joined): files that changed are told only with facts taken after the change.
+   * Unchanged ones are the same array as before.
+   */
   async #engineFilesAndFacts(): Promise<BindFileInit[]> {
     const found = await this.#readEngineFiles();
-    const before = new Map(this.#bindFiles.map(({ destination, sha256 }) => [destination, sha256 ?? new Uint8Array()]));
-    if (found.every(({ destination, sha256 }) => Buffer.compare(before.get(destination ?? "") ?? sha256 ?? NOTHING, sha256 ?? NOTHING) === 0)) return found;
+    const before = new Map(this.#bindFiles.map((file) => [file.destination, file]));
+    if (found.every((file) => sameContent(before.get(file.destination) ?? file, file))) {
+      const same = found.length === before.size && found.every((file) => sameFile(before.get(file.destination), file));
+      return same ? this.#bindFiles : found;
+    }
     const facts = await this.#options.inspect().catch(() => undefined);
     if (facts?.pid === this.#facts.pid) this.#facts = withFormerAddresses(facts, this.#facts);
     return this.#readEngineFiles();
@@ -396,4 +431,12 @@ export class ContainerMonitor {
     this.#queue = result.catch(() => undefined);
     return result;
   }
+}
+
+function sameContent(a: BindFileInit, b: BindFileInit): boolean {
+  return Buffer.compare(a.sha256 ?? NOTHING, b.sha256 ?? NOTHING) === 0;
+}
+
+function sameFile(a: BindFileInit | undefined, b: BindFileInit): boolean {
+  return a !== undefined && sameContent(a, b) && a.mode === b.mode && Buffer.compare(a.declaredSha256 ?? NOTHING, b.declaredSha256 ?? NOTHING) === 0;
 }

@@ -8,9 +8,14 @@ export interface MountInfo extends MountPoint {
   readonly superOptions: string;
 }
 
+/** @throws RangeError over the size limit */
+export function assertMountInfoLength(length: number): void {
+  if (length > MAX_MOUNTINFO_BYTES) throw new RangeError(`mountinfo of ${length} bytes, limit ${MAX_MOUNTINFO_BYTES}`);
+}
+
 /** @throws RangeError over the size limit; lines that cannot be read are left out (the kernel writes them, a mount's owner chooses their paths) */
 export function parseMountInfo(text: string): MountInfo[] {
-  if (text.length > MAX_MOUNTINFO_BYTES) throw new RangeError(`mountinfo of ${text.length} bytes, limit ${MAX_MOUNTINFO_BYTES}`);
+  assertMountInfoLength(text.length);
   const mounts: MountInfo[] = [];
   for (const line of text.split("\n")) {
     const fields = line.split(" ");

@@ -367,8 +367,7 @@ export class NodeAgent {
         inspection.again = false;
         const part = await this.#options.code.inspect(monitor, this.#stop);
         if (this.#monitors.get(monitor.id) !== monitor) return;
-        this.#evidence.setPart(monitor.id, "code", part);
-        this.publish();
+        if (this.#evidence.setPart(monitor.id, "code", part)) this.publish();
       }
     };
     inspect()

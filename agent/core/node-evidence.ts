@@ -72,14 +72,15 @@ export class NodeEvidence {
     this.#nodeDirty = true;
   }
 
-  /** Takes a part; an equal one changes nothing. */
-  setPart(id: string, name: PartName, bytes: Uint8Array): void {
+  /** Takes a part; an equal one changes nothing. @returns whether there is something new to say */
+  setPart(id: string, name: PartName, bytes: Uint8Array): boolean {
     const tracked = this.#containers.get(id);
-    if (!tracked) return;
+    if (!tracked) return false;
     const before = tracked.parts[name];
-    if (before && Buffer.compare(before, bytes) === 0) return;
+    if (before && Buffer.compare(before, bytes) === 0) return false;
     tracked.parts[name] = bytes;
     tracked.dirty.add(name);
+    return true;
   }
 
   /** Takes room for a delta of so many bytes, instead of what the container had. @returns false where there is not enough; then it has none */

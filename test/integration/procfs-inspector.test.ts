@@ -60,3 +60,31 @@ test("a process that has ended runs nothing, and is no failure", async () => {
   const pid = await start("/bin/true");
   await vi.waitFor(async () => expect(await look(pid)).toEqual([]), PATIENCE);
 });
+
+test("the same answer comes again as long as nothing moved, and another one as soon as something did", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "hullmark-procfs-"));
+  try {
+    const program = join(folder, "tool");
+    await copyFile("/bin/sleep", program);
+    const pid = await start(program, "600");
+    const inspector = new ProcfsInspector();
+    const inspect = () => inspector.inspect({ containerId: "0", pid, rootDevice: undefined, overlay: undefined }, new AbortController().signal);
+    // Until its program is loaded whole, each look may differ.
+    await vi.waitFor(async () => {
+      const first = await inspect();
+      expect(first.code.some(({ main, path }) => main && path.equals(Buffer.from(program)))).toBe(true);
+      expect(await inspect()).toBe(first);
+    }, PATIENCE);
+    const before = await inspect();
+    await rm(program);
+    const after = await inspect();
+    expect(after).not.toBe(before);
+    expect(after.code.find(({ main }) => main)?.place).toBe("deleted");
+    inspector.started("0", pid);
+    expect(await inspect()).toEqual(after);
+    inspector.forget("0");
+    expect(await inspect()).not.toBe(after);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});

@@ -4,11 +4,14 @@ import { listProcesses } from "@hullmark/native";
 
 /** docker, containerd, CRI-O and podman all put the container's 64 hex digits into the cgroup's name, on v1 and v2, by cgroupfs or systemd. */
 export const CONTAINER_ID = /[/-]([0-9a-f]{64})(?:\.scope)?(?=$|\/|\n)/m;
-const FRESH_MS = 250;
+/** One scan does for a look at every container. */
+const FRESH_MS = 1_000;
+/** Least time between two scans, however many processes begin to run something: each goes through every process of the node. */
+const LEAST_MS = 250;
 
 interface Scan {
   readonly byContainer: ReadonlyMap<string, readonly number[]>;
-  /** Processes outside every container's cgroup, by mount namespace (the host's own left out). */
+  /** Processes outside every container's cgroup, by mount namespace (the host's own are not listed). */
   readonly strayByMountNamespace: ReadonlyMap<number, readonly number[]>;
   readonly mountNamespace: ReadonlyMap<number, number>;
 }
@@ -16,11 +19,18 @@ interface Scan {
 export class ProcessTable {
   #scannedMs = Number.NEGATIVE_INFINITY;
   #scan: Scan | undefined;
+  #outdated = false;
+
+  /** A process began to run something: what was scanned before is of less use. */
+  outdated(): void {
+    this.#outdated = true;
+  }
 
   /** Processes of the container: those in its cgroup, and those that entered its mount namespace from, or left it for, a cgroup of no container. */
   of(containerId: string, mainPid: number): readonly number[] {
     const nowMs = performance.now();
-    if (!this.#scan || nowMs - this.#scannedMs > FRESH_MS) {
+    if (!this.#scan || nowMs - this.#scannedMs > (this.#outdated ? LEAST_MS : FRESH_MS)) {
+      this.#outdated = false;
       this.#scan = read();
       this.#scannedMs = nowMs;
     }
@@ -35,10 +45,9 @@ function read(): Scan {
   const strayByMountNamespace = new Map<number, number[]>();
   const list = listProcesses();
   const namespaces = new Map(list.map(({ pid, mountNamespace }) => [pid, mountNamespace]));
-  const own = new Set([0, namespaces.get(process.pid), namespaces.get(1)]);
   for (const { pid, containerId, mountNamespace } of list) {
     if (containerId !== "") group(byContainer, containerId, pid);
-    else if (!own.has(mountNamespace)) group(strayByMountNamespace, mountNamespace, pid);
+    else group(strayByMountNamespace, mountNamespace, pid);
   }
   return { byContainer, strayByMountNamespace, mountNamespace: namespaces };
 }

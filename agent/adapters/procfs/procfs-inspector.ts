@@ -2,7 +2,7 @@
  * {@link ProcessInspector} over procfs. A mapping names its file by (device, inode): what the path shows now counts only where it is that very inode.
  * Since Linux 6.8 mappings of overlay files carry the overlay's own device and inode number.
  */
-import { createHash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { type FileHandle, lstat, open, readFile, readlink, stat } from "node:fs/promises";
 import { codeSignature } from "@hullmark/native";
@@ -68,6 +68,9 @@ export class ProcfsInspector implements ProcessInspector {
   /** Container → pid → what was found, while its mappings stay as they were. */
   readonly #remembered = new Map<string, Map<number, Remembered>>();
 
+  /** Container → what was told last, where it is nothing but what is remembered. */
+  readonly #inspected = new Map<string, InspectedContainer>();
+
   /** Container → what began to run since the last look. */
   readonly #started = new Map<string, Promise<Started | undefined>[]>();
   #startedCount = 0;
@@ -97,10 +100,20 @@ export class ProcfsInspector implements ProcessInspector {
       await program?.close();
     }
     this.#remembered.set(request.containerId, remembered);
-    return { code, processes: remembered.size, claims: claims.slice(0, MAX_TOLD_CLAIMS) };
+    const plain = caught.length === 0 && claims.length === 0;
+    const same = plain && before?.size === remembered.size && [...remembered].every(([pid, found]) => before.get(pid) === found);
+    const inspected = (same ? this.#inspected.get(request.containerId) : undefined) ?? {
+      code,
+      processes: remembered.size,
+      claims: claims.slice(0, MAX_TOLD_CLAIMS),
+    };
+    if (plain) this.#inspected.set(request.containerId, inspected);
+    else this.#inspected.delete(request.containerId);
+    return inspected;
   }
 
   started(containerId: string, pid: number): void {
+    this.#table.outdated();
     if (this.#startedCount >= MAX_STARTED) return;
     this.#startedCount++;
     const caught = this.#catch(pid).catch(() => undefined);
@@ -111,6 +124,7 @@ export class ProcfsInspector implements ProcessInspector {
 
   forget(containerId: string): void {
     this.#remembered.delete(containerId);
+    this.#inspected.delete(containerId);
     void this.#takeStarted(containerId).then((caught) => Promise.all(caught.map(({ program }) => program?.close())));
   }
 
@@ -170,7 +184,7 @@ export class ProcfsInspector implements ProcessInspector {
     const view = (await stat(`${this.#proc}/${request.pid}/root`).catch(() => undefined)) ? request.pid : pid;
     const live = await Promise.all(process.mappings.map(({ path }) => this.#liveInode(view, path)));
     const inUpper = await Promise.all(process.mappings.map(({ path }) => existsIn(request.overlay?.upperPath, path)));
-    const signature = `${process.maps}|${live.join()}|${inUpper.join()}`;
+    const signature = hash("sha256", `${process.maps}|${live.join()}|${inUpper.join()}`, "base64");
     if (before?.signature === signature) return before;
     const mounts = await readAtMost(`${this.#proc}/${held ? view : pid}/mountinfo`, MAX_MOUNTINFO_BYTES);
     const types = new Map(parseMountInfo(mounts.text).map(({ device, type }) => [device, type]));
@@ -223,9 +237,9 @@ export class ProcfsInspector implements ProcessInspector {
       const key = [file.dev, file.ino, file.size, file.mtimeNs, file.ctimeNs].join(":");
       const known = this.#digests.get(key);
       if (known) return known;
-      const hash = createHash("sha256");
-      for await (const chunk of createReadStream(path, { end: MAX_HASHED_BYTES })) hash.update(chunk as Buffer);
-      const digest = hash.digest();
+      const content = createHash("sha256");
+      for await (const chunk of createReadStream(path, { end: MAX_HASHED_BYTES })) content.update(chunk as Buffer);
+      const digest = content.digest();
       if (this.#digests.size >= MAX_CACHED_DIGESTS) this.#digests.clear();
       this.#digests.set(key, digest);
       return digest;

@@ -17,7 +17,6 @@ Napi::Value List(const Napi::CallbackInfo& info) {
     for (uint32_t i = 0; i < list.size(); i++) {
       Napi::Object object = Napi::Object::New(env);
       object.Set("pid", Napi::Number::New(env, list[i].pid));
-      object.Set("startTicks", Napi::Number::New(env, static_cast<double>(list[i].start_ticks)));
       object.Set("containerId", Napi::String::New(env, list[i].container));
       object.Set("mountNamespace", Napi::Number::New(env, static_cast<double>(list[i].mount_namespace)));
       array.Set(i, object);
@@ -30,9 +29,10 @@ Napi::Value List(const Napi::CallbackInfo& info) {
 
 Napi::Value Signature(const Napi::CallbackInfo& info) {
   if (!info[0].IsNumber() || !info[1].IsNumber() || !info[2].IsString()) throw Napi::TypeError::New(info.Env(), "want (pid, view, upper)");
-  const std::string signature =
+  const auto signature =
       CodeSignature(info[0].As<Napi::Number>().Int32Value(), info[1].As<Napi::Number>().Int32Value(), info[2].As<Napi::String>().Utf8Value());
-  return Napi::Buffer<char>::Copy(info.Env(), signature.data(), signature.size());
+  if (!signature) return info.Env().Undefined();
+  return Napi::Buffer<uint8_t>::Copy(info.Env(), signature->data(), signature->size());
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstring>
 #include <string_view>
@@ -43,6 +44,12 @@ std::string_view FileOf(std::string_view line) {
   return file.find('/') == std::string_view::npos ? std::string_view() : file;
 }
 
+// Inode number; 0: it cannot be read.
+uint64_t MountNamespace(const ProcessDir& process) {
+  struct stat st {};
+  return process && ::fstatat(process.fd(), "ns/mnt", &st, 0) == 0 ? st.st_ino : 0;
+}
+
 }  // namespace
 
 std::vector<Listed> ListProcesses() {
@@ -56,25 +63,24 @@ std::vector<Listed> ListProcesses() {
   }
   ::closedir(proc);
   std::sort(pids.begin(), pids.end());
+  const std::array<uint64_t, 2> own = {MountNamespace(ProcessDir(::getpid())), MountNamespace(ProcessDir(1))};
   std::vector<Listed> list;
   for (const pid_t pid : pids) {
     const ProcessDir dir(pid);
-    const auto stat = dir ? dir.ReadStat() : std::nullopt;
-    if (!stat || stat->kernel_thread) continue;
-    Listed listed{.pid = pid, .start_ticks = stat->start_ticks};
+    if (!dir) continue;
+    Listed listed{.pid = pid, .mount_namespace = MountNamespace(dir)};
     if (const auto text = dir.Read("cgroup", kMaxCgroupBytes)) listed.container = ParseCgroup(*text).container;
-    struct stat st;
-    if (::fstatat(dir.fd(), "ns/mnt", &st, 0) == 0) listed.mount_namespace = st.st_ino;
-    list.push_back(std::move(listed));
+    const bool elsewhere = listed.mount_namespace != 0 && std::find(own.begin(), own.end(), listed.mount_namespace) == own.end();
+    if (elsewhere || !listed.container.empty()) list.push_back(std::move(listed));
   }
   return list;
 }
 
-std::string CodeSignature(pid_t pid, pid_t view, const std::string& upper) {
+std::optional<tree::Digest> CodeSignature(pid_t pid, pid_t view, const std::string& upper) {
   const ProcessDir dir(pid);
   const auto maps = dir ? dir.Read("maps", kMaxMapsBytes) : std::nullopt;
   const auto stat = dir ? dir.ReadStat() : std::nullopt;
-  if (!maps || !stat || maps->size() >= kMaxMapsBytes) return {};
+  if (!maps || !stat || maps->size() >= kMaxMapsBytes) return std::nullopt;
   const ProcessDir viewer(view);
   const UniqueFd root(viewer ? ::openat(viewer.fd(), "root", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1);
   std::string signature;
@@ -89,7 +95,7 @@ std::string CodeSignature(pid_t pid, pid_t view, const std::string& upper) {
     text.remove_prefix(std::min(end + 1, text.size()));
     if (file.empty() || file == last) continue;
     last = file;
-    if (++files > kMaxFiles) return {};
+    if (++files > kMaxFiles) return std::nullopt;
     signature.append(file).push_back('\0');
     std::string path(file.substr(file.find('/')));
     if (path.ends_with(kDeleted)) continue;
@@ -97,7 +103,7 @@ std::string CodeSignature(pid_t pid, pid_t view, const std::string& upper) {
     AppendStat(signature, root.get(), path.c_str() + path.find_first_not_of('/'), 0);
     if (!upper.empty()) AppendStat(signature, AT_FDCWD, (upper + path).c_str(), AT_SYMLINK_NOFOLLOW);
   }
-  return signature;
+  return tree::Sha256Of(signature.data(), signature.size());
 }
 
 }  // namespace hullmark::process
