@@ -86,8 +86,6 @@ vitest_suite base 1200 --config test/vitest.config.ts --exclude 'test/integratio
 record_suite base
 
 finished 'test images' images
-# Longer runs (npm run soak) still show the agent's memory growing: until that is settled the gate watches for 5 minutes, not 20.
-export HULLMARK_SOAK_MINUTES=${HULLMARK_SOAK_MINUTES:-5}
 if [ -n "$full" ]; then start soak vitest_suite soak 2700 --config test/vitest.soak.config.ts; fi
 
 finished 'cosign and other Go programs' go-tools

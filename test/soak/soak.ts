@@ -196,9 +196,20 @@ export class Soak {
     const ratio = (of: "agentMiB" | "verifierMiB") =>
       medianBetween(this.memory, last - 60, last, of) / medianBetween(this.memory, SETTLED_AFTER_S - 30, SETTLED_AFTER_S + 30, of);
     const growth = last >= 2 * SETTLED_AFTER_S ? { agent: ratio("agentMiB"), verifier: ratio("verifierMiB") } : undefined;
+    const agentMiB = medianBetween(this.memory, last - 60, last, "agentMiB");
     const { attacks, problems, memory } = this;
     const unknown = this.#verdicts.longestUnknownMs;
-    return { seconds: last, attacks, problems, growth, memory, operations: Object.fromEntries(this.#operations), loadFailures: this.#loadFailures, unknown };
+    return {
+      seconds: last,
+      attacks,
+      problems,
+      growth,
+      agentMiB,
+      memory,
+      operations: Object.fromEntries(this.#operations),
+      loadFailures: this.#loadFailures,
+      unknown,
+    };
   }
 
   summary(): string {
