@@ -14,7 +14,7 @@ bash deploy/setup.sh demo
 readonly results=$HULLMARK_STATE/bench
 mkdir -p "$results"
 benches=("$@")
-[ $# -gt 0 ] || benches=(detection idle appraisal attestations tree replay)
+[ $# -gt 0 ] || benches=(detection idle appraisal attestations tree replay trust)
 failed=0
 
 # bench TITLE NAME ARGUMENTS... : runs bench/NAME.ts and keeps what it prints.
@@ -40,6 +40,7 @@ bench() {
         bench 'Tree measuring, warm' tree-measuring --rounds 3 --json "$results/tree-warm.json"
         bench 'Tree measuring, cold' tree-measuring --rounds 1 --cold --json "$results/tree-cold.json"
         ;;
+      trust) bench 'Trust in a node' node-trust --json "$results/node-trust.json" ;;
       replay) bench 'Replay of a layer' replay --rounds 3 --json "$results/replay.json" ;;
       *) echo "no such bench: $each" >&2; exit 2 ;;
     esac

@@ -348,6 +348,11 @@ describe("quotes", () => {
       async (attester: Attester, nonce: Uint8Array) => attester.quote({ nonce } as never, undefined, "0123456789abcdef"),
       /wrong-binding/,
     ],
+    [
+      "another event log than the quote bound",
+      async (attester: Attester, nonce: Uint8Array) => ({ ...(await attester.quote({ nonce } as never)), eventLogSha256: Buffer.alloc(32, 1) }),
+      /wrong-binding/,
+    ],
     ["a nonce that was not asked", async (attester: Attester) => attester.quote({ nonce: Buffer.alloc(32, 3) } as never), /nonce/],
     [
       "another state",
