@@ -1,5 +1,6 @@
 /** `hullmark policy lint|init|schema|explain|test`. */
 import { existsSync, writeFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { attestationPolicyDefinition } from "@hullmark/verifier/core/policy/custom-resource";
 import { policyDigest } from "@hullmark/verifier/core/policy/digest";
 import { policyJsonSchema } from "@hullmark/verifier/core/policy/json-schema";
@@ -8,16 +9,27 @@ import type { PolicyProblem } from "@hullmark/verifier/core/policy/types";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { stringify } from "yaml";
-import { type CommandIo, processIo } from "../signing/index.ts";
+import {
+  type CommandIo,
+  discoverImage,
+  openRegistry,
+  outcome,
+  processIo,
+  type RegistryFlags,
+  readText,
+  SigningError,
+  withRegistryOptions,
+} from "../signing/index.ts";
 import type { CommandOutput } from "./log.ts";
 import { policyExplainCommand, policyTestCommand } from "./policy-explain.ts";
 import { loadPolicy } from "./policy-file.ts";
+import { policyFromImage } from "./policy-from-image.ts";
 import { starterPolicy } from "./policy-starter.ts";
 
 /** 0 fine · 1 wrong (with --strict: warned about) · 2 wrong usage · 3 cannot be read. */
 export const POLICY_EXIT = { ok: 0, wrong: 1, usage: 2, unreadable: 3 } as const;
 
-export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo = processIo()): Command {
+export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo = { ...processIo(), out, err, exit }): Command {
   const policy = new Command("policy").description("check and start policy files");
   policy
     .command("lint <files...>")
@@ -49,25 +61,26 @@ export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo =
       const wrong = problems.some(({ severity }) => severity === "error" || options.strict === true);
       exit(wrong ? POLICY_EXIT.wrong : code);
     });
-  policy
+  const init = policy
     .command("init [file]")
     .description("write a policy to start from: observe, one authority, everything else open (to the terminal without FILE)")
     .option("--name <name>", "name of the policy", "main")
-    .option("--authority-key <pem>", "public key file of whoever signs your images (path as it is to stand in the policy)")
-    .action((file: string | undefined, options: { name: string; authorityKey?: string }) => {
-      const text = starterPolicy(options.name, options.authorityKey);
-      if (file === undefined) {
-        out(text);
-        return exit(POLICY_EXIT.ok);
+    .option("--authority-key <pem>", "public key file of whoever signs your images (path as it is to stand in the policy, from its folder)")
+    .option("--from-image <image>", "ask for what can be verified of this image in its registry, by the key or the trust root")
+    .option("--trust-root <file>", "trusted_root.json under which certificates count (path as it is to stand in the policy)")
+    .option("--platform <os/arch>", "of an index");
+  withRegistryOptions(init).action((file: string | undefined, options: InitFlags) =>
+    outcome(io, async () => {
+      if (file !== undefined && existsSync(file)) throw new SigningError("USAGE", `${file} exists already`);
+      const text = options.fromImage === undefined ? starterPolicy(options.name, options.authorityKey) : await fromImage(options.fromImage, file, options, io);
+      if (file === undefined) out(text);
+      else {
+        writeFileSync(file, text, { flag: "wx" });
+        out(`${printable(file)} written. Next: hullmark policy lint ${printable(file)}\n`);
       }
-      if (existsSync(file)) {
-        err(`hullmark policy init: ${printable(file)} exists already\n`);
-        return exit(POLICY_EXIT.usage);
-      }
-      writeFileSync(file, text, { flag: "wx" });
-      out(`${printable(file)} written. Next: hullmark policy lint ${printable(file)}\n`);
-      exit(POLICY_EXIT.ok);
-    });
+      return POLICY_EXIT.ok;
+    }),
+  );
   policy
     .command("schema")
     .description("print the policy file's JSON Schema, for editors")
@@ -79,6 +92,36 @@ export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo =
   policy.addCommand(policyExplainCommand(io));
   policy.addCommand(policyTestCommand(io));
   return policy;
+}
+
+interface InitFlags extends RegistryFlags {
+  readonly name: string;
+  readonly authorityKey?: string;
+  readonly fromImage?: string;
+  readonly trustRoot?: string;
+  readonly platform?: string;
+}
+
+/** @throws SigningError IMAGE where nothing of the image could be verified */
+async function fromImage(image: string, file: string | undefined, flags: InitFlags, io: CommandIo): Promise<string> {
+  const near = (path: string | undefined) => (path === undefined ? undefined : readText(resolve(dirname(file ?? "."), path)));
+  const registry = await openRegistry(flags, io);
+  try {
+    const found = await discoverImage(
+      registry,
+      image,
+      { publicKeyPem: await near(flags.authorityKey), trustRootJson: await near(flags.trustRoot), platform: flags.platform, nowMs: io.now() },
+      io.signal,
+    );
+    const text = policyFromImage(found, { name: flags.name, keyFile: flags.authorityKey, trustRootFile: flags.trustRoot });
+    if (text === undefined) {
+      const why = found.unverified.length > 0 ? found.unverified.join("; ") : "nothing is attached to it";
+      throw new SigningError("IMAGE", `no signature of ${image} could be verified with what was given (--authority-key, --trust-root): ${why}`);
+    }
+    return text;
+  } finally {
+    registry.close();
+  }
 }
 
 /** @throws the system's error where the file cannot be read */

@@ -1,5 +1,6 @@
 export { attachBundle, BUNDLE_TYPE, type SubjectImage } from "./attach.ts";
 export { type Predicate, SIGN_PREDICATE, signStatement, statement } from "./bundle.ts";
+export { type DiscoveredImage, discoverImage } from "./discover-image.ts";
 export { SigningError, type SigningErrorCode } from "./errors.ts";
 export { type ExplainedImage, explainImage } from "./explain-image.ts";
 export { type CommandIo, type ExitCode, outcome, processIo } from "./io.ts";

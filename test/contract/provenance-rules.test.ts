@@ -1,5 +1,5 @@
 /** What policy asks of builds and attestations: SLSA provenance v1 and v0.2, freshness, CEL; and what people are told. Judged from a registry, from the command line too. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
@@ -245,6 +245,25 @@ describe("hullmark policy", () => {
     expect(json).toMatchObject({ rule: "shop", required: true, status: "signed", refusals: [], source: { builder: "https://builder.example/hosted@v2" } });
     expect(await run("explain", policyFile(""), `${registry.host}/rules/none:v1`)).toMatchObject({ code: 3 });
     expect(await run("explain", policyFile("nonsense: 1"), reference)).toMatchObject({ code: 2, err: expect.stringContaining("unknown key") });
+  });
+
+  test("init writes a policy that the image meets, out of what can be verified of it and nothing else", async () => {
+    const image = await imageWith({ type: SLSA_V1, predicate: v1() });
+    const file = join(folder, `init-${serial}.yaml`);
+    const reference = `${image.repository}:${image.tag}`;
+    expect(await run("init", file, "--from-image", reference)).toMatchObject({ code: 3, err: expect.stringContaining("no signature of") });
+    expect(await run("init", file, "--from-image", reference, "--trust-root", "trusted_root.json", "--name", "first")).toMatchObject({ code: 0 });
+    expect(await run("lint", "--strict", file)).toMatchObject({ code: 0 });
+    const explained = await run("explain", file, reference, "-o", "json");
+    expect(JSON.parse(explained.out)).toMatchObject({ rule: "signed", status: "signed", required: true, signedBy: ["pipeline"] });
+    const text = readFileSync(file, "utf8");
+    for (const part of [PIPELINE.subject, "https://github.com/acme/shop", "refs/tags/v1", "https://builder.example/hosted@v2"]) expect(text).toContain(part);
+    const other = await imageWith({ type: SLSA_V1, predicate: v1({ ref: "refs/heads/main" }) });
+    expect(await run("explain", file, `${other.repository}:${other.tag}`)).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("was built from the ref refs/heads/main"),
+    });
+    expect(await run("init", file, "--from-image", reference, "--trust-root", "trusted_root.json")).toMatchObject({ code: 2 });
   });
 
   test("test holds a policy against what is expected", async () => {
