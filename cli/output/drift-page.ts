@@ -35,9 +35,16 @@ export function showDrift(drift: Drift): string {
   lines.push(field("Who", actorLine(drift.actor)));
   if (drift.mappedBy.length > 0) lines.push(field("Runs in", drift.mappedBy.map((each) => printable(each, 200)).join(", ")));
   lines.push(field("Time", timeLine(drift)));
-  if (drift.acknowledgedBy) lines.push(field("Acked", `${printable(drift.acknowledgedBy, 100)}: ${printable(drift.acknowledgedReason, 500)}`));
+  if (drift.acknowledgedBy) lines.push(field("Acked", acknowledgedLine(drift)));
   lines.push(field("Proof", drift.logIndex >= 0n ? `log #${drift.logIndex}` : "not yet in the log"));
   return `${lines.join("\n")}\n`;
+}
+
+function acknowledgedLine({ state, acknowledgedBy, acknowledgedReason, acknowledgedAt }: Drift): string {
+  const atMs = toMs(acknowledgedAt);
+  const when = atMs === undefined ? "" : ` at ${new Date(atMs).toISOString()}`;
+  const earlier = state === DriftState.OPEN ? "an earlier state; it has changed since. " : "";
+  return `${earlier}${printable(acknowledgedBy, 100)}${when}: ${printable(acknowledgedReason, 500)}`;
 }
 
 function provenanceLine({ provenance }: Drift): string {

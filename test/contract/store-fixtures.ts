@@ -111,6 +111,7 @@ export function drift(number: number, more: Partial<DriftRow> = {}): DriftRow {
     resolvedAtMs: undefined,
     acknowledgedBy: "",
     acknowledgedReason: "",
+    acknowledgedAtMs: undefined,
     logIndex: 7,
     ...more,
   };

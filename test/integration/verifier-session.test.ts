@@ -264,6 +264,30 @@ describe("what is durable and what is not", () => {
     expect(after[0]?.differences.find(({ field }) => field === "sha256")?.observed).toBe(hash("sha256", "x", "hex"));
   });
 
+  test("an acknowledgement holds for what was seen: other content opens the drift again, and says who had acknowledged what was there before", async () => {
+    const attester = await attesting();
+    const told = async (content: string, mode?: number) => {
+      const etc = new Map([
+        ["etc", directory],
+        ["etc/x", file(content, mode)],
+      ]);
+      attester.set(container("web", { upper: etc }));
+      await attester.report([container("web").id]);
+      return (await verifier.query.listDrift({})).drifts[0];
+    };
+    await reaches("web", { content: Verdict.AFFIRMING });
+    const seen = await told("a");
+    await verifier.adminClient.acknowledgeDrift({ id: seen?.id ?? "", reason: "known" });
+    expect(await told("a")).toMatchObject({ state: DriftState.ACKNOWLEDGED, acknowledgedBy: "admin", acknowledgedReason: "known" });
+    const changed = await told("b");
+    expect(changed).toMatchObject({ id: seen?.id, state: DriftState.OPEN, acknowledgedBy: "admin", acknowledgedReason: "known" });
+    expect(changed?.acknowledgedAt).toBeDefined();
+    expect(changed?.logIndex).toBeGreaterThan(seen?.logIndex ?? 0n);
+    await verifier.adminClient.acknowledgeDrift({ id: seen?.id ?? "", reason: "known too" });
+    expect(await told("b")).toMatchObject({ state: DriftState.ACKNOWLEDGED, acknowledgedReason: "known too" });
+    expect(await told("b", 0o755)).toMatchObject({ state: DriftState.OPEN });
+  });
+
   test("Evidence sent twice is acknowledged and counted once", async () => {
     const attester = await attesting();
     const body = attester.evidence([]);

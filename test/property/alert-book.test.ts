@@ -57,6 +57,18 @@ describe("alert book", () => {
     expect(statuses(step(book, [subject({ driftId: "D-3", severity: "low" })], routes, T0 + 7))).toEqual(["firing/low"]);
   });
 
+  it("tells again when what was acknowledged has changed, and says who acknowledged it and when", () => {
+    const book = new AlertBook();
+    const routes = [webhookRoute()];
+    expect(statuses(step(book, [subject()], routes, T0))).toEqual(["firing/critical"]);
+    expect(step(book, [subject({ state: "acknowledged" })], routes, T0 + 1)).toEqual([]);
+    const reopened = subject({ acknowledgedBefore: { by: "alice", atMs: T0 } });
+    const [told] = step(book, [reopened], routes, T0 + 2);
+    expect(told?.alerts[0]).toMatchObject({ status: "firing", driftIds: ["D-7K2Q"] });
+    expect(told?.alerts[0]?.description).toContain(`Acked  an earlier state, by alice at ${new Date(T0).toISOString()}`);
+    expect(step(book, [reopened], routes, T0 + 3)).toEqual([]);
+  });
+
   it("obeys each route: severity floor, group wait, repeat", () => {
     const book = new AlertBook();
     const routes = [webhookRoute({ name: "all", groupWaitSeconds: 30 }), webhookRoute({ name: "grave", minSeverity: "high", repeatSeconds: 300 })];

@@ -207,8 +207,11 @@ export interface DriftRow {
   readonly committedAtMs: number;
   readonly alertedAtMs: number | undefined;
   readonly resolvedAtMs: number | undefined;
+  /** Who acknowledged it last. An open drift that names somebody was acknowledged at an earlier state. */
   readonly acknowledgedBy: string;
   readonly acknowledgedReason: string;
+  /** Unix milliseconds; undefined: never. */
+  readonly acknowledgedAtMs: number | undefined;
   /** Index of its entry in the transparency log; -1 before. */
   readonly logIndex: number;
 }

@@ -99,6 +99,7 @@ export function driftMessage(row: DriftRow): MessageInitShape<typeof DriftSchema
     ...at("committedAt", row.committedAtMs),
     ...at("alertedAt", row.alertedAtMs),
     ...at("resolvedAt", row.resolvedAtMs),
+    ...at("acknowledgedAt", row.acknowledgedAtMs),
     ...provenance(row.provenance),
   };
 }

@@ -19,7 +19,7 @@ export function stormOf({ nodeName, workload, imageReference }: AlertSubject): S
   return { fingerprint: alertFingerprint({ nodeName, workload, imageReference, path: Buffer.alloc(0), kind: "many" }), kind: "many" };
 }
 
-/** The record with this subject in it. Opening, a graver severity, and spreading after an acknowledgement are news; the rest is not. */
+/** The record with this subject in it. Opening, a graver severity, and spreading or changing after an acknowledgement are news; the rest is not. */
 export function mergeSubject(
   record: AlertRecord | undefined,
   fingerprint: string,
@@ -32,8 +32,8 @@ export function mergeSubject(
   const spreads = !open?.openDriftIds.includes(subject.driftId);
   const openDriftIds = spreads ? [...(open?.openDriftIds ?? []), subject.driftId] : (open?.openDriftIds ?? []);
   const graver = open !== undefined && SEVERITIES.indexOf(subject.severity) > SEVERITIES.indexOf(open.event.severity);
-  const acknowledged = subject.state === "acknowledged" || (open?.acknowledged === true && !spreads && !graver);
-  const news = !open || graver || (open.acknowledged && spreads && !acknowledged);
+  const acknowledged = subject.state === "acknowledged" || (open?.acknowledged === true && !spreads && !graver && !subject.acknowledgedBefore);
+  const news = !open || graver || (open.acknowledged && !acknowledged);
   const severity = open && !graver ? open.event.severity : subject.severity;
   return {
     fingerprint,

@@ -31,6 +31,8 @@ export interface AlertSubject {
     | undefined;
   /** What is known of the image's signatures, in plain words. */
   readonly provenance: string;
+  /** Who acknowledged it in an earlier state, which it has left: it is news again. undefined: nobody did. */
+  readonly acknowledgedBefore?: { readonly by: string; readonly atMs: number | undefined } | undefined;
   /** Since when, Unix milliseconds: the kernel's event where there is one, else the measurement. */
   readonly sinceMs: number;
   /** Entry in the transparency log; -1 before it is written. */

@@ -108,6 +108,7 @@ export function alertDescription(subject: AlertSubject, containers: readonly str
     lines.push(`Image  ${printable(subject.imageReference, 256)}${subject.provenance ? ` · ${printable(subject.provenance, 128)}` : ""}`);
   if (subject.layerIndex >= 0) lines.push(`Layer  ${subject.layerIndex}${subject.layerHistory ? ` "${printable(subject.layerHistory, 160)}"` : ""}`);
   lines.push(`Who    ${who(subject)}`, `Since  ${new Date(subject.sinceMs).toISOString()}`);
+  if (subject.acknowledgedBefore) lines.push(`Acked  ${acknowledgedBefore(subject.acknowledgedBefore)}`);
   if (subject.logIndex >= 0) lines.push(`Proof  log #${subject.logIndex}`);
   lines.push(`Next   ${nextCommand(subject)}`);
   return cut(lines.join("\n"), MAX_DESCRIPTION);
@@ -137,6 +138,10 @@ function who({ actor }: AlertSubject): string {
   if (!actor) return "not known: no kernel event told of it";
   if (!actor.located) return `pid ${actor.pid} ${printable(actor.executable, 128)}`;
   return `${actor.inContainer ? "in the container" : "on the host"}, pid ${actor.pid} ${printable(actor.executable, 128)}, uid ${actor.uid}`;
+}
+
+function acknowledgedBefore({ by, atMs }: NonNullable<AlertSubject["acknowledgedBefore"]>): string {
+  return `an earlier state, by ${printable(by, 128)}${atMs === undefined ? "" : ` at ${new Date(atMs).toISOString()}`}: it has changed since`;
 }
 
 /** Names come from nodes: what is to be pasted into a shell must be one word. */

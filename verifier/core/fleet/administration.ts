@@ -48,7 +48,7 @@ export class Administration {
       const present = live.drift(driftId);
       if (!present || present.state === DriftState.NOTICE) return;
       open = true;
-      live.replaceDrift(acknowledgeDrift(present, by, reason), present, changes);
+      live.replaceDrift(acknowledgeDrift(present, by, reason, nowMs()), present, changes);
       changes.note(entry("acknowledgement", nowMs(), { drift: driftId, by: text(by), reason: text(reason) }));
     });
     if (!open) throw new AdministrationError("NOT_OPEN", "this drift is over");

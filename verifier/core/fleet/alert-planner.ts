@@ -7,6 +7,7 @@ import type { AlertSubject, SubjectState } from "../alerting/subject.ts";
 import type { DriftPlace, Kind, Severity as SeverityName } from "../policy/kinds.ts";
 import type { AlertRoute } from "../policy/types.ts";
 import type { AlertPlanner } from "./committer.ts";
+import { isReopened } from "./drift-rows.ts";
 
 /** The words of alerts and metrics. */
 export const SEVERITY_NAMES: Readonly<Record<Severity, SeverityName>> = {
@@ -44,6 +45,7 @@ export function alertSubject(row: DriftRow): AlertSubject {
     layerHistory: row.history,
     actor: actor && { executable: actor.executable, pid: actor.pid, located: actor.located, uid: actor.uid, inContainer: actor.containerId !== "" },
     provenance: row.provenance?.text ?? "",
+    acknowledgedBefore: isReopened(row) ? { by: row.acknowledgedBy, atMs: row.acknowledgedAtMs } : undefined,
     sinceMs: row.changedAtMs ?? row.measuredAtMs,
     logIndex: row.logIndex,
   };

@@ -57,30 +57,46 @@ export function openDrift(name: { id: string; number: number }, finding: AnyFind
     resolvedAtMs: undefined,
     acknowledgedBy: "",
     acknowledgedReason: "",
+    acknowledgedAtMs: undefined,
     logIndex: -1,
   };
 }
 
-/** The same drift, seen changed. An acknowledged one stays so unless it became graver. Who and when stay where nothing new is known. */
+/**
+ * The same drift, seen changed. An acknowledgement holds for what the person saw: another kind, a graver severity or other differences open it again, to be told
+ * again, and what was acknowledged stays on record. Who and when stay where nothing new is known.
+ */
 export function updateDrift(row: DriftRow, finding: AnyFinding, subject: DriftSubject, nowMs: number): DriftRow {
-  const acknowledged = row.state === DriftState.ACKNOWLEDGED && !finding.notice && finding.severity <= row.severity;
+  const acknowledged = row.state === DriftState.ACKNOWLEDGED;
+  const holds = acknowledged && !finding.notice && finding.severity <= row.severity && sight(finding) === sight(row);
   return {
     ...row,
     ...shown(finding, subject),
     provenance: subject.provenance,
-    state: acknowledged ? row.state : stateOf(finding),
+    state: holds ? row.state : stateOf(finding),
     actor: finding.actor ?? row.actor,
     changedAtMs: finding.changedAtMs ?? row.changedAtMs,
     measuredAtMs: nowMs,
+    alertedAtMs: acknowledged && !holds ? undefined : row.alertedAtMs,
   };
+}
+
+/** What a person acknowledges. The summary of a process names its pid: the same code in another process is nothing new. */
+function sight({ kind, place, summary, differences }: Pick<AnyFinding | DriftRow, "kind" | "place" | "summary" | "differences">): string {
+  return JSON.stringify([kind, place === "process" ? "" : summary, differences.map(({ field, observed }) => [field, observed])]);
+}
+
+/** Whether it was acknowledged and is open again, since it is not any more what was acknowledged. */
+export function isReopened({ state, acknowledgedBy }: Pick<DriftRow, "state" | "acknowledgedBy">): boolean {
+  return state === DriftState.OPEN && acknowledgedBy !== "";
 }
 
 export function resolveDrift(row: DriftRow, nowMs: number): DriftRow {
   return { ...row, state: DriftState.RESOLVED, resolvedAtMs: nowMs };
 }
 
-export function acknowledgeDrift(row: DriftRow, by: string, reason: string): DriftRow {
-  return { ...row, state: DriftState.ACKNOWLEDGED, acknowledgedBy: by, acknowledgedReason: reason };
+export function acknowledgeDrift(row: DriftRow, by: string, reason: string, nowMs: number): DriftRow {
+  return { ...row, state: DriftState.ACKNOWLEDGED, acknowledgedBy: by, acknowledgedReason: reason, acknowledgedAtMs: nowMs };
 }
 
 /** Whether it counts as drift now. */

@@ -6,6 +6,7 @@ import type { DriftRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { ActorFacts } from "../appraisal/types.ts";
 import { printable } from "../text/printable.ts";
 import type { LogEntry, LogEntryType, LogValue } from "../transparency/entry.ts";
+import { isReopened } from "./drift-rows.ts";
 
 /** Names of the wire's enums, as the log, JSON output and documentation spell them. */
 export function wireName(names: Readonly<Record<number, string>>, value: number): string {
@@ -66,6 +67,9 @@ export function driftFact(row: DriftRow, timeMs: number): LogEntry {
       .slice(0, 16)
       .map(({ field, expected, observed }) => ({ field: text(field), expected: text(expected), observed: text(observed) })),
     who: row.actor ? actorFacts(row.actor) : null,
+    ...(isReopened(row) && {
+      acknowledgedBefore: { by: text(row.acknowledgedBy), at: row.acknowledgedAtMs === undefined ? null : Math.floor(row.acknowledgedAtMs) },
+    }),
     changedAt: row.changedAtMs === undefined ? null : Math.floor(row.changedAtMs),
   });
 }

@@ -593,6 +593,8 @@ export declare type Drift = Message<"hullmark.v1.Drift"> & {
   resolvedAt?: Timestamp | undefined;
 
   /**
+   * An open drift that names somebody was acknowledged at an earlier state, and has changed since.
+   *
    * @generated from field: string acknowledged_by = 22;
    */
   acknowledgedBy: string;
@@ -620,6 +622,11 @@ export declare type Drift = Message<"hullmark.v1.Drift"> & {
    * @generated from field: repeated string mapped_by = 26;
    */
   mappedBy: string[];
+
+  /**
+   * @generated from field: google.protobuf.Timestamp acknowledged_at = 27;
+   */
+  acknowledgedAt?: Timestamp | undefined;
 };
 
 /**
