@@ -5,6 +5,8 @@ export default defineConfig({
   test: {
     root: new URL("..", import.meta.url).pathname,
     include: ["test/e2e/**/*.test.ts"],
+    // A cluster is needed: vitest.kubernetes.config.ts.
+    exclude: ["test/e2e/kubernetes/**"],
     fileParallelism: false,
     testTimeout: 180_000,
     hookTimeout: 600_000,

@@ -1,5 +1,4 @@
 /** The cluster that the verifier is a pod of: its API server, and what it is told. */
-import { copyFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { ApiServer, apiServerOfPod, followPolicy, publish } from "./adapters/kubernetes/index.ts";
@@ -38,18 +37,15 @@ export function publishing(api: ApiServer, { kubernetes }: VerifierConfig, admin
   };
 }
 
-/** The policy file to watch: the operator's, or this verifier's copy of the cluster's object, which begins as the operator's. */
-export function policyFileOf({ policyFile, kubernetes, stateDirectory }: VerifierConfig): string | undefined {
-  if (!kubernetes?.policy) return policyFile;
-  const copy = join(stateDirectory, "cluster-policy.yaml");
-  if (policyFile !== undefined && !existsSync(copy)) copyFileSync(policyFile, copy);
-  return copy;
+/** Policy files, of which the first that is there counts: this verifier's copy of the cluster's object, then the operator's. */
+export function policyFilesOf({ policyFile, kubernetes, stateDirectory }: VerifierConfig): readonly string[] {
+  return [...(kubernetes?.policy ? [join(stateDirectory, "cluster-policy.yaml")] : []), ...(policyFile === undefined ? [] : [policyFile])];
 }
 
 /** Keeps the copy like the cluster's object. @returns ends it */
 export function followingPolicy(api: ApiServer, config: VerifierConfig, clock: Clock, logger: Logger): () => Promise<void> {
   const object = config.kubernetes?.policy;
-  const file = policyFileOf(config);
+  const [file] = policyFilesOf(config);
   if (!object || file === undefined) return async () => {};
   const stop = new AbortController();
   const onProblem = (error: unknown): void => logger.warn({ err: error, ...object }, "the AttestationPolicy cannot be followed: trying again");

@@ -1,5 +1,5 @@
 /** What the verifier makes for itself at its first start: log key, an admin's certificate and a configuration for the command. Owner-only. */
-import { generateKeyPairSync, type KeyObject } from "node:crypto";
+import { generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
@@ -10,6 +10,7 @@ import type { NoteSigner } from "./ports/signer.ts";
 
 const DAY_MS = 86_400_000;
 const ADMIN_CERTIFICATE_MS = 365 * DAY_MS;
+const RENEW_BEFORE_MS = 30 * DAY_MS;
 const SERVER_CERTIFICATE_MS = 397 * DAY_MS;
 
 export interface KeyAndChain {
@@ -42,11 +43,12 @@ export interface AdminFiles {
   readonly logVerifierKey: string;
 }
 
-/** Writes STATE/admin: certificate and key of an operator with the role admin (once), and the command's configuration (each time, ports may change). */
+/** Writes STATE/admin: certificate and key of an operator with the role admin (anew in the last month of its year, and when the CA is another one), and the command's configuration (each time, ports may change). */
 export async function writeAdminFiles(
   config: VerifierConfig,
   authority: CertificateAuthority,
   { mainPort, httpPort, logVerifierKey }: AdminFiles,
+  nowMs: number,
 ): Promise<void> {
   const directory = join(config.stateDirectory, "admin");
   mkdirSync(directory, { recursive: true, mode: 0o700 });
@@ -57,7 +59,7 @@ export async function writeAdminFiles(
   };
   write("ca.crt", authority.rootPem);
   write("log.pub", `${logVerifierKey}\n`);
-  if (!existsSync(join(directory, "client.crt")) || !existsSync(join(directory, "client.key"))) {
+  if (!existsSync(join(directory, "client.key")) || !isGood(join(directory, "client.crt"), authority.rootPem, nowMs)) {
     const { privateKey, publicKey } = newKey();
     const { chain } = await authority.issueOperator("admin", "admin", spkiOf(publicKey), ADMIN_CERTIFICATE_MS);
     write("client.key", pkcs8Pem(privateKey));
@@ -77,6 +79,16 @@ export function portForwardFiles({ stateDirectory, region }: VerifierConfig, { m
 function commandConfig(region: string, address: string, logUrl: string): string {
   const context = { address, caFile: "ca.crt", certFile: "client.crt", keyFile: "client.key", logUrl, logKeyFile: "log.pub" };
   return stringify({ currentContext: region, contexts: { [region]: context } });
+}
+
+/** Whether a certificate (PEM) is of this CA and has more than a month to live. */
+function isGood(file: string, rootPem: string, nowMs: number): boolean {
+  try {
+    const [certificate, root] = [new X509Certificate(readFileSync(file)), new X509Certificate(rootPem)];
+    return certificate.checkIssued(root) && certificate.verify(root.publicKey) && certificate.validToDate.getTime() - nowMs > RENEW_BEFORE_MS;
+  } catch {
+    return false; // not there, or damaged: made anew
+  }
 }
 
 function hostOf(address: string, name: string): string {

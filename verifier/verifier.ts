@@ -18,7 +18,7 @@ import { openSqliteStore, type SqliteStore } from "./adapters/sqlite/index.ts";
 import { X509Ca } from "./adapters/x509-ca/index.ts";
 import { identifier, listen, type RunningServer } from "./api/grpc/index.ts";
 import { buildHttpServer } from "./api/http/server.ts";
-import { clusterOf, followingPolicy, policyFileOf, publishing } from "./cluster.ts";
+import { clusterOf, followingPolicy, policyFilesOf, publishing } from "./cluster.ts";
 import type { VerifierConfig } from "./config.ts";
 import { AlertBook } from "./core/alerting/index.ts";
 import { readMakerTrust } from "./core/endorsement/index.ts";
@@ -90,7 +90,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const fleet = new Fleet(await sqlite.store.readNodes());
   const events = new EventBus();
   const book = new AlertBook(await sqlite.outbox.readAlerts());
-  const policies = new PolicyHolder(policySource(policyFileOf(config), logger));
+  const policies = new PolicyHolder(policySource(policyFilesOf(config), logger));
 
   let deliveries: Deliveries | undefined;
   const planner = alertPlanner(book, () => policies.current.alerts, nowMs);
@@ -222,7 +222,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     policy: { loaded: policies.current.loaded, problems: policies.problems },
   }));
   const addresses = { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey };
-  await writeAdminFiles(config, authority, addresses);
+  await writeAdminFiles(config, authority, addresses, nowMs());
   if (api) stack.defer(followingPolicy(api, config, clock, logger));
   if (api) stack.defer(publishing(api, config, portForwardFiles(config, addresses), clock, logger));
   return { mainPort: server.mainPort, enrolmentPort: server.enrolmentPort, httpPort };

@@ -307,7 +307,12 @@ describe("policy files on disk", () => {
 
     const outcomes: (LoadedPolicy | Error)[] = [];
     const controller = new AbortController();
-    const watching = watchPolicyFile(file, loaded.files, (outcome) => outcomes.push(outcome), controller.signal);
+    const watching = watchPolicyFile(
+      () => file,
+      loaded.files,
+      (outcome) => outcomes.push(outcome),
+      controller.signal,
+    );
     const next = async (change: () => void) => {
       const before = outcomes.length;
       for (let i = 0; outcomes.length === before; i++) {

@@ -96,7 +96,13 @@ test("a key file of the verifier's cannot be named", async () => {
   expect(patched[0]?.body.status.conditions[0]?.status).toBe("False");
 });
 
-test("a deleted one leaves its policy in force, and is taken again when it comes back", async () => {
+test("with a deleted one its policy goes, and comes back with it", async () => {
+  await follow([list(object(1, heartbeat("5s")))], [[{ type: "DELETED", object: object(1, heartbeat("5s")) }]]);
+  expect(existsSync(file)).toBe(false);
+  stop = new AbortController();
+  await follow([list(object(1, heartbeat("5s"))), list()], [[]]);
+  expect(existsSync(file)).toBe(false);
+  stop = new AbortController();
   await follow(
     [list(object(1, heartbeat("5s")))],
     [

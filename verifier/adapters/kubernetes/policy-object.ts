@@ -1,5 +1,5 @@
 /** The policy as an object of the cluster (AttestationPolicy): a good one becomes the policy file, and what came of each is written into its status. */
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { stringify } from "yaml";
 import { z } from "zod";
 import { formatProblem, parsePolicy } from "../../core/policy/parse.ts";
@@ -9,7 +9,7 @@ import type { ApiServer } from "./api-server.ts";
 export interface PolicyObject {
   readonly namespace: string;
   readonly name: string;
-  /** Replaced as a whole by each good policy, and only then; whoever watches it takes it from there. */
+  /** Replaced as a whole by each good policy, removed with the object; whoever watches it takes it from there. */
   readonly file: string;
 }
 
@@ -30,7 +30,7 @@ interface Surroundings {
   readonly onProblem: (error: unknown) => void;
 }
 
-/** Follows the object until the signal aborts. A deleted one leaves its policy in force; an unreachable API server too. */
+/** Follows the object until the signal aborts. While the API server cannot be reached, what was taken last stays. */
 export async function followPolicy(api: Api, object: PolicyObject, { clock, onProblem }: Surroundings, signal: AbortSignal): Promise<void> {
   const collection = `/apis/hullmark.dev/v1/namespaces/${object.namespace}/attestationpolicies`;
   const selected = `fieldSelector=${encodeURIComponent(`metadata.name=${object.name}`)}`;
@@ -42,17 +42,22 @@ export async function followPolicy(api: Api, object: PolicyObject, { clock, onPr
     await report(api, `${collection}/${object.name}/status`, policy.metadata.generation, apply(policy.spec, object), clock.nowMs());
     seen = policy.metadata.generation;
   };
+  const gone = (): void => {
+    seen = -1;
+    rmSync(object.file, { force: true });
+  };
   while (!signal.aborted) {
     try {
       const { status, body } = await api.get(`${collection}?${selected}`);
       if (status !== 200) throw new Error(`the API server answers ${status} to list attestationpolicies in ${object.namespace}`);
       const { metadata, items } = List.parse(body);
       for (const item of items) await take(item);
+      if (items.length === 0) gone();
       const path = `${collection}?${selected}&watch=1&timeoutSeconds=${WATCH_SECONDS}&resourceVersion=${encodeURIComponent(metadata.resourceVersion)}`;
       for await (const event of api.watch(path, signal)) {
         const { type, object: changed } = Event.parse(event);
         if (type === "ERROR") break; // too old a version, as a rule: list again
-        if (type === "DELETED") seen = -1;
+        if (type === "DELETED") gone();
         else await take(changed);
       }
     } catch (error) {

@@ -8,10 +8,10 @@ const SETTLE_MS = 100;
 /**
  * Calls `changed` after each change of the policy or of one of its key files, until the signal aborts. A file that cannot be read is an `Error`:
  * the policy in force stays, and that it does is to be shown.
- * @returns when watching has ended
+ * @param file which one counts, asked at each change @returns when watching has ended
  */
 export async function watchPolicyFile(
-  file: string,
+  file: () => string,
   files: readonly string[],
   changed: (outcome: LoadedPolicy | Error) => void,
   signal: AbortSignal,
@@ -21,7 +21,7 @@ export async function watchPolicyFile(
   const reload = () => {
     timer = undefined;
     try {
-      const outcome = loadPolicyFile(file);
+      const outcome = loadPolicyFile(file());
       watcher.add([...outcome.files]);
       changed(outcome);
     } catch (error) {

@@ -1,0 +1,117 @@
+{{- define "hullmark.name" -}}
+{{- if contains "hullmark" .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-hullmark" (.Release.Name | trunc 31 | trimSuffix "-") }}{{ end }}
+{{- end }}
+{{- define "hullmark.labels" -}}
+app.kubernetes.io/name: hullmark
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+{{- /* (list CONTEXT COMPONENT) */ -}}
+{{- define "hullmark.selector" -}}
+app.kubernetes.io/name: hullmark
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+{{- /* (list CONTEXT IMAGE) */ -}}
+{{- define "hullmark.image" -}}
+{{- $context := index . 0 }}{{ $image := index . 1 -}}
+{{- if $image.digest }}{{ printf "%s/%s@%s" $context.Values.image.registry $image.name $image.digest }}
+{{- else }}{{ printf "%s/%s:%s" $context.Values.image.registry $image.name ($context.Values.image.tag | default $context.Chart.AppVersion) }}{{ end }}
+{{- end }}
+{{- define "hullmark.verifierHost" -}}
+{{ include "hullmark.name" . }}-verifier.{{ .Release.Namespace }}.svc
+{{- end }}
+{{- define "hullmark.agentConfig" -}}
+stateDirectory: /var/lib/hullmark/agent
+verifier:
+  address: {{ include "hullmark.verifierHost" . }}:7443
+  enrolmentAddress: {{ include "hullmark.verifierHost" . }}:7444
+  caFile: /etc/hullmark/verifier/ca.crt
+tpm: { tcti: {{ .Values.agent.tpm.tcti | quote }} }
+{{- if eq .Values.agent.tpm.tcti "none" }}
+serviceAccountTokenFile: /var/run/secrets/hullmark/token
+{{- end }}
+runtime:
+{{- if eq .Values.agent.runtime.kind "docker" }}
+  docker: { socket: {{ printf "%s/%s" .Values.agent.runtime.socketDirectory .Values.agent.runtime.socket | quote }} }
+{{- else }}
+  cri:
+    socket: {{ printf "%s/%s" .Values.agent.runtime.socketDirectory .Values.agent.runtime.socket | quote }}
+    kubeletDirectory: {{ .Values.agent.runtime.kubeletDirectory | quote }}
+    otherContainers: {{ .Values.agent.runtime.otherContainers }}
+{{- end }}
+changes: { source: {{ .Values.agent.changes.source }} }
+scrub: { bytesPerSecond: {{ .Values.agent.scrub.bytesPerSecond | int64 }} }
+log: { level: {{ .Values.agent.logLevel }} }
+{{- end }}
+{{- define "hullmark.verifierConfig" -}}
+{{- $host := include "hullmark.verifierHost" . -}}
+stateDirectory: /var/lib/hullmark/verifier
+verifierId: {{ printf "%s/%s" .Release.Namespace (include "hullmark.name" .) | quote }}
+region: {{ .Values.region | quote }}
+listen:
+{{- range $name, $port := dict "main" 7443 "enrolment" 7444 "http" 7480 }}
+  {{ $name }}: {{ printf "%s:%d" $.Values.verifier.listenOn $port | quote }}
+{{- end }}
+advertisedNames:
+  - {{ $host }}
+  - {{ $host }}.cluster.local
+  - localhost
+  - 127.0.0.1
+{{- range .Values.verifier.extraNames }}
+  - {{ . | quote }}
+{{- end }}
+enrolment:
+  mode: {{ .Values.verifier.enrolment.mode }}
+  acceptWithoutCertificate: {{ .Values.verifier.enrolment.acceptWithoutCertificate }}
+  acceptJoinTokens: {{ .Values.verifier.enrolment.acceptJoinTokens }}
+  allow: {{ .Values.verifier.enrolment.allow | toJson }}
+kubernetes:
+  join: { audience: hullmark, namespace: {{ .Release.Namespace }}, serviceAccount: {{ include "hullmark.name" . }}-agent }
+  policy: { namespace: {{ .Release.Namespace }}, name: {{ include "hullmark.name" . }} }
+  publish: { namespace: {{ .Release.Namespace }}, caConfigMap: {{ include "hullmark.name" . }}-ca, adminSecret: {{ include "hullmark.name" . }}-admin }
+policyFile: /etc/hullmark/policy/policy.yaml
+registries:
+  plainHttp: {{ .Values.verifier.registries.plainHttp | toJson }}
+{{- with .Values.verifier.registries.dockerConfigSecret }}
+  dockerConfigFile: /etc/hullmark/docker/config.json
+{{- end }}
+{{- with .Values.verifier.registries.caConfigMap }}
+  caFile: /etc/hullmark/registry-ca/ca.crt
+{{- end }}
+{{- with .Values.verifier.externalUrl }}
+externalUrl: {{ . | quote }}
+{{- end }}
+logging: { level: {{ .Values.verifier.logLevel }} }
+{{- end }}
+{{- define "hullmark.policy" -}}
+{{- if .Values.policy }}{{ .Values.policy }}{{ else -}}
+apiVersion: hullmark.dev/v1
+kind: Policy
+metadata: { name: observe }
+spec:
+  # Nothing need be signed yet, and what Kubernetes puts into containers is no drift. See docs/policy.md, and `hullmark policy init`.
+  rules:
+    # What the agent itself needs (docs/kubernetes.md): in this namespace, and for it alone.
+    - name: hullmark-agent
+      select: { workloads: [{{ printf "%s/%s-agent" .Release.Namespace (include "hullmark.name" .) | quote }}] }
+      allow:
+        capabilities: {{ .Values.agent.capabilities | toJson }}
+        privileged: {{ .Values.agent.privileged }}
+        hostNamespaces: [pid]
+        env: ["**"]
+        mounts: ["/**"]
+        args: true
+        workingDirectory: true
+        users: ["**"]
+    - name: everything
+      allow:
+        env: ["**"]
+        mounts: ["/**"]
+        args: true
+        workingDirectory: true
+        users: ["**"]
+{{ end }}
+{{- end }}

@@ -1,0 +1,52 @@
+/** The first admin's credential: kept from start to start, and made anew before it ends or when the CA is another one. */
+import { X509Certificate } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
+import { parseConfig } from "@hullmark/verifier/config";
+import { portForwardFiles, writeAdminFiles } from "@hullmark/verifier/state-files";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { parse } from "yaml";
+
+const DAY_MS = 86_400_000;
+const ADDRESSES = { mainPort: 7443, httpPort: 7480, logVerifierKey: "log+key" };
+
+let home: string;
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), "hullmark-admin-"));
+});
+afterEach(() => rmSync(home, { recursive: true }));
+
+const config = () => parseConfig(`stateDirectory: ${home}\nregion: eu-1\nadvertisedNames: [verifier.example]`, "test");
+const open = (nowMs: number) => X509Ca.open({ stateDir: join(home, "ca"), region: "eu-1", clock: { nowMs: () => nowMs } });
+const certificate = () => readFileSync(join(home, "admin/client.crt"), "utf8");
+const start = async (nowMs: number) => writeAdminFiles(config(), await open(nowMs), ADDRESSES, nowMs);
+
+test("it is the same at the next start, and another in its last month", async () => {
+  const nowMs = Date.now();
+  await start(nowMs);
+  const first = certificate();
+  await start(nowMs + 300 * DAY_MS);
+  expect(certificate()).toBe(first);
+  await start(nowMs + 340 * DAY_MS);
+  expect(certificate()).not.toBe(first);
+  expect(new X509Certificate(certificate()).validToDate.getTime()).toBeGreaterThan(nowMs + 700 * DAY_MS);
+});
+
+test("it follows a CA that was made anew", async () => {
+  await start(Date.now());
+  rmSync(join(home, "ca"), { recursive: true });
+  await start(Date.now());
+  const root = new X509Certificate(readFileSync(join(home, "admin/ca.crt")));
+  expect(new X509Certificate(certificate()).verify(root.publicKey)).toBe(true);
+});
+
+test("what is published is the same credential, for whoever brings the ports to their own machine", async () => {
+  await start(Date.now());
+  const { "config.yaml": text, ...files } = portForwardFiles(config(), ADDRESSES);
+  expect(Object.keys(files).sort()).toEqual(["ca.crt", "client.crt", "client.key", "log.pub"]);
+  expect(files["client.crt"]).toBe(certificate());
+  expect(parse(text ?? "")).toMatchObject({ contexts: { "eu-1": { address: "localhost:7443", logUrl: "http://localhost:7480", keyFile: "client.key" } } });
+  expect(parse(readFileSync(join(home, "admin/config.yaml"), "utf8"))).toMatchObject({ contexts: { "eu-1": { address: "verifier.example:7443" } } });
+});

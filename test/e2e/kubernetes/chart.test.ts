@@ -1,0 +1,486 @@
+/** The chart and the images as they are shipped, on a real cluster: install, join, rights, a drift in a pod, upgrade, uninstall. */
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { type EnrolmentOptions, enrol } from "@hullmark/agent/adapters/grpc/enrolment";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { parse } from "yaml";
+import { buildImages } from "../../../deploy/images/build.ts";
+import { publish } from "../../../deploy/images/publish.ts";
+import { freePort } from "../../../deploy/testbed/http-service.ts";
+import { type Kubernetes, startTestbed, type Testbed } from "../../../deploy/testbed/index.ts";
+import { tool } from "../../../deploy/testbed/kubernetes/tools.ts";
+import { TestVerifier } from "../../fakes/verifier.ts";
+import { acceptanceImage } from "../images/acceptance.ts";
+import { loadPrograms } from "../images/programs.ts";
+import { type PushedImage, pushImage } from "../images/push.ts";
+
+const execute = promisify(execFile);
+const REPOSITORY = new URL("../../..", import.meta.url).pathname;
+const CHART = join(REPOSITORY, "deploy/helm/hullmark");
+const CACHE = join(process.env["HULLMARK_STATE"] ?? join(REPOSITORY, ".hullmark"), "cache/debian");
+const NAMESPACE = "hullmark";
+const AGENT = `system:serviceaccount:${NAMESPACE}:hullmark-agent`;
+const VERIFIER = `system:serviceaccount:${NAMESPACE}:hullmark-verifier`;
+
+let home: string;
+let bed: Testbed;
+let cluster: Kubernetes;
+let workload: PushedImage;
+let forward: ChildProcess | undefined;
+
+beforeAll(async () => {
+  home = mkdtempSync(join(tmpdir(), "hullmark-chart-"));
+  bed = await startTestbed({ name: "e2e-chart", parts: { kubernetes: true, registry: true } });
+  if (!bed.kubernetes || !bed.registry) throw new Error("no cluster");
+  cluster = bed.kubernetes;
+  const layout = join(home, "images");
+  const images = await buildImages({ output: layout, cache: CACHE });
+  await publish(images, { layout, registry: `${bed.registry.host}/ship`, tag: "0.1.0", plainHttp: true });
+  workload = await pushImage(bed.registry.host, "acme/web", "1", acceptanceImage(await loadPrograms()));
+  await cluster.kubectl(["create", "namespace", NAMESPACE]);
+}, 900_000);
+
+afterAll(async () => {
+  forward?.kill();
+  await bed?.down();
+  if (home) rmSync(home, { recursive: true, force: true });
+});
+
+const kubectl = (...args: string[]): Promise<string> => cluster.kubectl(args);
+const here = (...args: string[]): Promise<string> => cluster.kubectl(["--namespace", NAMESPACE, ...args]);
+const apply = (...items: object[]): Promise<string> => cluster.kubectl(["apply", "--filename=-"], JSON.stringify({ apiVersion: "v1", kind: "List", items }));
+
+async function helm(...args: string[]): Promise<string> {
+  const env = { ...process.env, KUBECONFIG: cluster.kubeconfig, HELM_CACHE_HOME: home, HELM_CONFIG_HOME: home, HELM_DATA_HOME: home };
+  const { stdout, stderr } = await execute(tool("helm"), args, { env, maxBuffer: 16 << 20 });
+  return `${stdout}${stderr}`;
+}
+
+const settings = (): string[] => [
+  ...[
+    "--namespace",
+    NAMESPACE,
+    "--set",
+    `image.registry=${bed.registry?.host}/ship`,
+    "--set",
+    `agent.runtime.rootDirectory=${cluster.containerdRoot}`,
+    "--set",
+    "agent.runtime.otherContainers=ignore",
+  ],
+  ...["--set", `verifier.registries.plainHttp={${bed.registry?.host}}`, "--set", "verifier.persistence.storageClassName=by-hand"],
+];
+
+/** How a verifier outside the cluster reaches its API server. @param token file of `home` */
+function apiServerSettings(token: string): string {
+  const { clusters } = parse(readFileSync(cluster.kubeconfig, "utf8")) as {
+    clusters: { cluster: { server: string; "certificate-authority-data": string } }[];
+  };
+  const [{ cluster: found } = { cluster: undefined }] = clusters;
+  if (!found) throw new Error("no cluster in the kubeconfig");
+  writeFileSync(join(home, "api-ca.crt"), Buffer.from(found["certificate-authority-data"], "base64"));
+  return `kubernetes:
+  apiServer: ${found.server}
+  caFile: ${join(home, "api-ca.crt")}
+  tokenFile: ${join(home, token)}`;
+}
+
+async function eventually<T>(look: () => Promise<T>, done: (seen: T) => boolean, withinMs = 120_000): Promise<T> {
+  const untilMs = Date.now() + withinMs;
+  for (;;) {
+    const seen = await look();
+    if (done(seen)) return seen;
+    if (Date.now() > untilMs)
+      throw new Error(`not within ${withinMs} ms: ${JSON.stringify(seen).slice(0, 4000)}\n${await here("get", "pods,events").catch(String)}`);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+}
+
+describe("a token is taken only", () => {
+  let verifier: TestVerifier;
+  let pod: string;
+
+  beforeAll(async () => {
+    const account = (name: string, namespace = NAMESPACE) => ({ apiVersion: "v1", kind: "ServiceAccount", metadata: { name, namespace } });
+    const rule = { apiGroups: ["authentication.k8s.io"], resources: ["tokenreviews"], verbs: ["create"] };
+    await apply(
+      ...[account("reviewer"), account("hullmark-agent"), account("other"), account("hullmark-agent", "default")],
+      { apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRole", metadata: { name: "test-review" }, rules: [rule] },
+      {
+        ...{ apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRoleBinding", metadata: { name: "test-review" } },
+        roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "test-review" },
+        subjects: [{ kind: "ServiceAccount", name: "reviewer", namespace: NAMESPACE }],
+      },
+    );
+    writeFileSync(join(home, "own-token"), await here("create", "token", "reviewer"));
+    pod = await holder("hullmark-agent");
+    verifier = await new TestVerifier().start(`${apiServerSettings("own-token")}
+  join: { namespace: ${NAMESPACE}, serviceAccount: hullmark-agent }
+enrolment: { acceptJoinTokens: false }`);
+  });
+  afterAll(async () => {
+    await verifier?.dispose();
+    await kubectl("delete", "clusterrole,clusterrolebinding", "test-review");
+    await here("delete", "pod", "--all", "--grace-period=0", "--force", "--wait=true");
+    await here("delete", "serviceaccount", "reviewer", "hullmark-agent", "other");
+  });
+
+  /** A pod of the account, to which tokens can be bound. */
+  async function holder(serviceAccount: string, namespace = NAMESPACE): Promise<string> {
+    const name = `holder-${serviceAccount}-${randomUUID().slice(0, 8)}`;
+    await apply({
+      ...{ apiVersion: "v1", kind: "Pod", metadata: { name, namespace } },
+      spec: {
+        serviceAccountName: serviceAccount,
+        terminationGracePeriodSeconds: 0,
+        containers: [{ name: "x", image: workload.reference, command: ["/bin/sleep", "9999"] }],
+      },
+    });
+    await kubectl("--namespace", namespace, "wait", "--for=condition=PodScheduled", `pod/${name}`, "--timeout=60s");
+    return name;
+  }
+  const token = (account: string, audience: string, boundTo?: string, namespace = NAMESPACE): Promise<string> =>
+    kubectl(
+      ...["--namespace", namespace, "create", "token", account, ...audience.split(",").map((each) => `--audience=${each}`)],
+      ...(boundTo ? ["--bound-object-kind=Pod", `--bound-object-name=${boundTo}`] : []),
+    ).then((text) => text.trim());
+  function join_(text: string, nodeName = cluster.nodeName) {
+    const address = verifier.attester({ name: nodeName }).options.enrolmentAddress;
+    const common: Omit<EnrolmentOptions, "serviceAccountToken"> = {
+      address,
+      caCertificate: verifier.ca,
+      nodeName,
+      bootId: randomUUID(),
+      quoter: undefined,
+      joinToken: undefined,
+      pcrs: [0],
+    };
+    return enrol({ ...common, serviceAccountToken: () => text }, new AbortController().signal);
+  }
+  const refused = (reason: string) => ({ code: "PERMISSION_DENIED", detail: { reason } });
+
+  test("when it is of the agent's account, for this audience, and bound to a pod on that node", async () => {
+    expect((await join_(await token("hullmark-agent", "hullmark", pod))).nodeId).toMatch(/^[0-9a-f]{16}$/);
+    const { nodes } = await verifier.query.listNodes({});
+    expect(nodes).toMatchObject([{ name: cluster.nodeName }]);
+  });
+
+  test("not for another node", async () => {
+    await expect(join_(await token("hullmark-agent", "hullmark", pod), "node-2")).rejects.toMatchObject(refused("TOKEN"));
+  });
+
+  test("not of another account, nor of one of that name in another namespace", async () => {
+    await expect(join_(await token("other", "hullmark", await holder("other")))).rejects.toMatchObject(refused("TOKEN"));
+    await expect(join_(await token("hullmark-agent", "hullmark", await holder("hullmark-agent", "default"), "default"))).rejects.toMatchObject(
+      refused("TOKEN"),
+    );
+  });
+
+  test("not bound to no pod", async () => {
+    await expect(join_(await token("hullmark-agent", "hullmark"))).rejects.toMatchObject(refused("TOKEN"));
+  });
+
+  test.each(["https://kubernetes.default.svc", "hullmark2", "hullmark,https://kubernetes.default.svc"])("not for the audience %s", async (audience) => {
+    await expect(join_(await token("hullmark-agent", audience, pod))).rejects.toMatchObject(refused("TOKEN"));
+  });
+
+  test("not after its pod is gone, nor changed by a byte", async () => {
+    const brief = await holder("hullmark-agent");
+    const text = await token("hullmark-agent", "hullmark", brief);
+    await join_(text);
+    const [head, claims, signature] = text.split(".");
+    await expect(join_([head, claims, `${signature?.slice(0, -8)}AAAAAAAA`].join("."))).rejects.toMatchObject(refused("TOKEN"));
+    await here("delete", "pod", brief, "--grace-period=0", "--force", "--wait=true");
+    // The API server remembers a review for ten seconds at most.
+    await eventually(
+      () =>
+        join_(text).then(
+          () => "taken",
+          (error: { detail?: { reason?: string } }) => error.detail?.reason,
+        ),
+      (seen) => seen === "TOKEN",
+      30_000,
+    );
+  });
+
+  test("not when the verifier may not ask, and that is no verdict on the token", async () => {
+    await kubectl("delete", "clusterrolebinding", "test-review");
+    const outcome = async () =>
+      join_(await token("hullmark-agent", "hullmark", pod)).then(
+        () => "taken",
+        (error: { code: string; detail: { reason: string } }) => `${error.code} ${error.detail.reason}`,
+      );
+    expect(await eventually(outcome, (seen) => seen !== "taken", 30_000)).toBe("UNAVAILABLE REVIEW");
+    await kubectl("create", "clusterrolebinding", "test-review", "--clusterrole=test-review", `--serviceaccount=${NAMESPACE}:reviewer`);
+  });
+});
+
+describe("an AttestationPolicy", () => {
+  let verifier: TestVerifier;
+  const policy = (spec: object) => ({ apiVersion: "hullmark.dev/v1", kind: "AttestationPolicy", metadata: { name: "hullmark", namespace: NAMESPACE }, spec });
+  const inForce = async () =>
+    (
+      await here(
+        "get",
+        "attestationpolicy",
+        "hullmark",
+        '--output=jsonpath={.status.conditions[?(@.type=="InForce")].status} {.metadata.generation} {.status.conditions[0].observedGeneration}',
+      )
+    ).trim();
+  const named = () => verifier.query.getStatus({}).then(({ policyName }) => policyName);
+
+  beforeAll(async () => {
+    await kubectl("apply", "--filename", join(CHART, "crd/attestationpolicies.yaml"));
+    await kubectl("wait", "--for=condition=Established", "crd/attestationpolicies.hullmark.dev", "--timeout=60s");
+    const rules = [
+      { apiGroups: ["hullmark.dev"], resources: ["attestationpolicies"], verbs: ["list", "watch"] },
+      { apiGroups: ["hullmark.dev"], resources: ["attestationpolicies/status"], resourceNames: ["hullmark"], verbs: ["patch"] },
+    ];
+    await apply(
+      { apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "follower", namespace: NAMESPACE } },
+      { apiVersion: "rbac.authorization.k8s.io/v1", kind: "Role", metadata: { name: "follower", namespace: NAMESPACE }, rules },
+      {
+        ...{ apiVersion: "rbac.authorization.k8s.io/v1", kind: "RoleBinding", metadata: { name: "follower", namespace: NAMESPACE } },
+        roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "Role", name: "follower" },
+        subjects: [{ kind: "ServiceAccount", name: "follower", namespace: NAMESPACE }],
+      },
+    );
+    writeFileSync(join(home, "follower-token"), await here("create", "token", "follower"));
+    verifier = new TestVerifier();
+    const file = verifier.policy("apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: from-file }\n");
+    await verifier.start(`policyFile: ${file}
+${apiServerSettings("follower-token")}
+  policy: { namespace: ${NAMESPACE}, name: hullmark }`);
+  });
+  afterAll(async () => {
+    await verifier?.dispose();
+    await here("delete", "role,rolebinding,serviceaccount", "follower", "--ignore-not-found");
+    await kubectl("delete", "crd", "attestationpolicies.hullmark.dev");
+  });
+
+  test("is in force once it is there, and says so; until then the file is", async () => {
+    expect(await named()).toBe("from-file");
+    await apply(policy({ intervals: { heartbeat: "7s" } }));
+    expect(await eventually(inForce, (seen) => seen.startsWith("True"))).toBe("True 1 1");
+    expect(await eventually(named, (seen) => seen === "hullmark")).toBe("hullmark");
+  });
+
+  test("with a mistake is refused as a whole, and the one before stays", async () => {
+    await apply(policy({ intervals: { heartbeat: "7 parsecs" } }));
+    expect(await eventually(inForce, (seen) => seen.endsWith("2 2"))).toBe("False 2 2");
+    expect(await here("get", "attestationpolicy", "hullmark", "--output=jsonpath={.status.conditions[0].message}")).toContain("is not a duration");
+    expect(await named()).toBe("hullmark");
+  });
+
+  test("that other people write is not followed", async () => {
+    await apply({ ...policy({ intervals: { heartbeat: "9s" } }), metadata: { name: "other", namespace: NAMESPACE } });
+    await apply(policy({ intervals: { heartbeat: "8s" } }));
+    expect(await eventually(inForce, (seen) => seen.endsWith("3 3"))).toBe("True 3 3");
+    expect(await here("get", "attestationpolicy", "other", "--output=jsonpath={.status}")).toBe("");
+  });
+
+  test("that is deleted gives way to the file", async () => {
+    await here("delete", "attestationpolicy", "hullmark");
+    expect(await eventually(named, (seen) => seen === "from-file")).toBe("from-file");
+  });
+});
+
+describe("the chart", () => {
+  test("is clean, and refuses values that it does not know", async () => {
+    expect(await helm("lint", "--strict", CHART)).toContain("0 chart(s) failed");
+    await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.privilegd=true")).rejects.toThrow("privilegd");
+    await expect(helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--set", "agent.runtime.rootDirectory=var")).rejects.toThrow("rootDirectory");
+  });
+
+  test.each<[string, string[]]>([
+    ["as it is", []],
+    ["with nothing kept", ["verifier.persistence.enabled=false"]],
+    ["with a TPM, privileged", ["agent.tpm.tcti=device:/dev/tpmrm0", "agent.privileged=true", "agent.state.hostPath=/var/lib/hullmark/agent"]],
+    ["with Docker", ["agent.runtime.kind=docker", "agent.runtime.socketDirectory=/run", "agent.runtime.socket=docker.sock"]],
+    [
+      "with everything else",
+      [
+        "verifier.registries.dockerConfigSecret=pull",
+        "verifier.registries.caConfigMap=ca",
+        "agent.appArmorProfile.type=Unconfined",
+        "podDisruptionBudget.enabled=false",
+        "networkPolicy.enabled=false",
+        "verifier.persistence.keepOnUninstall=true",
+        "image.pullSecrets={a,b}",
+      ],
+    ],
+  ])("is taken whole by the API server, strictly: %s", async (_, values) => {
+    const objects = await helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--namespace", NAMESPACE, "--set", values.join(","));
+    const taken = await cluster.kubectl(["--namespace", NAMESPACE, "apply", "--dry-run=server", "--validate=strict", "--filename=-"], objects);
+    expect(
+      taken
+        .trim()
+        .split("\n")
+        .every((line) => line.endsWith("(server dry run)")),
+    ).toBe(true);
+    expect(taken).toMatch(/daemonset.apps\/hullmark-agent created/);
+  });
+
+  let before: readonly string[];
+
+  test("installs: verifier ready, agents joined by the cluster's word, everything judged", async () => {
+    before = await everything();
+    const folder = join(cluster.containerdRoot, "../volume");
+    mkdirSync(folder, { recursive: true });
+    chownSync(folder, 65532, 65532);
+    await apply({
+      ...{ apiVersion: "v1", kind: "PersistentVolume", metadata: { name: "by-hand" } },
+      spec: {
+        capacity: { storage: "10Gi" },
+        accessModes: ["ReadWriteOnce"],
+        storageClassName: "by-hand",
+        hostPath: { path: folder },
+        persistentVolumeReclaimPolicy: "Retain",
+      },
+    });
+    await helm("install", "hullmark", CHART, ...settings(), "--wait", "--timeout", "300s");
+    await openForward();
+    const nodes = await eventually(
+      () => json<NodeView[]>("nodes"),
+      (seen) => seen.length === 1 && seen[0]?.verdict !== "unknown",
+    );
+    expect(nodes[0]).toMatchObject({ name: cluster.nodeName, trust: "none" });
+  });
+
+  test("gives no rights but those that are needed", async () => {
+    const rights = async (as: string) =>
+      (await here("auth", "can-i", "--list", "--no-headers", `--as=${as}`, "--as-group=system:serviceaccounts", "--as-group=system:authenticated"))
+        .split("\n")
+        .map((line) => line.trim().replaceAll(/\s+/g, " "))
+        .filter((line) => line !== "" && !line.startsWith("selfsubject") && !line.startsWith("["))
+        .sort();
+    expect(await rights(AGENT)).toEqual([]);
+    expect(await rights(VERIFIER)).toEqual([
+      "attestationpolicies.hullmark.dev [] [] [list watch]",
+      "attestationpolicies.hullmark.dev/status [] [hullmark] [patch]",
+      "configmaps [] [hullmark-ca] [patch]",
+      "secrets [] [hullmark-admin] [patch]",
+      "tokenreviews.authentication.k8s.io [] [] [create]",
+    ]);
+    const admin = (verb: string, what: string, as = VERIFIER) => here("auth", "can-i", verb, what, `--as=${as}`).catch(() => "no");
+    for (const [verb, what] of [
+      ["get", "secrets"],
+      ["patch", "secrets/other"],
+      ["get", "secrets/hullmark-admin"],
+      ["list", "pods"],
+      ["create", "pods"],
+    ] as const)
+      expect(await admin(verb, what), `${verb} ${what}`).toMatch(/^no/);
+  });
+
+  test("runs the verifier as nobody and the agent with named capabilities, both on a root that cannot be written", async () => {
+    const { items } = JSON.parse(await here("get", "pods", "--output=json")) as {
+      items: { metadata: { labels: Record<string, string> }; spec: { hostPID?: boolean; containers: { securityContext: object }[] } }[];
+    };
+    const of = (component: string) => items.find(({ metadata }) => metadata.labels["app.kubernetes.io/component"] === component)?.spec;
+    expect(of("agent")?.containers[0]?.securityContext).toMatchObject({
+      privileged: false,
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ["ALL"], add: ["SYS_ADMIN", "DAC_READ_SEARCH", "DAC_OVERRIDE", "SYS_PTRACE"] },
+    });
+    expect(of("verifier")?.containers[0]?.securityContext).toMatchObject({
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ["ALL"] },
+    });
+    expect(of("verifier")?.hostPID).toBeUndefined();
+    const [node] = await json<NodeView[]>("nodes");
+    expect(node?.reasons?.map(({ code }) => code)).not.toContain("capability");
+  });
+
+  test("sees a drift in a pod, and its own pods", async () => {
+    await apply({ apiVersion: "v1", kind: "Pod", metadata: { name: "web" }, spec: { containers: [{ name: "web", image: workload.reference }] } });
+    await kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=120s");
+    const seen = await eventually(
+      () => json<WorkloadView[]>("workloads"),
+      (all) => all.some(({ container, content }) => container.name.startsWith("default/web/") && content === "affirming"),
+    );
+    for (const own of ["hullmark-agent", "hullmark-verifier"]) expect(seen.map(({ container }) => container.name).join(" ")).toContain(own);
+    await kubectl("exec", "web", "--", "/bin/sh", "-c", "echo x >> /etc/nginx/nginx.conf");
+    const drifts = await eventually(
+      async () => (await json<{ drifts: DriftView[] }>("drift", "ls")).drifts,
+      (found) => found.some(({ container, path }) => container.name.startsWith("default/web/") && path === "/etc/nginx/nginx.conf"),
+    );
+    expect(drifts.find(({ path }) => path === "/etc/nginx/nginx.conf")?.node.name).toBe(cluster.nodeName);
+  });
+
+  test("upgrades: the verifier comes again with its CA and log, and nothing open is lost", async () => {
+    const before = await here("get", "configmap", "hullmark-ca", "--output=jsonpath={.data}");
+    await helm("upgrade", "hullmark", CHART, ...settings(), "--set", "verifier.logLevel=debug", "--set", "agent.logLevel=debug", "--wait", "--timeout", "300s");
+    expect(await here("get", "configmap", "hullmark-ca", "--output=jsonpath={.data}")).toBe(before);
+    await openForward();
+    const nodes = await eventually(
+      () => json<NodeView[]>("nodes"),
+      (seen) => seen.length === 1 && seen[0]?.verdict !== "unknown",
+    );
+    expect(nodes[0]?.name).toBe(cluster.nodeName);
+    await eventually(
+      async () => (await json<{ drifts: DriftView[] }>("drift", "ls")).drifts,
+      (found) => found.some(({ path }) => path === "/etc/nginx/nginx.conf"),
+    );
+  });
+
+  test("uninstalls, and leaves nothing", async () => {
+    forward?.kill();
+    await helm("uninstall", "hullmark", "--namespace", NAMESPACE, "--wait", "--timeout", "180s");
+    await kubectl("delete", "pod", "web", "--grace-period=0", "--force", "--wait=true");
+    await kubectl("delete", "persistentvolume", "by-hand");
+    expect(await eventually(everything, (seen) => seen.join() === before.join(), 60_000)).toEqual(before);
+  });
+});
+
+/** Every object of the cluster but those that come and go by themselves. */
+async function everything(): Promise<readonly string[]> {
+  const kinds = (await kubectl("api-resources", "--verbs=list", "--output=name")).trim().split("\n");
+  const lasting = kinds.filter((kind) => !/^(events|componentstatuses|leases|endpoints)\b/.test(kind));
+  const found = await kubectl("get", lasting.join(","), "--all-namespaces", "--output=name", "--ignore-not-found");
+  return [...new Set(found.trim().split("\n"))].sort();
+}
+
+interface NodeView {
+  readonly name: string;
+  readonly verdict: string;
+  readonly trust: string;
+  readonly reasons?: readonly { readonly code: string }[];
+}
+interface WorkloadView {
+  readonly container: { readonly name: string };
+  readonly content: string;
+}
+interface DriftView {
+  readonly path: string;
+  readonly node: { readonly name: string };
+  readonly container: { readonly name: string };
+}
+
+/** As NOTES.txt tells people to: the Secret's files, and the verifier's port brought here. */
+async function openForward(): Promise<void> {
+  forward?.kill();
+  const { data } = JSON.parse(await here("get", "secret", "hullmark-admin", "--output=json")) as { data: Record<string, string> };
+  const port = await freePort();
+  for (const [name, value] of Object.entries(data)) {
+    const text = Buffer.from(value, "base64").toString();
+    writeFileSync(join(home, name), name === "config.yaml" ? text.replace("localhost:7443", `localhost:${port}`) : text, { mode: 0o600 });
+  }
+  const args = ["--kubeconfig", cluster.kubeconfig, "--namespace", NAMESPACE, "port-forward", "deployment/hullmark-verifier", `${port}:7443`];
+  forward = spawn(tool("kubectl"), args, { stdio: "ignore", env: { ...process.env, ...bed.env } });
+}
+
+async function json<T>(...args: string[]): Promise<T> {
+  const command = [join(REPOSITORY, "dist/hullmark.js"), "--config", join(home, "config.yaml"), ...args, "-o", "json"];
+  const { stdout } = await execute(process.execPath, command, { maxBuffer: 16 << 20 }).catch((error: { stdout?: string; code?: number; message: string }) => {
+    // 1: there is drift. 3: the port is not brought here yet, or nothing is known yet.
+    if (error.stdout) return { stdout: error.stdout };
+    return { stdout: args[0] === "drift" ? '{"drifts":[]}' : "[]" };
+  });
+  return JSON.parse(stdout) as T;
+}
