@@ -1,5 +1,6 @@
 /** {@link NotaryVerifier}: JWS by node:crypto, COSE by cborg. Nothing is fetched: revocation by CRL or OCSP is not looked up. */
 import { constants, hash, verify as verifySignature, X509Certificate } from "node:crypto";
+import { Recent } from "../../core/provenance/recent.ts";
 import type { NotaryEnvelope, NotaryProblem, NotaryStore, NotaryStoreContent, NotaryVerdict, NotaryVerifier } from "../../ports/notary-verifier.ts";
 import { SignatureFormatError } from "../../ports/signature-verifier.ts";
 import { type Chain, readChain, validAt } from "./chain.ts";
@@ -10,6 +11,8 @@ import { provenTimeMs } from "./timestamp.ts";
 
 const JWS = "application/jose+json";
 const COSE = "application/cose";
+/** Trust stores that are kept ready. */
+const MAX_KNOWN = 64;
 const MAX_PEM_CHARS = 1 << 20;
 
 interface Store extends NotaryStore {
@@ -36,8 +39,14 @@ class Failure extends Error {
 
 export class NotaryProjectVerifier implements NotaryVerifier {
   readonly #stores = new WeakMap<NotaryStore, Store>();
+  readonly #known = new Recent<NotaryStore>(MAX_KNOWN);
 
-  store({ scheme, certificates, timestampAuthorities }: NotaryStoreContent): NotaryStore {
+  store(content: NotaryStoreContent): NotaryStore {
+    const { scheme, certificates, timestampAuthorities } = content;
+    return this.#known.get(JSON.stringify([scheme, certificates, timestampAuthorities]), () => this.#readStore(content));
+  }
+
+  #readStore({ scheme, certificates, timestampAuthorities }: NotaryStoreContent): NotaryStore {
     const own: Store = {
       id: hash("sha256", JSON.stringify([scheme, certificates, timestampAuthorities])),
       scheme,

@@ -1,4 +1,5 @@
 /** From bundles, envelopes and cosign's annotations to what the sigstore library verifies. Strict: nothing is guessed, one encoding for each content. */
+import { hash } from "node:crypto";
 import {
   BUNDLE_V01_MEDIA_TYPE,
   BUNDLE_V02_MEDIA_TYPE,
@@ -29,6 +30,8 @@ export interface Material {
   readonly bundle: Bundle | undefined;
   /** Bytes that a timestamp is over, where that is not the signature: cosign's older attestations have it over the envelope. */
   readonly timestamped: Buffer | undefined;
+  /** SHA-256 over everything that it was opened from, hex. */
+  readonly contentId: string;
 }
 
 interface OpenEnvelope {
@@ -61,17 +64,22 @@ export function openBundle(bytes: Uint8Array): SignedObject {
     !signatures[0]?.equals(dsseEnvelope.signatures[0]?.sig ?? Buffer.alloc(0))
   )
     throw new SignatureFormatError("FORMAT", "a bundle that can be read in two ways");
-  return signedObject(payload, payloadType, signatures, { keyHint, bundle: content.$case === "publicKey" ? undefined : bundle });
+  return signedObject(payload, payloadType, signatures, {
+    contentId: idOf("bundle", bytes),
+    keyHint,
+    bundle: content.$case === "publicKey" ? undefined : bundle,
+  });
 }
 
 export function openBareEnvelope(bytes: Uint8Array, annotations: CosignAnnotations | undefined): SignedObject {
   const { payload, payloadType, signatures } = openEnvelope(parseJsonObject(bytes));
+  const contentId = idOf("envelope", bytes, annotations);
   const certificate = readCertificate(annotations);
-  if (!certificate || !annotations) return signedObject(payload, payloadType, signatures, {});
+  if (!certificate || !annotations) return signedObject(payload, payloadType, signatures, { contentId });
   const [signature, ...more] = signatures;
   if (!signature || more.length > 0) throw new SignatureFormatError("FORMAT", "an envelope of several signatures with one certificate");
   const bundle = toDSSEBundle({ artifact: payload, artifactType: payloadType, signature, certificate, certificateChain: true });
-  return signedObject(payload, payloadType, signatures, { bundle: vouchedFor(bundle, annotations), timestamped: Buffer.from(bytes) });
+  return signedObject(payload, payloadType, signatures, { contentId, bundle: vouchedFor(bundle, annotations), timestamped: Buffer.from(bytes) });
 }
 
 export function openMessage(bytes: Uint8Array, signatureBase64: string, annotations: CosignAnnotations | undefined): SignedObject {
@@ -79,20 +87,25 @@ export function openMessage(bytes: Uint8Array, signatureBase64: string, annotati
   if (signatureBase64.length > MAX_SIGNATURE_BYTES * 2) throw new SignatureFormatError("FORMAT", "a signature that is too long");
   const signature = decodeBase64(signatureBase64);
   if (signature.length === 0) throw new SignatureFormatError("FORMAT", "a payload without a signature");
+  const contentId = idOf("message", bytes, [signatureBase64, annotations]);
   const certificate = readCertificate(annotations);
-  if (!certificate || !annotations) return signedObject(payload, undefined, [signature], {});
+  if (!certificate || !annotations) return signedObject(payload, undefined, [signature], { contentId });
   const bundle = toMessageSignatureBundle({ digest: crypto.digest("sha256", payload), signature, certificate, certificateChain: true });
-  return signedObject(payload, undefined, [signature], { bundle: vouchedFor(bundle, annotations) });
+  return signedObject(payload, undefined, [signature], { contentId, bundle: vouchedFor(bundle, annotations) });
 }
 
 function signedObject(
   payload: Buffer,
   payloadType: string | undefined,
   signatures: readonly Buffer[],
-  { keyHint, bundle, timestamped }: { keyHint?: string | undefined; bundle?: Bundle | undefined; timestamped?: Buffer },
+  { contentId, keyHint, bundle, timestamped }: { contentId: string; keyHint?: string | undefined; bundle?: Bundle | undefined; timestamped?: Buffer },
 ): SignedObject {
-  const material: Material = { signatures, bundle, timestamped };
+  const material: Material = { signatures, bundle, timestamped, contentId };
   return { payload, payloadType, keyHint, certificate: bundle !== undefined, material };
+}
+
+function idOf(kind: string, bytes: Uint8Array, beside: unknown = null): string {
+  return hash("sha256", JSON.stringify([kind, hash("sha256", bytes), beside]));
 }
 
 function openEnvelope(value: unknown): OpenEnvelope {

@@ -3,6 +3,7 @@ import { createPublicKey, type KeyObject } from "node:crypto";
 import { type Bundle, toDSSEBundle, toMessageSignatureBundle } from "@sigstore/bundle";
 import { crypto, dsse } from "@sigstore/core";
 import { toSignedEntity, VerificationError, Verifier } from "@sigstore/verify";
+import { Recent } from "../../core/provenance/recent.ts";
 import {
   type CertificateVerdict,
   type CosignAnnotations,
@@ -17,6 +18,10 @@ import { readTrustRoot, type SigstoreRoot, verifyByCertificate } from "./keyless
 import { MAX_SIGNATURE_BYTES, type Material, openBareEnvelope, openBundle, openMessage } from "./material.ts";
 
 const MAX_KEY_CHARS = 16_384;
+/** Keys and trust roots that are kept ready, of each. */
+const MAX_KNOWN = 256;
+/** Verdicts on signatures by certificate that are kept: some 1 KB each. */
+const MAX_VERDICTS = 8192;
 const MIN_RSA_BITS = 2048;
 const MAX_RSA_BITS = 8192;
 /**
@@ -35,9 +40,16 @@ interface SigstoreKey extends VerifyingKey {
 
 export class SigstoreVerifier implements SignatureVerifier {
   readonly #keys = new WeakMap<VerifyingKey, SigstoreKey>();
+  readonly #knownKeys = new Recent<VerifyingKey>(MAX_KNOWN);
+  readonly #verdicts = new Recent<CertificateVerdict>(MAX_VERDICTS);
+  readonly #knownRoots = new Recent<VerifyingRoot>(MAX_KNOWN);
   readonly #roots = new WeakMap<VerifyingRoot, SigstoreRoot>();
 
   key(publicKeyPem: string): VerifyingKey {
+    return this.#knownKeys.get(publicKeyPem, () => this.#readKey(publicKeyPem));
+  }
+
+  #readKey(publicKeyPem: string): VerifyingKey {
     const object = readKey(publicKeyPem);
     const id = crypto.digest("sha256", object.export({ type: "spki", format: "der" })).toString("base64");
     // The key is given, not found: a bundle's hint chooses nothing. Validity in time is the caller's: bare keys come without trusted timestamps.
@@ -56,6 +68,10 @@ export class SigstoreVerifier implements SignatureVerifier {
   }
 
   trustRoot(json: string): VerifyingRoot {
+    return this.#knownRoots.get(json, () => this.#readRoot(json));
+  }
+
+  #readRoot(json: string): VerifyingRoot {
     const root = readTrustRoot(json);
     const handle: VerifyingRoot = Object.freeze({ id: root.id });
     this.#roots.set(handle, root);
@@ -91,7 +107,9 @@ export class SigstoreVerifier implements SignatureVerifier {
   verifyByCertificate(signed: SignedObject, root: VerifyingRoot, requirements: RootRequirements): CertificateVerdict {
     const own = this.#roots.get(root);
     if (!own) throw new SignatureFormatError("KEY", "a trust root that another verifier made");
-    return verifyByCertificate(signed, own, requirements);
+    // Nothing of it depends on the present: equal questions have equal answers, and the same image is asked about at every change of policy.
+    const question = JSON.stringify([(signed.material as Material).contentId, own.id, requirements.log, requirements.sct]);
+    return this.#verdicts.get(question, () => verifyByCertificate(signed, own, requirements));
   }
 
   #own(key: VerifyingKey): SigstoreKey {
