@@ -44,6 +44,13 @@ async function live(nodeName: string, credentialFile: string, joinToken: string 
       enrolled = credential;
     },
   });
+  await welcomed(sink);
+  if (!enrolled) throw new Error("not enrolled");
+  return enrolled;
+}
+
+/** One stream: opened, welcomed, closed. */
+async function welcomed(sink: GrpcSink): Promise<void> {
   const stop = new AbortController();
   async function* hello(): AsyncGenerator<OutgoingMessage> {
     const value = { protocolVersion: 1, agentVersion: "0.1.0", bootId: randomUUID(), lastSeq: 0n, lastDigest: CHAIN_START, chainId: Buffer.alloc(16, 1) };
@@ -58,8 +65,6 @@ async function live(nodeName: string, credentialFile: string, joinToken: string 
   } finally {
     stop.abort();
   }
-  if (!enrolled) throw new Error("not enrolled");
-  return enrolled;
 }
 
 test("a restart within the certificate's life needs no token, and gets a fresh key", async () => {
@@ -93,6 +98,44 @@ test("a certificate of another CA is given up for the token", async () => {
     const file = newFile();
     writeFileSync(file, JSON.stringify({ ...rest, spkiSha256: spkiSha256.toString("hex") }));
     expect((await live("plain-3", file, await token("plain-3"))).nodeId).not.toBe(rest.nodeId);
+  } finally {
+    await other.dispose();
+  }
+});
+
+test("an agent that runs follows a verifier that was made anew, as soon as it is brought the new CA", async () => {
+  const other = await new TestVerifier().start();
+  try {
+    let at = verifier;
+    let tokens = [await token("plain-5"), (await other.adminClient.createJoinToken({ nodeName: "plain-5", ttlSeconds: 60 })).token];
+    const enrolled: string[] = [];
+    const sink = new GrpcSink({
+      clock: systemClock,
+      credentialFile: newFile(),
+      joinToken: () => tokens[0],
+      get address() {
+        return at.mainAddress;
+      },
+      enrolment: {
+        ...{ nodeName: "plain-5", bootId: randomUUID(), quoter: undefined, pcrs: PCRS },
+        get address() {
+          return at.attester({ name: "plain-5" }).options.enrolmentAddress;
+        },
+        get caCertificate() {
+          return at.ca;
+        },
+      },
+      enrolled: ({ nodeId }) => enrolled.push(nodeId),
+    });
+    await welcomed(sink);
+    tokens = tokens.slice(1);
+    await welcomed(sink);
+    expect(enrolled).toHaveLength(1);
+    at = other;
+    await welcomed(sink);
+    expect(enrolled).toHaveLength(2);
+    const { nodes } = await other.query.listNodes({});
+    expect(nodes).toMatchObject([{ id: enrolled[1], name: "plain-5" }]);
   } finally {
     await other.dispose();
   }

@@ -92,7 +92,9 @@ export class GrpcSink implements EvidenceSink {
     const { clock, enrolment, enrolled } = this.#options;
     const nowMs = clock.nowMs();
     const ca = enrolment.caCertificate;
-    if (this.#credential && nowMs < this.#renewAtMs && this.#ca.equals(ca)) return this.#credential;
+    // A certificate of another CA than the one that counts now opens nothing.
+    if (this.#credential && !this.#ca.equals(ca)) this.#credential = undefined;
+    if (this.#credential && nowMs < this.#renewAtMs) return this.#credential;
     const anew = enrolment.quoter !== undefined || enrolment.serviceAccountToken !== undefined;
     const credential = anew ? await enrol({ ...enrolment, joinToken: undefined }, signal) : await this.#credentialWithoutTpm(nowMs, signal);
     this.#credential = credential;
