@@ -17,6 +17,8 @@ import { type Layer, LayerStore } from "./layer-store.ts";
 import { budgetOf } from "./measurement-policy.ts";
 import { type ChainPosition, type LayerUpdateInit, NodeEvidence } from "./node-evidence.ts";
 import type { NodeCondition } from "./node-state.ts";
+import { OneAtATime } from "./one-at-a-time.ts";
+import { Unanswered } from "./unanswered.ts";
 
 const RUNTIME_BACKOFF = { baseMs: 500, maxMs: 10_000 };
 /** An engine that does not answer within this time counts as gone. */
@@ -27,6 +29,11 @@ const STARTS_INTERVAL_MS = 100;
 /** What takes longer to look at is claimed, and no longer waited for: the others are looked at meanwhile. */
 const LOOK_PATIENCE_MS = 10_000;
 const DEFAULT_RESCAN_MS = 300_000;
+/** Containers that are looked at again at the same time. */
+const RESCAN_LANES = 4;
+/** What takes longer to look at again gives its place to the next, and goes on beside it. */
+const RESCAN_PATIENCE_MS = 60_000;
+const INSPECT_BACKOFF = { baseMs: 1000, maxMs: 60_000 };
 
 /** How to notice changes below a directory. */
 export interface Watcher {
@@ -73,6 +80,9 @@ export class NodeAgent {
   readonly #monitors = new Map<string, ContainerMonitor>();
   readonly #byWatch = new Map<string, (dirty: readonly DirtyPath[]) => void>();
   readonly #checks = new Map<string, Promise<void>>();
+  readonly #unanswered: Unanswered;
+  readonly #rescan = new OneAtATime<number>((scrubBytes) => this.#rescanNow(scrubBytes), Math.max);
+  readonly #rescans = new WeakMap<ContainerMonitor, OneAtATime<number>>();
   #runtimeFacts: RuntimeFacts | undefined;
   #policy: MeasurementPolicy | undefined;
   /** Something can be said. */
@@ -86,6 +96,7 @@ export class NodeAgent {
 
   constructor(options: NodeAgentOptions) {
     this.#options = options;
+    this.#unanswered = new Unanswered(options.condition);
     const { seq, digest } = options.spool.head();
     this.#chain = { seq, digest, stateRoot: this.#evidence.stateRoot() };
     this.#layers = new LayerStore({
@@ -122,7 +133,7 @@ export class NodeAgent {
   eventsLost(detail: string): void {
     const { condition, clock } = this.#options;
     condition.lost("events-lost", detail, clock.nowMs());
-    void this.#rescanAll(0);
+    void this.#rescan.request(0);
   }
 
   /** A process was started in this container: looked at now, or with those that start within a moment. A storm of starts costs no storm of looks. */
@@ -222,7 +233,11 @@ export class NodeAgent {
         const ids = await withSignal(runtime.list(bounded), bounded);
         if (this.#runtimeFacts) condition.setRuntime(this.#runtimeFacts);
         const known = [...this.#monitors.keys()];
-        for (const id of [...ids.filter((each) => !this.#monitors.has(each)), ...known.filter((each) => !ids.includes(each))]) void this.#check(id);
+        for (const id of [
+          ...ids.filter((each) => !this.#monitors.has(each) && this.#unanswered.times(each) === 0),
+          ...known.filter((each) => !ids.includes(each)),
+        ])
+          void this.#check(id);
       } catch {
         if (signal.aborted) return;
         condition.runtimeLost();
@@ -255,11 +270,7 @@ export class NodeAgent {
 
   /** Waits for work on one container, but not so long that the others go unseen: what hangs (a filesystem that does not answer) or is made to last is claimed. */
   async #patiently(monitor: ContainerMonitor, work: Promise<void>): Promise<void> {
-    const over = new AbortController();
-    const late = this.#options.clock.sleep(LOOK_PATIENCE_MS, AbortSignal.any([this.#stop, over.signal])).then(() => !over.signal.aborted);
-    const hangs = await Promise.race([work.then(() => false), late]);
-    over.abort();
-    if (!hangs || this.#stop.aborted || this.#monitors.get(monitor.id) !== monitor) return;
+    if ((await this.#within(LOOK_PATIENCE_MS, work)) || this.#stop.aborted || this.#monitors.get(monitor.id) !== monitor) return;
     this.#evidence.setPart(monitor.id, "code", this.#options.code.overdue(monitor.id));
     this.publish();
   }
@@ -269,7 +280,7 @@ export class NodeAgent {
     while (!signal.aborted) {
       const periodMs = this.#policy?.rescanIntervalSeconds ? this.#policy.rescanIntervalSeconds * 1000 : DEFAULT_RESCAN_MS;
       await this.#options.clock.sleep(periodMs, signal);
-      if (!signal.aborted) await this.#rescanAll((this.#options.scrubBytesPerSecond * periodMs) / 1000);
+      if (!signal.aborted) await this.#rescan.request((this.#options.scrubBytesPerSecond * periodMs) / 1000);
     }
   }
 
@@ -294,12 +305,29 @@ export class NodeAgent {
   #check(id: string): Promise<void> {
     const next = (this.#checks.get(id) ?? Promise.resolve()).then(() => this.#checkNow(id));
     const settled = next
-      .catch((error: unknown) => this.#options.log.warn("cannot inspect container", { container: id, err: error }))
+      .then(() => this.#answered(id))
+      .catch((error: unknown) => this.#cannotCheck(id, error))
       .finally(() => {
         if (this.#checks.get(id) === settled) this.#checks.delete(id);
       });
     this.#checks.set(id, settled);
     return settled;
+  }
+
+  #answered(id: string): void {
+    if (this.#unanswered.answered(id, this.#options.clock.nowMs())) this.publish();
+  }
+
+  /** A container that is not seen must not leave the node green: claimed until it answers, and asked again. */
+  #cannotCheck(id: string, error: unknown): void {
+    const { log, clock, random } = this.#options;
+    if (this.#stop.aborted) return;
+    const times = this.#unanswered.failed(id, this.#monitors.get(id)?.facts.name, error, clock.nowMs());
+    const waitMs = INSPECT_BACKOFF.baseMs + backoffMs(INSPECT_BACKOFF, times, random());
+    log.warn("cannot inspect container", { container: id, err: error, waitMs });
+    this.publish();
+    // An event or a new listing may have asked, and been answered, meanwhile.
+    void clock.sleep(waitMs, this.#stop).then(() => (this.#stop.aborted || this.#unanswered.times(id) !== times ? undefined : this.#check(id)));
   }
 
   async #checkNow(id: string): Promise<void> {
@@ -403,10 +431,36 @@ export class NodeAgent {
     }
   }
 
-  async #rescanAll(scrubBytes: number): Promise<void> {
+  /** Layers and containers, a few at a time: one that takes long does not hold up the others. */
+  async #rescanNow(scrubBytes: number): Promise<void> {
     const share = scrubBytes / (this.#monitors.size + 1);
-    await this.#guarded("cannot look at the layers again", {}, () => this.#layers.rescan(share, this.#stop));
-    for (const monitor of [...this.#monitors.values()]) await monitor.rescan(share);
+    const waiting = [...this.#monitors.values()];
+    const lane = async (): Promise<void> => {
+      for (let monitor = waiting.shift(); monitor && !this.#stop.aborted; monitor = waiting.shift())
+        await this.#within(RESCAN_PATIENCE_MS, this.#rescanOne(monitor, share));
+    };
+    const layers = this.#guarded("cannot look at the layers again", {}, () => this.#layers.rescan(share, this.#stop));
+    await Promise.all([layers, ...Array.from({ length: RESCAN_LANES }, lane)]);
+  }
+
+  /** One that still goes on from the last time is asked for once more after it. */
+  #rescanOne(monitor: ContainerMonitor, share: number): Promise<void> {
+    const again = (bytes: number): Promise<void> =>
+      this.#guarded("cannot look at container again", { container: monitor.id }, () =>
+        this.#monitors.get(monitor.id) === monitor ? monitor.rescan(bytes) : Promise.resolve(),
+      );
+    const known = this.#rescans.get(monitor) ?? new OneAtATime<number>(again, Math.max);
+    this.#rescans.set(monitor, known);
+    return known.request(share);
+  }
+
+  /** Waits for work that never rejects, but not longer than this. @returns whether it is over */
+  async #within(patienceMs: number, work: Promise<void>): Promise<boolean> {
+    const over = new AbortController();
+    const late = this.#options.clock.sleep(patienceMs, AbortSignal.any([this.#stop, over.signal])).then(() => over.signal.aborted);
+    const ended = await Promise.race([work.then(() => true), late]);
+    over.abort();
+    return ended;
   }
 }
 

@@ -11,6 +11,7 @@ import { NodeCondition } from "@hullmark/agent/core/node-state";
 import type { ContainerRuntime } from "@hullmark/agent/ports/container-runtime";
 import type { InspectedContainer, ProcessInspector } from "@hullmark/agent/ports/process-inspector";
 import type { RootLayout } from "@hullmark/agent/ports/root-filesystem";
+import type { TreeMeasurer } from "@hullmark/agent/ports/tree-measurer";
 import { EvidenceBodySchema, MeasurementPolicySchema } from "@hullmark/proto/v1/attestation";
 import { applyEvidence, emptyMemory, type NodeMemory } from "@hullmark/verifier/core/appraisal/index";
 import { expect, onTestFinished, test } from "vitest";
@@ -44,13 +45,31 @@ class Looks implements ProcessInspector {
   forget(): void {}
 }
 
-function agentOver(ids: readonly string[], inspector: ProcessInspector) {
+/** What the test makes of engine and measurer. */
+interface Faults {
+  readonly inspect?: (id: string) => Promise<void>;
+  readonly rescan?: () => Promise<void>;
+}
+
+function failing(measurer: TreeMeasurer, { rescan }: Faults): TreeMeasurer {
+  const open: TreeMeasurer["open"] = async (path, options) => {
+    const tree = await measurer.open(path, options);
+    const then = tree.rescan.bind(tree);
+    return Object.assign(tree, { rescan: (signal: AbortSignal) => Promise.resolve(rescan?.()).then(() => then(signal)) });
+  };
+  return { open };
+}
+
+function agentOver(ids: readonly string[], inspector: ProcessInspector, faults: Faults = {}) {
   const directory = scratch();
   const spool = new FileSpool({ directory, bootId: "boot" });
   const runtime: ContainerRuntime = {
     facts: async () => ({ name: "docker", version: "20.10", storageDriver: "overlay2", dialect: "docker" }),
     list: async () => ids,
-    inspect: async (id) => facts({ id }),
+    inspect: async (id) => {
+      await faults.inspect?.(id);
+      return facts({ id, name: `n-${id}` });
+    },
     async *events(signal) {
       yield { kind: "connected", containerId: "" };
       await clock.sleep(1e9, signal);
@@ -61,7 +80,15 @@ function agentOver(ids: readonly string[], inspector: ProcessInspector) {
   const stop = new AbortController();
   const condition = new NodeCondition({ agentVersion: "0", nodeName: "n", kernel: "6", architecture: "x86_64", missingCapabilities: [], agentDigests: {} });
   const agent = new NodeAgent({
-    ...{ runtime, spool, clock, condition, files: nodeFiles, measurer: nativeMeasurer({ threads: 1 }), code: codeInspection(inspector, clock) },
+    ...{
+      runtime,
+      spool,
+      clock,
+      condition,
+      files: nodeFiles,
+      measurer: failing(nativeMeasurer({ threads: 1 }), faults),
+      code: codeInspection(inspector, clock),
+    },
     ...{ rootFilesystem: { layout: async () => layout }, watcher: { watch: () => {}, unwatch: () => {} }, bootId: "boot", random: Math.random },
     ...{ randomKey: () => randomBytes(32), scrubBytesPerSecond: 0, spooled: () => {}, log: { info: () => {}, warn: () => {} } },
   });
@@ -84,7 +111,17 @@ function agentOver(ids: readonly string[], inspector: ProcessInspector) {
     const code = memory.containers.get(id)?.code;
     return code && { claims: code.claims.map((each) => each.code), runs: code.objects.map(({ sha256 }) => sha256[0]) };
   };
-  return { agent, told };
+  /** Claims of the node itself that the verifier knows. */
+  const claims = (): string[] => {
+    told("");
+    return memory.node?.claims.map(({ code, detail }) => `${code}: ${detail}`) ?? [];
+  };
+  /** Whether the first measuring is over, by what the verifier knows. */
+  const measured = (id: string): boolean => {
+    told(id);
+    return memory.containers.get(id)?.filesystem.claims.length === 0;
+  };
+  return { agent, told, claims, measured };
 }
 
 test("a container whose look does not end is claimed, from its start on; what the others run is told all the same", async () => {
@@ -117,4 +154,35 @@ test("an old look is never told after a new one", async () => {
   looks.open.get("c")?.[0]?.(before);
   await expect.poll(() => told("c"), { timeout: 10_000 }).toEqual({ claims: [], runs: [2] });
   expect(looks.open.get("c")).toHaveLength(1);
+});
+
+test("a container that cannot be inspected is a claim of the node until it answers; it is asked again", async () => {
+  const failures = new Set(["deaf"]);
+  let asked = 0;
+  const { told, claims } = agentOver(["deaf", "calm"], new Looks(), {
+    inspect: async (id) => {
+      if (id === "deaf") asked++;
+      if (failures.has(id)) throw new Error("no answer");
+    },
+  });
+  await expect.poll(claims, { timeout: 10_000 }).toContain("container-unanswered: 1 cannot be inspected: deaf; no answer");
+  await expect.poll(() => told("calm"), { timeout: 10_000 }).toEqual({ claims: [], runs: [1] });
+  await expect.poll(() => asked, { timeout: 10_000 }).toBeGreaterThan(2);
+  failures.clear();
+  await expect.poll(claims, { timeout: 10_000 }).toEqual([]);
+  await expect.poll(() => told("deaf"), { timeout: 10_000 }).toEqual({ claims: [], runs: [1] });
+});
+
+test("many losses at once make one look at everything, and one more; a container that hangs holds up none of the others", async () => {
+  const held: (() => void)[] = [];
+  let rescans = 0;
+  const { agent, measured } = agentOver(["a", "b", "c", "d", "e", "f"], new Looks(), {
+    rescan: () => (++rescans === 1 ? new Promise<void>((resolve) => held.push(resolve)) : Promise.resolve()),
+  });
+  await expect.poll(() => ["a", "b", "c", "d", "e", "f"].every(measured), { timeout: 10_000 }).toBe(true);
+  for (let i = 0; i < 20; i++) agent.eventsLost("queue full");
+  // The first hangs; five go on, and then all six once more, of which the one that hangs waits for itself.
+  await expect.poll(() => rescans, { timeout: 10_000 }).toBe(11);
+  for (const resolve of held) resolve();
+  await expect.poll(() => rescans, { timeout: 10_000 }).toBe(12);
 });
