@@ -45,8 +45,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
   mkdirSync(config.stateDirectory, { recursive: true, mode: 0o700 });
   const boot = bootId();
   const spool = new FileSpool({ directory: join(config.stateDirectory, "spool"), maxBytes: config.spool.maxBytes, bootId: boot });
-  const quoter: Quoter | undefined =
-    config.tpm.tcti === "none" ? undefined : new Tpm2Quoter({ tcti: config.tpm.tcti, stateDir: join(config.stateDirectory, "tpm") });
+  const quoter = openQuoter(config);
   const condition = new NodeCondition({
     agentVersion: VERSION,
     nodeName: config.nodeName,
