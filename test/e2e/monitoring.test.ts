@@ -1,0 +1,89 @@
+/** The whole way of a number: a drift in a real container moves what the shipped verifier exports, Debian's Prometheus sees it by our rules and tells the real Alertmanager. */
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
+import { tail } from "../../deploy/stack/stack.ts";
+import { type Prometheus, startPrometheus } from "../../deploy/testbed/prometheus.ts";
+import { HttpReceiver } from "../fakes/http-receiver.ts";
+import { Scrape } from "../fakes/scrape.ts";
+import { eventually, type FaultBed, SHORT_INTERVALS, startFaultBed } from "./fault-support.ts";
+
+const RULES = new URL("../../deploy/monitoring/rules.yaml", import.meta.url).pathname;
+/** The default has a changed configuration file lower. */
+const POLICY = `${SHORT_INTERVALS}  severities: { content: critical, "upper/content": critical }\n`;
+
+let receiver: HttpReceiver;
+let faults: FaultBed;
+let prometheus: Prometheus;
+
+interface Told {
+  readonly alerts: readonly {
+    readonly status: string;
+    readonly labels: Readonly<Record<string, string>>;
+    readonly annotations: Readonly<Record<string, string>>;
+  }[];
+}
+
+beforeAll(async () => {
+  receiver = await new HttpReceiver().start();
+  faults = await startFaultBed("monitoring", { alertmanager: { webhookUrl: receiver.url } }, { policy: POLICY });
+  const { bed, stack } = faults;
+  prometheus = await startPrometheus(bed.directory, bed.env, { target: stack.httpUrl, alertmanager: bed.alertmanager?.url ?? "", ruleFile: RULES });
+});
+afterAll(async () => {
+  await faults?.bed.down();
+  await receiver?.[Symbol.asyncDispose]();
+});
+
+const value = async (expression: string): Promise<number | undefined> => (await prometheus.query(expression))[0]?.value;
+const becomes = (expression: string, holds: (seen: number | undefined) => boolean): Promise<number | undefined> =>
+  eventually(expression, () => value(expression), holds);
+const told = (alert: string, status: string) =>
+  receiver.waitFor(({ body }) => (JSON.parse(body) as Told).alerts.find((each) => each.status === status && each.labels["alertname"] === alert), 60_000);
+
+function logsOnFailure(): void {
+  onTestFailed(() => {
+    for (const name of ["agent-0", "verifier", "prometheus"]) console.error(`--- ${name}\n${tail(join(faults.bed.directory, `${name}.log`), 30)}`);
+  });
+}
+
+test("a clean container is seen as such, and every component works", async () => {
+  logsOnFailure();
+  await faults.victim("web").docker("run", "-d", "--name", "web", faults.image.reference);
+  await becomes("sum(hullmark_workloads)", (n) => n === 1);
+  await becomes('sum(hullmark_workloads{verdict=~"affirming|warning"})', (n) => n === 1);
+  expect(await value("min(hullmark_component_ready)")).toBe(1);
+  await becomes("hullmark_nodes_connected", (n) => n === 1);
+  expect(await value('hullmark_quotes_total{result="accepted"}')).toBeGreaterThan(0);
+  expect(await value('hullmark_images{state="ready"}')).toBe(1);
+  expect(await value('sum(hullmark_registry_requests_total{result="ok"})')).toBeGreaterThan(0);
+  const { status } = await fetch(`${faults.stack.httpUrl}/readyz`);
+  expect(status).toBe(200);
+});
+
+test("a drift moves the numbers, fires the rule, and resolves", async () => {
+  logsOnFailure();
+  const before = await Scrape.from(faults.stack.httpUrl);
+  expect(before.value("hullmark_drifts_open")).toBeUndefined();
+  const web = faults.victim("web");
+  await web.docker("exec", "web", "/bin/sh", "-c", "echo tampered >> /etc/nginx/nginx.conf");
+  await becomes('sum(hullmark_drifts_open{severity="critical",kind="content"})', (n) => n === 1);
+  const after = await Scrape.from(faults.stack.httpUrl);
+  expect(after.value("hullmark_drifts_opened_total", { kind: "content" })).toBe(1);
+  expect(after.value("hullmark_drift_detection_seconds_count")).toBe(1);
+  expect(after.value("hullmark_log_entries")).toBeGreaterThan(before.value("hullmark_log_entries") ?? Number.POSITIVE_INFINITY);
+  expect(await told("HullmarkDriftCriticalOpen", "firing")).toMatchObject({
+    labels: { severity: "critical", kind: "content", job: "hullmark" },
+    annotations: { runbook_url: "docs/playbooks.md#critical-drift" },
+  });
+  await web.docker("rm", "-f", "web");
+  await becomes('sum(hullmark_drifts_open{severity="critical"}) or vector(0)', (n) => n === 0);
+  await told("HullmarkDriftCriticalOpen", "resolved");
+});
+
+test("nodes that fall silent cost coverage", async () => {
+  logsOnFailure();
+  const spent = (await value("hullmark_node_unattested_seconds_total")) ?? 0;
+  await faults.stack.agents[0]?.kill();
+  await becomes('hullmark_nodes{verdict="unknown"}', (n) => n === 1);
+  await becomes("hullmark_node_unattested_seconds_total", (n) => (n ?? 0) > spent);
+});
