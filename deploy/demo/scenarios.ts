@@ -1,4 +1,4 @@
-import { SCENARIOS as ATTACKS, type Scenario as Attack, type ExpectedDrift, Victim } from "../../test/e2e/scenarios.ts";
+import { SCENARIOS as ATTACKS, type Scenario as Attack, DockerVictim, type ExpectedDrift } from "../../test/e2e/scenarios.ts";
 import type { Reporter } from "./reporter.ts";
 import type { Stage } from "./stage.ts";
 
@@ -38,8 +38,8 @@ async function until<T>(look: () => Promise<T>, done: (seen: T) => boolean, with
   }
 }
 
-async function start(stage: Stage, name: string, options: readonly string[] = []): Promise<Victim> {
-  const victim = new Victim(name, stage.programs, stage.bed.engine?.dockerHost ?? "", (argv) => stage.bed.wrap(argv));
+async function start(stage: Stage, name: string, options: readonly string[] = []): Promise<DockerVictim> {
+  const victim = new DockerVictim(name, stage.programs, stage.bed.engine?.dockerHost ?? "", (argv) => stage.bed.wrap(argv));
   await victim.docker("run", "-d", "--name", name, ...options, stage.image.reference);
   const look = async (): Promise<string> =>
     (await stage.stack.json<{ container: { name: string }; verdict: string }[]>("workloads")).find(({ container }) => container.name === name)?.verdict ??
@@ -68,7 +68,7 @@ function line(drift: Drift): string {
   return `${drift.kind} ${path} (${drift.origin.place}${layer})${who}${timing(drift)}`;
 }
 
-async function playAttack(stage: Stage, report: Reporter, attack: Attack, shared: Victim): Promise<void> {
+async function playAttack(stage: Stage, report: Reporter, attack: Attack, shared: DockerVictim): Promise<void> {
   const victim = attack.runOptions ? await start(stage, "configured", attack.runOptions) : shared;
   const before = new Set((await openDrifts(stage, victim.container)).map(({ id }) => id));
   let found: Drift[] = [];
@@ -101,7 +101,7 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     title: "Attacks on a running container, and on the node under it",
     async play(stage, report) {
-      const victim = new Victim("web", stage.programs, stage.bed.engine?.dockerHost ?? "", (argv) => stage.bed.wrap(argv));
+      const victim = new DockerVictim("web", stage.programs, stage.bed.engine?.dockerHost ?? "", (argv) => stage.bed.wrap(argv));
       for (const attack of ATTACKS) await playAttack(stage, report, attack, victim);
     },
   },

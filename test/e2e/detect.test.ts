@@ -10,7 +10,7 @@ import { HttpReceiver } from "../fakes/http-receiver.ts";
 import { ACCEPTANCE, acceptanceImage } from "./images/acceptance.ts";
 import { loadPrograms, type Programs } from "./images/programs.ts";
 import { type PushedImage, pushImage } from "./images/push.ts";
-import { type ExpectedDrift, SCENARIOS, type Scenario, Victim } from "./scenarios.ts";
+import { DockerVictim, type ExpectedDrift, SCENARIOS, type Scenario } from "./scenarios.ts";
 
 interface DriftView {
   readonly id: string;
@@ -109,8 +109,8 @@ function slsa(): object {
   };
 }
 
-async function victim(name: string, reference: string = image.reference, options: readonly string[] = []): Promise<Victim> {
-  const made = new Victim(name, programs, bed.engine?.dockerHost ?? "", (argv) => bed.wrap(argv));
+async function victim(name: string, reference: string = image.reference, options: readonly string[] = []): Promise<DockerVictim> {
+  const made = new DockerVictim(name, programs, bed.engine?.dockerHost ?? "", (argv) => bed.wrap(argv));
   await made.docker("run", "-d", "--name", name, ...options, reference);
   return made;
 }

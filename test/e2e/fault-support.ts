@@ -8,7 +8,7 @@ import { startTestbed, type Testbed, type TestbedParts } from "../../deploy/test
 import { acceptanceImage } from "./images/acceptance.ts";
 import { loadPrograms } from "./images/programs.ts";
 import { type PushedImage, pushImage } from "./images/push.ts";
-import { Victim } from "./scenarios.ts";
+import { DockerVictim } from "./scenarios.ts";
 
 /** Intervals so short that staleness can be waited for; everything else as by default. */
 export const SHORT_INTERVALS = `apiVersion: hullmark.dev/v1
@@ -23,7 +23,7 @@ export interface FaultBed {
   readonly bed: Testbed;
   readonly stack: Stack;
   readonly image: PushedImage;
-  readonly victim: (name: string) => Victim;
+  readonly victim: (name: string) => DockerVictim;
 }
 
 export async function startFaultBed(name: string, parts: TestbedParts, stackOptions: { agents?: number; policy?: string } = {}): Promise<FaultBed> {
@@ -32,7 +32,7 @@ export async function startFaultBed(name: string, parts: TestbedParts, stackOpti
     const programs = await loadPrograms();
     const image = await pushImage(registryOf(bed), "acme/web", "1", acceptanceImage(programs));
     const stack = await startStack({ bed, policy: SHORT_INTERVALS, ...stackOptions });
-    const victim = (container: string): Victim => new Victim(container, programs, engineOf(bed).dockerHost, (argv) => bed.wrap(argv));
+    const victim = (container: string): DockerVictim => new DockerVictim(container, programs, engineOf(bed).dockerHost, (argv) => bed.wrap(argv));
     return { bed, stack, image, victim };
   } catch (error) {
     await bed.down();

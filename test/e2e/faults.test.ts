@@ -18,14 +18,14 @@ import {
   workloads,
 } from "./fault-support.ts";
 import { ACCEPTANCE } from "./images/acceptance.ts";
-import type { Victim } from "./scenarios.ts";
+import type { DockerVictim } from "./scenarios.ts";
 
 const SETTLE_MS = 60_000;
 /** What the promise says: an attester that cannot know is shown as unknown within this time. */
 const UNKNOWN_WITHIN_MS = 30_000;
 
 let faults: FaultBed;
-let web: Victim;
+let web: DockerVictim;
 /** Names of all series of files written so far → how many. */
 const series = new Map<string, number>();
 

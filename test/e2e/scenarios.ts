@@ -7,7 +7,23 @@ import type { Programs } from "./images/programs.ts";
 const run = promisify(execFile);
 
 /** Hands on the host and in one container. */
-export class Victim {
+export interface Victim {
+  /** As Hullmark names it. */
+  readonly container: string;
+  readonly programs: Programs;
+  /** Runs a program in the container to its end. */
+  exec(...argv: string[]): Promise<string>;
+  sh(script: string): Promise<string>;
+  /** Starts a program in the container that stays. */
+  background(...argv: string[]): Promise<string>;
+  /** Runs a program where the runtime's directories are to be seen. */
+  onHost(...argv: string[]): Promise<string>;
+  /** Directory of an image layer on the node, 0 lowest. */
+  layerDirectory(index: number): Promise<string>;
+}
+
+/** A container of a Docker Engine. */
+export class DockerVictim implements Victim {
   readonly container: string;
   readonly programs: Programs;
   readonly #environment: NodeJS.ProcessEnv;
@@ -26,7 +42,6 @@ export class Victim {
     return stdout.trim();
   }
 
-  /** Runs a program in the container, as `docker exec` does. */
   exec(...argv: string[]): Promise<string> {
     return this.docker("exec", this.container, ...argv);
   }
@@ -35,7 +50,6 @@ export class Victim {
     return this.exec("/bin/sh", "-c", script);
   }
 
-  /** Starts a program in the container that stays. */
   background(...argv: string[]): Promise<string> {
     return this.docker("exec", "-d", this.container, ...argv);
   }
@@ -46,7 +60,6 @@ export class Victim {
     return stdout.trim();
   }
 
-  /** Directory of an image layer on the node, 0 lowest. */
   async layerDirectory(index: number): Promise<string> {
     const lower = await this.docker("inspect", "-f", "{{.GraphDriver.Data.LowerDir}}", this.container);
     const directory = lower.split(":").toReversed()[index];
