@@ -40,7 +40,22 @@ const ConfigSchema = z.strictObject({
   joinTokenFile: z.string().optional(),
   /** In Kubernetes: the projected service-account token, instead of a join token; only for `tcti: none`. */
   serviceAccountTokenFile: z.string().optional(),
-  runtime: z.strictObject({ docker: z.strictObject({ socket: z.string().default("/var/run/docker.sock") }).prefault({}) }).prefault({}),
+  runtime: z
+    .strictObject({
+      docker: z.strictObject({ socket: z.string().startsWith("/").default("/var/run/docker.sock") }).optional(),
+      /** Kubernetes' Container Runtime Interface: containerd, CRI-O. */
+      cri: z
+        .strictObject({
+          socket: z.string().startsWith("/").default("/run/containerd/containerd.sock"),
+          kubeletDirectory: z.string().startsWith("/").default("/var/lib/kubelet"),
+          /** Containers that the runtime does not tell of: `ignore` where another engine runs on the node on purpose. */
+          otherContainers: z.enum(["report", "ignore"]).default("report"),
+        })
+        .optional(),
+    })
+    .refine(({ docker, cri }) => !docker || !cri, "docker or cri, not both")
+    .transform(({ docker, cri }) => (cri ? { cri } : { docker: docker ?? { socket: "/var/run/docker.sock" } }))
+    .prefault({}),
   changes: z
     .strictObject({
       /** `auto`: fanotify where its self-test passes, else chokidar. */

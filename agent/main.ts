@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { openLog, readCommandLine, runTasks, stopOnSignals, type Task, VERSION } from "@hullmark/daemon";
 import { openBootLog } from "./adapters/boot-log/boot-log-file.ts";
 import { systemClock } from "./adapters/clock/system-clock.ts";
+import { CriRuntime } from "./adapters/cri/cri-runtime.ts";
 import { DockerRuntime } from "./adapters/docker/docker-runtime.ts";
 import { FileSpool } from "./adapters/file-spool/file-spool.ts";
 import { GrpcSink } from "./adapters/grpc/grpc-sink.ts";
@@ -25,6 +26,7 @@ import { NodeCondition } from "./core/node-state.ts";
 import { answerChallenge } from "./core/quoting.ts";
 import { Session } from "./core/session.ts";
 import { answerTree } from "./core/tree-answers.ts";
+import type { ContainerRuntime } from "./ports/container-runtime.ts";
 import type { Quoter } from "./ports/quoter.ts";
 
 const HEALTH_INTERVAL_MS = 5_000;
@@ -83,7 +85,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
   const inspector = new ProcfsInspector();
   let session: Session | undefined;
   const agent = new NodeAgent({
-    runtime: new DockerRuntime({ socketPath: config.runtime.docker.socket }),
+    runtime: openRuntime(config.runtime),
     rootFilesystem: new MountInfoRootFilesystem(),
     measurer: nativeMeasurer(),
     files: nodeFiles,
@@ -177,6 +179,14 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     await quoter?.close();
     spool.close();
   }
+}
+
+function openRuntime(runtime: AgentConfig["runtime"]): ContainerRuntime {
+  if (runtime.cri) {
+    const { socket, kubeletDirectory, otherContainers } = runtime.cri;
+    return new CriRuntime({ socketPath: socket, kubeletDirectory, reportOthers: otherContainers === "report" });
+  }
+  return new DockerRuntime({ socketPath: runtime.docker.socket });
 }
 
 async function watchTpm(quoter: Quoter | undefined, condition: NodeCondition, agent: NodeAgent, signal: AbortSignal): Promise<void> {

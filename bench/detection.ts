@@ -1,7 +1,7 @@
 /**
  * From the return of a write in a container to its committed drift row, across processes: container → kernel → agent → verifier → database.
  *
- *   node bench/detection.ts [--writes 500] [--gap-ms 120] [--neighbours 20] [--json FILE]     as root
+ *   node bench/detection.ts [--writes 500] [--gap-ms 120] [--neighbours 20] [--pods] [--json FILE]     as root
  *
  * Writes go to different files of a 13,000-file image, one each, so that each opens one drift. The writer prints CLOCK_REALTIME as write(2) returns; the end is
  * when a watcher of the verifier's drift stream, which tells of rows after they are durable, has the row in hand. Neighbours write all the while, and quotes run.
@@ -32,6 +32,8 @@ const { values } = parseArgs({
     writes: { type: "string", default: "500" },
     "gap-ms": { type: "string", default: "120" },
     neighbours: { type: "string", default: "20" },
+    /** Pods of a Kubernetes node instead of containers of a Docker Engine. */
+    pods: { type: "boolean", default: false },
     json: { type: "string" },
   },
 });
@@ -43,11 +45,11 @@ interface Row {
 }
 
 /** First row of each path, as the watcher got it. Ends with the signal. */
-async function watch({ channel }: ContainerHost, rows: Map<string, Row>, signal: AbortSignal): Promise<void> {
+async function watch({ channel, told }: ContainerHost, rows: Map<string, Row>, signal: AbortSignal): Promise<void> {
   try {
     for await (const { drift } of channel.client(Query).watchDrift({ includeCurrent: false }, { signal })) {
       const receivedMs = performance.timeOrigin + performance.now();
-      if (drift?.containerName !== "victim") continue;
+      if (drift?.containerName !== told("victim")) continue;
       const path = Buffer.from(drift.path).toString();
       if (!rows.has(path)) rows.set(path, { receivedMs, drift });
     }
@@ -57,12 +59,10 @@ async function watch({ channel }: ContainerHost, rows: Map<string, Row>, signal:
 }
 
 /** Writes once to each path, in the container. @returns milliseconds since 1970 at which each write returned */
-async function write({ bed }: ContainerHost, paths: readonly string[]): Promise<number[]> {
-  const script = `while read -r f; do hullmark-tool writes "$f" 1 ${Number(values["gap-ms"]) * 1000}; done`;
-  const child = spawn("docker", ["exec", "-i", "-e", "PATH=/usr/local/bin:/bin", "victim", "/bin/sh", "-c", script], {
-    env: { ...process.env, DOCKER_HOST: bed.engine?.dockerHost },
-    stdio: ["pipe", "pipe", "inherit"],
-  });
+async function write({ exec }: ContainerHost, paths: readonly string[]): Promise<number[]> {
+  const script = `while read -r f; do /usr/local/bin/hullmark-tool writes "$f" 1 ${Number(values["gap-ms"]) * 1000}; done`;
+  const { argv, env } = exec("victim", ["/bin/sh", "-c", script]);
+  const child = spawn(argv[0] ?? "", argv.slice(1), { env: { ...process.env, ...env }, stdio: ["pipe", "pipe", "inherit"] });
   child.stdin.end(`${paths.join("\n")}\n`);
   const times: number[] = [];
   for await (const line of createInterface(child.stdout)) times.push(Number(line.split(" ")[1]) / 1e6);
@@ -74,7 +74,7 @@ async function measure(host: ContainerHost): Promise<void> {
   const names = Array.from({ length: Number(values.neighbours) }, (_, i) => `neighbour-${i}`);
   await host.start(["victim"], []);
   await host.start(names, ["/usr/local/bin/hullmark-tool", "writes", "/var/out/log", "100000000", "500000"]);
-  await host.settled(names.length + 1, 120_000);
+  await host.settled((names.length + 1) * (values.pods ? 2 : 1), 120_000);
   const rows = new Map<string, Row>();
   const stop = new AbortController();
   const watching = watch(host, rows, stop.signal);
@@ -121,7 +121,7 @@ function report(
   if (delays.length < paths.length) process.exitCode = 1;
 }
 
-const host = await startContainerHost("bench-detection", POLICY);
+const host = await startContainerHost("bench-detection", POLICY, values.pods ? "kubernetes" : "docker");
 try {
   await measure(host);
 } finally {

@@ -45,13 +45,13 @@ class Cut {
 }
 
 export function identityPart(facts: ContainerFacts, runtime: string, configDigest: string): CutPart {
-  const { id, name, imageReference, imageId, repoDigests, labels, startedAtMs, pid, workload } = facts;
+  const { pod, id, name, imageReference, imageId, repoDigests, labels, startedAtMs, pid, workload } = facts;
   const cut = new Cut();
   const told = cut.list("labels", Object.entries(labels), ([key, value]) => `${key}${value}`);
   const message = create(ContainerIdentitySchema, {
     id,
     name,
-    runtime,
+    runtime: facts.unlisted ? "none" : runtime,
     imageReference,
     imageId,
     repoDigests: cut.list("names", [...repoDigests].sort(), String),
@@ -60,6 +60,7 @@ export function identityPart(facts: ContainerFacts, runtime: string, configDiges
     startedAt: timestampFromMs(startedAtMs),
     pid,
     workload,
+    ...(pod ? { pod } : {}),
   });
   return { bytes: toBinary(ContainerIdentitySchema, message), cut: [...cut.what] };
 }
@@ -108,12 +109,17 @@ function mounts(
 ): { destination: string; type: string; source: string; options: string[]; declared: boolean }[] {
   const declared = new Map(facts.mounts.map((each) => [each.destination, { ...each, options: [...each.options], declared: true }]));
   const known = new Set([...declared.keys(), ...facts.maskedPaths, ...facts.engineFiles.map(({ destination }) => destination)]);
+  // A pod's sandbox is given /dev/shm twice by its runtime.
+  const left = new Map<string, number>();
+  for (const { destination } of facts.mounts) left.set(destination, (left.get(destination) ?? 0) + 1);
   const seen = new Set<string>();
   const others = points.filter((each) => {
     const name = utf8(each.destination);
-    // Mounted over something that is known: the second of two at one place.
-    const again = seen.has(name);
+    // Mounted over something that is known: one more at a place than the runtime declares.
+    const more = left.get(name) ?? 0;
+    const again = seen.has(name) && more <= 0;
     seen.add(name);
+    left.set(name, more - 1);
     return (again || each.replaced || !known.has(name)) && !name.startsWith("/proc/") && !name.startsWith("/sys/");
   });
   const undeclared = others.map(({ destination, type, source }) => ({

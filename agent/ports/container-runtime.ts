@@ -14,12 +14,24 @@ export class ContainerRuntimeError extends Error {
 }
 
 export interface RuntimeFacts {
-  /** `docker` or `containerd`. */
+  /** `docker`, or what the runtime calls itself over CRI (`containerd`, `cri-o`). */
   readonly name: string;
   readonly version: string;
   readonly storageDriver: string;
   /** Extractor that wrote the layer directories. */
   readonly dialect: "docker" | "containerd";
+}
+
+/** Kubernetes' names for a container, from the labels that the kubelet gives it: the kubelet's word, not the API server's. */
+export interface PodFacts {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  /** Name in the pod's specification; empty for the sandbox that holds the pod's namespaces. */
+  readonly container: string;
+  /** `Deployment`, `ReplicaSet`, `StatefulSet`, `DaemonSet`, `CronJob`, `Job`, `Node` (static pod) or `Pod`, as the pod's labels and name tell. */
+  readonly ownerKind: string;
+  readonly ownerName: string;
 }
 
 export interface DeclaredMount {
@@ -51,6 +63,10 @@ export interface ContainerFacts {
   /** Config blob in the content store; undefined where the engine keeps none that can be read. */
   readonly configBlobPath: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
+  /** Found by the kernel's word alone: the runtime does not tell of it, so that nothing here is declared. */
+  readonly unlisted: boolean;
+  /** undefined: no container of a pod. */
+  readonly pod: PodFacts | undefined;
   readonly args: readonly string[];
   /** `NAME=value`. Values never leave the agent but as keyed digests. */
   readonly env: readonly string[];
@@ -85,7 +101,7 @@ export interface RuntimeEvent {
 export interface ContainerRuntime {
   /** @throws ContainerRuntimeError */
   facts(signal: AbortSignal): Promise<RuntimeFacts>;
-  /** Ids of running (or paused) containers. @throws ContainerRuntimeError */
+  /** Ids of running (or paused) containers, and of those that run although the runtime does not know them, where that is looked for. @throws ContainerRuntimeError */
   list(signal: AbortSignal): Promise<readonly string[]>;
   /** undefined: not running (any more). @throws ContainerRuntimeError */
   inspect(id: string, signal: AbortSignal): Promise<ContainerFacts | undefined>;

@@ -1,13 +1,14 @@
-/** A Docker host as detection and idle figures need it: a test bed, verifier and agent as shipped, and containers of one large image. */
+/** A Docker host, or a Kubernetes node, as detection and idle figures need it: a test bed, verifier and agent as shipped, and containers of one large image. */
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { RpcChannel } from "@hullmark/proto/rpc";
 import { loadContext, openChannel } from "hullmark/connection/context";
 import { type Stack, startStack } from "../../deploy/stack/stack.ts";
-import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
+import { type Kubernetes, startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { run } from "../../deploy/testbed/run.ts";
 import { loadPrograms } from "../../test/e2e/images/programs.ts";
 import { layerOf, type PushedImage, pushImage } from "../../test/e2e/images/push.ts";
+import { pod } from "../../test/e2e/kubernetes/workloads.ts";
 import { directory, type Entry, file, symlink, tar } from "../../test/fakes/tar-writer.ts";
 import { descendant } from "./process-usage.ts";
 
@@ -28,18 +29,24 @@ export interface ContainerHost {
   readonly agentPid: number;
   readonly verifierPid: number;
   readonly channel: RpcChannel;
-  docker(...args: string[]): Promise<string>;
-  /** Starts containers that do what `command` says. */
+  /** Starts containers (or pods of one) that do what `command` says. */
   start(names: readonly string[], command: readonly string[]): Promise<void>;
+  /** A command that runs another in a container, with its standard input. */
+  exec(name: string, argv: readonly string[]): { readonly argv: readonly string[]; readonly env: Readonly<Record<string, string>> };
+  /** What Hullmark calls a container that was started by `name`. */
+  told(name: string): string;
   /** Waits until that many containers have their verdict and none is unknown. @throws Error after `timeoutMs` */
   settled(containers: number, timeoutMs: number): Promise<void>;
   down(): Promise<void>;
 }
 
+/** What containers are started with. */
+type Hands = Pick<ContainerHost, "start" | "exec" | "told">;
+
 /** @param policy text of the policy file */
-export async function startContainerHost(name: string, policy: string): Promise<ContainerHost> {
+export async function startContainerHost(name: string, policy: string, kind: "docker" | "kubernetes" = "docker"): Promise<ContainerHost> {
   const programs = await loadPrograms();
-  const bed = await startTestbed({ name, parts: { engine: true, registry: true, tpms: 1 } });
+  const bed = await startTestbed({ name, parts: { ...(kind === "docker" ? { engine: true } : { kubernetes: true }), registry: true, tpms: 1 } });
   try {
     const base = [
       ...["bin", "etc", "tmp", "usr", "usr/local", "usr/local/bin", "srv", "srv/data", "var", "var/out"].map((each) => directory(each)),
@@ -56,7 +63,7 @@ export async function startContainerHost(name: string, policy: string): Promise<
     const image = await pushImage(bed.registry?.host ?? "", "bench/large", "1", { steps, config: { Cmd: [TOOL, "wait"] } });
     const stack = await startStack({ bed, policy });
     const channel = openChannel(loadContext(stack.cliConfig, undefined));
-    return hostOf(bed, stack, image, channel);
+    return hostOf(bed, stack, image, channel, bed.kubernetes ? podHands(bed.kubernetes, image) : dockerHands(bed, image));
   } catch (error) {
     await bed.down();
     throw error;
@@ -73,8 +80,30 @@ function largeTree(): Entry[] {
   return [...directories, ...files];
 }
 
-function hostOf(bed: Testbed, stack: Stack, image: PushedImage, channel: RpcChannel): ContainerHost {
-  const docker = (...args: string[]): Promise<string> => run(["docker", ...args], { DOCKER_HOST: bed.engine?.dockerHost ?? "" });
+function dockerHands(bed: Testbed, image: PushedImage): Hands {
+  const env = { DOCKER_HOST: bed.engine?.dockerHost ?? "" };
+  return {
+    async start(names, command) {
+      for (const name of names) await run(["docker", "run", "-d", "--name", name, image.reference, ...command], env);
+    },
+    exec: (name, argv) => ({ argv: ["docker", "exec", "-i", name, ...argv], env }),
+    told: (name) => name,
+  };
+}
+
+function podHands(cluster: Kubernetes, image: PushedImage): Hands {
+  return {
+    async start(names, command) {
+      const items = names.map((name) => pod(name, image.reference, command.length > 0 ? { container: { command } } : {}));
+      await cluster.kubectl(["apply", "--filename=-"], JSON.stringify({ apiVersion: "v1", kind: "List", items }));
+      await cluster.kubectl(["wait", "--for=condition=Ready", "--timeout=120s", ...names.map((name) => `pod/${name}`)]);
+    },
+    exec: (name, argv) => ({ argv: [cluster.kubectlPath, "exec", "-i", name, "--", ...argv], env: { KUBECONFIG: cluster.kubeconfig } }),
+    told: (name) => `default/${name}/web`,
+  };
+}
+
+function hostOf(bed: Testbed, stack: Stack, image: PushedImage, channel: RpcChannel, hands: Hands): ContainerHost {
   const pidOf = (config: string, daemon: number): number =>
     readFileSync(`/proc/${daemon}/cmdline`, "latin1").startsWith(process.execPath) ? daemon : descendant(daemon, config);
   const [agent] = stack.agents;
@@ -86,10 +115,7 @@ function hostOf(bed: Testbed, stack: Stack, image: PushedImage, channel: RpcChan
     channel,
     agentPid: pidOf(agent.configPath, agent.daemon().process.pid),
     verifierPid: pidOf(stack.verifier.configPath, stack.verifier.daemon().process.pid),
-    docker,
-    async start(names, command) {
-      for (const name of names) await docker("run", "-d", "--name", name, image.reference, ...command);
-    },
+    ...hands,
     async settled(containers, timeoutMs) {
       const deadline = Date.now() + timeoutMs;
       for (let text = ""; ; ) {

@@ -15,7 +15,7 @@ readonly state=${HULLMARK_STATE:-$PWD/.hullmark}
 readonly bin=$state/tools/bin
 readonly go_version=1.26.8
 readonly cosign_v2=v2.6.5 cosign_v3=v3.1.3
-readonly kubernetes=v1.33.13 helm=v4.3.1
+readonly kubernetes=v1.33.13 helm=v3.22.0
 
 sets=("$@")
 [ $# != 0 ] || sets=(peers kubernetes)
@@ -105,7 +105,7 @@ kubernetes() {
   build kubernetes "$(sources $from/go)" build_folder $from/go kubernetes "$flags"
   for part in kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubelet kubectl; do ln -sfn kubernetes "$bin/$part"; done
   build coredns "$(sources $from/coredns)" build_folder $from/coredns coredns
-  build helm "helm.sh/helm/v4 $helm" install helm.sh/helm/v4/cmd/helm@$helm helm
+  build helm "helm.sh/helm/v3 $helm" install helm.sh/helm/v3/cmd/helm@$helm helm
   build pause "$(sha256sum <$from/pause.c | cut -c1-16)" "${CC:-cc}" -O2 -static -s -o "$bin/pause" $from/pause.c
 }
 

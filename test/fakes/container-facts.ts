@@ -4,7 +4,18 @@ import type { ContainerFacts } from "@hullmark/agent/ports/container-runtime";
 export function facts(change: Partial<ContainerFacts>): ContainerFacts {
   return {
     ...{ id: "", name: "c", pid: 1, startedAtMs: 0, workload: "c", imageReference: "i", imageId: "sha256:1", repoDigests: [], configBlobPath: undefined },
-    ...{ labels: {}, args: ["run"], env: [], user: "", workingDirectory: "/", capabilities: [], privileged: false, readOnlyRoot: false },
+    ...{
+      labels: {},
+      unlisted: false,
+      pod: undefined,
+      args: ["run"],
+      env: [],
+      user: "",
+      workingDirectory: "/",
+      capabilities: [],
+      privileged: false,
+      readOnlyRoot: false,
+    },
     ...{ noNewPrivileges: false, seccomp: "default", apparmor: "", hostNamespaces: [], devices: [], mounts: [], maskedPaths: [], hostname: "c" },
     ...{ extraHosts: [], addresses: [], networkNames: [], engineFiles: [] },
     ...change,

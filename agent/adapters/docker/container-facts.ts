@@ -1,8 +1,8 @@
 /** Engine inspection and OCI configuration as {@link ContainerFacts}. Where both tell, the OCI configuration is believed: it is what was run. */
 import { join } from "node:path";
 import type Docker from "dockerode";
+import { boundingCapabilities, givenDevices, type OciSpec, sharedNamespaces } from "../../core/oci-spec.ts";
 import type { ContainerFacts, DeclaredMount, EngineFile } from "../../ports/container-runtime.ts";
-import type { OciSpec } from "./oci-spec.ts";
 
 export interface EngineFacts {
   readonly rootDirectory: string;
@@ -10,8 +10,6 @@ export interface EngineFacts {
 }
 
 type Inspected = Docker.ContainerInspectInfo;
-
-const NAMESPACES: Readonly<Record<string, string>> = { pid: "pid", network: "net", ipc: "ipc", uts: "uts", cgroup: "cgroup" };
 
 export function containerFacts(
   container: Inspected,
@@ -34,11 +32,13 @@ export function containerFacts(
     repoDigests: image?.RepoDigests ?? [],
     configBlobPath: configBlobPath(container.Image, engine),
     labels,
+    unlisted: false,
+    pod: undefined,
     args: withoutInit(spec?.process.args ?? [container.Path, ...container.Args], host.Init === true),
     env: spec?.process.env ?? config.Env ?? [],
     user: config.User,
     workingDirectory: spec?.process.cwd ?? config.WorkingDir,
-    capabilities: (spec?.process.capabilities?.bounding ?? []).map((each: string) => each.replace(/^CAP_/, "")),
+    capabilities: spec ? boundingCapabilities(spec) : [],
     privileged: host.Privileged === true,
     readOnlyRoot: spec?.root?.readonly ?? host.ReadonlyRootfs === true,
     noNewPrivileges: spec?.process.noNewPrivileges ?? security.some((each) => each.startsWith("no-new-privileges")),
@@ -71,13 +71,8 @@ function seccompOf(security: readonly string[], spec: OciSpec | undefined): Cont
   return spec && !spec.linux?.seccomp ? "unconfined" : "default";
 }
 
-/** A namespace that the configuration neither makes nor takes from another container is the host's. */
 function hostNamespaces(host: Inspected["HostConfig"], spec: OciSpec | undefined): string[] {
-  const own = spec?.linux?.namespaces;
-  if (own)
-    return Object.keys(NAMESPACES)
-      .filter((type) => type !== "cgroup" && !own.some((each) => each.type === type))
-      .map((type) => NAMESPACES[type] ?? type);
+  if (spec?.linux?.namespaces) return sharedNamespaces(spec);
   const modes: [string, string | undefined][] = [
     ["pid", host.PidMode],
     ["net", host.NetworkMode],
@@ -87,13 +82,9 @@ function hostNamespaces(host: Inspected["HostConfig"], spec: OciSpec | undefined
   return modes.filter(([, mode]) => mode === "host").map(([name]) => name);
 }
 
-/** Devices that the runtime makes for every container. */
-const STANDARD_DEVICES = new Set(["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/console", "/dev/fuse", "/dev/ptmx"]);
-
 function devicesOf(host: Inspected["HostConfig"], spec: OciSpec | undefined): string[] {
   const asked = ((host.Devices ?? []) as { PathInContainer?: string }[]).map(({ PathInContainer }) => PathInContainer ?? "");
-  const made = (spec?.linux?.devices ?? []).map(({ path }) => path).filter((path) => !STANDARD_DEVICES.has(path));
-  return [...new Set([...asked, ...made])].filter((path) => path !== "").sort();
+  return [...new Set([...asked, ...(spec ? givenDevices(spec) : [])])].filter((path) => path !== "").sort();
 }
 
 /** moby daemon/oci_linux.go, `inContainerInitPath`. */

@@ -63,11 +63,16 @@ export class DockerRuntime implements ContainerRuntime {
   async *events(signal: AbortSignal): AsyncGenerator<RuntimeEvent> {
     const options = { filters: { type: ["container", "network"], event: ACTIONS }, abortSignal: signal };
     const stream = await guard(() => this.#events.getEvents(options));
-    const abort = (): void => void stream.destroy();
+    const lines = createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY });
+    const abort = (): void => {
+      // A stream that is destroyed does not end: the lines' iterator would wait for ever.
+      lines.close();
+      stream.destroy();
+    };
     signal.addEventListener("abort", abort, { once: true });
     try {
       yield { kind: "connected", containerId: "" };
-      for await (const line of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
+      for await (const line of lines) {
         const containerId = containerOf(line);
         if (containerId) yield { kind: "changed", containerId };
       }

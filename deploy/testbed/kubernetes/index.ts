@@ -27,6 +27,8 @@ export interface KubernetesOptions {
 export interface Kubernetes {
   /** Path of the administrator's kubeconfig; holds everything that it needs, and its address works on the whole host. */
   readonly kubeconfig: string;
+  /** The program, for those who need its standard input or output. */
+  readonly kubectlPath: string;
   readonly nodeName: string;
   /** The node as pods and host see it, and the host as node and pods see it. */
   readonly network: NodeNetwork;
@@ -116,6 +118,7 @@ export async function startKubernetes(node: Node, registry: string | undefined):
   await kubectl(["wait", "--for=create", "serviceaccount/default", "--namespace=default", "--timeout=60s"]);
   return {
     kubeconfig,
+    kubectlPath: tool("kubectl"),
     nodeName: place.nodeName,
     network: place.network,
     criSocket: socketPath(node.runtimeDirectory, "containerd.sock"),

@@ -42,6 +42,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   mount: "has an added mount",
   "undeclared-mount": "has a mount that the runtime did not make",
   "bind-file": "differs from what the engine wrote",
+  unlisted: "runs in no runtime that the node has",
   unsigned: "runs an unsigned image",
   "wrong-key": "runs an image signed by an unknown key",
   "other-digest": "runs an image whose signature is for another digest",

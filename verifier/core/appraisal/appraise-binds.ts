@@ -13,7 +13,7 @@ const LOOPBACK_NAMES: ReadonlySet<string> = new Set([
   "ip6-allnodes",
   "ip6-allrouters",
 ]);
-const LOOPBACK = /^(127\.0\.0\.1|::1|fe00::0|fe00::|ff00::0|ff00::|ff02::1|ff02::2)$/;
+const LOOPBACK = /^(127\.0\.0\.1|::1|fe00::[012]|fe00::|ff00::0|ff00::|ff02::1|ff02::2)$/;
 
 /** Destinations whose content can be judged here; any other engine-made file must carry the engine's own digest. */
 export function appraiseBindFiles(state: ContainerState, rules: ContainerRules): Finding[] {

@@ -5,21 +5,22 @@ import type { ContainerConfiguration } from "@hullmark/proto/v1/attestation";
 import { printable } from "../text/printable.ts";
 import { ENGINE_INIT, resolveInImage } from "./engine-mounts.ts";
 import { finding } from "./findings.ts";
-import { isKernelMount, runtimeDefaults } from "./runtime-defaults.ts";
+import { isKernelMount, type RuntimeDefaults, runtimeDefaults } from "./runtime-defaults.ts";
 import type { ContainerInput, ContainerRules, Difference, Finding, FindingKind, FindingPlace, ReferenceConfig, ReferenceImage } from "./types.ts";
 
 const NO_PATH = Buffer.alloc(0);
 
 export function appraiseConfiguration(input: ContainerInput, reference: ReferenceImage): Finding[] {
-  const { configuration } = input.state;
+  const { configuration, identity } = input.state;
+  const defaults = runtimeDefaults(identity.pod !== undefined);
   const findings: Finding[] = [];
   const report = (kind: FindingKind, summary: string, difference: Difference, name = "", place: FindingPlace = "configuration"): void => {
     findings.push(finding({ place, kind, path: NO_PATH, differences: [difference], summary, discriminator: `${kind}|${name}` }, input.rules));
   };
-  appraiseEnvironment(configuration, reference.config, input.rules, report);
-  appraiseCommand(configuration, reference.config, input.rules, report);
-  appraisePrivileges(configuration, input.rules, report);
-  appraiseMounts(configuration, reference, input.rules, findings);
+  appraiseEnvironment(configuration, reference.config, defaults, input.rules, report);
+  appraiseCommand(configuration, reference.config, defaults, input.rules, report);
+  appraisePrivileges(configuration, defaults, input.rules, report);
+  appraiseMounts(input, reference, defaults, findings);
   return findings;
 }
 
@@ -31,9 +32,14 @@ export function environmentDigest(key: Uint8Array, name: string, value: string):
   return createHmac("sha256", key).update(message).digest();
 }
 
-function appraiseEnvironment(configuration: ContainerConfiguration, image: ReferenceConfig, rules: ContainerRules, report: Report): void {
+function appraiseEnvironment(
+  configuration: ContainerConfiguration,
+  image: ReferenceConfig,
+  defaults: RuntimeDefaults,
+  rules: ContainerRules,
+  report: Report,
+): void {
   const expected = new Map(image.env.map((each) => [each.split("=", 1)[0] ?? "", each.slice(each.indexOf("=") + 1)]));
-  const defaults = runtimeDefaults().env;
   // `docker run -e NAME` without a value takes a variable of the image away.
   const present = new Set(configuration.env.map(({ name }) => name));
   for (const name of expected.keys()) {
@@ -44,7 +50,7 @@ function appraiseEnvironment(configuration: ContainerConfiguration, image: Refer
   for (const { name, digest } of configuration.env) {
     const value = expected.get(name);
     const matches = value !== undefined && equal(environmentDigest(configuration.envKey, name, value), digest);
-    const madeByRuntime = defaults.get(name);
+    const madeByRuntime = defaults.env.get(name) ?? (defaults.envNames?.test(name) ? "" : undefined);
     const byRuntime = value === undefined && madeByRuntime !== undefined;
     if (
       matches ||
@@ -66,12 +72,18 @@ function equal(a: Buffer, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
-function appraiseCommand(configuration: ContainerConfiguration, image: ReferenceConfig, rules: ContainerRules, report: Report): void {
+function appraiseCommand(
+  configuration: ContainerConfiguration,
+  image: ReferenceConfig,
+  defaults: RuntimeDefaults,
+  rules: ContainerRules,
+  report: Report,
+): void {
   const expected = [...image.entrypoint, ...image.cmd];
   const words = (args: readonly string[]): string => printable(Buffer.from(args.map((arg) => JSON.stringify(arg)).join(" "))).slice(0, 1024);
   if (!rules.allow.args && JSON.stringify(expected) !== JSON.stringify(configuration.args))
     report("args", "runs another command than the image's", { field: "args", expected: words(expected), observed: words(configuration.args) });
-  const user = image.user || "0";
+  const user = (defaults.dropsGroup && !configuration.user.includes(":") ? image.user.replace(/:.*$/, "") : image.user) || "0";
   const observed = configuration.user || "0";
   if (!sameUser(user, observed) && !rules.allow.user(observed))
     report("user", `runs as ${printable(Buffer.from(observed))}`, { field: "user", expected: user, observed: printable(Buffer.from(observed)) });
@@ -89,14 +101,13 @@ function sameUser(image: string, observed: string): boolean {
   return canonical(image) === canonical(observed);
 }
 
-function appraisePrivileges(configuration: ContainerConfiguration, rules: ContainerRules, report: Report): void {
+function appraisePrivileges(configuration: ContainerConfiguration, defaults: RuntimeDefaults, rules: ContainerRules, report: Report): void {
   const { allow } = rules;
   if (configuration.privileged && !allow.privileged) report("privileged", "runs privileged", { field: "privileged", expected: "false", observed: "true" });
-  const defaults = runtimeDefaults().capabilities;
   // A privileged container has every capability and device: one finding says so.
   if (!configuration.privileged) {
     for (const name of configuration.capabilities)
-      if (!defaults.has(name) && !allow.capability(name))
+      if (!defaults.capabilities.has(name) && !allow.capability(name))
         report("capabilities", `capability ${printable(name)} added`, { field: "capability", expected: "absent", observed: printable(name) }, name);
     for (const device of configuration.devices)
       if (!allow.device(device))
@@ -106,7 +117,7 @@ function appraisePrivileges(configuration: ContainerConfiguration, rules: Contai
           { field: "device", expected: "absent", observed: printable(Buffer.from(device)) },
           device,
         );
-    if (configuration.seccomp !== "default" && !allow.seccomp(configuration.seccomp))
+    if (!defaults.seccomp.has(configuration.seccomp) && !allow.seccomp(configuration.seccomp))
       report("seccomp", `seccomp ${printable(configuration.seccomp)}`, { field: "seccomp", expected: "default", observed: printable(configuration.seccomp) });
   }
   for (const name of configuration.hostNamespaces)
@@ -121,21 +132,24 @@ function appraisePrivileges(configuration: ContainerConfiguration, rules: Contai
     report("apparmor", "AppArmor unconfined", { field: "apparmor", expected: "runtime default", observed: "unconfined" });
 }
 
-function appraiseMounts(configuration: ContainerConfiguration, reference: ReferenceImage, rules: ContainerRules, findings: Finding[]): void {
+function appraiseMounts(input: ContainerInput, reference: ReferenceImage, defaults: RuntimeDefaults, findings: Finding[]): void {
+  const { rules } = input;
+  const { configuration, identity } = input.state;
   const volumes = new Set(reference.config.volumes);
   // The kernel lists a mount where the image's links lead to, the runtime as it was asked for.
   const asked = new Set(configuration.mounts.filter(({ declared }) => declared).map(({ destination }) => destination));
   const resolved = new Set([...asked].map((destination) => resolveInImage(reference, destination)).filter((destination) => !asked.has(destination)));
   // Where the runtime's configuration is at hand, its own mounts are declared: one that is not there, or there twice, covers something.
   const complete = asked.has("/proc");
-  const defaults = runtimeDefaults().mounts;
   for (const mount of configuration.mounts) {
     const { destination, declared } = mount;
     // The root itself is not among the mounts that are told: what is told of `/` lies over it, or in its place.
-    const ofRuntime = declared || (!complete && destination !== "/") ? defaults.has(destination) : destination === "/dev/console";
+    const ofRuntime = declared || (!complete && destination !== "/") ? defaults.mounts.has(destination) : destination === "/dev/console";
     // What nobody asked for is not taken as meant where nothing says what is, and another root never is.
     const allowed = rules.allow.mount(destination) && (declared || (rules.hasPolicy && destination !== "/"));
-    if (ofRuntime || isKernelMount(destination) || allowed) continue;
+    // In a pod every file that kubelet and runtime bind is told apart: a bind left over is a path of the node, wherever it is mounted.
+    const ofNode = identity.pod !== undefined && declared && mount.type === "bind";
+    if ((!ofNode && (ofRuntime || isKernelMount(destination))) || (declared && defaults.mountTypes.has(mount.type)) || allowed) continue;
     if (declared && ((volumes.has(destination) && mount.type === "volume") || (mount.type === ENGINE_INIT.type && destination === ENGINE_INIT.destination)))
       continue;
     if (!declared && resolved.has(destination)) continue;

@@ -47,6 +47,7 @@ export function appraiseContainer(input: ContainerInput, before?: AppraisalMemo)
   const content = "missing" in input.reference ? NO_CONTENT : appraiseContent(input, input.reference, unknown, before);
   if ("missing" in input.reference) unknown.push(claim(input.reference.missing, input.reference.detail));
   const others = [...content.findings];
+  if (input.state.identity.runtime === NO_RUNTIME) others.push(unlisted(input));
   appraiseProvenance(input, others, warnings, unknown);
   if (!input.rules.hasPolicy) warnings.push(claim("no-policy", "no policy is loaded: nothing says who may sign this image"));
   const { upper, code } = content.memo;
@@ -60,6 +61,15 @@ interface Content {
 }
 
 const NO_CONTENT: Content = { findings: [], memo: { upper: undefined, code: undefined } };
+
+/** What the agent says where a container runs that no runtime tells of (ContainerIdentity.runtime). */
+const NO_RUNTIME = "none";
+
+function unlisted({ rules }: ContainerInput): Finding {
+  const differences = [{ field: "runtime", expected: "a container that the node's runtime tells of", observed: "none does" }];
+  const summary = "runs in no runtime that the node has: started past the cluster, in another engine or by hand";
+  return finding({ place: "configuration", kind: "unlisted", path: Buffer.alloc(0), differences, summary, discriminator: "unlisted" }, rules);
+}
 
 function claim(code: string, detail: string): Claim {
   return create(ClaimSchema, { code, detail });

@@ -5,8 +5,15 @@ export interface RuntimeDefaults {
   readonly capabilities: ReadonlySet<string>;
   /** Environment variables that the runtime sets where the image does not, with the value; empty: it depends on the container. */
   readonly env: ReadonlyMap<string, string>;
+  /** Names of variables that depend on what else there is: set where the image has none of that name. */
+  readonly envNames: RegExp | undefined;
   /** Where the runtime mounts things of its own; everything below `/proc`, `/sys` and `/dev` besides. */
   readonly mounts: ReadonlySet<string>;
+  /** Types (Mount.type) of declared mounts that need no permission wherever they are. */
+  readonly mountTypes: ReadonlySet<string>;
+  readonly seccomp: ReadonlySet<string>;
+  /** The image's user is passed on without its group. */
+  readonly dropsGroup: boolean;
 }
 
 const OCI_MOUNTS = [
@@ -49,12 +56,32 @@ const DEFAULTS: RuntimeDefaults = {
     ["TERM", ""],
     ["HOME", ""],
   ]),
+  envNames: undefined,
   mounts: new Set(OCI_MOUNTS),
+  mountTypes: new Set(),
+  seccomp: new Set(["default"]),
+  dropsGroup: false,
 };
 
-/** The defaults are the same for the runtimes known so far. */
-export function runtimeDefaults(): RuntimeDefaults {
-  return DEFAULTS;
+/** The API server, and each Service that was there when the pod started, in the form of Docker's old links (kubelet `envvars.FromServices`). */
+const SERVICE_LINKS = /^[A-Z_][A-Z0-9_]*_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$/;
+
+/**
+ * What kubelet and runtime add for every pod. Volumes that the kubelet keeps for the very pod are asked for by its specification, as are
+ * paths of the node; only the latter reach beyond the pod and need permission. A pod that asks for no seccomp profile gets none.
+ */
+const POD_DEFAULTS: RuntimeDefaults = {
+  ...DEFAULTS,
+  envNames: SERVICE_LINKS,
+  mounts: new Set([...OCI_MOUNTS, "/dev/termination-log"]),
+  mountTypes: new Set(["kubelet", "pod-empty-dir", "pod-configmap", "pod-secret", "pod-projected", "pod-downward-api", "pod-volume"]),
+  seccomp: new Set(["default", "unconfined"]),
+  dropsGroup: true,
+};
+
+/** The defaults are the same for the runtimes known so far; a pod's container gets more. */
+export function runtimeDefaults(pod: boolean): RuntimeDefaults {
+  return pod ? POD_DEFAULTS : DEFAULTS;
 }
 
 /** Below the kernel's own filesystems the runtime masks and binds paths as it sees fit. */

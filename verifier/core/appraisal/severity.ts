@@ -26,6 +26,7 @@ const BY_KIND: Partial<Record<FindingKind, Severity>> = {
   user: Severity.HIGH,
   "working-directory": Severity.LOW,
   "bind-file": Severity.HIGH,
+  unlisted: Severity.HIGH,
   unsigned: Severity.HIGH,
   "wrong-key": Severity.CRITICAL,
   "other-digest": Severity.CRITICAL,

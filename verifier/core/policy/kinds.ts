@@ -43,6 +43,7 @@ export const CONFIGURATION_KINDS = [
   "mount",
   "undeclared-mount",
   "bind-file",
+  "unlisted",
 ] as const;
 
 /** What a required signature or attestation lacks. */

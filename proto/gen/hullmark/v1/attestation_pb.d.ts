@@ -715,7 +715,7 @@ export declare type ContainerIdentity = Message<"hullmark.v1.ContainerIdentity">
   name: string;
 
   /**
-   * `docker` or `containerd`.
+   * `docker`, `containerd`, …; `none`: no runtime that the agent asks knows of it.
    *
    * @generated from field: string runtime = 3;
    */
@@ -767,11 +767,18 @@ export declare type ContainerIdentity = Message<"hullmark.v1.ContainerIdentity">
   pid: number;
 
   /**
-   * Workload name: Compose service, own label `dev.hullmark.workload`, or the container's name.
+   * Workload name: Compose service, own label `dev.hullmark.workload`, the container's name, or for a pod `NAMESPACE/OWNER`.
    *
    * @generated from field: string workload = 11;
    */
   workload: string;
+
+  /**
+   * Absent for what is no container of a pod.
+   *
+   * @generated from field: hullmark.v1.PodIdentity pod = 12;
+   */
+  pod?: PodIdentity | undefined;
 };
 
 /**
@@ -779,6 +786,54 @@ export declare type ContainerIdentity = Message<"hullmark.v1.ContainerIdentity">
  * Use `create(ContainerIdentitySchema)` to create a new message.
  */
 export declare const ContainerIdentitySchema: GenMessage<ContainerIdentity>;
+
+/**
+ * Kubernetes' names for a container, from the labels that the kubelet gives it.
+ *
+ * @generated from message hullmark.v1.PodIdentity
+ */
+export declare type PodIdentity = Message<"hullmark.v1.PodIdentity"> & {
+  /**
+   * @generated from field: string namespace = 1;
+   */
+  namespace: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string uid = 3;
+   */
+  uid: string;
+
+  /**
+   * Name in the pod's specification; empty for the sandbox that holds the pod's namespaces.
+   *
+   * @generated from field: string container = 4;
+   */
+  container: string;
+
+  /**
+   * `Deployment`, `ReplicaSet`, `StatefulSet`, `DaemonSet`, `CronJob`, `Job`, `Node` (static pod) or `Pod`: as the pod's labels and name
+   * tell, which whoever may create pods chooses.
+   *
+   * @generated from field: string owner_kind = 5;
+   */
+  ownerKind: string;
+
+  /**
+   * @generated from field: string owner_name = 6;
+   */
+  ownerName: string;
+};
+
+/**
+ * Describes the message hullmark.v1.PodIdentity.
+ * Use `create(PodIdentitySchema)` to create a new message.
+ */
+export declare const PodIdentitySchema: GenMessage<PodIdentity>;
 
 /**
  * @generated from message hullmark.v1.FilesystemState
@@ -1069,6 +1124,9 @@ export declare type Mount = Message<"hullmark.v1.Mount"> & {
 
   /**
    * `bind`, `volume`, `tmpfs`, `proc`, …; `engine-init`: the engine's own init at `/sbin/docker-init` (`docker run --init`).
+   * In a pod also `kubelet` (a file of the kubelet's or the sandbox's own: /etc/hosts, the termination log, /dev/shm) and `pod-…` (a volume
+   * that the kubelet keeps for this very pod: `pod-empty-dir`, `pod-configmap`, `pod-secret`, `pod-projected`, `pod-downward-api`,
+   * `pod-volume`); `bind` is then a path of the node's.
    *
    * @generated from field: string type = 2;
    */

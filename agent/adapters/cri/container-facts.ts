@@ -1,0 +1,109 @@
+/** What CRI tells of a container as {@link ContainerFacts}. Where interface and OCI configuration both tell, the latter is believed: it is what was run. */
+import type { Container, ContainerStatus, Image, PodSandboxStatus } from "@hullmark/proto/cri";
+import { boundingCapabilities, givenDevices, type OciSpec, sharedNamespaces } from "../../core/oci-spec.ts";
+import type { ContainerFacts, DeclaredMount, EngineFile, PodFacts } from "../../ports/container-runtime.ts";
+import type { ContainerInfo, SandboxInfo } from "./verbose-info.ts";
+
+/** One container and its sandbox as the runtime tells them; for the sandbox's own process, `container` is made up from it. */
+export interface Told {
+  readonly listed: Container;
+  readonly status: ContainerStatus;
+  readonly info: ContainerInfo;
+  readonly sandbox: PodSandboxStatus | undefined;
+  readonly sandboxInfo: SandboxInfo | undefined;
+  readonly image: Image | undefined;
+  readonly pod: PodFacts | undefined;
+  readonly configBlobPath: string | undefined;
+  /** Types of the mounts by destination, for those that are not what the configuration calls them. */
+  readonly mountTypes: ReadonlyMap<string, string>;
+  /** Lines of the node's own `/etc/hosts`, which the kubelet copies for pods in the host's network. */
+  readonly nodeHosts: readonly string[];
+}
+
+const ENGINE_FILES = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+const SECCOMP = ["default", "unconfined", "custom"] as const;
+
+export function containerFacts(told: Told): ContainerFacts {
+  const { listed, status, info, sandbox, pod, image } = told;
+  const spec = info.runtimeSpec ?? { process: {} };
+  const labels = { ...sandbox?.labels, ...status.labels };
+  const context = info.config?.linux?.security_context;
+  const mounts = declaredMounts(spec, told.mountTypes);
+  const hostNamespaces = sharedNamespaces(spec);
+  return {
+    id: status.id,
+    name: pod ? `${pod.namespace}/${pod.name}/${pod.container || "(sandbox)"}` : (status.metadata?.name ?? status.id.slice(0, 12)),
+    pid: info.pid,
+    startedAtMs: Number((status.startedAt || status.createdAt) / 1_000_000n),
+    workload: labels["dev.hullmark.workload"] ?? (pod ? `${pod.namespace}/${pod.ownerName}` : (status.metadata?.name ?? "")),
+    imageReference: imageReference(told),
+    imageId: image?.id ?? listed.imageId,
+    repoDigests: image?.repoDigests ?? [],
+    configBlobPath: told.configBlobPath,
+    labels,
+    unlisted: false,
+    pod,
+    args: spec.process.args ?? [],
+    env: spec.process.env ?? [],
+    user: userOf(spec, context),
+    workingDirectory: spec.process.cwd ?? "",
+    capabilities: boundingCapabilities(spec),
+    privileged: context?.privileged === true || info.privileged === true,
+    readOnlyRoot: spec.root?.readonly === true,
+    noNewPrivileges: spec.process.noNewPrivileges === true,
+    seccomp: spec.linux?.seccomp ? (SECCOMP[context?.seccomp?.profile_type ?? 0] ?? "custom") : "unconfined",
+    apparmor: spec.process.apparmorProfile ?? "",
+    hostNamespaces,
+    devices: givenDevices(spec).sort(),
+    mounts,
+    maskedPaths: [...(spec.linux?.maskedPaths ?? []), ...(spec.linux?.readonlyPaths ?? [])],
+    hostname: spec.hostname || told.sandboxInfo?.config?.hostname || told.sandboxInfo?.runtimeSpec?.hostname || (pod?.name ?? ""),
+    extraHosts: hostNamespaces.includes("net") ? hostsEntries(told.nodeHosts) : [],
+    addresses: [sandbox?.network?.ip ?? "", ...(sandbox?.network?.additionalIps ?? []).map(({ ip }) => ip)].filter((address) => address !== ""),
+    networkNames: pod ? [pod.name] : [],
+    engineFiles: engineFiles(mounts),
+  };
+}
+
+/** As the pod's specification has it: the kubelet itself asks for the image by its id. */
+function imageReference({ status, info, image, sandboxInfo }: Told): string {
+  const asked = [status.image?.userSpecifiedImage, info.config?.image?.user_specified_image, sandboxInfo && !info.config ? sandboxInfo.image : undefined];
+  const named = asked.find((name) => name) ?? status.image?.image ?? "";
+  if (named !== "" && !named.startsWith("sha256:")) return named;
+  return image?.repoTags[0] ?? image?.repoDigests[0] ?? named;
+}
+
+type SecurityContext = NonNullable<NonNullable<ContainerInfo["config"]>["linux"]>["security_context"];
+
+/** The kubelet passes on what the pod asks for, or else the image's user without its group. */
+function userOf(spec: OciSpec, context: SecurityContext): string {
+  const group = context?.run_as_group?.value;
+  const user = context?.run_as_username || (context?.run_as_user?.value ?? spec.process.user?.uid ?? 0).toString();
+  return group === undefined || group === null ? user : `${user}:${group}`;
+}
+
+function declaredMounts(spec: OciSpec, types: ReadonlyMap<string, string>): DeclaredMount[] {
+  return (spec.mounts ?? [])
+    .map(({ destination, type, source, options }) => ({
+      destination,
+      type: type === "bind" ? (types.get(destination) ?? type) : (type ?? "bind"),
+      source: source ?? "",
+      options: options ?? [],
+    }))
+    .sort((a, b) => (a.destination < b.destination ? -1 : 1));
+}
+
+/** Only where kubelet or sandbox keep them; what somebody else mounts there is a mount like any other. */
+function engineFiles(mounts: readonly DeclaredMount[]): EngineFile[] {
+  return mounts
+    .filter(({ destination, type }) => type === "kubelet" && ENGINE_FILES.includes(destination))
+    .map(({ destination, source }) => ({ destination, hostPath: source, digestPath: undefined }));
+}
+
+/** `NAME:ADDRESS` for every name in a hosts file. */
+function hostsEntries(lines: readonly string[]): string[] {
+  return lines.flatMap((line) => {
+    const [address = "", ...names] = line.replace(/#.*$/, "").trim().split(/\s+/);
+    return names.map((name) => `${name}:${address}`);
+  });
+}

@@ -1,0 +1,79 @@
+/** What the CRI adapter concludes from names, labels and paths; each vector is as Kubernetes' own code makes it. */
+import { describe, expect, test } from "vitest";
+import { bindKind, SUBPATH } from "../../agent/adapters/cri/mount-kind.ts";
+import { podFacts } from "../../agent/adapters/cri/pod.ts";
+
+const UID = "0b0a4b4e-3f5d-4ff0-8a5e-3f2f0e7f2a11";
+const SANDBOX = "a".repeat(64);
+const CONTAINER = "b".repeat(64);
+
+const labelsOf = (name: string, own: Readonly<Record<string, string>> = {}): Record<string, string> => ({
+  "io.kubernetes.pod.namespace": "shop",
+  "io.kubernetes.pod.name": name,
+  "io.kubernetes.pod.uid": UID,
+  ...own,
+});
+
+describe("pod", () => {
+  const OWNERS: readonly (readonly [what: string, pod: string, labels: Readonly<Record<string, string>>, kind: string, owner: string])[] = [
+    ["Deployment", "web-5d8f7c9b6-x2x9k", { "pod-template-hash": "5d8f7c9b6" }, "Deployment", "web"],
+    ["Deployment with a dash", "web-api-5d8f7c9b6-x2x9k", { "pod-template-hash": "5d8f7c9b6" }, "Deployment", "web-api"],
+    ["ReplicaSet of its own", "rs-x2x9k", { "pod-template-hash": "5d8f7c9b6" }, "ReplicaSet", "rs"],
+    ["StatefulSet", "db-2", { "statefulset.kubernetes.io/pod-name": "db-2", "controller-revision-hash": "db-6f7" }, "StatefulSet", "db"],
+    ["StatefulSet's label on another pod", "db-2", { "statefulset.kubernetes.io/pod-name": "db-3" }, "Pod", "db-2"],
+    ["DaemonSet", "log-agent-7xk2p", { "controller-revision-hash": "6c8f" }, "DaemonSet", "log-agent"],
+    ["Job", "migrate-q8zzt", { "batch.kubernetes.io/job-name": "migrate" }, "Job", "migrate"],
+    ["CronJob", "backup-29384720-q8zzt", { "job-name": "backup-29384720" }, "CronJob", "backup"],
+    ["pod alone", "shell", {}, "Pod", "shell"],
+  ];
+
+  for (const [what, name, labels, ownerKind, ownerName] of OWNERS)
+    test(what, () => {
+      const container = { ...labelsOf(name), "io.kubernetes.container.name": "app" };
+      expect(podFacts(container, labelsOf(name, labels), {})).toEqual({ namespace: "shop", name, uid: UID, container: "app", ownerKind, ownerName });
+    });
+
+  test("static pod", () => {
+    const annotations = { "kubernetes.io/config.source": "file" };
+    expect(podFacts(labelsOf("etcd-node-1"), labelsOf("etcd-node-1"), annotations)).toMatchObject({ ownerKind: "Node", ownerName: "etcd-node-1" });
+  });
+
+  test("not made by a kubelet", () => expect(podFacts({}, { "io.kubernetes.pod.name": "x" }, {})).toBeUndefined());
+});
+
+describe("mount", () => {
+  const owner = { containerId: CONTAINER, sandboxId: SANDBOX, podUid: UID, kubeletDirectory: "/var/lib/kubelet" };
+  const pod = `/var/lib/kubelet/pods/${UID}`;
+  const other = `/var/lib/kubelet/pods/${UID.replace("0b", "0c")}`;
+  const cri = "/var/lib/containerd/io.containerd.grpc.v1.cri";
+  const KINDS: readonly (readonly [source: string, kind: string])[] = [
+    [`${pod}/etc-hosts`, "kubelet"],
+    [`${pod}/containers/web/1f2e3d4c`, "kubelet"],
+    [`${cri}/sandboxes/${SANDBOX}/hostname`, "kubelet"],
+    [`${cri}/sandboxes/${SANDBOX}/resolv.conf`, "kubelet"],
+    [`/run/containerd/io.containerd.grpc.v1.cri/sandboxes/${SANDBOX}/shm`, "kubelet"],
+    [`${cri}/containers/${CONTAINER}/volumes/0123`, "volume"],
+    [`${pod}/volumes/kubernetes.io~empty-dir/tmp`, "pod-empty-dir"],
+    [`${pod}/volumes/kubernetes.io~configmap/conf`, "pod-configmap"],
+    [`${pod}/volumes/kubernetes.io~secret/key`, "pod-secret"],
+    [`${pod}/volumes/kubernetes.io~projected/kube-api-access-x`, "pod-projected"],
+    [`${pod}/volumes/kubernetes.io~downward-api/fields`, "pod-downward-api"],
+    [`${pod}/volumes/kubernetes.io~csi/pvc-1/mount`, "pod-volume"],
+    [`${pod}/volume-subpaths/conf/web/0`, SUBPATH],
+    // Nobody else's, and nothing beside: a path of the node.
+    [`${other}/volumes/kubernetes.io~empty-dir/tmp`, "bind"],
+    [`${cri}/sandboxes/${CONTAINER}/hostname`, "bind"],
+    [`${cri}/containers/${SANDBOX}/volumes/0123`, "bind"],
+    [`${pod}/volumes/kubernetes.io~empty-dir/../../../../../../etc`, "bind"],
+    [`/evil${pod}/volumes/kubernetes.io~empty-dir/tmp`, "bind"],
+    [`${pod}/etc-hosts/x`, "bind"],
+    [`${pod}/plugins/x`, "bind"],
+    ["/etc/hosts", "bind"],
+    ["/dev/shm", "bind"],
+    ["/", "bind"],
+  ];
+
+  for (const [source, kind] of KINDS) test(`${kind}: ${source}`, () => expect(bindKind(source, owner)).toBe(kind));
+
+  test("without a pod nothing is a pod's", () => expect(bindKind("/var/lib/kubelet/pods//etc-hosts", { ...owner, podUid: "" })).toBe("bind"));
+});

@@ -1,0 +1,260 @@
+/** A real cluster, observed: untouched pods of every kind are believed, every attack inside a pod is found and told with the pod's names. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Stack, startStack, tail } from "../../../deploy/stack/stack.ts";
+import { cgroupName } from "../../../deploy/testbed/cgroup.ts";
+import { type Kubernetes, startTestbed, type Testbed } from "../../../deploy/testbed/index.ts";
+import { run } from "../../../deploy/testbed/run.ts";
+import { type CosignKey, cosign, cosignKeyPair } from "../../fakes/cosign.ts";
+import { ACCEPTANCE, acceptanceImage } from "../images/acceptance.ts";
+import { loadPrograms, type Programs } from "../images/programs.ts";
+import { type PushedImage, pushImage } from "../images/push.ts";
+import { type ExpectedDrift, SCENARIOS, type Scenario } from "../scenarios.ts";
+import { PodVictim } from "./pod-victim.ts";
+import { everyKind, pod, type podSpec } from "./workloads.ts";
+
+interface DriftView {
+  readonly kind: string;
+  readonly state: string;
+  readonly path: string;
+  readonly summary: string;
+  readonly container: { readonly name: string };
+  readonly workload: string;
+  readonly origin: { readonly place: string; readonly layerIndex: number };
+  readonly actor: { readonly executable: string } | null;
+}
+
+interface WorkloadView {
+  readonly container: { readonly id: string; readonly name: string };
+  readonly workload: string;
+  readonly verdict: string;
+  readonly content: string;
+  readonly provenance: { readonly status: string };
+  readonly reasons: readonly { readonly code: string; readonly detail: string }[];
+  readonly openDrifts: number;
+}
+
+const FOUND_WITHIN_MS = 30_000;
+const SETTLED_WITHIN_MS = 90_000;
+
+let bed: Testbed;
+let cluster: Kubernetes;
+let stack: Stack;
+let programs: Programs;
+let image: PushedImage;
+/** The same files with a command that does not listen. */
+let side: PushedImage;
+let home: string;
+
+const policy = (publicKey: string): string => `apiVersion: hullmark.dev/v1
+kind: Policy
+metadata: { name: cluster }
+spec:
+  mode: observe
+  authorities:
+    - name: release
+      key: |
+${publicKey.trim().replace(/^/gm, "        ")}
+  rules:
+    - name: acme
+      select: { images: ["**/acme/**"] }
+      require: { signatures: { authorities: [release] } }
+      allow: { env: [TZ], users: ["33"] }
+    - name: everything-else
+      allow: { env: ["**"], args: true }
+  intervals: { quote: 10s, heartbeat: 2s, rescan: 60s }
+`;
+
+beforeAll(async () => {
+  home = mkdtempSync(join(tmpdir(), "hullmark-e2e-"));
+  [bed, programs] = await Promise.all([startTestbed({ name: "e2e-cluster", parts: { kubernetes: true, registry: true, tpms: 1 } }), loadPrograms()]);
+  if (!bed.kubernetes) throw new Error("no cluster");
+  cluster = bed.kubernetes;
+  const key = await cosignKeyPair("v2", home, "release");
+  image = await pushImage(bed.registry?.host ?? "", "acme/web", "1", acceptanceImage(programs));
+  const definition = acceptanceImage(programs);
+  side = await pushImage(bed.registry?.host ?? "", "acme/side", "1", { ...definition, config: { ...definition.config, Cmd: [ACCEPTANCE.tool, "wait"] } });
+  for (const { reference } of [image, side]) await cosign("v2", home, signing(key, reference));
+  stack = await startStack({ bed, policy: policy(readFileSync(key.publicKeyPath, "utf8")) });
+});
+
+afterAll(async () => {
+  await bed?.down();
+  if (home) rmSync(home, { recursive: true, force: true });
+});
+
+function signing(key: CosignKey, reference: string): string[] {
+  const offline = ["--tlog-upload=false", "--allow-insecure-registry", "--allow-http-registry", "--yes"];
+  return ["sign", "--key", key.privateKey, ...offline, reference];
+}
+
+const apply = (items: readonly object[]): Promise<string> =>
+  cluster.kubectl(["apply", "--filename=-"], JSON.stringify({ apiVersion: "v1", kind: "List", items }));
+
+async function workloads(): Promise<readonly WorkloadView[]> {
+  return stack.json<WorkloadView[]>("workloads");
+}
+
+async function drifts(container: string): Promise<readonly DriftView[]> {
+  const { drifts: found } = await stack.json<{ drifts: DriftView[] }>("drift", "ls", "--all", "--container", container);
+  return found.filter(({ state }) => state === "open" || state === "acknowledged");
+}
+
+async function eventually<T>(look: () => Promise<T>, done: (seen: T) => boolean, withinMs = FOUND_WITHIN_MS): Promise<T> {
+  const untilMs = Date.now() + withinMs;
+  for (;;) {
+    const seen = await look();
+    if (done(seen) || Date.now() > untilMs) return seen;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+}
+
+/** Waits until the containers that match are `count`, and each is judged. */
+async function settled(name: RegExp, count: number): Promise<readonly WorkloadView[]> {
+  const look = async (): Promise<readonly WorkloadView[]> => (await workloads()).filter(({ container }) => name.test(container.name));
+  const seen = await eventually(look, (found) => found.length === count && found.every(({ verdict }) => verdict !== "unknown"), SETTLED_WITHIN_MS);
+  if (seen.length !== count || seen.some(({ verdict }) => verdict === "unknown")) {
+    const pods = await cluster.kubectl(["get", "pods", "--output=wide"]);
+    const logs = ["verifier.log", "agent-0.log"].map((file) => tail(join(bed.directory, file), 20)).join("\n");
+    throw new Error(`${name}: wanted ${count}, saw ${JSON.stringify(seen)}\n${pods}\n${logs}`);
+  }
+  return seen;
+}
+
+const describeAll = (found: readonly DriftView[]): string =>
+  found.map(({ kind, path, origin, summary }) => `${origin.place} ${kind} ${path.slice(0, 80)}: ${summary}`).join("\n");
+
+function matches(drift: DriftView, expected: ExpectedDrift): boolean {
+  const path = typeof expected.path === "string" ? drift.path === expected.path : expected.path.test(drift.path);
+  return path && expected.kinds.includes(drift.kind) && drift.origin.place === expected.place;
+}
+
+async function assertFound(name: string, expected: readonly ExpectedDrift[]): Promise<void> {
+  const found = await eventually(
+    () => drifts(name),
+    (seen) => expected.every((each) => seen.some((drift) => matches(drift, each))),
+  );
+  for (const each of expected) {
+    const drift = found.find((candidate) => matches(candidate, each));
+    expect(drift, `${each.place} ${each.kinds} ${each.path}; found:\n${describeAll(found)}`).toBeDefined();
+    expect(drift).toMatchObject({ container: { name }, workload: name.split("/").slice(0, 2).join("/") });
+    if (each.layerIndex !== undefined) expect(drift?.origin.layerIndex).toBe(each.layerIndex);
+    if (each.who !== undefined) expect(drift?.actor?.executable.split("/").at(-1), drift?.path).toBe(each.who);
+  }
+}
+
+describe("untouched", () => {
+  /** Names of a pod's containers, and the workload that they belong to. */
+  const KINDS: readonly (readonly [name: RegExp, count: number, workload: string])[] = [
+    [/^default\/web-[a-z0-9]+-[a-z0-9]{5}\/(web|sidecar)$/, 4, "default/web"],
+    [/^default\/store-0\/web$/, 1, "default/store"],
+    [/^default\/each-[a-z0-9]{5}\/web$/, 1, "default/each"],
+    [/^default\/often-\d+-[a-z0-9]{5}\/web$/, 1, "default/often"],
+    [/^default\/fixed-node-1\/web$/, 1, "default/fixed-node-1"],
+  ];
+
+  beforeAll(async () => {
+    writeFileSync(join(cluster.manifests, "fixed.json"), JSON.stringify(pod("fixed", image.tagged)));
+    await apply(everyKind(image.tagged, side.tagged));
+  });
+
+  for (const [name, count, workload] of KINDS)
+    test(`${workload}: ${count} container${count === 1 ? "" : "s"} affirming`, async () => {
+      for (const each of await settled(name, count)) {
+        const found = describeAll(await drifts(each.container.name));
+        expect({ ...each, found }).toMatchObject({
+          verdict: "affirming",
+          content: "affirming",
+          provenance: { status: "signed" },
+          openDrifts: 0,
+          workload,
+          found: "",
+        });
+      }
+    });
+
+  test("an ephemeral container is one like any other", async () => {
+    await cluster.kubectl(["debug", "store-0", `--image=${side.tagged}`, "--container=looker", "--target=web"]);
+    const [looker] = await settled(/^default\/store-0\/looker$/, 1);
+    expect({ ...looker, found: describeAll(await drifts("default/store-0/looker")) }).toMatchObject({ verdict: "affirming", found: "" });
+  });
+
+  test("sandboxes are measured too", async () => {
+    await settled(/^default\/store-0\/\(sandbox\)$/, 1);
+    expect(describeAll(await drifts("default/store-0/(sandbox)"))).toBe("");
+  });
+});
+
+describe("attacks", () => {
+  for (const [i, scenario] of SCENARIOS.entries())
+    test(`${scenario.name}${scenario.expected.length === 0 ? " is no drift" : ""}`, async () => {
+      const name = `victim-${i}`;
+      await apply([pod(name, image.tagged, optionsOf(scenario))]);
+      const victim = new PodVictim(cluster, programs, name);
+      await settled(new RegExp(`^${victim.container}$`), 1);
+      await scenario.attack(victim);
+      try {
+        if (scenario.expected.length > 0) await assertFound(victim.container, scenario.expected);
+        else {
+          await new Promise((resolve) => setTimeout(resolve, 4_000));
+          expect(describeAll(await drifts(victim.container))).toBe("");
+        }
+      } finally {
+        await scenario.restore?.(victim);
+      }
+      await cluster.kubectl(["delete", "pod", name, "--wait=false"]);
+    });
+
+  test("a path of the node and a foreign hosts file are mounts that need permission", async () => {
+    const volumes = [
+      { name: "node", hostPath: { path: "/etc" } },
+      { name: "part", hostPath: { path: "/usr" } },
+    ];
+    const volumeMounts = [
+      { name: "node", mountPath: "/node" },
+      { name: "part", mountPath: "/part", subPath: "bin" },
+    ];
+    await apply([pod("mounts", image.tagged, { container: { volumeMounts }, spec: { volumes } })]);
+    await settled(/^default\/mounts\/web$/, 1);
+    const paths = (await drifts("default/mounts/web")).map(({ kind, path }) => `${kind} ${path}`).sort();
+    expect(paths).toEqual(["mount /node", "mount /part"]);
+  });
+
+  test("a line in the hosts file that the kubelet wrote", async () => {
+    await apply([pod("hosts", image.tagged)]);
+    const victim = new PodVictim(cluster, programs, "hosts");
+    await settled(/^default\/hosts\/web$/, 1);
+    await victim.sh("echo 203.0.113.9 registry.example >> /etc/hosts");
+    await assertFound(victim.container, [{ path: "/etc/hosts", kinds: ["bind-file"], place: "bind" }]);
+  });
+
+  test("a container that no kubelet asked for", async () => {
+    // Other test beds of this machine have containers too, all of them with an id in their cgroup's name.
+    const id = "smuggled";
+    const group = `/${cgroupName(JSON.parse(readFileSync(join(bed.directory, "testbed.json"), "utf8")).id)}/${id}`;
+    await run(cluster.ctr("run", "--detach", "--cgroup", group, image.tagged, id, "/app/serve.sh"));
+    try {
+      const look = async (): Promise<readonly WorkloadView[]> => (await workloads()).filter(({ container }) => container.id.startsWith("mnt-"));
+      const found = await eventually(look, (seen) => seen.some(({ verdict }) => verdict === "contraindicated"));
+      expect(found).toHaveLength(1);
+      expect((await drifts(found[0]?.container.name ?? "")).map(({ kind }) => kind)).toEqual(["unlisted"]);
+    } finally {
+      await run(cluster.ctr("tasks", "kill", "--signal", "KILL", id));
+    }
+  });
+});
+
+/** `docker run` options of a scenario as a pod has them. */
+function optionsOf({ runOptions = [] }: Scenario): Parameters<typeof podSpec>[1] {
+  const env: { name: string; value: string }[] = [];
+  const capabilities: string[] = [];
+  for (let i = 0; i < runOptions.length; i += 2) {
+    const [option, value = ""] = runOptions.slice(i, i + 2);
+    if (option === "--env") env.push({ name: value.split("=", 1)[0] ?? "", value: value.slice(value.indexOf("=") + 1) });
+    else if (option === "--cap-add") capabilities.push(value);
+    else throw new Error(`${option} has no counterpart in a pod`);
+  }
+  return { env, capabilities };
+}
