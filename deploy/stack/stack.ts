@@ -120,7 +120,8 @@ function agentSettings({ bed, changes }: StackOptions, directory: string, ports:
     stateDirectory: join(directory, `agent-${index}`),
     verifier: { address: `localhost:${ports.main}`, enrolmentAddress: `localhost:${ports.enrolment}`, caFile: join(directory, "verifier", "admin", "ca.crt") },
     tpm: { tcti: bed.tpms[index]?.tcti ?? "none" },
-    runtime: bed.kubernetes ? { cri: { socket: bed.kubernetes.criSocket } } : { docker: { socket: bed.engine?.socketPath ?? "" } },
+    // Other test beds of this machine have containers too.
+    runtime: bed.kubernetes ? { cri: { socket: bed.kubernetes.criSocket, otherContainers: "ignore" } } : { docker: { socket: bed.engine?.socketPath ?? "" } },
     changes: { source: changes ?? "auto" },
     log: { level: "debug" },
   };

@@ -32,8 +32,8 @@ it("names layers, lowest first, the upper directory and the other mounts", async
   expect(await open().layout(7)).toEqual({
     kind: "overlay",
     layers: [
-      { id: "overlay2/base", path: join(storage, "base/diff"), runtimeMade: false },
-      { id: "overlay2/top", path: join(storage, "top/diff"), runtimeMade: false },
+      { id: expect.stringMatching(/^overlay2\/base@[0-9a-f]{16}$/), path: join(storage, "base/diff"), runtimeMade: false },
+      { id: expect.stringMatching(/^overlay2\/top@[0-9a-f]{16}$/), path: join(storage, "top/diff"), runtimeMade: false },
     ],
     upperPath: join(storage, "upper/diff"),
     device: "0:50",
@@ -85,4 +85,24 @@ it("answers alike for more mounts than it remembers, and refuses what is without
   expect(second).not.toBe(first);
   writeFileSync(join(directory, "proc", "7", "mountinfo"), Buffer.alloc(17 * 1024 * 1024, "x"));
   await expect(root.layout(7)).rejects.toThrow(RangeError);
+});
+
+/** Names of the layers of a container that containerd made. */
+async function snapshots(pid: number, lowerdir: string): Promise<string[]> {
+  const options = `rw,lowerdir=${lowerdir},upperdir=/a/snapshots/9/fs,workdir=/a/snapshots/9/work`;
+  mkdirSync(join(directory, "proc", String(pid)), { recursive: true });
+  writeFileSync(join(directory, "proc", String(pid), "mountinfo"), `100 99 0:50 / / rw,relatime - overlay overlay ${options}\n`);
+  const layout = await open().layout(pid);
+  return layout.kind === "overlay" ? layout.layers.map(({ id }) => id) : [];
+}
+
+it("never gives two directories one name: containerd counts snapshots from 1 below each of its roots", async () => {
+  const [one, other] = [await snapshots(1, "/a/snapshots/5/fs"), await snapshots(2, "/b/snapshots/5/fs")];
+  expect(one).toEqual([expect.stringMatching(/^snapshots\/5@[0-9a-f]{16}$/)]);
+  expect(other).not.toEqual(one);
+});
+
+it("gives one directory one name in every container", async () => {
+  const of = (...numbers: readonly number[]): string => numbers.map((each) => `/a/snapshots/${each}/fs`).join(":");
+  expect(await snapshots(1, of(6, 5))).toEqual((await snapshots(2, of(7, 6, 5))).slice(0, 2));
 });

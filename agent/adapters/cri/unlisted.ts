@@ -6,10 +6,11 @@ import { readFileSync, statSync } from "node:fs";
 import { type ListedProcess, listProcesses } from "@hullmark/native";
 import type { ContainerFacts } from "../../ports/container-runtime.ts";
 
-/** More are not told one by one; a node has no such number of them. */
-const MAX_UNLISTED = 64;
 /** Linux counts a process's start in clock ticks of 10 ms on every architecture that is supported. */
 const TICKS_PER_SECOND = 100;
+
+/** kthreadd's root is the node's, also seen from a pod, and unlike the first process's may be looked at everywhere. */
+const NODE_ROOT = "/proc/2/root/";
 
 /** First process of each container, by an id: the cgroup's 64 hex digits, or `mnt-` and the number of the mount namespace. */
 export type Seen = ReadonlyMap<string, ListedProcess>;
@@ -49,7 +50,7 @@ export class Unlisted {
     }
     // The runtime forgets a container only after its processes are gone.
     const alive = new Map(listProcesses().map(({ pid, startTicks }) => [pid, startTicks]));
-    const left = unknown.filter(([, { pid, startTicks }]) => alive.get(pid) === startTicks).slice(0, MAX_UNLISTED);
+    const left = unknown.filter(([, { pid, startTicks }]) => alive.get(pid) === startTicks);
     this.#found = new Map(left);
     return left.map(([id]) => id);
   }
@@ -105,7 +106,7 @@ const NOTHING_DECLARED = {
 
 function hasOtherRoot(pid: number): boolean {
   try {
-    const [own, nodes] = [statSync(`/proc/${pid}/root/`), statSync("/proc/1/root/")];
+    const [own, nodes] = [statSync(`/proc/${pid}/root/`), statSync(NODE_ROOT)];
     return own.dev !== nodes.dev || own.ino !== nodes.ino;
   } catch {
     return false;

@@ -1,4 +1,5 @@
 /** {@link RootFilesystem} from mountinfo and the directories that it names. */
+import { hash } from "node:crypto";
 import { closeSync, openSync, readSync } from "node:fs";
 import { realpath } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
@@ -82,11 +83,14 @@ async function absolute(path: string, upperPath: string): Promise<string> {
   return realpath(from).catch(() => from);
 }
 
-/** `…/overlay2/ID/diff` (docker), `…/snapshots/N/fs` (containerd). */
+/**
+ * `…/overlay2/ID/diff` (docker), `…/snapshots/N/fs` (containerd). containerd counts its snapshots from 1 below each root: only with the path is the
+ * number one directory's, for a node may have several roots, and whoever mounts an overlay of their own chooses its directories' names.
+ */
 function layerOf(path: string): LayerDirectory {
   const id = basename(dirname(path));
   const scope = basename(dirname(dirname(path)));
-  return { id: `${scope}/${id}`, path, runtimeMade: id.endsWith("-init") };
+  return { id: `${scope}/${id}@${hash("sha256", path, "hex").slice(0, 16)}`, path, runtimeMade: id.endsWith("-init") };
 }
 
 function ignoreGone(error: NodeJS.ErrnoException): undefined {

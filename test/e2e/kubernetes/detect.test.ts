@@ -231,13 +231,18 @@ describe("attacks", () => {
   });
 
   test("a container that no kubelet asked for", async () => {
+    const [agent] = stack.agents;
+    if (!agent) throw new Error("no agent");
+    writeFileSync(agent.configPath, readFileSync(agent.configPath, "utf8").replace("otherContainers: ignore", "otherContainers: report"));
+    await agent.stop();
+    await agent.start();
     // Other test beds of this machine have containers too, all of them with an id in their cgroup's name.
     const id = "smuggled";
     const group = `/${cgroupName(JSON.parse(readFileSync(join(bed.directory, "testbed.json"), "utf8")).id)}/${id}`;
     await run(cluster.ctr("run", "--detach", "--cgroup", group, image.tagged, id, "/app/serve.sh"));
     try {
       const look = async (): Promise<readonly WorkloadView[]> => (await workloads()).filter(({ container }) => container.id.startsWith("mnt-"));
-      const found = await eventually(look, (seen) => seen.some(({ verdict }) => verdict === "contraindicated"));
+      const found = await eventually(look, (seen) => seen.some(({ verdict }) => verdict === "contraindicated"), SETTLED_WITHIN_MS);
       expect(found).toHaveLength(1);
       expect((await drifts(found[0]?.container.name ?? "")).map(({ kind }) => kind)).toEqual(["unlisted"]);
     } finally {
