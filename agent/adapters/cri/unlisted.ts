@@ -64,7 +64,7 @@ export class Unlisted {
       return {
         ...NOTHING_DECLARED,
         id,
-        name: `${name || "process"} (in no runtime)`,
+        name: `${name || "process"} ${id.slice(0, 16)} (in no runtime)`,
         pid: found.pid,
         startedAtMs: startedAtMs(found),
         args: words(found.pid, "cmdline"),
