@@ -54,7 +54,19 @@ function rootOf(files: ReadonlyMap<string, Buffer>): Buffer {
 
 const FACTS: ContainerFacts = {
   ...{ id: ID, name: "web", pid: 1, startedAtMs: 0, workload: "", imageReference: "web", imageId: "sha256:0", repoDigests: [], configBlobPath: undefined },
-  ...{ labels: {}, args: [], env: [], user: "", workingDirectory: "/", capabilities: [], privileged: false, readOnlyRoot: false, noNewPrivileges: false },
+  ...{
+    labels: {},
+    unlisted: false,
+    pod: undefined,
+    args: [],
+    env: [],
+    user: "",
+    workingDirectory: "/",
+    capabilities: [],
+    privileged: false,
+    readOnlyRoot: false,
+    noNewPrivileges: false,
+  },
   ...{ seccomp: "default", apparmor: "", hostNamespaces: [], devices: [], mounts: [], maskedPaths: [], hostname: "", extraHosts: [], addresses: [] },
   ...{ networkNames: [], engineFiles: [] },
 };

@@ -18,23 +18,19 @@ export type Seen = ReadonlyMap<string, ListedProcess>;
 export class Unlisted {
   #found: Seen = new Map();
 
-  /** What runs in any container now. Synchronous, about 10 µs a process. */
+  /** What runs in any container now. Synchronous, some 5 µs a process. */
   look(): Seen {
-    const processes = listProcesses();
-    const own = new Set([0, ...processes.filter(({ pid }) => pid === 1 || pid === process.pid).map(({ mountNamespace }) => mountNamespace)]);
     const byNamespace = new Map<number, boolean>();
     const elsewhere = ({ pid, mountNamespace }: ListedProcess): boolean => {
-      if (own.has(mountNamespace)) return false;
-      const known = byNamespace.get(mountNamespace) ?? hasOtherRoot(pid);
+      const known = byNamespace.get(mountNamespace) ?? (mountNamespace !== 0 && hasOtherRoot(pid));
       byNamespace.set(mountNamespace, known);
       return known;
     };
     const first = new Map<string, ListedProcess>();
-    for (const each of processes) {
+    for (const each of listProcesses()) {
       if (each.containerId === "" && !elsewhere(each)) continue;
-      const id = each.containerId || `mnt-${each.mountNamespace}`;
-      const before = first.get(id);
-      if (!before || each.startTicks < before.startTicks) first.set(id, each);
+      const id = idOf(each);
+      if (!first.has(id)) first.set(id, each);
     }
     // A process that entered a container's mount namespace without its cgroup is that container's.
     const namespaces = new Set([...first.values()].filter(({ containerId }) => containerId !== "").map(({ mountNamespace }) => mountNamespace));
@@ -44,15 +40,10 @@ export class Unlisted {
   /** Ids of those seen that the runtime does not know and that still run. @param known every id that the runtime tells, asked after the look */
   others(seen: Seen, known: ReadonlySet<string>): string[] {
     const unknown = [...seen].filter(([id]) => !known.has(id));
-    if (unknown.length === 0) {
-      this.#found = new Map();
-      return [];
-    }
     // The runtime forgets a container only after its processes are gone.
-    const alive = new Map(listProcesses().map(({ pid, startTicks }) => [pid, startTicks]));
-    const left = unknown.filter(([, { pid, startTicks }]) => alive.get(pid) === startTicks);
-    this.#found = new Map(left);
-    return left.map(([id]) => id);
+    const alive = unknown.length > 0 ? new Map(listProcesses().map((each) => [each.pid, idOf(each)])) : new Map<number, string>();
+    this.#found = new Map(unknown.filter(([id, { pid }]) => alive.get(pid) === id));
+    return [...this.#found.keys()];
   }
 
   /** undefined: none of those found last, or gone. */
@@ -66,7 +57,7 @@ export class Unlisted {
         id,
         name: `${name || "process"} ${id.slice(0, 16)} (in no runtime)`,
         pid: found.pid,
-        startedAtMs: startedAtMs(found),
+        startedAtMs: startedAtMs(found.pid),
         args: words(found.pid, "cmdline"),
         env: words(found.pid, "environ"),
       };
@@ -104,6 +95,10 @@ const NOTHING_DECLARED = {
   unlisted: true,
 } as const satisfies Partial<ContainerFacts>;
 
+function idOf({ containerId, mountNamespace }: ListedProcess): string {
+  return containerId || `mnt-${mountNamespace}`;
+}
+
 function hasOtherRoot(pid: number): boolean {
   try {
     const [own, nodes] = [statSync(`/proc/${pid}/root/`), statSync(NODE_ROOT)];
@@ -113,9 +108,12 @@ function hasOtherRoot(pid: number): boolean {
   }
 }
 
-function startedAtMs({ startTicks }: ListedProcess): number {
+/** /proc/PID/stat, field 22: clock ticks since boot. @throws the system's error */
+function startedAtMs(pid: number): number {
   const boot = Number(/^btime (\d+)$/m.exec(readFileSync("/proc/stat", "latin1"))?.[1] ?? 0);
-  return Math.round((boot + startTicks / TICKS_PER_SECOND) * 1000);
+  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  const ticks = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]);
+  return Math.round((boot + ticks / TICKS_PER_SECOND) * 1000);
 }
 
 /** The process controls them: bounded. */
