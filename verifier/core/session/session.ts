@@ -310,7 +310,11 @@ export class Session implements Paced {
     this.#services.meter.quote(judgement.kind, judgement.kind === "fresh" ? "" : judgement.code);
     const changes = new ChangeSet(nowMs);
     this.#conclude(judgement, changes, nowMs);
-    if (judgement.kind === "fresh") this.#quotedBoot(judgement, report, changes);
+    if (judgement.kind === "fresh") {
+      // Stronger than a heartbeat: a key that only this node's TPM has says that what was taken is what there is.
+      this.#alive(report.seq, nowMs);
+      this.#quotedBoot(judgement, report, changes);
+    }
     this.#live.update({ ...nodeChange(judgement, node), ...this.#bootChange() }, policy(), changes, nowMs);
     if (judgement.kind === "fresh") this.#services.pacer.answered(this, nowMs);
     this.#commit(changes);
