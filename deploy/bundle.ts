@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -63,7 +64,13 @@ const replace: Plugin = {
 };
 
 function copyAddons(): void {
-  copyFileSync(join(REPOSITORY, "native/build/hullmark.node"), join(BUILT, "hullmark.node"));
+  // Debug information names the folder that it was compiled in, and the build id is a digest over it: without them it is the same from every checkout.
+  execFileSync("objcopy", [
+    "--strip-debug",
+    "--remove-section=.note.gnu.build-id",
+    join(REPOSITORY, "native/build/hullmark.node"),
+    join(BUILT, "hullmark.node"),
+  ]);
   const sqlite = dirname(new URL(import.meta.resolve("better-sqlite3/package.json")).pathname);
   copyFileSync(join(sqlite, "prebuilds", `linux-${process.arch}.node`), join(BUILT, "better_sqlite3.node"));
 }

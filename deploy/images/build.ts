@@ -33,11 +33,8 @@ export async function buildImages({ output, cache }: BuildOptions): Promise<Buil
   const scratch = mkdtempSync(join(output, "scratch."));
   try {
     const source = await sourceFacts();
-    const addon = join(scratch, "hullmark.node");
-    // Debug information names the folder that it was compiled in; the build id is a digest over it.
-    await run("objcopy", ["--strip-debug", "--remove-section=.note.gnu.build-id", join(REPOSITORY, "dist/hullmark.node"), addon]);
     const base = await packagesNeededBy([process.execPath, join(REPOSITORY, "dist/better_sqlite3.node")]);
-    const tpm = (await packagesNeededBy([addon])).filter((name) => !base.includes(name));
+    const tpm = (await packagesNeededBy([join(REPOSITORY, "dist/hullmark.node")])).filter((name) => !base.includes(name));
     const basePackages = await fetchPackages(await withLicences([...base, "base-files", "ca-certificates"]), cache);
     const tpmPackages = await fetchPackages(tpm, cache);
 
@@ -49,7 +46,7 @@ export async function buildImages({ output, cache }: BuildOptions): Promise<Buil
     const tpmLayer = await pack(await debianLayer(join(scratch, "tpm"), tpmPackages, {}), `Debian packages: ${titles(tpmPackages)}`);
     const images: Image[] = [];
     for (const definition of IMAGES) {
-      const own = await pack(programLayer(join(scratch, definition.name), definition, addon), `${definition.title} ${source.version} ${source.revision}`);
+      const own = await pack(programLayer(join(scratch, definition.name), definition), `${definition.title} ${source.version} ${source.revision}`);
       const layers = definition.files.includes("hullmark.node") ? [...shared, tpmLayer, own] : [...shared, own];
       images.push({ name: definition.name, layers, config: configOf(definition, source) });
     }
@@ -108,8 +105,9 @@ function nodeLayer(root: string): string {
   return root;
 }
 
-function programLayer(root: string, { files }: ImageDefinition, addon: string): string {
-  for (const file of files) place(file === "hullmark.node" ? addon : join(REPOSITORY, "dist", file), join(root, PROGRAM_FOLDER, file), 0o644);
+/** The very files of dist/, whose digests are in its SHA256SUMS. */
+function programLayer(root: string, { files }: ImageDefinition): string {
+  for (const file of files) place(join(REPOSITORY, "dist", file), join(root, PROGRAM_FOLDER, file), 0o644);
   place(join(REPOSITORY, "LICENSE"), join(root, "usr/share/doc/hullmark/LICENSE"), 0o644);
   return root;
 }

@@ -1,5 +1,6 @@
 /** The images that Hullmark ships: what is in them, that they are the same each time, and that released cosign takes what Hullmark signed of them. */
 import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
 import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
@@ -95,6 +96,17 @@ describe.each(IMAGES.map(({ name }) => name))("%s", (name) => {
     expect(named).toEqual(expect.arrayContaining(["node", "@bufbuild/protobuf", ...readdirSync(join(root(name), "var/lib/dpkg/status.d"))]));
     expect(named).not.toContain("vitest");
   });
+});
+
+test("an agent in the image is the one of the release's sums, and its Node is", () => {
+  const sums = readFileSync(join(REPOSITORY, "dist/SHA256SUMS"), "utf8").trim().split("\n");
+  const places: Readonly<Record<string, string>> = { node: "usr/bin/node" };
+  expect(sums).toHaveLength(3);
+  for (const line of sums) {
+    const [digest, name] = line.split("  ") as [string, string];
+    const content = readFileSync(join(root("hullmark-agent"), places[name] ?? `usr/lib/hullmark/${name}`));
+    expect(createHash("sha256").update(content).digest("hex"), name).toBe(digest);
+  }
 });
 
 test("signed and attested with Hullmark, every image passes released cosign", async () => {
