@@ -34,7 +34,7 @@ bench() {
     case $each in
       detection) bench 'Detection' detection --json "$results/detection.json" ;;
       # Wants what deploy/testbed/go-tools.sh kubernetes builds, so it is run when asked for.
-      pods) bench 'Detection in pods' detection --pods --writes 200 --json "$results/detection-pods.json" ;;
+      pods) bench 'Detection in pods' detection --pods --writes 200 --neighbours 10 --json "$results/detection-pods.json" ;;
       idle) bench 'At rest' idle --seconds 60 --json "$results/idle.json" ;;
       appraisal) bench 'Appraisal of a change' appraisal --json "$results/appraisal.json" ;;
       attestations) bench 'Attestations' attestations --nodes 60,150,300 --seconds 15 --json "$results/attestations.json" ;;

@@ -89,6 +89,8 @@ finished 'test images' images
 if [ -n "$full" ]; then start soak vitest_suite soak 2700 --config test/vitest.soak.config.ts; fi
 
 finished 'cosign and other Go programs' go-tools
+# After the peers, whose tests come first: both hold the same lock.
+start kubernetes-tools nice -n 5 bash deploy/testbed/go-tools.sh kubernetes
 
 echo; echo 'Integration'
 vitest_suite integration 1500 --config test/vitest.config.ts test/integration
@@ -97,6 +99,12 @@ record_suite integration
 echo; echo 'End to end'
 vitest_suite e2e 2100 --config test/vitest.e2e.config.ts
 record_suite e2e
+
+echo
+finished 'Kubernetes from its Go modules' kubernetes-tools
+echo 'On a real cluster'
+vitest_suite kubernetes 1500 --config test/vitest.kubernetes.config.ts
+record_suite kubernetes
 
 if [ -n "$full" ]; then
   echo; echo 'Soak'
