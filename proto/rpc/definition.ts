@@ -2,8 +2,11 @@
 import { type DescMethod, type DescService, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import type { MethodDefinition, ServiceDefinition } from "@grpc/grpc-js";
 
-/** Largest message in either direction, in bytes. The full state of a node fits: its deltas (16 MiB at most, agent/core/node-evidence) and 500 containers. */
+/** Largest message of a stream in both directions (a node's attestation), and largest answer of any method, in bytes. The full state of a node fits: its deltas (16 MiB at most, agent/core/node-evidence) and 500 containers. */
 export const MAX_MESSAGE_BYTES = 32 * 1024 * 1024;
+
+/** Largest request of any other method, in bytes: held against the limit before it is parsed. */
+const MAX_REQUEST_BYTES = 1024 * 1024;
 
 export function methodPath(service: DescService, method: DescMethod): string {
   return `/${service.typeName}/${method.name}`;
@@ -17,7 +20,11 @@ export function methodDefinition(service: DescService, method: DescMethod): Meth
     requestStream: method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming",
     responseStream: method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming",
     requestSerialize: (message) => buffer(toBinary(method.input, message)),
-    requestDeserialize: (bytes) => fromBinary(method.input, bytes),
+    requestDeserialize: (bytes) => {
+      if (method.methodKind !== "bidi_streaming" && bytes.length > MAX_REQUEST_BYTES)
+        throw new RangeError(`a request of ${bytes.length} bytes, limit ${MAX_REQUEST_BYTES}`);
+      return fromBinary(method.input, bytes);
+    },
     responseSerialize: (message) => buffer(toBinary(method.output, message)),
     responseDeserialize: (bytes) => fromBinary(method.output, bytes),
   };

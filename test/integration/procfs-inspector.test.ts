@@ -1,6 +1,6 @@
 /** Running code read from this machine's own procfs: real processes, real mappings. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { copyFile, mkdtemp, realpath, rm } from "node:fs/promises";
+import { copyFile, mkdtemp, readlink, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ProcfsInspector } from "@hullmark/agent/adapters/procfs/procfs-inspector";
@@ -84,6 +84,36 @@ test("the same answer comes again as long as nothing moved, and another one as s
     expect(await inspect()).toEqual(after);
     inspector.forget("0");
     expect(await inspect()).not.toBe(after);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test("a container that starts processes without end leaves room for those of the others", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "hullmark-procfs-"));
+  try {
+    const program = join(folder, "tool");
+    await copyFile("/bin/sleep", program);
+    const pid = await start(program, "600");
+    // Alone in its mounts, so that no other process of this machine counts to its container.
+    const other = await start("unshare", "--mount", "/bin/sleep", "600");
+    await vi.waitFor(async () => expect(await readlink(`/proc/${other}/exe`)).toBe(await realpath("/bin/sleep")), PATIENCE);
+    await rm(program);
+    const inspector = new ProcfsInspector();
+    const inspect = (containerId: string) =>
+      inspector.inspect({ containerId, pid: other, rootDevice: undefined, overlay: undefined }, new AbortController().signal);
+    for (let i = 0; i < 64; i++) inspector.started("flood", other);
+    inspector.started("calm", pid);
+    // Those that were caught before it, and one after it.
+    await inspect("flood");
+    for (let i = 0; i < 64; i++) inspector.started("flood", other);
+    await inspect("flood");
+    for (let i = 0; i < 64; i++) inspector.started("flood", other);
+    process.kill(pid, "SIGKILL");
+    await vi.waitFor(() => expect(children.find((child) => child.pid === pid)?.signalCode).toBe("SIGKILL"), PATIENCE);
+    const main = (await inspect("calm")).code.find((each) => each.main && each.pid === pid);
+    expect(main).toMatchObject({ place: "deleted", path: Buffer.from(program) });
+    inspector.forget("flood");
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

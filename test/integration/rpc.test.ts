@@ -119,3 +119,28 @@ test("a deadline ends a call that is not answered", async () => {
   await expect(channel.client(Query).getStatus({}, { timeoutMs: 50 })).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
   channel.close();
 });
+
+test("a large message is for the stream of a node: any other request of that size is refused before its handler", async () => {
+  let ran = false;
+  const channel = await serve({
+    getWorkload: async () => {
+      ran = true;
+      return {};
+    },
+  });
+  const large = "x".repeat(2 * 1024 * 1024);
+  const error = await channel
+    .client(Query)
+    .getWorkload({ container: large })
+    .catch((e: unknown) => e);
+  expect(error).toBeInstanceOf(RpcError);
+  expect(ran).toBe(false);
+  async function* requests() {
+    yield { message: { case: "hello" as const, value: { agentVersion: large } } };
+    yield { message: { case: "heartbeat" as const, value: { seq: 7n } } };
+  }
+  const answers = [];
+  for await (const { message } of channel.client(Attestation).attest(requests())) answers.push(message.case);
+  expect(answers).toEqual(["acknowledgement"]);
+  channel.close();
+});

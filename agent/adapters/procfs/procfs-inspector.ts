@@ -21,8 +21,10 @@ const MAX_CACHED_DIGESTS = 4096;
 /** Looks at a process that keeps replacing its mappings; the last one counts whatever it shows. */
 const MAX_ATTEMPTS = 4;
 const MAX_TOLD_CLAIMS = 16;
-/** Processes caught at their start and not told of yet; more are left to the next look, if they live until then. */
+/** Processes of one container caught at their start and not told of yet; more are left to the next look, if they live until then. */
 const MAX_STARTED = 64;
+/** Of all containers: each holds a file open. */
+const MAX_ALL_STARTED = 1024;
 const DELETED = " (deleted)";
 
 interface Mapping {
@@ -114,7 +116,8 @@ export class ProcfsInspector implements ProcessInspector {
 
   started(containerId: string, pid: number): void {
     this.#table.outdated();
-    if (this.#startedCount >= MAX_STARTED) return;
+    const before = this.#started.get(containerId)?.length ?? 0;
+    if (before >= MAX_STARTED || this.#startedCount >= MAX_ALL_STARTED) return;
     this.#startedCount++;
     const caught = this.#catch(pid).catch(() => undefined);
     const others = this.#started.get(containerId);
