@@ -25,6 +25,9 @@ export interface Chain {
 /** @returns the chain, or what is wrong with it @throws what the X.509 readers throw at */
 export function readChain(ders: readonly Buffer[]): Chain | string {
   const certificates = ders.map((der) => new X509Certificate(der));
+  // Node reads the certificate that the bytes begin with.
+  const longer = certificates.findIndex(({ raw }, i) => !raw.equals(ders[i] ?? raw));
+  if (longer !== -1) return `certificate ${longer} has bytes after its end`;
   const read = ders.map((der) => new ReadCertificate(der));
   for (const [i, certificate] of certificates.entries()) {
     const issuer = certificates[i + 1] ?? certificate;
