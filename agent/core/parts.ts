@@ -65,8 +65,8 @@ export function identityPart(facts: ContainerFacts, runtime: string, configDiges
   return { bytes: toBinary(ContainerIdentitySchema, message), cut: [...cut.what] };
 }
 
-/** @param envKey random, 32 bytes, one a container @param mountPoints as the kernel lists them in the container's mount namespace */
-export function configurationPart(facts: ContainerFacts, envKey: Buffer, mountPoints: readonly MountPoint[]): CutPart {
+/** @param envKey random, 32 bytes, one a container @param mountPoints as the kernel lists them in the container's mount namespace @param rootReadOnly undefined: not known */
+export function configurationPart(facts: ContainerFacts, envKey: Buffer, mountPoints: readonly MountPoint[], rootReadOnly?: boolean): CutPart {
   const cut = new Cut();
   const message = create(ContainerConfigurationSchema, {
     args: cut.list("arguments", facts.args, String),
@@ -90,6 +90,7 @@ export function configurationPart(facts: ContainerFacts, envKey: Buffer, mountPo
     extraHosts: cut.list("hosts", facts.extraHosts, String),
     addresses: cut.list("names", facts.addresses, String),
     networkNames: cut.list("names", facts.networkNames, String),
+    unmet: [...(facts.unmet ?? []), ...(facts.readOnlyRoot && rootReadOnly === false ? ["read-only-root"] : [])],
   });
   return { bytes: toBinary(ContainerConfigurationSchema, message), cut: [...cut.what] };
 }

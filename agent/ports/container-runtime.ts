@@ -77,6 +77,8 @@ export interface ContainerFacts {
   readonly privileged: boolean;
   readonly readOnlyRoot: boolean;
   readonly noNewPrivileges: boolean;
+  /** `no-new-privileges` where the engine was asked for it and the runtime's configuration lacks it. */
+  readonly unmet?: readonly string[];
   readonly seccomp: "default" | "unconfined" | "custom";
   readonly apparmor: string;
   readonly hostNamespaces: readonly string[];

@@ -32,10 +32,12 @@ export type RootLayout =
       readonly device: string;
       /** Mount options that change what layers mean: `redirect_dir=on`, `metacopy=on`, `userxattr`. */
       readonly oddOptions: readonly string[];
+      /** Whether the root is mounted read-only now. */
+      readonly readOnly?: boolean;
       readonly mounts: readonly MountPoint[];
     }
   /** A root whose layers have no directories: measured as one tree through the process's root. */
-  | { readonly kind: "merged"; readonly path: string; readonly filesystem: string; readonly mounts: readonly MountPoint[] }
+  | { readonly kind: "merged"; readonly path: string; readonly filesystem: string; readonly readOnly?: boolean; readonly mounts: readonly MountPoint[] }
   /** The process is gone. */
   | { readonly kind: "gone" };
 

@@ -38,6 +38,7 @@ it("names layers, lowest first, the upper directory and the other mounts", async
     upperPath: join(storage, "upper/diff"),
     device: "0:50",
     oddOptions: [],
+    readOnly: false,
     mounts: [expect.objectContaining({ destination: "/run time", type: "tmpfs", options: ["rw", "nosuid"] })],
   });
 });

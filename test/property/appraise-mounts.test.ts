@@ -13,11 +13,15 @@ const image = {
 } as unknown as ReferenceImage;
 
 /** Where findings of mounts are, of a container with the runtime's own mounts and these. */
-function found(policy: Policy, mounts: readonly { readonly destination: string; readonly declared: boolean; readonly type?: string }[]): string[] {
+function found(
+  policy: Policy,
+  mounts: readonly { readonly destination: string; readonly declared: boolean; readonly type?: string }[],
+  unmet: string[] = [],
+): string[] {
   const runtime = ["/proc", "/dev", "/dev/shm", "/etc/hosts"].map((destination) => ({ destination, declared: true, type: "bind" }));
-  const configuration = create(ContainerConfigurationSchema, { mounts: [...runtime, ...mounts], seccomp: "default" });
+  const configuration = create(ContainerConfigurationSchema, { mounts: [...runtime, ...mounts], seccomp: "default", unmet });
   const rules = containerRules(policy, { imageReference: "i", containerName: "c", workload: "w", labels: {}, nodeName: "n" });
-  const input = { state: { configuration }, rules } as unknown as ContainerInput;
+  const input = { state: { configuration, identity: {} }, rules } as unknown as ContainerInput;
   return appraiseConfiguration(input, image).map(({ kind, path }) => `${kind} ${path}`);
 }
 
@@ -43,5 +47,11 @@ describe("mounts that nobody declared", () => {
     expect(found(allowing("/**"), [root])).toEqual(["undeclared-mount /"]);
     expect(found(allowing("/data"), [asked, appeared])).toEqual(["undeclared-mount /usr/lib"]);
     expect(found(allowing(), [asked])).toEqual(["mount /data"]);
+  });
+});
+
+describe("what was asked for and is not there", () => {
+  test("protections that the engine was asked for and that do not hold are told, names that are not known are not", () => {
+    expect(found(defaultPolicy(), [], ["no-new-privileges", "read-only-root", "x"])).toEqual(["no-new-privileges ", "read-only-root "]);
   });
 });

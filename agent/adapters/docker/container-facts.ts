@@ -40,8 +40,9 @@ export function containerFacts(
     workingDirectory: spec?.process.cwd ?? config.WorkingDir,
     capabilities: spec ? boundingCapabilities(spec) : [],
     privileged: host.Privileged === true,
-    readOnlyRoot: spec?.root?.readonly ?? host.ReadonlyRootfs === true,
-    noNewPrivileges: spec?.process.noNewPrivileges ?? security.some((each) => each.startsWith("no-new-privileges")),
+    readOnlyRoot: host.ReadonlyRootfs === true || spec?.root?.readonly === true,
+    noNewPrivileges: spec ? spec.process.noNewPrivileges === true : asksNoNewPrivileges(security),
+    unmet: spec && spec.process.noNewPrivileges !== true && asksNoNewPrivileges(security) ? ["no-new-privileges"] : [],
     seccomp: seccompOf(security, spec),
     apparmor: security.includes("apparmor=unconfined") ? "unconfined" : (spec?.process.apparmorProfile ?? ""),
     hostNamespaces: hostNamespaces(host, spec),
@@ -53,6 +54,11 @@ export function containerFacts(
     ...networkFacts(container),
     engineFiles: engineFiles(container),
   };
+}
+
+/** `no-new-privileges`, or with `=` or `:` and a boolean. */
+function asksNoNewPrivileges(security: readonly string[]): boolean {
+  return security.some((each) => /^no-new-privileges(?:[=:](?:true|1|t))?$/i.test(each));
 }
 
 /** overlay2 and its like keep config blobs by image id; the containerd image store keeps them elsewhere, under another id. */

@@ -53,12 +53,13 @@ export class MountInfoRootFilesystem implements RootFilesystem {
     if (!root) return { kind: "gone" };
     const overlay = root.type === "overlay" ? parseOverlayOptions(root.superOptions) : undefined;
     const others = mounts.filter((each) => each !== root);
-    if (!overlay) return { kind: "merged", path: `${this.#proc}/${pid}/root`, filesystem: root.type, mounts: others };
+    const readOnly = root.options.includes("ro");
+    if (!overlay) return { kind: "merged", path: `${this.#proc}/${pid}/root`, filesystem: root.type, readOnly, mounts: others };
     const upperPath = await absolute(overlay.upperdir, overlay.upperdir);
     const layers: LayerDirectory[] = [];
     for (const lower of overlay.lowerdirs.toReversed()) layers.push(layerOf(await absolute(lower, upperPath)));
     const { device } = root;
-    return { kind: "overlay", layers, upperPath, device, oddOptions: overlay.oddOptions, mounts: others };
+    return { kind: "overlay", layers, upperPath, device, oddOptions: overlay.oddOptions, readOnly, mounts: others };
   }
 }
 

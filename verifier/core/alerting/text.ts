@@ -1,6 +1,6 @@
 /** The words of an alert: read at 03:00 by someone who has never seen it. What, where, who, which layer, since when, what to type next. */
 
-import { CODE_KINDS, CONFIGURATION_KINDS, FILE_KINDS, NODE_KINDS, NOTICE_KINDS, PROVENANCE_KINDS, UNKNOWN_KINDS } from "../policy/kinds.ts";
+import { CODE_KINDS, CONFIGURATION_KINDS, FILE_KINDS, NODE_KINDS, NOTICE_KINDS, PROVENANCE_KINDS } from "../policy/kinds.ts";
 import { printable } from "../text/printable.ts";
 import type { AlertSubject } from "./subject.ts";
 
@@ -37,7 +37,8 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   "host-namespace": "shares a namespace of the host",
   seccomp: "runs under another seccomp profile",
   apparmor: "runs under another AppArmor profile",
-  "no-new-privileges": "may gain privileges",
+  "no-new-privileges": "may gain privileges, though told not to",
+  "read-only-root": "may write to its root, though told not to",
   "device-node": "has an added device",
   mount: "has an added mount",
   "undeclared-mount": "has a mount that the runtime did not make",
@@ -51,27 +52,14 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   "signature-malformed": "runs an image whose signature cannot be read",
   revoked: "runs an image that is trusted no more",
   "quote-refused": "sent a TPM quote that does not hold",
-  identity: "does not prove its identity",
-  "layer-altered": "holds an altered image layer",
-  "content-store": "holds altered image content",
   pcr: "booted something else than allowed",
   "event-log": "has an event log that its TPM contradicts",
   "secure-boot": "booted without proven Secure Boot",
   ima: "ran what nothing vouches for",
   boot: "booted something that policy does not list",
   "chain-broken": "broke its chain of evidence",
-  clock: "set back its TPM clock",
   agent: "runs another agent than expected",
   alias: "has a second name",
-  copy: "was copied",
-  unreachable: "cannot be reached",
-  stale: "has not been attested in time",
-  unmeasurable: "cannot be measured within its budget",
-  "no-reference": "has no reference to be compared with",
-  unextractable: "runs an image that cannot be unpacked by the rules",
-  "not-attested": "is not attested",
-  "events-lost": "lost change events",
-  "runtime-down": "has no working container runtime",
 };
 
 const PLACE: Readonly<Partial<Record<AlertSubject["place"], string>>> = {
@@ -132,7 +120,6 @@ const PLAYBOOK_SECTIONS: readonly (readonly [string, readonly string[]])[] = [
   ["configuration", CONFIGURATION_KINDS],
   ["provenance", PROVENANCE_KINDS],
   ["node", NODE_KINDS],
-  ["not-judged", UNKNOWN_KINDS],
 ];
 
 function who({ actor }: AlertSubject): string {

@@ -24,6 +24,12 @@ export function appraiseConfiguration(input: ContainerInput, reference: Referenc
   return findings;
 }
 
+/** Protections that the engine was asked for. */
+const UNMET = {
+  "no-new-privileges": "the runtime was told to let it gain privileges, though the engine was asked not to",
+  "read-only-root": "the root is mounted for writing, though the engine was asked for a read-only one",
+} as const;
+
 type Report = (kind: FindingKind, summary: string, difference: Difference, name?: string) => void;
 
 /** HMAC-SHA-256(key, u32 length ‖ name ‖ u32 length ‖ value): as ContainerConfiguration.env says. */
@@ -120,6 +126,8 @@ function appraisePrivileges(configuration: ContainerConfiguration, defaults: Run
     if (!defaults.seccomp.has(configuration.seccomp) && !allow.seccomp(configuration.seccomp))
       report("seccomp", `seccomp ${printable(configuration.seccomp)}`, { field: "seccomp", expected: "default", observed: printable(configuration.seccomp) });
   }
+  for (const [kind, words] of Object.entries(UNMET) as [keyof typeof UNMET, string][])
+    if (configuration.unmet.includes(kind)) report(kind, words, { field: kind, expected: "held", observed: "not held" });
   for (const name of configuration.hostNamespaces)
     if (!allow.hostNamespace(name))
       report(

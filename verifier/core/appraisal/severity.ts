@@ -20,7 +20,8 @@ const BY_KIND: Partial<Record<FindingKind, Severity>> = {
   mount: Severity.MEDIUM,
   seccomp: Severity.MEDIUM,
   apparmor: Severity.MEDIUM,
-  "no-new-privileges": Severity.LOW,
+  "no-new-privileges": Severity.HIGH,
+  "read-only-root": Severity.HIGH,
   args: Severity.MEDIUM,
   env: Severity.MEDIUM,
   user: Severity.HIGH,
@@ -35,7 +36,6 @@ const BY_KIND: Partial<Record<FindingKind, Severity>> = {
   revoked: Severity.CRITICAL,
   "signature-malformed": Severity.HIGH,
   alias: Severity.INFO,
-  copy: Severity.INFO,
 };
 
 export function defaultSeverity(place: FindingPlace, kind: FindingKind, executable: boolean): Severity {

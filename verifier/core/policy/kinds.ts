@@ -39,6 +39,7 @@ export const CONFIGURATION_KINDS = [
   "seccomp",
   "apparmor",
   "no-new-privileges",
+  "read-only-root",
   "device-node",
   "mount",
   "undeclared-mount",
@@ -50,33 +51,16 @@ export const CONFIGURATION_KINDS = [
 export const PROVENANCE_KINDS = ["unsigned", "wrong-key", "other-digest", "moved-tag", "attestation-missing", "signature-malformed", "revoked"] as const;
 
 /** Contradictions of the node itself. */
-export const NODE_KINDS = [
-  "quote-refused",
-  "identity",
-  "layer-altered",
-  "content-store",
-  "pcr",
-  "event-log",
-  "secure-boot",
-  "boot",
-  "ima",
-  "chain-broken",
-  "clock",
-  "agent",
-] as const;
+export const NODE_KINDS = ["quote-refused", "pcr", "event-log", "secure-boot", "boot", "ima", "chain-broken", "agent"] as const;
 
 /** Seen and explained: shown, never counted as drift. `alias`: another name of a signed file's identical content. */
-export const NOTICE_KINDS = ["alias", "copy"] as const;
-
-/** Could not be judged: neither good nor bad. */
-export const UNKNOWN_KINDS = ["unreachable", "stale", "unmeasurable", "no-reference", "unextractable", "not-attested", "events-lost", "runtime-down"] as const;
+export const NOTICE_KINDS = ["alias"] as const;
 
 export const DRIFT_KINDS = [...FILE_KINDS, ...CODE_KINDS, ...CONFIGURATION_KINDS, ...PROVENANCE_KINDS, ...NODE_KINDS] as const;
-export const ALL_KINDS = [...DRIFT_KINDS, ...NOTICE_KINDS, ...UNKNOWN_KINDS] as const;
+export const ALL_KINDS = [...DRIFT_KINDS, ...NOTICE_KINDS] as const;
 
 export type DriftKind = (typeof DRIFT_KINDS)[number];
 export type NoticeKind = (typeof NOTICE_KINDS)[number];
-export type UnknownKind = (typeof UNKNOWN_KINDS)[number];
 export type Kind = (typeof ALL_KINDS)[number];
 
 /** A key of the severity table: a kind, or a kind in one place (`layer/content`), which goes before the kind alone. */

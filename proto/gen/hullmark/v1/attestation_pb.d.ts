@@ -1082,6 +1082,13 @@ export declare type ContainerConfiguration = Message<"hullmark.v1.ContainerConfi
    * @generated from field: string stop_signal = 19;
    */
   stopSignal: string;
+
+  /**
+   * What the engine was asked for and does not hold now: `no-new-privileges`, `read-only-root`.
+   *
+   * @generated from field: repeated string unmet = 20;
+   */
+  unmet: string[];
 };
 
 /**
