@@ -60,6 +60,12 @@ export class DockerVictim implements Victim {
     return stdout.trim();
   }
 
+  /** Runs a script of the container's shell as the host's root, in the container's mounts alone: nothing of its confinement holds. */
+  async inMounts(script: string): Promise<string> {
+    const pid = await this.docker("inspect", "-f", "{{.State.Pid}}", this.container);
+    return this.onHost("nsenter", "--target", pid, "--mount", "/bin/sh", "-c", script);
+  }
+
   async layerDirectory(index: number): Promise<string> {
     const lower = await this.docker("inspect", "-f", "{{.GraphDriver.Data.LowerDir}}", this.container);
     const directory = lower.split(":").toReversed()[index];
@@ -200,5 +206,30 @@ export const SCENARIOS: readonly Scenario[] = [
       { path: "", kinds: ["env"], place: "configuration" },
       { path: "", kinds: ["capabilities"], place: "configuration" },
     ],
+  },
+];
+
+/** What root on the host does to the mounts of a container of Docker. */
+export const MOUNT_SCENARIOS: readonly Scenario[] = [
+  {
+    name: "a mount from the host into a running container, beside a volume that policy does not allow",
+    runOptions: ["--volume", "/data"],
+    attack: (v: DockerVictim) => v.inMounts("mount -t tmpfs none /srv"),
+    expected: [
+      { path: "/data", kinds: ["mount"], place: "mount" },
+      { path: "/srv", kinds: ["undeclared-mount"], place: "mount" },
+    ],
+  },
+  {
+    name: "a read-only root mounted for writing",
+    runOptions: ["--read-only"],
+    attack: (v: DockerVictim) => v.inMounts("mount -n -o remount,bind,rw none /"),
+    expected: [{ path: "", kinds: ["read-only-root"], place: "configuration" }],
+    restore: (v: DockerVictim) => v.inMounts("mount -n -o remount,bind,ro none /"),
+  },
+  {
+    name: "pivot_root",
+    attack: (v: DockerVictim) => v.inMounts("mount -t tmpfs none /srv && mkdir /srv/old && cd /srv && pivot_root . old"),
+    expected: [{ path: "/", kinds: ["undeclared-mount"], place: "mount" }],
   },
 ];
