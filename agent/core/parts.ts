@@ -107,8 +107,13 @@ function environmentEntry(envKey: Buffer, entry: string): { name: string; digest
 function mounts(
   facts: ContainerFacts,
   points: readonly MountPoint[],
-): { destination: string; type: string; source: string; options: string[]; declared: boolean }[] {
-  const declared = new Map(facts.mounts.map((each) => [each.destination, { ...each, options: [...each.options], declared: true }]));
+): { destination: string; type: string; source: string; options: string[]; declared: boolean; missing: boolean }[] {
+  const present = new Set(points.map(({ destination }) => utf8(destination)));
+  // Where nothing at all is mounted the mounts could not be read: the process is gone.
+  const missing = (destination: string): boolean => present.size > 0 && !present.has(destination);
+  const declared = new Map(
+    facts.mounts.map((each) => [each.destination, { ...each, options: [...each.options], declared: true, missing: missing(each.destination) }]),
+  );
   const known = new Set([...declared.keys(), ...facts.maskedPaths, ...facts.engineFiles.map(({ destination }) => destination)]);
   // A pod's sandbox is given /dev/shm twice by its runtime.
   const left = new Map<string, number>();
@@ -129,6 +134,7 @@ function mounts(
     source: utf8(source),
     options: [],
     declared: false,
+    missing: false,
   }));
   return [...declared.values(), ...undeclared].sort((a, b) => (a.destination < b.destination ? -1 : 1));
 }

@@ -212,11 +212,12 @@ export const SCENARIOS: readonly Scenario[] = [
 /** What root on the host does to the mounts of a container of Docker. */
 export const MOUNT_SCENARIOS: readonly Scenario[] = [
   {
-    name: "a mount from the host into a running container, beside a volume that policy does not allow",
+    name: "a mount from the host into a running container, and a volume taken away",
     runOptions: ["--volume", "/data"],
-    attack: (v: DockerVictim) => v.inMounts("mount -t tmpfs none /srv"),
+    attack: (v: DockerVictim) => v.inMounts("mount -t tmpfs none /srv && umount -n /data"),
     expected: [
       { path: "/data", kinds: ["mount"], place: "mount" },
+      { path: "/data", kinds: ["unmounted"], place: "mount" },
       { path: "/srv", kinds: ["undeclared-mount"], place: "mount" },
     ],
   },

@@ -15,7 +15,7 @@ const image = {
 /** Where findings of mounts are, of a container with the runtime's own mounts and these. */
 function found(
   policy: Policy,
-  mounts: readonly { readonly destination: string; readonly declared: boolean; readonly type?: string }[],
+  mounts: readonly { readonly destination: string; readonly declared: boolean; readonly type?: string; readonly missing?: boolean }[],
   unmet: string[] = [],
 ): string[] {
   const runtime = ["/proc", "/dev", "/dev/shm", "/etc/hosts"].map((destination) => ({ destination, declared: true, type: "bind" }));
@@ -51,6 +51,14 @@ describe("mounts that nobody declared", () => {
 });
 
 describe("what was asked for and is not there", () => {
+  test("a declared mount that the kernel shows no more is told, whatever may be mounted there", () => {
+    const gone = { ...asked, missing: true };
+    expect(found(allowing("/**"), [gone])).toEqual(["unmounted /data"]);
+    expect(found(defaultPolicy(), [{ destination: "/volume", declared: true, type: "volume", missing: true }])).toEqual(["unmounted /volume"]);
+    // What runtimes mount of their own below the kernel's filesystems comes and goes.
+    expect(found(allowing("/**"), [{ destination: "/sys/fs/cgroup", declared: true, missing: true }])).toEqual([]);
+  });
+
   test("protections that the engine was asked for and that do not hold are told, names that are not known are not", () => {
     expect(found(defaultPolicy(), [], ["no-new-privileges", "read-only-root", "x"])).toEqual(["no-new-privileges ", "read-only-root "]);
   });

@@ -42,6 +42,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   "device-node": "has an added device",
   mount: "has an added mount",
   "undeclared-mount": "has a mount that the runtime did not make",
+  unmounted: "is not mounted any more",
   "bind-file": "differs from what the engine wrote",
   unlisted: "runs in no runtime that the node has",
   unsigned: "runs an unsigned image",

@@ -1,7 +1,7 @@
 /** The container as it is run, against its image and what policy allows. Environment values are compared under the container's key, never seen. */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { ByteWriter } from "@hullmark/proto/codec";
-import type { ContainerConfiguration } from "@hullmark/proto/v1/attestation";
+import type { ContainerConfiguration, Mount } from "@hullmark/proto/v1/attestation";
 import { printable } from "../text/printable.ts";
 import { ENGINE_INIT, resolveInImage } from "./engine-mounts.ts";
 import { finding } from "./findings.ts";
@@ -149,8 +149,11 @@ function appraiseMounts(input: ContainerInput, reference: ReferenceImage, defaul
   const resolved = new Set([...asked].map((destination) => resolveInImage(reference, destination)).filter((destination) => !asked.has(destination)));
   // Where the runtime's configuration is at hand, its own mounts are declared: one that is not there, or there twice, covers something.
   const complete = asked.has("/proc");
+  const shown = new Set(configuration.mounts.filter(({ declared }) => !declared).map(({ destination }) => destination));
   for (const mount of configuration.mounts) {
     const { destination, declared } = mount;
+    if (mount.missing && identity.pod === undefined && !isKernelMount(destination) && !shown.has(resolveInImage(reference, destination)))
+      findings.push(unmounted(mount, rules));
     // The root itself is not among the mounts that are told: what is told of `/` lies over it, or in its place.
     const ofRuntime = declared || (!complete && destination !== "/") ? defaults.mounts.has(destination) : destination === "/dev/console";
     // What nobody asked for is not taken as meant where nothing says what is, and another root never is.
@@ -169,4 +172,12 @@ function appraiseMounts(input: ContainerInput, reference: ReferenceImage, defaul
       finding({ place: "mount", kind, path, differences: [{ field: "mount", expected: "absent", observed }], summary, discriminator: kind }, rules),
     );
   }
+}
+
+/** What should lie over the image's own files does not: whoever unmounted it chose what is seen there. */
+function unmounted({ destination, type, source }: Mount, rules: ContainerRules): Finding {
+  const expected = `${printable(type)} from ${printable(Buffer.from(source))}`;
+  const differences = [{ field: "mount", expected, observed: "absent" }];
+  const summary = `${expected} is declared, and not mounted any more`;
+  return finding({ place: "mount", kind: "unmounted", path: Buffer.from(destination), differences, summary, discriminator: "unmounted" }, rules);
 }

@@ -17,6 +17,7 @@ const BY_KIND: Partial<Record<FindingKind, Severity>> = {
   "host-namespace": Severity.HIGH,
   "device-node": Severity.HIGH,
   "undeclared-mount": Severity.HIGH,
+  unmounted: Severity.HIGH,
   mount: Severity.MEDIUM,
   seccomp: Severity.MEDIUM,
   apparmor: Severity.MEDIUM,

@@ -43,6 +43,7 @@ export const CONFIGURATION_KINDS = [
   "device-node",
   "mount",
   "undeclared-mount",
+  "unmounted",
   "bind-file",
   "unlisted",
 ] as const;

@@ -1155,6 +1155,13 @@ export declare type Mount = Message<"hullmark.v1.Mount"> & {
    * @generated from field: bool declared = 5;
    */
   declared: boolean;
+
+  /**
+   * Declared, and the kernel lists no mount of that name: it was unmounted, or the image's links lead elsewhere.
+   *
+   * @generated from field: bool missing = 6;
+   */
+  missing: boolean;
 };
 
 /**
