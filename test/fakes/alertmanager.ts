@@ -23,7 +23,7 @@ export class Alertmanager implements AsyncDisposable {
   static async start(receiverUrl: string): Promise<Alertmanager> {
     const directory = await mkdtemp(join(tmpdir(), "hullmark-alertmanager-"));
     const config = {
-      route: { receiver: "hook", group_by: ["alertname", "node", "workload"], group_wait: "0s", group_interval: "1s", repeat_interval: "1h" },
+      route: { receiver: "hook", group_by: ["alertname", "node", "workload"], group_wait: "500ms", group_interval: "1s", repeat_interval: "1h" },
       receivers: [{ name: "hook", webhook_configs: [{ url: receiverUrl, send_resolved: true }] }],
     };
     // JSON is YAML.

@@ -49,7 +49,8 @@ test("large buffers go back as they are freed", () => {
     // Buffers are freed in the background some time after the collection.
     for (let i = 0; i < 100 && rss("RssAnon") - start > 10_000; i++) { gc(); await new Promise((resolve) => setTimeout(resolve, 50)); }
     return { grown, left: rss("RssAnon") - start, kept: kept.length };`);
-  expect(grown).toBeGreaterThan(40_000);
+  // A collection may come in between.
+  expect(grown).toBeGreaterThan(25_000);
   expect(left).toBeLessThan(10_000);
 });
 
