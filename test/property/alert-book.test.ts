@@ -57,6 +57,22 @@ describe("alert book", () => {
     expect(statuses(step(book, [subject({ driftId: "D-3", severity: "low" })], routes, T0 + 7))).toEqual(["firing/low"]);
   });
 
+  it("ends the alert of a drift that has become another kind, and tells the new one", () => {
+    const book = new AlertBook();
+    const routes = [webhookRoute()];
+    step(book, [subject()], routes, T0);
+    const told = step(book, [subject({ kind: "setuid" })], routes, T0 + 1).flatMap(({ alerts }) => alerts.map(({ status, kind }) => `${status} ${kind}`));
+    expect(told.sort()).toEqual(["firing setuid", "resolved content"]);
+    expect([...book.records()].map(({ event }) => event.kind)).toEqual(["setuid"]);
+    expect(statuses(step(new AlertBook([...book.records()]), [subject({ state: "resolved", kind: "content" })], routes, T0 + 2))).toEqual([
+      "resolved/critical",
+    ]);
+    // There and back within one plan.
+    expect(step(book, [subject(), subject({ kind: "setuid" })], routes, T0 + 3)).toEqual([]);
+    expect(statuses(step(book, [subject({ state: "resolved", kind: "setuid" })], routes, T0 + 4))).toEqual(["resolved/critical"]);
+    expect(book.size).toBe(0);
+  });
+
   it("tells again when what was acknowledged has changed, and says who acknowledged it and when", () => {
     const book = new AlertBook();
     const routes = [webhookRoute()];

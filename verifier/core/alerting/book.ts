@@ -25,13 +25,18 @@ export class AlertBook {
   readonly #records: Map<string, AlertRecord>;
   /** Workload on a node → how many of its alerts are open. */
   readonly #perWorkload = new Map<string, number>();
+  /** Drift id → fingerprint of the alert that it holds open. */
+  readonly #holders = new Map<string, string>();
   #sentAtMs: ReadonlyMap<string, readonly number[]> = new Map();
   #waiting: ReadonlyMap<string, number> = new Map();
 
   /** @param records as the outbox remembers them */
   constructor(records: readonly AlertRecord[] = []) {
     this.#records = new Map(records.map((record) => [record.fingerprint, record]));
-    for (const record of records) this.#count(record, 1);
+    for (const record of records) {
+      this.#count(record, 1);
+      this.#hold(undefined, record);
+    }
   }
 
   get size(): number {
@@ -49,7 +54,7 @@ export class AlertBook {
    */
   plan(subjects: readonly AlertSubject[], routes: readonly AlertRoute[], nowMs: number): AlertPlan {
     const changed = new Map<string, AlertRecord>();
-    for (const subject of subjects) this.#take(subject, changed, nowMs);
+    for (const subject of new Map(subjects.map((each) => [each.driftId, each])).values()) this.#take(subject, changed, nowMs);
     const sentAtMs = new Map<string, readonly number[]>();
     const waiting = new Map<string, number>();
     const notifications: AlertNotification[] = [];
@@ -74,12 +79,17 @@ export class AlertBook {
   /** Takes over a plan once its commit is durable. Plans are made and applied one at a time. */
   apply({ commit, sentAtMs, waiting }: AlertPlan): void {
     for (const record of commit.upserts) {
-      if (!this.#records.has(record.fingerprint)) this.#count(record, 1);
+      const before = this.#records.get(record.fingerprint);
+      if (!before) this.#count(record, 1);
+      this.#hold(before, record);
       this.#records.set(record.fingerprint, record);
     }
     for (const fingerprint of commit.removals) {
       const record = this.#records.get(fingerprint);
-      if (record && this.#records.delete(fingerprint)) this.#count(record, -1);
+      if (!record) continue;
+      this.#records.delete(fingerprint);
+      this.#count(record, -1);
+      this.#hold(record, undefined);
     }
     this.#sentAtMs = sentAtMs;
     this.#waiting = waiting;
@@ -95,16 +105,20 @@ export class AlertBook {
     const own = alertFingerprint(subject);
     const storm = stormOf(subject);
     const look = (fingerprint: string) => changed.get(fingerprint) ?? this.#records.get(fingerprint);
-    const holder = [own, storm.fingerprint].find((fingerprint) => look(fingerprint)?.openDriftIds.includes(subject.driftId));
+    const held = look(this.#holders.get(subject.driftId) ?? "");
     const opens = subject.state === "open" || subject.state === "acknowledged";
-    if (!opens) {
-      const record = holder && look(holder);
-      if (record) changed.set(record.fingerprint, releaseSubject(record, subject, nowMs));
-      return;
-    }
+    // A drift whose kind has changed is another alert to every receiver: the one that it held is over.
+    const moves = held !== undefined && held.fingerprint !== own && held.fingerprint !== storm.fingerprint;
+    if (held && (!opens || moves)) changed.set(held.fingerprint, releaseSubject(held, subject, nowMs));
+    if (!opens) return;
     const crowded = (this.#perWorkload.get(workloadKey(subject)) ?? 0) + newIn(changed, this.#records, workloadKey(subject)) >= MAX_ALERTS_PER_WORKLOAD;
-    const target = holder ?? (crowded && !look(own) ? storm.fingerprint : own);
+    const target = held && !moves ? held.fingerprint : crowded && !look(own) ? storm.fingerprint : own;
     changed.set(target, mergeSubject(look(target), target, target === storm.fingerprint && target !== own ? storm : undefined, subject, nowMs));
+  }
+
+  #hold(before: AlertRecord | undefined, after: AlertRecord | undefined): void {
+    if (before) for (const id of before.openDriftIds) if (this.#holders.get(id) === before.fingerprint) this.#holders.delete(id);
+    if (after) for (const id of after.openDriftIds) this.#holders.set(id, after.fingerprint);
   }
 
   #due(route: AlertRoute, changed: ReadonlyMap<string, AlertRecord>, nowMs: number): AlertRecord[] {
