@@ -22,9 +22,9 @@ export async function debianLayer(): Promise<Buffer> {
   return readFileSync(path);
 }
 
-/** busybox-static, runnable, with its applets as hard links and symlinks. */
+/** busybox-static as set-up unpacks it, runnable, with its applets as hard links and symlinks. */
 export function busyboxLayer(): Buffer {
-  const program = readFileSync("/bin/busybox");
+  const program = readFileSync(join(STATE_ROOT, "cache", "busybox"));
   return tar(
     directory("bin"),
     file("bin/busybox", program, { mode: 0o755 }),
