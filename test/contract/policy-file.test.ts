@@ -198,6 +198,14 @@ rules:
     ["a pattern that anybody's name ends like", keyless('subjectGlob: "**@refs/heads/main"'), /is not anchored/],
     ["a pattern whose host is open", keyless('subjectGlob: "https://*/acme/release.yml"'), /is not anchored/],
     ["a pattern whose owner is open", keyless('subjectGlob: "https://github.com/*/shop/**"'), /is not anchored/],
+    ["a pattern whose owner only begins so", keyless('subjectGlob: "https://github.com/acme*/.github/workflows/x.yml@refs/heads/main"'), /is not anchored/],
+    ["a pattern of which an owner's first letter is written", keyless('subjectGlob: "https://github.com/a**"'), /is not anchored/],
+    ["a pattern whose first letter is written", keyless('subjectGlob: "h**@refs/heads/main"'), /is not anchored/],
+    ["a pattern whose host may be empty", keyless('subjectGlob: "https:/*/**"'), /is not anchored/],
+    ["a pattern of a mail address's beginning", keyless('subjectGlob: "ci-*"'), /is not anchored/],
+    ["a pattern of a mail address that a path may be", keyless('subjectGlob: "**@acme.example"'), /is not anchored/],
+    ["a builder of which a letter is written", 'builders: [{ id: "h**", level: 3 }]', /is not anchored/],
+    ["a builder whose host is open", 'builders: [{ id: "https://builder.example*", level: 3 }]', /is not anchored/],
     ["a pattern for everybody", keyless('subjectGlob: "**"'), /is not anchored/],
     ["a pattern whose mail domain is open", keyless('subjectGlob: "*@*.example"'), /is not anchored/],
     ["a regular expression", keyless("subjectGlob: '^https://github.com/acme/.*$'"), /looks like a regular expression/],
@@ -243,7 +251,7 @@ rules:
 
   it("refuses a trust root that is none, and takes what is anchored", () => {
     expect(errors(doc(ROOT), () => "{}").join("\n")).toMatch(/is not a trusted_root.json/);
-    for (const glob of ["https://github.com/acme/*/x.yml@refs/tags/*", "*@acme.example", "spiffe://prod.example/ns/ci/**", "ci-*"])
+    for (const glob of ["https://github.com/acme/*/x.yml@refs/tags/*", "*@acme.example", "spiffe://prod.example/ns/ci/**", "release-*@acme.example", "me@x"])
       expect(errors(doc(keyless(`subjectGlob: "${glob}"`)), rootFile)).toEqual([]);
   });
 

@@ -58,14 +58,14 @@ export const glob = z.string().superRefine((text, context) => {
 });
 
 /**
- * A glob over who a certificate names. It matches the whole name, so that it cannot be unanchored by oversight; one that begins with a wildcard would be
- * met by a name that anybody can have made (`**@refs/heads/main`), and is refused.
+ * A glob over who a certificate names: a URI or an e-mail address. It matches the whole name, so that it cannot be unanchored by oversight; one whose host, owner or
+ * mail domain is open would be met by a name that anybody can have made (`**@refs/heads/main`, `h**`, `https://github.com/acme*`), and is refused.
  */
 export const identityGlob = anchoredGlob(isAnchored, "write out host and owner, for example https://github.com/acme/*/.github/workflows/*@refs/tags/*");
 
 /** A glob over the URI of a repository, builder or build type, which stands in what a trusted signer wrote: its host at least is written out. */
 export const uriGlob = anchoredGlob(
-  (glob) => /^(?:[a-z][a-z0-9+.-]*:\/\/[^/*?\\]+\/|(?![a-z][a-z0-9+.-]*:\/\/)[^*?\\])/.test(glob),
+  (glob) => isLiteral(glob) || /^(?:[a-z][a-z0-9+.-]*:\/\/[^/*?\\]+\/|[^*?\\/:]+[:/](?!\/)[^*?\\])/.test(glob),
   "write out the host, for example https://github.com/acme/*",
 );
 
@@ -83,10 +83,14 @@ function anchoredGlob(anchored: (glob: string) => boolean, example: string) {
   });
 }
 
-/** Host and first part of the path written out; or a whole mail domain; or a name that does not begin with a wildcard. */
+/** Host and the whole first part of the path written out; or a mail domain; or no wildcard at all. */
 function isAnchored(glob: string): boolean {
-  if (glob.includes("://")) return /^[a-z][a-z0-9+.-]*:\/\/[^/*?\\]+\/[^/*?\\]/.test(glob);
-  return /^\*@[^*?]+$/.test(glob) || /^[^*?\\]/.test(glob);
+  if (isLiteral(glob) || /^[a-z][a-z0-9+.-]*:\/\/[^/*?\\]+\/[^/*?\\]+\//.test(glob)) return true;
+  return !glob.includes("**") && /^[^/:@\\]+@[^*?/:@\\]+$/.test(glob);
+}
+
+function isLiteral(glob: string): boolean {
+  return !/[*?\\]/.test(glob);
 }
 
 export const sha256Digest = z.string().superRefine((text, context) => {
