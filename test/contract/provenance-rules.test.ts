@@ -155,6 +155,26 @@ describe("a build", () => {
     expect((await judged(said, asks("maxAge: 11d"))).status).toBe("signed");
     const proven = await imageWith({ type: SLSA_V1, predicate: v1({ finishedOn: new Date(NOW).toISOString() }), atMs: NOW - 10 * DAY_MS });
     expect((await judged(proven, asks("maxAge: 9d"))).status).toBe("attestation-missing");
+    const ahead = await imageWith({ type: SLSA_V1, predicate: v1({ finishedOn: new Date(NOW + DAY_MS).toISOString() }), atMs: NOW + DAY_MS });
+    expect((await judged(ahead, asks("maxAge: 9d"))).text).toContain("says that it will be made on");
+  });
+
+  test("that does not say its source has none: not whichever repository its materials list first", async () => {
+    const material = (repository: string) => ({ uri: `git+${repository}@refs/tags/v1`, digest: { gitCommit: "3e1f".repeat(10) } });
+    const of = (...repositories: string[]) => {
+      const predicate = v1();
+      const externalParameters = { source: "git+https://evil.example/x" } as never;
+      return { ...predicate, buildDefinition: { ...predicate.buildDefinition, externalParameters, resolvedDependencies: repositories.map(material) } };
+    };
+    const [lib, evil] = ["https://github.com/acme/lib", "https://evil.example/x"];
+    const mixed = await imageWith({ type: SLSA_V1, predicate: of(lib, evil) });
+    expect((await judged(mixed, asks('sources: ["https://github.com/acme/*"]'))).text).toContain("a source that is not named");
+    const alone = await imageWith({ type: SLSA_V1, predicate: of(lib, `${lib}.git`) });
+    expect((await judged(alone, asks('sources: ["https://github.com/acme/*"]'))).status).toBe("signed");
+    const other = { ...v1(), buildDefinition: { ...v1().buildDefinition, resolvedDependencies: [material(lib)] } };
+    expect((await judged(await imageWith({ type: SLSA_V1, predicate: other }), asks("level: 3"))).source).toMatchObject({
+      ...{ repository: "https://github.com/acme/shop.git", commit: "" },
+    });
   });
 
   test("attested by somebody else, or not at all, is none", async () => {

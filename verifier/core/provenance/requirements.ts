@@ -4,7 +4,7 @@ import { compileNames } from "@hullmark/proto/codec";
 import { compileCondition } from "../policy/condition.ts";
 import type { AttestationRequirement, BuildRequirement, TrustedBuilder } from "../policy/types.ts";
 import { asObject, type JsonObject, objectField, textField } from "./json.ts";
-import type { BuildSource } from "./slsa.ts";
+import { type BuildSource, plainRepository } from "./slsa.ts";
 
 /** A verified attestation, as requirements see it. */
 export interface AttestedFacts {
@@ -46,10 +46,14 @@ export function buildTest(wanted: BuildRequirement, builders: readonly TrustedBu
   };
 }
 
+/** Of clocks that are not ours. What is dated later would stay fresh for as long as its signer likes. */
+const MAX_AHEAD_MS = 5 * 60_000;
+
 function ageProblem(facts: AttestedFacts, maxAgeSeconds: number | undefined, nowMs: number): string | undefined {
   if (maxAgeSeconds === undefined) return undefined;
   const atMs = madeAtMs(facts);
   if (atMs === undefined) return "does not say when it was made";
+  if (atMs - nowMs > MAX_AHEAD_MS) return `says that it will be made on ${new Date(atMs).toISOString()}`;
   return nowMs - atMs > maxAgeSeconds * 1000 ? `was made on ${new Date(atMs).toISOString()}, too long ago` : undefined;
 }
 
@@ -72,9 +76,4 @@ function madeAtMs({ predicate, signedAtMs }: AttestedFacts): number | undefined 
   });
   const all = signedAtMs === undefined ? times : [...times, signedAtMs];
   return all.length > 0 ? Math.min(...all) : undefined;
-}
-
-/** Builders write `.git` and slashes at the end or not. */
-function plainRepository(repository: string): string {
-  return repository.replace(/\/+$/, "").replace(/\.git$/, "");
 }

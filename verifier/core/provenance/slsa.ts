@@ -15,6 +15,8 @@ export interface BuildSource {
   readonly builder: string;
   readonly buildType: string;
   readonly invocation: string;
+  /** Repositories whose commits went into it, its own too. */
+  readonly dependencies: readonly { readonly repository: string; readonly commit: string }[];
 }
 
 const MAX_TEXT_CHARS = 2048;
@@ -32,15 +34,10 @@ function readV1(predicate: JsonObject): BuildSource {
   const definition = objectField(predicate, "buildDefinition");
   const run = objectField(predicate, "runDetails");
   const workflow = objectField(objectField(definition, "externalParameters"), "workflow");
-  const dependencies = materials(definition, "resolvedDependencies");
-  const declared = splitUri(text(workflow, "repository"));
-  const source =
-    dependencies.find(({ commit, repository }) => commit !== "" && (declared.repository === "" || repository === declared.repository)) ??
-    dependencies.find(({ commit }) => commit !== "");
+  const { repository, ref } = splitUri(text(workflow, "repository"));
+  const declared = { repository, ref: text(workflow, "ref") || ref, commit: "" };
   return {
-    repository: declared.repository || (source?.repository ?? ""),
-    ref: text(workflow, "ref") || (source?.ref ?? ""),
-    commit: source?.commit ?? "",
+    ...sourceOf(declared, materials(definition, "resolvedDependencies")),
     builder: text(objectField(run, "builder"), "id"),
     buildType: text(definition, "buildType"),
     invocation: text(objectField(run, "metadata"), "invocationId") || text(objectField(run, "metadata"), "invocationID"),
@@ -50,14 +47,9 @@ function readV1(predicate: JsonObject): BuildSource {
 /** https://slsa.dev/spec/v0.2/provenance */
 function readV02(predicate: JsonObject): BuildSource {
   const configSource = objectField(objectField(predicate, "invocation"), "configSource");
-  const declared = splitUri(text(configSource, "uri"));
-  const source = materials(predicate, "materials").find(
-    ({ commit, repository }) => commit !== "" && (declared.repository === "" || repository === declared.repository),
-  );
+  const declared = { ...splitUri(text(configSource, "uri")), commit: commitOf(objectField(configSource, "digest")) };
   return {
-    repository: declared.repository || (source?.repository ?? ""),
-    ref: declared.ref || (source?.ref ?? ""),
-    commit: commitOf(objectField(configSource, "digest")) || (source?.commit ?? ""),
+    ...sourceOf(declared, materials(predicate, "materials")),
     builder: text(objectField(predicate, "builder"), "id"),
     buildType: text(predicate, "buildType"),
     invocation: text(objectField(predicate, "metadata"), "buildInvocationId") || text(objectField(predicate, "metadata"), "buildInvocationID"),
@@ -70,6 +62,23 @@ interface Material {
   readonly commit: string;
 }
 
+/**
+ * What was declared, with the rest of it from the material of that repository. Where nothing was declared, the materials tell only where they are of one
+ * repository: their order says nothing, and which comes first may be the choice of whoever wrote the recipe.
+ */
+function sourceOf(declared: Material, all: readonly Material[]): Material & Pick<BuildSource, "dependencies"> {
+  const dependencies = all.filter(({ commit }) => commit !== "");
+  const repositories = new Set(dependencies.map(({ repository }) => plainRepository(repository)));
+  const repository = declared.repository || (repositories.size === 1 ? (dependencies[0]?.repository ?? "") : "");
+  const same = dependencies.find((each) => plainRepository(each.repository) === plainRepository(repository));
+  return { repository, ref: declared.ref || (same?.ref ?? ""), commit: declared.commit || (same?.commit ?? ""), dependencies };
+}
+
+/** Builders write `.git` and slashes at the end or not. */
+export function plainRepository(repository: string): string {
+  return repository.replace(/\/+$/, "").replace(/\.git$/, "");
+}
+
 function materials(object: JsonObject | undefined, name: string): readonly Material[] {
   if (!object || !Array.isArray(field(object, name))) return [];
   return arrayField(object, name, MAX_MATERIALS).map((entry) => ({
@@ -79,7 +88,7 @@ function materials(object: JsonObject | undefined, name: string): readonly Mater
 }
 
 function commitOf(digest: JsonObject | undefined): string {
-  const value = text(digest, "gitCommit") || text(digest, "sha1");
+  const value = (text(digest, "gitCommit") || text(digest, "sha1")).toLowerCase();
   return /^[0-9a-f]{40,64}$/.test(value) ? value : "";
 }
 
