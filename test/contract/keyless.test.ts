@@ -167,6 +167,19 @@ describe("a revocation", () => {
     expect(judge(artefacts, { revocations: revoke({ ...identity, issuer: "https://else.example" } as Revocation["what"]) }).status).toBe("signed");
   });
 
+  test("of a person holds in whatever case the name is written, and whoever has two cases has one vote", async () => {
+    const shouting = { ...ANN, subject: "ANN@acme.example" };
+    const anybody = { name: "team", signers: [signer({ issuer: ANN.issuer, subject: { glob: "*@acme.example" } })] };
+    const artefacts = [await sign(shouting)];
+    const status = (revocations: readonly Revocation[]) => judge(artefacts, { authorities: [anybody], revocations }).status;
+    expect(status([])).toBe("signed");
+    expect(status(revoke({ kind: "identity", issuer: ANN.issuer, subject: { exact: ANN.subject } }))).toBe("revoked");
+    expect(status(revoke({ kind: "identity", issuer: ANN.issuer, subject: { glob: "Ann@*.example" } }))).toBe("revoked");
+    const also = { name: "ann", signers: [signer({ issuer: ANN.issuer, subject: { exact: ANN.subject } })] };
+    const signatures = { authorities: ["team", "ann"], threshold: 2 };
+    expect(judge([...artefacts, await sign(ANN)], { authorities: [anybody, also], signatures }).status).toBe("wrong-key");
+  });
+
   test("of a digest, manifest or config, bars the image whoever signed it", async () => {
     const artefacts = [await sign(RELEASE)];
     expect(judge(artefacts, { revocations: revoke({ kind: "digest", digest: DIGEST }) })).toMatchObject({ status: "revoked", satisfied: false });
@@ -178,7 +191,10 @@ describe("a revocation", () => {
     const predicate = {
       buildDefinition: {
         externalParameters: { workflow: { repository: "https://github.com/acme/shop.git", ref: "refs/tags/v1" } },
-        resolvedDependencies: [{ uri: "git+https://github.com/acme/shop.git", digest: { gitCommit: "3e1f".repeat(10) } }],
+        resolvedDependencies: [
+          { uri: "git+https://github.com/acme/lib@refs/tags/v3", digest: { gitCommit: "ABCD".repeat(10) } },
+          { uri: "git+https://github.com/acme/shop.git", digest: { gitCommit: "3e1f".repeat(10) } },
+        ],
       },
       runDetails: { builder: { id: "https://builder.example/1" } },
     };
@@ -190,6 +206,9 @@ describe("a revocation", () => {
     expect(status({ kind: "builder", builder: "https://builder.example/2" })).toBe("signed");
     expect(status({ kind: "commits", repository: "https://github.com/acme/shop", commits: ["3e1f".repeat(10)] })).toBe("revoked");
     expect(status({ kind: "commits", repository: "https://github.com/acme/other", commits: ["3e1f".repeat(10)] })).toBe("signed");
+    expect(status({ kind: "builder", builder: "https://Builder.example/1/" })).toBe("revoked");
+    expect(status({ kind: "commits", repository: "https://github.com/acme/lib", commits: ["abcd".repeat(10)] })).toBe("revoked");
+    expect(status({ kind: "commits", repository: "https://github.com/acme/shop", commits: ["abcd".repeat(10)] })).toBe("signed");
   });
 });
 

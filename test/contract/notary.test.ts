@@ -1,10 +1,21 @@
 /** Signatures of the Notary Project by our own hand: every field altered has its own code. What notation-go says is in test/integration/provenance-notation.test.ts. */
+import { createHash, createPublicKey, sign as nodeSign } from "node:crypto";
 import type { Authority, NotarySignerMatch, Revocation, TrustStore } from "@hullmark/verifier/core/policy/types";
 import { type Artefact, type ProvenanceQuestion, type ProvenanceVerdict, verifyProvenance } from "@hullmark/verifier/core/provenance/index";
 import { decode, Tagged } from "cborg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { question, verifiers } from "../fakes/judging.ts";
-import { cbor, type Envelope, type EnvelopeOptions, type IdentityOptions, type KeyKind, NotaryCa, notaryPayload, signNotary } from "../fakes/notary.ts";
+import {
+  cbor,
+  type Envelope,
+  type EnvelopeOptions,
+  type IdentityOptions,
+  type KeyKind,
+  NotaryCa,
+  type NotaryIdentity,
+  notaryPayload,
+  signNotary,
+} from "../fakes/notary.ts";
 import { pem } from "../fakes/sigstore/keys.ts";
 import { FakeTsa } from "../fakes/sigstore/tsa.ts";
 
@@ -24,11 +35,13 @@ afterAll(() => {
   tsa?.close();
 });
 
+const always = { notBeforeMs: undefined, notAfterMs: undefined };
 const signer = (overrides: Partial<NotarySignerMatch> = {}): NotarySignerMatch => ({
-  ...{ kind: "notary", trustStore: "acme", subject: { C: "US", O: "acme", CN: "release" }, notBeforeMs: undefined, notAfterMs: undefined },
+  ...{ kind: "notary", trustStore: "acme", subject: { C: "US", O: "acme", CN: "release" }, ...always },
   ...overrides,
 });
 const release = (overrides: Partial<NotarySignerMatch> = {}): Authority => ({ name: "release", signers: [signer(overrides)] });
+const publicKeyOf = ({ privateKey }: NotaryIdentity) => createPublicKey(privateKey).export({ type: "spki", format: "pem" }).toString();
 const asArtefact = ({ bytes, mediaType }: Envelope): Artefact => ({
   ...{ repository: "registry.example/app", manifestDigest: `sha256:${"11".repeat(32)}`, foundUnder: DIGEST, layout: "referrer" },
   ...{ format: "notary", envelope: bytes, mediaType },
@@ -139,10 +152,9 @@ describe.each(["jws", "cose"] as const)("%s", (format) => {
   test("revoked by certificate, by key's owner, or with a date that the proven time is held against", async () => {
     const identity = await ca.identity();
     const envelope = signNotary(identity, notaryPayload(DIGEST), { format, token: (signature) => tsa.token(signature) });
-    const { createHash, X509Certificate } = await import("node:crypto");
     const leaf = identity.chain[0] ?? Buffer.alloc(0);
     const sha256 = createHash("sha256").update(leaf).digest("hex");
-    const publicKeyPem = new X509Certificate(leaf).publicKey.export({ type: "spki", format: "pem" }).toString();
+    const publicKeyPem = publicKeyOf(identity);
     const status = (what: Revocation["what"], sinceMs?: number) => judge([envelope], { revocations: [{ reason: "lost", sinceMs, what }] }).status;
     expect(status({ kind: "certificate", sha256 })).toBe("revoked");
     expect(status({ kind: "certificate", sha256: createHash("sha256").update(ca.root).digest("hex") })).toBe("revoked");
@@ -150,6 +162,37 @@ describe.each(["jws", "cose"] as const)("%s", (format) => {
     expect(status({ kind: "key", publicKeyPem })).toBe("revoked");
     expect(status({ kind: "certificate", sha256 }, Date.now() - DAY_MS)).toBe("revoked");
     expect(status({ kind: "certificate", sha256 }, Date.now() + DAY_MS)).toBe("signed");
+  });
+
+  test("revoked with a date, a signing authority's own word on the time saves nothing: whoever has its key writes it", async () => {
+    const identity = await ca.identity({ notBeforeMs: Date.now() - 10 * DAY_MS });
+    const authenticTime = Math.floor((Date.now() - 5 * DAY_MS) / 1000);
+    const envelope = signNotary(identity, notaryPayload(DIGEST), { format, scheme: "notary.x509.signingAuthority", authenticTime });
+    const publicKeyPem = publicKeyOf(identity);
+    const trustStores: TrustStore[] = [{ ...store, scheme: "signingAuthority" }];
+    expect(judge([envelope], { trustStores }).status).toBe("signed");
+    const revocations: Revocation[] = [{ reason: "stolen", sinceMs: Date.now() - DAY_MS, what: { kind: "key", publicKeyPem } }];
+    expect(judge([envelope], { trustStores, revocations }).status).toBe("revoked");
+  });
+
+  test("one key is one vote, as a bare key and in a certificate, or under two names", async () => {
+    const identity = await ca.identity();
+    const payload = Buffer.from(
+      JSON.stringify({ critical: { identity: {}, image: { "docker-manifest-digest": DIGEST }, type: "cosign container image signature" } }),
+    );
+    const bare: Artefact = {
+      ...{ ...asArtefact(await sign({ format })), format: "simple-signing", payload },
+      signature: nodeSign("sha256", payload, identity.privateKey).toString("base64"),
+    };
+    const authorities: Authority[] = [release(), { name: "security", signers: [{ ...always, kind: "key", publicKeyPem: publicKeyOf(identity) }] }];
+    const asks = { authorities, signatures: { authorities: ["release", "security"], threshold: 2 } };
+    const one = signNotary(identity, notaryPayload(DIGEST), { format });
+    const both = (envelope: Envelope) => judge([], { ...asks, artefacts: [asArtefact(envelope), bare] });
+    expect(both(one)).toMatchObject({ status: "wrong-key", satisfied: false, signedBy: ["release", "security"] });
+    expect(both(await sign({ format })).status).toBe("signed");
+    const renamed = signNotary(await ca.identity({ name: "CN=security,O=acme,C=US", pair: identity }), notaryPayload(DIGEST), { format });
+    const names: Authority[] = [release(), { name: "security", signers: [signer({ subject: { CN: "security" } })] }];
+    expect(judge([one, renamed], { ...asks, authorities: names })).toMatchObject({ status: "wrong-key", signedBy: ["release", "security"] });
   });
 });
 

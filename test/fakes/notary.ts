@@ -1,6 +1,6 @@
 /** The Notary Project in tests: certificates, envelopes of both formats by our own hand, and notation-go (test/interop-notary) as a program. */
 import { execFile } from "node:child_process";
-import { constants, generateKeyPairSync, type KeyObject, sign as nodeSign } from "node:crypto";
+import { constants, createPublicKey, generateKeyPairSync, type KeyObject, sign as nodeSign } from "node:crypto";
 import { accessSync, constants as fsConstants, mkdirSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -36,6 +36,10 @@ export interface IdentityOptions {
   readonly keyUsage?: x509.KeyUsageFlags;
   readonly notBeforeMs?: number;
   readonly notAfterMs?: number;
+  /** Whose key it is for; a new one where left out. */
+  readonly pair?: NotaryIdentity;
+  /** Further extensions. */
+  readonly more?: readonly x509.Extension[];
 }
 
 export class NotaryCa {
@@ -57,10 +61,15 @@ export class NotaryCa {
   }
 
   async identity(options: IdentityOptions = {}): Promise<NotaryIdentity> {
-    const { kind = "P-256", name = SIGNER_NAME, usage = x509.ExtendedKeyUsage.codeSigning, keyUsage = x509.KeyUsageFlags.digitalSignature } = options;
+    const {
+      kind = options.pair?.kind ?? "P-256",
+      name = SIGNER_NAME,
+      usage = x509.ExtendedKeyUsage.codeSigning,
+      keyUsage = x509.KeyUsageFlags.digitalSignature,
+    } = options;
     const { notBeforeMs = Date.now() - 60_000, notAfterMs = Date.now() + 86_400_000 } = options;
-    const pair = kind.startsWith("P-") ? generateKeyPairSync("ec", { namedCurve: kind }) : generateKeyPairSync("rsa", { modulusLength: Number(kind.slice(4)) });
-    const publicKey = new x509.PublicKey(pair.publicKey.export({ type: "spki", format: "der" }));
+    const privateKey = options.pair?.privateKey ?? newPrivateKey(kind);
+    const publicKey = new x509.PublicKey(createPublicKey(privateKey).export({ type: "spki", format: "der" }));
     const certificate = await x509.X509CertificateGenerator.create({
       ...{ serialNumber: "0102030405", subject: name, issuer: ROOT_NAME, publicKey },
       ...{ notBefore: new Date(notBeforeMs), notAfter: new Date(notAfterMs), signingKey: this.#key.signer, signingAlgorithm: P256 },
@@ -69,10 +78,16 @@ export class NotaryCa {
         new x509.KeyUsagesExtension(keyUsage, true),
         new x509.ExtendedKeyUsageExtension([usage]),
         await x509.AuthorityKeyIdentifierExtension.create(this.#key.verifier),
+        ...(options.more ?? []),
       ],
     });
-    return { kind, privateKey: pair.privateKey, chain: [Buffer.from(certificate.rawData), this.root] };
+    return { kind, privateKey, chain: [Buffer.from(certificate.rawData), this.root] };
   }
+}
+
+function newPrivateKey(kind: KeyKind): KeyObject {
+  if (kind.startsWith("P-")) return generateKeyPairSync("ec", { namedCurve: kind }).privateKey;
+  return generateKeyPairSync("rsa", { modulusLength: Number(kind.slice(4)) }).privateKey;
 }
 
 export interface EnvelopeOptions {

@@ -45,6 +45,8 @@ export interface NotarySigner {
   readonly fingerprints: readonly string[];
   /** By a timestamp, or a signing authority's word; undefined: not proven. Unix milliseconds. */
   readonly signedAtMs: number | undefined;
+  /** The time is the signer's own word (a signing authority), so that it proves nothing once its key is somebody else's. */
+  readonly ownWord: boolean;
 }
 
 export type NotaryVerdict =

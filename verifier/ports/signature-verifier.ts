@@ -74,6 +74,8 @@ export interface CertifiedSigner {
   readonly issuer: string;
   /** The one subject alternative name: a URI or an e-mail address. */
   readonly subject: string;
+  /** base64(SHA-256(SubjectPublicKeyInfo DER)) of the certificate's key. */
+  readonly keyId: string;
   /** Fulcio's further extensions by name. */
   readonly extensions: Readonly<Record<string, string>>;
   /** The earliest proven time at which the signature existed, Unix milliseconds. */

@@ -95,7 +95,7 @@ function verify(open: OpenEnvelope, store: Store, nowMs: number): NotaryVerdict 
     );
   if (open.expiryMs !== undefined && nowMs > open.expiryMs)
     throw new Failure("expired", `the signature was good until ${new Date(open.expiryMs).toISOString()}`);
-  return { ok: true, signer: signerOf(chain, signedAtMs) };
+  return { ok: true, signer: signerOf(chain, signedAtMs, open.scheme === SCHEME_AUTHORITY) };
 }
 
 /** Two-way: what is marked critical is known here and there, and what must be marked is. */
@@ -133,7 +133,7 @@ function timeOf({ scheme, authenticTimeMs, timestampToken, signature }: OpenEnve
   }
 }
 
-function signerOf({ certificates, leaf }: Chain, signedAtMs: number | undefined) {
+function signerOf({ certificates, leaf }: Chain, signedAtMs: number | undefined, ownWord: boolean) {
   const values = new Map<string, string[]>();
   for (const part of leaf.subjectName.toJSON()) for (const [name, texts] of Object.entries(part)) values.set(name, [...(values.get(name) ?? []), ...texts]);
   return {
@@ -141,7 +141,7 @@ function signerOf({ certificates, leaf }: Chain, signedAtMs: number | undefined)
     name: leaf.subject,
     keyId: hash("sha256", Buffer.from(leaf.publicKey.rawData), "base64"),
     fingerprints: certificates.map(({ raw }) => hash("sha256", raw)),
-    signedAtMs,
+    ...{ signedAtMs, ownWord },
   };
 }
 

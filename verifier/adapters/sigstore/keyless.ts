@@ -143,7 +143,8 @@ function readSigner(certificate: X509Certificate, signedAtMs: number): Certified
     const value = certificate.extension(oid)?.valueObj.subs[0]?.value;
     if (value) extensions[label] = plain(value) ?? "";
   }
-  return { issuer: issuer ? (plain(issuer) ?? "") : "", subject, extensions, signedAtMs };
+  const keyId = hash("sha256", certificate.publicKey, "base64");
+  return { issuer: issuer ? (plain(issuer) ?? "") : "", subject, keyId, extensions, signedAtMs };
 }
 
 function plain(bytes: Buffer): string | undefined {

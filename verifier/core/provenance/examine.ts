@@ -8,7 +8,8 @@ import type { CollectedArtefacts } from "./artefact.ts";
 import { collectArtefacts } from "./collect.ts";
 import { type ImageResolution, type RuntimeImage, resolveImage } from "./resolve.ts";
 import type { TrustMaterial, Verifiers } from "./signers.ts";
-import { type ProvenanceStatus, type ProvenanceVerdict, verifyProvenance } from "./verify.ts";
+import type { ProvenanceStatus } from "./status.ts";
+import { type ProvenanceVerdict, verifyProvenance } from "./verify.ts";
 
 export interface ExaminedImage {
   readonly resolution: ImageResolution;

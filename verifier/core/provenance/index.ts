@@ -10,4 +10,5 @@ export { type ImageResolution, type ImageSubject, type ResolvedImage, type Runti
 export type { TrustMaterial, Verifiers } from "./signers.ts";
 export { type BuildSource, readBuildSource, SLSA_V1, SLSA_V02 } from "./slsa.ts";
 export { SIGN_PREDICATE_TYPE, STATEMENT_PAYLOAD_TYPE, STATEMENT_V1 } from "./statement.ts";
-export { type AuthorityVerdict, type ProvenanceQuestion, type ProvenanceStatus, type ProvenanceVerdict, verifyProvenance } from "./verify.ts";
+export type { ProvenanceStatus } from "./status.ts";
+export { type AuthorityVerdict, type ProvenanceQuestion, type ProvenanceVerdict, verifyProvenance } from "./verify.ts";

@@ -39,6 +39,8 @@ export interface Voucher {
   readonly authority: string;
   /** The key or identity itself: one that is listed under two names is still one. */
   readonly principal: string;
+  /** base64(SHA-256(SubjectPublicKeyInfo)) of the key that made the signature: one under two names is still one signer. */
+  readonly keyId: string;
   /** Proven time of signing, Unix milliseconds. */
   readonly signedAtMs: number | undefined;
 }
@@ -157,7 +159,7 @@ function byKey(signed: SignedObject, blank: Blank, { authorities, revocations, a
     .filter(({ key }) => verifier.verifyByKey(signed, key))
     .map((signer): Candidate => {
       const { authority, key } = signer;
-      return { authority, principal: `key ${key.id}`, signedAtMs: undefined, valid: isValidAt(signer, atMs), revoked: revocations.ofKey(key) };
+      return { authority, principal: `key ${key.id}`, keyId: key.id, signedAtMs: undefined, valid: isValidAt(signer, atMs), revoked: revocations.ofKey(key) };
     });
   if (candidates.length > 0) return { blank, candidates, claim: () => claimOf(signed) };
   const named = keys.find(({ key }) => key.id === signed.keyHint);
@@ -183,8 +185,8 @@ function byCertificate(signed: SignedObject, blank: Blank, { authorities, revoca
     stranger = signer;
     const revoked = revocations.ofIdentity(signer);
     for (const identity of group.filter((each) => each.matches(signer))) {
-      const { signedAtMs } = signer;
-      candidates.push({ authority: identity.authority, principal: principalOf(signer), signedAtMs, valid: isValidAt(identity, signedAtMs), revoked });
+      const { signedAtMs, keyId } = signer;
+      candidates.push({ authority: identity.authority, principal: principalOf(signer), keyId, signedAtMs, valid: isValidAt(identity, signedAtMs), revoked });
     }
   }
   const identity = stranger && { issuer: stranger.issuer, subject: stranger.subject };
@@ -222,10 +224,10 @@ function byChain(
     }
     const { signer } = verdict;
     stranger = signer;
-    const { signedAtMs } = signer;
+    const { signedAtMs, keyId } = signer;
     for (const subject of group.filter((each) => each.matches(signer)))
       candidates.push({
-        ...{ authority: subject.authority, principal: `subject ${signer.name}`, signedAtMs },
+        ...{ authority: subject.authority, principal: `subject ${signer.name}`, keyId, signedAtMs },
         ...{ valid: isValidAt(subject, signedAtMs ?? atMs), revoked: revocations.ofChain(signer) },
       });
   }
@@ -267,7 +269,7 @@ function judgeClaim(blank: Blank, claim: SignedClaim, candidates: readonly Candi
     if (revoked) return { ...known, code: "revoked", text: `signed by ${names(candidates)}, which counts no more: ${revoked.revoked}` };
     return { ...known, code: "outside-validity", text: `signed by ${names(candidates)}, whose key is not valid at this time` };
   }
-  const vouchers = good.map(({ authority, principal, signedAtMs }) => ({ authority, principal, signedAtMs }));
+  const vouchers = good.map(({ authority, principal, keyId, signedAtMs }) => ({ authority, principal, keyId, signedAtMs }));
   const isSignature = predicateType === undefined || predicateType === SIGN_PREDICATE_TYPE;
   if (isSignature) return { ...known, vouchers, code: "signature", text: `signature of ${match} by ${names(good)}` };
   return {

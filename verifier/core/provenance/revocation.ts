@@ -1,13 +1,14 @@
 /** What policy trusts no more, made ready. Pure. A revocation can only take trust away: where its date cannot be held against a proven time, it counts. */
 import type { NotarySigner } from "../../ports/notary-verifier.ts";
 import type { CertifiedSigner, SignatureVerifier } from "../../ports/signature-verifier.ts";
-import type { Revocation } from "../policy/types.ts";
+import type { IdentityMatch, Revocation } from "../policy/types.ts";
 import { identityMatcher, usable } from "./signers.ts";
-import type { BuildSource } from "./slsa.ts";
+import { type BuildSource, plainRepository } from "./slsa.ts";
 
 export interface Revocations {
-  /** Why a signature by this key counts no more. */
+  /** Why a signature by this bare key counts no more. */
   ofKey(key: { readonly id: string }): string | undefined;
+  /** By its name, in whatever case its letters are written, or by its key. */
   ofIdentity(signer: CertifiedSigner): string | undefined;
   /** By its key, or by any certificate of its chain. */
   ofChain(signer: NotarySigner): string | undefined;
@@ -26,10 +27,10 @@ export function readyRevocations(revocations: readonly Revocation[], verifier: S
   };
   return {
     ofKey: (key) => first(undefined, ({ key: test }) => test?.(key) === true),
-    ofIdentity: (signer) => first(signer.signedAtMs, ({ identity }) => identity?.(signer) === true),
+    ofIdentity: (signer) => first(signer.signedAtMs, ({ key, identity }) => identity?.(signer) === true || key?.({ id: signer.keyId }) === true),
     ofChain: (signer) =>
       first(
-        signer.signedAtMs,
+        signer.ownWord ? undefined : signer.signedAtMs,
         ({ key, certificate }) => key?.({ id: signer.keyId }) === true || (certificate !== undefined && signer.fingerprints.includes(certificate)),
       ),
     ofImage: (digests) => {
@@ -55,28 +56,31 @@ function testsOf({ what }: Revocation, verifier: SignatureVerifier): Tests {
       return { key: (key) => key.id === id };
     }
     case "identity":
-      return { identity: identityMatcher(what) };
+      return { identity: anyCase(what) };
     case "certificate":
       return { certificate: what.sha256 };
     case "digest":
       return { digest: what.digest };
     case "builder":
-      return { build: ({ builder }) => builder === what.builder };
+      return { build: ({ builder }) => sameUri(builder, what.builder) };
     case "commits": {
       const commits = new Set(what.commits);
-      return { build: ({ repository, commit }) => commits.has(commit) && sameRepository(repository, what.repository) };
+      return {
+        build: (source) => [source, ...source.dependencies].some(({ repository, commit }) => commits.has(commit) && sameUri(repository, what.repository)),
+      };
     }
   }
 }
 
-/** Builders write one repository in several ways: with `.git`, with a slash at the end. A revocation is to meet them all. */
-function sameRepository(a: string, b: string): boolean {
-  const plain = (text: string) =>
-    text
-      .replace(/\/+$/, "")
-      .replace(/\.git$/, "")
-      .toLowerCase();
-  return plain(a) === plain(b);
+/** Mail servers and forges take names in either case: a revocation is to meet them all. */
+function anyCase({ issuer, subject }: IdentityMatch): (signer: CertifiedSigner) => boolean {
+  const matches = identityMatcher({ issuer, subject: "exact" in subject ? { exact: subject.exact.toLowerCase() } : { glob: subject.glob.toLowerCase() } });
+  return (signer) => matches({ issuer: signer.issuer, subject: signer.subject.toLowerCase() });
+}
+
+/** Builders write one repository, or themselves, in several ways: with `.git`, with a slash at the end. A revocation is to meet them all. */
+function sameUri(a: string, b: string): boolean {
+  return plainRepository(a).toLowerCase() === plainRepository(b).toLowerCase();
 }
 
 function describe({ what, reason, sinceMs }: Revocation): string {

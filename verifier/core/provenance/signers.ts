@@ -122,9 +122,9 @@ export function describeIdentity({ issuer, subject }: IdentityMatch): string {
   return `${"exact" in subject ? subject.exact : subject.glob} (issuer ${issuer})`;
 }
 
-/** Who signed by a certificate, as votes are counted. */
+/** Who signed by a certificate, as votes are counted: a name in other letters of the alphabet's two cases is no other person. */
 export function principalOf({ issuer, subject }: CertifiedSigner): string {
-  return `identity ${JSON.stringify([issuer, subject])}`;
+  return `identity ${JSON.stringify([issuer, subject.toLowerCase()])}`;
 }
 
 /** @param atMs of signing, or now where that is not known; Unix milliseconds */

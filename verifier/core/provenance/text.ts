@@ -1,7 +1,7 @@
 /** The one line that people read. */
 import type { ArtefactVerdict } from "./judge.ts";
 import type { TagState } from "./resolve.ts";
-import type { ProvenanceStatus } from "./verify.ts";
+import type { ProvenanceStatus } from "./status.ts";
 
 export interface Explained {
   readonly status: ProvenanceStatus;

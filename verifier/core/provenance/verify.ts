@@ -12,21 +12,9 @@ import type { TagState } from "./resolve.ts";
 import { type Revocations, readyRevocations } from "./revocation.ts";
 import { readyAuthority, type TrustMaterial, type Verifiers } from "./signers.ts";
 import type { BuildSource } from "./slsa.ts";
+import type { ProvenanceStatus } from "./status.ts";
 import { explain } from "./text.ts";
-import { differentSigners, distinctVotes } from "./votes.ts";
-
-/** As in hullmark.v1.ProvenanceStatus. `unknown` is no verdict: something that could have changed it was not to be had. */
-export type ProvenanceStatus =
-  | "signed"
-  | "unsigned"
-  | "wrong-key"
-  | "other-digest"
-  | "moved-tag"
-  | "attestation-only"
-  | "attestation-missing"
-  | "malformed"
-  | "revoked"
-  | "unknown";
+import { differentSigners, distinctVotes, tellSigners } from "./votes.ts";
 
 export interface ProvenanceQuestion extends TrustMaterial {
   /** Digests of manifests and indexes that are this image. */
@@ -161,7 +149,9 @@ function unmetOf({ attestations, build, builders, atMs }: ProvenanceQuestion, ju
 /** Different signers among `wanted`. */
 function votesFor(wanted: readonly string[], counting: readonly ArtefactVerdict[]): number {
   const signersOf = new Map(wanted.map((name) => [name, new Set<string>()]));
-  for (const { vouchers } of counting) for (const { authority, principal } of vouchers) signersOf.get(authority)?.add(principal);
+  const votes = counting.flatMap(({ vouchers }) => vouchers.filter(({ authority }) => signersOf.has(authority)));
+  const signer = tellSigners(votes.map(({ principal, keyId }) => [principal, `key ${keyId}`]));
+  for (const { authority, principal } of votes) signersOf.get(authority)?.add(signer(principal));
   return distinctVotes(signersOf);
 }
 

@@ -22,6 +22,28 @@ export function distinctVotes(signersOf: ReadonlyMap<string, ReadonlySet<string>
   return [...signersOf.keys()].filter((name) => place(name, new Set())).length;
 }
 
+/**
+ * Names whoever has signed, so that one key under two names is one signer, and so is one name with two keys.
+ * @param marks for each signature what tells its signer
+ * @returns of each mark the one that stands for its signer
+ */
+export function tellSigners(marks: Iterable<readonly string[]>): (mark: string) => string {
+  const parent = new Map<string, string>();
+  const find = (mark: string): string => {
+    let at = mark;
+    for (let next = parent.get(at); next !== undefined; next = parent.get(at)) at = next;
+    return at;
+  };
+  for (const [first, ...others] of marks) {
+    if (first === undefined) continue;
+    for (const other of others) {
+      const [a, b] = [find(first), find(other)];
+      if (a !== b) parent.set(b, a);
+    }
+  }
+  return find;
+}
+
 /** How many of the authorities could vote at the most. */
 export function differentSigners(authorities: readonly Authority[]): number {
   return distinctVotes(new Map(authorities.map(({ name, signers }) => [name, new Set(signers.map(signerAsWritten))])));
