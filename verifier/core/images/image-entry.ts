@@ -9,11 +9,12 @@ import {
   ProvenanceError,
   type ProvenanceVerdict,
   type ResolvedImage,
+  revokedDigest,
   type ProvenanceStatus as StatusName,
   type Verifiers,
   verifyProvenance,
 } from "../provenance/index.ts";
-import type { LoadedImage, MissingImage } from "./types.ts";
+import type { ImageQuestion, LoadedImage, MissingImage } from "./types.ts";
 
 /** The part of an entry that changes as answers come in. */
 export interface ImageKnowledge {
@@ -44,16 +45,29 @@ const STATUS: Readonly<Record<StatusName, ProvenanceStatus>> = {
   unknown: ProvenanceStatus.UNKNOWN,
 };
 
+export interface JudgedEntry {
+  readonly known: ImageKnowledge;
+  readonly question: Pick<ImageQuestion, "configDigest" | "imageId" | "imageReference" | "repoDigests">;
+}
+
 export interface ProvenanceResult {
   readonly input: ProvenanceInput;
   readonly row: ProvenanceRow;
 }
 
-/** What policy's rule for a container makes of what is known of its image. */
-export function judgeProvenance(known: ImageKnowledge, policy: Policy, rule: PolicyRule | undefined, verifiers: Verifiers, nowMs: number): ProvenanceResult {
+/** What policy's rule for a container makes of what is known of its image; where that is nothing, of the digests that its node names. */
+export function judgeProvenance(
+  { known, question }: JudgedEntry,
+  policy: Policy,
+  rule: PolicyRule | undefined,
+  verifiers: Verifiers,
+  nowMs: number,
+): ProvenanceResult {
   const required = rule !== undefined && (rule.signatures !== undefined || rule.attestations.length > 0 || rule.build !== undefined);
   const plain = (status: StatusName, text: string): ProvenanceResult => ({ input: { status, text, required }, row: rowOf(status, text, undefined) });
   const { resolved, failure, artefacts } = known;
+  const barred = resolved ? undefined : revokedDigest(policy.revocations, namedDigests(question));
+  if (barred !== undefined) return plain("revoked", barred);
   if (failure) return plain(failureStatus(failure), failure.text);
   if (!resolved || !artefacts) return plain("unknown", "missing" in known.image ? known.image.detail : "signatures are being looked up");
   try {
@@ -85,6 +99,11 @@ export function judgeProvenance(known: ImageKnowledge, policy: Policy, rule: Pol
     if (!(error instanceof ProvenanceError)) throw error;
     return plain("unknown", error.message);
   }
+}
+
+/** As the node says: whoever lies here bars his own image at the most. */
+function namedDigests({ configDigest, imageId, imageReference, repoDigests }: JudgedEntry["question"]): readonly string[] {
+  return [configDigest, imageId, imageReference, ...repoDigests].map((name) => name.slice(name.lastIndexOf("@") + 1));
 }
 
 function failureStatus(failure: NonNullable<ImageKnowledge["failure"]>): StatusName {

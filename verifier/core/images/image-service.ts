@@ -71,7 +71,7 @@ export class ImageService implements Images {
     const rule = matchRule(policy, question);
     let verdict = entry.verdicts.get(rule);
     if (!verdict) {
-      verdict = judgeProvenance(entry.known, policy, rule, this.#services.verifiers, this.#services.clock.nowMs());
+      verdict = judgeProvenance(entry, policy, rule, this.#services.verifiers, this.#services.clock.nowMs());
       entry.verdicts.set(rule, verdict);
     }
     const { image, resolved } = entry.known;
@@ -216,8 +216,9 @@ export class ImageService implements Images {
     const ours = !(error instanceof RegistryError);
     if (ours) this.#services.onProblem(error);
     const detail = ours ? "reference values could not be made; see the verifier's log" : error.message;
-    // Reference values that are at hand stay good: they are named by digest.
-    if ("missing" in entry.known.image) this.#update(entry, { ...entry.known, image: { missing: "registry-unreachable", detail } });
+    // Reference values that are at hand stay good: they are named by digest. The verdict is judged anew: what it rests on may have ended meanwhile.
+    const image = "missing" in entry.known.image ? ({ missing: "registry-unreachable", detail } as const) : entry.known.image;
+    this.#update(entry, { ...entry.known, image });
     this.#again(entry, undefined);
   }
 

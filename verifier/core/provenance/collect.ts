@@ -88,13 +88,18 @@ export async function collectArtefacts(
 ): Promise<CollectedArtefacts> {
   const collection = new Collection(limits);
   const leads: Lead[] = [];
+  let found = 0;
+  // Lists are as long as the registry likes, one for each subject.
+  const add = (lead: Lead) => {
+    if (found++ < limits.maxManifests) leads.push(lead);
+  };
   await eachBounded(subjects, limits.concurrency, async (subject) => {
-    for (const suffix of [".sig", ".att"]) leads.push({ subject, layout: "cosign-tag", reference: `${subject.digest.replace(":", "-")}${suffix}` });
+    for (const suffix of [".sig", ".att"]) add({ subject, layout: "cosign-tag", reference: `${subject.digest.replace(":", "-")}${suffix}` });
     const listed = await tolerate(collection, `referrers of ${subject.digest}`, () => registry.referrers(subject.repository, subject.digest, signal));
-    for (const entry of listed ?? []) if (mayHoldSignature(entry)) leads.push({ subject, layout: "referrer", reference: entry.digest });
+    for (const entry of listed ?? []) if (mayHoldSignature(entry)) add({ subject, layout: "referrer", reference: entry.digest });
   });
-  if (leads.length > limits.maxManifests) collection.miss(`${leads.length} attached objects, of which ${limits.maxManifests} were looked at`);
-  await eachBounded(leads.slice(0, limits.maxManifests), limits.concurrency, (lead) => follow(registry, lead, collection, limits, signal));
+  if (found > limits.maxManifests) collection.miss(`${found} attached objects, of which ${limits.maxManifests} were looked at`);
+  await eachBounded(leads, limits.concurrency, (lead) => follow(registry, lead, collection, limits, signal));
   return { artefacts: collection.artefacts, incomplete: collection.incomplete };
 }
 

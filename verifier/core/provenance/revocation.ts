@@ -33,19 +33,22 @@ export function readyRevocations(revocations: readonly Revocation[], verifier: S
         signer.ownWord ? undefined : signer.signedAtMs,
         ({ key, certificate }) => key?.({ id: signer.keyId }) === true || (certificate !== undefined && signer.fingerprints.includes(certificate)),
       ),
-    ofImage: (digests) => {
-      const all = new Set(digests);
-      return first(undefined, ({ digest }) => digest !== undefined && all.has(digest));
-    },
+    ofImage: (digests) => revokedDigest(revocations, digests),
     ofBuild: (source, signedAtMs) => first(signedAtMs, ({ build }) => build?.(source) === true),
   };
+}
+
+/** Why an image of one of these digests is barred. */
+export function revokedDigest(revocations: readonly Revocation[], digests: Iterable<string>): string | undefined {
+  const all = new Set(digests);
+  const found = revocations.find(({ what }) => what.kind === "digest" && all.has(what.digest));
+  return found && describe(found);
 }
 
 interface Tests {
   readonly key?: (key: { readonly id: string }) => boolean;
   readonly certificate?: string;
   readonly identity?: (signer: CertifiedSigner) => boolean;
-  readonly digest?: string;
   readonly build?: (source: BuildSource) => boolean;
 }
 
@@ -60,7 +63,7 @@ function testsOf({ what }: Revocation, verifier: SignatureVerifier): Tests {
     case "certificate":
       return { certificate: what.sha256 };
     case "digest":
-      return { digest: what.digest };
+      return {};
     case "builder":
       return { build: ({ builder }) => sameUri(builder, what.builder) };
     case "commits": {

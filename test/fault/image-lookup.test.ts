@@ -1,0 +1,114 @@
+/** What is told of an image while its registry cannot be asked: nothing that has ended meanwhile counts on. */
+import { generateKeyPairSync, sign } from "node:crypto";
+import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
+import { ImageService } from "@hullmark/verifier/core/images/image-service";
+import { LayerLibrary } from "@hullmark/verifier/core/images/layer-library";
+import { defaultPolicy } from "@hullmark/verifier/core/policy/default";
+import type { Policy } from "@hullmark/verifier/core/policy/types";
+import type { Clock } from "@hullmark/verifier/ports/clock";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { type PushedImage, pushImage } from "../fakes/images.ts";
+import { AT_MS, authority, verifiers } from "../fakes/judging.ts";
+import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
+
+const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+const DAY_MS = 86_400_000;
+const SIGNAL = new AbortController().signal;
+const CONFIG_TYPE = "application/vnd.oci.image.config.v1+json";
+const MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json";
+let registry: FakeRegistry;
+let client: OciRegistry;
+let image: PushedImage;
+
+beforeAll(async () => {
+  registry = await startFakeRegistry();
+  client = new OciRegistry({ maxAttempts: 1 });
+  // Without layers: nothing is to be replayed.
+  image = await pushImage(`${registry.host}/acme/app`, { tag: "v1", layers: [] });
+  const payload = Buffer.from(
+    JSON.stringify({ critical: { identity: {}, image: { "docker-manifest-digest": image.manifestDigest }, type: "cosign container image signature" } }),
+  );
+  const config = await client.pushBlob(image.repository, Buffer.from("{}"), SIGNAL);
+  const layer = await client.pushBlob(image.repository, payload, SIGNAL);
+  const annotations = { "dev.cosignproject.cosign/signature": sign("sha256", payload, privateKey).toString("base64") };
+  const manifest = {
+    ...{ schemaVersion: 2, mediaType: MANIFEST_TYPE, config: { mediaType: CONFIG_TYPE, ...config } },
+    layers: [{ mediaType: "application/vnd.dev.cosign.simplesigning.v1+json", ...layer, annotations }],
+  };
+  await client.pushManifest(image.repository, `${image.manifestDigest.replace(":", "-")}.sig`, MANIFEST_TYPE, Buffer.from(JSON.stringify(manifest)), SIGNAL);
+});
+afterAll(async () => {
+  client?.close();
+  await registry?.close();
+});
+
+function start(policy: Policy) {
+  const time = { nowMs: AT_MS, waiting: [] as { delayMs: number; run: () => void }[] };
+  const clock: Clock = {
+    nowMs: () => time.nowMs,
+    after: (delayMs, run) => {
+      const timer = { delayMs, run };
+      time.waiting.push(timer);
+      return () => {
+        time.waiting = time.waiting.filter((each) => each !== timer);
+      };
+    },
+  };
+  const unused = new Proxy({}, { get: () => () => Promise.reject(new Error("nothing is to be replayed")) }) as never;
+  const layers = new LayerLibrary({ registry: client, store: unused, replayer: unused });
+  const service = new ImageService({
+    ...{ registry: client, layers, verifiers, clock, policy: () => policy, stored: [], save: () => undefined, onProblem: () => undefined },
+  });
+  return { service, time };
+}
+
+const question = () => ({
+  ...{ imageReference: `${image.repository}:v1`, imageId: image.configDigest, repoDigests: [`${image.repository}@${image.manifestDigest}`] },
+  ...{ configDigest: image.configDigest, containerName: "web", workload: "web", labels: {}, nodeName: "n", architecture: "x86_64", dialect: "docker" },
+});
+const policyWith = (change: Partial<Policy>): Policy => ({ ...defaultPolicy(), ...change });
+const publicKeyPem = publicKey.export({ type: "spki", format: "pem" }).toString();
+
+async function changed(service: ImageService): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const end = service.onChange(() => resolve());
+  await promise;
+  end();
+}
+
+test.each(["hangs", "makes us fail"])("a key that has ended counts no more, though the registry %s from then on", async (how) => {
+  const { service, time } = start(policyWith({ authorities: [authority("release", publicKeyPem, { notAfterMs: AT_MS + DAY_MS })] }));
+  const status = () => service.view(question()).provenance.status;
+  expect(status()).toBe("unknown");
+  while (status() !== "signed") await changed(service);
+  time.nowMs += 2 * DAY_MS;
+  const asked = Promise.withResolvers<void>();
+  registry.fault = () => {
+    asked.resolve();
+    return true;
+  };
+  if (how !== "hangs") vi.spyOn(client, "manifest").mockRejectedValue(new TypeError("a fault of ours"));
+  const told = changed(service);
+  service.refresh(image.configDigest);
+  if (how === "hangs") {
+    await asked.promise;
+    // The limit of the look-up.
+    time.waiting.sort((a, b) => b.delayMs - a.delayMs)[0]?.run();
+  }
+  await told;
+  expect(status()).toBe("wrong-key");
+  registry.fault = () => false;
+  vi.restoreAllMocks();
+  service.stop();
+});
+
+test("an image that is barred by digest is barred, though no registry holds it", async () => {
+  const revocations = [{ reason: "leaked", sinceMs: undefined, what: { kind: "digest", digest: image.configDigest } }] as const;
+  const { service } = start(policyWith({ revocations }));
+  const loaded = { ...question(), imageReference: `${registry.host}/acme/never:v1`, repoDigests: [] };
+  expect(service.view(loaded).provenance).toMatchObject({ status: "revoked", text: expect.stringContaining("leaked") });
+  await changed(service);
+  expect(service.view(loaded)).toMatchObject({ image: { missing: "no-reference" }, provenance: { status: "revoked" } });
+  expect(service.view({ ...loaded, configDigest: "", imageId: image.manifestDigest }).provenance.status).toBe("unknown");
+  service.stop();
+});
