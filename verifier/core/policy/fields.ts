@@ -33,8 +33,11 @@ export const byteCount = z.string().transform((text, context) => {
 
 /** RFC 3339 → Unix milliseconds. */
 export const instant = z.string().transform((text, context) => {
-  const ms = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,3})?(Z|[+-]\d{2}:\d{2})$/.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(ms)) fail(context, `"${text}" is not a time`, "write RFC 3339: 2026-01-31T00:00:00Z");
+  const [, day] = /^(\d{4}-\d{2}-\d{2})T(?:[01]\d|2[0-3]):\d{2}:\d{2}(?:\.\d{1,3})?(?:Z|[+-]\d{2}:\d{2})$/.exec(text) ?? [];
+  const ms = day === undefined ? Number.NaN : Date.parse(text);
+  // Node reads the 31st of a shorter month as a day of the next.
+  if (Number.isNaN(ms) || new Date(`${day}T00:00:00Z`).toISOString().slice(0, 10) !== day)
+    fail(context, `"${text}" is not a time`, "write RFC 3339: 2026-01-31T00:00:00Z");
   return ms;
 });
 

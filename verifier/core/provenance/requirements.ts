@@ -23,7 +23,10 @@ export function attestationTest({ predicateType, maxAgeSeconds, where }: Attesta
   const condition = where === undefined ? undefined : compileCondition(where);
   return (facts, nowMs) => {
     if (facts.predicateType !== predicateType) return `is of the type ${facts.predicateType}`;
-    return ageProblem(facts, maxAgeSeconds, nowMs) ?? (condition && !condition(facts.predicate ?? {}, nowMs) ? `does not meet ${where}` : undefined);
+    const old = ageProblem(facts, maxAgeSeconds, nowMs);
+    if (old !== undefined || !condition) return old;
+    const met = condition(facts.predicate ?? {}, nowMs);
+    return met === true ? undefined : met === "too-long" ? `holds lists too long for ${where}` : `does not meet ${where}`;
   };
 }
 
