@@ -2,6 +2,8 @@
 import { createHash, createPublicKey, sign as nodeSign } from "node:crypto";
 import type { Authority, NotarySignerMatch, Revocation, TrustStore } from "@hullmark/verifier/core/policy/types";
 import { type Artefact, type ProvenanceQuestion, type ProvenanceVerdict, verifyProvenance } from "@hullmark/verifier/core/provenance/index";
+import "reflect-metadata";
+import { Extension } from "@peculiar/x509";
 import { decode, Tagged } from "cborg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { question, verifiers } from "../fakes/judging.ts";
@@ -118,6 +120,17 @@ describe.each(["jws", "cose"] as const)("%s", (format) => {
     const verdict = judge([await sign({ format, ...options }, identity)]);
     expect(verdict.artefacts.map((each) => each.problem)).toEqual([problem]);
     expect(verdict).toMatchObject({ satisfied: false, signedBy: [] });
+  });
+
+  test("by a certificate with an extension that must be known and is not, or twice, is untrusted", async () => {
+    const extension = (oid: string, critical: boolean) => new Extension(oid, critical, new Uint8Array([0x30, 0]));
+    for (const [more, held] of [
+      [[extension("2.5.29.30", true)], false],
+      [[extension("1.2.3.4", true)], false],
+      [[extension("1.2.3.4", false), extension("1.2.3.4", false)], false],
+      [[extension("1.2.3.4", false)], true],
+    ] as const)
+      expect(codes(judge([await sign({ format }, { more })]))).toEqual([held ? ["signature", undefined] : ["untrusted", "chain"]]);
   });
 
   test("of another authority, or with a root that was put in its place, is untrusted", async () => {

@@ -16,6 +16,9 @@ const FOREIGN_USAGES: ReadonlySet<string> = new Set([
   "1.3.6.1.5.5.7.3.9",
 ]);
 
+/** Key usage, alternative names, basic constraints, policies, extended key usage. What else is critical (name constraints) limits a certificate in ways that are not held here. */
+const HELD_EXTENSIONS: ReadonlySet<string> = new Set(["2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.32", "2.5.29.37"]);
+
 export interface Chain {
   /** Leaf first, root last. */
   readonly certificates: readonly X509Certificate[];
@@ -34,11 +37,19 @@ export function readChain(ders: readonly Buffer[]): Chain | string {
     if (!certificate.checkIssued(issuer) || !certificate.verify(issuer.publicKey))
       return `certificate ${i} is not issued by the next, or the last not by itself`;
     if (i > 0 && i < certificates.length - 1 && certificate.checkIssued(certificate)) return `certificate ${i} is a root that is not the last`;
-    const wrong = i === 0 ? leafProblem(certificate, read[0]) : authorityProblem(certificate, read[i], i - 1);
+    const wrong = extensionProblem(read[i]) ?? (i === 0 ? leafProblem(certificate, read[0]) : authorityProblem(certificate, read[i], i - 1));
     if (wrong !== undefined) return `certificate ${i} ${wrong}`;
   }
   const [leaf] = read;
   return leaf ? { certificates, leaf } : "no certificate";
+}
+
+/** RFC 5280, 4.2. */
+function extensionProblem(read: ReadCertificate | undefined): string | undefined {
+  const extensions = read?.extensions ?? [];
+  if (new Set(extensions.map(({ type }) => type)).size !== extensions.length) return "has an extension twice";
+  const unknown = extensions.find(({ critical, type }) => critical && !HELD_EXTENSIONS.has(type));
+  return unknown && `has the critical extension ${unknown.type}, which is not known here`;
 }
 
 function leafProblem(certificate: X509Certificate, read: ReadCertificate | undefined): string | undefined {
