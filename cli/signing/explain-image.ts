@@ -3,8 +3,8 @@ import { NotaryProjectVerifier } from "@hullmark/verifier/adapters/notary/index"
 import { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
 import { matchRule } from "@hullmark/verifier/core/policy/match";
 import type { Policy, PolicyRule, SelectableContainer } from "@hullmark/verifier/core/policy/types";
-import { collectArtefacts, type ProvenanceVerdict, parseManifest, verifyProvenance } from "@hullmark/verifier/core/provenance/index";
-import type { Registry } from "@hullmark/verifier/ports/registry";
+import { collectArtefacts, type ImageSubject, type ProvenanceVerdict, parseManifest, verifyProvenance } from "@hullmark/verifier/core/provenance/index";
+import { MAX_MANIFEST_BYTES, type Registry } from "@hullmark/verifier/ports/registry";
 import { type FoundImage, findImage, subjectsOf } from "./registry.ts";
 
 export interface ExplainOptions {
@@ -36,7 +36,7 @@ export async function explainImage(
   const subjects = subjectsOf(image, options.platform);
   const { artefacts, incomplete } = await collectArtefacts(registry, subjects, signal);
   const rule = matchRule(policy, { ...options.container, imageReference: reference });
-  const manifest = parseManifest(image.bytes, image.mediaType);
+  const configDigest = await configOf(registry, image, subjects[0], signal);
   const verdict = verifyProvenance(
     {
       ...{ artefacts, incomplete, tag: image.tag, atMs: options.nowMs, subjects: subjects.map(({ digest }) => digest) },
@@ -48,11 +48,20 @@ export async function explainImage(
         builders: policy.builders,
       },
       ...{ signatures: rule?.signatures, attestations: rule?.attestations ?? [], build: rule?.build },
-      ...(manifest.kind === "manifest" && { configDigest: manifest.config.digest }),
+      ...(configDigest !== undefined && { configDigest }),
       ...(rule && { rule: rule.name }),
     },
     { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier() },
   );
   const required = rule !== undefined && (rule.signatures !== undefined || rule.attestations.length > 0 || rule.build !== undefined);
   return { image, rule, verdict, required };
+}
+
+/** A revocation may name it. undefined: an index, of which no platform was chosen. */
+async function configOf(registry: Registry, image: FoundImage, subject: ImageSubject | undefined, signal: AbortSignal): Promise<string | undefined> {
+  if (subject?.kind !== "manifest") return undefined;
+  const { repository, digest } = subject;
+  const { bytes, mediaType } = digest === image.digest ? image : await registry.manifest(repository, digest, MAX_MANIFEST_BYTES, signal);
+  const manifest = parseManifest(bytes, mediaType);
+  return manifest.kind === "manifest" ? manifest.config.digest : undefined;
 }

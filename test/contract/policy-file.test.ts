@@ -145,9 +145,9 @@ rules:
       other: sign("sha256", Buffer.from(`${sums}#`), privateKey).toString("base64"),
       junk: "not base64!",
     };
-    const parse = (signature: string, authority = "release") =>
+    const parse = (signature: string, authority = "release", more = "") =>
       parsePolicy(
-        `apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n  authorities: [{ name: release, keyFile: key }]\n  nodes:\n    - name: n\n      agent: { releases: [{ sums: sums, signature: ${signature}, authority: ${authority} }] }\n`,
+        `apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n  authorities: [{ name: release, keyFile: key }]\n  nodes:\n    - name: n\n      agent: { releases: [{ sums: sums, signature: ${signature}, authority: ${authority} }] }\n${more}`,
         "p.yaml",
         { readKeyFile: (path) => files[path] ?? "" },
       );
@@ -156,6 +156,9 @@ rules:
     for (const bad of ["other", "junk", "missing"])
       expect(parse(bad), bad).toMatchObject({ ok: false, errors: [{ line: 8, path: "spec.nodes[0].agent.releases[0].signature" }] });
     expect(parse("sig", "realease")).toMatchObject({ ok: false, errors: [{ message: 'no authority is named "realease"', fix: 'did you mean "release"?' }] });
+    const revoked = parse("sig", "release", "  revocations: [{ reason: stolen, keyFile: key }]\n");
+    expect(revoked).toMatchObject({ ok: true, warnings: [{ line: 8, message: expect.stringContaining("is by a key that is revoked") }] });
+    expect(revoked.ok && [...(revoked.policy.nodes[0]?.agent?.digests ?? [])]).toEqual([]);
   });
 
   it("has a JSON Schema, and docs/policy.schema.json is it", async () => {
@@ -230,6 +233,8 @@ rules:
     ["a revocation of nothing", "revocations: [{ reason: r }]", /wants exactly one thing/],
     ["a revocation of two things", `revocations: [{ reason: r, builder: b, digest: sha256:${"a".repeat(64)} }]`, /wants exactly one thing/],
     ["a revocation without reason", "revocations: [{ builder: b }]", /reason/],
+    ["a day that its month has not", "revocations: [{ reason: r, builder: b, since: 2026-02-31T00:00:00Z }]", /is not a time/],
+    ["an hour that no day has", "revocations: [{ reason: r, builder: b, since: 2026-02-01T24:00:00Z }]", /is not a time/],
     ["a digest with a date", `revocations: [{ reason: r, since: 2026-01-01T00:00:00Z, digest: sha256:${"a".repeat(64)} }]`, /has no meaning for a digest/],
     ["a short commit", "revocations: [{ reason: r, commits: { repository: x, ids: [abc123] } }]", /is not a commit/],
     [

@@ -9,7 +9,7 @@ import { SIGN_PREDICATE_TYPE, SLSA_V1, SLSA_V02 } from "@hullmark/verifier/core/
 import { policyCommand } from "hullmark/commands/policy";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { attachBundle } from "../fakes/attach.ts";
-import { type PushedImage, pushImage } from "../fakes/images.ts";
+import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
 import { judge, manifestSubject } from "../fakes/judging.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 import { TestSigstore } from "../fakes/sigstore/index.ts";
@@ -208,6 +208,16 @@ describe("an attestation", () => {
     },
   );
 
+  test("whose lists are too long to be gone through within one another meets nothing, and holds up nobody", async () => {
+    const of = async (length: number) => imageWith({ type: VULN, predicate: scan(Array.from({ length }, (_, i) => `S${i}`)), by: SCANNER });
+    const nested =
+      "predicate.scanner.result.all(a, predicate.scanner.result.all(b, predicate.scanner.result.exists(c, c.severity != a.severity + b.severity)))";
+    expect((await judged(await of(20), asks(`where: "${nested}"`))).status).toBe("signed");
+    const long = await of(101);
+    expect((await judged(long, asks(`where: "${nested}"`))).text).toContain("holds lists too long for");
+    expect((await judged(long, asks(CLEAN))).status).toBe("signed");
+  });
+
   test("is fresh as its scan was", async () => {
     const old = await imageWith({ type: VULN, predicate: scan([], new Date(NOW - 3 * DAY_MS).toISOString()), by: SCANNER });
     expect((await judged(old, asks("maxAge: 2d"))).status).toBe("attestation-missing");
@@ -308,7 +318,35 @@ describe("hullmark policy", () => {
       code: 1,
       out: expect.stringContaining("✗ built by hand: accepted is false: signed by pipeline; attestation missing: build"),
     });
-    writeFileSync(cases, "policy: explained.yaml\ntests: [{ name: x, image: y, expects: {} }]");
-    expect(await run("test", cases)).toMatchObject({ code: 2 });
+    for (const wrong of ["expects: {}", "expect: {}"]) {
+      writeFileSync(cases, `policy: explained.yaml\ntests: [{ name: x, image: y, ${wrong} }]`);
+      expect(await run("test", cases)).toMatchObject({ code: 2 });
+    }
+  });
+
+  test("test takes what a failing registry does not tell for no refusal", async () => {
+    const image = await imageWith();
+    policyFile('build: { authorities: [pipeline], sources: ["https://github.com/acme/*"] }');
+    const cases = join(folder, "failing.yaml");
+    const reference = `${image.repository}:${image.tag}`;
+    writeFileSync(cases, JSON.stringify({ policy: "explained.yaml", tests: [{ name: "built by hand", image: reference, expect: { accepted: false } }] }));
+    expect(await run("test", cases)).toMatchObject({ code: 0 });
+    registry.fault = (request, response) => {
+      if (!request.url?.includes("/referrers/")) return false;
+      response.writeHead(403).end();
+      return true;
+    };
+    expect(await run("test", cases)).toMatchObject({ code: 3, out: expect.stringContaining("✗ built by hand: it cannot be told") });
+    registry.fault = () => false;
+  });
+
+  test("explain of a platform tells that its config is revoked", async () => {
+    const index = await pushIndex(`${registry.host}/rules/multi`, "v1", ["amd64", "arm64"]);
+    const path = policyFile("");
+    const reference = `${index.repository}@${index.digest}`;
+    const explained = async () => (await run("explain", path, reference, "--platform", "linux/amd64", "-o", "json")).out;
+    expect(JSON.parse(await explained()).status).toBe("unsigned");
+    writeFileSync(path, `${policyText("")}  revocations: [{ reason: leaked, digest: "${index.images[0]?.configDigest}" }]\n`);
+    expect(JSON.parse(await explained())).toMatchObject({ status: "revoked", text: expect.stringContaining("leaked") });
   });
 });

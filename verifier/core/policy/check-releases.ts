@@ -1,9 +1,9 @@
 /** Releases of Hullmark: lists as `sha256sum` writes them, each with a detached signature of an authority. What they name is what an agent may be. */
-import { createPublicKey, hash, verify } from "node:crypto";
+import { createPublicKey, hash, type KeyObject, verify } from "node:crypto";
 import type { Report } from "./check.ts";
 import type { PolicyFile } from "./schema.ts";
 import { nearest } from "./suggest.ts";
-import type { Authority, KnownFiles } from "./types.ts";
+import type { Authority, KnownFiles, Revocation } from "./types.ts";
 
 type FileRelease = NonNullable<PolicyFile["spec"]["nodes"][number]["agent"]>["releases"][number];
 const MAX_SIGNATURE_CHARS = 2048;
@@ -12,11 +12,13 @@ const MAX_SIGNATURE_CHARS = 2048;
 export function buildReleases(
   releases: readonly FileRelease[],
   authorities: readonly Authority[],
+  revocations: readonly Revocation[],
   path: readonly PropertyKey[],
   readFile: (path: string) => string,
   report: Report,
 ): KnownFiles {
   const digests = new Set<string>();
+  const revoked = revocations.flatMap(({ what }) => (what.kind === "key" && what.publicKeyPem !== "" ? [createPublicKey(what.publicKeyPem)] : []));
   for (const [i, { sums, signature, authority: name }] of releases.entries()) {
     const at = [...path, i];
     const authority = authorities.find((each) => each.name === name);
@@ -31,13 +33,17 @@ export function buildReleases(
     const text = read([...at, "sums"], sums);
     const signed = read([...at, "signature"], signature);
     if (text === undefined || signed === undefined) continue;
-    if (!isSignedBy(Buffer.from(text), signed, authority))
+    const signers = signersOf(Buffer.from(text), signed, authority);
+    if (signers.length === 0)
       report(
         "error",
         [...at, "signature"],
         `is no signature of "${name}" over ${sums}`,
         "make it with `cosign sign-blob --key` or `openssl dgst -sha256 -sign KEY | base64`",
       );
+    // No error, which would keep the revocation itself from being in force.
+    else if (signers.every((key) => revoked.some((each) => each.equals(key))))
+      report("warning", [...at, "signature"], "is by a key that is revoked: what the list names counts no more", "sign it anew, or remove it");
     else {
       const bad = addSums(text, digests);
       if (bad !== undefined) report("error", [...at, "sums"], `line ${bad} does not begin with a SHA-256`, "write it with `sha256sum`");
@@ -71,14 +77,12 @@ export function knownFiles(digests: ReadonlySet<string>): KnownFiles {
   return { sha256: hash("sha256", [...digests].sort().join("\n")), digests };
 }
 
-/** By any key of the authority: ECDSA and RSA over SHA-256, or Ed25519. Validity of keys is not asked: a list says no time. */
-function isSignedBy(bytes: Buffer, text: string, { signers }: Authority): boolean {
+/** The authority's keys that made it: ECDSA and RSA over SHA-256, or Ed25519. Validity of keys is not asked: a list says no time. */
+function signersOf(bytes: Buffer, text: string, { signers }: Authority): readonly KeyObject[] {
   const base64 = text.trim().replaceAll(/\r?\n/g, "");
-  if (base64.length > MAX_SIGNATURE_CHARS || !/^[A-Za-z0-9+/]+={0,2}$/.test(base64)) return false;
+  if (base64.length > MAX_SIGNATURE_CHARS || !/^[A-Za-z0-9+/]+={0,2}$/.test(base64)) return [];
   const signature = Buffer.from(base64, "base64");
-  return signers.some((signer) => {
-    if (signer.kind !== "key") return false;
-    const key = createPublicKey(signer.publicKeyPem);
-    return verify(key.asymmetricKeyType === "ed25519" ? null : "sha256", bytes, key, signature);
-  });
+  // An empty text was told of as an error before.
+  const keys = signers.flatMap((signer) => (signer.kind === "key" && signer.publicKeyPem !== "" ? [createPublicKey(signer.publicKeyPem)] : []));
+  return keys.filter((key) => verify(key.asymmetricKeyType === "ed25519" ? null : "sha256", bytes, key, signature));
 }

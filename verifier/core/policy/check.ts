@@ -30,6 +30,7 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
   for (const [i, { class: kind, paths }] of spec.mutable.entries()) warnAboutPaths(kind, paths, ["spec", "mutable", i, "paths"], report);
   for (const [i, rule] of spec.rules.entries()) warnIfShadowed(rule, spec.rules.slice(0, i), ["spec", "rules", i], report);
   const authorities = spec.authorities.map((authority, i) => buildAuthority(authority, ["spec", "authorities", i], context));
+  const revocations = spec.revocations.map((revocation, i) => buildRevocation(revocation, ["spec", "revocations", i], context));
   spec.nodes.forEach((rule, i) => {
     const by = spec.nodes.slice(0, i).find(({ select: { nodes } }) => nodes.length === 0 || nodes.includes("**"));
     if (by)
@@ -43,11 +44,11 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     trustStores: spec.trustStores.map((store, i) => buildTrustStore(store, ["spec", "trustStores", i], context)),
     builders: spec.builders,
     authorities,
-    revocations: spec.revocations.map((revocation, i) => buildRevocation(revocation, ["spec", "revocations", i], context)),
+    revocations,
     nodes: spec.nodes.map(({ name, select, boot, pcrs, ima, agent }, i) => ({
       ...{ name, nodes: select.nodes, boot, pcrs },
       ima: ima && buildIma(ima, ["spec", "nodes", i, "ima"], readFile, report),
-      agent: agent && buildReleases(agent.releases, authorities, ["spec", "nodes", i, "agent", "releases"], readFile, report),
+      agent: agent && buildReleases(agent.releases, authorities, revocations, ["spec", "nodes", i, "agent", "releases"], readFile, report),
     })),
     rules: spec.rules.map((rule, i) => buildRule(rule, authorities, ["spec", "rules", i], report)),
     mutable: spec.mutableDefaults ? [...DEFAULT_MUTABLE, ...mutable] : mutable,
