@@ -209,7 +209,38 @@ describe("a revocation", () => {
     expect(status({ kind: "builder", builder: "https://Builder.example/1/" })).toBe("revoked");
     expect(status({ kind: "commits", repository: "https://github.com/acme/lib", commits: ["abcd".repeat(10)] })).toBe("revoked");
     expect(status({ kind: "commits", repository: "https://github.com/acme/shop", commits: ["abcd".repeat(10)] })).toBe("signed");
+    // What names it may be what the registry did not give; what was given tells already.
+    const revocations = revoke({ kind: "builder", builder: "https://builder.example/2" });
+    const incomplete = ["the list of attestations: the registry fails"];
+    const [signature] = artefacts;
+    const unsure = judge(signature ? [signature] : [], { revocations, incomplete });
+    expect(unsure).toMatchObject({ status: "unknown", satisfied: false, refusals: [{ found: expect.stringContaining("the registry fails") }] });
+    expect(judge(signature ? [signature] : [], { incomplete }).status).toBe("signed");
+    expect(judge(artefacts, { revocations, incomplete }).status).toBe("signed");
   });
+});
+
+test("each content has one encoding: bits that base64 does not need, an algorithm outside that is not the one inside", async () => {
+  const bundle = await sigstore.bundle(statement(DIGEST), RELEASE, { timestamp: true });
+  const text = JSON.stringify(bundle);
+  expect(judge([asBundle(bundle)]).status).toBe("signed");
+  const padded = [...text.matchAll(/"(rawBytes|keyId|signedEntryTimestamp|rootHash|canonicalizedBody|signedTimestamp)":"[^"]*?([A-Za-z0-9+/])=/g)];
+  const names = new Set<string | undefined>();
+  for (const { 0: match, 1: name, index } of padded) {
+    const at = index + match.length - 2;
+    const next = String.fromCharCode(text.charCodeAt(at) + 1);
+    const other = /[A-Za-z0-9+/]/.test(next) ? next : "/";
+    const altered: Artefact = { ...common, layout: "referrer", format: "bundle", bundle: Buffer.from(text.slice(0, at) + other + text.slice(at + 1)) };
+    expect(judge([altered]), name).toMatchObject({ status: "malformed", signedBy: [] });
+    names.add(name);
+  }
+  expect([...names]).toContain("keyId");
+  const der = Buffer.from(bundle.verificationMaterial.certificate?.rawBytes ?? "", "base64");
+  // ecdsa-with-SHA256, 1.2.840.10045.4.3.2: the last is the one outside.
+  const oid = Buffer.from("06082a8648ce3d040302", "hex");
+  der[der.lastIndexOf(oid) + oid.length - 1] = 9;
+  bundle.verificationMaterial.certificate = { rawBytes: der.toString("base64") };
+  expect(judge([asBundle(bundle)]).artefacts).toMatchObject([{ code: "untrusted", problem: "certificate" }]);
 });
 
 type Change = (bundle: BundleJson) => void;

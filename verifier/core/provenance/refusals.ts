@@ -40,6 +40,7 @@ export function refusalsOf(facts: RefusalFacts): Refusal[] {
   const refusals: Refusal[] = [];
   if (!enough) refusals.push(signatureRefusal(facts));
   for (const wanted of missing) refusals.push(attestationRefusal(wanted, facts));
+  if (refusals.length === 0) refusals.push({ requirement: "not built by a builder or from a commit that is revoked", found: "", remedy: "" });
   if (status === "unknown" && incomplete.length > 0)
     return refusals.map((refusal) => ({
       ...refusal,

@@ -6,6 +6,8 @@ import { identityMatcher, usable } from "./signers.ts";
 import { type BuildSource, plainRepository } from "./slsa.ts";
 
 export interface Revocations {
+  /** Some are of builders or commits: whether they bar an image only its provenance can tell. */
+  readonly ofBuilds: boolean;
   /** Why a signature by this bare key counts no more. */
   ofKey(key: { readonly id: string }): string | undefined;
   /** By its name, in whatever case its letters are written, or by its key. */
@@ -26,6 +28,7 @@ export function readyRevocations(revocations: readonly Revocation[], verifier: S
     return found && describe(found);
   };
   return {
+    ofBuilds: ready.some(({ tests }) => tests.build !== undefined),
     ofKey: (key) => first(undefined, ({ key: test }) => test?.(key) === true),
     ofIdentity: (signer) => first(signer.signedAtMs, ({ key, identity }) => identity?.(signer) === true || key?.({ id: signer.keyId }) === true),
     ofChain: (signer) =>

@@ -84,7 +84,11 @@ export function verifyProvenance(question: ProvenanceQuestion, verifiers: Verifi
       artefacts.filter(({ code }) => code === "signature"),
     ) >= threshold;
   const barred = barredBy(question, artefacts, revocations);
-  const status = barred !== undefined ? "revoked" : statusOf(question, artefacts, authorities.length > 0, signedBy.length > 0, enough, missing.length > 0);
+  const source = artefacts.find((verdict) => verdict.code === "attestation" && verdict.source)?.source;
+  // What names a builder or commit that is trusted no more may be just what could not be had.
+  const barrable = revocations.ofBuilds && source === undefined && question.incomplete.length > 0;
+  const whole = enough && missing.length === 0 && !barrable;
+  const status = barred !== undefined ? "revoked" : whole ? "signed" : statusOf(question, artefacts, authorities.length > 0, signedBy.length > 0, enough);
   const satisfied = status === "signed";
   const facts = {
     ...{ status, artefacts, signedBy, accepted, threshold, missing, barred, authorities, enough },
@@ -96,7 +100,7 @@ export function verifyProvenance(question: ProvenanceQuestion, verifiers: Verifi
     text: explain(facts),
     refusals: satisfied ? [] : refusalsOf(facts),
     missingAttestations: missing.map(({ name }) => name),
-    source: artefacts.find((verdict) => verdict.code === "attestation" && verdict.source)?.source,
+    source,
   };
 }
 
@@ -167,16 +171,14 @@ function barredBy({ subjects, configDigest }: ProvenanceQuestion, artefacts: rea
   return undefined;
 }
 
-/** From the most to the least telling. What an attacker can add to a registry may change one bad status into another, never into `signed`. */
+/** Why it is not signed, from the most to the least telling. What an attacker can add to a registry may change one bad status into another, never into `signed`. */
 function statusOf(
   question: ProvenanceQuestion,
   artefacts: readonly ArtefactVerdict[],
   anyAuthority: boolean,
   anySigned: boolean,
   enough: boolean,
-  missing: boolean,
 ): ProvenanceStatus {
-  if (enough && !missing) return "signed";
   const has = (...codes: readonly ArtefactVerdict["code"][]) => artefacts.some(({ code }) => codes.includes(code));
   if (question.incomplete.length > 0) return "unknown";
   if (enough) return "attestation-missing";
