@@ -50,6 +50,7 @@ export function verifyByCertificate(signed: SignedObject, { material: trust }: S
   if (signatures.length !== 1) return failed("malformed", "several signatures with one certificate");
   try {
     const entity = entityOf(bundle, signed, timestamped);
+    if (!namesOneAlgorithm(entity)) return failed("certificate", "the certificate names two algorithms of its signature");
     if (!entity.tlogEntries.every(proofIsOfCheckpoint)) return failed("log-proof", "the proof is of another tree than its checkpoint");
     const signedAtMs = earliest(entity);
     if (signedAtMs === undefined) return failed("time-missing", "nothing proves when it was signed: no timestamp and no dated log entry");
@@ -68,6 +69,14 @@ function proofIsOfCheckpoint({ inclusionProof }: SignedEntity["tlogEntries"][num
   if (!inclusionProof) return true;
   const [, size, root] = inclusionProof.checkpoint?.envelope.split("\n") ?? [];
   return inclusionProof.treeSize === size && inclusionProof.rootHash.toString("base64") === root;
+}
+
+/** The one outside is not signed: it must be the one inside (RFC 5280, 4.1.1.2). The library takes one that it does not know for the key's default. */
+function namesOneAlgorithm({ key }: SignedEntity): boolean {
+  if (key.$case !== "certificate") return true;
+  const { root, tbsCertificate } = key.certificate;
+  const [outer, inner] = [root.subs[1], tbsCertificate.subs[2]];
+  return outer !== undefined && inner !== undefined && outer.toDER().equals(inner.toDER());
 }
 
 function entityOf(bundle: Bundle, { payload, payloadType }: SignedObject, timestamped: Buffer | undefined): SignedEntity {

@@ -11,7 +11,7 @@ import {
   toDSSEBundle,
   toMessageSignatureBundle,
 } from "@sigstore/bundle";
-import { crypto, pem } from "@sigstore/core";
+import { crypto } from "@sigstore/core";
 import { type CosignAnnotations, SignatureFormatError, type SignedObject } from "../../ports/signature-verifier.ts";
 import { decodeBase64, parseJsonObject } from "./strict.ts";
 
@@ -49,6 +49,7 @@ export function openBundle(bytes: Uint8Array): SignedObject {
   } catch (cause) {
     throw new SignatureFormatError("FORMAT", "not a sigstore bundle", { cause });
   }
+  checkEncodings(json["verificationMaterial"]);
   if (bundle.content.$case !== "dsseEnvelope")
     throw new SignatureFormatError("FORMAT", "a bundle without an envelope: a signature over a file, not over an image");
   const { content, tlogEntries, timestampVerificationData } = bundle.verificationMaterial;
@@ -69,6 +70,18 @@ export function openBundle(bytes: Uint8Array): SignedObject {
     keyHint,
     bundle: content.$case === "publicKey" ? undefined : bundle,
   });
+}
+
+/** Bytes in what vouches for a bundle, by the names of their fields (sigstore_bundle.proto, sigstore_rekor.proto). */
+const BYTES: ReadonlySet<string> = new Set(["rawBytes", "keyId", "signedEntryTimestamp", "rootHash", "hashes", "canonicalizedBody", "signedTimestamp"]);
+
+/** The library's decoder skips what it does not know. @throws SignatureFormatError FORMAT */
+function checkEncodings(value: unknown): void {
+  if (typeof value !== "object" || value === null) return;
+  for (const [name, inner] of Object.entries(value)) {
+    if (!BYTES.has(name)) checkEncodings(inner);
+    else for (const each of Array.isArray(inner) ? inner : [inner]) decodeBase64(String(each));
+  }
 }
 
 export function openBareEnvelope(bytes: Uint8Array, annotations: CosignAnnotations | undefined): SignedObject {
@@ -128,9 +141,9 @@ function openEnvelope(value: unknown): OpenEnvelope {
 function readCertificate(annotations: CosignAnnotations | undefined): Buffer | undefined {
   const text = annotations?.certificate;
   if (text === undefined) return undefined;
-  if (text.length > MAX_CERTIFICATE_CHARS || !/^-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*$/.test(text))
-    throw new SignatureFormatError("FORMAT", "a certificate that is not one block of PEM");
-  return pem.toDER(text);
+  const [, body] = text.length > MAX_CERTIFICATE_CHARS ? [] : (/^-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*$/.exec(text) ?? []);
+  if (body === undefined) throw new SignatureFormatError("FORMAT", "a certificate that is not one block of PEM");
+  return decodeBase64(body.replaceAll(/\s/g, ""));
 }
 
 /** The bundle with what the annotations say of log and time. */
