@@ -57,9 +57,12 @@ test("what a cache lacks, cannot serve or serves wrongly comes from the registry
   expect((await readBlob(registry, image.repository, image.configDigest, MAX, never)).length).toBeGreaterThan(0);
 });
 
-test("content that a cache changed is refused, and never taken for the digest's", async () => {
+test("content that a cache changed comes from the registry itself, or is refused, and never taken for the digest's", async () => {
   mirror.tamper(image.configDigest, Buffer.from('{"rootfs":{}}'));
-  await expect(readBlob(through(false), image.repository, image.configDigest, MAX, never)).rejects.toThrow(/asked for blob/);
+  expect((await readBlob(through(false), image.repository, image.configDigest, MAX, never)).toString()).toContain("diff_ids");
+  // What is too large to be held is checked by whoever reads it.
+  mirror.tamper(image.configDigest, Buffer.alloc(9 * MAX));
+  await expect(readBlob(through(false), image.repository, image.configDigest, 10 * MAX, never)).rejects.toThrow(/asked for blob/);
 });
 
 test("an authoritative mirror stands for the registry, which is not asked", async () => {

@@ -1,4 +1,5 @@
-/** Registries that stand in for others. What is named by a digest may come from anywhere, since whoever reads it checks it. */
+/** Registries that stand in for others. What is named by a digest may come from anywhere, since it is checked: here, or of large blobs by whoever reads them. */
+import { hash } from "node:crypto";
 import type { Descriptor, FetchedManifest, Registry } from "../../ports/registry.ts";
 import { RegistryError } from "../../ports/registry.ts";
 
@@ -13,6 +14,9 @@ export interface Mirror {
    */
   readonly authoritative: boolean;
 }
+
+/** Blobs up to here are checked before they are handed out: signatures, attestations and configs, so that a cache can hide none by damaging it. */
+const MAX_HELD_BYTES = 8 * 1024 * 1024;
 
 export class MirroringRegistry implements Registry {
   readonly #inner: Registry;
@@ -38,16 +42,27 @@ export class MirroringRegistry implements Registry {
 
   async *blob(repository: string, digest: string, signal: AbortSignal): AsyncIterable<Buffer> {
     for (const cache of this.#caches(repository)) {
-      let begun = false;
+      let held: Buffer[] | undefined = [];
+      let size = 0;
       try {
         for await (const chunk of this.#inner.blob(cache, digest, signal)) {
-          begun = true;
-          yield chunk;
+          size += chunk.length;
+          if (!held) yield chunk;
+          else {
+            held.push(chunk);
+            if (size <= MAX_HELD_BYTES) continue;
+            yield* held;
+            held = undefined;
+          }
         }
-        return;
+        if (!held) return;
+        if (`sha256:${hash("sha256", Buffer.concat(held))}` === digest) {
+          yield* held;
+          return;
+        }
       } catch (error) {
         // What was handed out cannot be taken back: who reads it starts again.
-        if (begun || !(error instanceof RegistryError)) throw error;
+        if (!held || !(error instanceof RegistryError)) throw error;
       }
     }
     yield* this.#inner.blob(this.#source(repository), digest, signal);
