@@ -51,7 +51,7 @@ export function policyExplainCommand(io: CommandIo): Command {
 }
 
 async function explain(io: CommandIo, policy: Policy, image: string, flags: Omit<ContainerFlags, "output">): Promise<ExplainedImage> {
-  const labels = Object.fromEntries((flags.label ?? []).map((text) => [text.split("=", 1)[0] ?? "", text.slice(text.indexOf("=") + 1)]));
+  const labels = Object.fromEntries((flags.label ?? []).map(labelOf));
   const container = { containerName: flags.container, workload: flags.workload, nodeName: flags.node, labels };
   const registry = await openRegistry(flags, io);
   try {
@@ -59,6 +59,12 @@ async function explain(io: CommandIo, policy: Policy, image: string, flags: Omit
   } finally {
     registry.close();
   }
+}
+
+function labelOf(text: string): [string, string] {
+  const at = text.indexOf("=");
+  if (at < 1) throw new SigningError("USAGE", `--label ${JSON.stringify(text)}: want name=value`);
+  return [text.slice(0, at), text.slice(at + 1)];
 }
 
 function exitCode({ verdict, required }: ExplainedImage): ExitCode {

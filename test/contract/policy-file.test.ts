@@ -260,6 +260,11 @@ rules:
       expect(errors(doc(keyless(`subjectGlob: "${glob}"`)), rootFile)).toEqual([]);
   });
 
+  it("takes trust away as widely as one likes", () => {
+    for (const glob of ["**", "*@acme.example", "https://github.com/acme*/**"])
+      expect(errors(doc(`revocations: [{ reason: r, identity: { issuer: i, subjectGlob: "${glob}" } }]`))).toEqual([]);
+  });
+
   it("takes only keys that are worth trusting", () => {
     const withKey = (key: string) => errors(doc(`authorities: [{ name: a, key: ${JSON.stringify(key)} }]`)).join("\n");
     for (const key of [P256, pem("ec", { namedCurve: "secp384r1" }), pem("ed25519"), pem("rsa", { modulusLength: 2048 })]) expect(withKey(key)).toBe("");

@@ -274,6 +274,7 @@ describe("hullmark policy", () => {
     const json = JSON.parse((await run("explain", policyFile(""), reference, "-o", "json")).out);
     expect(json).toMatchObject({ rule: "shop", required: true, status: "signed", refusals: [], source: { builder: "https://builder.example/hosted@v2" } });
     expect(await run("explain", policyFile(""), `${registry.host}/rules/none:v1`)).toMatchObject({ code: 3 });
+    expect(await run("explain", policyFile(""), reference, "--label", "tier")).toMatchObject({ code: 2, err: expect.stringContaining("want name=value") });
     expect(await run("explain", policyFile("nonsense: 1"), reference)).toMatchObject({ code: 2, err: expect.stringContaining("unknown key") });
   });
 

@@ -38,11 +38,12 @@ const selectorKeys = {
 const selector = z.strictObject({ ...selectorKeys, workloads: list(glob) }).prefault({});
 const mutableSelector = z.strictObject(selectorKeys).prefault({});
 
-const identityKeys = {
+const anyIdentityKeys = {
   issuer: z.string().min(1).max(1024),
   subject: z.string().min(1).max(1024).optional(),
-  subjectGlob: identityGlob.optional(),
+  subjectGlob: glob.optional(),
 };
+const identityKeys = { ...anyIdentityKeys, subjectGlob: identityGlob.optional() };
 const keyless = z.strictObject({
   trustRoot: label,
   ...identityKeys,
@@ -86,7 +87,8 @@ const revocation = z.strictObject({
   since: instant.optional(),
   key: z.string().optional(),
   keyFile: z.string().min(1).optional(),
-  identity: z.strictObject(identityKeys).optional(),
+  // Trust may be taken away as widely as one likes, from all of an issuer too.
+  identity: z.strictObject(anyIdentityKeys).optional(),
   certificate: sha256.optional(),
   digest: sha256Digest.optional(),
   builder: z.string().min(1).max(2048).optional(),
