@@ -29,7 +29,7 @@ export function policyFromImage(
     rules: [
       {
         name: "signed",
-        select: { images: [`${literal(image.repository)}*`] },
+        select: { images: imageGlobs(image.repository) },
         require: {
           signatures: { authorities: signers, threshold: "any" },
           ...(build && { build: { authorities: [build.by === "key" ? "release" : identityName(build.by)], ...asked(build.source) } }),
@@ -52,6 +52,12 @@ function asked({ repository, ref, builder, buildType }: NonNullable<DiscoveredIm
     builders: uri(builder),
     buildTypes: uri(buildType),
   };
+}
+
+/** All of one repository and nothing else, as whoever starts a container may write it: Docker Hub's names have short forms. */
+function imageGlobs(repository: string): readonly string[] {
+  const short = [/^docker\.io\/(.+)$/, /^docker\.io\/library\/(.+)$/].flatMap((hub) => hub.exec(repository)?.[1] ?? []);
+  return [repository, ...short].flatMap((name) => [literal(name), `${literal(name)}:*`, `${literal(name)}@*`]);
 }
 
 /** Text as a glob that matches just that. */

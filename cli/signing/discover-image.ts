@@ -55,9 +55,9 @@ export async function discoverImage(registry: Registry, reference: string, optio
       },
       { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier() },
     );
-  // Nobody has an empty name: whoever a certificate names turns up as a stranger first.
+  // Nobody has an empty name: whoever a certificate names turns up as a stranger first. Without an issuer a policy cannot name him.
   const strangers = judge([...byKey, ...(trustRoots.length > 0 ? [person("nobody", "", "")] : [])]).artefacts.flatMap(({ identity }) =>
-    identity ? [identity] : [],
+    identity && identity.issuer !== "" ? [identity] : [],
   );
   const found = [...new Map(strangers.map((identity) => [JSON.stringify(identity), identity])).values()];
   const verdict = judge([...byKey, ...found.map(({ issuer, subject }, i) => person(`signer-${i}`, issuer, subject))]);

@@ -1,12 +1,15 @@
 /** What policy asks of builds and attestations: SLSA provenance v1 and v0.2, freshness, CEL; and what people are told. Judged from a registry, from the command line too. */
+import { generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { loadPolicyFile } from "@hullmark/verifier/adapters/policy-file/index";
 import { formatProblem, parsePolicy } from "@hullmark/verifier/core/policy/index";
+import { matchRule } from "@hullmark/verifier/core/policy/match";
 import { SIGN_PREDICATE_TYPE, SLSA_V1, SLSA_V02 } from "@hullmark/verifier/core/provenance/index";
 import { policyCommand } from "hullmark/commands/policy";
+import { policyFromImage } from "hullmark/commands/policy-from-image";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { attachBundle } from "../fakes/attach.ts";
 import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
@@ -24,6 +27,7 @@ let client: OciRegistry;
 let sigstore: TestSigstore;
 let folder: string;
 let serial = 0;
+const anyKey = generateKeyPairSync("ed25519").publicKey.export({ type: "spki", format: "pem" }).toString();
 
 beforeAll(async () => {
   registry = await startFakeRegistry();
@@ -295,6 +299,16 @@ describe("hullmark policy", () => {
       out: expect.stringContaining("was built from the ref refs/heads/main"),
     });
     expect(await run("init", file, "--from-image", reference, "--trust-root", "trusted_root.json")).toMatchObject({ code: 2 });
+  });
+
+  test("init selects one repository, as it may be written, and no other whose name begins so", () => {
+    const signed = { image: { repository: "docker.io/library/nginx", digest: `sha256:${"a".repeat(64)}` }, keySigned: true, identities: [], unverified: [] };
+    const text = policyFromImage({ ...signed, build: undefined } as never, { name: "p", keyFile: "k", trustRootFile: undefined }) ?? "";
+    const parsed = parsePolicy(text, "p.yaml", { readKeyFile: () => anyKey });
+    if (!parsed.ok) throw new Error(parsed.errors.map(formatProblem).join("\n"));
+    const rule = (imageReference: string) => matchRule(parsed.policy, { imageReference, containerName: "", workload: "", nodeName: "", labels: {} })?.name;
+    for (const name of ["nginx", "nginx:1.27", "library/nginx@sha256:1", "docker.io/library/nginx:1@sha256:1"]) expect(rule(name), name).toBe("signed");
+    for (const name of ["nginx-evil", "nginx/evil", "other/nginx", "docker.io/library/nginx2:1"]) expect(rule(name), name).toBeUndefined();
   });
 
   test("test holds a policy against what is expected", async () => {
