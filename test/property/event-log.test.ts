@@ -231,6 +231,56 @@ describe("appraising a boot", () => {
     expect(kinds(judge(hidden, happened))).toContain("boot command line");
   });
 
+  it("takes no program for an action because the log holds its very bytes", () => {
+    const program = Buffer.concat([Buffer.from("MZ"), Buffer.alloc(62), Buffer.from("evil")]);
+    const evil = { ...image("\\evil.efi", ""), digest: sha256(program) };
+    const happened = [...linuxBoot(), evil];
+    for (const data of [program, Buffer.from("x".repeat(257))]) {
+      const told = [...linuxBoot(), event(4, EV.EFI_ACTION, data)];
+      const real = data === program ? happened : told;
+      expect(kinds(judge(told, real))).toEqual([`boot image ${sha256(data).toString("hex")}`]);
+    }
+  });
+
+  it("finds a file of PCR 9 under any type and tag, also where policy lists one kind alone", () => {
+    const tagged = (tag: number): Buffer => Buffer.concat([u32(tag), u32(4), Buffer.from("name")]);
+    const evil = sha256("evil").toString("hex");
+    const initrd = sha256("initrd").toString("hex");
+    for (const rules of [RULES, { ...RULES, files: [], initrds: RULES.files }])
+      for (const tag of [0x8f3b22ec, 0x8f3b22ed, 1]) {
+        const told = [...linuxBoot(), event(9, EV.EVENT_TAG, tagged(tag), "evil")];
+        expect(kinds(judge(told, told, rules)), tag.toString(16)).toEqual([`boot file ${evil}`]);
+      }
+    expect(kinds(judge(linuxBoot(), undefined, { ...RULES, initrds: [initrd] }))).toEqual([]);
+    expect(kinds(judge(linuxBoot(), undefined, { ...RULES, initrds: ["00".repeat(32)] }))).toEqual(["boot initrd"]);
+  });
+
+  it("passes no command line after as many good ones as are kept, and no file after as many", () => {
+    const evil = `${KERNEL_LINE} init=/bin/sh`;
+    const lines = [...linuxBoot(), ...Array.from({ length: 70 }, () => grub("kernel_cmdline", KERNEL_LINE)), grub("kernel_cmdline", evil)];
+    expect(kinds(judge(lines))).toEqual(["boot too many commandLines"]);
+    const files = [...linuxBoot(), ...Array.from({ length: 520 }, () => event(9, EV.IPL, "/k\0", "kernel")), event(9, EV.IPL, "/k\0", "evil")];
+    expect(kinds(judge(files))).toEqual(["boot too many files"]);
+    expect(judge(files, files, { ...RULES, files: [] }).findings).toEqual([]);
+  });
+
+  it("takes a kernel in a list of blocks or with a space in its name for one under any prefix", () => {
+    for (const evil of ["2048+9000 init=/bin/sh", "+9 init=/bin/sh", '"/boot/vm linuz" init=/bin/sh']) {
+      const told = [...linuxBoot(), grub("grub_cmd", evil)];
+      expect(kinds(judge(told))).toEqual([`boot command line ${evil}`]);
+    }
+  });
+
+  it("believes no good line in one PCR where the other is not explained any more", () => {
+    const real = linuxBoot({ kernelLine: `${KERNEL_LINE} init=/bin/sh` });
+    const stub = event(12, EV.IPL, Buffer.from(`${KERNEL_LINE}\0`, "utf16le"));
+    const happened = [...real, grub("grub_cmd", "true"), stub];
+    const told = [...linuxBoot().filter(({ pcr }) => pcr !== 8), stub];
+    expect(kinds(judge(told, happened))).toContain("boot command line");
+    const pcrs = pcrsAfter(happened).filter(({ index }) => index !== 8);
+    expect(kinds(appraiseBoot({ pcrs, log: examineLog(writeLog(happened), pcrs) }, RULES))).toContain("boot command line");
+  });
+
   it("needs SecureBoot once, before one separator, and of the right vendor", () => {
     const events = linuxBoot();
     const on = setting("SecureBoot", Buffer.from([1]));

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { imaListFile } from "@hullmark/agent/adapters/ima/ima-list-file";
 import { CodecError, MAX_IMA_REPORT_BYTES, readImaEntry } from "@hullmark/proto/codec";
-import { appraiseIma, type ImaRules, type ImaState, measuredFile, newImaState, parseImaEntries, takeIma } from "@hullmark/verifier/core/ima/index";
+import { appraiseIma, type ImaRules, type ImaState, measuredFile, newImaState, parseImaEntries, takeIma, untoldIma } from "@hullmark/verifier/core/ima/index";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { listOf, type MeasuredContent, measured, pcrAfter, type WrittenMeasurement } from "../fakes/ima-list.ts";
@@ -203,6 +203,35 @@ describe("what ran", () => {
     const evilSigned = (_path: Buffer, digest: Buffer): boolean => digest.toString("hex") === sha256("evil");
     const later = takeIma(after, { start: 9, entries: Buffer.alloc(0), more: false, absent: false }, pcrAfter(entries), RULES, evilSigned);
     expect(later.items).toHaveLength(2);
+  });
+
+  it("is no buffer because the node calls it one: the name of a template is covered by nothing", () => {
+    const evil = file("/usr/bin/evil", "evil");
+    const renamed = (bytes: Buffer): Buffer => Buffer.from(bytes.toString("latin1").replace("\u0006\0\0\0ima-ng", "\u0007\0\0\0ima-buf"), "latin1");
+    const entries = renamed(listOf([evil]));
+    expect(entries.includes("ima-buf")).toBe(true);
+    const after = takeIma(START, { start: 0, entries, more: false, absent: false }, pcrAfter([evil]), RULES, nobody);
+    expect(after).toMatchObject({ standing: "proven", items: [{ path: Buffer.from("/usr/bin/evil") }] });
+  });
+
+  it("is proven by a kernel that extends the template's digest only where that is of the data", () => {
+    const real = [file("/usr/bin/evil", "evil")];
+    const lie = listOf([file("/usr/bin/init", "init")]);
+    (real[0] as WrittenMeasurement).bytes.copy(lie, 4, 4, 24);
+    const after = takeIma(START, { start: 0, entries: lie, more: false, absent: false }, pcrAfter(real, "padded"), RULES, nobody);
+    expect(after).toMatchObject({ standing: "partial", failures: 1 });
+  });
+
+  it("is unknown from when the node stops telling it, as long as the kernel goes on measuring", () => {
+    const proven = told(START, many(3));
+    expect(untoldIma(proven, pcrAfter(many(3)))).toBe(proven);
+    const untold = untoldIma(proven, pcrAfter(many(4)));
+    for (const list of ["required", "optional"] as const)
+      expect(appraiseIma(untold, { ...RULES, list })).toMatchObject({ findings: [], unknown: [{ code: "ima-catching-up" }] });
+    expect(told(untold, many(4))).toMatchObject({ standing: "proven", count: 4, problem: "" });
+    const absent = (quoted: Buffer): ImaState => takeIma(proven, { start: 3, entries: Buffer.alloc(0), more: false, absent: true }, quoted, RULES, nobody);
+    expect(appraiseIma(absent(Buffer.alloc(32)), { ...RULES, list: "optional" })).toEqual({ findings: [], unknown: [] });
+    expect(appraiseIma(absent(pcrAfter(many(3))), { ...RULES, list: "optional" }).unknown).toMatchObject([{ code: "no-ima-list" }]);
   });
 
   it("is counted beyond a thousand, and told in fifty findings and one", () => {

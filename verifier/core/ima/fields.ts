@@ -1,11 +1,13 @@
 /** The fields of one measurement (Documentation/security/IMA-templates.rst). From the node; the template's digest covers them. */
-import { CodecError, type ImaEntry, LittleEndianReader } from "@hullmark/proto/codec";
+import { getHashes, hash } from "node:crypto";
+import { CodecError, type ImaEntry, LittleEndianReader, MAX_IMA_ENTRY_BYTES } from "@hullmark/proto/codec";
 
 /** Templates whose first two fields are digest and name. The rest (signature, buffer, owner) is covered, and not looked at. */
 const NAMED: ReadonlySet<string> = new Set(["ima-ng", "ima-sig", "ima-buf", "ima-modsig", "ima-ngv2", "ima-sigv2", "evm-sig"]);
 const SHA1_BYTES = 20;
 const MAX_DIGEST_BYTES = 64;
 const MAX_PATH_BYTES = 4096;
+const HASHES: ReadonlySet<string> = new Set(getHashes());
 
 export interface MeasuredFile {
   /** As the kernel names it, for example `sha256`; `verity:sha256` for a digest of fs-verity. */
@@ -14,7 +16,7 @@ export interface MeasuredFile {
   readonly digest: string;
   /** Raw bytes of the path, or the name of what else was measured. */
   readonly path: Buffer;
-  /** What was measured is no file: a key, a command line, critical data. */
+  /** What was measured is no file: a key, a command line, critical data. The entry holds it. */
   readonly buffer: boolean;
 }
 
@@ -34,10 +36,16 @@ export function measuredFile({ template, data }: ImaEntry): MeasuredFile | undef
   const prefixed = digest.toString("latin1", 0, colon);
   const path = reader.bytes(MAX_PATH_BYTES + 1);
   const end = path.indexOf(0);
-  return {
-    algorithm: prefixed.replace(/^ima:/, ""),
-    digest: digest.toString("hex", colon + 2),
-    path: end < 0 ? path : path.subarray(0, end),
-    buffer: template === "ima-buf",
-  };
+  const algorithm = prefixed.replace(/^ima:/, "");
+  const measured = digest.subarray(colon + 2);
+  const named = end < 0 ? path : path.subarray(0, end);
+  return { algorithm, digest: measured.toString("hex"), path: named, buffer: template === "ima-buf" && holdsBuffer(reader, algorithm, measured) };
+}
+
+/** The template's name is covered by nothing: root can call any file's entry a buffer's. What a buffer's entry must hold is the buffer itself. */
+function holdsBuffer(reader: LittleEndianReader, algorithm: string, digest: Buffer): boolean {
+  if (reader.remaining === 0 || !HASHES.has(algorithm)) return false;
+  const buffer = reader.bytes(MAX_IMA_ENTRY_BYTES);
+  reader.end();
+  return hash(algorithm, buffer, "buffer").equals(digest);
 }

@@ -33,11 +33,14 @@ export function extendIma(aggregate: ImaAggregate, entry: ImaEntry): ImaAggregat
   if (entry.pcr !== IMA_PCR) return aggregate;
   const violation = isViolation(entry);
   const next: Partial<Record<ImaScheme, Buffer>> = {};
-  for (const [scheme, value] of Object.entries(aggregate) as [ImaScheme, Buffer][])
+  for (const [scheme, value] of Object.entries(aggregate) as [ImaScheme, Buffer][]) {
+    // What such a kernel extends is the digest that the entry brings with it: it proves the data only where it is of the data.
+    if (scheme === "padded" && !violation && !hash("sha1", preimageOf(entry), "buffer").equals(entry.templateDigest)) continue;
     next[scheme] = createHash("sha256")
       .update(value)
       .update(violation ? Buffer.alloc(BANK_BYTES, 0xff) : digestOf(entry, scheme))
       .digest();
+  }
   return next;
 }
 
@@ -45,9 +48,13 @@ export function isViolation({ templateDigest }: ImaEntry): boolean {
   return templateDigest.every((byte) => byte === 0);
 }
 
-function digestOf({ template, data, templateDigest }: ImaEntry, scheme: ImaScheme): Buffer {
-  if (scheme === "padded") return Buffer.concat([templateDigest, Buffer.alloc(BANK_BYTES - templateDigest.length)]);
-  return hash("sha256", template === "ima" ? oldPreimage(data) : data, "buffer");
+function digestOf(entry: ImaEntry, scheme: ImaScheme): Buffer {
+  if (scheme === "padded") return Buffer.concat([entry.templateDigest, Buffer.alloc(BANK_BYTES - entry.templateDigest.length)]);
+  return hash("sha256", preimageOf(entry), "buffer");
+}
+
+function preimageOf({ template, data }: ImaEntry): Buffer {
+  return template === "ima" ? oldPreimage(data) : data;
 }
 
 /** Digest, then the name padded with zeros. */

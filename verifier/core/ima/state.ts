@@ -48,7 +48,10 @@ export function newImaState(bootId: string, rulesDigest: string): ImaState {
  * @param quoted the PCR's value, covered by the quote
  */
 export function takeIma(before: ImaState, report: ImaReport, quoted: Uint8Array, rules: ImaRules, vouches: Vouches): ImaState {
-  if (report.absent) return { ...newImaState(before.bootId, before.rulesDigest), standing: "absent" };
+  if (report.absent) {
+    const problem = quoted.every((byte) => byte === 0) ? "" : "PCR 10 says that the kernel measures, and the node tells no list";
+    return { ...newImaState(before.bootId, before.rulesDigest), standing: "absent", problem };
+  }
   if (report.start !== before.count) return retry(before, `the node told entries from ${report.start}, wanted from ${before.count}`);
   let entries: ImaEntry[];
   try {
@@ -72,6 +75,15 @@ export function takeIma(before: ImaState, report: ImaReport, quoted: Uint8Array,
     aggregate = extendIma(aggregate, next);
   }
   return retry(before, `PCR 10 is ${Buffer.from(quoted).toString("hex")}, which the list of ${before.count + entries.length} entries does not lead to`);
+}
+
+/**
+ * A quote that holds came without the list that was asked for. What was proven stays so while the PCR is what it leads to; a PCR that went on says that
+ * there is more, which the node keeps to itself.
+ */
+export function untoldIma(before: ImaState, quoted: Uint8Array): ImaState {
+  if (before.standing !== "proven" || matching(before.aggregate, quoted)) return before;
+  return { ...before, standing: "partial", problem: "PCR 10 went on, and the node did not tell how" };
 }
 
 const MAX_FAILURES = 2;
@@ -105,15 +117,17 @@ const MAX_FINDINGS = 50;
 export function appraiseIma(state: ImaState | undefined, rules: ImaRules): ImaAppraisal {
   const none = { findings: [], unknown: [] };
   const required = rules.list === "required";
+  // A node without IMA may do; one that keeps its list back is no such node.
+  const hides = required || (state !== undefined && state.problem !== "");
   if (!state || state.standing === "absent")
-    return required ? { ...none, unknown: [{ code: "no-ima-list", detail: "the node tells no list of what its kernel measured" }] } : none;
+    return hides ? { ...none, unknown: [{ code: "no-ima-list", detail: state?.problem || "the node tells no list of what its kernel measured" }] } : none;
   if (state.standing === "contradicted") return { ...none, findings: [{ kind: "ima", what: "list", detail: state.problem }] };
   const findings = state.items
     .slice(0, MAX_FINDINGS)
     .map(({ path, digest }) => ({ kind: "ima" as const, what: `${digest} ${path.toString("latin1")}`, detail: describe(path, digest) }));
   const rest = state.items.length - findings.length + state.moreItems;
   if (rest > 0) findings.push({ kind: "ima", what: "more", detail: `and ${rest} more measurements that nothing vouches for` });
-  const unknown = state.standing === "partial" && required ? [{ code: "ima-catching-up", detail: `${state.count} measurements taken, more to come` }] : [];
+  const unknown = state.standing === "partial" && hides ? [{ code: "ima-catching-up", detail: `${state.count} measurements taken, more to come` }] : [];
   return { findings, unknown };
 }
 

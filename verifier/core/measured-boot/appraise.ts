@@ -69,7 +69,7 @@ export function appraiseBoot({ pcrs, log }: BootEvidence, rules: BootRules | und
   else {
     judgeComparison(log.comparison, rules, findings, warnings);
     warn(log.claims, rules, warnings);
-    if (rules) judgeClaims(log.claims, rules, findings);
+    if (rules) judgeClaims(log, rules, findings);
   }
   return { findings, unknown, warnings, judged: wanted && unknown.length === 0 };
 }
@@ -109,7 +109,7 @@ function warn(claims: BootClaims, rules: BootRules | undefined, warnings: { code
     warnings.push({ code: "exit-boot-services", detail: `the firmware's hand-over to the system is ${exitBootServices}` });
 }
 
-function judgeClaims(claims: BootClaims, rules: BootRules, findings: BootFinding[]): void {
+function judgeClaims({ claims, comparison }: Extract<ExaminedLog, { ok: true }>, rules: BootRules, findings: BootFinding[]): void {
   const { secureBoot } = claims;
   if (rules.secureBoot === "required" && secureBoot.state !== "on")
     findings.push({ kind: "secure-boot", what: "state", detail: `Secure Boot is ${secureBoot.state}${secureBoot.detail && `: ${secureBoot.detail}`}` });
@@ -122,11 +122,21 @@ function judgeClaims(claims: BootClaims, rules: BootRules, findings: BootFinding
   }
   if (rules.authorities.length > 0) judgeAuthorities(claims, rules.authorities, refuse);
   judgeList("image", claims.images, rules.images, refuse);
-  judgeList("file", claims.files, rules.files, refuse);
-  judgeList("initrd", claims.initrds, rules.initrds, refuse);
+  // What the log calls a file or an initial RAM disk is its word: both lists are of PCR 9, and everything in it is held against both.
+  judgeList("file", [...claims.files, ...claims.initrds], [...rules.files, ...rules.initrds], refuse);
+  if (rules.initrds.length > 0 && ![...claims.files, ...claims.initrds].some(({ digest }) => rules.initrds.includes(digest)))
+    refuse("initrd", "no initrd of the policy is proven to have been booted");
   // A machine without add-in cards has no drivers of them.
   if (claims.drivers.length > 0) judgeList("driver", claims.drivers, rules.drivers, refuse);
-  if (rules.commandLine) judgeCommandLines(claims, rules.commandLine, refuse);
+  if (rules.commandLine) judgeCommandLines(claims, comparison, rules.commandLine, refuse);
+  for (const kind of claims.cut ?? []) if (asksForList(rules, kind)) refuse(`too many ${kind}`, `more was measured than is looked at (${kind})`);
+}
+
+/** Whether what was cut of a list could have been refused. */
+function asksForList({ images, files, initrds, drivers, commandLine }: BootRules, kind: string): boolean {
+  if (kind === "commandLines" || kind === "unknown") return commandLine !== undefined;
+  if (kind === "files" || kind === "initrds") return files.length + initrds.length > 0;
+  return (kind === "images" && images.length > 0) || (kind === "drivers" && drivers.length > 0);
 }
 
 type Refuse = (what: string, detail: string) => void;
@@ -145,9 +155,15 @@ function judgeList(what: string, items: readonly MeasuredItem[], allowed: readon
     if (!allowed.includes(digest)) refuse(`${what} ${digest}`, `${what} ${digest} was booted${name && ` (${name}, as logged)`}, and policy does not list it`);
 }
 
-function judgeCommandLines({ commandLines, unknown }: BootClaims, allowed: (text: string) => boolean, refuse: Refuse): void {
+function judgeCommandLines(
+  { commandLines, unknown }: BootClaims,
+  { differing, unquoted }: Pick<Comparison, "differing" | "unquoted">,
+  allowed: (text: string) => boolean,
+  refuse: Refuse,
+): void {
   if (commandLines.length === 0) refuse("command line", "no kernel command line is proven");
-  const hidden = unknown.find(({ pcr }) => CONFIGURATION_PCRS.has(pcr));
-  if (hidden) refuse("command line", `PCR ${hidden.pcr} holds what could be a command line and cannot be read`);
+  // Root can extend one of the two until the log no longer explains it, and a good line into the other.
+  const hidden = [...unknown, ...differing].find(({ pcr }) => CONFIGURATION_PCRS.has(pcr))?.pcr ?? unquoted.find((pcr) => CONFIGURATION_PCRS.has(pcr));
+  if (hidden !== undefined) refuse("command line", `PCR ${hidden} holds what could be a command line and cannot be read`);
   for (const line of commandLines) if (!allowed(line)) refuse(`command line ${line}`, `the kernel was started with "${line}", which policy does not list`);
 }

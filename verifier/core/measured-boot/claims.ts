@@ -25,9 +25,9 @@ export interface BootClaims {
   readonly images: readonly MeasuredItem[];
   /** Everything of PCR 2: drivers of add-in cards. */
   readonly drivers: readonly MeasuredItem[];
-  /** Files that GRUB read (PCR 9): configuration, modules, kernel, initrd. */
+  /** What was measured of files (PCR 9): by GRUB its configuration, modules, kernel, initrd; by the kernel's EFI stub its load options. */
   readonly files: readonly MeasuredItem[];
-  /** Initial RAM disks that the kernel's EFI stub measured (PCR 9). */
+  /** What the log calls initial RAM disks that the kernel's EFI stub measured (PCR 9). */
   readonly initrds: readonly MeasuredItem[];
   /** Sections of a unified kernel image (PCR 11). */
   readonly sections: readonly MeasuredItem[];
@@ -41,17 +41,21 @@ export interface BootClaims {
   readonly errors: readonly number[];
   /** Events of types or content that are not known here, in PCRs that are proven. */
   readonly unknown: readonly MeasuredItem[];
+  /** Lists of which there was more than is kept: what they lack may be anything. */
+  readonly cut: readonly string[];
 }
 
-/** What is listed of each kind; more is cut, and `events` tells the whole number. */
+/** What is listed of each kind; of more, `cut` tells. */
 const MAX_ITEMS = 512;
 const MAX_COMMAND_LINES = 64;
 const MAX_NAME_CHARS = 256;
 const INITRD_TAG = 0x8f3b22ec;
-const LOAD_OPTIONS_TAG = 0x8f3b22ed;
 const KERNEL_COMMAND_LINE = Buffer.from("kernel_cmdline: ");
 const GRUB_PREFIXES = [KERNEL_COMMAND_LINE, Buffer.from("module_cmdline: "), Buffer.from("grub_cmd: ")];
-const KERNEL_PATH = /^[/(]/;
+/** A path, quoted where it has spaces, or a list of blocks: whatever GRUB's `linux` reads a kernel from on a disk. */
+const KERNEL_PATH = /^"?(?:[/(]|\d*\+\d)/;
+/** Longer than any action that the specification names. */
+const MAX_ACTION_BYTES = 256;
 
 type Kind = "images" | "drivers" | "files" | "initrds" | "sections" | "shimLists" | "unknown";
 
@@ -59,21 +63,25 @@ export function bootClaims(log: EventLog, { proven, exitAssumed }: Comparison): 
   const lists: Record<Kind, MeasuredItem[]> = { images: [], drivers: [], files: [], initrds: [], sections: [], shimLists: [], unknown: [] };
   const commandLines: string[] = [];
   const errors = new Set<number>();
+  const cut = new Set<string>();
   const bankOf = (pcr: number): LogHash | undefined => proven.get(pcr);
   for (const event of log.events) {
     const bank = bankOf(event.pcr);
     if (bank === undefined || event.type === EV.NO_ACTION) continue;
     const digest = (event.digests.get(bank) as Buffer).toString("hex");
-    const put = (kind: Kind, name: string): void =>
-      void (lists[kind].length < MAX_ITEMS && lists[kind].push({ pcr: event.pcr, name: name.slice(0, MAX_NAME_CHARS), digest }));
+    const put = (kind: Kind, name: string): void => {
+      if (lists[kind].length < MAX_ITEMS) lists[kind].push({ pcr: event.pcr, name: name.slice(0, MAX_NAME_CHARS), digest });
+      else cut.add(kind);
+    };
     if (eventTypeName(event.type) === undefined) put("unknown", `type 0x${event.type.toString(16)}`);
     if (isSeparator(event, bank, errors)) continue;
     READERS[event.pcr]?.(event, bank, put, commandLines);
   }
   const ofPcr = (pcr: number): BootEvent[] => log.events.filter((event) => event.pcr === pcr);
   const bank7 = bankOf(SECURE_BOOT_PCR);
+  if (commandLines.length > MAX_COMMAND_LINES) cut.add("commandLines");
   return {
-    ...{ format: log.format, events: log.events.length, ...lists, commandLines: commandLines.slice(0, MAX_COMMAND_LINES), errors: [...errors] },
+    ...{ format: log.format, events: log.events.length, ...lists, commandLines: commandLines.slice(0, MAX_COMMAND_LINES), errors: [...errors], cut: [...cut] },
     secureBoot: bank7
       ? secureBootOf(ofPcr(SECURE_BOOT_PCR), bank7)
       : { state: "unproven", detail: "no quoted value proves PCR 7", variables: {}, authorities: [], dmaUnprotected: false },
@@ -94,9 +102,10 @@ const READERS: Readonly<Record<number, Reader>> = {
   14: (event, _, put) => put(event.type === EV.IPL ? "shimLists" : "unknown", asciiText(event.data)),
 };
 
-/** An action whose text is what was measured. */
+/** An action whose text is what was measured. Text it must be: a log can hold the very bytes of a program that was measured, and no program is text alone. */
 function isText(event: BootEvent, bank: LogHash): boolean {
-  return (event.type === EV.EFI_ACTION || event.type === EV.ACTION) && covers(event, bank);
+  if (event.type !== EV.EFI_ACTION && event.type !== EV.ACTION) return false;
+  return event.data.length <= MAX_ACTION_BYTES && /^[\x20-\x7e]*$/.test(event.data.toString("latin1")) && covers(event, bank);
 }
 
 /** A separator's value may not pass as anything else, so only its digest tells one (section 10.4.1). */
@@ -111,7 +120,7 @@ function isSeparator(event: BootEvent, bank: LogHash, errors: Set<number>): bool
 
 /**
  * GRUB measures strings without the prefix and the NUL that it logs. The prefix is covered by nothing: what a kernel's command line is shows in
- * the text, which starts with the kernel's path, as no command of GRUB does.
+ * the text, which starts with where the kernel lies, as no command of GRUB does.
  */
 function grubText(event: BootEvent, bank: LogHash, put: Put, commandLines: string[]): void {
   const text = event.data.subarray(0, event.data.indexOf(0) < 0 ? event.data.length : event.data.indexOf(0));
@@ -121,10 +130,10 @@ function grubText(event: BootEvent, bank: LogHash, put: Put, commandLines: strin
   else if (prefix === KERNEL_COMMAND_LINE || KERNEL_PATH.test(measured.toString("latin1"))) commandLines.push(measured.toString("latin1"));
 }
 
+/** Type and tag are the log's word, so whatever it calls an event of PCR 9 is listed. */
 function readFile(event: BootEvent, _bank: LogHash, put: Put): void {
   const tagged = event.type === EV.EVENT_TAG ? taggedEvent(event.data) : undefined;
-  if (tagged?.tag === INITRD_TAG) put("initrds", asciiText(tagged.data));
-  else if (tagged?.tag !== LOAD_OPTIONS_TAG) put("files", asciiText(event.data));
+  put(tagged?.tag === INITRD_TAG ? "initrds" : "files", asciiText(tagged?.data ?? event.data));
 }
 
 /** systemd-stub measures each section's name, and then its content under that name (systemd-stub(7)). */

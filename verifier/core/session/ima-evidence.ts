@@ -1,7 +1,7 @@
 /** The measurement list of one node, over the quotes of one stream: asked for only where policy wants it, from where the last proven part ends. */
 import type { ImaReport } from "@hullmark/proto/v1/attestation";
 import type { ImaRow } from "../../ports/rows.ts";
-import { appraiseIma, IMA_PCR, type ImaAppraisal, type ImaRules, newImaState, takeIma, type Vouches } from "../ima/index.ts";
+import { appraiseIma, IMA_PCR, type ImaAppraisal, type ImaRules, newImaState, takeIma, untoldIma, type Vouches } from "../ima/index.ts";
 import type { QuotedPcr } from "../measured-boot/replay.ts";
 import { imaRules } from "../policy/match.ts";
 import type { Policy } from "../policy/types.ts";
@@ -47,7 +47,11 @@ export class ImaWatch {
     const pcr = pcrs.find(({ bank, index }) => bank === "sha256" && index === IMA_PCR);
     this.#unquoted = pcr === undefined;
     this.#impatient = false;
-    if (!rules || !this.#row || !report || !pcr) return;
+    if (!rules || !this.#row || !pcr) return;
+    if (!report) {
+      this.#row = { nodeId: this.#nodeId, ...untoldIma(this.#row, pcr.value) };
+      return;
+    }
     const { start, entries, more, absent } = report;
     this.#row = { nodeId: this.#nodeId, ...takeIma(this.#row, { start: Number(start), entries, more, absent }, pcr.value, rules, this.#vouches) };
     this.#impatient = this.#row.standing === "partial";
