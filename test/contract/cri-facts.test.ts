@@ -1,5 +1,8 @@
 /** What the CRI adapter concludes from names, labels and paths; each vector is as Kubernetes' own code makes it. */
+import { create } from "@bufbuild/protobuf";
+import { ContainerSchema, ContainerStatusSchema, PodSandboxStatusSchema } from "@hullmark/proto/cri";
 import { describe, expect, test } from "vitest";
+import { containerFacts } from "../../agent/adapters/cri/container-facts.ts";
 import { bindKind, SUBPATH } from "../../agent/adapters/cri/mount-kind.ts";
 import { podFacts } from "../../agent/adapters/cri/pod.ts";
 
@@ -39,6 +42,23 @@ describe("pod", () => {
   });
 
   test("not made by a kubelet", () => expect(podFacts({}, { "io.kubernetes.pod.name": "x" }, {})).toBeUndefined());
+});
+
+test("a pod's workload is its owner in its namespace, whatever its labels say: policy gives the agent's what no other may have", () => {
+  const labels = { ...labelsOf("shell"), "dev.hullmark.workload": "hullmark/hullmark-agent" };
+  const facts = containerFacts({
+    listed: create(ContainerSchema, { id: CONTAINER }),
+    status: create(ContainerStatusSchema, { id: CONTAINER, labels }),
+    info: { pid: 1 },
+    sandbox: create(PodSandboxStatusSchema, { labels }),
+    sandboxInfo: undefined,
+    image: undefined,
+    pod: podFacts(labels, labels, {}),
+    configBlobPath: undefined,
+    mountTypes: new Map(),
+    nodeHosts: [],
+  });
+  expect(facts.workload).toBe("shop/shell");
 });
 
 describe("mount", () => {

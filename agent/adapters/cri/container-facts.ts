@@ -35,7 +35,8 @@ export function containerFacts(told: Told): ContainerFacts {
     name: pod ? `${pod.namespace}/${pod.name}/${pod.container || "(sandbox)"}` : (status.metadata?.name ?? status.id.slice(0, 12)),
     pid: info.pid,
     startedAtMs: Number((status.startedAt || status.createdAt) / 1_000_000n),
-    workload: labels["dev.hullmark.workload"] ?? (pod ? `${pod.namespace}/${pod.ownerName}` : (status.metadata?.name ?? "")),
+    // Not from a label: whoever makes a pod chooses its labels, and policy gives the workloads of one namespace what others must not have.
+    workload: pod ? `${pod.namespace}/${pod.ownerName}` : (status.metadata?.name ?? ""),
     imageReference: imageReference(told),
     imageId: image?.id ?? listed.imageId,
     repoDigests: image?.repoDigests ?? [],

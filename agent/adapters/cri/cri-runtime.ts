@@ -150,7 +150,8 @@ export class CriRuntime implements ContainerRuntime {
     const { status } = response ?? {};
     const info = parseContainerInfo(response?.info ?? {});
     if (status?.state !== ContainerState.CONTAINER_RUNNING) return undefined;
-    if (!info) throw new ContainerRuntimeError("RUNTIME_PROTOCOL", `no process is told of container ${id.slice(0, 12)}`);
+    // Without the configuration that was run nothing could be said of its privileges: that is no container without any.
+    if (!info?.runtimeSpec) throw new ContainerRuntimeError("RUNTIME_PROTOCOL", `neither process nor configuration is told of container ${id.slice(0, 12)}`);
     if (info.pid <= 0) return undefined;
     // Only the list names the image by its id always: the status names it as it was pulled last.
     const listed = (await guard(() => this.#runtime.listContainers({ filter: { id } }, options))).containers[0];
@@ -165,7 +166,10 @@ export class CriRuntime implements ContainerRuntime {
     const response = await missing(guard(() => this.#runtime.podSandboxStatus({ podSandboxId: id, verbose: true }, options)));
     const { status } = response ?? {};
     const info = parseSandboxInfo(response?.info ?? {});
-    if (status?.state !== PodSandboxState.SANDBOX_READY || !info || info.pid <= 0) return undefined;
+    if (status?.state !== PodSandboxState.SANDBOX_READY) return undefined;
+    if (!info?.runtimeSpec) throw new ContainerRuntimeError("RUNTIME_PROTOCOL", `nothing is told of sandbox ${id.slice(0, 12)}`);
+    // CRI-O holds the namespaces of most pods without a process.
+    if (!info.pid || info.pid <= 0) return undefined;
     const { createdAt, labels, annotations } = status;
     const image = { image: info.image ?? "" };
     const listed = create(ContainerSchema, { id, podSandboxId: id, imageRef: info.image ?? "" });

@@ -34,7 +34,7 @@ const ContainerInfoSchema = z.object({
 export type ContainerInfo = z.infer<typeof ContainerInfoSchema>;
 
 const SandboxInfoSchema = z.object({
-  pid: z.number(),
+  pid: z.number().nullish(),
   image: z.string().nullish(),
   runtimeSpec: OciSpecSchema.nullish(),
   config: z.object({ hostname: z.string().nullish() }).nullish(),
