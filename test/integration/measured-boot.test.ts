@@ -294,13 +294,17 @@ describe("the kernel's measurement list on a TPM", () => {
     await told({ standing: "proven", entries: 5n, unvouched: [{ path: Buffer.from("/usr/bin/evil") }] });
   });
 
-  test("left out where policy requires it leaves the node unknown", async () => {
+  test("left out where policy requires it leaves the node unknown, and what was found in it found", async () => {
     const attester = await measuring();
-    await measure(good);
+    await measure([...good, file("/usr/bin/evil", "evil")]);
+    await told({ standing: "proven", entries: 4n });
+    await judged(Verdict.CONTRAINDICATED);
     attester.imaList = imaListFile(undefined);
     await told({ standing: "absent" });
     await judged(Verdict.UNKNOWN);
     expect(await codes()).toContain("no-ima-list");
+    const { drifts } = await verifier.query.listDrift({ states: [DriftState.OPEN] });
+    expect(drifts.map(({ kind }) => kind)).toEqual(["ima"]);
   });
 });
 

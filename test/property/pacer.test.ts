@@ -1,4 +1,5 @@
 /** A verifier with more nodes than it can serve: simulated, since only then is it known how much it can do. */
+import { holds } from "@hullmark/verifier/core/appraisal/appraise-node";
 import { type Paced, Pacer, SLICE_MS } from "@hullmark/verifier/core/session/pacer";
 import { describe, expect, test } from "vitest";
 
@@ -17,7 +18,7 @@ class Node implements Paced {
   }
 
   vouched(nowMs: number): boolean {
-    return this.quotedMs !== undefined && nowMs - this.quotedMs <= 2 * INTERVAL_MS;
+    return holds(this.quotedMs, INTERVAL_MS, nowMs);
   }
 
   challenge(): void {
@@ -118,6 +119,16 @@ describe("the pacer", () => {
     expect(fleet.vouched.size).toBe(100);
     expect(fleet.flips).toBe(0);
     expect(fleet.pacer.overloaded(fleet.nowMs)).toBe(false);
+  });
+
+  test("asks everybody again at once where the clock was set back: what was asked in the time to come vouches for nobody", () => {
+    const fleet = new Fleet(50, 1);
+    fleet.run(5);
+    fleet.nowMs -= 3_600_000;
+    expect(holds(fleet.nowMs + 3_600_000, INTERVAL_MS, fleet.nowMs)).toBe(false);
+    expect(fleet.vouched.size).toBe(0);
+    fleet.run(2);
+    expect(fleet.vouched.size).toBe(50);
   });
 
   test("takes everybody back when there is capacity again", () => {

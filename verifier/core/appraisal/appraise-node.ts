@@ -77,20 +77,19 @@ function claim(code: string, detail: string): Claim {
 }
 
 function freshness(facts: NodeFacts, nowMs: number, unknown: Claim[]): void {
-  const silentMs = facts.lastSeenMs === undefined ? Number.POSITIVE_INFINITY : nowMs - facts.lastSeenMs;
   if (facts.lastSeenMs === undefined) unknown.push(claim("never-seen", "enrolled, and no Evidence yet"));
-  else if (silentMs > STALE_INTERVALS * facts.heartbeatIntervalMs)
-    unknown.push(claim(facts.connected ? "stale" : "unreachable", `nothing heard for ${Math.round(silentMs / 1000)} s (not judged)`));
+  else if (!holds(facts.lastSeenMs, facts.heartbeatIntervalMs, nowMs))
+    unknown.push(claim(facts.connected ? "stale" : "unreachable", `nothing heard for ${Math.round((nowMs - facts.lastSeenMs) / 1000)} s (not judged)`));
   if (facts.trustLevel === Level.NONE) return;
-  if (quoteHolds(facts.lastQuoteMs, facts.quoteIntervalMs, nowMs)) return;
+  if (holds(facts.lastQuoteMs, facts.quoteIntervalMs, nowMs)) return;
   if (facts.lastQuoteMs === undefined) unknown.push(claim("no-quote", "no quote yet"));
   else unknown.push(claim("quote-stale", `newest quote is ${Math.round((nowMs - facts.lastQuoteMs) / 1000)} s old`));
   if (facts.connected && facts.overloaded) unknown.push(claim("verifier-overloaded", "the verifier has no capacity to ask every node for its quote in time"));
 }
 
-/** Whether a quote that was asked for at this time still says something. */
-export function quoteHolds(lastQuoteMs: number | undefined, quoteIntervalMs: number, nowMs: number): boolean {
-  return lastQuoteMs !== undefined && nowMs - lastQuoteMs <= STALE_INTERVALS * quoteIntervalMs;
+/** Whether what was heard, or asked for, at this time still says something. A time to come says nothing: the verifier's clock was set back since. */
+export function holds(atMs: number | undefined, intervalMs: number, nowMs: number): boolean {
+  return atMs !== undefined && Math.abs(nowMs - atMs) <= STALE_INTERVALS * intervalMs;
 }
 
 function ownWords(state: NodeState | undefined, unknown: Claim[], warnings: Claim[]): void {

@@ -17,13 +17,13 @@ export interface DriftChanges<D> {
 
 /**
  * @param open every unresolved drift of the container, by key
- * @param conclusive false while something bars judging (unknown): then nothing is resolved, since not finding proves nothing
+ * @param conclusive false while something bars judging (unknown), of all or of one: then it is not resolved, since not finding proves nothing
  * @param shows whether the drift shows this finding already: for callers that know without comparing
  */
 export function reconcile<D extends OpenDrift>(
   open: ReadonlyMap<string, D>,
   findings: readonly Finding[],
-  conclusive: boolean,
+  conclusive: boolean | ((drift: D) => boolean),
   shows: (drift: D, finding: Finding) => boolean = showsFinding,
 ): DriftChanges<D> {
   const seen = new Set<string>();
@@ -36,7 +36,8 @@ export function reconcile<D extends OpenDrift>(
     if (!drift) opened.push(finding);
     else if (!shows(drift, finding)) updated.push({ drift, finding });
   }
-  const resolved = conclusive ? [...open.values()].filter(({ key }) => !seen.has(key)) : [];
+  const provable = typeof conclusive === "boolean" ? () => conclusive : conclusive;
+  const resolved = [...open.values()].filter((drift) => !seen.has(drift.key) && provable(drift));
   return { opened, updated, resolved };
 }
 

@@ -3,7 +3,7 @@
 import type { NodeState } from "@hullmark/proto/v1/attestation";
 import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import type { NodeRow } from "../../ports/rows.ts";
-import { appraiseNode } from "../appraisal/appraise-node.ts";
+import { appraiseNode, holds } from "../appraisal/appraise-node.ts";
 import type { BootFindingKind } from "../measured-boot/appraise.ts";
 import type { PolicyIntervals } from "../policy/types.ts";
 import { claimRow, claimRows, sameClaims, vectorRow } from "./claims.ts";
@@ -22,7 +22,7 @@ export interface NodeView {
 
 /** Whether nothing was heard for so long that silence is the verdict. */
 export function isSilent(lastSeenMs: number | undefined, { heartbeatSeconds }: PolicyIntervals, nowMs: number): boolean {
-  return lastSeenMs === undefined || nowMs - lastSeenMs > 2000 * heartbeatSeconds;
+  return !holds(lastSeenMs, heartbeatSeconds * 1000, nowMs);
 }
 
 /** The row with verdict, reasons and vector of now; the same object where nothing changes. */
@@ -81,6 +81,14 @@ export function describedNode(row: NodeRow, state: NodeState, containers: number
 /** Differences of one boot that become drifts one by one; its claims name as many. */
 const MAX_BOOT_FINDINGS = 50;
 const MAX_KEY_CHARS = 256;
+
+/** Contradictions that are not of the boot, and hold or do not by themselves. */
+const STANDING: ReadonlySet<string> = new Set(["quote-refused", "chain-broken"]);
+
+/** Whether this drift of the node would be found if it were still there: what was found in a log is not gone because the log is. */
+export function nodeConclusive({ boot }: NodeRow, { kind }: { readonly kind: string }): boolean {
+  return STANDING.has(kind) || !boot || boot.unknown.length === 0;
+}
 
 /** Contradictions of the node itself: they are drifts, alerted like any other. */
 export function nodeFindings(row: NodeRow): AnyFinding[] {

@@ -118,16 +118,17 @@ export function appraiseIma(state: ImaState | undefined, rules: ImaRules): ImaAp
   const none = { findings: [], unknown: [] };
   const required = rules.list === "required";
   // A node without IMA may do; one that keeps its list back is no such node.
-  const hides = required || (state !== undefined && state.problem !== "");
   if (!state || state.standing === "absent")
-    return hides ? { ...none, unknown: [{ code: "no-ima-list", detail: state?.problem || "the node tells no list of what its kernel measured" }] } : none;
+    return required || (state !== undefined && state.problem !== "")
+      ? { ...none, unknown: [{ code: "no-ima-list", detail: state?.problem || "the node tells no list of what its kernel measured" }] }
+      : none;
   if (state.standing === "contradicted") return { ...none, findings: [{ kind: "ima", what: "list", detail: state.problem }] };
   const findings = state.items
     .slice(0, MAX_FINDINGS)
     .map(({ path, digest }) => ({ kind: "ima" as const, what: `${digest} ${path.toString("latin1")}`, detail: describe(path, digest) }));
   const rest = state.items.length - findings.length + state.moreItems;
   if (rest > 0) findings.push({ kind: "ima", what: "more", detail: `and ${rest} more measurements that nothing vouches for` });
-  const unknown = state.standing === "partial" && hides ? [{ code: "ima-catching-up", detail: `${state.count} measurements taken, more to come` }] : [];
+  const unknown = state.standing === "partial" ? [{ code: "ima-catching-up", detail: `${state.count} measurements taken, more to come` }] : [];
   return { findings, unknown };
 }
 

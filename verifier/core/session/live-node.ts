@@ -16,7 +16,7 @@ import type { ChangeSet } from "../fleet/change-set.ts";
 import type { DriftNumbers } from "../fleet/drift-id.ts";
 import { type AnyFinding, type DriftSubject, isOpen, openDrift, resolveDrift, updateDrift } from "../fleet/drift-rows.ts";
 import { withEffective } from "../fleet/effective.ts";
-import { appraisedNode, describedNode, isSilent, nodeFindings } from "../fleet/node-appraisal.ts";
+import { appraisedNode, describedNode, isSilent, nodeConclusive, nodeFindings } from "../fleet/node-appraisal.ts";
 import { timestampMs } from "../fleet/time.ts";
 import type { Images } from "../images/types.ts";
 import type { Policy } from "../policy/types.ts";
@@ -123,7 +123,13 @@ export class LiveNode {
     return { ...row, openDrifts, notices };
   }
 
-  #reconcileDrifts(subject: DriftSubject, findings: readonly AnyFinding[], conclusive: boolean, changes: ChangeSet, nowMs: number): void {
+  #reconcileDrifts(
+    subject: DriftSubject,
+    findings: readonly AnyFinding[],
+    conclusive: boolean | ((drift: DriftRow) => boolean),
+    changes: ChangeSet,
+    nowMs: number,
+  ): void {
     const known = this.#drifts.get(subject.containerId) ?? new Map<string, DriftRow>();
     if (known.size === 0 && findings.length === 0) return;
     const shows = (drift: DriftRow, finding: Finding): boolean => {
@@ -196,7 +202,7 @@ export class LiveNode {
       return;
     }
     this.#write(before, changes, nowMs);
-    this.#reconcileDrifts(this.#nodeSubject(), nodeFindings(this.node), true, changes, nowMs);
+    this.#reconcileDrifts(this.#nodeSubject(), nodeFindings(this.node), (drift) => nodeConclusive(this.node, drift), changes, nowMs);
     for (const [id, row] of this.#workloads) {
       const shown = withEffective(this.node, row);
       if (shown === row) continue;

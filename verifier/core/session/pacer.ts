@@ -131,7 +131,8 @@ export class Pacer {
     for (const [node, queuedMs] of queue) {
       if (left-- === 0) break;
       const { askedMs } = node;
-      const due = nowMs - askedMs >= node.intervalMs;
+      // A time to come: the clock was set back since, and nothing that was asked before it counts any more.
+      const due = Math.abs(nowMs - askedMs) >= node.intervalMs;
       // All behind it were asked later.
       if (!due && askedMs === queuedMs) break;
       // Asked for another reason meanwhile, or not vouched for any more: it belongs elsewhere.

@@ -25,7 +25,7 @@ import type { Meter } from "../../ports/meter.ts";
 import type { ApplyResult } from "../appraisal/apply-evidence.ts";
 import { applyEvidence } from "../appraisal/apply-evidence.ts";
 import { appraiseAgent } from "../appraisal/appraise-agent.ts";
-import { quoteHolds } from "../appraisal/appraise-node.ts";
+import { holds } from "../appraisal/appraise-node.ts";
 import { ChangeSet } from "../fleet/change-set.ts";
 import type { Committer } from "../fleet/committer.ts";
 import { adminFact } from "../fleet/log-facts.ts";
@@ -372,7 +372,7 @@ export class Session implements Paced {
   }
 
   vouched(nowMs: number): boolean {
-    return quoteHolds(this.#live.node.lastQuoteMs, this.intervalMs, nowMs);
+    return holds(this.#live.node.lastQuoteMs, this.intervalMs, nowMs);
   }
 
   /** Asks for a quote, unless one was asked for within `minGapMs`; the next follows when the pacer says so. */
@@ -385,7 +385,7 @@ export class Session implements Paced {
       this.#quoteWanted = true;
       return;
     }
-    if (nowMs - this.askedMs < minGapMs) return;
+    if (Math.abs(nowMs - this.askedMs) < minGapMs) return;
     this.#quoteWanted = false;
     this.askedMs = nowMs;
     const lifetimeMs = Math.min(this.intervalMs, MAX_NONCE_LIFE_MS);
