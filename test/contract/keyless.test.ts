@@ -209,6 +209,14 @@ describe("a revocation", () => {
     expect(status({ kind: "builder", builder: "https://Builder.example/1/" })).toBe("revoked");
     expect(status({ kind: "commits", repository: "https://github.com/acme/lib", commits: ["abcd".repeat(10)] })).toBe("revoked");
     expect(status({ kind: "commits", repository: "https://github.com/acme/shop", commits: ["abcd".repeat(10)] })).toBe("signed");
+    // Neither does a rotation forget: who has attested it may sign no more, and somebody else has signed.
+    const [, attestation] = artefacts;
+    const old = { name: "old", signers: [signer({ notAfterMs: Date.now() - 86_400_000 })] };
+    const ann = { name: "ann", signers: [signer({ issuer: ANN.issuer, subject: { exact: ANN.subject } })] };
+    const rotated = [await sign(ANN), ...(attestation ? [attestation] : [])];
+    const commits: Revocation["what"] = { kind: "commits", repository: "https://github.com/acme/shop", commits: ["3e1f".repeat(10)] };
+    expect(judge(rotated, { authorities: [old, ann] }).status).toBe("signed");
+    expect(judge(rotated, { authorities: [old, ann], revocations: revoke(commits) }).status).toBe("revoked");
     // What names it may be what the registry did not give; what was given tells already.
     const revocations = revoke({ kind: "builder", builder: "https://builder.example/2" });
     const incomplete = ["the list of attestations: the registry fails"];

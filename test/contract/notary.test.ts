@@ -209,6 +209,13 @@ describe.each(["jws", "cose"] as const)("%s", (format) => {
   });
 });
 
+test("JWS is read strictly: no header both protected and not", async () => {
+  const envelope = await sign({ format: "jws" });
+  const json = JSON.parse(envelope.bytes.toString());
+  const bytes = Buffer.from(JSON.stringify({ ...json, header: { ...json.header, alg: "ES384" } }));
+  expect(codes(judge([{ ...envelope, bytes }]))).toEqual([["malformed", undefined]]);
+});
+
 describe("COSE is read strictly", () => {
   const parts = (envelope: Envelope) =>
     (decode(envelope.bytes, { useMaps: true, tags: { ...Tagged.preserve(18, 1) } }) as Tagged).value as [

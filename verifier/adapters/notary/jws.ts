@@ -10,6 +10,8 @@ export function openJws(bytes: Uint8Array): OpenEnvelope {
   const unprotected = json["header"];
   if (typeof unprotected !== "object" || unprotected === null || Array.isArray(unprotected)) throw malformed("an envelope without header");
   const { x5c, [HEADER.timestamp]: token } = unprotected as Record<string, unknown>;
+  // RFC 7515, section 4.
+  if (Object.keys(unprotected).some((name) => Object.hasOwn(headers, name))) throw malformed("a header both protected and not");
   if (!Array.isArray(x5c) || x5c.length === 0 || x5c.length > MAX_CHAIN) throw malformed(`an envelope without certificates, or with more than ${MAX_CHAIN}`);
   const payload = text(json, "payload");
   const signature = base64url(text(json, "signature"));

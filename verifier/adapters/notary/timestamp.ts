@@ -14,7 +14,8 @@ export function provenTimeMs(token: Buffer, signature: Buffer, roots: readonly X
   const certificates = certificatesOf(token);
   const signer = certificates.find((each) => serialOf(each).equals(unsigned(timestamp.signerSerialNumber)));
   if (!signer) throw new Error("the timestamp does not bring its signer's certificate");
-  if (!(signer.keyUsage ?? []).includes(TIME_STAMPING)) throw new Error("the timestamp's certificate is for something else");
+  // RFC 3161, 2.3: for this and nothing else.
+  if ((signer.keyUsage ?? []).join() !== TIME_STAMPING) throw new Error("the timestamp's certificate is for something else");
   let current = signer;
   const seen = [signer];
   while (!roots.some((root) => root.raw.equals(current.raw))) {

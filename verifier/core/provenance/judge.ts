@@ -254,7 +254,7 @@ const PROBLEM_TEXTS: Readonly<Record<CertificateProblem, string>> = {
 };
 
 function judgeClaim(blank: Blank, claim: SignedClaim, candidates: readonly Candidate[], subjects: ReadonlySet<string>): ArtefactVerdict {
-  const { predicateType, predicate } = claim;
+  const { predicateType } = claim;
   const common = { ...blank, predicateType, subjects: claim.subjects.slice(0, MAX_NAMED_DIGESTS) };
   const good = candidates.filter(({ valid, revoked }) => valid && revoked === undefined);
   const concerned = good.length > 0 ? good : candidates;
@@ -267,7 +267,8 @@ function judgeClaim(blank: Blank, claim: SignedClaim, candidates: readonly Candi
   if (good.length === 0) {
     const revoked = candidates.find((each) => each.revoked !== undefined);
     if (revoked) return { ...known, code: "revoked", text: `signed by ${names(candidates)}, which counts no more: ${revoked.revoked}` };
-    return { ...known, code: "outside-validity", text: `signed by ${names(candidates)}, whose key is not valid at this time` };
+    // What it says of its build can still bar the image: a rotation is no reason to forget that.
+    return { ...known, source: sourceOf(claim), code: "outside-validity", text: `signed by ${names(candidates)}, whose key is not valid at this time` };
   }
   const vouchers = good.map(({ authority, principal, keyId, signedAtMs }) => ({ authority, principal, keyId, signedAtMs }));
   const isSignature = predicateType === undefined || predicateType === SIGN_PREDICATE_TYPE;
@@ -276,9 +277,13 @@ function judgeClaim(blank: Blank, claim: SignedClaim, candidates: readonly Candi
     ...known,
     vouchers,
     code: "attestation",
-    source: readBuildSource(predicateType, predicate),
+    source: sourceOf(claim),
     text: `attestation ${predicateType} of ${match} by ${names(good)}`,
   };
+}
+
+function sourceOf({ predicateType, predicate }: SignedClaim): BuildSource | undefined {
+  return predicateType === undefined ? undefined : readBuildSource(predicateType, predicate);
 }
 
 function names(candidates: readonly Candidate[]): string {

@@ -164,7 +164,7 @@ function barredBy({ subjects, configDigest }: ProvenanceQuestion, artefacts: rea
   const image = revocations.ofImage(configDigest === undefined ? subjects : [...subjects, configDigest]);
   if (image !== undefined) return image;
   for (const { code, source, vouchers } of artefacts) {
-    if (code !== "attestation" || !source) continue;
+    if ((code !== "attestation" && code !== "outside-validity") || !source) continue;
     const barred = revocations.ofBuild(source, vouchers[0]?.signedAtMs);
     if (barred !== undefined) return barred;
   }
