@@ -2,6 +2,7 @@
 import { dirname, resolve } from "node:path";
 import type { Policy } from "@hullmark/verifier/core/policy/types";
 import { printable } from "@hullmark/verifier/core/text/printable";
+import { RegistryError } from "@hullmark/verifier/ports/registry";
 import { Command } from "commander";
 import { parse } from "yaml";
 import { z } from "zod";
@@ -128,6 +129,8 @@ const tests = z.strictObject({
     .max(1000),
 });
 
+type Expected = z.output<typeof tests>["tests"][number];
+
 /** Exit: 0 all as expected, 1 not, 2 usage or a file with mistakes, 3 one could not be told. */
 export function policyTestCommand(io: CommandIo): Command {
   const command = new Command("test")
@@ -137,24 +140,44 @@ export function policyTestCommand(io: CommandIo): Command {
     outcome(io, async () => {
       const suite = readTests(await readText(file), file);
       const policy = readPolicy(resolve(dirname(file), suite.policy));
-      let code: ExitCode = 0;
-      for (const { name, image, container, workload, node, labels, platform, expect } of suite.tests) {
-        const label = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
-        const found = await explain(io, policy, image, { ...flags, container, workload, node, label, ...(platform !== undefined && { platform }) });
-        const judged = exitCode(found);
-        // What cannot be told is neither accepted nor refused: no expectation of the two is met by a registry that fails.
-        const accepted = judged === 3 ? undefined : judged === 0;
-        const wrong = [
-          ...(expect.accepted !== undefined && expect.accepted !== accepted ? [accepted === undefined ? "it cannot be told" : `accepted is ${accepted}`] : []),
-          ...(expect.status !== undefined && expect.status !== found.verdict.status ? [`status is ${found.verdict.status}`] : []),
-          ...(expect.rule !== undefined && expect.rule !== (found.rule?.name ?? null) ? [`rule is ${found.rule?.name ?? "none"}`] : []),
-        ];
-        io.out(`${printable(`${wrong.length === 0 ? "✓" : "✗"} ${name}${wrong.length === 0 ? "" : `: ${wrong.join(", ")}: ${found.verdict.text}`}`, 2048)}\n`);
-        if (wrong.length > 0) code = found.verdict.status === "unknown" ? 3 : code === 3 ? 3 : 1;
+      let code = 0 as ExitCode;
+      for (const expected of suite.tests) {
+        const { wrong, found, unsure } = await hold(io, policy, expected, flags);
+        io.out(`${printable(`${wrong.length === 0 ? "✓" : "✗"} ${expected.name}${wrong.length === 0 ? "" : `: ${wrong.join(", ")}: ${found}`}`, 2048)}\n`);
+        if (wrong.length > 0) code = unsure || code === 3 ? 3 : 1;
       }
       return code;
     }),
   );
+}
+
+interface Held {
+  /** What is not as expected. */
+  readonly wrong: readonly string[];
+  readonly found: string;
+  readonly unsure: boolean;
+}
+
+/** What cannot be told is neither accepted nor refused. */
+async function hold(io: CommandIo, policy: Policy, expected: Expected, flags: RegistryFlags): Promise<Held> {
+  const { image, container, workload, node, labels, platform, expect } = expected;
+  const label = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+  let found: ExplainedImage;
+  try {
+    found = await explain(io, policy, image, { ...flags, container, workload, node, label, ...(platform !== undefined && { platform }) });
+  } catch (error) {
+    if (!(error instanceof RegistryError)) throw error;
+    return { wrong: ["it cannot be told"], found: error.message, unsure: true };
+  }
+  const { rule, verdict } = found;
+  const code = exitCode(found);
+  const accepted = code === 3 ? undefined : code === 0;
+  const wrong = [
+    ...(expect.accepted !== undefined && expect.accepted !== accepted ? [accepted === undefined ? "it cannot be told" : `accepted is ${accepted}`] : []),
+    ...(expect.status !== undefined && expect.status !== verdict.status ? [`status is ${verdict.status}`] : []),
+    ...(expect.rule !== undefined && expect.rule !== (rule?.name ?? null) ? [`rule is ${rule?.name ?? "none"}`] : []),
+  ];
+  return { wrong, found: verdict.text, unsure: verdict.status === "unknown" };
 }
 
 function readTests(text: string, file: string): z.output<typeof tests> {

@@ -353,6 +353,12 @@ describe("hullmark policy", () => {
     };
     expect(await run("test", cases)).toMatchObject({ code: 3, out: expect.stringContaining("✗ built by hand: it cannot be told") });
     registry.fault = () => false;
+    const absent = { name: "absent", image: `${registry.host}/rules/none:v1`, expect: { accepted: false } };
+    const after = { name: "built by hand", image: reference, expect: { accepted: false } };
+    writeFileSync(cases, JSON.stringify({ policy: "explained.yaml", tests: [absent, after] }));
+    const { code, out } = await run("test", cases);
+    expect([code, out.split("\n")[1]]).toEqual([3, "✓ built by hand"]);
+    expect(out).toContain("✗ absent: it cannot be told: ");
   });
 
   test("explain of a platform tells that its config is revoked", async () => {
