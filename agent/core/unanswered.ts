@@ -1,7 +1,7 @@
 /** Containers that the engine lists and cannot be inspected: one claim of the node stands for all, until each has been looked at or is gone. */
 import type { NodeCondition } from "./node-state.ts";
 
-/** Makes the node unknown (docs/claims.md). */
+/** A warning of the node (docs/claims.md): an engine that fails at one container says nothing of the others. */
 export const UNANSWERED = "container-unanswered";
 const MAX_NAMED = 8;
 const MAX_REASON_CHARS = 160;

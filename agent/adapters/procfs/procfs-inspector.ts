@@ -8,6 +8,7 @@ import { type FileHandle, lstat, open, readFile, readlink, stat } from "node:fs/
 import { codeSignature } from "@hullmark/native";
 import { parseMountInfo } from "../../core/mountinfo.ts";
 import type { CodePlaceName, InspectedCode, InspectedContainer, InspectRequest, ProcessInspector } from "../../ports/process-inspector.ts";
+import { deviceName } from "./device-name.ts";
 import { ancestry, ProcessTable } from "./processes.ts";
 import { isRuntimeStarting } from "./runtime-process.ts";
 
@@ -281,14 +282,6 @@ async function existsIn(upperPath: string | undefined, path: string): Promise<bo
     (found) => found.isFile(),
     () => false,
   );
-}
-
-/** The kernel's dev_t as glibc encodes it. */
-function deviceName(dev: number): string {
-  const value = BigInt(dev);
-  const major = ((value >> 8n) & 0xfffn) | ((value >> 32n) & 0xfffff000n);
-  const minor = (value & 0xffn) | ((value >> 12n) & 0xffffff00n);
-  return `${major}:${minor}`;
 }
 
 function withoutDeleted(path: string): string {

@@ -33,7 +33,7 @@ export interface NodeAppraisal {
 }
 
 /** Claims of a node under which nothing that it says of containers is current. */
-const BLINDING_CLAIMS: ReadonlySet<string> = new Set(["runtime-unreachable", "change-source-dead", "spool-lost", "measuring", "container-unanswered"]);
+const BLINDING_CLAIMS: ReadonlySet<string> = new Set(["runtime-unreachable", "change-source-dead", "spool-lost", "measuring"]);
 /** Nothing stays green past this many intervals. */
 const STALE_INTERVALS = 2;
 
