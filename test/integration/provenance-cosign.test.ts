@@ -3,10 +3,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
-import { examineImage, judgeImage as judgeExamined, type RuntimeImage, readBlob, SLSA_V1, SLSA_V02 } from "@hullmark/verifier/core/provenance/index";
+import { type RuntimeImage, readBlob, SLSA_V1, SLSA_V02 } from "@hullmark/verifier/core/provenance/index";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { type CosignKey, type CosignVersion, cosign, cosignKeyPair } from "../fakes/cosign.ts";
+import { examineImage, judgeImage as judgeExamined } from "../fakes/examining.ts";
 import { type PushedImage, pushImage, pushIndex, sha256 } from "../fakes/images.ts";
 import { AT_MS, authority, judge, manifestSubject, never, verifiers } from "../fakes/judging.ts";
 

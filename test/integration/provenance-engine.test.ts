@@ -5,11 +5,11 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
-import { examineImage, type JudgedImage, judgeImage } from "@hullmark/verifier/core/provenance/index";
 import Docker from "dockerode";
 import { loadSigningKey, SIGN_PREDICATE, signImage } from "hullmark/signing/index";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
+import { examineImage, type JudgedImage, judgeImage } from "../fakes/examining.ts";
 import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
 import { AT_MS, authority, never, verifiers } from "../fakes/judging.ts";
 

@@ -1,7 +1,6 @@
 export type { Artefact, CollectedArtefacts } from "./artefact.ts";
 export { type CollectLimits, collectArtefacts, DEFAULT_COLLECT_LIMITS } from "./collect.ts";
 export { ProvenanceError, type ProvenanceErrorCode } from "./errors.ts";
-export { type ExaminedImage, examineImage, type JudgedImage, judgeImage, type Trust } from "./examine.ts";
 export { type HistoryStep, type ImageConfig, type ImageIndex, type ImageManifest, type Platform, parseConfig, parseManifest } from "./image-objects.ts";
 export type { ArtefactCode, ArtefactVerdict } from "./judge.ts";
 export { readBlob } from "./read-blob.ts";

@@ -1,23 +1,33 @@
-/**
- * The two halves of judging a running image: asking the registry (slow, may fail, worth caching) and judging what it answered (pure, repeated
- * whenever trust or time changes, so that a revoked key takes effect on running workloads without a new request).
- */
-import type { Registry } from "../../ports/registry.ts";
-import type { AttestationRequirement, Authority, BuildRequirement, Revocation, SignatureRequirement, TrustedBuilder } from "../policy/types.ts";
-import type { CollectedArtefacts } from "./artefact.ts";
-import { collectArtefacts } from "./collect.ts";
-import { type ImageResolution, type RuntimeImage, resolveImage } from "./resolve.ts";
-import type { TrustMaterial, Verifiers } from "./signers.ts";
-import type { ProvenanceStatus } from "./status.ts";
-import { type ProvenanceVerdict, verifyProvenance } from "./verify.ts";
+/** Resolve, collect and judge in one go, as the verifier's image service does step by step: for tests that have a registry and no service. */
+import type {
+  AttestationRequirement,
+  Authority,
+  BuildRequirement,
+  Revocation,
+  SignatureRequirement,
+  TrustedBuilder,
+} from "@hullmark/verifier/core/policy/types";
+import {
+  type CollectedArtefacts,
+  collectArtefacts,
+  type ImageResolution,
+  type ProvenanceStatus,
+  type ProvenanceVerdict,
+  type RuntimeImage,
+  resolveImage,
+  type TrustMaterial,
+  type Verifiers,
+  verifyProvenance,
+} from "@hullmark/verifier/core/provenance/index";
+import type { Registry } from "@hullmark/verifier/ports/registry";
 
-export interface ExaminedImage {
+interface ExaminedImage {
   readonly resolution: ImageResolution;
   /** Empty where the image was not resolved. */
   readonly collected: CollectedArtefacts;
 }
 
-export interface Trust extends TrustMaterial {
+interface Trust extends TrustMaterial {
   readonly authorities: readonly Authority[];
   readonly revocations: readonly Revocation[];
   /** undefined: any one of the authorities will do. */
