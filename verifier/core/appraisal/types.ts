@@ -6,6 +6,7 @@ import type { ContainerParts, StateTree } from "@hullmark/proto/codec";
 import type { CodeSet, ContainerConfiguration, ContainerIdentity, FilesystemState, NodeState } from "@hullmark/proto/v1/attestation";
 import type { Claim, Severity, TrustVector, Verdict } from "@hullmark/proto/v1/common";
 import type { DriftKind, DriftPlace, NoticeKind } from "../policy/kinds.ts";
+import type { ProvenanceStatus } from "../provenance/status.ts";
 import type { UpperEntries } from "./upper-entries.ts";
 
 /** Who changed an entry, as the node's kernel told its agent. */
@@ -170,17 +171,7 @@ export interface ContainerInput {
 }
 
 export interface ProvenanceInput {
-  readonly status:
-    | "signed"
-    | "unsigned"
-    | "wrong-key"
-    | "other-digest"
-    | "moved-tag"
-    | "attestation-only"
-    | "attestation-missing"
-    | "malformed"
-    | "revoked"
-    | "unknown";
+  readonly status: ProvenanceStatus;
   readonly text: string;
   /** Policy asks for a signature of this image. */
   readonly required: boolean;
