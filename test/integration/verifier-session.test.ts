@@ -1,10 +1,12 @@
 import { hash } from "node:crypto";
+import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { encodeRecord } from "@hullmark/proto/codec";
 import { NodeStateSchema } from "@hullmark/proto/v1/attestation";
 import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
+import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
@@ -454,6 +456,25 @@ describe("quotes", () => {
     await expect.poll(async () => (await verifier.query.getNode({ id: "w-1" })).node?.lastQuote).toBeDefined();
     attester.send({ case: "quote", value });
     await expect.poll(refusals).toContainEqual(expect.stringMatching(/nonce/));
+  });
+
+  test("a node that is refused without end does not fill the log, which only grows", async () => {
+    const attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
+    attester.answering = false;
+    await attester.connect();
+    await attester.report();
+    const value = await attester.quote(await attester.next("challenge"));
+    for (let i = 0; i < 150; i++) attester.send({ case: "quote", value });
+    for (let i = 0; i < 150; i++) attester.send({ case: "bootLog", value: { log: Buffer.from([i]) } });
+    // Messages are taken in order: what is reported now comes after all of them.
+    attester.set(container("web"));
+    await attester.report();
+    await expect.poll(refusals).toContainEqual(expect.stringMatching(/nonce/));
+    await verifier.stop();
+    const database = new Database(join(verifier.directory, "state", "verifier.db"), { readonly: true });
+    const entries = database.prepare<[], { entry: Buffer }>("SELECT entry FROM log_entries").all();
+    database.close();
+    expect(entries.filter(({ entry }) => /"action":"(quote|boot-log)-refused"/.test(entry.toString()))).toHaveLength(30);
   });
 
   test("a quote that arrives before the Evidence it vouches for waits for it", async () => {

@@ -77,6 +77,9 @@ const MAX_RESYNCS = 5;
 const MIN_CHALLENGE_GAP_MS = 1000;
 const MAX_NONCE_LIFE_MS = 120_000;
 const MAX_LOSSES_TOLD = 1000;
+/** Refusals that one stream writes into the log, which only grows, in a minute: a node chooses how often it is refused. Metrics count each. */
+const MAX_NOTED_PER_MINUTE = 30;
+const MINUTE_MS = 60_000;
 
 export class Session implements Paced {
   readonly #services: SessionServices;
@@ -97,6 +100,7 @@ export class Session implements Paced {
   askedMs = Number.NEGATIVE_INFINITY;
   /** Drift was found while a challenge was open. */
   #quoteWanted = false;
+  #noted = { sinceMs: 0, count: 0 };
   #inFlight = 0;
   #spooled = { evidence: 0, bytes: 0 };
   #room: (() => void) | undefined;
@@ -324,8 +328,13 @@ export class Session implements Paced {
 
   #conclude(judgement: QuoteJudgement, changes: ChangeSet, nowMs: number): void {
     if (judgement.kind === "fresh") changes.extras({ spendNonce: { nonce: judgement.nonce, expiresAtMs: judgement.expiresAtMs } });
-    else if (judgement.kind === "refused" || judgement.kind === "late")
+    else if ((judgement.kind === "refused" || judgement.kind === "late") && this.#mayNote(nowMs))
       changes.note(adminFact(`quote-${judgement.kind}`, nowMs, { node: this.nodeId, reason: judgement.code, detail: judgement.detail }));
+  }
+
+  #mayNote(nowMs: number): boolean {
+    if (Math.abs(nowMs - this.#noted.sinceMs) >= MINUTE_MS) this.#noted = { sinceMs: nowMs, count: 0 };
+    return ++this.#noted.count <= MAX_NOTED_PER_MINUTE;
   }
 
   #quotedBoot({ pcrs }: Extract<QuoteJudgement, { kind: "fresh" }>, { eventLogSha256, ima }: QuoteReport, changes: ChangeSet): void {
@@ -342,7 +351,7 @@ export class Session implements Paced {
     const nowMs = this.#services.clock.nowMs();
     const changes = new ChangeSet(nowMs);
     if (this.#boot.received(log) && this.#boot.row) changes.boot(this.#boot.row);
-    else
+    else if (this.#mayNote(nowMs))
       changes.note(
         adminFact("boot-log-refused", nowMs, {
           node: this.nodeId,
