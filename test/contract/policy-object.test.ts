@@ -11,6 +11,7 @@ let file: string;
 let stop: AbortController;
 let patched: { path: string; body: { status: { conditions: { status: string; observedGeneration: number; message: string }[] } } }[];
 let problems: string[];
+let pauses: number;
 
 beforeEach(() => {
   home = mkdtempSync(join(tmpdir(), "hullmark-policy-"));
@@ -18,6 +19,7 @@ beforeEach(() => {
   stop = new AbortController();
   patched = [];
   problems = [];
+  pauses = 0;
 });
 afterEach(() => rmSync(home, { recursive: true }));
 
@@ -59,6 +61,7 @@ async function follow(
   const clock = {
     nowMs: () => 0,
     after: (_: number, run: () => void) => {
+      pauses++;
       queueMicrotask(run);
       return () => {};
     },
@@ -134,6 +137,13 @@ test.each<[string, readonly { status: number; body: unknown }[], readonly (reado
 ])("after %s it is listed again", async (_, lists, watches) => {
   await follow(lists, watches);
   expect(written()).toEqual(heartbeat("5s"));
+});
+
+test("a server that ends every watch with an error is not asked without a pause", async () => {
+  const error = [{ type: "ERROR", object: { code: 410 } }];
+  await follow([list(), list(), list(), list()], [error, error, error]);
+  expect(pauses).toBe(3);
+  expect(problems).toEqual([]);
 });
 
 test("a status that cannot be written is told, and tried again", async () => {

@@ -56,7 +56,11 @@ export async function followPolicy(api: Api, object: PolicyObject, { clock, onPr
       const path = `${collection}?${selected}&watch=1&timeoutSeconds=${WATCH_SECONDS}&resourceVersion=${encodeURIComponent(metadata.resourceVersion)}`;
       for await (const event of api.watch(path, signal)) {
         const { type, object: changed } = Event.parse(event);
-        if (type === "ERROR") break; // too old a version, as a rule: list again
+        if (type === "ERROR") {
+          // Too old a version, as a rule: list again, but not as fast as a server can say so.
+          await pause(clock, signal);
+          break;
+        }
         if (type === "DELETED") gone();
         else await take(changed);
       }
