@@ -98,22 +98,22 @@ function streaming(
 ): UntypedHandleCall {
   return ((call: ServerDuplexStream<never, unknown>) => {
     const { context, abort } = contextOf(path, call);
+    // Not before all is written, the status too: an abort destroys the call in both directions, and with it what still waits for the peer to read.
+    (call as EventEmitter).once("finish", () => abort.abort());
     const run = async (): Promise<void> => {
       guard(context);
       const request = bidi ? iterate(call, context.signal) : (call as unknown as ServerWritableStream<never, unknown>).request;
       const responses = handler(request, context);
       await pump(map(responses, make), call, context.signal);
     };
-    run()
-      .then(
-        () => call.end(),
-        (thrown) => {
-          const error = RpcError.from(thrown);
-          onError(error, context);
-          call.emit("error", error.toServiceError(context.requestId));
-        },
-      )
-      .finally(() => abort.abort());
+    run().then(
+      () => call.end(),
+      (thrown) => {
+        const error = RpcError.from(thrown);
+        onError(error, context);
+        call.emit("error", error.toServiceError(context.requestId));
+      },
+    );
   }) as UntypedHandleCall;
 }
 

@@ -15,7 +15,15 @@ const refuse = async (): Promise<never> => {
   throw new RpcError("UNIMPLEMENTED", "not in this test");
 };
 
-async function serve(overrides: Partial<QueryHandlers>, errors: RpcError[] = []): Promise<RpcChannel> {
+type Attest = Parameters<typeof addService<typeof Attestation>>[2]["attest"];
+
+const echo: Attest = async function* (requests) {
+  for await (const { message } of requests) {
+    if (message.case === "heartbeat") yield { message: { case: "acknowledgement", value: { seq: message.value.seq } } };
+  }
+};
+
+async function serve(overrides: Partial<QueryHandlers>, errors: RpcError[] = [], attest = echo): Promise<RpcChannel> {
   const server = new Server();
   servers.push(server);
   const handlers = Object.fromEntries(Query.methods.map((m) => [m.localName, refuse])) as unknown as QueryHandlers;
@@ -26,13 +34,7 @@ async function serve(overrides: Partial<QueryHandlers>, errors: RpcError[] = [])
   addService(
     server,
     Attestation,
-    {
-      async *attest(requests) {
-        for await (const { message } of requests) {
-          if (message.case === "heartbeat") yield { message: { case: "acknowledgement", value: { seq: message.value.seq } } };
-        }
-      },
-    },
+    { attest },
     () => {},
     (error) => errors.push(error),
   );
@@ -111,6 +113,29 @@ test("bidirectional stream answers each request and ends with the requests", asy
   const seqs: bigint[] = [];
   for await (const { message } of channel.client(Attestation).attest(requests())) if (message.case === "acknowledgement") seqs.push(message.value.seq);
   expect(seqs).toEqual([1n, 2n, 3n]);
+  channel.close();
+});
+
+test("what a stream ends with arrives also while its last messages still wait to be written", async () => {
+  const channel = await serve({}, [], async function* (requests) {
+    // To leave a loop over the requests would end the stream at once.
+    await requests[Symbol.asyncIterator]().next();
+    // More than the peer has room for, and then the end.
+    for (let i = 0; i < 12; i++) yield { message: { case: "resync", value: { reason: "x".repeat(64 * 1024) } } };
+    throw new RpcError("ABORTED", "another session of this node was opened", { reason: "SUPERSEDED" });
+  });
+  async function* requests() {
+    yield { message: { case: "hello" as const, value: {} } };
+    await new Promise(() => {});
+  }
+  let seen = 0;
+  const reading = (async () => {
+    for await (const { message } of channel.client(Attestation).attest(requests())) {
+      if (message.case === "resync" && ++seen === 1) await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+  })();
+  await expect(reading).rejects.toMatchObject({ code: "ABORTED", detail: { reason: "SUPERSEDED" } });
+  expect(seen).toBe(12);
   channel.close();
 });
 
