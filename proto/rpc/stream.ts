@@ -2,11 +2,29 @@
 import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
 
-/** Writes every item, waiting while the peer is slow. Resolves after the last write; the caller ends the stream. */
+/**
+ * Writes every item, waiting while the peer is slow. Settles, with what `items` threw if they did, when the last write is done; the caller ends the stream:
+ * an end by an error would discard what still waits to be written.
+ */
 export async function pump<T>(items: AsyncIterable<T>, sink: Writable, signal: AbortSignal): Promise<void> {
-  for await (const item of items) {
-    if (signal.aborted || sink.destroyed) return;
-    if (!sink.write(item)) await once(sink, "drain", { signal });
+  let waiting = 0;
+  let idle: (() => void) | undefined;
+  const written = (): void => {
+    if (--waiting === 0) idle?.();
+  };
+  try {
+    for await (const item of items) {
+      if (signal.aborted || sink.destroyed) return;
+      waiting++;
+      if (!sink.write(item, written)) await once(sink, "drain", { signal });
+    }
+  } finally {
+    if (waiting > 0 && !signal.aborted && !sink.destroyed)
+      await new Promise<void>((resolve) => {
+        idle = resolve;
+        sink.once("close", resolve);
+        signal.addEventListener("abort", () => resolve(), { once: true });
+      });
   }
 }
 
