@@ -10,7 +10,7 @@ if [ "$(id -u)" != 0 ]; then
   exit
 fi
 echo 'Set-up'
-bash deploy/setup.sh demo
+bash deploy/setup.sh bench
 readonly results=$HULLMARK_STATE/bench
 mkdir -p "$results"
 benches=("$@")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes this machine and checkout ready: system packages by name, npm packages by the lock file, the native addon, dist/.
 #
-#   deploy/setup.sh [demo|test|npm]     demo needs fewer packages than test (default), npm stops after the npm packages
+#   deploy/setup.sh [demo|bench|test|npm]     demo and bench need fewer packages than test (default), npm stops after the npm packages
 #
 # Repeatable: what is there is not touched, nothing is upgraded or removed. Services that a newly installed package brings
 # (Docker, containerd, the registry, Alertmanager, etcd) are neither started nor enabled: Hullmark starts its own from its state
@@ -22,6 +22,9 @@ demo_needs=(
 test_needs=(promtool:prometheus debootstrap:debootstrap python3:python3-minimal skopeo:skopeo umoci:umoci setfacl:acl jq:jq openssl:openssl go:golang-go
   etcd:etcd-server /usr/lib/cni/ptp:containernetworking-plugins iptables:iptables conntrack:conntrack)
 
+# What the benches measure against, beyond what every Debian has.
+bench_needs=(aide:aide)
+
 # Newly installed units that apt would have enabled for the next boot.
 readonly units='docker.service docker.socket containerd.service docker-registry.service prometheus.service prometheus-node-exporter.service prometheus-alertmanager.service swtpm-localca.service etcd.service etcd2.service'
 
@@ -35,7 +38,10 @@ has() {
 
 missing_packages() {
   local needs=("${demo_needs[@]}") need
-  [ "$purpose" = demo ] || needs+=("${test_needs[@]}")
+  case $purpose in
+    bench) needs+=("${bench_needs[@]}") ;;
+    test) needs+=("${test_needs[@]}") ;;
+  esac
   for need in "${needs[@]}"; do
     if ! has "${need%%:*}"; then echo "${need#*:}"; fi
   done | sort -u
@@ -143,7 +149,7 @@ if [ "$purpose" = --install ]; then
   install_packages "$@"
   exit
 fi
-case $purpose in demo | test | npm) ;; *) echo "usage: deploy/setup.sh [demo|test|npm]" >&2; exit 2 ;; esac
+case $purpose in demo | bench | test | npm) ;; *) echo "usage: deploy/setup.sh [demo|bench|test|npm]" >&2; exit 2 ;; esac
 
 if ! node -e 'process.exit(+process.versions.node.split(".")[0] >= 20 ? 0 : 1)' 2>/dev/null; then
   echo "Node 20 or newer and npm are needed to start with (they fetch the Node 24 that Hullmark runs on)" >&2

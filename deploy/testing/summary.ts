@@ -1,20 +1,9 @@
-import { readFileSync } from "node:fs";
+import { type FileReport, failuresOf, readReport } from "./report.ts";
 
 // node deploy/testing/summary.ts [--count-skipped] NAME:EXIT:REPORT... : sums vitest's JSON reports and single checks (no REPORT),
 // names each failure, and prints `N passed, N failed` as its last line. Exit code 1 when anything failed.
-
-interface Report {
-  readonly numPassedTests: number;
-  readonly numFailedTests: number;
-  readonly numPendingTests: number;
-  readonly numTodoTests: number;
-  readonly testResults: readonly {
-    readonly name: string;
-    readonly status: string;
-    readonly message: string;
-    readonly assertionResults: readonly { readonly status: string; readonly fullName: string; readonly failureMessages?: readonly string[] | null }[];
-  }[];
-}
+// Beside REPORT.json there may be REPORT-again.json of the second try of its failed files: a file that passes it whole counts as passed, and what failed
+// the first time is named as flaky.
 
 interface Tally {
   passed: number;
@@ -24,41 +13,43 @@ interface Tally {
 
 /** One suite's outcome. A suite that wrote no report, or failed outside of any test, is one failure: silence never passes. */
 function tally(name: string, exitCode: number, reportPath: string, countSkipped: boolean): Tally {
-  if (reportPath === "") return exitCode === 0 ? { passed: 1, failed: 0, lines: [] } : { passed: 0, failed: 1, lines: [`${name}: exit code ${exitCode}`] };
-  let report: Report;
-  try {
-    report = JSON.parse(readFileSync(reportPath, "utf8")) as Report;
-  } catch {
-    return { passed: 0, failed: 1, lines: [`${name}: ended with exit code ${exitCode} and no report`] };
-  }
-  const result: Tally = { passed: report.numPassedTests, failed: report.numFailedTests, lines: [] };
-  for (const file of report.testResults) {
-    const broken = file.assertionResults.filter((test) => test.status === "failed");
-    for (const test of broken) result.lines.push(`${file.name} > ${test.fullName}: ${firstLine(test.failureMessages?.[0] ?? "")}`);
-    if (file.status === "failed" && broken.length === 0) {
-      result.failed++;
-      result.lines.push(`${file.name}: ${firstLine(file.message)}`);
+  if (reportPath === "") return exitCode === 0 ? { passed: 1, failed: 0, lines: [] } : { passed: 0, failed: 1, lines: [`✗ ${name}: exit code ${exitCode}`] };
+  const files = readReport(reportPath);
+  if (files === undefined) return { passed: 0, failed: 1, lines: [`✗ ${name}: ended with exit code ${exitCode} and no report`] };
+  const again = new Map((readReport(reportPath.replace(/\.json$/, "-again.json")) ?? []).map((file) => [file.name, file]));
+  const result: Tally = { passed: 0, failed: 0, lines: [] };
+  let flaky = 0;
+  for (const file of files) {
+    const second = again.get(file.name);
+    const mended = failuresOf(file).length > 0 && second !== undefined && failuresOf(second).length === 0 && second.assertionResults.length >= file.assertionResults.length;
+    if (mended) {
+      flaky++;
+      for (const line of failuresOf(file)) result.lines.push(`⚠ flaky, passed the second time: ${line}`);
     }
-    if (!countSkipped) continue;
-    for (const test of file.assertionResults) {
-      if (test.status !== "passed" && test.status !== "failed")
-        result.lines.push(`${file.name} > ${test.fullName}: ${test.status}; a test that does not run counts as failed`);
-    }
+    addFile(result, mended ? second : file, countSkipped);
   }
-  if (countSkipped) result.failed += report.numPendingTests + report.numTodoTests;
   if (result.passed + result.failed === 0) {
     result.failed++;
-    result.lines.push(`${name}: ran no test`);
+    result.lines.push(`✗ ${name}: ran no test`);
   }
-  if (exitCode !== 0 && result.failed === 0) {
+  if (exitCode !== 0 && result.failed === 0 && flaky === 0) {
     result.failed++;
-    result.lines.push(`${name}: every test passed and yet the exit code is ${exitCode}`);
+    result.lines.push(`✗ ${name}: every test passed and yet the exit code is ${exitCode}`);
   }
   return result;
 }
 
-function firstLine(text: string): string {
-  return text.trim().split("\n", 1)[0] ?? "";
+function addFile(result: Tally, file: FileReport, countSkipped: boolean): void {
+  const failures = failuresOf(file);
+  result.failed += failures.length;
+  for (const line of failures) result.lines.push(`✗ ${line}`);
+  for (const test of file.assertionResults) {
+    if (test.status === "passed") result.passed++;
+    else if (test.status !== "failed" && countSkipped) {
+      result.failed++;
+      result.lines.push(`✗ ${file.name} > ${test.fullName}: ${test.status}; a test that does not run counts as failed`);
+    }
+  }
 }
 
 const words = process.argv.slice(2);
@@ -70,7 +61,7 @@ for (const word of countSkipped ? words.slice(1) : words) {
   const suite = tally(name, Number(exitCode), report, countSkipped);
   passed += suite.passed;
   failed += suite.failed;
-  for (const line of suite.lines) console.log(`  ✗ ${line}`);
+  for (const line of suite.lines) console.log(`  ${line}`);
   console.log(`  ${suite.failed === 0 ? "✓" : "✗"} ${name}: ${suite.passed} passed, ${suite.failed} failed.`);
 }
 console.log(`${passed} passed, ${failed} failed`);

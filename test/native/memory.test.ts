@@ -30,9 +30,10 @@ test("freed memory goes back, also from between what is still held", () => {
     for (let i = 0; i < 2000; i++) { chunks.push(Buffer.alloc(32 * 1024, 1)); kept.push(Buffer.alloc(8 * 1024, 1)); }
     const grown = rss("RssAnon") - start;
     chunks = undefined;
-    gc();
-    native.trimMemory();
-    return { grown, given: start + grown - rss("RssAnon"), kept: kept.length };`);
+    const given = () => start + grown - rss("RssAnon");
+    // Buffers are freed in the background some time after the collection.
+    for (let i = 0; i < 100 && given() <= 45_000; i++) { gc(); native.trimMemory(); await new Promise((resolve) => setTimeout(resolve, 50)); }
+    return { grown, given: given(), kept: kept.length };`);
   expect(grown).toBeGreaterThan(60_000);
   expect(given).toBeGreaterThan(45_000);
 });
