@@ -21,7 +21,8 @@ function tally(name: string, exitCode: number, reportPath: string, countSkipped:
   let flaky = 0;
   for (const file of files) {
     const second = again.get(file.name);
-    const mended = failuresOf(file).length > 0 && second !== undefined && failuresOf(second).length === 0 && second.assertionResults.length >= file.assertionResults.length;
+    const mended =
+      failuresOf(file).length > 0 && second !== undefined && failuresOf(second).length === 0 && second.assertionResults.length >= file.assertionResults.length;
     if (mended) {
       flaky++;
       for (const line of failuresOf(file)) result.lines.push(`⚠ flaky, passed the second time: ${line}`);
