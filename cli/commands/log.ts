@@ -5,11 +5,15 @@ import { TransparencyError } from "@hullmark/verifier/core/transparency/errors";
 import { type NoteVerifierKey, parseVerifierKey } from "@hullmark/verifier/core/transparency/note";
 import { type LogVerification, verifyLog } from "@hullmark/verifier/core/transparency/verify";
 import { Command } from "commander";
+import { type Context, ContextError } from "../connection/context.ts";
+import { contextOf } from "../connection/run.ts";
 import { exportLog } from "../log/export.ts";
 import { directoryResources, type ReadResource, resourceReader, urlResources } from "../log/readers.ts";
 
 /** 0 verified · 1 tampered with · 2 wrong usage · 3 cannot tell (something is missing, unreadable, or not by this key). */
 export const LOG_EXIT = { ok: 0, tampered: 1, usage: 2, incomplete: 3 } as const;
+
+const KEY_OPTION = "verifier key of the log, one line NAME+HASH+KEY (default: the context's; one that came by another way proves more)";
 
 export interface CommandOutput {
   readonly out: (text: string) => void;
@@ -21,7 +25,7 @@ export interface CommandOutput {
 interface SourceOptions {
   readonly url?: string;
   readonly dir?: string;
-  readonly key: string;
+  readonly key?: string;
 }
 
 interface VerifyOptions extends SourceOptions {
@@ -39,16 +43,16 @@ export function logCommand({ out, err, exit }: CommandOutput): Command {
   log
     .command("verify")
     .description("verify signature, every entry, every tile and the root; with --since also that nothing remembered was rewritten")
-    .option("--url <prefix>", "log served over HTTP, for example http://127.0.0.1:8080/log")
+    .option("--url <prefix>", "log served over HTTP, for example http://127.0.0.1:7480/log (default: the context's)")
     .option("--dir <directory>", "log exported to a directory: works offline")
-    .requiredOption("--key <file>", "verifier key of the log (one line, NAME+HASH+KEY)")
+    .option("--key <file>", KEY_OPTION)
     .option("--since <checkpoint>", "file with a checkpoint remembered from earlier")
     .option("--remember <file>", "write the verified checkpoint there, for the next --since")
     .option("-o, --output <format>", "table or json", "table")
     .addHelpText("after", "\nExit: 0 verified, 1 tampered with, 2 wrong usage, 3 cannot tell")
-    .action(async (options: VerifyOptions) => {
+    .action(async (options: VerifyOptions, command: Command) => {
       if (options.output !== "table" && options.output !== "json") return usage(`--output ${printable(options.output)}: use table or json`);
-      const input = prepare(options, options.since, usage);
+      const input = prepare(options, command, options.since, usage);
       if (!input) return;
       const { read, key, since } = input;
       const result = await verifyLog(resourceReader(read), key, since);
@@ -59,11 +63,12 @@ export function logCommand({ out, err, exit }: CommandOutput): Command {
   log
     .command("export <directory>")
     .description("copy the log into a directory that any tile-log client can read; again and again into the same one")
-    .option("--url <prefix>", "log served over HTTP")
+    .option("--url <prefix>", "log served over HTTP (default: the context's)")
     .option("--dir <directory>", "another exported copy")
-    .requiredOption("--key <file>", "verifier key of the log")
-    .action(async (directory: string, options: SourceOptions) => {
-      const input = prepare(options, undefined, usage);
+    .option("--key <file>", KEY_OPTION)
+    .addHelpText("after", "\nExit: 0 copied, 2 wrong usage, 3 not copied")
+    .action(async (directory: string, options: SourceOptions, command: Command) => {
+      const input = prepare(options, command, undefined, usage);
       if (!input) return;
       try {
         const { checkpoint, copied } = await exportLog(input.read, input.key, directory);
@@ -79,20 +84,30 @@ export function logCommand({ out, err, exit }: CommandOutput): Command {
 
 function prepare(
   options: SourceOptions,
+  command: Command,
   sinceFile: string | undefined,
   usage: (message: string) => void,
 ): { read: ReadResource; key: NoteVerifierKey; since: string | undefined } | undefined {
-  const { url, dir } = options;
-  if ((url === undefined) === (dir === undefined)) return void usage("give either --url or --dir");
-  if (url !== undefined && !/^https?:\/\//.test(url)) return void usage("--url is an http or https prefix");
+  if (options.url !== undefined && options.dir !== undefined) return void usage("give either --url or --dir");
   try {
-    const key = parseVerifierKey(readFileSync(options.key, "utf8"));
+    const { url, dir, keyFile } = sourceOf(options, command);
+    if (dir === undefined && !/^https?:\/\//.test(url)) return void usage("--url is an http or https prefix");
+    const key = parseVerifierKey(readFileSync(keyFile, "utf8"));
     const since = sinceFile === undefined ? undefined : readFileSync(sinceFile, "utf8");
-    return { read: url === undefined ? directoryResources(dir as string) : urlResources(url), key, since };
+    return { read: dir === undefined ? urlResources(url) : directoryResources(dir), key, since };
   } catch (error) {
-    if (!(error instanceof TransparencyError) && !(error instanceof Error && "syscall" in error)) throw error;
+    if (!(error instanceof TransparencyError || error instanceof ContextError) && !(error instanceof Error && "syscall" in error)) throw error;
     return void usage(printable(error.message));
   }
+}
+
+/** What is not named is the context's: the log that its verifier serves, and the key that stands beside it. @throws ContextError */
+function sourceOf({ url, dir, key }: SourceOptions, command: Command): { url: string; dir: string | undefined; keyFile: string } {
+  const { logUrl, logKeyFile, name }: Partial<Context> = key !== undefined && (url ?? dir) !== undefined ? {} : contextOf(command);
+  const keyFile = key ?? logKeyFile;
+  if ((url ?? dir ?? logUrl) === undefined) throw new ContextError(`context "${name}" names no log (logUrl): give --url or --dir`);
+  if (keyFile === undefined) throw new ContextError(`context "${name}" names no key of the log (logKeyFile): give --key`);
+  return { url: url ?? logUrl ?? "", dir, keyFile };
 }
 
 function verificationText({ verdict, checkpoint, since, findings, entries, tiles, types }: LogVerification): string {

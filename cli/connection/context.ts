@@ -1,5 +1,5 @@
 /** Where the command finds its verifier: contexts in a file, as kubectl has them. */
-import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { existsSync, lstatSync, readFileSync, realpathSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { credentials } from "@grpc/grpc-js";
@@ -14,7 +14,7 @@ const ContextSchema = z.strictObject({
   caFile: z.string(),
   certFile: z.string(),
   keyFile: z.string(),
-  /** For `log verify`. */
+  /** What `log verify` checks where nothing else is named. */
   logUrl: z.string().optional(),
   logKeyFile: z.string().optional(),
 });
@@ -34,16 +34,21 @@ export const HOST_CONFIG = "/etc/hullmark/config.yaml";
 export function defaultConfigPath(environment: NodeJS.ProcessEnv): string {
   if (environment["HULLMARK_CONFIG"]) return environment["HULLMARK_CONFIG"];
   const own = join(environment["XDG_CONFIG_HOME"] ?? join(homedir(), ".config"), "hullmark", "config.yaml");
-  return !existsSync(own) && existsSync(HOST_CONFIG) ? HOST_CONFIG : own;
+  return !existsSync(own) && isThere(HOST_CONFIG) ? HOST_CONFIG : own;
+}
+
+/** The name alone counts: what the link leads to is for root. */
+function isThere(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return false;
+  }
 }
 
 /** @param name context to use instead of the current one @throws ContextError */
 export function loadContext(path: string, name: string | undefined): Context {
-  if (!existsSync(path))
-    throw new ContextError(
-      `no configuration at ${path}; set HULLMARK_CONFIG or --config (the verifier writes one to STATE/admin/config.yaml at its first start)`,
-    );
-  const parsed = ConfigSchema.safeParse(parse(readFileSync(path, "utf8")));
+  const parsed = ConfigSchema.safeParse(parsedYaml(path, read(path).toString("utf8")));
   if (!parsed.success)
     throw new ContextError(`${path}: ${parsed.error.issues.map((issue) => `${issue.path.join(".") || "top level"}: ${issue.message}`).join("; ")}`);
   const wanted = name ?? parsed.data.currentContext;
@@ -58,12 +63,28 @@ export function loadContext(path: string, name: string | undefined): Context {
 
 /** @throws ContextError where a file cannot be read */
 export function openChannel(context: Context): RpcChannel {
-  const read = (path: string): Buffer => {
-    try {
-      return readFileSync(path);
-    } catch (cause) {
-      throw new ContextError(`cannot read ${path}`, { cause });
-    }
-  };
   return new RpcChannel(context.address, credentials.createSsl(read(context.caFile), read(context.keyFile), read(context.certFile)));
+}
+
+function read(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    if (code === "ENOENT")
+      throw new ContextError(
+        `${path} is not there: on a Docker host, "sudo hullmark up" makes a configuration; else name one by --config or HULLMARK_CONFIG (a verifier writes its own to STATE/admin/config.yaml)`,
+        { cause },
+      );
+    const who = code === "EACCES" ? 'is not for this user to read (what "hullmark up" made is for root: sudo hullmark …)' : `cannot be read: ${code ?? cause}`;
+    throw new ContextError(`${path} ${who}`, { cause });
+  }
+}
+
+function parsedYaml(path: string, text: string): unknown {
+  try {
+    return parse(text);
+  } catch (cause) {
+    throw new ContextError(`${path} is not YAML: ${cause instanceof Error ? cause.message.split("\n")[0] : cause}`, { cause });
+  }
 }

@@ -13,9 +13,10 @@ export interface Asking {
   readonly nowMs: number;
 }
 
-interface GlobalOptions {
-  readonly config?: string;
-  readonly context?: string;
+/** The context that the command's options, else the environment, name. @throws ContextError */
+export function contextOf(command: Command): Context {
+  const { config, context } = command.optsWithGlobals<{ readonly config?: string; readonly context?: string }>();
+  return loadContext(config ?? defaultConfigPath(process.env), context);
 }
 
 /** Runs `work`; its number is the exit code. A verifier that cannot be reached is "cannot tell", never "clean". */
@@ -25,8 +26,7 @@ export async function ask(command: Command, work: (asking: Asking) => Promise<nu
   process.once("SIGINT", onSignal);
   let channel: RpcChannel | undefined;
   try {
-    const { config, context: name } = command.optsWithGlobals<GlobalOptions>();
-    const context = loadContext(config ?? defaultConfigPath(process.env), name);
+    const context = contextOf(command);
     channel = openChannel(context);
     process.exitCode = await work({ channel, context, signal: interrupt.signal, print: (text) => process.stdout.write(text), nowMs: Date.now() });
   } catch (error) {

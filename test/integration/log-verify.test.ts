@@ -9,7 +9,7 @@ import { Health } from "@hullmark/verifier/core/fleet/health";
 import { encodeLogEntry, hashLeaf, signCheckpoint, TransparencyLog } from "@hullmark/verifier/core/transparency/index";
 import { logCommand } from "hullmark/commands/log";
 import { Registry } from "prom-client";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { MemoryLogStore } from "../fakes/memory-log-store.ts";
 import { testNoteSigner } from "../fakes/note-signer.ts";
 import { runCommand } from "../fakes/run-command.ts";
@@ -57,6 +57,7 @@ beforeAll(async () => {
   server = await serve(store);
   url = prefixOf(server);
 });
+afterEach(() => vi.unstubAllEnvs());
 afterAll(async () => {
   await server.close();
   rmSync(scratch, { recursive: true, force: true });
@@ -103,11 +104,24 @@ describe("the served log", () => {
   it("says 3 when the log cannot be reached, 2 when the command is wrong", async () => {
     expect((await verify("--url", "http://127.0.0.1:9/log")).code).toBe(3);
     expect((await verify("--dir", join(scratch, "nowhere"))).code).toBe(3);
-    expect((await verify()).code).toBe(2);
+    vi.stubEnv("HULLMARK_CONFIG", join(scratch, "absent.yaml"));
+    expect(await verify()).toMatchObject({ code: 2, err: expect.stringContaining("absent.yaml is not there") });
     expect((await verify("--url", url, "--dir", scratch)).code).toBe(2);
     expect((await verify("--url", url, "--since", join(scratch, "absent"))).code).toBe(2);
     expect((await verify("--url", url, "-o", "xml")).code).toBe(2);
     expect((await runCommand(logCommand, "verify", "--url", url, "--key", join(scratch, "checkpoint-1"))).code).toBe(2);
+  });
+
+  it("takes log and key of the context where none are named", async () => {
+    const context = (more: string) => `{ address: 'v:7443', caFile: ca.crt, certFile: client.crt, keyFile: client.key${more} }`;
+    const config = join(scratch, "config.yaml");
+    vi.stubEnv("HULLMARK_CONFIG", config);
+    writeFileSync(config, `currentContext: a\ncontexts:\n  a: ${context(`, logUrl: '${url}', logKeyFile: log.pub`)}\n`);
+    expect(await runCommand(logCommand, "verify")).toMatchObject({ code: 0, out: expect.stringContaining("size 700") });
+    expect((await verify("--dir", join(scratch, "nowhere"))).code).toBe(3);
+    writeFileSync(config, `currentContext: a\ncontexts:\n  a: ${context("")}\n`);
+    expect(await runCommand(logCommand, "verify")).toMatchObject({ code: 2, err: expect.stringContaining("give --url or --dir") });
+    expect(await runCommand(logCommand, "verify", "--url", url)).toMatchObject({ code: 2, err: expect.stringContaining("give --key") });
   });
 });
 
