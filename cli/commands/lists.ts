@@ -28,6 +28,8 @@ interface Listing<T> {
   readonly fetch: (asking: Asking, options: Record<string, unknown>) => Promise<T[]>;
   readonly watch: (asking: Asking) => AsyncIterable<T | undefined>;
   readonly exit: (items: readonly T[]) => number;
+  /** What the exit codes mean. */
+  readonly exits?: string;
   /** Options that ask for something else than the list. @returns the exit code; undefined: the list is meant */
   readonly instead?: (asking: Asking, options: Record<string, unknown>) => Promise<number | undefined>;
 }
@@ -37,7 +39,7 @@ function listCommand<T>(listing: Listing<T>): Command {
     .description(listing.description)
     .addOption(formatOption())
     .option("-w, --watch", "go on and print every change")
-    .addHelpText("after", "\nExit: 0 clean, 1 drift, 2 usage, 3 cannot tell")
+    .addHelpText("after", `\nExit: ${listing.exits ?? "0 clean, 1 drift, 2 usage, 3 cannot tell"}`)
     .action(async (options: ListOptions & Record<string, unknown>, command: Command) =>
       ask(command, async (asking) => {
         const code = await listing.instead?.(asking, options);
@@ -153,6 +155,7 @@ export function imagesCommand(): Command {
       ),
     watch: ({ channel, signal }) => pick(channel.client(Query).watchImages({}, { signal }), ({ image }) => image),
     exit: () => EXIT.clean,
+    exits: "0 listed, 2 usage, 3 cannot tell",
   });
 }
 

@@ -4,12 +4,13 @@ import { RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { Query } from "@hullmark/proto/v1/query";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
 import { nodePageView, showNode } from "../output/node-page.ts";
 import { toMs } from "../output/words.ts";
+import { within } from "./numbers.ts";
 
 const RETRY_MS = 500;
 
@@ -116,11 +117,3 @@ function replaceSecret(path: string, content: string): void {
 
 const ttl = within(1, 86_400);
 const waitSeconds = within(0, 3600);
-
-function within(least: number, most: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!Number.isInteger(value) || value < least || value > most) throw new InvalidArgumentError(`want ${least} to ${most}`);
-    return value;
-  };
-}

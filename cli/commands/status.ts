@@ -8,17 +8,18 @@ import { EXIT } from "../output/exit-codes.ts";
 import { isData, parseFormat, serialize } from "../output/format.ts";
 import { statusView } from "../output/views.ts";
 import { age, severityWord } from "../output/words.ts";
+import { within } from "./numbers.ts";
 
 export function statusCommand(): Command {
   return new Command("status")
     .description("the fleet at a glance: nodes, workloads, provenance, coverage, what needs attention")
     .addOption(new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat))
-    .option("--wait [seconds]", "wait until every node is attested and nothing is being resolved (default 120)")
+    .option("--wait [seconds]", "wait until every node is attested and nothing is being resolved (default 120)", within(0, 3600))
     .addHelpText("after", "\nExit: 0 clean, 1 drift, 2 usage, 3 cannot tell (a node or workload is unknown)")
-    .action(async (options: { output: ReturnType<typeof parseFormat>; wait?: string | true }, command: Command) =>
+    .action(async (options: { output: ReturnType<typeof parseFormat>; wait?: number | true }, command: Command) =>
       ask(command, async ({ channel, context, signal, print, nowMs }) => {
         const client = channel.client(Query);
-        const untilMs = options.wait === undefined ? nowMs : nowMs + (options.wait === true ? 120 : Number(options.wait)) * 1000;
+        const untilMs = options.wait === undefined ? nowMs : nowMs + (options.wait === true ? 120 : options.wait) * 1000;
         let status = await client.getStatus({}, { signal });
         while (unsettled(status) && Date.now() < untilMs) {
           await new Promise((resolve) => setTimeout(resolve, 500));

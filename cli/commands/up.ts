@@ -1,11 +1,12 @@
 /** `hullmark up`: watch a Docker host, in one step. */
 import { RpcError } from "@hullmark/proto/rpc";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { ContextError, HOST_CONFIG } from "../connection/context.ts";
 import { HostError } from "../host/error.ts";
 import { DEFAULT_STATE } from "../host/layout.ts";
 import { up } from "../host/up.ts";
 import { EXIT } from "../output/exit-codes.ts";
+import { within } from "./numbers.ts";
 
 interface UpFlags {
   readonly state: string;
@@ -31,7 +32,7 @@ export function upCommand(): Command {
     .option("--tpm-maker-root <file...>", "certificates (PEM or DER) of the TPM's maker, to which the EK certificate must lead")
     .addOption(new Option("--systemd", "run as systemd units (default where systemd runs the host)"))
     .addOption(new Option("--no-systemd", "run as detached processes, which nothing restarts"))
-    .option("--wait <seconds>", "how long to wait for the first whole picture", seconds, 120)
+    .option("--wait <seconds>", "how long to wait for the first whole picture", within(0, 3600), 120)
     .addHelpText(
       "after",
       "\nAgain: takes the options of the first time where none are given, and restarts only what has changed.\nExit: 0 up, 2 usage, 3 not up",
@@ -70,10 +71,4 @@ export async function hostCommand(work: () => Promise<void>): Promise<void> {
     const usage = error instanceof HostError && (error.code === "NOT_ROOT" || error.code === "STATE_TAKEN" || error.code === "NOT_INSTALLED");
     process.exitCode = usage ? EXIT.usage : EXIT.unknown;
   }
-}
-
-function seconds(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 0 || value > 3600) throw new InvalidArgumentError("want 0 to 3600");
-  return value;
 }
