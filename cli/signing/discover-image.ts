@@ -1,10 +1,9 @@
 /** Who has signed and attested an image, as far as that can be verified: what a first policy for it can rest on. */
-import { NotaryProjectVerifier } from "@hullmark/verifier/adapters/notary/index";
-import { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
 import type { Authority, TrustRoot } from "@hullmark/verifier/core/policy/types";
-import { type BuildSource, collectArtefacts, type ProvenanceVerdict, verifyProvenance } from "@hullmark/verifier/core/provenance/index";
+import type { BuildSource, ProvenanceVerdict } from "@hullmark/verifier/core/provenance/index";
 import type { Registry } from "@hullmark/verifier/ports/registry";
-import { type FoundImage, findImage, subjectsOf } from "./registry.ts";
+import { examineImage } from "./examine-image.ts";
+import type { FoundImage } from "./registry.ts";
 
 export interface DiscoverOptions {
   readonly publicKeyPem: string | undefined;
@@ -36,9 +35,7 @@ const KEY = "key";
 
 /** @throws RegistryError, ProvenanceError, SigningError where nothing can be told */
 export async function discoverImage(registry: Registry, reference: string, options: DiscoverOptions, signal: AbortSignal): Promise<DiscoveredImage> {
-  const image = await findImage(registry, reference, signal);
-  const subjects = subjectsOf(image, options.platform);
-  const { artefacts, incomplete } = await collectArtefacts(registry, subjects, signal);
+  const examined = await examineImage(registry, reference, options, signal);
   const trustRoots: TrustRoot[] = options.trustRootJson === undefined ? [] : [{ name: ROOT, json: options.trustRootJson, requireLog: true, requireSct: true }];
   const always = { notBeforeMs: undefined, notAfterMs: undefined };
   const byKey: Authority[] =
@@ -47,14 +44,7 @@ export async function discoverImage(registry: Registry, reference: string, optio
     name,
     signers: [{ kind: "keyless", trustRoot: ROOT, issuer, subject: { exact }, extensions: {}, ...always }],
   });
-  const judge = (authorities: readonly Authority[]): ProvenanceVerdict =>
-    verifyProvenance(
-      {
-        ...{ artefacts, incomplete, tag: image.tag, atMs: options.nowMs, subjects: subjects.map(({ digest }) => digest) },
-        ...{ authorities, trustRoots, trustStores: [], revocations: [], builders: [], signatures: undefined, attestations: [], build: undefined },
-      },
-      { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier() },
-    );
+  const judge = (authorities: readonly Authority[]): ProvenanceVerdict => examined.judge({ authorities, trustRoots });
   // Nobody has an empty name: whoever a certificate names turns up as a stranger first. Without an issuer a policy cannot name him.
   const strangers = judge([...byKey, ...(trustRoots.length > 0 ? [person("nobody", "", "")] : [])]).artefacts.flatMap(({ identity }) =>
     identity && identity.issuer !== "" ? [identity] : [],
@@ -64,7 +54,7 @@ export async function discoverImage(registry: Registry, reference: string, optio
   const attested = verdict.artefacts.find(({ code, source }) => code === "attestation" && source);
   const [by] = attested?.authorities ?? [];
   return {
-    image,
+    image: examined.image,
     keySigned: verdict.signedBy.includes(KEY),
     identities: found.map(({ issuer, subject }, i) => ({ issuer, subject, signed: verdict.signedBy.includes(`signer-${i}`) })),
     build: attested?.source && by !== undefined ? { source: attested.source, by: by === KEY ? KEY : Number(by.slice("signer-".length)) } : undefined,

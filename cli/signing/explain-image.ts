@@ -1,11 +1,10 @@
 /** What a policy makes of an image in its registry: the judgement that the verifier would make of a container of it. */
-import { NotaryProjectVerifier } from "@hullmark/verifier/adapters/notary/index";
-import { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
 import { matchRule } from "@hullmark/verifier/core/policy/match";
 import type { Policy, PolicyRule, SelectableContainer } from "@hullmark/verifier/core/policy/types";
-import { collectArtefacts, type ImageSubject, type ProvenanceVerdict, parseManifest, verifyProvenance } from "@hullmark/verifier/core/provenance/index";
+import { type ImageSubject, type ProvenanceVerdict, parseManifest } from "@hullmark/verifier/core/provenance/index";
 import { MAX_MANIFEST_BYTES, type Registry } from "@hullmark/verifier/ports/registry";
-import { type FoundImage, findImage, subjectsOf } from "./registry.ts";
+import { examineImage } from "./examine-image.ts";
+import type { FoundImage } from "./registry.ts";
 
 export interface ExplainOptions {
   /** What selectors look at besides the image's reference. */
@@ -32,27 +31,16 @@ export async function explainImage(
   options: ExplainOptions,
   signal: AbortSignal,
 ): Promise<ExplainedImage> {
-  const image = await findImage(registry, reference, signal);
-  const subjects = subjectsOf(image, options.platform);
-  const { artefacts, incomplete } = await collectArtefacts(registry, subjects, signal);
+  const { image, subjects, judge } = await examineImage(registry, reference, options, signal);
   const rule = matchRule(policy, { ...options.container, imageReference: reference });
   const configDigest = await configOf(registry, image, subjects[0], signal);
-  const verdict = verifyProvenance(
-    {
-      ...{ artefacts, incomplete, tag: image.tag, atMs: options.nowMs, subjects: subjects.map(({ digest }) => digest) },
-      ...{
-        authorities: policy.authorities,
-        trustRoots: policy.trustRoots,
-        trustStores: policy.trustStores,
-        revocations: policy.revocations,
-        builders: policy.builders,
-      },
-      ...{ signatures: rule?.signatures, attestations: rule?.attestations ?? [], build: rule?.build },
-      ...(configDigest !== undefined && { configDigest }),
-      ...(rule && { rule: rule.name }),
-    },
-    { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier() },
-  );
+  const { authorities, trustRoots, trustStores, revocations, builders } = policy;
+  const verdict = judge({
+    ...{ authorities, trustRoots, trustStores, revocations, builders },
+    ...{ signatures: rule?.signatures, attestations: rule?.attestations ?? [], build: rule?.build },
+    ...(configDigest !== undefined && { configDigest }),
+    ...(rule && { rule: rule.name }),
+  });
   const required = rule !== undefined && (rule.signatures !== undefined || rule.attestations.length > 0 || rule.build !== undefined);
   return { image, rule, verdict, required };
 }

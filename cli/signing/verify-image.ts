@@ -1,9 +1,8 @@
 /** Verifies an image in its registry against public keys: the same judgement that the verifier makes of running containers. */
-import { NotaryProjectVerifier } from "@hullmark/verifier/adapters/notary/index";
-import { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
-import { collectArtefacts, type ProvenanceVerdict, verifyProvenance } from "@hullmark/verifier/core/provenance/index";
+import type { ProvenanceVerdict } from "@hullmark/verifier/core/provenance/index";
 import type { Registry } from "@hullmark/verifier/ports/registry";
-import { type FoundImage, findImage, subjectsOf } from "./registry.ts";
+import { examineImage } from "./examine-image.ts";
+import type { FoundImage } from "./registry.ts";
 
 export interface NamedKey {
   readonly name: string;
@@ -27,37 +26,17 @@ export interface ImageVerification {
 
 /** @throws RegistryError, ProvenanceError, SigningError where nothing can be judged */
 export async function verifyImage(registry: Registry, reference: string, options: VerifyImageOptions, signal: AbortSignal): Promise<ImageVerification> {
-  const image = await findImage(registry, reference, signal);
-  const subjects = subjectsOf(image, options.platform);
-  const { artefacts, incomplete } = await collectArtefacts(registry, subjects, signal);
+  const { image, judge } = await examineImage(registry, reference, options, signal);
   const authorities = options.keys.map(({ name, publicKeyPem }) => ({
     name,
     signers: [{ kind: "key" as const, publicKeyPem, notBeforeMs: undefined, notAfterMs: undefined }],
   }));
   const names = authorities.map(({ name }) => name);
-  const verdict = verifyProvenance(
-    {
-      subjects: subjects.map(({ digest }) => digest),
-      artefacts,
-      incomplete,
-      authorities,
-      build: undefined,
-      builders: [],
-      trustRoots: [],
-      trustStores: [],
-      revocations: [],
-      signatures: { authorities: names, threshold: options.threshold },
-      attestations: options.attestations.map((predicateType) => ({
-        predicateType,
-        authorities: names,
-        threshold: 1,
-        maxAgeSeconds: undefined,
-        where: undefined,
-      })),
-      tag: image.tag,
-      atMs: options.nowMs,
-    },
-    { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier() },
-  );
+  const asked = { authorities: names, threshold: 1, maxAgeSeconds: undefined, where: undefined };
+  const verdict = judge({
+    authorities,
+    signatures: { authorities: names, threshold: options.threshold },
+    attestations: options.attestations.map((predicateType) => ({ ...asked, predicateType })),
+  });
   return { image, verdict };
 }
