@@ -1,4 +1,4 @@
-import { SCENARIOS as ATTACKS, type Scenario as Attack, DockerVictim, type ExpectedDrift } from "../../test/e2e/scenarios.ts";
+import { SCENARIOS as ATTACKS, type Scenario as Attack, DockerVictim, isExpected } from "../../test/e2e/scenarios.ts";
 import type { Reporter } from "./reporter.ts";
 import type { Stage } from "./stage.ts";
 
@@ -49,11 +49,6 @@ async function start(stage: Stage, name: string, options: readonly string[] = []
   return victim;
 }
 
-function isThere(drift: Drift, expected: ExpectedDrift): boolean {
-  const path = typeof expected.path === "string" ? drift.path === expected.path : expected.path.test(drift.path);
-  return path && expected.kinds.includes(drift.kind) && drift.origin.place === expected.place;
-}
-
 /** Times from the kernel's event to the record and the alert. */
 function timing({ changedAt, committedAt, alertedAt }: Drift): string {
   if (changedAt === null) return "";
@@ -77,7 +72,7 @@ async function playAttack(stage: Stage, report: Reporter, attack: Attack, shared
     async () => {
       await attack.attack(victim);
       if (attack.expected.length === 0) await pause(CLEAN_FOR_MS);
-      const complete = (seen: Drift[]): boolean => attack.expected.every((each) => seen.some((drift) => isThere(drift, each)));
+      const complete = (seen: Drift[]): boolean => attack.expected.every((each) => seen.some((drift) => isExpected(drift, each)));
       found = await until(() => openDrifts(stage, victim.container), complete, FOUND_WITHIN_MS);
       if (!complete(found)) throw new Error(`not found: ${JSON.stringify(attack.expected)}; there is:\n${found.map(line).join("\n")}`);
       const fresh = found.filter(({ id }) => !before.has(id));
@@ -85,7 +80,7 @@ async function playAttack(stage: Stage, report: Reporter, attack: Attack, shared
     },
     () => (attack.expected.length === 0 ? "no drift, as it should be" : ""),
   );
-  for (const drift of found.filter((each) => attack.expected.some((expected) => isThere(each, expected)))) report.detail(line(drift));
+  for (const drift of found.filter((each) => attack.expected.some((expected) => isExpected(each, expected)))) report.detail(line(drift));
   await attack.restore?.(victim);
 }
 

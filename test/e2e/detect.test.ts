@@ -10,7 +10,7 @@ import { HttpReceiver } from "../fakes/http-receiver.ts";
 import { ACCEPTANCE, acceptanceImage } from "./images/acceptance.ts";
 import { loadPrograms, type Programs } from "./images/programs.ts";
 import { type PushedImage, pushImage } from "./images/push.ts";
-import { DockerVictim, type ExpectedDrift, MOUNT_SCENARIOS, SCENARIOS, type Scenario } from "./scenarios.ts";
+import { DockerVictim, type ExpectedDrift, isExpected, MOUNT_SCENARIOS, SCENARIOS, type Scenario } from "./scenarios.ts";
 
 interface DriftView {
   readonly id: string;
@@ -145,11 +145,6 @@ async function settled(name: string): Promise<WorkloadView> {
   return seen;
 }
 
-function matches(drift: DriftView, expected: ExpectedDrift): boolean {
-  const path = typeof expected.path === "string" ? drift.path === expected.path : expected.path.test(drift.path);
-  return path && expected.kinds.includes(drift.kind) && drift.origin.place === expected.place;
-}
-
 function describeAll(found: readonly DriftView[]): string {
   return found.map(({ kind, path, origin, summary }) => `${origin.place} ${kind} ${path.slice(0, 80)}: ${summary}`).join("\n");
 }
@@ -157,10 +152,10 @@ function describeAll(found: readonly DriftView[]): string {
 async function assertFound(name: string, expected: readonly ExpectedDrift[]): Promise<void> {
   const found = await eventually(
     () => drifts(name),
-    (seen) => expected.every((each) => seen.some((drift) => matches(drift, each))),
+    (seen) => expected.every((each) => seen.some((drift) => isExpected(drift, each))),
   );
   for (const each of expected) {
-    const drift = found.find((candidate) => matches(candidate, each));
+    const drift = found.find((candidate) => isExpected(candidate, each));
     expect(drift, `${each.place} ${each.kinds} ${each.path}; found:\n${describeAll(found)}`).toBeDefined();
     if (!drift) continue;
     if (each.layerIndex !== undefined) expect(drift.origin.layerIndex).toBe(each.layerIndex);

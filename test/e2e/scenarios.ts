@@ -86,6 +86,18 @@ export interface ExpectedDrift {
   readonly who?: string;
 }
 
+/** What the command tells of a drift, as far as it is matched. */
+interface Told {
+  readonly kind: string;
+  readonly path: string;
+  readonly origin: { readonly place: string };
+}
+
+export function isExpected(drift: Told, expected: ExpectedDrift): boolean {
+  const path = typeof expected.path === "string" ? drift.path === expected.path : expected.path.test(drift.path);
+  return path && expected.kinds.includes(drift.kind) && drift.origin.place === expected.place;
+}
+
 export interface Scenario {
   readonly name: string;
   attack(victim: Victim): Promise<unknown>;

@@ -3,12 +3,12 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { ContainerMonitor, type MonitorOptions } from "@hullmark/agent/core/container-monitor";
 import { LayerStore } from "@hullmark/agent/core/layer-store";
 import { NodeEvidence } from "@hullmark/agent/core/node-evidence";
-import type { ContainerFacts } from "@hullmark/agent/ports/container-runtime";
 import type { MeasuredTree, MeasureReport, TreeChange } from "@hullmark/agent/ports/tree-measurer";
 import { CHAIN_START, encodeRecord, PatriciaTree, pathKey, recordDigest } from "@hullmark/proto/codec";
 import { EvidenceBodySchema, FilesystemStateSchema } from "@hullmark/proto/v1/attestation";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { facts } from "../fakes/container-facts.ts";
 
 const ID = "c".repeat(64);
 const LIMIT = 50_000;
@@ -52,24 +52,7 @@ function rootOf(files: ReadonlyMap<string, Buffer>): Buffer {
   return tree.root();
 }
 
-const FACTS: ContainerFacts = {
-  ...{ id: ID, name: "web", pid: 1, startedAtMs: 0, workload: "", imageReference: "web", imageId: "sha256:0", repoDigests: [], configBlobPath: undefined },
-  ...{
-    labels: {},
-    unlisted: false,
-    pod: undefined,
-    args: [],
-    env: [],
-    user: "",
-    workingDirectory: "/",
-    capabilities: [],
-    privileged: false,
-    readOnlyRoot: false,
-    noNewPrivileges: false,
-  },
-  ...{ seccomp: "default", apparmor: "", hostNamespaces: [], devices: [], mounts: [], maskedPaths: [], hostname: "", extraHosts: [], addresses: [] },
-  ...{ networkNames: [], engineFiles: [] },
-};
+const FACTS = facts({ id: ID, name: "web" });
 
 function monitorOver(tree: FakeTree, evidence: NodeEvidence): ContainerMonitor {
   const measurer = { open: async () => tree };

@@ -11,7 +11,7 @@ import { type CosignKey, cosign, cosignKeyPair } from "../../fakes/cosign.ts";
 import { ACCEPTANCE, acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms, type Programs } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
-import { type ExpectedDrift, SCENARIOS, type Scenario } from "../scenarios.ts";
+import { type ExpectedDrift, isExpected, SCENARIOS, type Scenario } from "../scenarios.ts";
 import { PodVictim } from "./pod-victim.ts";
 import { everyKind, pod, type podSpec } from "./workloads.ts";
 
@@ -126,18 +126,13 @@ async function settled(name: RegExp, count: number): Promise<readonly WorkloadVi
 const describeAll = (found: readonly DriftView[]): string =>
   found.map(({ kind, path, origin, summary }) => `${origin.place} ${kind} ${path.slice(0, 80)}: ${summary}`).join("\n");
 
-function matches(drift: DriftView, expected: ExpectedDrift): boolean {
-  const path = typeof expected.path === "string" ? drift.path === expected.path : expected.path.test(drift.path);
-  return path && expected.kinds.includes(drift.kind) && drift.origin.place === expected.place;
-}
-
 async function assertFound(name: string, expected: readonly ExpectedDrift[]): Promise<void> {
   const found = await eventually(
     () => drifts(name),
-    (seen) => expected.every((each) => seen.some((drift) => matches(drift, each))),
+    (seen) => expected.every((each) => seen.some((drift) => isExpected(drift, each))),
   );
   for (const each of expected) {
-    const drift = found.find((candidate) => matches(candidate, each));
+    const drift = found.find((candidate) => isExpected(candidate, each));
     expect(drift, `${each.place} ${each.kinds} ${each.path}; found:\n${describeAll(found)}`).toBeDefined();
     expect(drift).toMatchObject({ container: { name }, workload: name.split("/").slice(0, 2).join("/") });
     if (each.layerIndex !== undefined) expect(drift?.origin.layerIndex).toBe(each.layerIndex);
