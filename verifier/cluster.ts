@@ -1,11 +1,13 @@
 /** The cluster that the verifier is a pod of: its API server, and what it is told. */
 import { join } from "node:path";
 import type { Logger } from "pino";
-import { ApiServer, apiServerOfPod, followPolicy, publish } from "./adapters/kubernetes/index.ts";
+import { ApiServer, apiServerOfPod, followPolicy, publish, publishWebhookCa } from "./adapters/kubernetes/index.ts";
 import type { VerifierConfig } from "./config.ts";
 import type { Clock } from "./ports/clock.ts";
 
 const RETRY_MS = 5_000;
+/** What somebody else wrote over is put right again. */
+const AGAIN_MS = 300_000;
 
 /** @throws Error where the cluster is to be asked and no API server is named */
 export function clusterOf({ kubernetes }: VerifierConfig, environment: Readonly<Record<string, string | undefined>>): ApiServer | undefined {
@@ -31,6 +33,29 @@ export function publishing(api: ApiServer, { kubernetes }: VerifierConfig, admin
       cancel = clock.after(RETRY_MS, attempt);
     });
   attempt();
+  return () => {
+    ended = true;
+    cancel();
+  };
+}
+
+/** Keeps the CA in the webhook's configuration that of this verifier, where one is named. @param rootPem the CA's certificate @returns ends it */
+export function publishingWebhook(api: ApiServer, { kubernetes }: VerifierConfig, rootPem: string, clock: Clock, logger: Logger): () => void {
+  const name = kubernetes?.publish?.webhookConfiguration;
+  if (name === undefined) return () => {};
+  let cancel = (): void => {};
+  let ended = false;
+  const attempt = async (): Promise<void> => {
+    let waitMs = AGAIN_MS;
+    try {
+      await publishWebhookCa(api, name, rootPem);
+    } catch (error) {
+      waitMs = RETRY_MS;
+      if (!ended) logger.warn({ err: error, webhookConfiguration: name }, "the API server cannot be told this verifier's CA yet: trying again");
+    }
+    if (!ended) cancel = clock.after(waitMs, () => void attempt());
+  };
+  void attempt();
   return () => {
     ended = true;
     cancel();

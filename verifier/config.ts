@@ -45,7 +45,14 @@ const ConfigSchema = z.strictObject({
       tokenFile: z.string().default("/var/run/secrets/kubernetes.io/serviceaccount/token"),
       join: z.strictObject({ audience: z.string().min(1).max(253).default("hullmark"), namespace: subdomain, serviceAccount: subdomain }).optional(),
       policy: z.strictObject({ namespace: subdomain, name: subdomain }).optional(),
-      publish: z.strictObject({ namespace: subdomain, caConfigMap: subdomain, adminSecret: subdomain }).optional(),
+      publish: z.strictObject({ namespace: subdomain, caConfigMap: subdomain, adminSecret: subdomain, webhookConfiguration: subdomain.optional() }).optional(),
+    })
+    .optional(),
+  admission: z
+    .strictObject({
+      listen: hostPort.default("0.0.0.0:7445"),
+      exemptNamespaces: z.array(subdomain).max(1000).default(["kube-system", "kube-public", "kube-node-lease"]),
+      clientCaFile: z.string().optional(),
     })
     .optional(),
   policyFile: z.string().optional(),
@@ -82,12 +89,13 @@ export type VerifierConfig = z.infer<typeof ConfigSchema>;
 export function loadConfig(file: string): VerifierConfig {
   const config = parseConfig(readFileSync(file, "utf8"), file);
   const at = (path: string): string => resolve(dirname(file), path);
-  const { policyFile, registries, log, enrolment, kubernetes } = config;
+  const { policyFile, registries, log, enrolment, kubernetes, admission } = config;
   return {
     ...config,
     ...(policyFile !== undefined && { policyFile: at(policyFile) }),
     enrolment: { ...enrolment, makerRootFiles: enrolment.makerRootFiles.map(at) },
     ...(kubernetes && { kubernetes: { ...kubernetes, caFile: at(kubernetes.caFile), tokenFile: at(kubernetes.tokenFile) } }),
+    ...(admission && { admission: { ...admission, ...(admission.clientCaFile !== undefined && { clientCaFile: at(admission.clientCaFile) }) } }),
     registries: {
       ...registries,
       ...(registries.caFile !== undefined && { caFile: at(registries.caFile) }),

@@ -16,9 +16,10 @@ import { ReplayThread } from "./adapters/replay-thread/index.ts";
 import { SigstoreVerifier } from "./adapters/sigstore/index.ts";
 import { openSqliteStore, type SqliteStore } from "./adapters/sqlite/index.ts";
 import { X509Ca } from "./adapters/x509-ca/index.ts";
+import { admissionServer } from "./admission.ts";
 import { identifier, listen, type RunningServer } from "./api/grpc/index.ts";
 import { buildHttpServer } from "./api/http/server.ts";
-import { clusterOf, followingPolicy, policyFilesOf, publishing } from "./cluster.ts";
+import { clusterOf, followingPolicy, policyFilesOf, publishing, publishingWebhook } from "./cluster.ts";
 import type { VerifierConfig } from "./config.ts";
 import { AlertBook } from "./core/alerting/index.ts";
 import { readMakerTrust } from "./core/endorsement/index.ts";
@@ -39,12 +40,14 @@ import { entry } from "./core/fleet/log-facts.ts";
 import { PolicyHolder } from "./core/fleet/policy-holder.ts";
 import { ImageService } from "./core/images/image-service.ts";
 import { LayerLibrary } from "./core/images/layer-library.ts";
+import type { Verifiers } from "./core/provenance/index.ts";
 import { Sessions } from "./core/session/index.ts";
 import { tpmQuotes } from "./core/session/tpm-quotes.ts";
 import { TransparencyLog } from "./core/transparency/index.ts";
 import { reachListeners } from "./listeners.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
+import type { Registry } from "./ports/registry.ts";
 import { logSigner, makeStateDirectory, portForwardFiles, serverCertificate, writeAdminFiles } from "./state-files.ts";
 
 export interface VerifierOptions {
@@ -58,6 +61,8 @@ export interface RunningVerifier {
   readonly mainPort: number;
   readonly enrolmentPort: number;
   readonly httpPort: number;
+  /** undefined: admission is not configured. */
+  readonly admissionPort: number | undefined;
   /** Takes no more work, makes durable what was taken, closes everything. */
   stop(): Promise<void>;
 }
@@ -102,7 +107,9 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     if (commit.alerts && commit.alerts.notifications.length > 0) deliveries?.wake();
   });
   stack.defer(() => committer.drain());
-  const images = await imageService({ config, clock, logger, environment }, sqlite, policies, committer, meter, stack);
+  const registry = registryOf({ config, environment }, meter);
+  const verifiers = { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier() };
+  const images = await imageService({ registry, verifiers, clock, logger }, sqlite, policies, committer, stack);
   const quotes = tpmQuotes({ nonces, verifierId: config.verifierId, region: config.region, pcrs: config.enrolment.pcrs });
   const numbers = new DriftNumbers(await sqlite.store.readLastDriftNumber());
   const sessions = new Sessions({
@@ -195,6 +202,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const [httpHost, httpPortWanted] = splitHostPort(config.listen.http);
   await http.listen({ host: httpHost, port: httpPortWanted });
   const httpPort = (http.server.address() as { port: number }).port;
+  const admissionPort = await admissionServer({ config, clock, logger, registry, verifiers, meter, policies, committer, book, certificate }, stack);
   const findings: DutyFindings = { census: undefined, checkpoint: { size: (await log.publish()).size, atMs: nowMs() }, logVerifiedMs: nowMs() };
   stack.defer(
     startDuties(
@@ -205,6 +213,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
             [config.listen.main, server.mainPort],
             [config.listen.enrolment, server.enrolmentPort],
             [config.listen.http, httpPort],
+            ...(config.admission && admissionPort !== undefined ? [[config.admission.listen, admissionPort] as const] : []),
           ]),
         rotateEarKeys: () => ear.rotate(),
         onProblem: (duty, error) => logger.error({ duty, err: error }, "a duty failed"),
@@ -225,7 +234,8 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   await writeAdminFiles(config, authority, addresses, nowMs());
   if (api) stack.defer(followingPolicy(api, config, clock, logger));
   if (api) stack.defer(publishing(api, config, portForwardFiles(config, addresses), clock, logger));
-  return { mainPort: server.mainPort, enrolmentPort: server.enrolmentPort, httpPort };
+  if (api && admissionPort !== undefined) stack.defer(publishingWebhook(api, config, authority.rootPem, clock, logger));
+  return { mainPort: server.mainPort, enrolmentPort: server.enrolmentPort, httpPort, admissionPort };
 
   async function serve(): Promise<RunningServer> {
     const currentNode = (row: Parameters<Fleet["set"]>[0]) => sessions.get(row.id)?.live.node ?? row;
@@ -280,16 +290,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   }
 }
 
-type Surroundings = Pick<VerifierOptions, "config" | "clock" | "logger" | "environment">;
-
-async function imageService(
-  { config, clock, logger, environment }: Surroundings,
-  sqlite: SqliteStore,
-  policies: PolicyHolder,
-  committer: Committer,
-  meter: PrometheusMeter,
-  stack: AsyncDisposableStack,
-): Promise<ImageService> {
+function registryOf({ config, environment }: Pick<VerifierOptions, "config" | "environment">, meter: PrometheusMeter): Registry {
   const { plainHttp, loopbackTls, caFile, dockerConfigFile, mirrors } = config.registries;
   const network = new OciRegistry({
     plainHttpHosts: plainHttp,
@@ -298,14 +299,22 @@ async function imageService(
     credentials: dockerConfigCredentials(dockerConfigFile ?? defaultDockerConfigPath(environment)),
     proxyEnv: environment,
   });
-  const registry = countLookups(new CachingRegistry(new MirroringRegistry(countRequests(network, meter.series), mirrors)), meter.series);
+  return countLookups(new CachingRegistry(new MirroringRegistry(countRequests(network, meter.series), mirrors)), meter.series);
+}
+
+async function imageService(
+  { registry, verifiers, clock, logger }: Pick<VerifierOptions, "clock" | "logger"> & { readonly registry: Registry; readonly verifiers: Verifiers },
+  sqlite: SqliteStore,
+  policies: PolicyHolder,
+  committer: Committer,
+  stack: AsyncDisposableStack,
+): Promise<ImageService> {
   const replayer = new ReplayThread();
   stack.defer(() => replayer.close());
   const images = new ImageService({
     registry,
     layers: new LayerLibrary({ registry, store: sqlite.references, replayer }),
-    verifiers: { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier() },
-    clock,
+    ...{ verifiers, clock },
     policy: () => policies.current,
     stored: await sqlite.store.readImages(),
     save: (row, fact) =>

@@ -41,7 +41,7 @@ export async function attachNotary(
 /** At the tag, as cosign v2 does. */
 export async function attachTag(
   registry: OciRegistry,
-  { repository, manifestDigest }: PushedImage,
+  { repository, manifestDigest }: Pick<PushedImage, "repository" | "manifestDigest">,
   { payload, signature, annotations }: TagSignature,
 ): Promise<void> {
   const config = { mediaType: "application/vnd.oci.image.config.v1+json", ...(await registry.pushBlob(repository, Buffer.from("{}"), never)) };

@@ -58,7 +58,7 @@ beforeEach(async () => {
   const listen = `{ main: "127.0.0.1:0", enrolment: "127.0.0.1:0", http: "127.0.0.1:0" }`;
   writeFileSync(
     join(directory, "v.yaml"),
-    `stateDirectory: ${directory}/state\nverifierId: v1\nlisten: ${listen}\nenrolment: { mode: tofu, acceptWithoutCertificate: true }\nlogging: { level: info }\n`,
+    `stateDirectory: ${directory}/state\nverifierId: v1\nlisten: ${listen}\nenrolment: { mode: tofu, acceptWithoutCertificate: true }\nregistries: { allowPrivate: ["127.0.0.1:*"] }\nlogging: { level: info }\n`,
   );
   await start();
 });

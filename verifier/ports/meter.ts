@@ -13,6 +13,9 @@ export interface CoverageSeconds {
   readonly workload: { readonly observed: number; readonly unattested: number };
 }
 
+/** What came of a question at the cluster's door. `unknown-…`: it could not be told, and the webhook's failure policy decided. */
+export type AdmissionDecision = "allowed" | "warned" | "audited" | "refused" | "break-glass" | "unknown-allowed" | "unknown-refused" | "exempt";
+
 export interface Meter {
   evidence(result: EvidenceResult): void;
   /** @param code why, where not fresh; of a `late` one the node may have chosen it */
@@ -25,4 +28,6 @@ export interface Meter {
   /** Agents said that so many losses of events were new. */
   eventsLost(count: number): void;
   dutyFailed(duty: string): void;
+  /** Answered a question of the API server. */
+  admission(decision: AdmissionDecision, seconds: number): void;
 }

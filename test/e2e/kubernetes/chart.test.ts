@@ -310,6 +310,9 @@ describe("the chart", () => {
         "networkPolicy.enabled=false",
         "verifier.persistence.keepOnUninstall=true",
         "image.pullSecrets={a,b}",
+        "admission.enabled=true",
+        "admission.failurePolicy=Fail",
+        "admission.clientCaConfigMap=api-server",
       ],
     ],
   ])("is taken whole by the API server, strictly: %s", async (_, values) => {

@@ -1,4 +1,4 @@
 export { ApiServer, apiServerOfPod } from "./api-server.ts";
 export { followPolicy, type PolicyObject } from "./policy-object.ts";
-export { type PublishTargets, publish } from "./publish.ts";
+export { type PublishTargets, publish, publishWebhookCa } from "./publish.ts";
 export { KubernetesTokenReviewer } from "./token-reviewer.ts";

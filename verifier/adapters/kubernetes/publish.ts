@@ -1,4 +1,4 @@
-/** Hands what the verifier made for itself to its cluster: the CA's certificate to agents, the first admin's credential to whoever may read the Secret. */
+/** Hands what the verifier made for itself to its cluster: the CA's certificate to agents and to the API server, the first admin's credential to whoever may read the Secret. */
 import type { ApiServer } from "./api-server.ts";
 
 export interface PublishTargets {
@@ -25,4 +25,17 @@ export async function publish(api: Pick<ApiServer, "patch">, targets: PublishTar
   };
   await put("configmaps", targets.caConfigMap, { data: { "ca.crt": rootPem } });
   await put("secrets", targets.adminSecret, { stringData: admin });
+}
+
+const STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json";
+/** As the chart names them. */
+const WEBHOOKS = ["fail.admission.hullmark.dev", "ignore.admission.hullmark.dev"] as const;
+
+/** Tells the API server by which CA it knows the webhook. Idempotent. @param name of the ValidatingWebhookConfiguration @throws as {@link publish} */
+export async function publishWebhookCa(api: Pick<ApiServer, "patch">, name: string, rootPem: string): Promise<void> {
+  const caBundle = Buffer.from(rootPem).toString("base64");
+  const change = { webhooks: WEBHOOKS.map((webhook) => ({ name: webhook, clientConfig: { caBundle } })) };
+  const path = `/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/${encodeURIComponent(name)}`;
+  const { status } = await api.patch(path, change, STRATEGIC_MERGE_PATCH);
+  if (status !== 200) throw new Error(`the API server answers ${status} to patch validatingwebhookconfigurations ${name}`);
 }

@@ -73,6 +73,10 @@ export function prometheusMeter(version: string, certificates: Readonly<Record<s
       series.workloadUnattested.inc(workload.unattested);
     },
     eventsLost: (count) => series.eventsLost.inc(count),
+    admission(decision, seconds) {
+      series.admissions.inc({ decision });
+      series.admissionSeconds.observe(seconds);
+    },
     dutyFailed: (duty) => series.dutyFailures.inc({ duty }),
   };
 }

@@ -3,6 +3,7 @@ import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 
 /** Seconds. */
 const DETECTION_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+const ADMISSION_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const APPRAISAL_BUCKETS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5];
 
 export type Series = ReturnType<typeof declareSeries>;
@@ -55,6 +56,8 @@ export function declareSeries(registry: Registry, collect: () => void) {
     certificateExpiry: gauge("hullmark_certificate_expiry_timestamp_seconds", "When a certificate of the verifier expires.", "certificate"),
     policyLoaded: gauge("hullmark_policy_loaded", "1 where a policy that was given is in force, 0 where the built-in one is."),
     policyProblems: gauge("hullmark_policy_problems", "Mistakes in the newest policy; the last good one is in force."),
+    admissions: counter("hullmark_admission_requests_total", "Questions of API servers, by what came of them.", "decision"),
+    admissionSeconds: histogram("hullmark_admission_seconds", "Time to answer one.", ADMISSION_BUCKETS),
     dutyFailures: counter("hullmark_duty_failures_total", "Work by the clock that failed and is tried again.", "duty"),
     spooledEvidence: gauge("hullmark_agent_spooled_evidence", "Evidence that agents hold undelivered, as their heartbeats say, summed."),
     spooledBytes: gauge("hullmark_agent_spooled_bytes", "Bytes of it, summed."),

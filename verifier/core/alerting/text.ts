@@ -1,6 +1,6 @@
 /** The words of an alert: read at 03:00 by someone who has never seen it. What, where, who, which layer, since when, what to type next. */
 
-import { CODE_KINDS, CONFIGURATION_KINDS, FILE_KINDS, NODE_KINDS, NOTICE_KINDS, PROVENANCE_KINDS } from "../policy/kinds.ts";
+import { ADMISSION_KINDS, CODE_KINDS, CONFIGURATION_KINDS, FILE_KINDS, NODE_KINDS, NOTICE_KINDS, PROVENANCE_KINDS } from "../policy/kinds.ts";
 import { printable } from "../text/printable.ts";
 import type { AlertSubject } from "./subject.ts";
 
@@ -52,6 +52,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   "attestation-missing": "runs an image without a required attestation",
   "signature-malformed": "runs an image whose signature cannot be read",
   revoked: "runs an image that is trusted no more",
+  "break-glass": "was let in by break-glass",
   "quote-refused": "sent a TPM quote that does not hold",
   pcr: "booted something else than allowed",
   "event-log": "has an event log that its TPM contradicts",
@@ -120,6 +121,7 @@ const PLAYBOOK_SECTIONS: readonly (readonly [string, readonly string[]])[] = [
   ["running-code", CODE_KINDS],
   ["configuration", CONFIGURATION_KINDS],
   ["provenance", PROVENANCE_KINDS],
+  ["admission", ADMISSION_KINDS],
   ["node", NODE_KINDS],
 ];
 

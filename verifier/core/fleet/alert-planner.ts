@@ -54,7 +54,7 @@ export function alertSubject(row: DriftRow): AlertSubject {
 /** @param routes those of the policy in force */
 export function alertPlanner(book: AlertBook, routes: () => readonly AlertRoute[], clock: () => number): AlertPlanner {
   return {
-    plan: (drifts) => book.plan(drifts.map(alertSubject), routes(), clock()),
+    plan: (drifts, others) => book.plan([...drifts.map(alertSubject), ...others], routes(), clock()),
     apply: (plan) => book.apply(plan),
   };
 }

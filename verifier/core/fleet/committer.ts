@@ -5,6 +5,7 @@
 import type { DriftRow } from "../../ports/rows.ts";
 import { MAX_BATCH_COMMITS, type Store, type StoreCommit, StoreError } from "../../ports/store.ts";
 import type { AlertPlan } from "../alerting/book.ts";
+import type { AlertSubject } from "../alerting/subject.ts";
 import { encodeLogEntry, type LogEntry } from "../transparency/entry.ts";
 import type { TransparencyLog } from "../transparency/log.ts";
 
@@ -19,11 +20,13 @@ export interface Draft {
   build(firstLogIndex: number): StoreCommit;
   /** Whether to look what alerts have become due with time alone. */
   readonly alertsDue?: boolean;
+  /** What to tell people of besides drifts. */
+  readonly subjects?: readonly AlertSubject[];
 }
 
 /** Decides what to tell people of drifts; told of each plan that became durable. Plans are made one at a time. */
 export interface AlertPlanner {
-  plan(drifts: readonly DriftRow[]): AlertPlan;
+  plan(drifts: readonly DriftRow[], others: readonly AlertSubject[]): AlertPlan;
   apply(plan: AlertPlan): void;
 }
 
@@ -119,8 +122,9 @@ export class Committer {
 
   #planAlerts(flights: readonly Flight[]): AlertPlan | undefined {
     const drifts = flights.flatMap(({ commit }) => commit.drifts ?? []);
-    if (drifts.length === 0 && !flights.some(({ queued }) => queued.draft.alertsDue)) return undefined;
-    return this.#alerts.plan(drifts);
+    const others = flights.flatMap(({ queued, firstLogIndex }) => (queued.draft.subjects ?? []).map((subject) => ({ ...subject, logIndex: firstLogIndex })));
+    if (drifts.length + others.length === 0 && !flights.some(({ queued }) => queued.draft.alertsDue)) return undefined;
+    return this.#alerts.plan(drifts, others);
   }
 
   #land(flights: readonly Flight[], alerts: AlertPlan | undefined): void {

@@ -5,7 +5,7 @@ import { buildAuthority, buildRevocation, buildTrustRoot, buildTrustStore, known
 import { addSums, buildReleases, knownFiles } from "./check-releases.ts";
 import { DEFAULT_MUTABLE } from "./default.ts";
 import type { PolicyFile } from "./schema.ts";
-import type { AlertRoute, Authority, NodeImaRule, Policy, PolicyProblem, PolicyRule, Selector, SignatureRequirement } from "./types.ts";
+import type { AdmissionPolicy, AlertRoute, Authority, NodeImaRule, Policy, PolicyProblem, PolicyRule, Selector, SignatureRequirement } from "./types.ts";
 
 export type Report = (severity: PolicyProblem["severity"], path: readonly PropertyKey[], message: string, fix: string) => void;
 type FileRule = PolicyFile["spec"]["rules"][number];
@@ -52,10 +52,24 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     })),
     rules: spec.rules.map((rule, i) => buildRule(rule, authorities, ["spec", "rules", i], report)),
     mutable: spec.mutableDefaults ? [...DEFAULT_MUTABLE, ...mutable] : mutable,
+    admission: buildAdmission(spec.admission, ["spec", "admission"], report),
     severities: spec.severities,
     intervals: { quoteSeconds: spec.intervals.quote, rescanSeconds: spec.intervals.rescan, heartbeatSeconds: spec.intervals.heartbeat },
     budget: { maxEntries: spec.budget.entries, maxBytes: spec.budget.bytes, maxSeconds: spec.budget.time },
     alerts: spec.alerts.routes.map((route, i) => buildRoute(route, ["spec", "alerts", "routes", i], report)),
+  };
+}
+
+function buildAdmission({ mode, namespaces, breakGlass }: PolicyFile["spec"]["admission"], path: readonly PropertyKey[], report: Report): AdmissionPolicy {
+  namespaces.forEach((_, i) => {
+    const by = namespaces.slice(0, i).findIndex(({ names }) => names.includes("**") || names.includes("*"));
+    if (by >= 0) report("warning", [...path, "namespaces", i], `never applies: item ${by + 1} before it takes every namespace`, "put the special ones first");
+  });
+  if (breakGlass && breakGlass.users.length + breakGlass.groups.length === 0)
+    report("error", [...path, "breakGlass"], "names nobody", "list `users` or `groups` who may let in what is refused");
+  return {
+    ...{ mode, namespaces },
+    breakGlass: breakGlass && { users: breakGlass.users, groups: breakGlass.groups, maxSeconds: breakGlass.maxDuration },
   };
 }
 

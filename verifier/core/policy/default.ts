@@ -1,5 +1,5 @@
 /** What holds where no policy says otherwise. docs/policy.md lists the same values. */
-import type { Allowances, MeasurementBudget, MutableClass, Policy, PolicyIntervals, Selector } from "./types.ts";
+import type { AdmissionPolicy, Allowances, MeasurementBudget, MutableClass, Policy, PolicyIntervals, Selector } from "./types.ts";
 
 export const EVERYTHING: Selector = { images: [], containers: [], workloads: [], labels: {}, nodes: [] };
 
@@ -11,6 +11,8 @@ export const DEFAULT_MUTABLE: readonly MutableClass[] = [
 export const DEFAULT_INTERVALS: PolicyIntervals = { quoteSeconds: 60, rescanSeconds: 300, heartbeatSeconds: 10 };
 
 export const DEFAULT_BUDGET: MeasurementBudget = { maxEntries: 1_000_000, maxBytes: 64 * 2 ** 30, maxSeconds: 300 };
+
+export const DEFAULT_ADMISSION: AdmissionPolicy = { mode: "audit", namespaces: [], breakGlass: undefined };
 
 export const NO_ALLOWANCES: Allowances = {
   env: [],
@@ -60,6 +62,7 @@ export function defaultPolicy(): Policy {
     rules: [{ name: "(none)", select: EVERYTHING, signatures: undefined, attestations: [], build: undefined, allow: OBSERVED_ALLOWANCES, severities: {} }],
     nodes: [],
     mutable: DEFAULT_MUTABLE,
+    admission: DEFAULT_ADMISSION,
     severities: {},
     intervals: DEFAULT_INTERVALS,
     budget: DEFAULT_BUDGET,

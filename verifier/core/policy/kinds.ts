@@ -51,13 +51,16 @@ export const CONFIGURATION_KINDS = [
 /** What a required signature or attestation lacks. */
 export const PROVENANCE_KINDS = ["unsigned", "wrong-key", "other-digest", "moved-tag", "attestation-missing", "signature-malformed", "revoked"] as const;
 
+/** Let into the cluster although policy refuses it, by somebody who may. */
+export const ADMISSION_KINDS = ["break-glass"] as const;
+
 /** Contradictions of the node itself. */
 export const NODE_KINDS = ["quote-refused", "pcr", "event-log", "secure-boot", "boot", "ima", "chain-broken", "agent"] as const;
 
 /** Seen and explained: shown, never counted as drift. `alias`: another name of a signed file's identical content. */
 export const NOTICE_KINDS = ["alias"] as const;
 
-export const DRIFT_KINDS = [...FILE_KINDS, ...CODE_KINDS, ...CONFIGURATION_KINDS, ...PROVENANCE_KINDS, ...NODE_KINDS] as const;
+export const DRIFT_KINDS = [...FILE_KINDS, ...CODE_KINDS, ...CONFIGURATION_KINDS, ...PROVENANCE_KINDS, ...ADMISSION_KINDS, ...NODE_KINDS] as const;
 export const ALL_KINDS = [...DRIFT_KINDS, ...NOTICE_KINDS] as const;
 
 export type DriftKind = (typeof DRIFT_KINDS)[number];

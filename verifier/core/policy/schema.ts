@@ -19,7 +19,7 @@ import {
   uriGlob,
 } from "./fields.ts";
 import { ALL_KINDS, DRIFT_PLACES, SEVERITIES } from "./kinds.ts";
-import { ALERT_GROUP_LABELS, CODE_PLACES, HOST_NAMESPACES } from "./types.ts";
+import { ADMISSION_MODES, ALERT_GROUP_LABELS, CODE_PLACES, HOST_NAMESPACES } from "./types.ts";
 
 export const API_VERSION = "hullmark.dev/v1";
 const MAX_ITEMS = 1000;
@@ -191,6 +191,15 @@ const mutable = z.strictObject({
   paths: z.array(pathGlob).min(1).max(MAX_ITEMS),
 });
 
+const admissionMode = z.enum(ADMISSION_MODES);
+const admission = z
+  .strictObject({
+    mode: admissionMode.default("audit"),
+    namespaces: list(z.strictObject({ names: z.array(glob).min(1).max(MAX_ITEMS), mode: admissionMode })),
+    breakGlass: z.strictObject({ users: list(glob), groups: list(z.string().min(1).max(256)), maxDuration: duration(60, 604_800).prefault("4h") }).optional(),
+  })
+  .prefault({});
+
 const header = z.union([z.strictObject({ value: z.string().max(4096) }), z.strictObject({ fromEnv: environmentName })]);
 const routeKeys = {
   name: label,
@@ -225,6 +234,7 @@ export const policyFile = z.strictObject({
       nodes: list(nodeRule),
       mutable: list(mutable),
       mutableDefaults: z.boolean().default(true),
+      admission,
       severities,
       intervals: z
         .strictObject({ quote: duration(1, 3600).prefault("60s"), rescan: duration(60, 86_400).prefault("5m"), heartbeat: duration(1, 300).prefault("10s") })

@@ -172,6 +172,30 @@ export interface Allowances {
   readonly code: readonly AllowedCodePlace[];
 }
 
+export const ADMISSION_MODES = ["enforce", "warn", "audit"] as const;
+/** enforce: what is not as asked for is refused; warn: let in, and whoever asked is told; audit: let in, and the audit log is told. */
+export type AdmissionMode = (typeof ADMISSION_MODES)[number];
+
+/** What is done at a cluster's door with what rules make of images. */
+export interface AdmissionPolicy {
+  /** Where no entry of `namespaces` matches. */
+  readonly mode: AdmissionMode;
+  /** In order: the first of which a glob matches the namespace decides. */
+  readonly namespaces: readonly { readonly names: readonly string[]; readonly mode: AdmissionMode }[];
+  /** undefined: nobody gets past. */
+  readonly breakGlass: BreakGlassPolicy | undefined;
+}
+
+/** Who may let in what is refused, and for how long at most. */
+export interface BreakGlassPolicy {
+  /** Globs over the name by which the API server knows who asks. */
+  readonly users: readonly string[];
+  /** Groups of whoever asks, each exactly. */
+  readonly groups: readonly string[];
+  /** 60..604,800. */
+  readonly maxSeconds: number;
+}
+
 export interface PolicyRule {
   readonly name: string;
   readonly select: Selector;
@@ -277,7 +301,7 @@ export type AlertRoute = WebhookRoute | AlertmanagerRoute;
 
 export interface Policy {
   readonly name: string;
-  /** Nothing is acted on in this release. */
+  /** Nothing that runs is acted on in this release. */
   readonly mode: "observe";
   /** False for the built-in default: results are then shown as "no policy", not as a pass. */
   readonly loaded: boolean;
@@ -291,6 +315,7 @@ export interface Policy {
   /** In order: the first whose selector matches a node decides on what it booted. */
   readonly nodes: readonly NodeRule[];
   readonly mutable: readonly MutableClass[];
+  readonly admission: AdmissionPolicy;
   readonly severities: SeverityTable;
   readonly intervals: PolicyIntervals;
   readonly budget: MeasurementBudget;

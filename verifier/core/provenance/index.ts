@@ -5,7 +5,7 @@ export { type HistoryStep, type ImageConfig, type ImageIndex, type ImageManifest
 export type { ArtefactCode, ArtefactVerdict } from "./judge.ts";
 export { readBlob } from "./read-blob.ts";
 export { type ImageReference, isDigest, parseReference, tryParseReference } from "./reference.ts";
-export { type ImageResolution, type ImageSubject, type ResolvedImage, type RuntimeImage, resolveImage, type TagState } from "./resolve.ts";
+export { type ImageResolution, type ImageSubject, isImageEntry, type ResolvedImage, type RuntimeImage, resolveImage, type TagState } from "./resolve.ts";
 export { revokedDigest } from "./revocation.ts";
 export type { TrustMaterial, Verifiers } from "./signers.ts";
 export { type BuildSource, readBuildSource, SLSA_V1, SLSA_V02 } from "./slsa.ts";

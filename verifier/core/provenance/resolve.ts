@@ -181,10 +181,14 @@ async function fetchIfThere(registry: Registry, repository: string, reference: s
   }
 }
 
+/** Whether an entry of an index is an image for some platform, and not an attestation of BuildKit's. */
+export function isImageEntry({ platform, annotations }: IndexEntry): boolean {
+  return platform?.os !== "unknown" && annotations?.["vnd.docker.reference.type"] === undefined;
+}
+
 /** Entries that can be the image: all where a config digest will tell, else the one for the node's platform. Attestation manifests have the platform `unknown`. */
 function platformChildren(entries: readonly IndexEntry[], runtime: RuntimeImage): { children: readonly IndexEntry[]; onlyFit: IndexEntry | undefined } {
-  const isImage = ({ platform, annotations }: IndexEntry) => platform?.os !== "unknown" && annotations?.["vnd.docker.reference.type"] === undefined;
-  const images = entries.filter(isImage).slice(0, MAX_INDEX_CHILDREN);
+  const images = entries.filter(isImageEntry).slice(0, MAX_INDEX_CHILDREN);
   const wanted = runtime.platform;
   const fitting = wanted ? images.filter(({ platform }) => platform?.os === wanted.os && platform.architecture === wanted.architecture) : images;
   const onlyFit = fitting.length === 1 ? fitting[0] : undefined;

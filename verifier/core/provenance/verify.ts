@@ -21,6 +21,8 @@ export interface ProvenanceQuestion extends TrustMaterial {
   readonly subjects: readonly string[];
   /** Of its config, where that is known: a revocation may name it. */
   readonly configDigest?: string;
+  /** Of what belongs to it without being it, such as the images of an index: a revocation may name them too. */
+  readonly related?: readonly string[];
   readonly artefacts: readonly Artefact[];
   /** What could not be fetched. */
   readonly incomplete: readonly string[];
@@ -160,8 +162,12 @@ function votesFor(wanted: readonly string[], counting: readonly ArtefactVerdict[
 }
 
 /** A digest, builder or commit that is trusted no more bars the image whoever signed it. */
-function barredBy({ subjects, configDigest }: ProvenanceQuestion, artefacts: readonly ArtefactVerdict[], revocations: Revocations): string | undefined {
-  const image = revocations.ofImage(configDigest === undefined ? subjects : [...subjects, configDigest]);
+function barredBy(
+  { subjects, configDigest, related = [] }: ProvenanceQuestion,
+  artefacts: readonly ArtefactVerdict[],
+  revocations: Revocations,
+): string | undefined {
+  const image = revocations.ofImage([...subjects, ...related, ...(configDigest === undefined ? [] : [configDigest])]);
   if (image !== undefined) return image;
   for (const { code, source, vouchers } of artefacts) {
     if ((code !== "attestation" && code !== "outside-validity") || !source) continue;

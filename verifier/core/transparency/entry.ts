@@ -6,7 +6,18 @@ import { MAX_LOG_ENTRY_BYTES } from "../../ports/log-store.ts";
 import { TransparencyError } from "./errors.ts";
 
 /** Closed set of what is worth an entry. */
-export const LOG_ENTRY_TYPES = ["start", "enrolment", "revocation", "verdict", "drift", "acknowledgement", "policy", "reference", "admin"] as const;
+export const LOG_ENTRY_TYPES = [
+  "start",
+  "enrolment",
+  "revocation",
+  "verdict",
+  "drift",
+  "acknowledgement",
+  "policy",
+  "reference",
+  "admin",
+  "admission",
+] as const;
 export type LogEntryType = (typeof LOG_ENTRY_TYPES)[number];
 
 export type LogValue = string | number | boolean | null | readonly LogValue[] | { readonly [name: string]: LogValue };

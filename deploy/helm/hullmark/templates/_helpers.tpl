@@ -23,6 +23,9 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- define "hullmark.verifierHost" -}}
 {{ include "hullmark.name" . }}-verifier.{{ .Release.Namespace }}.svc
 {{- end }}
+{{- define "hullmark.exemptNamespaces" -}}
+{{ concat (list "kube-system" "kube-public" "kube-node-lease" .Release.Namespace) .Values.admission.exemptNamespaces | uniq | toJson }}
+{{- end }}
 {{- define "hullmark.agentConfig" -}}
 stateDirectory: /var/lib/hullmark/agent
 verifier:
@@ -71,7 +74,15 @@ enrolment:
 kubernetes:
   join: { audience: hullmark, namespace: {{ .Release.Namespace }}, serviceAccount: {{ include "hullmark.name" . }}-agent }
   policy: { namespace: {{ .Release.Namespace }}, name: {{ include "hullmark.name" . }} }
-  publish: { namespace: {{ .Release.Namespace }}, caConfigMap: {{ include "hullmark.name" . }}-ca, adminSecret: {{ include "hullmark.name" . }}-admin }
+  publish: { namespace: {{ .Release.Namespace }}, caConfigMap: {{ include "hullmark.name" . }}-ca, adminSecret: {{ include "hullmark.name" . }}-admin{{ if .Values.admission.enabled }}, webhookConfiguration: {{ include "hullmark.name" . }}-{{ .Release.Namespace }}{{ end }} }
+{{- if .Values.admission.enabled }}
+admission:
+  listen: {{ printf "%s:7445" .Values.verifier.listenOn | quote }}
+  exemptNamespaces: {{ include "hullmark.exemptNamespaces" . }}
+  {{- if .Values.admission.clientCaConfigMap }}
+  clientCaFile: /etc/hullmark/admission-ca/ca.crt
+  {{- end }}
+{{- end }}
 policyFile: /etc/hullmark/policy/policy.yaml
 registries:
   plainHttp: {{ .Values.verifier.registries.plainHttp | toJson }}

@@ -1,0 +1,497 @@
+/** The webhook as the API server asks it, over TLS, with a registry that can fail. On a real API server: test/e2e/kubernetes/admission.test.ts. */
+import { generateKeyPairSync, type KeyObject, randomUUID } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { request } from "node:https";
+import { join } from "node:path";
+import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
+import { budgetMs } from "@hullmark/verifier/api/admission/server";
+import { decodeBundle } from "@hullmark/verifier/core/transparency/bundle";
+import { decodeLogEntry } from "@hullmark/verifier/core/transparency/entry";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
+import { signByKey } from "../fakes/key-signed.ts";
+import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
+import { Scrape } from "../fakes/scrape.ts";
+import { TestVerifier } from "../fakes/verifier.ts";
+
+interface Answer {
+  readonly uid: string;
+  readonly allowed: boolean;
+  readonly status?: { readonly code: number; readonly message: string };
+  readonly warnings?: readonly string[];
+  readonly auditAnnotations: Readonly<Record<string, string>>;
+}
+interface Asked {
+  readonly kind?: string;
+  readonly namespace?: string;
+  readonly operation?: string;
+  readonly user?: string;
+  readonly groups?: readonly string[];
+  readonly dryRun?: boolean;
+  readonly object: object;
+  readonly oldObject?: object;
+}
+
+const [release, stranger, second] = [0, 1, 2].map(() => generateKeyPairSync("ec", { namedCurve: "P-256" }));
+const pem = (key: KeyObject | undefined): string => JSON.stringify(key?.export({ type: "spki", format: "pem" }));
+let registry: FakeRegistry;
+let client: OciRegistry;
+let verifier: TestVerifier;
+let serial = 0;
+
+beforeAll(async () => {
+  registry = await startFakeRegistry();
+  client = new OciRegistry();
+  verifier = new TestVerifier();
+  await verifier.start(`policyFile: ${policy()}
+admission: { listen: "127.0.0.1:0" }`);
+});
+afterAll(async () => {
+  await verifier?.dispose();
+  client?.close();
+  await registry?.close();
+});
+
+function policy(more = ""): string {
+  return verifier.policy(`apiVersion: hullmark.dev/v1
+kind: Policy
+metadata: { name: door }
+spec:
+  authorities:
+    - { name: release, key: ${pem(release?.publicKey)} }
+    - { name: second, key: ${pem(second?.publicKey)} }
+  rules:
+    - name: acme
+      select: { images: ["**/acme/**"] }
+      require: { signatures: { authorities: [release] } }
+    - name: others
+  admission:
+    mode: enforce
+    namespaces:
+      - { names: ["warn-*"], mode: warn }
+      - { names: [watched], mode: audit }
+    breakGlass: { users: [ann], groups: [on-call], maxDuration: 4h }
+${more}
+`);
+}
+
+/** A new image under acme/. */
+async function image(by: KeyObject | undefined): Promise<PushedImage & { readonly reference: string }> {
+  const name = `app${serial++}`;
+  const pushed = await pushImage(`${registry.host}/acme/${name}`, { tag: "1", layers: [{ name }] });
+  if (by) await signed(pushed, by);
+  return { ...pushed, reference: `${pushed.repository}:1` };
+}
+
+const signed = (pushed: Pick<PushedImage, "repository" | "manifestDigest">, by: KeyObject): Promise<void> => signByKey(client, pushed, by);
+
+function pod(reference: string, metadata: object = {}, spec: object = {}): object {
+  return { metadata: { name: "web", labels: {}, ...metadata }, spec: { containers: [{ name: "web", image: reference }], ...spec } };
+}
+
+interface Sent {
+  readonly status: number;
+  readonly text: string;
+}
+function send(path: string, body: string, identity: { key?: Buffer; cert?: Buffer } = {}, to = verifier): Promise<Sent> {
+  return new Promise((resolve, reject) => {
+    const options = { host: "127.0.0.1", port: to.running?.admissionPort, path, method: "POST", ca: to.ca, servername: "localhost", agent: false, ...identity };
+    const call = request({ ...options, headers: { "content-type": "application/json" } }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on("data", (chunk: Buffer) => chunks.push(chunk));
+      response.on("end", () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() }));
+      response.on("error", reject);
+    });
+    call.on("error", reject);
+    call.end(body);
+  });
+}
+
+function review(
+  { kind = "Pod", namespace = "shop", operation = "CREATE", user = "bob", groups = [], dryRun = false, object, oldObject }: Asked,
+  uid: string,
+): string {
+  const userInfo = { username: user, groups };
+  const asked = { uid, kind: { group: "", version: "v1", kind }, namespace, operation, userInfo, dryRun, object, oldObject: oldObject ?? null };
+  return JSON.stringify({ apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview", request: asked });
+}
+
+async function ask(asked: Asked, failure = "fail", timeout = "30s"): Promise<Answer> {
+  const uid = randomUUID();
+  const { status, text } = await send(`/admission/${failure}?timeout=${timeout}`, review(asked, uid));
+  expect(status, text).toBe(200);
+  const { response } = JSON.parse(text) as { response: Answer };
+  expect(response.uid).toBe(uid);
+  return response;
+}
+
+async function admissions(): Promise<readonly Readonly<Record<string, unknown>>[]> {
+  const { log } = await verifier.query.getStatus({}).then(async () => ({ log: `http://127.0.0.1:${verifier.running?.httpPort}/log` }));
+  const size = Number((await (await fetch(`${log}/checkpoint`)).text()).split("\n")[1]);
+  const bundle = Buffer.from(await (await fetch(`${log}/tile/entries/000.p/${size}`)).arrayBuffer());
+  return decodeBundle(bundle)
+    .map(decodeLogEntry)
+    .filter(({ type }) => type === "admission")
+    .map(({ fields }) => fields);
+}
+
+async function until<T>(look: () => Promise<T>, done: (seen: T) => boolean): Promise<T> {
+  for (let i = 0; ; i++) {
+    const seen = await look();
+    if (done(seen)) return seen;
+    if (i === 300) throw new Error(`never: ${JSON.stringify(seen)}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+const TEMPLATE = (spec: object) => ({ spec: { template: { metadata: { labels: {} }, ...spec } } });
+const WRAPPED: Readonly<Record<string, (pod: object) => object>> = {
+  Pod: (inner) => inner,
+  PodTemplate: (inner) => ({ metadata: { name: "web" }, template: inner }),
+  Deployment: (inner) => ({ metadata: { name: "web" }, ...TEMPLATE(inner) }),
+  StatefulSet: (inner) => ({ metadata: { name: "web" }, ...TEMPLATE(inner) }),
+  DaemonSet: (inner) => ({ metadata: { name: "web" }, ...TEMPLATE(inner) }),
+  ReplicaSet: (inner) => ({ metadata: { name: "web" }, ...TEMPLATE(inner) }),
+  ReplicationController: (inner) => ({ metadata: { name: "web" }, ...TEMPLATE(inner) }),
+  Job: (inner) => ({ metadata: { name: "web" }, ...TEMPLATE(inner) }),
+  CronJob: (inner) => ({ metadata: { name: "web" }, spec: { jobTemplate: TEMPLATE(inner) } }),
+};
+
+describe("an image", () => {
+  test.each(Object.keys(WRAPPED))("is judged wherever a %s has it: containers, init containers, ephemeral ones", async (kind) => {
+    const [good, bad] = [await image(release?.privateKey), await image(undefined)];
+    const wrap = WRAPPED[kind] as (pod: object) => object;
+    expect(await ask({ kind, object: wrap(pod(good.reference)) })).toMatchObject({ allowed: true, auditAnnotations: { decision: "allowed" } });
+    for (const place of ["initContainers", "ephemeralContainers"]) {
+      const answer = await ask({ kind, object: wrap(pod(good.reference, {}, { [place]: [{ name: "side", image: bad.reference }] })) });
+      expect(answer).toMatchObject({ allowed: false, status: { code: 403 } });
+      expect(answer.status?.message).toContain(`${place === "initContainers" ? "init" : "ephemeral"} container side`);
+    }
+  });
+
+  test("that is not signed is refused, and the answer says by which rule, on what evidence, and what would do", async () => {
+    const bad = await image(undefined);
+    const { allowed, status } = await ask({ object: pod(bad.reference) });
+    expect(allowed).toBe(false);
+    expect(status?.message.split("\n")).toEqual([
+      `container web: image ${bad.reference} (${bad.manifestDigest}) is refused by rule "acme": not signed: nothing is attached to it (rule acme)`,
+      "  asked for: signatures: 1 of release",
+      "  found:     nothing",
+      expect.stringMatching(new RegExp(`^  would do:  sign ${bad.manifestDigest} by release `)),
+      expect.stringContaining("in an emergency: annotations hullmark.dev/break-glass-by"),
+    ]);
+  });
+
+  test("is judged by its digest where the reference has one, and by what the tag names where not", async () => {
+    const good = await image(release?.privateKey);
+    expect((await ask({ object: pod(`${good.repository}@${good.manifestDigest}`) })).allowed).toBe(true);
+    const other = await pushImage(good.repository, { tag: "2", layers: [{ other: "1" }] });
+    expect((await ask({ object: pod(`${good.repository}:2`) })).status?.message).toContain(other.manifestDigest);
+    expect((await ask({ object: pod(`${good.repository}:2@${good.manifestDigest}`) })).allowed).toBe(true);
+    expect((await ask({ object: pod(`${good.repository}:none`) })).status?.message).toContain("would do:  push the image, or correct its name");
+    expect((await ask({ object: pod("**/acme/**") })).allowed, "the rule selects what is no reference").toBe(false);
+  });
+
+  test("signed by another key is refused", async () => {
+    const { allowed, status } = await ask({ object: pod((await image(stranger?.privateKey)).reference) });
+    expect(allowed).toBe(false);
+    expect(status?.message).toContain("carries a signature, but not by release");
+  });
+
+  test("of which no rule asks anything needs no registry", async () => {
+    const before = registry.requests.length;
+    expect((await ask({ object: pod("registry.nowhere.example/other/thing:1") })).allowed).toBe(true);
+    expect(registry.requests.length).toBe(before);
+  });
+
+  test("of several platforms is signed as an index, or each of its images is; a node selector leaves one", async () => {
+    const index = await pushIndex(`${registry.host}/acme/multi`, "1", ["amd64", "arm64"]);
+    const [amd] = index.images;
+    if (!amd) throw new Error("no image");
+    await signed(amd, release?.privateKey as KeyObject);
+    const reference = `${index.repository}@${index.digest}`;
+    expect((await ask({ object: pod(reference) })).allowed, "arm64 is not signed").toBe(false);
+    expect((await ask({ object: pod(reference, {}, { nodeSelector: { "kubernetes.io/arch": "amd64" } }) })).allowed).toBe(true);
+    const whole = await pushIndex(`${registry.host}/acme/whole`, "1", ["amd64", "arm64"]);
+    await signed({ repository: whole.repository, manifestDigest: whole.digest }, release?.privateKey as KeyObject);
+    expect((await ask({ object: pod(`${whole.repository}:1`) })).allowed).toBe(true);
+  });
+
+  test("is looked up once for a thousand pods", async () => {
+    const good = await image(release?.privateKey);
+    const before = registry.requests.length;
+    const answers = await Promise.all(Array.from({ length: 200 }, (_, i) => ask({ object: pod(good.reference, { name: `web-${i}` }) })));
+    expect(answers.every(({ allowed }) => allowed)).toBe(true);
+    const first = registry.requests.length - before;
+    expect(first).toBeLessThan(10);
+    await ask({ object: pod(good.reference) });
+    expect(registry.requests.length - before).toBe(first);
+  });
+});
+
+describe("what is not judged", () => {
+  test("an update that brings no image, what is about to go, and what a node tells of its own", async () => {
+    const bad = pod((await image(undefined)).reference);
+    const ending = { ...bad, metadata: { name: "web", deletionTimestamp: "2026-01-01T00:00:00Z" } };
+    expect(await ask({ operation: "UPDATE", object: bad, oldObject: bad })).toMatchObject({ allowed: true });
+    expect(await ask({ operation: "UPDATE", object: ending, oldObject: pod("registry.example/x") })).toMatchObject({ allowed: true });
+    const mirror = { ...bad, metadata: { name: "web", annotations: { "kubernetes.io/config.mirror": "x" } } };
+    expect(await ask({ object: mirror, user: "system:node:w-1" })).toMatchObject({ allowed: true });
+    expect(await ask({ object: mirror, user: "bob" }), "a person's word").toMatchObject({ allowed: false });
+    expect(await ask({ operation: "UPDATE", object: bad, oldObject: pod("registry.example/x") }), "a new image").toMatchObject({ allowed: false });
+  });
+
+  test("the cluster's own namespaces, and kinds that hold no pod", async () => {
+    const bad = pod((await image(undefined)).reference);
+    expect(await ask({ namespace: "kube-system", object: bad })).toMatchObject({ allowed: true, auditAnnotations: { decision: "exempt" } });
+    expect(await ask({ kind: "ConfigMap", object: {} })).toMatchObject({ allowed: true });
+  });
+});
+
+describe("a mode", () => {
+  test("warn lets in and tells whoever asked; audit tells the audit log", async () => {
+    const bad = pod((await image(undefined)).reference);
+    const warned = await ask({ namespace: "warn-shop", object: bad });
+    expect(warned).toMatchObject({ allowed: true, auditAnnotations: { decision: "warned" } });
+    expect(warned.warnings?.[0]).toMatch(/^hullmark: container web: not signed: nothing is attached to it \(rule acme\)/);
+    expect(warned.warnings?.every((line) => line.length <= 256)).toBe(true);
+    const audited = await ask({ namespace: "watched", object: bad });
+    expect(audited).toMatchObject({ allowed: true, auditAnnotations: { decision: "audited", objections: expect.stringContaining("not signed") } });
+    expect(audited.warnings).toBeUndefined();
+  });
+});
+
+describe("break-glass", () => {
+  const HOUR_MS = 3_600_000;
+  const glass = (untilMs: number, reason = "INC-7, payments are down") => ({
+    annotations: {
+      "hullmark.dev/break-glass-by": "ann",
+      "hullmark.dev/break-glass-reason": reason,
+      "hullmark.dev/break-glass-until": new Date(untilMs).toISOString(),
+    },
+  });
+  const soon = () => verifier.clock.nowMs() + HOUR_MS;
+
+  test("lets in what is refused, for whom policy names, and is in the log before the answer", async () => {
+    const bad = await image(undefined);
+    const answer = await ask({ object: pod(bad.reference, glass(soon())), user: "ann" });
+    expect(answer).toMatchObject({ allowed: true, auditAnnotations: { decision: "break-glass" } });
+    expect(answer.warnings?.[0]).toContain("let in by break-glass until");
+    const told = await until(admissions, (all) => all.some((each) => each["decision"] === "break-glass" && JSON.stringify(each).includes(bad.manifestDigest)));
+    expect(told.find((each) => JSON.stringify(each).includes(bad.manifestDigest))).toMatchObject({
+      ...{ by: "ann", user: "ann", reason: "INC-7, payments are down", namespace: "shop", workload: "shop/web" },
+      images: [{ image: bad.reference, rule: "acme" }],
+    });
+    expect(await ask({ object: pod(bad.reference, glass(soon())), user: "eve", groups: ["on-call"] }), "by group").toMatchObject({ allowed: true });
+  });
+
+  test("is for nobody else, not for longer, not afterwards, and says something", async () => {
+    const bad = await image(undefined);
+    const why = async (metadata: object, user = "ann") => (await ask({ object: pod(bad.reference, metadata), user })).status?.message ?? "";
+    expect(await why(glass(soon()), "bob")).toContain("bob is not among those who may");
+    expect(await why(glass(verifier.clock.nowMs() + 5 * HOUR_MS))).toContain("at most");
+    expect(await why(glass(verifier.clock.nowMs() - 1000))).toContain("it ended at");
+    expect(await why(glass(soon(), " "))).toContain("must each say something");
+    expect(await why({ annotations: { "hullmark.dev/break-glass-until": "tomorrow" } })).toContain("must each say something");
+  });
+
+  test("of a template counts for the pods that the cluster's controllers make of it, until it ends", async () => {
+    const bad = await image(undefined);
+    const controller = "system:serviceaccount:kube-system:replicaset-controller";
+    const made = { ...glass(soon()), generateName: "web-", ownerReferences: [{ kind: "ReplicaSet", name: "web-5d9c", controller: true }] };
+    expect(await ask({ object: pod(bad.reference, made), user: controller })).toMatchObject({ allowed: true });
+    expect(await ask({ object: pod(bad.reference, glass(soon())), user: controller }), "of no template").toMatchObject({ allowed: false });
+    expect(await ask({ object: pod(bad.reference, made), user: "bob" }), "by somebody else").toMatchObject({ allowed: false });
+  });
+
+  test("is recorded once, and not at all for a dry run", async () => {
+    const bad = await image(undefined);
+    const count = (all: Awaited<ReturnType<typeof admissions>>) => all.filter((each) => JSON.stringify(each).includes(bad.manifestDigest)).length;
+    const grant = glass(soon());
+    await ask({ object: pod(bad.reference, grant), user: "ann", dryRun: true });
+    await ask({ object: pod(bad.reference), dryRun: true });
+    for (let i = 0; i < 5; i++) await ask({ object: pod(bad.reference, grant), user: "ann" });
+    // What came later is there: what is to come of it was written before.
+    const marker = await image(undefined);
+    await ask({ object: pod(marker.reference) });
+    expect(count(await until(admissions, (all) => all.some((each) => JSON.stringify(each).includes(marker.manifestDigest))))).toBe(1);
+  });
+});
+
+describe("a registry", () => {
+  test("that is dead: what it was known for stays, what is new cannot be judged", async () => {
+    const known = await image(release?.privateKey);
+    expect((await ask({ object: pod(known.reference) })).allowed).toBe(true);
+    const fresh = await image(release?.privateKey);
+    registry.fault = (_, response) => {
+      response.destroy();
+      return true;
+    };
+    try {
+      verifier.clock.shiftMs += 60_000;
+      expect((await ask({ object: pod(known.reference) })).allowed, "known a minute ago").toBe(true);
+      const refused = await ask({ object: pod(fresh.reference) }, "fail");
+      expect(refused).toMatchObject({ allowed: false, auditAnnotations: { decision: "unknown-refused" } });
+      expect(refused.status?.message).toMatch(/cannot be judged by rule "acme": .*could not be reached[\s\S]*would do: {2}make the registry answer/);
+      const letIn = await ask({ object: pod(fresh.reference) }, "ignore");
+      expect(letIn).toMatchObject({ allowed: true, auditAnnotations: { decision: "unknown-allowed" } });
+      expect(letIn.warnings?.[0]).toContain("let in unjudged");
+    } finally {
+      registry.fault = () => false;
+      verifier.clock.shiftMs -= 60_000;
+    }
+  });
+
+  test("that never answers holds nobody longer than the API server waits, and others not at all", async () => {
+    const [slow, quick] = [await image(release?.privateKey), await image(release?.privateKey)];
+    const held: (() => void)[] = [];
+    registry.fault = (asked, response) => {
+      if (!asked.url?.includes(slow.repository.slice(registry.host.length))) return false;
+      held.push(() => response.destroy());
+      return true;
+    };
+    try {
+      const waiting = ask({ object: pod(slow.reference) }, "fail", "2s");
+      expect((await ask({ object: pod(quick.reference) })).allowed).toBe(true);
+      expect((await waiting).status?.message).toContain("did not answer in the time that there was");
+    } finally {
+      registry.fault = () => false;
+      for (const release of held) release();
+    }
+  });
+});
+
+describe("a revocation", () => {
+  test("of a key counts as soon as the policy is saved, and of one platform's digest for its index", async () => {
+    const good = await image(release?.privateKey);
+    const index = await pushIndex(`${registry.host}/acme/revoked`, "1", ["amd64", "arm64"]);
+    await signed({ repository: index.repository, manifestDigest: index.digest }, release?.privateKey as KeyObject);
+    const asked = { object: pod(`${index.repository}:1`) };
+    expect((await ask(asked)).allowed).toBe(true);
+    policy(`  revocations: [{ reason: bad libc, digest: "${index.images[1]?.configDigest}" }]`);
+    expect(
+      (
+        await until(
+          () => ask(asked),
+          ({ allowed }) => !allowed,
+        )
+      ).status?.message,
+    ).toContain("bad libc");
+    expect((await ask({ object: pod(good.reference) })).allowed).toBe(true);
+    policy(`  revocations: [{ reason: stolen, key: ${pem(release?.publicKey)} }]`);
+    expect(
+      (
+        await until(
+          () => ask({ object: pod(good.reference) }),
+          ({ allowed }) => !allowed,
+        )
+      ).status?.message,
+    ).toContain("stolen");
+    policy();
+    await until(
+      () => ask({ object: pod(good.reference) }),
+      ({ allowed }) => allowed,
+    );
+  });
+});
+
+describe("the port", () => {
+  test("takes nothing but questions, of bounded size", async () => {
+    const body = review({ object: {} }, "u");
+    expect(await send("/admission/fail", "{}")).toEqual({ status: 400, text: expect.stringContaining("no AdmissionReview") });
+    expect(await send("/admission/fail", "nonsense")).toMatchObject({ status: 400, text: "bad request\n" });
+    expect(await send("/admission/other", body)).toMatchObject({ status: 404 });
+    expect(await send("/admission/fail", review({ object: { spec: { containers: "x" } } }, "u"))).toMatchObject({ status: 400 });
+    expect(
+      await send("/admission/fail", JSON.stringify({ x: "y".repeat(9 << 20) })).then(
+        ({ status }) => status,
+        () => 413,
+      ),
+    ).toBe(413);
+  });
+
+  test("leaves time for the way back", () => {
+    expect([budgetMs("10s"), budgetMs("1s"), budgetMs("500ms"), budgetMs("99999s"), budgetMs("x"), budgetMs(undefined)]).toEqual([
+      9500, 500, 250, 30_000, 8000, 8000,
+    ]);
+  });
+
+  test("counts by closed labels", async () => {
+    const scrape = await Scrape.from(`http://127.0.0.1:${verifier.running?.httpPort}`);
+    for (const decision of ["allowed", "warned", "audited", "refused", "break-glass", "unknown-allowed", "unknown-refused", "exempt"])
+      expect(scrape.value("hullmark_admission_requests_total", { decision }), decision).toBeGreaterThan(0);
+    expect(scrape.value("hullmark_admission_seconds_count")).toBe(scrape.value("hullmark_admission_requests_total"));
+  });
+
+  test("asks for a client certificate where one is configured", async () => {
+    const guarded = new TestVerifier();
+    try {
+      await guarded.start("enrolment: { mode: tofu, acceptWithoutCertificate: true }");
+      const identity = await guarded.certify((authority, spki) => authority.issueOperator("viewer", "kube-apiserver", spki, 3_600_000));
+      const ca = join(guarded.directory, "client-ca.crt");
+      writeFileSync(ca, guarded.ca);
+      await guarded.stop();
+      await guarded.start(`admission: { listen: "127.0.0.1:0", clientCaFile: ${ca} }`);
+      const body = review({ kind: "ConfigMap", object: {} }, "u");
+      await expect(send("/admission/fail", body, {}, guarded)).rejects.toThrow();
+      expect(await send("/admission/fail", body, { key: identity.key, cert: identity.pem }, guarded)).toMatchObject({ status: 200 });
+    } finally {
+      await guarded.dispose();
+    }
+  });
+});
+
+describe("an alert of break-glass", () => {
+  test("is open as long as it lasts, also across a restart", async () => {
+    const bad = await image(undefined);
+    const sent: string[] = [];
+    const { createServer } = await import("node:http");
+    const receiver = createServer((incoming, response) => {
+      const chunks: Buffer[] = [];
+      incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
+      incoming.on("end", () => {
+        sent.push(Buffer.concat(chunks).toString());
+        response.writeHead(204).end();
+      });
+    });
+    await new Promise<void>((resolve) => receiver.listen(0, "127.0.0.1", resolve));
+    const own = new TestVerifier();
+    const { port } = receiver.address() as { port: number };
+    const text = `apiVersion: hullmark.dev/v1
+kind: Policy
+metadata: { name: door }
+spec:
+  authorities: [{ name: release, key: ${pem(release?.publicKey)} }]
+  rules: [{ name: acme, require: { signatures: { authorities: [release] } } }]
+  admission: { mode: enforce, breakGlass: { users: [ann] } }
+  alerts: { routes: [{ name: hook, type: webhook, url: "http://127.0.0.1:${port}/" }] }
+`;
+    try {
+      const config = `policyFile: ${own.policy(text)}\nadmission: { listen: "127.0.0.1:0" }`;
+      await own.start(config);
+      const annotations = {
+        "hullmark.dev/break-glass-by": "ann",
+        "hullmark.dev/break-glass-reason": "INC-8",
+        "hullmark.dev/break-glass-until": new Date(own.clock.nowMs() + 3_600_000).toISOString(),
+      };
+      const body = review({ object: pod(bad.reference, { annotations }), user: "ann" }, "u");
+      expect((await send("/admission/fail?timeout=30s", body, {}, own)).text).toContain('"allowed":true');
+      const firing = await until(
+        async () => sent.join(),
+        (all) => all.includes('"firing"'),
+      );
+      expect(firing).toContain("was let in by break-glass");
+      expect(firing).toContain("INC-8");
+      await own.stop();
+      own.clock.shiftMs += 2 * 3_600_000;
+      await own.start(config);
+      await until(
+        async () => sent.join(),
+        (all) => all.includes('"resolved"'),
+      );
+    } finally {
+      await own.dispose();
+      await new Promise((resolve) => receiver.close(resolve));
+    }
+  });
+});

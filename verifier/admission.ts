@@ -1,0 +1,55 @@
+/** Composition of the webhook: where it is configured, made, joined and started. No decisions here. */
+import { readFileSync } from "node:fs";
+import { splitHostPort } from "@hullmark/daemon";
+import type { Logger } from "pino";
+import { buildAdmissionServer } from "./api/admission/server.ts";
+import type { VerifierConfig } from "./config.ts";
+import { AdmissionService, LogRecorder } from "./core/admission/index.ts";
+import type { AlertBook } from "./core/alerting/index.ts";
+import type { Committer } from "./core/fleet/committer.ts";
+import type { PolicyHolder } from "./core/fleet/policy-holder.ts";
+import { severityFor } from "./core/policy/match.ts";
+import type { Verifiers } from "./core/provenance/index.ts";
+import type { Clock } from "./ports/clock.ts";
+import type { Meter } from "./ports/meter.ts";
+import type { Registry } from "./ports/registry.ts";
+import type { KeyAndChain } from "./state-files.ts";
+
+interface Parts {
+  readonly config: VerifierConfig;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly registry: Registry;
+  readonly verifiers: Verifiers;
+  readonly meter: Meter;
+  readonly policies: PolicyHolder;
+  readonly committer: Committer;
+  readonly book: AlertBook;
+  readonly certificate: KeyAndChain;
+}
+
+/** @param stack what is started is stopped with it @returns the port; undefined where admission is not configured */
+export async function admissionServer(parts: Parts, stack: AsyncDisposableStack): Promise<number | undefined> {
+  const { config, clock, logger, registry, verifiers, meter, policies, committer, book, certificate } = parts;
+  if (!config.admission) return undefined;
+  const onProblem = (error: unknown): void => logger.error({ err: error }, "an admission could not be recorded");
+  const recorder = new LogRecorder({
+    ...{ clock, onProblem, cluster: config.verifierId },
+    submit: (draft) => committer.submit(draft),
+    severity: () => severityFor(policies.current, undefined, "image", "break-glass") ?? "high",
+    openIds: [...book.records()].flatMap(({ openDriftIds }) => openDriftIds),
+  });
+  stack.defer(() => recorder.stop());
+  const { exemptNamespaces, clientCaFile, listen } = config.admission;
+  const service = new AdmissionService({ registry, verifiers, clock, meter, recorder, exemptNamespaces, onProblem, policy: () => policies.current });
+  stack.defer(() => service.stop());
+  const server = buildAdmissionServer({
+    ...{ service, certificateChain: certificate.chainPem, privateKey: certificate.privateKeyPem },
+    clientCa: clientCaFile === undefined ? undefined : readFileSync(clientCaFile, "utf8"),
+    onError: (error) => logger.error({ err: error }, "a question of the API server could not be answered"),
+  });
+  stack.defer(() => server.close());
+  const [host, port] = splitHostPort(listen);
+  await server.listen({ host, port });
+  return (server.server.address() as { port: number }).port;
+}

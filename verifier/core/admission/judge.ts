@@ -1,0 +1,90 @@
+/** One image held against one rule at the cluster's door. Pure: what is known and policy in, outcome out. */
+import type { Policy, PolicyRule } from "../policy/types.ts";
+import { ProvenanceError, type ProvenanceVerdict, type Verifiers, verifyProvenance } from "../provenance/index.ts";
+import type { AskedImage } from "./lookup.ts";
+
+export type ImageOutcome =
+  | { readonly kind: "accepted" }
+  | { readonly kind: "refused"; readonly text: string; readonly asked: string; readonly found: string; readonly remedy: string }
+  /** Nobody can tell: no verdict. */
+  | { readonly kind: "unknown"; readonly text: string; readonly remedy: string }
+  /** To tell, more must be known of the images of the index. */
+  | { readonly kind: "look-deeper" };
+
+/** Whether anything of policy can make this image unwelcome: else nothing need be asked of any registry. */
+export function concerns(policy: Policy, rule: PolicyRule | undefined): { readonly required: boolean; readonly revocable: boolean } {
+  return {
+    required: rule !== undefined && (rule.signatures !== undefined || rule.attestations.length > 0 || rule.build !== undefined),
+    revocable: policy.revocations.some(({ what }) => what.kind === "digest" || what.kind === "builder" || what.kind === "commits"),
+  };
+}
+
+/**
+ * An index that is signed itself is signed for every platform; else each of its images must be.
+ * @param architecture the only one that counts; undefined: every one, since nobody knows yet where the pod will run
+ */
+export function judgeImage(
+  image: AskedImage,
+  policy: Policy,
+  rule: PolicyRule | undefined,
+  architecture: string | undefined,
+  verifiers: Verifiers,
+  nowMs: number,
+): ImageOutcome {
+  const { required } = concerns(policy, rule);
+  const fitting = image.platforms.filter((each) => architecture === undefined || each.architecture === undefined || each.architecture === architecture);
+  const byDigest = policy.revocations.some(({ what }) => what.kind === "digest");
+  if (image.isIndex && byDigest && !image.deep) return { kind: "look-deeper" };
+  const related = fitting.flatMap(({ digest, configDigest }) => (configDigest === undefined ? [digest] : [digest, configDigest]));
+  const outcome = (subjects: readonly string[], also: readonly string[]): ImageOutcome => {
+    try {
+      return outcomeOf(verdictOf(image, policy, rule, subjects, also, verifiers, nowMs), required);
+    } catch (error) {
+      if (!(error instanceof ProvenanceError)) throw error;
+      return { kind: "unknown", text: error.message, remedy: "correct the policy" };
+    }
+  };
+  const whole = outcome([image.digest], related);
+  if (!image.isIndex || whole.kind === "accepted" || !required) return whole;
+  if (!image.deep) return { kind: "look-deeper" };
+  if (fitting.length === 0) return whole;
+  // Not the index then: every image of it that may run.
+  for (const { digest, configDigest } of fitting) {
+    const one = outcome([digest, image.digest], configDigest === undefined ? [] : [configDigest]);
+    if (one.kind !== "accepted") return one;
+  }
+  return { kind: "accepted" };
+}
+
+function verdictOf(
+  { artefacts: { artefacts, incomplete } }: AskedImage,
+  policy: Policy,
+  rule: PolicyRule | undefined,
+  subjects: readonly string[],
+  related: readonly string[],
+  verifiers: Verifiers,
+  nowMs: number,
+): ProvenanceVerdict {
+  const { authorities, trustRoots, trustStores, revocations, builders } = policy;
+  return verifyProvenance(
+    {
+      ...{ subjects, related, incomplete, authorities, trustRoots, trustStores, revocations, builders },
+      artefacts: artefacts.filter(({ foundUnder }) => subjects.includes(foundUnder)),
+      ...(rule && { rule: rule.name }),
+      signatures: rule?.signatures,
+      attestations: rule?.attestations ?? [],
+      build: rule?.build,
+      tag: { status: "none" },
+      atMs: nowMs,
+    },
+    verifiers,
+  );
+}
+
+function outcomeOf({ status, text, refusals: [first] }: ProvenanceVerdict, required: boolean): ImageOutcome {
+  // What no rule asks for matters only where it is trusted no more.
+  if (status === "signed" || (!required && status !== "revoked")) return { kind: "accepted" };
+  const { requirement = "", found = "", remedy = "" } = first ?? {};
+  if (status === "unknown") return { kind: "unknown", text, remedy: remedy || "make the registry answer" };
+  return { kind: "refused", text, asked: requirement, found, remedy };
+}

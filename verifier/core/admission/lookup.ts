@@ -1,0 +1,179 @@
+/**
+ * What is to be known of an image that somebody wants to run: its digest, what belongs to it, what is attached. Equal questions at once are one look-up; what was
+ * known stays usable for a time while a registry is away. A registry that is slow holds nobody longer than they wait, and takes no room of others.
+ */
+import { type FetchedManifest, MAX_MANIFEST_BYTES, type Registry, RegistryError } from "../../ports/registry.ts";
+import {
+  type CollectedArtefacts,
+  collectArtefacts,
+  type ImageManifest,
+  type ImageReference,
+  type ImageSubject,
+  isImageEntry,
+  ProvenanceError,
+  parseManifest,
+} from "../provenance/index.ts";
+
+/** An image for one platform. */
+export interface PlatformImage {
+  readonly digest: string;
+  /** undefined for what the index does not say. */
+  readonly architecture: string | undefined;
+  /** Known of the image itself, and of an index's after a deep look. */
+  readonly configDigest: string | undefined;
+}
+
+export interface AskedImage {
+  readonly repository: string;
+  /** Of the manifest or index that the reference names. */
+  readonly digest: string;
+  /** The image itself, or those of the index. */
+  readonly platforms: readonly PlatformImage[];
+  readonly isIndex: boolean;
+  /** Attached to what the reference names, and after a deep look to each platform's image. */
+  readonly artefacts: CollectedArtefacts;
+  readonly deep: boolean;
+  /** Unix milliseconds. */
+  readonly knownAtMs: number;
+}
+
+export interface LookupServices {
+  readonly registry: Registry;
+  readonly nowMs: () => number;
+  /** Ends every look-up. */
+  readonly stopped: AbortSignal;
+}
+
+/** Younger answers need no question: signatures that were added show after it. */
+const FRESH_MS = 30_000;
+/** How long what is known may stand in for a registry that does not answer. What a tag named may have changed: it is believed for less long. */
+const STALE_DIGEST_MS = 24 * 3_600_000;
+const STALE_TAG_MS = 3_600_000;
+/** A look-up goes on when nobody waits for it any more: the next who asks finds its answer. */
+const LOOKUP_MS = 60_000;
+const MAX_IN_FLIGHT = 128;
+const MAX_IN_FLIGHT_HOST = 32;
+const MAX_PLATFORMS = 32;
+const MAX_KNOWN = 4096;
+const MAX_KNOWN_BYTES = 128 * 1024 * 1024;
+
+export class AdmissionLookup {
+  readonly #services: LookupServices;
+  /** The one that was not asked for longest first. */
+  readonly #known = new Map<string, { readonly image: AskedImage; readonly bytes: number }>();
+  readonly #flights = new Map<string, { readonly host: string; readonly result: Promise<AskedImage> }>();
+  #bytes = 0;
+
+  constructor(services: LookupServices) {
+    this.#services = services;
+  }
+
+  /**
+   * @param deep also what is attached to the images of an index, and their configs
+   * @param waiting how long the caller waits @throws RegistryError, ProvenanceError; the signal's reason
+   */
+  async image(reference: ImageReference, deep: boolean, waiting: AbortSignal): Promise<AskedImage> {
+    const key = `${reference.repository}@${reference.digest ?? `:${reference.tag}`}`;
+    const known = this.#known.get(key)?.image;
+    const usable = known && (!deep || known.deep || !known.isIndex) ? known : undefined;
+    const ageMs = usable ? Math.max(0, this.#services.nowMs() - usable.knownAtMs) : 0;
+    if (usable && ageMs <= FRESH_MS) return usable;
+    const staleMs = reference.digest === undefined ? STALE_TAG_MS : STALE_DIGEST_MS;
+    try {
+      return await unlessAborted(this.#fly(key, reference, deep || known?.deep === true), waiting);
+    } catch (error) {
+      const away = waiting.aborted || (error instanceof RegistryError && error.retryable);
+      if (usable && away && ageMs <= staleMs) return usable;
+      throw error;
+    }
+  }
+
+  #fly(key: string, reference: ImageReference, deep: boolean): Promise<AskedImage> {
+    const name = `${key} ${deep}`;
+    const host = reference.repository.slice(0, reference.repository.indexOf("/"));
+    const before = this.#flights.get(name);
+    if (before) return before.result;
+    const sameHost = [...this.#flights.values()].filter((flight) => flight.host === host).length;
+    if (this.#flights.size >= MAX_IN_FLIGHT || sameHost >= MAX_IN_FLIGHT_HOST)
+      return Promise.reject(new RegistryError("TIMEOUT", `${host}: too many images are being looked up; ask again`));
+    const signal = AbortSignal.any([this.#services.stopped, AbortSignal.timeout(LOOKUP_MS)]);
+    const result = this.#lookUp(reference, deep, signal).then((image) => this.#keep(key, image));
+    this.#flights.set(name, { host, result });
+    const over = (): void => void this.#flights.delete(name);
+    result.then(over, over);
+    return result;
+  }
+
+  async #lookUp({ repository, digest, tag }: ImageReference, deep: boolean, signal: AbortSignal): Promise<AskedImage> {
+    const { registry, nowMs } = this.#services;
+    const fetch = (name: string): Promise<FetchedManifest> => registry.manifest(repository, name, MAX_MANIFEST_BYTES, signal);
+    const top = await fetch(digest ?? tag ?? "latest");
+    const parsed = parseManifest(top.bytes, top.mediaType);
+    const isIndex = parsed.kind === "index";
+    const entries = isIndex ? parsed.manifests.filter(isImageEntry) : [];
+    if (entries.length > MAX_PLATFORMS) throw new ProvenanceError("TOO_LARGE", `an index of ${entries.length} images: more than ${MAX_PLATFORMS}`);
+    const subjects: ImageSubject[] = [{ repository, digest: top.digest, kind: parsed.kind }];
+    const platforms: PlatformImage[] = isIndex ? [] : [{ digest: top.digest, architecture: undefined, configDigest: parsed.config.digest }];
+    for (const { digest: child, platform } of entries) {
+      const image = deep ? imageOf(await fetch(child)) : undefined;
+      if (deep) subjects.push({ repository, digest: child, kind: "manifest" });
+      platforms.push({ digest: child, architecture: platform?.architecture, configDigest: image?.config.digest });
+    }
+    const artefacts = await collectArtefacts(registry, subjects, signal);
+    return { repository, digest: top.digest, platforms, isIndex, artefacts, deep, knownAtMs: nowMs() };
+  }
+
+  /** What could not be had whole this time does not replace what was whole of the same image. */
+  #keep(key: string, image: AskedImage): AskedImage {
+    const before = this.#known.get(key);
+    const partial = image.artefacts.incomplete.length > 0;
+    if (before && partial && before.image.digest === image.digest && before.image.artefacts.incomplete.length === 0 && before.image.deep === image.deep)
+      return before.image;
+    if (before) this.#bytes -= before.bytes;
+    this.#known.delete(key);
+    // An incomplete answer is worth a new question at once.
+    if (partial) return image;
+    const bytes = 4096 + sizeOf(image.artefacts);
+    this.#known.set(key, { image, bytes });
+    this.#bytes += bytes;
+    for (const [oldest, entry] of this.#known) {
+      if (this.#known.size <= MAX_KNOWN && this.#bytes <= MAX_KNOWN_BYTES) break;
+      this.#known.delete(oldest);
+      this.#bytes -= entry.bytes;
+    }
+    return image;
+  }
+}
+
+function imageOf({ bytes, mediaType }: FetchedManifest): ImageManifest {
+  const parsed = parseManifest(bytes, mediaType);
+  if (parsed.kind === "index") throw new ProvenanceError("MALFORMED", "an index within an index");
+  return parsed;
+}
+
+function sizeOf({ artefacts }: CollectedArtefacts): number {
+  return artefacts.reduce((sum, artefact) => {
+    const content =
+      artefact.format === "bundle"
+        ? artefact.bundle
+        : artefact.format === "simple-signing"
+          ? artefact.payload
+          : "envelope" in artefact
+            ? artefact.envelope
+            : undefined;
+    return sum + 1024 + (content?.length ?? 0);
+  }, 0);
+}
+
+/** The work goes on; only this caller's waiting ends. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = (): void => aborted.reject(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}

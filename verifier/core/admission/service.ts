@@ -1,0 +1,200 @@
+/** Answers the API server's questions: may this pod, or what makes such pods, come in? One answer within the time that is left, whatever registries do. */
+
+import { compileNames } from "@hullmark/proto/codec";
+import type { Clock } from "../../ports/clock.ts";
+import type { AdmissionDecision, Meter } from "../../ports/meter.ts";
+import { type Registry, RegistryError } from "../../ports/registry.ts";
+import { matchRule } from "../policy/match.ts";
+import type { AdmissionMode, Policy, PolicyRule } from "../policy/types.ts";
+import { type ImageReference, ProvenanceError, parseReference, type Verifiers } from "../provenance/index.ts";
+import { type AdmissionAnswer, auditOf, messageOf, type Objection, warningsOf } from "./answer.ts";
+import { BREAK_GLASS, type BreakGlass, readBreakGlass } from "./break-glass.ts";
+import { concerns, type ImageOutcome, judgeImage } from "./judge.ts";
+import { AdmissionLookup, type AskedImage } from "./lookup.ts";
+import { type AskedContainer, type AskedPod, askedPod, newContainers } from "./pods.ts";
+import type { AdmissionRequest } from "./review.ts";
+
+/** What the API server does by itself where it gets no answer, and what is done here where nobody can tell. */
+export type FailurePolicy = "fail" | "ignore";
+
+/** What is worth an entry in the log. */
+export interface Happening {
+  readonly decision: "refused" | "break-glass";
+  readonly request: AdmissionRequest;
+  readonly pod: AskedPod;
+  readonly objections: readonly Objection[];
+  readonly grant: BreakGlass | undefined;
+}
+
+/** Writes down what happened, once however often it is asked. */
+export interface AdmissionRecorder {
+  /** Durable when it resolves. @throws where it cannot be recorded */
+  record(happening: Happening): Promise<void>;
+}
+
+export interface AdmissionServices {
+  readonly registry: Registry;
+  readonly verifiers: Verifiers;
+  readonly policy: () => Policy;
+  readonly clock: Clock;
+  readonly meter: Meter;
+  readonly recorder: AdmissionRecorder;
+  /** Namespaces in which nothing is asked: the verifier's own and the cluster's. */
+  readonly exemptNamespaces: readonly string[];
+  /** A refusal could not be written down, which holds nobody up. */
+  readonly onProblem: (error: unknown) => void;
+}
+
+/** A verdict that rests on time (validity, age) is made anew after it. */
+const VERDICT_MS = 10_000;
+
+export class AdmissionService {
+  readonly #services: AdmissionServices;
+  readonly #lookup: AdmissionLookup;
+  readonly #stop = new AbortController();
+  /** Of images at hand: rule → outcome. Both change with the policy. */
+  readonly #verdicts = new WeakMap<AskedImage, Map<Policy | PolicyRule, { readonly outcome: ImageOutcome; readonly atMs: number; readonly policy: Policy }>>();
+
+  constructor(services: AdmissionServices) {
+    this.#services = services;
+    this.#lookup = new AdmissionLookup({ registry: services.registry, nowMs: () => services.clock.nowMs(), stopped: this.#stop.signal });
+  }
+
+  stop(): void {
+    this.#stop.abort(new RegistryError("UNAVAILABLE", "the verifier is stopping"));
+  }
+
+  /** @param waiting aborts when the answer must be given @throws AdmissionError where the question cannot be read */
+  async answer(request: AdmissionRequest, failure: FailurePolicy, waiting: AbortSignal): Promise<AdmissionAnswer> {
+    const startedMs = this.#services.clock.nowMs();
+    const { decision, answer } = await this.#decide(request, failure, waiting);
+    this.#services.meter.admission(decision, Math.max(0, this.#services.clock.nowMs() - startedMs) / 1000);
+    return answer;
+  }
+
+  async #decide(request: AdmissionRequest, failure: FailurePolicy, waiting: AbortSignal): Promise<{ decision: AdmissionDecision; answer: AdmissionAnswer }> {
+    const { exemptNamespaces, policy: current } = this.#services;
+    const told = (decision: AdmissionDecision, objections: readonly Objection[] = [], warnings: readonly string[] = [], message = "") => {
+      const allowed = message === "";
+      return { decision, answer: { uid: request.uid, allowed, message, warnings, audit: auditOf(decision, objections) } };
+    };
+    if (exemptNamespaces.includes(request.namespace)) return told("exempt");
+    const pod = askedPod(request);
+    // What goes, and what a node tells of itself that runs already, cannot be kept out.
+    if (!pod || pod.ending || (pod.mirror && request.user.name.startsWith("system:node:"))) return told("exempt");
+    const policy = current();
+    const found = await Promise.all(newContainers(request, pod).map((container) => this.#judge(container, pod, policy, waiting)));
+    const objections = found.flatMap((each) => each ?? []);
+    if (objections.length === 0) return told("allowed");
+    const refused = objections.some(({ kind }) => kind === "refused");
+    const mode = modeFor(policy, request.namespace);
+    if (mode === "audit") return told("audited", objections);
+    if (mode === "warn") return told("warned", objections, warningsOf(objections));
+    if (!refused && failure === "ignore") return told("unknown-allowed", objections, warningsOf(objections, "let in unjudged: "));
+    return await this.#refuse(request, pod, policy, objections, refused, told);
+  }
+
+  /** Unless somebody who may lets it in all the same. */
+  async #refuse(
+    request: AdmissionRequest,
+    pod: AskedPod,
+    policy: Policy,
+    objections: readonly Objection[],
+    refused: boolean,
+    told: (
+      decision: AdmissionDecision,
+      objections: readonly Objection[],
+      warnings: readonly string[],
+      message?: string,
+    ) => { decision: AdmissionDecision; answer: AdmissionAnswer },
+  ): Promise<{ decision: AdmissionDecision; answer: AdmissionAnswer }> {
+    const { clock, recorder, onProblem } = this.#services;
+    const glass = readBreakGlass(request, pod, policy.admission.breakGlass, clock.nowMs());
+    let why = glass.kind === "denied" ? `break-glass was not granted: ${glass.why}` : "";
+    if (glass.kind === "granted") {
+      const { grant } = glass;
+      try {
+        if (!request.dryRun) await recorder.record({ decision: "break-glass", request, pod, objections, grant });
+        const until = new Date(grant.untilMs).toISOString();
+        return told("break-glass", objections, warningsOf(objections, `let in by break-glass until ${until}, recorded and alerted: `));
+      } catch (error) {
+        onProblem(error);
+        why = "break-glass was not granted: it could not be recorded";
+      }
+    }
+    if (!request.dryRun) recorder.record({ decision: "refused", request, pod, objections, grant: undefined }).catch(onProblem);
+    if (why === "" && policy.admission.breakGlass) why = `in an emergency: annotations ${Object.values(BREAK_GLASS).join(", ")}`;
+    return told(refused ? "refused" : "unknown-refused", objections, [], messageOf(objections, why));
+  }
+
+  async #judge(container: AskedContainer, pod: AskedPod, policy: Policy, waiting: AbortSignal): Promise<Objection | undefined> {
+    const rule = matchRule(policy, {
+      imageReference: container.image,
+      containerName: `${pod.namespace}/${pod.name}/${container.name}`,
+      ...{ workload: pod.workload, labels: pod.labels, nodeName: pod.nodeName },
+    });
+    const { required, revocable } = concerns(policy, rule);
+    if (!required && !revocable) return undefined;
+    const objection = (kind: Objection["kind"], digest: string, text: string, remedy: string, asked = "", found = ""): Objection => ({
+      ...{ container, digest, rule: rule?.name ?? "", kind, text, asked, found, remedy },
+    });
+    let reference: ImageReference;
+    try {
+      reference = parseReference(container.image);
+    } catch (error) {
+      if (!(error instanceof ProvenanceError)) throw error;
+      return required ? objection("refused", "", error.message, "write HOST/NAME@sha256:DIGEST") : undefined;
+    }
+    try {
+      const { image, outcome } = await this.#outcome(reference, policy, rule, pod.architecture, waiting);
+      if (outcome.kind === "refused") return objection("refused", image.digest, outcome.text, outcome.remedy, outcome.asked, outcome.found);
+      return outcome.kind === "unknown" && required ? objection("unknown", image.digest, outcome.text, outcome.remedy) : undefined;
+    } catch (error) {
+      if (!required) return undefined;
+      if (waiting.aborted) return objection("unknown", "", "the registry did not answer in the time that there was", "ask again, or make the registry answer");
+      if (error instanceof RegistryError) return objection("unknown", "", error.message, remedyOf(error));
+      if (error instanceof ProvenanceError) return objection("refused", "", error.message, "push the image anew");
+      throw error;
+    }
+  }
+
+  async #outcome(
+    reference: ImageReference,
+    policy: Policy,
+    rule: PolicyRule | undefined,
+    architecture: string | undefined,
+    waiting: AbortSignal,
+  ): Promise<{ readonly image: AskedImage; readonly outcome: Exclude<ImageOutcome, { kind: "look-deeper" }> }> {
+    for (const deep of [false, true]) {
+      const image = await this.#lookup.image(reference, deep, waiting);
+      const outcome = this.#remembered(image, policy, rule, architecture);
+      if (outcome.kind !== "look-deeper") return { image, outcome };
+    }
+    throw new ProvenanceError("MALFORMED", "an index whose images cannot be told");
+  }
+
+  #remembered(image: AskedImage, policy: Policy, rule: PolicyRule | undefined, architecture: string | undefined): ImageOutcome {
+    const { verifiers, clock } = this.#services;
+    const nowMs = clock.nowMs();
+    if (architecture !== undefined && image.isIndex) return judgeImage(image, policy, rule, architecture, verifiers, nowMs);
+    const verdicts = this.#verdicts.get(image) ?? new Map();
+    this.#verdicts.set(image, verdicts);
+    const known = verdicts.get(rule ?? policy);
+    if (known && known.policy === policy && Math.abs(nowMs - known.atMs) <= VERDICT_MS) return known.outcome;
+    const outcome = judgeImage(image, policy, rule, undefined, verifiers, nowMs);
+    // Rules of policies before are not kept.
+    if (known?.policy !== policy && [...verdicts.values()].some((each) => each.policy !== policy)) verdicts.clear();
+    verdicts.set(rule ?? policy, { outcome, atMs: nowMs, policy });
+    return outcome;
+  }
+}
+
+function modeFor({ admission }: Policy, namespace: string): AdmissionMode {
+  return admission.namespaces.find(({ names }) => compileNames(names)(namespace))?.mode ?? admission.mode;
+}
+
+function remedyOf({ code }: RegistryError): string {
+  if (code === "NOT_FOUND") return "push the image, or correct its name";
+  if (code === "UNAUTHORIZED" || code === "DENIED") return "let the verifier read it (registries in its configuration)";
+  return "make the registry answer, and ask again";
+}
