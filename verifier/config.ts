@@ -12,6 +12,8 @@ const hex64 = z.string().regex(/^[0-9a-f]{64}$/, "want 64 lower-case hex digits"
 
 const registryHost = z.string().regex(/^[A-Za-z0-9.-]{1,253}(?::\d{1,5})?$/, "want host or host:port");
 
+const hostGlob = z.string().regex(/^[A-Za-z0-9.*?:[\]-]{1,300}$/, "want host or host:port, with * and ? as wildcards");
+
 const ConfigSchema = z.strictObject({
   stateDirectory: z.string().startsWith("/", "want an absolute path"),
   verifierId: z.string().min(1).max(128).default(hostname()),
@@ -58,6 +60,8 @@ const ConfigSchema = z.strictObject({
   policyFile: z.string().optional(),
   registries: z
     .strictObject({
+      allow: z.array(hostGlob).max(256).default([]),
+      allowPrivate: z.array(hostGlob).max(256).default([]),
       plainHttp: z.array(z.string()).max(64).default([]),
       loopbackTls: z.array(z.string()).max(64).default([]),
       caFile: z.string().optional(),

@@ -10,7 +10,15 @@ import { EarKeys } from "./adapters/ear-keys/index.ts";
 import { KubernetesTokenReviewer } from "./adapters/kubernetes/index.ts";
 import { HmacNonceSource, loadRegionKey } from "./adapters/nonce/index.ts";
 import { NotaryProjectVerifier } from "./adapters/notary/index.ts";
-import { CachingRegistry, defaultDockerConfigPath, dockerConfigCredentials, MirroringRegistry, OciRegistry } from "./adapters/oci-registry/index.ts";
+import {
+  CachingRegistry,
+  defaultDockerConfigPath,
+  dockerConfigCredentials,
+  ListedRegistries,
+  MirroringRegistry,
+  OciRegistry,
+  outside,
+} from "./adapters/oci-registry/index.ts";
 import { countLookups, countRequests, type PrometheusMeter, prometheusMeter } from "./adapters/prometheus/index.ts";
 import { ReplayThread } from "./adapters/replay-thread/index.ts";
 import { SigstoreVerifier } from "./adapters/sigstore/index.ts";
@@ -291,15 +299,18 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
 }
 
 function registryOf({ config, environment }: Pick<VerifierOptions, "config" | "environment">, meter: PrometheusMeter): Registry {
-  const { plainHttp, loopbackTls, caFile, dockerConfigFile, mirrors } = config.registries;
+  const { allow, allowPrivate, plainHttp, loopbackTls, caFile, dockerConfigFile, mirrors } = config.registries;
   const network = new OciRegistry({
+    // What is named here at all is meant, wherever it lies.
+    reach: outside([...allow, ...allowPrivate, ...plainHttp, ...loopbackTls, ...mirrors.map(({ host }) => host)]),
     plainHttpHosts: plainHttp,
     tlsHosts: loopbackTls,
     ca: caFile === undefined ? undefined : readFileSync(caFile, "utf8"),
     credentials: dockerConfigCredentials(dockerConfigFile ?? defaultDockerConfigPath(environment)),
     proxyEnv: environment,
   });
-  return countLookups(new CachingRegistry(new MirroringRegistry(countRequests(network, meter.series), mirrors)), meter.series);
+  const cached = new CachingRegistry(new MirroringRegistry(countRequests(network, meter.series), mirrors));
+  return countLookups(allow.length === 0 ? cached : new ListedRegistries(cached, allow), meter.series);
 }
 
 async function imageService(

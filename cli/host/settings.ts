@@ -54,7 +54,8 @@ function verifierSettings(layout: Layout, { ports, tcti, ekSha256, nodeName, mak
       makerRootFiles,
       allow: ekSha256 === null ? [] : [{ ekSha256, name: nodeName }],
     },
-    registries: { plainHttp: plainHttpRegistries },
+    // The host asks itself: what a container here names on loopback, its engine has pulled from there.
+    registries: { plainHttp: plainHttpRegistries, allowPrivate: ["localhost", "localhost:*", `${LOOPBACK}`, `${LOOPBACK}:*`] },
     ...(policyFile !== null && { policyFile }),
   };
 }

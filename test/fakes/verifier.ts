@@ -45,6 +45,7 @@ verifierId: v1
 region: eu-1
 listen: { main: "127.0.0.1:0", enrolment: "127.0.0.1:0", http: "127.0.0.1:0" }
 ${more || "enrolment: { mode: tofu, acceptWithoutCertificate: true }"}
+${/^registries:/m.test(more) ? "" : 'registries: { allowPrivate: ["127.0.0.1:*"] }'}
 `;
     const logger = pino({ level: process.env["TEST_LOG"] ?? "silent" });
     this.running = await startVerifier({ config: parseConfig(text, "test"), clock: this.clock, logger, environment: {} });

@@ -26,6 +26,7 @@ export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;
  * NOT_FOUND: the registry answered that it does not hold it. UNAUTHORIZED, DENIED: credentials are missing or do not suffice.
  * RATE_LIMITED, UNAVAILABLE, TIMEOUT: may pass by itself. TOO_LARGE, DIGEST_MISMATCH, MALFORMED: what was served cannot be used.
  * BAD_REFERENCE: the name is not an OCI reference. INSECURE: would need plain http where that is not configured. CONFLICT: others kept writing the same tag.
+ * NOT_ALLOWED: configuration lets nobody ask there.
  */
 export type RegistryErrorCode =
   | "NOT_FOUND"
@@ -39,7 +40,8 @@ export type RegistryErrorCode =
   | "MALFORMED"
   | "BAD_REFERENCE"
   | "INSECURE"
-  | "CONFLICT";
+  | "CONFLICT"
+  | "NOT_ALLOWED";
 
 const RETRYABLE: ReadonlySet<RegistryErrorCode> = new Set(["RATE_LIMITED", "UNAVAILABLE", "TIMEOUT", "CONFLICT"]);
 

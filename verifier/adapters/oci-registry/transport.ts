@@ -7,6 +7,7 @@ import * as https from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 import { getCACertificates } from "node:tls";
 import { RegistryError } from "../../ports/registry.ts";
+import type { Reach } from "./reach.ts";
 
 export interface TransportOptions {
   /** PEM certificates that are trusted besides the system's; undefined: the system's only. */
@@ -23,6 +24,8 @@ export interface TransportOptions {
   readonly maxAttempts?: number | undefined;
   /** A Retry-After beyond this is not waited for but reported. Default 10,000. */
   readonly maxRetryDelayMs?: number | undefined;
+  /** Bounds whom is asked; undefined: anybody. Names that a proxy resolves are the proxy's affair. */
+  readonly reach?: Reach | undefined;
   /** Variables like HTTPS_PROXY, as in `process.env`; undefined: no proxy. */
   readonly proxyEnv?: Readonly<Record<string, string | undefined>> | undefined;
 }
@@ -70,7 +73,7 @@ export class HttpTransport {
   constructor(options: TransportOptions = {}) {
     this.#options = options;
     this.#direct = makeAgents(options, {});
-    this.#proxied = options.proxyEnv ? makeAgents(options, { proxyEnv: { ...options.proxyEnv } }) : this.#direct;
+    this.#proxied = namesProxy(options.proxyEnv) ? makeAgents(options, { proxyEnv: { ...options.proxyEnv } }) : this.#direct;
   }
 
   /** Closes idle and busy connections. */
@@ -134,8 +137,12 @@ export class HttpTransport {
   #once(request: HttpRequest, signal: AbortSignal): Promise<HttpResponse> {
     const { url, method, headers, body } = request;
     signal.throwIfAborted();
+    const { reach } = this.#options;
+    reach?.check(url.host);
+    const lookup = this.#direct === this.#proxied || isLoopback(url.host) ? reach?.lookup(url.host) : undefined;
     return new Promise((resolve, reject) => {
-      const options = { method, headers: { ...headers, ...(body ? { "content-length": String(body.length) } : {}) }, signal, maxHeaderSize: MAX_HEADER_BYTES };
+      const length = body ? { "content-length": String(body.length) } : {};
+      const options = { method, headers: { ...headers, ...length }, signal, maxHeaderSize: MAX_HEADER_BYTES, ...(lookup && { lookup }) };
       // This machine's own loopback is no proxy's business.
       const { tls, plain } = isLoopback(url.host) ? this.#direct : this.#proxied;
       const outgoing = url.protocol === "https:" ? https.request(url, { ...options, agent: tls }) : http.request(url, { ...options, agent: plain });
@@ -159,6 +166,10 @@ export class HttpTransport {
 interface Agents {
   readonly plain: http.Agent;
   readonly tls: https.Agent;
+}
+
+function namesProxy(environment: TransportOptions["proxyEnv"]): boolean {
+  return Object.entries(environment ?? {}).some(([name, value]) => /^https?_proxy$/i.test(name) && Boolean(value));
 }
 
 /** Node adds nothing to an explicit `ca`: the system's roots have to be named with it. */

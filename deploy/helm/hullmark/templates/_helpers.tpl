@@ -85,6 +85,8 @@ admission:
 {{- end }}
 policyFile: /etc/hullmark/policy/policy.yaml
 registries:
+  allow: {{ .Values.verifier.registries.allow | toJson }}
+  allowPrivate: {{ .Values.verifier.registries.allowPrivate | toJson }}
   plainHttp: {{ .Values.verifier.registries.plainHttp | toJson }}
 {{- with .Values.verifier.registries.dockerConfigSecret }}
   dockerConfigFile: /etc/hullmark/docker/config.json
