@@ -1,4 +1,5 @@
-/** The hullmark command. */
+#!/usr/bin/env node
+/** The hullmark command, also as a plugin of kubectl (`kubectl hullmark`). */
 import { VERSION } from "@hullmark/daemon/version";
 import { Command } from "commander";
 import { attestCommand } from "./commands/attest.ts";
@@ -14,9 +15,15 @@ import { signCommand } from "./commands/sign.ts";
 import { statusCommand } from "./commands/status.ts";
 import { upCommand } from "./commands/up.ts";
 import { verifyCommand } from "./commands/verify.ts";
+import { completions } from "./kubectl/completion.ts";
+import { type Invocation, invocationOf } from "./kubectl/invocation.ts";
+import { DEFAULT_RELEASE } from "./kubectl/release.ts";
 import { EXIT } from "./output/exit-codes.ts";
 
-export function program(): Command {
+const EXIT_CODES = "\nExit codes: 0 clean, 1 drift or a bad verdict, 2 wrong usage, 3 cannot tell";
+
+/** @param as the plugin of kubectl has kubectl's options, and none of the commands that are for a Docker host */
+export function program(as: Invocation = "hullmark"): Command {
   const output = {
     out: (text: string) => void process.stdout.write(text),
     err: (text: string) => void process.stderr.write(text),
@@ -24,17 +31,36 @@ export function program(): Command {
       process.exitCode = code;
     },
   };
-  const root = new Command("hullmark")
+  const root = as === "hullmark" ? command() : plugin();
+  if (as === "hullmark") for (const each of [upCommand(), downCommand()]) root.addCommand(each);
+  for (const each of [statusCommand(), nodesCommand(), nodeCommand(), workloadsCommand(), imagesCommand(), driftCommand()]) root.addCommand(each);
+  for (const each of [verifyCommand(), signCommand(), attestCommand(), keygenCommand(), policyCommand(output), logCommand(output)]) root.addCommand(each);
+  return as === "hullmark" ? root.addCommand(completionCommand(root)) : root;
+}
+
+function command(): Command {
+  return new Command("hullmark")
     .description("is what runs what was signed?")
     .version(VERSION)
     .option("--config <file>", "configuration with contexts (default $HULLMARK_CONFIG, ~/.config/hullmark/config.yaml or /etc/hullmark/config.yaml)")
     .option("--context <name>", "context to use instead of the current one")
     .showHelpAfterError("(--help shows how)")
-    .addHelpText("after", "\nExit codes: 0 clean, 1 drift or a bad verdict, 2 wrong usage, 3 cannot tell");
-  for (const command of [upCommand(), downCommand()]) root.addCommand(command);
-  for (const command of [statusCommand(), nodesCommand(), nodeCommand(), workloadsCommand(), imagesCommand(), driftCommand()]) root.addCommand(command);
-  for (const command of [verifyCommand(), signCommand(), attestCommand(), keygenCommand(), policyCommand(output), logCommand(output)]) root.addCommand(command);
-  return root.addCommand(completionCommand(root));
+    .addHelpText("after", EXIT_CODES);
+}
+
+function plugin(): Command {
+  return new Command("kubectl-hullmark")
+    .usage("[options] [command]")
+    .description("is what runs in this cluster what was signed?")
+    .version(VERSION)
+    .option("--kubeconfig <file>", "as kubectl has it")
+    .option("--context <name>", "as kubectl has it")
+    .option("-n, --namespace <name>", "show what is in this namespace (default: the context's)")
+    .option("-A, --all-namespaces", "show what is in every namespace, and on nodes")
+    .option("--release <namespace/name>", "which Hullmark: its Helm release", process.env["HULLMARK_RELEASE"] ?? DEFAULT_RELEASE)
+    .option("--role <role>", "ask as viewer, responder or admin (default: the most that you may)")
+    .showHelpAfterError("(--help shows how)")
+    .addHelpText("after", EXIT_CODES);
 }
 
 /** Commander ends with 1 on wrong usage; here 1 means drift. */
@@ -48,7 +74,9 @@ function exitOnUsage(command: Command): void {
 export async function main(argv: readonly string[]): Promise<void> {
   // A library's deprecations are ours to read, not the caller's.
   process.noDeprecation = true;
-  const root = program();
+  const as = invocationOf(argv, process.argv0);
+  const root = program(as);
+  if (as === "kubectl-completion") return void process.stdout.write(completions(root, argv.slice(2)));
   exitOnUsage(root);
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit();
@@ -57,4 +85,5 @@ export async function main(argv: readonly string[]): Promise<void> {
   await root.parseAsync([...argv]);
 }
 
-if (import.meta.main) await main(process.argv);
+// Undefined in a Node too old to say: then nothing must look as if it had been done.
+if (import.meta.main !== false) await main(process.argv);

@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { build, type Plugin } from "esbuild";
 
@@ -101,6 +101,8 @@ await build({
   legalComments: "linked",
   logLevel: "warning",
 });
+// The command is started by its own name, or by one of kubectl's.
+chmodSync(join(BUILT, "hullmark.js"), 0o755);
 copyAddons();
 writeSums();
 rmSync(DIST, { recursive: true, force: true });

@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import { ApiServer, apiServerOfPod, followPolicy, publish, publishWebhookCa } from "./adapters/kubernetes/index.ts";
 import type { VerifierConfig } from "./config.ts";
 import type { Clock } from "./ports/clock.ts";
+import { type PublishedRole, publishedRoles } from "./state-files.ts";
 
 const RETRY_MS = 5_000;
 /** What somebody else wrote over is put right again. */
@@ -18,16 +19,29 @@ export function clusterOf({ kubernetes }: VerifierConfig, environment: Readonly<
 }
 
 /**
- * Hands CA and first admin to the cluster where that is configured, again after every failure: the API server may come later than the verifier.
- * @param admin what {@link portForwardFiles} gives @returns ends it
+ * Hands CA and credentials to the cluster where that is configured, again after every failure: the API server may come later than the verifier.
+ * @param filesOf what {@link portForwardFiles} gives for a role @returns ends it
  */
-export function publishing(api: ApiServer, { kubernetes }: VerifierConfig, admin: Readonly<Record<string, string>>, clock: Clock, logger: Logger): () => void {
-  const targets = kubernetes?.publish;
+export function publishing(
+  api: ApiServer,
+  config: VerifierConfig,
+  filesOf: (role: PublishedRole) => Readonly<Record<string, string>>,
+  clock: Clock,
+  logger: Logger,
+): () => void {
+  const targets = config.kubernetes?.publish;
   if (!targets) return () => {};
+  const names: Readonly<Record<PublishedRole, string | undefined>> = {
+    admin: targets.adminSecret,
+    responder: targets.responderSecret,
+    viewer: targets.viewerSecret,
+  };
+  const secrets = Object.fromEntries(publishedRoles(config).map((role) => [names[role] ?? "", filesOf(role)]));
+  const rootPem = filesOf("admin")["ca.crt"] ?? "";
   let cancel = (): void => {};
   let ended = false;
   const attempt = (): void =>
-    void publish(api, targets, { rootPem: admin["ca.crt"] ?? "", admin }).catch((error: unknown) => {
+    void publish(api, targets, { rootPem, secrets }).catch((error: unknown) => {
       if (ended) return;
       logger.warn({ err: error, ...targets }, "agents cannot be told this verifier's CA yet: trying again");
       cancel = clock.after(RETRY_MS, attempt);

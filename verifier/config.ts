@@ -47,7 +47,16 @@ const ConfigSchema = z.strictObject({
       tokenFile: z.string().default("/var/run/secrets/kubernetes.io/serviceaccount/token"),
       join: z.strictObject({ audience: z.string().min(1).max(253).default("hullmark"), namespace: subdomain, serviceAccount: subdomain }).optional(),
       policy: z.strictObject({ namespace: subdomain, name: subdomain }).optional(),
-      publish: z.strictObject({ namespace: subdomain, caConfigMap: subdomain, adminSecret: subdomain, webhookConfiguration: subdomain.optional() }).optional(),
+      publish: z
+        .strictObject({
+          namespace: subdomain,
+          caConfigMap: subdomain,
+          adminSecret: subdomain,
+          responderSecret: subdomain.optional(),
+          viewerSecret: subdomain.optional(),
+          webhookConfiguration: subdomain.optional(),
+        })
+        .optional(),
     })
     .optional(),
   admission: z

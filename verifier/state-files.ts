@@ -1,4 +1,4 @@
-/** What the verifier makes for itself at its first start: log key, an admin's certificate and a configuration for the command. Owner-only. */
+/** What the verifier makes for itself at its first start: log key, an admin's certificate (in a cluster also a responder's and a viewer's) and a configuration for the command. Owner-only. */
 import { generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -43,35 +43,60 @@ export interface AdminFiles {
   readonly logVerifierKey: string;
 }
 
-/** Writes STATE/admin: certificate and key of an operator with the role admin (anew in the last month of its year, and when the CA is another one), and the command's configuration (each time, ports may change). */
+/** Who there is a credential for: always an admin, the others where a cluster's people are to have one. */
+export type PublishedRole = "admin" | "responder" | "viewer";
+
+/**
+ * Writes STATE/admin: certificate and key of an operator with the role admin, and the command's configuration (each time, ports may change); and the like for other roles,
+ * without configuration. Certificates are made anew in the last month of their year, and when the CA is another one.
+ */
 export async function writeAdminFiles(
   config: VerifierConfig,
   authority: CertificateAuthority,
   { mainPort, httpPort, logVerifierKey }: AdminFiles,
   nowMs: number,
 ): Promise<void> {
-  const directory = join(config.stateDirectory, "admin");
+  for (const role of publishedRoles(config)) {
+    const write = writerIn(join(config.stateDirectory, role));
+    write("ca.crt", authority.rootPem);
+    write("log.pub", `${logVerifierKey}\n`);
+    await writeCredential(join(config.stateDirectory, role), authority, role, nowMs);
+  }
+  const name = config.advertisedNames[0] ?? "localhost";
+  const text = commandConfig(config.region, `${bracketed(name)}:${mainPort}`, `http://${hostOf(config.listen.http, name)}:${httpPort}`);
+  writerIn(join(config.stateDirectory, "admin"))("config.yaml", text);
+}
+
+export function publishedRoles({ kubernetes }: VerifierConfig): readonly PublishedRole[] {
+  const { responderSecret, viewerSecret } = kubernetes?.publish ?? {};
+  return ["admin", ...(responderSecret === undefined ? [] : (["responder"] as const)), ...(viewerSecret === undefined ? [] : (["viewer"] as const))];
+}
+
+function writerIn(directory: string): (name: string, content: string | Buffer) => void {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const write = (name: string, content: string | Buffer): void => {
+  return (name, content) => {
     const path = join(directory, name);
     writeFileSync(`${path}.new`, content, { mode: 0o600 });
     renameSync(`${path}.new`, path);
   };
-  write("ca.crt", authority.rootPem);
-  write("log.pub", `${logVerifierKey}\n`);
-  if (!existsSync(join(directory, "client.key")) || !isGood(join(directory, "client.crt"), authority.rootPem, nowMs)) {
-    const { privateKey, publicKey } = newKey();
-    const { chain } = await authority.issueOperator("admin", "admin", spkiOf(publicKey), ADMIN_CERTIFICATE_MS);
-    write("client.key", pkcs8Pem(privateKey));
-    write("client.crt", chain.map(certificatePem).join(""));
-  }
-  const name = config.advertisedNames[0] ?? "localhost";
-  write("config.yaml", commandConfig(config.region, `${bracketed(name)}:${mainPort}`, `http://${hostOf(config.listen.http, name)}:${httpPort}`));
+}
+
+async function writeCredential(directory: string, authority: CertificateAuthority, role: PublishedRole, nowMs: number): Promise<void> {
+  if (existsSync(join(directory, "client.key")) && isGood(join(directory, "client.crt"), authority.rootPem, nowMs)) return;
+  const write = writerIn(directory);
+  const { privateKey, publicKey } = newKey();
+  const { chain } = await authority.issueOperator(role, role, spkiOf(publicKey), ADMIN_CERTIFICATE_MS);
+  write("client.key", pkcs8Pem(privateKey));
+  write("client.crt", chain.map(certificatePem).join(""));
 }
 
 /** The same folder for whoever reaches the listeners' ports on their own machine, as `kubectl port-forward` brings them; after {@link writeAdminFiles}. */
-export function portForwardFiles({ stateDirectory, region }: VerifierConfig, { mainPort, httpPort }: AdminFiles): Readonly<Record<string, string>> {
-  const read = (name: string): [string, string] => [name, readFileSync(join(stateDirectory, "admin", name), "utf8")];
+export function portForwardFiles(
+  { stateDirectory, region }: VerifierConfig,
+  { mainPort, httpPort }: AdminFiles,
+  role: PublishedRole = "admin",
+): Readonly<Record<string, string>> {
+  const read = (name: string): [string, string] => [name, readFileSync(join(stateDirectory, role, name), "utf8")];
   const config = commandConfig(region, `localhost:${mainPort}`, `http://localhost:${httpPort}`);
   return { ...Object.fromEntries(["ca.crt", "client.crt", "client.key", "log.pub"].map(read)), "config.yaml": config };
 }

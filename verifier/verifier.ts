@@ -241,7 +241,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const addresses = { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey };
   await writeAdminFiles(config, authority, addresses, nowMs());
   if (api) stack.defer(followingPolicy(api, config, clock, logger));
-  if (api) stack.defer(publishing(api, config, portForwardFiles(config, addresses), clock, logger));
+  if (api) stack.defer(publishing(api, config, (role) => portForwardFiles(config, addresses, role), clock, logger));
   if (api && admissionPort !== undefined) stack.defer(publishingWebhook(api, config, authority.rootPem, clock, logger));
   return { mainPort: server.mainPort, enrolmentPort: server.enrolmentPort, httpPort, admissionPort };
 

@@ -1,10 +1,12 @@
 /** `hullmark drift ls|show|watch|explain|ack`. */
 import { Admin } from "@hullmark/proto/v1/admin";
+import { Verdict } from "@hullmark/proto/v1/common";
 import { type Drift, DriftState, Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, Option } from "commander";
+import { isIn } from "../connection/connection.ts";
 import { all, PAGE_SIZE } from "../connection/pages.ts";
-import { ask } from "../connection/run.ts";
+import { type Asking, ask } from "../connection/run.ts";
 import { explainDrift, showDrift } from "../output/drift-page.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
@@ -53,18 +55,10 @@ function lsCommand(): Command {
     .option("--container <name>", "of one container: id, unique prefix or name")
     .addHelpText("after", EXITS)
     .action(async (options: LsOptions, command: Command) =>
-      ask(command, async ({ channel, signal, print, nowMs }) => {
-        const states = options.all ? [DriftState.OPEN, DriftState.ACKNOWLEDGED, DriftState.RESOLVED, DriftState.NOTICE] : [];
-        let unknown = 0;
-        const drifts = await all(
-          (pageToken) => channel.client(Query).listDrift({ states, container: options.container ?? "", pageSize: PAGE_SIZE, pageToken }, { signal }),
-          (page) => {
-            unknown = page.containersUnknown;
-            return page.drifts;
-          },
-        );
-        drifts.sort((a, b) => b.severity - a.severity || Number((b.measuredAt?.seconds ?? 0n) - (a.measuredAt?.seconds ?? 0n)));
-        const open = drifts.filter(({ state }) => state === DriftState.OPEN || state === DriftState.ACKNOWLEDGED);
+      ask(command, async (asking) => {
+        const { print, nowMs, namespace } = asking;
+        const { drifts, unknown, elsewhere } = await listDrift(asking, options);
+        const open = drifts.filter(isOpen);
         if (isData(options.output)) print(serialize(options.output, { drifts: drifts.map(driftView), containersUnknown: unknown }));
         else {
           const wide = options.output === "wide";
@@ -75,17 +69,52 @@ function lsCommand(): Command {
                 drifts.map((each) => row(each, wide, nowMs)),
               ),
             );
-          print(summary(open, unknown));
+          print(summary(open, unknown, namespace, elsewhere));
         }
         return open.length > 0 ? EXIT.drift : unknown > 0 ? EXIT.unknown : EXIT.clean;
       }),
     );
 }
 
-function summary(open: readonly Drift[], unknown: number): string {
+const isOpen = ({ state }: Drift): boolean => state === DriftState.OPEN || state === DriftState.ACKNOWLEDGED;
+
+interface DriftList {
+  /** Gravest first. */
+  readonly drifts: readonly Drift[];
+  /** Containers that could not be judged. */
+  readonly unknown: number;
+  /** Open drifts outside the namespace that was asked for. */
+  readonly elsewhere: number;
+}
+
+async function listDrift({ channel, signal, namespace }: Asking, options: LsOptions): Promise<DriftList> {
+  const client = channel.client(Query);
+  const states = options.all ? [DriftState.OPEN, DriftState.ACKNOWLEDGED, DriftState.RESOLVED, DriftState.NOTICE] : [];
+  let unknown = 0;
+  const everywhere = await all(
+    (pageToken) => client.listDrift({ states, container: options.container ?? "", pageSize: PAGE_SIZE, pageToken }, { signal }),
+    (page) => {
+      unknown = page.containersUnknown;
+      return page.drifts;
+    },
+  );
+  const drifts = everywhere.filter((drift) => isIn(namespace, drift));
+  drifts.sort((a, b) => b.severity - a.severity || Number((b.measuredAt?.seconds ?? 0n) - (a.measuredAt?.seconds ?? 0n)));
+  if (namespace === undefined) return { drifts, unknown, elsewhere: 0 };
+  const unjudged = await all(
+    (pageToken) => client.listWorkloads({ verdicts: [Verdict.UNKNOWN], pageSize: PAGE_SIZE, pageToken }, { signal }),
+    ({ workloads }) => workloads,
+  );
+  const count = unjudged.filter((workload) => isIn(namespace, workload)).length;
+  return { drifts, unknown: count, elsewhere: everywhere.filter(isOpen).length - drifts.filter(isOpen).length };
+}
+
+function summary(open: readonly Drift[], unknown: number, namespace: string | undefined, elsewhere: number): string {
   const drifted = new Set(open.map(({ containerId }) => containerId)).size;
-  if (drifted === 0 && unknown === 0) return "no drift\n";
-  return `${drifted} drifted, ${unknown} unknown${unknown > 0 ? " (workloads --unknown)" : ""}\n`;
+  const where = namespace === undefined ? "" : ` in namespace ${printable(namespace, 63)}`;
+  const others = elsewhere > 0 ? `; ${elsewhere} open elsewhere (-A)` : "";
+  if (drifted === 0 && unknown === 0) return `no drift${where}${others}\n`;
+  return `${drifted} drifted, ${unknown} unknown${where}${unknown > 0 ? " (workloads --unknown)" : ""}${others}\n`;
 }
 
 function showCommand(): Command {
@@ -121,9 +150,9 @@ function watchCommand(): Command {
     .addOption(formatOption())
     .option("--current", "first print what is open now")
     .action(async (options: { output: Format; current?: boolean }, command: Command) =>
-      ask(command, async ({ channel, signal, print }) => {
+      ask(command, async ({ channel, namespace, signal, print }) => {
         for await (const { drift } of channel.client(Query).watchDrift({ includeCurrent: options.current === true }, { signal })) {
-          if (!drift) continue;
+          if (!drift || !isIn(namespace, drift)) continue;
           if (options.output === "json") print(`${JSON.stringify(driftView(drift))}\n`);
           else if (options.output === "yaml") print(`---\n${serialize("yaml", driftView(drift))}`);
           else print(`${row(drift, options.output === "wide", Date.now()).join("  ")}\n`);

@@ -3,6 +3,7 @@ import { Verdict } from "@hullmark/proto/v1/common";
 import { type Image, type Node, Query, type Workload } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, Option } from "commander";
+import { isIn } from "../connection/connection.ts";
 import { all, PAGE_SIZE } from "../connection/pages.ts";
 import { type Asking, ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
@@ -111,13 +112,14 @@ export function workloadsCommand(): Command {
       ...(wide ? [item.containerId.slice(0, 12), imageWord(item.imageReference, item.manifestDigest), age(item.startedAt, nowMs)] : []),
     ],
     view: workloadView,
-    fetch: ({ channel, signal }, options) =>
+    fetch: ({ channel, namespace, signal }, options) =>
       all(
         (pageToken) =>
           channel.client(Query).listWorkloads({ pageSize: PAGE_SIZE, pageToken, verdicts: options["unknown"] ? [Verdict.UNKNOWN] : [] }, { signal }),
-        ({ workloads }) => workloads,
+        ({ workloads }) => workloads.filter((workload) => isIn(namespace, workload)),
       ),
-    watch: ({ channel, signal }) => pick(channel.client(Query).watchWorkloads({}, { signal }), ({ workload }) => workload),
+    watch: ({ channel, namespace, signal }) =>
+      pick(channel.client(Query).watchWorkloads({}, { signal }), ({ workload }) => (workload && isIn(namespace, workload) ? workload : undefined)),
     exit: (items) => (items.length === 0 ? EXIT.clean : worst(items.map(({ verdict }) => verdict))),
     instead: async ({ channel, signal, print }, options) => {
       const container = options["ear"];

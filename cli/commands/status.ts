@@ -17,18 +17,26 @@ export function statusCommand(): Command {
     .option("--wait [seconds]", "wait until every node is attested and nothing is being resolved (default 120)", within(0, 3600))
     .addHelpText("after", "\nExit: 0 clean, 1 drift, 2 usage, 3 cannot tell (a node or workload is unknown)")
     .action(async (options: { output: ReturnType<typeof parseFormat>; wait?: number | true }, command: Command) =>
-      ask(command, async ({ channel, context, signal, print, nowMs }) => {
-        const client = channel.client(Query);
-        const untilMs = options.wait === undefined ? nowMs : nowMs + (options.wait === true ? 120 : options.wait) * 1000;
-        let status = await client.getStatus({}, { signal });
-        while (unsettled(status) && Date.now() < untilMs) {
-          await new Promise((resolve) => setTimeout(resolve, 500));
-          status = await client.getStatus({}, { signal });
-        }
-        print(isData(options.output) ? serialize(options.output, statusView(status)) : text(context.name, status));
-        return exitOf(status);
-      }),
+      ask(
+        command,
+        async ({ channel, name, signal, print, nowMs }) => {
+          const client = channel.client(Query);
+          const untilMs = nowMs + waitMs(options);
+          let status = await client.getStatus({}, { signal });
+          while (unsettled(status) && Date.now() < untilMs) {
+            await new Promise((resolve) => setTimeout(resolve, 500));
+            status = await client.getStatus({}, { signal });
+          }
+          print(isData(options.output) ? serialize(options.output, statusView(status)) : text(name, status));
+          return exitOf(status);
+        },
+        waitMs(options),
+      ),
     );
+}
+
+function waitMs({ wait }: { readonly wait?: number | true }): number {
+  return wait === undefined ? 0 : (wait === true ? 120 : wait) * 1000;
 }
 
 function exitOf(status: GetStatusResponse): number {

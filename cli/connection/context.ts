@@ -6,6 +6,7 @@ import { credentials } from "@grpc/grpc-js";
 import { RpcChannel } from "@hullmark/proto/rpc";
 import { parse } from "yaml";
 import { z } from "zod";
+import type { Connection } from "./connection.ts";
 
 const ContextSchema = z.strictObject({
   /** `host:port` of the verifier's main listener. */
@@ -59,6 +60,12 @@ export function loadContext(path: string, name: string | undefined): Context {
   const file = (relative: string): string => resolve(directory, relative);
   const logKeyFile = context.logKeyFile === undefined ? {} : { logKeyFile: file(context.logKeyFile) };
   return { ...context, ...logKeyFile, name: wanted, caFile: file(context.caFile), certFile: file(context.certFile), keyFile: file(context.keyFile) };
+}
+
+/** @throws ContextError where a file cannot be read */
+export function connectByFile(context: Context): Connection {
+  const channel = openChannel(context);
+  return { channel, name: context.name, namespace: undefined, cluster: undefined, close: async () => channel.close() };
 }
 
 /** @throws ContextError where a file cannot be read */

@@ -1,44 +1,52 @@
 /** How every command that asks the verifier runs: context, channel, answer, exit code; and one line where it cannot. */
-import { type RpcChannel, RpcError } from "@hullmark/proto/rpc";
+import { RpcError } from "@hullmark/proto/rpc";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { Command } from "commander";
+import { connectThroughCluster, type PluginOptions } from "../kubectl/connect.ts";
+import { KubectlError } from "../kubectl/kubectl.ts";
 import { EXIT } from "../output/exit-codes.ts";
-import { type Context, ContextError, defaultConfigPath, loadContext, openChannel } from "./context.ts";
+import type { Connection } from "./connection.ts";
+import { type Context, ContextError, connectByFile, defaultConfigPath, loadContext } from "./context.ts";
 
-export interface Asking {
-  readonly channel: RpcChannel;
-  readonly context: Context;
+export interface Asking extends Omit<Connection, "close"> {
   readonly signal: AbortSignal;
   print(text: string): void;
   readonly nowMs: number;
 }
 
-/** The context that the command's options, else the environment, name. @throws ContextError */
+type GlobalOptions = { readonly config?: string; readonly context?: string } | PluginOptions;
+
+/** The context that the command's options, else the environment, name. @throws ContextError; also in the plugin of kubectl, which has none */
 export function contextOf(command: Command): Context {
-  const { config, context } = command.optsWithGlobals<{ readonly config?: string; readonly context?: string }>();
-  return loadContext(config ?? defaultConfigPath(process.env), context);
+  const options = command.optsWithGlobals<GlobalOptions>();
+  if ("release" in options) throw new ContextError("the plugin of kubectl has no configuration for this: name everything by options");
+  return loadContext(options.config ?? defaultConfigPath(process.env), options.context);
 }
 
-/** Runs `work`; its number is the exit code. A verifier that cannot be reached is "cannot tell", never "clean". */
-export async function ask(command: Command, work: (asking: Asking) => Promise<number>): Promise<void> {
+/**
+ * Runs `work`; its number is the exit code. A verifier that cannot be reached is "cannot tell", never "clean".
+ * @param waitMs how long to wait for a verifier of a cluster that has not come up yet
+ */
+export async function ask(command: Command, work: (asking: Asking) => Promise<number>, waitMs = 0): Promise<void> {
   const interrupt = new AbortController();
   const onSignal = (): void => interrupt.abort();
   process.once("SIGINT", onSignal);
-  let channel: RpcChannel | undefined;
+  let connection: Connection | undefined;
   try {
-    const context = contextOf(command);
-    channel = openChannel(context);
-    process.exitCode = await work({ channel, context, signal: interrupt.signal, print: (text) => process.stdout.write(text), nowMs: Date.now() });
+    const options = command.optsWithGlobals<GlobalOptions>();
+    connection = "release" in options ? await connectThroughCluster(options, interrupt.signal, waitMs) : connectByFile(contextOf(command));
+    process.exitCode = await work({ ...connection, signal: interrupt.signal, print: (text) => process.stdout.write(text), nowMs: Date.now() });
   } catch (error) {
     process.exitCode = interrupt.signal.aborted ? 0 : explain(error);
   } finally {
     process.removeListener("SIGINT", onSignal);
-    channel?.close();
+    await connection?.close();
   }
 }
 
 function explain(error: unknown): number {
   if (error instanceof ContextError) return fail(error.message, EXIT.usage);
+  if (error instanceof KubectlError) return explainKubectl(error);
   if (!(error instanceof RpcError)) throw error;
   const fix = error.detail.fix ? ` (${printable(error.detail.fix, 500)})` : "";
   if (error.code === "UNAVAILABLE" || error.code === "DEADLINE_EXCEEDED")
@@ -46,6 +54,11 @@ function explain(error: unknown): number {
   const usage = error.code === "NOT_FOUND" || error.code === "INVALID_ARGUMENT" || error.code === "PERMISSION_DENIED" || error.code === "UNAUTHENTICATED";
   const where = error.code === "INTERNAL" && error.detail.requestId ? ` (the verifier's log says why: requestId ${printable(error.detail.requestId, 64)})` : "";
   return fail(`${printable(error.message, 500)}${fix}${where}`, usage ? EXIT.usage : EXIT.unknown);
+}
+
+function explainKubectl({ code, message }: KubectlError): number {
+  const text = printable(message, 1000);
+  return code === "UNREACHABLE" ? fail(`the verifier cannot be reached: ${text}`, EXIT.unknown) : fail(text, EXIT.usage);
 }
 
 function fail(message: string, code: number): number {

@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
 import { parseConfig } from "@hullmark/verifier/config";
-import { portForwardFiles, writeAdminFiles } from "@hullmark/verifier/state-files";
+import { readPeerIdentity } from "@hullmark/verifier/core/enrolment/index";
+import { portForwardFiles, publishedRoles, writeAdminFiles } from "@hullmark/verifier/state-files";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { parse } from "yaml";
 
@@ -49,4 +50,17 @@ test("what is published is the same credential, for whoever brings the ports to 
   expect(files["client.crt"]).toBe(certificate());
   expect(parse(text ?? "")).toMatchObject({ contexts: { "eu-1": { address: "localhost:7443", logUrl: "http://localhost:7480", keyFile: "client.key" } } });
   expect(parse(readFileSync(join(home, "admin/config.yaml"), "utf8"))).toMatchObject({ contexts: { "eu-1": { address: "verifier.example:7443" } } });
+});
+
+test("in a cluster there is one for a responder and a viewer too, each with its own role and key", async () => {
+  const publish = "publish: { namespace: hullmark, caConfigMap: ca, adminSecret: a, responderSecret: r, viewerSecret: v }";
+  const cluster = parseConfig(`stateDirectory: ${home}\nregion: eu-1\nkubernetes: { ${publish} }`, "test");
+  await writeAdminFiles(cluster, await open(Date.now()), ADDRESSES, Date.now());
+  const roles = publishedRoles(cluster);
+  expect(roles).toEqual(["admin", "responder", "viewer"]);
+  const files = roles.map((role) => portForwardFiles(cluster, ADDRESSES, role));
+  expect(files.map((each) => readPeerIdentity(new X509Certificate(each["client.crt"] ?? "").raw, "eu-1"))).toMatchObject(
+    roles.map((role) => ({ kind: "operator", role, name: role })),
+  );
+  expect(new Set(files.map((each) => each["client.key"])).size).toBe(3);
 });

@@ -128,15 +128,16 @@ test("the pod's environment names the API server, also by IPv6", () => {
   expect(apiServerOfPod({})).toBeUndefined();
 });
 
-const TARGETS = { namespace: "hullmark", caConfigMap: "hullmark-ca", adminSecret: "hullmark-admin" };
-const FILES = { rootPem: "PEM", admin: { "client.key": "the-key-of-an-admin" } };
+const TARGETS = { namespace: "hullmark", caConfigMap: "hullmark-ca" };
+const FILES = { rootPem: "PEM", secrets: { "hullmark-admin": { "client.key": "the-key-of-an-admin" }, "hullmark-viewer": { "client.key": "of-a-viewer" } } };
 
-test("what the verifier made is merged into the two objects, and nothing else is touched", async () => {
+test("what the verifier made is merged into its objects, each role's into its own, and nothing else is touched", async () => {
   script = () => ({ status: 200, body: {} });
   await publish(api(), TARGETS, FILES);
   expect(seen.map(({ method, path, body }) => [method, path, JSON.parse(body)])).toEqual([
     ["PATCH", "/api/v1/namespaces/hullmark/configmaps/hullmark-ca", { data: { "ca.crt": "PEM" } }],
-    ["PATCH", "/api/v1/namespaces/hullmark/secrets/hullmark-admin", { stringData: FILES.admin }],
+    ["PATCH", "/api/v1/namespaces/hullmark/secrets/hullmark-admin", { stringData: FILES.secrets["hullmark-admin"] }],
+    ["PATCH", "/api/v1/namespaces/hullmark/secrets/hullmark-viewer", { stringData: FILES.secrets["hullmark-viewer"] }],
   ]);
 });
 

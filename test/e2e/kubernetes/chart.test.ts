@@ -1,9 +1,9 @@
 /** The chart and the images as they are shipped, on a real cluster: install, join, rights, a drift in a pod, upgrade, uninstall. */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { type EnrolmentOptions, enrol } from "@hullmark/agent/adapters/grpc/enrolment";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -366,6 +366,8 @@ describe("the chart", () => {
       "attestationpolicies.hullmark.dev/status [] [hullmark] [patch]",
       "configmaps [] [hullmark-ca] [patch]",
       "secrets [] [hullmark-admin] [patch]",
+      "secrets [] [hullmark-responder] [patch]",
+      "secrets [] [hullmark-viewer] [patch]",
       "tokenreviews.authentication.k8s.io [] [] [create]",
     ]);
     const admin = (verb: string, what: string, as = VERIFIER) => here("auth", "can-i", verb, what, `--as=${as}`).catch(() => "no");
@@ -414,6 +416,59 @@ describe("the chart", () => {
       (found) => found.some(({ container, path }) => container.name.startsWith("default/web/") && path === "/etc/nginx/nginx.conf"),
     );
     expect(drifts.find(({ path }) => path === "/etc/nginx/nginx.conf")?.node.name).toBe(cluster.nodeName);
+  });
+
+  describe("kubectl hullmark", () => {
+    test("shows the context's namespace, the one that is named, or all, and counts what is elsewhere", async () => {
+      const drifts = async (...args: string[]) => {
+        const { code, stdout, stderr } = await plugin(cluster.kubeconfig, "drift", "ls", "--output=json", ...args);
+        return { code, stderr, containers: (JSON.parse(stdout) as { drifts: DriftView[] }).drifts.map(({ container }) => container.name) };
+      };
+      const [own, named, all] = [await drifts(), await drifts("-n", "default"), await drifts("-A")];
+      for (const { code, containers } of [own, named]) {
+        expect(code).toBe(1);
+        expect(containers.length).toBeGreaterThan(0);
+        expect(containers.every((name) => name.startsWith("default/"))).toBe(true);
+      }
+      expect(all.containers).toEqual(expect.arrayContaining([...own.containers]));
+      expect((await drifts("--namespace=kube-public")).containers).toEqual([]);
+      const elsewhere = await plugin(cluster.kubeconfig, "drift", "ls", "-n", "kube-public");
+      expect(elsewhere.stdout).toMatch(/^no drift in namespace kube-public; [1-9]\d* open elsewhere \(-A\)$/m);
+      const listed = await plugin(cluster.kubeconfig, "workloads", "--output=json", "-n", NAMESPACE);
+      expect((JSON.parse(listed.stdout) as WorkloadView[]).every(({ container }) => container.name.startsWith(`${NAMESPACE}/`))).toBe(true);
+    });
+
+    test("names the cluster as kubectl does, also when it has to wait", async () => {
+      const current = (await kubectl("config", "current-context")).trim();
+      const { stdout } = await plugin(cluster.kubeconfig, "status", "--wait", "60");
+      expect(stdout.split("  ")[0]).toBe(current);
+      expect(stdout).toMatch(/^Nodes +1\/1 attested$/m);
+      expect((await plugin(cluster.kubeconfig, "--context=none-such", "status")).code).toBe(2);
+    });
+
+    test("lets everybody ask as what Kubernetes lets them be, and nobody else", async () => {
+      await here("create", "serviceaccount", "onlooker");
+      await here("create", "serviceaccount", "stranger");
+      await here("create", "rolebinding", "onlooker", "--role=hullmark-viewer", `--serviceaccount=${NAMESPACE}:onlooker`);
+      const [onlooker, stranger] = [await kubeconfigOf("onlooker"), await kubeconfigOf("stranger")];
+      const seen = await plugin(onlooker, "drift", "ls", "-A", "--output=json");
+      expect(seen).toMatchObject({ code: 1 });
+      const id = (JSON.parse(seen.stdout) as { drifts: { id: string }[] }).drifts[0]?.id ?? "";
+      const refused = await plugin(onlooker, "drift", "ack", id, "-m", "not mine to say");
+      expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining("this certificate has viewer") });
+      expect(await plugin(onlooker, "status", "--role=admin")).toMatchObject({ code: 2, stderr: expect.stringContaining("you may read no Secret") });
+      expect(await plugin(stranger, "status")).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("bind the role hullmark-viewer") });
+      expect(await plugin(cluster.kubeconfig, "status", "--release=default/other")).toMatchObject({ code: 2, stderr: expect.stringContaining("--release") });
+      await here("delete", "rolebinding,serviceaccount", "onlooker", "stranger", "--ignore-not-found");
+    });
+
+    test("completes", async () => {
+      const { stdout } = await execute(tool("kubectl"), ["__complete", "hullmark", "-n", "default", "drift", ""], {
+        env: pluginEnvironment(cluster.kubeconfig),
+      });
+      expect(stdout).toMatch(/^ls\t/m);
+      expect(stdout).toMatch(/^:4$/m);
+    });
   });
 
   test("upgrades: the verifier comes again with its CA and log, and nothing open is lost", async () => {
@@ -486,4 +541,32 @@ async function json<T>(...args: string[]): Promise<T> {
     return { stdout: args[0] === "drift" ? '{"drifts":[]}' : "[]" };
   });
   return JSON.parse(stdout) as T;
+}
+
+/** PATH as of somebody who has installed the plugin by linking the command. */
+function pluginEnvironment(kubeconfig: string): NodeJS.ProcessEnv {
+  const folder = join(home, "plugin");
+  mkdirSync(folder, { recursive: true });
+  for (const name of ["kubectl-hullmark", "kubectl_complete-hullmark"]) {
+    rmSync(join(folder, name), { force: true });
+    symlinkSync(join(REPOSITORY, "dist/hullmark.js"), join(folder, name));
+  }
+  const path = [folder, dirname(tool("kubectl")), dirname(process.execPath), process.env["PATH"] ?? ""].join(":");
+  return { ...process.env, PATH: path, KUBECONFIG: kubeconfig };
+}
+
+async function plugin(kubeconfig: string, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  return execute(tool("kubectl"), ["hullmark", ...args], { env: pluginEnvironment(kubeconfig), maxBuffer: 16 << 20 }).then(
+    ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
+    (error: { code: number; stdout: string; stderr: string }) => ({ code: error.code, stdout: error.stdout, stderr: error.stderr }),
+  );
+}
+
+/** Of a service account of the release's namespace. */
+async function kubeconfigOf(account: string): Promise<string> {
+  const file = join(home, `${account}.kubeconfig`);
+  const whole = parse(readFileSync(cluster.kubeconfig, "utf8")) as { users: { user: object }[] };
+  const token = (await here("create", "token", account)).trim();
+  writeFileSync(file, JSON.stringify({ ...whole, users: whole.users.map((each) => ({ ...each, user: { token } })) }), { mode: 0o600 });
+  return file;
 }

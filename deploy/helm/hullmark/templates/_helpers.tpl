@@ -74,7 +74,15 @@ enrolment:
 kubernetes:
   join: { audience: hullmark, namespace: {{ .Release.Namespace }}, serviceAccount: {{ include "hullmark.name" . }}-agent }
   policy: { namespace: {{ .Release.Namespace }}, name: {{ include "hullmark.name" . }} }
-  publish: { namespace: {{ .Release.Namespace }}, caConfigMap: {{ include "hullmark.name" . }}-ca, adminSecret: {{ include "hullmark.name" . }}-admin{{ if .Values.admission.enabled }}, webhookConfiguration: {{ include "hullmark.name" . }}-{{ .Release.Namespace }}{{ end }} }
+  publish:
+    namespace: {{ .Release.Namespace }}
+    caConfigMap: {{ include "hullmark.name" . }}-ca
+    adminSecret: {{ include "hullmark.name" . }}-admin
+    responderSecret: {{ include "hullmark.name" . }}-responder
+    viewerSecret: {{ include "hullmark.name" . }}-viewer
+{{- if .Values.admission.enabled }}
+    webhookConfiguration: {{ include "hullmark.name" . }}-{{ .Release.Namespace }}
+{{- end }}
 {{- if .Values.admission.enabled }}
 admission:
   listen: {{ printf "%s:7445" .Values.verifier.listenOn | quote }}

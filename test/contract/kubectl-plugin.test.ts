@@ -1,0 +1,58 @@
+/** What of the plugin of kubectl needs no cluster: its name, its release, its completion. With one: test/e2e/kubernetes/chart.test.ts. */
+
+import { expect, test } from "vitest";
+import { completions } from "../../cli/kubectl/completion.ts";
+import { invocationOf } from "../../cli/kubectl/invocation.ts";
+import { kubectlError } from "../../cli/kubectl/kubectl.ts";
+import { parseRelease } from "../../cli/kubectl/release.ts";
+import { program } from "../../cli/main.ts";
+
+test.each([
+  [["node", "/usr/local/bin/hullmark"], "node", "hullmark"],
+  [["node", "/usr/local/bin/kubectl-hullmark"], "node", "kubectl-plugin"],
+  [["node", "/home/me/bin/kubectl_complete-hullmark"], "node", "kubectl-completion"],
+  // From a checkout the link's name is handed on beside the real file's.
+  [["node", "/src/cli/main.ts"], "kubectl-hullmark", "kubectl-plugin"],
+  [["node", "/kubectl-hullmark/hullmark.js"], "node", "hullmark"],
+] as const)("%j is started as what its file is called", (argv, argv0, as) => {
+  expect(invocationOf(argv, argv0)).toBe(as);
+});
+
+test.each([
+  ["hullmark", "hullmark", "hullmark"],
+  ["security/hullmark", "security", "hullmark"],
+  ["security/prod", "security", "prod-hullmark"],
+  ["security/my-hullmark-2", "security", "my-hullmark-2"],
+])("the release %s is called as the chart calls it", (text, namespace, name) => {
+  expect(parseRelease(text)).toEqual({ namespace, name });
+});
+
+test.each(["", "/", "a/b/c", "Upper/x", "a/--kubeconfig=x", "-n", "a/"])("the release %j is none", (text) => {
+  expect(() => parseRelease(text)).toThrow("use NAMESPACE/NAME");
+});
+
+const complete = (...words: string[]) =>
+  completions(program("kubectl-completion"), words)
+    .split("\n")
+    .map((line) => line.split("\t")[0]);
+
+test("completes commands and options, past the values of those before", () => {
+  expect(complete("")).toEqual(expect.arrayContaining(["status", "drift", "--namespace", "--help"]));
+  expect(complete("dri")).toEqual(["drift", ":4", ""]);
+  expect(complete("-n", "drift", "drift", "l")).toEqual(["ls", ":4", ""]);
+  expect(complete("drift", "ls", "--out")).toEqual(["--output", ":4", ""]);
+  expect(complete("drift", "ls", "-n", "")).toEqual([":4", ""]);
+  expect(complete("")).not.toEqual(expect.arrayContaining(["up"]));
+});
+
+test.each([
+  ['Error from server (Forbidden): secrets "x" is forbidden: User "u" cannot get resource', "FORBIDDEN"],
+  ["error: You must be logged in to the server (Unauthorized)", "FORBIDDEN"],
+  ['Error from server (NotFound): secrets "hullmark-admin" not found', "NOT_FOUND"],
+  ['error: context "none" does not exist', "USAGE"],
+  ["The connection to the server 10.0.0.1:6443 was refused - did you specify the right host or port?", "UNREACHABLE"],
+  ["error: unable to forward port because pod is not running. Current status=Pending", "UNREACHABLE"],
+  ["", "UNREACHABLE"],
+])("%j is told apart, and what is not known is never taken for wrong usage", (stderr, code) => {
+  expect(kubectlError(stderr).code).toBe(code);
+});
