@@ -57,6 +57,7 @@ const ConfigSchema = z.strictObject({
           webhookConfiguration: subdomain.optional(),
         })
         .optional(),
+      podEvents: z.boolean().default(false),
     })
     .optional(),
   admission: z

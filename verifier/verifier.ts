@@ -28,6 +28,7 @@ import { admissionServer } from "./admission.ts";
 import { identifier, listen, type RunningServer } from "./api/grpc/index.ts";
 import { buildHttpServer } from "./api/http/server.ts";
 import { clusterOf, followingPolicy, policyFilesOf, publishing, publishingWebhook } from "./cluster.ts";
+import { tellingPods } from "./cluster-events.ts";
 import type { VerifierConfig } from "./config.ts";
 import { AlertBook } from "./core/alerting/index.ts";
 import { readMakerTrust } from "./core/endorsement/index.ts";
@@ -56,6 +57,7 @@ import { reachListeners } from "./listeners.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Registry } from "./ports/registry.ts";
+import type { DriftRow } from "./ports/rows.ts";
 import { logSigner, makeStateDirectory, portForwardFiles, serverCertificate, writeAdminFiles } from "./state-files.ts";
 
 export interface VerifierOptions {
@@ -240,6 +242,8 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   }));
   const addresses = { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey };
   await writeAdminFiles(config, authority, addresses, nowMs());
+  const podOf = ({ nodeId, containerId }: DriftRow) => sessions.get(nodeId)?.live.memory.containers.get(containerId)?.identity.pod;
+  if (api) stack.defer(tellingPods(api, config, { events, podOf, clock, logger }));
   if (api) stack.defer(followingPolicy(api, config, clock, logger));
   if (api) stack.defer(publishing(api, config, (role) => portForwardFiles(config, addresses, role), clock, logger));
   if (api && admissionPort !== undefined) stack.defer(publishingWebhook(api, config, authority.rootPem, clock, logger));

@@ -6,7 +6,8 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
-import { ApiServer, apiServerOfPod, KubernetesTokenReviewer, publish } from "@hullmark/verifier/adapters/kubernetes/index";
+import { ApiServer, apiServerOfPod, KubernetesTokenReviewer, publish, writePodEvent } from "@hullmark/verifier/adapters/kubernetes/index";
+import type { PodEvent } from "@hullmark/verifier/core/fleet/pod-events";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
 const TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzZWNyZXQtYmVhcmVyIn0.c2lnbmF0dXJl";
@@ -146,4 +147,56 @@ test("an object that may not be changed is named, its content is not", async () 
   const error = await publish(api(), TARGETS, FILES).catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({ message: "the API server answers 403 to patch secrets hullmark/hullmark-admin" });
   expect(inspect(error, { depth: 10 })).not.toContain("the-key-of-an-admin");
+});
+
+const EVENT: PodEvent = {
+  id: "0123456789abcdef",
+  pod: { namespace: "shop", name: "cart-6d9-x2k", uid: "u-1", container: "web" },
+  reason: "Drifted",
+  note: "D-7K2Q shop/cart-6d9-x2k/web: /usr/bin/curl: content",
+  firstMs: Date.UTC(2026, 10, 25),
+  lastMs: Date.UTC(2026, 10, 25, 1),
+  count: 1,
+  written: false,
+};
+const EVENTS = "/apis/events.k8s.io/v1/namespaces/shop/events";
+
+test("an Event is written once, about the very pod, and then only counted up", async () => {
+  script = () => ({ status: 201, body: {} });
+  expect(await writePodEvent(api(), EVENT, "hullmark/hullmark")).toBe(true);
+  script = () => ({ status: 200, body: {} });
+  expect(await writePodEvent(api(), { ...EVENT, count: 3, written: true }, "hullmark/hullmark")).toBe(true);
+  expect(seen.map(({ method, path, body }) => [method, path, JSON.parse(body)])).toMatchObject([
+    [
+      "POST",
+      EVENTS,
+      { reason: "Drifted", type: "Warning", eventTime: "2026-11-25T00:00:00.000000Z", regarding: { kind: "Pod", name: "cart-6d9-x2k", uid: "u-1" } },
+    ],
+    ["PATCH", `${EVENTS}/cart-6d9-x2k.0123456789abcdef`, { series: { count: 3, lastObservedTime: "2026-11-25T01:00:00.000000Z" } }],
+  ]);
+});
+
+test("an Event that persisted although the answer was lost is no failure, and one that was forgotten is written anew", async () => {
+  script = () => ({ status: 409, body: {} });
+  expect(await writePodEvent(api(), EVENT, "v")).toBe(true);
+  script = (method) => ({ status: method === "PATCH" ? 404 : 201, body: {} });
+  expect(await writePodEvent(api(), { ...EVENT, count: 2, written: true }, "v")).toBe(true);
+  expect(seen.map(({ method }) => method)).toEqual(["POST", "PATCH", "POST"]);
+});
+
+test("an Event is given up where it can never be, and tried again where the server or a right is missing", async () => {
+  for (const status of [404, 422]) {
+    script = () => ({ status, body: {} });
+    expect(await writePodEvent(api(), EVENT, "v")).toBe(false);
+  }
+  script = () => ({ status: 403, body: { details: { causes: [{ reason: "NamespaceTerminating" }] } } });
+  expect(await writePodEvent(api(), EVENT, "v")).toBe(false);
+  for (const status of [403, 429, 500]) {
+    script = () => ({ status, body: {} });
+    await expect(writePodEvent(api(), EVENT, "v")).rejects.toThrow(String(status));
+  }
+  seen.splice(0);
+  for (const namespace of ["../../x", "Shop", "", "a/b"]) expect(await writePodEvent(api(), { ...EVENT, pod: { ...EVENT.pod, namespace } }, "v")).toBe(false);
+  expect(await writePodEvent(api(), { ...EVENT, pod: { ...EVENT.pod, name: "x?y" } }, "v")).toBe(false);
+  expect(seen).toEqual([]);
 });

@@ -365,6 +365,7 @@ describe("the chart", () => {
       "attestationpolicies.hullmark.dev [] [] [list watch]",
       "attestationpolicies.hullmark.dev/status [] [hullmark] [patch]",
       "configmaps [] [hullmark-ca] [patch]",
+      "events.events.k8s.io [] [] [create patch]",
       "secrets [] [hullmark-admin] [patch]",
       "secrets [] [hullmark-responder] [patch]",
       "secrets [] [hullmark-viewer] [patch]",
@@ -416,6 +417,15 @@ describe("the chart", () => {
       (found) => found.some(({ container, path }) => container.name.startsWith("default/web/") && path === "/etc/nginx/nginx.conf"),
     );
     expect(drifts.find(({ path }) => path === "/etc/nginx/nginx.conf")?.node.name).toBe(cluster.nodeName);
+  });
+
+  test("tells of the drift by an Event on the pod, once", async () => {
+    const told = async () => JSON.parse(await kubectl("get", "events.events.k8s.io", "--output=json")) as { items: TestEvent[] };
+    const { items } = await eventually(told, (seen) => seen.items.some(({ regarding, reason }) => regarding.name === "web" && reason === "Drifted"));
+    const ours = items.filter(({ reportingController }) => reportingController === "hullmark.dev/verifier");
+    const uid = await kubectl("get", "pod", "web", "--output=jsonpath={.metadata.uid}");
+    expect(ours.filter(({ regarding }) => regarding.name === "web")).toMatchObject([{ type: "Warning", regarding: { kind: "Pod", uid } }]);
+    expect(await kubectl("describe", "pod", "web")).toContain("kubectl hullmark drift show D-");
   });
 
   describe("kubectl hullmark", () => {
@@ -513,6 +523,12 @@ interface NodeView {
 interface WorkloadView {
   readonly container: { readonly name: string };
   readonly content: string;
+}
+interface TestEvent {
+  readonly reason: string;
+  readonly type: string;
+  readonly reportingController: string;
+  readonly regarding: { readonly kind: string; readonly name: string; readonly uid: string };
 }
 interface DriftView {
   readonly path: string;

@@ -83,6 +83,7 @@ kubernetes:
 {{- if .Values.admission.enabled }}
     webhookConfiguration: {{ include "hullmark.name" . }}-{{ .Release.Namespace }}
 {{- end }}
+  podEvents: {{ .Values.podEvents.enabled }}
 {{- if .Values.admission.enabled }}
 admission:
   listen: {{ printf "%s:7445" .Values.verifier.listenOn | quote }}
