@@ -6,6 +6,7 @@ import { attestCommand } from "./commands/attest.ts";
 import { completionCommand } from "./commands/completion.ts";
 import { downCommand } from "./commands/down.ts";
 import { driftCommand } from "./commands/drift.ts";
+import { drillCommand } from "./commands/drill.ts";
 import { keygenCommand } from "./commands/keygen.ts";
 import { imagesCommand, nodesCommand, workloadsCommand } from "./commands/lists.ts";
 import { logCommand } from "./commands/log.ts";
@@ -33,7 +34,8 @@ export function program(as: Invocation = "hullmark"): Command {
   };
   const root = as === "hullmark" ? command() : plugin();
   if (as === "hullmark") for (const each of [upCommand(), downCommand()]) root.addCommand(each);
-  for (const each of [statusCommand(), nodesCommand(), nodeCommand(), workloadsCommand(), imagesCommand(), driftCommand()]) root.addCommand(each);
+  for (const each of [statusCommand(), nodesCommand(), nodeCommand(), workloadsCommand(), imagesCommand(), driftCommand(), drillCommand()])
+    root.addCommand(each);
   for (const each of [verifyCommand(), signCommand(), attestCommand(), keygenCommand(), policyCommand(output), logCommand(output)]) root.addCommand(each);
   return as === "hullmark" ? root.addCommand(completionCommand(root)) : root;
 }

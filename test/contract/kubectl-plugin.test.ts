@@ -38,7 +38,7 @@ const complete = (...words: string[]) =>
 
 test("completes commands and options, past the values of those before", () => {
   expect(complete("")).toEqual(expect.arrayContaining(["status", "drift", "--namespace", "--help"]));
-  expect(complete("dri")).toEqual(["drift", ":4", ""]);
+  expect(complete("drif")).toEqual(["drift", ":4", ""]);
   expect(complete("-n", "drift", "drift", "l")).toEqual(["ls", ":4", ""]);
   expect(complete("drift", "ls", "--out")).toEqual(["--output", ":4", ""]);
   expect(complete("drift", "ls", "-n", "")).toEqual([":4", ""]);

@@ -6,13 +6,16 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { type EnrolmentOptions, enrol } from "@hullmark/agent/adapters/grpc/enrolment";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { parse } from "yaml";
+import { PodTarget } from "../../../cli/drill/pod-target.ts";
+import { Kubectl } from "../../../cli/kubectl/kubectl.ts";
 import { buildImages } from "../../../deploy/images/build.ts";
 import { publish } from "../../../deploy/images/publish.ts";
 import { freePort } from "../../../deploy/testbed/http-service.ts";
 import { type Kubernetes, startTestbed, type Testbed } from "../../../deploy/testbed/index.ts";
 import { tool } from "../../../deploy/testbed/kubernetes/tools.ts";
+import { HttpReceiver } from "../../fakes/http-receiver.ts";
 import { TestVerifier } from "../../fakes/verifier.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms } from "../images/programs.ts";
@@ -45,6 +48,7 @@ beforeAll(async () => {
 }, 900_000);
 
 afterAll(async () => {
+  vi.unstubAllEnvs();
   forward?.kill();
   await bed?.down();
   if (home) rmSync(home, { recursive: true, force: true });
@@ -466,10 +470,50 @@ describe("the chart", () => {
       const id = (JSON.parse(seen.stdout) as { drifts: { id: string }[] }).drifts[0]?.id ?? "";
       const refused = await plugin(onlooker, "drift", "ack", id, "-m", "not mine to say");
       expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining("this certificate has viewer") });
+      expect(await plugin(onlooker, "drill", "run", "canary-file")).toMatchObject({ code: 2, stderr: expect.stringContaining("this certificate has viewer") });
+      expect(await kubectl("get", "pods", "--all-namespaces", "--selector=hullmark.dev/drill", "--output=name")).toBe("");
       expect(await plugin(onlooker, "status", "--role=admin")).toMatchObject({ code: 2, stderr: expect.stringContaining("you may read no Secret") });
       expect(await plugin(stranger, "status")).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("bind the role hullmark-viewer") });
       expect(await plugin(cluster.kubeconfig, "status", "--release=default/other")).toMatchObject({ code: 2, stderr: expect.stringContaining("--release") });
       await here("delete", "rolebinding,serviceaccount", "onlooker", "stranger", "--ignore-not-found");
+    });
+
+    test("drills: measures until a drift of its own is known and told, and leaves nothing", { timeout: 400_000 }, async () => {
+      await using receiver = await new HttpReceiver().start(cluster.network.hostAddress);
+      const allow = { env: ["**"], mounts: ["/**"], args: true, workingDirectory: true, users: ["**"] };
+      const alerts = { routes: [{ name: "drills", type: "webhook", url: receiver.url, minSeverity: "info" }] };
+      const metadata = { name: "hullmark", namespace: NAMESPACE };
+      await apply({ apiVersion: "hullmark.dev/v1", kind: "AttestationPolicy", metadata, spec: { rules: [{ name: "all", allow }], alerts } });
+      const policy = async () => (JSON.parse((await plugin(cluster.kubeconfig, "status", "-o", "json")).stdout) as { policy: { name: string } }).policy.name;
+      await eventually(policy, (name) => name === "hullmark");
+      const objectives = ["--detect-within=60000", "--alert-within=60000", "--timeout=180"];
+      const { code, stdout, stderr } = await plugin(cluster.kubeconfig, "drill", "run", "canary-file", "--output=json", ...objectives);
+      expect(code, `${stdout}${stderr}`).toBe(0);
+      const report = JSON.parse(stdout) as { path: string; detect: { ms: number }; alert: { ms: number } };
+      expect(report).toMatchObject({ outcome: "passed", alertRoutes: ["drills"], actor: "/usr/bin/node", recorded: true, drift: expect.stringMatching(/^D-/) });
+      expect(report.alert.ms).toBeGreaterThanOrEqual(report.detect.ms);
+      await receiver.waitFor(({ body }) => (body.includes(report.path) ? body : undefined));
+      expect(await kubectl("get", "pods", "--all-namespaces", "--selector=hullmark.dev/drill", "--output=name")).toBe("");
+      const late = await plugin(cluster.kubeconfig, "drill", "run", "canary-file", "--detect-within=1", "--alert-within=1", "--timeout=180");
+      expect(late).toMatchObject({ code: 1, stdout: expect.stringMatching(/^FAILED .*which is more than 1$/m) });
+      await here("delete", "attestationpolicy", "hullmark");
+    });
+
+    test("a drill touches no pod without its label, whatever its name", async () => {
+      vi.stubEnv("PATH", pluginEnvironment(cluster.kubeconfig)["PATH"]);
+      const [run, signal] = ["0123456789", AbortSignal.timeout(120_000)];
+      const release = { namespace: NAMESPACE, name: "hullmark" };
+      const target = new PodTarget({
+        ...{ kubectl: new Kubectl({ kubeconfig: cluster.kubeconfig }), release, namespace: "default", run, image: undefined, startSeconds: 90 },
+      });
+      await target.start(signal);
+      await kubectl("label", "pod", `hullmark-drill-${run}`, "hullmark.dev/drill=another", "--overwrite");
+      await expect(target.write("/x", signal)).rejects.toMatchObject({ code: "FOREIGN" });
+      await target.remove();
+      expect(await kubectl("get", "pod", `hullmark-drill-${run}`, "--output=jsonpath={.status.phase}")).toBe("Running");
+      await kubectl("label", "pod", `hullmark-drill-${run}`, `hullmark.dev/drill=${run}`, "--overwrite");
+      await target.remove();
+      expect(await kubectl("get", "pods", "--selector=hullmark.dev/drill", "--output=name")).toBe("");
     });
 
     test("completes", async () => {

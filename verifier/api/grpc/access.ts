@@ -44,6 +44,7 @@ export const ACCESS: Readonly<Record<Procedure, "node" | OperatorRole | "nobody"
   "/hullmark.v1.Admin/ReloadPolicy": "admin",
   "/hullmark.v1.Admin/RefreshImage": "admin",
   "/hullmark.v1.Admin/TestAlert": "admin",
+  "/hullmark.v1.Admin/RecordDrill": "responder",
 };
 
 export interface AccessServices {

@@ -24,6 +24,7 @@ export interface AdminServices extends AccessServices {
 const MAX_REASON_CHARS = 500;
 const MAX_TOKEN_SECONDS = 86_400;
 const TOKEN_BYTES = 32;
+const DRILL_OUTCOMES = ["begun", "passed", "failed", "undecided"];
 
 export function adminService(services: AdminServices): ServiceImplementation<typeof Admin> {
   const { administration } = services;
@@ -65,6 +66,16 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       const { name } = operatorOf(context, services);
       await acting(() => administration.note("test-alert", { route, by: name }));
       return await acting(() => services.testAlert(route, SEVERITY_NAMES[severity], name, context.signal));
+    },
+    async recordDrill({ drill, run, container, outcome, driftId, detectMs, alertMs }, context) {
+      if (drill !== "canary-file") throw invalid("drill", "canary-file");
+      if (!/^[a-z0-9]{8,32}$/.test(run)) throw invalid("run", "8 to 32 of a-z 0-9");
+      if (!DRILL_OUTCOMES.includes(outcome)) throw invalid("outcome", DRILL_OUTCOMES.join(", "));
+      if (driftId.length > 32) throw invalid("driftId", "at most 32 characters");
+      const { name } = operatorOf(context, services);
+      const times = { detectMs: detectMs ?? null, alertMs: alertMs ?? null };
+      await acting(() => administration.note("drill", { drill, run, container: container.slice(0, 512), outcome, drift: driftId, ...times, by: name }));
+      return {};
     },
   };
 }

@@ -101,6 +101,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
           .map(driftMessage),
         policyLoaded: policy.loaded,
         policyName: policy.name,
+        alertRoutes: policy.alerts.map(({ name }) => name),
         claims: services.claims().map(({ code, detail }) => ({ code, detail })),
         now: timestampFromMs(nowMs),
       };

@@ -94,7 +94,7 @@ export class Administration {
   }
 
   /** Records something else that a person did. */
-  async note(action: string, fields: Readonly<Record<string, string | number>>): Promise<void> {
+  async note(action: string, fields: Readonly<Record<string, string | number | null>>): Promise<void> {
     await this.#services.committer.submit({ entries: [adminFact(action, this.#services.nowMs(), fields)], build: () => ({}) });
   }
 

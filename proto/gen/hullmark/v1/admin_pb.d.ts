@@ -297,6 +297,76 @@ export declare type TestAlertResponse = Message<"hullmark.v1.TestAlertResponse">
 export declare const TestAlertResponseSchema: GenMessage<TestAlertResponse>;
 
 /**
+ * @generated from message hullmark.v1.RecordDrillRequest
+ */
+export declare type RecordDrillRequest = Message<"hullmark.v1.RecordDrillRequest"> & {
+  /**
+   * `canary-file`.
+   *
+   * @generated from field: string drill = 1;
+   */
+  drill: string;
+
+  /**
+   * Which run of it: 8 to 32 of a-z 0-9.
+   *
+   * @generated from field: string run = 2;
+   */
+  run: string;
+
+  /**
+   * The container that it acts on, by name.
+   *
+   * @generated from field: string container = 3;
+   */
+  container: string;
+
+  /**
+   * `begun`, `passed`, `failed`, or `undecided`.
+   *
+   * @generated from field: string outcome = 4;
+   */
+  outcome: string;
+
+  /**
+   * Empty where none was seen.
+   *
+   * @generated from field: string drift_id = 5;
+   */
+  driftId: string;
+
+  /**
+   * Milliseconds from the write; absent where it did not come to that.
+   *
+   * @generated from field: optional uint32 detect_ms = 6;
+   */
+  detectMs?: number | undefined;
+
+  /**
+   * @generated from field: optional uint32 alert_ms = 7;
+   */
+  alertMs?: number | undefined;
+};
+
+/**
+ * Describes the message hullmark.v1.RecordDrillRequest.
+ * Use `create(RecordDrillRequestSchema)` to create a new message.
+ */
+export declare const RecordDrillRequestSchema: GenMessage<RecordDrillRequest>;
+
+/**
+ * @generated from message hullmark.v1.RecordDrillResponse
+ */
+export declare type RecordDrillResponse = Message<"hullmark.v1.RecordDrillResponse"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.RecordDrillResponse.
+ * Use `create(RecordDrillResponseSchema)` to create a new message.
+ */
+export declare const RecordDrillResponseSchema: GenMessage<RecordDrillResponse>;
+
+/**
  * What changes something. Roles are named at each call; identity comes from the client certificate.
  *
  * @generated from service hullmark.v1.Admin
@@ -381,6 +451,16 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof TestAlertRequestSchema;
     output: typeof TestAlertResponseSchema;
+  },
+  /**
+   * responder: that a drill begins, and how it ended, so that what it causes is known for one.
+   *
+   * @generated from rpc hullmark.v1.Admin.RecordDrill
+   */
+  recordDrill: {
+    methodKind: "unary";
+    input: typeof RecordDrillRequestSchema;
+    output: typeof RecordDrillResponseSchema;
   },
 }>;
 

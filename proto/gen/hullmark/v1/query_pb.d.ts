@@ -153,6 +153,13 @@ export declare type GetStatusResponse = Message<"hullmark.v1.GetStatusResponse">
    * @generated from field: google.protobuf.Timestamp now = 24;
    */
   now?: Timestamp | undefined;
+
+  /**
+   * Names of the routes by which people are alerted.
+   *
+   * @generated from field: repeated string alert_routes = 25;
+   */
+  alertRoutes: string[];
 };
 
 /**
