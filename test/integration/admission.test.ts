@@ -112,7 +112,7 @@ function review(
   uid: string,
 ): string {
   const userInfo = { username: user, groups };
-  const asked = { uid, kind: { group: "", version: "v1", kind }, namespace, operation, userInfo, dryRun, object, oldObject: oldObject ?? null };
+  const asked = { uid, kind: { group: "", version: "v1", kind }, namespace, operation, userInfo, dryRun, object, ...(oldObject && { oldObject }) };
   return JSON.stringify({ apiVersion: "admission.k8s.io/v1", kind: "AdmissionReview", request: asked });
 }
 

@@ -38,8 +38,8 @@ const review = z.looseObject({
     operation: text(32),
     userInfo: z.looseObject({ username: text(1024).default(""), groups: z.array(text(1024)).max(1000).nullish() }),
     dryRun: z.boolean().default(false),
-    object: z.unknown(),
-    oldObject: z.unknown(),
+    object: z.unknown().optional(),
+    oldObject: z.unknown().optional(),
   }),
 });
 
