@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { openLog, readCommandLine, runTasks, stopOnSignals, type Task, VERSION } from "@hullmark/daemon";
 import { openBootLog } from "./adapters/boot-log/boot-log-file.ts";
+import { checkpointFile } from "./adapters/checkpoint-file/checkpoint-file.ts";
 import { systemClock } from "./adapters/clock/system-clock.ts";
 import { CriRuntime } from "./adapters/cri/cri-runtime.ts";
 import { DockerRuntime } from "./adapters/docker/docker-runtime.ts";
@@ -109,6 +110,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     bootId: boot,
     random: Math.random,
     losses: () => condition.losses,
+    checkpoints: checkpointFile(join(config.stateDirectory, "log-checkpoint")),
     handlers: {
       quote: (challenge, callSignal) =>
         answerChallenge(

@@ -30,6 +30,20 @@ export function logSigner({ stateDirectory, verifierId, region, log }: VerifierC
   return createLogKey(file, log.name ?? `hullmark/${region}/${verifierId}`);
 }
 
+/** How long the longest history was whose loss somebody accepted, in STATE/accepted-history: outlives the database. */
+export function acceptedHistory({ stateDirectory }: VerifierConfig): { read(): number; write(size: number): void } {
+  const file = join(stateDirectory, "accepted-history");
+  return {
+    read: () => (existsSync(file) ? Math.max(0, Math.floor(Number(readFileSync(file, "utf8")) || 0)) : 0),
+    write: (size) => replaceFile(file, `${size}\n`),
+  };
+}
+
+function replaceFile(path: string, content: string | Buffer): void {
+  writeFileSync(`${path}.new`, content, { mode: 0o600, flush: true });
+  renameSync(`${path}.new`, path);
+}
+
 /** A fresh key and certificate for the listeners: neither outlives the process. */
 export async function serverCertificate(authority: CertificateAuthority, names: readonly string[]): Promise<KeyAndChain> {
   const { privateKey, publicKey } = newKey();
@@ -74,11 +88,7 @@ export function publishedRoles({ kubernetes }: VerifierConfig): readonly Publish
 
 function writerIn(directory: string): (name: string, content: string | Buffer) => void {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  return (name, content) => {
-    const path = join(directory, name);
-    writeFileSync(`${path}.new`, content, { mode: 0o600 });
-    renameSync(`${path}.new`, path);
-  };
+  return (name, content) => replaceFile(join(directory, name), content);
 }
 
 async function writeCredential(directory: string, authority: CertificateAuthority, role: PublishedRole, nowMs: number): Promise<void> {

@@ -45,6 +45,7 @@ import { enrolmentRecords } from "./core/fleet/enrolment-records.ts";
 import { EventBus } from "./core/fleet/events.ts";
 import { Fleet } from "./core/fleet/fleet.ts";
 import { Health } from "./core/fleet/health.ts";
+import { HistoryKeeper } from "./core/fleet/history-keeper.ts";
 import { entry } from "./core/fleet/log-facts.ts";
 import { PolicyHolder } from "./core/fleet/policy-holder.ts";
 import { ImageService } from "./core/images/image-service.ts";
@@ -52,13 +53,13 @@ import { LayerLibrary } from "./core/images/layer-library.ts";
 import type { Verifiers } from "./core/provenance/index.ts";
 import { Sessions } from "./core/session/index.ts";
 import { tpmQuotes } from "./core/session/tpm-quotes.ts";
-import { TransparencyLog } from "./core/transparency/index.ts";
+import { HistoryWatch, TransparencyLog } from "./core/transparency/index.ts";
 import { reachListeners } from "./listeners.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Registry } from "./ports/registry.ts";
 import type { DriftRow } from "./ports/rows.ts";
-import { logSigner, makeStateDirectory, portForwardFiles, serverCertificate, writeAdminFiles } from "./state-files.ts";
+import { acceptedHistory, logSigner, makeStateDirectory, portForwardFiles, serverCertificate, writeAdminFiles } from "./state-files.ts";
 
 export interface VerifierOptions {
   readonly config: VerifierConfig;
@@ -122,6 +123,13 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const images = await imageService({ registry, verifiers, clock, logger }, sqlite, policies, committer, stack);
   const quotes = tpmQuotes({ nonces, verifierId: config.verifierId, region: config.region, pcrs: config.enrolment.pcrs });
   const numbers = new DriftNumbers(await sqlite.store.readLastDriftNumber());
+  const accepted = acceptedHistory(config);
+  const history = new HistoryKeeper({
+    ...{ watch: new HistoryWatch(log, accepted.read()), committer, nowMs },
+    remember: (size) => accepted.write(size),
+    onContradiction: (fact) => logger.error(fact, "the log lost or changed entries that an agent remembers: an older or another database was restored"),
+    onProblem: (nodeId, error) => logger.error({ nodeId, err: error }, "an agent's checkpoint could not be held against the log"),
+  });
   const sessions = new Sessions({
     ...{
       clock,
@@ -135,6 +143,8 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
       store: sqlite.store,
       policy: () => policies.current,
       utilisation: loopUtilisation(),
+      checkpoint: () => log.newest?.note ?? "",
+      shown: (nodeId, note) => history.shown(nodeId, note),
     },
     ...{ verifierId: config.verifierId, region: config.region },
     onProblem: (nodeId, container, error) => logger.error({ nodeId, container, err: error }, "a container could not be appraised"),
@@ -237,7 +247,13 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     readiness: readiness(),
     imageStates: images.rows().map(({ state }) => state),
     queuedDrafts: committer.queued,
-    log: { entries: log.size, checkpoint: findings.checkpoint.size, checkpointMs: findings.checkpoint.atMs, verifiedMs: findings.logVerifiedMs },
+    log: {
+      entries: log.size,
+      checkpoint: findings.checkpoint.size,
+      checkpointMs: findings.checkpoint.atMs,
+      verifiedMs: findings.logVerifiedMs,
+      contradicted: history.contradicted,
+    },
     policy: { loaded: policies.current.loaded, problems: policies.problems },
   }));
   const addresses = { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey };
@@ -273,7 +289,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         policy: () => policies.current,
         ear,
         log: () => ({ size: log.size, root: log.root() }),
-        claims: () => policies.claims,
+        claims: () => [...history.claims, ...policies.claims],
       },
       admin: {
         ...access,
@@ -281,6 +297,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         random: (bytes) => randomBytes(bytes),
         reloadPolicy: () => policies.reload(),
         refreshImage: (image) => images.refresh(image),
+        acceptHistory: (by, reason) => history.accept(by, reason),
         testAlert: (route, severity, by, signal) => testAlert(sending, route, severity, by, signal),
       },
       onError: (error, context) => logRefusal(logger, error, context),

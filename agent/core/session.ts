@@ -4,10 +4,12 @@
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import { type Challenge, EvidenceBodySchema, type MeasurementPolicy, type TreeRequest, type Welcome } from "@hullmark/proto/v1/attestation";
+import type { CheckpointMemory } from "../ports/checkpoint-memory.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { AttestResponse, EvidenceSink, OutgoingMessage } from "../ports/evidence-sink.ts";
 import type { Spool } from "../ports/spool.ts";
 import { backoffMs } from "./backoff.ts";
+import { checkpointToKeep } from "./checkpoint.ts";
 import { Outgoing } from "./outgoing.ts";
 
 export const PROTOCOL_VERSION = 1;
@@ -42,6 +44,7 @@ export interface SessionOptions {
   readonly random: () => number;
   /** Times that events or reports were lost. */
   readonly losses: () => number;
+  readonly checkpoints: CheckpointMemory;
   readonly handlers: SessionHandlers;
 }
 
@@ -81,13 +84,12 @@ export class Session {
   }
 
   async #stream(signal: AbortSignal): Promise<void> {
-    const { sink, spool, agentVersion, bootId, handlers } = this.#options;
+    const { sink, spool, agentVersion, bootId, handlers, checkpoints } = this.#options;
     const outgoing = new Outgoing(spool);
     const ended = new AbortController();
     const { chainId, seq, digest } = spool.head();
-    outgoing.answer({
-      message: { case: "hello", value: { protocolVersion: PROTOCOL_VERSION, agentVersion, bootId, lastSeq: seq, lastDigest: digest, chainId } },
-    });
+    const hello = { protocolVersion: PROTOCOL_VERSION, agentVersion, bootId, lastSeq: seq, lastDigest: digest, chainId, checkpoint: checkpoints.read() };
+    outgoing.answer({ message: { case: "hello", value: hello } });
     this.#outgoing = outgoing;
     const beat = this.#beat(outgoing, AbortSignal.any([signal, ended.signal]));
     try {
@@ -121,6 +123,7 @@ export class Session {
     const { spool, handlers } = this.#options;
     const { seq } = spool.head();
     const durable = welcome.durableSeq;
+    this.#keep(welcome.checkpoint);
     if (outgoing.stale) return false;
     if (!joins(spool, durable, welcome.durableDigest)) {
       const lost = spool.restart();
@@ -141,6 +144,7 @@ export class Session {
         if (!outgoing.stale) spool.acknowledge(message.value.seq);
         break;
       case "challenge":
+        this.#keep(message.value.checkpoint);
         handlers.quote(message.value, signal).then(
           (quote) => outgoing.answer({ message: { case: "quote", value: quote } }),
           (error: unknown) => handlers.failed(error, 0),
@@ -164,6 +168,19 @@ export class Session {
       case "resync":
         handlers.resync(message.value.reason, 0);
         break;
+    }
+  }
+
+  /** What cannot be written is told, and no reason to stop: the one before is kept. */
+  #keep(offered: string): void {
+    const { checkpoints, handlers } = this.#options;
+    const held = checkpoints.read();
+    const kept = checkpointToKeep(held, offered);
+    if (kept === held) return;
+    try {
+      checkpoints.write(kept);
+    } catch (error) {
+      handlers.failed(error, 0);
     }
   }
 

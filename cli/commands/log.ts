@@ -1,14 +1,16 @@
-/** `hullmark log verify|export`: the log checked without trusting whoever serves it. */
+/** `hullmark log verify|export|accept`: the log checked without trusting whoever serves it, and what to say when a part of it is known to be lost. */
 import { readFileSync, writeFileSync } from "node:fs";
+import { Admin } from "@hullmark/proto/v1/admin";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { TransparencyError } from "@hullmark/verifier/core/transparency/errors";
 import { type NoteVerifierKey, parseVerifierKey } from "@hullmark/verifier/core/transparency/note";
 import { type LogVerification, verifyLog } from "@hullmark/verifier/core/transparency/verify";
 import { Command } from "commander";
 import { type Context, ContextError } from "../connection/context.ts";
-import { contextOf } from "../connection/run.ts";
+import { ask, contextOf } from "../connection/run.ts";
 import { exportLog } from "../log/export.ts";
 import { directoryResources, type ReadResource, resourceReader, urlResources } from "../log/readers.ts";
+import { EXIT } from "../output/exit-codes.ts";
 
 /** 0 verified · 1 tampered with · 2 wrong usage · 3 cannot tell (something is missing, unreadable, or not by this key). */
 export const LOG_EXIT = { ok: 0, tampered: 1, usage: 2, incomplete: 3 } as const;
@@ -79,7 +81,21 @@ export function logCommand({ out, err, exit }: CommandOutput): Command {
         exit(LOG_EXIT.incomplete);
       }
     });
-  return log;
+  return log.addCommand(acceptCommand());
+}
+
+function acceptCommand(): Command {
+  return new Command("accept")
+    .description("say that the entries which agents remember are known to be lost: an older database was restored on purpose (admins)")
+    .requiredOption("--reason <text>", "why: it is logged")
+    .addHelpText("after", "\nLook first: docs/playbooks.md#log. Exit: 0 accepted, 2 usage or nothing to accept, 3 cannot tell")
+    .action(async ({ reason }: { readonly reason: string }, command: Command) =>
+      ask(command, async ({ channel, print, signal }) => {
+        const { size } = await channel.client(Admin).acceptHistory({ reason }, { signal });
+        print(`accepted: a history of ${size} entries is lost\n`);
+        return EXIT.clean;
+      }),
+    );
 }
 
 function prepare(

@@ -39,8 +39,11 @@ function waitMs({ wait }: { readonly wait?: number | true }): number {
   return wait === undefined ? 0 : (wait === true ? 120 : wait) * 1000;
 }
 
+/** Claims of the verifier that are as bad as a drift. */
+const BAD_CLAIMS: ReadonlySet<string> = new Set(["log-contradicted"]);
+
 function exitOf(status: GetStatusResponse): number {
-  if (status.containersDrifted > 0) return EXIT.drift;
+  if (status.containersDrifted > 0 || status.claims.some(({ code }) => BAD_CLAIMS.has(code))) return EXIT.drift;
   return status.containersUnknown > 0 || status.nodesAttested < status.nodesTotal || status.nodesTotal === 0 ? EXIT.unknown : EXIT.clean;
 }
 
@@ -64,6 +67,7 @@ function text(context: string, status: GetStatusResponse): string {
   ];
   for (const drift of status.attention)
     lines.push(`Attention  ${drift.id} ${severityWord(drift.severity)} ${printable(drift.workload, 60)} ${printable(drift.path, 100)}`);
-  for (const claim of status.claims) lines.push(`Note       ${claim.code}: ${printable(claim.detail, 200)}`);
+  for (const claim of status.claims)
+    lines.push(`${BAD_CLAIMS.has(claim.code) ? "Attention" : "Note"}`.padEnd(11) + `${claim.code}: ${printable(claim.detail, 200)}`);
   return `${lines.join("\n")}\n`;
 }

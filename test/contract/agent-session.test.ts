@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { checkpointFile } from "@hullmark/agent/adapters/checkpoint-file/checkpoint-file";
 import { FileSpool } from "@hullmark/agent/adapters/file-spool/file-spool";
 import { Outgoing } from "@hullmark/agent/core/outgoing";
 import { Session, type SessionHandlers } from "@hullmark/agent/core/session";
@@ -37,6 +38,8 @@ class StrictVerifier implements EvidenceSink {
   breakAt: () => Break = () => "none";
   /** Awaited between holding an Evidence and saying so. */
   beforeAcknowledgement: () => Promise<void> = async () => undefined;
+  /** Of its log, as Welcome tells it. */
+  checkpoint = "";
   /** Sent after every Welcome. */
   afterWelcome: readonly AttestResponse[] = [];
 
@@ -59,7 +62,7 @@ class StrictVerifier implements EvidenceSink {
         chain = Buffer.from(message.value.chainId ?? []).toString("hex");
         const { seq, digest } = this.chains.get(chain) ?? { seq: 0n, digest: CHAIN_START };
         const policy = create(MeasurementPolicySchema, { heartbeatIntervalSeconds: this.heartbeatIntervalSeconds });
-        yield respond({ case: "welcome", value: { durableSeq: seq, durableDigest: digest, policy } });
+        yield respond({ case: "welcome", value: { durableSeq: seq, durableDigest: digest, policy, checkpoint: this.checkpoint } });
         yield* this.afterWelcome;
       }
       if (message.case !== "evidence") continue;
@@ -95,6 +98,7 @@ let agent: Agent;
 class Agent {
   spool: FileSpool;
   readonly resyncs: string[] = [];
+  readonly checkpoints = checkpointFile(join(directory, "checkpoint"));
   readonly failures: unknown[] = [];
   quotes = 0;
   #session: Session;
@@ -122,7 +126,8 @@ class Agent {
       connected: () => undefined,
       failed: (error) => this.failures.push(error),
     };
-    return new Session({ sink: verifier, spool: this.spool, clock, agentVersion: "1", bootId: "b", random: Math.random, losses: () => 3, handlers });
+    const { spool, checkpoints } = this;
+    return new Session({ sink: verifier, spool, clock, agentVersion: "1", bootId: "b", random: Math.random, losses: () => 3, checkpoints, handlers });
   }
 
   run(): this {
@@ -301,5 +306,41 @@ describe("answers", () => {
     agent.report("full");
     expect(outgoing.stale).toBe(true);
     for await (const message of outgoing) expect.fail(`sent ${message.message?.case}`);
+  });
+});
+
+describe("the checkpoint of the verifier's log", () => {
+  const note = (size: number, key = "AAAA", origin = "log/eu"): string => `${origin}\n${size}\nroot\n\n\u2014 ${origin} ${key}${"B".repeat(84)}==\n`;
+  const shown = (): (string | undefined)[] => verifier.messages.flatMap((message) => (message.case === "hello" ? [message.value.checkpoint] : []));
+  async function meets(checkpoint: string, later: string[] = []): Promise<void> {
+    verifier.checkpoint = checkpoint;
+    verifier.afterWelcome = later.map((each) => respond({ case: "challenge", value: { nonce: Buffer.alloc(32), checkpoint: each } }));
+    const { streams } = verifier;
+    const { quotes } = agent;
+    agent.run();
+    // Everything before the answer to the last challenge has been taken in.
+    if (later.length > 0) await expect.poll(() => agent.quotes).toBe(quotes + later.length);
+    else {
+      agent.report(`after ${streams}`);
+      await expect.poll(() => agent.spool.after(0n)).toEqual([]);
+    }
+    await agent.stop();
+  }
+
+  test("is kept, through a restart too, and shown at the next Hello; a shorter one of the same log does not replace it, nor what is none", async () => {
+    await meets(note(7), [note(9), note(8), "", "junk", note(100).replace("\n100\n", "\n1e3\n"), note(100).padEnd(5000, "x")]);
+    await agent.dies();
+    await meets(note(3));
+    await meets(note(10));
+    await meets(note(11));
+    expect(shown()).toEqual(["", note(9), note(9), note(10)]);
+  });
+
+  test("of another log, or by another key, replaces it: what was kept has been shown before", async () => {
+    await meets(note(9));
+    await meets(note(2, "AAAB"));
+    await meets(note(1, "AAAB", "log/us"));
+    await meets("");
+    expect(shown()).toEqual(["", note(9), note(2, "AAAB"), note(1, "AAAB", "log/us")]);
   });
 });

@@ -8,6 +8,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { credentials } from "@grpc/grpc-js";
 import { type Credential, enrol } from "@hullmark/agent/adapters/grpc/enrolment";
 import { imaListFile } from "@hullmark/agent/adapters/ima/ima-list-file";
+import { checkpointToKeep } from "@hullmark/agent/core/checkpoint";
 import type { ImaList } from "@hullmark/agent/ports/ima-list";
 import type { Quoter } from "@hullmark/agent/ports/quoter";
 import { CHAIN_START, EMPTY_ROOT, evidenceDigest, PatriciaTree, pathKey, quoteExtraData, recordDigest, StateTree } from "@hullmark/proto/codec";
@@ -69,6 +70,8 @@ export class Attester {
   policyDigest: Uint8Array = Buffer.alloc(32);
   /** Answers challenges by itself. */
   answering = true;
+  /** Of the verifier's log: shown at Hello, and replaced by what the verifier says, as an agent does. */
+  checkpoint = "";
   /** Event log that it names in quotes and sends when asked; empty: it has none. */
   bootLog: Buffer = Buffer.alloc(0);
   /** Measurement list that it tells from where it is asked. */
@@ -119,7 +122,10 @@ export class Attester {
     if (!hello) return undefined;
     this.send({
       case: "hello",
-      value: { protocolVersion: 1, agentVersion: "0.1.0", bootId: this.bootId, lastSeq: this.seq, lastDigest: this.digest, chainId: this.chainId },
+      value: {
+        ...{ protocolVersion: 1, agentVersion: "0.1.0", bootId: this.bootId },
+        ...{ lastSeq: this.seq, lastDigest: this.digest, chainId: this.chainId, checkpoint: this.checkpoint },
+      },
     });
     return await this.next("welcome");
   }
@@ -236,6 +242,7 @@ export class Attester {
 
   #take(response: AttestResponse): void {
     const { message } = response;
+    if (message.case === "welcome" || message.case === "challenge") this.checkpoint = checkpointToKeep(this.checkpoint, message.value.checkpoint);
     if (message.case === "welcome" || message.case === "policy") {
       const policy = message.case === "welcome" ? message.value.policy : message.value;
       if (policy) this.policyDigest = policy.digest;

@@ -33,16 +33,21 @@ export class ShiftedClock implements Clock {
 export class TestVerifier {
   readonly directory = mkdtempSync(join(tmpdir(), "hullmark-verifier-"));
   readonly clock = new ShiftedClock();
+  readonly region: string;
   readonly #channels: RpcChannel[] = [];
   readonly #attesters: Attester[] = [];
   running: RunningVerifier | undefined;
+
+  constructor(region = "eu-1") {
+    this.region = region;
+  }
 
   /** @param more lines of configuration */
   async start(more = ""): Promise<this> {
     const text = `
 stateDirectory: ${join(this.directory, "state")}
 verifierId: v1
-region: eu-1
+region: ${this.region}
 listen: { main: "127.0.0.1:0", enrolment: "127.0.0.1:0", http: "127.0.0.1:0" }
 ${more || "enrolment: { mode: tofu, acceptWithoutCertificate: true }"}
 ${/^registries:/m.test(more) ? "" : 'registries: { allowPrivate: ["127.0.0.1:*"] }'}
@@ -94,7 +99,7 @@ ${/^registries:/m.test(more) ? "" : 'registries: { allowPrivate: ["127.0.0.1:*"]
 
   /** A certificate of the verifier's own CA. */
   async certify(issue: (authority: X509Ca, spki: Buffer) => Promise<{ chain: readonly Buffer[] }>): Promise<{ key: Buffer; pem: Buffer }> {
-    const authority = await X509Ca.open({ stateDir: join(this.directory, "state/ca"), region: "eu-1", clock: this.clock });
+    const authority = await X509Ca.open({ stateDir: join(this.directory, "state/ca"), region: this.region, clock: this.clock });
     const { privateKey, publicKey }: { privateKey: KeyObject; publicKey: KeyObject } = generateKeyPairSync("ec", { namedCurve: "P-256" });
     const { chain } = await issue(authority, publicKey.export({ type: "spki", format: "der" }));
     const pem = chain.map((der) => `-----BEGIN CERTIFICATE-----\n${der.toString("base64")}\n-----END CERTIFICATE-----\n`).join("");

@@ -16,7 +16,13 @@ export interface Present {
   readonly queuedDrafts: number;
   readonly commitsInFlight: number;
   readonly spooled: { readonly evidence: number; readonly bytes: number; readonly maxBytes: number };
-  readonly log: { readonly entries: number; readonly checkpoint: number; readonly checkpointMs: number; readonly verifiedMs: number };
+  readonly log: {
+    readonly entries: number;
+    readonly checkpoint: number;
+    readonly checkpointMs: number;
+    readonly verifiedMs: number;
+    readonly contradicted: boolean;
+  };
   readonly policy: { readonly loaded: boolean; readonly problems: number };
 }
 
@@ -93,6 +99,7 @@ function show(series: Series, { census, readiness, imageStates, queuedDrafts, co
   series.checkpointEntries.set(log.checkpoint);
   series.checkpointTime.set(log.checkpointMs / 1000);
   series.verifiedTime.set(log.verifiedMs / 1000);
+  series.logContradicted.set(log.contradicted ? 1 : 0);
   series.policyLoaded.set(policy.loaded ? 1 : 0);
   series.policyProblems.set(policy.problems);
   if (census) showCensus(series, census);

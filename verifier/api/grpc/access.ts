@@ -45,6 +45,7 @@ export const ACCESS: Readonly<Record<Procedure, "node" | OperatorRole | "nobody"
   "/hullmark.v1.Admin/RefreshImage": "admin",
   "/hullmark.v1.Admin/TestAlert": "admin",
   "/hullmark.v1.Admin/RecordDrill": "responder",
+  "/hullmark.v1.Admin/AcceptHistory": "admin",
 };
 
 export interface AccessServices {

@@ -17,6 +17,8 @@ export interface AdminServices extends AccessServices {
   readonly reloadPolicy: () => Promise<{ readonly digest: Buffer; readonly errors: readonly string[] }>;
   /** @returns how many images are looked up again */
   readonly refreshImage: (image: string) => number;
+  /** @returns entries of the lost history. @throws AdministrationError, StoreError */
+  readonly acceptHistory: (by: string, reason: string) => Promise<number>;
   /** Sends a harmless alert to one route, or (empty) to all. */
   readonly testAlert: (route: string, severity: AlertSeverity, by: string, signal: AbortSignal) => Promise<{ delivered: string[]; failed: string[] }>;
 }
@@ -61,6 +63,9 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       const images = services.refreshImage(image);
       if (images > 0) await acting(() => administration.note("image-refresh", { image: image.slice(0, 512), by: operatorOf(context, services).name }));
       return { images };
+    },
+    async acceptHistory({ reason }, context) {
+      return { size: BigInt(await acting(() => services.acceptHistory(operatorOf(context, services).name, reasonOf(reason)))) };
     },
     async testAlert({ route, severity }, context) {
       const { name } = operatorOf(context, services);

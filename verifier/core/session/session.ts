@@ -53,6 +53,8 @@ export interface SessionServices {
   readonly policy: () => Policy;
   /** Node → losses that its agent has told of: outlives sessions. */
   readonly losses: Map<string, number>;
+  /** The log's newest signed checkpoint, for the agent to keep; empty before the first. */
+  readonly checkpoint: () => string;
   readonly verifierId: string;
   readonly region: string;
 }
@@ -145,11 +147,14 @@ export class Session implements Paced {
 
   /** Answers Hello: what is durable, and the policy. Everything known is appraised again, for image and policy may have changed since. */
   open(hello: Hello): void {
-    const { clock, verifierId, region } = this.#services;
+    const { clock, verifierId, region, checkpoint } = this.#services;
     const nowMs = clock.nowMs();
     const { seq, digest } = this.#live.memory;
     this.#transport.send({
-      message: { case: "welcome", value: create(WelcomeSchema, { verifierId, region, durableSeq: seq, durableDigest: digest, policy: this.#measurement }) },
+      message: {
+        case: "welcome",
+        value: create(WelcomeSchema, { verifierId, region, durableSeq: seq, durableDigest: digest, policy: this.#measurement, checkpoint: checkpoint() }),
+      },
     });
     const changes = new ChangeSet(nowMs);
     this.#alive(hello.lastSeq, nowMs);
@@ -387,7 +392,7 @@ export class Session implements Paced {
   /** Asks for a quote, unless one was asked for within `minGapMs`; the next follows when the pacer says so. */
   challenge(minGapMs = 0): void {
     if (this.#closed || this.#live.node.trustLevel === TrustLevel.NONE) return;
-    const { clock, policy } = this.#services;
+    const { clock, policy, checkpoint } = this.#services;
     const nowMs = clock.nowMs();
     // A node answers in its own time (a TPM, a busy machine): what is asked meanwhile would only be answered later still.
     if (minGapMs > 0 && this.#quotes.pending(nowMs)) {
@@ -400,7 +405,10 @@ export class Session implements Paced {
     const lifetimeMs = Math.min(this.intervalMs, MAX_NONCE_LIFE_MS);
     const { nonce, expiresAtMs } = this.#quotes.challenge(this.nodeId, this.#live.memory.seq, nowMs, lifetimeMs);
     const imaFrom = this.#ima.wanted(policy(), this.#live.node.name, this.#live.node.bootId);
-    this.#send({ case: "challenge", value: { nonce, expiresAt: timestampFromMs(expiresAtMs), ...(imaFrom !== undefined && { imaFrom }) } });
+    this.#send({
+      case: "challenge",
+      value: { nonce, expiresAt: timestampFromMs(expiresAtMs), checkpoint: checkpoint(), ...(imaFrom !== undefined && { imaFrom }) },
+    });
   }
 
   /** Time has passed: is the node's verdict still what it was? */

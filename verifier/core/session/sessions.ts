@@ -28,6 +28,8 @@ export interface SessionsServices extends Omit<SessionServices, "pacer"> {
   readonly numbers: DriftNumbers;
   /** Share of the time since the last call in which the event loop was busy: 0..1. */
   readonly utilisation: () => number;
+  /** An agent showed the checkpoint that it keeps: not empty, its word. */
+  readonly shown: (nodeId: string, checkpoint: string) => void;
   readonly onProblem: (nodeId: string, containerId: string, error: unknown) => void;
 }
 
@@ -92,6 +94,7 @@ export class Sessions {
         await this.#services.committer.submit({ entries: [note], build: () => ({}) });
         throw new SessionError("SUPERSEDED", "another boot speaks as this node");
       }
+      if (hello.checkpoint !== "") this.#services.shown(nodeId, hello.checkpoint);
       if (older) {
         older.close(new SessionError("SUPERSEDED", "another session of this node was opened"));
         changes.note(adminFact("session-superseded", nowMs, { node: nodeId, boot: hello.bootId }));

@@ -4,6 +4,7 @@ export * from "./checkpoint.ts";
 export * from "./entry.ts";
 export * from "./errors.ts";
 export * from "./hash.ts";
+export * from "./history.ts";
 export * from "./log.ts";
 export * from "./note.ts";
 export * from "./proof.ts";

@@ -2,7 +2,7 @@
 import { type LogAppend, type LogStore, LogStoreError, type StoredCheckpoint } from "../../ports/log-store.ts";
 import type { NoteSigner } from "../../ports/signer.ts";
 import { edgeRoot, type LogEdge, loadEdge, type PlannedAppend, planAppend } from "./append.ts";
-import { openCheckpoint, signCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, openCheckpoint, signCheckpoint } from "./checkpoint.ts";
 import { TransparencyError } from "./errors.ts";
 import { parseVerifierKey } from "./note.ts";
 import { TileHashes } from "./tile-hashes.ts";
@@ -21,6 +21,7 @@ export class TransparencyLog {
   readonly #store: LogStore;
   readonly #signer: NoteSigner;
   #edge: LogEdge;
+  #newest: StoredCheckpoint | undefined;
   #queue: Promise<unknown> = Promise.resolve();
 
   private constructor(store: LogStore, signer: NoteSigner, edge: LogEdge) {
@@ -43,11 +44,25 @@ export class TransparencyLog {
   async check(): Promise<void> {
     const stored = await this.#store.readCheckpoint();
     if (!stored) return;
-    const checkpoint = openCheckpoint(stored.note, parseVerifierKey(this.#signer.verifierKey));
+    const checkpoint = this.openOwn(stored.note);
     if (checkpoint.size > this.size) throw new TransparencyError("INCONSISTENT", `${this.size} entries stored, ${checkpoint.size} in the checkpoint`);
-    const root = await new TileHashes(this.#store, this.size).root(checkpoint.size);
-    if (!root.equals(checkpoint.root))
+    if (!(await this.continues(checkpoint)))
       throw new TransparencyError("INCONSISTENT", `the stored entries are not those of the checkpoint of size ${checkpoint.size}`);
+  }
+
+  /** A checkpoint that this log's key has signed. The note is whoever's brings it. @throws TransparencyError BAD_NOTE, BAD_CHECKPOINT, UNKNOWN_KEY, BAD_SIGNATURE */
+  openOwn(note: string): Checkpoint {
+    return openCheckpoint(note, parseVerifierKey(this.#signer.verifierKey));
+  }
+
+  /** Whether this log goes on from that checkpoint: has its entries, and the same. @throws LogStoreError; TransparencyError where tiles are missing */
+  async continues({ size, root }: Checkpoint): Promise<boolean> {
+    return size <= this.size && (await new TileHashes(this.#store, this.size).root(size)).equals(root);
+  }
+
+  /** The checkpoint that {@link publish} returned last. */
+  get newest(): StoredCheckpoint | undefined {
+    return this.#newest;
   }
 
   /** Entries known to be committed. */
@@ -105,10 +120,14 @@ export class TransparencyLog {
   async publish(): Promise<StoredCheckpoint> {
     const stored = await this.#store.readCheckpoint();
     const edge = this.#edge;
-    if (stored?.size === edge.size) return stored;
+    if (stored?.size === edge.size) {
+      this.#newest = stored;
+      return stored;
+    }
     const note = await signCheckpoint(edge.size, edgeRoot(edge), this.#signer);
     const checkpoint: StoredCheckpoint = { size: edge.size, note };
     await this.#store.writeCheckpoint(checkpoint);
+    this.#newest = checkpoint;
     return checkpoint;
   }
 }

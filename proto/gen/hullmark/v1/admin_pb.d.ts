@@ -367,6 +367,40 @@ export declare type RecordDrillResponse = Message<"hullmark.v1.RecordDrillRespon
 export declare const RecordDrillResponseSchema: GenMessage<RecordDrillResponse>;
 
 /**
+ * @generated from message hullmark.v1.AcceptHistoryRequest
+ */
+export declare type AcceptHistoryRequest = Message<"hullmark.v1.AcceptHistoryRequest"> & {
+  /**
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.AcceptHistoryRequest.
+ * Use `create(AcceptHistoryRequestSchema)` to create a new message.
+ */
+export declare const AcceptHistoryRequestSchema: GenMessage<AcceptHistoryRequest>;
+
+/**
+ * @generated from message hullmark.v1.AcceptHistoryResponse
+ */
+export declare type AcceptHistoryResponse = Message<"hullmark.v1.AcceptHistoryResponse"> & {
+  /**
+   * Entries of the lost history, as the longest checkpoint that was shown says.
+   *
+   * @generated from field: uint64 size = 1;
+   */
+  size: bigint;
+};
+
+/**
+ * Describes the message hullmark.v1.AcceptHistoryResponse.
+ * Use `create(AcceptHistoryResponseSchema)` to create a new message.
+ */
+export declare const AcceptHistoryResponseSchema: GenMessage<AcceptHistoryResponse>;
+
+/**
  * What changes something. Roles are named at each call; identity comes from the client certificate.
  *
  * @generated from service hullmark.v1.Admin
@@ -461,6 +495,16 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof RecordDrillRequestSchema;
     output: typeof RecordDrillResponseSchema;
+  },
+  /**
+   * admin: the log lost the entries that agents remember, and why is known: an older database was restored on purpose.
+   *
+   * @generated from rpc hullmark.v1.Admin.AcceptHistory
+   */
+  acceptHistory: {
+    methodKind: "unary";
+    input: typeof AcceptHistoryRequestSchema;
+    output: typeof AcceptHistoryResponseSchema;
   },
 }>;
 

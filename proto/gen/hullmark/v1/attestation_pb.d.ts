@@ -169,6 +169,13 @@ export declare type Hello = Message<"hullmark.v1.Hello"> & {
    * @generated from field: bytes chain_id = 6;
    */
   chainId: Uint8Array;
+
+  /**
+   * The newest signed checkpoint of the verifier's log that the agent keeps; empty: none. At most 4 KiB.
+   *
+   * @generated from field: string checkpoint = 7;
+   */
+  checkpoint: string;
 };
 
 /**
@@ -207,6 +214,13 @@ export declare type Welcome = Message<"hullmark.v1.Welcome"> & {
    * @generated from field: hullmark.v1.MeasurementPolicy policy = 5;
    */
   policy?: MeasurementPolicy | undefined;
+
+  /**
+   * The newest signed checkpoint of the log: to be kept, and shown at the next Hello.
+   *
+   * @generated from field: string checkpoint = 6;
+   */
+  checkpoint: string;
 };
 
 /**
@@ -255,6 +269,13 @@ export declare type Challenge = Message<"hullmark.v1.Challenge"> & {
    * @generated from field: optional uint64 ima_from = 3;
    */
   imaFrom?: bigint | undefined;
+
+  /**
+   * As in Welcome.
+   *
+   * @generated from field: string checkpoint = 4;
+   */
+  checkpoint: string;
 };
 
 /**

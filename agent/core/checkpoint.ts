@@ -1,0 +1,29 @@
+/**
+ * Which of two checkpoints of the verifier's log (C2SP tlog-checkpoint) to keep. An agent has no key of the log: it looks at no signature, and keeps what it was given
+ * for the verifier to verify. So it takes nothing shorter from the same log, by the same key: a verifier whose database went back must meet what it once signed.
+ */
+const MAX_NOTE_CHARACTERS = 4096;
+/** Of a signature line's base64: the key's hash, 4 bytes. */
+const KEY_HASH_BYTES = 4;
+
+interface Kept {
+  /** Origin and key hash. */
+  readonly log: string;
+  readonly size: number;
+}
+
+/** @returns the one of the two to keep; `offered` comes from the verifier */
+export function checkpointToKeep(held: string, offered: string): string {
+  const [before, after] = [readCheckpoint(held), readCheckpoint(offered)];
+  if (!after) return held;
+  return before && before.log === after.log && before.size > after.size ? held : offered;
+}
+
+function readCheckpoint(note: string): Kept | undefined {
+  if (note.length > MAX_NOTE_CHARACTERS) return undefined;
+  const [origin, size] = note.split("\n", 2);
+  const signature = note.split("\n").find((line) => line.startsWith(`\u2014 ${origin} `));
+  if (!origin || !size || !/^(0|[1-9]\d{0,15})$/.test(size) || !signature) return undefined;
+  const hash = Buffer.from(signature.slice(signature.lastIndexOf(" ") + 1), "base64").subarray(0, KEY_HASH_BYTES);
+  return { log: `${origin}\n${hash.toString("hex")}`, size: Number(size) };
+}
