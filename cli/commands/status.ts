@@ -67,7 +67,6 @@ function text(context: string, status: GetStatusResponse): string {
   ];
   for (const drift of status.attention)
     lines.push(`Attention  ${drift.id} ${severityWord(drift.severity)} ${printable(drift.workload, 60)} ${printable(drift.path, 100)}`);
-  for (const claim of status.claims)
-    lines.push(`${BAD_CLAIMS.has(claim.code) ? "Attention" : "Note"}`.padEnd(11) + `${claim.code}: ${printable(claim.detail, 200)}`);
+  for (const claim of status.claims) lines.push(`${BAD_CLAIMS.has(claim.code) ? "Attention " : "Note      "} ${claim.code}: ${printable(claim.detail, 200)}`);
   return `${lines.join("\n")}\n`;
 }

@@ -35,6 +35,8 @@ export function showDrift(drift: Drift): string {
   lines.push(field("Who", actorLine(drift.actor)));
   if (drift.mappedBy.length > 0) lines.push(field("Runs in", drift.mappedBy.map((each) => printable(each, 200)).join(", ")));
   lines.push(field("Time", timeLine(drift)));
+  const notBeforeMs = toMs(drift.notBefore);
+  if (notBeforeMs !== undefined) lines.push(field("Since", `not before ${new Date(notBeforeMs).toISOString()}: a quote vouched for the state without it`));
   if (drift.acknowledgedBy) lines.push(field("Acked", acknowledgedLine(drift)));
   lines.push(field("Proof", drift.logIndex >= 0n ? `log #${drift.logIndex}` : "not yet in the log"));
   return `${lines.join("\n")}\n`;

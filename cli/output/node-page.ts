@@ -2,7 +2,7 @@
 import type { BootItem, GetNodeResponse, NodeBoot, NodeIma } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { nodeView } from "./views.ts";
-import { age, trustWord, verdictWord } from "./words.ts";
+import { age, toMs, trustWord, verdictWord } from "./words.ts";
 
 /** Files and sections beyond these are counted; `-o json` has all. */
 const MAX_SHOWN = 12;
@@ -13,6 +13,12 @@ export function showNode({ node, boot, ima }: GetNodeResponse, nowMs: number): s
   const field = (name: string, text: string): void => void lines.push(`${name.padEnd(9)} ${text}`);
   for (const { code, detail } of node.reasons) field("Because", `${printable(code, 64)}: ${printable(detail, 500)}`);
   field("Trust", `${trustWord(node.trustLevel)} · quote ${age(node.lastQuote, nowMs)} ago · seen ${age(node.lastSeen, nowMs)} ago`);
+  const [gapFromMs, gapToMs] = [toMs(node.gapFrom), toMs(node.gapTo)];
+  if (gapFromMs !== undefined && gapToMs !== undefined)
+    field(
+      "Gap",
+      `${new Date(gapFromMs).toISOString()} to ${new Date(gapToMs).toISOString()}: no quotes; what it told of that time was proven not before the end of it`,
+    );
   field(
     "System",
     `kernel ${printable(node.kernel, 80)} · ${printable(node.runtime, 80)} · agent ${printable(node.agentVersion, 40)} · ${node.containers} containers`,

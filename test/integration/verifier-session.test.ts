@@ -507,6 +507,46 @@ describe("time", () => {
     expect(unknownReasons).toEqual({ unreachable: 1 });
   });
 
+  test("what an hour without the verifier proves is said exactly: not before the last quote, and in what time nothing is proven", async () => {
+    const attester = await attesting();
+    await reaches("web", { content: Verdict.AFFIRMING });
+    const node = async () => (await verifier.query.getNode({ id: "w-1" })).node;
+    const lastQuote = (await node())?.lastQuote;
+    expect(lastQuote).toBeDefined();
+    expect((await node())?.gapFrom).toBeUndefined();
+    await attester.close();
+    const etc = (name: string) => ({
+      upper: new Map([
+        ["etc", directory],
+        [`etc/${name}`, file(name)],
+      ]),
+    });
+    // Measured and spooled in that hour, which the certificate just outlives: TLS goes by the real time, and would refuse one of later.
+    attester.set(container("web", etc("x")));
+    const spooled = attester.evidence([container("web").id]);
+    const back = verifier.attester({ ...attester.options, bootId: attester.bootId });
+    Object.assign(back, { chainId: attester.chainId, seq: attester.seq, digest: attester.digest, stateRoot: attester.stateRoot });
+    back.credential = attester.credential;
+    for (const each of attester.containers.values()) back.set(each);
+    verifier.clock.shiftMs += 3_500_000;
+    await back.connect();
+    back.send({ case: "evidence", value: { body: spooled } });
+    await back.next("acknowledgement", ({ seq }) => seq === back.seq);
+    const [drift] = (await verifier.query.listDrift({})).drifts;
+    expect(drift?.notBefore).toEqual(lastQuote);
+    await expect.poll(async () => (await node())?.gapTo, { timeout: 10_000 }).toBeDefined();
+    const after = await node();
+    expect(after?.gapFrom).toEqual(lastQuote);
+    expect(after?.gapTo).toEqual(after?.lastQuote);
+    expect(Number(after?.gapTo?.seconds) - Number(after?.gapFrom?.seconds)).toBeGreaterThanOrEqual(3_499);
+    // A container that is told of with its drift was never vouched for without it.
+    back.set(container("new", etc("y")));
+    await back.report([container("new").id]);
+    await expect.poll(async () => (await verifier.query.listDrift({})).drifts.length, { timeout: 10_000 }).toBe(2);
+    const drifts = (await verifier.query.listDrift({})).drifts;
+    expect(drifts.find(({ containerName }) => containerName === "new")?.notBefore).toBeUndefined();
+  });
+
   test("a node that sends Evidence and no quotes is unknown after two quote intervals", async () => {
     const attester = await attesting();
     await reaches("web", { content: Verdict.AFFIRMING });

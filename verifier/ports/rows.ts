@@ -54,6 +54,8 @@ export interface NodeRow {
   readonly lastSeenMs: number | undefined;
   /** When the newest quote that held was asked for. */
   readonly lastQuoteMs: number | undefined;
+  /** The newest time, longer than two intervals, between two quotes that held: when each was asked for. */
+  readonly gap?: { readonly fromMs: number; readonly toMs: number } | undefined;
   /** Why the newest quote was refused; undefined: it was not. */
   readonly quoteRefused: string | undefined;
   /** Why its chain of Evidence cannot be believed; undefined: it can. */
@@ -203,6 +205,8 @@ export interface DriftRow {
   readonly mappedBy: readonly string[];
   readonly provenance: ProvenanceRow | undefined;
   readonly changedAtMs: number | undefined;
+  /** When the quote was asked for that vouched for the container without this drift; absent: none did, or it was not judged then. */
+  readonly notBeforeMs?: number | undefined;
   readonly measuredAtMs: number;
   readonly committedAtMs: number;
   readonly alertedAtMs: number | undefined;

@@ -40,6 +40,8 @@ export function nodeMessage(row: NodeRow, connected: boolean): MessageInitShape<
     ...{ reasons: row.reasons.map(claim), claims: row.claims.map(claim), revoked: row.revokedAtMs !== undefined },
     ...at("lastSeen", row.lastSeenMs),
     ...at("lastQuote", row.lastQuoteMs),
+    ...at("gapFrom", row.gap?.fromMs),
+    ...at("gapTo", row.gap?.toMs),
     ...at("enrolledAt", row.enrolledAtMs),
     ...vector(row.vector),
   };
@@ -95,6 +97,7 @@ export function driftMessage(row: DriftRow): MessageInitShape<typeof DriftSchema
     origin: { place, layerIndex, diffId, history },
     ...(actor && { actor: { ...actor, ancestry: [...actor.ancestry] } }),
     ...at("changedAt", row.changedAtMs),
+    ...at("notBefore", row.notBeforeMs),
     ...at("measuredAt", row.measuredAtMs),
     ...at("committedAt", row.committedAtMs),
     ...at("alertedAt", row.alertedAtMs),

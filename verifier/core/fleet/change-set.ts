@@ -40,6 +40,11 @@ export class ChangeSet {
     return [...this.#drifts.values()].some(({ opened }) => opened);
   }
 
+  /** Whether new Evidence is what leads to these changes: not a policy, an image or the clock. */
+  get tellsEvidence(): boolean {
+    return this.#evidence !== undefined;
+  }
+
   note(entry: LogEntry): void {
     this.#entries.push(entry);
   }

@@ -42,7 +42,14 @@ function stateOf(finding: AnyFinding): DriftState {
   return finding.notice ? DriftState.NOTICE : DriftState.OPEN;
 }
 
-export function openDrift(name: { id: string; number: number }, finding: AnyFinding, subject: DriftSubject, nowMs: number): DriftRow {
+/** @param notBeforeMs see {@link DriftRow} */
+export function openDrift(
+  name: { id: string; number: number },
+  finding: AnyFinding,
+  subject: DriftSubject,
+  nowMs: number,
+  notBeforeMs: number | undefined,
+): DriftRow {
   const { layer: _layer, ...where } = subject;
   return {
     ...name,
@@ -51,6 +58,7 @@ export function openDrift(name: { id: string; number: number }, finding: AnyFind
     state: stateOf(finding),
     actor: finding.actor,
     changedAtMs: finding.changedAtMs,
+    notBeforeMs,
     measuredAtMs: nowMs,
     committedAtMs: nowMs,
     alertedAtMs: undefined,

@@ -4,6 +4,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import type { LayerUpdate, MeasurementPolicy } from "@hullmark/proto/v1/attestation";
+import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { Meter } from "../../ports/meter.ts";
 import type { DriftRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
@@ -98,7 +99,7 @@ export class LiveNode {
         this.#memos.delete(id);
         const appraised = this.#services.meter.appraisal(() => appraise(state, context, nowMs, memo));
         this.#memos.set(id, appraised.appraisal.memo);
-        row = this.#reconcile(appraised, changes, nowMs);
+        row = this.#reconcile(appraised, this.#provenWithout(before, changes), changes, nowMs);
         this.#imageKeys.set(id, appraised.imageKey);
         this.#comparing.set(id, appraised.comparing);
         this.#failed.delete(id);
@@ -113,8 +114,21 @@ export class LiveNode {
     }
   }
 
-  #reconcile({ row, appraisal, subject, conclusive }: ReturnType<typeof appraise>, changes: ChangeSet, nowMs: number): WorkloadRow {
-    this.#reconcileDrifts(subject, appraisal.findings, conclusive, changes, nowMs);
+  /**
+   * What new Evidence tells of a container that was judged as a whole was not there when the newest quote that held was asked for. What a new policy or image
+   * finds may have been.
+   */
+  #provenWithout(before: WorkloadRow | undefined, changes: ChangeSet): number | undefined {
+    return changes.tellsEvidence && before && before.appraised.content !== Verdict.UNKNOWN ? this.node.lastQuoteMs : undefined;
+  }
+
+  #reconcile(
+    { row, appraisal, subject, conclusive }: ReturnType<typeof appraise>,
+    notBeforeMs: number | undefined,
+    changes: ChangeSet,
+    nowMs: number,
+  ): WorkloadRow {
+    this.#reconcileDrifts(subject, appraisal.findings, conclusive, changes, nowMs, notBeforeMs);
     let [openDrifts, notices] = [0, 0];
     for (const drift of this.#drifts.get(row.containerId)?.values() ?? []) {
       if (isOpen(drift)) openDrifts++;
@@ -129,6 +143,7 @@ export class LiveNode {
     conclusive: boolean | ((drift: DriftRow) => boolean),
     changes: ChangeSet,
     nowMs: number,
+    notBeforeMs?: number,
   ): void {
     const known = this.#drifts.get(subject.containerId) ?? new Map<string, DriftRow>();
     if (known.size === 0 && findings.length === 0) return;
@@ -139,7 +154,7 @@ export class LiveNode {
       return same;
     };
     const { opened, updated, resolved } = reconcile(known, findings as readonly Finding[], conclusive, shows);
-    for (const finding of opened) this.#show(openDrift(this.#services.numbers.next(), finding, subject, nowMs), undefined, finding, changes);
+    for (const finding of opened) this.#show(openDrift(this.#services.numbers.next(), finding, subject, nowMs, notBeforeMs), undefined, finding, changes);
     for (const { drift, finding } of updated) this.#show(updateDrift(drift, finding, subject, nowMs), drift, finding, changes);
     for (const drift of resolved) this.#change(resolveDrift(drift, nowMs), drift, changes);
   }

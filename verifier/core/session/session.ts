@@ -324,7 +324,7 @@ export class Session implements Paced {
       this.#alive(report.seq, nowMs);
       this.#quotedBoot(judgement, report, changes);
     }
-    this.#live.update({ ...nodeChange(judgement, node), ...this.#bootChange() }, policy(), changes, nowMs);
+    this.#live.update({ ...nodeChange(judgement, node, this.intervalMs), ...this.#bootChange() }, policy(), changes, nowMs);
     if (judgement.kind === "fresh") this.#services.pacer.answered(this, nowMs);
     this.#commit(changes);
     if (this.#quoteWanted || (judgement.kind === "late" && judgement.code !== "expired")) this.challenge(MIN_CHALLENGE_GAP_MS);
@@ -517,8 +517,13 @@ function decodeBody(bytes: Uint8Array): EvidenceBody {
   }
 }
 
-function nodeChange(judgement: QuoteJudgement, node: LiveNode["node"]): Parameters<LiveNode["update"]>[0] {
-  if (judgement.kind === "fresh") return { lastQuoteMs: judgement.askedAtMs, clock: judgement.clock, quoteRefused: undefined, chainBroken: undefined };
+function nodeChange(judgement: QuoteJudgement, node: LiveNode["node"], intervalMs: number): Parameters<LiveNode["update"]>[0] {
+  if (judgement.kind === "fresh") {
+    const { askedAtMs, clock } = judgement;
+    const { lastQuoteMs } = node;
+    const gap = lastQuoteMs !== undefined && !holds(lastQuoteMs, intervalMs, askedAtMs) ? { gap: { fromMs: lastQuoteMs, toMs: askedAtMs } } : {};
+    return { lastQuoteMs: askedAtMs, clock, quoteRefused: undefined, chainBroken: undefined, ...gap };
+  }
   if (judgement.kind !== "refused" || node.quoteRefused !== undefined) return {};
   return { quoteRefused: `${judgement.code}: ${judgement.detail}` };
 }

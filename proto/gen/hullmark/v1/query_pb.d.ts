@@ -261,6 +261,19 @@ export declare type Node = Message<"hullmark.v1.Node"> & {
    * @generated from field: string boot_id = 18;
    */
   bootId: string;
+
+  /**
+   * The newest time without quotes, longer than two intervals: from the one that held before it was asked for, to the first that held after it
+   * was. What the node tells of the time between is its word; what it had told when the second was made is proven to be what there was then.
+   *
+   * @generated from field: google.protobuf.Timestamp gap_from = 19;
+   */
+  gapFrom?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp gap_to = 20;
+   */
+  gapTo?: Timestamp | undefined;
 };
 
 /**
@@ -634,6 +647,14 @@ export declare type Drift = Message<"hullmark.v1.Drift"> & {
    * @generated from field: google.protobuf.Timestamp acknowledged_at = 27;
    */
   acknowledgedAt?: Timestamp | undefined;
+
+  /**
+   * Asked for then, a quote that held vouched for the state of this container without this drift: it was not there before. Absent where no
+   * quote did, or where it may have been there unjudged.
+   *
+   * @generated from field: google.protobuf.Timestamp not_before = 28;
+   */
+  notBefore?: Timestamp | undefined;
 };
 
 /**
