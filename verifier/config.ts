@@ -58,6 +58,7 @@ const ConfigSchema = z.strictObject({
         })
         .optional(),
       podEvents: z.boolean().default(false),
+      reports: z.strictObject({ name: subdomain, owner: subdomain }).optional(),
     })
     .optional(),
   admission: z

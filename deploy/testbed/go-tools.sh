@@ -6,8 +6,8 @@
 #
 #   peers        cosign of both major versions (cosign-v2, cosign-v3), test/interop-go's log client (logcheck), and notation-go's
 #                signer and verifier of test/interop-notary (notary): about 6 minutes on two free cores
-#   kubernetes   the parts of a cluster and kubectl as one program under their names, CoreDNS, Helm and the sandbox's pause program:
-#                about 10 minutes
+#   kubernetes   the parts of a cluster and kubectl as one program under their names, CoreDNS, Helm, the kinds of
+#                OpenReports and the sandbox's pause program: about 10 minutes
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -15,7 +15,7 @@ readonly state=${HULLMARK_STATE:-$PWD/.hullmark}
 readonly bin=$state/tools/bin
 readonly go_version=1.26.8
 readonly cosign_v2=v2.6.5 cosign_v3=v3.1.3
-readonly kubernetes=v1.33.13 helm=v3.22.0
+readonly kubernetes=v1.33.13 helm=v3.22.0 openreports=v0.2.1
 
 sets=("$@")
 [ $# != 0 ] || sets=(peers kubernetes)
@@ -88,6 +88,14 @@ install() {
 # build_folder FOLDER NAME [LINKER FLAGS]: a main package of this repository.
 build_folder() { (cd "$1" && "$go" build -mod=readonly -buildvcs=false -ldflags="-s -w ${3:-}" -o "$bin/$2" .); }
 
+# module_file MODULE-PATH@VERSION FILE NAME: a file of a released module.
+module_file() {
+  local folder
+  folder=$(cd / && "$go" mod download -json "$1" | sed -n 's/^.*"Dir": "\(.*\)".*$/\1/p')
+  cp "$folder/$2" "$bin/$3"
+  chmod 755 "$bin/$3"
+}
+
 sources() { echo "sources $(cat "$1"/* | sha256sum | cut -c1-16)"; }
 
 peers() {
@@ -106,6 +114,7 @@ kubernetes() {
   for part in kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubelet kubectl; do ln -sfn kubernetes "$bin/$part"; done
   build coredns "$(sources $from/coredns)" build_folder $from/coredns coredns
   build helm "helm.sh/helm/v3 $helm" install helm.sh/helm/v3/cmd/helm@$helm helm
+  build openreports.yaml "github.com/openreports/reports-api $openreports" module_file github.com/openreports/reports-api@$openreports config/install.yaml openreports.yaml
   build pause "$(sha256sum <$from/pause.c | cut -c1-16)" "${CC:-cc}" -O2 -static -s -o "$bin/pause" $from/pause.c
 }
 

@@ -6,8 +6,18 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
-import { ApiServer, apiServerOfPod, KubernetesTokenReviewer, publish, writePodEvent } from "@hullmark/verifier/adapters/kubernetes/index";
+import {
+  ApiServer,
+  apiServerOfPod,
+  deleteReport,
+  KubernetesTokenReviewer,
+  publish,
+  reportedNamespaces,
+  writePodEvent,
+  writeReport,
+} from "@hullmark/verifier/adapters/kubernetes/index";
 import type { PodEvent } from "@hullmark/verifier/core/fleet/pod-events";
+import type { Report } from "@hullmark/verifier/core/fleet/reports";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
 const TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzZWNyZXQtYmVhcmVyIn0.c2lnbmF0dXJl";
@@ -199,4 +209,49 @@ test("an Event is given up where it can never be, and tried again where the serv
   for (const namespace of ["../../x", "Shop", "", "a/b"]) expect(await writePodEvent(api(), { ...EVENT, pod: { ...EVENT.pod, namespace } }, "v")).toBe(false);
   expect(await writePodEvent(api(), { ...EVENT, pod: { ...EVENT.pod, name: "x?y" } }, "v")).toBe(false);
   expect(seen).toEqual([]);
+});
+
+const REPORTS = { name: "hullmark", owner: "hullmark-reports" };
+const REPORT: Report = { namespace: "shop", summary: { pass: 1, fail: 0, warn: 0, error: 0, skip: 0 }, entries: [] };
+const GENERAL_404 = { kind: "Status", message: "the server could not find the requested resource", code: 404 };
+
+test("a report is applied, whether it is there or not, and owned by what goes with the installation", async () => {
+  script = () => ({ status: 201, body: {} });
+  await writeReport(api(), REPORTS, "uid-1", REPORT, "production");
+  await writeReport(api(), REPORTS, "uid-1", { ...REPORT, namespace: undefined }, "production");
+  expect(seen.map(({ method, path }) => `${method} ${path}`)).toEqual([
+    "PATCH /apis/openreports.io/v1alpha1/namespaces/shop/reports/hullmark?fieldManager=hullmark&force=true",
+    "PATCH /apis/openreports.io/v1alpha1/clusterreports/hullmark?fieldManager=hullmark&force=true",
+  ]);
+  expect(JSON.parse(seen[0]?.body ?? "")).toMatchObject({
+    metadata: { name: "hullmark", namespace: "shop", ownerReferences: [{ kind: "ClusterRole", name: "hullmark-reports", uid: "uid-1" }] },
+    summary: { pass: 1 },
+    results: [],
+  });
+});
+
+test("a report of a namespace that is gone is no failure, missing kinds and rights are", async () => {
+  script = () => ({ status: 404, body: { message: 'namespaces "shop" not found' } });
+  await writeReport(api(), REPORTS, "u", REPORT, "p");
+  script = () => ({ status: 403, body: { message: "forbidden", details: { causes: [{ reason: "NamespaceTerminating" }] } } });
+  await writeReport(api(), REPORTS, "u", REPORT, "p");
+  script = () => ({ status: 404, body: GENERAL_404 });
+  await expect(writeReport(api(), REPORTS, "u", REPORT, "p")).rejects.toThrow("are the kinds of openreports.io installed?");
+  script = () => ({ status: 404, body: "404 page not found" });
+  await expect(writeReport(api(), REPORTS, "u", REPORT, "p")).rejects.toThrow("404");
+  script = () => ({ status: 403, body: { message: "forbidden" } });
+  await expect(writeReport(api(), REPORTS, "u", REPORT, "p")).rejects.toThrow("403");
+  script = () => ({ status: 404, body: GENERAL_404 });
+  await deleteReport(api(), REPORTS, "shop");
+});
+
+test("reports of an earlier start are found page by page, those of others are not taken for own", async () => {
+  const page = (names: readonly (readonly [string, string])[], next?: string) => ({
+    status: 200,
+    body: { metadata: { continue: next }, items: names.map(([namespace, name]) => ({ metadata: { namespace, name } })) },
+  });
+  const own = [["a", "hullmark"] as const, ["b", "other"] as const];
+  script = (_, path) => (path.includes("continue=") ? page([["c", "hullmark"]]) : page(own, "x&y"));
+  expect([...(await reportedNamespaces(api(), REPORTS))]).toEqual(["a", "c"]);
+  expect(seen[1]?.path).toContain("&continue=x%26y");
 });

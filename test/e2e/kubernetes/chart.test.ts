@@ -45,6 +45,7 @@ beforeAll(async () => {
   await publish(images, { layout, registry: `${bed.registry.host}/ship`, tag: "0.1.0", plainHttp: true });
   workload = await pushImage(bed.registry.host, "acme/web", "1", acceptanceImage(await loadPrograms()));
   await cluster.kubectl(["create", "namespace", NAMESPACE]);
+  await cluster.kubectl(["apply", "--server-side", `--filename=${tool("openreports.yaml")}`]);
 }, 900_000);
 
 afterAll(async () => {
@@ -75,6 +76,7 @@ const settings = (): string[] => [
     "--set",
     "agent.runtime.otherContainers=ignore",
   ],
+  ...["--set", "openReports.enabled=true"],
   ...["--set", `verifier.registries.plainHttp={${bed.registry?.host}}`, "--set", "verifier.persistence.storageClassName=by-hand"],
 ];
 
@@ -317,6 +319,7 @@ describe("the chart", () => {
         "admission.enabled=true",
         "admission.failurePolicy=Fail",
         "admission.clientCaConfigMap=api-server",
+        "podEvents.enabled=false",
       ],
     ],
   ])("is taken whole by the API server, strictly: %s", async (_, values) => {
@@ -368,8 +371,11 @@ describe("the chart", () => {
     expect(await rights(VERIFIER)).toEqual([
       "attestationpolicies.hullmark.dev [] [] [list watch]",
       "attestationpolicies.hullmark.dev/status [] [hullmark] [patch]",
+      "clusterreports.openreports.io [] [] [create patch delete]",
+      "clusterroles.rbac.authorization.k8s.io [] [hullmark-hullmark-reports] [get]",
       "configmaps [] [hullmark-ca] [patch]",
       "events.events.k8s.io [] [] [create patch]",
+      "reports.openreports.io [] [] [list create patch delete]",
       "secrets [] [hullmark-admin] [patch]",
       "secrets [] [hullmark-responder] [patch]",
       "secrets [] [hullmark-viewer] [patch]",
@@ -525,6 +531,23 @@ describe("the chart", () => {
     });
   });
 
+  test("reports its verdicts, by namespace and of the nodes", async () => {
+    const report = async (...args: string[]) => JSON.parse(await kubectl("get", ...args, "hullmark", "--output=json").catch(() => "{}")) as TestReport;
+    const own = await eventually(
+      () => report("report.openreports.io", "--namespace=default"),
+      ({ summary }) => (summary?.fail ?? 0) > 0,
+    );
+    expect(own.results).toContainEqual(
+      expect.objectContaining({ result: "fail", source: "hullmark", resources: [{ apiVersion: "v1", kind: "Pod", namespace: "default", name: "web" }] }),
+    );
+    expect(own.results.filter(({ result }) => result === "pass")).toEqual([]);
+    const nodes = await eventually(
+      () => report("clusterreport.openreports.io"),
+      ({ summary }) => summary !== undefined,
+    );
+    expect(Object.values(nodes.summary ?? {}).reduce((sum, count) => sum + count, 0)).toBe(1);
+  });
+
   test("upgrades: the verifier comes again with its CA and log, and nothing open is lost", async () => {
     const before = await here("get", "configmap", "hullmark-ca", "--output=jsonpath={.data}");
     await helm("upgrade", "hullmark", CHART, ...settings(), "--set", "verifier.logLevel=debug", "--set", "agent.logLevel=debug", "--wait", "--timeout", "300s");
@@ -567,6 +590,10 @@ interface NodeView {
 interface WorkloadView {
   readonly container: { readonly name: string };
   readonly content: string;
+}
+interface TestReport {
+  readonly summary?: { readonly pass: number; readonly fail: number; readonly warn: number; readonly error: number; readonly skip: number };
+  readonly results: readonly { readonly result: string }[];
 }
 interface TestEvent {
   readonly reason: string;

@@ -46,6 +46,10 @@ export class ApiServer {
     return this.#call("POST", path, JSON.stringify(body));
   }
 
+  delete(path: string): Promise<ApiAnswer> {
+    return this.#call("DELETE", path);
+  }
+
   patch(path: string, body: unknown, contentType: string): Promise<ApiAnswer> {
     return this.#call("PATCH", path, JSON.stringify(body), contentType);
   }
@@ -81,7 +85,7 @@ export class ApiServer {
   }
 
   /** @throws the system's error, which names the address and never the request */
-  #call(method: "GET" | "POST" | "PATCH", path: string, body?: string, contentType = "application/json"): Promise<ApiAnswer> {
+  #call(method: "GET" | "POST" | "PATCH" | "DELETE", path: string, body?: string, contentType = "application/json"): Promise<ApiAnswer> {
     const { url, caFile } = this.#options;
     return new Promise((resolve, reject) => {
       const headers = {

@@ -2,4 +2,5 @@ export { ApiServer, apiServerOfPod } from "./api-server.ts";
 export { writePodEvent } from "./pod-events.ts";
 export { followPolicy, type PolicyObject } from "./policy-object.ts";
 export { type PublishTargets, publish, publishWebhookCa } from "./publish.ts";
+export { deleteReport, reportedNamespaces, reportOwner, writeReport } from "./reports.ts";
 export { KubernetesTokenReviewer } from "./token-reviewer.ts";

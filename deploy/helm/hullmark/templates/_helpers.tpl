@@ -84,6 +84,9 @@ kubernetes:
     webhookConfiguration: {{ include "hullmark.name" . }}-{{ .Release.Namespace }}
 {{- end }}
   podEvents: {{ .Values.podEvents.enabled }}
+{{- if .Values.openReports.enabled }}
+  reports: { name: {{ include "hullmark.name" . }}, owner: {{ include "hullmark.name" . }}-{{ .Release.Namespace }}-reports }
+{{- end }}
 {{- if .Values.admission.enabled }}
 admission:
   listen: {{ printf "%s:7445" .Values.verifier.listenOn | quote }}

@@ -1,0 +1,137 @@
+/** Keeps the cluster's reports (openreports.io) like the verdicts: written where they say something new, a few at a time, and removed with the last workload of a namespace. */
+import { hash } from "node:crypto";
+import type { Logger } from "pino";
+import { type ApiServer, deleteReport, reportedNamespaces, reportOwner, writeReport } from "./adapters/kubernetes/index.ts";
+import type { VerifierConfig } from "./config.ts";
+import type { EventBus } from "./core/fleet/events.ts";
+import { type Report, reportsOf } from "./core/fleet/reports.ts";
+import type { Clock } from "./ports/clock.ts";
+import type { ClaimRow, NodeRow, WorkloadRow } from "./ports/rows.ts";
+import { MAX_PAGE_ROWS, type Store } from "./ports/store.ts";
+
+/** A round comes no more often, and writes no more: 40 writes a minute, whatever happens. */
+const ROUND_MS = 30_000;
+const MAX_WRITES = 20;
+
+export interface ReportServices {
+  readonly events: EventBus;
+  readonly store: Pick<Store, "listWorkloads">;
+  readonly nodes: () => readonly NodeRow[];
+  /** Name of the policy in force. */
+  readonly policy: () => string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** @returns ends it; what was written stays */
+export function reporting(api: ApiServer, { kubernetes }: VerifierConfig, services: ReportServices): () => Promise<void> {
+  const targets = kubernetes?.reports;
+  if (!targets) return async () => {};
+  const { events, store, clock, logger } = services;
+  const news = new News(events);
+  const stop = new AbortController();
+  /** Namespace (empty: the nodes) → digest of what stands there; empty: something of an earlier start. */
+  let standing: Map<string, string> | undefined;
+
+  const round = async (): Promise<void> => {
+    if (!news.take()) return;
+    try {
+      const reports = reportsOf(await everyWorkload(store), services.nodes());
+      standing ??= new Map([...(await reportedNamespaces(api, targets))].map((namespace) => [namespace, ""]));
+      const changes = changesOf(reports, standing, services.policy());
+      if (changes.length > MAX_WRITES) news.again();
+      const owner = changes.length > 0 ? await reportOwner(api, targets) : "";
+      for (const { namespace, report, digest } of changes.slice(0, MAX_WRITES)) {
+        if (stop.signal.aborted) return;
+        if (report) await writeReport(api, targets, owner, report, services.policy());
+        else await deleteReport(api, targets, namespace === "" ? undefined : namespace);
+        if (report) standing.set(namespace, digest);
+        else standing.delete(namespace);
+      }
+    } catch (error) {
+      news.again();
+      logger.warn({ err: error }, "reports cannot be written: trying again");
+    }
+  };
+  let running: Promise<void> = Promise.resolve();
+  let cancel = clock.after(ROUND_MS, run);
+  function run(): void {
+    running = round().finally(() => {
+      if (!stop.signal.aborted) cancel = clock.after(ROUND_MS, run);
+    });
+  }
+  return async () => {
+    news.end();
+    stop.abort();
+    cancel();
+    await running;
+  };
+}
+
+interface Change {
+  readonly namespace: string;
+  /** Undefined: to be removed. */
+  readonly report: Report | undefined;
+  readonly digest: string;
+}
+
+function changesOf(reports: ReadonlyMap<string, Report>, standing: ReadonlyMap<string, string>, policy: string): readonly Change[] {
+  const changed = [...reports].flatMap(([namespace, report]): Change[] => {
+    const digest = hash("sha256", JSON.stringify([policy, report]));
+    return standing.get(namespace) === digest ? [] : [{ namespace, report, digest }];
+  });
+  const gone = [...standing.keys()].filter((namespace) => !reports.has(namespace));
+  return [...changed, ...gone.map((namespace): Change => ({ namespace, report: undefined, digest: "" }))];
+}
+
+async function everyWorkload(store: ReportServices["store"]): Promise<readonly WorkloadRow[]> {
+  const rows: WorkloadRow[] = [];
+  for (let after = ""; ; ) {
+    const page = await store.listWorkloads({ verdicts: [], nodeId: "" }, { after, limit: MAX_PAGE_ROWS });
+    rows.push(...page);
+    const last = page.at(-1);
+    if (!last || page.length < MAX_PAGE_ROWS) return rows;
+    after = `${last.nodeId}/${last.containerId}`;
+  }
+}
+
+/** Whether a verdict has changed: rows come again for their times alone. */
+class News {
+  readonly #said = new Map<string, string>();
+  readonly #ends: readonly (() => void)[];
+  // What an earlier start wrote may be old.
+  #fresh = true;
+
+  constructor(events: EventBus) {
+    this.#ends = [
+      events.on("workload", (row) => this.#note(`${row.nodeId}/${row.containerId}`, JSON.stringify([row.verdict, codes(row.reasons), row.openDrifts]))),
+      events.on("workloadRemoved", ({ nodeId, containerId }) => this.#note(`${nodeId}/${containerId}`, undefined)),
+      events.on("node", (row) => this.#note(row.id, JSON.stringify([row.verdict, codes(row.reasons), row.revokedAtMs]))),
+    ];
+  }
+
+  #note(key: string, said: string | undefined): void {
+    if (this.#said.get(key) === said) return;
+    this.#fresh = true;
+    if (said === undefined) this.#said.delete(key);
+    else this.#said.set(key, said);
+  }
+
+  take(): boolean {
+    const fresh = this.#fresh;
+    this.#fresh = false;
+    return fresh;
+  }
+
+  again(): void {
+    this.#fresh = true;
+  }
+
+  end(): void {
+    for (const end of this.#ends) end();
+  }
+}
+
+function codes(reasons: readonly ClaimRow[]): readonly string[] {
+  return reasons.map(({ code }) => code);
+}
