@@ -43,6 +43,7 @@ describe("policy files", () => {
     expect(policy.rules[0]?.attestations).toMatchObject([
       { predicateType: "https://slsa.dev/provenance/v1", authorities: ["release"], threshold: 1 },
       { authorities: ["security"], maxAgeSeconds: 604_800, where: expect.stringContaining("CRITICAL") },
+      { predicateType: "https://hullmark.dev/approval/v1", authorities: ["security", "security-team"], threshold: 2, maxAgeSeconds: 2_592_000 },
     ]);
     expect(policy.rules[0]?.build).toMatchObject({ sources: ["https://github.com/acme/*"], level: 3, maxAgeSeconds: 7_776_000 });
     const shown = /```yaml\n([\s\S]*?)```/.exec(readFileSync(new URL("../../docs/policy.md", import.meta.url), "utf8"))?.[1];

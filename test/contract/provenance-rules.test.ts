@@ -7,7 +7,7 @@ import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { loadPolicyFile } from "@hullmark/verifier/adapters/policy-file/index";
 import { formatProblem, parsePolicy } from "@hullmark/verifier/core/policy/index";
 import { matchRule } from "@hullmark/verifier/core/policy/match";
-import { SIGN_PREDICATE_TYPE, SLSA_V1, SLSA_V02 } from "@hullmark/verifier/core/provenance/index";
+import { SIGN_PREDICATE_TYPE, SLSA_V1, SLSA_V02, SLSA_VSA } from "@hullmark/verifier/core/provenance/index";
 import { policyCommand } from "hullmark/commands/policy";
 import { policyFromImage } from "hullmark/commands/policy-from-image";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -181,6 +181,78 @@ describe("a build", () => {
     });
   });
 
+  const BASE = `sha256:${"ba5e".repeat(16)}`;
+  const sourceMaterial = { uri: "git+https://github.com/acme/shop@refs/tags/v1", digest: { gitCommit: "3e1f".repeat(10) } };
+  const baseMaterial = (sha256: string, uri = "pkg:docker/debian@12?platform=linux%2Famd64") => ({ uri, digest: { sha256 } });
+  const detailed = (materials: readonly object[], version: object = {}) => {
+    const { buildDefinition, runDetails } = v1();
+    return {
+      buildDefinition: { ...buildDefinition, resolvedDependencies: materials },
+      runDetails: { ...runDetails, builder: { ...runDetails.builder, version } },
+    };
+  };
+
+  test("was made by the tools that are asked for, in the versions", async () => {
+    const image = await imageWith({ type: SLSA_V1, predicate: detailed([sourceMaterial], { go: "1.25.4", ko: "0.18.0" }) });
+    expect((await judged(image, asks('tools: { go: "1.25.*", ko: "0.18.0" }'))).status).toBe("signed");
+    expect((await judged(image, asks('tools: { go: "1.24.*" }'))).refusals).toMatchObject([
+      { requirement: expect.stringContaining("go 1.24.*"), found: expect.stringContaining("was built with go 1.25.4, not 1.24.*") },
+    ]);
+    expect((await judged(image, asks('tools: { rustc: "**" }'))).text).toContain("does not say which rustc it was built with");
+    const older = await imageWith({ type: SLSA_V02, predicate: v02 });
+    expect((await judged(older, asks('tools: { go: "**" }'))).text).toContain("does not say which go");
+  });
+
+  test("stands on no other base than is allowed, and on one", async () => {
+    const rule = asks(`bases: ["${BASE}"]`);
+    const good = await imageWith({ type: SLSA_V1, predicate: detailed([sourceMaterial, baseMaterial(BASE.slice(7))]) });
+    expect((await judged(good, rule)).status).toBe("signed");
+    const bad = await imageWith({
+      type: SLSA_V1,
+      predicate: detailed([baseMaterial(BASE.slice(7)), baseMaterial("00".repeat(32), "oci://registry.example/other")]),
+    });
+    expect((await judged(bad, rule)).refusals).toMatchObject([
+      { requirement: expect.stringContaining(`on ${BASE}`), found: expect.stringContaining("was built on oci://registry.example/other (sha256:0000") },
+    ]);
+    expect((await judged(await imageWith({ type: SLSA_V1, predicate: v1() }), rule)).text).toContain("names no base image");
+    const open = await imageWith({ type: SLSA_V1, predicate: detailed([{ uri: "pkg:oci/debian" }]) });
+    expect((await judged(open, rule)).text).toContain("which has no digest");
+  });
+
+  test("lists its dependencies, each by a digest", async () => {
+    const rule = asks("dependencies: true");
+    expect((await judged(await imageWith({ type: SLSA_V1, predicate: v1() }), rule)).status).toBe("signed");
+    expect((await judged(await imageWith({ type: SLSA_V1, predicate: detailed([]) }), rule)).text).toContain("lists no dependencies");
+    const open = await imageWith({ type: SLSA_V1, predicate: detailed([sourceMaterial, { uri: "pkg:npm/left-pad@1.3.0" }]) });
+    expect((await judged(open, rule)).text).toContain("lists the dependency pkg:npm/left-pad@1.3.0 without a digest");
+    const material = { uri: "git+https://github.com/acme/shop@refs/tags/v1", digest: { sha1: "3e1f".repeat(10) } };
+    expect((await judged(await imageWith({ type: SLSA_V02, predicate: { ...v02, materials: [material] } }), rule)).status).toBe("signed");
+  });
+
+  test("is vouched for by a verification summary of whom policy names, at the level, that passed, and is not too old", async () => {
+    const summary = (change: object = {}) => ({
+      ...{ verifier: { id: "https://verifier.example/v1" }, timeVerified: new Date(NOW - DAY_MS).toISOString(), verificationResult: "PASSED" },
+      ...{ resourceUri: "oci://registry.example/app", policy: { uri: "https://policy.example" }, verifiedLevels: ["SLSA_BUILD_LEVEL_3"], ...change },
+    });
+    const rule = asks('level: 3, maxAge: 2d, sources: ["https://github.com/acme/*"], summaries: ["https://verifier.example/*"]');
+    const by = (change: object = {}) => imageWith({ type: SLSA_VSA, predicate: summary(change) });
+    expect((await judged(await by(), rule)).status).toBe("signed");
+    expect((await judged(await by(), asks("level: 3"))).status, "no summary does").toBe("attestation-missing");
+    for (const [change, near] of [
+      [{ verifier: { id: "https://verifier.example.evil/v1" } }, "is a summary by https://verifier.example.evil/v1"],
+      [{ verificationResult: "FAILED" }, "did not pass"],
+      [{ verifiedLevels: ["SLSA_BUILD_LEVEL_2"] }, "is a summary of SLSA level 2"],
+      [{ verifiedLevels: ["SLSA_BUILD_LEVEL_33"] }, "is a summary of SLSA level 0"],
+      [{ timeVerified: new Date(NOW - 3 * DAY_MS).toISOString() }, "too long ago"],
+    ] as const) {
+      const { status, refusals } = await judged(await by(change), rule);
+      expect(status).toBe("attestation-missing");
+      expect(refusals).toMatchObject([{ found: expect.stringContaining(near), remedy: expect.stringContaining("or a summary by https://verifier.example/*") }]);
+    }
+    const stranger = await imageWith({ type: SLSA_VSA, predicate: summary(), by: SCANNER });
+    expect((await judged(stranger, rule)).status, "by nobody who may").toBe("attestation-missing");
+  });
+
   test("attested by somebody else, or not at all, is none", async () => {
     const wrong = await imageWith({ type: SLSA_V1, predicate: v1(), by: SCANNER });
     expect(await judged(wrong, asks(meets))).toMatchObject({ status: "attestation-missing" });
@@ -239,6 +311,22 @@ describe("an attestation", () => {
     expect(problems("build: { authorities: [pipeline], level: 4 }")).toContain("level");
     expect(problems(asks('where: "true"'))).toBe("");
   });
+});
+
+test("approvals count people, not words: each once, saying yes, to this digest, and lately", async () => {
+  const APPROVAL = "https://hullmark.dev/approval/v1";
+  const yes = (by: typeof PIPELINE, decision = "approved", atMs = NOW) => ({ type: APPROVAL, predicate: { decision }, by, atMs });
+  const rule = (more = "") => `approvals: { authorities: [pipeline, scanner], threshold: 2${more} }`;
+  expect((await judged(await imageWith(yes(PIPELINE), yes(SCANNER)), rule())).status).toBe("signed");
+  const once = await judged(await imageWith(yes(PIPELINE), yes(PIPELINE)), rule());
+  expect(once).toMatchObject({ status: "attestation-missing", missingAttestations: [APPROVAL] });
+  expect(once.refusals[0]).toMatchObject({
+    requirement: expect.stringContaining("2 of pipeline, scanner"),
+    found: "by pipeline",
+    remedy: expect.stringContaining("by scanner"),
+  });
+  expect((await judged(await imageWith(yes(PIPELINE), yes(SCANNER, "rejected")), rule())).status).toBe("attestation-missing");
+  expect((await judged(await imageWith(yes(PIPELINE), yes(SCANNER, "approved", NOW - 3 * DAY_MS)), rule(", maxAge: 2d"))).status).toBe("attestation-missing");
 });
 
 describe("hullmark policy", () => {

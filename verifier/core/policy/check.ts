@@ -7,6 +7,9 @@ import { DEFAULT_MUTABLE } from "./default.ts";
 import type { PolicyFile } from "./schema.ts";
 import type { AdmissionPolicy, AlertRoute, Authority, NodeImaRule, Policy, PolicyProblem, PolicyRule, Selector, SignatureRequirement } from "./types.ts";
 
+/** What somebody attests who has looked at an image and says yes. */
+const APPROVAL = { predicateType: "https://hullmark.dev/approval/v1", where: 'predicate.decision == "approved"' };
+
 export type Report = (severity: PolicyProblem["severity"], path: readonly PropertyKey[], message: string, fix: string) => void;
 type FileRule = PolicyFile["spec"]["rules"][number];
 type FileRequirement = NonNullable<FileRule["require"]["signatures"]>;
@@ -107,19 +110,25 @@ function unique(items: readonly { readonly name: string }[], path: readonly Prop
 }
 
 function buildRule(rule: FileRule, authorities: readonly Authority[], path: readonly PropertyKey[], report: Report): PolicyRule {
-  const { signatures, attestations, build } = rule.require;
+  const { signatures, attestations, build, approvals } = rule.require;
   return {
     name: rule.name,
     select: rule.select,
     signatures: signatures && buildRequirement(signatures, authorities, [...path, "require", "signatures"], report),
-    attestations: attestations.map((item, i) => ({
-      predicateType: item.predicateType,
-      maxAgeSeconds: item.maxAge,
-      where: item.where,
-      ...buildRequirement(item, authorities, [...path, "require", "attestations", i], report),
-    })),
+    attestations: [
+      ...attestations.map((item, i) => ({
+        predicateType: item.predicateType,
+        maxAgeSeconds: item.maxAge,
+        where: item.where,
+        ...buildRequirement(item, authorities, [...path, "require", "attestations", i], report),
+      })),
+      ...(approvals
+        ? [{ ...APPROVAL, maxAgeSeconds: approvals.maxAge, ...buildRequirement(approvals, authorities, [...path, "require", "approvals"], report) }]
+        : []),
+    ],
     build: build && {
       ...{ builders: build.builders, sources: build.sources, refs: build.refs, buildTypes: build.buildTypes, level: build.level, maxAgeSeconds: build.maxAge },
+      ...{ tools: build.tools, bases: build.bases, dependencies: build.dependencies, summaries: build.summaries },
       ...buildRequirement(build, authorities, [...path, "require", "build"], report),
     },
     allow: rule.allow,

@@ -105,6 +105,10 @@ const build = z.strictObject({
   sources: list(uriGlob),
   refs: list(glob),
   buildTypes: list(uriGlob),
+  tools: z.record(z.string().min(1).max(256), glob).default({}),
+  bases: list(sha256Digest),
+  dependencies: z.boolean().default(false),
+  summaries: list(uriGlob),
   level: z.int().min(0).max(3).default(0),
   maxAge: duration(1, MAX_AGE_SECONDS).optional(),
 });
@@ -134,6 +138,7 @@ const rule = z.strictObject({
     .strictObject({
       signatures: z.strictObject(requirement).optional(),
       build: build.optional(),
+      approvals: z.strictObject({ ...requirement, maxAge: duration(1, MAX_AGE_SECONDS).optional() }).optional(),
       attestations: list(
         z.strictObject({
           predicateType: z.string().min(1).max(512),

@@ -100,13 +100,21 @@ export interface AttestationRequirement extends SignatureRequirement {
   readonly where: string | undefined;
 }
 
-/** One SLSA provenance (v1 or v0.2) that meets all of it, attested by `threshold` of `authorities`. Empty lists: anything. */
+/** One SLSA provenance (v1 or v0.2) that meets all of it, or a summary of who verified one, attested by `threshold` of `authorities`. Empty lists: anything. */
 export interface BuildRequirement extends SignatureRequirement {
   /** Globs over builder ids, repositories (without `.git`), refs and build types. */
   readonly builders: readonly string[];
   readonly sources: readonly string[];
   readonly refs: readonly string[];
   readonly buildTypes: readonly string[];
+  /** Tool, as the provenance names it → glob over its version. */
+  readonly tools: Readonly<Record<string, string>>;
+  /** `sha256:` digests: every image among the materials must be one of them, and one there must be. */
+  readonly bases: readonly string[];
+  /** Materials must be listed, each by a digest. */
+  readonly dependencies: boolean;
+  /** Globs over ids of verifiers whose summary (SLSA VSA) that the level is met does instead; empty: no summary does. */
+  readonly summaries: readonly string[];
   /** SLSA build level that the policy trusts the builder for: 0..3. */
   readonly level: number;
   readonly maxAgeSeconds: number | undefined;

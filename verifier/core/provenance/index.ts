@@ -8,7 +8,7 @@ export { type ImageReference, isDigest, parseReference, tryParseReference } from
 export { type ImageResolution, type ImageSubject, isImageEntry, type ResolvedImage, type RuntimeImage, resolveImage, type TagState } from "./resolve.ts";
 export { revokedDigest } from "./revocation.ts";
 export type { TrustMaterial, Verifiers } from "./signers.ts";
-export { type BuildSource, readBuildSource, SLSA_V1, SLSA_V02 } from "./slsa.ts";
+export { type BuildSource, readBuildSource, SLSA_V1, SLSA_V02, SLSA_VSA } from "./slsa.ts";
 export { SIGN_PREDICATE_TYPE, STATEMENT_PAYLOAD_TYPE, STATEMENT_V1 } from "./statement.ts";
 export type { ProvenanceStatus } from "./status.ts";
 export { type AuthorityVerdict, type ProvenanceQuestion, type ProvenanceVerdict, verifyProvenance } from "./verify.ts";

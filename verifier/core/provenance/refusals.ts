@@ -66,7 +66,8 @@ function attestationRefusal({ name, wanted, by, close }: Unmet, facts: RefusalFa
     .filter(({ code, predicateType }) => code !== "attestation" && predicateType === name)
     .map(({ manifestDigest, text }) => `${manifestDigest.slice(0, 19)}… ${text}`);
   const found = [...(by.length > 0 ? [`by ${by.join(", ")}`] : []), ...[...close, ...others].slice(0, MAX_EVIDENCE)];
-  const what = name === "build" ? "SLSA provenance of such a build" : name;
+  const summaries = "summaries" in wanted && wanted.summaries.length > 0 ? `, or a summary by ${wanted.summaries.join(" or ")},` : "";
+  const what = name === "build" ? `SLSA provenance of such a build${summaries}` : name;
   return {
     requirement: `${describeUnmet(name, wanted)}: ${wanted.threshold} of ${wanted.authorities.join(", ")}`,
     found: found.join("; ") || "nothing",
@@ -87,6 +88,9 @@ function describeUnmet(name: string, wanted: Unmet["wanted"]): string {
   ] as const;
   const asked = parts.flatMap(([word, globs]) => (globs.length > 0 ? [`${word} ${globs.join(" or ")}`] : []));
   if (wanted.level > 0) asked.push(`SLSA level ${wanted.level}`);
+  for (const [tool, version] of Object.entries(wanted.tools)) asked.push(`${tool} ${version}`);
+  if (wanted.bases.length > 0) asked.push(`on ${wanted.bases.slice(0, 4).join(" or ")}${wanted.bases.length > 4 ? " or …" : ""}`);
+  if (wanted.dependencies) asked.push("dependencies listed by digest");
   if (wanted.maxAgeSeconds !== undefined) asked.push(`not older than ${wanted.maxAgeSeconds} s`);
   return `build (${asked.join(", ") || "any"})`;
 }

@@ -3,8 +3,9 @@
 import { compileNames } from "@hullmark/proto/codec";
 import { compileCondition } from "../policy/condition.ts";
 import type { AttestationRequirement, BuildRequirement, TrustedBuilder } from "../policy/types.ts";
+import { ProvenanceError } from "./errors.ts";
 import { asObject, type JsonObject, objectField, textField } from "./json.ts";
-import { type BuildSource, plainRepository } from "./slsa.ts";
+import { type BuildDetails, type BuildSource, isImageUri, plainRepository, readBuildDetails, readSummary } from "./slsa.ts";
 
 /** A verified attestation, as requirements see it. */
 export interface AttestedFacts {
@@ -35,8 +36,17 @@ export function buildTest(wanted: BuildRequirement, builders: readonly TrustedBu
   const open = (globs: readonly string[]) => (globs.length === 0 ? () => true : compileNames(globs));
   const [byBuilder, ofSource, ofRef, ofType] = [open(wanted.builders), open(wanted.sources), open(wanted.refs), open(wanted.buildTypes)];
   const levels = builders.map(({ id, level }) => ({ matches: compileNames([id]), level }));
+  const details = detailsTest(wanted);
+  const byVerifier = compileNames(wanted.summaries);
   return (facts, nowMs) => {
     const { source } = facts;
+    const summary = wanted.summaries.length > 0 ? summaryOf(facts) : undefined;
+    if (summary) {
+      if (!byVerifier(summary.verifier)) return `is a summary by ${summary.verifier || "nobody named"}`;
+      if (!summary.passed) return "is a summary that says that it did not pass";
+      if (summary.level < wanted.level) return `is a summary of SLSA level ${summary.level}`;
+      return ageProblem(facts, wanted.maxAgeSeconds, nowMs);
+    }
     if (!source) return "is no SLSA provenance v1 or v0.2";
     const repository = plainRepository(source.repository);
     if (!byBuilder(source.builder)) return `was built by ${source.builder || "nobody named"}`;
@@ -45,8 +55,53 @@ export function buildTest(wanted: BuildRequirement, builders: readonly TrustedBu
     if (!ofType(source.buildType)) return `was built as ${source.buildType || "(no build type)"}`;
     const level = Math.max(0, ...levels.filter(({ matches }) => matches(source.builder)).map((each) => each.level));
     if (level < wanted.level) return `was built at SLSA level ${level}: ${source.builder || "nobody named"} is trusted for no more`;
+    const lacking = details(facts);
+    if (lacking !== undefined) return lacking;
     return ageProblem(facts, wanted.maxAgeSeconds, nowMs);
   };
+}
+
+/** Tools, bases and dependencies. @returns why they are not as wanted */
+function detailsTest({ tools, bases, dependencies }: BuildRequirement): (facts: AttestedFacts) => string | undefined {
+  const versions = Object.entries(tools).map(([name, glob]) => ({ name, glob, matches: compileNames([glob]) }));
+  if (versions.length === 0 && bases.length === 0 && !dependencies) return () => undefined;
+  const allowed = new Set(bases.map((digest) => digest.slice(digest.indexOf(":") + 1)));
+  return ({ predicateType, predicate }) => {
+    const found = tolerant(() => readBuildDetails(predicateType, predicate));
+    if (!found) return "lists materials that cannot be read";
+    for (const { name, glob, matches } of versions) {
+      const version = found.tools.get(name);
+      if (version === undefined) return `does not say which ${name} it was built with`;
+      if (!matches(version)) return `was built with ${name} ${version}, not ${glob}`;
+    }
+    if (dependencies) {
+      if (found.materials.length === 0) return "lists no dependencies";
+      const open = found.materials.find(({ pinned }) => !pinned);
+      if (open) return `lists the dependency ${open.uri || "(no name)"} without a digest`;
+    }
+    return bases.length > 0 ? baseProblem(found, allowed) : undefined;
+  };
+}
+
+function baseProblem({ materials }: BuildDetails, allowed: ReadonlySet<string>): string | undefined {
+  const images = materials.filter(({ uri }) => isImageUri(uri));
+  if (images.length === 0) return "names no base image among its materials";
+  const other = images.find(({ sha256 }) => !allowed.has(sha256));
+  return other && `was built on ${other.uri}${other.sha256 ? ` (sha256:${other.sha256})` : ", which has no digest"}`;
+}
+
+function summaryOf({ predicateType, predicate }: AttestedFacts): ReturnType<typeof readSummary> {
+  return tolerant(() => readSummary(predicateType, predicate));
+}
+
+/** What the signer wrote need not have the form of its type. */
+function tolerant<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof ProvenanceError) return undefined;
+    throw error;
+  }
 }
 
 /** Of clocks that are not ours. What is dated later would stay fresh for as long as its signer likes. */

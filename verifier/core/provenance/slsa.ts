@@ -19,6 +19,25 @@ export interface BuildSource {
   readonly dependencies: readonly { readonly repository: string; readonly commit: string }[];
 }
 
+/** Somebody's word that a policy was met by a provenance that he has seen: https://slsa.dev/spec/v1.0/verification_summary */
+export const SLSA_VSA = "https://slsa.dev/verification_summary/v1";
+
+/** What only some requirements look at. */
+export interface BuildDetails {
+  /** Tool → version, as the builder says. */
+  readonly tools: ReadonlyMap<string, string>;
+  readonly materials: readonly { readonly uri: string; readonly pinned: boolean; readonly sha256: string }[];
+}
+
+export interface VerificationSummary {
+  readonly verifier: string;
+  readonly passed: boolean;
+  /** The highest SLSA build level that it states; 0: none. */
+  readonly level: number;
+}
+
+const MAX_TOOLS = 256;
+const MAX_LEVELS = 64;
 const MAX_TEXT_CHARS = 2048;
 const MAX_MATERIALS = 4096;
 
@@ -104,4 +123,41 @@ function splitUri(uri: string): { readonly repository: string; readonly ref: str
 
 function text(object: JsonObject | undefined, name: string): string {
   return textField(object, name, MAX_TEXT_CHARS) ?? "";
+}
+
+/** @throws ProvenanceError where a list is none, or too long */
+export function readBuildDetails(predicateType: string, predicate: JsonObject | undefined): BuildDetails | undefined {
+  if (!predicate || (predicateType !== SLSA_V1 && predicateType !== SLSA_V02)) return undefined;
+  const isV1 = predicateType === SLSA_V1;
+  const definition = isV1 ? objectField(predicate, "buildDefinition") : predicate;
+  const versions = isV1 ? objectField(objectField(objectField(predicate, "runDetails"), "builder"), "version") : undefined;
+  const tools = Object.entries(versions ?? {})
+    .slice(0, MAX_TOOLS)
+    .flatMap(([name, version]) => (typeof version === "string" ? [[name, version] as const] : []));
+  const name = isV1 ? "resolvedDependencies" : "materials";
+  const listed = definition && Array.isArray(field(definition, name)) ? arrayField(definition, name, MAX_MATERIALS) : [];
+  const materials = listed.map((entry) => {
+    const digest = objectField(asObject(entry), "digest");
+    const sha256 = text(digest, "sha256").toLowerCase();
+    const pinned = Object.values(digest ?? {}).some((value) => typeof value === "string" && /^[0-9a-f]{40,128}$/i.test(value));
+    return { uri: text(asObject(entry), "uri"), pinned, sha256: /^[0-9a-f]{64}$/.test(sha256) ? sha256 : "" };
+  });
+  return { tools: new Map(tools), materials };
+}
+
+/** Whether a material is an image: a package URL or a transport's scheme, as builders write them. */
+export function isImageUri(uri: string): boolean {
+  return /^(?:pkg:(?:docker|oci)\/|docker:\/\/|docker-image:\/\/|oci:\/\/)/i.test(uri);
+}
+
+/** undefined where the predicate is no summary. @throws ProvenanceError where its levels are too many */
+export function readSummary(predicateType: string, predicate: JsonObject | undefined): VerificationSummary | undefined {
+  if (!predicate || predicateType !== SLSA_VSA) return undefined;
+  const stated = Array.isArray(field(predicate, "verifiedLevels")) ? arrayField(predicate, "verifiedLevels", MAX_LEVELS) : [];
+  const levels = stated.map((each) => Number(/^SLSA_BUILD_LEVEL_([0-3])$/.exec(typeof each === "string" ? each : "")?.[1] ?? 0));
+  return {
+    verifier: text(objectField(predicate, "verifier"), "id"),
+    passed: text(predicate, "verificationResult") === "PASSED",
+    level: Math.max(0, ...levels),
+  };
 }

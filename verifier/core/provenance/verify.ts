@@ -11,7 +11,7 @@ import { attestationTest, buildTest } from "./requirements.ts";
 import type { TagState } from "./resolve.ts";
 import { type Revocations, readyRevocations } from "./revocation.ts";
 import { readyAuthority, type TrustMaterial, type Verifiers } from "./signers.ts";
-import type { BuildSource } from "./slsa.ts";
+import { type BuildSource, SLSA_VSA } from "./slsa.ts";
 import type { ProvenanceStatus } from "./status.ts";
 import { explain } from "./text.ts";
 import { differentSigners, distinctVotes, tellSigners } from "./votes.ts";
@@ -146,7 +146,8 @@ function unmetOf({ attestations, build, builders, atMs }: ProvenanceQuestion, ju
     if (votesFor(wanted.authorities, meeting) >= wanted.threshold) return [];
     const by = [...new Set(meeting.flatMap(({ authorities }) => authorities))];
     const close = tried.filter(
-      ({ verdict, problem }) => problem !== undefined && (name === "build" ? verdict.source !== undefined : verdict.predicateType === name),
+      ({ verdict, problem }) =>
+        problem !== undefined && (name === "build" ? verdict.source !== undefined || verdict.predicateType === SLSA_VSA : verdict.predicateType === name),
     );
     return [{ name, wanted, by, close: close.map(({ verdict, problem = "" }) => `${verdict.manifestDigest.slice(0, 19)}… ${problem}`) }];
   });
