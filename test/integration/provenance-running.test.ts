@@ -125,6 +125,25 @@ test("a revoked digest bars the image, also by its config's digest", async () =>
   await reaches("web", ProvenanceStatus.SIGNED);
 });
 
+test("a revoked index bars the image of it that was started by its own digest", async () => {
+  const { repository, manifestDigest, manifestBytes } = web;
+  const type = "application/vnd.oci.image.index.v1+json";
+  const entry = {
+    mediaType: "application/vnd.oci.image.manifest.v1+json",
+    digest: manifestDigest,
+    size: manifestBytes.length,
+    platform: { os: "linux", architecture: "amd64" },
+  };
+  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: type, manifests: [entry] }));
+  const digest = await client.pushManifest(repository, "all", type, bytes, new AbortController().signal);
+  policy(`  revocations: [{ reason: built on a bad runner, digest: "${digest}" }]`);
+  await reaches("web", ProvenanceStatus.REVOKED);
+  expect((await provenance("web"))?.text).toContain("built on a bad runner");
+  expect((await provenance("old"))?.status).toBe(ProvenanceStatus.SIGNED);
+  policy();
+  await reaches("web", ProvenanceStatus.SIGNED);
+});
+
 test("an authority whose identity is exchanged no longer vouches for what the former signed", async () => {
   policy("", `keyless: { trustRoot: test, issuer: ${ISSUER}, subject: somebody@else.example }`);
   await reaches("web", ProvenanceStatus.WRONG_KEY);

@@ -8,7 +8,7 @@ import { type Registry, RegistryError } from "../../ports/registry.ts";
 import type { ImageRow } from "../../ports/rows.ts";
 import { matchRule } from "../policy/match.ts";
 import type { Policy, PolicyRule } from "../policy/types.ts";
-import { collectArtefacts, type ResolvedImage, resolveImage, type Verifiers } from "../provenance/index.ts";
+import { collectArtefacts, type ResolvedImage, resolveImage, type Verifiers, withRevokedIndexes } from "../provenance/index.ts";
 import type { Dialect } from "../reference-value/index.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { type ImageKnowledge, judgeProvenance, NOTHING_KNOWN, type ProvenanceResult } from "./image-entry.ts";
@@ -59,10 +59,12 @@ export class ImageService implements Images {
   #waiting: Entry[] = [];
   #running = 0;
   #changed = new Set<string>();
+  #lookedFor: ReadonlySet<string>;
 
   constructor(services: ImageServices) {
     this.#services = services;
     this.#rows = new Map(services.stored.map((row) => [row.configDigest, row]));
+    this.#lookedFor = new Set(this.#revokedDigests());
   }
 
   view(question: ImageQuestion): ImageView {
@@ -100,12 +102,21 @@ export class ImageService implements Images {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Signatures are judged anew; who asks again gets the new answer. */
+  /** Signatures are judged anew; who asks again gets the new answer. A digest that is revoked newly may be an index that nobody has asked about. */
   policyChanged(): void {
+    const before = this.#lookedFor;
+    this.#lookedFor = new Set(this.#revokedDigests());
+    const news = [...this.#lookedFor].some((digest) => !before.has(digest));
     for (const entry of this.#entries.values()) {
       entry.verdicts.clear();
-      if (entry.known.resolved) this.#save(entry);
+      if (!entry.known.resolved) continue;
+      this.#save(entry);
+      if (news) this.#enqueue(entry);
     }
+  }
+
+  #revokedDigests(): string[] {
+    return this.#services.policy().revocations.flatMap(({ what }) => (what.kind === "digest" ? [what.digest] : []));
   }
 
   /** Looks images up again now. @param image a config digest or a reference as written @returns how many */
@@ -181,8 +192,9 @@ export class ImageService implements Images {
       if (stored && !entry.known.resolved) await this.#load(entry, stored, signal);
       const resolution = await resolveImage(registry, { ...entry.question, platform: platformOf(entry.question.architecture) }, signal);
       if (resolution.kind === "resolved") {
-        const artefacts = await collectArtefacts(registry, resolution.image.subjects, signal);
-        await this.#load(entry, resolution.image, signal, artefacts);
+        const image = await withRevokedIndexes(registry, resolution.image, this.#revokedDigests(), signal);
+        const artefacts = await collectArtefacts(registry, image.subjects, signal);
+        await this.#load(entry, image, signal, artefacts);
         this.#save(entry);
         this.#again(entry, artefacts.incomplete.length > 0 ? undefined : REFRESH_MS);
         return;

@@ -7,6 +7,7 @@ export { readBlob } from "./read-blob.ts";
 export { type ImageReference, isDigest, parseReference, tryParseReference } from "./reference.ts";
 export { type ImageResolution, type ImageSubject, isImageEntry, type ResolvedImage, type RuntimeImage, resolveImage, type TagState } from "./resolve.ts";
 export { revokedDigest } from "./revocation.ts";
+export { withRevokedIndexes } from "./revoked-indexes.ts";
 export type { TrustMaterial, Verifiers } from "./signers.ts";
 export { type BuildSource, readBuildSource, SLSA_V1, SLSA_V02, SLSA_VSA } from "./slsa.ts";
 export { SIGN_PREDICATE_TYPE, STATEMENT_PAYLOAD_TYPE, STATEMENT_V1 } from "./statement.ts";
