@@ -169,6 +169,24 @@ describe("an image", () => {
     }
   });
 
+  test("that a volume mounts is judged like one that runs", async () => {
+    const [good, bad] = [await image(release?.privateKey), await image(undefined)];
+    const mounting = (reference: string) => ({
+      object: pod(
+        good.reference,
+        {},
+        {
+          volumes: [
+            { name: "tmp", emptyDir: {} },
+            { name: "code", image: { reference } },
+          ],
+        },
+      ),
+    });
+    expect((await ask(mounting(good.reference))).allowed).toBe(true);
+    expect((await ask(mounting(bad.reference))).status?.message).toContain(`volume code: image ${bad.reference}`);
+  });
+
   test("that is not signed is refused, and the answer says by which rule, on what evidence, and what would do", async () => {
     const bad = await image(undefined);
     const { allowed, status } = await ask({ object: pod(bad.reference) });
@@ -293,6 +311,15 @@ describe("break-glass", () => {
     expect(await why(glass(verifier.clock.nowMs() - 1000))).toContain("it ended at");
     expect(await why(glass(soon(), " "))).toContain("must each say something");
     expect(await why({ annotations: { "hullmark.dev/break-glass-until": "tomorrow" } })).toContain("must each say something");
+  });
+
+  test("that is written into what is there already is asked for as if it were new", async () => {
+    const bad = await image(undefined);
+    const wrap = (metadata: object) => ({ metadata: { name: "web" }, spec: { template: pod(bad.reference, metadata) } });
+    const update = (metadata: object, user: string) => ask({ kind: "Deployment", operation: "UPDATE", object: wrap(metadata), oldObject: wrap({}), user });
+    expect(await update(glass(soon()), "bob")).toMatchObject({ allowed: false });
+    expect(await update(glass(soon()), "ann")).toMatchObject({ allowed: true, auditAnnotations: { decision: "break-glass" } });
+    expect(await update({ annotations: { other: "x" } }, "bob")).toMatchObject({ allowed: true });
   });
 
   test("of a template counts for the pods that the cluster's controllers make of it, until it ends", async () => {

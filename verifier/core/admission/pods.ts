@@ -1,9 +1,10 @@
 /** Pods and what makes pods, as the API server hands them over: which containers of which images, and the names by which policy selects them. */
 import { z } from "zod";
+import { BREAK_GLASS } from "./break-glass.ts";
 import { AdmissionError, type AdmissionRequest } from "./review.ts";
 
 export interface AskedContainer {
-  /** As people see it: `container web`, `init container prepare`, `ephemeral container debugger`. */
+  /** As people see it: `container web`, `init container prepare`, `ephemeral container debugger`; `volume models` is an image that is mounted. */
   readonly title: string;
   readonly name: string;
   /** As written. */
@@ -52,6 +53,10 @@ const containers = z
   .array(z.looseObject({ name: z.string().max(253).default(""), image: z.string().max(4096).default("") }))
   .max(MAX_CONTAINERS)
   .nullish();
+const volumes = z
+  .array(z.looseObject({ name: z.string().max(253).default(""), image: z.looseObject({ reference: z.string().max(4096).nullish() }).nullish() }))
+  .max(MAX_CONTAINERS)
+  .nullish();
 const owner = z.looseObject({ kind: z.string().max(253), name: z.string().max(253), controller: z.boolean().nullish() });
 const metadata = z
   .looseObject({
@@ -66,7 +71,14 @@ const metadata = z
 const podShape = z.looseObject({
   metadata,
   spec: z
-    .looseObject({ nodeName: z.string().max(253).nullish(), nodeSelector: texts, containers, initContainers: containers, ephemeralContainers: containers })
+    .looseObject({
+      nodeName: z.string().max(253).nullish(),
+      nodeSelector: texts,
+      containers,
+      initContainers: containers,
+      ephemeralContainers: containers,
+      volumes,
+    })
     .nullish(),
 });
 
@@ -88,6 +100,10 @@ export function askedPod(request: AdmissionRequest): AskedPod | undefined {
       ...listed("container", pod.spec?.containers),
       ...listed("init container", pod.spec?.initContainers),
       ...listed("ephemeral container", pod.spec?.ephemeralContainers),
+      ...listed(
+        "volume",
+        pod.spec?.volumes?.flatMap(({ name, image }) => (image?.reference ? [{ name, image: image.reference }] : [])),
+      ),
     ],
     owned: controller !== undefined,
     mirror: request.kind === "Pod" && pod.metadata?.annotations?.["kubernetes.io/config.mirror"] !== undefined,
@@ -95,10 +111,11 @@ export function askedPod(request: AdmissionRequest): AskedPod | undefined {
   };
 }
 
-/** The containers that an update brings; of what is made, all. */
+/** The containers that an update brings; of what is made, all. Who writes break-glass into what is there already is asked as if he made it: its pods would get past by his word. */
 export function newContainers(request: AdmissionRequest, pod: AskedPod): readonly AskedContainer[] {
   if (request.operation !== "UPDATE" || request.oldObject === undefined) return pod.containers;
   const before = askedPod({ ...request, object: request.oldObject });
+  if (Object.values(BREAK_GLASS).some((name) => pod.annotations[name] !== before?.annotations[name])) return pod.containers;
   const had = new Set((before?.containers ?? []).map(({ title, image }) => `${title}\n${image}`));
   return pod.containers.filter(({ title, image }) => !had.has(`${title}\n${image}`));
 }
