@@ -2,6 +2,7 @@
 /** The hullmark command, also as a plugin of kubectl (`kubectl hullmark`). */
 import { VERSION } from "@hullmark/daemon/version";
 import { Command } from "commander";
+import { actionCommand } from "./commands/action.ts";
 import { attestCommand } from "./commands/attest.ts";
 import { completionCommand } from "./commands/completion.ts";
 import { downCommand } from "./commands/down.ts";
@@ -34,7 +35,7 @@ export function program(as: Invocation = "hullmark"): Command {
   };
   const root = as === "hullmark" ? command() : plugin();
   if (as === "hullmark") for (const each of [upCommand(), downCommand()]) root.addCommand(each);
-  for (const each of [statusCommand(), nodesCommand(), nodeCommand(), workloadsCommand(), imagesCommand(), driftCommand(), drillCommand()])
+  for (const each of [statusCommand(), nodesCommand(), nodeCommand(), workloadsCommand(), imagesCommand(), driftCommand(), actionCommand(), drillCommand()])
     root.addCommand(each);
   for (const each of [verifyCommand(), signCommand(), attestCommand(), keygenCommand(), policyCommand(output), logCommand(output)]) root.addCommand(each);
   return as === "hullmark" ? root.addCommand(completionCommand(root)) : root;

@@ -14,6 +14,7 @@ const BUILT = join(REPOSITORY, `build/dist-${process.pid}`);
 
 const ENTRIES: Readonly<Record<string, string>> = {
   agent: "agent/main.ts",
+  actuator: "actuator/main.ts",
   verifier: "verifier/main.ts",
   hullmark: "cli/main.ts",
 };

@@ -44,6 +44,12 @@ function replaceFile(path: string, content: string | Buffer): void {
   renameSync(`${path}.new`, path);
 }
 
+/** What intents are signed with: a key of its own, so that whoever may sign one thing may not sign the other. @throws SignerError */
+export function intentSigner({ stateDirectory, verifierId, region }: VerifierConfig): NoteSigner {
+  const file = join(stateDirectory, "intent.key");
+  return existsSync(file) ? openLogKey(file) : createLogKey(file, `hullmark/${region}/${verifierId}/intents`);
+}
+
 /** A fresh key and certificate for the listeners: neither outlives the process. */
 export async function serverCertificate(authority: CertificateAuthority, names: readonly string[]): Promise<KeyAndChain> {
   const { privateKey, publicKey } = newKey();

@@ -2,7 +2,7 @@
 import { randomBytes, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { splitHostPort, VERSION } from "@hullmark/daemon";
+import { dieAt, splitHostPort, VERSION } from "@hullmark/daemon";
 import type { CallContext, RpcError } from "@hullmark/proto/rpc";
 import type { Logger } from "pino";
 import { notifierFor, REFRESH_INTERVAL_MS } from "./adapters/alert-http/index.ts";
@@ -52,15 +52,20 @@ import { PolicyHolder } from "./core/fleet/policy-holder.ts";
 import { ImageService } from "./core/images/image-service.ts";
 import { LayerLibrary } from "./core/images/layer-library.ts";
 import type { Verifiers } from "./core/provenance/index.ts";
+import { RESPONSE_FAILPOINTS, ResponseEngine } from "./core/response/index.ts";
 import { Sessions } from "./core/session/index.ts";
 import { tpmQuotes } from "./core/session/tpm-quotes.ts";
 import { HistoryWatch, TransparencyLog } from "./core/transparency/index.ts";
+import { parseVerifierKey } from "./core/transparency/note.ts";
 import { reachListeners } from "./listeners.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Registry } from "./ports/registry.ts";
 import type { DriftRow } from "./ports/rows.ts";
-import { acceptedHistory, logSigner, makeStateDirectory, portForwardFiles, serverCertificate, writeAdminFiles } from "./state-files.ts";
+import { acceptedHistory, intentSigner, logSigner, makeStateDirectory, portForwardFiles, serverCertificate, writeAdminFiles } from "./state-files.ts";
+
+/** A year: its host's root asked for it once, and revoking the node ends it. */
+const ACTUATOR_CERTIFICATE_MS = 365 * 86_400_000;
 
 export interface VerifierOptions {
   readonly config: VerifierConfig;
@@ -150,6 +155,23 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     ...{ verifierId: config.verifierId, region: config.region },
     onProblem: (nodeId, container, error) => logger.error({ nodeId, container, err: error }, "a container could not be appraised"),
   });
+  const intents = intentSigner(config);
+  const response = await ResponseEngine.open({
+    ...{ store: sqlite.store, committer, nowMs, verifierId: config.verifierId, region: config.region },
+    policy: () => policies.current,
+    node: (nodeId) => sessions.get(nodeId)?.live.node ?? fleet.get(nodeId),
+    sign: (message) => intents.sign(message),
+    random: (bytes) => randomBytes(bytes),
+    onProblem: (error) => logger.error({ err: error }, "an action could not be decided or stored"),
+    passing: dieAt(RESPONSE_FAILPOINTS, environment),
+  });
+  stack.defer(() => response.stop());
+  const subscriptions = [
+    events.on("workload", ({ nodeId, containerId }) => response.touched(nodeId, containerId)),
+    events.on("workloadRemoved", ({ nodeId, containerId }) => response.removed(nodeId, containerId)),
+    events.on("drift", ({ nodeId, containerId }) => response.touched(nodeId, containerId)),
+  ];
+  stack.defer(() => subscriptions.forEach((end) => void end()));
   const administration = new Administration({ store: sqlite.store, fleet, committer, sessions, nowMs });
 
   await committer.submit({
@@ -191,6 +213,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     images.policyChanged();
     sessions.policyChanged();
     await committer.submit({ entries: facts(nowMs()), build: () => ({}) });
+    await response.reconsider();
   });
   stack.use(policies.watch(logger));
 
@@ -216,6 +239,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   stack.defer(() => server.stop(config.drainSeconds * 1000));
   // Streams end first, so that stopping the listeners need not wait for them.
   stack.defer(() => sessions.stop());
+  stack.defer(() => response.disconnect());
   const health = new Health(nowMs());
   const readiness = () => health.readiness(config.policyFile === undefined || policies.current.loaded, nowMs());
   const http = buildHttpServer({ log: sqlite.log, metrics: meter.registry, readiness, jwks: () => ear.jwks() });
@@ -237,6 +261,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
             ...(config.admission && admissionPort !== undefined ? [[config.admission.listen, admissionPort] as const] : []),
           ]),
         rotateEarKeys: () => ear.rotate(),
+        response: () => response.tick(),
         onProblem: (duty, error) => logger.error({ duty, err: error }, "a duty failed"),
       },
       findings,
@@ -257,6 +282,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     },
     policy: { loaded: policies.current.loaded, problems: policies.problems },
   }));
+  await response.reconsider();
   const addresses = { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey };
   await writeAdminFiles(config, authority, addresses, nowMs());
   const podOf = ({ nodeId, containerId }: DriftRow) => sessions.get(nodeId)?.live.memory.containers.get(containerId)?.identity.pod;
@@ -302,7 +328,12 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         refreshImage: (image) => images.refresh(image),
         acceptHistory: (by, reason) => history.accept(by, reason),
         testAlert: (route, severity, by, signal) => testAlert(sending, route, severity, by, signal),
+        findNode: (node) => fleet.find(node),
+        issueActuator: (nodeId, publicKey) => authority.issueActuator(nodeId, publicKey, ACTUATOR_CERTIFICATE_MS),
+        caCertificate: authority.rootPem,
+        intentKey: parseVerifierKey(intents.verifierKey).publicKey.export({ type: "spki", format: "der" }),
       },
+      response: { ...access, engine: response, store: sqlite.store },
       onError: (error, context) => logRefusal(logger, error, context),
     });
   }

@@ -1,5 +1,7 @@
-/** `hullmark node show|token|allow|revoke`: one node in full, and who may join the fleet (admins only). */
-import { renameSync, rmSync, writeFileSync } from "node:fs";
+/** `hullmark node show|token|allow|actuator|revoke`: one node in full, and who may join the fleet (admins only). */
+import { createPublicKey, generateKeyPairSync, X509Certificate } from "node:crypto";
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Verdict } from "@hullmark/proto/v1/common";
@@ -20,6 +22,7 @@ export function nodeCommand(): Command {
     .addCommand(showCommand())
     .addCommand(tokenCommand())
     .addCommand(allowCommand())
+    .addCommand(actuatorCommand())
     .addCommand(revokeCommand());
 }
 
@@ -90,6 +93,29 @@ function allowCommand(): Command {
       ask(command, async ({ channel, print, signal }) => {
         const { nodeId } = await channel.client(Admin).allowNode({ ekSha256, name }, { signal });
         print(`node ${nodeId} may join\n`);
+        return EXIT.clean;
+      }),
+    );
+}
+
+function actuatorCommand(): Command {
+  return new Command("actuator")
+    .description("make the credentials of a node's actuator: the process there that may stop and recreate containers")
+    .argument("<node>", "name or id")
+    .requiredOption("--dir <directory>", "made with mode 0700; what credentialDirectory of its configuration names")
+    .addHelpText("after", "\nWhoever holds the key may learn what the node's actuator is to do, and answer for it. Exit: 0 made, 2 usage, 3 cannot tell")
+    .action(async (node: string, { dir }: { readonly dir: string }, command: Command) =>
+      ask(command, async ({ channel, print, signal }) => {
+        const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+        const request = { node, publicKey: publicKey.export({ type: "spki", format: "der" }) };
+        const { nodeId, certificateChain, expiresAt, intentKey, caCertificate } = await channel.client(Admin).issueActuatorCertificate(request, { signal });
+        mkdirSync(dir, { recursive: true, mode: 0o700 });
+        replaceSecret(join(dir, "client.key"), privateKey.export({ type: "pkcs8", format: "pem" }).toString());
+        replaceSecret(join(dir, "client.crt"), certificateChain.map((der) => new X509Certificate(der).toString()).join(""));
+        replaceSecret(join(dir, "ca.crt"), caCertificate);
+        const intent = createPublicKey({ key: Buffer.from(intentKey), type: "spki", format: "der" });
+        replaceSecret(join(dir, "intent.pub"), intent.export({ type: "spki", format: "pem" }).toString());
+        print(`actuator of node ${nodeId}: ${dir}, until ${new Date(toMs(expiresAt) ?? 0).toISOString()}\n`);
         return EXIT.clean;
       }),
     );

@@ -2,6 +2,7 @@
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Actor, Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import { type Drift, type DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
+import type { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import { printable } from "@hullmark/verifier/core/text/printable";
 
 const SEVERITIES: Record<Severity, string> = { 0: "?", 1: "info", 2: "low", 3: "med", 4: "high", 5: "crit" };
@@ -22,6 +23,22 @@ const PROVENANCE: Record<ProvenanceStatus, string> = {
   10: "attestation missing",
 };
 
+const ACTION_KINDS: Record<ActionKind, string> = { 0: "?", 1: "stop", 2: "recreate" };
+const ACTION_STATES: Record<ActionState, string> = {
+  0: "?",
+  1: "awaiting",
+  2: "issued",
+  3: "done",
+  4: "failed",
+  5: "refused",
+  6: "expired",
+  7: "denied",
+  8: "withdrawn",
+  9: "dry-run",
+};
+
+export const actionKindWord = (kind: ActionKind): string => ACTION_KINDS[kind];
+export const actionStateWord = (state: ActionState): string => ACTION_STATES[state];
 export const severityWord = (severity: Severity): string => SEVERITIES[severity];
 export const verdictWord = (verdict: Verdict): string => VERDICTS[verdict];
 export const stateWord = (state: DriftState): string => STATES[state];

@@ -3,6 +3,7 @@ export * from "./errors.ts";
 export * from "./evidence.ts";
 export * from "./glob.ts";
 export * from "./ima-list.ts";
+export * from "./intent.ts";
 export * from "./path.ts";
 export * from "./quote-binding.ts";
 export * from "./record.ts";

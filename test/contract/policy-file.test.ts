@@ -60,7 +60,15 @@ describe("policy files", () => {
 
   it.each([
     ["modee: observe", 'p.yaml:5:3: error: spec.modee: unknown key "modee" (did you mean "mode"?)'],
-    ["mode: enforce", 'p.yaml:5:9: error: spec.mode: "enforce" is not known here (use observe)'],
+    ["mode: act", 'p.yaml:5:9: error: spec.mode: "act" is not known here (use observe, dry-run, enforce)'],
+    [
+      "response:\n    rules: [{ name: r, untrusted: [recreate] }]",
+      'p.yaml:6:38: error: spec.response.rules[0].untrusted[0]: "recreate" is not known here (use alert, stop)',
+    ],
+    [
+      "response:\n    freezes: [{ reason: sale, from: 2026-12-01T00:00:00Z, until: 2026-11-01T00:00:00Z }]",
+      "p.yaml:6:68: error: spec.response.freezes[0].until: ends before it begins (write the later time)",
+    ],
     [
       "rules:\n  - name: r\n    allow: { capabilites: [] }",
       'p.yaml:7:16: error: spec.rules[0].allow.capabilites: unknown key "capabilites" (did you mean "capabilities"?)',

@@ -1,7 +1,8 @@
 /** Rows with every field set, so that a field that a store loses is noticed. */
 import { Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
-import type { ContainerWrite, DriftRow, EvidenceWrite, NodeRow, ProvenanceRow, UpperRow, WorkloadRow } from "@hullmark/verifier/ports/rows";
+import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
+import type { ActionRow, ContainerWrite, DriftRow, EvidenceWrite, NodeRow, ProvenanceRow, UpperRow, WorkloadRow } from "@hullmark/verifier/ports/rows";
 
 export const T0 = 1_700_000_000_000;
 const vector = {
@@ -113,6 +114,39 @@ export function drift(number: number, more: Partial<DriftRow> = {}): DriftRow {
     acknowledgedReason: "",
     acknowledgedAtMs: undefined,
     logIndex: 7,
+    ...more,
+  };
+}
+
+export function action(number: number, more: Partial<ActionRow> = {}): ActionRow {
+  return {
+    id: `A-${number}`,
+    number,
+    kind: ActionKind.RECREATE,
+    state: ActionState.ISSUED,
+    nodeId: "n1",
+    nodeName: "w-1",
+    containerId: "c1",
+    containerName: "web",
+    workload: "shop",
+    imageReference: "r/x:1",
+    configDigest: "sha256:1",
+    driftId: "D-1",
+    driftLogIndex: 7,
+    rule: "shop",
+    owners: ["compose"],
+    createdAtMs: T0,
+    issuedAtMs: T0 + 1,
+    expiresAtMs: T0 + 2,
+    intent: { id: Buffer.alloc(16, 255), body: Buffer.from([0, 1]), signature: Buffer.alloc(64, 3) },
+    settledAtMs: undefined,
+    approvalsNeeded: 1,
+    approvals: [{ by: "ada", atMs: T0 }],
+    deniedBy: "",
+    reason: "",
+    detail: "",
+    newContainerId: "",
+    logIndex: 8,
     ...more,
   };
 }

@@ -3,14 +3,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
+import { ActionState } from "@hullmark/proto/v1/response";
 import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
 import { LayerTree } from "@hullmark/verifier/core/reference-value/index";
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
 import type { AlertRecord } from "@hullmark/verifier/ports/outbox";
+import type { ActionRow } from "@hullmark/verifier/ports/rows";
 import type { StoreBatch, StoreCommit } from "@hullmark/verifier/ports/store";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { container, drift, evidence, node, T0, upper, workload } from "./store-fixtures.ts";
+import { action, container, drift, evidence, node, T0, upper, workload } from "./store-fixtures.ts";
 
 /** Every adapter behind the Store port: opened on a folder, and again on the same folder. */
 const ADAPTERS = { sqlite: (directory: string) => openSqliteStore(join(directory, "verifier.db")) };
@@ -41,6 +43,28 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     expect(await opened.store.listWorkloads({ verdicts: [], nodeId: "" }, PAGE)).toEqual([workload("n1", "c1")]);
     expect(await opened.store.readDrift("D-1")).toEqual(drift(1));
     expect(await opened.store.readLastDriftNumber()).toBe(1);
+  });
+
+  test("actions are fenced: one a container at a time, each step from the state that it expects, and all is there again", async () => {
+    const first = action(1);
+    await commit({ actions: [{ row: first, before: undefined }], pause: { by: "ada", reason: "INC-1", sinceMs: T0 } });
+    // Another writer, which decided on the same container.
+    await expect(commit({ actions: [{ row: action(2), before: undefined }] })).rejects.toMatchObject({ code: "STORE_CONFLICT" });
+    await expect(commit({ actions: [{ row: { ...first, state: ActionState.DONE }, before: ActionState.AWAITING }] })).rejects.toMatchObject({
+      code: "STORE_CONFLICT",
+    });
+    await reopen();
+    expect(await opened.store.readAction("A-1")).toEqual(first);
+    expect(await opened.store.readPause()).toEqual({ by: "ada", reason: "INC-1", sinceMs: T0 });
+    const done: ActionRow = { ...first, state: ActionState.DONE, settledAtMs: T0 + 9, newContainerId: "c2", logIndex: 12 };
+    await commit({ actions: [{ row: done, before: ActionState.ISSUED }], pause: null });
+    await commit({ actions: [{ row: action(2, { createdAtMs: T0 + 10 }), before: undefined }] });
+    expect(await opened.store.listActions({ states: [], sinceMs: 0 }, PAGE)).toEqual([action(2, { createdAtMs: T0 + 10 }), done]);
+    expect(await opened.store.listActions({ states: [ActionState.DONE], sinceMs: 0 }, PAGE)).toEqual([done]);
+    expect(await opened.store.listActions({ states: [], sinceMs: T0 + 10 }, PAGE)).toHaveLength(1);
+    expect(await opened.store.listActions({ states: [], sinceMs: 0 }, { after: "2", limit: 5 })).toEqual([done]);
+    expect(await opened.store.readLastActionNumber()).toBe(2);
+    expect(await opened.store.readPause()).toBeUndefined();
   });
 
   test("a quote is part of its node's row, until the row is written again", async () => {

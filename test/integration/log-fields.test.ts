@@ -13,7 +13,7 @@ const documented = new Set([...readFileSync(join(REPOSITORY, "docs/logs.md"), "u
 /** Keys of the object literals that log calls are given, either argument; a call spread over lines counts too. */
 function writtenFields(): Map<string, string> {
   const fields = new Map<string, string>();
-  for (const workspace of ["agent", "verifier", "daemon"])
+  for (const workspace of ["agent", "actuator", "verifier", "daemon"])
     for (const file of readdirSync(join(REPOSITORY, workspace), { recursive: true, encoding: "utf8" })) {
       if (!file.endsWith(".ts")) continue;
       const source = readFileSync(join(REPOSITORY, workspace, file), "utf8");

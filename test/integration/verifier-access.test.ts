@@ -9,6 +9,7 @@ import { Admin } from "@hullmark/proto/v1/admin";
 import { Attestation } from "@hullmark/proto/v1/attestation";
 import { Enrollment } from "@hullmark/proto/v1/enrollment";
 import { Query } from "@hullmark/proto/v1/query";
+import { Actuation, Response } from "@hullmark/proto/v1/response";
 import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
 import { ACCESS } from "@hullmark/verifier/api/grpc/index";
 import { readPeerIdentity } from "@hullmark/verifier/core/enrolment/index";
@@ -22,7 +23,7 @@ import { TestVerifier } from "../fakes/verifier.ts";
 
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const ROLES: readonly OperatorRole[] = ["viewer", "responder", "approver", "admin"];
-const SERVICES: readonly DescService[] = [Attestation, Query, Admin, Enrollment];
+const SERVICES: readonly DescService[] = [Attestation, Query, Admin, Enrollment, Actuation, Response];
 const METHODS = SERVICES.flatMap((service) => service.methods.map((method) => ({ service, method, path: `/${service.typeName}/${method.name}` })));
 
 let verifier: TestVerifier;
@@ -35,6 +36,8 @@ beforeAll(async () => {
   const { privateKey, certificateChain } = await node.enrol();
   const secure = credentials.createSsl(verifier.ca, Buffer.from(privateKey), Buffer.from(certificateChain));
   channels.set("node", verifier.track(new RpcChannel(verifier.mainAddress, secure)));
+  const actuator = await verifier.certify((authority, spki) => authority.issueActuator(node.credential?.nodeId ?? "", spki, 3_600_000));
+  channels.set("actuator", verifier.track(new RpcChannel(verifier.mainAddress, credentials.createSsl(verifier.ca, actuator.key, actuator.pem))));
   for (const role of ROLES) channels.set(role, await verifier.operator(role));
 });
 afterAll(() => verifier.dispose());
@@ -71,8 +74,11 @@ describe.each(METHODS)("$path", ({ service, method, path }) => {
 
   test("is in the table", () => expect(wanted).toBeDefined());
 
-  test.each(["node", ...ROLES])("%s", async (who) => {
-    const allowed = wanted !== "nobody" && (wanted === "node" ? who === "node" : who !== "node" && ROLES.indexOf(who as OperatorRole) >= ROLES.indexOf(wanted));
+  test.each(["node", "actuator", ...ROLES])("%s", async (who) => {
+    const machine = who === "node" || who === "actuator";
+    const allowed =
+      wanted !== "nobody" &&
+      (wanted === "node" || wanted === "actuator" ? who === wanted : !machine && ROLES.indexOf(who as OperatorRole) >= ROLES.indexOf(wanted));
     const outcome = await attempt(channels.get(who) as RpcChannel, service, method);
     if (allowed) expect(outcome).toBe("allowed");
     else expect(outcome).toMatchObject({ code: "PERMISSION_DENIED", detail: { reason: "ROLE" } });

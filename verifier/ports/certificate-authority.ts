@@ -28,6 +28,8 @@ export interface CertificateAuthority {
   readonly rootPem: string;
   /** Client certificate of a node: `spiffe://hullmark/REGION/node/NODEID`. `lifetimeMs`: at most an hour is given. */
   issueNode(nodeId: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
+  /** Client certificate of a node's actuator: `spiffe://hullmark/REGION/actuator/NODEID`. */
+  issueActuator(nodeId: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
   /** Client certificate of a person: `spiffe://hullmark/REGION/operator/ROLE/NAME`. */
   issueOperator(role: OperatorRole, name: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
   /** Server certificate for DNS names and IP addresses. */

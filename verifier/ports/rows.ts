@@ -5,6 +5,7 @@
 import type { ContainerParts } from "@hullmark/proto/codec";
 import type { Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import type { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
+import type { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActorFacts, Difference } from "../core/appraisal/types.ts";
 import type { ImaState } from "../core/ima/state.ts";
 import type { BootAppraisal, BootEvidence } from "../core/measured-boot/appraise.ts";
@@ -257,4 +258,56 @@ export interface CoverageRow {
   readonly hourMs: number;
   readonly observedSeconds: number;
   readonly unattestedSeconds: number;
+}
+
+/** An action and, once it is issued, the intent that an actuator may carry out. */
+export interface ActionRow {
+  /** For example `A-7K2Q`: one name a number. */
+  readonly id: string;
+  /** 1 for the first action ever; unique. */
+  readonly number: number;
+  readonly kind: ActionKind;
+  readonly state: ActionState;
+  readonly nodeId: string;
+  readonly nodeName: string;
+  readonly containerId: string;
+  readonly containerName: string;
+  readonly workload: string;
+  readonly imageReference: string;
+  readonly configDigest: string;
+  readonly driftId: string;
+  readonly driftLogIndex: number;
+  /** Name of the response rule. */
+  readonly rule: string;
+  /** Managers whose containers policy lets us act on. */
+  readonly owners: readonly string[];
+  readonly createdAtMs: number;
+  /** undefined before it is issued; so are expiry and intent. */
+  readonly issuedAtMs: number | undefined;
+  readonly expiresAtMs: number | undefined;
+  readonly intent: { readonly id: Buffer; readonly body: Buffer; readonly signature: Buffer } | undefined;
+  readonly settledAtMs: number | undefined;
+  readonly approvalsNeeded: number;
+  readonly approvals: readonly { readonly by: string; readonly atMs: number }[];
+  readonly deniedBy: string;
+  /** Code and words of the outcome, or of the denial. */
+  readonly reason: string;
+  readonly detail: string;
+  readonly newContainerId: string;
+  /** Newest log entry about it; -1 before. */
+  readonly logIndex: number;
+}
+
+/** A step of an action, fenced. */
+export interface ActionWrite {
+  readonly row: ActionRow;
+  /** State that the stored row must have; undefined: there must be none, nor another of this container that is awaiting or issued. */
+  readonly before: ActionState | undefined;
+}
+
+/** Actions are paused. */
+export interface PauseRow {
+  readonly by: string;
+  readonly reason: string;
+  readonly sinceMs: number;
 }

@@ -4,9 +4,12 @@
  */
 import type { Severity, Verdict } from "@hullmark/proto/v1/common";
 import type { DriftState } from "@hullmark/proto/v1/query";
+import type { ActionState } from "@hullmark/proto/v1/response";
 import type { LogAppend } from "./log-store.ts";
 import type { AlertCommit } from "./outbox.ts";
 import type {
+  ActionRow,
+  ActionWrite,
   AllowedEkRow,
   BootRow,
   CoverageRow,
@@ -18,6 +21,7 @@ import type {
   JoinTokenRow,
   MemoryRow,
   NodeRow,
+  PauseRow,
   QuoteRow,
   WorkloadRow,
 } from "./rows.ts";
@@ -45,6 +49,10 @@ export interface StoreCommit {
   readonly removedImages?: readonly string[];
   /** Added to what is stored for the same node and hour. */
   readonly coverage?: readonly CoverageRow[];
+  /** The commit fails with STORE_CONFLICT where a row is not in the state that the write expects. */
+  readonly actions?: readonly ActionWrite[];
+  /** null: no longer paused. */
+  readonly pause?: PauseRow | null;
 }
 
 /** One transaction. */
@@ -97,6 +105,13 @@ export interface DriftFilter {
   readonly nodeId: string;
   /** Container id or name; empty: every. */
   readonly container: string;
+}
+
+export interface ActionFilter {
+  /** Empty: every state. */
+  readonly states: readonly ActionState[];
+  /** Created at this time or later, Unix milliseconds. */
+  readonly sinceMs: number;
 }
 
 /** Containers by verdict and by signature. */
@@ -156,6 +171,14 @@ export interface Store {
   readOpenDrifts(nodeId: string): Promise<readonly DriftRow[]>;
   /** The highest drift number ever given; 0 before the first. */
   readLastDriftNumber(): Promise<number>;
+
+  /** Newest first: keys of pages are action numbers. */
+  listActions(filter: ActionFilter, page: Page): Promise<readonly ActionRow[]>;
+  readAction(id: string): Promise<ActionRow | undefined>;
+  /** The highest action number ever given; 0 before the first. */
+  readLastActionNumber(): Promise<number>;
+  /** undefined while actions are not paused. */
+  readPause(): Promise<PauseRow | undefined>;
 
   readImages(): Promise<readonly ImageRow[]>;
   /** Sums since `sinceMs`. */

@@ -69,4 +69,14 @@ export const MIGRATIONS: readonly string[] = [
   -- Removals that are remembered are few among many entries.
   CREATE INDEX upper_removed ON upper_entries (container, seq) WHERE length(record) = 0;
   `,
+  `
+  CREATE TABLE actions (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, node_id TEXT NOT NULL, container_id TEXT NOT NULL, state INTEGER NOT NULL,
+    created_ms REAL NOT NULL, body TEXT NOT NULL
+  );
+  -- ACTION_STATE_AWAITING = 1, ACTION_STATE_ISSUED = 2: one a container at a time, whoever writes.
+  CREATE UNIQUE INDEX actions_active ON actions (node_id, container_id) WHERE state IN (1, 2);
+  CREATE INDEX actions_by_time ON actions (created_ms);
+  CREATE TABLE action_pause (one INTEGER PRIMARY KEY CHECK (one = 1), body TEXT NOT NULL);
+  `,
 ];

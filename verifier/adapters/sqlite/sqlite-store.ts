@@ -62,6 +62,10 @@ function storeOver(writer: ThreadClient, reader: ThreadClient): Store {
     readDrift: (id) => reader.call("results", "readDrift", id),
     readOpenDrifts: (nodeId) => reader.call("results", "readOpenDrifts", nodeId),
     readLastDriftNumber: () => reader.call("results", "readLastDriftNumber"),
+    listActions: (filter, page) => reader.call("actions", "list", filter, page),
+    readAction: (id) => reader.call("actions", "read", id),
+    readLastActionNumber: () => reader.call("actions", "lastNumber"),
+    readPause: () => reader.call("actions", "readPause"),
     readImages: () => reader.call("fleet", "readImages"),
     readCoverage: (sinceMs) => reader.call("fleet", "readCoverage", sinceMs),
   };

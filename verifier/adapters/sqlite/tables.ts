@@ -7,6 +7,7 @@ import { type LogAppend, LogStoreError, type StoredCheckpoint } from "../../port
 import type { AlertCommit } from "../../ports/outbox.ts";
 import type { ReferenceKey } from "../../ports/reference-store.ts";
 import { type StoreBatch, type StoreCommit, StoreError } from "../../ports/store.ts";
+import { ActionTable } from "./action-table.ts";
 import { type Connection, reasonOf } from "./database.ts";
 import { EvidenceTable } from "./evidence-table.ts";
 import { FleetTable } from "./fleet-table.ts";
@@ -38,6 +39,7 @@ export class Reads {
   readonly log: LogTable;
   readonly outbox: OutboxTable;
   readonly references: ReferenceTable;
+  readonly actions: ActionTable;
 
   constructor(connection: Connection) {
     cachingPrepare(connection);
@@ -47,6 +49,7 @@ export class Reads {
     this.log = new LogTable(connection);
     this.outbox = new OutboxTable(connection);
     this.references = new ReferenceTable(connection);
+    this.actions = new ActionTable(connection);
   }
 }
 
@@ -117,6 +120,8 @@ export class Writes extends Reads {
       for (const row of commit.images ?? []) this.fleet.putImage(row);
       for (const digest of commit.removedImages ?? []) this.fleet.removeImage(digest);
       for (const row of commit.coverage ?? []) this.fleet.addCoverage(row);
+      for (const write of commit.actions ?? []) this.actions.write(write);
+      if (commit.pause !== undefined) this.actions.writePause(commit.pause);
     } catch (error) {
       if (isConstraint(error)) throw new StoreError("STORE_CONFLICT", reasonOf(error), { cause: error, index });
       if (error instanceof StoreError && error.index < 0) throw new StoreError(error.code, error.message.replace(`${error.code}: `, ""), { index });

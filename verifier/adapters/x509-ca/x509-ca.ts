@@ -18,7 +18,7 @@ import {
   X509CertificateGenerator,
 } from "@peculiar/x509";
 import { isP256 } from "../../core/enrolment/certificate-request.ts";
-import { NODE_ID_PATTERN, nodeUri, OPERATOR_NAME_PATTERN, operatorUri, REGION_PATTERN } from "../../core/enrolment/peer-identity.ts";
+import { actuatorUri, NODE_ID_PATTERN, nodeUri, OPERATOR_NAME_PATTERN, operatorUri, REGION_PATTERN } from "../../core/enrolment/peer-identity.ts";
 import { type CertificateAuthority, CertificateAuthorityError, type IssuedCertificate, type OperatorRole } from "../../ports/certificate-authority.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { importSigningKey, readCa, writeCa } from "./state.ts";
@@ -71,6 +71,12 @@ export class X509Ca implements CertificateAuthority {
     if (!NODE_ID_PATTERN.test(nodeId)) throw new CertificateAuthorityError("BAD_NAME", `node id ${JSON.stringify(nodeId)}`);
     const names: JsonGeneralName[] = [{ type: "url", value: nodeUri(this.#options.region, nodeId) }];
     return this.#issue(spki, names, ExtendedKeyUsage.clientAuth, Math.min(lifetimeMs, MAX_NODE_LIFETIME_MS));
+  }
+
+  async issueActuator(nodeId: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate> {
+    if (!NODE_ID_PATTERN.test(nodeId)) throw new CertificateAuthorityError("BAD_NAME", `node id ${JSON.stringify(nodeId)}`);
+    const names: JsonGeneralName[] = [{ type: "url", value: actuatorUri(this.#options.region, nodeId) }];
+    return this.#issue(spki, names, ExtendedKeyUsage.clientAuth, lifetimeMs);
   }
 
   async issueOperator(role: OperatorRole, name: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate> {

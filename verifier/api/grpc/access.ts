@@ -6,6 +6,7 @@ import type { Admin } from "@hullmark/proto/v1/admin";
 import type { Attestation } from "@hullmark/proto/v1/attestation";
 import type { Enrollment } from "@hullmark/proto/v1/enrollment";
 import type { Query } from "@hullmark/proto/v1/query";
+import type { Actuation, Response } from "@hullmark/proto/v1/response";
 import type { OperatorRole } from "../../ports/certificate-authority.ts";
 import { atLeast, type Identify, type NodeIdentity, type OperatorIdentity, type PeerIdentity } from "./identity.ts";
 
@@ -14,10 +15,12 @@ type Procedure =
   | Procedures<typeof Enrollment, "Enrollment">
   | Procedures<typeof Attestation, "Attestation">
   | Procedures<typeof Query, "Query">
-  | Procedures<typeof Admin, "Admin">;
+  | Procedures<typeof Admin, "Admin">
+  | Procedures<typeof Actuation, "Actuation">
+  | Procedures<typeof Response, "Response">;
 
-/** `node`: node certificates and nobody else. A role: operators with at least it. */
-export const ACCESS: Readonly<Record<Procedure, "node" | OperatorRole | "nobody">> = {
+/** `node`, `actuator`: certificates of that kind and nobody else. A role: operators with at least it. */
+export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRole | "nobody">> = {
   // On this listener a node without TPM renews by the certificate that it has; beginning is for strangers, on the other one.
   "/hullmark.v1.Enrollment/Begin": "nobody",
   "/hullmark.v1.Enrollment/Complete": "node",
@@ -46,6 +49,16 @@ export const ACCESS: Readonly<Record<Procedure, "node" | OperatorRole | "nobody"
   "/hullmark.v1.Admin/TestAlert": "admin",
   "/hullmark.v1.Admin/RecordDrill": "responder",
   "/hullmark.v1.Admin/AcceptHistory": "admin",
+  "/hullmark.v1.Admin/IssueActuatorCertificate": "admin",
+  "/hullmark.v1.Actuation/PullIntents": "actuator",
+  "/hullmark.v1.Actuation/ReportOutcome": "actuator",
+  "/hullmark.v1.Response/ListActions": "viewer",
+  "/hullmark.v1.Response/GetAction": "viewer",
+  "/hullmark.v1.Response/ApproveAction": "approver",
+  "/hullmark.v1.Response/DenyAction": "approver",
+  // Stopping to act is easier than beginning again.
+  "/hullmark.v1.Response/PauseActions": "responder",
+  "/hullmark.v1.Response/ResumeActions": "approver",
 };
 
 export interface AccessServices {
@@ -70,13 +83,14 @@ export function mainGuard(services: AccessServices): Guard {
   return (context) => {
     const caller = callerOf(context, services);
     const wanted = ACCESS[context.path as Procedure];
-    if (wanted === "node") {
-      if (caller.kind !== "node") throw new RpcError("PERMISSION_DENIED", "only nodes attest", { reason: "ROLE" });
+    if (wanted === "node" || wanted === "actuator") {
+      if (caller.kind === "operator" || caller.kind !== wanted)
+        throw new RpcError("PERMISSION_DENIED", `only for certificates of ${wanted}s`, { reason: "ROLE" });
       if (!services.nodeMayAttest(caller.nodeId))
         throw new RpcError("PERMISSION_DENIED", "this node is not enrolled, or was revoked", { reason: "REVOKED", fix: "an admin must allow the node again" });
       return;
     }
-    if (caller.kind !== "operator") throw new RpcError("PERMISSION_DENIED", "a node's certificate may only attest", { reason: "ROLE" });
+    if (caller.kind !== "operator") throw new RpcError("PERMISSION_DENIED", "a node's certificate may only attest, an actuator's only act", { reason: "ROLE" });
     if (!wanted || wanted === "nobody" || !atLeast(caller.role, wanted))
       throw new RpcError("PERMISSION_DENIED", `this needs the role ${wanted ?? "of nobody"}; this certificate has ${caller.role}`, {
         reason: "ROLE",
@@ -85,10 +99,10 @@ export function mainGuard(services: AccessServices): Guard {
   };
 }
 
-/** After {@link mainGuard} has passed: the caller is a node. */
+/** After {@link mainGuard} has passed: the caller is a node, or its actuator, as the procedure wants. */
 export function nodeOf(context: CallContext, services: AccessServices): NodeIdentity {
   const caller = callerOf(context, services);
-  if (caller.kind !== "node") throw new RpcError("PERMISSION_DENIED", "only nodes attest", { reason: "ROLE" });
+  if (caller.kind === "operator") throw new RpcError("PERMISSION_DENIED", "only nodes", { reason: "ROLE" });
   return caller;
 }
 

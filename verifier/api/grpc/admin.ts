@@ -1,11 +1,14 @@
 /** Admin: what people change. Who they are comes from their certificate alone. */
+import { hash } from "node:crypto";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import type { Admin } from "@hullmark/proto/v1/admin";
+import { isP256 } from "../../core/enrolment/certificate-request.ts";
 import { isNodeName } from "../../core/enrolment/decide.ts";
 import { tokenDigest } from "../../core/enrolment/index.ts";
 import { type Administration, AdministrationError } from "../../core/fleet/administration.ts";
 import { SEVERITY_NAMES } from "../../core/fleet/alert-planner.ts";
+import type { IssuedCertificate } from "../../ports/certificate-authority.ts";
 import type { AlertSeverity } from "../../ports/notifier.ts";
 import { type AccessServices, operatorOf } from "./access.ts";
 import { rpcErrorOf } from "./errors.ts";
@@ -19,6 +22,14 @@ export interface AdminServices extends AccessServices {
   readonly refreshImage: (image: string) => number;
   /** @returns entries of the lost history. @throws AdministrationError, StoreError */
   readonly acceptHistory: (by: string, reason: string) => Promise<number>;
+  /** @throws CertificateAuthorityError BAD_KEY */
+  readonly issueActuator: (nodeId: string, publicKey: Uint8Array) => Promise<IssuedCertificate>;
+  /** SubjectPublicKeyInfo (DER) of the key that signs intents. */
+  readonly intentKey: Uint8Array;
+  /** PEM. */
+  readonly caCertificate: string;
+  /** undefined: no such node. */
+  readonly findNode: (idOrName: string) => { readonly id: string } | undefined;
   /** Sends a harmless alert to one route, or (empty) to all. */
   readonly testAlert: (route: string, severity: AlertSeverity, by: string, signal: AbortSignal) => Promise<{ delivered: string[]; failed: string[] }>;
 }
@@ -27,6 +38,7 @@ const MAX_REASON_CHARS = 500;
 const MAX_TOKEN_SECONDS = 86_400;
 const TOKEN_BYTES = 32;
 const DRILL_OUTCOMES = ["begun", "passed", "failed", "undecided"];
+const MAX_KEY_BYTES = 256;
 
 export function adminService(services: AdminServices): ServiceImplementation<typeof Admin> {
   const { administration } = services;
@@ -81,6 +93,23 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       const times = { detectMs: detectMs ?? null, alertMs: alertMs ?? null };
       await acting(() => administration.note("drill", { drill, run, container: container.slice(0, 512), outcome, drift: driftId, ...times, by: name }));
       return {};
+    },
+    async issueActuatorCertificate({ node, publicKey }, context) {
+      if (publicKey.length > MAX_KEY_BYTES || !isP256(publicKey)) throw invalid("publicKey", "a P-256 key, SubjectPublicKeyInfo in DER");
+      const row = services.findNode(node);
+      if (!row) throw new RpcError("NOT_FOUND", "no such node", { reason: "NOT_FOUND", field: "node" });
+      const { chain, notAfterMs } = await acting(() => services.issueActuator(row.id, publicKey));
+      const { name } = operatorOf(context, services);
+      await acting(() =>
+        administration.note("actuator-certificate", { node: row.id, by: name, key: `sha256:${hash("sha256", publicKey)}`, until: notAfterMs }),
+      );
+      return {
+        nodeId: row.id,
+        certificateChain: [...chain],
+        expiresAt: timestampFromMs(notAfterMs),
+        intentKey: services.intentKey,
+        caCertificate: services.caCertificate,
+      };
     },
   };
 }

@@ -7,7 +7,7 @@ import type { OperatorRole } from "../../ports/certificate-authority.ts";
 const ROLES: readonly OperatorRole[] = ["viewer", "responder", "approver", "admin"];
 
 export type PeerIdentity = CertifiedIdentity & { readonly notAfterMs: number };
-export type NodeIdentity = Extract<PeerIdentity, { kind: "node" }>;
+export type NodeIdentity = Exclude<PeerIdentity, { kind: "operator" }>;
 export type OperatorIdentity = Extract<PeerIdentity, { kind: "operator" }>;
 
 /** Reads the certificate that TLS has verified; undefined where it is not one of ours. */

@@ -5,11 +5,13 @@ import { Admin } from "@hullmark/proto/v1/admin";
 import { Attestation } from "@hullmark/proto/v1/attestation";
 import { Enrollment } from "@hullmark/proto/v1/enrollment";
 import { Query } from "@hullmark/proto/v1/query";
+import { Actuation, Response } from "@hullmark/proto/v1/response";
 import { type AccessServices, mainGuard } from "./access.ts";
 import { type AdminServices, adminService } from "./admin.ts";
 import { type AttestationServices, attestationService } from "./attestation.ts";
 import { type EnrollmentServices, enrollmentService, renewalService } from "./enrollment.ts";
 import { type QueryServices, queryService } from "./query.ts";
+import { actuationService, type ResponseServices, responseService } from "./response.ts";
 
 export interface ListenOptions {
   /** `host:port`; port 0: any. */
@@ -24,6 +26,7 @@ export interface ListenOptions {
   readonly enrolment: EnrollmentServices;
   readonly query: QueryServices;
   readonly admin: AdminServices;
+  readonly response: ResponseServices;
   readonly onError: OnError;
 }
 
@@ -53,6 +56,8 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
   addService(main, Attestation, attestationService(options.attestation), guard, options.onError);
   addService(main, Query, queryService(options.query), guard, options.onError);
   addService(main, Admin, adminService(options.admin), guard, options.onError);
+  addService(main, Response, responseService(options.response), guard, options.onError);
+  addService(main, Actuation, actuationService(options.response), guard, options.onError);
   addService(main, Enrollment, renewalService(options.enrolment, options.access), guard, options.onError);
   const enrolment = new Server(ENROLMENT_LIMITS);
   // Nobody can be asked who he is before he has enrolled.

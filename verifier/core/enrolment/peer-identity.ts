@@ -8,7 +8,7 @@ import { SubjectAlternativeNameExtension, X509Certificate } from "@peculiar/x509
 import type { OperatorRole } from "../../ports/certificate-authority.ts";
 
 export type PeerIdentity =
-  | { readonly kind: "node"; readonly region: string; readonly nodeId: string; readonly spkiSha256: Buffer }
+  | { readonly kind: "node" | "actuator"; readonly region: string; readonly nodeId: string; readonly spkiSha256: Buffer }
   | { readonly kind: "operator"; readonly region: string; readonly role: OperatorRole; readonly name: string; readonly spkiSha256: Buffer };
 
 export const NODE_ID_PATTERN = /^[0-9a-f]{16}$/;
@@ -19,6 +19,11 @@ const MAX_CERTIFICATE_BYTES = 4096;
 
 export function nodeUri(region: string, nodeId: string): string {
   return `spiffe://hullmark/${region}/node/${nodeId}`;
+}
+
+/** The process of a node that holds its container engine's socket. */
+export function actuatorUri(region: string, nodeId: string): string {
+  return `spiffe://hullmark/${region}/actuator/${nodeId}`;
 }
 
 export function operatorUri(region: string, role: OperatorRole, name: string): string {
@@ -34,7 +39,8 @@ export function readPeerIdentity(certificate: Uint8Array, region: string): PeerI
   if (scheme !== "spiffe:" || empty !== "" || domain !== "hullmark" || uriRegion !== region || !REGION_PATTERN.test(region)) return undefined;
   const { spkiSha256 } = uri;
   const [first, second] = rest;
-  if (kind === "node" && rest.length === 1 && first !== undefined && NODE_ID_PATTERN.test(first)) return { kind, region, nodeId: first, spkiSha256 };
+  if ((kind === "node" || kind === "actuator") && rest.length === 1 && first !== undefined && NODE_ID_PATTERN.test(first))
+    return { kind, region, nodeId: first, spkiSha256 };
   if (kind !== "operator" || rest.length !== 2 || first === undefined || second === undefined) return undefined;
   if (!OPERATOR_ROLES.has(first) || !OPERATOR_NAME_PATTERN.test(second)) return undefined;
   return { kind, region, role: first as OperatorRole, name: second, spkiSha256 };

@@ -27,6 +27,8 @@ export interface DutyServices {
   readonly reachListeners: () => Promise<void>;
   /** Brings the keys of Attestation Results up to date. */
   readonly rotateEarKeys: () => Promise<void>;
+  /** What actions become with time. */
+  readonly response: () => Promise<void>;
   /** A duty failed; it comes again. */
   readonly onProblem: (duty: string, error: unknown) => void;
 }
@@ -35,6 +37,7 @@ const LIVE_SLICE_MS = 250;
 const SILENT_MS = 1000;
 const CHECKPOINT_MS = 1000;
 const ALERTS_MS = 1000;
+const RESPONSE_MS = 1000;
 const COVERAGE_MS = 10_000;
 const CENSUS_MS = 5000;
 const LISTENERS_MS = 10_000;
@@ -75,6 +78,7 @@ export function startDuties(services: DutyServices, findings: DutyFindings): () 
       await committer.submit({ entries: [], build: () => ({}), alertsDue: true });
     }),
     every("coverage", COVERAGE_MS, () => health.trial("store", nowMs, coverage)),
+    every("response", RESPONSE_MS, services.response),
     every("ear keys", PRUNE_MS, services.rotateEarKeys),
     every("pruning", PRUNE_MS, () => store.prune(nowMs(), nowMs() - COVERAGE_KEPT_MS)),
   ];

@@ -5,7 +5,19 @@ import { buildAuthority, buildRevocation, buildTrustRoot, buildTrustStore, known
 import { addSums, buildReleases, knownFiles } from "./check-releases.ts";
 import { DEFAULT_MUTABLE } from "./default.ts";
 import type { PolicyFile } from "./schema.ts";
-import type { AdmissionPolicy, AlertRoute, Authority, NodeImaRule, Policy, PolicyProblem, PolicyRule, Selector, SignatureRequirement } from "./types.ts";
+import type {
+  AdmissionPolicy,
+  AlertRoute,
+  Authority,
+  NodeImaRule,
+  Policy,
+  PolicyProblem,
+  PolicyRule,
+  ResponsePolicy,
+  ResponseRule,
+  Selector,
+  SignatureRequirement,
+} from "./types.ts";
 
 /** What somebody attests who has looked at an image and says yes. */
 const APPROVAL = { predicateType: "https://hullmark.dev/approval/v1", where: 'predicate.decision == "approved"' };
@@ -25,6 +37,7 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     [["spec", "nodes"], spec.nodes],
     [["spec", "mutable"], spec.mutable],
     [["spec", "alerts", "routes"], spec.alerts.routes],
+    [["spec", "response", "rules"], spec.response.rules],
   ] as const) {
     unique(items, list, report);
   }
@@ -60,6 +73,36 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     intervals: { quoteSeconds: spec.intervals.quote, rescanSeconds: spec.intervals.rescan, heartbeatSeconds: spec.intervals.heartbeat },
     budget: { maxEntries: spec.budget.entries, maxBytes: spec.budget.bytes, maxSeconds: spec.budget.time },
     alerts: spec.alerts.routes.map((route, i) => buildRoute(route, ["spec", "alerts", "routes", i], report)),
+    response: buildResponse(spec, report),
+  };
+}
+
+function buildResponse({ mode, response }: PolicyFile["spec"], report: Report): ResponsePolicy {
+  const { rules, pause, hourlyPercent, freezes } = response;
+  if (mode !== "observe" && rules.length === 0)
+    report("warning", ["spec", "mode"], `mode ${mode} without a response rule does nothing`, "select what may be acted on: spec.response.rules");
+  rules.forEach(({ name }, i) => {
+    const by = rules.slice(0, i).find(({ select }) => isEverything({ ...select, labels: {} }));
+    if (by)
+      report(
+        "warning",
+        ["spec", "response", "rules", i, "name"],
+        `"${name}" never applies: "${by.name}" before it takes everything`,
+        "put the special ones first",
+      );
+  });
+  freezes.forEach(({ from, until }, i) => {
+    if (until <= from) report("error", ["spec", "response", "freezes", i, "until"], "ends before it begins", "write the later time");
+  });
+  return {
+    rules: rules.map(({ ladder, ...rule }) => ({
+      ...rule,
+      owners: [...new Set(rule.owners)],
+      ladder: Object.fromEntries(Object.entries(ladder).filter(([, rungs]) => rungs !== undefined)) as ResponseRule["ladder"],
+    })),
+    pauseSeconds: pause,
+    hourlyPercent,
+    freezes: freezes.map(({ reason, from, until }) => ({ reason, fromMs: from, untilMs: until })),
   };
 }
 

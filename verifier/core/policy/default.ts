@@ -1,5 +1,5 @@
 /** What holds where no policy says otherwise. docs/policy.md lists the same values. */
-import type { AdmissionPolicy, Allowances, MeasurementBudget, MutableClass, Policy, PolicyIntervals, Selector } from "./types.ts";
+import type { AdmissionPolicy, Allowances, MeasurementBudget, MutableClass, Policy, PolicyIntervals, ResponsePolicy, Selector } from "./types.ts";
 
 export const EVERYTHING: Selector = { images: [], containers: [], workloads: [], labels: {}, nodes: [] };
 
@@ -13,6 +13,9 @@ export const DEFAULT_INTERVALS: PolicyIntervals = { quoteSeconds: 60, rescanSeco
 export const DEFAULT_BUDGET: MeasurementBudget = { maxEntries: 1_000_000, maxBytes: 64 * 2 ** 30, maxSeconds: 300 };
 
 export const DEFAULT_ADMISSION: AdmissionPolicy = { mode: "audit", namespaces: [], breakGlass: undefined };
+
+/** Nothing is acted on. */
+export const DEFAULT_RESPONSE: ResponsePolicy = { rules: [], pauseSeconds: 600, hourlyPercent: 2, freezes: [] };
 
 export const NO_ALLOWANCES: Allowances = {
   env: [],
@@ -67,5 +70,6 @@ export function defaultPolicy(): Policy {
     intervals: DEFAULT_INTERVALS,
     budget: DEFAULT_BUDGET,
     alerts: [],
+    response: DEFAULT_RESPONSE,
   };
 }

@@ -19,7 +19,7 @@ import {
   uriGlob,
 } from "./fields.ts";
 import { ALL_KINDS, DRIFT_PLACES, SEVERITIES } from "./kinds.ts";
-import { ADMISSION_MODES, ALERT_GROUP_LABELS, CODE_PLACES, HOST_NAMESPACES } from "./types.ts";
+import { ADMISSION_MODES, ALERT_GROUP_LABELS, CODE_PLACES, HOST_NAMESPACES, MODES, OWNERS, RUNGS } from "./types.ts";
 
 export const API_VERSION = "hullmark.dev/v1";
 const MAX_ITEMS = 1000;
@@ -223,13 +223,37 @@ const route = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("alertmanager"), ...routeKeys }),
 ]);
 
+const rungs = z.array(z.enum(RUNGS)).min(1).max(5);
+const haltRungs = z
+  .array(z.enum(RUNGS).exclude(["recreate"]))
+  .min(1)
+  .max(5);
+const responseRule = z.strictObject({
+  name: label,
+  select: z.strictObject({ images: list(glob), containers: list(glob), workloads: list(glob), nodes: list(glob) }).prefault({}),
+  ladder: z
+    .strictObject({ info: rungs.optional(), low: rungs.optional(), medium: rungs.optional(), high: rungs.optional(), critical: rungs.optional() })
+    .prefault({}),
+  untrusted: haltRungs.default(["alert"]),
+  approvals: z.int().min(0).max(10).default(0),
+  owners: z.array(z.enum(OWNERS)).max(OWNERS.length).default([]),
+});
+const response = z
+  .strictObject({
+    rules: list(responseRule),
+    pause: duration(60, 86_400).prefault("10m"),
+    hourlyPercent: z.int().min(0).max(100).default(2),
+    freezes: list(z.strictObject({ reason: z.string().min(1).max(512), from: instant, until: instant })),
+  })
+  .prefault({});
+
 export const policyFile = z.strictObject({
   apiVersion: z.literal(API_VERSION),
   kind: z.literal("Policy"),
   metadata: z.strictObject({ name: label }),
   spec: z
     .strictObject({
-      mode: z.literal("observe").default("observe"),
+      mode: z.enum(MODES).default("observe"),
       trustRoots: list(trustRoot),
       trustStores: list(trustStore),
       authorities: list(authority),
@@ -252,6 +276,7 @@ export const policyFile = z.strictObject({
         })
         .prefault({}),
       alerts: z.strictObject({ routes: list(route) }).prefault({}),
+      response,
     })
     .prefault({}),
 });

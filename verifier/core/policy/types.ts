@@ -307,10 +307,44 @@ export interface AlertmanagerRoute extends AlertRouteCommon {
 }
 export type AlertRoute = WebhookRoute | AlertmanagerRoute;
 
+export const MODES = ["observe", "dry-run", "enforce"] as const;
+/** `observe`: nothing is acted on. `dry-run`: what would be done is recorded. `enforce`: it is done, where a response rule selects. */
+export type PolicyMode = (typeof MODES)[number];
+
+/** From the mildest: tell by the alert routes alone; stop the container; put another of the same digest in its place. */
+export const RUNGS = ["alert", "stop", "recreate"] as const;
+export type Rung = (typeof RUNGS)[number];
+export const OWNERS = ["compose", "swarm", "systemd"] as const;
+/** Whoever else manages a container, and would put back what we take away. */
+export type Owner = (typeof OWNERS)[number];
+
+export interface ResponseRule {
+  readonly name: string;
+  readonly select: Omit<Selector, "labels">;
+  /** Severity of the gravest drift → rungs: the first time in a day the first, when drift returns the next, then always the last. None: alert. */
+  readonly ladder: Readonly<Partial<Record<Severity, readonly Rung[]>>>;
+  /** The same for an image that is not signed as required or is revoked. */
+  readonly untrusted: readonly Exclude<Rung, "recreate">[];
+  /** People who must approve before anything is done: 0..10. */
+  readonly approvals: number;
+  /** Whose containers may be acted on besides those that nobody manages. */
+  readonly owners: readonly Owner[];
+}
+
+export interface ResponsePolicy {
+  /** In order: the first whose selector matches decides; where none does, nothing is done. */
+  readonly rules: readonly ResponseRule[];
+  /** Between two actions on one workload: 60..86400. */
+  readonly pauseSeconds: number;
+  /** Of all containers, how many are acted on in an hour, in percent: 0..100; one at least. */
+  readonly hourlyPercent: number;
+  /** Times in which nothing is done, Unix milliseconds, the end exclusive. */
+  readonly freezes: readonly { readonly reason: string; readonly fromMs: number; readonly untilMs: number }[];
+}
+
 export interface Policy {
   readonly name: string;
-  /** Nothing that runs is acted on in this release. */
-  readonly mode: "observe";
+  readonly mode: PolicyMode;
   /** False for the built-in default: results are then shown as "no policy", not as a pass. */
   readonly loaded: boolean;
   readonly trustRoots: readonly TrustRoot[];
@@ -328,6 +362,7 @@ export interface Policy {
   readonly intervals: PolicyIntervals;
   readonly budget: MeasurementBudget;
   readonly alerts: readonly AlertRoute[];
+  readonly response: ResponsePolicy;
 }
 
 /** What selectors look at. The names come from the node: an attacker there chooses them. */

@@ -15,6 +15,7 @@ export const LOG_ENTRY_TYPES = [
   "acknowledgement",
   "policy",
   "reference",
+  "action",
   "admin",
   "admission",
 ] as const;

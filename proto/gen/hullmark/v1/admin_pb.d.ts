@@ -401,6 +401,73 @@ export declare type AcceptHistoryResponse = Message<"hullmark.v1.AcceptHistoryRe
 export declare const AcceptHistoryResponseSchema: GenMessage<AcceptHistoryResponse>;
 
 /**
+ * @generated from message hullmark.v1.IssueActuatorCertificateRequest
+ */
+export declare type IssueActuatorCertificateRequest = Message<"hullmark.v1.IssueActuatorCertificateRequest"> & {
+  /**
+   * Id or name.
+   *
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * SubjectPublicKeyInfo (DER) of a P-256 key.
+   *
+   * @generated from field: bytes public_key = 2;
+   */
+  publicKey: Uint8Array;
+};
+
+/**
+ * Describes the message hullmark.v1.IssueActuatorCertificateRequest.
+ * Use `create(IssueActuatorCertificateRequestSchema)` to create a new message.
+ */
+export declare const IssueActuatorCertificateRequestSchema: GenMessage<IssueActuatorCertificateRequest>;
+
+/**
+ * @generated from message hullmark.v1.IssueActuatorCertificateResponse
+ */
+export declare type IssueActuatorCertificateResponse = Message<"hullmark.v1.IssueActuatorCertificateResponse"> & {
+  /**
+   * @generated from field: string node_id = 1;
+   */
+  nodeId: string;
+
+  /**
+   * DER, leaf first.
+   *
+   * @generated from field: repeated bytes certificate_chain = 2;
+   */
+  certificateChain: Uint8Array[];
+
+  /**
+   * @generated from field: google.protobuf.Timestamp expires_at = 3;
+   */
+  expiresAt?: Timestamp | undefined;
+
+  /**
+   * SubjectPublicKeyInfo (DER) of the Ed25519 key that the verifier signs intents with.
+   *
+   * @generated from field: bytes intent_key = 4;
+   */
+  intentKey: Uint8Array;
+
+  /**
+   * PEM of the verifier's CA.
+   *
+   * @generated from field: string ca_certificate = 5;
+   */
+  caCertificate: string;
+};
+
+/**
+ * Describes the message hullmark.v1.IssueActuatorCertificateResponse.
+ * Use `create(IssueActuatorCertificateResponseSchema)` to create a new message.
+ */
+export declare const IssueActuatorCertificateResponseSchema: GenMessage<IssueActuatorCertificateResponse>;
+
+/**
  * What changes something. Roles are named at each call; identity comes from the client certificate.
  *
  * @generated from service hullmark.v1.Admin
@@ -505,6 +572,16 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof AcceptHistoryRequestSchema;
     output: typeof AcceptHistoryResponseSchema;
+  },
+  /**
+   * admin: a certificate for the actuator of a node; its key stays with whoever asks.
+   *
+   * @generated from rpc hullmark.v1.Admin.IssueActuatorCertificate
+   */
+  issueActuatorCertificate: {
+    methodKind: "unary";
+    input: typeof IssueActuatorCertificateRequestSchema;
+    output: typeof IssueActuatorCertificateResponseSchema;
   },
 }>;
 

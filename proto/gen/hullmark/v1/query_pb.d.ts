@@ -44,7 +44,7 @@ export declare type GetStatusResponse = Message<"hullmark.v1.GetStatusResponse">
   version: string;
 
   /**
-   * `observe` in this release.
+   * Of the policy in force: `observe`, `dry-run` or `enforce`.
    *
    * @generated from field: string mode = 4;
    */

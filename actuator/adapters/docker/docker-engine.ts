@@ -1,0 +1,139 @@
+/** {@link Engine} over the Docker Engine API (dockerode). */
+import Docker from "dockerode";
+import { type Engine, type EngineContainer, EngineError, type RestartPolicy } from "../../ports/engine.ts";
+import { creationOf, INTENT_LABEL, laterNetworks } from "./creation.ts";
+
+const CALL_TIMEOUT_MS = 30_000;
+
+export interface DockerEngineOptions {
+  /** Unix socket of the engine. */
+  readonly socketPath: string;
+}
+
+export class DockerEngine implements Engine {
+  readonly #docker: Docker;
+
+  constructor({ socketPath }: DockerEngineOptions) {
+    this.#docker = new Docker({ socketPath, timeout: CALL_TIMEOUT_MS });
+  }
+
+  async find(id: string): Promise<EngineContainer | undefined> {
+    const found = await this.#inspect(id);
+    // The engine takes prefixes and names too.
+    return found?.Id === id ? containerOf(found) : undefined;
+  }
+
+  async countRunning(): Promise<number> {
+    return (await guard(() => this.#docker.listContainers())).length;
+  }
+
+  async sharers({ id, name }: Pick<EngineContainer, "id" | "name">): Promise<readonly string[]> {
+    const wanted = new Set([`container:${id}`, `container:${name}`]);
+    const others = (await guard(() => this.#docker.listContainers())).filter((each) => each.Id !== id);
+    const inspected = await Promise.all(others.map((each) => this.#inspect(each.Id)));
+    return inspected.flatMap((each) =>
+      each && [each.HostConfig.NetworkMode, each.HostConfig.PidMode, each.HostConfig.IpcMode].some((mode) => wanted.has(mode ?? "")) ? [nameOf(each)] : [],
+    );
+  }
+
+  async setRestartPolicy(id: string, { name, maximumRetryCount }: RestartPolicy): Promise<void> {
+    await guard(() => this.#docker.getContainer(id).update({ RestartPolicy: { Name: name, MaximumRetryCount: maximumRetryCount } }));
+  }
+
+  async stop(id: string, graceSeconds: number): Promise<void> {
+    await guard(() => this.#docker.getContainer(id).stop({ t: graceSeconds })).catch(ignoreNotModified);
+  }
+
+  async start(id: string): Promise<void> {
+    await guard(() => this.#docker.getContainer(id).start()).catch(ignoreNotModified);
+  }
+
+  async rename(id: string, name: string): Promise<void> {
+    await guard(() => this.#docker.getContainer(id).rename({ name }));
+  }
+
+  async remove(id: string): Promise<void> {
+    await guard(() => this.#docker.getContainer(id).remove({ force: true, v: false })).catch(ignoreMissing);
+  }
+
+  async madeFor(intentId: string): Promise<EngineContainer | undefined> {
+    const filters = { label: [`${INTENT_LABEL}=${intentId}`] };
+    const [found] = await guard(() => this.#docker.listContainers({ all: true, filters }));
+    return found && (await this.find(found.Id));
+  }
+
+  async createLike(like: string, name: string, intentId: string): Promise<string> {
+    const old = await guard(() => this.#docker.getContainer(like).inspect());
+    const named = await this.#image(old.Config.Image);
+    // By the name it was started by, where that still is the same image: policy and people know it by that.
+    const image = named?.Id === old.Image ? old.Config.Image : old.Image;
+    const made = await guard(() => this.#docker.createContainer(creationOf(old, { name, image, intentId })));
+    const fresh = await guard(() => made.inspect());
+    if (fresh.Image === old.Image) return fresh.Id;
+    await this.remove(fresh.Id);
+    throw new EngineError("OTHER_IMAGE", `${image} is another image than ${old.Image} by now`);
+  }
+
+  async joinNetworks(id: string, like: string): Promise<void> {
+    const [fresh, old] = await Promise.all([id, like].map((each) => guard(() => this.#docker.getContainer(each).inspect())));
+    if (!fresh || !old) return;
+    for (const [network, endpoint] of laterNetworks(old, fresh))
+      await guard(() => this.#docker.getNetwork(network).connect({ Container: id, EndpointConfig: endpoint }));
+  }
+
+  async #inspect(id: string): Promise<Docker.ContainerInspectInfo | undefined> {
+    return await guard(() => this.#docker.getContainer(id).inspect()).catch(ignoreMissing);
+  }
+
+  async #image(reference: string): Promise<Docker.ImageInspectInfo | undefined> {
+    return await guard(() => this.#docker.getImage(reference).inspect()).catch(ignoreMissing);
+  }
+}
+
+function nameOf({ Name }: Docker.ContainerInspectInfo): string {
+  return Name.replace(/^\//, "");
+}
+
+function containerOf(found: Docker.ContainerInspectInfo): EngineContainer {
+  const { RestartPolicy: restart, AutoRemove } = found.HostConfig;
+  return {
+    id: found.Id,
+    name: nameOf(found),
+    configDigest: found.Image,
+    running: found.State.Running,
+    autoRemove: AutoRemove === true,
+    labels: found.Config.Labels ?? {},
+    restartPolicy: { name: restart?.Name || "no", maximumRetryCount: restart?.MaximumRetryCount ?? 0 },
+  };
+}
+
+class StatusError extends EngineError {
+  readonly status: number;
+
+  constructor(status: number, message: string, options: ErrorOptions) {
+    super("ENGINE_REFUSED", message, options);
+    this.status = status;
+  }
+}
+
+async function guard<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (cause) {
+    const status = (cause as { statusCode?: number }).statusCode;
+    const message = cause instanceof Error ? cause.message : "unknown error";
+    // Without a status, or with one that tells of the engine's own trouble, the same call may go well later; 500 is its answer to bad starts too.
+    if (status === undefined || status === 503) throw new EngineError("ENGINE_UNREACHABLE", message, { cause });
+    throw new StatusError(status, message, { cause });
+  }
+}
+
+function ignoreMissing(error: unknown): undefined {
+  if (error instanceof StatusError && error.status === 404) return undefined;
+  throw error;
+}
+
+/** Already as wanted. */
+function ignoreNotModified(error: unknown): void {
+  if (!(error instanceof StatusError) || error.status !== 304) throw error;
+}

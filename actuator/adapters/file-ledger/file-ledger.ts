@@ -1,0 +1,146 @@
+/**
+ * {@link Ledger} as an append-only file of JSON lines, each synced to disk before the call returns. A torn last line was never answered for and is cut off;
+ * anything else that cannot be read stops the actuator: without its memory it could be made to do things twice.
+ */
+import { closeSync, constants, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
+import { z } from "zod";
+import { type Ledger, type LedgerEntry, LedgerError, type Settled } from "../../ports/ledger.ts";
+
+/** Entries older than this are forgotten at the next start: intents end sooner, and so do the windows of the breaker. */
+const KEPT_MS = 2 * 86_400_000;
+/** Entries of one life of the file. */
+const MAX_ENTRIES = 10_000;
+const MAX_FILE_BYTES = 64 * 1024 * 1024;
+
+const settledSchema = z.strictObject({ outcome: z.enum(Outcome), reason: z.string(), detail: z.string(), newContainerId: z.string() });
+const entrySchema = z.strictObject({
+  intentId: z.string().regex(/^[0-9a-f]{32}$/),
+  actionId: z.string(),
+  kind: z.enum(ActionKind),
+  containerId: z.string(),
+  name: z.string(),
+  restartPolicy: z.strictObject({ name: z.string(), maximumRetryCount: z.number() }),
+  receivedAtMs: z.number(),
+  expiresAtMs: z.number(),
+  settled: settledSchema.optional(),
+  reported: z.boolean(),
+});
+const lineSchema = z.union([
+  z.strictObject({ add: entrySchema }),
+  z.strictObject({ settle: z.string(), as: settledSchema }),
+  z.strictObject({ reported: z.string() }),
+]);
+type Line = z.output<typeof lineSchema>;
+
+export class FileLedger implements Ledger {
+  readonly #fd: number;
+  readonly #entries = new Map<string, LedgerEntry>();
+
+  /**
+   * Opens or makes the ledger in a directory of its own (mode 0700).
+   * @throws LedgerError LEDGER_CORRUPT; the system's error
+   */
+  constructor(directory: string, nowMs: number) {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const path = join(directory, "ledger.jsonl");
+    this.#read(path);
+    for (const [id, { receivedAtMs, reported }] of this.#entries) if (reported && nowMs - receivedAtMs > KEPT_MS) this.#entries.delete(id);
+    this.#fd = this.#rewrite(path);
+  }
+
+  get(intentId: string): LedgerEntry | undefined {
+    return this.#entries.get(intentId);
+  }
+
+  all(): readonly LedgerEntry[] {
+    return [...this.#entries.values()];
+  }
+
+  add(entry: LedgerEntry): void {
+    if (this.#entries.has(entry.intentId)) throw new LedgerError("LEDGER_KNOWN", `intent ${entry.intentId}`);
+    if (this.#entries.size >= MAX_ENTRIES) throw new LedgerError("LEDGER_FULL", `${MAX_ENTRIES} intents`);
+    this.#append({ add: toLine(entry) });
+    this.#entries.set(entry.intentId, entry);
+  }
+
+  settle(intentId: string, settled: Settled): void {
+    const entry = this.#entries.get(intentId);
+    if (!entry || entry.settled) return;
+    this.#append({ settle: intentId, as: { ...settled } });
+    this.#entries.set(intentId, { ...entry, settled });
+  }
+
+  markReported(intentId: string): void {
+    const entry = this.#entries.get(intentId);
+    if (!entry || entry.reported) return;
+    this.#append({ reported: intentId });
+    this.#entries.set(intentId, { ...entry, reported: true });
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  #append(line: Line): void {
+    writeAll(this.#fd, Buffer.from(`${JSON.stringify(line)}\n`));
+    fsyncSync(this.#fd);
+  }
+
+  #read(path: string): void {
+    let text: string;
+    try {
+      text = readFileSync(path, "utf8");
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+      throw error;
+    }
+    if (text.length > MAX_FILE_BYTES) throw new LedgerError("LEDGER_CORRUPT", `${path} has ${text.length} characters`);
+    // What follows the last line end was being written when the process ended.
+    const lines = text.split("\n").slice(0, -1);
+    for (const [index, each] of lines.entries()) {
+      try {
+        this.#apply(lineSchema.parse(JSON.parse(each)));
+      } catch (cause) {
+        throw new LedgerError(
+          "LEDGER_CORRUPT",
+          `${path}:${index + 1} cannot be read: look at it, and move it away only if no intent can still be alive (15 min)`,
+          {
+            cause,
+          },
+        );
+      }
+    }
+  }
+
+  #apply(line: Line): void {
+    if ("add" in line) return void this.#entries.set(line.add.intentId, { ...line.add, settled: line.add.settled });
+    const id = "settle" in line ? line.settle : line.reported;
+    const entry = this.#entries.get(id);
+    if (!entry) throw new Error(`no entry ${id}`);
+    this.#entries.set(id, "settle" in line ? { ...entry, settled: line.as } : { ...entry, reported: true });
+  }
+
+  /** The file anew, with what is kept; a crash leaves the old one. @returns open for appending */
+  #rewrite(path: string): number {
+    const fresh = `${path}.new`;
+    rmSync(fresh, { force: true });
+    const fd = openSync(fresh, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_APPEND | constants.O_NOFOLLOW, 0o600);
+    writeAll(fd, Buffer.from([...this.#entries.values()].map((entry) => `${JSON.stringify({ add: toLine(entry) })}\n`).join("")));
+    fsyncSync(fd);
+    renameSync(fresh, path);
+    const directory = openSync(dirname(path), constants.O_RDONLY);
+    fsyncSync(directory);
+    closeSync(directory);
+    return fd;
+  }
+}
+
+function toLine({ settled, restartPolicy, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
+  return { ...entry, restartPolicy: { ...restartPolicy }, ...(settled && { settled: { ...settled } }) };
+}
+
+function writeAll(fd: number, bytes: Buffer): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+}

@@ -1,0 +1,41 @@
+/** The actuator's configuration file: YAML, strict keys, errors with their places. deploy/config/actuator.example.yaml explains every key. */
+import { readFileSync } from "node:fs";
+import { hostPort, parseConfigFile } from "@hullmark/daemon";
+import { compileGlob } from "@hullmark/proto/codec";
+import { z } from "zod";
+
+const glob = z.string().refine((text) => {
+  try {
+    compileGlob(text);
+    return true;
+  } catch {
+    return false;
+  }
+}, "want a glob");
+
+const ConfigSchema = z.strictObject({
+  stateDirectory: z.string().startsWith("/", "want an absolute path"),
+  credentialDirectory: z.string().startsWith("/", "want an absolute path"),
+  verifier: z.strictObject({ address: hostPort }),
+  docker: z.strictObject({ socket: z.string().startsWith("/").default("/var/run/docker.sock") }).prefault({}),
+  limits: z
+    .strictObject({
+      pauseSeconds: z.int().min(1).max(86_400).default(600),
+      hourlyPercent: z.int().min(0).max(100).default(2),
+      protect: z.array(glob).max(1000).default([]),
+    })
+    .prefault({}),
+  log: z.strictObject({ level: z.enum(["trace", "debug", "info", "warn", "error"]).default("info") }).prefault({}),
+});
+
+export type ActuatorConfig = z.infer<typeof ConfigSchema>;
+
+/** @throws ConfigError with every mistake; the system's error where the file cannot be read */
+export function loadConfig(file: string): ActuatorConfig {
+  return parseConfig(readFileSync(file, "utf8"), file);
+}
+
+/** @throws ConfigError */
+export function parseConfig(text: string, file: string): ActuatorConfig {
+  return parseConfigFile(ConfigSchema, text, file);
+}

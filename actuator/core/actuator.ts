@@ -1,0 +1,109 @@
+/** Takes intents, one at a time: checks, remembers, carries out, tells. What is remembered and not done is done first after a restart. */
+import { Outcome } from "@hullmark/proto/v1/response";
+import type { Engine } from "../ports/engine.ts";
+import { type Ledger, type LedgerEntry, LedgerError, type Settled } from "../ports/ledger.ts";
+import { type ActuatorFailpoint, carryOut } from "./carry-out.ts";
+import { type ActuatorIdentity, type CheckedIntent, checkIntent } from "./check-intent.ts";
+import { type LocalLimits, refuseTarget } from "./check-target.ts";
+
+export interface ActuatorServices {
+  readonly identity: ActuatorIdentity;
+  readonly limits: LocalLimits;
+  readonly engine: Engine;
+  readonly ledger: Ledger;
+  readonly verify: (message: Uint8Array, signature: Uint8Array) => boolean;
+  /** Resolves when the verifier has answered; rejects where it must be told again. */
+  readonly report: (intentId: string, settled: Settled) => Promise<void>;
+  readonly nowMs: () => number;
+  readonly passing: (point: ActuatorFailpoint) => void;
+  /** For the log. */
+  readonly told: (what: string, facts: Readonly<Record<string, string>>) => void;
+}
+
+const NOTHING = { name: "", maximumRetryCount: 0 };
+
+export class Actuator {
+  readonly #services: ActuatorServices;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(services: ActuatorServices) {
+    this.#services = services;
+  }
+
+  /** Anything that comes on the stream. An intent that is known is not taken again. @throws EngineError ENGINE_UNREACHABLE; the ledger's error */
+  offer(signed: { readonly body: Uint8Array; readonly signature: Uint8Array }): Promise<void> {
+    return this.#inTurn(async () => {
+      const { identity, ledger, verify, told } = this.#services;
+      const check = checkIntent(signed, verify, identity, this.#nowMs());
+      const id = check.ok ? check.intent.id : check.id;
+      if (id !== undefined && ledger.get(id)) return await this.#settle(id);
+      if (check.ok) return await this.#take(check.intent);
+      told("intent refused", { intentId: id ?? "", reason: check.reason });
+      if (id === undefined || check.reason === "other-node" || check.reason === "other-region") return;
+      await this.#services.report(id, refused(check.reason));
+    });
+  }
+
+  /** Everything that is begun and not done, or done and not told. @throws EngineError ENGINE_UNREACHABLE; what `report` rejects with */
+  resume(): Promise<void> {
+    return this.#inTurn(async () => {
+      for (const { intentId, reported } of this.#services.ledger.all()) if (!reported) await this.#settle(intentId);
+    });
+  }
+
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const run = this.#turn.then(work);
+    this.#turn = run.catch(() => undefined);
+    return run;
+  }
+
+  /** The clock, and never before what was acted at: a clock that is set back brings no intent to life again. */
+  #nowMs(): number {
+    return this.#services.ledger.all().reduce((latest, { receivedAtMs }) => Math.max(latest, receivedAtMs), this.#services.nowMs());
+  }
+
+  async #take(intent: CheckedIntent): Promise<void> {
+    const { engine, ledger, limits, passing, told } = this.#services;
+    const container = await engine.find(intent.containerId);
+    const sharers = container ? await engine.sharers(container) : [];
+    const nowMs = this.#nowMs();
+    const facts = { container, sharers, running: await engine.countRunning(), ledger: ledger.all(), nowMs };
+    const refusal = refuseTarget(intent, facts, limits);
+    passing("checked");
+    const entry: LedgerEntry = {
+      ...{ intentId: intent.id, actionId: intent.actionId, kind: intent.kind, containerId: intent.containerId, expiresAtMs: intent.expiresAtMs },
+      ...{ name: refusal ? "" : (container?.name ?? ""), restartPolicy: refusal ? NOTHING : (container?.restartPolicy ?? NOTHING) },
+      ...{ receivedAtMs: nowMs, settled: refusal && refused(refusal), reported: false },
+    };
+    try {
+      ledger.add(entry);
+    } catch (error) {
+      if (!(error instanceof LedgerError) || error.code !== "LEDGER_FULL") throw error;
+      told("intent refused", { intentId: intent.id, reason: "ledger-full" });
+      return await this.#services.report(intent.id, refused("ledger-full"));
+    }
+    told(refusal ? "intent refused" : "intent begun", { intentId: intent.id, actionId: intent.actionId, container: intent.containerId, reason: refusal ?? "" });
+    passing("remembered");
+    await this.#settle(intent.id);
+  }
+
+  async #settle(id: string): Promise<void> {
+    const { engine, ledger, passing, told } = this.#services;
+    const entry = ledger.get(id);
+    if (!entry) return;
+    let { settled } = entry;
+    if (!settled) {
+      settled = await carryOut(entry, engine, passing);
+      ledger.settle(id, settled);
+      told("intent settled", { intentId: id, actionId: entry.actionId, outcome: settled.outcome === Outcome.DONE ? "done" : "failed", detail: settled.detail });
+      passing("settled");
+    }
+    await this.#services.report(id, settled);
+    passing("told");
+    if (!entry.reported) ledger.markReported(id);
+  }
+}
+
+function refused(reason: string): Settled {
+  return { outcome: Outcome.REFUSED, reason, detail: "", newContainerId: "" };
+}

@@ -1,0 +1,94 @@
+/**
+ * The steps of an action. Each looks first at how things stand, so that the whole may be run again after a crash at any step and goes on where it was.
+ * Nothing that runs is taken away before what replaces it was made.
+ */
+import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
+import { type Engine, type EngineContainer, EngineError } from "../ports/engine.ts";
+import type { LedgerEntry, Settled } from "../ports/ledger.ts";
+
+/** Where a process can be killed in the tests; each must be survived. */
+export const ACTUATOR_FAILPOINTS = ["checked", "remembered", "made", "without-restart", "stopped", "set-aside", "named", "started", "settled", "told"] as const;
+export type ActuatorFailpoint = (typeof ACTUATOR_FAILPOINTS)[number];
+
+const NO_RESTART = { name: "no", maximumRetryCount: 0 };
+const STOP_GRACE_SECONDS = 10;
+
+type Passing = (point: ActuatorFailpoint) => void;
+
+/** @throws EngineError ENGINE_UNREACHABLE: run it again */
+export async function carryOut(entry: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
+  try {
+    return entry.kind === ActionKind.RECREATE ? await recreate(entry, engine, passing) : await stop(entry, engine, passing);
+  } catch (error) {
+    if (!(error instanceof EngineError) || error.code === "ENGINE_UNREACHABLE") throw error;
+    const left = entry.kind === ActionKind.RECREATE ? await restore(entry, engine) : "left as it was found";
+    return failed(`${error.message}; ${left}`);
+  }
+}
+
+async function stop({ containerId }: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
+  const container = await engine.find(containerId);
+  if (!container) return failed("the container has gone meanwhile");
+  await halt(container, engine, passing);
+  return done("");
+}
+
+/** The restart policy first: an engine that restarts what stops would undo it. */
+async function halt({ id, running, restartPolicy }: EngineContainer, engine: Engine, passing: Passing): Promise<void> {
+  if (restartPolicy.name !== NO_RESTART.name) await engine.setRestartPolicy(id, NO_RESTART);
+  passing("without-restart");
+  if (running) await engine.stop(id, STOP_GRACE_SECONDS);
+  passing("stopped");
+}
+
+async function recreate({ intentId, actionId, containerId, name }: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
+  const old = await engine.find(containerId);
+  if (!old) return failed("the container has gone meanwhile");
+  const made = await engine.madeFor(intentId);
+  const id = made?.id ?? (await engine.createLike(containerId, `${name}.hullmark-new`, intentId));
+  await engine.joinNetworks(id, containerId);
+  passing("made");
+  await halt(old, engine, passing);
+  // Kept, stopped: what it wrote is evidence.
+  const aside = asideName(name, actionId);
+  if (old.name !== aside) await engine.rename(containerId, aside);
+  passing("set-aside");
+  if (made?.name !== name) await engine.rename(id, name);
+  passing("named");
+  if (!made?.running) await engine.start(id);
+  passing("started");
+  return done(id);
+}
+
+function asideName(name: string, actionId: string): string {
+  return `${name}.hullmark-${actionId}`;
+}
+
+/** A service that cannot be replaced goes on as it was: acting is not to be the outage. @returns how it was left @throws EngineError ENGINE_UNREACHABLE */
+async function restore(entry: LedgerEntry, engine: Engine): Promise<string> {
+  try {
+    return await putBack(entry, engine);
+  } catch (error) {
+    if (!(error instanceof EngineError) || error.code === "ENGINE_UNREACHABLE") throw error;
+    return `and could not be put back: ${error.message}`;
+  }
+}
+
+async function putBack({ intentId, containerId, name, restartPolicy }: LedgerEntry, engine: Engine): Promise<string> {
+  const made = await engine.madeFor(intentId);
+  if (made) await engine.remove(made.id);
+  const old = await engine.find(containerId);
+  if (!old) return "the old container has gone";
+  if (old.name !== name) await engine.rename(containerId, name);
+  await engine.setRestartPolicy(containerId, restartPolicy);
+  if (!old.running) await engine.start(containerId);
+  return "the old container runs on";
+}
+
+function done(newContainerId: string): Settled {
+  return { outcome: Outcome.DONE, reason: "", detail: "", newContainerId };
+}
+
+function failed(detail: string): Settled {
+  return { outcome: Outcome.FAILED, reason: "engine", detail: detail.slice(0, 500), newContainerId: "" };
+}

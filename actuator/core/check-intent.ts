@@ -1,0 +1,75 @@
+/** Whether a signed intent is one that this actuator may carry out. Pure; every byte may be an attacker's who holds the verifier. */
+import { fromBinary } from "@bufbuild/protobuf";
+import { INTENT_ID_BYTES, intentMessage, MAX_INTENT_BYTES, MAX_INTENT_LIFETIME_MS } from "@hullmark/proto/codec";
+import { ActionKind, type Intent, IntentSchema } from "@hullmark/proto/v1/response";
+
+export interface ActuatorIdentity {
+  readonly nodeId: string;
+  readonly region: string;
+}
+
+/** An intent whose signature and bounds hold. Made by {@link checkIntent} only. */
+export interface CheckedIntent {
+  /** 32 hex digits. */
+  readonly id: string;
+  readonly actionId: string;
+  readonly kind: ActionKind;
+  readonly containerId: string;
+  readonly configDigest: string;
+  readonly owners: readonly string[];
+  readonly expiresAtMs: number;
+}
+
+/** Codes of docs/response.md. `signature` and `malformed` name no intent that could be answered. */
+export type IntentRefusal = "signature" | "malformed" | "other-node" | "other-region" | "expired" | "lifetime" | "unknown-kind";
+
+export type IntentCheck =
+  | { readonly ok: true; readonly intent: CheckedIntent }
+  | { readonly ok: false; readonly reason: IntentRefusal; readonly id: string | undefined };
+
+/** A verifier's clock may be ahead by this. */
+const SKEW_MS = 60_000;
+
+/**
+ * @param verify Ed25519 of the configured key over exactly these bytes
+ * @param nowMs not before any time that was acted at earlier
+ */
+export function checkIntent(
+  { body, signature }: { readonly body: Uint8Array; readonly signature: Uint8Array },
+  verify: (message: Uint8Array, signature: Uint8Array) => boolean,
+  { nodeId, region }: ActuatorIdentity,
+  nowMs: number,
+): IntentCheck {
+  const refuse = (reason: IntentRefusal, id?: string): IntentCheck => ({ ok: false, reason, id });
+  if (body.length === 0 || body.length > MAX_INTENT_BYTES || signature.length !== 64) return refuse("malformed");
+  if (!verify(intentMessage(body), signature)) return refuse("signature");
+  const intent = parse(body);
+  if (!intent) return refuse("malformed");
+  const id = Buffer.from(intent.id).toString("hex");
+  if (intent.nodeId !== nodeId) return refuse("other-node", id);
+  if (intent.region !== region) return refuse("other-region", id);
+  const [issuedAtMs, expiresAtMs] = [millis(intent.issuedAt), millis(intent.expiresAt)];
+  if (issuedAtMs > nowMs + SKEW_MS || expiresAtMs - issuedAtMs > MAX_INTENT_LIFETIME_MS || expiresAtMs <= issuedAtMs) return refuse("lifetime", id);
+  if (expiresAtMs <= nowMs) return refuse("expired", id);
+  if (intent.kind !== ActionKind.STOP && intent.kind !== ActionKind.RECREATE) return refuse("unknown-kind", id);
+  const { actionId, kind, containerId, configDigest, owners } = intent;
+  return { ok: true, intent: { id, actionId, kind, containerId, configDigest, owners, expiresAtMs } };
+}
+
+/** undefined: not in the one form that an intent has. */
+function parse(body: Uint8Array): Intent | undefined {
+  let intent: Intent;
+  try {
+    intent = fromBinary(IntentSchema, body);
+  } catch {
+    return undefined;
+  }
+  if ((intent.$unknown?.length ?? 0) > 0 || intent.id.length !== INTENT_ID_BYTES || !intent.issuedAt || !intent.expiresAt) return undefined;
+  if (!/^[0-9a-f]{64}$/.test(intent.containerId) || !/^sha256:[0-9a-f]{64}$/.test(intent.configDigest)) return undefined;
+  if (!/^A-[0-9A-Z]{4,16}$/.test(intent.actionId) || intent.owners.length > 8) return undefined;
+  return intent;
+}
+
+function millis({ seconds, nanos }: { readonly seconds: bigint; readonly nanos: number } = { seconds: 0n, nanos: 0 }): number {
+  return Number(seconds) * 1000 + nanos / 1e6;
+}

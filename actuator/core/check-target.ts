@@ -1,0 +1,73 @@
+/** Whether the container that an intent names may be touched: the host's own limits, which no verifier can raise. Pure. */
+import { compileNames } from "@hullmark/proto/codec";
+import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
+import type { EngineContainer } from "../ports/engine.ts";
+import type { LedgerEntry } from "../ports/ledger.ts";
+import type { CheckedIntent } from "./check-intent.ts";
+
+export interface LocalLimits {
+  /** Between two actions on containers of one name, in milliseconds. */
+  readonly pauseMs: number;
+  /** Of the containers that run, how many are acted on in an hour, in percent: 0..100; one at least. */
+  readonly hourlyPercent: number;
+  /** Globs over names of containers that are never touched. */
+  readonly protect: readonly string[];
+}
+
+/** Codes of docs/response.md. */
+export type TargetRefusal =
+  | "gone"
+  | "other-image"
+  | "not-running"
+  | "protected"
+  | "auto-remove"
+  | "shared-namespaces"
+  | "owned-by-compose"
+  | "owned-by-swarm"
+  | "owned-by-systemd"
+  | "cooling-down"
+  | "breaker";
+
+export interface TargetFacts {
+  readonly container: EngineContainer | undefined;
+  readonly sharers: readonly string[];
+  readonly running: number;
+  readonly ledger: readonly LedgerEntry[];
+  readonly nowMs: number;
+}
+
+const HOUR_MS = 3_600_000;
+
+/** @returns why not; undefined: it may be touched */
+export function refuseTarget(intent: CheckedIntent, facts: TargetFacts, limits: LocalLimits): TargetRefusal | undefined {
+  const { container } = facts;
+  if (!container || container.id !== intent.containerId) return "gone";
+  if (container.configDigest !== intent.configDigest) return "other-image";
+  if (limits.protect.length > 0 && compileNames(limits.protect)(container.name)) return "protected";
+  if (!container.running) return "not-running";
+  const owner = ownerOf(container.labels);
+  if (owner && !intent.owners.includes(owner)) return `owned-by-${owner}`;
+  // What it wrote would be gone before anybody has looked.
+  if (container.autoRemove) return "auto-remove";
+  if (intent.kind === ActionKind.RECREATE && facts.sharers.length > 0) return "shared-namespaces";
+  return overLocalLimit(container.name, facts, limits);
+}
+
+/** Whoever would put the container back, or count on it. */
+function ownerOf(labels: Readonly<Record<string, string>>): "swarm" | "compose" | "systemd" | undefined {
+  if (Object.hasOwn(labels, "com.docker.swarm.service.id")) return "swarm";
+  if (Object.hasOwn(labels, "com.docker.compose.project")) return "compose";
+  return labels["dev.hullmark.owner"] === "systemd" ? "systemd" : undefined;
+}
+
+/** What was begun counts, however it ended; times to come count too, since the clock was set back. */
+function overLocalLimit(
+  name: string,
+  { ledger, running, nowMs }: TargetFacts,
+  { pauseMs, hourlyPercent }: LocalLimits,
+): "cooling-down" | "breaker" | undefined {
+  const begun = ledger.filter(({ settled }) => settled?.outcome !== Outcome.REFUSED);
+  if (begun.some((each) => each.name === name && nowMs - each.receivedAtMs < pauseMs)) return "cooling-down";
+  const limit = Math.max(1, Math.floor((running * hourlyPercent) / 100));
+  return begun.filter(({ receivedAtMs }) => nowMs - receivedAtMs < HOUR_MS).length >= limit ? "breaker" : undefined;
+}

@@ -1,0 +1,56 @@
+/** The container engine, as far as an action changes it. Every method may be called again after it was done, with the same result. */
+
+export interface RestartPolicy {
+  readonly name: string;
+  readonly maximumRetryCount: number;
+}
+
+/** What is looked at before a container is touched. Names and labels are those of whoever started it. */
+export interface EngineContainer {
+  /** 64 hex digits. */
+  readonly id: string;
+  readonly name: string;
+  /** `sha256:<hex>` of the image configuration. */
+  readonly configDigest: string;
+  readonly running: boolean;
+  /** It vanishes when it stops, and what it wrote with it. */
+  readonly autoRemove: boolean;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly restartPolicy: RestartPolicy;
+}
+
+/** ENGINE_UNREACHABLE may pass by itself; ENGINE_REFUSED is the engine's answer; OTHER_IMAGE: what was created has another digest. */
+export type EngineErrorCode = "ENGINE_UNREACHABLE" | "ENGINE_REFUSED" | "OTHER_IMAGE";
+
+export class EngineError extends Error {
+  readonly code: EngineErrorCode;
+
+  constructor(code: EngineErrorCode, message: string, options?: ErrorOptions) {
+    super(`${code}: ${message}`, options);
+    this.name = "EngineError";
+    this.code = code;
+  }
+}
+
+/** Methods reject with {@link EngineError}. */
+export interface Engine {
+  /** By its full id; undefined where there is none. */
+  find(id: string): Promise<EngineContainer | undefined>;
+  /** Containers that run. */
+  countRunning(): Promise<number>;
+  /** Names of running containers that live in a namespace of this one, and die with it. */
+  sharers(container: Pick<EngineContainer, "id" | "name">): Promise<readonly string[]>;
+  setRestartPolicy(id: string, policy: RestartPolicy): Promise<void>;
+  /** SIGTERM (or the container's own stop signal), SIGKILL after `graceSeconds`. */
+  stop(id: string, graceSeconds: number): Promise<void>;
+  start(id: string): Promise<void>;
+  rename(id: string, name: string): Promise<void>;
+  /** Also while it runs; its volumes stay. */
+  remove(id: string): Promise<void>;
+  /** The container that was made for this intent; undefined where none was. */
+  madeFor(intentId: string): Promise<EngineContainer | undefined>;
+  /** Makes, and does not start, a container of the same image digest, configuration, volumes and networks as `like`, marked with the intent. @returns its id */
+  createLike(like: string, name: string, intentId: string): Promise<string>;
+  /** Joins the networks of `like` that it has not joined. */
+  joinNetworks(id: string, like: string): Promise<void>;
+}

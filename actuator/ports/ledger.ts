@@ -1,0 +1,51 @@
+/** What this actuator was told and what became of it: remembered before anything is done, so that nothing is done twice. */
+import type { ActionKind, Outcome } from "@hullmark/proto/v1/response";
+import type { RestartPolicy } from "./engine.ts";
+
+/** Times are Unix milliseconds. */
+export interface LedgerEntry {
+  /** 32 hex digits. */
+  readonly intentId: string;
+  readonly actionId: string;
+  readonly kind: ActionKind;
+  readonly containerId: string;
+  /** Name and restart policy as they were before; empty for an intent that was refused. */
+  readonly name: string;
+  readonly restartPolicy: RestartPolicy;
+  readonly receivedAtMs: number;
+  readonly expiresAtMs: number;
+  readonly settled: Settled | undefined;
+  /** The verifier has answered the report. */
+  readonly reported: boolean;
+}
+
+export interface Settled {
+  readonly outcome: Outcome;
+  readonly reason: string;
+  readonly detail: string;
+  readonly newContainerId: string;
+}
+
+/** LEDGER_CORRUPT: what was done before is not known, so nothing may be done. LEDGER_FULL: too much within a day. */
+export type LedgerErrorCode = "LEDGER_CORRUPT" | "LEDGER_FULL" | "LEDGER_KNOWN";
+
+export class LedgerError extends Error {
+  readonly code: LedgerErrorCode;
+
+  constructor(code: LedgerErrorCode, message: string, options?: ErrorOptions) {
+    super(`${code}: ${message}`, options);
+    this.name = "LedgerError";
+    this.code = code;
+  }
+}
+
+export interface Ledger {
+  get(intentId: string): LedgerEntry | undefined;
+  /** In the order in which they came. */
+  all(): readonly LedgerEntry[];
+  /** Durable on return. @throws LedgerError LEDGER_FULL, LEDGER_KNOWN; the system's error */
+  add(entry: LedgerEntry): void;
+  /** Durable on return; the first outcome stays. */
+  settle(intentId: string, settled: Settled): void;
+  markReported(intentId: string): void;
+}

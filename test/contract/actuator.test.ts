@@ -1,0 +1,235 @@
+/** A malicious verifier, which holds the key that signs intents: what it cannot make an actuator do. And what survives a crash of the ledger. */
+import { generateKeyPairSync, randomBytes, sign, verify } from "node:crypto";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { FileLedger } from "@hullmark/actuator/adapters/file-ledger/file-ledger";
+import { parseConfig } from "@hullmark/actuator/config";
+import { Actuator } from "@hullmark/actuator/core/actuator";
+import type { LocalLimits } from "@hullmark/actuator/core/check-target";
+import { EngineError } from "@hullmark/actuator/ports/engine";
+import { intentMessage } from "@hullmark/proto/codec";
+import { ActionKind, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { FakeEngine } from "../fakes/engine.ts";
+
+const NODE = "00112233445566aa";
+const REGION = "eu-1";
+const T0 = 1_700_000_000_000;
+const keys = generateKeyPairSync("ed25519");
+const LIMITS: LocalLimits = { pauseMs: 600_000, hourlyPercent: 100, protect: ["db*"] };
+
+let directory: string;
+let ledger: FileLedger;
+let engine: FakeEngine;
+let nowMs: number;
+let reports: { id: string; outcome: Outcome; reason: string; detail: string }[];
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "hullmark-actuator-"));
+  nowMs = T0;
+  ledger = new FileLedger(directory, nowMs);
+  engine = new FakeEngine();
+  reports = [];
+});
+afterEach(() => {
+  ledger.close();
+  rmSync(directory, { recursive: true });
+});
+
+function actuator(limits: LocalLimits = LIMITS): Actuator {
+  return new Actuator({
+    ...{ identity: { nodeId: NODE, region: REGION }, limits, engine, ledger },
+    verify: (message, signature) => verify(null, message, keys.publicKey, signature),
+    report: async (id, { outcome, reason, detail }) => void reports.push({ id, outcome, reason, detail }),
+    nowMs: () => nowMs,
+    passing: () => {},
+    told: () => {},
+  });
+}
+
+type Init = MessageInitShape<typeof IntentSchema>;
+
+function intent(containerId: string, more: Init = {}, key = keys.privateKey) {
+  const init: Init = {
+    ...{ id: randomBytes(16), actionId: "A-7K2Q", verifierId: "v1", region: REGION, nodeId: NODE, containerId, configDigest: `sha256:${"1".repeat(64)}` },
+    ...{ kind: ActionKind.RECREATE, driftId: "D-7K2Q", issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + 300_000), ...more },
+  };
+  const body = toBinary(IntentSchema, create(IntentSchema, init));
+  return { body, signature: sign(null, intentMessage(body), key) };
+}
+
+/** As it was: same containers, running, under their names. */
+const untouched = (): void => expect(engine.calls.filter((call) => call !== "find")).toEqual([]);
+
+test("an intent that holds is carried out, told, and never again", async () => {
+  const web = engine.add("web");
+  const signed = intent(web.id);
+  const first = actuator();
+  await first.offer(signed);
+  expect(engine.named("web")).toMatchObject({ running: true, restartPolicy: web.restartPolicy });
+  expect(engine.named("web")?.id).not.toBe(web.id);
+  expect(engine.containers.get(web.id)).toMatchObject({ name: "web.hullmark-A-7K2Q", running: false, restartPolicy: { name: "no" } });
+  expect(reports).toMatchObject([{ outcome: Outcome.DONE }]);
+  engine.calls.length = 0;
+  // Again, after a restart too, and with other words under the same id: told what became of it, nothing else.
+  await first.offer(signed);
+  ledger.close();
+  ledger = new FileLedger(directory, nowMs);
+  await actuator().offer(signed);
+  const { id } = create(IntentSchema, { id: Buffer.from(reports[0]?.id ?? "", "hex") });
+  await actuator().offer(intent(engine.named("web")?.id ?? "", { id, kind: ActionKind.STOP }));
+  untouched();
+  expect(reports.map(({ outcome }) => outcome)).toEqual([Outcome.DONE, Outcome.DONE, Outcome.DONE, Outcome.DONE]);
+});
+
+describe("what it cannot be made to do", () => {
+  test.each<[string, (id: string) => ReturnType<typeof intent>, string | undefined]>([
+    ["another key's word", (id) => intent(id, {}, generateKeyPairSync("ed25519").privateKey), undefined],
+    ["one bit of the body", (id) => flip(intent(id), "body"), undefined],
+    ["one bit of the signature", (id) => flip(intent(id), "signature"), undefined],
+    ["trailing bytes", (id) => trailing(id), undefined],
+    ["a body beyond its limit", (id) => intent(id, { driftId: "D".repeat(5000) }), undefined],
+    ["a short id", (id) => intent(id, { id: randomBytes(15) }), undefined],
+    ["a prefix of a container's id", (id) => intent(id.slice(0, 12)), undefined],
+    ["a container by name", () => intent("web"), undefined],
+    ["another node's intent", (id) => intent(id, { nodeId: "ffffffffffffffff" }), undefined],
+    ["another region's intent", (id) => intent(id, { region: "us-1" }), undefined],
+    ["one that has ended", (id) => intent(id, { issuedAt: timestampFromMs(T0 - 300_000), expiresAt: timestampFromMs(T0) }), "expired"],
+    ["one that lives for long", (id) => intent(id, { expiresAt: timestampFromMs(T0 + 3_600_000) }), "lifetime"],
+    ["one that is dated ahead", (id) => intent(id, { issuedAt: timestampFromMs(T0 + 120_000) }), "lifetime"],
+    ["an unknown kind", (id) => intent(id, { kind: 77 as ActionKind }), "unknown-kind"],
+    ["another image than is there", (id) => intent(id, { configDigest: `sha256:${"2".repeat(64)}` }), "other-image"],
+    ["a container that is not there", () => intent("a".repeat(64)), "gone"],
+  ])("%s", async (_name, make, reason) => {
+    const web = engine.add("web");
+    await actuator().offer(make(web.id));
+    untouched();
+    expect(reports).toEqual(reason === undefined ? [] : [expect.objectContaining({ outcome: Outcome.REFUSED, reason })]);
+  });
+
+  test.each<[string, Parameters<FakeEngine["add"]>, string]>([
+    ["a protected container", ["db-1"], "protected"],
+    ["one of Compose", ["web", { labels: { "com.docker.compose.project": "shop" } }], "owned-by-compose"],
+    ["one of Swarm", ["web", { labels: { "com.docker.swarm.service.id": "x" } }], "owned-by-swarm"],
+    ["one of systemd", ["web", { labels: { "dev.hullmark.owner": "systemd" } }], "owned-by-systemd"],
+    ["one whose evidence would be lost", ["web", { autoRemove: true }], "auto-remove"],
+    ["one that does not run", ["web", { running: false }], "not-running"],
+  ])("%s", async (_name, added, reason) => {
+    await actuator().offer(intent(engine.add(...added).id));
+    untouched();
+    expect(reports).toMatchObject([{ outcome: Outcome.REFUSED, reason }]);
+  });
+
+  test("policy that names the owner takes it", async () => {
+    const web = engine.add("web", { labels: { "com.docker.compose.project": "shop" } });
+    await actuator().offer(intent(web.id, { owners: ["compose"] }));
+    expect(reports).toMatchObject([{ outcome: Outcome.DONE }]);
+  });
+
+  test("more than its own breaker allows: of 100 at once two, by two percent, and none the faster for restarts", async () => {
+    const limits = { ...LIMITS, hourlyPercent: 2 };
+    const victims = Array.from({ length: 100 }, (_, i) => engine.add(`web-${i}`));
+    for (const { id } of victims.slice(0, 50)) await actuator(limits).offer(intent(id, { kind: ActionKind.STOP }));
+    ledger.close();
+    ledger = new FileLedger(directory, nowMs);
+    for (const { id } of victims.slice(50)) await actuator(limits).offer(intent(id, { kind: ActionKind.STOP }));
+    // Two percent of 99 is one: what stops does not count any more.
+    expect(victims.filter(({ id }) => engine.containers.get(id)?.running === false).length).toBeLessThanOrEqual(2);
+    expect(reports.filter(({ reason }) => reason === "breaker").length).toBeGreaterThanOrEqual(98);
+  });
+
+  test("one service again and again: the successor keeps its name, and cools down", async () => {
+    for (const other of ["a", "b", "c"]) engine.add(other);
+    await actuator().offer(intent(engine.add("web").id));
+    await actuator().offer(intent(engine.named("web")?.id ?? ""));
+    expect(reports.map(({ reason }) => reason)).toEqual(["", "cooling-down"]);
+    nowMs += 600_000;
+    await actuator().offer(intent(engine.named("web")?.id ?? "", { actionId: "A-7K2R" }));
+    expect(reports.at(-1)).toMatchObject({ outcome: Outcome.DONE });
+  });
+
+  test("an intent that a clock set back would bring to life again", async () => {
+    const [web, api] = [engine.add("web"), engine.add("api")];
+    const old = intent(api.id);
+    nowMs += 400_000;
+    await actuator().offer(intent(web.id));
+    nowMs -= 400_000;
+    await actuator().offer(old);
+    expect(reports.at(-1)).toMatchObject({ outcome: Outcome.REFUSED, reason: "expired" });
+    expect(engine.containers.get(api.id)).toEqual(api);
+  });
+});
+
+describe("when the engine does not do as it should", () => {
+  test.each(["createLike", "setRestartPolicy", "stop", "rename", "start"] as const)("%s is refused: the old container runs on as it was", async (method) => {
+    const web = engine.add("web");
+    engine.failures.set(method, new EngineError("ENGINE_REFUSED", "no"));
+    await actuator().offer(intent(web.id));
+    expect([...engine.containers.values()]).toEqual([web]);
+    expect(reports).toMatchObject([{ outcome: Outcome.FAILED, reason: "engine", detail: expect.stringContaining("the old container runs on") }]);
+  });
+
+  test.each(["createLike", "setRestartPolicy", "stop", "rename", "start"] as const)("unreachable at %s: it goes on where it was", async (method) => {
+    const web = engine.add("web");
+    engine.failures.set(method, new EngineError("ENGINE_UNREACHABLE", "away"));
+    const subject = actuator();
+    await expect(subject.offer(intent(web.id))).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    await subject.resume();
+    expect(engine.containers.size).toBe(2);
+    expect(engine.named("web")).toMatchObject({ running: true });
+    expect(reports).toMatchObject([{ outcome: Outcome.DONE }]);
+  });
+});
+
+describe("the ledger", () => {
+  const path = (): string => join(directory, "ledger.jsonl");
+  const reopen = (): void => {
+    ledger.close();
+    ledger = new FileLedger(directory, nowMs);
+  };
+
+  test("is its owner's alone, and the same after it is opened again", async () => {
+    await actuator().offer(intent(engine.add("web").id));
+    const before = ledger.all();
+    reopen();
+    expect(ledger.all()).toEqual(before);
+    expect(before).toMatchObject([{ name: "web", reported: true, settled: { outcome: Outcome.DONE } }]);
+    expect(statSync(path()).mode & 0o777).toBe(0o600);
+  });
+
+  test("drops a torn last line, which nothing was done for", async () => {
+    await actuator().offer(intent(engine.add("web").id));
+    appendFileSync(path(), '{"add":{"intentId":"00');
+    reopen();
+    expect(ledger.all().length).toBe(1);
+  });
+
+  test("that cannot be read stops the actuator: forgetting would be doing twice", async () => {
+    await actuator().offer(intent(engine.add("web").id));
+    writeFileSync(path(), readFileSync(path(), "utf8").replace('"add"', '"ad"'));
+    expect(() => new FileLedger(directory, nowMs)).toThrow(expect.objectContaining({ code: "LEDGER_CORRUPT" }));
+  });
+});
+
+test("the example configuration names every key, with its default", () => {
+  const file = new URL("../../deploy/config/actuator.example.yaml", import.meta.url).pathname;
+  const config = parseConfig(readFileSync(file, "utf8"), file);
+  const { stateDirectory, credentialDirectory, verifier } = config;
+  expect(config).toEqual(parseConfig(JSON.stringify({ stateDirectory, credentialDirectory, verifier }), file));
+  expect(() => parseConfig("limits: { hourlyPercent: 101, other: 1 }", "a.yaml")).toThrow(/hourlyPercent[\s\S]*other|other[\s\S]*hourlyPercent/);
+});
+
+function flip(signed: ReturnType<typeof intent>, part: "body" | "signature"): ReturnType<typeof intent> {
+  const bytes = Buffer.from(signed[part]);
+  bytes[9] = (bytes[9] ?? 0) ^ 4;
+  return { ...signed, [part]: bytes };
+}
+
+/** Well signed, and not in the one form: a field that nobody knows. */
+function trailing(containerId: string): ReturnType<typeof intent> {
+  const body = Buffer.concat([intent(containerId).body, Buffer.of(0xfa, 0x07, 0x01, 0x00)]);
+  return { body, signature: sign(null, intentMessage(body), keys.privateKey) };
+}

@@ -1,0 +1,157 @@
+/** From a write to a clean container, on real parts: found, decided, signed, carried out by the actuator, resolved; and what must not be acted on is not. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
+import { stringify } from "yaml";
+import { tail } from "../../deploy/stack/stack.ts";
+import { freePort } from "../../deploy/testbed/http-service.ts";
+import { REPOSITORY } from "../../deploy/testbed/paths.ts";
+import { type Daemon, startDaemon } from "../../deploy/testbed/run.ts";
+import { drifts, engineOf, eventually, type FaultBed, logEntries, startFaultBed, verifyLog, workloads } from "./fault-support.ts";
+
+const POLICY = `apiVersion: hullmark.dev/v1
+kind: Policy
+metadata: { name: response }
+spec:
+  mode: enforce
+  intervals: { quote: 10s, rescan: 1m, heartbeat: 1s }
+  response:
+    hourlyPercent: 100
+    rules:
+      - name: web
+        select: { containers: ["web*"] }
+        ladder: { low: [recreate], medium: [recreate], high: [recreate], critical: [recreate] }
+      - name: worker
+        select: { containers: ["worker*"] }
+        ladder: { low: [stop], medium: [stop], high: [stop], critical: [stop] }
+        approvals: 1
+`;
+
+interface ToldAction {
+  readonly id: string;
+  readonly kind: string;
+  readonly state: string;
+  readonly container: { readonly id: string; readonly name: string };
+  readonly drift: string;
+  readonly newContainerId: string | null;
+  readonly reason: string;
+  readonly logIndex: number;
+}
+
+const SETTLE_MS = 90_000;
+let faults: FaultBed;
+let actuator: Daemon;
+
+beforeAll(async () => {
+  faults = await startFaultBed("response", {}, { policy: POLICY });
+  const { stack, bed } = faults;
+  const directory = join(stack.directory, "actuator");
+  mkdirSync(directory, { mode: 0o700 });
+  const credentialDirectory = join(directory, "credentials");
+  const node = async () => stack.hullmark("node", "actuator", "node-0", "--dir", credentialDirectory);
+  await eventually("the node is known", node, ({ code }) => code === 0, SETTLE_MS);
+  const config = join(directory, "actuator.yaml");
+  const address = /localhost:\d+/.exec(JSON.stringify(await import("node:fs").then(({ readFileSync }) => readFileSync(stack.cliConfig, "utf8"))))?.[0];
+  writeFileSync(
+    config,
+    stringify({
+      ...{ stateDirectory: join(directory, "state"), credentialDirectory, verifier: { address } },
+      ...{ docker: { socket: engineOf(bed).socketPath }, limits: { hourlyPercent: 100 } },
+    }),
+  );
+  const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config]);
+  actuator = await startDaemon({ name: "actuator", argv, env: { ...bed.env }, logPath: join(bed.directory, "actuator.log"), ready: async () => true });
+});
+
+afterAll(async () => {
+  await actuator?.stop();
+  await faults?.bed.down();
+});
+
+function logsOnFailure(): void {
+  onTestFailed(() => {
+    for (const name of ["actuator", "verifier"]) console.error(`--- ${name}\n${tail(join(faults.bed.directory, `${name}.log`), 40)}`);
+  });
+}
+
+const actions = async (): Promise<readonly ToldAction[]> => (await faults.stack.json<{ actions: ToldAction[] }>("action", "ls")).actions;
+
+async function clean(name: string): Promise<string> {
+  const found = await eventually(
+    `${name} is measured`,
+    async () => (await workloads(faults.stack)).find(({ container }) => container.name === name),
+    (each) => each?.content === "affirming",
+    SETTLE_MS,
+  );
+  return found?.container.id ?? "";
+}
+
+test("a file that a container changed is answered by another container of the same digest, with all that belongs to it", async () => {
+  logsOnFailure();
+  const web = faults.victim("web");
+  const port = await freePort();
+  const answers = async (): Promise<number> => (await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(2000) })).status;
+  await web.docker("network", "create", "shop");
+  await web.docker(
+    ...["run", "-d", "--name", "web", "--restart", "unless-stopped", "-p", `127.0.0.1:${port}:8080`, "-v", "data:/data", "-v", "/scratch", "-e", "COLOUR=red"],
+    ...[
+      "--label",
+      "team=cart",
+      "--network",
+      "shop",
+      "--network-alias",
+      "cart",
+      "--user",
+      "0",
+      faults.image.reference,
+      "httpd",
+      "-f",
+      "-p",
+      "8080",
+      "-h",
+      "/data",
+    ],
+  );
+  await web.docker("network", "connect", "bridge", "web");
+  await web.sh("echo kept > /data/index.html; echo kept > /scratch/file");
+  const before = await clean("web");
+  await eventually("it serves", answers, (status) => status === 200);
+
+  await web.sh("echo x >> /etc/nginx/nginx.conf");
+
+  const [done] = await eventually("the action is done", actions, ([first]) => first?.state === "done", SETTLE_MS);
+  expect(done).toMatchObject({ kind: "recreate", container: { id: before, name: "web" } });
+  await eventually("it serves again", answers, (status) => status === 200);
+  const after = await clean("web");
+  expect(after).toBe(done?.newContainerId);
+  const [now] = JSON.parse(await web.docker("inspect", "web"));
+  expect(now.Id).toBe(after);
+  expect(now.HostConfig).toMatchObject({ RestartPolicy: { Name: "unless-stopped" }, PortBindings: { "8080/tcp": [{ HostPort: String(port) }] } });
+  expect(now.Config).toMatchObject({ Labels: { team: "cart" }, User: "0", Cmd: ["httpd", "-f", "-p", "8080", "-h", "/data"] });
+  expect(now.Config.Env).toContain("COLOUR=red");
+  expect(Object.keys(now.NetworkSettings.Networks).sort()).toEqual(["bridge", "shop"]);
+  expect(now.NetworkSettings.Networks.shop.Aliases).toContain("cart");
+  expect(await web.sh("cat /data/index.html /scratch/file")).toBe("kept\nkept");
+  // What was written is evidence: the old container is kept, and stays stopped.
+  const [old] = JSON.parse(await web.docker("inspect", before));
+  expect(old).toMatchObject({ Name: `/web.hullmark-${done?.id}`, State: { Running: false }, HostConfig: { RestartPolicy: { Name: "no" } } });
+
+  const drift = await eventually(
+    "the drift is resolved",
+    () => drifts(faults.stack),
+    (all) => all.some(({ id, state }) => id === done?.drift && state === "resolved"),
+    SETTLE_MS,
+  );
+  const told = drift.find(({ id }) => id === done?.drift);
+  const entries = await eventually(
+    "the log tells",
+    () => logEntries(faults.stack),
+    (all) => all.filter(({ type }) => type === "action").length >= 2,
+    SETTLE_MS,
+  );
+  expect(entries.filter(({ type }) => type === "action").map(({ id, state, drift: of, driftIndex }) => ({ id, state, of, driftIndex }))).toEqual(
+    ["issued", "done"].map((state) => ({ id: done?.id, state, of: told?.id, driftIndex: expect.any(Number) })),
+  );
+  expect(entries[done?.logIndex ?? -1]).toMatchObject({ type: "action", state: "done", newContainer: after });
+  await verifyLog(faults.stack);
+});

@@ -1,0 +1,89 @@
+/** A container engine in memory, which can be told to fail: for what an actuator does in every order of events. */
+import { randomBytes } from "node:crypto";
+import { type Engine, type EngineContainer, EngineError, type RestartPolicy } from "@hullmark/actuator/ports/engine";
+
+export class FakeEngine implements Engine {
+  readonly containers = new Map<string, EngineContainer>();
+  /** Method → error thrown at its next call. */
+  readonly failures = new Map<keyof Engine, EngineError>();
+  readonly calls: string[] = [];
+
+  add(name: string, more: Partial<EngineContainer> = {}): EngineContainer {
+    const made: EngineContainer = {
+      ...{ id: randomBytes(32).toString("hex"), name, configDigest: `sha256:${"1".repeat(64)}`, running: true, autoRemove: false, labels: {} },
+      restartPolicy: { name: "always", maximumRetryCount: 0 },
+      ...more,
+    };
+    this.containers.set(made.id, made);
+    return made;
+  }
+
+  named(name: string): EngineContainer | undefined {
+    return [...this.containers.values()].find((each) => each.name === name);
+  }
+
+  async find(id: string): Promise<EngineContainer | undefined> {
+    this.#call("find");
+    return this.containers.get(id);
+  }
+
+  async countRunning(): Promise<number> {
+    return [...this.containers.values()].filter(({ running }) => running).length;
+  }
+
+  async sharers(): Promise<readonly string[]> {
+    return [];
+  }
+
+  async setRestartPolicy(id: string, restartPolicy: RestartPolicy): Promise<void> {
+    this.#call("setRestartPolicy");
+    this.#change(id, { restartPolicy });
+  }
+
+  async stop(id: string): Promise<void> {
+    this.#call("stop");
+    this.#change(id, { running: false });
+  }
+
+  async start(id: string): Promise<void> {
+    this.#call("start");
+    this.#change(id, { running: true });
+  }
+
+  async rename(id: string, name: string): Promise<void> {
+    this.#call("rename");
+    if (this.named(name)) throw new EngineError("ENGINE_REFUSED", `the name ${name} is taken`);
+    this.#change(id, { name });
+  }
+
+  async remove(id: string): Promise<void> {
+    this.#call("remove");
+    this.containers.delete(id);
+  }
+
+  async madeFor(intentId: string): Promise<EngineContainer | undefined> {
+    return [...this.containers.values()].find(({ labels }) => labels["intent"] === intentId);
+  }
+
+  async createLike(like: string, name: string, intentId: string): Promise<string> {
+    this.#call("createLike");
+    const old = this.containers.get(like);
+    if (!old) throw new EngineError("ENGINE_REFUSED", "no such container");
+    return this.add(name, { ...old, id: randomBytes(32).toString("hex"), name, running: false, labels: { ...old.labels, intent: intentId } }).id;
+  }
+
+  async joinNetworks(): Promise<void> {}
+
+  #call(method: keyof Engine): void {
+    this.calls.push(method);
+    const failure = this.failures.get(method);
+    this.failures.delete(method);
+    if (failure) throw failure;
+  }
+
+  #change(id: string, change: Partial<EngineContainer>): void {
+    const container = this.containers.get(id);
+    if (!container) throw new EngineError("ENGINE_REFUSED", "no such container");
+    this.containers.set(id, { ...container, ...change });
+  }
+}

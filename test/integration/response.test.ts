@@ -1,0 +1,204 @@
+/** The verifier's part of acting: decided once, approved by people, held by pause and breaker, told to the actuator of that node alone. */
+import { generateKeyPairSync, hash, verify } from "node:crypto";
+import { fromBinary } from "@bufbuild/protobuf";
+import { credentials } from "@grpc/grpc-js";
+import { encodeRecord, intentMessage } from "@hullmark/proto/codec";
+import { RpcChannel } from "@hullmark/proto/rpc";
+import { ActionKind, ActionState, Actuation, type Intent, IntentSchema, Outcome, Response } from "@hullmark/proto/v1/response";
+import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
+import { type PushedImage, pushImage } from "../fakes/images.ts";
+import { FakeQuoter } from "../fakes/quoter.ts";
+import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
+import { TestVerifier } from "../fakes/verifier.ts";
+
+const directoryRecord = encodeRecord({ type: "d", mode: 0o755, uid: 0, gid: 0, xattrs: [], opaque: false });
+const file = (content: string): Buffer =>
+  encodeRecord({ type: "f", mode: 0o644, uid: 0, gid: 0, xattrs: [], size: BigInt(content.length), sha256: hash("sha256", content, "buffer") });
+
+let registry: FakeRegistry;
+let image: PushedImage;
+let verifier: TestVerifier;
+let node: Attester;
+
+beforeEach(async () => {
+  registry = await startFakeRegistry();
+  image = await pushImage(`${registry.host}/acme/web`);
+  verifier = new TestVerifier();
+});
+afterEach(async () => {
+  await verifier.dispose();
+  await registry.close();
+});
+
+const policy = (mode: string, rule: string, more = ""): string =>
+  `apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n  mode: ${mode}\n  intervals: { heartbeat: 5m, quote: 1h }\n  response:\n    rules: [{ name: all, ${rule} }]\n${more}`;
+const RECREATE = "ladder: { low: [recreate], medium: [recreate], high: [recreate], critical: [recreate] }";
+
+async function start(text: string): Promise<void> {
+  await verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policy(text)}`);
+  node = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
+  await node.connect();
+}
+
+/** A container that runs the image, with files that it added. */
+function container(index: number, added: readonly string[]): ScriptedContainer {
+  const tree = LayerTree.build([
+    { path: Buffer.from("etc"), record: directoryRecord, implied: true },
+    { path: Buffer.from("etc/app.conf"), record: file("port=80\n"), implied: false },
+  ]);
+  const init = dockerInitLayer(MergedTree.of([tree]));
+  const upper = new Map([["etc", directoryRecord], ...added.map((path) => [path, file(path)] as const)]);
+  return {
+    id: index.toString(16).padStart(64, "0"),
+    name: `web-${index}`,
+    image: { reference: `${image.repository}:${image.tag}`, configDigest: image.configDigest },
+    layers: [
+      { id: "layer-0", tree },
+      { id: "init", tree: init, runtimeMade: true },
+    ],
+    upper: added.length > 0 ? upper : new Map(),
+  };
+}
+
+async function drifted(...indexes: number[]): Promise<void> {
+  for (const index of indexes) node.set(container(index, ["etc/added"]));
+  await node.report();
+  // A quote for what has just been said: before it the node's word is not acted on.
+  await verifier.adminClient.requestQuote({ nodeId: node.options.name });
+}
+
+/** Plays the actuator of a node: keeps what it is handed. */
+async function actuator(
+  nodeId = node.credential?.nodeId ?? "",
+): Promise<{ intents: Intent[]; report: (intent: Intent, outcome: Outcome) => Promise<unknown> }> {
+  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const request = { node: nodeId, publicKey: publicKey.export({ type: "spki", format: "der" }) };
+  const { certificateChain, intentKey } = await verifier.adminClient.issueActuatorCertificate(request);
+  const pem = certificateChain.map((der) => `-----BEGIN CERTIFICATE-----\n${Buffer.from(der).toString("base64")}\n-----END CERTIFICATE-----\n`).join("");
+  const key = Buffer.from(privateKey.export({ type: "pkcs8", format: "pem" }));
+  const client = verifier.track(new RpcChannel(verifier.mainAddress, credentials.createSsl(verifier.ca, key, Buffer.from(pem)))).client(Actuation);
+  const intents: Intent[] = [];
+  const signer = { key: Buffer.from(intentKey), format: "der", type: "spki" } as const;
+  void (async () => {
+    for await (const { intent } of client.pullIntents({})) {
+      if (!intent || !verify(null, intentMessage(intent.body), signer, intent.signature)) throw new Error("an intent that is not well signed");
+      intents.push(fromBinary(IntentSchema, intent.body));
+    }
+  })().catch(() => undefined); // the verifier stops
+  return {
+    intents,
+    report: (intent, outcome) =>
+      client.reportOutcome({ intentId: intent.id, outcome, reason: outcome === Outcome.DONE ? "" : "breaker", newContainerId: "f".repeat(64) }),
+  };
+}
+
+const people = () => verifier.admin().client(Response);
+const listed = async () => (await people().listActions({})).actions;
+const held = async () => (await people().listActions({})).held;
+// Polls end when the condition holds; a busy machine may take its time.
+vi.setConfig({ testTimeout: 180_000 });
+const POLL = { timeout: 80_000, interval: 100 };
+
+test("drift becomes one intent, for the actuator of its node alone, and is settled by its first report", async () => {
+  await start(policy("enforce", RECREATE));
+  const other = verifier.attester({ name: "w-2", quoter: new FakeQuoter() });
+  await other.connect();
+  const [own, foreign] = [await actuator(), await actuator(other.credential?.nodeId ?? "")];
+  await drifted(1);
+  await expect.poll(() => own.intents.length, POLL).toBe(1);
+  const [intent] = own.intents as [Intent];
+  const [issued] = await listed();
+  expect(intent).toMatchObject({ actionId: issued?.id, nodeId: node.credential?.nodeId, region: "eu-1", verifierId: "v1", kind: ActionKind.RECREATE });
+  expect(intent).toMatchObject({ containerId: container(1, []).id, configDigest: image.configDigest, driftId: issued?.driftId });
+  expect(issued).toMatchObject({ state: ActionState.ISSUED, rule: "all", containerName: "web-1" });
+  // It comes again to who connects anew: what it carries out once is the actuator's to know.
+  const again = await actuator();
+  await expect.poll(() => again.intents.map(({ actionId }) => actionId), POLL).toEqual([intent.actionId]);
+  await expect(foreign.report(intent, Outcome.DONE)).rejects.toMatchObject({ code: "NOT_FOUND" });
+  await own.report(intent, Outcome.DONE);
+  await own.report(intent, Outcome.REFUSED);
+  expect(await listed()).toMatchObject([{ state: ActionState.DONE, newContainerId: "f".repeat(64), reason: "" }]);
+  expect(foreign.intents).toEqual([]);
+});
+
+test("100 containers drift at once: the breaker lets two percent through, holds the rest and says so", async () => {
+  await start(policy("enforce", RECREATE));
+  const { intents } = await actuator();
+  await drifted(...Array.from({ length: 100 }, (_, i) => i));
+  await expect.poll(held, POLL).toEqual({ breaker: 98 });
+  expect(intents.length).toBe(2);
+  expect(await listed()).toHaveLength(2);
+});
+
+test("without an actuator nothing is asked for; when one comes, what is still wrong is", async () => {
+  await start(policy("enforce", RECREATE));
+  await drifted(1);
+  await expect.poll(held, POLL).toEqual({ "no-actuator": 1 });
+  expect(await listed()).toEqual([]);
+  const { intents } = await actuator();
+  await expect.poll(() => intents.length, POLL).toBe(1);
+});
+
+test("a dry run records what would be done, once, and hands nothing out", async () => {
+  await start(policy("dry-run", RECREATE));
+  const { intents } = await actuator();
+  await drifted(1);
+  await expect.poll(listed, POLL).toMatchObject([{ state: ActionState.DRY_RUN, kind: ActionKind.RECREATE }]);
+  node.set(container(1, ["etc/added", "etc/more"]));
+  await node.report();
+  verifier.policy(policy("observe", RECREATE));
+  await verifier.adminClient.reloadPolicy({});
+  expect(await listed()).toHaveLength(1);
+  expect(intents).toEqual([]);
+});
+
+describe("people", () => {
+  test("as many as policy asks for must approve, each once; then it is issued", async () => {
+    await start(policy("enforce", `${RECREATE}, approvals: 2`));
+    const { intents } = await actuator();
+    await drifted(1);
+    await expect.poll(listed, POLL).toMatchObject([{ state: ActionState.AWAITING, approvalsNeeded: 2 }]);
+    const id = (await listed())[0]?.id ?? "";
+    const approver = (await verifier.operator("approver")).client(Response);
+    expect((await approver.approveAction({ id })).action).toMatchObject({ state: ActionState.AWAITING, approvals: [{ by: "some-approver" }] });
+    await expect(approver.approveAction({ id })).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
+    expect(intents).toEqual([]);
+    expect((await people().approveAction({ id })).action).toMatchObject({ state: ActionState.ISSUED });
+    await expect.poll(() => intents.map(({ actionId }) => actionId), POLL).toEqual([id]);
+    await expect(people().approveAction({ id })).rejects.toMatchObject({ code: "FAILED_PRECONDITION", detail: { reason: "NOT_AWAITING" } });
+  });
+
+  test("what was denied is not asked for again, and what is gone is withdrawn", async () => {
+    await start(policy("enforce", `${RECREATE}, approvals: 1`, "    hourlyPercent: 100\n"));
+    await actuator();
+    await drifted(1, 2);
+    await expect.poll(async () => (await listed()).length, POLL).toBe(2);
+    const idOf = async (name: string): Promise<string> => (await listed()).find(({ containerName }) => containerName === name)?.id ?? "";
+    await people().denyAction({ id: await idOf("web-1"), reason: "a test of ours" });
+    node.set(container(2, []));
+    await node.report();
+    await expect
+      .poll(async () => (await listed()).map(({ containerName, state, deniedBy }) => [containerName, ActionState[state], deniedBy]).sort(), POLL)
+      .toEqual([
+        ["web-1", "DENIED", "admin"],
+        ["web-2", "WITHDRAWN", ""],
+      ]);
+  });
+
+  test("a pause outlives the verifier; resumed, it goes on", async () => {
+    await start(policy("enforce", RECREATE));
+    await people().pauseActions({ reason: "INC-1" });
+    await verifier.stop();
+    await verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policyPath}`);
+    node = verifier.attester({ name: "w-3", quoter: new FakeQuoter() });
+    await node.connect();
+    const { intents } = await actuator();
+    await drifted(1);
+    await expect.poll(held, POLL).toEqual({ paused: 1 });
+    expect((await people().listActions({})).pause).toMatchObject({ by: "admin", reason: "INC-1" });
+    await people().resumeActions({ reason: "over" });
+    await expect.poll(() => intents.length, POLL).toBe(1);
+  });
+});

@@ -1,0 +1,174 @@
+/** What is decided: for any verdicts in any order no more than the breaker allows, and nothing for what is not certain. */
+import { Severity, Verdict } from "@hullmark/proto/v1/common";
+import { DriftState } from "@hullmark/proto/v1/query";
+import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
+import { parsePolicy } from "@hullmark/verifier/core/policy/index";
+import { DRIFT_KINDS, DRIFT_PLACES, PROVENANCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
+import { RUNGS } from "@hullmark/verifier/core/policy/types";
+import { HOUR_MS, hourlyLimit } from "@hullmark/verifier/core/response/breaker";
+import { causeOf, HEALS } from "@hullmark/verifier/core/response/causes";
+import { decide, MAX_ATTEMPTS, type Situation, serviceOf } from "@hullmark/verifier/core/response/decide";
+import { issued, newAction, settled } from "@hullmark/verifier/core/response/steps";
+import type { ActionRow, DriftRow, WorkloadRow } from "@hullmark/verifier/ports/rows";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { drift, node, T0, workload } from "../contract/store-fixtures.ts";
+
+const CONTRARY = { verdict: Verdict.CONTRAINDICATED, content: Verdict.CONTRAINDICATED, reasons: [] };
+
+function policyOf(spec: string): Situation["policy"] {
+  const parsed = parsePolicy(`apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n${spec}`, "p.yaml");
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
+  return parsed.policy;
+}
+
+const every = (rungs: string): string => `{ info: ${rungs}, low: ${rungs}, medium: ${rungs}, high: ${rungs}, critical: ${rungs} }`;
+const rules = (ladder: string, more = ""): string => `  mode: enforce\n  response:\n    rules: [{ name: all, ladder: ${ladder}, untrusted: [stop] }]\n${more}`;
+const RECREATE = policyOf(rules(every("[recreate]")));
+
+const bad = (containerId = "c1", more: Partial<WorkloadRow> = {}): WorkloadRow => workload("n1", containerId, { ...CONTRARY, appraised: CONTRARY, ...more });
+const open = (more: Partial<DriftRow> = {}): DriftRow => drift(1, { state: DriftState.OPEN, place: "upper", kind: "content", ...more });
+
+function situation(more: Partial<Situation> = {}): Situation {
+  return {
+    ...{ policy: RECREATE, node: node("n1"), workload: bad(), drifts: [open()], history: [], paused: false, actuator: true, containers: 10, nowMs: T0 },
+    ...more,
+  };
+}
+
+const why = (more: Partial<Situation>): string => {
+  const decision = decide(situation(more));
+  return decision.act ? `act ${ActionKind[decision.kind]}` : decision.why;
+};
+
+function past(state: ActionState, more: Partial<ActionRow> = {}): ActionRow {
+  const decision = decide(situation());
+  if (!decision.act) throw new Error(decision.why);
+  const row = newAction(1, decision, "w-1", ActionState.AWAITING, T0 - 2 * HOUR_MS);
+  return { ...row, state, issuedAtMs: T0 - 2 * HOUR_MS, ...more };
+}
+
+describe("one container", () => {
+  test("its own drift on an attested node is acted on", () => expect(why({})).toBe("act RECREATE"));
+
+  test.each<[string, Partial<Situation>, string]>([
+    ["observing", { policy: policyOf("  mode: observe\n  response:\n    rules: [{ name: all, ladder: { high: [stop] } }]\n") }, "observe"],
+    ["no rule", { policy: policyOf("  mode: enforce\n") }, "no-rule"],
+    [
+      "a rule for others",
+      { policy: policyOf("  mode: enforce\n  response:\n    rules: [{ name: a, select: { nodes: [other] }, ladder: { high: [stop] } }]\n") },
+      "no-rule",
+    ],
+    ["no rung for this severity", { policy: policyOf(rules("{ critical: [stop] }")) }, "alert"],
+    ["paused", { paused: true }, "paused"],
+    ["no actuator", { actuator: false }, "no-actuator"],
+    [
+      "frozen",
+      { policy: policyOf(rules(every("[stop]"), "    freezes: [{ reason: sale, from: 2023-11-01T00:00:00Z, until: 2023-12-01T00:00:00Z }]\n")) },
+      "frozen",
+    ],
+    ["a revoked node", { node: node("n1", { revokedAtMs: T0 }) }, "node-not-attested"],
+    ["gone", { workload: undefined }, "gone"],
+    ["acknowledged or resolved", { drifts: [] }, "no-drift"],
+    ["a layer differs too", { drifts: [open(), open({ number: 2, place: "layer" })] }, "node-cause"],
+    ["another of this container is under way", { history: [past(ActionState.ISSUED)] }, "under-way"],
+    ["it waits for approval", { history: [past(ActionState.AWAITING)] }, "under-way"],
+    ["people denied it for this drift", { history: [past(ActionState.DENIED)] }, "denied"],
+    ["it was done to this very container", { history: [past(ActionState.DONE)] }, "contained"],
+    ["it failed too often", { history: Array.from({ length: MAX_ATTEMPTS }, (_, i) => past(ActionState.FAILED, { id: `A-${i}` })) }, "given-up"],
+    ["the same workload was just acted on", { history: [past(ActionState.DONE, { containerId: "c0", issuedAtMs: T0 - 1000 })] }, "cooling-down"],
+    ["the hour's share is used up", { history: [past(ActionState.DONE, { containerId: "cx", workload: "other", issuedAtMs: T0 - 1000 })] }, "breaker"],
+    ["used up by a clock that was ahead", { history: [past(ActionState.DONE, { containerId: "cx", workload: "other", issuedAtMs: T0 + HOUR_MS })] }, "breaker"],
+  ])("%s: nothing is done", (_name, more, expected) => expect(why(more)).toBe(expected));
+
+  test("only a contradiction of its own, on an attested node, is acted on: unknown never is", () => {
+    const verdicts = fc.constantFrom(Verdict.UNSPECIFIED, Verdict.AFFIRMING, Verdict.WARNING, Verdict.CONTRAINDICATED, Verdict.UNKNOWN);
+    fc.assert(
+      fc.property(verdicts, verdicts, verdicts, (ofNode, shown, appraised) => {
+        const decision = decide(
+          situation({ node: node("n1", { verdict: ofNode }), workload: bad("c1", { verdict: shown, appraised: { ...CONTRARY, verdict: appraised } }) }),
+        );
+        const attested = ofNode === Verdict.AFFIRMING || ofNode === Verdict.WARNING;
+        expect(decision.act).toBe(attested && shown === Verdict.CONTRAINDICATED && appraised === Verdict.CONTRAINDICATED);
+      }),
+    );
+  });
+
+  test("no rung is taken that does not heal every cause there is", () => {
+    const cause = fc.record({ place: fc.constantFrom(...DRIFT_PLACES), kind: fc.constantFrom(...DRIFT_KINDS), severity: fc.integer({ min: 1, max: 5 }) });
+    const ladder = fc.array(fc.constantFrom(...RUNGS), { minLength: 1, maxLength: 3 });
+    fc.assert(
+      fc.property(fc.array(cause, { minLength: 1, maxLength: 5 }), ladder, (causes, rungs) => {
+        const drifts = causes.map((each, i) => open({ ...each, number: i + 1, id: `D-${i}` }));
+        const decision = decide(situation({ policy: policyOf(rules(every(`[${rungs}]`))), drifts }));
+        if (!decision.act) return;
+        const found = drifts.map(causeOf);
+        expect(found).not.toContain("node");
+        const rung = decision.kind === ActionKind.STOP ? "stop" : "recreate";
+        expect(HEALS[causeOf(decision.drift)]).toContain(rung);
+        // Another of the same image would run the same again.
+        if (found.includes("untrusted")) expect(rung).toBe("stop");
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test("drift that returns climbs the ladder", () => {
+    const policy = policyOf(rules(every("[recreate, stop]")));
+    const returned = { history: [past(ActionState.DONE, { containerId: "c0" })] };
+    expect(why({ policy })).toBe("act RECREATE");
+    expect(why({ policy, ...returned })).toBe("act STOP");
+  });
+
+  test("places that are not the workload's, and kinds that are not known, are the node's", () => {
+    expect(PROVENANCE_KINDS.map((kind) => causeOf({ place: "image", kind }))).toEqual(PROVENANCE_KINDS.map(() => "untrusted"));
+    for (const place of ["layer", "runtime-layer", "node", "elsewhere"]) expect(causeOf({ place, kind: "content" })).toBe("node");
+    expect(causeOf({ place: "image", kind: "content" })).toBe("node");
+    expect(causeOf({ place: "configuration", kind: "unlisted" })).toBe("node");
+  });
+});
+
+test("any sequence of verdicts makes no more actions than the breaker allows, in any hour and for any workload", () => {
+  const verdict = fc.record({
+    container: fc.integer({ min: 0, max: 40 }),
+    service: fc.integer({ min: 0, max: 12 }),
+    pauseMs: fc.integer({ min: 0, max: 900_000 }),
+  });
+  const percent = fc.integer({ min: 0, max: 100 });
+  fc.assert(
+    fc.property(fc.array(verdict, { maxLength: 120 }), percent, fc.integer({ min: 1, max: 120 }), (verdicts, hourlyPercent, containers) => {
+      const policy = policyOf(rules(every("[stop]"), `    hourlyPercent: ${hourlyPercent}\n`));
+      const history: ActionRow[] = [];
+      let nowMs = T0;
+      for (const { container, service, pauseMs } of verdicts) {
+        nowMs += pauseMs;
+        const decision = decide(situation({ policy, workload: bad(`c${container}`, { workload: `s${service}` }), history, containers, nowMs }));
+        if (!decision.act) continue;
+        const row = newAction(history.length + 1, decision, "w-1", ActionState.AWAITING, nowMs);
+        const intent = { id: Buffer.alloc(16), body: Buffer.alloc(1), signature: Buffer.alloc(64) };
+        history.push(settled(issued(row, intent, nowMs), ActionState.DONE, "", nowMs));
+      }
+      const at = history.map((row) => row.issuedAtMs ?? 0);
+      for (const end of at)
+        expect(at.filter((each) => end - HOUR_MS < each && each <= end).length).toBeLessThanOrEqual(hourlyLimit(containers, { hourlyPercent }));
+      const last = new Map<string, number>();
+      for (const row of history) {
+        const before = last.get(serviceOf(row));
+        if (before !== undefined) expect((row.issuedAtMs ?? 0) - before).toBeGreaterThanOrEqual(600_000);
+        last.set(serviceOf(row), row.issuedAtMs ?? 0);
+      }
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test("the gravest drift decides, whatever order they come in", () => {
+  const severities = fc.uniqueArray(fc.constantFrom(Severity.LOW, Severity.MEDIUM, Severity.HIGH, Severity.CRITICAL), { minLength: 1 });
+  fc.assert(
+    fc.property(severities, (order) => {
+      const drifts = order.map((severity, i) => open({ severity, number: i + 1, id: `D-${i}` }));
+      const decision = decide(situation({ drifts }));
+      expect(decision.act && decision.drift.severity).toBe(Math.max(...order));
+    }),
+  );
+});

@@ -1,0 +1,124 @@
+/** Response: what people see and decide of actions. Actuation: what actuators are handed, and what they tell. */
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
+import { ActionState, type Actuation, type Response } from "@hullmark/proto/v1/response";
+import { type ResponseEngine, ResponseError } from "../../core/response/index.ts";
+import type { ActionRow } from "../../ports/rows.ts";
+import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import { type AccessServices, nodeOf, operatorOf } from "./access.ts";
+import { rpcErrorOf } from "./errors.ts";
+import { PushQueue } from "./queue.ts";
+
+export interface ResponseServices extends AccessServices {
+  readonly engine: ResponseEngine;
+  readonly store: Store;
+}
+
+const DEFAULT_PAGE_ROWS = 100;
+const MAX_REASON_CHARS = 500;
+const MAX_DETAIL_CHARS = 4096;
+/** Intents that wait for one actuator to read them. */
+const MAX_WAITING_INTENTS = 1000;
+const OPEN = [ActionState.AWAITING, ActionState.ISSUED];
+
+const time = (ms: number | undefined) => (ms === undefined ? undefined : timestampFromMs(ms));
+
+function action(row: ActionRow) {
+  const { intent: _intent, number: _number, driftLogIndex: _index, owners: _owners, logIndex, approvals, ...same } = row;
+  return {
+    ...same,
+    logIndex: BigInt(logIndex),
+    approvals: approvals.map(({ by, atMs }) => ({ by, at: timestampFromMs(atMs) })),
+    ...{ createdAt: time(row.createdAtMs), issuedAt: time(row.issuedAtMs), expiresAt: time(row.expiresAtMs), settledAt: time(row.settledAtMs) },
+  };
+}
+
+export function responseService(services: ResponseServices): ServiceImplementation<typeof Response> {
+  const { engine, store } = services;
+  return {
+    async listActions({ openOnly, pageSize, pageToken }) {
+      if (pageToken !== "" && !/^[0-9]{1,15}$/.test(pageToken))
+        throw new RpcError("INVALID_ARGUMENT", "not a page token of this list", { reason: "PAGE_TOKEN", field: "pageToken" });
+      const limit = pageSize === 0 ? DEFAULT_PAGE_ROWS : Math.min(pageSize, MAX_PAGE_ROWS - 1);
+      const rows = await store.listActions({ states: openOnly ? OPEN : [], sinceMs: 0 }, { after: pageToken, limit: limit + 1 });
+      const page = rows.slice(0, limit);
+      const { pause } = engine;
+      return {
+        actions: page.map(action),
+        nextPageToken: rows.length > limit ? String(page.at(-1)?.number) : "",
+        ...(pause && { pause: { by: pause.by, reason: pause.reason, since: timestampFromMs(pause.sinceMs) } }),
+        held: { ...engine.held() } as Record<string, number>,
+      };
+    },
+    async getAction({ id }) {
+      const row = await store.readAction(id.slice(0, 32).toUpperCase());
+      if (!row) throw new RpcError("NOT_FOUND", "no such action", { reason: "NOT_FOUND", field: "id" });
+      return { action: action(row) };
+    },
+    async approveAction({ id }, context) {
+      return { action: action(await acting(() => engine.approve(id.slice(0, 32).toUpperCase(), operatorOf(context, services).name))) };
+    },
+    async denyAction({ id, reason }, context) {
+      await acting(() => engine.deny(id.slice(0, 32).toUpperCase(), operatorOf(context, services).name, reasonOf(reason)));
+      return {};
+    },
+    async pauseActions({ reason }, context) {
+      await acting(() => engine.setPause(true, operatorOf(context, services).name, reasonOf(reason)));
+      return {};
+    },
+    async resumeActions({ reason }, context) {
+      await acting(() => engine.setPause(false, operatorOf(context, services).name, reasonOf(reason)));
+      return {};
+    },
+  };
+}
+
+export function actuationService(services: ResponseServices): ServiceImplementation<typeof Actuation> {
+  const { engine } = services;
+  return {
+    async *pullIntents(_request, context) {
+      const { nodeId } = nodeOf(context, services);
+      const queue = new PushQueue<ActionRow>(
+        MAX_WAITING_INTENTS,
+        () => new RpcError("RESOURCE_EXHAUSTED", "the actuator does not keep up", { reason: "BACKLOG", fix: "pull again", retryable: true }),
+      );
+      context.signal.addEventListener("abort", () => queue.end(), { once: true });
+      const end = engine.connect(nodeId, {
+        push: (row) => queue.push(row),
+        end: () => queue.end(new RpcError("UNAVAILABLE", "the verifier is stopping: reconnect", { reason: "STOPPING", retryable: true })),
+      });
+      try {
+        for await (const { intent } of queue) {
+          // The stream may outlive the certificate.
+          nodeOf(context, services);
+          if (intent) yield { intent: { body: intent.body, signature: intent.signature } };
+        }
+      } finally {
+        end();
+      }
+    },
+    async reportOutcome({ intentId, outcome, reason, detail, newContainerId }, context) {
+      const report = { outcome, reason: reason.slice(0, 64), detail: detail.slice(0, MAX_DETAIL_CHARS), newContainerId: newContainerId.slice(0, 64) };
+      await acting(() => engine.report(nodeOf(context, services).nodeId, intentId, report));
+      return {};
+    },
+  };
+}
+
+const STATUS = { NOT_FOUND: "NOT_FOUND", NOT_AWAITING: "FAILED_PRECONDITION", HELD: "FAILED_PRECONDITION", BAD_OUTCOME: "INVALID_ARGUMENT" } as const;
+
+async function acting<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof ResponseError)) throw rpcErrorOf(error);
+    throw new RpcError(STATUS[error.code], error.message, { reason: error.code });
+  }
+}
+
+function reasonOf(reason: string): string {
+  const trimmed = reason.trim();
+  if (trimmed === "" || trimmed.length > MAX_REASON_CHARS)
+    throw new RpcError("INVALID_ARGUMENT", `reason: want 1 to ${MAX_REASON_CHARS} characters: it is logged`, { reason: "ARGUMENT", field: "reason" });
+  return trimmed;
+}

@@ -1,0 +1,37 @@
+/** How much may be done: so that a false alarm of the whole fleet stays an alarm. */
+
+export interface BreakerLimits {
+  /** Between two actions on one workload, in milliseconds. */
+  readonly pauseMs: number;
+  /** Of all containers, in percent an hour: 0..100. One action an hour is always within it. */
+  readonly hourlyPercent: number;
+}
+
+/** An action that was issued. */
+export interface Issued {
+  readonly workload: string;
+  /** Unix milliseconds. */
+  readonly atMs: number;
+}
+
+export const HOUR_MS = 3_600_000;
+
+/** Actions an hour that are within the limits for so many containers. */
+export function hourlyLimit(containers: number, { hourlyPercent }: Pick<BreakerLimits, "hourlyPercent">): number {
+  return Math.max(1, Math.floor((containers * hourlyPercent) / 100));
+}
+
+/**
+ * @param issued at least those of the last hour and of the last `pauseMs`. Times to come count: the clock was set back since
+ * @returns why one more is too many; undefined: it is within the limits
+ */
+export function overLimit(
+  issued: readonly Issued[],
+  workload: string,
+  containers: number,
+  limits: BreakerLimits,
+  nowMs: number,
+): "cooling-down" | "breaker" | undefined {
+  if (issued.some((each) => each.workload === workload && nowMs - each.atMs < limits.pauseMs)) return "cooling-down";
+  return issued.filter(({ atMs }) => nowMs - atMs < HOUR_MS).length >= hourlyLimit(containers, limits) ? "breaker" : undefined;
+}

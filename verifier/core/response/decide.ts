@@ -1,0 +1,127 @@
+/** What is to be done about one container: from results, policy and what was done before. Pure; whatever is not certain does nothing. */
+import { Verdict } from "@hullmark/proto/v1/common";
+import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
+import type { ActionRow, DriftRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import { selects } from "../policy/match.ts";
+import type { Policy, ResponseRule, Rung } from "../policy/types.ts";
+import { overLimit } from "./breaker.ts";
+import { causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
+
+/** Everything that a decision rests on. */
+export interface Situation {
+  readonly policy: Pick<Policy, "mode" | "response">;
+  readonly node: Pick<NodeRow, "name" | "verdict" | "revokedAtMs"> | undefined;
+  readonly workload: WorkloadRow | undefined;
+  /** Open ones of this container: neither acknowledged nor notices. */
+  readonly drifts: readonly DriftRow[];
+  /** Of every node, the last {@link HISTORY_MS}, and all that are not settled. */
+  readonly history: readonly ActionRow[];
+  readonly paused: boolean;
+  readonly actuator: boolean;
+  /** All that are known, of every node. */
+  readonly containers: number;
+  readonly nowMs: number;
+}
+
+/** Drift that returns within this time climbs the ladder. */
+export const HISTORY_MS = 86_400_000;
+/** Attempts on one container that came to nothing, after which people are waited for. */
+export const MAX_ATTEMPTS = 3;
+
+/** May change by time, by another action's end or by what people do: looked at again. */
+export const HELD = ["node-not-attested", "paused", "frozen", "no-actuator", "cooling-down", "breaker", "storage"] as const;
+export type Held = (typeof HELD)[number];
+type Idle =
+  | "observe"
+  | "gone"
+  | "not-contradicted"
+  | "no-drift"
+  | "no-rule"
+  | "node-cause"
+  | "alert"
+  | "denied"
+  | "under-way"
+  | "contained"
+  | "given-up"
+  | "told"
+  | "too-many-drifts";
+
+export type Decision =
+  | { readonly act: false; readonly why: Idle | Held }
+  | { readonly act: true; readonly kind: ActionKind; readonly drift: DriftRow; readonly rule: ResponseRule; readonly workload: WorkloadRow };
+
+const KINDS: Readonly<Record<Exclude<Rung, "alert">, ActionKind>> = { stop: ActionKind.STOP, recreate: ActionKind.RECREATE };
+const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
+const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.FAILED, ActionState.REFUSED, ActionState.EXPIRED]);
+
+/** One service on one node, whichever container stands for it now. */
+export function serviceOf({ nodeId, workload, containerName }: Pick<WorkloadRow, "nodeId" | "workload" | "containerName">): string {
+  return `${nodeId}/${workload || containerName}`;
+}
+
+/** @param own an action that is decided on again, and must not stand in its own way */
+export function decide(situation: Situation, own?: ActionRow): Decision {
+  const idle = (why: Idle | Held): Decision => ({ act: false, why });
+  const { policy, node, workload, drifts } = situation;
+  if (policy.mode === "observe") return idle("observe");
+  if (!node || !workload) return idle("gone");
+  if (node.revokedAtMs !== undefined || (node.verdict !== Verdict.AFFIRMING && node.verdict !== Verdict.WARNING)) return idle("node-not-attested");
+  if (workload.verdict !== Verdict.CONTRAINDICATED || workload.appraised.verdict !== Verdict.CONTRAINDICATED) return idle("not-contradicted");
+  if (drifts.length === 0) return idle("no-drift");
+  const rule = policy.response.rules.find(({ select }) => selects({ ...select, labels: {} }, { ...workload, labels: {}, nodeName: node.name }));
+  if (!rule) return idle("no-rule");
+  if (drifts.some((drift) => causeOf(drift) === "node")) return idle("node-cause");
+  const history = situation.history.filter(({ id }) => id !== own?.id);
+  const found = rungFor(
+    rule,
+    drifts,
+    history.filter((each) => serviceOf(each) === serviceOf(workload)),
+  );
+  if (!found) return idle("alert");
+  const kind = KINDS[found.rung];
+  const past = pastOf(history, workload, kind, found.drift, policy.mode === "dry-run");
+  if (past) return idle(past);
+  const held = heldBy(situation, history, workload);
+  if (held) return idle(held);
+  return { act: true, kind, drift: found.drift, rule, workload };
+}
+
+/** The rung for the gravest drift, of the oldest number where several are; undefined: nothing beyond telling, or nothing that would heal. */
+function rungFor(
+  rule: ResponseRule,
+  drifts: readonly DriftRow[],
+  service: readonly ActionRow[],
+): { readonly rung: Exclude<Rung, "alert">; readonly drift: DriftRow } | undefined {
+  const untrusted = drifts.filter((drift) => causeOf(drift) === "untrusted");
+  const [drift] = (untrusted.length > 0 ? untrusted : drifts).toSorted((a, b) => b.severity - a.severity || a.number - b.number);
+  if (!drift) return undefined;
+  const cause = causeOf(drift);
+  const severity = SEVERITY_OF[drift.severity];
+  const rungs = cause === "untrusted" ? rule.untrusted : ((severity && rule.ladder[severity]) ?? []);
+  const done = service.filter(({ state }) => state === ActionState.DONE).length;
+  const rung = rungs[Math.min(done, rungs.length - 1)] ?? "alert";
+  return rung !== "alert" && HEALS[cause].includes(rung) ? { rung, drift } : undefined;
+}
+
+/** What was done, tried or forbidden before on this very container. */
+function pastOf(history: readonly ActionRow[], { nodeId, containerId }: WorkloadRow, kind: ActionKind, { id }: DriftRow, dryRun: boolean): Idle | undefined {
+  const same = history.filter((each) => each.nodeId === nodeId && each.containerId === containerId);
+  if (same.some(({ state }) => UNSETTLED.has(state))) return "under-way";
+  if (same.some(({ state, driftId }) => state === ActionState.DENIED && driftId === id)) return "denied";
+  if (same.some((each) => each.state === ActionState.DONE && each.kind === kind)) return "contained";
+  if (dryRun && same.some(({ state, driftId }) => state === ActionState.DRY_RUN && driftId === id)) return "told";
+  return same.filter(({ state }) => FRUITLESS.has(state)).length >= MAX_ATTEMPTS ? "given-up" : undefined;
+}
+
+function heldBy({ policy, paused, actuator, containers, nowMs }: Situation, history: readonly ActionRow[], workload: WorkloadRow): Held | undefined {
+  if (paused) return "paused";
+  const { freezes, pauseSeconds, hourlyPercent } = policy.response;
+  if (freezes.some(({ fromMs, untilMs }) => fromMs <= nowMs && nowMs < untilMs)) return "frozen";
+  if (!actuator && policy.mode === "enforce") return "no-actuator";
+  const counted = policy.mode === "dry-run" ? ActionState.DRY_RUN : undefined;
+  const issued = history.flatMap((each) => {
+    const atMs = each.issuedAtMs ?? (each.state === counted ? each.createdAtMs : undefined);
+    return atMs === undefined ? [] : [{ workload: serviceOf(each), atMs }];
+  });
+  return overLimit(issued, serviceOf(workload), containers, { pauseMs: pauseSeconds * 1000, hourlyPercent }, nowMs);
+}

@@ -1,0 +1,359 @@
+/**
+ * From verdicts to actions. One thing is decided at a time, each on what is stored, and becomes durable (with its log entry, and the signed intent) before anybody
+ * is told: a crash at any step loses nothing, and repeats nothing, since an actuator carries out each intent once.
+ */
+import { INTENT_ID_BYTES, intentMessage } from "@hullmark/proto/codec";
+import { Verdict } from "@hullmark/proto/v1/common";
+import { DriftState } from "@hullmark/proto/v1/query";
+import { ActionState } from "@hullmark/proto/v1/response";
+import type { ActionRow, ActionWrite, DriftRow, NodeRow, PauseRow } from "../../ports/rows.ts";
+import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import type { Committer } from "../fleet/committer.ts";
+import { adminFact } from "../fleet/log-facts.ts";
+import type { Policy } from "../policy/types.ts";
+import type { LogEntry } from "../transparency/entry.ts";
+import { type Decision, decide, HELD, type Held, HISTORY_MS } from "./decide.ts";
+import { actionFact, INTENT_LIFETIME_MS, intentBody, issued, newAction, REPORT_GRACE_MS, type Report, reported, settled } from "./steps.ts";
+
+/** Where a process can be killed in the tests; each must be survived. */
+export const RESPONSE_FAILPOINTS = ["before-issue", "after-issue", "before-settle", "after-settle"] as const;
+export type ResponseFailpoint = (typeof RESPONSE_FAILPOINTS)[number];
+
+export interface ResponseServices {
+  readonly store: Store;
+  readonly committer: Committer;
+  readonly policy: () => Policy;
+  /** The node as it is judged now. */
+  readonly node: (nodeId: string) => NodeRow | undefined;
+  /** Ed25519 over exactly the message. */
+  readonly sign: (message: Uint8Array) => Promise<Uint8Array>;
+  readonly random: (bytes: number) => Buffer;
+  readonly nowMs: () => number;
+  readonly verifierId: string;
+  readonly region: string;
+  readonly onProblem: (error: unknown) => void;
+  readonly passing: (point: ResponseFailpoint) => void;
+}
+
+/** NOT_FOUND: no such action, or none of this node. NOT_AWAITING: it was decided already. HELD: the message says by what. */
+export type ResponseErrorCode = "NOT_FOUND" | "NOT_AWAITING" | "HELD" | "BAD_OUTCOME";
+
+export class ResponseError extends Error {
+  readonly code: ResponseErrorCode;
+
+  constructor(code: ResponseErrorCode, message: string) {
+    super(message);
+    this.name = "ResponseError";
+    this.code = code;
+  }
+}
+
+type Key = `${string}/${string}`;
+const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
+/** Containers that wait to be decided on; beyond it the oldest are looked at first, and what is over comes with its next verdict. */
+const MAX_DIRTY = 100_000;
+/** Held back containers that are looked at again in one tick. */
+const MAX_LOOKS_A_TICK = 200;
+/** Pages of drifts of one container; with more nothing is done, since what is not seen might forbid it. */
+const MAX_DRIFT_PAGES = 10;
+
+/** Whoever listens for the intents of a node. */
+export interface ActuatorStream {
+  push(row: ActionRow): void;
+  /** The verifier stops: nothing more comes. */
+  end(): void;
+}
+
+export class ResponseEngine {
+  readonly #services: ResponseServices;
+  /** By id: all that are not settled, and those of the last {@link HISTORY_MS}. */
+  readonly #rows = new Map<string, ActionRow>();
+  readonly #dirty = new Set<Key>();
+  readonly #held = new Map<Key, Held>();
+  readonly #actuators = new Map<string, Set<ActuatorStream>>();
+  #pause: PauseRow | undefined;
+  #lastNumber = 0;
+  #turn: Promise<unknown> = Promise.resolve();
+  #draining = false;
+  #stopped = false;
+
+  private constructor(services: ResponseServices) {
+    this.#services = services;
+  }
+
+  /** Reads what is stored. @throws StoreError */
+  static async open(services: ResponseServices): Promise<ResponseEngine> {
+    const engine = new ResponseEngine(services);
+    await engine.#reload();
+    return engine;
+  }
+
+  get pause(): PauseRow | undefined {
+    return this.#pause;
+  }
+
+  /** What is held back, and by what. */
+  held(): Readonly<Partial<Record<Held, number>>> {
+    const counts: Partial<Record<Held, number>> = {};
+    for (const why of this.#held.values()) counts[why] = (counts[why] ?? 0) + 1;
+    return counts;
+  }
+
+  /** A container's results have changed. Never throws, never waits. */
+  touched(nodeId: string, containerId: string): void {
+    if (containerId === "" || this.#services.policy().mode === "observe" || this.#dirty.size >= MAX_DIRTY) return;
+    this.#dirty.add(`${nodeId}/${containerId}`);
+    this.#drain();
+  }
+
+  /** A container is no more. */
+  removed(nodeId: string, containerId: string): void {
+    this.#held.delete(`${nodeId}/${containerId}`);
+    this.touched(nodeId, containerId);
+  }
+
+  /** What time alone changes: intents that have ended, actions that are not wanted any more, what was held back. */
+  tick(): Promise<void> {
+    return this.#inTurn(async () => {
+      const { nowMs } = this.#services;
+      for (const row of this.#rows.values()) {
+        if (row.state === ActionState.ISSUED && (row.expiresAtMs ?? 0) + REPORT_GRACE_MS <= nowMs())
+          await this.#settle(row, ActionState.EXPIRED, "not-reported");
+        else if (row.state === ActionState.AWAITING) await this.#withdrawIfGone(row);
+        else if (!UNSETTLED.has(row.state) && nowMs() - row.createdAtMs > HISTORY_MS) this.#rows.delete(row.id);
+      }
+      // The longest waiting first: a look moves them to the end.
+      for (const key of [...this.#held.keys()].slice(0, MAX_LOOKS_A_TICK)) this.#dirty.add(key);
+      this.#drain();
+    });
+  }
+
+  /** Looks at every container that is known to be bad: at the start, and under another policy. @throws StoreError */
+  async reconsider(): Promise<void> {
+    if (this.#services.policy().mode === "observe") return this.#held.clear();
+    for (let after = ""; ; ) {
+      const rows = await this.#services.store.listWorkloads({ verdicts: [Verdict.CONTRAINDICATED], nodeId: "" }, { after, limit: MAX_PAGE_ROWS });
+      for (const { nodeId, containerId } of rows) this.touched(nodeId, containerId);
+      const last = rows.at(-1);
+      if (!last || rows.length < MAX_PAGE_ROWS) return;
+      after = `${last.nodeId}/${last.containerId}`;
+    }
+  }
+
+  /**
+   * An actuator of this node listens: it is handed what is issued and not settled, then each new intent.
+   * @returns a function that ends it
+   */
+  connect(nodeId: string, stream: ActuatorStream): () => void {
+    const streams = this.#actuators.get(nodeId) ?? new Set();
+    this.#actuators.set(nodeId, streams.add(stream));
+    if (!this.#pause) for (const row of this.#handOut(nodeId)) stream.push(row);
+    for (const [key, why] of this.#held) if (why === "no-actuator" && key.startsWith(`${nodeId}/`)) this.#dirty.add(key);
+    this.#drain();
+    return () => {
+      streams.delete(stream);
+      if (streams.size === 0) this.#actuators.delete(nodeId);
+    };
+  }
+
+  /** What became of an intent. Idempotent: a settled action stays as it is. @throws ResponseError NOT_FOUND, BAD_OUTCOME; StoreError */
+  report(nodeId: string, intentId: Uint8Array, report: Report): Promise<void> {
+    return this.#inTurn(async () => {
+      const row = [...this.#rows.values()].find((each) => each.nodeId === nodeId && each.intent?.id.equals(intentId));
+      if (!row) throw new ResponseError("NOT_FOUND", "no such intent of this node");
+      // One that was given up in the meantime may still have been carried out: that is what counts.
+      if (row.state !== ActionState.ISSUED && row.state !== ActionState.EXPIRED) return;
+      const next = reported(row, report, this.#services.nowMs());
+      if (!next) throw new ResponseError("BAD_OUTCOME", "want an outcome");
+      this.#services.passing("before-settle");
+      await this.#write(next, row.state);
+      this.#services.passing("after-settle");
+      this.touched(row.nodeId, row.containerId);
+    });
+  }
+
+  /** @throws ResponseError; StoreError */
+  approve(id: string, by: string): Promise<ActionRow> {
+    return this.#inTurn(async () => {
+      const row = this.#awaiting(id);
+      if (row.approvals.some((each) => each.by === by)) throw new ResponseError("NOT_AWAITING", "you have approved it already: another person must");
+      const approved = { ...row, approvals: [...row.approvals, { by, atMs: this.#services.nowMs() }] };
+      if (approved.approvals.length < row.approvalsNeeded) return await this.#write(approved, row.state, by);
+      const decision = await this.#decide(row.nodeId, row.containerId, row);
+      if (!decision.act || decision.kind !== row.kind) throw new ResponseError("HELD", `not now: ${decision.act ? "another action is due" : decision.why}`);
+      return await this.#issue(approved, row.state, by);
+    });
+  }
+
+  /** @throws ResponseError; StoreError */
+  deny(id: string, by: string, reason: string): Promise<void> {
+    return this.#inTurn(async () => {
+      const row = this.#awaiting(id);
+      await this.#write({ ...settled(row, ActionState.DENIED, reason, this.#services.nowMs()), deniedBy: by }, row.state, by);
+    });
+  }
+
+  /** Until resumed nothing is decided or handed out. @throws StoreError */
+  setPause(paused: boolean, by: string, reason: string): Promise<void> {
+    return this.#inTurn(async () => {
+      const { committer, nowMs } = this.#services;
+      const pause = paused ? { by, reason, sinceMs: nowMs() } : undefined;
+      const fact = adminFact(paused ? "actions-paused" : "actions-resumed", nowMs(), { by, reason });
+      await committer.submit({ entries: [fact], build: () => ({ pause: pause ?? null }) });
+      this.#pause = pause;
+      if (pause) return;
+      for (const [nodeId, streams] of this.#actuators) for (const row of this.#handOut(nodeId)) for (const stream of streams) stream.push(row);
+      for (const key of this.#held.keys()) this.#dirty.add(key);
+      this.#drain();
+    });
+  }
+
+  /** Ends every actuator's stream: they come back by themselves. */
+  disconnect(): void {
+    for (const stream of [...this.#actuators.values()].flatMap((streams) => [...streams])) stream.end();
+  }
+
+  /** Ends; what is being written still is. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#turn.catch(() => undefined);
+  }
+
+  #awaiting(id: string): ActionRow {
+    const row = this.#rows.get(id);
+    if (!row) throw new ResponseError("NOT_FOUND", "no such action");
+    if (row.state !== ActionState.AWAITING) throw new ResponseError("NOT_AWAITING", "this action does not wait for approval");
+    return row;
+  }
+
+  #handOut(nodeId: string): ActionRow[] {
+    const nowMs = this.#services.nowMs();
+    return [...this.#rows.values()].filter((row) => row.nodeId === nodeId && row.state === ActionState.ISSUED && (row.expiresAtMs ?? 0) > nowMs);
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.#turn.then(work);
+    this.#turn = run.catch(() => undefined);
+    return run;
+  }
+
+  #drain(): void {
+    if (this.#draining || this.#stopped) return;
+    this.#draining = true;
+    void this.#inTurn(async () => {
+      this.#draining = false;
+      for (const key of this.#dirty) {
+        if (this.#stopped) return;
+        this.#dirty.delete(key);
+        await this.#consider(key);
+      }
+    });
+  }
+
+  async #consider(key: Key): Promise<void> {
+    const [nodeId = "", containerId = ""] = key.split("/");
+    this.#held.delete(key);
+    try {
+      const decision = await this.#decide(nodeId, containerId);
+      if (decision.act) await this.#begin(decision);
+      else if ((HELD as readonly string[]).includes(decision.why)) this.#held.set(key, decision.why as Held);
+    } catch (error) {
+      this.#services.onProblem(error);
+      this.#held.set(key, "storage");
+      // Whether it was written is not known: what is stored says, and until it can be read the rows fence themselves.
+      await this.#reload().catch((again: unknown) => this.#services.onProblem(again));
+    }
+  }
+
+  async #begin(decision: Extract<Decision, { act: true }>): Promise<void> {
+    const { policy, nowMs, node } = this.#services;
+    const state = policy().mode === "dry-run" ? ActionState.DRY_RUN : ActionState.AWAITING;
+    const row = newAction(++this.#lastNumber, decision, node(decision.workload.nodeId)?.name ?? "", state, nowMs());
+    if (state === ActionState.DRY_RUN || row.approvalsNeeded > 0) await this.#write(row, undefined);
+    else await this.#issue(row, undefined);
+  }
+
+  async #issue(row: ActionRow, before: ActionState | undefined, by = ""): Promise<ActionRow> {
+    const { sign, random, nowMs, verifierId, region, passing } = this.#services;
+    const atMs = nowMs();
+    const id = random(INTENT_ID_BYTES);
+    const body = intentBody(row, id, { verifierId, region }, atMs);
+    const signature = Buffer.from(await sign(intentMessage(body)));
+    passing("before-issue");
+    const next = await this.#write(issued(row, { id, body, signature }, atMs), before, by);
+    passing("after-issue");
+    if (!this.#pause) for (const stream of this.#actuators.get(row.nodeId) ?? []) stream.push(next);
+    return next;
+  }
+
+  async #withdrawIfGone(row: ActionRow): Promise<void> {
+    const decision = await this.#decide(row.nodeId, row.containerId, row);
+    const still = decision.act ? decision.kind === row.kind : (HELD as readonly string[]).includes(decision.why);
+    if (!still) await this.#settle(row, ActionState.WITHDRAWN, decision.act ? "another-action" : decision.why);
+  }
+
+  async #settle(row: ActionRow, state: ActionState, reason: string): Promise<void> {
+    await this.#write(settled(row, state, reason, this.#services.nowMs()), row.state);
+  }
+
+  /** Durable on return. */
+  async #write(row: ActionRow, before: ActionState | undefined, by = ""): Promise<ActionRow> {
+    const { committer, nowMs } = this.#services;
+    const facts: LogEntry[] = [actionFact(row, nowMs(), by)];
+    const { commit } = await committer.submit({
+      entries: facts,
+      build: (firstLogIndex) => ({ actions: [{ row: { ...row, logIndex: firstLogIndex }, before } satisfies ActionWrite] }),
+    });
+    const stored = commit.actions?.[0]?.row ?? row;
+    this.#rows.set(stored.id, stored);
+    return stored;
+  }
+
+  async #decide(nodeId: string, containerId: string, own?: ActionRow): Promise<Decision> {
+    const { store, policy, node, nowMs } = this.#services;
+    const [workloads, drifts, counts] = await Promise.all([store.findWorkloads(containerId, 8), this.#openDrifts(nodeId, containerId), store.countResults()]);
+    if (!drifts) return { act: false, why: "too-many-drifts" };
+    return decide(
+      {
+        policy: policy(),
+        node: node(nodeId),
+        workload: workloads.find((each) => each.nodeId === nodeId && each.containerId === containerId),
+        drifts,
+        history: [...this.#rows.values()],
+        paused: this.#pause !== undefined,
+        actuator: this.#actuators.has(nodeId),
+        containers: Object.values(counts.byVerdict).reduce((sum, n) => sum + n, 0),
+        nowMs: nowMs(),
+      },
+      own,
+    );
+  }
+
+  async #openDrifts(nodeId: string, containerId: string): Promise<DriftRow[] | undefined> {
+    const found: DriftRow[] = [];
+    for (let page = 0, after = ""; page < MAX_DRIFT_PAGES; page++) {
+      const rows = await this.#services.store.listDrifts({ states: [DriftState.OPEN], nodeId, container: containerId }, { after, limit: MAX_PAGE_ROWS });
+      found.push(...rows.filter((each) => each.containerId === containerId));
+      if (rows.length < MAX_PAGE_ROWS) return found;
+      after = String(rows.at(-1)?.number);
+    }
+    return undefined;
+  }
+
+  async #reload(): Promise<void> {
+    const { store, nowMs } = this.#services;
+    const pages = async (filter: Parameters<Store["listActions"]>[0]): Promise<void> => {
+      for (let after = ""; ; ) {
+        const rows = await store.listActions(filter, { after, limit: MAX_PAGE_ROWS });
+        for (const row of rows) this.#rows.set(row.id, row);
+        const last = rows.at(-1);
+        if (!last || rows.length < MAX_PAGE_ROWS) return;
+        after = String(last.number);
+      }
+    };
+    await pages({ states: [], sinceMs: nowMs() - HISTORY_MS - INTENT_LIFETIME_MS });
+    await pages({ states: [...UNSETTLED], sinceMs: 0 });
+    this.#lastNumber = await store.readLastActionNumber();
+    this.#pause = await store.readPause();
+  }
+}

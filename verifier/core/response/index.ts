@@ -1,0 +1,1 @@
+export { RESPONSE_FAILPOINTS, ResponseEngine, ResponseError, type ResponseFailpoint } from "./engine.ts";

@@ -1,0 +1,86 @@
+/** The steps of an action, each a new row, and what of them enters the log. Pure. */
+
+import { hash } from "node:crypto";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { ActionKind, ActionState, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
+import type { ActionRow } from "../../ports/rows.ts";
+import { driftId } from "../fleet/drift-id.ts";
+import { entry, text, wireName } from "../fleet/log-facts.ts";
+import type { LogEntry } from "../transparency/entry.ts";
+import type { Decision } from "./decide.ts";
+
+/** An intent is begun within this time of its issue, or not at all. */
+export const INTENT_LIFETIME_MS = 300_000;
+/** A report may still be under way when the intent ends. */
+export const REPORT_GRACE_MS = 60_000;
+const MAX_DETAIL_CHARS = 500;
+
+type Act = Extract<Decision, { act: true }>;
+
+/** `A-7K2Q`: as drifts are named. */
+function actionId(number: number): string {
+  return driftId(number).replace(/^D/, "A");
+}
+
+export function newAction(number: number, { kind, drift, rule, workload }: Act, nodeName: string, state: ActionState, nowMs: number): ActionRow {
+  const { nodeId, containerId, containerName, imageReference, configDigest } = workload;
+  return {
+    ...{ id: actionId(number), number, kind, state, nodeId, nodeName, containerId, containerName, workload: workload.workload, imageReference, configDigest },
+    ...{ driftId: drift.id, driftLogIndex: drift.logIndex, rule: rule.name, owners: rule.owners, createdAtMs: nowMs },
+    ...{ issuedAtMs: undefined, expiresAtMs: undefined, intent: undefined, settledAtMs: state === ActionState.DRY_RUN ? nowMs : undefined },
+    ...{ approvalsNeeded: rule.approvals, approvals: [], deniedBy: "", reason: "", detail: "", newContainerId: "", logIndex: -1 },
+  };
+}
+
+/** The serialised Intent of an action. @param id 16 random bytes */
+export function intentBody(row: ActionRow, id: Buffer, verifier: { readonly verifierId: string; readonly region: string }, nowMs: number): Buffer {
+  const intent = create(IntentSchema, {
+    ...{ id, actionId: row.id, ...verifier, nodeId: row.nodeId, containerId: row.containerId, configDigest: row.configDigest, kind: row.kind },
+    ...{ driftId: row.driftId, driftLogIndex: BigInt(Math.max(0, row.driftLogIndex)), owners: [...row.owners] },
+    ...{ issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + INTENT_LIFETIME_MS) },
+  });
+  return Buffer.from(toBinary(IntentSchema, intent));
+}
+
+export function issued(row: ActionRow, intent: NonNullable<ActionRow["intent"]>, nowMs: number): ActionRow {
+  return { ...row, state: ActionState.ISSUED, intent, issuedAtMs: nowMs, expiresAtMs: nowMs + INTENT_LIFETIME_MS };
+}
+
+/** What an actuator says became of it: an attacker who holds one chooses the words. */
+export interface Report {
+  readonly outcome: Outcome;
+  readonly reason: string;
+  readonly detail: string;
+  readonly newContainerId: string;
+}
+
+const STATE_OF: Readonly<Partial<Record<Outcome, ActionState>>> = {
+  [Outcome.DONE]: ActionState.DONE,
+  [Outcome.FAILED]: ActionState.FAILED,
+  [Outcome.REFUSED]: ActionState.REFUSED,
+};
+
+/** undefined: the report says no outcome that is known here. */
+export function reported(row: ActionRow, { outcome, reason, detail, newContainerId }: Report, nowMs: number): ActionRow | undefined {
+  const state = STATE_OF[outcome];
+  if (state === undefined) return undefined;
+  const code = /^[a-z][a-z-]{0,63}$/.test(reason) ? reason : "";
+  const replaced = /^[0-9a-f]{64}$/.test(newContainerId) ? newContainerId : "";
+  return { ...row, state, reason: code, detail: text(detail).slice(0, MAX_DETAIL_CHARS), newContainerId: replaced, settledAtMs: nowMs };
+}
+
+export function settled(row: ActionRow, state: ActionState, reason: string, nowMs: number): ActionRow {
+  return { ...row, state, reason, settledAtMs: nowMs };
+}
+
+/** @param by who, where a person did it */
+export function actionFact(row: ActionRow, nowMs: number, by = ""): LogEntry {
+  return entry("action", nowMs, {
+    ...{ id: row.id, kind: wireName(ActionKind, row.kind), state: wireName(ActionState, row.state), node: row.nodeId, container: text(row.containerId) },
+    ...{ name: text(row.containerName), workload: text(row.workload), image: text(row.imageReference), config: text(row.configDigest) },
+    ...{ drift: row.driftId, driftIndex: row.driftLogIndex, rule: row.rule, approvals: row.approvals.map((each) => text(each.by)) },
+    ...{ intent: row.intent ? `sha256:${hash("sha256", row.intent.body)}` : null, expires: row.expiresAtMs === undefined ? null : Math.floor(row.expiresAtMs) },
+    ...{ reason: text(row.reason), detail: text(row.detail), newContainer: row.newContainerId || null, by: by === "" ? null : text(by) },
+  });
+}
