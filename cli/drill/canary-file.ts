@@ -102,13 +102,12 @@ async function observe(drill: Drill, path: string, alerting: boolean): Promise<S
   say(`writing ${path}`);
   const startedMs = Date.now();
   const writing = target.write(path, signal).catch((error: unknown) => failed.abort(error));
-  let [drift, detectMs]: [Drift | undefined, number | undefined] = [undefined, undefined];
+  const rows: Row[] = [];
   try {
-    for await (const { drift: row } of watching) {
-      if (row?.containerName !== target.container || Buffer.from(row.path).toString("latin1") !== path) continue;
-      drift = row;
-      detectMs ??= elapsed(row, row.committedAt && timestampMs(row.committedAt), startedMs);
-      if (!alerting || row.alertedAt) break;
+    for await (const { drift } of watching) {
+      if (drift?.containerName !== target.container || Buffer.from(drift.path).toString("latin1") !== path) continue;
+      rows.push({ drift, afterMs: Date.now() - startedMs });
+      if (!alerting || drift.alertedAt) break;
     }
   } catch (error) {
     if (!stop.aborted) throw error;
@@ -116,18 +115,27 @@ async function observe(drill: Drill, path: string, alerting: boolean): Promise<S
   await writing;
   failed.signal.throwIfAborted();
   signal.throwIfAborted();
-  const alertMs = drift?.alertedAt && elapsed(drift, timestampMs(drift.alertedAt), startedMs);
-  return { ...verdict(objectives, detectMs, alertMs, alerting), drift, detectMs, alertMs };
+  const { detectMs, alertMs } = times(rows);
+  return { ...verdict(objectives, detectMs, alertMs, alerting), drift: rows.at(-1)?.drift, detectMs, alertMs };
+}
+
+interface Row {
+  readonly drift: Drift;
+  /** Milliseconds from the beginning of the command that wrote until it was here. */
+  readonly afterMs: number;
 }
 
 /**
- * From the write to `atMs`, both by the cluster's clocks. Where no event tells when it was written, or the node's clock is ahead of the verifier's, from the moment that
- * the command began to write: longer than it was.
+ * From the write to the first commit and to the alert, by the cluster's clocks: the kernel's event is the beginning. Where no event told of it, or the node's clock is
+ * ahead of the verifier's, both count from the beginning of the command that wrote until this command heard of them: longer than it was.
  */
-function elapsed(row: Drift, atMs: number | undefined, startedMs: number): number {
-  const writtenMs = row.changedAt && timestampMs(row.changedAt);
-  if (atMs === undefined || writtenMs === undefined || atMs < writtenMs) return Date.now() - startedMs;
-  return atMs - writtenMs;
+function times(rows: readonly Row[]): { readonly detectMs: number | undefined; readonly alertMs: number | undefined } {
+  const [first, alerted] = [rows[0], rows.find(({ drift }) => drift.alertedAt)];
+  const writtenMs = rows.map(({ drift }) => drift.changedAt && timestampMs(drift.changedAt)).find((ms) => ms !== undefined);
+  const committedMs = first?.drift.committedAt && timestampMs(first.drift.committedAt);
+  if (writtenMs === undefined || committedMs === undefined || committedMs < writtenMs) return { detectMs: first?.afterMs, alertMs: alerted?.afterMs };
+  const alertedMs = alerted?.drift.alertedAt && timestampMs(alerted.drift.alertedAt);
+  return { detectMs: committedMs - writtenMs, alertMs: alertedMs === undefined ? undefined : alertedMs - writtenMs };
 }
 
 function verdict(wanted: Objectives, detectMs: number | undefined, alertMs: number | undefined, alerting: boolean): Pick<Seen, "outcome" | "problem"> {
