@@ -170,7 +170,7 @@ export class ContainerMonitor {
   /** Mounts, engine-made files and the config blob: cheap enough for every few seconds. */
   async look(): Promise<void> {
     try {
-      const layout = await this.#options.rootFilesystem.layout(this.#facts.pid);
+      const layout = await this.#root();
       if (this.#layout.kind === "gone") await this.#firstLayout();
       else if (layout.kind !== "gone" && layout !== this.#seen) {
         this.#seen = layout;
@@ -229,10 +229,15 @@ export class ContainerMonitor {
   }
 
   async #firstLayout(): Promise<void> {
-    this.#layout = await this.#options.rootFilesystem.layout(this.#facts.pid);
+    this.#layout = await this.#root();
     this.#seen = this.#layout;
     const mounts = this.#layout.kind === "gone" ? [] : this.#layout.mounts;
     this.#firstMounts = new FirstMounts(mounts);
+  }
+
+  #root(): Promise<RootLayout> {
+    const { id: containerId, pid, rootPath: path } = this.#facts;
+    return this.#options.rootFilesystem.layout(pid, path === undefined ? undefined : { containerId, path });
   }
 
   async #describe(): Promise<void> {
@@ -372,8 +377,12 @@ export class ContainerMonitor {
   }
 
   #layoutClaims(): Claims {
-    if (this.#layout.kind !== "overlay") return [];
-    return this.#layout.oddOptions.map((option) => ({ code: `overlay-${option.replace(/[_=].*$/, "")}`, detail: `overlay mounted with ${option}` }));
+    if (this.#layout.kind === "gone") return [];
+    const { unproven } = this.#layout;
+    // What no runtime tells of is told for that: nobody could say which root it was given.
+    const claims = unproven === undefined || this.#facts.unlisted ? [] : [{ code: "root-unproven", detail: unproven }];
+    const odd = this.#layout.kind === "overlay" ? this.#layout.oddOptions : [];
+    return [...claims, ...odd.map((option) => ({ code: `overlay-${option.replace(/[_=].*$/, "")}`, detail: `overlay mounted with ${option}` }))];
   }
 
   /**

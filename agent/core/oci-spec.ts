@@ -17,7 +17,7 @@ export const OciSpecSchema = z.object({
     apparmorProfile: z.string().nullish(),
     capabilities: z.object({ bounding: strings }).nullish(),
   }),
-  root: z.object({ readonly: z.boolean().nullish() }).nullish(),
+  root: z.object({ path: z.string().nullish(), readonly: z.boolean().nullish() }).nullish(),
   hostname: z.string().nullish(),
   mounts: z.array(z.object({ destination: z.string(), type: z.string().nullish(), source: z.string().nullish(), options: strings })).nullish(),
   linux: z

@@ -56,6 +56,8 @@ export interface ContainerFacts {
   /** Main process in the node's pid namespace, > 0. */
   readonly pid: number;
   readonly startedAtMs: number;
+  /** `root.path` of the configuration that was run: absolute on the node, or below the bundle; undefined: not known. */
+  readonly rootPath: string | undefined;
   readonly workload: string;
   readonly imageReference: string;
   readonly imageId: string;

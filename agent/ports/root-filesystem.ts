@@ -1,4 +1,4 @@
-/** Where a container's root filesystem lies on the node: read from the kernel (mountinfo of its main process), never from the engine. */
+/** Where a container's root filesystem lies on the node: read from the kernel (mountinfo, of the container's main process and of its runtime's), the engine only names the directory. */
 
 export interface MountPoint {
   readonly destination: string;
@@ -22,8 +22,23 @@ export interface LayerDirectory {
   readonly runtimeMade: boolean;
 }
 
+/** Root directory of a container as its runtime's configuration names it (OCI Runtime Specification 1.1, `root.path`). */
+export interface GivenRoot {
+  readonly containerId: string;
+  /** Absolute on the node, or below the container's bundle. */
+  readonly path: string;
+}
+
+interface Common {
+  /** Whether the root is mounted read-only now; undefined: not known. */
+  readonly readOnly?: boolean | undefined;
+  /** Why it is not certain that this is the root which the runtime gave the container; undefined: it is certain. */
+  readonly unproven?: string | undefined;
+  readonly mounts: readonly MountPoint[];
+}
+
 export type RootLayout =
-  | {
+  | (Common & {
       readonly kind: "overlay";
       /** Lowest first. */
       readonly layers: readonly LayerDirectory[];
@@ -32,16 +47,17 @@ export type RootLayout =
       readonly device: string;
       /** Mount options that change what layers mean: `redirect_dir=on`, `metacopy=on`, `userxattr`. */
       readonly oddOptions: readonly string[];
-      /** Whether the root is mounted read-only now. */
-      readonly readOnly?: boolean;
-      readonly mounts: readonly MountPoint[];
-    }
+    })
   /** A root whose layers have no directories: measured as one tree through the process's root. */
-  | { readonly kind: "merged"; readonly path: string; readonly filesystem: string; readonly readOnly?: boolean; readonly mounts: readonly MountPoint[] }
+  | (Common & { readonly kind: "merged"; readonly path: string; readonly filesystem: string })
   /** The process is gone. */
   | { readonly kind: "gone" };
 
 export interface RootFilesystem {
-  /** @param pid main process of the container */
-  layout(pid: number): Promise<RootLayout>;
+  /**
+   * The root that the runtime gave the container, also where its main process has another by now: that one is then among the mounts, at `/`.
+   * @param pid main process of the container
+   * @param given undefined: not known; the layout is then `unproven`
+   */
+  layout(pid: number, given: GivenRoot | undefined): Promise<RootLayout>;
 }

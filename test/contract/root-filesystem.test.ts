@@ -1,9 +1,11 @@
 /** Where a container's files lie, from mountinfo in a procfs of the test's own and directories as the engine makes them. */
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MountInfoRootFilesystem } from "@hullmark/agent/adapters/rootfs/mountinfo-root";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { deviceName } from "@hullmark/agent/core/device-name";
+import type { GivenRoot } from "@hullmark/agent/ports/root-filesystem";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
 let directory: string;
 let storage: string;
@@ -15,13 +17,29 @@ beforeEach(() => {
   mkdirSync(join(storage, "l"));
   symlinkSync("../base/diff", join(storage, "l", "AAA"));
   symlinkSync("../top/diff", join(storage, "l", "BBB"));
+  for (const path of ["proc/3", "bundles/one/rootfs", "bundles/two/rootfs/evil", "elsewhere"]) mkdirSync(join(directory, path), { recursive: true });
+  symlinkSync("../../bundles/one", join(directory, "proc/3/cwd"));
+  symlinkSync("/", join(directory, "proc/3/root"));
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
+/** As a shim finds the container's root beside the bundle in which it works. */
+const GIVEN: GivenRoot = { containerId: "two", path: "rootfs" };
+const overlay = (lower: string): string => `rw,lowerdir=${lower},upperdir=${storage}/upper/diff,workdir=${storage}/upper/work`;
+const ROOT = (): string => `100 1 0:50 / / rw - overlay overlay ${overlay("l/BBB:l/AAA")}`;
+
 function write(pid: number, ...others: readonly string[]): void {
-  const options = `rw,lowerdir=l/BBB:l/AAA,upperdir=${storage}/upper/diff,workdir=${storage}/upper/work`;
-  mkdirSync(join(directory, "proc", String(pid)), { recursive: true });
-  writeFileSync(join(directory, "proc", String(pid), "mountinfo"), [`100 1 0:50 / / rw - overlay overlay ${options}`, ...others, ""].join("\n"));
+  writeRooted(pid, "bundles/two/rootfs", ROOT(), ...others);
+}
+
+/** A process whose parent is 3, and whose root is this directory. */
+function writeRooted(pid: number, root: string, ...mounts: readonly string[]): void {
+  const own = join(directory, "proc", String(pid));
+  rmSync(own, { recursive: true, force: true });
+  mkdirSync(own, { recursive: true });
+  symlinkSync(join(directory, root), join(own, "root"));
+  writeFileSync(join(own, "stat"), `${pid} (a ) b) S 3 1 1`);
+  writeFileSync(join(own, "mountinfo"), [...mounts, ""].join("\n"));
 }
 
 const open = (): MountInfoRootFilesystem => new MountInfoRootFilesystem(join(directory, "proc"));
@@ -29,7 +47,7 @@ const TMPFS = "101 100 0:51 / /run\\040time rw,nosuid - tmpfs tmpfs rw";
 
 it("names layers, lowest first, the upper directory and the other mounts", async () => {
   write(7, TMPFS);
-  expect(await open().layout(7)).toEqual({
+  expect(await open().layout(7, GIVEN)).toEqual({
     kind: "overlay",
     layers: [
       { id: expect.stringMatching(/^overlay2\/base@[0-9a-f]{16}$/), path: join(storage, "base/diff"), runtimeMade: false },
@@ -46,54 +64,53 @@ it("names layers, lowest first, the upper directory and the other mounts", async
 it("gives the same answer while the kernel says the same, wherever the names lead meanwhile", async () => {
   write(7);
   const root = open();
-  const before = await root.layout(7);
+  const before = await root.layout(7, GIVEN);
   unlinkSync(join(storage, "l", "AAA"));
   symlinkSync("../other/diff", join(storage, "l", "AAA"));
-  expect(await root.layout(7)).toBe(before);
+  expect(await root.layout(7, GIVEN)).toBe(before);
 });
 
 it("sees every change of the mounts", async () => {
   write(7);
   const root = open();
-  expect(await root.layout(7)).toMatchObject({ mounts: [] });
+  expect(await root.layout(7, GIVEN)).toMatchObject({ mounts: [] });
   write(7, TMPFS);
-  expect(await root.layout(7)).toMatchObject({ mounts: [{ destination: "/run time" }] });
+  expect(await root.layout(7, GIVEN)).toMatchObject({ mounts: [{ destination: "/run time" }] });
   write(7, TMPFS.replace("nosuid", "nodev "));
-  expect(await root.layout(7)).toMatchObject({ mounts: [{ destination: "/run time", options: ["rw", "nodev"] }] });
+  expect(await root.layout(7, GIVEN)).toMatchObject({ mounts: [{ destination: "/run time", options: ["rw", "nodev"] }] });
   write(7);
-  expect(await root.layout(7)).toMatchObject({ mounts: [] });
+  expect(await root.layout(7, GIVEN)).toMatchObject({ mounts: [] });
 });
 
 it("knows each process for itself, and none that is gone", async () => {
   write(7);
   write(8, TMPFS);
   const root = open();
-  expect(await root.layout(7)).toMatchObject({ mounts: [] });
-  expect(await root.layout(8)).toMatchObject({ mounts: [{ type: "tmpfs" }] });
+  expect(await root.layout(7, GIVEN)).toMatchObject({ mounts: [] });
+  expect(await root.layout(8, GIVEN)).toMatchObject({ mounts: [{ type: "tmpfs" }] });
   rmSync(join(directory, "proc", "7"), { recursive: true });
-  expect(await root.layout(7)).toEqual({ kind: "gone" });
+  expect(await root.layout(7, GIVEN)).toEqual({ kind: "gone" });
   write(7, TMPFS);
-  expect(await root.layout(7)).toMatchObject({ mounts: [{ type: "tmpfs" }] });
+  expect(await root.layout(7, GIVEN)).toMatchObject({ mounts: [{ type: "tmpfs" }] });
 });
 
 it("answers alike for more mounts than it remembers, and refuses what is without end", async () => {
   const many = Array.from({ length: 5000 }, (_, i) => `${200 + i} 100 0:51 / /m${i} rw - tmpfs tmpfs rw,size=64k,mode=755,inode64`);
   write(7, ...many);
   const root = open();
-  const first = await root.layout(7);
-  const second = await root.layout(7);
+  const first = await root.layout(7, GIVEN);
+  const second = await root.layout(7, GIVEN);
   expect(second).toEqual(first);
   expect(second).not.toBe(first);
   writeFileSync(join(directory, "proc", "7", "mountinfo"), Buffer.alloc(17 * 1024 * 1024, "x"));
-  await expect(root.layout(7)).rejects.toThrow(RangeError);
+  await expect(root.layout(7, GIVEN)).rejects.toThrow(RangeError);
 });
 
 /** Names of the layers of a container that containerd made. */
 async function snapshots(pid: number, lowerdir: string): Promise<string[]> {
   const options = `rw,lowerdir=${lowerdir},upperdir=/a/snapshots/9/fs,workdir=/a/snapshots/9/work`;
-  mkdirSync(join(directory, "proc", String(pid)), { recursive: true });
-  writeFileSync(join(directory, "proc", String(pid), "mountinfo"), `100 99 0:50 / / rw,relatime - overlay overlay ${options}\n`);
-  const layout = await open().layout(pid);
+  writeRooted(pid, "bundles/two/rootfs", `100 99 0:50 / / rw,relatime - overlay overlay ${options}`);
+  const layout = await open().layout(pid, GIVEN);
   return layout.kind === "overlay" ? layout.layers.map(({ id }) => id) : [];
 }
 
@@ -106,4 +123,59 @@ it("never gives two directories one name: containerd counts snapshots from 1 bel
 it("gives one directory one name in every container", async () => {
   const of = (...numbers: readonly number[]): string => numbers.map((each) => `/a/snapshots/${each}/fs`).join(":");
   expect(await snapshots(1, of(6, 5))).toEqual((await snapshots(2, of(7, 6, 5))).slice(0, 2));
+});
+
+describe("a container that changed its root before it was looked at", () => {
+  /** The runtime's own view, in which its mount has the device that the directory of the test has. */
+  function outside(): string {
+    const device = deviceName(statSync(directory).dev);
+    writeFileSync(join(directory, "proc/3/mountinfo"), `90 1 ${device} / ${directory}/bundles/two/rootfs rw - overlay overlay ${overlay("l/BBB:l/AAA")}\n`);
+    return device;
+  }
+  const TRUE_LAYERS = [{ path: expect.stringMatching(/base\/diff$/) }, { path: expect.stringMatching(/top\/diff$/) }];
+  const EVIL = (): string => `300 1 0:77 / / rw - overlay overlay ${overlay("/evil")}`;
+
+  it("is measured where the runtime put it, and tells of the other root as a mount", async () => {
+    const device = outside();
+    writeRooted(7, "elsewhere", EVIL(), TMPFS);
+    expect(await open().layout(7, GIVEN)).toMatchObject({
+      kind: "overlay",
+      layers: TRUE_LAYERS,
+      device,
+      mounts: [{ destination: "/", type: "overlay", device: "0:77", source: "another root" }, { destination: "/run time" }],
+    });
+  });
+
+  it("is told also where the other root is a directory of the same filesystem", async () => {
+    const device = outside();
+    writeRooted(7, "bundles/two/rootfs/evil", `300 1 ${device} /evil / rw - overlay overlay ${overlay("l/BBB:l/AAA")}`);
+    expect(await open().layout(7, GIVEN)).toMatchObject({ layers: TRUE_LAYERS, mounts: [{ destination: "/", root: "/evil", source: "another root" }] });
+  });
+
+  it("is not deceived by a mount of its own before the true one", async () => {
+    const device = outside();
+    writeRooted(7, "bundles/two/rootfs", EVIL(), `301 300 ${device} / / rw - overlay overlay ${overlay("l/BBB:l/AAA")}`);
+    expect(await open().layout(7, GIVEN)).toMatchObject({ layers: TRUE_LAYERS, device, mounts: [{ destination: "/", device: "0:77" }] });
+  });
+
+  it("is not certain where its mounts are out of sight (chroot)", async () => {
+    outside();
+    writeRooted(7, "elsewhere");
+    expect(await open().layout(7, GIVEN)).toMatchObject({ layers: TRUE_LAYERS, unproven: expect.stringContaining("another root"), mounts: [] });
+  });
+
+  it("is not certain where nobody says which root it was given, and asked again", async () => {
+    write(7);
+    const root = open();
+    for (const given of [undefined, { ...GIVEN, containerId: "three" }])
+      expect(await root.layout(7, given)).toMatchObject({ kind: "overlay", unproven: expect.stringContaining("runtime") });
+    const settled = await root.layout(7, GIVEN);
+    expect(settled).toMatchObject({ kind: "overlay" });
+    expect(settled).not.toHaveProperty("unproven");
+  });
+
+  it("is found by an absolute path in the runtime's own view", async () => {
+    write(7, TMPFS);
+    expect(await open().layout(7, { containerId: "two", path: join(directory, "bundles/two/rootfs") })).not.toHaveProperty("unproven");
+  });
 });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
 import { tail } from "../../deploy/stack/stack.ts";
 import type { Daemon } from "../../deploy/testbed/run.ts";
-import { believed, engineOf, eventually, type FaultBed, nodes, startFaultBed, type ToldNode, workloads } from "./fault-support.ts";
+import { believed, drifts, engineOf, eventually, type FaultBed, nodes, startFaultBed, type ToldDrift, type ToldNode, workloads } from "./fault-support.ts";
 
 const SETTLE_MS = 60_000;
 /** What the promise says: an attester that cannot know is shown as unknown within this time. */
@@ -135,6 +135,31 @@ test("a container that makes more than can be told is itself unknown, and takes 
     (calm) => calm?.verdict === "contraindicated",
     SETTLE_MS,
   );
+});
+
+test("a container that changes its root while nobody looks is not believed by what it shows then", async () => {
+  logsOnFailure();
+  const [agent] = faults.stack.agents;
+  const mover = faults.victim("mover");
+  await mover.docker("run", "-d", "--name", "mover", faults.image.reference);
+  const told = async () => (await workloads(faults.stack)).find(({ container }) => container.name === "mover");
+  await eventually("it is believed", told, (each) => each !== undefined && believed(each), SETTLE_MS);
+  await agent?.kill();
+  // An overlay of its own, whose layer the container chooses, in the place of the runtime's.
+  const overlay = "mount -t tmpfs none /srv && cd /srv && mkdir low up work new && mkdir low/old && cp -a /bin /lib* low/";
+  await mover.inMounts(
+    `${overlay} && mount -t overlay -o lowerdir=/srv/low,upperdir=/srv/up,workdir=/srv/work none new && cd new && pivot_root . old && umount -l /old`,
+  );
+  await agent?.start();
+  const isRoot = ({ path, kind, container }: ToldDrift): boolean => path === "/" && kind === "undeclared-mount" && container.name === "mover";
+  await eventually(
+    "its other root is told",
+    () => drifts(faults.stack),
+    (all) => all.some(isRoot),
+    SETTLE_MS,
+  );
+  expect((await told())?.verdict).toBe("contraindicated");
+  await mover.docker("rm", "--force", "mover");
 });
 
 test("the TPM loses its power", async () => {

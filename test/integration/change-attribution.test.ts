@@ -111,7 +111,7 @@ it("names the right program for at least 95 % of short-lived writers in a contai
 it("sees a program that runs from memory or from a tmpfs for a fifth of a second", async () => {
   const source = new FanotifyChangeSource({ scratchDirectory: scratch });
   const inspector = new ProcfsInspector();
-  const overlay = await new MountInfoRootFilesystem().layout(pid);
+  const overlay = await new MountInfoRootFilesystem().layout(pid, undefined);
   if (overlay.kind !== "overlay") throw new Error(`root is ${overlay.kind}`);
   const found: InspectedCode[] = [];
   let looks = Promise.resolve();

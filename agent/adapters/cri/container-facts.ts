@@ -35,6 +35,7 @@ export function containerFacts(told: Told): ContainerFacts {
     name: pod ? `${pod.namespace}/${pod.name}/${pod.container || "(sandbox)"}` : (status.metadata?.name ?? status.id.slice(0, 12)),
     pid: info.pid,
     startedAtMs: Number((status.startedAt || status.createdAt) / 1_000_000n),
+    rootPath: spec.root?.path ?? undefined,
     // Not from a label: whoever makes a pod chooses its labels, and policy gives the workloads of one namespace what others must not have.
     workload: pod ? `${pod.namespace}/${pod.ownerName}` : (status.metadata?.name ?? ""),
     imageReference: imageReference(told),

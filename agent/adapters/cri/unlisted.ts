@@ -58,6 +58,7 @@ export class Unlisted {
         name: `${name || "process"} ${id.slice(0, 16)} (in no runtime)`,
         pid: found.pid,
         startedAtMs: startedAtMs(found.pid),
+        rootPath: undefined,
         args: words(found.pid, "cmdline"),
         env: words(found.pid, "environ"),
       };

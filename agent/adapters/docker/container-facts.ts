@@ -26,6 +26,7 @@ export function containerFacts(
     name,
     pid: container.State.Pid,
     startedAtMs: Date.parse(container.State.StartedAt) || 0,
+    rootPath: spec?.root?.path ?? (container as { GraphDriver?: { Data?: { MergedDir?: string } | null } }).GraphDriver?.Data?.MergedDir,
     workload: labels["dev.hullmark.workload"] ?? labels["com.docker.compose.service"] ?? name,
     imageReference: config.Image,
     imageId: container.Image,

@@ -6,9 +6,9 @@ import { createHash, hash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { type FileHandle, lstat, open, readFile, readlink, stat } from "node:fs/promises";
 import { codeSignature } from "@hullmark/native";
+import { deviceName } from "../../core/device-name.ts";
 import { parseMountInfo } from "../../core/mountinfo.ts";
 import type { CodePlaceName, InspectedCode, InspectedContainer, InspectRequest, ProcessInspector } from "../../ports/process-inspector.ts";
-import { deviceName } from "./device-name.ts";
 import { ancestry, ProcessTable } from "./processes.ts";
 import { isRuntimeStarting } from "./runtime-process.ts";
 

@@ -3,7 +3,7 @@
  * (CVE-2019-5736 made it run from a sealed copy of itself, which looks just like an attack from memory). Every `docker exec` and health check has one.
  */
 import { readFile, stat } from "node:fs/promises";
-import { deviceName } from "./device-name.ts";
+import { deviceName } from "../../core/device-name.ts";
 import { CONTAINER_ID } from "./processes.ts";
 
 /** Low-level runtimes by the names under which shims look for them. */

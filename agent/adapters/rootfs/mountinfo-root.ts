@@ -1,10 +1,14 @@
-/** {@link RootFilesystem} from mountinfo and the directories that it names. */
+/**
+ * {@link RootFilesystem} from mountinfo and the directories that it names. A container that may mount decides what its own mountinfo says:
+ * which root the runtime gave it is looked up on the node's side.
+ */
 import { hash } from "node:crypto";
 import { closeSync, openSync, readSync } from "node:fs";
-import { realpath } from "node:fs/promises";
+import { readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
-import { assertMountInfoLength, parseMountInfo, parseOverlayOptions } from "../../core/mountinfo.ts";
-import type { LayerDirectory, RootFilesystem, RootLayout } from "../../ports/root-filesystem.ts";
+import { deviceName } from "../../core/device-name.ts";
+import { assertMountInfoLength, type MountInfo, parseMountInfo, parseOverlayOptions } from "../../core/mountinfo.ts";
+import type { GivenRoot, LayerDirectory, RootFilesystem, RootLayout } from "../../ports/root-filesystem.ts";
 
 /** Processes whose layout is remembered; the one that was not asked for longest goes first. */
 const MAX_KNOWN = 1024;
@@ -23,13 +27,15 @@ export class MountInfoRootFilesystem implements RootFilesystem {
   }
 
   /** The same object as before as long as the kernel says the same: the directories of a mount are those that it was made of, whatever their names lead to since. */
-  async layout(pid: number): Promise<RootLayout> {
+  async layout(pid: number, given: GivenRoot | undefined): Promise<RootLayout> {
     const text = this.#mountInfo(pid);
     const known = this.#known.get(pid);
     this.#known.delete(pid);
     if (text === undefined) return { kind: "gone" };
-    const layout = known?.text === text ? known.layout : await this.#parsed(pid, text);
-    if (text.length <= MAX_KNOWN_LENGTH) this.#known.set(pid, { text, layout });
+    const layout = known?.text === text ? known.layout : await this.#parsed(pid, text, given);
+    // What could not be told this time may be told the next.
+    const settled = layout.kind !== "gone" && layout.unproven === undefined;
+    if (settled && text.length <= MAX_KNOWN_LENGTH) this.#known.set(pid, { text, layout });
     for (const oldest of this.#known.keys()) {
       if (this.#known.size <= MAX_KNOWN) break;
       this.#known.delete(oldest);
@@ -46,21 +52,55 @@ export class MountInfoRootFilesystem implements RootFilesystem {
     }
   }
 
-  async #parsed(pid: number, text: string): Promise<RootLayout> {
+  async #parsed(pid: number, text: string, given: GivenRoot | undefined): Promise<RootLayout> {
     const mounts = parseMountInfo(text);
-    // The first is what the runtime mounted. What is mounted over it later is told as a mount: its options name directories as its maker sees them.
-    const root = mounts.find(({ destination }) => destination === "/");
-    if (!root) return { kind: "gone" };
-    const overlay = root.type === "overlay" ? parseOverlayOptions(root.superOptions) : undefined;
-    const others = mounts.filter((each) => each !== root);
-    const readOnly = root.options.includes("ro");
-    if (!overlay) return { kind: "merged", path: `${this.#proc}/${pid}/root`, filesystem: root.type, readOnly, mounts: others };
-    const upperPath = await absolute(overlay.upperdir, overlay.upperdir);
-    const layers: LayerDirectory[] = [];
-    for (const lower of overlay.lowerdirs.toReversed()) layers.push(layerOf(await absolute(lower, upperPath)));
-    const { device } = root;
-    return { kind: "overlay", layers, upperPath, device, oddOptions: overlay.oddOptions, readOnly, mounts: others };
+    const presentPath = `${this.#proc}/${pid}/root`;
+    const present = await stat(presentPath, { bigint: true }).catch(ignoreGone);
+    if (!present) return { kind: "gone" };
+    const runtime = given && (await this.#given(pid, given));
+    const device = deviceName(Number(runtime?.dev ?? present.dev));
+    const same = runtime !== undefined && runtime.dev === present.dev && runtime.ino === present.ino;
+    // Options of an overlay are those of the mount with this device, whatever is mounted before or over it.
+    const named = mounts.filter(({ destination }) => destination === "/");
+    const root = named.find((each) => each.device === device) ?? named[0];
+    if (same && root) return layoutOf(root, mounts, presentPath);
+    if (!runtime)
+      return root ? { ...(await layoutOf(root, mounts, presentPath)), unproven: "the root that the runtime gave it is not to be seen" } : { kind: "gone" };
+    const outside = parseMountInfo(this.#mountInfo(runtime.seenBy) ?? "").findLast((each) => each.device === device && each.root === "/");
+    const truly = await layoutOf(outside ?? { ...NO_MOUNT, device }, [], runtime.path);
+    // Below a directory that is no mount the kernel lists only what is mounted there: nothing can be said of the others.
+    if (!root) return { ...truly, unproven: "its main process has another root, below which the container's mounts are not to be seen" };
+    return { ...truly, readOnly: undefined, mounts: mounts.map((each) => (each === root ? { ...each, source: "another root" } : each)) };
   }
+
+  /** The directory that the runtime made the root of, as the runtime's own process beside the container sees it. */
+  async #given(pid: number, { containerId, path }: GivenRoot) {
+    try {
+      const line = await readFile(`${this.#proc}/${pid}/stat`, "latin1");
+      const seenBy = Number(line.slice(line.lastIndexOf(")") + 2).split(" ")[1]);
+      // A shim works in the bundle of its container, or of the first one of its pod, beside which the others lie.
+      const seen = path.startsWith("/") ? `${this.#proc}/${seenBy}/root${path}` : `${this.#proc}/${seenBy}/cwd/../${containerId}/${path}`;
+      const { dev, ino } = await stat(seen, { bigint: true });
+      return { seenBy, path: seen, dev, ino };
+    } catch {
+      return undefined;
+    }
+  }
+}
+
+const NO_MOUNT: MountInfo = { mountId: 0, destination: "/", type: "", device: "", root: "/", source: "", options: [], superOptions: "" };
+
+async function layoutOf(root: MountInfo, mounts: readonly MountInfo[], path: string): Promise<Exclude<RootLayout, { kind: "gone" }>> {
+  const overlay = root.type === "overlay" ? parseOverlayOptions(root.superOptions) : undefined;
+  // What is mounted over the root is told as a mount: its options name directories as its maker sees them.
+  const others = mounts.filter((each) => each !== root);
+  const readOnly = root.options.includes("ro");
+  if (!overlay) return { kind: "merged", path, filesystem: root.type, readOnly, mounts: others };
+  const upperPath = await absolute(overlay.upperdir, overlay.upperdir);
+  const layers: LayerDirectory[] = [];
+  for (const lower of overlay.lowerdirs.toReversed()) layers.push(layerOf(await absolute(lower, upperPath)));
+  const { device } = root;
+  return { kind: "overlay", layers, upperPath, device, oddOptions: overlay.oddOptions, readOnly, mounts: others };
 }
 
 /** @throws RangeError over the size limit, the system's error */

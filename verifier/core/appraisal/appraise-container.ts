@@ -24,6 +24,7 @@ export const BLOCKING_CLAIMS: ReadonlySet<string> = new Set([
   "overlay-userxattr",
   "vanished",
   "no-filesystem",
+  "root-unproven",
   "processes-truncated",
 ]);
 
