@@ -1,4 +1,5 @@
 export * from "./fanotify.ts";
+export * from "./hash-file.ts";
 export { addonPath, NativeAddonError } from "./loader.ts";
 export * from "./memory.ts";
 export * from "./processes.ts";

@@ -12,7 +12,8 @@ export function codeInspection(inspector: ProcessInspector, clock: Clock): CodeI
       const { layout } = container;
       const overlay = layout.kind === "overlay" ? { layerPaths: layout.layers.map(({ path }) => path), upperPath: layout.upperPath } : undefined;
       const rootDevice = layout.kind === "overlay" ? layout.device : undefined;
-      const request = { containerId: container.id, pid: container.facts.pid, rootDevice, overlay };
+      const { pid, capabilities } = container.facts;
+      const request = { containerId: container.id, pid, capabilities, rootDevice, overlay };
       // One container that cannot be looked at must neither stop the others nor go on as it was last seen.
       const inspected = await inspector.inspect(request, signal).catch((error: unknown) => failed(error, signal));
       const history = histories.get(container.id) ?? new CodeHistory();
@@ -22,7 +23,7 @@ export function codeInspection(inspector: ProcessInspector, clock: Clock): CodeI
     overdue(containerId: string): Uint8Array {
       const history = histories.get(containerId) ?? new CodeHistory();
       const detail = "running code: looking at it does not come to its end";
-      return history.serialize({ code: [], processes: 0, claims: [{ code: "unmeasurable", detail }] }, clock.nowMs());
+      return history.serialize({ code: [], privileges: [], processes: 0, claims: [{ code: "unmeasurable", detail }] }, clock.nowMs());
     },
     forget(containerId: string): void {
       inspector.forget(containerId);
@@ -34,5 +35,5 @@ export function codeInspection(inspector: ProcessInspector, clock: Clock): CodeI
 function failed(error: unknown, signal: AbortSignal): InspectedContainer {
   if (signal.aborted) throw error;
   const detail = `running code: ${error instanceof Error ? error.message : "cannot be read"}`.slice(0, 500);
-  return { code: [], processes: 0, claims: [{ code: "unmeasurable", detail }] };
+  return { code: [], privileges: [], processes: 0, claims: [{ code: "unmeasurable", detail }] };
 }

@@ -1,7 +1,7 @@
 /** What a container runs, as hullmark.v1.CodeSet: stable while nothing new runs, so that an untouched container costs no bytes. */
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { type CodeObjectSchema, CodePlace, CodeSetSchema } from "@hullmark/proto/v1/attestation";
-import type { CodePlaceName, InspectedCode, InspectedContainer } from "../ports/process-inspector.ts";
+import { type CodeObjectSchema, CodePlace, CodeSetSchema, type PrivilegedProcessSchema } from "@hullmark/proto/v1/attestation";
+import type { CodePlaceName, InspectedCode, InspectedContainer, InspectedPrivilege } from "../ports/process-inspector.ts";
 import { timestampFromMs } from "./timestamp.ts";
 
 /** Objects of one container that are kept; more is `truncated`. */
@@ -10,6 +10,9 @@ const MAX_OBJECTS = 4096;
 const MAX_BYTES = 1792 * 1024;
 /** Of an object besides its path: digest, names of five ancestors, numbers. */
 const OBJECT_BYTES = 320;
+
+/** Programs with privileges of their own that are told; more is `truncated`. */
+const MAX_PRIVILEGED = 64;
 
 const PLACES: Readonly<Record<CodePlaceName, CodePlace>> = {
   layer: CodePlace.LAYER,
@@ -37,7 +40,7 @@ export class CodeHistory {
     return this.#last.bytes;
   }
 
-  #serialize({ code, claims }: InspectedContainer, nowMs: number): Uint8Array {
+  #serialize({ code, privileges, claims }: InspectedContainer, nowMs: number): Uint8Array {
     const others = new Map<string, CodeObjectInit>();
     let otherBytes = 0;
     for (const each of code) {
@@ -54,18 +57,38 @@ export class CodeHistory {
       if (inLayer) this.#layerBytes += bytes;
       else otherBytes += bytes;
     }
-    for (const key of this.#firstSeenMs.keys()) if (!others.has(key)) this.#firstSeenMs.delete(key);
-    const objects = [...this.#layers, ...others].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, object]) => object);
-    return toBinary(CodeSetSchema, create(CodeSetSchema, { objects, truncated: this.#truncated, claims: claims.map((claim) => ({ ...claim })) }));
+    const privileged = new Map<string, MessageInitShape<typeof PrivilegedProcessSchema>>();
+    for (const each of privileges) {
+      const key = `privilege|${each.path.toString("latin1")}|${each.capabilities.join()}`;
+      if (privileged.has(key)) continue;
+      if (privileged.size >= MAX_PRIVILEGED) this.#truncated = true;
+      else privileged.set(key, this.#privilege(key, each, nowMs));
+    }
+    for (const key of this.#firstSeenMs.keys()) if (!others.has(key) && !privileged.has(key)) this.#firstSeenMs.delete(key);
+    const objects = inOrder([...this.#layers, ...others]);
+    const told = { objects, truncated: this.#truncated, claims: claims.map((claim) => ({ ...claim })), privileged: inOrder(privileged) };
+    return toBinary(CodeSetSchema, create(CodeSetSchema, told));
+  }
+
+  #privilege(key: string, { path, capabilities, pid, uid, ancestry }: InspectedPrivilege, nowMs: number): MessageInitShape<typeof PrivilegedProcessSchema> {
+    return { program: path, capabilities: [...capabilities], pid, uid, ancestry: [...ancestry], firstSeen: this.#firstSeen(key, nowMs) };
+  }
+
+  #firstSeen(key: string, nowMs: number) {
+    const firstSeenMs = this.#firstSeenMs.get(key) ?? nowMs;
+    this.#firstSeenMs.set(key, firstSeenMs);
+    return timestampFromMs(firstSeenMs);
   }
 
   #object(key: string, { place, path, sha256, main, pid, uid, ancestry }: InspectedCode, nowMs: number): CodeObjectInit {
     const base = { place: PLACES[place], path, mainExecutable: main };
     if (place === "layer") return base;
-    const firstSeenMs = this.#firstSeenMs.get(key) ?? nowMs;
-    this.#firstSeenMs.set(key, firstSeenMs);
-    return { ...base, sha256: sha256 ?? new Uint8Array(), pid, uid, ancestry: [...ancestry], firstSeen: timestampFromMs(firstSeenMs) };
+    return { ...base, sha256: sha256 ?? new Uint8Array(), pid, uid, ancestry: [...ancestry], firstSeen: this.#firstSeen(key, nowMs) };
   }
+}
+
+function inOrder<T>(byKey: Iterable<readonly [string, T]>): T[] {
+  return [...byKey].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, each]) => each);
 }
 
 /** Place first, so that the order of keys is the order of the message. */

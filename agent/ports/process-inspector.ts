@@ -15,8 +15,20 @@ export interface InspectedCode {
   readonly ancestry: readonly string[];
 }
 
+/** A process that may more than its container: `docker exec --privileged`, or one that entered from the node. */
+export interface InspectedPrivilege {
+  /** Its program, as procfs names it: raw bytes with the leading slash. */
+  readonly path: Buffer;
+  /** Permitted, effective or in its bounding set, and not in the container's: without `CAP_`, ascending by number. */
+  readonly capabilities: readonly string[];
+  readonly pid: number;
+  readonly uid: number;
+  readonly ancestry: readonly string[];
+}
+
 export interface InspectedContainer {
   readonly code: readonly InspectedCode[];
+  readonly privileges: readonly InspectedPrivilege[];
   /** Processes seen. */
   readonly processes: number;
   /** What could not be looked at: processes that went meanwhile are no claim. */
@@ -27,6 +39,8 @@ export interface InspectRequest {
   readonly containerId: string;
   /** Main process. */
   readonly pid: number;
+  /** The container's bounding set, without `CAP_`. */
+  readonly capabilities: readonly string[];
   /** `major:minor` of the root filesystem as it was mounted; undefined where it is not known. */
   readonly rootDevice: string | undefined;
   /** Directories of the root overlay; undefined for a root without layer directories (then all of it counts as `layer`). */

@@ -42,7 +42,7 @@ class Node {
     });
     onTestFinished(() => monitor.close());
     await monitor.announce();
-    this.evidence.setPart(id, "code", change.code ?? new CodeHistory().serialize({ code: [], processes: 0, claims: [] }, 0));
+    this.evidence.setPart(id, "code", change.code ?? new CodeHistory().serialize({ code: [], privileges: [], processes: 0, claims: [] }, 0));
     await monitor.measure();
     return monitor;
   }
@@ -196,7 +196,7 @@ test("code under long paths is told up to a limit, and that it is not all", asyn
     path: Buffer.from(`/${"p".repeat(4000)}${i}`),
   }));
   const history = new CodeHistory();
-  const bytes = history.serialize({ code, processes: 1, claims: [] }, 1_700_000_000_000);
+  const bytes = history.serialize({ code, privileges: [], processes: 1, claims: [] }, 1_700_000_000_000);
   const node = new Node();
   await node.run("mapped", scratch(), { code: bytes });
   const { state } = node.tell()("mapped");

@@ -38,7 +38,7 @@ class Looks implements ProcessInspector {
 
   found(): InspectedContainer {
     const code = [{ place: "memfd" as const, path: Buffer.from("/memfd:x"), sha256: Buffer.alloc(32, this.running), main: true, pid: 7, uid: 0, ancestry: [] }];
-    return { code, processes: 1, claims: [] };
+    return { code, privileges: [], processes: 1, claims: [] };
   }
 
   started(): void {}

@@ -10,7 +10,7 @@ import { HttpReceiver } from "../fakes/http-receiver.ts";
 import { ACCEPTANCE, acceptanceImage } from "./images/acceptance.ts";
 import { loadPrograms, type Programs } from "./images/programs.ts";
 import { type PushedImage, pushImage } from "./images/push.ts";
-import { DockerVictim, type ExpectedDrift, isExpected, MOUNT_SCENARIOS, SCENARIOS, type Scenario } from "./scenarios.ts";
+import { DockerVictim, type ExpectedDrift, isExpected, HOST_SCENARIOS, SCENARIOS, type Scenario } from "./scenarios.ts";
 
 interface DriftView {
   readonly id: string;
@@ -182,7 +182,7 @@ describe("untouched", () => {
 });
 
 describe("attacks", () => {
-  const named = new Map<Scenario, string>([...SCENARIOS, ...MOUNT_SCENARIOS].map((scenario, i) => [scenario, `victim-${i}`]));
+  const named = new Map<Scenario, string>([...SCENARIOS, ...HOST_SCENARIOS].map((scenario, i) => [scenario, `victim-${i}`]));
 
   for (const scenario of named.keys()) {
     test(`${scenario.name}${scenario.expected.length === 0 ? " is no drift" : ""}`, async () => {

@@ -221,8 +221,8 @@ export const SCENARIOS: readonly Scenario[] = [
   },
 ];
 
-/** What root on the host does to the mounts of a container of Docker. */
-export const MOUNT_SCENARIOS: readonly Scenario[] = [
+/** What root on the host does to a container of Docker. */
+export const HOST_SCENARIOS: readonly Scenario[] = [
   {
     name: "a mount from the host into a running container, and a volume taken away",
     runOptions: ["--volume", "/data"],
@@ -244,5 +244,11 @@ export const MOUNT_SCENARIOS: readonly Scenario[] = [
     name: "pivot_root",
     attack: (v: DockerVictim) => v.inMounts("mount -t tmpfs none /srv && mkdir /srv/old && cd /srv && pivot_root . old"),
     expected: [{ path: "/", kinds: ["undeclared-mount"], place: "mount" }],
+  },
+  {
+    name: "a program with more privilege than its container",
+    runOptions: ["--cap-drop", "ALL"],
+    attack: (v: DockerVictim) => v.docker("exec", "--detach", "--privileged", v.container, "/bin/sleep", "3600"),
+    expected: [{ path: "", kinds: ["capabilities"], place: "configuration", who: "busybox" }],
   },
 ];

@@ -125,6 +125,7 @@ it("sees a program that runs from memory or from a tmpfs for a fifth of a second
         containerId,
         pid,
         rootDevice: overlay.device,
+        capabilities: [],
         overlay: { layerPaths: overlay.layers.map(({ path }) => path), upperPath: overlay.upperPath },
       };
       looks = looks.then(async () => void found.push(...(await inspector.inspect(request, new AbortController().signal)).code));

@@ -1,9 +1,11 @@
 /** Running code read from this machine's own procfs: real processes, real mappings. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { copyFile, mkdtemp, readlink, realpath, rm } from "node:fs/promises";
+import { copyFile, mkdtemp, readFile, readlink, realpath, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { FileDigests, HashBudget } from "@hullmark/agent/adapters/procfs/file-digests";
 import { ProcfsInspector } from "@hullmark/agent/adapters/procfs/procfs-inspector";
+import { capabilityNames } from "@hullmark/agent/core/capabilities";
 import { afterEach, expect, test, vi } from "vitest";
 
 /** Of a busy machine. */
@@ -27,7 +29,10 @@ async function start(program: string, ...args: string[]): Promise<number> {
 }
 
 const look = async (pid: number, rootDevice?: string) => {
-  const { code, claims } = await new ProcfsInspector().inspect({ containerId: "0", pid, rootDevice, overlay: undefined }, new AbortController().signal);
+  const { code, claims } = await new ProcfsInspector().inspect(
+    { containerId: "0", pid, capabilities: [], rootDevice, overlay: undefined },
+    new AbortController().signal,
+  );
   expect(claims).toEqual([]);
   return code;
 };
@@ -68,7 +73,8 @@ test("the same answer comes again as long as nothing moved, and another one as s
     await copyFile("/bin/sleep", program);
     const pid = await start(program, "600");
     const inspector = new ProcfsInspector();
-    const inspect = () => inspector.inspect({ containerId: "0", pid, rootDevice: undefined, overlay: undefined }, new AbortController().signal);
+    const inspect = () =>
+      inspector.inspect({ containerId: "0", pid, capabilities: [], rootDevice: undefined, overlay: undefined }, new AbortController().signal);
     // Until its program is loaded whole, each look may differ.
     await vi.waitFor(async () => {
       const first = await inspect();
@@ -101,7 +107,7 @@ test("a container that starts processes without end leaves room for those of the
     await rm(program);
     const inspector = new ProcfsInspector();
     const inspect = (containerId: string) =>
-      inspector.inspect({ containerId, pid: other, rootDevice: undefined, overlay: undefined }, new AbortController().signal);
+      inspector.inspect({ containerId, pid: other, capabilities: [], rootDevice: undefined, overlay: undefined }, new AbortController().signal);
     for (let i = 0; i < 64; i++) inspector.started("flood", other);
     inspector.started("calm", pid);
     // Those that were caught before it, and one after it.
@@ -117,4 +123,65 @@ test("a container that starts processes without end leaves room for those of the
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+});
+
+test("a process that may more than its container is told with what it may, one over its own user namespace alone is not", async () => {
+  const inspect = async (pid: number, capabilities: readonly string[]) => {
+    const request = { containerId: "0", pid, capabilities, rootDevice: undefined, overlay: undefined };
+    const { privileges } = await new ProcfsInspector().inspect(request, new AbortController().signal);
+    return privileges.filter((each) => each.pid === pid);
+  };
+  const mine = /^CapBnd:\s*([0-9a-f]+)$/m.exec(await readFile("/proc/self/status", "latin1"))?.[1];
+  const [first = "", ...others] = capabilityNames(BigInt(`0x${mine}`));
+  const sleep = await realpath("/bin/sleep");
+  const pid = await start(sleep, "600");
+  await vi.waitFor(async () => {
+    expect(await inspect(pid, others)).toEqual([{ path: Buffer.from(sleep), capabilities: [first], pid, uid: 0, ancestry: expect.any(Array) }]);
+  }, PATIENCE);
+  expect(await inspect(pid, [first, ...others])).toEqual([]);
+  const inner = await start("unshare", "--user", "--mount", sleep, "600");
+  await vi.waitFor(async () => expect(await readlink(`/proc/${inner}/exe`)).toBe(sleep), PATIENCE);
+  expect(await inspect(inner, [])).toEqual([]);
+});
+
+test("what one look may read is bounded: the rest is claimed, and told without digest", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "hullmark-procfs-"));
+  try {
+    const program = join(folder, "tool");
+    await copyFile("/bin/sleep", program);
+    const { size } = await stat(program);
+    // Alone in its mounts, so that no other process of this machine counts to its container.
+    const pid = await start("unshare", "--mount", program, "600");
+    await vi.waitFor(async () => expect(await readlink(`/proc/${pid}/exe`)).toBe(program), PATIENCE);
+    await rm(program);
+    const inspect = (maxBytes: number) =>
+      new ProcfsInspector(maxBytes).inspect(
+        { containerId: "0", pid, capabilities: [], rootDevice: undefined, overlay: undefined },
+        new AbortController().signal,
+      );
+    const short = await inspect(size - 1);
+    expect(short.claims).toEqual([{ code: "unmeasurable", detail: expect.stringContaining("one look") }]);
+    expect(short.code.find(({ main }) => main)).toMatchObject({ place: "deleted", sha256: undefined });
+    const enough = await inspect(size);
+    expect(enough.claims).toEqual([]);
+    expect(enough.code.find(({ main }) => main)?.sha256).toHaveLength(32);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test("a file that is asked for twice at once is read once, and what could not be read within a budget is read within the next", async () => {
+  const sleep = await realpath("/bin/sleep");
+  const { size } = await stat(sleep);
+  const digests = new FileDigests();
+  const budget = new HashBudget(size);
+  const both = await Promise.all([digests.of(sleep, budget), digests.of(sleep, budget)]);
+  expect(both[0]).toHaveLength(32);
+  expect(both[1]).toEqual(both[0]);
+  expect(budget.exceeded).toBe(false);
+  const none = new HashBudget(0);
+  expect(await digests.of(sleep, none)).toEqual(both[0]);
+  expect(none.exceeded).toBe(false);
+  expect(await new FileDigests().of(sleep, none)).toBeUndefined();
+  expect(none.exceeded).toBe(true);
 });

@@ -1,5 +1,5 @@
 import { CodeHistory } from "@hullmark/agent/core/code-set";
-import type { CodePlaceName, InspectedCode, InspectedContainer } from "@hullmark/agent/ports/process-inspector";
+import type { CodePlaceName, InspectedCode, InspectedContainer, InspectedPrivilege } from "@hullmark/agent/ports/process-inspector";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
@@ -15,8 +15,16 @@ const code: fc.Arbitrary<InspectedCode> = fc.record({
   uid: fc.constant(0),
   ancestry: fc.constant(["init"]),
 });
+const privilege: fc.Arbitrary<InspectedPrivilege> = fc.record({
+  path: fc.constantFrom("/bin/a", "/bin/b").map((path) => Buffer.from(path)),
+  capabilities: fc.subarray(["NET_ADMIN", "SYS_ADMIN"], { minLength: 1 }),
+  pid: fc.nat(5),
+  uid: fc.constant(0),
+  ancestry: fc.constant(["init"]),
+});
 const container: fc.Arbitrary<InspectedContainer> = fc.record({
   code: fc.array(code, { maxLength: 5 }),
+  privileges: fc.array(privilege, { maxLength: 2 }),
   processes: fc.nat(5),
   claims: fc.array(fc.constant({ code: "unmeasurable", detail: "process 7: EACCES" }), { maxLength: 1 }),
 });

@@ -2,13 +2,14 @@
  * {@link ProcessInspector} over procfs. A mapping names its file by (device, inode): what the path shows now counts only where it is that very inode.
  * Since Linux 6.8 mappings of overlay files carry the overlay's own device and inode number.
  */
-import { createHash, hash } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { hash } from "node:crypto";
 import { type FileHandle, lstat, open, readFile, readlink, stat } from "node:fs/promises";
 import { codeSignature } from "@hullmark/native";
+import { capabilityNames, capabilitySet } from "../../core/capabilities.ts";
 import { deviceName } from "../../core/device-name.ts";
 import { parseMountInfo } from "../../core/mountinfo.ts";
-import type { CodePlaceName, InspectedCode, InspectedContainer, InspectRequest, ProcessInspector } from "../../ports/process-inspector.ts";
+import type { CodePlaceName, InspectedCode, InspectedContainer, InspectedPrivilege, InspectRequest, ProcessInspector } from "../../ports/process-inspector.ts";
+import { FileDigests, HashBudget } from "./file-digests.ts";
 import { ancestry, ProcessTable } from "./processes.ts";
 import { isRuntimeStarting } from "./runtime-process.ts";
 
@@ -16,9 +17,10 @@ import { isRuntimeStarting } from "./runtime-process.ts";
 const MAX_MAPS_BYTES = 4 * 1024 * 1024;
 const MAX_MOUNTINFO_BYTES = 4 * 1024 * 1024;
 const MAX_PROCESSES = 4096;
-/** Larger files outside the layers are told without digest. */
-const MAX_HASHED_BYTES = 128 * 1024 * 1024;
-const MAX_CACHED_DIGESTS = 4096;
+/** Read in one look at one container, from files outside the layers; the rest is claimed, and read in the next looks. */
+const MAX_LOOK_BYTES = 256 * 1024 * 1024;
+/** Read to tell the runtime's own process from the container's, for each that begins to run a program. */
+const MAX_RUNTIME_BYTES = 128 * 1024 * 1024;
 /** Looks at a process that keeps replacing its mappings; the last one counts whatever it shows. */
 const MAX_ATTEMPTS = 4;
 const MAX_TOLD_CLAIMS = 16;
@@ -45,6 +47,10 @@ interface Process {
   readonly program: string;
   readonly maps: string;
   readonly mappings: readonly Mapping[];
+  /** Permitted, effective and bounding capabilities together; none where they are those of another user namespace. */
+  readonly capabilities: bigint;
+  /** As procfs names the program: latin1. */
+  readonly programPath: string;
   /** More mappings than are read. */
   readonly truncated: boolean;
 }
@@ -61,13 +67,17 @@ interface Remembered {
   readonly quick: Buffer | undefined;
   readonly signature: string;
   readonly code: readonly InspectedCode[];
+  readonly privilege: InspectedPrivilege | undefined;
   readonly truncated: boolean;
+  /** Files were left unread: to be looked at again though nothing moves. */
+  readonly unread: boolean;
 }
 
 export class ProcfsInspector implements ProcessInspector {
   readonly #proc = "/proc";
+  readonly #maxLookBytes: number;
   readonly #table = new ProcessTable();
-  readonly #digests = new Map<string, Buffer>();
+  readonly #digests = new FileDigests();
   /** Container → pid → what was found, while its mappings stay as they were. */
   readonly #remembered = new Map<string, Map<number, Remembered>>();
 
@@ -78,17 +88,24 @@ export class ProcfsInspector implements ProcessInspector {
   readonly #started = new Map<string, Promise<Started | undefined>[]>();
   #startedCount = 0;
 
+  /** @param maxLookBytes of code from outside the layers, read in one look at one container */
+  constructor(maxLookBytes = MAX_LOOK_BYTES) {
+    this.#maxLookBytes = maxLookBytes;
+  }
+
   async inspect(request: InspectRequest, signal: AbortSignal): Promise<InspectedContainer> {
     const caught = await this.#takeStarted(request.containerId);
     const pids = [...new Set([request.pid, ...this.#table.of(request.containerId, request.pid)])];
     const before = this.#remembered.get(request.containerId);
     const remembered = new Map<number, Remembered>();
     const code: InspectedCode[] = [];
+    const privileges: InspectedPrivilege[] = [];
     const claims: { code: string; detail: string }[] = [];
+    const budget = new HashBudget(this.#maxLookBytes);
     if (pids.length > MAX_PROCESSES) claims.push({ code: "processes-truncated", detail: `${pids.length} processes, ${MAX_PROCESSES} looked at` });
     for (const pid of pids.slice(0, MAX_PROCESSES)) {
       if (signal.aborted) break;
-      const found = await this.#process(request, pid, before?.get(pid)).catch(goneOrUnreadable);
+      const found = await this.#process(request, pid, before?.get(pid), budget).catch(goneOrUnreadable);
       if (!found) continue;
       if ("problem" in found) {
         claims.push({ code: "unmeasurable", detail: `process ${pid}: ${found.problem}` });
@@ -97,16 +114,23 @@ export class ProcfsInspector implements ProcessInspector {
       if (found.truncated) claims.push({ code: "unmeasurable", detail: `process ${pid} has more than ${MAX_MAPS_BYTES} bytes of mappings` });
       remembered.set(pid, found);
       code.push(...found.code);
+      if (found.privilege) privileges.push(found.privilege);
     }
     for (const { process, program } of caught) {
-      if (!remembered.has(process.pid) && !signal.aborted) code.push(...((await this.#gone(request, process, program)) ?? []));
+      const gone = remembered.has(process.pid) || signal.aborted ? undefined : await this.#gone(request, process, program, budget);
+      // That it ran something of a layer is worth nothing any more.
+      code.push(...(gone?.code.filter(({ place }) => place !== "layer") ?? []));
+      if (gone?.privilege) privileges.push(gone.privilege);
       await program?.close();
     }
+    if (budget.exceeded)
+      claims.push({ code: "unmeasurable", detail: `more code from outside the layers than the ${this.#maxLookBytes} bytes that one look reads` });
     this.#remembered.set(request.containerId, remembered);
     const plain = caught.length === 0 && claims.length === 0;
     const same = plain && before?.size === remembered.size && [...remembered].every(([pid, found]) => before.get(pid) === found);
     const inspected = (same ? this.#inspected.get(request.containerId) : undefined) ?? {
       code,
+      privileges,
       processes: remembered.size,
       claims: claims.slice(0, MAX_TOLD_CLAIMS),
     };
@@ -145,7 +169,7 @@ export class ProcfsInspector implements ProcessInspector {
       const program = await open(`${this.#proc}/${pid}/exe`).catch(() => undefined);
       const process = await this.#read(pid).catch(ignoreGone);
       const file = await program?.stat();
-      const runtime = process && (await isRuntimeStarting(this.#proc, process, (path) => this.#digest(path)));
+      const runtime = process && (await this.#isRuntime(process));
       // Looked at again: whether it is the runtime cannot be told once it has ended.
       const again = runtime ? undefined : await this.#read(pid).catch(ignoreGone);
       const same = process && file && again?.program === process.program && `${deviceName(file.dev)}:${file.ino}` === process.program;
@@ -157,39 +181,44 @@ export class ProcfsInspector implements ProcessInspector {
   }
 
   /** What a process ran that has ended since it was caught. */
-  async #gone(request: InspectRequest, process: Process, program: FileHandle | undefined): Promise<readonly InspectedCode[] | undefined> {
-    const found = await this.#classify(request, process, undefined, program).catch(goneOrUnreadable);
-    // That it ran something of a layer is worth nothing any more.
-    return found && "code" in found ? found.code.filter(({ place }) => place !== "layer") : undefined;
+  async #gone(request: InspectRequest, process: Process, program: FileHandle | undefined, budget: HashBudget): Promise<Remembered | undefined> {
+    const found = await this.#classify(request, process, undefined, budget, program).catch(goneOrUnreadable);
+    return found && "code" in found ? found : undefined;
+  }
+
+  #isRuntime(process: Process): Promise<boolean> {
+    const budget = new HashBudget(MAX_RUNTIME_BYTES);
+    return isRuntimeStarting(this.#proc, process, (path) => this.#digests.of(path, budget));
   }
 
   /** What is odd is looked at again unless nothing moved meanwhile: a process that was just replacing itself is none of both. */
-  async #process(request: InspectRequest, pid: number, before: Remembered | undefined): Promise<Remembered | undefined> {
+  async #process(request: InspectRequest, pid: number, before: Remembered | undefined, budget: HashBudget): Promise<Remembered | undefined> {
     for (let attempt = 1; ; attempt++) {
       const quick = codeSignature(pid, request.pid, request.overlay?.upperPath ?? "");
-      if (quick && before?.quick?.equals(quick)) return before;
+      if (quick && before?.quick?.equals(quick) && !before.unread) return before;
       const process = await this.#read(pid);
       if (!process) return undefined;
-      const classified = await this.#classify(request, process, before);
+      const classified = await this.#classify(request, process, before, budget);
       const found = { ...classified, quick };
-      if (classified === before || attempt === MAX_ATTEMPTS || found.code.every(({ place }) => place === "layer")) return found;
-      const runtime = await isRuntimeStarting(this.#proc, process, (path) => this.#digest(path));
+      const plain = !found.privilege && found.code.every(({ place }) => place === "layer");
+      if (classified === before || attempt === MAX_ATTEMPTS || plain) return found;
+      const runtime = await this.#isRuntime(process);
       const again = await this.#read(pid);
       if (!again) return undefined;
-      if (again.maps === process.maps && again.program === process.program) return runtime ? undefined : found;
+      if (again.maps === process.maps && again.program === process.program && again.capabilities === process.capabilities) return runtime ? undefined : found;
     }
   }
 
   /** @param held the program's file, where the process may be gone */
-  async #classify(request: InspectRequest, process: Process, before: Remembered | undefined, held?: FileHandle): Promise<Remembered> {
+  async #classify(request: InspectRequest, process: Process, before: Remembered | undefined, budget: HashBudget, held?: FileHandle): Promise<Remembered> {
     const { pid } = process;
     // Mappings alone cannot tell that the file at a path was replaced: the live inode belongs to the signature. It is looked up in the view of the
     // main process: a process with a mount namespace or root of its own can have any file under the name of one of the image.
     const view = (await stat(`${this.#proc}/${request.pid}/root`).catch(() => undefined)) ? request.pid : pid;
     const live = await Promise.all(process.mappings.map(({ path }) => this.#liveInode(view, path)));
     const inUpper = await Promise.all(process.mappings.map(({ path }) => existsIn(request.overlay?.upperPath, path)));
-    const signature = hash("sha256", `${process.maps}|${live.join()}|${inUpper.join()}`, "base64");
-    if (before?.signature === signature) return before;
+    const signature = hash("sha256", `${process.maps}|${live.join()}|${inUpper.join()}|${process.capabilities}`, "base64");
+    if (before?.signature === signature && !before.unread) return before;
     const mounts = await readAtMost(`${this.#proc}/${held ? view : pid}/mountinfo`, MAX_MOUNTINFO_BYTES);
     const types = new Map(parseMountInfo(mounts.text).map(({ device, type }) => [device, type]));
     // Never the root of the process itself: it may have been changed to a tmpfs or volume.
@@ -201,18 +230,22 @@ export class ProcfsInspector implements ProcessInspector {
       const place = placeOf(mapping, onRoot, live[i] === `${mapping.device}:${mapping.inode}`, inUpper[i] === true, types);
       const main = process.program === `${mapping.device}:${mapping.inode}`;
       const sha256 =
-        place === "layer" ? undefined : await this.#digest(main && held ? `/proc/self/fd/${held.fd}` : `${this.#proc}/${pid}/${main ? "exe" : mapping.handle}`);
+        place === "layer"
+          ? undefined
+          : await this.#digests.of(main && held ? `/proc/self/fd/${held.fd}` : `${this.#proc}/${pid}/${main ? "exe" : mapping.handle}`, budget);
       code.push({ place, path: Buffer.from(withoutDeleted(mapping.path), "latin1"), sha256, main, pid, uid: process.uid, ancestry: parents });
     }
-    return { quick: undefined, signature, code, truncated: process.truncated };
+    const unread = budget.exceeded && code.some(({ place, sha256 }) => place !== "layer" && !sha256);
+    return { quick: undefined, signature, code, privilege: privilegeOf(request, process, parents), truncated: process.truncated, unread };
   }
 
   async #read(pid: number): Promise<Process | undefined> {
-    const [{ text, truncated }, status, exe, link] = await Promise.all([
+    const [{ text, truncated }, status, exe, link, capabilities] = await Promise.all([
       readAtMost(`${this.#proc}/${pid}/maps`, MAX_MAPS_BYTES),
       readFile(`${this.#proc}/${pid}/status`, "latin1"),
       stat(`${this.#proc}/${pid}/exe`).catch(ignoreGone),
       readlink(`${this.#proc}/${pid}/exe`, "latin1").catch(ignoreGone),
+      this.#capabilities(pid),
     ]);
     // A kernel thread or a zombie has neither mappings nor a program.
     if (text.length === 0 && !exe) return undefined;
@@ -224,7 +257,15 @@ export class ProcfsInspector implements ProcessInspector {
     if (exe && device && link && !mappings.some((each) => `${each.device}:${each.inode}` === program))
       mappings.push({ handle: "exe", device, inode: String(exe.ino), path: link });
     const maps = mappings.map((each) => `${each.handle} ${each.device} ${each.inode} ${each.path}`).join("\n");
-    return { pid, uid, program, maps, mappings, truncated };
+    return { pid, uid, program, maps, mappings, capabilities, programPath: withoutDeleted(link ?? ""), truncated };
+  }
+
+  /** A user namespace that was made below the container's has every capability, over nothing but itself. */
+  async #capabilities(pid: number): Promise<bigint> {
+    const [own, its] = await Promise.all([readlink(`${this.#proc}/self/ns/user`), readlink(`${this.#proc}/${pid}/ns/user`).catch(ignoreGone)]);
+    if (its !== own) return 0n;
+    const status = await readFile(`${this.#proc}/${pid}/status`, "latin1");
+    return [...status.matchAll(/^Cap(?:Prm|Eff|Bnd):\s*([0-9a-f]{1,16})$/gm)].reduce((all, [, set]) => all | BigInt(`0x${set}`), 0n);
   }
 
   /** `major:minor:inode` of what the path shows in the process's own view, or empty. */
@@ -233,24 +274,14 @@ export class ProcfsInspector implements ProcessInspector {
     const found = await stat(Buffer.from(`${this.#proc}/${pid}/root${path}`, "latin1")).catch(() => undefined);
     return found ? `${deviceName(found.dev)}:${found.ino}` : "";
   }
+}
 
-  async #digest(path: string): Promise<Buffer | undefined> {
-    try {
-      const file = await stat(path, { bigint: true });
-      if (!file.isFile() || file.size > BigInt(MAX_HASHED_BYTES)) return undefined;
-      const key = [file.dev, file.ino, file.size, file.mtimeNs, file.ctimeNs].join(":");
-      const known = this.#digests.get(key);
-      if (known) return known;
-      const content = createHash("sha256");
-      for await (const chunk of createReadStream(path, { end: MAX_HASHED_BYTES })) content.update(chunk as Buffer);
-      const digest = content.digest();
-      if (this.#digests.size >= MAX_CACHED_DIGESTS) this.#digests.clear();
-      this.#digests.set(key, digest);
-      return digest;
-    } catch {
-      return undefined;
-    }
-  }
+/** What a process may beyond what its container was given. */
+function privilegeOf({ capabilities }: InspectRequest, process: Process, parents: readonly string[]): InspectedPrivilege | undefined {
+  const beyond = process.capabilities & ~capabilitySet(capabilities);
+  if (beyond === 0n) return undefined;
+  const { pid, uid, programPath } = process;
+  return { path: Buffer.from(programPath, "latin1"), capabilities: capabilityNames(beyond), pid, uid, ancestry: parents };
 }
 
 /** One mapping a file. */

@@ -6,6 +6,7 @@
 
 #include "support/job.h"
 #include "support/js_error.h"
+#include "tree/hash_file.h"
 #include "tree/live_tree.h"
 
 namespace hullmark::tree {
@@ -130,6 +131,20 @@ class TreeJob final : public Job {
   std::shared_ptr<LiveTree> tree_;
   Operation operation_;
   Report report_;
+};
+
+class HashFileJob final : public Job {
+ public:
+  HashFileJob(Napi::Env env, std::string path, uint64_t max_bytes) : Job(env), path_(std::move(path)), max_bytes_(max_bytes) {}
+
+ protected:
+  void Run(const Stop& stop) override { digest_ = HashFile(path_, max_bytes_, stop); }
+  Napi::Value Result(Napi::Env env) override { return digest_ ? Napi::Value(ToBuffer(env, *digest_)) : env.Undefined(); }
+
+ private:
+  std::string path_;
+  uint64_t max_bytes_;
+  std::optional<Digest> digest_;
 };
 
 // Runs `body` and turns hullmark::Error into a JavaScript exception.
@@ -288,8 +303,19 @@ class TreeBinding final : public Napi::ObjectWrap<TreeBinding> {
 
 }  // namespace hullmark::tree
 
+// hashFile(path, maxBytes)
+static Napi::Value HashFileOf(const Napi::CallbackInfo& info) {
+  using namespace hullmark::tree;
+  const Napi::Env env = info.Env();
+  return Guarded(env, [&]() -> Napi::Value {
+    const auto max_bytes = static_cast<uint64_t>(info[1].ToNumber().DoubleValue());
+    return hullmark::JobSet::Of(env).Start(env, std::make_shared<HashFileJob>(env, info[0].ToString().Utf8Value(), max_bytes));
+  });
+}
+
 void InitTree(Napi::Env env, Napi::Object exports) {
   using namespace hullmark::tree;
   exports.Set("Tree", TreeBinding::Define(env));
+  exports.Set("hashFile", Napi::Function::New(env, HashFileOf, "hashFile"));
   exports.Set("hashKernel", Napi::String::New(env, BestKernel().name));
 }

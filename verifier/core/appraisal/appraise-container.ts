@@ -7,6 +7,7 @@ import { appraiseCode, type CodeAppraisal } from "./appraise-code.ts";
 import { appraiseConfiguration } from "./appraise-configuration.ts";
 import { appraiseLayers } from "./appraise-layers.ts";
 import { appraiseMerged } from "./appraise-merged.ts";
+import { appraiseProcessPrivileges } from "./appraise-privileges.ts";
 import { UpperAppraisal } from "./appraise-upper.ts";
 import { finding } from "./findings.ts";
 import type { Tally } from "./tally.ts";
@@ -99,7 +100,7 @@ function appraiseContent(input: ContainerInput, reference: ReferenceImage, unkno
   unknown.push(...layers.unknown);
   const upper = merged ? undefined : UpperAppraisal.next(before?.upper, state, reference, rules);
   const code = appraiseCode(state, reference, rules, before?.code);
-  findings.push(...code.findings, ...appraiseBindFiles(state, rules), ...appraiseConfiguration(input, reference));
+  findings.push(...code.findings, ...appraiseBindFiles(state, rules), ...appraiseConfiguration(input, reference), ...appraiseProcessPrivileges(input));
   return { findings, memo: { upper, code } };
 }
 

@@ -19,6 +19,9 @@ const MAX_PART_BYTES = 2 * 1024 * 1024;
 const MAX_LAYERS = 256;
 const MAX_MOUNTS = 4096;
 const MAX_CODE_OBJECTS = 8192;
+const MAX_PRIVILEGED = 64;
+/** Linux has at most 64 capabilities; five ancestors. */
+const MAX_PRIVILEGED_NAMES = 69;
 /** Linux PATH_MAX. */
 const MAX_DESTINATION_BYTES = 4096;
 
@@ -41,6 +44,8 @@ export function decodeParts(parts: ContainerParts, previous: ContainerState | un
   limit("mounts", configuration.mounts.length, MAX_MOUNTS);
   limit("environment variables", configuration.env.length, 4096);
   limit("code objects", code.objects.length, MAX_CODE_OBJECTS);
+  limit("privileged programs", code.privileged.length, MAX_PRIVILEGED);
+  for (const { capabilities, ancestry } of code.privileged) limit("names of a privileged program", capabilities.length + ancestry.length, MAX_PRIVILEGED_NAMES);
   for (const { destination } of configuration.mounts) limit("bytes of a mount's destination", Buffer.byteLength(destination), MAX_DESTINATION_BYTES);
   for (const layer of filesystem.layers) if (layer.root.length !== 32) throw new CodecError("WRONG_LENGTH", `root of layer ${layer.id}`);
   return { identity, configuration, code, filesystem };

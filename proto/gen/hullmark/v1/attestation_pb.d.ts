@@ -1213,6 +1213,13 @@ export declare type CodeSet = Message<"hullmark.v1.CodeSet"> & {
    * @generated from field: repeated hullmark.v1.Claim claims = 3;
    */
   claims: Claim[];
+
+  /**
+   * Distinct by program and capabilities, at most 64; `truncated` where there are more.
+   *
+   * @generated from field: repeated hullmark.v1.PrivilegedProcess privileged = 4;
+   */
+  privileged: PrivilegedProcess[];
 };
 
 /**
@@ -1220,6 +1227,55 @@ export declare type CodeSet = Message<"hullmark.v1.CodeSet"> & {
  * Use `create(CodeSetSchema)` to create a new message.
  */
 export declare const CodeSetSchema: GenMessage<CodeSet>;
+
+/**
+ * A process that may more than its container was given.
+ *
+ * @generated from message hullmark.v1.PrivilegedProcess
+ */
+export declare type PrivilegedProcess = Message<"hullmark.v1.PrivilegedProcess"> & {
+  /**
+   * As procfs names it; raw bytes with the leading slash.
+   *
+   * @generated from field: bytes program = 1;
+   */
+  program: Uint8Array;
+
+  /**
+   * Permitted, effective or in its bounding set, and not in that of the container; without `CAP_`.
+   *
+   * @generated from field: repeated string capabilities = 2;
+   */
+  capabilities: string[];
+
+  /**
+   * One process that has them.
+   *
+   * @generated from field: uint32 pid = 3;
+   */
+  pid: number;
+
+  /**
+   * @generated from field: uint32 uid = 4;
+   */
+  uid: number;
+
+  /**
+   * @generated from field: repeated string ancestry = 5;
+   */
+  ancestry: string[];
+
+  /**
+   * @generated from field: google.protobuf.Timestamp first_seen = 6;
+   */
+  firstSeen?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message hullmark.v1.PrivilegedProcess.
+ * Use `create(PrivilegedProcessSchema)` to create a new message.
+ */
+export declare const PrivilegedProcessSchema: GenMessage<PrivilegedProcess>;
 
 /**
  * @generated from message hullmark.v1.CodeObject
