@@ -167,9 +167,17 @@ function ackCommand(): Command {
     .description("say that you have seen a drift and why it may stay for now (responder role)")
     .argument("<id>", "for example D-7K2Q")
     .requiredOption("-m, --reason <text>", "kept with the drift and in the log")
-    .action(async (id: string, options: { reason: string }, command: Command) =>
+    .option("--seen <code>", "as `drift show` gave it: refused where the drift has changed since. Without it, what is acknowledged is what is shown now")
+    .action(async (id: string, options: { reason: string; seen?: string }, command: Command) =>
       ask(command, async ({ channel, signal, print }) => {
-        await channel.client(Admin).acknowledgeDrift({ id, reason: options.reason }, { signal });
+        let { seen } = options;
+        if (seen === undefined) {
+          const { drift } = await channel.client(Query).getDrift({ id }, { signal });
+          if (!drift) return EXIT.unknown;
+          print(showDrift(drift));
+          seen = drift.seen;
+        }
+        await channel.client(Admin).acknowledgeDrift({ id, reason: options.reason, seen }, { signal });
         print(`${id} acknowledged\n`);
         return EXIT.clean;
       }),

@@ -39,6 +39,7 @@ export function showDrift(drift: Drift): string {
   if (notBeforeMs !== undefined) lines.push(field("Since", `not before ${new Date(notBeforeMs).toISOString()}: a quote vouched for the state without it`));
   if (drift.acknowledgedBy) lines.push(field("Acked", acknowledgedLine(drift)));
   lines.push(field("Proof", drift.logIndex >= 0n ? `log #${drift.logIndex}` : "not yet in the log"));
+  if (drift.state === DriftState.OPEN) lines.push(field("Ack", `hullmark drift ack ${drift.id} --seen ${drift.seen} -m REASON`));
   return `${lines.join("\n")}\n`;
 }
 
@@ -95,7 +96,7 @@ export function explainDrift(drift: Drift, nowMs: number): string {
     `${who}${origin}`,
     `Why it matters: what runs is no longer what was signed.${grave} ${state}`,
     `What to do: ${ADVICE[drift.origin?.place ?? ""] ?? "See docs/drift-kinds.md."}`,
-    `Next: hullmark drift show ${drift.id} · hullmark drift ack ${drift.id} -m REASON`,
+    `Next: hullmark drift show ${drift.id} · hullmark drift ack ${drift.id} --seen ${drift.seen} -m REASON`,
     "",
   ].join("\n");
 }

@@ -73,6 +73,7 @@ export function driftView(drift: Drift) {
     committedAt: time(drift.committedAt),
     alertedAt: time(drift.alertedAt),
     resolvedAt: time(drift.resolvedAt),
+    seen: drift.seen,
     acknowledged: acknowledgedBy ? { by: acknowledgedBy, reason: acknowledgedReason, at: time(drift.acknowledgedAt) } : null,
     logIndex: Number(drift.logIndex),
     provenance: provenance(drift.provenance),

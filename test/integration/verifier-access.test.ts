@@ -152,8 +152,10 @@ describe("what administrators do", () => {
     await expect(adminClient.allowNode({ ekSha256: "x", name: "" })).rejects.toMatchObject({ code: "INVALID_ARGUMENT", detail: { field: "ekSha256" } });
     await expect(adminClient.createJoinToken({ nodeName: "a b", ttlSeconds: 5 })).rejects.toMatchObject({ detail: { field: "nodeName" } });
     await expect(adminClient.createJoinToken({ nodeName: "", ttlSeconds: 86_401 })).rejects.toMatchObject({ detail: { field: "ttlSeconds" } });
-    await expect(adminClient.acknowledgeDrift({ id: "D-0000", reason: "" })).rejects.toMatchObject({ detail: { field: "reason" } });
-    await expect(adminClient.acknowledgeDrift({ id: "D-0000", reason: "r" })).rejects.toMatchObject({ code: "NOT_FOUND" });
+    const seen = "0".repeat(16);
+    await expect(adminClient.acknowledgeDrift({ id: "D-0000", reason: "r" })).rejects.toMatchObject({ detail: { field: "seen" } });
+    await expect(adminClient.acknowledgeDrift({ id: "D-0000", reason: "", seen })).rejects.toMatchObject({ detail: { field: "reason" } });
+    await expect(adminClient.acknowledgeDrift({ id: "D-0000", reason: "r", seen })).rejects.toMatchObject({ code: "NOT_FOUND" });
     await expect(adminClient.revokeNode({ nodeId: "nobody", reason: "r" })).rejects.toMatchObject({ code: "NOT_FOUND" });
     await expect(adminClient.requestQuote({ nodeId: "nobody" })).rejects.toMatchObject({ code: "NOT_FOUND" });
   });

@@ -279,13 +279,16 @@ describe("what is durable and what is not", () => {
     };
     await reaches("web", { content: Verdict.AFFIRMING });
     const seen = await told("a");
-    await verifier.adminClient.acknowledgeDrift({ id: seen?.id ?? "", reason: "known" });
+    await verifier.adminClient.acknowledgeDrift({ id: seen?.id ?? "", reason: "known", seen: seen?.seen ?? "" });
     expect(await told("a")).toMatchObject({ state: DriftState.ACKNOWLEDGED, acknowledgedBy: "admin", acknowledgedReason: "known" });
     const changed = await told("b");
     expect(changed).toMatchObject({ id: seen?.id, state: DriftState.OPEN, acknowledgedBy: "admin", acknowledgedReason: "known" });
     expect(changed?.acknowledgedAt).toBeDefined();
     expect(changed?.logIndex).toBeGreaterThan(seen?.logIndex ?? 0n);
-    await verifier.adminClient.acknowledgeDrift({ id: seen?.id ?? "", reason: "known too" });
+    // What was looked at before it changed is not what is acknowledged.
+    const stale = verifier.adminClient.acknowledgeDrift({ id: seen?.id ?? "", reason: "known too", seen: seen?.seen ?? "" });
+    await expect(stale).rejects.toMatchObject({ code: "FAILED_PRECONDITION", detail: { reason: "CHANGED" } });
+    await verifier.adminClient.acknowledgeDrift({ id: seen?.id ?? "", reason: "known too", seen: changed?.seen ?? "" });
     expect(await told("b")).toMatchObject({ state: DriftState.ACKNOWLEDGED, acknowledgedReason: "known too" });
     expect(await told("b", 0o755)).toMatchObject({ state: DriftState.OPEN });
   });

@@ -84,7 +84,13 @@ function reference(): ReferenceImage {
 function rules(mutable: ContainerRules["mutable"]): ContainerRules {
   const no = (): boolean => false;
   const allow = { env: no, args: false, workingDirectory: false, user: no, capability: no, privileged: false, hostNamespace: no };
-  return { hasPolicy: true, mutable, severity: () => undefined, allow: { ...allow, device: no, mount: no, seccomp: no, apparmor: no, code: no } };
+  return {
+    hasPolicy: true,
+    require: { noNewPrivileges: false, readOnlyRoot: false },
+    mutable,
+    severity: () => undefined,
+    allow: { ...allow, device: no, mount: no, seccomp: no, apparmor: no, code: no },
+  };
 }
 
 interface Change {

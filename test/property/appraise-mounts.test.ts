@@ -1,11 +1,12 @@
 import { create } from "@bufbuild/protobuf";
-import { ContainerConfigurationSchema } from "@hullmark/proto/v1/attestation";
+import { CodeSetSchema, ContainerConfigurationSchema } from "@hullmark/proto/v1/attestation";
 import { describe, expect, test } from "vitest";
 import { appraiseConfiguration } from "../../verifier/core/appraisal/appraise-configuration.ts";
+import { appraiseProcessPrivileges } from "../../verifier/core/appraisal/appraise-privileges.ts";
 import type { ContainerInput, ReferenceImage } from "../../verifier/core/appraisal/types.ts";
-import { defaultPolicy, EVERYTHING, OBSERVED_ALLOWANCES } from "../../verifier/core/policy/default.ts";
+import { defaultPolicy, EVERYTHING, NO_ALLOWANCES, OBSERVED_ALLOWANCES } from "../../verifier/core/policy/default.ts";
 import { containerRules } from "../../verifier/core/policy/match.ts";
-import type { Policy } from "../../verifier/core/policy/types.ts";
+import type { Policy, Protections } from "../../verifier/core/policy/types.ts";
 
 const image = {
   merged: () => undefined,
@@ -17,9 +18,10 @@ function found(
   policy: Policy,
   mounts: readonly { readonly destination: string; readonly declared: boolean; readonly type?: string; readonly missing?: boolean }[],
   unmet: string[] = [],
+  held: { readonly noNewPrivileges?: boolean; readonly readOnlyRoot?: boolean } = {},
 ): string[] {
   const runtime = ["/proc", "/dev", "/dev/shm", "/etc/hosts"].map((destination) => ({ destination, declared: true, type: "bind" }));
-  const configuration = create(ContainerConfigurationSchema, { mounts: [...runtime, ...mounts], seccomp: "default", unmet });
+  const configuration = create(ContainerConfigurationSchema, { mounts: [...runtime, ...mounts], seccomp: "default", unmet, ...held });
   const rules = containerRules(policy, { imageReference: "i", containerName: "c", workload: "w", labels: {}, nodeName: "n" });
   const input = { state: { configuration, identity: {} }, rules } as unknown as ContainerInput;
   return appraiseConfiguration(input, image).map(({ kind, path }) => `${kind} ${path}`);
@@ -29,6 +31,12 @@ const allowing = (...mounts: string[]): Policy => ({
   ...defaultPolicy(),
   loaded: true,
   rules: [{ ...defaultPolicy().rules[0], name: "all", select: EVERYTHING, allow: { ...OBSERVED_ALLOWANCES, mounts } }] as unknown as Policy["rules"],
+});
+
+const requiring = (protections: Protections): Policy => ({
+  ...defaultPolicy(),
+  loaded: true,
+  rules: defaultPolicy().rules.map((rule) => ({ ...rule, protections })),
 });
 
 const asked = { destination: "/data", declared: true, type: "bind" };
@@ -61,5 +69,41 @@ describe("what was asked for and is not there", () => {
 
   test("protections that the engine was asked for and that do not hold are told, names that are not known are not", () => {
     expect(found(defaultPolicy(), [], ["no-new-privileges", "read-only-root", "x"])).toEqual(["no-new-privileges ", "read-only-root "]);
+  });
+
+  test("protections that policy requires are told where the container was started without, once", () => {
+    const both = requiring({ noNewPrivileges: true, readOnlyRoot: true });
+    expect(found(both, [])).toEqual(["no-new-privileges ", "read-only-root "]);
+    expect(found(both, [], [], { noNewPrivileges: true })).toEqual(["read-only-root "]);
+    expect(found(both, [], [], { noNewPrivileges: true, readOnlyRoot: true })).toEqual([]);
+    expect(found(both, [], ["no-new-privileges"], { readOnlyRoot: true })).toEqual(["no-new-privileges "]);
+    expect(found(both, [], ["read-only-root"], { noNewPrivileges: true, readOnlyRoot: true })).toEqual(["read-only-root "]);
+    expect(found(requiring({ noNewPrivileges: false, readOnlyRoot: true }), [])).toEqual(["read-only-root "]);
+  });
+});
+
+describe("a process that may more than its container", () => {
+  const program = Buffer.from("/bin/sh");
+  function privileged(policy: Policy, capabilities: string[], given: { readonly capabilities?: string[]; readonly privileged?: boolean } = {}) {
+    const configuration = create(ContainerConfigurationSchema, given);
+    const code = create(CodeSetSchema, { privileged: [{ program, capabilities, pid: 7, uid: 1000, ancestry: ["runc"] }] });
+    const rules = containerRules(policy, { imageReference: "i", containerName: "c", workload: "w", labels: {}, nodeName: "n" });
+    return appraiseProcessPrivileges({ state: { configuration, code, identity: {} }, rules } as unknown as ContainerInput);
+  }
+
+  test("is told with what it may, and by whom", () => {
+    // Without a policy anything may have been asked for.
+    expect(privileged(defaultPolicy(), ["CHOWN", "SYS_ADMIN", "SYS_PTRACE"])).toEqual([]);
+    const strict = { ...allowing(), rules: allowing().rules.map((rule) => ({ ...rule, allow: NO_ALLOWANCES })) };
+    expect(privileged(strict, ["CHOWN", "SYS_ADMIN", "SYS_PTRACE"])).toMatchObject([
+      {
+        kind: "capabilities",
+        place: "configuration",
+        actor: { pid: 7, executable: "/bin/sh", uid: 1000 },
+        differences: [{ observed: "SYS_ADMIN SYS_PTRACE" }],
+      },
+    ]);
+    expect(privileged(strict, ["CHOWN", "SYS_ADMIN"], { capabilities: ["SYS_ADMIN"] })).toEqual([]);
+    expect(privileged(strict, ["SYS_ADMIN"], { privileged: true })).toEqual([]);
   });
 });

@@ -43,8 +43,10 @@ const MAX_KEY_BYTES = 256;
 export function adminService(services: AdminServices): ServiceImplementation<typeof Admin> {
   const { administration } = services;
   return {
-    async acknowledgeDrift({ id, reason }, context) {
-      await acting(() => administration.acknowledge(id.slice(0, 32).toUpperCase(), operatorOf(context, services).name, reasonOf(reason)));
+    async acknowledgeDrift({ id, reason, seen }, context) {
+      const { name } = operatorOf(context, services);
+      if (!/^[0-9a-f]{16}$/.test(seen)) throw invalid("seen", "what Drift.seen was when it was looked at");
+      await acting(() => administration.acknowledge(id.slice(0, 32).toUpperCase(), seen, name, reasonOf(reason)));
       return {};
     },
     async requestQuote({ nodeId }) {

@@ -3,6 +3,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ClaimSchema, TrustVectorSchema } from "@hullmark/proto/v1/common";
 import type { DriftSchema, ImageSchema, NodeBootSchema, NodeImaSchema, NodeSchema, ProvenanceSchema, WorkloadSchema } from "@hullmark/proto/v1/query";
+import { sightOf } from "../../core/fleet/drift-rows.ts";
 import type { BootRow, ClaimRow, DriftRow, ImageRow, ImaRow, NodeRow, ProvenanceRow, VectorRow, WorkloadRow } from "../../ports/rows.ts";
 
 type Timestamp = ReturnType<typeof timestampFromMs>;
@@ -92,6 +93,7 @@ export function driftMessage(row: DriftRow): MessageInitShape<typeof DriftSchema
   const { place, layerIndex, diffId, history, acknowledgedBy, acknowledgedReason, actor } = row;
   return {
     ...{ id, severity, kind, state, nodeId, nodeName, containerId, containerName, workload, imageReference, configDigest, path, summary },
+    seen: sightOf(row),
     ...{ acknowledgedBy, acknowledgedReason, logIndex: BigInt(row.logIndex), mappedBy: [...row.mappedBy] },
     differences: row.differences.map((each) => ({ ...each })),
     origin: { place, layerIndex, diffId, history },

@@ -24,10 +24,16 @@ export function appraiseConfiguration(input: ContainerInput, reference: Referenc
   return findings;
 }
 
-/** Protections that the engine was asked for. */
-const UNMET = {
-  "no-new-privileges": "the runtime was told to let it gain privileges, though the engine was asked not to",
-  "read-only-root": "the root is mounted for writing, though the engine was asked for a read-only one",
+/** Protections: how it is told that the engine was asked for one that does not hold, and that policy asks for one that the engine was not asked for. */
+const PROTECTIONS = {
+  "no-new-privileges": {
+    unmet: "the runtime was told to let it gain privileges, though the engine was asked not to",
+    lacking: "started so that it may gain privileges, which the policy forbids",
+  },
+  "read-only-root": {
+    unmet: "the root is mounted for writing, though the engine was asked for a read-only one",
+    lacking: "started with a root that can be written, which the policy forbids",
+  },
 } as const;
 
 type Report = (kind: FindingKind, summary: string, difference: Difference, name?: string) => void;
@@ -126,8 +132,7 @@ function appraisePrivileges(configuration: ContainerConfiguration, defaults: Run
     if (!defaults.seccomp.has(configuration.seccomp) && !allow.seccomp(configuration.seccomp))
       report("seccomp", `seccomp ${printable(configuration.seccomp)}`, { field: "seccomp", expected: "default", observed: printable(configuration.seccomp) });
   }
-  for (const [kind, words] of Object.entries(UNMET) as [keyof typeof UNMET, string][])
-    if (configuration.unmet.includes(kind)) report(kind, words, { field: kind, expected: "held", observed: "not held" });
+  appraiseProtections(configuration, rules, report);
   for (const name of configuration.hostNamespaces)
     if (!allow.hostNamespace(name))
       report(
@@ -138,6 +143,18 @@ function appraisePrivileges(configuration: ContainerConfiguration, defaults: Run
       );
   if (configuration.apparmor === "unconfined" && !configuration.privileged && !allow.apparmor("unconfined"))
     report("apparmor", "AppArmor unconfined", { field: "apparmor", expected: "runtime default", observed: "unconfined" });
+}
+
+function appraiseProtections(configuration: ContainerConfiguration, { require }: ContainerRules, report: Report): void {
+  const lacking = {
+    "no-new-privileges": require.noNewPrivileges && !configuration.noNewPrivileges,
+    "read-only-root": require.readOnlyRoot && !configuration.readOnlyRoot,
+  };
+  for (const kind of ["no-new-privileges", "read-only-root"] as const) {
+    const words = PROTECTIONS[kind];
+    if (configuration.unmet.includes(kind)) report(kind, words.unmet, { field: kind, expected: "held", observed: "not held" });
+    else if (lacking[kind]) report(kind, words.lacking, { field: kind, expected: "required", observed: "absent" });
+  }
 }
 
 function appraiseMounts(input: ContainerInput, reference: ReferenceImage, defaults: RuntimeDefaults, findings: Finding[]): void {

@@ -12,7 +12,7 @@ export function appraiseProcessPrivileges({ state, rules }: ContainerInput): Fin
   const { capabilities } = runtimeDefaults(identity.pod !== undefined);
   const given = new Set([...configuration.capabilities, ...capabilities]);
   return code.privileged.flatMap((process) => {
-    const beyond = process.capabilities.filter((name) => !given.has(name) && !rules.allow.capability(name)).map(printable);
+    const beyond = process.capabilities.filter((name) => !given.has(name) && !rules.allow.capability(name)).map((name) => printable(name));
     return beyond.length === 0 || rules.allow.privileged ? [] : [privileged(process, beyond, rules)];
   });
 }
@@ -26,7 +26,7 @@ function privileged({ pid, uid, program, ancestry, firstSeen }: PrivilegedProces
       kind: "capabilities",
       path: Buffer.alloc(0),
       differences: [{ field: `capabilities of ${executable}`, expected: "none beyond the container's", observed: names }],
-      summary: `pid ${pid} ${executable} has capabilities that its container was not given: ${names}`,
+      summary: `${executable} has capabilities that its container was not given: ${names}`,
       discriminator: `process|${names}|${executable}`,
       actor: { pid, executable, located: true, uid, containerId: "", ancestry: ancestry.slice(0, 5) },
       changedAtMs: firstSeen ? Number(firstSeen.seconds) * 1000 + firstSeen.nanos / 1e6 : undefined,

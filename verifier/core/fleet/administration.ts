@@ -6,12 +6,12 @@ import { nodeIdOfEk } from "../enrolment/decide.ts";
 import { SessionError } from "../session/errors.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Committer } from "./committer.ts";
-import { acknowledgeDrift } from "./drift-rows.ts";
+import { acknowledgeDrift, sightOf } from "./drift-rows.ts";
 import type { Fleet } from "./fleet.ts";
 import { adminFact, entry, text } from "./log-facts.ts";
 
-/** NOT_FOUND: no such thing. NOT_LIVE: the node has no session now. NOT_OPEN: the drift is over. */
-export type AdministrationErrorCode = "NOT_FOUND" | "NOT_LIVE" | "NOT_OPEN";
+/** NOT_FOUND: no such thing. NOT_LIVE: the node has no session now. NOT_OPEN: the drift is over. CHANGED: it is not what it was when it was looked at. */
+export type AdministrationErrorCode = "NOT_FOUND" | "NOT_LIVE" | "NOT_OPEN" | "CHANGED";
 
 export class AdministrationError extends Error {
   readonly code: AdministrationErrorCode;
@@ -38,20 +38,27 @@ export class Administration {
     this.#services = services;
   }
 
-  /** @throws AdministrationError NOT_FOUND, NOT_OPEN; StoreError */
-  async acknowledge(driftId: string, by: string, reason: string): Promise<void> {
+  /**
+   * @param seen {@link sightOf} what the person saw
+   * @throws AdministrationError NOT_FOUND, NOT_OPEN, CHANGED; StoreError
+   */
+  async acknowledge(driftId: string, seen: string, by: string, reason: string): Promise<void> {
     const { store, sessions, nowMs } = this.#services;
     const row = await store.readDrift(driftId);
     if (!row) throw new AdministrationError("NOT_FOUND", "no such drift");
     let open = false;
+    let same = false;
     await sessions.amend(row.nodeId, (live, changes) => {
       const present = live.drift(driftId);
       if (!present || present.state === DriftState.NOTICE) return;
       open = true;
+      same = sightOf(present) === seen;
+      if (!same) return;
       live.replaceDrift(acknowledgeDrift(present, by, reason, nowMs()), present, changes);
       changes.note(entry("acknowledgement", nowMs(), { drift: driftId, by: text(by), reason: text(reason) }));
     });
     if (!open) throw new AdministrationError("NOT_OPEN", "this drift is over");
+    if (!same) throw new AdministrationError("CHANGED", "it has changed since it was shown: look again");
   }
 
   /** @throws AdministrationError NOT_FOUND, NOT_LIVE */

@@ -1,4 +1,5 @@
 /** Drift records from findings: opened, brought up to date, resolved, acknowledged. Each step is a new row. */
+import { hash } from "node:crypto";
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { DriftRow, ProvenanceRow } from "../../ports/rows.ts";
 import { findingFingerprint } from "../appraisal/lifecycle.ts";
@@ -92,6 +93,11 @@ export function updateDrift(row: DriftRow, finding: AnyFinding, subject: DriftSu
 /** What a person acknowledges. The summary of a process names its pid: the same code in another process is nothing new. */
 function sight({ kind, place, summary, differences }: Pick<AnyFinding | DriftRow, "kind" | "place" | "summary" | "differences">): string {
   return JSON.stringify([kind, place === "process" ? "" : summary, differences.map(({ field, observed }) => [field, observed])]);
+}
+
+/** Stands for what a person is shown of a drift, gravity included: 16 hex digits, echoed when it is acknowledged. The workload controls most of it: 64 bits. */
+export function sightOf(row: DriftRow): string {
+  return hash("sha256", JSON.stringify([row.id, row.severity, sight(row)])).slice(0, 16);
 }
 
 /** Whether it was acknowledged and is open again, since it is not any more what was acknowledged. */

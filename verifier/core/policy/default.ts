@@ -1,5 +1,5 @@
 /** What holds where no policy says otherwise. docs/policy.md lists the same values. */
-import type { AdmissionPolicy, Allowances, MeasurementBudget, MutableClass, Policy, PolicyIntervals, ResponsePolicy, Selector } from "./types.ts";
+import type { AdmissionPolicy, Allowances, MeasurementBudget, MutableClass, Policy, PolicyIntervals, Protections, ResponsePolicy, Selector } from "./types.ts";
 
 export const EVERYTHING: Selector = { images: [], containers: [], workloads: [], labels: {}, nodes: [] };
 
@@ -32,6 +32,8 @@ export const NO_ALLOWANCES: Allowances = {
   code: [],
 };
 
+export const NO_PROTECTIONS: Protections = { noNewPrivileges: false, readOnlyRoot: false };
+
 /** What a container is held against that no rule selects: whoever started it may have asked for anything, and it is shown as "no policy". */
 export const OBSERVED_ALLOWANCES: Allowances = {
   ...NO_ALLOWANCES,
@@ -62,7 +64,13 @@ export function defaultPolicy(): Policy {
     authorities: [],
     revocations: [],
     builders: [],
-    rules: [{ name: "(none)", select: EVERYTHING, signatures: undefined, attestations: [], build: undefined, allow: OBSERVED_ALLOWANCES, severities: {} }],
+    rules: [
+      {
+        ...{ name: "(none)", select: EVERYTHING, signatures: undefined, attestations: [], build: undefined, severities: {} },
+        protections: NO_PROTECTIONS,
+        allow: OBSERVED_ALLOWANCES,
+      },
+    ],
     nodes: [],
     mutable: DEFAULT_MUTABLE,
     admission: DEFAULT_ADMISSION,

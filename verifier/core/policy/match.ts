@@ -6,7 +6,7 @@ import { Severity as WireSeverity } from "@hullmark/proto/v1/common";
 import type { ContainerRules } from "../appraisal/types.ts";
 import type { ImaRules } from "../ima/appraise.ts";
 import type { BootRules } from "../measured-boot/rules.ts";
-import { OBSERVED_ALLOWANCES } from "./default.ts";
+import { NO_PROTECTIONS, OBSERVED_ALLOWANCES } from "./default.ts";
 import type { DriftPlace, Kind, Severity } from "./kinds.ts";
 import type { MeasurementBudget, MutableClass, Policy, PolicyIntervals, PolicyRule, SelectableContainer, Selector } from "./types.ts";
 
@@ -62,6 +62,7 @@ export function containerRules(policy: Policy, container: SelectableContainer): 
   const allow = rule?.allow ?? OBSERVED_ALLOWANCES;
   return {
     hasPolicy: policy.loaded && rule !== undefined,
+    require: rule?.protections ?? NO_PROTECTIONS,
     mutable: mutableClassesFor(policy, container),
     severity(place, kind) {
       const severity = severityFor(policy, rule, place, kind);

@@ -147,6 +147,8 @@ const rule = z.strictObject({
           where: condition.optional(),
         }),
       ),
+      noNewPrivileges: z.boolean().default(false),
+      readOnlyRoot: z.boolean().default(false),
     })
     .prefault({}),
   allow,

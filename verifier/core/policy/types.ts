@@ -204,6 +204,12 @@ export interface BreakGlassPolicy {
   readonly maxSeconds: number;
 }
 
+/** What the container must have been started with. */
+export interface Protections {
+  readonly noNewPrivileges: boolean;
+  readonly readOnlyRoot: boolean;
+}
+
 export interface PolicyRule {
   readonly name: string;
   readonly select: Selector;
@@ -211,6 +217,7 @@ export interface PolicyRule {
   readonly signatures: SignatureRequirement | undefined;
   readonly attestations: readonly AttestationRequirement[];
   readonly build: BuildRequirement | undefined;
+  readonly protections: Protections;
   readonly allow: Allowances;
   /** Go before the policy's own. */
   readonly severities: SeverityTable;

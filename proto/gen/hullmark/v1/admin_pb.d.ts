@@ -25,6 +25,13 @@ export declare type AcknowledgeDriftRequest = Message<"hullmark.v1.AcknowledgeDr
    * @generated from field: string reason = 2;
    */
   reason: string;
+
+  /**
+   * Drift.seen as it was when the drift was looked at: an acknowledgement holds for nothing that came after.
+   *
+   * @generated from field: string seen = 3;
+   */
+  seen: string;
 };
 
 /**

@@ -655,6 +655,13 @@ export declare type Drift = Message<"hullmark.v1.Drift"> & {
    * @generated from field: google.protobuf.Timestamp not_before = 28;
    */
   notBefore?: Timestamp | undefined;
+
+  /**
+   * Stands for what differs as shown here: 16 hex digits.
+   *
+   * @generated from field: string seen = 29;
+   */
+  seen: string;
 };
 
 /**
