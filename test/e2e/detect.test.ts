@@ -10,7 +10,7 @@ import { HttpReceiver } from "../fakes/http-receiver.ts";
 import { ACCEPTANCE, acceptanceImage } from "./images/acceptance.ts";
 import { loadPrograms, type Programs } from "./images/programs.ts";
 import { type PushedImage, pushImage } from "./images/push.ts";
-import { DockerVictim, type ExpectedDrift, isExpected, HOST_SCENARIOS, SCENARIOS, type Scenario } from "./scenarios.ts";
+import { DockerVictim, type ExpectedDrift, HOST_SCENARIOS, isExpected, SCENARIOS, type Scenario } from "./scenarios.ts";
 
 interface DriftView {
   readonly id: string;
