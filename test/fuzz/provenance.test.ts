@@ -20,7 +20,9 @@ import {
   verifyProvenance,
 } from "@hullmark/verifier/core/provenance/index";
 import { readNotaryPayload, readSimpleSigning, readStatement, STATEMENT_PAYLOAD_TYPE } from "@hullmark/verifier/core/provenance/statement";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { decode, encode } from "cborg";
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
 import { authority, question, verifiers } from "../fakes/judging.ts";
 import { NotaryCa, notaryPayload, signNotary } from "../fakes/notary.ts";
 import { TestSigstore } from "../fakes/sigstore/index.ts";
@@ -53,6 +55,14 @@ function neverOfAnother(content: object, signedOf: string, trust: Trust): void {
     const counts = verdict.artefacts.some(({ code }) => code === "signature" || code === "attestation");
     if (counts) expect(verdict.artefacts[0]?.subjects).toContain(subject);
     if (subject === OTHER) expect(counts).toBe(false);
+  }
+}
+
+function tolerant<T>(parse: () => T): T | undefined {
+  try {
+    return parse();
+  } catch {
+    return undefined;
   }
 }
 
@@ -185,6 +195,19 @@ describe("what is signed, and what registries serve", () => {
       if (reference) expect(`${reference.repository}:${reference.tag}`).not.toMatch(/[\s?#%\\]|\.\.\//);
     });
   });
+});
+
+test("a planted bug is found in each form: the mutations reach behind the first check", () => {
+  const json = statement(SIGN_PREDICATE_TYPE, {});
+  const cbor = encode([Buffer.from("protected"), { a: 1 }, Buffer.alloc(64, 1)]);
+  const planted: readonly (readonly [Buffer, (bytes: Buffer) => void])[] = [
+    // Believes that what it parsed has the form of what it expects.
+    [json, (bytes) => void tolerant(() => JSON.parse(bytes.toString()) as { subject: { digest: { sha256: string } }[] })?.subject[0]?.digest.sha256.length],
+    // Compares a part of what it should.
+    [json, (bytes) => expect(tolerant(() => JSON.parse(bytes.toString()) as unknown) !== undefined && !bytes.equals(json)).toBe(false)],
+    [Buffer.from(cbor), (bytes) => expect(tolerant(() => decode(bytes) as unknown) !== undefined && !bytes.equals(cbor)).toBe(false)],
+  ];
+  for (const [seed, bug] of planted) expect(fc.check(fc.property(near([seed]), bug), { numRuns: 50_000, seed: 7, endOnFailure: true }).failed).toBe(true);
 });
 
 describe("what operators and API servers write", () => {
