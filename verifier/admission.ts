@@ -42,13 +42,14 @@ export async function admissionServer(parts: Parts, stack: AsyncDisposableStack)
   stack.defer(() => recorder.stop());
   const { exemptNamespaces, clientCaFile, listen } = config.admission;
   const service = new AdmissionService({ registry, verifiers, clock, meter, recorder, exemptNamespaces, onProblem, policy: () => policies.current });
-  stack.defer(() => service.stop());
   const server = buildAdmissionServer({
     ...{ service, certificateChain: certificate.chainPem, privateKey: certificate.privateKeyPem },
     clientCa: clientCaFile === undefined ? undefined : readFileSync(clientCaFile, "utf8"),
     onError: (error) => logger.error({ err: error }, "a question of the API server could not be answered"),
   });
   stack.defer(() => server.close());
+  // Who still waits for a registry is answered first, or closing would wait with them.
+  stack.defer(() => service.stop());
   const [host, port] = splitHostPort(listen);
   await server.listen({ host, port });
   return (server.server.address() as { port: number }).port;

@@ -1,6 +1,6 @@
 /** The webhook as the API server asks it, over TLS, with a registry that can fail. On a real API server: test/e2e/kubernetes/admission.test.ts. */
 import { generateKeyPairSync, type KeyObject, randomUUID } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { request } from "node:https";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
@@ -448,6 +448,31 @@ describe("the port", () => {
     for (const decision of ["allowed", "warned", "audited", "refused", "break-glass", "unknown-allowed", "unknown-refused", "exempt"])
       expect(scrape.value("hullmark_admission_requests_total", { decision }), decision).toBeGreaterThan(0);
     expect(scrape.value("hullmark_admission_seconds_count")).toBe(scrape.value("hullmark_admission_requests_total"));
+  });
+
+  test("of a verifier that stops still answers who waits", async () => {
+    const slow = await image(release?.privateKey);
+    const held: (() => void)[] = [];
+    registry.fault = (asked, response) => {
+      if (!asked.url?.includes(slow.repository.slice(registry.host.length))) return false;
+      held.push(() => response.destroy());
+      return true;
+    };
+    const own = new TestVerifier();
+    try {
+      await own.start(`policyFile: ${own.policy(readFileSync(policy(), "utf8"))}\nadmission: { listen: "127.0.0.1:0" }`);
+      const waiting = send("/admission/fail?timeout=30s", review({ object: pod(slow.reference) }, "u"), {}, own);
+      await until(
+        async () => held.length,
+        (count) => count > 0,
+      );
+      await own.stop();
+      expect((await waiting).text).toContain("the verifier is stopping");
+    } finally {
+      registry.fault = () => false;
+      for (const letGo of held) letGo();
+      await own.dispose();
+    }
   });
 
   test("asks for a client certificate where one is configured", async () => {
