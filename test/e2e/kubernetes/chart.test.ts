@@ -1,6 +1,6 @@
 /** The chart and the images as they are shipped, on a real cluster: install, join, rights, a drift in a pod, upgrade, uninstall. */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { randomUUID } from "node:crypto";
+import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -562,6 +562,38 @@ describe("the chart", () => {
       async () => (await json<{ drifts: DriftView[] }>("drift", "ls")).drifts,
       (found) => found.some(({ path }) => path === "/etc/nginx/nginx.conf"),
     );
+  });
+
+  test("keeps out what the policy refuses, where that is asked for, and nothing of its own", async () => {
+    const key = generateKeyPairSync("ed25519").publicKey.export({ type: "spki", format: "pem" });
+    const file = join(home, "policy.yaml");
+    writeFileSync(
+      file,
+      `apiVersion: hullmark.dev/v1
+kind: Policy
+metadata: { name: door }
+spec:
+  authorities: [{ name: release, key: ${JSON.stringify(key)} }]
+  rules: [{ name: acme, select: { images: ["**/acme/**"] }, require: { signatures: { authorities: [release] } } }, { name: others }]
+  admission: { mode: enforce }
+`,
+    );
+    const asks = ["--set", "admission.enabled=true", "--set", "admission.failurePolicy=Fail", "--set-file", `policy=${file}`];
+    await helm("upgrade", "hullmark", CHART, ...settings(), ...asks, "--wait", "--timeout", "300s");
+    const create = async (name: string, image: string) =>
+      await kubectl("run", name, `--image=${image}`, "--restart=Never", "--dry-run=server").catch((error: Error) => error.message);
+    // Until the verifier has written its CA into the webhook, the API server cannot ask it.
+    const refused = await eventually(
+      () => create("bad", workload.reference),
+      (seen) => seen.includes("denied the request"),
+    );
+    expect(refused).toContain('admission webhook "fail.admission.hullmark.dev" denied the request');
+    expect(refused).toContain('is refused by rule "acme": not signed');
+    expect(await create("other", "registry.nowhere.example/thing:1")).toContain("created");
+    expect(await here("run", "own", `--image=${workload.reference}`, "--restart=Never", "--dry-run=server")).toContain("created");
+    const rights = await here("auth", "can-i", "patch", "validatingwebhookconfigurations/hullmark-hullmark", `--as=${VERIFIER}`);
+    expect(rights.trim()).toBe("yes");
+    expect(await here("auth", "can-i", "patch", "validatingwebhookconfigurations/other", `--as=${VERIFIER}`).catch(() => "no")).toMatch(/^no/);
   });
 
   test("uninstalls, and leaves nothing", async () => {
