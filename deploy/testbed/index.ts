@@ -7,13 +7,14 @@ import { type Containerd, startContainerd } from "./containerd.ts";
 import { type Engine, type EngineOptions, startEngine } from "./engine.ts";
 import { TestbedError } from "./error.ts";
 import { type Kubernetes, type KubernetesOptions, type Node, openNode, startKubernetes } from "./kubernetes/index.ts";
-import { type MountNamespace, openNamespace, startWatchdog } from "./namespace.ts";
+import { type MountNamespace, openNamespace } from "./namespace.ts";
 import { testbedDirectory } from "./paths.ts";
 import { bootId, identify } from "./process-identity.ts";
 import { type Registry, startRegistry } from "./registry.ts";
 import { isOwned, readState, type TestbedState, writeState } from "./state.ts";
 import { markerOf, sweep, sweepDead } from "./sweep.ts";
 import { startTpm, type Tpm } from "./tpm.ts";
+import { startWatchdog, type Watchdog } from "./watchdog.ts";
 
 export { type ExternalCluster, externalCluster } from "./kubernetes/external.ts";
 export type { Alertmanager, Containerd, Engine, Kubernetes, Registry, Tpm };
@@ -36,11 +37,9 @@ export interface TestbedOptions {
   /** Folder name below the state root and what `down` takes: letters, digits, `-`, at most 24. */
   readonly name: string;
   readonly parts: TestbedParts;
-  /** Outlive the process that started it (`npm run demo -- --keep`). Default false: gone with it, even on SIGKILL. */
-  readonly keep?: boolean;
 }
 
-/** Real parts, running. Everything is below `directory`, in its own mount namespace, on free ports and an own bridge. */
+/** Real parts, running, and gone with the process that started them, even on SIGKILL. Everything is below `directory`, in its own mount namespace, on free ports and an own bridge. */
 export interface Testbed {
   readonly name: string;
   readonly directory: string;
@@ -54,6 +53,8 @@ export interface Testbed {
   wrap(argv: readonly string[]): string[];
   /** Environment that marks a process started outside `wrap` as the test bed's, so that it is ended with it. */
   readonly env: Readonly<Record<string, string>>;
+  /** From now on it outlives this process, until someone takes it down by its name. */
+  keep(): Promise<void>;
   /** Ends and removes everything. Idempotent. */
   down(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -75,9 +76,9 @@ export async function startTestbed(options: TestbedOptions): Promise<Testbed> {
   const state = newState(options);
   mkdirSync(directory, { recursive: true, mode: 0o755 });
   writeState(directory, state);
-  if (state.keep === false) startWatchdog(options.name, markerOf(state.id));
+  const watchdog = startWatchdog(options.name, markerOf(state.id));
   try {
-    return await startParts(options, directory, state);
+    return await startParts(options, directory, state, watchdog);
   } catch (error) {
     await sweep(directory);
     throw error;
@@ -87,11 +88,10 @@ export async function startTestbed(options: TestbedOptions): Promise<Testbed> {
 function newState(options: TestbedOptions): TestbedState {
   const owner = identify(process.pid);
   if (!owner) throw new TestbedError("start_failed", "/proc is not mounted");
-  const keep = options.keep ?? false;
-  return { version: 1, name: options.name, id: randomBytes(8).toString("hex"), bootId: bootId(), owner, keep, bridges: [], links: [], parts: {} };
+  return { version: 1, name: options.name, id: randomBytes(8).toString("hex"), bootId: bootId(), owner, keep: false, bridges: [], links: [], parts: {} };
 }
 
-async function startParts(options: TestbedOptions, directory: string, state: TestbedState): Promise<Testbed> {
+async function startParts(options: TestbedOptions, directory: string, state: TestbedState, watchdog: Watchdog): Promise<Testbed> {
   const marker = markerOf(state.id);
   const env = { HULLMARK_TESTBED: state.id };
   const { parts } = options;
@@ -132,6 +132,11 @@ async function startParts(options: TestbedOptions, directory: string, state: Tes
     alertmanager,
     wrap: (runtime ?? kubernetes)?.namespace.wrapMounts ?? ((argv) => ["/usr/bin/env", marker, ...argv]),
     env,
+    async keep() {
+      state.keep = true;
+      writeState(directory, state);
+      await watchdog.dismiss();
+    },
     down,
     [Symbol.asyncDispose]: down,
   };

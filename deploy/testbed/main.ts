@@ -14,9 +14,9 @@ async function main(): Promise<void> {
   if (command === "up") {
     const bed = await startTestbed({
       name,
-      keep: true,
       parts: options.kubernetes ? { kubernetes: true, registry: true, tpms: 1 } : { engine: true, registry: true, tpms: 1 },
     });
+    await bed.keep();
     console.log(JSON.stringify(readState(bed.directory)?.parts, null, 2));
   } else if (command === "down") {
     const directory = testbedDirectory(name);

@@ -1,10 +1,10 @@
 import { spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import { TestbedError } from "./error.ts";
 import { makeMountPoints, PLUGIN_MOUNT, RUNTIME_MOUNT } from "./mount-points.ts";
 import { program, REPOSITORY } from "./paths.ts";
 import { identify, type ProcessIdentity } from "./process-identity.ts";
+import { markEnvironment } from "./watchdog.ts";
 
 /** A mount namespace kept open by one sleeping process. Mounts made inside are shared among those inside and never reach the host. */
 export interface MountNamespace {
@@ -56,7 +56,7 @@ export async function openNamespace(runtimeDirectory: string, marker: string, op
 }
 
 async function hold(argv: readonly string[], marker: string): Promise<{ holder: ProcessIdentity | undefined; output: string }> {
-  const child = spawn(program("unshare"), argv, { detached: true, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...environment(marker) } });
+  const child = spawn(program("unshare"), argv, { detached: true, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...markEnvironment(marker) } });
   let output = "";
   child.stderr.on("data", (chunk: Buffer) => {
     output += chunk.toString();
@@ -82,24 +82,4 @@ export function wrapper(holder: ProcessIdentity, marker: string, network = false
   if (network) enter.push(`--net=/proc/${holder.pid}/ns/net`);
   const prefix = [...enter, "--", "/usr/bin/env", "-C", REPOSITORY, marker];
   return (argv) => [...prefix, ...argv];
-}
-
-/**
- * Starts the process that removes the test bed when this one dies, even by SIGKILL: it waits on a pipe that only we hold open.
- * It runs outside the namespace, since it outlives it.
- */
-export function startWatchdog(name: string, marker: string): void {
-  const script = 'read -r _; exec "$@" >/dev/null 2>&1';
-  const argv = ["-c", script, "hullmark-testbed-watchdog", process.execPath, join(import.meta.dirname, "main.ts"), "down", name];
-  const child = spawn("/bin/sh", argv, { detached: true, stdio: ["pipe", "ignore", "ignore"], env: { ...process.env, ...environment(marker) } });
-  child.on("error", () => {});
-  child.stdin.on("error", () => {});
-  child.unref();
-  // The pipe must not keep this process's event loop alive; it closes with the process.
-  (child.stdin as unknown as { unref(): void }).unref();
-}
-
-function environment(marker: string): Record<string, string> {
-  const at = marker.indexOf("=");
-  return { [marker.slice(0, at)]: marker.slice(at + 1) };
 }

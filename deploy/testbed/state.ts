@@ -12,7 +12,7 @@ export interface TestbedState {
   readonly bootId: string;
   /** The process that answers for this test bed; with `keep` it may be gone. */
   readonly owner: ProcessIdentity;
-  readonly keep: boolean;
+  keep: boolean;
   /** Network bridges made, at most 15 bytes each. */
   bridges: string[];
   /** Links to network namespaces made, likewise. */

@@ -24,18 +24,19 @@ export async function startTpm(directory: string, env: Readonly<Record<string, s
   mkdirSync(state, { recursive: true, mode: 0o700 });
   mkdirSync(authority, { recursive: true, mode: 0o700 });
   await manufacture(directory, state, authority);
-  const socket = socketPath(directory, "tpm.sock");
+  const control = socketPath(directory, "tpm.sock.ctrl");
+  const socket = control.slice(0, -".ctrl".length);
   const launch = (): Promise<Daemon> =>
     startDaemon({
       name: "swtpm",
       argv: [
         program("swtpm"),
         ...["socket", "--tpm2", "--tpmstate", `dir=${state}`, "--flags", "not-need-init,startup-clear"],
-        ...["--server", `type=unixio,path=${socket}`, "--ctrl", `type=unixio,path=${socket}.ctrl`],
+        ...["--server", `type=unixio,path=${socket}`, "--ctrl", `type=unixio,path=${control}`],
       ],
       env,
       logPath: join(directory, "swtpm.log"),
-      ready: async () => existsSync(socket) && existsSync(`${socket}.ctrl`),
+      ready: async () => existsSync(socket) && existsSync(control),
     });
   let daemon = await launch();
   return {
@@ -46,7 +47,7 @@ export async function startTpm(directory: string, env: Readonly<Record<string, s
     stop: () => daemon.stop(),
     kill: () => daemon.kill(),
     start: async () => {
-      await run(["/bin/rm", "-f", socket, `${socket}.ctrl`]);
+      await run(["/bin/rm", "-f", socket, control]);
       daemon = await launch();
     },
   };

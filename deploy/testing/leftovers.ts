@@ -28,18 +28,33 @@ function kept(): { id: string; interfaces: readonly string[] }[] {
   });
 }
 
+/** Empty when the process is gone. */
+function environmentOf(pid: number): Buffer {
+  try {
+    return readFileSync(`/proc/${pid}/environ`);
+  } catch {
+    return Buffer.alloc(0);
+  }
+}
+
 const expected = kept();
 const ownState = Buffer.from(STATE_ROOT);
 const found: string[] = [];
 for (const process_ of findByEnvironment("HULLMARK_TESTBED=")) {
-  const environment = readFileSync(`/proc/${process_.pid}/environ`);
+  const environment = environmentOf(process_.pid);
   if (expected.some((bed) => environment.includes(bed.id)) || !environment.includes(ownState)) continue;
   found.push(`process ${process_.pid} ${readFileSync(`/proc/${process_.pid}/cmdline`, "latin1").replaceAll("\0", " ")}`);
 }
 for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) if (line.includes(`${STATE_ROOT}/`)) found.push(`mount ${line}`);
 const links = JSON.parse(execFileSync(program("ip"), ["-json", "link", "show"], { encoding: "utf8" })) as { ifname?: string }[];
 for (const { ifname } of links) {
-  if (ifname && /^h[mk][0-9a-f]{10}$/.test(ifname) && !expected.some((bed) => bed.interfaces.includes(ifname))) found.push(`interface ${ifname}`);
+  const id = /^h[mk]([0-9a-f]{10})$/.exec(ifname ?? "")?.[1];
+  if (id === undefined || expected.some((bed) => bed.interfaces.includes(ifname ?? ""))) continue;
+  // A test bed of another checkout: its processes live, and name another state folder.
+  const others = findByEnvironment(`HULLMARK_TESTBED=${id}`)
+    .map(({ pid }) => environmentOf(pid))
+    .filter((environment) => environment.length > 0 && !environment.includes(ownState));
+  if (others.length === 0) found.push(`interface ${ifname}`);
 }
 for (const line of found) console.log(line);
 process.exitCode = found.length === 0 ? 0 : 1;

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { answers } from "../../deploy/testbed/http-service.ts";
 import { startTestbed } from "../../deploy/testbed/index.ts";
 import { program, REPOSITORY, STATE_ROOT, testbedDirectory } from "../../deploy/testbed/paths.ts";
 import { findByEnvironment } from "../../deploy/testbed/process-identity.ts";
@@ -52,7 +53,7 @@ async function expectNothingLeft(id: string, bridge: string, name: string): Prom
 }
 
 afterAll(async () => {
-  for (const name of [`${NAME}-1`, `${NAME}-2`, `${NAME}-3`]) await sweep(testbedDirectory(name));
+  for (const name of [1, 2, 3, 4].map((n) => `${NAME}-${n}`)) await sweep(testbedDirectory(name));
 });
 
 test("the watchdog removes everything when the owner is killed", async () => {
@@ -62,6 +63,24 @@ test("the watchdog removes everything when the owner is killed", async () => {
   const left = (): boolean => existsSync(testbedDirectory(name)) || findByEnvironment(markerOf(id)).length > 0;
   for (let i = 0; i < 300 && left(); i++) await new Promise((resolve) => setTimeout(resolve, 100));
   await expectNothingLeft(id, bridge, name);
+});
+
+test("one that is kept outlives its owner, and has no watchdog; it goes by its name", async () => {
+  const name = `${NAME}-4`;
+  const script = `
+    import { startTestbed } from ${JSON.stringify(module_)};
+    const bed = await startTestbed({ name: ${JSON.stringify(name)}, parts: { registry: true } });
+    await bed.keep();`;
+  await run([process.execPath, "--input-type=module-typescript", "-e", script]);
+  const state = readState(testbedDirectory(name));
+  const commands = (): string[] => findByEnvironment(markerOf(state?.id ?? "")).map(({ pid }) => readFileSync(`/proc/${pid}/cmdline`, "latin1"));
+  // Dismissed, it ends; did it not, it would by now be removing the test bed.
+  for (let i = 0; i < 300 && commands().some((command) => command.includes("watchdog")); i++) await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(commands()).toEqual([expect.stringContaining("docker-registry")]);
+  expect(await sweepDead()).not.toContain(name);
+  expect(await answers(`http://${state?.parts["registry"]}/v2/`)).toBe(true);
+  await run([process.execPath, join(REPOSITORY, "deploy/testbed/main.ts"), "down", name]);
+  await expectNothingLeft(state?.id ?? "", "no bridge", name);
 });
 
 test("the next sweep removes what a killed owner and watchdog left, and only that", async () => {
