@@ -6,7 +6,7 @@ set -euo pipefail
 case "$*" in
   '' | --keep) ;;
   --down)
-    if [ ! -x node_modules/.bin/node ]; then echo 'no demo is running'; exit 0; fi
+    if [ ! -x node_modules/.bin/node ]; then echo 'no demo is kept'; exit 0; fi
     as_root node deploy/demo/main.ts --down
     exit
     ;;
@@ -14,4 +14,12 @@ case "$*" in
 esac
 echo 'Set-up'
 bash deploy/setup.sh demo
+
+# Interrupted or failed: not gone before everything is. (The test bed's own watchdog does the same, but nobody waits for it.)
+finish() {
+  [ "$?" = 0 ] || as_root node deploy/testbed/main.ts sweep >/dev/null 2>&1 || true
+}
+trap finish EXIT
+trap 'printf "\ninterrupted: removing everything\n"; exit 130' INT
+trap 'exit 143' TERM
 as_root node deploy/demo/main.ts "$@"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes this machine and checkout ready: system packages by name, npm packages by the lock file, the native addon, dist/.
 #
-#   deploy/setup.sh [demo|bench|test|npm]     demo and bench need fewer packages than test (default), npm stops after the npm packages
+#   deploy/setup.sh [test|demo|bench|build|npm]   test (default) needs the most packages, build the fewest; npm stops after the npm packages
 #
 # Repeatable: what is there is not touched, nothing is upgraded or removed. Services that a newly installed package brings
 # (Docker, containerd, the registry, Alertmanager, etcd) are neither started nor enabled: Hullmark starts its own from its state
@@ -12,11 +12,11 @@ set -euo pipefail
 readonly purpose=${1:-test}
 
 # What is looked for → the Debian and Ubuntu package that has it. A file starts with /, anything else is a command.
+build_needs=(/usr/include/tss2/tss2_esys.h:libtss2-dev g++:g++)
 demo_needs=(
   dockerd:docker.io docker:docker.io containerd:containerd runc:runc
   docker-registry:docker-registry prometheus-alertmanager:prometheus-alertmanager
   swtpm:swtpm swtpm_setup:swtpm-tools swtpm_localca:swtpm-tools
-  /usr/include/tss2/tss2_esys.h:libtss2-dev g++:g++
   ip:iproute2 setcap:libcap2-bin setfattr:attr unshare:util-linux nsenter:util-linux flock:util-linux
 )
 test_needs=(promtool:prometheus debootstrap:debootstrap python3:python3-minimal skopeo:skopeo umoci:umoci setfacl:acl jq:jq openssl:openssl go:golang-go
@@ -37,7 +37,8 @@ has() {
 }
 
 missing_packages() {
-  local needs=("${demo_needs[@]}") need
+  local needs=("${build_needs[@]}") need
+  [ "$purpose" = build ] || needs+=("${demo_needs[@]}")
   case $purpose in
     bench) needs+=("${bench_needs[@]}") ;;
     test) needs+=("${test_needs[@]}") ;;
@@ -149,7 +150,13 @@ if [ "$purpose" = --install ]; then
   install_packages "$@"
   exit
 fi
-case $purpose in demo | bench | test | npm) ;; *) echo "usage: deploy/setup.sh [demo|bench|test|npm]" >&2; exit 2 ;; esac
+case $purpose in test | demo | bench | build | npm) ;; *) echo "usage: deploy/setup.sh [test|demo|bench|build|npm]" >&2; exit 2 ;; esac
+
+# One at a time in a checkout. Any file of it that everybody may read will do as the lock.
+if command -v flock >/dev/null; then
+  exec {lock}<package.json
+  flock --nonblock "$lock" || { echo '  … another set-up of this checkout is running: waiting for it'; flock "$lock"; }
+fi
 
 if ! node -e 'process.exit(+process.versions.node.split(".")[0] >= 20 ? 0 : 1)' 2>/dev/null; then
   echo "Node 20 or newer and npm are needed to start with (they fetch the Node 24 that Hullmark runs on)" >&2
@@ -158,6 +165,6 @@ fi
 npm_packages
 if [ "$purpose" = npm ]; then exit; fi
 system_packages
-static_busybox
+[ "$purpose" = build ] || static_busybox
 step 'native addon' bash native/build.sh
 step 'dist/' node deploy/bundle.ts

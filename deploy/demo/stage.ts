@@ -10,9 +10,6 @@ import { program, REPOSITORY } from "../testbed/paths.ts";
 import { run } from "../testbed/run.ts";
 import type { Reporter } from "./reporter.ts";
 
-/** The name that `--down` removes. */
-export const DEMO = "demo";
-
 /** What the scenarios play on. */
 export interface Stage {
   readonly bed: Testbed;
@@ -27,13 +24,13 @@ export interface Stage {
   docker(...args: string[]): Promise<string>;
 }
 
-/** Brings up engine, registry, TPM and Alertmanager, and a signed image. */
-export async function setStage(report: Reporter, keep: boolean): Promise<Stage> {
+/** Brings up engine, registry, TPM and Alertmanager, and a signed image. @param name of the test bed */
+export async function setStage(report: Reporter, name: string): Promise<Stage> {
   report.heading("Real parts");
   const parts = { engine: true, registry: true, tpms: 1, alertmanager: true } as const;
   const bed = await report.step(
     "own Docker Engine, registry, TPM 2.0 and Alertmanager",
-    () => startTestbed({ name: DEMO, keep, parts }),
+    () => startTestbed({ name, parts }),
     ({ engine }) => `engine ${engine?.version}`,
   );
   try {
