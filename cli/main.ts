@@ -47,7 +47,6 @@ function command(): Command {
     .version(VERSION)
     .option("--config <file>", "configuration with contexts (default $HULLMARK_CONFIG, ~/.config/hullmark/config.yaml or /etc/hullmark/config.yaml)")
     .option("--context <name>", "context to use instead of the current one")
-    .showHelpAfterError("(--help shows how)")
     .addHelpText("after", EXIT_CODES);
 }
 
@@ -62,13 +61,12 @@ function plugin(): Command {
     .option("-A, --all-namespaces", "show what is in every namespace, and on nodes")
     .option("--release <namespace/name>", "which Hullmark: its Helm release", process.env["HULLMARK_RELEASE"] ?? DEFAULT_RELEASE)
     .option("--role <role>", "ask as viewer, responder or admin (default: the most that you may)")
-    .showHelpAfterError("(--help shows how)")
     .addHelpText("after", EXIT_CODES);
 }
 
 /** Commander ends with 1 on wrong usage; here 1 means drift. */
 function exitOnUsage(command: Command): void {
-  command.exitOverride((error) => {
+  command.showHelpAfterError("(--help shows how)").exitOverride((error) => {
     process.exit(error.exitCode === 0 ? 0 : EXIT.usage);
   });
   for (const child of command.commands) exitOnUsage(child);

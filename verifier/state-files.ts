@@ -83,7 +83,7 @@ export async function writeAdminFiles(
     await writeCredential(join(config.stateDirectory, role), authority, role, nowMs);
   }
   const name = config.advertisedNames[0] ?? "localhost";
-  const text = commandConfig(config.region, `${bracketed(name)}:${mainPort}`, `http://${hostOf(config.listen.http, name)}:${httpPort}`);
+  const text = commandConfig(config.region, `${bracketed(name)}:${mainPort}`, `${hostOf(config.listen.http, name)}:${httpPort}`);
   writerIn(join(config.stateDirectory, "admin"))("config.yaml", text);
 }
 
@@ -113,11 +113,13 @@ export function portForwardFiles(
   role: PublishedRole = "admin",
 ): Readonly<Record<string, string>> {
   const read = (name: string): [string, string] => [name, readFileSync(join(stateDirectory, role, name), "utf8")];
-  const config = commandConfig(region, `localhost:${mainPort}`, `http://localhost:${httpPort}`);
+  const config = commandConfig(region, `localhost:${mainPort}`, `localhost:${httpPort}`);
   return { ...Object.fromEntries(["ca.crt", "client.crt", "client.key", "log.pub"].map(read)), "config.yaml": config };
 }
 
-function commandConfig(region: string, address: string, logUrl: string): string {
+/** @param http `host:port` of the HTTP listener, under which the log is */
+function commandConfig(region: string, address: string, http: string): string {
+  const logUrl = `http://${http}/log`;
   const context = { address, caFile: "ca.crt", certFile: "client.crt", keyFile: "client.key", logUrl, logKeyFile: "log.pub" };
   return stringify({ currentContext: region, contexts: { [region]: context } });
 }

@@ -12,7 +12,7 @@ import { EXIT } from "../output/exit-codes.ts";
 import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
 import { driftView } from "../output/views.ts";
-import { actorWord, age, severityWord, stateWord } from "../output/words.ts";
+import { actorWord, age, pathWord, severityWord, stateWord } from "../output/words.ts";
 
 const EXITS = "\nExit: 0 clean, 1 drift, 2 usage, 3 cannot tell (nothing drifted, something could not be judged)";
 const formatOption = (): Option => new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat);
@@ -32,7 +32,7 @@ function row(drift: Drift, wide: boolean, nowMs: number): string[] {
     drift.id,
     severityWord(drift.severity),
     printable(drift.workload, 40),
-    printable(drift.path, wide ? 4096 : 70) || "-",
+    pathWord(drift.path, wide ? 4096 : 60) || printable(drift.summary, 60) || "-",
     `${drift.kind}, ${drift.origin?.place ?? "?"}${layer}`,
     actorWord(drift),
     age(drift.changedAt ?? drift.measuredAt, nowMs),

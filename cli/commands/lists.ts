@@ -55,6 +55,7 @@ function listCommand<T>(listing: Listing<T>): Command {
 
 function show<T>(listing: Listing<T>, items: readonly T[], format: Format, { print, nowMs }: Asking): void {
   if (isData(format)) print(serialize(format, items.map(listing.view)));
+  else if (items.length === 0) print("none\n");
   else
     print(
       table(
@@ -139,7 +140,7 @@ export function imagesCommand(): Command {
     description: "images in use: reference values and who vouched for them",
     headers: (wide) => ["IMAGE", "REFERENCE", "PROVENANCE", "BY", "LAYERS", "FILES", "CONTAINERS", "DETAIL", ...(wide ? ["CONFIG", "PLATFORM"] : [])],
     row: (image, wide) => [
-      printable(image.references[0] ?? image.configDigest, 80),
+      printable(image.references.find((reference) => !reference.startsWith("sha256:")) ?? image.configDigest, 80),
       printable(image.referenceState, 30),
       provenanceWord(image.provenance?.status),
       printable(image.provenance?.authorities.join(", ") ?? "", 40) || "-",

@@ -7,7 +7,7 @@ import { unsettled } from "../connection/settled.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { isData, parseFormat, serialize } from "../output/format.ts";
 import { statusView } from "../output/views.ts";
-import { age, severityWord } from "../output/words.ts";
+import { age, pathWord, severityWord } from "../output/words.ts";
 import { within } from "./numbers.ts";
 
 export function statusCommand(): Command {
@@ -56,7 +56,9 @@ function text(context: string, status: GetStatusResponse): string {
   const coverage =
     status.observedSeconds > 0
       ? `${(100 * (1 - status.unattestedSeconds / status.observedSeconds)).toFixed(2)} % (${Math.round(status.unattestedSeconds)} s unattested of ${Math.round(status.observedSeconds)})`
-      : "no node yet";
+      : status.nodesTotal === 0
+        ? "no node yet"
+        : "begins now";
   const policy = status.policyLoaded ? printable(status.policyName, 60) : "none loaded";
   const lines = [
     `${context}  ${status.mode}  verifier ${printable(status.verifierId, 40)} ok  policy ${policy}  log ${status.logSize}`,
@@ -66,7 +68,7 @@ function text(context: string, status: GetStatusResponse): string {
     `Coverage   ${coverage}`,
   ];
   for (const drift of status.attention)
-    lines.push(`Attention  ${drift.id} ${severityWord(drift.severity)} ${printable(drift.workload, 60)} ${printable(drift.path, 100)}`);
+    lines.push(`Attention  ${drift.id} ${severityWord(drift.severity)} ${printable(drift.workload, 60)} ${pathWord(drift.path, 100) || drift.kind}`);
   for (const claim of status.claims) lines.push(`${BAD_CLAIMS.has(claim.code) ? "Attention " : "Note      "} ${claim.code}: ${printable(claim.detail, 200)}`);
   return `${lines.join("\n")}\n`;
 }

@@ -2,7 +2,7 @@
 import { Severity } from "@hullmark/proto/v1/common";
 import { type Drift, DriftState } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { actorLine, age, provenanceWord, severityWord, stateWord, toMs } from "./words.ts";
+import { actorLine, age, provenanceWord, severityTitle, stateWord, toMs } from "./words.ts";
 
 const PLACES: Readonly<Record<string, string>> = {
   upper: "changed inside the container",
@@ -22,12 +22,15 @@ function clock(ms: number | undefined): string {
 export function showDrift(drift: Drift): string {
   const field = (name: string, text: string): string => `${name.padEnd(7)} ${text}`;
   const place = drift.origin?.place ?? "";
-  const lines = [`${severityWord(drift.severity).toUpperCase()}  ${PLACES[place] ?? place}  (${drift.kind}, ${stateWord(drift.state)})`];
+  const lines = [`${severityTitle(drift.severity)}  ${PLACES[place] ?? place}  (${drift.kind}, ${stateWord(drift.state)})`];
   lines.push(field("Where", `${printable(drift.workload, 80)} · container ${printable(drift.containerName, 80)} · node ${printable(drift.nodeName, 80)}`));
   if (drift.path.length > 0) lines.push(field("File", printable(drift.path, 16384)));
   lines.push(field("What", printable(drift.summary, 1000)));
-  for (const { field: name, expected, observed } of drift.differences)
-    lines.push(field("", `${printable(name, 200)}: ${printable(expected, 400)} → ${printable(observed, 400)}`));
+  for (const { field: name, expected, observed } of drift.differences) {
+    const change = `${printable(expected, 400)} → ${printable(observed, 400)}`;
+    // The summary shortens digests, and says the rest in full.
+    if (!drift.summary.includes(`${name} ${expected} → ${observed}`)) lines.push(field("", `${printable(name, 200)} ${change}`));
+  }
   if (drift.origin && drift.origin.layerIndex >= 0)
     lines.push(field("From", `layer ${drift.origin.layerIndex} "${printable(drift.origin.history, 300)}" (${drift.origin.diffId})`));
   lines.push(field("Image", `${printable(drift.imageReference, 200)} · config ${drift.configDigest}`));

@@ -3,9 +3,7 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Actor, Claim, TrustVector } from "@hullmark/proto/v1/common";
 import type { Drift, GetStatusResponse, Image, Node, Provenance, Workload } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { provenanceWord, severityWord, stateWord, toMs, trustWord, verdictWord } from "./words.ts";
-
-const MAX_PATH_CHARACTERS = 70_000;
+import { MAX_PATH_CHARACTERS, provenanceWord, severityWord, stateWord, toMs, trustWord, verdictWord } from "./words.ts";
 
 function time(timestamp: Timestamp | undefined): string | null {
   const ms = toMs(timestamp);

@@ -5,7 +5,11 @@ import { type Drift, type DriftState, ProvenanceStatus } from "@hullmark/proto/v
 import type { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import { printable } from "@hullmark/verifier/core/text/printable";
 
+/** Four for each of 16 KiB and more. */
+export const MAX_PATH_CHARACTERS = 70_000;
+
 const SEVERITIES: Record<Severity, string> = { 0: "?", 1: "info", 2: "low", 3: "med", 4: "high", 5: "crit" };
+const SEVERITY_TITLES: Record<Severity, string> = { 0: "?", 1: "INFO", 2: "LOW", 3: "MEDIUM", 4: "HIGH", 5: "CRITICAL" };
 const VERDICTS: Record<Verdict, string> = { 0: "?", 1: "affirming", 2: "warning", 3: "contraindicated", 4: "unknown" };
 const STATES: Record<DriftState, string> = { 0: "?", 1: "open", 2: "acknowledged", 3: "resolved", 4: "notice" };
 const TRUST: Record<TrustLevel, string> = { 0: "?", 1: "none", 2: "tpm (tofu)", 3: "tpm" };
@@ -40,6 +44,8 @@ const ACTION_STATES: Record<ActionState, string> = {
 export const actionKindWord = (kind: ActionKind): string => ACTION_KINDS[kind];
 export const actionStateWord = (state: ActionState): string => ACTION_STATES[state];
 export const severityWord = (severity: Severity): string => SEVERITIES[severity];
+/** For headings; alerts say the same. */
+export const severityTitle = (severity: Severity): string => SEVERITY_TITLES[severity];
 export const verdictWord = (verdict: Verdict): string => VERDICTS[verdict];
 export const stateWord = (state: DriftState): string => STATES[state];
 export const trustWord = (level: TrustLevel): string => TRUST[level];
@@ -58,6 +64,14 @@ export function age(time: Timestamp | undefined, nowMs: number): string {
   if (seconds < 7200) return `${Math.round(seconds / 60)}m`;
   if (seconds < 172_800) return `${Math.round(seconds / 3600)}h`;
   return `${Math.round(seconds / 86_400)}d`;
+}
+
+/** A path on one line: a long one loses its middle, since its end says most. */
+export function pathWord(path: Uint8Array, maxCharacters: number): string {
+  const whole = printable(path, MAX_PATH_CHARACTERS);
+  if (whole.length <= maxCharacters) return whole;
+  const head = Math.floor((maxCharacters - 1) / 3);
+  return `${whole.slice(0, head)}…${whole.slice(whole.length - (maxCharacters - 1 - head))}`.toWellFormed();
 }
 
 /** Base name of the program, and where it ran: `host:dd`, `dd`. */

@@ -74,7 +74,7 @@ function guideTo({ bed, stack, keys }: Stage): string {
     "",
     "  # tamper, then: hullmark drift ls; hullmark drift show ID",
     "  docker exec mine sh -c 'echo tampered >/srv/mine'",
-    "  docker exec mine /usr/local/bin/hullmark-tool memfd /usr/local/bin/hello",
+    "  docker exec -d mine /usr/local/bin/hullmark-tool memfd /usr/local/bin/hullmark-tool wait",
     `  # a lower layer, on the host: files below ${bed.engine?.dataRoot}/overlay2`,
     "",
     `  registry        ${host} (plain HTTP, loopback)`,

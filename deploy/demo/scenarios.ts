@@ -60,7 +60,7 @@ function line(drift: Drift): string {
   const path = drift.path.length > 60 ? `${drift.path.slice(0, 30)}…${drift.path.slice(-20)}` : drift.path;
   const layer = drift.origin.layerIndex >= 0 ? `, layer ${drift.origin.layerIndex}` : "";
   const who = drift.actor?.executable ? ` by ${drift.actor.executable}` : "";
-  return `${drift.kind} ${path} (${drift.origin.place}${layer})${who}${timing(drift)}`;
+  return `${[drift.kind, path].filter(Boolean).join(" ")} (${drift.origin.place}${layer})${who}${timing(drift)}`;
 }
 
 async function playAttack(stage: Stage, report: Reporter, attack: Attack, shared: DockerVictim): Promise<void> {

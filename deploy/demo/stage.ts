@@ -64,7 +64,7 @@ async function fillRegistry(report: Reporter, bed: Testbed): Promise<Stage> {
     await hullmark("attest", image.reference, "--key", keys.privateKey, "--type", "slsaprovenance1", "--predicate", predicate);
   });
   const stack = await report.step("verifier, and an agent whose identity is the TPM's", () =>
-    startStack({ bed, policy: policy(readFileSync(keys.publicKey, "utf8"), bed.alertmanager?.url ?? "") }),
+    startStack({ bed, region: "demo", policy: policy(readFileSync(keys.publicKey, "utf8"), bed.alertmanager?.url ?? "") }),
   );
   return { bed, programs, keys, image, stack, docker };
 }

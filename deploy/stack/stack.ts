@@ -14,6 +14,8 @@ export interface StackOptions {
   readonly policy?: string;
   /** One agent a TPM of the test bed; default the first only. */
   readonly agents?: number;
+  /** Default: the test bed's name. */
+  readonly region?: string;
   /** Change source of the agents; default `auto`. */
   readonly changes?: "auto" | "fanotify" | "chokidar";
 }
@@ -93,12 +95,12 @@ export async function startStack(options: StackOptions): Promise<Stack> {
 
 type Ports = Readonly<Record<"main" | "enrolment" | "http", number>>;
 
-function verifierSettings({ bed, policy }: StackOptions, directory: string, ports: Ports, policyPath: string, allowed: readonly string[]): object {
+function verifierSettings({ bed, policy, region }: StackOptions, directory: string, ports: Ports, policyPath: string, allowed: readonly string[]): object {
   const makerRootFiles = bed.tpms.flatMap(({ endorsementRoots }) => endorsementRoots);
   return {
     stateDirectory: join(directory, "verifier"),
     verifierId: "verifier-1",
-    region: bed.name,
+    region: region ?? bed.name,
     listen: { main: `127.0.0.1:${ports.main}`, enrolment: `127.0.0.1:${ports.enrolment}`, http: `127.0.0.1:${ports.http}` },
     advertisedNames: ["localhost", "127.0.0.1"],
     enrolment: { mode: "allowlist", makerRootFiles, allow: allowed.map((ekSha256, i) => ({ ekSha256, name: `node-${i}` })) },

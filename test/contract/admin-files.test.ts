@@ -48,7 +48,7 @@ test("what is published is the same credential, for whoever brings the ports to 
   const { "config.yaml": text, ...files } = portForwardFiles(config(), ADDRESSES);
   expect(Object.keys(files).sort()).toEqual(["ca.crt", "client.crt", "client.key", "log.pub"]);
   expect(files["client.crt"]).toBe(certificate());
-  expect(parse(text ?? "")).toMatchObject({ contexts: { "eu-1": { address: "localhost:7443", logUrl: "http://localhost:7480", keyFile: "client.key" } } });
+  expect(parse(text ?? "")).toMatchObject({ contexts: { "eu-1": { address: "localhost:7443", logUrl: "http://localhost:7480/log", keyFile: "client.key" } } });
   expect(parse(readFileSync(join(home, "admin/config.yaml"), "utf8"))).toMatchObject({ contexts: { "eu-1": { address: "verifier.example:7443" } } });
 });
 

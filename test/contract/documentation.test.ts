@@ -28,7 +28,7 @@ function calls(line: string): string[][] {
     .split(/&&|\|\||[;|·(]|\$\(/)
     .map((part) => part.trim().split(/\s+/))
     .flatMap((words) => {
-      const at = words.findIndex((word) => word === "hullmark");
+      const at = words.indexOf("hullmark");
       return at >= 0 && words.slice(0, at).every((word) => /^(sudo|npx|eval|[A-Z_]+=\S*)$/.test(word)) ? [words.slice(at + 1)] : [];
     });
 }

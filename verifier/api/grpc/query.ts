@@ -52,7 +52,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
     const rows = await store.findWorkloads(container.slice(0, 256), 10);
     const exact = rows.filter((row) => row.containerName === container || row.containerId === container);
     const [row, another] = exact.length > 0 ? exact : rows;
-    if (!row) throw new RpcError("NOT_FOUND", "no such container", { reason: "CONTAINER", field: "container" });
+    if (!row) throw new RpcError("NOT_FOUND", "no such container", { reason: "CONTAINER", field: "container", fix: "hullmark workloads -o wide lists them" });
     if (another)
       throw new RpcError("FAILED_PRECONDITION", "several containers are so named", { reason: "AMBIGUOUS", field: "container", fix: "give more of the id" });
     return row;
@@ -117,7 +117,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
     },
     async getNode({ id }) {
       const row = fleet.find(id);
-      if (!row) throw new RpcError("NOT_FOUND", "no such node", { reason: "NODE", field: "id" });
+      if (!row) throw new RpcError("NOT_FOUND", "no such node", { reason: "NODE", field: "id", fix: "hullmark nodes lists them" });
       const [boot, ima] = await Promise.all([store.readBoot(row.id), store.readIma(row.id)]);
       return { node: node(row), ...(boot && { boot: bootMessage(boot) }), ...(ima && { ima: imaMessage(ima) }) };
     },
@@ -138,7 +138,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
         throw new RpcError("INVALID_ARGUMENT", `a nonce has ${EAR_NONCE_BYTES.min} to ${EAR_NONCE_BYTES.max} bytes`, { reason: "NONCE", field: "nonce" });
       const found = container === "" ? undefined : await findWorkload(container);
       const row = fleet.find(found?.nodeId ?? id);
-      if (!row) throw new RpcError("NOT_FOUND", "no such node", { reason: "NODE", field: "node" });
+      if (!row) throw new RpcError("NOT_FOUND", "no such node", { reason: "NODE", field: "node", fix: "hullmark nodes lists them" });
       const { verifierId, region, version } = services;
       const facts = { verifierId, region, version, nonce, nowMs: services.nowMs(), policySha256: policyDigest(services.policy()).toString("hex") };
       return { jwt: await services.ear.sign(earClaims({ node: services.currentNode(row), workload: found, ...facts })) };
@@ -202,7 +202,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
     },
     async getDrift({ id }) {
       const row = await store.readDrift(id.slice(0, 32).toUpperCase());
-      if (!row) throw new RpcError("NOT_FOUND", "no such drift", { reason: "DRIFT", field: "id" });
+      if (!row) throw new RpcError("NOT_FOUND", "no such drift", { reason: "DRIFT", field: "id", fix: "hullmark drift ls --all lists them" });
       return { drift: driftMessage(row) };
     },
     async *watchDrift({ includeCurrent }, { signal }) {
