@@ -57,6 +57,7 @@ const ConfigSchema = z.strictObject({
           webhookConfiguration: subdomain.optional(),
         })
         .optional(),
+      exceptions: z.boolean().default(false),
       podEvents: z.boolean().default(false),
       reports: z.strictObject({ name: subdomain, owner: subdomain }).optional(),
     })

@@ -29,6 +29,7 @@ import { identifier, listen, type RunningServer } from "./api/grpc/index.ts";
 import { buildHttpServer } from "./api/http/server.ts";
 import { clusterOf, followingPolicy, policyFilesOf, publishing, publishingWebhook } from "./cluster.ts";
 import { tellingPods } from "./cluster-events.ts";
+import { excepting } from "./cluster-exceptions.ts";
 import { reporting } from "./cluster-reports.ts";
 import type { VerifierConfig } from "./config.ts";
 import { AlertBook } from "./core/alerting/index.ts";
@@ -289,6 +290,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   if (api) stack.defer(tellingPods(api, config, { events, podOf, clock, logger }));
   const reportServices = { events, store: sqlite.store, nodes: () => fleet.all(), policy: () => policies.current.name, clock, logger };
   if (api) stack.defer(reporting(api, config, reportServices));
+  if (api) stack.defer(excepting(api, config, { policies, clock, logger }));
   if (api) stack.defer(followingPolicy(api, config, clock, logger));
   if (api) stack.defer(publishing(api, config, (role) => portForwardFiles(config, addresses, role), clock, logger));
   if (api && admissionPort !== undefined) stack.defer(publishingWebhook(api, config, authority.rootPem, clock, logger));

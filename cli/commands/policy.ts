@@ -1,7 +1,7 @@
 /** `hullmark policy lint|init|schema|explain|test`. */
 import { existsSync, writeFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { attestationPolicyDefinition } from "@hullmark/verifier/core/policy/custom-resource";
+import { attestationPolicyDefinition, driftExceptionDefinition } from "@hullmark/verifier/core/policy/custom-resource";
 import { policyDigest } from "@hullmark/verifier/core/policy/digest";
 import { policyJsonSchema } from "@hullmark/verifier/core/policy/json-schema";
 import { formatProblem } from "@hullmark/verifier/core/policy/parse";
@@ -85,8 +85,10 @@ export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo =
     .command("schema")
     .description("print the policy file's JSON Schema, for editors")
     .option("--kubernetes", "as a CustomResourceDefinition: AttestationPolicy")
-    .action(({ kubernetes }: { readonly kubernetes?: true }) => {
-      out(kubernetes ? stringify(attestationPolicyDefinition(), { lineWidth: 0 }) : `${JSON.stringify(policyJsonSchema(), null, 2)}\n`);
+    .option("--exceptions", "with --kubernetes: that of DriftException instead")
+    .action(({ kubernetes, exceptions }: { readonly kubernetes?: true; readonly exceptions?: true }) => {
+      const definition = exceptions ? driftExceptionDefinition : attestationPolicyDefinition;
+      out(kubernetes ? stringify(definition(), { lineWidth: 0 }) : `${JSON.stringify(policyJsonSchema(), null, 2)}\n`);
       exit(POLICY_EXIT.ok);
     });
   policy.addCommand(policyExplainCommand(io));

@@ -178,6 +178,8 @@ rules:
   it("is a kind of Kubernetes too, and the chart's definition is it", async () => {
     const published = readFileSync(new URL("../../deploy/helm/hullmark/crd/attestationpolicies.yaml", import.meta.url), "utf8");
     expect(await runCommand(policyCommand, "schema", "--kubernetes")).toMatchObject({ code: 0, out: published });
+    const exceptions = readFileSync(new URL("../../deploy/helm/hullmark/crd/driftexceptions.yaml", import.meta.url), "utf8");
+    expect(await runCommand(policyCommand, "schema", "--kubernetes", "--exceptions")).toMatchObject({ code: 0, out: exceptions });
   });
 
   it("reads trust roots, identities, rotations and revocations", () => {

@@ -374,6 +374,8 @@ describe("the chart", () => {
       "clusterreports.openreports.io [] [] [create patch delete]",
       "clusterroles.rbac.authorization.k8s.io [] [hullmark-hullmark-reports] [get]",
       "configmaps [] [hullmark-ca] [patch]",
+      "driftexceptions.hullmark.dev [] [] [list watch]",
+      "driftexceptions.hullmark.dev/status [] [] [patch]",
       "events.events.k8s.io [] [] [create patch]",
       "reports.openreports.io [] [] [list create patch delete]",
       "secrets [] [hullmark-admin] [patch]",
@@ -529,6 +531,40 @@ describe("the chart", () => {
       expect(stdout).toMatch(/^ls\t/m);
       expect(stdout).toMatch(/^:4$/m);
     });
+  });
+
+  test("a team's exception excuses its own file as far as the cluster's policy allows it, until its end", async () => {
+    const PATH = "/etc/nginx/nginx.conf";
+    const expires = new Date(Date.now() + 86_400_000).toISOString();
+    const exception = (name: string, spec: object) => ({
+      apiVersion: "hullmark.dev/v1",
+      kind: "DriftException",
+      metadata: { name, namespace: "default" },
+      spec,
+    });
+    const said = (name: string) =>
+      kubectl("--namespace=default", "get", "driftexception", name, '--output=jsonpath={.status.conditions[?(@.type=="InForce")].reason}');
+    const drifted = async () =>
+      (JSON.parse((await plugin(cluster.kubeconfig, "drift", "ls", "-n", "default", "-o", "json")).stdout) as { drifts: DriftView[] }).drifts.some(
+        ({ container, path }) => container.name.startsWith("default/web/") && path === PATH,
+      );
+    await expect(apply(exception("no-day", { workload: "web", paths: [PATH], reason: "x" }))).rejects.toThrow("expires");
+    await expect(apply(exception("all", { workload: "web", paths: ["/etc/**"], expires, reason: "x" }))).rejects.toThrow("spec.paths[0]");
+    await apply(exception("known", { workload: "web", paths: [PATH], expires, reason: "INC-1" }));
+    expect(await eventually(() => said("known"), Boolean)).toBe("NotAllowed");
+    expect(await drifted()).toBe(true);
+    const allow = { env: ["**"], mounts: ["/**"], args: true, workingDirectory: true, users: ["**"] };
+    const metadata = { name: "hullmark", namespace: NAMESPACE };
+    const spec = { rules: [{ name: "all", allow }], exceptions: { classes: ["data"], namespaces: ["default"] } };
+    await apply({ apiVersion: "hullmark.dev/v1", kind: "AttestationPolicy", metadata, spec });
+    await eventually(
+      () => said("known"),
+      (reason) => reason === "Good",
+    );
+    await eventually(drifted, (still) => !still);
+    await kubectl("--namespace=default", "delete", "driftexception", "known");
+    await eventually(drifted, Boolean);
+    await here("delete", "attestationpolicy", "hullmark");
   });
 
   test("reports its verdicts, by namespace and of the nodes", async () => {

@@ -1,4 +1,5 @@
 export { ApiServer, apiServerOfPod } from "./api-server.ts";
+export { type FollowedException, followExceptions, reportException } from "./exceptions.ts";
 export { writePodEvent } from "./pod-events.ts";
 export { followPolicy, type PolicyObject } from "./policy-object.ts";
 export { type PublishTargets, publish, publishWebhookCa } from "./publish.ts";

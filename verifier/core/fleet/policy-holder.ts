@@ -1,10 +1,10 @@
-/** The policy in force: the last one that was good. What is wrong with a newer one is shown, and changes nothing. */
+/** The policy in force: the last one that was good, with the exceptions that it allows. What is wrong with a newer one is shown, and changes nothing. */
 import type { ClaimRow } from "../../ports/rows.ts";
 import { defaultPolicy, formatProblem, type ParsedPolicy, policyDigest } from "../policy/index.ts";
-import type { Policy } from "../policy/types.ts";
+import type { MutableClass, Policy } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { claimRow } from "./claims.ts";
-import { entry } from "./log-facts.ts";
+import { entry, text } from "./log-facts.ts";
 
 /** Where policy comes from. */
 export interface PolicySource {
@@ -19,6 +19,7 @@ type Changed = (facts: (timeMs: number) => LogEntry[]) => Promise<void>;
 export class PolicyHolder {
   readonly #source: PolicySource;
   #current: Policy = defaultPolicy();
+  #exceptions: (policy: Policy) => readonly MutableClass[] = () => [];
   #errors: readonly string[] = [];
   #onChange: Changed = async () => {};
 
@@ -46,8 +47,9 @@ export class PolicyHolder {
   }
 
   facts(timeMs: number): LogEntry[] {
-    const { name, loaded, mode } = this.#current;
-    return [entry("policy", timeMs, { name, loaded, mode, digest: `sha256:${policyDigest(this.#current).toString("hex")}` })];
+    const { name, loaded, mode, exceptions } = this.#current;
+    const excepted = exceptions.length > 0 ? { exceptions: exceptions.map((each) => text(each.name)) } : {};
+    return [entry("policy", timeMs, { name, loaded, mode, digest: `sha256:${policyDigest(this.#current).toString("hex")}`, ...excepted })];
   }
 
   async reload(): Promise<{ readonly digest: Buffer; readonly errors: readonly string[] }> {
@@ -56,6 +58,14 @@ export class PolicyHolder {
     const digest = policyDigest(this.#current);
     if (!digest.equals(before)) await this.#onChange((timeMs) => this.facts(timeMs));
     return { digest, errors: this.#errors };
+  }
+
+  /** @param exceptions what of them counts under a policy; asked again for each policy */
+  async except(exceptions: (policy: Policy) => readonly MutableClass[]): Promise<void> {
+    this.#exceptions = exceptions;
+    const before = policyDigest(this.#current);
+    this.#current = { ...this.#current, exceptions: exceptions(this.#current) };
+    if (!policyDigest(this.#current).equals(before)) await this.#onChange((timeMs) => this.facts(timeMs));
   }
 
   /** Takes over what is saved from now on, until disposed. @param problems told what is wrong */
@@ -84,7 +94,7 @@ export class PolicyHolder {
     else if (!outcome.ok) this.#errors = outcome.errors.map(formatProblem);
     else {
       this.#errors = [];
-      this.#current = outcome.policy;
+      this.#current = { ...outcome.policy, exceptions: this.#exceptions(outcome.policy) };
     }
   }
 }

@@ -68,6 +68,8 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     })),
     rules: spec.rules.map((rule, i) => buildRule(rule, authorities, ["spec", "rules", i], report)),
     mutable: spec.mutableDefaults ? [...DEFAULT_MUTABLE, ...mutable] : mutable,
+    exceptionTerms: spec.exceptions,
+    exceptions: [],
     admission: buildAdmission(spec.admission, ["spec", "admission"], report),
     severities: spec.severities,
     intervals: { quoteSeconds: spec.intervals.quote, rescanSeconds: spec.intervals.rescan, heartbeatSeconds: spec.intervals.heartbeat },

@@ -1,5 +1,5 @@
-/** The policy file as a kind of Kubernetes: AttestationPolicy, out of the one schema that decides. */
-import { policyJsonSchema } from "./json-schema.ts";
+/** Policy and exceptions as kinds of Kubernetes, out of the schemas that decide. */
+import { exceptionJsonSchema, policyJsonSchema } from "./json-schema.ts";
 
 type Schema = { [key: string]: unknown };
 
@@ -42,9 +42,27 @@ function ofShapes(shapes: readonly Schema[]): Schema {
   return { type: "object", properties, ...(required.length > 0 && { required }) };
 }
 
-/** The CustomResourceDefinition. */
-export function attestationPolicyDefinition(): Readonly<Record<string, unknown>> {
+type Definition = Readonly<Record<string, unknown>>;
+
+/** The CustomResourceDefinition of the policy file. */
+export function attestationPolicyDefinition(): Definition {
   const { properties } = policyJsonSchema() as { properties: { spec: Schema } };
+  const description = "What may run in the cluster and what may change there: the policy file of Hullmark, as an object.";
+  return definition("AttestationPolicy", "attestationpolicies", "atp", description, properties.spec, []);
+}
+
+/** And of a team's exceptions. */
+export function driftExceptionDefinition(): Definition {
+  const description = "Files that may differ from the signed image in one workload of this namespace until a day, where the cluster's policy allows it.";
+  return definition("DriftException", "driftexceptions", "dex", description, exceptionJsonSchema() as Schema, [
+    column("Workload", ".spec.workload"),
+    column("Expires", ".spec.expires"),
+  ]);
+}
+
+const column = (name: string, jsonPath: string, type = "string") => ({ name, type, jsonPath });
+
+function definition(kind: string, plural: string, shortName: string, description: string, spec: Schema, columns: readonly object[]): Definition {
   const condition = {
     type: "object",
     required: ["type", "status", "lastTransitionTime", "reason", "message"],
@@ -61,20 +79,13 @@ export function attestationPolicyDefinition(): Readonly<Record<string, unknown>>
     type: "object",
     properties: { conditions: { type: "array", items: condition, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"] } },
   };
-  const column = (name: string, jsonPath: string, type = "string") => ({ name, type, jsonPath });
   return {
     apiVersion: "apiextensions.k8s.io/v1",
     kind: "CustomResourceDefinition",
-    metadata: { name: "attestationpolicies.hullmark.dev" },
+    metadata: { name: `${plural}.hullmark.dev` },
     spec: {
       group: "hullmark.dev",
-      names: {
-        kind: "AttestationPolicy",
-        listKind: "AttestationPolicyList",
-        plural: "attestationpolicies",
-        singular: "attestationpolicy",
-        shortNames: ["atp"],
-      },
+      names: { kind, listKind: `${kind}List`, plural, singular: kind.toLowerCase(), shortNames: [shortName] },
       scope: "Namespaced",
       versions: [
         {
@@ -82,16 +93,10 @@ export function attestationPolicyDefinition(): Readonly<Record<string, unknown>>
           additionalPrinterColumns: [
             column("In force", '.status.conditions[?(@.type=="InForce")].status'),
             column("Why", '.status.conditions[?(@.type=="InForce")].reason'),
+            ...columns,
             column("Age", ".metadata.creationTimestamp", "date"),
           ],
-          schema: {
-            openAPIV3Schema: {
-              type: "object",
-              description: "What may run in the cluster and what may change there: the policy file of Hullmark, as an object.",
-              required: ["spec"],
-              properties: { spec: structural(properties.spec), status },
-            },
-          },
+          schema: { openAPIV3Schema: { type: "object", description, required: ["spec"], properties: { spec: structural(spec), status } } },
         },
       ],
     },

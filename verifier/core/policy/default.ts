@@ -73,6 +73,8 @@ export function defaultPolicy(): Policy {
     ],
     nodes: [],
     mutable: DEFAULT_MUTABLE,
+    exceptionTerms: { classes: [], namespaces: [], maxDays: 30 },
+    exceptions: [],
     admission: DEFAULT_ADMISSION,
     severities: {},
     intervals: DEFAULT_INTERVALS,

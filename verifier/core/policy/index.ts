@@ -1,5 +1,6 @@
 export * from "./default.ts";
 export * from "./digest.ts";
+export * from "./exception.ts";
 export * from "./kinds.ts";
 export * from "./match.ts";
 export * from "./parse.ts";

@@ -39,7 +39,7 @@ export type MutableMatcher = (path: Uint8Array, executable: boolean) => boolean;
 
 /** Compiles every mutable class that selects the container. */
 export function mutableClassesFor(policy: Policy, container: SelectableContainer): MutableMatcher {
-  const classes = policy.mutable.filter(({ select }) => selects(select, container));
+  const classes = [...policy.mutable, ...policy.exceptions].filter(({ select }) => selects(select, container));
   const compiled = (wanted: MutableClass["class"]): GlobMatcher[] =>
     classes.filter((item) => item.class === wanted).flatMap(({ paths }) => paths.map(compileGlob));
   const any = compiled("any");

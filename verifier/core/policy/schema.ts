@@ -265,6 +265,16 @@ export const policyFile = z.strictObject({
       nodes: list(nodeRule),
       mutable: list(mutable),
       mutableDefaults: z.boolean().default(true),
+      exceptions: z
+        .strictObject({
+          classes: z
+            .array(z.enum(["data", "any"]))
+            .max(2)
+            .default([]),
+          namespaces: list(glob),
+          maxDays: z.int().min(1).max(365).default(30),
+        })
+        .prefault({}),
       admission,
       severities,
       intervals: z

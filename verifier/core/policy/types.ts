@@ -151,6 +151,15 @@ export interface MutableClass {
   readonly paths: readonly string[];
 }
 
+/** What objects of teams (DriftException) may make mutable for a while. Without a class none counts. */
+export interface ExceptionTerms {
+  readonly classes: readonly MutableClassName[];
+  /** Globs of namespaces; empty: every. */
+  readonly namespaces: readonly string[];
+  /** From the object's creation to its end. */
+  readonly maxDays: number;
+}
+
 export const HOST_NAMESPACES = ["pid", "net", "ipc", "uts", "user", "cgroup"] as const;
 export type HostNamespace = (typeof HOST_NAMESPACES)[number];
 export const CODE_PLACES = ["upper", "volume", "tmpfs", "memfd", "deleted"] as const;
@@ -364,6 +373,9 @@ export interface Policy {
   /** In order: the first whose selector matches a node decides on what it booted. */
   readonly nodes: readonly NodeRule[];
   readonly mutable: readonly MutableClass[];
+  readonly exceptionTerms: ExceptionTerms;
+  /** What counts of the cluster's DriftExceptions now; none in a file. Agents are not told: they measure as before. */
+  readonly exceptions: readonly MutableClass[];
   readonly admission: AdmissionPolicy;
   readonly severities: SeverityTable;
   readonly intervals: PolicyIntervals;

@@ -83,6 +83,7 @@ kubernetes:
 {{- if .Values.admission.enabled }}
     webhookConfiguration: {{ include "hullmark.name" . }}-{{ .Release.Namespace }}
 {{- end }}
+  exceptions: true
   podEvents: {{ .Values.podEvents.enabled }}
 {{- if .Values.openReports.enabled }}
   reports: { name: {{ include "hullmark.name" . }}, owner: {{ include "hullmark.name" . }}-{{ .Release.Namespace }}-reports }

@@ -1,0 +1,128 @@
+/** DriftExceptions followed at an API server on a script: what is in force, what is told of each, and when it ends. On a real one: test/e2e/kubernetes/chart.test.ts. */
+import type { ApiServer } from "@hullmark/verifier/adapters/kubernetes/index";
+import { excepting } from "@hullmark/verifier/cluster-exceptions";
+import { parseConfig } from "@hullmark/verifier/config";
+import { PolicyHolder, type PolicySource } from "@hullmark/verifier/core/fleet/policy-holder";
+import { parsePolicy } from "@hullmark/verifier/core/policy/index";
+import type { LogEntry } from "@hullmark/verifier/core/transparency/index";
+import { pino } from "pino";
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+const POLICY = "apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec: { exceptions: { classes: [data] } }\n";
+const CONFIG = parseConfig("stateDirectory: /nowhere\nkubernetes: { apiServer: 'https://localhost', exceptions: true }", "test");
+const EXPIRES_MS = Date.parse("2026-12-01T00:00:00Z");
+
+interface Patch {
+  readonly path: string;
+  readonly condition: { readonly status: string; readonly reason: string; readonly observedGeneration: number };
+}
+
+let nowMs: number;
+let timers: Map<() => void, number>;
+let patched: Patch[];
+let logged: LogEntry[];
+let events: ((event: unknown) => void)[];
+let lists: { status: number; body: unknown }[];
+let end: (() => Promise<void>) | undefined;
+
+const clock = {
+  nowMs: () => nowMs,
+  after: (delayMs: number, run: () => void) => {
+    timers.set(run, nowMs + delayMs);
+    return () => void timers.delete(run);
+  },
+};
+/** Lets time pass, and what is due happen. */
+async function pass(ms: number): Promise<void> {
+  nowMs += ms;
+  for (const [run, atMs] of [...timers]) {
+    if (atMs > nowMs) continue;
+    timers.delete(run);
+    run();
+  }
+  await settle();
+}
+const settle = () => new Promise((resolve) => setTimeout(resolve, 20));
+
+const api = {
+  get: async () => lists.shift() ?? { status: 500, body: undefined },
+  patch: async (path: string, body: { status: { conditions: Patch["condition"][] } }) => {
+    patched.push({ path, condition: body.status.conditions[0] as Patch["condition"] });
+    return { status: 200, body: {} };
+  },
+  async *watch(_: string, signal: AbortSignal) {
+    for (;;) {
+      const event = await new Promise<unknown>((resolve, reject) => {
+        events.push(resolve);
+        signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+      });
+      yield event;
+    }
+  },
+} as unknown as ApiServer;
+
+const exception = (name: string, spec: object = {}, generation = 1) => ({
+  metadata: { name, namespace: "shop", uid: `uid-${name}`, generation, creationTimestamp: "2026-11-26T00:00:00Z" },
+  spec: { workload: "cart", paths: ["/etc/app.conf"], expires: "2026-12-01T00:00:00Z", reason: "INC-1", ...spec },
+});
+const listed = (...items: object[]) => ({ status: 200, body: { metadata: { resourceVersion: "7" }, items } });
+
+let policies: PolicyHolder;
+beforeEach(() => {
+  nowMs = Date.parse("2026-11-26T00:00:00Z");
+  [timers, patched, logged, events, lists, end] = [new Map(), [], [], [], [], undefined];
+  const source: PolicySource = { load: () => parsePolicy(POLICY, "p"), watch: () => ({ [Symbol.asyncDispose]: async () => {} }) };
+  policies = new PolicyHolder(source);
+  policies.onChange(async (facts) => void logged.push(...facts(nowMs)));
+});
+afterEach(() => end?.());
+
+async function follow(...answers: { status: number; body: unknown }[]): Promise<void> {
+  lists = answers;
+  end = excepting(api, CONFIG, { policies, clock, logger: pino({ level: "silent" }) });
+  await settle();
+}
+const inForce = (): readonly string[] => policies.current.exceptions.map(({ name }) => name);
+
+test("what is there counts at once, is told so, and stands in the log; what is not allowed is told why", async () => {
+  await follow(listed(exception("good"), exception("code", { class: "any" }), exception("wide", { paths: ["/etc/**"] })));
+  expect(inForce()).toEqual(["exception shop/good"]);
+  expect(patched).toMatchObject([
+    { path: "/apis/hullmark.dev/v1/namespaces/shop/driftexceptions/good/status", condition: { status: "True", reason: "Good", observedGeneration: 1 } },
+    { condition: { status: "False", reason: "NotAllowed" } },
+    { condition: { status: "False", reason: "Refused" } },
+  ]);
+  expect(logged).toMatchObject([{ type: "policy", fields: { name: "p", exceptions: ["exception shop/good"] } }]);
+});
+
+test("it ends by itself on its day, and is told so once", async () => {
+  await follow(listed(exception("good")));
+  patched = [];
+  const said = { ...exception("good"), status: { conditions: [{ status: "True", reason: "Good", message: "", observedGeneration: 1 }] } };
+  events.shift()?.({ type: "MODIFIED", object: said });
+  await settle();
+  expect(patched).toEqual([]);
+  await pass(EXPIRES_MS - nowMs - 1000);
+  expect(inForce()).toEqual(["exception shop/good"]);
+  await pass(11_000);
+  expect(inForce()).toEqual([]);
+  expect(patched).toMatchObject([{ condition: { status: "False", reason: "Expired" } }]);
+  expect(logged.at(-1)?.fields).not.toHaveProperty("exceptions");
+});
+
+test("it goes with its object, and comes with a new one", async () => {
+  await follow(listed(exception("good")));
+  events.shift()?.({ type: "DELETED", object: exception("good") });
+  await settle();
+  expect(inForce()).toEqual([]);
+  events.shift()?.({ type: "ADDED", object: exception("next") });
+  await settle();
+  expect(inForce()).toEqual(["exception shop/next"]);
+});
+
+test("while the API server cannot be reached nothing new counts, and what was known stays", async () => {
+  await follow({ status: 500, body: undefined }, listed(exception("good")));
+  expect(inForce()).toEqual([]);
+  await pass(6_000);
+  expect(inForce()).toEqual(["exception shop/good"]);
+});

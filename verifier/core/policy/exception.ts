@@ -1,0 +1,79 @@
+/**
+ * An exception of a team (DriftException): files that may differ in one workload of its namespace until a day. It counts only as far as the cluster's policy allows such
+ * exceptions, and reaches no further than its own namespace: whoever may write objects there can excuse nothing elsewhere.
+ */
+import { compileNames } from "@hullmark/proto/codec";
+import { z } from "zod";
+import { instant } from "./fields.ts";
+import type { ExceptionTerms, MutableClass } from "./types.ts";
+
+const DAY_MS = 86_400_000;
+const MAX_PATHS = 16;
+const MAX_CONTAINERS = 16;
+/** What Kubernetes lets objects and containers be called: nothing in it means anything in a glob. */
+const name = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, "want a name as Kubernetes has them");
+/** One file, by its whole path: what a glob would be made of, it may not have. */
+const exactPath = z
+  .string()
+  .max(4096)
+  .regex(/^\/[^*?\\]+$/, "want the absolute path of one file, without `*`, `?` and `\\`")
+  .superRefine((path, context) => {
+    const parts = path.split("/").slice(1);
+    if (path.includes("\0") || parts.some((part) => part === "" || part === "." || part === ".."))
+      context.addIssue({ code: "custom", message: "want the path of one file, without empty, `.` and `..` components" });
+  });
+
+export const driftException = z.strictObject({
+  /** The pod's owner: Deployment, StatefulSet, …; or the pod. */
+  workload: name,
+  /** Names in the pod's specification; none: every one. */
+  containers: z.array(name).max(MAX_CONTAINERS).default([]),
+  class: z.enum(["data", "any"]).default("data"),
+  paths: z.array(exactPath).min(1).max(MAX_PATHS),
+  expires: instant,
+  reason: z.string().min(1).max(500),
+});
+
+/** The object as it stands in the cluster. */
+export interface ExceptionObject {
+  readonly namespace: string;
+  readonly name: string;
+  /** By the API server's clock. */
+  readonly createdMs: number;
+  /** As somebody wrote it. */
+  readonly spec: unknown;
+}
+
+/** `Refused`: it is not well-formed. `NotAllowed`: the cluster's policy does not allow it. `Expired`: it is over. */
+export type JudgedException =
+  | { readonly inForce: true; readonly mutable: MutableClass; readonly expiresMs: number }
+  | { readonly inForce: false; readonly reason: "Refused" | "NotAllowed" | "Expired"; readonly message: string };
+
+/** @param nowMs by the verifier's clock */
+export function judgeException({ namespace, name: own, createdMs, spec }: ExceptionObject, terms: ExceptionTerms, nowMs: number): JudgedException {
+  const parsed = driftException.safeParse(spec);
+  if (!parsed.success)
+    return { inForce: false, reason: "Refused", message: parsed.error.issues.map(({ path, message }) => `${path.join(".") || "spec"}: ${message}`).join("; ") };
+  const { workload, containers, class: kind, paths, expires } = parsed.data;
+  if (expires <= nowMs) return { inForce: false, reason: "Expired", message: "" };
+  const against = notAllowed(namespace, kind, expires - createdMs, terms);
+  if (against !== undefined) return { inForce: false, reason: "NotAllowed", message: against };
+  const of = (container: string): string => `${namespace}/*/${container}`;
+  const select = {
+    images: [],
+    containers: containers.length > 0 ? containers.map(of) : [of("*")],
+    workloads: [`${namespace}/${workload}`],
+    labels: {},
+    nodes: [],
+  };
+  return { inForce: true, mutable: { name: `exception ${namespace}/${own}`, class: kind, select, paths }, expiresMs: expires };
+}
+
+function notAllowed(namespace: string, kind: "data" | "any", lifeMs: number, { classes, namespaces, maxDays }: ExceptionTerms): string | undefined {
+  if (!classes.includes(kind))
+    return `the cluster's policy allows ${classes.length > 0 ? `only exceptions of class ${classes.join(", ")}` : "no exceptions"} (spec.exceptions.classes)`;
+  if (namespaces.length > 0 && !compileNames(namespaces)(namespace))
+    return `the cluster's policy allows no exceptions in ${namespace} (spec.exceptions.namespaces)`;
+  if (lifeMs > maxDays * DAY_MS) return `it lasts longer than ${maxDays} days from its creation (spec.exceptions.maxDays)`;
+  return undefined;
+}
