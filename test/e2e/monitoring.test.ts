@@ -1,11 +1,11 @@
 /** The whole way of a number: a drift in a real container moves what the shipped verifier exports, Debian's Prometheus sees it by our rules and tells the real Alertmanager. */
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFailed, test, vi } from "vitest";
 import { tail } from "../../deploy/stack/stack.ts";
 import { type Prometheus, startPrometheus } from "../../deploy/testbed/prometheus.ts";
 import { HttpReceiver } from "../fakes/http-receiver.ts";
 import { Scrape } from "../fakes/scrape.ts";
-import { eventually, type FaultBed, SHORT_INTERVALS, startFaultBed } from "./fault-support.ts";
+import { engineOf, eventually, type FaultBed, SHORT_INTERVALS, startFaultBed } from "./fault-support.ts";
 
 const RULES = new URL("../../deploy/monitoring/rules.yaml", import.meta.url).pathname;
 /** The default has a changed configuration file lower. */
@@ -30,6 +30,7 @@ beforeAll(async () => {
   prometheus = await startPrometheus(bed.directory, bed.env, { target: stack.httpUrl, alertmanager: bed.alertmanager?.url ?? "", ruleFile: RULES });
 });
 afterAll(async () => {
+  vi.unstubAllEnvs();
   await faults?.bed.down();
   await receiver?.[Symbol.asyncDispose]();
 });
@@ -78,6 +79,18 @@ test("a drift moves the numbers, fires the rule, and resolves", async () => {
   await web.docker("rm", "-f", "web");
   await becomes('sum(hullmark_drifts_open{severity="critical"}) or vector(0)', (n) => n === 0);
   await told("HullmarkDriftCriticalOpen", "resolved");
+});
+
+test("a drill is seen in a container of its own, which is gone then", async () => {
+  logsOnFailure();
+  vi.stubEnv("DOCKER_HOST", engineOf(faults.bed).dockerHost);
+  const drill = (...args: string[]) => faults.stack.hullmark("drill", "run", "canary-file", "--output=json", ...args);
+  const { code, stdout, stderr } = await drill("--image", faults.image.reference, "--detect-within=60000", "--alert-within=60000");
+  expect(code, `${stdout}${stderr}`).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ outcome: "passed", drift: expect.stringMatching(/^D-/), alertRoutes: [], alert: { ms: null }, recorded: true });
+  expect(await faults.victim("web").docker("ps", "--all", "--quiet", "--filter", "label=hullmark.dev/drill")).toBe("");
+  expect(await drill()).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("--image") });
+  expect(await drill("--image", "localhost/no-such-image:1")).toMatchObject({ code: 3, stdout: "" });
 });
 
 test("nodes that fall silent cost coverage", async () => {
