@@ -1,21 +1,17 @@
 /** The verifier's part of acting: decided once, approved by people, held by pause and breaker, told to the actuator of that node alone. */
-import { generateKeyPairSync, hash, verify } from "node:crypto";
+import { generateKeyPairSync, verify } from "node:crypto";
 import { fromBinary } from "@bufbuild/protobuf";
 import { credentials } from "@grpc/grpc-js";
-import { encodeRecord, intentMessage } from "@hullmark/proto/codec";
+import { intentMessage } from "@hullmark/proto/codec";
 import { RpcChannel } from "@hullmark/proto/rpc";
 import { ActionKind, ActionState, Actuation, type Intent, IntentSchema, Outcome, Response } from "@hullmark/proto/v1/response";
-import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
+import type { Attester } from "../fakes/attester.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
+import { scriptedWeb } from "../fakes/scripted-web.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
-
-const directoryRecord = encodeRecord({ type: "d", mode: 0o755, uid: 0, gid: 0, xattrs: [], opaque: false });
-const file = (content: string): Buffer =>
-  encodeRecord({ type: "f", mode: 0o644, uid: 0, gid: 0, xattrs: [], size: BigInt(content.length), sha256: hash("sha256", content, "buffer") });
 
 let registry: FakeRegistry;
 let image: PushedImage;
@@ -42,25 +38,7 @@ async function start(text: string): Promise<void> {
   await node.connect();
 }
 
-/** A container that runs the image, with files that it added. */
-function container(index: number, added: readonly string[]): ScriptedContainer {
-  const tree = LayerTree.build([
-    { path: Buffer.from("etc"), record: directoryRecord, implied: true },
-    { path: Buffer.from("etc/app.conf"), record: file("port=80\n"), implied: false },
-  ]);
-  const init = dockerInitLayer(MergedTree.of([tree]));
-  const upper = new Map([["etc", directoryRecord], ...added.map((path) => [path, file(path)] as const)]);
-  return {
-    id: index.toString(16).padStart(64, "0"),
-    name: `web-${index}`,
-    image: { reference: `${image.repository}:${image.tag}`, configDigest: image.configDigest },
-    layers: [
-      { id: "layer-0", tree },
-      { id: "init", tree: init, runtimeMade: true },
-    ],
-    upper: added.length > 0 ? upper : new Map(),
-  };
-}
+const container = (index: number, added: readonly string[]) => scriptedWeb(image, index, added);
 
 async function drifted(...indexes: number[]): Promise<void> {
   for (const index of indexes) node.set(container(index, ["etc/added"]));

@@ -1,0 +1,183 @@
+/** The actuator alone against a real engine: killed at every place where it can be, it neither loses nor repeats what it was told. The test plays the verifier. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { generateKeyPairSync, randomBytes, sign, X509Certificate } from "node:crypto";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { ACTUATOR_FAILPOINTS } from "@hullmark/actuator/core/carry-out";
+import { intentMessage } from "@hullmark/proto/codec";
+import { addService } from "@hullmark/proto/rpc";
+import { ActionKind, Actuation, IntentSchema, Outcome, type ReportOutcomeRequest } from "@hullmark/proto/v1/response";
+import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { stringify } from "yaml";
+import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
+import { program, REPOSITORY, STATE_ROOT } from "../../deploy/testbed/paths.ts";
+import { run } from "../../deploy/testbed/run.ts";
+import { engineOf, eventually } from "./fault-support.ts";
+
+const NODE = "00112233445566aa";
+const SETTLE_MS = 90_000;
+const keys = generateKeyPairSync("ed25519");
+
+let bed: Testbed;
+let home: string;
+let server: Server;
+let port: number;
+let actuator: ChildProcess | undefined;
+/** What the verifier hands out to whoever pulls, and what it was told. */
+const offered: { body: Uint8Array; signature: Uint8Array }[] = [];
+const reports: ReportOutcomeRequest[] = [];
+
+const docker = (...args: string[]): Promise<string> => run([program("docker"), "--host", engineOf(bed).dockerHost, ...args]).then((out) => out.trim());
+
+beforeAll(async () => {
+  bed = await startTestbed({ name: "e2e-actuator", parts: { engine: true } });
+  home = mkdtempSync(join(tmpdir(), "hullmark-actuator-e2e-"));
+  const host = engineOf(bed).dockerHost;
+  await run(["/bin/sh", "-c", `tar -C "$1" -c busybox | ${program("docker")} --host ${host} import - box`, "sh", join(STATE_ROOT, "cache")]);
+  const ca = await X509Ca.open({ stateDir: join(home, "ca"), region: "eu-1", clock: { nowMs: () => Date.now() } });
+  const certified = async (issue: (spki: Buffer) => Promise<{ chain: readonly Buffer[] }>) => {
+    const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const { chain } = await issue(publicKey.export({ type: "spki", format: "der" }));
+    return { key: privateKey.export({ type: "pkcs8", format: "pem" }).toString(), pem: chain.map((der) => new X509Certificate(der).toString()).join("") };
+  };
+  const own = await certified((spki) => ca.issueServer(["localhost"], spki, 3_600_000));
+  server = new Server();
+  addService(
+    server,
+    Actuation,
+    {
+      async *pullIntents(_request, { signal }) {
+        for (const intent of [...offered]) yield { intent };
+        await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+      },
+      async reportOutcome(request) {
+        reports.push(request);
+        return {};
+      },
+    },
+    () => {},
+    () => {},
+  );
+  const secure = ServerCredentials.createSsl(Buffer.from(ca.rootPem), [{ cert_chain: Buffer.from(own.pem), private_key: Buffer.from(own.key) }], true);
+  port = await new Promise((resolve, reject) => server.bindAsync("127.0.0.1:0", secure, (error, bound) => (error ? reject(error) : resolve(bound))));
+  const { key, pem } = await certified((spki) => ca.issueActuator(NODE, spki, 3_600_000));
+  mkdirSync(join(home, "credentials"));
+  const files = { "client.key": key, "client.crt": pem, "ca.crt": ca.rootPem, "intent.pub": keys.publicKey.export({ type: "spki", format: "pem" }).toString() };
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(home, "credentials", name), content, { mode: 0o600 });
+});
+
+afterEach(() => ended("SIGKILL"));
+
+afterAll(async () => {
+  server?.forceShutdown();
+  await bed?.down();
+  if (home) rmSync(home, { recursive: true });
+});
+
+/** Starts the actuator on the state of `name`. @param failpoint where it kills itself; undefined: nowhere */
+function start(name: string, failpoint?: string): ChildProcess {
+  const config = join(home, `${name}.yaml`);
+  writeFileSync(
+    config,
+    stringify({
+      ...{ stateDirectory: join(home, name), credentialDirectory: join(home, "credentials"), verifier: { address: `localhost:${port}` } },
+      ...{ docker: { socket: engineOf(bed).socketPath }, limits: { hourlyPercent: 100 } },
+    }),
+  );
+  const environment = { ...process.env, ...bed.env, ...(failpoint !== undefined && { HULLMARK_FAILPOINT: failpoint }) };
+  actuator = spawn(process.execPath, [join(REPOSITORY, "actuator/main.ts"), "--config", config], { stdio: ["ignore", "ignore", "inherit"], env: environment });
+  return actuator;
+}
+
+/** How it ended: by itself, or by this signal. */
+async function ended(signal?: NodeJS.Signals): Promise<string | null> {
+  const child = actuator;
+  if (!child) return null;
+  actuator = undefined;
+  if (child.exitCode === null && child.signalCode === null) {
+    const gone = new Promise((resolve) => child.once("exit", resolve));
+    if (signal) child.kill(signal);
+    await gone;
+  }
+  return child.signalCode;
+}
+
+async function offer(containerId: string, kind: ActionKind): Promise<Buffer> {
+  const id = randomBytes(16);
+  const configDigest = await docker("inspect", "-f", "{{.Image}}", containerId);
+  const times = { issuedAt: timestampFromMs(Date.now()), expiresAt: timestampFromMs(Date.now() + 300_000) };
+  const target = { id, actionId: "A-7K2Q", verifierId: "v1", region: "eu-1", nodeId: NODE, containerId, configDigest, kind, driftId: "D-7K2Q", ...times };
+  const body = toBinary(IntentSchema, create(IntentSchema, target));
+  offered.splice(0, offered.length, { body, signature: sign(null, intentMessage(body), keys.privateKey) });
+  return id;
+}
+
+const told = (id: Buffer) => reports.filter(({ intentId }) => id.equals(intentId));
+
+test.each(ACTUATOR_FAILPOINTS)("killed at %s, started again: one container takes the place of one", async (failpoint) => {
+  const name = `web-${failpoint}`;
+  // SIGKILL as stop signal: a shell as first process would sit out its ten seconds.
+  const old = await docker("run", "-d", "--name", name, "--restart", "unless-stopped", "--stop-signal", "SIGKILL", "box", "/busybox", "sleep", "3600");
+  const id = await offer(old, ActionKind.RECREATE);
+  start(name, failpoint);
+  // A place that is not passed would leave it running.
+  expect(await ended()).toBe("SIGKILL");
+  start(name);
+  await eventually(
+    "it is told",
+    async () => told(id).at(-1)?.outcome,
+    (outcome) => outcome === Outcome.DONE,
+    SETTLE_MS,
+  );
+  await ended("SIGTERM");
+  const ids = (await docker("ps", "-a", "--no-trunc", "-q", "--filter", `name=^${name}`)).split("\n");
+  const found = JSON.parse(await docker("inspect", ...ids)) as {
+    Id: string;
+    Name: string;
+    State: { Running: boolean };
+    HostConfig: { RestartPolicy: { Name: string } };
+  }[];
+  const now = found.find((each) => each.Id !== old);
+  expect(found).toHaveLength(2);
+  expect(now).toMatchObject({ Name: `/${name}`, State: { Running: true }, HostConfig: { RestartPolicy: { Name: "unless-stopped" } } });
+  expect(found.find((each) => each.Id === old)).toMatchObject({
+    Name: `/${name}.hullmark-A-7K2Q`,
+    State: { Running: false },
+    HostConfig: { RestartPolicy: { Name: "no" } },
+  });
+  expect(new Set(told(id).map(({ newContainerId }) => newContainerId))).toEqual(new Set([now?.Id]));
+  const adds = readFileSync(join(home, name, "ledger.jsonl"), "utf8")
+    .split("\n")
+    .filter((line) => line.includes('"add"'));
+  expect(adds).toHaveLength(1);
+  await docker("rm", "-f", ...ids);
+});
+
+test("what is stopped stays stopped, though it would restart by itself, and is not stopped again", async () => {
+  const old = await docker("run", "-d", "--name", "worker", "--restart", "always", "--stop-signal", "SIGKILL", "box", "/busybox", "sleep", "3600");
+  const id = await offer(old, ActionKind.STOP);
+  start("worker");
+  await eventually(
+    "it is told",
+    async () => told(id).at(-1)?.outcome,
+    (outcome) => outcome === Outcome.DONE,
+    SETTLE_MS,
+  );
+  await ended("SIGTERM");
+  expect(await docker("inspect", "-f", "{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}", "worker")).toBe("false no");
+  // Someone starts it again on purpose; the same intent, pulled anew, is known.
+  await docker("start", "worker");
+  start("worker");
+  await eventually(
+    "it is told again",
+    async () => told(id).length,
+    (count) => count >= 2,
+    SETTLE_MS,
+  );
+  expect(await docker("inspect", "-f", "{{.State.Running}}", "worker")).toBe("true");
+});
