@@ -4,6 +4,7 @@ import { VERSION } from "@hullmark/daemon/version";
 import { Command } from "commander";
 import { actionCommand } from "./commands/action.ts";
 import { attestCommand } from "./commands/attest.ts";
+import { baselineCommand } from "./commands/baseline.ts";
 import { completionCommand } from "./commands/completion.ts";
 import { downCommand } from "./commands/down.ts";
 import { driftCommand } from "./commands/drift.ts";
@@ -38,6 +39,7 @@ export function program(as: Invocation = "hullmark"): Command {
   for (const each of [statusCommand(), nodesCommand(), nodeCommand(), workloadsCommand(), imagesCommand(), driftCommand(), actionCommand(), drillCommand()])
     root.addCommand(each);
   for (const each of [verifyCommand(), signCommand(), attestCommand(), keygenCommand(), policyCommand(output), logCommand(output)]) root.addCommand(each);
+  root.addCommand(baselineCommand());
   return as === "hullmark" ? root.addCommand(completionCommand(root)) : root;
 }
 

@@ -39,6 +39,7 @@ import { EnrolmentService } from "./core/enrolment/index.ts";
 import { Administration } from "./core/fleet/administration.ts";
 import { alertPlanner } from "./core/fleet/alert-planner.ts";
 import { markAlerted, testNotification } from "./core/fleet/alerts.ts";
+import { Baselines } from "./core/fleet/baselines.ts";
 import { Committer } from "./core/fleet/committer.ts";
 import { Deliveries } from "./core/fleet/deliveries.ts";
 import { DriftNumbers } from "./core/fleet/drift-id.ts";
@@ -125,6 +126,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     if (commit.alerts && commit.alerts.notifications.length > 0) deliveries?.wake();
   });
   stack.defer(() => committer.drain());
+  const baselines = await Baselines.open({ store: sqlite.store, fleet, committer, policies, nowMs });
   const registry = registryOf({ config, environment }, meter);
   const verifiers = { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier() };
   const images = await imageService({ registry, verifiers, clock, logger }, sqlite, policies, committer, stack);
@@ -282,6 +284,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
       contradicted: history.contradicted,
     },
     policy: { loaded: policies.current.loaded, problems: policies.problems },
+    baselinesToReview: baselines.toReview.length,
   }));
   await response.reconsider();
   const addresses = { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey };
@@ -320,7 +323,8 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         policy: () => policies.current,
         ear,
         log: () => ({ size: log.size, root: log.root() }),
-        claims: () => [...history.claims, ...policies.claims],
+        claims: () => [...history.claims, ...policies.claims, ...baselines.claims],
+        baselines: () => baselines.rows,
       },
       admin: {
         ...access,
@@ -328,6 +332,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         random: (bytes) => randomBytes(bytes),
         reloadPolicy: () => policies.reload(),
         refreshImage: (image) => images.refresh(image),
+        baselines,
         acceptHistory: (by, reason) => history.accept(by, reason),
         testAlert: (route, severity, by, signal) => testAlert(sending, route, severity, by, signal),
         findNode: (node) => fleet.find(node),

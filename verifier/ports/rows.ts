@@ -311,3 +311,26 @@ export interface PauseRow {
   readonly reason: string;
   readonly sinceMs: number;
 }
+
+/** Reference values of a pool of nodes: every version that was ever proposed. */
+export interface BaselineRow {
+  /** `POOL@VERSION`. */
+  readonly id: string;
+  /** Name of the policy's rule for nodes. */
+  readonly pool: string;
+  /** 1 for the first of its pool. */
+  readonly version: number;
+  readonly state: "proposed" | "approved" | "expired";
+  /** PCR of the sha256 bank → values, lower-case hex. */
+  readonly pcrs: Readonly<Record<string, readonly string[]>>;
+  /** Hex SHA-256. */
+  readonly files: readonly string[];
+  readonly nodes: readonly string[];
+  readonly reason: string;
+  readonly proposedBy: string;
+  readonly proposedAtMs: number;
+  /** Empty before. */
+  readonly approvedBy: string;
+  readonly approvedAtMs: number | undefined;
+  readonly reviewAtMs: number | undefined;
+}

@@ -11,6 +11,7 @@ import type {
   ActionRow,
   ActionWrite,
   AllowedEkRow,
+  BaselineRow,
   BootRow,
   CoverageRow,
   DriftRow,
@@ -45,6 +46,7 @@ export interface StoreCommit {
   readonly spendToken?: { readonly sha256: Buffer; readonly nowMs: number };
   /** Remembers a nonce; the commit fails with STORE_CONFLICT where it is known. */
   readonly spendNonce?: { readonly nonce: Buffer; readonly expiresAtMs: number };
+  readonly baselines?: readonly BaselineRow[];
   readonly images?: readonly ImageRow[];
   readonly removedImages?: readonly string[];
   /** Added to what is stored for the same node and hour. */
@@ -180,6 +182,7 @@ export interface Store {
   /** undefined while actions are not paused. */
   readPause(): Promise<PauseRow | undefined>;
 
+  readBaselines(): Promise<readonly BaselineRow[]>;
   readImages(): Promise<readonly ImageRow[]>;
   /** Sums since `sinceMs`. */
   readCoverage(sinceMs: number): Promise<{ readonly observedSeconds: number; readonly unattestedSeconds: number }>;

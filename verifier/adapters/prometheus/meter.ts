@@ -24,6 +24,7 @@ export interface Present {
     readonly contradicted: boolean;
   };
   readonly policy: { readonly loaded: boolean; readonly problems: number };
+  readonly baselinesToReview: number;
 }
 
 export interface PrometheusMeter extends Meter {
@@ -87,7 +88,7 @@ export function prometheusMeter(version: string, certificates: Readonly<Record<s
   };
 }
 
-function show(series: Series, { census, readiness, imageStates, queuedDrafts, commitsInFlight, spooled, log, policy }: Present): void {
+function show(series: Series, { census, readiness, imageStates, queuedDrafts, commitsInFlight, spooled, log, policy, baselinesToReview }: Present): void {
   for (const [component, state] of Object.entries(readiness.components)) series.ready.set({ component }, state === "ok" ? 1 : 0);
   for (const state of IMAGE_STATES) series.images.set({ state }, imageStates.filter((each) => each === state).length);
   series.commitQueue.set(queuedDrafts);
@@ -102,6 +103,7 @@ function show(series: Series, { census, readiness, imageStates, queuedDrafts, co
   series.logContradicted.set(log.contradicted ? 1 : 0);
   series.policyLoaded.set(policy.loaded ? 1 : 0);
   series.policyProblems.set(policy.problems);
+  series.baselinesToReview.set(baselinesToReview);
   if (census) showCensus(series, census);
 }
 

@@ -59,6 +59,7 @@ export function declareSeries(registry: Registry, collect: () => void) {
     policyProblems: gauge("hullmark_policy_problems", "Mistakes in the newest policy; the last good one is in force."),
     admissions: counter("hullmark_admission_requests_total", "Questions of API servers, by what came of them.", "decision"),
     admissionSeconds: histogram("hullmark_admission_seconds", "Time to answer one.", ADMISSION_BUCKETS),
+    baselinesToReview: gauge("hullmark_baselines_to_review", "Approved baselines whose review date is past."),
     dutyFailures: counter("hullmark_duty_failures_total", "Work by the clock that failed and is tried again.", "duty"),
     spooledEvidence: gauge("hullmark_agent_spooled_evidence", "Evidence that agents hold undelivered, as their heartbeats say, summed."),
     spooledBytes: gauge("hullmark_agent_spooled_bytes", "Bytes of it, summed."),

@@ -1,5 +1,5 @@
 /** Nodes, who may enrol, images and coverage. Synchronous; runs in the store's threads. */
-import type { AllowedEkRow, BootRow, CoverageRow, ImageRow, ImaRow, JoinTokenRow, NodeRow, QuoteRow } from "../../ports/rows.ts";
+import type { AllowedEkRow, BaselineRow, BootRow, CoverageRow, ImageRow, ImaRow, JoinTokenRow, NodeRow, QuoteRow } from "../../ports/rows.ts";
 import { StoreError } from "../../ports/store.ts";
 import type { Connection } from "./database.ts";
 import { fromJson, toJson } from "./json.ts";
@@ -96,6 +96,14 @@ export class FleetTable {
   spendNonce(nonce: Buffer, expiresAtMs: number): void {
     if (this.#run("INSERT INTO nonces (nonce, expires_ms) VALUES (?, ?) ON CONFLICT DO NOTHING", nonce, expiresAtMs) === 0)
       throw new StoreError("STORE_CONFLICT", "this nonce was used before");
+  }
+
+  putBaseline(row: BaselineRow): void {
+    this.#run("INSERT OR REPLACE INTO baselines (id, body) VALUES (?, ?)", row.id, toJson(row));
+  }
+
+  readBaselines(): BaselineRow[] {
+    return this.#bodies("SELECT body FROM baselines ORDER BY id");
   }
 
   putImage(row: ImageRow): void {

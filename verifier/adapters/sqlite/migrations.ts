@@ -79,4 +79,5 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX actions_by_time ON actions (created_ms);
   CREATE TABLE action_pause (one INTEGER PRIMARY KEY CHECK (one = 1), body TEXT NOT NULL);
   `,
+  "CREATE TABLE baselines (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;",
 ];

@@ -66,6 +66,7 @@ function storeOver(writer: ThreadClient, reader: ThreadClient): Store {
     readAction: (id) => reader.call("actions", "read", id),
     readLastActionNumber: () => reader.call("actions", "lastNumber"),
     readPause: () => reader.call("actions", "readPause"),
+    readBaselines: () => reader.call("fleet", "readBaselines"),
     readImages: () => reader.call("fleet", "readImages"),
     readCoverage: (sinceMs) => reader.call("fleet", "readCoverage", sinceMs),
   };

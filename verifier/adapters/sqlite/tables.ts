@@ -117,6 +117,7 @@ export class Writes extends Reads {
       for (const row of commit.allowedEks ?? []) this.fleet.putAllowedEk(row);
       for (const ek of commit.removedEks ?? []) this.fleet.removeAllowedEk(ek);
       for (const row of commit.joinTokens ?? []) this.fleet.putJoinToken(row);
+      for (const row of commit.baselines ?? []) this.fleet.putBaseline(row);
       for (const row of commit.images ?? []) this.fleet.putImage(row);
       for (const digest of commit.removedImages ?? []) this.fleet.removeImage(digest);
       for (const row of commit.coverage ?? []) this.fleet.addCoverage(row);

@@ -39,6 +39,7 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Query/ListDrift": "viewer",
   "/hullmark.v1.Query/GetDrift": "viewer",
   "/hullmark.v1.Query/WatchDrift": "viewer",
+  "/hullmark.v1.Query/ListBaselines": "viewer",
   "/hullmark.v1.Admin/AcknowledgeDrift": "responder",
   "/hullmark.v1.Admin/RequestQuote": "responder",
   "/hullmark.v1.Admin/AllowNode": "admin",
@@ -59,6 +60,9 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   // Stopping to act is easier than beginning again.
   "/hullmark.v1.Response/PauseActions": "responder",
   "/hullmark.v1.Response/ResumeActions": "approver",
+  "/hullmark.v1.Admin/ProposeBaseline": "responder",
+  "/hullmark.v1.Admin/ApproveBaseline": "approver",
+  "/hullmark.v1.Admin/ExpireBaseline": "approver",
 };
 
 export interface AccessServices {

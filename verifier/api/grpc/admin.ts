@@ -8,6 +8,7 @@ import { isNodeName } from "../../core/enrolment/decide.ts";
 import { tokenDigest } from "../../core/enrolment/index.ts";
 import { type Administration, AdministrationError } from "../../core/fleet/administration.ts";
 import { SEVERITY_NAMES } from "../../core/fleet/alert-planner.ts";
+import type { Baselines } from "../../core/fleet/baselines.ts";
 import type { IssuedCertificate } from "../../ports/certificate-authority.ts";
 import type { AlertSeverity } from "../../ports/notifier.ts";
 import { type AccessServices, operatorOf } from "./access.ts";
@@ -15,6 +16,7 @@ import { rpcErrorOf } from "./errors.ts";
 
 export interface AdminServices extends AccessServices {
   readonly administration: Administration;
+  readonly baselines: Baselines;
   /** Fresh bytes of a cryptographic source. */
   readonly random: (bytes: number) => Buffer;
   readonly reloadPolicy: () => Promise<{ readonly digest: Buffer; readonly errors: readonly string[] }>;
@@ -35,6 +37,8 @@ export interface AdminServices extends AccessServices {
 }
 
 const MAX_REASON_CHARS = 500;
+const MAX_BASELINE_NODES = 100;
+const MAX_REVIEW_DAYS = 366;
 const MAX_TOKEN_SECONDS = 86_400;
 const TOKEN_BYTES = 32;
 const DRILL_OUTCOMES = ["begun", "passed", "failed", "undecided"];
@@ -77,6 +81,21 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       const images = services.refreshImage(image);
       if (images > 0) await acting(() => administration.note("image-refresh", { image: image.slice(0, 512), by: operatorOf(context, services).name }));
       return { images };
+    },
+    async proposeBaseline({ pool, nodes, pcrs, files, reason }, context) {
+      if (nodes.length < 1 || nodes.length > MAX_BASELINE_NODES) throw invalid("nodes", `1 to ${MAX_BASELINE_NODES} nodes`);
+      if (pcrs.some((index) => index > 23) || (pcrs.length === 0 && !files)) throw invalid("pcrs", "PCRs 0 to 23, or files, or both");
+      const proposal = { pool, nodes: [...new Set(nodes)], pcrs: [...new Set(pcrs)], files, reason: reasonOf(reason) };
+      return { id: await acting(() => services.baselines.propose(proposal, operatorOf(context, services).name)) };
+    },
+    async approveBaseline({ id, reviewDays }, context) {
+      if (reviewDays < 1 || reviewDays > MAX_REVIEW_DAYS) throw invalid("reviewDays", `1 to ${MAX_REVIEW_DAYS}`);
+      await acting(() => services.baselines.approve(id, reviewDays, operatorOf(context, services).name));
+      return {};
+    },
+    async expireBaseline({ id, reason, last }, context) {
+      await acting(() => services.baselines.expire(id, reasonOf(reason), last, operatorOf(context, services).name));
+      return {};
     },
     async acceptHistory({ reason }, context) {
       return { size: BigInt(await acting(() => services.acceptHistory(operatorOf(context, services).name, reasonOf(reason)))) };
@@ -121,7 +140,7 @@ async function acting<T>(action: () => Promise<T>): Promise<T> {
     return await action();
   } catch (error) {
     if (!(error instanceof AdministrationError)) throw rpcErrorOf(error);
-    const status = error.code === "NOT_FOUND" ? "NOT_FOUND" : "FAILED_PRECONDITION";
+    const status = error.code === "NOT_FOUND" ? "NOT_FOUND" : error.code === "OWN_REQUEST" ? "PERMISSION_DENIED" : "FAILED_PRECONDITION";
     throw new RpcError(status, error.message, { reason: error.code });
   }
 }

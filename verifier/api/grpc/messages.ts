@@ -2,9 +2,18 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ClaimSchema, TrustVectorSchema } from "@hullmark/proto/v1/common";
-import type { DriftSchema, ImageSchema, NodeBootSchema, NodeImaSchema, NodeSchema, ProvenanceSchema, WorkloadSchema } from "@hullmark/proto/v1/query";
+import type {
+  BaselineSchema,
+  DriftSchema,
+  ImageSchema,
+  NodeBootSchema,
+  NodeImaSchema,
+  NodeSchema,
+  ProvenanceSchema,
+  WorkloadSchema,
+} from "@hullmark/proto/v1/query";
 import { sightOf } from "../../core/fleet/drift-rows.ts";
-import type { BootRow, ClaimRow, DriftRow, ImageRow, ImaRow, NodeRow, ProvenanceRow, VectorRow, WorkloadRow } from "../../ports/rows.ts";
+import type { BaselineRow, BootRow, ClaimRow, DriftRow, ImageRow, ImaRow, NodeRow, ProvenanceRow, VectorRow, WorkloadRow } from "../../ports/rows.ts";
 
 type Timestamp = ReturnType<typeof timestampFromMs>;
 
@@ -121,5 +130,16 @@ export function imageMessage(row: ImageRow, containers: number): MessageInitShap
     referenceDetail: row.detail,
     platform: row.platform,
     ...provenance(row.provenance),
+  };
+}
+
+export function baselineMessage(row: BaselineRow): MessageInitShape<typeof BaselineSchema> {
+  const { id, pool, version, state, pcrs, files, nodes, proposedBy, approvedBy, reason } = row;
+  return {
+    ...{ id, pool, version, state, files: [...files], nodes: [...nodes], proposedBy, approvedBy, reason },
+    pcrs: Object.entries(pcrs).map(([index, values]) => ({ index: Number(index), values: [...values] })),
+    ...at("proposedAt", row.proposedAtMs),
+    ...at("approvedAt", row.approvedAtMs),
+    ...at("reviewAt", row.reviewAtMs),
   };
 }

@@ -10,9 +10,9 @@ import type { Fleet } from "../../core/fleet/fleet.ts";
 import { policyDigest } from "../../core/policy/digest.ts";
 import type { Policy } from "../../core/policy/types.ts";
 import type { EarSigner } from "../../ports/ear-signer.ts";
-import type { ClaimRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { BaselineRow, ClaimRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
-import { bootMessage, driftMessage, imageMessage, imaMessage, nodeMessage, workloadMessage } from "./messages.ts";
+import { baselineMessage, bootMessage, driftMessage, imageMessage, imaMessage, nodeMessage, workloadMessage } from "./messages.ts";
 import { PushQueue } from "./queue.ts";
 
 export interface QueryServices {
@@ -25,6 +25,7 @@ export interface QueryServices {
   readonly log: () => { readonly size: number; readonly root: Buffer };
   /** What the verifier has to say of itself. */
   readonly claims: () => readonly ClaimRow[];
+  readonly baselines: () => readonly BaselineRow[];
   readonly verifierId: string;
   readonly region: string;
   readonly version: string;
@@ -107,6 +108,9 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       };
     },
 
+    async listBaselines() {
+      return { baselines: services.baselines().map(baselineMessage) };
+    },
     async listNodes({ pageSize, pageToken }) {
       const rows = fleet
         .all()

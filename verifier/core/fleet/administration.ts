@@ -10,8 +10,12 @@ import { acknowledgeDrift, sightOf } from "./drift-rows.ts";
 import type { Fleet } from "./fleet.ts";
 import { adminFact, entry, text } from "./log-facts.ts";
 
-/** NOT_FOUND: no such thing. NOT_LIVE: the node has no session now. NOT_OPEN: the drift is over. CHANGED: it is not what it was when it was looked at. */
-export type AdministrationErrorCode = "NOT_FOUND" | "NOT_LIVE" | "NOT_OPEN" | "CHANGED";
+/**
+ * NOT_FOUND: no such thing. NOT_LIVE: the node has no session now. NOT_OPEN: the drift, or the baseline, is over. OWN_REQUEST: nobody approves what they
+ * proposed. UNPROVEN: no quote of the node vouches for what is asked. LAST: nothing would be asked for in its place. TOO_MANY: a bound is reached.
+ * CHANGED: it is not what it was when it was looked at.
+ */
+export type AdministrationErrorCode = "NOT_FOUND" | "NOT_LIVE" | "NOT_OPEN" | "OWN_REQUEST" | "UNPROVEN" | "LAST" | "TOO_MANY" | "CHANGED";
 
 export class AdministrationError extends Error {
   readonly code: AdministrationErrorCode;

@@ -1,6 +1,6 @@
-/** The policy in force: the last one that was good, with the exceptions that it allows. What is wrong with a newer one is shown, and changes nothing. */
-import type { ClaimRow } from "../../ports/rows.ts";
-import { defaultPolicy, formatProblem, type ParsedPolicy, policyDigest } from "../policy/index.ts";
+/** The policy in force: the last one that was good, with approved baselines and the exceptions that it allows. What is wrong with a newer one is shown, and changes nothing. */
+import type { BaselineRow, ClaimRow } from "../../ports/rows.ts";
+import { defaultPolicy, formatProblem, type ParsedPolicy, policyDigest, withBaselines } from "../policy/index.ts";
 import type { MutableClass, Policy } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { claimRow } from "./claims.ts";
@@ -18,7 +18,11 @@ type Changed = (facts: (timeMs: number) => LogEntry[]) => Promise<void>;
 
 export class PolicyHolder {
   readonly #source: PolicySource;
-  #current: Policy = defaultPolicy();
+  /** As given. */
+  #given: Policy = defaultPolicy();
+  /** With what baselines and exceptions add. */
+  #current: Policy = this.#given;
+  #baselines: readonly BaselineRow[] = [];
   #exceptions: (policy: Policy) => readonly MutableClass[] = () => [];
   #errors: readonly string[] = [];
   #onChange: Changed = async () => {};
@@ -63,8 +67,23 @@ export class PolicyHolder {
   /** @param exceptions what of them counts under a policy; asked again for each policy */
   async except(exceptions: (policy: Policy) => readonly MutableClass[]): Promise<void> {
     this.#exceptions = exceptions;
+    await this.#recompose();
+  }
+
+  /** Takes other baselines over. */
+  async useBaselines(rows: readonly BaselineRow[]): Promise<void> {
+    this.#baselines = rows;
+    await this.#recompose();
+  }
+
+  #compose(): void {
+    this.#current = { ...withBaselines(this.#given, this.#baselines), exceptions: this.#exceptions(this.#given) };
+  }
+
+  /** Who follows the policy is told where it makes a difference. */
+  async #recompose(): Promise<void> {
     const before = policyDigest(this.#current);
-    this.#current = { ...this.#current, exceptions: exceptions(this.#current) };
+    this.#compose();
     if (!policyDigest(this.#current).equals(before)) await this.#onChange((timeMs) => this.facts(timeMs));
   }
 
@@ -94,7 +113,8 @@ export class PolicyHolder {
     else if (!outcome.ok) this.#errors = outcome.errors.map(formatProblem);
     else {
       this.#errors = [];
-      this.#current = { ...outcome.policy, exceptions: this.#exceptions(outcome.policy) };
+      this.#given = outcome.policy;
+      this.#compose();
     }
   }
 }

@@ -1,3 +1,4 @@
+export * from "./baselines.ts";
 export * from "./default.ts";
 export * from "./digest.ts";
 export * from "./exception.ts";

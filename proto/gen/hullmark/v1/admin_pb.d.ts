@@ -475,6 +475,141 @@ export declare type IssueActuatorCertificateResponse = Message<"hullmark.v1.Issu
 export declare const IssueActuatorCertificateResponseSchema: GenMessage<IssueActuatorCertificateResponse>;
 
 /**
+ * @generated from message hullmark.v1.ProposeBaselineRequest
+ */
+export declare type ProposeBaselineRequest = Message<"hullmark.v1.ProposeBaselineRequest"> & {
+  /**
+   * Name of a rule for nodes in the policy.
+   *
+   * @generated from field: string pool = 1;
+   */
+  pool: string;
+
+  /**
+   * 1..100 names or ids of nodes that the rule selects.
+   *
+   * @generated from field: repeated string nodes = 2;
+   */
+  nodes: string[];
+
+  /**
+   * PCRs of the sha256 bank; empty: none.
+   *
+   * @generated from field: repeated uint32 pcrs = 3;
+   */
+  pcrs: number[];
+
+  /**
+   * Take the files over that the measurement lists hold and nothing vouches for.
+   *
+   * @generated from field: bool files = 4;
+   */
+  files: boolean;
+
+  /**
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.ProposeBaselineRequest.
+ * Use `create(ProposeBaselineRequestSchema)` to create a new message.
+ */
+export declare const ProposeBaselineRequestSchema: GenMessage<ProposeBaselineRequest>;
+
+/**
+ * @generated from message hullmark.v1.ProposeBaselineResponse
+ */
+export declare type ProposeBaselineResponse = Message<"hullmark.v1.ProposeBaselineResponse"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message hullmark.v1.ProposeBaselineResponse.
+ * Use `create(ProposeBaselineResponseSchema)` to create a new message.
+ */
+export declare const ProposeBaselineResponseSchema: GenMessage<ProposeBaselineResponse>;
+
+/**
+ * @generated from message hullmark.v1.ApproveBaselineRequest
+ */
+export declare type ApproveBaselineRequest = Message<"hullmark.v1.ApproveBaselineRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * 1..366: until then it should be looked at again.
+   *
+   * @generated from field: uint32 review_days = 2;
+   */
+  reviewDays: number;
+};
+
+/**
+ * Describes the message hullmark.v1.ApproveBaselineRequest.
+ * Use `create(ApproveBaselineRequestSchema)` to create a new message.
+ */
+export declare const ApproveBaselineRequestSchema: GenMessage<ApproveBaselineRequest>;
+
+/**
+ * @generated from message hullmark.v1.ApproveBaselineResponse
+ */
+export declare type ApproveBaselineResponse = Message<"hullmark.v1.ApproveBaselineResponse"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.ApproveBaselineResponse.
+ * Use `create(ApproveBaselineResponseSchema)` to create a new message.
+ */
+export declare const ApproveBaselineResponseSchema: GenMessage<ApproveBaselineResponse>;
+
+/**
+ * @generated from message hullmark.v1.ExpireBaselineRequest
+ */
+export declare type ExpireBaselineRequest = Message<"hullmark.v1.ExpireBaselineRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Must be set to end the last approved version of a pool: then nothing is asked for in its place.
+   *
+   * @generated from field: bool last = 3;
+   */
+  last: boolean;
+};
+
+/**
+ * Describes the message hullmark.v1.ExpireBaselineRequest.
+ * Use `create(ExpireBaselineRequestSchema)` to create a new message.
+ */
+export declare const ExpireBaselineRequestSchema: GenMessage<ExpireBaselineRequest>;
+
+/**
+ * @generated from message hullmark.v1.ExpireBaselineResponse
+ */
+export declare type ExpireBaselineResponse = Message<"hullmark.v1.ExpireBaselineResponse"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.ExpireBaselineResponse.
+ * Use `create(ExpireBaselineResponseSchema)` to create a new message.
+ */
+export declare const ExpireBaselineResponseSchema: GenMessage<ExpireBaselineResponse>;
+
+/**
  * What changes something. Roles are named at each call; identity comes from the client certificate.
  *
  * @generated from service hullmark.v1.Admin
@@ -569,6 +704,36 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof RecordDrillRequestSchema;
     output: typeof RecordDrillResponseSchema;
+  },
+  /**
+   * responder: reference values out of what nodes quote now.
+   *
+   * @generated from rpc hullmark.v1.Admin.ProposeBaseline
+   */
+  proposeBaseline: {
+    methodKind: "unary";
+    input: typeof ProposeBaselineRequestSchema;
+    output: typeof ProposeBaselineResponseSchema;
+  },
+  /**
+   * approver, and another identity than proposed it.
+   *
+   * @generated from rpc hullmark.v1.Admin.ApproveBaseline
+   */
+  approveBaseline: {
+    methodKind: "unary";
+    input: typeof ApproveBaselineRequestSchema;
+    output: typeof ApproveBaselineResponseSchema;
+  },
+  /**
+   * approver: a proposal is withdrawn, or an approved version ends.
+   *
+   * @generated from rpc hullmark.v1.Admin.ExpireBaseline
+   */
+  expireBaseline: {
+    methodKind: "unary";
+    input: typeof ExpireBaselineRequestSchema;
+    output: typeof ExpireBaselineResponseSchema;
   },
   /**
    * admin: the log lost the entries that agents remember, and why is known: an older database was restored on purpose.

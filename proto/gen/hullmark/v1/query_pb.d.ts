@@ -1526,6 +1526,149 @@ export declare type WatchDriftResponse = Message<"hullmark.v1.WatchDriftResponse
 export declare const WatchDriftResponseSchema: GenMessage<WatchDriftResponse>;
 
 /**
+ * Reference values of a pool of nodes: what chosen nodes had booted and run, for somebody else to approve.
+ *
+ * @generated from message hullmark.v1.Baseline
+ */
+export declare type Baseline = Message<"hullmark.v1.Baseline"> & {
+  /**
+   * `POOL@VERSION`.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Name of the policy's rule for nodes that it adds to.
+   *
+   * @generated from field: string pool = 2;
+   */
+  pool: string;
+
+  /**
+   * @generated from field: uint32 version = 3;
+   */
+  version: number;
+
+  /**
+   * `proposed`, `approved`, `expired`.
+   *
+   * @generated from field: string state = 4;
+   */
+  state: string;
+
+  /**
+   * PCR of the sha256 bank, with every value that the nodes quoted.
+   *
+   * @generated from field: repeated hullmark.v1.BaselinePcr pcrs = 5;
+   */
+  pcrs: BaselinePcr[];
+
+  /**
+   * Hex SHA-256 of files that the nodes' measurement lists hold and nothing else vouches for.
+   *
+   * @generated from field: repeated string files = 6;
+   */
+  files: string[];
+
+  /**
+   * Names of the nodes that it was taken from.
+   *
+   * @generated from field: repeated string nodes = 7;
+   */
+  nodes: string[];
+
+  /**
+   * @generated from field: string proposed_by = 8;
+   */
+  proposedBy: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp proposed_at = 9;
+   */
+  proposedAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: string approved_by = 10;
+   */
+  approvedBy: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp approved_at = 11;
+   */
+  approvedAt?: Timestamp | undefined;
+
+  /**
+   * After it `hullmark status` asks for a review; nothing else ends by it.
+   *
+   * @generated from field: google.protobuf.Timestamp review_at = 12;
+   */
+  reviewAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: string reason = 13;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.Baseline.
+ * Use `create(BaselineSchema)` to create a new message.
+ */
+export declare const BaselineSchema: GenMessage<Baseline>;
+
+/**
+ * @generated from message hullmark.v1.BaselinePcr
+ */
+export declare type BaselinePcr = Message<"hullmark.v1.BaselinePcr"> & {
+  /**
+   * @generated from field: uint32 index = 1;
+   */
+  index: number;
+
+  /**
+   * Lower-case hex.
+   *
+   * @generated from field: repeated string values = 2;
+   */
+  values: string[];
+};
+
+/**
+ * Describes the message hullmark.v1.BaselinePcr.
+ * Use `create(BaselinePcrSchema)` to create a new message.
+ */
+export declare const BaselinePcrSchema: GenMessage<BaselinePcr>;
+
+/**
+ * @generated from message hullmark.v1.ListBaselinesRequest
+ */
+export declare type ListBaselinesRequest = Message<"hullmark.v1.ListBaselinesRequest"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.ListBaselinesRequest.
+ * Use `create(ListBaselinesRequestSchema)` to create a new message.
+ */
+export declare const ListBaselinesRequestSchema: GenMessage<ListBaselinesRequest>;
+
+/**
+ * @generated from message hullmark.v1.ListBaselinesResponse
+ */
+export declare type ListBaselinesResponse = Message<"hullmark.v1.ListBaselinesResponse"> & {
+  /**
+   * @generated from field: repeated hullmark.v1.Baseline baselines = 1;
+   */
+  baselines: Baseline[];
+};
+
+/**
+ * Describes the message hullmark.v1.ListBaselinesResponse.
+ * Use `create(ListBaselinesResponseSchema)` to create a new message.
+ */
+export declare const ListBaselinesResponseSchema: GenMessage<ListBaselinesResponse>;
+
+/**
  * @generated from enum hullmark.v1.ProvenanceStatus
  */
 export enum ProvenanceStatus {
@@ -1754,6 +1897,14 @@ export declare const Query: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchDriftRequestSchema;
     output: typeof WatchDriftResponseSchema;
+  },
+  /**
+   * @generated from rpc hullmark.v1.Query.ListBaselines
+   */
+  listBaselines: {
+    methodKind: "unary";
+    input: typeof ListBaselinesRequestSchema;
+    output: typeof ListBaselinesResponseSchema;
   },
 }>;
 

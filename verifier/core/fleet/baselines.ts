@@ -1,0 +1,182 @@
+/**
+ * Living baselines: reference values of a pool of nodes, proposed from what chosen nodes prove, approved by somebody else, ended by name. Each step is an entry of
+ * the log. A baseline adds to the policy's rule that has the pool's name, and outlives changes of the policy.
+ */
+import { hash } from "node:crypto";
+import type { BaselineRow, ClaimRow, NodeRow } from "../../ports/rows.ts";
+import type { Store } from "../../ports/store.ts";
+import { holds } from "../appraisal/appraise-node.ts";
+import { bootRules } from "../policy/index.ts";
+import { AdministrationError } from "./administration.ts";
+import { claimRow } from "./claims.ts";
+import type { Committer } from "./committer.ts";
+import type { Fleet } from "./fleet.ts";
+import { adminFact } from "./log-facts.ts";
+import type { PolicyHolder } from "./policy-holder.ts";
+
+const DAY_MS = 86_400_000;
+/** Proposed and approved at one time. */
+const MAX_ALIVE = 256;
+const MAX_ROWS = 10_000;
+const MAX_FILES = 10_000;
+
+export interface BaselineServices {
+  readonly store: Pick<Store, "readBaselines" | "readBoot" | "readIma">;
+  readonly fleet: Fleet;
+  readonly committer: Committer;
+  readonly policies: PolicyHolder;
+  readonly nowMs: () => number;
+}
+
+export interface Proposal {
+  readonly pool: string;
+  /** Names or ids. */
+  readonly nodes: readonly string[];
+  readonly pcrs: readonly number[];
+  readonly files: boolean;
+  readonly reason: string;
+}
+
+export class Baselines {
+  readonly #services: BaselineServices;
+  #rows: readonly BaselineRow[];
+  /** Steps follow each other: what one decides by, no other changes meanwhile. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  private constructor(services: BaselineServices, rows: readonly BaselineRow[]) {
+    this.#services = services;
+    this.#rows = rows;
+  }
+
+  /** With what is stored, in force. @throws StoreError */
+  static async open(services: BaselineServices): Promise<Baselines> {
+    const rows = await services.store.readBaselines();
+    await services.policies.useBaselines(rows);
+    return new Baselines(services, rows);
+  }
+
+  get rows(): readonly BaselineRow[] {
+    return this.#rows;
+  }
+
+  /** Approved, and past their date. */
+  get toReview(): readonly BaselineRow[] {
+    const nowMs = this.#services.nowMs();
+    return this.#approved().filter(({ reviewAtMs = Number.POSITIVE_INFINITY }) => reviewAtMs <= nowMs);
+  }
+
+  get claims(): readonly ClaimRow[] {
+    const rules = new Set(this.#services.policies.current.nodes.map(({ name }) => name));
+    const unused = this.#approved().filter(({ pool }) => !rules.has(pool));
+    return [
+      ...this.toReview.map(({ id, approvedBy }) => claimRow("baseline-review", `${id}, approved by ${approvedBy}, is past its review date`)),
+      ...unused.map(({ id, pool }) => claimRow("baseline-unused", `${id}: the policy has no rule for nodes that is called ${pool}`)),
+    ];
+  }
+
+  /** @returns the id. @throws AdministrationError NOT_FOUND, UNPROVEN, TOO_MANY; StoreError */
+  async propose({ pool, nodes, pcrs, files, reason }: Proposal, by: string): Promise<string> {
+    return await this.#next(async () => {
+      if (this.#rows.length >= MAX_ROWS || this.#rows.filter(({ state }) => state !== "expired").length >= MAX_ALIVE)
+        throw new AdministrationError("TOO_MANY", "too many baselines: end some");
+      const observed = await Promise.all(nodes.map((name) => this.#observe(pool, name, pcrs, files)));
+      const version = 1 + this.#rows.filter((row) => row.pool === pool).reduce((newest, row) => Math.max(newest, row.version), 0);
+      const values = (index: number): string[] => [...new Set(observed.flatMap((each) => each.pcrs.get(index) ?? []))].sort();
+      const row: BaselineRow = {
+        ...{ id: `${pool}@${version}`, pool, version, state: "proposed", reason, proposedBy: by, proposedAtMs: this.#services.nowMs() },
+        ...{ approvedBy: "", approvedAtMs: undefined, reviewAtMs: undefined },
+        pcrs: Object.fromEntries(pcrs.map((index) => [String(index), values(index)])),
+        files: [...new Set(observed.flatMap((each) => each.files))].sort(),
+        nodes: observed.map(({ name }) => name),
+      };
+      if (row.files.length > MAX_FILES) throw new AdministrationError("TOO_MANY", `${row.files.length} files, limit ${MAX_FILES}`);
+      await this.#put(row, "baseline-proposed", by, reason);
+      return row.id;
+    });
+  }
+
+  /** @throws AdministrationError NOT_FOUND, NOT_OPEN, OWN_REQUEST; StoreError */
+  async approve(id: string, reviewDays: number, by: string): Promise<void> {
+    await this.#next(async () => {
+      const row = this.#row(id);
+      if (row.state !== "proposed") throw new AdministrationError("NOT_OPEN", `${id} is ${row.state}`);
+      if (row.proposedBy === by) throw new AdministrationError("OWN_REQUEST", "whoever proposed a baseline cannot approve it");
+      const nowMs = this.#services.nowMs();
+      await this.#put(
+        { ...row, state: "approved", approvedBy: by, approvedAtMs: nowMs, reviewAtMs: nowMs + reviewDays * DAY_MS },
+        "baseline-approved",
+        by,
+        row.reason,
+      );
+    });
+  }
+
+  /** @param last see ExpireBaselineRequest. @throws AdministrationError NOT_FOUND, NOT_OPEN, LAST; StoreError */
+  async expire(id: string, reason: string, last: boolean, by: string): Promise<void> {
+    await this.#next(async () => {
+      const row = this.#row(id);
+      if (row.state === "expired") throw new AdministrationError("NOT_OPEN", `${id} has ended`);
+      const others = this.#approved().some((each) => each.pool === row.pool && each.id !== id);
+      if (row.state === "approved" && !others && !last)
+        throw new AdministrationError("LAST", `${id} is the last of its pool: nothing would be asked for in its place`);
+      await this.#put({ ...row, state: "expired" }, "baseline-expired", by, reason);
+    });
+  }
+
+  #approved(): BaselineRow[] {
+    return this.#rows.filter(({ state }) => state === "approved");
+  }
+
+  #row(id: string): BaselineRow {
+    const row = this.#rows.find((each) => each.id === id);
+    if (!row) throw new AdministrationError("NOT_FOUND", "no such baseline");
+    return row;
+  }
+
+  /** What one node proves now: of a node that contradicts itself or has gone, nothing is taken over. */
+  async #observe(pool: string, idOrName: string, pcrs: readonly number[], files: boolean) {
+    const { store, fleet, policies, nowMs } = this.#services;
+    const node = fleet.find(idOrName);
+    if (!node) throw new AdministrationError("NOT_FOUND", `no node is called ${idOrName.slice(0, 64)}`);
+    const { name } = node;
+    if (bootRules(policies.current, name)?.rule !== pool)
+      throw new AdministrationError("NOT_FOUND", `the policy's rule for node ${name} is not ${pool.slice(0, 64)}`);
+    const unproven = (why: string): AdministrationError => new AdministrationError("UNPROVEN", `node ${name} ${why}`);
+    if (contradictsItself(node)) throw unproven("contradicts itself, or is revoked");
+    const boot = await store.readBoot(node.id);
+    if (!boot || !holds(node.lastQuoteMs, policies.current.intervals.quoteSeconds * 1000, nowMs())) throw unproven("has no quote that is fresh");
+    const values = new Map<number, string>();
+    for (const index of pcrs) {
+      const quoted = boot.pcrs.find(({ bank, index: of }) => bank === "sha256" && of === index);
+      if (!quoted) throw unproven(`does not quote PCR ${index}`);
+      values.set(index, Buffer.from(quoted.value).toString("hex"));
+    }
+    const list = files ? await store.readIma(node.id) : undefined;
+    if (files && list?.standing !== "proven") throw unproven("has no measurement list that PCR 10 proves");
+    if (list && list.moreItems > 0) throw unproven("measured more unknown files than are kept one by one");
+    const digests = list?.items.flatMap(({ digest }) => /^sha256:([0-9a-f]{64})$/.exec(digest)?.[1] ?? []) ?? [];
+    return { name, pcrs: values, files: digests };
+  }
+
+  async #put(row: BaselineRow, action: string, by: string, reason: string): Promise<void> {
+    const { committer, policies, nowMs } = this.#services;
+    const { id, pool, pcrs, files, nodes } = row;
+    const shown = Object.entries(pcrs).map(([index, values]) => `${index}=${values.join("|")}`);
+    // Texts of an entry are bounded: the digest stands for all of it.
+    const digest = `sha256:${hash("sha256", JSON.stringify([pcrs, files]))}`;
+    const fact = adminFact(action, nowMs(), { baseline: id, pool, by, reason, nodes: nodes.join(" "), files: files.length, pcrs: shown.join(" "), digest });
+    await committer.submit({ entries: [fact], build: () => ({ baselines: [row] }) });
+    this.#rows = [...this.#rows.filter((each) => each.id !== id), row];
+    await policies.useBaselines(this.#rows);
+  }
+
+  async #next<T>(step: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(step, step);
+    this.#turn = turn.catch(() => undefined);
+    return await turn;
+  }
+}
+
+function contradictsItself({ revokedAtMs, quoteRefused, chainBroken }: NodeRow): boolean {
+  return revokedAtMs !== undefined || quoteRefused !== undefined || chainBroken !== undefined;
+}
