@@ -15,10 +15,11 @@ import type { DirtyPath } from "./change-actors.ts";
 import { ContainerMonitor, type MonitorOptions } from "./container-monitor.ts";
 import { type Layer, LayerStore } from "./layer-store.ts";
 import { budgetOf } from "./measurement-policy.ts";
-import { type ChainPosition, type LayerUpdateInit, NodeEvidence } from "./node-evidence.ts";
+import { type ChainPosition, type LayerUpdateInit, NodeEvidence, type PartName } from "./node-evidence.ts";
 import type { NodeCondition } from "./node-state.ts";
 import { OneAtATime } from "./one-at-a-time.ts";
 import { Unanswered } from "./unanswered.ts";
+import { unseenParts } from "./unseen.ts";
 
 const RUNTIME_BACKOFF = { baseMs: 500, maxMs: 10_000 };
 /** An engine that does not answer within this time counts as gone. */
@@ -323,11 +324,19 @@ export class NodeAgent {
     const { log, clock, random } = this.#options;
     if (this.#stop.aborted) return;
     const times = this.#unanswered.failed(id, this.#monitors.get(id)?.facts.name, error, clock.nowMs());
+    if (!this.#monitors.has(id)) this.#tellUnseen(id, error);
     const waitMs = INSPECT_BACKOFF.baseMs + backoffMs(INSPECT_BACKOFF, times, random());
     log.warn("cannot inspect container", { container: id, err: error, waitMs });
     this.publish();
     // An event or a new listing may have asked, and been answered, meanwhile.
     void clock.sleep(waitMs, this.#stop).then(() => (this.#stop.aborted || this.#unanswered.times(id) !== times ? undefined : this.#check(id)));
+  }
+
+  /** It is there, and must not be missing among what people are shown. */
+  #tellUnseen(id: string, error: unknown): void {
+    this.#evidence.addContainer(id, () => []);
+    const parts = unseenParts(id, this.#runtimeFacts?.name ?? "", error instanceof Error ? error.message : "no reason");
+    for (const [name, bytes] of Object.entries(parts)) this.#evidence.setPart(id, name as PartName, bytes);
   }
 
   async #checkNow(id: string): Promise<void> {
@@ -354,6 +363,8 @@ export class NodeAgent {
 
   #drop(id: string): void {
     const monitor = this.#monitors.get(id);
+    // One that could never be described is known by its name alone.
+    if (!monitor) this.#evidence.removeContainer(id);
     if (!monitor) return;
     this.#monitors.delete(id);
     this.#options.code.forget(id);

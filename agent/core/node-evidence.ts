@@ -17,6 +17,9 @@ export type PartName = keyof ContainerParts;
  */
 const MAX_NODE_UPPER_BYTES = 16 * 1024 * 1024;
 
+/** Paths and records of changed layers in one message, whatever root on the node made of them. */
+const MAX_LAYER_UPDATE_BYTES = 4 * 1024 * 1024;
+
 const PART_NAMES: readonly PartName[] = ["identity", "configuration", "code", "filesystem"];
 
 interface Tracked {
@@ -46,15 +49,20 @@ export class NodeEvidence {
   readonly #containers = new Map<string, Tracked>();
   readonly #removed = new Set<string>();
   #layers: LayerUpdateInit[] = [];
+  #layerBytes = 0;
   #node: Uint8Array = new Uint8Array();
   #nodeDirty = false;
   #full = true;
   #upperBytes = 0;
 
-  /** @param allUpper gives the whole delta tree at the moment of the call */
+  /**
+   * One that is there already goes on with its parts until they are replaced.
+   * @param allUpper gives the whole delta tree at the moment of the call
+   */
   addContainer(id: string, allUpper: () => EntryChangeInit[]): void {
     this.#removed.delete(id);
-    this.#containers.set(id, { parts: {}, dirty: new Set(), upperReset: true, changes: [], allUpper, announced: false, upperBytes: 0 });
+    const { parts = {}, dirty = new Set<PartName>(), announced = false, upperBytes = 0 } = this.#containers.get(id) ?? {};
+    this.#containers.set(id, { parts, dirty, upperReset: true, changes: [], allUpper, announced, upperBytes });
   }
 
   removeContainer(id: string): void {
@@ -107,8 +115,12 @@ export class NodeEvidence {
     tracked.changes = [];
   }
 
+  /** What is too much for one message is told by the layer's root alone: the verifier asks for the rest. */
   addLayerUpdate(update: LayerUpdateInit): void {
-    this.#layers.push(update);
+    const bytes = (update.changes ?? []).reduce((sum, { path, record }) => sum + (path?.length ?? 0) + (record?.length ?? 0), 0);
+    const fits = this.#layerBytes + bytes <= MAX_LAYER_UPDATE_BYTES;
+    if (fits) this.#layerBytes += bytes;
+    this.#layers.push(fits ? update : { ...update, changes: [], truncated: true });
   }
 
   /** The next Evidence holds the whole state. */
@@ -148,6 +160,7 @@ export class NodeEvidence {
     this.#nodeDirty = false;
     this.#removed.clear();
     this.#layers = [];
+    this.#layerBytes = 0;
     const body = Buffer.from(toBinary(EvidenceBodySchema, message));
     return { seq, body, digest: evidenceDigest(body), stateRoot: Buffer.from(message.stateRoot) };
   }

@@ -203,3 +203,28 @@ test("code under long paths is told up to a limit, and that it is not all", asyn
   expect(state.code.truncated).toBe(true);
   expect(state.code.objects.length).toBeGreaterThan(300);
 });
+
+test("changes of layers that are too much for one message are told by the layer's root alone, and those of the next message are told", () => {
+  const evidence = new NodeEvidence();
+  evidence.setNode(Buffer.from("node"));
+  const update = (id: string, entries: number) => ({
+    ...{ id, root: Buffer.alloc(32, 1), truncated: false },
+    changes: Array.from({ length: entries }, (_, i) => ({ path: Buffer.alloc(60_000, i + 1), record: Buffer.alloc(10), inode: 1n })),
+  });
+  const told = () => {
+    const built = evidence.build({ seq: 0n, digest: Buffer.alloc(32) }, "boot", 0);
+    return fromBinary(EvidenceBodySchema, built?.body ?? Buffer.alloc(0)).layers.map(({ id, changes, truncated }) => ({
+      id,
+      changes: changes.length,
+      truncated,
+    }));
+  };
+  evidence.addLayerUpdate(update("a", 60));
+  evidence.addLayerUpdate(update("b", 60));
+  expect(told()).toEqual([
+    { id: "a", changes: 60, truncated: false },
+    { id: "b", changes: 0, truncated: true },
+  ]);
+  evidence.addLayerUpdate(update("b", 60));
+  expect(told()).toEqual([{ id: "b", changes: 60, truncated: false }]);
+});

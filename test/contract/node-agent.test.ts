@@ -116,12 +116,13 @@ function agentOver(ids: readonly string[], inspector: ProcessInspector, faults: 
     told("");
     return memory.node?.claims.map(({ code, detail }) => `${code}: ${detail}`) ?? [];
   };
-  /** Whether the first measuring is over, by what the verifier knows. */
-  const measured = (id: string): boolean => {
+  /** Why its files are not known, by what the verifier knows. */
+  const unmeasured = (id: string): string[] | undefined => {
     told(id);
-    return memory.containers.get(id)?.filesystem.claims.length === 0;
+    return memory.containers.get(id)?.filesystem.claims.map(({ code }) => code);
   };
-  return { agent, told, claims, measured };
+  const measured = (id: string): boolean => unmeasured(id)?.length === 0;
+  return { agent, told, claims, measured, unmeasured };
 }
 
 test("a container whose look does not end is claimed, from its start on; what the others run is told all the same", async () => {
@@ -159,18 +160,20 @@ test("an old look is never told after a new one", async () => {
 test("a container that cannot be inspected is a claim of the node until it answers; it is asked again", async () => {
   const failures = new Set(["deaf"]);
   let asked = 0;
-  const { told, claims } = agentOver(["deaf", "calm"], new Looks(), {
+  const { told, claims, measured, unmeasured } = agentOver(["deaf", "calm"], new Looks(), {
     inspect: async (id) => {
       if (id === "deaf") asked++;
       if (failures.has(id)) throw new Error("no answer");
     },
   });
   await expect.poll(claims, { timeout: 10_000 }).toContain("container-unanswered: 1 cannot be inspected: deaf; no answer");
+  await expect.poll(() => unmeasured("deaf"), { timeout: 10_000 }).toEqual(["container-unanswered"]);
   await expect.poll(() => told("calm"), { timeout: 10_000 }).toEqual({ claims: [], runs: [1] });
   await expect.poll(() => asked, { timeout: 10_000 }).toBeGreaterThan(2);
   failures.clear();
   await expect.poll(claims, { timeout: 10_000 }).toEqual([]);
   await expect.poll(() => told("deaf"), { timeout: 10_000 }).toEqual({ claims: [], runs: [1] });
+  await expect.poll(() => measured("deaf"), { timeout: 10_000 }).toBe(true);
 });
 
 test("many losses at once make one look at everything, and one more; a container that hangs holds up none of the others", async () => {

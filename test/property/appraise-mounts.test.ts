@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { CodeSetSchema, ContainerConfigurationSchema } from "@hullmark/proto/v1/attestation";
 import { describe, expect, test } from "vitest";
-import { appraiseConfiguration } from "../../verifier/core/appraisal/appraise-configuration.ts";
+import { appraiseConfiguration, environmentDigest } from "../../verifier/core/appraisal/appraise-configuration.ts";
 import { appraiseProcessPrivileges } from "../../verifier/core/appraisal/appraise-privileges.ts";
 import type { ContainerInput, ReferenceImage } from "../../verifier/core/appraisal/types.ts";
 import { defaultPolicy, EVERYTHING, NO_ALLOWANCES, OBSERVED_ALLOWANCES } from "../../verifier/core/policy/default.ts";
@@ -105,5 +105,32 @@ describe("a process that may more than its container", () => {
     ]);
     expect(privileged(strict, ["CHOWN", "SYS_ADMIN"], { capabilities: ["SYS_ADMIN"] })).toEqual([]);
     expect(privileged(strict, ["SYS_ADMIN"], { privileged: true })).toEqual([]);
+  });
+});
+
+describe("variables that the image does not set", () => {
+  const key = Buffer.alloc(32, 1);
+  function told(env: Readonly<Record<string, string>>, pod?: object): string[] {
+    const variables = Object.entries(env).map(([name, value]) => ({ name, digest: environmentDigest(key, name, value) }));
+    const configuration = create(ContainerConfigurationSchema, { seccomp: "default", hostname: "web.example.org", envKey: key, env: variables });
+    const strict = { ...allowing(), rules: allowing().rules.map((rule) => ({ ...rule, allow: NO_ALLOWANCES })) };
+    const rules = containerRules(strict, { imageReference: "i", containerName: "c", workload: "w", labels: {}, nodeName: "n" });
+    const input = { state: { configuration, identity: { pod } }, rules } as unknown as ContainerInput;
+    return appraiseConfiguration(input, image).map(({ summary }) => summary);
+  }
+  const made = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", TERM: "xterm" };
+
+  test("are the engine's where they have the value that it gives them, and nobody's otherwise", () => {
+    for (const HOSTNAME of ["web", "web.example", "web.example.org"]) expect(told({ ...made, HOSTNAME })).toEqual([]);
+    for (const [name, value] of [
+      ["HOSTNAME", "other"],
+      ["HOSTNAME", ""],
+      ["TERM", "vt100"],
+      ["PATH", "/tmp"],
+      ["HOME", "/root"],
+      ["LD_PRELOAD", "/x"],
+    ] as const)
+      expect(told({ ...made, [name]: value })).toEqual([`environment variable ${name} added`]);
+    expect(told({ ...made, HOSTNAME: "node", HOME: "/root", X_SERVICE_HOST: "10.0.0.1" }, {})).toEqual([]);
   });
 });

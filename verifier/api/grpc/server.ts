@@ -40,6 +40,8 @@ export interface RunningServer {
 const LIMITS = {
   "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
   "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+  // Each call of one connection may hold one message in memory: only who has a certificate has a connection.
+  "grpc.max_concurrent_streams": 64,
   // A node that has vanished without a word is noticed.
   "grpc.keepalive_time_ms": 20_000,
   "grpc.keepalive_timeout_ms": 10_000,

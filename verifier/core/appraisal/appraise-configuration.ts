@@ -62,14 +62,7 @@ function appraiseEnvironment(
   for (const { name, digest } of configuration.env) {
     const value = expected.get(name);
     const matches = value !== undefined && equal(environmentDigest(configuration.envKey, name, value), digest);
-    const madeByRuntime = defaults.env.get(name) ?? (defaults.envNames?.test(name) ? "" : undefined);
-    const byRuntime = value === undefined && madeByRuntime !== undefined;
-    if (
-      matches ||
-      (byRuntime && (madeByRuntime === "" || equal(environmentDigest(configuration.envKey, name, madeByRuntime), digest))) ||
-      rules.allow.env(name)
-    )
-      continue;
+    if (matches || (value === undefined && isByRuntime(name, digest, configuration, defaults)) || rules.allow.env(name)) continue;
     const shown = printable(Buffer.from(name));
     const difference = {
       field: `env ${shown}`,
@@ -78,6 +71,13 @@ function appraiseEnvironment(
     };
     report("env", `environment variable ${shown} ${value === undefined ? "added" : "changed"}`, difference, name);
   }
+}
+
+/** Whether the runtime sets this variable, to this very value. */
+function isByRuntime(name: string, digest: Uint8Array, { envKey, hostname }: ContainerConfiguration, { env, envNames }: RuntimeDefaults): boolean {
+  if (!env.has(name)) return envNames?.test(name) === true;
+  const values = env.get(name);
+  return values === undefined || values(hostname).some((value) => equal(environmentDigest(envKey, name, value), digest));
 }
 
 function equal(a: Buffer, b: Uint8Array): boolean {

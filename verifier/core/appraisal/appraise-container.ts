@@ -26,6 +26,7 @@ export const BLOCKING_CLAIMS: ReadonlySet<string> = new Set([
   "vanished",
   "no-filesystem",
   "root-unproven",
+  "container-unanswered",
   "processes-truncated",
 ]);
 

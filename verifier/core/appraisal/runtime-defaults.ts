@@ -3,8 +3,8 @@
 export interface RuntimeDefaults {
   /** Without `CAP_`. */
   readonly capabilities: ReadonlySet<string>;
-  /** Environment variables that the runtime sets where the image does not, with the value; empty: it depends on the container. */
-  readonly env: ReadonlyMap<string, string>;
+  /** Environment variables that the runtime sets where the image does not, with the values that it gives them; undefined: any. */
+  readonly env: ReadonlyMap<string, ((hostname: string) => readonly string[]) | undefined>;
   /** Names of variables that depend on what else there is: set where the image has none of that name. */
   readonly envNames: RegExp | undefined;
   /** Where the runtime mounts things of its own; everything below `/proc`, `/sys` and `/dev` besides. */
@@ -48,13 +48,23 @@ const DEFAULT_CAPABILITIES = [
   "AUDIT_WRITE",
 ];
 
+const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/** Linux: names of hosts have 64 bytes at most. */
+const MAX_HOSTNAME_CHARS = 253;
+
+/** The container's own name, with its domain or a part of that, or without. */
+function hostnames(hostname: string): string[] {
+  const labels = hostname.slice(0, MAX_HOSTNAME_CHARS).split(".");
+  return labels.map((_, i) => labels.slice(0, i + 1).join("."));
+}
+
 const DEFAULTS: RuntimeDefaults = {
   capabilities: new Set(DEFAULT_CAPABILITIES),
+  // moby/moby `container.CreateDaemonEnvironment`: TERM with a terminal only. HOME is set by the OCI runtime, past what is told.
   env: new Map([
-    ["PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
-    ["HOSTNAME", ""],
-    ["TERM", ""],
-    ["HOME", ""],
+    ["PATH", () => [DEFAULT_PATH]],
+    ["HOSTNAME", hostnames],
+    ["TERM", () => ["xterm"]],
   ]),
   envNames: undefined,
   mounts: new Set(OCI_MOUNTS),
@@ -72,6 +82,8 @@ const SERVICE_LINKS = /^[A-Z_][A-Z0-9_]*_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)
  */
 const POD_DEFAULTS: RuntimeDefaults = {
   ...DEFAULTS,
+  // The name of a pod in the node's network is the node's, which is not told; HOME is set by some runtimes (CRI-O).
+  env: new Map([...DEFAULTS.env, ["HOSTNAME", undefined], ["HOME", undefined]]),
   envNames: SERVICE_LINKS,
   mounts: new Set([...OCI_MOUNTS, "/dev/termination-log"]),
   mountTypes: new Set(["kubelet", "pod-empty-dir", "pod-configmap", "pod-secret", "pod-projected", "pod-downward-api", "pod-volume"]),
