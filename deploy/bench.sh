@@ -2,7 +2,7 @@
 # npm run bench: every figure of docs/benchmarks.md, measured here and now; meant to take less than 15 minutes. The table goes to standard output and to
 # $HULLMARK_STATE/bench/results.txt, the raw figures beside it as JSON. Exit code 1 when a bench could not run.
 #
-#   npm run bench [-- detection|pods|idle|appraisal|attestations|tree|replay|trust|admission ...]      some of them only
+#   npm run bench [-- detection|pods|cluster|idle|appraisal|attestations|tree|replay|trust|admission ...]      some of them only
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 if [ "$(id -u)" != 0 ]; then
@@ -33,8 +33,9 @@ bench() {
   for each in "${benches[@]}"; do
     case $each in
       detection) bench 'Detection' detection --json "$results/detection.json" ;;
-      # Wants what deploy/testbed/go-tools.sh kubernetes builds, so it is run when asked for.
+      # These two want what deploy/testbed/go-tools.sh kubernetes builds, so they are run when asked for.
       pods) bench 'Detection in pods' detection --pods --writes 200 --neighbours 10 --json "$results/detection-pods.json" ;;
+      cluster) bench 'A cluster at rest' cluster-rest --json "$results/cluster-rest.json" ;;
       idle) bench 'At rest' idle --seconds 60 --json "$results/idle.json" ;;
       appraisal) bench 'Appraisal of a change' appraisal --json "$results/appraisal.json" ;;
       attestations) bench 'Attestations' attestations --nodes 60,150,300 --seconds 15 --json "$results/attestations.json" ;;

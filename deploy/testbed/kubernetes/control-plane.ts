@@ -5,7 +5,7 @@ import type { MountNamespace } from "../namespace.ts";
 import { program } from "../paths.ts";
 import type { ClusterPki } from "./pki.ts";
 import { type Service, startService } from "./service.ts";
-import type { Place } from "./settings.ts";
+import { type Place, writeAuditSettings } from "./settings.ts";
 import { tool } from "./tools.ts";
 
 /** Runs a daemon in the node's namespaces with its log beside its settings. */
@@ -62,6 +62,7 @@ export function startApiServer(place: Place, pki: ClusterPki, launch: Launch, ku
       ...["--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group"],
       "--requestheader-extra-headers-prefix=X-Remote-Extra-",
       ...[file("proxy-client-cert-file", "front-proxy.crt"), file("proxy-client-key-file", "front-proxy.key"), "--profiling=false"],
+      ...writeAuditSettings(place),
     ],
     async () => (await kubectl("get", "--raw", "/readyz")) === "ok",
   );

@@ -21,6 +21,8 @@ export type { Service };
 export interface KubernetesOptions {
   /** Default overlayfs. */
   readonly snapshotter?: "overlayfs" | "native";
+  /** Groups of users whose requests to the API server go into {@link Kubernetes.auditLog}. Default none. */
+  readonly audited?: readonly string[];
 }
 
 /** A real Kubernetes of one node, with Services (kube-proxy) and their names (CoreDNS); no metrics, no second node. */
@@ -38,6 +40,8 @@ export interface Kubernetes {
   readonly containerdRoot: string;
   /** Static pods' folder. */
   readonly manifests: string;
+  /** Host path; empty of lines where nobody is audited. */
+  readonly auditLog: string;
   /** Mount and network namespace of the node: a process that is to see what a DaemonSet on it sees is started by its `wrap`. */
   readonly namespace: MountNamespace;
   readonly services: Readonly<Record<"etcd" | "containerd" | "apiserver" | "manager" | "scheduler" | "kubelet" | "proxy" | "dns", Service>>;
@@ -62,7 +66,7 @@ export async function openNode(directory: string, id: string, options: Kubernete
   for (const name of ["kube-apiserver", "kubectl", "coredns", "pause"]) tool(name);
   const own = join(directory, "kubernetes");
   const network = await chooseNodeNetwork(id);
-  const place = { directory: own, id, nodeName: "node-1", network, snapshotter: options.snapshotter ?? "overlayfs" } as const;
+  const place = { directory: own, id, nodeName: "node-1", network, snapshotter: options.snapshotter ?? "overlayfs", audited: options.audited ?? [] } as const;
   const runtimeDirectory = join(directory, "node");
   const namespace = await openNamespace(runtimeDirectory, `HULLMARK_TESTBED=${id}`, { network: true, mounts: mountsOf(own) });
   announce(network.link);
@@ -124,6 +128,7 @@ export async function startKubernetes(node: Node, registry: string | undefined):
     criSocket: socketPath(node.runtimeDirectory, "containerd.sock"),
     containerdRoot: join(place.directory, "containerd"),
     manifests: settings.manifestsDirectory(place),
+    auditLog: settings.auditLog(place),
     namespace,
     services: { etcd, containerd, apiserver, manager, scheduler, ...rest },
     kubectl,

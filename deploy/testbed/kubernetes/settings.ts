@@ -14,6 +14,22 @@ export interface Place {
   readonly nodeName: string;
   readonly network: NodeNetwork;
   readonly snapshotter: "overlayfs" | "native";
+  /** Groups of users whose requests to the API server are written down. */
+  readonly audited: readonly string[];
+}
+
+/** One line of JSON for each request of those who are audited (audit.k8s.io/v1 Event); a watch has one when it begins and one when it ends. */
+export function auditLog(place: Place): string {
+  return join(place.directory, "audit.log");
+}
+
+/** @returns flags of the API server; none where nobody is audited */
+export function writeAuditSettings(place: Place): readonly string[] {
+  if (place.audited.length === 0) return [];
+  const path = join(place.directory, "audit.yaml");
+  const rules = [{ level: "Metadata", userGroups: place.audited }, { level: "None" }];
+  writeFileSync(path, JSON.stringify({ apiVersion: "audit.k8s.io/v1", kind: "Policy", omitStages: ["RequestReceived"], rules }));
+  return [`--audit-policy-file=${path}`, `--audit-log-path=${auditLog(place)}`];
 }
 
 /** Name of the sandbox image, which is made on the spot: no public registry is needed. @param registry holds it too, where there is one */
