@@ -71,7 +71,12 @@ try {
       const call = request({ ...options, headers: { "content-type": "application/json" } }, (response) => {
         const chunks: Buffer[] = [];
         response.on("data", (chunk: Buffer) => chunks.push(chunk));
-        response.on("end", () => resolve((JSON.parse(Buffer.concat(chunks).toString()) as { response: { allowed: boolean } }).response.allowed));
+        response.on("end", () => {
+          const text = Buffer.concat(chunks).toString();
+          // An exception here would end the process and leave the verifier.
+          if (response.statusCode !== 200) reject(new Error(text));
+          else resolve((JSON.parse(text) as { response: { allowed: boolean } }).response.allowed);
+        });
         response.on("error", reject);
       });
       call.on("error", reject);
