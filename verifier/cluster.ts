@@ -1,9 +1,12 @@
 /** The cluster that the verifier is a pod of: its API server, and what it is told. */
 import { join } from "node:path";
 import type { Logger } from "pino";
-import { ApiServer, apiServerOfPod, followPolicy, publish, publishWebhookCa } from "./adapters/kubernetes/index.ts";
+import { ApiServer, apiServerOfPod, followPolicy, PodWatch, publish, publishWebhookCa } from "./adapters/kubernetes/index.ts";
 import type { VerifierConfig } from "./config.ts";
+import { claimRow } from "./core/fleet/claims.ts";
 import type { Clock } from "./ports/clock.ts";
+import type { PodView } from "./ports/pod-view.ts";
+import type { ClaimRow } from "./ports/rows.ts";
 import { type PublishedRole, publishedRoles } from "./state-files.ts";
 
 const RETRY_MS = 5_000;
@@ -51,6 +54,25 @@ export function publishing(
     ended = true;
     cancel();
   };
+}
+
+/** The cluster's pods, where they are to be followed: nothing is known of them until {@link PodWatch.run} has listed them. */
+export function podsOf(api: ApiServer | undefined, { kubernetes }: VerifierConfig, clock: Clock, logger: Logger) {
+  const rules = kubernetes?.pods;
+  if (!api || !rules) return undefined;
+  const onProblem = (error: unknown): void => logger.warn({ err: error }, "the cluster's pods cannot be followed: trying again");
+  return { view: new PodWatch({ api, clock, onProblem }), rules: { graceMs: rules.graceSeconds * 1000, maxAgeMs: rules.maxAgeSeconds * 1000 } };
+}
+
+/** The watch is taken up every minute: beyond this the API server has been missed. */
+const MISSED_MS = 90_000;
+
+/** What there is to say of the view of pods as a whole. */
+export function podClaims(view: PodView | undefined, nowMs: number): readonly ClaimRow[] {
+  const heardMs = view?.heardMs;
+  if (!view || (heardMs !== undefined && Math.abs(nowMs - heardMs) <= MISSED_MS)) return [];
+  const since = heardMs === undefined ? "not yet" : `not since ${new Date(heardMs).toISOString()}`;
+  return [claimRow("pods-away", `the API server told of its pods ${since}`)];
 }
 
 /** Keeps the CA in the webhook's configuration that of this verifier, where one is named. @param rootPem the CA's certificate @returns ends it */

@@ -47,6 +47,12 @@ const ConfigSchema = z.strictObject({
       tokenFile: z.string().default("/var/run/secrets/kubernetes.io/serviceaccount/token"),
       join: z.strictObject({ audience: z.string().min(1).max(253).default("hullmark"), namespace: subdomain, serviceAccount: subdomain }).optional(),
       policy: z.strictObject({ namespace: subdomain, name: subdomain }).optional(),
+      pods: z
+        .strictObject({
+          graceSeconds: z.int().min(1).max(600).default(30),
+          maxAgeSeconds: z.int().min(90).max(3600).default(180),
+        })
+        .optional(),
       publish: z
         .strictObject({
           namespace: subdomain,

@@ -27,7 +27,7 @@ import { X509Ca } from "./adapters/x509-ca/index.ts";
 import { admissionServer } from "./admission.ts";
 import { identifier, listen, type RunningServer } from "./api/grpc/index.ts";
 import { buildHttpServer } from "./api/http/server.ts";
-import { clusterOf, followingPolicy, policyFilesOf, publishing, publishingWebhook } from "./cluster.ts";
+import { clusterOf, followingPolicy, podClaims, podsOf, policyFilesOf, publishing, publishingWebhook } from "./cluster.ts";
 import { tellingPods } from "./cluster-events.ts";
 import { excepting } from "./cluster-exceptions.ts";
 import { reporting } from "./cluster-reports.ts";
@@ -139,6 +139,8 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     onContradiction: (fact) => logger.error(fact, "the log lost or changed entries that an agent remembers: an older or another database was restored"),
     onProblem: (nodeId, error) => logger.error({ nodeId, err: error }, "an agent's checkpoint could not be held against the log"),
   });
+  const api = clusterOf(config, environment);
+  const pods = podsOf(api, config, clock, logger);
   const sessions = new Sessions({
     ...{
       clock,
@@ -147,6 +149,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
       committer,
       quotes,
       images,
+      pods,
       numbers,
       fleet,
       store: sqlite.store,
@@ -220,7 +223,6 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   });
   stack.use(policies.watch(logger));
 
-  const api = clusterOf(config, environment);
   const enrolment = new EnrolmentService({
     ...{ nonces, authority, clock, verifierId: config.verifierId, region: config.region },
     records: enrolmentRecords({ fleet, store: sqlite.store, committer, nowMs, onEnrolling: (row) => sessions.enrolling(row) }),
@@ -289,6 +291,14 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   await response.reconsider();
   const addresses = { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey };
   await writeAdminFiles(config, authority, addresses, nowMs());
+  if (pods) {
+    const stopFollowing = new AbortController();
+    const following = pods.view.run(stopFollowing.signal);
+    stack.defer(async () => {
+      stopFollowing.abort();
+      await following;
+    });
+  }
   const podOf = ({ nodeId, containerId }: DriftRow) => sessions.get(nodeId)?.live.memory.containers.get(containerId)?.identity.pod;
   if (api) stack.defer(tellingPods(api, config, { events, podOf, clock, logger }));
   const reportServices = { events, store: sqlite.store, nodes: () => fleet.all(), policy: () => policies.current.name, clock, logger };
@@ -323,7 +333,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         policy: () => policies.current,
         ear,
         log: () => ({ size: log.size, root: log.root() }),
-        claims: () => [...history.claims, ...policies.claims, ...baselines.claims],
+        claims: () => [...history.claims, ...policies.claims, ...baselines.claims, ...podClaims(pods?.view, nowMs())],
         baselines: () => baselines.rows,
       },
       admin: {

@@ -16,6 +16,8 @@ export interface StackOptions {
   readonly agents?: number;
   /** Default: the test bed's name. */
   readonly region?: string;
+  /** The verifier's `kubernetes` settings; the agent then has the name that the cluster gives its node. */
+  readonly kubernetes?: object;
   /** Change source of the agents; default `auto`. */
   readonly changes?: "auto" | "fanotify" | "chokidar";
 }
@@ -95,7 +97,12 @@ export async function startStack(options: StackOptions): Promise<Stack> {
 
 type Ports = Readonly<Record<"main" | "enrolment" | "http", number>>;
 
-function verifierSettings({ bed, policy, region }: StackOptions, directory: string, ports: Ports, policyPath: string, allowed: readonly string[]): object {
+function nodeName({ bed, kubernetes }: StackOptions, index: number): string {
+  return kubernetes && bed.kubernetes ? bed.kubernetes.nodeName : `node-${index}`;
+}
+
+function verifierSettings(options: StackOptions, directory: string, ports: Ports, policyPath: string, allowed: readonly string[]): object {
+  const { bed, policy, region, kubernetes } = options;
   const makerRootFiles = bed.tpms.flatMap(({ endorsementRoots }) => endorsementRoots);
   return {
     stateDirectory: join(directory, "verifier"),
@@ -103,7 +110,8 @@ function verifierSettings({ bed, policy, region }: StackOptions, directory: stri
     region: region ?? bed.name,
     listen: { main: `127.0.0.1:${ports.main}`, enrolment: `127.0.0.1:${ports.enrolment}`, http: `127.0.0.1:${ports.http}` },
     advertisedNames: ["localhost", "127.0.0.1"],
-    enrolment: { mode: "allowlist", makerRootFiles, allow: allowed.map((ekSha256, i) => ({ ekSha256, name: `node-${i}` })) },
+    enrolment: { mode: "allowlist", makerRootFiles, allow: allowed.map((ekSha256, i) => ({ ekSha256, name: nodeName(options, i) })) },
+    ...(kubernetes && { kubernetes }),
     registries: { plainHttp: bed.registry ? [bed.registry.host] : [] },
     ...(policy === undefined ? {} : { policyFile: policyPath }),
     logging: { level: "debug" },
@@ -116,9 +124,10 @@ async function identityOf(bed: Testbed, configPath: string): Promise<string> {
   return (JSON.parse(output) as { ekSha256: string }).ekSha256;
 }
 
-function agentSettings({ bed, changes }: StackOptions, directory: string, ports: Ports, index: number): object {
+function agentSettings(options: StackOptions, directory: string, ports: Ports, index: number): object {
+  const { bed, changes } = options;
   return {
-    nodeName: `node-${index}`,
+    nodeName: nodeName(options, index),
     stateDirectory: join(directory, `agent-${index}`),
     verifier: { address: `localhost:${ports.main}`, enrolmentAddress: `localhost:${ports.enrolment}`, caFile: join(directory, "verifier", "admin", "ca.crt") },
     tpm: { tcti: bed.tpms[index]?.tcti ?? "none" },

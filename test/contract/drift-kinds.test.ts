@@ -11,10 +11,11 @@ const sorted = (names: Iterable<string>): string[] => [...new Set(names)].sort()
 const words = (text: string): string[] => [...text.matchAll(/`([a-z][a-z-]+)`/g)].map(([, word = ""]) => word);
 
 /** Modules that make findings: the table of severities and the types only name kinds. */
-const FINDERS = ["verifier/core/appraisal/", "verifier/core/measured-boot/", "verifier/core/ima/", "verifier/core/admission/"].flatMap((folder) =>
-  readdirSync(new URL(folder, root))
-    .filter((name) => !["severity.ts", "types.ts"].includes(name))
-    .map((name) => folder + name),
+const FINDERS = ["verifier/core/appraisal/", "verifier/core/measured-boot/", "verifier/core/ima/", "verifier/core/admission/", "verifier/core/pods/"].flatMap(
+  (folder) =>
+    readdirSync(new URL(folder, root))
+      .filter((name) => !["severity.ts", "types.ts"].includes(name))
+      .map((name) => folder + name),
 );
 
 test("each kind is made by some code", () => {

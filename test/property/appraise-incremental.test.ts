@@ -89,7 +89,7 @@ function rules(mutable: ContainerRules["mutable"]): ContainerRules {
     require: { noNewPrivileges: false, readOnlyRoot: false },
     mutable,
     severity: () => undefined,
-    allow: { ...allow, device: no, mount: no, seccomp: no, apparmor: no, code: no },
+    allow: { ...allow, device: no, mount: no, seccomp: no, apparmor: no, code: no, staticPods: false },
   };
 }
 

@@ -38,7 +38,7 @@ function rules(mutable: ContainerRules["mutable"] = () => false): ContainerRules
     require: { noNewPrivileges: false, readOnlyRoot: false },
     mutable,
     severity: () => undefined,
-    allow: { ...allow, device: no, mount: no, seccomp: no, apparmor: no, code: no },
+    allow: { ...allow, device: no, mount: no, seccomp: no, apparmor: no, code: no, staticPods: false },
   };
 }
 

@@ -184,7 +184,7 @@ export class CriRuntime implements ContainerRuntime {
     sandboxInfo: SandboxInfo | undefined,
     signal: AbortSignal,
   ): Promise<Told> {
-    const pod = podFacts(listed.id === listed.podSandboxId ? {} : status.labels, sandbox?.labels ?? {}, sandbox?.annotations ?? {});
+    const pod = podFacts(containerLabels(listed, status), sandbox?.labels ?? {}, sandbox?.annotations ?? {});
     const image = await this.#image(listed, signal);
     const hex = /^sha256:([0-9a-f]{64})$/.exec(image?.id ?? "")?.[1];
     const blobs = this.#place?.blobs;
@@ -208,6 +208,14 @@ export class CriRuntime implements ContainerRuntime {
     if (image === "") return undefined;
     return (await guard(() => this.#images.imageStatus({ image: { image } }, { signal, timeoutMs: CALL_TIMEOUT_MS }))).image;
   }
+}
+
+const CONTAINER_NAME = "io.kubernetes.container.name";
+
+/** Only the sandbox has no name in its pod: a container that was started past the kubelet may lack the kubelet's labels, and is none for that. */
+function containerLabels({ id, podSandboxId }: Container, { labels, metadata }: Told["status"]): Readonly<Record<string, string>> {
+  if (id === podSandboxId) return {};
+  return { ...labels, [CONTAINER_NAME]: labels[CONTAINER_NAME] || metadata?.name || id.slice(0, 12) };
 }
 
 async function mountTypes(info: ContainerInfo, owner: MountOwner): Promise<ReadonlyMap<string, string>> {

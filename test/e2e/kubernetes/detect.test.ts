@@ -12,6 +12,8 @@ import { ACCEPTANCE, acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms, type Programs } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
 import { type ExpectedDrift, isExpected, SCENARIOS, type Scenario } from "../scenarios.ts";
+import { podFollower } from "./follower.ts";
+import { smuggle } from "./past-the-kubelet.ts";
 import { PodVictim } from "./pod-victim.ts";
 import { everyKind, pod, type podSpec } from "./workloads.ts";
 
@@ -58,6 +60,10 @@ spec:
       key: |
 ${publicKey.trim().replace(/^/gm, "        ")}
   rules:
+    - name: fixed
+      select: { images: ["**/acme/**"], workloads: [default/fixed-node-1] }
+      require: { signatures: { authorities: [release] } }
+      allow: { staticPods: true }
     - name: acme
       select: { images: ["**/acme/**"] }
       require: { signatures: { authorities: [release] } }
@@ -77,7 +83,8 @@ beforeAll(async () => {
   const definition = acceptanceImage(programs);
   side = await pushImage(bed.registry?.host ?? "", "acme/side", "1", { ...definition, config: { ...definition.config, Cmd: [ACCEPTANCE.tool, "wait"] } });
   for (const { reference } of [image, side]) await cosign("v2", home, signing(key, reference));
-  stack = await startStack({ bed, policy: policy(readFileSync(key.publicKeyPath, "utf8")) });
+  const kubernetes = { ...(await podFollower(cluster, home)), pods: { graceSeconds: 5 } };
+  stack = await startStack({ bed, policy: policy(readFileSync(key.publicKeyPath, "utf8")), kubernetes });
 });
 
 afterAll(async () => {
@@ -174,6 +181,8 @@ describe("untouched", () => {
     await cluster.kubectl(["debug", "store-0", `--image=${side.tagged}`, "--container=looker", "--target=web"]);
     const [looker] = await settled(/^default\/store-0\/looker$/, 1);
     expect({ ...looker, found: describeAll(await drifts("default/store-0/looker")) }).toMatchObject({ verdict: "affirming", found: "" });
+    const { drifts: told } = await stack.json<{ drifts: DriftView[] }>("drift", "ls", "--all", "--container", "default/store-0/looker");
+    expect(told.map(({ kind, state }) => `${kind} ${state}`)).toContain("debug-container notice");
   });
 
   test("sandboxes are measured too", async () => {
@@ -223,6 +232,44 @@ describe("attacks", () => {
     await settled(/^default\/hosts\/web$/, 1);
     await victim.sh("echo 203.0.113.9 registry.example >> /etc/hosts");
     await assertFound(victim.container, [{ path: "/etc/hosts", kinds: ["bind-file"], place: "bind" }]);
+  });
+
+  test("a container that was started in a pod's sandbox over the runtime's socket", async () => {
+    await apply([pod("host-of-another", image.tagged)]);
+    await settled(/^default\/host-of-another\/web$/, 1);
+    const sandbox = (await workloads()).find(({ container }) => container.name === "default/host-of-another/(sandbox)")?.container.id ?? "";
+    // A kubelet that runs ends what it finds without its labels, within seconds.
+    await cluster.services.kubelet.stop();
+    try {
+      await smuggle(cluster.criSocket, sandbox, { name: "miner", image: image.tagged, command: [ACCEPTANCE.tool, "wait"] });
+      await assertFound("default/host-of-another/miner", [{ path: "", place: "configuration", kinds: ["injected-container"] }]);
+      expect(describeAll(await drifts("default/host-of-another/web"))).toBe("");
+    } finally {
+      await cluster.services.kubelet.start();
+    }
+    await cluster.kubectl(["delete", "pod", "host-of-another", "--wait=false"]);
+  });
+
+  test("a pod in the node's manifests folder that policy does not expect", async () => {
+    const manifest = join(cluster.manifests, "dropped.json");
+    writeFileSync(manifest, JSON.stringify(pod("dropped", image.tagged)));
+    try {
+      await assertFound("default/dropped-node-1/web", [{ path: "", place: "configuration", kinds: ["static-pod"] }]);
+    } finally {
+      rmSync(manifest);
+    }
+  });
+
+  test("a container that runs on after its pod has gone", async () => {
+    await apply([pod("orphan", image.tagged)]);
+    await settled(/^default\/orphan\/web$/, 1);
+    await cluster.services.kubelet.stop();
+    try {
+      await cluster.kubectl(["delete", "pod", "orphan", "--force", "--grace-period=0"]);
+      await assertFound("default/orphan/web", [{ path: "", place: "configuration", kinds: ["no-pod"] }]);
+    } finally {
+      await cluster.services.kubelet.start();
+    }
   });
 
   test("a container that no kubelet asked for", async () => {

@@ -31,6 +31,18 @@ export function apiServerOfPod(environment: Readonly<Record<string, string | und
   return host && port ? `https://${host.includes(":") ? `[${host}]` : host}:${port}` : undefined;
 }
 
+/** A watch that the API server does not begin. */
+export class WatchRefused extends Error {
+  override readonly name = "WatchRefused";
+  /** HTTP status. */
+  readonly status: number;
+
+  constructor(status: number) {
+    super(`the API server answers ${status} to a watch`);
+    this.status = status;
+  }
+}
+
 export class ApiServer {
   readonly #options: ApiServerOptions;
 
@@ -56,7 +68,7 @@ export class ApiServer {
 
   /**
    * The events of a watch, until the API server ends it or `signal` aborts.
-   * @param path with `watch=1` and a `timeoutSeconds` of at most 290 @throws Error with the status of a refusal; the system's error
+   * @param path with `watch=1` and a `timeoutSeconds` of at most 290 @throws WatchRefused; the system's error
    */
   async *watch(path: string, signal: AbortSignal): AsyncGenerator<unknown> {
     const { url, caFile } = this.#options;
@@ -69,7 +81,7 @@ export class ApiServer {
     });
     if (response.statusCode !== 200) {
       call.destroy();
-      throw new Error(`the API server answers ${response.statusCode} to a watch`);
+      throw new WatchRefused(response.statusCode ?? 0);
     }
     let rest = "";
     for await (const chunk of response.setEncoding("utf8")) {

@@ -1,6 +1,7 @@
 export { ApiServer, apiServerOfPod } from "./api-server.ts";
 export { type FollowedException, followExceptions, reportException } from "./exceptions.ts";
 export { writePodEvent } from "./pod-events.ts";
+export { PodWatch } from "./pod-watch.ts";
 export { followPolicy, type PolicyObject } from "./policy-object.ts";
 export { type PublishTargets, publish, publishWebhookCa } from "./publish.ts";
 export { deleteReport, reportedNamespaces, reportOwner, writeReport } from "./reports.ts";

@@ -45,6 +45,9 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   unmounted: "is not mounted any more",
   "bind-file": "differs from what the engine wrote",
   unlisted: "runs in no runtime that the node has",
+  "no-pod": "runs for no pod that the API server has",
+  "injected-container": "runs in a pod that does not ask for it",
+  "static-pod": "comes from the node's own manifests",
   unsigned: "runs an unsigned image",
   "wrong-key": "runs an image signed by an unknown key",
   "other-digest": "runs an image whose signature is for another digest",
@@ -62,6 +65,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   "chain-broken": "broke its chain of evidence",
   agent: "runs another agent than expected",
   alias: "has a second name",
+  "debug-container": "was added to a running pod",
 };
 
 const PLACE: Readonly<Partial<Record<AlertSubject["place"], string>>> = {

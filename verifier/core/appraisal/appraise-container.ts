@@ -7,6 +7,7 @@ import { appraiseCode, type CodeAppraisal } from "./appraise-code.ts";
 import { appraiseConfiguration } from "./appraise-configuration.ts";
 import { appraiseLayers } from "./appraise-layers.ts";
 import { appraiseMerged } from "./appraise-merged.ts";
+import { appraisePod } from "./appraise-pod.ts";
 import { appraiseProcessPrivileges } from "./appraise-privileges.ts";
 import { UpperAppraisal } from "./appraise-upper.ts";
 import { finding } from "./findings.ts";
@@ -51,6 +52,9 @@ export function appraiseContainer(input: ContainerInput, before?: AppraisalMemo)
   if ("missing" in input.reference) unknown.push(claim(input.reference.missing, input.reference.detail));
   const others = [...content.findings];
   if (input.state.identity.runtime === NO_RUNTIME) others.push(unlisted(input));
+  const pod = appraisePod(input);
+  others.push(...pod.findings);
+  unknown.push(...pod.unknown);
   appraiseProvenance(input, others, warnings, unknown);
   if (!input.rules.hasPolicy) warnings.push(claim("no-policy", "no policy is loaded: nothing says who may sign this image"));
   const { upper, code } = content.memo;

@@ -78,7 +78,7 @@ export interface FindingParts {
   readonly discriminator?: string;
 }
 
-const NOTICES: ReadonlySet<FindingKind> = new Set<FindingKind>(["alias"]);
+const NOTICES: ReadonlySet<FindingKind> = new Set<FindingKind>(["alias", "debug-container"]);
 
 export function finding(parts: FindingParts, rules: ContainerRules): Finding {
   return {

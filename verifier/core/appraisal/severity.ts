@@ -29,6 +29,9 @@ const BY_KIND: Partial<Record<FindingKind, Severity>> = {
   "working-directory": Severity.LOW,
   "bind-file": Severity.HIGH,
   unlisted: Severity.HIGH,
+  "no-pod": Severity.HIGH,
+  "injected-container": Severity.HIGH,
+  "static-pod": Severity.HIGH,
   unsigned: Severity.HIGH,
   "wrong-key": Severity.CRITICAL,
   "other-digest": Severity.CRITICAL,
@@ -37,6 +40,7 @@ const BY_KIND: Partial<Record<FindingKind, Severity>> = {
   revoked: Severity.CRITICAL,
   "signature-malformed": Severity.HIGH,
   alias: Severity.INFO,
+  "debug-container": Severity.INFO,
 };
 
 export function defaultSeverity(place: FindingPlace, kind: FindingKind, executable: boolean): Severity {

@@ -5,6 +5,7 @@
 import type { ContainerParts, StateTree } from "@hullmark/proto/codec";
 import type { CodeSet, ContainerConfiguration, ContainerIdentity, FilesystemState, NodeState } from "@hullmark/proto/v1/attestation";
 import type { Claim, Severity, TrustVector, Verdict } from "@hullmark/proto/v1/common";
+import type { PodStanding } from "../pods/standing.ts";
 import type { DriftKind, DriftPlace, NoticeKind } from "../policy/kinds.ts";
 import type { ProvenanceStatus } from "../provenance/status.ts";
 import type { UpperEntries } from "./upper-entries.ts";
@@ -168,6 +169,8 @@ export interface ContainerInput {
   readonly rules: ContainerRules;
   /** Digest of the MeasurementPolicy that the agent should have measured by. */
   readonly measurementDigest: Buffer;
+  /** What the API server says of its pod; undefined: nobody asks one, or it is no container of a pod. */
+  readonly pod?: PodStanding | undefined;
 }
 
 export interface ProvenanceInput {
@@ -200,6 +203,8 @@ export interface ContainerRules {
     apparmor(profile: string): boolean;
     /** Code run from `upper`, `volume`, `tmpfs`, `memfd`, `deleted`. */
     code(place: string): boolean;
+    /** Pods that the kubelet reads from the node's own files. */
+    readonly staticPods: boolean;
   };
 }
 

@@ -30,6 +30,7 @@ export const NO_ALLOWANCES: Allowances = {
   seccomp: [],
   apparmor: [],
   code: [],
+  staticPods: false,
 };
 
 export const NO_PROTECTIONS: Protections = { noNewPrivileges: false, readOnlyRoot: false };
@@ -48,6 +49,7 @@ export const OBSERVED_ALLOWANCES: Allowances = {
   workingDirectory: true,
   seccomp: ["**"],
   apparmor: ["**"],
+  staticPods: true,
 };
 
 /**

@@ -46,6 +46,9 @@ export const CONFIGURATION_KINDS = [
   "unmounted",
   "bind-file",
   "unlisted",
+  "no-pod",
+  "injected-container",
+  "static-pod",
 ] as const;
 
 /** What a required signature or attestation lacks. */
@@ -57,8 +60,11 @@ export const ADMISSION_KINDS = ["break-glass"] as const;
 /** Contradictions of the node itself. */
 export const NODE_KINDS = ["quote-refused", "pcr", "event-log", "secure-boot", "boot", "ima", "chain-broken", "agent"] as const;
 
-/** Seen and explained: shown, never counted as drift. `alias`: another name of a signed file's identical content. */
-export const NOTICE_KINDS = ["alias"] as const;
+/**
+ * Seen and explained: shown, never counted as drift. `alias`: another name of a signed file's identical content. `debug-container`: added to the running
+ * pod through the API server.
+ */
+export const NOTICE_KINDS = ["alias", "debug-container"] as const;
 
 export const DRIFT_KINDS = [...FILE_KINDS, ...CODE_KINDS, ...CONFIGURATION_KINDS, ...PROVENANCE_KINDS, ...ADMISSION_KINDS, ...NODE_KINDS] as const;
 export const ALL_KINDS = [...DRIFT_KINDS, ...NOTICE_KINDS] as const;

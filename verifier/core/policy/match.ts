@@ -81,6 +81,7 @@ export function containerRules(policy: Policy, container: SelectableContainer): 
       seccomp: compileNames(allow.seccomp),
       apparmor: compileNames(allow.apparmor),
       code: (place) => (allow.code as readonly string[]).includes(place),
+      staticPods: allow.staticPods,
     },
   };
 }

@@ -128,6 +128,7 @@ const allow = z
     seccomp: list(glob),
     apparmor: list(glob),
     code: list(z.enum(CODE_PLACES)),
+    staticPods: z.boolean().default(false),
   })
   .prefault({});
 

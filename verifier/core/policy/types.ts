@@ -187,6 +187,8 @@ export interface Allowances {
   readonly apparmor: readonly string[];
   /** Places outside the image from which code may run. */
   readonly code: readonly AllowedCodePlace[];
+  /** Pods that the kubelet reads from the node's own files: whoever writes there starts them, past the API server. */
+  readonly staticPods: boolean;
 }
 
 export const ADMISSION_MODES = ["enforce", "warn", "audit"] as const;

@@ -4,6 +4,7 @@ import { Verdict } from "@hullmark/proto/v1/common";
 import type { NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import { type AppraisalMemo, appraiseContainer, BLOCKING_CLAIMS, type RememberedAppraisal } from "../appraisal/appraise-container.ts";
 import { MERGED_TREE_ID } from "../appraisal/appraise-merged.ts";
+import { POD_CLAIMS } from "../appraisal/appraise-pod.ts";
 import type { ExpectedTree } from "../appraisal/descent.ts";
 import type { ContainerAppraisal, ContainerRules, ContainerState, LayerFinding } from "../appraisal/types.ts";
 import { claimRow, claimRows, vectorRow } from "../fleet/claims.ts";
@@ -11,6 +12,7 @@ import type { DriftSubject } from "../fleet/drift-rows.ts";
 import { effectiveResult } from "../fleet/effective.ts";
 import { timestampMs } from "../fleet/time.ts";
 import type { Images, ImageView, LoadedImage } from "../images/types.ts";
+import type { PodStanding } from "../pods/index.ts";
 import { containerRules } from "../policy/match.ts";
 import type { Policy } from "../policy/types.ts";
 import type { Comparisons, LayerActors, TreeName } from "./comparisons.ts";
@@ -24,6 +26,8 @@ export interface AppraisalContext {
   readonly images: Images;
   readonly comparisons: Comparisons;
   readonly actors: LayerActors;
+  /** What the API server says of the container's pod; undefined: nobody asks one. */
+  readonly podStanding: ((identity: ContainerState["identity"]) => PodStanding | undefined) | undefined;
 }
 
 export interface AppraisedContainer {
@@ -68,6 +72,7 @@ export function appraise(state: ContainerState, context: AppraisalContext, start
     provenance: view.provenance,
     rules: rulesOf(context.policy, state, context.node.name),
     measurementDigest: context.measurementDigest,
+    pod: context.podStanding?.(identity),
   };
   const appraisal = appraiseContainer(input, memo);
   return {
@@ -83,6 +88,7 @@ export function appraise(state: ContainerState, context: AppraisalContext, start
 /** Reasons of appraiseContainer under which what is not found may still be there. */
 const INCONCLUSIVE: ReadonlySet<string> = new Set([
   ...BLOCKING_CLAIMS,
+  ...POD_CLAIMS,
   "policy-pending",
   "layer-comparing",
   "provenance-unknown",

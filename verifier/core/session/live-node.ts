@@ -20,6 +20,7 @@ import { withEffective } from "../fleet/effective.ts";
 import { appraisedNode, describedNode, isSilent, nodeConclusive, nodeFindings } from "../fleet/node-appraisal.ts";
 import { timestampMs } from "../fleet/time.ts";
 import type { Images } from "../images/types.ts";
+import type { PodJoin } from "../pods/index.ts";
 import type { Policy } from "../policy/types.ts";
 import { appraise, unappraised } from "./appraiser.ts";
 import { type Comparisons, LayerActors } from "./comparisons.ts";
@@ -40,6 +41,8 @@ export interface LiveNodeServices {
   readonly numbers: DriftNumbers;
   readonly comparisons: Comparisons;
   readonly overloaded: (nowMs: number) => boolean;
+  /** undefined: no API server is asked about pods. */
+  readonly pods: PodJoin | undefined;
   /** A container could not be appraised: a defect, to be logged with its cause. */
   readonly onProblem: (containerId: string, error: unknown) => void;
 }
@@ -84,7 +87,7 @@ export class LiveNode {
       let row: WorkloadRow;
       try {
         const architecture = this.memory.node?.architecture ?? "";
-        const { images, comparisons } = this.#services;
+        const { images, comparisons, pods } = this.#services;
         const context = {
           node: this.node,
           policy,
@@ -93,6 +96,7 @@ export class LiveNode {
           images,
           comparisons,
           actors: this.#actors,
+          podStanding: pods && ((identity: typeof state.identity) => pods.standing(identity, this.node.name, nowMs)),
         };
         const memo = this.#memos.get(id);
         // Whatever fails from here on, it is not used again.
@@ -180,6 +184,7 @@ export class LiveNode {
   /** A container that is gone has no drift any more. */
   remove(id: string, changes: ChangeSet, nowMs: number): void {
     for (const row of [...(this.#drifts.get(id)?.values() ?? [])]) this.#change(resolveDrift(row, nowMs), row, changes);
+    this.#services.pods?.forget(id);
     this.#imageKeys.delete(id);
     this.#comparing.delete(id);
     this.#memos.delete(id);
@@ -266,6 +271,15 @@ export class LiveNode {
         this.#actors.note(id, Buffer.from(change.path), { actor: actorOf(change), changedAtMs });
       }
     }
+  }
+
+  /** Containers of these pods; of which the view of pods says something else now that time has passed. */
+  containersOfPods(uids: ReadonlySet<string>): readonly string[] {
+    return this.#services.pods?.ofPods(uids) ?? [];
+  }
+
+  containersDue(nowMs: number): readonly string[] {
+    return this.#services.pods?.due(nowMs) ?? [];
   }
 
   containersOnImages(keys: ReadonlySet<string>): string[] {

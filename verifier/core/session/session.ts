@@ -417,6 +417,7 @@ export class Session implements Paced {
     const { clock, policy } = this.#services;
     const nowMs = clock.nowMs();
     this.#comparisons.tick();
+    this.#reappraise(this.#live.containersDue(nowMs));
     const changes = new ChangeSet(nowMs);
     this.#live.update({}, policy(), changes, nowMs);
     if (!changes.empty) this.#commit(changes);
@@ -425,6 +426,10 @@ export class Session implements Paced {
   /** Images have become known, or known differently. */
   imagesChanged(keys: ReadonlySet<string>): void {
     this.#reappraise(this.#live.containersOnImages(keys));
+  }
+
+  podsChanged(uids: ReadonlySet<string>): void {
+    this.#reappraise(this.#live.containersOfPods(uids));
   }
 
   treeCompared(tree: string): void {

@@ -1,5 +1,6 @@
 /** Every live session, one a node. Opens them from what is stored; what concerns a node passes through its session, or through its rows where there is none. */
 import type { Hello } from "@hullmark/proto/v1/attestation";
+import type { PodView } from "../../ports/pod-view.ts";
 import type { NodeRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { emptyMemory } from "../appraisal/apply-evidence.ts";
@@ -11,6 +12,7 @@ import type { Fleet } from "../fleet/fleet.ts";
 import { adminFact } from "../fleet/log-facts.ts";
 import { appraisedNode, isSilent } from "../fleet/node-appraisal.ts";
 import type { Images } from "../images/types.ts";
+import { PodJoin, type PodRules } from "../pods/index.ts";
 import { treeKey } from "./appraiser.ts";
 import { BootWatch } from "./boot-evidence.ts";
 import { ComparisonCache, Comparisons } from "./comparisons.ts";
@@ -25,6 +27,8 @@ export interface SessionsServices extends Omit<SessionServices, "pacer"> {
   readonly store: Store;
   readonly fleet: Fleet;
   readonly images: Images;
+  /** undefined: no API server is asked about pods. */
+  readonly pods: { readonly view: PodView; readonly rules: PodRules } | undefined;
   readonly numbers: DriftNumbers;
   /** Share of the time since the last call in which the event loop was busy: 0..1. */
   readonly utilisation: () => number;
@@ -57,6 +61,9 @@ export class Sessions {
     this.#holders = new LiveSessions(2000 * services.policy().intervals.heartbeatSeconds);
     services.images.onChange((keys) => {
       for (const session of this.#live.values()) session.imagesChanged(keys);
+    });
+    services.pods?.view.onChange((uids) => {
+      for (const session of this.#live.values()) session.podsChanged(uids);
     });
   }
 
@@ -129,7 +136,7 @@ export class Sessions {
   }
 
   async #load(node: NodeRow, hello: Hello, comparisons: Comparisons): Promise<LiveNode> {
-    const { store, images, meter, numbers, onProblem } = this.#services;
+    const { store, images, pods, meter, numbers, onProblem } = this.#services;
     const [stored, workloads, drifts] = await Promise.all([
       store.readMemory(node.id),
       store.listWorkloads({ verdicts: [], nodeId: node.id }, { after: "", limit: MAX_PAGE_ROWS * 4 }),
@@ -150,6 +157,7 @@ export class Sessions {
       { node, memory, workloads, drifts },
       {
         ...{ images, meter, numbers, comparisons, overloaded: (nowMs: number) => this.#pacer.overloaded(nowMs) },
+        pods: pods && new PodJoin(pods.view, pods.rules),
         onProblem: (id, error) => onProblem(node.id, id, error),
       },
     );
@@ -228,7 +236,15 @@ export class Sessions {
         () => {},
       );
       const overloaded = (): boolean => false;
-      const services = { images, meter, numbers, comparisons, overloaded, onProblem: (id: string, error: unknown) => onProblem(nodeId, id, error) };
+      const services = {
+        images,
+        meter,
+        numbers,
+        comparisons,
+        overloaded,
+        pods: undefined,
+        onProblem: (id: string, error: unknown) => onProblem(nodeId, id, error),
+      };
       const live = new LiveNode({ node, memory: emptyMemory(nodeId, Buffer.alloc(0)), workloads, drifts }, services);
       live.connected = false;
       const nowMs = clock.nowMs();

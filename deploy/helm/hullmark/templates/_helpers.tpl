@@ -74,6 +74,9 @@ enrolment:
 kubernetes:
   join: { audience: hullmark, namespace: {{ .Release.Namespace }}, serviceAccount: {{ include "hullmark.name" . }}-agent }
   policy: { namespace: {{ .Release.Namespace }}, name: {{ include "hullmark.name" . }} }
+{{- with .Values.verifier.pods }}{{ if .enabled }}
+  pods: { graceSeconds: {{ .graceSeconds | int64 }}, maxAgeSeconds: {{ .maxAgeSeconds | int64 }} }
+{{- end }}{{ end }}
   publish:
     namespace: {{ .Release.Namespace }}
     caConfigMap: {{ include "hullmark.name" . }}-ca
@@ -139,5 +142,6 @@ spec:
         args: true
         workingDirectory: true
         users: ["**"]
+        staticPods: true
 {{ end }}
 {{- end }}

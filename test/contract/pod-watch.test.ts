@@ -1,0 +1,146 @@
+/** Following the cluster's pods when the API server answers badly, ends its watches or forgets. On a real one: test/e2e/kubernetes. */
+import { WatchRefused } from "@hullmark/verifier/adapters/kubernetes/api-server";
+import { PodWatch } from "@hullmark/verifier/adapters/kubernetes/index";
+import { expect, test } from "vitest";
+
+interface PodFields {
+  readonly uid?: string;
+  readonly mirrorOf?: string;
+  readonly node?: string;
+  readonly version?: number;
+}
+
+const pod = (name: string, { uid = `uid-${name}`, mirrorOf, node = "n1", version = 1 }: PodFields = {}) => ({
+  metadata: {
+    ...{ uid, name, namespace: "shop", resourceVersion: `${version}` },
+    ...(mirrorOf === undefined ? {} : { annotations: { "kubernetes.io/config.mirror": mirrorOf } }),
+  },
+  spec: { nodeName: node, containers: [{ name: "web" }], initContainers: [{ name: "prepare" }], ephemeralContainers: [{ name: "look" }] },
+});
+const page = (version: number, items: readonly unknown[], next?: string) => ({
+  status: 200,
+  body: { metadata: { resourceVersion: `${version}`, ...(next === undefined ? {} : { continue: next }) }, items },
+});
+const event = (type: string, object: unknown) => ({ type, object });
+const refused = (status: number) => new WatchRefused(status);
+const bookmark = (version: number) => event("BOOKMARK", { metadata: { resourceVersion: `${version}` } });
+
+interface Followed {
+  readonly view: PodWatch;
+  readonly asked: readonly string[];
+  readonly problems: readonly string[];
+  readonly pausesMs: readonly number[];
+  readonly told: readonly string[][];
+}
+
+/** Each list is answered by the next of `lists`, each watch by the next of `watches`; when they are used up it is stopped. One millisecond a call. */
+async function follow(lists: readonly (object | Error)[], watches: readonly (readonly unknown[] | Error)[]): Promise<Followed> {
+  const stop = new AbortController();
+  const [gets, streams] = [[...lists], [...watches]];
+  const [asked, problems, pausesMs, told] = [[] as string[], [] as string[], [] as number[], [] as string[][]];
+  let nowMs = 1000;
+  const end = () => {
+    stop.abort();
+    return new Error("ended");
+  };
+  const api = {
+    async get(path: string) {
+      asked.push(path);
+      nowMs++;
+      const next = gets.shift() ?? end();
+      if (next instanceof Error) throw next;
+      return next as { status: number; body: unknown };
+    },
+    async *watch(path: string) {
+      asked.push(path);
+      nowMs++;
+      const next = streams.shift() ?? end();
+      if (next instanceof Error) throw next;
+      yield* next;
+    },
+  };
+  const clock = {
+    nowMs: () => nowMs,
+    after: (delayMs: number, run: () => void) => {
+      pausesMs.push(delayMs);
+      queueMicrotask(run);
+      return () => {};
+    },
+  };
+  const view = new PodWatch({ api, clock, onProblem: (error) => problems.push(String(error)) });
+  view.onChange((uids) => told.push([...uids].sort()));
+  await view.run(stop.signal);
+  return { view, asked, problems, pausesMs, told };
+}
+
+test("pods are listed in pages, and followed from the list's version on", async () => {
+  const { view, asked, told } = await follow(
+    [page(7, [pod("a")], "more/1"), page(7, [pod("b")])],
+    [[event("ADDED", pod("c", { version: 8 })), event("DELETED", pod("a", { version: 9 })), bookmark(20)], []],
+  );
+  expect(asked.map((path) => path.replace(/^\/api\/v1\/pods\?/, ""))).toEqual([
+    "limit=100",
+    "limit=100&continue=more%2F1",
+    "watch=1&allowWatchBookmarks=true&timeoutSeconds=60&resourceVersion=7",
+    "watch=1&allowWatchBookmarks=true&timeoutSeconds=60&resourceVersion=20",
+    "watch=1&allowWatchBookmarks=true&timeoutSeconds=60&resourceVersion=20",
+  ]);
+  expect(told).toEqual([["uid-a", "uid-b"], ["uid-c"], ["uid-a"]]);
+  expect([view.get("uid-a"), view.get("uid-b")?.name, view.get("uid-c")?.name]).toEqual([undefined, "b", "c"]);
+  expect(view.get("uid-c")).toEqual({
+    ...{ uid: "uid-c", namespace: "shop", name: "c", nodeName: "n1", mirror: false },
+    containers: [
+      { name: "web", role: "container" },
+      { name: "prepare", role: "init" },
+      { name: "look", role: "ephemeral" },
+    ],
+  });
+});
+
+test("a static pod is found by the kubelet's own uid, and never in the place of a pod that has that uid", async () => {
+  const { view } = await follow(
+    [page(7, [pod("fixed", { uid: "mirror-1", mirrorOf: "static" }), pod("real", { uid: "real" }), pod("liar", { uid: "liar", mirrorOf: "real" })])],
+    [[event("DELETED", pod("fixed", { uid: "mirror-1", mirrorOf: "static" })), event("ADDED", pod("fixed", { uid: "mirror-2", mirrorOf: "static" }))]],
+  );
+  expect(view.get("static")).toMatchObject({ name: "fixed", mirror: true });
+  expect(view.get("real")).toMatchObject({ name: "real", mirror: false });
+  expect([view.get("mirror-1"), view.get("mirror-2"), view.get("liar")]).toEqual([undefined, undefined, undefined]);
+});
+
+test.each<[string, readonly unknown[] | Error]>([
+  ["in the stream", [event("ERROR", { code: 410 })]],
+  ["at once", refused(410)],
+])("a version that is forgotten, said %s, is a reason to list again; what went meanwhile is told", async (_, forgotten) => {
+  const { view, told, problems } = await follow([page(7, [pod("a"), pod("b")]), page(30, [pod("b"), pod("c", { version: 25 })])], [forgotten, []]);
+  expect(told).toEqual([
+    ["uid-a", "uid-b"],
+    ["uid-a", "uid-c"],
+  ]);
+  expect(view.get("uid-a")).toBeUndefined();
+  expect(problems).toHaveLength(1);
+});
+
+test("a broken watch is taken up where it was, without a list; pauses grow, and what was known stays with its age", async () => {
+  const broken = new Error("reset");
+  const { view, asked, pausesMs } = await follow([page(7, [pod("a")])], [broken, broken, broken, refused(503), broken, broken, broken]);
+  expect(asked.filter((path) => path.includes("limit"))).toHaveLength(1);
+  expect(pausesMs).toEqual([1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+  expect(view.get("uid-a")?.name).toBe("a");
+  expect(view.heardMs).toBe(1000);
+});
+
+test("a list that fails says nothing, and the next asks for fewer at once", async () => {
+  const { view, asked, problems } = await follow(
+    [new Error("an answer of more than 4194304 bytes"), { status: 403, body: {} }, page(7, [{ kind: "Pod" }])],
+    [],
+  );
+  expect(view.heardMs).toBeUndefined();
+  expect(asked.map((path) => path.replace(/^.*\?/, ""))).toEqual(["limit=100", "limit=50", "limit=50", "limit=50"]);
+  expect(problems).toHaveLength(3);
+  expect(problems[1]).toContain("403");
+});
+
+test("a list that ends half way leaves what was known before", async () => {
+  const { view } = await follow([page(7, [pod("a")]), page(9, [pod("b")], "more"), new Error("reset")], [refused(410)]);
+  expect([view.get("uid-a")?.name, view.get("uid-b")]).toEqual(["a", undefined]);
+});

@@ -1,0 +1,64 @@
+/** Starts containers over the runtime's own socket, as somebody does who goes past Kubernetes. The project's copy of the interface has no call that changes something. */
+import { BinaryWriter } from "@bufbuild/protobuf/wire";
+import { Client, credentials } from "@grpc/grpc-js";
+
+const LENGTH_DELIMITED = 2;
+
+export interface SmuggledContainer {
+  readonly name: string;
+  /** As the runtime has it. */
+  readonly image: string;
+  readonly command: readonly string[];
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+function message(fields: readonly (readonly [field: number, value: string | Uint8Array])[]): Uint8Array {
+  const writer = new BinaryWriter();
+  for (const [field, value] of fields) {
+    writer.tag(field, LENGTH_DELIMITED);
+    if (typeof value === "string") writer.string(value);
+    else writer.bytes(value);
+  }
+  return writer.finish();
+}
+
+/** @returns the container's id; it runs */
+export async function smuggle(socketPath: string, sandboxId: string, { name, image, command, labels = {} }: SmuggledContainer): Promise<string> {
+  const client = new Client(`unix:${socketPath}`, credentials.createInsecure());
+  const call = (method: string, request: Uint8Array): Promise<Buffer> =>
+    new Promise((resolve, reject) => {
+      const plain = (bytes: Buffer): Buffer => bytes;
+      client.makeUnaryRequest(`/runtime.v1.RuntimeService/${method}`, plain, plain, Buffer.from(request), (error, answer) =>
+        error || !answer ? reject(error ?? new Error("no answer")) : resolve(answer),
+      );
+    });
+  try {
+    const config = message([
+      [1, message([[1, name]])],
+      [2, message([[1, image]])],
+      ...command.map((word): [number, string] => [3, word]),
+      ...Object.entries(labels).map((pair): [number, Uint8Array] => [
+        9,
+        message([
+          [1, pair[0]],
+          [2, pair[1]],
+        ]),
+      ]),
+      [15, message([])],
+    ]);
+    const created = await call(
+      "CreateContainer",
+      message([
+        [1, sandboxId],
+        [2, config],
+        [3, message([[1, message([[1, "x"]])]])],
+      ]),
+    );
+    // CreateContainerResponse has one field, the id of 64 digits.
+    const id = created.subarray(2).toString("utf8");
+    await call("StartContainer", message([[1, id]]));
+    return id;
+  } finally {
+    client.close();
+  }
+}

@@ -1,0 +1,163 @@
+/** {@link PodView} by list and watch of every pod: listed once in pages, then followed from there, and listed again only where that cannot go on. */
+import { z } from "zod";
+import type { Clock } from "../../ports/clock.ts";
+import type { PodRecord, PodView } from "../../ports/pod-view.ts";
+import { type ApiServer, WatchRefused } from "./api-server.ts";
+import { type ListedPod, readPod } from "./pod-object.ts";
+
+const Page = z.object({ metadata: z.object({ resourceVersion: z.string(), continue: z.string().optional() }), items: z.array(z.unknown()) });
+const Event = z.object({ type: z.string(), object: z.unknown() });
+const Bookmark = z.object({ metadata: z.object({ resourceVersion: z.string() }) });
+
+/** The API server ends a watch after this, and it is taken up where it ended: each time shows that the view is still followed. */
+const WATCH_SECONDS = 60;
+/** Pods asked for at once; fewer where an answer is too large. */
+const PAGE_PODS = 100;
+const MAX_PODS = 200_000;
+const MIN_RETRY_MS = 1_000;
+const MAX_RETRY_MS = 30_000;
+
+export interface PodWatchOptions {
+  readonly api: Pick<ApiServer, "get" | "watch">;
+  readonly clock: Clock;
+  readonly onProblem: (error: unknown) => void;
+}
+
+/** The API server does not know the version any more from which to follow. */
+class Expired extends Error {}
+
+export class PodWatch implements PodView {
+  readonly #options: PodWatchOptions;
+  readonly #listeners: ((uids: ReadonlySet<string>) => void)[] = [];
+  /** Object's uid → pod. */
+  #objects = new Map<string, ListedPod>();
+  /** uid as the kubelet has it → objects of it, newest last: a mirror pod that was made again overlaps the one before. */
+  #byUid = new Map<string, ListedPod[]>();
+  #version: string | undefined;
+  #heardMs: number | undefined;
+  #pagePods = PAGE_PODS;
+
+  constructor(options: PodWatchOptions) {
+    this.#options = options;
+  }
+
+  get heardMs(): number | undefined {
+    return this.#heardMs;
+  }
+
+  get(uid: string): PodRecord | undefined {
+    const found = this.#byUid.get(uid) ?? [];
+    // What names another pod's uid as its own is no match for that pod.
+    return (found.find(({ record, objectUid }) => !record.mirror && objectUid === uid) ?? found.at(-1))?.record;
+  }
+
+  onChange(changed: (uids: ReadonlySet<string>) => void): void {
+    this.#listeners.push(changed);
+  }
+
+  /** Follows until the signal aborts. Never rejects: what goes wrong is told, and tried again later and later. */
+  async run(signal: AbortSignal): Promise<void> {
+    let retryMs = MIN_RETRY_MS;
+    while (!signal.aborted) {
+      try {
+        if (this.#version === undefined) await this.#list();
+        await this.#follow(signal);
+        retryMs = MIN_RETRY_MS;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof Expired || (error instanceof WatchRefused && error.status === 410)) this.#version = undefined;
+        this.#options.onProblem(error);
+        await pause(this.#options.clock, retryMs, signal);
+        retryMs = Math.min(2 * retryMs, MAX_RETRY_MS);
+      }
+    }
+  }
+
+  async #list(): Promise<void> {
+    const { api, clock } = this.#options;
+    const objects = new Map<string, ListedPod>();
+    let next = "";
+    let version: string;
+    do {
+      const askedMs = clock.nowMs();
+      const path = `/api/v1/pods?limit=${this.#pagePods}${next === "" ? "" : `&continue=${encodeURIComponent(next)}`}`;
+      const { status, body } = await api.get(path).catch((error: unknown) => {
+        // Perhaps the answer was too large.
+        this.#pagePods = Math.max(1, this.#pagePods >> 1);
+        throw error;
+      });
+      if (status !== 200) throw new Error(`the API server answers ${status} to list pods`);
+      const { metadata, items } = Page.parse(body);
+      for (const item of items) {
+        const pod = readPod(item);
+        objects.set(pod.objectUid, pod);
+      }
+      if (objects.size > MAX_PODS) throw new Error(`more than ${MAX_PODS} pods`);
+      [next, version] = [metadata.continue ?? "", metadata.resourceVersion];
+      if (next === "") this.#heardMs = askedMs;
+    } while (next !== "");
+    const before = this.#objects;
+    const changed = new Set<string>();
+    for (const [uid, { record, resourceVersion }] of objects) if (before.get(uid)?.resourceVersion !== resourceVersion) changed.add(record.uid);
+    for (const [uid, { record }] of before) if (!objects.has(uid)) changed.add(record.uid);
+    this.#objects = objects;
+    this.#byUid = new Map();
+    for (const pod of objects.values()) this.#index(pod);
+    this.#version = version;
+    this.#tell(changed);
+  }
+
+  async #follow(signal: AbortSignal): Promise<void> {
+    const { api, clock } = this.#options;
+    const path = `/api/v1/pods?watch=1&allowWatchBookmarks=true&timeoutSeconds=${WATCH_SECONDS}&resourceVersion=${encodeURIComponent(this.#version ?? "")}`;
+    for await (const raw of api.watch(path, signal)) {
+      const { type, object } = Event.parse(raw);
+      if (type === "ERROR") throw new Expired("the API server cannot go on from the version of pods that is known");
+      if (type === "BOOKMARK") this.#version = Bookmark.parse(object).metadata.resourceVersion;
+      else this.#take(type, readPod(object));
+      this.#heardMs = clock.nowMs();
+    }
+    // Ended by the API server, as it was asked to: until then nothing was kept back.
+    if (!signal.aborted) this.#heardMs = clock.nowMs();
+  }
+
+  #take(type: string, pod: ListedPod): void {
+    const { objectUid, record } = pod;
+    const before = this.#objects.get(objectUid);
+    if (before) this.#unindex(before);
+    if (type === "DELETED") this.#objects.delete(objectUid);
+    else {
+      if (!before && this.#objects.size >= MAX_PODS) throw new Error(`more than ${MAX_PODS} pods`);
+      this.#objects.set(objectUid, pod);
+      this.#index(pod);
+    }
+    this.#version = pod.resourceVersion;
+    this.#tell(new Set([record.uid, ...(before ? [before.record.uid] : [])]));
+  }
+
+  #index(pod: ListedPod): void {
+    this.#byUid.set(pod.record.uid, [...(this.#byUid.get(pod.record.uid) ?? []), pod]);
+  }
+
+  #unindex(pod: ListedPod): void {
+    const left = (this.#byUid.get(pod.record.uid) ?? []).filter((each) => each !== pod);
+    if (left.length === 0) this.#byUid.delete(pod.record.uid);
+    else this.#byUid.set(pod.record.uid, left);
+  }
+
+  #tell(uids: ReadonlySet<string>): void {
+    if (uids.size > 0) for (const changed of this.#listeners) changed(uids);
+  }
+}
+
+function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      cancel();
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const cancel = clock.after(ms, done);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}

@@ -1,0 +1,41 @@
+/** Whether the API server has the container: in a pod's specification, on this node, and not only by the node's own word. */
+import { create } from "@bufbuild/protobuf";
+import { type Claim, ClaimSchema } from "@hullmark/proto/v1/common";
+import { printable } from "../text/printable.ts";
+import { finding } from "./findings.ts";
+import type { ContainerInput, Difference, Finding, FindingKind } from "./types.ts";
+
+const shown = (text: string): string => printable(Buffer.from(text)).slice(0, 512);
+
+/** Claims of {@link appraisePod}: while one holds, not finding something proves nothing. */
+export const POD_CLAIMS: ReadonlySet<string> = new Set(["pod-pending", "pods-stale"]);
+
+export function appraisePod({ pod: standing, rules }: ContainerInput): { readonly findings: readonly Finding[]; readonly unknown: readonly Claim[] } {
+  if (!standing) return { findings: [], unknown: [] };
+  const found = (kind: FindingKind, difference: Difference, summary: string): Finding =>
+    finding({ place: "configuration", kind, path: Buffer.alloc(0), differences: [difference], summary, discriminator: kind }, rules);
+  if (standing.kind === "unknown") return { findings: [], unknown: [create(ClaimSchema, { code: standing.code, detail: shown(standing.detail) })] };
+  if (standing.kind === "contradicted") {
+    const { drift, field, expected, observed, summary } = standing;
+    return { findings: [found(drift, { field, expected: shown(expected), observed: shown(observed) }, summary)], unknown: [] };
+  }
+  const { pod, container } = standing;
+  const findings: Finding[] = [];
+  if (pod.mirror && container && !rules.allow.staticPods)
+    findings.push(
+      found(
+        "static-pod",
+        { field: "pod", expected: "asked for at the API server", observed: "read by the kubelet from the node's own files" },
+        "runs in a static pod: whoever writes the node's manifests started it",
+      ),
+    );
+  if (container?.role === "ephemeral")
+    findings.push(
+      found(
+        "debug-container",
+        { field: "container", expected: "in the pod's template", observed: `spec.ephemeralContainers[${shown(container.name)}]` },
+        "added to the running pod through the API server (kubectl debug)",
+      ),
+    );
+  return { findings, unknown: [] };
+}
