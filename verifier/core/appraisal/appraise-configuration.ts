@@ -17,9 +17,11 @@ export function appraiseConfiguration(input: ContainerInput, reference: Referenc
   const report = (kind: FindingKind, summary: string, difference: Difference, name = "", place: FindingPlace = "configuration"): void => {
     findings.push(finding({ place, kind, path: NO_PATH, differences: [difference], summary, discriminator: `${kind}|${name}` }, input.rules));
   };
-  appraiseEnvironment(configuration, reference.config, defaults, input.rules, report);
-  appraiseCommand(configuration, reference.config, defaults, input.rules, report);
-  appraisePrivileges(configuration, defaults, input.rules, report);
+  const setting = { configuration, image: reference.config, defaults, rules: input.rules, report };
+  appraiseEnvironment(setting);
+  appraiseCommand(setting);
+  appraisePrivileges(setting);
+  appraiseProtections(setting);
   appraiseMounts(input, reference, defaults, findings);
   return findings;
 }
@@ -36,7 +38,14 @@ const PROTECTIONS = {
   },
 } as const;
 
-type Report = (kind: FindingKind, summary: string, difference: Difference, name?: string) => void;
+/** What each part of the configuration is judged by. */
+interface Setting {
+  readonly configuration: ContainerConfiguration;
+  readonly image: ReferenceConfig;
+  readonly defaults: RuntimeDefaults;
+  readonly rules: ContainerRules;
+  report(kind: FindingKind, summary: string, difference: Difference, name?: string): void;
+}
 
 /** HMAC-SHA-256(key, u32 length ‖ name ‖ u32 length ‖ value): as ContainerConfiguration.env says. */
 export function environmentDigest(key: Uint8Array, name: string, value: string): Buffer {
@@ -44,13 +53,7 @@ export function environmentDigest(key: Uint8Array, name: string, value: string):
   return createHmac("sha256", key).update(message).digest();
 }
 
-function appraiseEnvironment(
-  configuration: ContainerConfiguration,
-  image: ReferenceConfig,
-  defaults: RuntimeDefaults,
-  rules: ContainerRules,
-  report: Report,
-): void {
+function appraiseEnvironment({ configuration, image, defaults, rules, report }: Setting): void {
   const expected = new Map(image.env.map((each) => [each.split("=", 1)[0] ?? "", each.slice(each.indexOf("=") + 1)]));
   // `docker run -e NAME` without a value takes a variable of the image away.
   const present = new Set(configuration.env.map(({ name }) => name));
@@ -84,13 +87,7 @@ function equal(a: Buffer, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
-function appraiseCommand(
-  configuration: ContainerConfiguration,
-  image: ReferenceConfig,
-  defaults: RuntimeDefaults,
-  rules: ContainerRules,
-  report: Report,
-): void {
+function appraiseCommand({ configuration, image, defaults, rules, report }: Setting): void {
   const expected = [...image.entrypoint, ...image.cmd];
   const words = (args: readonly string[]): string => printable(Buffer.from(args.map((arg) => JSON.stringify(arg)).join(" "))).slice(0, 1024);
   if (!rules.allow.args && JSON.stringify(expected) !== JSON.stringify(configuration.args))
@@ -113,7 +110,7 @@ function sameUser(image: string, observed: string): boolean {
   return canonical(image) === canonical(observed);
 }
 
-function appraisePrivileges(configuration: ContainerConfiguration, defaults: RuntimeDefaults, rules: ContainerRules, report: Report): void {
+function appraisePrivileges({ configuration, defaults, rules, report }: Setting): void {
   const { allow } = rules;
   if (configuration.privileged && !allow.privileged) report("privileged", "runs privileged", { field: "privileged", expected: "false", observed: "true" });
   // A privileged container has every capability and device: one finding says so.
@@ -132,7 +129,6 @@ function appraisePrivileges(configuration: ContainerConfiguration, defaults: Run
     if (!defaults.seccomp.has(configuration.seccomp) && !allow.seccomp(configuration.seccomp))
       report("seccomp", `seccomp ${printable(configuration.seccomp)}`, { field: "seccomp", expected: "default", observed: printable(configuration.seccomp) });
   }
-  appraiseProtections(configuration, rules, report);
   for (const name of configuration.hostNamespaces)
     if (!allow.hostNamespace(name))
       report(
@@ -145,7 +141,7 @@ function appraisePrivileges(configuration: ContainerConfiguration, defaults: Run
     report("apparmor", "AppArmor unconfined", { field: "apparmor", expected: "runtime default", observed: "unconfined" });
 }
 
-function appraiseProtections(configuration: ContainerConfiguration, { require }: ContainerRules, report: Report): void {
+function appraiseProtections({ configuration, rules: { require }, report }: Setting): void {
   const lacking = {
     "no-new-privileges": require.noNewPrivileges && !configuration.noNewPrivileges,
     "read-only-root": require.readOnlyRoot && !configuration.readOnlyRoot,
