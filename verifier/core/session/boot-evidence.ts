@@ -29,11 +29,16 @@ export class BootWatch {
   /** A quote held. @returns the log to ask for, where one is missing */
   quoted(nodeId: string, eventLogSha256: Uint8Array, quoted: readonly QuotedPcr[]): Buffer | undefined {
     const sha256 = Buffer.from(eventLogSha256);
-    const pcrs = quoted.filter(({ index }) => index !== IMA_PCR).map(({ bank, index, value }) => ({ bank, index, value: Buffer.from(value) }));
+    const pcrs = quoted.filter(({ index }) => index !== IMA_PCR);
     const known = this.#row;
     if (known?.eventLogSha256.equals(sha256) && samePcrs(known.pcrs, pcrs)) return known.log === "pending" ? sha256 : undefined;
     const has = sha256.length === SHA256_BYTES;
-    this.#row = { nodeId, eventLogSha256: sha256, pcrs, log: has ? "pending" : "none" };
+    this.#row = {
+      nodeId,
+      eventLogSha256: sha256,
+      pcrs: pcrs.map(({ bank, index, value }) => ({ bank, index, value: Buffer.from(value) })),
+      log: has ? "pending" : "none",
+    };
     return has ? sha256 : undefined;
   }
 

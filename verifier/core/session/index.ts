@@ -1,5 +1,6 @@
 export { SessionError, type SessionErrorCode } from "./errors.ts";
 export { measurementPolicy } from "./measurement.ts";
 export type { QuoteAuthority, QuoteFacts, QuoteOutcome } from "./quotes.ts";
-export type { AttestResponseInit, Session, SessionPeer, Transport } from "./session.ts";
+export type { Session } from "./session.ts";
 export { Sessions, type SessionsServices } from "./sessions.ts";
+export type { AttestResponseInit, SessionPeer, Transport } from "./stream.ts";

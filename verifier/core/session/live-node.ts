@@ -248,6 +248,12 @@ export class LiveNode {
     this.node = { ...this.node, name, trustLevel, ekSha256, ekPublic, akPublic, clock, bootId, enrolledAtMs };
   }
 
+  /** A sign of life counts where the node has nothing to say that was not taken: what cannot be taken must not keep alive what was said before. */
+  alive(lastSeq: bigint, nowMs: number): void {
+    const { seq } = this.memory;
+    if (seq > 0n && lastSeq <= seq && this.barred === undefined) this.touch(nowMs);
+  }
+
   /** A sign of life. Durable now and then only: the Evidence heads tell more exactly. */
   touch(nowMs: number): void {
     this.node = { ...this.node, lastSeenMs: nowMs };

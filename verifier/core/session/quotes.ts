@@ -61,7 +61,7 @@ export type QuoteJudgement =
 const MAX_OUTSTANDING = 4;
 /** Questions given up for newer ones that are remembered: their answers are late, not lies. */
 const MAX_GIVEN_UP = 64;
-/** Evidence that a slow TPM's quote may lie behind. */
+/** Evidence that an open question's answer may name, at most. */
 const MAX_POINTS = 1024;
 const NONCE_BYTES = 32;
 
@@ -75,10 +75,14 @@ export class Quotes {
     this.#authority = authority;
   }
 
-  /** Evidence that was accepted: what later quotes may name. */
+  /** Evidence that was accepted: what later quotes may name. What came before the oldest open question can be no fresh answer any more and is forgotten. */
   record(seq: bigint, point: ChainPoint): void {
     this.#points.set(seq, point);
-    if (this.#points.size > MAX_POINTS) for (const oldest of this.#points.keys()) if (this.#points.delete(oldest)) break;
+    const wanted = this.#outstanding[0]?.seqAtIssue ?? seq;
+    for (const oldest of this.#points.keys()) {
+      if (oldest >= wanted && this.#points.size <= MAX_POINTS) break;
+      this.#points.delete(oldest);
+    }
   }
 
   challenge(nodeId: string, seq: bigint, nowMs: number, lifetimeMs: number): { readonly nonce: Buffer; readonly expiresAtMs: number } {

@@ -2,35 +2,23 @@
  * One stream of one node, from its Hello to its end: `opening → live → closed`. Messages are handled in order and without waiting for the disk;
  * what they decide is committed in that order, and acknowledged once durable.
  */
-import { isDeepStrictEqual } from "node:util";
-import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import { evidenceDigest } from "@hullmark/proto/codec";
 import {
   type AttestRequest,
-  type AttestResponseSchema,
-  type BootLog,
   type Evidence,
   type EvidenceBody,
   EvidenceBodySchema,
   type Heartbeat,
   type Hello,
   type MeasurementPolicy,
-  type QuoteReport,
   WelcomeSchema,
 } from "@hullmark/proto/v1/attestation";
 import { TrustLevel } from "@hullmark/proto/v1/common";
-import type { Clock } from "../../ports/clock.ts";
-import type { Meter } from "../../ports/meter.ts";
 import type { ApplyResult } from "../appraisal/apply-evidence.ts";
 import { applyEvidence } from "../appraisal/apply-evidence.ts";
-import { appraiseAgent } from "../appraisal/appraise-agent.ts";
-import { holds } from "../appraisal/appraise-node.ts";
 import { ChangeSet } from "../fleet/change-set.ts";
-import type { Committer } from "../fleet/committer.ts";
 import { adminFact } from "../fleet/log-facts.ts";
-import { agentFiles } from "../policy/match.ts";
-import type { Policy } from "../policy/types.ts";
 import type { BootWatch } from "./boot-evidence.ts";
 import type { Comparisons } from "./comparisons.ts";
 import { SessionError } from "./errors.ts";
@@ -38,71 +26,27 @@ import type { ImaWatch } from "./ima-evidence.ts";
 import type { LiveNode } from "./live-node.ts";
 import { measurementPolicy } from "./measurement.ts";
 import { evidenceWrite } from "./memory.ts";
-import type { Paced, Pacer } from "./pacer.ts";
-import { type QuoteAuthority, type QuoteJudgement, Quotes } from "./quotes.ts";
-
-export type AttestResponseInit = MessageInitShape<typeof AttestResponseSchema>;
-type Outgoing = NonNullable<AttestResponseInit["message"]>;
-
-export interface SessionServices {
-  readonly clock: Clock;
-  readonly meter: Meter;
-  readonly committer: Committer;
-  readonly quotes: QuoteAuthority;
-  readonly pacer: Pacer;
-  readonly policy: () => Policy;
-  /** Node → losses that its agent has told of: outlives sessions. */
-  readonly losses: Map<string, number>;
-  /** The log's newest signed checkpoint, for the agent to keep; empty before the first. */
-  readonly checkpoint: () => string;
-  readonly verifierId: string;
-  readonly region: string;
-}
-
-export interface SessionPeer {
-  /** SHA-256 of the client key's SubjectPublicKeyInfo. */
-  readonly spkiSha256: Buffer;
-  readonly certificateNotAfterMs: number;
-}
-
-/** The stream: `send` never blocks; after `close` it takes nothing more. */
-export interface Transport {
-  send(message: AttestResponseInit): void;
-  close(error: SessionError | undefined): void;
-}
+import { type QuestionSession, Questions } from "./questions.ts";
+import type { Outgoing, SessionPeer, SessionServices, Transport } from "./stream.ts";
 
 export const PROTOCOL_VERSION = 1;
 /** Commits under way before the next message is read. */
 const MAX_IN_FLIGHT = 256;
 const MAX_RESYNCS = 5;
-/** A fresh drift asks for a quote at once, but not more often than this. */
-const MIN_CHALLENGE_GAP_MS = 1000;
-const MAX_NONCE_LIFE_MS = 120_000;
 const MAX_LOSSES_TOLD = 1000;
-/** Refusals that one stream writes into the log, which only grows, in a minute: a node chooses how often it is refused. Metrics count each. */
-const MAX_NOTED_PER_MINUTE = 30;
-const MINUTE_MS = 60_000;
 
-export class Session implements Paced {
+export class Session implements QuestionSession {
   readonly #services: SessionServices;
   readonly #peer: SessionPeer;
   readonly #transport: Transport;
   readonly #live: LiveNode;
   readonly #comparisons: Comparisons;
-  readonly #boot: BootWatch;
-  readonly #ima: ImaWatch;
-  readonly #quotes: Quotes;
+  readonly #questions: Questions;
   readonly #cancels = new Set<() => void>();
   #measurement: MeasurementPolicy;
   /** Newest Evidence handed to the store. */
   #submittedSeq: bigint;
   #resyncs = 0;
-  #heldQuote: QuoteReport | undefined;
-  /** When the node was last asked for a quote; -Infinity: not on this stream. */
-  askedMs = Number.NEGATIVE_INFINITY;
-  /** Drift was found while a challenge was open. */
-  #quoteWanted = false;
-  #noted = { sinceMs: 0, count: 0 };
   #inFlight = 0;
   #spooled = { evidence: 0, bytes: 0 };
   #room: (() => void) | undefined;
@@ -114,13 +58,9 @@ export class Session implements Paced {
     this.#transport = transport;
     this.#live = live;
     this.#comparisons = comparisons;
-    this.#boot = boot;
-    this.#ima = ima;
-    this.#quotes = new Quotes(services.quotes);
     this.#measurement = measurementPolicy(services.policy(), live.node.name);
-    const { seq, digest, stateRoot } = live.memory;
-    this.#submittedSeq = seq;
-    if (seq > 0n) this.#quotes.record(seq, { digest, stateRoot });
+    this.#submittedSeq = live.memory.seq;
+    this.#questions = new Questions(services, this, live, boot, ima);
   }
 
   get nodeId(): string {
@@ -141,6 +81,14 @@ export class Session implements Paced {
     return this.#inFlight;
   }
 
+  get spkiSha256(): Buffer {
+    return this.#peer.spkiSha256;
+  }
+
+  get measurementDigest(): Uint8Array {
+    return this.#measurement.digest;
+  }
+
   get closed(): boolean {
     return this.#closed;
   }
@@ -157,13 +105,13 @@ export class Session implements Paced {
       },
     });
     const changes = new ChangeSet(nowMs);
-    this.#alive(hello.lastSeq, nowMs);
-    this.#live.update({ bootId: hello.bootId.slice(0, 64), ...this.#bootChange() }, this.#services.policy(), changes, nowMs);
+    this.#live.alive(hello.lastSeq, nowMs);
+    this.#live.update({ bootId: hello.bootId.slice(0, 64), ...this.#questions.bootChange() }, this.#services.policy(), changes, nowMs);
     this.#live.appraise(this.#live.memory.containers.keys(), this.#services.policy(), this.#measurement, changes, nowMs);
-    this.#commit(changes);
+    this.commit(changes);
     if (this.#live.barred !== undefined) this.#resync(this.#live.barred);
-    if (this.#live.node.trustLevel !== TrustLevel.NONE) this.#services.pacer.join(this, nowMs);
-    this.#after(Math.max(0, this.#peer.certificateNotAfterMs - nowMs), () =>
+    if (this.#live.node.trustLevel !== TrustLevel.NONE) this.#services.pacer.join(this.#questions, nowMs);
+    this.after(Math.max(0, this.#peer.certificateNotAfterMs - nowMs), () =>
       this.close(new SessionError("CERTIFICATE_EXPIRED", "the client certificate has expired: enrol again")),
     );
   }
@@ -177,18 +125,18 @@ export class Session implements Paced {
         this.#evidence(message.value);
         break;
       case "quote":
-        this.#quote(message.value);
+        this.#questions.answer(message.value);
         break;
       case "tree":
         this.#comparisons.accept(message.value);
         break;
       case "heartbeat":
-        this.#alive(message.value.seq, this.#services.clock.nowMs());
+        this.#live.alive(message.value.seq, this.#services.clock.nowMs());
         this.#load(message.value);
         this.tick();
         break;
       case "bootLog":
-        this.#bootLog(message.value);
+        this.#questions.bootLog(message.value);
         break;
       case "hello":
         throw new SessionError("PROTOCOL", "a second Hello");
@@ -199,12 +147,6 @@ export class Session implements Paced {
       await new Promise<void>((resolve) => {
         this.#room = resolve;
       });
-  }
-
-  /** A sign of life counts where the node has nothing to say that was not taken: what cannot be taken must not keep alive what was said before. */
-  #alive(lastSeq: bigint, nowMs: number): void {
-    const { seq } = this.#live.memory;
-    if (seq > 0n && lastSeq <= seq && this.#live.barred === undefined) this.#live.touch(nowMs);
   }
 
   /** How the agent says that it is. */
@@ -223,7 +165,7 @@ export class Session implements Paced {
   }
 
   #evidence({ body: bytes }: Evidence): void {
-    const body = decodeBody(bytes);
+    const body = this.#decode(bytes);
     if (this.#live.barred !== undefined && !body.full) {
       this.#skip(body, bytes);
       return;
@@ -244,12 +186,16 @@ export class Session implements Paced {
     if (this.#live.node.trustLevel === TrustLevel.NONE && this.#live.node.chainBroken !== undefined && body.seq === 1n)
       this.#live.update({ chainBroken: undefined }, this.#services.policy(), changes, nowMs);
     else this.#live.update({}, this.#services.policy(), changes, nowMs);
-    this.#commit(changes, () => this.#send({ case: "acknowledgement", value: { seq: body.seq } }));
-    if (changes.openedDrifts) this.challenge(MIN_CHALLENGE_GAP_MS);
-    const held = this.#heldQuote;
-    if (held && held.seq <= body.seq) {
-      this.#heldQuote = undefined;
-      this.#quote(held);
+    this.commit(changes, () => this.send({ case: "acknowledgement", value: { seq: body.seq } }));
+    if (changes.openedDrifts) this.#questions.hurry();
+    this.#questions.takeHeld();
+  }
+
+  #decode(bytes: Uint8Array): EvidenceBody {
+    try {
+      return fromBinary(EvidenceBodySchema, bytes);
+    } catch (cause) {
+      throw new SessionError("MALFORMED_EVIDENCE", "the body is not an EvidenceBody", { cause });
     }
   }
 
@@ -257,7 +203,7 @@ export class Session implements Paced {
     const live = this.#live;
     const otherHost = live.memory.node?.architecture !== result.memory.node?.architecture;
     live.memory = result.memory;
-    this.#quotes.record(result.memory.seq, { digest: result.memory.digest, stateRoot: result.memory.stateRoot });
+    this.#questions.recorded();
     live.noteLayerChanges(result.layerChanges);
     for (const id of gone(result, full ? live.forgotten() : [], full)) live.remove(id, changes, nowMs);
     const onLayers = result.layerChanges.length > 0 ? live.containersOnLayers(result.layerChanges) : [];
@@ -269,7 +215,7 @@ export class Session implements Paced {
     switch (problem) {
       case "replay":
         // Sent again before our acknowledgement arrived: it is on record (or on its way there, and acknowledged after).
-        if (this.#inFlight === 0) this.#send({ case: "acknowledgement", value: { seq: this.#live.memory.seq } });
+        if (this.#inFlight === 0) this.send({ case: "acknowledgement", value: { seq: this.#live.memory.seq } });
         return;
       case "state-root":
         this.#live.memory = skipped(this.#live.memory, body, bytes);
@@ -302,113 +248,13 @@ export class Session implements Paced {
   #resync(reason: string): void {
     if (++this.#resyncs > MAX_RESYNCS) throw new SessionError("RESYNC_FAILED", `${MAX_RESYNCS} full reports asked for in one session: ${reason}`);
     this.#live.barred = reason;
-    this.#send({ case: "resync", value: { reason } });
+    this.send({ case: "resync", value: { reason } });
     this.tick();
   }
 
-  #quote(report: QuoteReport): void {
-    const { clock, policy } = this.#services;
-    const nowMs = clock.nowMs();
-    const { node, memory } = this.#live;
-    const facts = { node, spkiSha256: this.#peer.spkiSha256 };
-    const judgement = this.#quotes.judge(report, facts, memory.seq, this.#measurement.digest);
-    if (judgement.kind === "wait") {
-      this.#heldQuote = report;
-      return;
-    }
-    this.#services.meter.quote(judgement.kind, judgement.kind === "fresh" ? "" : judgement.code);
-    const changes = new ChangeSet(nowMs);
-    this.#conclude(judgement, changes, nowMs);
-    if (judgement.kind === "fresh") {
-      // Stronger than a heartbeat: a key that only this node's TPM has says that what was taken is what there is.
-      this.#alive(report.seq, nowMs);
-      this.#quotedBoot(judgement, report, changes);
-    }
-    this.#live.update({ ...nodeChange(judgement, node, this.intervalMs), ...this.#bootChange() }, policy(), changes, nowMs);
-    if (judgement.kind === "fresh") this.#services.pacer.answered(this, nowMs);
-    this.#commit(changes);
-    if (this.#quoteWanted || (judgement.kind === "late" && judgement.code !== "expired")) this.challenge(MIN_CHALLENGE_GAP_MS);
-    if (judgement.kind === "fresh" && this.#ima.impatient) this.#after(MIN_CHALLENGE_GAP_MS, () => this.challenge());
-  }
-
-  #conclude(judgement: QuoteJudgement, changes: ChangeSet, nowMs: number): void {
-    if (judgement.kind === "fresh") changes.extras({ spendNonce: { nonce: judgement.nonce, expiresAtMs: judgement.expiresAtMs } });
-    else if ((judgement.kind === "refused" || judgement.kind === "late") && this.#mayNote(nowMs))
-      changes.note(adminFact(`quote-${judgement.kind}`, nowMs, { node: this.nodeId, reason: judgement.code, detail: judgement.detail }));
-  }
-
-  #mayNote(nowMs: number): boolean {
-    if (Math.abs(nowMs - this.#noted.sinceMs) >= MINUTE_MS) this.#noted = { sinceMs: nowMs, count: 0 };
-    return ++this.#noted.count <= MAX_NOTED_PER_MINUTE;
-  }
-
-  #quotedBoot({ pcrs }: Extract<QuoteJudgement, { kind: "fresh" }>, { eventLogSha256, ima }: QuoteReport, changes: ChangeSet): void {
-    const measured = this.#ima.row;
-    this.#ima.quoted(this.#services.policy(), this.#live.node.name, ima, pcrs);
-    if (this.#ima.row && !isDeepStrictEqual(this.#ima.row, measured)) changes.ima(this.#ima.row);
-    const before = this.#boot.row;
-    const wanted = this.#boot.quoted(this.nodeId, eventLogSha256, pcrs);
-    if (this.#boot.row && this.#boot.row !== before) changes.boot(this.#boot.row);
-    if (wanted) this.#send({ case: "bootLog", value: { sha256: wanted } });
-  }
-
-  #bootLog({ log }: BootLog): void {
-    const nowMs = this.#services.clock.nowMs();
-    const changes = new ChangeSet(nowMs);
-    if (this.#boot.received(log) && this.#boot.row) changes.boot(this.#boot.row);
-    else if (this.#mayNote(nowMs))
-      changes.note(
-        adminFact("boot-log-refused", nowMs, {
-          node: this.nodeId,
-          detail: log.length > 0 ? "not the log that the newest quote bound" : "the node cannot read it",
-        }),
-      );
-    this.#live.update(this.#bootChange(), this.#services.policy(), changes, nowMs);
-    this.#commit(changes);
-  }
-
-  /** What policy says of the boot, of what ran since, and of the agent, where that has changed. */
-  #bootChange(): Pick<LiveNode["node"], "boot"> {
-    const { node } = this.#live;
-    const booted = this.#boot.appraise(this.#services.policy(), node);
-    const measured = this.#ima.appraise(this.#services.policy(), node.name);
-    const agent = appraiseAgent(this.#live.memory.node, agentFiles(this.#services.policy(), node.name));
-    const boot = {
-      ...booted,
-      findings: [...booted.findings, ...measured.findings, ...agent.findings],
-      unknown: [...booted.unknown, ...measured.unknown, ...agent.unknown],
-    };
-    return isDeepStrictEqual(boot, node.boot) ? {} : { boot };
-  }
-
-  get intervalMs(): number {
-    return this.#services.policy().intervals.quoteSeconds * 1000;
-  }
-
-  vouched(nowMs: number): boolean {
-    return holds(this.#live.node.lastQuoteMs, this.intervalMs, nowMs);
-  }
-
-  /** Asks for a quote, unless one was asked for within `minGapMs`; the next follows when the pacer says so. */
-  challenge(minGapMs = 0): void {
-    if (this.#closed || this.#live.node.trustLevel === TrustLevel.NONE) return;
-    const { clock, policy, checkpoint } = this.#services;
-    const nowMs = clock.nowMs();
-    // A node answers in its own time (a TPM, a busy machine): what is asked meanwhile would only be answered later still.
-    if (minGapMs > 0 && this.#quotes.pending(nowMs)) {
-      this.#quoteWanted = true;
-      return;
-    }
-    if (Math.abs(nowMs - this.askedMs) < minGapMs) return;
-    this.#quoteWanted = false;
-    this.askedMs = nowMs;
-    const lifetimeMs = Math.min(this.intervalMs, MAX_NONCE_LIFE_MS);
-    const { nonce, expiresAtMs } = this.#quotes.challenge(this.nodeId, this.#live.memory.seq, nowMs, lifetimeMs);
-    const imaFrom = this.#ima.wanted(policy(), this.#live.node.name, this.#live.node.bootId);
-    this.#send({
-      case: "challenge",
-      value: { nonce, expiresAt: timestampFromMs(expiresAtMs), checkpoint: checkpoint(), ...(imaFrom !== undefined && { imaFrom }) },
-    });
+  /** Asks for a quote now: a person wants it. */
+  challenge(): void {
+    this.#questions.challenge();
   }
 
   /** Time has passed: is the node's verdict still what it was? */
@@ -420,7 +266,7 @@ export class Session implements Paced {
     this.#reappraise(this.#live.containersDue(nowMs));
     const changes = new ChangeSet(nowMs);
     this.#live.update({}, policy(), changes, nowMs);
-    if (!changes.empty) this.#commit(changes);
+    if (!changes.empty) this.commit(changes);
   }
 
   /** Images have become known, or known differently. */
@@ -440,13 +286,13 @@ export class Session implements Paced {
     const measurement = measurementPolicy(this.#services.policy(), this.#live.node.name);
     if (!Buffer.from(measurement.digest).equals(this.#measurement.digest)) {
       this.#measurement = measurement;
-      this.#send({ case: "policy", value: measurement });
+      this.send({ case: "policy", value: measurement });
     }
     this.#reappraise([...this.#live.memory.containers.keys()]);
     const nowMs = this.#services.clock.nowMs();
     const changes = new ChangeSet(nowMs);
-    this.#live.update(this.#bootChange(), this.#services.policy(), changes, nowMs);
-    this.#commit(changes);
+    this.#live.update(this.#questions.bootChange(), this.#services.policy(), changes, nowMs);
+    this.commit(changes);
     this.tick();
   }
 
@@ -455,7 +301,7 @@ export class Session implements Paced {
     const nowMs = this.#services.clock.nowMs();
     const changes = new ChangeSet(nowMs);
     this.#live.appraise(ids, this.#services.policy(), this.#measurement, changes, nowMs);
-    this.#commit(changes);
+    this.commit(changes);
   }
 
   /** Changes made for a person, in the order of everything else of this node. */
@@ -464,7 +310,7 @@ export class Session implements Paced {
     const changes = new ChangeSet(nowMs);
     change(this.#live, changes, nowMs);
     this.#live.update({}, this.#services.policy(), changes, nowMs);
-    return this.#commit(changes);
+    return this.commit(changes);
   }
 
   #note(action: string, detail: string, change: Parameters<LiveNode["update"]>[0]): void {
@@ -472,10 +318,10 @@ export class Session implements Paced {
     const changes = new ChangeSet(nowMs);
     changes.note(adminFact(action, nowMs, { node: this.nodeId, detail }));
     this.#live.update(change, this.#services.policy(), changes, nowMs);
-    this.#commit(changes);
+    this.commit(changes);
   }
 
-  async #commit(changes: ChangeSet, durable?: () => void): Promise<void> {
+  async commit(changes: ChangeSet, durable?: () => void): Promise<void> {
     if (changes.empty) return durable?.();
     this.#inFlight++;
     try {
@@ -491,11 +337,11 @@ export class Session implements Paced {
     }
   }
 
-  #send(message: Outgoing): void {
+  send(message: Outgoing): void {
     if (!this.#closed) this.#transport.send({ message });
   }
 
-  #after(delayMs: number, run: () => void): void {
+  after(delayMs: number, run: () => void): void {
     const cancel = this.#services.clock.after(Math.min(delayMs, 2 ** 31 - 1), () => {
       this.#cancels.delete(cancel);
       run();
@@ -507,30 +353,11 @@ export class Session implements Paced {
   close(error?: SessionError): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#services.pacer.leave(this);
+    this.#services.pacer.leave(this.#questions);
     for (const cancel of this.#cancels) cancel();
     this.#room?.();
     this.#transport.close(error);
   }
-}
-
-function decodeBody(bytes: Uint8Array): EvidenceBody {
-  try {
-    return fromBinary(EvidenceBodySchema, bytes);
-  } catch (cause) {
-    throw new SessionError("MALFORMED_EVIDENCE", "the body is not an EvidenceBody", { cause });
-  }
-}
-
-function nodeChange(judgement: QuoteJudgement, node: LiveNode["node"], intervalMs: number): Parameters<LiveNode["update"]>[0] {
-  if (judgement.kind === "fresh") {
-    const { askedAtMs, clock } = judgement;
-    const { lastQuoteMs } = node;
-    const gap = lastQuoteMs !== undefined && !holds(lastQuoteMs, intervalMs, askedAtMs) ? { gap: { fromMs: lastQuoteMs, toMs: askedAtMs } } : {};
-    return { lastQuoteMs: askedAtMs, clock, quoteRefused: undefined, chainBroken: undefined, ...gap };
-  }
-  if (judgement.kind !== "refused" || node.quoteRefused !== undefined) return {};
-  return { quoteRefused: `${judgement.code}: ${judgement.detail}` };
 }
 
 /** The chain's head moves, the state stays: what a refused Evidence leaves behind. */

@@ -21,7 +21,8 @@ import { ImaWatch } from "./ima-evidence.ts";
 import { LiveNode } from "./live-node.ts";
 import { restoreMemory } from "./memory.ts";
 import { Pacer } from "./pacer.ts";
-import { PROTOCOL_VERSION, Session, type SessionPeer, type SessionServices, type Transport } from "./session.ts";
+import { PROTOCOL_VERSION, Session } from "./session.ts";
+import type { SessionPeer, SessionServices, Transport } from "./stream.ts";
 
 export interface SessionsServices extends Omit<SessionServices, "pacer"> {
   readonly store: Store;
