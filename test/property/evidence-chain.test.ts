@@ -9,6 +9,7 @@ import {
   FilesystemStateSchema,
   NodeStateSchema,
 } from "@hullmark/proto/v1/attestation";
+import { EvidenceDecoder } from "@hullmark/verifier/core/appraisal/decode-evidence";
 import { applyEvidence, emptyMemory, type NodeMemory } from "@hullmark/verifier/core/appraisal/index";
 import fc from "fast-check";
 import { expect, test } from "vitest";
@@ -66,10 +67,11 @@ test("whatever happens on the node, the verifier ends with the agent's state aft
       evidence.setNode(toBinary(NodeStateSchema, create(NodeStateSchema, { nodeName: "n" })));
       const containers = new Map<number, Simulated>();
       let memory: NodeMemory = emptyMemory("node", Buffer.alloc(16));
+      const decoder = new EvidenceDecoder();
       const publish = (): void => {
         const built = evidence.build(memory, "boot", 0);
         if (!built) return;
-        const result = applyEvidence(memory, fromBinary(EvidenceBodySchema, built.body), built.body);
+        const result = applyEvidence(memory, decoder.decode(built.body), built.body);
         if (!result.ok) throw new Error(`${result.problem}: ${result.detail}`);
         memory = result.memory;
         expect(memory.containers.size).toBe(containers.size);

@@ -12,6 +12,8 @@ export const MAX_CONTAINERS_PER_NODE = 2000;
 /** Entries of one container's delta tree that the verifier is ready to hold; the agent reports `unmeasurable` below that. */
 export const MAX_UPPER_ENTRIES = 200_000;
 const MAX_REMEMBERED_REMOVALS = 256;
+/** A part may stay in the buffer that it came in, with the others of its container, up to this size. */
+const MAX_SHARED_BYTES = 4096;
 /** Bytes of parts, paths and records that one node may make the verifier hold: far above 110 containers at the agent's own limits. */
 const MAX_NODE_BYTES = 512 * 1024 * 1024;
 
@@ -83,7 +85,7 @@ function apply(memory: NodeMemory, body: EvidenceBody, bodyBytes: Uint8Array): A
   if (containers.size > MAX_CONTAINERS_PER_NODE) throw new Refusal("over-limit", `${containers.size} containers, limit ${MAX_CONTAINERS_PER_NODE}`);
   checkSize(containers);
   const news = body.node.length > 0 && Buffer.compare(body.node, memory.nodeBytes) !== 0;
-  const nodeBytes = news ? body.node : memory.nodeBytes;
+  const nodeBytes = news ? owned(body.node) : memory.nodeBytes;
   if (nodeBytes.length === 0) throw new Refusal("malformed", "the first Evidence says nothing of the node");
   const stateTree = memory.stateTree.clone();
   if (news) stateTree.setNode(nodeBytes);
@@ -145,12 +147,17 @@ function partsOf(before: ContainerParts | undefined, update: ContainerUpdate, fu
     const sent = update[name];
     const known = before?.[name];
     if (sent === undefined && (full || known === undefined)) throw new Refusal("malformed", `a new container without its ${name}`);
-    return known && (sent === undefined || Buffer.compare(known, sent) === 0) ? known : (sent as Uint8Array);
+    return known && (sent === undefined || sent === known || Buffer.compare(known, sent) === 0) ? known : owned(sent as Uint8Array);
   };
   const parts = { identity: part("identity"), configuration: part("configuration"), code: part("code"), filesystem: part("filesystem") };
   const { identity, configuration, code, filesystem } = parts;
   const same = before?.identity === identity && before.configuration === configuration && before.code === code && before.filesystem === filesystem;
   return same ? before : parts;
+}
+
+/** Bytes that hold no message in memory beside themselves: one whole report for each container that once changed would be far more than what is remembered. */
+function owned(sent: Uint8Array): Uint8Array {
+  return sent.buffer.byteLength <= MAX_SHARED_BYTES ? sent : new Uint8Array(sent);
 }
 
 type UpperState = Pick<ContainerState, "upper" | "upperDelta" | "removed">;

@@ -44,11 +44,13 @@ export function evidenceWrite(previousSeq: bigint, before: NodeMemory, after: No
     full,
     containers: body.containers.flatMap((update): ContainerWrite[] => {
       const state = after.containers.get(update.id);
-      if (!state || (state === before.containers.get(update.id) && !full)) return [];
-      // A part that is not the object just received is the one that was there before, and is stored.
-      const changed = (name: keyof ContainerState["parts"]): Uint8Array | undefined => (state.parts[name] === update[name] ? update[name] : undefined);
+      const known = before.containers.get(update.id);
+      if (!state || (state === known && !full)) return [];
+      // A part that is the object that was there before is stored.
+      const changed = (name: keyof ContainerState["parts"]): Uint8Array | undefined =>
+        state.parts[name] === known?.parts[name] ? undefined : state.parts[name];
       const parts = { identity: changed("identity"), configuration: changed("configuration"), code: changed("code"), filesystem: changed("filesystem") };
-      return [{ id: update.id, parts, ...upperWrite(state, before.containers.get(update.id), update) }];
+      return [{ id: update.id, parts, ...upperWrite(state, known, update) }];
     }),
     removed: body.full && !full ? [...before.containers.keys()].filter((id) => !after.containers.has(id)) : body.removedContainers,
   };

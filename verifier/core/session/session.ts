@@ -2,13 +2,12 @@
  * One stream of one node, from its Hello to its end: `opening → live → closed`. Messages are handled in order and without waiting for the disk;
  * what they decide is committed in that order, and acknowledged once durable.
  */
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { evidenceDigest } from "@hullmark/proto/codec";
 import {
   type AttestRequest,
   type Evidence,
   type EvidenceBody,
-  EvidenceBodySchema,
   type Heartbeat,
   type Hello,
   type MeasurementPolicy,
@@ -17,6 +16,7 @@ import {
 import { TrustLevel } from "@hullmark/proto/v1/common";
 import type { ApplyResult } from "../appraisal/apply-evidence.ts";
 import { applyEvidence } from "../appraisal/apply-evidence.ts";
+import { EvidenceDecoder } from "../appraisal/decode-evidence.ts";
 import { ChangeSet } from "../fleet/change-set.ts";
 import { adminFact } from "../fleet/log-facts.ts";
 import type { BootWatch } from "./boot-evidence.ts";
@@ -42,6 +42,7 @@ export class Session implements QuestionSession {
   readonly #live: LiveNode;
   readonly #comparisons: Comparisons;
   readonly #questions: Questions;
+  readonly #decoder = new EvidenceDecoder();
   readonly #cancels = new Set<() => void>();
   #measurement: MeasurementPolicy;
   /** Newest Evidence handed to the store. */
@@ -193,7 +194,7 @@ export class Session implements QuestionSession {
 
   #decode(bytes: Uint8Array): EvidenceBody {
     try {
-      return fromBinary(EvidenceBodySchema, bytes);
+      return this.#decoder.decode(bytes);
     } catch (cause) {
       throw new SessionError("MALFORMED_EVIDENCE", "the body is not an EvidenceBody", { cause });
     }
