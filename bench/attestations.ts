@@ -9,7 +9,7 @@
  * the nodes, has no more to give. "At 100 %" is what its event loop would do with a core of its own; --cpu-prof keeps profiles of the measured seconds alone.
  */
 import { type ChildProcess, fork } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
@@ -89,14 +89,15 @@ async function startVerifier(directory: string, registryHost: string): Promise<V
   writeFileSync(config, stringify(settings));
   const inspectorPort = values["cpu-prof"] === undefined ? undefined : await freePort();
   const profile = inspectorPort === undefined ? [] : [`--inspect=127.0.0.1:${inspectorPort}`];
+  const caFile = join(directory, "state/admin/ca.crt");
   const daemon = await startDaemon({
     name: "verifier",
     argv: [process.execPath, ...profile, join(REPOSITORY, "dist/verifier.js"), "--config", config],
     env: {},
     logPath: join(directory, "verifier.log"),
-    ready: async () => (await fetch(`http://127.0.0.1:${ports.http}/readyz`)).ok,
+    ready: async () => existsSync(caFile) && (await fetch(`http://127.0.0.1:${ports.http}/readyz`)).ok,
   });
-  const ca = readFileSync(join(directory, "state/admin/ca.crt"), "utf8");
+  const ca = readFileSync(caFile, "utf8");
   return { daemon, directory, inspectorPort, addresses: { mainAddress: `localhost:${ports.main}`, enrolmentAddress: `localhost:${ports.enrolment}`, ca } };
 }
 
@@ -144,6 +145,7 @@ async function measure(verifier: Verifier, children: readonly ChildProcess[], op
     const before = snapshot();
     await sleep(Number(values.seconds) * 1000);
     const after = snapshot();
+    if (values["cpu-prof"] !== undefined) mkdirSync(values["cpu-prof"], { recursive: true });
     await profiler?.stop(join(values["cpu-prof"] as string, `verifier-${nodes}.cpuprofile`));
     const answers = await all(
       children,

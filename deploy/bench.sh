@@ -2,7 +2,7 @@
 # npm run bench: every figure of docs/benchmarks.md, measured here and now; meant to take less than 15 minutes. The table goes to standard output and to
 # $HULLMARK_STATE/bench/results.txt, the raw figures beside it as JSON. Exit code 1 when a bench could not run.
 #
-#   npm run bench [-- detection|pods|cluster|idle|appraisal|attestations|tree|replay|trust|admission ...]      some of them only
+#   npm run bench [-- detection|pods|cluster|idle|appraisal|session|attestations|tree|replay|trust|admission ...]      some of them only
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 if [ "$(id -u)" != 0 ]; then
@@ -14,7 +14,7 @@ bash deploy/setup.sh bench
 readonly results=$HULLMARK_STATE/bench
 mkdir -p "$results"
 benches=("$@")
-[ $# -gt 0 ] || benches=(detection idle appraisal attestations tree replay trust admission)
+[ $# -gt 0 ] || benches=(detection idle appraisal session attestations tree replay trust admission)
 failed=0
 
 # bench TITLE NAME ARGUMENTS... : runs bench/NAME.ts and keeps what it prints.
@@ -38,6 +38,7 @@ bench() {
       cluster) bench 'A cluster at rest' cluster-rest --json "$results/cluster-rest.json" ;;
       idle) bench 'At rest' idle --seconds 60 --json "$results/idle.json" ;;
       appraisal) bench 'Appraisal of a change' appraisal --json "$results/appraisal.json" ;;
+      session) bench 'An attestation behind its transport' session --json "$results/session.json" ;;
       attestations) bench 'Attestations' attestations --nodes 60,150,300 --seconds 15 --json "$results/attestations.json" ;;
       tree)
         bench 'Tree measuring, warm' tree-measuring --rounds 3 --json "$results/tree-warm.json"

@@ -24,15 +24,20 @@ export interface FleetTrees {
   readonly init: { readonly root: Buffer; readonly entries: number };
 }
 
-/** What Docker's extraction of {@link fleetLayers} leaves in the layer directories, and the runtime's own layer over them. */
-export function fleetTrees(): FleetTrees {
-  const trees = fleetLayers().map((files, layer) =>
+/** What Docker's extraction of {@link fleetLayers} leaves in the layer directories, lowest first. */
+export function fleetLayerTrees(): LayerTree[] {
+  return fleetLayers().map((files, layer) =>
     LayerTree.build([
       { path: Buffer.from("srv"), record: directory, implied: true },
       { path: Buffer.from(`srv/l${layer}`), record: directory, implied: true },
       ...Object.entries(files).map(([path, content]) => ({ path: Buffer.from(path), record: fileRecord(content), implied: false })),
     ]),
   );
+}
+
+/** The roots of {@link fleetLayerTrees}, and of the runtime's own layer over them. */
+export function fleetTrees(): FleetTrees {
+  const trees = fleetLayerTrees();
   const init = dockerInitLayer(MergedTree.of(trees));
   return { layers: trees.map(({ root, size }) => ({ root, entries: size })), init: { root: init.root, entries: init.size } };
 }
