@@ -136,7 +136,7 @@ async function sessionsOver({ store, log }: SqliteStore, directory: string, rows
       utilisation: () => 0,
       ...VERIFIER,
     },
-    ...{ images: imagesOf(), numbers: new DriftNumbers(0), checkpoint: () => "", shown: () => {} },
+    ...{ images: imagesOf(), numbers: new DriftNumbers(0), pods: undefined, checkpoint: () => "", shown: () => {} },
     onProblem: (_node, _container, error) => {
       throw error;
     },
