@@ -13,7 +13,8 @@ kinds=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do kinds+=("$1"); shift; done
 [ "${1:-}" = -- ] && shift
 [ ${#kinds[@]} -gt 0 ] || kinds=(address,undefined thread)
-[ $# -gt 0 ] || set -- test/native test/property/tree
+# The sanitizers have an allocator of their own, so that what a test says of the C library's does not hold.
+[ $# -gt 0 ] || set -- test/native test/property/tree --exclude test/native/memory.test.ts
 
 status=0
 for kind in "${kinds[@]}"; do
