@@ -60,7 +60,8 @@ vitest_suite() {
   local name=$1 seconds=$2 status=0 report=$results/$1.json
   shift 2
   rm -f "$report"
-  as_root timeout --kill-after=30 "$seconds" vitest run "$@" --reporter=default --reporter=json --outputFile.json="$report" || status=$?
+  as_root env HULLMARK_UNHANDLED="$results/$name.unhandled" timeout --kill-after=30 "$seconds" vitest run "$@" \
+    --reporter=default --reporter=./deploy/testing/unhandled-reporter.ts --reporter=json --outputFile.json="$report" || status=$?
   [ "$status" != 124 ] || echo "$name: not done after $seconds s"
   echo "$status" >"$results/$name.exit"
 }

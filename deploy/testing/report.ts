@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 
 /** What vitest's JSON reporter says of one test file. */
 export interface FileReport {
@@ -15,6 +15,12 @@ export function readReport(path: string): readonly FileReport[] | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Errors that no test caught, a line each, as `unhandled-reporter.ts` left them beside a report; none where there is no such file. */
+export function readUnhandled(reportPath: string): readonly string[] {
+  const file = reportPath.replace(/\.json$/, ".unhandled");
+  return existsSync(file) ? readFileSync(file, "utf8").split("\n").filter(Boolean) : [];
 }
 
 /** A line for each failure in a file, and one when it failed outside of any test. */

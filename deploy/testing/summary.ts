@@ -1,4 +1,4 @@
-import { type FileReport, failuresOf, readReport } from "./report.ts";
+import { type FileReport, failuresOf, readReport, readUnhandled } from "./report.ts";
 
 // node deploy/testing/summary.ts [--count-skipped] NAME:EXIT:REPORT... : sums vitest's JSON reports and single checks (no REPORT),
 // names each failure, and prints `N passed, N failed` as its last line. Exit code 1 when anything failed.
@@ -21,13 +21,16 @@ function tally(name: string, exitCode: number, reportPath: string, countSkipped:
   let flaky = 0;
   for (const file of files) {
     const second = again.get(file.name);
-    const mended =
-      failuresOf(file).length > 0 && second !== undefined && failuresOf(second).length === 0 && second.assertionResults.length >= file.assertionResults.length;
+    const mended = failuresOf(file).length > 0 && second !== undefined && isMended(file, second);
     if (mended) {
       flaky++;
       for (const line of failuresOf(file)) result.lines.push(`⚠ flaky, passed the second time: ${line}`);
     }
     addFile(result, mended ? second : file, countSkipped);
+  }
+  for (const line of readUnhandled(reportPath)) {
+    result.failed++;
+    result.lines.push(`✗ ${name}, outside of every test: ${line}`);
   }
   if (result.passed + result.failed === 0) {
     result.failed++;
@@ -38,6 +41,13 @@ function tally(name: string, exitCode: number, reportPath: string, countSkipped:
     result.lines.push(`✗ ${name}: every test passed and yet the exit code is ${exitCode}`);
   }
   return result;
+}
+
+/** Whether all that the first try ran, passed in the second or did so before. */
+function isMended(first: FileReport, second: FileReport): boolean {
+  if (failuresOf(second).length > 0) return false;
+  const passed = new Set(second.assertionResults.filter(({ status }) => status === "passed").map(({ fullName }) => fullName));
+  return first.assertionResults.every(({ status, fullName }) => passed.has(fullName) || (status !== "passed" && status !== "failed"));
 }
 
 function addFile(result: Tally, file: FileReport, countSkipped: boolean): void {
