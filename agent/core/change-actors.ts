@@ -36,8 +36,13 @@ export class DirtySet {
     return [...this.#byPath.values()].map(({ path }) => path);
   }
 
-  /** The event of this path, or of the nearest directory above it: creating a directory tree may raise one event for its top only. */
-  find(path: Buffer): DirtyPath | undefined {
+  /** The event of this very path. */
+  at(path: Buffer): DirtyPath | undefined {
+    return this.#byPath.get(path.toString("latin1"));
+  }
+
+  /** The event of this path, or of the nearest directory above it, whose events had it looked at. */
+  nearest(path: Buffer): DirtyPath | undefined {
     for (let end = path.length; end > 0; end = path.lastIndexOf(SLASH, end - 1)) {
       const dirty = this.#byPath.get(path.toString("latin1", 0, end));
       if (dirty) return dirty;
@@ -46,10 +51,16 @@ export class DirtySet {
   }
 }
 
-export function entryChange(change: TreeChange, dirty: DirtySet | undefined): EntryChangeInit {
-  const event = dirty?.find(change.path);
+/**
+ * @param dirty the events for which the path was measured
+ * @param later events that came meanwhile: what a walk of a directory finds may be newer than the event that led to it
+ */
+export function entryChange(change: TreeChange, dirty: DirtySet | undefined, later?: DirtySet): EntryChangeInit {
   const base = { path: change.path, record: change.after ?? new Uint8Array(), inode: change.inode };
+  const own = dirty?.at(change.path) ?? later?.at(change.path);
+  const event = own ?? dirty?.nearest(change.path);
   if (!event) return base;
   const changedAt = timestampFromMs(event.atMs);
-  return event.actor ? { ...base, changedAt, actor: { ...event.actor, ancestry: [...event.actor.ancestry] } } : { ...base, changedAt };
+  // Who made the directory need not have made what is in it: without an event of its own nobody is named.
+  return event.actor && own ? { ...base, changedAt, actor: { ...event.actor, ancestry: [...event.actor.ancestry] } } : { ...base, changedAt };
 }

@@ -21,6 +21,9 @@ const MAX_CONFIG_BLOB_BYTES = 4 * 1024 * 1024;
 /** Entries and bytes of one delta that are told; more is `unmeasurable`. The workload chooses both. */
 const MAX_UPPER_ENTRIES = 50_000;
 const MAX_UPPER_BYTES = 8 * 1024 * 1024;
+/** How long what was found waits for the event that says who made it. */
+const MAX_EVENT_WAIT_MS = 100;
+const EVENT_WAIT_MS = 10;
 
 type BindFileInit = MessageInitShape<typeof BindFileSchema>;
 type Claims = { code: string; detail: string }[];
@@ -290,8 +293,18 @@ export class ContainerMonitor {
     this.#updateQueued = false;
     if (!this.#tree || dirty.size === 0) return;
     const paths = dirty.paths().filter(({ length }) => length > 0);
-    this.#take(await this.#tree.update(paths, signal), dirty);
+    const report = await this.#tree.update(paths, signal);
+    await this.#eventsOf(report, dirty);
+    signal.throwIfAborted();
+    this.#take(report, dirty);
     this.#tell();
+  }
+
+  /** Waits a little where a walk found what no event has named yet: it is under way, and says who did it. */
+  async #eventsOf(report: MeasureReport, dirty: DirtySet): Promise<void> {
+    const unnamed = (): boolean => report.changes.some(({ path }) => !dirty.at(path) && !this.#dirty.at(path));
+    for (let waited = 0; waited < MAX_EVENT_WAIT_MS && !this.#stop.signal.aborted && unnamed(); waited += EVENT_WAIT_MS)
+      await new Promise((resolve) => setTimeout(resolve, EVENT_WAIT_MS));
   }
 
   /** What a measuring changed. Together with {@link #tell} in one turn: the root and its changes must be told together. */
@@ -303,7 +316,7 @@ export class ContainerMonitor {
       this.#takeAll();
       return;
     }
-    const changes = report.changes.map((change) => entryChange(change, dirty));
+    const changes = report.changes.map((change) => entryChange(change, dirty, this.#dirty));
     for (const [i, { path, after }] of report.changes.entries()) {
       const key = path.toString("latin1");
       this.#upperBytes -= toldBytes(this.#upper.get(key));
