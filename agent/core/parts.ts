@@ -28,6 +28,17 @@ const ITEM_BYTES = 48;
 /** Linux PATH_MAX: where a mount lies deeper, its beginning tells. */
 const MAX_DESTINATION_BYTES = 4096;
 
+/**
+ * What a runtime shows below `/proc` and `/sys` unasked: the kernel's own filesystems with those that a recursive bind brings, `/dev/null` and empty
+ * directories over what is masked.
+ */
+const KERNEL_TYPES: ReadonlySet<string> = new Set(
+  (
+    "proc sysfs cgroup cgroup2 tmpfs devtmpfs autofs binfmt_misc bpf configfs debugfs efivarfs fusectl hugetlbfs nfsd nsfs pstore resctrl rpc_pipefs " +
+    "securityfs selinuxfs tracefs"
+  ).split(" "),
+);
+
 class Cut {
   readonly what = new Set<string>();
 
@@ -126,7 +137,7 @@ function mounts(
     const again = seen.has(name) && more <= 0;
     seen.add(name);
     left.set(name, more - 1);
-    return (again || each.replaced || !known.has(name)) && !name.startsWith("/proc/") && !name.startsWith("/sys/");
+    return (again || each.replaced || !known.has(name)) && !(/^\/(proc|sys)\//.test(name) && KERNEL_TYPES.has(each.type));
   });
   const undeclared = others.map(({ destination, type, source }) => ({
     destination: beginning(utf8(destination)),

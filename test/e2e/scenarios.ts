@@ -230,6 +230,12 @@ export const SCENARIOS: readonly Scenario[] = [
 /** What root on the host does to a container of Docker. */
 export const HOST_SCENARIOS: readonly Scenario[] = [
   {
+    name: "directories of the host where the runtime mounts things of its own",
+    runOptions: ["/dev/shm", "/dev/mqueue", "/sys/fs/cgroup", "/sys/kernel"].flatMap((place) => ["--volume", `/etc:${place}`]),
+    attack: async () => undefined,
+    expected: ["/dev/shm", "/dev/mqueue", "/sys/fs/cgroup", "/sys/kernel"].map((path) => ({ path, kinds: ["mount"], place: "mount" })),
+  },
+  {
     name: "a mount from the host into a running container, and a volume taken away",
     runOptions: ["--volume", "/data"],
     attack: (v: DockerVictim) => v.inMounts("mount -t tmpfs none /srv && umount -n /data"),

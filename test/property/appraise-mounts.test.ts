@@ -13,6 +13,18 @@ const image = {
   config: { env: [], entrypoint: [], cmd: [], user: "", workingDirectory: "", volumes: ["/volume"] },
 } as unknown as ReferenceImage;
 
+/** As Docker and containerd mount them. */
+const RUNTIME_MOUNTS = {
+  "/proc": "proc",
+  "/dev": "tmpfs",
+  "/dev/pts": "devpts",
+  "/dev/shm": "tmpfs",
+  "/dev/mqueue": "mqueue",
+  "/sys": "sysfs",
+  "/sys/fs/cgroup": "cgroup",
+  "/etc/hosts": "bind",
+};
+
 /** Where findings of mounts are, of a container with the runtime's own mounts and these. */
 function found(
   policy: Policy,
@@ -20,7 +32,7 @@ function found(
   unmet: string[] = [],
   held: { readonly noNewPrivileges?: boolean; readonly readOnlyRoot?: boolean } = {},
 ): string[] {
-  const runtime = ["/proc", "/dev", "/dev/shm", "/etc/hosts"].map((destination) => ({ destination, declared: true, type: "bind" }));
+  const runtime = Object.entries(RUNTIME_MOUNTS).map(([destination, type]) => ({ destination, declared: true, type }));
   const configuration = create(ContainerConfigurationSchema, { mounts: [...runtime, ...mounts], seccomp: "default", unmet, ...held });
   const rules = containerRules(policy, { imageReference: "i", containerName: "c", workload: "w", labels: {}, nodeName: "n" });
   const input = { state: { configuration, identity: {} }, rules } as unknown as ContainerInput;
@@ -58,13 +70,36 @@ describe("mounts that nobody declared", () => {
   });
 });
 
+describe("at a place of the runtime's own", () => {
+  const places = Object.keys(RUNTIME_MOUNTS).filter((place) => place !== "/etc/hosts");
+
+  test.each([...places, "/sys/kernel", "/proc/driver"])("a directory of the host on %s needs permission", (destination) => {
+    for (const type of ["bind", "volume", "ext4"]) {
+      expect(found(allowing(), [{ destination, declared: true, type }])).toEqual([`mount ${destination}`]);
+      expect(found(allowing(destination), [{ destination, declared: true, type }])).toEqual([]);
+    }
+    expect(found(allowing(), [{ destination, declared: false, type: "ext4" }])).toEqual([`undeclared-mount ${destination}`]);
+  });
+
+  test("what the engine itself binds is not told: the memory and the kernel's filesystems that containers share", () => {
+    for (const destination of ["/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup"])
+      expect(found(allowing(), [{ destination, declared: true, type: "engine" }])).toEqual([]);
+    expect(found(allowing(), [{ destination: "/srv", declared: true, type: "engine" }])).toEqual(["mount /srv"]);
+  });
+
+  test("a terminal is not told, anything else in its place is", () => {
+    expect(found(allowing(), [{ destination: "/dev/console", declared: false, type: "devpts" }])).toEqual([]);
+    expect(found(allowing(), [{ destination: "/dev/console", declared: false, type: "ext4" }])).toEqual(["undeclared-mount /dev/console"]);
+  });
+});
+
 describe("what was asked for and is not there", () => {
   test("a declared mount that the kernel shows no more is told, whatever may be mounted there", () => {
     const gone = { ...asked, missing: true };
     expect(found(allowing("/**"), [gone])).toEqual(["unmounted /data"]);
     expect(found(defaultPolicy(), [{ destination: "/volume", declared: true, type: "volume", missing: true }])).toEqual(["unmounted /volume"]);
     // What runtimes mount of their own below the kernel's filesystems comes and goes.
-    expect(found(allowing("/**"), [{ destination: "/sys/fs/cgroup", declared: true, missing: true }])).toEqual([]);
+    expect(found(allowing("/**"), [{ destination: "/sys/fs/cgroup", declared: true, type: "cgroup", missing: true }])).toEqual([]);
   });
 
   test("protections that the engine was asked for and that do not hold are told, names that are not known are not", () => {

@@ -97,6 +97,17 @@ function devicesOf(host: Inspected["HostConfig"], spec: OciSpec | undefined): st
 /** moby daemon/oci_linux.go, `inContainerInitPath`. */
 const ENGINE_INIT_DESTINATION = "/sbin/docker-init";
 
+/** A container's shared memory, as the engine keeps it for others to join (moby `container.ShmResourcePath`). */
+const SHARED_MEMORY = /\/containers\/[0-9a-f]{64}\/mounts\/shm$/;
+/** What the engine binds from the host itself where a container shares the host's namespace (`--ipc host`, `--network host` under user namespaces). */
+const SHARED_WITH_HOST: ReadonlySet<string> = new Set(["/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup"]);
+
+/** Whether a mount of the configuration that was run is the engine's own bind; one that a user asked for is told again by `container.Mounts`. */
+function isEngineBind({ destination, type, source }: { readonly destination: string; readonly type?: string | null; readonly source?: string | null }): boolean {
+  if ((type ?? "bind") !== "bind" || !SHARED_WITH_HOST.has(destination)) return false;
+  return source === destination || (destination === "/dev/shm" && SHARED_MEMORY.test(source ?? ""));
+}
+
 function declaredMounts(container: Inspected, spec: OciSpec | undefined): DeclaredMount[] {
   const byDestination = new Map<string, DeclaredMount>();
   // The engine's own init is told apart from anything that a user mounts: `container.Mounts`, which comes second, has only the latter.
@@ -105,7 +116,7 @@ function declaredMounts(container: Inspected, spec: OciSpec | undefined): Declar
   for (const each of spec?.mounts ?? [])
     byDestination.set(each.destination, {
       destination: each.destination,
-      type: typeOf(each.destination, each.type ?? "bind"),
+      type: isEngineBind(each) ? "engine" : typeOf(each.destination, each.type ?? "bind"),
       source: each.source ?? "",
       options: each.options ?? [],
     });

@@ -5,7 +5,7 @@ import type { ContainerConfiguration, Mount } from "@hullmark/proto/v1/attestati
 import { printable } from "../text/printable.ts";
 import { ENGINE_INIT, resolveInImage } from "./engine-mounts.ts";
 import { finding } from "./findings.ts";
-import { isKernelMount, type RuntimeDefaults, runtimeDefaults } from "./runtime-defaults.ts";
+import { isKernelMount, isRuntimeMount, type RuntimeDefaults, runtimeDefaults } from "./runtime-defaults.ts";
 import type { ContainerInput, ContainerRules, Difference, Finding, FindingKind, FindingPlace, ReferenceConfig, ReferenceImage } from "./types.ts";
 
 const NO_PATH = Buffer.alloc(0);
@@ -168,12 +168,13 @@ function appraiseMounts(input: ContainerInput, reference: ReferenceImage, defaul
     if (mount.missing && identity.pod === undefined && !isKernelMount(destination) && !shown.has(resolveInImage(reference, destination)))
       findings.push(unmounted(mount, rules));
     // The root itself is not among the mounts that are told: what is told of `/` lies over it, or in its place.
-    const ofRuntime = declared || (!complete && destination !== "/") ? defaults.mounts.has(destination) : destination === "/dev/console";
+    const mayBeRuntimes = declared || (!complete && destination !== "/") || destination === "/dev/console";
+    const ofRuntime = mayBeRuntimes && isRuntimeMount(defaults, destination, mount.type);
     // What nobody asked for is not taken as meant where nothing says what is, and another root never is.
     const allowed = rules.allow.mount(destination) && (declared || (rules.hasPolicy && destination !== "/"));
     // In a pod every file that kubelet and runtime bind is told apart: a bind left over is a path of the node, wherever it is mounted.
     const ofNode = identity.pod !== undefined && declared && mount.type === "bind";
-    if ((!ofNode && (ofRuntime || isKernelMount(destination))) || (declared && defaults.mountTypes.has(mount.type)) || allowed) continue;
+    if ((!ofNode && ofRuntime) || (declared && defaults.mountTypes.has(mount.type)) || allowed) continue;
     if (declared && ((volumes.has(destination) && mount.type === "volume") || (mount.type === ENGINE_INIT.type && destination === ENGINE_INIT.destination)))
       continue;
     if (!declared && resolved.has(destination)) continue;

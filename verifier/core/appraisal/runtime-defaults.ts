@@ -7,8 +7,8 @@ export interface RuntimeDefaults {
   readonly env: ReadonlyMap<string, ((hostname: string) => readonly string[]) | undefined>;
   /** Names of variables that depend on what else there is: set where the image has none of that name. */
   readonly envNames: RegExp | undefined;
-  /** Where the runtime mounts things of its own; everything below `/proc`, `/sys` and `/dev` besides. */
-  readonly mounts: ReadonlySet<string>;
+  /** Where the runtime mounts things of its own, with the types (Mount.type) that they have there; undefined: a file of the engine's, judged by its content. */
+  readonly mounts: ReadonlyMap<string, readonly string[] | undefined>;
   /** Types (Mount.type) of declared mounts that need no permission wherever they are. */
   readonly mountTypes: ReadonlySet<string>;
   readonly seccomp: ReadonlySet<string>;
@@ -16,19 +16,20 @@ export interface RuntimeDefaults {
   readonly dropsGroup: boolean;
 }
 
-const OCI_MOUNTS = [
-  "/",
-  "/proc",
-  "/dev",
-  "/dev/pts",
-  "/dev/mqueue",
-  "/dev/shm",
-  "/dev/console",
-  "/sys",
-  "/sys/fs/cgroup",
-  "/etc/hosts",
-  "/etc/hostname",
-  "/etc/resolv.conf",
+/** OCI Runtime Specification 1.1, "Default Filesystems"; `engine` are binds of the engine's own, for example of the memory that two containers share. */
+const OCI_MOUNTS: readonly (readonly [string, readonly string[] | undefined])[] = [
+  ["/proc", ["proc"]],
+  ["/dev", ["tmpfs", "devtmpfs"]],
+  ["/dev/pts", ["devpts"]],
+  ["/dev/mqueue", ["mqueue", "engine"]],
+  ["/dev/shm", ["tmpfs", "engine"]],
+  ["/dev/console", ["devpts"]],
+  ["/sys", ["sysfs", "engine"]],
+  // With control groups of the first version a tmpfs that holds them.
+  ["/sys/fs/cgroup", ["cgroup", "cgroup2", "tmpfs", "engine"]],
+  ["/etc/hosts", undefined],
+  ["/etc/hostname", undefined],
+  ["/etc/resolv.conf", undefined],
 ];
 // moby/moby `oci/caps/defaults.go`; containerd `pkg/oci` has the same fourteen.
 const DEFAULT_CAPABILITIES = [
@@ -67,7 +68,7 @@ const DEFAULTS: RuntimeDefaults = {
     ["TERM", () => ["xterm"]],
   ]),
   envNames: undefined,
-  mounts: new Set(OCI_MOUNTS),
+  mounts: new Map(OCI_MOUNTS),
   mountTypes: new Set(),
   seccomp: new Set(["default"]),
   dropsGroup: false,
@@ -85,7 +86,7 @@ const POD_DEFAULTS: RuntimeDefaults = {
   // The name of a pod in the node's network is the node's, which is not told; HOME is set by some runtimes (CRI-O).
   env: new Map([...DEFAULTS.env, ["HOSTNAME", undefined], ["HOME", undefined]]),
   envNames: SERVICE_LINKS,
-  mounts: new Set([...OCI_MOUNTS, "/dev/termination-log"]),
+  mounts: new Map([...OCI_MOUNTS, ["/dev/termination-log", undefined]]),
   mountTypes: new Set(["kubelet", "pod-empty-dir", "pod-configmap", "pod-secret", "pod-projected", "pod-downward-api", "pod-volume"]),
   seccomp: new Set(["default", "unconfined"]),
   dropsGroup: true,
@@ -96,7 +97,12 @@ export function runtimeDefaults(pod: boolean): RuntimeDefaults {
   return pod ? POD_DEFAULTS : DEFAULTS;
 }
 
-/** Below the kernel's own filesystems the runtime masks and binds paths as it sees fit. */
+/** Whether a mount is one that the runtime makes without being asked: the place alone does not say so, anybody can bind a directory of the host there. */
+export function isRuntimeMount({ mounts }: RuntimeDefaults, destination: string, type: string): boolean {
+  return mounts.has(destination) && mounts.get(destination)?.includes(type) !== false;
+}
+
+/** Below the kernel's own filesystems what runtimes mount comes and goes. */
 export function isKernelMount(destination: string): boolean {
   return /^\/(proc|sys)(\/|$)/.test(destination);
 }
