@@ -6,6 +6,15 @@ export const MAX_SPEC_BYTES = 4 * 1024 * 1024;
 
 const strings = z.array(z.string()).nullish();
 
+/** OCI Runtime Specification 1.1, "Allowed Device list": a type or a number that is not there is any. */
+const DeviceRuleSchema = z.object({
+  allow: z.boolean(),
+  type: z.string().nullish(),
+  major: z.number().nullish(),
+  minor: z.number().nullish(),
+  access: z.string().nullish(),
+});
+
 /** Unknown fields pass. */
 export const OciSpecSchema = z.object({
   process: z.object({
@@ -24,7 +33,8 @@ export const OciSpecSchema = z.object({
     .object({
       seccomp: z.object({}).nullish(),
       namespaces: z.array(z.object({ type: z.string(), path: z.string().nullish() })).nullish(),
-      devices: z.array(z.object({ path: z.string() })).nullish(),
+      devices: z.array(z.object({ path: z.string(), type: z.string().nullish(), major: z.number().nullish(), minor: z.number().nullish() })).nullish(),
+      resources: z.object({ devices: z.array(DeviceRuleSchema).nullish() }).nullish(),
       maskedPaths: strings,
       readonlyPaths: strings,
     })
@@ -56,9 +66,30 @@ export function sharedNamespaces(spec: OciSpec): string[] {
 /** Devices that the runtime makes for every container. */
 const STANDARD_DEVICES = new Set(["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/console", "/dev/fuse", "/dev/ptmx"]);
 
-/** Devices beyond those that every container gets. */
+/** Character devices that every container may use (runc `AllowedDevices`, containerd `WithDefaultUnixDevices`): memory, terminals, and tun, which older containerd allows. */
+const STANDARD_NUMBERS = /^(1:[35789]|5:[012]|136:(\d+|\*)|10:200)$/;
+
+/**
+ * Devices beyond those that every container gets: the nodes that are made in it, by path, and what its control group lets it use besides, as
+ * `/dev/char/MAJOR:MINOR` or `/dev/block/MAJOR:MINOR`, `*` for any: whoever may use a device and has MKNOD makes the node himself.
+ */
 export function givenDevices(spec: OciSpec): string[] {
-  return (spec.linux?.devices ?? []).map(({ path }) => path).filter((path) => !STANDARD_DEVICES.has(path));
+  const made = spec.linux?.devices ?? [];
+  const isStandard = ({ path, type, major, minor }: (typeof made)[number]): boolean =>
+    STANDARD_DEVICES.has(path) && type !== "b" && (STANDARD_NUMBERS.test(`${major}:${minor}`) || (path === "/dev/fuse" && major === 10 && minor === 229));
+  // A disk under the name of a standard device is told by its number.
+  const told = made.filter((node) => isStandard(node) || !STANDARD_DEVICES.has(node.path));
+  const names = new Set(told.map(({ type, major, minor }) => `${type === "b" ? "block" : "char"}/${major}:${minor}`));
+  const number = (value: number | null | undefined): string => (value === undefined || value === null || value < 0 ? "*" : String(value));
+  const beyond = (spec.linux?.resources?.devices ?? []).flatMap(({ allow, type, major, minor, access }) => {
+    // Runtimes let every node be made: that alone opens none.
+    if (!allow || access === "m") return [];
+    const numbers = `${number(major)}:${number(minor)}`;
+    const kinds = type === "b" ? ["block"] : type === "c" || type === "u" ? ["char"] : ["block", "char"];
+    return kinds.filter((kind) => !(kind === "char" && STANDARD_NUMBERS.test(numbers))).map((kind) => `${kind}/${numbers}`);
+  });
+  const paths = made.map(({ path }) => path).filter((path) => !STANDARD_DEVICES.has(path));
+  return [...new Set([...paths, ...beyond.filter((name) => !names.has(name)).map((name) => `/dev/${name}`)])];
 }
 
 /** Bounding set without `CAP_`. */

@@ -230,6 +230,12 @@ export const SCENARIOS: readonly Scenario[] = [
 /** What root on the host does to a container of Docker. */
 export const HOST_SCENARIOS: readonly Scenario[] = [
   {
+    name: "every block device open to the container",
+    runOptions: ["--device-cgroup-rule", "b *:* rwm"],
+    attack: async () => undefined,
+    expected: [{ path: "", kinds: ["device-node"], place: "configuration" }],
+  },
+  {
     name: "directories of the host where the runtime mounts things of its own",
     runOptions: ["/dev/shm", "/dev/mqueue", "/sys/fs/cgroup", "/sys/kernel"].flatMap((place) => ["--volume", `/etc:${place}`]),
     attack: async () => undefined,

@@ -119,8 +119,15 @@ describe("what was asked for and is not there", () => {
 
 describe("a process that may more than its container", () => {
   const program = Buffer.from("/bin/sh");
-  function privileged(policy: Policy, capabilities: string[], given: { readonly capabilities?: string[]; readonly privileged?: boolean } = {}) {
-    const configuration = create(ContainerConfigurationSchema, given);
+  interface Given {
+    readonly capabilities?: string[];
+    readonly privileged?: boolean;
+    readonly mounts?: { readonly destination: string; readonly declared: boolean; readonly type: string }[];
+  }
+  /** A container whose runtime configuration was read. */
+  const known: Given = { mounts: [{ destination: "/proc", declared: true, type: "proc" }] };
+  function privileged(policy: Policy, capabilities: string[], given: Given = {}) {
+    const configuration = create(ContainerConfigurationSchema, { ...given });
     const code = create(CodeSetSchema, { privileged: [{ program, capabilities, pid: 7, uid: 1000, ancestry: ["runc"] }] });
     const rules = containerRules(policy, { imageReference: "i", containerName: "c", workload: "w", labels: {}, nodeName: "n" });
     return appraiseProcessPrivileges({ state: { configuration, code, identity: {} }, rules } as unknown as ContainerInput);
@@ -138,7 +145,10 @@ describe("a process that may more than its container", () => {
         differences: [{ observed: "SYS_ADMIN SYS_PTRACE" }],
       },
     ]);
-    expect(privileged(strict, ["CHOWN", "SYS_ADMIN"], { capabilities: ["SYS_ADMIN"] })).toEqual([]);
+    expect(privileged(strict, ["CHOWN", "SYS_ADMIN"], { ...known, capabilities: ["CHOWN", "SYS_ADMIN"] })).toEqual([]);
+    // Asked for none (`--cap-drop ALL`), it has none by default.
+    expect(privileged(strict, ["CHOWN", "NET_RAW"], known)).toMatchObject([{ differences: [{ observed: "CHOWN NET_RAW" }] }]);
+    expect(privileged(strict, ["CHOWN", "NET_RAW"], { ...known, capabilities: ["CHOWN"] })).toMatchObject([{ differences: [{ observed: "NET_RAW" }] }]);
     expect(privileged(strict, ["SYS_ADMIN"], { privileged: true })).toEqual([]);
   });
 });

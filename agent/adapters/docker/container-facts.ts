@@ -91,7 +91,10 @@ function hostNamespaces(host: Inspected["HostConfig"], spec: OciSpec | undefined
 
 function devicesOf(host: Inspected["HostConfig"], spec: OciSpec | undefined): string[] {
   const asked = ((host.Devices ?? []) as { PathInContainer?: string }[]).map(({ PathInContainer }) => PathInContainer ?? "");
-  return [...new Set([...asked, ...(spec ? givenDevices(spec) : [])])].filter((path) => path !== "").sort();
+  const requests = ((host.DeviceRequests ?? []) as { Driver?: string; Capabilities?: string[][] | null }[]).map(
+    ({ Driver, Capabilities }) => `/device-request/${Driver || Capabilities?.flat().join("+") || "any"}`,
+  );
+  return [...new Set([...asked, ...requests, ...(spec ? givenDevices(spec) : [])])].filter((path) => path !== "").sort();
 }
 
 /** moby daemon/oci_linux.go, `inContainerInitPath`. */

@@ -5,7 +5,7 @@ import type { ContainerConfiguration, Mount } from "@hullmark/proto/v1/attestati
 import { printable } from "../text/printable.ts";
 import { ENGINE_INIT, resolveInImage } from "./engine-mounts.ts";
 import { finding } from "./findings.ts";
-import { isKernelMount, isRuntimeMount, type RuntimeDefaults, runtimeDefaults } from "./runtime-defaults.ts";
+import { hasRuntimeConfiguration, isKernelMount, isRuntimeMount, type RuntimeDefaults, runtimeDefaults } from "./runtime-defaults.ts";
 import type { ContainerInput, ContainerRules, Difference, Finding, FindingKind, FindingPlace, ReferenceConfig, ReferenceImage } from "./types.ts";
 
 const NO_PATH = Buffer.alloc(0);
@@ -160,8 +160,8 @@ function appraiseMounts(input: ContainerInput, reference: ReferenceImage, defaul
   // The kernel lists a mount where the image's links lead to, the runtime as it was asked for.
   const asked = new Set(configuration.mounts.filter(({ declared }) => declared).map(({ destination }) => destination));
   const resolved = new Set([...asked].map((destination) => resolveInImage(reference, destination)).filter((destination) => !asked.has(destination)));
-  // Where the runtime's configuration is at hand, its own mounts are declared: one that is not there, or there twice, covers something.
-  const complete = asked.has("/proc");
+  // Where the runtime's own mounts are declared, one that is not there, or there twice, covers something.
+  const complete = hasRuntimeConfiguration(configuration);
   const shown = new Set(configuration.mounts.filter(({ declared }) => !declared).map(({ destination }) => destination));
   for (const mount of configuration.mounts) {
     const { destination, declared } = mount;

@@ -2,15 +2,15 @@
 import type { PrivilegedProcess } from "@hullmark/proto/v1/attestation";
 import { printable } from "../text/printable.ts";
 import { finding } from "./findings.ts";
-import { runtimeDefaults } from "./runtime-defaults.ts";
+import { hasRuntimeConfiguration, runtimeDefaults } from "./runtime-defaults.ts";
 import type { ContainerInput, Finding } from "./types.ts";
 
 export function appraiseProcessPrivileges({ state, rules }: ContainerInput): Finding[] {
   const { configuration, code, identity } = state;
   // What is said of the container itself is told of it, and goes for all that run in it.
   if (configuration.privileged) return [];
-  const { capabilities } = runtimeDefaults(identity.pod !== undefined);
-  const given = new Set([...configuration.capabilities, ...capabilities]);
+  // Where the runtime's configuration is not at hand, no capabilities are told, and those that every container gets are taken as given.
+  const given = hasRuntimeConfiguration(configuration) ? new Set(configuration.capabilities) : runtimeDefaults(identity.pod !== undefined).capabilities;
   return code.privileged.flatMap((process) => {
     const beyond = process.capabilities.filter((name) => !given.has(name) && !rules.allow.capability(name)).map((name) => printable(name));
     return beyond.length === 0 || rules.allow.privileged ? [] : [privileged(process, beyond, rules)];

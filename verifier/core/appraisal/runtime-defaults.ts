@@ -1,4 +1,5 @@
 /** What a runtime gives every container without being asked: the line from which privilege is counted. */
+import type { ContainerConfiguration } from "@hullmark/proto/v1/attestation";
 
 export interface RuntimeDefaults {
   /** Without `CAP_`. */
@@ -95,6 +96,11 @@ const POD_DEFAULTS: RuntimeDefaults = {
 /** The defaults are the same for the runtimes known so far; a pod's container gets more. */
 export function runtimeDefaults(pod: boolean): RuntimeDefaults {
   return pod ? POD_DEFAULTS : DEFAULTS;
+}
+
+/** Whether the configuration that the runtime was given is at hand: then its own mounts are declared. */
+export function hasRuntimeConfiguration({ mounts }: ContainerConfiguration): boolean {
+  return mounts.some(({ declared, destination }) => declared && destination === "/proc");
 }
 
 /** Whether a mount is one that the runtime makes without being asked: the place alone does not say so, anybody can bind a directory of the host there. */
