@@ -6,6 +6,7 @@ import { ContainerConfigurationSchema, ContainerIdentitySchema } from "@hullmark
 import type { ContainerFacts } from "../ports/container-runtime.ts";
 import type { MountPoint } from "../ports/root-filesystem.ts";
 import { timestampFromMs } from "./timestamp.ts";
+import { withProvenVolumes } from "./volume-mounts.ts";
 
 /** A part, and what of it was left out for its length: whoever starts a container, or mounts in it, decides how long its lists are. */
 export interface CutPart {
@@ -122,9 +123,9 @@ function mounts(
   const present = new Set(points.map(({ destination }) => utf8(destination)));
   // Where nothing at all is mounted the mounts could not be read: the process is gone.
   const missing = (destination: string): boolean => present.size > 0 && !present.has(destination);
-  const declared = new Map(
-    facts.mounts.map((each) => [each.destination, { ...each, options: [...each.options], declared: true, missing: missing(each.destination) }]),
-  );
+  // In pods the runtime's volumes are told by their paths.
+  const told = facts.pod ? facts.mounts : withProvenVolumes(facts.mounts, facts.engineFiles, points);
+  const declared = new Map(told.map((each) => [each.destination, { ...each, options: [...each.options], declared: true, missing: missing(each.destination) }]));
   const known = new Set([...declared.keys(), ...facts.maskedPaths, ...facts.engineFiles.map(({ destination }) => destination)]);
   // A pod's sandbox is given /dev/shm twice by its runtime.
   const left = new Map<string, number>();

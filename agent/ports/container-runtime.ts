@@ -79,7 +79,7 @@ export interface ContainerFacts {
   readonly privileged: boolean;
   readonly readOnlyRoot: boolean;
   readonly noNewPrivileges: boolean;
-  /** `no-new-privileges` where the engine was asked for it and the runtime's configuration lacks it. */
+  /** `no-new-privileges` where the engine was asked for it and the runtime's configuration lacks it; `system-paths` where the kernel's paths are not hidden as by default. */
   readonly unmet?: readonly string[];
   readonly seccomp: "default" | "unconfined" | "custom";
   readonly apparmor: string;

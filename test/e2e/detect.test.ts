@@ -174,6 +174,29 @@ describe("untouched", () => {
     expect({ code, stdout }).toEqual({ code: 0, stdout: "no drift\n" });
   });
 
+  test("volumes of the image, shared memory and a terminal are no drift; a volume that stands for a directory of the host is", async () => {
+    const definition = acceptanceImage(programs, "volumes");
+    const config = { ...definition.config, Volumes: { "/srv/kept": {}, "/srv/anonymous": {} } };
+    const { reference } = await pushImage(bed.registry?.host ?? "", "acme/volumes", "1", { ...definition, config });
+    const kept = ["--tty", "--ipc", "shareable", "--device-cgroup-rule", "c 1:3 rw", "--volume", "kept:/srv/kept"];
+    const sharing = await victim("volumes-kept", reference, kept);
+    await victim("volumes-joined", reference, ["--ipc", "container:volumes-kept", "--volume", "kept:/srv/kept"]);
+    await sharing.docker("volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", "device=/etc", "bound");
+    await victim("volumes-bound", reference, ["--volume", "bound:/srv/kept"]);
+    const told = async (name: string): Promise<string[]> => {
+      await settled(name);
+      return (await drifts(name)).map(({ kind, path }) => `${kind} ${path}`).filter((each) => !each.startsWith("unsigned"));
+    };
+    expect(await told("volumes-kept")).toEqual([]);
+    expect(await told("volumes-joined")).toEqual([]);
+    const bound = await eventually(
+      () => told("volumes-bound"),
+      (seen) => seen.length > 0,
+    );
+    expect(bound).toEqual(["mount /srv/kept"]);
+    await sharing.docker("rm", "--force", "volumes-joined", "volumes-kept", "volumes-bound");
+  });
+
   test("the node is attested under its TPM", async () => {
     const [node] = await stack.json<{ trust: string; verdict: string; lastQuote: string | null }[]>("nodes");
     expect(node).toMatchObject({ trust: "tpm", verdict: "affirming" });

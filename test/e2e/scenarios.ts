@@ -230,6 +230,12 @@ export const SCENARIOS: readonly Scenario[] = [
 /** What root on the host does to a container of Docker. */
 export const HOST_SCENARIOS: readonly Scenario[] = [
   {
+    name: "paths of the kernel's that are not hidden",
+    runOptions: ["--security-opt", "systempaths=unconfined"],
+    attack: async () => undefined,
+    expected: [{ path: "", kinds: ["privileged"], place: "configuration" }],
+  },
+  {
     name: "every block device open to the container",
     runOptions: ["--device-cgroup-rule", "b *:* rwm"],
     attack: async () => undefined,

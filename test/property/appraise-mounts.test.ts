@@ -30,7 +30,7 @@ function found(
   policy: Policy,
   mounts: readonly { readonly destination: string; readonly declared: boolean; readonly type?: string; readonly missing?: boolean }[],
   unmet: string[] = [],
-  held: { readonly noNewPrivileges?: boolean; readonly readOnlyRoot?: boolean } = {},
+  held: { readonly privileged?: boolean; readonly noNewPrivileges?: boolean; readonly readOnlyRoot?: boolean } = {},
 ): string[] {
   const runtime = Object.entries(RUNTIME_MOUNTS).map(([destination, type]) => ({ destination, declared: true, type }));
   const configuration = create(ContainerConfigurationSchema, { mounts: [...runtime, ...mounts], seccomp: "default", unmet, ...held });
@@ -104,6 +104,14 @@ describe("what was asked for and is not there", () => {
 
   test("protections that the engine was asked for and that do not hold are told, names that are not known are not", () => {
     expect(found(defaultPolicy(), [], ["no-new-privileges", "read-only-root", "x"])).toEqual(["no-new-privileges ", "read-only-root "]);
+  });
+
+  test("paths of the kernel's that are left open are told like privilege, once of a privileged container, and allowed with it", () => {
+    const strict = { ...allowing(), rules: allowing().rules.map((rule) => ({ ...rule, allow: NO_ALLOWANCES })) };
+    expect(found(strict, [], ["system-paths"])).toEqual(["privileged "]);
+    expect(found(strict, [], ["system-paths"], { privileged: true })).toEqual(["privileged "]);
+    expect(found(allowing(), [], ["system-paths"])).toEqual([]);
+    expect(found(defaultPolicy(), [], ["system-paths"])).toEqual([]);
   });
 
   test("protections that policy requires are told where the container was started without, once", () => {

@@ -21,7 +21,17 @@ describe("given by default", () => {
 
   test("is nothing beyond what containerd allows every container, making any node included", () => {
     const any = (type: string): Rule => ({ allow: true, type, access: "m" });
-    const numbers: [number, number][] = [[1, 3], [1, 8], [1, 7], [5, 0], [1, 5], [1, 9], [5, 1], [5, 2], [10, 200]];
+    const numbers: [number, number][] = [
+      [1, 3],
+      [1, 8],
+      [1, 7],
+      [5, 0],
+      [1, 5],
+      [1, 9],
+      [5, 1],
+      [5, 2],
+      [10, 200],
+    ];
     const terminals: Rule = { allow: true, type: "c", major: 136, access: "rwm" };
     expect(given([NOTHING, any("c"), any("b"), terminals, ...numbers.map(([major, minor]) => char(major, minor))])).toEqual([]);
   });

@@ -1,6 +1,6 @@
 /** What CRI tells of a container as {@link ContainerFacts}. Where interface and OCI configuration both tell, the latter is believed: it is what was run. */
 import type { Container, ContainerStatus, Image, PodSandboxStatus } from "@hullmark/proto/cri";
-import { boundingCapabilities, givenDevices, type OciSpec, sharedNamespaces } from "../../core/oci-spec.ts";
+import { boundingCapabilities, givenDevices, hidesSystemPaths, type OciSpec, sharedNamespaces } from "../../core/oci-spec.ts";
 import type { ContainerFacts, DeclaredMount, EngineFile, PodFacts } from "../../ports/container-runtime.ts";
 import type { ContainerInfo, SandboxInfo } from "./verbose-info.ts";
 
@@ -53,6 +53,8 @@ export function containerFacts(told: Told): ContainerFacts {
     privileged: context?.privileged === true || info.privileged === true,
     readOnlyRoot: spec.root?.readonly === true,
     noNewPrivileges: spec.process.noNewPrivileges === true,
+    // A sandbox's own process is the runtime's, and what asks a runtime past the kubelet may leave out what the kubelet always sends.
+    unmet: info.runtimeSpec && pod?.container && !hidesSystemPaths(info.runtimeSpec) ? ["system-paths"] : [],
     seccomp: spec.linux?.seccomp ? (SECCOMP[context?.seccomp?.profile_type ?? 0] ?? "custom") : "unconfined",
     apparmor: spec.process.apparmorProfile ?? "",
     hostNamespaces,

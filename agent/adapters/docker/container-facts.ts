@@ -1,7 +1,7 @@
 /** Engine inspection and OCI configuration as {@link ContainerFacts}. Where both tell, the OCI configuration is believed: it is what was run. */
 import { join } from "node:path";
 import type Docker from "dockerode";
-import { boundingCapabilities, givenDevices, type OciSpec, sharedNamespaces } from "../../core/oci-spec.ts";
+import { boundingCapabilities, givenDevices, hidesSystemPaths, type OciSpec, sharedNamespaces } from "../../core/oci-spec.ts";
 import type { ContainerFacts, DeclaredMount, EngineFile } from "../../ports/container-runtime.ts";
 
 export interface EngineFacts {
@@ -43,7 +43,7 @@ export function containerFacts(
     privileged: host.Privileged === true,
     readOnlyRoot: host.ReadonlyRootfs === true || spec?.root?.readonly === true,
     noNewPrivileges: spec ? spec.process.noNewPrivileges === true : asksNoNewPrivileges(security),
-    unmet: spec && spec.process.noNewPrivileges !== true && asksNoNewPrivileges(security) ? ["no-new-privileges"] : [],
+    unmet: spec ? unmetBy(spec, security) : [],
     seccomp: seccompOf(security, spec),
     apparmor: security.includes("apparmor=unconfined") ? "unconfined" : (spec?.process.apparmorProfile ?? ""),
     hostNamespaces: hostNamespaces(host, spec),
@@ -55,6 +55,11 @@ export function containerFacts(
     ...networkFacts(container),
     engineFiles: engineFiles(container),
   };
+}
+
+function unmetBy(spec: OciSpec, security: readonly string[]): string[] {
+  const gains = spec.process.noNewPrivileges !== true && asksNoNewPrivileges(security);
+  return [...(gains ? ["no-new-privileges"] : []), ...(hidesSystemPaths(spec) ? [] : ["system-paths"])];
 }
 
 /** `no-new-privileges`, or with `=` or `:` and a boolean. */
@@ -106,7 +111,7 @@ const SHARED_MEMORY = /\/containers\/[0-9a-f]{64}\/mounts\/shm$/;
 const SHARED_WITH_HOST: ReadonlySet<string> = new Set(["/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup"]);
 
 /** Whether a mount of the configuration that was run is the engine's own bind; one that a user asked for is told again by `container.Mounts`. */
-function isEngineBind({ destination, type, source }: { readonly destination: string; readonly type?: string | null; readonly source?: string | null }): boolean {
+function isEngineBind({ destination, type, source }: NonNullable<OciSpec["mounts"]>[number]): boolean {
   if ((type ?? "bind") !== "bind" || !SHARED_WITH_HOST.has(destination)) return false;
   return source === destination || (destination === "/dev/shm" && SHARED_MEMORY.test(source ?? ""));
 }

@@ -126,6 +126,13 @@ function appraisePrivileges({ configuration, defaults, rules, report }: Setting)
           { field: "device", expected: "absent", observed: printable(Buffer.from(device)) },
           device,
         );
+    if (configuration.unmet.includes("system-paths") && !allow.privileged)
+      report(
+        "privileged",
+        "paths of the kernel's are neither hidden nor read-only",
+        { field: "system paths", expected: "masked and read-only as by default", observed: "open" },
+        "system-paths",
+      );
     if (!defaults.seccomp.has(configuration.seccomp) && !allow.seccomp(configuration.seccomp))
       report("seccomp", `seccomp ${printable(configuration.seccomp)}`, { field: "seccomp", expected: "default", observed: printable(configuration.seccomp) });
   }
