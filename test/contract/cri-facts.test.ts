@@ -56,7 +56,7 @@ test("a pod's workload is its owner in its namespace, whatever its labels say: p
     pod: podFacts(labels, labels, {}),
     configBlobPath: undefined,
     mountTypes: new Map(),
-    nodeHosts: [],
+    nodeHosts: "",
   });
   expect(facts.workload).toBe("shop/shell");
 });

@@ -197,6 +197,28 @@ describe("untouched", () => {
     await sharing.docker("rm", "--force", "volumes-joined", "volumes-kept", "volumes-bound");
   });
 
+  test("hosts, names and an init of the engine's making are no drift; a user's file in their place is", async () => {
+    const own = join(bed.directory, "resolver");
+    writeFileSync(own, "nameserver 6.6.6.6\n");
+    const cases: readonly (readonly [string, readonly string[], readonly string[]])[] = [
+      ["made-gateway", ["--add-host", "host.docker.internal:host-gateway", "--hostname", "web.example.com", "--init"], []],
+      // Another program than the image's, which would listen on the host.
+      ["made-host", ["--network", "host", "--entrypoint", "/bin/sleep"], ["args ", "host-namespace "]],
+      ["made-user", ["--volume", `${own}:/etc/resolv.conf:ro`, "--volume", `${own}:/etc/hosts:ro`], ["mount /etc/hosts", "mount /etc/resolv.conf"]],
+    ];
+    for (const [name, options, expected] of cases) {
+      const made = new DockerVictim(name, programs, bed.engine?.dockerHost ?? "", (argv) => bed.wrap(argv));
+      await made.docker("run", "-d", "--name", name, ...options, image.reference, ...(options.includes("--entrypoint") ? ["3600"] : []));
+      await settled(name);
+      const told = await eventually(
+        () => drifts(name),
+        (seen) => seen.length >= expected.length,
+      );
+      expect(told.map(({ kind, path }) => `${kind} ${path}`).sort(), `${name}: ${describeAll(told)}`).toEqual(expected);
+      await made.docker("rm", "--force", name);
+    }
+  });
+
   test("the node is attested under its TPM", async () => {
     const [node] = await stack.json<{ trust: string; verdict: string; lastQuote: string | null }[]>("nodes");
     expect(node).toMatchObject({ trust: "tpm", verdict: "affirming" });

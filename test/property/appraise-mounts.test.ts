@@ -35,7 +35,7 @@ function found(
   const runtime = Object.entries(RUNTIME_MOUNTS).map(([destination, type]) => ({ destination, declared: true, type }));
   const configuration = create(ContainerConfigurationSchema, { mounts: [...runtime, ...mounts], seccomp: "default", unmet, ...held });
   const rules = containerRules(policy, { imageReference: "i", containerName: "c", workload: "w", labels: {}, nodeName: "n" });
-  const input = { state: { configuration, identity: {} }, rules } as unknown as ContainerInput;
+  const input = { state: { configuration, identity: {}, filesystem: { bindFiles: [{ destination: "/etc/hosts" }] } }, rules } as unknown as ContainerInput;
   return appraiseConfiguration(input, image).map(({ kind, path }) => `${kind} ${path}`);
 }
 
@@ -90,6 +90,15 @@ describe("at a place of the runtime's own", () => {
   test("a terminal is not told, anything else in its place is", () => {
     expect(found(allowing(), [{ destination: "/dev/console", declared: false, type: "devpts" }])).toEqual([]);
     expect(found(allowing(), [{ destination: "/dev/console", declared: false, type: "ext4" }])).toEqual(["undeclared-mount /dev/console"]);
+  });
+});
+
+describe("a file of the user's in place of the engine's", () => {
+  test("is a mount that needs permission", () => {
+    const resolver = { destination: "/etc/resolv.conf", declared: true, type: "bind" };
+    expect(found(allowing(), [resolver])).toEqual(["mount /etc/resolv.conf"]);
+    expect(found(allowing("/etc/resolv.conf"), [resolver])).toEqual([]);
+    expect(found(defaultPolicy(), [resolver])).toEqual([]);
   });
 });
 
@@ -168,7 +177,7 @@ describe("variables that the image does not set", () => {
     const configuration = create(ContainerConfigurationSchema, { seccomp: "default", hostname: "web.example.org", envKey: key, env: variables });
     const strict = { ...allowing(), rules: allowing().rules.map((rule) => ({ ...rule, allow: NO_ALLOWANCES })) };
     const rules = containerRules(strict, { imageReference: "i", containerName: "c", workload: "w", labels: {}, nodeName: "n" });
-    const input = { state: { configuration, identity: { pod } }, rules } as unknown as ContainerInput;
+    const input = { state: { configuration, identity: { pod }, filesystem: { bindFiles: [] } }, rules } as unknown as ContainerInput;
     return appraiseConfiguration(input, image).map(({ summary }) => summary);
   }
   const made = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", TERM: "xterm" };

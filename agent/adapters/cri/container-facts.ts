@@ -1,5 +1,6 @@
 /** What CRI tells of a container as {@link ContainerFacts}. Where interface and OCI configuration both tell, the latter is believed: it is what was run. */
 import type { Container, ContainerStatus, Image, PodSandboxStatus } from "@hullmark/proto/cri";
+import { hostsEntries } from "../../core/hosts-file.ts";
 import { boundingCapabilities, givenDevices, hidesSystemPaths, type OciSpec, sharedNamespaces } from "../../core/oci-spec.ts";
 import type { ContainerFacts, DeclaredMount, EngineFile, PodFacts } from "../../ports/container-runtime.ts";
 import type { ContainerInfo, SandboxInfo } from "./verbose-info.ts";
@@ -16,8 +17,8 @@ export interface Told {
   readonly configBlobPath: string | undefined;
   /** Types of the mounts by destination, for those that are not what the configuration calls them. */
   readonly mountTypes: ReadonlyMap<string, string>;
-  /** Lines of the node's own `/etc/hosts`, which the kubelet copies for pods in the host's network. */
-  readonly nodeHosts: readonly string[];
+  /** The node's own `/etc/hosts`, which the kubelet copies for pods in the host's network. */
+  readonly nodeHosts: string;
 }
 
 const ENGINE_FILES = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
@@ -102,12 +103,4 @@ function engineFiles(mounts: readonly DeclaredMount[]): EngineFile[] {
   return mounts
     .filter(({ destination, type }) => type === "kubelet" && ENGINE_FILES.includes(destination))
     .map(({ destination, source }) => ({ destination, hostPath: source, digestPath: undefined }));
-}
-
-/** `NAME:ADDRESS` for every name in a hosts file. */
-function hostsEntries(lines: readonly string[]): string[] {
-  return lines.flatMap((line) => {
-    const [address = "", ...names] = line.replace(/#.*$/, "").trim().split(/\s+/);
-    return names.map((name) => `${name}:${address}`);
-  });
 }

@@ -26,7 +26,6 @@ const CALL_TIMEOUT_MS = 15_000;
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 /** How often a runtime without events is asked for its containers. */
 const LIST_INTERVAL_MS = 1_000;
-const MAX_HOSTS_BYTES = 64 * 1024;
 
 export interface CriRuntimeOptions {
   /** Unix socket of the runtime, absolute. */
@@ -199,7 +198,7 @@ export class CriRuntime implements ContainerRuntime {
       pod,
       configBlobPath: hex && blobs ? join(blobs, hex) : undefined,
       mountTypes: await mountTypes(info, owner),
-      nodeHosts: await nodeHosts(),
+      nodeHosts: await readFile("/etc/hosts", "latin1").catch(() => ""),
     };
   }
 
@@ -239,11 +238,6 @@ async function subPathKind(source: string, owner: MountOwner): Promise<string> {
   }
   // A path of the node's has no directory there.
   return "bind";
-}
-
-async function nodeHosts(): Promise<readonly string[]> {
-  const text = await readFile("/etc/hosts", "latin1").catch(() => "");
-  return text.length > MAX_HOSTS_BYTES ? [] : text.split("\n");
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -1,13 +1,21 @@
 /** Engine inspection and OCI configuration as {@link ContainerFacts}. Where both tell, the OCI configuration is believed: it is what was run. */
 import { join } from "node:path";
 import type Docker from "dockerode";
+import { z } from "zod";
+import { hostsEntries } from "../../core/hosts-file.ts";
 import { boundingCapabilities, givenDevices, hidesSystemPaths, type OciSpec, sharedNamespaces } from "../../core/oci-spec.ts";
 import type { ContainerFacts, DeclaredMount, EngineFile } from "../../ports/container-runtime.ts";
 
 export interface EngineFacts {
   readonly rootDirectory: string;
   readonly storageDriver: string;
+  /** What `host-gateway` stands for in the hosts that a container is given (`--add-host`). */
+  readonly hostGateways: readonly string[];
+  /** The host's own `/etc/hosts`, which the engine copies for containers in the host's network. */
+  readonly hostHosts: string;
 }
+
+const MAX_DAEMON_CONFIGURATION_CHARS = 64 * 1024;
 
 type Inspected = Docker.ContainerInspectInfo;
 
@@ -35,7 +43,7 @@ export function containerFacts(
     labels,
     unlisted: false,
     pod: undefined,
-    args: withoutInit(spec?.process.args ?? [container.Path, ...container.Args], host.Init === true),
+    args: spec ? (spec.process.args ?? []).slice(hasEngineInit(container, spec) ? 2 : 0) : [container.Path, ...container.Args],
     env: spec?.process.env ?? config.Env ?? [],
     user: config.User,
     workingDirectory: spec?.process.cwd ?? config.WorkingDir,
@@ -51,7 +59,7 @@ export function containerFacts(
     mounts: declaredMounts(container, spec),
     maskedPaths: [...(spec?.linux?.maskedPaths ?? []), ...(spec?.linux?.readonlyPaths ?? [])],
     hostname: spec?.hostname || config.Hostname,
-    extraHosts: host.ExtraHosts ?? [],
+    extraHosts: extraHosts(host, engine),
     ...networkFacts(container),
     engineFiles: engineFiles(container),
   };
@@ -73,10 +81,6 @@ function configBlobPath(imageId: string, { rootDirectory, storageDriver }: Engin
   return hex ? join(rootDirectory, "image", storageDriver, "imagedb/content/sha256", hex) : undefined;
 }
 
-function withoutInit(args: readonly string[], init: boolean): readonly string[] {
-  return init && /\/(docker-init|tini)$/.test(args[0] ?? "") && args[1] === "--" ? args.slice(2) : args;
-}
-
 function seccompOf(security: readonly string[], spec: OciSpec | undefined): ContainerFacts["seccomp"] {
   if (security.includes("seccomp=unconfined")) return "unconfined";
   if (security.some((each) => each.startsWith("seccomp="))) return "custom";
@@ -84,14 +88,15 @@ function seccompOf(security: readonly string[], spec: OciSpec | undefined): Cont
 }
 
 function hostNamespaces(host: Inspected["HostConfig"], spec: OciSpec | undefined): string[] {
-  if (spec?.linux?.namespaces) return sharedNamespaces(spec);
   const modes: [string, string | undefined][] = [
     ["pid", host.PidMode],
     ["net", host.NetworkMode],
     ["ipc", host.IpcMode],
     ["uts", host.UTSMode],
   ];
-  return modes.filter(([, mode]) => mode === "host").map(([name]) => name);
+  // Of the host's network the engine gives the runtime the path (moby daemon/oci_linux.go, `WithNamespaces`), like that of any other.
+  const asked = modes.filter(([, mode]) => mode === "host").map(([name]) => name);
+  return [...new Set([...(spec?.linux?.namespaces ? sharedNamespaces(spec) : []), ...asked])];
 }
 
 function devicesOf(host: Inspected["HostConfig"], spec: OciSpec | undefined): string[] {
@@ -116,11 +121,23 @@ function isEngineBind({ destination, type, source }: NonNullable<OciSpec["mounts
   return source === destination || (destination === "/dev/shm" && SHARED_MEMORY.test(source ?? ""));
 }
 
+/** Asked for with the container, or of the engine for all (`"init": true` in daemon.json), which the container's own settings do not tell. */
+function hasEngineInit(container: Inspected, { process, mounts }: OciSpec): boolean {
+  const [program, separator] = process.args ?? [];
+  const bound = mounts?.some(({ destination }) => destination === ENGINE_INIT_DESTINATION) === true;
+  return program === ENGINE_INIT_DESTINATION && separator === "--" && bound && !isUsers(container, ENGINE_INIT_DESTINATION);
+}
+
+/** `container.Mounts` has what was asked for, and nothing of the engine's own. */
+function isUsers(container: Inspected, destination: string): boolean {
+  return container.Mounts.some((each) => each.Destination === destination);
+}
+
 function declaredMounts(container: Inspected, spec: OciSpec | undefined): DeclaredMount[] {
   const byDestination = new Map<string, DeclaredMount>();
   // The engine's own init is told apart from anything that a user mounts: `container.Mounts`, which comes second, has only the latter.
   const typeOf = (destination: string, type: string): string =>
-    container.HostConfig.Init === true && destination === ENGINE_INIT_DESTINATION ? "engine-init" : type;
+    spec && destination === ENGINE_INIT_DESTINATION && hasEngineInit(container, spec) ? "engine-init" : type;
   for (const each of spec?.mounts ?? [])
     byDestination.set(each.destination, {
       destination: each.destination,
@@ -145,11 +162,40 @@ function networkFacts(container: Inspected): Pick<ContainerFacts, "addresses" | 
   return { addresses, networkNames: [...new Set(networkNames)] };
 }
 
+/** An address is told for the engine's word for it; in the host's network the file begins with the host's own lines. */
+function extraHosts(host: Inspected["HostConfig"], { hostGateways, hostHosts }: EngineFacts): string[] {
+  const asked = (host.ExtraHosts ?? []) as string[];
+  const given = asked.flatMap((each) => {
+    const name = /^([^:=]+)[:=]host-gateway$/.exec(each)?.[1];
+    return name === undefined ? [each] : hostGateways.map((address) => `${name}:${address}`);
+  });
+  return host.NetworkMode === "host" ? [...given, ...hostsEntries(hostHosts)] : given;
+}
+
+/** Where the engine keeps its files for a container: for this one, or for the one whose network it joins. A user's own file is a mount like any other. */
+const ENGINE_FILE = /\/containers\/[0-9a-f]{64}\/(?:hosts|hostname|resolv\.conf)$/;
+
 function engineFiles(container: Inspected): EngineFile[] {
-  const { HostsPath, HostnamePath, ResolvConfPath } = container;
+  const own = (destination: string, path: string): string | undefined => (ENGINE_FILE.test(path) && !isUsers(container, destination) ? path : undefined);
+  const HostsPath = own("/etc/hosts", container.HostsPath);
+  const HostnamePath = own("/etc/hostname", container.HostnamePath);
+  const ResolvConfPath = own("/etc/resolv.conf", container.ResolvConfPath);
   const files: EngineFile[] = [];
   if (HostsPath) files.push({ destination: "/etc/hosts", hostPath: HostsPath, digestPath: undefined });
   if (HostnamePath) files.push({ destination: "/etc/hostname", hostPath: HostnamePath, digestPath: undefined });
   if (ResolvConfPath) files.push({ destination: "/etc/resolv.conf", hostPath: ResolvConfPath, digestPath: `${ResolvConfPath}.hash` });
   return files;
+}
+
+const DaemonConfiguration = z.object({ "host-gateway-ip": z.string().nullish(), "host-gateway-ips": z.array(z.string()).nullish() });
+
+/** `host-gateway-ip` of the engine's configuration file, or its list of them. @param text of `daemon.json`, at most 64 KiB; what is no such document says nothing */
+export function hostGatewayIps(text: string): string[] {
+  if (text === "" || text.length > MAX_DAEMON_CONFIGURATION_CHARS) return [];
+  try {
+    const { "host-gateway-ip": one, "host-gateway-ips": several } = DaemonConfiguration.parse(JSON.parse(text));
+    return [...(one ? [one] : []), ...(several ?? [])];
+  } catch {
+    return [];
+  }
 }

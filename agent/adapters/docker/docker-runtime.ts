@@ -1,14 +1,17 @@
 /** {@link ContainerRuntime} over the Docker Engine API (dockerode). */
+import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import Docker from "dockerode";
 import { type ContainerFacts, type ContainerRuntime, ContainerRuntimeError, type RuntimeEvent, type RuntimeFacts } from "../../ports/container-runtime.ts";
-import { containerFacts } from "./container-facts.ts";
+import { containerFacts, hostGatewayIps } from "./container-facts.ts";
 import { readOciSpec } from "./oci-spec.ts";
 
 /** Events after which a container is inspected again. */
 const ACTIONS = ["start", "die", "pause", "unpause", "rename", "update", "connect", "disconnect", "oom", "destroy"];
 const CALL_TIMEOUT_MS = 15_000;
+/** Where the engine reads its settings unless told otherwise; its API does not tell `host-gateway-ip`. */
+const DAEMON_CONFIGURATION = "/etc/docker/daemon.json";
 const MAX_EVENT_BYTES = 1024 * 1024;
 
 /** What is used of dockerode; its own types know neither abort signals everywhere nor what `info` holds. */
@@ -16,6 +19,7 @@ interface Engine {
   info(): Promise<{ Driver: string; ServerVersion: string; DockerRootDir: string; DriverStatus?: [string, string][] }>;
   listContainers(options: { abortSignal: AbortSignal }): Promise<{ Id: string }[]>;
   getContainer(id: string): { inspect(options: { abortSignal: AbortSignal }): Promise<Docker.ContainerInspectInfo> };
+  getNetwork(name: string): { inspect(): Promise<{ IPAM?: { Config?: { Gateway?: string }[] | null } }> };
   getImage(id: string): { inspect(): Promise<Docker.ImageInspectInfo> };
   getEvents(options: { filters: Record<string, string[]>; abortSignal: AbortSignal }): Promise<Readable>;
 }
@@ -57,7 +61,12 @@ export class DockerRuntime implements ContainerRuntime {
     const container = await guard(() => this.#docker.getContainer(id).inspect({ abortSignal: signal })).catch(ignoreMissing);
     if (!container?.State.Running || container.State.Pid <= 0) return undefined;
     const [spec, image] = await Promise.all([readOciSpec(container.State.Pid, id), this.#image(container.Image)]);
-    return containerFacts(container, spec, image, { rootDirectory: this.#rootDirectory, storageDriver: this.#storageDriver });
+    return containerFacts(container, spec, image, {
+      rootDirectory: this.#rootDirectory,
+      storageDriver: this.#storageDriver,
+      hostGateways: container.HostConfig.ExtraHosts?.some((each: string) => each.endsWith("host-gateway")) ? await this.#hostGateways() : [],
+      hostHosts: container.HostConfig.NetworkMode === "host" ? await readFile("/etc/hosts", "latin1").catch(() => "") : "",
+    });
   }
 
   async *events(signal: AbortSignal): AsyncGenerator<RuntimeEvent> {
@@ -83,6 +92,14 @@ export class DockerRuntime implements ContainerRuntime {
       stream.destroy();
     }
     if (!signal.aborted) throw new ContainerRuntimeError("RUNTIME_UNREACHABLE", "the event stream ended");
+  }
+
+  /** What the engine puts for `host-gateway`: the default bridge's address, or what it was configured to when the container started (moby `setHostGatewayIP`). */
+  async #hostGateways(): Promise<string[]> {
+    const bridge = await guard(() => this.#docker.getNetwork("bridge").inspect()).catch(ignoreMissing);
+    const configured = hostGatewayIps(await readFile(DAEMON_CONFIGURATION, "utf8").catch(() => ""));
+    const gateways = (bridge?.IPAM?.Config ?? []).map(({ Gateway }) => (Gateway ?? "").replace(/\/.*$/, ""));
+    return [...gateways.filter((each) => each !== ""), ...configured];
   }
 
   /** The engine's record of the image, which outlives its tags. */

@@ -58,7 +58,8 @@ function unexpected(expected: string, line: string): Problem {
 
 /** Every line must be loopback, an own address with an own name, or a declared extra host. */
 function judgeHosts(lines: readonly string[], configuration: ContainerConfiguration): Problem | undefined {
-  const own = new Set([configuration.hostname, ...configuration.networkNames]);
+  // Of a name with a domain docker writes the first label too (libnetwork, etchosts).
+  const own = new Set([configuration.hostname, configuration.hostname.split(".", 1)[0] ?? "", ...configuration.networkNames]);
   const addresses = new Set(configuration.addresses);
   const extra = new Set(configuration.extraHosts.map((each) => each.replace(/^([^:=]+)[:=](.*)$/, "$2 $1")));
   for (const line of lines) {

@@ -8,6 +8,8 @@ import { finding } from "./findings.ts";
 import { hasRuntimeConfiguration, isKernelMount, isRuntimeMount, type RuntimeDefaults, runtimeDefaults } from "./runtime-defaults.ts";
 import type { ContainerInput, ContainerRules, Difference, Finding, FindingKind, FindingPlace, ReferenceConfig, ReferenceImage } from "./types.ts";
 
+/** Made by the engine for each container; told with their content. */
+const ENGINE_FILES: ReadonlySet<string> = new Set(["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"]);
 const NO_PATH = Buffer.alloc(0);
 
 export function appraiseConfiguration(input: ContainerInput, reference: ReferenceImage): Finding[] {
@@ -164,6 +166,7 @@ function appraiseMounts(input: ContainerInput, reference: ReferenceImage, defaul
   const { rules } = input;
   const { configuration, identity } = input.state;
   const volumes = new Set(reference.config.volumes);
+  const engineFiles = new Set(input.state.filesystem.bindFiles.map(({ destination }) => destination));
   // The kernel lists a mount where the image's links lead to, the runtime as it was asked for.
   const asked = new Set(configuration.mounts.filter(({ declared }) => declared).map(({ destination }) => destination));
   const resolved = new Set([...asked].map((destination) => resolveInImage(reference, destination)).filter((destination) => !asked.has(destination)));
@@ -181,7 +184,9 @@ function appraiseMounts(input: ContainerInput, reference: ReferenceImage, defaul
     const allowed = rules.allow.mount(destination) && (declared || (rules.hasPolicy && destination !== "/"));
     // In a pod every file that kubelet and runtime bind is told apart: a bind left over is a path of the node, wherever it is mounted.
     const ofNode = identity.pod !== undefined && declared && mount.type === "bind";
-    if ((!ofNode && ofRuntime) || (declared && defaults.mountTypes.has(mount.type)) || allowed) continue;
+    // The place of a file of the engine's is the engine's where its file is told, and its content judged: what somebody else mounts there is a mount like any other.
+    const ofUser = declared && ENGINE_FILES.has(destination) && !engineFiles.has(destination);
+    if ((!ofNode && !ofUser && ofRuntime) || (declared && defaults.mountTypes.has(mount.type)) || allowed) continue;
     if (declared && ((volumes.has(destination) && mount.type === "volume") || (mount.type === ENGINE_INIT.type && destination === ENGINE_INIT.destination)))
       continue;
     if (!declared && resolved.has(destination)) continue;
