@@ -48,10 +48,15 @@ export class PodVictim implements Victim {
   /** Main process in the host's pid namespace. */
   async pid(): Promise<number> {
     const id = await this.id();
-    const tasks = await run(this.#cluster.ctr("tasks", "list"));
-    const pid = Number(new RegExp(`^${id}\\s+(\\d+)\\s`, "m").exec(tasks)?.[1]);
-    if (!(pid > 0)) throw new Error(`${this.container} does not run:\n${tasks}`);
-    return pid;
+    let tasks = "";
+    // A list leaves out a task whose shim does not answer at once.
+    for (let attempt = 0; attempt < 30; attempt++) {
+      tasks = await run(this.#cluster.ctr("tasks", "list"));
+      const pid = Number(new RegExp(`^${id}\\s+(\\d+)\\s`, "m").exec(tasks)?.[1]);
+      if (pid > 0) return pid;
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+    }
+    throw new Error(`${this.container} does not run as ${id}:\n${tasks}`);
   }
 
   /** The container's id at the runtime. */
