@@ -47,19 +47,19 @@ export class PodVictim implements Victim {
 
   /** Main process in the host's pid namespace. */
   async pid(): Promise<number> {
-    const id = await this.id();
     let tasks = "";
-    // A list leaves out a task whose shim does not answer at once.
+    // The API server may not have the id yet, and a list leaves out a task whose shim does not answer at once.
     for (let attempt = 0; attempt < 30; attempt++) {
-      tasks = await run(this.#cluster.ctr("tasks", "list"));
-      const pid = Number(new RegExp(`^${id}\\s+(\\d+)\\s`, "m").exec(tasks)?.[1]);
+      const id = await this.id();
+      tasks = `${id}\n${await run(this.#cluster.ctr("tasks", "list"))}`;
+      const pid = Number((id !== "" && new RegExp(`^${id}\\s+(\\d+)\\s`, "m").exec(tasks)?.[1]) || 0);
       if (pid > 0) return pid;
       await new Promise((resolve) => setTimeout(resolve, 1_000));
     }
-    throw new Error(`${this.container} does not run as ${id}:\n${tasks}`);
+    throw new Error(`${this.container} does not run as ${tasks}`);
   }
 
-  /** The container's id at the runtime. */
+  /** The container's id at the runtime; empty where the API server does not have it yet. */
   async id(): Promise<string> {
     const status = await this.#cluster.kubectl([
       "get",
