@@ -2,6 +2,7 @@
 import { WatchRefused } from "@hullmark/verifier/adapters/kubernetes/api-server";
 import { PodWatch } from "@hullmark/verifier/adapters/kubernetes/index";
 import { expect, test } from "vitest";
+import { podContainer } from "../fakes/pod-records.ts";
 
 interface PodFields {
   readonly uid?: string;
@@ -89,11 +90,8 @@ test("pods are listed in pages, and followed from the list's version on", async 
   expect([view.get("uid-a"), view.get("uid-b")?.name, view.get("uid-c")?.name]).toEqual([undefined, "b", "c"]);
   expect(view.get("uid-c")).toEqual({
     ...{ uid: "uid-c", namespace: "shop", name: "c", nodeName: "n1", mirror: false },
-    containers: [
-      { name: "web", role: "container" },
-      { name: "prepare", role: "init" },
-      { name: "look", role: "ephemeral" },
-    ],
+    containers: [podContainer("web"), podContainer("prepare", { role: "init" }), podContainer("look", { role: "ephemeral" })],
+    ...{ hostNamespaces: [], hostAliases: [] },
   });
 });
 

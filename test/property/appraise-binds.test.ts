@@ -3,18 +3,19 @@ import { create } from "@bufbuild/protobuf";
 import { BindFileSchema, ContainerConfigurationSchema } from "@hullmark/proto/v1/attestation";
 import { expect, test } from "vitest";
 import { appraiseBindFiles } from "../../verifier/core/appraisal/appraise-binds.ts";
-import type { ContainerState } from "../../verifier/core/appraisal/types.ts";
+import type { ContainerInput } from "../../verifier/core/appraisal/types.ts";
 import { defaultPolicy } from "../../verifier/core/policy/default.ts";
 import { containerRules } from "../../verifier/core/policy/match.ts";
 
 const LOOPBACK = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
-function found(line: string, configuration: { readonly hostname?: string; readonly extraHosts?: string[] }): number {
+function found(line: string, configuration: { readonly hostname?: string; readonly extraHosts?: string[] }, hostAliases?: readonly string[]): number {
   const content = Buffer.from(`${LOOPBACK}${line}\n`);
   const file = create(BindFileSchema, { destination: "/etc/hosts", mode: 0o644, content, sha256: createHash("sha256").update(content).digest() });
   const told = create(ContainerConfigurationSchema, { hostname: "web", addresses: ["172.17.0.2"], ...configuration });
   const rules = containerRules(defaultPolicy(), { imageReference: "i", containerName: "c", workload: "w", labels: {}, nodeName: "n" });
-  return appraiseBindFiles({ filesystem: { bindFiles: [file] }, configuration: told } as unknown as ContainerState, rules).length;
+  const pod = hostAliases && { kind: "specified", pod: { hostAliases } };
+  return appraiseBindFiles({ state: { filesystem: { bindFiles: [file] }, configuration: told }, rules, pod } as unknown as ContainerInput).length;
 }
 
 test("a container's own line has its name, with a domain the first label too, and nothing else", () => {
@@ -29,4 +30,11 @@ test("a declared host has the address that was declared for it, of either family
   const extraHosts = ["host.docker.internal:172.17.0.1", "node:127.0.1.1", "six:fd00::1"];
   for (const line of ["172.17.0.1\thost.docker.internal", "127.0.1.1\tnode", "fd00::1\tsix"]) expect(found(line, { extraHosts }), line).toBe(0);
   for (const line of ["172.17.0.9\thost.docker.internal", "127.0.1.1\tregistry.example", "172.17.0.1\tnode"]) expect(found(line, { extraHosts }), line).toBe(1);
+});
+
+test("a line of the pod's hostAliases is the kubelet's, another address for the name is not", () => {
+  const aliases = ["db:10.0.0.7", "db.shop:10.0.0.7"];
+  expect(found("10.0.0.7\tdb\tdb.shop", {}, aliases)).toBe(0);
+  expect(found("10.0.0.8\tdb", {}, aliases)).toBe(1);
+  expect(found("10.0.0.7\tdb", {}, [])).toBe(1);
 });

@@ -4,18 +4,10 @@ import { PodJoin } from "@hullmark/verifier/core/pods/index";
 import type { PodRecord } from "@hullmark/verifier/ports/pod-view";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { podRecord as record } from "../fakes/pod-records.ts";
 
 const GRACE_MS = 30_000;
 const MAX_AGE_MS = 180_000;
-
-const record = (more: Partial<PodRecord> = {}): PodRecord => ({
-  ...{ uid: "u1", namespace: "shop", name: "cart", nodeName: "n1", mirror: false },
-  containers: [
-    { name: "web", role: "container" },
-    { name: "look", role: "ephemeral" },
-  ],
-  ...more,
-});
 
 class View {
   heardMs: number | undefined = 0;

@@ -3,9 +3,47 @@
 /** How a container stands in its pod's specification. */
 export type ContainerRole = "container" | "init" | "ephemeral";
 
+/** A variable that the specification sets. */
+export interface PodVariable {
+  readonly name: string;
+  /** As written, before the kubelet puts in references; undefined: it comes from elsewhere (ConfigMap, Secret, status), and only its name is known. */
+  readonly value: string | undefined;
+  /** Not set where it comes from a ConfigMap or Secret that lacks it. */
+  readonly optional: boolean;
+}
+
+export interface PodMount {
+  readonly path: string;
+  readonly volume: string;
+  /** The volume's source as the API names it: `emptyDir`, `configMap`, `hostPath`, …; empty: the specification has no such volume. */
+  readonly source: string;
+  readonly readOnly: boolean;
+}
+
+/** A container as its pod's specification has it, the pod's own security context put in. Empty or undefined: the specification says nothing. */
 export interface PodContainer {
   readonly name: string;
   readonly role: ContainerRole;
+  readonly command: readonly string[];
+  readonly args: readonly string[];
+  readonly env: readonly PodVariable[];
+  /** Prefixes of whole ConfigMaps and Secrets (`envFrom`), whose names are not known. */
+  readonly envFrom: readonly string[];
+  readonly workingDirectory: string;
+  readonly user: number | undefined;
+  readonly group: number | undefined;
+  readonly privileged: boolean;
+  readonly readOnlyRoot: boolean;
+  /** `allowPrivilegeEscalation: false`. */
+  readonly noEscalation: boolean;
+  /** Upper case, without `CAP_`. */
+  readonly addedCapabilities: readonly string[];
+  readonly droppedCapabilities: readonly string[];
+  /** `RuntimeDefault`, `Localhost`, `Unconfined` or empty. */
+  readonly seccomp: string;
+  readonly mounts: readonly PodMount[];
+  /** It asks for devices of a plug-in on the node, which adds variables, mounts and devices as it sees fit. */
+  readonly extended: boolean;
 }
 
 /** What is kept of one pod: bounded by the API server's own limit of an object, and far smaller. */
@@ -19,6 +57,10 @@ export interface PodRecord {
   /** The kubelet itself wrote it for a pod from its manifests folder: the specification is the node's word. */
   readonly mirror: boolean;
   readonly containers: readonly PodContainer[];
+  /** `pid`, `net`, `ipc` where the node's is asked for. */
+  readonly hostNamespaces: readonly string[];
+  /** Lines of /etc/hosts: `NAME:ADDRESS`. */
+  readonly hostAliases: readonly string[];
 }
 
 export interface PodView {

@@ -41,6 +41,13 @@ interface WorkloadView {
 const FOUND_WITHIN_MS = 30_000;
 const SETTLED_WITHIN_MS = 90_000;
 
+/** What only the comparison with the pod's specification says. */
+const SMUGGLED = [
+  /runs another command than its pod's specification/,
+  /variable TZ is set, which neither image nor pod's specification does/,
+  /capability SYS_ADMIN, which its pod's specification does not give/,
+];
+
 let bed: Testbed;
 let cluster: Kubernetes;
 let stack: Stack;
@@ -244,6 +251,14 @@ describe("attacks", () => {
       await smuggle(cluster.criSocket, sandbox, { name: "miner", image: image.tagged, command: [ACCEPTANCE.tool, "wait"] });
       await assertFound("default/host-of-another/miner", [{ path: "", place: "configuration", kinds: ["injected-container"] }]);
       expect(describeAll(await drifts("default/host-of-another/web"))).toBe("");
+      // Under the name of the pod's own container, with what policy allows a specification to ask for (TZ) and what it does not.
+      const command = [ACCEPTANCE.tool, "wait"];
+      await smuggle(cluster.criSocket, sandbox, { name: "web", image: image.tagged, command, env: { TZ: "UTC" }, capabilities: ["SYS_ADMIN"] });
+      const found = await eventually(
+        () => drifts("default/host-of-another/web"),
+        (seen) => SMUGGLED.every((summary) => seen.some((drift) => summary.test(drift.summary))),
+      );
+      for (const summary of SMUGGLED) expect(describeAll(found)).toMatch(summary);
     } finally {
       await cluster.services.kubelet.start();
     }

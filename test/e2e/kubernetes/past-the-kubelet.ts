@@ -10,6 +10,9 @@ export interface SmuggledContainer {
   readonly image: string;
   readonly command: readonly string[];
   readonly labels?: Readonly<Record<string, string>>;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Without `CAP_`; beyond the runtime's own. */
+  readonly capabilities?: readonly string[];
 }
 
 function message(fields: readonly (readonly [field: number, value: string | Uint8Array])[]): Uint8Array {
@@ -22,8 +25,32 @@ function message(fields: readonly (readonly [field: number, value: string | Uint
   return writer.finish();
 }
 
+/** `pairs` as entries of field `field`: the same on the wire for a map and for KeyValue. */
+function entries(field: number, pairs: Readonly<Record<string, string>>): [number, Uint8Array][] {
+  return Object.entries(pairs).map(([key, value]) => [
+    field,
+    message([
+      [1, key],
+      [2, value],
+    ]),
+  ]);
+}
+
+/** CreateContainerRequest's `config`. */
+function configOf({ name, image, command, labels = {}, env = {}, capabilities = [] }: SmuggledContainer): Uint8Array {
+  const added = message(capabilities.map((capability): [number, string] => [1, capability]));
+  return message([
+    [1, message([[1, name]])],
+    [2, message([[1, image]])],
+    ...command.map((word): [number, string] => [3, word]),
+    ...entries(6, env),
+    ...entries(9, labels),
+    [15, message(capabilities.length === 0 ? [] : [[2, message([[1, added]])]])],
+  ]);
+}
+
 /** @returns the container's id; it runs */
-export async function smuggle(socketPath: string, sandboxId: string, { name, image, command, labels = {} }: SmuggledContainer): Promise<string> {
+export async function smuggle(socketPath: string, sandboxId: string, container: SmuggledContainer): Promise<string> {
   const client = new Client(`unix:${socketPath}`, credentials.createInsecure());
   const call = (method: string, request: Uint8Array): Promise<Buffer> =>
     new Promise((resolve, reject) => {
@@ -33,24 +60,11 @@ export async function smuggle(socketPath: string, sandboxId: string, { name, ima
       );
     });
   try {
-    const config = message([
-      [1, message([[1, name]])],
-      [2, message([[1, image]])],
-      ...command.map((word): [number, string] => [3, word]),
-      ...Object.entries(labels).map((pair): [number, Uint8Array] => [
-        9,
-        message([
-          [1, pair[0]],
-          [2, pair[1]],
-        ]),
-      ]),
-      [15, message([])],
-    ]);
     const created = await call(
       "CreateContainer",
       message([
         [1, sandboxId],
-        [2, config],
+        [2, configOf(container)],
         [3, message([[1, message([[1, "x"]])]])],
       ]),
     );

@@ -52,7 +52,12 @@ export function everyKind(image: string, side: string): readonly Json[] {
     { name: "settings", mountPath: "/app/one.conf", subPath: "one.conf" },
     { name: "scratch", mountPath: "/var/lib/part", subPath: "part" },
   ];
-  const web = podSpec(image, { container: { volumeMounts }, spec: { volumes } });
+  // Neither is set, and policy allows none of them.
+  const env = [
+    { name: "MAYBE", valueFrom: { configMapKeyRef: { name: "settings", key: "none", optional: true } } },
+    { name: "HIDDEN", valueFrom: { secretKeyRef: { name: "none", key: "none", optional: true } } },
+  ];
+  const web = podSpec(image, { container: { volumeMounts, env }, spec: { volumes } });
   const init = [
     { name: "prepare", image, command: ["/bin/true"] },
     { name: "sidecar", image: side, restartPolicy: "Always", env: [{ name: "TZ", value: "UTC" }] },

@@ -1,11 +1,32 @@
 /** A pod as the API server tells it, cut to what appraisal needs. */
 import { z } from "zod";
-import type { ContainerRole, PodContainer, PodRecord } from "../../ports/pod-view.ts";
+import type { ContainerRole, PodContainer, PodMount, PodRecord, PodVariable } from "../../ports/pod-view.ts";
 
 /** The kubelet writes a pod from its own folder to the API server under another uid, with its own here. */
 const MIRROR = "kubernetes.io/config.mirror";
 
-const Containers = z.array(z.object({ name: z.string() })).optional();
+const SeccompProfile = z.object({ type: z.string() }).optional();
+const Context = z.object({ runAsUser: z.int().optional(), runAsGroup: z.int().optional(), seccompProfile: SeccompProfile });
+const ContainerContext = Context.extend({
+  privileged: z.boolean().optional(),
+  readOnlyRootFilesystem: z.boolean().optional(),
+  allowPrivilegeEscalation: z.boolean().optional(),
+  capabilities: z.object({ add: z.array(z.string()).optional(), drop: z.array(z.string()).optional() }).optional(),
+});
+const Key = z.object({ optional: z.boolean().default(false) }).optional();
+const ValueFrom = z.object({ fieldRef: z.object({ fieldPath: z.string() }).optional(), configMapKeyRef: Key, secretKeyRef: Key, fileKeyRef: Key });
+const Container = z.object({
+  name: z.string(),
+  command: z.array(z.string()).default([]),
+  args: z.array(z.string()).default([]),
+  workingDir: z.string().default(""),
+  env: z.array(z.object({ name: z.string(), value: z.string().optional(), valueFrom: ValueFrom.optional() })).default([]),
+  envFrom: z.array(z.object({ prefix: z.string().default("") })).default([]),
+  volumeMounts: z.array(z.object({ name: z.string(), mountPath: z.string(), readOnly: z.boolean().default(false) })).default([]),
+  securityContext: ContainerContext.optional(),
+  resources: z.object({ limits: z.record(z.string(), z.unknown()).optional(), claims: z.array(z.unknown()).optional() }).optional(),
+});
+const Containers = z.array(Container).default([]);
 const Pod = z.object({
   metadata: z.object({
     uid: z.string(),
@@ -14,8 +35,21 @@ const Pod = z.object({
     resourceVersion: z.string(),
     annotations: z.record(z.string(), z.string()).optional(),
   }),
-  spec: z.object({ nodeName: z.string().optional(), containers: Containers, initContainers: Containers, ephemeralContainers: Containers }),
+  spec: z.object({
+    nodeName: z.string().default(""),
+    serviceAccountName: z.string().optional(),
+    containers: Containers,
+    initContainers: Containers,
+    ephemeralContainers: Containers,
+    securityContext: Context.optional(),
+    volumes: z.array(z.looseObject({ name: z.string() })).default([]),
+    hostNetwork: z.boolean().default(false),
+    hostPID: z.boolean().default(false),
+    hostIPC: z.boolean().default(false),
+    hostAliases: z.array(z.object({ ip: z.string(), hostnames: z.array(z.string()).default([]) })).default([]),
+  }),
 });
+type Pod = z.infer<typeof Pod>;
 
 export interface ListedPod {
   /** The object's own, by which a deletion is told. */
@@ -26,19 +60,70 @@ export interface ListedPod {
 
 /** @throws ZodError where it is no pod */
 export function readPod(raw: unknown): ListedPod {
-  const { metadata, spec } = Pod.parse(raw);
+  const pod = Pod.parse(raw);
+  const { metadata, spec } = pod;
   const own = metadata.annotations?.[MIRROR];
-  const named = (role: ContainerRole, containers: z.infer<typeof Containers> = []): PodContainer[] => containers.map(({ name }) => ({ name, role }));
+  const uid = own ?? metadata.uid;
+  const read = (role: ContainerRole, containers: Pod["spec"]["containers"]): PodContainer[] => containers.map((each) => readContainer(each, role, pod, uid));
   return {
     objectUid: metadata.uid,
     resourceVersion: metadata.resourceVersion,
     record: {
-      uid: own ?? metadata.uid,
-      namespace: metadata.namespace,
-      name: metadata.name,
-      nodeName: spec.nodeName ?? "",
-      mirror: own !== undefined,
-      containers: [...named("container", spec.containers), ...named("init", spec.initContainers), ...named("ephemeral", spec.ephemeralContainers)],
+      ...{ uid, namespace: metadata.namespace, name: metadata.name, nodeName: spec.nodeName, mirror: own !== undefined },
+      containers: [...read("container", spec.containers), ...read("init", spec.initContainers), ...read("ephemeral", spec.ephemeralContainers)],
+      hostNamespaces: [spec.hostNetwork ? "net" : "", spec.hostPID ? "pid" : "", spec.hostIPC ? "ipc" : ""].filter((name) => name !== ""),
+      hostAliases: spec.hostAliases.flatMap(({ ip, hostnames }) => hostnames.map((name) => `${name}:${ip}`)),
     },
   };
+}
+
+function readContainer(container: z.infer<typeof Container>, role: ContainerRole, pod: Pod, uid: string): PodContainer {
+  const own: z.infer<typeof ContainerContext> = container.securityContext ?? {};
+  const shared = pod.spec.securityContext;
+  const capabilities = (names: readonly string[] = []): string[] => names.map((name) => name.toUpperCase().replace(/^CAP_/, ""));
+  return {
+    ...{ name: container.name, role, command: container.command, args: container.args, workingDirectory: container.workingDir },
+    env: container.env.map(
+      ({ name, value, valueFrom }): PodVariable => ({
+        name,
+        value: valueFrom ? fixedField(valueFrom.fieldRef?.fieldPath, pod, uid) : (value ?? ""),
+        optional: [valueFrom?.configMapKeyRef, valueFrom?.secretKeyRef, valueFrom?.fileKeyRef].some((key) => key?.optional),
+      }),
+    ),
+    envFrom: container.envFrom.map(({ prefix }) => prefix),
+    user: own.runAsUser ?? shared?.runAsUser,
+    group: own.runAsGroup ?? shared?.runAsGroup,
+    privileged: own.privileged === true,
+    readOnlyRoot: own.readOnlyRootFilesystem === true,
+    noEscalation: own.allowPrivilegeEscalation === false,
+    addedCapabilities: capabilities(own.capabilities?.add),
+    droppedCapabilities: capabilities(own.capabilities?.drop),
+    seccomp: (own.seccompProfile ?? shared?.seccompProfile)?.type ?? "",
+    mounts: container.volumeMounts.map(
+      ({ name, mountPath, readOnly }): PodMount => ({
+        path: mountPath,
+        volume: name,
+        source: sourceOf(pod.spec.volumes.find((volume) => volume.name === name)),
+        readOnly,
+      }),
+    ),
+    // Names of a domain are of plug-ins, all but hugepages, which have none.
+    extended: Object.keys(container.resources?.limits ?? {}).some((name) => name.includes("/")) || (container.resources?.claims?.length ?? 0) > 0,
+  };
+}
+
+/** What can never change while the pod is there: of labels and status a running container has the value of its start. */
+function fixedField(path: string | undefined, { metadata, spec }: Pod, uid: string): string | undefined {
+  const fields: Readonly<Record<string, string | undefined>> = {
+    "metadata.name": metadata.name,
+    "metadata.namespace": metadata.namespace,
+    "metadata.uid": uid,
+    "spec.nodeName": spec.nodeName,
+    "spec.serviceAccountName": spec.serviceAccountName,
+  };
+  return path !== undefined && Object.hasOwn(fields, path) ? fields[path] : undefined;
+}
+
+function sourceOf(volume: Readonly<Record<string, unknown>> | undefined): string {
+  return volume ? (Object.keys(volume).find((key) => key !== "name") ?? "emptyDir") : "";
 }

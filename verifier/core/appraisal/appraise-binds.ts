@@ -2,7 +2,7 @@
 import type { BindFile, ContainerConfiguration } from "@hullmark/proto/v1/attestation";
 import { printable } from "../text/printable.ts";
 import { finding } from "./findings.ts";
-import type { ContainerRules, ContainerState, Finding } from "./types.ts";
+import type { ContainerInput, Finding } from "./types.ts";
 
 const LOOPBACK_NAMES: ReadonlySet<string> = new Set([
   "localhost",
@@ -16,10 +16,14 @@ const LOOPBACK_NAMES: ReadonlySet<string> = new Set([
 const LOOPBACK = /^(127\.0\.0\.1|::1|fe00::[012]|fe00::|ff00::0|ff00::|ff02::1|ff02::2)$/;
 
 /** Destinations whose content can be judged here; any other engine-made file must carry the engine's own digest. */
-export function appraiseBindFiles(state: ContainerState, rules: ContainerRules): Finding[] {
+export function appraiseBindFiles({ state, rules, pod }: ContainerInput): Finding[] {
+  const specified = pod?.kind === "unknown" ? pod.last : pod;
+  // The kubelet writes a pod's `hostAliases` besides its own lines.
+  const aliases = specified?.kind === "specified" ? specified.pod.hostAliases : [];
+  const configuration = aliases.length === 0 ? state.configuration : { ...state.configuration, extraHosts: [...state.configuration.extraHosts, ...aliases] };
   const findings: Finding[] = [];
   for (const file of state.filesystem.bindFiles) {
-    const problem = judge(file, state.configuration);
+    const problem = judge(file, configuration);
     if (!problem || rules.mutable(Buffer.from(file.destination), false)) continue;
     const differences = [{ field: "content", expected: problem.expected, observed: problem.observed }];
     const summary = `not as the engine declares: ${problem.observed}`;

@@ -9,6 +9,7 @@ import { appraiseLayers } from "./appraise-layers.ts";
 import { appraiseMerged } from "./appraise-merged.ts";
 import { appraisePod } from "./appraise-pod.ts";
 import { appraiseProcessPrivileges } from "./appraise-privileges.ts";
+import { appraiseSpecification } from "./appraise-specification.ts";
 import { UpperAppraisal } from "./appraise-upper.ts";
 import { finding } from "./findings.ts";
 import type { Tally } from "./tally.ts";
@@ -105,8 +106,15 @@ function appraiseContent(input: ContainerInput, reference: ReferenceImage, unkno
   unknown.push(...layers.unknown);
   const upper = merged ? undefined : UpperAppraisal.next(before?.upper, state, reference, rules);
   const code = appraiseCode(state, reference, rules, before?.code);
-  findings.push(...code.findings, ...appraiseBindFiles(state, rules), ...appraiseConfiguration(input, reference), ...appraiseProcessPrivileges(input));
+  findings.push(...code.findings, ...appraiseBindFiles(input), ...configurationFindings(input, reference), ...appraiseProcessPrivileges(input));
   return { findings, memo: { upper, code } };
+}
+
+/** What differs from image and specification both is told once, with the specification. */
+function configurationFindings(input: ContainerInput, reference: ReferenceImage): Finding[] {
+  const specified = appraiseSpecification(input, reference.config);
+  const told = new Set(specified.map(({ key }) => key));
+  return [...appraiseConfiguration(input, reference).filter(({ key }) => !told.has(key)), ...specified];
 }
 
 /** A changed file that a process runs or maps says so. */

@@ -53,7 +53,7 @@ export class PodJoin {
       if (sinceMs !== undefined && told) return standing;
       if (!stale) return { kind: "unknown", code: "pod-pending", detail: `${standing.summary}; that may be about to change` };
     }
-    return stale ? { kind: "unknown", code: "pods-stale", detail: this.#heard() } : standing;
+    return stale ? { kind: "unknown", code: "pods-stale", detail: this.#heard(), last: standing } : standing;
   }
 
   /** Containers of which the view says something else now that time has passed. Each answer assumes that they are asked about then. */

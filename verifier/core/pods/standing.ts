@@ -14,7 +14,13 @@ export type PodStanding =
       readonly summary: string;
     }
   /** Nothing can be said yet, or any more. */
-  | { readonly kind: "unknown"; readonly code: "pod-pending" | "pods-stale"; readonly detail: string };
+  | {
+      readonly kind: "unknown";
+      readonly code: "pod-pending" | "pods-stale";
+      readonly detail: string;
+      /** What the view said before it was too old. */
+      readonly last?: PodStanding;
+    };
 
 /** @param nodeName of the node that tells of it, as its enrolment named it @param pod of the identity's uid; undefined: the view has none */
 export function podStanding(identity: PodIdentity, nodeName: string, pod: PodRecord | undefined): PodStanding {

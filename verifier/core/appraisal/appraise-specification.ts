@@ -1,0 +1,168 @@
+/**
+ * A container as it is run, against its pod's specification at the API server and its image: what neither asks for was asked of the node past both. Policy does not
+ * excuse it: what policy allows is what a specification may ask for beyond the image.
+ */
+import { posix } from "node:path";
+import type { ContainerConfiguration, Mount } from "@hullmark/proto/v1/attestation";
+import type { PodContainer, PodRecord } from "../../ports/pod-view.ts";
+import { expand, known, matches, type Pattern, shown } from "../pods/expand.ts";
+import { printable } from "../text/printable.ts";
+import { environmentDigest } from "./appraise-configuration.ts";
+import { finding } from "./findings.ts";
+import { runtimeDefaults } from "./runtime-defaults.ts";
+import type { ContainerInput, Finding, FindingKind, ReferenceConfig } from "./types.ts";
+
+const defaults = runtimeDefaults(true);
+
+/** Variables by which whoever sets them runs code of their own in any program: a whole ConfigMap of unknown names is not taken to hold these. */
+const LOADER = /^(LD_|GLIBC_TUNABLES$|NODE_OPTIONS$|PYTHON|PERL5|RUBY|JAVA_TOOL_OPTIONS$|BASH_ENV$|ENV$)/;
+
+/** Types that the agent gives mounts (Mount.type), by the source of the volume in the API; any other source: `pod-volume`. */
+const TYPES: Readonly<Record<string, readonly string[]>> = {
+  emptyDir: ["pod-empty-dir"],
+  configMap: ["pod-configmap"],
+  secret: ["pod-secret"],
+  projected: ["pod-projected"],
+  downwardAPI: ["pod-downward-api"],
+  hostPath: ["bind"],
+  persistentVolumeClaim: ["pod-volume", "bind"],
+};
+const ANY_VOLUME = ["pod-volume", "bind"];
+
+interface Specified {
+  readonly pod: PodRecord;
+  readonly container: PodContainer;
+  readonly image: ReferenceConfig;
+  readonly observed: ContainerConfiguration;
+}
+
+type Report = (kind: FindingKind, name: string, expected: string, observed: string, summary: string) => void;
+
+const words = (text: string): string => printable(Buffer.from(text)).slice(0, 1024);
+
+export function appraiseSpecification({ pod: standing, state, rules }: ContainerInput, image: ReferenceConfig): readonly Finding[] {
+  const last = standing?.kind === "unknown" ? standing.last : standing;
+  if (last?.kind !== "specified" || !last.container) return [];
+  const { pod, container } = last;
+  const specified: Specified = { pod, container, image, observed: state.configuration };
+  const where = `spec.${container.role === "container" ? "containers" : container.role === "init" ? "initContainers" : "ephemeralContainers"}[${container.name}]`;
+  const findings: Finding[] = [];
+  const report =
+    (place: "configuration" | "mount", path: Buffer): Report =>
+    (kind, name, expected, observed, summary) => {
+      const differences = [{ field: words(`${where} ${kind}${name === "" ? "" : ` ${name}`}`), expected: words(expected), observed: words(observed) }];
+      findings.push(finding({ place, kind, path, differences, summary, discriminator: place === "mount" ? kind : `${kind}|${name}` }, rules));
+    };
+  const told = report("configuration", Buffer.alloc(0));
+  const variables = expectedVariables(specified);
+  appraiseVariables(specified, variables, told);
+  appraiseProcess(specified, variables, told);
+  appraiseRights(specified, told);
+  appraiseVolumes(specified, (path) => report("mount", Buffer.from(path)));
+  return findings;
+}
+
+/** Name → value; of later ones of a name the last counts, as for the kubelet. Never the image's: the kubelet does not know them. */
+function expectedVariables({ container }: Specified): ReadonlyMap<string, Pattern> {
+  const values = new Map<string, Pattern>();
+  for (const { name, value } of container.env) values.set(name, value === undefined ? [undefined] : expand(value, lookup(container, values)));
+  return values;
+}
+
+/** What a reference stands for where the variables so far are these. */
+function lookup({ envFrom }: PodContainer, values: ReadonlyMap<string, Pattern>): (name: string) => Pattern | null {
+  return (name) => values.get(name) ?? (envFrom.some((prefix) => name.startsWith(prefix)) || defaults.envNames?.test(name) ? [undefined] : null);
+}
+
+function appraiseVariables({ container, image, observed }: Specified, expected: ReadonlyMap<string, Pattern>, report: Report): void {
+  const ofImage = new Set(image.env.map((each) => each.split("=", 1)[0] ?? ""));
+  const present = new Set<string>();
+  for (const { name, digest } of observed.env) {
+    present.add(name);
+    const pattern = expected.get(name);
+    const value = pattern && known(pattern);
+    if (pattern && value === undefined) continue;
+    if (value !== undefined) {
+      if (!environmentDigest(observed.envKey, name, value).equals(digest))
+        report("env", name, "the specification's value", "another value", `environment variable ${words(name)} has not the value of the pod's specification`);
+      continue;
+    }
+    // The image's own are compared with its values elsewhere; here a whole ConfigMap may have set them otherwise.
+    const explained =
+      ofImage.has(name) ||
+      defaults.env.has(name) ||
+      defaults.envNames?.test(name) ||
+      container.extended ||
+      (container.envFrom.some((prefix) => name.startsWith(prefix)) && !LOADER.test(name));
+    if (!explained) report("env", name, "absent", "set", `environment variable ${words(name)} is set, which neither image nor pod's specification does`);
+  }
+  const optional = new Set(container.env.filter((each) => each.optional).map(({ name }) => name));
+  for (const name of expected.keys())
+    if (!present.has(name) && !optional.has(name))
+      report("env", name, "set", "absent", `environment variable ${words(name)} of the pod's specification is not set`);
+}
+
+function appraiseProcess({ container, image, observed }: Specified, variables: ReadonlyMap<string, Pattern>, report: Report): void {
+  const own = (texts: readonly string[]): Pattern[] => texts.map((text) => expand(text, lookup(container, variables)));
+  const literal = (texts: readonly string[]): Pattern[] => texts.map((text) => [text]);
+  const command = container.command.length > 0 ? own(container.command) : literal(image.entrypoint);
+  const args = container.args.length > 0 ? own(container.args) : container.command.length > 0 ? [] : literal(image.cmd);
+  const expected = [...command, ...args];
+  if (expected.length !== observed.args.length || !expected.every((pattern, i) => matches(pattern, observed.args[i] ?? ""))) {
+    const quoted = (texts: readonly string[]): string => texts.map((text) => JSON.stringify(text)).join(" ");
+    report("args", "", quoted(expected.map(shown)), quoted(observed.args), "runs another command than its pod's specification and image say");
+  }
+  const directory = container.workingDirectory || image.workingDirectory || "/";
+  if (posix.resolve("/", directory) !== posix.resolve("/", observed.workingDirectory))
+    report("working-directory", "", directory, observed.workingDirectory, "starts in another directory than its pod's specification and image say");
+  const { user, group } = container;
+  const canonical = (text: string): string => text.replace(/^root\b/, "0").replace(/:(root|0)$/, "") || "0";
+  const wanted = `${user ?? image.user.replace(/:.*$/, "")}${group === undefined ? "" : `:${group}`}`;
+  if (canonical(wanted) !== canonical(observed.user) && !(group === undefined && canonical(image.user) === canonical(observed.user) && user === undefined))
+    report("user", "", canonical(wanted), observed.user, `runs as ${words(observed.user)}, which neither image nor pod's specification says`);
+}
+
+function appraiseRights({ pod, container, observed }: Specified, report: Report): void {
+  const shared = new Set([...pod.hostNamespaces, ...(pod.hostNamespaces.includes("net") ? ["uts"] : [])]);
+  for (const name of observed.hostNamespaces)
+    if (["pid", "net", "ipc", "uts"].includes(name) && !shared.has(name))
+      report("host-namespace", name, "own", `host ${name}`, `shares the host's ${words(name)} namespace, which its pod's specification does not ask for`);
+  if (container.readOnlyRoot && !observed.readOnlyRoot)
+    report("read-only-root", "", "readOnlyRootFilesystem: true", "false", "may write to its root, which its pod's specification forbids");
+  if (container.privileged) return;
+  if (observed.privileged) {
+    report("privileged", "", "false", "true", "runs privileged, which its pod's specification does not ask for");
+    return;
+  }
+  const [added, dropped] = [new Set(container.addedCapabilities), new Set(container.droppedCapabilities)];
+  const given = (name: string): boolean =>
+    added.has(name) || (added.has("ALL") ? !dropped.has(name) : defaults.capabilities.has(name) && !dropped.has("ALL") && !dropped.has(name));
+  for (const name of observed.capabilities)
+    if (!given(name)) report("capabilities", name, "absent", name, `capability ${words(name)}, which its pod's specification does not give`);
+  if (container.noEscalation && !observed.noNewPrivileges)
+    report("no-new-privileges", "", "allowPrivilegeEscalation: false", "true", "may gain privileges, which its pod's specification forbids");
+  if (observed.seccomp === "unconfined" && ["RuntimeDefault", "Localhost"].includes(container.seccomp))
+    report("seccomp", "", container.seccomp, "unconfined", "runs without the seccomp profile of its pod's specification");
+}
+
+function appraiseVolumes({ container, image, observed }: Specified, at: (path: string) => Report): void {
+  const declared = new Map<string, Mount>();
+  for (const mount of observed.mounts) if (mount.declared) declared.set(posix.resolve("/", mount.destination), mount);
+  const wanted = new Map(container.mounts.map((mount) => [posix.resolve("/", mount.path), mount]));
+  for (const [path, { volume, source, readOnly }] of wanted) {
+    const mount = declared.get(path);
+    const expected = `volume ${volume} (${source || "unknown"})${readOnly ? ", read-only" : ""}`;
+    const named = (text: string): string => `${text} of the pod's specification at ${words(path)}`;
+    if (!mount) at(path)("mount", volume, expected, "absent", named("nothing is mounted instead of a volume"));
+    else if (!(TYPES[source] ?? ANY_VOLUME).includes(mount.type))
+      at(path)("mount", volume, expected, `${mount.type} from ${mount.source}`, named("something else is mounted than the volume"));
+    else if (readOnly && mount.options.includes("rw"))
+      at(path)("mount", volume, expected, "mounted for writing", named("mounted for writing: a read-only volume"));
+  }
+  if (container.extended) return;
+  for (const [path, mount] of declared) {
+    const volumes = mount.type.startsWith("pod-") || (mount.type === "bind" && path !== "/dev/shm");
+    if (!volumes || wanted.has(path) || image.volumes.includes(path)) continue;
+    at(path)("mount", "", "absent", `${mount.type} from ${mount.source}`, "mounted, which its pod's specification does not ask for");
+  }
+}
