@@ -117,6 +117,15 @@ async function offer(containerId: string, kind: ActionKind): Promise<Buffer> {
   return id;
 }
 
+async function toldDone(id: Buffer): Promise<void> {
+  await eventually(
+    "it is told",
+    async () => told(id).at(-1)?.outcome,
+    (outcome) => outcome === Outcome.DONE,
+    SETTLE_MS,
+  );
+}
+
 const told = (id: Buffer) => reports.filter(({ intentId }) => id.equals(intentId));
 
 test.each(ACTUATOR_FAILPOINTS)("killed at %s, started again: one container takes the place of one", async (failpoint) => {
@@ -128,12 +137,7 @@ test.each(ACTUATOR_FAILPOINTS)("killed at %s, started again: one container takes
   // A place that is not passed would leave it running.
   expect(await ended()).toBe("SIGKILL");
   start(name);
-  await eventually(
-    "it is told",
-    async () => told(id).at(-1)?.outcome,
-    (outcome) => outcome === Outcome.DONE,
-    SETTLE_MS,
-  );
+  await toldDone(id);
   await ended("SIGTERM");
   const ids = (await docker("ps", "-a", "--no-trunc", "-q", "--filter", `name=^${name}`)).split("\n");
   const found = JSON.parse(await docker("inspect", ...ids)) as {
@@ -162,12 +166,7 @@ test("what is stopped stays stopped, though it would restart by itself, and is n
   const old = await docker("run", "-d", "--name", "worker", "--restart", "always", "--stop-signal", "SIGKILL", "box", "/busybox", "sleep", "3600");
   const id = await offer(old, ActionKind.STOP);
   start("worker");
-  await eventually(
-    "it is told",
-    async () => told(id).at(-1)?.outcome,
-    (outcome) => outcome === Outcome.DONE,
-    SETTLE_MS,
-  );
+  await toldDone(id);
   await ended("SIGTERM");
   expect(await docker("inspect", "-f", "{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}", "worker")).toBe("false no");
   // Someone starts it again on purpose; the same intent, pulled anew, is known.

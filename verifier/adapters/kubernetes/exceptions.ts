@@ -1,15 +1,14 @@
 /** The cluster's DriftExceptions: followed in every namespace, and what came of each is written into its status. */
 import { z } from "zod";
 import type { ExceptionObject, JudgedException } from "../../core/policy/exception.ts";
-import type { Clock } from "../../ports/clock.ts";
 import type { ApiServer } from "./api-server.ts";
+import { follow, inForce, type Surroundings, writeInForce } from "./follow.ts";
 
 const GROUP = "/apis/hullmark.dev/v1";
+const COLLECTION = `${GROUP}/driftexceptions`;
 /** Objects that are kept; of the rest nothing counts. */
 const MAX_EXCEPTIONS = 256;
 const PAGE = 100;
-const RETRY_MS = 5_000;
-const WATCH_SECONDS = 290;
 
 const Condition = z.object({ status: z.string(), reason: z.string(), message: z.string(), observedGeneration: z.int().optional() });
 const Exception = z.object({
@@ -18,7 +17,6 @@ const Exception = z.object({
   status: z.object({ conditions: z.array(Condition).optional() }).optional(),
 });
 const List = z.object({ metadata: z.object({ resourceVersion: z.string(), continue: z.string().optional() }), items: z.array(Exception) });
-const Event = z.object({ type: z.string(), object: z.unknown() });
 
 /** One of them, with what its status says now. */
 export interface FollowedException extends ExceptionObject {
@@ -29,11 +27,6 @@ export interface FollowedException extends ExceptionObject {
 
 type Api = Pick<ApiServer, "get" | "patch" | "watch">;
 
-interface Surroundings {
-  readonly clock: Clock;
-  readonly onProblem: (error: unknown) => void;
-}
-
 /**
  * Follows them until the signal aborts. While the API server cannot be reached, what was there last stays.
  * @param changed called with all that are there, after each change
@@ -41,39 +34,32 @@ interface Surroundings {
 export async function followExceptions(
   api: Api,
   changed: (exceptions: readonly FollowedException[]) => Promise<void>,
-  { clock, onProblem }: Surroundings,
+  surroundings: Surroundings,
   signal: AbortSignal,
 ): Promise<void> {
-  while (!signal.aborted) {
-    try {
+  let known = new Map<string, FollowedException>();
+  const followedAll = {
+    path: COLLECTION,
+    list: async () => {
       const { items, resourceVersion } = await list(api);
-      const known = new Map(items.map((item) => [item.uid, item]));
+      known = new Map(items.map((item) => [item.uid, item]));
       await changed([...known.values()]);
-      const watch = `${GROUP}/driftexceptions?watch=1&timeoutSeconds=${WATCH_SECONDS}&resourceVersion=${encodeURIComponent(resourceVersion)}`;
-      for await (const event of api.watch(watch, signal)) {
-        const { type, object } = Event.parse(event);
-        if (type === "ERROR") {
-          // Too old a version, as a rule: list again, but not as fast as a server can say so.
-          await pause(clock, signal);
-          break;
-        }
-        const exception = followed(Exception.parse(object));
-        if (type === "DELETED") known.delete(exception.uid);
-        else if (known.has(exception.uid) || known.size < MAX_EXCEPTIONS) known.set(exception.uid, exception);
-        await changed([...known.values()]);
-      }
-    } catch (error) {
-      if (signal.aborted) return;
-      onProblem(error);
-      await pause(clock, signal);
-    }
-  }
+      return resourceVersion;
+    },
+    take: async (type: string, object: unknown) => {
+      const exception = followed(Exception.parse(object));
+      if (type === "DELETED") known.delete(exception.uid);
+      else if (known.has(exception.uid) || known.size < MAX_EXCEPTIONS) known.set(exception.uid, exception);
+      await changed([...known.values()]);
+    },
+  };
+  await follow(api, followedAll, surroundings, signal);
 }
 
 async function list(api: Api): Promise<{ items: readonly FollowedException[]; resourceVersion: string }> {
   const items: FollowedException[] = [];
   for (let token = ""; ; ) {
-    const { status, body } = await api.get(`${GROUP}/driftexceptions?limit=${PAGE}${token ? `&continue=${encodeURIComponent(token)}` : ""}`);
+    const { status, body } = await api.get(`${COLLECTION}?limit=${PAGE}${token ? `&continue=${encodeURIComponent(token)}` : ""}`);
     if (status !== 200) throw new Error(`the API server answers ${status} to list driftexceptions`);
     const page = List.parse(body);
     items.push(...page.items.map(followed));
@@ -91,27 +77,11 @@ function followed({ metadata, spec, status }: z.infer<typeof Exception>): Follow
 /** Writes the status where it says something else. @returns whether it was written @throws Error with the API server's status; the system's error */
 export async function reportException(api: Pick<Api, "patch">, exception: FollowedException, judged: JudgedException, nowMs: number): Promise<boolean> {
   const { namespace, name, generation, said } = exception;
-  const now = judged.inForce
-    ? { status: "True", reason: "Good", message: "" }
-    : { status: "False", reason: judged.reason, message: judged.message.slice(0, 4_000) };
+  const now = inForce(judged.inForce ? undefined : judged, generation);
   if (said && said.status === now.status && said.reason === now.reason && said.message === now.message && said.observedGeneration === generation) return false;
-  const lastTransitionTime = new Date(nowMs).toISOString().replace(/\.\d+Z$/, "Z");
-  const condition = { type: "InForce", ...now, observedGeneration: generation, lastTransitionTime };
   const path = `${GROUP}/namespaces/${encodeURIComponent(namespace)}/driftexceptions/${encodeURIComponent(name)}/status`;
-  const { status } = await api.patch(path, { status: { conditions: [condition] } }, "application/merge-patch+json");
+  const status = await writeInForce(api, path, now, nowMs);
   // Deleted meanwhile: there is nobody to tell.
   if (status !== 200 && status !== 404) throw new Error(`the API server answers ${status} to a change of a DriftException's status`);
   return status === 200;
-}
-
-function pause(clock: Clock, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      cancel();
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const cancel = clock.after(RETRY_MS, done);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }

@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { Clock } from "../../ports/clock.ts";
 import type { PodRecord, PodView } from "../../ports/pod-view.ts";
 import { type ApiServer, WatchRefused } from "./api-server.ts";
+import { pause } from "./follow.ts";
 import { type ListedPod, readPod } from "./pod-object.ts";
 
 const Page = z.object({ metadata: z.object({ resourceVersion: z.string(), continue: z.string().optional() }), items: z.array(z.unknown()) });
@@ -148,16 +149,4 @@ export class PodWatch implements PodView {
   #tell(uids: ReadonlySet<string>): void {
     if (uids.size > 0) for (const changed of this.#listeners) changed(uids);
   }
-}
-
-function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      cancel();
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const cancel = clock.after(ms, done);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }

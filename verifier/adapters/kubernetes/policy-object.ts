@@ -3,8 +3,8 @@ import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "nod
 import { stringify } from "yaml";
 import { z } from "zod";
 import { formatProblem, parsePolicy } from "../../core/policy/parse.ts";
-import type { Clock } from "../../ports/clock.ts";
 import type { ApiServer } from "./api-server.ts";
+import { follow, inForce, type Surroundings, writeInForce } from "./follow.ts";
 
 export interface PolicyObject {
   readonly namespace: string;
@@ -18,20 +18,11 @@ const Policy = z.object({
   spec: z.record(z.string(), z.unknown()),
 });
 const List = z.object({ metadata: z.object({ resourceVersion: z.string() }), items: z.array(Policy) });
-const Event = z.object({ type: z.string(), object: z.unknown() });
-
-const RETRY_MS = 5_000;
-const WATCH_SECONDS = 290;
-const MAX_MESSAGE_CHARACTERS = 4_000;
 
 type Api = Pick<ApiServer, "get" | "patch" | "watch">;
-interface Surroundings {
-  readonly clock: Clock;
-  readonly onProblem: (error: unknown) => void;
-}
 
 /** Follows the object until the signal aborts. While the API server cannot be reached, what was taken last stays. */
-export async function followPolicy(api: Api, object: PolicyObject, { clock, onProblem }: Surroundings, signal: AbortSignal): Promise<void> {
+export async function followPolicy(api: Api, object: PolicyObject, surroundings: Surroundings, signal: AbortSignal): Promise<void> {
   const collection = `/apis/hullmark.dev/v1/namespaces/${object.namespace}/attestationpolicies`;
   const selected = `fieldSelector=${encodeURIComponent(`metadata.name=${object.name}`)}`;
   let seen = -1;
@@ -39,37 +30,29 @@ export async function followPolicy(api: Api, object: PolicyObject, { clock, onPr
     const policy = Policy.parse(raw);
     // A change of the status alone, such as ours, has the generation of before.
     if (policy.metadata.generation === seen) return;
-    await report(api, `${collection}/${object.name}/status`, policy.metadata.generation, apply(policy.spec, object), clock.nowMs());
+    await report(api, `${collection}/${object.name}/status`, policy.metadata.generation, apply(policy.spec, object), surroundings.clock.nowMs());
     seen = policy.metadata.generation;
   };
   const gone = (): void => {
     seen = -1;
     rmSync(object.file, { force: true });
   };
-  while (!signal.aborted) {
-    try {
-      const { status, body } = await api.get(`${collection}?${selected}`);
+  const one = {
+    path: `${collection}?${selected}`,
+    list: async () => {
+      const { status, body } = await api.get(one.path);
       if (status !== 200) throw new Error(`the API server answers ${status} to list attestationpolicies in ${object.namespace}`);
       const { metadata, items } = List.parse(body);
       for (const item of items) await take(item);
       if (items.length === 0) gone();
-      const path = `${collection}?${selected}&watch=1&timeoutSeconds=${WATCH_SECONDS}&resourceVersion=${encodeURIComponent(metadata.resourceVersion)}`;
-      for await (const event of api.watch(path, signal)) {
-        const { type, object: changed } = Event.parse(event);
-        if (type === "ERROR") {
-          // Too old a version, as a rule: list again, but not as fast as a server can say so.
-          await pause(clock, signal);
-          break;
-        }
-        if (type === "DELETED") gone();
-        else await take(changed);
-      }
-    } catch (error) {
-      if (signal.aborted) return;
-      onProblem(error);
-      await pause(clock, signal);
-    }
-  }
+      return metadata.resourceVersion;
+    },
+    take: async (type: string, changed: unknown) => {
+      if (type === "DELETED") gone();
+      else await take(changed);
+    },
+  };
+  await follow(api, one, surroundings, signal);
 }
 
 /** @returns what is wrong with it, nothing when it is in force */
@@ -85,27 +68,7 @@ function apply(spec: Readonly<Record<string, unknown>>, { name, file }: PolicyOb
 }
 
 async function report(api: Api, path: string, generation: number, problems: readonly string[], nowMs: number): Promise<void> {
-  const good = problems.length === 0;
-  const condition = {
-    type: "InForce",
-    status: good ? "True" : "False",
-    observedGeneration: generation,
-    lastTransitionTime: new Date(nowMs).toISOString().replace(/\.\d+Z$/, "Z"),
-    reason: good ? "Good" : "Refused",
-    message: good ? "" : problems.join("\n").slice(0, MAX_MESSAGE_CHARACTERS),
-  };
-  const { status } = await api.patch(path, { status: { conditions: [condition] } }, "application/merge-patch+json");
+  const refusal = problems.length === 0 ? undefined : { reason: "Refused", message: problems.join("\n") };
+  const status = await writeInForce(api, path, inForce(refusal, generation), nowMs);
   if (status !== 200) throw new Error(`the API server answers ${status} to a change of an AttestationPolicy's status`);
-}
-
-function pause(clock: Clock, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      cancel();
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const cancel = clock.after(RETRY_MS, done);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }

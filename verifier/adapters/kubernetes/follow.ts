@@ -1,0 +1,86 @@
+/** What following objects of Hullmark's own kinds has in common: list, watch from there, list again; and the one condition that tells what came of each. */
+import { z } from "zod";
+import type { Clock } from "../../ports/clock.ts";
+import type { ApiServer } from "./api-server.ts";
+
+const RETRY_MS = 5_000;
+const WATCH_SECONDS = 290;
+const MAX_MESSAGE_CHARACTERS = 4_000;
+
+const Event = z.object({ type: z.string(), object: z.unknown() });
+
+export interface Surroundings {
+  readonly clock: Clock;
+  readonly onProblem: (error: unknown) => void;
+}
+
+export interface Followed {
+  /** Path of the collection, with the query that selects from it, if any. */
+  readonly path: string;
+  /** Takes all that is there. @returns the version to watch from */
+  list(): Promise<string>;
+  /** @param type ADDED, MODIFIED or DELETED */
+  take(type: string, object: unknown): Promise<void>;
+}
+
+/** Until the signal aborts. While the API server cannot be reached, what was taken last stays. */
+export async function follow(
+  api: Pick<ApiServer, "watch">,
+  { path, list, take }: Followed,
+  { clock, onProblem }: Surroundings,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      const version = await list();
+      const watch = `${path}${path.includes("?") ? "&" : "?"}watch=1&timeoutSeconds=${WATCH_SECONDS}&resourceVersion=${encodeURIComponent(version)}`;
+      for await (const event of api.watch(watch, signal)) {
+        const { type, object } = Event.parse(event);
+        if (type === "ERROR") {
+          // Too old a version, as a rule: list again, but not as fast as a server can say so.
+          await pause(clock, RETRY_MS, signal);
+          break;
+        }
+        await take(type, object);
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      onProblem(error);
+      await pause(clock, RETRY_MS, signal);
+    }
+  }
+}
+
+/** Ends early when the signal aborts; never rejects. */
+export function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      cancel();
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const cancel = clock.after(ms, done);
+    signal.addEventListener("abort", done, { once: true });
+  });
+}
+
+export interface InForce {
+  readonly status: "True" | "False";
+  readonly reason: string;
+  readonly message: string;
+  readonly observedGeneration: number;
+}
+
+/** @param refusal why it is not in force; undefined: it is */
+export function inForce(refusal: { readonly reason: string; readonly message: string } | undefined, observedGeneration: number): InForce {
+  return refusal
+    ? { status: "False", reason: refusal.reason, message: refusal.message.slice(0, MAX_MESSAGE_CHARACTERS), observedGeneration }
+    : { status: "True", reason: "Good", message: "", observedGeneration };
+}
+
+/** Writes the condition `InForce` as an object's status. @returns the API server's status code @throws the system's error */
+export async function writeInForce(api: Pick<ApiServer, "patch">, path: string, condition: InForce, nowMs: number): Promise<number> {
+  const lastTransitionTime = new Date(nowMs).toISOString().replace(/\.\d+Z$/, "Z");
+  const body = { status: { conditions: [{ type: "InForce", ...condition, lastTransitionTime }] } };
+  return (await api.patch(path, body, "application/merge-patch+json")).status;
+}
