@@ -66,21 +66,22 @@ vitest_suite() {
   echo "$status" >"$results/$name.exit"
 }
 
-# second_try NAME CONFIG: files of that suite with a failure run once more, each test of them, as they would alone. What passes then passed, but is named as
+# second_try NAME CONFIG [SECONDS]: files of that suite with a failure run once more, each test of them, as they would alone. What passes then passed, but is named as
 # flaky in the sum, with how it failed; more than a few failed files are no matter of luck and are not tried again.
 second_try() {
   local name=$1 config=$2 files
   mapfile -t files < <(node deploy/testing/failed-files.ts "$results/$name.json")
   if [ ${#files[@]} = 0 ] || [ ${#files[@]} -gt 4 ]; then return; fi
   echo; echo "Once more: ${files[*]##*/}"
-  vitest_suite "$name-again" 900 --config "$config" "${files[@]}"
+  vitest_suite "$name-again" "${3:-900}" --config "$config" "${files[@]}"
   # Not green as a whole: the first try stands.
   [ "$(cat "$results/$name-again.exit")" = 0 ] || as_root rm -f "$results/$name-again.json"
 }
 
 record() { suites+=("$1:$2:${3:-}"); }
+# record_suite NAME CONFIG [SECONDS]
 record_suite() {
-  [ -z "${2:-}" ] || second_try "$1" "$2"
+  second_try "$@"
   record "$1" "$(cat "$results/$1.exit" 2>/dev/null || echo 1)" "$results/$1.json"
 }
 
@@ -126,7 +127,7 @@ if [ -n "$full" ]; then
   echo; echo 'Soak'
   wait "$job_soak" || true
   tail -n 60 "$logs/soak.log"
-  record_suite soak
+  record_suite soak test/vitest.soak.config.ts 1800
 fi
 
 echo; echo "Sum after $((SECONDS - started)) s"
