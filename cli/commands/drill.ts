@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Argument, Command, Option } from "commander";
-import { ContextError } from "../connection/context.ts";
+import { ContextError } from "../connection/context-error.ts";
 import { type Asking, ask } from "../connection/run.ts";
 import { type DrillReport, runCanaryFile } from "../drill/canary-file.ts";
 import { DockerTarget } from "../drill/docker-target.ts";

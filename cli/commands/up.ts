@@ -1,7 +1,8 @@
 /** `hullmark up`: watch a Docker host, in one step. */
 import { RpcError } from "@hullmark/proto/rpc";
 import { Command, Option } from "commander";
-import { ContextError, HOST_CONFIG } from "../connection/context.ts";
+import { HOST_CONFIG } from "../connection/context.ts";
+import { ContextError } from "../connection/context-error.ts";
 import { HostError } from "../host/error.ts";
 import { DEFAULT_STATE } from "../host/layout.ts";
 import { up } from "../host/up.ts";

@@ -7,6 +7,7 @@ import { RpcChannel } from "@hullmark/proto/rpc";
 import { parse } from "yaml";
 import { z } from "zod";
 import type { Connection } from "./connection.ts";
+import { ContextError } from "./context-error.ts";
 
 const ContextSchema = z.strictObject({
   /** `host:port` of the verifier's main listener. */
@@ -22,11 +23,6 @@ const ContextSchema = z.strictObject({
 const ConfigSchema = z.strictObject({ currentContext: z.string(), contexts: z.record(z.string(), ContextSchema) });
 
 export type Context = z.infer<typeof ContextSchema> & { readonly name: string };
-
-/** The command cannot start its work: wrong file, missing context. Exit code 2. */
-export class ContextError extends Error {
-  override name = "ContextError";
-}
 
 /** What `hullmark up` leaves for everybody on the host who may read it. */
 export const HOST_CONFIG = "/etc/hullmark/config.yaml";

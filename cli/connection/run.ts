@@ -6,7 +6,8 @@ import { connectThroughCluster, type PluginOptions } from "../kubectl/connect.ts
 import { KubectlError } from "../kubectl/kubectl.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import type { Connection } from "./connection.ts";
-import { type Context, ContextError, connectByFile, defaultConfigPath, loadContext } from "./context.ts";
+import { type Context, connectByFile, defaultConfigPath, loadContext } from "./context.ts";
+import { ContextError } from "./context-error.ts";
 
 export interface Asking extends Omit<Connection, "close"> {
   readonly signal: AbortSignal;

@@ -1,5 +1,5 @@
 /** Which Hullmark of the cluster is meant. */
-import { ContextError } from "../connection/context.ts";
+import { ContextError } from "../connection/context-error.ts";
 
 export interface Release {
   readonly namespace: string;

@@ -4,7 +4,7 @@ import { run } from "./command.ts";
 import { type DebianPackage, fetchPackages, packagesNeededBy, unpack, withLicences } from "./debian.ts";
 import { BASE_FILES, IMAGES, type ImageDefinition, PROGRAM_FOLDER } from "./definitions.ts";
 import { type Image, type Layer, packLayer, type Written, writeLayout } from "./layout.ts";
-import { softwareBill } from "./sbom.ts";
+import { type SourceFacts, softwareBill } from "./sbom.ts";
 
 const REPOSITORY = new URL("../..", import.meta.url).pathname;
 const ARCHITECTURES: Readonly<Record<string, string>> = { x64: "amd64", arm64: "arm64" };
@@ -66,15 +66,6 @@ export async function buildImages({ output, cache }: BuildOptions): Promise<Buil
 }
 
 /** Which sources these are. */
-export interface SourceFacts {
-  readonly version: string;
-  /** Git's commit, with `-dirty` where files differ from it. */
-  readonly revision: string;
-  /** Of the commit: Unix seconds and RFC 3339. */
-  readonly atSeconds: number;
-  readonly created: string;
-}
-
 async function sourceFacts(): Promise<SourceFacts> {
   const git = async (...args: string[]): Promise<string> => (await run("git", ["-c", "safe.directory=*", ...args], REPOSITORY)).trim();
   const atSeconds = Number(await git("log", "-1", "--format=%ct"));

@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import type { SourceFacts } from "./build.ts";
 import { run } from "./command.ts";
 import type { DebianPackage } from "./debian.ts";
 import type { ImageDefinition } from "./definitions.ts";
@@ -7,6 +6,15 @@ import type { ImageDefinition } from "./definitions.ts";
 // SPDX 2.3. The npm part is npm's own (`npm sbom`, from the lock file); Node and the Debian packages are added.
 
 const REPOSITORY = new URL("../..", import.meta.url).pathname;
+
+export interface SourceFacts {
+  readonly version: string;
+  /** Git's commit, with `-dirty` where files differ from it. */
+  readonly revision: string;
+  /** Of the commit: Unix seconds and RFC 3339. */
+  readonly atSeconds: number;
+  readonly created: string;
+}
 
 interface Package {
   readonly name: string;

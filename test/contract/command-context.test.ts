@@ -2,7 +2,8 @@
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ContextError, loadContext } from "hullmark/connection/context";
+import { loadContext } from "hullmark/connection/context";
+import { ContextError } from "hullmark/connection/context-error";
 import { afterAll, expect, test } from "vitest";
 
 const folder = mkdtempSync(join(tmpdir(), "hullmark-context-"));

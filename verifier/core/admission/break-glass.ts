@@ -1,15 +1,8 @@
 /** Getting past a refusal on purpose: who asks for it says why and until when, and policy says who may and for how long. Pure. */
 import { compileNames } from "@hullmark/proto/codec";
 import type { BreakGlassPolicy } from "../policy/types.ts";
-import type { AskedPod } from "./pods.ts";
+import { type AskedPod, BREAK_GLASS } from "./pods.ts";
 import type { AdmissionRequest } from "./review.ts";
-
-/** Annotations of a pod or pod template. */
-export const BREAK_GLASS = {
-  by: "hullmark.dev/break-glass-by",
-  reason: "hullmark.dev/break-glass-reason",
-  until: "hullmark.dev/break-glass-until",
-} as const;
 
 export interface BreakGlass {
   /** Who asks, in his own words. The name that the API server knows stands beside it wherever it is told. */

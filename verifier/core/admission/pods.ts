@@ -1,6 +1,5 @@
 /** Pods and what makes pods, as the API server hands them over: which containers of which images, and the names by which policy selects them. */
 import { z } from "zod";
-import { BREAK_GLASS } from "./break-glass.ts";
 import { AdmissionError, type AdmissionRequest } from "./review.ts";
 
 export interface AskedContainer {
@@ -33,6 +32,13 @@ export interface AskedPod {
   /** It is about to go. */
   readonly ending: boolean;
 }
+
+/** Annotations of a pod or pod template that ask to get past a refusal. */
+export const BREAK_GLASS = {
+  by: "hullmark.dev/break-glass-by",
+  reason: "hullmark.dev/break-glass-reason",
+  until: "hullmark.dev/break-glass-until",
+} as const;
 
 /** Where each kind keeps its pod. */
 const TEMPLATES: Readonly<Record<string, readonly string[]>> = {

@@ -8,10 +8,10 @@ import { matchRule } from "../policy/match.ts";
 import type { AdmissionMode, Policy, PolicyRule } from "../policy/types.ts";
 import { type ImageReference, ProvenanceError, parseReference, type Verifiers } from "../provenance/index.ts";
 import { type AdmissionAnswer, auditOf, messageOf, type Objection, warningsOf } from "./answer.ts";
-import { BREAK_GLASS, type BreakGlass, readBreakGlass } from "./break-glass.ts";
+import { type BreakGlass, readBreakGlass } from "./break-glass.ts";
 import { concerns, type ImageOutcome, judgeImage } from "./judge.ts";
 import { AdmissionLookup, type AskedImage } from "./lookup.ts";
-import { type AskedContainer, type AskedPod, askedPod, newContainers } from "./pods.ts";
+import { type AskedContainer, type AskedPod, askedPod, BREAK_GLASS, newContainers } from "./pods.ts";
 import type { AdmissionRequest } from "./review.ts";
 
 /** What the API server does by itself where it gets no answer, and what is done here where nobody can tell. */

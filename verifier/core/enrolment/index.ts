@@ -5,5 +5,4 @@ export * from "./live-sessions.ts";
 export * from "./peer-identity.ts";
 export { DEFAULT_PENDING_LIMITS, type PendingLimits } from "./pending.ts";
 export * from "./service.ts";
-export type { ServiceAccountRule } from "./service-account.ts";
 export * from "./types.ts";

@@ -2,20 +2,13 @@
 import { type ReviewedToken, TokenReviewError, type TokenReviewer } from "../../ports/token-reviewer.ts";
 import type { ServiceAccountCandidate } from "./candidate.ts";
 import { isNodeName, type Refused, refused } from "./decide.ts";
+import type { ServiceAccountRule } from "./types.ts";
 
 const MAX_TOKEN_CHARACTERS = 16_384;
 /** Strangers make the verifier ask the API server: so many questions at a time. */
 const MAX_REVIEWS = 16;
 /** JWS compact serialisation (RFC 7515, section 7.1). */
 const JWT_PATTERN = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/;
-
-/** Whose tokens count. */
-export interface ServiceAccountRule {
-  /** A token must be for this audience and no other: one that is for the API server too would let the verifier act as the agent. */
-  readonly audience: string;
-  readonly namespace: string;
-  readonly serviceAccount: string;
-}
 
 export class ServiceAccountTokens {
   readonly #accepted: { readonly rule: ServiceAccountRule; readonly reviewer: TokenReviewer } | undefined;

@@ -9,7 +9,14 @@ import type { PcrSelection } from "../endorsement/tpm-attest.ts";
 import type { PcrValue } from "../endorsement/verify-quote.ts";
 import type { EnrolmentPolicy, Refused } from "./decide.ts";
 import type { PendingLimits } from "./pending.ts";
-import type { ServiceAccountRule } from "./service-account.ts";
+
+/** Whose tokens count. */
+export interface ServiceAccountRule {
+  /** A token must be for this audience and no other: one that is for the API server too would let the verifier act as the agent. */
+  readonly audience: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+}
 
 export interface EnrolmentOptions {
   readonly records: EnrolmentRecords;

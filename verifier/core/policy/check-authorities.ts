@@ -1,10 +1,9 @@
 /** The part of a policy that says whom to believe: authorities, the trust roots behind them, and what is trusted no more. */
 
-import type { Report } from "./check.ts";
 import { publicKeyProblem } from "./fields.ts";
 import type { PolicyFile } from "./schema.ts";
 import { nearest } from "./suggest.ts";
-import type { Authority, IdentityMatch, Revocation, Signer, TrustRoot, TrustStore } from "./types.ts";
+import type { Authority, IdentityMatch, Report, Revocation, Signer, TrustRoot, TrustStore } from "./types.ts";
 
 type FileAuthority = PolicyFile["spec"]["authorities"][number];
 type FileSigner = Omit<FileAuthority, "name" | "anyOf">;

@@ -1,9 +1,8 @@
 /** Releases of Hullmark: lists as `sha256sum` writes them, each with a detached signature of an authority. What they name is what an agent may be. */
 import { createPublicKey, hash, type KeyObject, verify } from "node:crypto";
-import type { Report } from "./check.ts";
 import type { PolicyFile } from "./schema.ts";
 import { nearest } from "./suggest.ts";
-import type { Authority, KnownFiles, Revocation } from "./types.ts";
+import type { Authority, KnownFiles, Report, Revocation } from "./types.ts";
 
 type FileRelease = NonNullable<PolicyFile["spec"]["nodes"][number]["agent"]>["releases"][number];
 const MAX_SIGNATURE_CHARS = 2048;

@@ -11,8 +11,8 @@ import type {
   Authority,
   NodeImaRule,
   Policy,
-  PolicyProblem,
   PolicyRule,
+  Report,
   ResponsePolicy,
   ResponseRule,
   Selector,
@@ -22,7 +22,6 @@ import type {
 /** What somebody attests who has looked at an image and says yes. */
 const APPROVAL = { predicateType: "https://hullmark.dev/approval/v1", where: 'predicate.decision == "approved"' };
 
-export type Report = (severity: PolicyProblem["severity"], path: readonly PropertyKey[], message: string, fix: string) => void;
 type FileRule = PolicyFile["spec"]["rules"][number];
 type FileRequirement = NonNullable<FileRule["require"]["signatures"]>;
 type FileRoute = PolicyFile["spec"]["alerts"]["routes"][number];

@@ -408,3 +408,6 @@ export interface PolicyProblem {
   /** What to write instead. */
   readonly fix: string;
 }
+
+/** Takes a problem where it is found. @param path keys from the top of the file */
+export type Report = (severity: PolicyProblem["severity"], path: readonly PropertyKey[], message: string, fix: string) => void;
