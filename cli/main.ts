@@ -6,6 +6,7 @@ import { actionCommand } from "./commands/action.ts";
 import { attestCommand } from "./commands/attest.ts";
 import { baselineCommand } from "./commands/baseline.ts";
 import { completionCommand } from "./commands/completion.ts";
+import { diffCommand } from "./commands/diff.ts";
 import { downCommand } from "./commands/down.ts";
 import { driftCommand } from "./commands/drift.ts";
 import { drillCommand } from "./commands/drill.ts";
@@ -38,7 +39,8 @@ export function program(as: Invocation = "hullmark"): Command {
   if (as === "hullmark") for (const each of [upCommand(), downCommand()]) root.addCommand(each);
   for (const each of [statusCommand(), nodesCommand(), nodeCommand(), workloadsCommand(), imagesCommand(), driftCommand(), actionCommand(), drillCommand()])
     root.addCommand(each);
-  for (const each of [verifyCommand(), signCommand(), attestCommand(), keygenCommand(), policyCommand(output), logCommand(output)]) root.addCommand(each);
+  for (const each of [verifyCommand(), diffCommand(), signCommand(), attestCommand(), keygenCommand(), policyCommand(output), logCommand(output)])
+    root.addCommand(each);
   root.addCommand(baselineCommand());
   return as === "hullmark" ? root.addCommand(completionCommand(root)) : root;
 }

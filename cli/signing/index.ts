@@ -1,8 +1,10 @@
 export { attachBundle, BUNDLE_TYPE, type SubjectImage } from "./attach.ts";
 export { type Predicate, SIGN_PREDICATE, signStatement, statement } from "./bundle.ts";
+export { type BuildStep, compareImages, type FileDifference, type ImageComparison } from "./compare-images.ts";
 export { type DiscoveredImage, discoverImage } from "./discover-image.ts";
 export { SigningError, type SigningErrorCode } from "./errors.ts";
 export { type ExplainedImage, explainImage } from "./explain-image.ts";
+export { type ImageContent, type ReplayedLayers, readImageContent } from "./image-content.ts";
 export { type CommandIo, type ExitCode, outcome, processIo } from "./io.ts";
 export { generateKeyPair, type KeyPairPem, loadSigningKey, PASSPHRASE_VARIABLE, readText, type SigningKey, writeNew } from "./keys.ts";
 export { loadPredicate, PREDICATE_TYPES, predicateType } from "./predicate.ts";

@@ -1,7 +1,16 @@
 export type { Artefact, CollectedArtefacts } from "./artefact.ts";
 export { type CollectLimits, collectArtefacts, DEFAULT_COLLECT_LIMITS } from "./collect.ts";
 export { ProvenanceError, type ProvenanceErrorCode } from "./errors.ts";
-export { type HistoryStep, type ImageConfig, type ImageIndex, type ImageManifest, type Platform, parseConfig, parseManifest } from "./image-objects.ts";
+export {
+  type HistoryStep,
+  type ImageConfig,
+  type ImageIndex,
+  type ImageManifest,
+  MAX_CONFIG_BYTES,
+  type Platform,
+  parseConfig,
+  parseManifest,
+} from "./image-objects.ts";
 export type { ArtefactCode, ArtefactVerdict } from "./judge.ts";
 export { readBlob } from "./read-blob.ts";
 export { type ImageReference, isDigest, parseReference, tryParseReference } from "./reference.ts";
