@@ -5,6 +5,7 @@ import { Command } from "commander";
 import { actionCommand } from "./commands/action.ts";
 import { attestCommand } from "./commands/attest.ts";
 import { baselineCommand } from "./commands/baseline.ts";
+import { buildRecordCommand } from "./commands/build-record.ts";
 import { completionCommand } from "./commands/completion.ts";
 import { diffCommand } from "./commands/diff.ts";
 import { downCommand } from "./commands/down.ts";
@@ -39,7 +40,16 @@ export function program(as: Invocation = "hullmark"): Command {
   if (as === "hullmark") for (const each of [upCommand(), downCommand()]) root.addCommand(each);
   for (const each of [statusCommand(), nodesCommand(), nodeCommand(), workloadsCommand(), imagesCommand(), driftCommand(), actionCommand(), drillCommand()])
     root.addCommand(each);
-  for (const each of [verifyCommand(), diffCommand(), signCommand(), attestCommand(), keygenCommand(), policyCommand(output), logCommand(output)])
+  for (const each of [
+    verifyCommand(),
+    diffCommand(),
+    signCommand(),
+    attestCommand(),
+    buildRecordCommand(),
+    keygenCommand(),
+    policyCommand(output),
+    logCommand(output),
+  ])
     root.addCommand(each);
   root.addCommand(baselineCommand());
   return as === "hullmark" ? root.addCommand(completionCommand(root)) : root;

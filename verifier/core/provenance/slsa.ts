@@ -100,10 +100,13 @@ export function plainRepository(repository: string): string {
 
 function materials(object: JsonObject | undefined, name: string): readonly Material[] {
   if (!object || !Array.isArray(field(object, name))) return [];
-  return arrayField(object, name, MAX_MATERIALS).map((entry) => ({
-    ...splitUri(text(asObject(entry), "uri")),
-    commit: commitOf(objectField(asObject(entry), "digest")),
-  }));
+  return arrayField(object, name, MAX_MATERIALS).map((entry) => {
+    const uri = text(asObject(entry), "uri");
+    const digest = objectField(asObject(entry), "digest");
+    // The sha1 of a package is that of its archive, no commit.
+    const commit = uri.startsWith("pkg:") && text(digest, "gitCommit") === "" ? "" : commitOf(digest);
+    return { ...splitUri(uri), commit };
+  });
 }
 
 function commitOf(digest: JsonObject | undefined): string {
