@@ -38,6 +38,8 @@ function mistake(command: Command, words: readonly string[]): string | undefined
   let at = command;
   const known = ["--help", "-h", "--version", ...at.options.flatMap(({ long, short }) => [long, short])];
   for (const word of words) {
+    // What follows is another program's.
+    if (word === "--") return undefined;
     if (word.startsWith("-")) {
       const flag = /^(--?[a-zA-Z-]+)/.exec(word)?.[1] ?? word;
       if (!known.includes(flag)) return `${at.name()} has no ${flag}`;
