@@ -59,8 +59,11 @@ if compgen -G 'src/tpm/*.cc' >/dev/null && { [ -z "$parts" ] || [[ " $parts " ==
   libraries+=(-ltss2-esys -ltss2-tctildr -ltss2-rc -ltss2-mu)
 fi
 
+# No C++ exception may leave a callback: it would end the process. Whatever one throws becomes a JavaScript error, and in an environment that is being
+# terminated, where nothing can be thrown any more, it is dropped.
+exceptions=(-DNODE_ADDON_API_CPP_EXCEPTIONS -DNODE_ADDON_API_CPP_EXCEPTIONS_ALL -DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS)
 flags=(-std=c++20 -O2 -fPIC -fvisibility=hidden -fstack-protector-strong -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
-  -DNAPI_VERSION=9 -DNODE_ADDON_API_CPP_EXCEPTIONS -Wall -Wextra -Wno-missing-field-initializers -Isrc
+  -DNAPI_VERSION=9 "${exceptions[@]}" -Wall -Wextra -Wno-missing-field-initializers -Isrc
   -isystem "$napi_c" -isystem "$napi_cpp")
 if [ -n "$sanitize" ]; then
   flags+=(-g -fno-omit-frame-pointer "-fsanitize=$sanitize")

@@ -1,4 +1,5 @@
 import { execFile, execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -134,17 +135,32 @@ it("goes on when a watched directory is removed, and watches its successor", asy
   await change("g");
 });
 
-it("ends with a worker thread that did not stop it", async () => {
+/** Runs a source in a worker thread that tells when it watches, and `onBatch` (JavaScript) for what comes. */
+async function inWorker(onBatch: string): Promise<Worker> {
   const program = `
-    const { workerData } = require("node:worker_threads");
+    const { workerData, parentPort } = require("node:worker_threads");
     const { FanotifySource } = require(workerData.addon);
-    const source = new FanotifySource({ modify: true }, () => {});
+    const source = new FanotifySource({ modify: true }, () => { ${onBatch} });
     source.watch(1, Buffer.from(workerData.directory));
-    require("node:worker_threads").parentPort.postMessage("ready");
+    parentPort.postMessage("watching");
   `;
   const { addonPath } = await import("@hullmark/native");
   const worker = new Worker(program, { eval: true, workerData: { addon: addonPath(), directory } });
-  await new Promise((resolve) => worker.once("message", resolve));
+  await once(worker, "message");
+  return worker;
+}
+
+it("ends with a worker thread that did not stop it", async () => {
+  const worker = await inWorker("");
   await shell("touch", [join(directory, "f")]);
   await worker.terminate();
+});
+
+// Nothing can be thrown into an environment that is being terminated: an error on its way there must not become the end of the process.
+it("ends with a worker thread that is told of changes at that moment", async () => {
+  const worker = await inWorker('parentPort.postMessage("told"); for (;;);');
+  const told = once(worker, "message");
+  await shell("touch", [join(directory, "f")]);
+  await told;
+  expect(await worker.terminate()).toBe(1);
 });

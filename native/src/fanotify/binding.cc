@@ -115,12 +115,14 @@ class FanotifySource : public Napi::ObjectWrap<FanotifySource> {
   // On the source's thread. At most one call is on its way.
   void Schedule() {
     if (scheduled_.exchange(true)) return;
-    calls_.NonBlockingCall([this](Napi::Env env, Napi::Function) { Deliver(env); });
+    // A call that is on its way outlives a stop, and perhaps this object.
+    calls_.NonBlockingCall([link = link_](Napi::Env env, Napi::Function) {
+      if (*link) (*link)->Deliver(env);
+    });
   }
 
   void Deliver(Napi::Env env) {
     scheduled_ = false;
-    if (!source_) return;
     bool more = false;
     const Batch batch = source_->Take(more);
     if (more) Schedule();
@@ -165,6 +167,7 @@ class FanotifySource : public Napi::ObjectWrap<FanotifySource> {
     napi_remove_env_cleanup_hook(env_, &FanotifySource::AtExit, this);
     source_->Stop();
     source_.reset();
+    *link_ = nullptr;
     calls_.Release();
     callback_.Reset();
     Unref();
@@ -180,6 +183,8 @@ class FanotifySource : public Napi::ObjectWrap<FanotifySource> {
   Napi::Env env_;
   Napi::FunctionReference callback_;
   Napi::ThreadSafeFunction calls_;
+  // To this object while its source runs; what it points to is read and written on the JavaScript thread only.
+  const std::shared_ptr<FanotifySource*> link_ = std::make_shared<FanotifySource*>(this);
   std::unique_ptr<Source> source_;
   std::atomic<bool> scheduled_{false};
 };

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <ctime>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace hullmark::fanotify {
@@ -61,7 +62,13 @@ Source::Source(SourceOptions options, std::function<void()> notify)
   actors_.emplace(status_.process_events);
 }
 
-void Source::Start() { thread_ = std::thread(&Source::Run, this); }
+void Source::Start() {
+  try {
+    thread_ = std::thread(&Source::Run, this);
+  } catch (const std::system_error& error) {
+    throw Error("EAGAIN", "no thread for the change source", "pthread_create", error.code().value());
+  }
+}
 
 void Source::Stop() {
   stop_.request();
@@ -151,6 +158,8 @@ void Source::RunCommands() {
       }
     } catch (const Error& error) {
       failure = error;
+    } catch (const std::exception& error) {
+      failure = Error("INTERNAL", error.what());
     }
     command.done(failure);
   }
@@ -165,25 +174,32 @@ void Source::DoWatch(uint32_t id, const std::string& path) {
   uint32_t& roots = filesystems_[fsid];
   if (roots == 0) {
     try {
+      UniqueFd kept(::fcntl(directory.get(), F_DUPFD_CLOEXEC, 0));
+      if (!kept) throw Error::System("fcntl");
       group_.Mark(directory.get(), mask_);
+      directories_.AddFilesystem(fsid, std::move(kept));
     } catch (const Error&) {
       filesystems_.erase(fsid);
       throw;
     }
-    directories_.AddFilesystem(fsid, UniqueFd(::fcntl(directory.get(), F_DUPFD_CLOEXEC, 0)));
   }
   roots++;
   root_filesystem_[id] = fsid;
-  // The path as this filesystem's own descriptor shows it, so that it compares with those of events.
-  const UniqueFd same = directories_.Open(key, O_PATH | O_DIRECTORY);
-  const auto shown = same ? directories_.PathOf(same.get()) : std::nullopt;
-  if (!shown) {
-    const int error = errno;
+  try {
+    roots_.Add(id, ShownPath(key));
+  } catch (...) {
     DoUnwatch(id);
-    throw Error::System("open_by_handle_at", error);
+    throw;
   }
-  roots_.Add(id, *shown);
   directories_.Clear();
+}
+
+// The path as the filesystem's own descriptor shows it, so that it compares with those of events.
+std::string Source::ShownPath(const std::string& key) {
+  const UniqueFd same = directories_.Open(key, O_PATH | O_DIRECTORY);
+  auto path = same ? directories_.PathOf(same.get()) : std::nullopt;
+  if (!path) throw Error::System("open_by_handle_at");
+  return std::move(*path);
 }
 
 void Source::DoUnwatch(uint32_t id) {

@@ -36,6 +36,7 @@ class Source {
   // Throws Error: no fanotify. The thread starts with Start.
   explicit Source(SourceOptions options, std::function<void()> notify);
   ~Source() { Stop(); }
+  // Throws Error("EAGAIN"): no thread to be had.
   void Start();
   // Ends the thread. Idempotent, blocks at most some milliseconds.
   void Stop();
@@ -60,6 +61,7 @@ class Source {
   void Enqueue(Command command);
   void DoWatch(uint32_t id, const std::string& path);
   void DoUnwatch(uint32_t id);
+  std::string ShownPath(const std::string& key);
   void DrainProcessEvents();
   void DrainChanges();
   void Prepare(const RawEvent& event);

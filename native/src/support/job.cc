@@ -13,6 +13,11 @@ struct EnvData {
 };
 }  // namespace
 
+void Job::Reject(const Napi::Error& error) {
+  settled_ = true;
+  deferred_.Reject(error.Value());
+}
+
 JobSet& JobSet::Of(Napi::Env env) {
   EnvData* data = env.GetInstanceData<EnvData>();
   if (!data) {

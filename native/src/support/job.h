@@ -27,6 +27,8 @@ class Job {
   void Cancel() noexcept { stop_.request(); }
   // Whether the promise was settled. JavaScript thread only.
   bool IsSettled() const noexcept { return settled_; }
+  // Rejects the promise of a job that could not be started. JavaScript thread only.
+  void Reject(const Napi::Error& error);
 
  protected:
   // On the job's thread: no N-API calls. Throw hullmark::Error to reject.

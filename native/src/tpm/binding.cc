@@ -37,6 +37,7 @@ class TpmJob : public Job {
 
  protected:
   void Run(const Stop& stop) override {
+    const StopFdInUse in_use{*connection_};
     try {
       if (stop.requested()) throw TpmError(Code::kAbsent, "aborted");
       if (connection_->device) connection_->device->SetStopFd(stop.fd());
@@ -44,7 +45,6 @@ class TpmJob : public Job {
     } catch (const TpmError& error) {
       error_ = error;
     }
-    if (connection_->device) connection_->device->SetStopFd(-1);
   }
   Napi::Value Result(Napi::Env env) override {
     if (error_) throw ToJs(env, *error_);
@@ -53,6 +53,14 @@ class TpmJob : public Job {
   void Settled(Napi::Env env) override { owner_->Finished(env); }
 
  private:
+  // The connection outlives the job, the job's descriptor does not: its number may be another file's next.
+  struct StopFdInUse {
+    Connection& connection;
+    ~StopFdInUse() {
+      if (connection.device) connection.device->SetStopFd(-1);
+    }
+  };
+
   TpmObject* owner_;
   std::shared_ptr<Connection> connection_;
   std::function<Convert(Connection&, int)> run_;
@@ -68,10 +76,14 @@ Napi::Value TpmObject::QueueRaw(Napi::Env env, std::function<Convert(Connection&
     deferred.Reject(ToJs(env, TpmError(Code::kBusy, "too many calls wait for the TPM")).Value());
     return deferred.Promise();
   }
-  auto job = std::make_shared<TpmJob>(env, this, std::move(run));
-  waiting_.push_back(job);
-  StartNext(env);
-  return job->promise();
+  try {
+    auto job = std::make_shared<TpmJob>(env, this, std::move(run));
+    waiting_.push_back(job);
+    StartNext(env);
+    return job->promise();
+  } catch (const Error& error) {  // no descriptor to be had
+    throw ToJs(env, TpmError(Code::kBusy, error.what()));
+  }
 }
 
 Napi::Value TpmObject::Queue(Napi::Env env, Task task) {
@@ -83,14 +95,15 @@ Napi::Value TpmObject::Queue(Napi::Env env, Task task) {
 }
 
 void TpmObject::StartNext(Napi::Env env) {
-  if (running_ || waiting_.empty()) return;
-  running_ = std::move(waiting_.front());
-  waiting_.pop_front();
-  try {
-    JobSet::Of(env).Start(env, running_);
-  } catch (const Error&) {  // no thread to be had: the next call tries again
-    waiting_.push_front(std::move(running_));
-    running_.reset();
+  while (!running_ && !waiting_.empty()) {
+    running_ = std::move(waiting_.front());
+    waiting_.pop_front();
+    try {
+      JobSet::Of(env).Start(env, running_);
+    } catch (const Error& error) {  // no thread to be had
+      std::exchange(running_, nullptr)->Reject(ToJs(env, TpmError(Code::kBusy, error.what())));
+      Unref();
+    }
   }
 }
 
