@@ -69,7 +69,13 @@ function measurements(): { first: number; incremental: number; small: number } {
   const all = Array.from({ length: ENTRIES + NEW_ENTRIES }, (_, i) => measured({ path: `/usr/lib/x86_64-linux-gnu/library-${i}.so`, content: `${i % 1000}` }));
   const rules: ImaRules = { list: "required", digest: "", baseline: () => true, ignored: () => false, violations: "refuse" };
   const take = (state: ImaState, until: number, more: boolean, quoted: Buffer): ImaState =>
-    takeIma(state, { start: state.count, entries: listOf(all.slice(state.count, until)), more, absent: false }, quoted, rules, () => false);
+    takeIma(
+      state,
+      { start: state.count, entries: listOf(all.slice(state.count, until)), more, absent: false },
+      { pcr: quoted, quoted: [] },
+      rules,
+      () => false,
+    );
   const start = newImaState("b", "");
   const through = (count: number): ImaState => {
     const quoted = pcrAfter(all.slice(0, count));
@@ -83,7 +89,7 @@ function measurements(): { first: number; incremental: number; small: number } {
   const first = cpu(1, () => {
     let state = start;
     for (const [i, entries] of parts.entries())
-      state = takeIma(state, { start: state.count, entries, more: i < parts.length - 1, absent: false }, quoted, rules, () => false);
+      state = takeIma(state, { start: state.count, entries, more: i < parts.length - 1, absent: false }, { pcr: quoted, quoted: [] }, rules, () => false);
     if (state.standing !== "proven") throw new Error(state.problem);
   });
   const update = (count: number): number => {
@@ -91,7 +97,8 @@ function measurements(): { first: number; incremental: number; small: number } {
     const entries = listOf(all.slice(count, count + NEW_ENTRIES));
     const next = pcrAfter(all.slice(0, count + NEW_ENTRIES));
     const one = (): void => {
-      if (takeIma(state, { start: count, entries, more: false, absent: false }, next, rules, () => false).standing !== "proven") throw new Error("not proven");
+      if (takeIma(state, { start: count, entries, more: false, absent: false }, { pcr: next, quoted: [] }, rules, () => false).standing !== "proven")
+        throw new Error("not proven");
     };
     cpu(500, one);
     return cpu(5000, one);

@@ -9,7 +9,9 @@ const MAX_NAME_BYTES = 255;
 export const MAX_IMA_ENTRY_BYTES = 128 * 1024;
 /** Most bytes of entries in one report; what is left follows with the next quote. */
 export const MAX_IMA_REPORT_BYTES = 2 * 1024 * 1024;
+export const MAX_IMA_PCR = 23;
 const TEMPLATE_DIGEST_BYTES = 20;
+const OLD_NAME_BYTES = 256;
 const NAME_AT = 4 + TEMPLATE_DIGEST_BYTES + 4;
 
 export interface ImaEntry {
@@ -31,7 +33,7 @@ export interface ImaEntry {
 export function readImaEntry(bytes: Buffer, at: number): ImaEntry | undefined {
   if (bytes.length - at < NAME_AT) return undefined;
   const pcr = bytes.readUInt32LE(at);
-  if (pcr > 23) throw new CodecError("OUT_OF_RANGE", `PCR ${pcr} in the measurement list`);
+  if (pcr > MAX_IMA_PCR) throw new CodecError("OUT_OF_RANGE", `PCR ${pcr} in the measurement list`);
   const templateDigest = bytes.subarray(at + 4, at + 4 + TEMPLATE_DIGEST_BYTES);
   const nameBytes = bytes.readUInt32LE(at + 4 + TEMPLATE_DIGEST_BYTES);
   if (nameBytes === 0 || nameBytes > MAX_NAME_BYTES) throw new CodecError("TOO_LONG", `template name of ${nameBytes} bytes`);
@@ -46,4 +48,13 @@ export function readImaEntry(bytes: Buffer, at: number): ImaEntry | undefined {
   if (size > MAX_IMA_ENTRY_BYTES) throw new CodecError("TOO_LONG", `measurement of ${size} bytes, limit ${MAX_IMA_ENTRY_BYTES}`);
   if (bytes.length < start + size) return undefined;
   return { pcr, template, templateDigest, data: bytes.subarray(start, start + size), length: start + size - at };
+}
+
+/** What the template's digest is made of: the data; for the oldest template the digest, and the name padded with zeros. */
+export function imaPreimage(template: string, data: Buffer): Buffer {
+  if (template !== "ima") return data;
+  const preimage = Buffer.alloc(TEMPLATE_DIGEST_BYTES + OLD_NAME_BYTES);
+  data.copy(preimage, 0, 0, TEMPLATE_DIGEST_BYTES);
+  data.copy(preimage, TEMPLATE_DIGEST_BYTES, TEMPLATE_DIGEST_BYTES + 4, TEMPLATE_DIGEST_BYTES + 4 + OLD_NAME_BYTES - 1);
+  return preimage;
 }

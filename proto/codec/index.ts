@@ -2,6 +2,7 @@ export * from "./bytes.ts";
 export * from "./errors.ts";
 export * from "./evidence.ts";
 export * from "./glob.ts";
+export * from "./ima-ascii.ts";
 export * from "./ima-list.ts";
 export * from "./intent.ts";
 export * from "./path.ts";

@@ -3,17 +3,17 @@
  * hold what its caller rests on. HULLMARK_FUZZ_SECONDS=600 runs each for ten minutes.
  */
 import { hash } from "node:crypto";
-import { CodecError, readImaEntry } from "@hullmark/proto/codec";
+import { CodecError, type ImaEntry, imaPreimage, readImaAsciiEntry, readImaEntry } from "@hullmark/proto/codec";
 import { readAttestationKey, readEndorsementKey } from "@hullmark/verifier/core/endorsement/index";
 import { NotAQuoteError, parseQuote } from "@hullmark/verifier/core/endorsement/tpm-attest";
-import { type ImaRules, measuredFile, newImaState, parseImaEntries, takeIma } from "@hullmark/verifier/core/ima/index";
+import { type ImaRules, isViolation, measuredFile, newImaState, parseImaEntries, takeIma } from "@hullmark/verifier/core/ima/index";
 import { certificateSha256, imagePath, parseVariable, taggedEvent } from "@hullmark/verifier/core/measured-boot/efi";
 import { appraiseBoot, type BootRules, examineLog, holdAgainst, parseEventLog, replay } from "@hullmark/verifier/core/measured-boot/index";
 import { parsePolicy } from "@hullmark/verifier/core/policy/parse";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import { linuxBoot, variableData, writeLog } from "../fakes/boot-log.ts";
-import { listOf, measured, pcrAfter } from "../fakes/ima-list.ts";
+import { listOf, measured, pcrAfter, textOf } from "../fakes/ima-list.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { FUZZ_SECONDS, fuzz, near } from "./mutate.ts";
 
@@ -89,13 +89,30 @@ describe("parsers of what a node says of itself", () => {
       const entries = parsed(() => parseImaEntries(bytes), CodecError);
       for (const entry of entries ?? []) parsed(() => measuredFile(entry), CodecError);
       parsed(() => readImaEntry(bytes, bytes.length >> 1), CodecError);
-      const after = takeIma(newImaState("b", ""), { start: 0, entries: bytes, more, absent: false }, pcrAfter(ENTRIES), IMA_RULES, () => false);
+      const after = takeIma(
+        newImaState("b", ""),
+        { start: 0, entries: bytes, more, absent: false },
+        { pcr: pcrAfter(ENTRIES), quoted: PCRS },
+        IMA_RULES,
+        () => false,
+      );
       if (after.standing !== "proven") return;
       const data = (of: Buffer) => parseImaEntries(of).map((entry) => hash("sha256", entry.data));
       const extended = parseImaEntries(bytes)
         .filter(({ pcr }) => pcr === 10)
         .slice(0, ENTRIES.length);
       expect(extended.slice(0, 5).map((entry) => hash("sha256", entry.data))).toEqual(data(LIST).slice(0, 5));
+    }),
+  );
+
+  target("measurement lists as text: what is taken is an entry whose digest is its own", () =>
+    fuzz(near([textOf(ENTRIES)]), (bytes) => {
+      const read = parsed(() => readImaAsciiEntry(bytes, 0), CodecError);
+      if (!read) return;
+      expect(read.length).toBeLessThanOrEqual(bytes.length);
+      const entry = parseImaEntries(read.entry)[0] as ImaEntry;
+      expect(entry.length).toBe(read.entry.length);
+      if (!isViolation(entry)) expect(hash("sha1", imaPreimage(entry.template, entry.data), "buffer")).toEqual(entry.templateDigest);
     }),
   );
 

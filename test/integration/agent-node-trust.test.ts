@@ -5,13 +5,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Tpm } from "@hullmark/native";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { boot, linuxBoot, sha256, writeLog } from "../fakes/boot-log.ts";
-import { listOf, measured } from "../fakes/ima-list.ts";
+import { aggregated, boot, linuxBoot, sha256, writeLog } from "../fakes/boot-log.ts";
+import { measured, textOf } from "../fakes/ima-list.ts";
 import { Swtpm } from "../fakes/swtpm.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
 const repository = new URL("../..", import.meta.url).pathname;
-const FILES = ["boot", "a", "b"].map((content) => measured({ path: content === "boot" ? "boot_aggregate" : `/usr/bin/${content}`, content }));
+const FILES = [
+  measured({ path: "boot_aggregate", content: aggregated(linuxBoot()) }),
+  ...["a", "b"].map((content) => measured({ path: `/usr/bin/${content}`, content, template: "ima-sig" })),
+];
 let tpm: Swtpm;
 let verifier: TestVerifier;
 let directory: string;
@@ -52,7 +55,7 @@ test("event log and measurement list of a running agent are read, sent, proven a
 stateDirectory: ${join(directory, "state")}
 verifier: { address: "localhost:${verifier.running?.mainPort}", enrolmentAddress: "localhost:${verifier.running?.enrolmentPort}", caFile: ${file("ca.crt", verifier.ca)} }
 tpm: { tcti: "${tpm.tcti}" }
-measuredBoot: { eventLog: ${file("log", writeLog(linuxBoot()))}, imaList: ${file("list", listOf(FILES))} }
+measuredBoot: { eventLog: ${file("log", writeLog(linuxBoot()))}, imaList: ${file("ascii_runtime_measurements", textOf(FILES))} }
 runtime: { docker: { socket: ${join(directory, "none.sock")} } }
 changes: { source: chokidar }
 `,

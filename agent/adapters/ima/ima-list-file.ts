@@ -1,10 +1,10 @@
 /**
- * `binary_runtime_measurements` of securityfs. The verifier says which entry it wants: nothing is kept but where that entry was found, and an agent that has
+ * `binary_runtime_measurements` of securityfs, or `ascii_runtime_measurements`, which is told as the former. The verifier says which entry it wants: nothing is kept but where that entry was found, and an agent that has
  * lost that looks from the start.
  */
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { CodecError, MAX_IMA_ENTRY_BYTES, MAX_IMA_REPORT_BYTES, readImaEntry } from "@hullmark/proto/codec";
+import { CodecError, isImaAscii, MAX_IMA_ENTRY_BYTES, MAX_IMA_REPORT_BYTES, readImaAsciiEntry, readImaEntry } from "@hullmark/proto/codec";
 import type { ImaList, ImaPart } from "../../ports/ima-list.ts";
 
 const CHUNK_BYTES = 65_536;
@@ -25,7 +25,7 @@ export function imaListFile(path: string | undefined): ImaList {
         known = { entry: from, offset };
         const entries: Buffer[] = [];
         let length = 0;
-        for await (const entry of entriesFrom(handle, offset)) {
+        for await (const { entry } of entriesFrom(handle, offset)) {
           if (length + entry.length > MAX_IMA_REPORT_BYTES) return { entries: Buffer.concat(entries), more: true, absent: false };
           entries.push(entry);
           length += entry.length;
@@ -47,26 +47,41 @@ async function skip(handle: FileHandle, offset: number, count: number): Promise<
   let at = offset;
   let left = count;
   if (left > 0)
-    for await (const entry of entriesFrom(handle, at)) {
-      at += entry.length;
+    for await (const { length } of entriesFrom(handle, at)) {
+      at += length;
       if (--left === 0) break;
     }
   return left === 0 ? at : undefined;
 }
 
+interface ReadEntry {
+  /** In the binary form. */
+  readonly entry: Buffer;
+  /** Bytes in the file. */
+  readonly length: number;
+}
+
 /** Whole entries. What is cut at the end is being written, and comes next time. @throws CodecError where this is no measurement list */
-async function* entriesFrom(handle: FileHandle, offset: number): AsyncGenerator<Buffer> {
+async function* entriesFrom(handle: FileHandle, offset: number): AsyncGenerator<ReadEntry> {
+  const { buffer: start, bytesRead: known } = await handle.read(Buffer.alloc(2), 0, 2, 0);
+  const cut = isImaAscii(start.subarray(0, known)) ? readImaAsciiEntry : cutBinary;
   let held = Buffer.alloc(0);
-  for (let position = offset; held.length <= 2 * MAX_IMA_ENTRY_BYTES; ) {
+  // Text has two digits for a byte.
+  for (let position = offset; held.length <= 3 * MAX_IMA_ENTRY_BYTES; ) {
     const { bytesRead, buffer } = await handle.read(Buffer.alloc(CHUNK_BYTES), 0, CHUNK_BYTES, position);
     if (bytesRead === 0) return;
     position += bytesRead;
     held = Buffer.concat([held, buffer.subarray(0, bytesRead)]);
     let at = 0;
-    for (let entry = readImaEntry(held, at); entry; entry = readImaEntry(held, at)) {
-      yield held.subarray(at, at + entry.length);
-      at += entry.length;
+    for (let read = cut(held, at); read; read = cut(held, at)) {
+      yield read;
+      at += read.length;
     }
     held = held.subarray(at);
   }
+}
+
+function cutBinary(held: Buffer, at: number): ReadEntry | undefined {
+  const entry = readImaEntry(held, at);
+  return entry && { entry: held.subarray(at, at + entry.length), length: entry.length };
 }

@@ -1,5 +1,7 @@
 /** Measurements against policy: which files the node's kernel has seen run that nothing vouches for. Pure. */
 import type { ImaEntry } from "@hullmark/proto/codec";
+import type { QuotedPcr } from "../measured-boot/replay.ts";
+import { BOOT_AGGREGATE, isBootAggregate } from "./boot-aggregate.ts";
 import { measuredFile } from "./fields.ts";
 import { isViolation } from "./replay.ts";
 
@@ -32,18 +34,26 @@ export type Vouches = (path: Buffer, sha256: Buffer) => boolean;
 const LAYER_PATH = /^\/.*\/(?:overlay2\/[^/]+\/(?:diff|merged)|snapshots\/\d+\/fs|io\.containerd\.runtime\.v2\.task\/[^/]+\/[^/]+\/rootfs)\//;
 const MAX_SHOWN_PATH_BYTES = 512;
 
-/** @returns undefined where the entry is vouched for, or is none of policy's business */
-export function unvouched(entry: ImaEntry, index: number, rules: ImaRules, vouches: Vouches): ImaItem | undefined {
+/**
+ * @param quoted PCRs of the quote that came with the list
+ * @returns undefined where the entry is vouched for, or is none of policy's business
+ */
+export function unvouched(entry: ImaEntry, index: number, rules: ImaRules, vouches: Vouches, quoted: readonly QuotedPcr[]): ImaItem | undefined {
   const file = readFile(entry);
   if (!file) return { path: Buffer.from(`(template ${entry.template})`), digest: "unreadable", index };
   const { path, algorithm, digest, buffer } = file;
   if (rules.ignored(path)) return undefined;
   const shown = path.subarray(0, MAX_SHOWN_PATH_BYTES);
   if (isViolation(entry)) return rules.violations === "accept" ? undefined : { path: shown, digest: "violation", index };
-  // The aggregate over the boot's PCRs, which are appraised themselves; buffers are no code.
-  if (buffer || (index === 0 && path.toString("latin1") === "boot_aggregate")) return undefined;
+  if (buffer) return undefined; // no code
+  const item = { path: shown, digest: `${algorithm}:${digest}`.slice(0, 160), index };
+  if (path.toString("latin1") === BOOT_AGGREGATE) {
+    // A kernel that was started by kexec goes on with the list, and adds its own.
+    const held = isBootAggregate(algorithm, digest, quoted);
+    return held || (held === undefined && index === 0) ? undefined : item;
+  }
   if (algorithm === "sha256" && (rules.baseline(digest) || vouches(containerPath(path), Buffer.from(digest, "hex")))) return undefined;
-  return { path: shown, digest: `${algorithm}:${digest}`.slice(0, 160), index };
+  return item;
 }
 
 /** Looks again at what nothing vouched for: an image may have become known since. */

@@ -3,11 +3,10 @@
  * the SHA-1 padded with zeros. Violations extend all ones. Which of the two it was shows at the first match.
  */
 import { createHash, hash } from "node:crypto";
-import { CodecError, type ImaEntry, readImaEntry } from "@hullmark/proto/codec";
+import { CodecError, type ImaEntry, imaPreimage, readImaEntry } from "@hullmark/proto/codec";
 
 export const IMA_PCR = 10;
 const BANK_BYTES = 32;
-const OLD_NAME_BYTES = 256;
 
 /** How entries are extended into the sha256 bank. */
 export type ImaScheme = "hashed" | "padded";
@@ -35,7 +34,7 @@ export function extendIma(aggregate: ImaAggregate, entry: ImaEntry): ImaAggregat
   const next: Partial<Record<ImaScheme, Buffer>> = {};
   for (const [scheme, value] of Object.entries(aggregate) as [ImaScheme, Buffer][]) {
     // What such a kernel extends is the digest that the entry brings with it: it proves the data only where it is of the data.
-    if (scheme === "padded" && !violation && !hash("sha1", preimageOf(entry), "buffer").equals(entry.templateDigest)) continue;
+    if (scheme === "padded" && !violation && !hash("sha1", imaPreimage(entry.template, entry.data), "buffer").equals(entry.templateDigest)) continue;
     next[scheme] = createHash("sha256")
       .update(value)
       .update(violation ? Buffer.alloc(BANK_BYTES, 0xff) : digestOf(entry, scheme))
@@ -50,19 +49,7 @@ export function isViolation({ templateDigest }: ImaEntry): boolean {
 
 function digestOf(entry: ImaEntry, scheme: ImaScheme): Buffer {
   if (scheme === "padded") return Buffer.concat([entry.templateDigest, Buffer.alloc(BANK_BYTES - entry.templateDigest.length)]);
-  return hash("sha256", preimageOf(entry), "buffer");
-}
-
-function preimageOf({ template, data }: ImaEntry): Buffer {
-  return template === "ima" ? oldPreimage(data) : data;
-}
-
-/** Digest, then the name padded with zeros. */
-function oldPreimage(data: Buffer): Buffer {
-  const preimage = Buffer.alloc(20 + OLD_NAME_BYTES);
-  data.copy(preimage, 0, 0, 20);
-  data.copy(preimage, 20, 24, 24 + OLD_NAME_BYTES - 1);
-  return preimage;
+  return hash("sha256", imaPreimage(entry.template, entry.data), "buffer");
 }
 
 /** The schemes under which the aggregate is the quoted value; undefined: none. */

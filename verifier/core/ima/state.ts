@@ -3,7 +3,9 @@
  * quoted PCR is reached, and what lies beyond waits for the next quote. Each entry is looked at once, whatever the length of the list.
  */
 import { CodecError, type ImaEntry, MAX_IMA_REPORT_BYTES } from "@hullmark/proto/codec";
+import type { QuotedPcr } from "../measured-boot/replay.ts";
 import { type ImaItem, type ImaRules, stillUnvouched, unvouched, type Vouches } from "./appraise.ts";
+import { BOOT_AGGREGATE } from "./boot-aggregate.ts";
 import { extendIma, IMA_START, type ImaAggregate, isViolation, matching, parseImaEntries } from "./replay.ts";
 
 /** Unvouched measurements that are kept one by one; more are counted. */
@@ -38,6 +40,14 @@ export interface ImaReport {
   readonly absent: boolean;
 }
 
+/** What a verified quote covers. */
+export interface ImaQuote {
+  /** PCR 10 of the sha256 bank. */
+  readonly pcr: Uint8Array;
+  /** All PCRs of the quote, of any bank: what `boot_aggregate` is held against. */
+  readonly quoted: readonly QuotedPcr[];
+}
+
 export function newImaState(bootId: string, rulesDigest: string): ImaState {
   return { bootId, count: 0, aggregate: IMA_START, standing: "partial", problem: "", failures: 0, rulesDigest, violations: 0, items: [], moreItems: 0 };
 }
@@ -45,11 +55,10 @@ export function newImaState(bootId: string, rulesDigest: string): ImaState {
 /**
  * Takes what came with a quote that holds. A list that does not lead to the quoted PCR is asked for once more from its start, for an agent may have lost its
  * place; where it does not then either, it is contradicted.
- * @param quoted the PCR's value, covered by the quote
  */
-export function takeIma(before: ImaState, report: ImaReport, quoted: Uint8Array, rules: ImaRules, vouches: Vouches): ImaState {
+export function takeIma(before: ImaState, report: ImaReport, { pcr, quoted }: ImaQuote, rules: ImaRules, vouches: Vouches): ImaState {
   if (report.absent) {
-    const problem = quoted.every((byte) => byte === 0) ? "" : "PCR 10 says that the kernel measures, and the node tells no list";
+    const problem = pcr.every((byte) => byte === 0) ? "" : "PCR 10 says that the kernel measures, and the node tells no list";
     return { ...newImaState(before.bootId, before.rulesDigest), standing: "absent", problem };
   }
   if (report.start !== before.count) return retry(before, `the node told entries from ${report.start}, wanted from ${before.count}`);
@@ -64,17 +73,17 @@ export function takeIma(before: ImaState, report: ImaReport, quoted: Uint8Array,
   if (report.more) {
     if (entries.length === 0) return retry(before, "the node says that there is more, and tells nothing");
     const standing = before.standing === "contradicted" ? before.standing : "partial";
-    return judged({ ...before, aggregate: entries.reduce(extendIma, before.aggregate), standing }, entries, rules, vouches);
+    return judged({ ...before, aggregate: entries.reduce(extendIma, before.aggregate), standing }, entries, rules, vouches, quoted);
   }
   let aggregate = before.aggregate;
   for (let taken = 0; ; taken++) {
-    const held = matching(aggregate, quoted);
-    if (held) return judged({ ...before, aggregate: held, standing: "proven", problem: "", failures: 0 }, entries.slice(0, taken), rules, vouches);
+    const held = matching(aggregate, pcr);
+    if (held) return judged({ ...before, aggregate: held, standing: "proven", problem: "", failures: 0 }, entries.slice(0, taken), rules, vouches, quoted);
     const next = entries[taken];
     if (!next) break;
     aggregate = extendIma(aggregate, next);
   }
-  return retry(before, `PCR 10 is ${Buffer.from(quoted).toString("hex")}, which the list of ${before.count + entries.length} entries does not lead to`);
+  return retry(before, `PCR 10 is ${Buffer.from(pcr).toString("hex")}, which the list of ${before.count + entries.length} entries does not lead to`);
 }
 
 /**
@@ -94,8 +103,8 @@ function retry(before: ImaState, problem: string): ImaState {
   return { ...newImaState(before.bootId, before.rulesDigest), standing: failures < MAX_FAILURES ? "partial" : "contradicted", problem, failures };
 }
 
-function judged(state: ImaState, entries: readonly ImaEntry[], rules: ImaRules, vouches: Vouches): ImaState {
-  const found = entries.flatMap((entry, i) => unvouched(entry, state.count + i, rules, vouches) ?? []);
+function judged(state: ImaState, entries: readonly ImaEntry[], rules: ImaRules, vouches: Vouches, quoted: readonly QuotedPcr[]): ImaState {
+  const found = entries.flatMap((entry, i) => unvouched(entry, state.count + i, rules, vouches, quoted) ?? []);
   const items = [...state.items, ...found].filter((item) => stillUnvouched(item, vouches));
   const unchanged = found.length === 0 && items.length === state.items.length;
   return {
@@ -134,5 +143,6 @@ export function appraiseIma(state: ImaState | undefined, rules: ImaRules): ImaAp
 
 function describe(path: Buffer, digest: string): string {
   const name = path.toString("utf8");
+  if (name === BOOT_AGGREGATE) return `the kernel's reading of the boot's PCRs is ${digest}, which the quoted PCRs do not lead to`;
   return digest === "violation" ? `${name} was written while it was measured` : `${name} ran as ${digest}, which nothing vouches for`;
 }

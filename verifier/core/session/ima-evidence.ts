@@ -53,7 +53,10 @@ export class ImaWatch {
       return;
     }
     const { start, entries, more, absent } = report;
-    this.#row = { nodeId: this.#nodeId, ...takeIma(this.#row, { start: Number(start), entries, more, absent }, pcr.value, rules, this.#vouches) };
+    this.#row = {
+      nodeId: this.#nodeId,
+      ...takeIma(this.#row, { start: Number(start), entries, more, absent }, { pcr: pcr.value, quoted: pcrs }, rules, this.#vouches),
+    };
     this.#impatient = this.#row.standing === "partial";
   }
 
