@@ -16,6 +16,7 @@ import { imagesCommand, nodesCommand, workloadsCommand } from "./commands/lists.
 import { logCommand } from "./commands/log.ts";
 import { nodeCommand } from "./commands/node.ts";
 import { policyCommand } from "./commands/policy.ts";
+import { promoteCommand } from "./commands/promote.ts";
 import { signCommand } from "./commands/sign.ts";
 import { statusCommand } from "./commands/status.ts";
 import { upCommand } from "./commands/up.ts";
@@ -43,6 +44,7 @@ export function program(as: Invocation = "hullmark"): Command {
   for (const each of [
     verifyCommand(),
     diffCommand(),
+    promoteCommand(),
     signCommand(),
     attestCommand(),
     buildRecordCommand(),

@@ -9,6 +9,8 @@ import type { FoundImage } from "./registry.ts";
 export interface ExplainOptions {
   /** What selectors look at besides the image's reference. */
   readonly container: Omit<SelectableContainer, "imageReference">;
+  /** Reference by which rules select, where it is to be another than the one it is fetched by. */
+  readonly selectAs?: string;
   /** Of an index: which platform's image. */
   readonly platform: string | undefined;
   readonly nowMs: number;
@@ -32,7 +34,7 @@ export async function explainImage(
   signal: AbortSignal,
 ): Promise<ExplainedImage> {
   const { image, subjects, judge } = await examineImage(registry, reference, options, signal);
-  const rule = matchRule(policy, { ...options.container, imageReference: reference });
+  const rule = matchRule(policy, { ...options.container, imageReference: options.selectAs ?? reference });
   const configDigest = await configOf(registry, image, subjects[0], signal);
   const { authorities, trustRoots, trustStores, revocations, builders } = policy;
   const verdict = judge({

@@ -1,6 +1,7 @@
 export { attachBundle, BUNDLE_TYPE, type SubjectImage } from "./attach.ts";
 export { type Predicate, SIGN_PREDICATE, signStatement, statement } from "./bundle.ts";
 export { type BuildStep, compareImages, type FileDifference, type ImageComparison } from "./compare-images.ts";
+export { type CopiedImage, copyImage } from "./copy-image.ts";
 export { type DiscoveredImage, discoverImage } from "./discover-image.ts";
 export { SigningError, type SigningErrorCode } from "./errors.ts";
 export { type ExplainedImage, explainImage } from "./explain-image.ts";

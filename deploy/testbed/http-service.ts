@@ -12,9 +12,9 @@ export function freePort(on = "127.0.0.1"): Promise<number> {
   });
 }
 
-/** Whether a GET answers with a 2xx status within 2 s. */
-export async function answers(url: string): Promise<boolean> {
+/** Whether a GET answers within 2 s, with a 2xx status or one that is as good. */
+export async function answers(url: string, alsoGood?: number): Promise<boolean> {
   const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
   await response.body?.cancel();
-  return response.ok;
+  return response.ok || response.status === alsoGood;
 }

@@ -94,6 +94,28 @@ describe.each(SUBJECTS)("%s", (name, host, make) => {
     }
   });
 
+  test("takes a blob that streams in, mounts what the host has, reads nothing that is there, and refuses other bytes", async () => {
+    const bytes = Buffer.alloc(20_000_000, `streamed ${name}`);
+    const blob = { digest: sha256(bytes), size: bytes.length };
+    let reads = 0;
+    const read = (from: Buffer) =>
+      async function* () {
+        reads++;
+        for (let at = 0; at < from.length; at += 1_500_000) yield from.subarray(at, at + 1_500_000);
+      };
+    const push = (repository: string, from: Buffer, mountFrom?: string) => client.pushStream(at(repository), blob, read(from), mountFrom, never);
+    expect(await code(push("streams", bytes.subarray(1)))).toBe("MALFORMED");
+    expect(await code(push("streams", Buffer.concat([bytes, bytes])))).toBe("MALFORMED");
+    expect(await code(push("streams", Buffer.alloc(bytes.length)))).toBe("MALFORMED");
+    await push("streams", bytes);
+    expect((await readBlob(make(), at("streams"), blob.digest, bytes.length, never)).equals(bytes)).toBe(true);
+    reads = 0;
+    await push("streams", bytes);
+    expect(reads).toBe(0);
+    await push("mounted", bytes, at("streams"));
+    expect((await readBlob(make(), at("mounted"), blob.digest, bytes.length, never)).equals(bytes)).toBe(true);
+  });
+
   test("streams blobs, also when only their beginning is read", async () => {
     const registry = make();
     const bytes = Buffer.alloc(3_000_000, "layer");

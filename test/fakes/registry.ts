@@ -46,6 +46,7 @@ async function body(request: IncomingMessage): Promise<Buffer> {
 export async function startFakeRegistry(options: FakeRegistryOptions = {}): Promise<FakeRegistry> {
   const { referrersApi = true, pageSize = 100, auth = "none" } = options;
   const blobs = new Map<string, Buffer>();
+  const uploads = new Map<string, Buffer>();
   const manifests = new Map<string, Stored>();
   const tags = new Map<string, string>();
   const tokens = new Set<string>();
@@ -116,14 +117,26 @@ export async function startFakeRegistry(options: FakeRegistryOptions = {}): Prom
     if (fake.fault(request, response)) return;
     if (url.pathname === "/token") return issue(request, response, url);
     const [, name = "", kind = "", reference = ""] = /^\/v2\/(.+)\/(manifests|blobs|referrers)\/(.*)$/.exec(url.pathname) ?? [];
-    const writes = request.method === "PUT" || request.method === "POST" || (request.method === "HEAD" && kind === "blobs");
+    const writes = ["PUT", "POST", "PATCH"].includes(request.method ?? "") || (request.method === "HEAD" && kind === "blobs");
     if (unauthorized(request, response, `repository:${name}:${writes ? "pull,push" : "pull"}`)) return;
     if (kind === "manifests") return request.method === "PUT" ? put(request, response, name, reference) : get(response, name, reference);
     if (kind === "referrers") return referrers(response, name, reference, url);
     if (kind !== "blobs") return send(response, 404);
-    if (request.method === "POST") return send(response, 202, "", { location: `/v2/${name}/blobs/uploads/1?state=x` });
-    if (request.method === "PUT") {
-      const bytes = await body(request);
+    if (request.method === "POST") {
+      const id = `uploads/${randomBytes(8).toString("hex")}`;
+      uploads.set(id, Buffer.alloc(0));
+      return send(response, 202, "", { location: `/v2/${name}/blobs/${id}?state=x` });
+    }
+    if (request.method === "PATCH" || request.method === "PUT") {
+      const sent = uploads.get(reference);
+      if (!sent) return send(response, 404, '{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}');
+      const bytes = Buffer.concat([sent, await body(request)]);
+      if (request.method === "PATCH") {
+        if (request.headers["content-range"] !== `${sent.length}-${bytes.length - 1}`) return send(response, 416);
+        uploads.set(reference, bytes);
+        return send(response, 202, "", { location: `/v2/${name}/blobs/${reference}?state=y` });
+      }
+      uploads.delete(reference);
       const digest = url.searchParams.get("digest") ?? "";
       if (sha256(bytes) !== digest) return send(response, 400, '{"errors":[{"code":"DIGEST_INVALID"}]}');
       blobs.set(digest, bytes);

@@ -81,6 +81,17 @@ export interface Registry {
 export interface RegistryWriter {
   /** Stored when it returns. */
   pushBlob(repository: string, bytes: Uint8Array, signal: AbortSignal): Promise<{ readonly digest: string; readonly size: number }>;
+  /**
+   * Stores a blob as it streams in, in parts of a few megabytes; one that is there already is not read, one of the same host's `mountFrom` need not be.
+   * The registry checks the digest. @throws RegistryError MALFORMED where there are other than `size` bytes; what reading them throws
+   */
+  pushStream(
+    repository: string,
+    blob: Pick<Descriptor, "digest" | "size">,
+    read: () => AsyncIterable<Buffer>,
+    mountFrom: string | undefined,
+    signal: AbortSignal,
+  ): Promise<void>;
   /** @param reference a tag, or the digest of `bytes` @returns the digest */
   pushManifest(repository: string, reference: string, mediaType: string, bytes: Uint8Array, signal: AbortSignal): Promise<string>;
   /**

@@ -49,6 +49,9 @@ const MAX_REFERRER_PAGES = 16;
 const MAX_ATTACH_ATTEMPTS = 12;
 /** Between reading an entry back and looking whether it is still there. */
 const SETTLE_MS = 150;
+const NOTHING = new Uint8Array(0);
+/** Of an upload in parts: registries may want 5 MiB at the least. */
+const PART_BYTES = 8 * 1024 * 1024;
 
 interface Repository {
   readonly host: string;
@@ -110,23 +113,64 @@ export class OciRegistry implements Registry, RegistryWriter {
     const head = await this.#call(target, "pull,push", { method: "HEAD", path: `blobs/${digest}`, headers: {} }, signal);
     head.body.destroy();
     if (head.status === 200) return { digest, size: bytes.length };
-    const start = await this.#call(target, "pull,push", { method: "POST", path: "blobs/uploads/", headers: {}, body: new Uint8Array(0) }, signal);
+    const start = await this.#call(target, "pull,push", { method: "POST", path: "blobs/uploads/", headers: {}, body: NOTHING }, signal);
     await expectStatus(start, [202], `${repository}: start of an upload`, signal);
     start.body.destroy();
-    const location = parseUrl(start.headers.location ?? "", start.url);
+    await this.#endUpload(target, this.#uploadAt(target, start), digest, bytes, signal);
+    return { digest, size: bytes.length };
+  }
+
+  async pushStream(
+    repository: string,
+    { digest, size }: Pick<Descriptor, "digest" | "size">,
+    read: () => AsyncIterable<Buffer>,
+    mountFrom: string | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const target = parseRepository(repository);
+    checkDigest(digest);
+    const head = await this.#call(target, "pull,push", { method: "HEAD", path: `blobs/${digest}`, headers: {} }, signal);
+    head.body.destroy();
+    if (head.status === 200) return;
+    const from = mountFrom === undefined ? undefined : parseRepository(mountFrom);
+    const mount = from?.host === target.host ? `?mount=${digest}&from=${from.name}` : "";
+    const start = await this.#call(target, "pull,push", { method: "POST", path: `blobs/uploads/${mount}`, headers: {}, body: NOTHING }, signal);
+    await expectStatus(start, [201, 202], `${repository}: start of an upload`, signal);
+    start.body.destroy();
+    if (start.status === 201) return;
+    let location = this.#uploadAt(target, start);
+    let sent = 0;
+    for await (const part of inParts(read())) {
+      if (sent + part.length > size) throw new RegistryError("MALFORMED", `${repository} blob ${digest} is longer than its ${size} bytes`);
+      const headers = { "content-type": "application/octet-stream", "content-range": `${sent}-${sent + part.length - 1}` };
+      const taken = await this.#call(target, "pull,push", { method: "PATCH", url: location, headers, body: part }, signal);
+      await expectStatus(taken, [202], `${repository} blob ${digest}`, signal);
+      taken.body.destroy();
+      location = this.#uploadAt(target, taken);
+      sent += part.length;
+    }
+    if (sent !== size) throw new RegistryError("MALFORMED", `${repository} blob ${digest} has ${sent} bytes, not ${size}`);
+    await this.#endUpload(target, location, digest, NOTHING, signal);
+  }
+
+  /** Where an upload goes on. */
+  #uploadAt({ host }: Repository, { headers, url }: HttpResponse): URL {
+    const location = parseUrl(headers.location ?? "", url);
     // An upload that is sent elsewhere would take our credentials along.
-    if (location.origin !== start.url.origin && !this.#transport.permits(location))
-      throw new RegistryError("INSECURE", `${target.host} sends uploads to ${location.host}`);
+    if (location.origin !== url.origin && !this.#transport.permits(location)) throw new RegistryError("INSECURE", `${host} sends uploads to ${location.host}`);
+    return location;
+  }
+
+  async #endUpload(target: Repository, location: URL, digest: string, rest: Uint8Array, signal: AbortSignal): Promise<void> {
     location.searchParams.set("digest", digest);
     const done = await this.#call(
       target,
       "pull,push",
-      { method: "PUT", url: location, headers: { "content-type": "application/octet-stream" }, body: bytes },
+      { method: "PUT", url: location, headers: { "content-type": "application/octet-stream" }, body: rest },
       signal,
     );
-    await expectStatus(done, [201], `${repository} blob ${digest}`, signal);
+    await expectStatus(done, [201], `${target.host}/${target.name} blob ${digest}`, signal);
     done.body.destroy();
-    return { digest, size: bytes.length };
   }
 
   async pushManifest(repository: string, reference: string, mediaType: string, bytes: Uint8Array, signal: AbortSignal): Promise<string> {
@@ -264,6 +308,20 @@ function checkReference(reference: string): void {
 
 function checkDigest(digest: string): void {
   if (!DIGEST.test(digest)) throw new RegistryError("BAD_REFERENCE", "not a sha256 digest");
+}
+
+async function* inParts(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, void> {
+  let held: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of chunks) {
+    held.push(chunk);
+    bytes += chunk.length;
+    if (bytes < PART_BYTES) continue;
+    yield Buffer.concat(held, bytes);
+    held = [];
+    bytes = 0;
+  }
+  if (bytes > 0) yield Buffer.concat(held, bytes);
 }
 
 function digestOf(bytes: Uint8Array): string {
