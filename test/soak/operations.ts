@@ -1,5 +1,6 @@
 /** Load, and all that operators and engines rightly do to running containers: none of it may be told as drift. */
 import type { Hands } from "./hands.ts";
+import { pause } from "./pause.ts";
 import type { SoakWorkload } from "./workloads.ts";
 
 /** Between two rounds of load of one service: light enough for two processors that others use too. */
@@ -23,7 +24,7 @@ export const OPERATIONS: readonly Operation[] = [
   { name: "another network", run: (h, { service }) => h.docker("network", "connect", "soak-extra", service.name) },
   { name: "the other network left", run: (h, { service }) => h.docker("network", "disconnect", "soak-extra", service.name) },
   { name: "limits changed", run: (h, { service }) => h.docker("update", "--cpu-shares", "512", service.name) },
-  { name: "paused", run: async (h, { service }) => [await h.docker("pause", service.name), await pause(500), await h.docker("unpause", service.name)] },
+  { name: "paused", run: (h, { service }) => h.paused(service.name, 500) },
   {
     name: "a chatty session",
     run: (h, { service }) => h.sh(service.name, "for i in 1 2 3; do (sleep 0.3; date; id; env) >/dev/null; done; sh -c 'sleep 0.5' & wait"),
@@ -43,18 +44,4 @@ export async function load(hands: Hands, { service, also }: SoakWorkload, signal
     }
     await pause(LOAD_PAUSE_MS, signal);
   }
-}
-
-/** Ends early, without error, when the signal aborts. */
-export function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal?.aborted) return resolve();
-    const done = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal?.addEventListener("abort", done, { once: true });
-  });
 }

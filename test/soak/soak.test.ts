@@ -6,6 +6,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { tail } from "../../deploy/stack/stack.ts";
+import { engineDump } from "./engine-dump.ts";
 import { Soak } from "./soak.ts";
 import { setStage } from "./stage.ts";
 
@@ -37,6 +38,7 @@ test(`five services for ${MINUTES} minutes: nothing but what was planted`, async
       expect(report.growth.verifier, "verifier: memory at the end over memory after two minutes").toBeLessThan(GROWTH_LIMIT);
     }
   } catch (error) {
+    console.log([...stage.hands.overdue, await engineDump(stage.bed)].join("\n\n"));
     for (const name of ["agent-0", "verifier", "dockerd"]) console.log(`${name}:\n${tail(join(stage.bed.directory, `${name}.log`), LOG_LINES)}`);
     throw error;
   } finally {

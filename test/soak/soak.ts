@@ -1,7 +1,8 @@
 /** One run: load, operations and attacks side by side, everything the verifier says held against what was done. */
 import { ATTACKS, type Attack } from "./attacks.ts";
 import { type MemorySample, medianBetween, residentMiB } from "./memory.ts";
-import { load, OPERATIONS, pause } from "./operations.ts";
+import { load, OPERATIONS } from "./operations.ts";
+import { pause } from "./pause.ts";
 import type { Stage } from "./stage.ts";
 import { Verdicts } from "./verdicts.ts";
 import { DriftWatch, type SeenDrift } from "./watch.ts";
@@ -208,12 +209,14 @@ export class Soak {
       memory,
       operations: Object.fromEntries(this.#operations),
       loadFailures: this.#loadFailures,
+      thawed: this.#stage.hands.thawed,
+      overdue: this.#stage.hands.overdue,
       unknown,
     };
   }
 
   summary(): string {
-    const { seconds, attacks, growth, memory, operations, loadFailures, unknown } = this.report();
+    const { seconds, attacks, growth, memory, operations, loadFailures, thawed, overdue, unknown } = this.report();
     const found = attacks.map(({ foundMs }) => foundMs).sort((a, b) => a - b);
     const every = Math.max(1, Math.floor(memory.length / 12));
     const at = (share: number): number => Math.round(found[Math.min(found.length - 1, Math.floor(found.length * share))] ?? Number.NaN);
@@ -224,6 +227,7 @@ export class Soak {
       `memory MiB (agent/verifier): ${[memory[0], ...memory.filter((_, i) => i % every === every - 1), memory.at(-1)].map((m) => `${m?.seconds}s ${m?.agentMiB}/${m?.verifierMiB}`).join(", ")}`,
       `growth since 2 minutes: ${growth ? `agent ${growth.agent.toFixed(2)}, verifier ${growth.verifier.toFixed(2)}` : "too short a run to tell"}`,
       `operations: ${JSON.stringify(operations)}; load rounds that failed: ${loadFailures}; longest unknown ${unknown} ms; slowest look ${this.#slowestLookMs} ms`,
+      `containers thawed by hand, because the engine did not unpause them: ${thawed}; commands that did not end: ${overdue.length}`,
     ].join("\n");
   }
 }

@@ -1,6 +1,6 @@
 /** Nodes and workloads must stay attested: unknown only at the start, and for a moment around what was announced. */
 import type { Stack } from "../../deploy/stack/stack.ts";
-import { pause } from "./operations.ts";
+import { pause } from "./pause.ts";
 
 /** Two of the policy's longest intervals between reports of a node's health, and one look. */
 const UNKNOWN_LIMIT_MS = 20_000;
