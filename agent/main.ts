@@ -227,7 +227,7 @@ function openQuoter(config: AgentConfig): Quoter | undefined {
   if (config.tpm.tcti === "none") return undefined;
   const stateDir = join(config.stateDirectory, "tpm");
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-  return new Tpm2Quoter({ tcti: config.tpm.tcti, stateDir });
+  return new Tpm2Quoter({ tcti: config.tpm.tcti, banks: config.tpm.pcrBanks, stateDir });
 }
 
 /** The EK's hash, as the verifier's allow-list wants it. */

@@ -122,7 +122,11 @@ async function sessionsOver({ store, log }: SqliteStore, directory: string, rows
     if (commit.quote) fleet.quoted(commit.quote);
     meter.committed(commit);
   });
-  const quotes = tpmQuotes({ nonces: new HmacNonceSource({ regionKey: Buffer.alloc(32, 1), clock: systemClock }), ...VERIFIER, pcrs: PCRS });
+  const quotes = tpmQuotes({
+    nonces: new HmacNonceSource({ regionKey: Buffer.alloc(32, 1), clock: systemClock }),
+    ...VERIFIER,
+    selection: [{ bank: "sha256", pcrs: PCRS }],
+  });
   return new Sessions({
     ...{
       clock: systemClock,

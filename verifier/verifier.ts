@@ -130,7 +130,8 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const registry = registryOf({ config, environment }, meter);
   const verifiers = { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier() };
   const images = await imageService({ registry, verifiers, clock, logger }, sqlite, policies, committer, stack);
-  const quotes = tpmQuotes({ nonces, verifierId: config.verifierId, region: config.region, pcrs: config.enrolment.pcrs });
+  const selection = config.enrolment.pcrBanks.map((bank) => ({ bank, pcrs: config.enrolment.pcrs }));
+  const quotes = tpmQuotes({ nonces, verifierId: config.verifierId, region: config.region, selection });
   const numbers = new DriftNumbers(await sqlite.store.readLastDriftNumber());
   const accepted = acceptedHistory(config);
   const history = new HistoryKeeper({
@@ -229,7 +230,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     policy: config.enrolment,
     serviceAccounts: api && config.kubernetes?.join && { rule: config.kubernetes.join, reviewer: new KubernetesTokenReviewer(api) },
     trust: readMakerTrust(config.enrolment.makerRootFiles.flatMap((file) => certificatesIn(readFileSync(file)))),
-    selection: [{ bank: "sha256", pcrs: config.enrolment.pcrs }],
+    selection,
     certificateLifetimeMs: config.enrolment.certificateMinutes * 60_000,
   });
   const access = {

@@ -32,8 +32,11 @@ export interface QuoterIdentity {
   readonly akPublic: Buffer;
 }
 
+/** Hashes of PCR banks that are quoted. */
+export type PcrBank = "sha256" | "sha384";
+
 export interface QuotedPcr {
-  readonly bank: "sha256";
+  readonly bank: PcrBank;
   readonly index: number;
   readonly value: Buffer;
 }
@@ -58,7 +61,7 @@ export interface Quoter {
   /** Opens a credential that was made for this EK and AK. Both parameters come from the verifier. */
   activate(credentialBlob: Buffer, encryptedSecret: Buffer, signal: AbortSignal): Promise<Buffer>;
   /**
-   * Quotes PCRs of the sha256 bank.
+   * Quotes PCRs, of each bank that this node is set to.
    * @param extraData 32 bytes: `quoteExtraData(binding)`
    * @param pcrs 0..23, without duplicates; may be empty
    */

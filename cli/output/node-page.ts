@@ -6,6 +6,7 @@ import { age, toMs, trustWord, verdictWord } from "./words.ts";
 
 /** Files and sections beyond these are counted; `-o json` has all. */
 const MAX_SHOWN = 12;
+const SHA384_BYTES = 48;
 
 export function showNode({ node, boot, ima }: GetNodeResponse, nowMs: number): string {
   if (!node) return "";
@@ -90,7 +91,9 @@ function bootView(boot: NodeBoot) {
   const list = (of: readonly BootItem[]) => of.map(({ pcr, name, digest }) => ({ pcr, name, digest }));
   const { eventLog, problem, secureBoot, secureBootDetail, variables, commandLines, exitBootServices, differingPcrs, unquotedPcrs } = boot;
   return {
-    pcrs: Object.fromEntries(boot.pcrs.map(({ index, value }) => [index, Buffer.from(value).toString("hex")])),
+    pcrs: Object.fromEntries(
+      boot.pcrs.map(({ index, value }) => [value.length === SHA384_BYTES ? `sha384:${index}` : index, Buffer.from(value).toString("hex")]),
+    ),
     eventLog: { state: eventLog, sha256: Buffer.from(boot.eventLogSha256).toString("hex"), problem },
     secureBoot: { state: secureBoot, detail: secureBootDetail, variables, authorities: list(boot.authorities) },
     images: list(boot.images),

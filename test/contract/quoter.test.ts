@@ -177,3 +177,55 @@ describe("Tpm2Quoter", () => {
     }
   });
 });
+
+describe("banks of PCRs on swtpm", () => {
+  let tpm: Swtpm;
+  let stateDir: string;
+  beforeAll(async () => {
+    tpm = await Swtpm.start({ withoutEkCertificate: true, pcrBanks: "sha256,sha384" });
+    stateDir = await mkdtemp(join(tmpdir(), "hullmark-quoter-"));
+  });
+  afterAll(async () => {
+    await tpm.stop();
+    await rm(stateDir, { recursive: true });
+  });
+
+  const both = ["sha256", "sha384"] as const;
+  const selection = (banks: readonly ("sha256" | "sha384")[]) => banks.map((bank) => ({ bank, pcrs: PCRS }));
+
+  it.each([[["sha256"]], [["sha384"]], [both]] as const)("%j: exactly these are quoted, and no other selection is taken for them", async (banks) => {
+    const quoter = new Tpm2Quoter({ tcti: tpm.tcti, stateDir, banks });
+    try {
+      const { ak } = await keysOf(quoter);
+      const extraData = randomBytes(32);
+      const quote = await quoter.quote(extraData, PCRS, signal);
+      expect(quote.pcrs.map(({ bank, index, value }) => [bank, index, value.length])).toEqual(
+        banks.flatMap((bank) => PCRS.map((index) => [bank, index, bank === "sha256" ? 32 : 48])),
+      );
+      const verified = (want: readonly ("sha256" | "sha384")[], pcrs = quote.pcrs) =>
+        verifyQuote({ ...quote, pcrs }, { key: ak, extraData, selection: selection(want), previousClock: undefined });
+      for (const want of [["sha256"], ["sha384"], both] as const)
+        expect(verified(want)).toMatchObject(`${want}` === `${banks}` ? { ok: true } : { ok: false, reason: "wrong-pcr-selection" });
+      // Left out, told twice, and of another bank: the values must be those of the selection.
+      expect(verified(banks, quote.pcrs.slice(1))).toMatchObject({ reason: "wrong-pcr-selection" });
+      expect(verified(banks, [...quote.pcrs.slice(1), quote.pcrs[1] as (typeof quote.pcrs)[0]])).toMatchObject({ reason: "wrong-pcr-selection" });
+      const [first, ...rest] = quote.pcrs as [(typeof quote.pcrs)[0], ...typeof quote.pcrs];
+      expect(verified(banks, [{ ...first, value: Buffer.alloc(first.value.length, 1) }, ...rest])).toMatchObject({ reason: "wrong-pcr-values" });
+    } finally {
+      await quoter.close();
+    }
+  });
+
+  it("a bank that the TPM has not allocated is said to be missing", async () => {
+    const one = await Swtpm.start({ withoutEkCertificate: true });
+    const directory = await mkdtemp(join(tmpdir(), "hullmark-quoter-"));
+    const quoter = new Tpm2Quoter({ tcti: one.tcti, stateDir: directory, banks: ["sha256", "sha384"] });
+    try {
+      await expect(quoter.quote(randomBytes(32), PCRS, signal)).rejects.toThrow("the TPM has no sha384 bank of PCRs");
+    } finally {
+      await quoter.close();
+      await one.stop();
+      await rm(directory, { recursive: true });
+    }
+  });
+});

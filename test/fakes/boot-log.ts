@@ -4,13 +4,15 @@ import { Tpm } from "@hullmark/native";
 import { GLOBAL_VARIABLE, IMAGE_SECURITY_DATABASE } from "@hullmark/verifier/core/measured-boot/efi";
 import { EV } from "@hullmark/verifier/core/measured-boot/event-types";
 
-const ALG_SHA256 = 0x0b;
+const ALG = { sha256: 0x0b, sha384: 0x0c } as const;
 const SHIM_LOCK = "50ab5d6046e00043abb63dd810dd8b23";
 
 export interface WrittenEvent {
   readonly pcr: number;
   readonly type: number;
   readonly digest: Buffer;
+  /** The same for the sha384 bank. */
+  readonly sha384?: Buffer;
   readonly data: Buffer;
 }
 
@@ -19,9 +21,11 @@ export const u32 = (value: number): Buffer => Buffer.from(Uint32Array.of(value).
 const u64 = (value: number): Buffer => Buffer.from(BigUint64Array.of(BigInt(value)).buffer);
 export const sha256 = (data: Uint8Array | string): Buffer => hash("sha256", data, "buffer");
 
+const digestsOf = (preimage: Buffer | string) => ({ digest: sha256(preimage), sha384: hash("sha384", preimage, "buffer") });
+
 /** An event whose digest is of its data. */
 export function event(pcr: number, type: number, data: Buffer | string, preimage: Buffer | string = data): WrittenEvent {
-  return { pcr, type, data: Buffer.from(data), digest: sha256(preimage) };
+  return { pcr, type, data: Buffer.from(data), ...digestsOf(preimage) };
 }
 
 export function variableData(guid: string, name: string, data: Buffer): Buffer {
@@ -36,7 +40,7 @@ export const setting = (name: string, data: Buffer, guid = GLOBAL_VARIABLE): Wri
 export function image(path: string, content: string, pcr = 4, type: number = EV.EFI_BOOT_SERVICES_APPLICATION): WrittenEvent {
   const name = Buffer.from(`${path}\0`, "utf16le");
   const node = Buffer.concat([Buffer.from([4, 4]), u16(4 + name.length), name, Buffer.from([0x7f, 0xff, 4, 0])]);
-  return { pcr, type, digest: sha256(content), data: Buffer.concat([u64(0x1000), u64(4096), u64(0), u64(node.length), node]) };
+  return { pcr, type, ...digestsOf(content), data: Buffer.concat([u64(0x1000), u64(4096), u64(0), u64(node.length), node]) };
 }
 
 /** What looks like a certificate: one DER SEQUENCE. */
@@ -83,11 +87,14 @@ export function linuxBoot(change: { readonly secureBoot?: boolean; readonly kern
   ];
 }
 
-/** TCG_EfiSpecIdEvent for the sha256 bank, then the events. */
-export function writeLog(events: readonly WrittenEvent[]): Buffer {
-  const specId = Buffer.concat([Buffer.from("Spec ID Event03\0"), u32(0), Buffer.from([0, 2, 0, 2]), u32(1), u16(ALG_SHA256), u16(32), Buffer.from([0])]);
+/** TCG_EfiSpecIdEvent for one bank, then the events. */
+export function writeLog(events: readonly WrittenEvent[], bank: keyof typeof ALG = "sha256"): Buffer {
+  const size = bank === "sha256" ? 32 : 48;
+  const specId = Buffer.concat([Buffer.from("Spec ID Event03\0"), u32(0), Buffer.from([0, 2, 0, 2]), u32(1), u16(ALG[bank]), u16(size), Buffer.from([0])]);
   const header = Buffer.concat([u32(0), u32(EV.NO_ACTION), Buffer.alloc(20), u32(specId.length), specId]);
-  const bodies = events.map(({ pcr, type, digest, data }) => Buffer.concat([u32(pcr), u32(type), u32(1), u16(ALG_SHA256), digest, u32(data.length), data]));
+  const bodies = events.map(({ pcr, type, digest, sha384, data }) =>
+    Buffer.concat([u32(pcr), u32(type), u32(1), u16(ALG[bank]), bank === "sha384" && sha384 ? sha384 : digest, u32(data.length), data]),
+  );
   return Buffer.concat([header, ...bodies]);
 }
 
@@ -99,11 +106,16 @@ export function aggregated(events: readonly WrittenEvent[]): Buffer {
 }
 
 /** Extends what the events say into a TPM that nobody else uses now. */
-export async function boot(tcti: string, events: readonly Pick<WrittenEvent, "pcr" | "type" | "digest">[]): Promise<void> {
+export async function boot(
+  tcti: string,
+  events: readonly Pick<WrittenEvent, "pcr" | "type" | "digest" | "sha384">[],
+  bank: keyof typeof ALG = "sha256",
+): Promise<void> {
   const tpm = new Tpm();
   await tpm.open(tcti);
   try {
-    for (const { pcr, type, digest } of events) if (type !== EV.NO_ACTION) await tpm.extendPcr(pcr, "sha256", digest);
+    for (const { pcr, type, digest, sha384 } of events)
+      if (type !== EV.NO_ACTION) await tpm.extendPcr(pcr, bank, bank === "sha384" && sha384 ? sha384 : digest);
   } finally {
     await tpm.close();
   }

@@ -16,6 +16,8 @@ export interface WrittenMeasurement {
   /** What the kernel extends into the sha256 bank, since 5.8 and before. */
   readonly hashed: Buffer;
   readonly padded: Buffer;
+  /** Template data; undefined for a violation. */
+  readonly preimage: Buffer | undefined;
 }
 
 function measurement(template: string, data: Buffer, preimage: Buffer, shown: readonly (string | Buffer)[], violation: boolean, pcr = 10): WrittenMeasurement {
@@ -25,6 +27,7 @@ function measurement(template: string, data: Buffer, preimage: Buffer, shown: re
   return {
     line: lineOf(pcr, digest.toString("hex"), template, shown),
     bytes: Buffer.concat([head, ...(template === "ima" ? [] : [u32(data.length)]), data]),
+    preimage: violation ? undefined : preimage,
     hashed: violation ? ones : sha256(preimage),
     padded: violation ? ones : Buffer.concat([digest, Buffer.alloc(12)]),
   };
@@ -68,4 +71,9 @@ export const listOf = (entries: readonly WrittenMeasurement[]): Buffer => Buffer
 /** PCR 10 after these. */
 export function pcrAfter(entries: readonly WrittenMeasurement[], scheme: "hashed" | "padded" = "hashed"): Buffer {
   return entries.reduce<Buffer>((value, entry) => sha256(Buffer.concat([value, entry[scheme]])), Buffer.alloc(32));
+}
+
+/** What the kernel extends into the sha384 bank, since 5.8. */
+export function extended384({ preimage }: WrittenMeasurement): Buffer {
+  return preimage ? hash("sha384", preimage, "buffer") : Buffer.alloc(48, 0xff);
 }

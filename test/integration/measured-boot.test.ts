@@ -14,7 +14,8 @@ import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from "jose";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Attester } from "../fakes/attester.ts";
 import { aggregated, boot, KERNEL_LINE, linuxBoot, sha256, type WrittenEvent, writeLog } from "../fakes/boot-log.ts";
-import { listOf, measured, type WrittenMeasurement } from "../fakes/ima-list.ts";
+import { extended384, listOf, measured, type WrittenMeasurement } from "../fakes/ima-list.ts";
+import { FakeQuoter } from "../fakes/quoter.ts";
 import { Swtpm } from "../fakes/swtpm.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
@@ -316,6 +317,49 @@ describe("the kernel's measurement list on a TPM", () => {
     expect(await codes()).toContain("no-ima-list");
     const { drifts } = await verifier.query.listDrift({ states: [DriftState.OPEN] });
     expect(drifts.map(({ kind }) => kind)).toEqual(["ima"]);
+  });
+});
+
+describe("a TPM whose bank is sha384", () => {
+  test("is quoted, replayed and judged by it, the measurement list too, and one that quotes another bank is refused", async () => {
+    const own = await Swtpm.start({ withoutEkCertificate: true, pcrBanks: "sha384" });
+    const stateDir = mkdtempSync(join(tmpdir(), "hullmark-boot-"));
+    try {
+      const files = [measured({ path: "/usr/bin/a", content: "a" }), measured({ path: "/usr/bin/evil", content: "evil" })];
+      await boot(own.tcti, linuxBoot(), "sha384");
+      const chip = new Tpm();
+      await chip.open(own.tcti);
+      for (const file of files) await chip.extendPcr(10, "sha384", extended384(file));
+      await chip.close();
+      writeFileSync(join(stateDir, "list"), listOf(files));
+      writeFileSync(join(verifier.directory, "known.sha256"), `${hex("a")}\n`);
+      const hex384 = (content: string): string => hash("sha384", content);
+      const rules = policy("      ima: { baselines: [known.sha256] }\n").replace(hex("shim"), hex384("shim")).replace(hex("grub"), hex384("other"));
+      await verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true, pcrBanks: [sha384] }\npolicyFile: ${verifier.policy(rules)}`);
+      quoter = new Tpm2Quoter({ tcti: own.tcti, stateDir, banks: ["sha384"] });
+      const attester = verifier.attester({ name: "w-1", quoter });
+      attester.bootLog = writeLog(linuxBoot(), "sha384");
+      attester.imaList = imaListFile(join(stateDir, "list"));
+      await attester.connect();
+      await attester.report();
+      await judged(Verdict.CONTRAINDICATED);
+      await expect
+        .poll(() => shown(), { timeout: 10_000 })
+        .toMatchObject({
+          boot: { eventLog: "read", secureBoot: "on", differingPcrs: [], images: [{ digest: hex384("shim") }, { digest: hex384("grub") }] },
+          ima: { standing: "proven", entries: 2n, unvouched: [{ path: Buffer.from("/usr/bin/evil") }] },
+        });
+      // The boot loader that policy does not list, and the file that nothing vouches for.
+      expect((await codes()).filter((code) => ["boot", "ima", "pcr-not-quoted", "secure-boot"].includes(code)).sort()).toEqual(["boot", "ima"]);
+      await attester.close();
+
+      const other = verifier.attester({ name: "w-2", quoter: new FakeQuoter() });
+      await expect(other.connect()).rejects.toThrow(/wrong-pcr-selection/);
+    } finally {
+      await quoter.close();
+      await own.stop();
+      rmSync(stateDir, { recursive: true });
+    }
   });
 });
 

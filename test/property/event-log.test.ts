@@ -4,8 +4,10 @@ import { EV } from "@hullmark/verifier/core/measured-boot/event-types";
 import {
   appraiseBoot,
   type BootAppraisal,
+  type BootEvent,
   type BootRules,
   bootClaims,
+  type EventLog,
   examineLog,
   holdAgainst,
   MAX_EVENT_LOG_BYTES,
@@ -318,6 +320,45 @@ describe("appraising a boot", () => {
   it("tells events that nobody knows and errors of the firmware", () => {
     const odd = [...linuxBoot(), event(1, 0x7777, "?"), event(3, EV.SEPARATOR, u32(1), "an error")];
     expect(judge(odd).warnings.map(({ code }) => code)).toEqual(["boot-events-unknown", "boot-errors"]);
+  });
+});
+
+describe("two banks", () => {
+  const logs = (["sha256", "sha384"] as const).map((bank) => parseEventLog(writeLog(linuxBoot(), bank)));
+  const [one, other] = logs as [EventLog, EventLog];
+  const events = one.events.map((each, i) => ({ ...each, digests: new Map([...each.digests, ...(other.events[i] as BootEvent).digests]) }));
+  const log: EventLog = { ...one, hashes: ["sha256", "sha384"], events };
+  const quoted = (["sha384", "sha256"] as const).flatMap((bank) => [...replay(log, bank)].map(([index, value]) => ({ bank, index, value: value as Buffer })));
+
+  it("prove a PCR together: what is listed is listed by SHA-256, in whatever order a node tells them, and one that differs is enough", () => {
+    for (const pcrs of [quoted, [...quoted].reverse()]) {
+      const comparison = holdAgainst(log, pcrs);
+      expect(comparison.differing).toEqual([]);
+      expect(new Set(comparison.proven.values())).toEqual(new Set(["sha256"]));
+      expect(bootClaims(log, comparison).images.map(({ digest }) => digest)).toEqual(
+        bootClaims(one, holdAgainst(one, pcrsAfter(linuxBoot()))).images.map(({ digest }) => digest),
+      );
+      for (const bank of ["sha256", "sha384"]) {
+        const changed = pcrs.map((each) => (each.bank === bank && each.index === 4 ? { ...each, value: Buffer.alloc(each.value.length, 1) } : each));
+        const differs = holdAgainst(log, changed);
+        expect(differs.proven.has(4)).toBe(false);
+        const { differing, unquoted } = differs;
+        const examined = { ok: true, claims: bootClaims(log, differs), comparison: { differing, unquoted } } as const;
+        expect(kinds(appraiseBoot({ pcrs: changed, log: examined }, { ...RULES, images: [] }))).toContain("event-log 4");
+      }
+    }
+  });
+
+  it("are each held against the values that policy lists of them", () => {
+    const value = (bank: string): string => Buffer.from(quoted.find((each) => each.bank === bank && each.index === 4)?.value as Buffer).toString("hex");
+    const judged = (allowed: string[], pcrs = quoted) => appraiseBoot({ pcrs, log: "none" }, { ...RULES, eventLog: "optional", pcrs: new Map([[4, allowed]]) });
+    expect(judged([value("sha256")]).findings).toEqual([]);
+    expect(judged([value("sha384")]).findings).toEqual([]);
+    expect(judged([value("sha256"), value("sha384")]).findings).toEqual([]);
+    expect(judged(["a".repeat(64), value("sha384")]).findings).toMatchObject([{ kind: "pcr", what: "4" }]);
+    expect(judged([value("sha256"), "a".repeat(96)]).findings).toMatchObject([{ kind: "pcr", what: "4" }]);
+    const only = quoted.filter(({ bank }) => bank === "sha256");
+    expect(judged([value("sha384")], only).unknown.map(({ code }) => code)).toContain("pcr-not-quoted");
   });
 });
 

@@ -18,7 +18,7 @@ import {
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { brokenBytes } from "../fakes/broken-bytes.ts";
-import { KERNEL_HASHES, listOf, type MeasuredContent, measured, pcrAfter, textOf, type WrittenMeasurement } from "../fakes/ima-list.ts";
+import { extended384, KERNEL_HASHES, listOf, type MeasuredContent, measured, pcrAfter, textOf, type WrittenMeasurement } from "../fakes/ima-list.ts";
 
 const sha256 = (content: string): string => hash("sha256", content);
 const KNOWN = new Set(["init", "sshd", "boot"].map(sha256));
@@ -189,6 +189,19 @@ describe("a list against quotes", () => {
     expect(told(START, entries, entries.length, scheme)).toMatchObject({ standing: "proven", count: 4, violations: 1, failures: 0 });
     const other = takeIma(START, { start: 0, entries: listOf(entries), more: false, absent: false }, only(Buffer.alloc(32, 1)), RULES, nobody);
     expect(other).toMatchObject({ standing: "partial", count: 0, failures: 1 });
+  });
+
+  it("is proven by the PCR of the sha384 bank where that is what is quoted, and begins anew when the bank changes", () => {
+    const entries = [file("boot_aggregate", "boot"), file("/sbin/init"), file("/x", "init", { template: "ima" }), file("/etc/x", "x", { violation: true })];
+    const pcr = entries.reduce<Buffer>((value, entry) => hash("sha384", Buffer.concat([value, extended384(entry)]), "buffer"), Buffer.alloc(48));
+    const report = (start: number) => ({ start, entries: listOf(entries.slice(start)), more: false, absent: false });
+    const proven = takeIma(START, report(0), only(pcr), RULES, nobody);
+    expect(proven).toMatchObject({ standing: "proven", count: 4, violations: 1 });
+    expect(takeIma(START, report(0), only(Buffer.alloc(48, 1)), RULES, nobody)).toMatchObject({ standing: "partial", failures: 1 });
+    const other = takeIma(proven, report(4), only(pcrAfter(entries)), RULES, nobody);
+    expect(other).toMatchObject({ standing: "partial", count: 0 });
+    expect(takeIma(other, report(0), only(pcrAfter(entries)), RULES, nobody)).toMatchObject({ standing: "proven", count: 4, failures: 0 });
+    expect(untoldIma(proven, pcrAfter(entries))).toMatchObject({ standing: "partial" });
   });
 
   it("that went on after the quote is cut where the quote matches, and the rest comes with the next", () => {

@@ -24,7 +24,7 @@ export interface EnrolmentOptions {
   readonly joinToken: string | undefined;
   /** Reads the service-account token that the kubelet keeps fresh: instead of a join token. undefined: this is no pod's agent. */
   readonly serviceAccountToken?: (() => string) | undefined;
-  /** PCRs of the sha256 bank to quote. */
+  /** PCRs to quote. */
   readonly pcrs: readonly number[];
 }
 

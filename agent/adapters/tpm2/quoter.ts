@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { type AkId, type EkKind, Tpm, type TpmEndorsement, TpmError } from "@hullmark/native";
-import { type Quote, type Quoter, QuoterError, type QuoterErrorCode, type QuoterHealth, type QuoterIdentity } from "../../ports/quoter.ts";
+import { type PcrBank, type Quote, type Quoter, QuoterError, type QuoterErrorCode, type QuoterHealth, type QuoterIdentity } from "../../ports/quoter.ts";
 import { readAk, type StoredAk, writeAk } from "./ak-file.ts";
 
 export interface Tpm2QuoterOptions {
@@ -12,12 +12,15 @@ export interface Tpm2QuoterOptions {
   readonly stateDir: string;
   /** Which EK; `auto` (default): the first of RSA-2048, P-384, P-256 that has a certificate, else P-256. Kept once an AK was made. */
   readonly ek?: EkKind | "auto";
+  /** PCR banks of a quote, each once. Default sha256. */
+  readonly banks?: readonly PcrBank[];
   /** Longest wait for one call, connecting included. Default 60,000: slow chips take seconds to make a key. */
   readonly timeoutMs?: number;
 }
 
 const DEFAULT_TIMEOUT_MS = 60_000;
 const MAX_QUOTE_ATTEMPTS = 4;
+const DEFAULT_BANKS: readonly PcrBank[] = ["sha256"];
 
 interface Connection {
   readonly tpm: Tpm;
@@ -60,7 +63,7 @@ export class Tpm2Quoter implements Quoter {
   }
 
   quote(extraData: Buffer, pcrs: readonly number[], signal: AbortSignal): Promise<Quote> {
-    return this.#run(signal, (connection) => quoteOnce(connection, extraData, pcrs));
+    return this.#run(signal, (connection) => quoteOnce(connection, extraData, this.#options.banks ?? DEFAULT_BANKS, pcrs));
   }
 
   async health(signal: AbortSignal): Promise<QuoterHealth> {
@@ -165,15 +168,18 @@ export class Tpm2Quoter implements Quoter {
 }
 
 /** PCRs may be extended between reading and quoting: the digest at the end of the attest tells, and both are done again. */
-async function quoteOnce({ tpm, ak, stored }: Connection, extraData: Buffer, pcrs: readonly number[]): Promise<Quote> {
-  const selection = pcrs.length > 0 ? [{ hash: "sha256" as const, pcrs }] : [];
+async function quoteOnce({ tpm, ak, stored }: Connection, extraData: Buffer, banks: readonly PcrBank[], pcrs: readonly number[]): Promise<Quote> {
+  const selection = pcrs.length > 0 ? banks.map((hash) => ({ hash, pcrs })) : [];
   for (let attempt = 0; attempt < MAX_QUOTE_ATTEMPTS; attempt++) {
-    const values = (await tpm.readPcrs(selection)).flatMap((bank) => bank.values);
+    const read = await tpm.readPcrs(selection);
+    const missing = read.find(({ values }) => values.length === 0);
+    // Were it asked to, the TPM would quote without the bank.
+    if (missing) throw new QuoterError("FAILED", `the TPM has no ${missing.hash} bank of PCRs`);
+    const values = read.flatMap((bank, i) => bank.values.map(({ pcr, digest }) => ({ bank: banks[i] as PcrBank, index: pcr, value: digest })));
     const { attest, signature } = await tpm.quote(ak, stored.auth, extraData, selection);
     const digest = createHash("sha256");
-    for (const { digest: value } of values) digest.update(value);
-    if (attest.subarray(-32).equals(digest.digest()))
-      return { attest, signature, pcrs: values.map(({ pcr, digest: value }) => ({ bank: "sha256", index: pcr, value })) };
+    for (const { value } of values) digest.update(value);
+    if (attest.subarray(-32).equals(digest.digest())) return { attest, signature, pcrs: values };
   }
   throw new QuoterError("BUSY", `PCRs changed during each of ${MAX_QUOTE_ATTEMPTS} quotes`);
 }

@@ -73,7 +73,7 @@ export function bootMessage({ eventLogSha256, pcrs, log }: BootRow): MessageInit
     commandLines: [...claims.commandLines],
     ...{ images: [...images], drivers: [...drivers], files: [...files], initrds: [...initrds], sections: [...sections] },
     ...{ shimLists: [...shimLists], unknown: [...unknown], exitBootServices },
-    differingPcrs: comparison.differing.map(({ pcr }) => pcr),
+    differingPcrs: [...new Set(comparison.differing.map(({ pcr }) => pcr))],
     unquotedPcrs: [...comparison.unquoted],
   };
 }

@@ -147,7 +147,8 @@ export class Baselines {
     if (!boot || !holds(node.lastQuoteMs, policies.current.intervals.quoteSeconds * 1000, nowMs())) throw unproven("has no quote that is fresh");
     const values = new Map<number, string>();
     for (const index of pcrs) {
-      const quoted = boot.pcrs.find(({ bank, index: of }) => bank === "sha256" && of === index);
+      const ofBank = (name: string) => boot.pcrs.find(({ bank, index: of }) => bank === name && of === index);
+      const quoted = ofBank("sha256") ?? ofBank("sha384");
       if (!quoted) throw unproven(`does not quote PCR ${index}`);
       values.set(index, Buffer.from(quoted.value).toString("hex"));
     }

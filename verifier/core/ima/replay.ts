@@ -6,14 +6,22 @@ import { createHash, hash } from "node:crypto";
 import { CodecError, type ImaEntry, imaPreimage, readImaEntry } from "@hullmark/proto/codec";
 
 export const IMA_PCR = 10;
-const BANK_BYTES = 32;
 
-/** How entries are extended into the sha256 bank. */
+/** How entries are extended into a bank. */
 export type ImaScheme = "hashed" | "padded";
 /** Values of the PCR by scheme; a scheme that a match has ruled out is gone. */
 export type ImaAggregate = Readonly<Partial<Record<ImaScheme, Buffer>>>;
 
-export const IMA_START: ImaAggregate = { hashed: Buffer.alloc(BANK_BYTES), padded: Buffer.alloc(BANK_BYTES) };
+/** Banks by the bytes of their values. */
+const BANKS: ReadonlyMap<number, "sha256" | "sha384"> = new Map([
+  [32, "sha256"],
+  [48, "sha384"],
+]);
+
+/** The PCR at reset, of a bank whose values have so many bytes: 32 or 48. */
+export function imaStart(bytes: number): ImaAggregate {
+  return { hashed: Buffer.alloc(bytes), padded: Buffer.alloc(bytes) };
+}
 
 /** Whole entries only. @throws CodecError on malformed or cut ones */
 export function parseImaEntries(bytes: Buffer): ImaEntry[] {
@@ -35,9 +43,11 @@ export function extendIma(aggregate: ImaAggregate, entry: ImaEntry): ImaAggregat
   for (const [scheme, value] of Object.entries(aggregate) as [ImaScheme, Buffer][]) {
     // What such a kernel extends is the digest that the entry brings with it: it proves the data only where it is of the data.
     if (scheme === "padded" && !violation && !hash("sha1", imaPreimage(entry.template, entry.data), "buffer").equals(entry.templateDigest)) continue;
-    next[scheme] = createHash("sha256")
+    const bank = BANKS.get(value.length);
+    if (bank === undefined) throw new RangeError(`no bank has values of ${value.length} bytes`);
+    next[scheme] = createHash(bank)
       .update(value)
-      .update(violation ? Buffer.alloc(BANK_BYTES, 0xff) : digestOf(entry, scheme))
+      .update(violation ? Buffer.alloc(value.length, 0xff) : digestOf(entry, scheme, bank, value.length))
       .digest();
   }
   return next;
@@ -47,9 +57,9 @@ export function isViolation({ templateDigest }: ImaEntry): boolean {
   return templateDigest.every((byte) => byte === 0);
 }
 
-function digestOf(entry: ImaEntry, scheme: ImaScheme): Buffer {
-  if (scheme === "padded") return Buffer.concat([entry.templateDigest, Buffer.alloc(BANK_BYTES - entry.templateDigest.length)]);
-  return hash("sha256", imaPreimage(entry.template, entry.data), "buffer");
+function digestOf(entry: ImaEntry, scheme: ImaScheme, bank: string, bytes: number): Buffer {
+  if (scheme === "padded") return Buffer.concat([entry.templateDigest, Buffer.alloc(bytes - entry.templateDigest.length)]);
+  return hash(bank, imaPreimage(entry.template, entry.data), "buffer");
 }
 
 /** The schemes under which the aggregate is the quoted value; undefined: none. */

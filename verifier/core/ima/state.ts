@@ -6,10 +6,12 @@ import { CodecError, type ImaEntry, MAX_IMA_REPORT_BYTES } from "@hullmark/proto
 import type { QuotedPcr } from "../measured-boot/replay.ts";
 import { type ImaItem, type ImaRules, stillUnvouched, unvouched, type Vouches } from "./appraise.ts";
 import { BOOT_AGGREGATE } from "./boot-aggregate.ts";
-import { extendIma, IMA_START, type ImaAggregate, isViolation, matching, parseImaEntries } from "./replay.ts";
+import { extendIma, type ImaAggregate, imaStart, isViolation, matching, parseImaEntries } from "./replay.ts";
 
 /** Unvouched measurements that are kept one by one; more are counted. */
 export const MAX_IMA_ITEMS = 1000;
+
+const SHA256_BYTES = 32;
 
 export interface ImaState {
   readonly bootId: string;
@@ -42,21 +44,33 @@ export interface ImaReport {
 
 /** What a verified quote covers. */
 export interface ImaQuote {
-  /** PCR 10 of the sha256 bank. */
+  /** PCR 10, of the sha256 bank where that is quoted, else of the sha384 bank. */
   readonly pcr: Uint8Array;
   /** All PCRs of the quote, of any bank: what `boot_aggregate` is held against. */
   readonly quoted: readonly QuotedPcr[];
 }
 
 export function newImaState(bootId: string, rulesDigest: string): ImaState {
-  return { bootId, count: 0, aggregate: IMA_START, standing: "partial", problem: "", failures: 0, rulesDigest, violations: 0, items: [], moreItems: 0 };
+  return {
+    bootId,
+    count: 0,
+    aggregate: imaStart(SHA256_BYTES),
+    standing: "partial",
+    problem: "",
+    failures: 0,
+    rulesDigest,
+    violations: 0,
+    items: [],
+    moreItems: 0,
+  };
 }
 
 /**
  * Takes what came with a quote that holds. A list that does not lead to the quoted PCR is asked for once more from its start, for an agent may have lost its
  * place; where it does not then either, it is contradicted.
  */
-export function takeIma(before: ImaState, report: ImaReport, { pcr, quoted }: ImaQuote, rules: ImaRules, vouches: Vouches): ImaState {
+export function takeIma(known: ImaState, report: ImaReport, { pcr, quoted }: ImaQuote, rules: ImaRules, vouches: Vouches): ImaState {
+  const before = ofBank(known, pcr.length);
   if (report.absent) {
     const problem = pcr.every((byte) => byte === 0) ? "" : "PCR 10 says that the kernel measures, and the node tells no list";
     return { ...newImaState(before.bootId, before.rulesDigest), standing: "absent", problem };
@@ -93,6 +107,12 @@ export function takeIma(before: ImaState, report: ImaReport, { pcr, quoted }: Im
 export function untoldIma(before: ImaState, quoted: Uint8Array): ImaState {
   if (before.standing !== "proven" || matching(before.aggregate, quoted)) return before;
   return { ...before, standing: "partial", problem: "PCR 10 went on, and the node did not tell how" };
+}
+
+/** Of another bank than the one that is quoted now nothing can be continued. */
+function ofBank(state: ImaState, bytes: number): ImaState {
+  if (Object.values(state.aggregate).every(({ length }) => length === bytes) && Object.keys(state.aggregate).length > 0) return state;
+  return { ...newImaState(state.bootId, state.rulesDigest), aggregate: imaStart(bytes), failures: state.failures };
 }
 
 const MAX_FAILURES = 2;

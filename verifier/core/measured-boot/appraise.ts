@@ -32,7 +32,7 @@ export function examineLog(bytes: Uint8Array, quoted: readonly QuotedPcr[]): Exa
 }
 
 export interface BootEvidence {
-  /** Of the sha256 bank, as quoted. */
+  /** As quoted, of one bank or two. */
   readonly pcrs: readonly QuotedPcr[];
   /** `none`: the node says that it has no log. `pending`: it named one that has not arrived. */
   readonly log: ExaminedLog | "none" | "pending";
@@ -76,10 +76,12 @@ export function appraiseBoot({ pcrs, log }: BootEvidence, rules: BootRules | und
 
 function judgePcrs(pcrs: readonly QuotedPcr[], { pcrs: wanted }: BootRules, findings: BootFinding[], unknown: { code: string; detail: string }[]): void {
   for (const [index, allowed] of wanted) {
-    const quoted = pcrs.find((pcr) => pcr.bank === "sha256" && pcr.index === index);
-    const value = quoted && Buffer.from(quoted.value).toString("hex");
-    if (value === undefined) unknown.push({ code: "pcr-not-quoted", detail: `policy asks for PCR ${index}, which the node does not quote` });
-    else if (!allowed.includes(value)) findings.push({ kind: "pcr", what: String(index), detail: `PCR ${index} is ${value}, which policy does not list` });
+    const quoted = pcrs.filter((pcr) => pcr.index === index).map(({ value }) => Buffer.from(value).toString("hex"));
+    // A value's length is its bank's: of a bank that policy lists no value of, it asks nothing.
+    const judged = quoted.filter((value) => allowed.some(({ length }) => length === value.length));
+    const wrong = judged.find((value) => !allowed.includes(value));
+    if (judged.length === 0) unknown.push({ code: "pcr-not-quoted", detail: `policy asks for PCR ${index}, which the node does not quote` });
+    if (wrong) findings.push({ kind: "pcr", what: String(index), detail: `PCR ${index} is ${wrong}, which policy does not list` });
   }
 }
 
@@ -89,7 +91,9 @@ function judgeComparison(
   findings: BootFinding[],
   warnings: { code: string; detail: string }[],
 ): void {
-  for (const { pcr, logged, quoted } of differing) {
+  for (const { pcr, bank, logged, quoted } of differing) {
+    // One PCR is told once, by the first bank that differs.
+    if (differing.find((each) => each.pcr === pcr)?.bank !== bank) continue;
     if (pcr >= FIRST_OS_PCR)
       warnings.push({ code: "pcr-unexplained", detail: `PCR ${pcr} went on after the event log ended: nothing that the log says of it counts` });
     else if (rules && asksForLog(rules))

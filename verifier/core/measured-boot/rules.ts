@@ -17,7 +17,7 @@ export interface BootRules {
   readonly files: readonly string[];
   readonly initrds: readonly string[];
   readonly commandLine: ((text: string) => boolean) | undefined;
-  /** PCR of the sha256 bank → allowed values. */
+  /** PCR → allowed values, of the banks that their lengths say. */
   readonly pcrs: ReadonlyMap<number, readonly string[]>;
 }
 

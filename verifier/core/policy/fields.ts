@@ -48,6 +48,14 @@ export const sha256 = z.string().transform((text, context) => {
   return hex;
 });
 
+/** What a TPM's bank is extended with, or holds: SHA-256 or SHA-384, in hex. */
+export const bankDigest = z.string().transform((text, context) => {
+  const hex = text.toLowerCase().replaceAll(":", "");
+  if (!/^(?:[0-9a-f]{64}|[0-9a-f]{96})$/.test(hex))
+    fail(context, `"${text}" is neither a SHA-256 nor a SHA-384`, "write 64 or 96 hexadecimal digits, as `hullmark node show` prints them");
+  return hex;
+});
+
 /** Names that policy gives to its own things. */
 export const label = z.string().superRefine((text, context) => {
   if (!/^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$/.test(text))

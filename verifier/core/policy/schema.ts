@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { FULCIO_EXTENSION_NAMES } from "../provenance/fulcio-extensions.ts";
 import {
+  bankDigest,
   byteCount,
   capability,
   commitId,
@@ -166,10 +167,10 @@ const nodeRule = z.strictObject({
       secureBoot: z.enum(["required", "any"]).default("any"),
       variables: z.strictObject({ PK: list(sha256), KEK: list(sha256), db: list(sha256), dbx: list(sha256) }).prefault({}),
       authorities: list(sha256),
-      images: list(sha256),
-      drivers: list(sha256),
-      files: list(sha256),
-      initrds: list(sha256),
+      images: list(bankDigest),
+      drivers: list(bankDigest),
+      files: list(bankDigest),
+      initrds: list(bankDigest),
       commandLines: list(glob),
     })
     .prefault({}),
@@ -189,7 +190,7 @@ const nodeRule = z.strictObject({
         .max(MAX_ITEMS),
     })
     .optional(),
-  pcrs: z.record(pcrIndex, z.array(sha256).min(1).max(MAX_ITEMS)).default({}),
+  pcrs: z.record(pcrIndex, z.array(bankDigest).min(1).max(MAX_ITEMS)).default({}),
 });
 
 const mutable = z.strictObject({

@@ -44,7 +44,8 @@ export class ImaWatch {
   /** A quote held. @param report undefined: none was asked for, or the agent is older */
   quoted(policy: Policy, name: string, report: ImaReport | undefined, pcrs: readonly QuotedPcr[]): void {
     const rules = this.#rulesOf(policy, name);
-    const pcr = pcrs.find(({ bank, index }) => bank === "sha256" && index === IMA_PCR);
+    const ofBank = (name: string) => pcrs.find(({ bank, index }) => bank === name && index === IMA_PCR);
+    const pcr = ofBank("sha256") ?? ofBank("sha384");
     this.#unquoted = pcr === undefined;
     this.#impatient = false;
     if (!rules || !this.#row || !pcr) return;

@@ -10,8 +10,8 @@ export interface TpmQuoteOptions {
   readonly nonces: NonceSource;
   readonly verifierId: string;
   readonly region: string;
-  /** PCRs of the sha256 bank that every node quotes, ascending: exactly these. */
-  readonly pcrs: readonly number[];
+  /** PCRs that every node quotes, of each bank ascending: exactly these. */
+  readonly selection: readonly PcrSelection[];
 }
 
 /** What nonces of attestation streams are bound to, beside node and expiry. */
@@ -19,8 +19,7 @@ const NONCE_SESSION = "attestation";
 const EMPTY = Buffer.alloc(0);
 const MAX_DIGEST_BYTES = 64;
 
-export function tpmQuotes({ nonces, verifierId, region, pcrs }: TpmQuoteOptions): QuoteAuthority {
-  const selection: readonly PcrSelection[] = [{ bank: "sha256", pcrs }];
+export function tpmQuotes({ nonces, verifierId, region, selection }: TpmQuoteOptions): QuoteAuthority {
   /** By the AK's bytes in the node's row: reading a key costs more than a verification. */
   const keys = new WeakMap<Buffer, AttestationKey>();
   return {

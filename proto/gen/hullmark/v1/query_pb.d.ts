@@ -917,7 +917,7 @@ export declare const ImaItemSchema: GenMessage<ImaItem>;
  */
 export declare type NodeBoot = Message<"hullmark.v1.NodeBoot"> & {
   /**
-   * PCRs of the sha256 bank, as last quoted.
+   * PCRs as last quoted: values of 32 bytes are of the sha256 bank, of 48 of sha384.
    *
    * @generated from field: repeated hullmark.v1.QuotedPcr pcrs = 1;
    */
