@@ -21,6 +21,7 @@ import { Tpm2Quoter } from "./adapters/tpm2/index.ts";
 import { nativeMeasurer } from "./adapters/tree/native-measurer.ts";
 import { openChangeSource } from "./change-sources.ts";
 import { type AgentConfig, loadConfig } from "./config.ts";
+import { ChangeSourceKeeper } from "./core/change-source-keeper.ts";
 import { codeInspection } from "./core/code-inspection.ts";
 import { NodeAgent } from "./core/node-agent.ts";
 import { NodeCondition } from "./core/node-state.ts";
@@ -143,20 +144,28 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
       },
     },
   });
-  await source.start({
-    changes: (batch) => agent.changes(batch),
-    lost: (detail) => agent.eventsLost(detail),
-    processStarted: (containerId, pid) => {
-      inspector.started(containerId, pid);
-      void agent.processStarted(containerId);
+  const changes = new ChangeSourceKeeper({
+    source,
+    handler: {
+      changes: (batch) => agent.changes(batch),
+      lost: (detail) => agent.eventsLost(detail),
+      processStarted: (containerId, pid) => {
+        inspector.started(containerId, pid);
+        void agent.processStarted(containerId);
+      },
     },
-    failed: (err) => {
+    clock: systemClock,
+    works: () => {
+      condition.setChangeSource(source.capabilities.kind, source.capabilities.attribution);
+      agent.publish();
+    },
+    fails: (err) => {
       log.error({ err }, "change source failed");
       condition.setChangeSource("", false);
       agent.publish();
     },
   });
-  condition.setChangeSource(source.capabilities.kind, source.capabilities.attribution);
+  await changes.start();
   if (source.capabilities.kind === "chokidar")
     condition.stand("chokidar", "fallback change source: no attribution, and layers are looked at by rescans only", Date.now());
   log.info({ version: VERSION, changes: source.capabilities.kind, tpm: config.tpm.tcti !== "none" }, "agent started");
@@ -169,6 +178,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
         ping: (s) => agent.pingRuntime(s),
         memory: (s) => keepMemorySmall(systemClock, s),
         look: (s) => agent.lookAround(s),
+        changes: (s) => changes.run(s),
         rescan: (s) => agent.rescanPeriodically(s),
         tpm: tpmHealth,
         session: (s) => live.run(s),

@@ -97,6 +97,8 @@ export interface FanotifyStatus {
   /** Whether the kernel's process connector tells of execs: without it few short-lived processes can be named. */
   readonly processEvents: boolean;
   readonly processEventsReason: string;
+  /** How often the native thread went round: at least once a second while it works, whatever happens or not. */
+  readonly turns: number;
 }
 
 interface NativeSource {

@@ -52,13 +52,13 @@ export interface ChangeHandler {
   lost(detail: string): void;
   /** A process of a container began to run a program. */
   processStarted(containerId: string, pid: number): void;
-  /** The source stopped working. */
+  /** The source stopped working. Told once: `start` may be tried again. */
   failed(error: ChangeSourceError): void;
 }
 
 export interface ChangeSource {
   readonly capabilities: ChangeSourceCapabilities;
-  /** @throws ChangeSourceError SOURCE_UNAVAILABLE */
+  /** Also after `failed`, with all that is watched by then. @throws ChangeSourceError SOURCE_UNAVAILABLE */
   start(handler: ChangeHandler): Promise<void>;
   /** From its return on, changes below the directory are told. May be called before `start` resolves. */
   watch(watchId: string, path: string): void;

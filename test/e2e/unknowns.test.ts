@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
 import { tail } from "../../deploy/stack/stack.ts";
 import type { Daemon } from "../../deploy/testbed/run.ts";
+import { holdingThread } from "../fakes/fault-tool.ts";
 import { believed, drifts, engineOf, eventually, type FaultBed, nodes, startFaultBed, type ToldDrift, type ToldNode, workloads } from "./fault-support.ts";
 
 const SETTLE_MS = 60_000;
@@ -77,6 +78,14 @@ test("the TPM hangs, and goes on", async () => {
   const [tpm] = faults.bed.tpms;
   if (!tpm) throw new Error("no TPM");
   await suspended(tpm.daemon(), () => unknownFor("quote-stale"));
+  await greenAgain();
+});
+
+test("the change source hangs, and goes on", async () => {
+  logsOnFailure();
+  const [agent] = faults.stack.agents;
+  if (!agent) throw new Error("no agent");
+  await holdingThread(agent.daemon().process.pid, "fanotify", () => unknownFor("change-source-dead"));
   await greenAgain();
 });
 

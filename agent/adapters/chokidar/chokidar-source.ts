@@ -13,8 +13,11 @@ export class ChokidarSource implements ChangeSource {
   readonly capabilities: ChangeSourceCapabilities = { kind: "chokidar", attribution: false, complete: false, processes: false };
   readonly #watchers = new Map<string, FSWatcher>();
   #handler: ChangeHandler | undefined;
+  #failed = false;
 
+  /** What inotify once refused (mostly for its limits) it would refuse again, but only after a while of looking well. */
   async start(handler: ChangeHandler): Promise<void> {
+    if (this.#failed) throw new ChangeSourceError("SOURCE_UNAVAILABLE", "inotify failed: raise its limits and start the agent anew");
     this.#handler = handler;
   }
 
@@ -25,9 +28,11 @@ export class ChokidarSource implements ChangeSource {
     watcher.on("all", (_event, changed) => {
       this.#handler?.changes([{ watchId, path: Buffer.from(relative(path, changed)), actor: undefined, atMs: Date.now() }]);
     });
-    watcher.on("error", (cause) =>
-      this.#handler?.failed(new ChangeSourceError("SOURCE_FAILED", cause instanceof Error ? cause.message : "inotify failed", { cause })),
-    );
+    watcher.on("error", (cause) => {
+      const first = !this.#failed;
+      this.#failed = true;
+      if (first) this.#handler?.failed(new ChangeSourceError("SOURCE_FAILED", cause instanceof Error ? cause.message : "inotify failed", { cause }));
+    });
     this.#watchers.set(watchId, watcher);
   }
 

@@ -12,6 +12,10 @@ import {
 /** Least time between two reports of loss: each makes the agent look at everything again, and a workload can cause as many as it likes. */
 const LOST_INTERVAL_MS = 5_000;
 
+/** A native thread that did not turn between so many looks is dead: it turns at least once a second. */
+const LOOK_INTERVAL_MS = 4_000;
+const LOOKS = 3;
+
 /** What is gone, or has gone meanwhile, needs no watching. */
 const GONE = new Set(["ENOENT", "ENOTDIR", "ESTALE"]);
 
@@ -33,6 +37,9 @@ export class FanotifyChangeSource implements ChangeSource {
   #lostTimer: NodeJS.Timeout | undefined;
   #lostDetail: string | undefined;
   #probed = false;
+  #looking: NodeJS.Timeout | undefined;
+  #turns = -1;
+  #silentLooks = 0;
 
   constructor(options: FanotifyChangeSourceOptions) {
     this.#options = options;
@@ -51,6 +58,9 @@ export class FanotifyChangeSource implements ChangeSource {
   }
 
   async start(handler: ChangeHandler): Promise<void> {
+    // What hangs cannot be ended: that waits for the thread.
+    if (this.#hangs) throw new ChangeSourceError("SOURCE_UNAVAILABLE", "its thread still does not answer");
+    this.#end();
     const reason = this.#probed ? undefined : await this.probe();
     if (reason !== undefined) throw new ChangeSourceError("SOURCE_UNAVAILABLE", reason);
     this.#handler = handler;
@@ -61,6 +71,35 @@ export class FanotifyChangeSource implements ChangeSource {
       throw new ChangeSourceError("SOURCE_UNAVAILABLE", FanotifyError.from(cause).message, { cause });
     }
     for (const [watchId, { root, path }] of this.#watches) this.#add(watchId, root, path);
+    this.#turns = -1;
+    this.#looking = setInterval(() => this.#look(), LOOK_INTERVAL_MS).unref();
+  }
+
+  get #hangs(): boolean {
+    return this.#silentLooks >= LOOKS;
+  }
+
+  /** A thread that waits for a disk for ever tells nothing, this neither. */
+  #look(): void {
+    const turns = this.#source?.status().turns ?? 0;
+    this.#silentLooks = turns === this.#turns ? this.#silentLooks + 1 : 0;
+    this.#turns = turns;
+    if (this.#silentLooks === LOOKS)
+      this.#fail(new ChangeSourceError("SOURCE_FAILED", `its thread has not answered for ${(LOOKS * LOOK_INTERVAL_MS) / 1000} s`));
+  }
+
+  #fail(error: ChangeSourceError): void {
+    const handler = this.#handler;
+    this.#handler = undefined;
+    this.#probed = false;
+    handler?.failed(error);
+  }
+
+  #end(): void {
+    clearInterval(this.#looking);
+    this.#silentLooks = 0;
+    this.#source?.stop();
+    this.#source = undefined;
   }
 
   watch(watchId: string, path: string): void {
@@ -72,6 +111,7 @@ export class FanotifyChangeSource implements ChangeSource {
   }
 
   #add(watchId: string, root: number, path: string): void {
+    if (this.#hangs) return; // it would be waited for, and is told everything when it is started anew
     try {
       this.#source?.watch(root, Buffer.from(path));
     } catch (error) {
@@ -86,6 +126,7 @@ export class FanotifyChangeSource implements ChangeSource {
     if (!watched) return;
     this.#watches.delete(watchId);
     this.#ids.delete(watched.root);
+    if (this.#hangs) return;
     try {
       this.#source?.unwatch(watched.root);
     } catch {
@@ -109,11 +150,11 @@ export class FanotifyChangeSource implements ChangeSource {
   async stop(): Promise<void> {
     clearTimeout(this.#lostTimer);
     this.#handler = undefined;
-    this.#source?.stop();
-    this.#source = undefined;
+    this.#end();
   }
 
   #deliver(batch: FanotifyBatch): void {
+    if (batch.failure) this.#end();
     const handler = this.#handler;
     if (!handler) return;
     const changes: Change[] = [];
@@ -124,7 +165,7 @@ export class FanotifyChangeSource implements ChangeSource {
     if (changes.length > 0) handler.changes(changes);
     for (const { actor } of batch.executions) handler.processStarted(actor.containerId, actor.pid);
     if (batch.lost > 0) this.#lost(`${batch.lost} change events were dropped: ${batch.lostReason}`);
-    if (batch.failure) handler.failed(new ChangeSourceError("SOURCE_FAILED", batch.failure.message, { cause: batch.failure }));
+    if (batch.failure) this.#fail(new ChangeSourceError("SOURCE_FAILED", batch.failure.message, { cause: batch.failure }));
   }
 }
 

@@ -159,6 +159,7 @@ class FanotifySource : public Napi::ObjectWrap<FanotifySource> {
     Napi::Object object = Napi::Object::New(info.Env());
     object.Set("processEvents", Napi::Boolean::New(info.Env(), source_->status().process_events));
     object.Set("processEventsReason", Napi::String::New(info.Env(), source_->status().process_events_reason));
+    object.Set("turns", Napi::Number::New(info.Env(), static_cast<double>(source_->turns())));
     return object;
   }
 

@@ -5,6 +5,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
+#include <string>
 
 #include "support/error.h"
 
@@ -66,11 +68,24 @@ Group::Group()
 
 void Group::Mark(int directory_fd, uint64_t mask) {
   if (::fanotify_mark(fd_.get(), FAN_MARK_ADD | FAN_MARK_FILESYSTEM, mask, directory_fd, nullptr) != 0) throw Error::System("fanotify_mark");
+  marks_ = CountMarks().value_or(0);
 }
 
 void Group::Unmark(int directory_fd, uint64_t mask) {
   if (::fanotify_mark(fd_.get(), FAN_MARK_REMOVE | FAN_MARK_FILESYSTEM, mask, directory_fd, nullptr) != 0) throw Error::System("fanotify_mark");
+  marks_ = CountMarks().value_or(0);
 }
+
+// proc_pid_fdinfo(5): a line "fanotify sdev:…" for each filesystem.
+std::optional<size_t> Group::CountMarks() const {
+  std::ifstream info("/proc/self/fdinfo/" + std::to_string(fd_.get()));
+  if (!info) return std::nullopt;
+  size_t count = 0;
+  for (std::string line; std::getline(info, line);) count += line.starts_with("fanotify sdev:");
+  return count;
+}
+
+bool Group::Whole() const { return CountMarks().value_or(marks_) >= marks_; }
 
 bool Group::Read(const std::function<void(const RawEvent&)>& each) {
   ssize_t size;

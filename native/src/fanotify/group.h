@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -37,12 +38,18 @@ class Group {
   // Marks or unmarks the whole filesystem on which the open directory lies. Throws Error.
   void Mark(int directory_fd, uint64_t mask);
   void Unmark(int directory_fd, uint64_t mask);
+  // Whether the kernel still holds what was marked; true where that cannot be told.
+  bool Whole() const;
 
   // Reads one buffer of events without waiting. False: the queue was empty.
   bool Read(const std::function<void(const RawEvent&)>& each);
 
  private:
+  // nullopt: cannot be told now.
+  std::optional<size_t> CountMarks() const;
+
   UniqueFd fd_;
+  size_t marks_ = 0;  // counted after the last change
   std::vector<char> buffer_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -111,6 +112,7 @@ void Source::Run() {
 }
 
 void Source::Loop() {
+  ::pthread_setname_np(::pthread_self(), "fanotify");
   // A process that lives for half a millisecond is read while it lives, on a busy machine too. Without the right it is as it was.
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice);
   if (connector_) actors_->Scan();
@@ -118,6 +120,7 @@ void Source::Loop() {
   int64_t next_drain_ns = 0;
   int64_t next_tidy_ns = 0;
   while (!stop_.requested()) {
+    turns_++;
     const int64_t before_ns = MonotonicNs();
     // The first event after quiet is read at once; then the queue fills for a while, so that it is read in few large pieces.
     const bool wait = before_ns < next_drain_ns;
@@ -135,6 +138,7 @@ void Source::Loop() {
     }
     if (const int64_t now_ns = MonotonicNs(); now_ns >= next_tidy_ns) {
       actors_->Tidy(now_ns);
+      if (!group_.Whole()) throw Error("UNMARKED", "the kernel holds fewer marks than were set");
       next_tidy_ns = now_ns + kTidyEveryNs;
     }
   }
@@ -236,6 +240,7 @@ void Source::DrainProcessEvents() {
 void Source::DrainChanges() {
   const int64_t started_ns = MonotonicNs();
   while (!stop_.requested()) {
+    turns_++;
     const int64_t before_ns = MonotonicNs();
     events_.clear();
     if (!group_.Read([this](const RawEvent& event) { events_.push_back(event); })) {

@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <mutex>
@@ -41,6 +42,8 @@ class Source {
   // Ends the thread. Idempotent, blocks at most some milliseconds.
   void Stop();
   const SourceStatus& status() const { return status_; }
+  // How often the thread went round: at least once a second. Any thread.
+  uint64_t turns() const { return turns_; }
 
   // Watches a directory with everything below it on the same filesystem. `done` is called on the source's thread.
   void Watch(uint32_t id, std::string path, Done done);
@@ -87,6 +90,7 @@ class Source {
   std::optional<Actors> actors_;
   std::unordered_map<std::string, Program, StringHash, std::equal_to<>> programs_;
   std::vector<RawEvent> events_;
+  std::atomic<uint64_t> turns_{0};
   uint64_t position_ = 0;
   int64_t empty_ns_ = 0;  // when the queue was last seen empty
   Pending pending_;

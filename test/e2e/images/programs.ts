@@ -37,7 +37,8 @@ export async function loadPrograms(): Promise<Programs> {
   return { busybox: readFileSync(busyboxPath), tool: readFileSync(tool), hello: readFileSync(hello), libraries };
 }
 
-async function compile(name: string, source: string, flags: readonly string[]): Promise<string> {
+/** Compiles a C program, once. @returns its path in the cache */
+export async function compile(name: string, source: string, flags: readonly string[]): Promise<string> {
   const folder = join(CACHE, "programs");
   mkdirSync(folder, { recursive: true });
   const key = createHash("sha256")
