@@ -55,6 +55,7 @@ interface Described {
   readonly configDigest: string;
   readonly mounts: readonly MountPoint[];
   readonly readOnly: boolean | undefined;
+  readonly openSystemPaths: readonly string[];
 }
 const MAX_ADDRESSES = 64;
 
@@ -252,12 +253,13 @@ export class ContainerMonitor {
       configDigest: blob ? `sha256:${blob.sha256.toString("hex")}` : "",
       mounts: this.#layout.kind === "gone" ? NO_MOUNTS : this.#layout.mounts,
       readOnly: this.#layout.kind === "gone" ? undefined : this.#layout.readOnly,
+      openSystemPaths: (this.#layout.kind !== "gone" && this.#layout.openSystemPaths) || [],
     };
     const before = this.#described;
     // Facts and mounts are never changed, only replaced: the very same ones give the same bytes.
     if (before?.facts === now.facts && before.configDigest === now.configDigest && before.mounts === now.mounts && before.readOnly === now.readOnly) return;
     const identity = identityPart(now.facts, runtime, now.configDigest);
-    const configuration = configurationPart(now.facts, this.#envKey, now.mounts, now.readOnly);
+    const configuration = configurationPart(now.facts, this.#envKey, now.mounts, now.readOnly, now.openSystemPaths);
     evidence.setPart(this.id, "identity", identity.bytes);
     evidence.setPart(this.id, "configuration", configuration.bytes);
     this.#cut = [...identity.cut, ...configuration.cut];

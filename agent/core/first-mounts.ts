@@ -23,8 +23,13 @@ export class FirstMounts {
   withMountsOf<T extends Present>(now: Present, measured: T): T {
     const mounts = now.mounts.map((each) => (this.#first.get(each.destination)?.has(identityOf(each)) === false ? { ...each, replaced: true } : each));
     const sameRoot = now.kind === measured.kind && (now.kind !== "overlay" || measured.kind !== "overlay" || now.device === measured.device);
-    if (sameRoot) return { ...measured, readOnly: now.readOnly, unproven: now.unproven, mounts };
+    if (sameRoot) return { ...measured, readOnly: now.readOnly, unproven: now.unproven, openSystemPaths: now.openSystemPaths, mounts };
     const [type, device] = now.kind === "overlay" ? ["overlay", now.device] : [now.filesystem, ""];
-    return { ...measured, unproven: now.unproven, mounts: [...mounts, { destination: "/", type, device, root: "/", source: "another root", options: [] }] };
+    return {
+      ...measured,
+      unproven: now.unproven,
+      openSystemPaths: undefined,
+      mounts: [...mounts, { destination: "/", type, device, root: "/", source: "another root", options: [] }],
+    };
   }
 }

@@ -92,20 +92,6 @@ export function givenDevices(spec: OciSpec): string[] {
   return [...new Set([...paths, ...beyond.filter((name) => !names.has(name)).map((name) => `/dev/${name}`)])];
 }
 
-/**
- * What every version of Docker (from 20.10), containerd (from 1.6) and the kubelet hides or makes read-only unless told otherwise; newer ones have more
- * (moby `oci.DefaultLinuxSpec`, Kubernetes `securitycontext.ConvertToRuntimeMaskedPaths`).
- */
-const MASKED = ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"];
-const READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
-/** Whether the runtime was told to hide the kernel's paths as it does by default, or more. */
-export function hidesSystemPaths({ linux }: OciSpec): boolean {
-  const masked = new Set(linux?.maskedPaths);
-  const readOnly = new Set(linux?.readonlyPaths);
-  return MASKED.every((path) => masked.has(path)) && READ_ONLY.every((path) => readOnly.has(path) || masked.has(path));
-}
-
 /** Bounding set without `CAP_`. */
 export function boundingCapabilities(spec: OciSpec): string[] {
   return (spec.process.capabilities?.bounding ?? []).map((each) => each.replace(/^CAP_/, ""));

@@ -78,7 +78,13 @@ export function identityPart(facts: ContainerFacts, runtime: string, configDiges
 }
 
 /** @param envKey random, 32 bytes, one a container @param mountPoints as the kernel lists them in the container's mount namespace @param rootReadOnly undefined: not known */
-export function configurationPart(facts: ContainerFacts, envKey: Buffer, mountPoints: readonly MountPoint[], rootReadOnly?: boolean): CutPart {
+export function configurationPart(
+  facts: ContainerFacts,
+  envKey: Buffer,
+  mountPoints: readonly MountPoint[],
+  rootReadOnly?: boolean,
+  openSystemPaths: readonly string[] = [],
+): CutPart {
   const cut = new Cut();
   const message = create(ContainerConfigurationSchema, {
     args: cut.list("arguments", facts.args, String),
@@ -102,7 +108,12 @@ export function configurationPart(facts: ContainerFacts, envKey: Buffer, mountPo
     extraHosts: cut.list("hosts", facts.extraHosts, String),
     addresses: cut.list("names", facts.addresses, String),
     networkNames: cut.list("names", facts.networkNames, String),
-    unmet: [...(facts.unmet ?? []), ...(facts.readOnlyRoot && rootReadOnly === false ? ["read-only-root"] : [])],
+    unmet: [
+      ...(facts.unmet ?? []),
+      ...(facts.readOnlyRoot && rootReadOnly === false ? ["read-only-root"] : []),
+      // Those that the runtime was told to leave open are unmet already.
+      ...(!facts.unmet?.includes("system-paths") && openSystemPaths.some((path) => facts.maskedPaths.includes(path)) ? ["system-paths"] : []),
+    ],
   });
   return { bytes: toBinary(ContainerConfigurationSchema, message), cut: [...cut.what] };
 }

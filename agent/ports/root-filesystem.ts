@@ -35,6 +35,8 @@ interface Common {
   /** Why it is not certain that this is the root which the runtime gave the container; undefined: it is certain. */
   readonly unproven?: string | undefined;
   readonly mounts: readonly MountPoint[];
+  /** Paths of the kernel's that runtimes hide or make read-only, and that no mount hides here now; undefined: not known. */
+  readonly openSystemPaths?: readonly string[] | undefined;
 }
 
 export type RootLayout =

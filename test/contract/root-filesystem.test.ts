@@ -57,8 +57,18 @@ it("names layers, lowest first, the upper directory and the other mounts", async
     device: "0:50",
     oddOptions: [],
     readOnly: false,
+    openSystemPaths: [],
     mounts: [expect.objectContaining({ destination: "/run time", type: "tmpfs", options: ["rw", "nosuid"] })],
   });
+});
+
+it("names paths of the kernel's that nothing hides, of a root that is certain", async () => {
+  write(7, "102 100 0:52 / /proc rw - proc proc rw\n103 102 0:52 /irq /proc/irq ro - proc proc rw");
+  const { openSystemPaths } = (await open().layout(7, GIVEN)) as { openSystemPaths?: readonly string[] };
+  expect(openSystemPaths).toContain("/proc/sys");
+  expect(openSystemPaths).not.toContain("/proc/irq");
+  expect(openSystemPaths).not.toContain("/sys/firmware");
+  expect(await open().layout(7, undefined)).not.toHaveProperty("openSystemPaths");
 });
 
 it("gives the same answer while the kernel says the same, wherever the names lead meanwhile", async () => {

@@ -248,10 +248,11 @@ export const HOST_SCENARIOS: readonly Scenario[] = [
     expected: ["/dev/shm", "/dev/mqueue", "/sys/fs/cgroup", "/sys/kernel"].map((path) => ({ path, kinds: ["mount"], place: "mount" })),
   },
   {
-    name: "a mount from the host into a running container, and a volume taken away",
+    name: "a mount from the host into a running container, a volume taken away, and what hides a path of the kernel's",
     runOptions: ["--volume", "/data"],
-    attack: (v: DockerVictim) => v.inMounts("mount -t tmpfs none /srv && umount -n /data"),
+    attack: (v: DockerVictim) => v.inMounts("mount -t tmpfs none /srv && umount -n /data /sys/firmware"),
     expected: [
+      { path: "", kinds: ["privileged"], place: "configuration" },
       { path: "/data", kinds: ["mount"], place: "mount" },
       { path: "/data", kinds: ["unmounted"], place: "mount" },
       { path: "/srv", kinds: ["undeclared-mount"], place: "mount" },

@@ -1,7 +1,8 @@
 /** What CRI tells of a container as {@link ContainerFacts}. Where interface and OCI configuration both tell, the latter is believed: it is what was run. */
 import type { Container, ContainerStatus, Image, PodSandboxStatus } from "@hullmark/proto/cri";
 import { hostsEntries } from "../../core/hosts-file.ts";
-import { boundingCapabilities, givenDevices, hidesSystemPaths, type OciSpec, sharedNamespaces } from "../../core/oci-spec.ts";
+import { boundingCapabilities, givenDevices, type OciSpec, sharedNamespaces } from "../../core/oci-spec.ts";
+import { hidesSystemPaths } from "../../core/system-paths.ts";
 import type { ContainerFacts, DeclaredMount, EngineFile, PodFacts } from "../../ports/container-runtime.ts";
 import type { ContainerInfo, SandboxInfo } from "./verbose-info.ts";
 

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import type Docker from "dockerode";
 import { z } from "zod";
 import { hostsEntries } from "../../core/hosts-file.ts";
-import { boundingCapabilities, givenDevices, hidesSystemPaths, type OciSpec, sharedNamespaces } from "../../core/oci-spec.ts";
+import { boundingCapabilities, givenDevices, type OciSpec, sharedNamespaces } from "../../core/oci-spec.ts";
+import { hidesSystemPaths } from "../../core/system-paths.ts";
 import type { ContainerFacts, DeclaredMount, EngineFile } from "../../ports/container-runtime.ts";
 
 export interface EngineFacts {

@@ -3,11 +3,12 @@
  * which root the runtime gave it is looked up on the node's side.
  */
 import { hash } from "node:crypto";
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, existsSync, openSync, readSync } from "node:fs";
 import { readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
 import { deviceName } from "../../core/device-name.ts";
 import { assertMountInfoLength, type MountInfo, parseMountInfo, parseOverlayOptions } from "../../core/mountinfo.ts";
+import { BUILT_IN_PATHS, openSystemPaths } from "../../core/system-paths.ts";
 import type { GivenRoot, LayerDirectory, RootFilesystem, RootLayout } from "../../ports/root-filesystem.ts";
 
 /** Processes whose layout is remembered; the one that was not asked for longest goes first. */
@@ -19,6 +20,8 @@ const scratch = Buffer.allocUnsafeSlow(64 * 1024);
 
 export class MountInfoRootFilesystem implements RootFilesystem {
   readonly #proc: string;
+  /** A container's procfs shows what every other does, hidden or not. */
+  readonly #systemPaths = BUILT_IN_PATHS.filter((path) => existsSync(path));
   readonly #known = new Map<number, { readonly text: string; readonly layout: RootLayout }>();
 
   /** @param proc where the node's procfs is mounted */
@@ -63,7 +66,7 @@ export class MountInfoRootFilesystem implements RootFilesystem {
     // Options of an overlay are those of the mount with this device, whatever is mounted before or over it.
     const named = mounts.filter(({ destination }) => destination === "/");
     const root = named.find((each) => each.device === device) ?? named[0];
-    if (same && root) return layoutOf(root, mounts, presentPath);
+    if (same && root) return { ...(await layoutOf(root, mounts, presentPath)), openSystemPaths: openSystemPaths(mounts, this.#systemPaths) };
     if (!runtime)
       return root ? { ...(await layoutOf(root, mounts, presentPath)), unproven: "the root that the runtime gave it is not to be seen" } : { kind: "gone" };
     const outside = parseMountInfo(this.#mountInfo(runtime.seenBy) ?? "").findLast((each) => each.device === device && each.root === "/");

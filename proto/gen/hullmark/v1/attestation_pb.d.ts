@@ -1106,7 +1106,8 @@ export declare type ContainerConfiguration = Message<"hullmark.v1.ContainerConfi
 
   /**
    * What the engine was asked for and does not hold now: `no-new-privileges`, `read-only-root`. `system-paths`: paths of the kernel's that
-   * every runtime masks or makes read-only by default are left open (`systempaths=unconfined`, a pod's `procMount: Unmasked`, privileged).
+   * every runtime masks or makes read-only by default are left open (`systempaths=unconfined`, a pod's `procMount: Unmasked`, privileged), or
+   * were opened since.
    *
    * @generated from field: repeated string unmet = 20;
    */
