@@ -13,7 +13,7 @@ import { type DirtyPath, DirtySet, entryChange } from "./change-actors.ts";
 import { FirstMounts } from "./first-mounts.ts";
 import type { Layer, LayerStore } from "./layer-store.ts";
 import { budgetOf, excludedFor } from "./measurement-policy.ts";
-import type { EntryChangeInit, NodeEvidence } from "./node-evidence.ts";
+import { type EntryChangeInit, type NodeEvidence, toldBytes } from "./node-evidence.ts";
 import { configurationPart, identityPart } from "./parts.ts";
 
 const MAX_ENGINE_FILE_BYTES = 16 * 1024;
@@ -64,13 +64,6 @@ function withFormerAddresses(facts: ContainerFacts, before: ContainerFacts): Con
   return { ...facts, addresses: [...new Set([...facts.addresses, ...before.addresses])].slice(0, MAX_ADDRESSES) };
 }
 
-/** What an entry takes in a message: an upper bound. */
-function toldBytes(entry: EntryChangeInit | undefined): number {
-  if (!entry) return 0;
-  const actor = entry.actor ? 3 * ((entry.actor.executable ?? "").length + (entry.actor.ancestry ?? []).join("").length) + 160 : 0;
-  return (entry.path?.length ?? 0) + (entry.record?.length ?? 0) + actor + 64;
-}
-
 export class ContainerMonitor {
   readonly id: string;
   readonly #options: MonitorOptions;
@@ -109,7 +102,7 @@ export class ContainerMonitor {
     this.#facts = facts;
     this.#options = options;
     this.#envKey = options.randomKey();
-    options.evidence.addContainer(facts.id, () => [...this.#upper.values()]);
+    options.evidence.addContainer(facts.id, { all: () => [...this.#upper.values()], withhold: () => this.#withhold() });
   }
 
   get facts(): ContainerFacts {
@@ -351,14 +344,30 @@ export class ContainerMonitor {
         ? `${entries} changed entries, limits ${MAX_UPPER_ENTRIES} and ${MAX_UPPER_BYTES} bytes`
         : this.#options.evidence.reserveUpper(this.id, this.#upperBytes)
           ? undefined
-          : `${entries} changed entries, and no room left beside those of the node's other containers`;
+          : this.#noRoom();
     if (this.#withheld === undefined) return false;
-    this.#upper = new Map();
-    this.#upperBytes = 0;
-    this.#upperRoot = EMPTY_ROOT;
+    this.#forgetUpper();
     this.#options.evidence.reserveUpper(this.id, 0);
     if (was === undefined) this.#options.evidence.resetUpper(this.id);
     return true;
+  }
+
+  /** Smaller deltas took the room of this one. */
+  #withhold(): void {
+    this.#withheld = this.#noRoom();
+    this.#forgetUpper();
+    this.#options.evidence.resetUpper(this.id);
+    this.#tell();
+  }
+
+  #noRoom(): string {
+    return `${this.#tree?.size ?? 0} changed entries, and no room left beside those of the node's other containers`;
+  }
+
+  #forgetUpper(): void {
+    this.#upper = new Map();
+    this.#upperBytes = 0;
+    this.#upperRoot = EMPTY_ROOT;
   }
 
   #tell(): void {

@@ -334,7 +334,7 @@ export class NodeAgent {
 
   /** It is there, and must not be missing among what people are shown. */
   #tellUnseen(id: string, error: unknown): void {
-    this.#evidence.addContainer(id, () => []);
+    this.#evidence.addContainer(id, { all: () => [], withhold: () => undefined });
     const parts = unseenParts(id, this.#runtimeFacts?.name ?? "", error instanceof Error ? error.message : "no reason");
     for (const [name, bytes] of Object.entries(parts)) this.#evidence.setPart(id, name as PartName, bytes);
   }

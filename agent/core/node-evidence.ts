@@ -5,31 +5,50 @@
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { type ContainerParts, evidenceDigest, StateTree } from "@hullmark/proto/codec";
 import { type EntryChangeSchema, EvidenceBodySchema, type LayerUpdateSchema } from "@hullmark/proto/v1/attestation";
+import { type Demand, leftOut, type Share, withoutShares } from "./left-out.ts";
 import { timestampFromMs } from "./timestamp.ts";
 
 export type EntryChangeInit = MessageInitShape<typeof EntryChangeSchema>;
 export type LayerUpdateInit = MessageInitShape<typeof LayerUpdateSchema>;
 export type PartName = keyof ContainerParts;
 
-/**
- * Bytes of all deltas of the node together, as told: the whole state must fit into one message (MAX_MESSAGE_BYTES of proto/rpc), and into the spool.
- * What does not fit is withheld and claimed, so that one container never takes the word from the others.
- */
-const MAX_NODE_UPPER_BYTES = 16 * 1024 * 1024;
+/** Bytes of containers as told: the whole state must fit into one message (MAX_MESSAGE_BYTES of proto/rpc) beside the layers' changes, and into the spool. */
+export interface EvidenceRoom {
+  /** All deltas of the node together. What does not fit is withheld and claimed, of the largest first. */
+  readonly upperBytes: number;
+  /** Deltas and parts together: see {@link leftOut}. */
+  readonly stateBytes: number;
+}
+
+const ROOM: EvidenceRoom = { upperBytes: 16 * 1024 * 1024, stateBytes: 27 * 1024 * 1024 };
+
+/** Of a container in a message besides its parts and its delta: id, tags and lengths. */
+const CONTAINER_BYTES = 256;
 
 /** Paths and records of changed layers in one message, whatever root on the node made of them. */
 const MAX_LAYER_UPDATE_BYTES = 4 * 1024 * 1024;
 
 const PART_NAMES: readonly PartName[] = ["identity", "configuration", "code", "filesystem"];
+const SHARES: Readonly<Record<Share, readonly PartName[]>> = { code: ["code"], description: ["identity", "configuration", "filesystem"] };
+const NOTHING_LEFT_OUT: ReadonlySet<Share> = new Set();
+
+/** A container's delta, which its monitor holds. */
+export interface Delta {
+  /** Every entry at the moment of the call, for Evidence that holds the whole state. */
+  readonly all: () => EntryChangeInit[];
+  /** The room is another's now: from the end of the call on {@link all} is empty, and the part `filesystem` says why. */
+  readonly withhold: () => void;
+}
 
 interface Tracked {
   parts: Partial<Record<PartName, Uint8Array>>;
   readonly dirty: Set<PartName>;
   upperReset: boolean;
   changes: EntryChangeInit[];
-  /** Every entry of the delta tree, for Evidence that holds the whole state. */
-  readonly allUpper: () => EntryChangeInit[];
+  readonly delta: Delta;
   announced: boolean;
+  /** What is not told of it, for lack of room. */
+  leftOut: ReadonlySet<Share>;
   /** Of its delta, as told. */
   upperBytes: number;
 }
@@ -44,6 +63,13 @@ export interface BuiltEvidence extends ChainPosition {
   readonly stateRoot: Buffer;
 }
 
+/** What an entry takes in a message: an upper bound. */
+export function toldBytes(entry: EntryChangeInit | undefined): number {
+  if (!entry) return 0;
+  const actor = entry.actor ? 3 * ((entry.actor.executable ?? "").length + (entry.actor.ancestry ?? []).join("").length) + 160 : 0;
+  return (entry.path?.length ?? 0) + (entry.record?.length ?? 0) + actor + 64;
+}
+
 export class NodeEvidence {
   readonly #tree = new StateTree();
   readonly #containers = new Map<string, Tracked>();
@@ -54,15 +80,22 @@ export class NodeEvidence {
   #nodeDirty = false;
   #full = true;
   #upperBytes = 0;
+  #partBytes = 0;
+  #anyLeftOut = false;
+  readonly #room: EvidenceRoom;
 
-  /**
-   * One that is there already goes on with its parts until they are replaced.
-   * @param allUpper gives the whole delta tree at the moment of the call
-   */
-  addContainer(id: string, allUpper: () => EntryChangeInit[]): void {
+  /** @param room smaller in tests */
+  constructor(room: EvidenceRoom = ROOM) {
+    this.#room = room;
+  }
+
+  /** One that is there already goes on with its parts until they are replaced. */
+  addContainer(id: string, delta: Delta): void {
     this.#removed.delete(id);
-    const { parts = {}, dirty = new Set<PartName>(), announced = false, upperBytes = 0 } = this.#containers.get(id) ?? {};
-    this.#containers.set(id, { parts, dirty, upperReset: true, changes: [], allUpper, announced, upperBytes });
+    const known = this.#containers.get(id);
+    if (!known) this.#partBytes += CONTAINER_BYTES;
+    const { parts = {}, dirty = new Set<PartName>(), announced = false, upperBytes = 0, leftOut: without = NOTHING_LEFT_OUT } = known ?? {};
+    this.#containers.set(id, { parts, dirty, upperReset: true, changes: [], delta, announced, upperBytes, leftOut: without });
   }
 
   removeContainer(id: string): void {
@@ -70,6 +103,7 @@ export class NodeEvidence {
     if (!tracked) return;
     this.#containers.delete(id);
     this.#upperBytes -= tracked.upperBytes;
+    this.#partBytes -= CONTAINER_BYTES + sizeOf(tracked, PART_NAMES);
     this.#tree.removeContainer(id);
     if (tracked.announced) this.#removed.add(id);
   }
@@ -86,20 +120,31 @@ export class NodeEvidence {
     if (!tracked) return false;
     const before = tracked.parts[name];
     if (before && Buffer.compare(before, bytes) === 0) return false;
+    this.#partBytes += bytes.length - (before?.length ?? 0);
     tracked.parts[name] = bytes;
     tracked.dirty.add(name);
     return true;
   }
 
-  /** Takes room for a delta of so many bytes, instead of what the container had. @returns false where there is not enough; then it has none */
+  /**
+   * Takes room for a delta of so many bytes, instead of what the container had; where there is not enough, the largest of the others give theirs first.
+   * @returns false where its own is the largest; then it has none
+   */
   reserveUpper(id: string, bytes: number): boolean {
     const tracked = this.#containers.get(id);
     if (!tracked) return true;
-    const others = this.#upperBytes - tracked.upperBytes;
-    const fits = others + bytes <= MAX_NODE_UPPER_BYTES;
-    tracked.upperBytes = fits ? bytes : 0;
-    this.#upperBytes = others + tracked.upperBytes;
-    return fits;
+    this.#upperBytes -= tracked.upperBytes;
+    tracked.upperBytes = 0;
+    while (this.#upperBytes + bytes > this.#room.upperBytes) {
+      const largest = [...this.#containers.values()].reduce((most, each) => (each.upperBytes > most.upperBytes ? each : most), tracked);
+      if (largest.upperBytes <= bytes) return false;
+      this.#upperBytes -= largest.upperBytes;
+      largest.upperBytes = 0;
+      largest.delta.withhold();
+    }
+    tracked.upperBytes = bytes;
+    this.#upperBytes += bytes;
+    return true;
   }
 
   addUpperChanges(id: string, changes: readonly EntryChangeInit[]): void {
@@ -117,7 +162,7 @@ export class NodeEvidence {
 
   /** What is too much for one message is told by the layer's root alone: the verifier asks for the rest. */
   addLayerUpdate(update: LayerUpdateInit): void {
-    const bytes = (update.changes ?? []).reduce((sum, { path, record }) => sum + (path?.length ?? 0) + (record?.length ?? 0), 0);
+    const bytes = (update.changes ?? []).reduce((sum, change) => sum + toldBytes(change), 0);
     const fits = this.#layerBytes + bytes <= MAX_LAYER_UPDATE_BYTES;
     if (fits) this.#layerBytes += bytes;
     this.#layers.push(fits ? update : { ...update, changes: [], truncated: true });
@@ -137,6 +182,7 @@ export class NodeEvidence {
   build(previous: ChainPosition, bootId: string, nowMs: number): BuiltEvidence | undefined {
     if (this.#node.length === 0) return undefined;
     const full = this.#full;
+    this.#fit();
     const told = [...this.#containers].filter(
       ([, tracked]) => isComplete(tracked) && (full || tracked.dirty.size > 0 || tracked.changes.length > 0 || tracked.upperReset),
     );
@@ -170,15 +216,34 @@ export class NodeEvidence {
     return this.#tree.root();
   }
 
+  /** Leaves out what there is no room for, and tells again what there is room for. */
+  #fit(): void {
+    const roomBytes = this.#room.stateBytes - this.#upperBytes;
+    if (this.#partBytes <= roomBytes && !this.#anyLeftOut) return;
+    const demands = [...this.#containers].flatMap(([containerId, tracked]): Demand[] => [
+      { containerId, share: "code", bytes: sizeOf(tracked, SHARES.code) },
+      { containerId, share: "description", bytes: CONTAINER_BYTES + sizeOf(tracked, SHARES.description) },
+    ]);
+    const out = leftOut(demands, roomBytes);
+    this.#anyLeftOut = out.length > 0;
+    const without = Map.groupBy(out, ({ containerId }) => containerId);
+    for (const [id, tracked] of this.#containers) {
+      const shares = new Set(without.get(id)?.map(({ share }) => share));
+      for (const share of ["code", "description"] as const)
+        if (shares.has(share) !== tracked.leftOut.has(share)) for (const name of SHARES[share]) tracked.dirty.add(name);
+      tracked.leftOut = shares;
+    }
+  }
+
   #update(id: string, tracked: Tracked, full: boolean) {
-    const parts = tracked.parts as ContainerParts;
+    const parts = withoutShares(tracked.parts as ContainerParts, tracked.leftOut);
     this.#tree.setContainer(id, parts);
     const upperReset = full || tracked.upperReset;
     const update = {
       id,
       ...Object.fromEntries(PART_NAMES.filter((name) => full || tracked.dirty.has(name)).map((name) => [name, parts[name]])),
       upperReset,
-      upperChanges: upperReset ? tracked.allUpper() : tracked.changes,
+      upperChanges: upperReset ? tracked.delta.all() : tracked.changes,
     };
     tracked.dirty.clear();
     tracked.changes = [];
@@ -190,4 +255,8 @@ export class NodeEvidence {
 
 function isComplete(tracked: Tracked): boolean {
   return PART_NAMES.every((name) => tracked.parts[name] !== undefined);
+}
+
+function sizeOf({ parts }: Tracked, names: readonly PartName[]): number {
+  return names.reduce((bytes, name) => bytes + (parts[name]?.length ?? 0), 0);
 }

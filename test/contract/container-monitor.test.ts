@@ -102,7 +102,7 @@ test("a delta that is too long to tell is withheld and claimed, found at first o
   expect(node.tell()("growing")).toMatchObject({ entries: 13, claims: [] });
 });
 
-test("the deltas of many containers together fit into one message; those without room are claimed, and the rest are judged", async () => {
+test("the deltas of many containers together fit into one message; those without room are claimed, the largest, and the rest are judged", async () => {
   const node = new Node();
   for (let i = 0; i < 5; i++) {
     const upper = scratch();
@@ -111,6 +111,19 @@ test("the deltas of many containers together fit into one message; those without
   }
   const told = node.tell(true);
   expect([0, 1, 2, 3, 4].map((i) => told(`c${i}`).claims)).toEqual([[], [], [], ["unmeasurable"], ["unmeasurable"]]);
+  // One that comes later and has less takes the room of one that has more.
+  const upper = scratch();
+  deepFiles(upper, 300);
+  await node.run("calm", upper);
+  const after = node.tell();
+  expect([after("calm").claims, after("calm").entries]).toEqual([[], 314]);
+  const large = [0, 1, 2].map((i) => after(`c${i}`)).map(({ claims, entries }) => [claims, entries]);
+  expect(large.sort()).toEqual([
+    [[], 1514],
+    [[], 1514],
+    [["unmeasurable"], 0],
+  ]);
+  node.tell(true);
   expect(node.largest).toBeLessThan(MAX_MESSAGE_BYTES);
 });
 

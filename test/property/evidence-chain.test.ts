@@ -25,7 +25,8 @@ class Simulated {
   constructor(evidence: NodeEvidence, id: string) {
     this.#evidence = evidence;
     this.#id = id;
-    evidence.addContainer(id, () => [...this.upper].map(([path, bytes]) => ({ path: Buffer.from(path), record: bytes })));
+    const all = () => [...this.upper].map(([path, bytes]) => ({ path: Buffer.from(path), record: bytes }));
+    evidence.addContainer(id, { all, withhold: () => undefined });
     evidence.setPart(id, "identity", toBinary(ContainerIdentitySchema, create(ContainerIdentitySchema, { id })));
     evidence.setPart(id, "configuration", toBinary(ContainerConfigurationSchema, create(ContainerConfigurationSchema, {})));
     evidence.setPart(id, "code", toBinary(CodeSetSchema, create(CodeSetSchema, {})));
