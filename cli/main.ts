@@ -102,5 +102,15 @@ export async function main(argv: readonly string[]): Promise<void> {
   await root.parseAsync([...argv]);
 }
 
+/** What nobody foresaw is a defect, and tells nothing of what was asked about: Node's own exit code for it is 1, which means drift here. */
+async function run(): Promise<void> {
+  try {
+    await main(process.argv);
+  } catch (error) {
+    process.stderr.write(`hullmark: an unexpected error, please report it: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    process.exit(EXIT.unknown);
+  }
+}
+
 // Undefined in a Node too old to say: then nothing must look as if it had been done.
-if (import.meta.main !== false) await main(process.argv);
+if (import.meta.main !== false) await run();

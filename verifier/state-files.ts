@@ -1,5 +1,5 @@
 /** What the verifier makes for itself at its first start: log key, an admin's certificate (in a cluster also a responder's and a viewer's) and a configuration for the command. Owner-only. */
-import { generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
+import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
@@ -98,7 +98,7 @@ function writerIn(directory: string): (name: string, content: string | Buffer) =
 }
 
 async function writeCredential(directory: string, authority: CertificateAuthority, role: PublishedRole, nowMs: number): Promise<void> {
-  if (existsSync(join(directory, "client.key")) && isGood(join(directory, "client.crt"), authority.rootPem, nowMs)) return;
+  if (isGood(join(directory, "client.crt"), join(directory, "client.key"), authority.rootPem, nowMs)) return;
   const write = writerIn(directory);
   const { privateKey, publicKey } = newKey();
   const { chain } = await authority.issueOperator(role, role, spkiOf(publicKey), ADMIN_CERTIFICATE_MS);
@@ -124,11 +124,12 @@ function commandConfig(region: string, address: string, http: string): string {
   return stringify({ currentContext: region, contexts: { [region]: context } });
 }
 
-/** Whether a certificate (PEM) is of this CA and has more than a month to live. */
-function isGood(file: string, rootPem: string, nowMs: number): boolean {
+/** Whether a certificate (PEM) is of this CA and this key, and has more than a month to live. A crash between the two files leaves a new key beside an old one. */
+function isGood(file: string, keyFile: string, rootPem: string, nowMs: number): boolean {
   try {
     const [certificate, root] = [new X509Certificate(readFileSync(file)), new X509Certificate(rootPem)];
-    return certificate.checkIssued(root) && certificate.verify(root.publicKey) && certificate.validToDate.getTime() - nowMs > RENEW_BEFORE_MS;
+    const ofCa = certificate.checkIssued(root) && certificate.verify(root.publicKey);
+    return ofCa && certificate.checkPrivateKey(createPrivateKey(readFileSync(keyFile))) && certificate.validToDate.getTime() - nowMs > RENEW_BEFORE_MS;
   } catch {
     return false; // not there, or damaged: made anew
   }

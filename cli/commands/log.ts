@@ -11,6 +11,7 @@ import { ContextError } from "../connection/context-error.ts";
 import { ask, contextOf } from "../connection/run.ts";
 import { exportLog } from "../log/export.ts";
 import { directoryResources, type ReadResource, resourceReader, urlResources } from "../log/readers.ts";
+import { because } from "../output/because.ts";
 import { EXIT } from "../output/exit-codes.ts";
 
 /** 0 verified · 1 tampered with · 2 wrong usage · 3 cannot tell (something is missing, unreadable, or not by this key). */
@@ -60,8 +61,8 @@ export function logCommand({ out, err, exit }: CommandOutput): Command {
       const { read, key, since } = input;
       const result = await verifyLog(resourceReader(read), key, since);
       out(options.output === "json" ? `${JSON.stringify(verificationJson(result), null, 2)}\n` : verificationText(result));
-      if (result.verdict === "ok" && options.remember !== undefined) writeFileSync(options.remember, result.note ?? "");
-      exit(LOG_EXIT[result.verdict]);
+      const kept = result.verdict !== "ok" || remembered(options.remember, result.note ?? "", err);
+      exit(kept ? LOG_EXIT[result.verdict] : LOG_EXIT.incomplete);
     });
   log
     .command("export <directory>")
@@ -78,7 +79,8 @@ export function logCommand({ out, err, exit }: CommandOutput): Command {
         out(`${checkpoint.size} entries in ${printable(directory)} (${copied} files copied)\n`);
         exit(LOG_EXIT.ok);
       } catch (error) {
-        err(`hullmark log export: ${error instanceof Error ? printable(error.message) : "failed"}\n`);
+        const ofSystem = error instanceof Error && "syscall" in error;
+        err(`hullmark log export: ${printable(ofSystem ? `${directory} cannot be written: ${because(error)}` : (error as Error).message, 1000)}\n`);
         exit(LOG_EXIT.incomplete);
       }
     });
@@ -109,12 +111,32 @@ function prepare(
   try {
     const { url, dir, keyFile } = sourceOf(options, command);
     if (dir === undefined && !/^https?:\/\//.test(url)) return void usage("--url is an http or https prefix");
-    const key = parseVerifierKey(readFileSync(keyFile, "utf8"));
-    const since = sinceFile === undefined ? undefined : readFileSync(sinceFile, "utf8");
+    const key = parseVerifierKey(readText(keyFile));
+    const since = sinceFile === undefined ? undefined : readText(sinceFile);
     return { read: dir === undefined ? urlResources(url) : directoryResources(dir), key, since };
   } catch (error) {
-    if (!(error instanceof TransparencyError || error instanceof ContextError) && !(error instanceof Error && "syscall" in error)) throw error;
-    return void usage(printable(error.message));
+    if (!(error instanceof TransparencyError || error instanceof ContextError)) throw error;
+    return void usage(printable(error.message, 1000));
+  }
+}
+
+/** @throws ContextError */
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new ContextError(`${path} cannot be read: ${because(cause)}`, { cause });
+  }
+}
+
+/** @returns false where it could not be written, which is said */
+function remembered(path: string | undefined, note: string, err: (text: string) => void): boolean {
+  try {
+    if (path !== undefined) writeFileSync(path, note);
+    return true;
+  } catch (error) {
+    err(`hullmark log: ${printable(`${path} cannot be written: ${because(error)}`, 1000)}\n`);
+    return false;
   }
 }
 

@@ -1,5 +1,5 @@
 /** `hullmark policy lint|init|schema|explain|test`. */
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { attestationPolicyDefinition, driftExceptionDefinition } from "@hullmark/verifier/core/policy/custom-resource";
 import { policyDigest } from "@hullmark/verifier/core/policy/digest";
@@ -19,6 +19,7 @@ import {
   readText,
   SigningError,
   withRegistryOptions,
+  writeNew,
 } from "../signing/index.ts";
 import type { CommandOutput } from "./log.ts";
 import { policyExplainCommand, policyTestCommand } from "./policy-explain.ts";
@@ -75,7 +76,7 @@ export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo =
       const text = options.fromImage === undefined ? starterPolicy(options.name, options.authorityKey) : await fromImage(options.fromImage, file, options, io);
       if (file === undefined) out(text);
       else {
-        writeFileSync(file, text, { flag: "wx" });
+        await writeNew(file, text, 0o644);
         out(`${printable(file)} written. Next: hullmark policy lint ${printable(file)}\n`);
       }
       return POLICY_EXIT.ok;
@@ -126,7 +127,7 @@ async function fromImage(image: string, file: string | undefined, flags: InitFla
   }
 }
 
-/** @throws the system's error where the file cannot be read */
+/** @throws SigningError FILE where the file cannot be read */
 function lintFile(file: string): { problems: readonly PolicyProblem[]; summary: string | undefined } {
   const parsed = loadPolicy(file);
   if (!parsed.ok) return { problems: parsed.errors, summary: undefined };

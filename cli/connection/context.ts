@@ -1,4 +1,5 @@
 /** Where the command finds its verifier: contexts in a file, as kubectl has them. */
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { existsSync, lstatSync, readFileSync, realpathSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -6,12 +7,13 @@ import { credentials } from "@grpc/grpc-js";
 import { RpcChannel } from "@hullmark/proto/rpc";
 import { parse } from "yaml";
 import { z } from "zod";
+import { because } from "../output/because.ts";
 import type { Connection } from "./connection.ts";
 import { ContextError } from "./context-error.ts";
 
 const ContextSchema = z.strictObject({
   /** `host:port` of the verifier's main listener. */
-  address: z.string(),
+  address: z.string().regex(/^[^\s/]+:\d{1,5}$/, "want host:port"),
   /** PEM files; relative ones start at the configuration file. */
   caFile: z.string(),
   certFile: z.string(),
@@ -58,15 +60,31 @@ export function loadContext(path: string, name: string | undefined): Context {
   return { ...context, ...logKeyFile, name: wanted, caFile: file(context.caFile), certFile: file(context.certFile), keyFile: file(context.keyFile) };
 }
 
-/** @throws ContextError where a file cannot be read */
+/** @throws ContextError where a file cannot be read or used */
 export function connectByFile(context: Context): Connection {
   const channel = openChannel(context);
   return { channel, name: context.name, namespace: undefined, cluster: undefined, close: async () => channel.close() };
 }
 
-/** @throws ContextError where a file cannot be read */
-export function openChannel(context: Context): RpcChannel {
-  return new RpcChannel(context.address, credentials.createSsl(read(context.caFile), read(context.keyFile), read(context.certFile)));
+/** @throws ContextError where a file cannot be read or used */
+export function openChannel({ address, caFile, keyFile, certFile }: Context): RpcChannel {
+  const [ca, key, certificate] = [read(caFile), read(keyFile), read(certFile)];
+  inPem(caFile, "certificate", () => new X509Certificate(ca));
+  const client = inPem(certFile, "certificate", () => new X509Certificate(certificate));
+  const ends = client.validToDate;
+  if (ends.getTime() < Date.now()) throw new ContextError(`the client certificate ${certFile} expired at ${ends.toISOString()}: get a new one`);
+  if (!client.checkPrivateKey(inPem(keyFile, "private key", () => createPrivateKey(key))))
+    throw new ContextError(`${keyFile} is not the key of the certificate ${certFile}`);
+  return new RpcChannel(address, credentials.createSsl(ca, key, certificate));
+}
+
+/** The cause is left out: it could one day quote a key. */
+function inPem<T>(path: string, what: string, parsed: () => T): T {
+  try {
+    return parsed();
+  } catch {
+    throw new ContextError(`${path} holds no ${what} in PEM`);
+  }
 }
 
 function read(path: string): Buffer {
@@ -79,7 +97,7 @@ function read(path: string): Buffer {
         `${path} is not there: on a Docker host, "sudo hullmark up" makes a configuration; else name one by --config or HULLMARK_CONFIG (a verifier writes its own to STATE/admin/config.yaml)`,
         { cause },
       );
-    const who = code === "EACCES" ? 'is not for this user to read (what "hullmark up" made is for root: sudo hullmark …)' : `cannot be read: ${code ?? cause}`;
+    const who = code === "EACCES" ? 'is not for this user to read (what "hullmark up" made is for root: sudo hullmark …)' : `cannot be read: ${because(cause)}`;
     throw new ContextError(`${path} ${who}`, { cause });
   }
 }

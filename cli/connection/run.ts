@@ -8,6 +8,7 @@ import { EXIT } from "../output/exit-codes.ts";
 import type { Connection } from "./connection.ts";
 import { type Context, connectByFile, defaultConfigPath, loadContext } from "./context.ts";
 import { ContextError } from "./context-error.ts";
+import { whyUnreachable } from "./unreachable.ts";
 
 export interface Asking extends Omit<Connection, "close"> {
   readonly signal: AbortSignal;
@@ -38,20 +39,20 @@ export async function ask(command: Command, work: (asking: Asking) => Promise<nu
     connection = "release" in options ? await connectThroughCluster(options, interrupt.signal, waitMs) : connectByFile(contextOf(command));
     process.exitCode = await work({ ...connection, signal: interrupt.signal, print: (text) => process.stdout.write(text), nowMs: Date.now() });
   } catch (error) {
-    process.exitCode = interrupt.signal.aborted ? 0 : explain(error);
+    process.exitCode = interrupt.signal.aborted ? 0 : explain(error, connection?.name ?? "");
   } finally {
     process.removeListener("SIGINT", onSignal);
     await connection?.close();
   }
 }
 
-function explain(error: unknown): number {
+function explain(error: unknown, context: string): number {
   if (error instanceof ContextError) return fail(error.message, EXIT.usage);
   if (error instanceof KubectlError) return explainKubectl(error);
   if (!(error instanceof RpcError)) throw error;
   const fix = error.detail.fix ? ` (${printable(error.detail.fix, 500)})` : "";
   if (error.code === "UNAVAILABLE" || error.code === "DEADLINE_EXCEEDED")
-    return fail(`the verifier does not answer: ${printable(error.message, 500)}`, EXIT.unknown);
+    return fail(`the verifier does not answer: ${printable(whyUnreachable(error.message, context), 500)}`, EXIT.unknown);
   const usage = error.code === "NOT_FOUND" || error.code === "INVALID_ARGUMENT" || error.code === "PERMISSION_DENIED" || error.code === "UNAUTHENTICATED";
   const where = error.code === "INTERNAL" && error.detail.requestId ? ` (the verifier's log says why: requestId ${printable(error.detail.requestId, 64)})` : "";
   return fail(`${printable(error.message, 500)}${fix}${where}`, usage ? EXIT.usage : EXIT.unknown);

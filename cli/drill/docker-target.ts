@@ -1,5 +1,6 @@
 /** A drill's own container of a Docker host. */
 import { execFile } from "node:child_process";
+import { because } from "../output/because.ts";
 import { DRILL_LABEL, DrillError, type DrillTarget } from "./target.ts";
 
 const LIFE_SECONDS = 900;
@@ -59,7 +60,7 @@ export class DockerTarget implements DrillTarget {
 function docker(args: readonly string[], code: "NO_START" | "FAILED", signal: AbortSignal | undefined): Promise<string> {
   return new Promise((resolve, reject) => {
     execFile("docker", [...args], { timeout: COMMAND_MS, maxBuffer: 1 << 20, ...(signal && { signal }) }, (error, stdout, stderr) => {
-      if (error) reject(new DrillError(code, (stderr.trim() || error.message).slice(0, 500), { cause: error }));
+      if (error) reject(new DrillError(code, (stderr.trim() || `docker: ${because(error)}`).replace(/\s*\n\s*/g, "; ").slice(0, 500), { cause: error }));
       else resolve(stdout);
     });
   });

@@ -5,6 +5,7 @@ import { decodeBundle, MAX_BUNDLE_BYTES } from "@hullmark/verifier/core/transpar
 import { MAX_NOTE_BYTES } from "@hullmark/verifier/core/transparency/note";
 import { type TileId, tilePath } from "@hullmark/verifier/core/transparency/tile";
 import { type LogReader, TILE_WIDTH } from "@hullmark/verifier/ports/log-store";
+import { because } from "../output/because.ts";
 
 const TILE_BYTES = 8192;
 const FETCH_TIMEOUT_MS = 30_000;
@@ -56,7 +57,10 @@ export function urlResources(prefix: string, signal?: AbortSignal): ReadResource
   const base = prefix.replace(/\/+$/, "");
   return async (path, maxBytes) => {
     const timeout = AbortSignal.timeout(FETCH_TIMEOUT_MS);
-    const response = await fetch(`${base}/${path}`, { redirect: "error", signal: signal ? AbortSignal.any([signal, timeout]) : timeout });
+    const bounded = signal ? AbortSignal.any([signal, timeout]) : timeout;
+    const response = await fetch(`${base}/${path}`, { redirect: "error", signal: bounded }).catch((cause: unknown) => {
+      throw new Error(`${base} cannot be reached: ${because(cause)}`, { cause });
+    });
     if (response.status === 404) {
       await response.body?.cancel();
       return undefined;

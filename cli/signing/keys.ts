@@ -1,6 +1,7 @@
 /** Key pairs for signing: made, read and used. A private key never leaves this module but as a file that its owner alone can read. */
 import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { open, readFile } from "node:fs/promises";
+import { because } from "../output/because.ts";
 import { SigningError } from "./errors.ts";
 
 /** Environment variable with the passphrase of the private key. */
@@ -35,7 +36,7 @@ export async function writeNew(path: string, content: string, mode: number): Pro
     }
   } catch (cause) {
     const exists = cause instanceof Error && "code" in cause && cause.code === "EEXIST";
-    throw new SigningError("FILE", exists ? `${path} is there already: keys are never overwritten` : `${path} cannot be written`, { cause });
+    throw new SigningError("FILE", exists ? `${path} is there already: it is never overwritten` : `${path} cannot be written: ${because(cause)}`, { cause });
   }
 }
 
@@ -84,9 +85,9 @@ function digestFor(key: KeyObject, path: string): string | null {
 export async function readText(path: string): Promise<string> {
   try {
     const bytes = await readFile(path);
-    if (bytes.length > MAX_KEY_BYTES) throw new RangeError("too large");
+    if (bytes.length > MAX_KEY_BYTES) throw new RangeError(`${bytes.length} bytes, limit ${MAX_KEY_BYTES}`);
     return bytes.toString("utf8");
   } catch (cause) {
-    throw new SigningError("FILE", `${path} cannot be read`, { cause });
+    throw new SigningError("FILE", `${path} cannot be read: ${because(cause)}`, { cause });
   }
 }

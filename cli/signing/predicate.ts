@@ -1,6 +1,7 @@
 /** Short names of predicate types, as cosign takes them, and the predicate's own file. */
 import { readFile } from "node:fs/promises";
 import { readBuildSource, SIGN_PREDICATE_TYPE } from "@hullmark/verifier/core/provenance/index";
+import { because } from "../output/because.ts";
 import type { Predicate } from "./bundle.ts";
 import { SigningError } from "./errors.ts";
 
@@ -31,7 +32,7 @@ export async function loadPredicate(path: string, typeName: string): Promise<Pre
   try {
     bytes = await readFile(path);
   } catch (cause) {
-    throw new SigningError("FILE", `${path} cannot be read`, { cause });
+    throw new SigningError("FILE", `${path} cannot be read: ${because(cause)}`, { cause });
   }
   if (bytes.length > MAX_PREDICATE_BYTES) throw new SigningError("USAGE", `${path} has ${bytes.length} bytes, limit ${MAX_PREDICATE_BYTES}`);
   const value = parse(bytes, path);

@@ -4,6 +4,7 @@ import { defaultDockerConfigPath, dockerConfigCredentials, OciRegistry } from "@
 import { type ImageSubject, isDigest, parseManifest, parseReference, type TagState } from "@hullmark/verifier/core/provenance/index";
 import { MAX_MANIFEST_BYTES, type Registry, RegistryError } from "@hullmark/verifier/ports/registry";
 import type { Command } from "commander";
+import { because } from "../output/because.ts";
 import type { SubjectImage } from "./attach.ts";
 import { SigningError } from "./errors.ts";
 import type { CommandIo } from "./io.ts";
@@ -25,15 +26,16 @@ export function withRegistryOptions(command: Command): Command {
     .option("--registry-ca <file>", "PEM certificates to trust for registries besides the system's");
 }
 
-/** Credentials come from Docker's configuration ($DOCKER_CONFIG or ~/.docker). The caller closes it. @throws SigningError FILE */
+/** Credentials come from Docker's configuration ($DOCKER_CONFIG or ~/.docker). The caller closes it. @throws SigningError FILE, USAGE */
 export async function openRegistry(flags: RegistryFlags, io: CommandIo): Promise<OciRegistry> {
   let ca: string | undefined;
   if (flags.registryCa !== undefined) {
     try {
       ca = await readFile(flags.registryCa, "utf8");
     } catch (cause) {
-      throw new SigningError("FILE", `${flags.registryCa} cannot be read`, { cause });
+      throw new SigningError("FILE", `${flags.registryCa} cannot be read: ${because(cause)}`, { cause });
     }
+    if (!ca.includes("-----BEGIN CERTIFICATE-----")) throw new SigningError("USAGE", `${flags.registryCa} holds no certificate in PEM`);
   }
   return new OciRegistry({ ca, plainHttpHosts: flags.plainHttp, credentials: dockerConfigCredentials(defaultDockerConfigPath(io.env)), proxyEnv: io.env });
 }

@@ -1,6 +1,6 @@
 /** The first admin's credential: kept from start to start, and made anew before it ends or when the CA is another one. */
-import { X509Certificate } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
@@ -33,6 +33,15 @@ test("it is the same at the next start, and another in its last month", async ()
   await start(nowMs + 340 * DAY_MS);
   expect(certificate()).not.toBe(first);
   expect(new X509Certificate(certificate()).validToDate.getTime()).toBeGreaterThan(nowMs + 700 * DAY_MS);
+});
+
+test("it is made anew where its key is another one, as after a crash between the two files", async () => {
+  await start(Date.now());
+  const first = certificate();
+  writeFileSync(join(home, "admin/client.key"), generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ type: "pkcs8", format: "pem" }));
+  await start(Date.now());
+  expect(certificate()).not.toBe(first);
+  expect(new X509Certificate(certificate()).checkPrivateKey(createPrivateKey(readFileSync(join(home, "admin/client.key"))))).toBe(true);
 });
 
 test("it follows a CA that was made anew", async () => {

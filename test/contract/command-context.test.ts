@@ -43,7 +43,8 @@ test("what is wrong with a configuration is said, and what to do", () => {
   expect(failure(join(folder, "absent.yaml"))).toMatch(/absent\.yaml is not there: .*sudo hullmark up.*--config/);
   expect(failure(written("broken.yaml", "contexts: [\n"))).toContain("broken.yaml is not YAML");
   expect(failure(written("unknown.yaml", "currentContext: a\ncontexts: {}\nextra: 1\n"))).toContain("extra");
-  expect(failure(folder)).toContain("cannot be read: EISDIR");
+  expect(failure(written("address.yaml", `currentContext: a\ncontexts:\n  a: ${context.replace("v:7443", "v")}\n`))).toContain("address: want host:port");
+  expect(failure(folder)).toContain("cannot be read: it is a directory");
 });
 
 test("what is root's to read is said to be", () => {

@@ -374,7 +374,16 @@ describe("policy files on disk", () => {
     expect(JSON.parse((await runCommand(policyCommand, "lint", "-o", "json", bad)).out)).toMatchObject([
       { severity: "error", line: 5, column: 3, path: "spec.mdoe" },
     ]);
-    expect((await runCommand(policyCommand, "lint", join(scratch, "absent"))).code).toBe(3);
+    const absent = join(scratch, "absent");
+    expect(await runCommand(policyCommand, "lint", absent)).toMatchObject({
+      code: 3,
+      err: `hullmark policy lint: ${absent} cannot be read: it is not there\n`,
+    });
+    expect(await runCommand(policyCommand, "lint", scratch)).toMatchObject({ code: 3, err: expect.stringContaining("it is a directory") });
+    expect(await runCommand(policyCommand, "init", join(absent, "p.yaml"))).toMatchObject({
+      code: 3,
+      err: expect.stringContaining("cannot be written: it is not there"),
+    });
     expect((await runCommand(policyCommand, "lint", "-o", "xml", example)).code).toBe(2);
     const warned = join(scratch, "warned.yaml");
     writeFileSync(warned, doc('mutable: [{ name: m, class: any, paths: ["/**"] }]'));

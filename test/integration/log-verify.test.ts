@@ -102,12 +102,18 @@ describe("the served log", () => {
   });
 
   it("says 3 when the log cannot be reached, 2 when the command is wrong", async () => {
-    expect((await verify("--url", "http://127.0.0.1:9/log")).code).toBe(3);
+    expect(await verify("--url", "http://127.0.0.1:9/log")).toMatchObject({
+      code: 3,
+      out: expect.stringContaining("http://127.0.0.1:9/log cannot be reached"),
+    });
     expect((await verify("--dir", join(scratch, "nowhere"))).code).toBe(3);
     vi.stubEnv("HULLMARK_CONFIG", join(scratch, "absent.yaml"));
     expect(await verify()).toMatchObject({ code: 2, err: expect.stringContaining("absent.yaml is not there") });
     expect((await verify("--url", url, "--dir", scratch)).code).toBe(2);
-    expect((await verify("--url", url, "--since", join(scratch, "absent"))).code).toBe(2);
+    const absent = join(scratch, "absent");
+    expect(await verify("--url", url, "--since", absent)).toMatchObject({ code: 2, err: expect.stringContaining(`${absent} cannot be read: it is not there`) });
+    const unwritable = await verify("--url", url, "--remember", join(absent, "checkpoint"));
+    expect(unwritable).toMatchObject({ code: 3, err: expect.stringContaining("cannot be written: it is not there") });
     expect((await verify("--url", url, "-o", "xml")).code).toBe(2);
     expect((await runCommand(logCommand, "verify", "--url", url, "--key", join(scratch, "checkpoint-1"))).code).toBe(2);
   });
