@@ -1,8 +1,12 @@
 /** What Docker's inspection and the configuration that was run come to as the agent's facts. */
+import { mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
 import type Docker from "dockerode";
 import { describe, expect, test } from "vitest";
 import { containerFacts, hostGatewayIps } from "../../agent/adapters/docker/container-facts.ts";
+import { namespacesOfHost } from "../../agent/adapters/docker/host-namespaces.ts";
 import type { OciSpec } from "../../agent/core/oci-spec.ts";
+import { scratch } from "../native/tree-support.ts";
 
 const ID = "a".repeat(64);
 const OTHER = "b".repeat(64);
@@ -18,9 +22,13 @@ interface Change {
   readonly mounts?: readonly object[];
   readonly files?: object;
   readonly spec?: OciSpec;
+  /** Whose network it has; default: its own. */
+  readonly owner?: object | undefined;
+  readonly hostNamespaces?: readonly string[];
 }
 
-function facts({ host = {}, mounts = [], files = {}, spec }: Change) {
+function facts(change: Change) {
+  const { host = {}, mounts = [], files = {}, spec, hostNamespaces = [] } = change;
   const kept = `/var/lib/docker/containers/${ID}`;
   const container = {
     Id: ID,
@@ -37,7 +45,8 @@ function facts({ host = {}, mounts = [], files = {}, spec }: Change) {
     ResolvConfPath: `${kept}/resolv.conf`,
     ...files,
   } as unknown as Docker.ContainerInspectInfo;
-  return containerFacts(container, spec, undefined, ENGINE);
+  const networkOwner = "owner" in change ? (change.owner as Docker.ContainerInspectInfo | undefined) : container;
+  return containerFacts(container, spec, undefined, { ...ENGINE, networkOwner, hostNamespaces });
 }
 
 describe("files of the engine's", () => {
@@ -78,6 +87,50 @@ describe("hosts", () => {
     for (const text of ["", "{}", "[", "[1]", '{"host-gateway-ip":7}', `{"host-gateway-ip":"10.1.1.1"}${" ".repeat(70_000)}`])
       expect(hostGatewayIps(text)).toEqual([]);
   });
+});
+
+describe("a network joined (--network container:…)", () => {
+  const owner = {
+    Id: OTHER,
+    Name: "/db",
+    HostConfig: { NetworkMode: "default", ExtraHosts: ["cache:10.0.0.9"] },
+    NetworkSettings: { Networks: { bridge: { IPAddress: "172.17.0.7", Aliases: ["primary"] } } },
+  };
+  const host = { NetworkMode: `container:${OTHER}` };
+
+  test("brings the names, addresses and hosts of the container whose it is", () => {
+    const { addresses, networkNames, extraHosts } = facts({ host, owner });
+    expect(addresses).toEqual(["172.17.0.7"]);
+    expect(networkNames).toEqual(["web", ID.slice(0, 12), "db", OTHER.slice(0, 12), "primary"]);
+    expect(extraHosts).toEqual(["cache:10.0.0.9"]);
+  });
+
+  test("of one in the host's network brings the host's own lines; of one that is gone nothing is known", () => {
+    expect(facts({ host, owner: { ...owner, HostConfig: { NetworkMode: "host" } } }).extraHosts).toEqual(["localhost:127.0.0.1", "node:127.0.1.1"]);
+    expect(facts({ host, owner: { ...owner, HostConfig: { NetworkMode: "host" } } }).hostNamespaces).toEqual(["net"]);
+    expect(facts({ host, owner: undefined })).toMatchObject({ addresses: [], extraHosts: [] });
+  });
+
+  test("is the host's where the kernel says so, whatever the settings say", () => {
+    expect(facts({ host, owner, hostNamespaces: ["net"] }).hostNamespaces).toEqual(["net"]);
+  });
+});
+
+test("namespaces that a process shares with the first one are the host's; of one that is gone none are", async () => {
+  const proc = scratch();
+  const process = (pid: number, namespaces: Record<string, number>): void => {
+    mkdirSync(join(proc, `${pid}/ns`), { recursive: true });
+    for (const [name, inode] of Object.entries(namespaces)) symlinkSync(`${name}:[${inode}]`, join(proc, `${pid}/ns/${name}`));
+  };
+  process(1, { pid: 1, net: 2, ipc: 3, uts: 4, user: 5 });
+  process(7, { pid: 11, net: 2, ipc: 13, uts: 4, user: 5 });
+  process(8, { pid: 11, net: 12, ipc: 13, uts: 14, user: 5 });
+  expect(await namespacesOfHost(7, proc)).toEqual(["net", "uts"]);
+  expect(await namespacesOfHost(8, proc)).toEqual([]);
+  expect(await namespacesOfHost(9, proc)).toEqual([]);
+  // Where the first process may not be looked at.
+  rmSync(join(proc, "1"), { recursive: true });
+  expect(await namespacesOfHost(7, proc)).toEqual([]);
 });
 
 test("the host's network is told, though the engine names its namespace like any other's path", () => {

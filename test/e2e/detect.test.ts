@@ -204,8 +204,13 @@ describe("untouched", () => {
       ["made-gateway", ["--add-host", "host.docker.internal:host-gateway", "--hostname", "web.example.com", "--init"], []],
       // Another program than the image's, which would listen on the host.
       ["made-host", ["--network", "host", "--entrypoint", "/bin/sleep"], ["args ", "host-namespace "]],
+      ["made-joined", ["--network", "container:made-base", "--entrypoint", "/bin/sleep"], ["args "]],
+      ["made-joined-host", ["--network", "container:made-hosted", "--entrypoint", "/bin/sleep"], ["args ", "host-namespace "]],
       ["made-user", ["--volume", `${own}:/etc/resolv.conf:ro`, "--volume", `${own}:/etc/hosts:ro`], ["mount /etc/hosts", "mount /etc/resolv.conf"]],
     ];
+    // Whose network others join.
+    const base = await victim("made-base", image.reference, ["--add-host", "db:10.1.2.3", "--hostname", "base.example.com"]);
+    await base.docker("run", "-d", "--name", "made-hosted", "--network", "host", "--entrypoint", "/bin/sleep", image.reference, "3600");
     for (const [name, options, expected] of cases) {
       const made = new DockerVictim(name, programs, bed.engine?.dockerHost ?? "", (argv) => bed.wrap(argv));
       await made.docker("run", "-d", "--name", name, ...options, image.reference, ...(options.includes("--entrypoint") ? ["3600"] : []));
@@ -217,6 +222,7 @@ describe("untouched", () => {
       expect(told.map(({ kind, path }) => `${kind} ${path}`).sort(), `${name}: ${describeAll(told)}`).toEqual(expected);
       await made.docker("rm", "--force", name);
     }
+    await base.docker("rm", "--force", "made-base", "made-hosted");
   });
 
   test("the node is attested under its TPM", async () => {

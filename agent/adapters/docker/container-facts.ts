@@ -14,11 +14,15 @@ export interface EngineFacts {
   readonly hostGateways: readonly string[];
   /** The host's own `/etc/hosts`, which the engine copies for containers in the host's network. */
   readonly hostHosts: string;
+  /** Whose network, and with it whose `/etc/hosts`, the container has: its own, or that of the container that it joined (`--network container:…`), if that still is there. */
+  readonly networkOwner: Inspected | undefined;
+  /** Namespaces of its main process that are the host's by the kernel's word, however it came by them. */
+  readonly hostNamespaces: readonly string[];
 }
 
-const MAX_DAEMON_CONFIGURATION_CHARS = 64 * 1024;
-
 type Inspected = Docker.ContainerInspectInfo;
+
+const MAX_DAEMON_CONFIGURATION_CHARS = 64 * 1024;
 
 export function containerFacts(
   container: Inspected,
@@ -55,13 +59,13 @@ export function containerFacts(
     unmet: spec ? unmetBy(spec, security) : [],
     seccomp: seccompOf(security, spec),
     apparmor: security.includes("apparmor=unconfined") ? "unconfined" : (spec?.process.apparmorProfile ?? ""),
-    hostNamespaces: hostNamespaces(host, spec),
+    hostNamespaces: hostNamespaces(host, spec, engine),
     devices: devicesOf(host, spec),
     mounts: declaredMounts(container, spec),
     maskedPaths: [...(spec?.linux?.maskedPaths ?? []), ...(spec?.linux?.readonlyPaths ?? [])],
     hostname: spec?.hostname || config.Hostname,
-    extraHosts: extraHosts(host, engine),
-    ...networkFacts(container),
+    extraHosts: extraHosts(engine),
+    ...networkFacts(container, engine.networkOwner),
     engineFiles: engineFiles(container),
   };
 }
@@ -88,16 +92,16 @@ function seccompOf(security: readonly string[], spec: OciSpec | undefined): Cont
   return spec && !spec.linux?.seccomp ? "unconfined" : "default";
 }
 
-function hostNamespaces(host: Inspected["HostConfig"], spec: OciSpec | undefined): string[] {
+function hostNamespaces(host: Inspected["HostConfig"], spec: OciSpec | undefined, engine: EngineFacts): string[] {
   const modes: [string, string | undefined][] = [
     ["pid", host.PidMode],
-    ["net", host.NetworkMode],
+    ["net", engine.networkOwner?.HostConfig.NetworkMode ?? host.NetworkMode],
     ["ipc", host.IpcMode],
     ["uts", host.UTSMode],
   ];
   // Of the host's network the engine gives the runtime the path (moby daemon/oci_linux.go, `WithNamespaces`), like that of any other.
   const asked = modes.filter(([, mode]) => mode === "host").map(([name]) => name);
-  return [...new Set([...(spec?.linux?.namespaces ? sharedNamespaces(spec) : []), ...asked])];
+  return [...new Set([...(spec?.linux?.namespaces ? sharedNamespaces(spec) : []), ...asked, ...engine.hostNamespaces])];
 }
 
 function devicesOf(host: Inspected["HostConfig"], spec: OciSpec | undefined): string[] {
@@ -156,21 +160,21 @@ function declaredMounts(container: Inspected, spec: OciSpec | undefined): Declar
   return [...byDestination.values()].sort((a, b) => (a.destination < b.destination ? -1 : 1));
 }
 
-function networkFacts(container: Inspected): Pick<ContainerFacts, "addresses" | "networkNames"> {
-  const networks = Object.values(container.NetworkSettings.Networks ?? {}) as { IPAddress?: string; GlobalIPv6Address?: string; Aliases?: string[] | null }[];
+function networkFacts(container: Inspected, owner = container): Pick<ContainerFacts, "addresses" | "networkNames"> {
+  const networks = Object.values(owner.NetworkSettings.Networks ?? {}) as { IPAddress?: string; GlobalIPv6Address?: string; Aliases?: string[] | null }[];
   const addresses = networks.flatMap(({ IPAddress, GlobalIPv6Address }) => [IPAddress, GlobalIPv6Address]).filter((each): each is string => !!each);
-  const networkNames = [container.Name.replace(/^\//, ""), container.Id.slice(0, 12), ...networks.flatMap(({ Aliases }) => Aliases ?? [])];
-  return { addresses, networkNames: [...new Set(networkNames)] };
+  const names = [container, owner].flatMap(({ Name, Id }) => [Name.replace(/^\//, ""), Id.slice(0, 12)]);
+  return { addresses, networkNames: [...new Set([...names, ...networks.flatMap(({ Aliases }) => Aliases ?? [])])] };
 }
 
-/** An address is told for the engine's word for it; in the host's network the file begins with the host's own lines. */
-function extraHosts(host: Inspected["HostConfig"], { hostGateways, hostHosts }: EngineFacts): string[] {
-  const asked = (host.ExtraHosts ?? []) as string[];
+/** What the engine wrote for whose network it is. An address is told for the engine's word for it; in the host's network the file begins with the host's own lines. */
+function extraHosts({ hostGateways, hostHosts, networkOwner }: EngineFacts): string[] {
+  const asked = (networkOwner?.HostConfig.ExtraHosts ?? []) as string[];
   const given = asked.flatMap((each) => {
     const name = /^([^:=]+)[:=]host-gateway$/.exec(each)?.[1];
     return name === undefined ? [each] : hostGateways.map((address) => `${name}:${address}`);
   });
-  return host.NetworkMode === "host" ? [...given, ...hostsEntries(hostHosts)] : given;
+  return networkOwner?.HostConfig.NetworkMode === "host" ? [...given, ...hostsEntries(hostHosts)] : given;
 }
 
 /** Where the engine keeps its files for a container: for this one, or for the one whose network it joins. A user's own file is a mount like any other. */

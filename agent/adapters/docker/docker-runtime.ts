@@ -5,6 +5,7 @@ import type { Readable } from "node:stream";
 import Docker from "dockerode";
 import { type ContainerFacts, type ContainerRuntime, ContainerRuntimeError, type RuntimeEvent, type RuntimeFacts } from "../../ports/container-runtime.ts";
 import { containerFacts, hostGatewayIps } from "./container-facts.ts";
+import { namespacesOfHost } from "./host-namespaces.ts";
 import { readOciSpec } from "./oci-spec.ts";
 
 /** Events after which a container is inspected again. */
@@ -13,6 +14,8 @@ const CALL_TIMEOUT_MS = 15_000;
 /** Where the engine reads its settings unless told otherwise; its API does not tell `host-gateway-ip`. */
 const DAEMON_CONFIGURATION = "/etc/docker/daemon.json";
 const MAX_EVENT_BYTES = 1024 * 1024;
+/** Of networks, each by a container that joined another's. */
+const MAX_JOINS = 16;
 
 /** What is used of dockerode; its own types know neither abort signals everywhere nor what `info` holds. */
 interface Engine {
@@ -60,13 +63,27 @@ export class DockerRuntime implements ContainerRuntime {
     if (this.#rootDirectory === "") await this.facts(signal);
     const container = await guard(() => this.#docker.getContainer(id).inspect({ abortSignal: signal })).catch(ignoreMissing);
     if (!container?.State.Running || container.State.Pid <= 0) return undefined;
-    const [spec, image] = await Promise.all([readOciSpec(container.State.Pid, id), this.#image(container.Image)]);
+    const { Pid: pid } = container.State;
+    const [spec, image, owner] = await Promise.all([readOciSpec(pid, id), this.#image(container.Image), this.#networkOwner(container, signal)]);
     return containerFacts(container, spec, image, {
       rootDirectory: this.#rootDirectory,
       storageDriver: this.#storageDriver,
-      hostGateways: container.HostConfig.ExtraHosts?.some((each: string) => each.endsWith("host-gateway")) ? await this.#hostGateways() : [],
-      hostHosts: container.HostConfig.NetworkMode === "host" ? await readFile("/etc/hosts", "latin1").catch(() => "") : "",
+      hostGateways: owner?.HostConfig.ExtraHosts?.some((each: string) => each.endsWith("host-gateway")) ? await this.#hostGateways() : [],
+      hostHosts: owner?.HostConfig.NetworkMode === "host" ? await readFile("/etc/hosts", "latin1").catch(() => "") : "",
+      networkOwner: owner,
+      hostNamespaces: await namespacesOfHost(pid),
     });
+  }
+
+  /** The container whose network it is: one joins another's, which may have joined a third's. undefined: it is gone. */
+  async #networkOwner(container: Docker.ContainerInspectInfo, signal: AbortSignal): Promise<Docker.ContainerInspectInfo | undefined> {
+    let owner: Docker.ContainerInspectInfo | undefined = container;
+    for (let joins = 0; owner && joins < MAX_JOINS; joins++) {
+      const joined: string | undefined = /^container:(.+)$/.exec(owner.HostConfig.NetworkMode ?? "")?.[1];
+      if (joined === undefined) return owner;
+      owner = await guard(() => this.#docker.getContainer(joined).inspect({ abortSignal: signal })).catch(ignoreMissing);
+    }
+    return undefined;
   }
 
   async *events(signal: AbortSignal): AsyncGenerator<RuntimeEvent> {
