@@ -2,6 +2,7 @@
 import { Severity } from "@hullmark/proto/v1/common";
 import { type Drift, DriftState } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
+import { allowedBy } from "./allowed-by.ts";
 import { actorLine, age, provenanceWord, severityTitle, stateWord, toMs } from "./words.ts";
 
 const PLACES: Readonly<Record<string, string>> = {
@@ -42,6 +43,8 @@ export function showDrift(drift: Drift): string {
   if (notBeforeMs !== undefined) lines.push(field("Since", `not before ${new Date(notBeforeMs).toISOString()}: a quote vouched for the state without it`));
   if (drift.acknowledgedBy) lines.push(field("Acked", acknowledgedLine(drift)));
   lines.push(field("Proof", drift.logIndex >= 0n ? `log #${drift.logIndex}` : "not yet in the log"));
+  const allowed = allowedBy(drift);
+  if (allowed !== undefined && isStanding(drift)) lines.push(field("Policy", `${allowed}   (would allow it)`));
   if (drift.state === DriftState.OPEN) lines.push(field("Ack", `hullmark drift ack ${drift.id} --seen ${drift.seen} -m REASON`));
   return `${lines.join("\n")}\n`;
 }
@@ -85,6 +88,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   image: "Sign the image, or correct the policy's rule for it.",
 };
 
+const isStanding = ({ state }: Drift): boolean => state === DriftState.OPEN || state === DriftState.ACKNOWLEDGED;
+
 export function explainDrift(drift: Drift, nowMs: number): string {
   const what = drift.path.length > 0 ? printable(drift.path, 4096) : printable(drift.kind, 60);
   const who = drift.actor?.executable ? `It was done by ${actorLine(drift.actor)}.` : "Who did it is not known.";
@@ -93,12 +98,13 @@ export function explainDrift(drift: Drift, nowMs: number): string {
       ? ` The signed image brings it in layer ${drift.origin.layerIndex} ("${printable(drift.origin.history, 200)}").`
       : "";
   const grave = drift.severity >= Severity.HIGH ? " This is grave: it can be run, or gives rights." : "";
+  const allowed = allowedBy(drift);
   const state = drift.state === DriftState.RESOLVED ? "It is over." : `It has stood for ${age(drift.changedAt ?? drift.measuredAt, nowMs)}.`;
   return [
     `${drift.id}: in ${printable(drift.workload, 80)} (container ${printable(drift.containerName, 80)} on ${printable(drift.nodeName, 80)}), ${what}: ${printable(drift.summary, 500)}.`,
     `${who}${origin}`,
     `Why it matters: what runs is no longer what was signed.${grave} ${state}`,
-    `What to do: ${ADVICE[drift.origin?.place ?? ""] ?? "See docs/drift-kinds.md."}`,
+    `What to do: ${ADVICE[drift.origin?.place ?? ""] ?? "See docs/drift-kinds.md."}${allowed === undefined ? "" : ` The policy's field is ${allowed}`}`,
     `Next: hullmark drift show ${drift.id} · hullmark drift ack ${drift.id} --seen ${drift.seen} -m REASON`,
     "",
   ].join("\n");
