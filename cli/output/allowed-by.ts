@@ -36,6 +36,10 @@ const required =
   (drift) =>
     first(drift).expected === "required" ? `${field}: false` : undefined;
 
+const engineInit: Field = ({ differences }) => {
+  const found = differences.find((each) => each.field === "sha256");
+  return found && field("require.engineInits", [found.observed]);
+};
 const signatures = fixed("require.signatures");
 const FIELDS: Readonly<Record<Kind, Field>> = {
   content: mutable,
@@ -53,7 +57,7 @@ const FIELDS: Readonly<Record<Kind, Field>> = {
   device: executable,
   "bind-file": mutable,
   "code-upper": fixed("allow.code: [upper]"),
-  "code-volume": fixed("allow.code: [volume]"),
+  "code-volume": (drift) => (first(drift).expected === "listed in require.engineInits" ? engineInit(drift) : "allow.code: [volume]"),
   "code-tmpfs": fixed("allow.code: [tmpfs]"),
   "code-memfd": fixed("allow.code: [memfd]"),
   "code-deleted": fixed("allow.code: [deleted]"),

@@ -86,7 +86,7 @@ function rules(mutable: ContainerRules["mutable"]): ContainerRules {
   const allow = { env: no, args: false, workingDirectory: false, user: no, capability: no, privileged: false, hostNamespace: no };
   return {
     hasPolicy: true,
-    require: { noNewPrivileges: false, readOnlyRoot: false },
+    require: { noNewPrivileges: false, readOnlyRoot: false, engineInits: [] },
     mutable,
     severity: () => undefined,
     allow: { ...allow, device: no, mount: no, seccomp: no, apparmor: no, code: no, staticPods: false },

@@ -45,10 +45,10 @@ const allowing = (...mounts: string[]): Policy => ({
   rules: [{ ...defaultPolicy().rules[0], name: "all", select: EVERYTHING, allow: { ...OBSERVED_ALLOWANCES, mounts } }] as unknown as Policy["rules"],
 });
 
-const requiring = (protections: Protections): Policy => ({
+const requiring = (protections: Omit<Protections, "engineInits">): Policy => ({
   ...defaultPolicy(),
   loaded: true,
-  rules: defaultPolicy().rules.map((rule) => ({ ...rule, protections })),
+  rules: defaultPolicy().rules.map((rule) => ({ ...rule, protections: { ...protections, engineInits: [] } })),
 });
 
 const asked = { destination: "/data", declared: true, type: "bind" };

@@ -34,8 +34,9 @@ export function appraiseCode(state: ContainerState, reference: ReferenceImage, r
   const findings: Finding[] = [];
   const init = engineInitPath(configuration, reference);
   for (const object of code.objects) {
-    if (object.place === CodePlace.VOLUME && init !== undefined && Buffer.from(object.path).toString() === init) continue;
-    const found = object.place === CodePlace.LAYER ? layerCode(object, reference, rules) : otherCode(object, state, reference, rules);
+    const isInit = object.place === CodePlace.VOLUME && init !== undefined && Buffer.from(object.path).toString() === init;
+    const judge = isInit ? engineInit : object.place === CodePlace.LAYER ? layerCode : otherCode;
+    const found = judge(object, reference, rules, state);
     if (found) findings.push(found);
   }
   return { code, configuration, reference, rules, upper, findings };
@@ -60,7 +61,14 @@ function layerCode(object: CodeObject, reference: ReferenceImage, rules: Contain
   return make(object, "code-unknown", "from a path that the image does not hold", rules);
 }
 
-function otherCode(object: CodeObject, state: ContainerState, reference: ReferenceImage, rules: ContainerRules): Finding | undefined {
+/** A file of the host's, which comes with the engine: whether it is one that policy names, where it names any. */
+function engineInit(object: CodeObject, _reference: ReferenceImage, rules: ContainerRules): Finding | undefined {
+  const { engineInits } = rules.require;
+  if (engineInits.length === 0 || engineInits.includes(Buffer.from(object.sha256).toString("hex"))) return undefined;
+  return make(object, "code-volume", "as the engine's init, and is none that policy lists", rules, "listed in require.engineInits");
+}
+
+function otherCode(object: CodeObject, reference: ReferenceImage, rules: ContainerRules, state: ContainerState): Finding | undefined {
   const { kind, place, words } = KINDS[object.place] ?? { kind: "code-unknown" as const, place: "unknown", words: "from a place that could not be told" };
   if (object.place === CodePlace.UPPER && sameAsImage(object, state, reference)) return undefined;
   if (rules.allow.code(place)) return undefined;
@@ -74,9 +82,9 @@ function sameAsImage(object: CodeObject, state: ContainerState, reference: Refer
   return upper !== undefined && reference.merged(path)?.record.equals(upper.record) === true;
 }
 
-function make(object: CodeObject, kind: FindingKind, words: string, rules: ContainerRules): Finding {
+function make(object: CodeObject, kind: FindingKind, words: string, rules: ContainerRules, expected = "a file of the image"): Finding {
   const sha256 = Buffer.from(object.sha256).toString("hex");
-  const differences: Difference[] = [{ field: "code", expected: "a file of the image", observed: words }];
+  const differences: Difference[] = [{ field: "code", expected, observed: words }];
   if (sha256) differences.push({ field: "sha256", expected: "absent", observed: sha256 });
   const what = object.mainExecutable ? "runs" : "maps executable code";
   const process = object.pid ? `pid ${object.pid} ` : "";

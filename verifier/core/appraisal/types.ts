@@ -184,7 +184,7 @@ export interface ProvenanceInput {
 export interface ContainerRules {
   readonly hasPolicy: boolean;
   /** What the container must have been started with. */
-  readonly require: { readonly noNewPrivileges: boolean; readonly readOnlyRoot: boolean };
+  readonly require: { readonly noNewPrivileges: boolean; readonly readOnlyRoot: boolean; readonly engineInits: readonly string[] };
   /** Whether the entry may change: `path` absolute and raw, `executable` says that it has an execute bit, setuid, a capability or is a device. */
   mutable(path: Buffer, executable: boolean): boolean;
   /** undefined: the built-in default holds. */

@@ -154,7 +154,7 @@ function unique(items: readonly { readonly name: string }[], path: readonly Prop
 }
 
 function buildRule(rule: FileRule, authorities: readonly Authority[], path: readonly PropertyKey[], report: Report): PolicyRule {
-  const { signatures, attestations, build, approvals, noNewPrivileges, readOnlyRoot } = rule.require;
+  const { signatures, attestations, build, approvals, noNewPrivileges, readOnlyRoot, engineInits } = rule.require;
   return {
     name: rule.name,
     select: rule.select,
@@ -175,7 +175,7 @@ function buildRule(rule: FileRule, authorities: readonly Authority[], path: read
       ...{ tools: build.tools, bases: build.bases, dependencies: build.dependencies, summaries: build.summaries },
       ...buildRequirement(build, authorities, [...path, "require", "build"], report),
     },
-    protections: { noNewPrivileges, readOnlyRoot },
+    protections: { noNewPrivileges, readOnlyRoot, engineInits },
     allow: rule.allow,
     severities: rule.severities,
   };

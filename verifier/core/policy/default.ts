@@ -33,7 +33,7 @@ export const NO_ALLOWANCES: Allowances = {
   staticPods: false,
 };
 
-export const NO_PROTECTIONS: Protections = { noNewPrivileges: false, readOnlyRoot: false };
+export const NO_PROTECTIONS: Protections = { noNewPrivileges: false, readOnlyRoot: false, engineInits: [] };
 
 /** What a container is held against that no rule selects: whoever started it may have asked for anything, and it is shown as "no policy". */
 export const OBSERVED_ALLOWANCES: Allowances = {

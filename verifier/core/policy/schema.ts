@@ -151,6 +151,7 @@ const rule = z.strictObject({
       ),
       noNewPrivileges: z.boolean().default(false),
       readOnlyRoot: z.boolean().default(false),
+      engineInits: list(sha256),
     })
     .prefault({}),
   allow,

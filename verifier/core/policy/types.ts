@@ -219,6 +219,8 @@ export interface BreakGlassPolicy {
 export interface Protections {
   readonly noNewPrivileges: boolean;
   readonly readOnlyRoot: boolean;
+  /** Hex SHA-256 of programs that an engine may bring as a container's init (`docker run --init`); empty: any. */
+  readonly engineInits: readonly string[];
 }
 
 export interface PolicyRule {
