@@ -247,7 +247,12 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   stack.defer(() => sessions.stop());
   stack.defer(() => response.disconnect());
   const health = new Health(nowMs());
-  const readiness = () => health.readiness(config.policyFile === undefined || policies.current.loaded, nowMs());
+  // Listening comes before what is written for whoever waits for readiness: the ports stand in it.
+  let started = false;
+  const readiness = () => {
+    const { ready, components } = health.readiness(config.policyFile === undefined || policies.current.loaded, nowMs());
+    return { ready: ready && started, components };
+  };
   const http = buildHttpServer({ log: sqlite.log, metrics: meter.registry, readiness, jwks: () => ear.jwks() });
   stack.defer(() => http.close());
   const [httpHost, httpPortWanted] = splitHostPort(config.listen.http);
@@ -292,6 +297,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   await response.reconsider();
   const addresses = { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey };
   await writeAdminFiles(config, authority, addresses, nowMs());
+  started = true;
   if (pods) {
     const stopFollowing = new AbortController();
     const following = pods.view.run(stopFollowing.signal);
