@@ -328,9 +328,9 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
       attestation: { ...access, sessions, after: (delayMs, run) => clock.after(delayMs, run) },
       enrolment: {
         ...{ enrolment, verifierId: config.verifierId, region: config.region },
-        onRefused: ({ reason, detail }, nodeName, peer) => {
+        onRefused: ({ code, reason, detail }, nodeName, peer) => {
           meter.series.enrolmentsRefused.inc({ reason });
-          logger.warn({ reason, detail, nodeName, peer }, "an enrolment was refused");
+          logger.warn({ reason, refusal: code, detail, nodeName, peer }, "an enrolment was refused");
         },
       },
       query: {

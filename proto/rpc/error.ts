@@ -11,6 +11,8 @@ export interface RpcErrorOptions {
   /** Closed set of the service, for programs. */
   readonly reason?: string;
   readonly field?: string;
+  /** Which of the reason's refusals, where it has several. */
+  readonly refusal?: string;
   /** What the caller can do about it. */
   readonly fix?: string;
   readonly retryable?: boolean;
@@ -23,14 +25,14 @@ export interface RpcErrorOptions {
 /** A failed call. `message` is sent to the peer: it must hold no secret and no path of the server. */
 export class RpcError extends Error {
   readonly code: RpcCode;
-  readonly detail: Pick<ErrorDetail, "reason" | "field" | "fix" | "retryable" | "requestId">;
+  readonly detail: Pick<ErrorDetail, "reason" | "field" | "refusal" | "fix" | "retryable" | "requestId">;
 
   constructor(code: RpcCode, message: string, options: RpcErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "RpcError";
     this.code = code;
-    const { reason = "", field = "", fix = "", retryable = code === "UNAVAILABLE", requestId = "" } = options;
-    this.detail = { reason, field, fix, retryable, requestId };
+    const { reason = "", field = "", refusal = "", fix = "", retryable = code === "UNAVAILABLE", requestId = "" } = options;
+    this.detail = { reason, field, refusal, fix, retryable, requestId };
   }
 
   /** Normalises anything thrown, once, at the boundary. What is not an RpcError becomes INTERNAL without its text. */
@@ -59,8 +61,8 @@ function fromServiceError(error: ServiceError): RpcError {
   const options: RpcErrorOptions = { cause: error };
   if (!(raw instanceof Buffer) || raw.length > 8192) return new RpcError(code, error.details, options);
   try {
-    const { reason, field, fix, retryable, requestId } = fromBinary(ErrorDetailSchema, raw);
-    return new RpcError(code, error.details, { ...options, reason, field, fix, retryable, requestId });
+    const { reason, field, refusal, fix, retryable, requestId } = fromBinary(ErrorDetailSchema, raw);
+    return new RpcError(code, error.details, { ...options, reason, field, refusal, fix, retryable, requestId });
   } catch {
     return new RpcError(code, error.details, options);
   }

@@ -160,12 +160,12 @@ describe("public areas", () => {
   });
 
   it.each([
-    ["restricted", 1 << 16, "key-not-restricted"],
-    ["fixedTPM", 1 << 1, "key-not-fixed"],
-    ["fixedParent", 1 << 4, "key-not-fixed"],
-    ["sensitiveDataOrigin", 1 << 5, "key-not-fixed"],
-    ["sign", 1 << 18, "key-wrong-use"],
-    ["userWithAuth", 1 << 6, "key-wrong-use"],
+    ["restricted", 1 << 16, "not-restricted"],
+    ["fixedTPM", 1 << 1, "not-fixed"],
+    ["fixedParent", 1 << 4, "not-fixed"],
+    ["sensitiveDataOrigin", 1 << 5, "not-fixed"],
+    ["sign", 1 << 18, "wrong-use"],
+    ["userWithAuth", 1 << 6, "wrong-use"],
   ])("of an AK without %s are refused", async (_, bit, reason) => {
     const fake = await new FakeQuoter({ akAttributes: 0x00050472 & ~bit }).identify(new AbortController().signal);
     const ek = readEndorsementKey(fake.ekPublic);
@@ -173,7 +173,7 @@ describe("public areas", () => {
     expect(readAttestationKey(fake.akPublic, ek.key)).toMatchObject({ ok: false, reason });
     expect(
       readAttestationKey((await new FakeQuoter({ akAttributes: 0x00050472 | (1 << 17) }).identify(new AbortController().signal)).akPublic, ek.key),
-    ).toMatchObject({ ok: false, reason: "key-wrong-use" });
+    ).toMatchObject({ ok: false, reason: "wrong-use" });
   });
 
   it("take secrets of one length only", () => {

@@ -25,11 +25,26 @@ export const IMAGE_STATES = ["ready", "resolving", "no-reference", "unextractabl
 const KINDS: ReadonlySet<string> = new Set(ALL_KINDS);
 /** A refusal that is added to core/endorsement does not compile before it is here. */
 const REFUSALS: Readonly<Record<QuoteRefusal, true>> = {
-  ...{ malformed: true, "not-a-quote": true, "wrong-signer": true, "bad-signature": true },
-  ...{ "wrong-binding": true, "wrong-pcr-selection": true, "wrong-pcr-values": true, "clock-went-back": true },
+  ...{ "attest-malformed": true, "signature-malformed": true, "pcrs-malformed": true, "not-a-quote": true, "wrong-signer": true, "bad-signature": true },
+  ...{ "wrong-binding": true, "wrong-pcr-selection": true, "wrong-pcr-values": true },
+  ...{ "reset-count-went-back": true, "restart-count-went-back": true, "clock-went-back": true },
 };
-const OF_FRESHNESS = ["nonce", "expired", "too-old", "evidence-digest", "state-root", "policy-pending", "stale", "superseded", "no-key"];
-const QUOTE_REASONS: ReadonlySet<string> = new Set([...Object.keys(REFUSALS), ...OF_FRESHNESS]);
+const OF_FRESHNESS = [
+  "nonce",
+  "nonce-malformed",
+  "nonce-spent",
+  "pcr-bank",
+  "expired",
+  "too-old",
+  "evidence-digest",
+  "state-root",
+  "policy-pending",
+  "stale",
+  "superseded",
+  "no-key",
+];
+/** Why a quote did not count. docs/claims.md lists them. */
+export const QUOTE_REASONS: ReadonlySet<string> = new Set([...Object.keys(REFUSALS), ...OF_FRESHNESS]);
 
 export function kindLabel(kind: string): string {
   return KINDS.has(kind) ? kind : "other";

@@ -40,9 +40,10 @@ const FIX: Readonly<Partial<Record<EnrolmentRefusal, string>>> = {
 };
 
 function refusal(refused: Refused): RpcError {
-  const { reason, detail } = refused;
+  const { code, reason, detail } = refused;
   return new RpcError(STATUS[reason] ?? "PERMISSION_DENIED", detail.slice(0, 512), {
     reason: reason.toUpperCase().replaceAll("-", "_"),
+    refusal: code,
     fix: FIX[reason] ?? "",
     retryable: reason === "busy" || reason === "conflict" || reason === "review",
   });

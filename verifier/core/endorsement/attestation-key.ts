@@ -25,11 +25,11 @@ export interface AttestationKey {
 export type KeyRefusal =
   | "malformed"
   /** Not made inside a TPM, or may leave it, or may be duplicated. */
-  | "key-not-fixed"
+  | "not-fixed"
   /** Would sign or decrypt what its holder asks for. */
-  | "key-not-restricted"
-  | "key-wrong-use"
-  | "key-wrong-algorithm";
+  | "not-restricted"
+  | "wrong-use"
+  | "wrong-algorithm";
 export type KeyResult<T> = { readonly ok: true; readonly key: T } | { readonly ok: false; readonly reason: KeyRefusal; readonly detail: string };
 
 const FIXED = ATTRIBUTE.fixedTpm | ATTRIBUTE.fixedParent | ATTRIBUTE.sensitiveDataOrigin;
@@ -40,8 +40,8 @@ export function readEndorsementKey(bytes: Uint8Array): KeyResult<EndorsementKey>
     const key = parseTpmPublic(bytes);
     const refusal = checkCommon(key, ATTRIBUTE.decrypt, ATTRIBUTE.sign);
     if (refusal) return refusal;
-    if (key.aesBits === undefined || key.scheme !== undefined) return refuse("key-wrong-algorithm", "an EK is a storage key without signature scheme");
-    if (key.authPolicy.length === 0) return refuse("key-wrong-use", "an EK has an authorisation policy");
+    if (key.aesBits === undefined || key.scheme !== undefined) return refuse("wrong-algorithm", "an EK is a storage key without signature scheme");
+    if (key.authPolicy.length === 0) return refuse("wrong-use", "an EK has an authorisation policy");
     const spki = toSpki(key);
     return { ok: true, key: { public: key, spki, sha256: createHash("sha256").update(spki).digest("hex") } };
   });
@@ -53,11 +53,10 @@ export function readAttestationKey(bytes: Uint8Array, ek: EndorsementKey): KeyRe
     const key = parseTpmPublic(bytes);
     const refusal = checkCommon(key, ATTRIBUTE.sign, ATTRIBUTE.decrypt | ATTRIBUTE.x509Sign);
     if (refusal) return refusal;
-    if ((key.attributes & ATTRIBUTE.userWithAuth) === 0) return refuse("key-wrong-use", "the AK is not used with its authValue");
-    if (key.type !== "ecc" || key.curve !== "P-256" || key.nameAlg !== "sha256")
-      return refuse("key-wrong-algorithm", "the AK is not ECC P-256 named by SHA-256");
+    if ((key.attributes & ATTRIBUTE.userWithAuth) === 0) return refuse("wrong-use", "the AK is not used with its authValue");
+    if (key.type !== "ecc" || key.curve !== "P-256" || key.nameAlg !== "sha256") return refuse("wrong-algorithm", "the AK is not ECC P-256 named by SHA-256");
     if (key.scheme?.algorithm !== TPM_ALG.ECDSA || key.scheme.hash !== "sha256" || key.aesBits !== undefined)
-      return refuse("key-wrong-algorithm", "the AK does not sign by ECDSA with SHA-256");
+      return refuse("wrong-algorithm", "the AK does not sign by ECDSA with SHA-256");
     return { ok: true, key: { name: tpmName(key), qualifiedName: qualifiedName(key, qualifiedName(ek.public)), publicKey: toKeyObject(key) } };
   });
 }
@@ -68,9 +67,9 @@ function refuse(reason: KeyRefusal, detail: string): { ok: false; reason: KeyRef
 
 function checkCommon(key: TpmPublic, wanted: number, unwanted: number): { ok: false; reason: KeyRefusal; detail: string } | undefined {
   const attributes = `attributes 0x${key.attributes.toString(16)}`;
-  if ((key.attributes & FIXED) !== FIXED || (key.attributes & ATTRIBUTE.encryptedDuplication) !== 0) return refuse("key-not-fixed", attributes);
-  if ((key.attributes & ATTRIBUTE.restricted) === 0) return refuse("key-not-restricted", attributes);
-  if ((key.attributes & wanted) !== wanted || (key.attributes & unwanted) !== 0) return refuse("key-wrong-use", attributes);
+  if ((key.attributes & FIXED) !== FIXED || (key.attributes & ATTRIBUTE.encryptedDuplication) !== 0) return refuse("not-fixed", attributes);
+  if ((key.attributes & ATTRIBUTE.restricted) === 0) return refuse("not-restricted", attributes);
+  if ((key.attributes & wanted) !== wanted || (key.attributes & unwanted) !== 0) return refuse("wrong-use", attributes);
   return undefined;
 }
 

@@ -5,7 +5,7 @@
 import { createHash, verify } from "node:crypto";
 import { CodecError } from "@hullmark/proto/codec";
 import type { AttestationKey } from "./attestation-key.ts";
-import { checkClock } from "./check-clock.ts";
+import { type ClockRefusal, checkClock } from "./check-clock.ts";
 import { NotAQuoteError, type PcrSelection, parseQuote, type QuoteAttest, type TpmClock } from "./tpm-attest.ts";
 import { HASH_BYTES, type TpmHash } from "./tpm-constants.ts";
 
@@ -46,7 +46,10 @@ export interface QuoteClaims {
   readonly pcrs: readonly PcrValue[];
 }
 export type QuoteRefusal =
-  | "malformed"
+  | "attest-malformed"
+  | "signature-malformed"
+  /** More PCR values than there are PCRs. */
+  | "pcrs-malformed"
   | "not-a-quote"
   | "wrong-signer"
   | "bad-signature"
@@ -54,11 +57,12 @@ export type QuoteRefusal =
   | "wrong-binding"
   | "wrong-pcr-selection"
   | "wrong-pcr-values"
-  | "clock-went-back";
+  | ClockRefusal;
 export type QuoteResult = { readonly ok: true; readonly claims: QuoteClaims } | { readonly ok: false; readonly reason: QuoteRefusal; readonly detail: string };
 
 export function verifyQuote(input: QuoteInput, want: QuoteExpectation): QuoteResult {
-  if (input.signature.length > MAX_SIGNATURE_BYTES) return refuse("malformed", `signature of ${input.signature.length} bytes, limit ${MAX_SIGNATURE_BYTES}`);
+  if (input.signature.length > MAX_SIGNATURE_BYTES)
+    return refuse("signature-malformed", `signature of ${input.signature.length} bytes, limit ${MAX_SIGNATURE_BYTES}`);
   const quote = parse(input.attest);
   if ("reason" in quote) return quote;
   if (!quote.qualifiedSigner.equals(want.key.qualifiedName)) return refuse("wrong-signer", `signed by ${quote.qualifiedSigner.toString("hex")}`);
@@ -77,14 +81,14 @@ function parse(attest: Uint8Array): QuoteAttest | { ok: false; reason: QuoteRefu
     return parseQuote(attest);
   } catch (error) {
     if (error instanceof NotAQuoteError) return refuse("not-a-quote", error.message);
-    if (error instanceof CodecError) return refuse("malformed", error.message);
+    if (error instanceof CodecError) return refuse("attest-malformed", error.message);
     throw error;
   }
 }
 
 /** Both ways: every PCR asked for is quoted and supplied, and none is quoted or supplied that was not asked for. */
 function checkPcrs(quote: QuoteAttest, pcrs: readonly PcrValue[], want: QuoteExpectation): QuoteResult | undefined {
-  if (pcrs.length > MAX_PCR_VALUES) return refuse("malformed", `${pcrs.length} PCR values, limit ${MAX_PCR_VALUES}`);
+  if (pcrs.length > MAX_PCR_VALUES) return refuse("pcrs-malformed", `${pcrs.length} PCR values, limit ${MAX_PCR_VALUES}`);
   const quoted = namesOf(quote.selection);
   const wanted = new Set(namesOf(want.selection));
   const supplied = new Map(pcrs.map((pcr) => [`${pcr.bank}:${pcr.index}`, pcr]));
@@ -109,7 +113,7 @@ function namesOf(selection: readonly PcrSelection[]): string[] {
 
 function clockResult(quote: QuoteAttest, pcrs: readonly PcrValue[], previous: TpmClock | undefined): QuoteResult {
   const problem = previous && checkClock(previous, quote.clock);
-  if (problem) return refuse("clock-went-back", problem);
+  if (problem) return refuse(problem.reason, problem.detail);
   const resets = previous ? quote.clock.resetCount - previous.resetCount : 0;
   return { ok: true, claims: { clock: quote.clock, resets, firmwareVersion: quote.firmwareVersion, pcrs } };
 }

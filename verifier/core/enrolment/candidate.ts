@@ -3,18 +3,8 @@ import { createHash } from "node:crypto";
 import type { EnrolmentRecords, KnownNode } from "../../ports/enrolment-records.ts";
 import { type AttestationKey, type EndorsementKey, readAttestationKey, readEndorsementKey } from "../endorsement/attestation-key.ts";
 import { type EkCertificateResult, type MakerTrust, verifyEkCertificate } from "../endorsement/ek-certificate.ts";
-import {
-  type Admission,
-  admitServiceAccount,
-  admitToken,
-  admitTpm,
-  type EnrolmentPolicy,
-  nameOf,
-  nodeIdOfEk,
-  nodeIdOfKubernetesNode,
-  type Refused,
-  refused,
-} from "./decide.ts";
+import { type Admission, admitServiceAccount, admitToken, admitTpm, type EnrolmentPolicy, nameOf, nodeIdOfEk, nodeIdOfKubernetesNode } from "./decide.ts";
+import { type Refused, refused } from "./refusals.ts";
 import type { TokenEvidence, TpmEvidence } from "./types.ts";
 
 const MAX_TOKEN_CHARACTERS = 256;
@@ -43,13 +33,13 @@ export type Candidate = TpmCandidate | TokenCandidate | ServiceAccountCandidate;
 export function readCandidate(evidence: TpmEvidence | TokenEvidence, trust: MakerTrust, nowMs: number): Candidate | Refused {
   if (evidence.kind === "token") {
     const { token } = evidence;
-    if (token.length < MIN_TOKEN_CHARACTERS || token.length > MAX_TOKEN_CHARACTERS) return refused("token", "not a join token");
+    if (token.length < MIN_TOKEN_CHARACTERS || token.length > MAX_TOKEN_CHARACTERS) return refused("token-malformed", "not a join token");
     return { kind: "token", tokenSha256: tokenDigest(token) };
   }
   const ek = readEndorsementKey(evidence.ekPublic);
-  if (!ek.ok) return refused("key", `endorsement key: ${ek.reason}: ${ek.detail}`);
+  if (!ek.ok) return refused(`ek-${ek.reason}`, `endorsement key: ${ek.reason}: ${ek.detail}`);
   const ak = readAttestationKey(evidence.akPublic, ek.key);
-  if (!ak.ok) return refused("key", `attestation key: ${ak.reason}: ${ak.detail}`);
+  if (!ak.ok) return refused(`ak-${ak.reason}`, `attestation key: ${ak.reason}: ${ak.detail}`);
   const certificate =
     evidence.ekCertificate.length === 0 ? undefined : verifyEkCertificate(ek.key, evidence.ekCertificate, evidence.ekIntermediates, trust, nowMs);
   return { kind: "tpm", ek: ek.key, ak: ak.key, ekPublic: Buffer.from(evidence.ekPublic), akPublic: Buffer.from(evidence.akPublic), certificate };

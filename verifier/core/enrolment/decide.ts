@@ -2,6 +2,7 @@
 import { hash } from "node:crypto";
 import type { KnownNode, TrustGrade } from "../../ports/enrolment-records.ts";
 import type { EkCertificateResult } from "../endorsement/ek-certificate.ts";
+import { type Refused, refused } from "./refusals.ts";
 
 export interface EnrolmentPolicy {
   /** `allowlist`: only listed EKs. `tofu`: an unknown EK is accepted at first sight, and shown as such for ever. */
@@ -12,39 +13,11 @@ export interface EnrolmentPolicy {
   readonly acceptJoinTokens: boolean;
 }
 
-export type EnrolmentRefusal =
-  | "malformed"
-  | "key"
-  | "certificate"
-  | "certificate-missing"
-  | "not-allowed"
-  | "name-taken"
-  | "revoked"
-  | "token"
-  | "review"
-  | "busy"
-  | "unknown-session"
-  | "expired"
-  | "activation"
-  | "certificate-request"
-  | "nonce"
-  | "quote"
-  | "conflict";
-export interface Refused {
-  readonly ok: false;
-  readonly reason: EnrolmentRefusal;
-  /** For the operator's log and, bounded, for the node. Holds no secret. */
-  readonly detail: string;
-}
 export type Admission = { readonly ok: true; readonly nodeId: string; readonly name: string; readonly trust: TrustGrade } | Refused;
 
 const NAME_PATTERN = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$/;
 const BOOT_ID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const NODE_ID_DIGITS = 16;
-
-export function refused(reason: EnrolmentRefusal, detail: string): Refused {
-  return { ok: false, reason, detail };
-}
 
 /** As long as Kubernetes' names of nodes may be: a DNS subdomain. */
 export function isNodeName(name: string): boolean {
@@ -87,10 +60,10 @@ export function admitTpm(facts: TpmFacts, policy: EnrolmentPolicy): Admission {
   const nodeId = nodeIdOfEk(facts.ekSha256);
   const name = nameOf(facts);
   if (known?.revoked) return refused("revoked", `node ${nodeId} is revoked`);
-  if (known && known.ekSha256 !== facts.ekSha256) return refused("not-allowed", `node id ${nodeId} belongs to another EK`);
-  if (certificate && !certificate.ok) return refused("certificate", `${certificate.reason}: ${certificate.detail}`);
+  if (known && known.ekSha256 !== facts.ekSha256) return refused("id-of-another-key", `node id ${nodeId} belongs to another EK`);
+  if (certificate && !certificate.ok) return refused(certificate.reason, `${certificate.reason}: ${certificate.detail}`);
   if (!certificate && !policy.acceptWithoutCertificate) return refused("certificate-missing", "the TPM holds no EK certificate");
-  if (!allowed && policy.mode === "allowlist") return refused("not-allowed", `EK ${facts.ekSha256} is not on the allow-list`);
+  if (!allowed && policy.mode === "allowlist") return refused("not-listed", `EK ${facts.ekSha256} is not on the allow-list`);
   if (facts.sameName && facts.sameName.id !== nodeId) return refused("name-taken", `another node is called ${name}`);
   return { ok: true, nodeId, name, trust: certificate && allowed ? "tpm" : "tpm-tofu" };
 }
@@ -108,8 +81,8 @@ export interface TokenFacts {
 }
 
 export function admitToken(facts: TokenFacts, policy: EnrolmentPolicy): Admission {
-  if (!policy.acceptJoinTokens) return refused("token", "nodes without TPM may not join");
-  if (!facts.token) return refused("token", "the join token is unknown, used or expired");
+  if (!policy.acceptJoinTokens) return refused("token-not-accepted", "nodes without TPM may not join");
+  if (!facts.token) return refused("token-unknown", "the join token is unknown, used or expired");
   const name = facts.token.nodeName || facts.claimedName;
   const nodeId = nodeIdOfToken(facts.tokenSha256);
   // A token that an admin made for a name takes that node over where it has no TPM; nobody takes a TPM's node over, nor by claiming a name.
@@ -127,7 +100,7 @@ export interface ServiceAccountFacts {
 
 export function admitServiceAccount({ nodeName, claimedName, known, sameName }: ServiceAccountFacts): Admission {
   const nodeId = nodeIdOfKubernetesNode(nodeName);
-  if (claimedName !== nodeName) return refused("token", `the token is bound to node ${nodeName}, not ${claimedName}`);
+  if (claimedName !== nodeName) return refused("account-of-another-node", `the token is bound to node ${nodeName}, not ${claimedName}`);
   if (known?.revoked) return refused("revoked", `node ${nodeId} is revoked`);
   // Also a node of this name that joined another way keeps its name until an admin revokes it.
   if (sameName && sameName.id !== nodeId) return refused("name-taken", `another node is called ${nodeName}`);

@@ -10,8 +10,9 @@ import type { TpmClock } from "../endorsement/tpm-attest.ts";
 import { verifyQuote } from "../endorsement/verify-quote.ts";
 import { admit, type Candidate, readCandidate, type TpmCandidate } from "./candidate.ts";
 import { readRequestKey } from "./certificate-request.ts";
-import { isBootId, isNodeName, nodeIdOfKubernetesNode, type Refused, refused } from "./decide.ts";
+import { isBootId, isNodeName, nodeIdOfKubernetesNode } from "./decide.ts";
 import { PendingTable } from "./pending.ts";
+import { type Refused, refused } from "./refusals.ts";
 import { ServiceAccountTokens } from "./service-account.ts";
 import type { BeginEnrolment, BeginResult, CompleteEnrolment, CompleteResult, EnrolmentOptions } from "./types.ts";
 
@@ -46,8 +47,8 @@ export class EnrolmentService {
     const { clock, records, policy, trust, nonces } = this.#options;
     const nowMs = clock.nowMs();
     const { nodeName, bootId } = request;
-    if (!isNodeName(nodeName)) return refused("malformed", "node name: 1 to 253 of A-Z a-z 0-9 . _ -, letters or digits at the ends");
-    if (!isBootId(bootId)) return refused("malformed", "boot id is no UUID");
+    if (!isNodeName(nodeName)) return refused("node-name", "node name: 1 to 253 of A-Z a-z 0-9 . _ -, letters or digits at the ends");
+    if (!isBootId(bootId)) return refused("boot-id", "boot id is no UUID");
     const { evidence } = request;
     const candidate = evidence.kind === "service-account" ? await this.#tokens.review(evidence.token, nowMs) : readCandidate(evidence, trust, nowMs);
     if ("ok" in candidate) return candidate;
@@ -75,18 +76,18 @@ export class EnrolmentService {
     if (pending === "unknown") return refused("unknown-session", "no such enrolment is under way");
     if (pending === "expired") return refused("expired", "the challenge has expired");
     const { candidate, nonce, nodeId, expiresAtMs } = pending;
-    if (nonces.redeem(nonce, { session: request.session, nodeId, expiresAtMs }) !== "ok") return refused("nonce", "the nonce is used or expired");
+    if (nonces.redeem(nonce, { session: request.session, nodeId, expiresAtMs }) !== "ok") return refused("nonce-spent", "the nonce is used or expired");
     const spki = await readRequestKey(request.certificateRequest);
     if (!spki) return refused("certificate-request", "not a request for a P-256 key that is signed by it");
     const { admission, known } = await admit(candidate, pending.nodeName, policy, records, nowMs);
     if (!admission.ok) return admission;
-    if (admission.nodeId !== nodeId) return refused("conflict", "the node's identity changed during enrolment");
+    if (admission.nodeId !== nodeId) return refused("identity-changed", "the node's identity changed during enrolment");
     const proof = candidate.kind === "tpm" ? this.#prove(pending, candidate, known, request, spki) : { clock: undefined };
     if ("ok" in proof) return proof;
     const node = enrolledNode(pending, admission, known, proof.clock);
     const spendToken = candidate.kind === "token" ? { sha256: candidate.tokenSha256, nowMs } : undefined;
     if (!(await records.record({ node, spendToken, spendNonce: { nonce, expiresAtMs } })))
-      return refused("conflict", "the token or nonce was used by another enrolment");
+      return refused("spent-by-another", "the token or nonce was used by another enrolment");
     return { ok: true, ...(await this.#certify(nodeId, spki)), trust: node.trust, node };
   }
 
@@ -96,10 +97,10 @@ export class EnrolmentService {
    */
   async renewByCertificate(nodeId: string, certificateRequest: Uint8Array): Promise<CompleteResult> {
     const node = await this.#options.records.findNode(nodeId);
-    if (node?.trust !== "none") return refused("not-allowed", "only a node without TPM renews by its certificate");
+    if (node?.trust !== "none") return refused("renewal-with-tpm", "only a node without TPM renews by its certificate");
     if (node.revoked) return refused("revoked", `node ${nodeId} is revoked`);
     // Its token is there as long as its pod is: a certificate alone would outlive both.
-    if (nodeId === nodeIdOfKubernetesNode(node.name)) return refused("not-allowed", "a node of Kubernetes renews by its service-account token");
+    if (nodeId === nodeIdOfKubernetesNode(node.name)) return refused("renewal-by-account", "a node of Kubernetes renews by its service-account token");
     const spki = await readRequestKey(certificateRequest);
     if (!spki) return refused("certificate-request", "not a request for a P-256 key that is signed by it");
     return { ok: true, ...(await this.#certify(nodeId, spki)), trust: "none", node: undefined };
@@ -114,7 +115,7 @@ export class EnrolmentService {
   #prove(pending: Pending, candidate: TpmCandidate, known: KnownNode | undefined, request: CompleteEnrolment, spki: Buffer): { clock: TpmClock } | Refused {
     if (!timingSafeEqual(hash("sha256", request.activatedSecret, "buffer"), pending.secretSha256))
       return refused("activation", "the TPM did not open the credential");
-    if (!request.quote) return refused("quote", "no quote");
+    if (!request.quote) return refused("no-quote", "no quote");
     const { verifierId, region, selection } = this.#options;
     const none = Buffer.alloc(0);
     const extraData = quoteExtraData({
@@ -124,7 +125,7 @@ export class EnrolmentService {
     });
     const previousClock = known?.akPublic?.equals(candidate.akPublic) ? known.clock : undefined;
     const quote = verifyQuote(request.quote, { key: candidate.ak, extraData, selection, previousClock });
-    return quote.ok ? { clock: quote.claims.clock } : refused("quote", `${quote.reason}: ${quote.detail}`);
+    return quote.ok ? { clock: quote.claims.clock } : refused(quote.reason, `${quote.reason}: ${quote.detail}`);
   }
 }
 

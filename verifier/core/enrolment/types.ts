@@ -7,8 +7,9 @@ import type { TokenReviewer } from "../../ports/token-reviewer.ts";
 import type { MakerTrust } from "../endorsement/ek-certificate.ts";
 import type { PcrSelection } from "../endorsement/tpm-attest.ts";
 import type { PcrValue } from "../endorsement/verify-quote.ts";
-import type { EnrolmentPolicy, Refused } from "./decide.ts";
+import type { EnrolmentPolicy } from "./decide.ts";
 import type { PendingLimits } from "./pending.ts";
+import type { Refused } from "./refusals.ts";
 
 /** Whose tokens count. */
 export interface ServiceAccountRule {

@@ -105,7 +105,7 @@ export class Quotes {
    * @param policyDigest of the policy that the agent should measure by
    */
   judge(report: QuoteReport, facts: Pick<QuoteFacts, "node" | "spkiSha256">, newestSeq: bigint, policyDigest: Uint8Array): QuoteJudgement {
-    if (report.nonce.length !== NONCE_BYTES) return refused("nonce", `a nonce of ${report.nonce.length} bytes`);
+    if (report.nonce.length !== NONCE_BYTES) return refused("nonce-malformed", `a nonce of ${report.nonce.length} bytes`);
     const asked = this.#outstanding.find(({ nonce }) => nonce.equals(report.nonce));
     if (!asked && this.#givenUp.some((nonce) => nonce.equals(report.nonce))) {
       this.#givenUp = this.#givenUp.filter((nonce) => !nonce.equals(report.nonce));
@@ -120,7 +120,7 @@ export class Quotes {
     this.#spend(asked);
     const nonce = this.#authority.redeem(report.nonce, facts.node.id, asked.expiresAtMs);
     if (nonce === "expired") return { kind: "late", code: "expired", detail: "the answer came after the nonce had expired" };
-    if (nonce !== "ok") return refused("nonce", `the nonce is ${nonce}`);
+    if (nonce !== "ok") return refused("nonce-spent", `the nonce is ${nonce}`);
     const point = this.#points.get(report.seq);
     if (!point) return { kind: "late", code: "too-old", detail: `Evidence ${report.seq} is too far behind ${newestSeq}` };
     if (!point.digest.equals(report.evidenceDigest)) return refused("evidence-digest", `names another Evidence ${report.seq} than the one on record`);

@@ -29,7 +29,7 @@ export function tpmQuotes({ nonces, verifierId, region, selection }: TpmQuoteOpt
       const key = keyOf(node, keys);
       if (!key) return { ok: false, code: "no-key", detail: "no attestation key is on record for this node" };
       const pcrValues = report.pcrs.flatMap(({ bank, index, value }): PcrValue[] => (bank === "sha256" || bank === "sha384" ? [{ bank, index, value }] : []));
-      if (pcrValues.length !== report.pcrs.length) return { ok: false, code: "malformed", detail: "a PCR bank of unknown kind" };
+      if (pcrValues.length !== report.pcrs.length) return { ok: false, code: "pcr-bank", detail: "a PCR bank of unknown kind" };
       const extraData = quoteExtraData({
         verifierId,
         region,

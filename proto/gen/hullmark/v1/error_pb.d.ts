@@ -48,6 +48,13 @@ export declare type ErrorDetail = Message<"hullmark.v1.ErrorDetail"> & {
    * @generated from field: string request_id = 5;
    */
   requestId: string;
+
+  /**
+   * Of a refused enrolment: exactly which refusal. docs/claims.md lists them.
+   *
+   * @generated from field: string refusal = 6;
+   */
+  refusal: string;
 };
 
 /**

@@ -8,7 +8,7 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file hullmark/v1/error.proto.
  */
 export const file_hullmark_v1_error = /*@__PURE__*/
-  fileDesc("ChdodWxsbWFyay92MS9lcnJvci5wcm90bxILaHVsbG1hcmsudjEiYAoLRXJyb3JEZXRhaWwSDgoGcmVhc29uGAEgASgJEg0KBWZpZWxkGAIgASgJEgsKA2ZpeBgDIAEoCRIRCglyZXRyeWFibGUYBCABKAgSEgoKcmVxdWVzdF9pZBgFIAEoCWIGcHJvdG8z");
+  fileDesc("ChdodWxsbWFyay92MS9lcnJvci5wcm90bxILaHVsbG1hcmsudjEicQoLRXJyb3JEZXRhaWwSDgoGcmVhc29uGAEgASgJEg0KBWZpZWxkGAIgASgJEgsKA2ZpeBgDIAEoCRIRCglyZXRyeWFibGUYBCABKAgSEgoKcmVxdWVzdF9pZBgFIAEoCRIPCgdyZWZ1c2FsGAYgASgJYgZwcm90bzM");
 
 /**
  * Describes the message hullmark.v1.ErrorDetail.
