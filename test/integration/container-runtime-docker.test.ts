@@ -1,5 +1,5 @@
 /** The runtime contract on a Docker Engine. */
-import { afterAll, beforeAll } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { DockerRuntime } from "../../agent/adapters/docker/docker-runtime.ts";
 import { type Engine, startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { program } from "../../deploy/testbed/paths.ts";
@@ -32,3 +32,23 @@ beforeAll(async () => {
 afterAll(() => bed?.down());
 
 containerRuntimeSuite("Docker", () => subject);
+
+/** Where it would ask, engines before 23 would never unpause a container that was paused while a command was being started in it. */
+test("does not ask for a container because it is paused", { timeout: 180_000 }, async () => {
+  const docker = (...args: string[]) => run([program("docker"), "--host", bed.engine?.dockerHost ?? "", ...args]);
+  const id = await subject.start("to-pause");
+  const seen: string[] = [];
+  let other = "";
+  for await (const { kind, containerId } of subject.runtime.events(AbortSignal.timeout(120_000))) {
+    if (kind === "connected") {
+      await docker("pause", "to-pause");
+      await docker("unpause", "to-pause");
+      other = await subject.start("after-pause");
+    }
+    seen.push(containerId);
+    // What happened before has come by then.
+    if (containerId === other) break;
+  }
+  expect(seen).toEqual(["", id, ...seen.slice(2, -1).filter((each) => each === other), other]);
+  for (const name of ["to-pause", "after-pause"]) await subject.remove(name);
+});

@@ -8,9 +8,15 @@ import { containerFacts, hostGatewayIps } from "./container-facts.ts";
 import { namespacesOfHost } from "./host-namespaces.ts";
 import { readOciSpec } from "./oci-spec.ts";
 
-/** Events after which a container is inspected again. */
-const ACTIONS = ["start", "die", "pause", "unpause", "rename", "update", "connect", "disconnect", "oom", "destroy"];
+/**
+ * Events after which a container is inspected again. Not `pause`, which changes nothing that is told: engines before 23 hold the list of a container's commands
+ * while they start one (moby daemon/exec.go), inspection waits for that list with the container's lock, and a command that the pause froze as it was being started
+ * goes on only after an unpause, which waits for the lock.
+ */
+const ACTIONS = ["start", "die", "unpause", "rename", "update", "connect", "disconnect", "oom", "destroy"];
 const CALL_TIMEOUT_MS = 15_000;
+/** A call that broke only then was given up here; timers may be early by a little. */
+const GIVEN_UP_MS = CALL_TIMEOUT_MS - 100;
 /** Where the engine reads its settings unless told otherwise; its API does not tell `host-gateway-ip`. */
 const DAEMON_CONFIGURATION = "/etc/docker/daemon.json";
 const MAX_EVENT_BYTES = 1024 * 1024;
@@ -90,6 +96,8 @@ export class DockerRuntime implements ContainerRuntime {
     const options = { filters: { type: ["container", "network"], event: ACTIONS }, abortSignal: signal };
     const stream = await guard(() => this.#events.getEvents(options));
     const lines = createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY });
+    // Keeps lines from now on: those that come while the reader still deals with `connected` would be lost.
+    const kept = lines[Symbol.asyncIterator]();
     const abort = (): void => {
       // A stream that is destroyed does not end: the lines' iterator would wait for ever.
       lines.close();
@@ -98,7 +106,7 @@ export class DockerRuntime implements ContainerRuntime {
     signal.addEventListener("abort", abort, { once: true });
     try {
       yield { kind: "connected", containerId: "" };
-      for await (const line of lines) {
+      for await (const line of kept) {
         const containerId = containerOf(line);
         if (containerId) yield { kind: "changed", containerId };
       }
@@ -138,13 +146,22 @@ function containerOf(line: string): string | undefined {
 class MissingError extends Error {}
 
 async function guard<T>(call: () => Promise<T>): Promise<T> {
+  const sinceMs = performance.now();
   try {
     return await call();
   } catch (error) {
     const status = (error as { statusCode?: number }).statusCode;
     if (status === 404) throw new MissingError();
     const code = status === undefined ? "RUNTIME_UNREACHABLE" : "RUNTIME_PROTOCOL";
-    throw new ContainerRuntimeError(code, error instanceof Error ? error.message : "unknown error", { cause: error });
+    // One that is given up looks like a connection that broke ("socket hang up").
+    const afterMs = performance.now() - sinceMs;
+    const why =
+      status === undefined && afterMs > GIVEN_UP_MS
+        ? `no answer within ${Math.round(afterMs / 1000)} s`
+        : error instanceof Error
+          ? error.message
+          : "unknown error";
+    throw new ContainerRuntimeError(code, why, { cause: error });
   }
 }
 
