@@ -75,7 +75,7 @@ function guideTo({ bed, stack, keys }: Stage): string {
     "  # tamper, then: hullmark drift ls; hullmark drift show ID",
     "  docker exec mine sh -c 'echo tampered >/srv/mine'",
     "  docker exec -d mine /usr/local/bin/hullmark-tool memfd /usr/local/bin/hullmark-tool wait",
-    `  # a lower layer, on the host: files below ${bed.engine?.dataRoot}/overlay2`,
+    `  # a lower layer, on the host: files below ${bed.engine?.imageStore === "containerd" ? bed.containerd?.root : `${bed.engine?.dataRoot}/overlay2`}`,
     "",
     `  registry        ${host} (plain HTTP, loopback)`,
     `  signing key     ${keys.privateKey} (public: .pub); the policy asks for it below acme/`,

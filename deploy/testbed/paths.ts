@@ -13,8 +13,13 @@ export function testbedDirectory(name: string): string {
   return join(STATE_ROOT, "run", name);
 }
 
+/** Another engine's programs, in one folder: `HULLMARK_ENGINE_BIN`. They, and what they start, come before the machine's. */
+const ENGINE_FOLDER = process.env["HULLMARK_ENGINE_BIN"] ?? "";
+/** PATH of daemons that look for programs themselves (shim, runc, docker-proxy). */
+export const PROGRAM_PATH: string = [...(ENGINE_FOLDER ? [ENGINE_FOLDER] : []), "/usr/sbin:/usr/bin:/sbin:/bin", process.env["PATH"] ?? ""].join(":");
+
 // Daemons live in sbin, which is not in every user's PATH; a program of /usr/local must not shadow the distribution's daemon.
-const PROGRAM_FOLDERS = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
+const PROGRAM_FOLDERS = [...(ENGINE_FOLDER ? [ENGINE_FOLDER] : []), "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
 /** Debian package that ships a program, where the names differ. */
 const PACKAGE_OF: Readonly<Record<string, string>> = {

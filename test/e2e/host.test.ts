@@ -93,7 +93,7 @@ async function expectNothingLeft(): Promise<void> {
 describe("a host without TPM", () => {
   test("up says what it found and what it cannot promise", async () => {
     const { code, text } = await up();
-    expect(text).toContain("(overlay2), 2 containers running");
+    expect(text).toContain(`(${bed.engine?.imageStore === "containerd" ? "overlayfs" : "overlay2"}), 2 containers running`);
     expect(text).toContain('! no TPM: node trust "none"');
     expect(text).toContain("2 images: 0 signed, 1 unsigned, 1 no reference");
     expect(text).toMatch(/^ {2}box.*: .+/m);

@@ -1,6 +1,7 @@
 /** What is done to running containers, and what Hullmark must say of it. The demo shows them, the end-to-end test asserts them. */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
+import { overlayDirectories } from "../fakes/overlay-directories.ts";
 import { ACCEPTANCE, loaderPath } from "./images/acceptance.ts";
 import type { Programs } from "./images/programs.ts";
 
@@ -73,8 +74,8 @@ export class DockerVictim implements Victim {
   }
 
   async layerDirectory(index: number): Promise<string> {
-    const lower = await this.docker("inspect", "-f", "{{.GraphDriver.Data.LowerDir}}", this.container);
-    const directory = lower.split(":").toReversed()[index];
+    const { lower } = await overlayDirectories(Number(await this.docker("inspect", "-f", "{{.State.Pid}}", this.container)));
+    const directory = lower[index];
     if (!directory) throw new Error(`${this.container} has no layer ${index}`);
     return directory;
   }

@@ -10,6 +10,7 @@ import type { Change } from "@hullmark/agent/ports/change-source";
 import type { CodePlaceName, InspectedCode } from "@hullmark/agent/ports/process-inspector";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
+import { overlayDirectories } from "../fakes/overlay-directories.ts";
 import { programImage } from "../fakes/program-image.ts";
 
 const ROUNDS = 50;
@@ -38,7 +39,7 @@ beforeAll(async () => {
   await docker("import", archive, "programs");
   containerId = await docker("run", "-d", "--network", "none", "--user", "7:7", "programs", "/bin/sleep", "600");
   pid = Number(await docker("inspect", "-f", "{{.State.Pid}}", containerId));
-  upper = await docker("inspect", "-f", "{{.GraphDriver.Data.UpperDir}}", containerId);
+  ({ upper } = await overlayDirectories(pid));
 }, 300_000);
 afterAll(async () => {
   await bed?.down();

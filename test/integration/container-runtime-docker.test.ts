@@ -20,7 +20,10 @@ beforeAll(async () => {
   subject = {
     runtime: new DockerRuntime({ socketPath: engine.socketPath }),
     image,
-    expected: { name: "docker", dialect: "docker", storageDriver: "overlay2" },
+    expected: {
+      name: "docker",
+      ...(engine.imageStore === "containerd" ? { dialect: "containerd", storageDriver: "overlayfs" } : { dialect: "docker", storageDriver: "overlay2" }),
+    },
     start: async (name) => (await docker("run", "--detach", "--name", name, "--env", "COLOUR=blue", "--cap-add", "NET_ADMIN", image.tagged)).trim(),
     remove: async (name) => void (await docker("rm", "--force", name)),
     killEngine: () => engine.kill(),

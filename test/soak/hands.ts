@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { globSync, writeFileSync } from "node:fs";
 import { promisify } from "node:util";
 import type { Testbed } from "../../deploy/testbed/index.ts";
+import { overlayDirectories } from "../fakes/overlay-directories.ts";
 import { engineDump } from "./engine-dump.ts";
 import { pause } from "./pause.ts";
 
@@ -101,8 +102,8 @@ export class Hands {
 
   /** Directory of an image layer on the node, 0 lowest. */
   async layerDirectory(container: string, index: number): Promise<string> {
-    const lower = await this.docker("inspect", "-f", "{{.GraphDriver.Data.LowerDir}}", container);
-    const directory = lower.split(":").toReversed()[index];
+    const { lower } = await overlayDirectories(Number(await this.docker("inspect", "-f", "{{.State.Pid}}", container)));
+    const directory = lower[index];
     if (!directory) throw new Error(`${container} has no layer ${index}`);
     return directory;
   }

@@ -24,8 +24,8 @@ export interface ImageDefinition {
   readonly steps: readonly Step[];
   /** The `config` object of the OCI image config: Cmd, Env, User, Labels, … */
   readonly config: Readonly<Record<string, unknown>>;
-  /** Wrap the manifest in an OCI index, as multi-platform builds do. */
-  readonly index?: boolean;
+  /** Wrap the manifest in an OCI index, as multi-platform builds do; `attested`: beside an attestation of BuildKit's form. */
+  readonly index?: boolean | "attested";
 }
 
 /** What a registry holds now. All digests `sha256:…`. */
@@ -83,13 +83,31 @@ export async function pushImage(host: string, repository: string, tag: string, i
   if (image.index) {
     await putManifest(base, manifestDigest, MANIFEST, manifest);
     const entry = { mediaType: MANIFEST, digest: manifestDigest, size: manifest.length, platform: { architecture, os: "linux" } };
-    const index = json({ schemaVersion: 2, mediaType: INDEX, manifests: [entry] });
+    const entries = image.index === "attested" ? [entry, await pushAttestation(base, manifestDigest)] : [entry];
+    const index = json({ schemaVersion: 2, mediaType: INDEX, manifests: entries });
     digest = digestOf(index);
     await putManifest(base, tag, INDEX, index);
   } else await putManifest(base, tag, MANIFEST, manifest);
   const name = `${host}/${repository}`;
   const diffIds = layers.map((layer) => layer.diffId);
   return { reference: `${name}@${digest}`, tagged: `${name}:${tag}`, repository: name, digest, manifestDigest, configDigest: digestOf(config), diffIds };
+}
+
+/** @returns its entry in the index (BuildKit, docs/attestations/attestation-storage.md) */
+async function pushAttestation(base: string, subject: string): Promise<object> {
+  const statement = json({ _type: "https://in-toto.io/Statement/v0.1", predicateType: "https://slsa.dev/provenance/v0.2", subject: [], predicate: {} });
+  const config = json({ architecture: "unknown", os: "unknown", config: {}, rootfs: { type: "layers", diff_ids: [digestOf(statement)] } });
+  for (const content of [statement, config]) await pushBlob(base, { digest: digestOf(content), size: content.length, content });
+  const manifest = json({
+    schemaVersion: 2,
+    mediaType: MANIFEST,
+    config: { mediaType: "application/vnd.oci.image.config.v1+json", digest: digestOf(config), size: config.length },
+    layers: [{ mediaType: "application/vnd.in-toto+json", digest: digestOf(statement), size: statement.length }],
+  });
+  const digest = digestOf(manifest);
+  await putManifest(base, digest, MANIFEST, manifest);
+  const annotations = { "vnd.docker.reference.digest": subject, "vnd.docker.reference.type": "attestation-manifest" };
+  return { mediaType: MANIFEST, digest, size: manifest.length, annotations, platform: { architecture: "unknown", os: "unknown" } };
 }
 
 function json(value: unknown): Buffer {
