@@ -15,7 +15,8 @@ export interface CheckedIntent {
   readonly actionId: string;
   readonly kind: ActionKind;
   readonly containerId: string;
-  readonly configDigest: string;
+  /** What the engine must call the container's image. */
+  readonly imageId: string;
   readonly owners: readonly string[];
   readonly expiresAtMs: number;
 }
@@ -27,6 +28,7 @@ export type IntentCheck =
   | { readonly ok: true; readonly intent: CheckedIntent }
   | { readonly ok: false; readonly reason: IntentRefusal; readonly id: string | undefined };
 
+const DIGEST = /^sha256:[0-9a-f]{64}$/;
 /** A verifier's clock may be ahead by this. */
 const SKEW_MS = 60_000;
 
@@ -52,8 +54,8 @@ export function checkIntent(
   if (issuedAtMs > nowMs + SKEW_MS || expiresAtMs - issuedAtMs > MAX_INTENT_LIFETIME_MS || expiresAtMs <= issuedAtMs) return refuse("lifetime", id);
   if (expiresAtMs <= nowMs) return refuse("expired", id);
   if (intent.kind !== ActionKind.STOP && intent.kind !== ActionKind.RECREATE) return refuse("unknown-kind", id);
-  const { actionId, kind, containerId, configDigest, owners } = intent;
-  return { ok: true, intent: { id, actionId, kind, containerId, configDigest, owners, expiresAtMs } };
+  const { actionId, kind, containerId, owners } = intent;
+  return { ok: true, intent: { id, actionId, kind, containerId, imageId: intent.imageId || intent.configDigest, owners, expiresAtMs } };
 }
 
 /** undefined: not in the one form that an intent has. */
@@ -65,7 +67,8 @@ function parse(body: Uint8Array): Intent | undefined {
     return undefined;
   }
   if ((intent.$unknown?.length ?? 0) > 0 || intent.id.length !== INTENT_ID_BYTES || !intent.issuedAt || !intent.expiresAt) return undefined;
-  if (!/^[0-9a-f]{64}$/.test(intent.containerId) || !/^sha256:[0-9a-f]{64}$/.test(intent.configDigest)) return undefined;
+  if (!/^[0-9a-f]{64}$/.test(intent.containerId) || !DIGEST.test(intent.configDigest)) return undefined;
+  if (intent.imageId !== "" && !DIGEST.test(intent.imageId)) return undefined;
   if (!/^A-[0-9A-Z]{4,16}$/.test(intent.actionId) || intent.owners.length > 8) return undefined;
   return intent;
 }

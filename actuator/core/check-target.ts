@@ -42,7 +42,7 @@ const HOUR_MS = 3_600_000;
 export function refuseTarget(intent: CheckedIntent, facts: TargetFacts, limits: LocalLimits): TargetRefusal | undefined {
   const { container } = facts;
   if (!container || container.id !== intent.containerId) return "gone";
-  if (container.configDigest !== intent.configDigest) return "other-image";
+  if (container.imageId !== intent.imageId) return "other-image";
   if (limits.protect.length > 0 && compileNames(limits.protect)(container.name)) return "protected";
   if (!container.running) return "not-running";
   const owner = ownerOf(container.labels);

@@ -10,8 +10,8 @@ export interface EngineContainer {
   /** 64 hex digits. */
   readonly id: string;
   readonly name: string;
-  /** `sha256:<hex>` of the image configuration. */
-  readonly configDigest: string;
+  /** `sha256:<hex>` of the image's configuration, or, where containerd keeps the images, of its manifest or index. */
+  readonly imageId: string;
   readonly running: boolean;
   /** It vanishes when it stops, and what it wrote with it. */
   readonly autoRemove: boolean;

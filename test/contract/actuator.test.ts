@@ -102,6 +102,8 @@ describe("what it cannot be made to do", () => {
     ["one that is dated ahead", (id) => intent(id, { issuedAt: timestampFromMs(T0 + 120_000) }), "lifetime"],
     ["an unknown kind", (id) => intent(id, { kind: 77 as ActionKind }), "unknown-kind"],
     ["another image than is there", (id) => intent(id, { configDigest: `sha256:${"2".repeat(64)}` }), "other-image"],
+    ["another manifest than is there", (id) => intent(id, { imageId: `sha256:${"2".repeat(64)}` }), "other-image"],
+    ["an image by another name than a digest", (id) => intent(id, { imageId: "web:1" }), undefined],
     ["a container that is not there", () => intent("a".repeat(64)), "gone"],
   ])("%s", async (_name, make, reason) => {
     const web = engine.add("web");
@@ -121,6 +123,15 @@ describe("what it cannot be made to do", () => {
     await actuator().offer(intent(engine.add(...added).id));
     untouched();
     expect(reports).toMatchObject([{ outcome: Outcome.REFUSED, reason }]);
+  });
+
+  test("an engine on containerd's store calls the image by its manifest: that is what counts then", async () => {
+    const imageId = `sha256:${"3".repeat(64)}`;
+    const web = engine.add("web", { imageId });
+    await actuator().offer(intent(web.id));
+    untouched();
+    await actuator().offer(intent(web.id, { imageId }));
+    expect(reports).toMatchObject([{ outcome: Outcome.REFUSED, reason: "other-image" }, { outcome: Outcome.DONE }]);
   });
 
   test("policy that names the owner takes it", async () => {

@@ -159,6 +159,8 @@ export interface WorkloadRow {
   readonly containerName: string;
   readonly workload: string;
   readonly imageReference: string;
+  /** As the runtime names it; undefined in rows that were stored before they had it. */
+  readonly imageId?: string | undefined;
   readonly configDigest: string;
   readonly manifestDigest: string;
   /** As shown: the appraisal, or `unknown` while the node itself is not vouched for. */
@@ -274,6 +276,8 @@ export interface ActionRow {
   readonly containerName: string;
   readonly workload: string;
   readonly imageReference: string;
+  /** As {@link WorkloadRow.imageId}. */
+  readonly imageId?: string | undefined;
   readonly configDigest: string;
   readonly driftId: string;
   readonly driftLogIndex: number;

@@ -99,7 +99,7 @@ function containerOf(found: Docker.ContainerInspectInfo): EngineContainer {
   return {
     id: found.Id,
     name: nameOf(found),
-    configDigest: found.Image,
+    imageId: found.Image,
     running: found.State.Running,
     autoRemove: AutoRemove === true,
     labels: found.Config.Labels ?? {},

@@ -15,6 +15,8 @@ export const INTENT_LIFETIME_MS = 300_000;
 /** A report may still be under way when the intent ends. */
 export const REPORT_GRACE_MS = 60_000;
 const MAX_DETAIL_CHARS = 500;
+/** As Docker names images; the node chooses it. */
+const IMAGE_ID = /^sha256:[0-9a-f]{64}$/;
 
 type Act = Extract<Decision, { act: true }>;
 
@@ -24,9 +26,22 @@ function actionId(number: number): string {
 }
 
 export function newAction(number: number, { kind, drift, rule, workload }: Act, nodeName: string, state: ActionState, nowMs: number): ActionRow {
-  const { nodeId, containerId, containerName, imageReference, configDigest } = workload;
+  const { nodeId, containerId, containerName, imageReference, imageId, configDigest } = workload;
   return {
-    ...{ id: actionId(number), number, kind, state, nodeId, nodeName, containerId, containerName, workload: workload.workload, imageReference, configDigest },
+    ...{
+      id: actionId(number),
+      number,
+      kind,
+      state,
+      nodeId,
+      nodeName,
+      containerId,
+      containerName,
+      workload: workload.workload,
+      imageReference,
+      imageId,
+      configDigest,
+    },
     ...{ driftId: drift.id, driftLogIndex: drift.logIndex, rule: rule.name, owners: rule.owners, createdAtMs: nowMs },
     ...{ issuedAtMs: undefined, expiresAtMs: undefined, intent: undefined, settledAtMs: state === ActionState.DRY_RUN ? nowMs : undefined },
     ...{ approvalsNeeded: rule.approvals, approvals: [], deniedBy: "", reason: "", detail: "", newContainerId: "", logIndex: -1 },
@@ -35,8 +50,9 @@ export function newAction(number: number, { kind, drift, rule, workload }: Act, 
 
 /** The serialised Intent of an action. @param id 16 random bytes */
 export function intentBody(row: ActionRow, id: Buffer, verifier: { readonly verifierId: string; readonly region: string }, nowMs: number): Buffer {
+  const imageId = row.imageId !== undefined && IMAGE_ID.test(row.imageId) && row.imageId !== row.configDigest ? row.imageId : "";
   const intent = create(IntentSchema, {
-    ...{ id, actionId: row.id, ...verifier, nodeId: row.nodeId, containerId: row.containerId, configDigest: row.configDigest, kind: row.kind },
+    ...{ id, actionId: row.id, ...verifier, nodeId: row.nodeId, containerId: row.containerId, configDigest: row.configDigest, imageId, kind: row.kind },
     ...{ driftId: row.driftId, driftLogIndex: BigInt(Math.max(0, row.driftLogIndex)), owners: [...row.owners] },
     ...{ issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + INTENT_LIFETIME_MS) },
   });

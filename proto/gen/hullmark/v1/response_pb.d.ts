@@ -93,6 +93,13 @@ export declare type Intent = Message<"hullmark.v1.Intent"> & {
    * @generated from field: repeated string owners = 13;
    */
   owners: string[];
+
+  /**
+   * What the container's engine calls its image, where that is not the image configuration's digest: containerd's store names images by manifest or index.
+   *
+   * @generated from field: string image_id = 14;
+   */
+  imageId: string;
 };
 
 /**
