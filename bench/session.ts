@@ -102,7 +102,7 @@ function imagesOf(): Images {
   const view: ImageView = {
     ...{
       key: "bench",
-      image: loadedImage(resolved as unknown as ResolvedImage, fleetLayerTrees(), "docker"),
+      image: loadedImage(resolved as unknown as ResolvedImage, fleetLayerTrees(), "docker", true),
       configDigest: "sha256:bench",
       manifestDigest: "",
     },

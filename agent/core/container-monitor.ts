@@ -31,6 +31,8 @@ type Claims = { code: string; detail: string }[];
 export interface MonitorOptions {
   readonly runtime: string;
   readonly dialect: "docker" | "containerd";
+  /** As RuntimeFacts.ownLayer. */
+  readonly ownLayer: boolean;
   readonly rootFilesystem: RootFilesystem;
   readonly measurer: TreeMeasurer;
   readonly layers: LayerStore;
@@ -384,10 +386,10 @@ export class ContainerMonitor {
     const message = create(FilesystemStateSchema, {
       kind: overlay ? FilesystemKind.OVERLAY : FilesystemKind.MERGED,
       dialect: this.#options.dialect,
-      layers: this.#layers.map(({ directory, tree }) => ({
+      layers: this.#layers.map(({ directory, tree }, index) => ({
         id: directory.id,
         root: tree.root(),
-        runtimeMade: directory.runtimeMade,
+        runtimeMade: this.#options.ownLayer && this.#layout.kind === "overlay" && index === this.#layout.layers.length - 1,
         entries: BigInt(tree.size),
       })),
       upperRoot: overlay ? this.#upperRoot : new Uint8Array(),

@@ -377,6 +377,7 @@ export class NodeAgent {
     return {
       runtime: this.#runtimeFacts?.name ?? "",
       dialect: this.#runtimeFacts?.dialect ?? "docker",
+      ownLayer: this.#runtimeFacts?.ownLayer ?? false,
       rootFilesystem,
       measurer,
       files,

@@ -20,6 +20,8 @@ export interface RuntimeFacts {
   readonly storageDriver: string;
   /** Extractor that wrote the layer directories. */
   readonly dialect: "docker" | "containerd";
+  /** Whether the runtime lays a layer of its own over those of the image: then the topmost lower directory is that one (Docker's `-init`), whatever its name. */
+  readonly ownLayer: boolean;
 }
 
 /** Kubernetes' names for a container, from the labels that the kubelet gives it: the kubelet's word, not the API server's. */

@@ -18,8 +18,6 @@ export interface LayerDirectory {
   /** Stable name, one for each directory on the node. */
   readonly id: string;
   readonly path: string;
-  /** Made by the runtime itself (docker's `-init`). */
-  readonly runtimeMade: boolean;
 }
 
 /** Root directory of a container as its runtime's configuration names it (OCI Runtime Specification 1.1, `root.path`). */

@@ -30,12 +30,24 @@ class Node {
     this.evidence.setNode(toBinary(NodeStateSchema, create(NodeStateSchema, { nodeName: "n" })));
   }
 
-  async run(id: string, upperPath: string, change: { facts?: Partial<ContainerFacts>; layout?: () => Partial<RootLayout>; code?: Uint8Array } = {}) {
+  async run(
+    id: string,
+    upperPath: string,
+    change: { facts?: Partial<ContainerFacts>; layout?: () => Partial<RootLayout>; code?: Uint8Array; ownLayer?: boolean } = {},
+  ) {
     const overlay = { kind: "overlay" as const, layers: [], upperPath, device: "0:50", oddOptions: [], mounts: [] as MountPoint[] };
     const nothing = (): void => {};
     const measurer = nativeMeasurer({ threads: 1 });
     const monitor = new ContainerMonitor(facts({ id, ...change.facts }), {
-      ...{ runtime: "docker", dialect: "docker", measurer, evidence: this.evidence, files: nodeFiles, policy: () => undefined },
+      ...{
+        runtime: "docker",
+        dialect: "docker",
+        ownLayer: change.ownLayer ?? true,
+        measurer,
+        evidence: this.evidence,
+        files: nodeFiles,
+        policy: () => undefined,
+      },
       ...{ watch: nothing, unwatch: nothing, publish: nothing, inspect: async () => undefined, randomKey: () => randomBytes(32) },
       rootFilesystem: { layout: async () => ({ ...overlay, ...change.layout?.() }) as RootLayout },
       layers: new LayerStore({ measurer, budget: () => budgetOf(undefined), watch: nothing, unwatch: nothing, changed: nothing }),
@@ -147,6 +159,19 @@ test("more variables, labels, arguments and mounts than are taken are cut and cl
   const { state, claims } = node.tell()("wide");
   expect(claims).toEqual(Array(4).fill("unmeasurable"));
   expect(state.configuration.mounts.length).toBeGreaterThan(1000);
+});
+
+test("of the layers the topmost is told as the runtime's own, whatever its directory is called, where the runtime has one", async () => {
+  const node = new Node();
+  const layers = ["1", "2", "3"].map((id) => ({ id: `snapshots/${id}`, path: scratch() }));
+  const made = (id: string): boolean[] =>
+    node
+      .tell()(id)
+      .state.filesystem.layers.map(({ runtimeMade }) => runtimeMade);
+  await node.run("docker", scratch(), { layout: () => ({ layers }) });
+  await node.run("pod", scratch(), { layout: () => ({ layers }), ownLayer: false });
+  expect(made("docker")).toEqual([false, false, true]);
+  expect(made("pod")).toEqual([false, false, false]);
 });
 
 test("a root that was changed, and a mount in the place of another, are told as mounts that nobody declared", async () => {

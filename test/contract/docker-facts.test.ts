@@ -11,8 +11,6 @@ import { scratch } from "../native/tree-support.ts";
 const ID = "a".repeat(64);
 const OTHER = "b".repeat(64);
 const ENGINE = {
-  rootDirectory: "/var/lib/docker",
-  storageDriver: "overlay2",
   hostGateways: ["172.17.0.1"],
   hostHosts: "127.0.0.1 localhost\n127.0.1.1 node\n",
 };
@@ -46,7 +44,7 @@ function facts(change: Change) {
     ...files,
   } as unknown as Docker.ContainerInspectInfo;
   const networkOwner = "owner" in change ? (change.owner as Docker.ContainerInspectInfo | undefined) : container;
-  return containerFacts(container, spec, undefined, { ...ENGINE, networkOwner, hostNamespaces });
+  return containerFacts(container, spec, undefined, undefined, { ...ENGINE, networkOwner, hostNamespaces });
 }
 
 describe("files of the engine's", () => {

@@ -64,7 +64,7 @@ function agentOver(ids: readonly string[], inspector: ProcessInspector, faults: 
   const directory = scratch();
   const spool = new FileSpool({ directory, bootId: "boot" });
   const runtime: ContainerRuntime = {
-    facts: async () => ({ name: "docker", version: "20.10", storageDriver: "overlay2", dialect: "docker" }),
+    facts: async () => ({ name: "docker", version: "20.10", storageDriver: "overlay2", dialect: "docker", ownLayer: true }),
     list: async () => ids,
     inspect: async (id) => {
       await faults.inspect?.(id);

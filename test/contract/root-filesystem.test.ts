@@ -50,8 +50,8 @@ it("names layers, lowest first, the upper directory and the other mounts", async
   expect(await open().layout(7, GIVEN)).toEqual({
     kind: "overlay",
     layers: [
-      { id: expect.stringMatching(/^overlay2\/base@[0-9a-f]{16}$/), path: join(storage, "base/diff"), runtimeMade: false },
-      { id: expect.stringMatching(/^overlay2\/top@[0-9a-f]{16}$/), path: join(storage, "top/diff"), runtimeMade: false },
+      { id: expect.stringMatching(/^overlay2\/base@[0-9a-f]{16}$/), path: join(storage, "base/diff") },
+      { id: expect.stringMatching(/^overlay2\/top@[0-9a-f]{16}$/), path: join(storage, "top/diff") },
     ],
     upperPath: join(storage, "upper/diff"),
     device: "0:50",
@@ -128,6 +128,10 @@ it("never gives two directories one name: containerd counts snapshots from 1 bel
   const [one, other] = [await snapshots(1, "/a/snapshots/5/fs"), await snapshots(2, "/b/snapshots/5/fs")];
   expect(one).toEqual([expect.stringMatching(/^snapshots\/5@[0-9a-f]{16}$/)]);
   expect(other).not.toEqual(one);
+});
+
+it("finds snapshots that are named from their common folder, as containerd mounts many: the names are those of the whole paths", async () => {
+  expect(await snapshots(1, "6/fs:5/fs")).toEqual(await snapshots(2, "/a/snapshots/6/fs:/a/snapshots/5/fs"));
 });
 
 it("gives one directory one name in every container", async () => {

@@ -64,7 +64,16 @@ function start(policy: Policy) {
 
 const question = () => ({
   ...{ imageReference: `${image.repository}:v1`, imageId: image.configDigest, repoDigests: [`${image.repository}@${image.manifestDigest}`] },
-  ...{ configDigest: image.configDigest, containerName: "web", workload: "web", labels: {}, nodeName: "n", architecture: "x86_64", dialect: "docker" },
+  ...{
+    configDigest: image.configDigest,
+    containerName: "web",
+    workload: "web",
+    labels: {},
+    nodeName: "n",
+    architecture: "x86_64",
+    dialect: "docker",
+    runtime: "docker",
+  },
 });
 const policyWith = (change: Partial<Policy>): Policy => ({ ...defaultPolicy(), ...change });
 const publicKeyPem = publicKey.export({ type: "spki", format: "pem" }).toString();

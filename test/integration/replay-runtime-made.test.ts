@@ -84,10 +84,10 @@ describe("what docker makes", () => {
 
         // An image whose /etc/hosts is a directory cannot be started; its layers are compared all the same.
         await api("POST", `/containers/${Id}/start`).catch((error: unknown) => expect(String(error)).toMatch(/not a directory|no such file|is a directory/i));
-        const made = new RuntimeMade({ dialect: "docker", image, mountDestinations: MOUNTS, volumes: [], workingDirectory: "/work/of/image" });
+        const made = new RuntimeMade({ ofDocker: true, image, mountDestinations: MOUNTS, volumes: [], workingDirectory: "/work/of/image" });
         const lower = MergedTree.of([...image.layers, dockerInitLayer(image)]);
         expect(unexplained(GraphDriver.Data.UpperDir, lower, made)).toEqual([]);
-        const without = new RuntimeMade({ dialect: "docker", image, mountDestinations: [], volumes: [], workingDirectory: "" });
+        const without = new RuntimeMade({ ofDocker: true, image, mountDestinations: [], volumes: [], workingDirectory: "" });
         expect(unexplained(GraphDriver.Data.UpperDir, lower, without).join("\n")).toContain("work/of/image");
       } finally {
         await api("DELETE", `/containers/${Id}?force=1&v=1`);
@@ -125,7 +125,7 @@ describe("what runc makes on containerd", () => {
       try {
         const upper = await upperOf(ctr, id);
         const made = new RuntimeMade({
-          dialect: "containerd",
+          ofDocker: false,
           image,
           mountDestinations: [...MOUNTS, "/run", "/mounted/as/file"],
           volumes: [],

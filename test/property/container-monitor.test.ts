@@ -59,6 +59,7 @@ function monitorOver(tree: FakeTree, evidence: NodeEvidence): ContainerMonitor {
   const options: MonitorOptions = {
     runtime: "docker",
     dialect: "docker",
+    ownLayer: false,
     rootFilesystem: { layout: async () => ({ kind: "overlay", layers: [], upperPath: "/upper", device: "0:1", oddOptions: [], mounts: [] }) },
     measurer,
     layers: new LayerStore({

@@ -70,7 +70,13 @@ export class CriRuntime implements ContainerRuntime {
     this.#place = { blobs: root ? join(root, "io.containerd.content.v1.content/blobs/sha256") : undefined };
     const name = version.runtimeName;
     // containers/storage, which CRI-O uses, extracts layers by docker's rules.
-    return { name, version: version.runtimeVersion, storageDriver: config?.containerd?.snapshotter ?? "", dialect: name === "cri-o" ? "docker" : "containerd" };
+    return {
+      name,
+      version: version.runtimeVersion,
+      storageDriver: config?.containerd?.snapshotter ?? "",
+      dialect: name === "cri-o" ? "docker" : "containerd",
+      ownLayer: false,
+    };
   }
 
   async list(signal: AbortSignal): Promise<readonly string[]> {

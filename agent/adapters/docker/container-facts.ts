@@ -1,5 +1,4 @@
 /** Engine inspection and OCI configuration as {@link ContainerFacts}. Where both tell, the OCI configuration is believed: it is what was run. */
-import { join } from "node:path";
 import type Docker from "dockerode";
 import { z } from "zod";
 import { hostsEntries } from "../../core/hosts-file.ts";
@@ -8,8 +7,6 @@ import { hidesSystemPaths } from "../../core/system-paths.ts";
 import type { ContainerFacts, DeclaredMount, EngineFile } from "../../ports/container-runtime.ts";
 
 export interface EngineFacts {
-  readonly rootDirectory: string;
-  readonly storageDriver: string;
   /** What `host-gateway` stands for in the hosts that a container is given (`--add-host`). */
   readonly hostGateways: readonly string[];
   /** The host's own `/etc/hosts`, which the engine copies for containers in the host's network. */
@@ -28,6 +25,7 @@ export function containerFacts(
   container: Inspected,
   spec: OciSpec | undefined,
   image: Docker.ImageInspectInfo | undefined,
+  configBlobPath: string | undefined,
   engine: EngineFacts,
 ): ContainerFacts {
   const { Config: config, HostConfig: host } = container;
@@ -44,7 +42,7 @@ export function containerFacts(
     imageReference: config.Image,
     imageId: container.Image,
     repoDigests: image?.RepoDigests ?? [],
-    configBlobPath: configBlobPath(container.Image, engine),
+    configBlobPath,
     labels,
     unlisted: false,
     pod: undefined,
@@ -78,12 +76,6 @@ function unmetBy(spec: OciSpec, security: readonly string[]): string[] {
 /** `no-new-privileges`, or with `=` or `:` and a boolean. */
 function asksNoNewPrivileges(security: readonly string[]): boolean {
   return security.some((each) => /^no-new-privileges(?:[=:](?:true|1|t))?$/i.test(each));
-}
-
-/** overlay2 and its like keep config blobs by image id; the containerd image store keeps them elsewhere, under another id. */
-function configBlobPath(imageId: string, { rootDirectory, storageDriver }: EngineFacts): string | undefined {
-  const hex = /^sha256:([0-9a-f]{64})$/.exec(imageId)?.[1];
-  return hex ? join(rootDirectory, "image", storageDriver, "imagedb/content/sha256", hex) : undefined;
 }
 
 function seccompOf(security: readonly string[], spec: OciSpec | undefined): ContainerFacts["seccomp"] {

@@ -6,7 +6,8 @@ import Docker from "dockerode";
 import { type ContainerFacts, type ContainerRuntime, ContainerRuntimeError, type RuntimeEvent, type RuntimeFacts } from "../../ports/container-runtime.ts";
 import { containerFacts, hostGatewayIps } from "./container-facts.ts";
 import { namespacesOfHost } from "./host-namespaces.ts";
-import { readOciSpec } from "./oci-spec.ts";
+import { contentStoreOf, imageStoreConfig, manifestConfig } from "./image-config.ts";
+import { parentOf, readOciSpec } from "./oci-spec.ts";
 
 /**
  * Events after which a container is inspected again. Not `pause`, which changes nothing that is told: engines before 23 hold the list of a container's commands
@@ -44,6 +45,9 @@ export class DockerRuntime implements ContainerRuntime {
   readonly #events: Engine;
   #rootDirectory = "";
   #storageDriver = "";
+  #dialect: RuntimeFacts["dialect"] = "docker";
+  /** Where containerd keeps blobs, once a container has shown it. */
+  #contentStore: string | undefined;
 
   constructor({ socketPath }: DockerRuntimeOptions) {
     this.#docker = new Docker({ socketPath, timeout: CALL_TIMEOUT_MS }) as unknown as Engine;
@@ -57,7 +61,8 @@ export class DockerRuntime implements ContainerRuntime {
     this.#storageDriver = info.Driver;
     // The containerd image store names its snapshotter as driver and says `driver-type io.containerd.snapshotter.v1`.
     const snapshotter = info.DriverStatus?.some(([name, value]) => name === "driver-type" && value.startsWith("io.containerd.snapshotter")) ?? false;
-    return { name: "docker", version: info.ServerVersion, storageDriver: info.Driver, dialect: snapshotter ? "containerd" : "docker" };
+    this.#dialect = snapshotter ? "containerd" : "docker";
+    return { name: "docker", version: info.ServerVersion, storageDriver: info.Driver, dialect: this.#dialect, ownLayer: true };
   }
 
   async list(signal: AbortSignal): Promise<readonly string[]> {
@@ -71,9 +76,7 @@ export class DockerRuntime implements ContainerRuntime {
     if (!container?.State.Running || container.State.Pid <= 0) return undefined;
     const { Pid: pid } = container.State;
     const [spec, image, owner] = await Promise.all([readOciSpec(pid, id), this.#image(container.Image), this.#networkOwner(container, signal)]);
-    return containerFacts(container, spec, image, {
-      rootDirectory: this.#rootDirectory,
-      storageDriver: this.#storageDriver,
+    return containerFacts(container, spec, image, await this.#configBlobPath(container, spec?.root?.path), {
       hostGateways: owner?.HostConfig.ExtraHosts?.some((each: string) => each.endsWith("host-gateway")) ? await this.#hostGateways() : [],
       hostHosts: owner?.HostConfig.NetworkMode === "host" ? await readFile("/etc/hosts", "latin1").catch(() => "") : "",
       networkOwner: owner,
@@ -117,6 +120,14 @@ export class DockerRuntime implements ContainerRuntime {
       stream.destroy();
     }
     if (!signal.aborted) throw new ContainerRuntimeError("RUNTIME_UNREACHABLE", "the event stream ended");
+  }
+
+  async #configBlobPath(container: Docker.ContainerInspectInfo, rootPath: string | null | undefined): Promise<string | undefined> {
+    if (this.#dialect === "docker") return imageStoreConfig(this.#rootDirectory, this.#storageDriver, container.Image);
+    if (!rootPath) return undefined;
+    const mountInfo = async (): Promise<string> => readFile(`/proc/${await parentOf(container.State.Pid)}/mountinfo`, "latin1");
+    this.#contentStore ??= contentStoreOf(await mountInfo().catch(() => ""), rootPath);
+    return this.#contentStore === undefined ? undefined : await manifestConfig(this.#contentStore, container);
   }
 
   /** What the engine puts for `host-gateway`: the default bridge's address, or what it was configured to when the container started (moby `setHostGatewayIP`). */

@@ -2,14 +2,19 @@
 import { readFile, readlink } from "node:fs/promises";
 import { type OciSpec, parseOciSpec } from "../../core/oci-spec.ts";
 
+/** @returns pid of the process that started it: the container's shim. @throws the system's error */
+export async function parentOf(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, "latin1");
+  return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+}
+
 /**
  * Docker's shim is the parent of the container's first process and works in the bundle's directory.
  * undefined where the bundle cannot be found: the engine's own inspection must then do.
  */
 export async function readOciSpec(pid: number, containerId: string): Promise<OciSpec | undefined> {
   try {
-    const stat = await readFile(`/proc/${pid}/stat`, "latin1");
-    const parent = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1];
+    const parent = await parentOf(pid);
     const bundle = await readlink(`/proc/${parent}/cwd`);
     if (!bundle.endsWith(`/${containerId}`)) return undefined;
     // Through the shim, whose mount namespace may be another than the agent's.

@@ -134,7 +134,7 @@ async function absolute(path: string, upperPath: string): Promise<string> {
 function layerOf(path: string): LayerDirectory {
   const id = basename(dirname(path));
   const scope = basename(dirname(dirname(path)));
-  return { id: `${scope}/${id}@${hash("sha256", path, "hex").slice(0, 16)}`, path, runtimeMade: id.endsWith("-init") };
+  return { id: `${scope}/${id}@${hash("sha256", path, "hex").slice(0, 16)}`, path };
 }
 
 function ignoreGone(error: NodeJS.ErrnoException): undefined {

@@ -31,7 +31,8 @@ export interface ImaItem {
 export type Vouches = (path: Buffer, sha256: Buffer) => boolean;
 
 /** Where a container's files lie on the node: Docker's and containerd's overlay directories. */
-const LAYER_PATH = /^\/.*\/(?:overlay2\/[^/]+\/(?:diff|merged)|snapshots\/\d+\/fs|io\.containerd\.runtime\.v2\.task\/[^/]+\/[^/]+\/rootfs)\//;
+const LAYER_PATH =
+  /^\/.*\/(?:overlay2\/[^/]+\/(?:diff|merged)|rootfs\/overlayfs\/[0-9a-f]{64}|snapshots\/\d+\/fs|io\.containerd\.runtime\.v2\.task\/[^/]+\/[^/]+\/rootfs)\//;
 const MAX_SHOWN_PATH_BYTES = 512;
 
 /**

@@ -142,8 +142,8 @@ export class ImageService implements Images {
   }
 
   #entry(question: ImageQuestion): Entry {
-    const { imageReference, imageId, repoDigests, configDigest, architecture, dialect } = question;
-    const key = JSON.stringify([imageReference, imageId, repoDigests, configDigest, architecture, dialect]);
+    const { imageReference, imageId, repoDigests, configDigest, architecture, dialect, runtime } = question;
+    const key = JSON.stringify([imageReference, imageId, repoDigests, configDigest, architecture, dialect, runtime]);
     const known = this.#entries.get(key);
     if (known) return known;
     if (this.#entries.size >= MAX_ENTRIES) {
@@ -215,10 +215,10 @@ export class ImageService implements Images {
     this.#update(entry, { image, resolved, failure: undefined, artefacts });
   }
 
-  async #image({ dialect }: ImageQuestion, resolved: ResolvedImage, signal: AbortSignal): Promise<ImageKnowledge["image"]> {
+  async #image({ dialect, runtime }: ImageQuestion, resolved: ResolvedImage, signal: AbortSignal): Promise<ImageKnowledge["image"]> {
     if (!isDialect(dialect)) return { missing: "unextractable", detail: `no rules are known for the extractor ${JSON.stringify(dialect.slice(0, 64))}` };
     const trees = await this.#services.layers.trees(resolved, dialect, signal);
-    if (!("refused" in trees)) return loadedImage(resolved, trees, dialect);
+    if (!("refused" in trees)) return loadedImage(resolved, trees, dialect, runtime === "docker");
     const why = "unextractable" in trees.refused ? trees.refused.unextractable : { code: "BAD_TAR", reason: "" };
     const detail = `layer ${trees.index}: ${why.reason}`;
     return why.code === "BLOB_MISMATCH" ? { missing: "registry-unreachable", detail } : { missing: "unextractable", detail };

@@ -9,17 +9,20 @@ import type { LoadedImage } from "./types.ts";
 /** Sets of mounts whose masks are kept for one image. */
 const MAX_MASKS = 256;
 
-/** @param trees one a layer of `resolved`, lowest first, replayed in `dialect` */
-export function loadedImage(resolved: ResolvedImage, trees: readonly LayerTree[], dialect: Dialect): LoadedImage {
+/**
+ * @param trees one a layer of `resolved`, lowest first, replayed in `dialect`
+ * @param ofDocker whether Docker runs it: it has a layer of its own on top, and makes mount points itself, wherever it keeps images
+ */
+export function loadedImage(resolved: ResolvedImage, trees: readonly LayerTree[], dialect: Dialect, ofDocker: boolean): LoadedImage {
   const image = MergedTree.of(trees);
   const init = dockerInitLayer(image);
   // What a container sees: under Docker the runtime's own layer lies over the image's.
-  const seen = dialect === "docker" ? MergedTree.of([...trees, init]) : image;
+  const seen = ofDocker ? MergedTree.of([...trees, init]) : image;
   const expected = trees.map(expectedTree);
   const expectedInit = expectedTree(init);
   let merged: ExpectedTree | undefined;
   return {
-    reference: reference(resolved, { trees, image, seen, init, dialect }),
+    reference: reference(resolved, { trees, image, seen, init, dialect, ofDocker }),
     entries: trees.reduce((sum, { size }) => sum + size, 0),
     layerTree: (index) => expected[index],
     runtimeTree: () => expectedInit,
@@ -36,9 +39,10 @@ interface Parts {
   readonly seen: MergedTree;
   readonly init: LayerTree;
   readonly dialect: Dialect;
+  readonly ofDocker: boolean;
 }
 
-function reference({ configDigest, config, subjects }: ResolvedImage, { trees, image, seen, init, dialect }: Parts): ReferenceImage {
+function reference({ configDigest, config, subjects }: ResolvedImage, { trees, image, seen, init, dialect, ofDocker }: Parts): ReferenceImage {
   const masks = new Map<string, RuntimeMade>();
   const { env, entrypoint, cmd, user, workingDirectory, volumes } = config;
   const maskOf = (mountDestinations: readonly string[]): RuntimeMade => {
@@ -46,7 +50,7 @@ function reference({ configDigest, config, subjects }: ResolvedImage, { trees, i
     let mask = masks.get(key);
     if (!mask) {
       if (masks.size >= MAX_MASKS) masks.clear();
-      mask = new RuntimeMade({ dialect, image, mountDestinations, volumes, workingDirectory });
+      mask = new RuntimeMade({ ofDocker, image, mountDestinations, volumes, workingDirectory });
       masks.set(key, mask);
     }
     return mask;

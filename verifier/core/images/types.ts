@@ -47,6 +47,8 @@ export interface ImageQuestion {
   readonly architecture: string;
   /** Extractor by whose rules the node's layers were made. */
   readonly dialect: string;
+  /** What runs the container: `docker` has a layer of its own over the image's. */
+  readonly runtime: string;
 }
 
 export interface Images {

@@ -3,7 +3,6 @@
  * content is. Docker makes an `-init` layer; runc makes mount targets that the image lacks, with their parents.
  */
 import { hash } from "node:crypto";
-import type { Dialect } from "./dialect.ts";
 import type { NewInode } from "./inode.ts";
 import { latin1 } from "./latin1.ts";
 import type { LayerTree } from "./layer-tree.ts";
@@ -11,6 +10,8 @@ import { MergedTree } from "./merged-tree.ts";
 import { OverlayUpper, withoutOpaque } from "./overlay-upper.ts";
 
 const EMPTY_FILE: NewInode = { type: "f", mode: 0o755, size: 0, sha256: hash("sha256", "", "buffer") };
+/** The empty files that each makes to mount over: runc of mode 0644 since it creates them below an open directory (1.2.8, 1.3.3), before of 0755. */
+const MOUNT_FILES: Readonly<Record<"dockerd" | "runc", readonly NewInode[]>> = { dockerd: [EMPTY_FILE], runc: [EMPTY_FILE, { ...EMPTY_FILE, mode: 0o644 }] };
 
 /** moby daemon/initlayer, setup_unix.go. */
 const INIT_LAYER: readonly (readonly [path: string, kind: "dir" | "file" | string])[] = [
@@ -27,10 +28,7 @@ const INIT_LAYER: readonly (readonly [path: string, kind: "dir" | "file" | strin
 ];
 
 /** Mounts that a runtime always makes; what lies on the tmpfs of `/dev` never reaches the upper directory. */
-const ALWAYS_MOUNTED: Readonly<Record<Dialect, readonly string[]>> = {
-  docker: ["/proc", "/dev", "/sys", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts"],
-  containerd: ["/proc", "/dev", "/sys", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts"],
-};
+const ALWAYS_MOUNTED: readonly string[] = ["/proc", "/dev", "/sys", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts"];
 
 /**
  * The exact tree of docker's `<id>-init` lower directory over an image: files, symlinks and devices in the way are removed,
@@ -55,7 +53,8 @@ export function dockerInitLayer(image: MergedTree, marksNewOpaque = false): Laye
 
 /** Which container the runtime made. */
 export interface RuntimeMadeInput {
-  readonly dialect: Dialect;
+  /** Docker, which has its `-init` layer and makes mount targets itself; else runc makes what there is to make. */
+  readonly ofDocker: boolean;
   /** The image's layers merged, without docker's `-init` layer. */
   readonly image: MergedTree;
   /** Mount destinations inside the container as the runtime declares them: byte strings, absolute. */
@@ -72,13 +71,14 @@ export class RuntimeMade {
   readonly #expected = new Map<string, Buffer[]>();
 
   constructor(input: RuntimeMadeInput) {
-    const lower = input.dialect === "docker" ? MergedTree.of([...input.image.layers, dockerInitLayer(input.image)]) : input.image;
-    const targets = [...ALWAYS_MOUNTED[input.dialect], ...input.mountDestinations, ...input.volumes];
+    const lower = input.ofDocker ? MergedTree.of([...input.image.layers, dockerInitLayer(input.image)]) : input.image;
+    const targets = [...ALWAYS_MOUNTED, ...input.mountDestinations, ...input.volumes];
     // Whether a mount is a file or a directory is not declared: each target may be made as either.
     const directories = input.workingDirectory === "" ? targets : [...targets, input.workingDirectory];
-    for (const by of input.dialect === "docker" ? (["dockerd", "runc"] as const) : (["runc"] as const)) {
+    for (const by of input.ofDocker ? (["dockerd", "runc"] as const) : (["runc"] as const)) {
       for (const target of directories) this.#target(new OverlayUpper(lower, { by, marksNewOpaque: false }), lower, target, "dir");
-      for (const target of targets) this.#target(new OverlayUpper(lower, { by, marksNewOpaque: false }), lower, target, "file");
+      for (const made of MOUNT_FILES[by])
+        for (const target of targets) this.#target(new OverlayUpper(lower, { by, marksNewOpaque: false }), lower, target, made);
     }
   }
 
@@ -90,12 +90,12 @@ export class RuntimeMade {
     return expected.some((each) => each.equals(plain));
   }
 
-  #target(upper: OverlayUpper, lower: MergedTree, target: string, kind: "dir" | "file"): void {
+  #target(upper: OverlayUpper, lower: MergedTree, target: string, made: "dir" | NewInode): void {
     const parts = upper.resolve(target);
     if (parts.length === 0 || upper.kind(parts)) return;
     for (let end = 1; end < parts.length; end++) if (upper.kind(parts.slice(0, end)) === "x") return;
-    if (kind === "dir") upper.makeDirectories(parts);
-    else upper.make(parts, EMPTY_FILE);
+    if (made === "dir") upper.makeDirectories(parts);
+    else upper.make(parts, made);
     for (const entry of upper.tree().entries()) {
       if (lower.get(entry.path)) continue;
       const path = latin1(entry.path);
