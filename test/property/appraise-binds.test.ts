@@ -9,13 +9,17 @@ import { containerRules } from "../../verifier/core/policy/match.ts";
 
 const LOOPBACK = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
-function found(line: string, configuration: { readonly hostname?: string; readonly extraHosts?: string[] }, hostAliases?: readonly string[]): number {
+type Told = { readonly hostname?: string; readonly extraHosts?: string[] };
+
+const found = (line: string, configuration: Told, hostAliases?: readonly string[]): number => findings(line, configuration, hostAliases).length;
+
+function findings(line: string, configuration: Told, hostAliases?: readonly string[]) {
   const content = Buffer.from(`${LOOPBACK}${line}\n`);
   const file = create(BindFileSchema, { destination: "/etc/hosts", mode: 0o644, content, sha256: createHash("sha256").update(content).digest() });
   const told = create(ContainerConfigurationSchema, { hostname: "web", addresses: ["172.17.0.2"], ...configuration });
   const rules = containerRules(defaultPolicy(), { imageReference: "i", containerName: "c", workload: "w", labels: {}, nodeName: "n" });
   const pod = hostAliases && { kind: "specified", pod: { hostAliases } };
-  return appraiseBindFiles({ state: { filesystem: { bindFiles: [file] }, configuration: told }, rules, pod } as unknown as ContainerInput).length;
+  return appraiseBindFiles({ state: { filesystem: { bindFiles: [file] }, configuration: told }, rules, pod } as unknown as ContainerInput);
 }
 
 test("a container's own line has its name, with a domain the first label too, and nothing else", () => {
@@ -24,6 +28,11 @@ test("a container's own line has its name, with a domain the first label too, an
   expect(found("172.17.0.2\tweb", {})).toBe(0);
   for (const line of ["172.17.0.2\tweb.example.com example", "172.17.0.2\texample.com", "172.17.0.3\tweb.example.com web", "6.6.6.6\tweb"])
     expect(found(line, { hostname }), line).toBe(1);
+});
+
+test("a line is shown as it reads", () => {
+  const [told] = findings("6.6.6.6\tevil\x1b[2J", {});
+  expect(told?.summary).toBe('not as the engine declares: line "6.6.6.6 evil\\x1b[2J"');
 });
 
 test("a declared host has the address that was declared for it, of either family", () => {

@@ -57,7 +57,8 @@ function judge(file: BindFile, configuration: ContainerConfiguration): Problem |
 }
 
 function unexpected(expected: string, line: string): Problem {
-  return { expected, observed: `line "${printable(Buffer.from(line, "latin1")).slice(0, 200)}"` };
+  // Engines put a tab between address and name.
+  return { expected, observed: `line "${printable(Buffer.from(line.replaceAll("\t", " "), "latin1")).slice(0, 200)}"` };
 }
 
 /** Every line must be loopback, an own address with an own name, or a declared extra host. */
