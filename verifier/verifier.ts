@@ -231,6 +231,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     serviceAccounts: api && config.kubernetes?.join && { rule: config.kubernetes.join, reviewer: new KubernetesTokenReviewer(api) },
     trust: readMakerTrust(config.enrolment.makerRootFiles.flatMap((file) => certificatesIn(readFileSync(file)))),
     selection,
+    beginsPerSecond: config.enrolment.perSecond,
     certificateLifetimeMs: config.enrolment.certificateMinutes * 60_000,
   });
   const access = {
@@ -330,7 +331,9 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         ...{ enrolment, verifierId: config.verifierId, region: config.region },
         onRefused: ({ code, reason, detail }, nodeName, peer) => {
           meter.series.enrolmentsRefused.inc({ reason });
-          logger.warn({ reason, refusal: code, detail, nodeName, peer }, "an enrolment was refused");
+          // Of a flood the metric tells: a line for each would be one of the log.
+          if (code === "rate" || code === "rate-of-address") logger.debug({ reason, refusal: code, peer }, "an enrolment was refused");
+          else logger.warn({ reason, refusal: code, detail, nodeName, peer }, "an enrolment was refused");
         },
       },
       query: {

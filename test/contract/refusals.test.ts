@@ -120,10 +120,10 @@ class World {
     return this.#enrolment as EnrolmentService;
   }
 
-  async begin(change: Partial<BeginEnrolment> = {}, evidence: Partial<TpmEvidence> = {}): Promise<BeginResult> {
+  async begin(change: Partial<BeginEnrolment> = {}, evidence: Partial<TpmEvidence> = {}, peer = ""): Promise<BeginResult> {
     const { ekPublic, akPublic } = await this.quoter.identify(signal);
     const tpm = { kind: "tpm" as const, ekPublic, akPublic, ekCertificate: Buffer.alloc(0), ekIntermediates: [], ...evidence };
-    return await this.enrolment.begin({ nodeName: "w-1", bootId: BOOT_ID, evidence: tpm, ...change });
+    return await this.enrolment.begin({ nodeName: "w-1", bootId: BOOT_ID, evidence: tpm, ...change }, peer);
   }
 
   byToken(token = TOKEN): Promise<BeginResult> {
@@ -267,6 +267,16 @@ const CASES: Readonly<Record<EnrolmentCode, () => Promise<BeginResult | Complete
     const world = new World().service({}, { pendingLimits: { maxPending: 1, maxPendingPerNode: 1 } });
     await world.challenged();
     return await world.begin();
+  },
+  rate: async () => {
+    const world = new World().service({}, { beginsPerSecond: 1, pendingLimits: { maxPending: 100, maxPendingPerNode: 100 } });
+    for (let i = 0; i < 20; i++) expect(await world.begin({}, {}, `10.0.0.${i % 2}:${i}`)).toMatchObject({ ok: true });
+    return await world.begin({}, {}, "10.0.0.3:1");
+  },
+  "rate-of-address": async () => {
+    const world = new World().service({}, { beginsPerSecond: 1, pendingLimits: { maxPending: 100, maxPendingPerNode: 100 } });
+    for (let i = 0; i < 10; i++) expect(await world.begin({}, {}, `10.0.0.1:${i}`)).toMatchObject({ ok: true });
+    return await world.begin({}, {}, "10.0.0.1:99");
   },
   "unknown-session": () => new World().complete(() => ({ session: "0".repeat(32) })),
   expired: async () => {

@@ -74,7 +74,7 @@ function completeOf({ session, activatedSecret, quote, certificateRequest }: Com
 export function enrollmentService({ enrolment, verifierId, region, onRefused }: EnrollmentServices): ServiceImplementation<typeof Enrollment> {
   return {
     async begin(request, { peer }) {
-      const result = await enrolment.begin(beginOf(request));
+      const result = await enrolment.begin(beginOf(request), peer);
       if (!result.ok) {
         onRefused(result, request.nodeName.slice(0, 64), peer);
         throw refusal(result);

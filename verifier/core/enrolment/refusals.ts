@@ -67,6 +67,8 @@ export const ENROLMENT_CODES = {
   "account-not-reviewed": "review",
   "reviews-busy": "busy",
   busy: "busy",
+  rate: "busy",
+  "rate-of-address": "busy",
   "unknown-session": "unknown-session",
   expired: "expired",
   "nonce-spent": "nonce",

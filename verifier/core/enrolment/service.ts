@@ -12,6 +12,7 @@ import { admit, type Candidate, readCandidate, type TpmCandidate } from "./candi
 import { readRequestKey } from "./certificate-request.ts";
 import { isBootId, isNodeName, nodeIdOfKubernetesNode } from "./decide.ts";
 import { PendingTable } from "./pending.ts";
+import { EnrolmentRate } from "./rate.ts";
 import { type Refused, refused } from "./refusals.ts";
 import { ServiceAccountTokens } from "./service-account.ts";
 import type { BeginEnrolment, BeginResult, CompleteEnrolment, CompleteResult, EnrolmentOptions } from "./types.ts";
@@ -35,17 +36,24 @@ export class EnrolmentService {
   readonly #options: EnrolmentOptions;
   readonly #pending: PendingTable<Pending>;
   readonly #tokens: ServiceAccountTokens;
+  readonly #rate: EnrolmentRate;
 
   constructor(options: EnrolmentOptions) {
     this.#options = options;
     this.#tokens = new ServiceAccountTokens(options.serviceAccounts);
     this.#pending = new PendingTable(options.pendingLimits);
+    this.#rate = new EnrolmentRate(options.beginsPerSecond);
   }
 
-  /** Rejects only when records cannot be read: nothing was decided then. */
-  async begin(request: BeginEnrolment): Promise<BeginResult> {
+  /**
+   * Rejects only when records cannot be read: nothing was decided then.
+   * @param peer address of who asks, for the limit of its rate; those without one count as one
+   */
+  async begin(request: BeginEnrolment, peer = ""): Promise<BeginResult> {
     const { clock, records, policy, trust, nonces } = this.#options;
     const nowMs = clock.nowMs();
+    const rate = this.#rate.take(peer, nowMs);
+    if (rate !== "ok") return refused(rate, "more enrolments begin than are served in the time");
     const { nodeName, bootId } = request;
     if (!isNodeName(nodeName)) return refused("node-name", "node name: 1 to 253 of A-Z a-z 0-9 . _ -, letters or digits at the ends");
     if (!isBootId(bootId)) return refused("boot-id", "boot id is no UUID");

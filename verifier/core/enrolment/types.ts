@@ -37,6 +37,8 @@ export interface EnrolmentOptions {
   /** Time between the two steps. Default 60,000: slow TPMs take seconds. */
   readonly challengeLifetimeMs?: number;
   readonly pendingLimits?: PendingLimits;
+  /** Enrolments that may begin in a second, see {@link EnrolmentRate}. Default 100. */
+  readonly beginsPerSecond?: number;
 }
 
 export interface TpmEvidence {
