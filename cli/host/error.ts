@@ -8,6 +8,8 @@ export type HostErrorCode =
   | "NOT_INSTALLED"
   | "BAD_RECORD"
   | "COMMAND_FAILED"
+  | "NO_PORTS"
+  | "PORT_TAKEN"
   | "START_FAILED"
   | "STOP_FAILED";
 

@@ -1,32 +1,39 @@
 /** The configuration files of verifier and agent on one host: everything on loopback. */
+import { randomInt } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { stringify } from "yaml";
+import { HostError } from "./error.ts";
 import type { Layout } from "./layout.ts";
 import type { HostRecord } from "./record.ts";
 
 const HEADER = "# Written by hullmark up, and written again by the next.\n";
 const LOOPBACK = "127.0.0.1";
 const PREFERRED = { main: 7443, enrolment: 7444, http: 7480 } as const;
+/** From here up to, without, there: below the ports that the kernel gives to connections of its choice (ip_local_port_range), which would take one between two starts. */
+const OTHERS = [11_000, 30_000] as const;
+const TRIES = 1000;
 
 export type Ports = HostRecord["ports"];
 
-/** The usual ports where all are free, else any three. Only at the first start: later ones keep them. */
+/** The usual ports where all are free, else any three. Nobody holds them until the verifier does: it may find one taken all the same. @throws HostError NO_PORTS */
 export async function choosePorts(): Promise<Ports> {
-  const usual = Object.values(PREFERRED);
-  if ((await Promise.all(usual.map(portIfFree))).every((port) => port !== undefined)) return PREFERRED;
-  const [main, enrolment, http] = await Promise.all([portIfFree(0), portIfFree(0), portIfFree(0)]);
-  return { main: main ?? PREFERRED.main, enrolment: enrolment ?? PREFERRED.enrolment, http: http ?? PREFERRED.http };
+  if ((await Promise.all(Object.values(PREFERRED).map(isFree))).every(Boolean)) return PREFERRED;
+  const found = new Set<number>();
+  for (let tried = 0; found.size < 3; tried++) {
+    if (tried === TRIES) throw new HostError("NO_PORTS", `no three free ports between ${OTHERS.join(" and ")}`);
+    const port = randomInt(...OTHERS);
+    if (await isFree(port)) found.add(port);
+  }
+  const [main, enrolment, http] = [...found] as [number, number, number];
+  return { main, enrolment, http };
 }
 
-function portIfFree(port: number): Promise<number | undefined> {
+function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();
-    server.once("error", () => resolve(undefined));
-    server.listen(port, LOOPBACK, () => {
-      const { port: bound } = server.address() as { port: number };
-      server.close(() => resolve(bound));
-    });
+    server.once("error", () => resolve(false));
+    server.listen(port, LOOPBACK, () => server.close(() => resolve(true)));
   });
 }
 

@@ -21,6 +21,7 @@ import { needsToken, openAdminChannel, waitSettled, writeJoinToken } from "./ver
 
 const READY_MS = 60_000;
 const POLL_MS = 100;
+const PORT_ATTEMPTS = 5;
 
 export interface UpOptions {
   readonly state: string;
@@ -66,8 +67,8 @@ export async function up(options: UpOptions): Promise<void> {
   if (current && record.tcti === "none") shortcoming = 'node trust "none"';
   print(shortcoming === undefined ? `✓ TPM (${record.tcti})` : `! ${shortcoming}`);
   if (!current) {
+    record = await startWherePortsAreFree(layout, services, record);
     const started = digest();
-    await startServices(layout, services, record);
     const { link, created } = linkCommandConfig(resolve(options.commandConfig), layout);
     const createdDirectories = created === undefined ? record.createdDirectories : [...record.createdDirectories, created];
     record = { ...record, started, commandConfig: link ?? null, createdDirectories };
@@ -133,6 +134,22 @@ async function fanotifyLine(layout: Layout): Promise<string> {
   return declined === null ? "✓ fanotify self-test" : `! no fanotify: ${declined}; changes are found without telling who made them`;
 }
 
+/** Ports are chosen, then let go for the verifier to take: where another was quicker, others are chosen. @returns the record with the ports that it has */
+async function startWherePortsAreFree(layout: Layout, services: ServiceKeeper, wanted: HostRecord): Promise<HostRecord> {
+  for (let record = wanted, attempt = 1; ; attempt++) {
+    writeSettings(layout, record);
+    try {
+      await startServices(layout, services, record);
+      return record;
+    } catch (error) {
+      if (!(error instanceof HostError && error.code === "PORT_TAKEN") || attempt === PORT_ATTEMPTS) throw error;
+      await services.stop("verifier");
+      record = { ...record, ports: await choosePorts() };
+      writeRecord(layout, record);
+    }
+  }
+}
+
 async function startServices(layout: Layout, services: ServiceKeeper, record: HostRecord): Promise<void> {
   const withTpm = record.tcti !== "none";
   for (const service of definitions(layout, record.nodeName, withTpm)) {
@@ -154,7 +171,10 @@ async function verifierReady(services: ServiceKeeper, { ports }: HostRecord): Pr
 }
 
 async function mustRun(services: ServiceKeeper, name: ServiceName): Promise<void> {
-  if (!(await services.isRunning(name))) throw new HostError("START_FAILED", `the ${name} has ended:\n${await services.logTail(name)}`);
+  if (await services.isRunning(name)) return;
+  const log = await services.logTail(name);
+  // An older line that says so costs another attempt, no more.
+  throw new HostError(name === "verifier" && log.includes("EADDRINUSE") ? "PORT_TAKEN" : "START_FAILED", `the ${name} has ended:\n${log}`);
 }
 
 async function withChannel<T>(layout: Layout, work: (channel: RpcChannel) => Promise<T>): Promise<T> {

@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
@@ -59,6 +60,22 @@ function up(...args: string[]): Promise<Outcome> {
 }
 
 const pids = (): number[] => ["verifier", "agent"].map((name) => (JSON.parse(readFileSync(join(state, `run/${name}.pid`), "utf8")) as { pid: number }).pid);
+
+const ports = (): { main: number } => (JSON.parse(readFileSync(join(state, "host.json"), "utf8")) as { ports: { main: number } }).ports;
+
+/** Waits until whoever listened there has gone. */
+async function listenOn(port: number): Promise<Server> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const server = createServer();
+      await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, "127.0.0.1", resolve));
+      return server;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE" || attempt === 600) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+}
 
 /** Processes that name the state directory, or have a file of it open or as their program. */
 function processesOf(directory: string): string[] {
@@ -141,6 +158,18 @@ describe("a host without TPM", () => {
     expect(pids()[1]).not.toBe(before[1]);
     expect((await hullmark("drift", "ls")).text).toContain("/etc/hullmark-planted");
     expect(JSON.parse((await hullmark("nodes", "-o", "json")).text)).toHaveLength(1);
+  });
+
+  test("up takes another port where somebody took the verifier's meanwhile", async () => {
+    for (const pid of pids()) process.kill(pid, "SIGKILL");
+    const taken = ports().main;
+    const other = await listenOn(taken);
+    const { code, text } = await hullmark("up", "--state", state);
+    other.close();
+    expect(text).toContain("✓ verifier and agent started");
+    expect(code).toBe(0);
+    expect(ports().main).not.toBe(taken);
+    expect(JSON.parse((await hullmark("nodes", "-o", "json")).text)).toMatchObject([{ trust: "none", connected: true }]);
   });
 
   test("what the node is known by does not change underway", async () => {
