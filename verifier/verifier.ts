@@ -242,11 +242,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
       return row !== undefined && row.revokedAtMs === undefined;
     },
   };
-  const server = await serve();
-  stack.defer(() => server.stop(config.drainSeconds * 1000));
-  // Streams end first, so that stopping the listeners need not wait for them.
-  stack.defer(() => sessions.stop());
-  stack.defer(() => response.disconnect());
+  // It listens first and is ready last: where somebody has its port and says "ready" there, nobody finds the others listening and believes it.
   const health = new Health(nowMs());
   // Listening comes before what is written for whoever waits for readiness: the ports stand in it.
   let started = false;
@@ -259,6 +255,11 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const [httpHost, httpPortWanted] = splitHostPort(config.listen.http);
   await http.listen({ host: httpHost, port: httpPortWanted });
   const httpPort = (http.server.address() as { port: number }).port;
+  const server = await serve();
+  stack.defer(() => server.stop(config.drainSeconds * 1000));
+  // Streams end first, so that stopping the listeners need not wait for them.
+  stack.defer(() => sessions.stop());
+  stack.defer(() => response.disconnect());
   const admissionPort = await admissionServer({ config, clock, logger, registry, verifiers, meter, policies, committer, book, certificate }, stack);
   const findings: DutyFindings = { census: undefined, checkpoint: { size: (await log.publish()).size, atMs: nowMs() }, logVerifiedMs: nowMs() };
   stack.defer(

@@ -17,7 +17,7 @@ import { definitions, type ServiceKeeper } from "./services.ts";
 import { choosePorts, writeSettings } from "./settings.ts";
 import { hostRunsSystemd, systemdServices } from "./systemd.ts";
 import { chooseTpm, tctiOf } from "./tpm.ts";
-import { needsToken, openAdminChannel, waitSettled, writeJoinToken } from "./verifier-client.ts";
+import { isOurs, needsToken, openAdminChannel, waitSettled, writeJoinToken } from "./verifier-client.ts";
 
 const READY_MS = 60_000;
 const POLL_MS = 100;
@@ -156,14 +156,14 @@ async function startServices(layout: Layout, services: ServiceKeeper, record: Ho
     if (service.name === "agent" && !withTpm && needsToken(layout, Date.now()))
       await withChannel(layout, (channel) => writeJoinToken(channel, layout.joinToken, record.nodeName));
     await services.start(service);
-    if (service.name === "verifier") await verifierReady(services, record);
+    if (service.name === "verifier") await verifierReady(layout, services, record);
   }
 }
 
-async function verifierReady(services: ServiceKeeper, { ports }: HostRecord): Promise<void> {
+async function verifierReady(layout: Layout, services: ServiceKeeper, { ports }: HostRecord): Promise<void> {
   for (const untilMs = Date.now() + READY_MS; ; await new Promise((resolve) => setTimeout(resolve, POLL_MS))) {
     const answer = await fetch(`http://127.0.0.1:${ports.http}/readyz`, { signal: AbortSignal.timeout(2000) }).catch(() => undefined);
-    if (answer?.ok) return;
+    if (answer?.ok && (await withChannel(layout, isOurs).catch(() => false))) return;
     await mustRun(services, "verifier");
     if (Date.now() > untilMs)
       throw new HostError("START_FAILED", `the verifier is not ready after ${READY_MS / 1000} s:\n${await services.logTail("verifier")}`);

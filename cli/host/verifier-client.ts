@@ -20,6 +20,12 @@ export function openAdminChannel(layout: Layout): RpcChannel {
   return openChannel(loadContext(layout.adminConfig, undefined));
 }
 
+/** Whether who listens there has this host's CA and serves. @throws RpcError where not */
+export async function isOurs(channel: RpcChannel): Promise<boolean> {
+  await channel.client(Query).getStatus({}, { timeoutMs: CALL_MS });
+  return true;
+}
+
 /** Whether the kept certificate of an agent without TPM has ended, or is not there. */
 export function needsToken({ credential }: Layout, nowMs: number): boolean {
   try {

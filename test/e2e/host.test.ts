@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { createServer, type Server } from "node:net";
+import { createServer, type Server } from "node:http";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
@@ -61,13 +61,13 @@ function up(...args: string[]): Promise<Outcome> {
 
 const pids = (): number[] => ["verifier", "agent"].map((name) => (JSON.parse(readFileSync(join(state, `run/${name}.pid`), "utf8")) as { pid: number }).pid);
 
-const ports = (): { main: number } => (JSON.parse(readFileSync(join(state, "host.json"), "utf8")) as { ports: { main: number } }).ports;
+const ports = (): { http: number } => (JSON.parse(readFileSync(join(state, "host.json"), "utf8")) as { ports: { http: number } }).ports;
 
-/** Waits until whoever listened there has gone. */
+/** Something that finds everything well, whatever it is asked. Waits until whoever listened there has gone. */
 async function listenOn(port: number): Promise<Server> {
   for (let attempt = 1; ; attempt++) {
     try {
-      const server = createServer();
+      const server = createServer((_request, response) => response.end("ok"));
       await new Promise<void>((resolve, reject) => server.once("error", reject).listen(port, "127.0.0.1", resolve));
       return server;
     } catch (error) {
@@ -162,13 +162,14 @@ describe("a host without TPM", () => {
 
   test("up takes another port where somebody took the verifier's meanwhile", async () => {
     for (const pid of pids()) process.kill(pid, "SIGKILL");
-    const taken = ports().main;
+    const taken = ports().http;
     const other = await listenOn(taken);
     const { code, text } = await hullmark("up", "--state", state);
     other.close();
+    other.closeAllConnections();
     expect(text).toContain("✓ verifier and agent started");
     expect(code).toBe(0);
-    expect(ports().main).not.toBe(taken);
+    expect(ports().http).not.toBe(taken);
     expect(JSON.parse((await hullmark("nodes", "-o", "json")).text)).toMatchObject([{ trust: "none", connected: true }]);
   });
 
