@@ -6,6 +6,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 if [ "$(id -u)" != 0 ]; then
+  trap hand_back EXIT
   as_root bash deploy/bench.sh "$@"
   exit
 fi

@@ -18,6 +18,7 @@ bash deploy/setup.sh demo
 # Interrupted or failed: not gone before everything is. (The test bed's own watchdog does the same, but nobody waits for it.)
 finish() {
   [ "$?" = 0 ] || as_root node deploy/testbed/main.ts sweep >/dev/null 2>&1 || true
+  hand_back || true
 }
 trap finish EXIT
 trap 'printf "\ninterrupted: removing everything\n"; exit 130' INT

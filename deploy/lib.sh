@@ -40,3 +40,9 @@ as_root() {
     return 2
   fi
 }
+
+# hand_back : what root made in the checkout and in the state folder is from now on the one's who ran the script, so that it can be removed without root.
+# What test beds in use (or kept) hold stays root's.
+hand_back() {
+  [ "$(id -u)" = 0 ] || as_root find "$repository" "$HULLMARK_STATE" -xdev -path "$HULLMARK_STATE/run/*" -prune -o -user root -exec chown -h "$(id -u):$(id -g)" {} +
+}

@@ -16,4 +16,5 @@ while [ $# -gt 0 ]; do
 done
 echo 'Set-up'
 bash deploy/setup.sh test
+trap hand_back EXIT
 as_root env "HULLMARK_SOAK_MINUTES=$minutes" vitest run --config test/vitest.soak.config.ts

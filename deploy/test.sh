@@ -26,6 +26,7 @@ finish() {
   local job
   for job in "${background[@]}"; do as_root bash -c "kill -TERM -- -$job" 2>/dev/null || true; done
   as_root node deploy/testbed/main.ts sweep >/dev/null 2>&1 || true
+  hand_back || true
 }
 trap finish EXIT
 trap 'exit 130' INT

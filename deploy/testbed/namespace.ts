@@ -30,6 +30,9 @@ while [ $# -gt 0 ]; do
 done
 echo ready && exec sleep infinity`;
 
+const NOT_PERMITTED =
+  "A container engine needs a mount namespace of its own, and root may not make one here (no CAP_SYS_ADMIN), as in most containers: use a machine, a VM, or a privileged container.";
+
 /** What is wanted beside a mount namespace whose RUNTIME_MOUNT is a folder of the test bed's own. */
 export interface NamespaceOptions {
   /** Also an own network, with nothing in it but a loopback interface that is down. */
@@ -51,6 +54,7 @@ export async function openNamespace(runtimeDirectory: string, marker: string, op
     const argv = [...kinds, "--propagation", "slave", "--", "/bin/sh", "-c", HOLD, "hullmark-testbed"];
     const { holder, output } = await hold([...argv, ...Object.entries(mounts).flatMap(([over, what]) => [what, over])], marker);
     if (holder) return { holder, wrap: wrapper(holder, marker, options.network === true), wrapMounts: wrapper(holder, marker) };
+    if (output.includes("not permitted")) throw new TestbedError("needs_root", `${output}\n${NOT_PERMITTED}`);
     if (attempt === 5) throw new TestbedError("start_failed", `no mount namespace: ${output || "unshare ended"}`);
   }
 }
