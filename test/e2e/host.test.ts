@@ -208,7 +208,8 @@ describe("a host with TPM", () => {
     const { code, text } = await up("--tcti", tpm?.tcti ?? "", "--tpm-maker-root", ...(tpm?.endorsementRoots ?? []));
     expect(text).toContain("✓ TPM (swtpm:path=");
     expect(code, text).toBe(0);
-    expect(JSON.parse((await hullmark("nodes", "-o", "json")).text)).toMatchObject([{ trust: "tpm", verdict: "affirming" }]);
+    const nodes = await hullmark("nodes", "-o", "json");
+    expect(JSON.parse(nodes.text), nodes.text).toMatchObject([{ trust: "tpm", verdict: "affirming" }]);
     expect(existsSync(join(state, "agent/credential.json"))).toBe(false);
     expect((await hullmark("down", "--state", state)).code).toBe(0);
     await expectNothingLeft();
