@@ -344,7 +344,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         policy: () => policies.current,
         ear,
         log: () => ({ size: log.size, root: log.root() }),
-        claims: () => [...history.claims, ...policies.claims, ...baselines.claims, ...podClaims(pods?.view, nowMs())],
+        claims: () => [...history.claims, ...policies.claims, ...baselines.claims, ...response.claims, ...podClaims(pods?.view, nowMs())],
         baselines: () => baselines.rows,
       },
       admin: {

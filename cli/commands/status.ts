@@ -40,7 +40,7 @@ function waitMs({ wait }: { readonly wait?: number | true }): number {
 }
 
 /** Claims of the verifier that are as bad as a drift. */
-const BAD_CLAIMS: ReadonlySet<string> = new Set(["log-contradicted"]);
+const BAD_CLAIMS: ReadonlySet<string> = new Set(["log-contradicted", "breaker"]);
 
 function exitOf(status: GetStatusResponse): number {
   if (status.containersDrifted > 0 || status.claims.some(({ code }) => BAD_CLAIMS.has(code))) return EXIT.drift;

@@ -51,3 +51,19 @@ export class HttpReceiver implements AsyncDisposable {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 }
+
+interface ToldAlert {
+  readonly kind: string;
+  readonly status: string;
+  readonly severity: string;
+  readonly summary: string;
+  readonly nextCommand: string;
+}
+
+/** The alerts of one kind that a webhook route was told, in order; what came twice, since it was not answered in time, counts once. */
+export function alertsOf({ received }: HttpReceiver, kind: string): ToldAlert[] {
+  const events = received.map(({ body }) => JSON.parse(body) as { id: string; data: { alerts: ToldAlert[] } });
+  return [...new Map(events.toReversed().map((event) => [event.id, event])).values()]
+    .toReversed()
+    .flatMap(({ data }) => data.alerts.filter((each) => each.kind === kind));
+}

@@ -5,8 +5,10 @@ import { credentials } from "@grpc/grpc-js";
 import { intentMessage } from "@hullmark/proto/codec";
 import { RpcChannel } from "@hullmark/proto/rpc";
 import { ActionKind, ActionState, Actuation, type Intent, IntentSchema, Outcome, Response } from "@hullmark/proto/v1/response";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { QUIET_MS } from "@hullmark/verifier/core/response/alarm";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import type { Attester } from "../fakes/attester.ts";
+import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
@@ -72,12 +74,23 @@ async function actuator(
   };
 }
 
+/** Where people are paged. */
+async function pager(): Promise<HttpReceiver> {
+  const receiver = await new HttpReceiver().start();
+  onTestFinished(() => receiver[Symbol.asyncDispose]());
+  return receiver;
+}
+
+const paging = ({ url }: HttpReceiver): string => `  alerts: { routes: [{ name: page, type: webhook, url: "${url}", groupBy: [] }] }\n`;
+const pages = (receiver: HttpReceiver): string[] => alertsOf(receiver, "breaker").map(({ status }) => status);
+
 const people = () => verifier.admin().client(Response);
 const listed = async () => (await people().listActions({})).actions;
 const held = async () => (await people().listActions({})).held;
 // Polls end when the condition holds; a busy machine may take its time.
 vi.setConfig({ testTimeout: 180_000 });
 const POLL = { timeout: 80_000, interval: 100 };
+const SLOW_POLL = { timeout: 80_000, interval: 2000 };
 
 test("drift becomes one intent, for the actuator of its node alone, and is settled by its first report", async () => {
   await start(policy("enforce", RECREATE));
@@ -101,13 +114,40 @@ test("drift becomes one intent, for the actuator of its node alone, and is settl
   expect(foreign.intents).toEqual([]);
 });
 
-test("100 containers drift at once: the breaker lets two percent through, holds the rest and says so", async () => {
-  await start(policy("enforce", RECREATE));
+test("100 containers drift at once: the breaker lets two percent through, holds the rest and pages once, until that is over", async () => {
+  const receiver = await pager();
+  await start(policy("enforce", RECREATE, paging(receiver)));
   const { intents } = await actuator();
   await drifted(...Array.from({ length: 100 }, (_, i) => i));
   await expect.poll(held, POLL).toEqual({ breaker: 98 });
   expect(intents.length).toBe(2);
   expect(await listed()).toHaveLength(2);
+  expect((await verifier.query.getStatus({})).claims).toMatchObject([{ code: "breaker", detail: expect.stringMatching(/^98 containers wait/) }]);
+  await expect.poll(() => pages(receiver), POLL).toEqual(["firing"]);
+  for (let i = 0; i < 100; i++) node.set(container(i, []));
+  await node.report();
+  await expect.poll(held, POLL).toEqual({});
+  await expect
+    .poll(() => {
+      verifier.clock.shiftMs += QUIET_MS;
+      return pages(receiver);
+    }, SLOW_POLL)
+    .toEqual(["firing", "resolved"]);
+  expect(alertsOf(receiver, "breaker")[0]).toMatchObject({
+    severity: "critical",
+    summary: "CRITICAL the breaker of v1 holds actions back",
+    nextCommand: "hullmark action ls",
+  });
+});
+
+test("a host's own limits that refuse page too", async () => {
+  const receiver = await pager();
+  await start(policy("enforce", RECREATE, paging(receiver)));
+  const { intents, report } = await actuator();
+  await drifted(1);
+  await expect.poll(() => intents.length, POLL).toBe(1);
+  await report(intents[0] as Intent, Outcome.REFUSED);
+  await expect.poll(() => pages(receiver), POLL).toEqual(["firing"]);
 });
 
 test("without an actuator nothing is asked for; when one comes, what is still wrong is", async () => {

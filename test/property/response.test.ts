@@ -5,9 +5,10 @@ import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import { parsePolicy } from "@hullmark/verifier/core/policy/index";
 import { DRIFT_KINDS, DRIFT_PLACES, PROVENANCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import { RUNGS } from "@hullmark/verifier/core/policy/types";
+import { type AlarmFacts, nextAlarm, QUIET_MS, UNKNOWN_ALARM } from "@hullmark/verifier/core/response/alarm";
 import { HOUR_MS, hourlyLimit } from "@hullmark/verifier/core/response/breaker";
 import { causeOf, HEALS } from "@hullmark/verifier/core/response/causes";
-import { decide, MAX_ATTEMPTS, type Situation, serviceOf } from "@hullmark/verifier/core/response/decide";
+import { decide, HELD, MAX_ATTEMPTS, type Situation, serviceOf } from "@hullmark/verifier/core/response/decide";
 import { issued, newAction, settled } from "@hullmark/verifier/core/response/steps";
 import type { ActionRow, DriftRow, WorkloadRow } from "@hullmark/verifier/ports/rows";
 import fc from "fast-check";
@@ -171,4 +172,47 @@ test("the gravest drift decides, whatever order they come in", () => {
       expect(decision.act && decision.drift.severity).toBe(Math.max(...order));
     }),
   );
+});
+
+describe("the page of the breaker", () => {
+  const facts = (more: Partial<AlarmFacts> = {}): AlarmFacts => ({ enforcing: true, held: {}, looking: false, history: [], ...more });
+  const refusal = (reason: string, settledAtMs: number) => ({ state: ActionState.REFUSED, reason, settledAtMs });
+
+  test("any sequence: opened by the breaker alone, and ended only after nothing has waited for ten minutes", () => {
+    const held = fc.dictionary(fc.constantFrom(...HELD), fc.integer({ min: 1, max: 100 }), { maxKeys: 2 });
+    const look = fc.record({ held, looking: fc.boolean(), enforcing: fc.boolean(), afterMs: fc.integer({ min: 1000, max: QUIET_MS }) });
+    fc.assert(
+      fc.property(fc.array(look, { maxLength: 60 }), (looks) => {
+        let [alarm, nowMs, waitedAtMs] = [UNKNOWN_ALARM, T0, T0];
+        for (const { afterMs, ...each } of looks) {
+          nowMs += afterMs;
+          const before = alarm.open;
+          alarm = nextAlarm(alarm, facts(each), nowMs);
+          const waits = each.enforcing && (each.looking || Object.keys(each.held).some((why) => why !== "node-not-attested"));
+          if (alarm.open && !before) expect(each).toMatchObject({ enforcing: true, held: { breaker: expect.any(Number) } });
+          if (each.enforcing && each.held["breaker"]) expect(alarm.open).toBe(true);
+          if (before && !alarm.open) expect(!waits && nowMs - waitedAtMs >= QUIET_MS).toBe(true);
+          if (waits) waitedAtMs = nowMs;
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test.each<[string, Partial<AlarmFacts>, boolean | undefined]>([
+    ["held by the breaker", { held: { breaker: 1 } }, true],
+    ["held by it in a dry run", { enforcing: false, held: { breaker: 1 } }, undefined],
+    ["held by a pause", { held: { paused: 1 } }, undefined],
+    ["refused by a host's breaker", { history: [refusal("breaker", T0 - 1)] }, true],
+    ["refused by it long ago", { history: [refusal("breaker", T0 - QUIET_MS)] }, undefined],
+    ["refused for another reason", { history: [refusal("protected", T0 - 1)] }, undefined],
+  ])("%s", (_name, more, open) => expect(nextAlarm(UNKNOWN_ALARM, facts(more), T0).open).toBe(open));
+
+  test("a process that starts ends what an earlier one opened, once it knows that it is over", () => {
+    const quiet = nextAlarm(UNKNOWN_ALARM, facts(), T0);
+    expect(quiet.open).toBeUndefined();
+    expect(nextAlarm(quiet, facts(), T0 + QUIET_MS - 1).open).toBeUndefined();
+    expect(nextAlarm(quiet, facts(), T0 + QUIET_MS).open).toBe(false);
+    expect(nextAlarm(quiet, facts(), T0 - HOUR_MS).quietSinceMs).toBe(T0 - HOUR_MS);
+  });
 });

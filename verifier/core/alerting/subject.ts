@@ -10,7 +10,8 @@ export interface AlertSubject {
   /** Id of the drift record, for example `D-7K2Q`; of a state, any id that is stable for it. */
   readonly driftId: string;
   readonly state: SubjectState;
-  readonly kind: Kind;
+  /** `breaker`: actions are held back by their limits. It is no difference, so policy's table of severities does not have it. */
+  readonly kind: Kind | "breaker";
   readonly place: DriftPlace;
   readonly severity: AlertSeverity;
   readonly nodeName: string;

@@ -66,6 +66,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   agent: "runs another agent than expected",
   alias: "has a second name",
   "debug-container": "was added to a running pod",
+  breaker: "holds actions back",
 };
 
 const PLACE: Readonly<Partial<Record<AlertSubject["place"], string>>> = {
@@ -79,6 +80,7 @@ export function alertSummary(subject: AlertSubject): string {
   const where = printable(subject.nodeName, 64);
   const what = `${WHAT[subject.kind]}${PLACE[subject.place] ?? ""}`;
   const severity = subject.severity.toUpperCase();
+  if (subject.kind === "breaker") return cut(`${severity} the breaker of ${where} ${what}`, MAX_SUMMARY);
   if (subject.workload === "") return cut(`${severity} node ${where} ${what}`, MAX_SUMMARY);
   const path = subject.path.length > 0 ? `${printable(subject.path, 256)} ` : "";
   return cut(`${severity} ${printable(subject.workload, 96)}: ${path}${what} on ${where}`, MAX_SUMMARY);
@@ -98,11 +100,12 @@ export function alertDescription(subject: AlertSubject, containers: readonly str
   if (subject.summary) lines.push(`What   ${printable(subject.summary, 512)}`);
   const more = containerCount > containers.length ? ` and ${containerCount - containers.length} more` : "";
   const names = containers.length > 0 ? `${containers.map((name) => printable(name, 64)).join(", ")}${more} · ` : "";
-  lines.push(`Where  ${names}node ${printable(subject.nodeName, 64)}`);
+  lines.push(`Where  ${names}${subject.kind === "breaker" ? "verifier" : "node"} ${printable(subject.nodeName, 64)}`);
   if (subject.imageReference)
     lines.push(`Image  ${printable(subject.imageReference, 256)}${subject.provenance ? ` · ${printable(subject.provenance, 128)}` : ""}`);
   if (subject.layerIndex >= 0) lines.push(`Layer  ${subject.layerIndex}${subject.layerHistory ? ` "${printable(subject.layerHistory, 160)}"` : ""}`);
-  lines.push(`Who    ${who(subject)}`, `Since  ${new Date(subject.sinceMs).toISOString()}`);
+  if (subject.kind !== "breaker") lines.push(`Who    ${who(subject)}`);
+  lines.push(`Since  ${new Date(subject.sinceMs).toISOString()}`);
   if (subject.acknowledgedBefore) lines.push(`Acked  ${acknowledgedBefore(subject.acknowledgedBefore)}`);
   if (subject.logIndex >= 0) lines.push(`Proof  log #${subject.logIndex}`);
   lines.push(`Next   ${nextCommand(subject)}`);
@@ -110,7 +113,8 @@ export function alertDescription(subject: AlertSubject, containers: readonly str
 }
 
 /** What to type next. */
-export function nextCommand(subject: Pick<AlertSubject, "driftId" | "workload" | "nodeName">): string {
+export function nextCommand(subject: Pick<AlertSubject, "driftId" | "workload" | "nodeName" | "kind">): string {
+  if (subject.kind === "breaker") return "hullmark action ls";
   return subject.workload === "" ? `hullmark nodes ${shellWord(subject.nodeName)}` : `hullmark drift show ${shellWord(subject.driftId)}`;
 }
 
@@ -127,6 +131,7 @@ const PLAYBOOK_SECTIONS: readonly (readonly [string, readonly string[]])[] = [
   ["provenance", PROVENANCE_KINDS],
   ["admission", ADMISSION_KINDS],
   ["node", NODE_KINDS],
+  ["breaker", ["breaker"]],
 ];
 
 function who({ actor }: AlertSubject): string {

@@ -6,12 +6,14 @@ import { INTENT_ID_BYTES, intentMessage } from "@hullmark/proto/codec";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { ActionState } from "@hullmark/proto/v1/response";
-import type { ActionRow, ActionWrite, DriftRow, NodeRow, PauseRow } from "../../ports/rows.ts";
+import type { ActionRow, ActionWrite, ClaimRow, DriftRow, NodeRow, PauseRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import { claimRow } from "../fleet/claims.ts";
 import type { Committer } from "../fleet/committer.ts";
 import { adminFact } from "../fleet/log-facts.ts";
 import type { Policy } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
+import { alarmSubject, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS } from "./decide.ts";
 import { actionFact, INTENT_LIFETIME_MS, intentBody, issued, newAction, REPORT_GRACE_MS, type Report, reported, settled } from "./steps.ts";
 
@@ -72,6 +74,7 @@ export class ResponseEngine {
   readonly #held = new Map<Key, Held>();
   readonly #actuators = new Map<string, Set<ActuatorStream>>();
   #pause: PauseRow | undefined;
+  #alarm = UNKNOWN_ALARM;
   #lastNumber = 0;
   #turn: Promise<unknown> = Promise.resolve();
   #draining = false;
@@ -99,6 +102,15 @@ export class ResponseEngine {
     return counts;
   }
 
+  /** What people should know when they look at the fleet. */
+  get claims(): readonly ClaimRow[] {
+    const { breaker = 0 } = this.held();
+    return [
+      ...(breaker > 0 ? [claimRow("breaker", `${breaker} containers wait until the breaker allows more actions: hullmark action ls`)] : []),
+      ...(this.#pause ? [claimRow("actions-paused", `by ${this.#pause.by}: ${this.#pause.reason}`)] : []),
+    ];
+  }
+
   /** A container's results have changed. Never throws, never waits. */
   touched(nodeId: string, containerId: string): void {
     if (containerId === "" || this.#services.policy().mode === "observe" || this.#dirty.size >= MAX_DIRTY) return;
@@ -122,9 +134,12 @@ export class ResponseEngine {
         else if (row.state === ActionState.AWAITING) await this.#withdrawIfGone(row);
         else if (!UNSETTLED.has(row.state) && nowMs() - row.createdAtMs > HISTORY_MS) this.#rows.delete(row.id);
       }
+      const looking = this.#dirty.size > 0;
+      const held = this.held();
       // The longest waiting first: a look moves them to the end.
       for (const key of [...this.#held.keys()].slice(0, MAX_LOOKS_A_TICK)) this.#dirty.add(key);
       this.#drain();
+      await this.#sound(looking, held);
     });
   }
 
@@ -252,13 +267,14 @@ export class ResponseEngine {
 
   async #consider(key: Key): Promise<void> {
     const [nodeId = "", containerId = ""] = key.split("/");
-    this.#held.delete(key);
     try {
       const decision = await this.#decide(nodeId, containerId);
+      this.#held.delete(key);
       if (decision.act) await this.#begin(decision);
       else if ((HELD as readonly string[]).includes(decision.why)) this.#held.set(key, decision.why as Held);
     } catch (error) {
       this.#services.onProblem(error);
+      this.#held.delete(key);
       this.#held.set(key, "storage");
       // Whether it was written is not known: what is stored says, and until it can be read the rows fence themselves.
       await this.#reload().catch((again: unknown) => this.#services.onProblem(again));
@@ -284,6 +300,16 @@ export class ResponseEngine {
     passing("after-issue");
     if (!this.#pause) for (const stream of this.#actuators.get(row.nodeId) ?? []) stream.push(next);
     return next;
+  }
+
+  /** Tells people, once, that the breaker holds; durable before it counts as told. */
+  async #sound(looking: boolean, held: Partial<Record<Held, number>>): Promise<void> {
+    const { committer, policy, nowMs, verifierId } = this.#services;
+    const facts = { enforcing: policy().mode === "enforce", held, looking, history: this.#rows.values() };
+    const next = nextAlarm(this.#alarm, facts, nowMs());
+    if (next.open !== undefined && next.open !== this.#alarm.open)
+      await committer.submit({ entries: [], build: () => ({}), subjects: [alarmSubject(verifierId, next.open, held, nowMs())] });
+    this.#alarm = next;
   }
 
   async #withdrawIfGone(row: ActionRow): Promise<void> {
