@@ -49,38 +49,41 @@ async function start(stage: Stage, name: string, options: readonly string[] = []
   return victim;
 }
 
-/** Times from the kernel's event to the record and the alert. */
-function timing({ changedAt, committedAt, alertedAt }: Drift): string {
-  if (changedAt === null) return "";
-  const after = (time: string): string => `${((Date.parse(time) - Date.parse(changedAt)) / 1000).toFixed(2)} s`;
+/** Times from the kernel's event, or where none told from the attack, to the record and the alert. */
+function timing({ changedAt, committedAt, alertedAt }: Drift, attackedMs: number): string {
+  const sinceMs = changedAt === null ? attackedMs : Date.parse(changedAt);
+  const after = (time: string): string => `${((Date.parse(time) - sinceMs) / 1000).toFixed(2)} s`;
   return `, recorded after ${after(committedAt)}${alertedAt === null ? "" : `, told after ${after(alertedAt)}`}`;
 }
 
-function line(drift: Drift): string {
+function line(drift: Drift, attackedMs: number): string {
   const path = drift.path.length > 60 ? `${drift.path.slice(0, 30)}…${drift.path.slice(-20)}` : drift.path;
   const layer = drift.origin.layerIndex >= 0 ? `, layer ${drift.origin.layerIndex}` : "";
   const who = drift.actor?.executable ? ` by ${drift.actor.executable}` : "";
-  return `${[drift.kind, path].filter(Boolean).join(" ")} (${drift.origin.place}${layer})${who}${timing(drift)}`;
+  return `${[drift.kind, path].filter(Boolean).join(" ")} (${drift.origin.place}${layer})${who}${timing(drift, attackedMs)}`;
 }
 
 async function playAttack(stage: Stage, report: Reporter, attack: Attack, shared: DockerVictim): Promise<void> {
   const victim = attack.runOptions ? await start(stage, "configured", attack.runOptions) : shared;
   const before = new Set((await openDrifts(stage, victim.container)).map(({ id }) => id));
   let found: Drift[] = [];
+  let attackedMs = 0;
   await report.step(
     attack.name,
     async () => {
+      attackedMs = Date.now();
       await attack.attack(victim);
       if (attack.expected.length === 0) await pause(CLEAN_FOR_MS);
-      const complete = (seen: Drift[]): boolean => attack.expected.every((each) => seen.some((drift) => isExpected(drift, each)));
+      const complete = (seen: Drift[]): boolean => attack.expected.every((each) => seen.some((drift) => isExpected(drift, each) && drift.alertedAt !== null));
       found = await until(() => openDrifts(stage, victim.container), complete, FOUND_WITHIN_MS);
-      if (!complete(found)) throw new Error(`not found: ${JSON.stringify(attack.expected)}; there is:\n${found.map(line).join("\n")}`);
+      const lines = (drifts: readonly Drift[]): string => drifts.map((drift) => line(drift, attackedMs)).join("\n");
+      if (!complete(found)) throw new Error(`not found and told: ${JSON.stringify(attack.expected)}; there is:\n${lines(found)}`);
       const fresh = found.filter(({ id }) => !before.has(id));
-      if (attack.expected.length === 0 && fresh.length > 0) throw new Error(`a false alarm: ${fresh.map(line).join("; ")}`);
+      if (attack.expected.length === 0 && fresh.length > 0) throw new Error(`a false alarm: ${lines(fresh)}`);
     },
     () => (attack.expected.length === 0 ? "no drift, as it should be" : ""),
   );
-  for (const drift of found.filter((each) => attack.expected.some((expected) => isExpected(each, expected)))) report.detail(line(drift));
+  for (const drift of found.filter((each) => attack.expected.some((expected) => isExpected(each, expected)))) report.detail(line(drift, attackedMs));
   await attack.restore?.(victim);
 }
 

@@ -23,6 +23,7 @@ interface DriftView {
   readonly actor: { readonly executable: string } | null;
   readonly provenance: { readonly status: string; readonly commit: string; readonly authorities: readonly string[] } | null;
   readonly changedAt: string | null;
+  readonly measuredAt: string;
   readonly committedAt: string;
   readonly alertedAt: string | null;
   readonly logIndex: number;
@@ -37,6 +38,8 @@ interface WorkloadView {
 }
 
 const FOUND_WITHIN_MS = 20_000;
+/** What is told within a second or two takes longer on a machine that is busy. */
+const TOLD_WITHIN_MS = 60_000;
 
 let bed: Testbed;
 let stack: Stack;
@@ -163,6 +166,28 @@ async function assertFound(name: string, expected: readonly ExpectedDrift[]): Pr
     if (each.who !== undefined) expect(drift.actor?.executable.split("/").at(-1), drift.path).toBe(each.who);
     expect(drift.provenance).toMatchObject({ status: "signed", commit: ACCEPTANCE.revision, authorities: ["release"] });
     expect(drift.logIndex).toBeGreaterThanOrEqual(0);
+  }
+  await assertTold(name, expected);
+}
+
+/** Every drift says when it was written (where an event told), measured, recorded and told, in this order. */
+async function assertTold(name: string, expected: readonly ExpectedDrift[]): Promise<void> {
+  const told = (seen: readonly DriftView[], each: ExpectedDrift): DriftView | undefined =>
+    seen.find((drift) => isExpected(drift, each) && drift.alertedAt !== null);
+  const seen = await eventually(
+    () => drifts(name),
+    (found) => expected.every((each) => told(found, each)),
+    TOLD_WITHIN_MS,
+  );
+  for (const each of expected) {
+    const drift = told(seen, each);
+    expect(drift, `alert for ${each.place} ${each.kinds} ${each.path}; found:\n${describeAll(seen)}`).toBeDefined();
+    const [measured = Number.NaN, recorded = Number.NaN, alerted = Number.NaN] = [drift?.measuredAt, drift?.committedAt, drift?.alertedAt].map((time) =>
+      Date.parse(time ?? ""),
+    );
+    if (drift?.changedAt) expect(Date.parse(drift.changedAt), "changed before it was measured").toBeLessThanOrEqual(measured);
+    expect(recorded, "recorded before it was told").toBeLessThanOrEqual(alerted);
+    expect(alerted - recorded, "told after it was recorded").toBeLessThan(TOLD_WITHIN_MS);
   }
 }
 
