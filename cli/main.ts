@@ -11,6 +11,7 @@ import { diffCommand } from "./commands/diff.ts";
 import { downCommand } from "./commands/down.ts";
 import { driftCommand } from "./commands/drift.ts";
 import { drillCommand } from "./commands/drill.ts";
+import { incidentCommand } from "./commands/incident.ts";
 import { keygenCommand } from "./commands/keygen.ts";
 import { imagesCommand, nodesCommand, workloadsCommand } from "./commands/lists.ts";
 import { logCommand } from "./commands/log.ts";
@@ -39,8 +40,8 @@ export function program(as: Invocation = "hullmark"): Command {
   };
   const root = as === "hullmark" ? command() : plugin();
   if (as === "hullmark") for (const each of [upCommand(), downCommand()]) root.addCommand(each);
-  for (const each of [statusCommand(), nodesCommand(), nodeCommand(), workloadsCommand(), imagesCommand(), driftCommand(), actionCommand(), drillCommand()])
-    root.addCommand(each);
+  for (const each of [statusCommand(), nodesCommand(), nodeCommand(), workloadsCommand(), imagesCommand()]) root.addCommand(each);
+  for (const each of [driftCommand(), incidentCommand(), actionCommand(), drillCommand()]) root.addCommand(each);
   for (const each of [
     verifyCommand(),
     diffCommand(),

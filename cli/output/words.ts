@@ -58,7 +58,11 @@ export function toMs(time: Timestamp | undefined): number | undefined {
 /** `4s`, `12m`, `3h`, `5d`; `-` without a time. */
 export function age(time: Timestamp | undefined, nowMs: number): string {
   const ms = toMs(time);
-  if (ms === undefined) return "-";
+  return ms === undefined ? "-" : ageMs(ms, nowMs);
+}
+
+/** The same of Unix milliseconds. */
+export function ageMs(ms: number, nowMs: number): string {
   const seconds = Math.max(0, Math.round((nowMs - ms) / 1000));
   if (seconds < 120) return `${seconds}s`;
   if (seconds < 7200) return `${Math.round(seconds / 60)}m`;

@@ -1,0 +1,86 @@
+/** `hullmark incident ls|show|ack`: the same drift on any number of nodes as one matter. */
+import { printable } from "@hullmark/verifier/core/text/printable";
+import { Command, Option } from "commander";
+import { type Asking, ask } from "../connection/run.ts";
+import { acknowledgeIncident } from "../incident/acknowledge.ts";
+import { fetchIncidents, findIncidents, type ToldIncident } from "../incident/fetch.ts";
+import { EXIT } from "../output/exit-codes.ts";
+import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
+import { incidentPage, incidentTable, incidentView } from "../output/incident-page.ts";
+
+const EXITS = "\nExit: 0 clean, 1 an incident stands, 2 usage, 3 cannot tell (none stands, something could not be judged)";
+const formatOption = (): Option => new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat);
+
+export function incidentCommand(): Command {
+  const incident = new Command("incident").description("drift as people deal with it: the same file of the same image, on however many nodes, once");
+  for (const each of [lsCommand(), showCommand(), ackCommand()]) incident.addCommand(each);
+  return incident;
+}
+
+const stands = ({ state }: ToldIncident): boolean => state !== "resolved";
+
+function lsCommand(): Command {
+  return new Command("ls")
+    .description("incidents that stand, gravest first")
+    .addOption(formatOption())
+    .option("-a, --all", "also those that are resolved")
+    .addHelpText("after", EXITS)
+    .action(async ({ output, all }: { readonly output: Format; readonly all?: boolean }, command: Command) =>
+      ask(command, async (asking) => {
+        const { incidents, unknown } = await fetchIncidents(asking, all === true);
+        const standing = incidents.filter(stands).length;
+        if (isData(output)) asking.print(serialize(output, { incidents: incidents.map(incidentView), containersUnknown: unknown }));
+        else {
+          if (incidents.length > 0) asking.print(incidentTable(incidents, output === "wide", asking.nowMs));
+          asking.print(`${standing === 0 ? "no incident" : standing === 1 ? "1 incident" : `${standing} incidents`}, ${unknown} containers unknown\n`);
+        }
+        return standing > 0 ? EXIT.drift : unknown > 0 ? EXIT.unknown : EXIT.clean;
+      }),
+    );
+}
+
+/** The one incident that is meant; else says what is wrong. */
+async function one(asking: Asking, id: string): Promise<ToldIncident | undefined> {
+  const found = findIncidents((await fetchIncidents(asking, true)).incidents, id);
+  if (found.length === 1) return found[0];
+  const ids = found.slice(0, 10).map((each) => each.id);
+  process.stderr.write(
+    `hullmark: ${found.length === 0 ? "no such incident (hullmark incident ls -a lists them)" : `several are so named: ${ids.join(" ")}`}\n`,
+  );
+  return undefined;
+}
+
+function showCommand(): Command {
+  return new Command("show")
+    .description("one incident in full: what, where, since when, whose, and what happened in order")
+    .argument("<id>", "for example I-4Z5NZVGWJ6S2DXM7, or how it begins")
+    .addOption(formatOption())
+    .addHelpText("after", EXITS)
+    .action(async (id: string, { output }: { readonly output: Format }, command: Command) =>
+      ask(command, async (asking) => {
+        const incident = await one(asking, id);
+        if (!incident) return EXIT.usage;
+        asking.print(isData(output) ? serialize(output, incidentView(incident)) : incidentPage(incident, output === "wide", asking.nowMs));
+        return stands(incident) ? EXIT.drift : EXIT.clean;
+      }),
+    );
+}
+
+function ackCommand(): Command {
+  return new Command("ack")
+    .description("acknowledge every open drift of an incident, as shown now (responder role)")
+    .argument("<id>", "for example I-4Z5NZVGWJ6S2DXM7, or how it begins")
+    .requiredOption("-m, --reason <text>", "kept with each drift and in the log")
+    .addHelpText("after", "\nExit: 0 all acknowledged, 2 usage, 3 some changed meanwhile: look again")
+    .action(async (id: string, { reason }: { readonly reason: string }, command: Command) =>
+      ask(command, async (asking) => {
+        const incident = await one(asking, id);
+        if (!incident) return EXIT.usage;
+        asking.print(incidentPage(incident, false, asking.nowMs));
+        const { acknowledged, refused } = await acknowledgeIncident(asking, incident, reason);
+        for (const { driftId, why } of refused) asking.print(`${driftId} not acknowledged: ${printable(why, 200)}\n`);
+        asking.print(`${incident.id}: ${acknowledged.length} drifts acknowledged\n`);
+        return refused.length > 0 ? EXIT.unknown : EXIT.clean;
+      }),
+    );
+}

@@ -1,0 +1,61 @@
+/** Incidents as computed from what the verifier tells of drifts and actions. */
+import { type Drift, DriftState, Query } from "@hullmark/proto/v1/query";
+import { type Action, ActionState, Response } from "@hullmark/proto/v1/response";
+import { type Incident, incidentsOf, type Member } from "@hullmark/verifier/core/incident/incident";
+import { isIn } from "../connection/connection.ts";
+import { all, PAGE_SIZE } from "../connection/pages.ts";
+import type { Asking } from "../connection/run.ts";
+import { toMs } from "../output/words.ts";
+
+/** A drift with the actions that were decided on because of it, oldest first. */
+export interface ToldMember extends Member {
+  readonly drift: Drift;
+  readonly actions: readonly Action[];
+}
+export type ToldIncident = Incident<ToldMember>;
+
+export interface Incidents {
+  /** What stands first, gravest first. */
+  readonly incidents: readonly ToldIncident[];
+  /** Containers that could not be judged, in every namespace: the incidents say nothing of them. */
+  readonly unknown: number;
+}
+
+const STANDING = [DriftState.OPEN, DriftState.ACKNOWLEDGED];
+
+/** @param past also what is resolved: without it, an incident that returned does not say since when, nor how often */
+export async function fetchIncidents({ channel, signal, namespace }: Pick<Asking, "channel" | "signal" | "namespace">, past: boolean): Promise<Incidents> {
+  const states = past ? [...STANDING, DriftState.RESOLVED] : STANDING;
+  let unknown = 0;
+  const drifts = await all(
+    (pageToken) => channel.client(Query).listDrift({ states, pageSize: PAGE_SIZE, pageToken }, { signal }),
+    (page) => {
+      unknown = page.containersUnknown;
+      return page.drifts;
+    },
+  );
+  const actions = await all(
+    (pageToken) => channel.client(Response).listActions({ pageSize: PAGE_SIZE, pageToken }, { signal }),
+    (page) => page.actions,
+  );
+  const byDrift = Map.groupBy(actions.toReversed(), ({ driftId }) => driftId);
+  return { incidents: incidentsOf(drifts.filter((drift) => isIn(namespace, drift)).map((drift) => memberOf(drift, byDrift.get(drift.id) ?? []))), unknown };
+}
+
+/** Those whose id is, or begins with, what was typed. */
+export function findIncidents(incidents: readonly ToldIncident[], id: string): readonly ToldIncident[] {
+  const wanted = id.toUpperCase();
+  return incidents.filter((incident) => incident.id.startsWith(wanted));
+}
+
+function memberOf(drift: Drift, actions: readonly Action[]): ToldMember {
+  const { id, kind, path, configDigest, imageReference, nodeName, workload, severity, acknowledgedBy } = drift;
+  return {
+    ...{ drift, actions, driftId: id, kind, path, image: configDigest || imageReference, nodeName, workload, severity, acknowledgedBy },
+    state: drift.state === DriftState.RESOLVED ? "resolved" : drift.state === DriftState.ACKNOWLEDGED ? "acknowledged" : "open",
+    contained: actions.some(({ state }) => state === ActionState.DONE),
+    foundAtMs: toMs(drift.committedAt) ?? toMs(drift.measuredAt) ?? 0,
+    resolvedAtMs: toMs(drift.resolvedAt),
+    acknowledgedAtMs: toMs(drift.acknowledgedAt),
+  };
+}

@@ -1,0 +1,47 @@
+/** What happened in an incident, in order: what the kernel told, what the verifier found and decided, whom it told, what people and actuators did. */
+import { actionKindWord, actionStateWord, actorWord, toMs } from "../output/words.ts";
+import type { ToldIncident, ToldMember } from "./fetch.ts";
+
+/** Names come from nodes and people: not printable yet. */
+export interface TimelineEvent {
+  readonly atMs: number;
+  /** `changed` by the kernel's event, `found`, `told`, `acknowledged`, `resolved`; `action`, `approved`, `issued`, `settled`. */
+  readonly what: "changed" | "found" | "told" | "acknowledged" | "resolved" | "action" | "approved" | "issued" | "settled";
+  readonly driftId: string;
+  readonly actionId: string | null;
+  readonly node: string;
+  readonly container: string;
+  /** A person, or the program that made the change; null: the verifier. */
+  readonly by: string | null;
+  readonly detail: string;
+  /** Entry of the log that it is in, where known. */
+  readonly logIndex: number | null;
+}
+
+/** Oldest first. */
+export function timelineOf({ members }: ToldIncident): TimelineEvent[] {
+  return members.flatMap(eventsOf).sort((a, b) => a.atMs - b.atMs);
+}
+
+function eventsOf({ drift, actions }: ToldMember): TimelineEvent[] {
+  const events: TimelineEvent[] = [];
+  const add = (at: number | undefined, what: TimelineEvent["what"], more: Partial<TimelineEvent> = {}): void => {
+    if (at === undefined) return;
+    const about = { driftId: drift.id, actionId: null, node: drift.nodeName, container: drift.containerName };
+    events.push({ atMs: at, what, ...about, by: null, detail: "", logIndex: null, ...more });
+  };
+  add(toMs(drift.changedAt), "changed", { by: drift.actor?.executable ? actorWord(drift) : null });
+  add(toMs(drift.committedAt), "found", { detail: drift.summary });
+  add(toMs(drift.alertedAt), "told");
+  if (drift.acknowledgedBy) add(toMs(drift.acknowledgedAt), "acknowledged", { by: drift.acknowledgedBy, detail: drift.acknowledgedReason });
+  for (const action of actions) {
+    const word = `${actionKindWord(action.kind)} (rule ${action.rule})`;
+    add(toMs(action.createdAt), "action", { actionId: action.id, detail: word });
+    for (const { by, at } of action.approvals) add(toMs(at), "approved", { actionId: action.id, by });
+    add(toMs(action.issuedAt), "issued", { actionId: action.id });
+    const detail = `${actionStateWord(action.state)}${action.reason ? `: ${action.reason}` : ""}`;
+    add(toMs(action.settledAt), "settled", { actionId: action.id, by: action.deniedBy || null, detail, logIndex: Number(action.logIndex) });
+  }
+  add(toMs(drift.resolvedAt), "resolved");
+  return events;
+}

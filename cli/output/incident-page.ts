@@ -1,0 +1,84 @@
+/** Incidents: a line each, one in full, and the stable form of both. */
+import { playbookOf } from "@hullmark/verifier/core/alerting/text";
+import { printable } from "@hullmark/verifier/core/text/printable";
+import type { ToldIncident, ToldMember } from "../incident/fetch.ts";
+import { type TimelineEvent, timelineOf } from "../incident/timeline.ts";
+import { table } from "./table.ts";
+import { driftView } from "./views.ts";
+import { actorWord, ageMs, MAX_PATH_CHARACTERS, pathWord, severityTitle, severityWord } from "./words.ts";
+
+/** Members and events that a page shows; `-o wide` shows all. */
+const MAX_SHOWN = 20;
+const HEADERS = ["INCIDENT", "SEV", "STATE", "WORKLOAD", "PATH", "WHAT", "NODES", "DRIFTS", "OWNER", "AGE"];
+
+export function incidentTable(incidents: readonly ToldIncident[], wide: boolean, nowMs: number): string {
+  return table(
+    HEADERS,
+    incidents.map((incident) => [
+      ...[incident.id, severityWord(incident.severity), incident.state, several(incident.workloads, 40)],
+      ...[pathWord(incident.path, wide ? 4096 : 60) || "-", incident.kind, String(incident.nodes.length), String(incident.members.length)],
+      ...[printable(incident.owner, 32) || "-", ageMs(incident.firstSeenMs, nowMs)],
+    ]),
+  );
+}
+
+export function incidentPage(incident: ToldIncident, wide: boolean, nowMs: number): string {
+  const { members, nodes } = incident;
+  const field = (name: string, text: string): string => `${name.padEnd(8)} ${text}`;
+  const standing = members.filter(({ state }) => state !== "resolved");
+  const shown = wide ? members : [...standing, ...members.filter(({ state }) => state === "resolved")].slice(0, MAX_SHOWN);
+  const events = timelineOf(incident);
+  const lines = [`${severityTitle(incident.severity)}  ${incident.id}  (${incident.kind}, ${incident.state})`];
+  if (incident.path.length > 0) lines.push(field("File", printable(incident.path, 16_384)));
+  const { drift } = gravest(standing.length > 0 ? standing : members);
+  lines.push(field("What", printable(drift.summary, 1000)));
+  lines.push(field("Where", `${several(incident.workloads, 200)} · ${members.length} drifts, ${standing.length} of them standing, on ${nodes.length} nodes`));
+  if (incident.image) lines.push(field("Image", `${printable(drift.imageReference, 200)}${drift.configDigest ? ` · config ${drift.configDigest}` : ""}`));
+  const again = incident.reopened > 0 ? ` · returned ${incident.reopened} times` : "";
+  lines.push(field("Since", `${iso(incident.firstSeenMs)} · newest ${ageMs(incident.lastSeenMs, nowMs)} ago${again}`));
+  if (incident.resolvedAtMs !== undefined) lines.push(field("Over", iso(incident.resolvedAtMs)));
+  lines.push(field("Owner", printable(incident.owner, 100) || "nobody: not acknowledged"));
+  lines.push(field("Read", playbookOf(incident.kind)));
+  if (incident.state !== "resolved") lines.push(field("Next", `hullmark drift show ${drift.id} · hullmark incident ack ${incident.id} -m REASON`));
+  const rows = shown.map(({ driftId, state, severity, nodeName, drift: each }) => [
+    ...[driftId, severityWord(severity), state, printable(nodeName, 40), printable(each.containerName, 60), actorWord(each)],
+  ]);
+  lines.push("", table(["DRIFT", "SEV", "STATE", "NODE", "CONTAINER", "WHO"], rows).trimEnd(), ...left(members.length - shown.length, "drifts"));
+  const told = wide ? events : events.slice(-MAX_SHOWN);
+  lines.push("", ...left(events.length - told.length, "earlier events"), ...told.map(eventLine));
+  return `${lines.join("\n")}\n`;
+}
+
+/** The stable form: docs/cli.md. */
+export function incidentView(incident: ToldIncident) {
+  const { id, kind, state, severity, owner, reopened, nodes, workloads, path, members } = incident;
+  return {
+    ...{ id, severity: severityWord(severity), kind, state, owner: owner || null, path: printable(path, MAX_PATH_CHARACTERS) },
+    ...{ pathHex: Buffer.from(path).toString("hex"), image: incident.image, nodes, workloads, firstSeen: iso(incident.firstSeenMs) },
+    ...{ lastSeen: iso(incident.lastSeenMs), resolvedAt: incident.resolvedAtMs === undefined ? null : iso(incident.resolvedAtMs), reopened },
+    playbook: playbookOf(kind),
+    drifts: members.map(({ drift }) => driftView(drift)),
+    timeline: timelineOf(incident).map(({ atMs, ...event }) => ({ at: iso(atMs), ...event })),
+  };
+}
+
+function eventLine({ atMs, what, driftId, actionId, node, by, detail }: TimelineEvent): string {
+  const about = actionId === null ? driftId : `${driftId} ${actionId}`;
+  const who = by === null ? "" : ` by ${printable(by, 100)}`;
+  return `${iso(atMs)}  ${what.padEnd(12)} ${about} on ${printable(node, 60)}${who}${detail ? `: ${printable(detail, 200)}` : ""}`;
+}
+
+function gravest(members: readonly ToldMember[]): ToldMember {
+  return members.reduce((worst, each) => (each.severity > worst.severity ? each : worst));
+}
+
+const left = (count: number, what: string): string[] => (count > 0 ? [`and ${count} ${what} (-o wide)`] : []);
+
+function several(names: readonly string[], max: number): string {
+  const [first = "", ...others] = names;
+  return `${printable(first, max) || "-"}${others.length > 0 ? ` and ${others.length} more` : ""}`;
+}
+
+function iso(ms: number): string {
+  return new Date(ms).toISOString();
+}

@@ -1,0 +1,131 @@
+/**
+ * Incidents: the same thing on many containers and nodes is one matter for people. An incident is computed from drifts and holds nothing of its own, so that
+ * it is the same after every restart, under every policy, and on whichever machine it is computed.
+ */
+import { hash } from "node:crypto";
+
+/** A drift found again this long after the last of its kind was over belongs to the same incident, which is reopened: 7 days. */
+export const REOPEN_WINDOW_MS = 604_800_000;
+
+export type MemberState = "open" | "acknowledged" | "resolved";
+export type IncidentState = "open" | "acknowledged" | "contained" | "resolved";
+
+/** What an incident needs to know of a drift. Names, image and path come from nodes. Times are Unix milliseconds, by the verifier's clock. */
+export interface Member {
+  readonly driftId: string;
+  readonly kind: string;
+  /** Raw bytes; empty where no file is meant. */
+  readonly path: Uint8Array;
+  /** Config digest; the reference where none is known; empty for a matter of the node itself. */
+  readonly image: string;
+  readonly nodeName: string;
+  readonly workload: string;
+  /** Higher is graver. */
+  readonly severity: number;
+  readonly state: MemberState;
+  /** An action on its container was carried out. */
+  readonly contained: boolean;
+  readonly foundAtMs: number;
+  /** Set where it is resolved. */
+  readonly resolvedAtMs: number | undefined;
+  /** Who acknowledged it last, and when; empty: nobody. */
+  readonly acknowledgedBy: string;
+  readonly acknowledgedAtMs: number | undefined;
+}
+
+export interface Incident<M extends Member = Member> {
+  /** `I-` and 16 characters: stands for image, path and kind. */
+  readonly id: string;
+  readonly kind: string;
+  readonly path: Uint8Array;
+  readonly image: string;
+  readonly state: IncidentState;
+  /** Of the gravest member. */
+  readonly severity: number;
+  /** Who acknowledged a member last; empty: nobody. */
+  readonly owner: string;
+  readonly firstSeenMs: number;
+  /** When the newest member was found. */
+  readonly lastSeenMs: number;
+  /** When the last member was resolved; undefined while any is not. */
+  readonly resolvedAtMs: number | undefined;
+  /** How often it returned, within {@link REOPEN_WINDOW_MS}, after all of it had been resolved. */
+  readonly reopened: number;
+  /** Sorted, without repetition. */
+  readonly nodes: readonly string[];
+  readonly workloads: readonly string[];
+  /** Of the present episode, oldest first. At least one. */
+  readonly members: readonly M[];
+}
+
+const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const ID_BYTES = 10;
+
+/** The id that all drifts of one image, path and kind have in common. 80 bits of SHA-256 over length-prefixed fields, in Crockford's base32. */
+export function incidentId({ image, path, kind }: Pick<Member, "image" | "path" | "kind">): string {
+  const parts: Uint8Array[] = [Buffer.from("hullmark incident v1\0")];
+  for (const bytes of [Buffer.from(image), path, Buffer.from(kind)]) {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(bytes.length);
+    parts.push(length, bytes);
+  }
+  const digest = hash("sha256", Buffer.concat(parts), "buffer");
+  let bits = BigInt(`0x${digest.subarray(0, ID_BYTES).toString("hex")}`);
+  let text = "";
+  for (let i = 0; i < (ID_BYTES * 8) / 5; i++, bits >>= 5n) text = ALPHABET[Number(bits & 31n)] + text;
+  return `I-${text}`;
+}
+
+/** One incident for each image, path and kind, in its newest episode: what stands first, the gravest first, the newest first. The order of `members` does not matter. */
+export function incidentsOf<M extends Member>(members: readonly M[]): Incident<M>[] {
+  const incidents = [...Map.groupBy(members, incidentId)].map(([id, all]) => incidentOf(id, all));
+  const over = ({ state }: Incident): number => (state === "resolved" ? 1 : 0);
+  return incidents.sort((a, b) => over(a) - over(b) || b.severity - a.severity || b.lastSeenMs - a.lastSeenMs || compare(a.id, b.id));
+}
+
+function incidentOf<M extends Member>(id: string, all: readonly M[]): Incident<M> {
+  const { members, reopened } = newestEpisode(all.toSorted((a, b) => a.foundAtMs - b.foundAtMs || compare(a.driftId, b.driftId)));
+  const [first] = members as [M, ...M[]];
+  const state = stateOf(members);
+  const acknowledged = members.filter(({ acknowledgedBy }) => acknowledgedBy !== "");
+  const ends = members.map(({ resolvedAtMs, foundAtMs }) => resolvedAtMs ?? foundAtMs);
+  return {
+    ...{ id, kind: first.kind, path: first.path, image: first.image, state, reopened, members },
+    severity: members.reduce((worst, { severity }) => Math.max(worst, severity), 0),
+    owner:
+      acknowledged.reduce<Member | undefined>((last, each) => ((each.acknowledgedAtMs ?? 0) >= (last?.acknowledgedAtMs ?? 0) ? each : last), undefined)
+        ?.acknowledgedBy ?? "",
+    firstSeenMs: first.foundAtMs,
+    lastSeenMs: members.reduce((newest, { foundAtMs }) => Math.max(newest, foundAtMs), 0),
+    resolvedAtMs: state === "resolved" ? ends.reduce((last, end) => Math.max(last, end), 0) : undefined,
+    nodes: distinct(members.map(({ nodeName }) => nodeName)),
+    workloads: distinct(members.map(({ workload }) => workload)),
+  };
+}
+
+/** A quiet longer than the window ends an episode; a shorter one, after which it returns, is a reopening. `members` are in the order in which they were found. */
+function newestEpisode<M extends Member>(members: readonly M[]): { readonly members: readonly M[]; readonly reopened: number } {
+  let start = 0;
+  let reopened = 0;
+  let quietSinceMs = Number.NEGATIVE_INFINITY;
+  for (const [at, { state, foundAtMs, resolvedAtMs }] of members.entries()) {
+    if (at > 0 && foundAtMs - quietSinceMs > REOPEN_WINDOW_MS) [start, reopened] = [at, 0];
+    else if (at > 0 && foundAtMs > quietSinceMs) reopened++;
+    quietSinceMs = Math.max(quietSinceMs, state === "resolved" ? (resolvedAtMs ?? foundAtMs) : Number.POSITIVE_INFINITY);
+  }
+  return { members: members.slice(start), reopened };
+}
+
+/** Of what is not resolved, the least that has been done. */
+function stateOf(members: readonly Member[]): IncidentState {
+  const standing = members.filter(({ state }) => state !== "resolved");
+  if (standing.length === 0) return "resolved";
+  if (standing.every(({ contained }) => contained)) return "contained";
+  return standing.every(({ state, contained }) => contained || state === "acknowledged") ? "acknowledged" : "open";
+}
+
+const distinct = (names: readonly string[]): string[] => [...new Set(names)].sort(compare);
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
