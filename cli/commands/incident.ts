@@ -1,4 +1,4 @@
-/** `hullmark incident ls|show|ack`: the same drift on any number of nodes as one matter. */
+/** `hullmark incident ls|show|ack|export|verify`: the same drift on any number of nodes as one matter. */
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, Option } from "commander";
 import { type Asking, ask } from "../connection/run.ts";
@@ -7,13 +7,14 @@ import { fetchIncidents, findIncidents, type ToldIncident } from "../incident/fe
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
 import { incidentPage, incidentTable, incidentView } from "../output/incident-page.ts";
+import { exportCommand, verifyCommand } from "./incident-record.ts";
 
 const EXITS = "\nExit: 0 clean, 1 an incident stands, 2 usage, 3 cannot tell (none stands, something could not be judged)";
 const formatOption = (): Option => new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat);
 
 export function incidentCommand(): Command {
   const incident = new Command("incident").description("drift as people deal with it: the same file of the same image, on however many nodes, once");
-  for (const each of [lsCommand(), showCommand(), ackCommand()]) incident.addCommand(each);
+  for (const each of [lsCommand(), showCommand(), ackCommand(), exportCommand(one), verifyCommand()]) incident.addCommand(each);
   return incident;
 }
 

@@ -1,16 +1,16 @@
 /** `hullmark log verify|export|accept`: the log checked without trusting whoever serves it, and what to say when a part of it is known to be lost. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { TransparencyError } from "@hullmark/verifier/core/transparency/errors";
-import { type NoteVerifierKey, parseVerifierKey } from "@hullmark/verifier/core/transparency/note";
+import type { NoteVerifierKey } from "@hullmark/verifier/core/transparency/note";
 import { type LogVerification, verifyLog } from "@hullmark/verifier/core/transparency/verify";
 import { Command } from "commander";
-import type { Context } from "../connection/context.ts";
 import { ContextError } from "../connection/context-error.ts";
-import { ask, contextOf } from "../connection/run.ts";
+import { ask } from "../connection/run.ts";
 import { exportLog } from "../log/export.ts";
-import { directoryResources, type ReadResource, resourceReader, urlResources } from "../log/readers.ts";
+import { type ReadResource, resourceReader } from "../log/readers.ts";
+import { logSource, readText, type SourceOptions } from "../log/source.ts";
 import { because } from "../output/because.ts";
 import { EXIT } from "../output/exit-codes.ts";
 
@@ -24,12 +24,6 @@ export interface CommandOutput {
   readonly err: (text: string) => void;
   /** Exit code of the process, once. */
   readonly exit: (code: number) => void;
-}
-
-interface SourceOptions {
-  readonly url?: string;
-  readonly dir?: string;
-  readonly key?: string;
 }
 
 interface VerifyOptions extends SourceOptions {
@@ -107,25 +101,12 @@ function prepare(
   sinceFile: string | undefined,
   usage: (message: string) => void,
 ): { read: ReadResource; key: NoteVerifierKey; since: string | undefined } | undefined {
-  if (options.url !== undefined && options.dir !== undefined) return void usage("give either --url or --dir");
   try {
-    const { url, dir, keyFile } = sourceOf(options, command);
-    if (dir === undefined && !/^https?:\/\//.test(url)) return void usage("--url is an http or https prefix");
-    const key = parseVerifierKey(readText(keyFile));
-    const since = sinceFile === undefined ? undefined : readText(sinceFile);
-    return { read: dir === undefined ? urlResources(url) : directoryResources(dir), key, since };
+    const { read, key } = logSource(options, command);
+    return { read, key, since: sinceFile === undefined ? undefined : readText(sinceFile) };
   } catch (error) {
     if (!(error instanceof TransparencyError || error instanceof ContextError)) throw error;
     return void usage(printable(error.message, 1000));
-  }
-}
-
-/** @throws ContextError */
-function readText(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (cause) {
-    throw new ContextError(`${path} cannot be read: ${because(cause)}`, { cause });
   }
 }
 
@@ -138,15 +119,6 @@ function remembered(path: string | undefined, note: string, err: (text: string) 
     err(`hullmark log: ${printable(`${path} cannot be written: ${because(error)}`, 1000)}\n`);
     return false;
   }
-}
-
-/** What is not named is the context's: the log that its verifier serves, and the key that stands beside it. @throws ContextError */
-function sourceOf({ url, dir, key }: SourceOptions, command: Command): { url: string; dir: string | undefined; keyFile: string } {
-  const { logUrl, logKeyFile, name }: Partial<Context> = key !== undefined && (url ?? dir) !== undefined ? {} : contextOf(command);
-  const keyFile = key ?? logKeyFile;
-  if ((url ?? dir ?? logUrl) === undefined) throw new ContextError(`context "${name}" names no log (logUrl): give --url or --dir`);
-  if (keyFile === undefined) throw new ContextError(`context "${name}" names no key of the log (logKeyFile): give --key`);
-  return { url: url ?? logUrl ?? "", dir, keyFile };
 }
 
 function verificationText({ verdict, checkpoint, since, findings, entries, tiles, types }: LogVerification): string {

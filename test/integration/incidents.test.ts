@@ -1,15 +1,23 @@
 /** The same file of the same image changed on two nodes: one incident for people, acknowledged once, the same after the verifier restarts and when it returns. */
+import { execFile } from "node:child_process";
 import { hash } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join as joinPath } from "node:path";
+import { fileURLToPath } from "node:url";
 import { encodeRecord } from "@hullmark/proto/codec";
 import type { RpcChannel } from "@hullmark/proto/rpc";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
+import { parseVerifierKey } from "@hullmark/verifier/core/transparency/note";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { acknowledgeIncident } from "../../cli/incident/acknowledge.ts";
-import { fetchIncidents, findIncidents } from "../../cli/incident/fetch.ts";
+import { fetchIncidents, findIncidents, type ToldIncident } from "../../cli/incident/fetch.ts";
+import { makeRecord, verifyRecord } from "../../cli/incident/record.ts";
+import { resourceReader, urlResources } from "../../cli/log/readers.ts";
 import { incidentPage, incidentTable, incidentView } from "../../cli/output/incident-page.ts";
 import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
+import { testNoteSigner } from "../fakes/note-signer.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
@@ -57,7 +65,7 @@ async function join(name: string): Promise<void> {
   await attester.report();
   nodes.push(attester);
   const judged = async () => (await verifier.query.getWorkload({ container: `web-${name}` })).workload;
-  await expect.poll(judged, { timeout: 60_000 }).toMatchObject({ content: Verdict.AFFIRMING });
+  await expect.poll(judged, { timeout: 240_000 }).toMatchObject({ content: Verdict.AFFIRMING });
 }
 
 /** One file of one node's container becomes `conf`; undefined: as the image has it. */
@@ -73,7 +81,7 @@ const incidents = async (past = true) => (await fetchIncidents(asking(), past)).
 
 /** The one incident, when it is as `want` says. */
 async function reaches(want: Record<string, unknown>) {
-  await expect.poll(async () => await incidents(), { timeout: 60_000 }).toMatchObject([want]);
+  await expect.poll(async () => await incidents(), { timeout: 240_000 }).toMatchObject([want]);
   const [incident] = await incidents();
   if (!incident) throw new Error("no incident");
   return incident;
@@ -132,4 +140,111 @@ test("two nodes are one incident; a viewer may not acknowledge it, a responder m
   expect(view).toMatchObject({ id: back.id, state: "open", path: "/etc/app.conf", nodes: ["w-1", "w-2", "w-3"], owner: "some-responder", resolvedAt: null });
   expect(timeline.filter(({ what }) => what === "resolved")).toHaveLength(2);
   expect(timeline.map(({ at }) => at)).toEqual(timeline.map(({ at }) => at).toSorted());
+
+  provesItself(await exported(back));
+  await asTyped(back);
 });
+
+const key = () => parseVerifierKey(readFileSync(joinPath(verifier.directory, "state/admin/log.pub"), "utf8"));
+
+/** A checkpoint is signed after the entries that it covers: until then the log does not have all of it. */
+async function exported(incident: ToldIncident): Promise<string> {
+  const reader = resourceReader(urlResources(`http://127.0.0.1:${verifier.running?.httpPort}/log`));
+  let record = "";
+  const made = async (): Promise<boolean> => {
+    record = await makeRecord(incident, reader, key());
+    return true;
+  };
+  await expect.poll(made, { timeout: 240_000 }).toBe(true);
+  return record;
+}
+
+interface Parts {
+  incident: { id: string; state: string; owner: string; path: string; image: string; drifts: Record<string, unknown>[] };
+  log: { checkpoint: string; entries: { index: number; entry: string; proof: string[] }[] };
+}
+
+/** Offline, and not when anything in it that the log knows of is another. */
+function provesItself(record: string): void {
+  const verified = verifyRecord(record, key());
+  expect(verified).toMatchObject({ verdict: "ok", drifts: 3, findings: [] });
+  const types = verified.entries.map(({ type }) => type);
+  expect([types.filter((type) => type === "drift").length >= 7, types.filter((type) => type === "acknowledgement").length]).toEqual([true, 2]);
+
+  const altered = (change: (parts: Parts) => void): string => {
+    const parts = JSON.parse(record) as Parts;
+    change(parts);
+    return verifyRecord(`${JSON.stringify(parts, null, 1)}\n`, key()).verdict;
+  };
+  expect(altered(() => {})).toBe("ok");
+  const other = Buffer.from("/etc/app.con").toString("hex");
+  for (const [name, value] of Object.entries({
+    kind: "added",
+    severity: "low",
+    state: "acknowledged",
+    pathHex: other,
+    node: { id: "x" },
+    container: { id: "x" },
+    id: "D-0000",
+  }))
+    expect(
+      altered(({ incident }) => Object.assign(incident.drifts.at(-1) ?? {}, { [name]: value })),
+      name,
+    ).toBe("tampered");
+  expect(altered(({ incident }) => Object.assign(incident, { id: "I-0000000000000000" }))).toBe("tampered");
+  expect(altered(({ incident }) => Object.assign(incident, { image: "sha256:00" }))).toBe("tampered");
+  expect(altered(({ incident }) => Object.assign(incident, { state: "resolved" }))).toBe("tampered");
+  expect(altered(({ incident }) => incident.drifts.push({ ...incident.drifts[0] }))).toBe("tampered");
+  expect(altered(({ log }) => log.entries.reverse())).toBe("tampered");
+  expect(altered(({ log }) => log.entries.push({ ...(log.entries.at(-1) as Parts["log"]["entries"][number]) }))).toBe("tampered");
+  for (const at of [0, 1, -1]) {
+    const entry = ({ log }: Parts) => log.entries.at(at) as Parts["log"]["entries"][number];
+    const flipped = (text: string, position: number): string => {
+      const bytes = Buffer.from(text, "base64");
+      bytes[position] = (bytes[position] ?? 0) ^ 1;
+      return bytes.toString("base64");
+    };
+    expect(altered((parts) => Object.assign(entry(parts), { entry: flipped(entry(parts).entry, 20) }))).toBe("tampered");
+    expect(altered((parts) => Object.assign(entry(parts), { index: entry(parts).index + 1 }))).toBe("tampered");
+    expect(altered((parts) => Object.assign(entry(parts), { proof: entry(parts).proof.slice(1) }))).toBe("tampered");
+    expect(altered((parts) => Object.assign(entry(parts), { proof: entry(parts).proof.map((each) => flipped(each, 31)) }))).toBe("tampered");
+  }
+  // What is missing, unreadable, or somebody else's cannot be told.
+  expect(altered(({ log }) => log.entries.splice(0))).toBe("incomplete");
+  expect(altered(({ incident }) => incident.drifts.splice(0))).toBe("incomplete");
+  for (const cut of ["", "null", record.slice(0, -2), record.replace("hullmark-incident/1", "hullmark-incident/2")])
+    expect(verifyRecord(cut, key()).verdict).toBe("incomplete");
+  expect(verifyRecord(record, parseVerifierKey(testNoteSigner().verifierKey)).verdict).toBe("incomplete");
+  expect(altered(({ log }) => Object.assign(log, { checkpoint: log.checkpoint.replace(/\n(\d+)\n/, (_, size) => `\n${Number(size) + 1}\n`) }))).toBe(
+    "tampered",
+  );
+  // Said twice, or beside it.
+  expect(verifyRecord(record.replace('"owner":', '"owner": "eve",\n  "owner":'), key()).verdict).toBe("tampered");
+  expect(verifyRecord(`${record} `, key()).verdict).toBe("tampered");
+}
+
+/** The command as people type it, with what it answers and its exit code. */
+async function asTyped({ id, members }: ToldIncident): Promise<void> {
+  const [config, record] = [joinPath(verifier.directory, "cli.yaml"), joinPath(verifier.directory, "incident.json")];
+  const files = "caFile: state/admin/ca.crt, certFile: state/admin/client.crt, keyFile: state/admin/client.key, logKeyFile: state/admin/log.pub";
+  const address = `address: '${verifier.mainAddress}', logUrl: 'http://127.0.0.1:${verifier.running?.httpPort}/log'`;
+  writeFileSync(config, `currentContext: a\ncontexts:\n  a: { ${address}, ${files} }\n`);
+  const main = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
+  const hullmark = async (...args: string[]): Promise<{ code: number; out: string }> =>
+    await new Promise((resolve) => {
+      execFile(process.execPath, [main, "--config", config, "incident", ...args], (error, stdout, stderr) => {
+        resolve({ code: error ? Number(error.code) : 0, out: `${stdout}${stderr}` });
+      });
+    });
+  expect(await hullmark("ls")).toMatchObject({ code: 1, out: expect.stringContaining(id) });
+  expect(await hullmark("show", id.slice(0, 5), "-o", "wide")).toMatchObject({ code: 1, out: expect.stringContaining(members[0]?.driftId ?? "?") });
+  expect(await hullmark("ack", id, "-m", "known")).toMatchObject({ code: 0, out: expect.stringContaining(`${id}: 1 drifts acknowledged`) });
+  await reaches({ id, state: "acknowledged", owner: "admin" });
+  const written = async () => (await hullmark("export", id, record)).code;
+  await expect.poll(written, { timeout: 240_000 }).toBe(0);
+  // What is there is not overwritten.
+  expect(await hullmark("export", id, record)).toMatchObject({ code: 2, out: expect.stringContaining("incident.json: it is there already") });
+  expect(await hullmark("verify", record)).toMatchObject({ code: 0, out: expect.stringContaining("VERIFIED") });
+  writeFileSync(record, readFileSync(record, "utf8").replaceAll('"kind": "content"', '"kind": "added"'));
+  expect(await hullmark("verify", record)).toMatchObject({ code: 1, out: expect.stringContaining("TAMPERED WITH") });
+}

@@ -16,6 +16,8 @@ export function wireName(names: Readonly<Record<number, string>>, value: number)
 const TEXT_CHARS = 512;
 /** Bounded and printable. */
 export const text = (value: string): string => printable(Buffer.from(value)).slice(0, TEXT_CHARS).toWellFormed();
+/** A path as an entry has it; its length in bytes stands beside. */
+export const pathText = (path: Uint8Array): string => printable(path).slice(0, 4096).toWellFormed();
 
 export function entry(type: LogEntryType, timeMs: number, fields: Readonly<Record<string, LogValue>>): LogEntry {
   return { type, timeMs: Math.floor(timeMs), fields };
@@ -60,7 +62,7 @@ export function driftFact(row: DriftRow, timeMs: number): LogEntry {
     kind: row.kind,
     place: row.place,
     severity: wireName(Severity, row.severity),
-    path: printable(row.path).slice(0, 4096).toWellFormed(),
+    path: pathText(row.path),
     pathBytes: row.path.length,
     summary: text(row.summary),
     differences: row.differences

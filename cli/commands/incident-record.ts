@@ -1,0 +1,101 @@
+/** `hullmark incident export|verify`: an incident in one file that proves itself. */
+import { open, writeFile } from "node:fs/promises";
+import { RpcError } from "@hullmark/proto/rpc";
+import { printable } from "@hullmark/verifier/core/text/printable";
+import { TransparencyError } from "@hullmark/verifier/core/transparency/errors";
+import { parseVerifierKey } from "@hullmark/verifier/core/transparency/note";
+import { Command } from "commander";
+import { ContextError } from "../connection/context-error.ts";
+import { type Asking, ask, contextOf } from "../connection/run.ts";
+import type { ToldIncident } from "../incident/fetch.ts";
+import { MAX_RECORD_BYTES, makeRecord, type RecordVerification, verifyRecord } from "../incident/record.ts";
+import { KubectlError } from "../kubectl/kubectl.ts";
+import { resourceReader } from "../log/readers.ts";
+import { logSource, readText, type SourceOptions } from "../log/source.ts";
+import { because } from "../output/because.ts";
+import { EXIT } from "../output/exit-codes.ts";
+
+const KEY_OPTION = "verifier key of the log, one line NAME+HASH+KEY (default: the context's; one that came by another way proves more)";
+/** Entries that `verify` prints. */
+const MAX_SHOWN = 100;
+
+/** @param find the incident that an id means; says itself where there is none */
+export function exportCommand(find: (asking: Asking, id: string) => Promise<ToldIncident | undefined>): Command {
+  return new Command("export")
+    .description("write an incident into one file, with the log's entries about it and the proofs that they are in the log")
+    .argument("<id>", "for example I-4Z5NZVGWJ6S2DXM7, or how it begins")
+    .argument("<file>", "must not be there yet")
+    .option("--url <prefix>", "log served over HTTP (default: the context's)")
+    .option("--dir <directory>", "an exported copy of the log")
+    .option("--key <file>", KEY_OPTION)
+    .addHelpText("after", "\nExit: 0 written, 2 usage, 3 not written: the log cannot be read, or does not have all of it yet")
+    .action(async (id: string, file: string, options: SourceOptions, command: Command) =>
+      ask(command, async (asking) => {
+        try {
+          const { read, key } = logSource(options, command);
+          const incident = await find(asking, id);
+          if (!incident) return EXIT.usage;
+          const record = await makeRecord(incident, resourceReader(read), key);
+          await writeFile(file, record, { flag: "wx", mode: 0o600 });
+          asking.print(`${incident.id} with ${incident.members.length} drifts in ${printable(file)}\n`);
+          return EXIT.clean;
+        } catch (error) {
+          return notDone("export", error);
+        }
+      }),
+    );
+}
+
+export function verifyCommand(): Command {
+  return new Command("verify")
+    .description("verify an exported incident offline: what it says of its drifts is in the log, and the log's key has signed it")
+    .argument("<file>", "as `incident export` wrote it")
+    .option("--key <file>", KEY_OPTION)
+    .addHelpText("after", "\nExit: 0 verified, 1 tampered with, 2 usage, 3 cannot tell (something is missing, or not by this key)")
+    .action(async (file: string, options: { readonly key?: string }, command: Command) => {
+      try {
+        const keyFile = options.key ?? contextOf(command).logKeyFile;
+        if (keyFile === undefined) throw new ContextError("the context names no key of the log (logKeyFile): give --key");
+        const result = verifyRecord(await readBounded(file), parseVerifierKey(readText(keyFile)));
+        process.stdout.write(verificationText(result));
+        process.exitCode = { ok: EXIT.clean, tampered: EXIT.drift, incomplete: EXIT.unknown }[result.verdict];
+      } catch (error) {
+        process.exitCode = notDone("verify", error);
+      }
+    });
+}
+
+function notDone(what: string, error: unknown): number {
+  // What the verifier and kubectl say is told where every command tells it.
+  if (!(error instanceof Error) || error instanceof RpcError || error instanceof KubectlError) throw error;
+  const said = "syscall" in error ? `${"path" in error ? `${error.path}: ` : ""}${because(error)}` : error.message;
+  process.stderr.write(`hullmark incident ${what}: ${printable(said, 1000)}\n`);
+  const usage = error instanceof ContextError || "syscall" in error || (error instanceof TransparencyError && error.code === "BAD_KEY");
+  return usage ? EXIT.usage : EXIT.unknown;
+}
+
+/** @throws the system's error; TransparencyError OUT_OF_RANGE for a file larger than a record may be */
+async function readBounded(path: string): Promise<string> {
+  const file = await open(path);
+  try {
+    const { size } = await file.stat();
+    if (size > MAX_RECORD_BYTES) throw new TransparencyError("OUT_OF_RANGE", `${path}: ${size} bytes, limit ${MAX_RECORD_BYTES}`);
+    return await file.readFile("utf8");
+  } finally {
+    await file.close();
+  }
+}
+
+function verificationText({ verdict, id, drifts, findings, entries }: RecordVerification): string {
+  const word = { ok: "VERIFIED", tampered: "TAMPERED WITH", incomplete: "CANNOT TELL" }[verdict];
+  const lines = [`${word}  ${printable(id, 40)}  ${drifts} drifts, ${entries.length} entries of the log`];
+  for (const { verdict: kind, message } of findings.slice(0, MAX_SHOWN)) lines.push(`  ${kind === "tampered" ? "✗" : "?"} ${printable(message, 400)}`);
+  for (const { index, timeMs, type, fields } of entries.slice(0, MAX_SHOWN)) {
+    const said = ["id", "drift", "kind", "state", "severity", "path", "by", "reason"].flatMap((name) =>
+      name in fields ? [`${name} ${String(fields[name])}`] : [],
+    );
+    lines.push(`  #${index} ${new Date(timeMs).toISOString()} ${type}: ${printable(said.join(" · "), 400)}`);
+  }
+  if (entries.length > MAX_SHOWN) lines.push(`  and ${entries.length - MAX_SHOWN} entries more`);
+  return `${lines.join("\n")}\n`;
+}

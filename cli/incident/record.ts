@@ -1,0 +1,130 @@
+/** An incident in one file, with the log's entries about it and the proofs that they are in the log: for whoever comes later, without the verifier. */
+import { pathText, text } from "@hullmark/verifier/core/fleet/log-facts";
+import { incidentId } from "@hullmark/verifier/core/incident/incident";
+import type { LogEntry } from "@hullmark/verifier/core/transparency/entry";
+import { TransparencyError } from "@hullmark/verifier/core/transparency/errors";
+import { extract, type LogExtract, MAX_EXTRACT_ENTRIES, openExtract, type ProvenEntry } from "@hullmark/verifier/core/transparency/extract";
+import { MAX_NOTE_BYTES, type NoteVerifierKey } from "@hullmark/verifier/core/transparency/note";
+import type { LogReader } from "@hullmark/verifier/ports/log-store";
+import { z } from "zod";
+import { incidentView } from "../output/incident-page.ts";
+import type { ToldIncident } from "./fetch.ts";
+
+const FORMAT = "hullmark-incident/1";
+/** Longest record that is read or written. */
+export const MAX_RECORD_BYTES = 67_108_864;
+
+const base64 = z.base64().transform((text) => Buffer.from(text, "base64"));
+const hex = z
+  .string()
+  .regex(/^([0-9a-f]{2})*$/)
+  .transform((text) => Buffer.from(text, "hex"));
+/** What is held against the log of a drift; the rest of its view is the exporter's word. */
+const DRIFT = z.looseObject({
+  ...{ id: z.string(), kind: z.string(), state: z.string(), severity: z.string(), pathHex: hex, logIndex: z.int() },
+  ...{ node: z.looseObject({ id: z.string() }), container: z.looseObject({ id: z.string() }) },
+  image: z.looseObject({ reference: z.string(), configDigest: z.string() }),
+});
+const RECORD = z.strictObject({
+  format: z.literal(FORMAT),
+  incident: z.looseObject({ id: z.string(), kind: z.string(), state: z.string(), image: z.string(), pathHex: hex, drifts: z.array(DRIFT).min(1) }),
+  log: z.strictObject({
+    checkpoint: z.string().max(MAX_NOTE_BYTES),
+    entries: z.array(z.strictObject({ index: z.int(), entry: base64, proof: z.array(base64).max(106) })).max(MAX_EXTRACT_ENTRIES),
+  }),
+});
+type Drift = z.infer<typeof DRIFT>;
+
+export interface RecordFinding {
+  /** `tampered`: something contradicts what the log's key has signed. `incomplete`: it cannot be told. */
+  readonly verdict: "tampered" | "incomplete";
+  readonly message: string;
+}
+
+export interface RecordVerification {
+  readonly verdict: "ok" | "tampered" | "incomplete";
+  /** Empty where the file is no record. */
+  readonly id: string;
+  readonly drifts: number;
+  readonly findings: readonly RecordFinding[];
+  /** What is proven, in the order of the log. */
+  readonly entries: readonly ProvenEntry[];
+}
+
+/** @returns the file's text. @throws TransparencyError where the log cannot be read; MISSING also where its newest checkpoint does not have all of it yet */
+export async function makeRecord(incident: ToldIncident, reader: LogReader, key: NoteVerifierKey): Promise<string> {
+  const ids = new Set(incident.members.map(({ driftId }) => driftId));
+  const log = await extract(reader, key, ({ type, fields }) => ids.has(String(fields[type === "drift" ? "id" : "drift"])));
+  const record = serialized({ format: FORMAT, incident: incidentView(incident), log: logView(log) });
+  if (Buffer.byteLength(record) > MAX_RECORD_BYTES) throw new TransparencyError("OUT_OF_RANGE", `a record of more than ${MAX_RECORD_BYTES} bytes`);
+  const [finding] = verifyRecord(record, key).findings;
+  if (finding) throw new TransparencyError(finding.verdict === "tampered" ? "INCONSISTENT" : "MISSING", finding.message);
+  return record;
+}
+
+const serialized = (value: unknown): string => `${JSON.stringify(value, null, 1)}\n`;
+const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64");
+
+function logView({ note, entries }: LogExtract) {
+  return { checkpoint: note, entries: entries.map(({ index, entry, proof }) => ({ index, entry: encode(entry), proof: proof.map(encode) })) };
+}
+
+/** @param file at most {@link MAX_RECORD_BYTES}; anybody may have written it */
+export function verifyRecord(file: string, key: NoteVerifierKey): RecordVerification {
+  const findings: RecordFinding[] = [];
+  const find = (verdict: RecordFinding["verdict"], message: string): void => void findings.push({ verdict, message });
+  const done = (id = "", drifts = 0, entries: readonly ProvenEntry[] = []): RecordVerification => {
+    const tampered = findings.some(({ verdict }) => verdict === "tampered");
+    return { verdict: tampered ? "tampered" : findings.length > 0 ? "incomplete" : "ok", id, drifts, findings, entries };
+  };
+  const value = jsonOrNot(file);
+  const parsed = RECORD.safeParse(value);
+  if (!parsed.success) {
+    find("incomplete", `not a record of an incident: ${parsed.error.issues[0]?.path.join(".") ?? ""} ${parsed.error.issues[0]?.message ?? ""}`);
+    return done();
+  }
+  // A member that is there twice reads in one way here and in another elsewhere.
+  if (serialized(value) !== file) find("tampered", "not written as a record is: something is there twice, or beside it");
+  const { incident, log } = parsed.data;
+  let entries: readonly ProvenEntry[] = [];
+  try {
+    entries = openExtract({ note: log.checkpoint, entries: log.entries }, key);
+  } catch (error) {
+    if (!(error instanceof TransparencyError)) throw error;
+    find(error.code === "UNKNOWN_KEY" ? "incomplete" : "tampered", error.message);
+    return done(incident.id, incident.drifts.length);
+  }
+  if (incidentId({ image: incident.image, path: incident.pathHex, kind: incident.kind }) !== incident.id)
+    find("tampered", "the id is not that of this image, path and kind");
+  if (new Set(incident.drifts.map(({ id }) => id)).size !== incident.drifts.length) find("tampered", "a drift is there twice");
+  const byIndex = new Map(entries.map((entry) => [entry.index, entry]));
+  for (const drift of incident.drifts) {
+    const { id, kind, pathHex: path, image, logIndex } = drift;
+    if (incidentId({ image: image.configDigest || image.reference, path, kind }) !== incident.id) find("tampered", `${id} belongs to another incident`);
+    const entry = byIndex.get(logIndex);
+    if (!entry) find("incomplete", `${id}: its entry ${logIndex} is not there`);
+    else for (const name of contradictions(drift, entry)) find("tampered", `${id}: entry ${logIndex} has another ${name}`);
+  }
+  const over = incident.drifts.every(({ state }) => state === "resolved");
+  if (over !== (incident.state === "resolved")) find("tampered", "the state is not that of its drifts");
+  return done(incident.id, incident.drifts.length, entries);
+}
+
+const SEVERITIES: Readonly<Record<string, string>> = { info: "info", low: "low", med: "medium", high: "high", crit: "critical" };
+
+/** Names of the members in which the log's entry says something else. */
+function contradictions(drift: Drift, { type, fields }: LogEntry): string[] {
+  if (type !== "drift") return ["type"];
+  const { id, kind, state, severity, node, container, image, pathHex: path } = drift;
+  const said = { id, kind, state, severity: SEVERITIES[severity], node: node.id, container: text(container.id) };
+  const wanted = { ...said, image: text(image.reference), config: text(image.configDigest), path: pathText(path), pathBytes: path.length };
+  return Object.entries(wanted).flatMap(([name, value]) => (fields[name] === value ? [] : [name]));
+}
+
+function jsonOrNot(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

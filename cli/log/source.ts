@@ -1,0 +1,42 @@
+/** Which log is meant, and whose key it must be signed with: options, else the context. */
+import { readFileSync } from "node:fs";
+import { type NoteVerifierKey, parseVerifierKey } from "@hullmark/verifier/core/transparency/note";
+import type { Command } from "commander";
+import type { Context } from "../connection/context.ts";
+import { ContextError } from "../connection/context-error.ts";
+import { contextOf } from "../connection/run.ts";
+import { because } from "../output/because.ts";
+import { directoryResources, type ReadResource, urlResources } from "./readers.ts";
+
+export interface SourceOptions {
+  readonly url?: string;
+  readonly dir?: string;
+  readonly key?: string;
+}
+
+/** @throws ContextError, TransparencyError: wrong usage both of them */
+export function logSource(options: SourceOptions, command: Command): { readonly read: ReadResource; readonly key: NoteVerifierKey } {
+  if (options.url !== undefined && options.dir !== undefined) throw new ContextError("give either --url or --dir");
+  const { url, dir, keyFile } = sourceOf(options, command);
+  if (dir === undefined && !/^https?:\/\//.test(url)) throw new ContextError("--url is an http or https prefix");
+  const key = parseVerifierKey(readText(keyFile));
+  return { read: dir === undefined ? urlResources(url) : directoryResources(dir), key };
+}
+
+/** @throws ContextError */
+export function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new ContextError(`${path} cannot be read: ${because(cause)}`, { cause });
+  }
+}
+
+/** What is not named is the context's: the log that its verifier serves, and the key that stands beside it. @throws ContextError */
+function sourceOf({ url, dir, key }: SourceOptions, command: Command): { url: string; dir: string | undefined; keyFile: string } {
+  const { logUrl, logKeyFile, name }: Partial<Context> = key !== undefined && (url ?? dir) !== undefined ? {} : contextOf(command);
+  const keyFile = key ?? logKeyFile;
+  if ((url ?? dir ?? logUrl) === undefined) throw new ContextError(`context "${name}" names no log (logUrl): give --url or --dir`);
+  if (keyFile === undefined) throw new ContextError(`context "${name}" names no key of the log (logKeyFile): give --key`);
+  return { url: url ?? logUrl ?? "", dir, keyFile };
+}
