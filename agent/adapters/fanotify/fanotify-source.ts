@@ -13,8 +13,8 @@ import {
 const LOST_INTERVAL_MS = 5_000;
 
 /** A native thread that did not turn between so many looks is dead: it turns at least once a second. */
-const LOOK_INTERVAL_MS = 4_000;
-const LOOKS = 3;
+const LOOK_INTERVAL_MS = 3_000;
+const LOOKS = 5;
 
 /** What is gone, or has gone meanwhile, needs no watching. */
 const GONE = new Set(["ENOENT", "ENOTDIR", "ESTALE"]);

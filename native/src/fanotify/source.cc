@@ -228,6 +228,8 @@ void Source::DrainProcessEvents() {
   if (!connector_) return;
   bool executed = false;
   const bool complete = connector_->Drain([&](const ProcessEvent& event) {
+    // A storm of programs on a busy machine is worked off for seconds: that is no thread that hangs.
+    turns_++;
     auto actor = actors_->Handle(event);
     if (!actor || actor->container.empty()) return;
     pending_.Add(std::move(actor), RealNs());
@@ -267,6 +269,7 @@ void Source::DrainChanges() {
 // What must be known of the whole buffer before any of its events is looked at.
 void Source::Prepare(const RawEvent& event) {
   position_++;
+  turns_++;
   if (event.pid == own_pid_) return;
   if ((event.mask & FAN_ONDIR) && (event.mask & (FAN_MOVED_FROM | FAN_MOVED_TO))) directories_.Clear();
   if (!event.file.empty() && (event.mask & kWriteMask)) {
@@ -306,6 +309,7 @@ ExecOpen Source::DescribeOpen(const RawEvent& event) {
 
 void Source::Process(const RawEvent& event, const Window& window, int64_t at_ns) {
   position_++;
+  turns_++;
   if (event.mask & FAN_Q_OVERFLOW) return pending_.Lost("the kernel's queue overflowed");
   if (event.pid == own_pid_ || !(event.mask & kWriteMask) || event.directory.empty()) return;
   std::shared_ptr<const Place> place;

@@ -42,7 +42,7 @@ class Source {
   // Ends the thread. Idempotent, blocks at most some milliseconds.
   void Stop();
   const SourceStatus& status() const { return status_; }
-  // How often the thread went round: at least once a second. Any thread.
+  // Grows while the thread works, and at least once a second. Any thread.
   uint64_t turns() const { return turns_; }
 
   // Watches a directory with everything below it on the same filesystem. `done` is called on the source's thread.
