@@ -1,6 +1,8 @@
 /** Running code read from this machine's own procfs: real processes, real mappings. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { copyFile, mkdtemp, readFile, readlink, realpath, rm, stat } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { unlinkSync } from "node:fs";
+import { copyFile, mkdtemp, readFile, readlink, realpath, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FileDigests, HashBudget } from "@hullmark/agent/adapters/procfs/file-digests";
@@ -165,6 +167,28 @@ test("what one look may read is bounded: the rest is claimed, and told without d
     const enough = await inspect(size);
     expect(enough.claims).toEqual([]);
     expect(enough.code.find(({ main }) => main)?.sha256).toHaveLength(32);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test("one reading of a file serves several names, and fails none of them because another has gone", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "hullmark-digests-"));
+  try {
+    const file = join(folder, "file");
+    for (let round = 0; round < 100; round++) {
+      const content = Buffer.alloc(300_000, round);
+      await writeFile(file, content);
+      const name = join(folder, `name-${round}`);
+      await symlink(file, name);
+      const digests = new FileDigests();
+      const first = digests.of(name, new HashBudget(1e9));
+      await stat(name);
+      unlinkSync(name);
+      const second = digests.of(file, new HashBudget(1e9));
+      expect((await second)?.equals(createHash("sha256").update(content).digest()), `round ${round}`).toBe(true);
+      await first;
+    }
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -1,5 +1,6 @@
 /** SHA-256 of the files that processes run, from outside the layers: by native threads, each file once, and within a budget. */
-import { stat } from "node:fs/promises";
+import { type BigIntStats, constants } from "node:fs";
+import { open, stat } from "node:fs/promises";
 import { hashFile } from "@hullmark/native";
 
 /** Larger files are told without digest. */
@@ -39,11 +40,13 @@ export class FileDigests {
   async of(path: string, budget: HashBudget): Promise<Buffer | undefined> {
     const file = await stat(path, { bigint: true }).catch(() => undefined);
     if (!file?.isFile() || file.size > BigInt(MAX_HASHED_BYTES)) return undefined;
-    const key = [file.dev, file.ino, file.size, file.mtimeNs, file.ctimeNs].join(":");
-    const known = this.#known.get(key) ?? this.#underWay.get(key);
+    const key = keyOf(file);
+    // Another's reading may have failed because its path had gone: ours leads there yet.
+    const underWay = this.#underWay.get(key);
+    const known = this.#known.get(key) ?? (underWay && (await underWay));
     if (known) return known;
     if (!budget.take(Number(file.size))) return undefined;
-    const reading = hashFile(path, MAX_HASHED_BYTES)
+    const reading = readAs(key, path)
       .catch(() => undefined)
       .finally(() => this.#underWay.delete(key));
     this.#underWay.set(key, reading);
@@ -58,5 +61,20 @@ export class FileDigests {
       this.#known.delete(oldest);
     }
     this.#known.set(key, digest);
+  }
+}
+
+function keyOf(file: BigIntStats): string {
+  return [file.dev, file.ino, file.size, file.mtimeNs, file.ctimeNs].join(":");
+}
+
+/** Held while it is read: a process that ends, or becomes another program, takes its path along. undefined: it leads to another file by now. */
+async function readAs(key: string, path: string): Promise<Buffer | undefined> {
+  const held = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    if (keyOf(await held.stat({ bigint: true })) !== key) return undefined;
+    return await hashFile(`/proc/self/fd/${held.fd}`, MAX_HASHED_BYTES);
+  } finally {
+    await held.close();
   }
 }
