@@ -141,13 +141,16 @@ function mounts(
   // A pod's sandbox is given /dev/shm twice by its runtime.
   const left = new Map<string, number>();
   for (const { destination } of facts.mounts) left.set(destination, (left.get(destination) ?? 0) + 1);
-  const seen = new Set<string>();
+  const seen = new Map<string, Set<string>>();
   const others = points.filter((each) => {
     const name = utf8(each.destination);
-    // Mounted over something that is known: one more at a place than the runtime declares.
+    // Mounted over something that is known: one more at a place than the runtime declares. The very same once more covers nothing: while `docker cp` runs,
+    // the engine mounts its files and the volumes again below the container's root, and the kernel passes these on to a container whose root is a slave.
+    const what = `${each.type} ${each.device} ${each.root} ${each.options.join()}`;
     const more = left.get(name) ?? 0;
-    const again = seen.has(name) && more <= 0;
-    seen.add(name);
+    const before = seen.get(name);
+    const again = before !== undefined && more <= 0 && !before.has(what);
+    seen.set(name, (before ?? new Set()).add(what));
     left.set(name, more - 1);
     return (again || each.replaced || !known.has(name)) && !(/^\/(proc|sys)\//.test(name) && KERNEL_TYPES.has(each.type));
   });

@@ -210,6 +210,34 @@ test("a root that was changed, and a mount in the place of another, are told as 
   expect(monitor.layout).toMatchObject({ device: "0:50" });
 });
 
+test("the very same mounts once more, as while docker cp runs, are no mounts of somebody's; others over them are, and the same with other options", async () => {
+  const node = new Node();
+  const mount = (destination: string, root: string, options: string[] = ["ro"]): MountPoint => ({
+    ...{ destination, root, options },
+    type: "ext4",
+    device: "8:1",
+    source: "/dev/sda1",
+  });
+  const first = [mount("/data", "/volumes/data"), mount("/etc/hosts", "/c/hosts")];
+  let layout: Partial<RootLayout> = { mounts: first };
+  const declared = { destination: "/data", type: "volume", source: "/volumes/data", options: [] };
+  const engineFiles = [{ destination: "/etc/hosts", hostPath: "/nonexistent", digestPath: undefined }];
+  const monitor = await node.run("c", scratch(), { facts: { mounts: [declared], engineFiles }, layout: () => layout });
+  const told = async (more: readonly MountPoint[]): Promise<string[]> => {
+    layout = { mounts: [...first, ...more] };
+    await monitor.look();
+    await monitor.layersChanged();
+    return node
+      .tell()("c")
+      .state.configuration.mounts.filter((each) => !each.declared)
+      .map(({ destination }) => destination);
+  };
+  expect(await told(first)).toEqual([]);
+  expect(await told([mount("/etc/hosts", "/c/elsewhere"), ...first])).toEqual(["/etc/hosts"]);
+  expect(await told([mount("/data", "/volumes/data", ["rw"])])).toEqual(["/data"]);
+  expect(await told([])).toEqual([]);
+});
+
 test("a container that cannot be looked at is claimed, and no more once it can", async () => {
   const node = new Node();
   let mounts = 0;
