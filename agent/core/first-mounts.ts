@@ -3,7 +3,8 @@ import type { MountPoint, RootLayout } from "../ports/root-filesystem.ts";
 
 type Present = Exclude<RootLayout, { kind: "gone" }>;
 
-function identityOf({ type, device, root }: MountPoint): string {
+/** What is mounted, wherever: two mounts of one identity show the same files. */
+export function mountIdentity({ type, device, root }: MountPoint): string {
   return `${type} ${device} ${root}`;
 }
 
@@ -13,7 +14,7 @@ export class FirstMounts {
 
   constructor(mounts: readonly MountPoint[]) {
     const byDestination = Map.groupBy(mounts, ({ destination }) => destination);
-    this.#first = new Map([...byDestination].map(([destination, each]) => [destination, new Set(each.map(identityOf))]));
+    this.#first = new Map([...byDestination].map(([destination, each]) => [destination, new Set(each.map(mountIdentity))]));
   }
 
   /**
@@ -21,7 +22,7 @@ export class FirstMounts {
    * what lies there was not measured, and runs as code of a volume. What was mounted in the place of something else is marked.
    */
   withMountsOf<T extends Present>(now: Present, measured: T): T {
-    const mounts = now.mounts.map((each) => (this.#first.get(each.destination)?.has(identityOf(each)) === false ? { ...each, replaced: true } : each));
+    const mounts = now.mounts.map((each) => (this.#first.get(each.destination)?.has(mountIdentity(each)) === false ? { ...each, replaced: true } : each));
     const sameRoot = now.kind === measured.kind && (now.kind !== "overlay" || measured.kind !== "overlay" || now.device === measured.device);
     if (sameRoot) return { ...measured, readOnly: now.readOnly, unproven: now.unproven, openSystemPaths: now.openSystemPaths, mounts };
     const [type, device] = now.kind === "overlay" ? ["overlay", now.device] : [now.filesystem, ""];

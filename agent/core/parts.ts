@@ -5,6 +5,7 @@ import { ByteWriter } from "@hullmark/proto/codec";
 import { ContainerConfigurationSchema, ContainerIdentitySchema } from "@hullmark/proto/v1/attestation";
 import type { ContainerFacts } from "../ports/container-runtime.ts";
 import type { MountPoint } from "../ports/root-filesystem.ts";
+import { mountIdentity } from "./first-mounts.ts";
 import { timestampFromMs } from "./timestamp.ts";
 import { withProvenVolumes } from "./volume-mounts.ts";
 
@@ -146,7 +147,7 @@ function mounts(
     const name = utf8(each.destination);
     // Mounted over something that is known: one more at a place than the runtime declares. The very same once more covers nothing: while `docker cp` runs,
     // the engine mounts its files and the volumes again below the container's root, and the kernel passes these on to a container whose root is a slave.
-    const what = `${each.type} ${each.device} ${each.root} ${each.options.join()}`;
+    const what = `${mountIdentity(each)} ${each.options.join()}`;
     const more = left.get(name) ?? 0;
     const before = seen.get(name);
     const again = before !== undefined && more <= 0 && !before.has(what);

@@ -4,6 +4,7 @@
  */
 import { readFileSync, statSync } from "node:fs";
 import { type ListedProcess, listProcesses } from "@hullmark/native";
+import { statField } from "../../core/process-stat.ts";
 import type { ContainerFacts } from "../../ports/container-runtime.ts";
 
 /** Linux counts a process's start in clock ticks of 10 ms on every architecture that is supported. */
@@ -112,8 +113,7 @@ function hasOtherRoot(pid: number): boolean {
 /** /proc/PID/stat, field 22: clock ticks since boot. @throws the system's error */
 function startedAtMs(pid: number): number {
   const boot = Number(/^btime (\d+)$/m.exec(readFileSync("/proc/stat", "latin1"))?.[1] ?? 0);
-  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-  const ticks = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]);
+  const ticks = Number(statField(readFileSync(`/proc/${pid}/stat`, "latin1"), 22));
   return Math.round((boot + ticks / TICKS_PER_SECOND) * 1000);
 }
 

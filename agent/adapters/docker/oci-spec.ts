@@ -1,11 +1,11 @@
 /** The OCI runtime configuration by which a container was really started, from its bundle. */
 import { readFile, readlink } from "node:fs/promises";
 import { type OciSpec, parseOciSpec } from "../../core/oci-spec.ts";
+import { parentPid } from "../../core/process-stat.ts";
 
 /** @returns pid of the process that started it: the container's shim. @throws the system's error */
 export async function parentOf(pid: number): Promise<number> {
-  const stat = await readFile(`/proc/${pid}/stat`, "latin1");
-  return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+  return parentPid(await readFile(`/proc/${pid}/stat`, "latin1"));
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Which processes belong to which container, by the cgroup that the runtime put them in. One scan serves every container for a moment. */
 import { readFile } from "node:fs/promises";
 import { listProcesses } from "@hullmark/native";
+import { parentPid } from "../../core/process-stat.ts";
 
 /** docker, containerd, CRI-O and podman all put the container's 64 hex digits into the cgroup's name, on v1 and v2, by cgroupfs or systemd. */
 export const CONTAINER_ID = /[/-]([0-9a-f]{64})(?:\.scope)?(?=$|\/|\n)/m;
@@ -62,8 +63,7 @@ function group<K>(groups: Map<K, number[]>, key: K, pid: number): void {
 export async function ancestry(proc: string, pid: number): Promise<string[]> {
   const names: string[] = [];
   for (let at = pid; names.length < 5; ) {
-    const stat = await readFile(`${proc}/${at}/stat`, "latin1").catch(() => "");
-    const parent = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+    const parent = parentPid(await readFile(`${proc}/${at}/stat`, "latin1").catch(() => ""));
     if (!(parent > 1)) break;
     const name = (await readFile(`${proc}/${parent}/comm`, "utf8").catch(() => "")).trim();
     if (name === "") break;

@@ -4,6 +4,7 @@
  */
 import { readFile, stat } from "node:fs/promises";
 import { deviceName } from "../../core/device-name.ts";
+import { parentPid } from "../../core/process-stat.ts";
 import { CONTAINER_ID } from "./processes.ts";
 
 /** Low-level runtimes by the names under which shims look for them. */
@@ -64,8 +65,7 @@ async function searchPath(proc: string, pid: number): Promise<string[]> {
 }
 
 async function parentOf(proc: string, pid: number): Promise<number | undefined> {
-  const line = await readFile(`${proc}/${pid}/stat`, "latin1");
-  const parent = Number(line.slice(line.lastIndexOf(")") + 2).split(" ")[1]);
+  const parent = parentPid(await readFile(`${proc}/${pid}/stat`, "latin1"));
   return parent > 1 ? parent : undefined;
 }
 

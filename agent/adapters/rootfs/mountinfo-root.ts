@@ -8,6 +8,7 @@ import { readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
 import { deviceName } from "../../core/device-name.ts";
 import { assertMountInfoLength, type MountInfo, parseMountInfo, parseOverlayOptions } from "../../core/mountinfo.ts";
+import { parentPid } from "../../core/process-stat.ts";
 import { BUILT_IN_PATHS, openSystemPaths } from "../../core/system-paths.ts";
 import type { GivenRoot, LayerDirectory, RootFilesystem, RootLayout } from "../../ports/root-filesystem.ts";
 
@@ -79,8 +80,7 @@ export class MountInfoRootFilesystem implements RootFilesystem {
   /** The directory that the runtime made the root of, as the runtime's own process beside the container sees it. */
   async #given(pid: number, { containerId, path }: GivenRoot) {
     try {
-      const line = await readFile(`${this.#proc}/${pid}/stat`, "latin1");
-      const seenBy = Number(line.slice(line.lastIndexOf(")") + 2).split(" ")[1]);
+      const seenBy = parentPid(await readFile(`${this.#proc}/${pid}/stat`, "latin1"));
       // A shim works in the bundle of its container, or of the first one of its pod, beside which the others lie.
       const seen = path.startsWith("/") ? `${this.#proc}/${seenBy}/root${path}` : `${this.#proc}/${seenBy}/cwd/../${containerId}/${path}`;
       const { dev, ino } = await stat(seen, { bigint: true });
