@@ -244,7 +244,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   };
   // It listens first and is ready last: where somebody has its port and says "ready" there, nobody finds the others listening and believes it.
   const health = new Health(nowMs());
-  // Listening comes before what is written for whoever waits for readiness: the ports stand in it.
+  // What is written for whoever waits for readiness has the ports in it.
   let started = false;
   const readiness = () => {
     const { ready, components } = health.readiness(config.policyFile === undefined || policies.current.loaded, nowMs());

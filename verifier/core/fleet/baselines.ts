@@ -6,6 +6,7 @@ import { hash } from "node:crypto";
 import type { BaselineRow, ClaimRow, NodeRow } from "../../ports/rows.ts";
 import type { Store } from "../../ports/store.ts";
 import { holds } from "../appraisal/appraise-node.ts";
+import { judgedPcr } from "../measured-boot/replay.ts";
 import { bootRules } from "../policy/index.ts";
 import { AdministrationError } from "./administration.ts";
 import { claimRow } from "./claims.ts";
@@ -147,8 +148,7 @@ export class Baselines {
     if (!boot || !holds(node.lastQuoteMs, policies.current.intervals.quoteSeconds * 1000, nowMs())) throw unproven("has no quote that is fresh");
     const values = new Map<number, string>();
     for (const index of pcrs) {
-      const ofBank = (name: string) => boot.pcrs.find(({ bank, index: of }) => bank === name && of === index);
-      const quoted = ofBank("sha256") ?? ofBank("sha384");
+      const quoted = judgedPcr(boot.pcrs, index);
       if (!quoted) throw unproven(`does not quote PCR ${index}`);
       values.set(index, Buffer.from(quoted.value).toString("hex"));
     }

@@ -1,7 +1,6 @@
 /** Short names for drifts: a running number, mixed so that neighbours do not look alike, in Crockford's base32. One number, one name, for ever. */
+import { base32 } from "../text/base32.ts";
 
-/** Without I, L, O, U: nothing to misread or to mishear. */
-const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const FIRST_DIGITS = 4;
 /** Odd, hence invertible modulo every power of two: no two numbers of one length share a name. */
 const MULTIPLIER = 0x9e3779b1n;
@@ -16,13 +15,7 @@ export function driftId(number: number): string {
     rest -= 1n << BigInt(digits * 5);
     digits++;
   }
-  let mixed = (rest * MULTIPLIER + OFFSET) & ((1n << BigInt(digits * 5)) - 1n);
-  let text = "";
-  for (let i = 0; i < digits; i++) {
-    text = (ALPHABET[Number(mixed & 31n)] ?? "") + text;
-    mixed >>= 5n;
-  }
-  return `D-${text}`;
+  return `D-${base32(rest * MULTIPLIER + OFFSET, digits)}`;
 }
 
 /** Gives out numbers; one for each verifier process. */

@@ -3,6 +3,8 @@
  * it is the same after every restart, under every policy, and on whichever machine it is computed.
  */
 import { hash } from "node:crypto";
+import { ByteWriter } from "@hullmark/proto/codec";
+import { base32 } from "../text/base32.ts";
 
 /** A drift found again this long after the last of its kind was over belongs to the same incident, which is reopened: 7 days. */
 export const REOPEN_WINDOW_MS = 604_800_000;
@@ -58,22 +60,14 @@ export interface Incident<M extends Member = Member> {
   readonly members: readonly M[];
 }
 
-const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const DOMAIN = Buffer.from("hullmark incident v1\0");
 const ID_BYTES = 10;
 
 /** The id that all drifts of one image, path and kind have in common. 80 bits of SHA-256 over length-prefixed fields, in Crockford's base32. */
 export function incidentId({ image, path, kind }: Pick<Member, "image" | "path" | "kind">): string {
-  const parts: Uint8Array[] = [Buffer.from("hullmark incident v1\0")];
-  for (const bytes of [Buffer.from(image), path, Buffer.from(kind)]) {
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(bytes.length);
-    parts.push(length, bytes);
-  }
-  const digest = hash("sha256", Buffer.concat(parts), "buffer");
-  let bits = BigInt(`0x${digest.subarray(0, ID_BYTES).toString("hex")}`);
-  let text = "";
-  for (let i = 0; i < (ID_BYTES * 8) / 5; i++, bits >>= 5n) text = ALPHABET[Number(bits & 31n)] + text;
-  return `I-${text}`;
+  const fields = new ByteWriter().bytes(Buffer.from(image)).bytes(path).bytes(Buffer.from(kind)).finish();
+  const digest = hash("sha256", Buffer.concat([DOMAIN, fields]), "buffer");
+  return `I-${base32(BigInt(`0x${digest.toString("hex", 0, ID_BYTES)}`), (ID_BYTES * 8) / 5)}`;
 }
 
 /** One incident for each image, path and kind, in its newest episode: what stands first, the gravest first, the newest first. The order of `members` does not matter. */

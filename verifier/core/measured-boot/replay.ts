@@ -24,6 +24,12 @@ export interface QuotedPcr {
   readonly value: Uint8Array;
 }
 
+/** Of a node that quotes two banks that of SHA-256 is judged. undefined: this PCR is quoted of neither. */
+export function judgedPcr<P extends Pick<QuotedPcr, "index"> & { readonly bank: string }>(pcrs: readonly P[], index: number): P | undefined {
+  const of = pcrs.filter((pcr) => pcr.index === index);
+  return of.find(({ bank }) => bank === "sha256") ?? of.find(({ bank }) => bank === "sha384");
+}
+
 export interface Comparison {
   /** PCRs whose quoted value is the log's, by {@link LogHash} of the bank that proved it. */
   readonly proven: ReadonlyMap<number, LogHash>;

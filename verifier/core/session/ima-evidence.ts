@@ -2,7 +2,7 @@
 import type { ImaReport } from "@hullmark/proto/v1/attestation";
 import type { ImaRow } from "../../ports/rows.ts";
 import { appraiseIma, IMA_PCR, type ImaAppraisal, type ImaRules, newImaState, takeIma, untoldIma, type Vouches } from "../ima/index.ts";
-import type { QuotedPcr } from "../measured-boot/replay.ts";
+import { judgedPcr, type QuotedPcr } from "../measured-boot/replay.ts";
 import { imaRules } from "../policy/match.ts";
 import type { Policy } from "../policy/types.ts";
 
@@ -44,8 +44,7 @@ export class ImaWatch {
   /** A quote held. @param report undefined: none was asked for, or the agent is older */
   quoted(policy: Policy, name: string, report: ImaReport | undefined, pcrs: readonly QuotedPcr[]): void {
     const rules = this.#rulesOf(policy, name);
-    const ofBank = (name: string) => pcrs.find(({ bank, index }) => bank === name && index === IMA_PCR);
-    const pcr = ofBank("sha256") ?? ofBank("sha384");
+    const pcr = judgedPcr(pcrs, IMA_PCR);
     this.#unquoted = pcr === undefined;
     this.#impatient = false;
     if (!rules || !this.#row || !pcr) return;
