@@ -10,7 +10,7 @@ import { Command } from "commander";
 import { LOCK_FILES, MAX_LOCK_BYTES, type Material, materialsOf } from "../record/lock-files.ts";
 import { redactor } from "../record/redact.ts";
 import { baseMaterial, buildRecord, repositoryUrl, type SourceFacts } from "../record/slsa-record.ts";
-import { type CommandIo, outcome, processIo, repeated, SigningError } from "../signing/index.ts";
+import { type CommandIo, isUri, outcome, processIo, repeated, SigningError } from "../signing/index.ts";
 
 interface BuildRecordFlags {
   readonly out: string;
@@ -50,7 +50,7 @@ export function buildRecordCommand(io: CommandIo = processIo()): Command {
 async function record(io: CommandIo, words: readonly string[], flags: BuildRecordFlags): Promise<0 | 1> {
   const { text, words: redactWords, variable } = redactor(io.env, flags.secret ?? []);
   const bases = (flags.base ?? []).map(readBase);
-  if (!/^[a-z][a-z0-9+.-]*:\S+$/i.test(flags.builder)) throw new SigningError("USAGE", `--builder ${JSON.stringify(flags.builder)}: want a URI`);
+  if (!isUri(flags.builder)) throw new SigningError("USAGE", `--builder ${JSON.stringify(flags.builder)}: want a URI`);
   const { directory } = flags;
   const source = await sourceFacts(directory, flags.out);
   if (source && source.commit === undefined && !flags.allowChanged)

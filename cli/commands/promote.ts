@@ -12,6 +12,7 @@ import {
   type ExitCode,
   type ExplainedImage,
   explainImage,
+  isUri,
   loadSigningKey,
   openRegistry,
   outcome,
@@ -53,7 +54,7 @@ export function promoteCommand(io: CommandIo = processIo()): Command {
 async function promote(io: CommandIo, source: string, destination: string, flags: PromoteFlags): Promise<ExitCode> {
   const { repository, tag, digest } = parseReference(destination);
   if (tag === undefined || digest !== undefined) throw new SigningError("USAGE", `${destination}: want host[:port]/name[:tag]`);
-  if (!/^[a-z][a-z0-9+.-]*:\S+$/i.test(flags.verifier)) throw new SigningError("USAGE", `--verifier ${JSON.stringify(flags.verifier)}: want a URI`);
+  if (!isUri(flags.verifier)) throw new SigningError("USAGE", `--verifier ${JSON.stringify(flags.verifier)}: want a URI`);
   const policy = readPolicy(flags.policy);
   const policyDigest = hash("sha256", await readText(flags.policy));
   const key = await loadSigningKey(flags.key, io.env[PASSPHRASE_VARIABLE] || undefined);

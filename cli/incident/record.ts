@@ -1,6 +1,7 @@
 /** An incident in one file, with the log's entries about it and the proofs that they are in the log: for whoever comes later, without the verifier. */
 import { pathText, text } from "@hullmark/verifier/core/fleet/log-facts";
 import { incidentId } from "@hullmark/verifier/core/incident/incident";
+import { SEVERITY_OF } from "@hullmark/verifier/core/response/causes";
 import type { LogEntry } from "@hullmark/verifier/core/transparency/entry";
 import { TransparencyError } from "@hullmark/verifier/core/transparency/errors";
 import { extract, type LogExtract, MAX_EXTRACT_ENTRIES, openExtract, type ProvenEntry } from "@hullmark/verifier/core/transparency/extract";
@@ -8,6 +9,7 @@ import { MAX_NOTE_BYTES, type NoteVerifierKey } from "@hullmark/verifier/core/tr
 import type { LogReader } from "@hullmark/verifier/ports/log-store";
 import { z } from "zod";
 import { incidentView } from "../output/incident-page.ts";
+import { severityWord } from "../output/words.ts";
 import type { ToldIncident } from "./fetch.ts";
 
 const FORMAT = "hullmark-incident/1";
@@ -110,13 +112,14 @@ export function verifyRecord(file: string, key: NoteVerifierKey): RecordVerifica
   return done(incident.id, incident.drifts.length, entries);
 }
 
-const SEVERITIES: Readonly<Record<string, string>> = { info: "info", low: "low", med: "medium", high: "high", crit: "critical" };
+/** As tables and views have a severity → as the log has it. */
+const SEVERITIES: ReadonlyMap<string, string> = new Map(SEVERITY_OF.flatMap((name, severity) => (name ? [[severityWord(severity), name]] : [])));
 
 /** Names of the members in which the log's entry says something else. */
 function contradictions(drift: Drift, { type, fields }: LogEntry): string[] {
   if (type !== "drift") return ["type"];
   const { id, kind, state, severity, node, container, image, pathHex: path } = drift;
-  const said = { id, kind, state, severity: SEVERITIES[severity], node: node.id, container: text(container.id) };
+  const said = { id, kind, state, severity: SEVERITIES.get(severity), node: node.id, container: text(container.id) };
   const wanted = { ...said, image: text(image.reference), config: text(image.configDigest), path: pathText(path), pathBytes: path.length };
   return Object.entries(wanted).flatMap(([name, value]) => (fields[name] === value ? [] : [name]));
 }

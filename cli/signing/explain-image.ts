@@ -1,10 +1,10 @@
 /** What a policy makes of an image in its registry: the judgement that the verifier would make of a container of it. */
 import { matchRule } from "@hullmark/verifier/core/policy/match";
 import type { Policy, PolicyRule, SelectableContainer } from "@hullmark/verifier/core/policy/types";
-import { type ImageSubject, type ProvenanceVerdict, parseManifest } from "@hullmark/verifier/core/provenance/index";
-import { MAX_MANIFEST_BYTES, type Registry } from "@hullmark/verifier/ports/registry";
+import type { ImageSubject, ProvenanceVerdict } from "@hullmark/verifier/core/provenance/index";
+import type { Registry } from "@hullmark/verifier/ports/registry";
 import { examineImage } from "./examine-image.ts";
-import type { FoundImage } from "./registry.ts";
+import { type FoundImage, manifestOf } from "./registry.ts";
 
 export interface ExplainOptions {
   /** What selectors look at besides the image's reference. */
@@ -50,8 +50,6 @@ export async function explainImage(
 /** A revocation may name it. undefined: an index, of which no platform was chosen. */
 async function configOf(registry: Registry, image: FoundImage, subject: ImageSubject | undefined, signal: AbortSignal): Promise<string | undefined> {
   if (subject?.kind !== "manifest") return undefined;
-  const { repository, digest } = subject;
-  const { bytes, mediaType } = digest === image.digest ? image : await registry.manifest(repository, digest, MAX_MANIFEST_BYTES, signal);
-  const manifest = parseManifest(bytes, mediaType);
+  const manifest = await manifestOf(registry, image, subject.digest, signal);
   return manifest.kind === "manifest" ? manifest.config.digest : undefined;
 }

@@ -1,9 +1,9 @@
 /** The files that an image in its registry has, by the same replay that a container of it is measured against. */
 import { type ImageConfig, MAX_CONFIG_BYTES, parseConfig, parseManifest, readBlob } from "@hullmark/verifier/core/provenance/index";
 import { LayerTree, MergedTree, replayBlob } from "@hullmark/verifier/core/reference-value/index";
-import { MAX_MANIFEST_BYTES, type Registry } from "@hullmark/verifier/ports/registry";
+import type { Registry } from "@hullmark/verifier/ports/registry";
 import { SigningError } from "./errors.ts";
-import { findImage, subjectsOf } from "./registry.ts";
+import { findImage, manifestOf, subjectsOf } from "./registry.ts";
 
 export interface ImageContent {
   /** `host[:port]/name@sha256:…` of the platform's manifest. */
@@ -34,8 +34,7 @@ export async function readImageContent(
   const [subject] = parseManifest(found.bytes, found.mediaType).kind === "index" ? subjectsOf(found, needed(platform, text)) : subjectsOf(found, undefined);
   const digest = subject?.digest ?? found.digest;
   const { repository } = found;
-  const { bytes, mediaType } = digest === found.digest ? found : await registry.manifest(repository, digest, MAX_MANIFEST_BYTES, signal);
-  const manifest = parseManifest(bytes, mediaType);
+  const manifest = await manifestOf(registry, found, digest, signal);
   if (manifest.kind !== "manifest") throw new SigningError("IMAGE", `${repository}@${digest} is an index within an index`);
   const config = parseConfig(await readBlob(registry, repository, manifest.config.digest, MAX_CONFIG_BYTES, signal));
   if (config.diffIds.length !== manifest.layers.length)

@@ -16,11 +16,16 @@ export const PREDICATE_TYPES: Readonly<Record<string, string>> = {
 };
 const MAX_PREDICATE_BYTES = 6 * 1024 * 1024;
 
+/** A scheme, a colon and something (RFC 3986, section 3). */
+export function isUri(text: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:\S+$/i.test(text);
+}
+
 /** A type from its short name or URI. @throws SigningError USAGE */
 export function predicateType(name: string): string {
   const known = Object.hasOwn(PREDICATE_TYPES, name) ? PREDICATE_TYPES[name] : undefined;
   if (known !== undefined) return known;
-  if (name.length <= 1024 && /^[a-z][a-z0-9+.-]*:\S+$/i.test(name)) return name;
+  if (name.length <= 1024 && isUri(name)) return name;
   throw new SigningError("USAGE", `unknown predicate type ${JSON.stringify(name)}: want a URI or one of ${Object.keys(PREDICATE_TYPES).join(", ")}`);
 }
 

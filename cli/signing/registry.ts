@@ -1,7 +1,15 @@
 /** Registry access for the commands: options, and the image that a person means. */
 import { readFile } from "node:fs/promises";
 import { defaultDockerConfigPath, dockerConfigCredentials, OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
-import { type ImageSubject, isDigest, parseManifest, parseReference, type TagState } from "@hullmark/verifier/core/provenance/index";
+import {
+  type ImageIndex,
+  type ImageManifest,
+  type ImageSubject,
+  isDigest,
+  parseManifest,
+  parseReference,
+  type TagState,
+} from "@hullmark/verifier/core/provenance/index";
 import { MAX_MANIFEST_BYTES, type Registry, RegistryError } from "@hullmark/verifier/ports/registry";
 import type { Command } from "commander";
 import { because } from "../output/because.ts";
@@ -68,6 +76,12 @@ async function tagState(registry: Registry, repository: string, tag: string, dig
     if (!(error instanceof RegistryError)) throw error;
     return { status: "unknown", reference, detail: error.message };
   }
+}
+
+/** What a digest of the image stands for: itself, which is at hand, or what its index lists. @throws RegistryError, ProvenanceError */
+export async function manifestOf(registry: Registry, image: FoundImage, digest: string, signal: AbortSignal): Promise<ImageManifest | ImageIndex> {
+  const { bytes, mediaType } = digest === image.digest ? image : await registry.manifest(image.repository, digest, MAX_MANIFEST_BYTES, signal);
+  return parseManifest(bytes, mediaType);
 }
 
 /** The digests under which signatures of the image count: its own and, with a platform, that of the platform's manifest in the index. @throws SigningError IMAGE, USAGE */
