@@ -8,11 +8,10 @@ import { buildRecordCommand } from "hullmark/commands/build-record";
 import { keygenCommand } from "hullmark/commands/keygen";
 import { policyExplainCommand } from "hullmark/commands/policy-explain";
 import { signCommand } from "hullmark/commands/sign";
-import type { CommandIo, ExitCode } from "hullmark/signing/index";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
+import { runCommand } from "../fakes/command-run.ts";
 import { pushImage } from "../fakes/images.ts";
-import { never } from "../fakes/judging.ts";
 
 const BUILDER = "https://builder.example/pilot";
 const BASE_HEX = "c0ffee00".repeat(8);
@@ -49,25 +48,8 @@ beforeEach(() => {
   git("commit", "--quiet", "-m", "one");
 });
 
-async function run(make: (io: CommandIo) => ReturnType<typeof attestCommand>, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-  const seen = { code: undefined as ExitCode | undefined, out: "", err: "" };
-  const io: CommandIo = {
-    out: (text) => {
-      seen.out += text;
-    },
-    err: (text) => {
-      seen.err += text;
-    },
-    env: { PATH: process.env["PATH"], HOME: home, DOCKER_CONFIG: home, ...env },
-    now: Date.now,
-    signal: never,
-    exit: (code) => {
-      seen.code = code;
-    },
-  };
-  await make(io).parseAsync([...args], { from: "user" });
-  return seen;
-}
+const run = (make: Parameters<typeof runCommand>[0], args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+  runCommand(make, args, { PATH: process.env["PATH"], HOME: home, DOCKER_CONFIG: home, ...env }, Date.now);
 
 const out = () => join(sources, "record.json");
 const record = (more: readonly string[], words: readonly string[], env = {}) =>

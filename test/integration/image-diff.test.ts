@@ -1,10 +1,9 @@
 /** `hullmark diff` on a real registry: the same twice, the same packed otherwise, and all that can differ. */
 import { diffCommand } from "hullmark/commands/diff";
-import type { CommandIo, ExitCode } from "hullmark/signing/index";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
+import { runCommand } from "../fakes/command-run.ts";
 import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
-import { AT_MS, never } from "../fakes/judging.ts";
 
 let bed: Testbed;
 beforeAll(async () => {
@@ -14,25 +13,7 @@ afterAll(async () => {
   await bed?.down();
 });
 
-async function diff(...args: string[]): Promise<{ code: ExitCode | undefined; out: string; err: string }> {
-  const seen = { code: undefined as ExitCode | undefined, out: "", err: "" };
-  const io: CommandIo = {
-    out: (text) => {
-      seen.out += text;
-    },
-    err: (text) => {
-      seen.err += text;
-    },
-    env: { DOCKER_CONFIG: "/nonexistent" },
-    now: () => AT_MS,
-    signal: never,
-    exit: (code) => {
-      seen.code = code;
-    },
-  };
-  await diffCommand(io).parseAsync(args, { from: "user" });
-  return seen;
-}
+const diff = (...args: string[]) => runCommand(diffCommand, args, { DOCKER_CONFIG: "/nonexistent" });
 
 const push = (name: string, layers: readonly Readonly<Record<string, string>>[], dialect: "oci" | "docker" = "oci") =>
   pushImage(`${bed.registry?.host}/diff/${name}`, { layers, dialect });

@@ -10,10 +10,10 @@ import { keygenCommand } from "hullmark/commands/keygen";
 import { promoteCommand } from "hullmark/commands/promote";
 import { signCommand } from "hullmark/commands/sign";
 import { verifyCommand } from "hullmark/commands/verify";
-import type { CommandIo, ExitCode } from "hullmark/signing/index";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { type Registry, startRegistry } from "../../deploy/testbed/registry.ts";
+import { runCommand } from "../fakes/command-run.ts";
 import { cosign, cosignKeyPair } from "../fakes/cosign.ts";
 import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
 import { never } from "../fakes/judging.ts";
@@ -55,25 +55,8 @@ spec:
       require: { signatures: { authorities: [release] } }
 `;
 
-async function run(make: (io: CommandIo) => ReturnType<typeof signCommand>, args: readonly string[], who = "promoter") {
-  const seen = { code: undefined as ExitCode | undefined, out: "", err: "" };
-  const io: CommandIo = {
-    out: (text) => {
-      seen.out += text;
-    },
-    err: (text) => {
-      seen.err += text;
-    },
-    env: { HOME: home, DOCKER_CONFIG: file(who) },
-    now: Date.now,
-    signal: never,
-    exit: (code) => {
-      seen.code = code;
-    },
-  };
-  await make(io).parseAsync([...args], { from: "user" });
-  return seen;
-}
+const run = (make: Parameters<typeof runCommand>[0], args: readonly string[], who = "promoter") =>
+  runCommand(make, args, { HOME: home, DOCKER_CONFIG: file(who) }, Date.now);
 
 const here = (name: string) => `${bed.registry?.host}/team/${name}`;
 const there = (name: string) => `${guarded.host}/prod/${name}`;

@@ -7,18 +7,12 @@ import { attestCommand } from "hullmark/commands/attest";
 import { keygenCommand } from "hullmark/commands/keygen";
 import { signCommand } from "hullmark/commands/sign";
 import { verifyCommand } from "hullmark/commands/verify";
-import type { CommandIo, ExitCode } from "hullmark/signing/index";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
+import { runCommand } from "../fakes/command-run.ts";
 import { cosign, cosignKeyPair } from "../fakes/cosign.ts";
 import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
-import { AT_MS, never } from "../fakes/judging.ts";
-
-interface Ran {
-  readonly code: ExitCode | undefined;
-  readonly out: string;
-  readonly err: string;
-}
+import { never } from "../fakes/judging.ts";
 
 let bed: Testbed;
 let home: string;
@@ -43,25 +37,8 @@ afterAll(async () => {
   if (home) rmSync(home, { recursive: true, force: true });
 });
 
-async function run(make: typeof signCommand, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ran> {
-  const seen = { code: undefined as ExitCode | undefined, out: "", err: "" };
-  const io: CommandIo = {
-    out: (text) => {
-      seen.out += text;
-    },
-    err: (text) => {
-      seen.err += text;
-    },
-    env: { HOME: home, DOCKER_CONFIG: home, ...env },
-    now: () => AT_MS,
-    signal: never,
-    exit: (code) => {
-      seen.code = code;
-    },
-  };
-  await make(io).parseAsync([...args], { from: "user" });
-  return seen;
-}
+const run = (make: Parameters<typeof runCommand>[0], args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+  runCommand(make, args, { HOME: home, DOCKER_CONFIG: home, ...env });
 
 function newImage(): Promise<PushedImage> {
   serial++;
