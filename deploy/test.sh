@@ -98,6 +98,7 @@ as_root node deploy/testbed/main.ts sweep
 
 start go-tools nice -n 5 bash deploy/testbed/go-tools.sh peers
 start images as_root node test/e2e/images/main.ts prepare
+start sanitizers as_root nice -n 5 bash native/test-sanitizers.sh address,undefined
 
 echo; echo 'Suites that need no built peer'
 vitest_suite base 1200 --config test/vitest.config.ts --exclude 'test/integration/**'
@@ -109,6 +110,8 @@ if [ -n "$full" ]; then start soak vitest_suite soak 2700 --config test/vitest.s
 finished 'cosign and other Go programs' go-tools
 # After the peers, whose tests come first: both hold the same lock.
 start kubernetes-tools nice -n 5 bash deploy/testbed/go-tools.sh kubernetes
+
+finished 'native tests with address and undefined-behaviour sanitizers' sanitizers
 
 echo; echo 'Integration'
 vitest_suite integration 1500 --config test/vitest.config.ts test/integration

@@ -4,7 +4,8 @@
 #   native/test-sanitizers.sh [address,undefined] [thread] [-- vitest arguments]
 #
 # Node itself is not instrumented: the runtime library is preloaded, leaks are not looked for (V8 frees nothing at exit), and what the
-# thread sanitizer says of libuv, V8 and the C library alone is suppressed. Any report fails the run.
+# thread sanitizer says of libuv, V8 and the C library alone is suppressed. Any report fails the run; a test that fails without one is tried once more, for the
+# instrumented code is many times slower.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH=$PWD/node_modules/.bin:$PATH
@@ -33,7 +34,7 @@ for kind in "${kinds[@]}"; do
     ASAN_OPTIONS="detect_leaks=0:log_path=$reports/asan:detect_stack_use_after_return=1:allocator_may_return_null=1" \
     UBSAN_OPTIONS="print_stacktrace=1:log_path=$reports/ubsan" \
     TSAN_OPTIONS="log_path=$reports/tsan:report_signal_unsafe=0:ignore_noninstrumented_modules=1:exitcode=0" \
-    node node_modules/vitest/vitest.mjs run --config test/vitest.config.ts --testTimeout 600000 "$@" || status=1
+    node node_modules/vitest/vitest.mjs run --config test/vitest.config.ts --testTimeout 600000 --retry 1 "$@" || status=1
   if [ -n "$(ls -A "$reports")" ]; then
     cat "$reports"/*
     status=1
