@@ -3,7 +3,8 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly repository=$PWD
 export HULLMARK_STATE=${HULLMARK_STATE:-$repository/.hullmark}
-export PATH=$repository/node_modules/.bin:$PATH
+# A user's own PATH on Debian is without the folders of the administrator's commands, and a sudo may keep it.
+export PATH=$repository/node_modules/.bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin
 readonly logs=$HULLMARK_STATE/logs
 mkdir -p "$logs"
 

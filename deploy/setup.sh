@@ -20,7 +20,8 @@ demo_needs=(
   ip:iproute2 setcap:libcap2-bin setfattr:attr unshare:util-linux nsenter:util-linux flock:util-linux
 )
 test_needs=(promtool:prometheus debootstrap:debootstrap python3:python3-minimal skopeo:skopeo umoci:umoci setfacl:acl jq:jq openssl:openssl go:golang-go
-  etcd:etcd-server /usr/lib/cni/ptp:containernetworking-plugins iptables:iptables conntrack:conntrack)
+  etcd:etcd-server /usr/lib/cni/ptp:containernetworking-plugins iptables:iptables conntrack:conntrack
+  systemd-analyze:systemd mkfs.ext4:e2fsprogs mount:mount)
 
 # What the benches measure against, beyond what every Debian has.
 bench_needs=(aide:aide)
