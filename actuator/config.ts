@@ -1,6 +1,5 @@
 /** The actuator's configuration file: YAML, strict keys, errors with their places. deploy/config/actuator.example.yaml explains every key. */
-import { readFileSync } from "node:fs";
-import { hostPort, parseConfigFile } from "@hullmark/daemon";
+import { hostPort, parseConfigFile, readConfigFile } from "@hullmark/daemon";
 import { compileGlob } from "@hullmark/proto/codec";
 import { z } from "zod";
 
@@ -30,9 +29,9 @@ const ConfigSchema = z.strictObject({
 
 export type ActuatorConfig = z.infer<typeof ConfigSchema>;
 
-/** @throws ConfigError with every mistake; the system's error where the file cannot be read */
+/** @throws ConfigError with every mistake, or where the file cannot be read */
 export function loadConfig(file: string): ActuatorConfig {
-  return parseConfig(readFileSync(file, "utf8"), file);
+  return parseConfig(readConfigFile(file), file);
 }
 
 /** @throws ConfigError */

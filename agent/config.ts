@@ -1,7 +1,6 @@
 /** The agent's configuration file: YAML, strict keys, errors with their places. deploy/config/agent.example.yaml explains every key. */
-import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { hostPort, parseConfigFile } from "@hullmark/daemon";
+import { hostPort, parseConfigFile, readConfigFile } from "@hullmark/daemon";
 import { z } from "zod";
 
 const ConfigSchema = z.strictObject({
@@ -70,9 +69,9 @@ const ConfigSchema = z.strictObject({
 
 export type AgentConfig = z.infer<typeof ConfigSchema>;
 
-/** @throws ConfigError with every mistake; the system's error where the file cannot be read */
+/** @throws ConfigError with every mistake, or where the file cannot be read */
 export function loadConfig(file: string): AgentConfig {
-  return parseConfig(readFileSync(file, "utf8"), file);
+  return parseConfig(readConfigFile(file), file);
 }
 
 /** @throws ConfigError */

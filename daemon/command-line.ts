@@ -7,7 +7,7 @@ export interface CommandLine<Config, Flag extends string> {
   readonly usage: string;
   /** Flags besides the common ones, without dashes. */
   readonly flags: readonly Flag[];
-  /** @throws ConfigError, or the system's error where the file cannot be read */
+  /** @throws ConfigError */
   load(file: string): Config;
 }
 

@@ -1,4 +1,5 @@
 /** Configuration files: YAML, strict keys, every mistake with its place. The operator writes them; they are trusted, but bounded all the same. */
+import { readFileSync } from "node:fs";
 import { type Document, isMap, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 
@@ -20,11 +21,30 @@ interface ConfigProblem {
   readonly message: string;
 }
 
-/** The configuration cannot be used. The message has a line a mistake, `file:line:column: what (fix)`. */
+/** The configuration cannot be used. The message has a line a mistake, `file:line:column: what (fix)`, or `file: what (fix)` where nothing could be read. */
 export class ConfigError extends Error {
-  constructor(file: string, problems: readonly ConfigProblem[]) {
-    super(problems.map(({ line, column, message }) => `${file}:${line}:${column}: ${message}`).join("\n"));
+  constructor(file: string, problems: readonly ConfigProblem[] | string) {
+    super(
+      typeof problems === "string" ? `${file}: ${problems}` : problems.map(({ line, column, message }) => `${file}:${line}:${column}: ${message}`).join("\n"),
+    );
     this.name = "ConfigError";
+  }
+}
+
+const UNREADABLE: Readonly<Record<string, string>> = {
+  ENOENT: "no such file (name the configuration with --config)",
+  ENOTDIR: "no such file (name the configuration with --config)",
+  EISDIR: "is a folder (name the file in it with --config)",
+  EACCES: "may not be read by this user (run as root, or let the user read it)",
+};
+
+/** @returns the text of a configuration file. @throws ConfigError that says what to do where it cannot be read */
+export function readConfigFile(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "";
+    throw new ConfigError(file, UNREADABLE[code] ?? `cannot be read: ${code || String(error)}`);
   }
 }
 

@@ -1,8 +1,7 @@
 /** The verifier's configuration file: YAML, strict keys, errors with their places. deploy/config/verifier.example.yaml explains every key. */
-import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, resolve } from "node:path";
-import { hostPort, parseConfigFile } from "@hullmark/daemon";
+import { hostPort, parseConfigFile, readConfigFile } from "@hullmark/daemon";
 import { z } from "zod";
 import { REGION_PATTERN } from "./core/enrolment/peer-identity.ts";
 
@@ -109,9 +108,9 @@ const ConfigSchema = z.strictObject({
 
 export type VerifierConfig = z.infer<typeof ConfigSchema>;
 
-/** Relative file names start at the configuration file. @throws ConfigError; the system's error where the file cannot be read */
+/** Relative file names start at the configuration file. @throws ConfigError, also where the file cannot be read */
 export function loadConfig(file: string): VerifierConfig {
-  const config = parseConfig(readFileSync(file, "utf8"), file);
+  const config = parseConfig(readConfigFile(file), file);
   const at = (path: string): string => resolve(dirname(file), path);
   const { policyFile, registries, log, enrolment, kubernetes, admission } = config;
   return {

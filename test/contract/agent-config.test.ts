@@ -44,3 +44,10 @@ test.each([
 ])("%j is refused at its place", (text, message) => {
   expect(problems(text)).toContain(message);
 });
+
+test.each([
+  ["/nowhere/agent.yaml", "/nowhere/agent.yaml: no such file (name the configuration with --config)"],
+  ["/etc", "/etc: is a folder (name the file in it with --config)"],
+])("%s cannot be read, and the message says what to do", (file, message) => {
+  expect(() => loadConfig(file)).toThrow(message);
+});

@@ -167,15 +167,19 @@ export class ProcfsInspector implements ProcessInspector {
   async #catch(pid: number): Promise<Started | undefined> {
     for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
       const program = await open(`${this.#proc}/${pid}/exe`).catch(() => undefined);
-      const process = await this.#read(pid).catch(ignoreGone);
-      const file = await program?.stat();
-      const runtime = process && (await this.#isRuntime(process));
-      // Looked at again: whether it is the runtime cannot be told once it has ended.
-      const again = runtime ? undefined : await this.#read(pid).catch(ignoreGone);
-      const same = process && file && again?.program === process.program && `${deviceName(file.dev)}:${file.ino}` === process.program;
-      if (same) return { process, program };
-      await program?.close();
-      if (!process || !(runtime || again)) return undefined;
+      let kept = false;
+      try {
+        const process = await this.#read(pid).catch(ignoreGone);
+        const file = await program?.stat();
+        const runtime = process && (await this.#isRuntime(process));
+        // Looked at again: whether it is the runtime cannot be told once it has ended.
+        const again = runtime ? undefined : await this.#read(pid).catch(ignoreGone);
+        kept = process !== undefined && file !== undefined && again?.program === process.program && `${deviceName(file.dev)}:${file.ino}` === process.program;
+        if (kept && process) return { process, program };
+        if (!process || !(runtime || again)) return undefined;
+      } finally {
+        if (!kept) await program?.close();
+      }
     }
     return undefined;
   }
