@@ -25,17 +25,17 @@ export function exportCommand(find: (asking: Asking, id: string) => Promise<Told
     .description("write an incident into one file, with the log's entries about it and the proofs that they are in the log")
     .argument("<id>", "for example I-4Z5NZVGWJ6S2DXM7, or how it begins")
     .argument("<file>", "must not be there yet")
-    .option("--url <prefix>", "log served over HTTP (default: the context's)")
+    .option("--url <prefix>", "log served over HTTP (default: the context's, or the cluster's)")
     .option("--dir <directory>", "an exported copy of the log")
     .option("--key <file>", KEY_OPTION)
     .addHelpText("after", "\nExit: 0 written, 2 usage, 3 not written: the log cannot be read, or does not have all of it yet")
     .action(async (id: string, file: string, options: SourceOptions, command: Command) =>
       ask(command, async (asking) => {
         try {
-          const { read, key } = logSource(options, command);
+          await using log = await logSource(options, command, asking.signal);
           const incident = await find(asking, id);
           if (!incident) return EXIT.usage;
-          const record = await makeRecord(incident, resourceReader(read), key);
+          const record = await makeRecord(incident, resourceReader(log.read), log.key);
           await writeFile(file, record, { flag: "wx", mode: 0o600 });
           asking.print(`${incident.id} with ${incident.members.length} drifts in ${printable(file)}\n`);
           return EXIT.clean;

@@ -3,21 +3,21 @@ import { writeFileSync } from "node:fs";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { TransparencyError } from "@hullmark/verifier/core/transparency/errors";
-import type { NoteVerifierKey } from "@hullmark/verifier/core/transparency/note";
 import { type LogVerification, verifyLog } from "@hullmark/verifier/core/transparency/verify";
 import { Command } from "commander";
 import { ContextError } from "../connection/context-error.ts";
 import { ask } from "../connection/run.ts";
+import { KubectlError } from "../kubectl/kubectl.ts";
 import { exportLog } from "../log/export.ts";
-import { type ReadResource, resourceReader } from "../log/readers.ts";
-import { logSource, readText, type SourceOptions } from "../log/source.ts";
+import { resourceReader } from "../log/readers.ts";
+import { type LogSource, logSource, readText, type SourceOptions } from "../log/source.ts";
 import { because } from "../output/because.ts";
 import { EXIT } from "../output/exit-codes.ts";
 
 /** 0 verified · 1 tampered with · 2 wrong usage · 3 cannot tell (something is missing, unreadable, or not by this key). */
 export const LOG_EXIT = { ok: 0, tampered: 1, usage: 2, incomplete: 3 } as const;
 
-const KEY_OPTION = "verifier key of the log, one line NAME+HASH+KEY (default: the context's; one that came by another way proves more)";
+const KEY_OPTION = "verifier key of the log, one line NAME+HASH+KEY (default: the context's, or the cluster's; one that came by another way proves more)";
 
 export interface CommandOutput {
   readonly out: (text: string) => void;
@@ -34,14 +34,14 @@ interface VerifyOptions extends SourceOptions {
 
 export function logCommand({ out, err, exit }: CommandOutput): Command {
   const log = new Command("log").description("check the tamper-evident log");
-  const usage = (message: string) => {
+  const failed = (message: string, code: number): void => {
     err(`hullmark log: ${message}\n`);
-    exit(LOG_EXIT.usage);
+    exit(code);
   };
   log
     .command("verify")
     .description("verify signature, every entry, every tile and the root; with --since also that nothing remembered was rewritten")
-    .option("--url <prefix>", "log served over HTTP, for example http://127.0.0.1:7480/log (default: the context's)")
+    .option("--url <prefix>", "log served over HTTP, for example http://127.0.0.1:7480/log (default: the context's, or the cluster's)")
     .option("--dir <directory>", "log exported to a directory: works offline")
     .option("--key <file>", KEY_OPTION)
     .option("--since <checkpoint>", "file with a checkpoint remembered from earlier")
@@ -49,8 +49,8 @@ export function logCommand({ out, err, exit }: CommandOutput): Command {
     .option("-o, --output <format>", "table or json", "table")
     .addHelpText("after", "\nExit: 0 verified, 1 tampered with, 2 wrong usage, 3 cannot tell")
     .action(async (options: VerifyOptions, command: Command) => {
-      if (options.output !== "table" && options.output !== "json") return usage(`--output ${printable(options.output)}: use table or json`);
-      const input = prepare(options, command, options.since, usage);
+      if (options.output !== "table" && options.output !== "json") return failed(`--output ${printable(options.output)}: use table or json`, LOG_EXIT.usage);
+      await using input = await prepare(options, command, options.since, failed);
       if (!input) return;
       const { read, key, since } = input;
       const result = await verifyLog(resourceReader(read), key, since);
@@ -61,12 +61,12 @@ export function logCommand({ out, err, exit }: CommandOutput): Command {
   log
     .command("export <directory>")
     .description("copy the log into a directory that any tile-log client can read; again and again into the same one")
-    .option("--url <prefix>", "log served over HTTP (default: the context's)")
+    .option("--url <prefix>", "log served over HTTP (default: the context's, or the cluster's)")
     .option("--dir <directory>", "another exported copy")
     .option("--key <file>", KEY_OPTION)
     .addHelpText("after", "\nExit: 0 copied, 2 wrong usage, 3 not copied")
     .action(async (directory: string, options: SourceOptions, command: Command) => {
-      const input = prepare(options, command, undefined, usage);
+      await using input = await prepare(options, command, undefined, failed);
       if (!input) return;
       try {
         const { checkpoint, copied } = await exportLog(input.read, input.key, directory);
@@ -95,18 +95,19 @@ function acceptCommand(): Command {
     );
 }
 
-function prepare(
+async function prepare(
   options: SourceOptions,
   command: Command,
   sinceFile: string | undefined,
-  usage: (message: string) => void,
-): { read: ReadResource; key: NoteVerifierKey; since: string | undefined } | undefined {
+  failed: (message: string, code: number) => void,
+): Promise<(LogSource & { readonly since: string | undefined }) | undefined> {
   try {
-    const { read, key } = logSource(options, command);
-    return { read, key, since: sinceFile === undefined ? undefined : readText(sinceFile) };
+    const since = sinceFile === undefined ? undefined : readText(sinceFile);
+    return { ...(await logSource(options, command, new AbortController().signal)), since };
   } catch (error) {
-    if (!(error instanceof TransparencyError || error instanceof ContextError)) throw error;
-    return void usage(printable(error.message, 1000));
+    if (!(error instanceof TransparencyError || error instanceof ContextError || error instanceof KubectlError)) throw error;
+    const away = error instanceof KubectlError && error.code === "UNREACHABLE";
+    return void failed(printable(error.message, 1000), away ? LOG_EXIT.incomplete : LOG_EXIT.usage);
   }
 }
 

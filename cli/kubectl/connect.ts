@@ -38,7 +38,7 @@ export async function connectThroughCluster(options: PluginOptions, signal: Abor
     credentialWithin(kubectl, release, role, signal, Date.now() + waitMs),
   ]);
   const { "current-context": name, contexts } = View.parse(JSON.parse(view));
-  const forward = await openPortForward(kubectl, release, signal);
+  const forward = await openPortForward(kubectl, release, "main", signal);
   const channel = new RpcChannel(forward.address, credentials.createSsl(credential.ca, credential.key, credential.certificate));
   const own = options.namespace ?? contexts?.[0]?.context.namespace ?? "default";
   return {

@@ -9,6 +9,8 @@ export interface Credentials {
   readonly ca: Buffer;
   readonly certificate: Buffer;
   readonly key: Buffer;
+  /** Verifier key of the log, as text; undefined: an older verifier. */
+  readonly logKey: string | undefined;
 }
 
 /** The most powerful first. */
@@ -39,7 +41,9 @@ export async function readCredentials(kubectl: Kubectl, release: Release, role: 
   const best = names.map((name) => found.find(({ metadata }) => metadata.name === name)).find((secret) => secret?.data?.["client.key"] !== undefined);
   const [ca, certificate, key] = ["ca.crt", "client.crt", "client.key"].map((name) => best?.data?.[name]);
   if (ca === undefined || certificate === undefined || key === undefined) return undefined;
-  return { ca: Buffer.from(ca, "base64"), certificate: Buffer.from(certificate, "base64"), key: Buffer.from(key, "base64") };
+  const logKey = best?.data?.["log.pub"];
+  const [caBytes, certificateBytes, keyBytes] = [ca, certificate, key].map((text) => Buffer.from(text, "base64")) as [Buffer, Buffer, Buffer];
+  return { ca: caBytes, certificate: certificateBytes, key: keyBytes, logKey: logKey && Buffer.from(logKey, "base64").toString() };
 }
 
 function refused(error: KubectlError, { namespace, name }: Release): Error {

@@ -8,12 +8,18 @@ export interface PortForward {
   close(): Promise<void>;
 }
 
-const VERIFIER_PORT = 7443;
+/** Of the chart's Service. */
+const SERVICE_PORTS = { main: 7443, http: 7480 } as const;
 const OPEN_MS = 30_000;
 
 /** @throws KubectlError; the signal's reason */
-export async function openPortForward(kubectl: Kubectl, { namespace, name }: Release, signal: AbortSignal): Promise<PortForward> {
-  const to = ["--namespace", namespace, "port-forward", `service/${name}-verifier`, `:${VERIFIER_PORT}`];
+export async function openPortForward(
+  kubectl: Kubectl,
+  { namespace, name }: Release,
+  port: keyof typeof SERVICE_PORTS,
+  signal: AbortSignal,
+): Promise<PortForward> {
+  const to = ["--namespace", namespace, "port-forward", `service/${name}-verifier`, `:${SERVICE_PORTS[port]}`];
   const child = kubectl.start(...to, "--address=127.0.0.1", `--pod-running-timeout=${OPEN_MS / 1000}s`);
   const ended = new Promise<void>((resolve) => {
     child.once("close", () => resolve());

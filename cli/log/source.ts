@@ -5,6 +5,8 @@ import type { Command } from "commander";
 import type { Context } from "../connection/context.ts";
 import { ContextError } from "../connection/context-error.ts";
 import { contextOf } from "../connection/run.ts";
+import { clusterLogKey, openClusterLog } from "../kubectl/cluster-log.ts";
+import type { PluginOptions } from "../kubectl/connect.ts";
 import { because } from "../output/because.ts";
 import { directoryResources, type ReadResource, urlResources } from "./readers.ts";
 
@@ -14,13 +16,34 @@ export interface SourceOptions {
   readonly key?: string;
 }
 
-/** @throws ContextError, TransparencyError: wrong usage both of them */
-export function logSource(options: SourceOptions, command: Command): { readonly read: ReadResource; readonly key: NoteVerifierKey } {
+export interface LogSource extends AsyncDisposable {
+  readonly read: ReadResource;
+  readonly key: NoteVerifierKey;
+}
+
+/** @throws ContextError, TransparencyError: wrong usage both of them; in the plugin of kubectl also KubectlError and the signal's reason */
+export async function logSource(options: SourceOptions, command: Command, signal: AbortSignal): Promise<LogSource> {
   if (options.url !== undefined && options.dir !== undefined) throw new ContextError("give either --url or --dir");
+  const plugin = command.optsWithGlobals<Partial<PluginOptions>>();
+  if (isOfPlugin(plugin)) return ofCluster(options, plugin, signal);
   const { url, dir, keyFile } = sourceOf(options, command);
+  return { read: reader(url, dir), key: parseVerifierKey(readText(keyFile)), [Symbol.asyncDispose]: nothing };
+}
+
+const nothing = async (): Promise<void> => {};
+const isOfPlugin = (options: Partial<PluginOptions>): options is PluginOptions => options.release !== undefined;
+
+function reader(url: string, dir: string | undefined): ReadResource {
   if (dir === undefined && !/^https?:\/\//.test(url)) throw new ContextError("--url is an http or https prefix");
-  const key = parseVerifierKey(readText(keyFile));
-  return { read: dir === undefined ? urlResources(url) : directoryResources(dir), key };
+  return dir === undefined ? urlResources(url) : directoryResources(dir);
+}
+
+/** What is not named is the cluster's. */
+async function ofCluster({ url, dir, key }: SourceOptions, plugin: PluginOptions, signal: AbortSignal): Promise<LogSource> {
+  const verifierKey = parseVerifierKey(key === undefined ? await clusterLogKey(plugin, signal) : readText(key));
+  if (url !== undefined || dir !== undefined) return { read: reader(url ?? "", dir), key: verifierKey, [Symbol.asyncDispose]: nothing };
+  const log = await openClusterLog(plugin, signal);
+  return { read: urlResources(log.url), key: verifierKey, [Symbol.asyncDispose]: () => log.close() };
 }
 
 /** @throws ContextError */
