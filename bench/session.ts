@@ -107,6 +107,7 @@ function imagesOf(): Images {
       manifestDigest: "",
     },
     provenance: { status: "unsigned", text: "", required: false },
+    teamProvenance: undefined,
     provenanceRow: { status: 1, text: "", authorities: [], sourceRepository: "", commit: "", builder: "", buildInvocation: "" },
   };
   return { view: () => view, vouches: () => true, onChange: () => () => {} };

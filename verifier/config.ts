@@ -47,7 +47,7 @@ const ConfigSchema = z.strictObject({
       caFile: z.string().default("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"),
       tokenFile: z.string().default("/var/run/secrets/kubernetes.io/serviceaccount/token"),
       join: z.strictObject({ audience: z.string().min(1).max(253).default("hullmark"), namespace: subdomain, serviceAccount: subdomain }).optional(),
-      policy: z.strictObject({ namespace: subdomain, name: subdomain }).optional(),
+      policy: z.strictObject({ namespace: subdomain, name: subdomain, teams: z.boolean().default(false) }).optional(),
       pods: z
         .strictObject({
           graceSeconds: z.int().min(1).max(600).default(30),

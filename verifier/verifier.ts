@@ -31,6 +31,7 @@ import { clusterOf, followingPolicy, podClaims, podsOf, policyFilesOf, publishin
 import { tellingPods } from "./cluster-events.ts";
 import { excepting } from "./cluster-exceptions.ts";
 import { reporting } from "./cluster-reports.ts";
+import { keptTeams, tightening } from "./cluster-teams.ts";
 import type { VerifierConfig } from "./config.ts";
 import { AlertBook } from "./core/alerting/index.ts";
 import { readMakerTrust } from "./core/endorsement/index.ts";
@@ -115,6 +116,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const events = new EventBus();
   const book = new AlertBook(await sqlite.outbox.readAlerts());
   const policies = new PolicyHolder(policySource(policyFilesOf(config), logger));
+  await keptTeams(config, policies);
 
   let deliveries: Deliveries | undefined;
   const planner = alertPlanner(book, () => policies.current.alerts, nowMs);
@@ -313,6 +315,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const reportServices = { events, store: sqlite.store, nodes: () => fleet.all(), policy: () => policies.current.name, clock, logger };
   if (api) stack.defer(reporting(api, config, reportServices));
   if (api) stack.defer(excepting(api, config, { policies, clock, logger }));
+  if (api) stack.defer(tightening(api, config, { policies, clock, logger }));
   if (api) stack.defer(followingPolicy(api, config, clock, logger));
   if (api) stack.defer(publishing(api, config, (role) => portForwardFiles(config, addresses, role), clock, logger));
   if (api && admissionPort !== undefined) stack.defer(publishingWebhook(api, config, authority.rootPem, clock, logger));

@@ -4,6 +4,7 @@ import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { ImageService } from "@hullmark/verifier/core/images/image-service";
 import { LayerLibrary } from "@hullmark/verifier/core/images/layer-library";
 import { defaultPolicy } from "@hullmark/verifier/core/policy/default";
+import { withTeams } from "@hullmark/verifier/core/policy/tighten";
 import type { Policy } from "@hullmark/verifier/core/policy/types";
 import type { Clock } from "@hullmark/verifier/ports/clock";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
@@ -120,4 +121,27 @@ test("an image that is barred by digest is barred, though no registry holds it",
   expect(service.view(loaded)).toMatchObject({ image: { missing: "no-reference" }, provenance: { status: "revoked" } });
   expect(service.view({ ...loaded, configDigest: "", imageId: image.manifestDigest }).provenance.status).toBe("unknown");
   service.stop();
+});
+
+test("a namespace's policy is asked beside the cluster's, never in its place: its key makes nothing signed, and vouches for nothing on nodes", async () => {
+  const own = { ...policyWith({}), name: "shop", authorities: [authority("shop", publicKeyPem)] };
+  const signing = { ...own, rules: own.rules.map((rule) => ({ ...rule, signatures: { authorities: ["shop"], threshold: 1 } })) };
+  const other = generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey.export({ type: "spki", format: "pem" }).toString();
+  const refusing = { ...signing, authorities: [authority("shop", other)] };
+  const cluster = policyWith({ authorities: [authority("release", publicKeyPem)] });
+  const look = async (policy: Policy, containerName: string) => {
+    const { service } = start(policy);
+    const asked = { ...question(), containerName };
+    await vi.waitFor(() => expect(service.view(asked).configDigest).toBe(image.configDigest), { timeout: 30_000 });
+    const view = service.view(asked);
+    service.stop();
+    return { cluster: view.provenance.status, team: view.teamProvenance?.status, shown: view.provenanceRow.authorities };
+  };
+  const pod = "shop/cart-1/web";
+  // The cluster knows nobody: what a team's own key has signed is not signed thereby.
+  const before = await look(policyWith({}), pod);
+  expect(await look(withTeams(policyWith({}), { shop: signing }), pod)).toEqual({ ...before, team: "signed" });
+  expect(await look(withTeams(cluster, { shop: refusing }), pod)).toEqual({ cluster: "signed", team: "wrong-key", shown: [] });
+  expect(await look(withTeams(cluster, { shop: own }), pod)).toEqual({ cluster: "signed", team: undefined, shown: ["release"] });
+  expect(await look(withTeams(cluster, { shop: refusing }), "other/cart-1/web")).toEqual({ cluster: "signed", team: undefined, shown: ["release"] });
 });

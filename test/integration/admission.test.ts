@@ -5,10 +5,15 @@ import { request } from "node:https";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { budgetMs } from "@hullmark/verifier/api/admission/server";
+import { readReview } from "@hullmark/verifier/core/admission/review";
+import { AdmissionService } from "@hullmark/verifier/core/admission/service";
+import { judgeTeam, parsePolicy, withTeams } from "@hullmark/verifier/core/policy/index";
 import { decodeBundle } from "@hullmark/verifier/core/transparency/bundle";
 import { decodeLogEntry } from "@hullmark/verifier/core/transparency/entry";
+import type { Meter } from "@hullmark/verifier/ports/meter";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
+import { verifiers } from "../fakes/judging.ts";
 import { signByKey } from "../fakes/key-signed.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 import { Scrape } from "../fakes/scrape.ts";
@@ -545,5 +550,57 @@ spec:
       await own.dispose();
       await new Promise((resolve) => receiver.close(resolve));
     }
+  });
+});
+
+describe("a namespace's own policy", () => {
+  /** As the verifier wires it, with the cluster's policy and one of `shop`. */
+  function service(cluster: object, team: object): AdmissionService {
+    const parsed = parsePolicy(JSON.stringify({ apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name: "cluster" }, spec: cluster }), "cluster");
+    if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
+    const judged = judgeTeam({ namespace: "shop", spec: team }, parsed.policy);
+    if (!judged.inForce) throw new Error(judged.message);
+    const policy = withTeams(parsed.policy, { shop: judged.policy });
+    const none = { record: async () => undefined };
+    const surroundings = { clock: { nowMs: Date.now, after: () => () => undefined }, meter: { admission: () => undefined } as unknown as Meter };
+    return new AdmissionService({
+      ...{ registry: client, verifiers, policy: () => policy, recorder: none, exemptNamespaces: ["kube-system"], ...surroundings },
+      onProblem: (error) => expect.unreachable(String(error)),
+    });
+  }
+  const key = (of: KeyObject | undefined) => of?.export({ type: "spki", format: "pem" }).toString();
+  const requiring = (name: string, of: KeyObject | undefined) => ({
+    authorities: [{ name, key: key(of) }],
+    rules: [{ name: "signed", require: { signatures: { authorities: [name] } } }],
+  });
+  async function answer(asking: AdmissionService, reference: string, namespace = "shop") {
+    const request = readReview(JSON.parse(review({ namespace, object: pod(reference) }, randomUUID())));
+    const { allowed, message, warnings } = await asking.answer(request, "fail", AbortSignal.timeout(30_000));
+    return { allowed, message, warnings: warnings.length };
+  }
+
+  test("asks for more, in its namespace and nowhere else, and says so in its own name", async () => {
+    const [own, common] = [await image(second?.privateKey), await image(release?.privateKey)];
+    const authorities = [release, second].map((pair, i) => ({ name: `a${i}`, key: key(pair?.publicKey) }));
+    const cluster = { authorities, rules: [{ name: "any", require: { signatures: { authorities: ["a0", "a1"] } } }], admission: { mode: "enforce" } };
+    const asking = service(cluster, requiring("team", second?.publicKey));
+    expect(await answer(asking, own.reference)).toMatchObject({ allowed: true });
+    expect(await answer(asking, common.reference)).toMatchObject({ allowed: false, message: expect.stringContaining('refused by rule "shop/signed"') });
+    expect(await answer(asking, common.reference, "other")).toMatchObject({ allowed: true });
+  });
+
+  test("lets nothing in that the cluster's keeps out", async () => {
+    const own = await image(second?.privateKey);
+    const asking = service({ ...requiring("release", release?.publicKey), admission: { mode: "enforce" } }, requiring("team", second?.publicKey));
+    expect(await answer(asking, own.reference)).toMatchObject({ allowed: false, message: expect.stringContaining('refused by rule "signed"') });
+  });
+
+  test("has refused what the cluster's only tells, and cannot have told only what that refuses", async () => {
+    const bad = await image(undefined);
+    const telling = (mode: string, own: string) => service({ ...requiring("release", release?.publicKey), admission: { mode } }, { admission: { mode: own } });
+    expect(await answer(telling("audit", "enforce"), bad.reference)).toMatchObject({ allowed: false });
+    expect(await answer(telling("audit", "enforce"), bad.reference, "other")).toMatchObject({ allowed: true, warnings: 0 });
+    expect(await answer(telling("audit", "warn"), bad.reference)).toMatchObject({ allowed: true, warnings: 1 });
+    expect(await answer(telling("enforce", "audit"), bad.reference)).toMatchObject({ allowed: false });
   });
 });

@@ -88,7 +88,7 @@ function rules(mutable: ContainerRules["mutable"]): ContainerRules {
     hasPolicy: true,
     require: { noNewPrivileges: false, readOnlyRoot: false, engineInits: [] },
     mutable,
-    severity: () => undefined,
+    severity: (_place, _kind, builtIn) => builtIn,
     allow: { ...allow, device: no, mount: no, seccomp: no, apparmor: no, code: no, staticPods: false },
   };
 }

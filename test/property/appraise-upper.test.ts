@@ -37,7 +37,7 @@ function rules(mutable: ContainerRules["mutable"] = () => false): ContainerRules
     hasPolicy: true,
     require: { noNewPrivileges: false, readOnlyRoot: false, engineInits: [] },
     mutable,
-    severity: () => undefined,
+    severity: (_place, _kind, builtIn) => builtIn,
     allow: { ...allow, device: no, mount: no, seccomp: no, apparmor: no, code: no, staticPods: false },
   };
 }

@@ -68,7 +68,8 @@ describe("rules", () => {
     expect(severityFor(rules, rule, "layer", "content")).toBe("low");
     expect(severityFor(rules, rule, "upper", "added")).toBe("high");
     expect(severityFor(rules, rule, "upper", "mode")).toBeUndefined();
-    expect(containerRules(rules, container).severity("upper", "content")).toBe(Severity.MEDIUM);
+    expect(containerRules(rules, container).severity("upper", "content", Severity.HIGH)).toBe(Severity.MEDIUM);
+    expect(containerRules(rules, container).severity("upper", "mode", Severity.HIGH)).toBe(Severity.HIGH);
   });
 
   it("say no policy where none is loaded or none applies: nothing is required, code and files are judged all the same", () => {

@@ -369,7 +369,7 @@ describe("the chart", () => {
         .sort();
     expect(await rights(AGENT)).toEqual([]);
     expect(await rights(VERIFIER)).toEqual([
-      "attestationpolicies.hullmark.dev [] [] [list watch]",
+      "attestationpolicies.hullmark.dev [] [hullmark] [list watch]",
       "attestationpolicies.hullmark.dev/status [] [hullmark] [patch]",
       "clusterreports.openreports.io [] [] [create patch delete]",
       "clusterroles.rbac.authorization.k8s.io [] [hullmark-hullmark-reports] [get]",
@@ -527,6 +527,23 @@ describe("the chart", () => {
       expect(await kubectl("get", "pods", "--selector=hullmark.dev/drill", "--output=name")).toBe("");
     });
 
+    test("verifies and copies the log of the cluster's verifier, by the key beside its credentials, without being told where", async () => {
+      const verified = await plugin(cluster.kubeconfig, "log", "verify", "--output=json");
+      expect(verified, verified.stderr).toMatchObject({ code: 0 });
+      const { verdict, checkpoint } = JSON.parse(verified.stdout) as { verdict: string; checkpoint: { size: number } };
+      expect(verdict).toBe("ok");
+      const copy = join(home, "log-copy");
+      expect(await plugin(cluster.kubeconfig, "log", "export", copy)).toMatchObject({ code: 0 });
+      const offline = await plugin(cluster.kubeconfig, "log", "verify", "--dir", copy, "--output=json");
+      expect((JSON.parse(offline.stdout) as { checkpoint: { size: number } }).checkpoint.size).toBeGreaterThanOrEqual(checkpoint.size);
+      writeFileSync(join(home, "other.pub"), "other+1234abcd+AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB\n");
+      expect((await plugin(cluster.kubeconfig, "log", "verify", "--key", join(home, "other.pub"))).code).not.toBe(0);
+      expect(await plugin(cluster.kubeconfig, "log", "verify", "--release=default/other")).toMatchObject({
+        code: 2,
+        stderr: expect.stringContaining("--release"),
+      });
+    });
+
     test("completes", async () => {
       const { stdout } = await execute(tool("kubectl"), ["__complete", "hullmark", "-n", "default", "drift", ""], {
         env: pluginEnvironment(cluster.kubeconfig),
@@ -567,6 +584,45 @@ describe("the chart", () => {
     await eventually(drifted, (still) => !still);
     await kubectl("--namespace=default", "delete", "driftexception", "known");
     await eventually(drifted, Boolean);
+    await here("delete", "attestationpolicy", "hullmark");
+  });
+
+  test("a namespace's own policy asks for more of what runs there; what would loosen does nothing, and both is told", async () => {
+    const team = (spec: object) => ({ apiVersion: "hullmark.dev/v1", kind: "AttestationPolicy", metadata: { name: "hullmark", namespace: "default" }, spec });
+    const said = async () => {
+      const output =
+        "--output=jsonpath={.metadata.generation} {.status.conditions[0].observedGeneration} {.status.conditions[0].reason} {.status.conditions[0].message}";
+      const [generation, observed, ...words] = (await kubectl("--namespace=default", "get", "attestationpolicy", "hullmark", output)).split(" ");
+      return generation === observed ? words.join(" ") : "";
+    };
+    const writable = async () =>
+      (JSON.parse((await plugin(cluster.kubeconfig, "drift", "ls", "-A", "-o", "json")).stdout) as { drifts: DriftView[] }).drifts
+        .filter(({ kind }) => kind === "read-only-root")
+        .map(({ container }) => container.name);
+    // The cluster's allows no more than the pods here need.
+    const allow = { env: ["**"], mounts: ["/**"], args: true, workingDirectory: true, users: ["**"] };
+    await apply({
+      apiVersion: "hullmark.dev/v1",
+      kind: "AttestationPolicy",
+      metadata: { name: "hullmark", namespace: NAMESPACE },
+      spec: { rules: [{ name: "all", allow }] },
+    });
+    expect(await writable()).toEqual([]);
+    await apply(team({ rules: [{ name: "web", select: { workloads: ["default/web"] }, require: { readOnlyRoot: true }, allow: { privileged: true } }] }));
+    expect(await eventually(said, (words) => words.startsWith("InPart"))).toBe(
+      "InPart spec.rules[0].allow.privileged: has no effect: no rule of the cluster's policy allows it",
+    );
+    expect(await eventually(writable, (names) => names.length > 0)).toEqual(["default/web/web"]);
+    // It outlives the verifier.
+    await here("rollout", "restart", "deployment/hullmark-verifier");
+    await here("rollout", "status", "deployment/hullmark-verifier", "--timeout=180s");
+    await openForward();
+    await eventually(writable, (names) => names.join() === "default/web/web");
+    await apply(team({ alerts: { routes: [] } }));
+    expect(await eventually(said, (words) => words.startsWith("Refused"))).toBe("Refused spec.alerts: only the cluster's policy may say this");
+    expect(await writable()).toEqual(["default/web/web"]);
+    await kubectl("--namespace=default", "delete", "attestationpolicy", "hullmark");
+    await eventually(writable, (names) => names.length === 0);
     await here("delete", "attestationpolicy", "hullmark");
   });
 
@@ -630,6 +686,20 @@ spec:
     expect(refused).toContain('is refused by rule "acme": not signed');
     expect(await create("other", "registry.nowhere.example/thing:1")).toContain("created");
     expect(await here("run", "own", `--image=${workload.reference}`, "--restart=Never", "--dry-run=server")).toContain("created");
+    // A team's policy asks for more, in its namespace alone.
+    await kubectl("create", "namespace", "elsewhere");
+    const team = { authorities: [{ name: "team", key }], rules: [{ name: "signed", require: { signatures: { authorities: ["team"] } } }] };
+    const metadata = { name: "hullmark", namespace: "default" };
+    await apply({ apiVersion: "hullmark.dev/v1", kind: "AttestationPolicy", metadata, spec: team });
+    const own = `${bed.registry?.host}/ship/hullmark-verifier:0.1.0`;
+    const kept = await eventually(
+      () => create("unsigned", own),
+      (seen) => seen.includes("denied the request"),
+    );
+    expect(kept).toContain('is refused by rule "default/signed": not signed');
+    expect(await kubectl("--namespace=elsewhere", "run", "unsigned", `--image=${own}`, "--restart=Never", "--dry-run=server")).toContain("created");
+    await kubectl("--namespace=default", "delete", "attestationpolicy", "hullmark");
+    await kubectl("delete", "namespace", "elsewhere");
     const rights = await here("auth", "can-i", "patch", "validatingwebhookconfigurations/hullmark-hullmark", `--as=${VERIFIER}`);
     expect(rights.trim()).toBe("yes");
     expect(await here("auth", "can-i", "patch", "validatingwebhookconfigurations/other", `--as=${VERIFIER}`).catch(() => "no")).toMatch(/^no/);
@@ -673,6 +743,7 @@ interface TestEvent {
   readonly regarding: { readonly kind: string; readonly name: string; readonly uid: string };
 }
 interface DriftView {
+  readonly kind: string;
   readonly path: string;
   readonly node: { readonly name: string };
   readonly container: { readonly name: string };

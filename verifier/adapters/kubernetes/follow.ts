@@ -71,11 +71,16 @@ export interface InForce {
   readonly observedGeneration: number;
 }
 
-/** @param refusal why it is not in force; undefined: it is */
-export function inForce(refusal: { readonly reason: string; readonly message: string } | undefined, observedGeneration: number): InForce {
+/** @param refusal why it is not in force; undefined: it is @param idle what of it does nothing, and why */
+export function inForce(
+  refusal: { readonly reason: string; readonly message: string } | undefined,
+  observedGeneration: number,
+  idle: readonly string[] = [],
+): InForce {
+  const [reason, message] = idle.length > 0 ? ["InPart", idle.join("\n")] : ["Good", ""];
   return refusal
     ? { status: "False", reason: refusal.reason, message: refusal.message.slice(0, MAX_MESSAGE_CHARACTERS), observedGeneration }
-    : { status: "True", reason: "Good", message: "", observedGeneration };
+    : { status: "True", reason, message: message.slice(0, MAX_MESSAGE_CHARACTERS), observedGeneration };
 }
 
 /** Writes the condition `InForce` as an object's status. @returns the API server's status code @throws the system's error */

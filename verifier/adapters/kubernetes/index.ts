@@ -1,5 +1,6 @@
 export { ApiServer, apiServerOfPod } from "./api-server.ts";
-export { type FollowedException, followExceptions, reportException } from "./exceptions.ts";
+export { inForce } from "./follow.ts";
+export { EXCEPTIONS, type FollowedObject, followObjects, type ObjectKind, reportObject, teamPolicies } from "./objects.ts";
 export { writePodEvent } from "./pod-events.ts";
 export { PodWatch } from "./pod-watch.ts";
 export { followPolicy, type PolicyObject } from "./policy-object.ts";

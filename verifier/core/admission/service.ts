@@ -1,11 +1,11 @@
 /** Answers the API server's questions: may this pod, or what makes such pods, come in? One answer within the time that is left, whatever registries do. */
-
-import { compileNames } from "@hullmark/proto/codec";
 import type { Clock } from "../../ports/clock.ts";
 import type { AdmissionDecision, Meter } from "../../ports/meter.ts";
 import { type Registry, RegistryError } from "../../ports/registry.ts";
+import { modeFor } from "../policy/admission-mode.ts";
 import { matchRule } from "../policy/match.ts";
-import type { AdmissionMode, Policy, PolicyRule } from "../policy/types.ts";
+import { stricterMode, teamPolicy } from "../policy/tighten.ts";
+import type { Policy, PolicyRule } from "../policy/types.ts";
 import { type ImageReference, ProvenanceError, parseReference, type Verifiers } from "../provenance/index.ts";
 import { type AdmissionAnswer, auditOf, messageOf, type Objection, warningsOf } from "./answer.ts";
 import { type BreakGlass, readBreakGlass } from "./break-glass.ts";
@@ -52,8 +52,8 @@ export class AdmissionService {
   readonly #services: AdmissionServices;
   readonly #lookup: AdmissionLookup;
   readonly #stop = new AbortController();
-  /** Of images at hand: rule → outcome. Both change with the policy. */
-  readonly #verdicts = new WeakMap<AskedImage, Map<Policy | PolicyRule, { readonly outcome: ImageOutcome; readonly atMs: number; readonly policy: Policy }>>();
+  /** Of images at hand, by policy: rule → outcome. */
+  readonly #verdicts = new WeakMap<AskedImage, WeakMap<Policy, Map<PolicyRule | undefined, { readonly outcome: ImageOutcome; readonly atMs: number }>>>();
 
   constructor(services: AdmissionServices) {
     this.#services = services;
@@ -83,11 +83,13 @@ export class AdmissionService {
     // What goes, and what a node tells of itself that runs already, cannot be kept out.
     if (!pod || pod.ending || (pod.mirror && request.user.name.startsWith("system:node:"))) return told("exempt");
     const policy = current();
-    const found = await Promise.all(newContainers(request, pod).map((container) => this.#judge(container, pod, policy, waiting)));
+    const team = teamPolicy(policy, request.namespace);
+    const asking = newContainers(request, pod).flatMap((container) => [policy, ...(team ? [team] : [])].map((by) => ({ container, by })));
+    const found = await Promise.all(asking.map(({ container, by }) => this.#judge(container, pod, by, waiting)));
     const objections = found.flatMap((each) => each ?? []);
     if (objections.length === 0) return told("allowed");
     const refused = objections.some(({ kind }) => kind === "refused");
-    const mode = modeFor(policy, request.namespace);
+    const mode = stricterMode(modeFor(policy, request.namespace), team?.admission.mode ?? "audit");
     if (mode === "audit") return told("audited", objections);
     if (mode === "warn") return told("warned", objections, warningsOf(objections));
     if (!refused && failure === "ignore") return told("unknown-allowed", objections, warningsOf(objections, "let in unjudged: "));
@@ -177,20 +179,16 @@ export class AdmissionService {
     const { verifiers, clock } = this.#services;
     const nowMs = clock.nowMs();
     if (architecture !== undefined && image.isIndex) return judgeImage(image, policy, rule, architecture, verifiers, nowMs);
-    const verdicts = this.#verdicts.get(image) ?? new Map();
-    this.#verdicts.set(image, verdicts);
-    const known = verdicts.get(rule ?? policy);
-    if (known && known.policy === policy && Math.abs(nowMs - known.atMs) <= VERDICT_MS) return known.outcome;
+    const ofImage = this.#verdicts.get(image) ?? new WeakMap();
+    this.#verdicts.set(image, ofImage);
+    const verdicts = ofImage.get(policy) ?? new Map();
+    ofImage.set(policy, verdicts);
+    const known = verdicts.get(rule);
+    if (known && Math.abs(nowMs - known.atMs) <= VERDICT_MS) return known.outcome;
     const outcome = judgeImage(image, policy, rule, undefined, verifiers, nowMs);
-    // Rules of policies before are not kept.
-    if (known?.policy !== policy && [...verdicts.values()].some((each) => each.policy !== policy)) verdicts.clear();
-    verdicts.set(rule ?? policy, { outcome, atMs: nowMs, policy });
+    verdicts.set(rule, { outcome, atMs: nowMs });
     return outcome;
   }
-}
-
-function modeFor({ admission }: Policy, namespace: string): AdmissionMode {
-  return admission.namespaces.find(({ names }) => compileNames(names)(namespace))?.mode ?? admission.mode;
 }
 
 function remedyOf({ code }: RegistryError): string {

@@ -56,7 +56,8 @@ export function appraiseContainer(input: ContainerInput, before?: AppraisalMemo)
   const pod = appraisePod(input);
   others.push(...pod.findings);
   unknown.push(...pod.unknown);
-  appraiseProvenance(input, others, warnings, unknown);
+  appraiseProvenance(input.provenance, "provenance", input, others, warnings, unknown);
+  if (input.teamProvenance) appraiseProvenance(input.teamProvenance, "team-provenance", input, others, warnings, unknown);
   if (!input.rules.hasPolicy) warnings.push(claim("no-policy", "no policy is loaded: nothing says who may sign this image"));
   const { upper, code } = content.memo;
   return { ...conclude(others, upper?.tally, unknown, warnings), memo: { upper, code } };
@@ -139,7 +140,14 @@ const PROVENANCE_KINDS: Partial<Record<ProvenanceInput["status"], FindingKind>> 
   malformed: "signature-malformed",
 };
 
-function appraiseProvenance({ provenance, rules }: ContainerInput, findings: Finding[], warnings: Claim[], unknown: Claim[]): void {
+function appraiseProvenance(
+  provenance: ProvenanceInput,
+  discriminator: string,
+  { rules }: ContainerInput,
+  findings: Finding[],
+  warnings: Claim[],
+  unknown: Claim[],
+): void {
   if (provenance.status === "signed") return;
   const kind = PROVENANCE_KINDS[provenance.status];
   if (!kind) {
@@ -152,7 +160,7 @@ function appraiseProvenance({ provenance, rules }: ContainerInput, findings: Fin
     return;
   }
   const differences = [{ field: "signature", expected: "by an authority of the policy", observed: provenance.status }];
-  findings.push(finding({ place: "image", kind, path: Buffer.alloc(0), differences, summary: provenance.text, discriminator: "provenance" }, rules));
+  findings.push(finding({ place: "image", kind, path: Buffer.alloc(0), differences, summary: provenance.text, discriminator }, rules));
 }
 
 const CONTENT_PLACES: ReadonlySet<string> = new Set(["upper", "layer", "runtime-layer", "bind", "process"]);

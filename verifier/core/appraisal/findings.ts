@@ -86,7 +86,7 @@ export function finding(parts: FindingParts, rules: ContainerRules): Finding {
     place: parts.place,
     path: parts.path,
     key: `${parts.place}|${parts.discriminator ?? ""}|${parts.path.toString("latin1")}`,
-    severity: rules.severity(parts.place, parts.kind) ?? defaultSeverity(parts.place, parts.kind, parts.executable ?? false),
+    severity: rules.severity(parts.place, parts.kind, defaultSeverity(parts.place, parts.kind, parts.executable ?? false)),
     notice: NOTICES.has(parts.kind),
     summary: parts.summary,
     differences: parts.differences,

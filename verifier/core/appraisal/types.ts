@@ -166,6 +166,8 @@ export interface ContainerInput {
   /** By layer id, where the root differs from the expected one. */
   readonly layerFindings: ReadonlyMap<string, LayerFinding>;
   readonly provenance: ProvenanceInput;
+  /** What the policy of the container's namespace asks for beside the cluster's; undefined: nothing. */
+  readonly teamProvenance?: ProvenanceInput | undefined;
   readonly rules: ContainerRules;
   /** Digest of the MeasurementPolicy that the agent should have measured by. */
   readonly measurementDigest: Buffer;
@@ -187,8 +189,8 @@ export interface ContainerRules {
   readonly require: { readonly noNewPrivileges: boolean; readonly readOnlyRoot: boolean; readonly engineInits: readonly string[] };
   /** Whether the entry may change: `path` absolute and raw, `executable` says that it has an execute bit, setuid, a capability or is a device. */
   mutable(path: Buffer, executable: boolean): boolean;
-  /** undefined: the built-in default holds. */
-  severity(place: FindingPlace, kind: FindingKind): Severity | undefined;
+  /** @param builtIn what holds where policy says nothing */
+  severity(place: FindingPlace, kind: FindingKind, builtIn: Severity): Severity;
   readonly allow: {
     env(name: string): boolean;
     readonly args: boolean;

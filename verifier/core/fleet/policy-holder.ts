@@ -1,6 +1,6 @@
-/** The policy in force: the last one that was good, with approved baselines and the exceptions that it allows. What is wrong with a newer one is shown, and changes nothing. */
+/** The policy in force: the last one that was good, with approved baselines, the exceptions that it allows and what namespaces ask for beside it. What is wrong with a newer one is shown, and changes nothing. */
 import type { BaselineRow, ClaimRow } from "../../ports/rows.ts";
-import { defaultPolicy, formatProblem, type ParsedPolicy, policyDigest, withBaselines } from "../policy/index.ts";
+import { defaultPolicy, formatProblem, type ParsedPolicy, policyDigest, withBaselines, withTeams } from "../policy/index.ts";
 import type { MutableClass, Policy } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { claimRow } from "./claims.ts";
@@ -14,16 +14,25 @@ export interface PolicySource {
   watch(changed: (outcome: ParsedPolicy | Error) => void): AsyncDisposable;
 }
 
+/** Names in one entry of the log, which has its limit; the policy's digest is over all of them. */
+const MAX_NAMES = 128;
+
+function listed(names: readonly string[]): readonly string[] {
+  const shown = names.slice(0, MAX_NAMES).map(text);
+  return names.length > MAX_NAMES ? [...shown, `and ${names.length - MAX_NAMES} more`] : shown;
+}
+
 type Changed = (facts: (timeMs: number) => LogEntry[]) => Promise<void>;
 
 export class PolicyHolder {
   readonly #source: PolicySource;
   /** As given. */
   #given: Policy = defaultPolicy();
-  /** With what baselines and exceptions add. */
+  /** With what baselines, exceptions and namespaces' policies add. */
   #current: Policy = this.#given;
   #baselines: readonly BaselineRow[] = [];
   #exceptions: (policy: Policy) => readonly MutableClass[] = () => [];
+  #teams: Readonly<Record<string, Policy>> = {};
   #errors: readonly string[] = [];
   #onChange: Changed = async () => {};
 
@@ -51,9 +60,11 @@ export class PolicyHolder {
   }
 
   facts(timeMs: number): LogEntry[] {
-    const { name, loaded, mode, exceptions } = this.#current;
-    const excepted = exceptions.length > 0 ? { exceptions: exceptions.map((each) => text(each.name)) } : {};
-    return [entry("policy", timeMs, { name, loaded, mode, digest: `sha256:${policyDigest(this.#current).toString("hex")}`, ...excepted })];
+    const { name, loaded, mode, exceptions, teams } = this.#current;
+    const excepted = exceptions.length > 0 ? { exceptions: listed(exceptions.map(({ name }) => name)) } : {};
+    const namespaces = Object.keys(teams).sort();
+    const tightened = namespaces.length > 0 ? { namespaces: listed(namespaces) } : {};
+    return [entry("policy", timeMs, { name, loaded, mode, digest: `sha256:${policyDigest(this.#current).toString("hex")}`, ...excepted, ...tightened })];
   }
 
   async reload(): Promise<{ readonly digest: Buffer; readonly errors: readonly string[] }> {
@@ -70,6 +81,12 @@ export class PolicyHolder {
     await this.#recompose();
   }
 
+  /** @param teams all that count from now on, by namespace */
+  async tighten(teams: Readonly<Record<string, Policy>>): Promise<void> {
+    this.#teams = teams;
+    await this.#recompose();
+  }
+
   /** Takes other baselines over. */
   async useBaselines(rows: readonly BaselineRow[]): Promise<void> {
     this.#baselines = rows;
@@ -77,7 +94,8 @@ export class PolicyHolder {
   }
 
   #compose(): void {
-    this.#current = { ...withBaselines(this.#given, this.#baselines), exceptions: this.#exceptions(this.#given) };
+    const own = { ...withBaselines(this.#given, this.#baselines), exceptions: this.#exceptions(this.#given) };
+    this.#current = withTeams(own, this.#teams);
   }
 
   /** Who follows the policy is told where it makes a difference. */

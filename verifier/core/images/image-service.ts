@@ -7,6 +7,7 @@ import type { Clock } from "../../ports/clock.ts";
 import { type Registry, RegistryError } from "../../ports/registry.ts";
 import type { ImageRow } from "../../ports/rows.ts";
 import { matchRule } from "../policy/match.ts";
+import { teamPolicy } from "../policy/tighten.ts";
 import type { Policy, PolicyRule } from "../policy/types.ts";
 import { collectArtefacts, type ResolvedImage, resolveImage, type Verifiers, withRevokedIndexes } from "../provenance/index.ts";
 import type { Dialect } from "../reference-value/index.ts";
@@ -46,6 +47,8 @@ interface Entry {
   known: ImageKnowledge;
   /** By the rule that decides; of the policy in force. */
   readonly verdicts: Map<PolicyRule | undefined, ProvenanceResult>;
+  /** By rules of namespaces' policies, each of which has one for everything: they vouch for nothing elsewhere. */
+  readonly teamVerdicts: Map<PolicyRule | undefined, ProvenanceResult>;
   attempts: number;
   cancel: (() => void) | undefined;
 }
@@ -70,12 +73,10 @@ export class ImageService implements Images {
   view(question: ImageQuestion): ImageView {
     const entry = this.#entry(question);
     const policy = this.#services.policy();
-    const rule = matchRule(policy, question);
-    let verdict = entry.verdicts.get(rule);
-    if (!verdict) {
-      verdict = judgeProvenance(entry, policy, rule, this.#services.verifiers, this.#services.clock.nowMs());
-      entry.verdicts.set(rule, verdict);
-    }
+    const verdict = this.#verdict(entry, entry.verdicts, policy, question);
+    const team = teamPolicy(policy, question.containerName);
+    const ofTeam = team && this.#verdict(entry, entry.teamVerdicts, team, question);
+    const asked = ofTeam && (ofTeam.input.required || ofTeam.input.status === "revoked") ? ofTeam : undefined;
     const { image, resolved } = entry.known;
     return {
       key: entry.key,
@@ -83,8 +84,18 @@ export class ImageService implements Images {
       configDigest: resolved?.configDigest ?? "",
       manifestDigest: resolved?.manifestDigest ?? "",
       provenance: verdict.input,
-      provenanceRow: verdict.row,
+      teamProvenance: asked?.input,
+      provenanceRow: asked && verdict.input.status === "signed" ? asked.row : verdict.row,
     };
+  }
+
+  #verdict(entry: Entry, verdicts: Entry["verdicts"], policy: Policy, question: ImageQuestion): ProvenanceResult {
+    const rule = matchRule(policy, question);
+    const known = verdicts.get(rule);
+    if (known) return known;
+    const verdict = judgeProvenance(entry, policy, rule, this.#services.verifiers, this.#services.clock.nowMs());
+    verdicts.set(rule, verdict);
+    return verdict;
   }
 
   vouches(path: Buffer, sha256: Buffer): boolean {
@@ -108,7 +119,7 @@ export class ImageService implements Images {
     this.#lookedFor = new Set(this.#revokedDigests());
     const news = [...this.#lookedFor].some((digest) => !before.has(digest));
     for (const entry of this.#entries.values()) {
-      entry.verdicts.clear();
+      forget(entry);
       if (!entry.known.resolved) continue;
       this.#save(entry);
       if (news) this.#enqueue(entry);
@@ -153,7 +164,7 @@ export class ImageService implements Images {
         break;
       }
     }
-    const entry: Entry = { key, question, known: NOTHING_KNOWN, verdicts: new Map(), attempts: 0, cancel: undefined };
+    const entry: Entry = { key, question, known: NOTHING_KNOWN, verdicts: new Map(), teamVerdicts: new Map(), attempts: 0, cancel: undefined };
     this.#entries.set(key, entry);
     this.#enqueue(entry);
     return entry;
@@ -243,7 +254,7 @@ export class ImageService implements Images {
 
   #update(entry: Entry, known: ImageKnowledge): void {
     entry.known = known;
-    entry.verdicts.clear();
+    forget(entry);
     if (this.#changed.size === 0) queueMicrotask(() => this.#tell());
     this.#changed.add(entry.key);
   }
@@ -255,7 +266,7 @@ export class ImageService implements Images {
   }
 
   #save(entry: Entry): void {
-    const provenance = this.view(entry.question).provenanceRow;
+    const provenance = this.#verdict(entry, entry.verdicts, this.#services.policy(), entry.question).row;
     const row = imageRow(entry.known, entry.question, provenance, this.#rows.get(entry.known.resolved?.configDigest ?? ""));
     if (!row) return;
     const before = this.#rows.get(row.configDigest);
@@ -264,6 +275,11 @@ export class ImageService implements Images {
     const news = before?.state !== row.state || before.provenance?.status !== row.provenance?.status;
     this.#services.save(row, news ? referenceFact(row, this.#services.clock.nowMs()) : undefined);
   }
+}
+
+function forget({ verdicts, teamVerdicts }: Entry): void {
+  verdicts.clear();
+  teamVerdicts.clear();
 }
 
 function isDialect(text: string): text is Dialect {

@@ -30,6 +30,8 @@ export interface ImageView {
   readonly configDigest: string;
   readonly manifestDigest: string;
   readonly provenance: ProvenanceInput;
+  /** What the policy of the container's namespace makes of it; undefined: it asks for nothing. */
+  readonly teamProvenance: ProvenanceInput | undefined;
   readonly provenanceRow: ProvenanceRow;
 }
 

@@ -69,6 +69,7 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     mutable: spec.mutableDefaults ? [...DEFAULT_MUTABLE, ...mutable] : mutable,
     exceptionTerms: spec.exceptions,
     exceptions: [],
+    teams: {},
     admission: buildAdmission(spec.admission, ["spec", "admission"], report),
     severities: spec.severities,
     intervals: { quoteSeconds: spec.intervals.quote, rescanSeconds: spec.intervals.rescan, heartbeatSeconds: spec.intervals.heartbeat },

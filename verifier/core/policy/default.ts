@@ -77,6 +77,7 @@ export function defaultPolicy(): Policy {
     mutable: DEFAULT_MUTABLE,
     exceptionTerms: { classes: [], namespaces: [], maxDays: 30 },
     exceptions: [],
+    teams: {},
     admission: DEFAULT_ADMISSION,
     severities: {},
     intervals: DEFAULT_INTERVALS,

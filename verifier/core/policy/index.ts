@@ -5,4 +5,6 @@ export * from "./exception.ts";
 export * from "./kinds.ts";
 export * from "./match.ts";
 export * from "./parse.ts";
+export * from "./team.ts";
+export * from "./tighten.ts";
 export * from "./types.ts";

@@ -8,6 +8,7 @@ import type { ImaRules } from "../ima/appraise.ts";
 import type { BootRules } from "../measured-boot/rules.ts";
 import { NO_PROTECTIONS, OBSERVED_ALLOWANCES } from "./default.ts";
 import type { DriftPlace, Kind, Severity } from "./kinds.ts";
+import { teamPolicy, tightened } from "./tighten.ts";
 import type { MeasurementBudget, MutableClass, Policy, PolicyIntervals, PolicyRule, SelectableContainer, Selector } from "./types.ts";
 
 const WIRE_SEVERITY: Readonly<Record<Severity, WireSeverity>> = {
@@ -58,15 +59,21 @@ export function severityFor(policy: Policy, rule: PolicyRule | undefined, place:
 
 /** What appraisal needs of policy for one container. Compile once a container and policy, not once a path. */
 export function containerRules(policy: Policy, container: SelectableContainer): ContainerRules {
+  const team = teamPolicy(policy, container.containerName);
+  const rules = ownRules(policy, container);
+  return team ? tightened(rules, ownRules(team, container)) : rules;
+}
+
+function ownRules(policy: Policy, container: SelectableContainer): ContainerRules {
   const rule = matchRule(policy, container);
   const allow = rule?.allow ?? OBSERVED_ALLOWANCES;
   return {
     hasPolicy: policy.loaded && rule !== undefined,
     require: rule?.protections ?? NO_PROTECTIONS,
     mutable: mutableClassesFor(policy, container),
-    severity(place, kind) {
+    severity(place, kind, builtIn) {
       const severity = severityFor(policy, rule, place, kind);
-      return severity && WIRE_SEVERITY[severity];
+      return severity ? WIRE_SEVERITY[severity] : builtIn;
     },
     allow: {
       env: compileNames(allow.env),

@@ -380,6 +380,8 @@ export interface Policy {
   readonly exceptionTerms: ExceptionTerms;
   /** What counts of the cluster's DriftExceptions now; none in a file. Agents are not told: they measure as before. */
   readonly exceptions: readonly MutableClass[];
+  /** Policies of namespaces now; none in a file. What runs in such a namespace must please both: see core/policy/team.ts. */
+  readonly teams: Readonly<Record<string, Policy>>;
   readonly admission: AdmissionPolicy;
   readonly severities: SeverityTable;
   readonly intervals: PolicyIntervals;

@@ -70,6 +70,7 @@ export function appraise(state: ContainerState, context: AppraisalContext, start
     reference: "missing" in view.image ? view.image : view.image.reference,
     layerFindings: findings,
     provenance: view.provenance,
+    teamProvenance: view.teamProvenance,
     rules: rulesOf(context.policy, state, context.node.name),
     measurementDigest: context.measurementDigest,
     pod: context.podStanding?.(identity),

@@ -73,7 +73,7 @@ enrolment:
   allow: {{ .Values.verifier.enrolment.allow | toJson }}
 kubernetes:
   join: { audience: hullmark, namespace: {{ .Release.Namespace }}, serviceAccount: {{ include "hullmark.name" . }}-agent }
-  policy: { namespace: {{ .Release.Namespace }}, name: {{ include "hullmark.name" . }} }
+  policy: { namespace: {{ .Release.Namespace }}, name: {{ include "hullmark.name" . }}, teams: true }
 {{- with .Values.verifier.pods }}{{ if .enabled }}
   pods: { graceSeconds: {{ .graceSeconds | int64 }}, maxAgeSeconds: {{ .maxAgeSeconds | int64 }} }
 {{- end }}{{ end }}

@@ -1,0 +1,55 @@
+/** Objects of teams, taken one change after the other, and looked at again by the clock. */
+import type { Logger } from "pino";
+import { type ApiServer, type FollowedObject, followObjects, type ObjectKind } from "./adapters/kubernetes/index.ts";
+import type { Clock } from "./ports/clock.ts";
+
+/** What time ends is noticed so late at most, and a policy that changed is held against them. */
+const LOOK_MS = 10_000;
+
+/**
+ * @param take all that are there; never called twice at a time. `signal` aborts when nothing more is to be written
+ * @returns ends it
+ */
+export function takingObjects(
+  api: ApiServer,
+  kind: ObjectKind,
+  take: (known: readonly FollowedObject[], signal: AbortSignal) => Promise<void>,
+  { clock, logger }: { clock: Clock; logger: Logger },
+): () => Promise<void> {
+  const stop = new AbortController();
+  // Nothing is taken before the first answer: what an earlier start knew would go by it.
+  let known: readonly FollowedObject[] | undefined;
+  const onProblem = (error: unknown): void => logger.warn({ err: error, kind: kind.plural }, "objects of the cluster cannot be followed: trying again");
+  let turn: Promise<void> = Promise.resolve();
+  const takeAll = async (): Promise<void> => {
+    if (known) await take(known, stop.signal);
+  };
+  /** One after the other: a look by the clock and a change may meet. */
+  const inTurn = (): Promise<void> => {
+    turn = turn.then(takeAll, takeAll);
+    return turn;
+  };
+  const following = followObjects(
+    api,
+    kind,
+    (objects) => {
+      known = objects;
+      return inTurn();
+    },
+    { clock, onProblem },
+    stop.signal,
+  );
+  let cancel = clock.after(LOOK_MS, look);
+  function look(): void {
+    inTurn()
+      .catch(onProblem)
+      .finally(() => {
+        if (!stop.signal.aborted) cancel = clock.after(LOOK_MS, look);
+      });
+  }
+  return async () => {
+    stop.abort();
+    cancel();
+    await Promise.allSettled([following, turn]);
+  };
+}
