@@ -4,8 +4,8 @@ import type { Logger } from "pino";
 import { ApiServer, apiServerOfPod, followPolicy, PodWatch, publish, publishWebhookCa } from "./adapters/kubernetes/index.ts";
 import type { VerifierConfig } from "./config.ts";
 import { claimRow } from "./core/fleet/claims.ts";
+import { type Told, type UnseenContainer, unseenContainers } from "./core/pods/index.ts";
 import type { Clock } from "./ports/clock.ts";
-import type { PodView } from "./ports/pod-view.ts";
 import type { ClaimRow } from "./ports/rows.ts";
 import { type PublishedRole, publishedRoles } from "./state-files.ts";
 
@@ -67,12 +67,22 @@ export function podsOf(api: ApiServer | undefined, { kubernetes }: VerifierConfi
 /** The watch is taken up every minute: beyond this the API server has been missed. */
 const MISSED_MS = 90_000;
 
-/** What there is to say of the view of pods as a whole. */
-export function podClaims(view: PodView | undefined, nowMs: number): readonly ClaimRow[] {
-  const heardMs = view?.heardMs;
-  if (!view || (heardMs !== undefined && Math.abs(nowMs - heardMs) <= MISSED_MS)) return [];
+/** What there is to say of the view of pods as a whole. @param told which containers a node's agent tells of, see {@link unseenContainers} */
+export function podClaims(pods: ReturnType<typeof podsOf>, told: (nodeName: string) => Told, nowMs: number): readonly ClaimRow[] {
+  if (!pods) return [];
+  const { heardMs } = pods.view;
+  if (heardMs !== undefined && Math.abs(nowMs - heardMs) <= MISSED_MS) return unseenClaims(unseenContainers(pods.view.all(), told, nowMs - pods.rules.graceMs));
   const since = heardMs === undefined ? "not yet" : `not since ${new Date(heardMs).toISOString()}`;
   return [claimRow("pods-away", `the API server told of its pods ${since}`)];
+}
+
+const MAX_SHOWN = 5;
+
+function unseenClaims(unseen: readonly UnseenContainer[]): readonly ClaimRow[] {
+  if (unseen.length === 0) return [];
+  const shown = unseen.slice(0, MAX_SHOWN).map(({ name, nodeName, agent }) => `${name} on ${nodeName}${agent ? "" : " (no agent)"}`);
+  const more = unseen.length > MAX_SHOWN ? ` and ${unseen.length - MAX_SHOWN} more` : "";
+  return [claimRow("pods-unseen", `containers that run by the API server's word and that no agent tells of: ${shown.join(", ")}${more}`)];
 }
 
 /** Keeps the CA in the webhook's configuration that of this verifier, where one is named. @param rootPem the CA's certificate @returns ends it */

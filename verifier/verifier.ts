@@ -41,6 +41,7 @@ import { Administration } from "./core/fleet/administration.ts";
 import { alertPlanner } from "./core/fleet/alert-planner.ts";
 import { markAlerted, testNotification } from "./core/fleet/alerts.ts";
 import { Baselines } from "./core/fleet/baselines.ts";
+import { isAttested, members } from "./core/fleet/census.ts";
 import { Committer } from "./core/fleet/committer.ts";
 import { Deliveries } from "./core/fleet/deliveries.ts";
 import { DriftNumbers } from "./core/fleet/drift-id.ts";
@@ -54,6 +55,7 @@ import { entry } from "./core/fleet/log-facts.ts";
 import { PolicyHolder } from "./core/fleet/policy-holder.ts";
 import { ImageService } from "./core/images/image-service.ts";
 import { LayerLibrary } from "./core/images/layer-library.ts";
+import type { Told } from "./core/pods/index.ts";
 import type { Verifiers } from "./core/provenance/index.ts";
 import { RESPONSE_FAILPOINTS, ResponseEngine } from "./core/response/index.ts";
 import { Sessions } from "./core/session/index.ts";
@@ -321,6 +323,17 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   if (api && admissionPort !== undefined) stack.defer(publishingWebhook(api, config, authority.rootPem, clock, logger));
   return { mainPort: server.mainPort, enrolmentPort: server.enrolmentPort, httpPort, admissionPort };
 
+  /** Of connected nodes that are believed; as of now. */
+  function toldBy(): (nodeName: string) => Told {
+    const ids = new Map(members(fleet).map(({ id, name }) => [name, id]));
+    return (nodeName) => {
+      const id = ids.get(nodeName);
+      if (id === undefined) return undefined;
+      const live = sessions.get(id)?.live;
+      return live && isAttested(live.node.verdict) ? live.memory.containers : "away";
+    };
+  }
+
   async function serve(): Promise<RunningServer> {
     const currentNode = (row: Parameters<Fleet["set"]>[0]) => sessions.get(row.id)?.live.node ?? row;
     return await listen({
@@ -347,7 +360,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         policy: () => policies.current,
         ear,
         log: () => ({ size: log.size, root: log.root() }),
-        claims: () => [...history.claims, ...policies.claims, ...baselines.claims, ...response.claims, ...podClaims(pods?.view, nowMs())],
+        claims: () => [...history.claims, ...policies.claims, ...baselines.claims, ...response.claims, ...podClaims(pods, toldBy(), nowMs())],
         baselines: () => baselines.rows,
       },
       admin: {

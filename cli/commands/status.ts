@@ -41,10 +41,13 @@ function waitMs({ wait }: { readonly wait?: number | true }): number {
 
 /** Claims of the verifier that are as bad as a drift. */
 const BAD_CLAIMS: ReadonlySet<string> = new Set(["log-contradicted", "breaker"]);
+/** Those under which it cannot be told whether everything is clean. */
+const OPEN_CLAIMS: ReadonlySet<string> = new Set(["pods-unseen"]);
 
 function exitOf(status: GetStatusResponse): number {
   if (status.containersDrifted > 0 || status.claims.some(({ code }) => BAD_CLAIMS.has(code))) return EXIT.drift;
-  return status.containersUnknown > 0 || status.nodesAttested < status.nodesTotal || status.nodesTotal === 0 ? EXIT.unknown : EXIT.clean;
+  const open = status.claims.some(({ code }) => OPEN_CLAIMS.has(code));
+  return open || status.containersUnknown > 0 || status.nodesAttested < status.nodesTotal || status.nodesTotal === 0 ? EXIT.unknown : EXIT.clean;
 }
 
 function text(context: string, status: GetStatusResponse): string {

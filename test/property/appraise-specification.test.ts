@@ -30,6 +30,7 @@ interface Run {
   readonly noNewPrivileges?: boolean;
   readonly seccomp?: string;
   readonly hostNamespaces?: readonly string[];
+  readonly devices?: readonly string[];
 }
 
 /** @param container its part of the specification, as the API has it @param run what the runtime has, beyond what a kubelet gives every container */
@@ -50,6 +51,7 @@ function told(container: object, run: Run = {}, spec: object = {}): string[] {
     env: Object.entries(env).map(([name, value]) => ({ name, digest: environmentDigest(KEY, name, value) })),
     ...{ capabilities: [...(run.capabilities ?? ["CHOWN", "KILL"])], privileged: run.privileged === true, readOnlyRoot: run.readOnlyRoot === true },
     ...{ noNewPrivileges: run.noNewPrivileges === true, seccomp: run.seccomp ?? "unconfined", hostNamespaces: [...(run.hostNamespaces ?? [])] },
+    devices: [...(run.devices ?? [])],
   });
   const pod = { kind: "specified", pod: record, container: record.containers[0] };
   const findings = appraiseSpecification({ pod, state: { configuration }, rules } as unknown as ContainerInput, image);
@@ -189,6 +191,23 @@ describe("volumes", () => {
     expect(told({ volumeMounts }, { mounts: mounts.slice(1) }, { volumes })).toEqual([
       "mount: spec.containers[web] mount scratch: volume scratch (emptyDir) → absent",
     ]);
+  });
+
+  test("of the kubelet's own files only where it mounts them", () => {
+    const kubelet = (destination: string) => ({ mounts: [{ destination, type: "kubelet" }] });
+    for (const path of ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/termination-log"]) expect(told({}, kubelet(path)), path).toEqual([]);
+    expect(told({}, kubelet("/entry"))).toEqual(["mount: spec.containers[web] mount: absent → kubelet from "]);
+    expect(told({ terminationMessagePath: "/last/" }, kubelet("/last"))).toEqual([]);
+    expect(told({ terminationMessagePath: "/last" }, kubelet("/dev/termination-log"))).toHaveLength(1);
+  });
+
+  test("that are raw are devices, and no other device is given", () => {
+    const volumeDevices = [{ name: "disk", devicePath: "/dev/xvda/" }];
+    expect(told({ volumeDevices }, { devices: ["/dev/xvda"] })).toEqual([]);
+    expect(told({ volumeDevices })).toEqual(["device-node: spec.containers[web] device-node /dev/xvda: a raw volume → absent"]);
+    expect(told({}, { devices: ["/dev/sda"] })).toEqual(["device-node: spec.containers[web] device-node /dev/sda: absent → /dev/sda"]);
+    expect(told({ resources: { limits: { "example.com/gpu": "1" } } }, { devices: ["/dev/gpu0"] })).toEqual([]);
+    expect(told({ securityContext: { privileged: true } }, { privileged: true, devices: ["/dev/sda"], seccomp: "unconfined" })).toEqual([]);
   });
 
   test("of another kind, or for writing, are told", () => {

@@ -1,6 +1,7 @@
 /** Containers joined with the API server's pods: what is told at once, what after a while, what never, and that silence never makes anything green. */
 import type { ContainerIdentity } from "@hullmark/proto/v1/attestation";
-import { PodJoin } from "@hullmark/verifier/core/pods/index";
+import { readPod } from "@hullmark/verifier/adapters/kubernetes/pod-object";
+import { PodJoin, type Told, unseenContainers } from "@hullmark/verifier/core/pods/index";
 import type { PodRecord } from "@hullmark/verifier/ports/pod-view";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -15,6 +16,9 @@ class View {
 
   constructor(...pods: readonly PodRecord[]) {
     for (const pod of pods) this.pods.set(pod.uid, pod);
+  }
+  all(): Iterable<PodRecord> {
+    return this.pods.values();
   }
   get(uid: string): PodRecord | undefined {
     return this.pods.get(uid);
@@ -124,4 +128,40 @@ test("time alone: exactly those are due whose standing would differ", () => {
     }),
     { numRuns: 300 },
   );
+});
+
+describe("what runs by the API server's word", () => {
+  const running = (id: string, sinceMs = 0) => ({ name: `c-${id}`, id, sinceMs });
+  const told = (nodes: Readonly<Record<string, Told>>) => (nodeName: string) => nodes[nodeName];
+  const names = (pods: readonly PodRecord[], nodes: Readonly<Record<string, Told>>, untilMs = 10) =>
+    unseenContainers(pods, told(nodes), untilMs).map(({ name, nodeName, agent }) => `${name} ${nodeName} ${agent}`);
+
+  test("is told of by its node's agent, or else unseen", () => {
+    const pod = record({ running: [running("a"), running("b")] });
+    expect(names([pod], { n1: new Set(["a", "b"]) })).toEqual([]);
+    expect(names([pod], { n1: new Set(["b", "x"]) })).toEqual(["shop/cart/c-a n1 true"]);
+    expect(names([pod], {})).toEqual(["shop/cart/c-a n1 false", "shop/cart/c-b n1 false"]);
+    // Another node's agent is no witness.
+    expect(names([pod], { n1: new Set(), n2: new Set(["a", "b"]) })).toHaveLength(2);
+  });
+
+  test("is not missed where the agent is away, nor before it had time to tell", () => {
+    expect(names([record({ running: [running("a")] })], { n1: "away" })).toEqual([]);
+    expect(names([record({ running: [running("a", 10), running("b", 9)] })], {})).toEqual(["shop/cart/c-b n1 false"]);
+    expect(names([record()], {})).toEqual([]);
+  });
+
+  test("is read out of every kind of status, but not of a pod that is being deleted", () => {
+    const status = (kind: string, state: object, containerID = "containerd://abc") => ({ [kind]: [{ name: "web", containerID, state }] });
+    const read = (more: object, metadata: object = {}) =>
+      readPod({ metadata: { uid: "u", namespace: "shop", name: "cart", resourceVersion: "1", ...metadata }, spec: {}, ...more }).record.running;
+    const runs = { running: { startedAt: "2026-11-26T00:00:00Z" } };
+    for (const kind of ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"])
+      expect(read({ status: status(kind, runs) })).toEqual([{ name: "web", id: "abc", sinceMs: Date.parse("2026-11-26T00:00:00Z") }]);
+    expect(read({ status: status("containerStatuses", { waiting: {} }) })).toEqual([]);
+    expect(read({ status: status("containerStatuses", { terminated: { exitCode: 0 } }) })).toEqual([]);
+    expect(read({ status: status("containerStatuses", runs, "") })).toEqual([]);
+    expect(read({ status: status("containerStatuses", runs) }, { deletionTimestamp: "2026-11-26T00:00:00Z" })).toEqual([]);
+    expect(read({})).toEqual([]);
+  });
 });

@@ -42,8 +42,21 @@ export interface PodContainer {
   /** `RuntimeDefault`, `Localhost`, `Unconfined` or empty. */
   readonly seccomp: string;
   readonly mounts: readonly PodMount[];
+  /** Where raw volumes (`volumeDevices`) are devices of the container. */
+  readonly volumeDevices: readonly string[];
+  /** Where the kubelet mounts the file for a last message. */
+  readonly terminationMessagePath: string;
   /** It asks for devices of a plug-in on the node, which adds variables, mounts and devices as it sees fit. */
   readonly extended: boolean;
+}
+
+/** A container that runs, by the kubelet's word at the API server. */
+export interface RunningContainer {
+  readonly name: string;
+  /** As the runtime calls it. */
+  readonly id: string;
+  /** By the node's clock, unix milliseconds. */
+  readonly sinceMs: number;
 }
 
 /** What is kept of one pod: bounded by the API server's own limit of an object, and far smaller. */
@@ -57,6 +70,8 @@ export interface PodRecord {
   /** The kubelet itself wrote it for a pod from its manifests folder: the specification is the node's word. */
   readonly mirror: boolean;
   readonly containers: readonly PodContainer[];
+  /** None of a pod that is being deleted. */
+  readonly running: readonly RunningContainer[];
   /** `pid`, `net`, `ipc` where the node's is asked for. */
   readonly hostNamespaces: readonly string[];
   /** Lines of /etc/hosts: `NAME:ADDRESS`. */
@@ -66,6 +81,7 @@ export interface PodRecord {
 export interface PodView {
   /** @param uid as the kubelet labels containers with it @returns undefined: there is none as of {@link PodView.heardMs} */
   get(uid: string): PodRecord | undefined;
+  all(): Iterable<PodRecord>;
   /** When the API server was last heard, on a view that was complete then; unix milliseconds. undefined: there was never a complete view. */
   readonly heardMs: number | undefined;
   /** @param changed is told the uids of pods that came, changed or went */

@@ -287,6 +287,29 @@ describe("attacks", () => {
     }
   });
 
+  test("what runs on a node that no agent is on is counted, and nothing that an agent tells of", async () => {
+    const unseen = async () => (await stack.json<{ claims: { code: string; detail: string }[] }>("status")).claims.filter(({ code }) => code === "pods-unseen");
+    expect(await eventually(unseen, (claims) => claims.length === 0)).toEqual([]);
+    const node = { apiVersion: "v1", kind: "Node", metadata: { name: "node-9" } };
+    await apply([node, pod("elsewhere", image.tagged, { spec: { nodeName: "node-9" } })]);
+    const running = {
+      name: "web",
+      containerID: "containerd://9",
+      image: "i",
+      imageID: "i",
+      ready: true,
+      restartCount: 0,
+      state: { running: { startedAt: "2026-01-01T00:00:00Z" } },
+    };
+    const status = JSON.stringify({ status: { phase: "Running", containerStatuses: [running] } });
+    await cluster.kubectl(["patch", "pod", "elsewhere", "--subresource=status", "--type=merge", `--patch=${status}`]);
+    const [claim] = await eventually(unseen, (claims) => claims.length > 0);
+    expect(claim?.detail).toMatch(/: default\/elsewhere\/web on node-9 \(no agent\)$/);
+    await cluster.kubectl(["delete", "pod", "elsewhere", "--force", "--grace-period=0"]);
+    await cluster.kubectl(["delete", "node", "node-9"]);
+    expect(await eventually(unseen, (claims) => claims.length === 0)).toEqual([]);
+  });
+
   test("a container that no kubelet asked for", async () => {
     const [agent] = stack.agents;
     if (!agent) throw new Error("no agent");

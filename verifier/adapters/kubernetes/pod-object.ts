@@ -1,6 +1,6 @@
 /** A pod as the API server tells it, cut to what appraisal needs. */
 import { z } from "zod";
-import type { ContainerRole, PodContainer, PodMount, PodRecord, PodVariable } from "../../ports/pod-view.ts";
+import type { ContainerRole, PodContainer, PodMount, PodRecord, PodVariable, RunningContainer } from "../../ports/pod-view.ts";
 
 /** The kubelet writes a pod from its own folder to the API server under another uid, with its own here. */
 const MIRROR = "kubernetes.io/config.mirror";
@@ -23,16 +23,25 @@ const Container = z.object({
   env: z.array(z.object({ name: z.string(), value: z.string().optional(), valueFrom: ValueFrom.optional() })).default([]),
   envFrom: z.array(z.object({ prefix: z.string().default("") })).default([]),
   volumeMounts: z.array(z.object({ name: z.string(), mountPath: z.string(), readOnly: z.boolean().default(false) })).default([]),
+  volumeDevices: z.array(z.object({ devicePath: z.string() })).default([]),
+  // What the API server puts in where nothing is said.
+  terminationMessagePath: z.string().default("/dev/termination-log"),
   securityContext: ContainerContext.optional(),
   resources: z.object({ limits: z.record(z.string(), z.unknown()).optional(), claims: z.array(z.unknown()).optional() }).optional(),
 });
 const Containers = z.array(Container).default([]);
+const Running = z.object({ startedAt: z.string().nullish() }).nullish();
+const Statuses = z
+  .array(z.object({ name: z.string(), containerID: z.string().default(""), state: z.object({ running: Running }).optional() }))
+  .nullish()
+  .transform((all) => all ?? []);
 const Pod = z.object({
   metadata: z.object({
     uid: z.string(),
     namespace: z.string(),
     name: z.string(),
     resourceVersion: z.string(),
+    deletionTimestamp: z.string().optional(),
     annotations: z.record(z.string(), z.string()).optional(),
   }),
   spec: z.object({
@@ -48,6 +57,7 @@ const Pod = z.object({
     hostIPC: z.boolean().default(false),
     hostAliases: z.array(z.object({ ip: z.string(), hostnames: z.array(z.string()).default([]) })).default([]),
   }),
+  status: z.object({ containerStatuses: Statuses, initContainerStatuses: Statuses, ephemeralContainerStatuses: Statuses }).optional(),
 });
 type Pod = z.infer<typeof Pod>;
 
@@ -71,10 +81,21 @@ export function readPod(raw: unknown): ListedPod {
     record: {
       ...{ uid, namespace: metadata.namespace, name: metadata.name, nodeName: spec.nodeName, mirror: own !== undefined },
       containers: [...read("container", spec.containers), ...read("init", spec.initContainers), ...read("ephemeral", spec.ephemeralContainers)],
+      // Of what is ending, kubelet and agent tell at times of their own.
+      running: metadata.deletionTimestamp === undefined ? runningOf(pod.status) : [],
       hostNamespaces: [spec.hostNetwork ? "net" : "", spec.hostPID ? "pid" : "", spec.hostIPC ? "ipc" : ""].filter((name) => name !== ""),
       hostAliases: spec.hostAliases.flatMap(({ ip, hostnames }) => hostnames.map((name) => `${name}:${ip}`)),
     },
   };
+}
+
+function runningOf(status: Pod["status"]): RunningContainer[] {
+  const all = status ? [...status.containerStatuses, ...status.initContainerStatuses, ...status.ephemeralContainerStatuses] : [];
+  return all.flatMap(({ name, containerID, state }) => {
+    // `containerd://ID`
+    const id = containerID.slice(containerID.indexOf("://") + 3);
+    return state?.running && id !== "" ? [{ name, id, sinceMs: Date.parse(state.running.startedAt ?? "") || 0 }] : [];
+  });
 }
 
 function readContainer(container: z.infer<typeof Container>, role: ContainerRole, pod: Pod, uid: string): PodContainer {
@@ -107,6 +128,8 @@ function readContainer(container: z.infer<typeof Container>, role: ContainerRole
         readOnly,
       }),
     ),
+    volumeDevices: container.volumeDevices.map(({ devicePath }) => devicePath),
+    terminationMessagePath: container.terminationMessagePath,
     // Names of a domain are of plug-ins, all but hugepages, which have none.
     extended: Object.keys(container.resources?.limits ?? {}).some((name) => name.includes("/")) || (container.resources?.claims?.length ?? 0) > 0,
   };

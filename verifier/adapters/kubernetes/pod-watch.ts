@@ -52,6 +52,10 @@ export class PodWatch implements PodView {
     return (found.find(({ record, objectUid }) => !record.mirror && objectUid === uid) ?? found.at(-1))?.record;
   }
 
+  *all(): Generator<PodRecord> {
+    for (const { record } of this.#objects.values()) yield record;
+  }
+
   onChange(changed: (uids: ReadonlySet<string>) => void): void {
     this.#listeners.push(changed);
   }

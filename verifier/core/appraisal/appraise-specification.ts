@@ -58,6 +58,7 @@ export function appraiseSpecification({ pod: standing, state, rules }: Container
   appraiseVariables(specified, variables, told);
   appraiseProcess(specified, variables, told);
   appraiseRights(specified, told);
+  appraiseDevices(specified, told);
   appraiseVolumes(specified, (path) => report("mount", Buffer.from(path)));
   return findings;
 }
@@ -145,6 +146,21 @@ function appraiseRights({ pod, container, observed }: Specified, report: Report)
     report("seccomp", "", container.seccomp, "unconfined", "runs without the seccomp profile of its pod's specification");
 }
 
+/** A privileged container has every device of the node; one that asks for a plug-in's has what that gives. */
+function appraiseDevices({ container, observed }: Specified, report: Report): void {
+  if (container.privileged || observed.privileged) return;
+  const given = new Set(observed.devices.map((path) => posix.resolve("/", path)));
+  const wanted = new Set(container.volumeDevices.map((path) => posix.resolve("/", path)));
+  for (const device of given)
+    if (!wanted.has(device) && !container.extended)
+      report("device-node", device, "absent", device, `device ${words(device)}, which its pod's specification does not give`);
+  for (const device of wanted)
+    if (!given.has(device)) report("device-node", device, "a raw volume", "absent", `device ${words(device)} of the pod's specification is not there`);
+}
+
+/** Where the kubelet and the sandbox mount files of their own, besides the one for a last message. */
+const KUBELET_PLACES: ReadonlySet<string> = new Set(["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/shm"]);
+
 function appraiseVolumes({ container, image, observed }: Specified, at: (path: string) => Report): void {
   const declared = new Map<string, Mount>();
   for (const mount of observed.mounts) if (mount.declared) declared.set(posix.resolve("/", mount.destination), mount);
@@ -159,6 +175,9 @@ function appraiseVolumes({ container, image, observed }: Specified, at: (path: s
     else if (readOnly && mount.options.includes("rw"))
       at(path)("mount", volume, expected, "mounted for writing", named("mounted for writing: a read-only volume"));
   }
+  for (const [path, mount] of declared)
+    if (mount.type === "kubelet" && !KUBELET_PLACES.has(path) && path !== posix.resolve("/", container.terminationMessagePath))
+      at(path)("mount", "", "absent", `${mount.type} from ${mount.source}`, "a file of the kubelet's, mounted where its pod's specification has none");
   if (container.extended) return;
   for (const [path, mount] of declared) {
     const volumes = mount.type.startsWith("pod-") || (mount.type === "bind" && path !== "/dev/shm");

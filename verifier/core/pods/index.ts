@@ -1,2 +1,3 @@
 export { PodJoin, type PodRules } from "./pod-join.ts";
 export { type PodStanding, podStanding } from "./standing.ts";
+export { type Told, type UnseenContainer, unseenContainers } from "./unseen.ts";
