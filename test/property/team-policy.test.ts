@@ -156,7 +156,7 @@ test("with a namespace's policy no verdict is milder: every drift stays, none is
       const { memo: __, ...alone } = elsewhere(cluster);
       expect(there).toEqual(alone);
     }),
-    { numRuns: 500 },
+    { numRuns: 200 },
   );
 });
 
