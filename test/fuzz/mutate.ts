@@ -1,5 +1,6 @@
 /** Inputs near valid ones: what gets past a parser's first check. Every choice is fast-check's, so that a failure shrinks and repeats from its seed. */
 import fc from "fast-check";
+import { expect } from "vitest";
 
 /** Seconds for one target: short in the gate, `HULLMARK_FUZZ_SECONDS=600` for a long run. */
 export const FUZZ_SECONDS = Number(process.env["HULLMARK_FUZZ_SECONDS"] ?? 1);
@@ -69,5 +70,6 @@ export function fuzz<T>(inputs: fc.Arbitrary<T>, target: (input: T) => void): nu
     target(input);
   };
   fc.assert(fc.property(inputs, count), { numRuns: 2 ** 31 - 1, interruptAfterTimeLimit: FUZZ_SECONDS * 1000, markInterruptAsFailure: false });
+  if (FUZZ_SECONDS > 1) console.info(`${expect.getState().currentTestName}: ${runs} inputs in ${FUZZ_SECONDS} s`);
   return runs;
 }

@@ -2,16 +2,21 @@
  * Every parser of what a node sends about itself, under bytes near valid ones. A parser may refuse by its own error, never otherwise; and what it takes must
  * hold what its caller rests on. HULLMARK_FUZZ_SECONDS=600 runs each for ten minutes.
  */
-import { hash } from "node:crypto";
-import { CodecError, type ImaEntry, imaPreimage, readImaAsciiEntry, readImaEntry } from "@hullmark/proto/codec";
-import { readAttestationKey, readEndorsementKey } from "@hullmark/verifier/core/endorsement/index";
+import { hash, webcrypto, X509Certificate } from "node:crypto";
+import "reflect-metadata";
+import { CodecError, encodeRecord, type ImaEntry, imaPreimage, readImaAsciiEntry, readImaEntry } from "@hullmark/proto/codec";
+import { EvidenceDecoder } from "@hullmark/verifier/core/appraisal/decode-evidence";
+import { applyEvidence, emptyMemory, stateTreeOf } from "@hullmark/verifier/core/appraisal/index";
+import { readAttestationKey, readEndorsementKey, readMakerTrust, verifyEkCertificate } from "@hullmark/verifier/core/endorsement/index";
 import { NotAQuoteError, parseQuote } from "@hullmark/verifier/core/endorsement/tpm-attest";
 import { type ImaRules, isViolation, measuredFile, newImaState, parseImaEntries, takeIma } from "@hullmark/verifier/core/ima/index";
 import { certificateSha256, imagePath, parseVariable, taggedEvent } from "@hullmark/verifier/core/measured-boot/efi";
 import { appraiseBoot, type BootRules, examineLog, holdAgainst, parseEventLog, replay } from "@hullmark/verifier/core/measured-boot/index";
 import { parsePolicy } from "@hullmark/verifier/core/policy/parse";
+import { BasicConstraintsExtension, PublicKey, X509CertificateGenerator } from "@peculiar/x509";
 import fc from "fast-check";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, test } from "vitest";
+import { Attester } from "../fakes/attester.ts";
 import { linuxBoot, variableData, writeLog } from "../fakes/boot-log.ts";
 import { listOf, measured, pcrAfter, textOf } from "../fakes/ima-list.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
@@ -48,14 +53,47 @@ const ENTRIES = [
 const LIST = listOf(ENTRIES);
 const IMA_RULES: ImaRules = { list: "required", digest: "", baseline: () => false, ignored: () => false, violations: "refuse" };
 
+const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+const DAY_MS = 86_400_000;
+
+/** Root, issuing CA and the certificate of an EK below them. */
+async function chainFor(spki: Buffer): Promise<readonly [root: Buffer, issuing: Buffer, leaf: Buffer]> {
+  const keys = async () => (await webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"])) as webcrypto.CryptoKeyPair;
+  const [maker, issuing] = [await keys(), await keys()];
+  const make = async (subject: string, issuer: string, publicKey: PublicKey | webcrypto.CryptoKey, signingKey: webcrypto.CryptoKey, ca: boolean) => {
+    const life = { notBefore: new Date(Date.now() - DAY_MS), notAfter: new Date(Date.now() + 30 * DAY_MS) };
+    const names = { serialNumber: "01", subject, issuer, ...life, extensions: [new BasicConstraintsExtension(ca, undefined, true)] };
+    return Buffer.from((await X509CertificateGenerator.create({ ...names, publicKey, signingKey, signingAlgorithm: ALGORITHM })).rawData);
+  };
+  return [
+    await make("CN=Maker", "CN=Maker", maker.publicKey, maker.privateKey, true),
+    await make("CN=Issuing", "CN=Maker", issuing.publicKey, maker.privateKey, true),
+    await make("CN=EK", "CN=Issuing", new PublicKey(new Uint8Array(spki)), issuing.privateKey, false),
+  ];
+}
+
+/** A full report and the next one, of a node with a container whose files changed. */
+function evidenceOf(): readonly [first: Buffer, second: Buffer] {
+  const node = new Attester({ mainAddress: "", enrolmentAddress: "", ca: Buffer.alloc(0), name: "n" });
+  const record = (fill: number) => encodeRecord({ type: "f", mode: 0o755, uid: 0, gid: 0, xattrs: [], size: 1n, sha256: Buffer.alloc(32, fill) });
+  const container = { id: "c1", name: "c", image: { reference: "x", configDigest: `sha256:${"a".repeat(64)}` }, layers: [] };
+  node.set({ ...container, upper: new Map([["bin/a", record(1)]]) });
+  const first = node.evidence();
+  node.set({ ...container, upper: new Map([["bin/b", record(2)]]) });
+  return [first, node.evidence(["c1"])];
+}
+
 describe("parsers of what a node says of itself", () => {
   let keys: Buffer[];
+  let chain: Awaited<ReturnType<typeof chainFor>>;
   let quote: Buffer;
   beforeAll(async () => {
     const quoter = new FakeQuoter();
     const signal = new AbortController().signal;
     const { ekPublic, akPublic } = await quoter.identify(signal);
     keys = [ekPublic, akPublic];
+    const ek = readEndorsementKey(ekPublic);
+    if (ek.ok) chain = await chainFor(ek.key.spki);
     quote = (await quoter.quote(Buffer.alloc(32, 7), [0, 1, 7], signal)).attest;
   });
 
@@ -127,6 +165,46 @@ describe("parsers of what a node says of itself", () => {
     }),
   );
 
+  target("certificates of endorsement keys: none but the maker's own, whole and nothing after it, vouches", () => {
+    const [root, issuing, leaf] = chain;
+    const ek = readEndorsementKey(keys[0] as Buffer);
+    if (!ek.ok) throw new Error(ek.detail);
+    const trust = readMakerTrust([root]);
+    const now = Date.now();
+    expect(verifyEkCertificate(ek.key, leaf, [issuing], trust, now).ok).toBe(true);
+    return fuzz(fc.tuple(near([leaf, issuing]), fc.boolean()), ([bytes, asLeaf]) => {
+      const [certificate, presented] = asLeaf ? [bytes, issuing] : [leaf, bytes];
+      if (!verifyEkCertificate(ek.key, certificate, [presented], trust, now).ok) return;
+      expect(certificate.equals(leaf) && presented.equals(issuing)).toBe(true);
+    });
+  });
+
+  target("Evidence: what is taken is the state whose root it names, and nothing is changed by what is refused", () => {
+    const seeds = evidenceOf();
+    const start = emptyMemory("n", Buffer.alloc(16, 1));
+    const before = applyEvidence(start, new EvidenceDecoder().decode(seeds[0]), seeds[0]);
+    if (!before.ok) throw new Error(before.detail);
+    return fuzz(fc.tuple(near([...seeds]), fc.boolean()), ([bytes, truthful]) => {
+      const body = parsed(() => new EvidenceDecoder().decode(bytes), Error);
+      if (!body) return;
+      for (const memory of [start, before.memory]) {
+        const told = memory.stateRoot;
+        // Past the chain and the root, to what is behind them: a compromised node gets both right.
+        if (truthful) Object.assign(body, { seq: memory.seq + 1n, previousDigest: memory.digest });
+        let result = applyEvidence(memory, body, bytes);
+        if (!result.ok && result.problem === "state-root" && truthful && body.full) {
+          const containers = new Map(
+            body.containers.map(({ id, identity, configuration, code, filesystem }) => [id, { parts: { identity, configuration, code, filesystem } }]),
+          );
+          Object.assign(body, { stateRoot: stateTreeOf(body.node, containers as Parameters<typeof stateTreeOf>[1]).root() });
+          result = applyEvidence(memory, body, bytes);
+        }
+        if (result.ok) expect(stateTreeOf(result.memory.nodeBytes, result.memory.containers).root().equals(body.stateRoot)).toBe(true);
+        expect(memory.stateRoot).toBe(told);
+      }
+    });
+  });
+
   target("rules for nodes in policy files", () => {
     const text = `apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n  nodes:\n    - name: n\n      select: { nodes: ["w-*"] }\n      boot: { secureBoot: required, variables: { db: ["${"a".repeat(64)}"] }, commandLines: ["/boot/**"] }\n      pcrs: { "7": ["${"b".repeat(64)}"] }\n      ima: { baselines: [x], ignore: ["/var/**"] }\n      agent: { releases: [{ sums: x, signature: y, authority: z }] }\n`;
     return fuzz(near([Buffer.from(text)]), (bytes) => {
@@ -137,5 +215,25 @@ describe("parsers of what a node says of itself", () => {
         expect(fix).not.toBe("");
       }
     });
+  });
+
+  test("a planted bug is found in each form: the mutations reach behind the first check", () => {
+    const [root, issuing] = chain;
+    const issuer = new X509Certificate(root).publicKey;
+    const [evidence] = evidenceOf();
+    /** Takes for the true one whatever can be read. */
+    const planted: readonly (readonly [Buffer, (bytes: Buffer) => unknown])[] = [
+      [LOG, parseEventLog],
+      [LIST, parseImaEntries],
+      [quote, parseQuote],
+      [keys[0] as Buffer, (bytes) => expect(readEndorsementKey(bytes).ok).toBe(true)],
+      // As it was: what follows a certificate is not covered by its signature.
+      [issuing, (bytes) => expect(new X509Certificate(bytes).verify(issuer)).toBe(true)],
+      [evidence, (bytes) => new EvidenceDecoder().decode(bytes)],
+    ];
+    for (const [seed, read] of planted) {
+      const bug = (bytes: Buffer): boolean => parsed(() => [read(bytes)], Error) === undefined || bytes.equals(seed);
+      expect(fc.check(fc.property(near([seed]), bug), { numRuns: 50_000, seed: 7, endOnFailure: true }).failed).toBe(true);
+    }
   });
 });

@@ -79,8 +79,8 @@ export function verifyEkCertificate(
   let leaf: ParsedCertificate;
   let intermediates: ParsedCertificate[];
   try {
-    leaf = parse(certificate);
-    intermediates = [...presented.map((bytes) => parse(bytes)), ...trust.intermediates];
+    leaf = parseDer(certificate);
+    intermediates = [...presented.map(parseDer), ...trust.intermediates];
     return checkLeaf(ek, leaf, nowMs) ?? findChain(leaf, intermediates, trust.roots, nowMs);
   } catch (error) {
     return refuse("certificate-malformed", error instanceof Error ? error.message : String(error));
@@ -94,6 +94,13 @@ function refuse(reason: EkCertificateRefusal, detail: string): { ok: false; reas
 function parse(bytes: string | Uint8Array): ParsedCertificate {
   const node = new NodeCertificate(bytes);
   return { node, parsed: new X509Certificate(new Uint8Array(node.raw)) };
+}
+
+/** As a TPM holds it: the parser alone would also take PEM, and bytes after the certificate. */
+function parseDer(bytes: Uint8Array): ParsedCertificate {
+  const certificate = parse(bytes);
+  if (Buffer.compare(certificate.node.raw, bytes) !== 0) throw new Error("not one certificate in DER");
+  return certificate;
 }
 
 function isSignedBy(certificate: ParsedCertificate, issuer: ParsedCertificate): boolean {
