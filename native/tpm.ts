@@ -53,8 +53,11 @@ export interface PcrBank {
   readonly values: readonly { readonly pcr: number; readonly digest: Buffer }[];
 }
 
-/** Which endorsement key: TCG EK Credential Profile templates L-1, L-2 and H-3. */
-export type EkKind = "rsa2048" | "p256" | "p384";
+/** Which endorsement key: TCG EK Credential Profile templates L-1, L-2, H-1, H-2 and H-3. Those of the high range are other keys than those of the low one. */
+export const EK_KINDS = ["rsa2048", "p384", "p256", "rsa2048-high", "p256-high"] as const;
+export type EkKind = (typeof EK_KINDS)[number];
+/** Certificates of issuing CAs that are read from a TPM; further ones are left. */
+export const MAX_EK_INTERMEDIATES = 8;
 
 export interface TpmCapabilities {
   /** TCG vendor id, for example `IFX`, `STM`, `IBM` (swtpm). */
@@ -73,9 +76,13 @@ export interface TpmEndorsement {
   readonly kind: EkKind;
   /** TPM2B_PUBLIC. */
   readonly publicArea: Buffer;
+  readonly persistentHandle: number | null;
+}
+export interface TpmEkCertificates {
   /** DER, without the padding that makers append in NV; null where NV holds none. */
   readonly certificate: Buffer | null;
-  readonly persistentHandle: number | null;
+  /** DER, in the order of NV: of whatever EKs the maker put them there. At most {@link MAX_EK_INTERMEDIATES}; empty without a certificate. */
+  readonly intermediates: readonly Buffer[];
 }
 export interface TpmKeyBlobs {
   /** TPM2B_PUBLIC. */
@@ -109,7 +116,8 @@ interface NativeTpm {
     swept: number;
     banks: NativeBank[];
   }>;
-  endorsement(kind: EkKind): Promise<{ publicArea: Buffer; certificate: Buffer | null; persistentHandle: number | null }>;
+  endorsement(kind: EkKind): Promise<{ publicArea: Buffer; persistentHandle: number | null }>;
+  ekCertificates(kind: EkKind): Promise<{ certificate: Buffer | null; chain: Buffer }>;
   createAk(kind: EkKind, auth: Uint8Array): Promise<TpmKeyBlobs>;
   loadAk(kind: EkKind, publicArea: Uint8Array, privateArea: Uint8Array): Promise<AkId>;
   flushAk(ak: AkId): Promise<void>;
@@ -169,10 +177,16 @@ export class Tpm {
     };
   }
 
-  /** The EK (persistent, or made from its template) and its certificate. */
+  /** The EK: persistent, or made from its template. */
   async endorsement(kind: EkKind): Promise<TpmEndorsement> {
     const raw = await call(() => this.#native.endorsement(kind));
-    return { kind, publicArea: raw.publicArea, certificate: raw.certificate && trimDer(raw.certificate), persistentHandle: raw.persistentHandle };
+    return { kind, publicArea: raw.publicArea, persistentHandle: raw.persistentHandle };
+  }
+
+  /** What the maker put into NV for this EK. Quick: the EK itself is not made. */
+  async ekCertificates(kind: EkKind): Promise<TpmEkCertificates> {
+    const { certificate, chain } = await call(() => this.#native.ekCertificates(kind));
+    return { certificate: certificate && trimDer(certificate), intermediates: splitDer(chain) };
   }
 
   /** Makes an AK below the EK: ECC P-256, restricted signing, ECDSA with SHA-256. `auth`: 32 random bytes, to be kept as secret as a private key. */
@@ -242,4 +256,19 @@ function banksOf(selection: readonly PcrSelection[]): NativeBank[] {
 function trimDer(bytes: Buffer): Buffer {
   if (bytes.length < 4 || bytes[0] !== 0x30 || bytes[1] !== 0x82) return bytes;
   return bytes.subarray(0, Math.min(bytes.length, 4 + bytes.readUInt16BE(2)));
+}
+
+/** Certificates one after the other, padded or not; what follows bytes that are no whole one is left. */
+function splitDer(bytes: Buffer): Buffer[] {
+  const found: Buffer[] = [];
+  let rest = bytes;
+  while (found.length < MAX_EK_INTERMEDIATES) {
+    const at = rest.findIndex((byte) => byte !== 0 && byte !== 0xff);
+    if (at < 0 || rest.length < at + 4 || rest[at] !== 0x30 || rest[at + 1] !== 0x82) break;
+    const end = at + 4 + rest.readUInt16BE(at + 2);
+    if (end > rest.length) break;
+    found.push(rest.subarray(at, end));
+    rest = rest.subarray(end);
+  }
+  return found;
 }

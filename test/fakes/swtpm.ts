@@ -65,7 +65,12 @@ export class Swtpm {
 
   /** TCTI string for this TPM. */
   get tcti(): string {
-    return `swtpm:path=${join(this.stateDir, "sock")}`;
+    return `swtpm:path=${this.socket}`;
+  }
+
+  /** Takes TPM commands, of one client at a time. */
+  get socket(): string {
+    return join(this.stateDir, "sock");
   }
 
   /** Process id of the emulator while it is powered on. */

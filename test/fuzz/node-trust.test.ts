@@ -2,8 +2,7 @@
  * Every parser of what a node sends about itself, under bytes near valid ones. A parser may refuse by its own error, never otherwise; and what it takes must
  * hold what its caller rests on. HULLMARK_FUZZ_SECONDS=600 runs each for ten minutes.
  */
-import { hash, webcrypto, X509Certificate } from "node:crypto";
-import "reflect-metadata";
+import { hash, X509Certificate } from "node:crypto";
 import { CodecError, encodeRecord, type ImaEntry, imaPreimage, readImaAsciiEntry, readImaEntry } from "@hullmark/proto/codec";
 import { EvidenceDecoder } from "@hullmark/verifier/core/appraisal/decode-evidence";
 import { applyEvidence, emptyMemory, stateTreeOf } from "@hullmark/verifier/core/appraisal/index";
@@ -13,12 +12,12 @@ import { type ImaRules, isViolation, measuredFile, newImaState, parseImaEntries,
 import { certificateSha256, imagePath, parseVariable, taggedEvent } from "@hullmark/verifier/core/measured-boot/efi";
 import { appraiseBoot, type BootRules, examineLog, holdAgainst, parseEventLog, replay } from "@hullmark/verifier/core/measured-boot/index";
 import { parsePolicy } from "@hullmark/verifier/core/policy/parse";
-import { BasicConstraintsExtension, PublicKey, X509CertificateGenerator } from "@peculiar/x509";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it, test } from "vitest";
 import { Attester } from "../fakes/attester.ts";
 import { linuxBoot, variableData, writeLog } from "../fakes/boot-log.ts";
 import { listOf, measured, pcrAfter, textOf } from "../fakes/ima-list.ts";
+import { newMaker } from "../fakes/maker.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { FUZZ_SECONDS, fuzz, near } from "./mutate.ts";
 
@@ -53,25 +52,6 @@ const ENTRIES = [
 const LIST = listOf(ENTRIES);
 const IMA_RULES: ImaRules = { list: "required", digest: "", baseline: () => false, ignored: () => false, violations: "refuse" };
 
-const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
-const DAY_MS = 86_400_000;
-
-/** Root, issuing CA and the certificate of an EK below them. */
-async function chainFor(spki: Buffer): Promise<readonly [root: Buffer, issuing: Buffer, leaf: Buffer]> {
-  const keys = async () => (await webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"])) as webcrypto.CryptoKeyPair;
-  const [maker, issuing] = [await keys(), await keys()];
-  const make = async (subject: string, issuer: string, publicKey: PublicKey | webcrypto.CryptoKey, signingKey: webcrypto.CryptoKey, ca: boolean) => {
-    const life = { notBefore: new Date(Date.now() - DAY_MS), notAfter: new Date(Date.now() + 30 * DAY_MS) };
-    const names = { serialNumber: "01", subject, issuer, ...life, extensions: [new BasicConstraintsExtension(ca, undefined, true)] };
-    return Buffer.from((await X509CertificateGenerator.create({ ...names, publicKey, signingKey, signingAlgorithm: ALGORITHM })).rawData);
-  };
-  return [
-    await make("CN=Maker", "CN=Maker", maker.publicKey, maker.privateKey, true),
-    await make("CN=Issuing", "CN=Maker", issuing.publicKey, maker.privateKey, true),
-    await make("CN=EK", "CN=Issuing", new PublicKey(new Uint8Array(spki)), issuing.privateKey, false),
-  ];
-}
-
 /** A full report and the next one, of a node with a container whose files changed. */
 function evidenceOf(): readonly [first: Buffer, second: Buffer] {
   const node = new Attester({ mainAddress: "", enrolmentAddress: "", ca: Buffer.alloc(0), name: "n" });
@@ -85,7 +65,7 @@ function evidenceOf(): readonly [first: Buffer, second: Buffer] {
 
 describe("parsers of what a node says of itself", () => {
   let keys: Buffer[];
-  let chain: Awaited<ReturnType<typeof chainFor>>;
+  let chain: readonly [root: Buffer, issuing: Buffer, leaf: Buffer];
   let quote: Buffer;
   beforeAll(async () => {
     const quoter = new FakeQuoter();
@@ -93,7 +73,9 @@ describe("parsers of what a node says of itself", () => {
     const { ekPublic, akPublic } = await quoter.identify(signal);
     keys = [ekPublic, akPublic];
     const ek = readEndorsementKey(ekPublic);
-    if (ek.ok) chain = await chainFor(ek.key.spki);
+    if (!ek.ok) throw new Error(ek.detail);
+    const maker = await newMaker(1);
+    chain = [maker.root, maker.issuers[0] as Buffer, await maker.certify(ek.key.spki)];
     quote = (await quoter.quote(Buffer.alloc(32, 7), [0, 1, 7], signal)).attest;
   });
 

@@ -1,9 +1,11 @@
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { promisify } from "node:util";
-import { type EkKind, type PcrSelection, Tpm, TpmError } from "@hullmark/native";
-import { makeCredential, readAttestationKey, readEndorsementKey } from "@hullmark/verifier/core/endorsement/index";
+import { EK_KINDS, type EkKind, MAX_EK_INTERMEDIATES, type PcrSelection, Tpm, TpmError } from "@hullmark/native";
+import { makeCredential, readAttestationKey, readEndorsementKey, readMakerTrust, verifyEkCertificate } from "@hullmark/verifier/core/endorsement/index";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { newMaker } from "../fakes/maker.ts";
+import { NV_UNREADABLE, writeNv } from "../fakes/nv.ts";
 import { Swtpm } from "../fakes/swtpm.ts";
 
 const run = promisify(execFile);
@@ -42,9 +44,10 @@ describe.each([
     expect(capabilities.pcrBanks).toContainEqual({ hash: "sha256", pcrs: Array.from({ length: 24 }, (_, pcr) => pcr) });
   });
 
-  it.each<EkKind>(["rsa2048", "p256", "p384"])("makes an AK below the %s EK, activates credentials and quotes, leaving nothing loaded", async (kind) => {
-    const endorsement = await tpm.endorsement(kind);
-    expect(endorsement.certificate !== null).toBe(!withoutEkCertificate && kind !== "p256");
+  it.each(EK_KINDS)("makes an AK below the %s EK, activates credentials and quotes, leaving nothing loaded", async (kind) => {
+    const { certificate, intermediates } = await tpm.ekCertificates(kind);
+    expect(certificate !== null).toBe(!withoutEkCertificate && (kind === "rsa2048" || kind === "p384"));
+    expect(intermediates).toEqual([]);
     const { auth, id, ek, ak } = await newAk(tpm, kind);
     // More often than the TPM has slots: a leak of a session or object shows.
     for (let i = 0; i < 6; i++) {
@@ -99,6 +102,88 @@ describe.each([
     expect(failed.length).toBeGreaterThan(0);
     expect(failed.every(({ reason }) => reason instanceof TpmError && reason.code === "BUSY")).toBe(true);
     await tpm.capabilities();
+  });
+});
+
+describe("EK certificates in NV", () => {
+  const INDEX: Readonly<Record<EkKind, number>> = {
+    rsa2048: 0x01c00002,
+    p256: 0x01c0000a,
+    "rsa2048-high": 0x01c00012,
+    "p256-high": 0x01c00014,
+    p384: 0x01c00016,
+  };
+  const [CHAIN_FIRST, CHAIN_LAST] = [0x01c00100, 0x01c001ff];
+  let swtpm: Swtpm;
+  beforeAll(async () => {
+    swtpm = await Swtpm.start({ withoutEkCertificate: true });
+  });
+  afterAll(() => swtpm.stop());
+
+  /** A software TPM has one client at a time. */
+  async function asked<T>(question: (tpm: Tpm) => Promise<T>): Promise<T> {
+    const tpm = new Tpm();
+    await tpm.open(swtpm.tcti);
+    try {
+      return await question(tpm);
+    } finally {
+      await tpm.close();
+    }
+  }
+  const certificates = (kind: EkKind) => asked((tpm) => tpm.ekCertificates(kind));
+  async function ekOf(kind: EkKind) {
+    const read = readEndorsementKey((await asked((tpm) => tpm.endorsement(kind))).publicArea);
+    if (!read.ok) throw new Error(read.detail);
+    return read.key;
+  }
+
+  it("are found in both ranges, each for a key of its own, with the issuers that lead to the maker's root", async () => {
+    const maker = await newMaker(3);
+    const trust = readMakerTrust([maker.root]);
+    const keys = new Set<string>();
+    for (const kind of EK_KINDS) {
+      expect(await certificates(kind)).toEqual({ certificate: null, intermediates: [] });
+      const ek = await ekOf(kind);
+      keys.add(ek.sha256);
+      const leaf = await maker.certify(ek.spki);
+      await writeNv(swtpm.socket, INDEX[kind], leaf, { size: leaf.length + 100 });
+      expect((await certificates(kind)).certificate).toEqual(leaf);
+    }
+    expect(keys.size).toBe(EK_KINDS.length);
+    // A certificate may go on in the next index; the last index of the range is of it, the one after is not.
+    const chain = Buffer.concat(maker.issuers.slice(0, 2));
+    await writeNv(swtpm.socket, CHAIN_FIRST, chain.subarray(0, chain.length - 20));
+    await writeNv(swtpm.socket, CHAIN_FIRST + 1, chain.subarray(-20), { size: 60 });
+    await writeNv(swtpm.socket, CHAIN_LAST, maker.issuers[2]);
+    await writeNv(swtpm.socket, CHAIN_LAST + 1, maker.root);
+    for (const kind of EK_KINDS) {
+      const { certificate, intermediates } = await certificates(kind);
+      expect(intermediates).toEqual(maker.issuers);
+      const ek = await ekOf(kind);
+      expect(verifyEkCertificate(ek, certificate as Buffer, intermediates, trust, Date.now())).toMatchObject({ ok: true, rootSubject: "CN=Maker" });
+      expect(verifyEkCertificate(ek, certificate as Buffer, intermediates.slice(1), trust, Date.now())).toMatchObject({ reason: "certificate-unknown-maker" });
+    }
+  });
+
+  it.each<[string, () => Promise<void>, number]>([
+    ["never written", () => writeNv(swtpm.socket, CHAIN_FIRST, undefined), 0],
+    ["read by nobody", () => writeNv(swtpm.socket, CHAIN_FIRST, Buffer.alloc(64), { attributes: NV_UNREADABLE }), 0],
+    ["no certificate", () => writeNv(swtpm.socket, CHAIN_FIRST, Buffer.from("none")), 0],
+    ["cut in its header", () => writeNv(swtpm.socket, CHAIN_LAST, Buffer.from([0x30, 0x82, 0x01])), 1],
+    ["cut after it", () => writeNv(swtpm.socket, CHAIN_LAST, Buffer.from([0x30, 0x82, 0, 2, 5])), 1],
+    [
+      "more than is looked at",
+      () => writeNv(swtpm.socket, CHAIN_FIRST, Buffer.concat(Array(20).fill(Buffer.from([0x30, 0x82, 0, 1, 5])))),
+      MAX_EK_INTERMEDIATES,
+    ],
+  ])("lose their chain alone, from where it is %s", async (_what, write, left) => {
+    await writeNv(swtpm.socket, INDEX["p256-high"], Buffer.from([0x30, 0x82, 0, 1, 5]));
+    await writeNv(swtpm.socket, CHAIN_FIRST, Buffer.from([0x30, 0x82, 0, 1, 5]));
+    for (const index of [CHAIN_FIRST + 1, CHAIN_LAST]) await writeNv(swtpm.socket, index, Buffer.from([0xff]));
+    await write();
+    const { certificate, intermediates } = await certificates("p256-high");
+    expect(certificate).toHaveLength(5);
+    expect(intermediates.map(({ length }) => length)).toEqual(Array(left).fill(5));
   });
 });
 

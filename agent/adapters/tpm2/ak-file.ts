@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { EkKind, TpmKeyBlobs } from "@hullmark/native";
+import { EK_KINDS, type EkKind, type TpmKeyBlobs } from "@hullmark/native";
 import { QuoterError } from "../../ports/quoter.ts";
 
 export interface StoredAk {
@@ -14,7 +14,6 @@ export interface StoredAk {
 
 const VERSION = 1;
 const MAX_FILE_BYTES = 16 * 1024;
-const EK_KINDS: ReadonlySet<unknown> = new Set<EkKind>(["rsa2048", "p256", "p384"]);
 
 /** undefined when there is no file yet. @throws QuoterError STATE when others may read it, or it does not parse */
 export async function readAk(path: string): Promise<StoredAk | undefined> {
@@ -37,12 +36,13 @@ export async function readAk(path: string): Promise<StoredAk | undefined> {
 function parse(text: string, path: string): StoredAk {
   try {
     const { version, ekKind, publicArea, privateArea, auth } = JSON.parse(text) as Record<string, unknown>;
-    if (version !== VERSION || !EK_KINDS.has(ekKind)) throw new Error("unknown version or EK kind");
+    const kind = EK_KINDS.find((each) => each === ekKind);
+    if (version !== VERSION || kind === undefined) throw new Error("unknown version or EK kind");
     const bytes = (value: unknown): Buffer => {
       if (typeof value !== "string") throw new Error("a field is missing");
       return Buffer.from(value, "base64");
     };
-    const stored = { ekKind: ekKind as EkKind, blobs: { publicArea: bytes(publicArea), privateArea: bytes(privateArea) }, auth: bytes(auth) };
+    const stored = { ekKind: kind, blobs: { publicArea: bytes(publicArea), privateArea: bytes(privateArea) }, auth: bytes(auth) };
     if (stored.auth.length !== 32) throw new Error("the authValue is not 32 bytes");
     return stored;
   } catch (cause) {

@@ -1,7 +1,7 @@
 /** The {@link Quoter} over a real TPM 2.0. States: closed → open (connected, AK loaded); any failure of the TPM leads back to closed. */
 import { createHash, randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { type AkId, type EkKind, Tpm, type TpmEndorsement, TpmError } from "@hullmark/native";
+import { type AkId, EK_KINDS, type EkKind, Tpm, type TpmEkCertificates, type TpmEndorsement, TpmError } from "@hullmark/native";
 import { type PcrBank, type Quote, type Quoter, QuoterError, type QuoterErrorCode, type QuoterHealth, type QuoterIdentity } from "../../ports/quoter.ts";
 import { readAk, type StoredAk, writeAk } from "./ak-file.ts";
 
@@ -10,7 +10,7 @@ export interface Tpm2QuoterOptions {
   readonly tcti: string;
   /** Directory of the AK's file `ak.json`. It must exist. */
   readonly stateDir: string;
-  /** Which EK; `auto` (default): the first of RSA-2048, P-384, P-256 that has a certificate, else P-256. Kept once an AK was made. */
+  /** Which EK; `auto` (default): the first of {@link EK_KINDS} that has a certificate, else P-256. Kept once an AK was made. */
   readonly ek?: EkKind | "auto";
   /** PCR banks of a quote, each once. Default sha256. */
   readonly banks?: readonly PcrBank[];
@@ -27,6 +27,7 @@ interface Connection {
   readonly stored: StoredAk;
   readonly ak: AkId;
   readonly endorsement: TpmEndorsement;
+  readonly certificates: TpmEkCertificates;
 }
 
 export class Tpm2Quoter implements Quoter {
@@ -42,10 +43,10 @@ export class Tpm2Quoter implements Quoter {
   }
 
   identify(signal: AbortSignal): Promise<QuoterIdentity> {
-    return this.#run(signal, async ({ endorsement, stored }) => ({
+    return this.#run(signal, async ({ endorsement, certificates, stored }) => ({
       ekPublic: endorsement.publicArea,
-      ekCertificate: endorsement.certificate ?? undefined,
-      ekIntermediates: [],
+      ekCertificate: certificates.certificate ?? undefined,
+      ekIntermediates: certificates.intermediates,
       akPublic: stored.blobs.publicArea,
     }));
   }
@@ -121,9 +122,10 @@ export class Tpm2Quoter implements Quoter {
     const path = join(this.#options.stateDir, "ak.json");
     const stored = (await readAk(path)) ?? (await this.#makeAk(tpm, path));
     const endorsement = await tpm.endorsement(stored.ekKind);
+    const certificates = await tpm.ekCertificates(stored.ekKind);
     const ak = await this.#load(tpm, stored, path);
     await refuseOracle(tpm, ak);
-    this.#connection = { tpm, stored, ak, endorsement };
+    this.#connection = { tpm, stored, ak, endorsement, certificates };
     return this.#connection;
   }
 
@@ -138,13 +140,7 @@ export class Tpm2Quoter implements Quoter {
   async #chooseEk(tpm: Tpm): Promise<EkKind> {
     const { ek = "auto" } = this.#options;
     if (ek !== "auto") return ek;
-    for (const kind of ["rsa2048", "p384", "p256"] as const) {
-      const endorsement = await tpm.endorsement(kind).catch((error: unknown) => {
-        if (TpmError.from(error).code === "ABSENT") throw error;
-        return undefined; // this TPM does not have the algorithm
-      });
-      if (endorsement?.certificate) return kind;
-    }
+    for (const kind of EK_KINDS) if ((await tpm.ekCertificates(kind)).certificate) return kind;
     return "p256";
   }
 

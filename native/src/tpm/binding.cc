@@ -142,6 +142,10 @@ Napi::Value TpmObject::ReadEndorsement(const Napi::CallbackInfo& info) {
   return Queue(info.Env(), [kind = KindArg(info, 0)](Device& device) { return Returning(device.ReadEndorsement(kind)); });
 }
 
+Napi::Value TpmObject::ReadEkCertificates(const Napi::CallbackInfo& info) {
+  return Queue(info.Env(), [kind = KindArg(info, 0)](Device& device) { return Returning(device.ReadEkCertificates(kind)); });
+}
+
 Napi::Value TpmObject::CreateAk(const Napi::CallbackInfo& info) {
   return Queue(info.Env(), [kind = KindArg(info, 0), auth = BytesArg(info, 1, kMaxAuthBytes)](Device& device) { return Returning(device.CreateAk(kind, auth)); });
 }
@@ -191,6 +195,7 @@ Napi::Function TpmObject::Define(Napi::Env env) {
                          InstanceMethod("abort", &TpmObject::Abort),
                          InstanceMethod("capabilities", &TpmObject::ReadCapabilities),
                          InstanceMethod("endorsement", &TpmObject::ReadEndorsement),
+                         InstanceMethod("ekCertificates", &TpmObject::ReadEkCertificates),
                          InstanceMethod("createAk", &TpmObject::CreateAk),
                          InstanceMethod("loadAk", &TpmObject::LoadAk),
                          InstanceMethod("flushAk", &TpmObject::FlushAk),

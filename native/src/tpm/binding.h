@@ -33,6 +33,7 @@ class TpmObject : public Napi::ObjectWrap<TpmObject> {
   Napi::Value Abort(const Napi::CallbackInfo& info);
   Napi::Value ReadCapabilities(const Napi::CallbackInfo& info);
   Napi::Value ReadEndorsement(const Napi::CallbackInfo& info);
+  Napi::Value ReadEkCertificates(const Napi::CallbackInfo& info);
   Napi::Value CreateAk(const Napi::CallbackInfo& info);
   Napi::Value LoadAk(const Napi::CallbackInfo& info);
   Napi::Value FlushAk(const Napi::CallbackInfo& info);

@@ -32,6 +32,8 @@ EkKind KindArg(const Napi::CallbackInfo& info, size_t index) {
   const std::string name = info[index].IsString() ? info[index].As<Napi::String>().Utf8Value() : "";
   if (name == "rsa2048") return EkKind::kRsa2048;
   if (name == "p256") return EkKind::kP256;
+  if (name == "rsa2048-high") return EkKind::kRsa2048High;
+  if (name == "p256-high") return EkKind::kP256High;
   if (name == "p384") return EkKind::kP384;
   throw Napi::TypeError::New(info.Env(), At(index) + " is not an EK kind");
 }
@@ -77,8 +79,14 @@ Napi::Value ToJs(Napi::Env env, const Capabilities& capabilities) {
 Napi::Value ToJs(Napi::Env env, const Endorsement& endorsement) {
   auto object = Napi::Object::New(env);
   object["publicArea"] = ToJs(env, endorsement.public_area);
-  object["certificate"] = endorsement.certificate ? ToJs(env, *endorsement.certificate) : env.Null();
   object["persistentHandle"] = endorsement.persistent_handle ? Napi::Value(Napi::Number::New(env, *endorsement.persistent_handle)) : env.Null();
+  return object;
+}
+
+Napi::Value ToJs(Napi::Env env, const EkCertificates& certificates) {
+  auto object = Napi::Object::New(env);
+  object["certificate"] = certificates.certificate ? ToJs(env, *certificates.certificate) : env.Null();
+  object["chain"] = ToJs(env, certificates.chain);
   return object;
 }
 

@@ -15,6 +15,7 @@ std::vector<Bank> BanksArg(const Napi::CallbackInfo& info, size_t index);
 Napi::Value ToJs(Napi::Env env, const Bytes& bytes);
 Napi::Value ToJs(Napi::Env env, const Capabilities& capabilities);
 Napi::Value ToJs(Napi::Env env, const Endorsement& endorsement);
+Napi::Value ToJs(Napi::Env env, const EkCertificates& certificates);
 Napi::Value ToJs(Napi::Env env, const KeyBlobs& blobs);
 Napi::Value ToJs(Napi::Env env, const QuoteResult& quote);
 Napi::Value ToJs(Napi::Env env, const std::vector<BankValues>& values);

@@ -9,6 +9,7 @@ namespace hullmark::tpm {
 namespace {
 
 constexpr size_t kMaxNvBytes = 16 * 1024;  // a certificate is below 4 kB; other NV indices are not read
+constexpr size_t kMaxChainBytes = 64 * 1024;
 constexpr uint16_t kNvChunkBytes = 512;    // below the smallest TPM2_PT_NV_BUFFER_MAX of the PC Client profile
 constexpr uint32_t kPropertyCount = 127;
 
@@ -88,6 +89,36 @@ std::optional<Bytes> Device::ReadNv(uint32_t index) {
     content.insert(content.end(), chunk->buffer, chunk->buffer + chunk->size);
   }
   return content;
+}
+
+Bytes Device::ReadChain() {
+  TPMI_YES_NO more = TPM2_NO;
+  TPMS_CAPABILITY_DATA* data = nullptr;
+  Check("GetCapability(HANDLES)", Esys_GetCapability(context_.get(), ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_HANDLES, kChainFirst,
+                                                     TPM2_MAX_CAP_HANDLES, &more, &data));
+  const Esys<TPMS_CAPABILITY_DATA> owner(data);
+  Bytes chain;
+  for (uint32_t i = 0; i < data->data.handles.count; i++) {
+    const uint32_t index = data->data.handles.handle[i];
+    if (index < kChainFirst || index > kChainLast) break;
+    std::optional<Bytes> content;
+    try {
+      content = ReadNv(index);
+    } catch (const TpmError& error) {
+      if (error.code() != Code::kAuth && error.code() != Code::kTpm) throw;
+      break;
+    }
+    if (!content || chain.size() + content->size() > kMaxChainBytes) break;
+    chain.insert(chain.end(), content->begin(), content->end());
+  }
+  return chain;
+}
+
+EkCertificates Device::ReadEkCertificates(EkKind kind) {
+  EkCertificates result;
+  result.certificate = ReadNv(SlotOf(kind).certificate_index);
+  if (result.certificate) result.chain = ReadChain();
+  return result;
 }
 
 }  // namespace hullmark::tpm

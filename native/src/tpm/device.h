@@ -29,9 +29,12 @@ struct Capabilities {
   uint32_t swept = 0;
 };
 struct Endorsement {
-  Bytes public_area;                 // TPM2B_PUBLIC
-  std::optional<Bytes> certificate;  // as stored in NV: DER, perhaps padded
+  Bytes public_area;  // TPM2B_PUBLIC
   std::optional<uint32_t> persistent_handle;
+};
+struct EkCertificates {
+  std::optional<Bytes> certificate;  // as stored in NV: DER, perhaps padded
+  Bytes chain;                       // what the indices of the chain hold, in their order: certificates may go on from one to the next
 };
 struct KeyBlobs {
   Bytes public_area;   // TPM2B_PUBLIC
@@ -55,6 +58,8 @@ class Device {
 
   Capabilities ReadCapabilities();
   Endorsement ReadEndorsement(EkKind kind);
+  // Makes no key. The chain is empty where there is no certificate, and ends before an index that cannot be read.
+  EkCertificates ReadEkCertificates(EkKind kind);
   KeyBlobs CreateAk(EkKind kind, const Bytes& auth);
   // Returns an id for Activate, Quote and FlushAk.
   uint32_t LoadAk(EkKind kind, const KeyBlobs& blobs);
@@ -71,6 +76,7 @@ class Device {
  private:
   Handle LoadEk(EkKind kind, Endorsement* description);
   std::optional<Bytes> ReadNv(uint32_t index);
+  Bytes ReadChain();
   ESYS_TR AkOf(uint32_t id) const;
 
   Context context_;

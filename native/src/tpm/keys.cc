@@ -10,7 +10,7 @@ constexpr size_t kMaxLoadedAks = 2;  // a TPM must have only three transient slo
 
 // What authorises use of an EK: a policy in the low range, its (empty) authValue in the high range.
 std::optional<Handle> EkSession(const Context& context, EkKind kind) {
-  if (kind == EkKind::kP384) return std::nullopt;
+  if (IsHighRange(kind)) return std::nullopt;
   return EndorsementSession(context);
 }
 ESYS_TR SessionOrPassword(const std::optional<Handle>& session) { return session ? session->get() : ESYS_TR_PASSWORD; }
@@ -53,7 +53,6 @@ Handle Device::LoadEk(EkKind kind, Endorsement* description) {
 Endorsement Device::ReadEndorsement(EkKind kind) {
   Endorsement result;
   LoadEk(kind, &result);
-  result.certificate = ReadNv(SlotOf(kind).certificate_index);
   return result;
 }
 

@@ -9,6 +9,9 @@ namespace {
 // PolicySecret(TPM_RH_ENDORSEMENT), SHA-256 (profile B.6.2, PolicyA).
 constexpr uint8_t kPolicyASha256[] = {0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xB3, 0xF8, 0x1A, 0x90, 0xCC, 0x8D, 0x46, 0xA5, 0xD7, 0x24,
                                       0xFD, 0x52, 0xD7, 0x6E, 0x06, 0x52, 0x0B, 0x64, 0xF2, 0xA1, 0xDA, 0x1B, 0x33, 0x14, 0x69, 0xAA};
+// PolicyOR(PolicyA, PolicyC), SHA-256 (profile B.6.5, PolicyB).
+constexpr uint8_t kPolicyBSha256[] = {0xCA, 0x3D, 0x0A, 0x99, 0xA2, 0xB9, 0x39, 0x06, 0xF7, 0xA3, 0x34, 0x24, 0x14, 0xEF, 0xCF, 0xB3,
+                                      0xA3, 0x85, 0xD4, 0x4C, 0xD1, 0xFD, 0x45, 0x90, 0x89, 0xD1, 0x9B, 0x50, 0x71, 0xC0, 0xB7, 0xA0};
 // PolicyOR(PolicyA, PolicyC), SHA-384 (profile B.6.5, PolicyB).
 constexpr uint8_t kPolicyBSha384[] = {0xB2, 0x6E, 0x7D, 0x28, 0xD1, 0x1A, 0x50, 0xBC, 0x53, 0xD8, 0x82, 0xBC, 0xF5, 0xFD, 0x3A, 0x1A,
                                       0x07, 0x41, 0x48, 0xBB, 0x35, 0xD3, 0xB4, 0xE4, 0xCB, 0x1C, 0x0A, 0xD9, 0xBD, 0xE4, 0x19, 0xCA,
@@ -31,6 +34,14 @@ void SetAesCfb(TPMT_SYM_DEF_OBJECT& symmetric, uint16_t bits) {
   symmetric.mode.aes = TPM2_ALG_CFB;
 }
 
+void SetRsa2048(TPMT_PUBLIC& area, uint16_t unique_bytes) {
+  area.type = TPM2_ALG_RSA;
+  SetAesCfb(area.parameters.rsaDetail.symmetric, 128);
+  area.parameters.rsaDetail.scheme.scheme = TPM2_ALG_NULL;
+  area.parameters.rsaDetail.keyBits = 2048;
+  area.unique.rsa.size = unique_bytes;
+}
+
 void SetEcc(TPMT_PUBLIC& area, TPM2_ECC_CURVE curve, uint16_t aes_bits, uint16_t unique_bytes) {
   area.type = TPM2_ALG_ECC;
   SetAesCfb(area.parameters.eccDetail.symmetric, aes_bits);
@@ -47,6 +58,8 @@ EkSlot SlotOf(EkKind kind) {
   switch (kind) {
     case EkKind::kRsa2048: return {0x81010001, 0x01C00002};
     case EkKind::kP256: return {0x81010002, 0x01C0000A};
+    case EkKind::kRsa2048High: return {0x81010012, 0x01C00012};
+    case EkKind::kP256High: return {0x81010014, 0x01C00014};
     case EkKind::kP384: return {0x81010016, 0x01C00016};
   }
   return {0, 0};
@@ -56,23 +69,26 @@ TPM2B_PUBLIC EkTemplate(EkKind kind) {
   TPM2B_PUBLIC result{};
   TPMT_PUBLIC& area = result.publicArea;
   area.nameAlg = TPM2_ALG_SHA256;
-  area.objectAttributes = kEkLow;
+  area.objectAttributes = kEkLow | (IsHighRange(kind) ? TPMA_OBJECT_USERWITHAUTH : 0);
   switch (kind) {
     case EkKind::kRsa2048:
-      area.type = TPM2_ALG_RSA;
       SetPolicy(area, kPolicyASha256);
-      SetAesCfb(area.parameters.rsaDetail.symmetric, 128);
-      area.parameters.rsaDetail.scheme.scheme = TPM2_ALG_NULL;
-      area.parameters.rsaDetail.keyBits = 2048;
-      area.unique.rsa.size = kRsaBytes;
+      SetRsa2048(area, kRsaBytes);
       break;
     case EkKind::kP256:
       SetPolicy(area, kPolicyASha256);
       SetEcc(area, TPM2_ECC_NIST_P256, 128, kP256Bytes);
       break;
+    case EkKind::kRsa2048High:
+      SetPolicy(area, kPolicyBSha256);
+      SetRsa2048(area, 0);
+      break;
+    case EkKind::kP256High:
+      SetPolicy(area, kPolicyBSha256);
+      SetEcc(area, TPM2_ECC_NIST_P256, 128, 0);
+      break;
     case EkKind::kP384:
       area.nameAlg = TPM2_ALG_SHA384;
-      area.objectAttributes |= TPMA_OBJECT_USERWITHAUTH;
       SetPolicy(area, kPolicyBSha384);
       SetEcc(area, TPM2_ECC_NIST_P384, 256, 0);
       break;

@@ -17,9 +17,10 @@ import {
 import type { EndorsementKey } from "./attestation-key.ts";
 
 export const MAX_CERTIFICATE_BYTES = 8192;
-export const MAX_INTERMEDIATES = 4;
-/** Certificates between leaf and root, both included. */
-const MAX_CHAIN = 6;
+/** A TPM may hold the issuers of two EKs. */
+export const MAX_INTERMEDIATES = 8;
+/** Certificates from leaf to root, both included; a CPU's TPM that certifies itself anew after each firmware has seven. */
+const MAX_CHAIN = 8;
 const MAX_SIGNATURE_CHECKS = 32;
 
 const TCG_KP_EK_CERTIFICATE = "2.23.133.8.1";

@@ -1,0 +1,57 @@
+/** A TPM as some makers deliver it: certified in the high range alone, with its issuing CAs in NV. The verifier is configured with the maker's root and nothing else. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Tpm2Quoter } from "@hullmark/agent/adapters/tpm2/index";
+import { Tpm } from "@hullmark/native";
+import { TrustLevel } from "@hullmark/proto/v1/common";
+import { readEndorsementKey } from "@hullmark/verifier/core/endorsement/index";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { newMaker } from "../fakes/maker.ts";
+import { writeNv } from "../fakes/nv.ts";
+import { Swtpm } from "../fakes/swtpm.ts";
+import { TestVerifier } from "../fakes/verifier.ts";
+
+const [RSA_HIGH, CHAIN] = [0x01c00012, 0x01c00100];
+const directory = mkdtempSync(join(tmpdir(), "hullmark-ek-"));
+const verifier = new TestVerifier();
+let tpm: Swtpm;
+
+beforeAll(async () => {
+  tpm = await Swtpm.start({ withoutEkCertificate: true });
+});
+afterAll(async () => {
+  await verifier.dispose();
+  await tpm?.stop();
+  rmSync(directory, { recursive: true });
+});
+
+async function enrolled(name: string): Promise<TrustLevel | undefined> {
+  const quoter = new Tpm2Quoter({ tcti: tpm.tcti, stateDir: mkdtempSync(join(directory, "agent-")) });
+  try {
+    await verifier.attester({ name, quoter }).enrol();
+    return (await verifier.query.getNode({ id: name })).node?.trustLevel;
+  } finally {
+    await quoter.close();
+  }
+}
+
+test("it enrols by that certificate, and not without the issuers that it holds", async () => {
+  const maker = await newMaker(6);
+  const chip = new Tpm();
+  await chip.open(tpm.tcti);
+  const ek = readEndorsementKey((await chip.endorsement("rsa2048-high")).publicArea);
+  await chip.close();
+  if (!ek.ok) throw new Error(ek.detail);
+  const root = join(directory, "root.der");
+  writeFileSync(root, maker.root);
+  await verifier.start(`enrolment: { mode: allowlist, makerRootFiles: [${root}], allow: [{ ekSha256: ${ek.key.sha256}, name: w-1 }] }`);
+
+  await expect(enrolled("w-1")).rejects.toMatchObject({ detail: { refusal: "certificate-missing" } });
+  await writeNv(tpm.socket, RSA_HIGH, await maker.certify(ek.key.spki));
+  await expect(enrolled("w-1")).rejects.toMatchObject({ detail: { refusal: "certificate-unknown-maker" } });
+  // Six issuers and the leaf do not fit into one index of this TPM.
+  const chain = Buffer.concat(maker.issuers);
+  for (let at = 0; at < chain.length; at += 1024) await writeNv(tpm.socket, CHAIN + at / 1024, chain.subarray(at, at + 1024));
+  expect(await enrolled("w-1")).toBe(TrustLevel.TPM);
+});
