@@ -248,7 +248,8 @@ async function showIdentity(config: AgentConfig): Promise<void> {
     const { ekCertificate } = await quoter.identify(new AbortController().signal);
     if (!ekCertificate) throw new Error("the TPM holds no EK certificate; the verifier's log names the EK when it refuses the first enrolment");
     const spki = new X509Certificate(ekCertificate).publicKey.export({ type: "spki", format: "der" });
-    console.log(JSON.stringify({ nodeName: config.nodeName, ekSha256: createHash("sha256").update(spki).digest("hex") }));
+    const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
+    console.log(JSON.stringify({ nodeName: config.nodeName, ekSha256: sha256(spki), certificateSha256: sha256(ekCertificate) }));
   } finally {
     await quoter.close();
   }

@@ -32,7 +32,11 @@ const ConfigSchema = z.strictObject({
       acceptJoinTokens: z.boolean().default(true),
       makerRootFiles: z.array(z.string()).max(256).default([]),
       allow: z
-        .array(z.strictObject({ ekSha256: hex64, name: z.string().max(253).default("") }))
+        .array(
+          z
+            .strictObject({ ekSha256: hex64.optional(), certificateSha256: hex64.optional(), name: z.string().max(253).default("") })
+            .refine((each) => (each.ekSha256 === undefined) !== (each.certificateSha256 === undefined), "want one of ekSha256 and certificateSha256"),
+        )
         .max(10_000)
         .default([]),
       pcrs: z.array(z.int().min(0).max(23)).min(1).max(24).default([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14]),

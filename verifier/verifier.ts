@@ -187,7 +187,11 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
 
   await committer.submit({
     entries: [entry("start", nowMs(), { verifier: config.verifierId, region: config.region, version: VERSION }), ...policies.facts(nowMs())],
-    build: () => ({ allowedEks: config.enrolment.allow.map(({ ekSha256, name }) => ({ ekSha256, name, nodeId: nodeIdOfEk(ekSha256) })) }),
+    build: () => ({
+      allowedEks: config.enrolment.allow.map(({ ekSha256, certificateSha256 = "", name }) => ({
+        ...{ ekSha256: ekSha256 ?? certificateSha256, name, nodeId: ekSha256 === undefined ? "" : nodeIdOfEk(ekSha256) },
+      })),
+    }),
   });
 
   deliveries = new Deliveries({

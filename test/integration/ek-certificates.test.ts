@@ -1,9 +1,10 @@
 /** A TPM as some makers deliver it: certified in the high range alone, with its issuing CAs in NV. The verifier is configured with the maker's root and nothing else. */
+import { hash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Tpm2Quoter } from "@hullmark/agent/adapters/tpm2/index";
-import { Tpm } from "@hullmark/native";
+import { type EkKind, Tpm } from "@hullmark/native";
 import { TrustLevel } from "@hullmark/proto/v1/common";
 import { readEndorsementKey } from "@hullmark/verifier/core/endorsement/index";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -12,7 +13,7 @@ import { writeNv } from "../fakes/nv.ts";
 import { Swtpm } from "../fakes/swtpm.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
-const [RSA_HIGH, CHAIN] = [0x01c00012, 0x01c00100];
+const [RSA_HIGH, P256_HIGH, CHAIN] = [0x01c00012, 0x01c00014, 0x01c00100];
 const directory = mkdtempSync(join(tmpdir(), "hullmark-ek-"));
 const verifier = new TestVerifier();
 let tpm: Swtpm;
@@ -26,32 +27,43 @@ afterAll(async () => {
   rmSync(directory, { recursive: true });
 });
 
-async function enrolled(name: string): Promise<TrustLevel | undefined> {
-  const quoter = new Tpm2Quoter({ tcti: tpm.tcti, stateDir: mkdtempSync(join(directory, "agent-")) });
+async function enrolled(name: string, ek: EkKind | "auto" = "auto"): Promise<TrustLevel | undefined> {
+  const quoter = new Tpm2Quoter({ tcti: tpm.tcti, stateDir: mkdtempSync(join(directory, "agent-")), ek });
   try {
     await verifier.attester({ name, quoter }).enrol();
-    return (await verifier.query.getNode({ id: name })).node?.trustLevel;
+    return (await verifier.query.getNode({ id: "w-1" })).node?.trustLevel;
   } finally {
     await quoter.close();
   }
 }
 
-test("it enrols by that certificate, and not without the issuers that it holds", async () => {
-  const maker = await newMaker(6);
+async function spkiOf(kind: EkKind): Promise<Buffer> {
   const chip = new Tpm();
   await chip.open(tpm.tcti);
-  const ek = readEndorsementKey((await chip.endorsement("rsa2048-high")).publicArea);
-  await chip.close();
-  if (!ek.ok) throw new Error(ek.detail);
+  try {
+    const ek = readEndorsementKey((await chip.endorsement(kind)).publicArea);
+    if (!ek.ok) throw new Error(ek.detail);
+    return ek.key.spki;
+  } finally {
+    await chip.close();
+  }
+}
+
+test("it enrols by that certificate, which is on the allow-list, and not without the issuers that it holds", async () => {
+  const maker = await newMaker(6);
+  const [listed, unlisted] = [await maker.certify(await spkiOf("rsa2048-high")), await maker.certify(await spkiOf("p256-high"))];
   const root = join(directory, "root.der");
   writeFileSync(root, maker.root);
-  await verifier.start(`enrolment: { mode: allowlist, makerRootFiles: [${root}], allow: [{ ekSha256: ${ek.key.sha256}, name: w-1 }] }`);
+  await verifier.start(`enrolment: { mode: allowlist, makerRootFiles: [${root}], allow: [{ certificateSha256: ${hash("sha256", listed)}, name: w-1 }] }`);
 
   await expect(enrolled("w-1")).rejects.toMatchObject({ detail: { refusal: "certificate-missing" } });
-  await writeNv(tpm.socket, RSA_HIGH, await maker.certify(ek.key.spki));
+  await writeNv(tpm.socket, RSA_HIGH, listed);
   await expect(enrolled("w-1")).rejects.toMatchObject({ detail: { refusal: "certificate-unknown-maker" } });
   // Six issuers and the leaf do not fit into one index of this TPM.
   const chain = Buffer.concat(maker.issuers);
   for (let at = 0; at < chain.length; at += 1024) await writeNv(tpm.socket, CHAIN + at / 1024, chain.subarray(at, at + 1024));
-  expect(await enrolled("w-1")).toBe(TrustLevel.TPM);
+  expect(await enrolled("claimed")).toBe(TrustLevel.TPM);
+  // Another key of the same TPM, by the same maker.
+  await writeNv(tpm.socket, P256_HIGH, unlisted);
+  await expect(enrolled("w-2", "p256-high")).rejects.toMatchObject({ detail: { refusal: "not-listed" } });
 });

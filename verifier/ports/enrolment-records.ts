@@ -44,8 +44,8 @@ export interface EnrolmentRecords {
   findNode(nodeId: string): Promise<KnownNode | undefined>;
   /** A node of this name that is not revoked. */
   findNodeByName(name: string): Promise<KnownNode | undefined>;
-  /** undefined where the EK is not on the allow-list. An empty name: the node may choose. */
-  findAllowedEk(ekSha256: string): Promise<{ readonly name: string } | undefined>;
+  /** @param sha256 of an EK, or of its verified certificate: two digests of different things. undefined where it is not on the allow-list. An empty name: the node may choose. */
+  findAllowedEk(sha256: string): Promise<{ readonly name: string } | undefined>;
   /** undefined where the token is unknown, used or expired. */
   findJoinToken(sha256: Buffer, nowMs: number): Promise<{ readonly nodeName: string; readonly expiresAtMs: number } | undefined>;
   /**

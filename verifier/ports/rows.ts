@@ -225,8 +225,10 @@ export interface DriftRow {
 
 /** An endorsement key that may enrol. */
 export interface AllowedEkRow {
+  /** Of the key (SubjectPublicKeyInfo), or of its certificate. */
   readonly ekSha256: string;
   readonly name: string;
+  /** Empty where the certificate is what is known. */
   readonly nodeId: string;
 }
 

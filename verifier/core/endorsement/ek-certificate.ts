@@ -3,7 +3,7 @@
  * Everything but the roots comes from an unauthenticated node. A valid chain says that the maker made a TPM with this EK, not that this
  * node has it: credential activation says that, and the allow-list says that the TPM is one of ours.
  */
-import { X509Certificate as NodeCertificate } from "node:crypto";
+import { hash, X509Certificate as NodeCertificate } from "node:crypto";
 import "reflect-metadata";
 import {
   BasicConstraintsExtension,
@@ -57,7 +57,8 @@ export type EkCertificateRefusal =
   | "certificate-expired"
   | "certificate-unknown-maker";
 export type EkCertificateResult =
-  | { readonly ok: true; readonly model: TpmModel; readonly rootSubject: string }
+  /** `sha256` of the certificate's DER, hex. */
+  | { readonly ok: true; readonly model: TpmModel; readonly rootSubject: string; readonly sha256: string }
   | { readonly ok: false; readonly reason: EkCertificateRefusal; readonly detail: string };
 
 /** Sorts PEM or DER certificates of an operator into roots (self-signed) and intermediates. @throws Error when one cannot be parsed */
@@ -156,7 +157,7 @@ function findChain(
     return undefined;
   };
   const root = search(leaf, 1, [leaf]);
-  if (root) return { ok: true, model: modelOf(leaf), rootSubject: root.parsed.subject };
+  if (root) return { ok: true, model: modelOf(leaf), rootSubject: root.parsed.subject, sha256: hash("sha256", leaf.node.raw, "hex") };
   return expired
     ? refuse("certificate-expired", "an issuing CA has expired")
     : refuse("certificate-unknown-maker", `no chain from ${leaf.parsed.issuer} to a configured maker`);

@@ -70,7 +70,12 @@ export async function admit(
     return { admission: admitServiceAccount({ nodeName, claimedName, known, sameName }), known };
   }
   const ekSha256 = candidate.ek.sha256;
-  const [known, allowed] = await Promise.all([records.findNode(nodeIdOfEk(ekSha256)), records.findAllowedEk(ekSha256)]);
+  const [known, byKey, byCertificate] = await Promise.all([
+    records.findNode(nodeIdOfEk(ekSha256)),
+    records.findAllowedEk(ekSha256),
+    candidate.certificate?.ok ? records.findAllowedEk(candidate.certificate.sha256) : undefined,
+  ]);
+  const allowed = byKey ?? byCertificate;
   const sameName = await records.findNodeByName(nameOf({ allowed, known, claimedName }));
   return { admission: admitTpm({ ekSha256, claimedName, certificate: candidate.certificate, allowed, known, sameName }, policy), known };
 }

@@ -38,8 +38,8 @@ export function enrolmentRecords({ fleet, store, committer, nowMs, onEnrolling }
       const row = fleet.all().find((each) => each.name === name && each.revokedAtMs === undefined);
       return row && known(row);
     },
-    async findAllowedEk(ekSha256) {
-      return (await store.readAllowedEks()).find((row) => row.ekSha256 === ekSha256);
+    async findAllowedEk(sha256) {
+      return (await store.readAllowedEks()).find((row) => row.ekSha256 === sha256);
     },
     findJoinToken: (sha256, atMs) => store.readJoinToken(sha256, atMs),
     async record({ node, spendToken, spendNonce }: EnrolmentRecord) {
