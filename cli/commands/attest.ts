@@ -1,6 +1,6 @@
 import { Command } from "commander";
-import { type CommandIo, loadPredicate, PASSPHRASE_VARIABLE, PREDICATE_TYPES, processIo, withRegistryOptions } from "../signing/index.ts";
-import { type SignFlags, signAndReport, withOutput } from "./sign.ts";
+import { type CommandIo, loadPredicate, PREDICATE_TYPES, processIo, withRegistryOptions } from "../signing/index.ts";
+import { type SignFlags, signAndReport, withOutput, withSigner } from "./sign.ts";
 
 /** `hullmark attest IMAGE`: attaches a signed in-toto statement. It does not sign the image itself. Exit: 0 attested, 2 usage, 3 not attested. */
 export function attestCommand(io: CommandIo = processIo()): Command {
@@ -8,9 +8,9 @@ export function attestCommand(io: CommandIo = processIo()): Command {
     .description("attach a signed statement about an image, for example where it was built from")
     .argument("<image>", "host[:port]/name[:tag][@sha256:…]")
     .requiredOption("--predicate <file>", "the predicate, a JSON object")
-    .requiredOption("--type <type>", `its type: ${Object.keys(PREDICATE_TYPES).join(", ")}, or a URI`)
-    .requiredOption("--key <file>", `private key in PKCS#8 (passphrase in ${PASSPHRASE_VARIABLE})`);
-  return withOutput(withRegistryOptions(command)).action((image: string, flags: SignFlags & { readonly predicate: string; readonly type: string }) =>
-    signAndReport(io, image, flags, () => loadPredicate(flags.predicate, flags.type), "attested"),
+    .requiredOption("--type <type>", `its type: ${Object.keys(PREDICATE_TYPES).join(", ")}, or a URI`);
+  return withOutput(withRegistryOptions(withSigner(command))).action(
+    (image: string, flags: SignFlags & { readonly predicate: string; readonly type: string }) =>
+      signAndReport(io, image, flags, () => loadPredicate(flags.predicate, flags.type), "attested"),
   );
 }

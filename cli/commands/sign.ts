@@ -1,6 +1,7 @@
 import { Command, Option } from "commander";
 import {
   type CommandIo,
+  keylessSigner,
   loadSigningKey,
   openRegistry,
   outcome,
@@ -9,12 +10,18 @@ import {
   processIo,
   type RegistryFlags,
   SIGN_PREDICATE,
+  SigningError,
+  type StatementSigner,
   signImage,
+  signStatement,
+  TOKEN_VARIABLE,
   withRegistryOptions,
 } from "../signing/index.ts";
 
 export interface SignFlags extends RegistryFlags {
-  readonly key: string;
+  readonly key?: string;
+  readonly signingConfig?: string;
+  readonly identityToken?: string;
   readonly output?: "text" | "json";
 }
 
@@ -22,11 +29,18 @@ export interface SignFlags extends RegistryFlags {
 export function signCommand(io: CommandIo = processIo()): Command {
   const command = new Command("sign")
     .description("sign an image in its registry")
-    .argument("<image>", "host[:port]/name[:tag][@sha256:…]; a tag is resolved once, and the digest is what is signed")
-    .requiredOption("--key <file>", `private key in PKCS#8 (passphrase in ${PASSPHRASE_VARIABLE})`);
-  return withOutput(withRegistryOptions(command)).action((image: string, flags: SignFlags) =>
+    .argument("<image>", "host[:port]/name[:tag][@sha256:…]; a tag is resolved once, and the digest is what is signed");
+  return withOutput(withRegistryOptions(withSigner(command))).action((image: string, flags: SignFlags) =>
     signAndReport(io, image, flags, async () => SIGN_PREDICATE, "signed"),
   );
+}
+
+/** By a key, or by an identity. */
+export function withSigner(command: Command): Command {
+  return command
+    .option("--key <file>", `private key in PKCS#8 (passphrase in ${PASSPHRASE_VARIABLE})`)
+    .option("--signing-config <file>", "instead of a key: sigstore's signing_config.json with the services that vouch for an identity")
+    .option("--identity-token <file>", `with --signing-config: the OpenID token; else from ${TOKEN_VARIABLE}, or of the CI system`);
 }
 
 /** `-o json` for the commands of this family. */
@@ -38,13 +52,13 @@ export function withOutput(command: Command): Command {
 export function signAndReport(io: CommandIo, reference: string, flags: SignFlags, load: () => Promise<Predicate>, verb: string): Promise<void> {
   return outcome(io, async () => {
     const predicate = await load();
-    const key = await loadSigningKey(flags.key, io.env[PASSPHRASE_VARIABLE] || undefined);
+    const { sign, keyHint } = await signerOf(flags, io);
     const registry = await openRegistry(flags, io);
     try {
-      const { image, artifact } = await signImage(registry, reference, predicate, key, io.now(), io.signal);
+      const { image, artifact } = await signImage(registry, reference, predicate, sign, io.now(), io.signal);
       const { repository, digest } = image;
       if (flags.output === "json") {
-        io.out(`${JSON.stringify({ image: `${repository}@${digest}`, predicateType: predicate.type, artifact: artifact.digest, keyHint: key.hint })}\n`);
+        io.out(`${JSON.stringify({ image: `${repository}@${digest}`, predicateType: predicate.type, artifact: artifact.digest, keyHint })}\n`);
       } else {
         io.out(`${verb} ${repository}@${digest}\n  ${predicate.type}\n  as ${artifact.digest}\n`);
       }
@@ -53,4 +67,12 @@ export function signAndReport(io: CommandIo, reference: string, flags: SignFlags
       registry.close();
     }
   });
+}
+
+async function signerOf({ key: keyFile, signingConfig, identityToken }: SignFlags, io: CommandIo): Promise<{ sign: StatementSigner; keyHint?: string }> {
+  if ((keyFile === undefined) === (signingConfig === undefined)) throw new SigningError("USAGE", "give either --key or --signing-config");
+  if (signingConfig !== undefined) return { sign: await keylessSigner({ signingConfigFile: signingConfig, tokenFile: identityToken, env: io.env }) };
+  if (keyFile === undefined || identityToken !== undefined) throw new SigningError("USAGE", "--identity-token goes with --signing-config");
+  const key = await loadSigningKey(keyFile, io.env[PASSPHRASE_VARIABLE] || undefined);
+  return { sign: (statement) => signStatement(statement, key), keyHint: key.hint };
 }

@@ -1,15 +1,18 @@
-/** Keyless signatures and attestations by released cosign, against a certificate authority, log and timestamp authority of our own; judged by us under the same trust root. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+/** Keyless signatures and attestations by released cosign and by our own command, against a certificate authority, log and timestamp authority of our own; judged by us under the same trust root. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import type { Authority } from "@hullmark/verifier/core/policy/types";
 import { type ProvenanceQuestion, SLSA_V1 } from "@hullmark/verifier/core/provenance/index";
+import { attestCommand } from "hullmark/commands/attest";
+import { signCommand } from "hullmark/commands/sign";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
+import { runCommand } from "../fakes/command-run.ts";
 import { type CosignVersion, cosign } from "../fakes/cosign.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
-import { judge, manifestSubject } from "../fakes/judging.ts";
+import { judge, manifestSubject, never } from "../fakes/judging.ts";
 import { type Person, TestSigstore } from "../fakes/sigstore/index.ts";
 import { type SigstoreServer, serveSigstore } from "../fakes/sigstore/server.ts";
 
@@ -87,5 +90,66 @@ describe.each<[string, CosignVersion]>([
     const verdict = await judgeImage(image);
     expect(verdict.artefacts.map(({ code, predicateType }) => [code, predicateType])).toEqual([["attestation", SLSA_V1]]);
     expect(verdict).toMatchObject({ status: "attestation-only", satisfied: false, source: { builder: "https://builder.example/1" } });
+  });
+});
+
+describe("hullmark", () => {
+  const ours = (make: Parameters<typeof runCommand>[0], image: PushedImage, args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+    runCommand(make, [named(image), "--signing-config", server.files.signingConfig, ...args], { HOME: home, DOCKER_CONFIG: home, ...env });
+  const file = (name: string, content: string) => {
+    writeFileSync(join(home, name), content);
+    return join(home, name);
+  };
+  const config = (changes: object) =>
+    file(`signing_config-${++serial}.json`, JSON.stringify({ ...JSON.parse(readFileSync(server.files.signingConfig, "utf8")), ...changes }));
+  const service = (more: object) => [{ url: server.url, majorApiVersion: 1, validFor: { start: "2020-01-01T00:00:00Z" }, operator: "sigstore.test", ...more }];
+
+  test("signs, with a token from a file, and released cosign and we accept it for whom it is", async () => {
+    const image = await newImage();
+    expect(await ours(signCommand, image, ["--identity-token", file("token", `${server.token(ANN)}\n`)])).toMatchObject({ code: 0, err: "" });
+    const who = ["--certificate-oidc-issuer", ANN.issuer, "--certificate-identity"];
+    const verify = (subject: string) => cosign("v3", home, ["verify", "--trusted-root", server.files.trustedRoot, ...who, subject, named(image)]);
+    expect(await verify(ANN.subject)).toContain("https://sigstore.dev/cosign/sign/v1");
+    await expect(verify(EVE.subject)).rejects.toThrow("expected");
+    const verdict = await judgeImage(image);
+    expect(verdict).toMatchObject({ status: "signed", satisfied: true });
+    expect(Math.abs((verdict.artefacts[0]?.vouchers[0]?.signedAtMs ?? 0) - Date.now())).toBeLessThan(60_000);
+    expect(await judgeImage(image, { authorities: [authority(EVE.subject)] })).toMatchObject({ status: "wrong-key", artefacts: [{ code: "wrong-identity" }] });
+  });
+
+  test("attests with a log of version 2, with a token of the environment", async () => {
+    const image = await newImage();
+    const what = ["--type", "slsaprovenance1", "--predicate", join(home, "slsa.json")];
+    const second = config({ rekorTlogUrls: service({ majorApiVersion: 2 }) });
+    expect(await ours(attestCommand, image, [...what, "--signing-config", second], { SIGSTORE_ID_TOKEN: server.token(ANN) })).toMatchObject({
+      code: 0,
+      err: "",
+    });
+    const verdict = await judgeImage(image);
+    expect(verdict.artefacts.map(({ code, predicateType }) => [code, predicateType])).toEqual([["attestation", SLSA_V1]]);
+    expect(verdict).toMatchObject({ status: "attestation-only", source: { builder: "https://builder.example/1" } });
+  });
+
+  test("attaches nothing where the token is refused, is none, or nothing would prove the time, and tells no token", async () => {
+    const image = await newImage();
+    const stranger = server.token(ANN).replace(/[^.]+$/, "c3RyYW5nZXI");
+    const [v2, tsaUrls] = [service({ majorApiVersion: 2 }), service({ url: `${server.url}/none` })];
+    const refused: readonly (readonly [string, readonly string[], number, string])[] = [
+      [stranger, [], 3, "not signed"],
+      [`header.${stranger}.more`, [], 3, "not an identity token"],
+      ["bm90.anNvbg.c2ln", [], 3, "no identity token that can be used"],
+      [server.token(ANN), ["--signing-config", config({ rekorTlogUrls: v2, tsaUrls: [], tsaConfig: undefined })], 2, "prove no time"],
+      [server.token(ANN), ["--signing-config", config({ rekorTlogConfig: undefined, tsaConfig: undefined })], 2, "neither log nor timestamp"],
+      [server.token(ANN), ["--signing-config", config({ caUrls: service({ url: "http://ca.example" }) })], 2, "is not https"],
+      [server.token(ANN), ["--signing-config", config({ tsaUrls })], 3, "not signed"],
+      [server.token(ANN), ["--signing-config", config({ tsaUrls: service({ url: `${server.url}/api/v1/timestamp-refused` }) })], 3, "is no timestamp"],
+      [server.token(ANN), ["--key", "k"], 2, "either --key or --signing-config"],
+    ];
+    for (const [token, args, code, said] of refused) {
+      const run = await ours(signCommand, image, args, { SIGSTORE_ID_TOKEN: token });
+      expect(run).toMatchObject({ code, out: "", err: expect.stringContaining(said) });
+      expect(run.err).not.toContain(token);
+    }
+    expect(await registry.referrers(image.repository, image.manifestDigest, never)).toEqual([]);
   });
 });

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import Docker from "dockerode";
-import { loadSigningKey, SIGN_PREDICATE, signImage } from "hullmark/signing/index";
+import { loadSigningKey, SIGN_PREDICATE, signImage, signStatement } from "hullmark/signing/index";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { examineImage, type JudgedImage, judgeImage } from "../fakes/examining.ts";
@@ -63,7 +63,8 @@ async function sign(image: PushedImage | string): Promise<void> {
   try {
     writeFileSync(join(home, "key"), pair.privateKey.export({ type: "pkcs8", format: "pem" }));
     const reference = typeof image === "string" ? image : `${image.repository}@${image.manifestDigest}`;
-    await signImage(registry, reference, SIGN_PREDICATE, await loadSigningKey(join(home, "key"), undefined), AT_MS, never);
+    const key = await loadSigningKey(join(home, "key"), undefined);
+    await signImage(registry, reference, SIGN_PREDICATE, (statement) => signStatement(statement, key), AT_MS, never);
   } finally {
     rmSync(home, { recursive: true, force: true });
   }

@@ -1,4 +1,4 @@
-/** The deployment over HTTP, as released cosign speaks to one: Fulcio's v1 and v2 API, Rekor's v1 API, RFC 3161. */
+/** The deployment over HTTP, as signing tools speak to one: Fulcio's and Rekor's v1 and v2 APIs, RFC 3161. */
 import { createPublicKey } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage } from "node:http";
@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { Person, TestSigstore } from "./index.ts";
 import { pem, sha256 } from "./keys.ts";
-import type { LogEntryJson, ProposedEntry } from "./rekor.ts";
+import { dsseEntry, type LogEntryJson, type ProposedEntry } from "./rekor.ts";
 
 export interface SigstoreServer {
   readonly url: string;
@@ -53,17 +53,32 @@ export async function serveSigstore(sigstore: TestSigstore, folder: string): Pro
         return { status: 201, type: "application/pem-certificate-chain", body: certificates.join("") };
       }
       case "/api/v2/signingCert": {
-        const spki = createPublicKey(json().publicKeyRequest.publicKey.content).export({ type: "spki", format: "der" });
-        const certificates = await chain(spki, token);
+        const { publicKeyRequest, credentials } = json();
+        const spki = createPublicKey(publicKeyRequest.publicKey.content).export({ type: "spki", format: "der" });
+        const certificates = await chain(spki, credentials?.oidcIdentityToken ?? token);
         return { status: 200, type: "application/json", body: JSON.stringify({ signedCertificateEmbeddedSct: { chain: { certificates } } }) };
       }
       case "/api/v1/log/entries":
         return logged(sigstore.logs[1].add(canonical(json()), Date.now()));
+      case "/api/v2/log/entries": {
+        const { envelope, verifiers } = json().dsseRequestV002;
+        const [signature, certificate] = [envelope.signatures[0].sig, verifiers[0].x509Certificate.rawBytes].map((text) => Buffer.from(text, "base64"));
+        if (!signature || !certificate) throw new Error("an entry without signature or certificate");
+        const proposed = dsseEntry(2, Buffer.from(envelope.payload, "base64"), signature, pem("CERTIFICATE", certificate));
+        return { status: 201, type: "application/json", body: JSON.stringify(sigstore.logs[2].add(proposed, Date.now())) };
+      }
       case "/api/v1/timestamp":
-        return { status: 201, type: "application/timestamp-reply", body: sigstore.tsa.answer(bytes) };
+        return { status: 201, type: "application/timestamp-reply", body: stamped(request, bytes) };
+      case "/api/v1/timestamp-refused":
+        return { status: 201, type: "application/timestamp-reply", body: sigstore.tsa.answer(Buffer.from("no query")) };
       default:
         return { status: 404, type: "text/plain", body: "" };
     }
+  };
+  /** As sigstore's own authority, which takes JSON beside RFC 3161. */
+  const stamped = ({ headers }: IncomingMessage, bytes: Buffer) => {
+    if (headers["content-type"] !== "application/json") return sigstore.tsa.answer(bytes);
+    return sigstore.tsa.stampDigest(Buffer.from(JSON.parse(bytes.toString()).artifactHash, "base64").toString("hex"));
   };
   const server = createServer((request, response) => {
     answer(request).then(

@@ -42,6 +42,12 @@ export class FakeTsa {
     return this.answer(readFileSync(join(this.#folder, "query")));
   }
 
+  /** A TimeStampResp over what has the digest, now. @param sha256 hex */
+  stampDigest(sha256: string): Buffer {
+    this.#openssl("-query", "-digest", sha256, "-sha256", "-cert", "-out", "query");
+    return this.answer(readFileSync(join(this.#folder, "query")));
+  }
+
   /** @param query a TimeStampReq */
   answer(query: Uint8Array): Buffer {
     writeFileSync(join(this.#folder, "query"), query);

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { collectArtefacts } from "@hullmark/verifier/core/provenance/index";
-import { generateKeyPair, loadSigningKey, SIGN_PREDICATE, signImage } from "hullmark/signing/index";
+import { generateKeyPair, loadSigningKey, SIGN_PREDICATE, signImage, signStatement } from "hullmark/signing/index";
 import { startTestbed } from "../../../deploy/testbed/index.ts";
 import { type CosignVersion, cosign, cosignKeyPair } from "../../fakes/cosign.ts";
 import { pushImage } from "../../fakes/images.ts";
@@ -39,7 +39,8 @@ try {
   const pair = generateKeyPair(undefined);
   writeFileSync(join(home, "own.key"), pair.privateKey);
   const image = await pushImage(`${bed.registry?.host}/vectors/hullmark-sign`);
-  await signImage(registry, `${image.repository}@${image.manifestDigest}`, SIGN_PREDICATE, await loadSigningKey(join(home, "own.key"), undefined), Date.UTC(2026, 10, 23), never);
+  const own = await loadSigningKey(join(home, "own.key"), undefined);
+  await signImage(registry, `${image.repository}@${image.manifestDigest}`, SIGN_PREDICATE, (statement) => signStatement(statement, own), Date.UTC(2026, 10, 23), never);
   await write("hullmark-sign", "hullmark sign", pair.publicKey, image.repository, image.manifestDigest, "signature");
 } finally {
   registry.close();
