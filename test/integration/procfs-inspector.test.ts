@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { unlinkSync } from "node:fs";
-import { copyFile, mkdtemp, readFile, readlink, realpath, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readdir, readFile, readlink, realpath, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FileDigests, HashBudget } from "@hullmark/agent/adapters/procfs/file-digests";
@@ -208,4 +208,25 @@ test("a file that is asked for twice at once is read once, and what could not be
   expect(none.exceeded).toBe(false);
   expect(await new FileDigests().of(sleep, none)).toBeUndefined();
   expect(none.exceeded).toBe(true);
+});
+
+test("a program of a container that is never looked at is let go after a while", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "hullmark-procfs-"));
+  try {
+    const program = join(folder, "tool");
+    await copyFile("/bin/sleep", program);
+    const pid = await start(program, "600");
+    const open = async (): Promise<number> => {
+      const shown = await Promise.all((await readdir("/proc/self/fd")).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => "")));
+      return shown.filter((path) => path === program).length;
+    };
+    const [impatient, patient] = [new ProcfsInspector(undefined, 1), new ProcfsInspector()];
+    impatient.started("gone", pid);
+    patient.started("waiting", pid);
+    await vi.waitFor(async () => expect(await open()).toBeGreaterThan(0), PATIENCE);
+    patient.forget("waiting");
+    await vi.waitFor(async () => expect(await open()).toBe(0), PATIENCE);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });

@@ -28,6 +28,8 @@ const MAX_TOLD_CLAIMS = 16;
 const MAX_STARTED = 64;
 /** Of all containers: each holds a file open. */
 const MAX_ALL_STARTED = 1024;
+/** How long they wait for their container to be looked at: one that has gone before it was listed is looked at never, and keeps files open. */
+const MAX_WAIT_MS = 120_000;
 const DELETED = " (deleted)";
 
 interface Mapping {
@@ -84,13 +86,16 @@ export class ProcfsInspector implements ProcessInspector {
   /** Container → what was told last, where it is nothing but what is remembered. */
   readonly #inspected = new Map<string, InspectedContainer>();
 
-  /** Container → what began to run since the last look. */
-  readonly #started = new Map<string, Promise<Started | undefined>[]>();
+  /** Container → what began to run since the last look, the first of it at `sinceMs` (of the monotonic clock). */
+  readonly #started = new Map<string, { readonly sinceMs: number; readonly caught: Promise<Started | undefined>[] }>();
   #startedCount = 0;
+  readonly #maxWaitMs: number;
+  #sweeping: NodeJS.Timeout | undefined;
 
-  /** @param maxLookBytes of code from outside the layers, read in one look at one container */
-  constructor(maxLookBytes = MAX_LOOK_BYTES) {
+  /** @param maxLookBytes of code from outside the layers, read in one look at one container @param maxWaitMs for which what was caught waits for a look */
+  constructor(maxLookBytes = MAX_LOOK_BYTES, maxWaitMs = MAX_WAIT_MS) {
     this.#maxLookBytes = maxLookBytes;
+    this.#maxWaitMs = maxWaitMs;
   }
 
   async inspect(request: InspectRequest, signal: AbortSignal): Promise<InspectedContainer> {
@@ -141,23 +146,35 @@ export class ProcfsInspector implements ProcessInspector {
 
   started(containerId: string, pid: number): void {
     this.#table.outdated();
-    const before = this.#started.get(containerId)?.length ?? 0;
+    const before = this.#started.get(containerId)?.caught.length ?? 0;
     if (before >= MAX_STARTED || this.#startedCount >= MAX_ALL_STARTED) return;
     this.#startedCount++;
     const caught = this.#catch(pid).catch(() => undefined);
     const others = this.#started.get(containerId);
-    if (others) others.push(caught);
-    else this.#started.set(containerId, [caught]);
+    if (others) others.caught.push(caught);
+    else this.#started.set(containerId, { sinceMs: performance.now(), caught: [caught] });
+    this.#sweeping ??= setTimeout(() => this.#sweep(), this.#maxWaitMs).unref();
+  }
+
+  #sweep(): void {
+    this.#sweeping = undefined;
+    const untilMs = performance.now() - this.#maxWaitMs;
+    for (const [containerId, { sinceMs }] of this.#started) if (sinceMs <= untilMs) this.#drop(containerId);
+    if (this.#started.size > 0) this.#sweeping = setTimeout(() => this.#sweep(), this.#maxWaitMs).unref();
+  }
+
+  #drop(containerId: string): void {
+    void this.#takeStarted(containerId).then((caught) => Promise.all(caught.map(({ program }) => program?.close())));
   }
 
   forget(containerId: string): void {
     this.#remembered.delete(containerId);
     this.#inspected.delete(containerId);
-    void this.#takeStarted(containerId).then((caught) => Promise.all(caught.map(({ program }) => program?.close())));
+    this.#drop(containerId);
   }
 
   async #takeStarted(containerId: string): Promise<Started[]> {
-    const taken = this.#started.get(containerId) ?? [];
+    const taken = this.#started.get(containerId)?.caught ?? [];
     this.#started.delete(containerId);
     this.#startedCount -= taken.length;
     return (await Promise.all(taken)).filter((each) => each !== undefined);
