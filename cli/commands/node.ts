@@ -1,11 +1,12 @@
-/** `hullmark node show|token|allow|actuator|revoke`: one node in full, and who may join the fleet (admins only). */
+/** `hullmark node show|quote|token|allow|actuator|revoke|approve`: one node in full, and who may join the fleet (admins only). */
 import { createPublicKey, generateKeyPairSync, X509Certificate } from "node:crypto";
 import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
-import { Verdict } from "@hullmark/proto/v1/common";
-import { Query } from "@hullmark/proto/v1/query";
+import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
+import { type Node, Query } from "@hullmark/proto/v1/query";
+import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, Option } from "commander";
 import { ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
@@ -20,10 +21,12 @@ export function nodeCommand(): Command {
   return new Command("node")
     .description("one node in full; let nodes join, and shut them out")
     .addCommand(showCommand())
+    .addCommand(quoteCommand())
     .addCommand(tokenCommand())
     .addCommand(allowCommand())
     .addCommand(actuatorCommand())
-    .addCommand(revokeCommand());
+    .addCommand(revokeCommand())
+    .addCommand(approveCommand());
 }
 
 function showCommand(): Command {
@@ -44,6 +47,45 @@ function showCommand(): Command {
       }),
     );
 }
+
+function quoteCommand(): Command {
+  return new Command("quote")
+    .description("ask a node's TPM for a quote now, and wait for what comes of it (responders)")
+    .argument("<node>", "name or id")
+    .option("--wait <seconds>", "for the answer, 1 to 3600", within(1, 3600), 60)
+    .addHelpText("after", "\nExit: 0 it holds, 1 it was refused, 2 usage, 3 no answer in time, or the node is not connected or has no TPM")
+    .action(async (id: string, { wait }: { readonly wait: number }, command: Command) =>
+      ask(command, async ({ channel, print, signal, nowMs }) => {
+        const fetched = async () => (await channel.client(Query).getNode({ id }, { signal })).node;
+        const before = await fetched();
+        if (before?.trustLevel === TrustLevel.NONE) {
+          process.stderr.write("hullmark: this node has no TPM to quote\n");
+          return EXIT.unknown;
+        }
+        await channel.client(Admin).requestQuote({ nodeId: id }, { signal });
+        for (const untilMs = nowMs + wait * 1000; ; await new Promise((resolve) => setTimeout(resolve, RETRY_MS))) {
+          const node = await fetched();
+          const heldMs = toMs(node?.lastQuote) ?? 0;
+          if (heldMs > (toMs(before?.lastQuote) ?? 0)) {
+            print(`holds: asked for at ${new Date(heldMs).toISOString()}\n`);
+            return EXIT.clean;
+          }
+          const late = Date.now() >= untilMs;
+          const refused = refusal(node);
+          // One that stood before may be of an earlier quote.
+          if (refused !== undefined && (late || refused !== refusal(before))) {
+            print(`refused: ${printable(refused, 500)}\n`);
+            return EXIT.drift;
+          }
+          if (!late) continue;
+          process.stderr.write(`hullmark: no answer within ${wait} s\n`);
+          return EXIT.unknown;
+        }
+      }),
+    );
+}
+
+const refusal = (node: Node | undefined): string | undefined => node?.reasons.find(({ code }) => code === "quote-refused")?.detail;
 
 function tokenCommand(): Command {
   return new Command("token")
@@ -130,6 +172,19 @@ function revokeCommand(): Command {
       ask(command, async ({ channel, print, signal }) => {
         await channel.client(Admin).revokeNode({ nodeId: node, reason }, { signal });
         print("revoked\n");
+        return EXIT.clean;
+      }),
+    );
+}
+
+function approveCommand(): Command {
+  return new Command("approve")
+    .description("take a revocation back: the node may enrol again with the TPM that it had")
+    .argument("<node>", "name or id")
+    .action(async (node: string, _options: object, command: Command) =>
+      ask(command, async ({ channel, print, signal }) => {
+        const { nodeId } = await channel.client(Admin).allowNode({ node }, { signal });
+        print(`node ${nodeId} may join again\n`);
         return EXIT.clean;
       }),
     );

@@ -57,7 +57,8 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       await acting(async () => administration.requestQuote(nodeId));
       return {};
     },
-    async allowNode({ ekSha256, name }, context) {
+    async allowNode({ ekSha256, name, node }, context) {
+      if (node !== "") return { nodeId: await acting(() => administration.approve(node, operatorOf(context, services).name)) };
       if (!/^[0-9a-f]{64}$/.test(ekSha256)) throw invalid("ekSha256", "64 lower-case hex digits");
       if (name !== "" && !isNodeName(name)) throw invalid("name", "1 to 253 of A-Z a-z 0-9 . _ -");
       return { nodeId: await acting(() => administration.allow(ekSha256, name, operatorOf(context, services).name)) };

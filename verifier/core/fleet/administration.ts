@@ -15,7 +15,7 @@ import { adminFact, entry, text } from "./log-facts.ts";
  * proposed. UNPROVEN: no quote of the node vouches for what is asked. LAST: nothing would be asked for in its place. TOO_MANY: a bound is reached.
  * CHANGED: it is not what it was when it was looked at.
  */
-export type AdministrationErrorCode = "NOT_FOUND" | "NOT_LIVE" | "NOT_OPEN" | "OWN_REQUEST" | "UNPROVEN" | "LAST" | "TOO_MANY" | "CHANGED";
+export type AdministrationErrorCode = "NOT_FOUND" | "NO_TPM" | "NOT_LIVE" | "NOT_OPEN" | "OWN_REQUEST" | "UNPROVEN" | "LAST" | "TOO_MANY" | "CHANGED";
 
 export class AdministrationError extends Error {
   readonly code: AdministrationErrorCode;
@@ -81,6 +81,13 @@ export class Administration {
     if (fleet.get(row.nodeId)?.revokedAtMs !== undefined)
       await sessions.amend(row.nodeId, (live, changes) => live.restore({ revokedAtMs: undefined, revokedReason: "" }, changes));
     return row.nodeId;
+  }
+
+  /** Takes the revocation of a node with TPM back. @returns the node's id. @throws AdministrationError NOT_FOUND, NO_TPM */
+  async approve(node: string, by: string): Promise<string> {
+    const { name, ekSha256 } = this.#node(node);
+    if (ekSha256 === undefined) throw new AdministrationError("NO_TPM", "the node has no TPM: it comes back by a new join token");
+    return await this.allow(ekSha256, name, by);
   }
 
   /** The node's certificates are refused from now on, its session ends, its key leaves the allow-list. @throws AdministrationError NOT_FOUND */

@@ -95,6 +95,13 @@ export declare type AllowNodeRequest = Message<"hullmark.v1.AllowNodeRequest"> &
    * @generated from field: string name = 2;
    */
   name: string;
+
+  /**
+   * In place of both: name or id of a node with TPM that was revoked.
+   *
+   * @generated from field: string node = 3;
+   */
+  node: string;
 };
 
 /**
