@@ -82,6 +82,11 @@ describe("one container", () => {
     ["used up by a clock that was ahead", { history: [past(ActionState.DONE, { containerId: "cx", workload: "other", issuedAtMs: T0 + HOUR_MS })] }, "breaker"],
   ])("%s: nothing is done", (_name, more, expected) => expect(why(more)).toBe(expected));
 
+  test("what a host's own limits held back, however often, is no attempt: it is asked for again", () => {
+    const refused = (reason: string) => Array.from({ length: MAX_ATTEMPTS + 1 }, (_, i) => past(ActionState.REFUSED, { id: `A-${i}`, reason }));
+    expect(["breaker", "cooling-down", "protected"].map((reason) => why({ history: refused(reason) }))).toEqual(["act RECREATE", "act RECREATE", "given-up"]);
+  });
+
   test("only a contradiction of its own, on an attested node, is acted on: unknown never is", () => {
     const verdicts = fc.constantFrom(Verdict.UNSPECIFIED, Verdict.AFFIRMING, Verdict.WARNING, Verdict.CONTRAINDICATED, Verdict.UNKNOWN);
     fc.assert(

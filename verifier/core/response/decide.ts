@@ -54,6 +54,9 @@ const KINDS: Readonly<Record<Exclude<Rung, "alert">, ActionKind>> = { stop: Acti
 const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
 const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.FAILED, ActionState.REFUSED, ActionState.EXPIRED]);
 
+/** A host's own limits held an action back: that passes, and says nothing about the container. */
+const HOST_LIMITS: ReadonlySet<string> = new Set(["breaker", "cooling-down"]);
+
 /** One service on one node, whichever container stands for it now. */
 export function serviceOf({ nodeId, workload, containerName }: Pick<WorkloadRow, "nodeId" | "workload" | "containerName">): string {
   return `${nodeId}/${workload || containerName}`;
@@ -110,7 +113,8 @@ function pastOf(history: readonly ActionRow[], { nodeId, containerId }: Workload
   if (same.some(({ state, driftId }) => state === ActionState.DENIED && driftId === id)) return "denied";
   if (same.some((each) => each.state === ActionState.DONE && each.kind === kind)) return "contained";
   if (dryRun && same.some(({ state, driftId }) => state === ActionState.DRY_RUN && driftId === id)) return "told";
-  return same.filter(({ state }) => FRUITLESS.has(state)).length >= MAX_ATTEMPTS ? "given-up" : undefined;
+  const fruitless = same.filter(({ state, reason }) => FRUITLESS.has(state) && !(state === ActionState.REFUSED && HOST_LIMITS.has(reason)));
+  return fruitless.length >= MAX_ATTEMPTS ? "given-up" : undefined;
 }
 
 function heldBy({ policy, paused, actuator, containers, nowMs }: Situation, history: readonly ActionRow[], workload: WorkloadRow): Held | undefined {
