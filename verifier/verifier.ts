@@ -180,6 +180,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const subscriptions = [
     events.on("workload", ({ nodeId, containerId }) => response.touched(nodeId, containerId)),
     events.on("workloadRemoved", ({ nodeId, containerId }) => response.removed(nodeId, containerId)),
+    events.on("node", ({ id, revokedAtMs }) => revokedAtMs !== undefined && response.disconnectNode(id)),
     events.on("drift", ({ nodeId, containerId }) => response.touched(nodeId, containerId)),
   ];
   stack.defer(() => subscriptions.forEach((end) => void end()));

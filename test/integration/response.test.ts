@@ -52,7 +52,7 @@ async function drifted(...indexes: number[]): Promise<void> {
 /** Plays the actuator of a node: keeps what it is handed. */
 async function actuator(
   nodeId = node.credential?.nodeId ?? "",
-): Promise<{ intents: Intent[]; report: (intent: Intent, outcome: Outcome) => Promise<unknown> }> {
+): Promise<{ intents: Intent[]; ended: () => boolean; report: (intent: Intent, outcome: Outcome) => Promise<unknown> }> {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const request = { node: nodeId, publicKey: publicKey.export({ type: "spki", format: "der" }) };
   const { certificateChain, intentKey } = await verifier.adminClient.issueActuatorCertificate(request);
@@ -60,15 +60,21 @@ async function actuator(
   const key = Buffer.from(privateKey.export({ type: "pkcs8", format: "pem" }));
   const client = verifier.track(new RpcChannel(verifier.mainAddress, credentials.createSsl(verifier.ca, key, Buffer.from(pem)))).client(Actuation);
   const intents: Intent[] = [];
+  let ended = false;
   const signer = { key: Buffer.from(intentKey), format: "der", type: "spki" } as const;
   void (async () => {
     for await (const { intent } of client.pullIntents({})) {
       if (!intent || !verify(null, intentMessage(intent.body), signer, intent.signature)) throw new Error("an intent that is not well signed");
       intents.push(fromBinary(IntentSchema, intent.body));
     }
-  })().catch(() => undefined); // the verifier stops
+  })()
+    .catch(() => undefined) // the verifier stops, or the node is revoked
+    .finally(() => {
+      ended = true;
+    });
   return {
     intents,
+    ended: () => ended,
     report: (intent, outcome) =>
       client.reportOutcome({ intentId: intent.id, outcome, reason: outcome === Outcome.DONE ? "" : "breaker", newContainerId: "f".repeat(64) }),
   };
@@ -157,6 +163,16 @@ test("without an actuator nothing is asked for; when one comes, what is still wr
   expect(await listed()).toEqual([]);
   const { intents } = await actuator();
   await expect.poll(() => intents.length, POLL).toBe(1);
+});
+
+test("the stream of a revoked node's actuator ends at once, and is not taken up again", async () => {
+  await start(policy("enforce", RECREATE));
+  const first = await actuator();
+  await drifted(1);
+  await expect.poll(() => first.intents.length, POLL).toBe(1);
+  await verifier.adminClient.revokeNode({ nodeId: node.options.name, reason: "stolen" });
+  await expect.poll(() => first.ended(), POLL).toBe(true);
+  await expect(first.report(first.intents[0] as Intent, Outcome.DONE)).rejects.toMatchObject({ code: "PERMISSION_DENIED" });
 });
 
 test("a dry run records what would be done, once, and hands nothing out", async () => {

@@ -85,7 +85,7 @@ export function actuationService(services: ResponseServices): ServiceImplementat
       context.signal.addEventListener("abort", () => queue.end(), { once: true });
       const end = engine.connect(nodeId, {
         push: (row) => queue.push(row),
-        end: () => queue.end(new RpcError("UNAVAILABLE", "the verifier is stopping: reconnect", { reason: "STOPPING", retryable: true })),
+        end: () => queue.end(new RpcError("UNAVAILABLE", "the verifier ended the stream: reconnect", { reason: "STOPPING", retryable: true })),
       });
       try {
         for await (const { intent } of queue) {

@@ -62,7 +62,7 @@ const MAX_DRIFT_PAGES = 10;
 /** Whoever listens for the intents of a node. */
 export interface ActuatorStream {
   push(row: ActionRow): void;
-  /** The verifier stops: nothing more comes. */
+  /** The verifier stops, or the node is revoked: nothing more comes. */
   end(): void;
 }
 
@@ -225,7 +225,12 @@ export class ResponseEngine {
 
   /** Ends every actuator's stream: they come back by themselves. */
   disconnect(): void {
-    for (const stream of [...this.#actuators.values()].flatMap((streams) => [...streams])) stream.end();
+    for (const nodeId of [...this.#actuators.keys()]) this.disconnectNode(nodeId);
+  }
+
+  /** Ends the streams of a node's actuators: those of a revoked node are refused when they come back. */
+  disconnectNode(nodeId: string): void {
+    for (const stream of [...(this.#actuators.get(nodeId) ?? [])]) stream.end();
   }
 
   /** Ends; what is being written still is. */
