@@ -167,6 +167,7 @@ describe("outbox dispatch", () => {
 
 interface Page {
   status: string;
+  groupKey: string;
   alerts: { status: string; labels: Record<string, string>; annotations: Record<string, string>; generatorURL: string }[];
 }
 
@@ -207,7 +208,7 @@ describe("a real Alertmanager", () => {
     expect(curl).toMatchObject({
       status: "firing",
       generatorURL: "https://hullmark.example",
-      labels: { alertname: "HullmarkDrift", severity: "critical", node: "w-07", workload: "shop/cart", kind: "content" },
+      labels: { alertname: "HullmarkDrift", severity: "critical", node: "w-07", workload: "shop/cart", kind: "content", incident: subject().incident },
       annotations: { summary: "CRITICAL shop/cart: /usr/bin/curl altered in an image layer on w-07", next: "hullmark drift show D-7K2Q", drift: "D-7K2Q" },
     });
     expect(curl?.annotations["description"]).toContain("on the host, pid 22910 /usr/bin/dd, uid 0");
@@ -220,5 +221,27 @@ describe("a real Alertmanager", () => {
     // One page for the beginning (the refresh made none), one for the end.
     expect(receiver.received.map(({ body }) => (JSON.parse(body) as Page).status)).toEqual(["firing", "resolved"]);
     expect(await alertmanager.alerts()).toEqual([]);
+  });
+
+  it.runIf(hasAlertmanager)("makes one page of one incident on 300 nodes where it groups by incident, and ends it", async () => {
+    await using alertmanager = await Alertmanager.start(`${receiver.url}/page`, ["incident"]);
+    const notifier = alertmanagerNotifier({ route: "pager", url: alertmanager.url, headers: {}, timeoutMs: 30_000, externalUrl: undefined, ca: undefined });
+    const { incident } = subject();
+    const sinceMs = Date.now() - 60_000;
+    const book = new AlertBook();
+    const tell = async (state: "open" | "resolved") => {
+      const alerts = Array.from({ length: 300 }, (_, node) => subject({ driftId: `D-${node}`, nodeName: `w-${node}`, sinceMs, state }));
+      const plan = book.plan(alerts, [alertmanagerRoute({ groupBy: ["incident"] })], Date.now());
+      book.apply(plan);
+      for (const notification of plan.commit.notifications) await notifier.notify(notification, never);
+    };
+    const pages = () => receiver.received.map(({ body }) => JSON.parse(body) as Page);
+    await tell("open");
+    await expect.poll(() => pages().at(-1)?.alerts.length, { timeout: 60_000 }).toBe(300);
+    await tell("resolved");
+    await expect.poll(() => pages().at(-1)?.status, { timeout: 60_000 }).toBe("resolved");
+    // Whoever is paged is so under one key; how many deliveries fill it depends on how fast they come.
+    expect(new Set(pages().map(({ groupKey }) => groupKey))).toEqual(new Set([`{}:{incident="${incident}"}`]));
+    expect(new Set(pages().flatMap(({ alerts }) => alerts.map(({ labels }) => labels["incident"])))).toEqual(new Set([incident]));
   });
 });

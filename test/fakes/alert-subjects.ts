@@ -1,29 +1,33 @@
 import type { AlertSubject } from "@hullmark/verifier/core/alerting/index";
+import { incidentId } from "@hullmark/verifier/core/incident/incident";
 import type { AlertmanagerRoute, WebhookRoute } from "@hullmark/verifier/core/policy/types";
 
 /** The drift of UX.md's example, open. */
 export function subject(change: Partial<AlertSubject> = {}): AlertSubject {
-  return {
-    driftId: "D-7K2Q",
-    state: "open",
-    kind: "content",
-    place: "layer",
-    severity: "critical",
-    nodeName: "w-07",
-    workload: "shop/cart",
-    imageReference: "registry.example/acme/cart:1",
-    containerName: "cart-1",
-    path: Buffer.from("/usr/bin/curl"),
-    summary: "sha256 9f2c… → 41aa…",
-    layerIndex: 2,
-    layerHistory: "RUN apt-get install curl",
-    actor: { executable: "/usr/bin/dd", pid: 22910, uid: 0, inContainer: false, located: true },
-    provenance: "signed by release",
-    sinceMs: 1_790_000_000_000,
-    logIndex: 18203,
-    ...change,
-  };
+  const { imageReference, path, kind }: AlertSubject = { ...DRIFT, ...change };
+  return { ...DRIFT, incident: incidentId({ image: imageReference, path, kind }), ...change };
 }
+
+const DRIFT: AlertSubject = {
+  incident: "",
+  driftId: "D-7K2Q",
+  state: "open",
+  kind: "content",
+  place: "layer",
+  severity: "critical",
+  nodeName: "w-07",
+  workload: "shop/cart",
+  imageReference: "registry.example/acme/cart:1",
+  containerName: "cart-1",
+  path: Buffer.from("/usr/bin/curl"),
+  summary: "sha256 9f2c… → 41aa…",
+  layerIndex: 2,
+  layerHistory: "RUN apt-get install curl",
+  actor: { executable: "/usr/bin/dd", pid: 22910, uid: 0, inContainer: false, located: true },
+  provenance: "signed by release",
+  sinceMs: 1_790_000_000_000,
+  logIndex: 18203,
+};
 
 export function webhookRoute(change: Partial<WebhookRoute> = {}): WebhookRoute {
   return {

@@ -20,10 +20,10 @@ export class Alertmanager implements AsyncDisposable {
     this.#process = child;
   }
 
-  static async start(receiverUrl: string): Promise<Alertmanager> {
+  static async start(receiverUrl: string, groupBy = ["alertname", "node", "workload"]): Promise<Alertmanager> {
     const directory = await mkdtemp(join(tmpdir(), "hullmark-alertmanager-"));
     const config = {
-      route: { receiver: "hook", group_by: ["alertname", "node", "workload"], group_wait: "500ms", group_interval: "1s", repeat_interval: "1h" },
+      route: { receiver: "hook", group_by: groupBy, group_wait: "500ms", group_interval: "1s", repeat_interval: "1h" },
       receivers: [{ name: "hook", webhook_configs: [{ url: receiverUrl, send_resolved: true }] }],
     };
     // JSON is YAML.

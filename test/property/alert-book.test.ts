@@ -85,6 +85,16 @@ describe("alert book", () => {
     expect(step(book, [reopened], routes, T0 + 3)).toEqual([]);
   });
 
+  it("says which incident it is, the same on every node, and groups by it", () => {
+    const on = Array.from({ length: 300 }, (_, node) => subject({ driftId: `D-${node}`, nodeName: `w-${node}` }));
+    const sent = step(new AlertBook(), [...on, subject({ driftId: "D-other", path: Buffer.from("/b") })], [webhookRoute({ groupBy: ["incident"] })], T0);
+    const { incident } = subject();
+    const sizes = Map.groupBy(sent, ({ groupKey }) => groupKey);
+    expect(new Set(sizes.get(`incident=${incident}`)?.flatMap(({ alerts }) => alerts.map(({ node }) => node))).size).toBe(300);
+    expect(sizes.size).toBe(2);
+    expect(sent.flatMap(({ alerts }) => alerts.map((each) => each.incident)).filter((each) => each !== incident)).toHaveLength(1);
+  });
+
   it("obeys each route: severity floor, group wait, repeat", () => {
     const book = new AlertBook();
     const routes = [webhookRoute({ name: "all", groupWaitSeconds: 30 }), webhookRoute({ name: "grave", minSeverity: "high", repeatSeconds: 300 })];
@@ -198,7 +208,7 @@ describe("alert texts", () => {
         "Who    on the host, pid 22910 /usr/bin/dd, uid 0",
         "Since  2026-09-21T14:13:20.000Z",
         "Proof  log #18203",
-        "Next   hullmark drift show D-7K2Q",
+        `Next   hullmark drift show D-7K2Q · hullmark incident show ${subject().incident}`,
       ].join("\n"),
     );
   });

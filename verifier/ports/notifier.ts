@@ -9,6 +9,8 @@ export type AlertStatus = "firing" | "resolved";
 export interface AlertEvent {
   /** Stable over (node, workload, image, path, kind): hex, 32 characters. The receiver's deduplication key. */
   readonly fingerprint: string;
+  /** Id of the incident, for example `I-4Z5NZVGWJ6S2DXM7`: the same on every node. Empty: it is no drift, or stands for many. */
+  readonly incident: string;
   readonly status: AlertStatus;
   readonly severity: AlertSeverity;
   /** Drift kind or state reason, for example `content`. */

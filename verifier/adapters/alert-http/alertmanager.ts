@@ -46,6 +46,7 @@ export function postableAlert(alert: AlertEvent, { suppressed }: AlertNotificati
     node: alert.node,
     alert_id: alert.fingerprint.slice(0, 12),
   };
+  if (alert.incident) labels["incident"] = alert.incident;
   if (alert.workload !== "") labels["workload"] = alert.workload;
   if (alert.image !== "") labels["image"] = alert.image;
   const annotations: Record<string, string> = { summary: alert.summary, description: alert.description, next: alert.nextCommand, playbook: alert.playbook };

@@ -161,7 +161,7 @@ function told(record: AlertRecord, route: string, nowMs: number): AlertRecord {
 }
 
 function groupAlerts(route: AlertRoute, records: readonly AlertRecord[]): { key: string; records: AlertRecord[] }[] {
-  const groups = Map.groupBy(records, ({ event }) => route.groupBy.map((label: AlertGroupLabel) => `${label}=${event[label]}`).join(","));
+  const groups = Map.groupBy(records, ({ event }) => route.groupBy.map((label: AlertGroupLabel) => `${label}=${event[label] ?? ""}`).join(","));
   return [...groups].flatMap(([key, members]) => {
     const parts: { key: string; records: AlertRecord[] }[] = [];
     for (let at = 0; at < members.length; at += MAX_ALERTS_PER_NOTIFICATION) parts.push({ key, records: members.slice(at, at + MAX_ALERTS_PER_NOTIFICATION) });

@@ -71,6 +71,7 @@ function eventOf(
   const next = storm ? "hullmark drift ls" : nextCommand(subject);
   return {
     fingerprint,
+    incident: storm ? "" : subject.incident,
     status: "firing",
     severity: subject.severity,
     kind: storm ? storm.kind : subject.kind,

@@ -9,6 +9,8 @@ export type SubjectState = "open" | "acknowledged" | "resolved" | "notice";
 export interface AlertSubject {
   /** Id of the drift record, for example `D-7K2Q`; of a state, any id that is stable for it. */
   readonly driftId: string;
+  /** Id of the incident that it belongs to; empty where it is no drift. */
+  readonly incident: string;
   readonly state: SubjectState;
   /** `breaker`: actions are held back by their limits. It is no difference, so policy's table of severities does not have it. */
   readonly kind: Kind | "breaker";

@@ -108,7 +108,7 @@ export function alertDescription(subject: AlertSubject, containers: readonly str
   lines.push(`Since  ${new Date(subject.sinceMs).toISOString()}`);
   if (subject.acknowledgedBefore) lines.push(`Acked  ${acknowledgedBefore(subject.acknowledgedBefore)}`);
   if (subject.logIndex >= 0) lines.push(`Proof  log #${subject.logIndex}`);
-  lines.push(`Next   ${nextCommand(subject)}`);
+  lines.push(`Next   ${nextCommand(subject)}${subject.incident ? ` · hullmark incident show ${subject.incident}` : ""}`);
   return cut(lines.join("\n"), MAX_DESCRIPTION);
 }
 

@@ -4,6 +4,7 @@ import { DriftState } from "@hullmark/proto/v1/query";
 import type { DriftRow } from "../../ports/rows.ts";
 import type { AlertBook } from "../alerting/book.ts";
 import type { AlertSubject, SubjectState } from "../alerting/subject.ts";
+import { incidentId } from "../incident/incident.ts";
 import type { DriftPlace, Kind, Severity as SeverityName } from "../policy/kinds.ts";
 import type { AlertRoute } from "../policy/types.ts";
 import type { AlertPlanner } from "./committer.ts";
@@ -30,6 +31,7 @@ export function alertSubject(row: DriftRow): AlertSubject {
   const { actor } = row;
   return {
     driftId: row.id,
+    incident: incidentId({ image: row.configDigest || row.imageReference, path: row.path, kind: row.kind }),
     state: STATES[row.state],
     // Rows are written from findings only, whose kinds and places are these.
     kind: row.kind as Kind,

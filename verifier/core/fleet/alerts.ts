@@ -29,6 +29,7 @@ export function testNotification(route: string, severity: AlertSeverity, by: str
     alerts: [
       {
         fingerprint,
+        incident: "",
         status: "firing",
         severity,
         kind: "test",

@@ -314,7 +314,7 @@ interface AlertRouteCommon {
   readonly caFile: string | undefined;
 }
 export type HeaderValue = { readonly value: string } | { readonly fromEnv: string };
-export const ALERT_GROUP_LABELS = ["node", "workload", "image", "kind", "severity"] as const;
+export const ALERT_GROUP_LABELS = ["incident", "node", "workload", "image", "kind", "severity"] as const;
 export type AlertGroupLabel = (typeof ALERT_GROUP_LABELS)[number];
 
 export interface WebhookRoute extends AlertRouteCommon {

@@ -47,7 +47,17 @@ export function alarmSubject(verifierId: string, open: boolean, held: AlarmFacts
   const waiting = held.breaker ?? 0;
   return {
     ...{ driftId: `breaker-${verifierId}`, state: open ? "open" : "resolved", kind: "breaker", place: "node", severity: "critical", nodeName: verifierId },
-    ...{ workload: "", imageReference: "", containerName: "", path: new Uint8Array(0), layerIndex: -1, layerHistory: "", actor: undefined, provenance: "" },
+    ...{
+      incident: "",
+      workload: "",
+      imageReference: "",
+      containerName: "",
+      path: new Uint8Array(0),
+      layerIndex: -1,
+      layerHistory: "",
+      actor: undefined,
+      provenance: "",
+    },
     summary: waiting > 0 ? `more is to be acted on than policy allows an hour: ${waiting} containers wait` : "a host allows no more actions within this hour",
     ...{ sinceMs: nowMs, logIndex: -1 },
   };
