@@ -11,6 +11,7 @@ import { CriRuntime } from "./adapters/cri/cri-runtime.ts";
 import { DockerRuntime } from "./adapters/docker/docker-runtime.ts";
 import { FileSpool } from "./adapters/file-spool/file-spool.ts";
 import { GrpcSink } from "./adapters/grpc/grpc-sink.ts";
+import { TrustedCa } from "./adapters/grpc/trusted-ca.ts";
 import { architecture, bootId, kernelRelease, missingCapabilities, ownDigests } from "./adapters/host/host-facts.ts";
 import { keepMemorySmall } from "./adapters/host/memory.ts";
 import { imaListFile } from "./adapters/ima/ima-list-file.ts";
@@ -63,6 +64,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
   const bootLog = await openBootLog(quoter === undefined || eventLog === "none" ? undefined : eventLog);
   const imaList = imaListFile(config.measuredBoot.imaList === "none" ? undefined : config.measuredBoot.imaList);
   if (bootLog.problem !== undefined) condition.stand("boot-log", bootLog.problem, Date.now());
+  const ca = new TrustedCa(config.verifier.caFile, join(config.stateDirectory, "learnt-ca.pem"));
   const sink = new GrpcSink({
     address: config.verifier.address,
     clock: systemClock,
@@ -72,7 +74,14 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
       address: config.verifier.enrolmentAddress,
       // Read at each use: a verifier that was made anew has another CA, and whoever brought its certificate brings the new one.
       get caCertificate() {
-        return readFileSync(config.verifier.caFile);
+        return ca.pem;
+      },
+      learnRoots: (roots) => {
+        try {
+          ca.learn(roots);
+        } catch (err) {
+          log.warn({ err }, "the verifier's new CA could not be kept: it is told again with the next certificate");
+        }
       },
       nodeName: config.nodeName,
       bootId: boot,

@@ -13,6 +13,7 @@ import { driftCommand } from "./commands/drift.ts";
 import { drillCommand } from "./commands/drill.ts";
 import { incidentCommand } from "./commands/incident.ts";
 import { keygenCommand } from "./commands/keygen.ts";
+import { keysCommand } from "./commands/keys.ts";
 import { imagesCommand, nodesCommand, workloadsCommand } from "./commands/lists.ts";
 import { logCommand } from "./commands/log.ts";
 import { nodeCommand } from "./commands/node.ts";
@@ -54,7 +55,7 @@ export function program(as: Invocation = "hullmark"): Command {
     logCommand(output),
   ])
     root.addCommand(each);
-  root.addCommand(baselineCommand());
+  for (const each of [baselineCommand(), keysCommand()]) root.addCommand(each);
   return as === "hullmark" ? root.addCommand(completionCommand(root)) : root;
 }
 

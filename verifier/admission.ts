@@ -1,5 +1,6 @@
 /** Composition of the webhook: where it is configured, made, joined and started. No decisions here. */
 import { readFileSync } from "node:fs";
+import type { Server } from "node:https";
 import { splitHostPort } from "@hullmark/daemon";
 import type { Logger } from "pino";
 import { buildAdmissionServer } from "./api/admission/server.ts";
@@ -28,8 +29,14 @@ interface Parts {
   readonly certificate: KeyAndChain;
 }
 
-/** @param stack what is started is stopped with it @returns the port; undefined where admission is not configured */
-export async function admissionServer(parts: Parts, stack: AsyncDisposableStack): Promise<number | undefined> {
+export interface RunningAdmission {
+  readonly port: number;
+  /** New connections meet this certificate. */
+  changeCertificate(certificate: KeyAndChain): void;
+}
+
+/** @param stack what is started is stopped with it @returns undefined where admission is not configured */
+export async function admissionServer(parts: Parts, stack: AsyncDisposableStack): Promise<RunningAdmission | undefined> {
   const { config, clock, logger, registry, verifiers, meter, policies, committer, book, certificate } = parts;
   if (!config.admission) return undefined;
   const onProblem = (error: unknown): void => logger.error({ err: error }, "an admission could not be recorded");
@@ -42,9 +49,9 @@ export async function admissionServer(parts: Parts, stack: AsyncDisposableStack)
   stack.defer(() => recorder.stop());
   const { exemptNamespaces, clientCaFile, listen } = config.admission;
   const service = new AdmissionService({ registry, verifiers, clock, meter, recorder, exemptNamespaces, onProblem, policy: () => policies.current });
+  const clientCa = clientCaFile === undefined ? undefined : readFileSync(clientCaFile, "utf8");
   const server = buildAdmissionServer({
-    ...{ service, certificateChain: certificate.chainPem, privateKey: certificate.privateKeyPem },
-    clientCa: clientCaFile === undefined ? undefined : readFileSync(clientCaFile, "utf8"),
+    ...{ service, certificateChain: certificate.chainPem, privateKey: certificate.privateKeyPem, clientCa },
     onError: (error) => logger.error({ err: error }, "a question of the API server could not be answered"),
   });
   stack.defer(() => server.close());
@@ -52,5 +59,10 @@ export async function admissionServer(parts: Parts, stack: AsyncDisposableStack)
   stack.defer(() => service.stop());
   const [host, port] = splitHostPort(listen);
   await server.listen({ host, port });
-  return (server.server.address() as { port: number }).port;
+  const https = server.server as Server;
+  return {
+    port: (https.address() as { port: number }).port,
+    changeCertificate: ({ chainPem, privateKeyPem }) =>
+      https.setSecureContext({ minVersion: "TLSv1.2", ...(clientCa !== undefined && { ca: clientCa }), cert: chainPem, key: privateKeyPem }),
+  };
 }

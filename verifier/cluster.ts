@@ -85,8 +85,8 @@ function unseenClaims(unseen: readonly UnseenContainer[]): readonly ClaimRow[] {
   return [claimRow("pods-unseen", `containers that run by the API server's word and that no agent tells of: ${shown.join(", ")}${more}`)];
 }
 
-/** Keeps the CA in the webhook's configuration that of this verifier, where one is named. @param rootPem the CA's certificate @returns ends it */
-export function publishingWebhook(api: ApiServer, { kubernetes }: VerifierConfig, rootPem: string, clock: Clock, logger: Logger): () => void {
+/** Keeps the CA in the webhook's configuration that of this verifier, where one is named. @param trustedPem the CA's certificates @returns ends it */
+export function publishingWebhook(api: ApiServer, { kubernetes }: VerifierConfig, trustedPem: () => string, clock: Clock, logger: Logger): () => void {
   const name = kubernetes?.publish?.webhookConfiguration;
   if (name === undefined) return () => {};
   let cancel = (): void => {};
@@ -94,7 +94,7 @@ export function publishingWebhook(api: ApiServer, { kubernetes }: VerifierConfig
   const attempt = async (): Promise<void> => {
     let waitMs = AGAIN_MS;
     try {
-      await publishWebhookCa(api, name, rootPem);
+      await publishWebhookCa(api, name, trustedPem());
     } catch (error) {
       waitMs = RETRY_MS;
       if (!ended) logger.warn({ err: error, webhookConfiguration: name }, "the API server cannot be told this verifier's CA yet: trying again");

@@ -105,6 +105,12 @@ const ConfigSchema = z.strictObject({
     })
     .prefault({}),
   ear: z.strictObject({ keyDays: z.int().min(2).max(366).default(30) }).prefault({}),
+  keys: z
+    .strictObject({
+      maxAgeDays: z.strictObject({ ca: z.int().min(1).max(3650).default(1095) }).prefault({}),
+      overlapDays: z.int().min(1).max(366).default(30),
+    })
+    .prefault({}),
   externalUrl: z.url().optional(),
   logging: z.strictObject({ level: z.enum(["trace", "debug", "info", "warn", "error"]).default("info") }).prefault({}),
   drainSeconds: z.int().min(1).max(120).default(10),

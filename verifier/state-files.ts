@@ -54,7 +54,7 @@ export function intentSigner({ stateDirectory, verifierId, region }: VerifierCon
 export async function serverCertificate(authority: CertificateAuthority, names: readonly string[]): Promise<KeyAndChain> {
   const { privateKey, publicKey } = newKey();
   const { chain, notAfterMs } = await authority.issueServer(names, spkiOf(publicKey), SERVER_CERTIFICATE_MS);
-  return { notAfterMs, privateKeyPem: pkcs8Pem(privateKey), chainPem: Buffer.from(chain.map(certificatePem).join("") + authority.rootPem) };
+  return { notAfterMs, privateKeyPem: pkcs8Pem(privateKey), chainPem: Buffer.from(chain.map(certificatePem).join("") + authority.serverChainPem) };
 }
 
 export interface AdminFiles {
@@ -78,7 +78,7 @@ export async function writeAdminFiles(
 ): Promise<void> {
   for (const role of publishedRoles(config)) {
     const write = writerIn(join(config.stateDirectory, role));
-    write("ca.crt", authority.rootPem);
+    write("ca.crt", authority.trustedPem);
     write("log.pub", `${logVerifierKey}\n`);
     await writeCredential(join(config.stateDirectory, role), authority, role, nowMs);
   }

@@ -25,7 +25,7 @@ import { SigstoreVerifier } from "./adapters/sigstore/index.ts";
 import { openSqliteStore, type SqliteStore } from "./adapters/sqlite/index.ts";
 import { X509Ca } from "./adapters/x509-ca/index.ts";
 import { admissionServer } from "./admission.ts";
-import { identifier, listen, type RunningServer } from "./api/grpc/index.ts";
+import { identifier, listen, type RunningServer, type TlsMaterial } from "./api/grpc/index.ts";
 import { buildHttpServer } from "./api/http/server.ts";
 import { clusterOf, followingPolicy, podClaims, podsOf, policyFilesOf, publishing, publishingWebhook } from "./cluster.ts";
 import { tellingPods } from "./cluster-events.ts";
@@ -55,6 +55,7 @@ import { entry } from "./core/fleet/log-facts.ts";
 import { PolicyHolder } from "./core/fleet/policy-holder.ts";
 import { ImageService } from "./core/images/image-service.ts";
 import { LayerLibrary } from "./core/images/layer-library.ts";
+import { OwnKeys } from "./core/keys/own-keys.ts";
 import type { Told } from "./core/pods/index.ts";
 import type { Verifiers } from "./core/provenance/index.ts";
 import { RESPONSE_FAILPOINTS, ResponseEngine } from "./core/response/index.ts";
@@ -63,6 +64,7 @@ import { tpmQuotes } from "./core/session/tpm-quotes.ts";
 import { HistoryWatch, TransparencyLog } from "./core/transparency/index.ts";
 import { parseVerifierKey } from "./core/transparency/note.ts";
 import { reachListeners } from "./listeners.ts";
+import { caKey } from "./own-keys.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Registry } from "./ports/registry.ts";
@@ -109,8 +111,9 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const nonces = new HmacNonceSource({ regionKey: await loadRegionKey(join(config.stateDirectory, "region.key")), clock });
   const signer = logSigner(config);
   const ear = await EarKeys.open({ directory: join(config.stateDirectory, "ear-keys"), keyDays: config.ear.keyDays, clock });
-  const certificate = await serverCertificate(authority, config.advertisedNames);
-  const meter = prometheusMeter(VERSION, { server: certificate.notAfterMs, ca: Date.parse(new X509Certificate(authority.rootPem).validTo) });
+  let certificate = await serverCertificate(authority, config.advertisedNames);
+  const certificateEnds = () => ({ server: certificate.notAfterMs, ca: Date.parse(new X509Certificate(authority.rootPem).validTo) });
+  const meter = prometheusMeter(VERSION, certificateEnds());
   const sqlite = await openSqliteStore(join(config.stateDirectory, "verifier.db"));
   stack.defer(() => sqlite.close());
   const log = await TransparencyLog.open(sqlite.log, signer);
@@ -184,10 +187,20 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     events.on("drift", ({ nodeId, containerId }) => response.touched(nodeId, containerId)),
   ];
   stack.defer(() => subscriptions.forEach((end) => void end()));
+  // A key changes only once all that must be told of it is there.
+  const running = Promise.withResolvers<void>();
+  const keys = new OwnKeys({
+    ...{ keys: [caKey(authority, caChanged)], committer, nowMs, ready: running.promise },
+    ...config.keys,
+    retired: () => server.reconnect(),
+  });
   const administration = new Administration({ store: sqlite.store, fleet, committer, sessions, nowMs });
 
   await committer.submit({
-    entries: [entry("start", nowMs(), { verifier: config.verifierId, region: config.region, version: VERSION }), ...policies.facts(nowMs())],
+    entries: [
+      entry("start", nowMs(), { verifier: config.verifierId, region: config.region, version: VERSION, keys: keys.inUse() }),
+      ...policies.facts(nowMs()),
+    ],
     build: () => ({
       allowedEks: config.enrolment.allow.map(({ ekSha256, certificateSha256 = "", name }) => ({
         ...{ ekSha256: ekSha256 ?? certificateSha256, name, nodeId: ekSha256 === undefined ? "" : nodeIdOfEk(ekSha256) },
@@ -269,7 +282,8 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   // Streams end first, so that stopping the listeners need not wait for them.
   stack.defer(() => sessions.stop());
   stack.defer(() => response.disconnect());
-  const admissionPort = await admissionServer({ config, clock, logger, registry, verifiers, meter, policies, committer, book, certificate }, stack);
+  const admission = await admissionServer({ config, clock, logger, registry, verifiers, meter, policies, committer, book, certificate }, stack);
+  const admissionPort = admission?.port;
   const findings: DutyFindings = { census: undefined, checkpoint: { size: (await log.publish()).size, atMs: nowMs() }, logVerifiedMs: nowMs() };
   stack.defer(
     startDuties(
@@ -304,6 +318,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     },
     policy: { loaded: policies.current.loaded, problems: policies.problems },
     baselinesToReview: baselines.toReview.length,
+    keys: keys.rows(),
   }));
   await response.reconsider();
   const addresses = { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey };
@@ -324,8 +339,15 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   if (api) stack.defer(excepting(api, config, { policies, clock, logger }));
   if (api) stack.defer(tightening(api, config, { policies, clock, logger }));
   if (api) stack.defer(followingPolicy(api, config, clock, logger));
-  if (api) stack.defer(publishing(api, config, (role) => portForwardFiles(config, addresses, role), clock, logger));
-  if (api && admissionPort !== undefined) stack.defer(publishingWebhook(api, config, authority.rootPem, clock, logger));
+  let stopPublishing = (): void => {};
+  const publishAnew = (): void => {
+    stopPublishing();
+    if (api) stopPublishing = publishing(api, config, (role) => portForwardFiles(config, addresses, role), clock, logger);
+  };
+  publishAnew();
+  stack.defer(() => stopPublishing());
+  running.resolve();
+  if (api && admissionPort !== undefined) stack.defer(publishingWebhook(api, config, () => authority.trustedPem, clock, logger));
   return { mainPort: server.mainPort, enrolmentPort: server.enrolmentPort, httpPort, admissionPort };
 
   /** Of connected nodes that are believed; as of now. */
@@ -339,14 +361,26 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     };
   }
 
+  /** Agents learn the roots with their next certificate; everybody else by what is written here. */
+  async function caChanged(): Promise<void> {
+    certificate = await serverCertificate(authority, config.advertisedNames);
+    for (const [name, endsMs] of Object.entries(certificateEnds())) meter.series.certificateExpiry.set({ certificate: name }, endsMs / 1000);
+    server.changeTls(tls());
+    admission?.changeCertificate(certificate);
+    await writeAdminFiles(config, authority, addresses, nowMs());
+    publishAnew();
+  }
+
+  function tls(): TlsMaterial {
+    return { trusted: Buffer.from(authority.trustedPem), certificateChain: certificate.chainPem, privateKey: certificate.privateKeyPem };
+  }
+
   async function serve(): Promise<RunningServer> {
     const currentNode = (row: Parameters<Fleet["set"]>[0]) => sessions.get(row.id)?.live.node ?? row;
     return await listen({
       mainAddress: config.listen.main,
       enrolmentAddress: config.listen.enrolment,
-      rootCertificate: Buffer.from(authority.rootPem),
-      certificateChain: certificate.chainPem,
-      privateKey: certificate.privateKeyPem,
+      tls: tls(),
       access,
       attestation: { ...access, sessions, after: (delayMs, run) => clock.after(delayMs, run) },
       enrolment: {
@@ -365,8 +399,10 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         policy: () => policies.current,
         ear,
         log: () => ({ size: log.size, root: log.root() }),
-        claims: () => [...history.claims, ...policies.claims, ...baselines.claims, ...response.claims, ...podClaims(pods, toldBy(), nowMs())],
+        claims: () => [...history.claims, ...policies.claims, ...baselines.claims, ...response.claims, ...keys.claims, ...podClaims(pods, toldBy(), nowMs())],
         baselines: () => baselines.rows,
+        keys,
+        caCertificates: () => authority.trustedPem,
       },
       admin: {
         ...access,
@@ -379,7 +415,8 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         testAlert: (route, severity, by, signal) => testAlert(sending, route, severity, by, signal),
         findNode: (node) => fleet.find(node),
         issueActuator: (nodeId, publicKey) => authority.issueActuator(nodeId, publicKey, ACTUATOR_CERTIFICATE_MS),
-        caCertificate: authority.rootPem,
+        caCertificates: () => authority.trustedPem,
+        keys,
         intentKey: parseVerifierKey(intents.verifierKey).publicKey.export({ type: "spki", format: "der" }),
       },
       response: { ...access, engine: response, store: sqlite.store },

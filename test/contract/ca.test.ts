@@ -1,5 +1,5 @@
 import { generateKeyPairSync, X509Certificate } from "node:crypto";
-import { chmod, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
 import { readPeerIdentity } from "@hullmark/verifier/core/enrolment/index";
 import "reflect-metadata";
 import { ExtendedKeyUsage, ExtendedKeyUsageExtension, type JsonGeneralName, SubjectAlternativeNameExtension, X509CertificateGenerator } from "@peculiar/x509";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 
 const NODE = "0123456789abcdef";
 const clock = { nowMs: () => Date.now() };
@@ -123,6 +123,86 @@ describe("CertificateAuthority", () => {
     expect(await handshake(asServer, asNode, "other.test")).not.toContain("accepted");
     expect(await handshake(asNode, asNode, "verifier.test")).not.toContain("accepted");
     expect(await handshake(asServer, asServer, "verifier.test")).not.toContain("accepted");
+  });
+});
+
+describe("rotation of the CA", () => {
+  const files = ["ca-key.pem", "previous.pem", "cross.pem", "ca.pem"] as const;
+  let directory: string;
+  const open = () => X509Ca.open({ stateDir: directory, region: "eu-1", clock });
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), "hullmark-ca-"));
+  });
+  afterEach(() => rm(directory, { recursive: true }));
+
+  it("a listener with the new one's certificate is known by whoever pins any root since the first, through four rotations", async () => {
+    const authority = await open();
+    const pinned = [authority.rootPem];
+    for (let rotation = 0; rotation < 4; rotation++) {
+      await authority.rotate();
+      await authority.retire();
+      pinned.push(authority.rootPem);
+      const { spki, pem: key } = keys();
+      const { chain } = await authority.issueServer(["verifier.test"], spki, 3_600_000);
+      const listener = createServer({ key, cert: pem(chain) + authority.serverChainPem, minVersion: "TLSv1.3" }, (socket) => socket.end("known"));
+      listener.on("tlsClientError", () => undefined);
+      await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
+      const { port } = listener.address() as AddressInfo;
+      const hello = (roots: string) =>
+        new Promise<string>((resolve) => {
+          const socket = connect({ port, host: "127.0.0.1", servername: "verifier.test", ca: roots });
+          socket.on("data", (data) => resolve(data.toString()));
+          socket.on("error", (error: NodeJS.ErrnoException) => resolve(`error ${error.code}`));
+        });
+      try {
+        for (const root of pinned) expect(await hello(root)).toBe("known");
+        expect(await hello(pinned.join(""))).toBe("known");
+        expect(await hello(ca.rootPem)).toMatch(/^error /);
+      } finally {
+        listener.close();
+      }
+    }
+  });
+
+  it("is whole or not begun, wherever it is cut short", async () => {
+    const authority = await open();
+    const read = () => Promise.all(files.map((name) => readFile(join(directory, name))));
+    const before = await read();
+    const oldRoot = authority.rootPem;
+    await authority.rotate();
+    const after = await read();
+    const lay = async (below: string, contents: readonly Buffer[], from: number, to: number): Promise<void> => {
+      await mkdir(join(directory, below), { recursive: true, mode: 0o700 });
+      for (const [i, name] of files.entries()) if (i >= from && i < to) await writeFile(join(directory, below, name), contents[i] as Buffer, { mode: 0o600 });
+    };
+    for (let cut = 0; cut <= files.length; cut++) {
+      await lay(".", before, 0, files.length);
+      // Being put together: the certificate, which stands for the whole, is not there before the last.
+      await lay("next", after, 0, cut);
+      expect((await open()).rootPem, `written ${cut}`).toBe(cut < files.length ? oldRoot : authority.rootPem);
+      await rm(join(directory, "next"), { recursive: true, force: true });
+      // Taking its place, of which the last step is the certificate's.
+      await lay(".", before, cut, files.length);
+      await lay(".", after, 0, cut);
+      await lay("next", after, cut, files.length);
+      const opened = await open();
+      expect(opened.trustedPem, `moved ${cut}`).toBe(authority.trustedPem);
+      expect(opened.serverChainPem).toBe(authority.serverChainPem);
+      await rm(join(directory, "next"), { recursive: true, force: true });
+    }
+  });
+
+  it("keeps no second root that gave way, and no key of one", async () => {
+    const authority = await open();
+    const [first] = files;
+    const oldKey = await readFile(join(directory, first), "utf8");
+    await authority.rotate();
+    await expect(authority.rotate()).rejects.toMatchObject({ code: "STATE" });
+    for (const name of files) expect(await readFile(join(directory, name), "utf8")).not.toContain(oldKey);
+    expect(authority.trusted).toHaveLength(2);
+    await authority.retire();
+    expect((await open()).trusted).toEqual(authority.trusted);
+    expect(authority.trusted).toHaveLength(1);
   });
 });
 

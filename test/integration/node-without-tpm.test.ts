@@ -154,7 +154,7 @@ test("a node with TPM enrols by quote each time, keeps nothing, and may not rene
   const first = await live("tpm-1", file, undefined, quoter);
   expect((await live("tpm-1", file, undefined, quoter)).nodeId).toBe(first.nodeId);
   expect(() => statSync(file)).toThrow("ENOENT");
-  await expect(renew(verifier.mainAddress, verifier.ca, first, new AbortController().signal)).rejects.toMatchObject({
+  await expect(renew(verifier.mainAddress, { caCertificate: verifier.ca }, first, new AbortController().signal)).rejects.toMatchObject({
     code: "PERMISSION_DENIED",
     detail: { reason: "NOT_ALLOWED" },
   });

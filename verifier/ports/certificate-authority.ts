@@ -24,8 +24,18 @@ export class CertificateAuthorityError extends Error {
 
 /** Subject keys are SubjectPublicKeyInfo (DER), P-256. All methods reject with {@link CertificateAuthorityError}. */
 export interface CertificateAuthority {
-  /** The root, PEM: what agents and operators pin. */
+  /** The root of the key in use, PEM. */
   readonly rootPem: string;
+  /** The roots whose certificates count, DER: that of the key in use, and the one that gave way to it until it is retired. What agents and operators pin. */
+  readonly trusted: readonly Buffer[];
+  /** The same, PEM. */
+  readonly trustedPem: string;
+  /** What follows a server's own certificate, PEM, so that also those know it who pin a root that gave way. */
+  readonly serverChainPem: string;
+  /** A new key and root, at once; the root before stays among {@link trusted}. Durable. STATE where one that gave way is trusted still. */
+  rotate(): Promise<void>;
+  /** The root that gave way is trusted no more. Durable; idempotent. */
+  retire(): Promise<void>;
   /** Client certificate of a node: `spiffe://hullmark/REGION/node/NODEID`. `lifetimeMs`: at most an hour is given. */
   issueNode(nodeId: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
   /** Client certificate of a node's actuator: `spiffe://hullmark/REGION/actuator/NODEID`. */

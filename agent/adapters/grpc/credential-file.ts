@@ -17,23 +17,28 @@ const CredentialSchema = z.strictObject({
 });
 
 /**
- * @param caCertificate PEM; a certificate of another CA would be refused by TLS, which cannot be told from a verifier that is away
+ * @param caCertificate PEM, one root or more; a certificate of another CA would be refused by TLS, which cannot be told from a verifier that is away
  * @returns undefined where there is none, or none that is of use: then a join token is needed
  */
 export function readCredential(path: string, caCertificate: Buffer): Credential | undefined {
   try {
     const text = readFileSync(path, "utf8");
     const kept = text.length <= MAX_FILE_BYTES ? CredentialSchema.parse(JSON.parse(text)) : undefined;
-    if (!kept || !isIssuedBy(kept.certificateChain, new X509Certificate(caCertificate))) return undefined;
+    if (!kept || !isIssuedBy(kept.certificateChain, caCertificate)) return undefined;
     return { ...kept, spkiSha256: Buffer.from(kept.spkiSha256, "hex") };
   } catch {
     return undefined;
   }
 }
 
-function isIssuedBy(chain: string, authority: X509Certificate): boolean {
-  const certificates = chain.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-  return certificates.some((pem) => new X509Certificate(pem).verify(authority.publicKey));
+/** Whether one of the roots (PEM) has issued the certificate, or one of its chain. */
+export function isIssuedBy(chain: string, roots: Buffer): boolean {
+  const [certificates, authorities] = [certificatesOf(chain), certificatesOf(roots.toString("latin1"))];
+  return authorities.some(({ publicKey }) => certificates.some((certificate) => certificate.verify(publicKey)));
+}
+
+function certificatesOf(pem: string): X509Certificate[] {
+  return (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((text) => new X509Certificate(text));
 }
 
 /** Mode 0600, replaced as a whole. Not synced to disk: one that is lost costs a token. @throws the system's error */

@@ -15,8 +15,10 @@ const NO_POLICY = Buffer.alloc(32);
 export interface EnrolmentOptions {
   /** `host:port` of the verifier's enrolment listener. */
   readonly address: string;
-  /** PEM of the verifier's CA: pinned by the operator, never learnt from the peer. */
+  /** PEM of the verifier's CA, one root or more: never learnt from a peer that is not known by it already. */
   readonly caCertificate: Buffer;
+  /** Told the roots (DER) by which the verifier, known by the present ones, says that it is known from now on. */
+  readonly learnRoots?: (roots: readonly Uint8Array[]) => void;
   readonly nodeName: string;
   readonly bootId: string;
   /** undefined: no TPM, join by token. */
@@ -49,6 +51,7 @@ export async function enrol(options: EnrolmentOptions, signal: AbortSignal): Pro
     const begun = await client.begin(await beginRequest(options, signal), call);
     const proof = options.quoter ? await tpmProof(options, options.quoter, begun, spkiSha256, signal) : {};
     const completed = await client.complete({ session: begun.session, certificateRequest: requestFor(keys), ...proof }, call);
+    options.learnRoots?.(completed.caCertificates);
     return { ...certified(completed, keys), spkiSha256, verifierId: begun.verifierId, region: begun.region, nodeId: begun.nodeId };
   } finally {
     channel.close();
@@ -60,12 +63,18 @@ export async function enrol(options: EnrolmentOptions, signal: AbortSignal): Pro
  * @param address `host:port` of the verifier's main listener
  * @throws RpcError
  */
-export async function renew(address: string, caCertificate: Buffer, present: Credential, signal: AbortSignal): Promise<Credential> {
+export async function renew(
+  address: string,
+  { caCertificate, learnRoots }: Pick<EnrolmentOptions, "caCertificate" | "learnRoots">,
+  present: Credential,
+  signal: AbortSignal,
+): Promise<Credential> {
   const channel = new RpcChannel(address, credentials.createSsl(caCertificate, Buffer.from(present.privateKey), Buffer.from(present.certificateChain)));
   try {
     const { keys, spkiSha256 } = await freshKeys();
     const request = { session: "", certificateRequest: requestFor(keys) };
     const completed = await channel.client(Enrollment).complete(request, { signal, timeoutMs: ENROL_TIMEOUT_MS });
+    learnRoots?.(completed.caCertificates);
     const { verifierId, region, nodeId } = present;
     return { ...certified(completed, keys), spkiSha256, verifierId, region, nodeId };
   } finally {

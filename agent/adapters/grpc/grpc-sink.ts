@@ -4,7 +4,7 @@ import { RpcChannel, RpcError } from "@hullmark/proto/rpc";
 import { Attestation } from "@hullmark/proto/v1/attestation";
 import type { Clock } from "../../ports/clock.ts";
 import type { AttestResponse, EvidenceSink, OutgoingMessage } from "../../ports/evidence-sink.ts";
-import { readCredential, writeCredential } from "./credential-file.ts";
+import { isIssuedBy, readCredential, writeCredential } from "./credential-file.ts";
 import { type Credential, type EnrolmentOptions, enrol, renew } from "./enrolment.ts";
 
 const CHANNEL: ChannelOptions = {
@@ -43,8 +43,6 @@ export interface GrpcSinkOptions {
 export class GrpcSink implements EvidenceSink {
   readonly #options: GrpcSinkOptions;
   #credential: Credential | undefined;
-  /** That issued the certificate. */
-  #ca: Buffer = Buffer.alloc(0);
   #renewAtMs = 0;
   /** Whether the kept certificate may be tried: not right after the verifier has refused it, for then a token may help. */
   #useKept = true;
@@ -91,14 +89,12 @@ export class GrpcSink implements EvidenceSink {
   async #ensureCredential(signal: AbortSignal): Promise<Credential> {
     const { clock, enrolment, enrolled } = this.#options;
     const nowMs = clock.nowMs();
-    const ca = enrolment.caCertificate;
-    // A certificate of another CA than the one that counts now opens nothing.
-    if (this.#credential && !this.#ca.equals(ca)) this.#credential = undefined;
+    // A certificate of another CA than those that count now opens nothing.
+    if (this.#credential && !isIssuedBy(this.#credential.certificateChain, enrolment.caCertificate)) this.#credential = undefined;
     if (this.#credential && nowMs < this.#renewAtMs) return this.#credential;
     const anew = enrolment.quoter !== undefined || enrolment.serviceAccountToken !== undefined;
     const credential = anew ? await enrol({ ...enrolment, joinToken: undefined }, signal) : await this.#credentialWithoutTpm(nowMs, signal);
     this.#credential = credential;
-    this.#ca = ca;
     this.#renewAtMs = nowMs + ((credential.notAfterMs - nowMs) * 2) / 3;
     enrolled(credential);
     return credential;
@@ -110,7 +106,7 @@ export class GrpcSink implements EvidenceSink {
     const kept = this.#credential ?? (this.#useKept ? readCredential(credentialFile, enrolment.caCertificate) : undefined);
     this.#useKept = true;
     const valid = kept !== undefined && nowMs < kept.notAfterMs;
-    const credential = valid ? await renew(address, enrolment.caCertificate, kept, signal).catch((error: unknown) => this.#refused(error)) : undefined;
+    const credential = valid ? await renew(address, enrolment, kept, signal).catch((error: unknown) => this.#refused(error)) : undefined;
     const present = credential ?? (await this.#joinByToken(signal));
     writeCredential(credentialFile, present);
     return present;

@@ -25,6 +25,7 @@ export interface Present {
   };
   readonly policy: { readonly loaded: boolean; readonly problems: number };
   readonly baselinesToReview: number;
+  readonly keys: readonly { readonly name: string; readonly state: string; readonly dueAtMs: number }[];
 }
 
 export interface PrometheusMeter extends Meter {
@@ -88,7 +89,7 @@ export function prometheusMeter(version: string, certificates: Readonly<Record<s
   };
 }
 
-function show(series: Series, { census, readiness, imageStates, queuedDrafts, commitsInFlight, spooled, log, policy, baselinesToReview }: Present): void {
+function show(series: Series, { census, readiness, imageStates, queuedDrafts, commitsInFlight, spooled, log, policy, baselinesToReview, keys }: Present): void {
   for (const [component, state] of Object.entries(readiness.components)) series.ready.set({ component }, state === "ok" ? 1 : 0);
   for (const state of IMAGE_STATES) series.images.set({ state }, imageStates.filter((each) => each === state).length);
   series.commitQueue.set(queuedDrafts);
@@ -104,6 +105,8 @@ function show(series: Series, { census, readiness, imageStates, queuedDrafts, co
   series.policyLoaded.set(policy.loaded ? 1 : 0);
   series.policyProblems.set(policy.problems);
   series.baselinesToReview.set(baselinesToReview);
+  series.keyDue.reset();
+  for (const { name, state, dueAtMs } of keys) series.keyDue.set({ key: name, state }, dueAtMs / 1000);
   if (census) showCensus(series, census);
 }
 

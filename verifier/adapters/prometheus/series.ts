@@ -55,6 +55,7 @@ export function declareSeries(registry: Registry, collect: () => void) {
     verifiedTime: gauge("hullmark_log_verified_timestamp_seconds", "When the stored log was last found to be that of its checkpoint."),
     logContradicted: gauge("hullmark_log_contradicted", "1 where an agent keeps a signed checkpoint of entries that the log lost or changed."),
     certificateExpiry: gauge("hullmark_certificate_expiry_timestamp_seconds", "When a certificate of the verifier expires.", "certificate"),
+    keyDue: gauge("hullmark_key_due_timestamp_seconds", "When a key of the verifier's own should be replaced, or retired where it gave way.", "key", "state"),
     policyLoaded: gauge("hullmark_policy_loaded", "1 where a policy that was given is in force, 0 where the built-in one is."),
     policyProblems: gauge("hullmark_policy_problems", "Mistakes in the newest policy; the last good one is in force."),
     admissions: counter("hullmark_admission_requests_total", "Questions of API servers, by what came of them.", "decision"),

@@ -21,11 +21,13 @@ import { isP256 } from "../../core/enrolment/certificate-request.ts";
 import { actuatorUri, NODE_ID_PATTERN, nodeUri, OPERATOR_NAME_PATTERN, operatorUri, REGION_PATTERN } from "../../core/enrolment/peer-identity.ts";
 import { type CertificateAuthority, CertificateAuthorityError, type IssuedCertificate, type OperatorRole } from "../../ports/certificate-authority.ts";
 import type { Clock } from "../../ports/clock.ts";
-import { importSigningKey, readCa, writeCa } from "./state.ts";
+import { type CaFiles, forgetPrevious, importSigningKey, readCa, writeCa } from "./state.ts";
 
 export const MAX_NODE_LIFETIME_MS = 3_600_000;
 const MAX_LEAF_LIFETIME_MS = 398 * 86_400_000;
 const ROOT_LIFETIME_MS = 10 * 365 * 86_400_000;
+/** Who pinned a root that is older by more rotations must be brought the present one. */
+const MAX_CROSS_CERTIFICATES = 4;
 /** Peers' clocks may be behind ours. */
 const BACKDATE_MS = 60_000;
 const MAX_SERVER_NAMES = 32;
@@ -40,31 +42,72 @@ export interface X509CaOptions {
   readonly clock: Pick<Clock, "nowMs">;
 }
 
-export class X509Ca implements CertificateAuthority {
-  readonly rootPem: string;
-  readonly #root: X509Certificate;
-  readonly #key: webcrypto.CryptoKey;
-  readonly #options: X509CaOptions;
+/** The key in use, and what is known of those before it. */
+interface Roots {
+  readonly root: X509Certificate;
+  readonly key: webcrypto.CryptoKey;
+  /** Gave way, and is trusted still. */
+  readonly previous: X509Certificate | undefined;
+  /** The present key certified by roots that gave way, the newest first. */
+  readonly cross: readonly X509Certificate[];
+}
 
-  private constructor(options: X509CaOptions, root: X509Certificate, key: webcrypto.CryptoKey) {
-    this.rootPem = `${root.toString("pem")}\n`;
-    this.#root = root;
-    this.#key = key;
+export class X509Ca implements CertificateAuthority {
+  readonly #options: X509CaOptions;
+  #roots: Roots;
+
+  private constructor(options: X509CaOptions, roots: Roots) {
     this.#options = options;
+    this.#roots = roots;
   }
 
   /** Opens the CA below `stateDir`, or makes it. @throws CertificateAuthorityError */
   static async open(options: X509CaOptions): Promise<X509Ca> {
     if (!REGION_PATTERN.test(options.region)) throw new CertificateAuthorityError("BAD_NAME", `region ${JSON.stringify(options.region)}`);
-    const files = (await readCa(options.stateDir)) ?? (await makeRoot(options));
-    let root: X509Certificate;
+    const files = (await readCa(options.stateDir)) ?? (await makeCa(options));
     try {
-      root = new X509Certificate(files.certificatePem);
       if (!new NodeCertificate(files.certificatePem).checkPrivateKey(createPrivateKey(files.keyPem))) throw new Error("another key's certificate");
+      const [root, previous] = [new X509Certificate(files.certificatePem), readCertificates(files.previousPem)[0]];
+      return new X509Ca(options, { root, key: await importSigningKey(files.keyPem), previous, cross: readCertificates(files.crossPem) });
     } catch (cause) {
       throw new CertificateAuthorityError("STATE", "the CA's certificate is damaged or not of its key", { cause });
     }
-    return new X509Ca(options, root, await importSigningKey(files.keyPem));
+  }
+
+  get rootPem(): string {
+    return pemOf([this.#roots.root]);
+  }
+
+  get trusted(): readonly Buffer[] {
+    const { root, previous } = this.#roots;
+    return [root, ...(previous ? [previous] : [])].map(({ rawData }) => Buffer.from(rawData));
+  }
+
+  get trustedPem(): string {
+    const { root, previous } = this.#roots;
+    return pemOf([root, ...(previous ? [previous] : [])]);
+  }
+
+  get serverChainPem(): string {
+    const { root, cross } = this.#roots;
+    // With the root itself beside them, those who pin an older one would end at it.
+    return pemOf(cross.length > 0 ? cross : [root]);
+  }
+
+  async rotate(): Promise<void> {
+    const { root: old, key: oldKey, cross: before } = this.#roots;
+    if (this.#roots.previous) throw new CertificateAuthorityError("STATE", "the root before this one is trusted still: retire it first");
+    const { keyPem, rootKey } = newKey();
+    const key = await importSigningKey(keyPem);
+    const [root, crossed] = [await certifyCa(this.#options, rootKey, old.subject, key), await certifyCa(this.#options, rootKey, old.subject, oldKey, old)];
+    const cross = [crossed, ...before].slice(0, MAX_CROSS_CERTIFICATES);
+    await writeCa(this.#options.stateDir, { keyPem, certificatePem: pemOf([root]), previousPem: pemOf([old]), crossPem: pemOf(cross) });
+    this.#roots = { root, key, previous: old, cross };
+  }
+
+  async retire(): Promise<void> {
+    await forgetPrevious(this.#options.stateDir);
+    this.#roots = { ...this.#roots, previous: undefined };
   }
 
   async issueNode(nodeId: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate> {
@@ -98,8 +141,9 @@ export class X509Ca implements CertificateAuthority {
 
   async #issue(spki: Uint8Array, names: JsonGeneralName[], usage: ExtendedKeyUsage, lifetimeMs: number): Promise<IssuedCertificate> {
     if (!isP256(spki)) throw new CertificateAuthorityError("BAD_KEY", "not a P-256 public key");
+    const { root, key } = this.#roots;
     const nowMs = this.#options.clock.nowMs();
-    const notAfterMs = Math.floor(Math.min(nowMs + Math.min(lifetimeMs, MAX_LEAF_LIFETIME_MS), this.#root.notAfter.getTime()) / 1000) * 1000;
+    const notAfterMs = Math.floor(Math.min(nowMs + Math.min(lifetimeMs, MAX_LEAF_LIFETIME_MS), root.notAfter.getTime()) / 1000) * 1000;
     const publicKey = new PublicKey(new Uint8Array(spki));
     const extensions: Extension[] = [
       new BasicConstraintsExtension(false, undefined, true),
@@ -107,12 +151,12 @@ export class X509Ca implements CertificateAuthority {
       new ExtendedKeyUsageExtension([usage], true),
       // Critical as RFC 5280, 4.2.1.6 demands of a certificate with an empty subject.
       new SubjectAlternativeNameExtension(names, true),
-      await AuthorityKeyIdentifierExtension.create(this.#root.publicKey),
+      await AuthorityKeyIdentifierExtension.create(root.publicKey),
       await SubjectKeyIdentifierExtension.create(publicKey),
     ];
     const leaf = await X509CertificateGenerator.create({
-      ...{ serialNumber: serialNumber(), subject: "", issuer: this.#root.subjectName, extensions, publicKey },
-      ...{ notBefore: new Date(nowMs - BACKDATE_MS), notAfter: new Date(notAfterMs), signingKey: this.#key, signingAlgorithm: SIGNING },
+      ...{ serialNumber: serialNumber(), subject: "", issuer: root.subjectName, extensions, publicKey },
+      ...{ notBefore: new Date(nowMs - BACKDATE_MS), notAfter: new Date(notAfterMs), signingKey: key, signingAlgorithm: SIGNING },
     });
     return { chain: [Buffer.from(leaf.rawData)], notAfterMs };
   }
@@ -125,21 +169,43 @@ function serialNumber(): string {
   return bytes.toString("hex");
 }
 
-async function makeRoot({ stateDir, region, clock }: X509CaOptions): Promise<{ keyPem: string; certificatePem: string }> {
+async function makeCa(options: X509CaOptions): Promise<CaFiles> {
+  const { keyPem, rootKey } = newKey();
+  const root = await certifyCa(options, rootKey, `CN=Hullmark ${options.region} ${randomBytes(4).toString("hex")}`, await importSigningKey(keyPem));
+  const files = { keyPem, certificatePem: pemOf([root]), previousPem: "", crossPem: "" };
+  await writeCa(options.stateDir, files);
+  return files;
+}
+
+function newKey(): { keyPem: string; rootKey: PublicKey } {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const keyPem = privateKey.export({ format: "pem", type: "pkcs8" }).toString();
-  const rootKey = new PublicKey(new Uint8Array(publicKey.export({ format: "der", type: "spki" })));
-  const name = `CN=Hullmark ${region} ${randomBytes(4).toString("hex")}`;
-  const root = await X509CertificateGenerator.create({
-    ...{ serialNumber: serialNumber(), subject: name, issuer: name, publicKey: rootKey, signingKey: await importSigningKey(keyPem), signingAlgorithm: SIGNING },
-    ...{ notBefore: new Date(clock.nowMs() - BACKDATE_MS), notAfter: new Date(clock.nowMs() + ROOT_LIFETIME_MS) },
+  return { keyPem, rootKey: new PublicKey(new Uint8Array(publicKey.export({ format: "der", type: "spki" }))) };
+}
+
+/**
+ * A certificate of a CA's key: by itself, or by the CA before it. All keys of a CA have one name, so that one by the CA before is self-issued and no link
+ * of a path that its length would forbid (RFC 5280, 4.2.1.9; RFC 4210, 4.4 has the scheme).
+ */
+async function certifyCa({ clock }: X509CaOptions, publicKey: PublicKey, name: string, signingKey: webcrypto.CryptoKey, by?: X509Certificate) {
+  const endsMs = Math.min(clock.nowMs() + ROOT_LIFETIME_MS, by?.notAfter.getTime() ?? Number.POSITIVE_INFINITY);
+  const authority = by ? [await AuthorityKeyIdentifierExtension.create(by.publicKey)] : [];
+  return await X509CertificateGenerator.create({
+    ...{ serialNumber: serialNumber(), subject: name, issuer: name, publicKey, signingKey, signingAlgorithm: SIGNING },
+    ...{ notBefore: new Date(clock.nowMs() - BACKDATE_MS), notAfter: new Date(endsMs) },
     extensions: [
       new BasicConstraintsExtension(true, 0, true),
       new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
-      await SubjectKeyIdentifierExtension.create(rootKey),
+      ...authority,
+      await SubjectKeyIdentifierExtension.create(publicKey),
     ],
   });
-  const files = { keyPem, certificatePem: `${root.toString("pem")}\n` };
-  await writeCa(stateDir, files);
-  return files;
+}
+
+function pemOf(certificates: readonly X509Certificate[]): string {
+  return certificates.map((certificate) => `${certificate.toString("pem")}\n`).join("");
+}
+
+function readCertificates(pem: string): X509Certificate[] {
+  return (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((text) => new X509Certificate(text));
 }

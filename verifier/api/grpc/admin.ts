@@ -9,6 +9,7 @@ import { tokenDigest } from "../../core/enrolment/index.ts";
 import { type Administration, AdministrationError } from "../../core/fleet/administration.ts";
 import { SEVERITY_NAMES } from "../../core/fleet/alert-planner.ts";
 import type { Baselines } from "../../core/fleet/baselines.ts";
+import type { OwnKeys } from "../../core/keys/own-keys.ts";
 import type { IssuedCertificate } from "../../ports/certificate-authority.ts";
 import type { AlertSeverity } from "../../ports/notifier.ts";
 import { type AccessServices, operatorOf } from "./access.ts";
@@ -28,8 +29,9 @@ export interface AdminServices extends AccessServices {
   readonly issueActuator: (nodeId: string, publicKey: Uint8Array) => Promise<IssuedCertificate>;
   /** SubjectPublicKeyInfo (DER) of the key that signs intents. */
   readonly intentKey: Uint8Array;
-  /** PEM. */
-  readonly caCertificate: string;
+  /** PEM: what an actuator pins. */
+  readonly caCertificates: () => string;
+  readonly keys: OwnKeys;
   /** undefined: no such node. */
   readonly findNode: (idOrName: string) => { readonly id: string } | undefined;
   /** Sends a harmless alert to one route, or (empty) to all. */
@@ -101,6 +103,12 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
     async acceptHistory({ reason }, context) {
       return { size: BigInt(await acting(() => services.acceptHistory(operatorOf(context, services).name, reasonOf(reason)))) };
     },
+    async rotateKey({ name, reason }, context) {
+      return { id: await acting(() => services.keys.rotate(keyNameOf(name), operatorOf(context, services).name, reasonOf(reason))) };
+    },
+    async retireKey({ name, reason }, context) {
+      return { ids: [...(await acting(() => services.keys.retire(keyNameOf(name), operatorOf(context, services).name, reasonOf(reason))))] };
+    },
     async testAlert({ route, severity }, context) {
       const { name } = operatorOf(context, services);
       await acting(() => administration.note("test-alert", { route, by: name }));
@@ -130,7 +138,7 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
         certificateChain: [...chain],
         expiresAt: timestampFromMs(notAfterMs),
         intentKey: services.intentKey,
-        caCertificate: services.caCertificate,
+        caCertificate: services.caCertificates(),
       };
     },
   };
@@ -144,6 +152,11 @@ async function acting<T>(action: () => Promise<T>): Promise<T> {
     const status = error.code === "NOT_FOUND" ? "NOT_FOUND" : error.code === "OWN_REQUEST" ? "PERMISSION_DENIED" : "FAILED_PRECONDITION";
     throw new RpcError(status, error.message, { reason: error.code });
   }
+}
+
+function keyNameOf(name: string): string {
+  if (!/^[a-z]{1,16}$/.test(name)) throw invalid("name", "the name of a key: hullmark keys ls");
+  return name;
 }
 
 function reasonOf(reason: string): string {

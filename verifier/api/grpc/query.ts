@@ -7,6 +7,7 @@ import { EAR_NONCE_BYTES, earClaims } from "../../core/ear/claims.ts";
 import { isAttested, members } from "../../core/fleet/census.ts";
 import type { EventBus, Events } from "../../core/fleet/events.ts";
 import type { Fleet } from "../../core/fleet/fleet.ts";
+import type { OwnKeys } from "../../core/keys/own-keys.ts";
 import { policyDigest } from "../../core/policy/digest.ts";
 import type { Policy } from "../../core/policy/types.ts";
 import type { EarSigner } from "../../ports/ear-signer.ts";
@@ -26,6 +27,9 @@ export interface QueryServices {
   /** What the verifier has to say of itself. */
   readonly claims: () => readonly ClaimRow[];
   readonly baselines: () => readonly BaselineRow[];
+  readonly keys: OwnKeys;
+  /** PEM: what the command and agents pin. */
+  readonly caCertificates: () => string;
   readonly verifierId: string;
   readonly region: string;
   readonly version: string;
@@ -110,6 +114,12 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
 
     async listBaselines() {
       return { baselines: services.baselines().map(baselineMessage) };
+    },
+    async listKeys() {
+      const keys = services.keys
+        .rows()
+        .map(({ name, id, state, madeAtMs, dueAtMs }) => ({ name, id, state, madeAt: timestampFromMs(madeAtMs), dueAt: timestampFromMs(dueAtMs) }));
+      return { keys, caCertificates: services.caCertificates() };
     },
     async listNodes({ pageSize, pageToken }) {
       const rows = fleet

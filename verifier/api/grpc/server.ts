@@ -1,5 +1,5 @@
 /** The gRPC listeners: one for nodes and people with certificates, one for strangers who want one. */
-import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { Server, type ServerCredentials } from "@grpc/grpc-js";
 import { addService, type Guard, MAX_MESSAGE_BYTES, type OnError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Attestation } from "@hullmark/proto/v1/attestation";
@@ -9,6 +9,7 @@ import { Actuation, Response } from "@hullmark/proto/v1/response";
 import { type AccessServices, mainGuard } from "./access.ts";
 import { type AdminServices, adminService } from "./admin.ts";
 import { type AttestationServices, attestationService } from "./attestation.ts";
+import { ChangingCredentials, type TlsMaterial } from "./credentials.ts";
 import { type EnrollmentServices, enrollmentService, renewalService } from "./enrollment.ts";
 import { type QueryServices, queryService } from "./query.ts";
 import { actuationService, type ResponseServices, responseService } from "./response.ts";
@@ -17,10 +18,7 @@ export interface ListenOptions {
   /** `host:port`; port 0: any. */
   readonly mainAddress: string;
   readonly enrolmentAddress: string;
-  /** PEM. */
-  readonly rootCertificate: Buffer;
-  readonly certificateChain: Buffer;
-  readonly privateKey: Buffer;
+  readonly tls: TlsMaterial;
   readonly access: AccessServices;
   readonly attestation: AttestationServices;
   readonly enrolment: EnrollmentServices;
@@ -33,6 +31,10 @@ export interface ListenOptions {
 export interface RunningServer {
   readonly mainPort: number;
   readonly enrolmentPort: number;
+  /** New connections meet these. */
+  changeTls(tls: TlsMaterial): void;
+  /** Ends the connections that are there, for whom they let in may count no more: what is asked now is answered still, for three seconds. */
+  reconnect(): void;
   /** No new calls; those under way may end until `deadlineMs`, then they are cut off. */
   stop(deadlineMs: number): Promise<void>;
 }
@@ -50,9 +52,10 @@ const LIMITS = {
 /** Strangers send small messages. */
 const ENROLMENT_LIMITS = { ...LIMITS, "grpc.max_receive_message_length": 64 * 1024, "grpc.max_concurrent_streams": 16 };
 
+const RECONNECT_MS = 3000;
+
 /** @throws the system's error where an address cannot be listened on */
 export async function listen(options: ListenOptions): Promise<RunningServer> {
-  const key = [{ cert_chain: options.certificateChain, private_key: options.privateKey }];
   const main = new Server(LIMITS);
   const guard = mainGuard(options.access);
   addService(main, Attestation, attestationService(options.attestation), guard, options.onError);
@@ -66,10 +69,17 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
   const open: Guard = () => {};
   addService(enrolment, Enrollment, enrollmentService(options.enrolment), open, options.onError);
   const servers = [main, enrolment];
+  const secure = [new ChangingCredentials(options.tls, true), new ChangingCredentials(options.tls, false)] as const;
   try {
-    const mainPort = await bind(main, options.mainAddress, ServerCredentials.createSsl(options.rootCertificate, key, true));
-    const enrolmentPort = await bind(enrolment, options.enrolmentAddress, ServerCredentials.createSsl(null, key, false));
-    return { mainPort, enrolmentPort, stop: (deadlineMs) => stop(servers, deadlineMs) };
+    const mainPort = await bind(main, options.mainAddress, secure[0]);
+    const enrolmentPort = await bind(enrolment, options.enrolmentAddress, secure[1]);
+    return {
+      mainPort,
+      enrolmentPort,
+      changeTls: (tls) => secure.forEach((each) => void each.change(tls)),
+      reconnect: () => void main.drain(options.mainAddress.replace(/\d+$/, String(mainPort)), RECONNECT_MS),
+      stop: (deadlineMs) => stop(servers, deadlineMs),
+    };
   } catch (error) {
     for (const server of servers) server.forceShutdown();
     throw error;

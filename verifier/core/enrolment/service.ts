@@ -114,9 +114,10 @@ export class EnrolmentService {
     return { ok: true, ...(await this.#certify(nodeId, spki)), trust: "none", node: undefined };
   }
 
-  #certify(nodeId: string, spki: Buffer) {
+  async #certify(nodeId: string, spki: Buffer) {
+    const { authority } = this.#options;
     const lifetimeMs = Math.min(this.#options.certificateLifetimeMs ?? MAX_CERTIFICATE_LIFETIME_MS, MAX_CERTIFICATE_LIFETIME_MS);
-    return this.#options.authority.issueNode(nodeId, spki, lifetimeMs);
+    return { ...(await authority.issueNode(nodeId, spki, lifetimeMs)), authorities: authority.trusted };
   }
 
   /** The TPM opened the credential (so it holds EK and AK), and the AK quotes over this nonce, this node and this client key. */

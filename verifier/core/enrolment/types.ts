@@ -22,7 +22,7 @@ export interface ServiceAccountRule {
 export interface EnrolmentOptions {
   readonly records: EnrolmentRecords;
   readonly nonces: NonceSource;
-  readonly authority: Pick<CertificateAuthority, "issueNode">;
+  readonly authority: Pick<CertificateAuthority, "issueNode" | "trusted">;
   readonly clock: Pick<Clock, "nowMs">;
   readonly policy: EnrolmentPolicy;
   /** Whose service-account tokens count, and who says whether they are good. undefined: nobody's. */
@@ -89,6 +89,8 @@ export interface Enrolled {
   /** DER, leaf first. */
   readonly chain: readonly Buffer[];
   readonly notAfterMs: number;
+  /** Roots by which the verifier is known from now on, DER. */
+  readonly authorities: readonly Buffer[];
   readonly trust: TrustGrade;
   /** As recorded; undefined at a renewal by certificate, which changes nothing. */
   readonly node: EnrolledNode | undefined;

@@ -15,7 +15,17 @@ import { adminFact, entry, text } from "./log-facts.ts";
  * proposed. UNPROVEN: no quote of the node vouches for what is asked. LAST: nothing would be asked for in its place. TOO_MANY: a bound is reached.
  * CHANGED: it is not what it was when it was looked at.
  */
-export type AdministrationErrorCode = "NOT_FOUND" | "NO_TPM" | "NOT_LIVE" | "NOT_OPEN" | "OWN_REQUEST" | "UNPROVEN" | "LAST" | "TOO_MANY" | "CHANGED";
+export type AdministrationErrorCode =
+  | "NOT_FOUND"
+  | "NO_TPM"
+  | "NOT_LIVE"
+  | "NOT_OPEN"
+  | "OWN_REQUEST"
+  | "UNPROVEN"
+  | "LAST"
+  | "TOO_MANY"
+  | "CHANGED"
+  | "OVERLAP";
 
 export class AdministrationError extends Error {
   readonly code: AdministrationErrorCode;

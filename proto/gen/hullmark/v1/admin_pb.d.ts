@@ -617,6 +617,86 @@ export declare type ExpireBaselineResponse = Message<"hullmark.v1.ExpireBaseline
 export declare const ExpireBaselineResponseSchema: GenMessage<ExpireBaselineResponse>;
 
 /**
+ * @generated from message hullmark.v1.RotateKeyRequest
+ */
+export declare type RotateKeyRequest = Message<"hullmark.v1.RotateKeyRequest"> & {
+  /**
+   * OwnKey.name
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.RotateKeyRequest.
+ * Use `create(RotateKeyRequestSchema)` to create a new message.
+ */
+export declare const RotateKeyRequestSchema: GenMessage<RotateKeyRequest>;
+
+/**
+ * @generated from message hullmark.v1.RotateKeyResponse
+ */
+export declare type RotateKeyResponse = Message<"hullmark.v1.RotateKeyResponse"> & {
+  /**
+   * OwnKey.id of the new key.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message hullmark.v1.RotateKeyResponse.
+ * Use `create(RotateKeyResponseSchema)` to create a new message.
+ */
+export declare const RotateKeyResponseSchema: GenMessage<RotateKeyResponse>;
+
+/**
+ * @generated from message hullmark.v1.RetireKeyRequest
+ */
+export declare type RetireKeyRequest = Message<"hullmark.v1.RetireKeyRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.RetireKeyRequest.
+ * Use `create(RetireKeyRequestSchema)` to create a new message.
+ */
+export declare const RetireKeyRequestSchema: GenMessage<RetireKeyRequest>;
+
+/**
+ * @generated from message hullmark.v1.RetireKeyResponse
+ */
+export declare type RetireKeyResponse = Message<"hullmark.v1.RetireKeyResponse"> & {
+  /**
+   * Of those that are accepted no more.
+   *
+   * @generated from field: repeated string ids = 1;
+   */
+  ids: string[];
+};
+
+/**
+ * Describes the message hullmark.v1.RetireKeyResponse.
+ * Use `create(RetireKeyResponseSchema)` to create a new message.
+ */
+export declare const RetireKeyResponseSchema: GenMessage<RetireKeyResponse>;
+
+/**
  * What changes something. Roles are named at each call; identity comes from the client certificate.
  *
  * @generated from service hullmark.v1.Admin
@@ -761,6 +841,26 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof IssueActuatorCertificateRequestSchema;
     output: typeof IssueActuatorCertificateResponseSchema;
+  },
+  /**
+   * admin: a key of the verifier's own gives way to a new one, and is still accepted.
+   *
+   * @generated from rpc hullmark.v1.Admin.RotateKey
+   */
+  rotateKey: {
+    methodKind: "unary";
+    input: typeof RotateKeyRequestSchema;
+    output: typeof RotateKeyResponseSchema;
+  },
+  /**
+   * admin: what gave way is accepted no more.
+   *
+   * @generated from rpc hullmark.v1.Admin.RetireKey
+   */
+  retireKey: {
+    methodKind: "unary";
+    input: typeof RetireKeyRequestSchema;
+    output: typeof RetireKeyResponseSchema;
   },
 }>;
 

@@ -208,6 +208,14 @@ export declare type CompleteResponse = Message<"hullmark.v1.CompleteResponse"> &
    * @generated from field: hullmark.v1.TrustLevel trust_level = 3;
    */
   trustLevel: TrustLevel;
+
+  /**
+   * DER: the roots by which the verifier is known from now on, the newest first. Instead of those that were pinned, as long as the operator
+   * pins no others.
+   *
+   * @generated from field: repeated bytes ca_certificates = 4;
+   */
+  caCertificates: Uint8Array[];
 };
 
 /**

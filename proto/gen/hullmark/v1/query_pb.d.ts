@@ -1669,6 +1669,87 @@ export declare type ListBaselinesResponse = Message<"hullmark.v1.ListBaselinesRe
 export declare const ListBaselinesResponseSchema: GenMessage<ListBaselinesResponse>;
 
 /**
+ * @generated from message hullmark.v1.ListKeysRequest
+ */
+export declare type ListKeysRequest = Message<"hullmark.v1.ListKeysRequest"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.ListKeysRequest.
+ * Use `create(ListKeysRequestSchema)` to create a new message.
+ */
+export declare const ListKeysRequestSchema: GenMessage<ListKeysRequest>;
+
+/**
+ * @generated from message hullmark.v1.ListKeysResponse
+ */
+export declare type ListKeysResponse = Message<"hullmark.v1.ListKeysResponse"> & {
+  /**
+   * @generated from field: repeated hullmark.v1.OwnKey keys = 1;
+   */
+  keys: OwnKey[];
+
+  /**
+   * PEM: what the command and agents pin.
+   *
+   * @generated from field: string ca_certificates = 2;
+   */
+  caCertificates: string;
+};
+
+/**
+ * Describes the message hullmark.v1.ListKeysResponse.
+ * Use `create(ListKeysResponseSchema)` to create a new message.
+ */
+export declare const ListKeysResponseSchema: GenMessage<ListKeysResponse>;
+
+/**
+ * A key of the verifier's own. Nothing secret.
+ *
+ * @generated from message hullmark.v1.OwnKey
+ */
+export declare type OwnKey = Message<"hullmark.v1.OwnKey"> & {
+  /**
+   * `ca`
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * First 16 hex digits of the SHA-256 of its public half (SubjectPublicKeyInfo).
+   *
+   * @generated from field: string id = 2;
+   */
+  id: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp made_at = 3;
+   */
+  madeAt?: Timestamp | undefined;
+
+  /**
+   * `in-use`; `accepted`: it gave way, and what it signed still counts.
+   *
+   * @generated from field: string state = 4;
+   */
+  state: string;
+
+  /**
+   * Older than this it should be replaced; of an accepted one: retired. Absent: it may grow old.
+   *
+   * @generated from field: google.protobuf.Timestamp due_at = 5;
+   */
+  dueAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message hullmark.v1.OwnKey.
+ * Use `create(OwnKeySchema)` to create a new message.
+ */
+export declare const OwnKeySchema: GenMessage<OwnKey>;
+
+/**
  * @generated from enum hullmark.v1.ProvenanceStatus
  */
 export enum ProvenanceStatus {
@@ -1905,6 +1986,16 @@ export declare const Query: GenService<{
     methodKind: "unary";
     input: typeof ListBaselinesRequestSchema;
     output: typeof ListBaselinesResponseSchema;
+  },
+  /**
+   * The verifier's own keys: how old they are, and by which it is known.
+   *
+   * @generated from rpc hullmark.v1.Query.ListKeys
+   */
+  listKeys: {
+    methodKind: "unary";
+    input: typeof ListKeysRequestSchema;
+    output: typeof ListKeysResponseSchema;
   },
 }>;
 

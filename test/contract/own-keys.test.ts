@@ -1,0 +1,65 @@
+/** Which of the verifier's own keys are due, and that they change one at a time, each told to the log. */
+import { OwnKeys } from "@hullmark/verifier/core/keys/own-keys";
+import type { OwnKey, OwnKeyFact } from "@hullmark/verifier/ports/own-key";
+import { expect, test } from "vitest";
+
+const DAY_MS = 86_400_000;
+
+function fixture() {
+  const clock = { nowMs: 100 * DAY_MS };
+  const told: unknown[] = [];
+  let facts: OwnKeyFact[] = [{ id: "a", madeAtMs: clock.nowMs, state: "in-use" }];
+  let made = 0;
+  const key: OwnKey = {
+    name: "ca",
+    facts: () => facts,
+    rotate: async () => {
+      await Promise.resolve();
+      facts = [{ id: `new-${++made}`, madeAtMs: clock.nowMs, state: "in-use" }, ...facts.map((fact) => ({ ...fact, state: "accepted" as const }))];
+    },
+    retire: async () => {
+      facts = facts.slice(0, 1);
+    },
+  };
+  const ready = Promise.withResolvers<void>();
+  const committer = { submit: async ({ entries }: { entries: readonly { fields: object }[] }) => void told.push(...entries.map(({ fields }) => fields)) };
+  const keys = new OwnKeys({
+    ...{ keys: [key], committer: committer as never, nowMs: () => clock.nowMs, ready: ready.promise },
+    ...{ maxAgeDays: { ca: 30 }, overlapDays: 7, retired: (name: string) => void told.push(name) },
+  });
+  return { clock, keys, told, ready: ready.resolve };
+}
+
+test("a key is due at its age, and what gave way when its overlap is over", async () => {
+  const { clock, keys, ready } = fixture();
+  ready();
+  expect(keys.claims).toEqual([]);
+  clock.nowMs += 30 * DAY_MS;
+  expect(keys.claims.map(({ code, detail }) => `${code}: ${detail}`)).toEqual(["key-old: the key a of ca is 30 days old: hullmark keys rotate ca"]);
+  await keys.rotate("ca", "ada", "old");
+  expect(keys.claims).toEqual([]);
+  clock.nowMs += 7 * DAY_MS - 1;
+  expect(keys.claims).toEqual([]);
+  clock.nowMs += 1;
+  expect(keys.claims.map(({ code }) => code)).toEqual(["key-overlap"]);
+  await keys.retire("ca", "ada", "done");
+  expect(keys.claims).toEqual([]);
+});
+
+test("of two who rotate at once the second is refused; each change is told with who and why", async () => {
+  const { keys, told, ready } = fixture();
+  const both = [keys.rotate("ca", "ada", "first"), keys.rotate("ca", "bob", "second")];
+  expect(keys.inUse()).toEqual({ ca: "a" });
+  ready();
+  const outcomes = await Promise.allSettled(both);
+  expect(outcomes).toMatchObject([
+    { status: "fulfilled", value: "new-1" },
+    { status: "rejected", reason: { code: "OVERLAP" } },
+  ]);
+  expect(await keys.retire("ca", "ada", "moved")).toEqual(["a"]);
+  expect(told).toEqual([
+    { action: "key-rotated", key: "ca", id: "new-1", before: "a", by: "ada", reason: "first" },
+    { action: "key-retired", key: "ca", id: "a", by: "ada", reason: "moved" },
+    "ca",
+  ]);
+});

@@ -1,0 +1,23 @@
+/** A key of the verifier's own, as people administer it: what there is, a new one, and the end of the old. The key itself never crosses this port. */
+
+/** `ca` certifies agents, operators and the verifier's listeners. */
+export type OwnKeyName = "ca";
+
+export interface OwnKeyFact {
+  /** First 16 hex digits of the SHA-256 of its public half (SubjectPublicKeyInfo). */
+  readonly id: string;
+  /** Unix milliseconds. */
+  readonly madeAtMs: number;
+  /** `accepted`: it gave way, and what it signed still counts. */
+  readonly state: "in-use" | "accepted";
+}
+
+export interface OwnKey {
+  readonly name: OwnKeyName;
+  /** The one in use first. */
+  facts(): readonly OwnKeyFact[];
+  /** A new one is in use, durably, on return; the one before is `accepted`. Called only where none is. */
+  rotate(): Promise<void>;
+  /** Those that gave way count no more. Durable on return; idempotent. */
+  retire(): Promise<void>;
+}
