@@ -107,7 +107,13 @@ const ConfigSchema = z.strictObject({
   ear: z.strictObject({ keyDays: z.int().min(2).max(366).default(30) }).prefault({}),
   keys: z
     .strictObject({
-      maxAgeDays: z.strictObject({ ca: z.int().min(1).max(3650).default(1095) }).prefault({}),
+      maxAgeDays: z
+        .strictObject({
+          ca: z.int().min(1).max(3650).default(1095),
+          log: z.int().min(1).max(3650).default(730),
+          nonce: z.int().min(1).max(3650).default(365),
+        })
+        .prefault({}),
       overlapDays: z.int().min(1).max(366).default(30),
     })
     .prefault({}),

@@ -1,5 +1,10 @@
 /** Composition of the verifier's own keys: which there are, and who must be told where one changes. No decisions here. */
 import { hash, X509Certificate } from "node:crypto";
+import { statSync } from "node:fs";
+import type { EarKeys } from "./adapters/ear-keys/index.ts";
+import type { LogKeys } from "./adapters/log-signer/index.ts";
+import { type HmacNonceSource, replaceRegionKey } from "./adapters/nonce/index.ts";
+import { parseVerifierKey } from "./core/transparency/note.ts";
 import type { CertificateAuthority } from "./ports/certificate-authority.ts";
 import type { OwnKey } from "./ports/own-key.ts";
 
@@ -20,6 +25,46 @@ export function caKey(authority: CertificateAuthority, changed: () => Promise<vo
       await authority.retire();
       await changed();
     },
+  };
+}
+
+/** @param changed files that hold the public lines are written anew */
+export function logKey(keys: LogKeys, changed: () => Promise<void>): OwnKey {
+  return {
+    name: "log",
+    facts: () =>
+      keys.signing.map(({ verifierKey }, index) => {
+        const { publicKey } = parseVerifierKey(verifierKey);
+        const id = keyId(publicKey.export({ type: "spki", format: "der" }));
+        return { id, madeAtMs: keys.madeAtMs[index] ?? 0, state: index === 0 ? "in-use" : "accepted" };
+      }),
+    rotate: async () => {
+      keys.rotate();
+      await changed();
+    },
+    retire: async () => {
+      keys.retire();
+      await changed();
+    },
+  };
+}
+
+export function earKey(keys: EarKeys): OwnKey {
+  return {
+    name: "ear",
+    facts: () => keys.facts(),
+    rotate: () => keys.replace(),
+    retire: async () => keys.retire(),
+  };
+}
+
+/** One that gave way is accepted for the nonces that it made, in this process's memory, and for no longer than they live: there is nothing to retire. */
+export function nonceKey(file: string, nonces: HmacNonceSource): OwnKey {
+  return {
+    name: "nonce",
+    facts: () => [{ id: nonces.keyId, madeAtMs: Math.floor(statSync(file).mtimeMs), state: "in-use" }],
+    rotate: async () => nonces.replaceKey(await replaceRegionKey(file)),
+    retire: async () => {},
   };
 }
 

@@ -3,7 +3,7 @@ import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate 
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
-import { createLogKey, openLogKey } from "./adapters/log-signer/index.ts";
+import { createLogKey, LogKeys, openLogKey } from "./adapters/log-signer/index.ts";
 import type { VerifierConfig } from "./config.ts";
 import type { CertificateAuthority } from "./ports/certificate-authority.ts";
 import type { NoteSigner } from "./ports/signer.ts";
@@ -24,10 +24,8 @@ export function makeStateDirectory(directory: string): void {
 }
 
 /** @throws SignerError */
-export function logSigner({ stateDirectory, verifierId, region, log }: VerifierConfig): NoteSigner {
-  const file = log.keyFile ?? join(stateDirectory, "log.key");
-  if (existsSync(file)) return openLogKey(file);
-  return createLogKey(file, log.name ?? `hullmark/${region}/${verifierId}`);
+export function logKeys({ stateDirectory, verifierId, region, log }: VerifierConfig): LogKeys {
+  return LogKeys.open(log.keyFile ?? join(stateDirectory, "log.key"), log.name ?? `hullmark/${region}/${verifierId}`);
 }
 
 /** How long the longest history was whose loss somebody accepted, in STATE/accepted-history: outlives the database. */
@@ -60,7 +58,8 @@ export async function serverCertificate(authority: CertificateAuthority, names: 
 export interface AdminFiles {
   readonly mainPort: number;
   readonly httpPort: number;
-  readonly logVerifierKey: string;
+  /** One a line, the one in use first: each signs the log's checkpoints. */
+  readonly logVerifierKeys: string;
 }
 
 /** Who there is a credential for: always an admin, the others where a cluster's people are to have one. */
@@ -73,13 +72,13 @@ export type PublishedRole = "admin" | "responder" | "viewer";
 export async function writeAdminFiles(
   config: VerifierConfig,
   authority: CertificateAuthority,
-  { mainPort, httpPort, logVerifierKey }: AdminFiles,
+  { mainPort, httpPort, logVerifierKeys }: AdminFiles,
   nowMs: number,
 ): Promise<void> {
   for (const role of publishedRoles(config)) {
     const write = writerIn(join(config.stateDirectory, role));
     write("ca.crt", authority.trustedPem);
-    write("log.pub", `${logVerifierKey}\n`);
+    write("log.pub", logVerifierKeys);
     await writeCredential(join(config.stateDirectory, role), authority, role, nowMs);
   }
   const name = config.advertisedNames[0] ?? "localhost";

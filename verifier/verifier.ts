@@ -64,12 +64,21 @@ import { tpmQuotes } from "./core/session/tpm-quotes.ts";
 import { HistoryWatch, TransparencyLog } from "./core/transparency/index.ts";
 import { parseVerifierKey } from "./core/transparency/note.ts";
 import { reachListeners } from "./listeners.ts";
-import { caKey } from "./own-keys.ts";
+import { caKey, earKey, logKey, nonceKey } from "./own-keys.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Registry } from "./ports/registry.ts";
 import type { DriftRow } from "./ports/rows.ts";
-import { acceptedHistory, intentSigner, logSigner, makeStateDirectory, portForwardFiles, serverCertificate, writeAdminFiles } from "./state-files.ts";
+import {
+  type AdminFiles,
+  acceptedHistory,
+  intentSigner,
+  logKeys,
+  makeStateDirectory,
+  portForwardFiles,
+  serverCertificate,
+  writeAdminFiles,
+} from "./state-files.ts";
 
 /** A year: its host's root asked for it once, and revoking the node ends it. */
 const ACTUATOR_CERTIFICATE_MS = 365 * 86_400_000;
@@ -108,15 +117,16 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const nowMs = (): number => clock.nowMs();
   makeStateDirectory(config.stateDirectory);
   const authority = await X509Ca.open({ stateDir: join(config.stateDirectory, "ca"), region: config.region, clock });
-  const nonces = new HmacNonceSource({ regionKey: await loadRegionKey(join(config.stateDirectory, "region.key")), clock });
-  const signer = logSigner(config);
+  const regionKeyFile = join(config.stateDirectory, "region.key");
+  const nonces = new HmacNonceSource({ regionKey: await loadRegionKey(regionKeyFile), clock });
+  const signers = logKeys(config);
   const ear = await EarKeys.open({ directory: join(config.stateDirectory, "ear-keys"), keyDays: config.ear.keyDays, clock });
   let certificate = await serverCertificate(authority, config.advertisedNames);
   const certificateEnds = () => ({ server: certificate.notAfterMs, ca: Date.parse(new X509Certificate(authority.rootPem).validTo) });
   const meter = prometheusMeter(VERSION, certificateEnds());
   const sqlite = await openSqliteStore(join(config.stateDirectory, "verifier.db"));
   stack.defer(() => sqlite.close());
-  const log = await TransparencyLog.open(sqlite.log, signer);
+  const log = await TransparencyLog.open(sqlite.log, signers);
   const fleet = new Fleet(await sqlite.store.readNodes());
   const events = new EventBus();
   const book = new AlertBook(await sqlite.outbox.readAlerts());
@@ -189,10 +199,18 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   stack.defer(() => subscriptions.forEach((end) => void end()));
   // A key changes only once all that must be told of it is there.
   const running = Promise.withResolvers<void>();
+  const writeFiles = () => writeAdminFiles(config, authority, addresses(), nowMs());
+  const ownKeys = [caKey(authority, caChanged), logKey(signers, filesChanged), earKey(ear), nonceKey(regionKeyFile, nonces)];
   const keys = new OwnKeys({
-    ...{ keys: [caKey(authority, caChanged)], committer, nowMs, ready: running.promise },
-    ...config.keys,
-    retired: () => server.reconnect(),
+    ...{ keys: ownKeys, committer, nowMs, ready: running.promise },
+    overlapDays: config.keys.overlapDays,
+    // It gives way by itself at its age.
+    maxAgeDays: { ...config.keys.maxAgeDays, ear: config.ear.keyDays + 1 },
+    changed: async (name, how) => {
+      if (name === "ca" && how === "retired") server.reconnect();
+      // By those that sign now. Where it fails, the duty does it a second later.
+      if (name === "log") await log.publish().catch(() => undefined);
+    },
   });
   const administration = new Administration({ store: sqlite.store, fleet, committer, sessions, nowMs });
 
@@ -321,8 +339,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     keys: keys.rows(),
   }));
   await response.reconsider();
-  const addresses = { mainPort: server.mainPort, httpPort, logVerifierKey: signer.verifierKey };
-  await writeAdminFiles(config, authority, addresses, nowMs());
+  await writeFiles();
   started = true;
   if (pods) {
     const stopFollowing = new AbortController();
@@ -342,7 +359,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   let stopPublishing = (): void => {};
   const publishAnew = (): void => {
     stopPublishing();
-    if (api) stopPublishing = publishing(api, config, (role) => portForwardFiles(config, addresses, role), clock, logger);
+    if (api) stopPublishing = publishing(api, config, (role) => portForwardFiles(config, addresses(), role), clock, logger);
   };
   publishAnew();
   stack.defer(() => stopPublishing());
@@ -367,8 +384,22 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     for (const [name, endsMs] of Object.entries(certificateEnds())) meter.series.certificateExpiry.set({ certificate: name }, endsMs / 1000);
     server.changeTls(tls());
     admission?.changeCertificate(certificate);
-    await writeAdminFiles(config, authority, addresses, nowMs());
+    await filesChanged();
+  }
+
+  /** What the command and agents pin is written and published. */
+  async function filesChanged(): Promise<void> {
+    await writeFiles();
     publishAnew();
+  }
+
+  function addresses(): AdminFiles {
+    return { mainPort: server.mainPort, httpPort, logVerifierKeys: logVerifierKeys() };
+  }
+
+  /** One a line, the one in use first. */
+  function logVerifierKeys(): string {
+    return signers.signing.map(({ verifierKey }) => `${verifierKey}\n`).join("");
   }
 
   function tls(): TlsMaterial {
@@ -403,6 +434,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         baselines: () => baselines.rows,
         keys,
         caCertificates: () => authority.trustedPem,
+        logVerifierKeys,
       },
       admin: {
         ...access,

@@ -7,8 +7,9 @@ const MAX_NOTE_CHARACTERS = 4096;
 const KEY_HASH_BYTES = 4;
 
 interface Kept {
-  /** Origin and key hash. */
-  readonly log: string;
+  readonly origin: string;
+  /** Hashes of the keys that it says it is signed by. */
+  readonly keys: ReadonlySet<string>;
   readonly size: number;
 }
 
@@ -16,14 +17,23 @@ interface Kept {
 export function checkpointToKeep(held: string, offered: string): string {
   const [before, after] = [readCheckpoint(held), readCheckpoint(offered)];
   if (!after) return held;
-  return before && before.log === after.log && before.size > after.size ? held : offered;
+  return before && isSameLog(before, after) && before.size > after.size ? held : offered;
 }
 
 function readCheckpoint(note: string): Kept | undefined {
   if (note.length > MAX_NOTE_CHARACTERS) return undefined;
   const [origin, size] = note.split("\n", 2);
-  const signature = note.split("\n").find((line) => line.startsWith(`\u2014 ${origin} `));
-  if (!origin || !size || !/^(0|[1-9]\d{0,15})$/.test(size) || !signature) return undefined;
-  const hash = Buffer.from(signature.slice(signature.lastIndexOf(" ") + 1), "base64").subarray(0, KEY_HASH_BYTES);
-  return { log: `${origin}\n${hash.toString("hex")}`, size: Number(size) };
+  const signatures = note.split("\n").filter((line) => line.startsWith(`\u2014 ${origin} `));
+  if (!origin || !size || !/^(0|[1-9]\d{0,15})$/.test(size) || signatures.length === 0) return undefined;
+  const hashes = signatures.map((line) =>
+    Buffer.from(line.slice(line.lastIndexOf(" ") + 1), "base64")
+      .subarray(0, KEY_HASH_BYTES)
+      .toString("hex"),
+  );
+  return { origin, keys: new Set(hashes), size: Number(size) };
+}
+
+/** By one key at least: while the log's key is being replaced, the old and the new sign both. */
+function isSameLog(a: Kept, b: Kept): boolean {
+  return a.origin === b.origin && [...a.keys].some((key) => b.keys.has(key));
 }

@@ -3,7 +3,7 @@ import { open, writeFile } from "node:fs/promises";
 import { RpcError } from "@hullmark/proto/rpc";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { TransparencyError } from "@hullmark/verifier/core/transparency/errors";
-import { parseVerifierKey } from "@hullmark/verifier/core/transparency/note";
+import { parseVerifierKeys } from "@hullmark/verifier/core/transparency/note";
 import { Command } from "commander";
 import { ContextError } from "../connection/context-error.ts";
 import { type Asking, ask, contextOf } from "../connection/run.ts";
@@ -56,7 +56,7 @@ export function verifyCommand(): Command {
       try {
         const keyFile = options.key ?? contextOf(command).logKeyFile;
         if (keyFile === undefined) throw new ContextError("the context names no key of the log (logKeyFile): give --key");
-        const result = verifyRecord(await readBounded(file), parseVerifierKey(readText(keyFile)));
+        const result = verifyRecord(await readBounded(file), parseVerifierKeys(readText(keyFile)));
         process.stdout.write(verificationText(result));
         process.exitCode = { ok: EXIT.clean, tampered: EXIT.drift, incomplete: EXIT.unknown }[result.verdict];
       } catch (error) {

@@ -87,14 +87,15 @@ function retireCommand(): Command {
 
 function trustCommand(): Command {
   return new Command("trust")
-    .description("take over from the verifier, known by what the context names, what it is known by from now on: into the context's caFile")
+    .description("take over from the verifier, known by what the context names, what it is known by from now on: into the context's caFile and logKeyFile")
     .addHelpText("after", "\nAfter a rotation, for people who have files of their own. Exit: 0 up to date, 2 usage, 3 cannot tell")
     .action(async (_options: unknown, command: Command) =>
       ask(command, async ({ channel, print, signal }) => {
-        const { caFile } = contextOf(command);
-        const { caCertificates } = await channel.client(Query).listKeys({}, { signal });
+        const { caFile, logKeyFile } = contextOf(command);
+        const { caCertificates, logVerifierKeys } = await channel.client(Query).listKeys({}, { signal });
         replace(caFile, caCertificates);
-        print(`${printable(caFile)} is up to date\n`);
+        if (logKeyFile !== undefined) replace(logKeyFile, logVerifierKeys);
+        print(`up to date: ${[caFile, ...(logKeyFile === undefined ? [] : [logKeyFile])].map((file) => printable(file)).join(", ")}\n`);
         return EXIT.clean;
       }),
     );

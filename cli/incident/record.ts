@@ -2,10 +2,11 @@
 import { pathText, text } from "@hullmark/verifier/core/fleet/log-facts";
 import { incidentId } from "@hullmark/verifier/core/incident/incident";
 import { SEVERITY_OF } from "@hullmark/verifier/core/response/causes";
+import type { LogKeys } from "@hullmark/verifier/core/transparency/checkpoint";
 import type { LogEntry } from "@hullmark/verifier/core/transparency/entry";
 import { TransparencyError } from "@hullmark/verifier/core/transparency/errors";
 import { extract, type LogExtract, MAX_EXTRACT_ENTRIES, openExtract, type ProvenEntry } from "@hullmark/verifier/core/transparency/extract";
-import { MAX_NOTE_BYTES, type NoteVerifierKey } from "@hullmark/verifier/core/transparency/note";
+import { MAX_NOTE_BYTES } from "@hullmark/verifier/core/transparency/note";
 import type { LogReader } from "@hullmark/verifier/ports/log-store";
 import { z } from "zod";
 import { incidentView } from "../output/incident-page.ts";
@@ -54,7 +55,7 @@ export interface RecordVerification {
 }
 
 /** @returns the file's text. @throws TransparencyError where the log cannot be read; MISSING also where its newest checkpoint does not have all of it yet */
-export async function makeRecord(incident: ToldIncident, reader: LogReader, key: NoteVerifierKey): Promise<string> {
+export async function makeRecord(incident: ToldIncident, reader: LogReader, key: LogKeys): Promise<string> {
   const ids = new Set(incident.members.map(({ driftId }) => driftId));
   const log = await extract(reader, key, ({ type, fields }) => ids.has(String(fields[type === "drift" ? "id" : "drift"])));
   const record = serialized({ format: FORMAT, incident: incidentView(incident), log: logView(log) });
@@ -72,7 +73,7 @@ function logView({ note, entries }: LogExtract) {
 }
 
 /** @param file at most {@link MAX_RECORD_BYTES}; anybody may have written it */
-export function verifyRecord(file: string, key: NoteVerifierKey): RecordVerification {
+export function verifyRecord(file: string, key: LogKeys): RecordVerification {
   const findings: RecordFinding[] = [];
   const find = (verdict: RecordFinding["verdict"], message: string): void => void findings.push({ verdict, message });
   const done = (id = "", drifts = 0, entries: readonly ProvenEntry[] = []): RecordVerification => {

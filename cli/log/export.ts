@@ -2,8 +2,8 @@
 import { mkdir, open, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { MAX_BUNDLE_BYTES } from "@hullmark/verifier/core/transparency/bundle";
-import { type Checkpoint, openCheckpoint } from "@hullmark/verifier/core/transparency/checkpoint";
-import { MAX_NOTE_BYTES, type NoteVerifierKey } from "@hullmark/verifier/core/transparency/note";
+import { type Checkpoint, type LogKeys, openCheckpoint } from "@hullmark/verifier/core/transparency/checkpoint";
+import { MAX_NOTE_BYTES } from "@hullmark/verifier/core/transparency/note";
 import { tilePath, tilesOf } from "@hullmark/verifier/core/transparency/tile";
 import { TILE_WIDTH } from "@hullmark/verifier/ports/log-store";
 import { directoryResources, type ReadResource } from "./readers.ts";
@@ -13,11 +13,7 @@ import { directoryResources, type ReadResource } from "./readers.ts";
  * The checkpoint is written last: an interrupted copy is still the old one. It does not verify the tiles: verify the copy.
  * @throws TransparencyError where the checkpoint is not by this key; Error where something is missing
  */
-export async function exportLog(
-  read: ReadResource,
-  key: NoteVerifierKey,
-  directory: string,
-): Promise<{ readonly checkpoint: Checkpoint; readonly copied: number }> {
+export async function exportLog(read: ReadResource, key: LogKeys, directory: string): Promise<{ readonly checkpoint: Checkpoint; readonly copied: number }> {
   const note = await read("checkpoint", MAX_NOTE_BYTES);
   if (!note) throw new Error("the log has no checkpoint yet");
   const checkpoint = openCheckpoint(note.toString("utf8"), key);

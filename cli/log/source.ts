@@ -1,6 +1,6 @@
 /** Which log is meant, and whose key it must be signed with: options, else the context. */
 import { readFileSync } from "node:fs";
-import { type NoteVerifierKey, parseVerifierKey } from "@hullmark/verifier/core/transparency/note";
+import { type NoteVerifierKey, parseVerifierKeys } from "@hullmark/verifier/core/transparency/note";
 import type { Command } from "commander";
 import type { Context } from "../connection/context.ts";
 import { ContextError } from "../connection/context-error.ts";
@@ -18,7 +18,7 @@ export interface SourceOptions {
 
 export interface LogSource extends AsyncDisposable {
   readonly read: ReadResource;
-  readonly key: NoteVerifierKey;
+  readonly key: readonly NoteVerifierKey[];
 }
 
 /** @throws ContextError, TransparencyError: wrong usage both of them; in the plugin of kubectl also KubectlError and the signal's reason */
@@ -27,7 +27,7 @@ export async function logSource(options: SourceOptions, command: Command, signal
   const plugin = command.optsWithGlobals<Partial<PluginOptions>>();
   if (isOfPlugin(plugin)) return ofCluster(options, plugin, signal);
   const { url, dir, keyFile } = sourceOf(options, command);
-  return { read: reader(url, dir), key: parseVerifierKey(readText(keyFile)), [Symbol.asyncDispose]: nothing };
+  return { read: reader(url, dir), key: parseVerifierKeys(readText(keyFile)), [Symbol.asyncDispose]: nothing };
 }
 
 const nothing = async (): Promise<void> => {};
@@ -40,10 +40,10 @@ function reader(url: string, dir: string | undefined): ReadResource {
 
 /** What is not named is the cluster's. */
 async function ofCluster({ url, dir, key }: SourceOptions, plugin: PluginOptions, signal: AbortSignal): Promise<LogSource> {
-  const verifierKey = parseVerifierKey(key === undefined ? await clusterLogKey(plugin, signal) : readText(key));
-  if (url !== undefined || dir !== undefined) return { read: reader(url ?? "", dir), key: verifierKey, [Symbol.asyncDispose]: nothing };
+  const keys = parseVerifierKeys(key === undefined ? await clusterLogKey(plugin, signal) : readText(key));
+  if (url !== undefined || dir !== undefined) return { read: reader(url ?? "", dir), key: keys, [Symbol.asyncDispose]: nothing };
   const log = await openClusterLog(plugin, signal);
-  return { read: urlResources(log.url), key: verifierKey, [Symbol.asyncDispose]: () => log.close() };
+  return { read: urlResources(log.url), key: keys, [Symbol.asyncDispose]: () => log.close() };
 }
 
 /** @throws ContextError */

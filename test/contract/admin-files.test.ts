@@ -11,7 +11,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { parse } from "yaml";
 
 const DAY_MS = 86_400_000;
-const ADDRESSES = { mainPort: 7443, httpPort: 7480, logVerifierKey: "log+key" };
+const ADDRESSES = { mainPort: 7443, httpPort: 7480, logVerifierKeys: "log+key\n" };
 
 let home: string;
 beforeEach(() => {

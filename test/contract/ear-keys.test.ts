@@ -54,6 +54,34 @@ describe("keys of Attestation Results", () => {
     expect(readdirSync(directory)).toHaveLength(keys.jwks().keys.length);
   });
 
+  test("replaced by hand: the new one signs, the old one is published until it is retired, and the order of things goes on", async () => {
+    const keys = await open();
+    const old = await keys.sign({});
+    nowMs += 10 * DAY_MS;
+    await keys.replace();
+    expect(keys.facts().map(({ state }) => state)).toEqual(["in-use", "accepted"]);
+    const fresh = await keys.sign({});
+    for (const jwt of [old, fresh]) expect(await verifies(jwt, keys.jwks())).toBe(true);
+    expect(decodeProtectedHeader(fresh).kid).not.toBe(decodeProtectedHeader(old).kid);
+    keys.retire();
+    expect(await verifies(old, keys.jwks())).toBe(false);
+    expect(await verifies(fresh, keys.jwks())).toBe(true);
+    expect((await open()).jwks()).toEqual(keys.jwks());
+    expect(keys.facts()).toHaveLength(1);
+  });
+
+  test("replaced while the next is published already: that one is dropped, for it may be known too", async () => {
+    const keys = await open();
+    nowMs += 29.5 * DAY_MS;
+    await keys.rotate();
+    expect(keys.jwks().keys).toHaveLength(2);
+    const planned = keys.jwks().keys[1];
+    await keys.replace();
+    expect(keys.jwks().keys).toHaveLength(2);
+    expect(keys.jwks().keys).not.toContainEqual(planned);
+    expect(await verifies(await keys.sign({}), { keys: keys.jwks().keys.slice(1) })).toBe(true);
+  });
+
   test("a verifier that was away for long has a new key at once, and the old one goes", async () => {
     const first = (await open()).jwks();
     nowMs += 100 * DAY_MS;

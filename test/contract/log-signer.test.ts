@@ -1,10 +1,22 @@
 /** The log's key file: made privately, read strictly, understood by Go's note package (see log-verify). */
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createLogKey, openLogKey } from "@hullmark/verifier/adapters/log-signer/index";
-import { openCheckpoint, parseVerifierKey, signCheckpoint } from "@hullmark/verifier/core/transparency/index";
+import { checkpointToKeep } from "@hullmark/agent/core/checkpoint";
+import { createLogKey, LogKeys, openLogKey } from "@hullmark/verifier/adapters/log-signer/index";
+import {
+  encodeLogEntry,
+  HistoryWatch,
+  openCheckpoint,
+  parseVerifierKey,
+  parseVerifierKeys,
+  signCheckpoint,
+  TransparencyLog,
+} from "@hullmark/verifier/core/transparency/index";
+import type { NoteSigner } from "@hullmark/verifier/ports/signer";
 import { afterAll, describe, expect, it } from "vitest";
+import { MemoryLogStore } from "../fakes/memory-log-store.ts";
+import { testNoteSigner } from "../fakes/note-signer.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "hullmark-key-"));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
@@ -44,5 +56,96 @@ describe("log signer", () => {
       expect(() => openLogKey(file), bad).toThrow(/KEY_MALFORMED/);
     }
     expect(() => createLogKey(join(scratch, "new"), "bad name")).toThrow(/KEY_MALFORMED/);
+  });
+});
+
+describe("the keys of one log", () => {
+  const checkpoint = async (keys: LogKeys) => {
+    const [present, ...others] = keys.signing;
+    return await signCheckpoint(5, root, present as NonNullable<typeof present>, ...others);
+  };
+
+  it("overlap: both sign until the old one is retired, and its line is kept where its key is not", async () => {
+    const file = join(scratch, "rotated.key");
+    const keys = LogKeys.open(file, "log.example/eu-1");
+    const [first] = keys.signing.map(({ verifierKey }) => verifierKey);
+    const secret = readFileSync(file, "utf8");
+    keys.rotate();
+    const [second, old] = keys.signing.map(({ verifierKey }) => verifierKey);
+    expect(old).toBe(first);
+    const note = await checkpoint(keys);
+    for (const line of [first, second]) expect(openCheckpoint(note, parseVerifierKey(line ?? ""))).toMatchObject({ size: 5 });
+    expect(() => keys.rotate()).toThrow(/not retired/);
+    expect(LogKeys.open(file, "another").signing.map(({ verifierKey }) => verifierKey)).toEqual([second, first]);
+    keys.retire();
+    keys.retire();
+    expect(() => openCheckpoint("", parseVerifierKeys(`${second}\n${first}\n`))).toThrow(/BAD_NOTE/);
+    const alone = await checkpoint(keys);
+    expect(openCheckpoint(alone, parseVerifierKeys(`${first}\n${second}\n`))).toMatchObject({ size: 5 });
+    expect(() => openCheckpoint(alone, parseVerifierKey(first ?? ""))).toThrow(/UNKNOWN_KEY/);
+    expect(keys.past).toEqual([first]);
+    expect(LogKeys.open(file, "another")).toMatchObject({ past: [first] });
+    for (const name of [file, `${file}.past`]) expect(readFileSync(name, "utf8")).not.toContain(secret.trim());
+    expect(existsSync(`${file}.old`)).toBe(false);
+  });
+
+  it("a rotation or retirement that was cut short is not begun, or is done again", () => {
+    const file = join(scratch, "cut.key");
+    const keys = LogKeys.open(file, "log.example/eu-1");
+    const lines = (opened: LogKeys) => opened.signing.map(({ verifierKey }) => verifierKey);
+    const [first] = lines(keys);
+    writeFileSync(`${file}.next`, "PRIVATE", { mode: 0o600 });
+    expect(lines(LogKeys.open(file, ""))).toEqual([first]);
+    // The old one stands aside, and nothing is in its place yet.
+    copyFileSync(file, `${file}.old`);
+    const reopened = LogKeys.open(file, "");
+    expect(lines(reopened)).toEqual([first]);
+    reopened.rotate();
+    expect(lines(reopened)).toHaveLength(2);
+    // Its line is written down, and its key not yet gone.
+    writeFileSync(`${file}.past`, `${first}\n`);
+    const again = LogKeys.open(file, "");
+    expect(lines(again)).toHaveLength(2);
+    again.retire();
+    expect(again.past).toEqual([first]);
+    expect(lines(again)).toHaveLength(1);
+  });
+
+  it("a checkpoint by a key that was retired still convicts a log that went back, and no log that did not", async () => {
+    const keys = LogKeys.open(join(scratch, "history.key"), "log.example/eu-1");
+    const entries = ["a", "b", "c"].map((name) => encodeLogEntry({ type: "admin", timeMs: 1_790_000_000_000, fields: { name } }));
+    const [whole, shorter] = [new MemoryLogStore(), new MemoryLogStore()];
+    const [log, older] = [await TransparencyLog.open(whole, keys), await TransparencyLog.open(shorter, keys)];
+    await log.append(entries);
+    await older.append(entries.slice(0, 2));
+    const { note } = await log.publish();
+    keys.rotate();
+    await log.append(entries);
+    const { note: both } = await log.publish();
+    keys.retire();
+    for (const [held, now] of [
+      [note, log],
+      [both, log],
+    ] as const)
+      expect(await new HistoryWatch(now, 0).show("node", held)).toBe("continued");
+    for (const held of [note, both]) expect(await new HistoryWatch(older, 0).show("node", held)).toBe("contradicted");
+    // The stored checkpoint is still its own, whichever of the keys has signed it.
+    await (await TransparencyLog.open(whole, keys)).check();
+    expect(await new HistoryWatch(log, 0).show("node", await signCheckpoint(9, root, testNoteSigner("log.example/eu-1")))).toBe("unsigned");
+  });
+
+  it("an agent keeps no shorter checkpoint through a rotation, and goes on with one by the new key", async () => {
+    const [old, next, stranger] = ["old", "next", "stranger"].map((seed) => testNoteSigner("log.example/eu-1", seed)) as [NoteSigner, NoteSigner, NoteSigner];
+    const by = (size: number, ...signers: [NoteSigner, ...NoteSigner[]]) => signCheckpoint(size, root, ...signers);
+    const held = await by(10, old);
+    expect(checkpointToKeep(held, await by(9, next, old))).toBe(held);
+    const both = await by(11, next, old);
+    expect(checkpointToKeep(held, both)).toBe(both);
+    expect(checkpointToKeep(both, await by(10, next))).toBe(both);
+    const alone = await by(12, next);
+    expect(checkpointToKeep(both, alone)).toBe(alone);
+    // A log that was begun anew: nothing of the old one binds it.
+    const anew = await by(1, stranger);
+    expect(checkpointToKeep(alone, anew)).toBe(anew);
   });
 });

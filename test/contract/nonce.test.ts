@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { chmod, mkdtemp, rm, stat, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { HmacNonceSource, loadRegionKey } from "@hullmark/verifier/adapters/nonce/index";
+import { HmacNonceSource, loadRegionKey, replaceRegionKey } from "@hullmark/verifier/adapters/nonce/index";
 import { describe, expect, it } from "vitest";
 
 const scope = { session: "s-1", nodeId: "0123456789abcdef", expiresAtMs: 10_000 };
@@ -49,6 +49,29 @@ describe("NonceSource", () => {
     expect(nonces.redeem(nonce, scope)).toBe("expired");
   });
 
+  it("a new key invalidates nothing that lives, accepts nothing twice, and the old one makes nothing new", () => {
+    const { nonces, clock } = source();
+    const [before, spent] = [nonces.issue(scope), nonces.issue(scope)];
+    expect(nonces.redeem(spent, scope)).toBe("ok");
+    const id = nonces.keyId;
+    const next = randomBytes(32);
+    nonces.replaceKey(next);
+    expect(nonces.keyId).not.toBe(id);
+    expect(nonces.redeem(before, scope)).toBe("ok");
+    for (const nonce of [before, spent]) expect(nonces.redeem(nonce, scope)).toBe("used");
+    const after = nonces.issue(scope);
+    expect(source(next).nonces.redeem(after, scope)).toBe("ok");
+    const long = { ...scope, expiresAtMs: 3_600_000_000 };
+    const stale = nonces.issue(long);
+    nonces.replaceKey(randomBytes(32));
+    expect(nonces.redeem(stale, long), "longer than any nonce lives").toBe("foreign");
+    const short = { ...scope, expiresAtMs: 7_000_000 };
+    const late = nonces.issue(short);
+    nonces.replaceKey(randomBytes(32));
+    clock.now += 3_600_000;
+    expect(nonces.redeem(late, short), "the overlap is over").toBe("foreign");
+  });
+
   it("never repeats one", () => {
     const { nonces } = source();
     expect(new Set(Array.from({ length: 5000 }, () => nonces.issue(scope).toString("hex"))).size).toBe(5000);
@@ -74,6 +97,10 @@ describe("region key", () => {
       const key = await loadRegionKey(path);
       expect(key).toHaveLength(32);
       expect(await loadRegionKey(path)).toEqual(key);
+      expect((await stat(path)).mode & 0o777).toBe(0o600);
+      const next = await replaceRegionKey(path);
+      expect(next).not.toEqual(key);
+      expect(await loadRegionKey(path)).toEqual(next);
       expect((await stat(path)).mode & 0o777).toBe(0o600);
       await chmod(path, 0o640);
       await expect(loadRegionKey(path)).rejects.toThrow("read by others");

@@ -25,7 +25,7 @@ function fixture() {
   const committer = { submit: async ({ entries }: { entries: readonly { fields: object }[] }) => void told.push(...entries.map(({ fields }) => fields)) };
   const keys = new OwnKeys({
     ...{ keys: [key], committer: committer as never, nowMs: () => clock.nowMs, ready: ready.promise },
-    ...{ maxAgeDays: { ca: 30 }, overlapDays: 7, retired: (name: string) => void told.push(name) },
+    ...{ maxAgeDays: { ca: 30, log: 30, ear: 30, nonce: 30 }, overlapDays: 7, changed: async (...what: readonly string[]) => void told.push(what.join(" ")) },
   });
   return { clock, keys, told, ready: ready.resolve };
 }
@@ -59,7 +59,8 @@ test("of two who rotate at once the second is refused; each change is told with 
   expect(await keys.retire("ca", "ada", "moved")).toEqual(["a"]);
   expect(told).toEqual([
     { action: "key-rotated", key: "ca", id: "new-1", before: "a", by: "ada", reason: "first" },
+    "ca rotated",
     { action: "key-retired", key: "ca", id: "a", by: "ada", reason: "moved" },
-    "ca",
+    "ca retired",
   ]);
 });

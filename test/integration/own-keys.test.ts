@@ -8,15 +8,21 @@ import { type Credential, enrol, renew } from "@hullmark/agent/adapters/grpc/enr
 import { TrustedCa } from "@hullmark/agent/adapters/grpc/trusted-ca";
 import { RpcChannel } from "@hullmark/proto/rpc";
 import { Query } from "@hullmark/proto/v1/query";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { logCommand } from "hullmark/commands/log";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { Attester } from "../fakes/attester.ts";
 import { logEntries } from "../fakes/log-entries.ts";
+import { testNoteSigner } from "../fakes/note-signer.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
+import { runCommand } from "../fakes/run-command.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
 const PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14];
 const never = new AbortController().signal;
 const DAY_MS = 86_400_000;
+
+// Conditions are waited for at most a minute each.
+vi.setConfig({ testTimeout: 240_000 });
 
 let verifier: TestVerifier;
 let directory: string;
@@ -175,11 +181,118 @@ describe("the CA", () => {
   });
 });
 
+describe("the log's key", () => {
+  const logUrl = () => `http://127.0.0.1:${verifier.running?.httpPort}/log`;
+  const file = (name: string, content: string) => {
+    writeFileSync(join(directory, name), content);
+    return join(directory, name);
+  };
+  const verify = (...args: string[]) => runCommand(logCommand, "verify", "--url", logUrl(), ...args);
+  const published = () => readFileSync(adminFile("log.pub"), "utf8");
+  /** Waits for a checkpoint over everything, which comes by itself once a second. */
+  const upToDate = async (key: string, ...args: string[]) => {
+    const { logSize } = await verifier.query.getStatus({});
+    await expect
+      .poll(async () => (JSON.parse((await verify("--key", key, ...args, "-o", "json")).out) as { checkpoint?: { size: number } }).checkpoint?.size ?? 0, {
+        timeout: 60_000,
+        interval: 300,
+      })
+      .toBeGreaterThanOrEqual(Number(logSize));
+    return await verify("--key", key, ...args);
+  };
+  let node: Attester;
+  let oldKey: string;
+  let newKey: string;
+  let remembered: string;
+  let heldBefore: string;
+
+  test("verifies, and a node and a person remember a checkpoint by it", async () => {
+    node = verifier.attester({ name: "log-1", quoter: new FakeQuoter() });
+    await node.connect();
+    oldKey = file("old.pub", published());
+    remembered = join(directory, "last.checkpoint");
+    expect((await upToDate(oldKey, "--remember", remembered)).code).toBe(0);
+    await node.close();
+    await node.connect();
+    heldBefore = node.checkpoint;
+    expect(heldBefore).not.toBe("");
+  });
+
+  test("is rotated: both keys sign, each verifies the log, and what was remembered is a part of it", async () => {
+    await verifier.adminClient.rotateKey({ name: "log", reason: "two years old" });
+    expect(await keysOf("log")).toEqual(["in-use", "accepted"]);
+    expect(published().trim().split("\n")).toHaveLength(2);
+    expect((await verifier.query.listKeys({})).logVerifierKeys).toBe(published());
+    newKey = file("new.pub", `${published().split("\n")[0]}\n`);
+    const both = file("both.pub", published());
+    for (const key of [oldKey, newKey, both]) expect((await upToDate(key)).out).toMatch(/^VERIFIED/);
+    // The checkpoint of before is by the old key alone.
+    expect(await verify("--key", oldKey, "--since", remembered)).toMatchObject({ code: 0, out: expect.stringContaining("consistent") });
+    expect(await verify("--key", both, "--since", remembered)).toMatchObject({ code: 0, out: expect.stringContaining("consistent") });
+    expect((await verify("--key", newKey, "--since", remembered)).code).toBe(3);
+    expect((await verify("--key", both, "--remember", remembered)).code).toBe(0);
+    expect((await verify("--key", file("strangers.pub", testNoteSigner(published().split("+")[0]).verifierKey))).code).toBe(3);
+  });
+
+  test("is retired: the new one alone signs and verifies, from what was remembered while both did", async () => {
+    await node.close();
+    await node.connect();
+    const heldBoth = node.checkpoint;
+    expect(heldBoth.split("\n").filter((line) => line.startsWith("\u2014 "))).toHaveLength(2);
+    await verifier.adminClient.retireKey({ name: "log", reason: "everybody has the new one" });
+    expect(await upToDate(newKey, "--since", remembered)).toMatchObject({ code: 0, out: expect.stringContaining("consistent") });
+    expect((await verify("--key", oldKey)).code).toBe(3);
+    expect(published()).toBe(readFileSync(newKey, "utf8"));
+  });
+
+  test("what agents remember by any of the keys is still held against the log: also by one that slept all the while", async () => {
+    const claims = async () => (await verifier.query.getStatus({})).claims.map(({ code }) => code);
+    await node.close();
+    node.checkpoint = heldBefore;
+    await node.connect();
+    await node.report();
+    expect(await claims()).not.toContain("log-contradicted");
+    await verifier.stop();
+    await verifier.start();
+    node.options = { ...node.options, mainAddress: verifier.mainAddress, enrolmentAddress: `localhost:${verifier.running?.enrolmentPort}` };
+    await node.connect();
+    expect(await claims()).not.toContain("log-contradicted");
+    expect((await upToDate(newKey, "--since", remembered)).code).toBe(0);
+  });
+});
+
+test("the nonce key: a node goes on being asked and believed, before and after; a restart takes the new one", async () => {
+  const node = verifier.attester({ name: "nonce-1", quoter: new FakeQuoter() });
+  node.answering = false;
+  await node.connect();
+  await node.report();
+  await verifier.adminClient.requestQuote({ nodeId: node.credential?.nodeId ?? "" });
+  const challenge = await node.next("challenge");
+  const before = (await keysNow()).find(({ name }) => name === "nonce");
+  const { id } = await verifier.adminClient.rotateKey({ name: "nonce", reason: "a year old" });
+  expect(id).not.toBe(before?.id);
+  const accepted = async (): Promise<number> => {
+    const text = await (await fetch(`http://127.0.0.1:${verifier.running?.httpPort}/metrics`)).text();
+    return Number(/^hullmark_quotes_total\{result="accepted",reason=""\} (\d+)$/m.exec(text)?.[1] ?? 0);
+  };
+  const first = await accepted();
+  // Asked before, answered after.
+  node.send({ case: "quote", value: await node.quote(challenge) });
+  await expect.poll(accepted, { timeout: 60_000 }).toBe(first + 1);
+  await verifier.adminClient.requestQuote({ nodeId: node.credential?.nodeId ?? "" });
+  node.send({ case: "quote", value: await node.quote(await node.next("challenge")) });
+  await expect.poll(accepted, { timeout: 60_000 }).toBe(first + 2);
+  expect(await keysOf("nonce")).toEqual(["in-use"]);
+  await verifier.stop();
+  await verifier.start();
+  expect((await keysNow()).find(({ name }) => name === "nonce")?.id).toBe(id);
+});
+
 test("a key that gave way and is accepted for too long is told", async () => {
   const claims = async () => (await verifier.query.getStatus({})).claims.map(({ code, detail }) => `${code} ${detail}`);
   await verifier.adminClient.rotateKey({ name: "ca", reason: "to see its age" });
   expect(await claims()).toEqual([]);
-  verifier.clock.shiftMs = 31 * DAY_MS;
+  verifier.clock.shiftMs = 30.5 * DAY_MS;
   expect(await claims()).toEqual([expect.stringMatching(/^key-overlap .* of ca .*: hullmark keys retire ca$/)]);
   expect(await (await fetch(`http://127.0.0.1:${verifier.running?.httpPort}/metrics`)).text()).toMatch(
     /^hullmark_key_due_timestamp_seconds\{key="ca",state="accepted"\} \d/m,

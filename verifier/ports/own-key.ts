@@ -1,10 +1,10 @@
 /** A key of the verifier's own, as people administer it: what there is, a new one, and the end of the old. The key itself never crosses this port. */
 
-/** `ca` certifies agents, operators and the verifier's listeners. */
-export type OwnKeyName = "ca";
+/** `ca` certifies agents, operators and the verifier's listeners; `log` signs the log's checkpoints; `ear` signs Attestation Results; `nonce` makes nonces that no other region accepts. */
+export type OwnKeyName = "ca" | "log" | "ear" | "nonce";
 
 export interface OwnKeyFact {
-  /** First 16 hex digits of the SHA-256 of its public half (SubjectPublicKeyInfo). */
+  /** First 16 hex digits of the SHA-256 of its public half (SubjectPublicKeyInfo); of a secret one, of a digest that tells nothing of it. */
   readonly id: string;
   /** Unix milliseconds. */
   readonly madeAtMs: number;
@@ -16,7 +16,7 @@ export interface OwnKey {
   readonly name: OwnKeyName;
   /** The one in use first. */
   facts(): readonly OwnKeyFact[];
-  /** A new one is in use, durably, on return; the one before is `accepted`. Called only where none is. */
+  /** A new one is in use, durably, on return; the one before is `accepted`, or for as long as it must be without anybody's doing. Called only where none is. */
   rotate(): Promise<void>;
   /** Those that gave way count no more. Durable on return; idempotent. */
   retire(): Promise<void>;

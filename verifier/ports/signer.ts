@@ -11,6 +11,14 @@ export interface NoteSigner {
   sign(message: Uint8Array): Promise<Uint8Array>;
 }
 
+/** The keys of one log over time, all of one name. */
+export interface NoteSigners {
+  /** Each of them signs every checkpoint: the one in use, and the one that gave way to it until it is retired. At least one. */
+  readonly signing: readonly NoteSigner[];
+  /** Verifier keys of those that were retired: what they signed may still be shown to this log as its own. */
+  readonly past: readonly string[];
+}
+
 /** KEY_MISSING, KEY_MALFORMED and KEY_PERMISSIONS need a person; SIGNER_UNAVAILABLE may pass by itself. */
 export type SignerErrorCode = "KEY_MISSING" | "KEY_MALFORMED" | "KEY_PERMISSIONS" | "SIGNER_UNAVAILABLE";
 

@@ -2,12 +2,13 @@
  * The keys of Attestation Results: ECDSA P-256, one a file (PKCS #8, mode 0600) named by the second from which it signs. Rotation needs nobody: the next key is
  * published a day before it signs, and the last one for a day after, so that no relying party meets a key that its cached set lacks.
  */
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
+import { createPrivateKey, createPublicKey, generateKeyPairSync, hash, type KeyObject } from "node:crypto";
 import { closeSync, constants, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { calculateJwkThumbprint, exportJWK, type JWK, SignJWT } from "jose";
 import type { Clock } from "../../ports/clock.ts";
 import type { EarSigner } from "../../ports/ear-signer.ts";
+import type { OwnKeyFact } from "../../ports/own-key.ts";
 import { SignerError } from "../../ports/signer.ts";
 
 const DAY_MS = 86_400_000;
@@ -19,6 +20,7 @@ interface Key {
   readonly file: string;
   readonly fromMs: number;
   readonly privateKey: KeyObject;
+  readonly id: string;
   readonly jwk: JWK & { readonly kid: string };
 }
 
@@ -75,8 +77,35 @@ export class EarKeys implements EarSigner {
       const next = this.#keys[i + 1];
       return next !== undefined && nowMs >= next.fromMs + OVERLAP_MS;
     });
-    for (const { file } of over) rmSync(file, { force: true });
-    this.#keys = this.#keys.filter((key) => !over.includes(key));
+    this.#drop((key) => over.includes(key));
+  }
+
+  /** What there is, the key in use first; the one that is published and signs later is not among them. */
+  facts(): readonly OwnKeyFact[] {
+    const active = this.#active();
+    return this.#keys
+      .filter(({ fromMs }) => fromMs <= active.fromMs)
+      .reverse()
+      .map(({ fromMs, id }) => ({ id, madeAtMs: fromMs, state: fromMs === active.fromMs ? "in-use" : "accepted" }));
+  }
+
+  /** A new key signs at once, and one that was to follow is dropped; the one before stays published. Durable. @throws the system's errors */
+  async replace(): Promise<void> {
+    const active = this.#active();
+    this.#drop(({ fromMs }) => fromMs > active.fromMs);
+    const secondMs = Math.floor(this.#options.clock.nowMs() / 1000) * 1000;
+    this.#keys = [...this.#keys, await makeKey(this.#options.directory, Math.max(secondMs, active.fromMs + 1000))];
+  }
+
+  /** Those that gave way are published no more, so that what they signed verifies nowhere once sets are fetched anew. Durable; idempotent. */
+  retire(): void {
+    const active = this.#active();
+    this.#drop(({ fromMs }) => fromMs < active.fromMs);
+  }
+
+  #drop(which: (key: Key) => boolean): void {
+    for (const { file } of this.#keys.filter(which)) rmSync(file, { force: true });
+    this.#keys = this.#keys.filter((key) => !which(key));
   }
 
   #active(): Key {
@@ -127,7 +156,9 @@ async function readKey(file: string, fromMs: number): Promise<Key> {
     throw new SignerError("KEY_MALFORMED", `${file} holds no private key`, { cause });
   }
   if (privateKey.asymmetricKeyDetails?.namedCurve !== "prime256v1") throw new SignerError("KEY_MALFORMED", `${file} is no P-256 key`);
-  const jwk = await exportJWK(createPublicKey(privateKey));
+  const publicKey = createPublicKey(privateKey);
+  const jwk = await exportJWK(publicKey);
   const kid = await calculateJwkThumbprint(jwk);
-  return { file, fromMs, privateKey, jwk: { ...jwk, kid, alg: "ES256", use: "sig" } };
+  const id = hash("sha256", publicKey.export({ type: "spki", format: "der" })).slice(0, 16);
+  return { file, fromMs, privateKey, id, jwk: { ...jwk, kid, alg: "ES256", use: "sig" } };
 }

@@ -11,6 +11,9 @@ export const REGION_KEY_BYTES = 32;
 const DOMAIN = "nonce-v1";
 const HALF_BYTES = 16;
 const DEFAULT_MAX_USED = 200_000;
+/** Longer than any nonce lives. */
+const MAX_OVERLAP_MS = 3_600_000;
+const MAX_BEFORE = 8;
 
 export interface HmacNonceSourceOptions {
   /** {@link REGION_KEY_BYTES} secret bytes, shared by the verifiers of one region and no other. */
@@ -21,28 +24,43 @@ export interface HmacNonceSourceOptions {
 }
 
 export class HmacNonceSource implements NonceSource {
-  readonly #key: KeyObject;
+  #key: KeyObject;
+  /** Those that gave way, the newest first, and until when what they made may live (Unix milliseconds). */
+  #before: readonly { readonly key: KeyObject; readonly untilMs: number }[] = [];
   readonly #clock: Pick<Clock, "nowMs">;
   readonly #maxUsed: number;
   /** Hex nonce → expiry, in order of use. */
   readonly #used = new Map<string, number>();
 
   constructor(options: HmacNonceSourceOptions) {
-    if (options.regionKey.length !== REGION_KEY_BYTES) throw new RangeError(`region key of ${options.regionKey.length} bytes, want ${REGION_KEY_BYTES}`);
-    this.#key = createSecretKey(options.regionKey);
+    this.#key = keyOf(options.regionKey);
     this.#clock = options.clock;
     this.#maxUsed = options.maxUsed ?? DEFAULT_MAX_USED;
   }
 
+  /** Of the key in use: first 16 hex digits of a digest that tells nothing of it. */
+  get keyId(): string {
+    return createHmac("sha256", this.#key).update("hullmark-key-id").digest("hex").slice(0, 16);
+  }
+
+  /** From now on nonces are made with another key; those of the one before are accepted as long as they live, an hour at most. */
+  replaceKey(regionKey: Uint8Array): void {
+    const nowMs = this.#clock.nowMs();
+    this.#before = [{ key: this.#key, untilMs: nowMs + MAX_OVERLAP_MS }, ...this.#before.filter(({ untilMs }) => untilMs > nowMs)].slice(0, MAX_BEFORE);
+    this.#key = keyOf(regionKey);
+  }
+
   issue(scope: NonceScope): Buffer {
     const rand = randomBytes(HALF_BYTES);
-    return Buffer.concat([rand, this.#mac(rand, scope)]);
+    return Buffer.concat([rand, this.#mac(this.#key, rand, scope)]);
   }
 
   redeem(nonce: Uint8Array, scope: NonceScope): NonceVerdict {
     if (nonce.length !== NONCE_BYTES) return "foreign";
-    if (!timingSafeEqual(nonce.subarray(HALF_BYTES), this.#mac(nonce.subarray(0, HALF_BYTES), scope))) return "foreign";
     const nowMs = this.#clock.nowMs();
+    const keys = [this.#key, ...this.#before.flatMap(({ key, untilMs }) => (nowMs < untilMs && scope.expiresAtMs <= untilMs ? [key] : []))];
+    const made = (key: KeyObject): boolean => timingSafeEqual(nonce.subarray(HALF_BYTES), this.#mac(key, nonce.subarray(0, HALF_BYTES), scope));
+    if (!keys.some(made)) return "foreign";
     if (nowMs >= scope.expiresAtMs) return "expired";
     const key = Buffer.from(nonce).toString("hex");
     if (this.#used.has(key)) return "used";
@@ -56,7 +74,7 @@ export class HmacNonceSource implements NonceSource {
     return randomBytes(bytes);
   }
 
-  #mac(rand: Uint8Array, scope: NonceScope): Buffer {
+  #mac(key: KeyObject, rand: Uint8Array, scope: NonceScope): Buffer {
     const expiry = Buffer.alloc(8);
     expiry.writeBigUInt64BE(BigInt(scope.expiresAtMs));
     const message = new ByteWriter(128)
@@ -66,10 +84,15 @@ export class HmacNonceSource implements NonceSource {
       .bytes(Buffer.from(scope.nodeId))
       .bytes(expiry)
       .finish();
-    return createHmac("sha256", this.#key).update(message).digest().subarray(0, HALF_BYTES);
+    return createHmac("sha256", key).update(message).digest().subarray(0, HALF_BYTES);
   }
 
   #forgetExpired(nowMs: number): void {
     for (const [key, expiresAtMs] of this.#used) if (nowMs >= expiresAtMs) this.#used.delete(key);
   }
+}
+
+function keyOf(bytes: Uint8Array): KeyObject {
+  if (bytes.length !== REGION_KEY_BYTES) throw new RangeError(`region key of ${bytes.length} bytes, want ${REGION_KEY_BYTES}`);
+  return createSecretKey(bytes);
 }

@@ -1,6 +1,7 @@
 /** The region's nonce key on disk: made at first start, mode 0600. Verifiers of one region share the file's content; no other region has it. */
 import { randomBytes } from "node:crypto";
-import { open, readFile } from "node:fs/promises";
+import { open, readFile, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
 import { REGION_KEY_BYTES } from "./hmac-nonce-source.ts";
 
 /** @throws Error when the file may be read by others or has another length */
@@ -26,4 +27,22 @@ export async function loadRegionKey(path: string): Promise<Buffer> {
   } finally {
     await handle.close();
   }
+}
+
+/** A new key in the place of the one on disk. Durable on return; a crash leaves the one or the other. */
+export async function replaceRegionKey(path: string): Promise<Buffer> {
+  const key = randomBytes(REGION_KEY_BYTES);
+  const draft = `${path}.new`;
+  await rm(draft, { force: true });
+  const file = await open(draft, "wx", 0o600);
+  try {
+    await file.writeFile(key);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(draft, path);
+  const directory = await open(dirname(path), "r");
+  await directory.sync().finally(() => directory.close());
+  return key;
 }

@@ -30,6 +30,8 @@ export interface QueryServices {
   readonly keys: OwnKeys;
   /** PEM: what the command and agents pin. */
   readonly caCertificates: () => string;
+  /** What verifies the log, one a line. */
+  readonly logVerifierKeys: () => string;
   readonly verifierId: string;
   readonly region: string;
   readonly version: string;
@@ -119,7 +121,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       const keys = services.keys
         .rows()
         .map(({ name, id, state, madeAtMs, dueAtMs }) => ({ name, id, state, madeAt: timestampFromMs(madeAtMs), dueAt: timestampFromMs(dueAtMs) }));
-      return { keys, caCertificates: services.caCertificates() };
+      return { keys, caCertificates: services.caCertificates(), logVerifierKeys: services.logVerifierKeys() };
     },
     async listNodes({ pageSize, pageToken }) {
       const rows = fleet

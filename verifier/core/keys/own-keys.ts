@@ -14,8 +14,8 @@ export interface OwnKeysOptions {
   readonly nowMs: () => number;
   /** No key changes before this is fulfilled. */
   readonly ready: Promise<void>;
-  /** A key that gave way counts no more, and the log has it: for what it let in before. */
-  readonly retired: (name: OwnKeyName) => void;
+  /** A key changed, and the log has it: what is to follow at once. Does not reject. */
+  readonly changed: (name: OwnKeyName, how: "rotated" | "retired") => Promise<void>;
   /** Days after which a key in use should be replaced. */
   readonly maxAgeDays: Readonly<Record<OwnKeyName, number>>;
   /** Days after which one that gave way should be retired. */
@@ -73,7 +73,7 @@ export class OwnKeys {
       if (accepted) throw new AdministrationError("OVERLAP", `the key ${accepted.id} that gave way is accepted still: hullmark keys retire ${name}`);
       await key.rotate();
       const id = key.facts()[0]?.id ?? "";
-      await this.#tell("key-rotated", { key: name, id, before: before?.id ?? null, by, reason });
+      await this.#tell("key-rotated", { key: name, id, before: before?.id ?? null, by, reason }).finally(() => this.#options.changed(key.name, "rotated"));
       return id;
     });
   }
@@ -85,11 +85,7 @@ export class OwnKeys {
       const ids = key.facts().flatMap(({ id, state }) => (state === "accepted" ? [id] : []));
       if (ids.length === 0) throw new AdministrationError("NOT_FOUND", `no key of ${name} that gave way is accepted still`);
       await key.retire();
-      try {
-        await this.#tell("key-retired", { key: name, id: ids.join(" "), by, reason });
-      } finally {
-        this.#options.retired(key.name);
-      }
+      await this.#tell("key-retired", { key: name, id: ids.join(" "), by, reason }).finally(() => this.#options.changed(key.name, "retired"));
       return ids;
     });
   }

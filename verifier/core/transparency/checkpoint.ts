@@ -32,14 +32,19 @@ export function parseCheckpoint(text: string): Checkpoint {
   return { origin, size, root };
 }
 
-/** Signs a checkpoint whose origin is the signer's name. */
-export async function signCheckpoint(size: number, root: Buffer, signer: NoteSigner): Promise<string> {
-  return await signNote(formatCheckpoint({ origin: signer.name, size, root }), signer);
+/** Signs a checkpoint whose origin is the signers' name, which is one. */
+export async function signCheckpoint(size: number, root: Buffer, ...signers: readonly [NoteSigner, ...NoteSigner[]]): Promise<string> {
+  return await signNote(formatCheckpoint({ origin: signers[0].name, size, root }), ...signers);
 }
 
-/** The checkpoint of a note that `key` has signed and whose origin is that key's name. @throws TransparencyError */
-export function openCheckpoint(note: string, key: NoteVerifierKey): Checkpoint {
-  const checkpoint = parseCheckpoint(openNote(note, [key]).text);
-  if (checkpoint.origin !== key.name) throw new TransparencyError("BAD_CHECKPOINT", `origin ${checkpoint.origin}, want ${key.name}`);
+/** One key of a log, or all that it has had and that count, of one name. */
+export type LogKeys = NoteVerifierKey | readonly NoteVerifierKey[];
+
+/** The checkpoint of a note that one of the log's keys has signed and whose origin is their name. @throws TransparencyError */
+export function openCheckpoint(note: string, log: LogKeys): Checkpoint {
+  const keys = [log].flat();
+  const checkpoint = parseCheckpoint(openNote(note, keys).text);
+  const name = keys[0]?.name ?? "";
+  if (checkpoint.origin !== name) throw new TransparencyError("BAD_CHECKPOINT", `origin ${checkpoint.origin}, want ${name}`);
   return checkpoint;
 }

@@ -1,10 +1,9 @@
 /** Single entries of a log with the proof that they are in it: what can be handed to somebody who has only the log's key. */
 import { type LogReader, TILE_WIDTH } from "../../ports/log-store.ts";
-import { openCheckpoint } from "./checkpoint.ts";
+import { type LogKeys, openCheckpoint } from "./checkpoint.ts";
 import { decodeLogEntry, type LogEntry } from "./entry.ts";
 import { TransparencyError } from "./errors.ts";
 import { hashLeaf } from "./hash.ts";
-import type { NoteVerifierKey } from "./note.ts";
 import { verifyInclusion } from "./proof.ts";
 import { TileHashes } from "./tile-hashes.ts";
 
@@ -35,7 +34,7 @@ export interface ProvenEntry extends LogEntry {
  * Reads the whole log and takes out what is wanted. Entries that are not in our format are no one's. What the reader says is not verified here: {@link openExtract} is for that.
  * @throws TransparencyError MISSING, OUT_OF_RANGE for more than {@link MAX_EXTRACT_ENTRIES}, and what {@link openCheckpoint} throws; what the reader throws
  */
-export async function extract(reader: LogReader, key: NoteVerifierKey, wanted: (entry: LogEntry) => boolean): Promise<LogExtract> {
+export async function extract(reader: LogReader, key: LogKeys, wanted: (entry: LogEntry) => boolean): Promise<LogExtract> {
   const note = (await reader.readCheckpoint())?.note;
   if (note === undefined) throw new TransparencyError("MISSING", "the log has no checkpoint yet");
   const { size } = openCheckpoint(note, key);
@@ -56,7 +55,7 @@ export async function extract(reader: LogReader, key: NoteVerifierKey, wanted: (
 }
 
 /** Verifies an extract that anybody may have made. What it leaves out cannot be seen. @throws TransparencyError UNKNOWN_KEY where it is not by this key; any other: it does not hold */
-export function openExtract({ note, entries }: LogExtract, key: NoteVerifierKey): readonly ProvenEntry[] {
+export function openExtract({ note, entries }: LogExtract, key: LogKeys): readonly ProvenEntry[] {
   const { size, root } = openCheckpoint(note, key);
   let last = -1;
   return entries.map(({ index, entry, proof }) => {

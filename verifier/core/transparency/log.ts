@@ -1,6 +1,6 @@
 /** The log as the verifier writes it: one writer over a store, checkpoints after commits. */
 import { type LogAppend, type LogStore, LogStoreError, type StoredCheckpoint } from "../../ports/log-store.ts";
-import type { NoteSigner } from "../../ports/signer.ts";
+import type { NoteSigner, NoteSigners } from "../../ports/signer.ts";
 import { edgeRoot, type LogEdge, loadEdge, type PlannedAppend, planAppend } from "./append.ts";
 import { type Checkpoint, openCheckpoint, signCheckpoint } from "./checkpoint.ts";
 import { TransparencyError } from "./errors.ts";
@@ -19,23 +19,25 @@ export interface AppendResult {
  */
 export class TransparencyLog {
   readonly #store: LogStore;
-  readonly #signer: NoteSigner;
+  readonly #signers: NoteSigners;
   #edge: LogEdge;
   #newest: StoredCheckpoint | undefined;
   #queue: Promise<unknown> = Promise.resolve();
+  #publishing: Promise<unknown> = Promise.resolve();
 
-  private constructor(store: LogStore, signer: NoteSigner, edge: LogEdge) {
+  private constructor(store: LogStore, signers: NoteSigners, edge: LogEdge) {
     this.#store = store;
-    this.#signer = signer;
+    this.#signers = signers;
     this.#edge = edge;
   }
 
   /**
+   * @param signer the log's one key, or its keys over time, asked at each use
    * Opens what is stored and holds it against the newest checkpoint: a log that lost or changed entries below its own checkpoint must not be continued.
    * @throws TransparencyError INCONSISTENT, BAD_SIGNATURE or UNKNOWN_KEY; LogStoreError
    */
-  static async open(store: LogStore, signer: NoteSigner): Promise<TransparencyLog> {
-    const log = new TransparencyLog(store, signer, await loadEdge(store));
+  static async open(store: LogStore, signer: NoteSigner | NoteSigners): Promise<TransparencyLog> {
+    const log = new TransparencyLog(store, "signing" in signer ? signer : { signing: [signer], past: [] }, await loadEdge(store));
     await log.check();
     return log;
   }
@@ -50,9 +52,10 @@ export class TransparencyLog {
       throw new TransparencyError("INCONSISTENT", `the stored entries are not those of the checkpoint of size ${checkpoint.size}`);
   }
 
-  /** A checkpoint that this log's key has signed. The note is whoever's brings it. @throws TransparencyError BAD_NOTE, BAD_CHECKPOINT, UNKNOWN_KEY, BAD_SIGNATURE */
+  /** A checkpoint that a key of this log has signed, be it retired since. The note is whoever's brings it. @throws TransparencyError BAD_NOTE, BAD_CHECKPOINT, UNKNOWN_KEY, BAD_SIGNATURE */
   openOwn(note: string): Checkpoint {
-    return openCheckpoint(note, parseVerifierKey(this.#signer.verifierKey));
+    const { signing, past } = this.#signers;
+    return openCheckpoint(note, [...signing.map(({ verifierKey }) => verifierKey), ...past].map(parseVerifierKey));
   }
 
   /** Whether this log goes on from that checkpoint: has its entries, and the same. @throws LogStoreError; TransparencyError where tiles are missing */
@@ -116,15 +119,23 @@ export class TransparencyLog {
     }
   }
 
-  /** Signs and stores a checkpoint of everything committed; the stored one where nothing was added since. */
+  /** Signs and stores a checkpoint of everything committed; the stored one where nothing was added since. Calls are served in order. */
   async publish(): Promise<StoredCheckpoint> {
+    const mine = this.#publishing.then(() => this.#publish());
+    this.#publishing = mine.catch(() => undefined);
+    return await mine;
+  }
+
+  async #publish(): Promise<StoredCheckpoint> {
     const stored = await this.#store.readCheckpoint();
     const edge = this.#edge;
     if (stored?.size === edge.size) {
       this.#newest = stored;
       return stored;
     }
-    const note = await signCheckpoint(edge.size, edgeRoot(edge), this.#signer);
+    const [signer, ...others] = this.#signers.signing;
+    if (!signer) throw new TransparencyError("BAD_KEY", "the log has no key");
+    const note = await signCheckpoint(edge.size, edgeRoot(edge), signer, ...others);
     const checkpoint: StoredCheckpoint = { size: edge.size, note };
     await this.#store.writeCheckpoint(checkpoint);
     this.#newest = checkpoint;

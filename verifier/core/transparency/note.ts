@@ -6,6 +6,7 @@ import { TransparencyError } from "./errors.ts";
 export const MAX_NOTE_BYTES = 65536;
 const MAX_SIGNATURES = 64;
 const MAX_VERIFIER_KEY_CHARACTERS = 512;
+const MAX_VERIFIER_KEYS = 16;
 const ED25519 = 0x01;
 const ED25519_KEY_BYTES = 32;
 const ED25519_SIGNATURE_BYTES = 64;
@@ -54,15 +55,27 @@ export function parseVerifierKey(text: string): NoteVerifierKey {
   return { name, id: Number.parseInt(id, 16), publicKey };
 }
 
+/** One key a line, all of one name: the keys of one log over time, any of which will do. @throws TransparencyError BAD_KEY */
+export function parseVerifierKeys(text: string): readonly NoteVerifierKey[] {
+  const lines = text.trim().split("\n");
+  if (lines.length > MAX_VERIFIER_KEYS) throw new TransparencyError("BAD_KEY", `${lines.length} keys, limit ${MAX_VERIFIER_KEYS}`);
+  const keys = lines.map(parseVerifierKey);
+  if (new Set(keys.map(({ name }) => name)).size > 1) throw new TransparencyError("BAD_KEY", "keys of several logs");
+  return keys;
+}
+
 /** Signs `text`, which ends in a newline. @throws TransparencyError BAD_NOTE, SignerError */
-export async function signNote(text: string, signer: NoteSigner): Promise<string> {
+export async function signNote(text: string, ...signers: readonly [NoteSigner, ...NoteSigner[]]): Promise<string> {
   if (!text.endsWith("\n") || hasForbiddenCharacters(text))
     throw new TransparencyError("BAD_NOTE", "a note's text ends in a newline and has no control characters");
-  const { id } = parseVerifierKey(signer.verifierKey);
-  const signature = Buffer.alloc(4 + ED25519_SIGNATURE_BYTES);
-  signature.writeUInt32BE(id);
-  signature.set(await signer.sign(Buffer.from(text)), 4);
-  return `${text}\n— ${signer.name} ${signature.toString("base64")}\n`;
+  let note = `${text}\n`;
+  for (const signer of signers) {
+    const signature = Buffer.alloc(4 + ED25519_SIGNATURE_BYTES);
+    signature.writeUInt32BE(parseVerifierKey(signer.verifierKey).id);
+    signature.set(await signer.sign(Buffer.from(text)), 4);
+    note += `— ${signer.name} ${signature.toString("base64")}\n`;
+  }
+  return note;
 }
 
 /**
@@ -86,7 +99,7 @@ export function openNote(note: string, keys: readonly NoteVerifierKey[]): { read
     if (!verify(null, message, key.publicKey, signature)) throw new TransparencyError("BAD_SIGNATURE", `the signature by ${name} does not hold`);
     signedBy.push(name);
   }
-  if (signedBy.length === 0) throw new TransparencyError("UNKNOWN_KEY", `no signature by ${keys.map(({ name }) => name).join(" or ")}`);
+  if (signedBy.length === 0) throw new TransparencyError("UNKNOWN_KEY", `no signature by ${[...new Set(keys.map(({ name }) => name))].join(" or ")}`);
   return { text, signedBy };
 }
 

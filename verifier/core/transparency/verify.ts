@@ -1,11 +1,10 @@
 /** Verifies a whole log from nothing but its public parts: what `hullmark log verify` does, offline as well. */
 import { type LogReader, TILE_WIDTH } from "../../ports/log-store.ts";
 import { EMPTY_EDGE, edgeRoot, planAppend } from "./append.ts";
-import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, type LogKeys, openCheckpoint } from "./checkpoint.ts";
 import { decodeLogEntry, type LogEntryType } from "./entry.ts";
 import { TransparencyError } from "./errors.ts";
 import { EMPTY_LOG_ROOT } from "./hash.ts";
-import type { NoteVerifierKey } from "./note.ts";
 import { tilePath, tileWidth } from "./tile.ts";
 
 /** `tampered`: something contradicts what was signed. `incomplete`: something needed is absent or unreadable, so it cannot be told. */
@@ -39,7 +38,7 @@ export const MAX_FINDINGS = 32;
  * Memory is bounded by one bundle; everything read is untrusted. Failing to read is a finding, never a pass.
  * @param since a checkpoint note remembered from earlier, by the same key
  */
-export async function verifyLog(reader: LogReader, key: NoteVerifierKey, since?: string, signal?: AbortSignal): Promise<LogVerification> {
+export async function verifyLog(reader: LogReader, key: LogKeys, since?: string, signal?: AbortSignal): Promise<LogVerification> {
   const verification = new Verification(reader, signal);
   const remembered = since === undefined ? undefined : verification.open("remembered checkpoint", since, key);
   const note = await verification.read("checkpoint", () => reader.readCheckpoint());
@@ -73,7 +72,7 @@ class Verification {
   }
 
   /** A wrong signature by the right key is tampering; a note without one by this key says nothing of this log. */
-  open(where: string, note: string, key: NoteVerifierKey): Checkpoint | undefined {
+  open(where: string, note: string, key: LogKeys): Checkpoint | undefined {
     try {
       return openCheckpoint(note, key);
     } catch (error) {

@@ -1695,6 +1695,13 @@ export declare type ListKeysResponse = Message<"hullmark.v1.ListKeysResponse"> &
    * @generated from field: string ca_certificates = 2;
    */
   caCertificates: string;
+
+  /**
+   * One `NAME+HASH+KEY` a line, the one in use first: each signs the log's checkpoints, and any of them verifies it.
+   *
+   * @generated from field: string log_verifier_keys = 3;
+   */
+  logVerifierKeys: string;
 };
 
 /**
@@ -1710,7 +1717,7 @@ export declare const ListKeysResponseSchema: GenMessage<ListKeysResponse>;
  */
 export declare type OwnKey = Message<"hullmark.v1.OwnKey"> & {
   /**
-   * `ca`
+   * `ca`, `log`, `ear`, `nonce`
    *
    * @generated from field: string name = 1;
    */

@@ -1,0 +1,82 @@
+/** The log's Ed25519 key in a file of its own, in the text form of Go's note package: `PRIVATE+KEY+<name>+<hash>+<base64(0x01 ‖ seed)>`. */
+import { createPrivateKey, createPublicKey, type KeyObject, randomBytes, sign } from "node:crypto";
+import { closeSync, constants, fchmodSync, fstatSync, fsyncSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { formatVerifierKey, isNoteKeyName, noteKeyId } from "../../core/transparency/note.ts";
+import { type NoteSigner, SignerError } from "../../ports/signer.ts";
+
+const SEED_BYTES = 32;
+const MAX_KEY_FILE_BYTES = 1024;
+/** DER of a PKCS #8 Ed25519 key (RFC 8410) up to its seed. */
+const PKCS8_PREFIX = Buffer.from("302e020100300506032b657004220420", "hex");
+
+/** Makes a key in a new file, mode 0600, durable on return. @throws SignerError KEY_MALFORMED for a bad name; the system's error where the file exists */
+export function createLogKey(file: string, name: string): NoteSigner {
+  if (!isNoteKeyName(name)) throw new SignerError("KEY_MALFORMED", "a key name is not empty and has no spaces, plus signs or control characters");
+  const seed = randomBytes(SEED_BYTES);
+  const signer = signerOf(name, seed);
+  const id = noteKeyId(name, publicBytes(privateKeyOf(seed)))
+    .toString(16)
+    .padStart(8, "0");
+  const fd = openSync(file, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
+  try {
+    fchmodSync(fd, 0o600);
+    writeFileSync(fd, `PRIVATE+KEY+${name}+${id}+${Buffer.concat([Buffer.of(1), seed]).toString("base64")}\n`);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  syncDirectory(dirname(file));
+  return signer;
+}
+
+/** @throws SignerError KEY_MISSING, KEY_PERMISSIONS (others may read it), KEY_MALFORMED */
+export function openLogKey(file: string): NoteSigner {
+  const [, name, id, encoded] = /^PRIVATE\+KEY\+([^+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+=*)\n?$/.exec(readKeyFile(file)) ?? [];
+  const bytes = Buffer.from(encoded ?? "", "base64");
+  if (!name || !id || !isNoteKeyName(name) || bytes.length !== 1 + SEED_BYTES || bytes[0] !== 1)
+    throw new SignerError("KEY_MALFORMED", `${file} is not an Ed25519 note key`);
+  const seed = bytes.subarray(1);
+  if (noteKeyId(name, publicBytes(privateKeyOf(seed))) !== Number.parseInt(id, 16))
+    throw new SignerError("KEY_MALFORMED", `${file}: the hash does not belong to the key`);
+  return signerOf(name, seed);
+}
+
+function readKeyFile(file: string): string {
+  let fd: number;
+  try {
+    fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+  } catch (cause) {
+    throw new SignerError("KEY_MISSING", `${file} cannot be opened`, { cause });
+  }
+  try {
+    const { mode, size } = fstatSync(fd);
+    if ((mode & 0o077) !== 0) throw new SignerError("KEY_PERMISSIONS", `${file} may be read by others: chmod 600`);
+    if (size > MAX_KEY_FILE_BYTES) throw new SignerError("KEY_MALFORMED", `${file} has ${size} bytes`);
+    return readFileSync(fd, "utf8");
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function signerOf(name: string, seed: Uint8Array): NoteSigner {
+  const key = privateKeyOf(seed);
+  return { name, verifierKey: formatVerifierKey(name, publicBytes(key)), sign: async (message) => sign(null, message, key) };
+}
+
+function privateKeyOf(seed: Uint8Array): KeyObject {
+  return createPrivateKey({ key: Buffer.concat([PKCS8_PREFIX, seed]), format: "der", type: "pkcs8" });
+}
+
+function publicBytes(key: KeyObject): Buffer {
+  return createPublicKey(key).export({ format: "der", type: "spki" }).subarray(-32);
+}
+
+function syncDirectory(directory: string): void {
+  const fd = openSync(directory, constants.O_RDONLY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
