@@ -9,6 +9,8 @@ export interface CommandLine<Config, Flag extends string> {
   readonly flags: readonly Flag[];
   /** @throws ConfigError */
   load(file: string): Config;
+  /** With `--check-config`: what is wrong with the files that the configuration names, a line each. */
+  check?(config: Config): readonly string[];
 }
 
 /**
@@ -17,7 +19,7 @@ export interface CommandLine<Config, Flag extends string> {
  */
 export function readCommandLine<Config, Flag extends string = never>(
   args: readonly string[],
-  { usage, flags, load }: CommandLine<Config, Flag>,
+  { usage, flags, load, check }: CommandLine<Config, Flag>,
 ): { readonly config: Config; readonly flag: Flag | undefined } | 0 | 2 {
   const wrong = (message: string): 2 => {
     process.stderr.write(`${message}\n`);
@@ -42,6 +44,8 @@ export function readCommandLine<Config, Flag extends string = never>(
   try {
     const config = load(file);
     if (!values["check-config"]) return { config, flag: flags.find((name) => values[name]) };
+    const problems = check?.(config) ?? [];
+    if (problems.length > 0) return wrong(problems.join("\n"));
     process.stdout.write(`${file}: ok\n`);
     return 0;
   } catch (error) {

@@ -4,6 +4,7 @@ import "./engine.ts";
 import { openLog, readCommandLine, runTasks, stopOnSignals, type Task, VERSION } from "@hullmark/daemon";
 import { systemClock } from "./adapters/system-clock/index.ts";
 import { loadConfig } from "./config.ts";
+import { policyProblems } from "./policy-source.ts";
 import { startVerifier } from "./verifier.ts";
 
 const USAGE = `hullmark verifier ${VERSION}
@@ -11,14 +12,19 @@ const USAGE = `hullmark verifier ${VERSION}
 usage: verifier --config FILE [--check-config]
 
   --config FILE    configuration (YAML); deploy/config/verifier.example.yaml explains it
-  --check-config   read it, say what is wrong, and stop
+  --check-config   read it and the policy that it names, say what is wrong, and stop
   --help           this text
   --version
 `;
 
 /** @returns the exit code */
 export async function main(args: readonly string[]): Promise<number> {
-  const command = readCommandLine(args, { usage: USAGE, flags: [], load: loadConfig });
+  const command = readCommandLine(args, {
+    usage: USAGE,
+    flags: [],
+    load: loadConfig,
+    check: ({ policyFile }) => (policyFile === undefined ? [] : policyProblems(policyFile)),
+  });
   if (typeof command === "number") return command;
   const { config } = command;
   const logger = openLog(config.logging.level, { verifierId: config.verifierId });

@@ -4,7 +4,7 @@ import type { Logger } from "pino";
 import { loadPolicyFile } from "./adapters/policy-file/index.ts";
 import { watchPolicyFile } from "./adapters/policy-file/watch.ts";
 import type { PolicySource } from "./core/fleet/policy-holder.ts";
-import { formatProblem } from "./core/policy/index.ts";
+import { formatProblem, type ParsedPolicy } from "./core/policy/index.ts";
 
 /** @param candidates the first that is there counts; none: no policy is configured */
 export function policySource(candidates: readonly string[], logger: Logger): PolicySource {
@@ -13,7 +13,7 @@ export function policySource(candidates: readonly string[], logger: Logger): Pol
     load() {
       const file = current();
       if (file === undefined) return undefined;
-      const { parsed } = loadPolicyFile(file);
+      const parsed = parsedFile(file, logger);
       if (parsed.ok) for (const warning of parsed.warnings) logger.warn({ problem: formatProblem(warning) }, "policy");
       else logger.error({ problems: parsed.errors.map(formatProblem) }, "the policy is not in force");
       return parsed;
@@ -36,6 +36,31 @@ export function policySource(candidates: readonly string[], logger: Logger): Pol
       };
     },
   };
+}
+
+/** @throws where the file cannot be read, which is logged */
+function parsedFile(file: string, logger: Logger): ParsedPolicy {
+  try {
+    return loadPolicyFile(file).parsed;
+  } catch (error) {
+    logger.warn({ problem: unreadable(file, error) }, "no policy is in force: its file cannot be read");
+    throw error;
+  }
+}
+
+/** @returns what is wrong with a policy file, a line each */
+export function policyProblems(file: string): readonly string[] {
+  try {
+    const { parsed } = loadPolicyFile(file);
+    return parsed.ok ? [] : parsed.errors.map(formatProblem);
+  } catch (error) {
+    return [unreadable(file, error)];
+  }
+}
+
+function unreadable(file: string, error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return code === "ENOENT" ? `${file}: no such file (policyFile of the configuration names it; hullmark policy init writes one)` : `${file}: ${message}`;
 }
 
 function filesOf(file: string): readonly string[] {

@@ -56,10 +56,15 @@ test("the command checks a configuration without starting anything", () => {
     expect(run("--config", file, "--check-config")).toMatchObject({ status: 0, stdout: `${file}: ok\n` });
     writeFileSync(file, "x: 1\n");
     expect(run("--config", file, "--check-config")).toMatchObject({ status: 2, stderr: expect.stringContaining(`${file}:1:1: unknown key x`) });
+    writeFileSync(file, `stateDirectory: ${directory}/state\npolicyFile: none-policy.yaml\n`);
+    expect(run("--config", file, "--check-config")).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining(`${directory}/none-policy.yaml: no such file`),
+    });
     expect(run("--config", join(directory, "none.yaml"))).toMatchObject({ status: 2, stderr: expect.stringContaining("none.yaml") });
     expect(run()).toMatchObject({ status: 2, stderr: expect.stringContaining("usage:") });
     expect(run("--help")).toMatchObject({ status: 0, stdout: expect.stringContaining("usage:") });
   } finally {
     rmSync(directory, { recursive: true });
   }
-});
+}, 180_000);
