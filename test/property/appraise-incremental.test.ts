@@ -11,7 +11,7 @@ import {
   FilesystemStateSchema,
   NodeStateSchema,
 } from "@hullmark/proto/v1/attestation";
-import type { Severity } from "@hullmark/proto/v1/common";
+import { type Severity, Verdict } from "@hullmark/proto/v1/common";
 import { type AppraisalMemo, appraiseContainer, MAX_FINDINGS } from "@hullmark/verifier/core/appraisal/appraise-container";
 import {
   applyEvidence,
@@ -261,4 +261,17 @@ test("a name more or less of a file with many names touches no more of them than
   expect(kinds(report([{ path: "a/f", record: file(1), inode: 7n }, ...links(63)]))).toBe(63);
   expect(kinds(report([{ path: "l63", record: file(1), inode: 7n }]))).toBe(0);
   expect(kinds(report([{ path: "l63", record: undefined, inode: 0n }]))).toBe(63);
+});
+
+test("a root that is no overlay is not judged under Docker's drivers, whatever is told of it, and never good", () => {
+  const state = new Reporter().report({ changes: [], reset: true, code: [], mounts: [] });
+  const appraised = (dialect: string) => {
+    const filesystem = { ...state.filesystem, kind: FilesystemKind.MERGED, dialect };
+    return appraiseContainer(input({ ...state, filesystem, configuration: { ...state.configuration, seccomp: "default" } }, {}));
+  };
+  const codes = (dialect: string): string[] => appraised(dialect).reasons.map(({ code }) => code);
+  expect(codes("docker")).toContain("no-layers");
+  expect(codes("containerd")).toContain("layer-comparing");
+  expect(appraised("docker").findings).toEqual([]);
+  expect(appraised("docker").verdict).toBe(Verdict.UNKNOWN);
 });

@@ -32,6 +32,9 @@ export const BLOCKING_CLAIMS: ReadonlySet<string> = new Set([
   "processes-truncated",
 ]);
 
+/** The root has no layer directories that could be held against the image's. */
+export const NO_LAYERS = "no-layers";
+
 /** What an appraisal leaves to the next of the same container, so that it need not look again at what stayed. Results never depend on it. */
 export interface AppraisalMemo {
   readonly upper: UpperAppraisal | undefined;
@@ -102,13 +105,23 @@ function appraiseContent(input: ContainerInput, reference: ReferenceImage, unkno
     findings.push(finding({ place: "image", kind: "replaced", path: Buffer.alloc(0), differences, summary, discriminator: "config" }, rules));
   }
   const merged = state.filesystem.kind === FilesystemKind.MERGED;
-  const layers = merged ? appraiseMerged(input) : appraiseLayers(input, reference);
+  const layers = layersOf(input, reference, merged);
   findings.push(...layers.findings);
   unknown.push(...layers.unknown);
   const upper = merged ? undefined : UpperAppraisal.next(before?.upper, state, reference, rules);
   const code = appraiseCode(state, reference, rules, before?.code);
   findings.push(...code.findings, ...appraiseBindFiles(input), ...configurationFindings(input, reference), ...appraiseProcessPrivileges(input));
   return { findings, memo: { upper, code } };
+}
+
+/** Under Docker's drivers without overlay (vfs, btrfs, zfs, …) the engine's own first layer is part of the one tree, and cannot be told from changes. */
+function layersOf(input: ContainerInput, reference: ReferenceImage, merged: boolean): Pick<ReturnType<typeof appraiseLayers>, "findings" | "unknown"> {
+  if (!merged) return appraiseLayers(input, reference);
+  if (input.state.filesystem.dialect !== "docker") return appraiseMerged(input);
+  return {
+    findings: [],
+    unknown: [claim(NO_LAYERS, "its root is no overlay: of Docker's storage drivers only overlay2 (and containerd's overlayfs) is judged")],
+  };
 }
 
 /** What differs from image and specification both is told once, with the specification. */

@@ -2,7 +2,7 @@
 import { FilesystemKind } from "@hullmark/proto/v1/attestation";
 import { Verdict } from "@hullmark/proto/v1/common";
 import type { NodeRow, WorkloadRow } from "../../ports/rows.ts";
-import { type AppraisalMemo, appraiseContainer, BLOCKING_CLAIMS, type RememberedAppraisal } from "../appraisal/appraise-container.ts";
+import { type AppraisalMemo, appraiseContainer, BLOCKING_CLAIMS, NO_LAYERS, type RememberedAppraisal } from "../appraisal/appraise-container.ts";
 import { MERGED_TREE_ID } from "../appraisal/appraise-merged.ts";
 import { POD_CLAIMS } from "../appraisal/appraise-pod.ts";
 import type { ExpectedTree } from "../appraisal/descent.ts";
@@ -92,6 +92,7 @@ const INCONCLUSIVE: ReadonlySet<string> = new Set([
   ...POD_CLAIMS,
   "policy-pending",
   "layer-comparing",
+  NO_LAYERS,
   "provenance-unknown",
   "code-truncated",
   // Of what is not listed nothing is known to be gone: a flood of drifts must not resolve the one that mattered.
