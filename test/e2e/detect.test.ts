@@ -1,5 +1,5 @@
 /** The main job, end to end, on real parts: signed by released cosign, run by a real engine, attacked, found, told. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -374,6 +374,14 @@ describe("told", () => {
     const key = join(stack.directory, "verifier/admin/log.pub");
     expect((await stack.hullmark("log", "export", copy, "--url", `${stack.httpUrl}/log`, "--key", key)).code).toBe(0);
     expect((await stack.hullmark("log", "verify", "--dir", copy, "--key", key)).code).toBe(0);
+    const [entries = ""] = readdirSync(join(copy, "tile/entries"), { recursive: true, encoding: "utf8" })
+      .map((name) => join(copy, "tile/entries", name))
+      .filter((path) => statSync(path).isFile());
+    const bytes = readFileSync(entries);
+    const middle = bytes.length >> 1;
+    bytes.writeUInt8(bytes.readUInt8(middle) ^ 1, middle);
+    writeFileSync(entries, bytes);
+    expect(await stack.hullmark("log", "verify", "--dir", copy, "--key", key)).toMatchObject({ code: 1, stdout: expect.stringContaining("TAMPERED WITH") });
   });
 
   test("names from a container never reach the terminal raw", async () => {
