@@ -1,5 +1,4 @@
 /** `hullmark keys ls|rotate|retire|trust`: the verifier's own keys, and what to know it by. */
-import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { type OwnKey, Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
@@ -9,6 +8,7 @@ import { ask, contextOf } from "../connection/run.ts";
 import { because } from "../output/because.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
+import { replaceFile } from "../output/replace-file.ts";
 import { table } from "../output/table.ts";
 import { age, toMs } from "../output/words.ts";
 
@@ -103,9 +103,7 @@ function trustCommand(): Command {
 
 function replace(path: string, content: string): void {
   try {
-    rmSync(`${path}.new`, { force: true });
-    writeFileSync(`${path}.new`, content, { mode: 0o644, flag: "wx" });
-    renameSync(`${path}.new`, path);
+    replaceFile(path, content, 0o644);
   } catch (cause) {
     throw new ContextError(`${path} cannot be written: ${because(cause)}`, { cause });
   }

@@ -1,6 +1,6 @@
 /** `hullmark node show|quote|token|allow|actuator|revoke|approve`: one node in full, and who may join the fleet (admins only). */
 import { createPublicKey, generateKeyPairSync, X509Certificate } from "node:crypto";
-import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
@@ -12,6 +12,7 @@ import { ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
 import { nodePageView, showNode } from "../output/node-page.ts";
+import { replaceFile } from "../output/replace-file.ts";
 import { toMs } from "../output/words.ts";
 import { within } from "./numbers.ts";
 
@@ -100,7 +101,7 @@ function tokenCommand(): Command {
         const create = () => channel.client(Admin).createJoinToken({ nodeName: name ?? "", ttlSeconds }, { signal });
         const { token, expiresAt } = await persistently(create, nowMs + wait * 1000);
         if (output === undefined) print(`${token}\n`);
-        else replaceSecret(output, `${token}\n`);
+        else replaceFile(output, `${token}\n`, 0o600);
         const until = toMs(expiresAt);
         if (until !== undefined) process.stderr.write(`usable once, until ${new Date(until).toISOString()}\n`);
         return EXIT.clean;
@@ -152,11 +153,11 @@ function actuatorCommand(): Command {
         const request = { node, publicKey: publicKey.export({ type: "spki", format: "der" }) };
         const { nodeId, certificateChain, expiresAt, intentKey, caCertificate } = await channel.client(Admin).issueActuatorCertificate(request, { signal });
         mkdirSync(dir, { recursive: true, mode: 0o700 });
-        replaceSecret(join(dir, "client.key"), privateKey.export({ type: "pkcs8", format: "pem" }).toString());
-        replaceSecret(join(dir, "client.crt"), certificateChain.map((der) => new X509Certificate(der).toString()).join(""));
-        replaceSecret(join(dir, "ca.crt"), caCertificate);
+        replaceFile(join(dir, "client.key"), privateKey.export({ type: "pkcs8", format: "pem" }).toString(), 0o600);
+        replaceFile(join(dir, "client.crt"), certificateChain.map((der) => new X509Certificate(der).toString()).join(""), 0o600);
+        replaceFile(join(dir, "ca.crt"), caCertificate, 0o600);
         const intent = createPublicKey({ key: Buffer.from(intentKey), type: "spki", format: "der" });
-        replaceSecret(join(dir, "intent.pub"), intent.export({ type: "spki", format: "pem" }).toString());
+        replaceFile(join(dir, "intent.pub"), intent.export({ type: "spki", format: "pem" }).toString(), 0o600);
         print(`actuator of node ${nodeId}: ${dir}, until ${new Date(toMs(expiresAt) ?? 0).toISOString()}\n`);
         return EXIT.clean;
       }),
@@ -188,12 +189,6 @@ function approveCommand(): Command {
         return EXIT.clean;
       }),
     );
-}
-
-function replaceSecret(path: string, content: string): void {
-  rmSync(`${path}.new`, { force: true });
-  writeFileSync(`${path}.new`, content, { mode: 0o600, flag: "wx" });
-  renameSync(`${path}.new`, path);
 }
 
 const ttl = within(1, 86_400);
