@@ -112,6 +112,7 @@ const ConfigSchema = z.strictObject({
           ca: z.int().min(1).max(3650).default(1095),
           log: z.int().min(1).max(3650).default(730),
           nonce: z.int().min(1).max(3650).default(365),
+          intent: z.int().min(1).max(3650).default(365),
         })
         .prefault({}),
       overlapDays: z.int().min(1).max(366).default(30),

@@ -28,10 +28,10 @@ export function caKey(authority: CertificateAuthority, changed: () => Promise<vo
   };
 }
 
-/** @param changed files that hold the public lines are written anew */
-export function logKey(keys: LogKeys, changed: () => Promise<void>): OwnKey {
+/** One that gave way signs beside the one in use until it is retired. @param changed files that hold the public lines are written anew */
+export function noteKey(name: "log" | "intent", keys: LogKeys, changed: () => Promise<void> = async () => {}): OwnKey {
   return {
-    name: "log",
+    name,
     facts: () =>
       keys.signing.map(({ verifierKey }, index) => {
         const { publicKey } = parseVerifierKey(verifierKey);

@@ -3,10 +3,9 @@ import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate 
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
-import { createLogKey, LogKeys, openLogKey } from "./adapters/log-signer/index.ts";
+import { LogKeys } from "./adapters/log-signer/index.ts";
 import type { VerifierConfig } from "./config.ts";
 import type { CertificateAuthority } from "./ports/certificate-authority.ts";
-import type { NoteSigner } from "./ports/signer.ts";
 
 const DAY_MS = 86_400_000;
 const ADMIN_CERTIFICATE_MS = 365 * DAY_MS;
@@ -43,9 +42,8 @@ function replaceFile(path: string, content: string | Buffer): void {
 }
 
 /** What intents are signed with: a key of its own, so that whoever may sign one thing may not sign the other. @throws SignerError */
-export function intentSigner({ stateDirectory, verifierId, region }: VerifierConfig): NoteSigner {
-  const file = join(stateDirectory, "intent.key");
-  return existsSync(file) ? openLogKey(file) : createLogKey(file, `hullmark/${region}/${verifierId}/intents`);
+export function intentKeys({ stateDirectory, verifierId, region }: VerifierConfig): LogKeys {
+  return LogKeys.open(join(stateDirectory, "intent.key"), `hullmark/${region}/${verifierId}/intents`);
 }
 
 /** A fresh key and certificate for the listeners: neither outlives the process. */

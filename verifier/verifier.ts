@@ -64,7 +64,7 @@ import { tpmQuotes } from "./core/session/tpm-quotes.ts";
 import { HistoryWatch, TransparencyLog } from "./core/transparency/index.ts";
 import { parseVerifierKey } from "./core/transparency/note.ts";
 import { reachListeners } from "./listeners.ts";
-import { caKey, earKey, logKey, nonceKey } from "./own-keys.ts";
+import { caKey, earKey, nonceKey, noteKey } from "./own-keys.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Registry } from "./ports/registry.ts";
@@ -72,7 +72,7 @@ import type { DriftRow } from "./ports/rows.ts";
 import {
   type AdminFiles,
   acceptedHistory,
-  intentSigner,
+  intentKeys,
   logKeys,
   makeStateDirectory,
   portForwardFiles,
@@ -179,12 +179,11 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     ...{ verifierId: config.verifierId, region: config.region },
     onProblem: (nodeId, container, error) => logger.error({ nodeId, container, err: error }, "a container could not be appraised"),
   });
-  const intents = intentSigner(config);
+  const intents = intentKeys(config);
   const response = await ResponseEngine.open({
     ...{ store: sqlite.store, committer, nowMs, verifierId: config.verifierId, region: config.region },
     policy: () => policies.current,
     node: (nodeId) => sessions.get(nodeId)?.live.node ?? fleet.get(nodeId),
-    sign: (message) => intents.sign(message),
     random: (bytes) => randomBytes(bytes),
     onProblem: (error) => logger.error({ err: error }, "an action could not be decided or stored"),
     passing: dieAt(RESPONSE_FAILPOINTS, environment),
@@ -200,7 +199,13 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   // A key changes only once all that must be told of it is there.
   const running = Promise.withResolvers<void>();
   const writeFiles = () => writeAdminFiles(config, authority, addresses(), nowMs());
-  const ownKeys = [caKey(authority, caChanged), logKey(signers, filesChanged), earKey(ear), nonceKey(regionKeyFile, nonces)];
+  const ownKeys = [
+    caKey(authority, caChanged),
+    noteKey("log", signers, filesChanged),
+    earKey(ear),
+    nonceKey(regionKeyFile, nonces),
+    noteKey("intent", intents),
+  ];
   const keys = new OwnKeys({
     ...{ keys: ownKeys, committer, nowMs, ready: running.promise },
     overlapDays: config.keys.overlapDays,
@@ -449,9 +454,12 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         issueActuator: (nodeId, publicKey) => authority.issueActuator(nodeId, publicKey, ACTUATOR_CERTIFICATE_MS),
         caCertificates: () => authority.trustedPem,
         keys,
-        intentKey: parseVerifierKey(intents.verifierKey).publicKey.export({ type: "spki", format: "der" }),
+        intentKeys: () => intents.signing.map(({ verifierKey }) => parseVerifierKey(verifierKey).publicKey.export({ type: "spki", format: "der" })),
       },
-      response: { ...access, engine: response, store: sqlite.store },
+      response: {
+        ...{ ...access, engine: response, store: sqlite.store },
+        signIntent: (message) => Promise.all(intents.signing.map((key) => key.sign(message))),
+      },
       onError: (error, context) => logRefusal(logger, error, context),
     });
   }

@@ -3,7 +3,7 @@ import { Outcome } from "@hullmark/proto/v1/response";
 import type { Engine } from "../ports/engine.ts";
 import { type Ledger, type LedgerEntry, LedgerError, type Settled } from "../ports/ledger.ts";
 import { type ActuatorFailpoint, carryOut } from "./carry-out.ts";
-import { type ActuatorIdentity, type CheckedIntent, checkIntent } from "./check-intent.ts";
+import { type ActuatorIdentity, type CheckedIntent, checkIntent, type SignedIntent } from "./check-intent.ts";
 import { type LocalLimits, refuseTarget } from "./check-target.ts";
 
 export interface ActuatorServices {
@@ -31,7 +31,7 @@ export class Actuator {
   }
 
   /** Anything that comes on the stream. An intent that is known is not taken again. @throws EngineError ENGINE_UNREACHABLE; the ledger's error */
-  offer(signed: { readonly body: Uint8Array; readonly signature: Uint8Array }): Promise<void> {
+  offer(signed: SignedIntent): Promise<void> {
     return this.#inTurn(async () => {
       const { identity, ledger, verify, told } = this.#services;
       const check = checkIntent(signed, verify, identity, this.#nowMs());

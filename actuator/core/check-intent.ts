@@ -32,19 +32,28 @@ const DIGEST = /^sha256:[0-9a-f]{64}$/;
 /** A verifier's clock may be ahead by this. */
 const SKEW_MS = 60_000;
 
+/** The key in use signs, and one that gave way to it. */
+const MAX_SIGNATURES = 2;
+
+export interface SignedIntent {
+  readonly body: Uint8Array;
+  readonly signatures: readonly Uint8Array[];
+}
+
 /**
- * @param verify Ed25519 of the configured key over exactly these bytes
+ * @param verify Ed25519 of a configured key over exactly these bytes
  * @param nowMs not before any time that was acted at earlier
  */
 export function checkIntent(
-  { body, signature }: { readonly body: Uint8Array; readonly signature: Uint8Array },
+  { body, signatures }: SignedIntent,
   verify: (message: Uint8Array, signature: Uint8Array) => boolean,
   { nodeId, region }: ActuatorIdentity,
   nowMs: number,
 ): IntentCheck {
   const refuse = (reason: IntentRefusal, id?: string): IntentCheck => ({ ok: false, reason, id });
-  if (body.length === 0 || body.length > MAX_INTENT_BYTES || signature.length !== 64) return refuse("malformed");
-  if (!verify(intentMessage(body), signature)) return refuse("signature");
+  if (body.length === 0 || body.length > MAX_INTENT_BYTES || !signatures.every(({ length }) => length === 64)) return refuse("malformed");
+  if (signatures.length > MAX_SIGNATURES) return refuse("malformed");
+  if (!signatures.some((signature) => verify(intentMessage(body), signature))) return refuse("signature");
   const intent = parse(body);
   if (!intent) return refuse("malformed");
   const id = Buffer.from(intent.id).toString("hex");

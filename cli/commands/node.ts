@@ -151,13 +151,13 @@ function actuatorCommand(): Command {
       ask(command, async ({ channel, print, signal }) => {
         const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
         const request = { node, publicKey: publicKey.export({ type: "spki", format: "der" }) };
-        const { nodeId, certificateChain, expiresAt, intentKey, caCertificate } = await channel.client(Admin).issueActuatorCertificate(request, { signal });
+        const { nodeId, certificateChain, expiresAt, intentKeys, caCertificate } = await channel.client(Admin).issueActuatorCertificate(request, { signal });
         mkdirSync(dir, { recursive: true, mode: 0o700 });
         replaceFile(join(dir, "client.key"), privateKey.export({ type: "pkcs8", format: "pem" }).toString(), 0o600);
         replaceFile(join(dir, "client.crt"), certificateChain.map((der) => new X509Certificate(der).toString()).join(""), 0o600);
         replaceFile(join(dir, "ca.crt"), caCertificate, 0o600);
-        const intent = createPublicKey({ key: Buffer.from(intentKey), type: "spki", format: "der" });
-        replaceFile(join(dir, "intent.pub"), intent.export({ type: "spki", format: "pem" }).toString(), 0o600);
+        const publicPem = (key: Uint8Array) => createPublicKey({ key: Buffer.from(key), type: "spki", format: "der" }).export({ type: "spki", format: "pem" });
+        replaceFile(join(dir, "intent.pub"), intentKeys.map(publicPem).join(""), 0o600);
         print(`actuator of node ${nodeId}: ${dir}, until ${new Date(toMs(expiresAt) ?? 0).toISOString()}\n`);
         return EXIT.clean;
       }),

@@ -58,7 +58,7 @@ function intent(containerId: string, more: Init = {}, key = keys.privateKey) {
     ...{ kind: ActionKind.RECREATE, driftId: "D-7K2Q", issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + 300_000), ...more },
   };
   const body = toBinary(IntentSchema, create(IntentSchema, init));
-  return { body, signature: sign(null, intentMessage(body), key) };
+  return { body, signatures: [sign(null, intentMessage(body), key)] };
 }
 
 /** As it was: same containers, running, under their names. */
@@ -234,13 +234,13 @@ test("the example configuration names every key, with its default", () => {
 });
 
 function flip(signed: ReturnType<typeof intent>, part: "body" | "signature"): ReturnType<typeof intent> {
-  const bytes = Buffer.from(signed[part]);
+  const bytes = Buffer.from(part === "body" ? signed.body : (signed.signatures[0] as Buffer));
   bytes[9] = (bytes[9] ?? 0) ^ 4;
-  return { ...signed, [part]: bytes };
+  return part === "body" ? { ...signed, body: bytes } : { ...signed, signatures: [bytes] };
 }
 
 /** Well signed, and not in the one form: a field that nobody knows. */
 function trailing(containerId: string): ReturnType<typeof intent> {
   const body = Buffer.concat([intent(containerId).body, Buffer.of(0xfa, 0x07, 0x01, 0x00)]);
-  return { body, signature: sign(null, intentMessage(body), keys.privateKey) };
+  return { body, signatures: [sign(null, intentMessage(body), keys.privateKey)] };
 }

@@ -25,7 +25,11 @@ function fixture() {
   const committer = { submit: async ({ entries }: { entries: readonly { fields: object }[] }) => void told.push(...entries.map(({ fields }) => fields)) };
   const keys = new OwnKeys({
     ...{ keys: [key], committer: committer as never, nowMs: () => clock.nowMs, ready: ready.promise },
-    ...{ maxAgeDays: { ca: 30, log: 30, ear: 30, nonce: 30 }, overlapDays: 7, changed: async (...what: readonly string[]) => void told.push(what.join(" ")) },
+    ...{
+      maxAgeDays: { ca: 30, log: 30, ear: 30, nonce: 30, intent: 30 },
+      overlapDays: 7,
+      changed: async (...what: readonly string[]) => void told.push(what.join(" ")),
+    },
   });
   return { clock, keys, told, ready: ready.resolve };
 }

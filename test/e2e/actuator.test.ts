@@ -29,7 +29,7 @@ let server: Server;
 let port: number;
 let actuator: ChildProcess | undefined;
 /** What the verifier hands out to whoever pulls, and what it was told. */
-const offered: { body: Uint8Array; signature: Uint8Array }[] = [];
+const offered: { body: Uint8Array; signatures: Uint8Array[] }[] = [];
 const reports: ReportOutcomeRequest[] = [];
 
 const docker = (...args: string[]): Promise<string> => run([program("docker"), "--host", engineOf(bed).dockerHost, ...args]).then((out) => out.trim());
@@ -113,7 +113,7 @@ async function offer(containerId: string, kind: ActionKind): Promise<Buffer> {
   const times = { issuedAt: timestampFromMs(Date.now()), expiresAt: timestampFromMs(Date.now() + 300_000) };
   const target = { id, actionId: "A-7K2Q", verifierId: "v1", region: "eu-1", nodeId: NODE, containerId, configDigest, kind, driftId: "D-7K2Q", ...times };
   const body = toBinary(IntentSchema, create(IntentSchema, target));
-  offered.splice(0, offered.length, { body, signature: sign(null, intentMessage(body), keys.privateKey) });
+  offered.splice(0, offered.length, { body, signatures: [sign(null, intentMessage(body), keys.privateKey)] });
   return id;
 }
 

@@ -1,5 +1,5 @@
 /** From a write to a clean container, on real parts: found, decided, signed, carried out by the actuator, resolved; and what must not be acted on is not. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
 import { stringify } from "yaml";
@@ -41,6 +41,9 @@ interface ToldAction {
 const SETTLE_MS = 90_000;
 let faults: FaultBed;
 let actuator: Daemon;
+let startActuator: () => Promise<Daemon>;
+/** Certificate, key and the keys of intents that it knows, made anew. */
+let credentialed: () => Promise<{ readonly code: number }>;
 
 beforeAll(async () => {
   faults = await startFaultBed("response", {}, { policy: POLICY });
@@ -48,10 +51,10 @@ beforeAll(async () => {
   const directory = join(stack.directory, "actuator");
   mkdirSync(directory, { mode: 0o700 });
   const credentialDirectory = join(directory, "credentials");
-  const node = async () => stack.hullmark("node", "actuator", "node-0", "--dir", credentialDirectory);
-  await eventually("the node is known", node, ({ code }) => code === 0, SETTLE_MS);
+  credentialed = async () => stack.hullmark("node", "actuator", "node-0", "--dir", credentialDirectory);
+  await eventually("the node is known", credentialed, ({ code }) => code === 0, SETTLE_MS);
   const config = join(directory, "actuator.yaml");
-  const address = /localhost:\d+/.exec(JSON.stringify(await import("node:fs").then(({ readFileSync }) => readFileSync(stack.cliConfig, "utf8"))))?.[0];
+  const address = /localhost:\d+/.exec(JSON.stringify(readFileSync(stack.cliConfig, "utf8")))?.[0];
   writeFileSync(
     config,
     stringify({
@@ -60,7 +63,8 @@ beforeAll(async () => {
     }),
   );
   const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config]);
-  actuator = await startDaemon({ name: "actuator", argv, env: { ...bed.env }, logPath: join(bed.directory, "actuator.log"), ready: async () => true });
+  startActuator = () => startDaemon({ name: "actuator", argv, env: { ...bed.env }, logPath: join(bed.directory, "actuator.log"), ready: async () => true });
+  actuator = await startActuator();
 });
 
 afterAll(async () => {
@@ -154,4 +158,34 @@ test("a file that a container changed is answered by another container of the sa
   );
   expect(entries[done?.logIndex ?? -1]).toMatchObject({ type: "action", state: "done", newContainer: after });
   await verifyLog(faults.stack);
+});
+
+test("the key of intents changes under an actuator that is at work: by the old one alone, then by the new one alone, each change is answered once", async () => {
+  logsOnFailure();
+  /** A container is changed; exactly one other takes its place. */
+  const answered = async (name: string): Promise<void> => {
+    const container = faults.victim(name);
+    await container.docker("run", "-d", "--name", name, "--stop-signal", "SIGKILL", faults.image.reference, "sleep", "3600");
+    const before = await clean(name);
+    await container.sh("echo x >> /etc/nginx/nginx.conf");
+    const own = async () => (await actions()).filter((each) => each.container.name === name);
+    await eventually(`the action on ${name} is done`, own, ([first]) => first?.state === "done", SETTLE_MS);
+    expect(await own()).toMatchObject([{ container: { id: before }, newContainerId: await clean(name) }]);
+    expect((await container.docker("ps", "-a", "-q", "--filter", `name=^${name}`)).trim().split("\n")).toHaveLength(2);
+  };
+  const change = async (how: "rotate" | "retire") => expect((await faults.stack.hullmark("keys", how, "intent", "-m", "a year old")).code).toBe(0);
+  const known = () => readFileSync(join(faults.stack.directory, "actuator/credentials/intent.pub"), "utf8").match(/BEGIN/g);
+
+  await change("rotate");
+  await answered("web-old");
+  expect((await credentialed()).code).toBe(0);
+  expect(known()).toHaveLength(2);
+  await actuator.stop();
+  actuator = await startActuator();
+  await answered("web-both");
+  await change("retire");
+  await answered("web-new");
+  expect((await credentialed()).code).toBe(0);
+  expect(known()).toHaveLength(1);
+  expect((await logEntries(faults.stack)).filter(({ key }) => key === "intent").map(({ action }) => action)).toEqual(["key-rotated", "key-retired"]);
 });

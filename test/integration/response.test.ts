@@ -52,20 +52,24 @@ async function drifted(...indexes: number[]): Promise<void> {
 /** Plays the actuator of a node: keeps what it is handed. */
 async function actuator(
   nodeId = node.credential?.nodeId ?? "",
-): Promise<{ intents: Intent[]; ended: () => boolean; report: (intent: Intent, outcome: Outcome) => Promise<unknown> }> {
+): Promise<{ intents: Intent[]; signed: number[]; ended: () => boolean; report: (intent: Intent, outcome: Outcome) => Promise<unknown> }> {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const request = { node: nodeId, publicKey: publicKey.export({ type: "spki", format: "der" }) };
-  const { certificateChain, intentKey } = await verifier.adminClient.issueActuatorCertificate(request);
+  const { certificateChain, intentKeys } = await verifier.adminClient.issueActuatorCertificate(request);
   const pem = certificateChain.map((der) => `-----BEGIN CERTIFICATE-----\n${Buffer.from(der).toString("base64")}\n-----END CERTIFICATE-----\n`).join("");
   const key = Buffer.from(privateKey.export({ type: "pkcs8", format: "pem" }));
   const client = verifier.track(new RpcChannel(verifier.mainAddress, credentials.createSsl(verifier.ca, key, Buffer.from(pem)))).client(Actuation);
   const intents: Intent[] = [];
+  const signed: number[] = [];
   let ended = false;
-  const signer = { key: Buffer.from(intentKey), format: "der", type: "spki" } as const;
+  const signers = intentKeys.map((der) => ({ key: Buffer.from(der), format: "der", type: "spki" }) as const);
   void (async () => {
     for await (const { intent } of client.pullIntents({})) {
-      if (!intent || !verify(null, intentMessage(intent.body), signer, intent.signature)) throw new Error("an intent that is not well signed");
-      intents.push(fromBinary(IntentSchema, intent.body));
+      const { body, signatures } = intent ?? { body: new Uint8Array(), signatures: [] };
+      if (!signers.some((signer) => signatures.some((each) => verify(null, intentMessage(body), signer, each))))
+        throw new Error("an intent that is not well signed");
+      intents.push(fromBinary(IntentSchema, body));
+      signed.push(signatures.length);
     }
   })()
     .catch(() => undefined) // the verifier stops, or the node is revoked
@@ -74,6 +78,7 @@ async function actuator(
     });
   return {
     intents,
+    signed,
     ended: () => ended,
     report: (intent, outcome) =>
       client.reportOutcome({ intentId: intent.id, outcome, reason: outcome === Outcome.DONE ? "" : "breaker", newContainerId: "f".repeat(64) }),
@@ -173,6 +178,25 @@ test("the stream of a revoked node's actuator ends at once, and is not taken up 
   await verifier.adminClient.revokeNode({ nodeId: node.options.name, reason: "stolen" });
   await expect.poll(() => first.ended(), POLL).toBe(true);
   await expect(first.report(first.intents[0] as Intent, Outcome.DONE)).rejects.toMatchObject({ code: "PERMISSION_DENIED" });
+});
+
+test("the key of intents gives way: until it is retired both sign, so that actuators that know either go on; what was issued before is signed anew by those that count", async () => {
+  await start(policy("enforce", RECREATE));
+  const old = await actuator();
+  await verifier.adminClient.rotateKey({ name: "intent", reason: "a year old" });
+  await expect(verifier.adminClient.rotateKey({ name: "intent", reason: "again" })).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
+  await drifted(1);
+  await expect.poll(() => old.signed, POLL).toEqual([2]);
+  await verifier.stop();
+  await verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policyPath}`);
+  const both = await actuator();
+  await expect.poll(() => both.signed, POLL).toEqual([2]);
+  await verifier.adminClient.retireKey({ name: "intent", reason: "all have the new one" });
+  const fresh = await actuator();
+  await expect.poll(() => fresh.signed, POLL).toEqual([1]);
+  expect(fresh.intents).toEqual(old.intents);
+  await fresh.report(fresh.intents[0] as Intent, Outcome.DONE);
+  expect(await listed()).toMatchObject([{ state: ActionState.DONE }]);
 });
 
 test("a dry run records what would be done, once, and hands nothing out", async () => {

@@ -1,7 +1,7 @@
 /** A key of the verifier's own, as people administer it: what there is, a new one, and the end of the old. The key itself never crosses this port. */
 
-/** `ca` certifies agents, operators and the verifier's listeners; `log` signs the log's checkpoints; `ear` signs Attestation Results; `nonce` makes nonces that no other region accepts. */
-export type OwnKeyName = "ca" | "log" | "ear" | "nonce";
+/** `ca` certifies agents, operators and the verifier's listeners; `log` signs the log's checkpoints; `ear` signs Attestation Results; `nonce` makes nonces that no other region accepts; `intent` signs what actuators may do. */
+export type OwnKeyName = "ca" | "log" | "ear" | "nonce" | "intent";
 
 export interface OwnKeyFact {
   /** First 16 hex digits of the SHA-256 of its public half (SubjectPublicKeyInfo); of a secret one, of a digest that tells nothing of it. */

@@ -291,7 +291,8 @@ export interface ActionRow {
   /** undefined before it is issued; so are expiry and intent. */
   readonly issuedAtMs: number | undefined;
   readonly expiresAtMs: number | undefined;
-  readonly intent: { readonly id: Buffer; readonly body: Buffer; readonly signature: Buffer } | undefined;
+  /** Signed when it is handed out, by the keys that count then. */
+  readonly intent: { readonly id: Buffer; readonly body: Buffer } | undefined;
   readonly settledAtMs: number | undefined;
   readonly approvalsNeeded: number;
   readonly approvals: readonly { readonly by: string; readonly atMs: number }[];

@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { credentials } from "@grpc/grpc-js";
 import { RpcChannel, RpcError } from "@hullmark/proto/rpc";
 import { Actuation } from "@hullmark/proto/v1/response";
-import type { ActuatorIdentity } from "../../core/check-intent.ts";
+import type { ActuatorIdentity, SignedIntent } from "../../core/check-intent.ts";
 import type { Settled } from "../../ports/ledger.ts";
 
+const PUBLIC_KEYS = /-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----/g;
 const REPORT_TIMEOUT_MS = 15_000;
 const KEEPALIVE = { "grpc.keepalive_time_ms": 20_000, "grpc.keepalive_timeout_ms": 10_000, "grpc.keepalive_permit_without_calls": 1 };
 
@@ -15,7 +16,8 @@ export interface Credentials {
   readonly ca: Buffer;
   readonly certificate: Buffer;
   readonly key: Buffer;
-  readonly intentKey: KeyObject;
+  /** Two while one gives way. */
+  readonly intentKeys: readonly KeyObject[];
   readonly identity: ActuatorIdentity;
 }
 
@@ -26,28 +28,29 @@ export function readCredentials(directory: string): Credentials {
   const names = new X509Certificate(certificate).subjectAltName ?? "";
   const [, region, nodeId] = /^URI:spiffe:\/\/hullmark\/([a-z0-9-]{1,32})\/actuator\/([0-9a-f]{16})$/.exec(names) ?? [];
   if (region === undefined || nodeId === undefined) throw new Error(`${join(directory, "client.crt")} is not an actuator's certificate`);
-  const intentKey = createPublicKey(read("intent.pub"));
-  if (intentKey.asymmetricKeyType !== "ed25519") throw new Error(`${join(directory, "intent.pub")} is not an Ed25519 key`);
-  return { ca: read("ca.crt"), certificate, key: read("client.key"), intentKey, identity: { nodeId, region } };
+  const intentKeys = (read("intent.pub").toString("latin1").match(PUBLIC_KEYS) ?? []).map((pem) => createPublicKey(pem));
+  if (intentKeys.length === 0 || !intentKeys.every(({ asymmetricKeyType }) => asymmetricKeyType === "ed25519"))
+    throw new Error(`${join(directory, "intent.pub")} holds no Ed25519 key, or another key`);
+  return { ca: read("ca.crt"), certificate, key: read("client.key"), intentKeys, identity: { nodeId, region } };
 }
 
 export class VerifierLink {
   readonly #channel: RpcChannel;
-  readonly #intentKey: KeyObject;
+  readonly #intentKeys: readonly KeyObject[];
 
   /** @param address `host:port` of the verifier's main listener */
-  constructor(address: string, { ca, certificate, key, intentKey }: Credentials) {
+  constructor(address: string, { ca, certificate, key, intentKeys }: Credentials) {
     this.#channel = new RpcChannel(address, credentials.createSsl(ca, key, certificate), KEEPALIVE);
-    this.#intentKey = intentKey;
+    this.#intentKeys = intentKeys;
   }
 
-  /** Ed25519 by the verifier's key for intents. */
+  /** Ed25519 by one of the verifier's keys for intents. */
   verify(message: Uint8Array, signature: Uint8Array): boolean {
-    return verify(null, message, this.#intentKey, signature);
+    return this.#intentKeys.some((key) => verify(null, message, key, signature));
   }
 
   /** @throws RpcError at the stream's end */
-  async *intents(signal: AbortSignal): AsyncGenerator<{ readonly body: Uint8Array; readonly signature: Uint8Array }> {
+  async *intents(signal: AbortSignal): AsyncGenerator<SignedIntent> {
     for await (const { intent } of this.#channel.client(Actuation).pullIntents({}, { signal })) if (intent) yield intent;
   }
 

@@ -27,8 +27,8 @@ export interface AdminServices extends AccessServices {
   readonly acceptHistory: (by: string, reason: string) => Promise<number>;
   /** @throws CertificateAuthorityError BAD_KEY */
   readonly issueActuator: (nodeId: string, publicKey: Uint8Array) => Promise<IssuedCertificate>;
-  /** SubjectPublicKeyInfo (DER) of the key that signs intents. */
-  readonly intentKey: Uint8Array;
+  /** SubjectPublicKeyInfo (DER) of the keys that sign intents, the one in use first. */
+  readonly intentKeys: () => Uint8Array[];
   /** PEM: what an actuator pins. */
   readonly caCertificates: () => string;
   readonly keys: OwnKeys;
@@ -137,7 +137,7 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
         nodeId: row.id,
         certificateChain: [...chain],
         expiresAt: timestampFromMs(notAfterMs),
-        intentKey: services.intentKey,
+        intentKeys: services.intentKeys(),
         caCertificate: services.caCertificates(),
       };
     },

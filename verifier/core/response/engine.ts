@@ -1,8 +1,8 @@
 /**
- * From verdicts to actions. One thing is decided at a time, each on what is stored, and becomes durable (with its log entry, and the signed intent) before anybody
+ * From verdicts to actions. One thing is decided at a time, each on what is stored, and becomes durable (with its log entry, and the intent) before anybody
  * is told: a crash at any step loses nothing, and repeats nothing, since an actuator carries out each intent once.
  */
-import { INTENT_ID_BYTES, intentMessage } from "@hullmark/proto/codec";
+import { INTENT_ID_BYTES } from "@hullmark/proto/codec";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { ActionState } from "@hullmark/proto/v1/response";
@@ -27,8 +27,6 @@ export interface ResponseServices {
   readonly policy: () => Policy;
   /** The node as it is judged now. */
   readonly node: (nodeId: string) => NodeRow | undefined;
-  /** Ed25519 over exactly the message. */
-  readonly sign: (message: Uint8Array) => Promise<Uint8Array>;
   readonly random: (bytes: number) => Buffer;
   readonly nowMs: () => number;
   readonly verifierId: string;
@@ -295,13 +293,12 @@ export class ResponseEngine {
   }
 
   async #issue(row: ActionRow, before: ActionState | undefined, by = ""): Promise<ActionRow> {
-    const { sign, random, nowMs, verifierId, region, passing } = this.#services;
+    const { random, nowMs, verifierId, region, passing } = this.#services;
     const atMs = nowMs();
     const id = random(INTENT_ID_BYTES);
     const body = intentBody(row, id, { verifierId, region }, atMs);
-    const signature = Buffer.from(await sign(intentMessage(body)));
     passing("before-issue");
-    const next = await this.#write(issued(row, { id, body, signature }, atMs), before, by);
+    const next = await this.#write(issued(row, { id, body }, atMs), before, by);
     passing("after-issue");
     if (!this.#pause) for (const stream of this.#actuators.get(row.nodeId) ?? []) stream.push(next);
     return next;

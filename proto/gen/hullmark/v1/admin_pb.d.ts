@@ -461,11 +461,11 @@ export declare type IssueActuatorCertificateResponse = Message<"hullmark.v1.Issu
   expiresAt?: Timestamp | undefined;
 
   /**
-   * SubjectPublicKeyInfo (DER) of the Ed25519 key that the verifier signs intents with.
+   * SubjectPublicKeyInfo (DER) of the Ed25519 keys that the verifier signs intents with, the one in use first: two while one gives way.
    *
-   * @generated from field: bytes intent_key = 4;
+   * @generated from field: repeated bytes intent_keys = 4;
    */
-  intentKey: Uint8Array;
+  intentKeys: Uint8Array[];
 
   /**
    * PEM of the verifier's CA.

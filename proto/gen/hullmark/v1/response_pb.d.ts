@@ -120,11 +120,11 @@ export declare type SignedIntent = Message<"hullmark.v1.SignedIntent"> & {
   body: Uint8Array;
 
   /**
-   * Ed25519 over "hullmark-intent-v1\0" and the body.
+   * Ed25519 over "hullmark-intent-v1\0" and the body: by the key in use and, until it is retired, by the one that gave way to it, which is last. One or two.
    *
-   * @generated from field: bytes signature = 2;
+   * @generated from field: repeated bytes signatures = 2;
    */
-  signature: Uint8Array;
+  signatures: Uint8Array[];
 };
 
 /**
