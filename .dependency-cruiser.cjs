@@ -135,6 +135,13 @@ module.exports = {
       to: { path: "^node_modules/dockerode/" },
     },
     {
+      name: "tokens-in-one-adapter",
+      comment: "A PKCS#11 module is foreign code in our process: whoever has no key in a token never loads it, and agent and actuator have no way to.",
+      severity: "error",
+      from: { pathNot: "^(verifier/adapters/pkcs11|test)/" },
+      to: { path: "^node_modules/pkcs11js/" },
+    },
+    {
       name: "cli-is-a-client",
       comment:
         "The command talks to the verifier's API or computes with its pure core; it never reaches into an agent or an adapter. Setting up a host (cli/host) starts the bundles of agent and verifier as programs, and imports neither.",
@@ -147,7 +154,7 @@ module.exports = {
       comment: "Signing and verifying in a build pipeline happen without a verifier, and must judge exactly as it does: cli/signing wires the same adapters.",
       severity: "error",
       from: { path: "^cli/signing/" },
-      to: { path: "^(agent|actuator|verifier|native|test|bench)/", pathNot: "^verifier/(core|ports|adapters/(oci-registry|sigstore|notary))/" },
+      to: { path: "^(agent|actuator|verifier|native|test|bench)/", pathNot: "^verifier/(core|ports|adapters/(oci-registry|sigstore|notary|pkcs11))/" },
     },
     {
       name: "production-knows-no-test",

@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { build, type Plugin } from "esbuild";
 
 // Makes dist/{agent,verifier,hullmark}.js: one file each, started by plain `node`, with the native addons beside them. An agent so
@@ -23,6 +23,7 @@ const ENTRIES: Readonly<Record<string, string>> = {
 const THREADS: Readonly<Record<string, string>> = {
   "sqlite-thread": "verifier/adapters/sqlite/thread.ts",
   "replay-thread": "verifier/adapters/replay-thread/thread.ts",
+  "pkcs11-thread": "verifier/adapters/pkcs11/thread.ts",
 };
 
 /** CommonJS modules inside an ES module bundle want these three. */
@@ -52,6 +53,7 @@ const REPLACEMENTS: readonly (readonly [RegExp, RegExp, string])[] = [
   [/^\.\.\/locales\/index\.js$/, /zod/, "export {};"],
   // The prebuilt addon lies beside the bundle, not in a prebuilds folder.
   [/^\.\/binding$/, /better-sqlite3/, 'exports.getBinding = () => require(require("node:path").join(__dirname, "better_sqlite3.node"));'],
+  [/^\.\/build\/Release\/pkcs11\.node$/, /pkcs11js/, 'module.exports = require(require("node:path").join(__dirname, "pkcs11.node"));'],
 ];
 
 const replace: Plugin = {
@@ -65,13 +67,10 @@ const replace: Plugin = {
 };
 
 function copyAddons(): void {
-  // Debug information names the folder that it was compiled in, and the build id is a digest over it: without them it is the same from every checkout.
-  execFileSync("objcopy", [
-    "--strip-debug",
-    "--remove-section=.note.gnu.build-id",
-    join(REPOSITORY, "native/build/hullmark.node"),
-    join(BUILT, "hullmark.node"),
-  ]);
+  for (const addon of ["native/build/hullmark.node", "node_modules/pkcs11js/build/Release/pkcs11.node"]) {
+    // Debug information names the folder that it was compiled in, and the build id is a digest over it: without them it is the same from every checkout.
+    execFileSync("objcopy", ["--strip-debug", "--remove-section=.note.gnu.build-id", join(REPOSITORY, addon), join(BUILT, basename(addon))]);
+  }
   const sqlite = dirname(new URL(import.meta.resolve("better-sqlite3/package.json")).pathname);
   copyFileSync(join(sqlite, "prebuilds", `linux-${process.arch}.node`), join(BUILT, "better_sqlite3.node"));
 }

@@ -43,7 +43,7 @@ export function promoteCommand(io: CommandIo = processIo()): Command {
     .argument("<source>", "host[:port]/name[:tag][@sha256:…]")
     .argument("<destination>", "host[:port]/name[:tag]; the tag is set last")
     .requiredOption("--policy <file>", "policy file; its rules select by the destination")
-    .requiredOption("--key <file>", `private key of the summary in PKCS#8 (passphrase in ${PASSPHRASE_VARIABLE})`)
+    .requiredOption("--key <key>", `private key of the summary: a file in PKCS#8 (passphrase in ${PASSPHRASE_VARIABLE}), or pkcs11:… as "sign" takes it`)
     .requiredOption("--verifier <uri>", "who promotes: the verifier that the summary names")
     .option("--workload <name>", "what selectors look at", "");
   return withOutput(withRegistryOptions(command)).action((source: string, destination: string, flags: PromoteFlags) =>
@@ -57,7 +57,9 @@ async function promote(io: CommandIo, source: string, destination: string, flags
   if (!isUri(flags.verifier)) throw new SigningError("USAGE", `--verifier ${JSON.stringify(flags.verifier)}: want a URI`);
   const policy = readPolicy(flags.policy);
   const policyDigest = hash("sha256", await readText(flags.policy));
-  const key = await loadSigningKey(flags.key, io.env[PASSPHRASE_VARIABLE] || undefined);
+  await using stack = new AsyncDisposableStack();
+  const key = await loadSigningKey(flags.key, io.env);
+  stack.defer(() => key.close());
   const registry = await openRegistry(flags, io);
   try {
     const container = { containerName: "", workload: flags.workload, nodeName: "", labels: {} };
@@ -82,7 +84,7 @@ async function promote(io: CommandIo, source: string, destination: string, flags
       verifiedLevels: [`SLSA_BUILD_LEVEL_${level}`],
       slsaVersion: "1.0",
     };
-    const bundle = signStatement(statement(image.digest, { type: SLSA_VSA, value: summary }), key);
+    const bundle = await signStatement(statement(image.digest, { type: SLSA_VSA, value: summary }), key);
     const subject = { repository, mediaType: image.mediaType, digest: image.digest, size: image.size };
     const artifact = await attachBundle(registry, subject, bundle, SLSA_VSA, io.now(), io.signal);
     // Last: whoever pulls by the tag finds all that belongs to it.

@@ -38,7 +38,7 @@ export function signCommand(io: CommandIo = processIo()): Command {
 /** By a key, or by an identity. */
 export function withSigner(command: Command): Command {
   return command
-    .option("--key <file>", `private key in PKCS#8 (passphrase in ${PASSPHRASE_VARIABLE})`)
+    .option("--key <key>", `private key: a file in PKCS#8 (passphrase in ${PASSPHRASE_VARIABLE}), or the URI of a key in a PKCS#11 token (pkcs11:…)`)
     .option("--signing-config <file>", "instead of a key: sigstore's signing_config.json with the services that vouch for an identity")
     .option("--identity-token <file>", `with --signing-config: the OpenID token; else from ${TOKEN_VARIABLE}, or of the CI system`);
 }
@@ -52,7 +52,8 @@ export function withOutput(command: Command): Command {
 export function signAndReport(io: CommandIo, reference: string, flags: SignFlags, load: () => Promise<Predicate>, verb: string): Promise<void> {
   return outcome(io, async () => {
     const predicate = await load();
-    const { sign, keyHint } = await signerOf(flags, io);
+    await using stack = new AsyncDisposableStack();
+    const { sign, keyHint } = await signerOf(flags, io, stack);
     const registry = await openRegistry(flags, io);
     try {
       const { image, artifact } = await signImage(registry, reference, predicate, sign, io.now(), io.signal);
@@ -69,10 +70,15 @@ export function signAndReport(io: CommandIo, reference: string, flags: SignFlags
   });
 }
 
-async function signerOf({ key: keyFile, signingConfig, identityToken }: SignFlags, io: CommandIo): Promise<{ sign: StatementSigner; keyHint?: string }> {
-  if ((keyFile === undefined) === (signingConfig === undefined)) throw new SigningError("USAGE", "give either --key or --signing-config");
+async function signerOf(
+  { key: named, signingConfig, identityToken }: SignFlags,
+  io: CommandIo,
+  stack: AsyncDisposableStack,
+): Promise<{ sign: StatementSigner; keyHint?: string }> {
+  if ((named === undefined) === (signingConfig === undefined)) throw new SigningError("USAGE", "give either --key or --signing-config");
   if (signingConfig !== undefined) return { sign: await keylessSigner({ signingConfigFile: signingConfig, tokenFile: identityToken, env: io.env }) };
-  if (keyFile === undefined || identityToken !== undefined) throw new SigningError("USAGE", "--identity-token goes with --signing-config");
-  const key = await loadSigningKey(keyFile, io.env[PASSPHRASE_VARIABLE] || undefined);
+  if (named === undefined || identityToken !== undefined) throw new SigningError("USAGE", "--identity-token goes with --signing-config");
+  const key = await loadSigningKey(named, io.env);
+  stack.defer(() => key.close());
   return { sign: (statement) => signStatement(statement, key), keyHint: key.hint };
 }

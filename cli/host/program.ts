@@ -6,7 +6,10 @@ import { join } from "node:path";
 import { HostError } from "./error.ts";
 import type { Layout } from "./layout.ts";
 
-const FILES = ["agent.js", "verifier.js", "hullmark.js", "sqlite-thread.js", "replay-thread.js", "hullmark.node", "better_sqlite3.node"] as const;
+const FILES = [
+  ...["agent.js", "verifier.js", "hullmark.js", "sqlite-thread.js", "replay-thread.js", "pkcs11-thread.js"],
+  ...["hullmark.node", "better_sqlite3.node", "pkcs11.node"],
+] as const;
 const OLDEST_NODE = 22;
 const COMMAND_TIMEOUT_MS = 60_000;
 

@@ -21,8 +21,8 @@ export function statement(digest: string, predicate: Predicate): Buffer {
 }
 
 /** Signs a statement. Without certificate, log entry or timestamp: the key alone vouches. */
-export function signStatement(payload: Buffer, key: SigningKey): Buffer {
-  const signature = key.sign(dsse.preAuthEncoding(STATEMENT_PAYLOAD_TYPE, payload));
+export async function signStatement(payload: Buffer, key: Pick<SigningKey, "hint" | "sign">): Promise<Buffer> {
+  const signature = await key.sign(dsse.preAuthEncoding(STATEMENT_PAYLOAD_TYPE, payload));
   const built = toDSSEBundle({ artifact: payload, artifactType: STATEMENT_PAYLOAD_TYPE, signature, keyHint: key.hint });
   // The hint belongs to the bundle alone: cosign v3 passes over a signature whose envelope names a key id that is not its own.
   const dsseEnvelope = { ...built.content.dsseEnvelope, signatures: [{ sig: signature, keyid: "" }] };

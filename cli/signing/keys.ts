@@ -1,6 +1,10 @@
 /** Key pairs for signing: made, read and used. A private key never leaves this module but as a file that its owner alone can read. */
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { open, readFile } from "node:fs/promises";
+import { Pkcs11Token } from "@hullmark/verifier/adapters/pkcs11/index";
+import { isTokenKey, signingKeyOf } from "@hullmark/verifier/core/keys/signing-key";
+import { SignerError } from "@hullmark/verifier/ports/signer";
+import type { SigningKey as PlainKey } from "@hullmark/verifier/ports/signing-key";
 import { because } from "../output/because.ts";
 import { SigningError } from "./errors.ts";
 
@@ -45,12 +49,52 @@ export interface SigningKey {
   /** base64(SHA-256(SPKI DER)): the hint by which bundles name a key. */
   readonly hint: string;
   readonly publicKeyPem: string;
-  /** ECDSA in DER with the digest that pairs with the curve, Ed25519, or RSA PKCS#1 v1.5 with SHA-256. */
-  sign(message: Uint8Array): Buffer;
+  /** ECDSA in DER with the digest that pairs with the curve, Ed25519, or RSA PKCS#1 v1.5 with SHA-256. @throws SigningError KEY */
+  sign(message: Uint8Array): Promise<Buffer>;
+  /** Lets go of the token, where it is in one. */
+  close(): Promise<void>;
 }
 
-/** Reads a private key file. @throws SigningError KEY, FILE */
-export async function loadSigningKey(path: string, passphrase: string | undefined): Promise<SigningKey> {
+/** @param key path of a private key file, or the URI of a key in a PKCS#11 token @param env has the passphrase, and may have the PIN @throws SigningError KEY, FILE */
+export async function loadSigningKey(key: string, env: Readonly<Record<string, string | undefined>>): Promise<SigningKey> {
+  if (!isTokenKey(key)) return namedByHint(await readKeyFile(key, env[PASSPHRASE_VARIABLE] || undefined), async () => {});
+  return await inToken(key, env, (token) => token.openNamed());
+}
+
+/** A new ECDSA P-256 pair in a PKCS#11 token, which its private half never leaves. @throws SigningError KEY, also where there is one of this name */
+export async function makeTokenKey(uri: string, env: Readonly<Record<string, string | undefined>>): Promise<SigningKey> {
+  return await inToken(uri, env, (token) => token.makeNamed());
+}
+
+async function inToken(
+  uri: string,
+  environment: Readonly<Record<string, string | undefined>>,
+  get: (token: Pkcs11Token) => Promise<PlainKey>,
+): Promise<SigningKey> {
+  const token = await forPeople(async () => new Pkcs11Token({ uri, environment }));
+  try {
+    const { spki, sign } = await forPeople(() => get(token));
+    return namedByHint({ spki, sign: (message) => forPeople(() => sign(message)) }, () => token.close());
+  } catch (error) {
+    await token.close();
+    throw error;
+  }
+}
+
+async function forPeople<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    throw cause instanceof SignerError ? new SigningError("KEY", cause.message, { cause }) : cause;
+  }
+}
+
+function namedByHint({ spki, sign }: PlainKey, close: () => Promise<void>): SigningKey {
+  const publicKeyPem = createPublicKey({ key: spki, format: "der", type: "spki" }).export({ type: "spki", format: "pem" }).toString();
+  return { hint: createHash("sha256").update(spki).digest("base64"), publicKeyPem, sign, close };
+}
+
+async function readKeyFile(path: string, passphrase: string | undefined): Promise<PlainKey> {
   const pem = await readText(path);
   if (pem.includes("ENCRYPTED SIGSTORE PRIVATE KEY") || pem.includes("ENCRYPTED COSIGN PRIVATE KEY")) {
     throw new SigningError("KEY", `${path} is in cosign's own format: make a key with "hullmark keygen" or give one in PKCS#8`);
@@ -64,21 +108,7 @@ export async function loadSigningKey(path: string, passphrase: string | undefine
     // The cause is left out: OpenSSL's text adds nothing and could one day quote the input.
     throw new SigningError("KEY", `${path} cannot be read as a private key${encrypted ? ", or the passphrase is another" : ""}`);
   }
-  const publicKey = createPublicKey(key);
-  const digest = digestFor(publicKey, path);
-  const hint = createHash("sha256")
-    .update(publicKey.export({ type: "spki", format: "der" }))
-    .digest("base64");
-  return { hint, publicKeyPem: publicKey.export({ type: "spki", format: "pem" }).toString(), sign: (message) => sign(digest, message, key) };
-}
-
-function digestFor(key: KeyObject, path: string): string | null {
-  const { namedCurve, modulusLength = 0 } = key.asymmetricKeyDetails ?? {};
-  if (key.asymmetricKeyType === "ed25519") return null;
-  if (key.asymmetricKeyType === "ec" && namedCurve === "prime256v1") return "sha256";
-  if (key.asymmetricKeyType === "ec" && namedCurve === "secp384r1") return "sha384";
-  if (key.asymmetricKeyType === "rsa" && modulusLength >= 2048) return "sha256";
-  throw new SigningError("KEY", `${path}: want ECDSA P-256 or P-384, Ed25519, or RSA of 2,048 bits or more`);
+  return await forPeople(async () => signingKeyOf(key, path));
 }
 
 /** Reads a public key in PEM, for use as an authority's. @throws SigningError FILE */

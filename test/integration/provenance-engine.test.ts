@@ -63,7 +63,7 @@ async function sign(image: PushedImage | string): Promise<void> {
   try {
     writeFileSync(join(home, "key"), pair.privateKey.export({ type: "pkcs8", format: "pem" }));
     const reference = typeof image === "string" ? image : `${image.repository}@${image.manifestDigest}`;
-    const key = await loadSigningKey(join(home, "key"), undefined);
+    const key = await loadSigningKey(join(home, "key"), {});
     await signImage(registry, reference, SIGN_PREDICATE, (statement) => signStatement(statement, key), AT_MS, never);
   } finally {
     rmSync(home, { recursive: true, force: true });

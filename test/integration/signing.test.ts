@@ -1,7 +1,10 @@
 /** `hullmark keygen|sign|attest|verify` on a real registry, and what released cosign makes of our signatures. */
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { attestCommand } from "hullmark/commands/attest";
 import { keygenCommand } from "hullmark/commands/keygen";
@@ -13,6 +16,7 @@ import { runCommand } from "../fakes/command-run.ts";
 import { cosign, cosignKeyPair } from "../fakes/cosign.ts";
 import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
 import { never } from "../fakes/judging.ts";
+import { SoftHsm } from "../fakes/softhsm.ts";
 
 let bed: Testbed;
 let home: string;
@@ -121,6 +125,61 @@ describe("our signature", () => {
     expect(await verify(`${index.repository}:v1`, "--platform", "linux/arm64")).toMatchObject({ code: 0 });
     expect(await verify(`${index.repository}@${child?.manifestDigest}`)).toMatchObject({ code: 1 });
     expect(await verify(`${index.repository}:v1`, "--platform", "linux/s390x")).toMatchObject({ code: 3 });
+  });
+});
+
+describe("a key in a PKCS#11 token", () => {
+  let hsm: SoftHsm;
+  const uri = (object: string) => hsm.uri(`token=build;object=${object}`);
+  beforeAll(() => {
+    hsm = new SoftHsm();
+    hsm.makeToken("build");
+  });
+  afterAll(() => hsm?.dispose());
+
+  test("is made there, and its signature and attestation are verified by us and by released cosign v3 as a file's are", async () => {
+    expect(await run(keygenCommand, ["--key", uri("release"), "--prefix", file("token")])).toMatchObject({ code: 0, err: "" });
+    expect(existsSync(file("token.key"))).toBe(false);
+    const image = await newImage();
+    const signed = await run(signCommand, [named(image), "--key", uri("release")]);
+    expect(signed).toMatchObject({ code: 0, err: "" });
+    expect(signed.out).not.toContain(hsm.pin);
+    expect(await run(attestCommand, [named(image), "--predicate", file("slsa.json"), "--type", "slsaprovenance1", "--key", uri("release")])).toMatchObject({
+      code: 0,
+    });
+    expect(await run(verifyCommand, [named(image), "--key", file("token.pub"), "--attestation", "slsaprovenance1"])).toMatchObject({ code: 0 });
+    expect(await run(verifyCommand, [named(image), "--key", file("other.pub")])).toMatchObject({ code: 1 });
+    const key = ["--insecure-ignore-tlog", "--key", file("token.pub"), named(image)];
+    expect(await cosign("v3", home, ["verify", ...key])).toContain("The signatures were verified against the specified public key");
+    expect(await cosign("v3", home, ["verify-attestation", "--type", "slsaprovenance1", ...key])).toContain("verified against the specified public key");
+  });
+
+  test("is never overwritten, and its public half can be had again", async () => {
+    expect(await run(keygenCommand, ["--key", uri("once"), "--prefix", file("once")])).toMatchObject({ code: 0 });
+    expect(await run(keygenCommand, ["--key", uri("once"), "--prefix", file("twice")])).toMatchObject({ code: 2 });
+    expect(await run(keygenCommand, ["--key", uri("once"), "--existing", "--prefix", file("again")])).toMatchObject({ code: 0 });
+    expect(readFileSync(file("again.pub"), "utf8")).toBe(readFileSync(file("once.pub"), "utf8"));
+  });
+
+  test("that is not there, or not to be opened, is told in one line, and nothing is signed", async () => {
+    const image = await newImage();
+    const missing = await run(signCommand, [named(image), "--key", uri("nobody")]);
+    expect(missing).toMatchObject({ code: 2, out: "" });
+    expect(missing.err).toContain('KEY_MISSING: the token has no private key "nobody"');
+    const inUri = await run(signCommand, [named(image), "--key", `pkcs11:token=build;object=release?pin-value=${hsm.pin}`]);
+    expect(inUri).toMatchObject({ code: 2, out: "" });
+    expect(inUri.err).not.toContain(hsm.pin);
+    expect(await run(verifyCommand, [named(image), "--key", file("release.pub")])).toMatchObject({ code: 1 });
+  });
+
+  test("is used by the command as a program, with the PIN from a variable, and the program ends", async () => {
+    const image = await newImage();
+    expect(await run(keygenCommand, ["--key", uri("program"), "--prefix", file("program")])).toMatchObject({ code: 0 });
+    const main = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
+    const key = hsm.uri("token=build;object=program", "env:BUILD_PIN");
+    const env = { ...process.env, HOME: home, DOCKER_CONFIG: home, BUILD_PIN: hsm.pin };
+    expect((await promisify(execFile)(process.execPath, [main, "sign", named(image), "--key", key], { env })).stderr).toBe("");
+    expect(await run(verifyCommand, [named(image), "--key", file("program.pub")])).toMatchObject({ code: 0 });
   });
 });
 

@@ -19,8 +19,23 @@ export interface NoteSigners {
   readonly past: readonly string[];
 }
 
-/** KEY_MISSING, KEY_MALFORMED and KEY_PERMISSIONS need a person; SIGNER_UNAVAILABLE may pass by itself. */
-export type SignerErrorCode = "KEY_MISSING" | "KEY_MALFORMED" | "KEY_PERMISSIONS" | "SIGNER_UNAVAILABLE";
+/**
+ * SIGNER_UNAVAILABLE may pass by itself, all others need a person. KEY_…: the key in its file or token. TOKEN_URI: what names a key in a token is no such URI, or
+ * says too little. TOKEN_MODULE: the PKCS#11 module cannot be loaded. TOKEN_MISSING: none of its tokens is the one. TOKEN_PIN: there is none, or it is wrong or
+ * locked. TOKEN_MECHANISM: the token cannot do what this kind of key needs.
+ */
+export type SignerErrorCode =
+  | "KEY_MISSING"
+  | "KEY_MALFORMED"
+  | "KEY_PERMISSIONS"
+  | "KEY_AMBIGUOUS"
+  | "KEY_EXTRACTABLE"
+  | "TOKEN_URI"
+  | "TOKEN_MODULE"
+  | "TOKEN_MISSING"
+  | "TOKEN_PIN"
+  | "TOKEN_MECHANISM"
+  | "SIGNER_UNAVAILABLE";
 
 export class SignerError extends Error {
   readonly code: SignerErrorCode;

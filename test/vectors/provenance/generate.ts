@@ -39,7 +39,7 @@ try {
   const pair = generateKeyPair(undefined);
   writeFileSync(join(home, "own.key"), pair.privateKey);
   const image = await pushImage(`${bed.registry?.host}/vectors/hullmark-sign`);
-  const own = await loadSigningKey(join(home, "own.key"), undefined);
+  const own = await loadSigningKey(join(home, "own.key"), {});
   await signImage(registry, `${image.repository}@${image.manifestDigest}`, SIGN_PREDICATE, (statement) => signStatement(statement, own), Date.UTC(2026, 10, 23), never);
   await write("hullmark-sign", "hullmark sign", pair.publicKey, image.repository, image.manifestDigest, "signature");
 } finally {
