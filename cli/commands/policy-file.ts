@@ -8,21 +8,32 @@ import { SigningError } from "../signing/index.ts";
 
 /** Files that the policy names are relative to its folder. @throws SigningError FILE where the policy cannot be read */
 export function loadPolicy(file: string): ParsedPolicy {
-  const readKeyFile = (path: string): string => readBounded(resolve(dirname(file), path));
-  let text: string;
-  try {
-    text = readBounded(file);
-  } catch (cause) {
-    throw new SigningError("FILE", `${file} cannot be read: ${(cause as Error).message}`, { cause });
-  }
-  return parsePolicy(text, file, { readKeyFile });
+  return parsed(file, text(file));
 }
 
 /** @throws SigningError FILE where it cannot be read, USAGE with every mistake */
 export function readPolicy(file: string): Policy {
-  const parsed = loadPolicy(file);
-  if (!parsed.ok) throw new SigningError("USAGE", parsed.errors.map(formatProblem).join("\n"));
-  return parsed.policy;
+  return readPolicyText(file).policy;
+}
+
+/** The policy and the very text that it was read from, byte order mark and all. @throws SigningError as {@link readPolicy} */
+export function readPolicyText(file: string): { readonly policy: Policy; readonly text: string } {
+  const read = text(file);
+  const outcome = parsed(file, read);
+  if (!outcome.ok) throw new SigningError("USAGE", outcome.errors.map(formatProblem).join("\n"));
+  return { policy: outcome.policy, text: read };
+}
+
+function parsed(file: string, read: string): ParsedPolicy {
+  return parsePolicy(read, file, { readKeyFile: (path) => readBounded(resolve(dirname(file), path)) });
+}
+
+function text(file: string): string {
+  try {
+    return readBounded(file);
+  } catch (cause) {
+    throw new SigningError("FILE", `${file} cannot be read: ${(cause as Error).message}`, { cause });
+  }
 }
 
 /** @throws Error that says why in words */

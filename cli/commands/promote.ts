@@ -1,10 +1,16 @@
 /** `hullmark promote SRC DST`: a gate between two repositories. Only what the policy accepts is copied, and the copy says by whom and under which policy. */
 import { hash } from "node:crypto";
 import { basename } from "node:path";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { VERSION } from "@hullmark/daemon/version";
+import { RpcError } from "@hullmark/proto/rpc";
+import { Admin, type RecordPromotionRequestSchema } from "@hullmark/proto/v1/admin";
 import { parseReference, SLSA_VSA } from "@hullmark/verifier/core/provenance/index";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
+import type { Connection } from "../connection/connection.ts";
+import { connectByFile, defaultConfigPath, loadContext } from "../connection/context.ts";
+import { ContextError } from "../connection/context-error.ts";
 import {
   attachBundle,
   type CommandIo,
@@ -19,20 +25,26 @@ import {
   PASSPHRASE_VARIABLE,
   processIo,
   type RegistryFlags,
-  readText,
   SigningError,
   signStatement,
   statement,
   withRegistryOptions,
 } from "../signing/index.ts";
-import { readPolicy } from "./policy-file.ts";
+import { readPolicyText } from "./policy-file.ts";
 import { withOutput } from "./sign.ts";
+
+const RECORD_MS = 30_000;
+
+type Promotion = Omit<MessageInitShape<typeof RecordPromotionRequestSchema>, "$typeName">;
 
 interface PromoteFlags extends RegistryFlags {
   readonly policy: string;
   readonly key: string;
   readonly verifier: string;
   readonly workload: string;
+  readonly record?: true;
+  readonly config?: string;
+  readonly context?: string;
   readonly output: string;
 }
 
@@ -45,9 +57,10 @@ export function promoteCommand(io: CommandIo = processIo()): Command {
     .requiredOption("--policy <file>", "policy file; its rules select by the destination")
     .requiredOption("--key <key>", `private key of the summary: a file in PKCS#8 (passphrase in ${PASSPHRASE_VARIABLE}), or pkcs11:… as "sign" takes it`)
     .requiredOption("--verifier <uri>", "who promotes: the verifier that the summary names")
-    .option("--workload <name>", "what selectors look at", "");
-  return withOutput(withRegistryOptions(command)).action((source: string, destination: string, flags: PromoteFlags) =>
-    outcome(io, () => promote(io, source, destination, flags)),
+    .option("--workload <name>", "what selectors look at", "")
+    .option("--record", "write it into the log of the context's verifier (responder role); where that cannot be done, no tag is set");
+  return withOutput(withRegistryOptions(command)).action((source: string, destination: string) =>
+    outcome(io, () => promote(io, source, destination, command.optsWithGlobals<PromoteFlags>())),
   );
 }
 
@@ -55,8 +68,8 @@ async function promote(io: CommandIo, source: string, destination: string, flags
   const { repository, tag, digest } = parseReference(destination);
   if (tag === undefined || digest !== undefined) throw new SigningError("USAGE", `${destination}: want host[:port]/name[:tag]`);
   if (!isUri(flags.verifier)) throw new SigningError("USAGE", `--verifier ${JSON.stringify(flags.verifier)}: want a URI`);
-  const policy = readPolicy(flags.policy);
-  const policyDigest = hash("sha256", await readText(flags.policy));
+  const { policy, text } = readPolicyText(flags.policy);
+  const policyDigest = hash("sha256", text);
   await using stack = new AsyncDisposableStack();
   const key = await loadSigningKey(flags.key, io.env);
   stack.defer(() => key.close());
@@ -87,17 +100,36 @@ async function promote(io: CommandIo, source: string, destination: string, flags
     const bundle = await signStatement(statement(image.digest, { type: SLSA_VSA, value: summary }), key);
     const subject = { repository, mediaType: image.mediaType, digest: image.digest, size: image.size };
     const artifact = await attachBundle(registry, subject, bundle, SLSA_VSA, io.now(), io.signal);
+    const place = `${repository}:${tag}`;
+    const rule = explained.rule?.name ?? "";
+    if (flags.record)
+      await record(io, flags, { source, destination: place, imageDigest: image.digest, summaryDigest: artifact.digest, policySha256: policyDigest, rule });
     // Last: whoever pulls by the tag finds all that belongs to it.
     await registry.pushManifest(repository, tag, image.mediaType, image.bytes, io.signal);
-    const promoted = { image: `${repository}@${image.digest}`, tag, rule: explained.rule?.name ?? "", summary: artifact.digest, ...copied };
+    const promoted = { image: `${repository}@${image.digest}`, tag, rule, summary: artifact.digest, recorded: flags.record === true, ...copied };
     io.out(
       flags.output === "json"
         ? `${JSON.stringify(promoted, null, 2)}\n`
-        : `promoted ${printable(`${repository}:${tag}@${image.digest}`, 1024)}\n  rule ${promoted.rule}: ${printable(verdict.text, 2048)}\n  ${copied.blobs} blobs, ${copied.attached} attached artefacts, verification summary ${artifact.digest}\n`,
+        : `promoted ${printable(`${place}@${image.digest}`, 1024)}\n  rule ${rule}: ${printable(verdict.text, 2048)}\n  ${copied.blobs} blobs, ${copied.attached} attached artefacts, verification summary ${artifact.digest}\n`,
     );
     return 0;
   } finally {
     registry.close();
+  }
+}
+
+/** Durable when it resolves. @throws SigningError RECORD, USAGE where there is no verifier to tell */
+async function record(io: CommandIo, { config, context }: PromoteFlags, promotion: Promotion): Promise<void> {
+  let connection: Connection | undefined;
+  try {
+    connection = connectByFile(loadContext(config ?? defaultConfigPath(io.env), context));
+    await connection.channel.client(Admin).recordPromotion(promotion, { signal: io.signal, timeoutMs: RECORD_MS });
+  } catch (cause) {
+    if (cause instanceof ContextError) throw new SigningError("USAGE", cause.message, { cause });
+    if (cause instanceof RpcError) throw new SigningError("RECORD", `not promoted, since it could not be recorded: ${cause.message}`, { cause });
+    throw cause;
+  } finally {
+    await connection?.close();
   }
 }
 

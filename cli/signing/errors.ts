@@ -1,5 +1,8 @@
-/** USAGE: what was asked for makes no sense. KEY: a key file cannot be used. FILE: a file cannot be read or written. IMAGE: the image cannot be found or read. IDENTITY: no certificate, log entry or timestamp was to be had. */
-export type SigningErrorCode = "USAGE" | "KEY" | "FILE" | "IMAGE" | "IDENTITY";
+/**
+ * USAGE: what was asked for makes no sense. KEY: a key file cannot be used. FILE: a file cannot be read or written. IMAGE: the image cannot be found or read.
+ * IDENTITY: no certificate, log entry or timestamp was to be had. RECORD: the verifier did not record it.
+ */
+export type SigningErrorCode = "USAGE" | "KEY" | "FILE" | "IMAGE" | "IDENTITY" | "RECORD";
 
 /** Nothing was signed or verified. Messages hold no secret. */
 export class SigningError extends Error {

@@ -1,4 +1,5 @@
 /** `hullmark promote` between two real registries: into the second one only the promoter may push. */
+import { hash } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,13 +11,15 @@ import { keygenCommand } from "hullmark/commands/keygen";
 import { promoteCommand } from "hullmark/commands/promote";
 import { signCommand } from "hullmark/commands/sign";
 import { verifyCommand } from "hullmark/commands/verify";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { resourceReader, urlResources } from "../../cli/log/readers.ts";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { type Registry, startRegistry } from "../../deploy/testbed/registry.ts";
 import { runCommand } from "../fakes/command-run.ts";
 import { cosign, cosignKeyPair } from "../fakes/cosign.ts";
 import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
 import { never } from "../fakes/judging.ts";
+import { TestVerifier } from "../fakes/verifier.ts";
 
 /** bcrypt of PASSWORD. */
 const USERS = "promoter:$2b$04$1vw7.Nna/oBQruGaOazcV.6SDzSps4nCNfoTRUonYXOE59WM1ISWy\n";
@@ -55,14 +58,19 @@ spec:
       require: { signatures: { authorities: [release] } }
 `;
 
-const run = (make: Parameters<typeof runCommand>[0], args: readonly string[], who = "promoter") =>
-  runCommand(make, args, { HOME: home, DOCKER_CONFIG: file(who) }, Date.now);
+const run = (make: Parameters<typeof runCommand>[0], args: readonly string[], who = "promoter", env = {}) =>
+  runCommand(make, args, { HOME: home, DOCKER_CONFIG: file(who), ...env }, Date.now);
 
 const here = (name: string) => `${bed.registry?.host}/team/${name}`;
 const there = (name: string) => `${guarded.host}/prod/${name}`;
 const named = ({ repository, manifestDigest }: PushedImage) => `${repository}@${manifestDigest}`;
-const promote = (source: string, destination: string, who = "promoter", file_ = "policy.yaml") =>
-  run(promoteCommand, [source, destination, "--policy", file(file_), "--key", file("gate.key"), "--verifier", "https://gate.example", "-o", "json"], who);
+const promote = (source: string, destination: string, who = "promoter", file_ = "policy.yaml", more: readonly string[] = [], env = {}) =>
+  run(
+    promoteCommand,
+    [source, destination, "--policy", file(file_), "--key", file("gate.key"), "--verifier", "https://gate.example", "-o", "json", ...more],
+    who,
+    env,
+  );
 const sign = (image: string, key = "release.key") => run(signCommand, [image, "--key", file(key)]);
 
 function client(): OciRegistry {
@@ -131,6 +139,74 @@ test("an index goes with all its platforms, and what signs one of them", async (
   expect(JSON.parse(done.out).subjects).toHaveLength(3);
   expect(await run(verifyCommand, [`${there("multi")}:1`, "--platform", "linux/arm64", "--key", file("release.pub")])).toMatchObject({ code: 0 });
   expect(await run(verifyCommand, [`${there("multi")}@${amd64.manifestDigest}`, "--key", file("other.pub")])).toMatchObject({ code: 0 });
+});
+
+describe("a promotion that is to be recorded", () => {
+  let verifier: TestVerifier;
+  beforeAll(async () => {
+    verifier = await new TestVerifier().start();
+    writeFileSync(file("ca.crt"), verifier.ca);
+    for (const role of ["viewer", "responder"] as const) {
+      const { key, pem } = await verifier.certify((authority, spki) => authority.issueOperator(role, `gate-${role}`, spki, 3_600_000));
+      writeFileSync(file(`${role}.key`), key);
+      writeFileSync(file(`${role}.crt`), pem);
+      writeFileSync(file(`${role}.yaml`), context(verifier.mainAddress, role));
+    }
+  });
+  afterAll(() => verifier?.dispose());
+
+  const context = (address: string, role: string) =>
+    `currentContext: t\ncontexts: { t: { address: "${address}", caFile: ca.crt, certFile: ${role}.crt, keyFile: ${role}.key } }\n`;
+  const recorded = (name: string, role: string) =>
+    promote(`${here(name)}:1`, `${there(name)}:1`, "promoter", "policy.yaml", ["--record"], { HULLMARK_CONFIG: file(`${role}.yaml`) });
+
+  test("is in the log, by whom, under which policy, and with which summary", async () => {
+    const image = await pushImage(here("logged"), { tag: "1", layers: [{ "etc/l": "l" }] });
+    await sign(named(image));
+    const done = await recorded("logged", "responder");
+    expect(done).toMatchObject({ code: 0, err: "" });
+    const { summary } = JSON.parse(done.out) as { readonly summary: string };
+    expect(JSON.parse(done.out)).toMatchObject({ recorded: true });
+    const reader = resourceReader(urlResources(`http://127.0.0.1:${verifier.running?.httpPort}/log`));
+    const entry = await vi.waitUntil(
+      async () => {
+        const size = Number((await reader.readNote())?.split("\n")[1] ?? 0);
+        const entries = (await reader.readEntries(0, size)).map((bytes) => JSON.parse(Buffer.from(bytes).toString()) as Record<string, unknown>);
+        return entries.find(({ action }) => action === "promotion");
+      },
+      { timeout: 60_000, interval: 50 },
+    );
+    expect(entry).toEqual({
+      ...{
+        type: "admin",
+        time: expect.any(String),
+        action: "promotion",
+        by: "gate-responder",
+        source: `${here("logged")}:1`,
+        destination: `${there("logged")}:1`,
+      },
+      ...{ image: image.manifestDigest, summary, policy: `sha256:${hash("sha256", policy("**"))}`, rule: "signed" },
+    });
+  });
+
+  test("gets no tag where it may not be, or the verifier does not answer", async () => {
+    const image = await pushImage(here("unlogged"), { tag: "1", layers: [{ "etc/n": "n" }] });
+    await sign(named(image));
+    writeFileSync(file("away.yaml"), context("127.0.0.1:1", "responder"));
+    for (const role of ["viewer", "away"])
+      expect(await recorded("unlogged", role)).toMatchObject({ code: 3, out: "", err: expect.stringContaining("could not be recorded") });
+    await expect(client().manifest(there("unlogged"), "1", MAX_MANIFEST_BYTES, never)).rejects.toMatchObject({ code: "NOT_FOUND" });
+    expect(await recorded("unlogged", "nobody")).toMatchObject({ code: 2, out: "" });
+  });
+
+  test.each([{ imageDigest: "sha256:short" }, { summaryDigest: "" }, { policySha256: `sha256:${"a".repeat(64)}` }, { rule: "" }, { source: "a".repeat(513) }])(
+    "as %j is not recorded",
+    async (wrong) => {
+      const digest = `sha256:${"a".repeat(64)}`;
+      const right = { source: "a", destination: "b:1", imageDigest: digest, summaryDigest: digest, policySha256: "a".repeat(64), rule: "signed" };
+      await expect(verifier.adminClient.recordPromotion({ ...right, ...wrong })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    },
+  );
 });
 
 test("a destination has no digest, and the key must be there", async () => {

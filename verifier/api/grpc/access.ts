@@ -50,6 +50,7 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Admin/RefreshImage": "admin",
   "/hullmark.v1.Admin/TestAlert": "admin",
   "/hullmark.v1.Admin/RecordDrill": "responder",
+  "/hullmark.v1.Admin/RecordPromotion": "responder",
   "/hullmark.v1.Admin/AcceptHistory": "admin",
   "/hullmark.v1.Admin/IssueActuatorCertificate": "admin",
   "/hullmark.v1.Admin/RotateKey": "admin",

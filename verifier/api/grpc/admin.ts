@@ -39,6 +39,7 @@ export interface AdminServices extends AccessServices {
 }
 
 const MAX_REASON_CHARS = 500;
+const MAX_NAME_CHARS = 512;
 const MAX_BASELINE_NODES = 100;
 const MAX_REVIEW_DAYS = 366;
 const MAX_TOKEN_SECONDS = 86_400;
@@ -122,6 +123,16 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       const { name } = operatorOf(context, services);
       const times = { detectMs: detectMs ?? null, alertMs: alertMs ?? null };
       await acting(() => administration.note("drill", { drill, run, container: container.slice(0, 512), outcome, drift: driftId, ...times, by: name }));
+      return {};
+    },
+    async recordPromotion({ source, destination, imageDigest, summaryDigest, policySha256, rule }, context) {
+      for (const [field, value] of Object.entries({ source, destination, rule }))
+        if (value === "" || value.length > MAX_NAME_CHARS) throw invalid(field, `1 to ${MAX_NAME_CHARS} characters`);
+      for (const [field, value] of Object.entries({ imageDigest, summaryDigest, policySha256: `sha256:${policySha256}` }))
+        if (!/^sha256:[0-9a-f]{64}$/.test(value)) throw invalid(field, "a SHA-256 digest");
+      const { name } = operatorOf(context, services);
+      const fields = { source, destination, image: imageDigest, summary: summaryDigest, policy: `sha256:${policySha256}`, rule, by: name };
+      await acting(() => administration.note("promotion", fields));
       return {};
     },
     async issueActuatorCertificate({ node, publicKey }, context) {

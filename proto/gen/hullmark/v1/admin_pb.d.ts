@@ -381,6 +381,69 @@ export declare type RecordDrillResponse = Message<"hullmark.v1.RecordDrillRespon
 export declare const RecordDrillResponseSchema: GenMessage<RecordDrillResponse>;
 
 /**
+ * @generated from message hullmark.v1.RecordPromotionRequest
+ */
+export declare type RecordPromotionRequest = Message<"hullmark.v1.RecordPromotionRequest"> & {
+  /**
+   * As whoever promotes wrote it; at most 512 characters, as all text here.
+   *
+   * @generated from field: string source = 1;
+   */
+  source: string;
+
+  /**
+   * `host[:port]/name:tag`.
+   *
+   * @generated from field: string destination = 2;
+   */
+  destination: string;
+
+  /**
+   * `sha256:` digests of the image (or index), and of the verification summary that was attached to it.
+   *
+   * @generated from field: string image_digest = 3;
+   */
+  imageDigest: string;
+
+  /**
+   * @generated from field: string summary_digest = 4;
+   */
+  summaryDigest: string;
+
+  /**
+   * Hex SHA-256 of the policy's file.
+   *
+   * @generated from field: string policy_sha256 = 5;
+   */
+  policySha256: string;
+
+  /**
+   * The rule that was met.
+   *
+   * @generated from field: string rule = 6;
+   */
+  rule: string;
+};
+
+/**
+ * Describes the message hullmark.v1.RecordPromotionRequest.
+ * Use `create(RecordPromotionRequestSchema)` to create a new message.
+ */
+export declare const RecordPromotionRequestSchema: GenMessage<RecordPromotionRequest>;
+
+/**
+ * @generated from message hullmark.v1.RecordPromotionResponse
+ */
+export declare type RecordPromotionResponse = Message<"hullmark.v1.RecordPromotionResponse"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.RecordPromotionResponse.
+ * Use `create(RecordPromotionResponseSchema)` to create a new message.
+ */
+export declare const RecordPromotionResponseSchema: GenMessage<RecordPromotionResponse>;
+
+/**
  * @generated from message hullmark.v1.AcceptHistoryRequest
  */
 export declare type AcceptHistoryRequest = Message<"hullmark.v1.AcceptHistoryRequest"> & {
@@ -791,6 +854,16 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof RecordDrillRequestSchema;
     output: typeof RecordDrillResponseSchema;
+  },
+  /**
+   * responder: that an image goes over to another repository, before its tag is there.
+   *
+   * @generated from rpc hullmark.v1.Admin.RecordPromotion
+   */
+  recordPromotion: {
+    methodKind: "unary";
+    input: typeof RecordPromotionRequestSchema;
+    output: typeof RecordPromotionResponseSchema;
   },
   /**
    * responder: reference values out of what nodes quote now.
