@@ -553,32 +553,47 @@ spec:
   });
 });
 
+describe("a rule with a mode of its own", () => {
+  const ruled = (mode: string, spec: object = {}) => ({
+    authorities: [{ name: "release", key: release?.publicKey.export({ type: "spki", format: "pem" }) }],
+    rules: [
+      { name: "other", select: { images: ["**:other"] }, require: { signatures: { authorities: ["release"] } } },
+      { name: "rolled-out", admission: mode, require: { signatures: { authorities: ["release"] } } },
+    ],
+    admission: { mode: "enforce" },
+    ...spec,
+  });
+
+  test("goes before what is said for the namespace, either way, and for that rule alone", async () => {
+    const bad = await image(undefined);
+    expect(await answer(service(ruled("audit")), bad.reference)).toMatchObject({ allowed: true, warnings: 0 });
+    expect(await answer(service(ruled("warn")), bad.reference)).toMatchObject({ allowed: true, warnings: 1 });
+    expect(await answer(service(ruled("enforce", { admission: { mode: "audit" } })), bad.reference)).toMatchObject({ allowed: false });
+    const other = await pushImage(`${registry.host}/acme/other${serial++}`, { tag: "other" });
+    const both = pod(
+      bad.reference,
+      {},
+      { containers: [bad.reference, `${other.repository}:other`].map((reference, i) => ({ name: `c${i}`, image: reference })) },
+    );
+    const refused = await answer(service(ruled("warn")), both);
+    expect(refused).toMatchObject({ allowed: false, message: expect.stringContaining('refused by rule "other"') });
+    expect(refused.message).not.toContain("container c0");
+  });
+
+  test("lets in nothing that was revoked", async () => {
+    const good = await image(release?.privateKey);
+    const revoked = ruled("audit", { revocations: [{ reason: "bad libc", digest: good.manifestDigest }] });
+    expect(await answer(service(ruled("audit")), good.reference)).toMatchObject({ allowed: true });
+    expect(await answer(service(revoked), good.reference)).toMatchObject({ allowed: false, message: expect.stringContaining("bad libc") });
+  });
+});
+
 describe("a namespace's own policy", () => {
-  /** As the verifier wires it, with the cluster's policy and one of `shop`. */
-  function service(cluster: object, team: object): AdmissionService {
-    const parsed = parsePolicy(JSON.stringify({ apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name: "cluster" }, spec: cluster }), "cluster");
-    if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
-    const judged = judgeTeam({ namespace: "shop", spec: team }, parsed.policy);
-    if (!judged.inForce) throw new Error(judged.message);
-    const policy = withTeams(parsed.policy, { shop: judged.policy });
-    const none = { record: async () => undefined };
-    const surroundings = { clock: { nowMs: Date.now, after: () => () => undefined }, meter: { admission: () => undefined } as unknown as Meter };
-    return new AdmissionService({
-      ...{ registry: client, verifiers, policy: () => policy, recorder: none, exemptNamespaces: ["kube-system"], ...surroundings },
-      onProblem: (error) => expect.unreachable(String(error)),
-    });
-  }
   const key = (of: KeyObject | undefined) => of?.export({ type: "spki", format: "pem" }).toString();
   const requiring = (name: string, of: KeyObject | undefined) => ({
     authorities: [{ name, key: key(of) }],
     rules: [{ name: "signed", require: { signatures: { authorities: [name] } } }],
   });
-  async function answer(asking: AdmissionService, reference: string, namespace = "shop") {
-    const request = readReview(JSON.parse(review({ namespace, object: pod(reference) }, randomUUID())));
-    const { allowed, message, warnings } = await asking.answer(request, "fail", AbortSignal.timeout(30_000));
-    return { allowed, message, warnings: warnings.length };
-  }
-
   test("asks for more, in its namespace and nowhere else, and says so in its own name", async () => {
     const [own, common] = [await image(second?.privateKey), await image(release?.privateKey)];
     const authorities = [release, second].map((pair, i) => ({ name: `a${i}`, key: key(pair?.publicKey) }));
@@ -595,6 +610,20 @@ describe("a namespace's own policy", () => {
     expect(await answer(asking, own.reference)).toMatchObject({ allowed: false, message: expect.stringContaining('refused by rule "signed"') });
   });
 
+  test("has a rule of the cluster's refuse that only tells elsewhere; a rule of its own tells as it says", async () => {
+    const bad = await image(undefined);
+    const asked = requiring("release", release?.publicKey);
+    const cluster = { ...asked, rules: asked.rules.map((rule) => ({ ...rule, admission: "warn" })), admission: { mode: "enforce" } };
+    expect(await answer(service(cluster, {}), bad.reference)).toMatchObject({ allowed: true, warnings: 1 });
+    expect(await answer(service(cluster, { admission: { mode: "enforce" } }), bad.reference)).toMatchObject({ allowed: false });
+    const own = { ...asked, rules: asked.rules.map((rule) => ({ ...rule, admission: "audit" })), admission: { mode: "warn" } };
+    expect(await answer(service({ admission: { mode: "enforce" } }, own), bad.reference)).toMatchObject({ allowed: true, warnings: 0 });
+    expect(await answer(service({ ...asked, admission: { mode: "enforce" } }, own), bad.reference)).toMatchObject({
+      allowed: false,
+      message: expect.not.stringContaining("shop/signed"),
+    });
+  });
+
   test("has refused what the cluster's only tells, and cannot have told only what that refuses", async () => {
     const bad = await image(undefined);
     const telling = (mode: string, own: string) => service({ ...requiring("release", release?.publicKey), admission: { mode } }, { admission: { mode: own } });
@@ -604,3 +633,24 @@ describe("a namespace's own policy", () => {
     expect(await answer(telling("enforce", "audit"), bad.reference)).toMatchObject({ allowed: false });
   });
 });
+
+/** As the verifier wires it, with the cluster's policy and one of `shop`'s own. */
+function service(cluster: object, team: object = {}): AdmissionService {
+  const parsed = parsePolicy(JSON.stringify({ apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name: "cluster" }, spec: cluster }), "cluster");
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
+  const judged = judgeTeam({ namespace: "shop", spec: team }, parsed.policy);
+  if (!judged.inForce) throw new Error(judged.message);
+  const policy = withTeams(parsed.policy, { shop: judged.policy });
+  const none = { record: async () => undefined };
+  const surroundings = { clock: { nowMs: Date.now, after: () => () => undefined }, meter: { admission: () => undefined } as unknown as Meter };
+  return new AdmissionService({
+    ...{ registry: client, verifiers, policy: () => policy, recorder: none, exemptNamespaces: ["kube-system"], ...surroundings },
+    onProblem: (error) => expect.unreachable(String(error)),
+  });
+}
+
+async function answer(asking: AdmissionService, asked: string | object, namespace = "shop") {
+  const request = readReview(JSON.parse(review({ namespace, object: typeof asked === "string" ? pod(asked) : asked }, randomUUID())));
+  const { allowed, message, warnings } = await asking.answer(request, "fail", AbortSignal.timeout(30_000));
+  return { allowed, message, warnings: warnings.length };
+}

@@ -1,4 +1,5 @@
 /** The words of an answer, as kubectl shows them: what is refused, by which rule, on which evidence, and what would do. */
+import type { AdmissionMode } from "../policy/types.ts";
 import { printable } from "../text/printable.ts";
 import type { AskedContainer } from "./pods.ts";
 
@@ -8,6 +9,7 @@ export interface Objection {
   /** `sha256:…`; empty where the image was not found out. */
   readonly digest: string;
   readonly rule: string;
+  readonly mode: AdmissionMode;
   readonly kind: "refused" | "unknown";
   readonly text: string;
   readonly asked: string;

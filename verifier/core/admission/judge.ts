@@ -5,7 +5,8 @@ import type { AskedImage } from "./lookup.ts";
 
 export type ImageOutcome =
   | { readonly kind: "accepted" }
-  | { readonly kind: "refused"; readonly text: string; readonly asked: string; readonly found: string; readonly remedy: string }
+  /** `revoked`: by what is trusted no more, whatever the rule asks for. */
+  | { readonly kind: "refused"; readonly revoked: boolean; readonly text: string; readonly asked: string; readonly found: string; readonly remedy: string }
   /** Nobody can tell: no verdict. */
   | { readonly kind: "unknown"; readonly text: string; readonly remedy: string }
   /** To tell, more must be known of the images of the index. */
@@ -86,5 +87,5 @@ function outcomeOf({ status, text, refusals: [first] }: ProvenanceVerdict, requi
   if (status === "signed" || (!required && status !== "revoked")) return { kind: "accepted" };
   const { requirement = "", found = "", remedy = "" } = first ?? {};
   if (status === "unknown") return { kind: "unknown", text, remedy: remedy || "make the registry answer" };
-  return { kind: "refused", text, asked: requirement, found, remedy };
+  return { kind: "refused", revoked: status === "revoked", text, asked: requirement, found, remedy };
 }

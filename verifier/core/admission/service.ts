@@ -2,10 +2,10 @@
 import type { Clock } from "../../ports/clock.ts";
 import type { AdmissionDecision, Meter } from "../../ports/meter.ts";
 import { type Registry, RegistryError } from "../../ports/registry.ts";
-import { modeFor } from "../policy/admission-mode.ts";
+import { objectionMode } from "../policy/admission-mode.ts";
 import { matchRule } from "../policy/match.ts";
-import { stricterMode, teamPolicy } from "../policy/tighten.ts";
-import type { Policy, PolicyRule } from "../policy/types.ts";
+import { teamPolicy } from "../policy/tighten.ts";
+import type { AdmissionMode, Policy, PolicyRule } from "../policy/types.ts";
 import { type ImageReference, ProvenanceError, parseReference, type Verifiers } from "../provenance/index.ts";
 import { type AdmissionAnswer, auditOf, messageOf, type Objection, warningsOf } from "./answer.ts";
 import { type BreakGlass, readBreakGlass } from "./break-glass.ts";
@@ -45,6 +45,13 @@ export interface AdmissionServices {
   readonly onProblem: (error: unknown) => void;
 }
 
+interface Outcome {
+  readonly decision: AdmissionDecision;
+  readonly answer: AdmissionAnswer;
+}
+/** An answer about everything that was objected; refused where there is a message. */
+type Told = (decision: AdmissionDecision, warnings?: readonly string[], message?: string) => Outcome;
+
 /** A verdict that rests on time (validity, age) is made anew after it. */
 const VERDICT_MS = 10_000;
 
@@ -72,44 +79,37 @@ export class AdmissionService {
     return answer;
   }
 
-  async #decide(request: AdmissionRequest, failure: FailurePolicy, waiting: AbortSignal): Promise<{ decision: AdmissionDecision; answer: AdmissionAnswer }> {
+  async #decide(request: AdmissionRequest, failure: FailurePolicy, waiting: AbortSignal): Promise<Outcome> {
     const { exemptNamespaces, policy: current } = this.#services;
-    const told = (decision: AdmissionDecision, objections: readonly Objection[] = [], warnings: readonly string[] = [], message = "") => {
-      const allowed = message === "";
-      return { decision, answer: { uid: request.uid, allowed, message, warnings, audit: auditOf(decision, objections) } };
-    };
-    if (exemptNamespaces.includes(request.namespace)) return told("exempt");
+    const telling =
+      (objections: readonly Objection[]): Told =>
+      (decision, warnings = [], message = "") => ({
+        decision,
+        answer: { uid: request.uid, allowed: message === "", message, warnings, audit: auditOf(decision, objections) },
+      });
+    if (exemptNamespaces.includes(request.namespace)) return telling([])("exempt");
     const pod = askedPod(request);
     // What goes, and what a node tells of itself that runs already, cannot be kept out.
-    if (!pod || pod.ending || (pod.mirror && request.user.name.startsWith("system:node:"))) return told("exempt");
+    if (!pod || pod.ending || (pod.mirror && request.user.name.startsWith("system:node:"))) return telling([])("exempt");
     const policy = current();
     const team = teamPolicy(policy, request.namespace);
     const asking = newContainers(request, pod).flatMap((container) => [policy, ...(team ? [team] : [])].map((by) => ({ container, by })));
-    const found = await Promise.all(asking.map(({ container, by }) => this.#judge(container, pod, by, waiting)));
+    const found = await Promise.all(
+      asking.map(({ container, by }) => this.#judge(container, pod, by, (ofRule) => objectionMode(policy, team, request.namespace, by, ofRule), waiting)),
+    );
     const objections = found.flatMap((each) => each ?? []);
+    const told = telling(objections);
     if (objections.length === 0) return told("allowed");
-    const refused = objections.some(({ kind }) => kind === "refused");
-    const mode = stricterMode(modeFor(policy, request.namespace), team?.admission.mode ?? "audit");
-    if (mode === "audit") return told("audited", objections);
-    if (mode === "warn") return told("warned", objections, warningsOf(objections));
-    if (!refused && failure === "ignore") return told("unknown-allowed", objections, warningsOf(objections, "let in unjudged: "));
-    return await this.#refuse(request, pod, policy, objections, refused, told);
+    const ofMode = (mode: AdmissionMode): readonly Objection[] => objections.filter((each) => each.mode === mode);
+    const [enforced, warned] = [ofMode("enforce"), warningsOf(ofMode("warn"))];
+    if (enforced.length === 0) return warned.length === 0 ? told("audited") : told("warned", warned);
+    const refused = enforced.some(({ kind }) => kind === "refused");
+    if (!refused && failure === "ignore") return told("unknown-allowed", [...warningsOf(enforced, "let in unjudged: "), ...warned]);
+    return await this.#refuse(request, pod, policy, enforced, refused, told);
   }
 
   /** Unless somebody who may lets it in all the same. */
-  async #refuse(
-    request: AdmissionRequest,
-    pod: AskedPod,
-    policy: Policy,
-    objections: readonly Objection[],
-    refused: boolean,
-    told: (
-      decision: AdmissionDecision,
-      objections: readonly Objection[],
-      warnings: readonly string[],
-      message?: string,
-    ) => { decision: AdmissionDecision; answer: AdmissionAnswer },
-  ): Promise<{ decision: AdmissionDecision; answer: AdmissionAnswer }> {
+  async #refuse(request: AdmissionRequest, pod: AskedPod, policy: Policy, objections: readonly Objection[], refused: boolean, told: Told): Promise<Outcome> {
     const { clock, recorder, onProblem } = this.#services;
     const glass = readBreakGlass(request, pod, policy.admission.breakGlass, clock.nowMs());
     let why = glass.kind === "denied" ? `break-glass was not granted: ${glass.why}` : "";
@@ -118,7 +118,7 @@ export class AdmissionService {
       try {
         if (!request.dryRun) await recorder.record({ decision: "break-glass", request, pod, objections, grant });
         const until = new Date(grant.untilMs).toISOString();
-        return told("break-glass", objections, warningsOf(objections, `let in by break-glass until ${until}, recorded and alerted: `));
+        return told("break-glass", warningsOf(objections, `let in by break-glass until ${until}, recorded and alerted: `));
       } catch (error) {
         onProblem(error);
         why = "break-glass was not granted: it could not be recorded";
@@ -126,10 +126,16 @@ export class AdmissionService {
     }
     if (!request.dryRun) recorder.record({ decision: "refused", request, pod, objections, grant: undefined }).catch(onProblem);
     if (why === "" && policy.admission.breakGlass) why = `in an emergency: annotations ${Object.values(BREAK_GLASS).join(", ")}`;
-    return told(refused ? "refused" : "unknown-refused", objections, [], messageOf(objections, why));
+    return told(refused ? "refused" : "unknown-refused", [], messageOf(objections, why));
   }
 
-  async #judge(container: AskedContainer, pod: AskedPod, policy: Policy, waiting: AbortSignal): Promise<Objection | undefined> {
+  async #judge(
+    container: AskedContainer,
+    pod: AskedPod,
+    policy: Policy,
+    modeOf: (ofRule: AdmissionMode | undefined) => AdmissionMode,
+    waiting: AbortSignal,
+  ): Promise<Objection | undefined> {
     const rule = matchRule(policy, {
       imageReference: container.image,
       containerName: `${pod.namespace}/${pod.name}/${container.name}`,
@@ -137,8 +143,9 @@ export class AdmissionService {
     });
     const { required, revocable } = concerns(policy, rule);
     if (!required && !revocable) return undefined;
-    const objection = (kind: Objection["kind"], digest: string, text: string, remedy: string, asked = "", found = ""): Objection => ({
-      ...{ container, digest, rule: rule?.name ?? "", kind, text, asked, found, remedy },
+    const mode = modeOf(rule?.admission);
+    const objection = (kind: Objection["kind"], digest: string, text: string, remedy: string): Objection => ({
+      ...{ container, digest, rule: rule?.name ?? "", mode, kind, text, asked: "", found: "", remedy },
     });
     let reference: ImageReference;
     try {
@@ -149,7 +156,11 @@ export class AdmissionService {
     }
     try {
       const { image, outcome } = await this.#outcome(reference, policy, rule, pod.architecture, waiting);
-      if (outcome.kind === "refused") return objection("refused", image.digest, outcome.text, outcome.remedy, outcome.asked, outcome.found);
+      if (outcome.kind === "refused") {
+        const { revoked, text, remedy, asked, found } = outcome;
+        // What is trusted no more is no rule's to let in.
+        return { ...objection("refused", image.digest, text, remedy), asked, found, mode: revoked ? modeOf(undefined) : mode };
+      }
       return outcome.kind === "unknown" && required ? objection("unknown", image.digest, outcome.text, outcome.remedy) : undefined;
     } catch (error) {
       if (!required) return undefined;

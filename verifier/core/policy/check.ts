@@ -179,6 +179,7 @@ function buildRule(rule: FileRule, authorities: readonly Authority[], path: read
     protections: { noNewPrivileges, readOnlyRoot, engineInits },
     allow: rule.allow,
     severities: rule.severities,
+    admission: rule.admission,
   };
 }
 

@@ -68,7 +68,7 @@ export function defaultPolicy(): Policy {
     builders: [],
     rules: [
       {
-        ...{ name: "(none)", select: EVERYTHING, signatures: undefined, attestations: [], build: undefined, severities: {} },
+        ...{ name: "(none)", select: EVERYTHING, signatures: undefined, attestations: [], build: undefined, severities: {}, admission: undefined },
         protections: NO_PROTECTIONS,
         allow: OBSERVED_ALLOWANCES,
       },

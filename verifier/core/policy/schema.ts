@@ -133,6 +133,7 @@ const allow = z
   })
   .prefault({});
 
+const admissionMode = z.enum(ADMISSION_MODES);
 const rule = z.strictObject({
   name: label,
   select: selector,
@@ -156,6 +157,7 @@ const rule = z.strictObject({
     .prefault({}),
   allow,
   severities,
+  admission: admissionMode.optional(),
 });
 
 const pcrIndex = z.string().regex(/^(\d|1\d|2[0-3])$/, "want a PCR from 0 to 23");
@@ -201,7 +203,6 @@ const mutable = z.strictObject({
   paths: z.array(pathGlob).min(1).max(MAX_ITEMS),
 });
 
-const admissionMode = z.enum(ADMISSION_MODES);
 const admission = z
   .strictObject({
     mode: admissionMode.default("audit"),

@@ -234,6 +234,8 @@ export interface PolicyRule {
   readonly allow: Allowances;
   /** Go before the policy's own. */
   readonly severities: SeverityTable;
+  /** At the cluster's door, in place of what is said for the namespace; undefined: that holds. */
+  readonly admission: AdmissionMode | undefined;
 }
 
 /** What the nodes of a pool must have booted. Digests are lower-case hex; an empty list is no condition. */
