@@ -59,7 +59,7 @@ import { OwnKeys } from "./core/keys/own-keys.ts";
 import type { Told } from "./core/pods/index.ts";
 import type { Verifiers } from "./core/provenance/index.ts";
 import { RESPONSE_FAILPOINTS, ResponseEngine } from "./core/response/index.ts";
-import { Sessions } from "./core/session/index.ts";
+import { Sessions, simulatePolicy } from "./core/session/index.ts";
 import { tpmQuotes } from "./core/session/tpm-quotes.ts";
 import { HistoryWatch, TransparencyLog } from "./core/transparency/index.ts";
 import { parseVerifierKey } from "./core/transparency/note.ts";
@@ -179,6 +179,12 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     ...{ verifierId: config.verifierId, region: config.region },
     onProblem: (nodeId, container, error) => logger.error({ nodeId, container, err: error }, "a container could not be appraised"),
   });
+  const simulation = {
+    ...{ sessions: () => sessions.all(), policy: () => policies.current, images, nowMs },
+    pause: () => new Promise<void>((resolve) => setImmediate(resolve)),
+    onProblem: (nodeId: string, container: string, error: unknown) =>
+      logger.error({ nodeId, container, err: error }, "a container could not be judged under another policy"),
+  };
   const intents = intentKeys(config);
   const response = await ResponseEngine.open({
     ...{ store: sqlite.store, committer, nowMs, verifierId: config.verifierId, region: config.region },
@@ -433,6 +439,8 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         ...{ verifierId: config.verifierId, region: config.region },
         images: () => images.rows(),
         policy: () => policies.current,
+        composed: (given) => policies.composed(given),
+        simulate: (policy, signal) => simulatePolicy(policy, simulation, signal),
         ear,
         log: () => ({ size: log.size, root: log.root() }),
         claims: () => [...history.claims, ...policies.claims, ...baselines.claims, ...response.claims, ...keys.claims, ...podClaims(pods, toldBy(), nowMs())],

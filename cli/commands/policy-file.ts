@@ -16,16 +16,23 @@ export function readPolicy(file: string): Policy {
   return readPolicyText(file).policy;
 }
 
-/** The policy and the very text that it was read from, byte order mark and all. @throws SigningError as {@link readPolicy} */
-export function readPolicyText(file: string): { readonly policy: Policy; readonly text: string } {
+/** The policy, the very text that it was read from, byte order mark and all, and the files that it names, by its names for them. @throws SigningError as {@link readPolicy} */
+export function readPolicyText(file: string): { readonly policy: Policy; readonly text: string; readonly files: Readonly<Record<string, string>> } {
   const read = text(file);
-  const outcome = parsed(file, read);
+  const files: Record<string, string> = {};
+  const outcome = parsed(file, read, files);
   if (!outcome.ok) throw new SigningError("USAGE", outcome.errors.map(formatProblem).join("\n"));
-  return { policy: outcome.policy, text: read };
+  return { policy: outcome.policy, text: read, files };
 }
 
-function parsed(file: string, read: string): ParsedPolicy {
-  return parsePolicy(read, file, { readKeyFile: (path) => readBounded(resolve(dirname(file), path)) });
+/** @param files where what was read is kept */
+function parsed(file: string, read: string, files: Record<string, string> = {}): ParsedPolicy {
+  const readKeyFile = (path: string): string => {
+    const content = readBounded(resolve(dirname(file), path));
+    files[path] = content;
+    return content;
+  };
+  return parsePolicy(read, file, { readKeyFile });
 }
 
 function text(file: string): string {

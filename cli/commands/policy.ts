@@ -1,4 +1,4 @@
-/** `hullmark policy lint|init|schema|explain|test`. */
+/** `hullmark policy lint|init|schema|explain|test|simulate`. */
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { attestationPolicyDefinition, driftExceptionDefinition } from "@hullmark/verifier/core/policy/custom-resource";
@@ -25,6 +25,7 @@ import type { CommandOutput } from "./log.ts";
 import { policyExplainCommand, policyTestCommand } from "./policy-explain.ts";
 import { loadPolicy } from "./policy-file.ts";
 import { policyFromImage } from "./policy-from-image.ts";
+import { policySimulateCommand } from "./policy-simulate.ts";
 import { starterPolicy } from "./policy-starter.ts";
 
 /** 0 fine · 1 wrong (with --strict: warned about) · 2 wrong usage · 3 cannot be read. */
@@ -94,6 +95,7 @@ export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo =
     });
   policy.addCommand(policyExplainCommand(io));
   policy.addCommand(policyTestCommand(io));
+  policy.addCommand(policySimulateCommand());
   return policy;
 }
 

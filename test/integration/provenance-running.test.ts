@@ -1,12 +1,15 @@
 /** What policy says of signers takes effect on what runs: as soon as the file is saved, without a restart and without another request to the registry. */
-import { generateKeyPairSync } from "node:crypto";
+import { generateKeyPairSync, hash } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
+import { encodeRecord } from "@hullmark/proto/codec";
+import { Severity, Verdict } from "@hullmark/proto/v1/common";
+import { DriftState, ProvenanceStatus, Query } from "@hullmark/proto/v1/query";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { SIGN_PREDICATE_TYPE } from "@hullmark/verifier/core/provenance/index";
 import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { program } from "hullmark/main";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { attachBundle, attachTag } from "../fakes/attach.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
@@ -45,11 +48,15 @@ beforeAll(async () => {
   await verifier.start(`policyFile: ${policy()}\nenrolment: { mode: tofu, acceptWithoutCertificate: true }`);
   const attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
   await attester.connect();
-  for (const [name, image] of [
-    ["web", web],
-    ["old", old],
+  for (const [name, image, conf] of [
+    ["web", web, "port=80\n"],
+    ["old", old, "port=8\n"],
   ] as const) {
-    const tree = LayerTree.build([]);
+    const file = { type: "f", mode: 0o644, uid: 0, gid: 0, xattrs: [], size: BigInt(conf.length), sha256: hash("sha256", conf, "buffer") } as const;
+    const tree = LayerTree.build([
+      { path: Buffer.from("etc"), record: encodeRecord({ type: "d", mode: 0o755, uid: 0, gid: 0, xattrs: [], opaque: false }), implied: true },
+      { path: Buffer.from("etc/app.conf"), record: encodeRecord(file), implied: false },
+    ]);
     attester.set({
       ...{ id: name.padEnd(64, "0"), name, image: { reference: `${image.repository}:${image.tag}`, configDigest: image.configDigest } },
       layers: [
@@ -68,12 +75,15 @@ afterAll(async () => {
   sigstore?.close();
 });
 
+const TRUSTED = `keyless: { trustRoot: test, issuer: ${ISSUER}, subjectGlob: "https://github.com/acme/*/.github/workflows/*@refs/tags/*" }`;
+
 /** Saves the policy. @param more under `spec` */
-function policy(
-  more = "",
-  authority = `keyless: { trustRoot: test, issuer: ${ISSUER}, subjectGlob: "https://github.com/acme/*/.github/workflows/*@refs/tags/*" }`,
-): string {
-  return verifier.policy(`apiVersion: hullmark.dev/v1
+function policy(more = "", authority = TRUSTED): string {
+  return verifier.policy(policyText(more, authority));
+}
+
+function policyText(more = "", authority = TRUSTED, require = "signatures: { authorities: [pipeline] }"): string {
+  return `apiVersion: hullmark.dev/v1
 kind: Policy
 metadata: { name: running }
 spec:
@@ -86,9 +96,9 @@ spec:
     - { name: spare, key: ${JSON.stringify(bare.publicKey.export({ type: "spki", format: "pem" }))} }
   rules:
     - name: all
-      require: { signatures: { authorities: [pipeline] } }
+      require: { ${require} }
       allow: { env: ["**"], mounts: ["/**"], args: true, users: ["**"] }
-${more}`);
+${more}`;
 }
 
 const provenance = async (name: string) => (await verifier.query.getWorkload({ container: name })).workload?.provenance;
@@ -151,6 +161,142 @@ test("an authority whose identity is exchanged no longer vouches for what the fo
   await reaches("old", ProvenanceStatus.SIGNED);
 });
 
+describe("a policy that is simulated", () => {
+  const REVOKED = `  revocations: [{ reason: token leaked, identity: { issuer: ${ISSUER}, subject: ${PIPELINE.subject} } }]`;
+  const simulate = (text: string, files = { "trusted_root.json": sigstore.trustedRoot() }) => verifier.query.simulatePolicy({ policy: text, files });
+  const results = async () => {
+    const { workloads } = await verifier.query.listWorkloads({});
+    return Object.fromEntries(
+      workloads.map(({ containerName, verdict, content, provenance }) => [containerName, { verdict, content, provenance: provenance?.status }]),
+    );
+  };
+  const found = async () => (await verifier.query.listDrift({ states: [DriftState.OPEN, DriftState.RESOLVED] })).drifts.map(({ id, state }) => [id, state]);
+
+  const GOOD = { verdict: Verdict.AFFIRMING, content: Verdict.AFFIRMING, provenance: ProvenanceStatus.SIGNED };
+
+  /** What the simulation says of each container is what comes of it once the policy is saved, and nothing came of it before. */
+  async function comesTrue(text: string): Promise<Awaited<ReturnType<typeof simulate>>> {
+    policy();
+    await expect.poll(results, { timeout: 60_000, interval: 50 }).toEqual({ old: GOOD, web: GOOD });
+    const [before, known] = [await results(), await found()];
+    const answer = await simulate(text);
+    expect(await results()).toEqual(before);
+    expect(await found()).toEqual(known);
+    const told = answer.workloads.map(({ containerName, after }) => [
+      containerName,
+      { verdict: after?.verdict, content: after?.content, provenance: after?.provenance },
+    ]);
+    for (const { containerName, before: is } of answer.workloads)
+      expect({ verdict: is?.verdict, content: is?.content, provenance: is?.provenance }).toEqual(before[containerName]);
+    verifier.policy(text);
+    await expect.poll(results, { timeout: 60_000, interval: 50 }).toEqual({ ...before, ...Object.fromEntries(told) });
+    return answer;
+  }
+
+  test("says what comes once it is saved: a revoked identity", async () => {
+    const answer = await comesTrue(policyText(REVOKED));
+    expect(answer).toMatchObject({ containers: 2, containersChanged: 1, containersFailed: 0, nodes: 1, nodesAway: 0, nodesRemeasured: 0, changedNodes: [] });
+    const [web] = answer.workloads;
+    expect(web).toMatchObject({
+      nodeName: "w-1",
+      containerName: "web",
+      before: { verdict: Verdict.AFFIRMING, rule: "all" },
+      after: { verdict: Verdict.CONTRAINDICATED },
+    });
+    expect(web?.after?.provenanceText).toContain("token leaked");
+    expect(web?.findings).toMatchObject([{ place: "image", kind: "revoked", before: 0, after: Severity.CRITICAL }]);
+    expect(web?.findingsChanged).toBe(1);
+  });
+
+  test("a revoked index that nobody has looked for yet", async () => {
+    const type = "application/vnd.oci.image.index.v1+json";
+    const entry = { mediaType: "application/vnd.oci.image.manifest.v1+json", digest: web.manifestDigest, size: web.manifestBytes.length };
+    const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: type, manifests: [entry], annotations: { of: "simulation" } }));
+    const digest = await client.pushManifest(web.repository, "simulated", type, bytes, new AbortController().signal);
+    const answer = await comesTrue(policyText(`  revocations: [{ reason: built on a bad runner, digest: "${digest}" }]`));
+    expect(answer.workloads).toMatchObject([{ containerName: "web", after: { provenance: ProvenanceStatus.REVOKED } }]);
+  });
+
+  test("an authority exchanged, another thing asked for, and a rule that selects less", async () => {
+    const exchanged = await comesTrue(policyText("", `keyless: { trustRoot: test, issuer: ${ISSUER}, subject: somebody@else.example }`));
+    expect(exchanged.workloads).toMatchObject([{ containerName: "web", after: { provenance: ProvenanceStatus.WRONG_KEY } }]);
+    const asked = await comesTrue(policyText("", TRUSTED, "readOnlyRoot: true"));
+    expect(asked.workloads).toHaveLength(2);
+    for (const { findings } of asked.workloads) expect(findings).toMatchObject([{ place: "configuration", kind: "read-only-root", before: 0 }]);
+    const less = policyText().replace(OLD_PIPELINE.subject, "nobody@else.example");
+    const selected = await comesTrue(less.replace("- name: all\n", '- name: all\n      select: { containers: ["web"] }\n'));
+    const [old] = selected.workloads;
+    expect(old).toMatchObject({ containerName: "old", before: { rule: "all" }, after: { rule: "", provenance: ProvenanceStatus.WRONG_KEY }, findings: [] });
+  });
+
+  test("tells what would be found no more, or be graver or less", async () => {
+    await comesTrue(policyText(REVOKED));
+    await expect.poll(async () => (await drifts("revoked")).length, { timeout: 60_000 }).toBe(1);
+    const milder = await simulate(policyText(`${REVOKED}\n  severities: { revoked: low }`));
+    expect(milder.workloads).toMatchObject([
+      { after: { verdict: Verdict.WARNING }, findings: [{ kind: "revoked", before: Severity.CRITICAL, after: Severity.LOW }] },
+    ]);
+    const taken = await simulate(policyText());
+    expect(taken.workloads).toMatchObject([{ after: { verdict: Verdict.AFFIRMING }, findings: [{ kind: "revoked", before: Severity.CRITICAL, after: 0 }] }]);
+    expect((await provenance("web"))?.status).toBe(ProvenanceStatus.REVOKED);
+    policy();
+    await reaches("web", ProvenanceStatus.SIGNED);
+  });
+
+  test("says which nodes it would judge otherwise, and where it cannot tell", async () => {
+    const booted = await simulate(policyText("  nodes: [{ name: pool, boot: { eventLog: required } }]"));
+    expect(booted).toMatchObject({
+      containersChanged: 0,
+      changedNodes: [{ nodeName: "w-1", before: Verdict.WARNING, reasons: [expect.stringContaining("event")] }],
+    });
+    const measured = await simulate(policyText('  mutable: [{ name: logs, class: data, paths: ["/var/log/**"] }]'));
+    expect(measured).toMatchObject({ containersChanged: 0, nodesRemeasured: 1 });
+  });
+
+  test("must be one that would be taken over, with the files that it names, and is asked for by responders", async () => {
+    for (const [text, files, said] of [
+      ["", {}, "want the text"],
+      [policyText("  surprise: 1"), { "trusted_root.json": sigstore.trustedRoot() }, "unknown key"],
+      [policyText(), {}, "it was not sent along"],
+      [policyText(), Object.fromEntries(Array.from({ length: 257 }, (_, i) => [`${i}`, ""])), "at most 256 files"],
+    ] as const)
+      await expect(verifier.query.simulatePolicy({ policy: text, files })).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+        message: expect.stringContaining(said),
+      });
+    const viewer = (await verifier.operator("viewer")).client(Query);
+    await expect(viewer.simulatePolicy({ policy: policyText() })).rejects.toMatchObject({ code: "PERMISSION_DENIED" });
+    const responder = (await verifier.operator("responder")).client(Query);
+    expect(await responder.simulatePolicy({ policy: policyText(), files: { "trusted_root.json": sigstore.trustedRoot() } })).toMatchObject({
+      containersChanged: 0,
+    });
+  });
+
+  test("on the command line: a page or data, and how it ends", async () => {
+    const admin = join(verifier.directory, "state/admin");
+    const [config, file] = [join(verifier.directory, "config.yaml"), join(verifier.directory, "next.yaml")];
+    const context = { address: verifier.mainAddress, caFile: `${admin}/ca.crt`, certFile: `${admin}/client.crt`, keyFile: `${admin}/client.key` };
+    writeFileSync(config, JSON.stringify({ currentContext: "t", contexts: { t: context } }));
+    const hullmark = async (text: string, ...more: string[]) => {
+      writeFileSync(file, text);
+      return await commandOutcome(["--config", config, "policy", "simulate", file, ...more]);
+    };
+    expect(await hullmark(policyText())).toMatchObject({ code: 0, out: "0 of 2 containers on 1 nodes would be judged otherwise\n" });
+    const changed = await hullmark(policyText(REVOKED));
+    expect(changed).toMatchObject({ code: 1, err: "" });
+    expect(changed.out).toMatch(
+      /^1 of 2 .*\nw-1\/web.* {2}affirming → contraindicated, signed → revoked, rule all\n {2}\+ crit {2}image\/revoked .*token leaked/,
+    );
+    const data = JSON.parse((await hullmark(policyText(REVOKED), "-o", "json")).out) as { workloads: unknown[] };
+    expect(data).toMatchObject({
+      containers: 2,
+      workloads: [{ container: { name: "web" }, before: { provenance: { status: "signed" } }, findings: [{ before: null, after: "crit" }] }],
+    });
+    expect(await hullmark(policyText('  mutable: [{ name: logs, class: data, paths: ["/var/log/**"] }]'))).toMatchObject({ code: 3 });
+    expect(await hullmark(policyText("  surprise: 1"))).toMatchObject({ code: 2, err: expect.stringContaining("unknown key") });
+  });
+});
+
 test("a policy with a mistake changes nothing that is in force", async () => {
   policy();
   await reaches("web", ProvenanceStatus.SIGNED);
@@ -158,3 +304,20 @@ test("a policy with a mistake changes nothing that is in force", async () => {
   await expect.poll(async () => (await verifier.query.getStatus({})).claims.map(({ code }) => code), { timeout: 10_000 }).toContain("policy-not-loaded");
   expect((await provenance("web"))?.status).toBe(ProvenanceStatus.SIGNED);
 });
+
+/** `hullmark` in this process: what it printed, and how it would end. One at a time. */
+async function commandOutcome(args: readonly string[]): Promise<{ code: unknown; out: string; err: string }> {
+  const said = { out: "", err: "" };
+  const keep = (name: "out" | "err") => (text: string | Uint8Array) => {
+    said[name] += text;
+    return true;
+  };
+  const spies = [vi.spyOn(process.stdout, "write").mockImplementation(keep("out")), vi.spyOn(process.stderr, "write").mockImplementation(keep("err"))];
+  try {
+    await program().parseAsync([...args], { from: "user" });
+    return { code: process.exitCode, ...said };
+  } finally {
+    process.exitCode = undefined;
+    for (const spy of spies) spy.mockRestore();
+  }
+}

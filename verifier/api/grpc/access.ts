@@ -41,6 +41,8 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Query/WatchDrift": "viewer",
   "/hullmark.v1.Query/ListBaselines": "viewer",
   "/hullmark.v1.Query/ListKeys": "viewer",
+  // Reads only, and costs what a change of policy costs.
+  "/hullmark.v1.Query/SimulatePolicy": "responder",
   "/hullmark.v1.Admin/AcknowledgeDrift": "responder",
   "/hullmark.v1.Admin/RequestQuote": "responder",
   "/hullmark.v1.Admin/AllowNode": "admin",

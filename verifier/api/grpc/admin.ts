@@ -13,7 +13,7 @@ import type { OwnKeys } from "../../core/keys/own-keys.ts";
 import type { IssuedCertificate } from "../../ports/certificate-authority.ts";
 import type { AlertSeverity } from "../../ports/notifier.ts";
 import { type AccessServices, operatorOf } from "./access.ts";
-import { rpcErrorOf } from "./errors.ts";
+import { invalid, rpcErrorOf } from "./errors.ts";
 
 export interface AdminServices extends AccessServices {
   readonly administration: Administration;
@@ -174,8 +174,4 @@ function reasonOf(reason: string): string {
   const trimmed = reason.trim();
   if (trimmed === "" || trimmed.length > MAX_REASON_CHARS) throw invalid("reason", `1 to ${MAX_REASON_CHARS} characters: it is logged`);
   return trimmed;
-}
-
-function invalid(field: string, want: string): RpcError {
-  return new RpcError("INVALID_ARGUMENT", `${field}: want ${want}`, { reason: "ARGUMENT", field });
 }

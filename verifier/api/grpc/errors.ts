@@ -17,6 +17,11 @@ const SESSION_STATUS: Readonly<Record<SessionErrorCode, { readonly status: RpcCo
   STOPPING: { status: "UNAVAILABLE", fix: "reconnect" },
 };
 
+/** @param want in words: what the field must be */
+export function invalid(field: string, want: string): RpcError {
+  return new RpcError("INVALID_ARGUMENT", `${field}: want ${want}`, { reason: "ARGUMENT", field });
+}
+
 export function rpcErrorOf(thrown: unknown): RpcError {
   if (thrown instanceof SessionError) {
     const { status, fix } = SESSION_STATUS[thrown.code];

@@ -15,8 +15,9 @@ import type { BaselineRow, ClaimRow, ImageRow, NodeRow, WorkloadRow } from "../.
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { baselineMessage, bootMessage, driftMessage, imageMessage, imaMessage, nodeMessage, workloadMessage } from "./messages.ts";
 import { PushQueue } from "./queue.ts";
+import { policySimulator, type SimulateServices } from "./simulate.ts";
 
-export interface QueryServices {
+export interface QueryServices extends Pick<SimulateServices, "composed" | "simulate"> {
   readonly store: Store;
   readonly fleet: Fleet;
   readonly events: EventBus;
@@ -64,7 +65,11 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       throw new RpcError("FAILED_PRECONDITION", "several containers are so named", { reason: "AMBIGUOUS", field: "container", fix: "give more of the id" });
     return row;
   };
+  const simulate = policySimulator({ ...services, members: () => members(fleet).length });
   return {
+    async simulatePolicy(request, { signal }) {
+      return await simulate(request, signal);
+    },
     async getStatus() {
       const nowMs = services.nowMs();
       const [counts, coverage, attention] = await Promise.all([

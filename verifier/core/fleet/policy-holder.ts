@@ -93,9 +93,13 @@ export class PolicyHolder {
     await this.#recompose();
   }
 
+  /** A policy as it would be in force: with the baselines, exceptions and namespaces' policies of now. */
+  composed(given: Policy): Policy {
+    return withTeams({ ...withBaselines(given, this.#baselines), exceptions: this.#exceptions(given) }, this.#teams);
+  }
+
   #compose(): void {
-    const own = { ...withBaselines(this.#given, this.#baselines), exceptions: this.#exceptions(this.#given) };
-    this.#current = withTeams(own, this.#teams);
+    this.#current = this.composed(this.#given);
   }
 
   /** Who follows the policy is told where it makes a difference. */

@@ -67,12 +67,29 @@ export class ImageService implements Images {
   constructor(services: ImageServices) {
     this.#services = services;
     this.#rows = new Map(services.stored.map((row) => [row.configDigest, row]));
-    this.#lookedFor = new Set(this.#revokedDigests());
+    this.#lookedFor = new Set(revokedDigests(services.policy()));
   }
 
   view(question: ImageQuestion): ImageView {
-    const entry = this.#entry(question);
-    const policy = this.#services.policy();
+    return this.#view(this.#entry(question), this.#services.policy(), question);
+  }
+
+  /**
+   * What images are under another policy, by what is known of them now: nothing changes, and nothing is looked up but the indexes that it revokes beside those revoked already.
+   * @throws the signal's reason
+   */
+  async under(policy: Policy, signal: AbortSignal): Promise<Pick<Images, "view">> {
+    const digests = revokedDigests(policy).filter((digest) => !this.#lookedFor.has(digest));
+    const entries = new Map<string, Entry>();
+    for (const entry of [...this.#entries.values()]) {
+      const { resolved } = entry.known;
+      const image = resolved && (await withRevokedIndexes(this.#services.registry, resolved, digests, signal));
+      entries.set(entry.key, newEntry(entry.key, entry.question, { ...entry.known, resolved: image }));
+    }
+    return { view: (question) => this.#view(entries.get(keyOf(question)) ?? newEntry(keyOf(question), question, NOTHING_KNOWN), policy, question) };
+  }
+
+  #view(entry: Entry, policy: Policy, question: ImageQuestion): ImageView {
     const verdict = this.#verdict(entry, entry.verdicts, policy, question);
     const team = teamPolicy(policy, question.containerName);
     const ofTeam = team && this.#verdict(entry, entry.teamVerdicts, team, question);
@@ -116,7 +133,7 @@ export class ImageService implements Images {
   /** Signatures are judged anew; who asks again gets the new answer. A digest that is revoked newly may be an index that nobody has asked about. */
   policyChanged(): void {
     const before = this.#lookedFor;
-    this.#lookedFor = new Set(this.#revokedDigests());
+    this.#lookedFor = new Set(revokedDigests(this.#services.policy()));
     const news = [...this.#lookedFor].some((digest) => !before.has(digest));
     for (const entry of this.#entries.values()) {
       forget(entry);
@@ -124,10 +141,6 @@ export class ImageService implements Images {
       this.#save(entry);
       if (news) this.#enqueue(entry);
     }
-  }
-
-  #revokedDigests(): string[] {
-    return this.#services.policy().revocations.flatMap(({ what }) => (what.kind === "digest" ? [what.digest] : []));
   }
 
   /** Looks images up again now. @param image a config digest or a reference as written @returns how many */
@@ -153,8 +166,7 @@ export class ImageService implements Images {
   }
 
   #entry(question: ImageQuestion): Entry {
-    const { imageReference, imageId, repoDigests, configDigest, architecture, dialect, runtime } = question;
-    const key = JSON.stringify([imageReference, imageId, repoDigests, configDigest, architecture, dialect, runtime]);
+    const key = keyOf(question);
     const known = this.#entries.get(key);
     if (known) return known;
     if (this.#entries.size >= MAX_ENTRIES) {
@@ -164,7 +176,7 @@ export class ImageService implements Images {
         break;
       }
     }
-    const entry: Entry = { key, question, known: NOTHING_KNOWN, verdicts: new Map(), teamVerdicts: new Map(), attempts: 0, cancel: undefined };
+    const entry = newEntry(key, question, NOTHING_KNOWN);
     this.#entries.set(key, entry);
     this.#enqueue(entry);
     return entry;
@@ -203,7 +215,7 @@ export class ImageService implements Images {
       if (stored && !entry.known.resolved) await this.#load(entry, stored, signal);
       const resolution = await resolveImage(registry, { ...entry.question, platform: platformOf(entry.question.architecture) }, signal);
       if (resolution.kind === "resolved") {
-        const image = await withRevokedIndexes(registry, resolution.image, this.#revokedDigests(), signal);
+        const image = await withRevokedIndexes(registry, resolution.image, revokedDigests(this.#services.policy()), signal);
         const artefacts = await collectArtefacts(registry, image.subjects, signal);
         await this.#load(entry, image, signal, artefacts);
         this.#save(entry);
@@ -275,6 +287,18 @@ export class ImageService implements Images {
     const news = before?.state !== row.state || before.provenance?.status !== row.provenance?.status;
     this.#services.save(row, news ? referenceFact(row, this.#services.clock.nowMs()) : undefined);
   }
+}
+
+function keyOf({ imageReference, imageId, repoDigests, configDigest, architecture, dialect, runtime }: ImageQuestion): string {
+  return JSON.stringify([imageReference, imageId, repoDigests, configDigest, architecture, dialect, runtime]);
+}
+
+function newEntry(key: string, question: ImageQuestion, known: ImageKnowledge): Entry {
+  return { key, question, known, verdicts: new Map(), teamVerdicts: new Map(), attempts: 0, cancel: undefined };
+}
+
+function revokedDigests({ revocations }: Policy): string[] {
+  return revocations.flatMap(({ what }) => (what.kind === "digest" ? [what.digest] : []));
 }
 
 function forget({ verdicts, teamVerdicts }: Entry): void {

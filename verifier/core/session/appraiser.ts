@@ -23,11 +23,11 @@ export interface AppraisalContext {
   readonly policy: Policy;
   readonly measurementDigest: Buffer;
   readonly architecture: string;
-  readonly images: Images;
+  readonly images: Pick<Images, "view">;
   readonly comparisons: Comparisons;
   readonly actors: LayerActors;
-  /** What the API server says of the container's pod; undefined: nobody asks one. */
-  readonly podStanding: ((identity: ContainerState["identity"]) => PodStanding | undefined) | undefined;
+  /** What the API server says of the container's pod; undefined: nobody asks one, or it has none. */
+  readonly podStanding: PodStanding | undefined;
 }
 
 export interface AppraisedContainer {
@@ -73,7 +73,7 @@ export function appraise(state: ContainerState, context: AppraisalContext, start
     teamProvenance: view.teamProvenance,
     rules: rulesOf(context.policy, state, context.node.name),
     measurementDigest: context.measurementDigest,
-    pod: context.podStanding?.(identity),
+    pod: context.podStanding,
   };
   const appraisal = appraiseContainer(input, memo);
   return {

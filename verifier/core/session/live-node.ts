@@ -20,9 +20,9 @@ import { withEffective } from "../fleet/effective.ts";
 import { appraisedNode, describedNode, isSilent, nodeConclusive, nodeFindings } from "../fleet/node-appraisal.ts";
 import { timestampMs } from "../fleet/time.ts";
 import type { Images } from "../images/types.ts";
-import type { PodJoin } from "../pods/index.ts";
+import type { PodJoin, PodStanding } from "../pods/index.ts";
 import type { Policy } from "../policy/types.ts";
-import { appraise, unappraised } from "./appraiser.ts";
+import { type AppraisalContext, type AppraisedContainer, appraise, unappraised } from "./appraiser.ts";
 import { type Comparisons, LayerActors } from "./comparisons.ts";
 
 /** A row that says nothing new is written again this often, for its time alone. */
@@ -47,6 +47,9 @@ export interface LiveNodeServices {
   readonly onProblem: (containerId: string, error: unknown) => void;
 }
 
+/** A policy, and what images are under it. */
+export type Simulated = Pick<AppraisalContext, "policy" | "images">;
+
 export class LiveNode {
   readonly #services: LiveNodeServices;
   readonly #workloads: Map<string, WorkloadRow>;
@@ -58,6 +61,8 @@ export class LiveNode {
   readonly #comparing = new Map<string, ReadonlySet<string>>();
   /** Container → what its last appraisal left to the next. */
   readonly #memos = new Map<string, AppraisalMemo>();
+  /** Container → what the API server said of its pod when it was appraised last. */
+  readonly #standings = new Map<string, PodStanding | undefined>();
   /** Containers whose last appraisal failed. */
   readonly #failed = new Set<string>();
   /** What each row was last brought up to date with. */
@@ -86,18 +91,10 @@ export class LiveNode {
       const before = this.#workloads.get(id);
       let row: WorkloadRow;
       try {
-        const architecture = this.memory.node?.architecture ?? "";
-        const { images, comparisons, pods } = this.#services;
-        const context = {
-          node: this.node,
-          policy,
-          measurementDigest: Buffer.from(measurement.digest),
-          architecture,
-          images,
-          comparisons,
-          actors: this.#actors,
-          podStanding: pods && ((identity: typeof state.identity) => pods.standing(identity, this.node.name, nowMs)),
-        };
+        const { images, pods } = this.#services;
+        const standing = pods?.standing(state.identity, this.node.name, nowMs);
+        this.#standings.set(id, standing);
+        const context = this.#context({ policy, images }, measurement, standing);
         const memo = this.#memos.get(id);
         // Whatever fails from here on, it is not used again.
         this.#memos.delete(id);
@@ -116,6 +113,26 @@ export class LiveNode {
       this.#workloads.set(id, row);
       changes.workload(row, before);
     }
+  }
+
+  /** What a policy would say of a container as it is known now: nothing changes by it. undefined: there is no such container. */
+  simulate(id: string, under: Simulated, measurement: MeasurementPolicy, nowMs: number): AppraisedContainer | undefined {
+    const state = this.memory.containers.get(id);
+    return state && appraise(state, this.#context(under, measurement, this.#standings.get(id)), nowMs);
+  }
+
+  /** The node's row as it would be with another appraisal of its boot. Nothing changes by it. */
+  simulateNode(boot: NodeRow["boot"], { intervals }: Policy, nowMs: number): NodeRow {
+    const view = { row: { ...this.node, boot }, connected: this.connected, state: this.memory.node, barred: this.barred };
+    return appraisedNode({ ...view, overloaded: this.#services.overloaded(nowMs) }, intervals, nowMs);
+  }
+
+  #context({ policy, images }: Simulated, measurement: MeasurementPolicy, podStanding: PodStanding | undefined): AppraisalContext {
+    return {
+      ...{ node: this.node, policy, images, podStanding, actors: this.#actors, comparisons: this.#services.comparisons },
+      measurementDigest: Buffer.from(measurement.digest),
+      architecture: this.memory.node?.architecture ?? "",
+    };
   }
 
   /**
@@ -188,6 +205,7 @@ export class LiveNode {
     this.#imageKeys.delete(id);
     this.#comparing.delete(id);
     this.#memos.delete(id);
+    this.#standings.delete(id);
     this.#failed.delete(id);
     if (this.#workloads.delete(id)) changes.removeWorkload(this.node.id, id);
   }

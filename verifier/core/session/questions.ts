@@ -8,6 +8,7 @@ import { holds } from "../appraisal/appraise-node.ts";
 import { ChangeSet } from "../fleet/change-set.ts";
 import { adminFact } from "../fleet/log-facts.ts";
 import { agentFiles } from "../policy/match.ts";
+import type { Policy } from "../policy/types.ts";
 import type { BootWatch } from "./boot-evidence.ts";
 import type { ImaWatch } from "./ima-evidence.ts";
 import type { LiveNode } from "./live-node.ts";
@@ -179,17 +180,21 @@ export class Questions implements Paced {
 
   /** What policy says of the boot, of what ran since, and of the agent, where that has changed. */
   bootChange(): BootChange {
+    const boot = this.bootUnder(this.#services.policy());
+    return isDeepStrictEqual(boot, this.#live.node.boot) ? {} : { boot };
+  }
+
+  /** What a policy says of the boot, of what ran since, and of the agent. */
+  bootUnder(policy: Policy): NonNullable<BootChange["boot"]> {
     const { node, memory } = this.#live;
-    const policy = this.#services.policy();
     const booted = this.#boot.appraise(policy, node);
     const measured = this.#ima.appraise(policy, node.name);
     const agent = appraiseAgent(memory.node, agentFiles(policy, node.name));
-    const boot = {
+    return {
       ...booted,
       findings: [...booted.findings, ...measured.findings, ...agent.findings],
       unknown: [...booted.unknown, ...measured.unknown, ...agent.unknown],
     };
-    return isDeepStrictEqual(boot, node.boot) ? {} : { boot };
   }
 }
 

@@ -14,16 +14,19 @@ import {
   WelcomeSchema,
 } from "@hullmark/proto/v1/attestation";
 import { TrustLevel } from "@hullmark/proto/v1/common";
+import type { NodeRow } from "../../ports/rows.ts";
 import type { ApplyResult } from "../appraisal/apply-evidence.ts";
 import { applyEvidence } from "../appraisal/apply-evidence.ts";
 import { EvidenceDecoder } from "../appraisal/decode-evidence.ts";
 import { ChangeSet } from "../fleet/change-set.ts";
 import { adminFact } from "../fleet/log-facts.ts";
+import type { Policy } from "../policy/types.ts";
+import type { AppraisedContainer } from "./appraiser.ts";
 import type { BootWatch } from "./boot-evidence.ts";
 import type { Comparisons } from "./comparisons.ts";
 import { SessionError } from "./errors.ts";
 import type { ImaWatch } from "./ima-evidence.ts";
-import type { LiveNode } from "./live-node.ts";
+import type { LiveNode, Simulated } from "./live-node.ts";
 import { measurementPolicy } from "./measurement.ts";
 import { evidenceWrite } from "./memory.ts";
 import { type QuestionSession, Questions } from "./questions.ts";
@@ -295,6 +298,20 @@ export class Session implements QuestionSession {
     this.#live.update(this.#questions.bootChange(), this.#services.policy(), changes, nowMs);
     this.commit(changes);
     this.tick();
+  }
+
+  /**
+   * What a policy would say of a container as it is known now, by what its agent measured under the one in force. Nothing changes by it.
+   * @returns undefined where there is no such container
+   */
+  simulate(id: string, under: Simulated, nowMs: number): AppraisedContainer | undefined {
+    return this.#live.simulate(id, under, this.#measurement, nowMs);
+  }
+
+  /** The node's row under another policy, at the intervals of the one in force; `remeasured`: its agent would be told to measure otherwise. */
+  simulateNode(policy: Policy, nowMs: number): { readonly row: NodeRow; readonly remeasured: boolean } {
+    const row = this.#live.simulateNode(this.#questions.bootUnder(policy), this.#services.policy(), nowMs);
+    return { row, remeasured: !Buffer.from(measurementPolicy(policy, row.name).digest).equals(this.#measurement.digest) };
   }
 
   #reappraise(ids: readonly string[]): void {

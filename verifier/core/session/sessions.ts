@@ -72,6 +72,11 @@ export class Sessions {
     return this.#live.get(nodeId);
   }
 
+  /** Those that are live now. */
+  all(): readonly Session[] {
+    return [...this.#live.values()];
+  }
+
   /** What sessions wait for, and what their agents hold back. */
   load(): { readonly commitsInFlight: number; readonly spooled: { readonly evidence: number; readonly bytes: number; readonly maxBytes: number } } {
     let commitsInFlight = 0;

@@ -1757,6 +1757,296 @@ export declare type OwnKey = Message<"hullmark.v1.OwnKey"> & {
 export declare const OwnKeySchema: GenMessage<OwnKey>;
 
 /**
+ * @generated from message hullmark.v1.SimulatePolicyRequest
+ */
+export declare type SimulatePolicyRequest = Message<"hullmark.v1.SimulatePolicyRequest"> & {
+  /**
+   * The policy file's text; with the files at most 1 MiB.
+   *
+   * @generated from field: string policy = 1;
+   */
+  policy: string;
+
+  /**
+   * Content of the files that it names, by the names that it has for them.
+   *
+   * @generated from field: map<string, string> files = 2;
+   */
+  files: { [key: string]: string };
+};
+
+/**
+ * Describes the message hullmark.v1.SimulatePolicyRequest.
+ * Use `create(SimulatePolicyRequestSchema)` to create a new message.
+ */
+export declare const SimulatePolicyRequestSchema: GenMessage<SimulatePolicyRequest>;
+
+/**
+ * @generated from message hullmark.v1.SimulatePolicyResponse
+ */
+export declare type SimulatePolicyResponse = Message<"hullmark.v1.SimulatePolicyResponse"> & {
+  /**
+   * Containers of connected nodes: what was judged under both policies.
+   *
+   * @generated from field: uint32 containers = 1;
+   */
+  containers: number;
+
+  /**
+   * That could not be judged: the verifier's log says why.
+   *
+   * @generated from field: uint32 containers_failed = 2;
+   */
+  containersFailed: number;
+
+  /**
+   * Containers of which the policies do not say the same.
+   *
+   * @generated from field: uint32 containers_changed = 3;
+   */
+  containersChanged: number;
+
+  /**
+   * The first 1,000 of them, gravest first.
+   *
+   * @generated from field: repeated hullmark.v1.SimulatedWorkload workloads = 4;
+   */
+  workloads: SimulatedWorkload[];
+
+  /**
+   * @generated from field: uint32 nodes = 5;
+   */
+  nodes: number;
+
+  /**
+   * Not connected: of what runs there nothing is at hand.
+   *
+   * @generated from field: uint32 nodes_away = 6;
+   */
+  nodesAway: number;
+
+  /**
+   * Nodes whose agents would measure other paths. What they leave out now is judged only once the policy is in force.
+   *
+   * @generated from field: uint32 nodes_remeasured = 7;
+   */
+  nodesRemeasured: number;
+
+  /**
+   * Nodes of whose own state the policies do not say the same, at most 1,000.
+   *
+   * @generated from field: repeated hullmark.v1.SimulatedNode changed_nodes = 8;
+   */
+  changedNodes: SimulatedNode[];
+
+  /**
+   * Digests of the policy in force and of the other, as each is or would be logged.
+   *
+   * @generated from field: bytes digest_before = 9;
+   */
+  digestBefore: Uint8Array;
+
+  /**
+   * @generated from field: bytes digest_after = 10;
+   */
+  digestAfter: Uint8Array;
+};
+
+/**
+ * Describes the message hullmark.v1.SimulatePolicyResponse.
+ * Use `create(SimulatePolicyResponseSchema)` to create a new message.
+ */
+export declare const SimulatePolicyResponseSchema: GenMessage<SimulatePolicyResponse>;
+
+/**
+ * @generated from message hullmark.v1.SimulatedWorkload
+ */
+export declare type SimulatedWorkload = Message<"hullmark.v1.SimulatedWorkload"> & {
+  /**
+   * @generated from field: string node_name = 1;
+   */
+  nodeName: string;
+
+  /**
+   * @generated from field: string container_id = 2;
+   */
+  containerId: string;
+
+  /**
+   * @generated from field: string container_name = 3;
+   */
+  containerName: string;
+
+  /**
+   * @generated from field: string workload = 4;
+   */
+  workload: string;
+
+  /**
+   * @generated from field: string image_reference = 5;
+   */
+  imageReference: string;
+
+  /**
+   * @generated from field: hullmark.v1.SimulatedResult before = 6;
+   */
+  before?: SimulatedResult | undefined;
+
+  /**
+   * @generated from field: hullmark.v1.SimulatedResult after = 7;
+   */
+  after?: SimulatedResult | undefined;
+
+  /**
+   * At most 20, gravest first.
+   *
+   * @generated from field: repeated hullmark.v1.SimulatedFinding findings = 8;
+   */
+  findings: SimulatedFinding[];
+
+  /**
+   * @generated from field: uint32 findings_changed = 9;
+   */
+  findingsChanged: number;
+};
+
+/**
+ * Describes the message hullmark.v1.SimulatedWorkload.
+ * Use `create(SimulatedWorkloadSchema)` to create a new message.
+ */
+export declare const SimulatedWorkloadSchema: GenMessage<SimulatedWorkload>;
+
+/**
+ * What a policy says of a container, whatever the state of its node.
+ *
+ * @generated from message hullmark.v1.SimulatedResult
+ */
+export declare type SimulatedResult = Message<"hullmark.v1.SimulatedResult"> & {
+  /**
+   * @generated from field: hullmark.v1.Verdict verdict = 1;
+   */
+  verdict: Verdict;
+
+  /**
+   * @generated from field: hullmark.v1.Verdict content = 2;
+   */
+  content: Verdict;
+
+  /**
+   * @generated from field: hullmark.v1.ProvenanceStatus provenance = 3;
+   */
+  provenance: ProvenanceStatus;
+
+  /**
+   * @generated from field: string provenance_text = 4;
+   */
+  provenanceText: string;
+
+  /**
+   * Name of the rule that decides; empty: none selects the container.
+   *
+   * @generated from field: string rule = 5;
+   */
+  rule: string;
+};
+
+/**
+ * Describes the message hullmark.v1.SimulatedResult.
+ * Use `create(SimulatedResultSchema)` to create a new message.
+ */
+export declare const SimulatedResultSchema: GenMessage<SimulatedResult>;
+
+/**
+ * @generated from message hullmark.v1.SimulatedFinding
+ */
+export declare type SimulatedFinding = Message<"hullmark.v1.SimulatedFinding"> & {
+  /**
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: string place = 2;
+   */
+  place: string;
+
+  /**
+   * Raw bytes with the leading slash; empty where no file is meant.
+   *
+   * @generated from field: bytes path = 3;
+   */
+  path: Uint8Array;
+
+  /**
+   * @generated from field: string summary = 4;
+   */
+  summary: string;
+
+  /**
+   * Unspecified: not found under that policy.
+   *
+   * @generated from field: hullmark.v1.Severity before = 5;
+   */
+  before: Severity;
+
+  /**
+   * @generated from field: hullmark.v1.Severity after = 6;
+   */
+  after: Severity;
+
+  /**
+   * Shown under that policy, but no drift.
+   *
+   * @generated from field: bool notice_before = 7;
+   */
+  noticeBefore: boolean;
+
+  /**
+   * @generated from field: bool notice_after = 8;
+   */
+  noticeAfter: boolean;
+};
+
+/**
+ * Describes the message hullmark.v1.SimulatedFinding.
+ * Use `create(SimulatedFindingSchema)` to create a new message.
+ */
+export declare const SimulatedFindingSchema: GenMessage<SimulatedFinding>;
+
+/**
+ * @generated from message hullmark.v1.SimulatedNode
+ */
+export declare type SimulatedNode = Message<"hullmark.v1.SimulatedNode"> & {
+  /**
+   * @generated from field: string node_name = 1;
+   */
+  nodeName: string;
+
+  /**
+   * @generated from field: hullmark.v1.Verdict before = 2;
+   */
+  before: Verdict;
+
+  /**
+   * @generated from field: hullmark.v1.Verdict after = 3;
+   */
+  after: Verdict;
+
+  /**
+   * What the other policy finds of its boot, or cannot tell; at most 20.
+   *
+   * @generated from field: repeated string reasons = 4;
+   */
+  reasons: string[];
+};
+
+/**
+ * Describes the message hullmark.v1.SimulatedNode.
+ * Use `create(SimulatedNodeSchema)` to create a new message.
+ */
+export declare const SimulatedNodeSchema: GenMessage<SimulatedNode>;
+
+/**
  * @generated from enum hullmark.v1.ProvenanceStatus
  */
 export enum ProvenanceStatus {
@@ -2003,6 +2293,16 @@ export declare const Query: GenService<{
     methodKind: "unary";
     input: typeof ListKeysRequestSchema;
     output: typeof ListKeysResponseSchema;
+  },
+  /**
+   * responder: what another policy would say of what runs now, as it is known. Nothing changes by it. One at a time.
+   *
+   * @generated from rpc hullmark.v1.Query.SimulatePolicy
+   */
+  simulatePolicy: {
+    methodKind: "unary";
+    input: typeof SimulatePolicyRequestSchema;
+    output: typeof SimulatePolicyResponseSchema;
   },
 }>;
 

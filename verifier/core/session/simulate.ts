@@ -1,0 +1,140 @@
+/** What another policy would say of what runs now, held against what the one in force says. Nothing changes by it, and nothing is asked of a node. */
+import { Verdict } from "@hullmark/proto/v1/common";
+import type { NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { Finding } from "../appraisal/types.ts";
+import type { Images } from "../images/types.ts";
+import { matchRule } from "../policy/match.ts";
+import type { Policy } from "../policy/types.ts";
+import type { Simulated } from "./live-node.ts";
+import type { Session } from "./session.ts";
+
+export interface SimulationServices {
+  /** Live sessions as of now. */
+  readonly sessions: () => readonly Session[];
+  readonly policy: () => Policy;
+  readonly images: { view: Images["view"]; under(policy: Policy, signal: AbortSignal): Promise<Pick<Images, "view">> };
+  readonly nowMs: () => number;
+  /** Lets others have their turn: called between two containers. */
+  readonly pause: () => Promise<void>;
+  /** A container could not be judged: a defect, to be logged with its cause. */
+  readonly onProblem: (nodeId: string, containerId: string, error: unknown) => void;
+}
+
+/** A finding that is there under one policy only, or otherwise under the other. */
+export interface ChangedFinding {
+  readonly before: Finding | undefined;
+  readonly after: Finding | undefined;
+}
+
+/** What one policy says of a container. */
+export interface Said {
+  readonly row: WorkloadRow;
+  /** Name of the rule that decides; empty: none selects it. */
+  readonly rule: string;
+}
+
+export interface ChangedContainer {
+  readonly node: NodeRow;
+  readonly before: Said;
+  readonly after: Said;
+  /** The first {@link MAX_CHANGED_FINDINGS}, gravest first. */
+  readonly findings: readonly ChangedFinding[];
+  /** All of them. */
+  readonly findingsChanged: number;
+}
+
+export const MAX_CHANGED_FINDINGS = 20;
+
+export interface Simulation {
+  /** Judged under both policies. */
+  readonly containers: number;
+  /** That could not be judged. */
+  readonly failed: number;
+  /** Every container of which the policies do not say the same; gravest first. Verdicts are the containers' own, whatever their nodes' are. */
+  readonly changed: readonly ChangedContainer[];
+  readonly nodes: number;
+  /** Nodes whose own verdict, or a finding of whose boot, is another. */
+  readonly changedNodes: readonly { readonly before: NodeRow; readonly after: NodeRow }[];
+  /** Nodes whose agents would measure other paths: what they leave out now cannot be judged before the policy is in force. */
+  readonly remeasured: number;
+}
+
+/** @param policy as it would be in force @throws the signal's reason */
+export async function simulatePolicy(policy: Policy, services: SimulationServices, signal: AbortSignal): Promise<Simulation> {
+  const after = { policy, images: await services.images.under(policy, signal) };
+  const before = { policy: services.policy(), images: services.images };
+  const changed: ChangedContainer[] = [];
+  const changedNodes: { before: NodeRow; after: NodeRow }[] = [];
+  let [containers, failed, nodes, remeasured] = [0, 0, 0, 0];
+  for (const session of services.sessions()) {
+    nodes++;
+    const [now, then] = [before, after].map(({ policy: of }) => session.simulateNode(of, services.nowMs()));
+    if (then?.remeasured && !now?.remeasured) remeasured++;
+    if (now && then && !sameNode(now.row, then.row)) changedNodes.push({ before: now.row, after: then.row });
+    for (const id of [...session.live.memory.containers.keys()]) {
+      await services.pause();
+      signal.throwIfAborted();
+      try {
+        const change = simulateContainer(session, id, before, after, services.nowMs());
+        if (change === undefined) continue;
+        containers++;
+        if (change !== "same") changed.push(change);
+      } catch (error) {
+        failed++;
+        services.onProblem(session.nodeId, id, error);
+      }
+    }
+  }
+  changed.sort((a, b) => gravity(b.after) - gravity(a.after) || gravity(b.before) - gravity(a.before));
+  return { containers, failed, changed, nodes, changedNodes, remeasured };
+}
+
+/** @returns undefined where there is no such container any more */
+function simulateContainer(session: Session, id: string, before: Simulated, after: Simulated, nowMs: number): ChangedContainer | "same" | undefined {
+  const { node, memory } = session.live;
+  const identity = memory.containers.get(id)?.identity;
+  const [is, would] = [before, after].map((under) => session.simulate(id, under, nowMs));
+  if (!identity || !is || !would) return undefined;
+  const findings = changedFindings(is.appraisal.findings, would.appraisal.findings);
+  if (findings.length === 0 && sameResult(is.row, would.row)) return "same";
+  const subject = { ...identity, containerName: identity.name, nodeName: node.name };
+  const said = ({ policy }: Simulated, row: WorkloadRow): Said => ({ row, rule: matchRule(policy, subject)?.name ?? "" });
+  return {
+    ...{ node, before: said(before, is.row), after: said(after, would.row) },
+    ...{ findings: findings.slice(0, MAX_CHANGED_FINDINGS), findingsChanged: findings.length },
+  };
+}
+
+/** Findings by their key: gone, new, or of another kind or severity. Gravest first as they would be. */
+export function changedFindings(before: readonly Finding[], after: readonly Finding[]): readonly ChangedFinding[] {
+  const was = new Map(before.map((finding) => [finding.key, finding]));
+  const changed: ChangedFinding[] = [];
+  for (const finding of after) {
+    const known = was.get(finding.key);
+    was.delete(finding.key);
+    if (known?.severity !== finding.severity || known.kind !== finding.kind || known.notice !== finding.notice) changed.push({ before: known, after: finding });
+  }
+  for (const finding of was.values()) changed.push({ before: finding, after: undefined });
+  return changed.sort((a, b) => (b.after?.severity ?? 0) - (a.after?.severity ?? 0) || (b.before?.severity ?? 0) - (a.before?.severity ?? 0));
+}
+
+function sameResult(a: WorkloadRow, b: WorkloadRow): boolean {
+  return a.appraised.verdict === b.appraised.verdict && a.appraised.content === b.appraised.content && a.provenance?.status === b.provenance?.status;
+}
+
+function sameNode(a: NodeRow, b: NodeRow): boolean {
+  const keys = ({ boot }: NodeRow): string => JSON.stringify([boot?.findings.map(({ kind, what }) => [kind, what]), boot?.unknown.map(({ code }) => code)]);
+  return a.verdict === b.verdict && keys(a) === keys(b);
+}
+
+const GRAVITY: Readonly<Record<Verdict, number>> = {
+  [Verdict.CONTRAINDICATED]: 3,
+  [Verdict.UNKNOWN]: 2,
+  [Verdict.WARNING]: 1,
+  [Verdict.AFFIRMING]: 0,
+  [Verdict.UNSPECIFIED]: 0,
+};
+
+function gravity({ row }: Said): number {
+  return GRAVITY[row.appraised.verdict];
+}
