@@ -90,7 +90,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
       serviceAccountToken:
         config.serviceAccountTokenFile === undefined ? undefined : () => readFileSync(config.serviceAccountTokenFile as string, "utf8").trim(),
     },
-    enrolled: ({ nodeId, notAfterMs }) => log.info({ nodeId, notAfter: new Date(notAfterMs).toISOString() }, "enrolled"),
+    enrolled: ({ nodeId }, notAfterMs) => log.info({ nodeId, notAfter: new Date(notAfterMs).toISOString() }, "enrolled"),
   });
   const source = await openChangeSource(config.changes.source, config.stateDirectory, (reason) => log.warn({ reason }, "fanotify is not used"));
   const inspector = new ProcfsInspector();

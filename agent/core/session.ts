@@ -11,6 +11,7 @@ import type { Spool } from "../ports/spool.ts";
 import { backoffMs } from "./backoff.ts";
 import { checkpointToKeep } from "./checkpoint.ts";
 import { Outgoing } from "./outgoing.ts";
+import { timestampFromMs } from "./timestamp.ts";
 
 export const PROTOCOL_VERSION = 1;
 const RECONNECT = { baseMs: 500, maxMs: 20_000 };
@@ -111,9 +112,10 @@ export class Session {
       this.#heartbeatChanged = changed;
       await this.#options.clock.sleep(this.#heartbeatMs, AbortSignal.any([signal, changed.signal]));
       if (signal.aborted) return;
-      const { spool, losses } = this.#options;
+      const { spool, clock, losses } = this.#options;
       const { evidence, bytes } = spool.pending();
-      const value = { seq: spool.head().seq, spooledEvidence: evidence, spooledBytes: BigInt(bytes), losses: losses() };
+      const sentAt = timestampFromMs(clock.nowMs());
+      const value = { seq: spool.head().seq, spooledEvidence: evidence, spooledBytes: BigInt(bytes), losses: losses(), sentAt };
       outgoing.answer({ message: { case: "heartbeat", value } });
     }
   }

@@ -180,7 +180,7 @@ function revokeCommand(): Command {
 
 function approveCommand(): Command {
   return new Command("approve")
-    .description("take a revocation back: the node may enrol again with the TPM that it had")
+    .description("take a revocation back (the node may enrol again with the TPM that it had), or the alarm that it is cloned")
     .argument("<node>", "name or id")
     .action(async (node: string, _options: object, command: Command) =>
       ask(command, async ({ channel, print, signal }) => {

@@ -91,6 +91,7 @@ const FIELDS: Readonly<Record<Kind, Field>> = {
   "break-glass": nothing,
   "quote-refused": nothing,
   "chain-broken": nothing,
+  cloned: nothing,
   pcr: fixed("spec.nodes[].pcrs"),
   "event-log": fixed("spec.nodes[].boot.eventLog"),
   "secure-boot": fixed("spec.nodes[].boot.secureBoot"),

@@ -276,7 +276,9 @@ describe("answers", () => {
     verifier.afterWelcome = [respond({ case: "challenge", value: { nonce: Buffer.alloc(32) } })];
     agent.run();
     await expect.poll(() => verifier.messages.filter((message) => message.case === "heartbeat").length).toBeGreaterThan(3);
-    expect(verifier.messages.findLast(({ case: kind }) => kind === "heartbeat")?.value).toMatchObject({ spooledEvidence: 0, spooledBytes: 0n, losses: 3 });
+    expect(verifier.messages.findLast(({ case: kind }) => kind === "heartbeat")?.value).toMatchObject({
+      ...{ spooledEvidence: 0, spooledBytes: 0n, losses: 3, sentAt: { seconds: expect.any(BigInt) } },
+    });
     // The interval before the first Welcome is 15 s: had it been waited for, no more than one would be here by now.
     expect(verifier.messages.findIndex((message) => message.case === "quote")).toBeGreaterThan(0);
     expect(agent.quotes).toBe(1);

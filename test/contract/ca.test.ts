@@ -65,6 +65,8 @@ describe("CertificateAuthority", () => {
     expect(notAfterMs).toBeLessThanOrEqual(Date.now() + 3_600_000);
     const leaf = new X509Certificate(chain[0] as Buffer);
     expect(leaf.validToDate.getTime()).toBe(notAfterMs);
+    // A clock that is hours behind takes what was made just now: root and leaf.
+    for (const each of [leaf, new X509Certificate(ca.rootPem)]) expect(each.validFromDate.getTime()).toBeLessThan(before - 23 * 3_600_000);
     expect(leaf.verify(new X509Certificate(ca.rootPem).publicKey)).toBe(true);
     expect(readPeerIdentity(leaf.raw, "eu-1")).toMatchObject({ kind: "node", nodeId: NODE, region: "eu-1" });
     expect(readPeerIdentity(leaf.raw, "us-1")).toBeUndefined();

@@ -252,17 +252,32 @@ describe("who speaks", () => {
       (error: unknown) => error as RpcError,
     );
 
-  test("a second live session of one identity, from another boot: the newcomer is refused, and it is logged", async () => {
+  test("a second live session of one identity, from another boot: the newcomer is refused; as the first speaks on: shown, alerted, logged, until a person ends it", async () => {
     const first = await honest();
     const second = scripted(0);
     second.credential = first.credential;
-    expect(await rejection(second.connect())).toMatchObject({ code: "ABORTED", detail: { reason: "SUPERSEDED" } });
-    await first.report([]);
-    await eventually(
-      "the attempt is in the log",
-      () => logEntries(faults.stack),
-      (all) => all.some((entry) => entry["action"] === "session-refused" && entry["boot"] === second.bootId),
-    );
+    expect(await rejection(second.connect())).toMatchObject({ code: "ABORTED", detail: { reason: "NODE_IN_USE" } });
+    const beat = setInterval(() => first.send({ case: "heartbeat", value: { seq: first.seq } }), 500);
+    try {
+      const node = await becomes("the copy is seen", ({ reasons }) => reasons.some(({ code }) => code === "cloned"));
+      expect(node).toMatchObject({ verdict: "contraindicated" });
+      const detail = `boot ${second.bootId} speaks as this node too`;
+      expect((await faults.stack.hullmark("nodes")).stdout).toContain("cloned");
+      expect((await faults.stack.hullmark("node", "show", "node-0")).stdout).toContain(detail);
+      const drift = (await drifts(faults.stack)).find(({ kind, state }) => kind === "cloned" && state === "open");
+      await receiver.waitFor(({ body }) => (body.includes(drift?.id ?? "none") && body.includes("cloned") ? true : undefined));
+      const entries = await eventually(
+        "attempt and alarm are in the log",
+        () => logEntries(faults.stack),
+        (all) => all.some((entry) => entry["id"] === drift?.id),
+      );
+      expect(entries.some((entry) => entry["action"] === "session-refused" && entry["boot"] === second.bootId)).toBe(true);
+      expect(entries.some((entry) => entry["action"] === "cloned" && entry["detail"] === detail)).toBe(true);
+      await faults.stack.hullmark("node", "approve", "node-0");
+      await becomes("a person's word ends it", ({ reasons }) => reasons.every(({ code }) => code !== "cloned"));
+    } finally {
+      clearInterval(beat);
+    }
   });
 
   test("a second session of the same boot takes over, the first is told, and it is logged", async () => {

@@ -6,7 +6,7 @@ import { hash, randomBytes, randomUUID } from "node:crypto";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { credentials } from "@grpc/grpc-js";
-import { type Credential, enrol } from "@hullmark/agent/adapters/grpc/enrolment";
+import { type Credential, enrol, type Issued } from "@hullmark/agent/adapters/grpc/enrolment";
 import { imaListFile } from "@hullmark/agent/adapters/ima/ima-list-file";
 import { checkpointToKeep } from "@hullmark/agent/core/checkpoint";
 import type { ImaList } from "@hullmark/agent/ports/ima-list";
@@ -102,10 +102,11 @@ export class Attester {
     );
   }
 
-  async enrol(): Promise<Credential> {
+  async enrol(): Promise<Issued> {
     const { enrolmentAddress, ca, name, quoter, joinToken } = this.options;
-    this.credential = await enrol({ address: enrolmentAddress, caCertificate: ca, nodeName: name, bootId: this.bootId, quoter, joinToken, pcrs: PCRS }, never);
-    return this.credential;
+    const issued = await enrol({ address: enrolmentAddress, caCertificate: ca, nodeName: name, bootId: this.bootId, quoter, joinToken, pcrs: PCRS }, never);
+    this.credential = issued;
+    return issued;
   }
 
   /** Opens a stream and says Hello. */

@@ -200,6 +200,34 @@ describe("enrolment of a real TPM", () => {
     expect(records.recorded).toHaveLength(0);
   });
 
+  it("refuses an attestation key with an attribute missing, by name, and one that is not in the TPM of the endorsement key", async () => {
+    await allow();
+    const enrolment = await service();
+    const request = await beginRequest();
+    const evidence = request.evidence as Extract<BeginEnrolment["evidence"], { kind: "tpm" }>;
+    // TPM2B_PUBLIC: two bytes of size, two of type, two of the name's hash, then the attributes.
+    const without = (bit: number): Buffer => {
+      const akPublic = Buffer.from(evidence.akPublic);
+      akPublic.writeUInt32BE((akPublic.readUInt32BE(6) & ~(1 << bit)) >>> 0, 6);
+      return akPublic;
+    };
+    for (const [bit, code] of [
+      [16, "ak-not-restricted"],
+      [1, "ak-not-fixed"],
+      [4, "ak-not-fixed"],
+      [5, "ak-not-fixed"],
+      [18, "ak-wrong-use"],
+      [6, "ak-wrong-use"],
+    ] as const)
+      expect(await enrolment.begin({ ...request, evidence: { ...evidence, akPublic: without(bit) } }), `bit ${bit}`).toMatchObject({ ok: false, code });
+    const thief = new FakeQuoter();
+    const challenge = await enrolment.begin({ ...request, evidence: { ...evidence, akPublic: (await thief.identify(signal)).akPublic } });
+    if (!challenge.ok) throw new Error(challenge.detail);
+    await expect(quoter.activate(challenge.credentialBlob, challenge.encryptedSecret, signal)).rejects.toMatchObject({ name: "QuoterError" });
+    expect(await enrolment.complete(await answer(challenge, { secret: randomBytes(32) }, thief))).toMatchObject({ ok: false, code: "activation" });
+    expect(records.recorded).toHaveLength(0);
+  });
+
   it("refuses another node's answer, a late one, and one after revocation", async () => {
     await allow();
     const enrolment = await service({ policy: { mode: "tofu", acceptWithoutCertificate: true, acceptJoinTokens: false } });
@@ -294,7 +322,7 @@ describe("join tokens", () => {
 });
 
 describe("LiveSessions", () => {
-  const session = (sessionId: string, bootId = BOOT_ID) => ({ sessionId, bootId, spkiSha256: Buffer.alloc(32) });
+  const session = (sessionId: string, bootId = BOOT_ID, key = 0) => ({ sessionId, bootId, spkiSha256: Buffer.alloc(32, key) });
   it("grants a node to one stream, gives it to the same boot's next one, and refuses a clone while it lives", () => {
     const sessions = new LiveSessions(30_000);
     expect(sessions.claim("n", session("a"), 0)).toEqual({ kind: "granted" });
@@ -307,5 +335,29 @@ describe("LiveSessions", () => {
     expect(sessions.claim("n", session("c", "rebooted"), 50_000)).toMatchObject({ kind: "superseded" });
     sessions.release("n", "c");
     expect(sessions.claim("n", session("d", "again"), 50_001)).toEqual({ kind: "granted" });
+  });
+
+  it("tells of a clone once, and only when the one that it is a clone of speaks on", () => {
+    const sessions = new LiveSessions(30_000);
+    sessions.claim("n", session("a"), 0);
+    expect(sessions.takeRival("n", "a", 20_000)).toBeUndefined();
+    for (const atMs of [20_000, 25_000]) sessions.claim("n", session("clone", "other"), atMs);
+    // What was on its way when a machine went down is heard after it has come up again.
+    expect(sessions.takeRival("n", "a", 27_499)).toBeUndefined();
+    expect(sessions.takeRival("n", "clone", 27_500)).toBeUndefined();
+    expect(sessions.takeRival("n", "a", 27_500)).toBe("other");
+    expect(sessions.takeRival("n", "a", 90_000)).toBeUndefined();
+  });
+
+  it("knows a copy of the same boot by a key that was given up and comes back", () => {
+    const sessions = new LiveSessions(30_000);
+    sessions.claim("n", session("a", BOOT_ID, 1), 0);
+    expect(sessions.claim("n", session("restarted", BOOT_ID, 2), 10)).toMatchObject({ kind: "superseded" });
+    expect(sessions.claim("n", session("reconnected", BOOT_ID, 2), 20)).toMatchObject({ kind: "superseded" });
+    expect(sessions.claim("n", session("copy", BOOT_ID, 1), 30)).toMatchObject({ kind: "refused", holder: { sessionId: "reconnected" } });
+    expect(sessions.takeRival("n", "reconnected", 7_530)).toBe(BOOT_ID);
+    expect(sessions.claim("n", session("renewed", BOOT_ID, 3), 7_540)).toMatchObject({ kind: "superseded" });
+    // Nothing is heard of it any more: whoever comes then has the node.
+    expect(sessions.claim("n", session("back", BOOT_ID, 2), 37_540)).toMatchObject({ kind: "superseded" });
   });
 });

@@ -30,13 +30,13 @@ const newFile = (): string => join(directory, `credential-${files++}.json`);
 const token = async (nodeName: string): Promise<string> => (await verifier.adminClient.createJoinToken({ nodeName, ttlSeconds: 60 })).token;
 
 /** One life of an agent's process: opens a stream, is welcomed, and closes it. */
-async function live(nodeName: string, credentialFile: string, joinToken: string | undefined, quoter?: FakeQuoter): Promise<Credential> {
+async function live(nodeName: string, credentialFile: string, joinToken: string | undefined, quoter?: FakeQuoter, offsetMs = 0): Promise<Credential> {
   let enrolled: Credential | undefined;
   const { mainAddress, ca } = verifier;
   const enrolmentAddress = verifier.attester({ name: nodeName }).options.enrolmentAddress;
   const sink = new GrpcSink({
     address: mainAddress,
-    clock: systemClock,
+    clock: { ...systemClock, nowMs: () => Date.now() + offsetMs },
     credentialFile,
     joinToken: () => joinToken,
     enrolment: { address: enrolmentAddress, caCertificate: ca, nodeName, bootId: randomUUID(), quoter, pcrs: PCRS },
@@ -77,6 +77,35 @@ test("a restart within the certificate's life needs no token, and gets a fresh k
   expect(JSON.parse(readFileSync(file, "utf8"))).toMatchObject({ nodeId: first.nodeId, spkiSha256: second.spkiSha256.toString("hex") });
 });
 
+test.each([
+  ["ahead", 5 * 3_600_000],
+  ["behind", -5 * 3_600_000],
+])(
+  "a certificate's life is counted from when it came: a clock that is hours %s of the verifier's neither renews without end nor too late",
+  async (way, offsetMs) => {
+    const name = `skewed-${way}`;
+    const file = newFile();
+    const wall = { offsetMs };
+    const enrolled: number[] = [];
+    const options = verifier.attester({ name }).options;
+    const joinToken = await token(name);
+    const sink = new GrpcSink({
+      ...{ address: verifier.mainAddress, credentialFile: file, joinToken: () => joinToken },
+      clock: { ...systemClock, nowMs: () => Date.now() + wall.offsetMs },
+      enrolment: { address: options.enrolmentAddress, caCertificate: verifier.ca, nodeName: name, bootId: randomUUID(), quoter: undefined, pcrs: PCRS },
+      enrolled: (_credential, notAfterMs) => enrolled.push(notAfterMs - Date.now()),
+    });
+    for (let i = 0; i < 3; i++) await welcomed(sink);
+    // By its own clock, an hour from when it was asked for.
+    expect(enrolled).toEqual([expect.closeTo(offsetMs + 3_600_000, -6)]);
+    await live(name, file, undefined, undefined, offsetMs);
+    // The clock is put right, as NTP does after a start: what is held stays valid, and is renewed by itself, for its token is spent.
+    wall.offsetMs = 0;
+    await welcomed(sink);
+    expect(enrolled).toHaveLength(way === "behind" ? 2 : 1);
+  },
+);
+
 test("after it, the error names the way to a new token; with that the node is the same one again", async () => {
   const file = newFile();
   const used = await token("plain-2");
@@ -94,9 +123,9 @@ test("a certificate of another CA is given up for the token", async () => {
   const other = await new TestVerifier().start();
   try {
     const stranger = other.attester({ name: "plain-3", joinToken: (await other.adminClient.createJoinToken({ nodeName: "plain-3", ttlSeconds: 60 })).token });
-    const { spkiSha256, ...rest } = await stranger.enrol();
+    const { spkiSha256, lifetimeMs, ...rest } = await stranger.enrol();
     const file = newFile();
-    writeFileSync(file, JSON.stringify({ ...rest, spkiSha256: spkiSha256.toString("hex") }));
+    writeFileSync(file, JSON.stringify({ ...rest, notAfterMs: Date.now() + lifetimeMs, spkiSha256: spkiSha256.toString("hex") }));
     expect((await live("plain-3", file, await token("plain-3"))).nodeId).not.toBe(rest.nodeId);
   } finally {
     await other.dispose();

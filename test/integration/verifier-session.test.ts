@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { encodeRecord } from "@hullmark/proto/codec";
 import { NodeStateSchema } from "@hullmark/proto/v1/attestation";
 import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
@@ -587,12 +588,51 @@ describe("sessions", () => {
     expect(await first.ended()).toMatchObject({ code: "ABORTED", detail: { reason: "SUPERSEDED" } });
   });
 
-  test("another boot that speaks as the node while the first is alive is refused", async () => {
+  test("another boot that speaks as the node while the first is alive is refused; when the first speaks on, that is an alarm for an hour", async () => {
     const first = await attesting();
+    await reaches("web", { content: Verdict.AFFIRMING });
     const second = verifier.attester({ name: "w-1", quoter: first.options.quoter as FakeQuoter });
     second.credential = first.credential;
-    await expect(second.connect()).rejects.toMatchObject({ code: "ABORTED", detail: { reason: "SUPERSEDED" } });
+    const drifts = async () => (await verifier.query.listDrift({})).drifts.map(({ kind, summary }) => `${kind}: ${summary}`);
+    const node = async () => (await verifier.query.getNode({ id: "w-1" })).node;
+    await expect(second.connect()).rejects.toMatchObject({ code: "ABORTED", detail: { reason: "NODE_IN_USE" } });
+    // It might be the node itself that has started anew: until the other one speaks on.
     await first.report([]);
+    expect(await drifts()).toEqual([]);
+    verifier.clock.shiftMs += 5_000;
+    first.send({ case: "heartbeat", value: { seq: first.seq } });
+    await expect.poll(drifts, { timeout: 30_000 }).toEqual([`cloned: boot ${second.bootId} speaks as this node too`]);
+    expect(await node()).toMatchObject({ verdict: Verdict.CONTRAINDICATED, reasons: expect.arrayContaining([expect.objectContaining({ code: "cloned" })]) });
+    // Not clean, whatever it holds; and no quote takes it back.
+    await reaches("web", { verdict: Verdict.UNKNOWN, reasons: expect.arrayContaining([expect.objectContaining({ code: "cloned" })]) });
+    const quoted = (await node())?.lastQuote;
+    await verifier.adminClient.requestQuote({ nodeId: "w-1" });
+    await expect.poll(async () => (await node())?.lastQuote, { timeout: 30_000 }).not.toEqual(quoted);
+    expect(await drifts()).toHaveLength(1);
+    verifier.clock.shiftMs += 3_590_000;
+    first.send({ case: "heartbeat", value: { seq: first.seq } });
+    expect(await drifts()).toHaveLength(1);
+    verifier.clock.shiftMs += 20_000;
+    await expect.poll(drifts, { timeout: 30_000 }).toEqual([]);
+  });
+
+  test("a node whose clock is wrong is told, and believed", async () => {
+    const attester = await attesting();
+    await reaches("web", { content: Verdict.AFFIRMING });
+    const skew = async () =>
+      (await verifier.query.getNode({ id: "w-1" })).node?.reasons.filter(({ code }) => code === "clock-skew").map(({ detail }) => detail);
+    const beat = (offsetMs: number): void => attester.send({ case: "heartbeat", value: { seq: attester.seq, sentAt: timestampFromMs(Date.now() + offsetMs) } });
+    for (const [offsetMs, said] of [
+      [7_200_000, /^its clock is 7[12]\d\d s ahead of the verifier's/],
+      [-7_200_000, /^its clock is 7[2-9]\d\d s behind the verifier's/],
+    ] as const) {
+      beat(offsetMs);
+      await expect.poll(skew, { timeout: 30_000 }).toEqual([expect.stringMatching(said)]);
+      expect((await verifier.query.getNode({ id: "w-1" })).node?.verdict).toBe(Verdict.WARNING);
+      await reaches("web", { content: Verdict.AFFIRMING });
+      beat(0);
+      await expect.poll(skew, { timeout: 30_000 }).toEqual([]);
+    }
   });
 
   test("a revoked node's session ends at once, and it may not come back until it is allowed again", async () => {

@@ -61,6 +61,8 @@ export interface NodeRow {
   readonly quoteRefused: string | undefined;
   /** Why its chain of Evidence cannot be believed; undefined: it can. */
   readonly chainBroken: string | undefined;
+  /** Who else spoke as this node while it lived, and when that was seen last; absent: nobody. */
+  readonly rival?: { readonly detail: string; readonly atMs: number } | undefined;
   /** What policy says of its boot; absent before that was looked at. */
   readonly boot?: BootAppraisal | undefined;
   readonly kernel: string;

@@ -4,6 +4,12 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { z } from "zod";
 import type { Credential } from "./enrolment.ts";
 
+/** As it is kept. */
+export interface KeptCredential extends Credential {
+  /** By this node's clock, as it was when the certificate came. */
+  readonly notAfterMs: number;
+}
+
 const MAX_FILE_BYTES = 65_536;
 
 const CredentialSchema = z.strictObject({
@@ -20,7 +26,7 @@ const CredentialSchema = z.strictObject({
  * @param caCertificate PEM, one root or more; a certificate of another CA would be refused by TLS, which cannot be told from a verifier that is away
  * @returns undefined where there is none, or none that is of use: then a join token is needed
  */
-export function readCredential(path: string, caCertificate: Buffer): Credential | undefined {
+export function readCredential(path: string, caCertificate: Buffer): KeptCredential | undefined {
   try {
     const text = readFileSync(path, "utf8");
     const kept = text.length <= MAX_FILE_BYTES ? CredentialSchema.parse(JSON.parse(text)) : undefined;
@@ -42,7 +48,7 @@ function certificatesOf(pem: string): X509Certificate[] {
 }
 
 /** Mode 0600, replaced as a whole. Not synced to disk: one that is lost costs a token. @throws the system's error */
-export function writeCredential(path: string, credential: Credential): void {
+export function writeCredential(path: string, credential: KeptCredential): void {
   const fresh = `${path}.new`;
   rmSync(fresh, { force: true });
   writeFileSync(fresh, JSON.stringify({ ...credential, spkiSha256: credential.spkiSha256.toString("hex") }), { mode: 0o600, flag: "wx" });

@@ -35,14 +35,18 @@ export interface Credential {
   readonly certificateChain: string;
   readonly privateKey: string;
   readonly spkiSha256: Buffer;
-  readonly notAfterMs: number;
   readonly verifierId: string;
   readonly region: string;
   readonly nodeId: string;
 }
 
+export interface Issued extends Credential {
+  /** From when it was asked for, so that it does not matter what this node's clock says. */
+  readonly lifetimeMs: number;
+}
+
 /** @throws RpcError as the verifier refuses or cannot be reached; QuoterError where the TPM fails */
-export async function enrol(options: EnrolmentOptions, signal: AbortSignal): Promise<Credential> {
+export async function enrol(options: EnrolmentOptions, signal: AbortSignal): Promise<Issued> {
   const channel = new RpcChannel(options.address, credentials.createSsl(options.caCertificate));
   try {
     const client = channel.client(Enrollment);
@@ -68,7 +72,7 @@ export async function renew(
   { caCertificate, learnRoots }: Pick<EnrolmentOptions, "caCertificate" | "learnRoots">,
   present: Credential,
   signal: AbortSignal,
-): Promise<Credential> {
+): Promise<Issued> {
   const channel = new RpcChannel(address, credentials.createSsl(caCertificate, Buffer.from(present.privateKey), Buffer.from(present.certificateChain)));
   try {
     const { keys, spkiSha256 } = await freshKeys();
@@ -97,11 +101,12 @@ async function freshKeys(): Promise<{ readonly keys: KeyPair; readonly spkiSha25
   };
 }
 
-function certified({ certificateChain, notAfter }: CompleteResponse, { privateKey }: KeyPair) {
+function certified({ certificateChain, notAfter, lifetimeSeconds }: CompleteResponse, { privateKey }: KeyPair) {
   return {
     certificateChain: certificateChain.map((der) => new X509Certificate(der).toString()).join(""),
     privateKey: privateKey.export({ type: "pkcs8", format: "pem" }) as string,
-    notAfterMs: notAfter ? Number(notAfter.seconds) * 1000 : 0,
+    // A verifier that does not say tells the end by its clock alone.
+    lifetimeMs: lifetimeSeconds > 0 ? lifetimeSeconds * 1000 : Number(notAfter?.seconds ?? 0n) * 1000 - Date.now(),
   };
 }
 

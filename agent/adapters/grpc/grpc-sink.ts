@@ -5,7 +5,7 @@ import { Attestation } from "@hullmark/proto/v1/attestation";
 import type { Clock } from "../../ports/clock.ts";
 import type { AttestResponse, EvidenceSink, OutgoingMessage } from "../../ports/evidence-sink.ts";
 import { isIssuedBy, readCredential, writeCredential } from "./credential-file.ts";
-import { type Credential, type EnrolmentOptions, enrol, renew } from "./enrolment.ts";
+import { type Credential, type EnrolmentOptions, enrol, type Issued, renew } from "./enrolment.ts";
 
 const CHANNEL: ChannelOptions = {
   "grpc.keepalive_time_ms": 20_000,
@@ -14,6 +14,9 @@ const CHANNEL: ChannelOptions = {
   // The session decides when to try again.
   "grpc.enable_retries": 0,
 };
+
+/** Share of a certificate's life after which the next one is asked for. */
+const RENEW_AFTER = 2 / 3;
 
 /** TOKEN_NEEDED: no TPM, no certificate that is valid still, and no join token that the verifier takes. */
 export type GrpcSinkErrorCode = "TOKEN_NEEDED";
@@ -37,13 +40,15 @@ export interface GrpcSinkOptions {
   readonly clock: Clock;
   /** Where a node that joins by join token keeps key and certificate, so that a restart needs no new one. Not used by others. */
   readonly credentialFile: string;
-  readonly enrolled: (credential: Credential) => void;
+  /** @param notAfterMs the certificate's end, by this node's clock */
+  readonly enrolled: (credential: Credential, notAfterMs: number) => void;
 }
 
 export class GrpcSink implements EvidenceSink {
   readonly #options: GrpcSinkOptions;
   #credential: Credential | undefined;
-  #renewAtMs = 0;
+  /** When the present certificate was asked for: by this node's clock, and by one that nobody sets (but that may stand still while the machine sleeps). */
+  #asked = { wallMs: 0, steadyMs: 0, lifetimeMs: 0 };
   /** Whether the kept certificate may be tried: not right after the verifier has refused it, for then a token may help. */
   #useKept = true;
 
@@ -53,10 +58,10 @@ export class GrpcSink implements EvidenceSink {
 
   async *connect(outgoing: AsyncIterable<OutgoingMessage>, signal: AbortSignal): AsyncGenerator<AttestResponse> {
     const credential = await this.#ensureCredential(signal);
-    const { address, enrolment, clock } = this.#options;
+    const { address, enrolment } = this.#options;
     const tls = credentials.createSsl(enrolment.caCertificate, Buffer.from(credential.privateKey), Buffer.from(credential.certificateChain));
     const channel = new RpcChannel(address, tls, CHANNEL);
-    const renew = AbortSignal.timeout(Math.max(1000, Math.round(this.#renewAtMs - clock.nowMs())));
+    const renew = AbortSignal.timeout(Math.max(1000, Math.round(RENEW_AFTER * this.#asked.lifetimeMs - this.#ageMs())));
     try {
       yield* channel.client(Attestation).attest(outgoing, { signal: AbortSignal.any([signal, renew]) });
     } catch (error) {
@@ -88,31 +93,37 @@ export class GrpcSink implements EvidenceSink {
 
   async #ensureCredential(signal: AbortSignal): Promise<Credential> {
     const { clock, enrolment, enrolled } = this.#options;
-    const nowMs = clock.nowMs();
+    const [wallMs, steadyMs] = [clock.nowMs(), performance.now()];
     // A certificate of another CA than those that count now opens nothing.
     if (this.#credential && !isIssuedBy(this.#credential.certificateChain, enrolment.caCertificate)) this.#credential = undefined;
-    if (this.#credential && nowMs < this.#renewAtMs) return this.#credential;
+    if (this.#credential && this.#ageMs() < RENEW_AFTER * this.#asked.lifetimeMs) return this.#credential;
     const anew = enrolment.quoter !== undefined || enrolment.serviceAccountToken !== undefined;
-    const credential = anew ? await enrol({ ...enrolment, joinToken: undefined }, signal) : await this.#credentialWithoutTpm(nowMs, signal);
+    const { lifetimeMs, ...credential } = anew ? await enrol({ ...enrolment, joinToken: undefined }, signal) : await this.#issuedWithoutTpm(wallMs, signal);
+    const notAfterMs = wallMs + lifetimeMs;
+    if (!anew) writeCredential(this.#options.credentialFile, { ...credential, notAfterMs });
     this.#credential = credential;
-    this.#renewAtMs = nowMs + ((credential.notAfterMs - nowMs) * 2) / 3;
-    enrolled(credential);
+    this.#asked = { wallMs, steadyMs, lifetimeMs };
+    enrolled(credential, notAfterMs);
     return credential;
   }
 
   /** By the certificate that it has, as long as that is valid; then by token. */
-  async #credentialWithoutTpm(nowMs: number, signal: AbortSignal): Promise<Credential> {
+  async #issuedWithoutTpm(nowMs: number, signal: AbortSignal): Promise<Issued> {
     const { address, enrolment, credentialFile } = this.#options;
-    const kept = this.#credential ?? (this.#useKept ? readCredential(credentialFile, enrolment.caCertificate) : undefined);
+    const read = !this.#credential && this.#useKept ? readCredential(credentialFile, enrolment.caCertificate) : undefined;
     this.#useKept = true;
-    const valid = kept !== undefined && nowMs < kept.notAfterMs;
-    const credential = valid ? await renew(address, enrolment, kept, signal).catch((error: unknown) => this.#refused(error)) : undefined;
-    const present = credential ?? (await this.#joinByToken(signal));
-    writeCredential(credentialFile, present);
-    return present;
+    const held = this.#credential && performance.now() - this.#asked.steadyMs < this.#asked.lifetimeMs ? this.#credential : undefined;
+    const valid = held ?? (read && nowMs < read.notAfterMs ? read : undefined);
+    const issued = valid && (await renew(address, enrolment, valid, signal).catch((error: unknown) => this.#refused(error)));
+    return issued ?? (await this.#joinByToken(signal));
   }
 
-  async #joinByToken(signal: AbortSignal): Promise<Credential> {
+  /** Of the present certificate, at least: a clock that was set back makes nothing younger. */
+  #ageMs(): number {
+    return Math.max(this.#options.clock.nowMs() - this.#asked.wallMs, performance.now() - this.#asked.steadyMs);
+  }
+
+  async #joinByToken(signal: AbortSignal): Promise<Issued> {
     const { enrolment, joinToken } = this.#options;
     const token = joinToken();
     const needed = (why: string, cause?: unknown): GrpcSinkError => {

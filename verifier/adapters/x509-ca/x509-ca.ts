@@ -28,8 +28,8 @@ const MAX_LEAF_LIFETIME_MS = 398 * 86_400_000;
 const ROOT_LIFETIME_MS = 10 * 365 * 86_400_000;
 /** Who pinned a root that is older by more rotations must be brought the present one. */
 const MAX_CROSS_CERTIFICATES = 4;
-/** Peers' clocks may be behind ours. */
-const BACKDATE_MS = 60_000;
+/** Peers' clocks may be behind ours: by that much, and they still take the certificates of a CA that was made just now. */
+const BACKDATE_MS = 86_400_000;
 const MAX_SERVER_NAMES = 32;
 const DNS_NAME = /^(?=.{1,253}$)(?:[a-zA-Z0-9_](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?)(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$/;
 const SIGNING = { name: "ECDSA", hash: "SHA-256" };

@@ -51,8 +51,9 @@ function refusal(refused: Refused): RpcError {
 
 const LEVEL = { none: TrustLevel.NONE, "tpm-tofu": TrustLevel.TPM_TOFU, tpm: TrustLevel.TPM } as const;
 
-function completed({ chain, notAfterMs, trust, authorities }: Enrolled) {
-  return { certificateChain: [...chain], notAfter: timestampFromMs(notAfterMs), trustLevel: LEVEL[trust], caCertificates: [...authorities] };
+function completed({ chain, notAfterMs, lifetimeMs, trust, authorities }: Enrolled) {
+  const lifetimeSeconds = Math.floor(lifetimeMs / 1000);
+  return { certificateChain: [...chain], notAfter: timestampFromMs(notAfterMs), lifetimeSeconds, trustLevel: LEVEL[trust], caCertificates: [...authorities] };
 }
 
 function beginOf({ nodeName, bootId, evidence }: BeginRequest): BeginEnrolment {

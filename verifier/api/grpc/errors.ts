@@ -10,6 +10,10 @@ const SESSION_STATUS: Readonly<Record<SessionErrorCode, { readonly status: RpcCo
   EVIDENCE_GAP: { status: "FAILED_PRECONDITION", fix: "reconnect and send what follows the durable number" },
   RESYNC_FAILED: { status: "FAILED_PRECONDITION", fix: "restart the agent" },
   SUPERSEDED: { status: "ABORTED", fix: "one agent a node" },
+  NODE_IN_USE: {
+    status: "ABORTED",
+    fix: "after a restart, wait for two heartbeat intervals; otherwise this node or the other one is a copy: see hullmark node show",
+  },
   REVOKED: { status: "PERMISSION_DENIED", fix: "an admin must allow the node again" },
   CERTIFICATE_EXPIRED: { status: "UNAUTHENTICATED", fix: "enrol again" },
   STORE: { status: "UNAVAILABLE", fix: "reconnect" },

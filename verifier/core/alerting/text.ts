@@ -63,6 +63,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   ima: "ran what nothing vouches for",
   boot: "booted something that policy does not list",
   "chain-broken": "broke its chain of evidence",
+  cloned: "is spoken for by two machines",
   agent: "runs another agent than expected",
   alias: "has a second name",
   "debug-container": "was added to a running pod",

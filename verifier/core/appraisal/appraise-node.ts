@@ -20,6 +20,10 @@ export interface NodeFacts {
   /** What policy says of its boot; undefined before that was looked at. */
   readonly boot: BootAppraisal | undefined;
   readonly state: NodeState | undefined;
+  /** Who else speaks as this node, if anybody does. */
+  readonly rival: string | undefined;
+  /** How its clock differs from the verifier's, if it does by more than messages explain. */
+  readonly clockSkew: string | undefined;
   readonly heartbeatIntervalMs: number;
   readonly quoteIntervalMs: number;
   /** The verifier leaves nodes out that it should ask for a quote. */
@@ -44,9 +48,11 @@ export function appraiseNode(facts: NodeFacts, nowMs: number): NodeAppraisal {
   if (facts.revoked) bad.push(claim("revoked", "this node was revoked"));
   if (facts.quoteRefused) bad.push(claim("quote-refused", facts.quoteRefused));
   if (facts.chainBroken) bad.push(claim("chain-broken", facts.chainBroken));
+  if (facts.rival) bad.push(claim("cloned", facts.rival));
   bootWords(facts.boot, bad, unknown, warnings);
   freshness(facts, nowMs, unknown);
   ownWords(facts.state, unknown, warnings);
+  if (facts.clockSkew) warnings.push(claim("clock-skew", facts.clockSkew));
   if (facts.trustLevel === Level.NONE) warnings.push(claim("no-tpm", "trust none: sees tampering from containers, not from root on the host"));
   if (facts.trustLevel === Level.TPM_TOFU) warnings.push(claim("tpm-tofu", "the TPM was accepted at first sight"));
   const verdict = bad.length > 0 ? Verdict.CONTRAINDICATED : unknown.length > 0 ? Verdict.UNKNOWN : warnings.length > 0 ? Verdict.WARNING : Verdict.AFFIRMING;

@@ -117,7 +117,7 @@ export class EnrolmentService {
   async #certify(nodeId: string, spki: Buffer) {
     const { authority } = this.#options;
     const lifetimeMs = Math.min(this.#options.certificateLifetimeMs ?? MAX_CERTIFICATE_LIFETIME_MS, MAX_CERTIFICATE_LIFETIME_MS);
-    return { ...(await authority.issueNode(nodeId, spki, lifetimeMs)), authorities: authority.trusted };
+    return { ...(await authority.issueNode(nodeId, spki, lifetimeMs)), lifetimeMs, authorities: authority.trusted };
   }
 
   /** The TPM opened the credential (so it holds EK and AK), and the AK quotes over this nonce, this node and this client key. */

@@ -89,6 +89,8 @@ export interface Enrolled {
   /** DER, leaf first. */
   readonly chain: readonly Buffer[];
   readonly notAfterMs: number;
+  /** From when it was issued. */
+  readonly lifetimeMs: number;
   /** Roots by which the verifier is known from now on, DER. */
   readonly authorities: readonly Buffer[];
   readonly trust: TrustGrade;

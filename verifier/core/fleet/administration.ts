@@ -82,18 +82,19 @@ export class Administration {
     session.challenge();
   }
 
-  /** Allows an endorsement key, and takes a revocation of its node back. @returns the node's id */
+  /** Allows an endorsement key, and takes a revocation of its node back, and that somebody else spoke as it. @returns the node's id */
   async allow(ekSha256: string, name: string, by: string): Promise<string> {
     const { fleet, committer, sessions, nowMs } = this.#services;
     const row: AllowedEkRow = { ekSha256, name, nodeId: nodeIdOfEk(ekSha256) };
     const fact = adminFact("node-allowed", nowMs(), { node: row.nodeId, name, ek: `sha256:${ekSha256}`, by });
     await committer.submit({ entries: [fact], build: () => ({ allowedEks: [row] }) });
-    if (fleet.get(row.nodeId)?.revokedAtMs !== undefined)
-      await sessions.amend(row.nodeId, (live, changes) => live.restore({ revokedAtMs: undefined, revokedReason: "" }, changes));
+    const known = fleet.get(row.nodeId);
+    if (known?.revokedAtMs !== undefined || known?.rival !== undefined)
+      await sessions.amend(row.nodeId, (live, changes) => live.restore({ revokedAtMs: undefined, revokedReason: "", rival: undefined }, changes));
     return row.nodeId;
   }
 
-  /** Takes the revocation of a node with TPM back. @returns the node's id. @throws AdministrationError NOT_FOUND, NO_TPM */
+  /** Takes the revocation of a node with TPM back, or an alarm that there are two of it. @returns the node's id. @throws AdministrationError NOT_FOUND, NO_TPM */
   async approve(node: string, by: string): Promise<string> {
     const { name, ekSha256 } = this.#node(node);
     if (ekSha256 === undefined) throw new AdministrationError("NO_TPM", "the node has no TPM: it comes back by a new join token");

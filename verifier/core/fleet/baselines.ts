@@ -178,6 +178,6 @@ export class Baselines {
   }
 }
 
-function contradictsItself({ revokedAtMs, quoteRefused, chainBroken }: NodeRow): boolean {
-  return revokedAtMs !== undefined || quoteRefused !== undefined || chainBroken !== undefined;
+function contradictsItself({ revokedAtMs, quoteRefused, chainBroken, reasons }: NodeRow): boolean {
+  return revokedAtMs !== undefined || quoteRefused !== undefined || chainBroken !== undefined || reasons.some(({ code }) => code === "cloned");
 }

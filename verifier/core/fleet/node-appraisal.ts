@@ -16,6 +16,8 @@ export interface NodeView {
   readonly state: NodeState | undefined;
   /** Why its last report could not be taken, although the stream goes on; undefined: it was. */
   readonly barred: string | undefined;
+  /** How far its clock is ahead of the verifier's, negative: behind; undefined: not told, or not at hand (then what was said of it stays). */
+  readonly clockAheadMs: number | undefined;
   /** The verifier leaves nodes out that it should ask for a quote. */
   readonly overloaded: boolean;
 }
@@ -26,7 +28,7 @@ export function isSilent(lastSeenMs: number | undefined, { heartbeatSeconds }: P
 }
 
 /** The row with verdict, reasons and vector of now; the same object where nothing changes. */
-export function appraisedNode({ row, connected, state, barred, overloaded }: NodeView, intervals: PolicyIntervals, nowMs: number): NodeRow {
+export function appraisedNode({ row, connected, state, barred, clockAheadMs, overloaded }: NodeView, intervals: PolicyIntervals, nowMs: number): NodeRow {
   const appraisal = appraiseNode(
     {
       trustLevel: row.trustLevel,
@@ -38,6 +40,8 @@ export function appraisedNode({ row, connected, state, barred, overloaded }: Nod
       chainBroken: row.chainBroken,
       boot: row.boot,
       state,
+      clockSkew: clockAheadMs === undefined ? row.reasons.find(({ code }) => code === "clock-skew")?.detail : clockSkew(clockAheadMs),
+      rival: row.rival && Math.abs(nowMs - row.rival.atMs) <= RIVAL_MS ? row.rival.detail : undefined,
       heartbeatIntervalMs: intervals.heartbeatSeconds * 1000,
       quoteIntervalMs: intervals.quoteSeconds * 1000,
       overloaded,
@@ -78,12 +82,23 @@ export function describedNode(row: NodeRow, state: NodeState, containers: number
   return same ? row : { ...row, ...facts };
 }
 
+/** How long a second one that spoke as the node is held against it: what it had to show, a certificate, lives no longer. */
+const RIVAL_MS = 3_600_000;
+/** More than a message may take on its way. */
+const MAX_CLOCK_SKEW_MS = 60_000;
+
+function clockSkew(aheadMs: number): string | undefined {
+  const seconds = Math.round(Math.abs(aheadMs) / 1000);
+  if (seconds * 1000 <= MAX_CLOCK_SKEW_MS) return undefined;
+  return `its clock is ${seconds} s ${aheadMs > 0 ? "ahead of" : "behind"} the verifier's: so are the times that it tells`;
+}
+
 /** Differences of one boot that become drifts one by one; its claims name as many. */
 const MAX_BOOT_FINDINGS = 50;
 const MAX_KEY_CHARS = 256;
 
 /** Contradictions that are not of the boot, and hold or do not by themselves. */
-const STANDING: ReadonlySet<string> = new Set(["quote-refused", "chain-broken"]);
+const STANDING: ReadonlySet<string> = new Set(["quote-refused", "chain-broken", "cloned"]);
 
 /** Whether this drift of the node would be found if it were still there: what was found in a log is not gone because the log is. */
 export function nodeConclusive({ boot }: NodeRow, { kind }: { readonly kind: string }): boolean {
@@ -93,7 +108,7 @@ export function nodeConclusive({ boot }: NodeRow, { kind }: { readonly kind: str
 /** Contradictions of the node itself: they are drifts, alerted like any other. */
 export function nodeFindings(row: NodeRow): AnyFinding[] {
   const findings: AnyFinding[] = [];
-  const add = (kind: "quote-refused" | "chain-broken" | BootFindingKind, summary: string, what = ""): void => {
+  const add = (kind: "quote-refused" | "chain-broken" | "cloned" | BootFindingKind, summary: string, what = ""): void => {
     findings.push({
       kind,
       place: "node",
@@ -111,6 +126,8 @@ export function nodeFindings(row: NodeRow): AnyFinding[] {
   };
   if (row.quoteRefused !== undefined) add("quote-refused", row.quoteRefused);
   if (row.chainBroken !== undefined) add("chain-broken", row.chainBroken);
+  const cloned = row.reasons.find(({ code }) => code === "cloned");
+  if (cloned) add("cloned", cloned.detail);
   for (const { kind, what, detail } of row.boot?.findings.slice(0, MAX_BOOT_FINDINGS) ?? []) add(kind, detail, what);
   return findings;
 }

@@ -58,7 +58,7 @@ export const PROVENANCE_KINDS = ["unsigned", "wrong-key", "other-digest", "moved
 export const ADMISSION_KINDS = ["break-glass"] as const;
 
 /** Contradictions of the node itself. */
-export const NODE_KINDS = ["quote-refused", "pcr", "event-log", "secure-boot", "boot", "ima", "chain-broken", "agent"] as const;
+export const NODE_KINDS = ["quote-refused", "pcr", "event-log", "secure-boot", "boot", "ima", "chain-broken", "cloned", "agent"] as const;
 
 /**
  * Seen and explained: shown, never counted as drift. `alias`: another name of a signed file's identical content. `debug-container`: added to the running

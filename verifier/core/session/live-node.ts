@@ -74,6 +74,8 @@ export class LiveNode {
   connected = true;
   /** Why the newest report could not be taken; undefined: it was. */
   barred: string | undefined;
+  /** How far its clock is ahead of the verifier's, negative: behind; undefined: not told (yet). */
+  clockAheadMs: number | undefined;
 
   constructor({ node, memory, workloads, drifts }: LiveNodeParts, services: LiveNodeServices) {
     this.#services = services;
@@ -123,7 +125,8 @@ export class LiveNode {
 
   /** The node's row as it would be with another appraisal of its boot. Nothing changes by it. */
   simulateNode(boot: NodeRow["boot"], { intervals }: Policy, nowMs: number): NodeRow {
-    const view = { row: { ...this.node, boot }, connected: this.connected, state: this.memory.node, barred: this.barred };
+    const { connected, barred, clockAheadMs } = this;
+    const view = { row: { ...this.node, boot }, state: this.memory.node, connected, barred, clockAheadMs };
     return appraisedNode({ ...view, overloaded: this.#services.overloaded(nowMs) }, intervals, nowMs);
   }
 
@@ -229,7 +232,14 @@ export class LiveNode {
     this.node = !this.#judged(changed, policy, nowMs)
       ? described
       : appraisedNode(
-          { row: described, connected: this.connected, state, barred: this.barred, overloaded: this.#services.overloaded(nowMs) },
+          {
+            row: described,
+            connected: this.connected,
+            state,
+            barred: this.barred,
+            clockAheadMs: this.clockAheadMs,
+            overloaded: this.#services.overloaded(nowMs),
+          },
           policy.intervals,
           nowMs,
         );
@@ -255,15 +265,15 @@ export class LiveNode {
   }
 
   /** A person's decision on the node; its verdict follows. */
-  restore(change: Pick<NodeRow, "revokedAtMs" | "revokedReason">, changes: ChangeSet): void {
+  restore(change: Pick<NodeRow, "revokedAtMs" | "revokedReason" | "rival">, changes: ChangeSet): void {
     const before = this.node;
     this.node = { ...before, ...change };
     changes.node(this.node, before);
   }
 
-  /** The node has enrolled again while it is looked at: identity, keys and clock are the new ones. */
-  enrolled({ name, trustLevel, ekSha256, ekPublic, akPublic, clock, bootId, enrolledAtMs }: NodeRow): void {
-    this.node = { ...this.node, name, trustLevel, ekSha256, ekPublic, akPublic, clock, bootId, enrolledAtMs };
+  /** The node has enrolled again while it is looked at: identity, keys and clock are the new ones. Which boot speaks here its Hello has said: a copy may enrol. */
+  enrolled({ name, trustLevel, ekSha256, ekPublic, akPublic, clock, enrolledAtMs }: NodeRow): void {
+    this.node = { ...this.node, name, trustLevel, ekSha256, ekPublic, akPublic, clock, enrolledAtMs };
   }
 
   /** A sign of life counts where the node has nothing to say that was not taken: what cannot be taken must not keep alive what was said before. */

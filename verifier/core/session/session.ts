@@ -20,6 +20,7 @@ import { applyEvidence } from "../appraisal/apply-evidence.ts";
 import { EvidenceDecoder } from "../appraisal/decode-evidence.ts";
 import { ChangeSet } from "../fleet/change-set.ts";
 import { adminFact } from "../fleet/log-facts.ts";
+import { timestampMs } from "../fleet/time.ts";
 import type { Policy } from "../policy/types.ts";
 import type { AppraisedContainer } from "./appraiser.ts";
 import type { BootWatch } from "./boot-evidence.ts";
@@ -135,8 +136,7 @@ export class Session implements QuestionSession {
         this.#comparisons.accept(message.value);
         break;
       case "heartbeat":
-        this.#live.alive(message.value.seq, this.#services.clock.nowMs());
-        this.#load(message.value);
+        this.#beat(message.value);
         this.tick();
         break;
       case "bootLog":
@@ -154,7 +154,10 @@ export class Session implements QuestionSession {
   }
 
   /** How the agent says that it is. */
-  #load({ spooledEvidence, spooledBytes, losses }: Heartbeat): void {
+  #beat({ seq, spooledEvidence, spooledBytes, losses, sentAt }: Heartbeat): void {
+    const nowMs = this.#services.clock.nowMs();
+    this.#live.alive(seq, nowMs);
+    this.#live.clockAheadMs = sentAt && timestampMs(sentAt) - nowMs;
     this.#spooled = { evidence: spooledEvidence, bytes: Number(spooledBytes) };
     const told = this.#services.losses.get(this.nodeId) ?? 0;
     // Fewer than before: the agent was started anew. Its own word: what it counts for is bounded.
@@ -259,6 +262,13 @@ export class Session implements QuestionSession {
   /** Asks for a quote now: a person wants it. */
   challenge(): void {
     this.#questions.challenge();
+  }
+
+  /** Another boot or key was refused as this node, and this one spoke after it: both live, so one of them has what it should not have. */
+  rivalled(bootId: string): void {
+    const [other, own] = [bootId.slice(0, 64), this.#live.node.bootId];
+    const detail = other === own ? `another key of boot ${other} speaks as this node too` : `boot ${other} speaks as this node too`;
+    this.#note("cloned", detail, { rival: { detail, atMs: this.#services.clock.nowMs() } });
   }
 
   /** Time has passed: is the node's verdict still what it was? */

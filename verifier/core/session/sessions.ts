@@ -105,7 +105,7 @@ export class Sessions {
       if (claim.kind === "refused") {
         const note = adminFact("session-refused", nowMs, { node: nodeId, boot: hello.bootId, holder: claim.holder.bootId });
         await this.#services.committer.submit({ entries: [note], build: () => ({}) });
-        throw new SessionError("SUPERSEDED", "another boot speaks as this node");
+        throw new SessionError("NODE_IN_USE", "another boot or key speaks as this node, and lives");
       }
       if (hello.checkpoint !== "") this.#services.shown(nodeId, hello.checkpoint);
       if (older) {
@@ -175,7 +175,10 @@ export class Sessions {
 
   /** A message came: its sender is alive. */
   heard(session: Session): void {
-    this.#holders.touch(session.nodeId, this.#holderOf.get(session) ?? "", this.#services.clock.nowMs());
+    const holder = this.#holderOf.get(session) ?? "";
+    this.#holders.touch(session.nodeId, holder, this.#services.clock.nowMs());
+    const rival = this.#holders.takeRival(session.nodeId, holder, this.#services.clock.nowMs());
+    if (rival !== undefined) session.rivalled(rival);
   }
 
   /** The stream has ended, for whatever reason. */
@@ -216,7 +219,7 @@ export class Sessions {
       const { intervals } = policy();
       const nowMs = clock.nowMs();
       if (!isSilent(row.lastSeenMs, intervals, nowMs)) continue;
-      if (appraisedNode({ row, connected: false, state: undefined, barred: undefined, overloaded: false }, intervals, nowMs) !== row)
+      if (appraisedNode({ row, connected: false, state: undefined, barred: undefined, clockAheadMs: undefined, overloaded: false }, intervals, nowMs) !== row)
         await this.amend(row.id, () => {});
     }
   }

@@ -365,6 +365,13 @@ export declare type Heartbeat = Message<"hullmark.v1.Heartbeat"> & {
    * @generated from field: uint32 losses = 4;
    */
   losses: number;
+
+  /**
+   * By the agent's clock: nothing is concluded from it but that it differs from the verifier's.
+   *
+   * @generated from field: google.protobuf.Timestamp sent_at = 5;
+   */
+  sentAt?: Timestamp | undefined;
 };
 
 /**

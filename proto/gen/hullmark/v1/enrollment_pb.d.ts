@@ -216,6 +216,13 @@ export declare type CompleteResponse = Message<"hullmark.v1.CompleteResponse"> &
    * @generated from field: repeated bytes ca_certificates = 4;
    */
   caCertificates: Uint8Array[];
+
+  /**
+   * From now, by the verifier's clock: the agent's may be another.
+   *
+   * @generated from field: uint32 lifetime_seconds = 5;
+   */
+  lifetimeSeconds: number;
 };
 
 /**
