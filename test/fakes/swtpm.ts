@@ -6,7 +6,7 @@
 import type { ChildProcess } from "node:child_process";
 import { execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -120,6 +120,13 @@ export class Swtpm {
     await exited;
     await rm(join(this.stateDir, "sock"), { force: true });
     await rm(join(this.stateDir, "sock.ctrl"), { force: true });
+  }
+
+  /** Another one with the same keys and counters, powered off as this one must be: what whoever copies a virtual TPM's state gets. */
+  async copy(): Promise<Swtpm> {
+    const stateDir = await mkdtemp(join(tmpdir(), "hullmark-swtpm-"));
+    await cp(join(this.stateDir, "tpm"), join(stateDir, "tpm"), { recursive: true });
+    return new Swtpm(stateDir, this.makerDir, false);
   }
 
   /** Powers off and removes every file of this TPM (and of its maker when it had one of its own). */
