@@ -8,6 +8,7 @@ import { promisify } from "node:util";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { LOCK_FILES, MAX_LOCK_BYTES, type Material, materialsOf } from "../record/lock-files.ts";
+import { type BuildPrivileges, privilegesOf } from "../record/privileges.ts";
 import { redactor } from "../record/redact.ts";
 import { baseMaterial, buildRecord, repositoryUrl, type SourceFacts } from "../record/slsa-record.ts";
 import { type CommandIo, isUri, outcome, processIo, repeated, SigningError } from "../signing/index.ts";
@@ -58,6 +59,7 @@ async function record(io: CommandIo, words: readonly string[], flags: BuildRecor
   const tools = await versionsOf(flags.tool ?? [], directory);
   const materials = await lockedMaterials(directory, flags.lock ?? []);
   const environment = Object.fromEntries((flags.env ?? []).map((name) => [name, variable(name, io.env[name] ?? "")]));
+  const privileges = await stepPrivileges(directory);
   const startedMs = io.now();
   const status = await runStep(words, directory, io.env);
   const finishedMs = io.now();
@@ -69,7 +71,7 @@ async function record(io: CommandIo, words: readonly string[], flags: BuildRecor
     throw new SigningError("FILE", "a lock file was changed while the command ran: what went in is not known (for npm, build with `npm ci`)");
   const predicate = buildRecord({
     ...{ builder: flags.builder, source, command: redactWords(words), environment, tools, bases, materials },
-    ...{ approvals: (flags.approval ?? []).map(text), invocation: `urn:uuid:${randomUUID()}`, startedMs, finishedMs },
+    ...{ approvals: (flags.approval ?? []).map(text), privileges, invocation: `urn:uuid:${randomUUID()}`, startedMs, finishedMs },
   });
   try {
     await writeFile(flags.out, `${JSON.stringify(predicate, null, 2)}\n`, { mode: 0o644 });
@@ -147,6 +149,15 @@ async function readLock(file: string, wanted: boolean): Promise<Buffer | undefin
   } catch (cause) {
     if (!wanted && cause instanceof Error && "code" in cause && cause.code === "ENOENT") return undefined;
     throw cause instanceof SigningError ? cause : new SigningError("FILE", `${file} cannot be read`, { cause });
+  }
+}
+
+/** Those of a process started as the step is, which need not have all that this one has. */
+async function stepPrivileges(cwd: string): Promise<BuildPrivileges | undefined> {
+  try {
+    return privilegesOf((await run("cat", ["/proc/self/status"], { cwd, timeout: ASK_TIMEOUT_MS, maxBuffer: 1 << 20 })).stdout);
+  } catch {
+    return undefined;
   }
 }
 

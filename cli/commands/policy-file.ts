@@ -8,7 +8,7 @@ import { SigningError } from "../signing/index.ts";
 
 /** Files that the policy names are relative to its folder. @throws SigningError FILE where the policy cannot be read */
 export function loadPolicy(file: string): ParsedPolicy {
-  return parsed(file, text(file));
+  return parsePolicyText(text(file), file);
 }
 
 /** @throws SigningError FILE where it cannot be read, USAGE with every mistake */
@@ -20,13 +20,13 @@ export function readPolicy(file: string): Policy {
 export function readPolicyText(file: string): { readonly policy: Policy; readonly text: string; readonly files: Readonly<Record<string, string>> } {
   const read = text(file);
   const files: Record<string, string> = {};
-  const outcome = parsed(file, read, files);
+  const outcome = parsePolicyText(read, file, files);
   if (!outcome.ok) throw new SigningError("USAGE", outcome.errors.map(formatProblem).join("\n"));
   return { policy: outcome.policy, text: read, files };
 }
 
-/** @param files where what was read is kept */
-function parsed(file: string, read: string, files: Record<string, string> = {}): ParsedPolicy {
+/** @param file as if the text stood in it @param files where what it names is kept, as read */
+export function parsePolicyText(read: string, file: string, files: Record<string, string> = {}): ParsedPolicy {
   const readKeyFile = (path: string): string => {
     const content = readBounded(resolve(dirname(file), path));
     files[path] = content;

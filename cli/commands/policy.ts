@@ -7,8 +7,9 @@ import { policyJsonSchema } from "@hullmark/verifier/core/policy/json-schema";
 import { formatProblem } from "@hullmark/verifier/core/policy/parse";
 import type { PolicyProblem } from "@hullmark/verifier/core/policy/types";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { stringify } from "yaml";
+import { provenanceJsonSchema } from "../record/record-schema.ts";
 import {
   type CommandIo,
   discoverImage,
@@ -17,14 +18,16 @@ import {
   processIo,
   type RegistryFlags,
   readText,
+  repeated,
   SigningError,
   withRegistryOptions,
   writeNew,
 } from "../signing/index.ts";
 import type { CommandOutput } from "./log.ts";
 import { policyExplainCommand, policyTestCommand } from "./policy-explain.ts";
-import { loadPolicy } from "./policy-file.ts";
+import { loadPolicy, parsePolicyText } from "./policy-file.ts";
 import { policyFromImage } from "./policy-from-image.ts";
+import { pilotPolicy } from "./policy-pilot.ts";
 import { policySimulateCommand } from "./policy-simulate.ts";
 import { starterPolicy } from "./policy-starter.ts";
 
@@ -70,11 +73,16 @@ export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo =
     .option("--authority-key <pem>", "public key file of whoever signs your images (path as it is to stand in the policy, from its folder)")
     .option("--from-image <image>", "ask for what can be verified of this image in its registry, by the key or the trust root")
     .option("--trust-root <file>", "trusted_root.json under which certificates count (path as it is to stand in the policy)")
-    .option("--platform <os/arch>", "of an index");
+    .option("--platform <os/arch>", "of an index")
+    .addOption(new Option("--profile <name>", "pilot: ask for source, commit, tools and base of what --authority-key signs").choices(["pilot"]))
+    .option("--source <glob>", "of the pilot profile: repositories, for example https://host/owner/*; may be repeated", repeated)
+    .option("--tool <name=glob>", "of the pilot profile: versions of a tool, as hullmark build-record --tool names it; may be repeated", repeated)
+    .option("--base <digest>", "of the pilot profile: an image that may be built upon (sha256:…); may be repeated", repeated)
+    .option("--image <glob>", "of the pilot profile: references that it is for, every one where left out; may be repeated", repeated);
   withRegistryOptions(init).action((file: string | undefined, options: InitFlags) =>
     outcome(io, async () => {
       if (file !== undefined && existsSync(file)) throw new SigningError("USAGE", `${file} exists already`);
-      const text = options.fromImage === undefined ? starterPolicy(options.name, options.authorityKey) : await fromImage(options.fromImage, file, options, io);
+      const text = await initialPolicy(file, options, io);
       if (file === undefined) out(text);
       else {
         await writeNew(file, text, 0o644);
@@ -88,9 +96,11 @@ export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo =
     .description("print the policy file's JSON Schema, for editors")
     .option("--kubernetes", "as a CustomResourceDefinition: AttestationPolicy")
     .option("--exceptions", "with --kubernetes: that of DriftException instead")
-    .action(({ kubernetes, exceptions }: { readonly kubernetes?: true; readonly exceptions?: true }) => {
+    .option("--provenance", "of what hullmark build-record writes instead")
+    .action(({ kubernetes, exceptions, provenance }: { readonly kubernetes?: true; readonly exceptions?: true; readonly provenance?: true }) => {
       const definition = exceptions ? driftExceptionDefinition : attestationPolicyDefinition;
-      out(kubernetes ? stringify(definition(), { lineWidth: 0 }) : `${JSON.stringify(policyJsonSchema(), null, 2)}\n`);
+      const schema = provenance ? provenanceJsonSchema() : policyJsonSchema();
+      out(kubernetes ? stringify(definition(), { lineWidth: 0 }) : `${JSON.stringify(schema, null, 2)}\n`);
       exit(POLICY_EXIT.ok);
     });
   policy.addCommand(policyExplainCommand(io));
@@ -105,6 +115,26 @@ interface InitFlags extends RegistryFlags {
   readonly fromImage?: string;
   readonly trustRoot?: string;
   readonly platform?: string;
+  readonly profile?: "pilot";
+  readonly source?: readonly string[];
+  readonly tool?: readonly string[];
+  readonly base?: readonly string[];
+  readonly image?: readonly string[];
+}
+
+/** @throws SigningError USAGE where options do not go together, and as {@link fromImage} */
+async function initialPolicy(file: string | undefined, options: InitFlags, io: CommandIo): Promise<string> {
+  const { name, authorityKey, profile, source = [], tool = [], base = [], image = [], fromImage: of } = options;
+  if (profile === undefined && source.length + tool.length + base.length + image.length > 0)
+    throw new SigningError("USAGE", "--source, --tool, --base and --image are of --profile pilot");
+  if (profile !== undefined && of !== undefined) throw new SigningError("USAGE", "--profile and --from-image are two ways to begin: choose one");
+  if (profile !== undefined) {
+    const text = pilotPolicy({ name, keyFile: authorityKey, sources: source, tools: tool, bases: base, images: image });
+    const parsed = parsePolicyText(text, file ?? "policy.yaml");
+    if (!parsed.ok) throw new SigningError("USAGE", parsed.errors.map(({ path, message, fix }) => `${path}: ${message} (${fix})`).join("\n"));
+    return text;
+  }
+  return of === undefined ? starterPolicy(name, authorityKey) : await fromImage(of, file, options, io);
 }
 
 /** @throws SigningError IMAGE where nothing of the image could be verified */

@@ -1,5 +1,6 @@
 /** A record of one build as SLSA provenance v1 (https://slsa.dev/spec/v1.0/provenance). Pure: facts in, predicate out. */
 import type { Material } from "./lock-files.ts";
+import type { BuildPrivileges } from "./privileges.ts";
 
 export const BUILD_TYPE = "https://hullmark.dev/build-record/v1";
 
@@ -23,6 +24,8 @@ export interface BuildFacts {
   readonly bases: readonly Material[];
   readonly materials: readonly Material[];
   readonly approvals: readonly string[];
+  /** undefined: not known. */
+  readonly privileges: BuildPrivileges | undefined;
   readonly invocation: string;
   /** Unix milliseconds. */
   readonly startedMs: number;
@@ -30,12 +33,15 @@ export interface BuildFacts {
 }
 
 export function buildRecord(facts: BuildFacts): Record<string, unknown> {
-  const { builder, source, command, environment, tools, bases, materials, approvals, invocation, startedMs, finishedMs } = facts;
+  const { builder, source, command, environment, tools, bases, materials, approvals, privileges, invocation, startedMs, finishedMs } = facts;
   return {
     buildDefinition: {
       buildType: BUILD_TYPE,
       externalParameters: { command, environment },
-      internalParameters: { workingTree: source === undefined ? "none" : source.commit === undefined ? "changed" : "clean", approvals },
+      internalParameters: {
+        ...{ workingTree: source === undefined ? "none" : source.commit === undefined ? "changed" : "clean", approvals },
+        ...(privileges && { privileges }),
+      },
       resolvedDependencies: [...(source ? [sourceMaterial(source)] : []), ...bases, ...materials],
     },
     runDetails: {

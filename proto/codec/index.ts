@@ -1,4 +1,5 @@
 export * from "./bytes.ts";
+export * from "./capabilities.ts";
 export * from "./errors.ts";
 export * from "./evidence.ts";
 export * from "./glob.ts";

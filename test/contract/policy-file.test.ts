@@ -175,6 +175,11 @@ rules:
     expect(await runCommand(policyCommand, "schema")).toMatchObject({ code: 0, out: published });
   });
 
+  it("has that of build records beside it, published too", async () => {
+    const published = readFileSync(new URL("../../docs/provenance.schema.json", import.meta.url), "utf8");
+    expect(await runCommand(policyCommand, "schema", "--provenance")).toMatchObject({ code: 0, out: published });
+  });
+
   it("is a kind of Kubernetes too, and the chart's definition is it", async () => {
     const published = readFileSync(new URL("../../deploy/helm/hullmark/crd/attestationpolicies.yaml", import.meta.url), "utf8");
     expect(await runCommand(policyCommand, "schema", "--kubernetes")).toMatchObject({ code: 0, out: published });
@@ -399,5 +404,34 @@ describe("policy files on disk", () => {
     expect((await runCommand(policyCommand, "init", signed, "--authority-key", "cosign.pub", "--name", "shop")).code).toBe(0);
     expect(await runCommand(policyCommand, "lint", "--strict", signed)).toMatchObject({ code: 0, out: expect.stringContaining("1 authorities") });
     expect((await runCommand(policyCommand, "init")).out).toContain("kind: Policy");
+  });
+
+  it("begins a pilot that lints clean, and says what it lacks", async () => {
+    writeFileSync(join(scratch, "pilot.pub"), P256);
+    const pilot = (...more: string[]) => runCommand(policyCommand, "init", "--profile", "pilot", ...more);
+    const asked = ["--authority-key", "pilot.pub", "--source", "https://git.example/acme/*"];
+    const file = join(scratch, "pilot.yaml");
+    const base = `sha256:${"ba5e".repeat(16)}`;
+    const done = await runCommand(policyCommand, "init", file, "--profile", "pilot", ...asked, "--tool", "node=v24.*", "--base", base, "--image", "**/acme/**");
+    expect(done).toMatchObject({ code: 0 });
+    expect(await runCommand(policyCommand, "lint", "--strict", file)).toMatchObject({ code: 0 });
+    expect(good(loadPolicyFile(file).parsed).rules).toMatchObject([
+      {
+        ...{ name: "pilot", select: { images: ["**/acme/**"] }, signatures: { authorities: ["release"] } },
+        build: { sources: ["https://git.example/acme/*"], commit: true, tools: { node: "v24.*" }, bases: [base], dependencies: false, privileges: undefined },
+      },
+    ]);
+    for (const [options, said] of [
+      [[], "--authority-key FILE --source"],
+      [asked.slice(0, 2), "--authority-key FILE --source"],
+      [[...asked, "--tool", "node"], "want NAME=GLOB"],
+      [[...asked, "--base", "debian:13"], "bases"],
+      [[...asked, "--from-image", "registry.example/app"], "choose one"],
+    ] as const)
+      expect(await pilot(...options.map((each) => (each === "pilot.pub" ? join(scratch, each) : each)))).toMatchObject({
+        code: 2,
+        err: expect.stringContaining(said),
+      });
+    expect(await runCommand(policyCommand, "init", ...asked)).toMatchObject({ code: 2, err: expect.stringContaining("--profile pilot") });
   });
 });

@@ -203,6 +203,55 @@ describe("a build", () => {
     expect((await judged(older, asks('tools: { go: "**" }'))).text).toContain("does not say which go");
   });
 
+  test("names the commit that it was built from", async () => {
+    const named = await imageWith({ type: SLSA_V1, predicate: v1() });
+    expect((await judged(named, asks("commit: true"))).status).toBe("signed");
+    for (const digest of [{}, { gitCommit: "not a commit" }]) {
+      const other = await imageWith({ type: SLSA_V1, predicate: detailed([{ ...sourceMaterial, digest }]) });
+      expect((await judged(other, asks("commit: true"))).refusals).toMatchObject([
+        { requirement: expect.stringContaining("commit named"), found: expect.stringContaining("names no commit") },
+      ]);
+      expect((await judged(other, asks("commit: false"))).status).toBe("signed");
+    }
+  });
+
+  test("had no more privileges than are allowed, and says which", async () => {
+    const built = (privileges?: object) => {
+      const predicate = v1();
+      return imageWith({
+        type: SLSA_V1,
+        predicate: { ...predicate, buildDefinition: { ...predicate.buildDefinition, internalParameters: { privileges } } },
+      });
+    };
+    const none = await built({ user: 1000, capabilities: [], noNewPrivileges: true });
+    const root = await built({ user: 0, capabilities: ["CAP_CHOWN", "SETUID"], noNewPrivileges: false });
+    for (const rule of ["privileges: {}", "privileges: { root: true, capabilities: [CHOWN] }"]) expect((await judged(none, asks(rule))).status).toBe("signed");
+    for (const rule of ["privileges: { root: true, capabilities: [CHOWN, CAP_SETUID] }", "privileges: { root: true, capabilities: [ALL] }"])
+      expect((await judged(root, asks(rule))).status).toBe("signed");
+    for (const [rule, said, wants] of [
+      ["privileges: {}", "was built as root", "privileges at most none"],
+      ["privileges: { capabilities: [ALL] }", "was built as root", "privileges at most ALL"],
+      ["privileges: { root: true, capabilities: [CHOWN] }", "was built with SETUID", "privileges at most root, CHOWN"],
+    ] as const)
+      expect((await judged(root, asks(rule))).refusals).toMatchObject([{ requirement: expect.stringContaining(wants), found: expect.stringContaining(said) }]);
+    for (const privileges of [
+      undefined,
+      {},
+      { user: -1, capabilities: [] },
+      { user: "1000", capabilities: [] },
+      { user: 1000 },
+      { user: 1000, capabilities: "none" },
+    ])
+      expect((await judged(await built(privileges), asks("privileges: {}"))).text).toContain("does not say with which privileges");
+    for (const capabilities of [[7], Array.from({ length: 65 }, () => "CHOWN")])
+      expect((await judged(await built({ user: 1000, capabilities }), asks("privileges: { capabilities: [CHOWN] }"))).status).toBe("attestation-missing");
+    const older = await imageWith({
+      type: SLSA_V02,
+      predicate: { ...v02, buildDefinition: { internalParameters: { privileges: { user: 1, capabilities: [] } } } },
+    });
+    expect((await judged(older, asks("privileges: {}"))).text).toContain("does not say with which privileges");
+  });
+
   test("stands on no other base than is allowed, and on one", async () => {
     const rule = asks(`bases: ["${BASE}"]`);
     const good = await imageWith({ type: SLSA_V1, predicate: detailed([sourceMaterial, baseMaterial(BASE.slice(7))]) });

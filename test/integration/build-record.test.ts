@@ -6,8 +6,10 @@ import { join } from "node:path";
 import { attestCommand } from "hullmark/commands/attest";
 import { buildRecordCommand } from "hullmark/commands/build-record";
 import { keygenCommand } from "hullmark/commands/keygen";
+import { policyCommand } from "hullmark/commands/policy";
 import { policyExplainCommand } from "hullmark/commands/policy-explain";
 import { signCommand } from "hullmark/commands/sign";
+import { buildRecordSchema } from "hullmark/record/record-schema";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { runCommand } from "../fakes/command-run.ts";
@@ -54,7 +56,11 @@ const run = (make: Parameters<typeof runCommand>[0], args: readonly string[], en
 const out = () => join(sources, "record.json");
 const record = (more: readonly string[], words: readonly string[], env = {}) =>
   run(buildRecordCommand, ["--out", out(), "--builder", BUILDER, "-C", sources, ...more, "--", ...words], env);
-const written = () => JSON.parse(readFileSync(out(), "utf8"));
+/** Read as the published schema says, which knows every member. */
+const written = () => {
+  const record: unknown = JSON.parse(readFileSync(out(), "utf8"));
+  return buildRecordSchema.parse(record);
+};
 
 describe("the record", () => {
   test("holds source, command, tools, bases, locked packages and times", async () => {
@@ -82,6 +88,14 @@ describe("the record", () => {
       externalParameters: { command: ["node", "-e", expect.any(String)], environment: { MODE: "release" } },
       internalParameters: { workingTree: "clean", approvals: ["jo: https://review.example/7"] },
     });
+    const status = readFileSync("/proc/self/status", "latin1");
+    expect(buildDefinition.internalParameters.privileges).toMatchObject({
+      user: process.geteuid?.(),
+      noNewPrivileges: /^NoNewPrivs:\t1$/m.test(status),
+    });
+    expect(buildDefinition.internalParameters.privileges?.capabilities.includes("SYS_ADMIN")).toBe(
+      ((BigInt(`0x${/^CapEff:\t(\w+)/m.exec(status)?.[1]}`) >> 21n) & 1n) === 1n,
+    );
     expect(buildDefinition.resolvedDependencies).toEqual([
       { uri: "git+https://git.example/acme/shop@refs/heads/main", digest: { gitCommit: git("rev-parse", "HEAD") } },
       { uri: `pkg:oci/base@sha256%3A${BASE_HEX}?repository_url=registry.example%2Fbase`, digest: { sha256: BASE_HEX } },
@@ -225,5 +239,18 @@ spec:
     expect(met.code, met.out).toBe(0);
     expect(await explain(policy("v1.*", BASE_HEX))).toMatchObject({ code: 1, out: expect.stringContaining("node") });
     expect(await explain(policy(`v${major}.*`, "ab".repeat(32)))).toMatchObject({ code: 1 });
+
+    const pilot = async (tool: string, source = "https://git.example/acme/*") => {
+      const asked = ["--authority-key", join(home, "ci.pub"), "--source", source, "--tool", `node=${tool}`, "--base", `sha256:${BASE_HEX}`];
+      const begun = await run((io) => policyCommand({ ...io, exit: (code) => io.exit(code as 0) }, io), ["init", "--profile", "pilot", ...asked]);
+      expect(begun).toMatchObject({ code: 0, err: "" });
+      return begun.out;
+    };
+    expect(await explain(await pilot(`v${major}.*`))).toMatchObject({ code: 0 });
+    expect(await explain(await pilot("v1.*"))).toMatchObject({ code: 1, out: expect.stringContaining("node") });
+    expect(await explain(await pilot(`v${major}.*`, "https://git.example/other/*"))).toMatchObject({ code: 1, out: expect.stringContaining("was built from") });
+    // Widened by a line each; what was asked before stays.
+    const wider = (await pilot(`v${major}.*`)).replace("commit: true", 'commit: true\n          dependencies: true\n          refs: ["refs/heads/main"]');
+    expect(await explain(wider)).toMatchObject({ code: 0 });
   });
 });

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FileDigests, HashBudget } from "@hullmark/agent/adapters/procfs/file-digests";
 import { ProcfsInspector } from "@hullmark/agent/adapters/procfs/procfs-inspector";
-import { capabilityNames } from "@hullmark/agent/core/capabilities";
+import { capabilityNames } from "@hullmark/proto/codec";
 import { afterEach, expect, test, vi } from "vitest";
 
 /** Of a busy machine. */

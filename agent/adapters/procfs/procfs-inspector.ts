@@ -5,7 +5,7 @@
 import { hash } from "node:crypto";
 import { type FileHandle, lstat, open, readFile, readlink, stat } from "node:fs/promises";
 import { codeSignature } from "@hullmark/native";
-import { capabilityNames, capabilitySet } from "../../core/capabilities.ts";
+import { capabilityNames, capabilitySet } from "@hullmark/proto/codec";
 import { deviceName } from "../../core/device-name.ts";
 import { parseMountInfo } from "../../core/mountinfo.ts";
 import type { CodePlaceName, InspectedCode, InspectedContainer, InspectedPrivilege, InspectRequest, ProcessInspector } from "../../ports/process-inspector.ts";

@@ -174,6 +174,7 @@ function buildRule(rule: FileRule, authorities: readonly Authority[], path: read
     build: build && {
       ...{ builders: build.builders, sources: build.sources, refs: build.refs, buildTypes: build.buildTypes, level: build.level, maxAgeSeconds: build.maxAge },
       ...{ tools: build.tools, bases: build.bases, dependencies: build.dependencies, summaries: build.summaries },
+      ...{ commit: build.commit, privileges: build.privileges },
       ...buildRequirement(build, authorities, [...path, "require", "build"], report),
     },
     protections: { noNewPrivileges, readOnlyRoot, engineInits },

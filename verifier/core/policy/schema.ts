@@ -109,6 +109,8 @@ const build = z.strictObject({
   tools: z.record(z.string().min(1).max(256), glob).default({}),
   bases: list(sha256Digest),
   dependencies: z.boolean().default(false),
+  commit: z.boolean().default(false),
+  privileges: z.strictObject({ root: z.boolean().default(false), capabilities: list(capability) }).optional(),
   summaries: list(uriGlob),
   level: z.int().min(0).max(3).default(0),
   maxAge: duration(1, MAX_AGE_SECONDS).optional(),

@@ -111,6 +111,10 @@ export interface BuildRequirement extends SignatureRequirement {
   readonly tools: Readonly<Record<string, string>>;
   /** `sha256:` digests: every image among the materials must be one of them, and one there must be. */
   readonly bases: readonly string[];
+  /** The commit that it was built from must be named. */
+  readonly commit: boolean;
+  /** What the build may have been privileged to at most; undefined: anything. */
+  readonly privileges: { readonly root: boolean; readonly capabilities: readonly string[] } | undefined;
   /** Materials must be listed, each by a digest. */
   readonly dependencies: boolean;
   /** Globs over ids of verifiers whose summary (SLSA VSA) that the level is met does instead; empty: no summary does. */

@@ -90,6 +90,11 @@ function describeUnmet(name: string, wanted: Unmet["wanted"]): string {
   if (wanted.level > 0) asked.push(`SLSA level ${wanted.level}`);
   for (const [tool, version] of Object.entries(wanted.tools)) asked.push(`${tool} ${version}`);
   if (wanted.bases.length > 0) asked.push(`on ${wanted.bases.slice(0, 4).join(" or ")}${wanted.bases.length > 4 ? " or …" : ""}`);
+  if (wanted.commit) asked.push("commit named");
+  if (wanted.privileges) {
+    const { root, capabilities } = wanted.privileges;
+    asked.push(`privileges at most ${[...(root ? ["root"] : []), ...capabilities].join(", ") || "none"}`);
+  }
   if (wanted.dependencies) asked.push("dependencies listed by digest");
   if (wanted.maxAgeSeconds !== undefined) asked.push(`not older than ${wanted.maxAgeSeconds} s`);
   return `build (${asked.join(", ") || "any"})`;

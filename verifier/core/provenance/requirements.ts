@@ -52,6 +52,7 @@ export function buildTest(wanted: BuildRequirement, builders: readonly TrustedBu
     if (!byBuilder(source.builder)) return `was built by ${source.builder || "nobody named"}`;
     if (!ofSource(repository)) return `was built from ${repository || "a source that is not named"}`;
     if (!ofRef(source.ref)) return `was built from the ref ${source.ref || "(none named)"}`;
+    if (wanted.commit && source.commit === "") return "names no commit that it was built from";
     if (!ofType(source.buildType)) return `was built as ${source.buildType || "(no build type)"}`;
     const level = Math.max(0, ...levels.filter(({ matches }) => matches(source.builder)).map((each) => each.level));
     if (level < wanted.level) return `was built at SLSA level ${level}: ${source.builder || "nobody named"} is trusted for no more`;
@@ -61,10 +62,10 @@ export function buildTest(wanted: BuildRequirement, builders: readonly TrustedBu
   };
 }
 
-/** Tools, bases and dependencies. @returns why they are not as wanted */
-function detailsTest({ tools, bases, dependencies }: BuildRequirement): (facts: AttestedFacts) => string | undefined {
+/** Tools, bases, dependencies and privileges. @returns why they are not as wanted */
+function detailsTest({ tools, bases, dependencies, privileges }: BuildRequirement): (facts: AttestedFacts) => string | undefined {
   const versions = Object.entries(tools).map(([name, glob]) => ({ name, glob, matches: compileNames([glob]) }));
-  if (versions.length === 0 && bases.length === 0 && !dependencies) return () => undefined;
+  if (versions.length === 0 && bases.length === 0 && !dependencies && !privileges) return () => undefined;
   const allowed = new Set(bases.map((digest) => digest.slice(digest.indexOf(":") + 1)));
   return ({ predicateType, predicate }) => {
     const found = tolerant(() => readBuildDetails(predicateType, predicate));
@@ -79,8 +80,17 @@ function detailsTest({ tools, bases, dependencies }: BuildRequirement): (facts: 
       const open = found.materials.find(({ pinned }) => !pinned);
       if (open) return `lists the dependency ${open.uri || "(no name)"} without a digest`;
     }
+    const privileged = privileges && privilegeProblem(found, privileges);
+    if (privileged !== undefined) return privileged;
     return bases.length > 0 ? baseProblem(found, allowed) : undefined;
   };
+}
+
+function privilegeProblem({ privileges }: BuildDetails, { root, capabilities }: NonNullable<BuildRequirement["privileges"]>): string | undefined {
+  if (!privileges) return "does not say with which privileges it was built";
+  if (privileges.user === 0 && !root) return "was built as root";
+  const beyond = capabilities.includes("ALL") ? [] : privileges.capabilities.filter((name) => !capabilities.includes(name));
+  return beyond.length > 0 ? `was built with ${beyond.slice(0, 4).join(", ")}${beyond.length > 4 ? ", …" : ""}` : undefined;
 }
 
 function baseProblem({ materials }: BuildDetails, allowed: ReadonlySet<string>): string | undefined {

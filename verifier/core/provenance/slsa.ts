@@ -27,6 +27,8 @@ export interface BuildDetails {
   /** Tool → version, as the builder says. */
   readonly tools: ReadonlyMap<string, string>;
   readonly materials: readonly { readonly uri: string; readonly pinned: boolean; readonly sha256: string }[];
+  /** As `hullmark build-record` writes them; undefined: it does not say. */
+  readonly privileges: { readonly user: number; readonly capabilities: readonly string[] } | undefined;
 }
 
 export interface VerificationSummary {
@@ -37,6 +39,7 @@ export interface VerificationSummary {
 }
 
 const MAX_TOOLS = 256;
+const MAX_CAPABILITIES = 64;
 const MAX_LEVELS = 64;
 const MAX_TEXT_CHARS = 2048;
 const MAX_MATERIALS = 4096;
@@ -145,7 +148,17 @@ export function readBuildDetails(predicateType: string, predicate: JsonObject | 
     const pinned = Object.values(digest ?? {}).some((value) => typeof value === "string" && /^[0-9a-f]{40,128}$/i.test(value));
     return { uri: text(asObject(entry), "uri"), pinned, sha256: /^[0-9a-f]{64}$/.test(sha256) ? sha256 : "" };
   });
-  return { tools: new Map(tools), materials };
+  return { tools: new Map(tools), materials, privileges: isV1 ? readPrivileges(definition) : undefined };
+}
+
+/** @throws ProvenanceError where there are too many capabilities */
+function readPrivileges(definition: JsonObject | undefined): BuildDetails["privileges"] {
+  const privileges = objectField(objectField(definition, "internalParameters"), "privileges");
+  const user = privileges && field(privileges, "user");
+  if (!privileges || typeof user !== "number" || !Number.isSafeInteger(user) || user < 0 || !Array.isArray(field(privileges, "capabilities"))) return undefined;
+  const capabilities = arrayField(privileges, "capabilities", MAX_CAPABILITIES);
+  // What is no text is no capability that policy could allow.
+  return { user, capabilities: capabilities.map((each) => (typeof each === "string" ? each.replace(/^CAP_/i, "").toUpperCase() : "?")) };
 }
 
 /** Whether a material is an image: a package URL or a transport's scheme, as builders write them. */
