@@ -60,10 +60,14 @@ interface Described {
   readonly openSystemPaths: readonly string[];
 }
 const MAX_ADDRESSES = 64;
+const NETWORK_OWNER_GONE = "network-owner-gone";
 
 /** Docker leaves the container's own line in `/etc/hosts` when it leaves a network: an address that was its own stays its own until it is started again. */
 function withFormerAddresses(facts: ContainerFacts, before: ContainerFacts): ContainerFacts {
-  return { ...facts, addresses: [...new Set([...facts.addresses, ...before.addresses])].slice(0, MAX_ADDRESSES) };
+  const addresses = [...new Set([...facts.addresses, ...before.addresses])].slice(0, MAX_ADDRESSES);
+  // What was known of the container whose network it is stays: the claim that it is gone is told apart, and may be later.
+  const { networkNames, extraHosts } = facts.networkOwnerGone ? before : facts;
+  return { ...facts, addresses, networkNames, extraHosts };
 }
 
 export class ContainerMonitor {
@@ -408,6 +412,11 @@ export class ContainerMonitor {
     // What no runtime tells of is told for that: nobody could say which root it was given.
     const claims = unproven === undefined || this.#facts.unlisted ? [] : [{ code: "root-unproven", detail: unproven }];
     const odd = this.#layout.kind === "overlay" ? this.#layout.oddOptions : [];
+    if (this.#facts.networkOwnerGone)
+      claims.push({
+        code: NETWORK_OWNER_GONE,
+        detail: "the container whose network it joined was removed: nothing says what its hosts, names and resolver should be",
+      });
     return [...claims, ...odd.map((option) => ({ code: `overlay-${option.replace(/[_=].*$/, "")}`, detail: `overlay mounted with ${option}` }))];
   }
 
@@ -418,7 +427,9 @@ export class ContainerMonitor {
   async #engineFilesAndFacts(): Promise<BindFileInit[]> {
     const found = await this.#readEngineFiles();
     const before = new Map(this.#bindFiles.map((file) => [file.destination, file]));
-    if (found.every((file) => sameContent(before.get(file.destination) ?? file, file))) {
+    // One that cannot be read may have gone with its container before the engine could be asked.
+    const lost = !this.#facts.networkOwnerGone && found.some(({ sha256 }) => sha256?.length === 0);
+    if (!lost && found.every((file) => sameContent(before.get(file.destination) ?? file, file))) {
       const same = found.length === before.size && found.every((file) => sameFile(before.get(file.destination), file));
       return same ? this.#bindFiles : found;
     }

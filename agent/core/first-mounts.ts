@@ -8,6 +8,9 @@ export function mountIdentity({ type, device, root }: MountPoint): string {
   return `${type} ${device} ${root}`;
 }
 
+/** What the kernel adds to the path of a file that has no name any more (`dentry_path`). */
+export const NAMELESS = "//deleted";
+
 export class FirstMounts {
   /** Destination → identities. */
   readonly #first: ReadonlyMap<string, ReadonlySet<string>>;
@@ -22,7 +25,7 @@ export class FirstMounts {
    * what lies there was not measured, and runs as code of a volume. What was mounted in the place of something else is marked.
    */
   withMountsOf<T extends Present>(now: Present, measured: T): T {
-    const mounts = now.mounts.map((each) => (this.#first.get(each.destination)?.has(mountIdentity(each)) === false ? { ...each, replaced: true } : each));
+    const mounts = now.mounts.map((each) => this.#marked(each));
     const sameRoot = now.kind === measured.kind && (now.kind !== "overlay" || measured.kind !== "overlay" || now.device === measured.device);
     if (sameRoot) return { ...measured, readOnly: now.readOnly, unproven: now.unproven, openSystemPaths: now.openSystemPaths, mounts };
     const [type, device] = now.kind === "overlay" ? ["overlay", now.device] : [now.filesystem, ""];
@@ -32,5 +35,12 @@ export class FirstMounts {
       openSystemPaths: undefined,
       mounts: [...mounts, { destination: "/", type, device, root: "/", source: "another root", options: [] }],
     };
+  }
+
+  #marked(point: MountPoint): MountPoint {
+    const first = this.#first.get(point.destination);
+    if (!first || first.has(mountIdentity(point))) return point;
+    const nameless = point.root.endsWith(NAMELESS) && first.has(mountIdentity({ ...point, root: point.root.slice(0, -NAMELESS.length) }));
+    return { ...point, replaced: true, ...(nameless && { nameless }) };
   }
 }

@@ -6,6 +6,7 @@ import { ContainerConfigurationSchema, ContainerIdentitySchema } from "@hullmark
 import type { ContainerFacts } from "../ports/container-runtime.ts";
 import type { MountPoint } from "../ports/root-filesystem.ts";
 import { mountIdentity } from "./first-mounts.ts";
+import { isOrphan, orphanedFiles } from "./orphaned-files.ts";
 import { timestampFromMs } from "./timestamp.ts";
 import { withProvenVolumes } from "./volume-mounts.ts";
 
@@ -139,6 +140,7 @@ function mounts(
   const told = facts.pod ? facts.mounts : withProvenVolumes(facts.mounts, facts.engineFiles, points);
   const declared = new Map(told.map((each) => [each.destination, { ...each, options: [...each.options], declared: true, missing: missing(each.destination) }]));
   const known = new Set([...declared.keys(), ...facts.maskedPaths, ...facts.engineFiles.map(({ destination }) => destination)]);
+  const orphaned = orphanedFiles(facts);
   // A pod's sandbox is given /dev/shm twice by its runtime.
   const left = new Map<string, number>();
   for (const { destination } of facts.mounts) left.set(destination, (left.get(destination) ?? 0) + 1);
@@ -153,7 +155,8 @@ function mounts(
     const again = before !== undefined && more <= 0 && !before.has(what);
     seen.set(name, (before ?? new Set()).add(what));
     left.set(name, more - 1);
-    return (again || each.replaced || !known.has(name)) && !(/^\/(proc|sys)\//.test(name) && KERNEL_TYPES.has(each.type));
+    const replaced = each.replaced && !isOrphan(each, orphaned);
+    return (again || replaced || !known.has(name)) && !(/^\/(proc|sys)\//.test(name) && KERNEL_TYPES.has(each.type));
   });
   const undeclared = others.map(({ destination, type, source }) => ({
     destination: beginning(utf8(destination)),

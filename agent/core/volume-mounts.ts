@@ -1,6 +1,7 @@
 /** Whether what the engine calls its own volume is one: a volume can be made to stand for any directory of the host (`docker volume create -o o=bind -o device=/etc`). */
 import type { DeclaredMount, EngineFile } from "../ports/container-runtime.ts";
 import type { MountPoint } from "../ports/root-filesystem.ts";
+import { NAMELESS } from "./first-mounts.ts";
 
 /** Files of the engine's own in its data directory, which shows where that lies for the kernel (moby `daemon.Root`). */
 const ENGINE_FILE = /^(.*)(\/containers\/[0-9a-f]{64}\/(?:hosts|hostname|resolv\.conf))$/;
@@ -27,8 +28,11 @@ function dataDirectories(files: readonly EngineFile[], points: readonly MountPoi
   return files.flatMap(({ destination, hostPath }) => {
     const [, path, within] = ENGINE_FILE.exec(hostPath) ?? [];
     if (path === undefined || within === undefined) return [];
-    const shown = points.filter((point) => utf8(point.destination) === destination && utf8(point.root).endsWith(within));
-    return shown.map((point) => ({ path, device: point.device, root: utf8(point.root).slice(0, -within.length) }));
+    return points.flatMap(({ destination: shown, device, root }) => {
+      // The engine has removed the container whose file it was: the data directory lies where it lay.
+      const named = utf8(root.endsWith(NAMELESS) ? root.slice(0, -NAMELESS.length) : root);
+      return utf8(shown) === destination && named.endsWith(within) ? [{ path, device, root: named.slice(0, -within.length) }] : [];
+    });
   });
 }
 

@@ -95,6 +95,8 @@ export interface ContainerFacts {
   readonly addresses: readonly string[];
   readonly networkNames: readonly string[];
   readonly engineFiles: readonly EngineFile[];
+  /** It joined the network of a container that the engine does not know any more: {@link engineFiles} were that one's, and nobody can say what they should be. */
+  readonly networkOwnerGone?: boolean;
 }
 
 export interface RuntimeEvent {

@@ -12,6 +12,8 @@ export interface MountPoint {
   readonly options: readonly string[];
   /** Something else than what was mounted there when the container was first looked at. */
   readonly replaced?: boolean;
+  /** What was mounted there when the container was first looked at, whose file has lost its name since. Then it is `replaced` too: under the name there may be another. */
+  readonly nameless?: boolean;
 }
 
 export interface LayerDirectory {

@@ -33,7 +33,14 @@ class Node {
   async run(
     id: string,
     upperPath: string,
-    change: { facts?: Partial<ContainerFacts>; layout?: () => Partial<RootLayout>; code?: Uint8Array; ownLayer?: boolean } = {},
+    change: {
+      facts?: Partial<ContainerFacts>;
+      /** What the engine says of it when it is asked again. */
+      inspect?: () => Partial<ContainerFacts> | undefined;
+      layout?: () => Partial<RootLayout>;
+      code?: Uint8Array;
+      ownLayer?: boolean;
+    } = {},
   ) {
     const overlay = { kind: "overlay" as const, layers: [], upperPath, device: "0:50", oddOptions: [], mounts: [] as MountPoint[] };
     const nothing = (): void => {};
@@ -48,7 +55,11 @@ class Node {
         files: nodeFiles,
         policy: () => undefined,
       },
-      ...{ watch: nothing, unwatch: nothing, publish: nothing, inspect: async () => undefined, randomKey: () => randomBytes(32) },
+      ...{ watch: nothing, unwatch: nothing, publish: nothing, randomKey: () => randomBytes(32) },
+      inspect: async () => {
+        const now = change.inspect?.();
+        return now && facts({ id, ...change.facts, ...now });
+      },
       rootFilesystem: { layout: async () => ({ ...overlay, ...change.layout?.() }) as RootLayout },
       layers: new LayerStore({ measurer, budget: () => budgetOf(undefined), watch: nothing, unwatch: nothing, changed: nothing }),
     });
@@ -208,6 +219,59 @@ test("a root that was changed, and a mount in the place of another, are told as 
   await monitor.layersChanged();
   expect(undeclared()).toEqual([["/", "overlay"]]);
   expect(monitor.layout).toMatchObject({ device: "0:50" });
+});
+
+test("where the container whose network it joined was removed, that one's files are claimed as gone; what lies in their place is told as ever", async () => {
+  const node = new Node();
+  const kept = join(scratch(), "containers", "b".repeat(64));
+  mkdirSync(kept, { recursive: true });
+  const engineFiles = ["hosts", "hostname", "resolv.conf"].map((name) => ({
+    destination: `/etc/${name}`,
+    hostPath: join(kept, name),
+    digestPath: undefined,
+  }));
+  for (const { hostPath } of engineFiles) writeFileSync(hostPath, "", { mode: 0o644 });
+  const mount = (destination: string, root: string): MountPoint => ({ destination, root, type: "ext4", device: "8:1", source: "/dev/sda1", options: [] });
+  const first = engineFiles.map(({ destination, hostPath }) => mount(destination, hostPath));
+  const nameless = engineFiles.map(({ destination, hostPath }) => mount(destination, `${hostPath}//deleted`));
+  const data = mount("/data", "/srv/conf");
+  let mounts = [...first, data];
+  let answer: Partial<ContainerFacts> | undefined;
+  const monitor = await node.run("c", scratch(), {
+    facts: {
+      engineFiles,
+      mounts: [{ destination: "/data", type: "bind", source: "/srv/conf", options: [] }],
+      extraHosts: ["db:10.0.0.1"],
+      networkNames: ["base"],
+    },
+    layout: () => ({ mounts }),
+    inspect: () => answer,
+  });
+  const told = async (): Promise<{ claims: string[]; undeclared: string[]; hosts: string[] }> => {
+    await monitor.look();
+    await monitor.layersChanged();
+    const { state, claims } = node.tell()("c");
+    const { configuration } = state;
+    return {
+      claims,
+      undeclared: configuration.mounts.filter(({ declared }) => !declared).map(({ destination }) => destination),
+      hosts: [...configuration.extraHosts, ...configuration.networkNames],
+    };
+  };
+  const hosts = ["db:10.0.0.1", "base"];
+  expect(await told()).toEqual({ claims: [], undeclared: [], hosts });
+
+  // While the engine says that the container is there, files without names are somebody's doing.
+  mounts = [...nameless, data];
+  for (const { hostPath } of engineFiles) rmSync(hostPath);
+  expect(await told()).toEqual({ claims: [], undeclared: ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"], hosts });
+
+  answer = { networkOwnerGone: true, extraHosts: [], networkNames: [] };
+  expect(await told()).toEqual({ claims: ["network-owner-gone"], undeclared: [], hosts });
+  mounts = [mount("/etc/hosts", `${kept}/other//deleted`), ...nameless.slice(1), { ...data, root: "/srv/conf//deleted" }];
+  expect(await told()).toEqual({ claims: ["network-owner-gone"], undeclared: ["/data", "/etc/hosts"], hosts });
+  mounts = [...nameless, mount("/etc/hosts", "/srv/volume/hosts"), data];
+  expect(await told()).toEqual({ claims: ["network-owner-gone"], undeclared: ["/etc/hosts"], hosts });
 });
 
 test("the very same mounts once more, as while docker cp runs, are no mounts of somebody's; others over them are, and the same with other options", async () => {

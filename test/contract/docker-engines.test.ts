@@ -56,7 +56,7 @@ function found({ resolver, hosts, mountInfo, ...of }: Recorded, change: Partial<
   const rules = containerRules(policy as unknown as Policy, about);
   const { Env: env = [], Cmd, WorkingDir } = of.image.Config as { Env?: string[]; Cmd: string[]; WorkingDir: string };
   const config = { env, entrypoint: [], cmd: Cmd, user: "", workingDirectory: WorkingDir, volumes: [] };
-  const input = { state: { configuration, identity: {}, filesystem: { bindFiles } }, rules } as unknown as ContainerInput;
+  const input = { state: { configuration, identity: {}, filesystem: { bindFiles, claims: [] } }, rules } as unknown as ContainerInput;
   const findings = [...appraiseConfiguration(input, { merged: () => undefined, config } as unknown as ReferenceImage), ...appraiseBindFiles(input)];
   return findings.map(({ kind, path }) => `${kind} ${path}`.trim());
 }

@@ -91,26 +91,41 @@ describe("a network joined (--network container:…)", () => {
   const owner = {
     Id: OTHER,
     Name: "/db",
+    State: { Status: "running", Dead: false },
     HostConfig: { NetworkMode: "default", ExtraHosts: ["cache:10.0.0.9"] },
     NetworkSettings: { Networks: { bridge: { IPAddress: "172.17.0.7", Aliases: ["primary"] } } },
   };
   const host = { NetworkMode: `container:${OTHER}` };
+  const files = { HostsPath: `/var/lib/docker/containers/${OTHER}/hosts` };
 
   test("brings the names, addresses and hosts of the container whose it is", () => {
-    const { addresses, networkNames, extraHosts } = facts({ host, owner });
+    const { addresses, networkNames, extraHosts } = facts({ host, files, owner });
     expect(addresses).toEqual(["172.17.0.7"]);
     expect(networkNames).toEqual(["web", ID.slice(0, 12), "db", OTHER.slice(0, 12), "primary"]);
     expect(extraHosts).toEqual(["cache:10.0.0.9"]);
   });
 
   test("of one in the host's network brings the host's own lines; of one that is gone nothing is known", () => {
-    expect(facts({ host, owner: { ...owner, HostConfig: { NetworkMode: "host" } } }).extraHosts).toEqual(["localhost:127.0.0.1", "node:127.0.1.1"]);
-    expect(facts({ host, owner: { ...owner, HostConfig: { NetworkMode: "host" } } }).hostNamespaces).toEqual(["net"]);
-    expect(facts({ host, owner: undefined })).toMatchObject({ addresses: [], extraHosts: [] });
+    expect(facts({ host, files, owner: { ...owner, HostConfig: { NetworkMode: "host" } } }).extraHosts).toEqual(["localhost:127.0.0.1", "node:127.0.1.1"]);
+    expect(facts({ host, files, owner: { ...owner, HostConfig: { NetworkMode: "host" } } }).hostNamespaces).toEqual(["net"]);
+    expect(facts({ host, files, owner: undefined })).toMatchObject({ addresses: [], extraHosts: [], networkOwnerGone: true });
+  });
+
+  test("is nobody's once that container is being removed, or another has its name", () => {
+    const gone = { addresses: [], extraHosts: [], networkOwnerGone: true };
+    expect(facts({ host, files, owner })).not.toHaveProperty("networkOwnerGone");
+    expect(facts({ host, files, owner: { ...owner, State: { Status: "exited", Dead: false } } })).not.toHaveProperty("networkOwnerGone");
+    for (const State of [
+      { Status: "removing", Dead: false },
+      { Status: "dead", Dead: true },
+    ])
+      expect(facts({ host, files, owner: { ...owner, State } })).toMatchObject(gone);
+    expect(facts({ host, files, owner: { ...owner, Id: "c".repeat(64) } })).toMatchObject(gone);
+    expect(facts({ host: { NetworkMode: "bridge" } })).not.toHaveProperty("networkOwnerGone");
   });
 
   test("is the host's where the kernel says so, whatever the settings say", () => {
-    expect(facts({ host, owner, hostNamespaces: ["net"] }).hostNamespaces).toEqual(["net"]);
+    expect(facts({ host, files, owner, hostNamespaces: ["net"] }).hostNamespaces).toEqual(["net"]);
   });
 });
 

@@ -64,7 +64,7 @@ function found(fields: readonly string[], runsPrivileged = false): readonly Find
   if (!policy.ok) throw new Error(`${JSON.stringify(policy.errors)}\n${text}`);
   const rules = containerRules(policy.policy, { imageReference: "i", containerName: "c", workload: "w", labels: {}, nodeName: "n" });
   const told = { ...configuration, privileged: runsPrivileged };
-  const state = { configuration: told, identity: {}, filesystem: { bindFiles }, code: create(CodeSetSchema, { privileged }) };
+  const state = { configuration: told, identity: {}, filesystem: { bindFiles, claims: [] }, code: create(CodeSetSchema, { privileged }) };
   const input = { state, rules } as unknown as ContainerInput;
   return [...appraiseConfiguration(input, image), ...appraiseProcessPrivileges(input), ...appraiseBindFiles(input)];
 }

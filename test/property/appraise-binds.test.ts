@@ -19,7 +19,7 @@ function findings(line: string, configuration: Told, hostAliases?: readonly stri
   const told = create(ContainerConfigurationSchema, { hostname: "web", addresses: ["172.17.0.2"], ...configuration });
   const rules = containerRules(defaultPolicy(), { imageReference: "i", containerName: "c", workload: "w", labels: {}, nodeName: "n" });
   const pod = hostAliases && { kind: "specified", pod: { hostAliases } };
-  return appraiseBindFiles({ state: { filesystem: { bindFiles: [file] }, configuration: told }, rules, pod } as unknown as ContainerInput);
+  return appraiseBindFiles({ state: { filesystem: { bindFiles: [file], claims: [] }, configuration: told }, rules, pod } as unknown as ContainerInput);
 }
 
 test("a container's own line has its name, with a domain the first label too, and nothing else", () => {
@@ -46,4 +46,20 @@ test("a line of the pod's hostAliases is the kubelet's, another address for the 
   expect(found("10.0.0.7\tdb\tdb.shop", {}, aliases)).toBe(0);
   expect(found("10.0.0.8\tdb", {}, aliases)).toBe(1);
   expect(found("10.0.0.7\tdb", {}, [])).toBe(1);
+});
+
+test("of files whose container the engine has removed nothing can be told, read or not", () => {
+  const rules = containerRules(defaultPolicy(), { imageReference: "i", containerName: "c", workload: "w", labels: {}, nodeName: "n" });
+  const content = Buffer.from("6.6.6.6\tevil\n");
+  const bindFiles = [
+    create(BindFileSchema, { destination: "/etc/hosts", mode: 0o644, content, sha256: createHash("sha256").update(content).digest() }),
+    create(BindFileSchema, { destination: "/etc/hostname" }),
+  ];
+  const found = (...codes: string[]): number => {
+    const filesystem = { bindFiles, claims: codes.map((code) => ({ code })) };
+    return appraiseBindFiles({ state: { filesystem, configuration: create(ContainerConfigurationSchema, {}) }, rules } as unknown as ContainerInput).length;
+  };
+  expect(found()).toBe(2);
+  expect(found("measuring")).toBe(2);
+  expect(found("network-owner-gone")).toBe(0);
 });

@@ -2,6 +2,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { type EntryRecord, encodeRecord, PatriciaTree, pathKey, recordDigest, StateTree, WHITEOUT } from "@hullmark/proto/codec";
 import {
+  BindFileSchema,
   CodePlace,
   CodeSetSchema,
   ContainerConfigurationSchema,
@@ -11,7 +12,7 @@ import {
   FilesystemStateSchema,
   NodeStateSchema,
 } from "@hullmark/proto/v1/attestation";
-import { type Severity, Verdict } from "@hullmark/proto/v1/common";
+import { ClaimSchema, type Severity, Verdict } from "@hullmark/proto/v1/common";
 import { type AppraisalMemo, appraiseContainer, MAX_FINDINGS } from "@hullmark/verifier/core/appraisal/appraise-container";
 import {
   applyEvidence,
@@ -274,4 +275,19 @@ test("a root that is no overlay is not judged under Docker's drivers, whatever i
   expect(codes("containerd")).toContain("layer-comparing");
   expect(appraised("docker").findings).toEqual([]);
   expect(appraised("docker").verdict).toBe(Verdict.UNKNOWN);
+});
+
+test("a container whose network's owner was removed is unknown, never good; drift elsewhere is told all the same", () => {
+  const state = new Reporter().report({ changes: [], reset: true, code: [], mounts: [] });
+  const appraised = (claims: string[], seccomp = "default") => {
+    const bindFiles = [create(BindFileSchema, { destination: "/etc/hosts" })];
+    const filesystem = { ...state.filesystem, claims: claims.map((code) => create(ClaimSchema, { code })), bindFiles };
+    return appraiseContainer(input({ ...state, filesystem, configuration: { ...state.configuration, seccomp } }, {}));
+  };
+  expect(appraised([]).findings.map(({ kind }) => kind)).toContain("bind-file");
+  const gone = appraised(["network-owner-gone"]);
+  expect(gone.findings).toEqual([]);
+  expect(gone).toMatchObject({ verdict: Verdict.UNKNOWN, content: Verdict.UNKNOWN });
+  expect(gone.reasons.map(({ code }) => code)).toContain("network-owner-gone");
+  expect(appraised(["network-owner-gone"], "unconfined")).toMatchObject({ verdict: Verdict.CONTRAINDICATED, content: Verdict.UNKNOWN });
 });

@@ -20,6 +20,13 @@ test("a volume in the engine's own directory is one, wherever that lies in its f
   expect(typeOf(`${DATA}/volumes/NAME/_data`, { at: "/data/vol" })).toBe("volume");
 });
 
+test("where the engine's directory is, is shown by its file too after the container whose that was has gone", () => {
+  const declared = [{ destination: "/srv/vol", type: "volume", source: `${DATA}/volumes/NAME/_data`, options: [] }];
+  const hosts = point("/etc/hosts", `${DATA}/containers/${ID}/hosts//deleted`);
+  expect(withProvenVolumes(declared, files, [hosts, point("/srv/vol", `${DATA}/volumes/NAME/_data`)])).toMatchObject([{ type: "volume" }]);
+  expect(withProvenVolumes(declared, files, [hosts, point("/srv/vol", "/etc")])).toMatchObject([{ type: "bind" }]);
+});
+
 test("a volume that stands for a directory of the host is a bind", () => {
   expect(typeOf("/etc")).toBe("bind");
   expect(typeOf("/")).toBe("bind");

@@ -26,9 +26,11 @@ export function containerFacts(
   spec: OciSpec | undefined,
   image: Docker.ImageInspectInfo | undefined,
   configBlobPath: string | undefined,
-  engine: EngineFacts,
+  given: EngineFacts,
 ): ContainerFacts {
   const { Config: config, HostConfig: host } = container;
+  const networkOwnerGone = isOwnerGone(container, given.networkOwner);
+  const engine = networkOwnerGone ? { ...given, networkOwner: undefined } : given;
   const name = container.Name.replace(/^\//, "");
   const labels = config.Labels ?? {};
   const security: readonly string[] = host.SecurityOpt ?? [];
@@ -65,6 +67,7 @@ export function containerFacts(
     extraHosts: extraHosts(engine),
     ...networkFacts(container, engine.networkOwner),
     engineFiles: engineFiles(container),
+    ...(networkOwnerGone && { networkOwnerGone }),
   };
 }
 
@@ -170,7 +173,18 @@ function extraHosts({ hostGateways, hostHosts, networkOwner }: EngineFacts): str
 }
 
 /** Where the engine keeps its files for a container: for this one, or for the one whose network it joins. A user's own file is a mount like any other. */
-const ENGINE_FILE = /\/containers\/[0-9a-f]{64}\/(?:hosts|hostname|resolv\.conf)$/;
+const ENGINE_FILE = /\/containers\/([0-9a-f]{64})\/(?:hosts|hostname|resolv\.conf)$/;
+
+/**
+ * While the engine removes a container it still tells of it, as `removing` and then `dead`; its files go before its name does (moby daemon/delete.go,
+ * `cleanupContainer`). Another that was given the name meanwhile is not the one whose files these are.
+ */
+function isOwnerGone(container: Inspected, owner: Inspected | undefined): boolean {
+  if (!container.HostConfig.NetworkMode?.startsWith("container:")) return false;
+  if (!owner || owner.State.Dead || owner.State.Status === "removing") return true;
+  const keeper = ENGINE_FILE.exec(container.HostsPath)?.[1];
+  return keeper !== undefined && keeper !== owner.Id;
+}
 
 function engineFiles(container: Inspected): EngineFile[] {
   const own = (destination: string, path: string): string | undefined => (ENGINE_FILE.test(path) && !isUsers(container, destination) ? path : undefined);

@@ -15,6 +15,9 @@ const LOOPBACK_NAMES: ReadonlySet<string> = new Set([
 ]);
 const LOOPBACK = /^(127\.0\.0\.1|::1|fe00::[012]|fe00::|ff00::0|ff00::|ff02::1|ff02::2)$/;
 
+/** The engine removed the container whose network, and with it whose files, this one has: what they should be nobody can say. Bars judging. */
+export const NETWORK_OWNER_GONE = "network-owner-gone";
+
 /** Destinations whose content can be judged here; any other engine-made file must carry the engine's own digest. */
 export function appraiseBindFiles({ state, rules, pod }: ContainerInput): Finding[] {
   const specified = pod?.kind === "unknown" ? pod.last : pod;
@@ -22,6 +25,7 @@ export function appraiseBindFiles({ state, rules, pod }: ContainerInput): Findin
   const aliases = specified?.kind === "specified" ? specified.pod.hostAliases : [];
   const configuration = aliases.length === 0 ? state.configuration : { ...state.configuration, extraHosts: [...state.configuration.extraHosts, ...aliases] };
   const findings: Finding[] = [];
+  if (state.filesystem.claims.some(({ code }) => code === NETWORK_OWNER_GONE)) return findings;
   for (const file of state.filesystem.bindFiles) {
     const problem = judge(file, configuration);
     if (!problem || rules.mutable(Buffer.from(file.destination), false)) continue;

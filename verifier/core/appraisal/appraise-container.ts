@@ -2,7 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import { FilesystemKind } from "@hullmark/proto/v1/attestation";
 import { type Claim, ClaimSchema, Severity, TrustVectorSchema, Verdict } from "@hullmark/proto/v1/common";
-import { appraiseBindFiles } from "./appraise-binds.ts";
+import { appraiseBindFiles, NETWORK_OWNER_GONE } from "./appraise-binds.ts";
 import { appraiseCode, type CodeAppraisal } from "./appraise-code.ts";
 import { appraiseConfiguration } from "./appraise-configuration.ts";
 import { appraiseLayers } from "./appraise-layers.ts";
@@ -30,6 +30,7 @@ export const BLOCKING_CLAIMS: ReadonlySet<string> = new Set([
   "root-unproven",
   "container-unanswered",
   "processes-truncated",
+  NETWORK_OWNER_GONE,
 ]);
 
 /** The root has no layer directories that could be held against the image's. */
