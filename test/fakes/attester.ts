@@ -96,6 +96,7 @@ export class Attester {
         runtimeVersion: "20.10",
         runtimeReachable: true,
         changeSource: "fanotify",
+        attribution: true,
         agentDigests: { ...options.agentDigests },
         tpm: options.quoter ? "ok" : "absent",
       }),

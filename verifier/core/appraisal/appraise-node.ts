@@ -32,6 +32,7 @@ export interface NodeFacts {
 
 export interface NodeAppraisal {
   readonly verdict: Verdict;
+  /** The gravest first; those that say nothing of the verdict last. */
   readonly reasons: readonly Claim[];
   readonly vector: TrustVector;
 }
@@ -45,6 +46,7 @@ export function appraiseNode(facts: NodeFacts, nowMs: number): NodeAppraisal {
   const bad: Claim[] = [];
   const unknown: Claim[] = [];
   const warnings: Claim[] = [];
+  const notes: Claim[] = [];
   if (facts.revoked) bad.push(claim("revoked", "this node was revoked"));
   if (facts.quoteRefused) bad.push(claim("quote-refused", facts.quoteRefused));
   if (facts.chainBroken) bad.push(claim("chain-broken", facts.chainBroken));
@@ -53,12 +55,19 @@ export function appraiseNode(facts: NodeFacts, nowMs: number): NodeAppraisal {
   freshness(facts, nowMs, unknown);
   ownWords(facts.state, unknown, warnings);
   if (facts.clockSkew) warnings.push(claim("clock-skew", facts.clockSkew));
+  if (facts.state && tellsNobody(facts.state))
+    notes.push(claim("no-process-events", "the kernel tells the agent of no processes: drift is found, and not who made it"));
   if (facts.trustLevel === Level.NONE) warnings.push(claim("no-tpm", "trust none: sees tampering from containers, not from root on the host"));
   if (facts.trustLevel === Level.TPM_TOFU) warnings.push(claim("tpm-tofu", "the TPM was accepted at first sight"));
   const verdict = bad.length > 0 ? Verdict.CONTRAINDICATED : unknown.length > 0 ? Verdict.UNKNOWN : warnings.length > 0 ? Verdict.WARNING : Verdict.AFFIRMING;
   const hardware = bad.length > 0 ? 96 : facts.trustLevel === Level.TPM && unknown.length === 0 ? 2 : facts.trustLevel === Level.NONE ? 0 : 32;
   const vector = create(TrustVectorSchema, { instanceIdentity: bad.length > 0 ? 96 : unknown.length > 0 ? 0 : 2, hardware, ...bootVector(facts.boot) });
-  return { verdict, reasons: [...bad, ...unknown, ...warnings], vector };
+  return { verdict, reasons: [...bad, ...unknown, ...warnings, ...notes], vector };
+}
+
+/** fanotify tells who made a change only where the kernel's process events are to be had. The fallback never does, which its own claim says. */
+function tellsNobody({ changeSource, attribution }: NodeState): boolean {
+  return changeSource === "fanotify" && !attribution;
 }
 
 /** Claims of one boot that are shown; its drifts tell the rest. */
