@@ -33,8 +33,8 @@ import type { ContainerRuntime } from "./ports/container-runtime.ts";
 import type { Quoter } from "./ports/quoter.ts";
 
 const HEALTH_INTERVAL_MS = 5_000;
-/** After the first SIGTERM: time to hand over what is spooled. Below a pod's default grace period of 30 s. */
-const DRAIN_MS = 5_000;
+/** After the first SIGTERM the session hands over what is spooled; whatever hangs then ends here. Below a pod's default grace period of 30 s. */
+const STOP_MS = 5_000;
 
 const USAGE = `hullmark-agent --config FILE [--check-config | --show-identity | --self-test]
 
@@ -275,7 +275,7 @@ async function main(args: readonly string[]): Promise<number> {
     else
       await start(
         config,
-        stopOnSignals(() => void setTimeout(() => process.exit(0), DRAIN_MS).unref()),
+        stopOnSignals(() => void setTimeout(() => process.exit(0), STOP_MS).unref()),
       );
     return 0;
   } catch (error) {

@@ -30,6 +30,11 @@ export class Outgoing implements AsyncIterable<OutgoingMessage> {
     this.notify();
   }
 
+  /** The verifier has said where to start. */
+  get started(): boolean {
+    return this.#sentSeq !== undefined;
+  }
+
   /** Starts (again) after `seq`. */
   startAfter(seq: bigint): void {
     this.#sentSeq = seq;

@@ -17,6 +17,8 @@ export const PROTOCOL_VERSION = 1;
 const RECONNECT = { baseMs: 500, maxMs: 20_000 };
 /** A stream that lived this long was a good one: the next wait starts small again. */
 const STABLE_MS = 30_000;
+/** Once the agent is asked to end: how long the stream stays open for what the verifier has not acknowledged. Then the spool keeps it for the next start. */
+const DRAIN_MS = 4_000;
 
 type QuoteMessage = Extract<OutgoingMessage["message"], { case: "quote" }>["value"];
 type TreeMessage = Extract<OutgoingMessage["message"], { case: "tree" }>["value"];
@@ -64,7 +66,7 @@ export class Session {
     this.#outgoing?.notify();
   }
 
-  /** Runs until the signal aborts. */
+  /** Runs until the signal aborts and, where the verifier listens, holds what was spooled by then: {@link DRAIN_MS} at most. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, handlers, random } = this.#options;
     for (let attempt = 0; !signal.aborted; attempt++) {
@@ -85,23 +87,34 @@ export class Session {
   }
 
   async #stream(signal: AbortSignal): Promise<void> {
-    const { sink, spool, agentVersion, bootId, handlers, checkpoints } = this.#options;
+    const { sink, spool, clock, agentVersion, bootId, handlers, checkpoints } = this.#options;
     const outgoing = new Outgoing(spool);
-    const ended = new AbortController();
     const { chainId, seq, digest } = spool.head();
     const hello = { protocolVersion: PROTOCOL_VERSION, agentVersion, bootId, lastSeq: seq, lastDigest: digest, chainId, checkpoint: checkpoints.read() };
     outgoing.answer({ message: { case: "hello", value: hello } });
     this.#outgoing = outgoing;
-    const beat = this.#beat(outgoing, AbortSignal.any([signal, ended.signal]));
+    const end = new AbortController();
+    const drain = (): void => {
+      if (!signal.aborted || end.signal.aborted) return;
+      if (!outgoing.started || spool.pending().evidence === 0) end.abort();
+    };
+    const stop = (): void => {
+      drain();
+      if (!end.signal.aborted) void clock.sleep(DRAIN_MS, end.signal).then(() => end.abort());
+    };
+    signal.addEventListener("abort", stop, { once: true });
+    const beat = this.#beat(outgoing, end.signal);
     try {
-      for await (const response of sink.connect(outgoing, signal)) {
+      for await (const response of sink.connect(outgoing, end.signal)) {
         if (response.message.case === "welcome" && this.#greet(response.message.value, outgoing)) handlers.connected(true);
         else this.#receive(response, outgoing, signal);
+        drain();
       }
     } finally {
+      signal.removeEventListener("abort", stop);
+      end.abort();
       this.#outgoing = undefined;
       outgoing.close();
-      ended.abort();
       await beat;
     }
   }
@@ -147,6 +160,7 @@ export class Session {
         break;
       case "challenge":
         this.#keep(message.value.checkpoint);
+        if (signal.aborted) break;
         handlers.quote(message.value, signal).then(
           (quote) => outgoing.answer({ message: { case: "quote", value: quote } }),
           (error: unknown) => handlers.failed(error, 0),

@@ -14,9 +14,11 @@ import { AttestResponseSchema, EvidenceBodySchema, MeasurementPolicySchema } fro
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 
 /** Waits are a hundredth of what they are. */
+const hasty = (ms: number, signal: AbortSignal): Promise<unknown> => sleep(ms / 100, undefined, { signal }).catch(() => undefined);
+const timer = { sleep: hasty };
 const clock = {
   nowMs: () => Date.now(),
-  sleep: (ms: number, signal: AbortSignal) => sleep(ms / 100, undefined, { signal }).catch(() => undefined),
+  sleep: async (ms: number, signal: AbortSignal) => void (await timer.sleep(ms, signal)),
 };
 
 interface Held {
@@ -38,6 +40,11 @@ class StrictVerifier implements EvidenceSink {
   breakAt: () => Break = () => "none";
   /** Awaited between holding an Evidence and saying so. */
   beforeAcknowledgement: () => Promise<void> = async () => undefined;
+  greets = true;
+  /** Ends the newest stream: nothing more is said on it. */
+  hangUp: () => void = () => undefined;
+  /** Resolves when the newest stream was left. */
+  left: Promise<void> = Promise.resolve();
   /** Of its log, as Welcome tells it. */
   checkpoint = "";
   /** Sent after every Welcome. */
@@ -50,7 +57,13 @@ class StrictVerifier implements EvidenceSink {
     this.streams++;
     let chain = "";
     const stop = Promise.withResolvers<"stop">();
-    signal.addEventListener("abort", () => stop.resolve("stop"), { once: true });
+    let left = false;
+    this.hangUp = () => {
+      left = true;
+      stop.resolve("stop");
+    };
+    signal.addEventListener("abort", this.hangUp, { once: true });
+    this.left = stop.promise.then(() => undefined);
     const messages = outgoing[Symbol.asyncIterator]();
     for (;;) {
       const next = await Promise.race([messages.next(), stop.promise]);
@@ -58,7 +71,7 @@ class StrictVerifier implements EvidenceSink {
       const { message } = next.value;
       if (!message?.case) throw new Error("empty message");
       this.messages.push(message);
-      if (message.case === "hello") {
+      if (message.case === "hello" && this.greets) {
         chain = Buffer.from(message.value.chainId ?? []).toString("hex");
         const { seq, digest } = this.chains.get(chain) ?? { seq: 0n, digest: CHAIN_START };
         const policy = create(MeasurementPolicySchema, { heartbeatIntervalSeconds: this.heartbeatIntervalSeconds });
@@ -71,6 +84,7 @@ class StrictVerifier implements EvidenceSink {
       const seq = this.#hold(chain, Buffer.from(message.value.body ?? []));
       if (breaks === "unacknowledged") throw new Error("connection lost");
       await this.beforeAcknowledgement();
+      if (left) return;
       yield respond({ case: "acknowledgement", value: { seq } });
     }
   }
@@ -145,6 +159,7 @@ class Agent {
     return taken;
   }
 
+  /** As at SIGTERM. */
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#running;
@@ -152,13 +167,16 @@ class Agent {
 
   /** As SIGKILL and another start: what was not on disk is gone. */
   async dies(): Promise<void> {
-    await this.stop();
+    const ended = this.stop();
+    verifier.hangUp();
+    await ended;
     this.spool = new FileSpool({ directory: join(directory, "spool"), bootId: "b" });
     this.#session = this.#newSession();
   }
 }
 
 beforeEach(() => {
+  timer.sleep = hasty;
   directory = mkdtempSync(join(tmpdir(), "hullmark-session-"));
   verifier = new StrictVerifier();
   agent = new Agent();
@@ -205,6 +223,57 @@ describe("delivery", () => {
     expect(notes()).toEqual(wanted);
     expect(verifier.streams).toBeGreaterThan(3);
     expect(agent.resyncs).toEqual([]);
+  });
+});
+
+describe("asked to end", () => {
+  /** Patience that lasts as long as the test wants it to. */
+  function patient(): void {
+    timer.sleep = (_ms, signal) =>
+      new Promise((resolve) => {
+        if (signal.aborted) resolve(undefined);
+        signal.addEventListener("abort", () => resolve(undefined), { once: true });
+      });
+  }
+
+  test("it hands over what was spooled before, and ends when the last of it is acknowledged", async () => {
+    patient();
+    const release = Promise.withResolvers<void>();
+    verifier.beforeAcknowledgement = () => release.promise;
+    agent.run();
+    for (let i = 0; i < 5; i++) agent.report(`r${i}`);
+    await arrived(1);
+    const ended = agent.stop();
+    release.resolve();
+    await ended;
+    expect(notes()).toEqual(["r0", "r1", "r2", "r3", "r4"]);
+    expect(agent.spool.pending()).toEqual({ evidence: 0, bytes: 0 });
+  });
+
+  test("it ends at once where nothing waits, and where the verifier has not greeted", async () => {
+    patient();
+    agent.run();
+    agent.report("r0");
+    await expect.poll(() => agent.spool.pending().evidence).toBe(0);
+    await agent.stop();
+
+    verifier.greets = false;
+    agent.report("r1");
+    const { streams } = verifier;
+    agent.run();
+    await expect.poll(() => verifier.streams).toBe(streams + 1);
+    await agent.stop();
+    expect(agent.spool.pending().evidence).toBe(1);
+  });
+
+  test("it waits no longer than its patience for a verifier that acknowledges nothing, and the spool keeps the rest", async () => {
+    verifier.beforeAcknowledgement = () => verifier.left;
+    agent.run();
+    agent.report("r0");
+    agent.report("r1");
+    await arrived(1);
+    await agent.stop();
+    expect(agent.spool.pending().evidence).toBe(2);
   });
 });
 

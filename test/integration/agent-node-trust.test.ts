@@ -3,6 +3,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { FileSpool } from "@hullmark/agent/adapters/file-spool/file-spool";
+import { bootId } from "@hullmark/agent/adapters/host/host-facts";
 import { Tpm } from "@hullmark/native";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { aggregated, boot, linuxBoot, sha256, writeLog } from "../fakes/boot-log.ts";
@@ -72,4 +74,17 @@ changes: { source: chokidar }
   // No engine answers here, and that is all that is wrong.
   expect(codes).toContain("runtime-unreachable");
   for (const code of ["event-log", "secure-boot", "boot", "ima", "no-event-log", "no-ima-list"]) expect(codes).not.toContain(code);
+});
+
+test("asked to end, it ends well, and the verifier has acknowledged all that it had spooled", async () => {
+  const ended = new Promise<number | null>((resolve) => agent?.once("exit", resolve));
+  agent?.kill("SIGTERM");
+  expect(await ended).toBe(0);
+  const spool = new FileSpool({ directory: join(directory, "state/spool"), bootId: bootId() });
+  try {
+    expect(spool.head().seq).toBeGreaterThan(0n);
+    expect(spool.pending()).toEqual({ evidence: 0, bytes: 0 });
+  } finally {
+    spool.close();
+  }
 });
