@@ -3,28 +3,27 @@
  * and every lie is refused by its name, shown, alerted and logged.
  */
 import { generateKeyPairSync } from "node:crypto";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { credentials } from "@grpc/grpc-js";
 import { Tpm2Quoter } from "@hullmark/agent/adapters/tpm2/index";
 import { RpcChannel, type RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
-import { Attestation, type Challenge } from "@hullmark/proto/v1/attestation";
+import { Attestation } from "@hullmark/proto/v1/attestation";
 import { Query } from "@hullmark/proto/v1/query";
 import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFailed, test } from "vitest";
-import { parse } from "yaml";
 import { tail } from "../../deploy/stack/stack.ts";
 import { startTpm, type Tpm } from "../../deploy/testbed/tpm.ts";
 import { Attester } from "../fakes/attester.ts";
 import { HttpReceiver } from "../fakes/http-receiver.ts";
-import { Scrape } from "../fakes/scrape.ts";
 import { believed, drifts, eventually, type FaultBed, logEntries, nodes, SHORT_INTERVALS, startFaultBed, type ToldNode, verifyLog } from "./fault-support.ts";
+import { asAdmin, challenged, flipped, LIES, refusals, total, type VerifierAddress, verifierAddress } from "./quote-lies.ts";
 
 let faults: FaultBed;
 let receiver: HttpReceiver;
 let stranger: Tpm;
-let address: { readonly mainAddress: string; readonly enrolmentAddress: string; readonly ca: Buffer };
+let address: VerifierAddress;
 const quoters: Tpm2Quoter[] = [];
 let attesters: Attester[] = [];
 
@@ -35,12 +34,7 @@ beforeAll(async () => {
   // A TPM has one user at a time: the agents come back at the end.
   for (const agent of faults.stack.agents) await agent.stop();
   stranger = await startTpm(join(faults.bed.directory, "stranger"), faults.bed.env);
-  const { verifier } = parse(readFileSync(faults.stack.agents[0]?.configPath ?? "", "utf8")) as { verifier: Record<string, string> };
-  address = {
-    mainAddress: verifier["address"] ?? "",
-    enrolmentAddress: verifier["enrolmentAddress"] ?? "",
-    ca: readFileSync(verifier["caFile"] ?? ""),
-  };
+  address = verifierAddress(faults.stack);
   for (const [i, tpm] of [...faults.bed.tpms, stranger].entries()) {
     const stateDir = join(faults.bed.directory, `quoter-${i}`);
     mkdirSync(stateDir);
@@ -93,67 +87,17 @@ async function honest(index = 0): Promise<Attester> {
   return attester;
 }
 
-function admin(): RpcChannel {
-  const directory = join(faults.stack.directory, "verifier/admin");
-  const [key, certificate] = ["client.key", "client.crt"].map((name) => readFileSync(join(directory, name)));
-  return new RpcChannel(address.mainAddress, credentials.createSsl(address.ca, key, certificate));
-}
-
-async function asAdmin<T>(work: (channel: RpcChannel) => Promise<T>): Promise<T> {
-  const channel = admin();
-  try {
-    return await work(channel);
-  } finally {
-    channel.close();
-  }
-}
-
-/** Asks the node for a quote now; what it was asked before is forgotten. */
-async function challenged(attester: Attester, channel: RpcChannel): Promise<Challenge> {
-  attester.received.length = 0;
-  await channel.client(Admin).requestQuote({ nodeId: attester.credential?.nodeId ?? "" });
-  return await attester.next("challenge");
-}
-
-type Quote = Awaited<ReturnType<Attester["quote"]>>;
-
 describe("a quote that is not this node's, not now, or not of this state", () => {
-  const lies: readonly [string, RegExp, (attester: Attester, challenge: Challenge, old: Quote) => Promise<Quote>][] = [
-    ["made by node B's TPM", /^wrong-signer/, async (attester, challenge) => await attester.quote(challenge, quoterOf(1))],
-    ["an old one, word for word", /^nonce/, async (_attester, _challenge, old) => old],
-    ["an old one under the new nonce", /^wrong-binding/, async (_attester, { nonce }, old) => ({ ...old, nonce })],
-    ["for a nonce that nobody asked", /^nonce/, async (attester) => await attester.quote({ nonce: Buffer.alloc(32, 7) })],
-    ["for another node", /^wrong-binding/, async (attester, challenge) => await attester.quote(challenge, undefined, "0123456789abcdef")],
-    ["over another state", /^state-root/, async (attester, challenge) => ({ ...(await attester.quote(challenge)), stateRoot: Buffer.alloc(32) })],
-    ["over other Evidence", /^evidence-digest/, async (attester, challenge) => ({ ...(await attester.quote(challenge)), evidenceDigest: Buffer.alloc(32) })],
-    [
-      "with another PCR value",
-      /^wrong-pcr/,
-      async (attester, challenge) => {
-        const quote = await attester.quote(challenge);
-        return { ...quote, pcrs: quote.pcrs.map((pcr, i) => (i === 3 ? { ...pcr, value: Buffer.alloc(32, 1) } : pcr)) };
-      },
-    ],
-    [
-      "without one of the PCRs",
-      /^wrong-pcr-selection/,
-      async (attester, challenge) => {
-        const quote = await attester.quote(challenge);
-        return { ...quote, pcrs: quote.pcrs.slice(1) };
-      },
-    ],
-  ];
-
-  test.each(lies)("%s is refused by name: shown, alerted, logged, and forgiven by a good one", async (_name, reason, lie) => {
+  test.each(LIES)("$name is refused by name: shown, alerted, logged, and forgiven by a good one", async ({ code, make }) => {
     const attester = await honest();
-    await asAdmin(async (channel) => {
+    await asAdmin(faults.stack, async (channel) => {
       const old = await attester.quote(await challenged(attester, channel));
       attester.send({ case: "quote", value: old });
       const before = new Set((await drifts(faults.stack)).map(({ id }) => id));
-      attester.send({ case: "quote", value: await lie(attester, await challenged(attester, channel), old) });
+      attester.send({ case: "quote", value: await make(attester, await challenged(attester, channel), old, quoterOf(1)) });
       const node = await becomes("the lie is seen", ({ verdict }) => verdict === "contraindicated");
       const refusal = node.reasons.find(({ code }) => code === "quote-refused");
-      expect(refusal?.detail).toMatch(reason);
+      expect(refusal?.detail).toMatch(code);
       expect((await faults.stack.hullmark("nodes")).stdout).toContain("quote-refused");
       const drift = (await drifts(faults.stack)).find(({ id, kind }) => kind === "quote-refused" && !before.has(id));
       expect(drift).toMatchObject({ state: "open", node: { name: "node-0" } });
@@ -163,7 +107,7 @@ describe("a quote that is not this node's, not now, or not of this state", () =>
         () => logEntries(faults.stack),
         (all) => all.some((entry) => entry["id"] === drift?.id),
       );
-      expect(entries.filter((entry) => entry["action"] === "quote-refused" && reason.test(String(entry["reason"])))).not.toEqual([]);
+      expect(entries.filter((entry) => entry["action"] === "quote-refused" && code.test(String(entry["reason"])))).not.toEqual([]);
       attester.send({ case: "quote", value: await attester.quote(await challenged(attester, channel)) });
       await becomes("a good quote is believed again", believed);
     });
@@ -171,17 +115,12 @@ describe("a quote that is not this node's, not now, or not of this state", () =>
 
   test("whatever bit of attestation or signature is flipped: none is believed, each is refused", async () => {
     const attester = await honest();
-    await asAdmin(async (channel) => {
+    await asAdmin(faults.stack, async (channel) => {
       const logged = async (): Promise<number> => (await logEntries(faults.stack)).filter((entry) => entry["action"] === "quote-refused").length;
-      const refusals = async (): Promise<number> => (await Scrape.from(faults.stack.httpUrl)).value("hullmark_quotes_total", { result: "refused" }) ?? 0;
-      const [before, loggedBefore] = [await refusals(), await logged()];
+      const refused = async (): Promise<number> => total(await refusals(faults.stack));
+      const [before, loggedBefore] = [await refused(), await logged()];
       const lastQuote = (await channel.client(Query).getNode({ id: "node-0" })).node?.lastQuote;
       let flips = 0;
-      const flip = (bytes: Buffer, bit: number): Buffer => {
-        const changed = Buffer.from(bytes);
-        changed[bit >> 3] = (changed[bit >> 3] as number) ^ (1 << (bit & 7));
-        return changed;
-      };
       const { attest, signature } = await attester.quote(await challenged(attester, channel));
       // One bit of each byte, another one from byte to byte: every bit is flipped against the same code in the property tests.
       for (const [part, length] of [
@@ -192,11 +131,11 @@ describe("a quote that is not this node's, not now, or not of this state", () =>
           const quote = await attester.quote(await challenged(attester, channel));
           // A signature may be shorter by a byte than the one that was measured.
           if (byte >= quote[part].length) continue;
-          attester.send({ case: "quote", value: { ...quote, [part]: flip(quote[part], byte * 8 + ((byte * 5) & 7)) } });
+          attester.send({ case: "quote", value: { ...quote, [part]: flipped(quote[part], byte * 8 + ((byte * 5) & 7)) } });
           flips++;
         }
-      await eventually("every flip is a refusal", refusals, (count) => count >= before + flips);
-      expect(await refusals()).toBe(before + flips);
+      await eventually("every flip is a refusal", refused, (count) => count >= before + flips);
+      expect(await refused()).toBe(before + flips);
       // The log, which only grows, has the first ones of each minute.
       expect(await logged()).toBeGreaterThanOrEqual(loggedBefore + 25);
       expect((await channel.client(Query).getNode({ id: "node-0" })).node?.lastQuote).toEqual(lastQuote);
@@ -299,7 +238,7 @@ describe("who speaks", () => {
   });
 
   test("a person's certificate does not attest", async () => {
-    const error = await asAdmin((channel) =>
+    const error = await asAdmin(faults.stack, (channel) =>
       rejection(
         (async () => {
           for await (const _ of channel.client(Attestation).attest((async function* () {})())) expect.fail("answered");
