@@ -1,6 +1,8 @@
 import { SCENARIOS as ATTACKS, type Scenario as Attack, DockerVictim, isExpected } from "../../test/e2e/scenarios.ts";
+import { playQuotes } from "./quotes.ts";
 import type { Reporter } from "./reporter.ts";
 import type { Stage } from "./stage.ts";
+import { pause, until } from "./until.ts";
 
 /** One thing that the demo shows. Throws when it did not happen as it should. */
 export interface Scenario {
@@ -23,19 +25,10 @@ interface Drift {
 
 const FOUND_WITHIN_MS = 20_000;
 const CLEAN_FOR_MS = 2_000;
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function openDrifts(stage: Stage, container: string): Promise<Drift[]> {
   const { drifts } = await stage.stack.json<{ drifts: Drift[] }>("drift", "ls", "--container", container);
   return drifts;
-}
-
-async function until<T>(look: () => Promise<T>, done: (seen: T) => boolean, withinMs: number): Promise<T> {
-  for (const endMs = Date.now() + withinMs; ; ) {
-    const seen = await look();
-    if (done(seen) || Date.now() > endMs) return seen;
-    await pause(200);
-  }
 }
 
 async function start(stage: Stage, name: string, options: readonly string[] = []): Promise<DockerVictim> {
@@ -130,6 +123,7 @@ export const SCENARIOS: readonly Scenario[] = [
       });
     },
   },
+  { title: "Quotes: another node's, old, changed", play: playQuotes },
   {
     title: "The log",
     async play(stage, report) {

@@ -27,9 +27,10 @@ export interface Stage {
 /** Brings up engine, registry, TPM and Alertmanager, and a signed image. @param name of the test bed */
 export async function setStage(report: Reporter, name: string): Promise<Stage> {
   report.heading("Real parts");
-  const parts = { engine: true, registry: true, tpms: 1, alertmanager: true } as const;
+  // The agent's, and one for a node that lies.
+  const parts = { engine: true, registry: true, tpms: 2, alertmanager: true } as const;
   const bed = await report.step(
-    "own Docker Engine, registry, TPM 2.0 and Alertmanager",
+    "own Docker Engine, registry, TPMs 2.0 and Alertmanager",
     () => startTestbed({ name, parts }),
     ({ engine }) => `engine ${engine?.version}`,
   );

@@ -1,4 +1,5 @@
 /** Quotes that no honest node sends, and who asks for them: the identity tests assert every one, the demo shows the best known. */
+import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { credentials } from "@grpc/grpc-js";
@@ -6,6 +7,7 @@ import type { Quoter } from "@hullmark/agent/ports/quoter";
 import { RpcChannel } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import type { Challenge } from "@hullmark/proto/v1/attestation";
+import { type AttestationKey, readAttestationKey, readEndorsementKey, verifyQuote } from "@hullmark/verifier/core/endorsement/index";
 import { parse } from "yaml";
 import type { Stack } from "../../deploy/stack/stack.ts";
 import type { Attester } from "../fakes/attester.ts";
@@ -115,3 +117,28 @@ export const LIES: readonly Lie[] = [
     },
   },
 ];
+
+/**
+ * Flips each bit of attestation and signature of a fresh quote, one at a time, and lets the verifier's own code judge it.
+ * @returns refusals by code @throws Error where one is not refused, or the quote is not good as it is
+ */
+export async function refusedFlips(quoter: Quoter): Promise<ReadonlyMap<string, number>> {
+  const never = new AbortController().signal;
+  const [extraData, pcrs] = [randomBytes(32), [0, 7]];
+  const { ekPublic, akPublic } = await quoter.identify(never);
+  const quote = await quoter.quote(extraData, pcrs, never);
+  const endorsement = readEndorsementKey(ekPublic);
+  const attestation = endorsement.ok ? readAttestationKey(akPublic, endorsement.key) : endorsement;
+  if (!attestation.ok) throw new Error(attestation.detail);
+  const want = { key: attestation.key as AttestationKey, extraData, selection: [{ bank: "sha256" as const, pcrs }], previousClock: undefined };
+  const whole = verifyQuote(quote, want);
+  if (!whole.ok) throw new Error(`the quote itself: ${whole.reason}: ${whole.detail}`);
+  const counts = new Map<string, number>();
+  for (const part of ["attest", "signature"] as const)
+    for (let bit = 0; bit < quote[part].length * 8; bit++) {
+      const result = verifyQuote({ ...quote, [part]: flipped(quote[part], bit) }, want);
+      if (result.ok) throw new Error(`bit ${bit} of the ${part} flipped, and the quote holds`);
+      counts.set(result.reason, (counts.get(result.reason) ?? 0) + 1);
+    }
+  return counts;
+}
