@@ -1,8 +1,9 @@
-import { SCENARIOS as ATTACKS, type Scenario as Attack, DockerVictim, isExpected } from "../../test/e2e/scenarios.ts";
+import { type ExpectedDrift, isExpected, saysExpected } from "../../test/e2e/expected-drift.ts";
+import { SCENARIOS as ATTACKS, type Scenario as Attack, CANARY, DockerVictim, plantCanary, removeCanary } from "../../test/e2e/scenarios.ts";
 import { playQuotes } from "./quotes.ts";
 import type { Reporter } from "./reporter.ts";
 import type { Stage } from "./stage.ts";
-import { pause, until } from "./until.ts";
+import { until } from "./until.ts";
 
 /** One thing that the demo shows. Throws when it did not happen as it should. */
 export interface Scenario {
@@ -16,6 +17,7 @@ interface Drift {
   readonly state: string;
   readonly path: string;
   readonly summary: string;
+  readonly differences: readonly { readonly field: string; readonly expected: string; readonly observed: string }[];
   readonly origin: { readonly place: string; readonly layerIndex: number };
   readonly actor: { readonly executable: string } | null;
   readonly changedAt: string | null;
@@ -24,7 +26,6 @@ interface Drift {
 }
 
 const FOUND_WITHIN_MS = 20_000;
-const CLEAN_FOR_MS = 2_000;
 
 async function openDrifts(stage: Stage, container: string): Promise<Drift[]> {
   const { drifts } = await stage.stack.json<{ drifts: Drift[] }>("drift", "ls", "--container", container);
@@ -53,31 +54,57 @@ function line(drift: Drift, attackedMs: number): string {
   const path = drift.path.length > 60 ? `${drift.path.slice(0, 30)}…${drift.path.slice(-20)}` : drift.path;
   const layer = drift.origin.layerIndex >= 0 ? `, layer ${drift.origin.layerIndex}` : "";
   const who = drift.actor?.executable ? ` by ${drift.actor.executable}` : "";
-  return `${[drift.kind, path].filter(Boolean).join(" ")} (${drift.origin.place}${layer})${who}${timing(drift, attackedMs)}`;
+  return `${[drift.kind, path].filter(Boolean).join(" ")} (${drift.origin.place}${layer})${who}${timing(drift, attackedMs)}\n  ${drift.summary}`;
 }
 
 async function playAttack(stage: Stage, report: Reporter, attack: Attack, shared: DockerVictim): Promise<void> {
+  if (attack.expected.length === 0) return await playHarmless(stage, report, attack, shared);
   const victim = attack.runOptions ? await start(stage, "configured", attack.runOptions) : shared;
-  const before = new Set((await openDrifts(stage, victim.container)).map(({ id }) => id));
-  let found: Drift[] = [];
+  let found: readonly Drift[] = [];
   let attackedMs = 0;
-  await report.step(
-    attack.name,
-    async () => {
-      attackedMs = Date.now();
-      await attack.attack(victim);
-      if (attack.expected.length === 0) await pause(CLEAN_FOR_MS);
-      const complete = (seen: Drift[]): boolean => attack.expected.every((each) => seen.some((drift) => isExpected(drift, each) && drift.alertedAt !== null));
-      found = await until(() => openDrifts(stage, victim.container), complete, FOUND_WITHIN_MS);
-      const lines = (drifts: readonly Drift[]): string => drifts.map((drift) => line(drift, attackedMs)).join("\n");
-      if (!complete(found)) throw new Error(`not found and told: ${JSON.stringify(attack.expected)}; there is:\n${lines(found)}`);
-      const fresh = found.filter(({ id }) => !before.has(id));
-      if (attack.expected.length === 0 && fresh.length > 0) throw new Error(`a false alarm: ${lines(fresh)}`);
-    },
-    () => (attack.expected.length === 0 ? "no drift, as it should be" : ""),
-  );
-  for (const drift of found.filter((each) => attack.expected.some((expected) => isExpected(each, expected)))) report.detail(line(drift, attackedMs));
+  await report.step(attack.name, async () => {
+    attackedMs = Date.now();
+    await attack.attack(victim);
+    found = await told(stage, victim, attack.expected, attackedMs);
+  });
+  for (const drift of found) report.detail(line(drift, attackedMs));
   await attack.restore?.(victim);
+}
+
+/** What is no drift. That it is seen, and the agent alive, a change after it shows, which is one. */
+async function playHarmless(stage: Stage, report: Reporter, { name, attack }: Attack, victim: DockerVictim): Promise<void> {
+  const before = new Set((await openDrifts(stage, victim.container)).map(({ id }) => id));
+  await report.step(
+    name,
+    async () => {
+      await attack(victim);
+      const sinceMs = Date.now();
+      await plantCanary(victim);
+      await told(stage, victim, [CANARY], sinceMs);
+      const alarms = (await openDrifts(stage, victim.container)).filter((drift) => !before.has(drift.id) && !isExpected(drift, CANARY));
+      if (alarms.length > 0) throw new Error(`a false alarm: ${alarms.map((drift) => line(drift, sinceMs)).join("\n")}`);
+    },
+    () => "no drift, as it should be, while a file made after it was told",
+  );
+  await removeCanary(victim);
+  const left = await until(
+    () => openDrifts(stage, victim.container),
+    (seen) => !seen.some((drift) => isExpected(drift, CANARY)),
+    FOUND_WITHIN_MS,
+  );
+  if (left.some((drift) => isExpected(drift, CANARY))) throw new Error("the file that was removed again is still told");
+}
+
+/** Waits until all that is expected is found as it should be, and an alert sent. @returns these. @throws Error where it is not */
+async function told(stage: Stage, { container, programs }: DockerVictim, expected: readonly ExpectedDrift[], sinceMs: number): Promise<readonly Drift[]> {
+  const tells = (drift: Drift, each: ExpectedDrift): boolean => isExpected(drift, each) && saysExpected(drift, each, programs) && drift.alertedAt !== null;
+  const complete = (seen: readonly Drift[]): boolean => expected.every((each) => seen.some((drift) => tells(drift, each)));
+  const seen = await until(() => openDrifts(stage, container), complete, FOUND_WITHIN_MS);
+  if (!complete(seen)) {
+    const wanted = expected.map((each) => ({ ...each, differences: each.differences?.(programs) }));
+    throw new Error(`not found and told: ${JSON.stringify(wanted)}; there is:\n${seen.map((drift) => line(drift, sinceMs)).join("\n")}`);
+  }
+  return seen.filter((drift) => expected.some((each) => tells(drift, each)));
 }
 
 /** In the order in which they are shown. */

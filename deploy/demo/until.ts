@@ -1,6 +1,6 @@
 const PAUSE_MS = 200;
 
-export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Looks until `done`, or for `withinMs`. @returns what it saw last */
 export async function until<T>(look: () => Promise<T>, done: (seen: T) => boolean, withinMs: number): Promise<T> {

@@ -7,10 +7,11 @@ import { type Stack, startStack, tail } from "../../deploy/stack/stack.ts";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { type CosignKey, cosign, cosignKeyPair } from "../fakes/cosign.ts";
 import { HttpReceiver } from "../fakes/http-receiver.ts";
+import { type ExpectedDrift, isExpected, saysExpected } from "./expected-drift.ts";
 import { ACCEPTANCE, acceptanceImage } from "./images/acceptance.ts";
 import { loadPrograms, type Programs } from "./images/programs.ts";
 import { type PushedImage, pushImage } from "./images/push.ts";
-import { DockerVictim, type ExpectedDrift, HOST_SCENARIOS, isExpected, SCENARIOS, type Scenario } from "./scenarios.ts";
+import { CANARY, DockerVictim, HOST_SCENARIOS, plantCanary, SCENARIOS, type Scenario } from "./scenarios.ts";
 
 interface DriftView {
   readonly id: string;
@@ -18,6 +19,7 @@ interface DriftView {
   readonly state: string;
   readonly path: string;
   readonly summary: string;
+  readonly differences: readonly { readonly field: string; readonly expected: string; readonly observed: string }[];
   readonly container: { readonly name: string };
   readonly origin: { readonly place: string; readonly layerIndex: number; readonly history: string };
   readonly actor: { readonly executable: string } | null;
@@ -152,14 +154,16 @@ function describeAll(found: readonly DriftView[]): string {
   return found.map(({ kind, path, origin, summary }) => `${origin.place} ${kind} ${path.slice(0, 80)}: ${summary}`).join("\n");
 }
 
+const says = (drift: DriftView, expected: ExpectedDrift): boolean => isExpected(drift, expected) && saysExpected(drift, expected, programs);
+
 async function assertFound(name: string, expected: readonly ExpectedDrift[]): Promise<void> {
   const found = await eventually(
     () => drifts(name),
-    (seen) => expected.every((each) => seen.some((drift) => isExpected(drift, each))),
+    (seen) => expected.every((each) => seen.some((drift) => says(drift, each))),
   );
   for (const each of expected) {
-    const drift = found.find((candidate) => isExpected(candidate, each));
-    expect(drift, `${each.place} ${each.kinds} ${each.path}; found:\n${describeAll(found)}`).toBeDefined();
+    const drift = found.find((candidate) => says(candidate, each));
+    expect(drift, `${each.place} ${each.kinds} ${each.path} ${JSON.stringify(each.differences?.(programs))}; found:\n${describeAll(found)}`).toBeDefined();
     if (!drift) continue;
     if (each.layerIndex !== undefined) expect(drift.origin.layerIndex).toBe(each.layerIndex);
     if (each.layerIndex !== undefined) expect(drift.origin.history).not.toBe("");
@@ -284,8 +288,9 @@ describe("attacks", () => {
       try {
         if (scenario.expected.length > 0) await assertFound(name, scenario.expected);
         else {
-          await new Promise((resolve) => setTimeout(resolve, 4_000));
-          expect(describeAll(await drifts(name))).toBe("");
+          await plantCanary(target);
+          await assertFound(name, [CANARY]);
+          expect(describeAll((await drifts(name)).filter((drift) => !isExpected(drift, CANARY)))).toBe("");
         }
       } finally {
         await scenario.restore?.(target);

@@ -2,7 +2,8 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { overlayDirectories } from "../fakes/overlay-directories.ts";
-import { ACCEPTANCE, loaderPath } from "./images/acceptance.ts";
+import { added, appended, became, type ExpectedDrift, ran, removed } from "./expected-drift.ts";
+import { ACCEPTANCE, CONTENT, loaderPath } from "./images/acceptance.ts";
 import type { Programs } from "./images/programs.ts";
 
 const run = promisify(execFile);
@@ -81,29 +82,16 @@ export class DockerVictim implements Victim {
   }
 }
 
-/** What must be found: one drift that has all of this. */
-export interface ExpectedDrift {
-  /** Printable, as the CLI tells it; a pattern where only a part is fixed. */
-  readonly path: string | RegExp;
-  /** Any of these. */
-  readonly kinds: readonly string[];
-  readonly place: string;
-  readonly layerIndex?: number;
-  /** Base name of the program that did it, where the kernel's event tells. */
-  readonly who?: string;
-}
-
-/** What the command tells of a drift, as far as it is matched. */
-interface Told {
-  readonly kind: string;
-  readonly path: string;
-  readonly origin: { readonly place: string };
-}
-
-export function isExpected(drift: Told, expected: ExpectedDrift): boolean {
-  const path = typeof expected.path === "string" ? drift.path === expected.path : expected.path.test(drift.path);
-  return path && expected.kinds.includes(drift.kind) && drift.origin.place === expected.place;
-}
+/** Planted where nothing must be told: once it is, the agent has seen what came before it. */
+export const CANARY: ExpectedDrift = {
+  path: "/srv/canary",
+  kinds: ["added"],
+  place: "upper",
+  who: "busybox",
+  differences: () => added(Buffer.from("x"), "0644"),
+};
+export const plantCanary = (victim: Victim): Promise<unknown> => victim.sh("printf x > /srv/canary");
+export const removeCanary = (victim: Victim): Promise<unknown> => victim.sh("rm /srv/canary");
 
 export interface Scenario {
   readonly name: string;
@@ -119,22 +107,41 @@ export interface Scenario {
 const DEEP_NAME = "d".repeat(200);
 const DEEP_COUNT = 60;
 
+const STORED = { offset: 4096, text: "mapped store" } as const;
+
+function stored(before: Buffer): Buffer {
+  const after = Buffer.from(before);
+  after.write(STORED.text, STORED.offset);
+  return after;
+}
+
 /** In the order of the issue of concern: files, code, metadata, odd names, no drift, the node, configuration. */
 export const SCENARIOS: readonly Scenario[] = [
   {
     name: "edit in place",
     attack: (v) => v.sh(`echo '# x' >> ${ACCEPTANCE.configFile}`),
-    expected: [{ path: ACCEPTANCE.configFile, kinds: ["content"], place: "upper", layerIndex: 0, who: "busybox" }],
+    expected: [
+      {
+        path: ACCEPTANCE.configFile,
+        kinds: ["content"],
+        place: "upper",
+        layerIndex: 0,
+        who: "busybox",
+        differences: () => appended(CONTENT.configFile, "# x\n"),
+      },
+    ],
   },
   {
     name: "rename-replace",
     attack: (v) => v.sh(`cp ${ACCEPTANCE.curl} /tmp/.n && echo evil >> /tmp/.n && mv /tmp/.n ${ACCEPTANCE.curl}`),
-    expected: [{ path: ACCEPTANCE.curl, kinds: ["content"], place: "upper", layerIndex: 1, who: "busybox" }],
+    expected: [
+      { path: ACCEPTANCE.curl, kinds: ["content"], place: "upper", layerIndex: 1, who: "busybox", differences: () => appended(CONTENT.curl, "evil\n") },
+    ],
   },
   {
     name: "store through a shared mapping, never closed",
-    attack: (v) => v.background(ACCEPTANCE.tool, "store", "/app/data.bin", "4096", "mapped store"),
-    expected: [{ path: "/app/data.bin", kinds: ["content"], place: "upper", layerIndex: 3 }],
+    attack: (v) => v.background(ACCEPTANCE.tool, "store", "/app/data.bin", String(STORED.offset), STORED.text),
+    expected: [{ path: "/app/data.bin", kinds: ["content"], place: "upper", layerIndex: 3, differences: () => became(CONTENT.data, stored(CONTENT.data)) }],
   },
   {
     name: "new executable, run",
@@ -143,14 +150,20 @@ export const SCENARIOS: readonly Scenario[] = [
       await v.background("/usr/local/bin/miner", "wait");
     },
     expected: [
-      { path: "/usr/local/bin/miner", kinds: ["added"], place: "upper", who: "busybox" },
-      { path: "/usr/local/bin/miner", kinds: ["code-upper"], place: "process" },
+      { path: "/usr/local/bin/miner", kinds: ["added"], place: "upper", who: "busybox", differences: ({ tool }) => added(tool, "0755") },
+      {
+        path: "/usr/local/bin/miner",
+        kinds: ["code-upper"],
+        place: "process",
+        who: "miner",
+        differences: ({ tool }) => ran(tool, "from a file written after start"),
+      },
     ],
   },
   {
     name: "memfd",
     attack: (v) => v.background(ACCEPTANCE.tool, "memfd", ACCEPTANCE.tool, "wait"),
-    expected: [{ path: /memfd/, kinds: ["code-memfd"], place: "process" }],
+    expected: [{ path: /memfd/, kinds: ["code-memfd"], place: "process", differences: ({ tool }) => ran(tool, "from memory (memfd), no file at all") }],
   },
   {
     name: "run from /dev",
@@ -158,7 +171,7 @@ export const SCENARIOS: readonly Scenario[] = [
       await v.sh(`cp ${ACCEPTANCE.tool} /dev/.x && chmod 755 /dev/.x`);
       await v.background("/dev/.x", "wait");
     },
-    expected: [{ path: "/dev/.x", kinds: ["code-tmpfs"], place: "process" }],
+    expected: [{ path: "/dev/.x", kinds: ["code-tmpfs"], place: "process", who: ".x", differences: ({ tool }) => ran(tool, "from memory (tmpfs)") }],
   },
   {
     name: "ld.so ./prog",
@@ -166,55 +179,112 @@ export const SCENARIOS: readonly Scenario[] = [
       await v.sh(`cp ${ACCEPTANCE.hello} /tmp/prog && chmod 644 /tmp/prog`);
       await v.background(loaderPath(v.programs), "/tmp/prog", "600");
     },
-    expected: [{ path: "/tmp/prog", kinds: ["code-upper"], place: "process" }],
+    expected: [
+      { path: "/tmp/prog", kinds: ["code-upper"], place: "process", who: "prog", differences: ({ hello }) => ran(hello, "from a file written after start") },
+    ],
   },
   {
     name: "chmod u+s",
     attack: (v) => v.sh("chmod u+s /usr/bin/perl"),
-    expected: [{ path: "/usr/bin/perl", kinds: ["setuid"], place: "upper", layerIndex: 1 }],
+    expected: [
+      {
+        path: "/usr/bin/perl",
+        kinds: ["setuid"],
+        place: "upper",
+        layerIndex: 1,
+        who: "busybox",
+        differences: () => [{ field: "mode", expected: "0755", observed: "04755" }],
+      },
+    ],
   },
   {
     name: "setcap",
     attack: (v) => v.exec(ACCEPTANCE.tool, "setcap", ACCEPTANCE.hello),
-    expected: [{ path: ACCEPTANCE.hello, kinds: ["capability"], place: "upper", layerIndex: 3, who: "hullmark-tool" }],
+    expected: [
+      {
+        path: ACCEPTANCE.hello,
+        kinds: ["capability"],
+        place: "upper",
+        layerIndex: 3,
+        who: "hullmark-tool",
+        differences: () => [{ field: "xattr security.capability", expected: "absent", observed: "0x0100000200200000000000000000000000000000" }],
+      },
+    ],
   },
   {
     name: "chown",
     attack: (v) => v.sh("chown 33:33 /etc/passwd"),
-    expected: [{ path: "/etc/passwd", kinds: ["owner"], place: "upper", layerIndex: 0 }],
+    expected: [
+      {
+        path: "/etc/passwd",
+        kinds: ["owner"],
+        place: "upper",
+        layerIndex: 0,
+        who: "busybox",
+        differences: () => ["uid", "gid"].map((field) => ({ field, expected: "0", observed: "33" })),
+      },
+    ],
   },
   {
     name: "delete",
     attack: (v) => v.sh("rm /app/config.yml"),
-    expected: [{ path: "/app/config.yml", kinds: ["removed"], place: "upper", layerIndex: 3 }],
+    expected: [
+      { path: "/app/config.yml", kinds: ["removed"], place: "upper", layerIndex: 3, who: "busybox", differences: () => removed(CONTENT.settings, "0644") },
+    ],
   },
   {
     name: "a name with newline and control bytes",
     attack: (v) => v.sh("printf x > \"$(printf '/srv/a\\nb\\033[31mc')\""),
-    expected: [{ path: "/srv/a\\x0ab\\x1b[31mc", kinds: ["added"], place: "upper" }],
+    expected: [{ path: "/srv/a\\x0ab\\x1b[31mc", kinds: ["added"], place: "upper", who: "busybox", differences: () => added(Buffer.from("x"), "0644") }],
   },
   {
     name: "a path 12 kB deep",
     attack: (v) => v.exec(ACCEPTANCE.tool, "deep", "/srv", String(DEEP_COUNT), DEEP_NAME, "leaf"),
-    expected: [{ path: new RegExp(`^/srv/(d{200}/){${DEEP_COUNT}}leaf$`), kinds: ["added"], place: "upper" }],
+    expected: [
+      {
+        path: new RegExp(`^/srv/(d{200}/){${DEEP_COUNT}}leaf$`),
+        kinds: ["added"],
+        place: "upper",
+        who: "hullmark-tool",
+        differences: () => added(Buffer.from("deep\n"), "0644"),
+      },
+    ],
   },
   {
     name: "mkdir 0777 on an implied directory",
-    attack: (v) => v.sh(`chmod 0777 ${ACCEPTANCE.implied}`),
-    expected: [{ path: ACCEPTANCE.implied, kinds: ["mode"], place: "upper", layerIndex: 3 }],
+    // What was in it is there again, so that the directory itself is all that is told.
+    attack: (v) => v.sh(`cd ${ACCEPTANCE.implied}/.. && mv state/counter /tmp/.c && rmdir state && mkdir -m 0777 state && mv /tmp/.c state/counter`),
+    expected: [
+      {
+        path: ACCEPTANCE.implied,
+        kinds: ["mode"],
+        place: "upper",
+        layerIndex: 3,
+        who: "busybox",
+        differences: () => [{ field: "mode", expected: /^07[05]{2}$/, observed: "0777" }],
+      },
+    ],
   },
   { name: "touch of an image file", attack: (v) => v.sh("touch /usr/bin/passwd /etc/os-release"), expected: [] },
   { name: "ln of an image file", attack: (v) => v.sh("ln /srv/index.html /srv/second-name"), expected: [] },
   {
     name: "lower layer edited on the host",
     attack: async (v) => v.onHost("sh", "-c", `echo poison >> "${await v.layerDirectory(1)}/usr/bin/curl"`),
-    expected: [{ path: "/usr/bin/curl", kinds: ["content"], place: "layer", layerIndex: 1 }],
+    expected: [{ path: "/usr/bin/curl", kinds: ["content"], place: "layer", layerIndex: 1, differences: () => appended(CONTENT.curl, "poison\n") }],
     restore: async (v) => v.onHost("sh", "-c", `f="${await v.layerDirectory(1)}/usr/bin/curl"; truncate -s -7 "$f"`),
   },
   {
     name: "overlay xattr on a lower layer",
     attack: async (v) => v.onHost("setfattr", "-n", "trusted.overlay.redirect", "-v", "/opt", `${await v.layerDirectory(0)}/home`),
-    expected: [{ path: "/home", kinds: ["xattr"], place: "layer", layerIndex: 0 }],
+    expected: [
+      {
+        path: "/home",
+        kinds: ["xattr"],
+        place: "layer",
+        layerIndex: 0,
+        differences: () => [{ field: "xattr trusted.overlay.redirect", expected: "absent", observed: `0x${Buffer.from("/opt").toString("hex")}` }],
+      },
+    ],
     restore: async (v) => v.onHost("setfattr", "-x", "trusted.overlay.redirect", `${await v.layerDirectory(0)}/home`),
   },
   {
@@ -222,8 +292,8 @@ export const SCENARIOS: readonly Scenario[] = [
     runOptions: ["--env", "LD_PRELOAD=/tmp/x.so", "--cap-add", "NET_ADMIN"],
     attack: async () => undefined,
     expected: [
-      { path: "", kinds: ["env"], place: "configuration" },
-      { path: "", kinds: ["capabilities"], place: "configuration" },
+      { path: "", kinds: ["env"], place: "configuration", differences: () => [{ field: "env LD_PRELOAD", expected: "absent", observed: "set" }] },
+      { path: "", kinds: ["capabilities"], place: "configuration", differences: () => [{ field: "capability", expected: "absent", observed: "NET_ADMIN" }] },
     ],
   },
 ];

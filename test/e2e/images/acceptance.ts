@@ -36,6 +36,25 @@ export const ACCEPTANCE = {
   revision: "3e1f0c1d5b8f4a7c9d2e6b0a4c8f1e3d5a7b9c0d",
 } as const;
 
+/** What these files hold, for those who tell what became of it. */
+export const CONTENT = {
+  configFile: Buffer.from("worker_processes 1;\nevents {}\nhttp { server { listen 8080; root /srv; } }\n"),
+  curl: Buffer.from(script("curl")),
+  /** /app/data.bin. */
+  data: Buffer.alloc(256 * 1024, "hullmark "),
+  /** /app/config.yml of the first edition. */
+  settings: settings("1"),
+};
+
+/** A stand-in of known size for what a package manager would have put there; run by the shell that the base layer has. */
+function script(name: string): string {
+  return `#!/bin/sh\n# ${name}\necho ${name} "$@"\n${`# ${"x".repeat(76)}\n`.repeat(512)}`;
+}
+
+function settings(edition: string): Buffer {
+  return Buffer.from(`edition: ${edition}\nworkers: 2\n`);
+}
+
 /** The loader's path in the image, for `ld.so ./prog`. */
 export function loaderPath(programs: Programs): string {
   const found = [...programs.libraries.keys()].find((path) => path.includes("/ld-"));
@@ -96,13 +115,11 @@ function base(programs: Programs): Entry[] {
     file("etc/shadow", "root:*:19700::::::\n", { mode: 0o640, gid: 42 }),
     file("opt/vendor/old-a", "a\n"),
     file("opt/vendor/old-b", "b\n"),
-    file("etc/nginx/nginx.conf", "worker_processes 1;\nevents {}\nhttp { server { listen 8080; root /srv; } }\n"),
+    file("etc/nginx/nginx.conf", CONTENT.configFile),
   ];
 }
 
 function packages(): Entry[] {
-  // Stand-ins of known size for what a package manager would have put there; run by the shell that the base layer has.
-  const script = (name: string): string => `#!/bin/sh\n# ${name}\necho ${name} "$@"\n${`# ${"x".repeat(76)}\n`.repeat(512)}`;
   const status = [
     "Package: curl",
     "Status: install ok installed",
@@ -114,7 +131,7 @@ function packages(): Entry[] {
     "",
   ];
   return [
-    executable("usr/bin/curl", script("curl")),
+    executable("usr/bin/curl", CONTENT.curl),
     executable("usr/bin/perl", script("perl")),
     hardlink("usr/bin/perl5", "usr/bin/perl", { mode: 0o755 }),
     hardlink("usr/bin/perl5.36", "usr/bin/perl", { mode: 0o755 }),
@@ -140,8 +157,8 @@ function application(programs: Programs, edition: string): Entry[] {
   return [
     directory("app"),
     executable("app/serve.sh", serve),
-    file("app/config.yml", `edition: ${edition}\nworkers: 2\n`),
-    file("app/data.bin", Buffer.alloc(256 * 1024, "hullmark ")),
+    file("app/config.yml", settings(edition)),
+    file("app/data.bin", CONTENT.data),
     file("srv/index.html", `<p>edition ${edition}</p>\n`),
     file(ACCEPTANCE.notUtf8.toString("latin1").slice(1), "a name in Latin-1\n"),
     symlink("srv/current", "index.html"),
