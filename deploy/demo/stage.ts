@@ -30,7 +30,7 @@ export async function setStage(report: Reporter, name: string): Promise<Stage> {
   // The agent's, and one for a node that lies.
   const parts = { engine: true, registry: true, tpms: 2, alertmanager: true } as const;
   const bed = await report.step(
-    "own Docker Engine, registry, TPMs 2.0 and Alertmanager",
+    "own Docker Engine, registry, two TPMs 2.0 and Alertmanager",
     () => startTestbed({ name, parts }),
     ({ engine }) => `engine ${engine?.version}`,
   );
