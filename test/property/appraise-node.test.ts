@@ -14,7 +14,16 @@ function appraised(change: { attribution?: boolean; changeSource?: string; runti
   const state = create(NodeStateSchema, { ...WORKS, ...change });
   const unremarkable = { revoked: false, connected: true, lastSeenMs: 0, lastQuoteMs: 0, quoteRefused: undefined, chainBroken: undefined, boot: undefined };
   const { verdict, reasons } = appraiseNode(
-    { ...unremarkable, trustLevel: TrustLevel.TPM, state, heartbeatIntervalMs: 1000, quoteIntervalMs: 1000, overloaded: false },
+    {
+      ...unremarkable,
+      trustLevel: TrustLevel.TPM,
+      state,
+      heartbeatIntervalMs: 1000,
+      quoteIntervalMs: 1000,
+      overloaded: false,
+      rival: undefined,
+      clockSkew: undefined,
+    },
     0,
   );
   return { verdict, codes: reasons.map(({ code }) => code) };
