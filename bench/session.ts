@@ -103,6 +103,7 @@ function imagesOf(): Images {
     ...{
       key: "bench",
       image: loadedImage(resolved as unknown as ResolvedImage, fleetLayerTrees(), "docker", true),
+      lookingUp: false,
       configDigest: "sha256:bench",
       manifestDigest: "",
     },

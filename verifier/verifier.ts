@@ -63,6 +63,7 @@ import { Sessions, simulatePolicy } from "./core/session/index.ts";
 import { tpmQuotes } from "./core/session/tpm-quotes.ts";
 import { HistoryWatch, TransparencyLog } from "./core/transparency/index.ts";
 import { parseVerifierKey } from "./core/transparency/note.ts";
+import { earlierImages } from "./earlier-images.ts";
 import { reachListeners } from "./listeners.ts";
 import { caKey, earKey, nonceKey, noteKey } from "./own-keys.ts";
 import { policySource } from "./policy-source.ts";
@@ -190,6 +191,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     ...{ store: sqlite.store, committer, nowMs, verifierId: config.verifierId, region: config.region },
     policy: () => policies.current,
     node: (nodeId) => sessions.get(nodeId)?.live.node ?? fleet.get(nodeId),
+    rollback: earlierImages({ sessions, images, store: sqlite.store }),
     random: (bytes) => randomBytes(bytes),
     onProblem: (error) => logger.error({ err: error }, "an action could not be decided or stored"),
     passing: dieAt(RESPONSE_FAILPOINTS, environment),

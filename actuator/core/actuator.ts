@@ -67,13 +67,14 @@ export class Actuator {
     const container = await engine.find(intent.containerId);
     const sharers = container ? await engine.sharers(container) : [];
     const nowMs = this.#nowMs();
-    const facts = { container, sharers, running: await engine.countRunning(), ledger: ledger.all(), nowMs };
+    const targetThere = intent.target !== undefined && (await engine.hasImage(intent.target.imageId));
+    const facts = { container, sharers, targetThere, running: await engine.countRunning(), ledger: ledger.all(), nowMs };
     const refusal = refuseTarget(intent, facts, limits);
     passing("checked");
     const entry: LedgerEntry = {
       ...{ intentId: intent.id, actionId: intent.actionId, kind: intent.kind, containerId: intent.containerId, expiresAtMs: intent.expiresAtMs },
       ...{ name: refusal ? "" : (container?.name ?? ""), restartPolicy: refusal ? NOTHING : (container?.restartPolicy ?? NOTHING) },
-      ...{ receivedAtMs: nowMs, settled: refusal && refused(refusal), reported: false },
+      ...{ receivedAtMs: nowMs, target: intent.target, settled: refusal && refused(refusal), reported: false },
     };
     try {
       ledger.add(entry);

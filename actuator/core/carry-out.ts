@@ -18,10 +18,10 @@ type Passing = (point: ActuatorFailpoint) => void;
 /** @throws EngineError ENGINE_UNREACHABLE: run it again */
 export async function carryOut(entry: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
   try {
-    return entry.kind === ActionKind.RECREATE ? await recreate(entry, engine, passing) : await stop(entry, engine, passing);
+    return entry.kind === ActionKind.STOP ? await stop(entry, engine, passing) : await replace(entry, engine, passing);
   } catch (error) {
     if (!(error instanceof EngineError) || error.code === "ENGINE_UNREACHABLE") throw error;
-    const left = entry.kind === ActionKind.RECREATE ? await restore(entry, engine) : "left as it was found";
+    const left = entry.kind === ActionKind.STOP ? "left as it was found" : await restore(entry, engine);
     return failed(`${error.message}; ${left}`);
   }
 }
@@ -41,11 +41,12 @@ async function halt({ id, running, restartPolicy }: EngineContainer, engine: Eng
   passing("stopped");
 }
 
-async function recreate({ intentId, actionId, containerId, name }: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
+/** By one of the same image, or of `target`. */
+async function replace({ intentId, actionId, containerId, name, target }: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
   const old = await engine.find(containerId);
   if (!old) return failed("the container has gone meanwhile");
   const made = await engine.madeFor(intentId);
-  const id = made?.id ?? (await engine.createLike(containerId, `${name}.hullmark-new`, intentId));
+  const id = made?.id ?? (await engine.createLike(containerId, `${name}.hullmark-new`, intentId, target));
   await engine.joinNetworks(id, containerId);
   passing("made");
   await halt(old, engine, passing);

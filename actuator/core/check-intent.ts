@@ -2,6 +2,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { INTENT_ID_BYTES, intentMessage, MAX_INTENT_BYTES, MAX_INTENT_LIFETIME_MS } from "@hullmark/proto/codec";
 import { ActionKind, type Intent, IntentSchema } from "@hullmark/proto/v1/response";
+import type { TargetImage } from "../ports/engine.ts";
 
 export interface ActuatorIdentity {
   readonly nodeId: string;
@@ -17,6 +18,8 @@ export interface CheckedIntent {
   readonly containerId: string;
   /** What the engine must call the container's image. */
   readonly imageId: string;
+  /** Of a rollback alone: the image to go back to, which is not the present one. */
+  readonly target: TargetImage | undefined;
   readonly owners: readonly string[];
   readonly expiresAtMs: number;
 }
@@ -28,6 +31,9 @@ export type IntentCheck =
   | { readonly ok: true; readonly intent: CheckedIntent }
   | { readonly ok: false; readonly reason: IntentRefusal; readonly id: string | undefined };
 
+const KINDS: ReadonlySet<ActionKind> = new Set([ActionKind.STOP, ActionKind.RECREATE, ActionKind.ROLLBACK]);
+/** A repository and a digest: never a tag. */
+const REFERENCE = /^[a-zA-Z0-9.:[\]_/-]{1,512}@sha256:[0-9a-f]{64}$/;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 /** A verifier's clock may be ahead by this. */
 const SKEW_MS = 60_000;
@@ -62,9 +68,12 @@ export function checkIntent(
   const [issuedAtMs, expiresAtMs] = [millis(intent.issuedAt), millis(intent.expiresAt)];
   if (issuedAtMs > nowMs + SKEW_MS || expiresAtMs - issuedAtMs > MAX_INTENT_LIFETIME_MS || expiresAtMs <= issuedAtMs) return refuse("lifetime", id);
   if (expiresAtMs <= nowMs) return refuse("expired", id);
-  if (intent.kind !== ActionKind.STOP && intent.kind !== ActionKind.RECREATE) return refuse("unknown-kind", id);
+  if (!KINDS.has(intent.kind)) return refuse("unknown-kind", id);
   const { actionId, kind, containerId, owners } = intent;
-  return { ok: true, intent: { id, actionId, kind, containerId, imageId: intent.imageId || intent.configDigest, owners, expiresAtMs } };
+  return {
+    ok: true,
+    intent: { id, actionId, kind, containerId, imageId: intent.imageId || intent.configDigest, target: targetOf(intent), owners, expiresAtMs },
+  };
 }
 
 /** undefined: not in the one form that an intent has. */
@@ -79,7 +88,18 @@ function parse(body: Uint8Array): Intent | undefined {
   if (!/^[0-9a-f]{64}$/.test(intent.containerId) || !DIGEST.test(intent.configDigest)) return undefined;
   if (intent.imageId !== "" && !DIGEST.test(intent.imageId)) return undefined;
   if (!/^A-[0-9A-Z]{4,16}$/.test(intent.actionId) || intent.owners.length > 8) return undefined;
-  return intent;
+  return isTargetWhole(intent) ? intent : undefined;
+}
+
+/** A rollback names another image than the present one; nothing else names any. */
+function isTargetWhole({ kind, configDigest, imageId, targetConfigDigest, targetImageId, targetReference }: Intent): boolean {
+  if (kind !== ActionKind.ROLLBACK) return targetConfigDigest === "" && targetImageId === "" && targetReference === "";
+  if (!DIGEST.test(targetConfigDigest) || !REFERENCE.test(targetReference) || (targetImageId !== "" && !DIGEST.test(targetImageId))) return false;
+  return targetConfigDigest !== configDigest && (targetImageId || targetConfigDigest) !== (imageId || configDigest);
+}
+
+function targetOf({ targetConfigDigest, targetImageId, targetReference }: Intent): TargetImage | undefined {
+  return targetConfigDigest === "" ? undefined : { imageId: targetImageId || targetConfigDigest, reference: targetReference };
 }
 
 function millis({ seconds, nanos }: { readonly seconds: bigint; readonly nanos: number } = { seconds: 0n, nanos: 0 }): number {

@@ -22,6 +22,8 @@ export type TargetRefusal =
   | "protected"
   | "auto-remove"
   | "shared-namespaces"
+  | "rollback-never"
+  | "no-target-image"
   | "owned-by-compose"
   | "owned-by-swarm"
   | "owned-by-systemd"
@@ -31,11 +33,15 @@ export type TargetRefusal =
 export interface TargetFacts {
   readonly container: EngineContainer | undefined;
   readonly sharers: readonly string[];
+  /** The engine has the image that is gone back to. */
+  readonly targetThere: boolean;
   readonly running: number;
   readonly ledger: readonly LedgerEntry[];
   readonly nowMs: number;
 }
 
+/** Whoever deploys it may forbid that it is rolled back; no verifier overrules that. */
+const ROLLBACK_LABEL = "hullmark.dev/rollback";
 const HOUR_MS = 3_600_000;
 
 /** @returns why not; undefined: it may be touched */
@@ -49,7 +55,9 @@ export function refuseTarget(intent: CheckedIntent, facts: TargetFacts, limits: 
   if (owner && !intent.owners.includes(owner)) return `owned-by-${owner}`;
   // What it wrote would be gone before anybody has looked.
   if (container.autoRemove) return "auto-remove";
-  if (intent.kind === ActionKind.RECREATE && facts.sharers.length > 0) return "shared-namespaces";
+  if (intent.kind !== ActionKind.STOP && facts.sharers.length > 0) return "shared-namespaces";
+  if (intent.kind === ActionKind.ROLLBACK && container.labels[ROLLBACK_LABEL] === "never") return "rollback-never";
+  if (intent.target && !facts.targetThere) return "no-target-image";
   return overLocalLimit(container.name, facts, limits);
 }
 

@@ -5,6 +5,14 @@ export interface RestartPolicy {
   readonly maximumRetryCount: number;
 }
 
+/** An image that is gone back to. */
+export interface TargetImage {
+  /** As the engine names it: `sha256:<hex>`. */
+  readonly imageId: string;
+  /** `repository@sha256:<hex>`: how it is called where the engine knows it by that. */
+  readonly reference: string;
+}
+
 /** What is looked at before a container is touched. Names and labels are those of whoever started it. */
 export interface EngineContainer {
   /** 64 hex digits. */
@@ -49,8 +57,13 @@ export interface Engine {
   remove(id: string): Promise<void>;
   /** The container that was made for this intent; undefined where none was. */
   madeFor(intentId: string): Promise<EngineContainer | undefined>;
-  /** Makes, and does not start, a container of the same image digest, configuration, volumes and networks as `like`, marked with the intent. @returns its id */
-  createLike(like: string, name: string, intentId: string): Promise<string>;
+  /** Whether it has exactly this image, without asking a registry. */
+  hasImage(imageId: string): Promise<boolean>;
+  /**
+   * Makes, and does not start, a container of the same configuration, volumes and networks as `like`, marked with the intent. Of the same image digest, or of `target`:
+   * then what `like` has from its own image is taken from that one in place of it. @returns its id
+   */
+  createLike(like: string, name: string, intentId: string, target?: TargetImage): Promise<string>;
   /** Joins the networks of `like` that it has not joined. */
   joinNetworks(id: string, like: string): Promise<void>;
 }

@@ -1,6 +1,6 @@
 /** What this actuator was told and what became of it: remembered before anything is done, so that nothing is done twice. */
 import type { ActionKind, Outcome } from "@hullmark/proto/v1/response";
-import type { RestartPolicy } from "./engine.ts";
+import type { RestartPolicy, TargetImage } from "./engine.ts";
 
 /** Times are Unix milliseconds. */
 export interface LedgerEntry {
@@ -14,6 +14,8 @@ export interface LedgerEntry {
   readonly restartPolicy: RestartPolicy;
   readonly receivedAtMs: number;
   readonly expiresAtMs: number;
+  /** Of a rollback. */
+  readonly target?: TargetImage | undefined;
   readonly settled: Settled | undefined;
   /** The verifier has answered the report. */
   readonly reported: boolean;

@@ -28,7 +28,14 @@ function view(action: Action) {
     ...{ container: { id: containerId, name: containerName }, workload, image: { reference: imageReference, configDigest }, drift: driftId, rule },
     ...{ createdAt: time(action.createdAt), issuedAt: time(action.issuedAt), expiresAt: time(action.expiresAt), settledAt: time(action.settledAt) },
     approvals: { needed: action.approvalsNeeded, given: action.approvals.map(({ by, at }) => ({ by, at: time(at) })) },
-    ...{ deniedBy: action.deniedBy || null, reason, detail, newContainerId: action.newContainerId || null, logIndex: Number(action.logIndex) },
+    ...{
+      deniedBy: action.deniedBy || null,
+      reason,
+      detail,
+      newContainerId: action.newContainerId || null,
+      target: action.targetReference ? { reference: action.targetReference, configDigest: action.targetConfigDigest } : null,
+      logIndex: Number(action.logIndex),
+    },
   };
 }
 

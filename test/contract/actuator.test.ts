@@ -134,6 +134,53 @@ describe("what it cannot be made to do", () => {
     expect(reports).toMatchObject([{ outcome: Outcome.REFUSED, reason: "other-image" }, { outcome: Outcome.DONE }]);
   });
 
+  const digest = (digit: string): string => `sha256:${digit.repeat(64)}`;
+  const target: Init = { kind: ActionKind.ROLLBACK, targetConfigDigest: digest("2"), targetReference: `registry.example/web@${digest("2")}` };
+
+  test("a rollback goes to exactly the image that is named, and to what the engine has", async () => {
+    for (const other of ["a", "b"]) engine.add(other);
+    const web = engine.add("web");
+    await actuator().offer(intent(web.id, target));
+    untouched();
+    engine.images.add(digest("2")).add(digest("3"));
+    await actuator().offer(intent(web.id, target));
+    expect(engine.named("web")).toMatchObject({ running: true, imageId: digest("2") });
+    expect(engine.containers.get(web.id)).toMatchObject({ name: "web.hullmark-A-7K2Q", running: false });
+    nowMs += 600_000;
+    const other = { ...target, configDigest: digest("2"), targetConfigDigest: digest("1"), targetImageId: digest("3"), actionId: "A-7K2R" };
+    await actuator().offer(intent(engine.named("web")?.id ?? "", other));
+    expect(engine.named("web")).toMatchObject({ running: true, imageId: digest("3") });
+    expect(reports.map(({ outcome, reason }) => [outcome, reason])).toEqual([
+      [Outcome.REFUSED, "no-target-image"],
+      [Outcome.DONE, ""],
+      [Outcome.DONE, ""],
+    ]);
+  });
+
+  test.each<[string, Init]>([
+    ["a rollback to nothing", { kind: ActionKind.ROLLBACK }],
+    ["a rollback to what runs", { ...target, targetConfigDigest: digest("1") }],
+    ["a rollback to what runs, by the engine's name", { ...target, targetImageId: digest("1") }],
+    ["a rollback to a tag", { ...target, targetReference: "registry.example/web:1" }],
+    ["a rollback to an image by another name than a digest", { ...target, targetImageId: "web:1" }],
+    ["another image under cover of a recreation", { ...target, kind: ActionKind.RECREATE }],
+    ["another image's name under cover of a stop", { kind: ActionKind.STOP, targetReference: "web" }],
+  ])("%s", async (_name, more) => {
+    engine.images.add(digest("1")).add(digest("2"));
+    await actuator().offer(intent(engine.add("web").id, more));
+    untouched();
+    expect(reports).toEqual([]);
+  });
+
+  test("a service whose label forbids it is not rolled back, and may be stopped", async () => {
+    engine.images.add(digest("2"));
+    const web = engine.add("web", { labels: { "hullmark.dev/rollback": "never" } });
+    await actuator().offer(intent(web.id, target));
+    untouched();
+    await actuator().offer(intent(web.id, { kind: ActionKind.STOP }));
+    expect(reports).toMatchObject([{ outcome: Outcome.REFUSED, reason: "rollback-never" }, { outcome: Outcome.DONE }]);
+  });
+
   test("policy that names the owner takes it", async () => {
     const web = engine.add("web", { labels: { "com.docker.compose.project": "shop" } });
     await actuator().offer(intent(web.id, { owners: ["compose"] }));

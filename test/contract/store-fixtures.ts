@@ -65,6 +65,7 @@ export function workload(nodeId: string, containerId: string, more: Partial<Work
     imageReference: "r/x:1",
     configDigest: "sha256:1",
     manifestDigest: "sha256:2",
+    service: "project/shop",
     verdict: Verdict.AFFIRMING,
     content: Verdict.AFFIRMING,
     reasons: [],

@@ -8,7 +8,7 @@ import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/s
 import { LayerTree } from "@hullmark/verifier/core/reference-value/index";
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
 import type { AlertRecord } from "@hullmark/verifier/ports/outbox";
-import type { ActionRow } from "@hullmark/verifier/ports/rows";
+import { type ActionRow, MAX_AFFIRMED_IMAGES } from "@hullmark/verifier/ports/rows";
 import type { StoreBatch, StoreCommit } from "@hullmark/verifier/ports/store";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -236,6 +236,20 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     expect(await opened.store.readCoverage(3_600_000)).toEqual({ observedSeconds: 20, unattestedSeconds: 1.5 });
     await opened.store.prune(0, 3_600_000);
     expect(await opened.store.readCoverage(0)).toEqual({ observedSeconds: 20, unattestedSeconds: 1.5 });
+  });
+
+  test("of the images of a service the last affirmed ten are kept, each at its latest time, until a year after", async () => {
+    const image = (n: number, affirmedAtMs: number, service = "shop") => ({
+      ...{ nodeId: "n1", service, configDigest: `sha256:${n}`, imageId: `sha256:i${n}`, reference: `r/shop@sha256:${n}`, affirmedAtMs },
+    });
+    const read = async (service = "shop") => (await opened.store.readAffirmedImages("n1", service)).map(({ configDigest }) => configDigest);
+    await commit({ affirmedImages: [image(1, T0), image(2, T0 + 1), image(1, T0 + 2), image(2, T0), image(9, T0, "other")] });
+    expect(await opened.store.readAffirmedImages("n1", "shop")).toEqual([image(1, T0 + 2), image(2, T0 + 1)]);
+    await commit({ affirmedImages: Array.from({ length: 12 }, (_, i) => image(10 + i, T0 + 10 + i)) });
+    expect(await read()).toEqual(Array.from({ length: MAX_AFFIRMED_IMAGES }, (_, i) => `sha256:${21 - i}`));
+    expect(await opened.store.readAffirmedImages("n2", "shop")).toEqual([]);
+    await opened.store.prune(T0 + 365 * 86_400_000 + 1, 0);
+    expect([await read("other"), (await read()).length]).toEqual([[], MAX_AFFIRMED_IMAGES]);
   });
 
   test("log entries are written with the rows they tell of, and only at the log's end", async () => {

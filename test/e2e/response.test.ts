@@ -1,5 +1,6 @@
 /** From a write to a clean container, on real parts: found, decided, signed, carried out by the actuator, resolved; and what must not be acted on is not. */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
 import { stringify } from "yaml";
@@ -7,14 +8,27 @@ import { tail } from "../../deploy/stack/stack.ts";
 import { freePort } from "../../deploy/testbed/http-service.ts";
 import { REPOSITORY } from "../../deploy/testbed/paths.ts";
 import { type Daemon, startDaemon } from "../../deploy/testbed/run.ts";
+import { type CosignKey, cosign, cosignKeyPair } from "../fakes/cosign.ts";
 import { drifts, engineOf, eventually, type FaultBed, logEntries, startFaultBed, verifyLog, workloads } from "./fault-support.ts";
+import { acceptanceImage } from "./images/acceptance.ts";
+import { type PushedImage, pushImage } from "./images/push.ts";
 
-const POLICY = `apiVersion: hullmark.dev/v1
+const policyOf = (publicKey: string, revocations = "[]"): string => `apiVersion: hullmark.dev/v1
 kind: Policy
 metadata: { name: response }
 spec:
   mode: enforce
   intervals: { quote: 10s, rescan: 1m, heartbeat: 1s }
+  authorities:
+    - name: release
+      key: |
+${publicKey.trim().replace(/^/gm, "        ")}
+  revocations: ${revocations}
+  rules:
+    - name: shop
+      select: { images: ["**/acme/shop**"] }
+      require: { signatures: { authorities: [release] } }
+      allow: { env: [COLOUR], mounts: [/data] }
   response:
     hourlyPercent: 100
     rules:
@@ -25,6 +39,9 @@ spec:
         select: { containers: ["worker*"] }
         ladder: { low: [stop], medium: [stop], high: [stop], critical: [stop] }
         approvals: 1
+      - name: shop
+        select: { containers: ["shop*"] }
+        untrusted: [rollback, stop]
 `;
 
 interface ToldAction {
@@ -34,6 +51,7 @@ interface ToldAction {
   readonly container: { readonly id: string; readonly name: string };
   readonly drift: string;
   readonly newContainerId: string | null;
+  readonly target: { readonly reference: string; readonly configDigest: string } | null;
   readonly reason: string;
   readonly logIndex: number;
 }
@@ -44,9 +62,15 @@ let actuator: Daemon;
 let startActuator: () => Promise<Daemon>;
 /** Certificate, key and the keys of intents that it knows, made anew. */
 let credentialed: () => Promise<{ readonly code: number }>;
+let home: string;
+let key: CosignKey;
+let publicKey: string;
 
 beforeAll(async () => {
-  faults = await startFaultBed("response", {}, { policy: POLICY });
+  home = mkdtempSync(join(tmpdir(), "hullmark-response-"));
+  key = await cosignKeyPair("v3", home, "release");
+  publicKey = readFileSync(key.publicKeyPath, "utf8");
+  faults = await startFaultBed("response", {}, { policy: policyOf(publicKey) });
   const { stack, bed } = faults;
   const directory = join(stack.directory, "actuator");
   mkdirSync(directory, { mode: 0o700 });
@@ -54,7 +78,7 @@ beforeAll(async () => {
   credentialed = async () => stack.hullmark("node", "actuator", "node-0", "--dir", credentialDirectory);
   await eventually("the node is known", credentialed, ({ code }) => code === 0, SETTLE_MS);
   const config = join(directory, "actuator.yaml");
-  const address = /localhost:\d+/.exec(JSON.stringify(readFileSync(stack.cliConfig, "utf8")))?.[0];
+  const address = /localhost:\d+/.exec(readFileSync(stack.cliConfig, "utf8"))?.[0];
   writeFileSync(
     config,
     stringify({
@@ -70,6 +94,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await actuator?.stop();
   await faults?.bed.down();
+  if (home) rmSync(home, { recursive: true, force: true });
 });
 
 function logsOnFailure(): void {
@@ -188,4 +213,65 @@ test("the key of intents changes under an actuator that is at work: by the old o
   expect((await credentialed()).code).toBe(0);
   expect(known()).toHaveLength(1);
   expect((await logEntries(faults.stack)).filter(({ key }) => key === "intent").map(({ action }) => action)).toEqual(["key-rotated", "key-retired"]);
+});
+
+/** @param added to the image's own environment */
+async function pushShop(edition: string, ...added: string[]): Promise<PushedImage> {
+  const image = acceptanceImage(faults.victim("shop").programs, edition);
+  const env = [...(image.config["Env"] as string[]), ...added];
+  return await pushImage(faults.bed.registry?.host ?? "", "acme/shop", edition, { ...image, config: { ...image.config, Env: env } });
+}
+
+async function verdictOf(name: string, verdict: string): Promise<void> {
+  const named = async () => (await workloads(faults.stack)).find(({ container }) => container.name === name);
+  await eventually(`${name} is ${verdict}`, named, (each) => each?.verdict === verdict, SETTLE_MS);
+}
+
+async function doneTo(name: string): Promise<ToldAction> {
+  const newest = async () => (await actions()).find(({ container }) => container.name === name);
+  const done = await eventually(`${name} is acted on`, newest, (each) => each?.state === "done", SETTLE_MS);
+  if (!done) throw new Error("no action");
+  return done;
+}
+
+test("an unsigned image that is rolled out is rolled back to the signed one before; with its key revoked there is none, and the service is halted as policy says", async () => {
+  logsOnFailure();
+  const shop = faults.victim("shop");
+  // The breakers allow as many actions an hour as there are containers.
+  for (const spare of ["spare-1", "spare-2", "spare-3"]) await shop.docker("run", "-d", "--name", spare, faults.image.reference);
+  const [good, bad] = [await pushShop("2", "SHOP_EDITION=good"), await pushShop("3", "SHOP_EDITION=bad", "LD_PRELOAD=/evil.so")];
+  const offline = ["--use-signing-config=false", "--tlog-upload=false", "--allow-insecure-registry", "--allow-http-registry", "--yes"];
+  await cosign("v3", home, ["sign", "--key", key.privateKey, ...offline, good.reference]);
+  const rollOut = (name: string, reference: string) =>
+    shop.docker("run", "-d", "--name", name, "--restart", "unless-stopped", "-e", "COLOUR=red", "-v", `${name}:/data`, reference);
+  for (const name of ["shop", "shop-two"]) await rollOut(name, good.tagged);
+  for (const name of ["shop", "shop-two"]) await verdictOf(name, "affirming");
+
+  await shop.docker("rm", "-f", "shop");
+  const before = await rollOut("shop", bad.tagged);
+
+  const back = await doneTo("shop");
+  expect(back).toMatchObject({
+    kind: "rollback",
+    container: { id: before },
+    target: { reference: `${good.repository}@${good.manifestDigest}`, configDigest: good.configDigest },
+  });
+  const [now, old] = JSON.parse(await shop.docker("inspect", "shop", before));
+  expect(now).toMatchObject({
+    Id: back.newContainerId,
+    State: { Running: true },
+    HostConfig: { RestartPolicy: { Name: "unless-stopped" }, Binds: ["shop:/data"] },
+  });
+  expect(old).toMatchObject({ Name: `/shop.hullmark-${back.id}`, State: { Running: false }, HostConfig: { RestartPolicy: { Name: "no" } } });
+  // What was asked for stays, what the bad image brought goes.
+  expect(now.Config.Env).toEqual(expect.arrayContaining(["COLOUR=red", "SHOP_EDITION=good"]));
+  expect(JSON.stringify(now.Config)).not.toMatch(/bad|evil/);
+  await verdictOf("shop", "affirming");
+
+  const revocation = JSON.stringify([{ reason: "leaked", key: publicKey.trim() }]);
+  writeFileSync(faults.stack.policyPath, policyOf(publicKey, revocation));
+  const halted = await doneTo("shop-two");
+  expect(halted).toMatchObject({ kind: "stop", target: null });
+  expect(await shop.docker("inspect", "-f", "{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}", "shop-two")).toBe("false no");
+  await verifyLog(faults.stack);
 });

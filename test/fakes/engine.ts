@@ -1,12 +1,13 @@
 /** A container engine in memory, which can be told to fail: for what an actuator does in every order of events. */
 import { randomBytes } from "node:crypto";
-import { type Engine, type EngineContainer, EngineError, type RestartPolicy } from "@hullmark/actuator/ports/engine";
+import { type Engine, type EngineContainer, EngineError, type RestartPolicy, type TargetImage } from "@hullmark/actuator/ports/engine";
 
 export class FakeEngine implements Engine {
   readonly containers = new Map<string, EngineContainer>();
   /** Method → error thrown at its next call. */
   readonly failures = new Map<keyof Engine, EngineError>();
   readonly calls: string[] = [];
+  readonly images = new Set<string>();
 
   add(name: string, more: Partial<EngineContainer> = {}): EngineContainer {
     const made: EngineContainer = {
@@ -65,11 +66,22 @@ export class FakeEngine implements Engine {
     return [...this.containers.values()].find(({ labels }) => labels["intent"] === intentId);
   }
 
-  async createLike(like: string, name: string, intentId: string): Promise<string> {
+  async hasImage(imageId: string): Promise<boolean> {
+    return this.images.has(imageId);
+  }
+
+  async createLike(like: string, name: string, intentId: string, target?: TargetImage): Promise<string> {
     this.#call("createLike");
     const old = this.containers.get(like);
     if (!old) throw new EngineError("ENGINE_REFUSED", "no such container");
-    return this.add(name, { ...old, id: randomBytes(32).toString("hex"), name, running: false, labels: { ...old.labels, intent: intentId } }).id;
+    return this.add(name, {
+      ...old,
+      id: randomBytes(32).toString("hex"),
+      name,
+      running: false,
+      ...(target && { imageId: target.imageId }),
+      labels: { ...old.labels, intent: intentId },
+    }).id;
   }
 
   async joinNetworks(): Promise<void> {}

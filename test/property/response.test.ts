@@ -9,6 +9,7 @@ import { type AlarmFacts, nextAlarm, QUIET_MS, UNKNOWN_ALARM } from "@hullmark/v
 import { HOUR_MS, hourlyLimit } from "@hullmark/verifier/core/response/breaker";
 import { causeOf, HEALS } from "@hullmark/verifier/core/response/causes";
 import { decide, HELD, MAX_ATTEMPTS, type Situation, serviceOf } from "@hullmark/verifier/core/response/decide";
+import { NO_ROLLBACK, type Rollback, type Standing } from "@hullmark/verifier/core/response/rollback";
 import { issued, newAction, settled } from "@hullmark/verifier/core/response/steps";
 import type { ActionRow, DriftRow, WorkloadRow } from "@hullmark/verifier/ports/rows";
 import fc from "fast-check";
@@ -23,6 +24,7 @@ function policyOf(spec: string): Situation["policy"] {
   return parsed.policy;
 }
 
+const digest = (n: number): string => `sha256:${String(n).repeat(64)}`;
 const every = (rungs: string): string => `{ info: ${rungs}, low: ${rungs}, medium: ${rungs}, high: ${rungs}, critical: ${rungs} }`;
 const rules = (ladder: string, more = ""): string => `  mode: enforce\n  response:\n    rules: [{ name: all, ladder: ${ladder}, untrusted: [stop] }]\n${more}`;
 const RECREATE = policyOf(rules(every("[recreate]")));
@@ -32,7 +34,18 @@ const open = (more: Partial<DriftRow> = {}): DriftRow => drift(1, { state: Drift
 
 function situation(more: Partial<Situation> = {}): Situation {
   return {
-    ...{ policy: RECREATE, node: node("n1"), workload: bad(), drifts: [open()], history: [], paused: false, actuator: true, containers: 10, nowMs: T0 },
+    ...{
+      policy: RECREATE,
+      node: node("n1"),
+      workload: bad(),
+      drifts: [open()],
+      history: [],
+      rollback: NO_ROLLBACK,
+      paused: false,
+      actuator: true,
+      containers: 10,
+      nowMs: T0,
+    },
     ...more,
   };
 }
@@ -102,7 +115,7 @@ describe("one container", () => {
 
   test("no rung is taken that does not heal every cause there is", () => {
     const cause = fc.record({ place: fc.constantFrom(...DRIFT_PLACES), kind: fc.constantFrom(...DRIFT_KINDS), severity: fc.integer({ min: 1, max: 5 }) });
-    const ladder = fc.array(fc.constantFrom(...RUNGS), { minLength: 1, maxLength: 3 });
+    const ladder = fc.array(fc.constantFrom(...RUNGS.filter((rung) => rung !== "rollback")), { minLength: 1, maxLength: 3 });
     fc.assert(
       fc.property(fc.array(cause, { minLength: 1, maxLength: 5 }), ladder, (causes, rungs) => {
         const drifts = causes.map((each, i) => open({ ...each, number: i + 1, id: `D-${i}` }));
@@ -117,6 +130,58 @@ describe("one container", () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  describe("an image that is not trusted", () => {
+    const image = (n: number) => ({ configDigest: digest(n), imageId: digest(n), reference: `registry.example/web@${digest(n)}` });
+    const ladder = (untrusted: string) => policyOf(`  mode: enforce\n  response:\n    rules: [{ name: all, untrusted: ${untrusted} }]\n`);
+    const untrusted = (rollback: Rollback, more: Partial<Situation> = {}) =>
+      decide(
+        situation({
+          ...{ policy: ladder("[rollback, stop]"), drifts: [open({ place: "image", kind: "unsigned" })] },
+          ...{ workload: bad("c1", { configDigest: digest(9), imageId: digest(9) }), rollback, ...more },
+        }),
+      );
+    const rolledBack = (state: ActionState, reason: string, target = image(1)) =>
+      past(state, { kind: ActionKind.ROLLBACK, reason, target, id: `A-${reason}-${target.configDigest}` });
+
+    test("any history: back to the newest that is verified now, and to nothing that is not known to be", () => {
+      const earlier = fc.uniqueArray(
+        fc.record({ n: fc.integer({ min: 1, max: 9 }), standing: fc.constantFrom<Standing>("verified", "looking-up", "not-verified") }),
+        {
+          selector: ({ n }) => n,
+        },
+      );
+      fc.assert(
+        fc.property(earlier, fc.boolean(), fc.uniqueArray(fc.integer({ min: 1, max: 9 }), { maxLength: 2 }), (rows, never, failed) => {
+          const history = failed.map((n) => rolledBack(ActionState.FAILED, "engine", image(n)));
+          const decision = untrusted({ never, earlier: rows.map(({ n, standing }) => ({ image: image(n), standing })) }, { history });
+          const first = never ? undefined : rows.find(({ n, standing }) => n !== 9 && !failed.includes(n) && standing !== "not-verified");
+          if (first?.standing === "looking-up") expect(decision).toEqual({ act: false, why: "looking-up" });
+          else if (first) expect(decision).toMatchObject({ act: true, kind: ActionKind.ROLLBACK, target: image(first.n) });
+          else expect(decision).toMatchObject({ act: true, kind: ActionKind.STOP, target: undefined });
+        }),
+        { numRuns: 500 },
+      );
+    });
+
+    test("with nothing to go back to it is halted only where policy says so", () => {
+      expect(untrusted(NO_ROLLBACK, { policy: ladder("[rollback]") })).toEqual({ act: false, why: "alert" });
+      expect(untrusted(NO_ROLLBACK, { policy: ladder("[rollback, alert, stop]") })).toEqual({ act: false, why: "alert" });
+    });
+
+    test("a host that forbids it is not asked again: the rung after it is taken", () => {
+      const rollback: Rollback = { never: false, earlier: [{ image: image(1), standing: "verified" }] };
+      const history = [rolledBack(ActionState.REFUSED, "rollback-never")];
+      expect(untrusted(rollback, { history })).toMatchObject({ kind: ActionKind.STOP });
+      expect(untrusted(rollback, { history: [rolledBack(ActionState.REFUSED, "no-target-image")] })).toMatchObject({ kind: ActionKind.STOP });
+      expect(untrusted(rollback, { history: [rolledBack(ActionState.REFUSED, "cooling-down")] })).toMatchObject({ kind: ActionKind.ROLLBACK });
+    });
+
+    test("an image of the same digest by another name is the present one", () => {
+      const same = { ...image(1), imageId: digest(9) };
+      expect(untrusted({ never: false, earlier: [{ image: same, standing: "verified" }] })).toMatchObject({ kind: ActionKind.STOP });
+    });
   });
 
   test("drift that returns climbs the ladder", () => {

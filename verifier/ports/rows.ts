@@ -165,6 +165,8 @@ export interface WorkloadRow {
   readonly imageId?: string | undefined;
   readonly configDigest: string;
   readonly manifestDigest: string;
+  /** The service on its node that it stands for, where an engine runs it that keeps earlier images; undefined elsewhere, and in rows from before they had it. */
+  readonly service?: string | undefined;
   /** As shown: the appraisal, or `unknown` while the node itself is not vouched for. */
   readonly verdict: Verdict;
   readonly content: Verdict;
@@ -257,6 +259,26 @@ export interface ImageRow {
   readonly identity: string;
 }
 
+/** An image that can be gone back to, by digest. */
+export interface EarlierImage {
+  /** `sha256:<hex>` of the image configuration. */
+  readonly configDigest: string;
+  /** As the node's runtime named it: `sha256:<hex>`. */
+  readonly imageId: string;
+  /** `repository@sha256:<hex>`. */
+  readonly reference: string;
+}
+
+/** An image under which a service was affirming: one row a node, service and image, and the newest {@link MAX_AFFIRMED_IMAGES} of a service. */
+export interface AffirmedImageRow extends EarlierImage {
+  readonly nodeId: string;
+  readonly service: string;
+  /** When it was known last that a container of it was affirming. */
+  readonly affirmedAtMs: number;
+}
+
+export const MAX_AFFIRMED_IMAGES = 10;
+
 /** Seconds within one hour of a node's life in which it was known, and of these, not attested. */
 export interface CoverageRow {
   readonly nodeId: string;
@@ -303,6 +325,8 @@ export interface ActionRow {
   readonly reason: string;
   readonly detail: string;
   readonly newContainerId: string;
+  /** Of a rollback: what is gone back to. */
+  readonly target?: EarlierImage | undefined;
   /** Newest log entry about it; -1 before. */
   readonly logIndex: number;
 }

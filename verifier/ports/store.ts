@@ -10,6 +10,7 @@ import type { AlertCommit } from "./outbox.ts";
 import type {
   ActionRow,
   ActionWrite,
+  AffirmedImageRow,
   AllowedEkRow,
   BaselineRow,
   BootRow,
@@ -49,6 +50,8 @@ export interface StoreCommit {
   readonly baselines?: readonly BaselineRow[];
   readonly images?: readonly ImageRow[];
   readonly removedImages?: readonly string[];
+  /** Replaced only by a later one; of a service no more than MAX_AFFIRMED_IMAGES are kept. */
+  readonly affirmedImages?: readonly AffirmedImageRow[];
   /** Added to what is stored for the same node and hour. */
   readonly coverage?: readonly CoverageRow[];
   /** The commit fails with STORE_CONFLICT where a row is not in the state that the write expects. */
@@ -184,6 +187,8 @@ export interface Store {
 
   readBaselines(): Promise<readonly BaselineRow[]>;
   readImages(): Promise<readonly ImageRow[]>;
+  /** Of one service on one node, the last affirmed first. */
+  readAffirmedImages(nodeId: string, service: string): Promise<readonly AffirmedImageRow[]>;
   /** Sums since `sinceMs`. */
   readCoverage(sinceMs: number): Promise<{ readonly observedSeconds: number; readonly unattestedSeconds: number }>;
 }

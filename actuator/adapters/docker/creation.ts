@@ -1,4 +1,5 @@
 /** What the engine must be asked for to make a container as another one is: from the whole of what it tells of that one. Pure. */
+import { isDeepStrictEqual } from "node:util";
 import type Docker from "dockerode";
 
 /** Marks what was made for an intent, so that after a crash it is found again. */
@@ -27,6 +28,33 @@ export function creationOf(old: Inspected, { name, image, intentId }: { readonly
     // Engines before 25 take one network at creation.
     ...(first && { NetworkingConfig: { EndpointsConfig: Object.fromEntries([first]) } }),
   };
+}
+
+/** Of an image's configuration, what a container takes over that is not told otherwise. */
+const INHERITED = ["User", "WorkingDir", "Healthcheck", "StopSignal", "Shell", "OnBuild", "ArgsEscaped"] as const;
+
+/**
+ * The container without what it has from its image alone: what is left is what was asked for, and another image fills in its own. A value that was asked for and is
+ * the image's too counts as the image's: the engine does not tell the two apart.
+ */
+export function withoutImagesOwn(container: Inspected, image: Docker.ImageInspectInfo): Inspected {
+  const own = image.Config as unknown as Readonly<Record<string, unknown>>;
+  const asked: Record<string, unknown> = { ...container.Config };
+  for (const key of INHERITED) if (isDeepStrictEqual(asked[key], own[key])) delete asked[key];
+  // Whoever gives an entry point of his own gets no arguments from the image.
+  if (isDeepStrictEqual(asked["Entrypoint"], own["Entrypoint"])) {
+    delete asked["Entrypoint"];
+    if (isDeepStrictEqual(asked["Cmd"], own["Cmd"])) delete asked["Cmd"];
+  }
+  const inherited = new Set((own["Env"] ?? []) as string[]);
+  asked["Env"] = container.Config.Env.filter((each) => !inherited.has(each));
+  for (const key of ["Labels", "ExposedPorts", "Volumes"]) asked[key] = without(asked[key] as object | null, own[key] as object | null);
+  return { ...container, Config: asked as unknown as Inspected["Config"] };
+}
+
+function without(asked: object | null | undefined, own: object | null | undefined): object {
+  const known = new Map(Object.entries(own ?? {}));
+  return Object.fromEntries(Object.entries(asked ?? {}).filter(([key, value]) => !known.has(key) || !isDeepStrictEqual(known.get(key), value)));
 }
 
 /** Networks of `old` that `fresh` has not joined. */

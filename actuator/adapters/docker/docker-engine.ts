@@ -1,7 +1,7 @@
 /** {@link Engine} over the Docker Engine API (dockerode). */
 import Docker from "dockerode";
-import { type Engine, type EngineContainer, EngineError, type RestartPolicy } from "../../ports/engine.ts";
-import { creationOf, INTENT_LABEL, laterNetworks } from "./creation.ts";
+import { type Engine, type EngineContainer, EngineError, type RestartPolicy, type TargetImage } from "../../ports/engine.ts";
+import { creationOf, INTENT_LABEL, laterNetworks, withoutImagesOwn } from "./creation.ts";
 
 const CALL_TIMEOUT_MS = 30_000;
 
@@ -62,16 +62,21 @@ export class DockerEngine implements Engine {
     return found && (await this.find(found.Id));
   }
 
-  async createLike(like: string, name: string, intentId: string): Promise<string> {
+  async hasImage(imageId: string): Promise<boolean> {
+    return (await this.#image(imageId))?.Id === imageId;
+  }
+
+  async createLike(like: string, name: string, intentId: string, target?: TargetImage): Promise<string> {
     const old = await guard(() => this.#docker.getContainer(like).inspect());
-    const named = await this.#image(old.Config.Image);
     // By the name it was started by, where that still is the same image: policy and people know it by that.
-    const image = named?.Id === old.Image ? old.Config.Image : old.Image;
-    const made = await guard(() => this.#docker.createContainer(creationOf(old, { name, image, intentId })));
+    const wanted = target ?? { imageId: old.Image, reference: old.Config.Image };
+    const image = await this.#nameOf(wanted);
+    const own = target ? withoutImagesOwn(old, await guard(() => this.#docker.getImage(old.Image).inspect())) : old;
+    const made = await guard(() => this.#docker.createContainer(creationOf(own, { name, image, intentId })));
     const fresh = await guard(() => made.inspect());
-    if (fresh.Image === old.Image) return fresh.Id;
+    if (fresh.Image === wanted.imageId) return fresh.Id;
     await this.remove(fresh.Id);
-    throw new EngineError("OTHER_IMAGE", `${image} is another image than ${old.Image} by now`);
+    throw new EngineError("OTHER_IMAGE", `${image} is another image than ${wanted.imageId} by now`);
   }
 
   async joinNetworks(id: string, like: string): Promise<void> {
@@ -81,6 +86,13 @@ export class DockerEngine implements Engine {
       await guard(() => this.#docker.getNetwork(network).connect({ Container: id, EndpointConfig: endpoint }));
   }
 
+  /** The reference, where it names the image here; else its repository's digest of it that the engine knows (that of an index, for one); else the id alone. */
+  async #nameOf({ imageId, reference }: TargetImage): Promise<string> {
+    if ((await this.#image(reference))?.Id === imageId) return reference;
+    const repository = familiar(reference);
+    return (await this.#image(imageId))?.RepoDigests?.find((each) => familiar(each) === repository) ?? imageId;
+  }
+
   async #inspect(id: string): Promise<Docker.ContainerInspectInfo | undefined> {
     return await guard(() => this.#docker.getContainer(id).inspect()).catch(ignoreMissing);
   }
@@ -88,6 +100,12 @@ export class DockerEngine implements Engine {
   async #image(reference: string): Promise<Docker.ImageInspectInfo | undefined> {
     return await guard(() => this.#docker.getImage(reference).inspect()).catch(ignoreMissing);
   }
+}
+
+/** The repository, as the engine writes it: without Docker Hub's own name. */
+function familiar(reference: string): string {
+  const [name = ""] = reference.split("@");
+  return name.replace(/^docker\.io\/(?:library\/)?/, "");
 }
 
 function nameOf({ Name }: Docker.ContainerInspectInfo): string {

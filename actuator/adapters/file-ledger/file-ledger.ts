@@ -24,6 +24,7 @@ const entrySchema = z.strictObject({
   restartPolicy: z.strictObject({ name: z.string(), maximumRetryCount: z.number() }),
   receivedAtMs: z.number(),
   expiresAtMs: z.number(),
+  target: z.strictObject({ imageId: z.string(), reference: z.string() }).optional(),
   settled: settledSchema.optional(),
   reported: z.boolean(),
 });
@@ -137,8 +138,8 @@ export class FileLedger implements Ledger {
   }
 }
 
-function toLine({ settled, restartPolicy, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
-  return { ...entry, restartPolicy: { ...restartPolicy }, ...(settled && { settled: { ...settled } }) };
+function toLine({ settled, restartPolicy, target, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
+  return { ...entry, restartPolicy: { ...restartPolicy }, ...(target && { target: { ...target } }), ...(settled && { settled: { ...settled } }) };
 }
 
 function writeAll(fd: number, bytes: Buffer): void {

@@ -1,5 +1,17 @@
 /** Nodes, who may enrol, images and coverage. Synchronous; runs in the store's threads. */
-import type { AllowedEkRow, BaselineRow, BootRow, CoverageRow, ImageRow, ImaRow, JoinTokenRow, NodeRow, QuoteRow } from "../../ports/rows.ts";
+import {
+  type AffirmedImageRow,
+  type AllowedEkRow,
+  type BaselineRow,
+  type BootRow,
+  type CoverageRow,
+  type ImageRow,
+  type ImaRow,
+  type JoinTokenRow,
+  MAX_AFFIRMED_IMAGES,
+  type NodeRow,
+  type QuoteRow,
+} from "../../ports/rows.ts";
 import { StoreError } from "../../ports/store.ts";
 import type { Connection } from "./database.ts";
 import { fromJson, toJson } from "./json.ts";
@@ -19,6 +31,9 @@ function quoteOf({ quote_ms, resets, restarts, clock, safe }: QuoteColumns): Omi
     clock: { resetCount: Number(resets), restartCount: Number(restarts), clock: BigInt.asUintN(64, clock), safe: safe === 1n },
   };
 }
+
+/** A service that has not been seen for so long is another one. */
+const AFFIRMED_IMAGE_KEPT_MS = 365 * 86_400_000;
 
 export class FleetTable {
   readonly #connection: Connection;
@@ -118,6 +133,36 @@ export class FleetTable {
     return this.#bodies("SELECT body FROM images ORDER BY config_digest");
   }
 
+  putAffirmedImage(row: AffirmedImageRow): void {
+    const { nodeId, service, configDigest, affirmedAtMs } = row;
+    this.#run(
+      `INSERT INTO affirmed_images (node_id, service, config_digest, affirmed_ms, body) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET affirmed_ms = excluded.affirmed_ms, body = excluded.body WHERE excluded.affirmed_ms >= affirmed_ms`,
+      nodeId,
+      service,
+      configDigest,
+      affirmedAtMs,
+      toJson(row),
+    );
+    this.#run(
+      `DELETE FROM affirmed_images WHERE node_id = ? AND service = ? AND config_digest NOT IN
+       (SELECT config_digest FROM affirmed_images WHERE node_id = ? AND service = ? ORDER BY affirmed_ms DESC, config_digest LIMIT ${MAX_AFFIRMED_IMAGES})`,
+      nodeId,
+      service,
+      nodeId,
+      service,
+    );
+  }
+
+  readAffirmedImages(nodeId: string, service: string): AffirmedImageRow[] {
+    return this.#connection
+      .prepare<[string, string], { body: string }>(
+        "SELECT body FROM affirmed_images WHERE node_id = ? AND service = ? ORDER BY affirmed_ms DESC, config_digest",
+      )
+      .all(nodeId, service)
+      .map(({ body }) => fromJson<AffirmedImageRow>(body));
+  }
+
   addCoverage({ nodeId, hourMs, observedSeconds, unattestedSeconds }: CoverageRow): void {
     this.#run(
       `INSERT INTO coverage (node_id, hour_ms, observed, unattested) VALUES (?, ?, ?, ?)
@@ -140,6 +185,7 @@ export class FleetTable {
     this.#run("DELETE FROM nonces WHERE expires_ms < ?", nowMs);
     this.#run("DELETE FROM join_tokens WHERE expires_ms < ?", nowMs);
     this.#run("DELETE FROM coverage WHERE hour_ms < ?", coverageBeforeMs);
+    this.#run("DELETE FROM affirmed_images WHERE affirmed_ms < ?", nowMs - AFFIRMED_IMAGE_KEPT_MS);
   }
 
   #run(sql: string, ...values: (string | number | Buffer)[]): number {

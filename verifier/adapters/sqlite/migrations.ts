@@ -80,4 +80,10 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE action_pause (one INTEGER PRIMARY KEY CHECK (one = 1), body TEXT NOT NULL);
   `,
   "CREATE TABLE baselines (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;",
+  `
+  CREATE TABLE affirmed_images (
+    node_id TEXT NOT NULL, service TEXT NOT NULL, config_digest TEXT NOT NULL, affirmed_ms REAL NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (node_id, service, config_digest)
+  ) WITHOUT ROWID;
+  `,
 ];

@@ -68,6 +68,7 @@ function storeOver(writer: ThreadClient, reader: ThreadClient): Store {
     readPause: () => reader.call("actions", "readPause"),
     readBaselines: () => reader.call("fleet", "readBaselines"),
     readImages: () => reader.call("fleet", "readImages"),
+    readAffirmedImages: (nodeId, service) => reader.call("fleet", "readAffirmedImages", nodeId, service),
     readCoverage: (sinceMs) => reader.call("fleet", "readCoverage", sinceMs),
   };
 }

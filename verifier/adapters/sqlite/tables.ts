@@ -120,6 +120,7 @@ export class Writes extends Reads {
       for (const row of commit.baselines ?? []) this.fleet.putBaseline(row);
       for (const row of commit.images ?? []) this.fleet.putImage(row);
       for (const digest of commit.removedImages ?? []) this.fleet.removeImage(digest);
+      for (const row of commit.affirmedImages ?? []) this.fleet.putAffirmedImage(row);
       for (const row of commit.coverage ?? []) this.fleet.addCoverage(row);
       for (const write of commit.actions ?? []) this.actions.write(write);
       if (commit.pause !== undefined) this.actions.writePause(commit.pause);

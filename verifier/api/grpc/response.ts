@@ -27,10 +27,11 @@ const OPEN = [ActionState.AWAITING, ActionState.ISSUED];
 const time = (ms: number | undefined) => (ms === undefined ? undefined : timestampFromMs(ms));
 
 function action(row: ActionRow) {
-  const { intent: _intent, number: _number, driftLogIndex: _index, owners: _owners, logIndex, approvals, ...same } = row;
+  const { intent: _intent, number: _number, driftLogIndex: _index, owners: _owners, target, logIndex, approvals, ...same } = row;
   return {
     ...same,
     logIndex: BigInt(logIndex),
+    ...(target && { targetReference: target.reference, targetConfigDigest: target.configDigest }),
     approvals: approvals.map(({ by, atMs }) => ({ by, at: timestampFromMs(atMs) })),
     ...{ createdAt: time(row.createdAtMs), issuedAt: time(row.issuedAtMs), expiresAt: time(row.expiresAtMs), settledAt: time(row.settledAtMs) },
   };

@@ -1,7 +1,8 @@
 /** Gathers what one step decides (rows and log entries) and puts it together as one draft for the committer. */
-import type { BootRow, DriftRow, EvidenceWrite, ImaRow, NodeRow, QuoteRow, WorkloadRow } from "../../ports/rows.ts";
+import type { AffirmedImageRow, BootRow, DriftRow, EvidenceWrite, ImaRow, NodeRow, QuoteRow, WorkloadRow } from "../../ports/rows.ts";
 import type { StoreCommit } from "../../ports/store.ts";
 import type { LogEntry } from "../transparency/entry.ts";
+import { affirmedImages } from "./affirmed-images.ts";
 import type { Draft } from "./committer.ts";
 import { driftFact, nodeVerdict, workloadVerdict } from "./log-facts.ts";
 
@@ -14,6 +15,7 @@ export class ChangeSet {
   readonly #removed: { nodeId: string; containerId: string }[] = [];
   /** By number. `entry`: which of the entries tells of it; -1: none. */
   readonly #drifts = new Map<number, { row: DriftRow; entry: number; opened: boolean }>();
+  readonly #affirmed: AffirmedImageRow[] = [];
   #node: NodeRow | undefined;
   #quote: QuoteRow | undefined;
   #evidence: EvidenceWrite | undefined;
@@ -78,6 +80,7 @@ export class ChangeSet {
 
   workload(row: WorkloadRow, before: WorkloadRow | undefined): void {
     this.#workloads.set(row.containerId, row);
+    this.#affirmed.push(...affirmedImages(row, before, this.#nowMs));
     if (!before || before.verdict !== row.verdict || before.content !== row.content || before.provenance?.status !== row.provenance?.status)
       this.#entries.push(workloadVerdict(row, before, this.#nowMs));
   }
@@ -110,6 +113,7 @@ export class ChangeSet {
           ...(this.#evidence && { evidence: this.#evidence }),
           ...(this.#boot && { boots: [this.#boot] }),
           ...(this.#ima && { imas: [this.#ima] }),
+          ...(this.#affirmed.length > 0 && { affirmedImages: this.#affirmed }),
           workloads: [...this.#workloads.values()],
           removedWorkloads: this.#removed,
           drifts: [...this.#drifts.values()].map(({ row, entry, opened }) => ({

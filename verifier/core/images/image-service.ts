@@ -94,10 +94,11 @@ export class ImageService implements Images {
     const team = teamPolicy(policy, question.containerName);
     const ofTeam = team && this.#verdict(entry, entry.teamVerdicts, team, question);
     const asked = ofTeam && (ofTeam.input.required || ofTeam.input.status === "revoked") ? ofTeam : undefined;
-    const { image, resolved } = entry.known;
+    const { image, resolved, artefacts } = entry.known;
     return {
       key: entry.key,
       image,
+      lookingUp: entry.known === NOTHING_KNOWN || (resolved !== undefined && !artefacts),
       configDigest: resolved?.configDigest ?? "",
       manifestDigest: resolved?.manifestDigest ?? "",
       provenance: verdict.input,

@@ -26,6 +26,8 @@ export interface ImageView {
   /** Names the question: changes are told by it. */
   readonly key: string;
   readonly image: LoadedImage | MissingImage;
+  /** Nothing has been found out yet that provenance could be judged by. */
+  readonly lookingUp: boolean;
   /** As the signed objects say; empty before the image is resolved. */
   readonly configDigest: string;
   readonly manifestDigest: string;

@@ -231,7 +231,10 @@ const route = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("alertmanager"), ...routeKeys }),
 ]);
 
-const rungs = z.array(z.enum(RUNGS)).min(1).max(5);
+const rungs = z
+  .array(z.enum(RUNGS).exclude(["rollback"]))
+  .min(1)
+  .max(5);
 const haltRungs = z
   .array(z.enum(RUNGS).exclude(["recreate"]))
   .min(1)

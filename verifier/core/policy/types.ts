@@ -337,9 +337,13 @@ export const MODES = ["observe", "dry-run", "enforce"] as const;
 /** `observe`: nothing is acted on. `dry-run`: what would be done is recorded. `enforce`: it is done, where a response rule selects. */
 export type PolicyMode = (typeof MODES)[number];
 
-/** From the mildest: tell by the alert routes alone; stop the container; put another of the same digest in its place. */
-export const RUNGS = ["alert", "stop", "recreate"] as const;
+/** Tell by the alert routes alone; stop the container; put another of the same digest, or of an earlier one that is verified now, in its place. */
+export const RUNGS = ["alert", "stop", "recreate", "rollback"] as const;
 export type Rung = (typeof RUNGS)[number];
+/** Of a ladder for what the container itself did: an earlier image would not undo it. */
+export type LadderRung = Exclude<Rung, "rollback">;
+/** Of the ladder for an image that is not trusted: another of the same would not be trusted either. */
+export type UntrustedRung = Exclude<Rung, "recreate">;
 export const OWNERS = ["compose", "swarm", "systemd"] as const;
 /** Whoever else manages a container, and would put back what we take away. */
 export type Owner = (typeof OWNERS)[number];
@@ -348,9 +352,9 @@ export interface ResponseRule {
   readonly name: string;
   readonly select: Omit<Selector, "labels">;
   /** Severity of the gravest drift → rungs: the first time in a day the first, when drift returns the next, then always the last. None: alert. */
-  readonly ladder: Readonly<Partial<Record<Severity, readonly Rung[]>>>;
-  /** The same for an image that is not signed as required or is revoked. */
-  readonly untrusted: readonly Exclude<Rung, "recreate">[];
+  readonly ladder: Readonly<Partial<Record<Severity, readonly LadderRung[]>>>;
+  /** The same for an image that is not signed as required or is revoked. A rollback that is not possible gives way to the rung after it. */
+  readonly untrusted: readonly UntrustedRung[];
   /** People who must approve before anything is done: 0..10. */
   readonly approvals: number;
   /** Whose containers may be acted on besides those that nobody manages. */

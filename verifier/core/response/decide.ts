@@ -1,11 +1,12 @@
 /** What is to be done about one container: from results, policy and what was done before. Pure; whatever is not certain does nothing. */
 import { Verdict } from "@hullmark/proto/v1/common";
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
-import type { ActionRow, DriftRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { ActionRow, DriftRow, EarlierImage, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import { selects } from "../policy/match.ts";
 import type { Policy, ResponseRule, Rung } from "../policy/types.ts";
 import { overLimit } from "./breaker.ts";
 import { causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
+import { type Rollback, rollbackOf } from "./rollback.ts";
 
 /** Everything that a decision rests on. */
 export interface Situation {
@@ -16,6 +17,8 @@ export interface Situation {
   readonly drifts: readonly DriftRow[];
   /** Of every node, the last {@link HISTORY_MS}, and all that are not settled. */
   readonly history: readonly ActionRow[];
+  /** Where the service could go back to. */
+  readonly rollback: Rollback;
   readonly paused: boolean;
   readonly actuator: boolean;
   /** All that are known, of every node. */
@@ -29,7 +32,7 @@ export const HISTORY_MS = 86_400_000;
 export const MAX_ATTEMPTS = 3;
 
 /** May change by time, by another action's end or by what people do: looked at again. */
-export const HELD = ["node-not-attested", "paused", "frozen", "no-actuator", "cooling-down", "breaker", "storage"] as const;
+export const HELD = ["node-not-attested", "looking-up", "paused", "frozen", "no-actuator", "cooling-down", "breaker", "storage"] as const;
 export type Held = (typeof HELD)[number];
 type Idle =
   | "observe"
@@ -48,9 +51,16 @@ type Idle =
 
 export type Decision =
   | { readonly act: false; readonly why: Idle | Held }
-  | { readonly act: true; readonly kind: ActionKind; readonly drift: DriftRow; readonly rule: ResponseRule; readonly workload: WorkloadRow };
+  | {
+      readonly act: true;
+      readonly kind: ActionKind;
+      readonly drift: DriftRow;
+      readonly rule: ResponseRule;
+      readonly workload: WorkloadRow;
+      readonly target: EarlierImage | undefined;
+    };
 
-const KINDS: Readonly<Record<Exclude<Rung, "alert">, ActionKind>> = { stop: ActionKind.STOP, recreate: ActionKind.RECREATE };
+const KINDS: Readonly<Record<Exclude<Rung, "alert">, ActionKind>> = { stop: ActionKind.STOP, recreate: ActionKind.RECREATE, rollback: ActionKind.ROLLBACK };
 const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
 const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.FAILED, ActionState.REFUSED, ActionState.EXPIRED]);
 
@@ -75,35 +85,41 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   if (!rule) return idle("no-rule");
   if (drifts.some((drift) => causeOf(drift) === "node")) return idle("node-cause");
   const history = situation.history.filter(({ id }) => id !== own?.id);
-  const found = rungFor(
-    rule,
-    drifts,
-    history.filter((each) => serviceOf(each) === serviceOf(workload)),
-  );
+  const done = history.filter((each) => each.state === ActionState.DONE && serviceOf(each) === serviceOf(workload)).length;
+  const found = rungFor(rule, drifts, done, rollbackOf(situation.rollback, workload, history));
   if (!found) return idle("alert");
   const kind = KINDS[found.rung];
+  const target = found.rung === "rollback" ? found.target : undefined;
   const past = pastOf(history, workload, kind, found.drift, policy.mode === "dry-run");
   if (past) return idle(past);
+  if (found.rung === "rollback" && !target) return idle("looking-up");
   const held = heldBy(situation, history, workload);
   if (held) return idle(held);
-  return { act: true, kind, drift: found.drift, rule, workload };
+  return { act: true, kind, drift: found.drift, rule, workload, target };
 }
 
-/** The rung for the gravest drift, of the oldest number where several are; undefined: nothing beyond telling, or nothing that would heal. */
-function rungFor(
-  rule: ResponseRule,
-  drifts: readonly DriftRow[],
-  service: readonly ActionRow[],
-): { readonly rung: Exclude<Rung, "alert">; readonly drift: DriftRow } | undefined {
+interface Found {
+  readonly rung: Exclude<Rung, "alert">;
+  readonly drift: DriftRow;
+  /** Of a rollback; undefined: whether there is one is being looked up. */
+  readonly target: EarlierImage | undefined;
+}
+
+/**
+ * The rung for the gravest drift, of the oldest number where several are; undefined: nothing beyond telling, or nothing that would heal.
+ * @param done actions on the service that were done @param target "none": it cannot be rolled back, and the rung after that is meant
+ */
+function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: number, target: ReturnType<typeof rollbackOf>): Found | undefined {
   const untrusted = drifts.filter((drift) => causeOf(drift) === "untrusted");
   const [drift] = (untrusted.length > 0 ? untrusted : drifts).toSorted((a, b) => b.severity - a.severity || a.number - b.number);
   if (!drift) return undefined;
   const cause = causeOf(drift);
   const severity = SEVERITY_OF[drift.severity];
-  const rungs = cause === "untrusted" ? rule.untrusted : ((severity && rule.ladder[severity]) ?? []);
-  const done = service.filter(({ state }) => state === ActionState.DONE).length;
-  const rung = rungs[Math.min(done, rungs.length - 1)] ?? "alert";
-  return rung !== "alert" && HEALS[cause].includes(rung) ? { rung, drift } : undefined;
+  const rungs: readonly Rung[] = cause === "untrusted" ? rule.untrusted : ((severity && rule.ladder[severity]) ?? []);
+  const due = rungs.slice(Math.min(done, rungs.length - 1));
+  const rung = due.find((each) => each !== "rollback" || target !== "none") ?? "alert";
+  if (rung === "alert" || !HEALS[cause].includes(rung)) return undefined;
+  return { rung, drift, target: rung === "rollback" && typeof target === "object" ? target : undefined };
 }
 
 /** What was done, tried or forbidden before on this very container. */

@@ -14,7 +14,9 @@ import { adminFact } from "../fleet/log-facts.ts";
 import type { Policy } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { alarmSubject, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
+import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS } from "./decide.ts";
+import { NO_ROLLBACK, type Rollback } from "./rollback.ts";
 import { actionFact, INTENT_LIFETIME_MS, intentBody, issued, newAction, REPORT_GRACE_MS, type Report, reported, settled } from "./steps.ts";
 
 /** Where a process can be killed in the tests; each must be survived. */
@@ -27,6 +29,8 @@ export interface ResponseServices {
   readonly policy: () => Policy;
   /** The node as it is judged now. */
   readonly node: (nodeId: string) => NodeRow | undefined;
+  /** Where the service that this container stands for could go back to. */
+  readonly rollback: (nodeId: string, containerId: string) => Promise<Rollback>;
   readonly random: (bytes: number) => Buffer;
   readonly nowMs: () => number;
   readonly verifierId: string;
@@ -193,7 +197,7 @@ export class ResponseEngine {
       const approved = { ...row, approvals: [...row.approvals, { by, atMs: this.#services.nowMs() }] };
       if (approved.approvals.length < row.approvalsNeeded) return await this.#write(approved, row.state, by);
       const decision = await this.#decide(row.nodeId, row.containerId, row);
-      if (!decision.act || decision.kind !== row.kind) throw new ResponseError("HELD", `not now: ${decision.act ? "another action is due" : decision.why}`);
+      if (!decision.act || !isSame(decision, row)) throw new ResponseError("HELD", `not now: ${decision.act ? "another action is due" : decision.why}`);
       return await this.#issue(approved, row.state, by);
     });
   }
@@ -316,8 +320,10 @@ export class ResponseEngine {
 
   async #withdrawIfGone(row: ActionRow): Promise<void> {
     const decision = await this.#decide(row.nodeId, row.containerId, row);
-    const still = decision.act ? decision.kind === row.kind : (HELD as readonly string[]).includes(decision.why);
-    if (!still) await this.#settle(row, ActionState.WITHDRAWN, decision.act ? "another-action" : decision.why);
+    const still = decision.act ? isSame(decision, row) : (HELD as readonly string[]).includes(decision.why);
+    if (still) return;
+    await this.#settle(row, ActionState.WITHDRAWN, decision.act ? "another-action" : decision.why);
+    this.touched(row.nodeId, row.containerId);
   }
 
   async #settle(row: ActionRow, state: ActionState, reason: string): Promise<void> {
@@ -341,6 +347,8 @@ export class ResponseEngine {
     const { store, policy, node, nowMs } = this.#services;
     const [workloads, drifts, counts] = await Promise.all([store.findWorkloads(containerId, 8), this.#openDrifts(nodeId, containerId), store.countResults()]);
     if (!drifts) return { act: false, why: "too-many-drifts" };
+    const untrusted = policy().mode !== "observe" && drifts.some((drift) => causeOf(drift) === "untrusted");
+    const rollback = untrusted ? await this.#services.rollback(nodeId, containerId) : NO_ROLLBACK;
     return decide(
       {
         policy: policy(),
@@ -348,6 +356,7 @@ export class ResponseEngine {
         workload: workloads.find((each) => each.nodeId === nodeId && each.containerId === containerId),
         drifts,
         history: [...this.#rows.values()],
+        rollback,
         paused: this.#pause !== undefined,
         actuator: this.#actuators.has(nodeId),
         containers: Object.values(counts.byVerdict).reduce((sum, n) => sum + n, 0),
@@ -384,4 +393,8 @@ export class ResponseEngine {
     this.#lastNumber = await store.readLastActionNumber();
     this.#pause = await store.readPause();
   }
+}
+
+function isSame({ kind, target }: Extract<Decision, { act: true }>, row: ActionRow): boolean {
+  return kind === row.kind && target?.configDigest === row.target?.configDigest;
 }

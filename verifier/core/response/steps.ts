@@ -25,7 +25,7 @@ function actionId(number: number): string {
   return driftId(number).replace(/^D/, "A");
 }
 
-export function newAction(number: number, { kind, drift, rule, workload }: Act, nodeName: string, state: ActionState, nowMs: number): ActionRow {
+export function newAction(number: number, { kind, drift, rule, workload, target }: Act, nodeName: string, state: ActionState, nowMs: number): ActionRow {
   const { nodeId, containerId, containerName, imageReference, imageId, configDigest } = workload;
   return {
     ...{
@@ -44,7 +44,7 @@ export function newAction(number: number, { kind, drift, rule, workload }: Act, 
     },
     ...{ driftId: drift.id, driftLogIndex: drift.logIndex, rule: rule.name, owners: rule.owners, createdAtMs: nowMs },
     ...{ issuedAtMs: undefined, expiresAtMs: undefined, intent: undefined, settledAtMs: state === ActionState.DRY_RUN ? nowMs : undefined },
-    ...{ approvalsNeeded: rule.approvals, approvals: [], deniedBy: "", reason: "", detail: "", newContainerId: "", logIndex: -1 },
+    ...{ approvalsNeeded: rule.approvals, approvals: [], deniedBy: "", reason: "", detail: "", newContainerId: "", target, logIndex: -1 },
   };
 }
 
@@ -54,6 +54,10 @@ export function intentBody(row: ActionRow, id: Buffer, verifier: { readonly veri
   const intent = create(IntentSchema, {
     ...{ id, actionId: row.id, ...verifier, nodeId: row.nodeId, containerId: row.containerId, configDigest: row.configDigest, imageId, kind: row.kind },
     ...{ driftId: row.driftId, driftLogIndex: BigInt(Math.max(0, row.driftLogIndex)), owners: [...row.owners] },
+    ...(row.target && {
+      ...{ targetConfigDigest: row.target.configDigest, targetReference: row.target.reference },
+      targetImageId: row.target.imageId === row.target.configDigest ? "" : row.target.imageId,
+    }),
     ...{ issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + INTENT_LIFETIME_MS) },
   });
   return Buffer.from(toBinary(IntentSchema, intent));
@@ -97,6 +101,12 @@ export function actionFact(row: ActionRow, nowMs: number, by = ""): LogEntry {
     ...{ name: text(row.containerName), workload: text(row.workload), image: text(row.imageReference), config: text(row.configDigest) },
     ...{ drift: row.driftId, driftIndex: row.driftLogIndex, rule: row.rule, approvals: row.approvals.map((each) => text(each.by)) },
     ...{ intent: row.intent ? `sha256:${hash("sha256", row.intent.body)}` : null, expires: row.expiresAtMs === undefined ? null : Math.floor(row.expiresAtMs) },
-    ...{ reason: text(row.reason), detail: text(row.detail), newContainer: row.newContainerId || null, by: by === "" ? null : text(by) },
+    ...{
+      reason: text(row.reason),
+      detail: text(row.detail),
+      newContainer: row.newContainerId || null,
+      ...(row.target && { target: text(row.target.reference), targetConfig: text(row.target.configDigest) }),
+      by: by === "" ? null : text(by),
+    },
   });
 }

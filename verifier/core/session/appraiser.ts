@@ -7,6 +7,7 @@ import { MERGED_TREE_ID } from "../appraisal/appraise-merged.ts";
 import { POD_CLAIMS } from "../appraisal/appraise-pod.ts";
 import type { ExpectedTree } from "../appraisal/descent.ts";
 import type { ContainerAppraisal, ContainerRules, ContainerState, LayerFinding } from "../appraisal/types.ts";
+import { serviceOfContainer } from "../fleet/affirmed-images.ts";
 import { claimRow, claimRows, vectorRow } from "../fleet/claims.ts";
 import type { DriftSubject } from "../fleet/drift-rows.ts";
 import { effectiveResult } from "../fleet/effective.ts";
@@ -145,6 +146,7 @@ function* differingLayers(
 
 const NAME_CHARS = 512;
 const short = (text: string): string => text.slice(0, NAME_CHARS);
+const serviceOf = (identity: ContainerState["identity"]): string | undefined => serviceOfContainer(identity)?.slice(0, NAME_CHARS);
 
 function rowOf({ id, identity }: ContainerState, view: ImageView, appraisal: ContainerAppraisal, node: NodeRow, nowMs: number): WorkloadRow {
   const appraised = { verdict: appraisal.verdict, content: appraisal.content, reasons: claimRows(appraisal.reasons) };
@@ -158,6 +160,7 @@ function rowOf({ id, identity }: ContainerState, view: ImageView, appraisal: Con
     imageId: short(identity.imageId),
     configDigest: short(view.configDigest || identity.configDigest),
     manifestDigest: view.manifestDigest,
+    service: serviceOf(identity),
     ...effectiveResult(node, appraised),
     appraised,
     provenance: view.provenanceRow,
@@ -199,6 +202,7 @@ export function unappraised(before: WorkloadRow | undefined, state: ContainerSta
     imageId: short(identity.imageId),
     configDigest: short(identity.configDigest),
     manifestDigest: "",
+    service: serviceOf(identity),
     ...effectiveResult(node, appraised),
     appraised,
     provenance: before?.provenance,

@@ -100,6 +100,27 @@ export declare type Intent = Message<"hullmark.v1.Intent"> & {
    * @generated from field: string image_id = 14;
    */
   imageId: string;
+
+  /**
+   * Of ACTION_KIND_ROLLBACK alone: `sha256:<hex>` of the image configuration to go back to, which is not the present one.
+   *
+   * @generated from field: string target_config_digest = 15;
+   */
+  targetConfigDigest: string;
+
+  /**
+   * As image_id.
+   *
+   * @generated from field: string target_image_id = 16;
+   */
+  targetImageId: string;
+
+  /**
+   * `repository@sha256:<hex>`: what the new container's image is called, where the engine knows it by that name.
+   *
+   * @generated from field: string target_reference = 17;
+   */
+  targetReference: string;
 };
 
 /**
@@ -360,6 +381,18 @@ export declare type Action = Message<"hullmark.v1.Action"> & {
    * @generated from field: string denied_by = 23;
    */
   deniedBy: string;
+
+  /**
+   * Of a rollback: the image to go back to, by digest.
+   *
+   * @generated from field: string target_reference = 24;
+   */
+  targetReference: string;
+
+  /**
+   * @generated from field: string target_config_digest = 25;
+   */
+  targetConfigDigest: string;
 };
 
 /**
@@ -636,6 +669,13 @@ export enum ActionKind {
    * @generated from enum value: ACTION_KIND_RECREATE = 2;
    */
   RECREATE = 2,
+
+  /**
+   * Another container of the same configuration takes its place, of an earlier image of the same service; the old one is kept, stopped.
+   *
+   * @generated from enum value: ACTION_KIND_ROLLBACK = 3;
+   */
+  ROLLBACK = 3,
 }
 
 /**

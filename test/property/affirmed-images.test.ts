@@ -1,0 +1,45 @@
+/** What is noted of a service's images: every one under which it was affirming, and no other. */
+import { Verdict } from "@hullmark/proto/v1/common";
+import { affirmedImages, serviceOfContainer } from "@hullmark/verifier/core/fleet/affirmed-images";
+import type { WorkloadRow } from "@hullmark/verifier/ports/rows";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { T0, workload } from "../contract/store-fixtures.ts";
+
+const digest = (n: number): string => `sha256:${String(n).repeat(64)}`;
+const imageReference = "registry.example:5000/shop:1";
+const row = (n: number, more: Partial<WorkloadRow> = {}): WorkloadRow =>
+  workload("n1", "c1", { imageReference, configDigest: digest(n), imageId: digest(n), manifestDigest: digest(n), ...more });
+
+test("any course of verdicts and images: what was affirming is noted, what was not is not", () => {
+  const verdict = fc.constantFrom(Verdict.AFFIRMING, Verdict.WARNING, Verdict.CONTRAINDICATED, Verdict.UNKNOWN);
+  fc.assert(
+    fc.property(fc.array(fc.record({ n: fc.integer({ min: 1, max: 3 }), verdict }), { maxLength: 20 }), (course) => {
+      const noted = new Map<string, number>();
+      let before: WorkloadRow | undefined;
+      for (const [i, each] of course.entries()) {
+        const now = row(each.n, { verdict: each.verdict });
+        for (const image of affirmedImages(now, before, T0 + i)) noted.set(image.reference, image.affirmedAtMs);
+        before = now;
+      }
+      const affirming = course.filter((each) => each.verdict === Verdict.AFFIRMING);
+      expect(new Set(noted.keys())).toEqual(new Set(affirming.map(({ n }) => `registry.example:5000/shop@${digest(n)}`)));
+    }),
+  );
+});
+
+test.each<[string, Partial<WorkloadRow>]>([
+  ["of no service", { service: undefined }],
+  ["of an image that has no digest of its own", { manifestDigest: "" }],
+  ["of an image that the runtime names by no digest", { imageId: "web:1" }],
+  ["of an image that no registry has a name for", { imageReference: digest(1) }],
+])("nothing is noted %s", (_name, more) => expect(affirmedImages(row(1, more), undefined, T0)).toEqual([]));
+
+test("a service is what the labels say, on Docker hosts; of two Compose projects it is two", () => {
+  const of = (runtime: string, labels: Record<string, string>, name = "web") => serviceOfContainer({ runtime, workload: name, labels });
+  expect(of("docker", {})).toBe("web");
+  expect(of("docker", { "com.docker.compose.project": "shop" })).toBe("shop/web");
+  expect(of("docker", { "com.docker.compose.project": "other" })).toBe("other/web");
+  expect(of("containerd", {})).toBeUndefined();
+  expect(of("docker", {}, "")).toBeUndefined();
+});
