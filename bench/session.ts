@@ -106,6 +106,7 @@ function imagesOf(): Images {
       lookingUp: false,
       configDigest: "sha256:bench",
       manifestDigest: "",
+      pinnedReference: "",
     },
     provenance: { status: "unsigned", text: "", required: false },
     teamProvenance: undefined,

@@ -15,12 +15,12 @@ export function earlierImages({ sessions, images, store }: { readonly sessions: 
     if (!live || !container || service === undefined) return NO_ROLLBACK;
     const { identity, filesystem } = container;
     const standing = ({ configDigest, imageId, reference }: EarlierImage): Standing => {
-      const { provenance, lookingUp } = images.view({
+      const { provenance, teamProvenance, lookingUp } = images.view({
         ...{ imageReference: reference, imageId, repoDigests: [reference], configDigest },
         ...{ containerName: identity.name, workload: identity.workload, labels: identity.labels, runtime: identity.runtime },
         ...{ nodeName: live.node.name, architecture: live.memory.node?.architecture ?? "", dialect: filesystem.dialect },
       });
-      if (provenance.required && provenance.status === "signed") return "verified";
+      if (provenance.required && [provenance, teamProvenance].every((each) => !each || each.status === "signed")) return "verified";
       return lookingUp && provenance.status === "unknown" ? "looking-up" : "not-verified";
     };
     const rows = await store.readAffirmedImages(nodeId, service);

@@ -66,6 +66,7 @@ export function workload(nodeId: string, containerId: string, more: Partial<Work
     configDigest: "sha256:1",
     manifestDigest: "sha256:2",
     service: "project/shop",
+    pinnedReference: "r/x@sha256:2",
     verdict: Verdict.AFFIRMING,
     content: Verdict.AFFIRMING,
     reasons: [],

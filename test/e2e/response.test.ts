@@ -254,7 +254,7 @@ test("an unsigned image that is rolled out is rolled back to the signed one befo
   expect(back).toMatchObject({
     kind: "rollback",
     container: { id: before },
-    target: { reference: `${good.repository}@${good.manifestDigest}`, configDigest: good.configDigest },
+    target: { reference: good.reference, configDigest: good.configDigest },
   });
   const [now, old] = JSON.parse(await shop.docker("inspect", "shop", before));
   expect(now).toMatchObject({

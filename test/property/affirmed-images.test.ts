@@ -7,9 +7,9 @@ import { expect, test } from "vitest";
 import { T0, workload } from "../contract/store-fixtures.ts";
 
 const digest = (n: number): string => `sha256:${String(n).repeat(64)}`;
-const imageReference = "registry.example:5000/shop:1";
+const pinned = (n: number): string => `registry.example:5000/shop@${digest(n)}`;
 const row = (n: number, more: Partial<WorkloadRow> = {}): WorkloadRow =>
-  workload("n1", "c1", { imageReference, configDigest: digest(n), imageId: digest(n), manifestDigest: digest(n), ...more });
+  workload("n1", "c1", { configDigest: digest(n), imageId: digest(n), pinnedReference: pinned(n), ...more });
 
 test("any course of verdicts and images: what was affirming is noted, what was not is not", () => {
   const verdict = fc.constantFrom(Verdict.AFFIRMING, Verdict.WARNING, Verdict.CONTRAINDICATED, Verdict.UNKNOWN);
@@ -23,16 +23,16 @@ test("any course of verdicts and images: what was affirming is noted, what was n
         before = now;
       }
       const affirming = course.filter((each) => each.verdict === Verdict.AFFIRMING);
-      expect(new Set(noted.keys())).toEqual(new Set(affirming.map(({ n }) => `registry.example:5000/shop@${digest(n)}`)));
+      expect(new Set(noted.keys())).toEqual(new Set(affirming.map(({ n }) => pinned(n))));
     }),
   );
 });
 
 test.each<[string, Partial<WorkloadRow>]>([
   ["of no service", { service: undefined }],
-  ["of an image that has no digest of its own", { manifestDigest: "" }],
+  ["of an image that is not resolved", { pinnedReference: "" }],
   ["of an image that the runtime names by no digest", { imageId: "web:1" }],
-  ["of an image that no registry has a name for", { imageReference: digest(1) }],
+  ["of an image by tag", { pinnedReference: "registry.example:5000/shop:1" }],
 ])("nothing is noted %s", (_name, more) => expect(affirmedImages(row(1, more), undefined, T0)).toEqual([]));
 
 test("a service is what the labels say, on Docker hosts; of two Compose projects it is two", () => {

@@ -167,6 +167,8 @@ export interface WorkloadRow {
   readonly manifestDigest: string;
   /** The service on its node that it stands for, where an engine runs it that keeps earlier images; undefined elsewhere, and in rows from before they had it. */
   readonly service?: string | undefined;
+  /** `repository@sha256:<hex>` by which its image, and what is signed of it, is found again; as `service`. */
+  readonly pinnedReference?: string | undefined;
   /** As shown: the appraisal, or `unknown` while the node itself is not vouched for. */
   readonly verdict: Verdict;
   readonly content: Verdict;

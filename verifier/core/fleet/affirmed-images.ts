@@ -22,10 +22,8 @@ export function affirmedImages(row: WorkloadRow, before: WorkloadRow | undefined
 }
 
 function affirmedImage(row: WorkloadRow, affirmedAtMs: number): AffirmedImageRow | undefined {
-  const { nodeId, service, configDigest, imageId = "", manifestDigest, verdict } = row;
-  // A bare digest reads like a name with a tag.
-  const repository = isDigest(row.imageReference) ? undefined : tryParseReference(row.imageReference)?.repository;
-  if (verdict !== Verdict.AFFIRMING || service === undefined || repository === undefined) return undefined;
-  if (![configDigest, imageId, manifestDigest].every(isDigest)) return undefined;
-  return { nodeId, service, configDigest, imageId, reference: `${repository}@${manifestDigest}`, affirmedAtMs };
+  const { nodeId, service, configDigest, imageId = "", pinnedReference = "", verdict } = row;
+  if (verdict !== Verdict.AFFIRMING || service === undefined) return undefined;
+  if (!isDigest(configDigest) || !isDigest(imageId) || tryParseReference(pinnedReference)?.digest === undefined) return undefined;
+  return { nodeId, service, configDigest, imageId, reference: pinnedReference, affirmedAtMs };
 }

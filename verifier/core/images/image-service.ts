@@ -101,6 +101,7 @@ export class ImageService implements Images {
       lookingUp: entry.known === NOTHING_KNOWN || (resolved !== undefined && !artefacts),
       configDigest: resolved?.configDigest ?? "",
       manifestDigest: resolved?.manifestDigest ?? "",
+      pinnedReference: pinnedReference(resolved),
       provenance: verdict.input,
       teamProvenance: asked?.input,
       provenanceRow: asked && verdict.input.status === "signed" ? asked.row : verdict.row,
@@ -305,6 +306,12 @@ function revokedDigests({ revocations }: Policy): string[] {
 function forget({ verdicts, teamVerdicts }: Entry): void {
   verdicts.clear();
   teamVerdicts.clear();
+}
+
+/** Signers sign what a tag names, which may be an index. */
+function pinnedReference(resolved: ResolvedImage | undefined): string {
+  const pinned = resolved?.subjects.find(({ kind }) => kind === "index") ?? resolved?.subjects[0];
+  return pinned ? `${pinned.repository}@${pinned.digest}` : "";
 }
 
 function isDialect(text: string): text is Dialect {

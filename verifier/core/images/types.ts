@@ -31,6 +31,8 @@ export interface ImageView {
   /** As the signed objects say; empty before the image is resolved. */
   readonly configDigest: string;
   readonly manifestDigest: string;
+  /** `repository@digest` of what signatures may be of: the index that it was found by, else its manifest; empty before it is resolved. */
+  readonly pinnedReference: string;
   readonly provenance: ProvenanceInput;
   /** What the policy of the container's namespace makes of it; undefined: it asks for nothing. */
   readonly teamProvenance: ProvenanceInput | undefined;

@@ -161,6 +161,7 @@ function rowOf({ id, identity }: ContainerState, view: ImageView, appraisal: Con
     configDigest: short(view.configDigest || identity.configDigest),
     manifestDigest: view.manifestDigest,
     service: serviceOf(identity),
+    pinnedReference: view.pinnedReference,
     ...effectiveResult(node, appraised),
     appraised,
     provenance: view.provenanceRow,
