@@ -15,13 +15,15 @@ export function earlierImages({ sessions, images, store }: { readonly sessions: 
     if (!live || !container || service === undefined) return NO_ROLLBACK;
     const { identity, filesystem } = container;
     const standing = ({ configDigest, imageId, reference }: EarlierImage): Standing => {
-      const { provenance, teamProvenance, lookingUp } = images.view({
+      const view = images.view({
         ...{ imageReference: reference, imageId, repoDigests: [reference], configDigest },
         ...{ containerName: identity.name, workload: identity.workload, labels: identity.labels, runtime: identity.runtime },
         ...{ nodeName: live.node.name, architecture: live.memory.node?.architecture ?? "", dialect: filesystem.dialect },
       });
-      if (provenance.required && [provenance, teamProvenance].every((each) => !each || each.status === "signed")) return "verified";
-      return lookingUp && provenance.status === "unknown" ? "looking-up" : "not-verified";
+      const statuses = [view.provenance, ...(view.teamProvenance ? [view.teamProvenance] : [])].map(({ status }) => status);
+      if (!view.provenance.required || statuses.some((status) => status !== "signed" && status !== "unknown")) return "not-verified";
+      if (statuses.includes("unknown")) return view.lookingUp ? "looking-up" : "not-verified";
+      return view.configDigest === configDigest ? "verified" : "not-verified";
     };
     const rows = await store.readAffirmedImages(nodeId, service);
     return {

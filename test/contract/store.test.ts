@@ -238,7 +238,7 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     expect(await opened.store.readCoverage(0)).toEqual({ observedSeconds: 20, unattestedSeconds: 1.5 });
   });
 
-  test("of the images of a service the last affirmed ten are kept, each at its latest time, until a year after", async () => {
+  test("of the images of a service the last affirmed ten are kept, of a node the last thousand, each at its latest time, until a year after", async () => {
     const image = (n: number, affirmedAtMs: number, service = "shop") => ({
       ...{ nodeId: "n1", service, configDigest: `sha256:${n}`, imageId: `sha256:i${n}`, reference: `r/shop@sha256:${n}`, affirmedAtMs },
     });
@@ -250,6 +250,8 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     expect(await opened.store.readAffirmedImages("n2", "shop")).toEqual([]);
     await opened.store.prune(T0 + 365 * 86_400_000 + 1, 0);
     expect([await read("other"), (await read()).length]).toEqual([[], MAX_AFFIRMED_IMAGES]);
+    await commit({ affirmedImages: Array.from({ length: 995 }, (_, i) => image(1, T0 + 100 + i, `once-${i}`)) });
+    expect([await read(), await read("once-0"), await read("once-994")]).toEqual([[21, 20, 19, 18, 17].map((n) => `sha256:${n}`), ["sha256:1"], ["sha256:1"]]);
   });
 
   test("log entries are written with the rows they tell of, and only at the log's end", async () => {

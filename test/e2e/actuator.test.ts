@@ -4,7 +4,7 @@ import { generateKeyPairSync, randomBytes, sign, X509Certificate } from "node:cr
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { ACTUATOR_FAILPOINTS } from "@hullmark/actuator/core/carry-out";
@@ -38,7 +38,10 @@ beforeAll(async () => {
   bed = await startTestbed({ name: "e2e-actuator", parts: { engine: true } });
   home = mkdtempSync(join(tmpdir(), "hullmark-actuator-e2e-"));
   const host = engineOf(bed).dockerHost;
-  await run(["/bin/sh", "-c", `tar -C "$1" -c busybox | ${program("docker")} --host ${host} import - box`, "sh", join(STATE_ROOT, "cache")]);
+  for (const [name, edition] of Object.entries({ box: "present", earlier: "verified" })) {
+    const imported = `tar -C "$1" -c busybox | ${program("docker")} --host ${host} import --change "ENV EDITION=${edition}" - ${name}`;
+    await run(["/bin/sh", "-c", imported, "sh", join(STATE_ROOT, "cache")]);
+  }
   const ca = await X509Ca.open({ stateDir: join(home, "ca"), region: "eu-1", clock: { nowMs: () => Date.now() } });
   const certified = async (issue: (spki: Buffer) => Promise<{ chain: readonly Buffer[] }>) => {
     const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
@@ -107,11 +110,23 @@ async function ended(signal?: NodeJS.Signals): Promise<string | null> {
   return child.signalCode;
 }
 
-async function offer(containerId: string, kind: ActionKind): Promise<Buffer> {
+async function offer(containerId: string, kind: ActionKind, more: MessageInitShape<typeof IntentSchema> = {}): Promise<Buffer> {
   const id = randomBytes(16);
   const configDigest = await docker("inspect", "-f", "{{.Image}}", containerId);
   const times = { issuedAt: timestampFromMs(Date.now()), expiresAt: timestampFromMs(Date.now() + 300_000) };
-  const target = { id, actionId: "A-7K2Q", verifierId: "v1", region: "eu-1", nodeId: NODE, containerId, configDigest, kind, driftId: "D-7K2Q", ...times };
+  const target = {
+    id,
+    actionId: "A-7K2Q",
+    verifierId: "v1",
+    region: "eu-1",
+    nodeId: NODE,
+    containerId,
+    configDigest,
+    kind,
+    driftId: "D-7K2Q",
+    ...times,
+    ...more,
+  };
   const body = toBinary(IntentSchema, create(IntentSchema, target));
   offered.splice(0, offered.length, { body, signatures: [sign(null, intentMessage(body), keys.privateKey)] });
   return id;
@@ -128,11 +143,20 @@ async function toldDone(id: Buffer): Promise<void> {
 
 const told = (id: Buffer) => reports.filter(({ intentId }) => id.equals(intentId));
 
-test.each(ACTUATOR_FAILPOINTS)("killed at %s, started again: one container takes the place of one", async (failpoint) => {
-  const name = `web-${failpoint}`;
+/** With all that is between the first thing that is made and the last. */
+const ROLLED_BACK = ACTUATOR_FAILPOINTS.slice(ACTUATOR_FAILPOINTS.indexOf("made"), ACTUATOR_FAILPOINTS.indexOf("settled"));
+
+test.each([
+  ...ACTUATOR_FAILPOINTS.map((failpoint) => ({ kind: "recreate" as const, failpoint })),
+  ...ROLLED_BACK.map((failpoint) => ({ kind: "rollback" as const, failpoint })),
+])("a $kind, killed at $failpoint, started again: one container takes the place of one", async ({ kind, failpoint }) => {
+  const name = `${kind}-${failpoint}`;
   // SIGKILL as stop signal: a shell as first process would sit out its ten seconds.
   const old = await docker("run", "-d", "--name", name, "--restart", "unless-stopped", "--stop-signal", "SIGKILL", "box", "/busybox", "sleep", "3600");
-  const id = await offer(old, ActionKind.RECREATE);
+  const present = await docker("inspect", "-f", "{{.Id}}", "box");
+  const earlier = await docker("inspect", "-f", "{{.Id}}", "earlier");
+  const back = { targetConfigDigest: earlier, targetReference: `registry.example/box@${earlier}` };
+  const id = kind === "rollback" ? await offer(old, ActionKind.ROLLBACK, back) : await offer(old, ActionKind.RECREATE);
   start(name, failpoint);
   // A place that is not passed would leave it running.
   expect(await ended()).toBe("SIGKILL");
@@ -143,12 +167,16 @@ test.each(ACTUATOR_FAILPOINTS)("killed at %s, started again: one container takes
   const found = JSON.parse(await docker("inspect", ...ids)) as {
     Id: string;
     Name: string;
+    Image: string;
     State: { Running: boolean };
+    Config: { Env: string[] };
     HostConfig: { RestartPolicy: { Name: string } };
   }[];
   const now = found.find((each) => each.Id !== old);
   expect(found).toHaveLength(2);
   expect(now).toMatchObject({ Name: `/${name}`, State: { Running: true }, HostConfig: { RestartPolicy: { Name: "unless-stopped" } } });
+  expect(now?.Image).toBe(kind === "rollback" ? earlier : present);
+  expect(now?.Config.Env).toContain(`EDITION=${kind === "rollback" ? "verified" : "present"}`);
   expect(found.find((each) => each.Id === old)).toMatchObject({
     Name: `/${name}.hullmark-A-7K2Q`,
     State: { Running: false },

@@ -6,7 +6,13 @@ import { LayerLibrary } from "@hullmark/verifier/core/images/layer-library";
 import { defaultPolicy } from "@hullmark/verifier/core/policy/default";
 import { withTeams } from "@hullmark/verifier/core/policy/tighten";
 import type { Policy } from "@hullmark/verifier/core/policy/types";
+import type { Standing } from "@hullmark/verifier/core/response/rollback";
+import type { Sessions } from "@hullmark/verifier/core/session/index";
+import { earlierImages } from "@hullmark/verifier/earlier-images";
 import type { Clock } from "@hullmark/verifier/ports/clock";
+import { RegistryError } from "@hullmark/verifier/ports/registry";
+import type { AffirmedImageRow } from "@hullmark/verifier/ports/rows";
+import type { Store } from "@hullmark/verifier/ports/store";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { AT_MS, authority, verifiers } from "../fakes/judging.ts";
@@ -144,4 +150,50 @@ test("a namespace's policy is asked beside the cluster's, never in its place: it
   expect(await look(withTeams(cluster, { shop: refusing }), pod)).toEqual({ cluster: "signed", team: "wrong-key", shown: [] });
   expect(await look(withTeams(cluster, { shop: own }), pod)).toEqual({ cluster: "signed", team: undefined, shown: ["release"] });
   expect(await look(withTeams(cluster, { shop: refusing }), "other/cart-1/web")).toEqual({ cluster: "signed", team: undefined, shown: ["release"] });
+});
+
+test("an image to go back to is waited for while its registry is away for minutes, and is none when it stays away; it is one again when it is there", async () => {
+  const signed = policyWith({ authorities: [authority("release", publicKeyPem)] });
+  const policy = { ...signed, rules: signed.rules.map((rule) => ({ ...rule, signatures: { authorities: ["release"], threshold: 1 } })) };
+  const { service, time } = start(policy);
+  const { configDigest } = image;
+  const row = {
+    ...{ nodeId: "n1", service: "web", configDigest, imageId: configDigest },
+    reference: `${image.repository}@${image.manifestDigest}`,
+    affirmedAtMs: 1,
+  };
+  const identity = { name: "web", workload: "web", labels: {}, runtime: "docker" };
+  const live = {
+    node: { name: "n" },
+    memory: { node: { architecture: "x86_64" }, containers: new Map([["c1", { identity, filesystem: { dialect: "docker" } }]]) },
+  };
+  const known: AffirmedImageRow[] = [row];
+  const ask = earlierImages({
+    images: service,
+    sessions: { get: () => ({ live }) } as unknown as Sessions,
+    store: { readAffirmedImages: async () => known } as unknown as Store,
+  });
+  const standing = async () => (await ask("n1", "c1")).earlier.map((each) => each.standing);
+  registry.fault = () => true;
+  const manifests = vi.spyOn(client, "manifest").mockRejectedValue(new RegistryError("UNAVAILABLE", "away"));
+  const seen: Standing[] = await standing();
+  for (let attempt = 1; attempt <= 9; attempt++) {
+    await vi.waitFor(() => expect(time.waiting.map(({ delayMs }) => delayMs)).toEqual([Math.min(120_000, 2000 * 2 ** (attempt - 1))]), { timeout: 30_000 });
+    seen.push(...(await standing()));
+    time.waiting.splice(0, 1)[0]?.run();
+  }
+  expect(seen).toEqual([...Array<Standing>(9).fill("looking-up"), "not-verified"]);
+  registry.fault = () => false;
+  manifests.mockRestore();
+  // The last retry was begun while it was away, or is the one that finds it.
+  await vi.waitFor(
+    async () => {
+      time.waiting.find(({ delayMs }) => delayMs <= 120_000)?.run();
+      expect(await standing()).toEqual(["verified"]);
+    },
+    { timeout: 30_000 },
+  );
+  known.push({ ...row, configDigest: `sha256:${"2".repeat(64)}` });
+  await vi.waitFor(async () => expect(await standing()).toEqual(["verified", "not-verified"]), { timeout: 30_000 });
+  service.stop();
 });

@@ -34,27 +34,39 @@ export function creationOf(old: Inspected, { name, image, intentId }: { readonly
 const INHERITED = ["User", "WorkingDir", "Healthcheck", "StopSignal", "Shell", "OnBuild", "ArgsEscaped"] as const;
 
 /**
- * The container without what it has from its image alone: what is left is what was asked for, and another image fills in its own. A value that was asked for and is
- * the image's too counts as the image's: the engine does not tell the two apart.
+ * The container without what it has from its image alone: what is left is what was asked for, and `target` fills in its own. A value that was asked for and is
+ * the image's too counts as the image's: the engine does not tell the two apart. Volumes that the image alone declares go with it: it filled them.
  */
-export function withoutImagesOwn(container: Inspected, image: Docker.ImageInspectInfo): Inspected {
-  const own = image.Config as unknown as Readonly<Record<string, unknown>>;
+export function withoutImagesOwn(container: Inspected, image: Docker.ImageInspectInfo, target: Docker.ImageInspectInfo): Inspected {
+  const own = configOf(image);
   const asked: Record<string, unknown> = { ...container.Config };
-  for (const key of INHERITED) if (isDeepStrictEqual(asked[key], own[key])) delete asked[key];
+  for (const key of INHERITED) if (isSame(asked[key], own[key])) delete asked[key];
   // Whoever gives an entry point of his own gets no arguments from the image.
-  if (isDeepStrictEqual(asked["Entrypoint"], own["Entrypoint"])) {
+  if (isSame(asked["Entrypoint"], own["Entrypoint"])) {
     delete asked["Entrypoint"];
-    if (isDeepStrictEqual(asked["Cmd"], own["Cmd"])) delete asked["Cmd"];
+    if (isSame(asked["Cmd"], own["Cmd"])) delete asked["Cmd"];
   }
   const inherited = new Set((own["Env"] ?? []) as string[]);
-  asked["Env"] = container.Config.Env.filter((each) => !inherited.has(each));
+  asked["Env"] = (container.Config.Env ?? []).filter((each) => !inherited.has(each));
   for (const key of ["Labels", "ExposedPorts", "Volumes"]) asked[key] = without(asked[key] as object | null, own[key] as object | null);
-  return { ...container, Config: asked as unknown as Inspected["Config"] };
+  const gone = new Set(Object.keys(without(own["Volumes"] as object | null, configOf(target)["Volumes"] as object | null)));
+  const bound = new Set(boundTo(container));
+  const Mounts = container.Mounts.filter(({ Destination }) => !gone.has(Destination) || bound.has(Destination));
+  return { ...container, Mounts, Config: asked as unknown as Inspected["Config"] };
+}
+
+function configOf(image: Docker.ImageInspectInfo): Readonly<Record<string, unknown>> {
+  return image.Config as unknown as Readonly<Record<string, unknown>>;
+}
+
+/** Some engines say null of what is not there, others leave it out. */
+function isSame(a: unknown, b: unknown): boolean {
+  return isDeepStrictEqual(a ?? null, b ?? null);
 }
 
 function without(asked: object | null | undefined, own: object | null | undefined): object {
   const known = new Map(Object.entries(own ?? {}));
-  return Object.fromEntries(Object.entries(asked ?? {}).filter(([key, value]) => !known.has(key) || !isDeepStrictEqual(known.get(key), value)));
+  return Object.fromEntries(Object.entries(asked ?? {}).filter(([key, value]) => !known.has(key) || !isSame(known.get(key), value)));
 }
 
 /** Networks of `old` that `fresh` has not joined. */
@@ -64,15 +76,20 @@ export function laterNetworks(old: Inspected, fresh: Inspected): [string, object
 }
 
 /** Volumes without a name of their own hold the service's data too: by the name that the engine gave them. */
-function anonymousVolumes({ Mounts, HostConfig }: Inspected): string[] {
-  const declared = new Set([
+function anonymousVolumes(container: Inspected): string[] {
+  const declared = new Set(boundTo(container));
+  return container.Mounts.filter(({ Type, Name, Destination }) => Type === "volume" && Name && !declared.has(Destination)).map(
+    ({ Name, Destination, RW }) => `${Name}:${Destination}${RW ? "" : ":ro"}`,
+  );
+}
+
+/** Where something is mounted that was asked for by name. */
+function boundTo({ HostConfig }: Inspected): (string | undefined)[] {
+  return [
     ...(HostConfig.Binds ?? []).map((bind) => bind.split(":")[1]),
     ...(HostConfig.Mounts ?? []).map(({ Target }) => Target),
     ...Object.keys(HostConfig.Tmpfs ?? {}),
-  ]);
-  return Mounts.filter(({ Type, Name, Destination }) => Type === "volume" && Name && !declared.has(Destination)).map(
-    ({ Name, Destination, RW }) => `${Name}:${Destination}${RW ? "" : ":ro"}`,
-  );
+  ];
 }
 
 /** As they were asked for: addresses that the engine chose are its own to choose again. */

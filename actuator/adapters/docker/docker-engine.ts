@@ -71,8 +71,8 @@ export class DockerEngine implements Engine {
     // By the name it was started by, where that still is the same image: policy and people know it by that.
     const wanted = target ?? { imageId: old.Image, reference: old.Config.Image };
     const image = await this.#nameOf(wanted);
-    const own = target ? withoutImagesOwn(old, await guard(() => this.#docker.getImage(old.Image).inspect())) : old;
-    const made = await guard(() => this.#docker.createContainer(creationOf(own, { name, image, intentId })));
+    const asked = target ? await this.#asked(old, target) : old;
+    const made = await guard(() => this.#docker.createContainer(creationOf(asked, { name, image, intentId })));
     const fresh = await guard(() => made.inspect());
     if (fresh.Image === wanted.imageId) return fresh.Id;
     await this.remove(fresh.Id);
@@ -84,6 +84,11 @@ export class DockerEngine implements Engine {
     if (!fresh || !old) return;
     for (const [network, endpoint] of laterNetworks(old, fresh))
       await guard(() => this.#docker.getNetwork(network).connect({ Container: id, EndpointConfig: endpoint }));
+  }
+
+  async #asked(old: Docker.ContainerInspectInfo, { imageId }: TargetImage): Promise<Docker.ContainerInspectInfo> {
+    const [own, other] = await Promise.all([old.Image, imageId].map((each) => guard(() => this.#docker.getImage(each).inspect())));
+    return own && other ? withoutImagesOwn(old, own, other) : old;
   }
 
   /** The reference, where it names the image here; else its repository's digest of it that the engine knows (that of an index, for one); else the id alone. */

@@ -32,6 +32,8 @@ function quoteOf({ quote_ms, resets, restarts, clock, safe }: QuoteColumns): Omi
   };
 }
 
+/** Hosts that run each container once, under a name of its own, have as many services as they ran. */
+const MAX_AFFIRMED_OF_NODE = 1000;
 /** A service that has not been seen for so long is another one. */
 const AFFIRMED_IMAGE_KEPT_MS = 365 * 86_400_000;
 
@@ -135,6 +137,9 @@ export class FleetTable {
 
   putAffirmedImage(row: AffirmedImageRow): void {
     const { nodeId, service, configDigest, affirmedAtMs } = row;
+    const known = this.#connection
+      .prepare("SELECT 1 FROM affirmed_images WHERE node_id = ? AND service = ? AND config_digest = ?")
+      .get(nodeId, service, configDigest);
     this.#run(
       `INSERT INTO affirmed_images (node_id, service, config_digest, affirmed_ms, body) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET affirmed_ms = excluded.affirmed_ms, body = excluded.body WHERE excluded.affirmed_ms >= affirmed_ms`,
@@ -144,6 +149,7 @@ export class FleetTable {
       affirmedAtMs,
       toJson(row),
     );
+    if (known) return;
     this.#run(
       `DELETE FROM affirmed_images WHERE node_id = ? AND service = ? AND config_digest NOT IN
        (SELECT config_digest FROM affirmed_images WHERE node_id = ? AND service = ? ORDER BY affirmed_ms DESC, config_digest LIMIT ${MAX_AFFIRMED_IMAGES})`,
@@ -151,6 +157,12 @@ export class FleetTable {
       service,
       nodeId,
       service,
+    );
+    this.#run(
+      `DELETE FROM affirmed_images WHERE node_id = ? AND (service, config_digest) IN
+       (SELECT service, config_digest FROM affirmed_images WHERE node_id = ? ORDER BY affirmed_ms DESC, service LIMIT -1 OFFSET ${MAX_AFFIRMED_OF_NODE})`,
+      nodeId,
+      nodeId,
     );
   }
 

@@ -39,6 +39,8 @@ const FIRST_RETRY_MS = 2000;
 const MAX_RETRY_MS = 120_000;
 /** Signatures and tags are looked at again after this time: what was added or withdrawn since shows. */
 const REFRESH_MS = 300_000;
+/** So many in a row may fail before a registry counts as away: about six minutes. */
+const HOPEFUL_ATTEMPTS = 8;
 const LOOKUP_TIMEOUT_MS = 600_000;
 
 interface Entry {
@@ -98,7 +100,7 @@ export class ImageService implements Images {
     return {
       key: entry.key,
       image,
-      lookingUp: entry.known === NOTHING_KNOWN || (resolved !== undefined && !artefacts),
+      lookingUp: entry.known === NOTHING_KNOWN || (resolved !== undefined && !artefacts) || (entry.attempts > 0 && entry.attempts <= HOPEFUL_ATTEMPTS),
       configDigest: resolved?.configDigest ?? "",
       manifestDigest: resolved?.manifestDigest ?? "",
       pinnedReference: pinnedReference(resolved),

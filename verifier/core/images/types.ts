@@ -26,7 +26,7 @@ export interface ImageView {
   /** Names the question: changes are told by it. */
   readonly key: string;
   readonly image: LoadedImage | MissingImage;
-  /** Nothing has been found out yet that provenance could be judged by. */
+  /** Where provenance is unknown: it may be known soon. It has not been looked up wholly yet, or the registry has been away for minutes only. */
   readonly lookingUp: boolean;
   /** As the signed objects say; empty before the image is resolved. */
   readonly configDigest: string;

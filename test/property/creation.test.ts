@@ -1,0 +1,74 @@
+/** What is asked of an engine for a rollback: what was asked for with the container stays, what its image brought is the other image's. Set against the engine's own rule. */
+import { creationOf, withoutImagesOwn } from "@hullmark/actuator/adapters/docker/creation";
+import type Docker from "dockerode";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+
+type Inspected = Docker.ContainerInspectInfo;
+type Image = Docker.ImageInspectInfo;
+
+interface Config {
+  readonly Entrypoint?: string[] | null;
+  readonly Cmd?: string[] | null;
+  readonly User?: string;
+  readonly Env?: string[];
+  readonly Labels?: Record<string, string>;
+}
+
+/** As an engine fills in what was not asked for from the image: plainly, from its documentation. */
+function filledIn(asked: Config, image: Config): Config {
+  const named = (env: readonly string[]) => new Set(env.map((each) => each.split("=")[0]));
+  const own = named(asked.Env ?? []);
+  return {
+    Entrypoint: asked.Entrypoint ?? image.Entrypoint ?? null,
+    Cmd: asked.Cmd ?? (asked.Entrypoint ? null : (image.Cmd ?? null)),
+    User: asked.User || image.User || "",
+    Env: [...(asked.Env ?? []), ...(image.Env ?? []).filter((each) => !own.has(each.split("=")[0] ?? ""))].sort(),
+    Labels: { ...image.Labels, ...asked.Labels },
+  };
+}
+
+/** @param side no value of one side is one of another's: where they are the same, the engine does not tell whose it is */
+function configs(side: string): fc.Arbitrary<Config> {
+  const words = fc.option(fc.array(fc.constantFrom(`${side}1`, `${side}2`), { minLength: 1, maxLength: 2 }), { nil: null });
+  const names = fc.uniqueArray(fc.constantFrom("A", "B", "C"), { maxLength: 3 });
+  return fc.record(
+    {
+      Entrypoint: words,
+      Cmd: words,
+      User: fc.constantFrom("", side),
+      Env: names.map((all) => all.map((name) => `${name}=${side}`)),
+      Labels: names.map((all) => Object.fromEntries(all.map((name) => [name, side]))),
+    },
+    { requiredKeys: [] },
+  );
+}
+
+const container = (config: Config, more: Partial<Inspected> = {}): Inspected =>
+  ({
+    ...{ Id: "0".repeat(64), Config: { Hostname: "web", ...config }, HostConfig: {}, Mounts: [], NetworkSettings: { Networks: {} } },
+    ...more,
+  }) as unknown as Inspected;
+const image = (config: object): Image => ({ Config: config }) as unknown as Image;
+
+test("any container and images: rolled back, it is as if it had been started of the other image", () => {
+  fc.assert(
+    fc.property(configs("asked"), configs("bad"), configs("good"), (asked, bad, good) => {
+      const back = withoutImagesOwn(container(filledIn(asked, bad)), image(bad), image(good));
+      expect(filledIn(back.Config as Config, good)).toEqual(filledIn(asked, good));
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test("volumes stay with the service, except where the bad image alone declares them", () => {
+  const mount = (Name: string, Destination: string) => ({ Type: "volume", Name, Destination, RW: true });
+  const Mounts = [mount("data", "/data"), mount("a1", "/both"), mount("a2", "/usr/lib"), mount("a3", "/asked"), mount("named", "/named")];
+  const Volumes = Object.fromEntries(["/both", "/usr/lib", "/asked", "/named"].map((path) => [path, {}]));
+  const old = container({ Volumes } as Config, { Mounts, HostConfig: { Binds: ["data:/data", "named:/named"] } } as unknown as Partial<Inspected>);
+  const declares = (...paths: string[]) => image({ Volumes: Object.fromEntries(paths.map((path) => [path, {}])) });
+  const back = withoutImagesOwn(old, declares("/both", "/usr/lib", "/named"), declares("/both"));
+  const made = creationOf(back, { name: "web", image: "r/web@sha256:1", intentId: "i" });
+  expect(made.HostConfig.Binds).toEqual(["data:/data", "named:/named", "a1:/both", "a3:/asked"]);
+  expect(made).toMatchObject({ Volumes: { "/asked": {} } });
+});
