@@ -5,9 +5,7 @@
 
 import type { ChildProcess } from "node:child_process";
 import { execFile, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -107,7 +105,7 @@ export class Swtpm {
       { stdio: ["ignore", "ignore", "ignore"] },
     );
     this.#process = child;
-    await waitForSocket(`${socket}.ctrl`, child);
+    await listening([socket, `${socket}.ctrl`], child);
   }
 
   /** Cuts the power without a TPM2_Shutdown, as a crash does. */
@@ -137,23 +135,15 @@ export class Swtpm {
   }
 }
 
-async function waitForSocket(path: string, child: ChildProcess): Promise<void> {
+/** Until both sockets take connections: the one for commands comes after the one for control, and is not connected to here, for it has one client at a time. */
+async function listening(paths: readonly string[], child: ChildProcess): Promise<void> {
   const deadline = Date.now() + START_TIMEOUT_MS;
   while (Date.now() < deadline) {
     if (child.exitCode !== null) throw new Error(`swtpm exited with code ${child.exitCode}`);
-    if (existsSync(path) && (await canConnect(path))) return;
+    // Flags of a socket that listens: __SO_ACCEPTCON (include/uapi/linux/net.h).
+    const open = (await readFile("/proc/net/unix", "utf8")).split("\n").filter((line) => line.split(/\s+/)[3] === "00010000");
+    if (paths.every((path) => open.some((line) => line.endsWith(` ${path}`)))) return;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  throw new Error(`swtpm did not listen on ${path} within ${START_TIMEOUT_MS} ms`);
-}
-
-function canConnect(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = createConnection(path);
-    socket.once("connect", () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once("error", () => resolve(false));
-  });
+  throw new Error(`swtpm did not listen on ${paths.join(" and ")} within ${START_TIMEOUT_MS} ms`);
 }
