@@ -1,42 +1,18 @@
 /** `hullmark node quote|revoke|approve|show --ear` as people run it, against a whole verifier and nodes that say what they are told to say. */
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { TrustLevel } from "@hullmark/proto/v1/common";
-import { program } from "hullmark/main";
-import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { hullmarkOf } from "../fakes/hullmark.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
 const verifier = new TestVerifier();
-let config: string;
+let hullmark: Awaited<ReturnType<typeof hullmarkOf>>;
 
 beforeAll(async () => {
   await verifier.start();
-  const admin = join(verifier.directory, "state/admin");
-  config = join(verifier.directory, "config.yaml");
-  const files = ["caFile: ca.crt", "certFile: client.crt", "keyFile: client.key"].map((line) => line.replace(": ", `: ${admin}/`));
-  writeFileSync(config, `currentContext: t\ncontexts:\n  t:\n    address: ${verifier.mainAddress}\n${files.map((line) => `    ${line}\n`).join("")}`);
+  hullmark = await hullmarkOf(verifier);
 });
-afterEach(() => vi.restoreAllMocks());
 afterAll(() => verifier.dispose());
-
-/** In this process: what it printed, and how it would end. One at a time. */
-async function hullmark(...args: string[]): Promise<{ code: unknown; out: string; err: string }> {
-  const said = { out: "", err: "" };
-  const keep = (name: "out" | "err") => (text: string | Uint8Array) => {
-    said[name] += text;
-    return true;
-  };
-  vi.spyOn(process.stdout, "write").mockImplementation(keep("out"));
-  vi.spyOn(process.stderr, "write").mockImplementation(keep("err"));
-  try {
-    await program().parseAsync(["--config", config, ...args], { from: "user" });
-    return { code: process.exitCode, ...said };
-  } finally {
-    process.exitCode = undefined;
-    vi.restoreAllMocks();
-  }
-}
 
 test("a quote is asked for and waited for: held, refused, and not to be had", async () => {
   const attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });

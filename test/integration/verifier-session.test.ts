@@ -10,6 +10,7 @@ import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
+import { hullmarkOf } from "../fakes/hullmark.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
@@ -543,6 +544,12 @@ describe("time", () => {
     expect(after?.gapFrom).toEqual(lastQuote);
     expect(after?.gapTo).toEqual(after?.lastQuote);
     expect(Number(after?.gapTo?.seconds) - Number(after?.gapFrom?.seconds)).toBeGreaterThanOrEqual(3_499);
+    // What a person reads of it.
+    const hullmark = await hullmarkOf(verifier);
+    const iso = (at: typeof lastQuote): string => new Date(Number(at?.seconds) * 1000 + (at?.nanos ?? 0) / 1e6).toISOString();
+    expect((await hullmark("drift", "show", drift?.id ?? "")).out).toContain(`not before ${iso(lastQuote)}: a quote vouched for the state without it`);
+    const page = (await hullmark("node", "show", "w-1")).out;
+    expect(page).toContain(`${iso(after?.gapFrom)} to ${iso(after?.gapTo)}: no quotes; what it told of that time was proven not before the end of it`);
     // A container that is told of with its drift was never vouched for without it.
     back.set(container("new", etc("y")));
     await back.report([container("new").id]);
