@@ -56,7 +56,7 @@ function proposeCommand(): Command {
     .argument("<pool>", "name of a rule for nodes in the policy (spec.nodes)")
     .requiredOption("--node <name...>", "nodes to take them from: ones that are known to be good, or that were updated first")
     .option("--pcrs <list>", "PCRs, with commas; `none`", pcrList, [0, 2, 4, 7])
-    .option("--files", "the files too that the nodes' measurement lists hold and nothing vouches for")
+    .option("--files", "the files too: those of the nodes' measurement lists that nothing vouches for, beside those of the pool's approved versions")
     .requiredOption("--reason <text>", "why: it is logged")
     .action(async (pool: string, { node, pcrs, files, reason }: ProposeFlags, command: Command) =>
       ask(command, async ({ channel, signal, print }) => {

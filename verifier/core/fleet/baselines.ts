@@ -87,7 +87,8 @@ export class Baselines {
         ...{ id: `${pool}@${version}`, pool, version, state: "proposed", reason, proposedBy: by, proposedAtMs: this.#services.nowMs() },
         ...{ approvedBy: "", approvedAtMs: undefined, reviewAtMs: undefined },
         pcrs: Object.fromEntries(pcrs.map((index) => [String(index), values(index)])),
-        files: [...new Set(observed.flatMap((each) => each.files))].sort(),
+        // What the pool's approved versions vouch for is among no node's unknown files; without it their end would be an alarm for every file of before.
+        files: files ? [...new Set([...observed, ...this.#approved().filter((each) => each.pool === pool)].flatMap((each) => each.files))].sort() : [],
         nodes: observed.map(({ name }) => name),
       };
       if (row.files.length > MAX_FILES) throw new AdministrationError("TOO_MANY", `${row.files.length} files, limit ${MAX_FILES}`);

@@ -570,7 +570,7 @@ export declare type ProposeBaselineRequest = Message<"hullmark.v1.ProposeBaselin
   pcrs: number[];
 
   /**
-   * Take the files over that the measurement lists hold and nothing vouches for.
+   * Take the files over that the measurement lists hold and nothing vouches for, beside those of the pool's approved versions.
    *
    * @generated from field: bool files = 4;
    */

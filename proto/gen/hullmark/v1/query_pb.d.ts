@@ -1565,7 +1565,7 @@ export declare type Baseline = Message<"hullmark.v1.Baseline"> & {
   pcrs: BaselinePcr[];
 
   /**
-   * Hex SHA-256 of files that the nodes' measurement lists hold and nothing else vouches for.
+   * Hex SHA-256 of files that the nodes' measurement lists hold and nothing else vouches for, and of those of the versions that were approved then.
    *
    * @generated from field: repeated string files = 6;
    */
