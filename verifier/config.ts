@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { dirname, resolve } from "node:path";
 import { hostPort, parseConfigFile, readConfigFile } from "@hullmark/daemon";
 import { z } from "zod";
+import { tokenUriProblem } from "./adapters/pkcs11/index.ts";
 import { REGION_PATTERN } from "./core/enrolment/peer-identity.ts";
 
 /** Kubernetes allows service accounts a subdomain: dots too. */
@@ -116,6 +117,13 @@ const ConfigSchema = z.strictObject({
         })
         .prefault({}),
       overlapDays: z.int().min(1).max(366).default(30),
+      pkcs11: z
+        .string()
+        .superRefine((uri, context) => {
+          const problem = tokenUriProblem(uri);
+          if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
+        })
+        .optional(),
     })
     .prefault({}),
   externalUrl: z.url().optional(),

@@ -1,12 +1,37 @@
 /** Composition of the verifier's own keys: which there are, and who must be told where one changes. No decisions here. */
 import { hash, X509Certificate } from "node:crypto";
 import { statSync } from "node:fs";
+import type { Logger } from "pino";
 import type { EarKeys } from "./adapters/ear-keys/index.ts";
 import type { LogKeys } from "./adapters/log-signer/index.ts";
 import { type HmacNonceSource, replaceRegionKey } from "./adapters/nonce/index.ts";
+import { Pkcs11Token } from "./adapters/pkcs11/index.ts";
+import type { VerifierConfig } from "./config.ts";
 import { parseVerifierKey } from "./core/transparency/note.ts";
 import type { CertificateAuthority } from "./ports/certificate-authority.ts";
 import type { OwnKey } from "./ports/own-key.ts";
+import type { KeyToken } from "./ports/signing-key.ts";
+
+/**
+ * The token in which the configuration has new keys made. A key that cannot be removed from it is told, and stops nothing. undefined: they are made in files.
+ * @param close to be called at the end
+ */
+export function keyToken(
+  { keys, region, verifierId }: VerifierConfig,
+  environment: Readonly<Record<string, string | undefined>>,
+  logger: Pick<Logger, "error">,
+): (KeyToken & { close(): Promise<void> }) | undefined {
+  if (keys.pkcs11 === undefined) return undefined;
+  const token = new Pkcs11Token({ uri: keys.pkcs11, environment, labelPrefix: `hullmark/${region}/${verifierId}` });
+  return {
+    make: (kind, name, after) => token.make(kind, name, after),
+    open: (uri) => token.open(uri),
+    hmac: (uri, message) => token.hmac(uri, message),
+    drop: (key) =>
+      token.drop(key).catch((error: unknown) => logger.error({ key, err: error }, "a key that gave way could not be removed from its token: remove it there")),
+    close: () => token.close(),
+  };
+}
 
 /** @param changed the listeners and files that hold certificates and roots of it are brought the new ones */
 export function caKey(authority: CertificateAuthority, changed: () => Promise<void>): OwnKey {
@@ -39,11 +64,11 @@ export function noteKey(name: "log" | "intent", keys: LogKeys, changed: () => Pr
         return { id, madeAtMs: keys.madeAtMs[index] ?? 0, state: index === 0 ? "in-use" : "accepted" };
       }),
     rotate: async () => {
-      keys.rotate();
+      await keys.rotate();
       await changed();
     },
     retire: async () => {
-      keys.retire();
+      await keys.retire();
       await changed();
     },
   };
@@ -54,16 +79,16 @@ export function earKey(keys: EarKeys): OwnKey {
     name: "ear",
     facts: () => keys.facts(),
     rotate: () => keys.replace(),
-    retire: async () => keys.retire(),
+    retire: () => keys.retire(),
   };
 }
 
 /** One that gave way is accepted for the nonces that it made, in this process's memory, and for no longer than they live: there is nothing to retire. */
-export function nonceKey(file: string, nonces: HmacNonceSource): OwnKey {
+export function nonceKey(file: string, nonces: HmacNonceSource, token: KeyToken | undefined): OwnKey {
   return {
     name: "nonce",
     facts: () => [{ id: nonces.keyId, madeAtMs: Math.floor(statSync(file).mtimeMs), state: "in-use" }],
-    rotate: async () => nonces.replaceKey(await replaceRegionKey(file)),
+    rotate: async () => nonces.replaceKey(await replaceRegionKey(file, token)),
     retire: async () => {},
   };
 }

@@ -6,6 +6,7 @@ import { stringify } from "yaml";
 import { LogKeys } from "./adapters/log-signer/index.ts";
 import type { VerifierConfig } from "./config.ts";
 import type { CertificateAuthority } from "./ports/certificate-authority.ts";
+import type { KeyToken } from "./ports/signing-key.ts";
 
 const DAY_MS = 86_400_000;
 const ADMIN_CERTIFICATE_MS = 365 * DAY_MS;
@@ -23,8 +24,8 @@ export function makeStateDirectory(directory: string): void {
 }
 
 /** @throws SignerError */
-export function logKeys({ stateDirectory, verifierId, region, log }: VerifierConfig): LogKeys {
-  return LogKeys.open(log.keyFile ?? join(stateDirectory, "log.key"), log.name ?? `hullmark/${region}/${verifierId}`);
+export function logKeys({ stateDirectory, verifierId, region, log }: VerifierConfig, token: KeyToken | undefined): Promise<LogKeys> {
+  return LogKeys.open(log.keyFile ?? join(stateDirectory, "log.key"), log.name ?? `hullmark/${region}/${verifierId}`, token && { token, as: "log" });
 }
 
 /** How long the longest history was whose loss somebody accepted, in STATE/accepted-history: outlives the database. */
@@ -42,8 +43,8 @@ function replaceFile(path: string, content: string | Buffer): void {
 }
 
 /** What intents are signed with: a key of its own, so that whoever may sign one thing may not sign the other. @throws SignerError */
-export function intentKeys({ stateDirectory, verifierId, region }: VerifierConfig): LogKeys {
-  return LogKeys.open(join(stateDirectory, "intent.key"), `hullmark/${region}/${verifierId}/intents`);
+export function intentKeys({ stateDirectory, verifierId, region }: VerifierConfig, token: KeyToken | undefined): Promise<LogKeys> {
+  return LogKeys.open(join(stateDirectory, "intent.key"), `hullmark/${region}/${verifierId}/intents`, token && { token, as: "intent" });
 }
 
 /** A fresh key and certificate for the listeners: neither outlives the process. */

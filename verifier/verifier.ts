@@ -65,7 +65,7 @@ import { HistoryWatch, TransparencyLog } from "./core/transparency/index.ts";
 import { parseVerifierKey } from "./core/transparency/note.ts";
 import { earlierImages } from "./earlier-images.ts";
 import { reachListeners } from "./listeners.ts";
-import { caKey, earKey, nonceKey, noteKey } from "./own-keys.ts";
+import { caKey, earKey, keyToken, nonceKey, noteKey } from "./own-keys.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Registry } from "./ports/registry.ts";
@@ -117,11 +117,13 @@ export async function startVerifier(options: VerifierOptions): Promise<RunningVe
 async function start({ config, clock, logger, environment }: VerifierOptions, stack: AsyncDisposableStack): Promise<Omit<RunningVerifier, "stop">> {
   const nowMs = (): number => clock.nowMs();
   makeStateDirectory(config.stateDirectory);
-  const authority = await X509Ca.open({ stateDir: join(config.stateDirectory, "ca"), region: config.region, clock });
+  const token = keyToken(config, environment, logger);
+  if (token) stack.defer(() => token.close());
+  const authority = await X509Ca.open({ stateDir: join(config.stateDirectory, "ca"), region: config.region, clock, token });
   const regionKeyFile = join(config.stateDirectory, "region.key");
-  const nonces = new HmacNonceSource({ regionKey: await loadRegionKey(regionKeyFile), clock });
-  const signers = logKeys(config);
-  const ear = await EarKeys.open({ directory: join(config.stateDirectory, "ear-keys"), keyDays: config.ear.keyDays, clock });
+  const nonces = new HmacNonceSource({ regionKey: await loadRegionKey(regionKeyFile, token), clock });
+  const signers = await logKeys(config, token);
+  const ear = await EarKeys.open({ directory: join(config.stateDirectory, "ear-keys"), keyDays: config.ear.keyDays, clock, token });
   let certificate = await serverCertificate(authority, config.advertisedNames);
   const certificateEnds = () => ({ server: certificate.notAfterMs, ca: Date.parse(new X509Certificate(authority.rootPem).validTo) });
   const meter = prometheusMeter(VERSION, certificateEnds());
@@ -186,7 +188,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     onProblem: (nodeId: string, container: string, error: unknown) =>
       logger.error({ nodeId, container, err: error }, "a container could not be judged under another policy"),
   };
-  const intents = intentKeys(config);
+  const intents = await intentKeys(config, token);
   const response = await ResponseEngine.open({
     ...{ store: sqlite.store, committer, nowMs, verifierId: config.verifierId, region: config.region },
     policy: () => policies.current,
@@ -211,7 +213,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     caKey(authority, caChanged),
     noteKey("log", signers, filesChanged),
     earKey(ear),
-    nonceKey(regionKeyFile, nonces),
+    nonceKey(regionKeyFile, nonces, token),
     noteKey("intent", intents),
   ];
   const keys = new OwnKeys({

@@ -1,5 +1,5 @@
 import { generateKeyPairSync, X509Certificate } from "node:crypto";
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,8 +7,10 @@ import { connect, createServer } from "node:tls";
 import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
 import { readPeerIdentity } from "@hullmark/verifier/core/enrolment/index";
 import "reflect-metadata";
+import type { KeyToken } from "@hullmark/verifier/ports/signing-key";
 import { ExtendedKeyUsage, ExtendedKeyUsageExtension, type JsonGeneralName, SubjectAlternativeNameExtension, X509CertificateGenerator } from "@peculiar/x509";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { SoftHsm } from "../fakes/softhsm.ts";
 
 const NODE = "0123456789abcdef";
 const clock = { nowMs: () => Date.now() };
@@ -128,12 +130,26 @@ describe("CertificateAuthority", () => {
   });
 });
 
-describe("rotation of the CA", () => {
+let hsm: SoftHsm;
+beforeAll(() => {
+  hsm = new SoftHsm();
+  hsm.makeToken("ca");
+});
+afterAll(() => hsm?.dispose());
+/** A token whose keys stay when they gave way, as where it was cut short before they went. */
+const keeping = (token: KeyToken): KeyToken => ({
+  ...{ make: (kind, name, after) => token.make(kind, name, after), open: (uri) => token.open(uri), hmac: (uri, message) => token.hmac(uri, message) },
+  drop: async () => {},
+});
+
+describe.each(["files", "a token"])("rotation of the CA in %s", (where) => {
   const files = ["ca-key.pem", "previous.pem", "cross.pem", "ca.pem"] as const;
   let directory: string;
-  const open = () => X509Ca.open({ stateDir: directory, region: "eu-1", clock });
+  let token: KeyToken | undefined;
+  const open = () => X509Ca.open({ stateDir: directory, region: "eu-1", clock, token });
   beforeEach(async () => {
     directory = await mkdtemp(join(tmpdir(), "hullmark-ca-"));
+    token = where === "files" ? undefined : keeping(hsm.open("ca"));
   });
   afterEach(() => rm(directory, { recursive: true }));
 
@@ -206,6 +222,35 @@ describe("rotation of the CA", () => {
     expect((await open()).trusted).toEqual(authority.trusted);
     expect(authority.trusted).toHaveLength(1);
   });
+});
+
+it("a CA's key in a file gives way to one in a token, and that to the next: no key stays that gave way, and every root is known", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "hullmark-ca-"));
+  try {
+    const inFile = await X509Ca.open({ stateDir: directory, region: "eu-1", clock });
+    const oldKey = await readFile(join(directory, "ca-key.pem"), "utf8");
+    const token = hsm.open("ca", "moving");
+    const authority = await X509Ca.open({ stateDir: directory, region: "eu-1", clock, token });
+    expect(authority.rootPem).toBe(inFile.rootPem);
+    await authority.rotate();
+    for (const name of await readdir(directory)) expect(await readFile(join(directory, name), "utf8")).not.toContain(oldKey);
+    expect(await readFile(join(directory, "ca-key.pem"), "utf8")).toMatch(/^pkcs11:object=moving%2Fca%2F1;id=[%0-9a-f]+;type=private$/);
+    expect(authority.trusted).toHaveLength(2);
+    await authority.retire();
+    await authority.rotate();
+    await authority.retire();
+    expect((await hsm.labels("ca")).filter((label) => label.startsWith("moving/"))).toEqual(["moving/ca/2"]);
+    const again = await X509Ca.open({ stateDir: directory, region: "eu-1", clock, token });
+    expect(again.trustedPem).toBe(authority.trustedPem);
+    const { chain } = await again.issueNode(NODE, keys().spki, 3_600_000);
+    expect(new X509Certificate(chain[0] as Buffer).verify(new X509Certificate(again.rootPem).publicKey)).toBe(true);
+    await expect(X509Ca.open({ stateDir: directory, region: "eu-1", clock })).rejects.toMatchObject({ code: "TOKEN_URI" });
+    // Another key's place in the file, as where somebody meant well.
+    await writeFile(join(directory, "ca-key.pem"), await token.make("p256", "other", undefined));
+    await expect(X509Ca.open({ stateDir: directory, region: "eu-1", clock, token })).rejects.toMatchObject({ code: "STATE" });
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 });
 
 describe("readPeerIdentity", () => {

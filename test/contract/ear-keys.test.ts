@@ -2,27 +2,40 @@ import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { EarKeys } from "@hullmark/verifier/adapters/ear-keys/index";
+import type { KeyToken } from "@hullmark/verifier/ports/signing-key";
 import { createLocalJWKSet, decodeProtectedHeader, type JSONWebKeySet, jwtVerify } from "jose";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { SoftHsm } from "../fakes/softhsm.ts";
 
 const DAY_MS = 86_400_000;
 const START_MS = Date.UTC(2026, 0, 1);
 let directory: string;
 let nowMs = START_MS;
-const open = () => EarKeys.open({ directory, keyDays: 30, clock: { nowMs: () => nowMs } });
+let hsm: SoftHsm;
+let token: KeyToken | undefined;
+const open = () => EarKeys.open({ directory, keyDays: 30, clock: { nowMs: () => nowMs }, token });
 const verifies = async (jwt: string, jwks: { keys: readonly object[] }): Promise<boolean> =>
   await jwtVerify(jwt, createLocalJWKSet(jwks as JSONWebKeySet), { currentDate: new Date(nowMs) }).then(
     () => true,
     () => false,
   );
 
+beforeAll(() => {
+  hsm = new SoftHsm();
+  hsm.makeToken("ear");
+});
+afterAll(() => hsm?.dispose());
 beforeEach(() => {
   directory = join(mkdtempSync(join(tmpdir(), "hullmark-ear-")), "ear-keys");
   nowMs = START_MS;
 });
 afterEach(() => rmSync(join(directory, ".."), { recursive: true }));
 
-describe("keys of Attestation Results", () => {
+describe.each(["files", "a token"])("keys of Attestation Results in %s", (where) => {
+  beforeEach(() => {
+    token = where === "files" ? undefined : hsm.open("ear");
+  });
+
   test("sign what the published set verifies, survive a restart, and publish no private half", async () => {
     const keys = await open();
     const jwt = await keys.sign({ a: 1 });
@@ -63,7 +76,7 @@ describe("keys of Attestation Results", () => {
     const fresh = await keys.sign({});
     for (const jwt of [old, fresh]) expect(await verifies(jwt, keys.jwks())).toBe(true);
     expect(decodeProtectedHeader(fresh).kid).not.toBe(decodeProtectedHeader(old).kid);
-    keys.retire();
+    await keys.retire();
     expect(await verifies(old, keys.jwks())).toBe(false);
     expect(await verifies(fresh, keys.jwks())).toBe(true);
     expect((await open()).jwks()).toEqual(keys.jwks());
@@ -111,4 +124,24 @@ describe("keys of Attestation Results", () => {
     writeFileSync(join(directory, `${START_MS / 1000 + 1}.pem.4711.new`), "-----BEGIN", { mode: 0o600 });
     expect((await open()).jwks()).toEqual(keys.jwks());
   });
+});
+
+test("keys in files give way to keys in a token, which holds no more of them than are published", async () => {
+  token = undefined;
+  const inFile = await (await open()).sign({});
+  token = hsm.open("ear", "moving");
+  const keys = await open();
+  expect(await verifies(inFile, keys.jwks())).toBe(true);
+  nowMs += 10_000;
+  await keys.replace();
+  const inToken = await keys.sign({});
+  for (const jwt of [inFile, inToken]) expect(await verifies(jwt, (await open()).jwks())).toBe(true);
+  await keys.retire();
+  nowMs += 10_000;
+  await keys.replace();
+  await keys.retire();
+  expect(readdirSync(directory)).toHaveLength(1);
+  expect((await hsm.labels("ear")).filter((label) => label.startsWith("moving/"))).toEqual(["moving/ear/2"]);
+  token = undefined;
+  await expect(open()).rejects.toMatchObject({ code: "TOKEN_URI" });
 });

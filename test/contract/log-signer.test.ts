@@ -3,7 +3,7 @@ import { chmodSync, copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync,
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { checkpointToKeep } from "@hullmark/agent/core/checkpoint";
-import { createLogKey, LogKeys, openLogKey } from "@hullmark/verifier/adapters/log-signer/index";
+import { createLogKey, type InToken, LogKeys, openLogKey } from "@hullmark/verifier/adapters/log-signer/index";
 import {
   encodeLogEntry,
   HistoryWatch,
@@ -14,9 +14,10 @@ import {
   TransparencyLog,
 } from "@hullmark/verifier/core/transparency/index";
 import type { NoteSigner } from "@hullmark/verifier/ports/signer";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { MemoryLogStore } from "../fakes/memory-log-store.ts";
 import { testNoteSigner } from "../fakes/note-signer.ts";
+import { SoftHsm } from "../fakes/softhsm.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "hullmark-key-"));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
@@ -59,70 +60,82 @@ describe("log signer", () => {
   });
 });
 
-describe("the keys of one log", () => {
+let hsm: SoftHsm;
+beforeAll(() => {
+  hsm = new SoftHsm();
+  hsm.makeToken("log");
+});
+afterAll(() => hsm?.dispose());
+
+describe.each(["files", "a token"])("the keys of one log in %s", (where) => {
+  let inToken: InToken | undefined;
+  const folder = mkdtempSync(join(scratch, "keys-"));
+  beforeAll(() => {
+    inToken = where === "files" ? undefined : { token: hsm.open("log"), as: "log" };
+  });
   const checkpoint = async (keys: LogKeys) => {
     const [present, ...others] = keys.signing;
     return await signCheckpoint(5, root, present as NonNullable<typeof present>, ...others);
   };
 
   it("overlap: both sign until the old one is retired, and its line is kept where its key is not", async () => {
-    const file = join(scratch, "rotated.key");
-    const keys = LogKeys.open(file, "log.example/eu-1");
+    const file = join(folder, "rotated.key");
+    const keys = await LogKeys.open(file, "log.example/eu-1", inToken);
     const [first] = keys.signing.map(({ verifierKey }) => verifierKey);
     const secret = readFileSync(file, "utf8");
-    keys.rotate();
+    await keys.rotate();
     const [second, old] = keys.signing.map(({ verifierKey }) => verifierKey);
     expect(old).toBe(first);
     const note = await checkpoint(keys);
     for (const line of [first, second]) expect(openCheckpoint(note, parseVerifierKey(line ?? ""))).toMatchObject({ size: 5 });
-    expect(() => keys.rotate()).toThrow(/not retired/);
-    expect(LogKeys.open(file, "another").signing.map(({ verifierKey }) => verifierKey)).toEqual([second, first]);
-    keys.retire();
-    keys.retire();
+    await expect(keys.rotate()).rejects.toThrow(/not retired/);
+    expect((await LogKeys.open(file, "another", inToken)).signing.map(({ verifierKey }) => verifierKey)).toEqual([second, first]);
+    await keys.retire();
+    await keys.retire();
     expect(() => openCheckpoint("", parseVerifierKeys(`${second}\n${first}\n`))).toThrow(/BAD_NOTE/);
     const alone = await checkpoint(keys);
     expect(openCheckpoint(alone, parseVerifierKeys(`${first}\n${second}\n`))).toMatchObject({ size: 5 });
     expect(() => openCheckpoint(alone, parseVerifierKey(first ?? ""))).toThrow(/UNKNOWN_KEY/);
     expect(keys.past).toEqual([first]);
-    expect(LogKeys.open(file, "another")).toMatchObject({ past: [first] });
+    expect(await LogKeys.open(file, "another", inToken)).toMatchObject({ past: [first] });
     for (const name of [file, `${file}.past`]) expect(readFileSync(name, "utf8")).not.toContain(secret.trim());
     expect(existsSync(`${file}.old`)).toBe(false);
   });
 
-  it("a rotation or retirement that was cut short is not begun, or is done again", () => {
-    const file = join(scratch, "cut.key");
-    const keys = LogKeys.open(file, "log.example/eu-1");
+  it("a rotation or retirement that was cut short is not begun, or is done again", async () => {
+    const file = join(folder, "cut.key");
+    const keys = await LogKeys.open(file, "log.example/eu-1", inToken);
     const lines = (opened: LogKeys) => opened.signing.map(({ verifierKey }) => verifierKey);
     const [first] = lines(keys);
     writeFileSync(`${file}.next`, "PRIVATE", { mode: 0o600 });
-    expect(lines(LogKeys.open(file, ""))).toEqual([first]);
+    expect(lines(await LogKeys.open(file, "", inToken))).toEqual([first]);
     // The old one stands aside, and nothing is in its place yet.
     copyFileSync(file, `${file}.old`);
-    const reopened = LogKeys.open(file, "");
+    const reopened = await LogKeys.open(file, "", inToken);
     expect(lines(reopened)).toEqual([first]);
-    reopened.rotate();
+    await reopened.rotate();
     expect(lines(reopened)).toHaveLength(2);
     // Its line is written down, and its key not yet gone.
     writeFileSync(`${file}.past`, `${first}\n`);
-    const again = LogKeys.open(file, "");
+    const again = await LogKeys.open(file, "", inToken);
     expect(lines(again)).toHaveLength(2);
-    again.retire();
+    await again.retire();
     expect(again.past).toEqual([first]);
     expect(lines(again)).toHaveLength(1);
   });
 
   it("a checkpoint by a key that was retired still convicts a log that went back, and no log that did not", async () => {
-    const keys = LogKeys.open(join(scratch, "history.key"), "log.example/eu-1");
+    const keys = await LogKeys.open(join(folder, "history.key"), "log.example/eu-1", inToken);
     const entries = ["a", "b", "c"].map((name) => encodeLogEntry({ type: "admin", timeMs: 1_790_000_000_000, fields: { name } }));
     const [whole, shorter] = [new MemoryLogStore(), new MemoryLogStore()];
     const [log, older] = [await TransparencyLog.open(whole, keys), await TransparencyLog.open(shorter, keys)];
     await log.append(entries);
     await older.append(entries.slice(0, 2));
     const { note } = await log.publish();
-    keys.rotate();
+    await keys.rotate();
     await log.append(entries);
     const { note: both } = await log.publish();
-    keys.retire();
+    await keys.retire();
     for (const [held, now] of [
       [note, log],
       [both, log],
@@ -148,4 +161,25 @@ describe("the keys of one log", () => {
     const anew = await by(1, stranger);
     expect(checkpointToKeep(alone, anew)).toBe(anew);
   });
+});
+
+it("a log's key in a file gives way to one in a token, of which the file says which it is", async () => {
+  const file = join(scratch, "moving.key");
+  const old = (await LogKeys.open(file, "log.example/eu-1")).signing[0]?.verifierKey;
+  const inToken = { token: hsm.open("log", "moving"), as: "log" };
+  const keys = await LogKeys.open(file, "", inToken);
+  await keys.rotate();
+  expect(keys.signing.map(({ verifierKey }) => verifierKey)[1]).toBe(old);
+  await keys.retire();
+  await keys.rotate();
+  await keys.retire();
+  expect((await hsm.labels("log")).filter((label) => label.startsWith("moving/"))).toEqual(["moving/log/2"]);
+  expect((await LogKeys.open(file, "", inToken)).signing[0]?.verifierKey).toBe(keys.signing[0]?.verifierKey);
+  await expect(LogKeys.open(file, "")).rejects.toMatchObject({ code: "TOKEN_URI" });
+  // Another name, or another key under the same label: neither is this one.
+  const text = readFileSync(file, "utf8");
+  for (const bad of [text.replace("eu-1", "eu-2"), text.replace(/\+[0-9a-f]{8}\+/, "+00000000+"), text.replace("pkcs11:", "pkcs12:")]) {
+    writeFileSync(file, bad);
+    await expect(LogKeys.open(file, "", inToken), bad).rejects.toMatchObject({ code: "KEY_MALFORMED" });
+  }
 });

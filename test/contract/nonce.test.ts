@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { chmod, mkdtemp, rm, stat, truncate } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, rm, stat, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HmacNonceSource, loadRegionKey, replaceRegionKey } from "@hullmark/verifier/adapters/nonce/index";
 import { describe, expect, it } from "vitest";
+import { SoftHsm } from "../fakes/softhsm.ts";
 
 const scope = { session: "s-1", nodeId: "0123456789abcdef", expiresAtMs: 10_000 };
 
@@ -90,6 +91,32 @@ describe("NonceSource", () => {
 });
 
 describe("region key", () => {
+  it("in a token is derived there, the same after a restart, and on disk is its name alone", async () => {
+    const hsm = new SoftHsm();
+    const directory = await mkdtemp(join(tmpdir(), "hullmark-region-"));
+    const path = join(directory, "region.key");
+    try {
+      const inFile = await loadRegionKey(path);
+      hsm.makeToken("region");
+      const token = hsm.open("region", "v1");
+      // What is in the file stays until it is replaced.
+      expect(await loadRegionKey(path, token)).toEqual(inFile);
+      const first = await replaceRegionKey(path, token);
+      expect(first).toHaveLength(32);
+      expect(first).not.toEqual(inFile);
+      expect((await readFile(path, "utf8")).startsWith("pkcs11:object=v1%2Fnonce%2F1;")).toBe(true);
+      expect(await loadRegionKey(path, hsm.open("region"))).toEqual(first);
+      await expect(loadRegionKey(path)).rejects.toMatchObject({ code: "TOKEN_URI" });
+      const second = await replaceRegionKey(path, token);
+      expect(second).not.toEqual(first);
+      expect(await hsm.labels("region")).toEqual(["v1/nonce/2"]);
+      expect((await stat(path)).mode & 0o777).toBe(0o600);
+    } finally {
+      await hsm.dispose();
+      await rm(directory, { recursive: true });
+    }
+  });
+
   it("is made once, private, and refused when it is not", async () => {
     const directory = await mkdtemp(join(tmpdir(), "hullmark-region-"));
     const path = join(directory, "region.key");

@@ -40,7 +40,7 @@ beforeAll(() => {
 });
 afterAll(async () => {
   await Promise.all(opened.map((each) => each.close()));
-  hsm?.dispose();
+  await hsm?.dispose();
 });
 
 const STORES: Readonly<Record<string, (name: string) => Promise<SigningKey>>> = {
@@ -102,6 +102,27 @@ describe("a token's own keys", () => {
     bring(PAIRS["P-256"] as KeyObject, "hullmark/eu-1/v1/ceremony/1", "c1");
     const uri = await token.make("p256", "ceremony", undefined);
     expect((await token.open(uri)).spki).toEqual(createPublicKey(PAIRS["P-256"] as KeyObject).export({ type: "spki", format: "der" }));
+  });
+
+  test("one that could be taken out of the token is none of ours, whoever put it there", async () => {
+    await token.make("p256", "warm-up", undefined);
+    const module = new pkcs11js.PKCS11();
+    module.load(hsm.module);
+    const slot = module.C_GetSlotList(true).find((each) => module.C_GetTokenInfo(each).label.trimEnd() === "contract");
+    const session = module.C_OpenSession(slot as Buffer, pkcs11js.CKF_SERIAL_SESSION | pkcs11js.CKF_RW_SESSION);
+    const [label, id] = [
+      { type: pkcs11js.CKA_LABEL, value: "hullmark/eu-1/v1/loose/1" },
+      { type: pkcs11js.CKA_ID, value: Buffer.of(1, 2) },
+    ];
+    const curve = { type: pkcs11js.CKA_EC_PARAMS, value: Buffer.from("06082a8648ce3d030107", "hex") };
+    const kept = { type: pkcs11js.CKA_TOKEN, value: true };
+    const [signs, extractable] = [
+      { type: pkcs11js.CKA_SIGN, value: true },
+      { type: pkcs11js.CKA_EXTRACTABLE, value: true },
+    ];
+    module.C_GenerateKeyPair(session, { mechanism: pkcs11js.CKM_EC_KEY_PAIR_GEN }, [kept, label, id, curve], [kept, label, id, signs, extractable]);
+    module.C_CloseSession(session);
+    await expect(token.make("p256", "loose", undefined)).rejects.toMatchObject({ code: "KEY_EXTRACTABLE" });
   });
 
   test("a secret one makes HMACs that differ by key and message, the same each time", async () => {

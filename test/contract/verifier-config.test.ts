@@ -29,7 +29,7 @@ test("the example names every key", () => {
   const text = readFileSync(EXAMPLE, "utf8");
   const walk = (value: unknown): string[] =>
     typeof value === "object" && value !== null && !Array.isArray(value) ? Object.entries(value).flatMap(([key, inner]) => [key, ...walk(inner)]) : [];
-  const optional = ["policyFile", "caFile", "dockerConfigFile", "externalUrl", "keyFile", "name"];
+  const optional = ["policyFile", "caFile", "dockerConfigFile", "externalUrl", "keyFile", "name", "pkcs11"];
   for (const key of [...walk(parseConfig("stateDirectory: /s", "v.yaml")), ...optional]) expect(text, key).toMatch(new RegExp(`(^|[\\s{#])${key}:`, "m"));
 });
 

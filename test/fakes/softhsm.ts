@@ -3,6 +3,8 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Pkcs11Token } from "@hullmark/verifier/adapters/pkcs11/index";
+import pkcs11js from "pkcs11js";
 
 const CANDIDATES = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so", "/usr/lib/pkcs11/libsofthsm2.so"];
 
@@ -11,6 +13,8 @@ export class SoftHsm {
   readonly module: string;
   readonly pin = "correct-horse-4711";
   readonly pinFile = join(this.directory, "pin");
+  readonly #opened: Pkcs11Token[] = [];
+  #prefixes = 0;
 
   /** The module reads the variable when it is first initialized: once a process. */
   constructor() {
@@ -45,7 +49,34 @@ export class SoftHsm {
     return `pkcs11:${path}?module-path=${this.module}&pin-source=${pinSource}`;
   }
 
-  dispose(): void {
+  /** For keys of a verifier. @param labelPrefix default: one of its own */
+  open(token: string, labelPrefix = `test/${++this.#prefixes}`): Pkcs11Token {
+    const opened = new Pkcs11Token({ uri: this.uri(`token=${token}`), environment: {}, labelPrefix });
+    this.#opened.push(opened);
+    return opened;
+  }
+
+  /** Labels of the private and secret keys in a token. */
+  async labels(token: string): Promise<string[]> {
+    const module = new pkcs11js.PKCS11();
+    module.load(this.module);
+    const slot = module.C_GetSlotList(true).find((each) => module.C_GetTokenInfo(each).label.trimEnd() === token);
+    if (!slot) throw new Error(`no token ${token}`);
+    const session = module.C_OpenSession(slot, pkcs11js.CKF_SERIAL_SESSION);
+    try {
+      return [pkcs11js.CKO_PRIVATE_KEY, pkcs11js.CKO_SECRET_KEY].flatMap((kind) => {
+        module.C_FindObjectsInit(session, [{ type: pkcs11js.CKA_CLASS, value: kind }]);
+        const found = module.C_FindObjects(session, 1000);
+        module.C_FindObjectsFinal(session);
+        return found.map((handle) => String(module.C_GetAttributeValue(session, handle, [{ type: pkcs11js.CKA_LABEL }])[0]?.value));
+      });
+    } finally {
+      module.C_CloseSession(session);
+    }
+  }
+
+  async dispose(): Promise<void> {
+    await Promise.all(this.#opened.map((each) => each.close()));
     rmSync(this.directory, { recursive: true, force: true });
   }
 }

@@ -22,6 +22,6 @@ export interface KeyToken {
   open(uri: string): Promise<SigningKey>;
   /** HMAC-SHA-256, 32 bytes, computed in the token with a `secret`. */
   hmac(uri: string, message: Uint8Array): Promise<Buffer>;
-  /** The key is gone. Idempotent. */
+  /** The key is gone; where it cannot be removed, somebody is told. Idempotent. */
   drop(uri: string): Promise<void>;
 }

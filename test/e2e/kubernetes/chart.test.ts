@@ -320,6 +320,11 @@ describe("the chart", () => {
         "admission.failurePolicy=Fail",
         "admission.clientCaConfigMap=api-server",
         "podEvents.enabled=false",
+        "verifier.pkcs11.uri=pkcs11:token=hullmark?module-path=/opt/token/module.so",
+        "verifier.pkcs11.pinSecret=token-pin",
+        "verifier.pkcs11.volumes[0].name=module",
+        "verifier.pkcs11.volumeMounts[0].name=module",
+        "verifier.pkcs11.volumeMounts[0].mountPath=/opt/token",
       ],
     ],
   ])("is taken whole by the API server, strictly: %s", async (_, values) => {

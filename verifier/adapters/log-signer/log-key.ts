@@ -1,12 +1,20 @@
-/** The log's Ed25519 key in a file of its own, in the text form of Go's note package: `PRIVATE+KEY+<name>+<hash>+<base64(0x01 ‖ seed)>`. */
+/**
+ * The log's Ed25519 key in a file of its own, in the text form of Go's note package: `PRIVATE+KEY+<name>+<hash>+<base64(0x01 ‖ seed)>`; where the key is in a
+ * token, `PKCS11+KEY+<name>+<hash>+<URI>`.
+ */
 import { createPrivateKey, createPublicKey, type KeyObject, randomBytes, sign } from "node:crypto";
 import { closeSync, constants, fchmodSync, fstatSync, fsyncSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { needToken } from "../../core/keys/signing-key.ts";
 import { formatVerifierKey, isNoteKeyName, noteKeyId } from "../../core/transparency/note.ts";
 import { type NoteSigner, SignerError } from "../../ports/signer.ts";
+import type { KeyToken, SigningKey } from "../../ports/signing-key.ts";
 
 const SEED_BYTES = 32;
-const MAX_KEY_FILE_BYTES = 1024;
+const MAX_KEY_FILE_BYTES = 4096;
+const TOKEN_KEY = /^PKCS11\+KEY\+([^+]+)\+([0-9a-f]{8})\+(pkcs11:[^+\s]+)\n?$/;
+/** DER of SubjectPublicKeyInfo for Ed25519 (RFC 8410) up to the key's 32 bytes. */
+const SPKI_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
 /** DER of a PKCS #8 Ed25519 key (RFC 8410) up to its seed. */
 const PKCS8_PREFIX = Buffer.from("302e020100300506032b657004220420", "hex");
 
@@ -15,19 +23,56 @@ export function createLogKey(file: string, name: string): NoteSigner {
   if (!isNoteKeyName(name)) throw new SignerError("KEY_MALFORMED", "a key name is not empty and has no spaces, plus signs or control characters");
   const seed = randomBytes(SEED_BYTES);
   const signer = signerOf(name, seed);
-  const id = noteKeyId(name, publicBytes(privateKeyOf(seed)))
-    .toString(16)
-    .padStart(8, "0");
+  const id = idOf(name, publicBytes(privateKeyOf(seed)));
+  writeKeyFile(file, `PRIVATE+KEY+${name}+${id}+${Buffer.concat([Buffer.of(1), seed]).toString("base64")}\n`);
+  return signer;
+}
+
+function writeKeyFile(file: string, content: string): void {
   const fd = openSync(file, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
   try {
     fchmodSync(fd, 0o600);
-    writeFileSync(fd, `PRIVATE+KEY+${name}+${id}+${Buffer.concat([Buffer.of(1), seed]).toString("base64")}\n`);
+    writeFileSync(fd, content);
     fsyncSync(fd);
   } finally {
     closeSync(fd);
   }
   syncDirectory(dirname(file));
-  return signer;
+}
+
+/** An opened key, and where it is. */
+interface OpenedKey {
+  readonly signer: NoteSigner;
+  /** undefined: in its file. */
+  readonly uri: string | undefined;
+}
+
+/** Makes a key in a token, and a file that names it as {@link createLogKey} makes one. @param as what it is for @param after the one before it @throws as there; SignerError */
+export async function createTokenKey(file: string, name: string, token: KeyToken, as: string, after: string | undefined): Promise<void> {
+  if (!isNoteKeyName(name)) throw new SignerError("KEY_MALFORMED", "a key name is not empty and has no spaces, plus signs or control characters");
+  const uri = await token.make("ed25519", as, after);
+  const { spki } = await token.open(uri);
+  writeKeyFile(file, `PKCS11+KEY+${name}+${idOf(name, publicOf(spki, file))}+${uri}\n`);
+}
+
+/** Whichever the file has. @throws SignerError */
+export async function openNoteKey(file: string, token: KeyToken | undefined): Promise<OpenedKey> {
+  const text = readKeyFile(file);
+  const [, name, id, uri] = TOKEN_KEY.exec(text) ?? [];
+  if (!name || !id || !uri || !isNoteKeyName(name)) return { signer: openLogKey(file), uri: undefined };
+  const key: SigningKey = await needToken(token, file).open(uri);
+  const publicKey = publicOf(key.spki, file);
+  if (idOf(name, publicKey) !== id) throw new SignerError("KEY_MALFORMED", `${file}: the hash does not belong to the key in the token`);
+  return { signer: { name, verifierKey: formatVerifierKey(name, publicKey), sign: (message) => key.sign(message) }, uri };
+}
+
+function idOf(name: string, publicKey: Uint8Array): string {
+  return noteKeyId(name, publicKey).toString(16).padStart(8, "0");
+}
+
+function publicOf(spki: Buffer, file: string): Buffer {
+  if (!spki.subarray(0, SPKI_PREFIX.length).equals(SPKI_PREFIX)) throw new SignerError("KEY_MALFORMED", `${file} is not an Ed25519 note key`);
+  return spki.subarray(SPKI_PREFIX.length);
 }
 
 /** @throws SignerError KEY_MISSING, KEY_PERMISSIONS (others may read it), KEY_MALFORMED */

@@ -1,42 +1,73 @@
-/** The region's nonce key on disk: made at first start, mode 0600. Verifiers of one region share the file's content; no other region has it. */
+/**
+ * The region's nonce key on disk: made at first start, mode 0600. Verifiers of one region share the file's content; no other region has it. Where there is a token,
+ * the file names a secret key in it, and what makes nonces is derived by the token from that key: it is in this process's memory alone (docs/adr/0019).
+ */
 import { randomBytes } from "node:crypto";
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+import { isTokenKey, needToken } from "../../core/keys/signing-key.ts";
+import type { KeyToken } from "../../ports/signing-key.ts";
 import { REGION_KEY_BYTES } from "./hmac-nonce-source.ts";
 
-/** @throws Error when the file may be read by others or has another length */
-export async function loadRegionKey(path: string): Promise<Buffer> {
-  const created = await open(path, "wx", 0o600).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "EEXIST") return undefined;
+/** What the token derives the key from: for this use and no other. */
+const DERIVED_FOR = Buffer.from("hullmark-region-key-v1");
+const MAX_FILE_BYTES = 4096;
+
+/** @throws Error when the file may be read by others or has another length; SignerError */
+export async function loadRegionKey(path: string, token?: KeyToken): Promise<Buffer> {
+  let stored = await readIfThere(path);
+  if (!stored) {
+    stored = await newKey(token, undefined);
+    await replace(path, stored);
+  }
+  return await secretOf(stored, path, token);
+}
+
+/** A new key in the place of the one on disk. Durable on return; a crash leaves the one or the other. @throws as {@link loadRegionKey} */
+export async function replaceRegionKey(path: string, token?: KeyToken): Promise<Buffer> {
+  const before = await readIfThere(path);
+  const uri = before && isTokenKey(before.toString("latin1")) ? before.toString("utf8") : undefined;
+  const stored = await newKey(token, uri);
+  const key = await secretOf(stored, path, token);
+  await replace(path, stored);
+  if (uri !== undefined) await token?.drop(uri);
+  return key;
+}
+
+async function newKey(token: KeyToken | undefined, after: string | undefined): Promise<Buffer> {
+  return token ? Buffer.from(await token.make("secret", "nonce", after)) : randomBytes(REGION_KEY_BYTES);
+}
+
+async function secretOf(stored: Buffer, path: string, token: KeyToken | undefined): Promise<Buffer> {
+  // A key of ours has no more bytes than this, a URI never so few.
+  if (stored.length === REGION_KEY_BYTES) return stored;
+  const uri = stored.toString("utf8");
+  if (!isTokenKey(uri)) throw new Error(`${path} has ${stored.length} bytes, want ${REGION_KEY_BYTES}`);
+  return await needToken(token, path).hmac(uri, DERIVED_FOR);
+}
+
+async function readIfThere(path: string): Promise<Buffer | undefined> {
+  const handle = await open(path, "r").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined;
     throw error;
   });
-  if (created) {
-    try {
-      await created.writeFile(randomBytes(REGION_KEY_BYTES));
-      await created.sync();
-    } finally {
-      await created.close();
-    }
-  }
-  const handle = await open(path, "r");
+  if (!handle) return undefined;
   try {
     const { mode, size } = await handle.stat();
     if ((mode & 0o077) !== 0) throw new Error(`${path} may be read by others (mode 0${(mode & 0o777).toString(8)})`);
-    if (size !== REGION_KEY_BYTES) throw new Error(`${path} has ${size} bytes, want ${REGION_KEY_BYTES}`);
+    if (size > MAX_FILE_BYTES) throw new Error(`${path} has ${size} bytes, want ${REGION_KEY_BYTES}`);
     return await readFile(handle);
   } finally {
     await handle.close();
   }
 }
 
-/** A new key in the place of the one on disk. Durable on return; a crash leaves the one or the other. */
-export async function replaceRegionKey(path: string): Promise<Buffer> {
-  const key = randomBytes(REGION_KEY_BYTES);
+async function replace(path: string, content: Buffer): Promise<void> {
   const draft = `${path}.new`;
   await rm(draft, { force: true });
   const file = await open(draft, "wx", 0o600);
   try {
-    await file.writeFile(key);
+    await file.writeFile(content);
     await file.sync();
   } finally {
     await file.close();
@@ -44,5 +75,4 @@ export async function replaceRegionKey(path: string): Promise<Buffer> {
   await rename(draft, path);
   const directory = await open(dirname(path), "r");
   await directory.sync().finally(() => directory.close());
-  return key;
 }

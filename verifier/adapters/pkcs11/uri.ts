@@ -51,6 +51,18 @@ export function parseTokenUri(text: string): TokenUri {
   return uri;
 }
 
+/** Why this names no token of a module; undefined: it does. What is wrong is never quoted. */
+export function tokenUriProblem(text: string): string | undefined {
+  try {
+    const { modulePath, token, serial, object, id } = parseTokenUri(text);
+    if (modulePath === undefined) return "want module-path=/…/module.so";
+    if (token === undefined && serial === undefined) return "want token=LABEL or serial=…";
+    return object === undefined && id === undefined ? undefined : "want a token, not a key of it: labels are the verifier's";
+  } catch (error) {
+    return error instanceof SignerError ? error.message : String(error);
+  }
+}
+
 /** The URI of an object, without token, module and PIN: what is kept in the place of a key. */
 export function objectUri(object: string, id: Uint8Array, type: "private" | "secret-key"): string {
   const bytes = [...id].map((byte) => `%${byte.toString(16).padStart(2, "0")}`).join("");

@@ -1,14 +1,14 @@
 /**
- * The CA on disk: `ca-key.pem` (mode 0600) and `ca.pem`, both made at the first start or neither. After a rotation also `previous.pem`, the root that gave way and is
+ * The CA on disk: `ca-key.pem` (mode 0600; the URI of the key where it is in a token) and `ca.pem`, both made at the first start or neither. After a rotation also `previous.pem`, the root that gave way and is
  * trusted still, and `cross.pem`, certificates of present keys by roots that gave way, the newest first. A rotation that was cut short is finished at the next start.
  */
-import { createPrivateKey, type webcrypto } from "node:crypto";
 import { access, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { CertificateAuthorityError } from "../../ports/certificate-authority.ts";
 
 export interface CaFiles {
-  readonly keyPem: string;
+  /** PKCS #8 in PEM, or the URI of a key in a token. */
+  readonly key: string;
   readonly certificatePem: string;
   /** PEM; empty: none. */
   readonly previousPem: string;
@@ -17,7 +17,7 @@ export interface CaFiles {
 
 /** The certificate last: it stands for the whole. */
 const PARTS = [
-  ["ca-key.pem", "keyPem", 0o600],
+  ["ca-key.pem", "key", 0o600],
   ["previous.pem", "previousPem", 0o644],
   ["cross.pem", "crossPem", 0o644],
   ["ca.pem", "certificatePem", 0o644],
@@ -35,9 +35,9 @@ export async function readCa(directory: string): Promise<CaFiles | undefined> {
   if (!hasKey) throw new CertificateAuthorityError("STATE", `${certificatePath} is there without its key`);
   const { mode } = await stat(keyPath);
   if ((mode & 0o077) !== 0) throw new CertificateAuthorityError("STATE", `${keyPath} may be read by others (mode 0${(mode & 0o777).toString(8)})`);
-  const [keyPem, certificatePem] = await Promise.all([readFile(keyPath, "utf8"), readFile(certificatePath, "utf8")]);
+  const [key, certificatePem] = await Promise.all([readFile(keyPath, "utf8"), readFile(certificatePath, "utf8")]);
   const [previousPem, crossPem] = await Promise.all(["previous.pem", "cross.pem"].map((name) => readIfThere(join(directory, name))));
-  return { keyPem, certificatePem, previousPem: previousPem ?? "", crossPem: crossPem ?? "" };
+  return { key, certificatePem, previousPem: previousPem ?? "", crossPem: crossPem ?? "" };
 }
 
 /** Durable on return, and whole or not at all: what a crash cuts short is either not begun or finished by {@link readCa}. */
@@ -90,13 +90,4 @@ async function writeDurably(path: string, content: string, mode: number): Promis
 async function syncDirectory(directory: string): Promise<void> {
   const handle = await open(directory, "r");
   await handle.sync().finally(() => handle.close());
-}
-
-export async function importSigningKey(keyPem: string): Promise<webcrypto.CryptoKey> {
-  try {
-    const pkcs8 = createPrivateKey(keyPem).export({ format: "der", type: "pkcs8" });
-    return await crypto.subtle.importKey("pkcs8", new Uint8Array(pkcs8), { name: "ECDSA", namedCurve: "P-256" }, false, ["sign"]);
-  } catch (cause) {
-    throw new CertificateAuthorityError("STATE", "the CA's key is damaged", { cause });
-  }
 }

@@ -1,5 +1,5 @@
 /** The verifier's CA with @peculiar/x509: one P-256 root, leaves with exactly the names and uses that their holder has. */
-import { createPrivateKey, generateKeyPairSync, X509Certificate as NodeCertificate, randomBytes, type webcrypto } from "node:crypto";
+import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { isIP } from "node:net";
 import "reflect-metadata";
 import {
@@ -19,9 +19,13 @@ import {
 } from "@peculiar/x509";
 import { isP256 } from "../../core/enrolment/certificate-request.ts";
 import { actuatorUri, NODE_ID_PATTERN, nodeUri, OPERATOR_NAME_PATTERN, operatorUri, REGION_PATTERN } from "../../core/enrolment/peer-identity.ts";
+import { isTokenKey, openStoredKey } from "../../core/keys/signing-key.ts";
 import { type CertificateAuthority, CertificateAuthorityError, type IssuedCertificate, type OperatorRole } from "../../ports/certificate-authority.ts";
 import type { Clock } from "../../ports/clock.ts";
-import { type CaFiles, forgetPrevious, importSigningKey, readCa, writeCa } from "./state.ts";
+import { SignerError } from "../../ports/signer.ts";
+import type { KeyToken } from "../../ports/signing-key.ts";
+import { type CaSigner, caSigner } from "./signing.ts";
+import { type CaFiles, forgetPrevious, readCa, writeCa } from "./state.ts";
 
 export const MAX_NODE_LIFETIME_MS = 3_600_000;
 const MAX_LEAF_LIFETIME_MS = 398 * 86_400_000;
@@ -40,12 +44,16 @@ export interface X509CaOptions {
   readonly stateDir: string;
   readonly region: string;
   readonly clock: Pick<Clock, "nowMs">;
+  /** Where new keys are made. undefined: in files below `stateDir`. */
+  readonly token?: KeyToken | undefined;
 }
 
 /** The key in use, and what is known of those before it. */
 interface Roots {
   readonly root: X509Certificate;
-  readonly key: webcrypto.CryptoKey;
+  readonly key: CaSigner;
+  /** The same as it is kept. */
+  readonly stored: string;
   /** Gave way, and is trusted still. */
   readonly previous: X509Certificate | undefined;
   /** The present key certified by roots that gave way, the newest first. */
@@ -61,15 +69,17 @@ export class X509Ca implements CertificateAuthority {
     this.#roots = roots;
   }
 
-  /** Opens the CA below `stateDir`, or makes it. @throws CertificateAuthorityError */
+  /** Opens the CA below `stateDir`, or makes it. @throws CertificateAuthorityError; SignerError where its token does not do what is asked of it */
   static async open(options: X509CaOptions): Promise<X509Ca> {
     if (!REGION_PATTERN.test(options.region)) throw new CertificateAuthorityError("BAD_NAME", `region ${JSON.stringify(options.region)}`);
     const files = (await readCa(options.stateDir)) ?? (await makeCa(options));
     try {
-      if (!new NodeCertificate(files.certificatePem).checkPrivateKey(createPrivateKey(files.keyPem))) throw new Error("another key's certificate");
+      const { key, publicKey } = await openCaKey(options, files.key);
       const [root, previous] = [new X509Certificate(files.certificatePem), readCertificates(files.previousPem)[0]];
-      return new X509Ca(options, { root, key: await importSigningKey(files.keyPem), previous, cross: readCertificates(files.crossPem) });
+      if (!Buffer.from(publicKey.rawData).equals(Buffer.from(root.publicKey.rawData))) throw new Error("another key's certificate");
+      return new X509Ca(options, { root, key, stored: files.key, previous, cross: readCertificates(files.crossPem) });
     } catch (cause) {
+      if (cause instanceof SignerError && cause.code !== "KEY_MALFORMED") throw cause;
       throw new CertificateAuthorityError("STATE", "the CA's certificate is damaged or not of its key", { cause });
     }
   }
@@ -95,14 +105,16 @@ export class X509Ca implements CertificateAuthority {
   }
 
   async rotate(): Promise<void> {
-    const { root: old, key: oldKey, cross: before } = this.#roots;
+    const { root: old, key: oldKey, stored: oldStored, cross: before } = this.#roots;
     if (this.#roots.previous) throw new CertificateAuthorityError("STATE", "the root before this one is trusted still: retire it first");
-    const { keyPem, rootKey } = newKey();
-    const key = await importSigningKey(keyPem);
-    const [root, crossed] = [await certifyCa(this.#options, rootKey, old.subject, key), await certifyCa(this.#options, rootKey, old.subject, oldKey, old)];
+    const stored = await newKey(this.#options, oldStored);
+    const { key, publicKey } = await openCaKey(this.#options, stored);
+    const [root, crossed] = [await certifyCa(this.#options, publicKey, old.subject, key), await certifyCa(this.#options, publicKey, old.subject, oldKey, old)];
     const cross = [crossed, ...before].slice(0, MAX_CROSS_CERTIFICATES);
-    await writeCa(this.#options.stateDir, { keyPem, certificatePem: pemOf([root]), previousPem: pemOf([old]), crossPem: pemOf(cross) });
-    this.#roots = { root, key, previous: old, cross };
+    await writeCa(this.#options.stateDir, { key: stored, certificatePem: pemOf([root]), previousPem: pemOf([old]), crossPem: pemOf(cross) });
+    this.#roots = { root, key, stored, previous: old, cross };
+    // As the file of a key is overwritten, so one in a token goes.
+    if (isTokenKey(oldStored)) await this.#options.token?.drop(oldStored);
   }
 
   async retire(): Promise<void> {
@@ -154,10 +166,13 @@ export class X509Ca implements CertificateAuthority {
       await AuthorityKeyIdentifierExtension.create(root.publicKey),
       await SubjectKeyIdentifierExtension.create(publicKey),
     ];
-    const leaf = await X509CertificateGenerator.create({
-      ...{ serialNumber: serialNumber(), subject: "", issuer: root.subjectName, extensions, publicKey },
-      ...{ notBefore: new Date(nowMs - BACKDATE_MS), notAfter: new Date(notAfterMs), signingKey: key, signingAlgorithm: SIGNING },
-    });
+    const leaf = await X509CertificateGenerator.create(
+      {
+        ...{ serialNumber: serialNumber(), subject: "", issuer: root.subjectName, extensions, publicKey },
+        ...{ notBefore: new Date(nowMs - BACKDATE_MS), notAfter: new Date(notAfterMs), signingKey: key.signingKey, signingAlgorithm: SIGNING },
+      },
+      key.provider,
+    );
     return { chain: [Buffer.from(leaf.rawData)], notAfterMs };
   }
 }
@@ -170,36 +185,49 @@ function serialNumber(): string {
 }
 
 async function makeCa(options: X509CaOptions): Promise<CaFiles> {
-  const { keyPem, rootKey } = newKey();
-  const root = await certifyCa(options, rootKey, `CN=Hullmark ${options.region} ${randomBytes(4).toString("hex")}`, await importSigningKey(keyPem));
-  const files = { keyPem, certificatePem: pemOf([root]), previousPem: "", crossPem: "" };
+  const stored = await newKey(options, "");
+  const { key, publicKey } = await openCaKey(options, stored);
+  const root = await certifyCa(options, publicKey, `CN=Hullmark ${options.region} ${randomBytes(4).toString("hex")}`, key);
+  const files = { key: stored, certificatePem: pemOf([root]), previousPem: "", crossPem: "" };
   await writeCa(options.stateDir, files);
   return files;
 }
 
-function newKey(): { keyPem: string; rootKey: PublicKey } {
-  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const keyPem = privateKey.export({ format: "pem", type: "pkcs8" }).toString();
-  return { keyPem, rootKey: new PublicKey(new Uint8Array(publicKey.export({ format: "der", type: "spki" }))) };
+/** @param before the one that it follows, as it is kept; empty: none */
+async function newKey({ token }: X509CaOptions, before: string): Promise<string> {
+  if (token) return await token.make("p256", "ca", isTokenKey(before) ? before : undefined);
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  return privateKey.export({ format: "pem", type: "pkcs8" }).toString();
+}
+
+/** @throws SignerError; CertificateAuthorityError STATE */
+async function openCaKey({ stateDir, token }: X509CaOptions, stored: string): Promise<{ key: CaSigner; publicKey: PublicKey }> {
+  const file = `${stateDir}/ca-key.pem`;
+  const key = await openStoredKey(stored, file, token);
+  if (!isP256(key.spki)) throw new CertificateAuthorityError("STATE", `${file} is no P-256 key`);
+  return { key: caSigner(key), publicKey: new PublicKey(new Uint8Array(key.spki)) };
 }
 
 /**
  * A certificate of a CA's key: by itself, or by the CA before it. All keys of a CA have one name, so that one by the CA before is self-issued and no link
  * of a path that its length would forbid (RFC 5280, 4.2.1.9; RFC 4210, 4.4 has the scheme).
  */
-async function certifyCa({ clock }: X509CaOptions, publicKey: PublicKey, name: string, signingKey: webcrypto.CryptoKey, by?: X509Certificate) {
+async function certifyCa({ clock }: X509CaOptions, publicKey: PublicKey, name: string, { signingKey, provider }: CaSigner, by?: X509Certificate) {
   const endsMs = Math.min(clock.nowMs() + ROOT_LIFETIME_MS, by?.notAfter.getTime() ?? Number.POSITIVE_INFINITY);
   const authority = by ? [await AuthorityKeyIdentifierExtension.create(by.publicKey)] : [];
-  return await X509CertificateGenerator.create({
-    ...{ serialNumber: serialNumber(), subject: name, issuer: name, publicKey, signingKey, signingAlgorithm: SIGNING },
-    ...{ notBefore: new Date(clock.nowMs() - BACKDATE_MS), notAfter: new Date(endsMs) },
-    extensions: [
-      new BasicConstraintsExtension(true, 0, true),
-      new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
-      ...authority,
-      await SubjectKeyIdentifierExtension.create(publicKey),
-    ],
-  });
+  const extensions = [
+    new BasicConstraintsExtension(true, 0, true),
+    new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+    ...authority,
+    await SubjectKeyIdentifierExtension.create(publicKey),
+  ];
+  return await X509CertificateGenerator.create(
+    {
+      ...{ serialNumber: serialNumber(), subject: name, issuer: name, publicKey, signingKey, signingAlgorithm: SIGNING, extensions },
+      ...{ notBefore: new Date(clock.nowMs() - BACKDATE_MS), notAfter: new Date(endsMs) },
+    },
+    provider,
+  );
 }
 
 function pemOf(certificates: readonly X509Certificate[]): string {

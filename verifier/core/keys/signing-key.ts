@@ -1,5 +1,5 @@
 /** Signing with keys that are in memory: read from a file, for example. And what is common to those and keys in tokens. */
-import { createPublicKey, type KeyObject, sign } from "node:crypto";
+import { createPrivateKey, createPublicKey, type KeyObject, sign } from "node:crypto";
 import { SignerError } from "../../ports/signer.ts";
 import type { KeyToken, SigningKey } from "../../ports/signing-key.ts";
 
@@ -21,6 +21,18 @@ export function signingKeyOf(privateKey: KeyObject, what: string): SigningKey {
     spki: publicKey.export({ type: "spki", format: "der" }),
     sign: async (message) => sign(digest, message, privateKey),
   };
+}
+
+/** A key as it is kept: PKCS#8 in PEM, or the URI of one in a token. @param file where it was read, for errors @throws SignerError */
+export async function openStoredKey(stored: string, file: string, token: KeyToken | undefined): Promise<SigningKey> {
+  if (isTokenKey(stored)) return await needToken(token, file).open(stored.trim());
+  let privateKey: KeyObject;
+  try {
+    privateKey = createPrivateKey(stored);
+  } catch {
+    throw new SignerError("KEY_MALFORMED", `${file} holds no private key`);
+  }
+  return signingKeyOf(privateKey, file);
 }
 
 /** Whether a key file has, in the place of a key, the URI of one in a token. */

@@ -110,6 +110,10 @@ registries:
 {{- with .Values.verifier.registries.caConfigMap }}
   caFile: /etc/hullmark/registry-ca/ca.crt
 {{- end }}
+{{- with .Values.verifier.pkcs11.uri }}
+keys:
+  pkcs11: {{ printf "%s&pin-source=file:/etc/hullmark/pkcs11/pin" . | quote }}
+{{- end }}
 {{- with .Values.verifier.externalUrl }}
 externalUrl: {{ . | quote }}
 {{- end }}
