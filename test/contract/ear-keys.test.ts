@@ -4,8 +4,11 @@ import { join } from "node:path";
 import { EarKeys } from "@hullmark/verifier/adapters/ear-keys/index";
 import type { KeyToken } from "@hullmark/verifier/ports/signing-key";
 import { createLocalJWKSet, decodeProtectedHeader, type JSONWebKeySet, jwtVerify } from "jose";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { SoftHsm } from "../fakes/softhsm.ts";
+
+// Each opened token is a thread of its own.
+vi.setConfig({ testTimeout: 240_000 });
 
 const DAY_MS = 86_400_000;
 const START_MS = Date.UTC(2026, 0, 1);

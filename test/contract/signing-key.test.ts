@@ -6,8 +6,11 @@ import { Pkcs11Token } from "@hullmark/verifier/adapters/pkcs11/index";
 import { digestOf, rawSignature, signingKeyOf } from "@hullmark/verifier/core/keys/signing-key";
 import type { SigningKey } from "@hullmark/verifier/ports/signing-key";
 import pkcs11js from "pkcs11js";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { SoftHsm } from "../fakes/softhsm.ts";
+
+// Each opened token is a thread of its own.
+vi.setConfig({ testTimeout: 240_000 });
 
 const PAIRS: Readonly<Record<string, KeyObject>> = {
   "P-256": generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey,
@@ -201,6 +204,13 @@ describe("what does not go", () => {
     const wrong = await failure(open(`file:${pinFile}`));
     expect(wrong).toMatchObject({ code: "TOKEN_PIN", message: expect.stringContaining("CKR_PIN_INCORRECT") });
     expect(wrong.message).not.toContain("wrong-pin");
+    const patient = at("token=guarded;object=key", `file:${pinFile}`);
+    expect((await failure(patient.openNamed())).message).toContain("CKR_PIN_INCORRECT");
+    // Asked again and again, it does not use up the tries that a token gives; with another PIN in the file it goes on.
+    expect(await failure(patient.openNamed())).toMatchObject({ code: "TOKEN_PIN", message: expect.stringContaining("not tried again") });
+    writeFileSync(pinFile, hsm.pin);
+    await expect(patient.openNamed()).resolves.toBeDefined();
+    await patient.close();
     expect(await failure(open(`file:${pinFile}.absent`))).toMatchObject({ code: "TOKEN_PIN" });
     expect(await failure(open(""))).toMatchObject({ code: "TOKEN_PIN", message: expect.stringContaining("HULLMARK_TOKEN_PIN") });
     expect(await failure(open("env:MY_PIN"))).toMatchObject({ code: "TOKEN_PIN", message: expect.stringContaining("MY_PIN") });

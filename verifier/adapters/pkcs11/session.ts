@@ -1,4 +1,5 @@
 /** One session with one token: opened and logged in when it is needed, and again where it was lost. Blocks: runs in the thread. */
+import { hash } from "node:crypto";
 import type { Attribute, Handle, PKCS11 } from "pkcs11js";
 import { SignerError } from "../../ports/signer.ts";
 import { readPin } from "./pin.ts";
@@ -30,6 +31,8 @@ export class Session {
   readonly #options: SessionOptions;
   readonly #module: PKCS11;
   #handle: Handle | undefined;
+  /** SHA-256 of the last PIN that the token refused. */
+  #refusedPin: string | undefined;
 
   /** Loads the module. @throws SignerError TOKEN_URI, TOKEN_MODULE */
   constructor(pkcs11: Pkcs11, options: SessionOptions) {
@@ -59,7 +62,7 @@ export class Session {
         if (LOST.has(nameOf(error)) || absent) this.close();
         else throw signerError(error);
         if (left === 0) throw signerError(error);
-        if (left === 1 || absent) ignoring(["CKR_CRYPTOKI_NOT_INITIALIZED"], () => this.#module.C_Finalize());
+        if (left === 1 || absent) this.#finalize();
         if (absent) left = 1;
       }
     }
@@ -85,18 +88,38 @@ export class Session {
     }
   }
 
+  #finalize(): void {
+    try {
+      this.#module.C_Finalize();
+    } catch {
+      // Whether it can go on is told by what is tried next.
+    }
+  }
+
   #open(): Handle {
     const { pkcs11 } = this;
     ignoring(["CKR_CRYPTOKI_ALREADY_INITIALIZED"], () => this.#module.C_Initialize());
     const slot = this.#slot();
     const session = this.#module.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
     try {
-      const pin = readPin(this.#options.uri.pinSource, this.#options.environment);
-      // Whoever shares the module in this process is logged in with us.
-      ignoring(["CKR_USER_ALREADY_LOGGED_IN"], () => this.#module.C_Login(session, pkcs11.CKU_USER, pin));
+      this.#login(session);
       return session;
     } catch (error) {
       this.#module.C_CloseSession(session);
+      throw error;
+    }
+  }
+
+  #login(session: Handle): void {
+    const pin = readPin(this.#options.uri.pinSource, this.#options.environment);
+    const digest = hash("sha256", pin);
+    // A few wrong ones lock a token for good.
+    if (digest === this.#refusedPin) throw new SignerError("TOKEN_PIN", "the token refused this PIN before: it is not tried again");
+    try {
+      // Whoever shares the module in this process is logged in with us.
+      ignoring(["CKR_USER_ALREADY_LOGGED_IN"], () => this.#module.C_Login(session, this.pkcs11.CKU_USER, pin));
+    } catch (error) {
+      if (PIN_ERRORS.has(nameOf(error))) this.#refusedPin = digest;
       throw error;
     }
   }
