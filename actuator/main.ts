@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 /** The actuator's process: the only part of Hullmark that holds the container engine's socket for writing. Exit codes: 0 stopped, 1 failed, 2 wrong usage or configuration. */
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { dieAt, openLog, readCommandLine, runTasks, stopOnSignals, type Task, VERSION } from "@hullmark/daemon";
+import { CaptureFiles } from "./adapters/capture/capture-files.ts";
 import { DockerEngine } from "./adapters/docker/docker-engine.ts";
 import { FileLedger } from "./adapters/file-ledger/file-ledger.ts";
 import { readCredentials, VerifierLink } from "./adapters/grpc/verifier-link.ts";
@@ -20,6 +22,7 @@ usage: actuator --config FILE [--check-config]
 `;
 
 const RETRY_MS = 2000;
+const EXPIRE_MS = 600_000;
 
 async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void> {
   const credentials = readCredentials(config.credentialDirectory);
@@ -27,11 +30,13 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
   const log = openLog(config.log.level, { nodeId });
   const ledger = new FileLedger(config.stateDirectory, Date.now());
   const link = new VerifierLink(config.verifier.address, credentials);
+  const captures = openCaptures(config);
   const { pauseSeconds, hourlyPercent, protect } = config.limits;
   const actuator = new Actuator({
     identity: credentials.identity,
     limits: { pauseMs: pauseSeconds * 1000, hourlyPercent, protect },
     engine: new DockerEngine({ socketPath: config.docker.socket }),
+    captures,
     ledger,
     verify: (message, signature) => link.verify(message, signature),
     report: (intentId, settled) => link.report(intentId, settled),
@@ -58,13 +63,24 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
       s,
     );
   const resume: Task = (s) => again("what is begun cannot be ended yet", () => actuator.resume(), s);
+  const expire: Task = async (s) => {
+    while (!s.aborted) {
+      captures?.expire();
+      await delay(EXPIRE_MS, undefined, { signal: s }).catch(() => undefined);
+    }
+  };
   log.info({ version: VERSION }, "actuator started");
   try {
-    await runTasks({ resume, pull }, signal);
+    await runTasks({ resume, pull, expire }, signal);
   } finally {
     link.close();
     ledger.close();
   }
+}
+
+function openCaptures({ capture, stateDirectory, docker }: ActuatorConfig): CaptureFiles | undefined {
+  if (capture.recipients.length === 0) return undefined;
+  return new CaptureFiles({ ...capture, directory: join(stateDirectory, "captures"), socketPath: docker.socket, proc: "/proc", nowMs: () => Date.now() });
 }
 
 async function main(args: readonly string[]): Promise<number> {

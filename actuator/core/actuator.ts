@@ -1,5 +1,6 @@
 /** Takes intents, one at a time: checks, remembers, carries out, tells. What is remembered and not done is done first after a restart. */
 import { Outcome } from "@hullmark/proto/v1/response";
+import type { Captures } from "../ports/capture.ts";
 import type { Engine } from "../ports/engine.ts";
 import { type Ledger, type LedgerEntry, LedgerError, type Settled } from "../ports/ledger.ts";
 import { type ActuatorFailpoint, carryOut } from "./carry-out.ts";
@@ -10,6 +11,8 @@ export interface ActuatorServices {
   readonly identity: ActuatorIdentity;
   readonly limits: LocalLimits;
   readonly engine: Engine;
+  /** undefined: nothing is captured. */
+  readonly captures?: Captures | undefined;
   readonly ledger: Ledger;
   readonly verify: (message: Uint8Array, signature: Uint8Array) => boolean;
   /** Resolves when the verifier has answered; rejects where it must be told again. */
@@ -89,12 +92,12 @@ export class Actuator {
   }
 
   async #settle(id: string): Promise<void> {
-    const { engine, ledger, passing, told } = this.#services;
+    const { engine, captures, ledger, passing, told } = this.#services;
     const entry = ledger.get(id);
     if (!entry) return;
     let { settled } = entry;
     if (!settled) {
-      settled = await carryOut(entry, engine, passing);
+      settled = await carryOut(entry, engine, captures, passing);
       ledger.settle(id, settled);
       told("intent settled", { intentId: id, actionId: entry.actionId, outcome: settled.outcome === Outcome.DONE ? "done" : "failed", detail: settled.detail });
       passing("settled");

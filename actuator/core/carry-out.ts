@@ -3,20 +3,51 @@
  * Nothing that runs is taken away before what replaces it was made.
  */
 import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
+import { CaptureError, type Captures } from "../ports/capture.ts";
 import { type Engine, type EngineContainer, EngineError } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
 
 /** Where a process can be killed in the tests; each must be survived. */
-export const ACTUATOR_FAILPOINTS = ["checked", "remembered", "made", "without-restart", "stopped", "set-aside", "named", "started", "settled", "told"] as const;
+export const ACTUATOR_FAILPOINTS = [
+  "checked",
+  "remembered",
+  "captured",
+  "made",
+  "without-restart",
+  "stopped",
+  "set-aside",
+  "named",
+  "started",
+  "settled",
+  "told",
+] as const;
 export type ActuatorFailpoint = (typeof ACTUATOR_FAILPOINTS)[number];
 
 const NO_RESTART = { name: "no", maximumRetryCount: 0 };
 const STOP_GRACE_SECONDS = 10;
+const MAX_DETAIL_CHARS = 500;
 
 type Passing = (point: ActuatorFailpoint) => void;
 
-/** @throws EngineError ENGINE_UNREACHABLE: run it again */
-export async function carryOut(entry: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
+/**
+ * What is to be seen of the container is captured first, where there is a place for it: no step changes anything before.
+ * @throws EngineError ENGINE_UNREACHABLE: run it again
+ */
+export async function carryOut(entry: LedgerEntry, engine: Engine, captures: Captures | undefined, passing: Passing): Promise<Settled> {
+  const capture = await captures?.take(entry).catch(ignoreUncaptured);
+  passing("captured");
+  if (!(capture instanceof CaptureError)) return { ...(await contain(entry, engine, passing)), capture };
+  if (captures?.required) return { ...failed(`nothing was captured: ${capture.message}; left as it was found`), reason: "capture" };
+  const settled = await contain(entry, engine, passing);
+  return { ...settled, detail: `${settled.detail}${settled.detail && "; "}nothing was captured: ${capture.message}`.slice(0, MAX_DETAIL_CHARS) };
+}
+
+function ignoreUncaptured(error: unknown): CaptureError {
+  if (error instanceof CaptureError) return error;
+  throw error;
+}
+
+async function contain(entry: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
   try {
     return entry.kind === ActionKind.STOP ? await stop(entry, engine, passing) : await replace(entry, engine, passing);
   } catch (error) {
@@ -91,5 +122,5 @@ function done(newContainerId: string): Settled {
 }
 
 function failed(detail: string): Settled {
-  return { outcome: Outcome.FAILED, reason: "engine", detail: detail.slice(0, 500), newContainerId: "" };
+  return { outcome: Outcome.FAILED, reason: "engine", detail: detail.slice(0, MAX_DETAIL_CHARS), newContainerId: "" };
 }

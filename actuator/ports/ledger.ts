@@ -1,5 +1,6 @@
 /** What this actuator was told and what became of it: remembered before anything is done, so that nothing is done twice. */
 import type { ActionKind, Outcome } from "@hullmark/proto/v1/response";
+import type { Capture } from "./capture.ts";
 import type { RestartPolicy, TargetImage } from "./engine.ts";
 
 /** Times are Unix milliseconds. */
@@ -26,6 +27,7 @@ export interface Settled {
   readonly reason: string;
   readonly detail: string;
   readonly newContainerId: string;
+  readonly capture?: Capture | undefined;
 }
 
 /** LEDGER_CORRUPT: what was done before is not known, so nothing may be done. LEDGER_FULL: too much within a day. */

@@ -34,6 +34,7 @@ function view(action: Action) {
       detail,
       newContainerId: action.newContainerId || null,
       target: action.targetReference ? { reference: action.targetReference, configDigest: action.targetConfigDigest } : null,
+      capture: action.capture ? { digest: action.capture.digest, bytes: Number(action.capture.bytes), complete: action.capture.complete } : null,
       logIndex: Number(action.logIndex),
     },
   };

@@ -9,6 +9,7 @@ import { FileLedger } from "@hullmark/actuator/adapters/file-ledger/file-ledger"
 import { parseConfig } from "@hullmark/actuator/config";
 import { Actuator } from "@hullmark/actuator/core/actuator";
 import type { LocalLimits } from "@hullmark/actuator/core/check-target";
+import { type Capture, CaptureError, type Captures } from "@hullmark/actuator/ports/capture";
 import { EngineError } from "@hullmark/actuator/ports/engine";
 import { intentMessage } from "@hullmark/proto/codec";
 import { ActionKind, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
@@ -39,9 +40,9 @@ afterEach(() => {
   rmSync(directory, { recursive: true });
 });
 
-function actuator(limits: LocalLimits = LIMITS): Actuator {
+function actuator(limits: LocalLimits = LIMITS, captures?: Captures): Actuator {
   return new Actuator({
-    ...{ identity: { nodeId: NODE, region: REGION }, limits, engine, ledger },
+    ...{ identity: { nodeId: NODE, region: REGION }, limits, engine, captures, ledger },
     verify: (message, signature) => verify(null, message, keys.publicKey, signature),
     report: async (id, { outcome, reason, detail }) => void reports.push({ id, outcome, reason, detail }),
     nowMs: () => nowMs,
@@ -242,6 +243,46 @@ describe("when the engine does not do as it should", () => {
   });
 });
 
+describe("what is captured first", () => {
+  const captured: Capture = { digest: `sha256:${"9".repeat(64)}`, bytes: 7, complete: false };
+  const of = (required: boolean, take: Captures["take"]): Captures => ({ required, take });
+
+  test.each([ActionKind.STOP, ActionKind.RECREATE])("is captured before anything is changed (%s), and told with the outcome", async (kind) => {
+    const web = engine.add("web");
+    const take: Captures["take"] = async ({ containerId }) => {
+      untouched();
+      expect(containerId).toBe(web.id);
+      return captured;
+    };
+    await actuator(LIMITS, of(true, take)).offer(intent(web.id, { kind }));
+    expect(reports).toMatchObject([{ outcome: Outcome.DONE }]);
+    ledger.close();
+    ledger = new FileLedger(directory, nowMs);
+    expect(ledger.all()).toMatchObject([{ settled: { outcome: Outcome.DONE, capture: captured } }]);
+  });
+
+  test("what cannot be captured is acted on all the same, and the report says so; not where that is required", async () => {
+    const take: Captures["take"] = () => Promise.reject(new CaptureError("no room"));
+    const [web, shop] = [engine.add("web"), engine.add("shop")];
+    await actuator(LIMITS, of(true, take)).offer(intent(web.id));
+    untouched();
+    await actuator(LIMITS, of(false, take)).offer(intent(shop.id));
+    expect(engine.containers.get(shop.id)).toMatchObject({ running: false });
+    expect(reports).toMatchObject([
+      { outcome: Outcome.FAILED, reason: "capture", detail: "nothing was captured: no room; left as it was found" },
+      { outcome: Outcome.DONE, reason: "", detail: "nothing was captured: no room" },
+    ]);
+  });
+
+  test("of an intent that is refused nothing is captured", async () => {
+    await actuator(
+      LIMITS,
+      of(true, () => Promise.reject(new Error("captured"))),
+    ).offer(intent(engine.add("db-1").id));
+    expect(reports).toMatchObject([{ outcome: Outcome.REFUSED, reason: "protected" }]);
+  });
+});
+
 describe("the ledger", () => {
   const path = (): string => join(directory, "ledger.jsonl");
   const reopen = (): void => {
@@ -278,6 +319,8 @@ test("the example configuration names every key, with its default", () => {
   const { stateDirectory, credentialDirectory, verifier } = config;
   expect(config).toEqual(parseConfig(JSON.stringify({ stateDirectory, credentialDirectory, verifier }), file));
   expect(() => parseConfig("limits: { hourlyPercent: 101, other: 1 }", "a.yaml")).toThrow(/hourlyPercent[\s\S]*other|other[\s\S]*hourlyPercent/);
+  expect(() => parseConfig("capture: { recipients: [age1x] }", "a.yaml")).toThrow(/age recipient/);
+  expect(() => parseConfig("capture: { required: true }", "a.yaml")).toThrow(/want recipients/);
 });
 
 function flip(signed: ReturnType<typeof intent>, part: "body" | "signature"): ReturnType<typeof intent> {

@@ -1,23 +1,26 @@
 /** The actuator alone against a real engine: killed at every place where it can be, it neither loses nor repeats what it was told. The test plays the verifier. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { generateKeyPairSync, randomBytes, sign, X509Certificate } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
+import type { ProcessSnapshot } from "@hullmark/actuator/adapters/capture/processes";
 import { ACTUATOR_FAILPOINTS } from "@hullmark/actuator/core/carry-out";
 import { intentMessage } from "@hullmark/proto/codec";
 import { addService } from "@hullmark/proto/rpc";
 import { ActionKind, Actuation, IntentSchema, Outcome, type ReportOutcomeRequest } from "@hullmark/proto/v1/response";
 import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
+import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { stringify } from "yaml";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { program, REPOSITORY, STATE_ROOT } from "../../deploy/testbed/paths.ts";
 import { run } from "../../deploy/testbed/run.ts";
 import { engineOf, eventually } from "./fault-support.ts";
+import { digestOf } from "./images/push.ts";
 
 const NODE = "00112233445566aa";
 const SETTLE_MS = 90_000;
@@ -28,6 +31,9 @@ let home: string;
 let server: Server;
 let port: number;
 let actuator: ChildProcess | undefined;
+/** The responders' key, which the actuator does not have. */
+let identity: string;
+let recipient: string;
 /** What the verifier hands out to whoever pulls, and what it was told. */
 const offered: { body: Uint8Array; signatures: Uint8Array[] }[] = [];
 const reports: ReportOutcomeRequest[] = [];
@@ -42,6 +48,8 @@ beforeAll(async () => {
     const imported = `tar -C "$1" -c busybox | ${program("docker")} --host ${host} import --change "ENV EDITION=${edition}" - ${name}`;
     await run(["/bin/sh", "-c", imported, "sh", join(STATE_ROOT, "cache")]);
   }
+  identity = await generateX25519Identity();
+  recipient = await identityToRecipient(identity);
   const ca = await X509Ca.open({ stateDir: join(home, "ca"), region: "eu-1", clock: { nowMs: () => Date.now() } });
   const certified = async (issue: (spki: Buffer) => Promise<{ chain: readonly Buffer[] }>) => {
     const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
@@ -89,7 +97,7 @@ function start(name: string, failpoint?: string): ChildProcess {
     config,
     stringify({
       ...{ stateDirectory: join(home, name), credentialDirectory: join(home, "credentials"), verifier: { address: `localhost:${port}` } },
-      ...{ docker: { socket: engineOf(bed).socketPath }, limits: { hourlyPercent: 100 } },
+      ...{ docker: { socket: engineOf(bed).socketPath }, limits: { hourlyPercent: 100 }, capture: { recipients: [recipient], maxSeconds: 120 } },
     }),
   );
   const environment = { ...process.env, ...bed.env, ...(failpoint !== undefined && { HULLMARK_FAILPOINT: failpoint }) };
@@ -207,4 +215,45 @@ test("what is stopped stays stopped, though it would restart by itself, and is n
     SETTLE_MS,
   );
   expect(await docker("inspect", "-f", "{{.State.Running}}", "worker")).toBe("true");
+});
+
+test("what a container wrote, and what it ran, is captured before it is stopped, and opened with the responders' key", async () => {
+  const argv = ["/busybox", "sh", "-c", "echo stolen > /loot; /busybox cp /busybox /busybox-tool; exec /busybox-tool sleep 3600"];
+  const old = await docker("run", "-d", "--name", "mined", "-e", "TOKEN=t0", "--stop-signal", "SIGKILL", "box", ...argv);
+  // The program is gone from the file system; the process runs on.
+  await eventually(
+    "it runs the copy",
+    () => docker("top", "mined", "-eo", "pid,args"),
+    (text) => text.includes("/busybox-tool sleep"),
+    SETTLE_MS,
+  );
+  await docker("exec", "mined", "/busybox", "rm", "/busybox-tool");
+  const id = await offer(old, ActionKind.STOP);
+  start("mined");
+  await toldDone(id);
+  await ended("SIGTERM");
+  const directory = join(home, "mined", "captures");
+  const [name = ""] = readdirSync(directory);
+  expect(name).toBe(`A-7K2Q.${id.toString("hex")}.age`);
+  const sealed = readFileSync(join(directory, name));
+  expect(told(id).at(-1)?.capture).toMatchObject({ digest: digestOf(sealed), bytes: BigInt(sealed.length), complete: true });
+  const decrypter = new Decrypter();
+  decrypter.addIdentity(identity);
+  const opened = join(home, "opened");
+  mkdirSync(opened);
+  writeFileSync(join(home, "opened.tar.gz"), await decrypter.decrypt(sealed));
+  await run(["tar", "-C", opened, "-xzf", join(home, "opened.tar.gz")]);
+  const { changes } = JSON.parse(readFileSync(join(opened, "capture.json"), "utf8")) as { changes: { path: string; file: string }[] };
+  const loot = changes.find(({ path }) => path === "/loot");
+  expect(await run(["tar", "-xOf", join(opened, loot?.file ?? ""), "loot"])).toBe("stolen\n");
+  const { processes } = JSON.parse(readFileSync(join(opened, "processes.json"), "utf8")) as { processes: ProcessSnapshot[] };
+  expect(processes).toEqual([
+    expect.objectContaining({
+      exe: expect.stringMatching(/tool \(deleted\)$/),
+      arguments: ["/busybox-tool", "sleep", "3600"],
+      environment: expect.arrayContaining(["TOKEN=t0"]),
+    }),
+  ]);
+  // The program itself, from memory.
+  expect(digestOf(readFileSync(join(opened, "programs", String(processes[0]?.pid))))).toBe(digestOf(readFileSync(join(STATE_ROOT, "cache/busybox"))));
 });

@@ -281,6 +281,14 @@ export interface AffirmedImageRow extends EarlierImage {
 
 export const MAX_AFFIRMED_IMAGES = 10;
 
+/** What a host says that it kept of a container before it was acted on. */
+export interface CaptureRow {
+  /** `sha256:<hex>` of the encrypted file. */
+  readonly digest: string;
+  readonly bytes: number;
+  readonly complete: boolean;
+}
+
 /** Seconds within one hour of a node's life in which it was known, and of these, not attested. */
 export interface CoverageRow {
   readonly nodeId: string;
@@ -329,6 +337,7 @@ export interface ActionRow {
   readonly newContainerId: string;
   /** Of a rollback: what is gone back to. */
   readonly target?: EarlierImage | undefined;
+  readonly capture?: CaptureRow | undefined;
   /** Newest log entry about it; -1 before. */
   readonly logIndex: number;
 }

@@ -14,7 +14,14 @@ const KEPT_MS = 2 * 86_400_000;
 const MAX_ENTRIES = 10_000;
 const MAX_FILE_BYTES = 64 * 1024 * 1024;
 
-const settledSchema = z.strictObject({ outcome: z.enum(Outcome), reason: z.string(), detail: z.string(), newContainerId: z.string() });
+const captureSchema = z.strictObject({ digest: z.string(), bytes: z.number(), complete: z.boolean() });
+const settledSchema = z.strictObject({
+  outcome: z.enum(Outcome),
+  reason: z.string(),
+  detail: z.string(),
+  newContainerId: z.string(),
+  capture: captureSchema.optional(),
+});
 const entrySchema = z.strictObject({
   intentId: z.string().regex(/^[0-9a-f]{32}$/),
   actionId: z.string(),
@@ -69,7 +76,7 @@ export class FileLedger implements Ledger {
   settle(intentId: string, settled: Settled): void {
     const entry = this.#entries.get(intentId);
     if (!entry || entry.settled) return;
-    this.#append({ settle: intentId, as: { ...settled } });
+    this.#append({ settle: intentId, as: toSettled(settled) });
     this.#entries.set(intentId, { ...entry, settled });
   }
 
@@ -139,7 +146,11 @@ export class FileLedger implements Ledger {
 }
 
 function toLine({ settled, restartPolicy, target, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
-  return { ...entry, restartPolicy: { ...restartPolicy }, ...(target && { target: { ...target } }), ...(settled && { settled: { ...settled } }) };
+  return { ...entry, restartPolicy: { ...restartPolicy }, ...(target && { target: { ...target } }), ...(settled && { settled: toSettled(settled) }) };
+}
+
+function toSettled({ capture, ...settled }: Settled): z.output<typeof settledSchema> {
+  return { ...settled, ...(capture && { capture: { ...capture } }) };
 }
 
 function writeAll(fd: number, bytes: Buffer): void {

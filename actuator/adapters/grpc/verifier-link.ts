@@ -55,8 +55,15 @@ export class VerifierLink {
   }
 
   /** Resolves when the verifier has it, or does not know of it any more. @throws RpcError */
-  async report(intentId: string, { outcome, reason, detail, newContainerId }: Settled): Promise<void> {
-    const request = { intentId: Buffer.from(intentId, "hex"), outcome, reason, detail, newContainerId };
+  async report(intentId: string, { outcome, reason, detail, newContainerId, capture }: Settled): Promise<void> {
+    const request = {
+      intentId: Buffer.from(intentId, "hex"),
+      outcome,
+      reason,
+      detail,
+      newContainerId,
+      ...(capture && { capture: { ...capture, bytes: BigInt(capture.bytes) } }),
+    };
     try {
       await this.#channel.client(Actuation).reportOutcome(request, { timeoutMs: REPORT_TIMEOUT_MS });
     } catch (error) {

@@ -4,7 +4,7 @@ import { hash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { ActionKind, ActionState, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
-import type { ActionRow } from "../../ports/rows.ts";
+import type { ActionRow, CaptureRow } from "../../ports/rows.ts";
 import { driftId } from "../fleet/drift-id.ts";
 import { entry, text, wireName } from "../fleet/log-facts.ts";
 import type { LogEntry } from "../transparency/entry.ts";
@@ -73,6 +73,7 @@ export interface Report {
   readonly reason: string;
   readonly detail: string;
   readonly newContainerId: string;
+  readonly capture?: CaptureRow | undefined;
 }
 
 const STATE_OF: Readonly<Partial<Record<Outcome, ActionState>>> = {
@@ -82,12 +83,13 @@ const STATE_OF: Readonly<Partial<Record<Outcome, ActionState>>> = {
 };
 
 /** undefined: the report says no outcome that is known here. */
-export function reported(row: ActionRow, { outcome, reason, detail, newContainerId }: Report, nowMs: number): ActionRow | undefined {
+export function reported(row: ActionRow, { outcome, reason, detail, newContainerId, capture }: Report, nowMs: number): ActionRow | undefined {
   const state = STATE_OF[outcome];
   if (state === undefined) return undefined;
   const code = /^[a-z][a-z-]{0,63}$/.test(reason) ? reason : "";
   const replaced = /^[0-9a-f]{64}$/.test(newContainerId) ? newContainerId : "";
-  return { ...row, state, reason: code, detail: text(detail).slice(0, MAX_DETAIL_CHARS), newContainerId: replaced, settledAtMs: nowMs };
+  const captured = capture && /^sha256:[0-9a-f]{64}$/.test(capture.digest) && Number.isSafeInteger(capture.bytes) ? { capture } : {};
+  return { ...row, state, reason: code, detail: text(detail).slice(0, MAX_DETAIL_CHARS), newContainerId: replaced, ...captured, settledAtMs: nowMs };
 }
 
 export function settled(row: ActionRow, state: ActionState, reason: string, nowMs: number): ActionRow {
@@ -106,6 +108,7 @@ export function actionFact(row: ActionRow, nowMs: number, by = ""): LogEntry {
       detail: text(row.detail),
       newContainer: row.newContainerId || null,
       ...(row.target && { target: text(row.target.reference), targetConfig: text(row.target.configDigest) }),
+      ...(row.capture && { capture: row.capture.digest, captureComplete: row.capture.complete }),
       by: by === "" ? null : text(by),
     },
   });

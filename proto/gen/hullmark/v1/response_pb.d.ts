@@ -216,6 +216,13 @@ export declare type ReportOutcomeRequest = Message<"hullmark.v1.ReportOutcomeReq
    * @generated from field: string new_container_id = 5;
    */
   newContainerId: string;
+
+  /**
+   * Absent: nothing was captured.
+   *
+   * @generated from field: hullmark.v1.Capture capture = 6;
+   */
+  capture?: Capture | undefined;
 };
 
 /**
@@ -223,6 +230,38 @@ export declare type ReportOutcomeRequest = Message<"hullmark.v1.ReportOutcomeReq
  * Use `create(ReportOutcomeRequestSchema)` to create a new message.
  */
 export declare const ReportOutcomeRequestSchema: GenMessage<ReportOutcomeRequest>;
+
+/**
+ * What was kept of a container on its host before it was acted on, encrypted to the responders' keys.
+ *
+ * @generated from message hullmark.v1.Capture
+ */
+export declare type Capture = Message<"hullmark.v1.Capture"> & {
+  /**
+   * `sha256:<hex>` of the encrypted file.
+   *
+   * @generated from field: string digest = 1;
+   */
+  digest: string;
+
+  /**
+   * @generated from field: uint64 bytes = 2;
+   */
+  bytes: bigint;
+
+  /**
+   * false: a limit was reached, or something could not be read.
+   *
+   * @generated from field: bool complete = 3;
+   */
+  complete: boolean;
+};
+
+/**
+ * Describes the message hullmark.v1.Capture.
+ * Use `create(CaptureSchema)` to create a new message.
+ */
+export declare const CaptureSchema: GenMessage<Capture>;
 
 /**
  * @generated from message hullmark.v1.ReportOutcomeResponse
@@ -393,6 +432,13 @@ export declare type Action = Message<"hullmark.v1.Action"> & {
    * @generated from field: string target_config_digest = 25;
    */
   targetConfigDigest: string;
+
+  /**
+   * Absent: nothing was captured before it.
+   *
+   * @generated from field: hullmark.v1.Capture capture = 26;
+   */
+  capture?: Capture | undefined;
 };
 
 /**

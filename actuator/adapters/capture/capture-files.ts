@@ -1,0 +1,122 @@
+/** {@link Captures} as files of this host: a compressed archive, encrypted to the responders' keys (age), which this host cannot open again. */
+import { createHash } from "node:crypto";
+import { closeSync, constants, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { buffer } from "node:stream/consumers";
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
+import { Encrypter } from "age-encryption";
+import { pack } from "tar-stream";
+import { type Capture, CaptureError, type CaptureSubject, type Captures, MAX_ATTEMPTS } from "../../ports/capture.ts";
+import { type CaptureLimits, type Collected, collect } from "./collect.ts";
+
+export interface CaptureOptions extends CaptureLimits {
+  /** Made with mode 0700. */
+  readonly directory: string;
+  /** age recipients; 1 at least. */
+  readonly recipients: readonly string[];
+  readonly keepHours: number;
+  readonly required: boolean;
+  readonly socketPath: string;
+  /** Where procfs is mounted. */
+  readonly proc: string;
+  readonly nowMs: () => number;
+}
+
+/** All captures together may take as much as so many of the largest. */
+const MAX_WHOLE_CAPTURES = 16;
+const HOUR_MS = 3_600_000;
+const NAME = /^A-[0-9A-Z]{4,16}\.([0-9a-f]{32})(\.partial)?\.age$/;
+const compress = promisify(gzip);
+
+export class CaptureFiles implements Captures {
+  readonly #options: CaptureOptions;
+
+  /** @throws Error where a recipient is none; the system's error */
+  constructor(options: CaptureOptions) {
+    this.#options = options;
+    encrypterFor(options.recipients);
+    mkdirSync(options.directory, { recursive: true, mode: 0o700 });
+  }
+
+  get required(): boolean {
+    return this.#options.required;
+  }
+
+  async take(subject: CaptureSubject): Promise<Capture> {
+    try {
+      return this.#taken(subject.intentId) ?? (await this.#take(subject));
+    } catch (error) {
+      throw error instanceof CaptureError ? error : new CaptureError(error instanceof Error ? error.message : String(error), { cause: error });
+    }
+  }
+
+  /** Removes what was kept for long enough, and what a crash left half-done. @throws the system's error */
+  expire(): void {
+    const beforeMs = this.#options.nowMs() - this.#options.keepHours * HOUR_MS;
+    for (const name of readdirSync(this.#options.directory)) {
+      const path = join(this.#options.directory, name);
+      if (statSync(path).mtimeMs < beforeMs) rmSync(path);
+    }
+  }
+
+  async #take(subject: CaptureSubject): Promise<Capture> {
+    const { directory, maxBytes, socketPath, proc, nowMs, recipients } = this.#options;
+    const kept = readdirSync(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+    if (kept >= MAX_WHOLE_CAPTURES * maxBytes) throw new CaptureError("there is no room left for captures: none is removed before its time");
+    // A container may be made so that looking at it kills who looks: it is contained all the same.
+    const attempts = join(directory, `${subject.intentId}.attempts`);
+    writeDurably(attempts, Buffer.from("."), constants.O_APPEND);
+    if (statSync(attempts).size > MAX_ATTEMPTS) throw new CaptureError(`it was tried ${MAX_ATTEMPTS} times, and the actuator ended each time`);
+    const collected = await collect(subject, { socketPath, proc }, this.#options, nowMs());
+    const sealed = Buffer.from(await encrypterFor(recipients).encrypt(await compress(await archived(collected))));
+    const temporary = join(directory, `${subject.intentId}.new`);
+    writeDurably(temporary, sealed, constants.O_TRUNC);
+    renameSync(temporary, join(directory, `${subject.actionId}.${subject.intentId}${collected.complete ? "" : ".partial"}.age`));
+    sync(directory);
+    rmSync(attempts);
+    return captureOf(sealed, collected.complete);
+  }
+
+  #taken(intentId: string): Capture | undefined {
+    const name = readdirSync(this.#options.directory).find((each) => NAME.exec(each)?.[1] === intentId);
+    return name === undefined ? undefined : captureOf(readFileSync(join(this.#options.directory, name)), !name.endsWith(".partial.age"));
+  }
+}
+
+function encrypterFor(recipients: readonly string[]): Encrypter {
+  const encrypter = new Encrypter();
+  for (const recipient of recipients) encrypter.addRecipient(recipient);
+  return encrypter;
+}
+
+async function archived({ files }: Collected): Promise<Buffer> {
+  const tar = pack();
+  const whole = buffer(tar);
+  for (const { name, content } of files) tar.entry({ name, mode: 0o600 }, content);
+  tar.finalize();
+  return await whole;
+}
+
+function captureOf(sealed: Buffer, complete: boolean): Capture {
+  return { digest: `sha256:${createHash("sha256").update(sealed).digest("hex")}`, bytes: sealed.length, complete };
+}
+
+function writeDurably(path: string, bytes: Buffer, how: number): void {
+  const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | how, 0o600);
+  try {
+    writeFileSync(fd, bytes);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function sync(directory: string): void {
+  const fd = openSync(directory, constants.O_RDONLY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,88 @@
+/** Gathers what a capture holds, within its limits: processes first, as they are gone first, then changed files. */
+import type { CaptureSubject } from "../../ports/capture.ts";
+import { type Archived, type Change, EngineFiles } from "./engine-files.ts";
+import { programOf, snapshotProcesses } from "./processes.ts";
+
+export interface CaptureLimits {
+  /** Of all content together, before it is compressed. */
+  readonly maxBytes: number;
+  readonly maxSeconds: number;
+}
+
+export interface Collected {
+  readonly files: readonly { readonly name: string; readonly content: Buffer }[];
+  readonly complete: boolean;
+}
+
+/** A path of the container with what it is filed under; without: why not. */
+type FiledChange = Change & ({ readonly file: string } | { readonly left: string });
+
+const MAX_FILES = 10_000;
+const PROGRAM_SHARE = 4;
+
+/** Never throws for what a container is like: what could not be had is listed in `capture.json`. @param takenAtMs Unix milliseconds */
+export async function collect(
+  subject: CaptureSubject,
+  { socketPath, proc }: { readonly socketPath: string; readonly proc: string },
+  limits: CaptureLimits,
+  takenAtMs: number,
+): Promise<Collected> {
+  const signal = AbortSignal.timeout(limits.maxSeconds * 1000);
+  const files: { name: string; content: Buffer }[] = [];
+  const problems: string[] = [];
+  let room = limits.maxBytes;
+  const file = (name: string, content: Buffer): void => {
+    room -= content.length;
+    files.push({ name, content });
+  };
+
+  const { processes, sockets, more } = snapshotProcesses(proc, subject.containerId);
+  if (more) problems.push("there are more processes than are listed");
+  file("processes.json", Buffer.from(JSON.stringify({ processes, sockets }, undefined, 1)));
+  for (const { pid, exe } of processes) {
+    if (!exe.endsWith(" (deleted)") && !exe.startsWith("/memfd:")) continue;
+    const program = room > 0 ? programOf(proc, pid, Math.floor(room / PROGRAM_SHARE)) : undefined;
+    if (program) file(`programs/${pid}`, program);
+    else problems.push(`program of process ${pid}: too large, or gone`);
+  }
+
+  const engine = new EngineFiles(socketPath);
+  const changes: FiledChange[] = [];
+  try {
+    const found = await engine.changes(subject.containerId, signal);
+    if (found.length > MAX_FILES) problems.push(`${found.length - MAX_FILES} changed paths are not listed`);
+    let whole = "";
+    for (const change of found.slice(0, MAX_FILES)) {
+      if (change.kind === "deleted") changes.push({ ...change, left: "deleted" });
+      else if (whole !== "" && change.path.startsWith(`${whole}/`)) changes.push({ ...change, left: "in the archive of its directory" });
+      else {
+        const archived = await archive(engine, subject.containerId, change, Math.max(0, room), signal);
+        if ("tar" in archived) {
+          const name = `files/${String(changes.length).padStart(5, "0")}.tar`;
+          file(name, archived.tar);
+          changes.push({ ...change, file: name });
+          if (change.kind === "added") whole = change.path;
+        } else changes.push({ ...change, left: archived.left });
+      }
+    }
+  } catch (error) {
+    problems.push(signal.aborted ? `it took longer than ${limits.maxSeconds} s` : error instanceof Error ? error.message : String(error));
+  }
+  const complete = problems.length === 0 && !changes.some((each) => "left" in each && (each.left === "too-large" || each.left === "gone"));
+  const { actionId, containerId, name } = subject;
+  const index = {
+    format: "hullmark-capture-v1",
+    action: actionId,
+    container: containerId,
+    name,
+    takenAt: new Date(takenAtMs).toISOString(),
+    complete,
+    problems,
+    changes,
+  };
+  return { files: [{ name: "capture.json", content: Buffer.from(JSON.stringify(index, undefined, 1)) }, ...files], complete };
+}
+
+function archive(engine: EngineFiles, containerId: string, { path, kind }: Change, maxBytes: number, signal: AbortSignal): Promise<Archived> {
+  return engine.archive(containerId, path, { whole: kind === "added", maxBytes }, signal);
+}

@@ -1,0 +1,94 @@
+/** What a container changed on its file system, asked of the engine: whichever storage driver it has. Every name and byte is the container's. */
+import { type IncomingMessage, request } from "node:http";
+import { z } from "zod";
+import { CaptureError } from "../../ports/capture.ts";
+
+const MAX_LIST_BYTES = 16 * 2 ** 20;
+const MAX_STAT_CHARS = 65_536;
+/** Go's os.ModeDir, as the engine writes modes. */
+const DIRECTORY = 2 ** 31;
+
+const ChangesSchema = z.array(z.object({ Path: z.string(), Kind: z.int().min(0).max(2) })).nullable();
+const StatSchema = z.object({ mode: z.int().min(0) });
+
+export interface Change {
+  readonly path: string;
+  readonly kind: "modified" | "added" | "deleted";
+}
+
+/** `too-large`: more than what was allowed; nothing of it is kept. */
+export type Archived = { readonly tar: Buffer } | { readonly left: "too-large" | "directory" | "gone" };
+
+const KINDS = ["modified", "added", "deleted"] as const;
+
+export class EngineFiles {
+  readonly #socketPath: string;
+
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath;
+  }
+
+  /** As the engine tells them, a directory before what is in it. @throws CaptureError; the signal's reason */
+  async changes(containerId: string, signal: AbortSignal): Promise<readonly Change[]> {
+    const response = await this.#get(`/containers/${containerId}/changes`, signal);
+    const body = response.statusCode === 200 ? await bounded(response, MAX_LIST_BYTES) : undefined;
+    response.destroy();
+    if (!body)
+      throw new CaptureError(`the engine does not list the changes (status ${response.statusCode ?? 0}, or more than ${MAX_LIST_BYTES} bytes of names)`);
+    const parsed = ChangesSchema.safeParse(json(body.toString("utf8")));
+    if (!parsed.success) throw new CaptureError("the engine's list of changes is not one");
+    return (parsed.data ?? []).map(({ Path, Kind }) => ({ path: Path, kind: KINDS[Kind] ?? "modified" }));
+  }
+
+  /** One path as a tar archive; a directory with all in it where `whole`, else not. @throws CaptureError; the signal's reason */
+  async archive(
+    containerId: string,
+    path: string,
+    { whole, maxBytes }: { readonly whole: boolean; readonly maxBytes: number },
+    signal: AbortSignal,
+  ): Promise<Archived> {
+    const response = await this.#get(`/containers/${containerId}/archive?path=${encodeURIComponent(path)}`, signal);
+    try {
+      if (response.statusCode === 404) return { left: "gone" };
+      if (response.statusCode !== 200)
+        throw new CaptureError(`the engine does not hand out ${JSON.stringify(path.slice(0, 200))} (status ${response.statusCode ?? 0})`);
+      if (!whole && isDirectory(response.headers["x-docker-container-path-stat"])) return { left: "directory" };
+      const tar = await bounded(response, maxBytes);
+      return tar ? { tar } : { left: "too-large" };
+    } finally {
+      response.destroy();
+    }
+  }
+
+  #get(path: string, signal: AbortSignal): Promise<IncomingMessage> {
+    return new Promise((resolve, reject) => {
+      request({ socketPath: this.#socketPath, path, agent: false, signal }, resolve).on("error", reject).end();
+    });
+  }
+}
+
+async function bounded(response: IncomingMessage, maxBytes: number): Promise<Buffer | undefined> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, bytes);
+}
+
+/** What cannot be understood counts as one: the whole of a directory is not read by mistake. */
+function isDirectory(header: string | readonly string[] | undefined): boolean {
+  if (typeof header !== "string" || header.length > MAX_STAT_CHARS) return true;
+  const parsed = StatSchema.safeParse(json(Buffer.from(header, "base64").toString("utf8")));
+  return !parsed.success || parsed.data.mode >= DIRECTORY;
+}
+
+function json(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

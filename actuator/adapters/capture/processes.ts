@@ -1,0 +1,106 @@
+/** The processes of a container as /proc has them now: what would be gone with it. Every text is the container's. */
+import { closeSync, constants, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
+import { join } from "node:path";
+
+const MAX_PROCESSES = 1000;
+const MAX_TEXT_BYTES = 262_144;
+const MAX_DESCRIPTORS = 1024;
+const SOCKET_TABLES = ["tcp", "tcp6", "udp", "udp6", "unix"] as const;
+
+export interface ProcessSnapshot {
+  readonly pid: number;
+  /** Where the program file is; ends in " (deleted)" where it is no more. */
+  readonly exe: string;
+  readonly cwd: string;
+  readonly arguments: readonly string[];
+  readonly environment: readonly string[];
+  /** /proc/PID/status: names, parents, users, capabilities. */
+  readonly status: string;
+  readonly maps: string;
+  readonly descriptors: Readonly<Record<string, string>>;
+}
+
+export interface Processes {
+  readonly processes: readonly ProcessSnapshot[];
+  /** /proc/PID/net of the first of them, by table. */
+  readonly sockets: Readonly<Record<string, string>>;
+  /** There are more than are listed. */
+  readonly more: boolean;
+}
+
+/** Those whose control group is the container's or below it. @param proc where procfs is mounted @param containerId 64 hex digits */
+export function snapshotProcesses(proc: string, containerId: string): Processes {
+  const pids = readdirSync(proc)
+    .filter((name) => /^\d+$/.test(name) && read(join(proc, name, "cgroup")).includes(containerId))
+    .map(Number);
+  const [first] = pids;
+  const sockets = first === undefined ? [] : SOCKET_TABLES.map((table) => [table, read(join(proc, String(first), "net", table))] as const);
+  return {
+    processes: pids.slice(0, MAX_PROCESSES).map((pid) => snapshot(join(proc, String(pid)), pid)),
+    sockets: Object.fromEntries(sockets),
+    more: pids.length > MAX_PROCESSES,
+  };
+}
+
+/** The program of a process as its memory has it, whatever became of the file. undefined: larger, or gone */
+export function programOf(proc: string, pid: number, maxBytes: number): Buffer | undefined {
+  return bytesOf(join(proc, String(pid), "exe"), maxBytes);
+}
+
+function snapshot(directory: string, pid: number): ProcessSnapshot {
+  return {
+    ...{ pid, exe: link(join(directory, "exe")), cwd: link(join(directory, "cwd")) },
+    ...{ arguments: words(read(join(directory, "cmdline"))), environment: words(read(join(directory, "environ"))) },
+    ...{ status: read(join(directory, "status")), maps: read(join(directory, "maps")), descriptors: descriptorsOf(join(directory, "fd")) },
+  };
+}
+
+function descriptorsOf(directory: string): Record<string, string> {
+  try {
+    return Object.fromEntries(
+      readdirSync(directory)
+        .slice(0, MAX_DESCRIPTORS)
+        .map((fd) => [fd, link(join(directory, fd))]),
+    );
+  } catch {
+    return {};
+  }
+}
+
+/** A process may end at any time: what is gone is empty. */
+function link(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
+
+function read(path: string): string {
+  return bytesOf(path, MAX_TEXT_BYTES, true)?.toString("latin1") ?? "";
+}
+
+function bytesOf(path: string, maxBytes: number, cut = false): Buffer | undefined {
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    for (;;) {
+      const chunk = Buffer.alloc(65_536);
+      const length = readSync(fd, chunk);
+      if (length === 0) return Buffer.concat(chunks, bytes);
+      bytes += length;
+      chunks.push(chunk.subarray(0, length));
+      if (bytes > maxBytes) return cut ? Buffer.concat(chunks, bytes).subarray(0, maxBytes) : undefined;
+    }
+  } catch {
+    return undefined;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+function words(text: string): string[] {
+  return text.split("\0").filter((word) => word !== "");
+}

@@ -1,0 +1,39 @@
+/** What is kept of a container before it is acted on. */
+
+/** As people are told of it; the content can be read by the responders' key alone. */
+export interface Capture {
+  /** `sha256:<hex>` of the encrypted file. */
+  readonly digest: string;
+  /** Of the encrypted file. */
+  readonly bytes: number;
+  /** false: a limit was reached, or something could not be read; what is left out is listed inside. */
+  readonly complete: boolean;
+}
+
+/** The container, and what the capture is filed under. */
+export interface CaptureSubject {
+  /** 32 hex digits. */
+  readonly intentId: string;
+  readonly actionId: string;
+  readonly containerId: string;
+  readonly name: string;
+}
+
+export class CaptureError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "CaptureError";
+  }
+}
+
+export interface Captures {
+  /** What is not captured is not acted on. */
+  readonly required: boolean;
+  /**
+   * Takes it, or finds what was taken for this intent before. Durable on return; ends within its own limits of bytes and seconds, and, where the process dies of it,
+   * is tried no more than {@link MAX_ATTEMPTS} times: containment is not to wait for ever. @throws CaptureError
+   */
+  take(subject: CaptureSubject): Promise<Capture>;
+}
+
+export const MAX_ATTEMPTS = 2;

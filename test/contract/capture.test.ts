@@ -1,0 +1,211 @@
+/** What is kept of a container before it is acted on: whatever it is made like, within the limits, readable by the responders alone. */
+
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { createServer, type RequestListener, type Server } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { buffer } from "node:stream/consumers";
+import { gunzipSync } from "node:zlib";
+import { CaptureFiles, type CaptureOptions } from "@hullmark/actuator/adapters/capture/capture-files";
+import { MAX_ATTEMPTS } from "@hullmark/actuator/ports/capture";
+import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
+import { extract, pack } from "tar-stream";
+import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+
+const ID = "c".repeat(64);
+const SUBJECT = { intentId: "1".repeat(32), actionId: "A-7K2Q", containerId: ID, name: "web" };
+const DIRECTORY_STAT = stat(2 ** 31 + 0o755);
+let identity: string;
+let recipient: string;
+let home: string;
+let engine: Server;
+let answer: RequestListener;
+
+beforeAll(async () => {
+  identity = await generateX25519Identity();
+  recipient = await identityToRecipient(identity);
+});
+beforeEach(async () => {
+  home = mkdtempSync(join(tmpdir(), "hullmark-capture-"));
+  mkdirSync(join(home, "proc"));
+  answer = (_request, response) => void response.end("[]");
+  engine = createServer((request, response) => answer(request, response));
+  await new Promise<void>((resolve) => engine.listen(join(home, "engine.sock"), resolve));
+});
+afterEach(async () => {
+  engine.closeAllConnections();
+  await new Promise((resolve) => engine.close(resolve));
+  rmSync(home, { recursive: true });
+});
+
+function captures(more: Partial<CaptureOptions> = {}): CaptureFiles {
+  return new CaptureFiles({
+    ...{ directory: join(home, "captures"), recipients: [recipient], keepHours: 24, maxBytes: 2 ** 20, maxSeconds: 60, required: false },
+    ...{ socketPath: join(home, "engine.sock"), proc: join(home, "proc"), nowMs: () => Date.now() },
+    ...more,
+  });
+}
+
+function stat(mode: number): string {
+  return Buffer.from(JSON.stringify({ name: "x", size: 1, mode, mtime: "2026-01-01T00:00:00Z", linkTarget: "" })).toString("base64");
+}
+
+/** Plays an engine on whose container these paths changed. */
+function changed(paths: Readonly<Record<string, { readonly kind: number; readonly content?: string; readonly directory?: boolean }>>): RequestListener {
+  return (request, response) => {
+    const url = new URL(request.url ?? "", "http://engine");
+    if (url.pathname.endsWith("/changes")) return void response.end(JSON.stringify(Object.entries(paths).map(([Path, { kind }]) => ({ Path, Kind: kind }))));
+    const path = url.searchParams.get("path") ?? "";
+    const { content, directory } = paths[path] ?? {};
+    if (content === undefined && !directory) return void response.writeHead(404).end();
+    response.setHeader("x-docker-container-path-stat", directory ? DIRECTORY_STAT : stat(0o644));
+    const tar = pack();
+    tar.entry({ name: path.slice(1) }, content ?? "");
+    tar.finalize();
+    tar.pipe(response);
+  };
+}
+
+function running(pid: number, { exe = "/bin/web", container = ID, environment = "" }: { exe?: string; container?: string; environment?: string } = {}): void {
+  const directory = join(home, "proc", String(pid));
+  mkdirSync(join(directory, "fd"), { recursive: true });
+  for (const [name, text] of Object.entries({
+    cgroup: `0::/docker/${container}\n`,
+    cmdline: "web\0-p\0",
+    environ: environment,
+    status: "Name:\tweb\n",
+    maps: "",
+  }))
+    writeFileSync(join(directory, name), text);
+  symlinkSync(exe, join(directory, "exe"));
+  symlinkSync("socket:[7]", join(directory, "fd", "3"));
+}
+
+async function untar(bytes: Buffer): Promise<Map<string, Buffer>> {
+  const found = new Map<string, Buffer>();
+  const reader = extract();
+  reader.on("entry", ({ name }, stream, next) => {
+    buffer(stream).then((content) => {
+      found.set(name, content);
+      next();
+    }, next);
+  });
+  const end = new Promise((resolve, reject) => reader.once("finish", resolve).once("error", reject));
+  reader.end(bytes);
+  await end;
+  return found;
+}
+
+const kept = (): string[] => readdirSync(join(home, "captures")).sort();
+
+async function opened(): Promise<{ files: Map<string, Buffer>; index: { complete: boolean; problems: string[]; changes: Record<string, string>[] } }> {
+  const [name = ""] = kept();
+  const decrypter = new Decrypter();
+  decrypter.addIdentity(identity);
+  const files = await untar(gunzipSync(await decrypter.decrypt(readFileSync(join(home, "captures", name)))));
+  return { files, index: JSON.parse(files.get("capture.json")?.toString() ?? "") };
+}
+
+test("changed files and processes are kept, by names of ours, and the host cannot read them again", async () => {
+  answer = changed({
+    "/etc": { kind: 0, directory: true },
+    "/etc/nginx.conf": { kind: 0, content: "evil" },
+    "/etc/gone": { kind: 2 },
+    "/new": { kind: 1, directory: true, content: "all of it" },
+    "/new/../../escape": { kind: 1, content: "within" },
+    "/news": { kind: 1, content: "another" },
+  });
+  running(41, { environment: "TOKEN=secret-of-the-container\0" });
+  running(42, { container: "d".repeat(64) });
+  const capture = await captures().take(SUBJECT);
+  const [name = ""] = kept();
+  expect(name).toBe(`A-7K2Q.${SUBJECT.intentId}.age`);
+  const path = join(home, "captures", name);
+  expect([statSync(path).mode & 0o777, statSync(join(home, "captures")).mode & 0o777]).toEqual([0o600, 0o700]);
+  expect(readFileSync(path, "latin1")).not.toMatch(/secret-of-the-container|nginx/);
+  const { files, index } = await opened();
+  expect(index).toMatchObject({ format: "hullmark-capture-v1", action: "A-7K2Q", container: ID, complete: true, problems: [] });
+  expect(index.changes).toEqual([
+    { path: "/etc", kind: "modified", left: "directory" },
+    { path: "/etc/nginx.conf", kind: "modified", file: "files/00001.tar" },
+    { path: "/etc/gone", kind: "deleted", left: "deleted" },
+    { path: "/new", kind: "added", file: "files/00003.tar" },
+    { path: "/new/../../escape", kind: "added", left: "in the archive of its directory" },
+    { path: "/news", kind: "added", file: "files/00005.tar" },
+  ]);
+  expect((await untar(files.get("files/00001.tar") ?? Buffer.alloc(0))).get("etc/nginx.conf")?.toString()).toBe("evil");
+  expect([...files.keys()].sort()).toEqual(["capture.json", "files/00001.tar", "files/00003.tar", "files/00005.tar", "processes.json"]);
+  const { processes } = JSON.parse(files.get("processes.json")?.toString() ?? "");
+  expect(processes).toEqual([
+    expect.objectContaining({
+      pid: 41,
+      exe: "/bin/web",
+      arguments: ["web", "-p"],
+      environment: ["TOKEN=secret-of-the-container"],
+      descriptors: { 3: "socket:[7]" },
+    }),
+  ]);
+  expect(capture).toMatchObject({ complete: true, bytes: statSync(path).size, digest: expect.stringMatching(/^sha256:[0-9a-f]{64}$/) });
+  answer = (_request, response) => void response.writeHead(500).end();
+  // Asked again after a crash: what was taken stays.
+  expect(await captures().take(SUBJECT)).toEqual(capture);
+});
+
+test("a program whose file is gone is kept from memory", async () => {
+  writeFileSync(join(home, "memfd:x (deleted)"), "program");
+  running(41, { exe: join(home, "memfd:x (deleted)") });
+  await captures().take(SUBJECT);
+  expect((await opened()).files.get("programs/41")?.toString()).toBe("program");
+});
+
+test.each<[string, RequestListener, Partial<CaptureOptions>, RegExp]>([
+  ["more content than there is room for", changed({ "/a": { kind: 1, content: "a".repeat(2 ** 17) } }), { maxBytes: 65_536 }, /too-large/],
+  ["a file that is gone by then", changed({ "/a": { kind: 1 } }), {}, /"gone"/],
+  ["an engine that refuses", (_request, response) => void response.writeHead(500).end(), {}, /status 500/],
+  ["an engine that ends in the middle", (_request, response) => response.write("[{", () => response.destroy()), {}, /aborted|hang up|ECONNRESET/],
+  ["an engine that never answers", () => undefined, { maxSeconds: 1 }, /longer than 1 s/],
+  ["an endless list of names", (_request, response) => flood(response), {}, /does not list the changes/],
+  ["what is no list", (_request, response) => void response.end('{"Path":"/a"}'), {}, /is not one/],
+])("%s: the rest is kept, and it says what is missing", async (_name, engineAnswer, more, missing) => {
+  answer = engineAnswer;
+  running(41);
+  const capture = await captures(more).take(SUBJECT);
+  expect(capture.complete).toBe(false);
+  expect(kept()).toEqual([`A-7K2Q.${SUBJECT.intentId}.partial.age`]);
+  const { files, index } = await opened();
+  expect(index.complete).toBe(false);
+  expect(JSON.stringify(index)).toMatch(missing);
+  expect(JSON.parse(files.get("processes.json")?.toString() ?? "").processes).toHaveLength(1);
+  expect(await captures(more).take(SUBJECT)).toEqual(capture);
+});
+
+function flood(response: Parameters<RequestListener>[1]): void {
+  const chunk = Buffer.from(`[${'{"Path":"/a","Kind":1},'.repeat(40_000)}`);
+  const more = (): void => {
+    if (!response.destroyed) response.write(chunk, more);
+  };
+  more();
+}
+
+test("whoever is killed by looking stops looking, and there is an end to the room; nothing is removed before its time", async () => {
+  mkdirSync(join(home, "captures"), { recursive: true });
+  const attempts = join(home, "captures", `${SUBJECT.intentId}.attempts`);
+  writeFileSync(attempts, ".".repeat(MAX_ATTEMPTS));
+  await expect(captures().take(SUBJECT)).rejects.toThrow("it was tried");
+  rmSync(attempts);
+  const old = join(home, "captures", `A-0000.${"2".repeat(32)}.age`);
+  writeFileSync(old, Buffer.alloc(16 * 65_536));
+  const subject = captures({ maxBytes: 65_536 });
+  await expect(subject.take(SUBJECT)).rejects.toThrow("no room");
+  subject.expire();
+  expect(kept()).toHaveLength(1);
+  const longAgo = new Date(Date.now() - 25 * 3_600_000);
+  utimesSync(old, longAgo, longAgo);
+  subject.expire();
+  expect(kept()).toEqual([]);
+  expect(await subject.take(SUBJECT)).toMatchObject({ complete: true });
+});
+
+test("a key that is none is refused at the start", () => {
+  expect(() => captures({ recipients: ["age1nonsense"] })).toThrow();
+});
