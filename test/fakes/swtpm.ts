@@ -6,6 +6,7 @@
 import type { ChildProcess } from "node:child_process";
 import { execFile, spawn } from "node:child_process";
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -105,7 +106,7 @@ export class Swtpm {
       { stdio: ["ignore", "ignore", "ignore"] },
     );
     this.#process = child;
-    await listening([socket, `${socket}.ctrl`], child);
+    await answering(`${socket}.ctrl`, child);
   }
 
   /** Cuts the power without a TPM2_Shutdown, as a crash does. */
@@ -135,15 +136,31 @@ export class Swtpm {
   }
 }
 
-/** Until both sockets take connections: the one for commands comes after the one for control, and is not connected to here, for it has one client at a time. */
-async function listening(paths: readonly string[], child: ChildProcess): Promise<void> {
+/**
+ * Until it answers on its control channel, which it does from its main loop: the TPM has started then, its counters are on disk, and the socket for commands
+ * takes connections.
+ */
+async function answering(path: string, child: ChildProcess): Promise<void> {
   const deadline = Date.now() + START_TIMEOUT_MS;
   while (Date.now() < deadline) {
     if (child.exitCode !== null) throw new Error(`swtpm exited with code ${child.exitCode}`);
-    // Flags of a socket that listens: __SO_ACCEPTCON (include/uapi/linux/net.h).
-    const open = (await readFile("/proc/net/unix", "utf8")).split("\n").filter((line) => line.split(/\s+/)[3] === "00010000");
-    if (paths.every((path) => open.some((line) => line.endsWith(` ${path}`)))) return;
+    if (await answers(path, deadline - Date.now())) return;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  throw new Error(`swtpm did not listen on ${paths.join(" and ")} within ${START_TIMEOUT_MS} ms`);
+  throw new Error(`swtpm did not answer on ${path} within ${START_TIMEOUT_MS} ms`);
+}
+
+/** Whether it tells its capabilities (CMD_GET_CAPABILITY of swtpm_ioctls(3)); false: nothing listens there yet. */
+function answers(path: string, timeoutMs: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection(path, () => socket.write(Buffer.of(0, 0, 0, 1)));
+    const end = (answered: boolean) => (): void => {
+      socket.destroy();
+      resolve(answered);
+    };
+    socket.setTimeout(timeoutMs, end(false));
+    socket.once("data", end(true));
+    socket.once("error", end(false));
+    socket.once("close", end(false));
+  });
 }
