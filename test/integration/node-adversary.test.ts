@@ -171,4 +171,11 @@ test("a copy that enrols when it is ahead of the node is found by the node, whos
   node.send({ case: "quote", value: await node.quote(await challenged(node, "w-1")) });
   await expect.poll(refusal("w-1"), patient).toMatch(/^reset-count-went-back/);
   await expect.poll(openDrifts, patient).toEqual([expect.stringMatching(/^quote-refused: reset-count-went-back/)]);
+  // The way back, when the copy is gone: an attestation key that it has not.
+  await node.close();
+  await cycle(a as Node, async () => rmSync(join(a?.stateDir ?? "", "ak.json")));
+  const again = await attesting("w-1", a as Node, node);
+  again.send({ case: "quote", value: await again.quote(await challenged(again, "w-1")) });
+  await expect.poll(openDrifts, patient).toEqual([]);
+  await expect.poll(verdict("w-1"), patient).toBe(Verdict.WARNING);
 });
