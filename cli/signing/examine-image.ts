@@ -13,7 +13,7 @@ import { type FoundImage, findImage, subjectsOf } from "./registry.ts";
 
 /** Who is asked for, and for what. What is left out is not asked for, or not there. */
 export type Demands = Pick<ProvenanceQuestion, "authorities"> &
-  Partial<Omit<ProvenanceQuestion, "authorities" | "subjects" | "artefacts" | "incomplete" | "tag" | "atMs">>;
+  Partial<Omit<ProvenanceQuestion, "authorities" | "repository" | "subjects" | "artefacts" | "incomplete" | "tag" | "atMs">>;
 
 export interface ExaminedImage {
   readonly image: FoundImage;
@@ -22,7 +22,16 @@ export interface ExaminedImage {
   judge(demands: Demands): ProvenanceVerdict;
 }
 
-const NOTHING = { trustRoots: [], trustStores: [], revocations: [], builders: [], signatures: undefined, attestations: [], build: undefined } as const;
+const NOTHING = {
+  trustRoots: [],
+  trustStores: [],
+  revocations: [],
+  builders: [],
+  signatures: undefined,
+  attestations: [],
+  build: undefined,
+  registries: [],
+} as const;
 
 /**
  * @param options.platform of an index: which platform's image
@@ -38,7 +47,7 @@ export async function examineImage(
   const image = await findImage(registry, reference, signal);
   const subjects = subjectsOf(image, platform);
   const { artefacts, incomplete } = await collectArtefacts(registry, subjects, signal);
-  const attached = { artefacts, incomplete, tag: image.tag, atMs: nowMs, subjects: subjects.map(({ digest }) => digest) };
+  const attached = { repository: image.repository, artefacts, incomplete, tag: image.tag, atMs: nowMs, subjects: subjects.map(({ digest }) => digest) };
   const verifiers = { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier() };
   return { image, subjects, judge: (demands) => verifyProvenance({ ...NOTHING, ...demands, ...attached }, verifiers) };
 }

@@ -39,7 +39,7 @@ export async function explainImage(
   const { authorities, trustRoots, trustStores, revocations, builders } = policy;
   const verdict = judge({
     ...{ authorities, trustRoots, trustStores, revocations, builders },
-    ...{ signatures: rule?.signatures, attestations: rule?.attestations ?? [], build: rule?.build },
+    ...{ signatures: rule?.signatures, attestations: rule?.attestations ?? [], build: rule?.build, registries: rule?.registries ?? [] },
     ...(configDigest !== undefined && { configDigest }),
     ...(rule && { rule: rule.name }),
   });

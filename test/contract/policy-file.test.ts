@@ -170,6 +170,12 @@ rules:
     expect(revoked.ok && [...(revoked.policy.nodes[0]?.agent?.digests ?? [])]).toEqual([]);
   });
 
+  it("asks of registries only beside something that vouches for the image", () => {
+    const rule = (require: string) => errors(doc(`authorities: [{ name: a, key: ${JSON.stringify(P256)} }]\nrules: [{ name: r, require: { ${require} } }]`));
+    expect(rule('registries: ["registry.example/**"]')).toEqual([expect.stringContaining("nothing vouches for them")]);
+    expect(rule('registries: ["registry.example/**"], signatures: { authorities: [a] }')).toEqual([]);
+  });
+
   it("has a JSON Schema, and docs/policy.schema.json is it", async () => {
     const published = readFileSync(new URL("../../docs/policy.schema.json", import.meta.url), "utf8");
     expect(await runCommand(policyCommand, "schema")).toMatchObject({ code: 0, out: published });

@@ -105,7 +105,7 @@ spec:
 ${require.replaceAll(/^/gm, "        ")}
 `;
 
-async function judged(image: PushedImage, require: string) {
+async function judged(image: PushedImage, require: string, overrides: Parameters<typeof judge>[2] = {}) {
   const path = join(folder, "policy.yaml");
   writeFileSync(path, policyText(require));
   const { parsed } = loadPolicyFile(path);
@@ -115,6 +115,7 @@ async function judged(image: PushedImage, require: string) {
   return judge(client, [manifestSubject(image.repository, image.manifestDigest)], {
     ...{ authorities: policy.authorities, trustRoots: policy.trustRoots, builders: policy.builders, atMs: NOW },
     ...{ signatures: rule?.signatures, attestations: rule?.attestations ?? [], build: rule?.build, rule: rule?.name ?? "" },
+    ...{ registries: rule?.registries ?? [], repository: image.repository, ...overrides },
   });
 }
 
@@ -362,6 +363,40 @@ describe("an attestation", () => {
   });
 });
 
+describe("registries", () => {
+  const from = (...globs: string[]) => `registries: ${JSON.stringify(globs)}`;
+  const stated = { type: SLSA_V1, predicate: v1() };
+
+  test("are those where a signed image may be found: the whole name must match, and what is elsewhere is told, with what would do", async () => {
+    const image = await imageWith(stated);
+    for (const globs of [["**/rules/app"], ["elsewhere.example/**", `${registry.host}/rules/*`], []])
+      expect((await judged(image, from(...globs))).status).toBe("signed");
+    for (const glob of ["registry.example/**", `${registry.host}`, "rules/app", `${registry.host}/rules/ap`, `*${registry.host}/app`]) {
+      const verdict = await judged(image, from(glob));
+      expect(verdict).toMatchObject({ status: "attestation-missing", satisfied: false });
+      expect(verdict.text).toContain(`; found in ${image.repository}, which no registry allowed here matches`);
+      expect(verdict.refusals).toEqual([{ requirement: `registries: ${glob}`, found: `in ${image.repository}`, remedy: expect.stringContaining(glob) }]);
+    }
+  });
+
+  test("add to what else is asked for, and are certain though not all that is attached could be had", async () => {
+    const image = await imageWith(stated);
+    const lacking = await judged(image, `${from("other.example/**")}\nbuild: { authorities: [pipeline], refs: ["refs/heads/main"] }`);
+    expect(lacking.refusals.map(({ requirement }) => requirement)).toEqual([expect.stringContaining("build (ref"), "registries: other.example/**"]);
+    const incomplete = ["the registry does not answer"];
+    expect((await judged(image, from("other.example/**"), { incomplete })).status).toBe("attestation-missing");
+    expect((await judged(image, from("**/rules/app"), { incomplete })).status).toBe("signed");
+    const unsigned = await pushImage(`${registry.host}/rules/app`, { tag: "unsigned", layers: [{ unsigned: "registries" }] });
+    expect((await judged(unsigned, from("**"))).status).toBe("unsigned");
+    expect((await judged(unsigned, from("other.example/**"))).refusals).toHaveLength(2);
+    const revoked = [{ reason: "bad", sinceMs: undefined, what: { kind: "digest", digest: image.manifestDigest } }] as const;
+    expect(await judged(image, from("other.example/**"), { revocations: revoked })).toMatchObject({
+      status: "revoked",
+      text: expect.not.stringContaining("found in"),
+    });
+  });
+});
+
 test("approvals count people, not words: each once, saying yes, to this digest, and lately", async () => {
   const APPROVAL = "https://hullmark.dev/approval/v1";
   const yes = (by: typeof PIPELINE, decision = "approved", atMs = NOW) => ({ type: APPROVAL, predicate: { decision }, by, atMs });
@@ -413,6 +448,11 @@ describe("hullmark policy", () => {
     for (const line of ["rule shop", "asked for  build (ref refs/heads/main): 1 of pipeline", "found  sha256:", "would do  attest"])
       expect(refused.out).toContain(line);
     const json = JSON.parse((await run("explain", policyFile(""), reference, "-o", "json")).out);
+    expect(await run("explain", policyFile('registries: ["other.example/**"]'), reference)).toMatchObject({
+      code: 1,
+      out: expect.stringContaining("registries: other.example/**"),
+    });
+    expect(await run("explain", policyFile('registries: ["**/rules/*"]'), reference)).toMatchObject({ code: 0 });
     expect(json).toMatchObject({ rule: "shop", required: true, status: "signed", refusals: [], source: { builder: "https://builder.example/hosted@v2" } });
     expect(await run("explain", policyFile(""), `${registry.host}/rules/none:v1`)).toMatchObject({ code: 3 });
     expect(await run("explain", policyFile(""), reference, "--label", "tier")).toMatchObject({ code: 2, err: expect.stringContaining("want name=value") });

@@ -60,9 +60,9 @@ export async function examineImage(registry: Registry, runtime: RuntimeImage, si
  */
 export function judgeImage({ resolution, collected }: ExaminedImage, trust: Trust, verifiers: Verifiers, atMs: number): JudgedImage {
   if (resolution.kind !== "resolved") return { status: UNRESOLVED[resolution.kind], text: resolution.text, satisfied: false, verdict: undefined };
-  const { subjects, tag, configDigest } = resolution.image;
+  const { subjects, tag, configDigest, repository } = resolution.image;
   const verdict = verifyProvenance(
-    { ...trust, ...collected, subjects: [...new Set(subjects.map(({ digest }) => digest))], configDigest, tag, atMs },
+    { ...trust, ...collected, subjects: [...new Set(subjects.map(({ digest }) => digest))], configDigest, tag, atMs, repository, registries: [] },
     verifiers,
   );
   return { status: verdict.status, text: verdict.text, satisfied: verdict.satisfied, verdict };

@@ -38,6 +38,8 @@ export function question(overrides: Partial<ProvenanceQuestion>): ProvenanceQues
     attestations: [],
     build: undefined,
     builders: [],
+    registries: [],
+    repository: "registry.example/app",
     tag: { status: "none" },
     atMs: AT_MS,
     ...overrides,

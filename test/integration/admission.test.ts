@@ -588,6 +588,29 @@ describe("a rule with a mode of its own", () => {
   });
 });
 
+test("of registries, what is signed and lies elsewhere is refused, by its index too", async () => {
+  const good = await image(release?.privateKey);
+  const from = (...registries: string[]) =>
+    service({
+      authorities: [{ name: "release", key: release?.publicKey.export({ type: "spki", format: "pem" }) }],
+      rules: [{ name: "ours", require: { signatures: { authorities: ["release"] }, registries } }],
+      admission: { mode: "enforce" },
+    });
+  expect(await answer(from(`${registry.host}/**`), good.reference)).toMatchObject({ allowed: true });
+  expect(await answer(from("registry.example/**"), good.reference)).toMatchObject({
+    allowed: false,
+    message: expect.stringContaining("registries: registry.example/**"),
+  });
+  const whole = await pushIndex(`${registry.host}/acme/whole${serial++}`, "1", ["amd64", "arm64"]);
+  await signed({ repository: whole.repository, manifestDigest: whole.digest }, release?.privateKey as KeyObject);
+  const each = await pushIndex(`${registry.host}/acme/each${serial++}`, "1", ["amd64", "arm64"]);
+  for (const one of each.images) await signed(one, release?.privateKey as KeyObject);
+  for (const { repository } of [whole, each]) {
+    expect(await answer(from(`${registry.host}/acme/**`), `${repository}:1`)).toMatchObject({ allowed: true });
+    expect(await answer(from("registry.example/**"), `${repository}:1`)).toMatchObject({ allowed: false, message: expect.stringContaining("registries: ") });
+  }
+});
+
 describe("a namespace's own policy", () => {
   const key = (of: KeyObject | undefined) => of?.export({ type: "spki", format: "pem" }).toString();
   const requiring = (name: string, of: KeyObject | undefined) => ({

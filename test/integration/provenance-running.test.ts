@@ -297,6 +297,15 @@ describe("a policy that is simulated", () => {
   });
 });
 
+test("what is signed and was found in no registry that is allowed is told, with what would do", async () => {
+  verifier.policy(policyText("", TRUSTED, 'signatures: { authorities: [pipeline] }, registries: ["registry.example/**"]'));
+  await reaches("web", ProvenanceStatus.ATTESTATION_MISSING);
+  expect((await provenance("web"))?.text).toMatch(/found in .*\/acme\/web, .*Asked for: registries: registry\.example\/\*\*\. Would do: copy it/);
+  verifier.policy(policyText("", TRUSTED, `signatures: { authorities: [pipeline] }, registries: ["${registry.host}/acme/*"]`));
+  await reaches("web", ProvenanceStatus.SIGNED);
+  await reaches("old", ProvenanceStatus.SIGNED);
+});
+
 test("a policy with a mistake changes nothing that is in force", async () => {
   policy();
   await reaches("web", ProvenanceStatus.SIGNED);

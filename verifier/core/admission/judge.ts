@@ -58,7 +58,7 @@ export function judgeImage(
 }
 
 function verdictOf(
-  { artefacts: { artefacts, incomplete } }: AskedImage,
+  { repository, artefacts: { artefacts, incomplete } }: AskedImage,
   policy: Policy,
   rule: PolicyRule | undefined,
   subjects: readonly string[],
@@ -75,6 +75,8 @@ function verdictOf(
       signatures: rule?.signatures,
       attestations: rule?.attestations ?? [],
       build: rule?.build,
+      registries: rule?.registries ?? [],
+      repository,
       tag: { status: "none" },
       atMs: nowMs,
     },

@@ -85,6 +85,8 @@ export function judgeProvenance(
         signatures: rule?.signatures,
         attestations: rule?.attestations ?? [],
         build: rule?.build,
+        registries: rule?.registries ?? [],
+        repository: resolved.repository,
         builders: policy.builders,
         tag: resolved.tag,
         atMs: nowMs,

@@ -68,7 +68,16 @@ export function defaultPolicy(): Policy {
     builders: [],
     rules: [
       {
-        ...{ name: "(none)", select: EVERYTHING, signatures: undefined, attestations: [], build: undefined, severities: {}, admission: undefined },
+        ...{
+          name: "(none)",
+          select: EVERYTHING,
+          signatures: undefined,
+          attestations: [],
+          build: undefined,
+          registries: [],
+          severities: {},
+          admission: undefined,
+        },
         protections: NO_PROTECTIONS,
         allow: OBSERVED_ALLOWANCES,
       },

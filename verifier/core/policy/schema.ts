@@ -143,6 +143,7 @@ const rule = z.strictObject({
     .strictObject({
       signatures: z.strictObject(requirement).optional(),
       build: build.optional(),
+      registries: list(glob),
       approvals: z.strictObject({ ...requirement, maxAge: duration(1, MAX_AGE_SECONDS).optional() }).optional(),
       attestations: list(
         z.strictObject({

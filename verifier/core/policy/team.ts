@@ -48,7 +48,16 @@ export function judgeTeam({ namespace, spec }: TeamObject, cluster: Policy): Jud
   const parsed = parsePolicy(stringify(whole), namespace);
   if (!parsed.ok) return refused(parsed.errors.map(inWords));
   const own = parsed.policy.rules.map((rule) => ({ ...rule, name: `${namespace}/${rule.name}` }));
-  const others = { name: namespace, select: EVERYTHING, signatures: undefined, attestations: [], build: undefined, severities: {}, admission: undefined };
+  const others = {
+    name: namespace,
+    select: EVERYTHING,
+    signatures: undefined,
+    attestations: [],
+    build: undefined,
+    registries: [],
+    severities: {},
+    admission: undefined,
+  };
   const none = { noNewPrivileges: false, readOnlyRoot: false, engineInits: [] };
   const policy = { ...parsed.policy, name: namespace, rules: [...own, { ...others, protections: none, allow: UNRESTRICTED }] };
   return { inForce: true, policy, idle: [...idleParts(namespace, spec, own, cluster)] };

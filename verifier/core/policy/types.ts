@@ -234,6 +234,8 @@ export interface PolicyRule {
   readonly signatures: SignatureRequirement | undefined;
   readonly attestations: readonly AttestationRequirement[];
   readonly build: BuildRequirement | undefined;
+  /** Globs over repositories (`host[:port]/name`): where what was signed must be found; empty: anywhere. */
+  readonly registries: readonly string[];
   readonly protections: Protections;
   readonly allow: Allowances;
   /** Go before the policy's own. */

@@ -34,12 +34,13 @@ const MAX_EVIDENCE = 4;
 const NO_EVIDENCE: ReadonlySet<ArtefactVerdict["code"]> = new Set(["signature", "attestation"]);
 
 export function refusalsOf(facts: RefusalFacts): Refusal[] {
-  const { status, barred, enough, missing, incomplete } = facts;
+  const { status, barred, enough, missing, elsewhere, incomplete } = facts;
   if (barred !== undefined)
     return [{ requirement: "not revoked", found: barred, remedy: "build anew from what is trusted, sign that, and deploy it; or withdraw the revocation" }];
   const refusals: Refusal[] = [];
   if (!enough) refusals.push(signatureRefusal(facts));
   for (const wanted of missing) refusals.push(attestationRefusal(wanted, facts));
+  if (elsewhere) refusals.push(registryRefusal(elsewhere));
   if (refusals.length === 0) refusals.push({ requirement: "not built by a builder or from a commit that is revoked", found: "", remedy: "" });
   if (status === "unknown" && incomplete.length > 0)
     return refusals.map((refusal) => ({
@@ -57,6 +58,15 @@ function signatureRefusal(facts: RefusalFacts): Refusal {
     requirement: `signatures: ${threshold} of ${accepted.join(", ") || "no authority"}`,
     found: evidence(facts, ({ code }) => !NO_EVIDENCE.has(code), counted),
     remedy: `sign ${subjects[0] ?? "it"} ${waysOf(lacking, facts.authorities) || "by an authority, once the policy names one"}`,
+  };
+}
+
+function registryRefusal({ repository, registries }: NonNullable<RefusalFacts["elsewhere"]>): Refusal {
+  const allowed = `${registries.slice(0, MAX_EVIDENCE).join(" or ")}${registries.length > MAX_EVIDENCE ? " or …" : ""}`;
+  return {
+    requirement: `registries: ${allowed}`,
+    found: `in ${repository}`,
+    remedy: `copy it with what signs it to ${allowed} (hullmark promote), and start it from there`,
   };
 }
 

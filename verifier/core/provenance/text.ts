@@ -12,6 +12,8 @@ export interface Explained {
   readonly threshold: number;
   readonly enough: boolean;
   readonly missing: readonly { readonly name: string; readonly close: readonly string[] }[];
+  /** Where it was found, and should not be; undefined: it may be there. */
+  readonly elsewhere: { readonly repository: string; readonly registries: readonly string[] } | undefined;
   /** Why the image is barred whoever signed it. */
   readonly barred: string | undefined;
   readonly incomplete: readonly string[];
@@ -26,7 +28,8 @@ export function explain(facts: Explained): string {
       ? `; attestation missing: ${facts.missing.map(({ name, close: [near] }) => (near === undefined ? name : `${name} (${near})`)).join(", ")}`
       : "";
   const rule = facts.status !== "signed" && facts.rule !== undefined ? ` (rule ${facts.rule})` : "";
-  return `${headline(facts)}${missing}${facts.status === "moved-tag" ? "" : moved}${rule}`;
+  const elsewhere = facts.elsewhere && facts.barred === undefined ? `; found in ${facts.elsewhere.repository}, which no registry allowed here matches` : "";
+  return `${headline(facts)}${missing}${elsewhere}${facts.status === "moved-tag" ? "" : moved}${rule}`;
 }
 
 function headline(facts: Explained): string {

@@ -2,6 +2,7 @@
  * Is this image signed by whom policy trusts? A pure function: artefacts and trust material in, verdict out. What it does NOT check: transparency logs
  * and timestamps of signatures by bare keys (such a signature stands by itself), nor whether the digests given really are the image (see resolve.ts).
  */
+import { compileNames } from "@hullmark/proto/codec";
 import type { AttestationRequirement, Authority, BuildRequirement, Revocation, SignatureRequirement, TrustedBuilder } from "../policy/types.ts";
 import type { Artefact } from "./artefact.ts";
 import { ProvenanceError } from "./errors.ts";
@@ -35,6 +36,10 @@ export interface ProvenanceQuestion extends TrustMaterial {
   readonly attestations: readonly AttestationRequirement[];
   readonly build: BuildRequirement | undefined;
   readonly builders: readonly TrustedBuilder[];
+  /** Globs: of which one must match `repository`; empty: any. */
+  readonly registries: readonly string[];
+  /** `host[:port]/name` in which the image was found. */
+  readonly repository: string;
   readonly tag: TagState;
   /** Unix milliseconds at which signers must be valid whose time of signing is not proven: without a trusted timestamp nobody knows when a key signed. */
   readonly atMs: number;
@@ -89,11 +94,15 @@ export function verifyProvenance(question: ProvenanceQuestion, verifiers: Verifi
   const source = artefacts.find((verdict) => verdict.code === "attestation" && verdict.source)?.source;
   // What names a builder or commit that is trusted no more may be just what could not be had.
   const barrable = revocations.ofBuilds && source === undefined && question.incomplete.length > 0;
-  const whole = enough && missing.length === 0 && !barrable;
-  const status = barred !== undefined ? "revoked" : whole ? "signed" : statusOf(question, artefacts, authorities.length > 0, signedBy.length > 0, enough);
+  const elsewhere = question.registries.length > 0 && !compileNames(question.registries)(question.repository) ? question : undefined;
+  const whole = enough && missing.length === 0 && !elsewhere && !barrable;
+  // Where it lies is certain, whatever else could not be had.
+  const otherwise = (): ProvenanceStatus =>
+    enough && elsewhere ? "attestation-missing" : statusOf(question, artefacts, authorities.length > 0, signedBy.length > 0, enough);
+  const status = barred !== undefined ? "revoked" : whole ? "signed" : otherwise();
   const satisfied = status === "signed";
   const facts = {
-    ...{ status, artefacts, signedBy, accepted, threshold, missing, barred, authorities, enough },
+    ...{ status, artefacts, signedBy, accepted, threshold, missing, elsewhere, barred, authorities, enough },
     ...{ subjects: question.subjects, incomplete: question.incomplete, tag: question.tag, rule: question.rule },
     counted: signedBy.filter((name) => accepted.includes(name)),
   };
