@@ -1,4 +1,4 @@
-/** `hullmark policy lint|init|schema|explain|test|simulate`. */
+/** `hullmark policy lint|init|schema|explain|test|simulate|trust-root`. */
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { attestationPolicyDefinition, driftExceptionDefinition } from "@hullmark/verifier/core/policy/custom-resource";
@@ -30,6 +30,7 @@ import { policyFromImage } from "./policy-from-image.ts";
 import { pilotPolicy } from "./policy-pilot.ts";
 import { policySimulateCommand } from "./policy-simulate.ts";
 import { starterPolicy } from "./policy-starter.ts";
+import { policyTrustRootCommand } from "./policy-trust-root.ts";
 
 /** 0 fine · 1 wrong (with --strict: warned about) · 2 wrong usage · 3 cannot be read. */
 export const POLICY_EXIT = { ok: 0, wrong: 1, usage: 2, unreadable: 3 } as const;
@@ -106,6 +107,7 @@ export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo =
   policy.addCommand(policyExplainCommand(io));
   policy.addCommand(policyTestCommand(io));
   policy.addCommand(policySimulateCommand());
+  policy.addCommand(policyTrustRootCommand(io));
   return policy;
 }
 

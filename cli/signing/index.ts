@@ -12,4 +12,5 @@ export { generateKeyPair, type KeyPairPem, loadSigningKey, makeTokenKey, PASSPHR
 export { isUri, loadPredicate, PREDICATE_TYPES, predicateType } from "./predicate.ts";
 export { type FoundImage, findImage, openRegistry, type RegistryFlags, repeated, subjectsOf, withRegistryOptions } from "./registry.ts";
 export { type SignedImage, type StatementSigner, signImage } from "./sign-image.ts";
+export { fetchTrustRoot } from "./tuf.ts";
 export { type ImageVerification, type NamedKey, type VerifyImageOptions, verifyImage } from "./verify-image.ts";
