@@ -83,7 +83,12 @@ export class LayerStore {
     await this.#remeasured(layer, () => layer.tree.update(paths, signal), set);
   }
 
-  /** A pass over all layers: metadata, then up to `scrubBytes` of content read again. */
+  /** Layers that are held. */
+  get size(): number {
+    return this.#layers.size;
+  }
+
+  /** A pass over all layers: metadata, then up to `scrubBytes` of content of each read again. */
   async rescan(scrubBytes: number, signal: AbortSignal): Promise<void> {
     for (const { layer: pending } of [...this.#layers.values()]) {
       const layer = await pending.catch(() => undefined);

@@ -445,7 +445,8 @@ export class NodeAgent {
 
   /** Layers and containers, a few at a time: one that takes long does not hold up the others. */
   async #rescanNow(scrubBytes: number): Promise<void> {
-    const share = scrubBytes / (this.#monitors.size + 1);
+    // Of each tree: a node has many layers, and all of it together is what the rate bounds.
+    const share = scrubBytes / Math.max(1, this.#monitors.size + this.#layers.size);
     const waiting = [...this.#monitors.values()];
     const lane = async (): Promise<void> => {
       for (let monitor = waiting.shift(); monitor && !this.#stop.aborted; monitor = waiting.shift())

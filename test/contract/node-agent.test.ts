@@ -10,7 +10,7 @@ import { NodeAgent } from "@hullmark/agent/core/node-agent";
 import { NodeCondition } from "@hullmark/agent/core/node-state";
 import type { ContainerRuntime } from "@hullmark/agent/ports/container-runtime";
 import type { InspectedContainer, ProcessInspector } from "@hullmark/agent/ports/process-inspector";
-import type { RootLayout } from "@hullmark/agent/ports/root-filesystem";
+import type { LayerDirectory, RootLayout } from "@hullmark/agent/ports/root-filesystem";
 import type { TreeMeasurer } from "@hullmark/agent/ports/tree-measurer";
 import { EvidenceBodySchema, MeasurementPolicySchema } from "@hullmark/proto/v1/attestation";
 import { applyEvidence, emptyMemory, type NodeMemory } from "@hullmark/verifier/core/appraisal/index";
@@ -23,6 +23,8 @@ const clock = {
   nowMs: () => Date.now(),
   sleep: (ms: number, signal: AbortSignal) => sleep(ms / 100, undefined, { signal }).catch(() => undefined),
 };
+
+const SCRUB_BYTES_PER_SECOND = 1000;
 
 /** Containers whose looks the test answers. */
 class Looks implements ProcessInspector {
@@ -49,13 +51,23 @@ class Looks implements ProcessInspector {
 interface Faults {
   readonly inspect?: (id: string) => Promise<void>;
   readonly rescan?: () => Promise<void>;
+  /** Told how much is to be read again of one tree. */
+  readonly scrub?: (bytes: number) => void;
+  readonly layers?: readonly LayerDirectory[];
 }
 
-function failing(measurer: TreeMeasurer, { rescan }: Faults): TreeMeasurer {
+function failing(measurer: TreeMeasurer, { rescan, scrub }: Faults): TreeMeasurer {
   const open: TreeMeasurer["open"] = async (path, options) => {
     const tree = await measurer.open(path, options);
     const then = tree.rescan.bind(tree);
-    return Object.assign(tree, { rescan: (signal: AbortSignal) => Promise.resolve(rescan?.()).then(() => then(signal)) });
+    const read = tree.scrub.bind(tree);
+    return Object.assign(tree, {
+      rescan: (signal: AbortSignal) => Promise.resolve(rescan?.()).then(() => then(signal)),
+      scrub: (bytes: number, signal: AbortSignal) => {
+        scrub?.(bytes);
+        return read(bytes, signal);
+      },
+    });
   };
   return { open };
 }
@@ -76,7 +88,7 @@ function agentOver(ids: readonly string[], inspector: ProcessInspector, faults: 
     },
   };
   const upper = scratch();
-  const layout: RootLayout = { kind: "overlay", layers: [], upperPath: upper, device: "0:50", oddOptions: [], mounts: [] };
+  const layout: RootLayout = { kind: "overlay", layers: faults.layers ?? [], upperPath: upper, device: "0:50", oddOptions: [], mounts: [] };
   const stop = new AbortController();
   const condition = new NodeCondition({ agentVersion: "0", nodeName: "n", kernel: "6", architecture: "x86_64", missingCapabilities: [], agentDigests: {} });
   const agent = new NodeAgent({
@@ -90,7 +102,7 @@ function agentOver(ids: readonly string[], inspector: ProcessInspector, faults: 
       code: codeInspection(inspector, clock),
     },
     ...{ rootFilesystem: { layout: async () => layout }, watcher: { watch: () => {}, unwatch: () => {} }, bootId: "boot", random: Math.random },
-    ...{ randomKey: () => randomBytes(32), scrubBytesPerSecond: 0, spooled: () => {}, log: { info: () => {}, warn: () => {} } },
+    ...{ randomKey: () => randomBytes(32), scrubBytesPerSecond: SCRUB_BYTES_PER_SECOND, spooled: () => {}, log: { info: () => {}, warn: () => {} } },
   });
   const tasks = [agent.followRuntime(stop.signal), agent.lookAround(stop.signal)];
   onTestFinished(async () => {
@@ -188,4 +200,21 @@ test("many losses at once make one look at everything, and one more; a container
   await expect.poll(() => rescans, { timeout: 10_000 }).toBe(11);
   for (const resolve of held) resolve();
   await expect.poll(() => rescans, { timeout: 10_000 }).toBe(12);
+});
+
+test("what is read again in a period is what the rate says, whatever the number of layers and containers", async () => {
+  const read: number[] = [];
+  const layers = Array.from({ length: 7 }, (_, i) => ({ id: `layer-${i}`, path: scratch() }));
+  const { agent, measured } = agentOver(["a", "b"], new Looks(), { layers, scrub: (bytes) => read.push(bytes) });
+  await expect.poll(() => ["a", "b"].every(measured), { timeout: 30_000 }).toBe(true);
+  agent.setPolicy(create(MeasurementPolicySchema, { digest: Buffer.alloc(32, 1), rescanIntervalSeconds: 100 }));
+  const stop = new AbortController();
+  const running = agent.rescanPeriodically(stop.signal);
+  // Seven layers and two containers.
+  await expect.poll(() => read.length, { timeout: 30_000 }).toBeGreaterThanOrEqual(9);
+  stop.abort();
+  await running;
+  const period = read.slice(0, 9).reduce((sum, bytes) => sum + bytes, 0);
+  expect(period).toBeGreaterThan(0);
+  expect(period).toBeLessThanOrEqual(100 * SCRUB_BYTES_PER_SECOND * 1.001);
 });
