@@ -6,11 +6,10 @@ import { Command, Option } from "commander";
 import { all, PAGE_SIZE } from "../connection/pages.ts";
 import { ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
-import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
+import { type Format, formatOption, isData, parseFormat, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
 import { actionKindWord, actionStateWord, age, toMs } from "../output/words.ts";
 
-const formatOption = (): Option => new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat);
 const REASON = "-m, --reason <text>";
 
 export function actionCommand(): Command {

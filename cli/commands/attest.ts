@@ -1,6 +1,7 @@
 import { Command } from "commander";
+import { formatOption } from "../output/format.ts";
 import { type CommandIo, loadPredicate, PREDICATE_TYPES, processIo, withRegistryOptions } from "../signing/index.ts";
-import { type SignFlags, signAndReport, withOutput, withSigner } from "./sign.ts";
+import { type SignFlags, signAndReport, withSigner } from "./sign.ts";
 
 /** `hullmark attest IMAGE`: attaches a signed in-toto statement. It does not sign the image itself. Exit: 0 attested, 2 usage, 3 not attested. */
 export function attestCommand(io: CommandIo = processIo()): Command {
@@ -9,8 +10,9 @@ export function attestCommand(io: CommandIo = processIo()): Command {
     .argument("<image>", "host[:port]/name[:tag][@sha256:…]")
     .requiredOption("--predicate <file>", "the predicate, a JSON object")
     .requiredOption("--type <type>", `its type: ${Object.keys(PREDICATE_TYPES).join(", ")}, or a URI`);
-  return withOutput(withRegistryOptions(withSigner(command))).action(
-    (image: string, flags: SignFlags & { readonly predicate: string; readonly type: string }) =>
+  return withRegistryOptions(withSigner(command))
+    .addOption(formatOption())
+    .action((image: string, flags: SignFlags & { readonly predicate: string; readonly type: string }) =>
       signAndReport(io, image, flags, () => loadPredicate(flags.predicate, flags.type), "attested"),
-  );
+    );
 }

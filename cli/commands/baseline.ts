@@ -2,10 +2,10 @@
 import { Admin } from "@hullmark/proto/v1/admin";
 import { type Baseline, Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { type Asking, ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
-import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
 import { toMs } from "../output/words.ts";
 
@@ -19,7 +19,6 @@ export function baselineCommand(): Command {
     .addCommand(expireCommand());
 }
 
-const formatOption = (): Option => new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat);
 const fetchAll = async ({ channel, signal }: Asking): Promise<Baseline[]> => (await channel.client(Query).listBaselines({}, { signal })).baselines;
 
 function listCommand(): Command {

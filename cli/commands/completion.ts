@@ -15,12 +15,16 @@ function collect(command: Command, path: string): Words[] {
 
 function bash(all: readonly Words[]): string {
   const cases = all.map(({ path, words }) => `    "${path}") words="${words.join(" ")}" ;;`).join("\n");
+  const known = all.map(({ path }) => `"${path}"`).join("|");
   return `# eval "$(hullmark completion bash)"
 _hullmark() {
   local path="hullmark" word words="" i
   for ((i = 1; i < COMP_CWORD; i++)); do
     word="\${COMP_WORDS[i]}"
-    [[ "$word" == -* ]] || path="$path $word"
+    # What is no command is an argument, or the value of an option.
+    case "$path $word" in
+      ${known}) path="$path $word" ;;
+    esac
   done
   case "$path" in
 ${cases}

@@ -2,6 +2,7 @@
 import type { Difference } from "@hullmark/verifier/core/appraisal/types";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import {
   type BuildStep,
   type CommandIo,
@@ -18,12 +19,11 @@ import {
   SigningError,
   withRegistryOptions,
 } from "../signing/index.ts";
-import { withOutput } from "./sign.ts";
 
 interface DiffFlags extends RegistryFlags {
   readonly platform?: string;
   readonly limit: string;
-  readonly output: string;
+  readonly output: Format;
 }
 
 const MAX_LINE = 4096;
@@ -37,23 +37,25 @@ export function diffCommand(io: CommandIo = processIo()): Command {
     .argument("<other>", "the image to hold against it")
     .option("--platform <os/arch>", "of indexes: which platform's images")
     .option("--limit <n>", "how many files to print; all are counted", "50");
-  return withOutput(withRegistryOptions(command)).action((image: string, other: string, flags: DiffFlags) =>
-    outcome(io, async () => {
-      const limit = Number(flags.limit);
-      if (!Number.isSafeInteger(limit) || limit < 0) throw new SigningError("USAGE", "--limit: want a number from 0 on");
-      const registry = await openRegistry(flags, io);
-      try {
-        const layers: ReplayedLayers = new Map();
-        const before = await readImageContent(registry, image, flags.platform, layers, io.signal);
-        const after = await readImageContent(registry, other, flags.platform, layers, io.signal);
-        const comparison = compareImages(before, after);
-        io.out(flags.output === "json" ? `${JSON.stringify(asJson(before, after, comparison, limit), null, 2)}\n` : asText(before, after, comparison, limit));
-        return comparison.verdict === "different" ? 1 : 0;
-      } finally {
-        registry.close();
-      }
-    }),
-  );
+  return withRegistryOptions(command)
+    .addOption(formatOption())
+    .action((image: string, other: string, flags: DiffFlags) =>
+      outcome(io, async () => {
+        const limit = Number(flags.limit);
+        if (!Number.isSafeInteger(limit) || limit < 0) throw new SigningError("USAGE", "--limit: want a number from 0 on");
+        const registry = await openRegistry(flags, io);
+        try {
+          const layers: ReplayedLayers = new Map();
+          const before = await readImageContent(registry, image, flags.platform, layers, io.signal);
+          const after = await readImageContent(registry, other, flags.platform, layers, io.signal);
+          const comparison = compareImages(before, after);
+          io.out(isData(flags.output) ? serialize(flags.output, asJson(before, after, comparison, limit)) : asText(before, after, comparison, limit));
+          return comparison.verdict === "different" ? 1 : 0;
+        } finally {
+          registry.close();
+        }
+      }),
+    );
 }
 
 function countsOf({ files }: ImageComparison): Record<FileDifference["change"], number> {

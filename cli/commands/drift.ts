@@ -3,19 +3,18 @@ import { Admin } from "@hullmark/proto/v1/admin";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { type Drift, DriftState, Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { Command, Option } from "commander";
+import { Command } from "commander";
 import { isIn } from "../connection/connection.ts";
 import { all, PAGE_SIZE } from "../connection/pages.ts";
 import { type Asking, ask } from "../connection/run.ts";
 import { explainDrift, showDrift } from "../output/drift-page.ts";
 import { EXIT } from "../output/exit-codes.ts";
-import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
 import { driftView } from "../output/views.ts";
 import { actorWord, age, pathWord, severityWord, stateWord } from "../output/words.ts";
 
 const EXITS = "\nExit: 0 clean, 1 drift, 2 usage, 3 cannot tell (nothing drifted, something could not be judged)";
-const formatOption = (): Option => new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat);
 
 export function driftCommand(): Command {
   const drift = new Command("drift").description("what differs from what was signed");

@@ -1,7 +1,7 @@
 /** `hullmark drill run`: makes a harmless drift of its own and measures how long it takes until it is known and told. */
 import { randomBytes } from "node:crypto";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { Argument, Command, Option } from "commander";
+import { Argument, Command } from "commander";
 import { ContextError } from "../connection/context-error.ts";
 import { type Asking, ask } from "../connection/run.ts";
 import { type DrillReport, runCanaryFile } from "../drill/canary-file.ts";
@@ -9,12 +9,13 @@ import { DockerTarget } from "../drill/docker-target.ts";
 import { PodTarget } from "../drill/pod-target.ts";
 import { DrillError, type DrillTarget } from "../drill/target.ts";
 import { EXIT } from "../output/exit-codes.ts";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { within } from "./numbers.ts";
 
 const START_SECONDS = 120;
 
 interface RunOptions {
-  readonly output: "text" | "json";
+  readonly output: Format;
   readonly image?: string;
   readonly detectWithin: number;
   readonly alertWithin: number;
@@ -33,7 +34,7 @@ function runCommand(): Command {
     .option("--detect-within <ms>", "objective: milliseconds from the write to the committed drift", within(1, 3_600_000), 1_000)
     .option("--alert-within <ms>", "objective: milliseconds from the write to the alert that was sent", within(1, 3_600_000), 60_000)
     .option("--timeout <seconds>", "how long to wait for either, and before for the container's first verdict", within(1, 3_600), 120)
-    .addOption(new Option("-o, --output <format>", "text or json").choices(["text", "json"]).default("text"))
+    .addOption(formatOption())
     .addHelpText(
       "after",
       "\nIt touches only what it made itself, and removes it.\nExit: 0 within the objectives, 1 not, 2 usage, 3 cannot tell (it did not come to that)",
@@ -46,7 +47,7 @@ function runCommand(): Command {
         const say = (text: string): void => void process.stderr.write(`  ${text}\n`);
         try {
           const report = await runCanaryFile({ run, target: targetOf(asking, run, options.image), objectives, channel, say, signal });
-          print(options.output === "json" ? `${JSON.stringify(view(report, options), null, 2)}\n` : text(report, options));
+          print(isData(options.output) ? serialize(options.output, view(report, options)) : text(report, options));
           return { passed: EXIT.clean, failed: EXIT.drift, undecided: EXIT.unknown }[report.outcome];
         } catch (error) {
           if (!(error instanceof DrillError) && !signal.aborted) throw error;

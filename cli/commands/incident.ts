@@ -1,16 +1,15 @@
 /** `hullmark incident ls|show|ack|export|verify`: the same drift on any number of nodes as one matter. */
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { Command, Option } from "commander";
+import { Command } from "commander";
 import { type Asking, ask } from "../connection/run.ts";
 import { acknowledgeIncident } from "../incident/acknowledge.ts";
 import { fetchIncidents, findIncidents, type ToldIncident } from "../incident/fetch.ts";
 import { EXIT } from "../output/exit-codes.ts";
-import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { incidentPage, incidentTable, incidentView } from "../output/incident-page.ts";
 import { exportCommand, verifyCommand } from "./incident-record.ts";
 
 const EXITS = "\nExit: 0 clean, 1 an incident stands, 2 usage, 3 cannot tell (none stands, something could not be judged)";
-const formatOption = (): Option => new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat);
 
 export function incidentCommand(): Command {
   const incident = new Command("incident").description("drift as people deal with it: the same file of the same image, on however many nodes, once");

@@ -2,12 +2,12 @@
 import { Admin } from "@hullmark/proto/v1/admin";
 import { type OwnKey, Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { Command, Option } from "commander";
+import { Command } from "commander";
 import { ContextError } from "../connection/context-error.ts";
 import { ask, contextOf } from "../connection/run.ts";
 import { because } from "../output/because.ts";
 import { EXIT } from "../output/exit-codes.ts";
-import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { replaceFile } from "../output/replace-file.ts";
 import { table } from "../output/table.ts";
 import { age, toMs } from "../output/words.ts";
@@ -26,7 +26,7 @@ const time = (at: OwnKey["madeAt"]): string | null => (at ? new Date(toMs(at) ??
 function lsCommand(): Command {
   return new Command("ls")
     .description("the verifier's own keys, and which of them should be replaced or retired")
-    .addOption(new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat))
+    .addOption(formatOption())
     .addHelpText("after", "\nExit: 0 none is due, 1 one should be replaced or retired, 2 usage, 3 cannot tell")
     .action(async ({ output }: { readonly output: Format }, command: Command) =>
       ask(command, async ({ channel, signal, print, nowMs }) => {

@@ -2,12 +2,12 @@
 import { Verdict } from "@hullmark/proto/v1/common";
 import { type Image, type Node, Query, type Workload } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { Command, Option } from "commander";
+import { Command } from "commander";
 import { isIn } from "../connection/connection.ts";
 import { all, PAGE_SIZE } from "../connection/pages.ts";
 import { type Asking, ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
-import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
 import { imageView, nodeView, workloadView } from "../output/views.ts";
 import { age, imageWord, provenanceWord, trustWord, verdictWord } from "../output/words.ts";
@@ -16,8 +16,6 @@ interface ListOptions {
   readonly output: Format;
   readonly watch?: boolean;
 }
-
-const formatOption = (): Option => new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat);
 
 /** One list command: how to fetch, watch and show one kind of thing. */
 interface Listing<T> {
@@ -119,8 +117,11 @@ export function workloadsCommand(): Command {
           channel.client(Query).listWorkloads({ pageSize: PAGE_SIZE, pageToken, verdicts: options["unknown"] ? [Verdict.UNKNOWN] : [] }, { signal }),
         ({ workloads }) => workloads.filter((workload) => isIn(namespace, workload)),
       ),
+    // Of one that is gone its id alone is told: it is off the list, and no row of it.
     watch: ({ channel, namespace, signal }) =>
-      pick(channel.client(Query).watchWorkloads({}, { signal }), ({ workload }) => (workload && isIn(namespace, workload) ? workload : undefined)),
+      pick(channel.client(Query).watchWorkloads({}, { signal }), ({ workload, removed }) =>
+        workload && !removed && isIn(namespace, workload) ? workload : undefined,
+      ),
     exit: (items) => (items.length === 0 ? EXIT.clean : worst(items.map(({ verdict }) => verdict))),
     instead: async ({ channel, signal, print }, options) => {
       const container = options["ear"];

@@ -13,6 +13,7 @@ import { resourceReader } from "../log/readers.ts";
 import { type LogSource, logSource, readText, type SourceOptions } from "../log/source.ts";
 import { because } from "../output/because.ts";
 import { EXIT } from "../output/exit-codes.ts";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 
 /** 0 verified · 1 tampered with · 2 wrong usage · 3 cannot tell (something is missing, unreadable, or not by this key). */
 export const LOG_EXIT = { ok: 0, tampered: 1, usage: 2, incomplete: 3 } as const;
@@ -29,7 +30,7 @@ export interface CommandOutput {
 interface VerifyOptions extends SourceOptions {
   readonly since?: string;
   readonly remember?: string;
-  readonly output: string;
+  readonly output: Format;
 }
 
 export function logCommand({ out, err, exit }: CommandOutput): Command {
@@ -46,15 +47,14 @@ export function logCommand({ out, err, exit }: CommandOutput): Command {
     .option("--key <file>", KEY_OPTION)
     .option("--since <checkpoint>", "file with a checkpoint remembered from earlier")
     .option("--remember <file>", "write the verified checkpoint there, for the next --since")
-    .option("-o, --output <format>", "table or json", "table")
+    .addOption(formatOption())
     .addHelpText("after", "\nExit: 0 verified, 1 tampered with, 2 wrong usage, 3 cannot tell")
     .action(async (options: VerifyOptions, command: Command) => {
-      if (options.output !== "table" && options.output !== "json") return failed(`--output ${printable(options.output)}: use table or json`, LOG_EXIT.usage);
       await using input = await prepare(options, command, options.since, failed);
       if (!input) return;
       const { read, key, since } = input;
       const result = await verifyLog(resourceReader(read), key, since);
-      out(options.output === "json" ? `${JSON.stringify(verificationJson(result), null, 2)}\n` : verificationText(result));
+      out(isData(options.output) ? serialize(options.output, verificationJson(result)) : verificationText(result));
       const kept = result.verdict !== "ok" || remembered(options.remember, result.note ?? "", err);
       exit(kept ? LOG_EXIT[result.verdict] : LOG_EXIT.incomplete);
     });

@@ -7,10 +7,10 @@ import { Admin } from "@hullmark/proto/v1/admin";
 import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import { type Node, Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { Command, Option } from "commander";
+import { Command } from "commander";
 import { ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
-import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { nodePageView, showNode } from "../output/node-page.ts";
 import { replaceFile } from "../output/replace-file.ts";
 import { toMs } from "../output/words.ts";
@@ -34,7 +34,7 @@ function showCommand(): Command {
   return new Command("show")
     .description("what is known of a node: its verdict, and what it booted as its TPM proves it")
     .argument("<node>", "name or id")
-    .addOption(new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat))
+    .addOption(formatOption())
     .option("--ear", "print the signed Attestation Result instead: a JWT by the keys of /.well-known/jwks.json")
     .addHelpText("after", "\nExit: 0 clean, 1 a bad verdict, 2 usage, 3 cannot tell")
     .action(async (id: string, { output, ear }: { readonly output: Format; readonly ear?: boolean }, command: Command) =>

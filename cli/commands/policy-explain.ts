@@ -6,6 +6,7 @@ import { RegistryError } from "@hullmark/verifier/ports/registry";
 import { Command } from "commander";
 import { parse } from "yaml";
 import { z } from "zod";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import {
   type CommandIo,
   type ExitCode,
@@ -20,7 +21,6 @@ import {
   withRegistryOptions,
 } from "../signing/index.ts";
 import { readPolicy } from "./policy-file.ts";
-import { withOutput } from "./sign.ts";
 
 interface ContainerFlags extends RegistryFlags {
   readonly container: string;
@@ -28,7 +28,7 @@ interface ContainerFlags extends RegistryFlags {
   readonly node: string;
   readonly label?: readonly string[];
   readonly platform?: string;
-  readonly output: string;
+  readonly output: Format;
 }
 
 /** Exit: 0 accepted, 1 refused, 2 usage or a policy with mistakes, 3 cannot tell. */
@@ -42,13 +42,15 @@ export function policyExplainCommand(io: CommandIo): Command {
     .option("--node <name>", "what selectors look at", "")
     .option("--label <name=value>", "what selectors look at; may be repeated", repeated)
     .option("--platform <os/arch>", "judge one platform of an index");
-  return withOutput(withRegistryOptions(command)).action((file: string, image: string, flags: ContainerFlags) =>
-    outcome(io, async () => {
-      const explained = await explain(io, readPolicy(file), image, flags);
-      io.out(flags.output === "json" ? `${JSON.stringify(asJson(explained), null, 2)}\n` : asText(explained));
-      return exitCode(explained);
-    }),
-  );
+  return withRegistryOptions(command)
+    .addOption(formatOption())
+    .action((file: string, image: string, flags: ContainerFlags) =>
+      outcome(io, async () => {
+        const explained = await explain(io, readPolicy(file), image, flags);
+        io.out(isData(flags.output) ? serialize(flags.output, asJson(explained)) : asText(explained));
+        return exitCode(explained);
+      }),
+    );
 }
 
 async function explain(io: CommandIo, policy: Policy, image: string, flags: Omit<ContainerFlags, "output">): Promise<ExplainedImage> {

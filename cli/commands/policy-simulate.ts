@@ -1,9 +1,9 @@
 /** `hullmark policy simulate`: what a policy would say of everything that runs, before it is in force. The verifier tells, by what it knows now. */
 import { Query, type SimulatePolicyResponse } from "@hullmark/proto/v1/query";
-import { Command, Option } from "commander";
+import { Command } from "commander";
 import { type Asking, ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
-import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { simulationPage, simulationView } from "../output/simulation-page.ts";
 import { SigningError } from "../signing/index.ts";
 import { readPolicyText } from "./policy-file.ts";
@@ -17,7 +17,7 @@ export function policySimulateCommand(): Command {
   return new Command("simulate")
     .description("say what of that which runs now a policy would judge otherwise than the one in force (responder role); nothing changes by it")
     .argument("<policy>", "policy file")
-    .addOption(new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat))
+    .addOption(formatOption())
     .addHelpText(
       "after",
       "\nExit: 0 nothing would change, 1 something would, 2 usage or a policy with mistakes, 3 nothing would of what can be told, which is not all",

@@ -9,6 +9,7 @@ import type { PolicyProblem } from "@hullmark/verifier/core/policy/types";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, Option } from "commander";
 import { stringify } from "yaml";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { provenanceJsonSchema } from "../record/record-schema.ts";
 import {
   type CommandIo,
@@ -41,20 +42,16 @@ export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo =
     .command("lint <files...>")
     .description("name every mistake with file, line and column, and what to write instead")
     .option("--strict", "fail on warnings too")
-    .option("-o, --output <format>", "text or json", "text")
+    .addOption(formatOption())
     .addHelpText("after", "\nExit: 0 fine, 1 mistakes, 2 wrong usage, 3 a file cannot be read")
-    .action((files: string[], options: { strict?: boolean; output: string }) => {
-      if (options.output !== "text" && options.output !== "json") {
-        err(`hullmark policy lint: --output ${printable(options.output)}: use text or json\n`);
-        return exit(POLICY_EXIT.usage);
-      }
+    .action((files: string[], options: { strict?: boolean; output: Format }) => {
       const problems: PolicyProblem[] = [];
       let code: number = POLICY_EXIT.ok;
       for (const file of files) {
         try {
           const linted = lintFile(file);
           problems.push(...linted.problems);
-          if (options.output === "text") {
+          if (!isData(options.output)) {
             for (const problem of linted.problems) out(`${printable(formatProblem(problem), 2048)}\n`);
             if (linted.summary) out(`${printable(file)}: ${linted.summary}\n`);
           }
@@ -63,7 +60,7 @@ export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo =
           code = POLICY_EXIT.unreadable;
         }
       }
-      if (options.output === "json") out(`${JSON.stringify(problems, null, 2)}\n`);
+      if (isData(options.output)) out(serialize(options.output, problems));
       const wrong = problems.some(({ severity }) => severity === "error" || options.strict === true);
       exit(wrong ? POLICY_EXIT.wrong : code);
     });

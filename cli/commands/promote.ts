@@ -11,6 +11,7 @@ import { Command } from "commander";
 import type { Connection } from "../connection/connection.ts";
 import { connectByFile, defaultConfigPath, loadContext } from "../connection/context.ts";
 import { ContextError } from "../connection/context-error.ts";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import {
   attachBundle,
   type CommandIo,
@@ -31,7 +32,6 @@ import {
   withRegistryOptions,
 } from "../signing/index.ts";
 import { readPolicyText } from "./policy-file.ts";
-import { withOutput } from "./sign.ts";
 
 const RECORD_MS = 30_000;
 
@@ -45,7 +45,7 @@ interface PromoteFlags extends RegistryFlags {
   readonly record?: true;
   readonly config?: string;
   readonly context?: string;
-  readonly output: string;
+  readonly output: Format;
 }
 
 /** Exit: 0 promoted, 1 the policy does not accept it (nothing is copied), 2 usage, 3 not promoted. */
@@ -59,9 +59,9 @@ export function promoteCommand(io: CommandIo = processIo()): Command {
     .requiredOption("--verifier <uri>", "who promotes: the verifier that the summary names")
     .option("--workload <name>", "what selectors look at", "")
     .option("--record", "write it into the log of the context's verifier (responder role); where that cannot be done, no tag is set");
-  return withOutput(withRegistryOptions(command)).action((source: string, destination: string) =>
-    outcome(io, () => promote(io, source, destination, command.optsWithGlobals<PromoteFlags>())),
-  );
+  return withRegistryOptions(command)
+    .addOption(formatOption())
+    .action((source: string, destination: string) => outcome(io, () => promote(io, source, destination, command.optsWithGlobals<PromoteFlags>())));
 }
 
 async function promote(io: CommandIo, source: string, destination: string, flags: PromoteFlags): Promise<ExitCode> {
@@ -108,8 +108,8 @@ async function promote(io: CommandIo, source: string, destination: string, flags
     await registry.pushManifest(repository, tag, image.mediaType, image.bytes, io.signal);
     const promoted = { image: `${repository}@${image.digest}`, tag, rule, summary: artifact.digest, recorded: flags.record === true, ...copied };
     io.out(
-      flags.output === "json"
-        ? `${JSON.stringify(promoted, null, 2)}\n`
+      isData(flags.output)
+        ? serialize(flags.output, promoted)
         : `promoted ${printable(`${place}@${image.digest}`, 1024)}\n  rule ${rule}: ${printable(verdict.text, 2048)}\n  ${copied.blobs} blobs, ${copied.attached} attached artefacts, verification summary ${artifact.digest}\n`,
     );
     return 0;

@@ -1,4 +1,5 @@
-import { Command, Option } from "commander";
+import { Command } from "commander";
+import { type Format, formatOption, isData } from "../output/format.ts";
 import {
   type CommandIo,
   keylessSigner,
@@ -22,7 +23,7 @@ export interface SignFlags extends RegistryFlags {
   readonly key?: string;
   readonly signingConfig?: string;
   readonly identityToken?: string;
-  readonly output?: "text" | "json";
+  readonly output: Format;
 }
 
 /** `hullmark sign IMAGE`: attaches a signature that cosign v3 reads too. Exit: 0 signed, 2 usage, 3 not signed. */
@@ -30,9 +31,9 @@ export function signCommand(io: CommandIo = processIo()): Command {
   const command = new Command("sign")
     .description("sign an image in its registry")
     .argument("<image>", "host[:port]/name[:tag][@sha256:…]; a tag is resolved once, and the digest is what is signed");
-  return withOutput(withRegistryOptions(withSigner(command))).action((image: string, flags: SignFlags) =>
-    signAndReport(io, image, flags, async () => SIGN_PREDICATE, "signed"),
-  );
+  return withRegistryOptions(withSigner(command))
+    .addOption(formatOption())
+    .action((image: string, flags: SignFlags) => signAndReport(io, image, flags, async () => SIGN_PREDICATE, "signed"));
 }
 
 /** By a key, or by an identity. */
@@ -41,11 +42,6 @@ export function withSigner(command: Command): Command {
     .option("--key <key>", `private key: a file in PKCS#8 (passphrase in ${PASSPHRASE_VARIABLE}), or the URI of a key in a PKCS#11 token (pkcs11:…)`)
     .option("--signing-config <file>", "instead of a key: sigstore's signing_config.json with the services that vouch for an identity")
     .option("--identity-token <file>", `with --signing-config: the OpenID token; else from ${TOKEN_VARIABLE}, or of the CI system`);
-}
-
-/** `-o json` for the commands of this family. */
-export function withOutput(command: Command): Command {
-  return command.addOption(new Option("-o, --output <format>", "how to print the result").choices(["text", "json"]).default("text"));
 }
 
 /** What `sign` and `attest` share. */
@@ -58,7 +54,7 @@ export function signAndReport(io: CommandIo, reference: string, flags: SignFlags
     try {
       const { image, artifact } = await signImage(registry, reference, predicate, sign, io.now(), io.signal);
       const { repository, digest } = image;
-      if (flags.output === "json") {
+      if (isData(flags.output)) {
         io.out(`${JSON.stringify({ image: `${repository}@${digest}`, predicateType: predicate.type, artifact: artifact.digest, keyHint })}\n`);
       } else {
         io.out(`${verb} ${repository}@${digest}\n  ${predicate.type}\n  as ${artifact.digest}\n`);

@@ -1,11 +1,11 @@
 /** `hullmark status`: the fleet in six lines. */
 import { type GetStatusResponse, Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { Command, Option } from "commander";
+import { Command } from "commander";
 import { ask } from "../connection/run.ts";
 import { unsettled } from "../connection/settled.ts";
 import { EXIT } from "../output/exit-codes.ts";
-import { isData, parseFormat, serialize } from "../output/format.ts";
+import { formatOption, isData, type parseFormat, serialize } from "../output/format.ts";
 import { statusView } from "../output/views.ts";
 import { age, pathWord, severityWord } from "../output/words.ts";
 import { within } from "./numbers.ts";
@@ -13,7 +13,7 @@ import { within } from "./numbers.ts";
 export function statusCommand(): Command {
   return new Command("status")
     .description("the fleet at a glance: nodes, workloads, provenance, coverage, what needs attention")
-    .addOption(new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat))
+    .addOption(formatOption())
     .option("--wait [seconds]", "wait until every node is attested and nothing is being resolved (default 120)", within(0, 3600))
     .addHelpText("after", "\nExit: 0 clean, 1 drift, 2 usage, 3 cannot tell (a node or workload is unknown)")
     .action(async (options: { output: ReturnType<typeof parseFormat>; wait?: number | true }, command: Command) =>

@@ -2,6 +2,7 @@ import { basename } from "node:path";
 import type { ProvenanceVerdict } from "@hullmark/verifier/core/provenance/index";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import {
   type CommandIo,
   type ExitCode,
@@ -18,14 +19,13 @@ import {
   verifyImage,
   withRegistryOptions,
 } from "../signing/index.ts";
-import { withOutput } from "./sign.ts";
 
 interface VerifyFlags extends RegistryFlags {
   readonly key: readonly string[];
   readonly threshold: string;
   readonly attestation?: readonly string[];
   readonly platform?: string;
-  readonly output: string;
+  readonly output: Format;
 }
 
 /** `hullmark verify IMAGE`. Exit: 0 signed as asked, 1 not, 2 usage, 3 cannot tell. */
@@ -37,7 +37,9 @@ export function verifyCommand(io: CommandIo = processIo()): Command {
     .option("--threshold <n>", "how many of the keys must have signed", "1")
     .option("--attestation <type>", "predicate type (short name or URI) that one of the keys must have attested; may be repeated", repeated)
     .option("--platform <os/arch>", "judge one platform of an index: a signature of the index counts for it");
-  return withOutput(withRegistryOptions(command)).action((image: string, flags: VerifyFlags) => outcome(io, () => run(io, image, flags)));
+  return withRegistryOptions(command)
+    .addOption(formatOption())
+    .action((image: string, flags: VerifyFlags) => outcome(io, () => run(io, image, flags)));
 }
 
 async function run(io: CommandIo, reference: string, flags: VerifyFlags): Promise<ExitCode> {
@@ -49,7 +51,7 @@ async function run(io: CommandIo, reference: string, flags: VerifyFlags): Promis
   const registry = await openRegistry(flags, io);
   try {
     const result = await verifyImage(registry, reference, { keys, threshold, attestations, platform: flags.platform, nowMs: io.now() }, io.signal);
-    io.out(flags.output === "json" ? `${JSON.stringify(asJson(result), null, 2)}\n` : asText(result));
+    io.out(isData(flags.output) ? serialize(flags.output, asJson(result)) : asText(result));
     return exitCode(result.verdict);
   } finally {
     registry.close();

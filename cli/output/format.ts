@@ -1,10 +1,17 @@
 /** `-o table|wide|json|yaml`: the same facts in four forms. */
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import { stringify } from "yaml";
 
 export type Format = "table" | "wide" | "json" | "yaml";
 
+/** `-o`, of every command that has a result. */
+export function formatOption(): Option {
+  return new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat);
+}
+
+/** `text` is the older name of `table` for what has no columns. */
 export function parseFormat(text: string): Format {
+  if (text === "text") return "table";
   if (text === "table" || text === "wide" || text === "json" || text === "yaml") return text;
   throw new InvalidArgumentError("Use table, wide, json or yaml.");
 }

@@ -2,7 +2,10 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import { DriftSchema, GetStatusResponseSchema, ImageSchema, NodeSchema, WorkloadSchema } from "@hullmark/proto/v1/query";
 import { program } from "hullmark/main";
+import { driftView, imageView, nodeView, statusView, workloadView } from "hullmark/output/views";
 import { describe, expect, test } from "vitest";
 
 /** By way of the CLI, whose version of commander it is. */
@@ -97,4 +100,31 @@ test("docs/cli.md names every command", () => {
       .commands.map((command) => command.name())
       .filter((name) => !named.has(name)),
   ).toEqual([]);
+});
+
+test("docs/cli.md says of every command with -o what it takes: the same four words", () => {
+  expect(read("docs/cli.md")).toContain("\n`-o table|wide|json|yaml`");
+  const all = (command: Command): Command[] => [command, ...command.commands.flatMap(all)];
+  const odd = all(program()).flatMap((command) =>
+    command.options
+      .filter(({ short, parseArg }) => short === "-o" && ["table", "wide", "json", "yaml"].some((word) => parseArg?.(word, undefined) !== word))
+      .map(() => command.name()),
+  );
+  expect(odd).toEqual([]);
+});
+
+test.each([
+  ["Status", statusView(create(GetStatusResponseSchema))],
+  ["A node", nodeView(create(NodeSchema))],
+  ["A workload", workloadView(create(WorkloadSchema))],
+  ["An image", imageView(create(ImageSchema))],
+  ["A drift", driftView(create(DriftSchema))],
+])("docs/cli.md has every member of the JSON that is stable: %s", (what, view) => {
+  const listed =
+    read("docs/cli.md")
+      .split(`\n${what}: `)[1]
+      ?.split(/\n(?:An? |Status)/)[0] ?? "";
+  const members = (value: object): string[] =>
+    Object.entries(value).flatMap(([name, inner]) => [name, ...(inner !== null && typeof inner === "object" && !Array.isArray(inner) ? members(inner) : [])]);
+  expect(members(view).filter((name) => !new RegExp(`\\b${name}\\b`).test(listed))).toEqual([]);
 });
