@@ -1,7 +1,9 @@
 import { mkdirSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ChokidarSource } from "../../agent/adapters/chokidar/chokidar-source.ts";
 import { FanotifyChangeSource } from "../../agent/adapters/fanotify/fanotify-source.ts";
+import { openChangeSource } from "../../agent/change-sources.ts";
 import type { Change, ChangeSource } from "../../agent/ports/change-source.ts";
 import { STATE_ROOT } from "../../deploy/testbed/paths.ts";
 import { type ScratchOverlay, scratchOverlay } from "../fakes/scratch-overlay.ts";
@@ -129,10 +131,25 @@ describe.each(SOURCES)("%s", (_name, open) => {
     expect(failures).toEqual([]);
   });
 
-  it("tells of edits in a layer's directory if it is complete", async () => {
+  it("tells of edits in a layer's directory, or says that it does not see everything", async () => {
+    expect(source.capabilities.complete).toBe(source.capabilities.kind === "fanotify");
     if (!source.capabilities.complete) return;
     source.watch("layer", overlay.lower);
     await overlay.run(`echo x >> ${overlay.lower}/etc/conf`);
     await told("layer", "etc/conf");
   });
+});
+
+it("is fanotify where its self-test passes, else chokidar, and why is told; one that is asked for by name is not replaced", async () => {
+  mkdirSync(STATE_ROOT, { recursive: true });
+  const absent = join(STATE_ROOT, "absent");
+  const declined: string[] = [];
+  const kind = async (choice: "auto" | "fanotify" | "chokidar", directory: string): Promise<string> =>
+    (await openChangeSource(choice, directory, (reason) => declined.push(reason))).capabilities.kind;
+  expect(await kind("auto", STATE_ROOT)).toBe("fanotify");
+  expect(await kind("chokidar", STATE_ROOT)).toBe("chokidar");
+  expect(await kind("fanotify", absent)).toBe("fanotify");
+  expect(declined).toEqual([]);
+  expect(await kind("auto", absent)).toBe("chokidar");
+  expect(declined).toEqual([expect.stringContaining("mkdtemp")]);
 });

@@ -5,6 +5,7 @@ import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { ActionState } from "@hullmark/proto/v1/response";
 import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
+import { MIGRATIONS } from "@hullmark/verifier/adapters/sqlite/migrations";
 import { LayerTree } from "@hullmark/verifier/core/reference-value/index";
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
 import type { AlertRecord } from "@hullmark/verifier/ports/outbox";
@@ -346,6 +347,29 @@ describe("sqlite file", () => {
     new Database(path).exec("PRAGMA user_version = 999").close();
     await expect(openSqliteStore(path)).rejects.toMatchObject({ code: "STORE_NEWER" });
     expect(new Database(path).pragma("user_version", { simple: true })).toBe(999);
+  });
+
+  test("a file of any earlier version is brought to this one, with what it holds", { timeout: 180_000 }, async () => {
+    const schemaOf = (path: string): unknown => {
+      const database = new Database(path, { readonly: true });
+      const schema = database.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").all();
+      const pragmas = ["user_version", "journal_mode"].map((name) => database.pragma(name, { simple: true }));
+      database.close();
+      return { schema, pragmas };
+    };
+    const now = join(directory, "now.db");
+    await (await openSqliteStore(now)).close();
+    expect(schemaOf(now)).toMatchObject({ pragmas: [MIGRATIONS.length, "wal"] });
+    for (let version = 1; version < MIGRATIONS.length; version++) {
+      const path = join(directory, `${version}.db`);
+      const old = new Database(path).exec("PRAGMA synchronous = OFF");
+      for (const step of MIGRATIONS.slice(0, version)) old.exec(step);
+      old.exec(`INSERT INTO join_tokens VALUES (x'05', 'w', ${T0}); PRAGMA user_version = ${version}`).close();
+      const opened = await openSqliteStore(path);
+      expect(await opened.store.readJoinToken(Buffer.from([5]), T0 - 1), `from ${version}`).toMatchObject({ nodeName: "w" });
+      await opened.close();
+      expect(schemaOf(path), `from ${version}`).toEqual(schemaOf(now));
+    }
   });
 
   test("what is not a database is refused by name", async () => {

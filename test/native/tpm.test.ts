@@ -67,7 +67,8 @@ describe.each([
     const { credentialBlob, encryptedSecret } = makeCredential(ek, ak.name, randomBytes(32), randomBytes);
     for (let i = 0; i < 40; i++) {
       const guess = i % 2 ? NO_AUTH : randomBytes(32);
-      await expect(tpm.quote(id, guess, NO_AUTH, SELECTION)).rejects.toMatchObject({ code: "AUTH", retryable: false });
+      // TPM_RC_BAD_AUTH of the first session (TPM 2.0 Part 2, 6.6.3).
+      await expect(tpm.quote(id, guess, NO_AUTH, SELECTION)).rejects.toMatchObject({ code: "AUTH", tssRc: 0x9a2, retryable: false });
     }
     await expect(tpm.activate("rsa2048", id, NO_AUTH, credentialBlob, encryptedSecret)).rejects.toMatchObject({ code: "AUTH" });
     await tpm.quote(id, auth, NO_AUTH, SELECTION);
