@@ -15,6 +15,7 @@ import type { Layer, LayerStore } from "./layer-store.ts";
 import { budgetOf, excludedFor } from "./measurement-policy.ts";
 import { type EntryChangeInit, type NodeEvidence, toldBytes } from "./node-evidence.ts";
 import { configurationPart, identityPart } from "./parts.ts";
+import type { ReadBudget } from "./read-budget.ts";
 
 const MAX_ENGINE_FILE_BYTES = 16 * 1024;
 const MAX_CONFIG_BLOB_BYTES = 4 * 1024 * 1024;
@@ -201,15 +202,16 @@ export class ContainerMonitor {
   }
 
   /** Looks at the whole delta, whatever events said. */
-  rescan(scrubBytes: number): Promise<void> {
+  rescan(budget: ReadBudget): Promise<void> {
     // What could not be measured at first is tried again, or it would stay unknown for ever.
     if (!this.#tree || !this.#measured) return this.measure();
     return this.#serially(async (signal) => {
-      if (!this.#tree) return;
-      this.#take(await this.#tree.rescan(signal), undefined);
+      const tree = this.#tree;
+      if (!tree) return;
+      this.#take(await tree.rescan(signal), undefined);
       this.#tell();
-      if (scrubBytes === 0) return;
-      this.#take(await this.#tree.scrub(scrubBytes, signal), undefined);
+      if (budget.spent) return;
+      this.#take(await budget.turn((bytes) => tree.scrub(bytes, signal)), undefined);
       this.#tell();
     });
   }

@@ -3,6 +3,7 @@ import type { LayerDirectory } from "../ports/root-filesystem.ts";
 import type { MeasuredTree, MeasureReport, TreeMeasurer, TreeOptions } from "../ports/tree-measurer.ts";
 import { type DirtyPath, DirtySet, entryChange } from "./change-actors.ts";
 import type { LayerUpdateInit } from "./node-evidence.ts";
+import type { ReadBudget } from "./read-budget.ts";
 
 /** Changes told with a layer's new root; the verifier descends for more. */
 const MAX_TOLD_CHANGES = 1024;
@@ -12,6 +13,8 @@ const NEVER = new AbortController().signal;
 export interface Layer {
   readonly directory: LayerDirectory;
   readonly tree: MeasuredTree;
+  /** Of content, when it was measured first. */
+  readonly bytes: number;
   claims: MeasureReport["claims"];
 }
 
@@ -88,13 +91,14 @@ export class LayerStore {
     return this.#layers.size;
   }
 
-  /** A pass over all layers: metadata, then up to `scrubBytes` of content of each read again. */
-  async rescan(scrubBytes: number, signal: AbortSignal): Promise<void> {
-    for (const { layer: pending } of [...this.#layers.values()]) {
-      const layer = await pending.catch(() => undefined);
-      if (!layer || signal.aborted) continue;
+  /** A pass over all layers: metadata, then content read again as far as the budget lets, the smallest first, since they leave over what the largest need. */
+  async rescan(budget: ReadBudget, signal: AbortSignal): Promise<void> {
+    const settled = await Promise.all([...this.#layers.values()].map(({ layer }) => layer.catch(() => undefined)));
+    const layers = settled.filter((layer) => layer !== undefined).sort((a, b) => a.bytes - b.bytes);
+    for (const layer of layers) {
+      if (signal.aborted) return;
       await this.#serially(() => this.#remeasured(layer, () => layer.tree.rescan(signal)));
-      if (scrubBytes > 0) await this.#serially(() => this.#remeasured(layer, () => layer.tree.scrub(scrubBytes, signal)));
+      if (!budget.spent) await this.#serially(() => this.#remeasured(layer, () => budget.turn((bytes) => layer.tree.scrub(bytes, signal))));
     }
   }
 
@@ -104,8 +108,8 @@ export class LayerStore {
     watch(directory.id, directory.path);
     const tree = await measurer.open(directory.path, { kind: "layer", excluded: [], budget: budget() });
     try {
-      const { claims } = await tree.measure(NEVER);
-      return { directory, tree, claims };
+      const { claims, hashedBytes: bytes } = await tree.measure(NEVER);
+      return { directory, tree, bytes, claims };
     } catch (error) {
       tree.close();
       this.#options.unwatch(directory.id);

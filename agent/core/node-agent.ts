@@ -18,6 +18,7 @@ import { budgetOf } from "./measurement-policy.ts";
 import { type ChainPosition, type LayerUpdateInit, NodeEvidence, type PartName } from "./node-evidence.ts";
 import type { NodeCondition } from "./node-state.ts";
 import { OneAtATime } from "./one-at-a-time.ts";
+import { ReadBudget } from "./read-budget.ts";
 import { Unanswered } from "./unanswered.ts";
 import { unseenParts } from "./unseen.ts";
 
@@ -82,8 +83,8 @@ export class NodeAgent {
   readonly #byWatch = new Map<string, (dirty: readonly DirtyPath[]) => void>();
   readonly #checks = new Map<string, Promise<void>>();
   readonly #unanswered: Unanswered;
-  readonly #rescan = new OneAtATime<number>((scrubBytes) => this.#rescanNow(scrubBytes), Math.max);
-  readonly #rescans = new WeakMap<ContainerMonitor, OneAtATime<number>>();
+  readonly #rescan = new OneAtATime<number>((bytes) => this.#rescanNow(bytes), Math.max);
+  readonly #rescans = new WeakMap<ContainerMonitor, OneAtATime<ReadBudget>>();
   #runtimeFacts: RuntimeFacts | undefined;
   #policy: MeasurementPolicy | undefined;
   /** Something can be said. */
@@ -445,26 +446,25 @@ export class NodeAgent {
 
   /** Layers and containers, a few at a time: one that takes long does not hold up the others. */
   async #rescanNow(scrubBytes: number): Promise<void> {
-    // Of each tree: a node has many layers, and all of it together is what the rate bounds.
-    const share = scrubBytes / Math.max(1, this.#monitors.size + this.#layers.size);
+    const budget = new ReadBudget(scrubBytes, this.#monitors.size + this.#layers.size);
     const waiting = [...this.#monitors.values()];
     const lane = async (): Promise<void> => {
       for (let monitor = waiting.shift(); monitor && !this.#stop.aborted; monitor = waiting.shift())
-        await this.#within(RESCAN_PATIENCE_MS, this.#rescanOne(monitor, share));
+        await this.#within(RESCAN_PATIENCE_MS, this.#rescanOne(monitor, budget));
     };
-    const layers = this.#guarded("cannot look at the layers again", {}, () => this.#layers.rescan(share, this.#stop));
+    const layers = this.#guarded("cannot look at the layers again", {}, () => this.#layers.rescan(budget, this.#stop));
     await Promise.all([layers, ...Array.from({ length: RESCAN_LANES }, lane)]);
   }
 
   /** One that still goes on from the last time is asked for once more after it. */
-  #rescanOne(monitor: ContainerMonitor, share: number): Promise<void> {
-    const again = (bytes: number): Promise<void> =>
+  #rescanOne(monitor: ContainerMonitor, budget: ReadBudget): Promise<void> {
+    const again = (granted: ReadBudget): Promise<void> =>
       this.#guarded("cannot look at container again", { container: monitor.id }, () =>
-        this.#monitors.get(monitor.id) === monitor ? monitor.rescan(bytes) : Promise.resolve(),
+        this.#monitors.get(monitor.id) === monitor ? monitor.rescan(granted) : Promise.resolve(),
       );
-    const known = this.#rescans.get(monitor) ?? new OneAtATime<number>(again, Math.max);
+    const known = this.#rescans.get(monitor) ?? new OneAtATime<ReadBudget>(again, ReadBudget.larger);
     this.#rescans.set(monitor, known);
-    return known.request(share);
+    return known.request(budget);
   }
 
   /** Waits for work that never rejects, but not longer than this. @returns whether it is over */

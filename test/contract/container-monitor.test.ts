@@ -10,6 +10,7 @@ import { ContainerMonitor } from "@hullmark/agent/core/container-monitor";
 import { LayerStore } from "@hullmark/agent/core/layer-store";
 import { budgetOf } from "@hullmark/agent/core/measurement-policy";
 import { NodeEvidence } from "@hullmark/agent/core/node-evidence";
+import { ReadBudget } from "@hullmark/agent/core/read-budget";
 import type { ContainerFacts } from "@hullmark/agent/ports/container-runtime";
 import type { InspectedCode } from "@hullmark/agent/ports/process-inspector";
 import type { MountPoint, RootLayout } from "@hullmark/agent/ports/root-filesystem";
@@ -119,8 +120,8 @@ test("a delta that is too long to tell is withheld and claimed, found at first o
 
   rmSync(deep, { recursive: true });
   rmSync(late, { recursive: true });
-  await big.rescan(0);
-  await growing.rescan(0);
+  await big.rescan(ReadBudget.NONE);
+  await growing.rescan(ReadBudget.NONE);
   expect(node.tell()("big")).toMatchObject({ entries: 13, claims: [] });
   expect(node.tell()("growing")).toMatchObject({ entries: 13, claims: [] });
 });

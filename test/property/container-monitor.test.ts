@@ -3,6 +3,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { ContainerMonitor, type MonitorOptions } from "@hullmark/agent/core/container-monitor";
 import { LayerStore } from "@hullmark/agent/core/layer-store";
 import { NodeEvidence } from "@hullmark/agent/core/node-evidence";
+import { ReadBudget } from "@hullmark/agent/core/read-budget";
 import type { MeasuredTree, MeasureReport, TreeChange } from "@hullmark/agent/ports/tree-measurer";
 import { CHAIN_START, encodeRecord, PatriciaTree, pathKey, recordDigest } from "@hullmark/proto/codec";
 import { EvidenceBodySchema, FilesystemStateSchema } from "@hullmark/proto/v1/attestation";
@@ -113,7 +114,7 @@ test("entries told add up to the root told; over the limit there are none, and i
         else tree.files.set(name, record(content));
         tree.more = more;
         tree.truncated = truncated;
-        await monitor.rescan(0);
+        await monitor.rescan(ReadBudget.NONE);
         if (full) evidence.requestFull();
         const built = evidence.build({ seq: 0n, digest: CHAIN_START }, "boot", 0);
         const told = built && fromBinary(EvidenceBodySchema, built.body).containers[0];
