@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { type Format, formatOption, isData } from "../output/format.ts";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import {
   type CommandIo,
   keylessSigner,
@@ -55,7 +55,7 @@ export function signAndReport(io: CommandIo, reference: string, flags: SignFlags
       const { image, artifact } = await signImage(registry, reference, predicate, sign, io.now(), io.signal);
       const { repository, digest } = image;
       if (isData(flags.output)) {
-        io.out(`${JSON.stringify({ image: `${repository}@${digest}`, predicateType: predicate.type, artifact: artifact.digest, keyHint })}\n`);
+        io.out(serialize(flags.output, { image: `${repository}@${digest}`, predicateType: predicate.type, artifact: artifact.digest, keyHint }));
       } else {
         io.out(`${verb} ${repository}@${digest}\n  ${predicate.type}\n  as ${artifact.digest}\n`);
       }
