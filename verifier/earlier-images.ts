@@ -8,11 +8,13 @@ import type { EarlierImage } from "./ports/rows.ts";
 import type { Store } from "./ports/store.ts";
 
 export function earlierImages({ sessions, images, store }: { readonly sessions: Sessions; readonly images: Images; readonly store: Store }) {
-  return async (nodeId: string, containerId: string): Promise<Rollback> => {
+  /** undefined: the node has not told of the container yet, since it or the verifier began anew. */
+  return async (nodeId: string, containerId: string): Promise<Rollback | undefined> => {
     const live = sessions.get(nodeId)?.live;
     const container = live?.memory.containers.get(containerId);
-    const service = container && serviceOfContainer(container.identity);
-    if (!live || !container || service === undefined) return NO_ROLLBACK;
+    if (!live || !container) return undefined;
+    const service = serviceOfContainer(container.identity);
+    if (service === undefined) return NO_ROLLBACK;
     const { identity, filesystem } = container;
     const standing = ({ configDigest, imageId, reference }: EarlierImage): Standing => {
       const view = images.view({

@@ -173,7 +173,7 @@ test("an image to go back to is waited for while its registry is away for minute
     sessions: { get: () => ({ live }) } as unknown as Sessions,
     store: { readAffirmedImages: async () => known } as unknown as Store,
   });
-  const standing = async () => (await ask("n1", "c1")).earlier.map((each) => each.standing);
+  const standing = async () => (await ask("n1", "c1"))?.earlier.map((each) => each.standing) ?? [];
   registry.fault = () => true;
   const manifests = vi.spyOn(client, "manifest").mockRejectedValue(new RegistryError("UNAVAILABLE", "away"));
   const seen: Standing[] = await standing();

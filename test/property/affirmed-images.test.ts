@@ -1,7 +1,12 @@
 /** What is noted of a service's images: every one under which it was affirming, and no other. */
 import { Verdict } from "@hullmark/proto/v1/common";
 import { affirmedImages, serviceOfContainer } from "@hullmark/verifier/core/fleet/affirmed-images";
+import type { Images } from "@hullmark/verifier/core/images/types";
+import { NO_ROLLBACK } from "@hullmark/verifier/core/response/rollback";
+import type { Sessions } from "@hullmark/verifier/core/session/index";
+import { earlierImages } from "@hullmark/verifier/earlier-images";
 import type { WorkloadRow } from "@hullmark/verifier/ports/rows";
+import type { Store } from "@hullmark/verifier/ports/store";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { T0, workload } from "../contract/store-fixtures.ts";
@@ -42,4 +47,18 @@ test("a service is what the labels say, on Docker hosts; of two Compose projects
   expect(of("docker", { "com.docker.compose.project": "other" })).toBe("other/web");
   expect(of("containerd", {})).toBeUndefined();
   expect(of("docker", {}, "")).toBeUndefined();
+});
+
+test("where a service could go back to is not known while its node is away, or has not told of the container: that is not nowhere", async () => {
+  const container = (runtime: string) => ({ identity: { name: "web", workload: "web", labels: {}, runtime }, filesystem: { dialect: "docker" } });
+  const ask = (live: unknown) => {
+    const sessions = { get: () => live && { live } } as unknown as Sessions;
+    const store = { readAffirmedImages: async () => [] } as unknown as Store;
+    return earlierImages({ sessions, store, images: {} as unknown as Images })("n1", "c1");
+  };
+  const told = (containers: Record<string, unknown>) => ({ node: { name: "n" }, memory: { containers: new Map(Object.entries(containers)) } });
+  expect(await ask(undefined)).toBeUndefined();
+  expect(await ask(told({ c2: container("docker") }))).toBeUndefined();
+  expect(await ask(told({ c1: container("docker") }))).toEqual(NO_ROLLBACK);
+  expect(await ask(told({ c1: container("containerd") }))).toEqual(NO_ROLLBACK);
 });

@@ -135,7 +135,7 @@ describe("one container", () => {
   describe("an image that is not trusted", () => {
     const image = (n: number) => ({ configDigest: digest(n), imageId: digest(n), reference: `registry.example/web@${digest(n)}` });
     const ladder = (untrusted: string) => policyOf(`  mode: enforce\n  response:\n    rules: [{ name: all, untrusted: ${untrusted} }]\n`);
-    const untrusted = (rollback: Rollback, more: Partial<Situation> = {}) =>
+    const untrusted = (rollback: Rollback | undefined, more: Partial<Situation> = {}) =>
       decide(
         situation({
           ...{ policy: ladder("[rollback, stop]"), drifts: [open({ place: "image", kind: "unsigned" })] },
@@ -168,6 +168,15 @@ describe("one container", () => {
     test("with nothing to go back to it is halted only where policy says so", () => {
       expect(untrusted(NO_ROLLBACK, { policy: ladder("[rollback]") })).toEqual({ act: false, why: "alert" });
       expect(untrusted(NO_ROLLBACK, { policy: ladder("[rollback, alert, stop]") })).toEqual({ act: false, why: "alert" });
+    });
+
+    test("while its node has not told of it, nothing is known: it is neither halted, nor is what waits withdrawn", () => {
+      expect(untrusted(undefined)).toEqual({ act: false, why: "looking-up" });
+      expect(HELD).toContain("looking-up");
+      expect(untrusted(undefined, { node: node("n1", { verdict: Verdict.UNKNOWN }) })).toEqual({ act: false, why: "node-not-attested" });
+      // Where going back is out of the question, nothing is waited for.
+      expect(untrusted(undefined, { policy: ladder("[stop]") })).toMatchObject({ kind: ActionKind.STOP });
+      expect(untrusted(undefined, { history: [rolledBack(ActionState.REFUSED, "rollback-never")] })).toMatchObject({ kind: ActionKind.STOP });
     });
 
     test("a host that forbids it is not asked again: the rung after it is taken", () => {

@@ -17,8 +17,8 @@ export interface Situation {
   readonly drifts: readonly DriftRow[];
   /** Of every node, the last {@link HISTORY_MS}, and all that are not settled. */
   readonly history: readonly ActionRow[];
-  /** Where the service could go back to. */
-  readonly rollback: Rollback;
+  /** Where the service could go back to; undefined: not known now. */
+  readonly rollback: Rollback | undefined;
   readonly paused: boolean;
   readonly actuator: boolean;
   /** All that are known, of every node. */

@@ -29,8 +29,8 @@ export interface ResponseServices {
   readonly policy: () => Policy;
   /** The node as it is judged now. */
   readonly node: (nodeId: string) => NodeRow | undefined;
-  /** Where the service that this container stands for could go back to. */
-  readonly rollback: (nodeId: string, containerId: string) => Promise<Rollback>;
+  /** Where the service that this container stands for could go back to; undefined: not known until its node tells of it. */
+  readonly rollback: (nodeId: string, containerId: string) => Promise<Rollback | undefined>;
   readonly random: (bytes: number) => Buffer;
   readonly nowMs: () => number;
   readonly verifierId: string;

@@ -21,16 +21,17 @@ const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.FAILED, ActionS
 /** Refusals that are of the image itself; others pass, or hold for whatever would be done to the container. */
 const LASTING: ReadonlySet<string> = new Set(["engine", "no-target-image"]);
 
-/** @returns what to go back to; "looking-up": whether a newer one is verified is not known yet */
+/** @returns what to go back to; "looking-up": whether there is one, or a newer one is verified, is not known yet */
 export function rollbackOf(
-  { never, earlier }: Rollback,
+  rollback: Rollback | undefined,
   { nodeId, containerId, configDigest, imageId }: Pick<WorkloadRow, "nodeId" | "containerId" | "configDigest" | "imageId">,
   history: readonly ActionRow[],
 ): EarlierImage | "looking-up" | "none" {
   const tried = history.filter((each) => each.kind === ActionKind.ROLLBACK && each.nodeId === nodeId && each.containerId === containerId);
-  if (never || tried.some(({ state, reason }) => state === ActionState.REFUSED && reason === "rollback-never")) return "none";
+  if (rollback?.never || tried.some(({ state, reason }) => state === ActionState.REFUSED && reason === "rollback-never")) return "none";
   const fruitless = new Set(tried.flatMap((each) => (FRUITLESS.has(each.state) && LASTING.has(each.reason) ? [each.target?.configDigest] : [])));
-  for (const { image, standing } of earlier) {
+  if (!rollback) return "looking-up";
+  for (const { image, standing } of rollback.earlier) {
     if (image.configDigest === configDigest || image.imageId === imageId || fruitless.has(image.configDigest)) continue;
     if (standing === "looking-up") return "looking-up";
     if (standing === "verified") return image;
