@@ -153,8 +153,10 @@ describe("one container", () => {
         },
       );
       fc.assert(
-        fc.property(earlier, fc.boolean(), fc.uniqueArray(fc.integer({ min: 1, max: 9 }), { maxLength: 2 }), (rows, never, failed) => {
-          const history = failed.map((n) => rolledBack(ActionState.FAILED, "engine", image(n)));
+        fc.property(earlier, fc.boolean(), fc.uniqueArray(fc.integer({ min: 1, max: 9 })), (rows, never, failed) => {
+          const history = failed.map((n) =>
+            n % 2 ? rolledBack(ActionState.FAILED, "engine", image(n)) : rolledBack(ActionState.REFUSED, "no-target-image", image(n)),
+          );
           const decision = untrusted({ never, earlier: rows.map(({ n, standing }) => ({ image: image(n), standing })) }, { history });
           const first = never ? undefined : rows.find(({ n, standing }) => n !== 9 && !failed.includes(n) && standing !== "not-verified");
           if (first?.standing === "looking-up") expect(decision).toEqual({ act: false, why: "looking-up" });
@@ -185,6 +187,16 @@ describe("one container", () => {
       expect(untrusted(rollback, { history })).toMatchObject({ kind: ActionKind.STOP });
       expect(untrusted(rollback, { history: [rolledBack(ActionState.REFUSED, "no-target-image")] })).toMatchObject({ kind: ActionKind.STOP });
       expect(untrusted(rollback, { history: [rolledBack(ActionState.REFUSED, "cooling-down")] })).toMatchObject({ kind: ActionKind.ROLLBACK });
+    });
+
+    test("images that the host has not any more are no attempts on the container: it is halted in the end, and what fails for another reason is waited with", () => {
+      const pruned = [1, 2, 3, 4].map((n) => rolledBack(ActionState.REFUSED, "no-target-image", image(n)));
+      const rollback: Rollback = { never: false, earlier: [1, 2, 3, 4].map((n) => ({ image: image(n), standing: "verified" })) };
+      expect(untrusted(rollback, { history: pruned })).toMatchObject({ act: true, kind: ActionKind.STOP });
+      const stops = Array.from({ length: MAX_ATTEMPTS }, (_, i) => past(ActionState.FAILED, { kind: ActionKind.STOP, reason: "engine", id: `A-stop-${i}` }));
+      expect(untrusted(rollback, { history: [...pruned, ...stops] })).toEqual({ act: false, why: "given-up" });
+      const uncaptured = stops.map((each) => ({ ...each, kind: ActionKind.ROLLBACK, reason: "capture", target: image(1) }));
+      expect(untrusted(rollback, { history: uncaptured })).toEqual({ act: false, why: "given-up" });
     });
 
     test("an image of the same digest by another name is the present one", () => {

@@ -6,7 +6,7 @@ import { selects } from "../policy/match.ts";
 import type { Policy, ResponseRule, Rung } from "../policy/types.ts";
 import { overLimit } from "./breaker.ts";
 import { causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
-import { type Rollback, rollbackOf } from "./rollback.ts";
+import { endsRollback, type Rollback, rollbackOf } from "./rollback.ts";
 
 /** Everything that a decision rests on. */
 export interface Situation {
@@ -129,7 +129,9 @@ function pastOf(history: readonly ActionRow[], { nodeId, containerId }: Workload
   if (same.some(({ state, driftId }) => state === ActionState.DENIED && driftId === id)) return "denied";
   if (same.some((each) => each.state === ActionState.DONE && each.kind === kind)) return "contained";
   if (dryRun && same.some(({ state, driftId }) => state === ActionState.DRY_RUN && driftId === id)) return "told";
-  const fruitless = same.filter(({ state, reason }) => FRUITLESS.has(state) && !(state === ActionState.REFUSED && HOST_LIMITS.has(reason)));
+  const fruitless = same.filter(
+    (each) => FRUITLESS.has(each.state) && !endsRollback(each) && !(each.state === ActionState.REFUSED && HOST_LIMITS.has(each.reason)),
+  );
   return fruitless.length >= MAX_ATTEMPTS ? "given-up" : undefined;
 }
 

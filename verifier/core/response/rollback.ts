@@ -18,8 +18,14 @@ export const NO_ROLLBACK: Rollback = { never: false, earlier: [] };
 export const ROLLBACK_LABEL = "hullmark.dev/rollback";
 
 const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.FAILED, ActionState.REFUSED]);
-/** Refusals that are of the image itself; others pass, or hold for whatever would be done to the container. */
+/** Why going back to an image came to nothing that is of the image itself; others pass, or hold for whatever would be done to the container. */
 const LASTING: ReadonlySet<string> = new Set(["engine", "no-target-image"]);
+const FORBIDDEN = "rollback-never";
+
+/** It says that going back to this image, or to any, comes to nothing: the one before it, or the next rung, is still to be tried on the container. */
+export function endsRollback({ kind, state, reason }: Pick<ActionRow, "kind" | "state" | "reason">): boolean {
+  return kind === ActionKind.ROLLBACK && FRUITLESS.has(state) && (LASTING.has(reason) || reason === FORBIDDEN);
+}
 
 /** @returns what to go back to; "looking-up": whether there is one, or a newer one is verified, is not known yet */
 export function rollbackOf(
@@ -27,9 +33,9 @@ export function rollbackOf(
   { nodeId, containerId, configDigest, imageId }: Pick<WorkloadRow, "nodeId" | "containerId" | "configDigest" | "imageId">,
   history: readonly ActionRow[],
 ): EarlierImage | "looking-up" | "none" {
-  const tried = history.filter((each) => each.kind === ActionKind.ROLLBACK && each.nodeId === nodeId && each.containerId === containerId);
-  if (rollback?.never || tried.some(({ state, reason }) => state === ActionState.REFUSED && reason === "rollback-never")) return "none";
-  const fruitless = new Set(tried.flatMap((each) => (FRUITLESS.has(each.state) && LASTING.has(each.reason) ? [each.target?.configDigest] : [])));
+  const ended = history.filter((each) => each.nodeId === nodeId && each.containerId === containerId && endsRollback(each));
+  if (rollback?.never || ended.some(({ reason }) => reason === FORBIDDEN)) return "none";
+  const fruitless = new Set(ended.map(({ target }) => target?.configDigest));
   if (!rollback) return "looking-up";
   for (const { image, standing } of rollback.earlier) {
     if (image.configDigest === configDigest || image.imageId === imageId || fruitless.has(image.configDigest)) continue;
