@@ -114,19 +114,31 @@ describe("one container", () => {
   });
 
   test("no rung is taken that does not heal every cause there is", () => {
-    const cause = fc.record({ place: fc.constantFrom(...DRIFT_PLACES), kind: fc.constantFrom(...DRIFT_KINDS), severity: fc.integer({ min: 1, max: 5 }) });
-    const ladder = fc.array(fc.constantFrom(...RUNGS.filter((rung) => rung !== "rollback")), { minLength: 1, maxLength: 3 });
+    const severity = fc.integer({ min: 1, max: 5 });
+    const any = fc.record({ place: fc.constantFrom(...DRIFT_PLACES), kind: fc.constantFrom(...DRIFT_KINDS), severity });
+    // Of the others most are the node's.
+    const mixed = (["upper", "configuration", "image"] as const).map((place) =>
+      fc.record({ place: fc.constant(place), kind: fc.constant("unsigned"), severity }),
+    );
+    const cause = fc.oneof(any, ...mixed);
+    const rungs = (without: (typeof RUNGS)[number]) => fc.array(fc.constantFrom(...RUNGS.filter((rung) => rung !== without)), { minLength: 1, maxLength: 3 });
+    const verified = { configDigest: digest(1), imageId: digest(1), reference: `registry.example/web@${digest(1)}` };
+    const rollback: Rollback = { never: false, earlier: [{ image: verified, standing: "verified" }] };
+    const workload = bad("c1", { configDigest: digest(9), imageId: digest(9) });
     fc.assert(
-      fc.property(fc.array(cause, { minLength: 1, maxLength: 5 }), ladder, (causes, rungs) => {
+      fc.property(fc.array(cause, { minLength: 1, maxLength: 5 }), rungs("rollback"), rungs("recreate"), (causes, ladder, untrusted) => {
         const drifts = causes.map((each, i) => open({ ...each, number: i + 1, id: `D-${i}` }));
-        const decision = decide(situation({ policy: policyOf(rules(every(`[${rungs}]`))), drifts }));
+        const policy = policyOf(`  mode: enforce\n  response:\n    rules: [{ name: all, ladder: ${every(`[${ladder}]`)}, untrusted: [${untrusted}] }]\n`);
+        const decision = decide(situation({ policy, drifts, rollback, workload }));
         if (!decision.act) return;
         const found = drifts.map(causeOf);
         expect(found).not.toContain("node");
-        const rung = decision.kind === ActionKind.STOP ? "stop" : "recreate";
+        const rung = decision.kind === ActionKind.STOP ? "stop" : decision.kind === ActionKind.RECREATE ? "recreate" : "rollback";
         expect(HEALS[causeOf(decision.drift)]).toContain(rung);
         // Another of the same image would run the same again.
-        if (found.includes("untrusted")) expect(rung).toBe("stop");
+        if (found.includes("untrusted")) expect(rung).not.toBe("recreate");
+        // Another of another image would be started as this one was.
+        if (rung === "rollback") expect(found).not.toContain("configuration");
       }),
       { numRuns: 500 },
     );
@@ -197,6 +209,15 @@ describe("one container", () => {
       expect(untrusted(rollback, { history: [...pruned, ...stops] })).toEqual({ act: false, why: "given-up" });
       const uncaptured = stops.map((each) => ({ ...each, kind: ActionKind.ROLLBACK, reason: "capture", target: image(1) }));
       expect(untrusted(rollback, { history: uncaptured })).toEqual({ act: false, why: "given-up" });
+    });
+
+    test("one that was also started wrongly is not rolled back, since that would stay: the rung after it is taken", () => {
+      const rollback: Rollback = { never: false, earlier: [{ image: image(1), standing: "verified" }] };
+      const drifts = (place: string) => [open({ place: "image", kind: "unsigned" }), open({ number: 2, id: "D-2", place, kind: "content", severity: 1 })];
+      expect(untrusted(rollback, { drifts: drifts("configuration") })).toMatchObject({ act: true, kind: ActionKind.STOP, target: undefined });
+      expect(untrusted(rollback, { drifts: drifts("configuration"), policy: ladder("[rollback]") })).toEqual({ act: false, why: "alert" });
+      // What the container wrote is gone with it.
+      expect(untrusted(rollback, { drifts: drifts("upper") })).toMatchObject({ act: true, kind: ActionKind.ROLLBACK });
     });
 
     test("an image of the same digest by another name is the present one", () => {

@@ -86,7 +86,9 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   if (drifts.some((drift) => causeOf(drift) === "node")) return idle("node-cause");
   const history = situation.history.filter(({ id }) => id !== own?.id);
   const done = history.filter((each) => each.state === ActionState.DONE && serviceOf(each) === serviceOf(workload)).length;
-  const found = rungFor(rule, drifts, done, rollbackOf(situation.rollback, workload, history));
+  // One of another image would be started as this one was.
+  const misconfigured = drifts.some((drift) => causeOf(drift) === "configuration");
+  const found = rungFor(rule, drifts, done, misconfigured ? "none" : rollbackOf(situation.rollback, workload, history));
   if (!found) return idle("alert");
   const kind = KINDS[found.rung];
   const target = found.rung === "rollback" ? found.target : undefined;
