@@ -65,7 +65,11 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
   const resume: Task = (s) => again("what is begun cannot be ended yet", () => actuator.resume(), s);
   const expire: Task = async (s) => {
     while (!s.aborted) {
-      captures?.expire();
+      try {
+        captures?.expire();
+      } catch (error) {
+        log.warn({ err: error }, "captures that were kept for long enough cannot be removed");
+      }
       await delay(EXPIRE_MS, undefined, { signal: s }).catch(() => undefined);
     }
   };

@@ -206,6 +206,31 @@ test("whoever is killed by looking stops looking, and there is an end to the roo
   expect(await subject.take(SUBJECT)).toMatchObject({ complete: true });
 });
 
+test("what others keep beside captures stays, and a capture that someone removes meanwhile is none", async () => {
+  const subject = captures();
+  const ours = [`A-0000.${"2".repeat(32)}.partial.age`, `${"2".repeat(32)}.attempts`, `${"3".repeat(32)}.new`];
+  const theirs = ["A-0000.age", "notes"];
+  const at = (name: string): string => join(home, "captures", name);
+  const longAgo = new Date(Date.now() - 25 * 3_600_000);
+  // Of a file system of its own, an hour or a year old.
+  mkdirSync(at("lost+found"));
+  for (const name of [...ours, ...theirs]) writeFileSync(at(name), "");
+  for (const name of [...ours, ...theirs, "lost+found"]) utimesSync(at(name), longAgo, longAgo);
+  // Listed, and not there when it is looked at.
+  const gone = `A-0001.${"4".repeat(32)}.age`;
+  symlinkSync("nowhere", at(gone));
+  subject.expire();
+  expect(kept()).toEqual([...theirs, gone, "lost+found"].sort());
+  // What cannot be removed is told, and keeps nothing else.
+  const stuck = `A-0000.${"5".repeat(32)}.age`;
+  mkdirSync(at(stuck));
+  for (const name of ours) writeFileSync(at(name), "");
+  for (const name of [...ours, stuck]) utimesSync(at(name), longAgo, longAgo);
+  expect(() => subject.expire()).toThrow();
+  expect(kept()).toEqual([...theirs, gone, stuck, "lost+found"].sort());
+  expect(await subject.take(SUBJECT)).toMatchObject({ complete: true });
+});
+
 test("a key that is none is refused at the start", () => {
   expect(() => captures({ recipients: ["age1nonsense"] })).toThrow();
 });

@@ -27,6 +27,7 @@ export interface CaptureOptions extends CaptureLimits {
 const MAX_WHOLE_CAPTURES = 16;
 const HOUR_MS = 3_600_000;
 const NAME = /^A-[0-9A-Z]{4,16}\.([0-9a-f]{32})(\.partial)?\.age$/;
+const UNFINISHED = /^[0-9a-f]{32}\.(?:attempts|new)$/;
 const compress = promisify(gzip);
 
 export class CaptureFiles implements Captures {
@@ -51,18 +52,23 @@ export class CaptureFiles implements Captures {
     }
   }
 
-  /** Removes what was kept for long enough, and what a crash left half-done. @throws the system's error */
+  /** Removes what was kept for long enough, and what a crash left half-done; what others keep there stays. @throws the system's error for what cannot be removed, when the rest is */
   expire(): void {
     const beforeMs = this.#options.nowMs() - this.#options.keepHours * HOUR_MS;
-    for (const name of readdirSync(this.#options.directory)) {
-      const path = join(this.#options.directory, name);
-      if (statSync(path).mtimeMs < beforeMs) rmSync(path);
+    const failures: unknown[] = [];
+    for (const { path, mtimeMs } of this.#own()) {
+      try {
+        if (mtimeMs < beforeMs) rmSync(path, { force: true });
+      } catch (error) {
+        failures.push(error);
+      }
     }
+    if (failures.length > 0) throw failures[0];
   }
 
   async #take(subject: CaptureSubject): Promise<Capture> {
     const { directory, maxBytes, socketPath, proc, nowMs, recipients } = this.#options;
-    const kept = readdirSync(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+    const kept = this.#own().reduce((sum, { size }) => sum + size, 0);
     if (kept >= MAX_WHOLE_CAPTURES * maxBytes) throw new CaptureError("there is no room left for captures: none is removed before its time");
     // A container may be made so that looking at it kills who looks: it is contained all the same.
     const attempts = join(directory, `${subject.intentId}.attempts`);
@@ -76,6 +82,17 @@ export class CaptureFiles implements Captures {
     sync(directory);
     rmSync(attempts);
     return captureOf(sealed, collected.complete);
+  }
+
+  /** Files of ours; one may be removed at any time. */
+  #own(): { readonly path: string; readonly mtimeMs: number; readonly size: number }[] {
+    const { directory } = this.#options;
+    return readdirSync(directory).flatMap((name) => {
+      if (!NAME.test(name) && !UNFINISHED.test(name)) return [];
+      const path = join(directory, name);
+      const found = statSync(path, { throwIfNoEntry: false });
+      return found ? [{ path, mtimeMs: found.mtimeMs, size: found.size }] : [];
+    });
   }
 
   #taken(intentId: string): Capture | undefined {
