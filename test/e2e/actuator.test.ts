@@ -220,13 +220,13 @@ test("what is stopped stays stopped, though it would restart by itself, and is n
 test("what a container wrote, and what it ran, is captured before it is stopped, and opened with the responders' key", async () => {
   const argv = ["/busybox", "sh", "-c", "echo stolen > /loot; /busybox cp /busybox /busybox-tool; exec /busybox-tool sleep 3600"];
   const old = await docker("run", "-d", "--name", "mined", "-e", "TOKEN=t0", "--stop-signal", "SIGKILL", "box", ...argv);
-  // The program is gone from the file system; the process runs on.
   await eventually(
-    "it runs the copy",
+    "it runs the copy, and not the shell any more, whose arguments have both",
     () => docker("top", "mined", "-eo", "pid,args"),
-    (text) => text.includes("/busybox-tool sleep"),
+    (text) => text.includes("/busybox-tool sleep") && !text.includes("cp /busybox"),
     SETTLE_MS,
   );
+  // The program is gone from the file system; the process runs on.
   await docker("exec", "mined", "/busybox", "rm", "/busybox-tool");
   const directory = join(home, "mined", "captures");
   // It cannot be removed, though it is time: containment goes on all the same.
