@@ -151,6 +151,21 @@ test("changed files and processes are kept, by names of ours, and the host canno
   expect(await captures().take(SUBJECT)).toEqual(capture);
 });
 
+test("of a process or a socket table that is larger than what is kept the beginning is, and it says so", async () => {
+  running(41, { environment: `A=${"a".repeat(2 ** 18)}\0B=1\0` });
+  running(42);
+  for (let fd = 4; fd <= 1100; fd++) symlinkSync("/loot", join(home, "proc/42/fd", String(fd)));
+  mkdirSync(join(home, "proc/41/net"));
+  writeFileSync(join(home, "proc/41/net/tcp"), "0: 0100007F:1F90\n".repeat(2 ** 15));
+  writeFileSync(join(home, "proc/41/net/udp"), "u".repeat(2 ** 18));
+  expect(await captures({ maxBytes: 2 ** 24 }).take(SUBJECT)).toMatchObject({ complete: false });
+  const { files, index } = await opened();
+  expect(index.problems).toEqual(["only the beginning is kept of 41/environ, 42/fd, net/tcp"]);
+  const { processes, sockets } = JSON.parse(files.get("processes.json")?.toString() ?? "");
+  expect(processes.map(({ cut }: { cut: string[] }) => cut)).toEqual([["environ"], ["fd"]]);
+  expect([Object.keys(processes[1].descriptors).length, sockets.tcp.length, sockets.udp.length]).toEqual([1024, 2 ** 18, 2 ** 18]);
+});
+
 test("a program whose file is gone is kept from memory", async () => {
   writeFileSync(join(home, "memfd:x (deleted)"), "program");
   running(41, { exe: join(home, "memfd:x (deleted)") });

@@ -19,6 +19,7 @@ type FiledChange = Change & ({ readonly file: string } | { readonly left: string
 
 const MAX_FILES = 10_000;
 const PROGRAM_SHARE = 4;
+const MAX_NAMED = 16;
 
 /** Never throws for what a container is like: what could not be had is listed in `capture.json`. @param takenAtMs Unix milliseconds */
 export async function collect(
@@ -36,8 +37,9 @@ export async function collect(
     files.push({ name, content });
   };
 
-  const { processes, sockets, more } = snapshotProcesses(proc, subject.containerId);
+  const { processes, sockets, more, cut } = snapshotProcesses(proc, subject.containerId);
   if (more) problems.push("there are more processes than are listed");
+  if (cut.length > 0) problems.push(`only the beginning is kept of ${cut.slice(0, MAX_NAMED).join(", ")}${cut.length > MAX_NAMED ? ", …" : ""}`);
   file("processes.json", Buffer.from(JSON.stringify({ processes, sockets }, undefined, 1)));
   for (const { pid, exe } of processes) {
     if (!exe.endsWith(" (deleted)") && !exe.startsWith("/memfd:")) continue;

@@ -18,6 +18,8 @@ export interface ProcessSnapshot {
   readonly status: string;
   readonly maps: string;
   readonly descriptors: Readonly<Record<string, string>>;
+  /** Of which of these only the beginning is kept, by their names in /proc/PID. */
+  readonly cut: readonly string[];
 }
 
 export interface Processes {
@@ -26,19 +28,23 @@ export interface Processes {
   readonly sockets: Readonly<Record<string, string>>;
   /** There are more than are listed. */
   readonly more: boolean;
+  /** Of what only the beginning is kept: `PID/environ`, `net/tcp`. */
+  readonly cut: readonly string[];
 }
 
 /** Those whose control group is the container's or below it. @param proc where procfs is mounted @param containerId 64 hex digits */
 export function snapshotProcesses(proc: string, containerId: string): Processes {
   const pids = readdirSync(proc)
-    .filter((name) => /^\d+$/.test(name) && read(join(proc, name, "cgroup")).includes(containerId))
+    .filter((name) => /^\d+$/.test(name) && read(join(proc, name, "cgroup")).text.includes(containerId))
     .map(Number);
   const [first] = pids;
-  const sockets = first === undefined ? [] : SOCKET_TABLES.map((table) => [table, read(join(proc, String(first), "net", table))] as const);
+  const sockets = first === undefined ? [] : SOCKET_TABLES.map((table) => ({ table, ...read(join(proc, String(first), "net", table)) }));
+  const processes = pids.slice(0, MAX_PROCESSES).map((pid) => snapshot(join(proc, String(pid)), pid));
   return {
-    processes: pids.slice(0, MAX_PROCESSES).map((pid) => snapshot(join(proc, String(pid)), pid)),
-    sockets: Object.fromEntries(sockets),
+    processes,
+    sockets: Object.fromEntries(sockets.map(({ table, text }) => [table, text])),
     more: pids.length > MAX_PROCESSES,
+    cut: [...processes.flatMap(({ pid, cut }) => cut.map((name) => `${pid}/${name}`)), ...sockets.flatMap(({ table, cut }) => (cut ? [`net/${table}`] : []))],
   };
 }
 
@@ -48,23 +54,20 @@ export function programOf(proc: string, pid: number, maxBytes: number): Buffer |
 }
 
 function snapshot(directory: string, pid: number): ProcessSnapshot {
+  const cut: string[] = [];
+  const text = (name: string): string => {
+    const found = read(join(directory, name));
+    if (found.cut) cut.push(name);
+    return found.text;
+  };
+  const descriptors = list(join(directory, "fd"));
+  if (descriptors.length > MAX_DESCRIPTORS) cut.push("fd");
   return {
     ...{ pid, exe: link(join(directory, "exe")), cwd: link(join(directory, "cwd")) },
-    ...{ arguments: words(read(join(directory, "cmdline"))), environment: words(read(join(directory, "environ"))) },
-    ...{ status: read(join(directory, "status")), maps: read(join(directory, "maps")), descriptors: descriptorsOf(join(directory, "fd")) },
+    ...{ arguments: words(text("cmdline")), environment: words(text("environ")), status: text("status"), maps: text("maps") },
+    descriptors: Object.fromEntries(descriptors.slice(0, MAX_DESCRIPTORS).map((fd) => [fd, link(join(directory, "fd", fd))])),
+    cut,
   };
-}
-
-function descriptorsOf(directory: string): Record<string, string> {
-  try {
-    return Object.fromEntries(
-      readdirSync(directory)
-        .slice(0, MAX_DESCRIPTORS)
-        .map((fd) => [fd, link(join(directory, fd))]),
-    );
-  } catch {
-    return {};
-  }
 }
 
 /** A process may end at any time: what is gone is empty. */
@@ -76,11 +79,21 @@ function link(path: string): string {
   }
 }
 
-function read(path: string): string {
-  return bytesOf(path, MAX_TEXT_BYTES, true)?.toString("latin1") ?? "";
+function list(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
 }
 
-function bytesOf(path: string, maxBytes: number, cut = false): Buffer | undefined {
+function read(path: string): { readonly text: string; readonly cut: boolean } {
+  const bytes = bytesOf(path, MAX_TEXT_BYTES, true) ?? Buffer.alloc(0);
+  return { text: bytes.toString("latin1", 0, MAX_TEXT_BYTES), cut: bytes.length > MAX_TEXT_BYTES };
+}
+
+/** @param beyond what is larger ends somewhere beyond `maxBytes`; else it is undefined */
+function bytesOf(path: string, maxBytes: number, beyond = false): Buffer | undefined {
   let fd: number | undefined;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -92,7 +105,7 @@ function bytesOf(path: string, maxBytes: number, cut = false): Buffer | undefine
       if (length === 0) return Buffer.concat(chunks, bytes);
       bytes += length;
       chunks.push(chunk.subarray(0, length));
-      if (bytes > maxBytes) return cut ? Buffer.concat(chunks, bytes).subarray(0, maxBytes) : undefined;
+      if (bytes > maxBytes) return beyond ? Buffer.concat(chunks, bytes) : undefined;
     }
   } catch {
     return undefined;
