@@ -166,6 +166,25 @@ test("of a process or a socket table that is larger than what is kept the beginn
   expect([Object.keys(processes[1].descriptors).length, sockets.tcp.length, sockets.udp.length]).toEqual([1024, 2 ** 18, 2 ** 18]);
 });
 
+test.each([2 ** 16, 2 ** 20])(
+  "whatever processes there are, a quarter of %i bytes holds them: something of the first ones is kept, and it says so",
+  async (maxBytes) => {
+    // Six bytes in JSON for each of theirs.
+    for (let pid = 100; pid < 160; pid++) running(pid, { environment: "\x01".repeat(2 ** 18) });
+    mkdirSync(join(home, "proc/100/net"));
+    writeFileSync(join(home, "proc/100/net/unix"), "\x01".repeat(2 ** 18));
+    answer = changed({ "/loot": { kind: 1, content: "stolen" } });
+    expect(await captures({ maxBytes }).take(SUBJECT)).toMatchObject({ complete: false });
+    const { files, index } = await opened();
+    expect(files.get("processes.json")?.length).toBeLessThanOrEqual(maxBytes / 4);
+    expect(index.problems).toContain("there are more processes, or tables of sockets, than are listed");
+    const { processes } = JSON.parse(files.get("processes.json")?.toString() ?? "");
+    expect(processes[0]).toMatchObject({ pid: 100, arguments: ["web", "-p"], descriptors: { 3: "socket:[7]" } });
+    // There is room for what it wrote.
+    expect(index.changes).toEqual([{ path: "/loot", kind: "added", file: "files/00000.tar" }]);
+  },
+);
+
 test("a program whose file is gone is kept from memory", async () => {
   writeFileSync(join(home, "memfd:x (deleted)"), "program");
   running(41, { exe: join(home, "memfd:x (deleted)") });

@@ -1,7 +1,7 @@
 /** Gathers what a capture holds, within its limits: processes first, as they are gone first, then changed files. */
 import type { CaptureSubject } from "../../ports/capture.ts";
 import { type Archived, type Change, EngineFiles } from "./engine-files.ts";
-import { programOf, snapshotProcesses } from "./processes.ts";
+import { processesJson, programOf, snapshotProcesses } from "./processes.ts";
 
 export interface CaptureLimits {
   /** Of all content together, before it is compressed. */
@@ -18,6 +18,8 @@ export interface Collected {
 type FiledChange = Change & ({ readonly file: string } | { readonly left: string });
 
 const MAX_FILES = 10_000;
+/** All of processes but their programs takes no more than this part. */
+const PROCESSES_SHARE = 4;
 const PROGRAM_SHARE = 4;
 const MAX_NAMED = 16;
 
@@ -37,10 +39,10 @@ export async function collect(
     files.push({ name, content });
   };
 
-  const { processes, sockets, more, cut } = snapshotProcesses(proc, subject.containerId);
-  if (more) problems.push("there are more processes than are listed");
+  const { processes, sockets, more, cut } = snapshotProcesses(proc, subject.containerId, Math.floor(limits.maxBytes / PROCESSES_SHARE));
+  if (more) problems.push("there are more processes, or tables of sockets, than are listed");
   if (cut.length > 0) problems.push(`only the beginning is kept of ${cut.slice(0, MAX_NAMED).join(", ")}${cut.length > MAX_NAMED ? ", …" : ""}`);
-  file("processes.json", Buffer.from(JSON.stringify({ processes, sockets }, undefined, 1)));
+  file("processes.json", processesJson({ processes, sockets }));
   for (const { pid, exe } of processes) {
     if (!exe.endsWith(" (deleted)") && !exe.startsWith("/memfd:")) continue;
     const program = room > 0 ? programOf(proc, pid, Math.floor(room / PROGRAM_SHARE)) : undefined;

@@ -6,6 +6,8 @@ const MAX_PROCESSES = 1000;
 const MAX_TEXT_BYTES = 262_144;
 const MAX_DESCRIPTORS = 1024;
 const SOCKET_TABLES = ["tcp", "tcp6", "udp", "udp6", "unix"] as const;
+/** One text takes no more than this part of the room for all: where there is little, something of everything is kept. */
+const TEXT_SHARE = 16;
 
 export interface ProcessSnapshot {
   readonly pid: number;
@@ -26,26 +28,49 @@ export interface Processes {
   readonly processes: readonly ProcessSnapshot[];
   /** /proc/PID/net of the first of them, by table. */
   readonly sockets: Readonly<Record<string, string>>;
-  /** There are more than are listed. */
+  /** There are more, or other tables, than are listed. */
   readonly more: boolean;
   /** Of what only the beginning is kept: `PID/environ`, `net/tcp`. */
   readonly cut: readonly string[];
 }
 
-/** Those whose control group is the container's or below it. @param proc where procfs is mounted @param containerId 64 hex digits */
-export function snapshotProcesses(proc: string, containerId: string): Processes {
+/**
+ * Those whose control group is the container's or below it, while there is room.
+ * @param proc where procfs is mounted @param containerId 64 hex digits @param maxBytes of {@link processesJson}
+ */
+export function snapshotProcesses(proc: string, containerId: string, maxBytes: number): Processes {
   const pids = readdirSync(proc)
-    .filter((name) => /^\d+$/.test(name) && read(join(proc, name, "cgroup")).text.includes(containerId))
+    .filter((name) => /^\d+$/.test(name) && read(join(proc, name, "cgroup"), MAX_TEXT_BYTES).text.includes(containerId))
     .map(Number);
+  const textBytes = Math.min(MAX_TEXT_BYTES, Math.floor(maxBytes / TEXT_SHARE));
+  let room = maxBytes - processesJson({ processes: [], sockets: {} }).length;
+  const fits = (part: unknown): boolean => {
+    // As deep as it is filed, and with more around it.
+    const bytes = Buffer.byteLength(JSON.stringify([[part]], undefined, 1));
+    if (bytes > room) return false;
+    room -= bytes;
+    return true;
+  };
   const [first] = pids;
-  const sockets = first === undefined ? [] : SOCKET_TABLES.map((table) => ({ table, ...read(join(proc, String(first), "net", table)) }));
-  const processes = pids.slice(0, MAX_PROCESSES).map((pid) => snapshot(join(proc, String(pid)), pid));
+  const tables = first === undefined ? [] : SOCKET_TABLES.map((table) => ({ table, ...read(join(proc, String(first), "net", table), textBytes) }));
+  const sockets = tables.filter(({ table, text }) => fits([table, text]));
+  const processes: ProcessSnapshot[] = [];
+  for (const pid of pids.slice(0, MAX_PROCESSES)) {
+    const found = snapshot(join(proc, String(pid)), pid, textBytes);
+    if (!fits(found)) break;
+    processes.push(found);
+  }
   return {
     processes,
     sockets: Object.fromEntries(sockets.map(({ table, text }) => [table, text])),
-    more: pids.length > MAX_PROCESSES,
+    more: processes.length < pids.length || sockets.length < tables.length,
     cut: [...processes.flatMap(({ pid, cut }) => cut.map((name) => `${pid}/${name}`)), ...sockets.flatMap(({ table, cut }) => (cut ? [`net/${table}`] : []))],
   };
+}
+
+/** How they are filed. */
+export function processesJson({ processes, sockets }: Pick<Processes, "processes" | "sockets">): Buffer {
+  return Buffer.from(JSON.stringify({ processes, sockets }, undefined, 1));
 }
 
 /** The program of a process as its memory has it, whatever became of the file. undefined: larger, or gone */
@@ -53,10 +78,10 @@ export function programOf(proc: string, pid: number, maxBytes: number): Buffer |
   return bytesOf(join(proc, String(pid), "exe"), maxBytes);
 }
 
-function snapshot(directory: string, pid: number): ProcessSnapshot {
+function snapshot(directory: string, pid: number, textBytes: number): ProcessSnapshot {
   const cut: string[] = [];
   const text = (name: string): string => {
-    const found = read(join(directory, name));
+    const found = read(join(directory, name), textBytes);
     if (found.cut) cut.push(name);
     return found.text;
   };
@@ -87,9 +112,9 @@ function list(directory: string): string[] {
   }
 }
 
-function read(path: string): { readonly text: string; readonly cut: boolean } {
-  const bytes = bytesOf(path, MAX_TEXT_BYTES, true) ?? Buffer.alloc(0);
-  return { text: bytes.toString("latin1", 0, MAX_TEXT_BYTES), cut: bytes.length > MAX_TEXT_BYTES };
+function read(path: string, maxBytes: number): { readonly text: string; readonly cut: boolean } {
+  const bytes = bytesOf(path, maxBytes, true) ?? Buffer.alloc(0);
+  return { text: bytes.toString("latin1", 0, maxBytes), cut: bytes.length > maxBytes };
 }
 
 /** @param beyond what is larger ends somewhere beyond `maxBytes`; else it is undefined */
