@@ -20,6 +20,8 @@ let recipient: string;
 let home: string;
 let engine: Server;
 let answer: RequestListener;
+/** Where something is mounted in the container; undefined: `answer` is asked. */
+let mounts: readonly string[] | undefined;
 
 beforeAll(async () => {
   identity = await generateX25519Identity();
@@ -29,7 +31,11 @@ beforeEach(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-capture-"));
   mkdirSync(join(home, "proc"));
   answer = (_request, response) => void response.end("[]");
-  engine = createServer((request, response) => answer(request, response));
+  mounts = [];
+  engine = createServer((request, response) => {
+    if (mounts && request.url === `/containers/${ID}/json`) response.end(JSON.stringify({ Mounts: mounts.map((Destination) => ({ Destination })) }));
+    else answer(request, response);
+  });
   await new Promise<void>((resolve) => engine.listen(join(home, "engine.sock"), resolve));
 });
 afterEach(async () => {
@@ -151,6 +157,49 @@ test("changed files and processes are kept, by names of ours, and the host canno
   expect(await captures().take(SUBJECT)).toEqual(capture);
 });
 
+test("what is mounted into the container is not its own: neither a mount, nor what holds one, is archived whole", async () => {
+  mounts = ["/data/", "/opt/app/data", "/etc/app.conf"];
+  const asked: string[] = [];
+  const files = changed({
+    "/data": { kind: 1, directory: true, content: "a volume" },
+    "/database": { kind: 1, content: "its own" },
+    "/etc/app.conf": { kind: 1, content: "of the host" },
+    "/opt": { kind: 1, directory: true, content: "with a volume" },
+    "/opt/app": { kind: 1, directory: true, content: "with a volume" },
+    "/opt/app/data": { kind: 1, directory: true, content: "a volume" },
+    "/opt/app/log": { kind: 1, directory: true, content: "its own" },
+    "/opt/app/log/1": { kind: 1, content: "its own" },
+  });
+  answer = (request, response) => {
+    asked.push(new URL(request.url ?? "", "http://engine").searchParams.get("path") ?? "");
+    files(request, response);
+  };
+  expect(await captures().take(SUBJECT)).toMatchObject({ complete: true });
+  expect((await opened()).index.changes).toEqual([
+    { path: "/data", kind: "added", left: "mounted" },
+    { path: "/database", kind: "added", file: "files/00001.tar" },
+    { path: "/etc/app.conf", kind: "added", left: "mounted" },
+    { path: "/opt", kind: "added", left: "directory" },
+    { path: "/opt/app", kind: "added", left: "directory" },
+    { path: "/opt/app/data", kind: "added", left: "mounted" },
+    { path: "/opt/app/log", kind: "added", file: "files/00006.tar" },
+    { path: "/opt/app/log/1", kind: "added", left: "in the archive of its directory" },
+  ]);
+  expect(asked).not.toContain("/data");
+});
+
+test("where the engine does not say what is mounted, no file is asked for", async () => {
+  mounts = undefined;
+  const asked: (string | undefined)[] = [];
+  answer = (request, response) => {
+    asked.push(request.url);
+    response.end("[]");
+  };
+  expect(await captures().take(SUBJECT)).toMatchObject({ complete: false });
+  expect((await opened()).index.problems).toEqual(["the engine's description of the container is not one"]);
+  expect(asked).toEqual([`/containers/${ID}/json`]);
+});
+
 test("of a process or a socket table that is larger than what is kept the beginning is, and it says so", async () => {
   running(41, { environment: `A=${"a".repeat(2 ** 18)}\0B=1\0` });
   running(42);
@@ -198,7 +247,7 @@ test.each<[string, RequestListener, Partial<CaptureOptions>, RegExp]>([
   ["an engine that refuses", (_request, response) => void response.writeHead(500).end(), {}, /status 500/],
   ["an engine that ends in the middle", (_request, response) => response.write("[{", () => response.destroy()), {}, /aborted|hang up|ECONNRESET/],
   ["an engine that never answers", () => undefined, { maxSeconds: 1 }, /longer than 1 s/],
-  ["an endless list of names", (_request, response) => flood(response), {}, /does not list the changes/],
+  ["an endless list of names", (_request, response) => flood(response), {}, /gives no list of changes/],
   ["what is no list", (_request, response) => void response.end('{"Path":"/a"}'), {}, /is not one/],
 ])("%s: the rest is kept, and it says what is missing", async (_name, engineAnswer, more, missing) => {
   answer = engineAnswer;

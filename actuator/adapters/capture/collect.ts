@@ -1,6 +1,6 @@
 /** Gathers what a capture holds, within its limits: processes first, as they are gone first, then changed files. */
 import type { CaptureSubject } from "../../ports/capture.ts";
-import { type Archived, type Change, EngineFiles } from "./engine-files.ts";
+import { type Change, EngineFiles } from "./engine-files.ts";
 import { processesJson, programOf, snapshotProcesses } from "./processes.ts";
 
 export interface CaptureLimits {
@@ -53,19 +53,22 @@ export async function collect(
   const engine = new EngineFiles(socketPath);
   const changes: FiledChange[] = [];
   try {
+    const mounts = await engine.mounts(subject.containerId, signal);
     const found = await engine.changes(subject.containerId, signal);
     if (found.length > MAX_FILES) problems.push(`${found.length - MAX_FILES} changed paths are not listed`);
     let whole = "";
     for (const change of found.slice(0, MAX_FILES)) {
       if (change.kind === "deleted") changes.push({ ...change, left: "deleted" });
-      else if (whole !== "" && change.path.startsWith(`${whole}/`)) changes.push({ ...change, left: "in the archive of its directory" });
+      else if (mounts.some((mount) => isWithin(change.path, mount))) changes.push({ ...change, left: "mounted" });
+      else if (whole !== "" && isWithin(change.path, whole)) changes.push({ ...change, left: "in the archive of its directory" });
       else {
-        const archived = await archive(engine, subject.containerId, change, Math.max(0, room), signal);
+        const withAll = change.kind === "added" && !mounts.some((mount) => isWithin(mount, change.path));
+        const archived = await engine.archive(subject.containerId, change.path, { whole: withAll, maxBytes: Math.max(0, room) }, signal);
         if ("tar" in archived) {
           const name = `files/${String(changes.length).padStart(5, "0")}.tar`;
           file(name, archived.tar);
           changes.push({ ...change, file: name });
-          if (change.kind === "added") whole = change.path;
+          if (withAll) whole = change.path;
         } else changes.push({ ...change, left: archived.left });
       }
     }
@@ -87,6 +90,6 @@ export async function collect(
   return { files: [{ name: "capture.json", content: Buffer.from(JSON.stringify(index, undefined, 1)) }, ...files], complete };
 }
 
-function archive(engine: EngineFiles, containerId: string, { path, kind }: Change, maxBytes: number, signal: AbortSignal): Promise<Archived> {
-  return engine.archive(containerId, path, { whole: kind === "added", maxBytes }, signal);
+function isWithin(path: string, directory: string): boolean {
+  return path === directory || path.startsWith(`${directory}/`);
 }

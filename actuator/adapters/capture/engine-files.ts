@@ -3,12 +3,13 @@ import { type IncomingMessage, request } from "node:http";
 import { z } from "zod";
 import { CaptureError } from "../../ports/capture.ts";
 
-const MAX_LIST_BYTES = 16 * 2 ** 20;
+const MAX_ANSWER_BYTES = 16 * 2 ** 20;
 const MAX_STAT_CHARS = 65_536;
 /** Go's os.ModeDir, as the engine writes modes. */
 const DIRECTORY = 2 ** 31;
 
 const ChangesSchema = z.array(z.object({ Path: z.string(), Kind: z.int().min(0).max(2) })).nullable();
+const MountsSchema = z.object({ Mounts: z.array(z.object({ Destination: z.string() })).nullish() });
 const StatSchema = z.object({ mode: z.int().min(0) });
 
 export interface Change {
@@ -30,14 +31,14 @@ export class EngineFiles {
 
   /** As the engine tells them, a directory before what is in it. @throws CaptureError; the signal's reason */
   async changes(containerId: string, signal: AbortSignal): Promise<readonly Change[]> {
-    const response = await this.#get(`/containers/${containerId}/changes`, signal);
-    const body = response.statusCode === 200 ? await bounded(response, MAX_LIST_BYTES) : undefined;
-    response.destroy();
-    if (!body)
-      throw new CaptureError(`the engine does not list the changes (status ${response.statusCode ?? 0}, or more than ${MAX_LIST_BYTES} bytes of names)`);
-    const parsed = ChangesSchema.safeParse(json(body.toString("utf8")));
-    if (!parsed.success) throw new CaptureError("the engine's list of changes is not one");
-    return (parsed.data ?? []).map(({ Path, Kind }) => ({ path: Path, kind: KINDS[Kind] ?? "modified" }));
+    const found = await this.#told(`/containers/${containerId}/changes`, ChangesSchema, "list of changes", signal);
+    return (found ?? []).map(({ Path, Kind }) => ({ path: Path, kind: KINDS[Kind] ?? "modified" }));
+  }
+
+  /** Where volumes and directories of the host are mounted in it: an archive of what is above would hold all of them. @throws CaptureError; the signal's reason */
+  async mounts(containerId: string, signal: AbortSignal): Promise<readonly string[]> {
+    const { Mounts } = await this.#told(`/containers/${containerId}/json`, MountsSchema, "description of the container", signal);
+    return (Mounts ?? []).map(({ Destination }) => Destination.replace(/\/+$/, ""));
   }
 
   /** One path as a tar archive; a directory with all in it where `whole`, else not. @throws CaptureError; the signal's reason */
@@ -58,6 +59,16 @@ export class EngineFiles {
     } finally {
       response.destroy();
     }
+  }
+
+  async #told<T>(path: string, schema: z.ZodType<T>, what: string, signal: AbortSignal): Promise<T> {
+    const response = await this.#get(path, signal);
+    const body = response.statusCode === 200 ? await bounded(response, MAX_ANSWER_BYTES) : undefined;
+    response.destroy();
+    if (!body) throw new CaptureError(`the engine gives no ${what} (status ${response.statusCode ?? 0}, or more than ${MAX_ANSWER_BYTES} bytes)`);
+    const parsed = schema.safeParse(json(body.toString("utf8")));
+    if (!parsed.success) throw new CaptureError(`the engine's ${what} is not one`);
+    return parsed.data;
   }
 
   #get(path: string, signal: AbortSignal): Promise<IncomingMessage> {
