@@ -87,6 +87,7 @@ function policyText(more = "", authority = TRUSTED, require = "signatures: { aut
 kind: Policy
 metadata: { name: running }
 spec:
+  intervals: { heartbeat: 5m, quote: 1h }
   trustRoots: [{ name: test, file: trusted_root.json }]
   authorities:
     - name: pipeline
