@@ -52,7 +52,7 @@ function show(answer: SimulatePolicyResponse, output: Format, { print }: Asking)
   print(isData(output) ? serialize(output, simulationView(answer)) : simulationPage(answer, output === "wide"));
 }
 
-function exitCode({ containersChanged, changedNodes, containersFailed, nodesAway, nodesRemeasured }: SimulatePolicyResponse): number {
+function exitCode({ containersChanged, changedNodes, containersFailed, containersUnknown, nodesAway, nodesRemeasured }: SimulatePolicyResponse): number {
   if (containersChanged > 0 || changedNodes.length > 0) return EXIT.drift;
-  return containersFailed + nodesAway + nodesRemeasured > 0 ? EXIT.unknown : EXIT.clean;
+  return containersFailed + containersUnknown + nodesAway + nodesRemeasured > 0 ? EXIT.unknown : EXIT.clean;
 }

@@ -53,10 +53,11 @@ function findingLine({ kind, place, path, summary, before, after, noticeBefore, 
 }
 
 /** What the answer says nothing of. */
-function missing({ nodesAway, containersFailed, nodesRemeasured }: SimulatePolicyResponse): string[] {
+function missing({ nodesAway, containersFailed, containersUnknown, nodesRemeasured }: SimulatePolicyResponse): string[] {
   return [
     ...(nodesAway > 0 ? [`not judged: what runs on ${nodesAway} nodes that are not connected`] : []),
     ...(containersFailed > 0 ? [`not judged: ${containersFailed} containers; the verifier's log says why`] : []),
+    ...(containersUnknown > 0 ? [`cannot be told: ${containersUnknown} containers of which too little is known now, or registries did not say enough`] : []),
     ...(nodesRemeasured > 0
       ? [`on ${nodesRemeasured} nodes other paths would be measured: what is left out there now is judged only once the policy is in force`]
       : []),
@@ -65,11 +66,11 @@ function missing({ nodesAway, containersFailed, nodesRemeasured }: SimulatePolic
 
 /** Stable: fields are added, never changed. */
 export function simulationView(answer: SimulatePolicyResponse): object {
-  const { containers, containersFailed, containersChanged, nodes, nodesAway, nodesRemeasured, digestBefore, digestAfter } = answer;
+  const { containers, containersFailed, containersUnknown, containersChanged, nodes, nodesAway, nodesRemeasured, digestBefore, digestAfter } = answer;
   const hex = (digest: Uint8Array): string => `sha256:${Buffer.from(digest).toString("hex")}`;
   return {
     ...{ policy: { before: hex(digestBefore), after: hex(digestAfter) } },
-    ...{ containers, containersFailed, containersChanged, nodes, nodesAway, nodesRemeasured },
+    ...{ containers, containersFailed, containersUnknown, containersChanged, nodes, nodesAway, nodesRemeasured },
     workloads: answer.workloads.map(({ nodeName, containerId, containerName, workload, imageReference, before, after, findings, findingsChanged }) => ({
       ...{ node: nodeName, container: { id: containerId, name: containerName }, workload, image: imageReference },
       ...{ before: resultView(before), after: resultView(after), findingsChanged, findings: findings.map(findingView) },

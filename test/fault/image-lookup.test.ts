@@ -118,6 +118,27 @@ test.each(["hangs", "makes us fail"])("a key that has ended counts no more, thou
   service.stop();
 });
 
+test("of which images a registry did not say, or was not asked, whether a revoked index is theirs", async () => {
+  const { service } = start(policyWith({}));
+  while (service.view(question()).image && service.view(question()).configDigest === "") await changed(service);
+  const revoking = (count: number) => {
+    const digests = Array.from({ length: count }, (_, i) => `sha256:${i.toString(16).padStart(64, "0")}`);
+    return policyWith({ revocations: digests.map((digest) => ({ reason: "leaked", sinceMs: undefined, what: { kind: "digest", digest } })) });
+  };
+  const untold = async (count: number) => (await service.under(revoking(count), SIGNAL)).untold;
+  const { key } = service.view(question());
+  expect(await untold(64)).toEqual(new Set());
+  expect(await untold(65)).toEqual(new Set([key]));
+  registry.fault = (_, response) => {
+    response.writeHead(403).end();
+    return true;
+  };
+  expect(await untold(1)).toEqual(new Set([key]));
+  registry.fault = () => false;
+  expect(await untold(1)).toEqual(new Set());
+  service.stop();
+});
+
 test("an image that is barred by digest is barred, though no registry holds it", async () => {
   const revocations = [{ reason: "leaked", sinceMs: undefined, what: { kind: "digest", digest: image.configDigest } }] as const;
   const { service } = start(policyWith({ revocations }));

@@ -11,6 +11,7 @@ import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/
 import { program } from "hullmark/main";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { attachBundle, attachTag } from "../fakes/attach.ts";
+import type { Attester } from "../fakes/attester.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
@@ -21,6 +22,7 @@ const ISSUER = "https://issuer.example";
 const PIPELINE = { subject: "https://github.com/acme/web/.github/workflows/release.yml@refs/tags/v1", issuer: ISSUER };
 const OLD_PIPELINE = { subject: "https://ci.acme.example/jobs/web", issuer: ISSUER };
 let verifier: TestVerifier;
+let attester: Attester;
 let registry: FakeRegistry;
 let client: OciRegistry;
 let sigstore: TestSigstore;
@@ -46,7 +48,7 @@ beforeAll(async () => {
   verifier = new TestVerifier();
   writeFileSync(join(verifier.directory, "trusted_root.json"), sigstore.trustedRoot());
   await verifier.start(`policyFile: ${policy()}\nenrolment: { mode: tofu, acceptWithoutCertificate: true }`);
-  const attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
+  attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
   await attester.connect();
   for (const [name, image, conf] of [
     ["web", web, "port=80\n"],
@@ -295,6 +297,24 @@ describe("a policy that is simulated", () => {
     });
     expect(await hullmark(policyText('  mutable: [{ name: logs, class: data, paths: ["/var/log/**"] }]'))).toMatchObject({ code: 3 });
     expect(await hullmark(policyText("  surprise: 1"))).toMatchObject({ code: 2, err: expect.stringContaining("unknown key") });
+
+    // What it cannot tell is not clean: whether an index that nobody has looked for is an image's, and what no registry knows of.
+    const leaked = policyText(`  revocations: [{ reason: leaked, digest: "sha256:${"5".repeat(64)}" }]`);
+    registry.fault = ({ url }, response) => {
+      const refused = url?.includes("5".repeat(64)) === true;
+      if (refused) response.writeHead(403).end();
+      return refused;
+    };
+    expect(await hullmark(leaked)).toMatchObject({ code: 3, out: expect.stringMatching(/^0 of 2 .*\ncannot be told: 2 containers/) });
+    registry.fault = () => false;
+    expect(await hullmark(leaked)).toMatchObject({ code: 0, out: "0 of 2 containers on 1 nodes would be judged otherwise\n" });
+    const id = "nowhere".padEnd(64, "0");
+    const image = { reference: `${registry.host}/acme/none:1`, configDigest: `sha256:${"1".repeat(64)}` };
+    attester.set({ id, name: "nowhere", image, layers: [], upper: new Map() });
+    await attester.report([id]);
+    expect(await hullmark(policyText())).toMatchObject({ code: 3, out: expect.stringMatching(/^0 of 3 .*\ncannot be told: 1 containers/) });
+    attester.containers.delete(id);
+    await attester.report([], [id]);
   });
 });
 

@@ -42,7 +42,7 @@ export function policySimulator({ policy, composed, simulate, members }: Simulat
       const found = await simulate(proposed, signal);
       return {
         ...{ digestBefore, digestAfter: policyDigest(proposed) },
-        ...{ containers: found.containers, containersFailed: found.failed, containersChanged: found.changed.length },
+        ...{ containers: found.containers, containersFailed: found.failed, containersUnknown: found.unknown, containersChanged: found.changed.length },
         workloads: found.changed.slice(0, MAX_LISTED).map(workloadMessage),
         ...{ nodes: found.nodes, nodesAway: Math.max(0, members() - found.nodes), nodesRemeasured: found.remeasured },
         changedNodes: found.changedNodes.slice(0, MAX_LISTED).map(nodeMessage),

@@ -16,7 +16,7 @@ import { type ImageKnowledge, judgeProvenance, NOTHING_KNOWN, type ProvenanceRes
 import { imageRow, referenceFact, storedResolution } from "./image-rows.ts";
 import type { LayerLibrary } from "./layer-library.ts";
 import { loadedImage } from "./reference-image.ts";
-import type { ImageQuestion, Images, ImageView, MissingImage } from "./types.ts";
+import type { ImageQuestion, Images, ImagesUnder, ImageView, MissingImage } from "./types.ts";
 
 export interface ImageServices {
   readonly registry: Registry;
@@ -51,6 +51,8 @@ interface Entry {
   readonly verdicts: Map<PolicyRule | undefined, ProvenanceResult>;
   /** By rules of namespaces' policies, each of which has one for everything: they vouch for nothing elsewhere. */
   readonly teamVerdicts: Map<PolicyRule | undefined, ProvenanceResult>;
+  /** Digests of which it is known whether they are indexes of the image. */
+  told: ReadonlySet<string>;
   attempts: number;
   cancel: (() => void) | undefined;
 }
@@ -77,18 +79,22 @@ export class ImageService implements Images {
   }
 
   /**
-   * What images are under another policy, by what is known of them now: nothing changes, and nothing is looked up but the indexes that it revokes beside those revoked already.
+   * What images are under another policy, by what is known of them now: nothing changes, and nothing is looked up but the indexes that it revokes and of which nothing is known.
    * @throws the signal's reason
    */
-  async under(policy: Policy, signal: AbortSignal): Promise<Pick<Images, "view">> {
-    const digests = revokedDigests(policy).filter((digest) => !this.#lookedFor.has(digest));
+  async under(policy: Policy, signal: AbortSignal): Promise<ImagesUnder> {
+    const revoked = revokedDigests(policy);
     const entries = new Map<string, Entry>();
-    for (const entry of [...this.#entries.values()]) {
-      const { resolved } = entry.known;
-      const image = resolved && (await withRevokedIndexes(this.#services.registry, resolved, digests, signal));
-      entries.set(entry.key, newEntry(entry.key, entry.question, { ...entry.known, resolved: image }));
+    const untold = new Set<string>();
+    for (const { key, question, known, told } of [...this.#entries.values()]) {
+      const digests = revoked.filter((digest) => !told.has(digest));
+      const looked = known.resolved && (await withRevokedIndexes(this.#services.registry, known.resolved, digests, signal));
+      if (looked && !digests.every((digest) => looked.told.has(digest))) untold.add(key);
+      entries.set(key, newEntry(key, question, { ...known, resolved: looked?.image }));
     }
-    return { view: (question) => this.#view(entries.get(keyOf(question)) ?? newEntry(keyOf(question), question, NOTHING_KNOWN), policy, question) };
+    const view = (question: ImageQuestion): ImageView =>
+      this.#view(entries.get(keyOf(question)) ?? newEntry(keyOf(question), question, NOTHING_KNOWN), policy, question);
+    return { view, untold };
   }
 
   #view(entry: Entry, policy: Policy, question: ImageQuestion): ImageView {
@@ -219,9 +225,10 @@ export class ImageService implements Images {
       if (stored && !entry.known.resolved) await this.#load(entry, stored, signal);
       const resolution = await resolveImage(registry, { ...entry.question, platform: platformOf(entry.question.architecture) }, signal);
       if (resolution.kind === "resolved") {
-        const image = await withRevokedIndexes(registry, resolution.image, revokedDigests(this.#services.policy()), signal);
+        const { image, told } = await withRevokedIndexes(registry, resolution.image, revokedDigests(this.#services.policy()), signal);
         const artefacts = await collectArtefacts(registry, image.subjects, signal);
         await this.#load(entry, image, signal, artefacts);
+        entry.told = told;
         this.#save(entry);
         this.#again(entry, artefacts.incomplete.length > 0 ? undefined : REFRESH_MS);
         return;
@@ -298,7 +305,7 @@ function keyOf({ imageReference, imageId, repoDigests, configDigest, architectur
 }
 
 function newEntry(key: string, question: ImageQuestion, known: ImageKnowledge): Entry {
-  return { key, question, known, verdicts: new Map(), teamVerdicts: new Map(), attempts: 0, cancel: undefined };
+  return { key, question, known, verdicts: new Map(), teamVerdicts: new Map(), told: new Set(), attempts: 0, cancel: undefined };
 }
 
 function revokedDigests({ revocations }: Policy): string[] {

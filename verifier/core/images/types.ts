@@ -57,6 +57,13 @@ export interface ImageQuestion {
   readonly runtime: string;
 }
 
+/** What images are under another policy. */
+export interface ImagesUnder {
+  view(question: ImageQuestion): ImageView;
+  /** Keys of images of which it is not known whether an index that the policy revokes is theirs. */
+  readonly untold: ReadonlySet<string>;
+}
+
 export interface Images {
   /** Never waits. */
   view(question: ImageQuestion): ImageView;

@@ -1,10 +1,12 @@
 /** What another policy would say of what runs now, held against what the one in force says. Nothing changes by it, and nothing is asked of a node. */
 import { Verdict } from "@hullmark/proto/v1/common";
+import { ProvenanceStatus } from "@hullmark/proto/v1/query";
 import type { NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { Finding } from "../appraisal/types.ts";
-import type { Images } from "../images/types.ts";
+import type { Images, ImagesUnder } from "../images/types.ts";
 import { matchRule } from "../policy/match.ts";
 import type { Policy } from "../policy/types.ts";
+import type { AppraisedContainer } from "./appraiser.ts";
 import type { Simulated } from "./live-node.ts";
 import type { Session } from "./session.ts";
 
@@ -12,7 +14,7 @@ export interface SimulationServices {
   /** Live sessions as of now. */
   readonly sessions: () => readonly Session[];
   readonly policy: () => Policy;
-  readonly images: { view: Images["view"]; under(policy: Policy, signal: AbortSignal): Promise<Pick<Images, "view">> };
+  readonly images: { view: Images["view"]; under(policy: Policy, signal: AbortSignal): Promise<ImagesUnder> };
   readonly nowMs: () => number;
   /** Lets others have their turn: called between two containers. */
   readonly pause: () => Promise<void>;
@@ -50,6 +52,8 @@ export interface Simulation {
   readonly containers: number;
   /** That could not be judged. */
   readonly failed: number;
+  /** Of which cannot be told what the policy would say: its verdict or provenance would be unknown, or whether an index is theirs that it revokes. */
+  readonly unknown: number;
   /** Every container of which the policies do not say the same; gravest first. Verdicts are the containers' own, whatever their nodes' are. */
   readonly changed: readonly ChangedContainer[];
   readonly nodes: number;
@@ -61,11 +65,12 @@ export interface Simulation {
 
 /** @param policy as it would be in force @throws the signal's reason */
 export async function simulatePolicy(policy: Policy, services: SimulationServices, signal: AbortSignal): Promise<Simulation> {
-  const after = { policy, images: await services.images.under(policy, signal) };
+  const images = await services.images.under(policy, signal);
+  const after = { policy, images };
   const before = { policy: services.policy(), images: services.images };
   const changed: ChangedContainer[] = [];
   const changedNodes: { before: NodeRow; after: NodeRow }[] = [];
-  let [containers, failed, nodes, remeasured] = [0, 0, 0, 0];
+  let [containers, failed, unknown, nodes, remeasured] = [0, 0, 0, 0, 0];
   for (const session of services.sessions()) {
     nodes++;
     const [now, then] = [before, after].map(({ policy: of }) => session.simulateNode(of, services.nowMs()));
@@ -75,10 +80,11 @@ export async function simulatePolicy(policy: Policy, services: SimulationService
       await services.pause();
       signal.throwIfAborted();
       try {
-        const change = simulateContainer(session, id, before, after, services.nowMs());
-        if (change === undefined) continue;
+        const found = simulateContainer(session, id, before, after, services.nowMs());
+        if (found === undefined) continue;
         containers++;
-        if (change !== "same") changed.push(change);
+        if (isUnknown(found.would.row) || images.untold.has(found.would.imageKey)) unknown++;
+        if (found.change) changed.push(found.change);
       } catch (error) {
         failed++;
         services.onProblem(session.nodeId, id, error);
@@ -86,23 +92,27 @@ export async function simulatePolicy(policy: Policy, services: SimulationService
     }
   }
   changed.sort((a, b) => gravity(b.after) - gravity(a.after) || gravity(b.before) - gravity(a.before));
-  return { containers, failed, changed, nodes, changedNodes, remeasured };
+  return { containers, failed, unknown, changed, nodes, changedNodes, remeasured };
 }
 
 /** @returns undefined where there is no such container any more */
-function simulateContainer(session: Session, id: string, before: Simulated, after: Simulated, nowMs: number): ChangedContainer | "same" | undefined {
+function simulateContainer(
+  session: Session,
+  id: string,
+  before: Simulated,
+  after: Simulated,
+  nowMs: number,
+): { readonly would: AppraisedContainer; readonly change: ChangedContainer | undefined } | undefined {
   const { node, memory } = session.live;
   const identity = memory.containers.get(id)?.identity;
   const [is, would] = [before, after].map((under) => session.simulate(id, under, nowMs));
   if (!identity || !is || !would) return undefined;
   const findings = changedFindings(is.appraisal.findings, would.appraisal.findings);
-  if (findings.length === 0 && sameResult(is.row, would.row)) return "same";
+  if (findings.length === 0 && sameResult(is.row, would.row)) return { would, change: undefined };
   const subject = { ...identity, containerName: identity.name, nodeName: node.name };
   const said = ({ policy }: Simulated, row: WorkloadRow): Said => ({ row, rule: matchRule(policy, subject)?.name ?? "" });
-  return {
-    ...{ node, before: said(before, is.row), after: said(after, would.row) },
-    ...{ findings: findings.slice(0, MAX_CHANGED_FINDINGS), findingsChanged: findings.length },
-  };
+  const results = { node, before: said(before, is.row), after: said(after, would.row) };
+  return { would, change: { ...results, findings: findings.slice(0, MAX_CHANGED_FINDINGS), findingsChanged: findings.length } };
 }
 
 /** Findings by their key: gone, new, or of another kind or severity. Gravest first as they would be. */
@@ -120,6 +130,10 @@ export function changedFindings(before: readonly Finding[], after: readonly Find
 
 function sameResult(a: WorkloadRow, b: WorkloadRow): boolean {
   return a.appraised.verdict === b.appraised.verdict && a.appraised.content === b.appraised.content && a.provenance?.status === b.provenance?.status;
+}
+
+function isUnknown({ appraised, provenance }: WorkloadRow): boolean {
+  return appraised.verdict === Verdict.UNKNOWN || provenance?.status === ProvenanceStatus.UNKNOWN;
 }
 
 function sameNode(a: NodeRow, b: NodeRow): boolean {

@@ -1850,6 +1850,13 @@ export declare type SimulatePolicyResponse = Message<"hullmark.v1.SimulatePolicy
    * @generated from field: bytes digest_after = 10;
    */
   digestAfter: Uint8Array;
+
+  /**
+   * Of the containers those of which cannot be told what the policy would say: verdict or provenance would be unknown, or a registry did not say (or was not asked, beyond 64) whether a revoked index lists the image.
+   *
+   * @generated from field: uint32 containers_unknown = 11;
+   */
+  containersUnknown: number;
 };
 
 /**
