@@ -194,8 +194,9 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     policy: () => policies.current,
     node: (nodeId) => sessions.get(nodeId)?.live.node ?? fleet.get(nodeId),
     rollback: earlierImages({ sessions, images, store: sqlite.store }),
+    intentKeys: () => intents.signing,
     random: (bytes) => randomBytes(bytes),
-    onProblem: (error) => logger.error({ err: error }, "an action could not be decided or stored"),
+    onProblem: (error) => logger.error({ err: error }, "an action could not be decided, stored or handed out"),
     passing: dieAt(RESPONSE_FAILPOINTS, environment),
   });
   stack.defer(() => response.stop());
@@ -468,10 +469,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         keys,
         intentKeys: () => intents.signing.map(({ verifierKey }) => parseVerifierKey(verifierKey).publicKey.export({ type: "spki", format: "der" })),
       },
-      response: {
-        ...{ ...access, engine: response, store: sqlite.store },
-        signIntent: (message) => Promise.all(intents.signing.map((key) => key.sign(message))),
-      },
+      response: { ...access, engine: response, store: sqlite.store },
       onError: (error, context) => logRefusal(logger, error, context),
     });
   }

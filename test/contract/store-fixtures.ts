@@ -140,7 +140,7 @@ export function action(number: number, more: Partial<ActionRow> = {}): ActionRow
     createdAtMs: T0,
     issuedAtMs: T0 + 1,
     expiresAtMs: T0 + 2,
-    intent: { id: Buffer.alloc(16, 255), body: Buffer.from([0, 1]) },
+    intent: { id: Buffer.alloc(16, 255), body: Buffer.from([0, 1]), signatures: [Buffer.alloc(64, 254)] },
     settledAtMs: undefined,
     approvalsNeeded: 1,
     approvals: [{ by: "ada", atMs: T0 }],

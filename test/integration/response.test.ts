@@ -1,11 +1,15 @@
 /** The verifier's part of acting: decided once, approved by people, held by pause and breaker, told to the actuator of that node alone. */
-import { generateKeyPairSync, verify } from "node:crypto";
-import { fromBinary } from "@bufbuild/protobuf";
+import { generateKeyPairSync, sign, verify } from "node:crypto";
+import { join } from "node:path";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { credentials } from "@grpc/grpc-js";
 import { intentMessage } from "@hullmark/proto/codec";
 import { RpcChannel } from "@hullmark/proto/rpc";
 import { ActionKind, ActionState, Actuation, type Intent, IntentSchema, Outcome, Response } from "@hullmark/proto/v1/response";
+import { fromJson, toJson } from "@hullmark/verifier/adapters/sqlite/json";
 import { QUIET_MS } from "@hullmark/verifier/core/response/alarm";
+import type { ActionRow } from "@hullmark/verifier/ports/rows";
+import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import type { Attester } from "../fakes/attester.ts";
 import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
@@ -197,6 +201,36 @@ test("the key of intents gives way: until it is retired both sign, so that actua
   expect(fresh.intents).toEqual(old.intents);
   await fresh.report(fresh.intents[0] as Intent, Outcome.DONE);
   expect(await listed()).toMatchObject([{ state: ActionState.DONE }]);
+});
+
+test("what somebody puts into the database is not signed: an intent goes out only if a key that counts signed it when it was issued", async () => {
+  await start(policy("enforce", RECREATE));
+  const first = await actuator();
+  await drifted(1);
+  await expect.poll(() => first.intents.length, POLL).toBe(1);
+  const issued = first.intents[0] as Intent;
+  await verifier.stop();
+  const database = new Database(join(verifier.directory, "state", "verifier.db"));
+  const stored = database.prepare<[], Record<string, unknown> & { body: string }>("SELECT * FROM actions").get();
+  const row = fromJson<ActionRow>(stored?.body ?? "");
+  const forge = (number: number, signatures: readonly Buffer[] | undefined): void => {
+    const container = `${number}`.repeat(64);
+    const id = Buffer.alloc(16, number);
+    const body = Buffer.from(toBinary(IntentSchema, { ...issued, id, actionId: `A-${number}`, containerId: container }));
+    const forged = { ...row, number, id: `A-${number}`, containerId: container, intent: { id, body, signatures } };
+    const { names, values } = { names: Object.keys(stored ?? {}), values: { ...stored, number, id: forged.id, container_id: container, body: toJson(forged) } };
+    database.prepare(`INSERT INTO actions (${names.join(", ")}) VALUES (${names.map((name) => `@${name}`).join(", ")})`).run(values);
+  };
+  forge(7, undefined);
+  forge(8, row.intent?.signatures);
+  const foreign = generateKeyPairSync("ed25519").privateKey;
+  forge(9, [sign(null, intentMessage(Buffer.from("x")), foreign)]);
+  database.close();
+  await verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policyPath}`);
+  // Newest first: the genuine one, which comes again, is the last.
+  const again = await actuator();
+  await expect.poll(() => again.intents.length, POLL).toBeGreaterThan(0);
+  expect(again.intents).toEqual([issued]);
 });
 
 test("a dry run records what would be done, once, and hands nothing out", async () => {

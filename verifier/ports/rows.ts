@@ -325,8 +325,8 @@ export interface ActionRow {
   /** undefined before it is issued; so are expiry and intent. */
   readonly issuedAtMs: number | undefined;
   readonly expiresAtMs: number | undefined;
-  /** Signed when it is handed out, by the keys that count then. */
-  readonly intent: { readonly id: Buffer; readonly body: Buffer } | undefined;
+  /** `signatures`: by the keys that counted when it was issued. Absent in rows of before: such an intent is not handed out. */
+  readonly intent: { readonly id: Buffer; readonly body: Buffer; readonly signatures?: readonly Buffer[] } | undefined;
   readonly settledAtMs: number | undefined;
   readonly approvalsNeeded: number;
   readonly approvals: readonly { readonly by: string; readonly atMs: number }[];

@@ -1,6 +1,5 @@
 /** Response: what people see and decide of actions. Actuation: what actuators are handed, and what they tell. */
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { intentMessage } from "@hullmark/proto/codec";
 import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import { ActionState, type Actuation, type Response } from "@hullmark/proto/v1/response";
 import { type ResponseEngine, ResponseError } from "../../core/response/index.ts";
@@ -12,8 +11,6 @@ import { PushQueue } from "./queue.ts";
 
 export interface ResponseServices extends AccessServices {
   readonly engine: ResponseEngine;
-  /** Ed25519 over exactly the message, by each key that counts now, the one in use first. */
-  readonly signIntent: (message: Uint8Array) => Promise<Uint8Array[]>;
   readonly store: Store;
 }
 
@@ -93,10 +90,11 @@ export function actuationService(services: ResponseServices): ServiceImplementat
         end: () => queue.end(new RpcError("UNAVAILABLE", "the verifier ended the stream: reconnect", { reason: "STOPPING", retryable: true })),
       });
       try {
-        for await (const { intent } of queue) {
+        for await (const row of queue) {
           // The stream may outlive the certificate.
           nodeOf(context, services);
-          if (intent) yield { intent: { body: intent.body, signatures: await services.signIntent(intentMessage(intent.body)) } };
+          const intent = await engine.signed(row);
+          if (intent) yield { intent };
         }
       } finally {
         end();

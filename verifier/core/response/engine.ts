@@ -7,6 +7,7 @@ import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, ActionWrite, ClaimRow, DriftRow, NodeRow, PauseRow } from "../../ports/rows.ts";
+import type { NoteSigner } from "../../ports/signer.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { claimRow } from "../fleet/claims.ts";
 import type { Committer } from "../fleet/committer.ts";
@@ -17,6 +18,7 @@ import { alarmSubject, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
 import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS } from "./decide.ts";
 import { NO_ROLLBACK, type Rollback } from "./rollback.ts";
+import { signaturesBy, signIntent } from "./signed-intent.ts";
 import { actionFact, INTENT_LIFETIME_MS, intentBody, issued, newAction, REPORT_GRACE_MS, type Report, reported, settled } from "./steps.ts";
 
 /** Where a process can be killed in the tests; each must be survived. */
@@ -31,6 +33,8 @@ export interface ResponseServices {
   readonly node: (nodeId: string) => NodeRow | undefined;
   /** Where the service that this container stands for could go back to; undefined: not known until its node tells of it. */
   readonly rollback: (nodeId: string, containerId: string) => Promise<Rollback | undefined>;
+  /** Ed25519 keys that count now, the one in use first. */
+  readonly intentKeys: () => readonly NoteSigner[];
   readonly random: (bytes: number) => Buffer;
   readonly nowMs: () => number;
   readonly verifierId: string;
@@ -173,6 +177,14 @@ export class ResponseEngine {
     };
   }
 
+  /** What an actuator is handed of a row that was pushed to it; undefined: it holds no intent that a key which counts had signed, which is told as a problem. @throws SignerError */
+  async signed({ id, intent }: ActionRow): Promise<{ readonly body: Buffer; readonly signatures: Buffer[] } | undefined> {
+    const signatures = intent && (await signaturesBy(this.#services.intentKeys(), intent));
+    if (signatures) return { body: intent.body, signatures: [...signatures] };
+    this.#services.onProblem(new Error(`${id} as it is stored is signed by no key of intents that counts: it is not handed out`));
+    return undefined;
+  }
+
   /** What became of an intent. Idempotent: a settled action stays as it is. @throws ResponseError NOT_FOUND, BAD_OUTCOME; StoreError */
   report(nodeId: string, intentId: Uint8Array, report: Report): Promise<void> {
     return this.#inTurn(async () => {
@@ -297,12 +309,13 @@ export class ResponseEngine {
   }
 
   async #issue(row: ActionRow, before: ActionState | undefined, by = ""): Promise<ActionRow> {
-    const { random, nowMs, verifierId, region, passing } = this.#services;
+    const { intentKeys, random, nowMs, verifierId, region, passing } = this.#services;
     const atMs = nowMs();
     const id = random(INTENT_ID_BYTES);
     const body = intentBody(row, id, { verifierId, region }, atMs);
+    const signatures = await signIntent(body, intentKeys());
     passing("before-issue");
-    const next = await this.#write(issued(row, { id, body }, atMs), before, by);
+    const next = await this.#write(issued(row, { id, body, signatures }, atMs), before, by);
     passing("after-issue");
     if (!this.#pause) for (const stream of this.#actuators.get(row.nodeId) ?? []) stream.push(next);
     return next;
