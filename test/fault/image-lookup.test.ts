@@ -4,6 +4,7 @@ import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { ImageService } from "@hullmark/verifier/core/images/image-service";
 import { LayerLibrary } from "@hullmark/verifier/core/images/layer-library";
 import { defaultPolicy } from "@hullmark/verifier/core/policy/default";
+import { parsePolicy } from "@hullmark/verifier/core/policy/index";
 import { withTeams } from "@hullmark/verifier/core/policy/tighten";
 import type { Policy } from "@hullmark/verifier/core/policy/types";
 import type { Standing } from "@hullmark/verifier/core/response/rollback";
@@ -116,6 +117,29 @@ test.each(["hangs", "makes us fail"])("a key that has ended counts no more, thou
   registry.fault = () => false;
   vi.restoreAllMocks();
   service.stop();
+});
+
+test("an image that lies in two repositories is judged by the one that it was started from, else by any that is allowed", async () => {
+  const copy = await pushImage(`${registry.host}/mirror/app`, { tag: "v1", layers: [] });
+  expect(copy.manifestDigest).toBe(image.manifestDigest);
+  const release = { name: "release", key: publicKeyPem };
+  const places = [image.repository, copy.repository];
+  const judged = async (imageReference: string, repositories: readonly string[]) => {
+    const rules = `rules: [{ name: all, require: { signatures: { authorities: [release] }, registries: ["${registry.host}/acme/*"] } }]`;
+    const text = `apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec: { authorities: [${JSON.stringify(release)}], ${rules} }\n`;
+    const parsed = parsePolicy(text, "policy", { readKeyFile: () => "" });
+    if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
+    const { service } = start(parsed.policy);
+    const asked = { ...question(), imageReference, repoDigests: repositories.map((each) => `${each}@${image.manifestDigest}`) };
+    while (service.view(asked).provenance.status === "unknown") await changed(service);
+    service.stop();
+    return service.view(asked).provenance.status;
+  };
+  for (const order of [places, [...places].reverse()]) {
+    expect(await judged(`${image.repository}:v1`, order)).toBe("signed");
+    expect(await judged(`${copy.repository}:v1`, order)).toBe("attestation-missing");
+    expect(await judged(image.configDigest, order)).toBe("signed");
+  }
 });
 
 test("of which images a registry did not say, or was not asked, whether a revoked index is theirs", async () => {

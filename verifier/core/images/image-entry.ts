@@ -1,4 +1,5 @@
 /** What is known of one image as one kind of node names it, and what follows for provenance. */
+import { compileNames } from "@hullmark/proto/codec";
 import { ProvenanceStatus } from "@hullmark/proto/v1/query";
 import type { ProvenanceRow } from "../../ports/rows.ts";
 import type { ProvenanceInput } from "../appraisal/types.ts";
@@ -11,6 +12,7 @@ import {
   type ResolvedImage,
   revokedDigest,
   type ProvenanceStatus as StatusName,
+  tryParseReference,
   type Verifiers,
   verifyProvenance,
 } from "../provenance/index.ts";
@@ -86,7 +88,7 @@ export function judgeProvenance(
         attestations: rule?.attestations ?? [],
         build: rule?.build,
         registries: rule?.registries ?? [],
-        repository: resolved.repository,
+        repository: repositoryOf(resolved, question.imageReference, rule?.registries ?? []),
         builders: policy.builders,
         tag: resolved.tag,
         atMs: nowMs,
@@ -101,6 +103,13 @@ export function judgeProvenance(
     if (!(error instanceof ProvenanceError)) throw error;
     return plain("unknown", error.message);
   }
+}
+
+/** Where the image counts as found: where it was started from, if it is there; else, of all places in which it was, one that the rule allows. */
+function repositoryOf({ repository, subjects }: ResolvedImage, imageReference: string, allowed: readonly string[]): string {
+  const places = [repository, ...subjects.map((subject) => subject.repository)];
+  const written = tryParseReference(imageReference)?.repository;
+  return places.find((place) => place === written) ?? places.find(compileNames(allowed)) ?? repository;
 }
 
 /** As the node says: whoever lies here bars his own image at the most. */

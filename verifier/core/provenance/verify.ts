@@ -38,7 +38,7 @@ export interface ProvenanceQuestion extends TrustMaterial {
   readonly builders: readonly TrustedBuilder[];
   /** Globs: of which one must match `repository`; empty: any. */
   readonly registries: readonly string[];
-  /** `host[:port]/name` in which the image was found. */
+  /** `host[:port]/name` in which the image was found: of several the one that counts. */
   readonly repository: string;
   readonly tag: TagState;
   /** Unix milliseconds at which signers must be valid whose time of signing is not proven: without a trusted timestamp nobody knows when a key signed. */
