@@ -22,7 +22,7 @@ export function keyToken(
   logger: Pick<Logger, "error">,
 ): (KeyToken & { close(): Promise<void> }) | undefined {
   if (keys.pkcs11 === undefined) return undefined;
-  const token = new Pkcs11Token({ uri: keys.pkcs11, environment, labelPrefix: `hullmark/${region}/${verifierId}` });
+  const token = new Pkcs11Token({ uri: keys.pkcs11, environment, labelPrefix: `hullmark/${region}/${verifierId}`, unattended: true });
   return {
     make: (kind, name, after) => token.make(kind, name, after),
     open: (uri) => token.open(uri),

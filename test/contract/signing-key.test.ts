@@ -3,6 +3,8 @@ import { createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, veri
 import { chmodSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Pkcs11Token } from "@hullmark/verifier/adapters/pkcs11/index";
+import { Session } from "@hullmark/verifier/adapters/pkcs11/session";
+import { parseTokenUri } from "@hullmark/verifier/adapters/pkcs11/uri";
 import { digestOf, rawSignature, signingKeyOf } from "@hullmark/verifier/core/keys/signing-key";
 import type { SigningKey } from "@hullmark/verifier/ports/signing-key";
 import pkcs11js from "pkcs11js";
@@ -226,6 +228,64 @@ describe("what does not go", () => {
       ["", { HULLMARK_TOKEN_PIN: hsm.pin }],
     ] as const)
       await expect(open(source, environment)).resolves.toBeDefined();
+  });
+
+  test("where the next wrong PIN would lock the token, none is tried", () => {
+    const logins: string[] = [];
+    let flags = 0;
+    // SoftHSM never locks.
+    class Module {
+      load(): void {}
+      C_Initialize(): void {}
+      C_Finalize(): void {}
+      C_GetSlotList(): Buffer[] {
+        return [Buffer.alloc(8)];
+      }
+      C_GetTokenInfo(): object {
+        return { label: "card", flags };
+      }
+      C_OpenSession(): Buffer {
+        return Buffer.alloc(8);
+      }
+      C_CloseSession(): void {}
+      C_Login(_session: Buffer, _user: number, pin: string): void {
+        logins.push(pin);
+        if (pin !== hsm.pin) throw new Error("CKR_PIN_INCORRECT");
+      }
+    }
+    const { CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY, CKU_USER, CKF_SERIAL_SESSION, CKF_RW_SESSION } = pkcs11js;
+    const constants = { CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY, CKU_USER, CKF_SERIAL_SESSION, CKF_RW_SESSION };
+    const environment: Record<string, string> = { PIN: hsm.pin };
+    const begin = (unattended: boolean): Session =>
+      new Session({ ...constants, PKCS11: Module } as never, {
+        uri: parseTokenUri("pkcs11:token=card?module-path=/m.so&pin-source=env:PIN"),
+        environment,
+        unattended,
+      });
+    for (const [mark, unattended, taken] of [
+      [0, true, true],
+      [CKF_USER_PIN_COUNT_LOW, false, true],
+      [CKF_USER_PIN_COUNT_LOW, true, false],
+      [CKF_USER_PIN_FINAL_TRY, false, false],
+      [CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_FINAL_TRY, true, false],
+    ] as const) {
+      logins.length = 0;
+      flags = mark;
+      const run = () => begin(unattended).run(() => "went on");
+      if (taken) expect(run()).toBe("went on");
+      else expect(run).toThrow("it is not tried");
+      expect(logins).toHaveLength(taken ? 1 : 0);
+    }
+    // A new PIN after one that was refused here, and the right one after a session that was lost, are tried.
+    flags = 0;
+    environment["PIN"] = "wrong";
+    const session = begin(true);
+    expect(() => session.run(() => "went on")).toThrow("CKR_PIN_INCORRECT");
+    flags = CKF_USER_PIN_COUNT_LOW;
+    environment["PIN"] = hsm.pin;
+    expect(session.run(() => "went on")).toBe("went on");
+    session.close();
+    expect(session.run(() => "went on")).toBe("went on");
   });
 
   test("no key, two of one name, and keys of a kind or strength that nobody should sign with", async () => {

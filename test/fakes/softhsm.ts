@@ -49,6 +49,17 @@ export class SoftHsm {
     return `pkcs11:${path}?module-path=${this.module}&pin-source=${pinSource}`;
   }
 
+  /** A user's login with the right PIN, by a tool of somebody else's. */
+  login(token: string): void {
+    const module = new pkcs11js.PKCS11();
+    module.load(this.module);
+    const slot = module.C_GetSlotList(true).find((each) => module.C_GetTokenInfo(each).label.trimEnd() === token);
+    if (!slot) throw new Error(`no token ${token}`);
+    const session = module.C_OpenSession(slot, pkcs11js.CKF_SERIAL_SESSION);
+    module.C_Login(session, pkcs11js.CKU_USER, this.pin);
+    module.C_CloseSession(session);
+  }
+
   /** For keys of a verifier. @param labelPrefix default: one of its own */
   open(token: string, labelPrefix = `test/${++this.#prefixes}`): Pkcs11Token {
     const opened = new Pkcs11Token({ uri: this.uri(`token=${token}`), environment: {}, labelPrefix });

@@ -150,6 +150,13 @@ test("a verifier that begins with a token never has a key in a file; where the t
   try {
     await expect(verifier.start(inToken("absent"))).rejects.toMatchObject({ code: "TOKEN_MISSING" });
     expect(existsSync(join(verifier.directory, "state/ca/ca-key.pem"))).toBe(false);
+    // Started again and again with a wrong PIN it would lock the token.
+    const wrongPin = join(hsm.directory, "wrong-pin");
+    writeFileSync(wrongPin, "wrong-pin\n", { mode: 0o600 });
+    await expect(verifier.start(inToken("fresh", `file:${wrongPin}`))).rejects.toMatchObject({ message: expect.stringContaining("CKR_PIN_INCORRECT") });
+    for (const source of [`file:${wrongPin}`, undefined])
+      await expect(verifier.start(inToken("fresh", source))).rejects.toMatchObject({ code: "TOKEN_PIN", message: expect.stringContaining("it is not tried") });
+    hsm.login("fresh");
     await verifier.start(inToken("fresh"));
     expect((await hsm.labels("fresh")).sort()).toEqual(NAMES.map((name) => `hullmark/eu-2/v1/${name}/1`).sort());
     const node = verifier.attester({ name: "node-1", quoter: new FakeQuoter() });

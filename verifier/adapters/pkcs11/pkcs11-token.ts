@@ -27,6 +27,8 @@ export interface Pkcs11TokenOptions {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Before the names of keys that are made, in their labels. */
   readonly labelPrefix?: string;
+  /** As {@link SessionOptions.unattended}. Default false. */
+  readonly unattended?: boolean;
   /** How long a request waits for its answer, its turn included. Default 30,000. */
   readonly answerMs?: number;
 }
@@ -49,13 +51,13 @@ export class Pkcs11Token implements KeyToken {
   #serial = 0;
 
   /** Nothing is loaded or opened yet. @throws SignerError TOKEN_URI */
-  constructor({ uri, environment, labelPrefix, answerMs }: Pkcs11TokenOptions) {
+  constructor({ uri, environment, labelPrefix, unattended = false, answerMs }: Pkcs11TokenOptions) {
     this.#uri = parseTokenUri(uri);
     this.#prefix = labelPrefix ? `${labelPrefix}/` : "";
     this.#answerMs = answerMs ?? DEFAULT_ANSWER_MS;
     const { pinSource } = this.#uri;
     const variable = pinSource === undefined ? PIN_VARIABLE : /^env:(.+)$/.exec(pinSource)?.[1];
-    this.#options = { uri: this.#uri, environment: variable === undefined ? {} : { [variable]: environment[variable] } };
+    this.#options = { uri: this.#uri, environment: variable === undefined ? {} : { [variable]: environment[variable] }, unattended };
   }
 
   async make(kind: TokenKeyKind, name: string, after: string | undefined): Promise<string> {

@@ -24,6 +24,8 @@ export interface SessionOptions {
   readonly uri: TokenUri;
   /** Where the URI has the PIN in a variable. */
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Of a service, which is started again where it fails: a PIN that may be the one that was refused last is not tried. */
+  readonly unattended: boolean;
 }
 
 export class Session {
@@ -31,8 +33,9 @@ export class Session {
   readonly #options: SessionOptions;
   readonly #module: PKCS11;
   #handle: Handle | undefined;
-  /** SHA-256 of the last PIN that the token refused. */
+  /** SHA-256 of the last PIN that the token refused, and of the last that it took. */
   #refusedPin: string | undefined;
+  #takenPin: string | undefined;
 
   /** Loads the module. @throws SignerError TOKEN_URI, TOKEN_MODULE */
   constructor(pkcs11: Pkcs11, options: SessionOptions) {
@@ -102,7 +105,7 @@ export class Session {
     const slot = this.#slot();
     const session = this.#module.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
     try {
-      this.#login(session);
+      this.#login(slot, session);
       return session;
     } catch (error) {
       this.#module.C_CloseSession(session);
@@ -110,18 +113,33 @@ export class Session {
     }
   }
 
-  #login(session: Handle): void {
+  #login(slot: Handle, session: Handle): void {
     const pin = readPin(this.#options.uri.pinSource, this.#options.environment);
     const digest = hash("sha256", pin);
     // A few wrong ones lock a token for good.
     if (digest === this.#refusedPin) throw new SignerError("TOKEN_PIN", "the token refused this PIN before: it is not tried again");
+    this.#spareTries(slot, digest);
     try {
       // Whoever shares the module in this process is logged in with us.
       ignoring(["CKR_USER_ALREADY_LOGGED_IN"], () => this.#module.C_Login(session, this.pkcs11.CKU_USER, pin));
+      this.#takenPin = digest;
     } catch (error) {
       if (PIN_ERRORS.has(nameOf(error))) this.#refusedPin = digest;
       throw error;
     }
+  }
+
+  /** Who starts anew has forgotten what was refused; the token has not: until the next login it tells that a wrong PIN was given (PKCS#11, CK_TOKEN_INFO). */
+  #spareTries(slot: Handle, digest: string): void {
+    const { CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY } = this.pkcs11;
+    const { flags } = this.#module.C_GetTokenInfo(slot);
+    const last = (flags & CKF_USER_PIN_FINAL_TRY) !== 0;
+    // One that was taken here is right, and another than the one that was refused here is a new one.
+    const known = digest === this.#takenPin || this.#refusedPin !== undefined;
+    if (!last && (known || !this.#options.unattended || (flags & CKF_USER_PIN_COUNT_LOW) === 0)) return;
+    const why = last ? "the next wrong PIN locks the token" : "the token was given a wrong PIN since its last login, which may be this one";
+    const remedy = `see to it that the PIN is right, and log in once with it by another tool (pkcs11-tool --module ${this.#options.uri.modulePath} --login --list-objects)`;
+    throw new SignerError("TOKEN_PIN", `${why}: it is not tried; ${remedy}`);
   }
 
   #slot(): Handle {
