@@ -9,22 +9,38 @@ import { Pkcs11Token } from "./adapters/pkcs11/index.ts";
 import type { VerifierConfig } from "./config.ts";
 import { parseVerifierKey } from "./core/transparency/note.ts";
 import type { CertificateAuthority } from "./ports/certificate-authority.ts";
-import type { OwnKey } from "./ports/own-key.ts";
+import type { OwnKey, OwnKeyName } from "./ports/own-key.ts";
 import type { KeyToken } from "./ports/signing-key.ts";
 
-/**
- * The token in which the configuration has new keys made. A key that cannot be removed from it is told, and stops nothing. undefined: they are made in files.
- * @param close to be called at the end
- */
+export interface OwnToken extends KeyToken {
+  /** Whether the newest key of this name was in the token before, put there by whoever may. */
+  wasTaken(name: OwnKeyName): boolean;
+  /** To be called at the end. */
+  close(): Promise<void>;
+}
+
+/** The token in which the configuration has new keys made. A key that cannot be removed from it is told, and stops nothing; so is one that it had already. undefined: they are made in files. */
 export function keyToken(
   { keys, region, verifierId }: VerifierConfig,
   environment: Readonly<Record<string, string | undefined>>,
-  logger: Pick<Logger, "error">,
-): (KeyToken & { close(): Promise<void> }) | undefined {
+  logger: Pick<Logger, "error" | "warn">,
+): OwnToken | undefined {
   if (keys.pkcs11 === undefined) return undefined;
-  const token = new Pkcs11Token({ uri: keys.pkcs11, environment, labelPrefix: `hullmark/${region}/${verifierId}`, unattended: true });
+  const taken = new Set<string>();
+  const onTaken = (name: string, label: string): void => {
+    taken.add(name);
+    logger.warn(
+      { key: label },
+      "a key under the label that is next was in the token already, and is taken: if nobody put it there on purpose, somebody else may have it",
+    );
+  };
+  const token = new Pkcs11Token({ uri: keys.pkcs11, environment, labelPrefix: `hullmark/${region}/${verifierId}`, unattended: true, onTaken });
   return {
-    make: (kind, name, after) => token.make(kind, name, after),
+    wasTaken: (name) => taken.has(name),
+    make: (kind, name, after) => {
+      taken.delete(name);
+      return token.make(kind, name, after);
+    },
     open: (uri) => token.open(uri),
     hmac: (uri, message) => token.hmac(uri, message),
     drop: (key) =>

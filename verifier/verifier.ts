@@ -220,6 +220,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const keys = new OwnKeys({
     ...{ keys: ownKeys, committer, nowMs, ready: running.promise },
     overlapDays: config.keys.overlapDays,
+    wasTaken: (name) => token?.wasTaken(name) ?? false,
     // It gives way by itself at its age.
     maxAgeDays: { ...config.keys.maxAgeDays, ear: config.ear.keyDays + 1 },
     changed: async (name, how) => {

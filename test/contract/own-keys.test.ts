@@ -28,6 +28,7 @@ function fixture() {
     ...{
       maxAgeDays: { ca: 30, log: 30, ear: 30, nonce: 30, intent: 30 },
       overlapDays: 7,
+      wasTaken: () => made === 2,
       changed: async (...what: readonly string[]) => void told.push(what.join(" ")),
     },
   });
@@ -61,10 +62,13 @@ test("of two who rotate at once the second is refused; each change is told with 
     { status: "rejected", reason: { code: "OVERLAP" } },
   ]);
   expect(await keys.retire("ca", "ada", "moved")).toEqual(["a"]);
+  await keys.rotate("ca", "ada", "from a ceremony");
   expect(told).toEqual([
-    { action: "key-rotated", key: "ca", id: "new-1", before: "a", by: "ada", reason: "first" },
+    { action: "key-rotated", key: "ca", id: "new-1", before: "a", taken: false, by: "ada", reason: "first" },
     "ca rotated",
     { action: "key-retired", key: "ca", id: "a", by: "ada", reason: "moved" },
     "ca retired",
+    { action: "key-rotated", key: "ca", id: "new-2", before: "new-1", taken: true, by: "ada", reason: "from a ceremony" },
+    "ca rotated",
   ]);
 });

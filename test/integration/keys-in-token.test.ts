@@ -8,6 +8,7 @@ import { logCommand } from "hullmark/commands/log";
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from "jose";
 import pkcs11js from "pkcs11js";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { logEntries } from "../fakes/log-entries.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { runCommand } from "../fakes/run-command.ts";
 import { SoftHsm } from "../fakes/softhsm.ts";
@@ -116,6 +117,10 @@ describe("a verifier that had its keys in files", () => {
     const root = new X509Certificate(verifier.ca);
     expect(root.publicKey.export({ type: "spki", format: "der" })).toEqual((await hand.open(premade)).spki);
     await verifier.adminClient.retireKey({ name: "ca", reason: "all have moved" });
+    // Whoever was able to put it there may have it: the log says of which keys that is so.
+    const told = logEntries(verifier, "key-rotated").map(({ key, taken, reason }) => [key, taken, reason]);
+    expect(told.filter(([, taken]) => taken)).toEqual([["ca", true, "made in a ceremony"]]);
+    expect(told.length).toBeGreaterThan(2 * NAMES.length);
   });
 
   test("a restart finds the same keys", async () => {

@@ -29,6 +29,8 @@ export interface Pkcs11TokenOptions {
   readonly labelPrefix?: string;
   /** As {@link SessionOptions.unattended}. Default false. */
   readonly unattended?: boolean;
+  /** {@link Pkcs11Token.make} gave a key that it did not make: one that was in the token under this label. */
+  readonly onTaken?: (name: string, label: string) => void;
   /** How long a request waits for its answer, its turn included. Default 30,000. */
   readonly answerMs?: number;
 }
@@ -44,6 +46,7 @@ export class Pkcs11Token implements KeyToken {
   readonly #prefix: string;
   readonly #answerMs: number;
   readonly #options: SessionOptions;
+  readonly #onTaken: Pkcs11TokenOptions["onTaken"];
   readonly #waiting = new Map<number, Waiting>();
   /** Asked for in vain: until it is answered after all, nothing more is asked. */
   #late: number | undefined;
@@ -51,7 +54,8 @@ export class Pkcs11Token implements KeyToken {
   #serial = 0;
 
   /** Nothing is loaded or opened yet. @throws SignerError TOKEN_URI */
-  constructor({ uri, environment, labelPrefix, unattended = false, answerMs }: Pkcs11TokenOptions) {
+  constructor({ uri, environment, labelPrefix, unattended = false, onTaken, answerMs }: Pkcs11TokenOptions) {
+    this.#onTaken = onTaken;
     this.#uri = parseTokenUri(uri);
     this.#prefix = labelPrefix ? `${labelPrefix}/` : "";
     this.#answerMs = answerMs ?? DEFAULT_ANSWER_MS;
@@ -63,9 +67,11 @@ export class Pkcs11Token implements KeyToken {
   async make(kind: TokenKeyKind, name: string, after: string | undefined): Promise<string> {
     const number = 1 + (after === undefined ? 0 : Number(/\/(\d{1,9})$/.exec(parseTokenUri(after).object ?? "")?.[1] ?? 0));
     const label = `${this.#prefix}${name}/${number}`;
-    const found = (await this.#ask({ kind: "make", key: kind, label, id: randomBytes(KEY_ID_BYTES), found: "take" })) as FoundKey;
+    const id = randomBytes(KEY_ID_BYTES);
+    const found = (await this.#ask({ kind: "make", key: kind, label, id, found: "take" })) as FoundKey;
     if (found.extractable)
       throw new SignerError("KEY_EXTRACTABLE", `the key ${JSON.stringify(label)} may be taken out of the token (CKA_EXTRACTABLE): make it anew`);
+    if (!id.equals(found.id)) this.#onTaken?.(name, label);
     return objectUri(label, found.id, kind === "secret" ? "secret-key" : "private");
   }
 

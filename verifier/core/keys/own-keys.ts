@@ -14,6 +14,8 @@ export interface OwnKeysOptions {
   readonly nowMs: () => number;
   /** No key changes before this is fulfilled. */
   readonly ready: Promise<void>;
+  /** Whether the newest key of this name was put into its token by somebody else, and taken. */
+  readonly wasTaken: (name: OwnKeyName) => boolean;
   /** A key changed, and the log has it: what is to follow at once. Does not reject. */
   readonly changed: (name: OwnKeyName, how: "rotated" | "retired") => Promise<void>;
   /** Days after which a key in use should be replaced. */
@@ -73,7 +75,8 @@ export class OwnKeys {
       if (accepted) throw new AdministrationError("OVERLAP", `the key ${accepted.id} that gave way is accepted still: hullmark keys retire ${name}`);
       await key.rotate();
       const id = key.facts()[0]?.id ?? "";
-      await this.#tell("key-rotated", { key: name, id, before: before?.id ?? null, by, reason }).finally(() => this.#options.changed(key.name, "rotated"));
+      const fields = { key: name, id, before: before?.id ?? null, taken: this.#options.wasTaken(key.name), by, reason };
+      await this.#tell("key-rotated", fields).finally(() => this.#options.changed(key.name, "rotated"));
       return id;
     });
   }
@@ -96,7 +99,7 @@ export class OwnKeys {
     return key;
   }
 
-  async #tell(action: string, fields: Readonly<Record<string, string | null>>): Promise<void> {
+  async #tell(action: string, fields: Readonly<Record<string, string | boolean | null>>): Promise<void> {
     await this.#options.committer.submit({ entries: [adminFact(action, this.#options.nowMs(), fields)], build: () => ({}) });
   }
 
