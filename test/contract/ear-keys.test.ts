@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { EarKeys } from "@hullmark/verifier/adapters/ear-keys/index";
@@ -127,6 +127,21 @@ describe.each(["files", "a token"])("keys of Attestation Results in %s", (where)
     writeFileSync(join(directory, `${START_MS / 1000 + 1}.pem.4711.new`), "-----BEGIN", { mode: 0o600 });
     expect((await open()).jwks()).toEqual(keys.jwks());
   });
+});
+
+test("a key in a token that two files name goes with the last of them", async () => {
+  token = hsm.open("ear", "twice");
+  await open();
+  const [file] = readdirSync(directory);
+  writeFileSync(join(directory, `${START_MS / 1000 + 1}.pem`), readFileSync(join(directory, String(file))), { mode: 0o600 });
+  nowMs += 2 * DAY_MS;
+  const keys = await open();
+  expect(readdirSync(directory)).toEqual([`${START_MS / 1000 + 1}.pem`]);
+  expect(await verifies(await keys.sign({}), keys.jwks())).toBe(true);
+  await keys.replace();
+  await keys.retire();
+  expect((await hsm.labels("ear")).filter((label) => label.startsWith("twice/"))).toEqual(["twice/ear/2"]);
+  token = undefined;
 });
 
 test("keys in files give way to keys in a token, which holds no more of them than are published", async () => {

@@ -116,7 +116,9 @@ export class EarKeys implements EarSigner {
     const dropped = this.#keys.filter(which);
     for (const { file } of dropped) rmSync(file, { force: true });
     this.#keys = this.#keys.filter((key) => !which(key));
-    for (const { stored } of dropped) if (isTokenKey(stored)) await this.#options.token?.drop(stored);
+    // Two calls that met in two seconds took the same key of the token into two files: it goes with the last of them.
+    const kept = new Set(this.#keys.map(({ stored }) => stored));
+    for (const { stored } of dropped) if (isTokenKey(stored) && !kept.has(stored)) await this.#options.token?.drop(stored);
   }
 
   #active(): Key {
