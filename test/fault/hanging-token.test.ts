@@ -41,6 +41,15 @@ test("a token that hangs is unavailable, its queue is bounded, and it is asked a
   expect(refused.filter(({ message }) => message.includes("256 requests wait"))).toHaveLength(44);
   // Not asked while the last answer is owed.
   await expect(token.open("pkcs11:object=a")).rejects.toThrow("has not answered");
+  // Closed, and used again all the same, it is asked: what the thread before owes is that one's.
+  await token.close();
+  let refusedAtOnce = false;
+  const asking = token.open("pkcs11:object=a").catch(() => {
+    refusedAtOnce = true;
+  });
+  for (let turn = 0; turn < 100; turn++) await null;
+  expect(refusedAtOnce).toBe(false);
+  await asking;
   rmSync(hold);
   const answer = async () => await token.open("pkcs11:object=a").catch((error: Error) => error.message);
   await expect.poll(answer, { timeout: 60_000 }).toContain("CKR_GENERAL_ERROR");

@@ -104,10 +104,10 @@ export class Pkcs11Token implements KeyToken {
 
   /** What waits is rejected. */
   async close(): Promise<void> {
-    const worker = this.#worker;
+    const [worker, late] = [this.#worker, this.#late];
     this.#end(new SignerError("SIGNER_UNAVAILABLE", "the token was closed"));
     // Inside a module that hangs, a thread ends no earlier than the module lets it.
-    if (this.#late === undefined) await worker?.terminate();
+    if (late === undefined) await worker?.terminate();
   }
 
   async #open(key: KeySelector): Promise<SigningKey> {
@@ -170,6 +170,8 @@ export class Pkcs11Token implements KeyToken {
 
   #end(error: SignerError): void {
     this.#worker = undefined;
+    // What the thread owed nobody gives any more; the next one owes nothing.
+    this.#late = undefined;
     for (const { reject, timer } of this.#waiting.values()) {
       clearTimeout(timer);
       reject(error);
