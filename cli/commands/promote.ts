@@ -70,6 +70,7 @@ async function promote(io: CommandIo, source: string, destination: string, flags
   if (!isUri(flags.verifier)) throw new SigningError("USAGE", `--verifier ${JSON.stringify(flags.verifier)}: want a URI`);
   const { policy, text } = readPolicyText(flags.policy);
   const policyDigest = hash("sha256", text);
+  const context = flags.record && contextOf(io, flags);
   await using stack = new AsyncDisposableStack();
   const key = await loadSigningKey(flags.key, io.env);
   stack.defer(() => key.close());
@@ -102,8 +103,8 @@ async function promote(io: CommandIo, source: string, destination: string, flags
     const artifact = await attachBundle(registry, subject, bundle, SLSA_VSA, io.now(), io.signal);
     const place = `${repository}:${tag}`;
     const rule = explained.rule?.name ?? "";
-    if (flags.record)
-      await record(io, flags, { source, destination: place, imageDigest: image.digest, summaryDigest: artifact.digest, policySha256: policyDigest, rule });
+    if (context)
+      await record(io, context, { source, destination: place, imageDigest: image.digest, summaryDigest: artifact.digest, policySha256: policyDigest, rule });
     // Last: whoever pulls by the tag finds all that belongs to it.
     await registry.pushManifest(repository, tag, image.mediaType, image.bytes, io.signal);
     const promoted = { image: `${repository}@${image.digest}`, tag, rule, summary: artifact.digest, recorded: flags.record === true, ...copied };
@@ -118,11 +119,20 @@ async function promote(io: CommandIo, source: string, destination: string, flags
   }
 }
 
-/** Durable when it resolves. @throws SigningError RECORD, USAGE where there is no verifier to tell */
-async function record(io: CommandIo, { config, context }: PromoteFlags, promotion: Promotion): Promise<void> {
+/** Before anything is copied. @throws SigningError USAGE where there is no verifier to tell */
+function contextOf(io: CommandIo, { config, context }: PromoteFlags): ReturnType<typeof loadContext> {
+  try {
+    return loadContext(config ?? defaultConfigPath(io.env), context);
+  } catch (cause) {
+    throw cause instanceof ContextError ? new SigningError("USAGE", cause.message, { cause }) : cause;
+  }
+}
+
+/** Durable when it resolves. @throws SigningError RECORD; USAGE where the context's files cannot be used */
+async function record(io: CommandIo, context: ReturnType<typeof loadContext>, promotion: Promotion): Promise<void> {
   let connection: Connection | undefined;
   try {
-    connection = connectByFile(loadContext(config ?? defaultConfigPath(io.env), context));
+    connection = connectByFile(context);
     await connection.channel.client(Admin).recordPromotion(promotion, { signal: io.signal, timeoutMs: RECORD_MS });
   } catch (cause) {
     if (cause instanceof ContextError) throw new SigningError("USAGE", cause.message, { cause });

@@ -196,7 +196,10 @@ describe("a promotion that is to be recorded", () => {
     for (const role of ["viewer", "away"])
       expect(await recorded("unlogged", role)).toMatchObject({ code: 3, out: "", err: expect.stringContaining("could not be recorded") });
     await expect(client().manifest(there("unlogged"), "1", MAX_MANIFEST_BYTES, never)).rejects.toMatchObject({ code: "NOT_FOUND" });
-    expect(await recorded("unlogged", "nobody")).toMatchObject({ code: 2, out: "" });
+    const fresh = await pushImage(here("uncopied"), { tag: "1", layers: [{ "etc/n": "c" }] });
+    await sign(named(fresh));
+    expect(await recorded("uncopied", "nobody")).toMatchObject({ code: 2, out: "" });
+    await expect(client().manifest(there("uncopied"), fresh.manifestDigest, MAX_MANIFEST_BYTES, never)).rejects.toMatchObject({ code: "NOT_FOUND" });
   });
 
   test.each([{ imageDigest: "sha256:short" }, { summaryDigest: "" }, { policySha256: `sha256:${"a".repeat(64)}` }, { rule: "" }, { source: "a".repeat(513) }])(
