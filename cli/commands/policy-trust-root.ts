@@ -19,7 +19,7 @@ export function policyTrustRootCommand(io: CommandIo): Command {
     .description("bring the trusted_root.json that a policy names up to date from a TUF repository (sigstore's public one, or your own)")
     .argument("<file>", "where the trust root goes; replaced where the repository has another, and only by one that verifies")
     .requiredOption("--url <url>", "of the repository: https://tuf-repo-cdn.sigstore.dev, for example")
-    .option("--root <file>", "root.json to begin with, from where you trust it; afterwards the repository's own rotations are followed")
+    .option("--root <file>", "root.json to begin with, from where you trust it; afterwards, without it, the repository's own rotations are followed")
     .option("--target <name>", "name of the target", "trusted_root.json")
     .option("--state <dir>", "what was verified before (default: FILE.tuf)")
     .addHelpText("after", "\nExit: 0 the file is as the repository has it, 2 usage, 3 it could not be had or does not verify: the file is left as it is")
@@ -27,7 +27,10 @@ export function policyTrustRootCommand(io: CommandIo): Command {
 }
 
 async function update(io: CommandIo, file: string, { url, root, target, state = `${file}.tuf` }: TrustRootFlags): Promise<0> {
-  if (!/^https?:$/.test(URL.parse(url)?.protocol ?? "")) throw new SigningError("USAGE", `--url ${JSON.stringify(url)}: want an http or https URL`);
+  const parsed = URL.parse(url);
+  // Not repeated: a password may be in it, which would stand in every message of a timer's log.
+  if (!parsed || !/^https?:$/.test(parsed.protocol) || parsed.username !== "" || parsed.password !== "")
+    throw new SigningError("USAGE", "--url: want an http or https URL without user and password");
   const json = await fetchTrustRoot({ url, target, rootFile: root, directory: state });
   if (!isUsable(json)) throw new SigningError("FETCH", `${target} of ${url} verifies, but is no trusted_root.json that a policy can name`);
   const news = !existsSync(file) || readFileSync(file, "utf8") !== json;

@@ -1,14 +1,15 @@
 /** A sigstore trust root out of a TUF repository (https://theupdateframework.github.io/specification/): the library verifies, here is what it may fetch and where its memory lies. */
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { replaceFile } from "../output/replace-file.ts";
 import { SigningError } from "./errors.ts";
 
 export interface TufSource {
-  /** Of the metadata; targets are below `targets/`. */
+  /** Of the metadata; targets are below `targets/`. Stands in messages: without user and password. */
   readonly url: string;
   /** Name of the target, for example `trusted_root.json`. */
   readonly target: string;
-  /** root.json to begin with; undefined: `directory` has one already, by which it goes on. */
+  /** root.json to begin with; undefined where `directory` has one already, by which it goes on. */
   readonly rootFile: string | undefined;
   /** What was verified before: by it an older state, and a root that its predecessor did not sign, are refused. */
   readonly directory: string;
@@ -22,16 +23,18 @@ const MAX_ROOTS = 64;
 
 /**
  * The target as the repository's newest, verified metadata names it. Once that has worked, the directory is brought up to date with what was verified, also where the target then cannot be had.
- * @throws SigningError USAGE without a root to begin with; FETCH where nothing was to be had, or does not verify
+ * @throws SigningError USAGE without a root to begin with, or with a second one; FETCH where nothing was to be had, or does not verify
  */
 export async function fetchTrustRoot({ url, target, rootFile, directory }: TufSource): Promise<string> {
   mkdirSync(directory, { recursive: true, mode: 0o755 });
   const root = join(directory, "root.json");
   const begins = !existsSync(root);
+  if (!begins && rootFile !== undefined)
+    throw new SigningError("USAGE", `${directory} has a root already, and goes on by it: leave --root out, or remove ${directory} to begin anew`);
   if (begins) {
     if (rootFile === undefined)
       throw new SigningError("USAGE", `${directory} has no root yet: give the repository's root.json by --root, from where you trust it`);
-    writeFileSync(root, firstRoot(rootFile), { mode: 0o644 });
+    replaceFile(root, firstRoot(rootFile), 0o644);
   }
   try {
     const base = url.replace(/\/+$/, "");

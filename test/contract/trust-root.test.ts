@@ -1,5 +1,5 @@
 /** `hullmark policy trust-root`: a sigstore trust root out of a TUF repository, followed through its rotations; what is older, altered, expired or another's changes nothing. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadPolicyFile } from "@hullmark/verifier/adapters/policy-file/index";
@@ -105,7 +105,17 @@ test("says what is missing, and where a repository does not answer leaves what i
     expect(await update("--root", join(folder, "wrong.json"))).toMatchObject({ code: 3 });
   }
   expect(written()).toBe(undefined);
+  for (const url of [repository.url.replace("://", "://ann:s3cret@"), repository.url.replace("://", "://ann@"), "ftp://ann:s3cret@x", "s3cret"]) {
+    const refused = await runCommand(policyTrustRootCommand, [out(), "--url", url, "--root", join(folder, "root.json")], {});
+    expect(refused).toMatchObject({ code: 2, err: expect.stringContaining("without user and password") });
+    expect(refused.err).not.toMatch(/ann|s3cret/);
+  }
   expect(await begin()).toMatchObject({ code: 0 });
+  // A root beside the one by which it goes on would be none that counts.
+  expect(await begin()).toMatchObject({ code: 2, err: expect.stringContaining(`remove ${out()}.tuf`) });
+  rmSync(`${out()}.tuf`, { recursive: true });
+  expect(await begin()).toMatchObject({ code: 0, out: `${out()} is up to date\n` });
+  expect(readdirSync(`${out()}.tuf`).filter((name) => name.endsWith(".new"))).toEqual([]);
   repository.files.delete("timestamp.json");
   expect(await update()).toMatchObject({ code: 3 });
   expect(written()).toBe(first);
