@@ -4,8 +4,10 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { encodeRecord } from "@hullmark/proto/codec";
 import { Severity, Verdict } from "@hullmark/proto/v1/common";
-import { DriftState, ProvenanceStatus, Query } from "@hullmark/proto/v1/query";
+import { DriftState, ProvenanceStatus, Query, type SimulatePolicyRequest } from "@hullmark/proto/v1/query";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
+import { policySimulator } from "@hullmark/verifier/api/grpc/simulate";
+import { defaultPolicy } from "@hullmark/verifier/core/policy/default";
 import { SIGN_PREDICATE_TYPE } from "@hullmark/verifier/core/provenance/index";
 import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
 import { program } from "hullmark/main";
@@ -273,6 +275,18 @@ describe("a policy that is simulated", () => {
     expect(await responder.simulatePolicy({ policy: policyText(), files: { "trusted_root.json": sigstore.trustedRoot() } })).toMatchObject({
       containersChanged: 0,
     });
+  });
+
+  test("one at a time: while one is simulated not even the text of another is read", async () => {
+    const { promise, reject } = Promise.withResolvers<never>();
+    const simulator = policySimulator({ policy: defaultPolicy, composed: (given) => given, simulate: () => promise, members: () => 0 });
+    const signal = new AbortController().signal;
+    const asking = (policy: string) => simulator({ policy, files: {} } as unknown as SimulatePolicyRequest, signal);
+    const first = asking("apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec: {}\n");
+    await expect(asking("no policy")).rejects.toMatchObject({ code: "RESOURCE_EXHAUSTED", detail: { reason: "BUSY" } });
+    reject(new Error("over"));
+    await expect(first).rejects.toThrow("over");
+    await expect(asking("no policy")).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   });
 
   test("on the command line: a page or data, and how it ends", async () => {

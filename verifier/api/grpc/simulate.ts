@@ -34,8 +34,8 @@ const TEXT_CHARS = 1024;
 export function policySimulator({ policy, composed, simulate, members }: SimulateServices) {
   let running = false;
   return async (request: SimulatePolicyRequest, signal: AbortSignal): Promise<MessageInitShape<typeof SimulatePolicyResponseSchema>> => {
-    const proposed = composed(given(request));
     if (running) throw new RpcError("RESOURCE_EXHAUSTED", "another policy is being simulated", { reason: "BUSY", fix: "try again", retryable: true });
+    const proposed = composed(given(request));
     running = true;
     try {
       const digestBefore = policyDigest(policy());
