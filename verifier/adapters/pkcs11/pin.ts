@@ -1,4 +1,4 @@
-/** The PIN of a token: in a file or the environment, read when it is needed and kept nowhere. It stands in no message. */
+/** The PIN of a token: in a file, read at each login and kept nowhere; or in a variable, which stays in the token's options, here and in its thread's, as in the process's environment. It stands in no message. */
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { SignerError } from "../../ports/signer.ts";
 
