@@ -27,11 +27,11 @@ export async function hullmarkOf(verifier: TestVerifier, role?: OperatorRole): P
   const files = role ? { certFile: cert, keyFile: key } : { certFile: join(admin, "client.crt"), keyFile: join(admin, "client.key") };
   const context = { address: verifier.mainAddress, caFile: join(admin, "ca.crt"), ...files };
   writeFileSync(config, JSON.stringify({ currentContext: "t", contexts: { t: context } }));
-  return async (...args) => await ran(["--config", config, ...args]);
+  return async (...args) => await runHullmark(["--config", config, ...args]);
 }
 
-async function ran(args: readonly string[]): Promise<Ran> {
-  const said = { out: "", err: "" };
+/** One at a time. @param said fills while it runs @returns what it printed, and how it would end */
+export async function runHullmark(args: readonly string[], said = { out: "", err: "" }): Promise<Ran> {
   const keep = (name: "out" | "err") => (text: string | Uint8Array) => {
     said[name] += text;
     return true;

@@ -7,10 +7,10 @@ import { encodeRecord } from "@hullmark/proto/codec";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
-import { program } from "hullmark/main";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
 import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
+import { type Ran, runHullmark } from "../fakes/hullmark.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { logEntries } from "../fakes/log-entries.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
@@ -54,23 +54,7 @@ const remove = async ({ id }: ScriptedContainer): Promise<void> => {
   await node.report([], [id]);
 };
 
-/** In this process: what it printed, and how it would end. One at a time. */
-async function hullmark(...args: string[]): Promise<{ code: unknown; out: string; err: string }> {
-  Object.assign(said, { out: "", err: "" });
-  const keep = (name: "out" | "err") => (text: string | Uint8Array) => {
-    said[name] += text;
-    return true;
-  };
-  vi.spyOn(process.stdout, "write").mockImplementation(keep("out"));
-  vi.spyOn(process.stderr, "write").mockImplementation(keep("err"));
-  try {
-    await program().parseAsync(["--config", config, ...args], { from: "user" });
-    return { code: process.exitCode, ...said };
-  } finally {
-    process.exitCode = undefined;
-    vi.restoreAllMocks();
-  }
-}
+const hullmark = async (...args: string[]): Promise<Ran> => await runHullmark(["--config", config, ...args], Object.assign(said, { out: "", err: "" }));
 const codes = async (): Promise<unknown[]> => {
   const all = [];
   for (const list of LISTS) all.push((await hullmark(...list)).code);

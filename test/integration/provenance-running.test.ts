@@ -10,10 +10,10 @@ import { policySimulator } from "@hullmark/verifier/api/grpc/simulate";
 import { defaultPolicy } from "@hullmark/verifier/core/policy/default";
 import { SIGN_PREDICATE_TYPE } from "@hullmark/verifier/core/provenance/index";
 import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
-import { program } from "hullmark/main";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { attachBundle, attachTag } from "../fakes/attach.ts";
 import type { Attester } from "../fakes/attester.ts";
+import { hullmarkOf } from "../fakes/hullmark.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
@@ -290,13 +290,11 @@ describe("a policy that is simulated", () => {
   });
 
   test("on the command line: a page or data, and how it ends", async () => {
-    const admin = join(verifier.directory, "state/admin");
-    const [config, file] = [join(verifier.directory, "config.yaml"), join(verifier.directory, "next.yaml")];
-    const context = { address: verifier.mainAddress, caFile: `${admin}/ca.crt`, certFile: `${admin}/client.crt`, keyFile: `${admin}/client.key` };
-    writeFileSync(config, JSON.stringify({ currentContext: "t", contexts: { t: context } }));
+    const file = join(verifier.directory, "next.yaml");
+    const command = await hullmarkOf(verifier);
     const hullmark = async (text: string, ...more: string[]) => {
       writeFileSync(file, text);
-      return await commandOutcome(["--config", config, "policy", "simulate", file, ...more]);
+      return await command("policy", "simulate", file, ...more);
     };
     expect(await hullmark(policyText())).toMatchObject({ code: 0, out: "0 of 2 containers on 1 nodes would be judged otherwise\n" });
     const changed = await hullmark(policyText(REVOKED));
@@ -348,20 +346,3 @@ test("a policy with a mistake changes nothing that is in force", async () => {
   await expect.poll(async () => (await verifier.query.getStatus({})).claims.map(({ code }) => code), { timeout: 10_000 }).toContain("policy-not-loaded");
   expect((await provenance("web"))?.status).toBe(ProvenanceStatus.SIGNED);
 });
-
-/** `hullmark` in this process: what it printed, and how it would end. One at a time. */
-async function commandOutcome(args: readonly string[]): Promise<{ code: unknown; out: string; err: string }> {
-  const said = { out: "", err: "" };
-  const keep = (name: "out" | "err") => (text: string | Uint8Array) => {
-    said[name] += text;
-    return true;
-  };
-  const spies = [vi.spyOn(process.stdout, "write").mockImplementation(keep("out")), vi.spyOn(process.stderr, "write").mockImplementation(keep("err"))];
-  try {
-    await program().parseAsync([...args], { from: "user" });
-    return { code: process.exitCode, ...said };
-  } finally {
-    process.exitCode = undefined;
-    for (const spy of spies) spy.mockRestore();
-  }
-}
