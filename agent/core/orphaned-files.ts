@@ -2,15 +2,13 @@
 import type { ContainerFacts } from "../ports/container-runtime.ts";
 import type { MountPoint } from "../ports/root-filesystem.ts";
 import { NAMELESS } from "./first-mounts.ts";
-
-/** A container's own file below the engine's data directory (moby `container.HostsPath`, `HostnamePath`, `ResolvConfPath`). */
-const KEPT = /\/containers\/[0-9a-f]{64}\/(?:hosts|hostname|resolv\.conf)$/;
+import { ENGINE_FILE } from "./volume-mounts.ts";
 
 /** Destination → path below the engine's data directory, of the files that went with the container whose network it is. */
 export type OrphanedFiles = ReadonlyMap<string, string>;
 
 export function orphanedFiles({ networkOwnerGone, engineFiles }: Pick<ContainerFacts, "networkOwnerGone" | "engineFiles">): OrphanedFiles {
-  const kept = networkOwnerGone ? engineFiles.map(({ destination, hostPath }) => [destination, KEPT.exec(hostPath)?.[0]] as const) : [];
+  const kept = networkOwnerGone ? engineFiles.map(({ destination, hostPath }) => [destination, ENGINE_FILE.exec(hostPath)?.[2]] as const) : [];
   return new Map(kept.filter((each): each is [string, string] => each[1] !== undefined));
 }
 

@@ -3,8 +3,8 @@ import type { DeclaredMount, EngineFile } from "../ports/container-runtime.ts";
 import type { MountPoint } from "../ports/root-filesystem.ts";
 import { NAMELESS } from "./first-mounts.ts";
 
-/** Files of the engine's own in its data directory, which shows where that lies for the kernel (moby `daemon.Root`). */
-const ENGINE_FILE = /^(.*)(\/containers\/[0-9a-f]{64}\/(?:hosts|hostname|resolv\.conf))$/;
+/** A container's own file in the engine's data directory, which shows where that lies for the kernel (moby `daemon.Root`, `container.HostsPath`, `HostnamePath`, `ResolvConfPath`): the directory, and the path within. */
+export const ENGINE_FILE = /^(.*)(\/containers\/[0-9a-f]{64}\/(?:hosts|hostname|resolv\.conf))$/;
 const VOLUME = /^\/volumes\/[^/]+\/_data$/;
 
 /** The engine's data directory: its path on the node, and as mountinfo names it. */

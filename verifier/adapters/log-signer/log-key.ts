@@ -6,15 +6,13 @@ import { createPrivateKey, createPublicKey, type KeyObject, randomBytes, sign } 
 import { closeSync, constants, fchmodSync, fstatSync, fsyncSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { needToken } from "../../core/keys/signing-key.ts";
-import { formatVerifierKey, isNoteKeyName, noteKeyId } from "../../core/transparency/note.ts";
+import { ED25519_SPKI_PREFIX, formatVerifierKey, isNoteKeyName, noteKeyId } from "../../core/transparency/note.ts";
 import { type NoteSigner, SignerError } from "../../ports/signer.ts";
 import type { KeyToken, SigningKey } from "../../ports/signing-key.ts";
 
 const SEED_BYTES = 32;
 const MAX_KEY_FILE_BYTES = 4096;
 const TOKEN_KEY = /^PKCS11\+KEY\+([^+]+)\+([0-9a-f]{8})\+(pkcs11:[^+\s]+)\n?$/;
-/** DER of SubjectPublicKeyInfo for Ed25519 (RFC 8410) up to the key's 32 bytes. */
-const SPKI_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
 /** DER of a PKCS #8 Ed25519 key (RFC 8410) up to its seed. */
 const PKCS8_PREFIX = Buffer.from("302e020100300506032b657004220420", "hex");
 
@@ -71,8 +69,8 @@ function idOf(name: string, publicKey: Uint8Array): string {
 }
 
 function publicOf(spki: Buffer, file: string): Buffer {
-  if (!spki.subarray(0, SPKI_PREFIX.length).equals(SPKI_PREFIX)) throw new SignerError("KEY_MALFORMED", `${file} is not an Ed25519 note key`);
-  return spki.subarray(SPKI_PREFIX.length);
+  if (!spki.subarray(0, ED25519_SPKI_PREFIX.length).equals(ED25519_SPKI_PREFIX)) throw new SignerError("KEY_MALFORMED", `${file} is not an Ed25519 note key`);
+  return spki.subarray(ED25519_SPKI_PREFIX.length);
 }
 
 /** @throws SignerError KEY_MISSING, KEY_PERMISSIONS (others may read it), KEY_MALFORMED */
@@ -117,7 +115,8 @@ function publicBytes(key: KeyObject): Buffer {
   return createPublicKey(key).export({ format: "der", type: "spki" }).subarray(-32);
 }
 
-function syncDirectory(directory: string): void {
+/** What was made, renamed or removed in it is durable on return. */
+export function syncDirectory(directory: string): void {
   const fd = openSync(directory, constants.O_RDONLY);
   try {
     fsyncSync(fd);

@@ -2,12 +2,12 @@
  * The keys of one log over time, in files beside its own: `FILE` signs, `FILE.old` gave way to it and signs too until it is retired, `FILE.past` has the public lines of
  * those that were. All have one name: it is the log's.
  */
-import { closeSync, constants, existsSync, fsyncSync, linkSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { parseVerifierKeys } from "../../core/transparency/note.ts";
 import { type NoteSigner, type NoteSigners, SignerError } from "../../ports/signer.ts";
 import type { KeyToken } from "../../ports/signing-key.ts";
-import { createLogKey, createTokenKey, openNoteKey } from "./log-key.ts";
+import { createLogKey, createTokenKey, openNoteKey, syncDirectory } from "./log-key.ts";
 
 const MAX_PAST_KEYS = 12;
 
@@ -92,14 +92,5 @@ export class LogKeys implements NoteSigners {
     const past = existsSync(`${this.#file}.past`) ? readFileSync(`${this.#file}.past`, "utf8").trim() : "";
     if (past !== "") parseVerifierKeys(past);
     this.#past = past === "" ? [] : past.split("\n");
-  }
-}
-
-function syncDirectory(directory: string): void {
-  const fd = openSync(directory, constants.O_RDONLY);
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }

@@ -11,7 +11,7 @@ const ED25519 = 0x01;
 const ED25519_KEY_BYTES = 32;
 const ED25519_SIGNATURE_BYTES = 64;
 /** DER of SubjectPublicKeyInfo for Ed25519 (RFC 8410) up to the key's 32 bytes. */
-const ED25519_SPKI_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
+export const ED25519_SPKI_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
 
 /** A public key that may sign notes. */
 export interface NoteVerifierKey {
