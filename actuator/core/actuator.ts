@@ -66,6 +66,7 @@ export class Actuator {
   }
 
   async #take(intent: CheckedIntent): Promise<void> {
+    if (intent.node) return await this.#services.report(intent.id, refused("unknown-kind"));
     const { engine, ledger, limits, passing, told } = this.#services;
     const container = await engine.find(intent.containerId);
     const sharers = container ? await engine.sharers(container) : [];

@@ -3,6 +3,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { INTENT_ID_BYTES, intentMessage, MAX_INTENT_BYTES, MAX_INTENT_LIFETIME_MS } from "@hullmark/proto/codec";
 import { ActionKind, type Intent, IntentSchema } from "@hullmark/proto/v1/response";
 import type { TargetImage } from "../ports/engine.ts";
+import { isAboutNode, isNodeWhole, type MarkedNode, markedNode } from "./node-intent.ts";
 
 export interface ActuatorIdentity {
   readonly nodeId: string;
@@ -20,6 +21,8 @@ export interface CheckedIntent {
   readonly imageId: string;
   /** Of a rollback alone: the image to go back to, which is not the present one. */
   readonly target: TargetImage | undefined;
+  /** Of an action on a node alone, which names no container and no image. */
+  readonly node: MarkedNode | undefined;
   readonly owners: readonly string[];
   readonly expiresAtMs: number;
 }
@@ -31,7 +34,7 @@ export type IntentCheck =
   | { readonly ok: true; readonly intent: CheckedIntent }
   | { readonly ok: false; readonly reason: IntentRefusal; readonly id: string | undefined };
 
-const KINDS: ReadonlySet<ActionKind> = new Set([ActionKind.STOP, ActionKind.RECREATE, ActionKind.ROLLBACK]);
+const KINDS: ReadonlySet<ActionKind> = new Set([ActionKind.STOP, ActionKind.RECREATE, ActionKind.ROLLBACK, ActionKind.MARK_NODE, ActionKind.LIFT_NODE]);
 /** A repository and a digest: never a tag. */
 const REFERENCE = /^[a-zA-Z0-9.:[\]_/-]{1,512}@sha256:[0-9a-f]{64}$/;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
@@ -72,7 +75,10 @@ export function checkIntent(
   const { actionId, kind, containerId, owners } = intent;
   return {
     ok: true,
-    intent: { id, actionId, kind, containerId, imageId: intent.imageId || intent.configDigest, target: targetOf(intent), owners, expiresAtMs },
+    intent: {
+      ...{ id, actionId, kind, containerId, imageId: intent.imageId || intent.configDigest },
+      ...{ target: targetOf(intent), node: markedNode(intent), owners, expiresAtMs },
+    },
   };
 }
 
@@ -85,7 +91,8 @@ function parse(body: Uint8Array): Intent | undefined {
     return undefined;
   }
   if ((intent.$unknown?.length ?? 0) > 0 || intent.id.length !== INTENT_ID_BYTES || !intent.issuedAt || !intent.expiresAt) return undefined;
-  if (!/^[0-9a-f]{64}$/.test(intent.containerId) || !DIGEST.test(intent.configDigest)) return undefined;
+  if (!isNodeWhole(intent)) return undefined;
+  if (!isAboutNode(intent) && (!/^[0-9a-f]{64}$/.test(intent.containerId) || !DIGEST.test(intent.configDigest))) return undefined;
   if (intent.imageId !== "" && !DIGEST.test(intent.imageId)) return undefined;
   if (!/^A-[0-9A-Z]{4,16}$/.test(intent.actionId) || intent.owners.length > 8) return undefined;
   return isTargetWhole(intent) ? intent : undefined;

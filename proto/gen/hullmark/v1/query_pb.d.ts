@@ -6,6 +6,7 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import type { Message } from "@bufbuild/protobuf";
 import type { Actor, Claim, Severity, TrustLevel, TrustVector, Verdict } from "./common_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { NodeMark } from "./response_pb.js";
 
 /**
  * Describes the file hullmark/v1/query.proto.
@@ -274,6 +275,18 @@ export declare type Node = Message<"hullmark.v1.Node"> & {
    * @generated from field: google.protobuf.Timestamp gap_to = 20;
    */
   gapTo?: Timestamp | undefined;
+
+  /**
+   * What Hullmark has put on it and not taken away again, by the actions that did so.
+   *
+   * @generated from field: repeated hullmark.v1.NodeMark marks = 21;
+   */
+  marks: NodeMark[];
+
+  /**
+   * @generated from field: repeated string mark_actions = 22;
+   */
+  markActions: string[];
 };
 
 /**

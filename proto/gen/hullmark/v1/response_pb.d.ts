@@ -12,6 +12,45 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 export declare const file_hullmark_v1_response: GenFile;
 
 /**
+ * The node that an action is about, which is never the one whose actuator carries it out.
+ *
+ * @generated from message hullmark.v1.NodeTarget
+ */
+export declare type NodeTarget = Message<"hullmark.v1.NodeTarget"> & {
+  /**
+   * @generated from field: string node_id = 1;
+   */
+  nodeId: string;
+
+  /**
+   * As its enrolment named it: of Kubernetes' nodes the cluster's own name.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * Ascending, each once, one at least.
+   *
+   * @generated from field: repeated hullmark.v1.NodeMark marks = 3;
+   */
+  marks: NodeMark[];
+
+  /**
+   * Code of the gravest claim about the node (docs/claims.md); of a lift empty.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.NodeTarget.
+ * Use `create(NodeTargetSchema)` to create a new message.
+ */
+export declare const NodeTargetSchema: GenMessage<NodeTarget>;
+
+/**
  * One thing that one actuator may do once. Signed as bytes: what is signed is what is parsed.
  *
  * @generated from message hullmark.v1.Intent
@@ -40,12 +79,14 @@ export declare type Intent = Message<"hullmark.v1.Intent"> & {
   region: string;
 
   /**
+   * Whose actuator carries it out.
+   *
    * @generated from field: string node_id = 5;
    */
   nodeId: string;
 
   /**
-   * Full id of exactly this container; a container that took its place is another target.
+   * Full id of exactly this container; a container that took its place is another target. Empty for an action on a node, as are the digests and `owners`.
    *
    * @generated from field: string container_id = 6;
    */
@@ -121,6 +162,13 @@ export declare type Intent = Message<"hullmark.v1.Intent"> & {
    * @generated from field: string target_reference = 17;
    */
   targetReference: string;
+
+  /**
+   * Of ACTION_KIND_MARK_NODE and ACTION_KIND_LIFT_NODE alone.
+   *
+   * @generated from field: hullmark.v1.NodeTarget node = 18;
+   */
+  node?: NodeTarget | undefined;
 };
 
 /**
@@ -223,6 +271,14 @@ export declare type ReportOutcomeRequest = Message<"hullmark.v1.ReportOutcomeReq
    * @generated from field: hullmark.v1.Capture capture = 6;
    */
   capture?: Capture | undefined;
+
+  /**
+   * Of an action on a node: what it put on, or took away. A mark that was there already, by whomever else, is not among them: Hullmark never lifts it. Told also
+   * where the action failed with some of its marks done.
+   *
+   * @generated from field: repeated hullmark.v1.NodeMark marks = 7;
+   */
+  marks: NodeMark[];
 };
 
 /**
@@ -439,6 +495,25 @@ export declare type Action = Message<"hullmark.v1.Action"> & {
    * @generated from field: hullmark.v1.Capture capture = 26;
    */
   capture?: Capture | undefined;
+
+  /**
+   * Of an action on a node (`node_id`): what is to be put on or taken away, and, once it is settled, what was.
+   *
+   * @generated from field: repeated hullmark.v1.NodeMark marks = 27;
+   */
+  marks: NodeMark[];
+
+  /**
+   * @generated from field: repeated hullmark.v1.NodeMark marks_done = 28;
+   */
+  marksDone: NodeMark[];
+
+  /**
+   * Of an action on a node: the node whose actuator carries it out; empty before it is issued.
+   *
+   * @generated from field: string actuator_node_name = 29;
+   */
+  actuatorNodeName: string;
 };
 
 /**
@@ -501,7 +576,7 @@ export declare type ListActionsResponse = Message<"hullmark.v1.ListActionsRespon
   pause?: Pause | undefined;
 
   /**
-   * What the breaker, a freeze or a missing actuator holds back now: reason → containers.
+   * What the breaker, a freeze or a missing actuator holds back now: reason → containers and nodes.
    *
    * @generated from field: map<string, uint32> held = 4;
    */
@@ -722,12 +797,62 @@ export enum ActionKind {
    * @generated from enum value: ACTION_KIND_ROLLBACK = 3;
    */
   ROLLBACK = 3,
+
+  /**
+   * A node that is not to be trusted is marked, for whatever schedules work there. Nothing that runs on it is touched.
+   *
+   * @generated from enum value: ACTION_KIND_MARK_NODE = 4;
+   */
+  MARK_NODE = 4,
+
+  /**
+   * Marks that Hullmark itself put on a node are taken away again.
+   *
+   * @generated from enum value: ACTION_KIND_LIFT_NODE = 5;
+   */
+  LIFT_NODE = 5,
 }
 
 /**
  * Describes the enum hullmark.v1.ActionKind.
  */
 export declare const ActionKindSchema: GenEnum<ActionKind>;
+
+/**
+ * What tells a scheduler, or people, that a node is not to be trusted.
+ *
+ * @generated from enum hullmark.v1.NodeMark
+ */
+export enum NodeMark {
+  /**
+   * @generated from enum value: NODE_MARK_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * @generated from enum value: NODE_MARK_LABEL = 1;
+   */
+  LABEL = 1,
+
+  /**
+   * Nothing new is scheduled that does not tolerate it.
+   *
+   * @generated from enum value: NODE_MARK_TAINT = 2;
+   */
+  TAINT = 2,
+
+  /**
+   * Nothing new is scheduled.
+   *
+   * @generated from enum value: NODE_MARK_CORDON = 3;
+   */
+  CORDON = 3,
+}
+
+/**
+ * Describes the enum hullmark.v1.NodeMark.
+ */
+export declare const NodeMarkSchema: GenEnum<NodeMark>;
 
 /**
  * @generated from enum hullmark.v1.Outcome

@@ -9,161 +9,168 @@ import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
  * Describes the file hullmark/v1/response.proto.
  */
 export const file_hullmark_v1_response = /*@__PURE__*/
-  fileDesc("ChpodWxsbWFyay92MS9yZXNwb25zZS5wcm90bxILaHVsbG1hcmsudjEirgMKBkludGVudBIKCgJpZBgBIAEoDBIRCglhY3Rpb25faWQYAiABKAkSEwoLdmVyaWZpZXJfaWQYAyABKAkSDgoGcmVnaW9uGAQgASgJEg8KB25vZGVfaWQYBSABKAkSFAoMY29udGFpbmVyX2lkGAYgASgJEhUKDWNvbmZpZ19kaWdlc3QYByABKAkSJQoEa2luZBgIIAEoDjIXLmh1bGxtYXJrLnYxLkFjdGlvbktpbmQSEAoIZHJpZnRfaWQYCSABKAkSFwoPZHJpZnRfbG9nX2luZGV4GAogASgEEi0KCWlzc3VlZF9hdBgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKZXhwaXJlc19hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGb3duZXJzGA0gAygJEhAKCGltYWdlX2lkGA4gASgJEhwKFHRhcmdldF9jb25maWdfZGlnZXN0GA8gASgJEhcKD3RhcmdldF9pbWFnZV9pZBgQIAEoCRIYChB0YXJnZXRfcmVmZXJlbmNlGBEgASgJIjAKDFNpZ25lZEludGVudBIMCgRib2R5GAEgASgMEhIKCnNpZ25hdHVyZXMYAiADKAwiFAoSUHVsbEludGVudHNSZXF1ZXN0IkAKE1B1bGxJbnRlbnRzUmVzcG9uc2USKQoGaW50ZW50GAEgASgLMhkuaHVsbG1hcmsudjEuU2lnbmVkSW50ZW50IrEBChRSZXBvcnRPdXRjb21lUmVxdWVzdBIRCglpbnRlbnRfaWQYASABKAwSJQoHb3V0Y29tZRgCIAEoDjIULmh1bGxtYXJrLnYxLk91dGNvbWUSDgoGcmVhc29uGAMgASgJEg4KBmRldGFpbBgEIAEoCRIYChBuZXdfY29udGFpbmVyX2lkGAUgASgJEiUKB2NhcHR1cmUYBiABKAsyFC5odWxsbWFyay52MS5DYXB0dXJlIjoKB0NhcHR1cmUSDgoGZGlnZXN0GAEgASgJEg0KBWJ5dGVzGAIgASgEEhAKCGNvbXBsZXRlGAMgASgIIhcKFVJlcG9ydE91dGNvbWVSZXNwb25zZSI+CghBcHByb3ZhbBIKCgJieRgBIAEoCRImCgJhdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi2gUKBkFjdGlvbhIKCgJpZBgBIAEoCRIlCgRraW5kGAIgASgOMhcuaHVsbG1hcmsudjEuQWN0aW9uS2luZBInCgVzdGF0ZRgDIAEoDjIYLmh1bGxtYXJrLnYxLkFjdGlvblN0YXRlEg8KB25vZGVfaWQYBCABKAkSEQoJbm9kZV9uYW1lGAUgASgJEhQKDGNvbnRhaW5lcl9pZBgGIAEoCRIWCg5jb250YWluZXJfbmFtZRgHIAEoCRIQCgh3b3JrbG9hZBgIIAEoCRIXCg9pbWFnZV9yZWZlcmVuY2UYCSABKAkSFQoNY29uZmlnX2RpZ2VzdBgKIAEoCRIQCghkcmlmdF9pZBgLIAEoCRIMCgRydWxlGAwgASgJEi4KCmNyZWF0ZWRfYXQYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi0KCWlzc3VlZF9hdBgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKZXhwaXJlc19hdBgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKc2V0dGxlZF9hdBgQIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGAoQYXBwcm92YWxzX25lZWRlZBgRIAEoDRIoCglhcHByb3ZhbHMYEiADKAsyFS5odWxsbWFyay52MS5BcHByb3ZhbBIOCgZyZWFzb24YEyABKAkSDgoGZGV0YWlsGBQgASgJEhgKEG5ld19jb250YWluZXJfaWQYFSABKAkSEQoJbG9nX2luZGV4GBYgASgDEhEKCWRlbmllZF9ieRgXIAEoCRIYChB0YXJnZXRfcmVmZXJlbmNlGBggASgJEhwKFHRhcmdldF9jb25maWdfZGlnZXN0GBkgASgJEiUKB2NhcHR1cmUYGiABKAsyFC5odWxsbWFyay52MS5DYXB0dXJlIk4KEkxpc3RBY3Rpb25zUmVxdWVzdBIRCglvcGVuX29ubHkYASABKAgSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAki3gEKE0xpc3RBY3Rpb25zUmVzcG9uc2USJAoHYWN0aW9ucxgBIAMoCzITLmh1bGxtYXJrLnYxLkFjdGlvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSIQoFcGF1c2UYAyABKAsyEi5odWxsbWFyay52MS5QYXVzZRI4CgRoZWxkGAQgAygLMiouaHVsbG1hcmsudjEuTGlzdEFjdGlvbnNSZXNwb25zZS5IZWxkRW50cnkaKwoJSGVsZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDToCOAEiTgoFUGF1c2USCgoCYnkYASABKAkSDgoGcmVhc29uGAIgASgJEikKBXNpbmNlGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIeChBHZXRBY3Rpb25SZXF1ZXN0EgoKAmlkGAEgASgJIjgKEUdldEFjdGlvblJlc3BvbnNlEiMKBmFjdGlvbhgBIAEoCzITLmh1bGxtYXJrLnYxLkFjdGlvbiIiChRBcHByb3ZlQWN0aW9uUmVxdWVzdBIKCgJpZBgBIAEoCSI8ChVBcHByb3ZlQWN0aW9uUmVzcG9uc2USIwoGYWN0aW9uGAEgASgLMhMuaHVsbG1hcmsudjEuQWN0aW9uIi8KEURlbnlBY3Rpb25SZXF1ZXN0EgoKAmlkGAEgASgJEg4KBnJlYXNvbhgCIAEoCSIUChJEZW55QWN0aW9uUmVzcG9uc2UiJQoTUGF1c2VBY3Rpb25zUmVxdWVzdBIOCgZyZWFzb24YASABKAkiFgoUUGF1c2VBY3Rpb25zUmVzcG9uc2UiJgoUUmVzdW1lQWN0aW9uc1JlcXVlc3QSDgoGcmVhc29uGAEgASgJIhcKFVJlc3VtZUFjdGlvbnNSZXNwb25zZSpzCgpBY3Rpb25LaW5kEhsKF0FDVElPTl9LSU5EX1VOU1BFQ0lGSUVEEAASFAoQQUNUSU9OX0tJTkRfU1RPUBABEhgKFEFDVElPTl9LSU5EX1JFQ1JFQVRFEAISGAoUQUNUSU9OX0tJTkRfUk9MTEJBQ0sQAypdCgdPdXRjb21lEhcKE09VVENPTUVfVU5TUEVDSUZJRUQQABIQCgxPVVRDT01FX0RPTkUQARISCg5PVVRDT01FX0ZBSUxFRBACEhMKD09VVENPTUVfUkVGVVNFRBADKpICCgtBY3Rpb25TdGF0ZRIcChhBQ1RJT05fU1RBVEVfVU5TUEVDSUZJRUQQABIZChVBQ1RJT05fU1RBVEVfQVdBSVRJTkcQARIXChNBQ1RJT05fU1RBVEVfSVNTVUVEEAISFQoRQUNUSU9OX1NUQVRFX0RPTkUQAxIXChNBQ1RJT05fU1RBVEVfRkFJTEVEEAQSGAoUQUNUSU9OX1NUQVRFX1JFRlVTRUQQBRIYChRBQ1RJT05fU1RBVEVfRVhQSVJFRBAGEhcKE0FDVElPTl9TVEFURV9ERU5JRUQQBxIaChZBQ1RJT05fU1RBVEVfV0lUSERSQVdOEAgSGAoUQUNUSU9OX1NUQVRFX0RSWV9SVU4QCTK3AQoJQWN0dWF0aW9uElIKC1B1bGxJbnRlbnRzEh8uaHVsbG1hcmsudjEuUHVsbEludGVudHNSZXF1ZXN0GiAuaHVsbG1hcmsudjEuUHVsbEludGVudHNSZXNwb25zZTABElYKDVJlcG9ydE91dGNvbWUSIS5odWxsbWFyay52MS5SZXBvcnRPdXRjb21lUmVxdWVzdBoiLmh1bGxtYXJrLnYxLlJlcG9ydE91dGNvbWVSZXNwb25zZTL8AwoIUmVzcG9uc2USUAoLTGlzdEFjdGlvbnMSHy5odWxsbWFyay52MS5MaXN0QWN0aW9uc1JlcXVlc3QaIC5odWxsbWFyay52MS5MaXN0QWN0aW9uc1Jlc3BvbnNlEkoKCUdldEFjdGlvbhIdLmh1bGxtYXJrLnYxLkdldEFjdGlvblJlcXVlc3QaHi5odWxsbWFyay52MS5HZXRBY3Rpb25SZXNwb25zZRJWCg1BcHByb3ZlQWN0aW9uEiEuaHVsbG1hcmsudjEuQXBwcm92ZUFjdGlvblJlcXVlc3QaIi5odWxsbWFyay52MS5BcHByb3ZlQWN0aW9uUmVzcG9uc2USTQoKRGVueUFjdGlvbhIeLmh1bGxtYXJrLnYxLkRlbnlBY3Rpb25SZXF1ZXN0Gh8uaHVsbG1hcmsudjEuRGVueUFjdGlvblJlc3BvbnNlElMKDFBhdXNlQWN0aW9ucxIgLmh1bGxtYXJrLnYxLlBhdXNlQWN0aW9uc1JlcXVlc3QaIS5odWxsbWFyay52MS5QYXVzZUFjdGlvbnNSZXNwb25zZRJWCg1SZXN1bWVBY3Rpb25zEiEuaHVsbG1hcmsudjEuUmVzdW1lQWN0aW9uc1JlcXVlc3QaIi5odWxsbWFyay52MS5SZXN1bWVBY3Rpb25zUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("ChpodWxsbWFyay92MS9yZXNwb25zZS5wcm90bxILaHVsbG1hcmsudjEiYQoKTm9kZVRhcmdldBIPCgdub2RlX2lkGAEgASgJEgwKBG5hbWUYAiABKAkSJAoFbWFya3MYAyADKA4yFS5odWxsbWFyay52MS5Ob2RlTWFyaxIOCgZyZWFzb24YBCABKAki1QMKBkludGVudBIKCgJpZBgBIAEoDBIRCglhY3Rpb25faWQYAiABKAkSEwoLdmVyaWZpZXJfaWQYAyABKAkSDgoGcmVnaW9uGAQgASgJEg8KB25vZGVfaWQYBSABKAkSFAoMY29udGFpbmVyX2lkGAYgASgJEhUKDWNvbmZpZ19kaWdlc3QYByABKAkSJQoEa2luZBgIIAEoDjIXLmh1bGxtYXJrLnYxLkFjdGlvbktpbmQSEAoIZHJpZnRfaWQYCSABKAkSFwoPZHJpZnRfbG9nX2luZGV4GAogASgEEi0KCWlzc3VlZF9hdBgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKZXhwaXJlc19hdBgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGb3duZXJzGA0gAygJEhAKCGltYWdlX2lkGA4gASgJEhwKFHRhcmdldF9jb25maWdfZGlnZXN0GA8gASgJEhcKD3RhcmdldF9pbWFnZV9pZBgQIAEoCRIYChB0YXJnZXRfcmVmZXJlbmNlGBEgASgJEiUKBG5vZGUYEiABKAsyFy5odWxsbWFyay52MS5Ob2RlVGFyZ2V0IjAKDFNpZ25lZEludGVudBIMCgRib2R5GAEgASgMEhIKCnNpZ25hdHVyZXMYAiADKAwiFAoSUHVsbEludGVudHNSZXF1ZXN0IkAKE1B1bGxJbnRlbnRzUmVzcG9uc2USKQoGaW50ZW50GAEgASgLMhkuaHVsbG1hcmsudjEuU2lnbmVkSW50ZW50ItcBChRSZXBvcnRPdXRjb21lUmVxdWVzdBIRCglpbnRlbnRfaWQYASABKAwSJQoHb3V0Y29tZRgCIAEoDjIULmh1bGxtYXJrLnYxLk91dGNvbWUSDgoGcmVhc29uGAMgASgJEg4KBmRldGFpbBgEIAEoCRIYChBuZXdfY29udGFpbmVyX2lkGAUgASgJEiUKB2NhcHR1cmUYBiABKAsyFC5odWxsbWFyay52MS5DYXB0dXJlEiQKBW1hcmtzGAcgAygOMhUuaHVsbG1hcmsudjEuTm9kZU1hcmsiOgoHQ2FwdHVyZRIOCgZkaWdlc3QYASABKAkSDQoFYnl0ZXMYAiABKAQSEAoIY29tcGxldGUYAyABKAgiFwoVUmVwb3J0T3V0Y29tZVJlc3BvbnNlIj4KCEFwcHJvdmFsEgoKAmJ5GAEgASgJEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLHBgoGQWN0aW9uEgoKAmlkGAEgASgJEiUKBGtpbmQYAiABKA4yFy5odWxsbWFyay52MS5BY3Rpb25LaW5kEicKBXN0YXRlGAMgASgOMhguaHVsbG1hcmsudjEuQWN0aW9uU3RhdGUSDwoHbm9kZV9pZBgEIAEoCRIRCglub2RlX25hbWUYBSABKAkSFAoMY29udGFpbmVyX2lkGAYgASgJEhYKDmNvbnRhaW5lcl9uYW1lGAcgASgJEhAKCHdvcmtsb2FkGAggASgJEhcKD2ltYWdlX3JlZmVyZW5jZRgJIAEoCRIVCg1jb25maWdfZGlnZXN0GAogASgJEhAKCGRyaWZ0X2lkGAsgASgJEgwKBHJ1bGUYDCABKAkSLgoKY3JlYXRlZF9hdBgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJaXNzdWVkX2F0GA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpzZXR0bGVkX2F0GBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIYChBhcHByb3ZhbHNfbmVlZGVkGBEgASgNEigKCWFwcHJvdmFscxgSIAMoCzIVLmh1bGxtYXJrLnYxLkFwcHJvdmFsEg4KBnJlYXNvbhgTIAEoCRIOCgZkZXRhaWwYFCABKAkSGAoQbmV3X2NvbnRhaW5lcl9pZBgVIAEoCRIRCglsb2dfaW5kZXgYFiABKAMSEQoJZGVuaWVkX2J5GBcgASgJEhgKEHRhcmdldF9yZWZlcmVuY2UYGCABKAkSHAoUdGFyZ2V0X2NvbmZpZ19kaWdlc3QYGSABKAkSJQoHY2FwdHVyZRgaIAEoCzIULmh1bGxtYXJrLnYxLkNhcHR1cmUSJAoFbWFya3MYGyADKA4yFS5odWxsbWFyay52MS5Ob2RlTWFyaxIpCgptYXJrc19kb25lGBwgAygOMhUuaHVsbG1hcmsudjEuTm9kZU1hcmsSGgoSYWN0dWF0b3Jfbm9kZV9uYW1lGB0gASgJIk4KEkxpc3RBY3Rpb25zUmVxdWVzdBIRCglvcGVuX29ubHkYASABKAgSEQoJcGFnZV9zaXplGAIgASgNEhIKCnBhZ2VfdG9rZW4YAyABKAki3gEKE0xpc3RBY3Rpb25zUmVzcG9uc2USJAoHYWN0aW9ucxgBIAMoCzITLmh1bGxtYXJrLnYxLkFjdGlvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSIQoFcGF1c2UYAyABKAsyEi5odWxsbWFyay52MS5QYXVzZRI4CgRoZWxkGAQgAygLMiouaHVsbG1hcmsudjEuTGlzdEFjdGlvbnNSZXNwb25zZS5IZWxkRW50cnkaKwoJSGVsZEVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDToCOAEiTgoFUGF1c2USCgoCYnkYASABKAkSDgoGcmVhc29uGAIgASgJEikKBXNpbmNlGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIeChBHZXRBY3Rpb25SZXF1ZXN0EgoKAmlkGAEgASgJIjgKEUdldEFjdGlvblJlc3BvbnNlEiMKBmFjdGlvbhgBIAEoCzITLmh1bGxtYXJrLnYxLkFjdGlvbiIiChRBcHByb3ZlQWN0aW9uUmVxdWVzdBIKCgJpZBgBIAEoCSI8ChVBcHByb3ZlQWN0aW9uUmVzcG9uc2USIwoGYWN0aW9uGAEgASgLMhMuaHVsbG1hcmsudjEuQWN0aW9uIi8KEURlbnlBY3Rpb25SZXF1ZXN0EgoKAmlkGAEgASgJEg4KBnJlYXNvbhgCIAEoCSIUChJEZW55QWN0aW9uUmVzcG9uc2UiJQoTUGF1c2VBY3Rpb25zUmVxdWVzdBIOCgZyZWFzb24YASABKAkiFgoUUGF1c2VBY3Rpb25zUmVzcG9uc2UiJgoUUmVzdW1lQWN0aW9uc1JlcXVlc3QSDgoGcmVhc29uGAEgASgJIhcKFVJlc3VtZUFjdGlvbnNSZXNwb25zZSqpAQoKQWN0aW9uS2luZBIbChdBQ1RJT05fS0lORF9VTlNQRUNJRklFRBAAEhQKEEFDVElPTl9LSU5EX1NUT1AQARIYChRBQ1RJT05fS0lORF9SRUNSRUFURRACEhgKFEFDVElPTl9LSU5EX1JPTExCQUNLEAMSGQoVQUNUSU9OX0tJTkRfTUFSS19OT0RFEAQSGQoVQUNUSU9OX0tJTkRfTElGVF9OT0RFEAUqZQoITm9kZU1hcmsSGQoVTk9ERV9NQVJLX1VOU1BFQ0lGSUVEEAASEwoPTk9ERV9NQVJLX0xBQkVMEAESEwoPTk9ERV9NQVJLX1RBSU5UEAISFAoQTk9ERV9NQVJLX0NPUkRPThADKl0KB091dGNvbWUSFwoTT1VUQ09NRV9VTlNQRUNJRklFRBAAEhAKDE9VVENPTUVfRE9ORRABEhIKDk9VVENPTUVfRkFJTEVEEAISEwoPT1VUQ09NRV9SRUZVU0VEEAMqkgIKC0FjdGlvblN0YXRlEhwKGEFDVElPTl9TVEFURV9VTlNQRUNJRklFRBAAEhkKFUFDVElPTl9TVEFURV9BV0FJVElORxABEhcKE0FDVElPTl9TVEFURV9JU1NVRUQQAhIVChFBQ1RJT05fU1RBVEVfRE9ORRADEhcKE0FDVElPTl9TVEFURV9GQUlMRUQQBBIYChRBQ1RJT05fU1RBVEVfUkVGVVNFRBAFEhgKFEFDVElPTl9TVEFURV9FWFBJUkVEEAYSFwoTQUNUSU9OX1NUQVRFX0RFTklFRBAHEhoKFkFDVElPTl9TVEFURV9XSVRIRFJBV04QCBIYChRBQ1RJT05fU1RBVEVfRFJZX1JVThAJMrcBCglBY3R1YXRpb24SUgoLUHVsbEludGVudHMSHy5odWxsbWFyay52MS5QdWxsSW50ZW50c1JlcXVlc3QaIC5odWxsbWFyay52MS5QdWxsSW50ZW50c1Jlc3BvbnNlMAESVgoNUmVwb3J0T3V0Y29tZRIhLmh1bGxtYXJrLnYxLlJlcG9ydE91dGNvbWVSZXF1ZXN0GiIuaHVsbG1hcmsudjEuUmVwb3J0T3V0Y29tZVJlc3BvbnNlMvwDCghSZXNwb25zZRJQCgtMaXN0QWN0aW9ucxIfLmh1bGxtYXJrLnYxLkxpc3RBY3Rpb25zUmVxdWVzdBogLmh1bGxtYXJrLnYxLkxpc3RBY3Rpb25zUmVzcG9uc2USSgoJR2V0QWN0aW9uEh0uaHVsbG1hcmsudjEuR2V0QWN0aW9uUmVxdWVzdBoeLmh1bGxtYXJrLnYxLkdldEFjdGlvblJlc3BvbnNlElYKDUFwcHJvdmVBY3Rpb24SIS5odWxsbWFyay52MS5BcHByb3ZlQWN0aW9uUmVxdWVzdBoiLmh1bGxtYXJrLnYxLkFwcHJvdmVBY3Rpb25SZXNwb25zZRJNCgpEZW55QWN0aW9uEh4uaHVsbG1hcmsudjEuRGVueUFjdGlvblJlcXVlc3QaHy5odWxsbWFyay52MS5EZW55QWN0aW9uUmVzcG9uc2USUwoMUGF1c2VBY3Rpb25zEiAuaHVsbG1hcmsudjEuUGF1c2VBY3Rpb25zUmVxdWVzdBohLmh1bGxtYXJrLnYxLlBhdXNlQWN0aW9uc1Jlc3BvbnNlElYKDVJlc3VtZUFjdGlvbnMSIS5odWxsbWFyay52MS5SZXN1bWVBY3Rpb25zUmVxdWVzdBoiLmh1bGxtYXJrLnYxLlJlc3VtZUFjdGlvbnNSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+
+/**
+ * Describes the message hullmark.v1.NodeTarget.
+ * Use `create(NodeTargetSchema)` to create a new message.
+ */
+export const NodeTargetSchema = /*@__PURE__*/
+  messageDesc(file_hullmark_v1_response, 0);
 
 /**
  * Describes the message hullmark.v1.Intent.
  * Use `create(IntentSchema)` to create a new message.
  */
 export const IntentSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 0);
+  messageDesc(file_hullmark_v1_response, 1);
 
 /**
  * Describes the message hullmark.v1.SignedIntent.
  * Use `create(SignedIntentSchema)` to create a new message.
  */
 export const SignedIntentSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 1);
+  messageDesc(file_hullmark_v1_response, 2);
 
 /**
  * Describes the message hullmark.v1.PullIntentsRequest.
  * Use `create(PullIntentsRequestSchema)` to create a new message.
  */
 export const PullIntentsRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 2);
+  messageDesc(file_hullmark_v1_response, 3);
 
 /**
  * Describes the message hullmark.v1.PullIntentsResponse.
  * Use `create(PullIntentsResponseSchema)` to create a new message.
  */
 export const PullIntentsResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 3);
+  messageDesc(file_hullmark_v1_response, 4);
 
 /**
  * Describes the message hullmark.v1.ReportOutcomeRequest.
  * Use `create(ReportOutcomeRequestSchema)` to create a new message.
  */
 export const ReportOutcomeRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 4);
+  messageDesc(file_hullmark_v1_response, 5);
 
 /**
  * Describes the message hullmark.v1.Capture.
  * Use `create(CaptureSchema)` to create a new message.
  */
 export const CaptureSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 5);
+  messageDesc(file_hullmark_v1_response, 6);
 
 /**
  * Describes the message hullmark.v1.ReportOutcomeResponse.
  * Use `create(ReportOutcomeResponseSchema)` to create a new message.
  */
 export const ReportOutcomeResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 6);
+  messageDesc(file_hullmark_v1_response, 7);
 
 /**
  * Describes the message hullmark.v1.Approval.
  * Use `create(ApprovalSchema)` to create a new message.
  */
 export const ApprovalSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 7);
+  messageDesc(file_hullmark_v1_response, 8);
 
 /**
  * Describes the message hullmark.v1.Action.
  * Use `create(ActionSchema)` to create a new message.
  */
 export const ActionSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 8);
+  messageDesc(file_hullmark_v1_response, 9);
 
 /**
  * Describes the message hullmark.v1.ListActionsRequest.
  * Use `create(ListActionsRequestSchema)` to create a new message.
  */
 export const ListActionsRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 9);
+  messageDesc(file_hullmark_v1_response, 10);
 
 /**
  * Describes the message hullmark.v1.ListActionsResponse.
  * Use `create(ListActionsResponseSchema)` to create a new message.
  */
 export const ListActionsResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 10);
+  messageDesc(file_hullmark_v1_response, 11);
 
 /**
  * Describes the message hullmark.v1.Pause.
  * Use `create(PauseSchema)` to create a new message.
  */
 export const PauseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 11);
+  messageDesc(file_hullmark_v1_response, 12);
 
 /**
  * Describes the message hullmark.v1.GetActionRequest.
  * Use `create(GetActionRequestSchema)` to create a new message.
  */
 export const GetActionRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 12);
+  messageDesc(file_hullmark_v1_response, 13);
 
 /**
  * Describes the message hullmark.v1.GetActionResponse.
  * Use `create(GetActionResponseSchema)` to create a new message.
  */
 export const GetActionResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 13);
+  messageDesc(file_hullmark_v1_response, 14);
 
 /**
  * Describes the message hullmark.v1.ApproveActionRequest.
  * Use `create(ApproveActionRequestSchema)` to create a new message.
  */
 export const ApproveActionRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 14);
+  messageDesc(file_hullmark_v1_response, 15);
 
 /**
  * Describes the message hullmark.v1.ApproveActionResponse.
  * Use `create(ApproveActionResponseSchema)` to create a new message.
  */
 export const ApproveActionResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 15);
+  messageDesc(file_hullmark_v1_response, 16);
 
 /**
  * Describes the message hullmark.v1.DenyActionRequest.
  * Use `create(DenyActionRequestSchema)` to create a new message.
  */
 export const DenyActionRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 16);
+  messageDesc(file_hullmark_v1_response, 17);
 
 /**
  * Describes the message hullmark.v1.DenyActionResponse.
  * Use `create(DenyActionResponseSchema)` to create a new message.
  */
 export const DenyActionResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 17);
+  messageDesc(file_hullmark_v1_response, 18);
 
 /**
  * Describes the message hullmark.v1.PauseActionsRequest.
  * Use `create(PauseActionsRequestSchema)` to create a new message.
  */
 export const PauseActionsRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 18);
+  messageDesc(file_hullmark_v1_response, 19);
 
 /**
  * Describes the message hullmark.v1.PauseActionsResponse.
  * Use `create(PauseActionsResponseSchema)` to create a new message.
  */
 export const PauseActionsResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 19);
+  messageDesc(file_hullmark_v1_response, 20);
 
 /**
  * Describes the message hullmark.v1.ResumeActionsRequest.
  * Use `create(ResumeActionsRequestSchema)` to create a new message.
  */
 export const ResumeActionsRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 20);
+  messageDesc(file_hullmark_v1_response, 21);
 
 /**
  * Describes the message hullmark.v1.ResumeActionsResponse.
  * Use `create(ResumeActionsResponseSchema)` to create a new message.
  */
 export const ResumeActionsResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_response, 21);
+  messageDesc(file_hullmark_v1_response, 22);
 
 /**
  * Describes the enum hullmark.v1.ActionKind.
@@ -178,10 +185,24 @@ export const ActionKind = /*@__PURE__*/
   tsEnum(ActionKindSchema);
 
 /**
+ * Describes the enum hullmark.v1.NodeMark.
+ */
+export const NodeMarkSchema = /*@__PURE__*/
+  enumDesc(file_hullmark_v1_response, 1);
+
+/**
+ * What tells a scheduler, or people, that a node is not to be trusted.
+ *
+ * @generated from enum hullmark.v1.NodeMark
+ */
+export const NodeMark = /*@__PURE__*/
+  tsEnum(NodeMarkSchema);
+
+/**
  * Describes the enum hullmark.v1.Outcome.
  */
 export const OutcomeSchema = /*@__PURE__*/
-  enumDesc(file_hullmark_v1_response, 1);
+  enumDesc(file_hullmark_v1_response, 2);
 
 /**
  * @generated from enum hullmark.v1.Outcome
@@ -193,7 +214,7 @@ export const Outcome = /*@__PURE__*/
  * Describes the enum hullmark.v1.ActionState.
  */
 export const ActionStateSchema = /*@__PURE__*/
-  enumDesc(file_hullmark_v1_response, 2);
+  enumDesc(file_hullmark_v1_response, 3);
 
 /**
  * @generated from enum hullmark.v1.ActionState
