@@ -77,7 +77,7 @@ function exitCode({ verdict, required }: ExplainedImage): ExitCode {
 }
 
 /** Stable: fields are added, never changed. */
-function asJson({ image, rule, verdict, required }: ExplainedImage): object {
+function asJson({ image, rule, verdict, required, chains }: ExplainedImage): object {
   const { status, satisfied, text, refusals, signedBy, authorities, artefacts, source } = verdict;
   return {
     ...{
@@ -93,10 +93,11 @@ function asJson({ image, rule, verdict, required }: ExplainedImage): object {
       artefacts,
     },
     source: source ?? null,
+    baseLayers: chains?.at(-1) ?? null,
   };
 }
 
-function asText({ image, rule, verdict, required }: ExplainedImage): string {
+function asText({ image, rule, verdict, required, chains }: ExplainedImage): string {
   const mark = verdict.satisfied ? "✓" : verdict.status === "unknown" ? "?" : required || verdict.status === "revoked" ? "✗" : "·";
   const lines = [
     `${image.repository}@${image.digest}`,
@@ -106,6 +107,8 @@ function asText({ image, rule, verdict, required }: ExplainedImage): string {
   for (const refusal of required || verdict.status === "revoked" ? verdict.refusals : [])
     lines.push(`  asked for  ${refusal.requirement}`, `      found  ${refusal.found}`, `   would do  ${refusal.remedy}`);
   for (const { code, manifestDigest, text } of verdict.artefacts) lines.push(`  ${code.padEnd(16)} ${manifestDigest.slice(0, 19)}… ${text}`);
+  const layers = chains?.at(-1);
+  if (layers !== undefined) lines.push(`  as a base        ${layers} (baseLayers)`);
   return `${lines.map((line) => printable(line, 2048)).join("\n")}\n`;
 }
 

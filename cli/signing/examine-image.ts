@@ -31,6 +31,7 @@ const NOTHING = {
   attestations: [],
   build: undefined,
   registries: [],
+  baseLayers: [],
 } as const;
 
 /**

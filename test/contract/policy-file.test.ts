@@ -174,6 +174,10 @@ rules:
     const rule = (require: string) => errors(doc(`authorities: [{ name: a, key: ${JSON.stringify(P256)} }]\nrules: [{ name: r, require: { ${require} } }]`));
     expect(rule('registries: ["registry.example/**"]')).toEqual([expect.stringContaining("nothing vouches for them")]);
     expect(rule('registries: ["registry.example/**"], signatures: { authorities: [a] }')).toEqual([]);
+    const base = `baseLayers: ["sha256:${"c".repeat(64)}"]`;
+    expect(rule(base)).toEqual([expect.stringContaining("nothing vouches for them")]);
+    expect(rule(`${base}, signatures: { authorities: [a] }`)).toEqual([]);
+    expect(rule('baseLayers: ["registry.example/base"], signatures: { authorities: [a] }')).toEqual([expect.stringContaining("is not a digest")]);
   });
 
   it("has a JSON Schema, and docs/policy.schema.json is it", async () => {
@@ -211,6 +215,7 @@ rules:
     expect(policy.revocations.map(({ what, sinceMs }) => [what.kind, sinceMs])).toEqual([
       ["identity", Date.UTC(2026, 9, 1)],
       ["digest", undefined],
+      ["layers", undefined],
       ["builder", Date.UTC(2026, 9, 1)],
       ["commits", undefined],
     ]);

@@ -7,7 +7,7 @@ import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { loadPolicyFile } from "@hullmark/verifier/adapters/policy-file/index";
 import { formatProblem, parsePolicy } from "@hullmark/verifier/core/policy/index";
 import { matchRule } from "@hullmark/verifier/core/policy/match";
-import { SIGN_PREDICATE_TYPE, SLSA_V1, SLSA_V02, SLSA_VSA } from "@hullmark/verifier/core/provenance/index";
+import { chainIdsOf, SIGN_PREDICATE_TYPE, SLSA_V1, SLSA_V02, SLSA_VSA } from "@hullmark/verifier/core/provenance/index";
 import { policyCommand } from "hullmark/commands/policy";
 import { policyFromImage } from "hullmark/commands/policy-from-image";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -115,9 +115,32 @@ async function judged(image: PushedImage, require: string, overrides: Parameters
   return judge(client, [manifestSubject(image.repository, image.manifestDigest)], {
     ...{ authorities: policy.authorities, trustRoots: policy.trustRoots, builders: policy.builders, atMs: NOW },
     ...{ signatures: rule?.signatures, attestations: rule?.attestations ?? [], build: rule?.build, rule: rule?.name ?? "" },
-    ...{ registries: rule?.registries ?? [], repository: image.repository, ...overrides },
+    ...{ registries: rule?.registries ?? [], repository: image.repository },
+    ...{ baseLayers: rule?.baseLayers ?? [], layers: [image.diffIds], ...overrides },
   });
 }
+
+async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  const result = { code: -1, out: "", err: "" };
+  const io = {
+    out: (text: string) => {
+      result.out += text;
+    },
+    err: (text: string) => {
+      result.err += text;
+    },
+    exit: (code: number) => {
+      result.code = code;
+    },
+  };
+  await policyCommand(io, { ...io, env: {}, now: () => NOW, signal: new AbortController().signal }).parseAsync(args, { from: "user" });
+  return result;
+}
+const policyFile = (require: string) => {
+  const path = join(folder, "explained.yaml");
+  writeFileSync(path, policyText(require));
+  return path;
+};
 
 describe("a build", () => {
   const asks = (more: string) => `build: { authorities: [pipeline], ${more} }`;
@@ -397,6 +420,95 @@ describe("registries", () => {
   });
 });
 
+describe("a base", () => {
+  const on = (...chains: string[]) => `baseLayers: ${JSON.stringify(chains)}`;
+  const ofTwo = (serial: string) => [{ "etc/base": "one" }, { "etc/more": "two" }, { app: serial }];
+  const builtOn = async (name: string) => {
+    const pushed = await pushImage(`${registry.host}/rules/app`, { tag: name, layers: ofTwo(name) });
+    const statement = { _type: "https://in-toto.io/Statement/v1", subject: [{ digest: { sha256: pushed.manifestDigest.slice(7) } }] };
+    const signed = await sigstore.bundle(Buffer.from(JSON.stringify({ ...statement, predicateType: SIGN_PREDICATE_TYPE, predicate: {} })), PIPELINE, {
+      atMs: NOW,
+    });
+    await attachBundle(client, pushed, signed);
+    return pushed;
+  };
+  const elsewhere = `sha256:${"e".repeat(64)}`;
+
+  test("is told by the layers that an image begins with: by one or more of the lowest, in their order", async () => {
+    const image = await builtOn("first");
+    const chains = chainIdsOf(image.diffIds);
+    for (const allowed of [[], [chains[0]], [chains[1]], [elsewhere, chains[1]], [chains[2]]] as string[][])
+      expect((await judged(image, on(...allowed))).status, JSON.stringify(allowed)).toBe("signed");
+    // A layer that is in it but not lowest, the base of another, its layers the other way round.
+    const swapped = chainIdsOf([image.diffIds[1] ?? "", image.diffIds[0] ?? ""]);
+    for (const other of [image.diffIds[1], image.diffIds[2], elsewhere, ...swapped, image.manifestDigest, image.configDigest] as string[]) {
+      const verdict = await judged(image, on(other));
+      expect(verdict, other).toMatchObject({ status: "attestation-missing", satisfied: false, text: expect.stringContaining("; built on none of the bases") });
+      expect(verdict.refusals).toEqual([
+        { requirement: `baseLayers: ${other}`, found: `layers ${chains.join(", ")}`, remedy: expect.stringContaining("base that is allowed") },
+      ]);
+    }
+    const empty = await judged(image, on(elsewhere), { layers: [[]] });
+    expect(empty.refusals).toMatchObject([{ found: "no layers" }]);
+  });
+
+  test("must be one that is allowed for each image that is judged; where layers are not known, nobody can tell", async () => {
+    const image = await builtOn("second");
+    const other = await pushImage(`${registry.host}/rules/app`, { tag: "other", layers: [{ "etc/base": "other" }] });
+    const base = chainIdsOf(image.diffIds)[1] ?? "";
+    expect((await judged(image, on(base), { layers: [image.diffIds, other.diffIds] })).status).toBe("attestation-missing");
+    for (const layers of [undefined, []]) {
+      const verdict = await judged(image, on(base), { layers });
+      expect(verdict).toMatchObject({ status: "unknown", satisfied: false, text: expect.stringContaining("cannot tell what it is built on") });
+      expect(verdict.refusals).toEqual([{ requirement: `baseLayers: ${base}`, found: expect.stringContaining("cannot tell"), remedy: expect.any(String) }]);
+    }
+    // It vouches for nobody.
+    const unsigned = await pushImage(`${registry.host}/rules/app`, { tag: "unsigned-base", layers: ofTwo("unsigned") });
+    expect((await judged(unsigned, on(base))).status).toBe("unsigned");
+    expect((await judged(image, on(elsewhere), { incomplete: ["the registry does not answer"] })).status).toBe("attestation-missing");
+  });
+
+  test("that is trusted no more bars what is built on it, whoever signed that", async () => {
+    const image = await builtOn("third");
+    const [lowest = "", base = ""] = chainIdsOf(image.diffIds);
+    const revoking = (chainId: string) => ({ revocations: [{ reason: "CVE-2026-0001", sinceMs: undefined, what: { kind: "layers", chainId } }] }) as const;
+    for (const chainId of [lowest, base])
+      expect(await judged(image, "", revoking(chainId))).toMatchObject({
+        status: "revoked",
+        text: "base revoked: CVE-2026-0001 (rule shop)",
+        satisfied: false,
+      });
+    for (const chainId of [elsewhere, image.diffIds[1] ?? ""]) expect((await judged(image, "", revoking(chainId))).status).toBe("signed");
+    expect(await judged(image, "", { ...revoking(elsewhere), layers: undefined })).toMatchObject({ status: "unknown", satisfied: false });
+  });
+
+  test("is shown of an image, and held against it, on the command line", async () => {
+    const image = await builtOn("fourth");
+    const base = chainIdsOf(image.diffIds)[1] ?? "";
+    const reference = `${image.repository}:${image.tag}`;
+    const shown = JSON.parse((await run("explain", policyFile(""), reference, "-o", "json")).out) as { baseLayers: string };
+    expect(shown.baseLayers).toBe(chainIdsOf(image.diffIds).at(-1));
+    expect(await run("explain", policyFile(on(base)), reference)).toMatchObject({
+      code: 0,
+      out: expect.stringContaining(`as a base        ${shown.baseLayers}`),
+    });
+    expect(await run("explain", policyFile(on(elsewhere)), reference)).toMatchObject({ code: 1, out: expect.stringContaining("built on none of the bases") });
+    const index = await pushIndex(`${registry.host}/rules/app`, "many", ["amd64", "arm64"]);
+    const { bytes: manifestBytes } = await client.manifest(index.repository, index.digest, 1 << 20, new AbortController().signal);
+    const statement = { _type: "https://in-toto.io/Statement/v1", subject: [{ digest: { sha256: index.digest.slice(7) } }] };
+    const signed = Buffer.from(JSON.stringify({ ...statement, predicateType: SIGN_PREDICATE_TYPE, predicate: {} }));
+    await attachBundle(
+      client,
+      { repository: index.repository, manifestDigest: index.digest, manifestBytes },
+      await sigstore.bundle(signed, PIPELINE, { atMs: NOW }),
+    );
+    const ofIndex = chainIdsOf(index.images[0]?.diffIds ?? [])[0] ?? "";
+    const asked = (...more: string[]) => run("explain", policyFile(on(ofIndex)), `${index.repository}:many`, ...more);
+    expect(await asked()).toMatchObject({ code: 3, out: expect.stringContaining("cannot tell what it is built on") });
+    expect(await asked("--platform", "linux/arm64")).toMatchObject({ code: 0 });
+  });
+});
+
 test("approvals count people, not words: each once, saying yes, to this digest, and lately", async () => {
   const APPROVAL = "https://hullmark.dev/approval/v1";
   const yes = (by: typeof PIPELINE, decision = "approved", atMs = NOW) => ({ type: APPROVAL, predicate: { decision }, by, atMs });
@@ -414,28 +526,6 @@ test("approvals count people, not words: each once, saying yes, to this digest, 
 });
 
 describe("hullmark policy", () => {
-  async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-    const result = { code: -1, out: "", err: "" };
-    const io = {
-      out: (text: string) => {
-        result.out += text;
-      },
-      err: (text: string) => {
-        result.err += text;
-      },
-      exit: (code: number) => {
-        result.code = code;
-      },
-    };
-    await policyCommand(io, { ...io, env: {}, now: () => NOW, signal: new AbortController().signal }).parseAsync(args, { from: "user" });
-    return result;
-  }
-  const policyFile = (require: string) => {
-    const path = join(folder, "explained.yaml");
-    writeFileSync(path, policyText(require));
-    return path;
-  };
-
   test("explain says which rule decides, what it asks for, what was found and what would do", async () => {
     const image = await imageWith({ type: SLSA_V1, predicate: v1() });
     const reference = `${image.repository}:${image.tag}`;

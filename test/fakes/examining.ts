@@ -62,7 +62,17 @@ export function judgeImage({ resolution, collected }: ExaminedImage, trust: Trus
   if (resolution.kind !== "resolved") return { status: UNRESOLVED[resolution.kind], text: resolution.text, satisfied: false, verdict: undefined };
   const { subjects, tag, configDigest, repository } = resolution.image;
   const verdict = verifyProvenance(
-    { ...trust, ...collected, subjects: [...new Set(subjects.map(({ digest }) => digest))], configDigest, tag, atMs, repository, registries: [] },
+    {
+      ...trust,
+      ...collected,
+      subjects: [...new Set(subjects.map(({ digest }) => digest))],
+      configDigest,
+      tag,
+      atMs,
+      repository,
+      registries: [],
+      baseLayers: [],
+    },
     verifiers,
   );
   return { status: verdict.status, text: verdict.text, satisfied: verdict.satisfied, verdict };

@@ -38,7 +38,7 @@ export function question(overrides: Partial<ProvenanceQuestion>): ProvenanceQues
     attestations: [],
     build: undefined,
     builders: [],
-    registries: [],
+    ...{ registries: [], baseLayers: [] },
     repository: "registry.example/app",
     tag: { status: "none" },
     atMs: AT_MS,

@@ -611,6 +611,38 @@ test("of registries, what is signed and lies elsewhere is refused, by its index 
   }
 });
 
+test("of bases, what is built on another is refused, of an index each image, and a config is asked for only where a policy needs it", async () => {
+  const good = await image(release?.privateKey);
+  const policyWith = (baseLayers: readonly string[], revocations: readonly object[] = []) =>
+    service({
+      authorities: [{ name: "release", key: release?.publicKey.export({ type: "spki", format: "pem" }) }],
+      rules: [{ name: "ours", require: { signatures: { authorities: ["release"] }, baseLayers } }],
+      revocations,
+      admission: { mode: "enforce" },
+    });
+  const configs = (pushed: { readonly configDigest: string }) =>
+    registry.requests.filter((asked) => asked.startsWith("GET ") && asked.endsWith(`/blobs/${pushed.configDigest}`)).length;
+  const other = `sha256:${"e".repeat(64)}`;
+  const [own = ""] = good.diffIds;
+  expect(await answer(policyWith([]), good.reference)).toMatchObject({ allowed: true });
+  expect(configs(good)).toBe(0);
+  const asked = policyWith([other, own]);
+  expect(await answer(asked, good.reference)).toMatchObject({ allowed: true });
+  expect(await answer(asked, good.reference)).toMatchObject({ allowed: true });
+  expect(configs(good)).toBe(1);
+  expect(await answer(policyWith([other]), good.reference)).toMatchObject({ allowed: false, message: expect.stringContaining(`baseLayers: ${other}`) });
+  const revoked = [{ reason: "CVE-2026-0001", layers: own }];
+  expect(await answer(policyWith([], revoked), good.reference)).toMatchObject({ allowed: false, message: expect.stringContaining("CVE-2026-0001") });
+  expect(await answer(policyWith([], [{ reason: "other", layers: other }]), good.reference)).toMatchObject({ allowed: true });
+
+  const index = await pushIndex(`${registry.host}/acme/based${serial++}`, "1", ["amd64", "arm64"]);
+  await signed({ repository: index.repository, manifestDigest: index.digest }, release?.privateKey as KeyObject);
+  const [base = ""] = index.images[0]?.diffIds ?? [];
+  expect(await answer(policyWith([base]), `${index.repository}:1`)).toMatchObject({ allowed: true });
+  expect(await answer(policyWith([other]), `${index.repository}:1`)).toMatchObject({ allowed: false, message: expect.stringContaining("baseLayers: ") });
+  expect(await answer(policyWith([], [{ reason: "old base", layers: base }]), `${index.repository}:1`)).toMatchObject({ allowed: false });
+});
+
 describe("a namespace's own policy", () => {
   const key = (of: KeyObject | undefined) => of?.export({ type: "spki", format: "pem" }).toString();
   const requiring = (name: string, of: KeyObject | undefined) => ({

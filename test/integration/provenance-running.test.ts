@@ -339,6 +339,20 @@ test("what is signed and was found in no registry that is allowed is told, with 
   await reaches("old", ProvenanceStatus.SIGNED);
 });
 
+test("what is signed and built on no base that is allowed, or on one that is trusted no more, is told as soon as the policy says so", async () => {
+  const asking = (...chains: readonly (string | undefined)[]) => `signatures: { authorities: [pipeline] }, baseLayers: ${JSON.stringify(chains)}`;
+  verifier.policy(policyText("", TRUSTED, asking(web.diffIds[0])));
+  await reaches("web", ProvenanceStatus.SIGNED);
+  await reaches("old", ProvenanceStatus.ATTESTATION_MISSING);
+  expect((await provenance("old"))?.text).toMatch(/built on none of the bases that are allowed.*Asked for: baseLayers: sha256:/);
+  verifier.policy(policyText(`  revocations: [{ reason: bad libc, layers: "${web.diffIds[0]}" }]`));
+  await reaches("web", ProvenanceStatus.REVOKED);
+  expect((await provenance("web"))?.text).toContain("base revoked: bad libc");
+  policy();
+  await reaches("web", ProvenanceStatus.SIGNED);
+  await reaches("old", ProvenanceStatus.SIGNED);
+});
+
 test("a policy with a mistake changes nothing that is in force", async () => {
   policy();
   await reaches("web", ProvenanceStatus.SIGNED);

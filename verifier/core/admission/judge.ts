@@ -1,7 +1,7 @@
 /** One image held against one rule at the cluster's door. Pure: what is known and policy in, outcome out. */
 import type { Policy, PolicyRule } from "../policy/types.ts";
-import { ProvenanceError, type ProvenanceVerdict, type Verifiers, verifyProvenance } from "../provenance/index.ts";
-import type { AskedImage } from "./lookup.ts";
+import { ProvenanceError, type ProvenanceQuestion, type ProvenanceVerdict, type Verifiers, verifyProvenance } from "../provenance/index.ts";
+import type { AskedImage, Depth, PlatformImage } from "./lookup.ts";
 
 export type ImageOutcome =
   | { readonly kind: "accepted" }
@@ -9,14 +9,14 @@ export type ImageOutcome =
   | { readonly kind: "refused"; readonly revoked: boolean; readonly text: string; readonly asked: string; readonly found: string; readonly remedy: string }
   /** Nobody can tell: no verdict. */
   | { readonly kind: "unknown"; readonly text: string; readonly remedy: string }
-  /** To tell, more must be known of the images of the index. */
-  | { readonly kind: "look-deeper" };
+  /** To tell, more must be known. */
+  | { readonly kind: "look-deeper"; readonly depth: Exclude<Depth, "named"> };
 
 /** Whether anything of policy can make this image unwelcome: else nothing need be asked of any registry. */
 export function concerns(policy: Policy, rule: PolicyRule | undefined): { readonly required: boolean; readonly revocable: boolean } {
   return {
     required: rule !== undefined && (rule.signatures !== undefined || rule.attestations.length > 0 || rule.build !== undefined),
-    revocable: policy.revocations.some(({ what }) => what.kind === "digest" || what.kind === "builder" || what.kind === "commits"),
+    revocable: policy.revocations.some(({ what }) => ["digest", "layers", "builder", "commits"].includes(what.kind)),
   };
 }
 
@@ -35,23 +35,26 @@ export function judgeImage(
   const { required } = concerns(policy, rule);
   const fitting = image.platforms.filter((each) => architecture === undefined || each.architecture === undefined || each.architecture === architecture);
   const byDigest = policy.revocations.some(({ what }) => what.kind === "digest");
-  if (image.isIndex && byDigest && !image.deep) return { kind: "look-deeper" };
+  if (image.depth !== "layers" && ((rule?.baseLayers.length ?? 0) > 0 || policy.revocations.some(({ what }) => what.kind === "layers")))
+    return { kind: "look-deeper", depth: "layers" };
+  if (image.depth === "named" && byDigest) return { kind: "look-deeper", depth: "images" };
   const related = fitting.flatMap(({ digest, configDigest }) => (configDigest === undefined ? [digest] : [digest, configDigest]));
-  const outcome = (subjects: readonly string[], also: readonly string[]): ImageOutcome => {
+  const outcome = (subjects: readonly string[], also: readonly string[], judged: readonly PlatformImage[]): ImageOutcome => {
     try {
-      return outcomeOf(verdictOf(image, policy, rule, subjects, also, verifiers, nowMs), required);
+      return outcomeOf(verdictOf(image, policy, rule, { subjects, related: also, layers: layersOf(judged) }, verifiers, nowMs), required);
     } catch (error) {
       if (!(error instanceof ProvenanceError)) throw error;
       return { kind: "unknown", text: error.message, remedy: "correct the policy" };
     }
   };
-  const whole = outcome([image.digest], related);
+  const whole = outcome([image.digest], related, fitting);
   if (!image.isIndex || whole.kind === "accepted" || !required) return whole;
-  if (!image.deep) return { kind: "look-deeper" };
+  if (image.depth === "named") return { kind: "look-deeper", depth: "images" };
   if (fitting.length === 0) return whole;
   // Not the index then: every image of it that may run.
-  for (const { digest, configDigest } of fitting) {
-    const one = outcome([digest, image.digest], configDigest === undefined ? [] : [configDigest]);
+  for (const platform of fitting) {
+    const { digest, configDigest } = platform;
+    const one = outcome([digest, image.digest], configDigest === undefined ? [] : [configDigest], [platform]);
     if (one.kind !== "accepted") return one;
   }
   return { kind: "accepted" };
@@ -61,27 +64,32 @@ function verdictOf(
   { repository, artefacts: { artefacts, incomplete } }: AskedImage,
   policy: Policy,
   rule: PolicyRule | undefined,
-  subjects: readonly string[],
-  related: readonly string[],
+  judged: Pick<ProvenanceQuestion, "subjects" | "related" | "layers">,
   verifiers: Verifiers,
   nowMs: number,
 ): ProvenanceVerdict {
   const { authorities, trustRoots, trustStores, revocations, builders } = policy;
   return verifyProvenance(
     {
-      ...{ subjects, related, incomplete, authorities, trustRoots, trustStores, revocations, builders },
-      artefacts: artefacts.filter(({ foundUnder }) => subjects.includes(foundUnder)),
+      ...{ ...judged, incomplete, authorities, trustRoots, trustStores, revocations, builders },
+      artefacts: artefacts.filter(({ foundUnder }) => judged.subjects.includes(foundUnder)),
       ...(rule && { rule: rule.name }),
       signatures: rule?.signatures,
       attestations: rule?.attestations ?? [],
       build: rule?.build,
-      registries: rule?.registries ?? [],
+      ...{ registries: rule?.registries ?? [], baseLayers: rule?.baseLayers ?? [] },
       repository,
       tag: { status: "none" },
       atMs: nowMs,
     },
     verifiers,
   );
+}
+
+/** undefined where those of one are not known. */
+function layersOf(images: readonly PlatformImage[]): readonly (readonly string[])[] | undefined {
+  const known = images.flatMap(({ diffIds }) => (diffIds ? [diffIds] : []));
+  return known.length === images.length ? known : undefined;
 }
 
 function outcomeOf({ status, text, refusals: [first] }: ProvenanceVerdict, required: boolean): ImageOutcome {

@@ -10,8 +10,11 @@ import {
   type ImageReference,
   type ImageSubject,
   isImageEntry,
+  MAX_CONFIG_BYTES,
   ProvenanceError,
+  parseConfig,
   parseManifest,
+  readBlob,
 } from "../provenance/index.ts";
 
 /** An image for one platform. */
@@ -21,7 +24,16 @@ export interface PlatformImage {
   readonly architecture: string | undefined;
   /** Known of the image itself, and of an index's after a deep look. */
   readonly configDigest: string | undefined;
+  /** Of its layers, lowest first; known after a look for layers. */
+  readonly diffIds: readonly string[] | undefined;
 }
+
+/**
+ * What is to be known: `named` of what the reference names; `images` of each of an index's images too, with what is attached to them;
+ * `layers` also what each is made of. Each holds what the one before does.
+ */
+export type Depth = "named" | "images" | "layers";
+const DEPTHS: readonly Depth[] = ["named", "images", "layers"];
 
 export interface AskedImage {
   readonly repository: string;
@@ -30,9 +42,10 @@ export interface AskedImage {
   /** The image itself, or those of the index. */
   readonly platforms: readonly PlatformImage[];
   readonly isIndex: boolean;
-  /** Attached to what the reference names, and after a deep look to each platform's image. */
+  /** Attached to what the reference names, and after a deeper look to each platform's image. */
   readonly artefacts: CollectedArtefacts;
-  readonly deep: boolean;
+  /** At least. */
+  readonly depth: Depth;
   /** Unix milliseconds. */
   readonly knownAtMs: number;
 }
@@ -69,18 +82,18 @@ export class AdmissionLookup {
   }
 
   /**
-   * @param deep also what is attached to the images of an index, and their configs
+   * @param depth at least
    * @param waiting how long the caller waits @throws RegistryError, ProvenanceError; the signal's reason
    */
-  async image(reference: ImageReference, deep: boolean, waiting: AbortSignal): Promise<AskedImage> {
+  async image(reference: ImageReference, depth: Depth, waiting: AbortSignal): Promise<AskedImage> {
     const key = `${reference.repository}@${reference.digest ?? `:${reference.tag}`}`;
     const known = this.#known.get(key)?.image;
-    const usable = known && (!deep || known.deep || !known.isIndex) ? known : undefined;
+    const usable = known && atLeast(known.depth, depth) ? known : undefined;
     const ageMs = usable ? Math.max(0, this.#services.nowMs() - usable.knownAtMs) : 0;
     if (usable && ageMs <= FRESH_MS) return usable;
     const staleMs = reference.digest === undefined ? STALE_TAG_MS : STALE_DIGEST_MS;
     try {
-      return await unlessAborted(this.#fly(key, reference, deep || known?.deep === true), waiting);
+      return await unlessAborted(this.#fly(key, reference, known && atLeast(known.depth, depth) ? known.depth : depth), waiting);
     } catch (error) {
       const away = waiting.aborted || (error instanceof RegistryError && error.retryable);
       if (usable && away && ageMs <= staleMs) return usable;
@@ -88,8 +101,8 @@ export class AdmissionLookup {
     }
   }
 
-  #fly(key: string, reference: ImageReference, deep: boolean): Promise<AskedImage> {
-    const name = `${key} ${deep}`;
+  #fly(key: string, reference: ImageReference, depth: Depth): Promise<AskedImage> {
+    const name = `${key} ${depth}`;
     const host = reference.repository.slice(0, reference.repository.indexOf("/"));
     const before = this.#flights.get(name);
     if (before) return before.result;
@@ -97,14 +110,14 @@ export class AdmissionLookup {
     if (this.#flights.size >= MAX_IN_FLIGHT || sameHost >= MAX_IN_FLIGHT_HOST)
       return Promise.reject(new RegistryError("TIMEOUT", `${host}: too many images are being looked up; ask again`));
     const signal = AbortSignal.any([this.#services.stopped, AbortSignal.timeout(LOOKUP_MS)]);
-    const result = this.#lookUp(reference, deep, signal).then((image) => this.#keep(key, image));
+    const result = this.#lookUp(reference, depth, signal).then((image) => this.#keep(key, image));
     this.#flights.set(name, { host, result });
     const over = (): void => void this.#flights.delete(name);
     result.then(over, over);
     return result;
   }
 
-  async #lookUp({ repository, digest, tag }: ImageReference, deep: boolean, signal: AbortSignal): Promise<AskedImage> {
+  async #lookUp({ repository, digest, tag }: ImageReference, depth: Depth, signal: AbortSignal): Promise<AskedImage> {
     const { registry, nowMs } = this.#services;
     const fetch = (name: string): Promise<FetchedManifest> => registry.manifest(repository, name, MAX_MANIFEST_BYTES, signal);
     const top = await fetch(digest ?? tag ?? "latest");
@@ -113,27 +126,34 @@ export class AdmissionLookup {
     const entries = isIndex ? parsed.manifests.filter(isImageEntry) : [];
     if (entries.length > MAX_PLATFORMS) throw new ProvenanceError("TOO_LARGE", `an index of ${entries.length} images: more than ${MAX_PLATFORMS}`);
     const subjects: ImageSubject[] = [{ repository, digest: top.digest, kind: parsed.kind }];
-    const platforms: PlatformImage[] = isIndex ? [] : [{ digest: top.digest, architecture: undefined, configDigest: parsed.config.digest }];
+    const known = async (name: string, architecture: string | undefined, image: ImageManifest | undefined): Promise<PlatformImage> => {
+      const configDigest = image?.config.digest;
+      const config =
+        configDigest !== undefined && depth === "layers" ? await readBlob(registry, repository, configDigest, MAX_CONFIG_BYTES, signal) : undefined;
+      return { digest: name, architecture, configDigest, diffIds: config && parseConfig(config).diffIds };
+    };
+    const platforms: PlatformImage[] = isIndex ? [] : [await known(top.digest, undefined, parsed)];
     for (const { digest: child, platform } of entries) {
-      const image = deep ? imageOf(await fetch(child)) : undefined;
-      if (deep) subjects.push({ repository, digest: child, kind: "manifest" });
-      platforms.push({ digest: child, architecture: platform?.architecture, configDigest: image?.config.digest });
+      const image = depth === "named" ? undefined : imageOf(await fetch(child));
+      if (image) subjects.push({ repository, digest: child, kind: "manifest" });
+      platforms.push(await known(child, platform?.architecture, image));
     }
     const artefacts = await collectArtefacts(registry, subjects, signal);
-    return { repository, digest: top.digest, platforms, isIndex, artefacts, deep, knownAtMs: nowMs() };
+    // An image by itself has no images of which more could be known.
+    return { repository, digest: top.digest, platforms, isIndex, artefacts, depth: isIndex || depth === "layers" ? depth : "images", knownAtMs: nowMs() };
   }
 
   /** What could not be had whole this time does not replace what was whole of the same image. */
   #keep(key: string, image: AskedImage): AskedImage {
     const before = this.#known.get(key);
     const partial = image.artefacts.incomplete.length > 0;
-    if (before && partial && before.image.digest === image.digest && before.image.artefacts.incomplete.length === 0 && before.image.deep === image.deep)
+    if (before && partial && before.image.digest === image.digest && before.image.artefacts.incomplete.length === 0 && before.image.depth === image.depth)
       return before.image;
     if (before) this.#bytes -= before.bytes;
     this.#known.delete(key);
     // An incomplete answer is worth a new question at once.
     if (partial) return image;
-    const bytes = 4096 + sizeOf(image.artefacts);
+    const bytes = 4096 + sizeOf(image);
     this.#known.set(key, { image, bytes });
     this.#bytes += bytes;
     for (const [oldest, entry] of this.#known) {
@@ -151,7 +171,12 @@ function imageOf({ bytes, mediaType }: FetchedManifest): ImageManifest {
   return parsed;
 }
 
-function sizeOf({ artefacts }: CollectedArtefacts): number {
+function atLeast(known: Depth, wanted: Depth): boolean {
+  return DEPTHS.indexOf(known) >= DEPTHS.indexOf(wanted);
+}
+
+function sizeOf({ artefacts: { artefacts }, platforms }: AskedImage): number {
+  const layers = platforms.reduce((sum, { diffIds = [] }) => sum + 128 * diffIds.length, 0);
   return artefacts.reduce((sum, artefact) => {
     const content =
       artefact.format === "bundle"
@@ -162,7 +187,7 @@ function sizeOf({ artefacts }: CollectedArtefacts): number {
             ? artefact.envelope
             : undefined;
     return sum + 1024 + (content?.length ?? 0);
-  }, 0);
+  }, layers);
 }
 
 /** The work goes on; only this caller's waiting ends. */

@@ -10,7 +10,7 @@ import { type ImageReference, ProvenanceError, parseReference, type Verifiers } 
 import { type AdmissionAnswer, auditOf, messageOf, type Objection, warningsOf } from "./answer.ts";
 import { type BreakGlass, readBreakGlass } from "./break-glass.ts";
 import { concerns, type ImageOutcome, judgeImage } from "./judge.ts";
-import { AdmissionLookup, type AskedImage } from "./lookup.ts";
+import { AdmissionLookup, type AskedImage, type Depth } from "./lookup.ts";
 import { type AskedContainer, type AskedPod, askedPod, BREAK_GLASS, newContainers } from "./pods.ts";
 import type { AdmissionRequest } from "./review.ts";
 
@@ -52,6 +52,8 @@ interface Outcome {
 /** An answer about everything that was objected; refused where there is a message. */
 type Told = (decision: AdmissionDecision, warnings?: readonly string[], message?: string) => Outcome;
 
+/** From what is named, over the images of an index, to their layers. */
+const MAX_LOOKS = 3;
 /** A verdict that rests on time (validity, age) is made anew after it. */
 const VERDICT_MS = 10_000;
 
@@ -178,10 +180,12 @@ export class AdmissionService {
     architecture: string | undefined,
     waiting: AbortSignal,
   ): Promise<{ readonly image: AskedImage; readonly outcome: Exclude<ImageOutcome, { kind: "look-deeper" }> }> {
-    for (const deep of [false, true]) {
-      const image = await this.#lookup.image(reference, deep, waiting);
+    let depth: Depth = "named";
+    for (let looks = 0; looks < MAX_LOOKS; looks++) {
+      const image = await this.#lookup.image(reference, depth, waiting);
       const outcome = this.#remembered(image, policy, rule, architecture);
       if (outcome.kind !== "look-deeper") return { image, outcome };
+      ({ depth } = outcome);
     }
     throw new ProvenanceError("MALFORMED", "an index whose images cannot be told");
   }

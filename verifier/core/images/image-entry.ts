@@ -87,7 +87,7 @@ export function judgeProvenance(
         signatures: rule?.signatures,
         attestations: rule?.attestations ?? [],
         build: rule?.build,
-        registries: rule?.registries ?? [],
+        ...{ registries: rule?.registries ?? [], baseLayers: rule?.baseLayers ?? [], layers: [resolved.config.diffIds] },
         repository: repositoryOf(resolved, question.imageReference, rule?.registries ?? []),
         builders: policy.builders,
         tag: resolved.tag,

@@ -1,9 +1,8 @@
 /** Replayed layers: from memory, from the store, or fetched and replayed, once, however many ask. */
-import { hash } from "node:crypto";
 import type { LayerReplayer } from "../../ports/layer-replayer.ts";
 import type { Reference, ReferenceKey, ReferenceStore } from "../../ports/reference-store.ts";
 import type { Registry } from "../../ports/registry.ts";
-import type { ResolvedImage } from "../provenance/index.ts";
+import { chainIdsOf, type ResolvedImage } from "../provenance/index.ts";
 import { DIALECT_VERSION, type Dialect, LayerTree } from "../reference-value/index.ts";
 
 /** Entries of all trees kept in memory: some 200 bytes each. */
@@ -89,14 +88,4 @@ export class LayerLibrary {
       this.#cachedEntries -= old.size + 1;
     }
   }
-}
-
-/** OCI image-spec, config.md, "Layer ChainID". */
-export function chainIdsOf(diffIds: readonly string[]): string[] {
-  const chain: string[] = [];
-  for (const diffId of diffIds) {
-    const below = chain.at(-1);
-    chain.push(below === undefined ? diffId : `sha256:${hash("sha256", `${below} ${diffId}`)}`);
-  }
-  return chain;
 }

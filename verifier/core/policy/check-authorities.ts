@@ -18,7 +18,7 @@ export interface AuthorityContext {
 }
 
 const SIGNER_KINDS = ["key", "keyFile", "keyless", "notary"] as const;
-const REVOCABLE = ["key", "keyFile", "identity", "certificate", "digest", "builder", "commits"] as const;
+const REVOCABLE = ["key", "keyFile", "identity", "certificate", "digest", "layers", "builder", "commits"] as const;
 
 export function buildTrustRoot(
   { name, file, json: inline, requireLog, requireSct }: PolicyFile["spec"]["trustRoots"][number],
@@ -93,14 +93,16 @@ function buildSigner(file: FileSigner, path: Path, context: AuthorityContext): S
 export function buildRevocation(file: FileRevocation, path: Path, context: AuthorityContext): Revocation {
   const given = REVOCABLE.filter((kind) => file[kind] !== undefined);
   if (given.length !== 1) context.report("error", path, "wants exactly one thing that is revoked", `give one of: ${REVOCABLE.join(", ")}`);
-  if (file.digest !== undefined && file.since !== undefined)
-    context.report("error", [...path, "since"], "has no meaning for a digest", "remove it: the image is barred");
+  const barring = file.digest !== undefined ? "a digest" : file.layers !== undefined ? "the layers of a base" : undefined;
+  if (barring !== undefined && file.since !== undefined)
+    context.report("error", [...path, "since"], `has no meaning for ${barring}`, "remove it: the image is barred");
   return { reason: file.reason, sinceMs: file.since, what: revoked(file, path, context) };
 }
 
 function revoked(file: FileRevocation, path: Path, context: AuthorityContext): Revocation["what"] {
   if (file.identity) return { kind: "identity", ...identity(file.identity, [...path, "identity"], context.report) };
   if (file.certificate !== undefined) return { kind: "certificate", sha256: file.certificate };
+  if (file.layers !== undefined) return { kind: "layers", chainId: file.layers };
   if (file.builder !== undefined) return { kind: "builder", builder: file.builder };
   if (file.commits) return { kind: "commits", repository: file.commits.repository, commits: [...new Set(file.commits.ids)] };
   if (file.key !== undefined || file.keyFile !== undefined) return { kind: "key", publicKeyPem: publicKey(file, path, context) };

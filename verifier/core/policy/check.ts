@@ -155,9 +155,13 @@ function unique(items: readonly { readonly name: string }[], path: readonly Prop
 }
 
 function buildRule(rule: FileRule, authorities: readonly Authority[], path: readonly PropertyKey[], report: Report): PolicyRule {
-  const { signatures, attestations, build, approvals, registries, noNewPrivileges, readOnlyRoot, engineInits } = rule.require;
-  if (registries.length > 0 && !signatures && !build && !approvals && attestations.length === 0)
-    report("error", [...path, "require", "registries"], "says where images are from, and nothing vouches for them", "ask for `signatures` beside it");
+  const { signatures, attestations, build, approvals, registries, baseLayers, noNewPrivileges, readOnlyRoot, engineInits } = rule.require;
+  if (!signatures && !build && !approvals && attestations.length === 0) {
+    if (registries.length > 0)
+      report("error", [...path, "require", "registries"], "says where images are from, and nothing vouches for them", "ask for `signatures` beside it");
+    if (baseLayers.length > 0)
+      report("error", [...path, "require", "baseLayers"], "says what images are built on, and nothing vouches for them", "ask for `signatures` beside it");
+  }
   return {
     name: rule.name,
     select: rule.select,
@@ -179,7 +183,7 @@ function buildRule(rule: FileRule, authorities: readonly Authority[], path: read
       ...{ commit: build.commit, privileges: build.privileges },
       ...buildRequirement(build, authorities, [...path, "require", "build"], report),
     },
-    registries,
+    ...{ registries, baseLayers },
     protections: { noNewPrivileges, readOnlyRoot, engineInits },
     allow: rule.allow,
     severities: rule.severities,

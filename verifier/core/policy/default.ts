@@ -74,7 +74,7 @@ export function defaultPolicy(): Policy {
           signatures: undefined,
           attestations: [],
           build: undefined,
-          registries: [],
+          ...{ registries: [], baseLayers: [] },
           severities: {},
           admission: undefined,
         },

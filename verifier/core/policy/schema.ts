@@ -92,6 +92,7 @@ const revocation = z.strictObject({
   identity: z.strictObject(anyIdentityKeys).optional(),
   certificate: sha256.optional(),
   digest: sha256Digest.optional(),
+  layers: sha256Digest.optional(),
   builder: z.string().min(1).max(2048).optional(),
   commits: z.strictObject({ repository: z.string().min(1).max(2048), ids: z.array(commitId).min(1).max(100_000) }).optional(),
 });
@@ -144,6 +145,7 @@ const rule = z.strictObject({
       signatures: z.strictObject(requirement).optional(),
       build: build.optional(),
       registries: list(glob),
+      baseLayers: list(sha256Digest),
       approvals: z.strictObject({ ...requirement, maxAge: duration(1, MAX_AGE_SECONDS).optional() }).optional(),
       attestations: list(
         z.strictObject({

@@ -54,7 +54,7 @@ export function judgeTeam({ namespace, spec }: TeamObject, cluster: Policy): Jud
     signatures: undefined,
     attestations: [],
     build: undefined,
-    registries: [],
+    ...{ registries: [], baseLayers: [] },
     severities: {},
     admission: undefined,
   };

@@ -81,6 +81,8 @@ export interface Revocation {
     /** SHA-256 of a certificate anywhere in a chain of the Notary Project, hex. */
     | { readonly kind: "certificate"; readonly sha256: string }
     | { readonly kind: "digest"; readonly digest: string }
+    /** Chain id of a base: every image that is built on it. */
+    | { readonly kind: "layers"; readonly chainId: string }
     | { readonly kind: "builder"; readonly builder: string }
     | { readonly kind: "commits"; readonly repository: string; readonly commits: readonly string[] };
 }
@@ -236,6 +238,8 @@ export interface PolicyRule {
   readonly build: BuildRequirement | undefined;
   /** Globs over repositories (`host[:port]/name`): where what was signed must be found; empty: anywhere. */
   readonly registries: readonly string[];
+  /** Chain ids of bases, of one of which its lowest layers must be; empty: any. */
+  readonly baseLayers: readonly string[];
   readonly protections: Protections;
   readonly allow: Allowances;
   /** Go before the policy's own. */

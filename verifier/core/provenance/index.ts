@@ -12,6 +12,7 @@ export {
   parseManifest,
 } from "./image-objects.ts";
 export type { ArtefactCode, ArtefactVerdict } from "./judge.ts";
+export { chainIdsOf } from "./layers.ts";
 export { readBlob } from "./read-blob.ts";
 export { type ImageReference, isDigest, parseReference, tryParseReference } from "./reference.ts";
 export { type ImageResolution, type ImageSubject, isImageEntry, type ResolvedImage, type RuntimeImage, resolveImage, type TagState } from "./resolve.ts";

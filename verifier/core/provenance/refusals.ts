@@ -2,7 +2,7 @@
 import type { AttestationRequirement, BuildRequirement } from "../policy/types.ts";
 import type { ArtefactVerdict } from "./judge.ts";
 import type { ReadyAuthority } from "./signers.ts";
-import type { Explained } from "./text.ts";
+import { type Explained, NO_LAYERS } from "./text.ts";
 
 export interface Refusal {
   /** For example `signatures: 2 of release, security`. */
@@ -34,13 +34,14 @@ const MAX_EVIDENCE = 4;
 const NO_EVIDENCE: ReadonlySet<ArtefactVerdict["code"]> = new Set(["signature", "attestation"]);
 
 export function refusalsOf(facts: RefusalFacts): Refusal[] {
-  const { status, barred, enough, missing, elsewhere, incomplete } = facts;
+  const { status, barred, enough, missing, elsewhere, base, incomplete } = facts;
   if (barred !== undefined)
     return [{ requirement: "not revoked", found: barred, remedy: "build anew from what is trusted, sign that, and deploy it; or withdraw the revocation" }];
   const refusals: Refusal[] = [];
   if (!enough) refusals.push(signatureRefusal(facts));
   for (const wanted of missing) refusals.push(attestationRefusal(wanted, facts));
   if (elsewhere) refusals.push(registryRefusal(elsewhere));
+  if (base) refusals.push(baseRefusal(base));
   if (refusals.length === 0) refusals.push({ requirement: "not built by a builder or from a commit that is revoked", found: "", remedy: "" });
   if (status === "unknown" && incomplete.length > 0)
     return refusals.map((refusal) => ({
@@ -68,6 +69,15 @@ function registryRefusal({ repository, registries }: NonNullable<RefusalFacts["e
     found: `in ${repository}`,
     remedy: `copy it with what signs it to ${allowed} (hullmark promote), and start it from there`,
   };
+}
+
+function baseRefusal({ allowed, chains }: NonNullable<RefusalFacts["base"]>): Refusal {
+  const named = `${allowed.slice(0, MAX_EVIDENCE).join(" or ")}${allowed.length > MAX_EVIDENCE ? " or …" : ""}`;
+  const requirement = `baseLayers: ${named}`;
+  if (!chains) return { requirement, found: `cannot tell: ${NO_LAYERS}`, remedy: "name the image of one platform" };
+  // The lowest alone are a base's; all above are the build's own.
+  const found = `layers ${chains.slice(0, MAX_EVIDENCE).join(", ")}${chains.length > MAX_EVIDENCE ? ", …" : ""}`;
+  return { requirement, found: chains.length === 0 ? "no layers" : found, remedy: "build it anew on a base that is allowed, or allow the base in the policy" };
 }
 
 function attestationRefusal({ name, wanted, by, close }: Unmet, facts: RefusalFacts): Refusal {

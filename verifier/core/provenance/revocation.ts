@@ -8,6 +8,8 @@ import { type BuildSource, plainRepository } from "./slsa.ts";
 export interface Revocations {
   /** Some are of builders or commits: whether they bar an image only its provenance can tell. */
   readonly ofBuilds: boolean;
+  /** Some are of bases: only the layers of an image tell whether they bar it. */
+  readonly ofLayers: boolean;
   /** Why a signature by this bare key counts no more. */
   ofKey(key: { readonly id: string }): string | undefined;
   /** By its name, in whatever case its letters are written, or by its key. */
@@ -16,6 +18,8 @@ export interface Revocations {
   ofChain(signer: NotarySigner): string | undefined;
   /** Why the image is barred, whoever signed it. @param digests of manifests, indexes and the config that are this image */
   ofImage(digests: Iterable<string>): string | undefined;
+  /** Why an image is barred that is built on what is trusted no more. @param chains chain ids of its layers */
+  ofBase(chains: readonly string[]): string | undefined;
   /** @param signedAtMs when the attestation that says so was signed, where that is proven; Unix milliseconds */
   ofBuild(source: BuildSource, signedAtMs: number | undefined): string | undefined;
 }
@@ -36,6 +40,8 @@ export function readyRevocations(revocations: readonly Revocation[], verifier: S
         signer.ownWord ? undefined : signer.signedAtMs,
         ({ key, certificate }) => key?.({ id: signer.keyId }) === true || (certificate !== undefined && signer.fingerprints.includes(certificate)),
       ),
+    ofLayers: ready.some(({ what }) => what.kind === "layers"),
+    ofBase: (chains) => first(undefined, ({ layers }) => layers !== undefined && chains.includes(layers)),
     ofImage: (digests) => revokedDigest(revocations, digests),
     ofBuild: (source, signedAtMs) => first(signedAtMs, ({ build }) => build?.(source) === true),
   };
@@ -53,6 +59,7 @@ interface Tests {
   readonly certificate?: string;
   readonly identity?: (signer: CertifiedSigner) => boolean;
   readonly build?: (source: BuildSource) => boolean;
+  readonly layers?: string;
 }
 
 function testsOf({ what }: Revocation, verifier: SignatureVerifier): Tests {
@@ -67,6 +74,8 @@ function testsOf({ what }: Revocation, verifier: SignatureVerifier): Tests {
       return { certificate: what.sha256 };
     case "digest":
       return {};
+    case "layers":
+      return { layers: what.chainId };
     case "builder":
       return { build: ({ builder }) => sameUri(builder, what.builder) };
     case "commits": {
@@ -90,6 +99,6 @@ function sameUri(a: string, b: string): boolean {
 }
 
 function describe({ what, reason, sinceMs }: Revocation): string {
-  const name = what.kind === "commits" ? "commit" : what.kind;
+  const name = what.kind === "commits" ? "commit" : what.kind === "layers" ? "base" : what.kind;
   return `${name} revoked${sinceMs === undefined ? "" : ` for what was signed since ${new Date(sinceMs).toISOString()}`}: ${reason}`;
 }

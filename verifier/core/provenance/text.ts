@@ -1,7 +1,11 @@
 /** The one line that people read. */
 import type { ArtefactVerdict } from "./judge.ts";
+import type { OtherBase } from "./layers.ts";
 import type { TagState } from "./resolve.ts";
 import type { ProvenanceStatus } from "./status.ts";
+
+/** Of an index, whose images each have their own. */
+export const NO_LAYERS = "its layers are not known";
 
 export interface Explained {
   readonly status: ProvenanceStatus;
@@ -14,6 +18,7 @@ export interface Explained {
   readonly missing: readonly { readonly name: string; readonly close: readonly string[] }[];
   /** Where it was found, and should not be; undefined: it may be there. */
   readonly elsewhere: { readonly repository: string; readonly registries: readonly string[] } | undefined;
+  readonly base: OtherBase | undefined;
   /** Why the image is barred whoever signed it. */
   readonly barred: string | undefined;
   readonly incomplete: readonly string[];
@@ -29,7 +34,8 @@ export function explain(facts: Explained): string {
       : "";
   const rule = facts.status !== "signed" && facts.rule !== undefined ? ` (rule ${facts.rule})` : "";
   const elsewhere = facts.elsewhere && facts.barred === undefined ? `; found in ${facts.elsewhere.repository}, which no registry allowed here matches` : "";
-  return `${headline(facts)}${missing}${elsewhere}${facts.status === "moved-tag" ? "" : moved}${rule}`;
+  const base = facts.base?.chains && facts.barred === undefined ? "; built on none of the bases that are allowed" : "";
+  return `${headline(facts)}${missing}${elsewhere}${base}${facts.status === "moved-tag" ? "" : moved}${rule}`;
 }
 
 function headline(facts: Explained): string {
@@ -40,6 +46,7 @@ function headline(facts: Explained): string {
     case "attestation-missing":
       return `signed by ${facts.counted.join(", ")}`;
     case "unknown":
+      if (facts.enough && facts.incomplete.length === 0) return `signed by ${facts.counted.join(", ")}, but cannot tell what it is built on: ${NO_LAYERS}`;
       if (facts.enough) return `signed by ${facts.counted.join(", ")}, but cannot tell whether it is attested: ${facts.incomplete.slice(0, 3).join("; ")}`;
       if (facts.incomplete.length > 0) return `cannot tell whether it is signed: ${facts.incomplete.slice(0, 3).join("; ")}`;
       return `carries ${artefacts.length} signatures or attestations, but no trusted key is configured to check them with`;

@@ -7,6 +7,7 @@ import type { AttestationRequirement, Authority, BuildRequirement, Revocation, S
 import type { Artefact } from "./artefact.ts";
 import { ProvenanceError } from "./errors.ts";
 import { type ArtefactVerdict, type JudgedArtefact, judgeArtefact } from "./judge.ts";
+import { chainIdsOf, otherBase } from "./layers.ts";
 import { type Refusal, refusalsOf, type Unmet } from "./refusals.ts";
 import { attestationTest, buildTest } from "./requirements.ts";
 import type { TagState } from "./resolve.ts";
@@ -24,6 +25,8 @@ export interface ProvenanceQuestion extends TrustMaterial {
   readonly configDigest?: string;
   /** Of what belongs to it without being it, such as the images of an index: a revocation may name them too. */
   readonly related?: readonly string[];
+  /** Diff ids, lowest first, of each image that is judged: what it is built on may be asked for or revoked. undefined: not known. */
+  readonly layers?: readonly (readonly string[])[] | undefined;
   readonly artefacts: readonly Artefact[];
   /** What could not be fetched. */
   readonly incomplete: readonly string[];
@@ -38,6 +41,8 @@ export interface ProvenanceQuestion extends TrustMaterial {
   readonly builders: readonly TrustedBuilder[];
   /** Globs: of which one must match `repository`; empty: any. */
   readonly registries: readonly string[];
+  /** Chain ids, of which each image must have one among its own; empty: any base. */
+  readonly baseLayers: readonly string[];
   /** `host[:port]/name` in which the image was found: of several the one that counts. */
   readonly repository: string;
   readonly tag: TagState;
@@ -93,16 +98,20 @@ export function verifyProvenance(question: ProvenanceQuestion, verifiers: Verifi
   const barred = barredBy(question, artefacts, revocations);
   const source = artefacts.find((verdict) => verdict.code === "attestation" && verdict.source)?.source;
   // What names a builder or commit that is trusted no more may be just what could not be had.
-  const barrable = revocations.ofBuilds && source === undefined && question.incomplete.length > 0;
+  const barrable = (revocations.ofBuilds && source === undefined && question.incomplete.length > 0) || (revocations.ofLayers && !question.layers);
   const elsewhere = question.registries.length > 0 && !compileNames(question.registries)(question.repository) ? question : undefined;
-  const whole = enough && missing.length === 0 && !elsewhere && !barrable;
-  // Where it lies is certain, whatever else could not be had.
-  const otherwise = (): ProvenanceStatus =>
-    enough && elsewhere ? "attestation-missing" : statusOf(question, artefacts, authorities.length > 0, signedBy.length > 0, enough);
+  const base = otherBase(question.layers, question.baseLayers);
+  const whole = enough && missing.length === 0 && !elsewhere && !base && !barrable;
+  // Where it lies and what it is built on is certain, whatever else could not be had.
+  const otherwise = (): ProvenanceStatus => {
+    if (enough && (elsewhere || base?.chains)) return "attestation-missing";
+    if (enough && missing.length === 0 && (base || barrable)) return "unknown";
+    return statusOf(question, artefacts, authorities.length > 0, signedBy.length > 0, enough);
+  };
   const status = barred !== undefined ? "revoked" : whole ? "signed" : otherwise();
   const satisfied = status === "signed";
   const facts = {
-    ...{ status, artefacts, signedBy, accepted, threshold, missing, elsewhere, barred, authorities, enough },
+    ...{ status, artefacts, signedBy, accepted, threshold, missing, elsewhere, base, barred, authorities, enough },
     ...{ subjects: question.subjects, incomplete: question.incomplete, tag: question.tag, rule: question.rule },
     counted: signedBy.filter((name) => accepted.includes(name)),
   };
@@ -173,12 +182,14 @@ function votesFor(wanted: readonly string[], counting: readonly ArtefactVerdict[
 
 /** A digest, builder or commit that is trusted no more bars the image whoever signed it. */
 function barredBy(
-  { subjects, configDigest, related = [] }: ProvenanceQuestion,
+  { subjects, configDigest, related = [], layers = [] }: ProvenanceQuestion,
   artefacts: readonly ArtefactVerdict[],
   revocations: Revocations,
 ): string | undefined {
   const image = revocations.ofImage([...subjects, ...related, ...(configDigest === undefined ? [] : [configDigest])]);
   if (image !== undefined) return image;
+  const builtOn = revocations.ofLayers ? revocations.ofBase(layers.flatMap(chainIdsOf)) : undefined;
+  if (builtOn !== undefined) return builtOn;
   for (const { code, source, vouchers } of artefacts) {
     if ((code !== "attestation" && code !== "outside-validity") || !source) continue;
     const barred = revocations.ofBuild(source, vouchers[0]?.signedAtMs);
