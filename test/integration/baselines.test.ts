@@ -27,10 +27,10 @@ const CONFIG = `enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolic
 /** A node with a TPM that has measured the first kernel. */
 async function join1(name: string) {
   const tpm = await Swtpm.start({ withoutEkCertificate: true });
-  await boot(tpm.tcti, [KERNEL]);
-  const stateDir = mkdtempSync(join(directory, "tpm-"));
-  const quoter = new Tpm2Quoter({ tcti: tpm.tcti, stateDir });
+  const quoter = new Tpm2Quoter({ tcti: tpm.tcti, stateDir: mkdtempSync(join(directory, "tpm-")) });
+  // Before anything can fail: what is listed is stopped.
   chips.push({ tpm, quoter });
+  await boot(tpm.tcti, [KERNEL]);
   const attester = verifier.attester({ name, quoter });
   await attester.connect();
   await attester.report();

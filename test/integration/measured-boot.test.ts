@@ -102,7 +102,7 @@ describe("measured boot on a TPM", () => {
     await verifier.stop();
     await attester.close();
     await verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policyPath}`);
-    const again = verifier.attester({ name: "w-1", quoter });
+    const again = verifier.attester({ name: "w-1", quoter, bootId: attester.bootId });
     again.answering = false;
     again.bootLog = attester.bootLog;
     await again.connect();
@@ -166,6 +166,60 @@ describe("measured boot on a TPM", () => {
     await verifier.adminClient.reloadPolicy({});
     await judged(Verdict.WARNING);
     await expect.poll(async () => (await verifier.query.listDrift({ states: [DriftState.OPEN] })).drifts).toEqual([]);
+  });
+
+  test("after a new boot the node is unknown until that one has quoted, and a kernel that another one started is told until the machine is reset", async () => {
+    const first = await started(linuxBoot());
+    await judged(Verdict.WARNING);
+    await first.close();
+    /** The same machine with another kernel: silent at first. */
+    const next = async (): Promise<Attester> => {
+      const attester = verifier.attester({ name: "w-1", quoter });
+      attester.bootLog = first.bootLog;
+      attester.answering = false;
+      await attester.connect();
+      await attester.report();
+      expect(await codes()).toContain("no-quote");
+      await judged(Verdict.UNKNOWN);
+      attester.answering = true;
+      attester.send({ case: "quote", value: await attester.quote(await attester.next("challenge")) });
+      return attester;
+    };
+    // Neither reset nor restarted: kexec. It stays so, also for a verifier that was started anew.
+    const second = await next();
+    await expect.poll(codes, { timeout: 10_000 }).toEqual(["kexec", "tpm-tofu"]);
+    expect((await shown()).node).toMatchObject({ verdict: Verdict.UNKNOWN, vector: { executables: 0, configuration: 0 } });
+    expect((await verifier.query.listDrift({ states: [DriftState.OPEN] })).drifts).toEqual([]);
+    await second.close();
+    await verifier.stop();
+    await verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policyPath}`);
+    const again = verifier.attester({ name: "w-1", quoter, bootId: second.bootId });
+    again.bootLog = first.bootLog;
+    await again.connect();
+    await again.report();
+    await verifier.adminClient.requestQuote({ nodeId: "w-1" });
+    await expect.poll(codes, { timeout: 10_000 }).toEqual(["kexec", "tpm-tofu"]);
+    // Who asks for nothing of the log is warned.
+    const asking = policy();
+    verifier.policy(
+      asking.replace("secureBoot: required", "eventLog: optional\n        secureBoot: any").replace(/ {8}(variables|images|commandLines).*\n/g, ""),
+    );
+    await verifier.adminClient.reloadPolicy({});
+    await judged(Verdict.WARNING);
+    expect(await codes()).toEqual(["kexec", "tpm-tofu"]);
+    verifier.policy(asking);
+    await verifier.adminClient.reloadPolicy({});
+    await judged(Verdict.UNKNOWN);
+    await again.close();
+
+    // A reboot through the firmware.
+    await quoter.close();
+    await tpm.powerOff();
+    await tpm.powerOn();
+    await boot(tpm.tcti, linuxBoot());
+    await next();
+    await expect.poll(codes, { timeout: 10_000 }).toEqual(["tpm-tofu"]);
+    await judged(Verdict.WARNING);
   });
 });
 

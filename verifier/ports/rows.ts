@@ -55,6 +55,8 @@ export interface NodeRow {
   readonly lastSeenMs: number | undefined;
   /** When the newest quote that held was asked for. */
   readonly lastQuoteMs: number | undefined;
+  /** Boot id that it was made under: it says nothing of another boot. Absent: not known (a row of an older verifier). */
+  readonly quotedBoot?: string | undefined;
   /** The newest time, longer than two intervals, between two quotes that held: when each was asked for. */
   readonly gap?: { readonly fromMs: number; readonly toMs: number } | undefined;
   /** Why the newest quote was refused; undefined: it was not. */
@@ -78,6 +80,14 @@ export interface BootRow extends BootEvidence {
   readonly nodeId: string;
   /** Empty where the node has no event log. */
   readonly eventLogSha256: Buffer;
+  /** Under which boot, by which attestation key and at which counters of the TPM it was quoted. Absent in a row of an older verifier. */
+  readonly quotedBy?: QuotedBy | undefined;
+}
+export interface QuotedBy {
+  readonly bootId: string;
+  readonly akSha256: string;
+  readonly resetCount: number;
+  readonly restartCount: number;
 }
 
 /** What is known of a node's measurement list: one row a node, written where it changes. */

@@ -11,7 +11,7 @@ export interface NodeFacts {
   readonly connected: boolean;
   /** Newest Evidence or heartbeat; undefined: none yet. */
   readonly lastSeenMs: number | undefined;
-  /** Newest quote that held and covered the newest Evidence; undefined: none yet. Not asked for at trust level none. */
+  /** Newest quote of the present boot that held and covered the newest Evidence; undefined: none yet. Not asked for at trust level none. */
   readonly lastQuoteMs: number | undefined;
   /** Why the newest quote was refused, if it was. */
   readonly quoteRefused: string | undefined;
@@ -97,7 +97,7 @@ function freshness(facts: NodeFacts, nowMs: number, unknown: Claim[]): void {
     unknown.push(claim(facts.connected ? "stale" : "unreachable", `nothing heard for ${Math.round((nowMs - facts.lastSeenMs) / 1000)} s (not judged)`));
   if (facts.trustLevel === Level.NONE) return;
   if (holds(facts.lastQuoteMs, facts.quoteIntervalMs, nowMs)) return;
-  if (facts.lastQuoteMs === undefined) unknown.push(claim("no-quote", "no quote yet"));
+  if (facts.lastQuoteMs === undefined) unknown.push(claim("no-quote", "no quote of this boot yet"));
   else unknown.push(claim("quote-stale", `newest quote is ${Math.round((nowMs - facts.lastQuoteMs) / 1000)} s old`));
   if (facts.connected && facts.overloaded) unknown.push(claim("verifier-overloaded", "the verifier has no capacity to ask every node for its quote in time"));
 }

@@ -13,6 +13,7 @@ import { claimRow } from "./claims.ts";
 import type { Committer } from "./committer.ts";
 import type { Fleet } from "./fleet.ts";
 import { adminFact } from "./log-facts.ts";
+import { quotedMs } from "./node-appraisal.ts";
 import type { PolicyHolder } from "./policy-holder.ts";
 
 const DAY_MS = 86_400_000;
@@ -146,7 +147,7 @@ export class Baselines {
     const unproven = (why: string): AdministrationError => new AdministrationError("UNPROVEN", `node ${name} ${why}`);
     if (contradictsItself(node)) throw unproven("contradicts itself, or is revoked");
     const boot = await store.readBoot(node.id);
-    if (!boot || !holds(node.lastQuoteMs, policies.current.intervals.quoteSeconds * 1000, nowMs())) throw unproven("has no quote that is fresh");
+    if (!boot || !holds(quotedMs(node), policies.current.intervals.quoteSeconds * 1000, nowMs())) throw unproven("has no quote that is fresh");
     const values = new Map<number, string>();
     for (const index of pcrs) {
       const quoted = judgedPcr(boot.pcrs, index);

@@ -27,6 +27,11 @@ export function isSilent(lastSeenMs: number | undefined, { heartbeatSeconds }: P
   return !holds(lastSeenMs, heartbeatSeconds * 1000, nowMs);
 }
 
+/** When the newest quote of the boot that speaks now was asked for; undefined: it has not quoted yet. A quote of the boot before says nothing of this one. */
+export function quotedMs({ lastQuoteMs, quotedBoot, bootId }: Pick<NodeRow, "lastQuoteMs" | "quotedBoot" | "bootId">): number | undefined {
+  return quotedBoot === undefined || quotedBoot === bootId ? lastQuoteMs : undefined;
+}
+
 /** The row with verdict, reasons and vector of now; the same object where nothing changes. */
 export function appraisedNode({ row, connected, state, barred, clockAheadMs, overloaded }: NodeView, intervals: PolicyIntervals, nowMs: number): NodeRow {
   const appraisal = appraiseNode(
@@ -35,7 +40,7 @@ export function appraisedNode({ row, connected, state, barred, clockAheadMs, ove
       revoked: row.revokedAtMs !== undefined,
       connected,
       lastSeenMs: row.lastSeenMs,
-      lastQuoteMs: row.lastQuoteMs,
+      lastQuoteMs: quotedMs(row),
       quoteRefused: row.quoteRefused,
       chainBroken: row.chainBroken,
       boot: row.boot,

@@ -36,6 +36,8 @@ export interface BootEvidence {
   readonly pcrs: readonly QuotedPcr[];
   /** `none`: the node says that it has no log. `pending`: it named one that has not arrived. */
   readonly log: ExaminedLog | "none" | "pending";
+  /** Another kernel was started (kexec) after the one that the firmware started: no log tells of it. */
+  readonly kexec?: boolean | undefined;
 }
 
 export type BootFindingKind = "event-log" | "secure-boot" | "boot" | "pcr" | "ima" | "agent";
@@ -56,13 +58,14 @@ export interface BootAppraisal {
 }
 
 /** @param rules undefined: no rule selects the node, and what is known of its boot is shown, not judged */
-export function appraiseBoot({ pcrs, log }: BootEvidence, rules: BootRules | undefined): BootAppraisal {
+export function appraiseBoot({ pcrs, log, kexec }: BootEvidence, rules: BootRules | undefined): BootAppraisal {
   const findings: BootFinding[] = [];
   const unknown: { code: string; detail: string }[] = [];
   const warnings: { code: string; detail: string }[] = [];
   if (rules) judgePcrs(pcrs, rules, findings, unknown);
   const wanted = rules !== undefined && asksForLog(rules);
   const cannot = (code: string, detail: string): void => void (wanted ? unknown : warnings).push({ code, detail });
+  if (kexec) cannot("kexec", "another kernel was started since the machine was reset: what the event log and the PCRs say of a kernel is of the one before");
   if (log === "pending") cannot("event-log-pending", "the event log of this boot has not arrived");
   else if (log === "none") wanted && unknown.push({ code: "no-event-log", detail: "the node has no event log: nothing says what was booted" });
   else if (!log.ok) cannot("event-log-malformed", log.problem);

@@ -3,8 +3,9 @@
  * known for the PCR values that were quoted: once a boot, as a rule. Held against other values it would prove nothing.
  */
 import { hash } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import { TrustLevel } from "@hullmark/proto/v1/common";
-import type { BootRow, NodeRow } from "../../ports/rows.ts";
+import type { BootRow, NodeRow, QuotedBy } from "../../ports/rows.ts";
 import { IMA_PCR } from "../ima/replay.ts";
 import { appraiseBoot, type BootAppraisal, examineLog } from "../measured-boot/appraise.ts";
 import type { QuotedPcr } from "../measured-boot/replay.ts";
@@ -27,14 +28,20 @@ export class BootWatch {
   }
 
   /** A quote held. @returns the log to ask for, where one is missing */
-  quoted(nodeId: string, eventLogSha256: Uint8Array, quoted: readonly QuotedPcr[]): Buffer | undefined {
+  quoted(nodeId: string, quotedBy: QuotedBy, eventLogSha256: Uint8Array, quoted: readonly QuotedPcr[]): Buffer | undefined {
     const sha256 = Buffer.from(eventLogSha256);
     const pcrs = quoted.filter(({ index }) => index !== IMA_PCR);
     const known = this.#row;
-    if (known?.eventLogSha256.equals(sha256) && samePcrs(known.pcrs, pcrs)) return known.log === "pending" ? sha256 : undefined;
+    const kexec = known !== undefined && wasKexec(known, quotedBy);
+    if (known?.eventLogSha256.equals(sha256) && samePcrs(known.pcrs, pcrs)) {
+      if (known.kexec !== kexec || !isDeepStrictEqual(known.quotedBy, quotedBy)) this.#row = { ...known, quotedBy, kexec };
+      return known.log === "pending" ? sha256 : undefined;
+    }
     const has = sha256.length === SHA256_BYTES;
     this.#row = {
       nodeId,
+      quotedBy,
+      kexec,
       eventLogSha256: sha256,
       pcrs: pcrs.map(({ bank, index, value }) => ({ bank, index, value: Buffer.from(value) })),
       log: has ? "pending" : "none",
@@ -60,6 +67,16 @@ export class BootWatch {
     this.#appraised = { row, policy, name, appraisal };
     return appraisal;
   }
+}
+
+/**
+ * A kernel that is started by another (kexec) has a boot id of its own, and the TPM knows nothing of it: neither a reset (a machine that starts) nor a restart
+ * (one that wakes up). Counters under another attestation key say nothing: clearing a TPM sets them to zero. Not seen: kexec between waking up and a quote.
+ */
+function wasKexec({ quotedBy: before, kexec = false }: BootRow, now: QuotedBy): boolean {
+  if (!before) return false;
+  if (before.bootId === now.bootId) return kexec;
+  return before.akSha256 === now.akSha256 && before.resetCount === now.resetCount && before.restartCount === now.restartCount;
 }
 
 function samePcrs(a: readonly QuotedPcr[], b: readonly QuotedPcr[]): boolean {

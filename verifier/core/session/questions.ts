@@ -1,4 +1,5 @@
 /** The questions of one stream: when its node is asked for a quote, what its answer proves, and which boot stands behind it. */
+import { hash } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { BootLog, QuoteReport } from "@hullmark/proto/v1/attestation";
@@ -7,6 +8,7 @@ import { appraiseAgent } from "../appraisal/appraise-agent.ts";
 import { holds } from "../appraisal/appraise-node.ts";
 import { ChangeSet } from "../fleet/change-set.ts";
 import { adminFact } from "../fleet/log-facts.ts";
+import { quotedMs } from "../fleet/node-appraisal.ts";
 import { agentFiles } from "../policy/match.ts";
 import type { Policy } from "../policy/types.ts";
 import type { BootWatch } from "./boot-evidence.ts";
@@ -68,7 +70,7 @@ export class Questions implements Paced {
   }
 
   vouched(nowMs: number): boolean {
-    return holds(this.#live.node.lastQuoteMs, this.intervalMs, nowMs);
+    return holds(quotedMs(this.#live.node), this.intervalMs, nowMs);
   }
 
   /** Asks for a quote, unless one was asked for within `minGapMs`; the next follows when the pacer says so. */
@@ -150,13 +152,18 @@ export class Questions implements Paced {
     return ++this.#noted.count <= MAX_NOTED_PER_MINUTE;
   }
 
-  #quotedBoot({ pcrs }: Fresh, { eventLogSha256, ima }: QuoteReport, changes: ChangeSet): void {
+  #quotedBoot({ pcrs, clock: { resetCount, restartCount } }: Fresh, { eventLogSha256, ima }: QuoteReport, changes: ChangeSet): void {
     const { node } = this.#live;
     const measured = this.#ima.row;
     this.#ima.quoted(this.#services.policy(), node.name, ima, pcrs);
     if (this.#ima.row && !isDeepStrictEqual(this.#ima.row, measured)) changes.ima(this.#ima.row);
     const before = this.#boot.row;
-    const wanted = this.#boot.quoted(node.id, eventLogSha256, pcrs);
+    const wanted = this.#boot.quoted(
+      node.id,
+      { bootId: node.bootId, akSha256: hash("sha256", node.akPublic ?? ""), resetCount, restartCount },
+      eventLogSha256,
+      pcrs,
+    );
     if (this.#boot.row && this.#boot.row !== before) changes.boot(this.#boot.row);
     if (wanted) this.#session.send({ case: "bootLog", value: { sha256: wanted } });
   }
@@ -203,7 +210,7 @@ function nodeChange(judgement: QuoteJudgement, node: LiveNode["node"], intervalM
     const { askedAtMs, clock } = judgement;
     const { lastQuoteMs } = node;
     const gap = lastQuoteMs !== undefined && !holds(lastQuoteMs, intervalMs, askedAtMs) ? { gap: { fromMs: lastQuoteMs, toMs: askedAtMs } } : {};
-    return { lastQuoteMs: askedAtMs, clock, quoteRefused: undefined, chainBroken: undefined, ...gap };
+    return { lastQuoteMs: askedAtMs, quotedBoot: node.bootId, clock, quoteRefused: undefined, chainBroken: undefined, ...gap };
   }
   if (judgement.kind !== "refused" || node.quoteRefused !== undefined) return {};
   return { quoteRefused: `${judgement.code}: ${judgement.detail}` };
