@@ -50,7 +50,9 @@ export async function answerChallenge(
     const signed = { ...report, attest: quote.attest, signature: quote.signature, pcrs: quote.pcrs.map((pcr) => ({ ...pcr })) };
     // Read after the quote: then it holds at least what the quote covers.
     const from = challenge.imaFrom;
-    return from === undefined ? signed : { ...signed, ima: { start: from, ...(await context.imaList.read(Number(from))) } };
+    const ima = from === undefined ? undefined : await context.imaList.read(Number(from)).catch(() => undefined);
+    // A list that cannot be read takes nothing from the quote: the verifier sees that it is not told.
+    return ima === undefined ? signed : { ...signed, ima: { start: challenge.imaFrom as bigint, ...ima } };
   } catch (error) {
     signal.throwIfAborted();
     return { ...report, failure: { code: "quote-failed", detail: error instanceof Error ? error.message : "the TPM failed" } };

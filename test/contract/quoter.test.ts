@@ -2,8 +2,10 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { writeAk } from "@hullmark/agent/adapters/tpm2/ak-file";
 import { Tpm2Quoter } from "@hullmark/agent/adapters/tpm2/index";
 import type { Quote, Quoter } from "@hullmark/agent/ports/quoter";
+import { Tpm } from "@hullmark/native";
 import { makeCredential, readAttestationKey, readEndorsementKey, verifyQuote } from "@hullmark/verifier/core/endorsement/index";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FakeQuoter } from "../fakes/quoter.ts";
@@ -145,6 +147,24 @@ describe("Tpm2Quoter", () => {
     expect(identities[1]).toEqual(identities[0]);
     expect(identities[0]?.ekCertificate).toBeDefined();
     expect((await stat(join(stateDir, "ak.json"))).mode & 0o777).toBe(0o600);
+  });
+
+  it("does not use an AK that quotes for whoever asks the TPM", async () => {
+    const open = await mkdtemp(join(tmpdir(), "hullmark-quoter-"));
+    const direct = new Tpm();
+    await direct.open(tpm.tcti);
+    const blobs = await direct.createAk("p256", Buffer.alloc(0));
+    await direct.close();
+    await writeAk(join(open, "ak.json"), { ekKind: "p256", auth: randomBytes(32), blobs });
+    const quoter = new Tpm2Quoter({ tcti: tpm.tcti, stateDir: open });
+    try {
+      await expect(quoter.identify(signal)).rejects.toMatchObject({ code: "QUOTING_ORACLE" });
+      await expect(quoter.quote(randomBytes(32), PCRS, signal)).rejects.toMatchObject({ code: "QUOTING_ORACLE" });
+      expect(await quoter.health(signal)).toMatchObject({ ok: false });
+    } finally {
+      await quoter.close();
+      await rm(open, { recursive: true });
+    }
   });
 
   it("says that the TPM was replaced, then makes a new AK", async () => {

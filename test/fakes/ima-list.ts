@@ -45,10 +45,20 @@ export interface MeasuredContent {
   readonly algorithm?: (typeof KERNEL_HASHES)[number];
   readonly violation?: boolean;
   readonly pcr?: number;
+  /** With `ima-sig`: what `security.ima` holds. */
+  readonly signature?: string;
 }
 
 /** One file, or with `ima-buf` one buffer, as the kernel measures it. */
-export function measured({ path, content, template = "ima-ng", algorithm = "sha256", violation = false, pcr = 10 }: MeasuredContent): WrittenMeasurement {
+export function measured({
+  path,
+  content,
+  template = "ima-ng",
+  algorithm = "sha256",
+  violation = false,
+  pcr = 10,
+  signature = "a signature",
+}: MeasuredContent): WrittenMeasurement {
   if (template === "ima") {
     const digest = violation ? Buffer.alloc(20) : sha1(Buffer.from(content));
     const name = Buffer.from(path);
@@ -57,7 +67,7 @@ export function measured({ path, content, template = "ima-ng", algorithm = "sha2
   }
   const digest = hash(algorithm, content, "buffer");
   const prefix = template === "ima-ngv2" ? `ima:${algorithm}` : algorithm;
-  const extra = template === "ima-sig" ? [Buffer.from("a signature")] : template === "ima-buf" ? [Buffer.from(content)] : [];
+  const extra = template === "ima-sig" ? [Buffer.from(signature)] : template === "ima-buf" ? [Buffer.from(content)] : [];
   // Kernels write spaces of names so.
   const name = path.replaceAll(" ", "_");
   const data = Buffer.concat([field(Buffer.concat([Buffer.from(`${prefix}:\0`), digest])), field(Buffer.from(`${name}\0`)), ...extra.map(field)]);

@@ -1,6 +1,7 @@
 /** What is told of an image while its registry cannot be asked: nothing that has ended meanwhile counts on. */
-import { generateKeyPairSync, sign } from "node:crypto";
+import { generateKeyPairSync, hash, sign } from "node:crypto";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
+import { ReplayThread } from "@hullmark/verifier/adapters/replay-thread/replay-thread";
 import { ImageService } from "@hullmark/verifier/core/images/image-service";
 import { LayerLibrary } from "@hullmark/verifier/core/images/layer-library";
 import { defaultPolicy } from "@hullmark/verifier/core/policy/default";
@@ -11,6 +12,8 @@ import type { Standing } from "@hullmark/verifier/core/response/rollback";
 import type { Sessions } from "@hullmark/verifier/core/session/index";
 import { earlierImages } from "@hullmark/verifier/earlier-images";
 import type { Clock } from "@hullmark/verifier/ports/clock";
+import type { LayerReplayer } from "@hullmark/verifier/ports/layer-replayer";
+import type { ReferenceStore } from "@hullmark/verifier/ports/reference-store";
 import { RegistryError } from "@hullmark/verifier/ports/registry";
 import type { AffirmedImageRow } from "@hullmark/verifier/ports/rows";
 import type { Store } from "@hullmark/verifier/ports/store";
@@ -33,24 +36,30 @@ beforeAll(async () => {
   client = new OciRegistry({ maxAttempts: 1 });
   // Without layers: nothing is to be replayed.
   image = await pushImage(`${registry.host}/acme/app`, { tag: "v1", layers: [] });
-  const payload = Buffer.from(
-    JSON.stringify({ critical: { identity: {}, image: { "docker-manifest-digest": image.manifestDigest }, type: "cosign container image signature" } }),
-  );
-  const config = await client.pushBlob(image.repository, Buffer.from("{}"), SIGNAL);
-  const layer = await client.pushBlob(image.repository, payload, SIGNAL);
-  const annotations = { "dev.cosignproject.cosign/signature": sign("sha256", payload, privateKey).toString("base64") };
-  const manifest = {
-    ...{ schemaVersion: 2, mediaType: MANIFEST_TYPE, config: { mediaType: CONFIG_TYPE, ...config } },
-    layers: [{ mediaType: "application/vnd.dev.cosign.simplesigning.v1+json", ...layer, annotations }],
-  };
-  await client.pushManifest(image.repository, `${image.manifestDigest.replace(":", "-")}.sig`, MANIFEST_TYPE, Buffer.from(JSON.stringify(manifest)), SIGNAL);
+  await signed(image);
 });
 afterAll(async () => {
   client?.close();
   await registry?.close();
 });
 
-function start(policy: Policy) {
+/** As cosign does by the tag scheme, with the key of these tests. */
+async function signed(of: PushedImage): Promise<void> {
+  const payload = Buffer.from(
+    JSON.stringify({ critical: { identity: {}, image: { "docker-manifest-digest": of.manifestDigest }, type: "cosign container image signature" } }),
+  );
+  const config = await client.pushBlob(of.repository, Buffer.from("{}"), SIGNAL);
+  const layer = await client.pushBlob(of.repository, payload, SIGNAL);
+  const annotations = { "dev.cosignproject.cosign/signature": sign("sha256", payload, privateKey).toString("base64") };
+  const manifest = {
+    ...{ schemaVersion: 2, mediaType: MANIFEST_TYPE, config: { mediaType: CONFIG_TYPE, ...config } },
+    layers: [{ mediaType: "application/vnd.dev.cosign.simplesigning.v1+json", ...layer, annotations }],
+  };
+  await client.pushManifest(of.repository, `${of.manifestDigest.replace(":", "-")}.sig`, MANIFEST_TYPE, Buffer.from(JSON.stringify(manifest)), SIGNAL);
+}
+
+/** @param replayer undefined: no image has layers */
+function start(policy: Policy, replayer?: LayerReplayer) {
   const time = { nowMs: AT_MS, waiting: [] as { delayMs: number; run: () => void }[] };
   const clock: Clock = {
     nowMs: () => time.nowMs,
@@ -63,7 +72,8 @@ function start(policy: Policy) {
     },
   };
   const unused = new Proxy({}, { get: () => () => Promise.reject(new Error("nothing is to be replayed")) }) as never;
-  const layers = new LayerLibrary({ registry: client, store: unused, replayer: unused });
+  const store: ReferenceStore = replayer ? { get: async () => undefined, findByRoot: async () => [], put: async () => undefined } : unused;
+  const layers = new LayerLibrary({ registry: client, store, replayer: replayer ?? unused });
   const service = new ImageService({
     ...{ registry: client, layers, verifiers, clock, policy: () => policy, stored: [], save: () => undefined, onProblem: () => undefined },
   });
@@ -174,7 +184,7 @@ test("an image that is barred by digest is barred, though no registry holds it",
   service.stop();
 });
 
-test("a namespace's policy is asked beside the cluster's, never in its place: its key makes nothing signed, and vouches for nothing on nodes", async () => {
+test("a namespace's policy is asked beside the cluster's, never in its place: its key makes nothing signed", async () => {
   const own = { ...policyWith({}), name: "shop", authorities: [authority("shop", publicKeyPem)] };
   const signing = { ...own, rules: own.rules.map((rule) => ({ ...rule, signatures: { authorities: ["shop"], threshold: 1 } })) };
   const other = generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey.export({ type: "spki", format: "pem" }).toString();
@@ -195,6 +205,48 @@ test("a namespace's policy is asked beside the cluster's, never in its place: it
   expect(await look(withTeams(cluster, { shop: refusing }), pod)).toEqual({ cluster: "signed", team: "wrong-key", shown: [] });
   expect(await look(withTeams(cluster, { shop: own }), pod)).toEqual({ cluster: "signed", team: undefined, shown: ["release"] });
   expect(await look(withTeams(cluster, { shop: refusing }), "other/cart-1/web")).toEqual({ cluster: "signed", team: undefined, shown: ["release"] });
+});
+
+test("the files of signed images are vouched for on nodes, at their paths; those of images that are not signed, or by a team's key alone, are not", async () => {
+  const replayer = new ReplayThread();
+  const files = { "usr/bin/tool": "the tool", "etc/app.conf": "x = 1" };
+  const tool = hash("sha256", "the tool", "buffer");
+  const [good, stranger] = await Promise.all(
+    ["signed", "unsigned"].map((name) =>
+      pushImage(`${registry.host}/acme/${name}`, { tag: "v1", layers: [name === "signed" ? files : { ...files, "usr/bin/more": "more" }] }),
+    ),
+  );
+  await signed(good as PushedImage);
+  const cluster = policyWith({ authorities: [authority("release", publicKeyPem)] });
+  const look = async (policy: Policy, of: PushedImage, containerName = "web") => {
+    const { service } = start(policy, replayer);
+    const { repository, configDigest, manifestDigest } = of;
+    const asked = {
+      ...question(),
+      containerName,
+      imageReference: `${repository}:v1`,
+      imageId: configDigest,
+      configDigest,
+      repoDigests: [`${repository}@${manifestDigest}`],
+    };
+    await vi.waitFor(() => expect(service.view(asked).image).toHaveProperty("reference"), { timeout: 60_000 });
+    const vouches = (path: string, sha256: Buffer) => service.vouches(Buffer.from(path), sha256);
+    const told = {
+      tool: vouches("usr/bin/tool", tool),
+      elsewhere: vouches("usr/bin/other", tool),
+      directory: vouches("usr/bin", tool),
+      altered: vouches("usr/bin/tool", hash("sha256", "evil", "buffer")),
+    };
+    service.stop();
+    return told;
+  };
+  const none = { tool: false, elsewhere: false, directory: false, altered: false };
+  expect(await look(cluster, good as PushedImage)).toEqual({ ...none, tool: true });
+  expect(await look(cluster, stranger as PushedImage)).toEqual(none);
+  const shop = { ...policyWith({}), name: "shop", authorities: [authority("shop", publicKeyPem)] };
+  const asking = { ...shop, rules: shop.rules.map((rule) => ({ ...rule, signatures: { authorities: ["shop"], threshold: 1 } })) };
+  expect(await look(withTeams(policyWith({}), { shop: asking }), good as PushedImage, "shop/cart-1/web")).toEqual(none);
+  await replayer.close();
 });
 
 test("an image to go back to is waited for while its registry is away for minutes, and is none when it stays away; it is one again when it is there", async () => {

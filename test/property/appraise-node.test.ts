@@ -4,6 +4,7 @@ import { NodeStateSchema } from "@hullmark/proto/v1/attestation";
 import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import { expect, test } from "vitest";
 import { appraiseNode } from "../../verifier/core/appraisal/appraise-node.ts";
+import type { BootFindingKind } from "../../verifier/core/measured-boot/appraise.ts";
 
 const WORKS = { runtimeReachable: true, changeSource: "fanotify", attribution: true, tpm: "ok" };
 
@@ -45,4 +46,33 @@ test("what bars or warns comes first; a source that never names anybody, and non
   });
   expect(appraised({ attribution: false, changeSource: "chokidar" }).codes).toEqual([]);
   expect(appraised({ attribution: false, changeSource: "" })).toEqual({ verdict: Verdict.UNKNOWN, codes: ["change-source-dead"] });
+});
+
+const vectorOf = (change: object) => {
+  const facts = { revoked: false, connected: true, lastSeenMs: 0, lastQuoteMs: 0, quoteRefused: undefined, chainBroken: undefined, boot: undefined };
+  const more = { heartbeatIntervalMs: 1000, quoteIntervalMs: 1000, overloaded: false, rival: undefined, clockSkew: undefined };
+  const state = create(NodeStateSchema, WORKS);
+  const { instanceIdentity, hardware, executables, configuration } = appraiseNode(
+    { ...facts, ...more, trustLevel: TrustLevel.TPM, state, ...change },
+    0,
+  ).vector;
+  return { instanceIdentity, hardware, executables, configuration };
+};
+const found = (...kinds: BootFindingKind[]) => ({
+  boot: { findings: kinds.map((kind) => ({ kind, what: "x", detail: "x" })), unknown: [], warnings: [], judged: true },
+});
+
+test("the vector says what is contradicted, and of what nobody looked at nothing", () => {
+  const sound = { instanceIdentity: 2, hardware: 2, executables: 0, configuration: 0 };
+  expect(vectorOf({})).toEqual(sound);
+  expect(vectorOf(found())).toEqual({ ...sound, executables: 3, configuration: 2 });
+  expect(vectorOf({ trustLevel: TrustLevel.TPM_TOFU })).toEqual({ ...sound, hardware: 32 });
+  expect(vectorOf({ trustLevel: TrustLevel.NONE })).toEqual({ ...sound, instanceIdentity: 0, hardware: 0 });
+  for (const not of [{ revoked: true }, { quoteRefused: "x" }, { chainBroken: "x" }, { rival: "x" }])
+    expect(vectorOf(not), JSON.stringify(not)).toEqual({ ...sound, instanceIdentity: 96, hardware: 0 });
+  expect(vectorOf({ lastQuoteMs: undefined })).toEqual({ ...sound, instanceIdentity: 0, hardware: 32 });
+  const doubted = { instanceIdentity: 0, hardware: 32, executables: 0, configuration: 0 };
+  for (const kind of ["boot", "ima", "agent"] as const) expect(vectorOf(found(kind)), kind).toEqual({ ...doubted, executables: 96 });
+  for (const kind of ["event-log", "secure-boot", "pcr"] as const) expect(vectorOf(found(kind)), kind).toEqual({ ...doubted, configuration: 96 });
+  expect(vectorOf(found("pcr", "ima"))).toEqual({ ...doubted, executables: 96, configuration: 96 });
 });

@@ -310,6 +310,17 @@ describe("appraising a boot", () => {
     });
   });
 
+  it("takes no drivers for none where their PCR is not quoted", () => {
+    const evil = [...linuxBoot(), event(2, EV.EFI_BOOT_SERVICES_DRIVER, Buffer.alloc(32), "evil")];
+    expect(kinds(judge(evil))).toEqual([`boot driver ${sha256("evil").toString("hex")}`]);
+    const pcrs = pcrsAfter(evil).filter(({ index }) => index !== 2);
+    for (const told of [evil, linuxBoot()]) {
+      const appraisal = appraiseBoot({ pcrs, log: examineLog(writeLog(told), pcrs) }, RULES);
+      expect(appraisal).toMatchObject({ unknown: [{ code: "pcr-not-quoted" }], judged: false });
+    }
+    expect(appraiseBoot({ pcrs, log: examineLog(writeLog(evil), pcrs) }, { ...RULES, drivers: [] })).toMatchObject({ unknown: [], judged: true });
+  });
+
   it("warns of what the system extended after boot, and takes nothing of it from the log", () => {
     const happened = [...linuxBoot(), event(9, EV.IPL, "later")];
     const appraisal = judge(linuxBoot(), happened);
@@ -320,6 +331,10 @@ describe("appraising a boot", () => {
   it("tells events that nobody knows and errors of the firmware", () => {
     const odd = [...linuxBoot(), event(1, 0x7777, "?"), event(3, EV.SEPARATOR, u32(1), "an error")];
     expect(judge(odd).warnings.map(({ code }) => code)).toEqual(["boot-events-unknown", "boot-errors"]);
+    // Where no rule selects the node, they are told all the same, and say nothing of its verdict.
+    const pcrs = pcrsAfter(odd);
+    const unruled = appraiseBoot({ pcrs, log: examineLog(writeLog(odd), pcrs) }, undefined);
+    expect(unruled).toMatchObject({ warnings: [], notes: [{ code: "boot-events-unknown" }, { code: "boot-errors" }], judged: false });
   });
 });
 

@@ -55,13 +55,16 @@ function asBinary(text: Buffer): Buffer {
   return Buffer.concat(entries);
 }
 
-const anyContent: fc.Arbitrary<MeasuredContent> = fc.record({
-  path: fc.string({ minLength: 1, maxLength: 80 }).map((name) => `/${name.replaceAll("\0", "")}`),
-  content: fc.string({ maxLength: 40 }),
-  template: fc.constantFrom("ima", "ima-ng", "ima-sig", "ima-ngv2", "ima-buf"),
-  algorithm: fc.constantFrom(...KERNEL_HASHES),
-  violation: fc.boolean(),
-});
+const anyContent: fc.Arbitrary<MeasuredContent> = fc
+  .record({
+    path: fc.string({ minLength: 1, maxLength: 80 }).map((name) => `/${name.replaceAll("\0", "")}`),
+    content: fc.string({ maxLength: 40 }),
+    template: fc.constantFrom("ima", "ima-ng", "ima-sig", "ima-ngv2", "ima-buf"),
+    algorithm: fc.constantFrom(...KERNEL_HASHES),
+    violation: fc.boolean(),
+  })
+  // A buffer's name is no path, and it does not begin as a signature does.
+  .map((each) => (each.template === "ima-buf" ? { ...each, path: `buffer${each.path}`, content: `=${each.content}` } : each));
 
 describe("measurement lists from hostile bytes", () => {
   it("are read as they were written, for every template and hash", () => {
@@ -355,6 +358,20 @@ describe("what ran", () => {
     expect(after).toMatchObject({ standing: "proven", items: [{ path: Buffer.from("/usr/bin/evil") }] });
   });
 
+  it("is no buffer because its signature is its own content, nor under a path", () => {
+    const renamed = ({ bytes }: WrittenMeasurement): Buffer =>
+      Buffer.from(bytes.toString("latin1").replace("\u0007\0\0\0ima-sig", "\u0007\0\0\0ima-buf"), "latin1");
+    // The kernel takes what root writes into `security.ima` for a signature by its first byte.
+    for (const type of ["\u0003", "\u0005", "\u0006"])
+      for (const path of ["/usr/bin/evil", "evil"]) {
+        const evil = file(path, `${type}\nsh -c evil`, { template: "ima-sig", signature: `${type}\nsh -c evil` });
+        const after = takeIma(START, { start: 0, entries: renamed(evil), more: false, absent: false }, only(pcrAfter([evil])), RULES, nobody);
+        expect(after, JSON.stringify([type, path])).toMatchObject({ standing: "proven", items: [{ path: Buffer.from(path) }] });
+      }
+    expect(told(START, [file("/usr/bin/evil", "quiet splash", { template: "ima-buf" })]).items).toHaveLength(1);
+    expect(told(START, [file("kexec-cmdline", "quiet splash", { template: "ima-buf" })]).items).toEqual([]);
+  });
+
   it("is proven by a kernel that extends the template's digest only where that is of the data", () => {
     const real = [file("/usr/bin/evil", "evil")];
     const lie = listOf([file("/usr/bin/init", "init")]);
@@ -374,6 +391,10 @@ describe("what ran", () => {
       takeIma(proven, { start: 3, entries: Buffer.alloc(0), more: false, absent: true }, only(quoted), RULES, nobody);
     expect(appraiseIma(absent(Buffer.alloc(32)), { ...RULES, list: "optional" })).toEqual({ findings: [], unknown: [] });
     expect(appraiseIma(absent(pcrAfter(many(3))), { ...RULES, list: "optional" }).unknown).toMatchObject([{ code: "no-ima-list" }]);
+    // One that had none, and says nothing more when its kernel begins to measure.
+    const none = absent(Buffer.alloc(32));
+    expect(untoldIma(none, Buffer.alloc(32))).toBe(none);
+    expect(appraiseIma(untoldIma(none, pcrAfter(many(1))), { ...RULES, list: "optional" }).unknown).toMatchObject([{ code: "no-ima-list" }]);
   });
 
   it("is counted beyond a thousand, and told in fifty findings and one", () => {

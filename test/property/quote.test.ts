@@ -101,7 +101,7 @@ describe("a real quote", () => {
 
   it("is refused with any bit of a PCR value flipped", () => {
     for (const [i, pcr] of input.pcrs.entries())
-      for (let bit = 0; bit < 256; bit += 7) {
+      for (let bit = 0; bit < 256; bit++) {
         const pcrs = input.pcrs.with(i, { ...pcr, value: flipped(pcr.value, bit) });
         expect(verifyQuote({ ...input, pcrs }, want)).toMatchObject({ ok: false, reason: "wrong-pcr-values" });
       }
@@ -171,9 +171,17 @@ describe("public areas", () => {
     const ek = readEndorsementKey(fake.ekPublic);
     if (!ek.ok) throw new Error(ek.detail);
     expect(readAttestationKey(fake.akPublic, ek.key)).toMatchObject({ ok: false, reason });
-    expect(
-      readAttestationKey((await new FakeQuoter({ akAttributes: 0x00050472 | (1 << 17) }).identify(new AbortController().signal)).akPublic, ek.key),
-    ).toMatchObject({ ok: false, reason: "wrong-use" });
+  });
+
+  it.each([
+    ["decrypt", 1 << 17, "wrong-use"],
+    ["x509sign", 1 << 19, "wrong-use"],
+    ["encryptedDuplication", 1 << 11, "not-fixed"],
+  ])("of an AK with %s are refused", async (_, bit, reason) => {
+    const fake = await new FakeQuoter({ akAttributes: 0x00050472 | bit }).identify(new AbortController().signal);
+    const ek = readEndorsementKey(fake.ekPublic);
+    if (!ek.ok) throw new Error(ek.detail);
+    expect(readAttestationKey(fake.akPublic, ek.key)).toMatchObject({ ok: false, reason });
   });
 
   it("take secrets of one length only", () => {

@@ -2,7 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import type { NodeState } from "@hullmark/proto/v1/attestation";
 import { type Claim, ClaimSchema, TrustLevel as Level, type TrustLevel, type TrustVector, TrustVectorSchema, Verdict } from "@hullmark/proto/v1/common";
-import type { BootAppraisal } from "../measured-boot/appraise.ts";
+import type { BootAppraisal, BootFindingKind } from "../measured-boot/appraise.ts";
 
 /** What the verifier knows of a node besides its own words. Times are Unix milliseconds. */
 export interface NodeFacts {
@@ -51,7 +51,8 @@ export function appraiseNode(facts: NodeFacts, nowMs: number): NodeAppraisal {
   if (facts.quoteRefused) bad.push(claim("quote-refused", facts.quoteRefused));
   if (facts.chainBroken) bad.push(claim("chain-broken", facts.chainBroken));
   if (facts.rival) bad.push(claim("cloned", facts.rival));
-  bootWords(facts.boot, bad, unknown, warnings);
+  const compromised = bad.length > 0;
+  bootWords(facts.boot, bad, unknown, warnings, notes);
   freshness(facts, nowMs, unknown);
   ownWords(facts.state, unknown, warnings);
   if (facts.clockSkew) warnings.push(claim("clock-skew", facts.clockSkew));
@@ -60,8 +61,7 @@ export function appraiseNode(facts: NodeFacts, nowMs: number): NodeAppraisal {
   if (facts.trustLevel === Level.NONE) warnings.push(claim("no-tpm", "trust none: sees tampering from containers, not from root on the host"));
   if (facts.trustLevel === Level.TPM_TOFU) warnings.push(claim("tpm-tofu", "the TPM was accepted at first sight"));
   const verdict = bad.length > 0 ? Verdict.CONTRAINDICATED : unknown.length > 0 ? Verdict.UNKNOWN : warnings.length > 0 ? Verdict.WARNING : Verdict.AFFIRMING;
-  const hardware = bad.length > 0 ? 96 : facts.trustLevel === Level.TPM && unknown.length === 0 ? 2 : facts.trustLevel === Level.NONE ? 0 : 32;
-  const vector = create(TrustVectorSchema, { instanceIdentity: bad.length > 0 ? 96 : unknown.length > 0 ? 0 : 2, hardware, ...bootVector(facts.boot) });
+  const vector = create(TrustVectorSchema, { ...identityVector(facts, compromised, bad.length + unknown.length > 0), ...bootVector(facts.boot) });
   return { verdict, reasons: [...bad, ...unknown, ...warnings, ...notes], vector };
 }
 
@@ -73,17 +73,35 @@ function tellsNobody({ changeSource, attribution }: NodeState): boolean {
 /** Claims of one boot that are shown; its drifts tell the rest. */
 const MAX_BOOT_CLAIMS = 8;
 
-function bootWords(boot: BootAppraisal | undefined, bad: Claim[], unknown: Claim[], warnings: Claim[]): void {
+function bootWords(boot: BootAppraisal | undefined, bad: Claim[], unknown: Claim[], warnings: Claim[], notes: Claim[]): void {
   if (!boot) return;
   for (const { kind, detail } of boot.findings.slice(0, MAX_BOOT_CLAIMS)) bad.push(claim(kind, detail.slice(0, 500)));
   for (const { code, detail } of boot.unknown.slice(0, MAX_BOOT_CLAIMS)) unknown.push(claim(code, detail.slice(0, 500)));
   for (const { code, detail } of boot.warnings.slice(0, MAX_BOOT_CLAIMS)) warnings.push(claim(code, detail.slice(0, 500)));
+  for (const { code, detail } of (boot.notes ?? []).slice(0, MAX_BOOT_CLAIMS)) notes.push(claim(code, detail.slice(0, 500)));
 }
+
+/**
+ * AR4SI, section 2.3.4. A node whose key lies in a file is recognised by nothing that root on it could not copy. Hardware is never contradicted: a quote that
+ * is not the node's says nothing of the node's TPM.
+ * @param compromised a quote, a chain or a session says that this is not the node, or somebody said so
+ * @param doubted anything else is wrong or not known
+ */
+function identityVector({ trustLevel }: NodeFacts, compromised: boolean, doubted: boolean): { instanceIdentity: number; hardware: number } {
+  if (compromised) return { instanceIdentity: 96, hardware: 0 };
+  if (trustLevel === Level.NONE || doubted) return { instanceIdentity: 0, hardware: trustLevel === Level.NONE ? 0 : 32 };
+  return { instanceIdentity: 2, hardware: trustLevel === Level.TPM ? 2 : 32 };
+}
+
+/** What of a boot is about what ran; the rest is about how. */
+const EXECUTABLE_FINDINGS: ReadonlySet<BootFindingKind> = new Set(["boot", "ima", "agent"]);
 
 /** AR4SI, section 2.3.4: only what policy asks for and was seen is affirmed. */
 function bootVector(boot: BootAppraisal | undefined): { executables?: number; configuration?: number } {
   if (!boot) return {};
-  if (boot.findings.length > 0) return boot.findings.some(({ kind }) => kind === "boot") ? { executables: 96 } : { configuration: 96 };
+  const ran = boot.findings.some(({ kind }) => EXECUTABLE_FINDINGS.has(kind));
+  const how = boot.findings.some(({ kind }) => !EXECUTABLE_FINDINGS.has(kind));
+  if (ran || how) return { ...(ran && { executables: 96 }), ...(how && { configuration: 96 }) };
   return boot.judged ? { executables: 3, configuration: 2 } : {};
 }
 

@@ -7,6 +7,9 @@ const NAMED: ReadonlySet<string> = new Set(["ima-ng", "ima-sig", "ima-buf", "ima
 const SHA1_BYTES = 20;
 const MAX_DIGEST_BYTES = 64;
 const MAX_PATH_BYTES = 4096;
+const SLASH = 0x2f;
+/** EVM_IMA_XATTR_DIGSIG, EVM_XATTR_PORTABLE_DIGSIG, IMA_VERITY_DIGSIG (security/integrity/integrity.h). */
+const SIGNATURE_TYPES: ReadonlySet<number | undefined> = new Set([3, 5, 6]);
 const HASHES: ReadonlySet<string> = new Set(getHashes());
 
 export interface MeasuredFile {
@@ -39,13 +42,17 @@ export function measuredFile({ template, data }: ImaEntry): MeasuredFile | undef
   const algorithm = prefixed.replace(/^ima:/, "");
   const measured = digest.subarray(colon + 2);
   const named = end < 0 ? path : path.subarray(0, end);
-  return { algorithm, digest: measured.toString("hex"), path: named, buffer: template === "ima-buf" && holdsBuffer(reader, algorithm, measured) };
+  return { algorithm, digest: measured.toString("hex"), path: named, buffer: template === "ima-buf" && holdsBuffer(reader, algorithm, measured, named) };
 }
 
-/** The template's name is covered by nothing: root can call any file's entry a buffer's. What a buffer's entry must hold is the buffer itself. */
-function holdsBuffer(reader: LittleEndianReader, algorithm: string, digest: Buffer): boolean {
-  if (reader.remaining === 0 || !HASHES.has(algorithm)) return false;
+/**
+ * The template's name is covered by nothing: root can call any file's entry a buffer's. What a buffer's entry must hold is the buffer itself, under a name
+ * that is no path. A file's third field is its signature, which root writes: one that is the file's own content would pass for a buffer, but for its first
+ * byte, by which the kernel knows a signature (security/integrity/ima/ima_template_lib.c, `ima_eventsig_init`).
+ */
+function holdsBuffer(reader: LittleEndianReader, algorithm: string, digest: Buffer, name: Buffer): boolean {
+  if (reader.remaining === 0 || !HASHES.has(algorithm) || name[0] === SLASH) return false;
   const buffer = reader.bytes(MAX_IMA_ENTRY_BYTES);
   reader.end();
-  return hash(algorithm, buffer, "buffer").equals(digest);
+  return !SIGNATURE_TYPES.has(buffer[0]) && hash(algorithm, buffer, "buffer").equals(digest);
 }

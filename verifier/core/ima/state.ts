@@ -72,7 +72,7 @@ export function newImaState(bootId: string, rulesDigest: string): ImaState {
 export function takeIma(known: ImaState, report: ImaReport, { pcr, quoted }: ImaQuote, rules: ImaRules, vouches: Vouches): ImaState {
   const before = ofBank(known, pcr.length);
   if (report.absent) {
-    const problem = pcr.every((byte) => byte === 0) ? "" : "PCR 10 says that the kernel measures, and the node tells no list";
+    const problem = isZero(pcr) ? "" : MEASURES_AND_KEEPS;
     return { ...newImaState(before.bootId, before.rulesDigest), standing: "absent", problem };
   }
   if (report.start !== before.count) return retry(before, `the node told entries from ${report.start}, wanted from ${before.count}`);
@@ -105,8 +105,15 @@ export function takeIma(known: ImaState, report: ImaReport, { pcr, quoted }: Ima
  * there is more, which the node keeps to itself.
  */
 export function untoldIma(before: ImaState, quoted: Uint8Array): ImaState {
+  if (before.standing === "absent" && !isZero(quoted)) return { ...before, problem: MEASURES_AND_KEEPS };
   if (before.standing !== "proven" || matching(before.aggregate, quoted)) return before;
   return { ...before, standing: "partial", problem: "PCR 10 went on, and the node did not tell how" };
+}
+
+const MEASURES_AND_KEEPS = "PCR 10 says that the kernel measures, and the node tells no list";
+
+function isZero(pcr: Uint8Array): boolean {
+  return pcr.every((byte) => byte === 0);
 }
 
 /** Of another bank than the one that is quoted now nothing can be continued. */

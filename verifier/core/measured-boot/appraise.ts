@@ -6,6 +6,7 @@ import { type Comparison, FIRST_OS_PCR, holdAgainst, type QuotedPcr } from "./re
 import { asksForLog, type BootRules } from "./rules.ts";
 import { SECURE_BOOT_VARIABLES } from "./secure-boot.ts";
 
+const DRIVERS_PCR = 2;
 const CONFIGURATION_PCRS: ReadonlySet<number> = new Set([8, 12]);
 /** Shim's own state, not something that vouches for an image. */
 const SHIM_STATE: ReadonlySet<string> = new Set(["SbatLevel", "MokListTrusted"]);
@@ -53,6 +54,8 @@ export interface BootAppraisal {
   /** Why the boot could not be judged. */
   readonly unknown: readonly { readonly code: string; readonly detail: string }[];
   readonly warnings: readonly { readonly code: string; readonly detail: string }[];
+  /** What is told of a boot that no rule selects, and says nothing of the verdict; left out where there is none. */
+  readonly notes?: readonly { readonly code: string; readonly detail: string }[];
   /** Whether policy asks for something of the boot, and it could be judged. */
   readonly judged: boolean;
 }
@@ -62,6 +65,7 @@ export function appraiseBoot({ pcrs, log, kexec }: BootEvidence, rules: BootRule
   const findings: BootFinding[] = [];
   const unknown: { code: string; detail: string }[] = [];
   const warnings: { code: string; detail: string }[] = [];
+  const notes: { code: string; detail: string }[] = [];
   if (rules) judgePcrs(pcrs, rules, findings, unknown);
   const wanted = rules !== undefined && asksForLog(rules);
   const cannot = (code: string, detail: string): void => void (wanted ? unknown : warnings).push({ code, detail });
@@ -71,10 +75,13 @@ export function appraiseBoot({ pcrs, log, kexec }: BootEvidence, rules: BootRule
   else if (!log.ok) cannot("event-log-malformed", log.problem);
   else {
     judgeComparison(log.comparison, rules, findings, warnings);
-    warn(log.claims, rules, warnings);
+    warn(log.claims, rules ? warnings : notes);
     if (rules) judgeClaims(log, rules, findings);
+    // Of drivers none may be logged, so that there are none must be proven.
+    if (rules && rules.drivers.length > 0 && !pcrs.some(({ index }) => index === DRIVERS_PCR))
+      unknown.push({ code: "pcr-not-quoted", detail: `policy lists drivers, which are measured into PCR ${DRIVERS_PCR}: the node does not quote it` });
   }
-  return { findings, unknown, warnings, judged: wanted && unknown.length === 0 };
+  return { findings, unknown, warnings, ...(notes.length > 0 && { notes }), judged: wanted && unknown.length === 0 };
 }
 
 function judgePcrs(pcrs: readonly QuotedPcr[], { pcrs: wanted }: BootRules, findings: BootFinding[], unknown: { code: string; detail: string }[]): void {
@@ -105,8 +112,7 @@ function judgeComparison(
   }
 }
 
-function warn(claims: BootClaims, rules: BootRules | undefined, warnings: { code: string; detail: string }[]): void {
-  if (!rules) return;
+function warn(claims: BootClaims, warnings: { code: string; detail: string }[]): void {
   const { unknown, errors, secureBoot, exitBootServices } = claims;
   if (unknown.length > 0)
     warnings.push({ code: "boot-events-unknown", detail: `${unknown.length} events that are not known, the first in PCR ${unknown[0]?.pcr}` });

@@ -35,6 +35,8 @@ type BootChange = Pick<LiveNode["node"], "boot">;
 
 /** A fresh drift asks for a quote at once, but not more often than this. */
 const MIN_CHALLENGE_GAP_MS = 1000;
+/** A TPM that needs long for each answer, or fails, is asked less and less often, until the pacer alone asks. */
+const MAX_DOUBLINGS = 6;
 const MAX_NONCE_LIFE_MS = 120_000;
 /** Refusals that one stream writes into the log, which only grows, in a minute: a node chooses how often it is refused. Metrics count each. */
 const MAX_NOTED_PER_MINUTE = 30;
@@ -53,6 +55,8 @@ export class Questions implements Paced {
   askedMs = Number.NEGATIVE_INFINITY;
   /** Drift was found while a challenge was open. */
   #wanted = false;
+  /** Answers in a row that could not count. */
+  #late = 0;
   #noted = { sinceMs: 0, count: 0 };
 
   constructor(services: SessionServices, session: QuestionSession, live: LiveNode, boot: BootWatch, ima: ImaWatch) {
@@ -137,7 +141,9 @@ export class Questions implements Paced {
     this.#live.update({ ...nodeChange(judgement, node, this.intervalMs), ...this.bootChange() }, policy(), changes, nowMs);
     if (judgement.kind === "fresh") pacer.answered(this, nowMs);
     this.#session.commit(changes);
-    if (this.#wanted || (judgement.kind === "late" && judgement.code !== "expired")) this.challenge(MIN_CHALLENGE_GAP_MS);
+    const again = judgement.kind === "late" && judgement.code !== "expired";
+    if (this.#wanted || again) this.challenge(MIN_CHALLENGE_GAP_MS * 2 ** Math.min(this.#late, MAX_DOUBLINGS));
+    this.#late = again ? this.#late + 1 : 0;
     if (judgement.kind === "fresh" && this.#ima.impatient) this.#session.after(MIN_CHALLENGE_GAP_MS, () => this.challenge());
   }
 
