@@ -283,7 +283,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
 
   const enrolment = new EnrolmentService({
     ...{ nonces, authority, clock, verifierId: config.verifierId, region: config.region },
-    records: enrolmentRecords({ fleet, store: sqlite.store, committer, nowMs, onEnrolling: (row) => sessions.enrolling(row) }),
+    records: enrolmentRecords({ fleet, store: sqlite.store, committer, nowMs, sessions }),
     policy: config.enrolment,
     serviceAccounts: api && config.kubernetes?.join && { rule: config.kubernetes.join, reviewer: new KubernetesTokenReviewer(api) },
     trust: readMakerTrust(config.enrolment.makerRootFiles.flatMap((file) => certificatesIn(readFileSync(file)))),

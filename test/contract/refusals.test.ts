@@ -329,7 +329,7 @@ const CASES: Readonly<Record<EnrolmentCode, () => Promise<BeginResult | Complete
   },
   "spent-by-another": async () => {
     const world = new World();
-    world.records.record = async () => false;
+    world.records.record = async () => "spent";
     return await world.complete();
   },
   "renewal-with-tpm": () => new World().known("00000000000000aa", { trust: "tpm" }).enrolment.renewByCertificate("00000000000000aa", certificateRequest),

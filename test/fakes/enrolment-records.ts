@@ -22,15 +22,15 @@ export class MemoryEnrolmentRecords implements EnrolmentRecords {
     const token = this.tokens.get(sha256.toString("hex"));
     return token && nowMs < token.expiresAtMs ? token : undefined;
   }
-  async record(enrolment: EnrolmentRecord): Promise<boolean> {
+  async record(enrolment: EnrolmentRecord): Promise<"recorded" | "spent" | "revoked"> {
     const nonce = enrolment.spendNonce.nonce.toString("hex");
     const token = enrolment.spendToken?.sha256.toString("hex");
-    if (this.#nonces.has(nonce) || (token !== undefined && !this.tokens.delete(token))) return false;
+    if (this.#nonces.has(nonce) || (token !== undefined && !this.tokens.delete(token))) return "spent";
     this.#nonces.add(nonce);
     const { node } = enrolment;
     this.nodes.set(node.id, { ...node, revoked: false });
     this.recorded.push(enrolment);
-    return true;
+    return "recorded";
   }
 
   revoke(nodeId: string): void {

@@ -50,7 +50,7 @@ export interface EnrolmentRecords {
   findJoinToken(sha256: Buffer, nowMs: number): Promise<{ readonly nodeName: string; readonly expiresAtMs: number } | undefined>;
   /**
    * Durable on return, with its log entry, or nothing happened.
-   * @returns false where the token or nonce was spent by another call in the meantime
+   * @returns `spent` where the token or nonce was used by another call in the meantime, `revoked` where the node was revoked in it
    */
-  record(enrolment: EnrolmentRecord): Promise<boolean>;
+  record(enrolment: EnrolmentRecord): Promise<"recorded" | "spent" | "revoked">;
 }

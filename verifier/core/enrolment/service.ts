@@ -94,8 +94,9 @@ export class EnrolmentService {
     if ("ok" in proof) return proof;
     const node = enrolledNode(pending, admission, known, proof.clock);
     const spendToken = candidate.kind === "token" ? { sha256: candidate.tokenSha256, nowMs } : undefined;
-    if (!(await records.record({ node, spendToken, spendNonce: { nonce, expiresAtMs } })))
-      return refused("spent-by-another", "the token or nonce was used by another enrolment");
+    const recorded = await records.record({ node, spendToken, spendNonce: { nonce, expiresAtMs } });
+    if (recorded === "spent") return refused("spent-by-another", "the token or nonce was used by another enrolment");
+    if (recorded === "revoked") return refused("revoked", `node ${nodeId} is revoked`);
     return { ok: true, ...(await this.#certify(nodeId, spki)), trust: node.trust, node };
   }
 

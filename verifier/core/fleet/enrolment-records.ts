@@ -3,6 +3,7 @@ import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import type { EnrolledNode, EnrolmentRecord, EnrolmentRecords, KnownNode, TrustGrade } from "../../ports/enrolment-records.ts";
 import type { NodeRow } from "../../ports/rows.ts";
 import { type Store, StoreError } from "../../ports/store.ts";
+import type { Sessions } from "../session/sessions.ts";
 import { claimRow } from "./claims.ts";
 import type { Committer } from "./committer.ts";
 import type { Fleet } from "./fleet.ts";
@@ -24,11 +25,10 @@ export interface EnrolmentRecordServices {
   readonly store: Store;
   readonly committer: Committer;
   readonly nowMs: () => number;
-  /** Told before the row is written, so that nothing older is written over it. */
-  readonly onEnrolling: (row: NodeRow) => void;
+  readonly sessions: Pick<Sessions, "enrol">;
 }
 
-export function enrolmentRecords({ fleet, store, committer, nowMs, onEnrolling }: EnrolmentRecordServices): EnrolmentRecords {
+export function enrolmentRecords({ fleet, store, committer, nowMs, sessions }: EnrolmentRecordServices): EnrolmentRecords {
   return {
     async findNode(nodeId) {
       const row = fleet.get(nodeId);
@@ -44,7 +44,6 @@ export function enrolmentRecords({ fleet, store, committer, nowMs, onEnrolling }
     findJoinToken: (sha256, atMs) => store.readJoinToken(sha256, atMs),
     async record({ node, spendToken, spendNonce }: EnrolmentRecord) {
       const atMs = nowMs();
-      const row = enrolledRow(node, fleet.get(node.id), atMs);
       const fact = entry("enrolment", atMs, {
         node: node.id,
         name: node.name,
@@ -54,12 +53,15 @@ export function enrolmentRecords({ fleet, store, committer, nowMs, onEnrolling }
         model: node.tpmModel?.slice(0, 256).toWellFormed() ?? null,
         keyReplaced: node.akReplaced,
       });
-      onEnrolling(row);
       try {
-        await committer.submit({ entries: [fact], build: () => ({ nodes: [row], spendNonce, ...(spendToken && { spendToken }) }) });
-        return true;
+        return await sessions.enrol(node.id, async (present, become) => {
+          if (present?.revokedAtMs !== undefined) return "revoked";
+          const row = become(enrolledRow(node, present, atMs));
+          await committer.submit({ entries: [fact], build: () => ({ nodes: [row], spendNonce, ...(spendToken && { spendToken }) }) });
+          return "recorded";
+        });
       } catch (error) {
-        if (error instanceof StoreError && error.code === "STORE_CONFLICT") return false;
+        if (error instanceof StoreError && error.code === "STORE_CONFLICT") return "spent";
         throw error;
       }
     },

@@ -31,6 +31,12 @@ export class Fleet {
     this.#nodes.set(row.id, seen > (row.lastSeenMs ?? 0) ? { ...row, lastSeenMs: seen } : row);
   }
 
+  /** A sign of life, which is not durable by itself. */
+  seen(nodeId: string, lastSeenMs: number | undefined): void {
+    const row = this.#nodes.get(nodeId);
+    if (row && lastSeenMs !== undefined) this.set({ ...row, lastSeenMs: Math.max(lastSeenMs, row.lastSeenMs ?? 0) });
+  }
+
   quoted({ nodeId, lastQuoteMs, clock }: QuoteRow): void {
     const row = this.#nodes.get(nodeId);
     if (row) this.#nodes.set(nodeId, { ...row, lastQuoteMs, clock });

@@ -272,8 +272,9 @@ export class LiveNode {
   }
 
   /** The node has enrolled again while it is looked at: identity, keys and clock are the new ones. Which boot speaks here its Hello has said: a copy may enrol. */
-  enrolled({ name, trustLevel, ekSha256, ekPublic, akPublic, clock, enrolledAtMs }: NodeRow): void {
+  enrolled({ name, trustLevel, ekSha256, ekPublic, akPublic, clock, enrolledAtMs }: NodeRow): NodeRow {
     this.node = { ...this.node, name, trustLevel, ekSha256, ekPublic, akPublic, clock, enrolledAtMs };
+    return this.node;
   }
 
   /** A sign of life counts where the node has nothing to say that was not taken: what cannot be taken must not keep alive what was said before. */

@@ -332,13 +332,13 @@ export class Session implements QuestionSession {
     this.commit(changes);
   }
 
-  /** Changes made for a person, in the order of everything else of this node. */
+  /** Changes made for a person, in the order of everything else of this node. Durable when it resolves. @throws StoreError: the session ends then */
   amend(change: (live: LiveNode, changes: ChangeSet, nowMs: number) => void): Promise<void> {
     const nowMs = this.#services.clock.nowMs();
     const changes = new ChangeSet(nowMs);
     change(this.#live, changes, nowMs);
     this.#live.update({}, this.#services.policy(), changes, nowMs);
-    return this.commit(changes);
+    return this.#persist(changes);
   }
 
   #note(action: string, detail: string, change: Parameters<LiveNode["update"]>[0]): void {
@@ -349,7 +349,13 @@ export class Session implements QuestionSession {
     this.commit(changes);
   }
 
+  /** Where it fails, the session ends. Nothing of a session that has ended: another one, or a person, decides about the node by now. */
   async commit(changes: ChangeSet, durable?: () => void): Promise<void> {
+    if (this.#closed) return;
+    await this.#persist(changes, durable).catch(() => undefined);
+  }
+
+  async #persist(changes: ChangeSet, durable?: () => void): Promise<void> {
     if (changes.empty) return durable?.();
     this.#inFlight++;
     try {
@@ -359,6 +365,7 @@ export class Session implements QuestionSession {
     } catch (cause) {
       // What this session believes is ahead of the store: only reading it again is safe.
       this.close(new SessionError("STORE", "could not be made durable: reconnect and send again", { cause }));
+      throw cause;
     } finally {
       this.#inFlight--;
       this.#room?.();

@@ -96,8 +96,7 @@ export class Sessions {
     checkHello(hello);
     return await this.#turn(nodeId, async () => {
       if (this.#stopping) throw new SessionError("STOPPING", "the verifier is stopping: reconnect");
-      const node = this.#services.fleet.get(nodeId);
-      if (!node || node.revokedAtMs !== undefined) throw new SessionError("REVOKED", "this node is not enrolled, or was revoked");
+      this.#admitted(nodeId);
       const nowMs = this.#services.clock.nowMs();
       const older = this.#live.get(nodeId);
       const changes = new ChangeSet(nowMs);
@@ -114,11 +113,13 @@ export class Sessions {
       }
       const holder = String(this.#opened);
       // Also waits until everything that an older session decided is in the store, which is then read.
-      await this.#services.committer.submit(changes.draft(() => nowMs));
-      const session = await this.#start(node, peer, hello, transport).catch((error: unknown) => {
-        this.#holders.release(nodeId, holder);
-        throw error;
-      });
+      const settled = this.#services.committer.submit(changes.draft(() => nowMs));
+      const session = await settled
+        .then(() => this.#start(nodeId, peer, hello, transport))
+        .catch((error: unknown) => {
+          this.#holders.release(nodeId, holder);
+          throw error;
+        });
       this.#live.set(nodeId, session);
       this.#holderOf.set(session, holder);
       this.#services.fleet.setConnected(nodeId, true);
@@ -127,7 +128,13 @@ export class Sessions {
     });
   }
 
-  async #start(node: NodeRow, peer: SessionPeer, hello: Hello, transport: Transport): Promise<Session> {
+  #admitted(nodeId: string): NodeRow {
+    const node = this.#services.fleet.get(nodeId);
+    if (!node || node.revokedAtMs !== undefined) throw new SessionError("REVOKED", "this node is not enrolled, or was revoked");
+    return node;
+  }
+
+  async #start(nodeId: string, peer: SessionPeer, hello: Hello, transport: Transport): Promise<Session> {
     let session: Session | undefined;
     const comparisons = new Comparisons(
       this.#comparisons,
@@ -135,19 +142,21 @@ export class Sessions {
       (tree) => queueMicrotask(() => session?.treeCompared(treeKey(tree))),
     );
     const { store, images } = this.#services;
-    const [live, boot, ima] = await Promise.all([this.#load(node, hello, comparisons), store.readBoot(node.id), store.readIma(node.id)]);
-    const watches = [new BootWatch(boot), new ImaWatch(node.id, ima, (path, sha256) => images.vouches(path, sha256))] as const;
+    const [live, boot, ima] = await Promise.all([this.#load(nodeId, hello, comparisons), store.readBoot(nodeId), store.readIma(nodeId)]);
+    const watches = [new BootWatch(boot), new ImaWatch(nodeId, ima, (path, sha256) => images.vouches(path, sha256))] as const;
     session = new Session({ ...this.#services, pacer: this.#pacer }, peer, transport, live, comparisons, ...watches);
     return session;
   }
 
-  async #load(node: NodeRow, hello: Hello, comparisons: Comparisons): Promise<LiveNode> {
+  async #load(nodeId: string, hello: Hello, comparisons: Comparisons): Promise<LiveNode> {
     const { store, images, pods, meter, numbers, onProblem } = this.#services;
     const [stored, workloads, drifts] = await Promise.all([
-      store.readMemory(node.id),
-      store.listWorkloads({ verdicts: [], nodeId: node.id }, { after: "", limit: MAX_PAGE_ROWS * 4 }),
-      store.readOpenDrifts(node.id),
+      store.readMemory(nodeId),
+      store.listWorkloads({ verdicts: [], nodeId }, { after: "", limit: MAX_PAGE_ROWS * 4 }),
+      store.readOpenDrifts(nodeId),
     ]);
+    // As late as can be: what was decided of the node before this session took its turn has become durable meanwhile.
+    const node = this.#admitted(nodeId);
     const sameChain = stored?.head.chainId.equals(hello.chainId) === true;
     let memory: NodeMemory = emptyMemory(node.id, hello.chainId);
     let barred: string | undefined;
@@ -187,12 +196,28 @@ export class Sessions {
     this.#holders.release(session.nodeId, this.#holderOf.get(session) ?? "");
     if (this.#live.get(session.nodeId) !== session) return;
     this.#live.delete(session.nodeId);
-    this.#services.fleet.set(session.live.node);
+    // No more than that: the rest of its row is on its way to the store, or never gets there.
+    this.#services.fleet.seen(session.nodeId, session.live.node.lastSeenMs);
     this.#services.fleet.setConnected(session.nodeId, false);
   }
 
-  enrolling(row: NodeRow): void {
-    this.#live.get(row.id)?.live.enrolled(row);
+  /**
+   * Records that a node has enrolled, in its turn: after what was decided of it before, and not while a session of it opens.
+   * @param persist given the row as it is now (undefined: the node is new); it asks what the row becomes, and makes that durable. Where it fails, nothing changed
+   */
+  async enrol<T>(nodeId: string, persist: (present: NodeRow | undefined, become: (row: NodeRow) => NodeRow) => Promise<T>): Promise<T> {
+    return await this.#turn(nodeId, async () => {
+      const session = this.#open(nodeId);
+      if (!session) await this.#settled();
+      // What a live session believes is ahead of the store: it is what its next commit will write.
+      const present = session?.live.node ?? this.#services.fleet.get(nodeId);
+      try {
+        return await persist(present, (row) => session?.live.enrolled(row) ?? row);
+      } catch (error) {
+        if (present) session?.live.enrolled(present);
+        throw error;
+      }
+    });
   }
 
   policyChanged(): void {
@@ -229,11 +254,13 @@ export class Sessions {
    * @throws StoreError
    */
   async amend(nodeId: string, change: (live: LiveNode, changes: ChangeSet, nowMs: number) => void): Promise<void> {
-    const session = this.#live.get(nodeId);
-    if (session) return await session.amend(change);
     await this.#turn(nodeId, async () => {
+      // Only now: the session that was there when this was asked may have given way, and one that was opening is there by now.
+      const session = this.#open(nodeId);
+      if (session) return await session.amend(change);
+      await this.#settled();
       const node = this.#services.fleet.get(nodeId);
-      if (!node || this.#live.has(nodeId)) return;
+      if (!node) return;
       const { store, committer, clock, policy, images, meter, numbers, onProblem } = this.#services;
       const [workloads, drifts] = await Promise.all([
         store.listWorkloads({ verdicts: [], nodeId }, { after: "", limit: MAX_PAGE_ROWS * 4 }),
@@ -262,6 +289,17 @@ export class Sessions {
       live.update({}, policy(), changes, nowMs);
       if (!changes.empty) await committer.submit(changes.draft(() => clock.nowMs()));
     });
+  }
+
+  /** The node's session, unless it has ended: what that believes may never have become durable. */
+  #open(nodeId: string): Session | undefined {
+    const session = this.#live.get(nodeId);
+    return session?.closed ? undefined : session;
+  }
+
+  /** Everything that was handed to the committer before is in the store and in the fleet, or has failed. */
+  async #settled(): Promise<void> {
+    await this.#services.committer.submit({ entries: [], build: () => ({}) });
   }
 
   /** Closes every session; what was handed over becomes durable. */

@@ -1,0 +1,203 @@
+/** What is decided of a node while a session of it opens, or while the store fails: it holds, or whoever asked is told that it does not. */
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import { HelloSchema } from "@hullmark/proto/v1/attestation";
+import { DriftState } from "@hullmark/proto/v1/query";
+import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
+import { AlertBook } from "@hullmark/verifier/core/alerting/book";
+import { Administration } from "@hullmark/verifier/core/fleet/administration";
+import { alertPlanner } from "@hullmark/verifier/core/fleet/alert-planner";
+import { Committer } from "@hullmark/verifier/core/fleet/committer";
+import { DriftNumbers } from "@hullmark/verifier/core/fleet/drift-id";
+import { sightOf } from "@hullmark/verifier/core/fleet/drift-rows";
+import { enrolmentRecords } from "@hullmark/verifier/core/fleet/enrolment-records";
+import { Fleet } from "@hullmark/verifier/core/fleet/fleet";
+import { defaultPolicy } from "@hullmark/verifier/core/policy/default";
+import { SessionError, Sessions, type SessionsServices } from "@hullmark/verifier/core/session/index";
+import { TransparencyLog } from "@hullmark/verifier/core/transparency/index";
+import type { EnrolmentRecord } from "@hullmark/verifier/ports/enrolment-records";
+import { type Store, type StoreBatch, StoreError } from "@hullmark/verifier/ports/store";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { drift, node, T0 } from "../contract/store-fixtures.ts";
+import { testNoteSigner } from "../fakes/note-signer.ts";
+
+const BOOT = "2c1e5b0a-0000-4000-8000-000000000001";
+const ID = "n1";
+const EK = "ab".repeat(32);
+
+let directory: string;
+let opened: SqliteStore;
+let world: Awaited<ReturnType<typeof start>>;
+
+/** Sessions on a real store that can be held while it reads a node's memory, and that can refuse to write. */
+async function start() {
+  const gate = { reached: Promise.withResolvers<void>(), go: Promise.withResolvers<void>(), shut: false };
+  const faults = { write: (_batch: StoreBatch): boolean => false };
+  const { store: real } = opened;
+  const store: Store = new Proxy(real, {
+    get(target, name: keyof Store) {
+      if (name === "readMemory")
+        return async (nodeId: string) => {
+          if (gate.shut) {
+            gate.reached.resolve();
+            await gate.go.promise;
+          }
+          return await target.readMemory(nodeId);
+        };
+      if (name === "commit")
+        return async (batch: StoreBatch) => {
+          if (faults.write(batch)) throw new StoreError("STORE_UNAVAILABLE", "no space left");
+          await target.commit(batch);
+        };
+      const member: unknown = target[name];
+      return typeof member === "function" ? member.bind(target) : member;
+    },
+  });
+  const log = await TransparencyLog.open(opened.log, testNoteSigner());
+  const fleet = new Fleet(await store.readNodes());
+  const alerts = alertPlanner(
+    new AlertBook([]),
+    () => defaultPolicy().alerts,
+    () => T0 + 1000,
+  );
+  const committer = new Committer(store, log, alerts, (commit) => {
+    for (const row of commit.nodes ?? []) fleet.set(row);
+    if (commit.quote) fleet.quoted(commit.quote);
+  });
+  const clock = { nowMs: () => T0 + 1000, after: () => () => {} };
+  const meter = new Proxy({}, { get: (_, name) => (name === "appraisal" ? (work: () => unknown) => work() : () => {}) });
+  const services = {
+    ...{ clock, meter, losses: new Map(), committer, pods: undefined, numbers: new DriftNumbers(100), fleet, store, policy: defaultPolicy },
+    ...{ utilisation: () => 0, checkpoint: () => "", shown: () => {}, onProblem: () => {}, verifierId: "v1", region: "eu-1" },
+    images: { view: () => undefined, vouches: () => false, onChange: () => () => {} },
+    quotes: { issue: () => randomBytes(32), redeem: () => "ok", verify: () => ({ ok: false, code: "x", detail: "" }) },
+  } as unknown as SessionsServices;
+  const sessions = new Sessions(services);
+  const { nowMs } = clock;
+  const administration = new Administration({ store, fleet, committer, sessions, nowMs });
+  const records = enrolmentRecords({ fleet, store, committer, nowMs, sessions });
+  return { gate, faults, log, fleet, committer, sessions, administration, records };
+}
+
+const spki = randomBytes(32);
+function connect(bootId = BOOT) {
+  const closed: (SessionError | undefined)[] = [];
+  const hello = create(HelloSchema, { protocolVersion: 1, agentVersion: "1", bootId, chainId: Buffer.alloc(16, 1) });
+  const session = world.sessions.open(ID, { spkiSha256: spki, certificateNotAfterMs: T0 + 1e7 }, hello, {
+    send: () => {},
+    close: (error) => closed.push(error),
+  });
+  return { session, closed };
+}
+
+/** A session that opens, and stands where it has read the node's row and waits for the store. */
+async function opening() {
+  world.gate.shut = true;
+  const connected = connect();
+  connected.session.catch(() => undefined);
+  await world.gate.reached.promise;
+  return connected;
+}
+const release = (): void => world.gate.go.resolve();
+const stored = async () => (await opened.store.readNodes()).find(({ id }) => id === ID);
+const actions = async (): Promise<string[]> =>
+  (await opened.log.readEntries(0, world.log.size)).map((bytes) => (JSON.parse(Buffer.from(bytes).toString()) as { type: string }).type);
+
+beforeEach(async () => {
+  directory = mkdtempSync(join(tmpdir(), "hullmark-turns-"));
+  opened = await openSqliteStore(join(directory, "verifier.db"));
+  await opened.store.commit({
+    commits: [{ nodes: [node(ID, { ekSha256: EK })], drifts: [drift(1, { nodeId: ID, containerId: "c1", state: DriftState.OPEN })] }],
+    log: undefined,
+  });
+  world = await start();
+});
+afterEach(async () => {
+  await world.committer.drain();
+  await opened.close();
+  rmSync(directory, { recursive: true });
+});
+
+describe("while a session opens", () => {
+  test.each(["first", "second"])("a revocation holds: of the node's %s session", async (which) => {
+    if (which === "second") await connect().session;
+    const { session } = await opening();
+    const revoking = world.administration.revoke(ID, "ada", "stolen");
+    release();
+    await revoking;
+    const outcome = await session.catch((error: unknown) => error);
+    await world.committer.drain();
+    expect(outcome instanceof SessionError || world.sessions.get(ID)?.closed).toBe(true);
+    expect((await stored())?.revokedReason).toBe("stolen");
+    expect(world.fleet.get(ID)?.revokedAtMs).toBeDefined();
+    expect((await actions()).filter((type) => type === "revocation")).toHaveLength(1);
+    await expect(connect().session).rejects.toMatchObject({ code: "REVOKED" });
+  });
+
+  test("an acknowledgement holds", async () => {
+    const row = drift(1, { nodeId: ID, containerId: "c1", state: DriftState.OPEN });
+    const { session } = await opening();
+    const acknowledging = world.administration.acknowledge(row.id, sightOf(row), "ada", "known");
+    release();
+    await acknowledging;
+    await session;
+    expect(await opened.store.readDrift(row.id)).toMatchObject({ acknowledgedBy: "ada" });
+  });
+
+  test("an enrolment holds: quotes are verified by the new key", async () => {
+    const { session } = await opening();
+    const recording = world.records.record(enrolment(Buffer.from("new key")));
+    release();
+    expect(await recording).toBe("recorded");
+    const { live } = await session;
+    expect(live.node.akPublic?.toString()).toBe("new key");
+    await world.committer.drain();
+    expect((await stored())?.akPublic?.toString()).toBe("new key");
+  });
+});
+
+test("an enrolment takes no revocation back that was made in its time", async () => {
+  await connect().session;
+  const revoking = world.administration.revoke(ID, "ada", "stolen");
+  expect(await world.records.record(enrolment(Buffer.from("new key")))).toBe("revoked");
+  await revoking;
+  expect((await stored())?.revokedReason).toBe("stolen");
+  expect((await stored())?.akPublic?.toString()).not.toBe("new key");
+});
+
+test("an enrolment whose nonce is spent leaves the live node its key", async () => {
+  const { live } = await connect().session;
+  const { akPublic } = live.node;
+  const once = enrolment(akPublic as Buffer);
+  expect(await world.records.record(once)).toBe("recorded");
+  expect(await world.records.record({ ...once, node: { ...once.node, akPublic: Buffer.from("other") } })).toBe("spent");
+  expect(live.node.akPublic).toEqual(akPublic);
+});
+
+test("a revocation that does not get onto the disk is no success, and what the session held meanwhile counts no more", async () => {
+  const { session, closed } = connect();
+  const { live } = await session;
+  await world.committer.drain();
+  world.faults.write = ({ commits }) => commits.some(({ nodes = [] }) => nodes.some(({ revokedAtMs }) => revokedAtMs !== undefined));
+  await expect(world.administration.revoke(ID, "ada", "stolen")).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+  expect(closed.map((error) => error?.code)).toEqual(["STORE"]);
+  world.faults.write = () => false;
+  // Its stream has not ended yet: the next one does not go to what it believes.
+  await world.administration.revoke(ID, "ada", "lost");
+  world.sessions.ended(await session);
+  expect(live.node.revokedReason).toBe("stolen");
+  expect(world.fleet.get(ID)?.revokedReason).toBe("lost");
+  expect((await stored())?.revokedReason).toBe("lost");
+});
+
+function enrolment(akPublic: Buffer): EnrolmentRecord {
+  const { name, clock, ekPublic } = node(ID);
+  return {
+    node: { ...{ id: ID, name, trust: "tpm", bootId: BOOT, ekSha256: EK, ekPublic, akPublic, clock }, tpmModel: undefined, akReplaced: true },
+    spendToken: undefined,
+    spendNonce: { nonce: randomBytes(32), expiresAtMs: T0 + 60_000 },
+  };
+}
