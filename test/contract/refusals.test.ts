@@ -3,6 +3,7 @@ import { hash, randomBytes, webcrypto } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Quote } from "@hullmark/agent/ports/quoter";
 import { CHAIN_START, EMPTY_ROOT, quoteExtraData } from "@hullmark/proto/codec";
 import { HmacNonceSource } from "@hullmark/verifier/adapters/nonce/index";
 import { QUOTE_REASONS } from "@hullmark/verifier/adapters/prometheus/labels";
@@ -95,6 +96,8 @@ async function certificate(publicKey: PublicKey | webcrypto.CryptoKey, wish: Cer
   return Buffer.from(made.rawData);
 }
 
+type Answer = CompleteEnrolment & { readonly quote: Quote };
+
 /** One node, one verifier, and a way to change one thing. Each case has its own. */
 class World {
   readonly records = new MemoryEnrolmentRecords();
@@ -142,7 +145,7 @@ class World {
   }
 
   /** What an honest agent answers; `binding` changes what the quote is made for. */
-  async answer(challenge: Challenge, binding: { readonly region?: string } = {}, by = this.quoter, pcrs = PCRS): Promise<CompleteEnrolment> {
+  async answer(challenge: Challenge, binding: { readonly region?: string } = {}, by = this.quoter, pcrs = PCRS): Promise<Answer> {
     const none = Buffer.alloc(0);
     const extraData = quoteExtraData({
       ...{ verifierId: "v", region: "eu-1", nonce: challenge.nonce, spkiSha256: hash("sha256", spki, "buffer"), tlsExporter: none },
@@ -160,13 +163,13 @@ class World {
   }
 
   /** Both steps, with one change to the answer. */
-  async complete(change: (answer: CompleteEnrolment) => Partial<CompleteEnrolment> = () => ({})): Promise<CompleteResult> {
+  async complete(change: (answer: Answer) => Partial<CompleteEnrolment> = () => ({})): Promise<CompleteResult> {
     const answer = await this.answer(await this.challenged());
     return await this.enrolment.complete({ ...answer, ...change(answer) });
   }
 
-  quoted(change: (quote: NonNullable<CompleteEnrolment["quote"]>) => Partial<NonNullable<CompleteEnrolment["quote"]>>): Promise<CompleteResult> {
-    return this.complete(({ quote }) => (quote ? { quote: { ...quote, ...change(quote) } } : {}));
+  quoted(change: (quote: Quote) => Partial<NonNullable<CompleteEnrolment["quote"]>>): Promise<CompleteResult> {
+    return this.complete(({ quote }) => ({ quote: { ...quote, ...change(quote) } }));
   }
 
   /** Enrols, changes the TPM's clock, and enrols again. */
@@ -263,11 +266,6 @@ const CASES: Readonly<Record<EnrolmentCode, () => Promise<BeginResult | Complete
     await Promise.all(all);
     return first;
   },
-  busy: async () => {
-    const world = new World().service({}, { pendingLimits: { maxPending: 1, maxPendingPerNode: 1 } });
-    await world.challenged();
-    return await world.begin();
-  },
   rate: async () => {
     const world = new World().service({}, { beginsPerSecond: 1, pendingLimits: { maxPending: 100, maxPendingPerNode: 100 } });
     for (let i = 0; i < 20; i++) expect(await world.begin({}, {}, `10.0.0.${i % 2}:${i}`)).toMatchObject({ ok: true });
@@ -298,6 +296,7 @@ const CASES: Readonly<Record<EnrolmentCode, () => Promise<BeginResult | Complete
   "attest-malformed": () => new World().quoted(({ attest }) => ({ attest: attest.subarray(0, -1) })),
   "signature-malformed": () => new World().quoted(() => ({ signature: Buffer.alloc(73) })),
   "pcrs-malformed": () => new World().quoted(({ pcrs }) => ({ pcrs: Array.from({ length: 49 }, () => pcrs[0] as (typeof pcrs)[0]) })),
+  "pcr-bank": () => new World().quoted(() => ({ pcrs: undefined })),
   "not-a-quote": () => new World().quoted(({ attest }) => ({ attest: Buffer.concat([Buffer.of(0), attest.subarray(1)]) })),
   "wrong-signer": async () => {
     const world = new World();

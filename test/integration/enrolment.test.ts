@@ -267,13 +267,18 @@ describe("trust on first use", () => {
     expect(await enrolment.begin(await beginRequest(new FakeQuoter({ ekAttributes: 0x000200b2 })))).toMatchObject({ reason: "key" });
   });
 
-  it("holds a bounded number of begun enrolments", async () => {
-    const enrolment = await service({ policy, pendingLimits: { maxPending: 3, maxPendingPerNode: 2 } });
-    const [one, two, three] = [await beginRequest(new FakeQuoter()), await beginRequest(new FakeQuoter()), await beginRequest(new FakeQuoter())];
-    for (const request of [one, one, two]) expect(await enrolment.begin(request)).toMatchObject({ ok: true });
-    for (const request of [one, three]) expect(await enrolment.begin(request)).toMatchObject({ ok: false, reason: "busy" });
-    clock.offsetMs = 60_001;
-    expect(await enrolment.begin(three)).toMatchObject({ ok: true });
+  it("holds a bounded number of begun enrolments, and a stranger who begins them for a node's key without end does not keep the node out", async () => {
+    const enrolment = await service({ policy });
+    const node = new FakeQuoter();
+    const request = await beginRequest(node);
+    const stranger = async (): Promise<void> => {
+      for (let i = 0; i < 20; i++) expect(await enrolment.begin(request, `192.0.2.7:${40_000 + i}`)).toMatchObject({ ok: true });
+    };
+    await stranger();
+    const challenge = await enrolment.begin(request, "192.0.2.1:40000");
+    if (!challenge.ok) throw new Error(challenge.detail);
+    await stranger();
+    expect(await enrolment.complete(await answer(challenge, {}, node))).toMatchObject({ ok: true });
   });
 });
 

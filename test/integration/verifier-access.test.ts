@@ -150,6 +150,22 @@ describe("what administrators do", () => {
     });
   });
 
+  test("a quote of a bank that is none is refused by its code, and what was begun is over", async () => {
+    const quoter = new FakeQuoter();
+    const { ekPublic, akPublic } = await quoter.identify(AbortSignal.timeout(60_000));
+    const client = verifier.track(new RpcChannel(`localhost:${verifier.running?.enrolmentPort}`, credentials.createSsl(verifier.ca))).client(Enrollment);
+    const { session, credentialBlob, encryptedSecret } = await client.begin({
+      ...{ nodeName: "w-9", bootId: "2c1e5b0a-0000-4000-8000-000000000009" },
+      evidence: { case: "tpm", value: { ekPublic, akPublic } },
+    });
+    const activatedSecret = await quoter.activate(Buffer.from(credentialBlob), Buffer.from(encryptedSecret), AbortSignal.timeout(60_000));
+    const keys = await crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+    const certificateRequest = new Uint8Array((await Pkcs10CertificateRequestGenerator.create({ name: "CN=x", keys, signingAlgorithm: ALGORITHM })).rawData);
+    const answer = { session, activatedSecret, certificateRequest, quote: { pcrs: [{ bank: "md5", index: 0, value: Buffer.alloc(16) }] } };
+    await expect(client.complete(answer)).rejects.toMatchObject({ code: "PERMISSION_DENIED", detail: { reason: "QUOTE", refusal: "pcr-bank" } });
+    await expect(client.complete(answer)).rejects.toMatchObject({ code: "NOT_FOUND", detail: { refusal: "unknown-session" } });
+  });
+
   test("every argument is checked", async () => {
     const { adminClient } = verifier;
     await expect(adminClient.allowNode({ ekSha256: "x", name: "" })).rejects.toMatchObject({ code: "INVALID_ARGUMENT", detail: { field: "ekSha256" } });

@@ -67,8 +67,8 @@ function beginOf({ nodeName, bootId, evidence }: BeginRequest): BeginEnrolment {
 function completeOf({ session, activatedSecret, quote, certificateRequest }: CompleteRequest): CompleteEnrolment {
   if (!quote) return { session, activatedSecret, quote: undefined, certificateRequest };
   const pcrs = quote.pcrs.flatMap(({ bank, index, value }): PcrValue[] => (bank === "sha256" || bank === "sha384" ? [{ bank, index, value }] : []));
-  if (pcrs.length !== quote.pcrs.length) throw new RpcError("INVALID_ARGUMENT", "a PCR bank of unknown kind", { reason: "MALFORMED", field: "quote.pcrs" });
-  return { session, activatedSecret, quote: { attest: quote.attest, signature: quote.signature, pcrs }, certificateRequest };
+  const known = pcrs.length === quote.pcrs.length ? pcrs : undefined;
+  return { session, activatedSecret, quote: { attest: quote.attest, signature: quote.signature, pcrs: known }, certificateRequest };
 }
 
 /** For strangers: no identity is asked for, every field is theirs. */

@@ -60,7 +60,7 @@ function refill(bucket: Bucket, perSecond: number, burst: number, nowMs: number)
 }
 
 /** The address without its port; of IPv6 the network that one site has. */
-function networkOf(peer: string): string {
+export function networkOf(peer: string): string {
   const address = peer
     .replace(/:\d+$/, "")
     .replace(/^\[|\]$/g, "")

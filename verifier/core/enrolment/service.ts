@@ -12,7 +12,7 @@ import { admit, type Candidate, readCandidate, type TpmCandidate } from "./candi
 import { readRequestKey } from "./certificate-request.ts";
 import { isBootId, isNodeName, nodeIdOfKubernetesNode } from "./decide.ts";
 import { PendingTable } from "./pending.ts";
-import { EnrolmentRate } from "./rate.ts";
+import { EnrolmentRate, networkOf } from "./rate.ts";
 import { type Refused, refused } from "./refusals.ts";
 import { ServiceAccountTokens } from "./service-account.ts";
 import type { BeginEnrolment, BeginResult, CompleteEnrolment, CompleteResult, EnrolmentOptions } from "./types.ts";
@@ -27,6 +27,8 @@ interface Pending {
   readonly nodeName: string;
   readonly bootId: string;
   readonly candidate: Candidate;
+  /** Of the address that it was begun from. */
+  readonly network: string;
   readonly secretSha256: Buffer;
   readonly nonce: Buffer;
   readonly expiresAtMs: number;
@@ -47,7 +49,7 @@ export class EnrolmentService {
 
   /**
    * Rejects only when records cannot be read: nothing was decided then.
-   * @param peer address of who asks, for the limit of its rate; those without one count as one
+   * @param peer address of who asks, for the limits of its rate and of what it has under way; those without one count as one
    */
   async begin(request: BeginEnrolment, peer = ""): Promise<BeginResult> {
     const { clock, records, policy, trust, nonces } = this.#options;
@@ -66,8 +68,8 @@ export class EnrolmentService {
     const expiresAtMs = nowMs + (this.#options.challengeLifetimeMs ?? DEFAULT_CHALLENGE_LIFETIME_MS);
     const nonce = nonces.issue({ session, nodeId: admission.nodeId, expiresAtMs });
     const secret = nonces.random(SECRET_BYTES);
-    const entry = { nodeId: admission.nodeId, nodeName, bootId, candidate, secretSha256: hash("sha256", secret, "buffer"), nonce, expiresAtMs };
-    if (!this.#pending.add(session, entry, nowMs)) return refused("busy", "too many enrolments are under way");
+    const whose = { nodeId: admission.nodeId, nodeName, bootId, candidate, network: networkOf(peer) };
+    this.#pending.add(session, { ...whose, secretSha256: hash("sha256", secret, "buffer"), nonce, expiresAtMs }, nowMs);
     const none = Buffer.alloc(0);
     const credential =
       candidate.kind === "tpm"
@@ -126,6 +128,8 @@ export class EnrolmentService {
     if (!timingSafeEqual(hash("sha256", request.activatedSecret, "buffer"), pending.secretSha256))
       return refused("activation", "the TPM did not open the credential");
     if (!request.quote) return refused("no-quote", "no quote");
+    const { attest, signature, pcrs } = request.quote;
+    if (!pcrs) return refused("pcr-bank", "a PCR bank of unknown kind");
     const { verifierId, region, selection } = this.#options;
     const none = Buffer.alloc(0);
     const extraData = quoteExtraData({
@@ -134,7 +138,7 @@ export class EnrolmentService {
       ...{ seq: 0n, evidenceDigest: CHAIN_START, stateRoot: EMPTY_ROOT, imaCount: 0n, imaAggregate: none, eventLogSha256: none },
     });
     const previousClock = known?.akPublic?.equals(candidate.akPublic) ? known.clock : undefined;
-    const quote = verifyQuote(request.quote, { key: candidate.ak, extraData, selection, previousClock });
+    const quote = verifyQuote({ attest, signature, pcrs }, { key: candidate.ak, extraData, selection, previousClock });
     return quote.ok ? { clock: quote.claims.clock } : refused(quote.reason, `${quote.reason}: ${quote.detail}`);
   }
 }

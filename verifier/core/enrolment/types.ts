@@ -79,8 +79,8 @@ export interface CompleteEnrolment {
   readonly session: string;
   /** What ActivateCredential returned. */
   readonly activatedSecret: Uint8Array;
-  /** undefined without TPM. */
-  readonly quote: { readonly attest: Uint8Array; readonly signature: Uint8Array; readonly pcrs: readonly PcrValue[] } | undefined;
+  /** undefined without TPM. `pcrs` undefined: of a bank that is none. */
+  readonly quote: { readonly attest: Uint8Array; readonly signature: Uint8Array; readonly pcrs: readonly PcrValue[] | undefined } | undefined;
   /** PKCS#10. */
   readonly certificateRequest: Uint8Array;
 }
