@@ -193,6 +193,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     ...{ store: sqlite.store, committer, nowMs, verifierId: config.verifierId, region: config.region },
     policy: () => policies.current,
     node: (nodeId) => sessions.get(nodeId)?.live.node ?? fleet.get(nodeId),
+    nodes: () => fleet.all().map((row) => sessions.get(row.id)?.live.node ?? row),
     rollback: earlierImages({ sessions, images, store: sqlite.store }),
     intentKeys: () => intents.signing,
     random: (bytes) => randomBytes(bytes),
@@ -203,7 +204,10 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const subscriptions = [
     events.on("workload", ({ nodeId, containerId }) => response.touched(nodeId, containerId)),
     events.on("workloadRemoved", ({ nodeId, containerId }) => response.removed(nodeId, containerId)),
-    events.on("node", ({ id, revokedAtMs }) => revokedAtMs !== undefined && response.disconnectNode(id)),
+    events.on("node", ({ id, revokedAtMs }) => {
+      if (revokedAtMs !== undefined) response.disconnectNode(id);
+      response.touched(id, "");
+    }),
     events.on("drift", ({ nodeId, containerId }) => response.touched(nodeId, containerId)),
   ];
   stack.defer(() => subscriptions.forEach((end) => void end()));
@@ -441,7 +445,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         },
       },
       query: {
-        ...{ store: sqlite.store, fleet, events, nowMs, currentNode, version: VERSION, startedAtMs: nowMs() },
+        ...{ store: sqlite.store, fleet, events, nowMs, currentNode, marks: () => response.standing(), version: VERSION, startedAtMs: nowMs() },
         ...{ verifierId: config.verifierId, region: config.region },
         images: () => images.rows(),
         policy: () => policies.current,

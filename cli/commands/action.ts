@@ -1,6 +1,6 @@
 /** `hullmark action ls|show|approve|deny|pause|resume`: what is done about drift, and people's word on it. */
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { type Action, ActionState, Response } from "@hullmark/proto/v1/response";
+import { type Action, ActionKind, ActionState, Response } from "@hullmark/proto/v1/response";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, Option } from "commander";
 import { all, PAGE_SIZE } from "../connection/pages.ts";
@@ -8,7 +8,7 @@ import { ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, parseFormat, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
-import { actionKindWord, actionStateWord, age, toMs } from "../output/words.ts";
+import { actionKindWord, actionStateWord, age, nodeMarkWords, toMs } from "../output/words.ts";
 
 const REASON = "-m, --reason <text>";
 
@@ -33,10 +33,25 @@ function view(action: Action) {
       detail,
       newContainerId: action.newContainerId || null,
       target: action.targetReference ? { reference: action.targetReference, configDigest: action.targetConfigDigest } : null,
+      ...(isOnNode(action) && {
+        marks: nodeMarkWords(action.marks),
+        marksDone: nodeMarkWords(action.marksDone),
+        actuator: action.actuatorNodeName || null,
+      }),
       capture: action.capture ? { digest: action.capture.digest, bytes: Number(action.capture.bytes), complete: action.capture.complete } : null,
       logIndex: Number(action.logIndex),
     },
   };
+}
+
+function isOnNode({ kind }: Action): boolean {
+  return kind === ActionKind.MARK_NODE || kind === ActionKind.LIFT_NODE;
+}
+
+/** Of an action on a node: the node, and what is put on it or taken away. */
+function targetOf(action: Action): string[] {
+  if (!isOnNode(action)) return [printable(action.workload, 40), printable(action.containerName, 40)];
+  return [printable(action.nodeName, 40), nodeMarkWords(action.marks).join(",")];
 }
 
 const HEADERS = ["ID", "ACTION", "WORKLOAD", "CONTAINER", "DRIFT", "RULE", "AGE", "STATE"];
@@ -45,7 +60,7 @@ function row(action: Action, nowMs: number): string[] {
   const missing = action.approvalsNeeded - action.approvals.length;
   const state = actionStateWord(action.state);
   return [
-    ...[action.id, actionKindWord(action.kind), printable(action.workload, 40), printable(action.containerName, 40), action.driftId, action.rule],
+    ...[action.id, actionKindWord(action.kind), ...targetOf(action), action.driftId, action.rule],
     ...[
       age(action.createdAt, nowMs),
       action.state === ActionState.AWAITING ? `${state} ${missing} more` : action.reason ? `${state}: ${printable(action.reason, 60)}` : state,

@@ -2,7 +2,7 @@
 import type { BootItem, GetNodeResponse, NodeBoot, NodeIma } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { nodeView } from "./views.ts";
-import { age, toMs, trustWord, verdictWord } from "./words.ts";
+import { age, nodeMarkWords, toMs, trustWord, verdictWord } from "./words.ts";
 
 /** Files and sections beyond these are counted; `-o json` has all. */
 const MAX_SHOWN = 12;
@@ -14,6 +14,8 @@ export function showNode({ node, boot, ima }: GetNodeResponse, nowMs: number): s
   const field = (name: string, text: string): void => void lines.push(`${name.padEnd(9)} ${text}`);
   for (const { code, detail } of node.reasons) field("Because", `${printable(code, 64)}: ${printable(detail, 500)}`);
   field("Trust", `${trustWord(node.trustLevel)} · quote ${age(node.lastQuote, nowMs)} ago · seen ${age(node.lastSeen, nowMs)} ago`);
+  if (node.marks.length > 0)
+    field("Marked", `${nodeMarkWords(node.marks).join(", ")} by ${node.markActions.map((each) => printable(each, 24)).join(", ")}: hullmark action show`);
   const [gapFromMs, gapToMs] = [toMs(node.gapFrom), toMs(node.gapTo)];
   if (gapFromMs !== undefined && gapToMs !== undefined)
     field(

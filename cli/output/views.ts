@@ -3,7 +3,7 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Actor, Claim, TrustVector } from "@hullmark/proto/v1/common";
 import type { Drift, GetStatusResponse, Image, Node, Provenance, Workload } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { MAX_PATH_CHARACTERS, provenanceWord, severityWord, stateWord, toMs, trustWord, verdictWord } from "./words.ts";
+import { MAX_PATH_CHARACTERS, nodeMarkWords, provenanceWord, severityWord, stateWord, toMs, trustWord, verdictWord } from "./words.ts";
 
 function time(timestamp: Timestamp | undefined): string | null {
   const ms = toMs(timestamp);
@@ -100,6 +100,8 @@ export function nodeView(node: Node) {
     containers,
     claims: claims(node.claims),
     vector: vector(node.vector),
+    marks: nodeMarkWords(node.marks),
+    markedBy: node.markActions,
   };
 }
 

@@ -2,7 +2,7 @@
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Actor, Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import { type Drift, type DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
-import type { ActionKind, ActionState } from "@hullmark/proto/v1/response";
+import type { ActionKind, ActionState, NodeMark } from "@hullmark/proto/v1/response";
 import { printable } from "@hullmark/verifier/core/text/printable";
 
 /** Four for each of 16 KiB and more. */
@@ -41,6 +41,9 @@ const ACTION_STATES: Record<ActionState, string> = {
   9: "dry-run",
 };
 
+const NODE_MARKS: Record<NodeMark, string> = { 0: "?", 1: "label", 2: "taint", 3: "cordon" };
+
+export const nodeMarkWords = (marks: readonly NodeMark[]): string[] => marks.map((mark) => NODE_MARKS[mark]);
 export const actionKindWord = (kind: ActionKind): string => ACTION_KINDS[kind];
 export const actionStateWord = (state: ActionState): string => ACTION_STATES[state];
 export const severityWord = (severity: Severity): string => SEVERITIES[severity];

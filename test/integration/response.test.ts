@@ -5,7 +5,7 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { credentials } from "@grpc/grpc-js";
 import { intentMessage } from "@hullmark/proto/codec";
 import { RpcChannel } from "@hullmark/proto/rpc";
-import { ActionKind, ActionState, Actuation, type Intent, IntentSchema, Outcome, Response } from "@hullmark/proto/v1/response";
+import { ActionKind, ActionState, Actuation, type Intent, IntentSchema, NodeMark, Outcome, Response } from "@hullmark/proto/v1/response";
 import { fromJson, toJson } from "@hullmark/verifier/adapters/sqlite/json";
 import { QUIET_MS } from "@hullmark/verifier/core/response/alarm";
 import type { ActionRow } from "@hullmark/verifier/ports/rows";
@@ -56,7 +56,7 @@ async function drifted(...indexes: number[]): Promise<void> {
 /** Plays the actuator of a node: keeps what it is handed. */
 async function actuator(
   nodeId = node.credential?.nodeId ?? "",
-): Promise<{ intents: Intent[]; signed: number[]; ended: () => boolean; report: (intent: Intent, outcome: Outcome) => Promise<unknown> }> {
+): Promise<{ intents: Intent[]; signed: number[]; ended: () => boolean; report: (intent: Intent, outcome: Outcome, marks?: NodeMark[]) => Promise<unknown> }> {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const request = { node: nodeId, publicKey: publicKey.export({ type: "spki", format: "der" }) };
   const { certificateChain, intentKeys } = await verifier.adminClient.issueActuatorCertificate(request);
@@ -84,8 +84,8 @@ async function actuator(
     intents,
     signed,
     ended: () => ended,
-    report: (intent, outcome) =>
-      client.reportOutcome({ intentId: intent.id, outcome, reason: outcome === Outcome.DONE ? "" : "breaker", newContainerId: "f".repeat(64) }),
+    report: (intent, outcome, marks = []) =>
+      client.reportOutcome({ intentId: intent.id, outcome, reason: outcome === Outcome.DONE ? "" : "breaker", newContainerId: "f".repeat(64), marks }),
   };
 }
 
@@ -292,5 +292,79 @@ describe("people", () => {
     expect((await people().listActions({})).pause).toMatchObject({ by: "admin", reason: "INC-1" });
     await people().resumeActions({ reason: "over" });
     await expect.poll(() => intents.length, POLL).toBe(1);
+  });
+});
+
+describe("nodes that are not to be trusted", () => {
+  const nodes = (pcr: string): string => `  nodes: [{ name: edge, select: { nodes: ["w-*"] }, boot: { eventLog: optional }, pcrs: { "4": ["${pcr}"] } }]\n`;
+  const marking = (mode: string, pcr: string, more = ""): string => {
+    const rule = `{ name: marked, select: { nodes: ["w-*"] }, marks: [label, cordon], actuators: ["ops-*"], lift: automatic }`;
+    return policy(mode, RECREATE, `    pause: 1m\n    nodes: { rules: [${rule}] }\n${nodes(pcr)}${more}`);
+  };
+  const [RIGHT, WRONG] = ["00".repeat(32), "11".repeat(32)];
+  /** Its boot is judged by a quote. */
+  const judged = async (attester: Attester): Promise<void> => {
+    await attester.report();
+    await verifier.adminClient.requestQuote({ nodeId: attester.options.name });
+  };
+  const marksOf = async (id: string) => (await verifier.query.getNode({ id })).node;
+
+  test("a false alarm of a pool marks one of them, by an actuator elsewhere, and pages once; well again it is lifted of what was put on, and of nothing else", async () => {
+    const receiver = await pager();
+    await verifier.start(
+      `enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policy(marking("enforce", WRONG, paging(receiver)))}`,
+    );
+    const attesters: Attester[] = [];
+    for (const name of ["ops-1", "w-1", "w-2", "w-3"]) {
+      const attester = verifier.attester({ name, quoter: new FakeQuoter() });
+      await attester.connect();
+      await judged(attester);
+      attesters.push(attester);
+    }
+    const [ops, own] = attesters as [Attester, Attester];
+    const [elsewhere, there] = [await actuator(ops.credential?.nodeId ?? ""), await actuator(own.credential?.nodeId ?? "")];
+    await expect.poll(held, POLL).toEqual({ breaker: 2 });
+    await expect.poll(() => elsewhere.intents.length, POLL).toBe(1);
+    const [intent] = elsewhere.intents as [Intent];
+    expect(intent).toMatchObject({ kind: ActionKind.MARK_NODE, nodeId: ops.credential?.nodeId, containerId: "", configDigest: "" });
+    expect(intent.node).toMatchObject({ name: expect.stringMatching(/^w-[123]$/), marks: [NodeMark.LABEL, NodeMark.CORDON], reason: "pcr" });
+    const name = intent.node?.name ?? "";
+    expect((await verifier.query.getStatus({})).claims).toMatchObject([{ code: "breaker", detail: expect.stringMatching(/^2 nodes wait/) }]);
+    await expect.poll(() => pages(receiver), POLL).toEqual(["firing"]);
+    // Somebody had cordoned it before.
+    await elsewhere.report(intent, Outcome.DONE, [NodeMark.LABEL]);
+    await expect.poll(() => marksOf(name), POLL).toMatchObject({ marks: [NodeMark.LABEL], markActions: [intent.actionId] });
+    const action = { kind: ActionKind.MARK_NODE, state: ActionState.DONE, nodeName: name, actuatorNodeName: "ops-1", marksDone: [NodeMark.LABEL] };
+    expect(await listed()).toMatchObject([action]);
+    await verifier.stop();
+    await verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policyPath}`);
+    expect(await marksOf(name)).toMatchObject({ marks: [NodeMark.LABEL] });
+    verifier.policy(marking("enforce", RIGHT, paging(receiver)));
+    await verifier.adminClient.reloadPolicy({});
+    const again = await actuator(ops.credential?.nodeId ?? "");
+    for (const attester of attesters) {
+      const { mainAddress, enrolmentAddress } = verifier.attester({ name: attester.options.name }).options;
+      attester.options = { ...attester.options, mainAddress, enrolmentAddress };
+      await attester.connect();
+      await judged(attester);
+    }
+    verifier.clock.shiftMs += 61_000;
+    await expect.poll(() => again.intents.length, POLL).toBe(1);
+    const [lift] = again.intents as [Intent];
+    expect(lift).toMatchObject({ kind: ActionKind.LIFT_NODE, node: { name, marks: [NodeMark.LABEL], reason: "" } });
+    await again.report(lift, Outcome.DONE, [NodeMark.LABEL]);
+    await expect.poll(() => marksOf(name), POLL).toMatchObject({ marks: [], markActions: [] });
+    expect(there.intents).toEqual([]);
+  });
+
+  test("a dry run tells once what would be put on, and hands nothing out", async () => {
+    await start(marking("dry-run", WRONG));
+    await judged(node);
+    const { intents } = await actuator();
+    await expect
+      .poll(listed, POLL)
+      .toMatchObject([{ state: ActionState.DRY_RUN, kind: ActionKind.MARK_NODE, nodeName: "w-1", driftId: expect.stringMatching(/^D-/) }]);
+    expect(intents).toEqual([]);
+    expect(await marksOf("w-1")).toMatchObject({ marks: [] });
   });
 });

@@ -5,7 +5,7 @@
 import type { ContainerParts } from "@hullmark/proto/codec";
 import type { Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import type { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
-import type { ActionKind, ActionState } from "@hullmark/proto/v1/response";
+import type { ActionKind, ActionState, NodeMark } from "@hullmark/proto/v1/response";
 import type { ActorFacts, Difference } from "../core/appraisal/types.ts";
 import type { ImaState } from "../core/ima/state.ts";
 import type { BootAppraisal, BootEvidence } from "../core/measured-boot/appraise.ts";
@@ -348,8 +348,22 @@ export interface ActionRow {
   /** Of a rollback: what is gone back to. */
   readonly target?: EarlierImage | undefined;
   readonly capture?: CaptureRow | undefined;
+  /** Of an action on the node itself: what is said of container and image above is empty then. */
+  readonly node?: NodeActionRow | undefined;
   /** Newest log entry about it; -1 before. */
   readonly logIndex: number;
+}
+
+/** What an action puts on a node that is not to be trusted, or takes away from one that is again. */
+export interface NodeActionRow {
+  /** Ascending. */
+  readonly marks: readonly NodeMark[];
+  /** Those that were not there before, or are gone now, as the actuator told; empty before. */
+  readonly done: readonly NodeMark[];
+  /** Code of the gravest claim; empty for a lift. */
+  readonly reason: string;
+  /** The node whose actuator carries it out; undefined before it is issued. */
+  readonly actuator: { readonly nodeId: string; readonly name: string } | undefined;
 }
 
 /** A step of an action, fenced. */

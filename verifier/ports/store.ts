@@ -117,6 +117,8 @@ export interface ActionFilter {
   readonly states: readonly ActionState[];
   /** Created at this time or later, Unix milliseconds. */
   readonly sinceMs: number;
+  /** Only those on nodes themselves. */
+  readonly onNodes?: boolean;
 }
 
 /** Containers by verdict and by signature. */

@@ -35,11 +35,12 @@ export class ActionTable {
     else this.#connection.prepare("DELETE FROM action_pause").run();
   }
 
-  list({ states, sinceMs }: ActionFilter, { after, limit }: Page): ActionRow[] {
+  list({ states, sinceMs, onNodes }: ActionFilter, { after, limit }: Page): ActionRow[] {
     const below = after === "" ? Number.MAX_SAFE_INTEGER : Number(after);
     const ofStates = states.length > 0 ? `AND state IN (${states.map(() => "?").join(", ")})` : "";
+    const ofNodes = onNodes ? "AND container_id = ''" : "";
     return this.#connection
-      .prepare<unknown[], Body>(`SELECT body FROM actions WHERE number < ? AND created_ms >= ? ${ofStates} ORDER BY number DESC LIMIT ?`)
+      .prepare<unknown[], Body>(`SELECT body FROM actions WHERE number < ? AND created_ms >= ? ${ofStates} ${ofNodes} ORDER BY number DESC LIMIT ?`)
       .all(below, sinceMs, ...states, limit)
       .map(({ body }) => fromJson<ActionRow>(body));
   }

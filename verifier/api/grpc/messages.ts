@@ -13,6 +13,7 @@ import type {
   WorkloadSchema,
 } from "@hullmark/proto/v1/query";
 import { sightOf } from "../../core/fleet/drift-rows.ts";
+import type { StandingMarks } from "../../core/response/standing-marks.ts";
 import type { BaselineRow, BootRow, ClaimRow, DriftRow, ImageRow, ImaRow, NodeRow, ProvenanceRow, VectorRow, WorkloadRow } from "../../ports/rows.ts";
 
 type Timestamp = ReturnType<typeof timestampFromMs>;
@@ -43,7 +44,7 @@ function provenance(row: ProvenanceRow | undefined): { provenance?: MessageInitS
   return row ? { provenance: { ...row, authorities: [...row.authorities] } } : {};
 }
 
-export function nodeMessage(row: NodeRow, connected: boolean): MessageInitShape<typeof NodeSchema> {
+export function nodeMessage(row: NodeRow, connected: boolean, standing: StandingMarks | undefined): MessageInitShape<typeof NodeSchema> {
   const { id, name, verdict, trustLevel, kernel, runtime, changeSource, agentVersion, containers, bootId } = row;
   return {
     ...{ id, name, verdict, trustLevel, kernel, runtime, changeSource, agentVersion, containers, bootId, connected },
@@ -53,6 +54,7 @@ export function nodeMessage(row: NodeRow, connected: boolean): MessageInitShape<
     ...at("gapFrom", row.gap?.fromMs),
     ...at("gapTo", row.gap?.toMs),
     ...at("enrolledAt", row.enrolledAtMs),
+    ...(standing && { marks: [...standing.marks], markActions: standing.actions.map(({ id: action }) => action) }),
     ...vector(row.vector),
   };
 }

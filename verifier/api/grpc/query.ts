@@ -10,6 +10,7 @@ import type { Fleet } from "../../core/fleet/fleet.ts";
 import type { OwnKeys } from "../../core/keys/own-keys.ts";
 import { policyDigest } from "../../core/policy/digest.ts";
 import type { Policy } from "../../core/policy/types.ts";
+import type { StandingMarks } from "../../core/response/standing-marks.ts";
 import type { EarSigner } from "../../ports/ear-signer.ts";
 import type { BaselineRow, ClaimRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
@@ -38,6 +39,8 @@ export interface QueryServices extends Pick<SimulateServices, "composed" | "simu
   readonly version: string;
   readonly startedAtMs: number;
   readonly nowMs: () => number;
+  /** What Hullmark has put on nodes, by node id. */
+  readonly marks: () => ReadonlyMap<string, StandingMarks>;
   /** A live node's newest row; the fleet's else. */
   readonly currentNode: (row: NodeRow) => NodeRow;
 }
@@ -52,7 +55,7 @@ const OPEN: readonly DriftState[] = [DriftState.OPEN, DriftState.ACKNOWLEDGED];
 export function queryService(services: QueryServices): ServiceImplementation<typeof Query> {
   const { store, fleet, events } = services;
   const nodeName = (id: string): string => fleet.get(id)?.name ?? "";
-  const node = (row: NodeRow) => nodeMessage(services.currentNode(row), fleet.connected(row.id));
+  const node = (row: NodeRow) => nodeMessage(services.currentNode(row), fleet.connected(row.id), services.marks().get(row.id));
   const workload = (row: WorkloadRow) => workloadMessage(row, nodeName(row.nodeId));
   const attested = ({ verdict }: NodeRow): boolean => isAttested(verdict);
   const findWorkload = async (container: string): Promise<WorkloadRow> => {

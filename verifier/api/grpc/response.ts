@@ -24,12 +24,13 @@ const OPEN = [ActionState.AWAITING, ActionState.ISSUED];
 const time = (ms: number | undefined) => (ms === undefined ? undefined : timestampFromMs(ms));
 
 function action(row: ActionRow) {
-  const { intent: _intent, number: _number, driftLogIndex: _index, owners: _owners, target, capture, logIndex, approvals, ...same } = row;
+  const { intent: _intent, number: _number, driftLogIndex: _index, owners: _owners, target, capture, node, logIndex, approvals, ...same } = row;
   return {
     ...same,
     logIndex: BigInt(logIndex),
     ...(target && { targetReference: target.reference, targetConfigDigest: target.configDigest }),
     ...(capture && { capture: { ...capture, bytes: BigInt(capture.bytes) } }),
+    ...(node && { marks: [...node.marks], marksDone: [...node.done], actuatorNodeName: node.actuator?.name ?? "" }),
     approvals: approvals.map(({ by, atMs }) => ({ by, at: timestampFromMs(atMs) })),
     ...{ createdAt: time(row.createdAtMs), issuedAt: time(row.issuedAtMs), expiresAt: time(row.expiresAtMs), settledAt: time(row.settledAtMs) },
   };
@@ -100,10 +101,11 @@ export function actuationService(services: ResponseServices): ServiceImplementat
         end();
       }
     },
-    async reportOutcome({ intentId, outcome, reason, detail, newContainerId, capture }, context) {
+    async reportOutcome({ intentId, outcome, reason, detail, newContainerId, capture, marks }, context) {
       const report = {
         ...{ outcome, reason: reason.slice(0, 64), detail: detail.slice(0, MAX_DETAIL_CHARS), newContainerId: newContainerId.slice(0, 64) },
         capture: capture && { digest: capture.digest.slice(0, 71), bytes: Number(capture.bytes), complete: capture.complete },
+        marks,
       };
       await acting(() => engine.report(nodeOf(context, services).nodeId, intentId, report));
       return {};

@@ -5,18 +5,20 @@ import { buildAuthority, buildRevocation, buildTrustRoot, buildTrustStore, known
 import { addSums, buildReleases, knownFiles } from "./check-releases.ts";
 import { DEFAULT_MUTABLE } from "./default.ts";
 import type { PolicyFile } from "./schema.ts";
-import type {
-  AdmissionPolicy,
-  AlertRoute,
-  Authority,
-  NodeImaRule,
-  Policy,
-  PolicyRule,
-  Report,
-  ResponsePolicy,
-  ResponseRule,
-  Selector,
-  SignatureRequirement,
+import {
+  type AdmissionPolicy,
+  type AlertRoute,
+  type Authority,
+  NODE_MARKS,
+  type NodeImaRule,
+  type NodeResponseRule,
+  type Policy,
+  type PolicyRule,
+  type Report,
+  type ResponsePolicy,
+  type ResponseRule,
+  type Selector,
+  type SignatureRequirement,
 } from "./types.ts";
 
 /** What somebody attests who has looked at an image and says yes. */
@@ -37,6 +39,7 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     [["spec", "mutable"], spec.mutable],
     [["spec", "alerts", "routes"], spec.alerts.routes],
     [["spec", "response", "rules"], spec.response.rules],
+    [["spec", "response", "nodes", "rules"], spec.response.nodes.rules],
   ] as const) {
     unique(items, list, report);
   }
@@ -80,8 +83,8 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
 }
 
 function buildResponse({ mode, response }: PolicyFile["spec"], report: Report): ResponsePolicy {
-  const { rules, pause, hourlyPercent, freezes } = response;
-  if (mode !== "observe" && rules.length === 0)
+  const { rules, nodes, pause, hourlyPercent, freezes } = response;
+  if (mode !== "observe" && rules.length === 0 && nodes.rules.length === 0)
     report("warning", ["spec", "mode"], `mode ${mode} without a response rule does nothing`, "select what may be acted on: spec.response.rules");
   rules.forEach(({ name }, i) => {
     const by = rules.slice(0, i).find(({ select }) => isEverything({ ...select, labels: {} }));
@@ -97,6 +100,7 @@ function buildResponse({ mode, response }: PolicyFile["spec"], report: Report): 
     if (until <= from) report("error", ["spec", "response", "freezes", i, "until"], "ends before it begins", "write the later time");
   });
   return {
+    nodes: { ...nodes, rules: buildNodeResponse(nodes.rules, ["spec", "response", "nodes", "rules"], report) },
     rules: rules.map(({ ladder, ...rule }) => ({
       ...rule,
       owners: [...new Set(rule.owners)],
@@ -106,6 +110,16 @@ function buildResponse({ mode, response }: PolicyFile["spec"], report: Report): 
     hourlyPercent,
     freezes: freezes.map(({ reason, from, until }) => ({ reason, fromMs: from, untilMs: until })),
   };
+}
+
+function buildNodeResponse(rules: PolicyFile["spec"]["response"]["nodes"]["rules"], path: readonly PropertyKey[], report: Report): NodeResponseRule[] {
+  rules.forEach(({ name, marks, actuators }, i) => {
+    const by = rules.slice(0, i).find(({ select: { nodes } }) => nodes.length === 0 || nodes.includes("**"));
+    if (by) report("warning", [...path, i, "name"], `"${name}" never applies: "${by.name}" before it takes every node`, "put the special ones first");
+    if (marks.length > 0 && actuators.length === 0)
+      report("error", [...path, i, "actuators"], "nobody would carry it out", "name the nodes whose actuators do: never the marked node's own");
+  });
+  return rules.map(({ select, marks, ...rule }) => ({ ...rule, nodes: select.nodes, marks: NODE_MARKS.filter((mark) => marks.includes(mark)) }));
 }
 
 function buildAdmission({ mode, namespaces, breakGlass }: PolicyFile["spec"]["admission"], path: readonly PropertyKey[], report: Report): AdmissionPolicy {

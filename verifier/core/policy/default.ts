@@ -15,7 +15,13 @@ export const DEFAULT_BUDGET: MeasurementBudget = { maxEntries: 1_000_000, maxByt
 export const DEFAULT_ADMISSION: AdmissionPolicy = { mode: "audit", namespaces: [], breakGlass: undefined };
 
 /** Nothing is acted on. */
-export const DEFAULT_RESPONSE: ResponsePolicy = { rules: [], pauseSeconds: 600, hourlyPercent: 2, freezes: [] };
+export const DEFAULT_RESPONSE: ResponsePolicy = {
+  rules: [],
+  nodes: { rules: [], hourlyPercent: 2, atOncePercent: 10 },
+  pauseSeconds: 600,
+  hourlyPercent: 2,
+  freezes: [],
+};
 
 export const NO_ALLOWANCES: Allowances = {
   env: [],

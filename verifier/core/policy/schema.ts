@@ -20,7 +20,7 @@ import {
   uriGlob,
 } from "./fields.ts";
 import { ALL_KINDS, DRIFT_PLACES, SEVERITIES } from "./kinds.ts";
-import { ADMISSION_MODES, ALERT_GROUP_LABELS, CODE_PLACES, HOST_NAMESPACES, MODES, OWNERS, RUNGS } from "./types.ts";
+import { ADMISSION_MODES, ALERT_GROUP_LABELS, CODE_PLACES, HOST_NAMESPACES, MODES, NODE_MARKS, OWNERS, RUNGS } from "./types.ts";
 
 export const API_VERSION = "hullmark.dev/v1";
 const MAX_ITEMS = 1000;
@@ -252,9 +252,20 @@ const responseRule = z.strictObject({
   approvals: z.int().min(0).max(10).default(0),
   owners: z.array(z.enum(OWNERS)).max(OWNERS.length).default([]),
 });
+const nodeResponseRule = z.strictObject({
+  name: label,
+  select: z.strictObject({ nodes: list(glob) }).prefault({}),
+  reasons: list(z.string().regex(/^[a-z][a-z0-9-]{0,63}$/, "want a claim's code, for example boot")),
+  marks: z.array(z.enum(NODE_MARKS)).max(NODE_MARKS.length).default([]),
+  actuators: list(glob),
+  approvals: z.int().min(0).max(10).default(0),
+  lift: z.enum(["automatic", "approved"]).default("approved"),
+});
+const percent = z.int().min(0).max(100);
 const response = z
   .strictObject({
     rules: list(responseRule),
+    nodes: z.strictObject({ rules: list(nodeResponseRule), hourlyPercent: percent.default(2), atOncePercent: percent.default(10) }).prefault({}),
     pause: duration(60, 86_400).prefault("10m"),
     hourlyPercent: z.int().min(0).max(100).default(2),
     freezes: list(z.strictObject({ reason: z.string().min(1).max(512), from: instant, until: instant })),

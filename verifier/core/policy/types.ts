@@ -367,7 +367,36 @@ export interface ResponseRule {
   readonly owners: readonly Owner[];
 }
 
+/** What can be put on a node that is not to be trusted, in the order in which it is. */
+export const NODE_MARKS = ["label", "taint", "cordon"] as const;
+export type NodeMarkName = (typeof NODE_MARKS)[number];
+
+export interface NodeResponseRule {
+  readonly name: string;
+  /** Globs over the node's name, which is what its enrolment gave it; empty: every node. */
+  readonly nodes: readonly string[];
+  /** Codes of contradictions that count (docs/claims.md); empty: each. */
+  readonly reasons: readonly string[];
+  /** None: nothing is put on. */
+  readonly marks: readonly NodeMarkName[];
+  /** Globs over names of nodes whose actuators carry it out. */
+  readonly actuators: readonly string[];
+  /** People who must approve before a node is marked: 0..10. */
+  readonly approvals: number;
+  /** Of a node that is attested again: by itself, or once somebody has approved it. */
+  readonly lift: "automatic" | "approved";
+}
+
+export interface NodeResponse {
+  /** In order: the first whose selector matches decides; where none does, nothing is done. */
+  readonly rules: readonly NodeResponseRule[];
+  /** Of all nodes, in percent, 0..100; one at least: marked in an hour, and marked at once. */
+  readonly hourlyPercent: number;
+  readonly atOncePercent: number;
+}
+
 export interface ResponsePolicy {
+  readonly nodes: NodeResponse;
   /** In order: the first whose selector matches decides; where none does, nothing is done. */
   readonly rules: readonly ResponseRule[];
   /** Between two actions on one workload: 60..86400. */

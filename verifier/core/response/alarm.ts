@@ -42,9 +42,8 @@ function refusedLately(history: AlarmFacts["history"], nowMs: number): boolean {
   return false;
 }
 
-/** @param verifierId whose alert it is */
-export function alarmSubject(verifierId: string, open: boolean, held: AlarmFacts["held"], nowMs: number): AlertSubject {
-  const waiting = held.breaker ?? 0;
+/** @param verifierId whose alert it is @param waiting what the breaker holds back, in words; empty: nothing of policy's */
+export function alarmSubject(verifierId: string, open: boolean, waiting: string, nowMs: number): AlertSubject {
   return {
     ...{ driftId: `breaker-${verifierId}`, state: open ? "open" : "resolved", kind: "breaker", place: "node", severity: "critical", nodeName: verifierId },
     ...{
@@ -58,7 +57,7 @@ export function alarmSubject(verifierId: string, open: boolean, held: AlarmFacts
       actor: undefined,
       provenance: "",
     },
-    summary: waiting > 0 ? `more is to be acted on than policy allows an hour: ${waiting} containers wait` : "a host allows no more actions within this hour",
+    summary: waiting !== "" ? `more is to be acted on than policy allows: ${waiting} wait` : "a host allows no more actions within this hour",
     ...{ sinceMs: nowMs, logIndex: -1 },
   };
 }

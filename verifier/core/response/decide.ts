@@ -15,7 +15,7 @@ export interface Situation {
   readonly workload: WorkloadRow | undefined;
   /** Open ones of this container: neither acknowledged nor notices. */
   readonly drifts: readonly DriftRow[];
-  /** Of every node, the last {@link HISTORY_MS}, and all that are not settled. */
+  /** Of every node, the last {@link HISTORY_MS}, and all that are not settled; those on nodes themselves say nothing here. */
   readonly history: readonly ActionRow[];
   /** Where the service could go back to; undefined: not known now. */
   readonly rollback: Rollback | undefined;
@@ -34,7 +34,7 @@ export const MAX_ATTEMPTS = 3;
 /** May change by time, by another action's end or by what people do: looked at again. */
 export const HELD = ["node-not-attested", "looking-up", "paused", "frozen", "no-actuator", "cooling-down", "breaker", "storage"] as const;
 export type Held = (typeof HELD)[number];
-type Idle =
+export type Idle =
   | "observe"
   | "gone"
   | "not-contradicted"
@@ -65,7 +65,7 @@ const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, Actio
 const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.FAILED, ActionState.REFUSED, ActionState.EXPIRED]);
 
 /** A host's own limits held an action back: that passes, and says nothing about the container. */
-const HOST_LIMITS: ReadonlySet<string> = new Set(["breaker", "cooling-down"]);
+export const HOST_LIMITS: ReadonlySet<string> = new Set(["breaker", "cooling-down"]);
 
 /** One service on one node, whichever container stands for it now. */
 export function serviceOf({ nodeId, workload, containerName }: Pick<WorkloadRow, "nodeId" | "workload" | "containerName">): string {
@@ -84,7 +84,7 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const rule = policy.response.rules.find(({ select }) => selects({ ...select, labels: {} }, { ...workload, labels: {}, nodeName: node.name }));
   if (!rule) return idle("no-rule");
   if (drifts.some((drift) => causeOf(drift) === "node")) return idle("node-cause");
-  const history = situation.history.filter(({ id }) => id !== own?.id);
+  const history = situation.history.filter(({ id, node: onNode }) => id !== own?.id && !onNode);
   const done = history.filter((each) => each.state === ActionState.DONE && serviceOf(each) === serviceOf(workload)).length;
   // One of another image would be started as this one was.
   const misconfigured = drifts.some((drift) => causeOf(drift) === "configuration");

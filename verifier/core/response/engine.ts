@@ -17,9 +17,23 @@ import type { LogEntry } from "../transparency/entry.ts";
 import { alarmSubject, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
 import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS } from "./decide.ts";
+import { decideNode, type NodeDecision } from "./decide-node.ts";
 import { NO_ROLLBACK, type Rollback } from "./rollback.ts";
 import { signaturesBy, signIntent } from "./signed-intent.ts";
-import { actionFact, INTENT_LIFETIME_MS, intentBody, issued, newAction, REPORT_GRACE_MS, type Report, reported, settled } from "./steps.ts";
+import { type StandingMarks, standingMarks } from "./standing-marks.ts";
+import {
+  actionFact,
+  addresseeOf,
+  INTENT_LIFETIME_MS,
+  intentBody,
+  issued,
+  newAction,
+  newNodeAction,
+  REPORT_GRACE_MS,
+  type Report,
+  reported,
+  settled,
+} from "./steps.ts";
 
 /** Where a process can be killed in the tests; each must be survived. */
 export const RESPONSE_FAILPOINTS = ["before-issue", "after-issue", "before-settle", "after-settle"] as const;
@@ -31,6 +45,8 @@ export interface ResponseServices {
   readonly policy: () => Policy;
   /** The node as it is judged now. */
   readonly node: (nodeId: string) => NodeRow | undefined;
+  /** Every node that is known, as it is judged now; revoked ones too. */
+  readonly nodes: () => readonly NodeRow[];
   /** Where the service that this container stands for could go back to; undefined: not known until its node tells of it. */
   readonly rollback: (nodeId: string, containerId: string) => Promise<Rollback | undefined>;
   /** Ed25519 keys that count now, the one in use first. */
@@ -56,6 +72,8 @@ export class ResponseError extends Error {
   }
 }
 
+type Act = Extract<Decision | NodeDecision, { act: true }>;
+/** Node, and container; of the node itself empty. */
 type Key = `${string}/${string}`;
 const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
 /** Containers that wait to be decided on; beyond it the oldest are looked at first, and what is over comes with its next verdict. */
@@ -74,11 +92,15 @@ export interface ActuatorStream {
 
 export class ResponseEngine {
   readonly #services: ResponseServices;
-  /** By id: all that are not settled, and those of the last {@link HISTORY_MS}. */
+  /** By id: all that are not settled, those of the last {@link HISTORY_MS}, and those that tell what stands on nodes, or was asked for of one that is not well yet. */
   readonly #rows = new Map<string, ActionRow>();
   readonly #dirty = new Set<Key>();
   readonly #held = new Map<Key, Held>();
   readonly #actuators = new Map<string, Set<ActuatorStream>>();
+  /** From the rows; undefined: they have changed since. */
+  #standing: ReadonlyMap<string, StandingMarks> | undefined;
+  /** Nodes that are not revoked, counted once a tick. */
+  #members: number | undefined;
   #pause: PauseRow | undefined;
   #alarm = UNKNOWN_ALARM;
   #lastNumber = 0;
@@ -108,20 +130,39 @@ export class ResponseEngine {
     return counts;
   }
 
+  /** What Hullmark has put on nodes and not taken away again, by node id. */
+  standing(): ReadonlyMap<string, StandingMarks> {
+    this.#standing ??= standingMarks(this.#rows.values());
+    return this.#standing;
+  }
+
   /** What people should know when they look at the fleet. */
   get claims(): readonly ClaimRow[] {
-    const { breaker = 0 } = this.held();
+    const waiting = this.#waiting();
     return [
-      ...(breaker > 0 ? [claimRow("breaker", `${breaker} containers wait until the breaker allows more actions: hullmark action ls`)] : []),
+      ...(waiting === "" ? [] : [claimRow("breaker", `${waiting} wait until the breaker allows more actions: hullmark action ls`)]),
       ...(this.#pause ? [claimRow("actions-paused", `by ${this.#pause.by}: ${this.#pause.reason}`)] : []),
     ];
   }
 
-  /** A container's results have changed. Never throws, never waits. */
+  /** What waits for the breaker, in words; empty: nothing. */
+  #waiting(): string {
+    const keys = [...this.#held].filter(([, why]) => why === "breaker").map(([key]) => key);
+    const nodes = keys.filter((key) => key.endsWith("/")).length;
+    return [...(keys.length > nodes ? [`${keys.length - nodes} containers`] : []), ...(nodes > 0 ? [`${nodes} nodes`] : [])].join(" and ");
+  }
+
+  /** Results of a container, or with an empty id of the node itself, have changed. Never throws, never waits. */
   touched(nodeId: string, containerId: string): void {
-    if (containerId === "" || this.#services.policy().mode === "observe" || this.#dirty.size >= MAX_DIRTY) return;
+    if (this.#services.policy().mode === "observe" || this.#dirty.size >= MAX_DIRTY) return;
+    if (containerId === "" && !this.#isOfInterest(nodeId)) return;
     this.#dirty.add(`${nodeId}/${containerId}`);
     this.#drain();
+  }
+
+  /** Most nodes are well and were: of a fleet that connects anew none is to be looked at. */
+  #isOfInterest(nodeId: string): boolean {
+    return this.#services.node(nodeId)?.verdict === Verdict.CONTRAINDICATED || this.standing().has(nodeId) || this.#held.has(`${nodeId}/`);
   }
 
   /** A container is no more. */
@@ -134,12 +175,13 @@ export class ResponseEngine {
   tick(): Promise<void> {
     return this.#inTurn(async () => {
       const { nowMs } = this.#services;
+      this.#members = undefined;
       for (const row of this.#rows.values()) {
         if (row.state === ActionState.ISSUED && (row.expiresAtMs ?? 0) + REPORT_GRACE_MS <= nowMs())
           await this.#settle(row, ActionState.EXPIRED, "not-reported");
         else if (row.state === ActionState.AWAITING) await this.#withdrawIfGone(row);
-        else if (!UNSETTLED.has(row.state) && nowMs() - row.createdAtMs > HISTORY_MS) this.#rows.delete(row.id);
       }
+      this.#forget();
       const looking = this.#dirty.size > 0;
       const held = this.held();
       // The longest waiting first: a look moves them to the end.
@@ -149,9 +191,22 @@ export class ResponseEngine {
     });
   }
 
-  /** Looks at every container that is known to be bad: at the start, and under another policy. @throws StoreError */
+  #forget(): void {
+    const { nowMs, node } = this.#services;
+    const standing = this.standing();
+    for (const row of this.#rows.values()) {
+      if (UNSETTLED.has(row.state) || nowMs() - row.createdAtMs <= HISTORY_MS) continue;
+      if (row.node && (standing.has(row.nodeId) || node(row.nodeId)?.verdict === Verdict.CONTRAINDICATED)) continue;
+      this.#rows.delete(row.id);
+      this.#standing = undefined;
+    }
+  }
+
+  /** Looks at every container and node that is known to be bad, and at nodes that are marked: at the start, and under another policy. @throws StoreError */
   async reconsider(): Promise<void> {
     if (this.#services.policy().mode === "observe") return this.#held.clear();
+    for (const { id, verdict } of this.#services.nodes()) if (verdict === Verdict.CONTRAINDICATED) this.touched(id, "");
+    for (const id of this.standing().keys()) this.touched(id, "");
     for (let after = ""; ; ) {
       const rows = await this.#services.store.listWorkloads({ verdicts: [Verdict.CONTRAINDICATED], nodeId: "" }, { after, limit: MAX_PAGE_ROWS });
       for (const { nodeId, containerId } of rows) this.touched(nodeId, containerId);
@@ -169,7 +224,7 @@ export class ResponseEngine {
     const streams = this.#actuators.get(nodeId) ?? new Set();
     this.#actuators.set(nodeId, streams.add(stream));
     if (!this.#pause) for (const row of this.#handOut(nodeId)) stream.push(row);
-    for (const [key, why] of this.#held) if (why === "no-actuator" && key.startsWith(`${nodeId}/`)) this.#dirty.add(key);
+    for (const [key, why] of this.#held) if (why === "no-actuator" && (key.startsWith(`${nodeId}/`) || key.endsWith("/"))) this.#dirty.add(key);
     this.#drain();
     return () => {
       streams.delete(stream);
@@ -188,7 +243,7 @@ export class ResponseEngine {
   /** What became of an intent. Idempotent: a settled action stays as it is. @throws ResponseError NOT_FOUND, BAD_OUTCOME; StoreError */
   report(nodeId: string, intentId: Uint8Array, report: Report): Promise<void> {
     return this.#inTurn(async () => {
-      const row = [...this.#rows.values()].find((each) => each.nodeId === nodeId && each.intent?.id.equals(intentId));
+      const row = [...this.#rows.values()].find((each) => addresseeOf(each) === nodeId && each.intent?.id.equals(intentId));
       if (!row) throw new ResponseError("NOT_FOUND", "no such intent of this node");
       // One that was given up in the meantime may still have been carried out: that is what counts.
       if (row.state !== ActionState.ISSUED && row.state !== ActionState.EXPIRED) return;
@@ -210,7 +265,7 @@ export class ResponseEngine {
       if (approved.approvals.length < row.approvalsNeeded) return await this.#write(approved, row.state, by);
       const decision = await this.#decide(row.nodeId, row.containerId, row);
       if (!decision.act || !isSame(decision, row)) throw new ResponseError("HELD", `not now: ${decision.act ? "another action is due" : decision.why}`);
-      return await this.#issue(approved, row.state, by);
+      return await this.#issue(approved, row.state, decision, by);
     });
   }
 
@@ -262,7 +317,7 @@ export class ResponseEngine {
 
   #handOut(nodeId: string): ActionRow[] {
     const nowMs = this.#services.nowMs();
-    return [...this.#rows.values()].filter((row) => row.nodeId === nodeId && row.state === ActionState.ISSUED && (row.expiresAtMs ?? 0) > nowMs);
+    return [...this.#rows.values()].filter((row) => addresseeOf(row) === nodeId && row.state === ActionState.ISSUED && (row.expiresAtMs ?? 0) > nowMs);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -300,15 +355,21 @@ export class ResponseEngine {
     }
   }
 
-  async #begin(decision: Extract<Decision, { act: true }>): Promise<void> {
+  async #begin(decision: Act): Promise<void> {
     const { policy, nowMs, node } = this.#services;
     const state = policy().mode === "dry-run" ? ActionState.DRY_RUN : ActionState.AWAITING;
-    const row = newAction(++this.#lastNumber, decision, node(decision.workload.nodeId)?.name ?? "", state, nowMs());
+    const number = ++this.#lastNumber;
+    const row =
+      "node" in decision
+        ? newNodeAction(number, decision, state, nowMs())
+        : newAction(number, decision, node(decision.workload.nodeId)?.name ?? "", state, nowMs());
     if (state === ActionState.DRY_RUN || row.approvalsNeeded > 0) await this.#write(row, undefined);
-    else await this.#issue(row, undefined);
+    else await this.#issue(row, undefined, decision);
   }
 
-  async #issue(row: ActionRow, before: ActionState | undefined, by = ""): Promise<ActionRow> {
+  /** @param decision as of now: whoever listens may be another than when people were asked */
+  async #issue(given: ActionRow, before: ActionState | undefined, decision: Act, by = ""): Promise<ActionRow> {
+    const row = given.node && "node" in decision ? { ...given, node: { ...given.node, actuator: decision.actuator } } : given;
     const { intentKeys, random, nowMs, verifierId, region, passing } = this.#services;
     const atMs = nowMs();
     const id = random(INTENT_ID_BYTES);
@@ -317,7 +378,7 @@ export class ResponseEngine {
     passing("before-issue");
     const next = await this.#write(issued(row, { id, body, signatures }, atMs), before, by);
     passing("after-issue");
-    if (!this.#pause) for (const stream of this.#actuators.get(row.nodeId) ?? []) stream.push(next);
+    if (!this.#pause) for (const stream of this.#actuators.get(addresseeOf(row) ?? "") ?? []) stream.push(next);
     return next;
   }
 
@@ -327,7 +388,7 @@ export class ResponseEngine {
     const facts = { enforcing: policy().mode === "enforce", held, looking, history: this.#rows.values() };
     const next = nextAlarm(this.#alarm, facts, nowMs());
     if (next.open !== undefined && next.open !== this.#alarm.open)
-      await committer.submit({ entries: [], build: () => ({}), subjects: [alarmSubject(verifierId, next.open, held, nowMs())] });
+      await committer.submit({ entries: [], build: () => ({}), subjects: [alarmSubject(verifierId, next.open, this.#waiting(), nowMs())] });
     this.#alarm = next;
   }
 
@@ -353,10 +414,34 @@ export class ResponseEngine {
     });
     const stored = commit.actions?.[0]?.row ?? row;
     this.#rows.set(stored.id, stored);
+    this.#standing = undefined;
     return stored;
   }
 
-  async #decide(nodeId: string, containerId: string, own?: ActionRow): Promise<Decision> {
+  #countMembers(): number {
+    this.#members ??= this.#services.nodes().filter(isMember).length;
+    return this.#members;
+  }
+
+  async #decideNode(nodeId: string, own?: ActionRow): Promise<NodeDecision> {
+    const { store, policy, node, nowMs } = this.#services;
+    const row = node(nodeId);
+    const bad = policy().mode !== "observe" && row?.verdict === Verdict.CONTRAINDICATED;
+    const open = bad ? await store.readOpenDrifts(nodeId) : [];
+    return decideNode(
+      {
+        ...{ policy: policy(), node: row, standing: this.standing(), history: [...this.#rows.values()] },
+        ...{ paused: this.#pause !== undefined, nowMs: nowMs(), members: this.#countMembers() },
+        isMember: (id) => isMember(node(id)),
+        listening: [...this.#actuators.keys()].flatMap((id) => node(id) ?? []),
+        drifts: open.filter(({ containerId, state }) => containerId === "" && state === DriftState.OPEN),
+      },
+      own,
+    );
+  }
+
+  async #decide(nodeId: string, containerId: string, own?: ActionRow): Promise<Decision | NodeDecision> {
+    if (containerId === "") return await this.#decideNode(nodeId, own);
     const { store, policy, node, nowMs } = this.#services;
     const [workloads, drifts, counts] = await Promise.all([store.findWorkloads(containerId, 8), this.#openDrifts(nodeId, containerId), store.countResults()]);
     if (!drifts) return { act: false, why: "too-many-drifts" };
@@ -403,11 +488,19 @@ export class ResponseEngine {
     };
     await pages({ states: [], sinceMs: nowMs() - HISTORY_MS - INTENT_LIFETIME_MS });
     await pages({ states: [...UNSETTLED], sinceMs: 0 });
+    await pages({ states: [], sinceMs: 0, onNodes: true });
+    this.#standing = undefined;
     this.#lastNumber = await store.readLastActionNumber();
     this.#pause = await store.readPause();
   }
 }
 
-function isSame({ kind, target }: Extract<Decision, { act: true }>, row: ActionRow): boolean {
-  return kind === row.kind && target?.configDigest === row.target?.configDigest;
+function isMember(node: NodeRow | undefined): boolean {
+  return node !== undefined && node.revokedAtMs === undefined;
+}
+
+function isSame(decision: Act, row: ActionRow): boolean {
+  if (decision.kind !== row.kind) return false;
+  if ("node" in decision) return decision.marks.join() === row.node?.marks.join();
+  return decision.target?.configDigest === row.target?.configDigest;
 }

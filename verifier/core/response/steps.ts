@@ -3,12 +3,13 @@
 import { hash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { ActionKind, ActionState, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
+import { ActionKind, ActionState, IntentSchema, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import type { ActionRow, CaptureRow } from "../../ports/rows.ts";
 import { driftId } from "../fleet/drift-id.ts";
 import { entry, text, wireName } from "../fleet/log-facts.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import type { Decision } from "./decide.ts";
+import type { NodeAct } from "./decide-node.ts";
 
 /** An intent is begun within this time of its issue, or not at all. */
 export const INTENT_LIFETIME_MS = 300_000;
@@ -48,16 +49,46 @@ export function newAction(number: number, { kind, drift, rule, workload, target 
   };
 }
 
+export function newNodeAction(
+  number: number,
+  { kind, node, marks, reason, drift, rule, approvals, actuator }: NodeAct,
+  state: ActionState,
+  nowMs: number,
+): ActionRow {
+  return {
+    ...{ id: actionId(number), number, kind, state, nodeId: node.id, nodeName: node.name },
+    ...{ containerId: "", containerName: "", workload: "", imageReference: "", configDigest: "", owners: [], newContainerId: "", logIndex: -1 },
+    ...{ driftId: drift?.id ?? "", driftLogIndex: drift?.logIndex ?? -1, rule, createdAtMs: nowMs, node: { marks, done: [], reason, actuator } },
+    ...{ issuedAtMs: undefined, expiresAtMs: undefined, intent: undefined, settledAtMs: state === ActionState.DRY_RUN ? nowMs : undefined },
+    ...{ approvalsNeeded: approvals, approvals: [], deniedBy: "", reason: "", detail: "" },
+  };
+}
+
+/** The node whose actuator carries it out. */
+export function addresseeOf({ node, nodeId }: Pick<ActionRow, "node" | "nodeId">): string | undefined {
+  return node ? node.actuator?.nodeId : nodeId;
+}
+
 /** The serialised Intent of an action. @param id 16 random bytes */
 export function intentBody(row: ActionRow, id: Buffer, verifier: { readonly verifierId: string; readonly region: string }, nowMs: number): Buffer {
   const imageId = row.imageId !== undefined && IMAGE_ID.test(row.imageId) && row.imageId !== row.configDigest ? row.imageId : "";
   const intent = create(IntentSchema, {
-    ...{ id, actionId: row.id, ...verifier, nodeId: row.nodeId, containerId: row.containerId, configDigest: row.configDigest, imageId, kind: row.kind },
+    ...{
+      id,
+      actionId: row.id,
+      ...verifier,
+      nodeId: addresseeOf(row) ?? "",
+      containerId: row.containerId,
+      configDigest: row.configDigest,
+      imageId,
+      kind: row.kind,
+    },
     ...{ driftId: row.driftId, driftLogIndex: BigInt(Math.max(0, row.driftLogIndex)), owners: [...row.owners] },
     ...(row.target && {
       ...{ targetConfigDigest: row.target.configDigest, targetReference: row.target.reference },
       targetImageId: row.target.imageId === row.target.configDigest ? "" : row.target.imageId,
     }),
+    ...(row.node && { node: { nodeId: row.nodeId, name: row.nodeName, marks: [...row.node.marks], reason: row.node.reason } }),
     ...{ issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + INTENT_LIFETIME_MS) },
   });
   return Buffer.from(toBinary(IntentSchema, intent));
@@ -74,6 +105,8 @@ export interface Report {
   readonly detail: string;
   readonly newContainerId: string;
   readonly capture?: CaptureRow | undefined;
+  /** Of an action on a node. */
+  readonly marks?: readonly NodeMark[];
 }
 
 const STATE_OF: Readonly<Partial<Record<Outcome, ActionState>>> = {
@@ -83,13 +116,15 @@ const STATE_OF: Readonly<Partial<Record<Outcome, ActionState>>> = {
 };
 
 /** undefined: the report says no outcome that is known here. */
-export function reported(row: ActionRow, { outcome, reason, detail, newContainerId, capture }: Report, nowMs: number): ActionRow | undefined {
+export function reported(row: ActionRow, { outcome, reason, detail, newContainerId, capture, marks = [] }: Report, nowMs: number): ActionRow | undefined {
   const state = STATE_OF[outcome];
   if (state === undefined) return undefined;
   const code = /^[a-z][a-z-]{0,63}$/.test(reason) ? reason : "";
   const replaced = /^[0-9a-f]{64}$/.test(newContainerId) ? newContainerId : "";
   const captured = capture && /^sha256:[0-9a-f]{64}$/.test(capture.digest) && Number.isSafeInteger(capture.bytes) ? { capture } : {};
-  return { ...row, state, reason: code, detail: text(detail).slice(0, MAX_DETAIL_CHARS), newContainerId: replaced, ...captured, settledAtMs: nowMs };
+  const done = state === ActionState.REFUSED ? [] : (row.node?.marks.filter((mark) => marks.includes(mark)) ?? []);
+  const marked = row.node && { node: { ...row.node, done } };
+  return { ...row, state, reason: code, detail: text(detail).slice(0, MAX_DETAIL_CHARS), newContainerId: replaced, ...captured, ...marked, settledAtMs: nowMs };
 }
 
 export function settled(row: ActionRow, state: ActionState, reason: string, nowMs: number): ActionRow {
@@ -108,8 +143,16 @@ export function actionFact(row: ActionRow, nowMs: number, by = ""): LogEntry {
       detail: text(row.detail),
       newContainer: row.newContainerId || null,
       ...(row.target && { target: text(row.target.reference), targetConfig: text(row.target.configDigest) }),
+      ...(row.node && {
+        ...{ marks: row.node.marks.map(markName), marksDone: row.node.done.map(markName), cause: row.node.reason || null },
+        actuator: row.node.actuator?.nodeId ?? null,
+      }),
       ...(row.capture && { capture: row.capture.digest, captureComplete: row.capture.complete }),
       by: by === "" ? null : text(by),
     },
   });
+}
+
+function markName(mark: NodeMark): string {
+  return wireName(NodeMark, mark);
 }

@@ -1,0 +1,195 @@
+/** Nodes: for any verdicts in any order only what is contraindicated is marked, within the limits, and only what was put on is lifted. */
+import { Verdict } from "@hullmark/proto/v1/common";
+import { DriftState } from "@hullmark/proto/v1/query";
+import { ActionKind, ActionState, NodeMark, Outcome } from "@hullmark/proto/v1/response";
+import { parsePolicy } from "@hullmark/verifier/core/policy/index";
+import { HOUR_MS } from "@hullmark/verifier/core/response/breaker";
+import { MAX_ATTEMPTS } from "@hullmark/verifier/core/response/decide";
+import { decideNode, type NodeAct, type NodeSituation } from "@hullmark/verifier/core/response/decide-node";
+import { standingMarks } from "@hullmark/verifier/core/response/standing-marks";
+import { issued, newNodeAction, reported, settled } from "@hullmark/verifier/core/response/steps";
+import type { ActionRow, DriftRow, NodeRow } from "@hullmark/verifier/ports/rows";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { drift, node, T0 } from "../contract/store-fixtures.ts";
+
+function policyOf(nodes: string, more = "", mode = "enforce"): NodeSituation["policy"] {
+  const text = `apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n  mode: ${mode}\n  response:\n    nodes: ${nodes}\n${more}`;
+  const parsed = parsePolicy(text, "p.yaml");
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
+  return parsed.policy;
+}
+
+const rule = (more = ""): string => `{ rules: [{ name: all, marks: [cordon, label], actuators: [ops-*]${more} }] }`;
+const MARK = policyOf(rule());
+const [LABEL, CORDON] = [NodeMark.LABEL, NodeMark.CORDON];
+const OPS = { id: "ops", name: "ops-1", verdict: Verdict.WARNING };
+const bad = (id = "n1", more: Partial<NodeRow> = {}): NodeRow => node(id, { name: `w-${id}`, verdict: Verdict.CONTRAINDICATED, ...more });
+const open = (more: Partial<DriftRow> = {}): DriftRow => drift(1, { id: "D-1", state: DriftState.OPEN, place: "node", kind: "boot", containerId: "", ...more });
+
+function situation(more: Partial<NodeSituation> = {}): NodeSituation {
+  const history = more.history ?? [];
+  return {
+    ...{ policy: MARK, node: bad(), drifts: [open()], history, standing: standingMarks(history), members: 10, isMember: () => true },
+    ...{ listening: [OPS], paused: false, nowMs: T0 },
+    ...more,
+  };
+}
+
+const why = (more: Partial<NodeSituation>): string => {
+  const decision = decideNode(situation(more));
+  return decision.act ? `act ${ActionKind[decision.kind]} ${decision.marks.join()}` : decision.why;
+};
+
+const intent = (number: number) => ({ id: Buffer.alloc(16, number), body: Buffer.alloc(1), signatures: [] });
+
+function acting(more: Partial<NodeSituation> = {}): NodeAct {
+  const decision = decideNode(situation(more));
+  if (!decision.act) throw new Error(decision.why);
+  return decision;
+}
+
+const LONG_AGO = T0 - 2 * HOUR_MS;
+function past(state: ActionState, more: Partial<ActionRow> = {}, done: readonly NodeMark[] = [LABEL, CORDON]): ActionRow {
+  const row = newNodeAction(1, acting(), ActionState.AWAITING, LONG_AGO);
+  return { ...row, state, issuedAtMs: LONG_AGO, ...(row.node && { node: { ...row.node, done: state === ActionState.DONE ? done : [] } }), ...more };
+}
+
+const well = { node: node("n1", { name: "w-n1", verdict: Verdict.AFFIRMING }), drifts: [] };
+
+describe("one node", () => {
+  test("contraindicated with a contradiction that is open, it gets what policy says, by an actuator elsewhere", () => {
+    const decision = acting();
+    expect(decision).toMatchObject({ kind: ActionKind.MARK_NODE, marks: [LABEL, CORDON], reason: "boot", actuator: { nodeId: "ops", name: "ops-1" } });
+  });
+
+  test.each<[string, Partial<NodeSituation>, string]>([
+    ["observing", { policy: policyOf(rule(), "", "observe") }, "observe"],
+    ["no rule", { policy: policyOf("{ rules: [] }") }, "no-rule"],
+    ["a rule for others", { policy: policyOf(rule(", select: { nodes: [other] }")) }, "no-rule"],
+    ["another reason than the rule's", { policy: policyOf(rule(", reasons: [secure-boot]")) }, "no-drift"],
+    ["everything acknowledged", { drifts: [] }, "no-drift"],
+    ["a rule that only tells", { policy: policyOf("{ rules: [{ name: all }] }") }, "alert"],
+    ["a name that no scheduler has", { node: bad("n1", { name: "w 1; reboot" }) }, "gone"],
+    ["paused", { paused: true }, "paused"],
+    ["frozen", { policy: policyOf(rule(), "    freezes: [{ reason: sale, from: 2023-11-01T00:00:00Z, until: 2023-12-01T00:00:00Z }]\n") }, "frozen"],
+    ["no actuator", { listening: [] }, "no-actuator"],
+    ["no actuator but its own", { listening: [{ id: "n1", name: "ops-1", verdict: Verdict.AFFIRMING }] }, "no-actuator"],
+    ["an actuator of a node that is not believed", { listening: [{ ...OPS, verdict: Verdict.UNKNOWN }] }, "no-actuator"],
+    ["an actuator that the rule does not name", { listening: [{ ...OPS, name: "w-2" }] }, "no-actuator"],
+    ["another is under way", { history: [past(ActionState.ISSUED)] }, "under-way"],
+    ["it waits for approval", { history: [past(ActionState.AWAITING)] }, "under-way"],
+    ["people denied it for this", { history: [past(ActionState.DENIED)] }, "denied"],
+    ["it is there", { history: [past(ActionState.DONE)] }, "contained"],
+    ["it was there before, by somebody else", { history: [past(ActionState.DONE, {}, [])] }, "contained"],
+    ["it failed too often", { history: Array.from({ length: MAX_ATTEMPTS }, (_, i) => past(ActionState.FAILED, { id: `A-${i}` })) }, "given-up"],
+    ["it was just tried", { history: [past(ActionState.FAILED, { issuedAtMs: T0 - 1000 })] }, "cooling-down"],
+    ["another node was marked within the hour", { history: [past(ActionState.DONE, { nodeId: "n2", issuedAtMs: T0 - 1000 })] }, "breaker"],
+    ["another was, by a clock that was ahead", { history: [past(ActionState.DONE, { nodeId: "n2", issuedAtMs: T0 + HOUR_MS })] }, "breaker"],
+    ["as many as may be at once are marked", { history: [past(ActionState.DONE, { nodeId: "n2" })] }, "breaker"],
+    ["a container's actions count for nothing", { history: [past(ActionState.DONE, { nodeId: "n2", issuedAtMs: T0, node: undefined })] }, "act MARK_NODE 1,3"],
+    [
+      "a marked node that is gone for good counts for nothing",
+      { history: [past(ActionState.DONE, { nodeId: "n2" })], isMember: (id) => id !== "n2" },
+      "act MARK_NODE 1,3",
+    ],
+    ["a part is there", { history: [past(ActionState.DONE, { driftId: "D-0" }, [LABEL])] }, "act MARK_NODE 3"],
+    ["a revoked one", { node: bad("n1", { revokedAtMs: T0 }), drifts: [] }, "act MARK_NODE 1,3"],
+  ])("%s", (_name, more, expected) => expect(why(more)).toBe(expected));
+
+  test("only contraindicated is marked, only attested is lifted: unknown, stale and unreachable lead to nothing", () => {
+    const verdicts = fc.constantFrom(Verdict.UNSPECIFIED, Verdict.AFFIRMING, Verdict.WARNING, Verdict.CONTRAINDICATED, Verdict.UNKNOWN);
+    fc.assert(
+      fc.property(verdicts, fc.boolean(), (verdict, marked) => {
+        const history = marked ? [past(ActionState.DONE)] : [];
+        const decision = decideNode(situation({ node: bad("n1", { verdict }), history }));
+        if (verdict === Verdict.CONTRAINDICATED) expect(decision.act).toBe(!marked);
+        else expect(decision.act).toBe(marked && (verdict === Verdict.AFFIRMING || verdict === Verdict.WARNING));
+        if (decision.act) expect(decision.kind).toBe(marked ? ActionKind.LIFT_NODE : ActionKind.MARK_NODE);
+      }),
+    );
+  });
+});
+
+describe("lifting", () => {
+  const automatic = policyOf(rule(", lift: automatic"));
+  test.each<[string, Partial<NodeSituation>, string]>([
+    ["what Hullmark put on", { history: [past(ActionState.DONE)] }, "act LIFT_NODE 1,3"],
+    ["not what was there before", { history: [past(ActionState.DONE, {}, [LABEL])] }, "act LIFT_NODE 1"],
+    ["nothing of its own", { history: [past(ActionState.DONE, {}, [])] }, "not-contradicted"],
+    [
+      "what is done in part",
+      { history: [past(ActionState.FAILED, { node: { marks: [LABEL, CORDON], done: [LABEL], reason: "boot", actuator: { nodeId: "ops", name: "ops-1" } } })] },
+      "act LIFT_NODE 1",
+    ],
+    ["not so soon after it was marked", { history: [past(ActionState.DONE, { issuedAtMs: T0 - 1000 })] }, "cooling-down"],
+    ["by who put it on alone", { history: [past(ActionState.DONE)], listening: [{ ...OPS, id: "ops2", name: "ops-2" }] }, "no-actuator"],
+    ["not while paused", { history: [past(ActionState.DONE)], paused: true }, "paused"],
+    [
+      "also when the hour's share of marks is used up",
+      { history: [past(ActionState.DONE), past(ActionState.DONE, { number: 2, id: "A-2", nodeId: "n2", issuedAtMs: T0 })] },
+      "act LIFT_NODE 1,3",
+    ],
+    [
+      "not once it was denied",
+      { history: [past(ActionState.DONE), past(ActionState.DENIED, { number: 2, id: "A-2", kind: ActionKind.LIFT_NODE, driftId: "" })] },
+      "denied",
+    ],
+  ])("%s", (_name, more, expected) => expect(why({ ...well, policy: automatic, ...more })).toBe(expected));
+
+  test("waits for somebody's approval unless policy says automatic", () => {
+    const history = [past(ActionState.DONE)];
+    expect(acting({ ...well, history }).approvals).toBe(1);
+    expect(acting({ ...well, history, policy: automatic }).approvals).toBe(0);
+    expect(acting({ ...well, history, policy: policyOf("{ rules: [] }") }).approvals).toBe(1);
+    expect(acting({ ...well, history, policy: policyOf(rule(", approvals: 2")) }).approvals).toBe(2);
+  });
+});
+
+test("a false alarm of the whole fleet, over hours, with any outcomes: no more are marked in an hour, or at once, than policy allows, and nothing that was not put on is lifted", () => {
+  const step = fc.record({
+    at: fc.integer({ min: 0, max: 40 }),
+    verdict: fc.constantFrom(Verdict.CONTRAINDICATED, Verdict.CONTRAINDICATED, Verdict.AFFIRMING, Verdict.UNKNOWN),
+    minutes: fc.integer({ min: 0, max: 30 }),
+    outcome: fc.constantFrom(Outcome.DONE, Outcome.DONE, Outcome.FAILED, Outcome.REFUSED, undefined),
+    done: fc.subarray([LABEL, CORDON]),
+  });
+  const policy = policyOf(`{ rules: [{ name: all, marks: [label, cordon], actuators: [ops-*], lift: automatic }], hourlyPercent: 5, atOncePercent: 10 }`);
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 150 }), (steps) => {
+      let nowMs = T0;
+      const rows: ActionRow[] = [];
+      const on = new Map<string, Set<NodeMark>>();
+      for (const { at, verdict, minutes, outcome, done } of steps) {
+        nowMs += minutes * 60_000;
+        const id = `n${at}`;
+        const decision = decideNode(
+          situation({
+            policy,
+            node: bad(id, { verdict }),
+            drifts: [open({ id: `D-${at}-${rows.length}` })],
+            history: rows,
+            members: 41,
+            nowMs,
+            standing: standingMarks(rows),
+          }),
+        );
+        if (!decision.act) continue;
+        const row = issued(newNodeAction(rows.length + 1, decision, ActionState.AWAITING, nowMs), intent(rows.length + 1), nowMs);
+        const own = on.get(id) ?? new Set();
+        if (decision.kind === ActionKind.LIFT_NODE) for (const mark of decision.marks) expect(own.has(mark)).toBe(true);
+        const report = outcome === undefined ? undefined : { outcome, reason: "", detail: "", newContainerId: "", marks: done };
+        const next = report ? reported(row, report, nowMs) : settled(row, ActionState.EXPIRED, "not-reported", nowMs);
+        if (!next) throw new Error("not settled");
+        rows.push(next);
+        for (const mark of next.node?.done ?? []) decision.kind === ActionKind.MARK_NODE ? own.add(mark) : own.delete(mark);
+        if (decision.kind === ActionKind.LIFT_NODE && outcome === Outcome.DONE) own.clear();
+        on.set(id, own);
+        const hour = rows.filter((each) => each.kind === ActionKind.MARK_NODE && nowMs - (each.issuedAtMs ?? 0) < HOUR_MS);
+        expect(hour.length).toBeLessThanOrEqual(2);
+        expect([...on.values()].filter(({ size }) => size > 0).length).toBeLessThanOrEqual(4);
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
