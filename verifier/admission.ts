@@ -14,6 +14,7 @@ import type { Verifiers } from "./core/provenance/index.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Meter } from "./ports/meter.ts";
 import type { Registry } from "./ports/registry.ts";
+import type { RevocationAnswers } from "./ports/revocation-answers.ts";
 import type { KeyAndChain } from "./state-files.ts";
 
 interface Parts {
@@ -22,6 +23,7 @@ interface Parts {
   readonly logger: Logger;
   readonly registry: Registry;
   readonly verifiers: Verifiers;
+  readonly revocations: RevocationAnswers;
   readonly meter: Meter;
   readonly policies: PolicyHolder;
   readonly committer: Committer;
@@ -37,7 +39,7 @@ export interface RunningAdmission {
 
 /** @param stack what is started is stopped with it @returns undefined where admission is not configured */
 export async function admissionServer(parts: Parts, stack: AsyncDisposableStack): Promise<RunningAdmission | undefined> {
-  const { config, clock, logger, registry, verifiers, meter, policies, committer, book, certificate } = parts;
+  const { config, clock, logger, registry, verifiers, revocations, meter, policies, committer, book, certificate } = parts;
   if (!config.admission) return undefined;
   const onProblem = (error: unknown): void => logger.error({ err: error }, "an admission could not be recorded");
   const recorder = new LogRecorder({
@@ -48,7 +50,17 @@ export async function admissionServer(parts: Parts, stack: AsyncDisposableStack)
   });
   stack.defer(() => recorder.stop());
   const { exemptNamespaces, clientCaFile, listen } = config.admission;
-  const service = new AdmissionService({ registry, verifiers, clock, meter, recorder, exemptNamespaces, onProblem, policy: () => policies.current });
+  const service = new AdmissionService({
+    registry,
+    verifiers,
+    revocations,
+    clock,
+    meter,
+    recorder,
+    exemptNamespaces,
+    onProblem,
+    policy: () => policies.current,
+  });
   const clientCa = clientCaFile === undefined ? undefined : readFileSync(clientCaFile, "utf8");
   const server = buildAdmissionServer({
     ...{ service, certificateChain: certificate.chainPem, privateKey: certificate.privateKeyPem, clientCa },

@@ -9,7 +9,7 @@ import { notifierFor, REFRESH_INTERVAL_MS } from "./adapters/alert-http/index.ts
 import { EarKeys } from "./adapters/ear-keys/index.ts";
 import { KubernetesTokenReviewer } from "./adapters/kubernetes/index.ts";
 import { HmacNonceSource, loadRegionKey } from "./adapters/nonce/index.ts";
-import { NotaryProjectVerifier } from "./adapters/notary/index.ts";
+import { HttpRevocationAnswers, NotaryProjectVerifier } from "./adapters/notary/index.ts";
 import {
   CachingRegistry,
   defaultDockerConfigPath,
@@ -53,11 +53,10 @@ import { Health } from "./core/fleet/health.ts";
 import { HistoryKeeper } from "./core/fleet/history-keeper.ts";
 import { entry } from "./core/fleet/log-facts.ts";
 import { PolicyHolder } from "./core/fleet/policy-holder.ts";
-import { ImageService } from "./core/images/image-service.ts";
+import { ImageService, type ImageServices } from "./core/images/image-service.ts";
 import { LayerLibrary } from "./core/images/layer-library.ts";
 import { OwnKeys } from "./core/keys/own-keys.ts";
 import type { Told } from "./core/pods/index.ts";
-import type { Verifiers } from "./core/provenance/index.ts";
 import { RESPONSE_FAILPOINTS, ResponseEngine } from "./core/response/index.ts";
 import { Sessions, simulatePolicy } from "./core/session/index.ts";
 import { tpmQuotes } from "./core/session/tpm-quotes.ts";
@@ -148,8 +147,9 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   stack.defer(() => committer.drain());
   const baselines = await Baselines.open({ store: sqlite.store, fleet, committer, policies, nowMs });
   const registry = registryOf({ config, environment }, meter);
-  const verifiers = { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier() };
-  const images = await imageService({ registry, verifiers, clock, logger }, sqlite, policies, committer, stack);
+  const revocations = new HttpRevocationAnswers({ nowMs, reach: reachOf(config) });
+  const verifiers = { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier(revocations) };
+  const images = await imageService({ registry, verifiers, revocations, clock, logger }, sqlite, policies, committer, stack);
   const selection = config.enrolment.pcrBanks.map((bank) => ({ bank, pcrs: config.enrolment.pcrs }));
   const quotes = tpmQuotes({ nonces, verifierId: config.verifierId, region: config.region, selection });
   const numbers = new DriftNumbers(await sqlite.store.readLastDriftNumber());
@@ -321,7 +321,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   // Streams end first, so that stopping the listeners need not wait for them.
   stack.defer(() => sessions.stop());
   stack.defer(() => response.disconnect());
-  const admission = await admissionServer({ config, clock, logger, registry, verifiers, meter, policies, committer, book, certificate }, stack);
+  const admission = await admissionServer({ config, clock, logger, registry, verifiers, revocations, meter, policies, committer, book, certificate }, stack);
   const admissionPort = admission?.port;
   const findings: DutyFindings = { census: undefined, checkpoint: { size: (await log.publish()).size, atMs: nowMs() }, logVerifiedMs: nowMs() };
   stack.defer(
@@ -494,11 +494,15 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   }
 }
 
+/** What is named here at all is meant, wherever it lies. */
+function reachOf({ registries: { allow, allowPrivate, plainHttp, loopbackTls, mirrors } }: VerifierConfig): ReturnType<typeof outside> {
+  return outside([...allow, ...allowPrivate, ...plainHttp, ...loopbackTls, ...mirrors.map(({ host }) => host)]);
+}
+
 function registryOf({ config, environment }: Pick<VerifierOptions, "config" | "environment">, meter: PrometheusMeter): Registry {
-  const { allow, allowPrivate, plainHttp, loopbackTls, caFile, dockerConfigFile, mirrors } = config.registries;
+  const { allow, plainHttp, loopbackTls, caFile, dockerConfigFile, mirrors } = config.registries;
   const network = new OciRegistry({
-    // What is named here at all is meant, wherever it lies.
-    reach: outside([...allow, ...allowPrivate, ...plainHttp, ...loopbackTls, ...mirrors.map(({ host }) => host)]),
+    reach: reachOf(config),
     plainHttpHosts: plainHttp,
     tlsHosts: loopbackTls,
     ca: caFile === undefined ? undefined : readFileSync(caFile, "utf8"),
@@ -510,7 +514,13 @@ function registryOf({ config, environment }: Pick<VerifierOptions, "config" | "e
 }
 
 async function imageService(
-  { registry, verifiers, clock, logger }: Pick<VerifierOptions, "clock" | "logger"> & { readonly registry: Registry; readonly verifiers: Verifiers },
+  {
+    registry,
+    verifiers,
+    revocations,
+    clock,
+    logger,
+  }: Pick<VerifierOptions, "clock" | "logger"> & Pick<ImageServices, "registry" | "verifiers" | "revocations">,
   sqlite: SqliteStore,
   policies: PolicyHolder,
   committer: Committer,
@@ -521,7 +531,7 @@ async function imageService(
   const images = new ImageService({
     registry,
     layers: new LayerLibrary({ registry, store: sqlite.references, replayer }),
-    ...{ verifiers, clock },
+    ...{ verifiers, revocations, clock },
     policy: () => policies.current,
     stored: await sqlite.store.readImages(),
     save: (row, fact) =>

@@ -1,8 +1,9 @@
 /** An image in its registry with what is attached to it, as `verify`, `policy explain` and `policy init` judge it. */
-import { NotaryProjectVerifier } from "@hullmark/verifier/adapters/notary/index";
+import { HttpRevocationAnswers, NotaryProjectVerifier } from "@hullmark/verifier/adapters/notary/index";
 import { SigstoreVerifier } from "@hullmark/verifier/adapters/sigstore/index";
 import {
   collectArtefacts,
+  consulting,
   type ImageSubject,
   type ProvenanceQuestion,
   type ProvenanceVerdict,
@@ -20,6 +21,8 @@ export interface ExaminedImage {
   readonly subjects: readonly ImageSubject[];
   /** @throws ProvenanceError where a key or trust root cannot be used */
   judge(demands: Demands): ProvenanceVerdict;
+  /** As `judge`, once authorities have been asked whether they have taken back the certificates on which it rests. @throws what `judge` throws; the signal's reason */
+  consult(demands: Demands): Promise<ProvenanceVerdict>;
 }
 
 const NOTHING = {
@@ -49,6 +52,8 @@ export async function examineImage(
   const subjects = subjectsOf(image, platform);
   const { artefacts, incomplete } = await collectArtefacts(registry, subjects, signal);
   const attached = { repository: image.repository, artefacts, incomplete, tag: image.tag, atMs: nowMs, subjects: subjects.map(({ digest }) => digest) };
-  const verifiers = { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier() };
-  return { image, subjects, judge: (demands) => verifyProvenance({ ...NOTHING, ...demands, ...attached }, verifiers) };
+  const answers = new HttpRevocationAnswers({ nowMs: () => nowMs });
+  const verifiers = { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier(answers) };
+  const judge = (demands: Demands) => verifyProvenance({ ...NOTHING, ...demands, ...attached }, verifiers);
+  return { image, subjects, judge, consult: (demands) => consulting(() => judge(demands), answers, signal) };
 }

@@ -43,11 +43,11 @@ export async function explainImage(
   options: ExplainOptions,
   signal: AbortSignal,
 ): Promise<ExplainedImage> {
-  const { image, subjects, judge } = await examineImage(registry, reference, options, signal);
+  const { image, subjects, consult } = await examineImage(registry, reference, options, signal);
   const rule = matchRule(policy, { ...options.container, imageReference: options.selectAs ?? reference });
   const config = await configOf(registry, image, subjects[0], signal);
   const { authorities, trustRoots, trustStores, revocations, builders } = policy;
-  const verdict = judge({
+  const verdict = await consult({
     ...{ authorities, trustRoots, trustStores, revocations, builders },
     ...{ signatures: rule?.signatures, attestations: rule?.attestations ?? [], build: rule?.build, registries: rule?.registries ?? [] },
     ...{ baseLayers: rule?.baseLayers ?? [], layers: config?.diffIds && [config.diffIds] },

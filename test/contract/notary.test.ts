@@ -31,7 +31,14 @@ let store: TrustStore;
 beforeAll(async () => {
   ca = await NotaryCa.create();
   tsa = await FakeTsa.create();
-  store = { name: "acme", scheme: "ca", certificates: [ca.rootPem], timestampAuthorities: [pem("CERTIFICATE", tsa.chain[1] ?? Buffer.alloc(0))] };
+  store = {
+    name: "acme",
+    scheme: "ca",
+    certificates: [ca.rootPem],
+    timestampAuthorities: [pem("CERTIFICATE", tsa.chain[1] ?? Buffer.alloc(0))],
+    revocation: "enforce",
+    revocationLists: [],
+  };
 });
 afterAll(() => {
   tsa?.close();

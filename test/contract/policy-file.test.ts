@@ -202,7 +202,14 @@ rules:
     expect(policy.trustRoots).toMatchObject([{ name: "private", requireLog: true, requireSct: true, json: expect.stringContaining("certificateAuthorities") }]);
     const [pipeline, vendor, team] = policy.authorities.slice(2);
     expect(policy.trustStores).toMatchObject([
-      { name: "acme", scheme: "ca", certificates: [expect.stringContaining("BEGIN CERTIFICATE")], timestampAuthorities: [] },
+      {
+        name: "acme",
+        scheme: "ca",
+        certificates: [expect.stringContaining("BEGIN CERTIFICATE")],
+        timestampAuthorities: [],
+        revocation: "enforce",
+        revocationLists: [],
+      },
     ]);
     expect(vendor?.signers).toMatchObject([{ kind: "notary", trustStore: "acme", subject: { C: "US", ST: "WA", O: "acme", CN: "release" } }]);
     expect(pipeline?.signers).toMatchObject([
@@ -275,10 +282,19 @@ rules:
 
   it("takes trust without any file, as an object of a cluster gives it", () => {
     const [root, pem] = [rootFile(), readFileSync(new URL("../../deploy/config/notary-root.example.pem", import.meta.url), "utf8")];
-    const spec = { trustRoots: [{ name: "r", json: root }], trustStores: [{ name: "s", certificates: [pem], timestampAuthorities: [pem] }] };
+    const list = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
+    const store = { name: "s", certificates: [pem], timestampAuthorities: [pem], revocation: "log", revocationLists: [list] };
+    const spec = { trustRoots: [{ name: "r", json: root }], trustStores: [store] };
     const policy = good(parsePolicy(JSON.stringify({ apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name: "a" }, spec }), "p"));
     expect(policy.trustRoots).toMatchObject([{ name: "r", json: root }]);
-    expect(policy.trustStores).toMatchObject([{ name: "s", certificates: [pem.trim()], timestampAuthorities: [pem.trim()] }]);
+    expect(policy.trustStores).toMatchObject([
+      { name: "s", certificates: [pem.trim()], timestampAuthorities: [pem.trim()], revocation: "log", revocationLists: [list.trim()] },
+    ]);
+    const none = errors(doc(`trustStores: [{ name: s, certificates: [${JSON.stringify(pem)}], revocationLists: [x], revocation: never }]`)).join("\n");
+    expect(none).toMatch(/revocation/);
+    expect(errors(doc(`trustStores: [{ name: s, certificates: [${JSON.stringify(pem)}], revocationLists: [x] }]`)).join()).toContain(
+      "holds no revocation list in PEM",
+    );
   });
 
   it("refuses a trust root that is none, and takes what is anchored", () => {

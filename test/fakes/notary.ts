@@ -202,14 +202,14 @@ export function identityFiles(folder: string, { privateKey, chain }: NotaryIdent
 }
 
 /** notation's configuration: one trust store, one policy at level strict. */
-export function notationConfig(folder: string, rootPem: string, identity: string): void {
+export function notationConfig(folder: string, rootPem: string, identity: string, revocation: "enforce" | "skip" = "skip"): void {
   const store = join(folder, "truststore/x509/ca/acme/root.crt");
   mkdirSync(dirname(store), { recursive: true });
   writeFileSync(store, rootPem);
   const policy = {
     name: "all",
     registryScopes: ["*"],
-    signatureVerification: { level: "strict", override: { revocation: "skip" } },
+    signatureVerification: { level: "strict", override: { revocation } },
     trustStores: ["ca:acme"],
     trustedIdentities: [identity],
   };

@@ -1,8 +1,12 @@
 /** What is told of an image while its registry cannot be asked: nothing that has ended meanwhile counts on. */
 import { generateKeyPairSync, hash, sign } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { HttpRevocationAnswers, NotaryProjectVerifier } from "@hullmark/verifier/adapters/notary/index";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { ReplayThread } from "@hullmark/verifier/adapters/replay-thread/replay-thread";
-import { ImageService } from "@hullmark/verifier/core/images/image-service";
+import { ImageService, type ImageServices } from "@hullmark/verifier/core/images/image-service";
 import { LayerLibrary } from "@hullmark/verifier/core/images/layer-library";
 import { defaultPolicy } from "@hullmark/verifier/core/policy/default";
 import { parsePolicy } from "@hullmark/verifier/core/policy/index";
@@ -18,8 +22,11 @@ import { RegistryError } from "@hullmark/verifier/ports/registry";
 import type { AffirmedImageRow } from "@hullmark/verifier/ports/rows";
 import type { Store } from "@hullmark/verifier/ports/store";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { attachNotary } from "../fakes/attach.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { AT_MS, authority, verifiers } from "../fakes/judging.ts";
+import { notaryPayload, signNotary } from "../fakes/notary.ts";
+import { OpensslCa } from "../fakes/openssl-ca.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 
 const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
@@ -59,7 +66,7 @@ async function signed(of: PushedImage): Promise<void> {
 }
 
 /** @param replayer undefined: no image has layers */
-function start(policy: Policy, replayer?: LayerReplayer) {
+function start(policy: Policy, replayer?: LayerReplayer, by: Pick<ImageServices, "verifiers" | "revocations"> = { verifiers }) {
   const time = { nowMs: AT_MS, waiting: [] as { delayMs: number; run: () => void }[] };
   const clock: Clock = {
     nowMs: () => time.nowMs,
@@ -75,7 +82,7 @@ function start(policy: Policy, replayer?: LayerReplayer) {
   const store: ReferenceStore = replayer ? { get: async () => undefined, findByRoot: async () => [], put: async () => undefined } : unused;
   const layers = new LayerLibrary({ registry: client, store, replayer: replayer ?? unused });
   const service = new ImageService({
-    ...{ registry: client, layers, verifiers, clock, policy: () => policy, stored: [], save: () => undefined, onProblem: () => undefined },
+    ...{ ...by, registry: client, layers, clock, policy: () => policy, stored: [], save: () => undefined, onProblem: () => undefined },
   });
   return { service, time };
 }
@@ -293,4 +300,46 @@ test("an image to go back to is waited for while its registry is away for minute
   known.push({ ...row, configDigest: `sha256:${"2".repeat(64)}` });
   await vi.waitFor(async () => expect(await standing()).toEqual(["verified", "not-verified"]), { timeout: 30_000 });
   service.stop();
+});
+
+test("a certificate that its authority takes back counts no more for what runs, though the registry is away by then", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "hullmark-crl-"));
+  const ca = await OpensslCa.create(join(folder, "ca"));
+  const identity = ca.issue("leaf");
+  ca.served.set("/ca.crl", ca.list());
+  const own = await pushImage(`${registry.host}/acme/notary`, { tag: "v1", layers: [] });
+  await attachNotary(client, own, signNotary(identity, notaryPayload(own.manifestDigest, own.manifestBytes.length)));
+  const trustStore = { name: "acme", scheme: "ca", certificates: [ca.rootPem], timestampAuthorities: [], revocation: "enforce", revocationLists: [] } as const;
+  const signer = { kind: "notary", trustStore: "acme", subject: { CN: "release" }, notBeforeMs: undefined, notAfterMs: undefined } as const;
+  const time = { nowMs: Date.now() };
+  const revocations = new HttpRevocationAnswers({ nowMs: () => time.nowMs });
+  const by = { verifiers: { ...verifiers, notary: new NotaryProjectVerifier(revocations) }, revocations };
+  const started = start(policyWith({ trustStores: [trustStore], authorities: [{ name: "release", signers: [signer] }] }), undefined, by);
+  started.time.nowMs = time.nowMs;
+  const { service } = started;
+  const asked = {
+    ...question(),
+    imageReference: `${own.repository}@${own.manifestDigest}`,
+    imageId: own.configDigest,
+    configDigest: own.configDigest,
+    repoDigests: [],
+  };
+  const status = () => service.view(asked).provenance.status;
+  expect(status()).toBe("unknown");
+  await changed(service);
+  expect(status(), "nobody is told of it before its authority has answered").toBe("signed");
+  ca.revoke("leaf");
+  ca.served.set("/ca.crl", ca.list());
+  time.nowMs += 11 * 60_000;
+  registry.fault = () => true;
+  vi.spyOn(client, "manifest").mockRejectedValue(new RegistryError("UNAVAILABLE", "away"));
+  const told = changed(service);
+  service.refresh(own.configDigest);
+  await told;
+  expect(status()).toBe("revoked");
+  registry.fault = () => false;
+  vi.restoreAllMocks();
+  service.stop();
+  await ca.close();
+  rmSync(folder, { recursive: true });
 });

@@ -2,7 +2,12 @@
  * Every parser of what a registry, a signer, an API server or an operator writes, under bytes near valid ones: bundles, envelopes, JWS, COSE, manifests, policies, reviews. A parser may refuse
  * by its own error, never otherwise; and no altered byte makes a signature one of another image. `npm run fuzz` runs each for ten minutes.
  */
-import { readdirSync, readFileSync } from "node:fs";
+import { X509Certificate } from "node:crypto";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readCrl } from "@hullmark/verifier/adapters/notary/crl";
+import { type Issued, type Standing, standingByList } from "@hullmark/verifier/adapters/notary/standing";
 import { AdmissionError, readReview } from "@hullmark/verifier/core/admission/index";
 import { askedPod, newContainers } from "@hullmark/verifier/core/admission/pods";
 import { parsePolicy } from "@hullmark/verifier/core/policy/parse";
@@ -25,6 +30,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
 import { authority, question, verifiers } from "../fakes/judging.ts";
 import { NotaryCa, notaryPayload, signNotary } from "../fakes/notary.ts";
+import { OpensslCa } from "../fakes/openssl-ca.ts";
 import { TestSigstore } from "../fakes/sigstore/index.ts";
 import { FUZZ_SECONDS, fuzz, near } from "./mutate.ts";
 
@@ -86,6 +92,10 @@ describe("signatures", () => {
   let bundles: Buffer[];
   let notary: Trust;
   let envelopes: Readonly<Record<"jws" | "cose", Buffer>>;
+  let folder: string;
+  let lists: OpensslCa;
+  let revoked: Issued;
+  let list: Buffer;
   beforeAll(async () => {
     sigstore = await TestSigstore.create();
     const person = { subject: "ann@acme.example", issuer: "https://issuer.example" };
@@ -99,6 +109,12 @@ describe("signatures", () => {
       authorities: [{ name: "ann", signers: [{ ...signer, notBeforeMs: undefined, notAfterMs: undefined }] }],
       trustRoots: [{ name: "test", json: sigstore.trustedRoot(), requireLog: true, requireSct: true }],
     };
+    folder = mkdtempSync(join(tmpdir(), "hullmark-fuzz-"));
+    lists = await OpensslCa.create(join(folder, "ca"));
+    const [leaf, root] = lists.issue("leaf").chain;
+    revoked = { certificate: new X509Certificate(leaf ?? ""), issuer: new X509Certificate(root ?? "") };
+    lists.revoke("leaf");
+    list = lists.list();
     const ca = await NotaryCa.create();
     const identity = await ca.identity();
     const sign = (format: "jws" | "cose"): Buffer => signNotary(identity, notaryPayload(DIGEST), { format }).bytes;
@@ -106,10 +122,14 @@ describe("signatures", () => {
     const subject = { C: "US", O: "acme", CN: "release" };
     notary = {
       authorities: [{ name: "release", signers: [{ kind: "notary", trustStore: "acme", subject, notBeforeMs: undefined, notAfterMs: undefined }] }],
-      trustStores: [{ name: "acme", scheme: "ca", certificates: [ca.rootPem], timestampAuthorities: [] }],
+      trustStores: [{ name: "acme", scheme: "ca", certificates: [ca.rootPem], timestampAuthorities: [], revocation: "enforce", revocationLists: [] }],
     };
   });
-  afterAll(() => sigstore?.close());
+  afterAll(async () => {
+    sigstore?.close();
+    await lists?.close();
+    if (folder) rmSync(folder, { recursive: true, force: true });
+  });
 
   target("bundles by certificate", () => fuzz(near(bundles), (bundle) => neverOfAnother({ format: "bundle", bundle }, DIGEST, keyless)));
 
@@ -144,6 +164,19 @@ describe("signatures", () => {
 
   target("JWS of the Notary Project", () =>
     fuzz(near([envelopes.jws]), (envelope) => neverOfAnother({ format: "notary", envelope, mediaType: "application/jose+json" }, DIGEST, notary)),
+  );
+
+  target("revocation lists", () =>
+    fuzz(near([list]), (der) => {
+      let standing: Standing["kind"] = "unknown";
+      try {
+        standing = standingByList(revoked, readCrl(der), undefined, [], { nowMs: Date.now(), signedAtMs: undefined }).kind;
+      } catch (error) {
+        // As the verifier has it: what cannot be read tells nothing.
+        expect(error).toBeInstanceOf(Error);
+      }
+      expect(standing, "a list that takes a certificate back never says that it is good").not.toBe("good");
+    }),
   );
 
   target("COSE of the Notary Project", () =>

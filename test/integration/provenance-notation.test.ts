@@ -2,14 +2,16 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { HttpRevocationAnswers, NotaryProjectVerifier } from "@hullmark/verifier/adapters/notary/index";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import type { Authority, NotarySignerMatch, TrustStore } from "@hullmark/verifier/core/policy/types";
-import type { ProvenanceQuestion } from "@hullmark/verifier/core/provenance/index";
+import { collectArtefacts, consulting, type ProvenanceQuestion, verifyProvenance } from "@hullmark/verifier/core/provenance/index";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { attachNotary } from "../fakes/attach.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
-import { judge as judgeInRegistry, manifestSubject } from "../fakes/judging.ts";
+import { judge as judgeInRegistry, manifestSubject, never, question, verifiers } from "../fakes/judging.ts";
 import { identityFiles, NotaryCa, notary, notaryPayload, notationConfig, serveTsa, signNotary } from "../fakes/notary.ts";
+import { OpensslCa } from "../fakes/openssl-ca.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 import { pem } from "../fakes/sigstore/keys.ts";
 import { FakeTsa } from "../fakes/sigstore/tsa.ts";
@@ -25,7 +27,14 @@ let image: PushedImage;
 beforeAll(async () => {
   ca = await NotaryCa.create();
   tsa = await FakeTsa.create();
-  store = { name: "acme", scheme: "ca", certificates: [ca.rootPem], timestampAuthorities: [pem("CERTIFICATE", tsa.chain[1] ?? Buffer.alloc(0))] };
+  store = {
+    name: "acme",
+    scheme: "ca",
+    certificates: [ca.rootPem],
+    timestampAuthorities: [pem("CERTIFICATE", tsa.chain[1] ?? Buffer.alloc(0))],
+    revocation: "enforce",
+    revocationLists: [],
+  };
   folder = mkdtempSync(join(tmpdir(), "hullmark-notary-"));
   registry = await startFakeRegistry({ referrersApi: false });
   client = new OciRegistry();
@@ -94,4 +103,34 @@ test.each([
   notationConfig(folder, ca.rootPem, "x509.subject: C=US, ST=WA, O=other");
   await expect(notary("verify", "-ref", reference, "-config", folder)).rejects.toThrow();
   expect((await judged({ authorities: [release({ subject: { C: "US", ST: "WA", O: "other" } })] })).status).toBe("wrong-key");
+});
+
+test("says the same of a certificate that its authority took back, and of one of which nobody can tell", async () => {
+  const authority = await OpensslCa.create(join(folder, "authority"));
+  const identity = authority.issue("leaf");
+  authority.served.set("/ca.crl", authority.list());
+  const reference = await fresh("taken-back");
+  await attachNotary(client, image, signNotary(identity, notaryPayload(image.manifestDigest, image.manifestBytes.length)));
+  notationConfig(folder, authority.rootPem, "x509.subject: C=US, ST=WA, O=acme", "enforce");
+  const theirs = () => notary("verify", "-ref", reference, "-config", folder);
+  const ours = async () => {
+    const answers = new HttpRevocationAnswers({ nowMs: Date.now });
+    const { artefacts } = await collectArtefacts(client, [manifestSubject(image.repository, image.manifestDigest)], never);
+    const asked = question({
+      ...{ subjects: [image.manifestDigest], artefacts, authorities: [release()], atMs: Date.now() },
+      trustStores: [{ ...store, certificates: [authority.rootPem] }],
+    });
+    const by = { ...verifiers, notary: new NotaryProjectVerifier(answers) };
+    return (await consulting(() => verifyProvenance(asked, by), answers, never)).status;
+  };
+  expect(await theirs()).toContain(image.manifestDigest);
+  expect(await ours()).toBe("signed");
+  authority.served.delete("/ca.crl");
+  await expect(theirs()).rejects.toThrow(/revocation/i);
+  expect(await ours()).toBe("unknown");
+  authority.revoke("leaf", "-crl_reason", "keyCompromise");
+  authority.served.set("/ca.crl", authority.list());
+  await expect(theirs()).rejects.toThrow(/revoked/i);
+  expect(await ours()).toBe("revoked");
+  await authority.close();
 });

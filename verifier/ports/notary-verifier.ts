@@ -1,4 +1,4 @@
-/** Signatures of the Notary Project (specifications/signature-specification.md v1.1): envelopes, certificate chains, trust stores. Synchronous and pure. All bytes may be an attacker's. */
+/** Signatures of the Notary Project (specifications/signature-specification.md v1.1): envelopes, certificate chains, trust stores. Synchronous; pure but for answers of authorities that were fetched before. All bytes may be an attacker's. */
 
 /** An opened envelope whose signature has not been verified. */
 export interface NotaryEnvelope {
@@ -23,6 +23,10 @@ export interface NotaryStoreContent {
   readonly certificates: readonly string[];
   /** Roots of timestamp authorities, PEM. */
   readonly timestampAuthorities: readonly string[];
+  /** Whether its authorities are asked if they have taken certificates back, and whether that counts. */
+  readonly revocation: "enforce" | "log" | "skip";
+  /** Lists that were given by hand, PEM. */
+  readonly revocationLists: readonly string[];
 }
 
 /**
@@ -47,6 +51,19 @@ export interface NotarySigner {
   readonly signedAtMs: number | undefined;
   /** The time is the signer's own word (a signing authority), so that it proves nothing once its key is somebody else's. */
   readonly ownWord: boolean;
+  readonly standing: NotaryStanding;
+}
+
+/** What the authorities of the signer's chain, and of its timestamp's, say of their certificates now. */
+export interface NotaryStanding {
+  /** `unknown`: an answer is not there, out of date or does not hold. */
+  readonly status: "good" | "revoked" | "unknown";
+  /** In plain words; empty: good. */
+  readonly detail: string;
+  /** What is not good does not count; else it is only told. */
+  readonly enforced: boolean;
+  /** URLs of the answers on which this rests, there or not. */
+  readonly answers: readonly string[];
 }
 
 export type NotaryVerdict =
@@ -58,6 +75,6 @@ export interface NotaryVerifier {
   store(content: NotaryStoreContent): NotaryStore;
   /** @param mediaType `application/jose+json` or `application/cose` @throws SignatureFormatError FORMAT */
   read(bytes: Uint8Array, mediaType: string): NotaryEnvelope;
-  /** @param nowMs Unix milliseconds: the signature's expiry, and certificates where no time of signing is proven, are held against it */
+  /** What is verified but taken back is `ok`: see {@link NotaryStanding}. @param nowMs Unix milliseconds: the signature's expiry, revocation lists, and certificates where no time of signing is proven, are held against it */
   verify(envelope: NotaryEnvelope, store: NotaryStore, nowMs: number): NotaryVerdict;
 }

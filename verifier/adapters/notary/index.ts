@@ -1,13 +1,25 @@
-/** {@link NotaryVerifier}: JWS by node:crypto, COSE by cborg. Nothing is fetched: revocation by CRL or OCSP is not looked up. */
+/** {@link NotaryVerifier}: JWS by node:crypto, COSE by cborg. Nothing is fetched here: what authorities say of their certificates was fetched before (answers.ts). */
 import { constants, hash, verify as verifySignature, X509Certificate } from "node:crypto";
 import { Recent } from "../../core/provenance/recent.ts";
-import type { NotaryEnvelope, NotaryProblem, NotaryStore, NotaryStoreContent, NotaryVerdict, NotaryVerifier } from "../../ports/notary-verifier.ts";
+import type {
+  NotaryEnvelope,
+  NotaryProblem,
+  NotaryStanding,
+  NotaryStore,
+  NotaryStoreContent,
+  NotaryVerdict,
+  NotaryVerifier,
+} from "../../ports/notary-verifier.ts";
 import { SignatureFormatError } from "../../ports/signature-verifier.ts";
 import { type Chain, readChain, validAt } from "./chain.ts";
 import { openCose } from "./cose.ts";
+import { type CertificateList, readCrl } from "./crl.ts";
 import { HEADER, type OpenEnvelope, PAYLOAD_TYPE, SCHEME_AUTHORITY, SCHEME_CA } from "./envelope.ts";
 import { openJws } from "./jws.ts";
-import { provenTimeMs } from "./timestamp.ts";
+import { type Asking, type Consulted, standingOf } from "./revocation.ts";
+import { type ProvenTime, provenTime } from "./timestamp.ts";
+
+export { type AnswerOptions, HttpRevocationAnswers } from "./answers.ts";
 
 const JWS = "application/jose+json";
 const COSE = "application/cose";
@@ -19,6 +31,8 @@ interface Store extends NotaryStore {
   readonly scheme: NotaryStoreContent["scheme"];
   readonly certificates: readonly X509Certificate[];
   readonly timestampAuthorities: readonly X509Certificate[];
+  readonly revocation: NotaryStoreContent["revocation"];
+  readonly revocationLists: readonly CertificateList[];
 }
 
 /** The one algorithm that goes with a key (signature-specification.md, "Signature Algorithm Requirements"). */
@@ -27,6 +41,8 @@ function algorithmFor({ asymmetricKeyType: kind, asymmetricKeyDetails: details }
   const size = { 2048: "PS256", 3072: "PS384", 4096: "PS512" }[details?.modulusLength ?? 0];
   return kind === "ec" ? curve : kind === "rsa" ? size : undefined;
 }
+
+const NO_ANSWERS: Asking = { get: () => undefined, problem: () => undefined };
 
 class Failure extends Error {
   readonly problem: NotaryProblem;
@@ -40,16 +56,23 @@ class Failure extends Error {
 export class NotaryProjectVerifier implements NotaryVerifier {
   readonly #stores = new WeakMap<NotaryStore, Store>();
   readonly #known = new Recent<NotaryStore>(MAX_KNOWN);
+  readonly #answers: Asking;
 
-  store(content: NotaryStoreContent): NotaryStore {
-    const { scheme, certificates, timestampAuthorities } = content;
-    return this.#known.get(JSON.stringify([scheme, certificates, timestampAuthorities]), () => this.#readStore(content));
+  /** @param answers undefined: none are there, so that nobody can tell of certificates that name where to ask */
+  constructor(answers: Asking = NO_ANSWERS) {
+    this.#answers = answers;
   }
 
-  #readStore({ scheme, certificates, timestampAuthorities }: NotaryStoreContent): NotaryStore {
+  store(content: NotaryStoreContent): NotaryStore {
+    const { scheme, certificates, timestampAuthorities, revocation, revocationLists } = content;
+    const text = JSON.stringify([scheme, certificates, timestampAuthorities, revocation, revocationLists]);
+    return this.#known.get(text, () => this.#readStore(content, hash("sha256", text)));
+  }
+
+  #readStore({ scheme, certificates, timestampAuthorities, revocation, revocationLists }: NotaryStoreContent, id: string): NotaryStore {
     const own: Store = {
-      id: hash("sha256", JSON.stringify([scheme, certificates, timestampAuthorities])),
-      scheme,
+      ...{ id, scheme, revocation },
+      revocationLists: revocationLists.flatMap(readLists),
       certificates: certificates.flatMap(readPem),
       timestampAuthorities: timestampAuthorities.flatMap(readPem),
     };
@@ -68,7 +91,7 @@ export class NotaryProjectVerifier implements NotaryVerifier {
     const own = this.#stores.get(store);
     if (!own) throw new SignatureFormatError("KEY", "a trust store that another verifier made");
     try {
-      return verify(envelope.material as OpenEnvelope, own, nowMs);
+      return verify(envelope.material as OpenEnvelope, own, this.#answers, nowMs);
     } catch (error) {
       if (error instanceof Failure) return { ok: false, problem: error.problem, detail: error.message };
       // The readers of X.509 throw at what they cannot read, and anybody may have written it.
@@ -77,7 +100,7 @@ export class NotaryProjectVerifier implements NotaryVerifier {
   }
 }
 
-function verify(open: OpenEnvelope, store: Store, nowMs: number): NotaryVerdict {
+function verify(open: OpenEnvelope, store: Store, answers: Asking, nowMs: number): NotaryVerdict {
   checkCritical(open);
   const chain = readChain(open.chain);
   if (typeof chain === "string") throw new Failure("chain", chain);
@@ -86,7 +109,8 @@ function verify(open: OpenEnvelope, store: Store, nowMs: number): NotaryVerdict 
     throw new Failure("untrusted", `the trust store is not for signatures of the scheme ${open.scheme}`);
   if (!chain.certificates.some((each) => store.certificates.some((trusted) => trusted.raw.equals(each.raw))))
     throw new Failure("untrusted", "no certificate of its chain is in the trust store");
-  const signedAtMs = timeOf(open, store);
+  const proven = timeOf(open, store);
+  const signedAtMs = proven?.atMs;
   const atMs = signedAtMs ?? nowMs;
   if (!chain.certificates.every((each) => validAt(each, atMs)))
     throw new Failure(
@@ -95,7 +119,24 @@ function verify(open: OpenEnvelope, store: Store, nowMs: number): NotaryVerdict 
     );
   if (open.expiryMs !== undefined && nowMs > open.expiryMs)
     throw new Failure("expired", `the signature was good until ${new Date(open.expiryMs).toISOString()}`);
-  return { ok: true, signer: signerOf(chain, signedAtMs, open.scheme === SCHEME_AUTHORITY) };
+  const standing = consult(chain, proven, store, answers, nowMs);
+  return { ok: true, signer: { ...signerOf(chain, signedAtMs, open.scheme === SCHEME_AUTHORITY), standing } };
+}
+
+/** Of the signer's chain, and of whoever proves the time. */
+function consult({ certificates }: Chain, time: ProvenTime | undefined, store: Store, answers: Asking, nowMs: number): NotaryStanding {
+  const { revocation, revocationLists: lists } = store;
+  if (revocation === "skip") return { status: "good", detail: "", enforced: false, answers: [] };
+  // A signing authority's own word on the time says nothing about the end of its own key.
+  const signedAtMs = time && time.chain.length > 0 ? time.atMs : undefined;
+  const ofTime: Consulted = standingOf(time?.chain ?? [], lists, answers, { nowMs, signedAtMs: undefined });
+  const own: Consulted = standingOf(certificates, lists, answers, { nowMs, signedAtMs });
+  const worst =
+    [own.standing, ofTime.standing].find(({ kind }) => kind === "revoked") ?? [own.standing, ofTime.standing].find(({ kind }) => kind === "unknown");
+  return {
+    ...{ status: worst?.kind ?? "good", detail: worst && "detail" in worst ? worst.detail : "", enforced: revocation === "enforce" },
+    answers: [...new Set([...own.answers, ...ofTime.answers])],
+  };
 }
 
 /** Two-way: what is marked critical is known here and there, and what must be marked is. */
@@ -122,12 +163,12 @@ function checkSignature({ algorithm, signed, signature }: OpenEnvelope, { certif
   if (!verifySignature(`sha${algorithm.slice(2)}`, signed, options, signature)) throw new Failure("signature", "does not verify with its certificate");
 }
 
-function timeOf({ scheme, authenticTimeMs, timestampToken, signature }: OpenEnvelope, { timestampAuthorities }: Store): number | undefined {
-  if (scheme === SCHEME_AUTHORITY) return authenticTimeMs;
+function timeOf({ scheme, authenticTimeMs, timestampToken, signature }: OpenEnvelope, { timestampAuthorities }: Store): ProvenTime | undefined {
+  if (scheme === SCHEME_AUTHORITY) return authenticTimeMs === undefined ? undefined : { atMs: authenticTimeMs, chain: [] };
   // Without a timestamp authority in the store nobody vouches for the time: it is then as if there were none.
   if (!timestampToken || timestampAuthorities.length === 0) return undefined;
   try {
-    return provenTimeMs(timestampToken, signature, timestampAuthorities);
+    return provenTime(timestampToken, signature, timestampAuthorities);
   } catch (error) {
     throw new Failure("time", error instanceof Error ? error.message.slice(0, 200) : "cannot be read");
   }
@@ -152,5 +193,16 @@ function readPem(text: string): X509Certificate[] {
     return blocks.map((block) => new X509Certificate(block));
   } catch (cause) {
     throw new SignatureFormatError("KEY", "a certificate that cannot be read", { cause });
+  }
+}
+
+/** @throws SignatureFormatError KEY */
+function readLists(text: string): CertificateList[] {
+  const blocks = text.match(/-----BEGIN X509 CRL-----[\s\S]+?-----END X509 CRL-----/g);
+  if (!blocks) throw new SignatureFormatError("KEY", "no revocation list in PEM");
+  try {
+    return blocks.map((block) => readCrl(Buffer.from(block.replaceAll(/-----[^-]+-----|\s/g, ""), "base64")));
+  } catch (cause) {
+    throw new SignatureFormatError("KEY", "a revocation list that cannot be read", { cause });
   }
 }

@@ -2,13 +2,21 @@
 import { X509Certificate } from "node:crypto";
 import { ASN1Obj, crypto, RFC3161Timestamp } from "@sigstore/core";
 import { TIME_STAMPING, validAt } from "./chain.ts";
+import { serialOf, unsigned } from "./der.ts";
 
 const MAX_CERTIFICATES = 16;
 /** PKIStatusInfo "granted": the library reads whole answers, envelopes hold the token alone. */
 const GRANTED = Buffer.from("3003020100", "hex");
 
-/** @returns when the signature existed at the latest, Unix milliseconds @throws where the token does not hold */
-export function provenTimeMs(token: Buffer, signature: Buffer, roots: readonly X509Certificate[]): number {
+export interface ProvenTime {
+  /** When the signature existed at the latest, Unix milliseconds. */
+  readonly atMs: number;
+  /** Who says so, up to a certificate of the trust store. */
+  readonly chain: readonly X509Certificate[];
+}
+
+/** @throws where the token does not hold */
+export function provenTime(token: Buffer, signature: Buffer, roots: readonly X509Certificate[]): ProvenTime {
   const timestamp = RFC3161Timestamp.parse(Buffer.from(sequence(Buffer.concat([GRANTED, token]))));
   const atMs = timestamp.signingTime.getTime();
   const certificates = certificatesOf(token);
@@ -28,7 +36,7 @@ export function provenTimeMs(token: Buffer, signature: Buffer, roots: readonly X
   }
   if (!seen.every((each) => validAt(each, atMs))) throw new Error("a certificate of the timestamp was not valid at its time");
   timestamp.verify(signature, crypto.createPublicKey(Buffer.from(signer.publicKey.export({ type: "spki", format: "der" }))));
-  return atMs;
+  return { atMs, chain: seen };
 }
 
 /** SignedData.certificates, [0] IMPLICIT (RFC 5652 section 5.1). */
@@ -38,15 +46,6 @@ function certificatesOf(token: Buffer): X509Certificate[] {
   const all = set?.subs ?? [];
   if (all.length > MAX_CERTIFICATES) throw new Error(`a timestamp with more than ${MAX_CERTIFICATES} certificates`);
   return all.map((each) => new X509Certificate(each.toDER()));
-}
-
-function serialOf({ serialNumber }: X509Certificate): Buffer {
-  return unsigned(Buffer.from(serialNumber.padStart(serialNumber.length + (serialNumber.length % 2), "0"), "hex"));
-}
-
-function unsigned(bytes: Buffer): Buffer {
-  const first = bytes.findIndex((byte) => byte !== 0);
-  return bytes.subarray(Math.max(0, first));
 }
 
 function sequence(content: Buffer): Buffer {

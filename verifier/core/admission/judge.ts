@@ -3,14 +3,16 @@ import type { Policy, PolicyRule } from "../policy/types.ts";
 import { ProvenanceError, type ProvenanceQuestion, type ProvenanceVerdict, type Verifiers, verifyProvenance } from "../provenance/index.ts";
 import type { AskedImage, Depth, PlatformImage } from "./lookup.ts";
 
-export type ImageOutcome =
+/** `answers`: URLs of what authorities say of certificates, on which it rests. */
+export type ImageOutcome = { readonly answers?: readonly string[] } & (
   | { readonly kind: "accepted" }
   /** `revoked`: by what is trusted no more, whatever the rule asks for. */
   | { readonly kind: "refused"; readonly revoked: boolean; readonly text: string; readonly asked: string; readonly found: string; readonly remedy: string }
   /** Nobody can tell: no verdict. */
   | { readonly kind: "unknown"; readonly text: string; readonly remedy: string }
   /** To tell, more must be known. */
-  | { readonly kind: "look-deeper"; readonly depth: Exclude<Depth, "named"> };
+  | { readonly kind: "look-deeper"; readonly depth: Exclude<Depth, "named"> }
+);
 
 /** Whether anything of policy can make this image unwelcome: else nothing need be asked of any registry. */
 export function concerns(policy: Policy, rule: PolicyRule | undefined): { readonly required: boolean; readonly revocable: boolean } {
@@ -52,12 +54,14 @@ export function judgeImage(
   if (image.depth === "named") return { kind: "look-deeper", depth: "images" };
   if (fitting.length === 0) return whole;
   // Not the index then: every image of it that may run.
+  const answers = [...(whole.answers ?? [])];
   for (const platform of fitting) {
     const { digest, configDigest } = platform;
     const one = outcome([digest, image.digest], configDigest === undefined ? [] : [configDigest], [platform]);
-    if (one.kind !== "accepted") return one;
+    answers.push(...(one.answers ?? []));
+    if (one.kind !== "accepted") return { ...one, answers };
   }
-  return { kind: "accepted" };
+  return { kind: "accepted", answers };
 }
 
 function verdictOf(
@@ -92,10 +96,10 @@ function layersOf(images: readonly PlatformImage[]): readonly (readonly string[]
   return known.length === images.length ? known : undefined;
 }
 
-function outcomeOf({ status, text, refusals: [first] }: ProvenanceVerdict, required: boolean): ImageOutcome {
+function outcomeOf({ status, text, answers, refusals: [first] }: ProvenanceVerdict, required: boolean): ImageOutcome {
   // What no rule asks for matters only where it is trusted no more.
-  if (status === "signed" || (!required && status !== "revoked")) return { kind: "accepted" };
+  if (status === "signed" || (!required && status !== "revoked")) return { kind: "accepted", answers };
   const { requirement = "", found = "", remedy = "" } = first ?? {};
-  if (status === "unknown") return { kind: "unknown", text, remedy: remedy || "make the registry answer" };
-  return { kind: "refused", revoked: status === "revoked", text, asked: requirement, found, remedy };
+  if (status === "unknown") return { kind: "unknown", text, answers, remedy: remedy || "make the registry answer" };
+  return { kind: "refused", revoked: status === "revoked", text, answers, asked: requirement, found, remedy };
 }

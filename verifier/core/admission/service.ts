@@ -2,11 +2,12 @@
 import type { Clock } from "../../ports/clock.ts";
 import type { AdmissionDecision, Meter } from "../../ports/meter.ts";
 import { type Registry, RegistryError } from "../../ports/registry.ts";
+import type { RevocationAnswers } from "../../ports/revocation-answers.ts";
 import { objectionMode } from "../policy/admission-mode.ts";
 import { matchRule } from "../policy/match.ts";
 import { teamPolicy } from "../policy/tighten.ts";
 import type { AdmissionMode, Policy, PolicyRule } from "../policy/types.ts";
-import { type ImageReference, ProvenanceError, parseReference, type Verifiers } from "../provenance/index.ts";
+import { consulting, type ImageReference, ProvenanceError, parseReference, type Verifiers } from "../provenance/index.ts";
 import { type AdmissionAnswer, auditOf, messageOf, type Objection, warningsOf } from "./answer.ts";
 import { type BreakGlass, readBreakGlass } from "./break-glass.ts";
 import { concerns, type ImageOutcome, judgeImage } from "./judge.ts";
@@ -35,6 +36,8 @@ export interface AdmissionRecorder {
 export interface AdmissionServices {
   readonly registry: Registry;
   readonly verifiers: Verifiers;
+  /** undefined: authorities are not asked whether they have taken certificates back. */
+  readonly revocations?: RevocationAnswers | undefined;
   readonly policy: () => Policy;
   readonly clock: Clock;
   readonly meter: Meter;
@@ -183,11 +186,28 @@ export class AdmissionService {
     let depth: Depth = "named";
     for (let looks = 0; looks < MAX_LOOKS; looks++) {
       const image = await this.#lookup.image(reference, depth, waiting);
-      const outcome = this.#remembered(image, policy, rule, architecture);
+      const outcome = await this.#consulted(image, policy, rule, architecture, waiting);
       if (outcome.kind !== "look-deeper") return { image, outcome };
       ({ depth } = outcome);
     }
     throw new ProvenanceError("MALFORMED", "an index whose images cannot be told");
+  }
+
+  /** With what authorities say now of the certificates on which it rests. */
+  async #consulted(
+    image: AskedImage,
+    policy: Policy,
+    rule: PolicyRule | undefined,
+    architecture: string | undefined,
+    waiting: AbortSignal,
+  ): Promise<ImageOutcome> {
+    let anew = false;
+    const judge = (): ImageOutcome => {
+      if (anew) this.#verdicts.delete(image);
+      anew = true;
+      return this.#remembered(image, policy, rule, architecture);
+    };
+    return await consulting(judge, this.#services.revocations, waiting);
   }
 
   #remembered(image: AskedImage, policy: Policy, rule: PolicyRule | undefined, architecture: string | undefined): ImageOutcome {

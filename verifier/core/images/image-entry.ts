@@ -55,6 +55,8 @@ export interface JudgedEntry {
 export interface ProvenanceResult {
   readonly input: ProvenanceInput;
   readonly row: ProvenanceRow;
+  /** URLs of authorities' answers on which it rests. */
+  readonly answers: readonly string[];
 }
 
 /** What policy's rule for a container makes of what is known of its image; where that is nothing, of the digests that its node names. */
@@ -66,7 +68,11 @@ export function judgeProvenance(
   nowMs: number,
 ): ProvenanceResult {
   const required = rule !== undefined && (rule.signatures !== undefined || rule.attestations.length > 0 || rule.build !== undefined);
-  const plain = (status: StatusName, text: string): ProvenanceResult => ({ input: { status, text, required }, row: rowOf(status, text, undefined) });
+  const plain = (status: StatusName, text: string): ProvenanceResult => ({
+    input: { status, text, required },
+    row: rowOf(status, text, undefined),
+    answers: [],
+  });
   const { resolved, failure, artefacts } = known;
   const barred = resolved ? undefined : revokedDigest(policy.revocations, namedDigests(question));
   if (barred !== undefined) return plain("revoked", barred);
@@ -98,7 +104,7 @@ export function judgeProvenance(
     const { status } = verdict;
     const [refusal] = required ? verdict.refusals : [];
     const text = refusal ? `${verdict.text}. Asked for: ${refusal.requirement}. Would do: ${refusal.remedy}` : verdict.text;
-    return { input: { status, text, required }, row: rowOf(status, text, verdict) };
+    return { input: { status, text, required }, row: rowOf(status, text, verdict), answers: verdict.answers };
   } catch (error) {
     if (!(error instanceof ProvenanceError)) throw error;
     return plain("unknown", error.message);

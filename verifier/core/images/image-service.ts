@@ -5,11 +5,12 @@
 import { decodeRecord } from "@hullmark/proto/codec";
 import type { Clock } from "../../ports/clock.ts";
 import { type Registry, RegistryError } from "../../ports/registry.ts";
+import type { RevocationAnswers } from "../../ports/revocation-answers.ts";
 import type { ImageRow } from "../../ports/rows.ts";
 import { matchRule } from "../policy/match.ts";
 import { teamPolicy } from "../policy/tighten.ts";
 import type { Policy, PolicyRule } from "../policy/types.ts";
-import { collectArtefacts, type ResolvedImage, resolveImage, type Verifiers, withRevokedIndexes } from "../provenance/index.ts";
+import { collectArtefacts, consulting, type ResolvedImage, resolveImage, type Verifiers, withRevokedIndexes } from "../provenance/index.ts";
 import type { Dialect } from "../reference-value/index.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { type ImageKnowledge, judgeProvenance, NOTHING_KNOWN, type ProvenanceResult } from "./image-entry.ts";
@@ -22,6 +23,8 @@ export interface ImageServices {
   readonly registry: Registry;
   readonly layers: LayerLibrary;
   readonly verifiers: Verifiers;
+  /** undefined: authorities are not asked whether they have taken certificates back. */
+  readonly revocations?: RevocationAnswers | undefined;
   readonly clock: Clock;
   readonly policy: () => Policy;
   /** Rows as stored: where to go on after a restart. */
@@ -149,8 +152,13 @@ export class ImageService implements Images {
       forget(entry);
       if (!entry.known.resolved) continue;
       this.#save(entry);
-      if (news) this.#enqueue(entry);
+      // Of another trust store's authorities nothing may have been asked yet.
+      if (news || this.#rests(entry)) this.#enqueue(entry);
     }
+  }
+
+  #rests({ verdicts, teamVerdicts }: Entry): boolean {
+    return [...verdicts.values(), ...teamVerdicts.values()].some(({ answers }) => answers.length > 0);
   }
 
   /** Looks images up again now. @param image a config digest or a reference as written @returns how many */
@@ -227,20 +235,35 @@ export class ImageService implements Images {
       if (resolution.kind === "resolved") {
         const { image, told } = await withRevokedIndexes(registry, resolution.image, revokedDigests(this.#services.policy()), signal);
         const artefacts = await collectArtefacts(registry, image.subjects, signal);
+        // Before it is told to anybody: a judgement without them would be "unknown" for a moment.
+        const answered = await this.#consult(entry, { ...entry.known, resolved: image, failure: undefined, artefacts }, signal);
         await this.#load(entry, image, signal, artefacts);
         entry.told = told;
         this.#save(entry);
-        this.#again(entry, artefacts.incomplete.length > 0 ? undefined : REFRESH_MS);
+        this.#again(entry, artefacts.incomplete.length > 0 || !answered ? undefined : REFRESH_MS);
         return;
       }
       // What was resolved once by digest stays what it is; only the registry is not to be had, or has forgotten it.
       if (entry.known.resolved && (resolution.kind === "unreachable" || resolution.kind === "no-reference")) {
+        await this.#consult(entry, entry.known, signal);
         this.#update(entry, { ...entry.known, artefacts: entry.known.artefacts ?? { artefacts: [], incomplete: [resolution.text] } });
       } else this.#update(entry, { image: missingOf(resolution), resolved: undefined, failure: resolution, artefacts: undefined });
       this.#again(entry, resolution.kind === "unreachable" ? undefined : REFRESH_MS);
     } finally {
       cancel();
     }
+  }
+
+  /** Asks authorities what they say of the certificates on which verdicts will rest. @returns whether all of them have answered */
+  async #consult({ question }: Entry, known: ImageKnowledge, signal: AbortSignal): Promise<boolean> {
+    const { revocations, policy, verifiers, clock } = this.#services;
+    if (!known.artefacts?.artefacts.some(({ format }) => format === "notary")) return true;
+    const judge = () => {
+      const all = [policy(), teamPolicy(policy(), question.containerName)].flatMap((by) => by ?? []);
+      return { answers: all.flatMap((by) => judgeProvenance({ known, question }, by, matchRule(by, question), verifiers, clock.nowMs()).answers) };
+    };
+    const { answers } = await consulting(judge, revocations, signal);
+    return answers.every((url) => revocations?.problem(url) === undefined);
   }
 
   async #load(entry: Entry, resolved: ResolvedImage, signal: AbortSignal, artefacts: ImageKnowledge["artefacts"] = entry.known.artefacts): Promise<void> {

@@ -37,22 +37,23 @@ export function buildTrustRoot(
 }
 
 export function buildTrustStore(file: PolicyFile["spec"]["trustStores"][number], path: Path, context: AuthorityContext): TrustStore {
-  const { name, scheme } = file;
-  const certificates = (inline: "certificates" | "timestampAuthorities", files: "files" | "timestampAuthorityFiles") =>
+  const { name, scheme, revocation } = file;
+  type Inline = "certificates" | "timestampAuthorities" | "revocationLists";
+  const certificates = (inline: Inline, files: "files" | "timestampAuthorityFiles" | "revocationListFiles", label = "CERTIFICATE", what = "certificate") =>
     [inline, files].flatMap((key) =>
       file[key as typeof inline].map((text, i) => {
         const at = [...path, key, i];
-        const pem = key === inline ? text : (read(text, at, context) ?? "-----BEGIN CERTIFICATE-----");
-        if (!/-----BEGIN CERTIFICATE-----/.test(pem)) context.report("error", at, "holds no certificate in PEM", "give PEM with BEGIN CERTIFICATE");
+        const pem = key === inline ? text : (read(text, at, context) ?? `-----BEGIN ${label}-----`);
+        if (!pem.includes(`-----BEGIN ${label}-----`)) context.report("error", at, `holds no ${what} in PEM`, `give PEM with BEGIN ${label}`);
         return pem.trim().replaceAll("\r\n", "\n");
       }),
     );
   if (file.files.length + file.certificates.length === 0) context.report("error", path, "holds no certificate", "list `files`, or `certificates` in PEM");
   return {
-    name,
-    scheme,
+    ...{ name, scheme, revocation },
     certificates: certificates("certificates", "files"),
     timestampAuthorities: certificates("timestampAuthorities", "timestampAuthorityFiles"),
+    revocationLists: certificates("revocationLists", "revocationListFiles", "X509 CRL", "revocation list"),
   };
 }
 

@@ -20,7 +20,7 @@ import {
   uriGlob,
 } from "./fields.ts";
 import { ALL_KINDS, DRIFT_PLACES, SEVERITIES } from "./kinds.ts";
-import { ADMISSION_MODES, ALERT_GROUP_LABELS, CODE_PLACES, HOST_NAMESPACES, MODES, NODE_MARKS, OWNERS, RUNGS } from "./types.ts";
+import { ADMISSION_MODES, ALERT_GROUP_LABELS, CERTIFICATE_REVOCATIONS, CODE_PLACES, HOST_NAMESPACES, MODES, NODE_MARKS, OWNERS, RUNGS } from "./types.ts";
 
 export const API_VERSION = "hullmark.dev/v1";
 const MAX_ITEMS = 1000;
@@ -81,6 +81,9 @@ const trustStore = z.strictObject({
   certificates: files.default([]),
   timestampAuthorityFiles: files.default([]),
   timestampAuthorities: files.default([]),
+  revocation: z.enum(CERTIFICATE_REVOCATIONS).default("enforce"),
+  revocationListFiles: files.default([]),
+  revocationLists: files.default([]),
 });
 
 const revocation = z.strictObject({

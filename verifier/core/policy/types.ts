@@ -40,6 +40,10 @@ export interface NotarySignerMatch extends Validity {
   readonly subject: Readonly<Record<string, string>>;
 }
 
+export const CERTIFICATE_REVOCATIONS = ["enforce", "log", "skip"] as const;
+/** What it means that an authority has taken a certificate back, or that nobody can tell. enforce: it does not count; log: it counts, and the verdict says so; skip: nobody is asked. */
+export type CertificateRevocation = (typeof CERTIFICATE_REVOCATIONS)[number];
+
 /** Certificates of the Notary Project. */
 export interface TrustStore {
   readonly name: string;
@@ -49,6 +53,9 @@ export interface TrustStore {
   readonly certificates: readonly string[];
   /** Roots of timestamp authorities, PEM; none: no time of signing is ever proven under `ca`. */
   readonly timestampAuthorities: readonly string[];
+  readonly revocation: CertificateRevocation;
+  /** Revocation lists that were given by hand, PEM: of their issuers nothing is fetched. */
+  readonly revocationLists: readonly string[];
 }
 
 /** The issuer always exactly; the subject exactly, or by a glob that must match the whole of it. */

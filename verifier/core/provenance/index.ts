@@ -1,5 +1,6 @@
 export type { Artefact, CollectedArtefacts } from "./artefact.ts";
 export { type CollectLimits, collectArtefacts, DEFAULT_COLLECT_LIMITS } from "./collect.ts";
+export { consulting } from "./consult.ts";
 export { ProvenanceError, type ProvenanceErrorCode } from "./errors.ts";
 export {
   type HistoryStep,

@@ -19,7 +19,8 @@ import { readNotaryPayload, readSimpleSigning, readStatement, SIGN_PREDICATE_TYP
  * `signature`, `attestation`: of this image, by `authorities`. `other-digest`: by an authority, over another image. `wrong-key`: by none of the authorities.
  * `wrong-identity`: by a certificate that holds, of somebody who is none of them. `untrusted`: by a certificate that no trust root vouches for as policy wants.
  * `altered`: says that an authority made it, but it does not verify. `outside-validity`, `revoked`: by an authority's signer that does not count at that time,
- * or no more. `expired`: past the end that the signature itself has. `malformed`: cannot be read.
+ * or no more. `expired`: past the end that the signature itself has. `revocation-unknown`: by an authority, but nobody can tell whether its certificate was
+ * taken back. `malformed`: cannot be read.
  */
 export type ArtefactCode =
   | "signature"
@@ -32,6 +33,7 @@ export type ArtefactCode =
   | "outside-validity"
   | "revoked"
   | "expired"
+  | "revocation-unknown"
   | "malformed";
 
 /** Who vouches for an artefact. */
@@ -58,6 +60,8 @@ export interface ArtefactVerdict {
   readonly identity: { readonly issuer: string; readonly subject: string } | undefined;
   /** What exactly does not hold of a signature by certificate. */
   readonly problem: CertificateProblem | NotaryProblem | undefined;
+  /** URLs of authorities' answers about certificates on which this rests, there or not. */
+  readonly answers: readonly string[];
   /** Digests that the signed payload names; only of verified payloads. */
   readonly subjects: readonly string[];
   /** Only of verified payloads; undefined for simple signing. */
@@ -85,6 +89,10 @@ type Blank = Omit<ArtefactVerdict, "code" | "text">;
 interface Candidate extends Voucher {
   readonly valid: boolean;
   readonly revoked: string | undefined;
+  /** Why nobody can tell whether its certificate still counts; undefined: it can be told. */
+  readonly unsure?: string | undefined;
+  /** What is told of it without counting. */
+  readonly note?: string | undefined;
 }
 
 const MAX_NAMED_DIGESTS = 8;
@@ -113,7 +121,7 @@ export function judgeArtefact(artefact: Artefact, judging: Judging, verifiers: V
 function judgeOne(artefact: Artefact, judging: Judging, verifiers: Verifiers, onClaim: (claim: SignedClaim) => void): ArtefactVerdict {
   const { manifestDigest, foundUnder, layout, format } = artefact;
   const blank: Blank = {
-    ...{ manifestDigest, foundUnder, layout, format, authorities: [], vouchers: [], subjects: [] },
+    ...{ manifestDigest, foundUnder, layout, format, authorities: [], vouchers: [], answers: [], subjects: [] },
     ...{ identity: undefined, problem: undefined, predicateType: undefined, source: undefined },
   };
   if (artefact.format === "damaged") return { ...blank, code: "malformed", text: `cannot be read: ${artefact.detail}` };
@@ -212,6 +220,7 @@ function byChain(
   const opened = verifier.read(envelope, mediaType);
   const subjects = authorities.flatMap(({ signers }) => signers.filter((signer): signer is ReadySubject => signer.kind === "notary"));
   const candidates: Candidate[] = [];
+  const answers = new Set<string>();
   let stranger: NotarySigner | undefined;
   let failure: { readonly problem: NotaryProblem; readonly detail: string } | undefined;
   for (const [, group] of Map.groupBy(subjects, ({ store }) => store.id)) {
@@ -225,14 +234,18 @@ function byChain(
     const { signer } = verdict;
     stranger = signer;
     const { signedAtMs, keyId } = signer;
-    for (const subject of group.filter((each) => each.matches(signer)))
+    const { status, detail, enforced, answers: asked } = signer.standing;
+    for (const subject of group.filter((each) => each.matches(signer))) {
+      for (const url of asked) answers.add(url);
       candidates.push({
         ...{ authority: subject.authority, principal: `subject ${signer.name}`, keyId, signedAtMs },
-        ...{ valid: isValidAt(subject, signedAtMs ?? atMs), revoked: revocations.ofChain(signer) },
+        ...{ valid: isValidAt(subject, signedAtMs ?? atMs), revoked: revocations.ofChain(signer) ?? (enforced && status === "revoked" ? detail : undefined) },
+        ...{ unsure: enforced && status === "unknown" ? detail : undefined, note: enforced ? undefined : detail },
       });
+    }
   }
   const identity = stranger && { issuer: "", subject: stranger.name };
-  if (candidates.length > 0) return { blank: { ...blank, identity }, candidates, claim: () => readNotaryPayload(opened.payload) };
+  if (candidates.length > 0) return { blank: { ...blank, identity, answers: [...answers] }, candidates, claim: () => readNotaryPayload(opened.payload) };
   if (identity) return { ...blank, identity, code: "wrong-identity", text: `is by ${identity.subject}, who is no authority here` };
   if (!failure) return { ...blank, code: "untrusted", text: "is a Notary Project signature, and no authority of the policy signs so" };
   return { ...blank, code: NOTARY_CODES[failure.problem], problem: failure.problem, text: `does not hold (${failure.problem}): ${failure.detail}` };
@@ -256,7 +269,7 @@ const PROBLEM_TEXTS: Readonly<Record<CertificateProblem, string>> = {
 function judgeClaim(blank: Blank, claim: SignedClaim, candidates: readonly Candidate[], subjects: ReadonlySet<string>): ArtefactVerdict {
   const { predicateType } = claim;
   const common = { ...blank, predicateType, subjects: claim.subjects.slice(0, MAX_NAMED_DIGESTS) };
-  const good = candidates.filter(({ valid, revoked }) => valid && revoked === undefined);
+  const good = candidates.filter(({ valid, revoked, unsure }) => valid && revoked === undefined && unsure === undefined);
   const concerned = good.length > 0 ? good : candidates;
   const known = { ...common, authorities: [...new Set(concerned.map(({ authority }) => authority))] };
   const match = claim.subjects.find((digest) => subjects.has(digest));
@@ -267,12 +280,19 @@ function judgeClaim(blank: Blank, claim: SignedClaim, candidates: readonly Candi
   if (good.length === 0) {
     const revoked = candidates.find((each) => each.revoked !== undefined);
     if (revoked) return { ...known, code: "revoked", text: `signed by ${names(candidates)}, which counts no more: ${revoked.revoked}` };
+    const unsure = candidates.find((each) => each.valid && each.unsure !== undefined)?.unsure;
+    if (unsure !== undefined)
+      return {
+        ...known,
+        code: "revocation-unknown",
+        text: `signed by ${names(candidates)}, but whether its certificate still counts cannot be told: ${unsure}`,
+      };
     // What it says of its build can still bar the image: a rotation is no reason to forget that.
     return { ...known, source: sourceOf(claim), code: "outside-validity", text: `signed by ${names(candidates)}, whose key is not valid at this time` };
   }
   const vouchers = good.map(({ authority, principal, keyId, signedAtMs }) => ({ authority, principal, keyId, signedAtMs }));
   const isSignature = predicateType === undefined || predicateType === SIGN_PREDICATE_TYPE;
-  if (isSignature) return { ...known, vouchers, code: "signature", text: `signature of ${match} by ${names(good)}` };
+  if (isSignature) return { ...known, vouchers, code: "signature", text: `signature of ${match} by ${names(good)}${noteOf(good)}` };
   return {
     ...known,
     vouchers,
@@ -280,6 +300,11 @@ function judgeClaim(blank: Blank, claim: SignedClaim, candidates: readonly Candi
     source: sourceOf(claim),
     text: `attestation ${predicateType} of ${match} by ${names(good)}`,
   };
+}
+
+function noteOf(candidates: readonly Candidate[]): string {
+  const note = candidates.find((each) => each.note)?.note;
+  return note ? ` (which counts all the same: ${note})` : "";
 }
 
 function sourceOf({ predicateType, predicate }: SignedClaim): BuildSource | undefined {

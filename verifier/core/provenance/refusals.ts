@@ -49,6 +49,13 @@ export function refusalsOf(facts: RefusalFacts): Refusal[] {
       found: `cannot tell: ${incomplete.slice(0, MAX_EVIDENCE).join("; ")}`,
       remedy: "make the registry answer",
     }));
+  const unsure = facts.artefacts.find(({ code }) => code === "revocation-unknown");
+  if (status === "unknown" && unsure)
+    return refusals.map((refusal) => ({
+      ...refusal,
+      found: `${unsure.manifestDigest.slice(0, 19)}… ${unsure.text}`,
+      remedy: "make the authority's address answer, or give its list in the trust store (revocationListFiles); without either: revocation: log",
+    }));
   return refusals;
 }
 

@@ -48,6 +48,7 @@ function headline(facts: Explained): string {
     case "unknown":
       if (facts.enough && facts.incomplete.length === 0) return `signed by ${facts.counted.join(", ")}, but cannot tell what it is built on: ${NO_LAYERS}`;
       if (facts.enough) return `signed by ${facts.counted.join(", ")}, but cannot tell whether it is attested: ${facts.incomplete.slice(0, 3).join("; ")}`;
+      if (facts.incomplete.length === 0 && first("revocation-unknown")) return `cannot tell whether it is signed: it ${first("revocation-unknown")?.text}`;
       if (facts.incomplete.length > 0) return `cannot tell whether it is signed: ${facts.incomplete.slice(0, 3).join("; ")}`;
       return `carries ${artefacts.length} signatures or attestations, but no trusted key is configured to check them with`;
     case "revoked":

@@ -1,5 +1,5 @@
 /**
- * Is this image signed by whom policy trusts? A pure function: artefacts and trust material in, verdict out. What it does NOT check: transparency logs
+ * Is this image signed by whom policy trusts? Artefacts and trust material in, verdict out; nothing is fetched. What it does NOT check: transparency logs
  * and timestamps of signatures by bare keys (such a signature stands by itself), nor whether the digests given really are the image (see resolve.ts).
  */
 import { compileNames } from "@hullmark/proto/codec";
@@ -72,6 +72,8 @@ export interface ProvenanceVerdict {
   readonly signedBy: readonly string[];
   readonly authorities: readonly AuthorityVerdict[];
   readonly artefacts: readonly ArtefactVerdict[];
+  /** URLs of authorities' answers about certificates on which it rests, there or not: with others it may be another. */
+  readonly answers: readonly string[];
   /** From a verified SLSA attestation of an authority; undefined: none. */
   readonly source: BuildSource | undefined;
 }
@@ -117,6 +119,7 @@ export function verifyProvenance(question: ProvenanceQuestion, verifiers: Verifi
   };
   return {
     ...{ status, satisfied, signedBy, authorities: perAuthority, artefacts },
+    answers: [...new Set(artefacts.flatMap((artefact) => artefact.answers))],
     text: explain(facts),
     refusals: satisfied ? [] : refusalsOf(facts),
     missingAttestations: missing.map(({ name }) => name),
@@ -210,6 +213,7 @@ function statusOf(
   if (question.incomplete.length > 0) return "unknown";
   if (enough) return "attestation-missing";
   if (!anyAuthority && artefacts.length > 0) return "unknown";
+  if (has("revocation-unknown")) return "unknown";
   if (has("revoked")) return "revoked";
   if (anySigned) return "wrong-key";
   if (has("other-digest")) return "other-digest";

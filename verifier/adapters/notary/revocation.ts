@@ -1,0 +1,129 @@
+/** Whether the authorities of a chain have taken one of its certificates back (trust-store-trust-policy.md, "Certificate Revocation Evaluation"). Pure: answers in, standing out. */
+import type { X509Certificate } from "node:crypto";
+import "reflect-metadata";
+import { X509Certificate as ReadCertificate } from "@peculiar/x509";
+import type { ASN1Obj } from "@sigstore/core";
+import { type CertificateList, readCrl } from "./crl.ts";
+import { parsed, urisIn } from "./der.ts";
+import { freshestOf, GOOD, type Issued, isIssuedBy, nameOf, type Standing, standingByList, type Times, type Unknown, unknown, worstOf } from "./standing.ts";
+
+const DISTRIBUTION_POINTS = "2.5.29.31";
+const FRESHEST = "2.5.29.46";
+const AUTHORITY_ACCESS = "1.3.6.1.5.5.7.1.1";
+const MAX_POINTS = 8;
+
+/** Remembers what was asked for, so that it can be fetched. */
+export interface Asking {
+  get(url: string): Buffer | undefined;
+  problem(url: string): string | undefined;
+}
+
+export interface Consulted {
+  readonly standing: Standing;
+  /** URLs on whose answers it rests, there or not. */
+  readonly answers: readonly string[];
+}
+
+/** Lists that were read: of one answer once. */
+const READ = new WeakMap<Buffer, CertificateList>();
+
+/**
+ * Every certificate but the root is held against its issuer. Revoked wins over what cannot be told, and that over good.
+ * @param certificates leaf first, root last, each verified to be issued by the next @param pinned lists given by hand: where there is one of an issuer, nothing is asked of it
+ */
+export function standingOf(certificates: readonly X509Certificate[], pinned: readonly CertificateList[], asking: Asking, times: Times): Consulted {
+  const answers = new Set<string>();
+  const recording: Asking = {
+    problem: (url) => asking.problem(url),
+    get: (url) => {
+      answers.add(url);
+      return asking.get(url);
+    },
+  };
+  let worst = GOOD;
+  for (const [i, certificate] of certificates.entries()) {
+    const issuer = certificates[i + 1];
+    if (!issuer || worst.kind === "revoked") break;
+    const found = tolerant(() => standingOfOne({ certificate, issuer }, pinned, recording, times));
+    if (found.kind !== "good") worst = found;
+  }
+  return { standing: worst, answers: [...answers] };
+}
+
+function standingOfOne(issued: Issued, pinned: readonly CertificateList[], asking: Asking, times: Times): Standing {
+  const own = pinned.filter((list) => isIssuedBy(list, issued.issuer));
+  if (own.length > 0) return worstOf(own.map((list) => standingByList(issued, list, undefined, [], times)));
+  const read = new ReadCertificate(issued.certificate.raw);
+  const points = extensionOf(read, DISTRIBUTION_POINTS);
+  if (!points) {
+    // With neither there is nothing that could say so, and it counts as good.
+    return extensionOf(read, AUTHORITY_ACCESS)?.subs.some(isOcsp)
+      ? unknown(`${nameOf(issued.certificate)} can only be asked after by OCSP, which is not spoken here`)
+      : GOOD;
+  }
+  if (points.subs.length > MAX_POINTS) return unknown(`${nameOf(issued.certificate)} names more than ${MAX_POINTS} lists`);
+  const urls = points.subs.map(pointUrls);
+  const wantsDelta = extensionOf(read, FRESHEST) !== undefined;
+  return worstOf(urls.map((alternatives) => standingByPoint(issued, alternatives, urls.flat(), wantsDelta, asking, times)));
+}
+
+/** @param alternatives URLs of one distribution point: any of them will do */
+function standingByPoint(issued: Issued, alternatives: readonly string[], all: readonly string[], wantsDelta: boolean, asking: Asking, times: Times): Standing {
+  let last: Standing = unknown(`${nameOf(issued.certificate)} names a list in a way that is not known here`);
+  for (const url of alternatives) {
+    const list = listAt(url, asking);
+    if ("kind" in list) {
+      last = list;
+      continue;
+    }
+    const [delta] = freshestOf(list);
+    // Its scope would be its own: as notation has it, the list must name it too.
+    if (wantsDelta && delta === undefined) return unknown(`${nameOf(issued.certificate)} names a list of changes that its list does not name`);
+    const changes = delta === undefined ? undefined : listAt(delta, asking);
+    const whole = standingByList(issued, list, undefined, all, times);
+    if (whole.kind === "revoked" && (delta === undefined || "kind" in (changes ?? {}))) return whole;
+    if (changes && "kind" in changes) return changes;
+    last = changes ? standingByList(issued, list, changes, all, times) : whole;
+    if (last.kind !== "unknown") return last;
+  }
+  return last;
+}
+
+function listAt(url: string, asking: Asking): CertificateList | Unknown {
+  if (!url.startsWith("http://")) return unknown(`a list at ${printable(url)}, which is no http URL`);
+  const der = asking.get(url);
+  if (!der) return unknown(`the list at ${printable(url)} ${asking.problem(url) ?? "has not been fetched"}`);
+  const crl = READ.get(der) ?? readCrl(der);
+  READ.set(der, crl);
+  return crl;
+}
+
+/** URLs of one DistributionPoint (RFC 5280, 4.2.1.13); none where it is for some reasons only, or signed by another authority. */
+function pointUrls({ subs }: ASN1Obj): string[] {
+  if (subs.some(({ tag }) => !tag.isContextSpecific(0))) return [];
+  return subs.flatMap(urisIn).slice(0, MAX_POINTS);
+}
+
+const OCSP = "1.3.6.1.5.5.7.48.1";
+
+function isOcsp({ subs }: ASN1Obj): boolean {
+  return subs[0]?.toOID() === OCSP;
+}
+
+function extensionOf(certificate: ReadCertificate, type: string): ASN1Obj | undefined {
+  const extension = certificate.extensions.find((each) => each.type === type);
+  return extension && parsed(new Uint8Array(extension.value));
+}
+
+/** The readers throw at what they cannot read. */
+function tolerant(read: () => Standing): Standing {
+  try {
+    return read();
+  } catch (error) {
+    return unknown(error instanceof Error ? error.message.slice(0, 200) : "an answer that cannot be read");
+  }
+}
+
+function printable(url: string): string {
+  return JSON.stringify(url.slice(0, 256));
+}

@@ -1,0 +1,25 @@
+/** What authorities say of certificates is fetched outside of judgements: a judgement names what it lacks, and is made again when that is there. */
+import type { RevocationAnswers } from "../../ports/revocation-answers.ts";
+
+/** Lists, and the lists of their changes. */
+const MAX_ROUNDS = 3;
+
+/**
+ * @param judge by the answers that are there; `answers` are the URLs on which what it says rests. Called anew whenever one was asked for
+ * @param revocations undefined: nobody is asked @throws the signal's reason; what `judge` throws
+ */
+export async function consulting<T extends { readonly answers?: readonly string[] }>(
+  judge: () => T,
+  revocations: RevocationAnswers | undefined,
+  signal: AbortSignal,
+): Promise<T> {
+  let verdict = judge();
+  const asked = new Set<string>();
+  for (let round = 0; round < MAX_ROUNDS && revocations; round++) {
+    const fresh = (verdict.answers ?? []).filter((url) => !asked.has(url));
+    if (fresh.length === 0 || !(await revocations.refresh(fresh, signal))) break;
+    for (const url of fresh) asked.add(url);
+    verdict = judge();
+  }
+  return verdict;
+}
