@@ -137,6 +137,65 @@ describe.each<[string, CosignVersion, readonly string[], string]>([
   });
 });
 
+describe("what policy asks for beside a signature: bills of materials, a scan, test results", () => {
+  const TESTED = "https://in-toto.io/attestation/test-result/v0.1";
+  const DAY_SECONDS = 86_400;
+  const ago = (days: number) => new Date(AT_MS - days * DAY_SECONDS * 1000).toISOString();
+  const needs = (predicateType: string, maxAgeDays?: number, where?: string) => ({
+    ...{ predicateType, authorities: ["release"], threshold: 1, where },
+    maxAgeSeconds: maxAgeDays === undefined ? undefined : maxAgeDays * DAY_SECONDS,
+  });
+  /** Each as its tool writes it, and two days old. */
+  const predicates = {
+    spdxjson: { spdxVersion: "SPDX-2.3", SPDXID: "SPDXRef-DOCUMENT", name: "app", creationInfo: { created: ago(2), creators: ["Tool: syft"] }, packages: [] },
+    cyclonedx: { bomFormat: "CycloneDX", specVersion: "1.6", version: 1, metadata: { timestamp: ago(2) }, components: [{ type: "library", name: "zlib" }] },
+    vuln: {
+      invocation: {},
+      scanner: { uri: "https://scanner.example", result: [{ severity: "LOW" }] },
+      metadata: { scanStartedOn: ago(2), scanFinishedOn: ago(2) },
+    },
+    [TESTED]: { result: "PASSED", configuration: [{ uri: "https://ci.example/suite" }], passedTests: ["a"], failedTests: [] },
+  };
+  const demands = [
+    needs("https://spdx.dev/Document", 3, "predicate.spdxVersion.startsWith('SPDX-2.')"),
+    needs("https://cyclonedx.org/bom", 3, "predicate.components.exists(each, each.name == 'zlib')"),
+    needs("https://cosign.sigstore.dev/attestation/vuln/v1", 3, "!predicate.scanner.result.exists(each, each.severity == 'CRITICAL')"),
+    needs(TESTED, undefined, "predicate.result == 'PASSED' && size(predicate.failedTests) == 0"),
+  ];
+  const kinds = demands.map(({ predicateType }) => predicateType);
+
+  test.each<[string, CosignVersion]>([
+    ["v2 in its tag scheme", "v2"],
+    ["v3 in bundles", "v3"],
+  ])("by cosign %s: each meets its own demand and no other, and only for the digest that it was made for", async (_, version) => {
+    const image = await newImage();
+    const asks = (attestations: typeof demands) => ({ ...byRelease(), attestations });
+    await sign(version, release, named(image));
+    expect(await judgeImage(image, asks(demands))).toMatchObject({ status: "attestation-missing", missingAttestations: kinds });
+    let lacking = kinds;
+    for (const [i, [type, predicate]] of Object.entries(predicates).entries()) {
+      writeFileSync(join(home, "predicate.json"), JSON.stringify(predicate));
+      await attest(version, type, "predicate.json", named(image));
+      lacking = lacking.filter((kind) => kind !== kinds[i]);
+      expect((await judgeImage(image, asks(demands))).missingAttestations).toEqual(lacking);
+    }
+    expect(await judgeImage(image, asks(demands))).toMatchObject({ status: "signed", satisfied: true });
+    const fresher = await judgeImage(image, asks(demands.map((each) => ({ ...each, maxAgeSeconds: DAY_SECONDS }))));
+    // Test results say nothing of when: what nobody dates is not fresh.
+    expect(fresher).toMatchObject({ status: "attestation-missing", missingAttestations: kinds });
+    expect(fresher.refusals.map(({ found }) => found.replace(/^\S+ /, ""))).toEqual([
+      ...Array.from({ length: 3 }, () => `was made on ${ago(2)}, too long ago`),
+      "does not say when it was made",
+    ]);
+    const other = await newImage();
+    await sign(version, release, named(other));
+    await (version === "v2" ? copyTag(image, other, ".att") : copyReferrer(image, other));
+    const elsewhere = await judgeImage(other, asks(demands));
+    expect(elsewhere).toMatchObject({ satisfied: false, missingAttestations: kinds });
+    expect(elsewhere.artefacts.map(({ code }) => code)).toContain("other-digest");
+  });
+});
+
 test("nothing attached is unsigned", async () => {
   expect(await judgeImage(await newImage())).toMatchObject({ status: "unsigned", text: "not signed: nothing is attached to it", artefacts: [] });
 });
@@ -271,19 +330,17 @@ async function copyTag(from: PushedImage, to: PushedImage, suffix: string, chang
   await registry.pushManifest(to.repository, `${to.manifestDigest.replace(":", "-")}${suffix}`, source.mediaType, manifest, never);
 }
 
+/** All of them. */
 async function copyReferrer(from: PushedImage, to: PushedImage, change: Change = (bytes) => bytes): Promise<void> {
-  const [descriptor] = await registry.referrers(from.repository, from.manifestDigest, never);
-  if (!descriptor) throw new Error("no referrer");
-  const source = await registry.manifest(from.repository, descriptor.digest, 1 << 20, never);
-  const moved = JSON.parse((await moveBlobs(source.bytes, from, to, change)).toString()) as { subject: object };
-  moved.subject = { mediaType: source.mediaType, digest: to.manifestDigest, size: to.manifestBytes.length };
-  const bytes = Buffer.from(JSON.stringify(moved));
-  await registry.attach(
-    to.repository,
-    to.manifestDigest,
-    { mediaType: source.mediaType, artifactType: descriptor.artifactType ?? "", annotations: {}, bytes },
-    never,
-  );
+  const descriptors = await registry.referrers(from.repository, from.manifestDigest, never);
+  if (descriptors.length === 0) throw new Error("no referrer");
+  for (const { digest, artifactType = "" } of descriptors) {
+    const source = await registry.manifest(from.repository, digest, 1 << 20, never);
+    const moved = JSON.parse((await moveBlobs(source.bytes, from, to, change)).toString()) as { subject: object };
+    moved.subject = { mediaType: source.mediaType, digest: to.manifestDigest, size: to.manifestBytes.length };
+    const bytes = Buffer.from(JSON.stringify(moved));
+    await registry.attach(to.repository, to.manifestDigest, { mediaType: source.mediaType, artifactType, annotations: {}, bytes }, never);
+  }
 }
 
 async function moveBlobs(manifestBytes: Buffer, from: PushedImage, to: PushedImage, change: Change): Promise<Buffer> {
