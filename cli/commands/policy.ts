@@ -1,4 +1,4 @@
-/** `hullmark policy lint|init|schema|explain|test|simulate|trust-root`. */
+/** `hullmark policy lint|init|schema|explain|test|simulate|trust-root|revoke`. */
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { attestationPolicyDefinition, driftExceptionDefinition } from "@hullmark/verifier/core/policy/custom-resource";
@@ -29,6 +29,7 @@ import { policyExplainCommand, policyTestCommand } from "./policy-explain.ts";
 import { loadPolicy, parsePolicyText } from "./policy-file.ts";
 import { policyFromImage } from "./policy-from-image.ts";
 import { pilotPolicy } from "./policy-pilot.ts";
+import { policyRevokeCommand } from "./policy-revoke.ts";
 import { policySimulateCommand } from "./policy-simulate.ts";
 import { starterPolicy } from "./policy-starter.ts";
 import { policyTrustRootCommand } from "./policy-trust-root.ts";
@@ -105,6 +106,7 @@ export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo =
   policy.addCommand(policyTestCommand(io));
   policy.addCommand(policySimulateCommand());
   policy.addCommand(policyTrustRootCommand(io));
+  policy.addCommand(policyRevokeCommand(io));
   return policy;
 }
 

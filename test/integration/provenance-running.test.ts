@@ -1,6 +1,8 @@
 /** What policy says of signers takes effect on what runs: as soon as the file is saved, without a restart and without another request to the registry. */
+
+import { execFileSync } from "node:child_process";
 import { generateKeyPairSync, hash } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { encodeRecord } from "@hullmark/proto/codec";
 import { Severity, Verdict } from "@hullmark/proto/v1/common";
@@ -8,7 +10,7 @@ import { DriftState, ProvenanceStatus, Query, type SimulatePolicyRequest } from 
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { policySimulator } from "@hullmark/verifier/api/grpc/simulate";
 import { defaultPolicy } from "@hullmark/verifier/core/policy/default";
-import { SIGN_PREDICATE_TYPE } from "@hullmark/verifier/core/provenance/index";
+import { SIGN_PREDICATE_TYPE, SLSA_V1 } from "@hullmark/verifier/core/provenance/index";
 import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { attachBundle, attachTag } from "../fakes/attach.ts";
@@ -30,6 +32,10 @@ let client: OciRegistry;
 let sigstore: TestSigstore;
 let web: PushedImage;
 let old: PushedImage;
+/** A repository of four commits, of which `old` was built from the second. */
+let sources: string;
+const git = (...args: string[]) =>
+  execFileSync("git", ["-C", sources, "-c", "user.name=t", "-c", "user.email=t@example.org", ...args], { encoding: "utf8" }).trim();
 const bare = generateKeyPairSync("ed25519");
 
 beforeAll(async () => {
@@ -48,6 +54,18 @@ beforeAll(async () => {
   const simple = { critical: { identity: {}, image: { "docker-manifest-digest": old.manifestDigest }, type: "cosign container image signature" } };
   await attachTag(client, old, await sigstore.tagSignature(Buffer.from(JSON.stringify(simple)), OLD_PIPELINE));
   verifier = new TestVerifier();
+  sources = join(verifier.directory, "sources");
+  mkdirSync(sources);
+  git("init", "--quiet", "--initial-branch=main");
+  git("remote", "add", "origin", "git@git.example:acme/old.git");
+  for (const message of ["one", "two", "three", "four"]) git("commit", "--quiet", "--allow-empty", "-m", message);
+  const uri = "git+https://git.example/acme/old@refs/heads/main";
+  const predicate = {
+    buildDefinition: { buildType: "https://builder.example/v1", resolvedDependencies: [{ uri, digest: { gitCommit: git("rev-parse", "HEAD~2") } }] },
+    runDetails: { builder: { id: "https://builder.example" } },
+  };
+  const built = { ...statement, subject: [{ digest: { sha256: old.manifestDigest.slice(7) } }], predicateType: SLSA_V1, predicate };
+  await attachBundle(client, old, await sigstore.bundle(Buffer.from(JSON.stringify(built)), PIPELINE));
   writeFileSync(join(verifier.directory, "trusted_root.json"), sigstore.trustedRoot());
   await verifier.start(`policyFile: ${policy()}\nenrolment: { mode: tofu, acceptWithoutCertificate: true }`);
   attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
@@ -350,6 +368,41 @@ test("what is signed and built on no base that is allowed, or on one that is tru
   expect((await provenance("web"))?.text).toContain("base revoked: bad libc");
   policy();
   await reaches("web", ProvenanceStatus.SIGNED);
+  await reaches("old", ProvenanceStatus.SIGNED);
+});
+
+test("what was built from a range of commits that is revoked counts no more as soon as the command has written it", async () => {
+  const file = policy(
+    `  # Whom we no longer trust.\n  revocations: [{ reason: key lost, key: ${JSON.stringify(bare.publicKey.export({ type: "spki", format: "pem" }))} }]`,
+  );
+  await reaches("old", ProvenanceStatus.SIGNED);
+  const command = await hullmarkOf(verifier);
+  const revoke = (range: string, ...more: string[]) =>
+    command("policy", "revoke", file, "--repo", sources, "--commits", range, "--reason", "backdoor", ...more);
+  const before = readFileSync(file, "utf8");
+  for (const [range, code, said] of [
+    ["HEAD..HEAD~1", 2, "holds no commit"],
+    ["HEAD", 2, "want GOOD..BAD"],
+    ["--all..HEAD", 2, "want GOOD..BAD"],
+    ["nothing..HEAD", 3, "git rev-list"],
+  ] as const)
+    expect(await revoke(range), range).toMatchObject({ code, out: "", err: expect.stringContaining(said) });
+  expect(await revoke("HEAD~1..HEAD", "--since", "yesterday")).toMatchObject({ code: 2, out: "" });
+  execFileSync("git", ["clone", "--quiet", "--depth=1", `file://${sources}`, `${sources}-cut`]);
+  expect(await revoke("HEAD~1..HEAD", "--repo", `${sources}-cut`)).toMatchObject({ code: 3, err: expect.stringContaining("part of the history") });
+  expect(readFileSync(file, "utf8")).toBe(before);
+
+  expect(await revoke("HEAD~1..HEAD")).toMatchObject({ code: 0, out: expect.stringContaining("1 commits of https://git.example/acme/old revoked") });
+  expect(await revoke("HEAD~3..HEAD~1", "--repository", "https://git.example/acme/other")).toMatchObject({ code: 0 });
+  expect(readFileSync(file, "utf8")).toContain("# Whom we no longer trust.");
+  expect((await command("policy", "simulate", file)).out).toMatch(/^0 of 2 /);
+  expect(await revoke("HEAD~3..HEAD~1")).toMatchObject({ code: 0, err: "" });
+  await reaches("old", ProvenanceStatus.REVOKED);
+  expect((await provenance("old"))?.text).toContain("commit revoked: backdoor");
+  expect((await provenance("web"))?.status).toBe(ProvenanceStatus.SIGNED);
+  const printed = await command("policy", "revoke", "--repo", sources, "--commits", "HEAD~3..HEAD", "--reason", "backdoor");
+  expect(printed.out).toContain(git("rev-parse", "HEAD"));
+  policy();
   await reaches("old", ProvenanceStatus.SIGNED);
 });
 
