@@ -2,7 +2,7 @@
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { type LayerIdentity, replayBlob, replayLayer } from "@hullmark/verifier/core/reference-value/index";
 import { describe, expect, test } from "vitest";
-import { sha256 } from "../fakes/images.ts";
+import { estargzFooter, sha256 } from "../fakes/images.ts";
 import { directory, entry, file, tar } from "../fakes/tar-writer.ts";
 
 const OPTIONS = { dialect: "containerd", lower: [] } as const;
@@ -25,12 +25,6 @@ function replay(blob: Buffer, content: Buffer, chunk = 4096, more: Partial<Layer
 async function rootOf(reference: ReturnType<typeof replay>): Promise<string> {
   const found = await reference;
   return "unextractable" in found ? JSON.stringify(found.unextractable) : found.root.toString("hex");
-}
-
-/** A gzip member with nothing in it but the offset of the index: how eStargz ends (stargz-snapshotter, docs/estargz.md). */
-function estargzFooter(offset: number): Buffer {
-  const extra = Buffer.concat([Buffer.from("SG"), Buffer.of(22, 0), Buffer.from(`${offset.toString(16).padStart(16, "0")}STARGZ`)]);
-  return Buffer.concat([Buffer.from([0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, extra.length, 0]), extra, Buffer.from([1, 0, 0, 0xff, 0xff]), Buffer.alloc(8)]);
 }
 
 function estargz(): { readonly blob: Buffer; readonly content: Buffer } {

@@ -1,6 +1,6 @@
 /** Small real images, built and pushed without an engine: OCI or Docker schema 2, one platform or an index of several. */
 import { createHash } from "node:crypto";
-import { gzipSync } from "node:zlib";
+import { gzipSync, zstdCompressSync } from "node:zlib";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 
 export interface PushedImage {
@@ -23,6 +23,8 @@ export interface ImageOptions {
   readonly tag?: string;
   readonly dialect?: "oci" | "docker";
   readonly architecture?: string;
+  /** Of the layers; docker knows gzip alone. */
+  readonly compression?: keyof typeof COMPRESSIONS;
   /** One layer each: file name → content. */
   readonly layers?: readonly Readonly<Record<string, string>>[];
 }
@@ -41,6 +43,37 @@ const TYPES = {
     layer: "application/vnd.docker.image.rootfs.diff.tar.gzip",
   },
 } as const;
+
+/** Ends of media types, and what they stand for. */
+export const COMPRESSIONS = {
+  none: { suffix: "", pack: (bytes: Buffer) => bytes },
+  gzip: { suffix: "+gzip", pack: (bytes: Buffer) => gzipSync(bytes) },
+  zstd: { suffix: "+zstd", pack: (bytes: Buffer) => zstdCompressSync(bytes) },
+  /** Frames, and a skippable one where zstd:chunked keeps its index. */
+  "zstd:chunked": {
+    suffix: "+zstd",
+    pack: (bytes: Buffer) =>
+      Buffer.concat([...halves(bytes).map((half) => zstdCompressSync(half)), Buffer.from([0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4])]),
+  },
+  /** Members, and an empty one at the end that says where the index is. */
+  estargz: {
+    suffix: "+gzip",
+    pack: (bytes: Buffer) => {
+      const members = halves(bytes).map((half) => gzipSync(half));
+      return Buffer.concat([...members, estargzFooter(members[0]?.length ?? 0)]);
+    },
+  },
+} as const;
+
+function halves(bytes: Buffer): Buffer[] {
+  return [bytes.subarray(0, 512), bytes.subarray(512)];
+}
+
+/** A gzip member with nothing in it but the offset of the index: how eStargz ends (stargz-snapshotter, docs/estargz.md). */
+export function estargzFooter(offset: number): Buffer {
+  const extra = Buffer.concat([Buffer.from("SG"), Buffer.of(22, 0), Buffer.from(`${offset.toString(16).padStart(16, "0")}STARGZ`)]);
+  return Buffer.concat([Buffer.from([0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, extra.length, 0]), extra, Buffer.from([1, 0, 0, 0xff, 0xff]), Buffer.alloc(8)]);
+}
 
 export function sha256(bytes: Uint8Array): string {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
@@ -74,7 +107,7 @@ const never = new AbortController().signal;
 export async function pushImage(repository: string, options: ImageOptions = {}): Promise<PushedImage> {
   const registry = new OciRegistry();
   try {
-    const { tag = "latest", dialect = "oci", architecture = "amd64", layers = [{ "etc/app.conf": "port=80\n" }] } = options;
+    const { tag = "latest", dialect = "oci", architecture = "amd64", layers = [{ "etc/app.conf": "port=80\n" }], compression = "gzip" } = options;
     const types = TYPES[dialect];
     const tars = layers.map(tar);
     const diffIds = tars.map(sha256);
@@ -88,9 +121,9 @@ export async function pushImage(repository: string, options: ImageOptions = {}):
         history: [...history, { created: "2026-01-01T00:00:00Z", created_by: "CMD /bin/app", empty_layer: true }],
       }),
     );
-    const descriptors = await Promise.all(
-      tars.map(async (bytes) => ({ mediaType: types.layer, ...(await registry.pushBlob(repository, gzipSync(bytes), never)) })),
-    );
+    const { suffix, pack } = COMPRESSIONS[compression];
+    const mediaType = dialect === "docker" ? types.layer : types.layer.replace("+gzip", suffix);
+    const descriptors = await Promise.all(tars.map(async (bytes) => ({ mediaType, ...(await registry.pushBlob(repository, pack(bytes), never)) })));
     const manifest = {
       schemaVersion: 2,
       mediaType: types.manifest,

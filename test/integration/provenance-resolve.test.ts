@@ -1,10 +1,13 @@
 /** From what a runtime reports to the image that it runs, on a real registry. */
+import { generateKeyPairSync } from "node:crypto";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { type ImageResolution, type ResolvedImage, type RuntimeImage, resolveImage } from "@hullmark/verifier/core/provenance/index";
+import { LayerTree, replayBlob } from "@hullmark/verifier/core/reference-value/index";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
-import { type PushedImage, type PushedIndex, pushImage, pushIndex } from "../fakes/images.ts";
-import { never } from "../fakes/judging.ts";
+import { COMPRESSIONS, type PushedImage, type PushedIndex, pushImage, pushIndex } from "../fakes/images.ts";
+import { authority, judge, never } from "../fakes/judging.ts";
+import { signByKey } from "../fakes/key-signed.ts";
 
 let bed: Testbed;
 let image: PushedImage;
@@ -96,6 +99,40 @@ describe("Docker with its own image store", () => {
     const found = resolved(await runs({ imageReference: `${repository}:oci`, imageId: oci.configDigest, repoDigests }));
     expect(found.subjects.map(({ digest }) => digest).sort()).toEqual([oci.manifestDigest, docker.manifestDigest].sort());
   });
+});
+
+test("however its layers are compressed an image is the same, and who signed one of its manifests signed what runs", async () => {
+  const repository = `${bed.registry?.host}/resolve/compressed`;
+  const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const release = authority("release", publicKey.export({ type: "spki", format: "pem" }).toString());
+  const pushed: PushedImage[] = [];
+  for (const compression of Object.keys(COMPRESSIONS) as (keyof typeof COMPRESSIONS)[])
+    pushed.push(await pushImage(repository, { tag: compression.replace(":", "-"), layers: [{ "etc/a": "1" }, { "etc/b": "b".repeat(5000) }], compression }));
+  const [plain, , zstd] = pushed as [PushedImage, PushedImage, PushedImage];
+  expect(new Set(pushed.map(({ configDigest }) => configDigest)).size).toBe(1);
+  expect(new Set(pushed.map(({ manifestDigest }) => manifestDigest)).size).toBe(5);
+  await signByKey(registry, zstd, privateKey);
+
+  const reported = { imageReference: `${repository}:none`, imageId: plain.configDigest };
+  const alone = resolved(await runs({ ...reported, repoDigests: [`${repository}@${plain.manifestDigest}`] }));
+  expect(await judge(registry, alone.subjects, { authorities: [release] })).toMatchObject({ status: "unsigned" });
+  const all = resolved(await runs({ ...reported, repoDigests: pushed.map(({ manifestDigest }) => `${repository}@${manifestDigest}`) }));
+  expect(all.subjects.map(({ digest }) => digest).sort()).toEqual(pushed.map(({ manifestDigest }) => manifestDigest).sort());
+  expect(await judge(registry, all.subjects, { authorities: [release] })).toMatchObject({ status: "signed", signedBy: ["release"] });
+
+  const roots = new Set<string>();
+  for (const { manifestDigest, configDigest } of pushed) {
+    const image = resolved(await runs({ imageReference: `${repository}@${manifestDigest}`, imageId: configDigest }));
+    const trees: LayerTree[] = [];
+    for (const [i, { digest, size }] of image.layers.entries()) {
+      const layer = { digest, size, diffId: image.config.diffIds[i] ?? "" };
+      const tree = await replayBlob(registry.blob(repository, digest, never), layer, { dialect: "docker", lower: [...trees] });
+      if (!(tree instanceof LayerTree)) throw new Error(JSON.stringify(tree));
+      trees.push(tree);
+    }
+    roots.add(trees.map(({ root }) => root.toString("hex")).join());
+  }
+  expect(roots.size).toBe(1);
 });
 
 describe("containerd's image store", () => {
