@@ -17,6 +17,7 @@ import { keysCommand } from "./commands/keys.ts";
 import { imagesCommand, nodesCommand, workloadsCommand } from "./commands/lists.ts";
 import { logCommand } from "./commands/log.ts";
 import { nodeCommand } from "./commands/node.ts";
+import { personCommand } from "./commands/person.ts";
 import { policyCommand } from "./commands/policy.ts";
 import { promoteCommand } from "./commands/promote.ts";
 import { signCommand } from "./commands/sign.ts";
@@ -55,7 +56,7 @@ export function program(as: Invocation = "hullmark"): Command {
     logCommand(output),
   ])
     root.addCommand(each);
-  for (const each of [baselineCommand(), keysCommand()]) root.addCommand(each);
+  for (const each of [baselineCommand(), keysCommand(), personCommand()]) root.addCommand(each);
   return as === "hullmark" ? root.addCommand(completionCommand(root)) : root;
 }
 

@@ -1,10 +1,11 @@
 /** What the verifier makes for itself at its first start: log key, an admin's certificate (in a cluster also a responder's and a viewer's) and a configuration for the command. Owner-only. */
-import { createPrivateKey, generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
+import { createPrivateKey, generateKeyPairSync, hash, type KeyObject, X509Certificate } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { LogKeys } from "./adapters/log-signer/index.ts";
 import type { VerifierConfig } from "./config.ts";
+import type { People } from "./core/people/people.ts";
 import type { CertificateAuthority } from "./ports/certificate-authority.ts";
 import type { KeyToken } from "./ports/signing-key.ts";
 
@@ -66,11 +67,12 @@ export type PublishedRole = "admin" | "responder" | "viewer";
 
 /**
  * Writes STATE/admin: certificate and key of an operator with the role admin, and the command's configuration (each time, ports may change); and the like for other roles,
- * without configuration. Certificates are made anew in the last month of their year, and when the CA is another one.
+ * without configuration. Certificates are made anew in the last month of their year, and when the CA is another one or the name was revoked.
  */
 export async function writeAdminFiles(
   config: VerifierConfig,
   authority: CertificateAuthority,
+  people: Pick<People, "counts" | "issueOwn">,
   { mainPort, httpPort, logVerifierKeys }: AdminFiles,
   nowMs: number,
 ): Promise<void> {
@@ -78,7 +80,7 @@ export async function writeAdminFiles(
     const write = writerIn(join(config.stateDirectory, role));
     write("ca.crt", authority.trustedPem);
     write("log.pub", logVerifierKeys);
-    await writeCredential(join(config.stateDirectory, role), authority, role, nowMs);
+    await writeCredential(join(config.stateDirectory, role), authority, people, role, nowMs);
   }
   const name = config.advertisedNames[0] ?? "localhost";
   const text = commandConfig(config.region, `${bracketed(name)}:${mainPort}`, `${hostOf(config.listen.http, name)}:${httpPort}`);
@@ -95,11 +97,18 @@ function writerIn(directory: string): (name: string, content: string | Buffer) =
   return (name, content) => replaceFile(join(directory, name), content);
 }
 
-async function writeCredential(directory: string, authority: CertificateAuthority, role: PublishedRole, nowMs: number): Promise<void> {
-  if (isGood(join(directory, "client.crt"), join(directory, "client.key"), authority.rootPem, nowMs)) return;
+async function writeCredential(
+  directory: string,
+  { rootPem }: CertificateAuthority,
+  people: Pick<People, "counts" | "issueOwn">,
+  role: PublishedRole,
+  nowMs: number,
+): Promise<void> {
+  const counts = (certificate: X509Certificate) => people.counts(role, hash("sha256", certificate.raw));
+  if (isGood(join(directory, "client.crt"), join(directory, "client.key"), rootPem, nowMs, counts)) return;
   const write = writerIn(directory);
   const { privateKey, publicKey } = newKey();
-  const { chain } = await authority.issueOperator(role, role, spkiOf(publicKey), ADMIN_CERTIFICATE_MS);
+  const { chain } = await people.issueOwn({ name: role, role, publicKey: spkiOf(publicKey), lifetimeMs: ADMIN_CERTIFICATE_MS });
   write("client.key", pkcs8Pem(privateKey));
   write("client.crt", chain.map(certificatePem).join(""));
 }
@@ -122,12 +131,17 @@ function commandConfig(region: string, address: string, http: string): string {
   return stringify({ currentContext: region, contexts: { [region]: context } });
 }
 
-/** Whether a certificate (PEM) is of this CA and this key, and has more than a month to live. A crash between the two files leaves a new key beside an old one. */
-function isGood(file: string, keyFile: string, rootPem: string, nowMs: number): boolean {
+/** Whether a certificate (PEM) counts, is of this CA and this key, and has more than a month to live. A crash between the two files leaves a new key beside an old one. */
+function isGood(file: string, keyFile: string, rootPem: string, nowMs: number, counts: (certificate: X509Certificate) => boolean): boolean {
   try {
     const [certificate, root] = [new X509Certificate(readFileSync(file)), new X509Certificate(rootPem)];
     const ofCa = certificate.checkIssued(root) && certificate.verify(root.publicKey);
-    return ofCa && certificate.checkPrivateKey(createPrivateKey(readFileSync(keyFile))) && certificate.validToDate.getTime() - nowMs > RENEW_BEFORE_MS;
+    return (
+      counts(certificate) &&
+      ofCa &&
+      certificate.checkPrivateKey(createPrivateKey(readFileSync(keyFile))) &&
+      certificate.validToDate.getTime() - nowMs > RENEW_BEFORE_MS
+    );
   } catch {
     return false; // not there, or damaged: made anew
   }

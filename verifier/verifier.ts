@@ -56,6 +56,7 @@ import { PolicyHolder } from "./core/fleet/policy-holder.ts";
 import { ImageService, type ImageServices } from "./core/images/image-service.ts";
 import { LayerLibrary } from "./core/images/layer-library.ts";
 import { OwnKeys } from "./core/keys/own-keys.ts";
+import { People } from "./core/people/people.ts";
 import type { Told } from "./core/pods/index.ts";
 import { RESPONSE_FAILPOINTS, ResponseEngine } from "./core/response/index.ts";
 import { Sessions, simulatePolicy } from "./core/session/index.ts";
@@ -76,6 +77,7 @@ import {
   logKeys,
   makeStateDirectory,
   portForwardFiles,
+  publishedRoles,
   serverCertificate,
   writeAdminFiles,
 } from "./state-files.ts";
@@ -213,7 +215,16 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   stack.defer(() => subscriptions.forEach((end) => void end()));
   // A key changes only once all that must be told of it is there.
   const running = Promise.withResolvers<void>();
-  const writeFiles = () => writeAdminFiles(config, authority, addresses(), nowMs());
+  const people = await People.open({
+    ...{ store: sqlite.store, committer, nowMs, ownNames: ["admin", "responder", "viewer"] },
+    certify: (role, name, spki, lifetimeMs) => authority.issueOperator(role, name, spki, lifetimeMs),
+    revoked: async (name) => {
+      server.endRefused();
+      if ((publishedRoles(config) as readonly string[]).includes(name))
+        await filesChanged().catch((error: unknown) => logger.error({ name, err: error }, "a certificate that was revoked could not be made anew"));
+    },
+  });
+  const writeFiles = () => writeAdminFiles(config, authority, people, addresses(), nowMs());
   const ownKeys = [
     caKey(authority, caChanged),
     noteKey("log", signers, filesChanged),
@@ -298,6 +309,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const access = {
     identify: identifier(config.region),
     nowMs,
+    personMay: (name: string, certificateSha256: string) => people.counts(name, certificateSha256),
     nodeMayAttest: (id: string) => {
       const row = fleet.get(id);
       return row !== undefined && row.revokedAtMs === undefined;
@@ -456,6 +468,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         claims: () => [...history.claims, ...policies.claims, ...baselines.claims, ...response.claims, ...keys.claims, ...podClaims(pods, toldBy(), nowMs())],
         baselines: () => baselines.rows,
         keys,
+        people,
         caCertificates: () => authority.trustedPem,
         logVerifierKeys,
       },
@@ -472,6 +485,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         issueActuator: (nodeId, publicKey) => authority.issueActuator(nodeId, publicKey, ACTUATOR_CERTIFICATE_MS),
         caCertificates: () => authority.trustedPem,
         keys,
+        people,
         intentKeys: () => intents.signing.map(({ verifierKey }) => parseVerifierKey(verifierKey).publicKey.export({ type: "spki", format: "der" })),
       },
       response: { ...access, engine: response, store: sqlite.store },

@@ -4,7 +4,7 @@ import { type OwnKey, Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { ContextError } from "../connection/context-error.ts";
-import { ask, contextOf } from "../connection/run.ts";
+import { ask, contextOf, isPlugin } from "../connection/run.ts";
 import { because } from "../output/because.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
@@ -89,16 +89,21 @@ function trustCommand(): Command {
   return new Command("trust")
     .description("take over from the verifier, known by what the context names, what it is known by from now on: into the context's caFile and logKeyFile")
     .addHelpText("after", "\nAfter a rotation, for people who have files of their own. Exit: 0 up to date, 2 usage, 3 cannot tell")
-    .action(async (_options: unknown, command: Command) =>
-      ask(command, async ({ channel, print, signal }) => {
+    .action(async (_options: unknown, command: Command) => {
+      if (isPlugin(command)) {
+        process.stdout.write("nothing to bring up to date: kubectl hullmark takes all it knows the verifier by from the cluster, each time anew\n");
+        process.exitCode = EXIT.clean;
+        return;
+      }
+      await ask(command, async ({ channel, print, signal }) => {
         const { caFile, logKeyFile } = contextOf(command);
         const { caCertificates, logVerifierKeys } = await channel.client(Query).listKeys({}, { signal });
         replace(caFile, caCertificates);
         if (logKeyFile !== undefined) replace(logKeyFile, logVerifierKeys);
         print(`up to date: ${[caFile, ...(logKeyFile === undefined ? [] : [logKeyFile])].map((file) => printable(file)).join(", ")}\n`);
         return EXIT.clean;
-      }),
-    );
+      });
+    });
 }
 
 function replace(path: string, content: string): void {

@@ -18,6 +18,11 @@ export interface Asking extends Omit<Connection, "close"> {
 
 type GlobalOptions = { readonly config?: string; readonly context?: string } | PluginOptions;
 
+/** Whether the command runs as the plugin of kubectl: no file has its context. */
+export function isPlugin(command: Command): boolean {
+  return "release" in command.optsWithGlobals<GlobalOptions>();
+}
+
 /** The context that the command's options, else the environment, name. @throws ContextError; also in the plugin of kubectl, which has none */
 export function contextOf(command: Command): Context {
   const options = command.optsWithGlobals<GlobalOptions>();

@@ -20,6 +20,8 @@ export interface CallContext {
   readonly peerCertificate: Buffer | undefined;
   /** Address of the peer, for logs only. */
   readonly peer: string;
+  /** Of a stream: ends it with this error, whatever waits to be sent. undefined: the call has one answer. */
+  readonly end: ((error: RpcError) => void) | undefined;
 }
 
 type Handler<M> =
@@ -42,11 +44,11 @@ export type OnError = (error: RpcError, context: CallContext) => void;
 
 type AnyCall = ServerUnaryCall<never, unknown> | ServerWritableStream<never, unknown> | ServerDuplexStream<never, unknown>;
 
-function contextOf(path: string, call: AnyCall): { context: CallContext; abort: AbortController } {
+function contextOf(path: string, call: AnyCall, end?: (error: RpcError) => void): { context: CallContext; abort: AbortController } {
   const abort = new AbortController();
   (call as EventEmitter).on("cancelled", () => abort.abort(new DOMException("cancelled by the peer", "AbortError")));
   const certificate = call.getAuthContext().sslPeerCertificate as { raw?: Buffer } | undefined;
-  return { context: { requestId: randomUUID(), path, signal: abort.signal, peerCertificate: certificate?.raw, peer: call.getPeer() }, abort };
+  return { context: { requestId: randomUUID(), path, signal: abort.signal, peerCertificate: certificate?.raw, peer: call.getPeer(), end }, abort };
 }
 
 /** Adds `service` to `server`. Every call passes `guard` first; there is no way to serve one without. */
@@ -97,14 +99,15 @@ function streaming(
   make: Create,
 ): UntypedHandleCall {
   return ((call: ServerDuplexStream<never, unknown>) => {
-    const { context, abort } = contextOf(path, call);
+    const ended = Promise.withResolvers<never>();
+    const { context, abort } = contextOf(path, call, ended.reject);
     // Not before all is written, the status too: an abort destroys the call in both directions, and with it what still waits for the peer to read.
     (call as EventEmitter).once("finish", () => abort.abort());
     const run = async (): Promise<void> => {
       guard(context);
       const request = bidi ? iterate(call, context.signal) : (call as unknown as ServerWritableStream<never, unknown>).request;
       const responses = handler(request, context);
-      await pump(map(responses, make), call, context.signal);
+      await Promise.race([pump(map(responses, make), call, context.signal), ended.promise]);
     };
     run().then(
       () => call.end(),

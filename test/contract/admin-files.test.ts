@@ -1,11 +1,12 @@
 /** The first admin's credential: kept from start to start, and made anew before it ends or when the CA is another one. */
-import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto";
+import { createPrivateKey, generateKeyPairSync, hash, X509Certificate } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
 import { parseConfig } from "@hullmark/verifier/config";
 import { readPeerIdentity } from "@hullmark/verifier/core/enrolment/index";
+import type { People } from "@hullmark/verifier/core/people/people";
 import { portForwardFiles, publishedRoles, writeAdminFiles } from "@hullmark/verifier/state-files";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { parse } from "yaml";
@@ -22,7 +23,13 @@ afterEach(() => rmSync(home, { recursive: true }));
 const config = () => parseConfig(`stateDirectory: ${home}\nregion: eu-1\nadvertisedNames: [verifier.example]`, "test");
 const open = (nowMs: number) => X509Ca.open({ stateDir: join(home, "ca"), region: "eu-1", clock: { nowMs: () => nowMs } });
 const certificate = () => readFileSync(join(home, "admin/client.crt"), "utf8");
-const start = async (nowMs: number) => writeAdminFiles(config(), await open(nowMs), ADDRESSES, nowMs);
+const fingerprint = (pem: string) => hash("sha256", new X509Certificate(pem).raw);
+
+async function start(nowMs: number, counts: (name: string, certificateSha256: string) => boolean = () => true, of = config()): Promise<void> {
+  const ca = await open(nowMs);
+  const people: Pick<People, "counts" | "issueOwn"> = { counts, issueOwn: async (w) => await ca.issueOperator(w.role, w.name, w.publicKey, w.lifetimeMs) };
+  await writeAdminFiles(of, ca, people, ADDRESSES, nowMs);
+}
 
 test("it is the same at the next start, and another in its last month", async () => {
   const nowMs = Date.now();
@@ -52,6 +59,18 @@ test("it follows a CA that was made anew", async () => {
   expect(new X509Certificate(certificate()).verify(root.publicKey)).toBe(true);
 });
 
+test("it is made anew where it counts no more, once", async () => {
+  const nowMs = Date.now();
+  await start(nowMs);
+  const first = certificate();
+  const counts = (name: string, sha256: string) => name === "admin" && sha256 !== fingerprint(first);
+  await start(nowMs, counts);
+  const second = certificate();
+  expect(second).not.toBe(first);
+  await start(nowMs, counts);
+  expect(certificate()).toBe(second);
+});
+
 test("what is published is the same credential, for whoever brings the ports to their own machine", async () => {
   await start(Date.now());
   const { "config.yaml": text, ...files } = portForwardFiles(config(), ADDRESSES);
@@ -64,7 +83,7 @@ test("what is published is the same credential, for whoever brings the ports to 
 test("in a cluster there is one for a responder and a viewer too, each with its own role and key", async () => {
   const publish = "publish: { namespace: hullmark, caConfigMap: ca, adminSecret: a, responderSecret: r, viewerSecret: v }";
   const cluster = parseConfig(`stateDirectory: ${home}\nregion: eu-1\nkubernetes: { ${publish} }`, "test");
-  await writeAdminFiles(cluster, await open(Date.now()), ADDRESSES, Date.now());
+  await start(Date.now(), undefined, cluster);
   const roles = publishedRoles(cluster);
   expect(roles).toEqual(["admin", "responder", "viewer"]);
   const files = roles.map((role) => portForwardFiles(cluster, ADDRESSES, role));

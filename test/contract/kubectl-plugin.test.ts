@@ -1,6 +1,6 @@
 /** What of the plugin of kubectl needs no cluster: its name, its release, its completion. With one: test/e2e/kubernetes/chart.test.ts. */
 
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { completions } from "../../cli/kubectl/completion.ts";
 import { invocationOf } from "../../cli/kubectl/invocation.ts";
 import { kubectlError } from "../../cli/kubectl/kubectl.ts";
@@ -55,4 +55,19 @@ test.each([
   ["", "UNREACHABLE"],
 ])("%j is told apart, and what is not known is never taken for wrong usage", (stderr, code) => {
   expect(kubectlError(stderr).code).toBe(code);
+});
+
+test("has nothing of its own that a rotation of keys makes old: keys trust says so, and asks nobody", async () => {
+  const said: string[] = [];
+  const write = vi.spyOn(process.stdout, "write").mockImplementation((text) => said.push(String(text)) > 0);
+  vi.stubEnv("PATH", "");
+  try {
+    await program("kubectl-plugin").parseAsync(["keys", "trust"], { from: "user" });
+  } finally {
+    write.mockRestore();
+    vi.unstubAllEnvs();
+  }
+  expect(said.join("")).toMatch(/^nothing to bring up to date: /);
+  expect(process.exitCode).toBe(0);
+  process.exitCode = undefined;
 });

@@ -131,6 +131,20 @@ describe("a host without TPM", () => {
     expect(nodes).toMatchObject([{ trust: "none" }]);
   });
 
+  test("a second person has a name and a role of their own, and is shut out again", async () => {
+    const directory = join(bed.directory, "host-bob");
+    const bob = (...args: string[]) => hullmark("--config", join(directory, "config.yaml"), ...args);
+    try {
+      expect((await hullmark("person", "add", "bob", "--role", "viewer", "--dir", directory)).code).toBe(0);
+      expect((await bob("status")).text).toContain("Nodes      1/1 attested");
+      expect(await bob("action", "pause", "-m", "x")).toMatchObject({ code: 2, text: expect.stringContaining("this needs the role responder") });
+      expect((await hullmark("person", "revoke", "bob", "-m", "has left")).code).toBe(0);
+      expect(await bob("status")).toMatchObject({ code: 2, text: expect.stringContaining("was revoked") });
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+
   test("a drift shows", async () => {
     await docker("exec", "web", "sh", "-c", "echo x > /etc/hullmark-planted");
     const { code, text } = await eventually(

@@ -97,9 +97,12 @@ ${/^registries:/m.test(more) ? "" : 'registries: { allowPrivate: ["127.0.0.1:*"]
     return this.#channel(key, pem);
   }
 
-  /** A certificate of the verifier's own CA. */
-  async certify(issue: (authority: X509Ca, spki: Buffer) => Promise<{ chain: readonly Buffer[] }>): Promise<{ key: Buffer; pem: Buffer }> {
-    const authority = await X509Ca.open({ stateDir: join(this.directory, "state/ca"), region: this.region, clock: this.clock });
+  /** A certificate of the verifier's own CA. @param clock that dates it; the verifier's where none is given */
+  async certify(
+    issue: (authority: X509Ca, spki: Buffer) => Promise<{ chain: readonly Buffer[] }>,
+    clock: Pick<Clock, "nowMs"> = this.clock,
+  ): Promise<{ key: Buffer; pem: Buffer }> {
+    const authority = await X509Ca.open({ stateDir: join(this.directory, "state/ca"), region: this.region, clock });
     const { privateKey, publicKey }: { privateKey: KeyObject; publicKey: KeyObject } = generateKeyPairSync("ec", { namedCurve: "P-256" });
     const { chain } = await issue(authority, publicKey.export({ type: "spki", format: "der" }));
     const pem = chain.map((der) => `-----BEGIN CERTIFICATE-----\n${der.toString("base64")}\n-----END CERTIFICATE-----\n`).join("");

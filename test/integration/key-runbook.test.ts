@@ -58,7 +58,13 @@ async function perform(title: string): Promise<void> {
   expect(lines.length, title).toBeGreaterThan(0);
   for (const line of lines) {
     ran.push(line);
-    const [command, ...rest] = words(line).map((word) => word.replace(/^NODE$/, "node-1").replace(/^DIR$/, join(directory, "actuator")));
+    const [command, ...rest] = words(line).map((word) =>
+      word
+        .replace(/^NODE$/, "node-1")
+        .replace(/^NAME$/, "ann")
+        .replace(/^ROLE$/, "viewer")
+        .replace(/^DIR$/, join(directory, line.includes("actuator") ? "actuator" : "person")),
+    );
     if (command === "hullmark")
       await run(process.execPath, [main, ...rest], { cwd: directory, env: { ...process.env, HULLMARK_CONFIG: state("admin/config.yaml") } });
     else throw new Error(`what is ${line}?`);
@@ -78,6 +84,14 @@ test("ca", async () => {
   await expect(thief()).resolves.toMatchObject({ region: verifier.region });
   await perform("Stolen: ca");
   await expect(thief()).rejects.toMatchObject({ code: "UNAVAILABLE" });
+});
+
+test("a person's certificate", async () => {
+  const { key, pem } = await verifier.certify((authority, spki) => authority.issueOperator("viewer", "ann", spki, 3_600_000));
+  const thief = verifier.track(new RpcChannel(verifier.mainAddress, credentials.createSsl(verifier.ca, key, pem))).client(Query);
+  await expect(thief.getStatus({})).resolves.toMatchObject({ region: verifier.region });
+  await perform("Stolen: a person's certificate");
+  await expect(thief.getStatus({})).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
 });
 
 test("log", async () => {

@@ -380,6 +380,22 @@ export interface PauseRow {
   readonly sinceMs: number;
 }
 
+/** A name that people's certificates are of: what it was given last, and what was taken from it. */
+export interface PersonRow {
+  readonly name: string;
+  /** viewer, responder, approver or admin; empty, with the three after it, where none was issued on demand. */
+  readonly role: string;
+  readonly issuedAtMs: number | undefined;
+  readonly issuedBy: string;
+  readonly notAfterMs: number | undefined;
+  /** Of the last time, later than what was issued before it; undefined: never, and whatever is of the name counts. */
+  readonly revokedAtMs: number | undefined;
+  readonly revokedBy: string;
+  readonly revokedReason: string;
+  /** What alone counts of a name that was revoked, the oldest first: SHA-256 of the certificate (DER, hexadecimal), and when it ends. */
+  readonly sinceRevoked: readonly { readonly sha256: string; readonly notAfterMs: number }[];
+}
+
 /** Reference values of a pool of nodes: every version that was ever proposed. */
 export interface BaselineRow {
   /** `POOL@VERSION`. */

@@ -24,6 +24,7 @@ import type {
   MemoryRow,
   NodeRow,
   PauseRow,
+  PersonRow,
   QuoteRow,
   WorkloadRow,
 } from "./rows.ts";
@@ -48,6 +49,7 @@ export interface StoreCommit {
   /** Remembers a nonce; the commit fails with STORE_CONFLICT where it is known. */
   readonly spendNonce?: { readonly nonce: Buffer; readonly expiresAtMs: number };
   readonly baselines?: readonly BaselineRow[];
+  readonly people?: readonly PersonRow[];
   readonly images?: readonly ImageRow[];
   readonly removedImages?: readonly string[];
   /** Replaced only by a later one; of a service no more than MAX_AFFIRMED_IMAGES are kept. */
@@ -188,6 +190,7 @@ export interface Store {
   readPause(): Promise<PauseRow | undefined>;
 
   readBaselines(): Promise<readonly BaselineRow[]>;
+  readPeople(): Promise<readonly PersonRow[]>;
   readImages(): Promise<readonly ImageRow[]>;
   /** Of one service on one node, the last affirmed first. */
   readAffirmedImages(nodeId: string, service: string): Promise<readonly AffirmedImageRow[]>;

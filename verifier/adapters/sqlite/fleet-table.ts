@@ -10,6 +10,7 @@ import {
   type JoinTokenRow,
   MAX_AFFIRMED_IMAGES,
   type NodeRow,
+  type PersonRow,
   type QuoteRow,
 } from "../../ports/rows.ts";
 import { StoreError } from "../../ports/store.ts";
@@ -121,6 +122,14 @@ export class FleetTable {
 
   readBaselines(): BaselineRow[] {
     return this.#bodies("SELECT body FROM baselines ORDER BY id");
+  }
+
+  putPerson(row: PersonRow): void {
+    this.#run("INSERT OR REPLACE INTO people (name, body) VALUES (?, ?)", row.name, toJson(row));
+  }
+
+  readPeople(): PersonRow[] {
+    return this.#bodies("SELECT body FROM people ORDER BY name");
   }
 
   putImage(row: ImageRow): void {

@@ -86,4 +86,5 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (node_id, service, config_digest)
   ) WITHOUT ROWID;
   `,
+  "CREATE TABLE people (name TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;",
 ];

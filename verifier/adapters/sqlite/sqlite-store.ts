@@ -67,6 +67,7 @@ function storeOver(writer: ThreadClient, reader: ThreadClient): Store {
     readLastActionNumber: () => reader.call("actions", "lastNumber"),
     readPause: () => reader.call("actions", "readPause"),
     readBaselines: () => reader.call("fleet", "readBaselines"),
+    readPeople: () => reader.call("fleet", "readPeople"),
     readImages: () => reader.call("fleet", "readImages"),
     readAffirmedImages: (nodeId, service) => reader.call("fleet", "readAffirmedImages", nodeId, service),
     readCoverage: (sinceMs) => reader.call("fleet", "readCoverage", sinceMs),

@@ -43,6 +43,7 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Query/ListKeys": "viewer",
   // Reads only, and costs what a change of policy costs.
   "/hullmark.v1.Query/SimulatePolicy": "responder",
+  "/hullmark.v1.Query/ListPeople": "viewer",
   "/hullmark.v1.Admin/AcknowledgeDrift": "responder",
   "/hullmark.v1.Admin/RequestQuote": "responder",
   "/hullmark.v1.Admin/AllowNode": "admin",
@@ -57,6 +58,8 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Admin/IssueActuatorCertificate": "admin",
   "/hullmark.v1.Admin/RotateKey": "admin",
   "/hullmark.v1.Admin/RetireKey": "admin",
+  "/hullmark.v1.Admin/IssuePersonCertificate": "admin",
+  "/hullmark.v1.Admin/RevokePerson": "admin",
   "/hullmark.v1.Actuation/PullIntents": "actuator",
   "/hullmark.v1.Actuation/ReportOutcome": "actuator",
   "/hullmark.v1.Response/ListActions": "viewer",
@@ -76,16 +79,23 @@ export interface AccessServices {
   readonly nowMs: () => number;
   /** Enrolled, and not revoked. */
   readonly nodeMayAttest: (nodeId: string) => boolean;
+  /** Whether a person's certificate (SHA-256 of its DER, hexadecimal) was not revoked. */
+  readonly personMay: (name: string, certificateSha256: string) => boolean;
 }
 
 /** The caller of the main listener. @throws RpcError UNAUTHENTICATED */
-export function callerOf({ peerCertificate }: CallContext, { identify, nowMs }: Pick<AccessServices, "identify" | "nowMs">): PeerIdentity {
+export function callerOf(
+  { peerCertificate }: CallContext,
+  { identify, nowMs, personMay }: Pick<AccessServices, "identify" | "nowMs" | "personMay">,
+): PeerIdentity {
   const identity = peerCertificate && identify(peerCertificate);
   if (!identity)
     throw new RpcError("UNAUTHENTICATED", "no client certificate of this verifier", { reason: "CERTIFICATE", fix: "enrol, or ask an admin for a certificate" });
   // TLS checks dates at the handshake only; a connection can outlive its certificate.
   if (nowMs() >= identity.notAfterMs)
     throw new RpcError("UNAUTHENTICATED", "the client certificate has expired", { reason: "CERTIFICATE_EXPIRED", fix: "enrol again" });
+  if (identity.kind === "operator" && !personMay(identity.name, identity.certificateSha256))
+    throw new RpcError("UNAUTHENTICATED", "this certificate was revoked", { reason: "REVOKED", fix: "ask an admin for another" });
   return identity;
 }
 

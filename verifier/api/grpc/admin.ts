@@ -6,14 +6,17 @@ import type { Admin } from "@hullmark/proto/v1/admin";
 import { isP256 } from "../../core/enrolment/certificate-request.ts";
 import { isNodeName } from "../../core/enrolment/decide.ts";
 import { tokenDigest } from "../../core/enrolment/index.ts";
+import { OPERATOR_NAME_PATTERN } from "../../core/enrolment/peer-identity.ts";
 import { type Administration, AdministrationError } from "../../core/fleet/administration.ts";
 import { SEVERITY_NAMES } from "../../core/fleet/alert-planner.ts";
 import type { Baselines } from "../../core/fleet/baselines.ts";
 import type { OwnKeys } from "../../core/keys/own-keys.ts";
+import type { People } from "../../core/people/people.ts";
 import type { IssuedCertificate } from "../../ports/certificate-authority.ts";
 import type { AlertSeverity } from "../../ports/notifier.ts";
 import { type AccessServices, operatorOf } from "./access.ts";
 import { invalid, rpcErrorOf } from "./errors.ts";
+import { isRole, ROLES } from "./identity.ts";
 
 export interface AdminServices extends AccessServices {
   readonly administration: Administration;
@@ -32,6 +35,7 @@ export interface AdminServices extends AccessServices {
   /** PEM: what an actuator pins. */
   readonly caCertificates: () => string;
   readonly keys: OwnKeys;
+  readonly people: People;
   /** undefined: no such node. */
   readonly findNode: (idOrName: string) => { readonly id: string } | undefined;
   /** Sends a harmless alert to one route, or (empty) to all. */
@@ -42,6 +46,7 @@ const MAX_REASON_CHARS = 500;
 const MAX_NAME_CHARS = 512;
 const MAX_BASELINE_NODES = 100;
 const MAX_REVIEW_DAYS = 366;
+const MAX_PERSON_DAYS = 366;
 const MAX_TOKEN_SECONDS = 86_400;
 const TOKEN_BYTES = 32;
 const DRILL_OUTCOMES = ["begun", "passed", "failed", "undecided"];
@@ -103,6 +108,19 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
     },
     async acceptHistory({ reason }, context) {
       return { size: BigInt(await acting(() => services.acceptHistory(operatorOf(context, services).name, reasonOf(reason)))) };
+    },
+    async issuePersonCertificate({ name, role, publicKey, days }, context) {
+      if (!OPERATOR_NAME_PATTERN.test(name)) throw invalid("name", "1 to 64 of A-Z a-z 0-9 . _ @ -, beginning with a letter or digit");
+      if (!isRole(role)) throw invalid("role", ROLES.join(", "));
+      if (publicKey.length > MAX_KEY_BYTES || !isP256(publicKey)) throw invalid("publicKey", "a P-256 key, SubjectPublicKeyInfo in DER");
+      if (days < 1 || days > MAX_PERSON_DAYS) throw invalid("days", `1 to ${MAX_PERSON_DAYS}`);
+      const wanted = { name, role, publicKey, lifetimeMs: days * 86_400_000 };
+      const { chain, notAfterMs } = await acting(() => services.people.issue(wanted, operatorOf(context, services).name));
+      return { certificateChain: [...chain], expiresAt: timestampFromMs(notAfterMs) };
+    },
+    async revokePerson({ name, reason }, context) {
+      if (!OPERATOR_NAME_PATTERN.test(name)) throw invalid("name", "the name of a person: hullmark person ls");
+      return { known: await acting(() => services.people.revoke(name, operatorOf(context, services).name, reasonOf(reason))) };
     },
     async rotateKey({ name, reason }, context) {
       return { id: await acting(() => services.keys.rotate(keyNameOf(name), operatorOf(context, services).name, reasonOf(reason))) };

@@ -1,12 +1,12 @@
 /** Who is calling, as the verified client certificate says. */
-import { X509Certificate } from "node:crypto";
+import { hash, X509Certificate } from "node:crypto";
 import { type PeerIdentity as CertifiedIdentity, readPeerIdentity } from "../../core/enrolment/peer-identity.ts";
 import type { OperatorRole } from "../../ports/certificate-authority.ts";
 
 /** Each role may do all that those before it may. */
-const ROLES: readonly OperatorRole[] = ["viewer", "responder", "approver", "admin"];
+export const ROLES: readonly OperatorRole[] = ["viewer", "responder", "approver", "admin"];
 
-export type PeerIdentity = CertifiedIdentity & { readonly notAfterMs: number };
+export type PeerIdentity = CertifiedIdentity & { /** Of the DER, hexadecimal. */ readonly certificateSha256: string; readonly notAfterMs: number };
 export type NodeIdentity = Exclude<PeerIdentity, { kind: "operator" }>;
 export type OperatorIdentity = Extract<PeerIdentity, { kind: "operator" }>;
 
@@ -22,11 +22,15 @@ export function identifier(region: string): Identify {
     const key = der.toString("latin1");
     if (known.has(key)) return known.get(key);
     const identity = readPeerIdentity(der, region);
-    const whole = identity && { ...identity, notAfterMs: new X509Certificate(der).validToDate.getTime() };
+    const whole = identity && { ...identity, certificateSha256: hash("sha256", der), notAfterMs: new X509Certificate(der).validToDate.getTime() };
     if (known.size >= MAX_KNOWN) known.clear();
     known.set(key, whole);
     return whole;
   };
+}
+
+export function isRole(text: string): text is OperatorRole {
+  return (ROLES as readonly string[]).includes(text);
 }
 
 export function atLeast(role: OperatorRole, wanted: OperatorRole): boolean {

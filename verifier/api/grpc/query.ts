@@ -8,6 +8,7 @@ import { isAttested, members } from "../../core/fleet/census.ts";
 import type { EventBus, Events } from "../../core/fleet/events.ts";
 import type { Fleet } from "../../core/fleet/fleet.ts";
 import type { OwnKeys } from "../../core/keys/own-keys.ts";
+import type { People } from "../../core/people/people.ts";
 import { policyDigest } from "../../core/policy/digest.ts";
 import type { Policy } from "../../core/policy/types.ts";
 import type { StandingMarks } from "../../core/response/standing-marks.ts";
@@ -30,6 +31,7 @@ export interface QueryServices extends Pick<SimulateServices, "composed" | "simu
   readonly claims: () => readonly ClaimRow[];
   readonly baselines: () => readonly BaselineRow[];
   readonly keys: OwnKeys;
+  readonly people: Pick<People, "rows">;
   /** PEM: what the command and agents pin. */
   readonly caCertificates: () => string;
   /** What verifies the log, one a line. */
@@ -130,6 +132,13 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
         .rows()
         .map(({ name, id, state, madeAtMs, dueAtMs }) => ({ name, id, state, madeAt: timestampFromMs(madeAtMs), dueAt: timestampFromMs(dueAtMs) }));
       return { keys, caCertificates: services.caCertificates(), logVerifierKeys: services.logVerifierKeys() };
+    },
+    async listPeople() {
+      const at = (ms: number | undefined) => (ms === undefined ? undefined : timestampFromMs(ms));
+      const people = services.people.rows.map(({ issuedAtMs, notAfterMs, revokedAtMs, ...same }) => ({
+        ...{ ...same, issuedAt: at(issuedAtMs), expiresAt: at(notAfterMs), revokedAt: at(revokedAtMs) },
+      }));
+      return { people };
     },
     async listNodes({ pageSize, pageToken }) {
       const rows = fleet

@@ -1,6 +1,6 @@
 /** The gRPC listeners: one for nodes and people with certificates, one for strangers who want one. */
 import { Server, type ServerCredentials } from "@grpc/grpc-js";
-import { addService, type Guard, MAX_MESSAGE_BYTES, type OnError } from "@hullmark/proto/rpc";
+import { addService, type CallContext, type Guard, MAX_MESSAGE_BYTES, type OnError, RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Attestation } from "@hullmark/proto/v1/attestation";
 import { Enrollment } from "@hullmark/proto/v1/enrollment";
@@ -33,6 +33,8 @@ export interface RunningServer {
   readonly enrolmentPort: number;
   /** New connections meet these. */
   changeTls(tls: TlsMaterial): void;
+  /** Ends the streams of people who would be refused now. */
+  endRefused(): void;
   /** Ends the connections that are there, for whom they let in may count no more: what is asked now is answered still, for three seconds. */
   reconnect(): void;
   /** No new calls; those under way may end until `deadlineMs`, then they are cut off. */
@@ -59,7 +61,14 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
   const main = new Server(LIMITS);
   const guard = mainGuard(options.access);
   addService(main, Attestation, attestationService(options.attestation), guard, options.onError);
-  addService(main, Query, queryService(options.query), guard, options.onError);
+  const watching = new Set<CallContext>();
+  const queryGuard: Guard = (context) => {
+    guard(context);
+    if (!context.end) return;
+    watching.add(context);
+    context.signal.addEventListener("abort", () => watching.delete(context), { once: true });
+  };
+  addService(main, Query, queryService(options.query), queryGuard, options.onError);
   addService(main, Admin, adminService(options.admin), guard, options.onError);
   addService(main, Response, responseService(options.response), guard, options.onError);
   addService(main, Actuation, actuationService(options.response), guard, options.onError);
@@ -77,6 +86,15 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
       mainPort,
       enrolmentPort,
       changeTls: (tls) => secure.forEach((each) => void each.change(tls)),
+      endRefused: () => {
+        for (const context of watching) {
+          try {
+            guard(context);
+          } catch (error) {
+            context.end?.(RpcError.from(error));
+          }
+        }
+      },
       reconnect: () => void main.drain(options.mainAddress.replace(/\d+$/, String(mainPort)), RECONNECT_MS),
       stop: (deadlineMs) => stop(servers, deadlineMs),
     };

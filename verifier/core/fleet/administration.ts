@@ -13,7 +13,7 @@ import { adminFact, entry, text } from "./log-facts.ts";
 /**
  * NOT_FOUND: no such thing. NOT_LIVE: the node has no session now. NOT_OPEN: the drift, or the baseline, is over. OWN_REQUEST: nobody approves what they
  * proposed. UNPROVEN: no quote of the node vouches for what is asked. LAST: nothing would be asked for in its place. TOO_MANY: a bound is reached.
- * CHANGED: it is not what it was when it was looked at.
+ * CHANGED: it is not what it was when it was looked at. OWN_NAME: it is kept for the verifier itself.
  */
 export type AdministrationErrorCode =
   | "NOT_FOUND"
@@ -25,7 +25,8 @@ export type AdministrationErrorCode =
   | "LAST"
   | "TOO_MANY"
   | "CHANGED"
-  | "OVERLAP";
+  | "OVERLAP"
+  | "OWN_NAME";
 
 export class AdministrationError extends Error {
   readonly code: AdministrationErrorCode;

@@ -760,6 +760,107 @@ export declare type RetireKeyResponse = Message<"hullmark.v1.RetireKeyResponse">
 export declare const RetireKeyResponseSchema: GenMessage<RetireKeyResponse>;
 
 /**
+ * @generated from message hullmark.v1.IssuePersonCertificateRequest
+ */
+export declare type IssuePersonCertificateRequest = Message<"hullmark.v1.IssuePersonCertificateRequest"> & {
+  /**
+   * 1..64 of A-Z a-z 0-9 . _ @ -, beginning with a letter or digit: who it is, in the log and to other people.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * viewer, responder, approver or admin.
+   *
+   * @generated from field: string role = 2;
+   */
+  role: string;
+
+  /**
+   * SubjectPublicKeyInfo (DER) of a P-256 key.
+   *
+   * @generated from field: bytes public_key = 3;
+   */
+  publicKey: Uint8Array;
+
+  /**
+   * 1..366.
+   *
+   * @generated from field: uint32 days = 4;
+   */
+  days: number;
+};
+
+/**
+ * Describes the message hullmark.v1.IssuePersonCertificateRequest.
+ * Use `create(IssuePersonCertificateRequestSchema)` to create a new message.
+ */
+export declare const IssuePersonCertificateRequestSchema: GenMessage<IssuePersonCertificateRequest>;
+
+/**
+ * @generated from message hullmark.v1.IssuePersonCertificateResponse
+ */
+export declare type IssuePersonCertificateResponse = Message<"hullmark.v1.IssuePersonCertificateResponse"> & {
+  /**
+   * DER, leaf first.
+   *
+   * @generated from field: repeated bytes certificate_chain = 1;
+   */
+  certificateChain: Uint8Array[];
+
+  /**
+   * @generated from field: google.protobuf.Timestamp expires_at = 2;
+   */
+  expiresAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message hullmark.v1.IssuePersonCertificateResponse.
+ * Use `create(IssuePersonCertificateResponseSchema)` to create a new message.
+ */
+export declare const IssuePersonCertificateResponseSchema: GenMessage<IssuePersonCertificateResponse>;
+
+/**
+ * @generated from message hullmark.v1.RevokePersonRequest
+ */
+export declare type RevokePersonRequest = Message<"hullmark.v1.RevokePersonRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.RevokePersonRequest.
+ * Use `create(RevokePersonRequestSchema)` to create a new message.
+ */
+export declare const RevokePersonRequestSchema: GenMessage<RevokePersonRequest>;
+
+/**
+ * @generated from message hullmark.v1.RevokePersonResponse
+ */
+export declare type RevokePersonResponse = Message<"hullmark.v1.RevokePersonResponse"> & {
+  /**
+   * A certificate of this name is known to have been issued.
+   *
+   * @generated from field: bool known = 1;
+   */
+  known: boolean;
+};
+
+/**
+ * Describes the message hullmark.v1.RevokePersonResponse.
+ * Use `create(RevokePersonResponseSchema)` to create a new message.
+ */
+export declare const RevokePersonResponseSchema: GenMessage<RevokePersonResponse>;
+
+/**
  * What changes something. Roles are named at each call; identity comes from the client certificate.
  *
  * @generated from service hullmark.v1.Admin
@@ -934,6 +1035,26 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof RetireKeyRequestSchema;
     output: typeof RetireKeyResponseSchema;
+  },
+  /**
+   * admin: a client certificate for a person; its key stays with whoever asks.
+   *
+   * @generated from rpc hullmark.v1.Admin.IssuePersonCertificate
+   */
+  issuePersonCertificate: {
+    methodKind: "unary";
+    input: typeof IssuePersonCertificateRequestSchema;
+    output: typeof IssuePersonCertificateResponseSchema;
+  },
+  /**
+   * admin: whatever was issued to a name until now counts no more; what is open by it ends.
+   *
+   * @generated from rpc hullmark.v1.Admin.RevokePerson
+   */
+  revokePerson: {
+    methodKind: "unary";
+    input: typeof RevokePersonRequestSchema;
+    output: typeof RevokePersonResponseSchema;
   },
 }>;
 

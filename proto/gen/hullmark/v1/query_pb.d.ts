@@ -1682,6 +1682,91 @@ export declare type ListBaselinesResponse = Message<"hullmark.v1.ListBaselinesRe
 export declare const ListBaselinesResponseSchema: GenMessage<ListBaselinesResponse>;
 
 /**
+ * @generated from message hullmark.v1.ListPeopleRequest
+ */
+export declare type ListPeopleRequest = Message<"hullmark.v1.ListPeopleRequest"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.ListPeopleRequest.
+ * Use `create(ListPeopleRequestSchema)` to create a new message.
+ */
+export declare const ListPeopleRequestSchema: GenMessage<ListPeopleRequest>;
+
+/**
+ * @generated from message hullmark.v1.ListPeopleResponse
+ */
+export declare type ListPeopleResponse = Message<"hullmark.v1.ListPeopleResponse"> & {
+  /**
+   * @generated from field: repeated hullmark.v1.Person people = 1;
+   */
+  people: Person[];
+};
+
+/**
+ * Describes the message hullmark.v1.ListPeopleResponse.
+ * Use `create(ListPeopleResponseSchema)` to create a new message.
+ */
+export declare const ListPeopleResponseSchema: GenMessage<ListPeopleResponse>;
+
+/**
+ * A name that certificates of people are of.
+ *
+ * @generated from message hullmark.v1.Person
+ */
+export declare type Person = Message<"hullmark.v1.Person"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Of the certificate that was issued last, as the three after it; empty where none was issued on demand.
+   *
+   * @generated from field: string role = 2;
+   */
+  role: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp issued_at = 3;
+   */
+  issuedAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: string issued_by = 4;
+   */
+  issuedBy: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp expires_at = 5;
+   */
+  expiresAt?: Timestamp | undefined;
+
+  /**
+   * Certificates that were issued until then count no more. Absent: none was taken.
+   *
+   * @generated from field: google.protobuf.Timestamp revoked_at = 6;
+   */
+  revokedAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: string revoked_by = 7;
+   */
+  revokedBy: string;
+
+  /**
+   * @generated from field: string revoked_reason = 8;
+   */
+  revokedReason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.Person.
+ * Use `create(PersonSchema)` to create a new message.
+ */
+export declare const PersonSchema: GenMessage<Person>;
+
+/**
  * @generated from message hullmark.v1.ListKeysRequest
  */
 export declare type ListKeysRequest = Message<"hullmark.v1.ListKeysRequest"> & {
@@ -1730,7 +1815,7 @@ export declare const ListKeysResponseSchema: GenMessage<ListKeysResponse>;
  */
 export declare type OwnKey = Message<"hullmark.v1.OwnKey"> & {
   /**
-   * `ca`, `log`, `ear`, `nonce`
+   * `ca`, `log`, `ear`, `nonce`, `intent`
    *
    * @generated from field: string name = 1;
    */
@@ -2323,6 +2408,16 @@ export declare const Query: GenService<{
     methodKind: "unary";
     input: typeof SimulatePolicyRequestSchema;
     output: typeof SimulatePolicyResponseSchema;
+  },
+  /**
+   * Who was given a certificate, and from whom it was taken.
+   *
+   * @generated from rpc hullmark.v1.Query.ListPeople
+   */
+  listPeople: {
+    methodKind: "unary";
+    input: typeof ListPeopleRequestSchema;
+    output: typeof ListPeopleResponseSchema;
   },
 }>;
 

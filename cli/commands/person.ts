@@ -1,0 +1,124 @@
+/** `hullmark person add|ls|revoke`: who may ask and decide: a certificate for each, with a role, taken back at once where need be. */
+import { generateKeyPairSync, X509Certificate } from "node:crypto";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { Admin } from "@hullmark/proto/v1/admin";
+import { type Person, Query } from "@hullmark/proto/v1/query";
+import { printable } from "@hullmark/verifier/core/text/printable";
+import { Command, Option } from "commander";
+import { stringify } from "yaml";
+import { ContextError } from "../connection/context-error.ts";
+import { ask, contextOf, isPlugin } from "../connection/run.ts";
+import { because } from "../output/because.ts";
+import { EXIT } from "../output/exit-codes.ts";
+import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
+import { replaceFile } from "../output/replace-file.ts";
+import { table } from "../output/table.ts";
+import { toMs } from "../output/words.ts";
+import { within } from "./numbers.ts";
+
+const ROLES = ["viewer", "responder", "approver", "admin"];
+/** As `kubectl port-forward service/…-verifier 7443 7480` brings the verifier of a cluster. */
+const FORWARDED = { name: "cluster", address: "localhost:7443", logUrl: "http://localhost:7480/log" };
+
+export function personCommand(): Command {
+  const person = new Command("person").description("who may ask and decide: a certificate for each, with a role");
+  for (const each of [addCommand(), lsCommand(), revokeCommand()]) person.addCommand(each);
+  return person;
+}
+
+interface AddFlags {
+  readonly role: string;
+  readonly dir: string;
+  readonly days: number;
+}
+
+function addCommand(): Command {
+  return new Command("add")
+    .description("make key, certificate and configuration for a person, and log it (admins)")
+    .argument("<name>", "by which the log and others know them; whoever has a name keeps what they had until it ends or is revoked")
+    .addOption(new Option("--role <role>", "each may do what those before it may").choices(ROLES).makeOptionMandatory())
+    .requiredOption("--dir <directory>", "made with mode 0700; ~/.config/hullmark of the person is where the command looks")
+    .option("--days <days>", "how long it is good, 1 to 366", within(1, 366), 365)
+    .addHelpText(
+      "after",
+      "\nWhoever holds the key is the person: hand the directory over by a safe way, and keep no copy. Exit: 0 made, 2 usage or no right, 3 cannot tell",
+    )
+    .action(async (name: string, { role, dir, days }: AddFlags, command: Command) =>
+      ask(command, async ({ channel, print, signal }) => {
+        const { name: context, ...where } = isPlugin(command) ? FORWARDED : contextOf(command);
+        const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+        const request = { name, role, publicKey: publicKey.export({ type: "spki", format: "der" }), days };
+        const [{ certificateChain, expiresAt }, { caCertificates, logVerifierKeys }] = await Promise.all([
+          channel.client(Admin).issuePersonCertificate(request, { signal }),
+          channel.client(Query).listKeys({}, { signal }),
+        ]);
+        const files = { caFile: "ca.crt", certFile: "client.crt", keyFile: "client.key", logKeyFile: "log.pub" };
+        const entry = { address: where.address, ...files, ...(where.logUrl !== undefined && { logUrl: where.logUrl }) };
+        writeAll(dir, {
+          "client.key": privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
+          "client.crt": certificateChain.map((der) => new X509Certificate(der).toString()).join(""),
+          "ca.crt": caCertificates,
+          "log.pub": logVerifierKeys,
+          "config.yaml": stringify({ currentContext: context, contexts: { [context]: entry } }),
+        });
+        print(`${printable(name, 64)}, ${role}: ${printable(dir)}, until ${new Date(toMs(expiresAt) ?? 0).toISOString()}\n`);
+        return EXIT.clean;
+      }),
+    );
+}
+
+function writeAll(directory: string, files: Readonly<Record<string, string>>): void {
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    for (const [name, content] of Object.entries(files)) replaceFile(join(directory, name), content, 0o600);
+  } catch (cause) {
+    throw new ContextError(`${directory} cannot be written: ${because(cause)}; what was issued is good all the same: hullmark person revoke`, { cause });
+  }
+}
+
+const time = (at: Person["issuedAt"]): string | null => (at ? new Date(toMs(at) ?? 0).toISOString() : null);
+
+function lsCommand(): Command {
+  return new Command("ls")
+    .description("who was given a certificate, and from whom it was taken; without those that the verifier makes for itself")
+    .addOption(new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat))
+    .action(async ({ output }: { readonly output: Format }, command: Command) =>
+      ask(command, async ({ channel, signal, print, nowMs }) => {
+        const { people } = await channel.client(Query).listPeople({}, { signal });
+        const shown = people.map(({ name, role, issuedAt, issuedBy, expiresAt, revokedAt, revokedBy, revokedReason }) => ({
+          ...{ name, role, state: stateOf({ issuedAt, expiresAt, revokedAt }, nowMs), issuedAt: time(issuedAt), issuedBy, expiresAt: time(expiresAt) },
+          ...{ revokedAt: time(revokedAt), revokedBy, revokedReason },
+        }));
+        if (isData(output)) print(serialize(output, { people: shown }));
+        else {
+          const rows = shown.map(({ name, role, state, issuedBy, expiresAt, revokedReason }) => [
+            ...[printable(name, 64), role || "-", state, expiresAt?.slice(0, 10) ?? "-", printable(issuedBy, 40) || "-", printable(revokedReason, 60)],
+          ]);
+          print(table(["NAME", "ROLE", "STATE", "UNTIL", "ISSUED BY", "REVOKED FOR"], rows));
+        }
+        return EXIT.clean;
+      }),
+    );
+}
+
+/** Of the certificate that was issued last. */
+function stateOf({ issuedAt, expiresAt, revokedAt }: Pick<Person, "issuedAt" | "expiresAt" | "revokedAt">, nowMs: number): "good" | "revoked" | "expired" {
+  if (revokedAt && (toMs(revokedAt) ?? 0) >= (toMs(issuedAt) ?? 0)) return "revoked";
+  return nowMs >= (toMs(expiresAt) ?? 0) ? "expired" : "good";
+}
+
+function revokeCommand(): Command {
+  return new Command("revoke")
+    .description("refuse from now on every certificate that a name has, and end what is open by them (admins)")
+    .argument("<name>", "as person ls and the log have it; admin, responder and viewer are the verifier's own, which it makes anew")
+    .requiredOption("-m, --reason <text>", "why: it is logged")
+    .addHelpText("after", "\nExit: 0 revoked, 2 usage or no right, 3 cannot tell")
+    .action(async (name: string, { reason }: { readonly reason: string }, command: Command) =>
+      ask(command, async ({ channel, print, signal }) => {
+        const { known } = await channel.client(Admin).revokePerson({ name, reason }, { signal });
+        print(`revoked${known ? "" : ": no certificate of this name is known; should there be one, it counts no more"}\n`);
+        return EXIT.clean;
+      }),
+    );
+}
