@@ -1,7 +1,11 @@
+import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { chmod, mkdtemp, readFile, rm, stat, truncate } from "node:fs/promises";
+import { once } from "node:events";
+import { chmod, mkdtemp, readdir, readFile, rm, stat, truncate } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { HmacNonceSource, loadRegionKey, replaceRegionKey } from "@hullmark/verifier/adapters/nonce/index";
 import { describe, expect, it } from "vitest";
 import { SoftHsm } from "../fakes/softhsm.ts";
@@ -91,6 +95,31 @@ describe("NonceSource", () => {
 });
 
 describe("region key", () => {
+  it("is one key, whichever of several verifiers that start at once makes it", { timeout: 240_000 }, async () => {
+    const directory = await mkdtemp(join(tmpdir(), "hullmark-region-"));
+    const racer = fileURLToPath(new URL("../fakes/region-key-racer.ts", import.meta.url));
+    const racers = Array.from({ length: 4 }, (): ChildProcess => spawn(process.execPath, [racer], { stdio: ["pipe", "pipe", "inherit"] }));
+    const ended = racers.map((each) => once(each, "exit"));
+    try {
+      const lines = racers.map((each) => createInterface({ input: each.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]());
+      const answers = async () => await Promise.all(lines.map(async (each) => (await each.next()).value as string | undefined));
+      expect(await answers()).toEqual(racers.map(() => "ready"));
+      for (let round = 0; round < 50; round++) {
+        const path = join(directory, `${round}.key`);
+        for (const { stdin } of racers) stdin?.write(`${path}\n`);
+        const kept = (await answers()).map((key) => [round, key]);
+        expect(kept).toEqual(racers.map(() => [round, expect.stringMatching(/^[0-9a-f]{64}$/)]));
+        expect(kept).toEqual(racers.map(() => kept[0]));
+        expect((await readFile(path)).toString("hex")).toBe(kept[0]?.[1]);
+      }
+      expect(await readdir(directory)).toHaveLength(50);
+    } finally {
+      for (const each of racers) each.kill();
+      await Promise.all(ended);
+      await rm(directory, { recursive: true });
+    }
+  });
+
   it("in a token is derived there, the same after a restart, and on disk is its name alone", async () => {
     const hsm = new SoftHsm();
     const directory = await mkdtemp(join(tmpdir(), "hullmark-region-"));
@@ -111,6 +140,13 @@ describe("region key", () => {
       expect(second).not.toEqual(first);
       expect(await hsm.labels("region")).toEqual(["v1/nonce/2"]);
       expect((await stat(path)).mode & 0o777).toBe(0o600);
+
+      // Two verifiers that begin at once have one key, and nothing is left of the other.
+      await token.drop(await readFile(path, "utf8"));
+      await rm(path);
+      const [one, other] = await Promise.all(["v1", "v2"].map(async (prefix) => await loadRegionKey(path, hsm.open("region", prefix))));
+      expect(one).toEqual(other);
+      expect(await hsm.labels("region")).toHaveLength(1);
     } finally {
       await hsm.dispose();
       await rm(directory, { recursive: true });

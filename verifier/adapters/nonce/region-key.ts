@@ -3,7 +3,7 @@
  * the file names a secret key in it, and what makes nonces is derived by the token from that key: it is in this process's memory alone (docs/adr/0019).
  */
 import { randomBytes } from "node:crypto";
-import { open, readFile, rename, rm } from "node:fs/promises";
+import { link, open, readFile, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { isTokenKey, needToken } from "../../core/keys/signing-key.ts";
 import type { KeyToken } from "../../ports/signing-key.ts";
@@ -15,12 +15,7 @@ const MAX_FILE_BYTES = 4096;
 
 /** @throws Error when the file may be read by others or has another length; SignerError */
 export async function loadRegionKey(path: string, token?: KeyToken): Promise<Buffer> {
-  let stored = await readIfThere(path);
-  if (!stored) {
-    stored = await newKey(token, undefined);
-    await replace(path, stored);
-  }
-  return await secretOf(stored, path, token);
+  return await secretOf((await readIfThere(path)) ?? (await makeFirst(path, token)), path, token);
 }
 
 /** A new key in the place of the one on disk. Durable on return; a crash leaves the one or the other. @throws as {@link loadRegionKey} */
@@ -29,9 +24,28 @@ export async function replaceRegionKey(path: string, token?: KeyToken): Promise<
   const uri = before && isTokenKey(before.toString("latin1")) ? before.toString("utf8") : undefined;
   const stored = await newKey(token, uri);
   const key = await secretOf(stored, path, token);
-  await replace(path, stored);
+  await putInPlace(path, stored, async (draft) => await rename(draft, path));
   if (uri !== undefined) await token?.drop(uri);
   return key;
+}
+
+/** One key, whichever of several verifiers makes it: those that come second take what is there. @returns what the file has */
+async function makeFirst(path: string, token: KeyToken | undefined): Promise<Buffer> {
+  const made = await newKey(token, undefined);
+  const isFirst = await putInPlace(path, made, async (draft) => {
+    return await link(draft, path).then(
+      () => true,
+      (error: NodeJS.ErrnoException) => {
+        if (error.code === "EEXIST") return false;
+        throw error;
+      },
+    );
+  });
+  if (isFirst) return made;
+  const stored = await readIfThere(path);
+  if (!stored) throw new Error(`${path} was taken away while it was made`);
+  if (token && !stored.equals(made)) await token.drop(made.toString("utf8"));
+  return stored;
 }
 
 async function newKey(token: KeyToken | undefined, after: string | undefined): Promise<Buffer> {
@@ -62,17 +76,22 @@ async function readIfThere(path: string): Promise<Buffer | undefined> {
   }
 }
 
-async function replace(path: string, content: Buffer): Promise<void> {
-  const draft = `${path}.new`;
-  await rm(draft, { force: true });
-  const file = await open(draft, "wx", 0o600);
+/** The content is whole and durable in a file of its own before `put` gives it its name, and the name is durable on return. */
+async function putInPlace<T>(path: string, content: Buffer, put: (draft: string) => Promise<T>): Promise<T> {
+  const draft = `${path}.${randomBytes(8).toString("hex")}.new`;
   try {
-    await file.writeFile(content);
-    await file.sync();
+    const file = await open(draft, "wx", 0o600);
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    const done = await put(draft);
+    const directory = await open(dirname(path), "r");
+    await directory.sync().finally(() => directory.close());
+    return done;
   } finally {
-    await file.close();
+    await rm(draft, { force: true });
   }
-  await rename(draft, path);
-  const directory = await open(dirname(path), "r");
-  await directory.sync().finally(() => directory.close());
 }
