@@ -43,7 +43,7 @@ const ConfigSchema = z.strictObject({
       pcrs: z.array(z.int().min(0).max(23)).min(1).max(24).default([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14]),
       pcrBanks: z.union([z.tuple([z.enum(["sha256", "sha384"])]), z.tuple([z.literal("sha256"), z.literal("sha384")])]).default(["sha256"]),
       perSecond: z.int().min(1).max(10_000).default(100),
-      certificateMinutes: z.int().min(5).max(60).default(60),
+      certificateMinutes: z.int().min(1).max(60).default(60),
     })
     .prefault({}),
   kubernetes: z
