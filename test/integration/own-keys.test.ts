@@ -15,6 +15,7 @@ import { logEntries } from "../fakes/log-entries.ts";
 import { testNoteSigner } from "../fakes/note-signer.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { runCommand } from "../fakes/run-command.ts";
+import { Scrape } from "../fakes/scrape.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
 const PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14];
@@ -298,4 +299,34 @@ test("a key that gave way and is accepted for too long is told", async () => {
     /^hullmark_key_due_timestamp_seconds\{key="ca",state="accepted"\} \d/m,
   );
   verifier.clock.shiftMs = 0;
+});
+
+test("each of them is told at its age, in figures too, until it is replaced", async () => {
+  const old = await new TestVerifier().start("keys: { maxAgeDays: { ca: 2, log: 2, nonce: 3, intent: 4 } }\near: { keyDays: 2 }");
+  try {
+    const told = async () =>
+      (await old.query.getStatus({})).claims.map(({ code, detail }) => `${code} ${/(\d+) days old: (.*)$/.exec(detail)?.slice(1).join(" ")}`);
+    const due = async () => await Scrape.from(`http://127.0.0.1:${old.running?.httpPort}`);
+    expect(await told()).toEqual([]);
+    const startedMs = Date.now();
+    // A CA's certificate begins a day before it is made.
+    for (const [key, days] of Object.entries({ ca: 1, log: 2, nonce: 3, intent: 4, ear: 3 })) {
+      const dueMs = ((await due()).value("hullmark_key_due_timestamp_seconds", { key, state: "in-use" }) ?? 0) * 1000;
+      expect(Math.abs(dueMs - startedMs - days * DAY_MS)).toBeLessThan(DAY_MS / 2);
+    }
+    // By half a day each, so that it does not matter how long this takes.
+    old.clock.shiftMs = 2.5 * DAY_MS;
+    expect(await told()).toEqual(["key-old 3 hullmark keys rotate ca", "key-old 2 hullmark keys rotate log"]);
+    old.clock.shiftMs = 4.5 * DAY_MS;
+    expect(await told()).toEqual(
+      expect.arrayContaining(
+        ["5 hullmark keys rotate ca", ...["log", "nonce", "intent"].map((name) => `4 hullmark keys rotate ${name}`)].map((each) => `key-old ${each}`),
+      ),
+    );
+    await old.adminClient.rotateKey({ name: "nonce", reason: "due" });
+    // Its age is that of its file, which the machine's clock has dated.
+    expect((await due()).value("hullmark_key_due_timestamp_seconds", { key: "nonce", state: "in-use" })).toBeGreaterThan(startedMs / 1000 + 2.5 * 86_400);
+  } finally {
+    await old.dispose();
+  }
 });
