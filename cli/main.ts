@@ -16,6 +16,7 @@ import { keygenCommand } from "./commands/keygen.ts";
 import { keysCommand } from "./commands/keys.ts";
 import { imagesCommand, nodesCommand, workloadsCommand } from "./commands/lists.ts";
 import { logCommand } from "./commands/log.ts";
+import { manifestCommand } from "./commands/manifest.ts";
 import { nodeCommand } from "./commands/node.ts";
 import { personCommand } from "./commands/person.ts";
 import { policyCommand } from "./commands/policy.ts";
@@ -50,6 +51,7 @@ export function program(as: Invocation = "hullmark"): Command {
     promoteCommand(),
     signCommand(),
     attestCommand(),
+    manifestCommand(),
     buildRecordCommand(),
     keygenCommand(),
     policyCommand(output),

@@ -66,8 +66,9 @@ export function signAndReport(io: CommandIo, reference: string, flags: SignFlags
   });
 }
 
-async function signerOf(
-  { key: named, signingConfig, identityToken }: SignFlags,
+/** Who signs, by the options of {@link withSigner}. @param stack what it holds open is closed with it @throws SigningError */
+export async function signerOf(
+  { key: named, signingConfig, identityToken }: Omit<SignFlags, "output">,
   io: CommandIo,
   stack: AsyncDisposableStack,
 ): Promise<{ sign: StatementSigner; keyHint?: string }> {

@@ -29,23 +29,35 @@ export async function attachBundle(
   createdMs: number,
   signal: AbortSignal,
 ): Promise<Descriptor> {
-  const { repository, mediaType, digest, size } = subject;
-  const config = await registry.pushBlob(repository, EMPTY, signal);
-  const layer = await registry.pushBlob(repository, bundle, signal);
+  const layer = await registry.pushBlob(subject.repository, bundle, signal);
   const annotations = {
     "dev.sigstore.bundle.content": "dsse-envelope",
     "dev.sigstore.bundle.predicateType": predicateType,
     "org.opencontainers.image.created": new Date(createdMs).toISOString().replace(/\.\d{3}Z$/, "Z"),
   };
+  return await attachLayers(registry, subject, BUNDLE_TYPE, [{ mediaType: BUNDLE_TYPE, ...layer }], annotations, signal);
+}
+
+/** @param layers pushed already @throws RegistryError */
+export async function attachLayers(
+  registry: RegistryWriter,
+  subject: SubjectImage,
+  artifactType: string,
+  layers: readonly Descriptor[],
+  annotations: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+): Promise<Descriptor> {
+  const { repository, mediaType, digest, size } = subject;
+  const config = await registry.pushBlob(repository, EMPTY, signal);
   const manifest = {
     schemaVersion: 2,
     mediaType: MANIFEST_TYPE,
-    artifactType: BUNDLE_TYPE,
+    artifactType,
     config: { mediaType: EMPTY_TYPE, ...config },
-    layers: [{ mediaType: BUNDLE_TYPE, ...layer }],
+    layers,
     subject: { mediaType, digest, size },
     annotations,
   };
   const bytes = Buffer.from(JSON.stringify(manifest), "utf8");
-  return registry.attach(repository, digest, { mediaType: MANIFEST_TYPE, artifactType: BUNDLE_TYPE, annotations, bytes }, signal);
+  return registry.attach(repository, digest, { mediaType: MANIFEST_TYPE, artifactType, annotations, bytes }, signal);
 }

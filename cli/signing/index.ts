@@ -5,6 +5,7 @@ export { type CopiedImage, copyImage } from "./copy-image.ts";
 export { type DiscoveredImage, discoverImage } from "./discover-image.ts";
 export { SigningError, type SigningErrorCode } from "./errors.ts";
 export { type ExplainedImage, explainImage } from "./explain-image.ts";
+export { type AttachedFiles, attachFileManifest } from "./file-manifest.ts";
 export { type ImageContent, type ReplayedLayers, readImageContent } from "./image-content.ts";
 export { type CommandIo, type ExitCode, outcome, processIo } from "./io.ts";
 export { keylessSigner, TOKEN_VARIABLE } from "./keyless.ts";

@@ -12,6 +12,7 @@ import {
   type ResolvedImage,
   revokedDigest,
   type ProvenanceStatus as StatusName,
+  type TrustedFiles,
   tryParseReference,
   type Verifiers,
   verifyProvenance,
@@ -25,6 +26,8 @@ export interface ImageKnowledge {
   /** Why it is not resolved, where that is an answer. */
   readonly failure: Exclude<ImageResolution, { kind: "resolved" }> | undefined;
   readonly artefacts: CollectedArtefacts | undefined;
+  /** Whose word its files rest on; undefined: that of its own layers. */
+  readonly files?: TrustedFiles | undefined;
 }
 
 export const NOTHING_KNOWN: ImageKnowledge = {

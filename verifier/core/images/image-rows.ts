@@ -12,7 +12,7 @@ const MAX_REFERENCES = 32;
 
 /** @param before the row of the same image, whose references stay listed */
 export function imageRow(
-  { image, resolved }: ImageKnowledge,
+  { image, resolved, files }: ImageKnowledge,
   question: ImageQuestion,
   provenance: ProvenanceRow,
   before: ImageRow | undefined,
@@ -25,7 +25,7 @@ export function imageRow(
     manifestDigests: resolved.subjects.filter(({ kind }) => kind === "manifest").map(({ digest }) => digest),
     platform: [resolved.config.platform.os, resolved.config.platform.architecture, resolved.config.platform.variant].filter((part) => part !== "").join("/"),
     state: missing?.missing ?? "ready",
-    detail: missing?.detail ?? "",
+    detail: missing?.detail ?? (files ? `files by a manifest of ${files.by.join(", ")}` : ""),
     layers: resolved.layers.length,
     entries: "missing" in image ? 0 : image.entries,
     provenance,

@@ -11,12 +11,11 @@ import { matchRule } from "../policy/match.ts";
 import { teamPolicy } from "../policy/tighten.ts";
 import type { Policy, PolicyRule } from "../policy/types.ts";
 import { collectArtefacts, consulting, type ResolvedImage, resolveImage, type Verifiers, withRevokedIndexes } from "../provenance/index.ts";
-import type { Dialect } from "../reference-value/index.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { type ImageKnowledge, judgeProvenance, NOTHING_KNOWN, type ProvenanceResult } from "./image-entry.ts";
+import { filesLoaded, filesOf } from "./image-files.ts";
 import { imageRow, referenceFact, storedResolution } from "./image-rows.ts";
 import type { LayerLibrary } from "./layer-library.ts";
-import { loadedImage } from "./reference-image.ts";
 import type { ImageQuestion, Images, ImagesUnder, ImageView, MissingImage } from "./types.ts";
 
 export interface ImageServices {
@@ -150,10 +149,16 @@ export class ImageService implements Images {
     const news = [...this.#lookedFor].some((digest) => !before.has(digest));
     for (const entry of this.#entries.values()) {
       forget(entry);
-      if (!entry.known.resolved) continue;
+      const { resolved, artefacts, files } = entry.known;
+      if (!resolved) continue;
+      const forsaken = files !== undefined && filesOf(this.#services, files, resolved, artefacts)?.key !== files.key;
+      if (forsaken) {
+        const detail = `who signed its file manifest (${files.by.join(", ")}) counts no more: its layers are read`;
+        this.#update(entry, { ...entry.known, image: { missing: "resolving", detail }, files: undefined });
+      }
       this.#save(entry);
       // Of another trust store's authorities nothing may have been asked yet.
-      if (news || this.#rests(entry)) this.#enqueue(entry);
+      if (news || forsaken || this.#rests(entry)) this.#enqueue(entry);
     }
   }
 
@@ -267,18 +272,14 @@ export class ImageService implements Images {
   }
 
   async #load(entry: Entry, resolved: ResolvedImage, signal: AbortSignal, artefacts: ImageKnowledge["artefacts"] = entry.known.artefacts): Promise<void> {
-    const same = entry.known.resolved?.configDigest === resolved.configDigest && !("missing" in entry.known.image);
-    const image = same ? entry.known.image : await this.#image(entry.question, resolved, signal);
-    this.#update(entry, { image, resolved, failure: undefined, artefacts });
-  }
-
-  async #image({ dialect, runtime }: ImageQuestion, resolved: ResolvedImage, signal: AbortSignal): Promise<ImageKnowledge["image"]> {
-    if (!isDialect(dialect)) return { missing: "unextractable", detail: `no rules are known for the extractor ${JSON.stringify(dialect.slice(0, 64))}` };
-    const trees = await this.#services.layers.trees(resolved, dialect, signal);
-    if (!("refused" in trees)) return loadedImage(resolved, trees, dialect, runtime === "docker");
-    const why = "unextractable" in trees.refused ? trees.refused.unextractable : { code: "BAD_TAR", reason: "" };
-    const detail = `layer ${trees.index}: ${why.reason}`;
-    return why.code === "BLOB_MISMATCH" ? { missing: "registry-unreachable", detail } : { missing: "unextractable", detail };
+    const { known, question } = entry;
+    const files = filesOf(this.#services, known.files, resolved, artefacts);
+    const sound = known.files === undefined || known.files.key === files?.key;
+    const same = known.resolved?.configDigest === resolved.configDigest && !("missing" in known.image) && sound;
+    // Before it is known what is attached, nothing is fetched that a manifest may stand for.
+    const onlyKept = !artefacts && this.#services.policy().fileManifests !== undefined;
+    const found = same ? known : await filesLoaded(this.#services, question, resolved, { files, onlyKept }, signal);
+    if (found) this.#update(entry, { image: found.image, files: found.files, resolved, failure: undefined, artefacts });
   }
 
   #failed(entry: Entry, error: unknown): void {
@@ -344,10 +345,6 @@ function forget({ verdicts, teamVerdicts }: Entry): void {
 function pinnedReference(resolved: ResolvedImage | undefined): string {
   const pinned = resolved?.subjects.find(({ kind }) => kind === "index") ?? resolved?.subjects[0];
   return pinned ? `${pinned.repository}@${pinned.digest}` : "";
-}
-
-function isDialect(text: string): text is Dialect {
-  return text === "docker" || text === "containerd";
 }
 
 function missingOf(resolution: NonNullable<ImageKnowledge["failure"]>): MissingImage {

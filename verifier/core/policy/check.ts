@@ -61,6 +61,7 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     trustRoots: spec.trustRoots.map((root, i) => buildTrustRoot(root, ["spec", "trustRoots", i], context)),
     trustStores: spec.trustStores.map((store, i) => buildTrustStore(store, ["spec", "trustStores", i], context)),
     builders: spec.builders,
+    fileManifests: spec.fileManifests && buildRequirement(spec.fileManifests, authorities, ["spec", "fileManifests"], report),
     authorities,
     revocations,
     nodes: spec.nodes.map(({ name, select, boot, pcrs, ima, agent }, i) => ({

@@ -71,7 +71,7 @@ export function defaultPolicy(): Policy {
     trustStores: [],
     authorities: [],
     revocations: [],
-    builders: [],
+    ...{ builders: [], fileManifests: undefined },
     rules: [
       {
         ...{

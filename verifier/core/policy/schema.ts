@@ -287,6 +287,7 @@ export const policyFile = z.strictObject({
       authorities: list(authority),
       revocations: list(revocation),
       builders: list(builder),
+      fileManifests: z.strictObject(requirement).optional(),
       rules: list(rule),
       nodes: list(nodeRule),
       mutable: list(mutable),

@@ -424,6 +424,8 @@ export interface Policy {
   readonly authorities: readonly Authority[];
   readonly revocations: readonly Revocation[];
   readonly builders: readonly TrustedBuilder[];
+  /** Whose file manifests do instead of layers; undefined: nobody's. */
+  readonly fileManifests: SignatureRequirement | undefined;
   /** In order: the first whose selector matches decides. */
   readonly rules: readonly PolicyRule[];
   /** In order: the first whose selector matches a node decides on what it booted. */

@@ -36,7 +36,7 @@ export const DEFAULT_COLLECT_LIMITS: CollectLimits = {
 };
 
 /** Artifact types that are known to hold no signature: not worth a request. Anything else is looked into, since some lists leave the type out. */
-const IGNORED_TYPES = /^application\/(?:spdx|vnd\.cyclonedx|sarif|vnd\.oci\.image\.config|vnd\.docker\.container\.image)/;
+const IGNORED_TYPES = /^application\/(?:spdx|vnd\.cyclonedx|sarif|vnd\.oci\.image\.config|vnd\.docker\.container\.image|vnd\.hullmark\.file-trees)/;
 
 interface Lead {
   readonly subject: ImageSubject;

@@ -3,6 +3,17 @@ export { type CollectLimits, collectArtefacts, DEFAULT_COLLECT_LIMITS } from "./
 export { consulting } from "./consult.ts";
 export { ProvenanceError, type ProvenanceErrorCode } from "./errors.ts";
 export {
+  FILE_MANIFEST_TYPE,
+  FILE_TREE_TYPE,
+  FILE_TREES_TYPE,
+  type FileManifest,
+  type LayerFiles,
+  MAX_TREE_BLOB_BYTES,
+  MAX_TREE_BYTES,
+  type TrustedFiles,
+  trustedFiles,
+} from "./file-manifest.ts";
+export {
   type HistoryStep,
   type ImageConfig,
   type ImageIndex,

@@ -175,7 +175,7 @@ function unmetOf({ attestations, build, builders, atMs }: ProvenanceQuestion, ju
 }
 
 /** Different signers among `wanted`. */
-function votesFor(wanted: readonly string[], counting: readonly ArtefactVerdict[]): number {
+export function votesFor(wanted: readonly string[], counting: readonly ArtefactVerdict[]): number {
   const signersOf = new Map(wanted.map((name) => [name, new Set<string>()]));
   const votes = counting.flatMap(({ vouchers }) => vouchers.filter(({ authority }) => signersOf.has(authority)));
   const signer = tellSigners(votes.map(({ principal, keyId }) => [principal, `key ${keyId}`]));
