@@ -8,12 +8,13 @@ import { age, nodeMarkWords, toMs, trustWord, verdictWord } from "./words.ts";
 const MAX_SHOWN = 12;
 const SHA384_BYTES = 48;
 
-export function showNode({ node, boot, ima }: GetNodeResponse, nowMs: number): string {
+export function showNode({ node, boot, ima, certificateWithheld }: GetNodeResponse, nowMs: number): string {
   if (!node) return "";
   const lines = [`${verdictWord(node.verdict).toUpperCase()}  node ${printable(node.name, 80)}  (${node.id})`];
   const field = (name: string, text: string): void => void lines.push(`${name.padEnd(9)} ${text}`);
   for (const { code, detail } of node.reasons) field("Because", `${printable(code, 64)}: ${printable(detail, 500)}`);
   field("Trust", `${trustWord(node.trustLevel)} · quote ${age(node.lastQuote, nowMs)} ago · seen ${age(node.lastSeen, nowMs)} ago`);
+  if (certificateWithheld) field("Withheld", "its certificate: what it is given instead serves for reporting alone");
   if (node.marks.length > 0)
     field("Marked", `${nodeMarkWords(node.marks).join(", ")} by ${node.markActions.map((each) => printable(each, 24)).join(", ")}: hullmark action show`);
   const [gapFromMs, gapToMs] = [toMs(node.gapFrom), toMs(node.gapTo)];
@@ -73,8 +74,8 @@ function items(name: string, list: readonly BootItem[], field: (name: string, te
 }
 
 /** What `-o json|yaml` gives. Digests are hex. */
-export function nodePageView({ node, boot, ima }: GetNodeResponse) {
-  return { ...(node && nodeView(node)), boot: boot ? bootView(boot) : null, ima: ima ? imaView(ima) : null };
+export function nodePageView({ node, boot, ima, certificateWithheld }: GetNodeResponse) {
+  return { ...(node && nodeView(node)), boot: boot ? bootView(boot) : null, ima: ima ? imaView(ima) : null, certificateWithheld };
 }
 
 function imaView({ standing, problem, entries, violations, unvouched, moreUnvouched }: NodeIma) {

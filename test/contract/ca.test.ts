@@ -268,6 +268,11 @@ describe("readPeerIdentity", () => {
 
   it("accepts exactly one URI of one of the forms", async () => {
     expect(await withNames([url(good)]).then((der) => readPeerIdentity(der, "eu-1"))).toMatchObject({ kind: "node" });
+    // The verifier goes on listening to a node whose certificate is withheld.
+    expect(await withNames([url(good.replace("/node/", "/untrusted/"))]).then((der) => readPeerIdentity(der, "eu-1"))).toMatchObject({
+      kind: "node",
+      nodeId: NODE,
+    });
     const bad = [
       ...[
         good.toUpperCase(),
@@ -279,6 +284,8 @@ describe("readPeerIdentity", () => {
         good.replace("hullmark", "hullmark.evil"),
         good.replace("eu-1", "eu-10"),
         good.replace("spiffe", "https"),
+        good.replace("/node/", "/untrusted-node/"),
+        good.replace("/node/", "/untrusted/node/"),
       ],
       ...[
         `${good}0`,

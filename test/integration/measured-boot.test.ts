@@ -1,5 +1,5 @@
 /** Measured boot from end to end: an event log extended into a real TPM, quoted by the agent's own client, sent when asked, held against the quote, judged. */
-import { createPublicKey, generateKeyPairSync, hash, type JsonWebKey, sign, verify } from "node:crypto";
+import { createPublicKey, generateKeyPairSync, hash, type JsonWebKey, sign, verify, X509Certificate } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -166,6 +166,40 @@ describe("measured boot on a TPM", () => {
     await verifier.adminClient.reloadPolicy({});
     await judged(Verdict.WARNING);
     await expect.poll(async () => (await verifier.query.listDrift({ states: [DriftState.OPEN] })).drifts).toEqual([]);
+  });
+
+  test("where policy withholds its certificate, a node that contradicts itself gets one that is nobody's but for reporting, until it is attested again", async () => {
+    const node = await started(linuxBoot());
+    await judged(Verdict.WARNING);
+    const named = async (of: Attester): Promise<string | undefined> => {
+      await of.enrol();
+      return new X509Certificate(of.credential?.certificateChain ?? "").subjectAltName;
+    };
+    const nodeId = node.credential?.nodeId;
+    const wrong = `      pcrs: { "4": ["${"00".repeat(32)}"] }\n`;
+    verifier.policy(policy(wrong));
+    await verifier.adminClient.reloadPolicy({});
+    await judged(Verdict.CONTRAINDICATED);
+    // Nothing is withheld where policy observes.
+    expect(await shown()).toMatchObject({ certificateWithheld: false });
+    const enforced = (more: string) => `${policy(more)}  mode: enforce\n  response: { nodes: { rules: [{ name: all }] } }\n`;
+    verifier.policy(enforced(wrong));
+    await verifier.adminClient.reloadPolicy({});
+    await expect.poll(async () => (await shown()).certificateWithheld, { timeout: 10_000 }).toBe(true);
+    await node.close();
+    const again = verifier.attester({ name: "w-1", quoter, bootId: node.bootId });
+    again.bootLog = node.bootLog;
+    expect(await named(again)).toBe(`URI:spiffe://hullmark/eu-1/untrusted/${nodeId}`);
+    // What it says is heard as before: its quotes, and what it booted.
+    await again.connect();
+    await again.report();
+    await verifier.adminClient.requestQuote({ nodeId: "w-1" });
+    await judged(Verdict.CONTRAINDICATED);
+    expect((await shown()).node).toMatchObject({ connected: true });
+    verifier.policy(enforced(""));
+    await verifier.adminClient.reloadPolicy({});
+    await expect.poll(async () => (await shown()).certificateWithheld, { timeout: 10_000 }).toBe(false);
+    expect(await named(again)).toBe(`URI:spiffe://hullmark/eu-1/node/${nodeId}`);
   });
 
   test("after a new boot the node is unknown until that one has quoted, and a kernel that another one started is told until the machine is reset", async () => {

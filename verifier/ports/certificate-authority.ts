@@ -36,8 +36,8 @@ export interface CertificateAuthority {
   rotate(): Promise<void>;
   /** The root that gave way is trusted no more. Durable; idempotent. */
   retire(): Promise<void>;
-  /** Client certificate of a node: `spiffe://hullmark/REGION/node/NODEID`. `lifetimeMs`: at most an hour is given. */
-  issueNode(nodeId: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
+  /** Client certificate of a node: `spiffe://hullmark/REGION/node/NODEID`, or `untrusted/NODEID` where that is withheld. `lifetimeMs`: at most an hour is given. */
+  issueNode(nodeId: string, spki: Uint8Array, lifetimeMs: number, as?: "node" | "untrusted"): Promise<IssuedCertificate>;
   /** Client certificate of a node's actuator: `spiffe://hullmark/REGION/actuator/NODEID`. */
   issueActuator(nodeId: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
   /** Client certificate of a person: `spiffe://hullmark/REGION/operator/ROLE/NAME`. */

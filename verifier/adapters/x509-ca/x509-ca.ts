@@ -18,7 +18,15 @@ import {
   X509CertificateGenerator,
 } from "@peculiar/x509";
 import { isP256 } from "../../core/enrolment/certificate-request.ts";
-import { actuatorUri, NODE_ID_PATTERN, nodeUri, OPERATOR_NAME_PATTERN, operatorUri, REGION_PATTERN } from "../../core/enrolment/peer-identity.ts";
+import {
+  actuatorUri,
+  NODE_ID_PATTERN,
+  nodeUri,
+  OPERATOR_NAME_PATTERN,
+  operatorUri,
+  REGION_PATTERN,
+  untrustedNodeUri,
+} from "../../core/enrolment/peer-identity.ts";
 import { isTokenKey, openStoredKey } from "../../core/keys/signing-key.ts";
 import { type CertificateAuthority, CertificateAuthorityError, type IssuedCertificate, type OperatorRole } from "../../ports/certificate-authority.ts";
 import type { Clock } from "../../ports/clock.ts";
@@ -122,9 +130,9 @@ export class X509Ca implements CertificateAuthority {
     this.#roots = { ...this.#roots, previous: undefined };
   }
 
-  async issueNode(nodeId: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate> {
+  async issueNode(nodeId: string, spki: Uint8Array, lifetimeMs: number, as: "node" | "untrusted" = "node"): Promise<IssuedCertificate> {
     if (!NODE_ID_PATTERN.test(nodeId)) throw new CertificateAuthorityError("BAD_NAME", `node id ${JSON.stringify(nodeId)}`);
-    const names: JsonGeneralName[] = [{ type: "url", value: nodeUri(this.#options.region, nodeId) }];
+    const names: JsonGeneralName[] = [{ type: "url", value: (as === "node" ? nodeUri : untrustedNodeUri)(this.#options.region, nodeId) }];
     return this.#issue(spki, names, ExtendedKeyUsage.clientAuth, Math.min(lifetimeMs, MAX_NODE_LIFETIME_MS));
   }
 

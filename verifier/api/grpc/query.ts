@@ -43,6 +43,7 @@ export interface QueryServices extends Pick<SimulateServices, "composed" | "simu
   readonly nowMs: () => number;
   /** What Hullmark has put on nodes, by node id. */
   readonly marks: () => ReadonlyMap<string, StandingMarks>;
+  readonly withheld: (nodeId: string) => Promise<boolean>;
   /** A live node's newest row; the fleet's else. */
   readonly currentNode: (row: NodeRow) => NodeRow;
 }
@@ -151,8 +152,8 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
     async getNode({ id }) {
       const row = fleet.find(id);
       if (!row) throw new RpcError("NOT_FOUND", "no such node", { reason: "NODE", field: "id", fix: "hullmark nodes lists them" });
-      const [boot, ima] = await Promise.all([store.readBoot(row.id), store.readIma(row.id)]);
-      return { node: node(row), ...(boot && { boot: bootMessage(boot) }), ...(ima && { ima: imaMessage(ima) }) };
+      const [boot, ima, certificateWithheld] = await Promise.all([store.readBoot(row.id), store.readIma(row.id), services.withheld(row.id)]);
+      return { node: node(row), certificateWithheld, ...(boot && { boot: bootMessage(boot) }), ...(ima && { ima: imaMessage(ima) }) };
     },
     async *watchNodes(_request, { signal }) {
       for await (const row of watch(events, "node", signal)) yield { node: node(row) };

@@ -21,6 +21,11 @@ export function nodeUri(region: string, nodeId: string): string {
   return `spiffe://hullmark/${region}/node/${nodeId}`;
 }
 
+/** A node whose certificate is withheld: a name under which it may go on reporting, and which nobody else takes for a node's. */
+export function untrustedNodeUri(region: string, nodeId: string): string {
+  return `spiffe://hullmark/${region}/untrusted/${nodeId}`;
+}
+
 /** The process of a node that holds its container engine's socket. */
 export function actuatorUri(region: string, nodeId: string): string {
   return `spiffe://hullmark/${region}/actuator/${nodeId}`;
@@ -39,6 +44,8 @@ export function readPeerIdentity(certificate: Uint8Array, region: string): PeerI
   if (scheme !== "spiffe:" || empty !== "" || domain !== "hullmark" || uriRegion !== region || !REGION_PATTERN.test(region)) return undefined;
   const { spkiSha256 } = uri;
   const [first, second] = rest;
+  if (kind === "untrusted" && rest.length === 1 && first !== undefined && NODE_ID_PATTERN.test(first))
+    return { kind: "node", region, nodeId: first, spkiSha256 };
   if ((kind === "node" || kind === "actuator") && rest.length === 1 && first !== undefined && NODE_ID_PATTERN.test(first))
     return { kind, region, nodeId: first, spkiSha256 };
   if (kind !== "operator" || rest.length !== 2 || first === undefined || second === undefined) return undefined;

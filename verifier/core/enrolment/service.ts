@@ -118,9 +118,10 @@ export class EnrolmentService {
   }
 
   async #certify(nodeId: string, spki: Buffer) {
-    const { authority } = this.#options;
+    const { authority, withheld } = this.#options;
+    const as = (await withheld?.(nodeId)) ? "untrusted" : "node";
     const lifetimeMs = Math.min(this.#options.certificateLifetimeMs ?? MAX_CERTIFICATE_LIFETIME_MS, MAX_CERTIFICATE_LIFETIME_MS);
-    return { ...(await authority.issueNode(nodeId, spki, lifetimeMs)), lifetimeMs, authorities: authority.trusted };
+    return { ...(await authority.issueNode(nodeId, spki, lifetimeMs, as)), lifetimeMs, authorities: authority.trusted };
   }
 
   /** The TPM opened the credential (so it holds EK and AK), and the AK quotes over this nonce, this node and this client key. */

@@ -24,6 +24,8 @@ export interface EnrolmentOptions {
   readonly nonces: NonceSource;
   readonly authority: Pick<CertificateAuthority, "issueNode" | "trusted">;
   readonly clock: Pick<Clock, "nowMs">;
+  /** Whether this node is not to have a certificate as a node, but one for reporting alone. Default: no. A rejection is one of the enrolment. */
+  readonly withheld?: (nodeId: string) => Promise<boolean>;
   readonly policy: EnrolmentPolicy;
   /** Whose service-account tokens count, and who says whether they are good. undefined: nobody's. */
   readonly serviceAccounts?: { readonly rule: ServiceAccountRule; readonly reviewer: TokenReviewer } | undefined;

@@ -263,6 +263,7 @@ const nodeResponseRule = z.strictObject({
   actuators: list(glob),
   approvals: z.int().min(0).max(10).default(0),
   lift: z.enum(["automatic", "approved"]).default("approved"),
+  withholdCertificate: z.boolean().default(true),
 });
 const percent = z.int().min(0).max(100);
 const response = z

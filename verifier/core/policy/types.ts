@@ -392,6 +392,8 @@ export interface NodeResponseRule {
   readonly approvals: number;
   /** Of a node that is attested again: by itself, or once somebody has approved it. */
   readonly lift: "automatic" | "approved";
+  /** While it is contradicted its certificates name it as untrusted, which is no identity for anybody but the verifier. */
+  readonly withholdCertificate: boolean;
 }
 
 export interface NodeResponse {

@@ -54,6 +54,11 @@ export function nodeRuleFor({ response }: Pick<Policy, "response">, nodeName: st
   return response.nodes.rules.find(({ nodes }) => nodes.length === 0 || compileNames(nodes)(nodeName));
 }
 
+/** Whether policy does anything about a contradiction of this code. */
+export function counts({ reasons }: Pick<NodeResponseRule, "reasons">, code: string): boolean {
+  return reasons.length === 0 || reasons.includes(code);
+}
+
 /** @param own an action that is decided on again, and must not stand in its own way */
 export function decideNode(situation: NodeSituation, own?: ActionRow): NodeDecision {
   const { policy, node } = situation;
@@ -79,9 +84,8 @@ type Node = NonNullable<NodeSituation["node"]>;
 function toMark(situation: NodeSituation, node: Node, others: readonly ActionRow[]): NodeAct | Idle {
   const rule = nodeRuleFor(situation.policy, node.name);
   if (!rule) return "no-rule";
-  const counts = (code: string): boolean => rule.reasons.length === 0 || rule.reasons.includes(code);
-  const [drift] = situation.drifts.filter(({ kind }) => counts(kind)).toSorted((a, b) => b.severity - a.severity || a.number - b.number);
-  const revoked = node.revokedAtMs !== undefined && counts(REVOKED);
+  const [drift] = situation.drifts.filter(({ kind }) => counts(rule, kind)).toSorted((a, b) => b.severity - a.severity || a.number - b.number);
+  const revoked = node.revokedAtMs !== undefined && counts(rule, REVOKED);
   if (!drift && !revoked) return "no-drift";
   if (rule.marks.length === 0) return "alert";
   // What was there already when it was asked for is somebody else's, and not asked for again for the same.

@@ -9,6 +9,7 @@ import { ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, ActionWrite, ClaimRow, DriftRow, NodeRow, PauseRow } from "../../ports/rows.ts";
 import type { NoteSigner } from "../../ports/signer.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import { isAttested } from "../fleet/census.ts";
 import { claimRow } from "../fleet/claims.ts";
 import type { Committer } from "../fleet/committer.ts";
 import { adminFact } from "../fleet/log-facts.ts";
@@ -17,7 +18,7 @@ import type { LogEntry } from "../transparency/entry.ts";
 import { alarmSubject, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
 import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS } from "./decide.ts";
-import { decideNode, type NodeDecision } from "./decide-node.ts";
+import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
 import { NO_ROLLBACK, type Rollback } from "./rollback.ts";
 import { signaturesBy, signIntent } from "./signed-intent.ts";
 import { type StandingMarks, standingMarks } from "./standing-marks.ts";
@@ -134,6 +135,19 @@ export class ResponseEngine {
   standing(): ReadonlyMap<string, StandingMarks> {
     this.#standing ??= standingMarks(this.#rows.values());
     return this.#standing;
+  }
+
+  /**
+   * Whether policy withholds the certificate of this node: it was found to be otherwise than it should, and has not been attested since. A new boot, of which nothing is
+   * known yet, changes nothing. @throws StoreError
+   */
+  async withholds(nodeId: string): Promise<boolean> {
+    const { store, policy, node } = this.#services;
+    const row = node(nodeId);
+    if (!row || this.#pause || policy().mode !== "enforce" || isAttested(row.verdict)) return false;
+    const rule = nodeRuleFor(policy(), row.name);
+    if (!rule?.withholdCertificate) return false;
+    return ownOpen(await store.readOpenDrifts(nodeId)).some(({ kind }) => counts(rule, kind));
   }
 
   /** What people should know when they look at the fleet. */
@@ -434,7 +448,7 @@ export class ResponseEngine {
         ...{ paused: this.#pause !== undefined, nowMs: nowMs(), members: this.#countMembers() },
         isMember: (id) => isMember(node(id)),
         listening: [...this.#actuators.keys()].flatMap((id) => node(id) ?? []),
-        drifts: open.filter(({ containerId, state }) => containerId === "" && state === DriftState.OPEN),
+        drifts: ownOpen(open),
       },
       own,
     );
@@ -493,6 +507,11 @@ export class ResponseEngine {
     this.#lastNumber = await store.readLastActionNumber();
     this.#pause = await store.readPause();
   }
+}
+
+/** Those of the node itself that nobody has acknowledged. */
+function ownOpen(drifts: readonly DriftRow[]): DriftRow[] {
+  return drifts.filter(({ containerId, state }) => containerId === "" && state === DriftState.OPEN);
 }
 
 function isMember(node: NodeRow | undefined): boolean {

@@ -838,6 +838,13 @@ export declare type GetNodeResponse = Message<"hullmark.v1.GetNodeResponse"> & {
    * @generated from field: hullmark.v1.NodeIma ima = 3;
    */
   ima?: NodeIma | undefined;
+
+  /**
+   * What it is given in place of its next certificate names it as untrusted.
+   *
+   * @generated from field: bool certificate_withheld = 4;
+   */
+  certificateWithheld: boolean;
 };
 
 /**
