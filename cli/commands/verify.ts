@@ -7,13 +7,13 @@ import {
   type CommandIo,
   type ExitCode,
   type ImageVerification,
+  loadPublicKey,
   type NamedKey,
   openRegistry,
   outcome,
   predicateType,
   processIo,
   type RegistryFlags,
-  readText,
   repeated,
   SigningError,
   verifyImage,
@@ -33,7 +33,7 @@ export function verifyCommand(io: CommandIo = processIo()): Command {
   const command = new Command("verify")
     .description("tell whether an image in its registry is signed by given keys")
     .argument("<image>", "host[:port]/name[:tag][@sha256:…]")
-    .requiredOption("--key <file>", "public key in PEM; may be repeated; NAME=FILE gives it a name", repeated)
+    .requiredOption("--key <file>", "public key in PEM, or the pkcs11: URI of one in a token; may be repeated; NAME=FILE gives it a name", repeated)
     .option("--threshold <n>", "how many of the keys must have signed", "1")
     .option("--attestation <type>", "predicate type (short name or URI) that one of the keys must have attested; may be repeated", repeated)
     .option("--platform <os/arch>", "judge one platform of an index: a signature of the index counts for it");
@@ -46,7 +46,7 @@ async function run(io: CommandIo, reference: string, flags: VerifyFlags): Promis
   const threshold = Number(flags.threshold);
   if (!Number.isInteger(threshold) || threshold < 1 || threshold > flags.key.length)
     throw new SigningError("USAGE", `--threshold: want 1 to ${flags.key.length}, the number of keys`);
-  const keys = await Promise.all(flags.key.map(readKey));
+  const keys = await Promise.all(flags.key.map((key) => readKey(key, io.env)));
   const attestations = (flags.attestation ?? []).map(predicateType);
   const registry = await openRegistry(flags, io);
   try {
@@ -63,10 +63,11 @@ function exitCode({ satisfied, status }: ProvenanceVerdict): ExitCode {
   return status === "unknown" ? 3 : 1;
 }
 
-async function readKey(argument: string): Promise<NamedKey> {
-  const equals = argument.indexOf("=");
-  const path = equals > 0 ? argument.slice(equals + 1) : argument;
-  return { name: equals > 0 ? argument.slice(0, equals) : basename(path), publicKeyPem: await readText(path) };
+async function readKey(argument: string, env: CommandIo["env"]): Promise<NamedKey> {
+  // The URI of a key in a token has signs like it.
+  const [, name, key = argument] = /^([^=:]+)=(.*)$/.exec(argument) ?? [];
+  const publicKeyPem = await loadPublicKey(key, env);
+  return { name: name ?? (key.startsWith("pkcs11:") ? "token" : basename(key)), publicKeyPem };
 }
 
 /** The documented, stable form: fields are added, never changed. */

@@ -9,7 +9,17 @@ export { type AttachedFiles, attachFileManifest } from "./file-manifest.ts";
 export { type ImageContent, type ReplayedLayers, readImageContent } from "./image-content.ts";
 export { type CommandIo, type ExitCode, outcome, processIo } from "./io.ts";
 export { keylessSigner, TOKEN_VARIABLE } from "./keyless.ts";
-export { generateKeyPair, type KeyPairPem, loadSigningKey, makeTokenKey, PASSPHRASE_VARIABLE, readText, type SigningKey, writeNew } from "./keys.ts";
+export {
+  generateKeyPair,
+  type KeyPairPem,
+  loadPublicKey,
+  loadSigningKey,
+  makeTokenKey,
+  PASSPHRASE_VARIABLE,
+  readText,
+  type SigningKey,
+  writeNew,
+} from "./keys.ts";
 export { isUri, loadPredicate, PREDICATE_TYPES, predicateType } from "./predicate.ts";
 export { type FoundImage, findImage, openRegistry, type RegistryFlags, repeated, subjectsOf, withRegistryOptions } from "./registry.ts";
 export { type SignedImage, type StatementSigner, signImage } from "./sign-image.ts";

@@ -61,6 +61,25 @@ export async function loadSigningKey(key: string, env: Readonly<Record<string, s
   return await inToken(key, env, (token) => token.openNamed());
 }
 
+/** The public key in a PEM file, or of a key in a PKCS#11 token. @throws SigningError USAGE, FILE, KEY */
+export async function loadPublicKey(key: string, env: Readonly<Record<string, string | undefined>>): Promise<string> {
+  if (isTokenKey(key)) {
+    const { publicKeyPem, close } = await loadSigningKey(key, env);
+    await close();
+    return publicKeyPem;
+  }
+  const [scheme] = /^[a-z][a-z0-9+.-]*:\/\//i.exec(key) ?? [];
+  if (scheme !== undefined) throw new SigningError("USAGE", `${scheme}… is not asked for keys: write the public key to a file (cosign public-key --key URI)`);
+  const pem = await readText(key);
+  if (pem.includes("-----BEGIN CERTIFICATE-----"))
+    throw new SigningError(
+      "USAGE",
+      `${key} holds a certificate: its bare key is "openssl x509 -pubkey -noout -in ${key}"; signatures by certificate are told by "hullmark policy explain"`,
+    );
+  if (/-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(pem)) throw new SigningError("USAGE", `${key} holds a private key: give its public half`);
+  return pem;
+}
+
 /** A new ECDSA P-256 pair in a PKCS#11 token, which its private half never leaves. @throws SigningError KEY, also where there is one of this name */
 export async function makeTokenKey(uri: string, env: Readonly<Record<string, string | undefined>>): Promise<SigningKey> {
   return await inToken(uri, env, (token) => token.makeNamed());

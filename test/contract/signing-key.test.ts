@@ -139,6 +139,29 @@ describe("a token's own keys", () => {
     expect(await token.hmac(first, Buffer.from("b"))).not.toEqual(mac);
   });
 
+  test("one that wants the PIN for each use gets it, for every signature and from every session", async () => {
+    // Whoever has a session of this process is logged in with the others.
+    await token.make("p256", "logged-in", undefined);
+    hsm.makeKeyThatAsks("contract", "asks");
+    const key = await at("token=contract;object=asks").openNamed();
+    const publicKey = createPublicKey({ key: key.spki, format: "der", type: "spki" });
+    const messages = Array.from({ length: 10 }, () => randomBytes(32));
+    const signatures = await Promise.all(messages.map((message) => key.sign(message)));
+    signatures.forEach((signature, index) => void expect(verify("sha256", messages[index] as Buffer, publicKey, signature)).toBe(true));
+    // The PIN is read anew each time, and a wrong one is tried once.
+    const file = join(hsm.directory, "asks.pin");
+    writeFileSync(file, hsm.pin, { mode: 0o600 });
+    const other = await at("token=contract;object=asks", `file:${file}`).openNamed();
+    const message = Buffer.from("a");
+    expect(verify("sha256", message, publicKey, await other.sign(message))).toBe(true);
+    writeFileSync(file, "wrong-wrong-1");
+    await expect(other.sign(message)).rejects.toMatchObject({ code: "TOKEN_PIN", message: expect.not.stringContaining("wrong-wrong-1") });
+    await expect(other.sign(message)).rejects.toMatchObject({ code: "TOKEN_PIN", message: expect.stringContaining("not tried again") });
+    writeFileSync(file, hsm.pin);
+    expect(verify("sha256", message, publicKey, await other.sign(message))).toBe(true);
+    expect(verify("sha256", message, publicKey, await key.sign(message))).toBe(true);
+  });
+
   test("under a name of one's own: made once, and never overwritten", async () => {
     const uri = "token=contract;object=release";
     const made = await at(uri).makeNamed();

@@ -60,6 +60,24 @@ export class SoftHsm {
     module.C_CloseSession(session);
   }
 
+  /** A P-256 pair whose private half wants the PIN for each use (CKA_ALWAYS_AUTHENTICATE). */
+  makeKeyThatAsks(token: string, label: string): void {
+    const module = new pkcs11js.PKCS11();
+    module.load(this.module);
+    const slot = module.C_GetSlotList(true).find((each) => module.C_GetTokenInfo(each).label.trimEnd() === token);
+    if (!slot) throw new Error(`no token ${token}`);
+    const session = module.C_OpenSession(slot, pkcs11js.CKF_SERIAL_SESSION | pkcs11js.CKF_RW_SESSION);
+    const named = [
+      { type: pkcs11js.CKA_TOKEN, value: true },
+      { type: pkcs11js.CKA_LABEL, value: label },
+      { type: pkcs11js.CKA_ID, value: Buffer.from(label) },
+    ];
+    const curve = { type: pkcs11js.CKA_EC_PARAMS, value: Buffer.from("06082a8648ce3d030107", "hex") };
+    const guarded = [pkcs11js.CKA_PRIVATE, pkcs11js.CKA_SENSITIVE, pkcs11js.CKA_SIGN, pkcs11js.CKA_ALWAYS_AUTHENTICATE].map((type) => ({ type, value: true }));
+    module.C_GenerateKeyPair(session, { mechanism: pkcs11js.CKM_EC_KEY_PAIR_GEN }, [...named, curve], [...named, ...guarded]);
+    module.C_CloseSession(session);
+  }
+
   /** For keys of a verifier. @param labelPrefix default: one of its own */
   open(token: string, labelPrefix = `test/${++this.#prefixes}`): Pkcs11Token {
     const opened = new Pkcs11Token({ uri: this.uri(`token=${token}`), environment: {}, labelPrefix });

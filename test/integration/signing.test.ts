@@ -149,6 +149,12 @@ describe("a key in a PKCS#11 token", () => {
     });
     expect(await run(verifyCommand, [named(image), "--key", file("token.pub"), "--attestation", "slsaprovenance1"])).toMatchObject({ code: 0 });
     expect(await run(verifyCommand, [named(image), "--key", file("other.pub")])).toMatchObject({ code: 1 });
+    expect(await run(verifyCommand, [named(image), "--key", uri("release")])).toMatchObject({ code: 0, out: expect.stringContaining("signed by token") });
+    expect(await run(verifyCommand, [named(image), "--key", `release=${uri("release")}`])).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("signed by release"),
+    });
+    expect(await run(verifyCommand, [named(image), "--key", uri("nobody")])).toMatchObject({ code: 2, err: expect.stringContaining("KEY_MISSING") });
     const key = ["--insecure-ignore-tlog", "--key", file("token.pub"), named(image)];
     expect(await cosign("v3", home, ["verify", ...key])).toContain("The signatures were verified against the specified public key");
     expect(await cosign("v3", home, ["verify-attestation", "--type", "slsaprovenance1", ...key])).toContain("verified against the specified public key");
@@ -233,6 +239,15 @@ describe("verify says", () => {
     expect(await verify("Not An Image")).toMatchObject({ code: 2 });
     expect(await verify(named(image), "--threshold", "2")).toMatchObject({ code: 2 });
     expect(await run(verifyCommand, [named(image), "--key", file("slsa.json")])).toMatchObject({ code: 2 });
+    const certificate = file("certificate.pem");
+    writeFileSync(certificate, "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n");
+    for (const [key, said] of [
+      [certificate, "openssl x509 -pubkey"],
+      [file("release.key"), "private key: give its public half"],
+      ["awskms:///alias/release", "cosign public-key"],
+      [`release=${certificate}`, "openssl x509 -pubkey"],
+    ] as const)
+      expect(await run(verifyCommand, [named(image), "--key", key]), key).toMatchObject({ code: 2, out: "", err: expect.stringContaining(said) });
     expect(await attest(named(image), "--type", "no type")).toMatchObject({ code: 2 });
     expect(await sign(named(image), "release.pub")).toMatchObject({ code: 2 });
   });

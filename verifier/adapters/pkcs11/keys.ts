@@ -1,7 +1,7 @@
 /** The keys in a token: found, made, used and removed. Blocks: runs in the thread. */
 import type { Attribute, Handle, PKCS11 } from "pkcs11js";
 import { SignerError } from "../../ports/signer.ts";
-import type { Session } from "./session.ts";
+import { ignoring, type Session } from "./session.ts";
 
 /** By label, id or both. */
 export interface KeySelector {
@@ -63,9 +63,19 @@ export class TokenKeys {
     const { CKM_ECDSA, CKM_RSA_PKCS, CKM_SHA256_HMAC } = this.#session.pkcs11;
     const number = { ecdsa: CKM_ECDSA, eddsa: CKM_EDDSA, rsa: CKM_RSA_PKCS, hmac: CKM_SHA256_HMAC }[mechanism];
     return this.#session.run((module, session) => {
-      module.C_SignInit(session, { mechanism: number }, this.#one(session, selector));
+      const key = this.#one(session, selector);
+      const asks = !selector.secret && this.#asksEachTime(module, session, key);
+      module.C_SignInit(session, { mechanism: number }, key);
+      if (asks) this.#session.confirm(session);
       return Uint8Array.from(module.C_Sign(session, bytes, Buffer.alloc(MAX_SIGNATURE_BYTES)));
     });
+  }
+
+  #asksEachTime(module: PKCS11, session: Handle, key: Handle): boolean {
+    const type = this.#session.pkcs11.CKA_ALWAYS_AUTHENTICATE;
+    // Some tokens do not know the attribute.
+    const read = ignoring(["CKR_ATTRIBUTE_TYPE_INVALID", "CKR_ATTRIBUTE_SENSITIVE"], () => module.C_GetAttributeValue(session, key, [{ type }]));
+    return (read?.[0]?.value as Buffer | undefined)?.[0] === 1;
   }
 
   drop(selector: KeySelector): void {

@@ -105,7 +105,7 @@ export class Session {
     const slot = this.#slot();
     const session = this.#module.C_OpenSession(slot, pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION);
     try {
-      this.#login(slot, session);
+      this.#login(slot, session, pkcs11.CKU_USER);
       return session;
     } catch (error) {
       this.#module.C_CloseSession(session);
@@ -113,7 +113,12 @@ export class Session {
     }
   }
 
-  #login(slot: Handle, session: Handle): void {
+  /** For the one use that was just begun of a key that wants the PIN each time (CKA_ALWAYS_AUTHENTICATE). The same rules spare the token's tries. */
+  confirm(session: Handle): void {
+    this.#login(this.#module.C_GetSessionInfo(session).slotID, session, this.pkcs11.CKU_CONTEXT_SPECIFIC);
+  }
+
+  #login(slot: Handle, session: Handle, user: number): void {
     const pin = readPin(this.#options.uri.pinSource, this.#options.environment);
     const digest = hash("sha256", pin);
     // A few wrong ones lock a token for good.
@@ -121,7 +126,7 @@ export class Session {
     this.#spareTries(slot, digest);
     try {
       // Whoever shares the module in this process is logged in with us.
-      ignoring(["CKR_USER_ALREADY_LOGGED_IN"], () => this.#module.C_Login(session, this.pkcs11.CKU_USER, pin));
+      ignoring(["CKR_USER_ALREADY_LOGGED_IN"], () => this.#module.C_Login(session, user, pin));
       this.#takenPin = digest;
     } catch (error) {
       if (PIN_ERRORS.has(nameOf(error))) this.#refusedPin = digest;
@@ -158,7 +163,8 @@ export class Session {
   }
 }
 
-function ignoring<T>(names: readonly string[], work: () => T): T | undefined {
+/** undefined where the module says one of these. */
+export function ignoring<T>(names: readonly string[], work: () => T): T | undefined {
   try {
     return work();
   } catch (error) {
