@@ -12,9 +12,12 @@ import { decodeBundle } from "@hullmark/verifier/core/transparency/bundle";
 import { decodeLogEntry } from "@hullmark/verifier/core/transparency/entry";
 import type { Meter } from "@hullmark/verifier/ports/meter";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { attachNotary } from "../fakes/attach.ts";
 import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
 import { verifiers } from "../fakes/judging.ts";
 import { signByKey } from "../fakes/key-signed.ts";
+import { notaryPayload, signNotary } from "../fakes/notary.ts";
+import { OpensslCa } from "../fakes/openssl-ca.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 import { Scrape } from "../fakes/scrape.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
@@ -57,7 +60,8 @@ afterAll(async () => {
   await registry?.close();
 });
 
-function policy(more = ""): string {
+/** @param more under `spec` @param authorities @param rules before the last: further ones */
+function policy(more = "", authorities = "", rules = ""): string {
   return verifier.policy(`apiVersion: hullmark.dev/v1
 kind: Policy
 metadata: { name: door }
@@ -65,10 +69,12 @@ spec:
   authorities:
     - { name: release, key: ${pem(release?.publicKey)} }
     - { name: second, key: ${pem(second?.publicKey)} }
+${authorities}
   rules:
     - name: acme
       select: { images: ["**/acme/**"] }
       require: { signatures: { authorities: [release] } }
+${rules}
     - name: others
   admission:
     mode: enforce
@@ -709,3 +715,42 @@ async function answer(asking: AdmissionService, asked: string | object, namespac
   const { allowed, message, warnings } = await asking.answer(request, "fail", AbortSignal.timeout(30_000));
   return { allowed, message, warnings: warnings.length };
 }
+
+test("a certificate that its authority takes back lets nothing more in, and one of which nobody can tell nothing either", async () => {
+  const authority = await OpensslCa.create(join(verifier.directory, "authority"));
+  const [stolen, lost] = [authority.issue("stolen"), authority.issue("lost", `crlDistributionPoints = URI:${authority.url("/none.crl")}`)];
+  authority.served.set("/ca.crl", authority.list());
+  const notary = async (name: string, by: typeof stolen): Promise<string> => {
+    const pushed = await pushImage(`${registry.host}/notary/${name}`, { tag: "1", layers: [{ name }] });
+    await attachNotary(client, pushed, signNotary(by, notaryPayload(pushed.manifestDigest, pushed.manifestBytes.length)));
+    return `${pushed.repository}:1`;
+  };
+  const [one, other] = [await notary("one", stolen), await notary("other", lost)];
+  policy(
+    `  trustStores: [{ name: acme, certificates: [${JSON.stringify(authority.rootPem)}] }]`,
+    "    - { name: vendor, notary: { trustStore: acme, subject: { CN: release } } }",
+    '    - { name: notary, select: { images: ["**/notary/**"] }, require: { signatures: { authorities: [vendor] } } }',
+  );
+  const answered = async (reference: string) => await ask({ object: pod(reference) });
+  // Before the policy is read again no rule asks for anything there.
+  const unknown = await until(
+    () => answered(other),
+    ({ allowed }) => !allowed,
+  );
+  expect(unknown.status?.message).toMatch(/none\.crl.* could not be fetched: HTTP 404/);
+  expect(unknown.status?.message).toContain("revocationListFiles");
+  expect(await answered(one)).toMatchObject({ allowed: true });
+  authority.revoke("stolen", "-crl_reason", "keyCompromise");
+  authority.served.set("/ca.crl", authority.list());
+  verifier.clock.shiftMs += 11 * 60_000;
+  const refused = await answered(one);
+  expect(refused.allowed).toBe(false);
+  expect(refused.status?.message).toMatch(/was revoked on .* by its authority: key compromise/);
+  verifier.clock.shiftMs -= 11 * 60_000;
+  policy();
+  await until(
+    () => answered(one),
+    ({ allowed }) => allowed,
+  );
+  await authority.close();
+});
