@@ -50,7 +50,12 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
   mkdirSync(config.stateDirectory, { recursive: true, mode: 0o700 });
   const boot = bootId();
   const spool = new FileSpool({ directory: join(config.stateDirectory, "spool"), maxBytes: config.spool.maxBytes, bootId: boot });
-  const quoter = openQuoter(config);
+  const quoter = openQuoter(config, () => {
+    log.warn("the TPM was cleared or replaced: a new attestation key was made, and the node enrols with it");
+    condition.happened("attestation-key-replaced", "the TPM was cleared or replaced: a new attestation key was made", Date.now());
+    agent.publish();
+    sink.enrolAnew();
+  });
   const condition = new NodeCondition({
     agentVersion: VERSION,
     nodeName: config.nodeName,
@@ -242,11 +247,11 @@ async function selfTest({ stateDirectory }: AgentConfig): Promise<void> {
   console.log(JSON.stringify({ changes: source.capabilities.kind, declined: declined ?? null, missingCapabilities: missingCapabilities() }));
 }
 
-function openQuoter(config: AgentConfig): Quoter | undefined {
+function openQuoter(config: AgentConfig, akReplaced?: () => void): Quoter | undefined {
   if (config.tpm.tcti === "none") return undefined;
   const stateDir = join(config.stateDirectory, "tpm");
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-  return new Tpm2Quoter({ tcti: config.tpm.tcti, banks: config.tpm.pcrBanks, stateDir });
+  return new Tpm2Quoter({ tcti: config.tpm.tcti, banks: config.tpm.pcrBanks, stateDir, ...(akReplaced && { akReplaced }) });
 }
 
 /** The EK's hash, as the verifier's allow-list wants it. */

@@ -15,8 +15,8 @@ export interface StaticNodeFacts {
   readonly agentDigests: Readonly<Record<string, Buffer>>;
 }
 
-/** Losses stay visible this long after the last one. */
-const LOSS_SHOWN_MS = 300_000;
+/** Losses, and what happened once, stay visible this long after the last one. */
+const SHOWN_MS = 300_000;
 
 interface Standing {
   readonly detail: string;
@@ -69,7 +69,12 @@ export class NodeCondition {
   /** A loss that was made good by measuring again: it is shown for a while. */
   lost(code: string, detail: string, nowMs: number): void {
     this.#losses++;
-    this.#claims.set(code, { detail, sinceMs: nowMs, untilMs: nowMs + LOSS_SHOWN_MS });
+    this.happened(code, detail, nowMs);
+  }
+
+  /** Something that is over, and that somebody should know of: it is shown for a while. */
+  happened(code: string, detail: string, nowMs: number): void {
+    this.#claims.set(code, { detail, sinceMs: nowMs, untilMs: nowMs + SHOWN_MS });
   }
 
   /** How often {@link lost} was called. */

@@ -6,10 +6,11 @@ import { writeAk } from "@hullmark/agent/adapters/tpm2/ak-file";
 import { Tpm2Quoter } from "@hullmark/agent/adapters/tpm2/index";
 import type { Quote, Quoter } from "@hullmark/agent/ports/quoter";
 import { Tpm } from "@hullmark/native";
-import { makeCredential, readAttestationKey, readEndorsementKey, verifyQuote } from "@hullmark/verifier/core/endorsement/index";
+import { clockLoss, makeCredential, readAttestationKey, readEndorsementKey, type TpmClock, verifyQuote } from "@hullmark/verifier/core/endorsement/index";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { Swtpm } from "../fakes/swtpm.ts";
+import { lockOut, setClock, TPM_CC, TPM_RC, TpmProxy } from "../fakes/tpm-proxy.ts";
 
 const signal = new AbortController().signal;
 const PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 14];
@@ -195,6 +196,107 @@ describe("Tpm2Quoter", () => {
     } finally {
       await quoter.close();
     }
+  });
+});
+
+describe("Tpm2Quoter on a TPM that answers otherwise than it should", () => {
+  let tpm: Swtpm;
+  let proxy: TpmProxy;
+  let stateDir: string;
+  let quoter: Tpm2Quoter;
+  const quotes = (): number => proxy.asked.get(TPM_CC.quote) ?? 0;
+  beforeAll(async () => {
+    tpm = await Swtpm.start({ withoutEkCertificate: true });
+    proxy = await TpmProxy.start(tpm);
+    stateDir = await mkdtemp(join(tmpdir(), "hullmark-quoter-"));
+    quoter = new Tpm2Quoter({ tcti: proxy.tcti, stateDir });
+  });
+  afterAll(async () => {
+    await quoter.close();
+    await proxy.stop();
+    await tpm.stop();
+    await rm(stateDir, { recursive: true });
+  });
+  const whole = async (): Promise<void> => {
+    expect((await quoter.quote(randomBytes(32), PCRS, signal)).pcrs).toHaveLength(PCRS.length);
+    expect(await quoter.health(signal)).toEqual({ ok: true, detail: "ok" });
+  };
+
+  // What passes by itself is asked five times (tpm2-tss does so), the rest once.
+  it.each([
+    ["retry", "BUSY", 5, true],
+    ["yielded", "BUSY", 5, true],
+    ["testing", "BUSY", 5, true],
+    ["nvRate", "BUSY", 1, true],
+    ["nvUnavailable", "BUSY", 1, true],
+    ["lockout", "LOCKOUT", 1, true],
+    ["failure", "FAILED", 1, false],
+  ] as const)("%s is %s after so many tries, which its health says, and it works when the TPM does", async (name, code, times, retryable) => {
+    await whole();
+    const before = quotes();
+    proxy.fault = (command) => (command === TPM_CC.quote ? TPM_RC[name] : undefined);
+    await expect(quoter.quote(randomBytes(32), PCRS, signal)).rejects.toMatchObject({ code, retryable });
+    expect(quotes() - before).toBe(times);
+    expect(await quoter.health(signal)).toMatchObject({ ok: false, detail: expect.stringMatching(new RegExp(`^${code}: `)) });
+    proxy.fault = () => undefined;
+    await whole();
+  });
+
+  it("a try that succeeds after others is a quote like any other", async () => {
+    await whole();
+    let left = 3;
+    proxy.fault = (command) => (command === TPM_CC.quote && left-- > 0 ? TPM_RC.retry : undefined);
+    await whole();
+    expect(left).toBe(-1);
+    proxy.fault = () => undefined;
+  });
+
+  it("one in dictionary-attack lockout identifies itself, makes keys, opens credentials and quotes as ever: none of its keys is subject to it", async () => {
+    await lockOut(proxy);
+    // Also in a process that knows nothing yet, and makes its key now.
+    const fresh = new Tpm2Quoter({ tcti: proxy.tcti, stateDir: await mkdtemp(join(stateDir, "fresh-")) });
+    await whole();
+    await quoter.close();
+    try {
+      const { ek, ak } = await keysOf(fresh);
+      const secret = randomBytes(32);
+      const { credentialBlob, encryptedSecret } = makeCredential(ek, ak.name, secret, randomBytes);
+      expect(await fresh.activate(credentialBlob, encryptedSecret, signal)).toEqual(secret);
+      const extraData = randomBytes(32);
+      const quote = await fresh.quote(extraData, PCRS, signal);
+      expect(verifyQuote(quote, { key: ak, extraData, selection: [{ bank: "sha256", pcrs: PCRS }], previousClock: undefined })).toMatchObject({ ok: true });
+    } finally {
+      await fresh.close();
+    }
+    await whole();
+  });
+
+  it("says after a power loss that its clock is not safe, and the quote holds after those of before", async () => {
+    const { ak } = await keysOf(quoter);
+    const verified = async (previousClock: TpmClock | undefined): Promise<TpmClock> => {
+      const extraData = randomBytes(32);
+      const result = verifyQuote(await quoter.quote(extraData, PCRS, signal), {
+        ...{ key: ak, extraData, previousClock },
+        selection: [{ bank: "sha256", pcrs: PCRS }],
+      });
+      if (!result.ok) throw new Error(`${result.reason}: ${result.detail}`);
+      return result.claims.clock;
+    };
+    await setClock(proxy, 1_000_000n);
+    const before = await verified(undefined);
+    expect(before).toMatchObject({ safe: true });
+    await tpm.powerOff();
+    await tpm.powerOn();
+    // What was loaded is gone with the power; the next call loads it again.
+    await expect(quoter.quote(randomBytes(32), PCRS, signal)).rejects.toMatchObject({ name: "QuoterError" });
+    // It is so for four seconds of its own clock, which a busy machine may need for less than this.
+    const lost = await verified(before);
+    expect(lost).toMatchObject({ resetCount: before.resetCount + 1, safe: lost.clock >= 4096n });
+    expect(clockLoss({ clock: before }, lost) === undefined).toBe(!lost.safe);
+    await setClock(proxy, 5000n + lost.clock);
+    const safe = await verified(lost);
+    expect(safe).toMatchObject({ resetCount: lost.resetCount, safe: true });
+    expect(clockLoss({ clock: before }, safe)).toMatch(/said to be safe$/);
   });
 });
 

@@ -24,6 +24,7 @@ function appraised(change: { attribution?: boolean; changeSource?: string; runti
       overloaded: false,
       rival: undefined,
       clockSkew: undefined,
+      clockLost: undefined,
     },
     0,
   );
@@ -50,7 +51,7 @@ test("what bars or warns comes first; a source that never names anybody, and non
 
 const vectorOf = (change: object) => {
   const facts = { revoked: false, connected: true, lastSeenMs: 0, lastQuoteMs: 0, quoteRefused: undefined, chainBroken: undefined, boot: undefined };
-  const more = { heartbeatIntervalMs: 1000, quoteIntervalMs: 1000, overloaded: false, rival: undefined, clockSkew: undefined };
+  const more = { heartbeatIntervalMs: 1000, quoteIntervalMs: 1000, overloaded: false, rival: undefined, clockSkew: undefined, clockLost: undefined };
   const state = create(NodeStateSchema, WORKS);
   const { instanceIdentity, hardware, executables, configuration } = appraiseNode(
     { ...facts, ...more, trustLevel: TrustLevel.TPM, state, ...change },

@@ -5,6 +5,7 @@ import { type QuoteBinding, quoteExtraData } from "@hullmark/proto/codec";
 import {
   type AttestationKey,
   checkClock,
+  clockLoss,
   makeCredential,
   type QuoteExpectation,
   type QuoteInput,
@@ -193,13 +194,29 @@ describe("public areas", () => {
 
 describe("the TPM's clock", () => {
   const at = (resetCount: number, restartCount: number, clock: bigint, safe = true) => ({ resetCount, restartCount, clock, safe });
+  const before = { clock: at(5, 2, 1000n) };
   it("may go on, restart and reset, and lose an hour by an unclean reset", () => {
-    for (const next of [at(5, 2, 1000n), at(5, 2, 1001n), at(5, 3, 1000n), at(6, 0, 1000n), at(9, 0, 5000n), at(6, 0, 1n, false)])
-      expect(checkClock(at(5, 2, 1000n), next)).toBeUndefined();
+    for (const next of [at(5, 2, 1000n), at(5, 2, 1001n), at(5, 3, 1000n), at(6, 0, 1000n), at(9, 0, 5000n), at(6, 0, 1n, false)]) {
+      expect(checkClock(before.clock, next)).toBeUndefined();
+      expect(clockLoss(before, next)).toBeUndefined();
+    }
   });
   it("may not go back", () => {
-    for (const next of [at(4, 9, 9000n), at(5, 1, 9000n), at(5, 2, 999n), at(5, 2, 999n, false), at(6, 0, 999n)])
-      expect(checkClock(at(5, 2, 1000n), next)).toBeDefined();
-    expect(checkClock(at(5, 2, 100_000_000n), at(6, 0, 1n, false))).toBeDefined();
+    for (const next of [at(4, 9, 9000n), at(5, 1, 9000n), at(5, 2, 999n), at(5, 2, 999n, false)]) expect(checkClock(before.clock, next)).toBeDefined();
+  });
+  it("that goes back over a reset is no refusal, and told until the next one: when it is said to be safe, or by more than an hour", () => {
+    const hour = 2n ** 22n;
+    expect(clockLoss({ clock: at(5, 2, hour + 1n) }, at(6, 0, 1n, false))).toBeUndefined();
+    for (const [clock, next, words] of [
+      [at(5, 2, 1000n), at(6, 0, 999n), "from 1000 ms to 999 ms, and is said to be safe"],
+      [at(5, 2, hour + 2n), at(6, 0, 1n, false), "from 4194306 ms to 1 ms"],
+    ] as const) {
+      expect(checkClock(clock, next)).toBeUndefined();
+      const clockLost = clockLoss({ clock }, next);
+      expect(clockLost).toMatch(new RegExp(`${words}$`));
+      expect(clockLoss({ clock: next, clockLost }, at(6, 0, 2000n))).toBe(clockLost);
+      expect(clockLoss({ clock: next, clockLost }, at(7, 0, 3000n))).toBeUndefined();
+    }
+    expect(clockLoss({ clock: undefined }, at(6, 0, 1n))).toBeUndefined();
   });
 });

@@ -55,7 +55,9 @@ export interface NodeRow {
   readonly lastSeenMs: number | undefined;
   /** When the newest quote that held was asked for. */
   readonly lastQuoteMs: number | undefined;
-  /** Boot id that it was made under: it says nothing of another boot. Absent: not known (a row of an older verifier). */
+  /** How the TPM's clock went back over its newest reset by more than it should; absent: it did not. */
+  readonly clockLost?: string | undefined;
+  /** Boot id that the newest quote was made under: it says nothing of another boot. Absent: not known (a row of an older verifier). */
   readonly quotedBoot?: string | undefined;
   /** The newest time, longer than two intervals, between two quotes that held: when each was asked for. */
   readonly gap?: { readonly fromMs: number; readonly toMs: number } | undefined;

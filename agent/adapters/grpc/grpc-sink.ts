@@ -51,6 +51,8 @@ export class GrpcSink implements EvidenceSink {
   #asked = { wallMs: 0, steadyMs: 0, lifetimeMs: 0 };
   /** Whether the kept certificate may be tried: not right after the verifier has refused it, for then a token may help. */
   #useKept = true;
+  /** Ends the present stream so that the next begins with a new certificate. */
+  #enrolAnew = new AbortController();
 
   constructor(options: GrpcSinkOptions) {
     this.#options = options;
@@ -61,7 +63,8 @@ export class GrpcSink implements EvidenceSink {
     const { address, enrolment } = this.#options;
     const tls = credentials.createSsl(enrolment.caCertificate, Buffer.from(credential.privateKey), Buffer.from(credential.certificateChain));
     const channel = new RpcChannel(address, tls, CHANNEL);
-    const renew = AbortSignal.timeout(Math.max(1000, Math.round(RENEW_AFTER * this.#asked.lifetimeMs - this.#ageMs())));
+    const aged = AbortSignal.timeout(Math.max(1000, Math.round(RENEW_AFTER * this.#asked.lifetimeMs - this.#ageMs())));
+    const renew = AbortSignal.any([aged, this.#enrolAnew.signal]);
     try {
       yield* channel.client(Attestation).attest(outgoing, { signal: AbortSignal.any([signal, renew]) });
     } catch (error) {
@@ -75,6 +78,14 @@ export class GrpcSink implements EvidenceSink {
   forgetCredential(): void {
     this.#credential = undefined;
     this.#useKept = false;
+  }
+
+  /** The key that the node enrolled with is no more: a new certificate is asked for at once, on a new stream. */
+  enrolAnew(): void {
+    this.#credential = undefined;
+    const before = this.#enrolAnew;
+    this.#enrolAnew = new AbortController();
+    before.abort();
   }
 
   spkiSha256(): Buffer {

@@ -16,6 +16,8 @@ export interface Tpm2QuoterOptions {
   readonly banks?: readonly PcrBank[];
   /** Longest wait for one call, connecting included. Default 60,000: slow chips take seconds to make a key. */
   readonly timeoutMs?: number;
+  /** Told when the TPM was cleared or is another one and a new AK was made: whoever knew the old one has to learn the new one. */
+  readonly akReplaced?: () => void;
 }
 
 const DEFAULT_TIMEOUT_MS = 60_000;
@@ -151,6 +153,7 @@ export class Tpm2Quoter implements Quoter {
     } catch (error) {
       if (TpmError.from(error).code !== "REPLACED") throw error;
       await this.#makeAk(tpm, path);
+      this.#options.akReplaced?.();
       throw new QuoterError("REPLACED", "the TPM was replaced or cleared; a new attestation key was made", { cause: error });
     }
   }

@@ -24,6 +24,8 @@ export interface NodeFacts {
   readonly rival: string | undefined;
   /** How its clock differs from the verifier's, if it does by more than messages explain. */
   readonly clockSkew: string | undefined;
+  /** How its TPM's clock went back over a reset, if it did by more than a power loss explains. */
+  readonly clockLost: string | undefined;
   readonly heartbeatIntervalMs: number;
   readonly quoteIntervalMs: number;
   /** The verifier leaves nodes out that it should ask for a quote. */
@@ -56,6 +58,7 @@ export function appraiseNode(facts: NodeFacts, nowMs: number): NodeAppraisal {
   freshness(facts, nowMs, unknown);
   ownWords(facts.state, unknown, warnings);
   if (facts.clockSkew) warnings.push(claim("clock-skew", facts.clockSkew));
+  if (facts.clockLost) warnings.push(claim("tpm-clock-lost", facts.clockLost));
   if (facts.state && tellsNobody(facts.state))
     notes.push(claim("no-process-events", "the kernel tells the agent of no processes: drift is found, and not who made it"));
   if (facts.trustLevel === Level.NONE) warnings.push(claim("no-tpm", "trust none: sees tampering from containers, not from root on the host"));

@@ -3,6 +3,7 @@ import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import type { EnrolledNode, EnrolmentRecord, EnrolmentRecords, KnownNode, TrustGrade } from "../../ports/enrolment-records.ts";
 import type { NodeRow } from "../../ports/rows.ts";
 import { type Store, StoreError } from "../../ports/store.ts";
+import { clockLoss } from "../endorsement/index.ts";
 import type { Sessions } from "../session/sessions.ts";
 import { claimRow } from "./claims.ts";
 import type { Committer } from "./committer.ts";
@@ -89,5 +90,6 @@ function enrolledRow(node: EnrolledNode, before: NodeRow | undefined, nowMs: num
     claims: [],
   };
   const { id, name, trust, ekSha256, ekPublic, akPublic, clock, bootId } = node;
-  return { ...fresh, ...before, id, name, trustLevel: LEVEL[trust], ekSha256, ekPublic, akPublic, clock, bootId, enrolledAtMs: nowMs };
+  const clockLost = before && clock && !node.akReplaced ? clockLoss(before, clock) : undefined;
+  return { ...fresh, ...before, clockLost, id, name, trustLevel: LEVEL[trust], ekSha256, ekPublic, akPublic, clock, bootId, enrolledAtMs: nowMs };
 }

@@ -46,6 +46,7 @@ export function appraisedNode({ row, connected, state, barred, clockAheadMs, ove
       boot: row.boot,
       state,
       clockSkew: clockAheadMs === undefined ? row.reasons.find(({ code }) => code === "clock-skew")?.detail : clockSkew(clockAheadMs),
+      clockLost: row.clockLost,
       rival: row.rival && Math.abs(nowMs - row.rival.atMs) <= RIVAL_MS ? row.rival.detail : undefined,
       heartbeatIntervalMs: intervals.heartbeatSeconds * 1000,
       quoteIntervalMs: intervals.quoteSeconds * 1000,

@@ -272,8 +272,8 @@ export class LiveNode {
   }
 
   /** The node has enrolled again while it is looked at: identity, keys and clock are the new ones. Which boot speaks here its Hello has said: a copy may enrol. */
-  enrolled({ name, trustLevel, ekSha256, ekPublic, akPublic, clock, enrolledAtMs }: NodeRow): NodeRow {
-    this.node = { ...this.node, name, trustLevel, ekSha256, ekPublic, akPublic, clock, enrolledAtMs };
+  enrolled({ name, trustLevel, ekSha256, ekPublic, akPublic, clock, clockLost, enrolledAtMs }: NodeRow): NodeRow {
+    this.node = { ...this.node, name, trustLevel, ekSha256, ekPublic, akPublic, clock, clockLost, enrolledAtMs };
     return this.node;
   }
 

@@ -6,6 +6,7 @@ import type { BootLog, QuoteReport } from "@hullmark/proto/v1/attestation";
 import { TrustLevel } from "@hullmark/proto/v1/common";
 import { appraiseAgent } from "../appraisal/appraise-agent.ts";
 import { holds } from "../appraisal/appraise-node.ts";
+import { clockLoss } from "../endorsement/index.ts";
 import { ChangeSet } from "../fleet/change-set.ts";
 import { adminFact } from "../fleet/log-facts.ts";
 import { quotedMs } from "../fleet/node-appraisal.ts";
@@ -216,7 +217,15 @@ function nodeChange(judgement: QuoteJudgement, node: LiveNode["node"], intervalM
     const { askedAtMs, clock } = judgement;
     const { lastQuoteMs } = node;
     const gap = lastQuoteMs !== undefined && !holds(lastQuoteMs, intervalMs, askedAtMs) ? { gap: { fromMs: lastQuoteMs, toMs: askedAtMs } } : {};
-    return { lastQuoteMs: askedAtMs, quotedBoot: node.bootId, clock, quoteRefused: undefined, chainBroken: undefined, ...gap };
+    return {
+      lastQuoteMs: askedAtMs,
+      quotedBoot: node.bootId,
+      clock,
+      clockLost: clockLoss(node, clock),
+      quoteRefused: undefined,
+      chainBroken: undefined,
+      ...gap,
+    };
   }
   if (judgement.kind !== "refused" || node.quoteRefused !== undefined) return {};
   return { quoteRefused: `${judgement.code}: ${judgement.detail}` };
