@@ -221,7 +221,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     revoked: async (name) => {
       server.endRefused();
       if ((publishedRoles(config) as readonly string[]).includes(name))
-        await filesChanged().catch((error: unknown) => logger.error({ name, err: error }, "a certificate that was revoked could not be made anew"));
+        await filesChanged().catch((error: unknown) => logger.error({ err: error }, "a certificate that was revoked could not be made anew"));
     },
   });
   const writeFiles = () => writeAdminFiles(config, authority, people, addresses(), nowMs());
