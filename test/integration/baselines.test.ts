@@ -77,6 +77,10 @@ test("what chosen nodes prove counts once somebody else approves it; an update t
   const [one, two] = [await join1("w-1"), await join1("w-2")];
   await join1("other");
   for (const name of ["w-1", "w-2", "other"]) await quoted(name);
+  // A name that no rule is for is told.
+  const codes = async (name: string): Promise<string[]> => (await verifier.query.getNode({ id: name })).node?.reasons.map(({ code }) => code) ?? [];
+  expect(await codes("other")).toContain("no-rule");
+  expect(await codes("w-1")).not.toContain("no-rule");
   const responder = (await verifier.operator("responder")).client(Admin);
   const approver = (await verifier.operator("approver")).client(Admin);
   const request = { pool: "workers", nodes: ["w-1"], pcrs: [0, 4], files: false, reason: "first" };

@@ -125,6 +125,11 @@ function nodeRule(nodes: Policy["nodes"], nodeName: string): Policy["nodes"][num
   return nodes.find(({ nodes: globs }) => globs.length === 0 || compileNames(globs)(nodeName));
 }
 
+/** Whether policy has rules for nodes, and none of them is for this one: nothing is asked of it. */
+export function isUnruled({ nodes }: Policy, nodeName: string): boolean {
+  return nodes.length > 0 && nodeRule(nodes, nodeName) === undefined;
+}
+
 /** What the first rule that selects the node asks of its boot; undefined where none does. Compile once a policy and node. */
 export function bootRules({ nodes }: Policy, nodeName: string): BootRules | undefined {
   const rule = nodeRule(nodes, nodeName);

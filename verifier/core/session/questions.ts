@@ -10,7 +10,7 @@ import { clockLoss } from "../endorsement/index.ts";
 import { ChangeSet } from "../fleet/change-set.ts";
 import { adminFact } from "../fleet/log-facts.ts";
 import { quotedMs } from "../fleet/node-appraisal.ts";
-import { agentFiles } from "../policy/match.ts";
+import { agentFiles, isUnruled } from "../policy/match.ts";
 import type { Policy } from "../policy/types.ts";
 import type { BootWatch } from "./boot-evidence.ts";
 import type { ImaWatch } from "./ima-evidence.ts";
@@ -42,6 +42,9 @@ const MAX_NONCE_LIFE_MS = 120_000;
 /** Refusals that one stream writes into the log, which only grows, in a minute: a node chooses how often it is refused. Metrics count each. */
 const MAX_NOTED_PER_MINUTE = 30;
 const MINUTE_MS = 60_000;
+
+/** A name may be the node's own claim: one that no rule is for must not make it green. */
+const NO_RULE = { code: "no-rule", detail: "policy has rules for nodes, and none for this one: nothing of its boot is judged" };
 
 export class Questions implements Paced {
   readonly #services: SessionServices;
@@ -208,6 +211,7 @@ export class Questions implements Paced {
       ...booted,
       findings: [...booted.findings, ...measured.findings, ...agent.findings],
       unknown: [...booted.unknown, ...measured.unknown, ...agent.unknown],
+      warnings: isUnruled(policy, node.name) ? [NO_RULE, ...booted.warnings] : booted.warnings,
     };
   }
 }
