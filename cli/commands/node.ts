@@ -130,12 +130,12 @@ async function persistently<T>(call: () => Promise<T>, untilMs: number): Promise
 function allowCommand(): Command {
   return new Command("allow")
     .description("put a TPM's endorsement key on the allow-list; takes a revocation back")
-    .argument("<ek-sha256>", "as hullmark-agent --show-identity prints it")
+    .argument("<ek-sha256>", "as hullmark-agent --show-identity prints it, or the SHA-256 of its certificate")
     .option("--name <name>", "name that the node gets", "")
     .action(async (ekSha256: string, { name }: { readonly name: string }, command: Command) =>
       ask(command, async ({ channel, print, signal }) => {
         const { nodeId } = await channel.client(Admin).allowNode({ ekSha256, name }, { signal });
-        print(`node ${nodeId} may join\n`);
+        print(nodeId === "" ? "the TPM with this endorsement key, or this certificate, may join\n" : `node ${nodeId} may join\n`);
         return EXIT.clean;
       }),
     );
@@ -180,7 +180,7 @@ function revokeCommand(): Command {
 
 function approveCommand(): Command {
   return new Command("approve")
-    .description("take a revocation back (the node may enrol again with the TPM that it had), or the alarm that it is cloned")
+    .description("take a revocation back (the node may enrol again with the TPM that it had), or the alarm that it is cloned or has another attestation key")
     .argument("<node>", "name or id")
     .action(async (node: string, _options: object, command: Command) =>
       ask(command, async ({ channel, print, signal }) => {

@@ -331,6 +331,11 @@ const CASES: Readonly<Record<EnrolmentCode, () => Promise<BeginResult | Complete
     world.records.record = async () => "spent";
     return await world.complete();
   },
+  "node-in-use": async () => {
+    const world = new World();
+    world.records.record = async () => "in-use";
+    return await world.complete();
+  },
   "renewal-with-tpm": () => new World().known("00000000000000aa", { trust: "tpm" }).enrolment.renewByCertificate("00000000000000aa", certificateRequest),
   "renewal-by-account": () => {
     const id = nodeIdOfKubernetesNode("w-1");

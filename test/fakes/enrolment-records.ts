@@ -22,7 +22,7 @@ export class MemoryEnrolmentRecords implements EnrolmentRecords {
     const token = this.tokens.get(sha256.toString("hex"));
     return token && nowMs < token.expiresAtMs ? token : undefined;
   }
-  async record(enrolment: EnrolmentRecord): Promise<"recorded" | "spent" | "revoked"> {
+  async record(enrolment: EnrolmentRecord): ReturnType<EnrolmentRecords["record"]> {
     const nonce = enrolment.spendNonce.nonce.toString("hex");
     const token = enrolment.spendToken?.sha256.toString("hex");
     if (this.#nonces.has(nonce) || (token !== undefined && !this.tokens.delete(token))) return "spent";

@@ -147,34 +147,58 @@ describe("while a session opens", () => {
     expect(await opened.store.readDrift(row.id)).toMatchObject({ acknowledgedBy: "ada" });
   });
 
-  test("an enrolment holds: quotes are verified by the new key", async () => {
+  test("an enrolment holds: quotes are verified by what it told", async () => {
     const { session } = await opening();
-    const recording = world.records.record(enrolment(Buffer.from("new key")));
+    const recording = world.records.record(enrolment(9));
     release();
     expect(await recording).toBe("recorded");
     const { live } = await session;
-    expect(live.node.akPublic?.toString()).toBe("new key");
+    expect(live.node.clock?.resetCount).toBe(9);
     await world.committer.drain();
-    expect((await stored())?.akPublic?.toString()).toBe("new key");
+    expect((await stored())?.clock?.resetCount).toBe(9);
+  });
+
+  test("an enrolment with another attestation key is refused: the node lives by now", async () => {
+    const { session } = await opening();
+    const recording = world.records.record(otherKey());
+    release();
+    expect(await recording).toBe("in-use");
+    const { live } = await session;
+    expect(live.node.akPublic).toEqual(node(ID).akPublic);
   });
 });
 
 test("an enrolment takes no revocation back that was made in its time", async () => {
   await connect().session;
   const revoking = world.administration.revoke(ID, "ada", "stolen");
-  expect(await world.records.record(enrolment(Buffer.from("new key")))).toBe("revoked");
+  expect(await world.records.record(enrolment(9))).toBe("revoked");
   await revoking;
-  expect((await stored())?.revokedReason).toBe("stolen");
-  expect((await stored())?.akPublic?.toString()).not.toBe("new key");
+  expect(await stored()).toMatchObject({ revokedReason: "stolen", clock: node(ID).clock });
 });
 
-test("an enrolment whose nonce is spent leaves the live node its key", async () => {
+test("an enrolment whose nonce is spent leaves the live node what it had", async () => {
   const { live } = await connect().session;
-  const { akPublic } = live.node;
-  const once = enrolment(akPublic as Buffer);
+  const once = enrolment(9);
   expect(await world.records.record(once)).toBe("recorded");
-  expect(await world.records.record({ ...once, node: { ...once.node, akPublic: Buffer.from("other") } })).toBe("spent");
-  expect(live.node.akPublic).toEqual(akPublic);
+  expect(await world.records.record({ ...once, node: enrolment(10).node })).toBe("spent");
+  expect(live.node.clock?.resetCount).toBe(9);
+});
+
+test("another attestation key is told until somebody approves it; and not taken where the one before changed since it was looked at", async () => {
+  expect(await world.records.record(otherKey())).toBe("recorded");
+  expect(await stored()).toMatchObject({ akReplacedAtMs: T0 + 1000, akPublic: Buffer.from("other") });
+  expect(await world.records.record(enrolment(9))).toBe("changed");
+  const { session } = connect();
+  const alerts = async (): Promise<string[]> => (await opened.outbox.readAlerts()).map(({ event }) => event.kind);
+  const told = (): boolean => world.fleet.get(ID)?.reasons.some(({ code }) => code === "ak-replaced") ?? false;
+  await session;
+  await world.committer.drain();
+  expect(told()).toBe(true);
+  expect(await alerts()).toContain("ak-replaced");
+  await world.administration.approve(ID, "ada");
+  expect(told()).toBe(false);
+  expect(world.fleet.get(ID)?.akReplacedAtMs).toBeUndefined();
+  expect(await alerts()).not.toContain("ak-replaced");
 });
 
 test("a revocation that does not get onto the disk is no success, and what the session held meanwhile counts no more", async () => {
@@ -193,11 +217,32 @@ test("a revocation that does not get onto the disk is no success, and what the s
   expect((await stored())?.revokedReason).toBe("lost");
 });
 
-function enrolment(akPublic: Buffer): EnrolmentRecord {
-  const { name, clock, ekPublic } = node(ID);
+test("the hash of an EK certificate stands for the node that enrolled with it, and for no other", async () => {
+  const certificate = "cd".repeat(32);
+  const { administration } = world;
+  const record = enrolment(9);
+  expect(await world.records.record({ ...record, node: { ...record.node, ekCertificateSha256: certificate } })).toBe("recorded");
+  await administration.revoke(ID, "ada", "stolen");
+  expect(await administration.allow(certificate, "n", "ada")).toBe(ID);
+  expect((await stored())?.revokedAtMs).toBeUndefined();
+  const allowed = async (): Promise<string[]> => (await opened.store.readAllowedEks()).map(({ ekSha256 }) => ekSha256);
+  expect(await allowed()).toEqual([certificate]);
+  expect(await administration.allow("ef".repeat(32), "n", "ada")).toBe("");
+  await administration.revoke(ID, "ada", "again");
+  expect(await allowed()).toEqual(["ef".repeat(32)]);
+});
+
+function enrolment(resetCount: number): EnrolmentRecord {
+  const { name, ekPublic, akPublic } = node(ID);
+  const clock = { resetCount, restartCount: 0, clock: 2n ** 63n + 6n, safe: true };
   return {
-    node: { ...{ id: ID, name, trust: "tpm", bootId: BOOT, ekSha256: EK, ekPublic, akPublic, clock }, tpmModel: undefined, akReplaced: true },
+    node: { ...{ id: ID, name, trust: "tpm", bootId: BOOT, ekSha256: EK, ekPublic, akPublic, clock }, tpmModel: undefined, akReplaced: false },
     spendToken: undefined,
     spendNonce: { nonce: randomBytes(32), expiresAtMs: T0 + 60_000 },
   };
+}
+
+function otherKey(): EnrolmentRecord {
+  const record = enrolment(0);
+  return { ...record, node: { ...record.node, akPublic: Buffer.from("other"), akReplaced: true } };
 }

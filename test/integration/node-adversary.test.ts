@@ -67,6 +67,7 @@ async function challenged(attester: Attester, name: string) {
 }
 const refusal = (name: string) => async (): Promise<string | undefined> =>
   (await verifier.query.getNode({ id: name })).node?.reasons.find(({ code }) => code === "quote-refused")?.detail;
+const codes = (name: string) => async (): Promise<string[]> => ((await verifier.query.getNode({ id: name })).node?.reasons ?? []).map(({ code }) => code);
 const verdict = (name: string) => async (): Promise<Verdict | undefined> => (await verifier.query.getNode({ id: name })).node?.verdict;
 const openDrifts = async (): Promise<string[]> => (await verifier.query.listDrift({})).drifts.map(({ kind, summary }) => `${kind}: ${summary}`);
 const patient = { timeout: 30_000 };
@@ -183,4 +184,32 @@ test("a copy that enrols when it is ahead of the node is found by the node, whos
   again.send({ case: "quote", value: await again.quote(await challenged(again, "w-1")) });
   await expect.poll(openDrifts, patient).toEqual([]);
   await expect.poll(verdict("w-1"), patient).toBe(Verdict.WARNING);
+  await verifier.adminClient.allowNode({ node: "w-1" });
+  await expect.poll(codes("w-1"), patient).not.toContain("ak-replaced");
+});
+
+test("a copy that makes itself a new attestation key, to which no counter goes back, is refused while the node lives, and told until somebody approves it where it comes meanwhile", async () => {
+  const copy = await copied();
+  await copy.quoter.close();
+  rmSync(join(copy.stateDir, "ak.json"));
+  copy.quoter = new Tpm2Quoter({ tcti: copy.tpm.tcti, stateDir: copy.stateDir });
+  const node = await attesting("w-1", a as Node);
+  const thief = verifier.attester({ name: "w-1", quoter: copy.quoter });
+  await expect(thief.enrol()).rejects.toMatchObject({ code: "ABORTED", detail: { reason: "CONFLICT", refusal: "node-in-use" } });
+  node.send({ case: "quote", value: await node.quote(await challenged(node, "w-1")) });
+  await expect.poll(verdict("w-1"), patient).toBe(Verdict.WARNING);
+  expect(await codes("w-1")()).not.toContain("ak-replaced");
+  // The node speaks on: there are two.
+  verifier.clock.shiftMs += 200_000;
+  node.send({ case: "heartbeat", value: { seq: node.seq } });
+  await expect.poll(openDrifts, patient).toEqual([`cloned: boot ${thief.bootId} speaks as this node too`]);
+  await node.close();
+  await expect.poll(async () => (await verifier.query.getNode({ id: "w-1" })).node?.connected, patient).toBe(false);
+  open.push(thief);
+  await thief.connect();
+  await thief.report();
+  await expect.poll(codes("w-1"), patient).toContain("ak-replaced");
+  await verifier.adminClient.allowNode({ node: "w-1" });
+  await expect.poll(codes("w-1"), patient).not.toContain("ak-replaced");
+  await expect.poll(openDrifts, patient).toEqual([]);
 });

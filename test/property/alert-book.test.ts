@@ -236,7 +236,7 @@ describe("alert texts", () => {
   it("link a section of the playbooks that is there", () => {
     const page = readFileSync(new URL("../../docs/playbooks.md", import.meta.url), "utf8");
     const sections = [...page.matchAll(/^## (.+)$/gm)].map(([, title]) => (title as string).toLowerCase().replaceAll(" ", "-"));
-    for (const kind of [...ALL_KINDS, "many", "breaker"]) expect(sections, kind).toContain(playbookOf(kind).replace("docs/playbooks.md#", ""));
+    for (const kind of [...ALL_KINDS, "many", "breaker", "ak-replaced"]) expect(sections, kind).toContain(playbookOf(kind).replace("docs/playbooks.md#", ""));
   });
 
   it("keep two paths apart that look alike, and put replicas together", () => {

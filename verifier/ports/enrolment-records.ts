@@ -23,6 +23,8 @@ export interface EnrolledNode {
   readonly trust: TrustGrade;
   readonly bootId: string;
   readonly ekSha256: string | undefined;
+  /** Of the EK certificate, where one was verified. */
+  readonly ekCertificateSha256?: string | undefined;
   /** TPM2B_PUBLIC; needed to appraise quotes after a restart of the verifier. */
   readonly ekPublic: Buffer | undefined;
   readonly akPublic: Buffer | undefined;
@@ -50,7 +52,8 @@ export interface EnrolmentRecords {
   findJoinToken(sha256: Buffer, nowMs: number): Promise<{ readonly nodeName: string; readonly expiresAtMs: number } | undefined>;
   /**
    * Durable on return, with its log entry, or nothing happened.
-   * @returns `spent` where the token or nonce was used by another call in the meantime, `revoked` where the node was revoked in it
+   * @returns `spent` where the token or nonce was used by another call in the meantime, `revoked` where the node was revoked in it, `changed` where its attestation
+   * key is not what was looked at; `in-use`: it comes with another attestation key, and a stream of the node lives that was opened under the present one
    */
-  record(enrolment: EnrolmentRecord): Promise<"recorded" | "spent" | "revoked">;
+  record(enrolment: EnrolmentRecord): Promise<"recorded" | "spent" | "revoked" | "changed" | "in-use">;
 }

@@ -41,6 +41,8 @@ export interface NodeRow {
   readonly trustLevel: TrustLevel;
   /** Hex SHA-256 of the EK's SubjectPublicKeyInfo; undefined without TPM. */
   readonly ekSha256: string | undefined;
+  /** Hex SHA-256 of the EK certificate that was verified when it enrolled; absent: there was none. */
+  readonly ekCertificateSha256?: string | undefined;
   /** TPM2B_PUBLIC of endorsement key and attestation key; undefined without TPM. */
   readonly ekPublic: Buffer | undefined;
   readonly akPublic: Buffer | undefined;
@@ -67,6 +69,8 @@ export interface NodeRow {
   readonly chainBroken: string | undefined;
   /** Who else spoke as this node while it lived, and when that was seen last; absent: nobody. */
   readonly rival?: { readonly detail: string; readonly atMs: number } | undefined;
+  /** When it enrolled with another attestation key than before, and nobody has approved that since; absent: it did not. */
+  readonly akReplacedAtMs?: number | undefined;
   /** What policy says of its boot; absent before that was looked at. */
   readonly boot?: BootAppraisal | undefined;
   readonly kernel: string;
@@ -246,7 +250,7 @@ export interface AllowedEkRow {
   /** Of the key (SubjectPublicKeyInfo), or of its certificate. */
   readonly ekSha256: string;
   readonly name: string;
-  /** Empty where the certificate is what is known. */
+  /** Empty where no node is known by it (yet). */
   readonly nodeId: string;
 }
 

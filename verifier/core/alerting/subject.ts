@@ -12,8 +12,11 @@ export interface AlertSubject {
   /** Id of the incident that it belongs to; empty where it is no drift. */
   readonly incident: string;
   readonly state: SubjectState;
-  /** `breaker`: actions are held back by their limits. It is no difference, so policy's table of severities does not have it. */
-  readonly kind: Kind | "breaker";
+  /**
+   * `breaker`: actions are held back by their limits. `ak-replaced`: another attestation key speaks for a node. They are no differences, so policy's table of
+   * severities does not have them.
+   */
+  readonly kind: Kind | "breaker" | "ak-replaced";
   readonly place: DriftPlace;
   readonly severity: AlertSeverity;
   readonly nodeName: string;

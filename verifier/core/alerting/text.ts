@@ -68,6 +68,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   alias: "has a second name",
   "debug-container": "was added to a running pod",
   breaker: "holds actions back",
+  "ak-replaced": "enrolled with another attestation key",
 };
 
 const PLACE: Readonly<Partial<Record<AlertSubject["place"], string>>> = {
@@ -131,7 +132,7 @@ const PLAYBOOK_SECTIONS: readonly (readonly [string, readonly string[]])[] = [
   ["configuration", CONFIGURATION_KINDS],
   ["provenance", PROVENANCE_KINDS],
   ["admission", ADMISSION_KINDS],
-  ["node", NODE_KINDS],
+  ["node", [...NODE_KINDS, "ak-replaced"]],
   ["breaker", ["breaker"]],
 ];
 

@@ -22,6 +22,8 @@ export interface NodeFacts {
   readonly state: NodeState | undefined;
   /** Who else speaks as this node, if anybody does. */
   readonly rival: string | undefined;
+  /** It enrolled with another attestation key than before, and nobody has approved that. */
+  readonly akReplaced?: boolean | undefined;
   /** How its clock differs from the verifier's, if it does by more than messages explain. */
   readonly clockSkew: string | undefined;
   /** How its TPM's clock went back over a reset, if it did by more than a power loss explains. */
@@ -57,6 +59,7 @@ export function appraiseNode(facts: NodeFacts, nowMs: number): NodeAppraisal {
   bootWords(facts.boot, bad, unknown, warnings, notes);
   freshness(facts, nowMs, unknown);
   ownWords(facts.state, unknown, warnings);
+  if (facts.akReplaced) warnings.push(claim("ak-replaced", "it enrolled with another attestation key than before: approve it, or revoke the node"));
   if (facts.clockSkew) warnings.push(claim("clock-skew", facts.clockSkew));
   if (facts.clockLost) warnings.push(claim("tpm-clock-lost", facts.clockLost));
   if (facts.state && tellsNobody(facts.state))

@@ -46,6 +46,14 @@ export class LiveSessions {
     return holder && holder.sessionId !== session.sessionId ? { kind: "superseded", previous: holder } : { kind: "granted" };
   }
 
+  /** Another attestation key is to speak for this node. @returns whether it lives: then whoever asked is its rival, as one who was refused is */
+  contest(nodeId: string, bootId: string, nowMs: number): boolean {
+    const holder = this.#held.get(nodeId);
+    if (!holder || nowMs - holder.lastSeenMs >= this.#aliveForMs) return false;
+    holder.rival ??= { bootId, atMs: nowMs };
+    return true;
+  }
+
   /** A message came. @returns false when the stream no longer holds the node: it must end */
   touch(nodeId: string, sessionId: string, nowMs: number): boolean {
     const holder = this.#held.get(nodeId);

@@ -78,6 +78,7 @@ export const ENROLMENT_CODES = {
   ...OF_QUOTES,
   "identity-changed": "conflict",
   "spent-by-another": "conflict",
+  "node-in-use": "conflict",
   "renewal-with-tpm": "not-allowed",
   "renewal-by-account": "not-allowed",
 } as const satisfies Record<string, EnrolmentRefusal>;

@@ -99,6 +99,8 @@ export class EnrolmentService {
     const recorded = await records.record({ node, spendToken, spendNonce: { nonce, expiresAtMs } });
     if (recorded === "spent") return refused("spent-by-another", "the token or nonce was used by another enrolment");
     if (recorded === "revoked") return refused("revoked", `node ${nodeId} is revoked`);
+    if (recorded === "changed") return refused("identity-changed", "the node's attestation key changed during enrolment");
+    if (recorded === "in-use") return refused("node-in-use", "the node lives under another attestation key");
     return { ok: true, ...(await this.#certify(nodeId, spki)), trust: node.trust, node };
   }
 
@@ -158,6 +160,7 @@ function enrolledNode(
   const model = certificate?.ok ? certificate.model : undefined;
   return {
     ...{ id: nodeId, name, trust, bootId, ekSha256: ek.sha256, ekPublic, akPublic, clock },
+    ekCertificateSha256: certificate?.ok ? certificate.sha256 : undefined,
     tpmModel: model && `${model.manufacturer} ${model.model} ${model.version}`,
     akReplaced: known?.akPublic !== undefined && !known.akPublic.equals(akPublic),
   };

@@ -2,9 +2,9 @@
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { AllowedEkRow, NodeRow } from "../../ports/rows.ts";
 import type { Store } from "../../ports/store.ts";
-import { nodeIdOfEk } from "../enrolment/decide.ts";
 import { SessionError } from "../session/errors.ts";
 import type { Sessions } from "../session/sessions.ts";
+import { akReplacedSubject } from "./alerts.ts";
 import type { Committer } from "./committer.ts";
 import { acknowledgeDrift, sightOf } from "./drift-rows.ts";
 import type { Fleet } from "./fleet.ts";
@@ -83,36 +83,52 @@ export class Administration {
     session.challenge();
   }
 
-  /** Allows an endorsement key, and takes a revocation of its node back, and that somebody else spoke as it. @returns the node's id */
-  async allow(ekSha256: string, name: string, by: string): Promise<string> {
+  /**
+   * Allows an endorsement key; of a node that is known by it, takes back a revocation, that somebody else spoke as it, and that its attestation key is another.
+   * @param sha256 hex, of the key or of its certificate: which of them nobody can tell who does not know the TPM
+   * @returns the node's id; empty where none is known
+   */
+  async allow(sha256: string, name: string, by: string): Promise<string> {
     const { fleet, committer, sessions, nowMs } = this.#services;
-    const row: AllowedEkRow = { ekSha256, name, nodeId: nodeIdOfEk(ekSha256) };
-    const fact = adminFact("node-allowed", nowMs(), { node: row.nodeId, name, ek: `sha256:${ekSha256}`, by });
+    const known = fleet.all().find(({ ekSha256, ekCertificateSha256 }) => ekSha256 === sha256 || ekCertificateSha256 === sha256);
+    const row: AllowedEkRow = { ekSha256: sha256, name, nodeId: known?.id ?? "" };
+    const fact = adminFact("node-allowed", nowMs(), { node: known?.id ?? null, name, ek: `sha256:${sha256}`, by });
     await committer.submit({ entries: [fact], build: () => ({ allowedEks: [row] }) });
-    const known = fleet.get(row.nodeId);
-    if (known?.revokedAtMs !== undefined || known?.rival !== undefined)
-      await sessions.amend(row.nodeId, (live, changes) => live.restore({ revokedAtMs: undefined, revokedReason: "", rival: undefined }, changes));
-    return row.nodeId;
+    if (!known) return "";
+    if (known.revokedAtMs !== undefined || known.rival !== undefined || known.akReplacedAtMs !== undefined)
+      await sessions.amend(known.id, (live, changes) =>
+        live.restore({ revokedAtMs: undefined, revokedReason: "", rival: undefined, akReplacedAtMs: undefined }, changes),
+      );
+    if (known.akReplacedAtMs !== undefined) await this.#akSettled(known);
+    return known.id;
   }
 
-  /** Takes the revocation of a node with TPM back, or an alarm that there are two of it. @returns the node's id. @throws AdministrationError NOT_FOUND, NO_TPM */
+  /** Takes the revocation of a node with TPM back, or an alarm that there are two of it or that its attestation key is another. @returns the node's id. @throws AdministrationError NOT_FOUND, NO_TPM */
   async approve(node: string, by: string): Promise<string> {
     const { name, ekSha256 } = this.#node(node);
     if (ekSha256 === undefined) throw new AdministrationError("NO_TPM", "the node has no TPM: it comes back by a new join token");
     return await this.allow(ekSha256, name, by);
   }
 
-  /** The node's certificates are refused from now on, its session ends, its key leaves the allow-list. @throws AdministrationError NOT_FOUND */
+  /** The node's certificates are refused from now on, its session ends, its key and that one's certificate leave the allow-list. @throws AdministrationError NOT_FOUND */
   async revoke(node: string, by: string, reason: string): Promise<void> {
     const { committer, sessions, nowMs } = this.#services;
-    const { id, name, ekSha256 } = this.#node(node);
+    const { id, name, ekSha256, ekCertificateSha256, akReplacedAtMs } = this.#node(node);
     const fact = entry("revocation", nowMs(), { node: id, name: text(name), by: text(by), reason: text(reason) });
     await sessions.amend(id, (live, changes) => {
       live.restore({ revokedAtMs: nowMs(), revokedReason: reason }, changes);
       changes.note(fact);
     });
-    if (ekSha256 !== undefined) await committer.submit({ entries: [], build: () => ({ removedEks: [ekSha256] }) });
+    const removedEks = [ekSha256, ekCertificateSha256].filter((each) => each !== undefined);
+    if (removedEks.length > 0) await committer.submit({ entries: [], build: () => ({ removedEks }) });
     sessions.get(id)?.close(new SessionError("REVOKED", "this node was revoked"));
+    if (akReplacedAtMs !== undefined) await this.#akSettled({ id, name });
+  }
+
+  /** Somebody has seen that the node's attestation key was replaced, and decided. */
+  async #akSettled(node: Pick<NodeRow, "id" | "name">): Promise<void> {
+    const { committer, nowMs } = this.#services;
+    await committer.submit({ entries: [], build: () => ({}), subjects: [akReplacedSubject(node, false, nowMs())] });
   }
 
   async createJoinToken(sha256: Buffer, nodeName: string, ttlSeconds: number, by: string): Promise<number> {

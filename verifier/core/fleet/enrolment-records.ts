@@ -5,6 +5,7 @@ import type { NodeRow } from "../../ports/rows.ts";
 import { type Store, StoreError } from "../../ports/store.ts";
 import { clockLoss } from "../endorsement/index.ts";
 import type { Sessions } from "../session/sessions.ts";
+import { akReplacedSubject } from "./alerts.ts";
 import { claimRow } from "./claims.ts";
 import type { Committer } from "./committer.ts";
 import type { Fleet } from "./fleet.ts";
@@ -55,10 +56,14 @@ export function enrolmentRecords({ fleet, store, committer, nowMs, sessions }: E
         keyReplaced: node.akReplaced,
       });
       try {
-        return await sessions.enrol(node.id, async (present, become) => {
+        return await sessions.enrol(node.id, async (present, turn) => {
           if (present?.revokedAtMs !== undefined) return "revoked";
-          const row = become(enrolledRow(node, present, atMs));
-          await committer.submit({ entries: [fact], build: () => ({ nodes: [row], spendNonce, ...(spendToken && { spendToken }) }) });
+          // Whether it goes back was looked at for the key that it had then.
+          if (present && otherAk(present, node) !== node.akReplaced) return "changed";
+          if (node.akReplaced && turn.contest(node.bootId)) return "in-use";
+          const row = turn.become(enrolledRow(node, present, atMs));
+          const subjects = node.akReplaced ? [akReplacedSubject(row, true, atMs)] : [];
+          await committer.submit({ entries: [fact], build: () => ({ nodes: [row], spendNonce, ...(spendToken && { spendToken }) }), subjects });
           return "recorded";
         });
       } catch (error) {
@@ -67,6 +72,10 @@ export function enrolmentRecords({ fleet, store, committer, nowMs, sessions }: E
       }
     },
   };
+}
+
+function otherAk({ akPublic: before }: NodeRow, { akPublic }: EnrolledNode): boolean {
+  return before !== undefined && akPublic !== undefined && !before.equals(akPublic);
 }
 
 /** A node that comes again keeps what is known of it; the AK, boot and clock are the new ones. */
@@ -89,7 +98,8 @@ function enrolledRow(node: EnrolledNode, before: NodeRow | undefined, nowMs: num
     containers: 0,
     claims: [],
   };
-  const { id, name, trust, ekSha256, ekPublic, akPublic, clock, bootId } = node;
-  const clockLost = before && clock && !node.akReplaced ? clockLoss(before, clock) : undefined;
-  return { ...fresh, ...before, clockLost, id, name, trustLevel: LEVEL[trust], ekSha256, ekPublic, akPublic, clock, bootId, enrolledAtMs: nowMs };
+  const { id, name, trust, ekSha256, ekPublic, akPublic, clock, bootId, akReplaced, ekCertificateSha256 } = node;
+  const clockLost = before && clock && !akReplaced ? clockLoss(before, clock) : undefined;
+  const keys = { ekSha256, ekCertificateSha256, ekPublic, akPublic, clock, clockLost, ...(akReplaced && { akReplacedAtMs: nowMs }) };
+  return { ...fresh, ...before, id, name, trustLevel: LEVEL[trust], ...keys, bootId, enrolledAtMs: nowMs };
 }

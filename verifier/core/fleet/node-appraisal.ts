@@ -48,6 +48,7 @@ export function appraisedNode({ row, connected, state, barred, clockAheadMs, ove
       clockSkew: clockAheadMs === undefined ? row.reasons.find(({ code }) => code === "clock-skew")?.detail : clockSkew(clockAheadMs),
       clockLost: row.clockLost,
       rival: row.rival && Math.abs(nowMs - row.rival.atMs) <= RIVAL_MS ? row.rival.detail : undefined,
+      akReplaced: row.akReplacedAtMs !== undefined,
       heartbeatIntervalMs: intervals.heartbeatSeconds * 1000,
       quoteIntervalMs: intervals.quoteSeconds * 1000,
       overloaded,

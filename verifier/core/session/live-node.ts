@@ -265,15 +265,16 @@ export class LiveNode {
   }
 
   /** A person's decision on the node; its verdict follows. */
-  restore(change: Pick<NodeRow, "revokedAtMs" | "revokedReason" | "rival">, changes: ChangeSet): void {
+  restore(change: Pick<NodeRow, "revokedAtMs" | "revokedReason" | "rival" | "akReplacedAtMs">, changes: ChangeSet): void {
     const before = this.node;
     this.node = { ...before, ...change };
     changes.node(this.node, before);
   }
 
   /** The node has enrolled again while it is looked at: identity, keys and clock are the new ones. Which boot speaks here its Hello has said: a copy may enrol. */
-  enrolled({ name, trustLevel, ekSha256, ekPublic, akPublic, clock, clockLost, enrolledAtMs }: NodeRow): NodeRow {
-    this.node = { ...this.node, name, trustLevel, ekSha256, ekPublic, akPublic, clock, clockLost, enrolledAtMs };
+  enrolled({ name, trustLevel, ekSha256, ekCertificateSha256, ekPublic, akPublic, clock, clockLost, enrolledAtMs, akReplacedAtMs }: NodeRow): NodeRow {
+    const keys = { ekSha256, ekCertificateSha256, ekPublic, akPublic, clock, clockLost, akReplacedAtMs };
+    this.node = { ...this.node, name, trustLevel, enrolledAtMs, ...keys };
     return this.node;
   }
 

@@ -38,6 +38,14 @@ export interface SessionsServices extends Omit<SessionServices, "pacer"> {
   readonly onProblem: (nodeId: string, containerId: string, error: unknown) => void;
 }
 
+/** What an enrolment may ask in its node's turn. */
+export interface EnrolmentTurn {
+  /** The row that is to be written: a live session goes on with it. */
+  become(row: NodeRow): NodeRow;
+  /** Another attestation key is to speak for the node. @returns whether the node lives: then it may not, and the node is told to be cloned if it speaks on */
+  contest(bootId: string): boolean;
+}
+
 const MIN_CHAIN_ID_BYTES = 16;
 const MAX_CHAIN_ID_BYTES = 64;
 /** Sessions that one slice of {@link Sessions.tickSlice} looks at, so that no slice holds the event loop long. */
@@ -203,16 +211,19 @@ export class Sessions {
 
   /**
    * Records that a node has enrolled, in its turn: after what was decided of it before, and not while a session of it opens.
-   * @param persist given the row as it is now (undefined: the node is new); it asks what the row becomes, and makes that durable. Where it fails, nothing changed
+   * @param persist given the row as it is now (undefined: the node is new); asks what that becomes, and makes it durable. Where it fails, nothing changed
    */
-  async enrol<T>(nodeId: string, persist: (present: NodeRow | undefined, become: (row: NodeRow) => NodeRow) => Promise<T>): Promise<T> {
+  async enrol<T>(nodeId: string, persist: (present: NodeRow | undefined, turn: EnrolmentTurn) => Promise<T>): Promise<T> {
     return await this.#turn(nodeId, async () => {
       const session = this.#open(nodeId);
       if (!session) await this.#settled();
       // What a live session believes is ahead of the store: it is what its next commit will write.
       const present = session?.live.node ?? this.#services.fleet.get(nodeId);
       try {
-        return await persist(present, (row) => session?.live.enrolled(row) ?? row);
+        return await persist(present, {
+          become: (row) => session?.live.enrolled(row) ?? row,
+          contest: (bootId) => this.#holders.contest(nodeId, bootId, this.#services.clock.nowMs()),
+        });
       } catch (error) {
         if (present) session?.live.enrolled(present);
         throw error;
