@@ -251,9 +251,23 @@ describe("measured boot on a TPM", () => {
     await tpm.powerOff();
     await tpm.powerOn();
     await boot(tpm.tcti, linuxBoot());
-    await next();
+    const last = await next();
     await expect.poll(codes, { timeout: 10_000 }).toEqual(["tpm-tofu"]);
     await judged(Verdict.WARNING);
+    await last.close();
+
+    // The chip alone is reset, and told what the machine had booted.
+    await quoter.close();
+    await tpm.powerOff();
+    await tpm.powerOn();
+    await boot(tpm.tcti, linuxBoot());
+    const running = verifier.attester({ name: "w-1", quoter, bootId: last.bootId });
+    running.bootLog = first.bootLog;
+    await running.connect();
+    await running.report();
+    await verifier.adminClient.requestQuote({ nodeId: "w-1" });
+    await expect.poll(codes, { timeout: 10_000 }).toEqual(["tpm-reset", "tpm-tofu"]);
+    await judged(Verdict.UNKNOWN);
   });
 });
 

@@ -90,6 +90,8 @@ export interface BootRow extends BootEvidence {
   readonly quotedBy?: QuotedBy | undefined;
 }
 export interface QuotedBy {
+  /** The TPM's firmware version, hex. Absent in a row of an older verifier. */
+  readonly firmware?: string | undefined;
   readonly bootId: string;
   readonly akSha256: string;
   readonly resetCount: number;

@@ -39,6 +39,10 @@ export interface BootEvidence {
   readonly log: ExaminedLog | "none" | "pending";
   /** Another kernel was started (kexec) after the one that the firmware started: no log tells of it. */
   readonly kexec?: boolean | undefined;
+  /** The TPM was reset, and the kernel that it measured runs on by its boot id. */
+  readonly reset?: boolean | undefined;
+  /** Other firmware of the TPM than under the boot before. */
+  readonly firmware?: { readonly was: string; readonly is: string } | undefined;
 }
 
 export type BootFindingKind = "event-log" | "secure-boot" | "boot" | "pcr" | "ima" | "agent";
@@ -61,7 +65,7 @@ export interface BootAppraisal {
 }
 
 /** @param rules undefined: no rule selects the node, and what is known of its boot is shown, not judged */
-export function appraiseBoot({ pcrs, log, kexec }: BootEvidence, rules: BootRules | undefined): BootAppraisal {
+export function appraiseBoot({ pcrs, log, kexec, reset, firmware }: BootEvidence, rules: BootRules | undefined): BootAppraisal {
   const findings: BootFinding[] = [];
   const unknown: { code: string; detail: string }[] = [];
   const warnings: { code: string; detail: string }[] = [];
@@ -70,6 +74,8 @@ export function appraiseBoot({ pcrs, log, kexec }: BootEvidence, rules: BootRule
   const wanted = rules !== undefined && asksForLog(rules);
   const cannot = (code: string, detail: string): void => void (wanted ? unknown : warnings).push({ code, detail });
   if (kexec) cannot("kexec", "another kernel was started since the machine was reset: what the event log and the PCRs say of a kernel is of the one before");
+  if (reset) cannot("tpm-reset", "the TPM was reset under a kernel that runs on, by its boot id: what PCRs hold since was told them by whoever runs there");
+  if (firmware) warnings.push({ code: "tpm-firmware", detail: `the TPM's firmware was ${firmware.was}, and is ${firmware.is} since this boot` });
   if (log === "pending") cannot("event-log-pending", "the event log of this boot has not arrived");
   else if (log === "none") wanted && unknown.push({ code: "no-event-log", detail: "the node has no event log: nothing says what was booted" });
   else if (!log.ok) cannot("event-log-malformed", log.problem);

@@ -32,16 +32,17 @@ export class BootWatch {
     const sha256 = Buffer.from(eventLogSha256);
     const pcrs = quoted.filter(({ index }) => index !== IMA_PCR);
     const known = this.#row;
-    const kexec = known !== undefined && wasKexec(known, quotedBy);
+    const since = known ? sinceBefore(known, quotedBy) : {};
     if (known?.eventLogSha256.equals(sha256) && samePcrs(known.pcrs, pcrs)) {
-      if (known.kexec !== kexec || !isDeepStrictEqual(known.quotedBy, quotedBy)) this.#row = { ...known, quotedBy, kexec };
+      const row = { ...known, quotedBy, ...since };
+      if (!isDeepStrictEqual(row, known)) this.#row = row;
       return known.log === "pending" ? sha256 : undefined;
     }
     const has = sha256.length === SHA256_BYTES;
     this.#row = {
       nodeId,
       quotedBy,
-      kexec,
+      ...since,
       eventLogSha256: sha256,
       pcrs: pcrs.map(({ bank, index, value }) => ({ bank, index, value: Buffer.from(value) })),
       log: has ? "pending" : "none",
@@ -70,13 +71,19 @@ export class BootWatch {
 }
 
 /**
+ * What the counters of the TPM say of this boot beside the one before.
  * A kernel that is started by another (kexec) has a boot id of its own, and the TPM knows nothing of it: neither a reset (a machine that starts) nor a restart
- * (one that wakes up). Counters under another attestation key say nothing: clearing a TPM sets them to zero. Not seen: kexec between waking up and a quote.
+ * (one that wakes up). Not seen: kexec between waking up and a quote. A reset without a new boot id is none of a machine: that would have started a kernel.
+ * Counters under another attestation key say nothing: clearing a TPM sets them to zero.
  */
-function wasKexec({ quotedBy: before, kexec = false }: BootRow, now: QuotedBy): boolean {
-  if (!before) return false;
-  if (before.bootId === now.bootId) return kexec;
-  return before.akSha256 === now.akSha256 && before.resetCount === now.resetCount && before.restartCount === now.restartCount;
+function sinceBefore({ quotedBy: before, ...row }: BootRow, now: QuotedBy): Pick<BootRow, "kexec" | "reset" | "firmware"> {
+  if (!before) return { kexec: false, reset: false, firmware: undefined };
+  const resets = before.akSha256 === now.akSha256 ? now.resetCount - before.resetCount : undefined;
+  const changed = before.firmware !== undefined && now.firmware !== undefined && before.firmware !== now.firmware;
+  const firmware = changed ? { was: before.firmware, is: now.firmware } : undefined;
+  if (before.bootId === now.bootId)
+    return { kexec: row.kexec ?? false, reset: row.reset === true || (resets !== undefined && resets > 0), firmware: firmware ?? row.firmware };
+  return { kexec: resets === 0 && before.restartCount === now.restartCount, reset: false, firmware };
 }
 
 function samePcrs(a: readonly QuotedPcr[], b: readonly QuotedPcr[]): boolean {

@@ -162,7 +162,7 @@ export class Questions implements Paced {
     return ++this.#noted.count <= MAX_NOTED_PER_MINUTE;
   }
 
-  #quotedBoot({ pcrs, clock: { resetCount, restartCount } }: Fresh, { eventLogSha256, ima }: QuoteReport, changes: ChangeSet): void {
+  #quotedBoot({ pcrs, firmwareVersion, clock: { resetCount, restartCount } }: Fresh, { eventLogSha256, ima }: QuoteReport, changes: ChangeSet): void {
     const { node } = this.#live;
     const measured = this.#ima.row;
     this.#ima.quoted(this.#services.policy(), node.name, ima, pcrs);
@@ -170,7 +170,7 @@ export class Questions implements Paced {
     const before = this.#boot.row;
     const wanted = this.#boot.quoted(
       node.id,
-      { bootId: node.bootId, akSha256: hash("sha256", node.akPublic ?? ""), resetCount, restartCount },
+      { bootId: node.bootId, akSha256: hash("sha256", node.akPublic ?? ""), resetCount, restartCount, firmware: firmwareVersion.toString(16) },
       eventLogSha256,
       pcrs,
     );

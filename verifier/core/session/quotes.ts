@@ -18,7 +18,7 @@ export interface QuoteFacts {
 }
 
 export type QuoteOutcome =
-  | { readonly ok: true; readonly clock: ClockRow; readonly pcrs: readonly QuotedPcr[] }
+  | { readonly ok: true; readonly clock: ClockRow; readonly pcrs: readonly QuotedPcr[]; readonly firmwareVersion: bigint }
   | { readonly ok: false; readonly code: string; readonly detail: string };
 
 /** Issues nonces and verifies quotes: core/endorsement behind it. */
@@ -50,6 +50,8 @@ export type QuoteJudgement =
       readonly kind: "fresh";
       readonly clock: ClockRow;
       readonly pcrs: readonly QuotedPcr[];
+      /** Of the TPM, as its maker counts. */
+      readonly firmwareVersion: bigint;
       readonly nonce: Buffer;
       readonly askedAtMs: number;
       readonly expiresAtMs: number;
@@ -130,7 +132,8 @@ export class Quotes {
     if (!Buffer.from(report.policyDigest).equals(policyDigest))
       return { kind: "late", code: "policy-pending", detail: "made under another measurement policy" };
     if (report.seq < asked.seqAtIssue) return { kind: "late", code: "stale", detail: `vouches for Evidence ${report.seq}, asked at ${asked.seqAtIssue}` };
-    return { kind: "fresh", clock: outcome.clock, pcrs: outcome.pcrs, nonce: asked.nonce, askedAtMs: asked.issuedAtMs, expiresAtMs: asked.expiresAtMs };
+    const { clock, pcrs, firmwareVersion } = outcome;
+    return { kind: "fresh", clock, pcrs, firmwareVersion, nonce: asked.nonce, askedAtMs: asked.issuedAtMs, expiresAtMs: asked.expiresAtMs };
   }
 
   #spend(used: Outstanding): void {

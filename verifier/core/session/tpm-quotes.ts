@@ -51,7 +51,9 @@ export function tpmQuotes({ nonces, verifierId, region, selection }: TpmQuoteOpt
         { attest: report.attest, signature: report.signature, pcrs: pcrValues },
         { key, extraData, selection, previousClock: node.clock },
       );
-      return result.ok ? { ok: true, clock: result.claims.clock, pcrs: result.claims.pcrs } : { ok: false, code: result.reason, detail: result.detail };
+      if (!result.ok) return { ok: false, code: result.reason, detail: result.detail };
+      const { clock, pcrs, firmwareVersion } = result.claims;
+      return { ok: true, clock, pcrs, firmwareVersion };
     },
   };
 }
