@@ -5,6 +5,7 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { credentials } from "@grpc/grpc-js";
 import { intentMessage } from "@hullmark/proto/codec";
 import { RpcChannel } from "@hullmark/proto/rpc";
+import { Verdict } from "@hullmark/proto/v1/common";
 import { ActionKind, ActionState, Actuation, type Intent, IntentSchema, NodeMark, Outcome, Response } from "@hullmark/proto/v1/response";
 import { fromJson, toJson } from "@hullmark/verifier/adapters/sqlite/json";
 import { QUIET_MS } from "@hullmark/verifier/core/response/alarm";
@@ -16,6 +17,7 @@ import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
+import { Scrape } from "../fakes/scrape.ts";
 import { scriptedWeb } from "../fakes/scripted-web.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
@@ -357,10 +359,32 @@ describe("nodes that are not to be trusted", () => {
     expect(there.intents).toEqual([]);
   });
 
-  test("a dry run tells once what would be put on, and hands nothing out", async () => {
-    await start(marking("dry-run", WRONG));
-    await judged(node);
+  test("a dry run tells once what would be put on, and hands nothing out; what runs there is told as on that node, never as clean, and the node is one page", async () => {
+    const receiver = await pager();
+    await start(marking("dry-run", WRONG, paging(receiver)));
     const { intents } = await actuator();
+    for (let i = 0; i < 5; i++) node.set(container(i, []));
+    await judged(node);
+    await expect.poll(async () => (await marksOf("w-1"))?.verdict, POLL).toBe(Verdict.CONTRAINDICATED);
+    const workloads = async () => (await verifier.query.listWorkloads({})).workloads;
+    const shown = { verdict: Verdict.UNKNOWN, reason: "pcr", detail: expect.stringMatching(/^node w-1: /) };
+    await expect
+      .poll(async () => (await workloads()).map(({ verdict, reasons: [first] }) => ({ verdict, reason: first?.code, detail: first?.detail })), POLL)
+      .toEqual(Array.from({ length: 5 }, () => shown));
+    const counts = { containersClean: 0, containersWarning: 0, containersDrifted: 0, containersUnknown: 5 };
+    expect(await verifier.query.getStatus({})).toMatchObject({ nodesTotal: 1, nodesAttested: 0, ...counts, unknownReasons: { pcr: 5 } });
+    const { jwt } = await verifier.query.issueEar({ container: (await workloads())[0]?.containerId ?? "" });
+    const ear = JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()) as {
+      ear_status: string;
+      submods: Record<string, { ear_status: string }>;
+    };
+    expect(ear.ear_status).toBe("contraindicated");
+    expect(Object.values(ear.submods).map(({ ear_status: each }) => each)).not.toContain("affirming");
+    const metrics = async () => (await Scrape.from(`http://127.0.0.1:${verifier.running?.httpPort}`)).text;
+    await expect.poll(metrics, POLL).toMatch(/^hullmark_workloads\{verdict="unknown"\} 5$/m);
+    await expect.poll(() => alertsOf(receiver, "pcr").length, POLL).toBe(1);
+    const kinds = receiver.received.flatMap(({ body }) => (JSON.parse(body) as { data: { alerts: { kind: string }[] } }).data.alerts.map(({ kind }) => kind));
+    expect(new Set(kinds)).toEqual(new Set(["pcr"]));
     await expect
       .poll(listed, POLL)
       .toMatchObject([{ state: ActionState.DRY_RUN, kind: ActionKind.MARK_NODE, nodeName: "w-1", driftId: expect.stringMatching(/^D-/) }]);
