@@ -30,10 +30,10 @@ module.exports = {
     {
       name: "daemon-only-where-processes-are-wired",
       comment:
-        "Command line, configuration file and signals belong to the composition roots: no core, port, adapter or API may lean on them. The command takes the version from it, nothing else.",
+        "Command line, configuration file and signals belong to the composition roots: no core, port, adapter or API may lean on them. The command takes the version from it, nothing else; adapters the client of the API server.",
       severity: "error",
       from: { path: "^(agent|actuator|verifier|cli)/", pathNot: "^(agent|actuator|verifier)/[^/]+[.]ts$" },
-      to: { path: "^daemon/", pathNot: "^daemon/version[.]ts$" },
+      to: { path: "^daemon/", pathNot: "^daemon/(version|api-server)[.]ts$" },
     },
     {
       name: "core-imports-own-core-and-ports",

@@ -26,7 +26,15 @@ const ConfigSchema = z.strictObject({
   stateDirectory: z.string().startsWith("/", "want an absolute path"),
   credentialDirectory: z.string().startsWith("/", "want an absolute path"),
   verifier: z.strictObject({ address: hostPort }),
-  docker: z.strictObject({ socket: z.string().startsWith("/").default("/var/run/docker.sock") }).prefault({}),
+  docker: z.strictObject({ socket: z.string().startsWith("/").default("/var/run/docker.sock") }).optional(),
+  kubernetes: z
+    .strictObject({
+      namespace: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "want a namespace"),
+      apiServer: z.url({ protocol: /^https$/ }).optional(),
+      caFile: z.string().startsWith("/").default("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"),
+      tokenFile: z.string().startsWith("/").default("/var/run/secrets/kubernetes.io/serviceaccount/token"),
+    })
+    .optional(),
   limits: z
     .strictObject({
       pauseSeconds: z.int().min(1).max(86_400).default(600),
@@ -47,7 +55,12 @@ const ConfigSchema = z.strictObject({
   log: z.strictObject({ level: z.enum(["trace", "debug", "info", "warn", "error"]).default("info") }).prefault({}),
 });
 
-export type ActuatorConfig = z.infer<typeof ConfigSchema>;
+const WholeSchema = ConfigSchema.refine(({ docker, kubernetes }) => !(docker && kubernetes), "want docker or kubernetes, not both")
+  .refine(({ kubernetes, capture }) => !kubernetes || capture.recipients.length === 0, "capture: what a pod wrote lies on its node, where this actuator is not")
+  .transform(({ docker, ...rest }) => ({ ...rest, docker: docker ?? { socket: "/var/run/docker.sock" } }));
+
+/** With `kubernetes` it is a cluster's, else a host's. */
+export type ActuatorConfig = z.infer<typeof WholeSchema>;
 
 /** @throws ConfigError with every mistake, or where the file cannot be read */
 export function loadConfig(file: string): ActuatorConfig {
@@ -56,5 +69,5 @@ export function loadConfig(file: string): ActuatorConfig {
 
 /** @throws ConfigError */
 export function parseConfig(text: string, file: string): ActuatorConfig {
-  return parseConfigFile(ConfigSchema, text, file);
+  return parseConfigFile(WholeSchema, text, file);
 }

@@ -1,15 +1,21 @@
 #!/usr/bin/env node
-/** The actuator's process: the only part of Hullmark that holds the container engine's socket for writing. Exit codes: 0 stopped, 1 failed, 2 wrong usage or configuration. */
+/** The actuator's process: the only part of Hullmark that holds the container engine's socket for writing, or may evict a cluster's pods. Exit codes: 0 stopped, 1 failed, 2 wrong usage or configuration. */
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { dieAt, openLog, readCommandLine, runTasks, stopOnSignals, type Task, VERSION } from "@hullmark/daemon";
+import { ApiServer, apiServerOfPod } from "@hullmark/daemon/api-server";
 import { CaptureFiles } from "./adapters/capture/capture-files.ts";
 import { DockerEngine } from "./adapters/docker/docker-engine.ts";
 import { FileLedger } from "./adapters/file-ledger/file-ledger.ts";
-import { readCredentials, VerifierLink } from "./adapters/grpc/verifier-link.ts";
+import { type Credentials, readCredentials, VerifierLink } from "./adapters/grpc/verifier-link.ts";
+import { KubernetesCluster } from "./adapters/kubernetes/kubernetes-cluster.ts";
 import { type ActuatorConfig, loadConfig } from "./config.ts";
 import { Actuator } from "./core/actuator.ts";
-import { ACTUATOR_FAILPOINTS } from "./core/carry-out.ts";
+import { ACTUATOR_FAILPOINTS, CLUSTER_FAILPOINTS } from "./core/carry-out.ts";
+import { ClusterHands } from "./core/cluster-hands.ts";
+import type { Hands } from "./core/hands.ts";
+import { HostHands } from "./core/host-hands.ts";
 
 const USAGE = `hullmark actuator ${VERSION}
 
@@ -21,27 +27,33 @@ usage: actuator --config FILE [--check-config]
   --version
 `;
 
+type Log = ReturnType<typeof openLog>;
+
 const RETRY_MS = 2000;
 const EXPIRE_MS = 600_000;
 
 async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void> {
-  const credentials = readCredentials(config.credentialDirectory);
-  const { nodeId } = credentials.identity;
-  const log = openLog(config.log.level, { nodeId });
+  const started = openLog(config.log.level, {});
+  const first = await credentialsOf(config, started, signal);
+  if (!first) return;
+  const { identity } = first;
+  const log = openLog(config.log.level, "cluster" in identity ? { cluster: identity.cluster } : { nodeId: identity.nodeId });
   const ledger = new FileLedger(config.stateDirectory, Date.now());
-  const link = new VerifierLink(config.verifier.address, credentials);
   const captures = openCaptures(config);
-  const { pauseSeconds, hourlyPercent, protect } = config.limits;
+  let link = new VerifierLink(config.verifier.address, first);
+  /** They are renewed while it runs: by whoever asks for them again, or by the cluster. */
+  const relink = (): void => {
+    const next = readCredentials(config.credentialDirectory);
+    if (JSON.stringify(next.identity) !== JSON.stringify(identity)) throw new Error("these are another actuator's credentials: start anew");
+    link.close();
+    link = new VerifierLink(config.verifier.address, next);
+  };
   const actuator = new Actuator({
-    identity: credentials.identity,
-    limits: { pauseMs: pauseSeconds * 1000, hourlyPercent, protect },
-    engine: new DockerEngine({ socketPath: config.docker.socket }),
-    captures,
-    ledger,
+    ...{ identity, ledger, hands: handsOf(config, captures, log) },
     verify: (message, signature) => link.verify(message, signature),
     report: (intentId, settled) => link.report(intentId, settled),
     nowMs: () => Date.now(),
-    passing: dieAt(ACTUATOR_FAILPOINTS, process.env),
+    passing: dieAt([...new Set([...ACTUATOR_FAILPOINTS, ...CLUSTER_FAILPOINTS])], process.env),
     told: (what, intent) => log.info({ intent }, what),
   });
   const again = async (what: string, work: (s: AbortSignal) => Promise<void>, taskSignal: AbortSignal): Promise<void> => {
@@ -58,7 +70,11 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
     again(
       "the stream of intents ended",
       async () => {
-        for await (const intent of link.intents(s)) await actuator.offer(intent);
+        try {
+          for await (const intent of link.intents(s)) await actuator.offer(intent);
+        } finally {
+          if (!s.aborted) relink();
+        }
       },
       s,
     );
@@ -80,6 +96,33 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
     link.close();
     ledger.close();
   }
+}
+
+/** In a cluster the verifier hands them out once it is up; on a host they are there. @returns undefined where the signal came first @throws as {@link readCredentials} */
+async function credentialsOf({ credentialDirectory, kubernetes }: ActuatorConfig, log: Log, signal: AbortSignal): Promise<Credentials | undefined> {
+  while (!signal.aborted) {
+    try {
+      const credentials = readCredentials(credentialDirectory);
+      if ("cluster" in credentials.identity !== (kubernetes !== undefined))
+        throw new Error(`the credentials are of a ${kubernetes ? "node" : "cluster"}'s actuator, and the configuration is not`);
+      return credentials;
+    } catch (error) {
+      if (!kubernetes || (error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      log.info("no credentials yet: the verifier hands them out");
+      await delay(RETRY_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+  return undefined;
+}
+
+function handsOf({ limits, docker, kubernetes }: ActuatorConfig, captures: CaptureFiles | undefined, log: Log): Hands {
+  const local = { pauseMs: limits.pauseSeconds * 1000, hourlyPercent: limits.hourlyPercent, protect: limits.protect };
+  if (!kubernetes) return new HostHands({ engine: new DockerEngine({ socketPath: docker.socket }), captures, limits: local });
+  const url = kubernetes.apiServer ?? apiServerOfPod(process.env);
+  if (url === undefined) throw new Error("kubernetes: this is no pod of a cluster: name the apiServer");
+  const cluster = new KubernetesCluster(new ApiServer({ url, caFile: kubernetes.caFile, tokenFile: kubernetes.tokenFile }), hostname());
+  const onUntold = (error: unknown): void => log.warn({ err: error }, "an Event cannot be written");
+  return new ClusterHands({ cluster, limits: local, ownNamespace: kubernetes.namespace, onUntold });
 }
 
 function openCaptures({ capture, stateDirectory, docker }: ActuatorConfig): CaptureFiles | undefined {

@@ -23,7 +23,7 @@ export function clusterOf({ kubernetes }: VerifierConfig, environment: Readonly<
 
 /**
  * Hands CA and credentials to the cluster where that is configured, again after every failure: the API server may come later than the verifier.
- * @param filesOf what {@link portForwardFiles} gives for a role @returns ends it
+ * @param filesOf what {@link publishedFiles} gives for a role @returns ends it
  */
 export function publishing(
   api: ApiServer,
@@ -38,6 +38,7 @@ export function publishing(
     admin: targets.adminSecret,
     responder: targets.responderSecret,
     viewer: targets.viewerSecret,
+    actuator: targets.actuatorSecret,
   };
   const secrets = Object.fromEntries(publishedRoles(config).map((role) => [names[role] ?? "", filesOf(role)]));
   const rootPem = filesOf("admin")["ca.crt"] ?? "";

@@ -51,6 +51,7 @@ const ConfigSchema = z.strictObject({
       apiServer: z.url({ protocol: /^https$/ }).optional(),
       caFile: z.string().default("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"),
       tokenFile: z.string().default("/var/run/secrets/kubernetes.io/serviceaccount/token"),
+      cluster: z.string().regex(REGION_PATTERN, "want a-z 0-9 - (at most 32)").default("default"),
       join: z.strictObject({ audience: z.string().min(1).max(253).default("hullmark"), namespace: subdomain, serviceAccount: subdomain }).optional(),
       policy: z.strictObject({ namespace: subdomain, name: subdomain, teams: z.boolean().default(false) }).optional(),
       pods: z
@@ -66,6 +67,7 @@ const ConfigSchema = z.strictObject({
           adminSecret: subdomain,
           responderSecret: subdomain.optional(),
           viewerSecret: subdomain.optional(),
+          actuatorSecret: subdomain.optional(),
           webhookConfiguration: subdomain.optional(),
         })
         .optional(),

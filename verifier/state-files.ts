@@ -6,7 +6,8 @@ import { stringify } from "yaml";
 import { LogKeys } from "./adapters/log-signer/index.ts";
 import type { VerifierConfig } from "./config.ts";
 import type { People } from "./core/people/people.ts";
-import type { CertificateAuthority } from "./ports/certificate-authority.ts";
+import { parseVerifierKey } from "./core/transparency/note.ts";
+import type { CertificateAuthority, IssuedCertificate } from "./ports/certificate-authority.ts";
 import type { KeyToken } from "./ports/signing-key.ts";
 
 const DAY_MS = 86_400_000;
@@ -63,7 +64,9 @@ export interface AdminFiles {
 }
 
 /** Who there is a credential for: always an admin, the others where a cluster's people are to have one. */
-export type PublishedRole = "admin" | "responder" | "viewer";
+type PeopleRole = "admin" | "responder" | "viewer";
+/** And the cluster's actuator, which is no person. */
+export type PublishedRole = PeopleRole | "actuator";
 
 /**
  * Writes STATE/admin: certificate and key of an operator with the role admin, and the command's configuration (each time, ports may change); and the like for other roles,
@@ -76,20 +79,50 @@ export async function writeAdminFiles(
   { mainPort, httpPort, logVerifierKeys }: AdminFiles,
   nowMs: number,
 ): Promise<void> {
-  for (const role of publishedRoles(config)) {
+  for (const role of peopleRoles(config)) {
     const write = writerIn(join(config.stateDirectory, role));
     write("ca.crt", authority.trustedPem);
     write("log.pub", logVerifierKeys);
-    await writeCredential(join(config.stateDirectory, role), authority, people, role, nowMs);
+    await writeCredential(join(config.stateDirectory, role), authority, nowMs, {
+      counts: (sha256) => people.counts(role, sha256),
+      issue: (publicKey) => people.issueOwn({ name: role, role, publicKey, lifetimeMs: ADMIN_CERTIFICATE_MS }),
+    });
   }
   const name = config.advertisedNames[0] ?? "localhost";
   const text = commandConfig(config.region, `${bracketed(name)}:${mainPort}`, `${hostOf(config.listen.http, name)}:${httpPort}`);
   writerIn(join(config.stateDirectory, "admin"))("config.yaml", text);
 }
 
-export function publishedRoles({ kubernetes }: VerifierConfig): readonly PublishedRole[] {
+/** Whose credentials the cluster is handed. */
+export function publishedRoles(config: VerifierConfig): readonly PublishedRole[] {
+  return config.kubernetes?.publish?.actuatorSecret === undefined ? peopleRoles(config) : [...peopleRoles(config), "actuator"];
+}
+
+function peopleRoles({ kubernetes }: VerifierConfig): readonly PeopleRole[] {
   const { responderSecret, viewerSecret } = kubernetes?.publish ?? {};
   return ["admin", ...(responderSecret === undefined ? [] : (["responder"] as const)), ...(viewerSecret === undefined ? [] : (["viewer"] as const))];
+}
+
+/**
+ * Writes STATE/actuator where the cluster's actuator is to have its credentials from the cluster: the same files as `hullmark node actuator` writes, made anew as those of people.
+ * @throws SignerError
+ */
+export async function writeActuatorFiles(
+  config: VerifierConfig,
+  authority: CertificateAuthority,
+  intents: Pick<LogKeys, "signing">,
+  nowMs: number,
+): Promise<void> {
+  const { kubernetes, stateDirectory } = config;
+  if (kubernetes?.publish?.actuatorSecret === undefined) return;
+  const directory = join(stateDirectory, "actuator");
+  const write = writerIn(directory);
+  write("ca.crt", authority.trustedPem);
+  write("intent.pub", intents.signing.map(({ verifierKey }) => parseVerifierKey(verifierKey).publicKey.export({ type: "spki", format: "pem" })).join(""));
+  await writeCredential(directory, authority, nowMs, {
+    counts: () => true,
+    issue: (spki) => authority.issueClusterActuator(kubernetes.cluster, spki, ADMIN_CERTIFICATE_MS),
+  });
 }
 
 function writerIn(directory: string): (name: string, content: string | Buffer) => void {
@@ -100,26 +133,26 @@ function writerIn(directory: string): (name: string, content: string | Buffer) =
 async function writeCredential(
   directory: string,
   { rootPem }: CertificateAuthority,
-  people: Pick<People, "counts" | "issueOwn">,
-  role: PublishedRole,
   nowMs: number,
+  { counts, issue }: { readonly counts: (certificateSha256: string) => boolean; readonly issue: (spki: Uint8Array) => Promise<IssuedCertificate> },
 ): Promise<void> {
-  const counts = (certificate: X509Certificate) => people.counts(role, hash("sha256", certificate.raw));
-  if (isGood(join(directory, "client.crt"), join(directory, "client.key"), rootPem, nowMs, counts)) return;
+  const stillCounts = (certificate: X509Certificate) => counts(hash("sha256", certificate.raw));
+  if (isGood(join(directory, "client.crt"), join(directory, "client.key"), rootPem, nowMs, stillCounts)) return;
   const write = writerIn(directory);
   const { privateKey, publicKey } = newKey();
-  const { chain } = await people.issueOwn({ name: role, role, publicKey: spkiOf(publicKey), lifetimeMs: ADMIN_CERTIFICATE_MS });
+  const { chain } = await issue(spkiOf(publicKey));
   write("client.key", pkcs8Pem(privateKey));
   write("client.crt", chain.map(certificatePem).join(""));
 }
 
-/** The same folder for whoever reaches the listeners' ports on their own machine, as `kubectl port-forward` brings them; after {@link writeAdminFiles}. */
-export function portForwardFiles(
+/** The same folder for whoever reaches the listeners' ports on their own machine, as `kubectl port-forward` brings them; the actuator's as it is. After {@link writeAdminFiles}. */
+export function publishedFiles(
   { stateDirectory, region }: VerifierConfig,
   { mainPort, httpPort }: AdminFiles,
   role: PublishedRole = "admin",
 ): Readonly<Record<string, string>> {
   const read = (name: string): [string, string] => [name, readFileSync(join(stateDirectory, role, name), "utf8")];
+  if (role === "actuator") return Object.fromEntries(["ca.crt", "client.crt", "client.key", "intent.pub"].map(read));
   const config = commandConfig(region, `localhost:${mainPort}`, `localhost:${httpPort}`);
   return { ...Object.fromEntries(["ca.crt", "client.crt", "client.key", "log.pub"].map(read)), "config.yaml": config };
 }

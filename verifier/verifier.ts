@@ -30,6 +30,7 @@ import { buildHttpServer } from "./api/http/server.ts";
 import { clusterOf, followingPolicy, podClaims, podsOf, policyFilesOf, publishing, publishingWebhook } from "./cluster.ts";
 import { tellingPods } from "./cluster-events.ts";
 import { excepting } from "./cluster-exceptions.ts";
+import { podTargets } from "./cluster-pods.ts";
 import { reporting } from "./cluster-reports.ts";
 import { keptTeams, tightening } from "./cluster-teams.ts";
 import type { VerifierConfig } from "./config.ts";
@@ -76,9 +77,10 @@ import {
   intentKeys,
   logKeys,
   makeStateDirectory,
-  portForwardFiles,
+  publishedFiles,
   publishedRoles,
   serverCertificate,
+  writeActuatorFiles,
   writeAdminFiles,
 } from "./state-files.ts";
 
@@ -191,12 +193,15 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
       logger.error({ nodeId, container, err: error }, "a container could not be judged under another policy"),
   };
   const intents = await intentKeys(config, token);
+  const identityOf = (nodeId: string, containerId: string) => sessions.get(nodeId)?.live.memory.containers.get(containerId)?.identity;
   const response = await ResponseEngine.open({
     ...{ store: sqlite.store, committer, nowMs, verifierId: config.verifierId, region: config.region },
     policy: () => policies.current,
     node: (nodeId) => sessions.get(nodeId)?.live.node ?? fleet.get(nodeId),
     nodes: () => fleet.all().map((row) => sessions.get(row.id)?.live.node ?? row),
     rollback: earlierImages({ sessions, images, store: sqlite.store }),
+    cluster: config.kubernetes?.cluster,
+    pod: podTargets(config, identityOf),
     intentKeys: () => intents.signing,
     random: (bytes) => randomBytes(bytes),
     onProblem: (error) => logger.error({ err: error }, "an action could not be decided, stored or handed out"),
@@ -224,13 +229,16 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         await filesChanged().catch((error: unknown) => logger.error({ err: error }, "a certificate that was revoked could not be made anew"));
     },
   });
-  const writeFiles = () => writeAdminFiles(config, authority, people, addresses(), nowMs());
+  const writeFiles = async () => {
+    await writeAdminFiles(config, authority, people, addresses(), nowMs());
+    await writeActuatorFiles(config, authority, intents, nowMs());
+  };
   const ownKeys = [
     caKey(authority, caChanged),
     noteKey("log", signers, filesChanged),
     earKey(ear),
     nonceKey(regionKeyFile, nonces, token),
-    noteKey("intent", intents),
+    noteKey("intent", intents, filesChanged),
   ];
   const keys = new OwnKeys({
     ...{ keys: ownKeys, committer, nowMs, ready: running.promise },
@@ -315,6 +323,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
       const row = fleet.get(id);
       return row !== undefined && row.revokedAtMs === undefined;
     },
+    cluster: config.kubernetes?.cluster,
   };
   // It listens first and is ready last: where somebody has its port and says "ready" there, nobody finds the others listening and believes it.
   const health = new Health(nowMs());
@@ -383,7 +392,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
       await following;
     });
   }
-  const podOf = ({ nodeId, containerId }: DriftRow) => sessions.get(nodeId)?.live.memory.containers.get(containerId)?.identity.pod;
+  const podOf = ({ nodeId, containerId }: DriftRow) => identityOf(nodeId, containerId)?.pod;
   if (api) stack.defer(tellingPods(api, config, { events, podOf, clock, logger }));
   const reportServices = { events, store: sqlite.store, nodes: () => fleet.all(), policy: () => policies.current.name, clock, logger };
   if (api) stack.defer(reporting(api, config, reportServices));
@@ -393,7 +402,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   let stopPublishing = (): void => {};
   const publishAnew = (): void => {
     stopPublishing();
-    if (api) stopPublishing = publishing(api, config, (role) => portForwardFiles(config, addresses(), role), clock, logger);
+    if (api) stopPublishing = publishing(api, config, (role) => publishedFiles(config, addresses(), role), clock, logger);
   };
   publishAnew();
   stack.defer(() => stopPublishing());
@@ -494,6 +503,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         testAlert: (route, severity, by, signal) => testAlert(sending, route, severity, by, signal),
         findNode: (node) => fleet.find(node),
         issueActuator: (nodeId, publicKey) => authority.issueActuator(nodeId, publicKey, ACTUATOR_CERTIFICATE_MS),
+        issueClusterActuator: (cluster, publicKey) => authority.issueClusterActuator(cluster, publicKey, ACTUATOR_CERTIFICATE_MS),
         caCertificates: () => authority.trustedPem,
         keys,
         people,

@@ -1,21 +1,16 @@
 /** Takes intents, one at a time: checks, remembers, carries out, tells. What is remembered and not done is done first after a restart. */
 import { Outcome } from "@hullmark/proto/v1/response";
-import type { Captures } from "../ports/capture.ts";
-import type { Engine } from "../ports/engine.ts";
 import { type Ledger, type LedgerEntry, LedgerError, type Settled } from "../ports/ledger.ts";
-import { type ActuatorFailpoint, carryOut } from "./carry-out.ts";
-import { type ActuatorIdentity, type CheckedIntent, checkIntent, type SignedIntent } from "./check-intent.ts";
-import { type LocalLimits, refuseTarget } from "./check-target.ts";
+import type { ActuatorFailpoint } from "./carry-out.ts";
+import { type ActuatorIdentity, type CheckedIntent, checkIntent, type IntentRefusal, type SignedIntent } from "./check-intent.ts";
+import type { Hands, Waiting } from "./hands.ts";
 
 export interface ActuatorServices {
   readonly identity: ActuatorIdentity;
-  readonly limits: LocalLimits;
-  readonly engine: Engine;
-  /** undefined: nothing is captured. */
-  readonly captures?: Captures | undefined;
+  readonly hands: Hands;
   readonly ledger: Ledger;
   readonly verify: (message: Uint8Array, signature: Uint8Array) => boolean;
-  /** Resolves when the verifier has answered; rejects where it must be told again. */
+  /** Resolves when the verifier has answered; rejects where it must be told again. With outcome WAITING it is told how things stand. */
   readonly report: (intentId: string, settled: Settled) => Promise<void>;
   readonly nowMs: () => number;
   readonly passing: (point: ActuatorFailpoint) => void;
@@ -23,10 +18,14 @@ export interface ActuatorServices {
   readonly told: (what: string, facts: Readonly<Record<string, string>>) => void;
 }
 
-const NOTHING = { name: "", maximumRetryCount: 0 };
+const NOTHING = { name: "", restartPolicy: { name: "", maximumRetryCount: 0 } };
+/** Whoever is meant answers. */
+const NOT_OURS: ReadonlySet<IntentRefusal> = new Set(["other-node", "other-cluster", "other-region"]);
 
 export class Actuator {
   readonly #services: ActuatorServices;
+  /** Intent → what it waits for, as the verifier was told. */
+  readonly #waits = new Map<string, string>();
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(services: ActuatorServices) {
@@ -42,7 +41,7 @@ export class Actuator {
       if (id !== undefined && ledger.get(id)) return await this.#settle(id);
       if (check.ok) return await this.#take(check.intent);
       told("intent refused", { intentId: id ?? "", reason: check.reason });
-      if (id === undefined || check.reason === "other-node" || check.reason === "other-region") return;
+      if (id === undefined || NOT_OURS.has(check.reason)) return;
       await this.#services.report(id, refused(check.reason));
     });
   }
@@ -50,7 +49,11 @@ export class Actuator {
   /** Everything that is begun and not done, or done and not told. @throws EngineError ENGINE_UNREACHABLE; what `report` rejects with */
   resume(): Promise<void> {
     return this.#inTurn(async () => {
-      for (const { intentId, reported } of this.#services.ledger.all()) if (!reported) await this.#settle(intentId);
+      const failures: unknown[] = [];
+      for (const { intentId, reported } of this.#services.ledger.all())
+        if (!reported) await this.#settle(intentId).catch((error: unknown) => failures.push(error));
+      // One that cannot be ended holds up no other.
+      if (failures.length > 0) throw failures[0];
     });
   }
 
@@ -67,18 +70,14 @@ export class Actuator {
 
   async #take(intent: CheckedIntent): Promise<void> {
     if (intent.node) return await this.#services.report(intent.id, refused("unknown-kind"));
-    const { engine, ledger, limits, passing, told } = this.#services;
-    const container = await engine.find(intent.containerId);
-    const sharers = container ? await engine.sharers(container) : [];
+    const { hands, ledger, passing, told } = this.#services;
     const nowMs = this.#nowMs();
-    const targetThere = intent.target !== undefined && (await engine.hasImage(intent.target.imageId));
-    const facts = { container, sharers, targetThere, running: await engine.countRunning(), ledger: ledger.all(), nowMs };
-    const refusal = refuseTarget(intent, facts, limits);
+    const { refusal, before } = await hands.look(intent, ledger.all(), nowMs);
     passing("checked");
     const entry: LedgerEntry = {
       ...{ intentId: intent.id, actionId: intent.actionId, kind: intent.kind, containerId: intent.containerId, expiresAtMs: intent.expiresAtMs },
-      ...{ name: refusal ? "" : (container?.name ?? ""), restartPolicy: refusal ? NOTHING : (container?.restartPolicy ?? NOTHING) },
-      ...{ receivedAtMs: nowMs, target: intent.target, settled: refusal && refused(refusal), reported: false },
+      ...(refusal ? NOTHING : before),
+      ...{ receivedAtMs: nowMs, target: intent.target, pod: intent.pod, settled: refusal === undefined ? undefined : refused(refusal), reported: false },
     };
     try {
       ledger.add(entry);
@@ -93,12 +92,15 @@ export class Actuator {
   }
 
   async #settle(id: string): Promise<void> {
-    const { engine, captures, ledger, passing, told } = this.#services;
+    const { hands, ledger, passing, told } = this.#services;
     const entry = ledger.get(id);
     if (!entry) return;
     let { settled } = entry;
     if (!settled) {
-      settled = await carryOut(entry, engine, captures, passing);
+      const result = await hands.carryOut(entry, this.#nowMs(), passing);
+      if ("waitsFor" in result) return await this.#wait(id, result);
+      settled = result;
+      this.#waits.delete(id);
       ledger.settle(id, settled);
       told("intent settled", { intentId: id, actionId: entry.actionId, outcome: settled.outcome === Outcome.DONE ? "done" : "failed", detail: settled.detail });
       passing("settled");
@@ -106,6 +108,14 @@ export class Actuator {
     await this.#services.report(id, settled);
     passing("told");
     if (!entry.reported) ledger.markReported(id);
+  }
+
+  /** Said once; {@link resume} goes on with it. */
+  async #wait(id: string, result: Waiting): Promise<void> {
+    if (this.#waits.get(id) === result.waitsFor) return;
+    this.#services.told("intent waits", { intentId: id, for: result.waitsFor, detail: result.detail });
+    await this.#services.report(id, { outcome: Outcome.WAITING, reason: result.waitsFor, detail: result.detail, newContainerId: "" });
+    this.#waits.set(id, result.waitsFor);
   }
 }
 

@@ -7,7 +7,7 @@ import { CaptureError, type Captures } from "../ports/capture.ts";
 import { type Engine, type EngineContainer, EngineError } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
 
-/** Where a process can be killed in the tests; each must be survived. */
+/** Where the process of a host can be killed in the tests; each must be survived. */
 export const ACTUATOR_FAILPOINTS = [
   "checked",
   "remembered",
@@ -21,7 +21,9 @@ export const ACTUATOR_FAILPOINTS = [
   "settled",
   "told",
 ] as const;
-export type ActuatorFailpoint = (typeof ACTUATOR_FAILPOINTS)[number];
+/** The same of an actuator of a cluster. */
+export const CLUSTER_FAILPOINTS = ["checked", "remembered", "evicting", "evicted", "settled", "told"] as const;
+export type ActuatorFailpoint = (typeof ACTUATOR_FAILPOINTS | typeof CLUSTER_FAILPOINTS)[number];
 
 const NO_RESTART = { name: "no", maximumRetryCount: 0 };
 const STOP_GRACE_SECONDS = 10;

@@ -2,13 +2,12 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { INTENT_ID_BYTES, intentMessage, MAX_INTENT_BYTES, MAX_INTENT_LIFETIME_MS } from "@hullmark/proto/codec";
 import { ActionKind, type Intent, IntentSchema } from "@hullmark/proto/v1/response";
+import type { PodTarget } from "../ports/cluster.ts";
 import type { TargetImage } from "../ports/engine.ts";
 import { isAboutNode, isNodeWhole, type MarkedNode, markedNode } from "./node-intent.ts";
 
-export interface ActuatorIdentity {
-  readonly nodeId: string;
-  readonly region: string;
-}
+/** Whose actuator this is: a node's or a cluster's. What is meant for another is not carried out. */
+export type ActuatorIdentity = { readonly region: string } & ({ readonly nodeId: string } | { readonly cluster: string });
 
 /** An intent whose signature and bounds hold. Made by {@link checkIntent} only. */
 export interface CheckedIntent {
@@ -23,18 +22,26 @@ export interface CheckedIntent {
   readonly target: TargetImage | undefined;
   /** Of an action on a node alone, which names no container and no image. */
   readonly node: MarkedNode | undefined;
+  /** Of an eviction alone. */
+  readonly pod: PodTarget | undefined;
   readonly owners: readonly string[];
   readonly expiresAtMs: number;
 }
 
 /** Codes of docs/response.md. `signature` and `malformed` name no intent that could be answered. */
-export type IntentRefusal = "signature" | "malformed" | "other-node" | "other-region" | "expired" | "lifetime" | "unknown-kind";
+export type IntentRefusal = "signature" | "malformed" | "other-node" | "other-cluster" | "other-region" | "expired" | "lifetime" | "unknown-kind";
 
 export type IntentCheck =
   | { readonly ok: true; readonly intent: CheckedIntent }
   | { readonly ok: false; readonly reason: IntentRefusal; readonly id: string | undefined };
 
-const KINDS: ReadonlySet<ActionKind> = new Set([ActionKind.STOP, ActionKind.RECREATE, ActionKind.ROLLBACK, ActionKind.MARK_NODE, ActionKind.LIFT_NODE]);
+const NODE_KINDS: ReadonlySet<ActionKind> = new Set([ActionKind.STOP, ActionKind.RECREATE, ActionKind.ROLLBACK, ActionKind.MARK_NODE, ActionKind.LIFT_NODE]);
+const CLUSTER_KINDS: ReadonlySet<ActionKind> = new Set([ActionKind.EVICT]);
+/** As Kubernetes has them: of a namespace or container, of a pod or node. */
+const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+const SUBDOMAIN = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
+const UID = /^[0-9a-zA-Z-]{1,64}$/;
+const MAX_IMAGE_DIGESTS = 8;
 /** A repository and a digest: never a tag. */
 const REFERENCE = /^[a-zA-Z0-9.:[\]_/-]{1,512}@sha256:[0-9a-f]{64}$/;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
@@ -56,7 +63,7 @@ export interface SignedIntent {
 export function checkIntent(
   { body, signatures }: SignedIntent,
   verify: (message: Uint8Array, signature: Uint8Array) => boolean,
-  { nodeId, region }: ActuatorIdentity,
+  identity: ActuatorIdentity,
   nowMs: number,
 ): IntentCheck {
   const refuse = (reason: IntentRefusal, id?: string): IntentCheck => ({ ok: false, reason, id });
@@ -66,18 +73,21 @@ export function checkIntent(
   const intent = parse(body);
   if (!intent) return refuse("malformed");
   const id = Buffer.from(intent.id).toString("hex");
-  if (intent.nodeId !== nodeId) return refuse("other-node", id);
-  if (intent.region !== region) return refuse("other-region", id);
+  const ofCluster = "cluster" in identity;
+  if (ofCluster && (intent.cluster !== identity.cluster || intent.nodeId !== "")) return refuse("other-cluster", id);
+  if (!ofCluster && (intent.nodeId !== identity.nodeId || intent.cluster !== "")) return refuse("other-node", id);
+  if (intent.region !== identity.region) return refuse("other-region", id);
   const [issuedAtMs, expiresAtMs] = [millis(intent.issuedAt), millis(intent.expiresAt)];
   if (issuedAtMs > nowMs + SKEW_MS || expiresAtMs - issuedAtMs > MAX_INTENT_LIFETIME_MS || expiresAtMs <= issuedAtMs) return refuse("lifetime", id);
   if (expiresAtMs <= nowMs) return refuse("expired", id);
-  if (!KINDS.has(intent.kind)) return refuse("unknown-kind", id);
+  if (!(ofCluster ? CLUSTER_KINDS : NODE_KINDS).has(intent.kind)) return refuse("unknown-kind", id);
   const { actionId, kind, containerId, owners } = intent;
   return {
     ok: true,
     intent: {
       ...{ id, actionId, kind, containerId, imageId: intent.imageId || intent.configDigest },
       ...{ target: targetOf(intent), node: markedNode(intent), owners, expiresAtMs },
+      pod: podOf(intent),
     },
   };
 }
@@ -95,7 +105,25 @@ function parse(body: Uint8Array): Intent | undefined {
   if (!isAboutNode(intent) && (!/^[0-9a-f]{64}$/.test(intent.containerId) || !DIGEST.test(intent.configDigest))) return undefined;
   if (intent.imageId !== "" && !DIGEST.test(intent.imageId)) return undefined;
   if (!/^A-[0-9A-Z]{4,16}$/.test(intent.actionId) || intent.owners.length > 8) return undefined;
-  return isTargetWhole(intent) ? intent : undefined;
+  return isTargetWhole(intent) && isPodWhole(intent) ? intent : undefined;
+}
+
+/** An eviction names a pod in full; nothing else names any. */
+function isPodWhole({ kind, cluster, podNamespace, podName, podUid, podContainer, podNode, podImageDigests }: Intent): boolean {
+  const names = [cluster, podNamespace, podName, podUid, podContainer, podNode];
+  if (kind !== ActionKind.EVICT) return podImageDigests.length === 0 && names.every((each) => each === "");
+  if (podImageDigests.length === 0 || podImageDigests.length > MAX_IMAGE_DIGESTS || !podImageDigests.every((each) => DIGEST.test(each))) return false;
+  return (
+    [cluster, podNamespace, podContainer].every((each) => LABEL.test(each)) && [podName, podNode].every((each) => SUBDOMAIN.test(each)) && UID.test(podUid)
+  );
+}
+
+function podOf({ kind, podNamespace, podName, podUid, podContainer, podNode, podImageDigests, driftId, driftLogIndex }: Intent): PodTarget | undefined {
+  if (kind !== ActionKind.EVICT) return undefined;
+  return {
+    ...{ namespace: podNamespace, name: podName, uid: podUid, container: podContainer, nodeName: podNode, imageDigests: podImageDigests },
+    ...{ driftId, driftLogIndex: Number(driftLogIndex) },
+  };
 }
 
 /** A rollback names another image than the present one; nothing else names any. */

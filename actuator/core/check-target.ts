@@ -1,18 +1,11 @@
 /** Whether the container that an intent names may be touched: the host's own limits, which no verifier can raise. Pure. */
 import { compileNames } from "@hullmark/proto/codec";
-import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
+import { ActionKind } from "@hullmark/proto/v1/response";
 import type { EngineContainer } from "../ports/engine.ts";
 import type { LedgerEntry } from "../ports/ledger.ts";
 import type { CheckedIntent } from "./check-intent.ts";
-
-export interface LocalLimits {
-  /** Between two actions on containers of one name, in milliseconds. */
-  readonly pauseMs: number;
-  /** Of the containers that run, how many are acted on in an hour, in percent: 0..100; one at least. */
-  readonly hourlyPercent: number;
-  /** Globs over names of containers that are never touched. */
-  readonly protect: readonly string[];
-}
+import type { LocalLimits } from "./hands.ts";
+import { overLocalLimit } from "./local-limits.ts";
 
 /** Codes of docs/response.md. */
 export type TargetRefusal =
@@ -42,7 +35,6 @@ export interface TargetFacts {
 
 /** Whoever deploys it may forbid that it is rolled back; no verifier overrules that. */
 const ROLLBACK_LABEL = "hullmark.dev/rollback";
-const HOUR_MS = 3_600_000;
 
 /** @returns why not; undefined: it may be touched */
 export function refuseTarget(intent: CheckedIntent, facts: TargetFacts, limits: LocalLimits): TargetRefusal | undefined {
@@ -58,7 +50,7 @@ export function refuseTarget(intent: CheckedIntent, facts: TargetFacts, limits: 
   if (intent.kind !== ActionKind.STOP && facts.sharers.length > 0) return "shared-namespaces";
   if (intent.kind === ActionKind.ROLLBACK && container.labels[ROLLBACK_LABEL] === "never") return "rollback-never";
   if (intent.target && !facts.targetThere) return "no-target-image";
-  return overLocalLimit(container.name, facts, limits);
+  return overLocalLimit(container.name, facts.ledger, facts.running, facts.nowMs, limits);
 }
 
 /** Whoever would put the container back, or count on it. */
@@ -66,16 +58,4 @@ function ownerOf(labels: Readonly<Record<string, string>>): "swarm" | "compose" 
   if (Object.hasOwn(labels, "com.docker.swarm.service.id")) return "swarm";
   if (Object.hasOwn(labels, "com.docker.compose.project")) return "compose";
   return labels["dev.hullmark.owner"] === "systemd" ? "systemd" : undefined;
-}
-
-/** What was begun counts, however it ended; times to come count too, since the clock was set back. */
-function overLocalLimit(
-  name: string,
-  { ledger, running, nowMs }: TargetFacts,
-  { pauseMs, hourlyPercent }: LocalLimits,
-): "cooling-down" | "breaker" | undefined {
-  const begun = ledger.filter(({ settled }) => settled?.outcome !== Outcome.REFUSED);
-  if (begun.some((each) => each.name === name && nowMs - each.receivedAtMs < pauseMs)) return "cooling-down";
-  const limit = Math.max(1, Math.floor((running * hourlyPercent) / 100));
-  return begun.filter(({ receivedAtMs }) => nowMs - receivedAtMs < HOUR_MS).length >= limit ? "breaker" : undefined;
 }

@@ -1,6 +1,7 @@
 /** What this actuator was told and what became of it: remembered before anything is done, so that nothing is done twice. */
 import type { ActionKind, Outcome } from "@hullmark/proto/v1/response";
 import type { Capture } from "./capture.ts";
+import type { PodTarget } from "./cluster.ts";
 import type { RestartPolicy, TargetImage } from "./engine.ts";
 
 /** Times are Unix milliseconds. */
@@ -17,6 +18,8 @@ export interface LedgerEntry {
   readonly expiresAtMs: number;
   /** Of a rollback. */
   readonly target?: TargetImage | undefined;
+  /** Of an eviction. */
+  readonly pod?: PodTarget | undefined;
   readonly settled: Settled | undefined;
   /** The verifier has answered the report. */
   readonly reported: boolean;

@@ -143,25 +143,30 @@ function allowCommand(): Command {
 
 function actuatorCommand(): Command {
   return new Command("actuator")
-    .description("make the credentials of a node's actuator: the process there that may stop and recreate containers")
-    .argument("<node>", "name or id")
+    .description("make the credentials of an actuator: the process on a node that may stop and recreate containers, or in the cluster that may evict pods")
+    .argument("[node]", "name or id")
+    .option("--cluster", "of the cluster that the verifier watches, in place of a node")
     .requiredOption("--dir <directory>", "made with mode 0700; what credentialDirectory of its configuration names")
     .addHelpText("after", "\nWhoever holds the key may learn what the node's actuator is to do, and answer for it. Exit: 0 made, 2 usage, 3 cannot tell")
-    .action(async (node: string, { dir }: { readonly dir: string }, command: Command) =>
-      ask(command, async ({ channel, print, signal }) => {
+    .action(async (node: string | undefined, { dir, cluster: ofCluster }: { readonly dir: string; readonly cluster?: boolean }, command: Command) => {
+      if ((node !== undefined) === (ofCluster === true)) command.error("error: want a node, or --cluster", { exitCode: EXIT.usage });
+      return ask(command, async ({ channel, print, signal }) => {
         const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-        const request = { node, publicKey: publicKey.export({ type: "spki", format: "der" }) };
-        const { nodeId, certificateChain, expiresAt, intentKeys, caCertificate } = await channel.client(Admin).issueActuatorCertificate(request, { signal });
+        const request = { node: node ?? "", cluster: ofCluster === true, publicKey: publicKey.export({ type: "spki", format: "der" }) };
+        const { nodeId, cluster, certificateChain, expiresAt, intentKeys, caCertificate } = await channel
+          .client(Admin)
+          .issueActuatorCertificate(request, { signal });
         mkdirSync(dir, { recursive: true, mode: 0o700 });
         replaceFile(join(dir, "client.key"), privateKey.export({ type: "pkcs8", format: "pem" }).toString(), 0o600);
         replaceFile(join(dir, "client.crt"), certificateChain.map((der) => new X509Certificate(der).toString()).join(""), 0o600);
         replaceFile(join(dir, "ca.crt"), caCertificate, 0o600);
         const publicPem = (key: Uint8Array) => createPublicKey({ key: Buffer.from(key), type: "spki", format: "der" }).export({ type: "spki", format: "pem" });
         replaceFile(join(dir, "intent.pub"), intentKeys.map(publicPem).join(""), 0o600);
-        print(`actuator of node ${nodeId}: ${dir}, until ${new Date(toMs(expiresAt) ?? 0).toISOString()}\n`);
+        const whose = cluster ? `cluster ${cluster}` : `node ${nodeId}`;
+        print(`actuator of ${whose}: ${dir}, until ${new Date(toMs(expiresAt) ?? 0).toISOString()}\n`);
         return EXIT.clean;
-      }),
-    );
+      });
+    });
 }
 
 function revokeCommand(): Command {

@@ -8,7 +8,8 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { FileLedger } from "@hullmark/actuator/adapters/file-ledger/file-ledger";
 import { parseConfig } from "@hullmark/actuator/config";
 import { Actuator } from "@hullmark/actuator/core/actuator";
-import type { LocalLimits } from "@hullmark/actuator/core/check-target";
+import type { LocalLimits } from "@hullmark/actuator/core/hands";
+import { HostHands } from "@hullmark/actuator/core/host-hands";
 import { type Capture, CaptureError, type Captures } from "@hullmark/actuator/ports/capture";
 import { EngineError } from "@hullmark/actuator/ports/engine";
 import { intentMessage } from "@hullmark/proto/codec";
@@ -42,7 +43,7 @@ afterEach(() => {
 
 function actuator(limits: LocalLimits = LIMITS, captures?: Captures): Actuator {
   return new Actuator({
-    ...{ identity: { nodeId: NODE, region: REGION }, limits, engine, captures, ledger },
+    ...{ identity: { nodeId: NODE, region: REGION }, hands: new HostHands({ limits, engine, captures }), ledger },
     verify: (message, signature) => verify(null, message, keys.publicKey, signature),
     report: async (id, { outcome, reason, detail }) => void reports.push({ id, outcome, reason, detail }),
     nowMs: () => nowMs,

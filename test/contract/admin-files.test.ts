@@ -3,11 +3,12 @@ import { createPrivateKey, generateKeyPairSync, hash, X509Certificate } from "no
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { readCredentials } from "@hullmark/actuator/adapters/grpc/verifier-link";
 import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
 import { parseConfig } from "@hullmark/verifier/config";
 import { readPeerIdentity } from "@hullmark/verifier/core/enrolment/index";
 import type { People } from "@hullmark/verifier/core/people/people";
-import { portForwardFiles, publishedRoles, writeAdminFiles } from "@hullmark/verifier/state-files";
+import { intentKeys, publishedFiles, publishedRoles, writeActuatorFiles, writeAdminFiles } from "@hullmark/verifier/state-files";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { parse } from "yaml";
 
@@ -73,7 +74,7 @@ test("it is made anew where it counts no more, once", async () => {
 
 test("what is published is the same credential, for whoever brings the ports to their own machine", async () => {
   await start(Date.now());
-  const { "config.yaml": text, ...files } = portForwardFiles(config(), ADDRESSES);
+  const { "config.yaml": text, ...files } = publishedFiles(config(), ADDRESSES);
   expect(Object.keys(files).sort()).toEqual(["ca.crt", "client.crt", "client.key", "log.pub"]);
   expect(files["client.crt"]).toBe(certificate());
   expect(parse(text ?? "")).toMatchObject({ contexts: { "eu-1": { address: "localhost:7443", logUrl: "http://localhost:7480/log", keyFile: "client.key" } } });
@@ -86,9 +87,27 @@ test("in a cluster there is one for a responder and a viewer too, each with its 
   await start(Date.now(), undefined, cluster);
   const roles = publishedRoles(cluster);
   expect(roles).toEqual(["admin", "responder", "viewer"]);
-  const files = roles.map((role) => portForwardFiles(cluster, ADDRESSES, role));
+  const files = roles.map((role) => publishedFiles(cluster, ADDRESSES, role));
   expect(files.map((each) => readPeerIdentity(new X509Certificate(each["client.crt"] ?? "").raw, "eu-1"))).toMatchObject(
     roles.map((role) => ({ kind: "operator", role, name: role })),
   );
   expect(new Set(files.map((each) => each["client.key"])).size).toBe(3);
+});
+
+test("the cluster's actuator has a certificate for its cluster, and the keys of intents", async () => {
+  const publish = "publish: { namespace: hullmark, caConfigMap: ca, adminSecret: a, actuatorSecret: x }";
+  const cluster = parseConfig(`stateDirectory: ${home}\nregion: eu-1\nkubernetes: { cluster: prod, ${publish} }`, "test");
+  const nowMs = Date.now();
+  const write = async () => {
+    await writeActuatorFiles(cluster, await open(nowMs), await intentKeys(cluster, undefined), nowMs);
+    return publishedFiles(cluster, ADDRESSES, "actuator");
+  };
+  expect(publishedRoles(cluster)).toEqual(["admin", "actuator"]);
+  const files = await write();
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(home, name), content);
+  const read = readCredentials(home);
+  expect(read.identity).toEqual({ region: "eu-1", cluster: "prod" });
+  expect(read.intentKeys).toHaveLength(1);
+  expect(readPeerIdentity(new X509Certificate(files["client.crt"] ?? "").raw, "eu-1")).toMatchObject({ kind: "cluster-actuator", cluster: "prod" });
+  expect(await write()).toEqual(files);
 });

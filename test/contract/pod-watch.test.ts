@@ -1,5 +1,5 @@
 /** Following the cluster's pods when the API server answers badly, ends its watches or forgets. On a real one: test/e2e/kubernetes. */
-import { WatchRefused } from "@hullmark/verifier/adapters/kubernetes/api-server";
+import { WatchRefused } from "@hullmark/daemon/api-server";
 import { PodWatch } from "@hullmark/verifier/adapters/kubernetes/index";
 import { expect, test } from "vitest";
 import { podContainer } from "../fakes/pod-records.ts";

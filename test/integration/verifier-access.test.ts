@@ -88,6 +88,22 @@ describe.each(METHODS)("$path", ({ service, method, path }) => {
   });
 });
 
+describe("the actuator of a cluster", () => {
+  test("may ask only the verifier that watches this cluster", async () => {
+    const { key, pem } = await verifier.certify((authority, spki) => authority.issueClusterActuator("prod", spki, 3_600_000));
+    const client = verifier.track(new RpcChannel(verifier.mainAddress, credentials.createSsl(verifier.ca, key, pem))).client(Actuation);
+    await expect(client.reportOutcome({ intentId: Buffer.alloc(16) })).rejects.toMatchObject({ code: "PERMISSION_DENIED", detail: { reason: "REVOKED" } });
+  });
+
+  test("is certified by one that watches a cluster, and of nothing else at the same time", async () => {
+    const publicKey = generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey.export({ type: "spki", format: "der" });
+    const ask = (request: object) => verifier.adminClient.issueActuatorCertificate({ publicKey, ...request });
+    await expect(ask({ cluster: true })).rejects.toMatchObject({ code: "FAILED_PRECONDITION", detail: { reason: "NO_CLUSTER" } });
+    await expect(ask({ cluster: true, node: "w-1" })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(ask({})).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+});
+
 describe("the main listener", () => {
   const status = (channel: RpcChannel) => verifier.track(channel).client(Query).getStatus({}, { timeoutMs: 5000 });
 

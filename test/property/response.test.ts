@@ -1,7 +1,7 @@
 /** What is decided: for any verdicts in any order no more than the breaker allows, and nothing for what is not certain. */
 import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
-import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
+import { ActionKind, ActionState, Outcome } from "@hullmark/proto/v1/response";
 import { parsePolicy } from "@hullmark/verifier/core/policy/index";
 import { DRIFT_KINDS, DRIFT_PLACES, PROVENANCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import { RUNGS } from "@hullmark/verifier/core/policy/types";
@@ -10,7 +10,7 @@ import { HOUR_MS, hourlyLimit } from "@hullmark/verifier/core/response/breaker";
 import { causeOf, HEALS } from "@hullmark/verifier/core/response/causes";
 import { decide, HELD, MAX_ATTEMPTS, type Situation, serviceOf } from "@hullmark/verifier/core/response/decide";
 import { NO_ROLLBACK, type Rollback, type Standing } from "@hullmark/verifier/core/response/rollback";
-import { issued, newAction, settled } from "@hullmark/verifier/core/response/steps";
+import { issued, newAction, settled, waiting } from "@hullmark/verifier/core/response/steps";
 import type { ActionRow, DriftRow, WorkloadRow } from "@hullmark/verifier/ports/rows";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -29,6 +29,13 @@ const every = (rungs: string): string => `{ info: ${rungs}, low: ${rungs}, mediu
 const rules = (ladder: string, more = ""): string => `  mode: enforce\n  response:\n    rules: [{ name: all, ladder: ${ladder}, untrusted: [stop] }]\n${more}`;
 const RECREATE = policyOf(rules(every("[recreate]")));
 
+const POD = { cluster: "prod", namespace: "shop", name: "web-1", uid: "u-1", container: "web", imageDigests: [`sha256:${"1".repeat(64)}`] };
+const RUNG_OF: Readonly<Partial<Record<ActionKind, (typeof RUNGS)[number]>>> = {
+  [ActionKind.STOP]: "stop",
+  [ActionKind.RECREATE]: "recreate",
+  [ActionKind.ROLLBACK]: "rollback",
+  [ActionKind.EVICT]: "evict",
+};
 const bad = (containerId = "c1", more: Partial<WorkloadRow> = {}): WorkloadRow => workload("n1", containerId, { ...CONTRARY, appraised: CONTRARY, ...more });
 const open = (more: Partial<DriftRow> = {}): DriftRow => drift(1, { state: DriftState.OPEN, place: "upper", kind: "content", ...more });
 
@@ -41,8 +48,9 @@ function situation(more: Partial<Situation> = {}): Situation {
       drifts: [open()],
       history: [],
       rollback: NO_ROLLBACK,
+      pod: "none",
       paused: false,
-      actuator: true,
+      actuator: () => true,
       containers: 10,
       nowMs: T0,
     },
@@ -75,7 +83,7 @@ describe("one container", () => {
     ],
     ["no rung for this severity", { policy: policyOf(rules("{ critical: [stop] }")) }, "alert"],
     ["paused", { paused: true }, "paused"],
-    ["no actuator", { actuator: false }, "no-actuator"],
+    ["no actuator", { actuator: () => false }, "no-actuator"],
     [
       "frozen",
       { policy: policyOf(rules(every("[stop]"), "    freezes: [{ reason: sale, from: 2023-11-01T00:00:00Z, until: 2023-12-01T00:00:00Z }]\n")) },
@@ -121,27 +129,92 @@ describe("one container", () => {
       fc.record({ place: fc.constant(place), kind: fc.constant("unsigned"), severity }),
     );
     const cause = fc.oneof(any, ...mixed);
-    const rungs = (without: (typeof RUNGS)[number]) => fc.array(fc.constantFrom(...RUNGS.filter((rung) => rung !== without)), { minLength: 1, maxLength: 3 });
+    const rungs = (...without: (typeof RUNGS)[number][]) =>
+      fc.array(fc.constantFrom(...RUNGS.filter((rung) => !without.includes(rung))), { minLength: 1, maxLength: 3 });
     const verified = { configDigest: digest(1), imageId: digest(1), reference: `registry.example/web@${digest(1)}` };
     const rollback: Rollback = { never: false, earlier: [{ image: verified, standing: "verified" }] };
     const workload = bad("c1", { configDigest: digest(9), imageId: digest(9) });
     fc.assert(
-      fc.property(fc.array(cause, { minLength: 1, maxLength: 5 }), rungs("rollback"), rungs("recreate"), (causes, ladder, untrusted) => {
-        const drifts = causes.map((each, i) => open({ ...each, number: i + 1, id: `D-${i}` }));
-        const policy = policyOf(`  mode: enforce\n  response:\n    rules: [{ name: all, ladder: ${every(`[${ladder}]`)}, untrusted: [${untrusted}] }]\n`);
-        const decision = decide(situation({ policy, drifts, rollback, workload }));
-        if (!decision.act) return;
-        const found = drifts.map(causeOf);
-        expect(found).not.toContain("node");
-        const rung = decision.kind === ActionKind.STOP ? "stop" : decision.kind === ActionKind.RECREATE ? "recreate" : "rollback";
-        expect(HEALS[causeOf(decision.drift)]).toContain(rung);
-        // Another of the same image would run the same again.
-        if (found.includes("untrusted")) expect(rung).not.toBe("recreate");
-        // Another of another image would be started as this one was.
-        if (rung === "rollback") expect(found).not.toContain("configuration");
-      }),
+      fc.property(
+        fc.array(cause, { minLength: 1, maxLength: 5 }),
+        rungs("rollback"),
+        rungs("recreate", "evict"),
+        fc.boolean(),
+        (causes, ladder, untrusted, inPod) => {
+          const drifts = causes.map((each, i) => open({ ...each, number: i + 1, id: `D-${i}` }));
+          const policy = policyOf(`  mode: enforce\n  response:\n    rules: [{ name: all, ladder: ${every(`[${ladder}]`)}, untrusted: [${untrusted}] }]\n`);
+          const decision = decide(situation({ policy, drifts, rollback, workload, pod: inPod ? POD : "none" }));
+          if (!decision.act) return;
+          const found = drifts.map(causeOf);
+          expect(found).not.toContain("node");
+          const rung = RUNG_OF[decision.kind] ?? "alert";
+          expect(decision.pod).toEqual(rung === "evict" && inPod ? POD : undefined);
+          expect(HEALS[causeOf(decision.drift)]).toContain(rung);
+          // Another of the same image would run the same again.
+          if (found.includes("untrusted")) expect(["recreate", "evict"]).not.toContain(rung);
+          // Another of another image would be started as this one was.
+          if (rung === "rollback") expect(found).not.toContain("configuration");
+        },
+      ),
       { numRuns: 500 },
     );
+  });
+
+  describe("a container of a pod", () => {
+    const EVICT = policyOf(rules(every("[evict]")));
+    const inPod = (id = "c1", more: Partial<WorkloadRow> = {}) => bad(id, { containerName: "shop/web-1/web", workload: "shop/web", ...more });
+    const evicting = (more: Partial<Situation> = {}) => why({ policy: EVICT, workload: inPod(), pod: POD, ...more });
+    const refused = (reason: string, more: Partial<ActionRow> = {}) =>
+      past(ActionState.REFUSED, { kind: ActionKind.EVICT, reason, containerName: "shop/web-1/web", workload: "shop/web", pod: POD, ...more });
+
+    test("is evicted, by the cluster's actuator and no node's", () => {
+      expect(evicting()).toBe("act EVICT");
+      expect(evicting({ actuator: (kind) => kind !== ActionKind.EVICT })).toBe("no-actuator");
+      expect(why({ actuator: (kind) => kind !== ActionKind.EVICT })).toBe("act RECREATE");
+    });
+
+    test("waits until its node has told of the pod, and no container outside of pods is meant", () => {
+      expect(evicting({ pod: undefined })).toBe("looking-up");
+      expect(evicting({ pod: "none" })).toBe("alert");
+      expect(why({ policy: policyOf(rules(every("[evict, stop]"))) })).toBe("act STOP");
+    });
+
+    test.each(["bare-pod", "evict-never", "protected", "static-pod"])("that its actuator will never evict (%s) is left to the rung after it", (reason) => {
+      expect(evicting({ history: [refused(reason)] })).toBe("alert");
+      expect(evicting({ history: [refused(reason, { containerId: "c2" })] })).toBe("act EVICT");
+    });
+
+    test.each(["breaker", "cooling-down", "terminating"])("that may not be evicted now (%s) is asked for again, however often", (reason) => {
+      expect(evicting({ history: Array.from({ length: MAX_ATTEMPTS }, (_, i) => refused(reason, { id: `A-${i}` })) })).toBe("act EVICT");
+    });
+
+    test("whose budget forbids it every time is people's", () => {
+      const failed = Array.from({ length: MAX_ATTEMPTS }, (_, i) => ({ ...refused("pdb", { id: `A-${i}` }), state: ActionState.FAILED }));
+      expect(evicting({ history: failed })).toBe("given-up");
+    });
+
+    test("is one of its service wherever it runs: another pod of it was evicted on another node just now", () => {
+      const row = { ...refused("", { nodeId: "n2", containerId: "c2" }), state: ActionState.DONE, issuedAtMs: T0 - 1000 };
+      expect(evicting({ history: [row], containers: 1000 })).toBe("cooling-down");
+      expect(evicting({ history: [{ ...row, workload: "shop/api" }], containers: 1000 })).toBe("act EVICT");
+    });
+  });
+
+  describe("what an actuator waits for", () => {
+    const row = (): ActionRow => past(ActionState.ISSUED, { kind: ActionKind.EVICT, pod: POD });
+    const report = (reason: string) => ({ outcome: Outcome.WAITING, reason, detail: "d", newContainerId: "" });
+
+    test("is kept with the action, which stays issued; in order, and once each", () => {
+      const budget = waiting(row(), report("pdb"));
+      expect(budget).toMatchObject({ state: ActionState.ISSUED, reason: "pdb", detail: "d", settledAtMs: undefined });
+      if (!budget) return;
+      expect(waiting(budget, report("pdb"))).toBeUndefined();
+      const ending = waiting(budget, report("terminating"));
+      expect(ending).toMatchObject({ reason: "terminating" });
+      expect(ending && waiting(ending, report("pdb"))).toBeUndefined();
+      expect(waiting(row(), report("anything"))).toBeUndefined();
+      expect(waiting({ ...row(), state: ActionState.EXPIRED }, report("pdb"))).toBeUndefined();
+    });
   });
 
   describe("an image that is not trusted", () => {

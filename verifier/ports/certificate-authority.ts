@@ -40,6 +40,8 @@ export interface CertificateAuthority {
   issueNode(nodeId: string, spki: Uint8Array, lifetimeMs: number, as?: "node" | "untrusted"): Promise<IssuedCertificate>;
   /** Client certificate of a node's actuator: `spiffe://hullmark/REGION/actuator/NODEID`. */
   issueActuator(nodeId: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
+  /** Client certificate of a cluster's actuator: `spiffe://hullmark/REGION/cluster-actuator/CLUSTER`. */
+  issueClusterActuator(cluster: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
   /** Client certificate of a person: `spiffe://hullmark/REGION/operator/ROLE/NAME`. */
   issueOperator(role: OperatorRole, name: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
   /** Server certificate for DNS names and IP addresses. */

@@ -353,6 +353,8 @@ export interface ActionRow {
   readonly reason: string;
   readonly detail: string;
   readonly newContainerId: string;
+  /** Of an eviction: the pod that goes. */
+  readonly pod?: PodTarget | undefined;
   /** Of a rollback: what is gone back to. */
   readonly target?: EarlierImage | undefined;
   readonly capture?: CaptureRow | undefined;
@@ -372,6 +374,18 @@ export interface NodeActionRow {
   readonly reason: string;
   /** The node whose actuator carries it out; undefined before it is issued. */
   readonly actuator: { readonly nodeId: string; readonly name: string } | undefined;
+}
+
+/** The pod that an eviction names, as its node's agent tells of it: the actuator asks the API server whether that is so. */
+export interface PodTarget {
+  readonly cluster: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  /** Name of the container in the pod's specification. */
+  readonly container: string;
+  /** `sha256:<hex>`, one to eight: what its kubelet may call the container's image. */
+  readonly imageDigests: readonly string[];
 }
 
 /** A step of an action, fenced. */

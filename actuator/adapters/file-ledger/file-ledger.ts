@@ -32,6 +32,12 @@ const entrySchema = z.strictObject({
   receivedAtMs: z.number(),
   expiresAtMs: z.number(),
   target: z.strictObject({ imageId: z.string(), reference: z.string() }).optional(),
+  pod: z
+    .strictObject({
+      ...{ namespace: z.string(), name: z.string(), uid: z.string(), container: z.string(), nodeName: z.string(), imageDigests: z.array(z.string()) },
+      ...{ driftId: z.string(), driftLogIndex: z.number() },
+    })
+    .optional(),
   settled: settledSchema.optional(),
   reported: z.boolean(),
 });
@@ -145,8 +151,14 @@ export class FileLedger implements Ledger {
   }
 }
 
-function toLine({ settled, restartPolicy, target, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
-  return { ...entry, restartPolicy: { ...restartPolicy }, ...(target && { target: { ...target } }), ...(settled && { settled: toSettled(settled) }) };
+function toLine({ settled, restartPolicy, target, pod, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
+  return {
+    ...entry,
+    restartPolicy: { ...restartPolicy },
+    ...(target && { target: { ...target } }),
+    ...(pod && { pod: { ...pod, imageDigests: [...pod.imageDigests] } }),
+    ...(settled && { settled: toSettled(settled) }),
+  };
 }
 
 function toSettled({ capture, ...settled }: Settled): z.output<typeof settledSchema> {

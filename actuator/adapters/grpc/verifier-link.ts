@@ -21,17 +21,24 @@ export interface Credentials {
   readonly identity: ActuatorIdentity;
 }
 
-/** @throws the system's error; Error where the certificate is not an actuator's, or the key is not Ed25519 */
+/** @throws the system's error (ENOENT: they are not there yet); Error where the certificate is not an actuator's, or the key is not Ed25519 */
 export function readCredentials(directory: string): Credentials {
   const read = (name: string): Buffer => readFileSync(join(directory, name));
   const certificate = read("client.crt");
   const names = new X509Certificate(certificate).subjectAltName ?? "";
-  const [, region, nodeId] = /^URI:spiffe:\/\/hullmark\/([a-z0-9-]{1,32})\/actuator\/([0-9a-f]{16})$/.exec(names) ?? [];
-  if (region === undefined || nodeId === undefined) throw new Error(`${join(directory, "client.crt")} is not an actuator's certificate`);
+  const identity = identityOf(names);
+  if (!identity) throw new Error(`${join(directory, "client.crt")} is not an actuator's certificate`);
   const intentKeys = (read("intent.pub").toString("latin1").match(PUBLIC_KEYS) ?? []).map((pem) => createPublicKey(pem));
   if (intentKeys.length === 0 || !intentKeys.every(({ asymmetricKeyType }) => asymmetricKeyType === "ed25519"))
     throw new Error(`${join(directory, "intent.pub")} holds no Ed25519 key, or another key`);
-  return { ca: read("ca.crt"), certificate, key: read("client.key"), intentKeys, identity: { nodeId, region } };
+  return { ca: read("ca.crt"), certificate, key: read("client.key"), intentKeys, identity };
+}
+
+function identityOf(names: string): ActuatorIdentity | undefined {
+  const [, region, nodeId] = /^URI:spiffe:\/\/hullmark\/([a-z0-9-]{1,32})\/actuator\/([0-9a-f]{16})$/.exec(names) ?? [];
+  if (region !== undefined && nodeId !== undefined) return { region, nodeId };
+  const [, ofCluster, cluster] = /^URI:spiffe:\/\/hullmark\/([a-z0-9-]{1,32})\/cluster-actuator\/([a-z0-9-]{1,32})$/.exec(names) ?? [];
+  return ofCluster !== undefined && cluster !== undefined ? { region: ofCluster, cluster } : undefined;
 }
 
 export class VerifierLink {

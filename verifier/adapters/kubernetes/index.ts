@@ -1,4 +1,4 @@
-export { ApiServer, apiServerOfPod } from "./api-server.ts";
+export { ApiServer, apiServerOfPod } from "@hullmark/daemon/api-server";
 export { inForce } from "./follow.ts";
 export { EXCEPTIONS, type FollowedObject, followObjects, type ObjectKind, reportObject, teamPolicies } from "./objects.ts";
 export { writePodEvent } from "./pod-events.ts";

@@ -1,7 +1,8 @@
 /** Events on pods (events.k8s.io/v1). */
+
+import type { ApiAnswer, ApiServer } from "@hullmark/daemon/api-server";
 import { z } from "zod";
 import type { PodEvent } from "../../core/fleet/pod-events.ts";
-import type { ApiAnswer, ApiServer } from "./api-server.ts";
 
 const CONTROLLER = "hullmark.dev/verifier";
 /** Limits of the API server's own validation. */

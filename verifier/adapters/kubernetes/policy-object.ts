@@ -1,9 +1,9 @@
 /** The policy as an object of the cluster (AttestationPolicy): a good one becomes the policy file, and what came of each is written into its status. */
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import type { ApiServer } from "@hullmark/daemon/api-server";
 import { stringify } from "yaml";
 import { z } from "zod";
 import { formatProblem, parsePolicy } from "../../core/policy/parse.ts";
-import type { ApiServer } from "./api-server.ts";
 import { follow, inForce, type Surroundings, writeInForce } from "./follow.ts";
 
 export interface PolicyObject {

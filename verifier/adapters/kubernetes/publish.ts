@@ -1,5 +1,5 @@
 /** Hands what the verifier made for itself to its cluster: the CA's certificate to agents and to the API server, a credential of each role to whoever may read its Secret. */
-import type { ApiServer } from "./api-server.ts";
+import type { ApiServer } from "@hullmark/daemon/api-server";
 
 export interface PublishTargets {
   readonly namespace: string;

@@ -20,6 +20,7 @@ import {
 import { isP256 } from "../../core/enrolment/certificate-request.ts";
 import {
   actuatorUri,
+  clusterActuatorUri,
   NODE_ID_PATTERN,
   nodeUri,
   OPERATOR_NAME_PATTERN,
@@ -139,6 +140,12 @@ export class X509Ca implements CertificateAuthority {
   async issueActuator(nodeId: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate> {
     if (!NODE_ID_PATTERN.test(nodeId)) throw new CertificateAuthorityError("BAD_NAME", `node id ${JSON.stringify(nodeId)}`);
     const names: JsonGeneralName[] = [{ type: "url", value: actuatorUri(this.#options.region, nodeId) }];
+    return this.#issue(spki, names, ExtendedKeyUsage.clientAuth, lifetimeMs);
+  }
+
+  async issueClusterActuator(cluster: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate> {
+    if (!REGION_PATTERN.test(cluster)) throw new CertificateAuthorityError("BAD_NAME", `cluster ${JSON.stringify(cluster)}`);
+    const names: JsonGeneralName[] = [{ type: "url", value: clusterActuatorUri(this.#options.region, cluster) }];
     return this.#issue(spki, names, ExtendedKeyUsage.clientAuth, lifetimeMs);
   }
 

@@ -7,6 +7,7 @@ import type { Attestation } from "@hullmark/proto/v1/attestation";
 import type { Enrollment } from "@hullmark/proto/v1/enrollment";
 import type { Query } from "@hullmark/proto/v1/query";
 import type { Actuation, Response } from "@hullmark/proto/v1/response";
+import { type ActuatorName, actuatorName } from "../../core/response/index.ts";
 import type { OperatorRole } from "../../ports/certificate-authority.ts";
 import { atLeast, type Identify, type NodeIdentity, type OperatorIdentity, type PeerIdentity } from "./identity.ts";
 
@@ -19,7 +20,7 @@ type Procedure =
   | Procedures<typeof Actuation, "Actuation">
   | Procedures<typeof Response, "Response">;
 
-/** `node`, `actuator`: certificates of that kind and nobody else. A role: operators with at least it. */
+/** `node`, `actuator` (a node's or the cluster's): certificates of that kind and nobody else. A role: operators with at least it. */
 export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRole | "nobody">> = {
   // On this listener a node without TPM renews by the certificate that it has; beginning is for strangers, on the other one.
   "/hullmark.v1.Enrollment/Begin": "nobody",
@@ -81,6 +82,8 @@ export interface AccessServices {
   readonly nodeMayAttest: (nodeId: string) => boolean;
   /** Whether a person's certificate (SHA-256 of its DER, hexadecimal) was not revoked. */
   readonly personMay: (name: string, certificateSha256: string) => boolean;
+  /** The cluster that the verifier watches: the actuator of no other may ask. undefined: it watches none. */
+  readonly cluster: string | undefined;
 }
 
 /** The caller of the main listener. @throws RpcError UNAUTHENTICATED */
@@ -104,6 +107,13 @@ export function mainGuard(services: AccessServices): Guard {
     const caller = callerOf(context, services);
     const wanted = ACCESS[context.path as Procedure];
     if (wanted === "node" || wanted === "actuator") {
+      if (wanted === "actuator" && caller.kind === "cluster-actuator") {
+        if (caller.cluster === services.cluster) return;
+        throw new RpcError("PERMISSION_DENIED", "this verifier watches no cluster of that name", {
+          reason: "REVOKED",
+          fix: "an admin must issue a certificate",
+        });
+      }
       if (caller.kind === "operator" || caller.kind !== wanted)
         throw new RpcError("PERMISSION_DENIED", `only for certificates of ${wanted}s`, { reason: "ROLE" });
       if (!services.nodeMayAttest(caller.nodeId))
@@ -122,8 +132,16 @@ export function mainGuard(services: AccessServices): Guard {
 /** After {@link mainGuard} has passed: the caller is a node, or its actuator, as the procedure wants. */
 export function nodeOf(context: CallContext, services: AccessServices): NodeIdentity {
   const caller = callerOf(context, services);
-  if (caller.kind === "operator") throw new RpcError("PERMISSION_DENIED", "only nodes", { reason: "ROLE" });
+  if (!("nodeId" in caller)) throw new RpcError("PERMISSION_DENIED", "only nodes", { reason: "ROLE" });
   return caller;
+}
+
+/** After {@link mainGuard} has passed: whose actuator the caller is. */
+export function actuatorOf(context: CallContext, services: AccessServices): ActuatorName {
+  const caller = callerOf(context, services);
+  if (caller.kind === "cluster-actuator") return actuatorName.ofCluster(caller.cluster);
+  if (caller.kind !== "actuator") throw new RpcError("PERMISSION_DENIED", "only actuators", { reason: "ROLE" });
+  return actuatorName.ofNode(caller.nodeId);
 }
 
 /** After {@link mainGuard} has passed: the caller is a person. */

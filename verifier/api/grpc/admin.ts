@@ -30,6 +30,8 @@ export interface AdminServices extends AccessServices {
   readonly acceptHistory: (by: string, reason: string) => Promise<number>;
   /** @throws CertificateAuthorityError BAD_KEY */
   readonly issueActuator: (nodeId: string, publicKey: Uint8Array) => Promise<IssuedCertificate>;
+  /** The same of the cluster's actuator. @throws CertificateAuthorityError BAD_KEY */
+  readonly issueClusterActuator: (cluster: string, publicKey: Uint8Array) => Promise<IssuedCertificate>;
   /** SubjectPublicKeyInfo (DER) of the keys that sign intents, the one in use first. */
   readonly intentKeys: () => Uint8Array[];
   /** PEM: what an actuator pins. */
@@ -153,17 +155,23 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       await acting(() => administration.note("promotion", fields));
       return {};
     },
-    async issueActuatorCertificate({ node, publicKey }, context) {
+    async issueActuatorCertificate({ node, publicKey, cluster: ofCluster }, context) {
       if (publicKey.length > MAX_KEY_BYTES || !isP256(publicKey)) throw invalid("publicKey", "a P-256 key, SubjectPublicKeyInfo in DER");
+      if (ofCluster === (node !== "")) throw invalid("node", "a node or the cluster, not both");
       const row = services.findNode(node);
-      if (!row) throw new RpcError("NOT_FOUND", "no such node", { reason: "NOT_FOUND", field: "node" });
-      const { chain, notAfterMs } = await acting(() => services.issueActuator(row.id, publicKey));
-      const { name } = operatorOf(context, services);
-      await acting(() =>
-        administration.note("actuator-certificate", { node: row.id, by: name, key: `sha256:${hash("sha256", publicKey)}`, until: notAfterMs }),
+      const cluster = ofCluster ? (services.cluster ?? "") : "";
+      if (ofCluster && cluster === "") throw new RpcError("FAILED_PRECONDITION", "this verifier watches no cluster", { reason: "NO_CLUSTER" });
+      if (!ofCluster && !row) throw new RpcError("NOT_FOUND", "no such node", { reason: "NOT_FOUND", field: "node" });
+      const nodeId = ofCluster ? "" : (row?.id ?? "");
+      const { chain, notAfterMs } = await acting(() =>
+        ofCluster ? services.issueClusterActuator(cluster, publicKey) : services.issueActuator(nodeId, publicKey),
       );
+      const { name } = operatorOf(context, services);
+      const whose = ofCluster ? { cluster } : { node: nodeId };
+      await acting(() => administration.note("actuator-certificate", { ...whose, by: name, key: `sha256:${hash("sha256", publicKey)}`, until: notAfterMs }));
       return {
-        nodeId: row.id,
+        nodeId,
+        cluster,
         certificateChain: [...chain],
         expiresAt: timestampFromMs(notAfterMs),
         intentKeys: services.intentKeys(),

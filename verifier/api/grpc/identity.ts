@@ -7,7 +7,7 @@ import type { OperatorRole } from "../../ports/certificate-authority.ts";
 export const ROLES: readonly OperatorRole[] = ["viewer", "responder", "approver", "admin"];
 
 export type PeerIdentity = CertifiedIdentity & { /** Of the DER, hexadecimal. */ readonly certificateSha256: string; readonly notAfterMs: number };
-export type NodeIdentity = Exclude<PeerIdentity, { kind: "operator" }>;
+export type NodeIdentity = Extract<PeerIdentity, { nodeId: string }>;
 export type OperatorIdentity = Extract<PeerIdentity, { kind: "operator" }>;
 
 /** Reads the certificate that TLS has verified; undefined where it is not one of ours. */

@@ -5,7 +5,7 @@ import { ActionState, type Actuation, type Response } from "@hullmark/proto/v1/r
 import { type ResponseEngine, ResponseError } from "../../core/response/index.ts";
 import type { ActionRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
-import { type AccessServices, nodeOf, operatorOf } from "./access.ts";
+import { type AccessServices, actuatorOf, operatorOf } from "./access.ts";
 import { rpcErrorOf } from "./errors.ts";
 import { PushQueue } from "./queue.ts";
 
@@ -24,7 +24,7 @@ const OPEN = [ActionState.AWAITING, ActionState.ISSUED];
 const time = (ms: number | undefined) => (ms === undefined ? undefined : timestampFromMs(ms));
 
 function action(row: ActionRow) {
-  const { intent: _intent, number: _number, driftLogIndex: _index, owners: _owners, target, capture, node, logIndex, approvals, ...same } = row;
+  const { intent: _intent, number: _number, driftLogIndex: _index, owners: _owners, pod: _pod, target, capture, node, logIndex, approvals, ...same } = row;
   return {
     ...same,
     logIndex: BigInt(logIndex),
@@ -80,20 +80,20 @@ export function actuationService(services: ResponseServices): ServiceImplementat
   const { engine } = services;
   return {
     async *pullIntents(_request, context) {
-      const { nodeId } = nodeOf(context, services);
+      const actuator = actuatorOf(context, services);
       const queue = new PushQueue<ActionRow>(
         MAX_WAITING_INTENTS,
         () => new RpcError("RESOURCE_EXHAUSTED", "the actuator does not keep up", { reason: "BACKLOG", fix: "pull again", retryable: true }),
       );
       context.signal.addEventListener("abort", () => queue.end(), { once: true });
-      const end = engine.connect(nodeId, {
+      const end = engine.connect(actuator, {
         push: (row) => queue.push(row),
         end: () => queue.end(new RpcError("UNAVAILABLE", "the verifier ended the stream: reconnect", { reason: "STOPPING", retryable: true })),
       });
       try {
         for await (const row of queue) {
           // The stream may outlive the certificate.
-          nodeOf(context, services);
+          actuatorOf(context, services);
           const intent = await engine.signed(row);
           if (intent) yield { intent };
         }
@@ -107,7 +107,7 @@ export function actuationService(services: ResponseServices): ServiceImplementat
         capture: capture && { digest: capture.digest.slice(0, 71), bytes: Number(capture.bytes), complete: capture.complete },
         marks,
       };
-      await acting(() => engine.report(nodeOf(context, services).nodeId, intentId, report));
+      await acting(() => engine.report(actuatorOf(context, services), intentId, report));
       return {};
     },
   };

@@ -9,6 +9,7 @@ import type { OperatorRole } from "../../ports/certificate-authority.ts";
 
 export type PeerIdentity =
   | { readonly kind: "node" | "actuator"; readonly region: string; readonly nodeId: string; readonly spkiSha256: Buffer }
+  | { readonly kind: "cluster-actuator"; readonly region: string; readonly cluster: string; readonly spkiSha256: Buffer }
   | { readonly kind: "operator"; readonly region: string; readonly role: OperatorRole; readonly name: string; readonly spkiSha256: Buffer };
 
 export const NODE_ID_PATTERN = /^[0-9a-f]{16}$/;
@@ -31,6 +32,11 @@ export function actuatorUri(region: string, nodeId: string): string {
   return `spiffe://hullmark/${region}/actuator/${nodeId}`;
 }
 
+/** The process of a cluster that may evict its pods. */
+export function clusterActuatorUri(region: string, cluster: string): string {
+  return `spiffe://hullmark/${region}/cluster-actuator/${cluster}`;
+}
+
 export function operatorUri(region: string, role: OperatorRole, name: string): string {
   return `spiffe://hullmark/${region}/operator/${role}/${name}`;
 }
@@ -48,6 +54,8 @@ export function readPeerIdentity(certificate: Uint8Array, region: string): PeerI
     return { kind: "node", region, nodeId: first, spkiSha256 };
   if ((kind === "node" || kind === "actuator") && rest.length === 1 && first !== undefined && NODE_ID_PATTERN.test(first))
     return { kind, region, nodeId: first, spkiSha256 };
+  if (kind === "cluster-actuator" && rest.length === 1 && first !== undefined && REGION_PATTERN.test(first))
+    return { kind, region, cluster: first, spkiSha256 };
   if (kind !== "operator" || rest.length !== 2 || first === undefined || second === undefined) return undefined;
   if (!OPERATOR_ROLES.has(first) || !OPERATOR_NAME_PATTERN.test(second)) return undefined;
   return { kind, region, role: first as OperatorRole, name: second, spkiSha256 };

@@ -242,7 +242,7 @@ const rungs = z
   .min(1)
   .max(5);
 const haltRungs = z
-  .array(z.enum(RUNGS).exclude(["recreate"]))
+  .array(z.enum(RUNGS).exclude(["recreate", "evict"]))
   .min(1)
   .max(5);
 const responseRule = z.strictObject({

@@ -350,15 +350,18 @@ export const MODES = ["observe", "dry-run", "enforce"] as const;
 /** `observe`: nothing is acted on. `dry-run`: what would be done is recorded. `enforce`: it is done, where a response rule selects. */
 export type PolicyMode = (typeof MODES)[number];
 
-/** Tell by the alert routes alone; stop the container; put another of the same digest, or of an earlier one that is verified now, in its place. */
-export const RUNGS = ["alert", "stop", "recreate", "rollback"] as const;
+/**
+ * Tell by the alert routes alone; stop the container; put another of the same digest, or of an earlier one that is verified now, in its place; evict its pod, so
+ * that whoever controls it makes another.
+ */
+export const RUNGS = ["alert", "stop", "recreate", "rollback", "evict"] as const;
 export type Rung = (typeof RUNGS)[number];
 /** Of a ladder for what the container itself did: an earlier image would not undo it. */
 export type LadderRung = Exclude<Rung, "rollback">;
 /** Of the ladder for an image that is not trusted: another of the same would not be trusted either. */
-export type UntrustedRung = Exclude<Rung, "recreate">;
-export const OWNERS = ["compose", "swarm", "systemd"] as const;
-/** Whoever else manages a container, and would put back what we take away. */
+export type UntrustedRung = Exclude<Rung, "recreate" | "evict">;
+export const OWNERS = ["compose", "swarm", "systemd", "bare-pod"] as const;
+/** Whoever else manages a container, and would put back what we take away; or a pod that nobody would put back. */
 export type Owner = (typeof OWNERS)[number];
 
 export interface ResponseRule {

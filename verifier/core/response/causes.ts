@@ -10,7 +10,7 @@ export type Cause = "workload" | "configuration" | "untrusted" | "node";
 
 /** What changes something about the cause. A rung that is not listed is not taken, whatever policy says. */
 export const HEALS: Readonly<Record<Cause, readonly Rung[]>> = {
-  workload: ["alert", "stop", "recreate"],
+  workload: ["alert", "stop", "recreate", "evict"],
   configuration: ["alert", "stop"],
   untrusted: ["alert", "rollback", "stop"],
   node: ["alert"],

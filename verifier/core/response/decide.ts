@@ -1,11 +1,12 @@
 /** What is to be done about one container: from results, policy and what was done before. Pure; whatever is not certain does nothing. */
 import { Verdict } from "@hullmark/proto/v1/common";
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
-import type { ActionRow, DriftRow, EarlierImage, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { ActionRow, DriftRow, EarlierImage, NodeRow, PodTarget, WorkloadRow } from "../../ports/rows.ts";
 import { selects } from "../policy/match.ts";
 import type { Policy, ResponseRule, Rung } from "../policy/types.ts";
 import { overLimit } from "./breaker.ts";
 import { causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
+import { endsEviction, isInPod } from "./eviction.ts";
 import { endsRollback, type Rollback, rollbackOf } from "./rollback.ts";
 
 /** Everything that a decision rests on. */
@@ -19,8 +20,11 @@ export interface Situation {
   readonly history: readonly ActionRow[];
   /** Where the service could go back to; undefined: not known now. */
   readonly rollback: Rollback | undefined;
+  /** The pod that the container is of, where the verifier watches its cluster; undefined: not known now. */
+  readonly pod: PodTarget | "none" | undefined;
   readonly paused: boolean;
-  readonly actuator: boolean;
+  /** One listens that could carry this kind of action out. */
+  readonly actuator: (kind: ActionKind) => boolean;
   /** All that are known, of every node. */
   readonly containers: number;
   readonly nowMs: number;
@@ -58,17 +62,24 @@ export type Decision =
       readonly rule: ResponseRule;
       readonly workload: WorkloadRow;
       readonly target: EarlierImage | undefined;
+      readonly pod: PodTarget | undefined;
     };
 
-const KINDS: Readonly<Record<Exclude<Rung, "alert">, ActionKind>> = { stop: ActionKind.STOP, recreate: ActionKind.RECREATE, rollback: ActionKind.ROLLBACK };
+const KINDS: Readonly<Record<Exclude<Rung, "alert">, ActionKind>> = {
+  stop: ActionKind.STOP,
+  recreate: ActionKind.RECREATE,
+  rollback: ActionKind.ROLLBACK,
+  evict: ActionKind.EVICT,
+};
 const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
 const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.FAILED, ActionState.REFUSED, ActionState.EXPIRED]);
 
 /** A host's own limits held an action back: that passes, and says nothing about the container. */
-export const HOST_LIMITS: ReadonlySet<string> = new Set(["breaker", "cooling-down"]);
+export const HOST_LIMITS: ReadonlySet<string> = new Set(["breaker", "cooling-down", "terminating"]);
 
-/** One service on one node, whichever container stands for it now. */
+/** One service, whichever container stands for it now: on one node, or, where it runs in pods, in the cluster. */
 export function serviceOf({ nodeId, workload, containerName }: Pick<WorkloadRow, "nodeId" | "workload" | "containerName">): string {
+  if (isInPod(containerName) && workload) return `pods of ${workload}`;
   return `${nodeId}/${workload || containerName}`;
 }
 
@@ -88,16 +99,23 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const done = history.filter((each) => each.state === ActionState.DONE && serviceOf(each) === serviceOf(workload)).length;
   // One of another image would be started as this one was.
   const misconfigured = drifts.some((drift) => causeOf(drift) === "configuration");
-  const found = rungFor(rule, drifts, done, misconfigured ? "none" : rollbackOf(situation.rollback, workload, history));
+  const found = rungFor(
+    rule,
+    drifts,
+    done,
+    misconfigured ? "none" : rollbackOf(situation.rollback, workload, history),
+    situation.pod !== "none" && !endsEviction(workload, history),
+  );
   if (!found) return idle("alert");
   const kind = KINDS[found.rung];
   const target = found.rung === "rollback" ? found.target : undefined;
   const past = pastOf(history, workload, kind, found.drift, policy.mode === "dry-run");
   if (past) return idle(past);
-  if (found.rung === "rollback" && !target) return idle("looking-up");
-  const held = heldBy(situation, history, workload);
+  const pod = found.rung === "evict" && situation.pod !== "none" ? situation.pod : undefined;
+  if ((found.rung === "rollback" && !target) || (found.rung === "evict" && !pod)) return idle("looking-up");
+  const held = heldBy(situation, kind, history, workload);
   if (held) return idle(held);
-  return { act: true, kind, drift: found.drift, rule, workload, target };
+  return { act: true, kind, drift: found.drift, rule, workload, target, pod };
 }
 
 interface Found {
@@ -110,8 +128,9 @@ interface Found {
 /**
  * The rung for the gravest drift, of the oldest number where several are; undefined: nothing beyond telling, or nothing that would heal.
  * @param done actions on the service that were done @param target "none": it cannot be rolled back, and the rung after that is meant
+ * @param evictable as for `target`
  */
-function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: number, target: ReturnType<typeof rollbackOf>): Found | undefined {
+function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: number, target: ReturnType<typeof rollbackOf>, evictable: boolean): Found | undefined {
   const untrusted = drifts.filter((drift) => causeOf(drift) === "untrusted");
   const [drift] = (untrusted.length > 0 ? untrusted : drifts).toSorted((a, b) => b.severity - a.severity || a.number - b.number);
   if (!drift) return undefined;
@@ -119,7 +138,7 @@ function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: number, 
   const severity = SEVERITY_OF[drift.severity];
   const rungs: readonly Rung[] = cause === "untrusted" ? rule.untrusted : ((severity && rule.ladder[severity]) ?? []);
   const due = rungs.slice(Math.min(done, rungs.length - 1));
-  const rung = due.find((each) => each !== "rollback" || target !== "none") ?? "alert";
+  const rung = due.find((each) => (each !== "rollback" || target !== "none") && (each !== "evict" || evictable)) ?? "alert";
   if (rung === "alert" || !HEALS[cause].includes(rung)) return undefined;
   return { rung, drift, target: rung === "rollback" && typeof target === "object" ? target : undefined };
 }
@@ -132,16 +151,22 @@ function pastOf(history: readonly ActionRow[], { nodeId, containerId }: Workload
   if (same.some((each) => each.state === ActionState.DONE && each.kind === kind)) return "contained";
   if (dryRun && same.some(({ state, driftId }) => state === ActionState.DRY_RUN && driftId === id)) return "told";
   const fruitless = same.filter(
-    (each) => FRUITLESS.has(each.state) && !endsRollback(each) && !(each.state === ActionState.REFUSED && HOST_LIMITS.has(each.reason)),
+    (each) =>
+      FRUITLESS.has(each.state) && !endsRollback(each) && !endsEviction(each, [each]) && !(each.state === ActionState.REFUSED && HOST_LIMITS.has(each.reason)),
   );
   return fruitless.length >= MAX_ATTEMPTS ? "given-up" : undefined;
 }
 
-function heldBy({ policy, paused, actuator, containers, nowMs }: Situation, history: readonly ActionRow[], workload: WorkloadRow): Held | undefined {
+function heldBy(
+  { policy, paused, actuator, containers, nowMs }: Situation,
+  kind: ActionKind,
+  history: readonly ActionRow[],
+  workload: WorkloadRow,
+): Held | undefined {
   if (paused) return "paused";
   const { freezes, pauseSeconds, hourlyPercent } = policy.response;
   if (freezes.some(({ fromMs, untilMs }) => fromMs <= nowMs && nowMs < untilMs)) return "frozen";
-  if (!actuator && policy.mode === "enforce") return "no-actuator";
+  if (!actuator(kind) && policy.mode === "enforce") return "no-actuator";
   const counted = policy.mode === "dry-run" ? ActionState.DRY_RUN : undefined;
   const issued = history.flatMap((each) => {
     const atMs = each.issuedAtMs ?? (each.state === counted ? each.createdAtMs : undefined);

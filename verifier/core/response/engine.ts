@@ -5,8 +5,8 @@
 import { INTENT_ID_BYTES } from "@hullmark/proto/codec";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
-import { ActionState } from "@hullmark/proto/v1/response";
-import type { ActionRow, ActionWrite, ClaimRow, DriftRow, NodeRow, PauseRow } from "../../ports/rows.ts";
+import { ActionKind, ActionState, Outcome } from "@hullmark/proto/v1/response";
+import type { ActionRow, ActionWrite, ClaimRow, DriftRow, NodeRow, PauseRow, PodTarget, WorkloadRow } from "../../ports/rows.ts";
 import type { NoteSigner } from "../../ports/signer.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { isAttested } from "../fleet/census.ts";
@@ -15,6 +15,7 @@ import type { Committer } from "../fleet/committer.ts";
 import { adminFact } from "../fleet/log-facts.ts";
 import type { Policy } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
+import { type ActuatorName, actuatorName } from "./actuator-name.ts";
 import { alarmSubject, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
 import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS } from "./decide.ts";
@@ -24,7 +25,6 @@ import { signaturesBy, signIntent } from "./signed-intent.ts";
 import { type StandingMarks, standingMarks } from "./standing-marks.ts";
 import {
   actionFact,
-  addresseeOf,
   INTENT_LIFETIME_MS,
   intentBody,
   issued,
@@ -34,6 +34,7 @@ import {
   type Report,
   reported,
   settled,
+  waiting,
 } from "./steps.ts";
 
 /** Where a process can be killed in the tests; each must be survived. */
@@ -50,6 +51,10 @@ export interface ResponseServices {
   readonly nodes: () => readonly NodeRow[];
   /** Where the service that this container stands for could go back to; undefined: not known until its node tells of it. */
   readonly rollback: (nodeId: string, containerId: string) => Promise<Rollback | undefined>;
+  /** The cluster that is watched; undefined: none. */
+  readonly cluster: string | undefined;
+  /** The pod that a container is of; undefined: not known until its node tells of it. */
+  readonly pod: (row: WorkloadRow) => PodTarget | "none" | undefined;
   /** Ed25519 keys that count now, the one in use first. */
   readonly intentKeys: () => readonly NoteSigner[];
   readonly random: (bytes: number) => Buffer;
@@ -60,7 +65,7 @@ export interface ResponseServices {
   readonly passing: (point: ResponseFailpoint) => void;
 }
 
-/** NOT_FOUND: no such action, or none of this node. NOT_AWAITING: it was decided already. HELD: the message says by what. */
+/** NOT_FOUND: no such action, or none of this actuator. NOT_AWAITING: it was decided already. HELD: the message says by what. */
 export type ResponseErrorCode = "NOT_FOUND" | "NOT_AWAITING" | "HELD" | "BAD_OUTCOME";
 
 export class ResponseError extends Error {
@@ -84,7 +89,7 @@ const MAX_LOOKS_A_TICK = 200;
 /** Pages of drifts of one container; with more nothing is done, since what is not seen might forbid it. */
 const MAX_DRIFT_PAGES = 10;
 
-/** Whoever listens for the intents of a node. */
+/** Whoever listens for the intents of a node or a cluster. */
 export interface ActuatorStream {
   push(row: ActionRow): void;
   /** The verifier stops, or the node is revoked: nothing more comes. */
@@ -97,7 +102,7 @@ export class ResponseEngine {
   readonly #rows = new Map<string, ActionRow>();
   readonly #dirty = new Set<Key>();
   readonly #held = new Map<Key, Held>();
-  readonly #actuators = new Map<string, Set<ActuatorStream>>();
+  readonly #actuators = new Map<ActuatorName, Set<ActuatorStream>>();
   /** From the rows; undefined: they have changed since. */
   #standing: ReadonlyMap<string, StandingMarks> | undefined;
   /** Nodes that are not revoked, counted once a tick. */
@@ -153,8 +158,10 @@ export class ResponseEngine {
   /** What people should know when they look at the fleet. */
   get claims(): readonly ClaimRow[] {
     const waiting = this.#waiting();
+    const budget = [...this.#rows.values()].filter(({ state, reason }) => state === ActionState.ISSUED && reason === "pdb").length;
     return [
       ...(waiting === "" ? [] : [claimRow("breaker", `${waiting} wait until the breaker allows more actions: hullmark action ls`)]),
+      ...(budget > 0 ? [claimRow("budget", `${budget} pods cannot be evicted now, since a disruption budget forbids it: hullmark action ls`)] : []),
       ...(this.#pause ? [claimRow("actions-paused", `by ${this.#pause.by}: ${this.#pause.reason}`)] : []),
     ];
   }
@@ -231,18 +238,18 @@ export class ResponseEngine {
   }
 
   /**
-   * An actuator of this node listens: it is handed what is issued and not settled, then each new intent.
+   * An actuator of this node or cluster listens: it is handed what is issued and not settled, then each new intent.
    * @returns a function that ends it
    */
-  connect(nodeId: string, stream: ActuatorStream): () => void {
-    const streams = this.#actuators.get(nodeId) ?? new Set();
-    this.#actuators.set(nodeId, streams.add(stream));
-    if (!this.#pause) for (const row of this.#handOut(nodeId)) stream.push(row);
-    for (const [key, why] of this.#held) if (why === "no-actuator" && (key.startsWith(`${nodeId}/`) || key.endsWith("/"))) this.#dirty.add(key);
+  connect(name: ActuatorName, stream: ActuatorStream): () => void {
+    const streams = this.#actuators.get(name) ?? new Set();
+    this.#actuators.set(name, streams.add(stream));
+    if (!this.#pause) for (const row of this.#handOut(name)) stream.push(row);
+    for (const [key, why] of this.#held) if (why === "no-actuator") this.#dirty.add(key);
     this.#drain();
     return () => {
       streams.delete(stream);
-      if (streams.size === 0) this.#actuators.delete(nodeId);
+      if (streams.size === 0) this.#actuators.delete(name);
     };
   }
 
@@ -255,10 +262,15 @@ export class ResponseEngine {
   }
 
   /** What became of an intent. Idempotent: a settled action stays as it is. @throws ResponseError NOT_FOUND, BAD_OUTCOME; StoreError */
-  report(nodeId: string, intentId: Uint8Array, report: Report): Promise<void> {
+  report(name: ActuatorName, intentId: Uint8Array, report: Report): Promise<void> {
     return this.#inTurn(async () => {
-      const row = [...this.#rows.values()].find((each) => addresseeOf(each) === nodeId && each.intent?.id.equals(intentId));
-      if (!row) throw new ResponseError("NOT_FOUND", "no such intent of this node");
+      const row = [...this.#rows.values()].find((each) => actuatorName.ofAction(each) === name && each.intent?.id.equals(intentId));
+      if (!row) throw new ResponseError("NOT_FOUND", "no such intent of this actuator");
+      if (report.outcome === Outcome.WAITING) {
+        const waits = waiting(row, report);
+        if (waits) await this.#write(waits, row.state);
+        return;
+      }
       // One that was given up in the meantime may still have been carried out: that is what counts.
       if (row.state !== ActionState.ISSUED && row.state !== ActionState.EXPIRED) return;
       const next = reported(row, report, this.#services.nowMs());
@@ -300,7 +312,7 @@ export class ResponseEngine {
       await committer.submit({ entries: [fact], build: () => ({ pause: pause ?? null }) });
       this.#pause = pause;
       if (pause) return;
-      for (const [nodeId, streams] of this.#actuators) for (const row of this.#handOut(nodeId)) for (const stream of streams) stream.push(row);
+      for (const [name, streams] of this.#actuators) for (const row of this.#handOut(name)) for (const stream of streams) stream.push(row);
       for (const key of this.#held.keys()) this.#dirty.add(key);
       this.#drain();
     });
@@ -308,12 +320,16 @@ export class ResponseEngine {
 
   /** Ends every actuator's stream: they come back by themselves. */
   disconnect(): void {
-    for (const nodeId of [...this.#actuators.keys()]) this.disconnectNode(nodeId);
+    for (const name of [...this.#actuators.keys()]) this.#end(name);
   }
 
   /** Ends the streams of a node's actuators: those of a revoked node are refused when they come back. */
   disconnectNode(nodeId: string): void {
-    for (const stream of [...(this.#actuators.get(nodeId) ?? [])]) stream.end();
+    this.#end(actuatorName.ofNode(nodeId));
+  }
+
+  #end(name: ActuatorName): void {
+    for (const stream of [...(this.#actuators.get(name) ?? [])]) stream.end();
   }
 
   /** Ends; what is being written still is. */
@@ -329,9 +345,9 @@ export class ResponseEngine {
     return row;
   }
 
-  #handOut(nodeId: string): ActionRow[] {
+  #handOut(name: ActuatorName): ActionRow[] {
     const nowMs = this.#services.nowMs();
-    return [...this.#rows.values()].filter((row) => addresseeOf(row) === nodeId && row.state === ActionState.ISSUED && (row.expiresAtMs ?? 0) > nowMs);
+    return [...this.#rows.values()].filter((row) => actuatorName.ofAction(row) === name && row.state === ActionState.ISSUED && (row.expiresAtMs ?? 0) > nowMs);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -392,7 +408,7 @@ export class ResponseEngine {
     passing("before-issue");
     const next = await this.#write(issued(row, { id, body, signatures }, atMs), before, by);
     passing("after-issue");
-    if (!this.#pause) for (const stream of this.#actuators.get(addresseeOf(row) ?? "") ?? []) stream.push(next);
+    if (!this.#pause) for (const stream of this.#actuators.get(actuatorName.ofAction(row)) ?? []) stream.push(next);
     return next;
   }
 
@@ -447,7 +463,7 @@ export class ResponseEngine {
         ...{ policy: policy(), node: row, standing: this.standing(), history: [...this.#rows.values()] },
         ...{ paused: this.#pause !== undefined, nowMs: nowMs(), members: this.#countMembers() },
         isMember: (id) => isMember(node(id)),
-        listening: [...this.#actuators.keys()].flatMap((id) => node(id) ?? []),
+        listening: [...this.#actuators.keys()].flatMap((name) => node(actuatorName.nodeOf(name)) ?? []),
         drifts: ownOpen(open),
       },
       own,
@@ -456,21 +472,23 @@ export class ResponseEngine {
 
   async #decide(nodeId: string, containerId: string, own?: ActionRow): Promise<Decision | NodeDecision> {
     if (containerId === "") return await this.#decideNode(nodeId, own);
-    const { store, policy, node, nowMs } = this.#services;
+    const { store, policy, node, nowMs, cluster, pod } = this.#services;
     const [workloads, drifts, counts] = await Promise.all([store.findWorkloads(containerId, 8), this.#openDrifts(nodeId, containerId), store.countResults()]);
     if (!drifts) return { act: false, why: "too-many-drifts" };
     const untrusted = policy().mode !== "observe" && drifts.some((drift) => causeOf(drift) === "untrusted");
     const rollback = untrusted ? await this.#services.rollback(nodeId, containerId) : NO_ROLLBACK;
+    const workload = workloads.find((each) => each.nodeId === nodeId && each.containerId === containerId);
     return decide(
       {
         policy: policy(),
         node: node(nodeId),
-        workload: workloads.find((each) => each.nodeId === nodeId && each.containerId === containerId),
+        workload,
         drifts,
         history: [...this.#rows.values()],
         rollback,
         paused: this.#pause !== undefined,
-        actuator: this.#actuators.has(nodeId),
+        pod: workload && pod(workload),
+        actuator: (kind) => this.#actuators.has(kind === ActionKind.EVICT ? actuatorName.ofCluster(cluster ?? "") : actuatorName.ofNode(nodeId)),
         containers: Object.values(counts.byVerdict).reduce((sum, n) => sum + n, 0),
         nowMs: nowMs(),
       },
@@ -521,5 +539,5 @@ function isMember(node: NodeRow | undefined): boolean {
 function isSame(decision: Act, row: ActionRow): boolean {
   if (decision.kind !== row.kind) return false;
   if ("node" in decision) return decision.marks.join() === row.node?.marks.join();
-  return decision.target?.configDigest === row.target?.configDigest;
+  return decision.pod?.uid === row.pod?.uid && decision.target?.configDigest === row.target?.configDigest;
 }

@@ -26,7 +26,7 @@ function actionId(number: number): string {
   return driftId(number).replace(/^D/, "A");
 }
 
-export function newAction(number: number, { kind, drift, rule, workload, target }: Act, nodeName: string, state: ActionState, nowMs: number): ActionRow {
+export function newAction(number: number, { kind, drift, rule, workload, target, pod }: Act, nodeName: string, state: ActionState, nowMs: number): ActionRow {
   const { nodeId, containerId, containerName, imageReference, imageId, configDigest } = workload;
   return {
     ...{
@@ -45,7 +45,7 @@ export function newAction(number: number, { kind, drift, rule, workload, target 
     },
     ...{ driftId: drift.id, driftLogIndex: drift.logIndex, rule: rule.name, owners: rule.owners, createdAtMs: nowMs },
     ...{ issuedAtMs: undefined, expiresAtMs: undefined, intent: undefined, settledAtMs: state === ActionState.DRY_RUN ? nowMs : undefined },
-    ...{ approvalsNeeded: rule.approvals, approvals: [], deniedBy: "", reason: "", detail: "", newContainerId: "", target, logIndex: -1 },
+    ...{ approvalsNeeded: rule.approvals, approvals: [], deniedBy: "", reason: "", detail: "", newContainerId: "", target, pod, logIndex: -1 },
   };
 }
 
@@ -73,22 +73,18 @@ export function addresseeOf({ node, nodeId }: Pick<ActionRow, "node" | "nodeId">
 export function intentBody(row: ActionRow, id: Buffer, verifier: { readonly verifierId: string; readonly region: string }, nowMs: number): Buffer {
   const imageId = row.imageId !== undefined && IMAGE_ID.test(row.imageId) && row.imageId !== row.configDigest ? row.imageId : "";
   const intent = create(IntentSchema, {
-    ...{
-      id,
-      actionId: row.id,
-      ...verifier,
-      nodeId: addresseeOf(row) ?? "",
-      containerId: row.containerId,
-      configDigest: row.configDigest,
-      imageId,
-      kind: row.kind,
-    },
+    ...{ id, actionId: row.id, ...verifier, nodeId: row.pod ? "" : (addresseeOf(row) ?? ""), kind: row.kind },
+    ...{ containerId: row.containerId, configDigest: row.configDigest, imageId },
     ...{ driftId: row.driftId, driftLogIndex: BigInt(Math.max(0, row.driftLogIndex)), owners: [...row.owners] },
     ...(row.target && {
       ...{ targetConfigDigest: row.target.configDigest, targetReference: row.target.reference },
       targetImageId: row.target.imageId === row.target.configDigest ? "" : row.target.imageId,
     }),
     ...(row.node && { node: { nodeId: row.nodeId, name: row.nodeName, marks: [...row.node.marks], reason: row.node.reason } }),
+    ...(row.pod && {
+      ...{ cluster: row.pod.cluster, podNamespace: row.pod.namespace, podName: row.pod.name, podUid: row.pod.uid, podContainer: row.pod.container },
+      ...{ podNode: row.nodeName, podImageDigests: [...row.pod.imageDigests] },
+    }),
     ...{ issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + INTENT_LIFETIME_MS) },
   });
   return Buffer.from(toBinary(IntentSchema, intent));
@@ -114,6 +110,15 @@ const STATE_OF: Readonly<Partial<Record<Outcome, ActionState>>> = {
   [Outcome.FAILED]: ActionState.FAILED,
   [Outcome.REFUSED]: ActionState.REFUSED,
 };
+
+/** What an actuator may wait for, in this order. */
+const WAITS: readonly string[] = ["pdb", "terminating"];
+
+/** It is not done yet. @returns undefined: that says nothing new */
+export function waiting(row: ActionRow, { reason, detail }: Report): ActionRow | undefined {
+  if (row.state !== ActionState.ISSUED || WAITS.indexOf(reason) <= WAITS.indexOf(row.reason)) return undefined;
+  return { ...row, reason, detail: text(detail).slice(0, MAX_DETAIL_CHARS) };
+}
 
 /** undefined: the report says no outcome that is known here. */
 export function reported(row: ActionRow, { outcome, reason, detail, newContainerId, capture, marks = [] }: Report, nowMs: number): ActionRow | undefined {
@@ -147,6 +152,7 @@ export function actionFact(row: ActionRow, nowMs: number, by = ""): LogEntry {
         ...{ marks: row.node.marks.map(markName), marksDone: row.node.done.map(markName), cause: row.node.reason || null },
         actuator: row.node.actuator?.nodeId ?? null,
       }),
+      ...(row.pod && { pod: `${row.pod.namespace}/${row.pod.name}`, podUid: text(row.pod.uid) }),
       ...(row.capture && { capture: row.capture.digest, captureComplete: row.capture.complete }),
       by: by === "" ? null : text(by),
     },

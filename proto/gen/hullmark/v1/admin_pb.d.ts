@@ -482,7 +482,7 @@ export declare const AcceptHistoryResponseSchema: GenMessage<AcceptHistoryRespon
  */
 export declare type IssueActuatorCertificateRequest = Message<"hullmark.v1.IssueActuatorCertificateRequest"> & {
   /**
-   * Id or name.
+   * Id or name. Empty: `cluster` is set.
    *
    * @generated from field: string node = 1;
    */
@@ -494,6 +494,13 @@ export declare type IssueActuatorCertificateRequest = Message<"hullmark.v1.Issue
    * @generated from field: bytes public_key = 2;
    */
   publicKey: Uint8Array;
+
+  /**
+   * In place of a node: the actuator of the cluster that the verifier watches.
+   *
+   * @generated from field: bool cluster = 3;
+   */
+  cluster: boolean;
 };
 
 /**
@@ -507,6 +514,8 @@ export declare const IssueActuatorCertificateRequestSchema: GenMessage<IssueActu
  */
 export declare type IssueActuatorCertificateResponse = Message<"hullmark.v1.IssueActuatorCertificateResponse"> & {
   /**
+   * Empty where it is a cluster's.
+   *
    * @generated from field: string node_id = 1;
    */
   nodeId: string;
@@ -536,6 +545,13 @@ export declare type IssueActuatorCertificateResponse = Message<"hullmark.v1.Issu
    * @generated from field: string ca_certificate = 5;
    */
   caCertificate: string;
+
+  /**
+   * Name of the cluster; empty where it is a node's.
+   *
+   * @generated from field: string cluster = 6;
+   */
+  cluster: string;
 };
 
 /**
@@ -1007,7 +1023,7 @@ export declare const Admin: GenService<{
     output: typeof AcceptHistoryResponseSchema;
   },
   /**
-   * admin: a certificate for the actuator of a node; its key stays with whoever asks.
+   * admin: a certificate for the actuator of a node, or of the verifier's cluster; its key stays with whoever asks.
    *
    * @generated from rpc hullmark.v1.Admin.IssueActuatorCertificate
    */

@@ -79,7 +79,7 @@ export declare type Intent = Message<"hullmark.v1.Intent"> & {
   region: string;
 
   /**
-   * Whose actuator carries it out.
+   * Whose actuator carries it out; empty where it is the cluster's.
    *
    * @generated from field: string node_id = 5;
    */
@@ -169,6 +169,51 @@ export declare type Intent = Message<"hullmark.v1.Intent"> & {
    * @generated from field: hullmark.v1.NodeTarget node = 18;
    */
   node?: NodeTarget | undefined;
+
+  /**
+   * Of ACTION_KIND_EVICT alone, as are those below: the cluster whose actuator is meant, and not the node's.
+   *
+   * @generated from field: string cluster = 19;
+   */
+  cluster: string;
+
+  /**
+   * @generated from field: string pod_namespace = 20;
+   */
+  podNamespace: string;
+
+  /**
+   * @generated from field: string pod_name = 21;
+   */
+  podName: string;
+
+  /**
+   * Exactly this pod; one that took its name is another target.
+   *
+   * @generated from field: string pod_uid = 22;
+   */
+  podUid: string;
+
+  /**
+   * The container's name in the pod's specification.
+   *
+   * @generated from field: string pod_container = 23;
+   */
+  podContainer: string;
+
+  /**
+   * The Kubernetes node that it must be on: what a node says is believed of its own pods alone.
+   *
+   * @generated from field: string pod_node = 24;
+   */
+  podNode: string;
+
+  /**
+   * `sha256:<hex>`, one to eight: what the kubelet may call the container's image, which is one of its configuration, manifest or index.
+   *
+   * @generated from field: repeated string pod_image_digests = 25;
+   */
+  podImageDigests: string[];
 };
 
 /**
@@ -811,6 +856,13 @@ export enum ActionKind {
    * @generated from enum value: ACTION_KIND_LIFT_NODE = 5;
    */
   LIFT_NODE = 5,
+
+  /**
+   * The container's pod is evicted, within what disruption budgets allow: its controller makes another. For the actuator of a cluster.
+   *
+   * @generated from enum value: ACTION_KIND_EVICT = 6;
+   */
+  EVICT = 6,
 }
 
 /**
@@ -881,6 +933,13 @@ export enum Outcome {
    * @generated from enum value: OUTCOME_REFUSED = 3;
    */
   REFUSED = 3,
+
+  /**
+   * Begun, and waits: not the end. `reason` says for what, `pdb` or `terminating`.
+   *
+   * @generated from enum value: OUTCOME_WAITING = 4;
+   */
+  WAITING = 4,
 }
 
 /**
@@ -959,14 +1018,14 @@ export enum ActionState {
 export declare const ActionStateSchema: GenEnum<ActionState>;
 
 /**
- * What the actuator of a node asks of the verifier. The verifier reaches no container engine: it signs what it wants done, the actuator decides whether
- * that is within its own limits. Role: the node's actuator certificate.
+ * What the actuator of a node, or of a cluster, asks of the verifier. The verifier reaches no container engine: it signs what it wants done, the actuator
+ * decides whether that is within its own limits. Role: an actuator's certificate.
  *
  * @generated from service hullmark.v1.Actuation
  */
 export declare const Actuation: GenService<{
   /**
-   * Intents for the caller's node that are not settled yet, then each new one.
+   * Intents for the caller's node or cluster that are not settled yet, then each new one.
    *
    * @generated from rpc hullmark.v1.Actuation.PullIntents
    */

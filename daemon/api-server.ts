@@ -1,4 +1,4 @@
-/** The few calls to a Kubernetes API server that the verifier makes: JSON over TLS, by the pod's own service account. */
+/** The few calls to a Kubernetes API server that verifier and actuator make: JSON over TLS, by the pod's own service account. */
 import { readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { request } from "node:https";
@@ -14,7 +14,7 @@ export interface ApiServerOptions {
   readonly url: string;
   /** PEM of the API server's CA; no other CA counts. */
   readonly caFile: string;
-  /** The verifier's own token. Read at each call, since the kubelet renews it. */
+  /** The process's own token. Read at each call, since the kubelet renews it. */
   readonly tokenFile: string;
 }
 

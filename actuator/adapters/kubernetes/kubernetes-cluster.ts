@@ -1,0 +1,162 @@
+/** {@link Cluster} by the API server: pods, the Eviction API (policy/v1) with the pod's uid as precondition, and Events. */
+import type { ApiAnswer, ApiServer } from "@hullmark/daemon/api-server";
+import { z } from "zod";
+import type { Cluster, ClusterPod, Eviction, PodEvent, PodTarget } from "../../ports/cluster.ts";
+import { EngineError } from "../../ports/engine.ts";
+
+const CONTROLLER = "hullmark.dev/actuator";
+/** Limits of the API server's own validation. */
+const MAX_NAME = 253;
+const MAX_NOTE = 1024;
+const MAX_INSTANCE = 128;
+/** Where a budget says nothing of when to ask again; and what it may say. */
+const RETRY_SECONDS = 5;
+const MAX_RETRY_SECONDS = 60;
+
+const Owner = z.object({ kind: z.string(), name: z.string(), controller: z.boolean().optional() });
+const ContainerStatus = z.object({ name: z.string(), containerID: z.string().default(""), imageID: z.string().default("") });
+const Pod = z.object({
+  metadata: z.object({
+    uid: z.string(),
+    labels: z.record(z.string(), z.string()).default({}),
+    annotations: z.record(z.string(), z.string()).default({}),
+    ownerReferences: z.array(Owner).default([]),
+    deletionTimestamp: z.string().optional(),
+  }),
+  spec: z.object({ nodeName: z.string().default("") }),
+  status: z
+    .object({
+      phase: z.string().default(""),
+      containerStatuses: z.array(ContainerStatus).default([]),
+      initContainerStatuses: z.array(ContainerStatus).default([]),
+      ephemeralContainerStatuses: z.array(ContainerStatus).default([]),
+    })
+    .prefault({}),
+});
+const List = z.object({ metadata: z.object({ remainingItemCount: z.int().min(0).optional() }), items: z.array(z.unknown()) });
+const Status = z.object({
+  message: z.string().default(""),
+  details: z
+    .object({
+      causes: z.array(z.object({ reason: z.string().default(""), message: z.string().default("") })).default([]),
+      retryAfterSeconds: z.number().optional(),
+    })
+    .prefault({}),
+});
+
+export class KubernetesCluster implements Cluster {
+  readonly #api: Pick<ApiServer, "get" | "post">;
+  readonly #instance: string;
+
+  /** @param instance of this actuator, for its Events */
+  constructor(api: Pick<ApiServer, "get" | "post">, instance: string) {
+    this.#api = api;
+    this.#instance = instance.slice(0, MAX_INSTANCE);
+  }
+
+  async find({ namespace, name }: Pick<PodTarget, "namespace" | "name">): Promise<ClusterPod | undefined> {
+    const answer = await this.#ask(() => this.#api.get(path(namespace, name)));
+    if (answer.status === 404) return undefined;
+    if (answer.status !== 200) throw problem(answer, "get pods");
+    return readPod(answer.body);
+  }
+
+  async countPods(): Promise<number> {
+    const answer = await this.#ask(() => this.#api.get("/api/v1/pods?limit=1"));
+    if (answer.status !== 200) throw problem(answer, "list pods");
+    const { items, metadata } = List.parse(answer.body);
+    return items.length + (metadata.remainingItemCount ?? 0);
+  }
+
+  async evict({ namespace, name, uid }: Pick<PodTarget, "namespace" | "name" | "uid">): Promise<Eviction> {
+    const eviction = { apiVersion: "policy/v1", kind: "Eviction", metadata: { name, namespace }, deleteOptions: { preconditions: { uid } } };
+    const answer = await this.#ask(() => this.#api.post(`${path(namespace, name)}/eviction`, eviction));
+    if (answer.status === 200 || answer.status === 201) return { outcome: "accepted" };
+    // 409: the precondition does not hold.
+    if (answer.status === 404 || answer.status === 409) return { outcome: "gone" };
+    const status = statusOf(answer);
+    const budget = answer.status === 429 && status.details.causes.find(({ reason }) => reason === "DisruptionBudget");
+    if (!budget) throw problem(answer, "create pods/eviction");
+    const seconds = Math.min(Math.max(1, status.details.retryAfterSeconds || RETRY_SECONDS), MAX_RETRY_SECONDS);
+    return { outcome: "budget", why: budget.message || status.message, retryAfterMs: seconds * 1000 };
+  }
+
+  async tell({ intentId, actionId, pod, reason, note, warning, atMs }: PodEvent): Promise<void> {
+    const { namespace, name, uid, container, driftId, driftLogIndex } = pod;
+    const suffix = `.${intentId}.${reason.toLowerCase()}`;
+    const event = {
+      apiVersion: "events.k8s.io/v1",
+      kind: "Event",
+      metadata: {
+        name: `${name.slice(0, MAX_NAME - suffix.length).replace(/[.-]+$/, "")}${suffix}`,
+        namespace,
+        annotations: { "hullmark.dev/action": actionId, "hullmark.dev/drift": driftId, "hullmark.dev/drift-log-index": String(driftLogIndex) },
+      },
+      type: warning ? "Warning" : "Normal",
+      reason,
+      action: "Evict",
+      note: note.slice(0, MAX_NOTE),
+      eventTime: new Date(atMs).toISOString().replace("Z", "000Z"),
+      reportingController: CONTROLLER,
+      reportingInstance: this.#instance,
+      regarding: { apiVersion: "v1", kind: "Pod", namespace, name, uid, fieldPath: `spec.containers{${container}}` },
+    };
+    const answer = await this.#ask(() => this.#api.post(`/apis/events.k8s.io/v1/namespaces/${encodeURIComponent(namespace)}/events`, event));
+    // There already: it was written before a crash, or at the attempt before.
+    if (![200, 201, 409].includes(answer.status)) throw problem(answer, "create events");
+  }
+
+  async #ask(call: () => Promise<ApiAnswer>): Promise<ApiAnswer> {
+    try {
+      return await call();
+    } catch (cause) {
+      throw new EngineError("ENGINE_UNREACHABLE", `the API server does not answer: ${cause instanceof Error ? cause.message : "unknown"}`, { cause });
+    }
+  }
+}
+
+function path(namespace: string, name: string): string {
+  return `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`;
+}
+
+function statusOf({ body }: ApiAnswer): z.output<typeof Status> {
+  return Status.safeParse(body).data ?? { message: "", details: { causes: [] } };
+}
+
+/** What the API server has no time for now passes; what it refuses stays refused. */
+function problem(answer: ApiAnswer, right: string): EngineError {
+  const passes = [401, 429, 502, 503, 504].includes(answer.status);
+  const hint = answer.status === 401 || answer.status === 403 ? ` (the actuator's service account needs the right to ${right})` : "";
+  return new EngineError(
+    passes ? "ENGINE_UNREACHABLE" : "ENGINE_REFUSED",
+    `the API server answers ${answer.status}${hint}: ${statusOf(answer).message.slice(0, 300)}`,
+  );
+}
+
+function readPod(body: unknown): ClusterPod {
+  const parsed = Pod.safeParse(body);
+  if (!parsed.success) throw new EngineError("ENGINE_REFUSED", "the API server's answer is no pod");
+  const { metadata, spec, status } = parsed.data;
+  const { uid, labels, annotations, ownerReferences, deletionTimestamp } = metadata;
+  const statuses = [...status.containerStatuses, ...status.initContainerStatuses, ...status.ephemeralContainerStatuses];
+  return {
+    ...{ uid, labels, nodeName: spec.nodeName, running: status.phase === "Running", isStatic: Object.hasOwn(annotations, "kubernetes.io/config.mirror") },
+    owner: ownerOf(ownerReferences, labels),
+    endsMs: deletionTimestamp === undefined ? undefined : Date.parse(deletionTimestamp),
+    containers: statuses.map(({ name, containerID, imageID }) => ({
+      ...{ name, id: containerID.slice(containerID.indexOf("://") + 3) },
+      imageDigest: imageID.slice(imageID.lastIndexOf("@") + 1).replace(/^.*:\/\//, ""),
+    })),
+  };
+}
+
+/** A Deployment's pods are made by ReplicaSets that come and go: the Deployment is the service. */
+function ownerOf(owners: readonly z.output<typeof Owner>[], labels: Readonly<Record<string, string>>): string | undefined {
+  const owner = owners.find(({ controller }) => controller);
+  // A static pod's owner is its node, which makes it anew.
+  if (!owner || owner.kind === "Node") return owner && `Node/${owner.name}`;
+  const hash = labels["pod-template-hash"];
+  const suffix = `-${hash}`;
+  if (owner.kind === "ReplicaSet" && hash && owner.name.endsWith(suffix)) return `Deployment/${owner.name.slice(0, -suffix.length)}`;
+  return `${owner.kind}/${owner.name}`;
+}

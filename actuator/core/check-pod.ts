@@ -1,0 +1,70 @@
+/** Whether the pod that an intent names may be evicted: the cluster's own limits, which no verifier can raise. Pure. */
+import { compileNames } from "@hullmark/proto/codec";
+import type { ClusterPod, PodTarget } from "../ports/cluster.ts";
+import type { LedgerEntry } from "../ports/ledger.ts";
+import type { CheckedIntent } from "./check-intent.ts";
+import type { LocalLimits } from "./hands.ts";
+import { overLocalLimit } from "./local-limits.ts";
+
+/** Codes of docs/response.md. */
+export type PodRefusal =
+  | "protected"
+  | "gone"
+  | "other-pod"
+  | "on-other-node"
+  | "static-pod"
+  | "terminating"
+  | "other-container"
+  | "other-image"
+  | "not-running"
+  | "evict-never"
+  | "bare-pod"
+  | "cooling-down"
+  | "breaker";
+
+export interface PodFacts {
+  /** Of the name that the intent says. */
+  readonly pod: ClusterPod | undefined;
+  /** All that the cluster has. */
+  readonly pods: number;
+  readonly ledger: readonly LedgerEntry[];
+  readonly nowMs: number;
+}
+
+/** What the cluster stands on is nobody's to evict, whatever a configuration says. */
+const SYSTEM_NAMESPACES: readonly string[] = ["kube-system", "kube-public", "kube-node-lease"];
+/** Whoever deploys it may forbid that it is evicted; no verifier overrules that. */
+const EVICT_LABEL = "hullmark.dev/evict";
+
+/** One service: whatever would make another of the pod, or the pod by its name. */
+export function podService({ namespace, name }: Pick<PodTarget, "namespace" | "name">, pod: Pick<ClusterPod, "owner">): string {
+  return `${namespace}/${pod.owner?.slice(pod.owner.indexOf("/") + 1) ?? name}`;
+}
+
+/** @param ownNamespace of this actuator @returns why not; undefined: it may be evicted */
+export function refusePod(
+  { pod: target, containerId, owners }: CheckedIntent,
+  facts: PodFacts,
+  limits: LocalLimits,
+  ownNamespace: string,
+): PodRefusal | undefined {
+  const { pod, pods, ledger, nowMs } = facts;
+  // Before anything else: whether there is such a pod is not told of these either.
+  if (!target || target.namespace === ownNamespace || SYSTEM_NAMESPACES.includes(target.namespace)) return "protected";
+  if (!pod) return "gone";
+  if (pod.uid !== target.uid) return "other-pod";
+  const service = podService(target, pod);
+  if (limits.protect.length > 0 && compileNames(limits.protect)(service)) return "protected";
+  // A node's word is taken of its own pods alone.
+  if (pod.nodeName !== target.nodeName) return "on-other-node";
+  if (pod.isStatic) return "static-pod";
+  if (pod.endsMs !== undefined) return "terminating";
+  const container = pod.containers.find(({ name }) => name === target.container);
+  if (container?.id !== containerId) return "other-container";
+  if (!target.imageDigests.includes(container.imageDigest)) return "other-image";
+  if (!pod.running) return "not-running";
+  if (pod.labels[EVICT_LABEL] === "never") return "evict-never";
+  // Nobody would make another: it would be gone for good.
+  if (pod.owner === undefined && !owners.includes("bare-pod")) return "bare-pod";
+  return overLocalLimit(service, ledger, pods, nowMs, limits);
+}

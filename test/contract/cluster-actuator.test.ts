@@ -1,0 +1,317 @@
+/** A malicious verifier against a cluster's actuator: what it cannot have evicted. And budgets, pods that take their time, and crashes at every step. */
+import { generateKeyPairSync, randomBytes, randomUUID, sign, verify } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { FileLedger } from "@hullmark/actuator/adapters/file-ledger/file-ledger";
+import { KubernetesCluster } from "@hullmark/actuator/adapters/kubernetes/kubernetes-cluster";
+import { parseConfig } from "@hullmark/actuator/config";
+import { Actuator } from "@hullmark/actuator/core/actuator";
+import { type ActuatorFailpoint, CLUSTER_FAILPOINTS } from "@hullmark/actuator/core/carry-out";
+import { ClusterHands, STUCK_MS } from "@hullmark/actuator/core/cluster-hands";
+import type { LocalLimits } from "@hullmark/actuator/core/hands";
+import { EngineError } from "@hullmark/actuator/ports/engine";
+import type { ApiAnswer } from "@hullmark/daemon/api-server";
+import { intentMessage } from "@hullmark/proto/codec";
+import { ActionKind, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { FakeCluster } from "../fakes/cluster.ts";
+
+const IDENTITY = { cluster: "prod", region: "eu-1" };
+const OWN_NAMESPACE = "hullmark";
+const T0 = 1_700_000_000_000;
+const LIFE_MS = 300_000;
+const keys = generateKeyPairSync("ed25519");
+const LIMITS: LocalLimits = { pauseMs: 600_000, hourlyPercent: 100, protect: ["shop/db*"] };
+
+let directory: string;
+let ledger: FileLedger;
+let cluster: FakeCluster;
+let nowMs: number;
+let reports: { outcome: Outcome; reason: string; detail: string }[];
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "hullmark-cluster-actuator-"));
+  nowMs = T0;
+  ledger = new FileLedger(directory, nowMs);
+  cluster = new FakeCluster();
+  reports = [];
+});
+afterEach(() => {
+  ledger.close();
+  rmSync(directory, { recursive: true });
+});
+
+function actuator(limits = LIMITS, passing: (point: ActuatorFailpoint) => void = () => {}): Actuator {
+  return new Actuator({
+    hands: new ClusterHands({ cluster, limits, ownNamespace: OWN_NAMESPACE, onUntold: () => {} }),
+    ...{ identity: IDENTITY, ledger },
+    verify: (message, signature) => verify(null, message, keys.publicKey, signature),
+    report: async (_id, { outcome, reason, detail }) => void reports.push({ outcome, reason, detail }),
+    nowMs: () => nowMs,
+    passing,
+    told: () => {},
+  });
+}
+
+type Init = MessageInitShape<typeof IntentSchema>;
+type Added = ReturnType<FakeCluster["add"]>;
+
+function intent({ target, containerId }: Added, more: Init = {}, key = keys.privateKey) {
+  const init: Init = {
+    ...{ id: randomBytes(16), actionId: "A-7K2Q", verifierId: "v1", ...IDENTITY, containerId },
+    ...{ configDigest: target.imageDigests[0] ?? "", kind: ActionKind.EVICT, driftId: target.driftId, driftLogIndex: BigInt(target.driftLogIndex) },
+    ...{ podNamespace: target.namespace, podName: target.name, podUid: target.uid, podContainer: target.container, podNode: target.nodeName },
+    ...{ podImageDigests: [...target.imageDigests], issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + LIFE_MS), ...more },
+  };
+  const body = toBinary(IntentSchema, create(IntentSchema, init));
+  return { body, signatures: [sign(null, intentMessage(body), key)] };
+}
+
+const outcomes = () => reports.map(({ outcome, reason }) => (reason ? `${Outcome[outcome]} ${reason}` : Outcome[outcome]));
+
+test("a pod is evicted, told when it is gone, and never again", async () => {
+  cluster.endsMs = T0 + 30_000;
+  const web = cluster.add("web");
+  const signed = intent(web);
+  const first = actuator();
+  await first.offer(signed);
+  await first.resume();
+  expect(outcomes()).toEqual(["WAITING terminating"]);
+  cluster.pods.delete("shop/web");
+  await first.resume();
+  await first.resume();
+  expect(outcomes()).toEqual(["WAITING terminating", "DONE"]);
+  expect(cluster.events.map(({ reason, warning, note }) => `${reason} ${warning} ${note}`)).toEqual([
+    "Evicting false web is evicted, since it drifted (A-7K2Q, D-7K2Q)",
+    "Evicted false web is gone: it had drifted (A-7K2Q, D-7K2Q)",
+  ]);
+  // Another of the same name is another pod, and an intent is carried out once: after a restart too.
+  cluster.add("web");
+  ledger.close();
+  ledger = new FileLedger(directory, nowMs);
+  await actuator().offer(signed);
+  await actuator().offer(intent(web));
+  expect(cluster.evicted).toEqual(["shop/web"]);
+  expect(outcomes()).toEqual(["WAITING terminating", "DONE", "DONE", "REFUSED other-pod"]);
+});
+
+describe("what it cannot be made to do", () => {
+  test.each<[string, (web: Added) => ReturnType<typeof intent>, string | undefined]>([
+    ["another key's word", (web) => intent(web, {}, generateKeyPairSync("ed25519").privateKey), undefined],
+    ["another pod under that name", (web) => intent(web, { podUid: randomUUID() }), "other-pod"],
+    ["a pod that is not there", (web) => intent(web, { podName: "api" }), "gone"],
+    ["a pod of another node", (web) => intent(web, { podNode: "w-2" }), "on-other-node"],
+    ["another container than runs", (web) => intent(web, { containerId: "a".repeat(64) }), "other-container"],
+    ["another container of the pod", (web) => intent(web, { podContainer: "side" }), "other-container"],
+    ["another image than runs", (web) => intent(web, { podImageDigests: [`sha256:${"2".repeat(64)}`] }), "other-image"],
+    ["a pod without a uid", (web) => intent(web, { podUid: "" }), undefined],
+    ["a pod without an image", (web) => intent(web, { podImageDigests: [] }), undefined],
+    ["an image by a tag", (web) => intent(web, { podImageDigests: ["web:1"] }), undefined],
+    ["another path than a pod's", (web) => intent(web, { podName: "../nodes/w-1" }), undefined],
+    ["another namespace by its name", (web) => intent(web, { podNamespace: "shop/pods/x" }), undefined],
+    ["another cluster's intent", (web) => intent(web, { cluster: "test" }), undefined],
+    ["an intent for a node as well", (web) => intent(web, { nodeId: "00112233445566aa" }), undefined],
+    ["a node's intent", (web) => intent(web, { cluster: "" }), undefined],
+    ["another region's intent", (web) => intent(web, { region: "us-1" }), undefined],
+    ["one that has ended", (web) => intent(web, { issuedAt: timestampFromMs(T0 - LIFE_MS), expiresAt: timestampFromMs(T0) }), "expired"],
+    ["one that lives for long", (web) => intent(web, { expiresAt: timestampFromMs(T0 + 3_600_000) }), "lifetime"],
+    ["stopping a container", (web) => intent(web, { kind: ActionKind.STOP }), undefined],
+  ])("%s", async (_name, make, reason) => {
+    await actuator().offer(make(cluster.add("web")));
+    expect(cluster.evicted).toEqual([]);
+    expect(outcomes()).toEqual(reason === undefined ? [] : [`REFUSED ${reason}`]);
+  });
+
+  test("stopping a container under cover of no pod at all", async () => {
+    const none = { cluster: "", podNamespace: "", podName: "", podUid: "", podContainer: "", podNode: "", podImageDigests: [] };
+    await actuator().offer(intent(cluster.add("web"), { ...none, kind: ActionKind.STOP }));
+    expect(cluster.evicted).toEqual([]);
+    expect(outcomes()).toEqual([]);
+  });
+
+  test.each<[string, Parameters<FakeCluster["add"]>, string]>([
+    ["a pod of the system", ["etcd", {}, "kube-system"], "protected"],
+    ["one of its own namespace", ["verifier", {}, OWN_NAMESPACE], "protected"],
+    ["a protected service", ["db-1"], "protected"],
+    ["a static pod", ["web", { isStatic: true }], "static-pod"],
+    ["one that ends already", ["web", { endsMs: T0 }], "terminating"],
+    ["one that does not run", ["web", { running: false }], "not-running"],
+    ["one whose label forbids it", ["web", { labels: { "hullmark.dev/evict": "never" } }], "evict-never"],
+    ["one that nobody would make again", ["web", { owner: undefined }], "bare-pod"],
+  ])("%s", async (_name, added, reason) => {
+    await actuator().offer(intent(cluster.add(...added)));
+    expect(cluster.evicted).toEqual([]);
+    expect(outcomes()).toEqual([`REFUSED ${reason}`]);
+  });
+
+  test("policy that says so takes what nobody would make again", async () => {
+    await actuator().offer(intent(cluster.add("web", { owner: undefined }), { owners: ["bare-pod"] }));
+    await actuator().resume();
+    expect(outcomes().at(-1)).toBe("DONE");
+  });
+
+  test("more than its own breaker allows, and none the faster for restarts", async () => {
+    const limits = { ...LIMITS, hourlyPercent: 2 };
+    const victims = Array.from({ length: 100 }, (_, i) => cluster.add(`web-${i}`));
+    for (const each of victims.slice(0, 50)) await actuator(limits).offer(intent(each));
+    ledger.close();
+    ledger = new FileLedger(directory, nowMs);
+    for (const each of victims.slice(50)) await actuator(limits).offer(intent(each));
+    expect(cluster.evicted.length).toBeLessThanOrEqual(2);
+    expect(outcomes().filter((each) => each === "REFUSED breaker").length).toBeGreaterThanOrEqual(98);
+  });
+
+  test("one service again and again: its pods are one, by what makes them", async () => {
+    for (const other of ["a", "b", "c"]) cluster.add(other);
+    await actuator().offer(intent(cluster.add("web-x1", { owner: "Deployment/web" })));
+    await actuator().offer(intent(cluster.add("web-x2", { owner: "Deployment/web" })));
+    expect(outcomes().at(-1)).toBe("REFUSED cooling-down");
+    expect(cluster.evicted).toEqual(["shop/web-x1"]);
+  });
+});
+
+describe("a budget that forbids", () => {
+  test("is told of once, waited for as long as it says, holds up no other pod, and gives way", async () => {
+    cluster.budget = "the disruption budget web needs 2 healthy pods and has 2 currently";
+    const subject = actuator();
+    await subject.offer(intent(cluster.add("web")));
+    await subject.resume();
+    expect(reports).toEqual([{ outcome: Outcome.WAITING, reason: "pdb", detail: cluster.budget }]);
+    expect(cluster.events.at(-1)).toMatchObject({ reason: "EvictionWaits", warning: true, note: expect.stringContaining("needs 2 healthy pods") });
+    cluster.budget = undefined;
+    await subject.offer(intent(cluster.add("api")));
+    expect(cluster.evicted).toEqual(["shop/api"]);
+    await subject.resume();
+    expect(cluster.evicted).toEqual(["shop/api"]);
+    nowMs += 10_000;
+    await subject.resume();
+    await subject.resume();
+    expect(cluster.evicted).toEqual(["shop/api", "shop/web"]);
+    expect(outcomes().filter((each) => each === "DONE")).toHaveLength(2);
+  });
+
+  test("until the intent ends: then it is told as failed, and the pod stays", async () => {
+    cluster.budget = "no";
+    const subject = actuator();
+    await subject.offer(intent(cluster.add("web")));
+    nowMs += LIFE_MS;
+    cluster.budget = undefined;
+    await subject.resume();
+    await subject.resume();
+    expect(reports.at(-1)).toEqual({ outcome: Outcome.FAILED, reason: "pdb", detail: "no" });
+    expect(outcomes()).toHaveLength(2);
+    expect(cluster.evicted).toEqual([]);
+  });
+});
+
+test("a pod that its node does not end is given up, long after its time", async () => {
+  cluster.endsMs = T0 + 30_000;
+  const subject = actuator();
+  await subject.offer(intent(cluster.add("web")));
+  nowMs = cluster.endsMs + STUCK_MS;
+  await subject.resume();
+  nowMs += 1;
+  await subject.resume();
+  expect(outcomes()).toEqual(["WAITING terminating", "FAILED terminating"]);
+});
+
+test.each(CLUSTER_FAILPOINTS)("killed at %s: evicted once, and told", async (point) => {
+  const signed = intent(cluster.add("web"));
+  const dying = actuator(LIMITS, (at) => {
+    if (at === point) throw new Error("killed");
+  });
+  await expect(
+    (async () => {
+      await dying.offer(signed);
+      for (let round = 0; round < 3; round++) await dying.resume();
+    })(),
+  ).rejects.toThrow("killed");
+  ledger.close();
+  ledger = new FileLedger(directory, nowMs);
+  const next = actuator();
+  await next.resume();
+  await next.offer(signed);
+  await next.resume();
+  expect(cluster.evicted).toEqual(["shop/web"]);
+  expect(outcomes().at(-1)).toBe("DONE");
+});
+
+test.each(["find", "evict"] as const)("an API server that is away at %s is asked again; one that refuses is told of", async (method) => {
+  cluster.failures.set(method, new EngineError("ENGINE_UNREACHABLE", "away"));
+  for (const other of ["a", "b"]) cluster.add(other);
+  const [subject, signed] = [actuator(), intent(cluster.add("web"))];
+  await expect(subject.offer(signed)).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+  await subject.offer(signed);
+  await subject.resume();
+  expect(outcomes().at(-1)).toBe("DONE");
+  cluster.failures.set("evict", new EngineError("ENGINE_REFUSED", "two budgets"));
+  await subject.offer(intent(cluster.add("api")));
+  expect(reports.at(-1)).toMatchObject({ outcome: Outcome.FAILED, reason: "engine", detail: "ENGINE_REFUSED: two budgets" });
+});
+
+test("nothing depends on an Event", async () => {
+  cluster.failures.set("tell", new EngineError("ENGINE_REFUSED", "no right"));
+  await actuator().offer(intent(cluster.add("web")));
+  expect(cluster.evicted).toEqual(["shop/web"]);
+});
+
+describe("what the API server answers", () => {
+  const asked: { path: string; body: unknown }[] = [];
+  const answering = (answer: ApiAnswer) => {
+    asked.length = 0;
+    const post = async (path: string, body: unknown) => {
+      asked.push({ path, body });
+      return answer;
+    };
+    return new KubernetesCluster({ get: async () => answer, post }, "actuator-0");
+  };
+  const budget = (causes: object[], retryAfterSeconds?: number) => ({ status: 429, body: { message: "Cannot evict", details: { causes, retryAfterSeconds } } });
+  const pod = { namespace: "shop", name: "web", uid: "u-1" };
+  const DISRUPTION = { reason: "DisruptionBudget", message: "web needs 2 healthy pods" };
+
+  test.each<[string, ApiAnswer, object]>([
+    ["yes", { status: 201, body: {} }, { outcome: "accepted" }],
+    ["no such pod", { status: 404, body: {} }, { outcome: "gone" }],
+    ["another uid", { status: 409, body: {} }, { outcome: "gone" }],
+    ["a budget", budget([DISRUPTION], 10), { outcome: "budget", why: "web needs 2 healthy pods", retryAfterMs: 10_000 }],
+    ["a budget without a time", budget([DISRUPTION]), { outcome: "budget", why: "web needs 2 healthy pods", retryAfterMs: 5_000 }],
+    ["a budget for ever", budget([DISRUPTION], 1e9), { outcome: "budget", why: "web needs 2 healthy pods", retryAfterMs: 60_000 }],
+  ])("%s", async (_name, answer, eviction) => {
+    expect(await answering(answer).evict(pod)).toEqual(eviction);
+    expect(asked).toEqual([
+      {
+        path: "/api/v1/namespaces/shop/pods/web/eviction",
+        body: { apiVersion: "policy/v1", kind: "Eviction", metadata: { name: "web", namespace: "shop" }, deleteOptions: { preconditions: { uid: "u-1" } } },
+      },
+    ]);
+  });
+
+  test.each<[string, ApiAnswer, string]>([
+    ["too much to do", budget([]), "ENGINE_UNREACHABLE"],
+    ["away", { status: 503, body: undefined }, "ENGINE_UNREACHABLE"],
+    ["no right", { status: 403, body: { message: "forbidden" } }, "ENGINE_REFUSED"],
+    ["two budgets", { status: 500, body: { message: "more than one PodDisruptionBudget" } }, "ENGINE_REFUSED"],
+  ])("%s is no eviction", async (_name, answer, code) => {
+    await expect(answering(answer).evict(pod)).rejects.toMatchObject({ code });
+  });
+
+  test("a pod that is none is an error, and no word of its being gone", async () => {
+    await expect(answering({ status: 200, body: { kind: "Status" } }).find(pod)).rejects.toMatchObject({ code: "ENGINE_REFUSED" });
+  });
+});
+
+test("the example configuration names every key, with its default", () => {
+  const file = new URL("../../deploy/config/actuator-kubernetes.example.yaml", import.meta.url).pathname;
+  const config = parseConfig(readFileSync(file, "utf8"), file);
+  const { stateDirectory, credentialDirectory, verifier, kubernetes } = config;
+  expect(config).toEqual(
+    parseConfig(JSON.stringify({ stateDirectory, credentialDirectory, verifier, kubernetes: { namespace: kubernetes?.namespace } }), file),
+  );
+  const minimal = { stateDirectory, credentialDirectory, verifier, kubernetes: { namespace: "hullmark" } };
+  expect(() => parseConfig(JSON.stringify({ ...minimal, docker: {} }), "a.yaml")).toThrow(/not both/);
+  const recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+  expect(() => parseConfig(JSON.stringify({ ...minimal, capture: { recipients: [recipient] } }), "a.yaml")).toThrow(/where this actuator is not/);
+});

@@ -1,0 +1,35 @@
+/** The pods of the cluster that the verifier watches, as intents name them. */
+import type { VerifierConfig } from "./config.ts";
+import { isDigest } from "./core/provenance/reference.ts";
+import { isInPod } from "./core/response/index.ts";
+import type { PodTarget, WorkloadRow } from "./ports/rows.ts";
+
+const MAX_DIGESTS = 8;
+
+/** What the container's agent says of it. */
+interface Told {
+  readonly pod?: { readonly namespace: string; readonly name: string; readonly uid: string; readonly container: string } | undefined;
+  readonly imageId: string;
+  readonly repoDigests: readonly string[];
+}
+
+/**
+ * @param told what a connected node's agent says of a container; undefined: nothing now
+ * @returns the pod that a container is of; "none": of none that an actuator could find; undefined: not known until its node tells of it
+ */
+export function podTargets(
+  { kubernetes }: Pick<VerifierConfig, "kubernetes">,
+  told: (nodeId: string, containerId: string) => Told | undefined,
+): (row: WorkloadRow) => PodTarget | "none" | undefined {
+  return ({ nodeId, containerId, containerName, configDigest }) => {
+    // A sandbox is no container to Kubernetes.
+    if (!kubernetes || !isInPod(containerName) || containerName.endsWith(")")) return "none";
+    const container = told(nodeId, containerId);
+    if (!container) return undefined;
+    if (!container.pod) return "none";
+    const { namespace, name, uid, container: inPod } = container.pod;
+    const named = [configDigest, container.imageId, ...container.repoDigests].map((each) => each.slice(each.lastIndexOf("@") + 1));
+    const imageDigests = [...new Set(named)].filter(isDigest).slice(0, MAX_DIGESTS);
+    return imageDigests.length > 0 ? { cluster: kubernetes.cluster, namespace, name, uid, container: inPod, imageDigests } : "none";
+  };
+}
