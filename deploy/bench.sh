@@ -2,7 +2,7 @@
 # npm run bench: every figure of docs/benchmarks.md, measured here and now; meant to take less than 15 minutes. The table goes to standard output and to
 # $HULLMARK_STATE/bench/results.txt, the raw figures beside it as JSON. Exit code 1 when a bench could not run.
 #
-#   npm run bench [-- detection|pods|cluster|idle|appraisal|session|attestations|tree|replay|trust|enrolments|admission ...]      some of them only
+#   npm run bench [-- detection|pods|cluster|idle|appraisal|session|attestations|tree|replay|trust|enrolments|admission|verification ...]      some of them only
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 if [ "$(id -u)" != 0 ]; then
@@ -15,7 +15,7 @@ bash deploy/setup.sh bench
 readonly results=$HULLMARK_STATE/bench
 mkdir -p "$results"
 benches=("$@")
-[ $# -gt 0 ] || benches=(detection idle appraisal session attestations tree replay trust enrolments admission)
+[ $# -gt 0 ] || benches=(detection idle appraisal session attestations tree replay trust enrolments admission verification)
 failed=0
 
 # bench TITLE NAME ARGUMENTS... : runs bench/NAME.ts and keeps what it prints.
@@ -46,6 +46,7 @@ bench() {
         bench 'Tree measuring, cold' tree-measuring --rounds 1 --cold --json "$results/tree-cold.json"
         ;;
       admission) bench 'Admission' admission --json "$results/admission.json" ;;
+      verification) bench 'Verifying a signature' verification --json "$results/verification.json" ;;
       trust) bench 'Trust in a node' node-trust --json "$results/node-trust.json" ;;
       enrolments) bench 'Enrolments' enrolments --json "$results/enrolments.json" ;;
       replay) bench 'Replay of a layer' replay --rounds 3 --json "$results/replay.json" ;;

@@ -10,7 +10,7 @@ import { readCrl } from "@hullmark/verifier/adapters/notary/crl";
 import { type Issued, type Standing, standingByList } from "@hullmark/verifier/adapters/notary/standing";
 import { AdmissionError, readReview } from "@hullmark/verifier/core/admission/index";
 import { askedPod, newContainers } from "@hullmark/verifier/core/admission/pods";
-import { parsePolicy } from "@hullmark/verifier/core/policy/parse";
+import { formatProblem, parsePolicy } from "@hullmark/verifier/core/policy/parse";
 import type { Authority, TrustRoot, TrustStore } from "@hullmark/verifier/core/policy/types";
 import {
   type Artefact,
@@ -21,9 +21,11 @@ import {
   SIGN_PREDICATE_TYPE,
   SLSA_V1,
   SLSA_V02,
+  SLSA_VSA,
   tryParseReference,
   verifyProvenance,
 } from "@hullmark/verifier/core/provenance/index";
+import { readBuildDetails, readSummary } from "@hullmark/verifier/core/provenance/slsa";
 import { readNotaryPayload, readSimpleSigning, readStatement, STATEMENT_PAYLOAD_TYPE } from "@hullmark/verifier/core/provenance/statement";
 import { decode, encode } from "cborg";
 import fc from "fast-check";
@@ -90,6 +92,7 @@ describe("signatures", () => {
   let sigstore: TestSigstore;
   let keyless: Trust;
   let bundles: Buffer[];
+  let beside: Awaited<ReturnType<TestSigstore["tagSignature"]>>;
   let notary: Trust;
   let envelopes: Readonly<Record<"jws" | "cose", Buffer>>;
   let folder: string;
@@ -104,6 +107,8 @@ describe("signatures", () => {
     bundles = (await Promise.all(versions.map((options) => sigstore.bundle(payload, person, { atMs: NOW, ...options })))).map((bundle) =>
       Buffer.from(JSON.stringify(bundle)),
     );
+    const simple = { critical: { identity: {}, image: { "docker-manifest-digest": DIGEST }, type: "cosign container image signature" } };
+    beside = await sigstore.tagSignature(Buffer.from(JSON.stringify(simple)), person, { atMs: NOW, timestamp: true });
     const signer = { kind: "keyless", trustRoot: "test", issuer: person.issuer, subject: { exact: person.subject }, extensions: {} } as const;
     keyless = {
       authorities: [{ name: "ann", signers: [{ ...signer, notBeforeMs: undefined, notAfterMs: undefined }] }],
@@ -162,6 +167,16 @@ describe("signatures", () => {
     });
   });
 
+  target("what cosign's older scheme puts beside a signature", () => {
+    const { payload, signature, annotations } = beside;
+    const seeds = [annotations.certificate, annotations.rekorBundle, annotations.timestamp].flatMap((text) => (text ? [Buffer.from(text)] : []));
+    return fuzz(near(seeds), (bytes) => {
+      const text = bytes.toString("latin1");
+      for (const change of [{ certificate: text }, { rekorBundle: text }, { timestamp: text }])
+        neverOfAnother({ format: "simple-signing", payload, signature, annotations: { ...annotations, ...change } }, DIGEST, keyless);
+    });
+  });
+
   target("JWS of the Notary Project", () =>
     fuzz(near([envelopes.jws]), (envelope) => neverOfAnother({ format: "notary", envelope, mediaType: "application/jose+json" }, DIGEST, notary)),
   );
@@ -189,8 +204,13 @@ describe("what is signed, and what registries serve", () => {
     buildDefinition: {
       buildType: "t",
       externalParameters: { workflow: { repository: "r", ref: "f" } },
-      resolvedDependencies: [{ uri: "git+https://x/y@z", digest: { gitCommit: "a" } }],
+      internalParameters: { privileges: { user: 0, capabilities: ["CAP_CHOWN"], noNewPrivileges: true } },
+      resolvedDependencies: [
+        { uri: "git+https://x/y@z", digest: { gitCommit: "3e1f".repeat(10) } },
+        { uri: "pkg:oci/base", digest: { sha256: "ab".repeat(32) } },
+      ],
     },
+    runDetails: { builder: { id: "b", version: { node: "v24" } }, metadata: { invocationId: "i" } },
   };
   const v02 = {
     builder: { id: "b" },
@@ -198,10 +218,22 @@ describe("what is signed, and what registries serve", () => {
     materials: [{ uri: "u", digest: {} }],
   };
 
+  const vsa = {
+    verifier: { id: "https://verifier.example" },
+    verificationResult: "PASSED",
+    verifiedLevels: ["SLSA_BUILD_LEVEL_3"],
+    timeVerified: "2026-11-01T00:00:00Z",
+  };
+
   target("statements, simple signing and payloads", () =>
-    fuzz(near([statement(SLSA_V1, v1), statement(SLSA_V02, v02), notaryPayload(DIGEST)]), (bytes) => {
+    fuzz(near([statement(SLSA_V1, v1), statement(SLSA_V02, v02), statement(SLSA_VSA, vsa), notaryPayload(DIGEST)]), (bytes) => {
       const claim = parsed(() => readStatement(STATEMENT_PAYLOAD_TYPE, bytes));
-      for (const type of [SLSA_V1, SLSA_V02]) parsed(() => readBuildSource(type, claim?.predicate));
+      for (const type of [SLSA_V1, SLSA_V02]) {
+        parsed(() => readBuildSource(type, claim?.predicate));
+        for (const { sha256 } of parsed(() => readBuildDetails(type, claim?.predicate))?.materials ?? []) expect(typeof sha256).toBe("string");
+      }
+      const summary = parsed(() => readSummary(SLSA_VSA, claim?.predicate));
+      if (summary?.passed) expect(claim?.predicate?.["verificationResult"]).toBe("PASSED");
       for (const subject of claim?.subjects ?? []) expect(subject).toMatch(/^sha256:[0-9a-f]{64}$/);
       parsed(() => readSimpleSigning(bytes));
       parsed(() => readNotaryPayload(bytes));
@@ -252,11 +284,13 @@ describe("what operators and API servers write", () => {
       const end = lines.findIndex((line, i) => i > at && /^ {2}\S/.test(line));
       return Buffer.from([...lines.slice(0, lines.indexOf("spec:") + 1), ...lines.slice(at, end < 0 ? undefined : end)].join("\n"));
     });
-    return fuzz(near(parts), (bytes) => {
+    const aliases = Buffer.from(`a: &a [x, x, x, x, x, x, x, x]\nb: &b [${"*a, ".repeat(12)}]\nc: &c [${"*b, ".repeat(12)}]\nd: [${"*c, ".repeat(12)}]\n`);
+    return fuzz(near([...parts, aliases]), (bytes) => {
       const result = parsePolicy(bytes.toString("utf8"), "p.yaml", { readKeyFile: () => "" });
-      for (const { line, column } of result.ok ? result.warnings : result.errors) {
-        expect(line).toBeGreaterThan(0);
-        expect(column).toBeGreaterThan(0);
+      for (const problem of result.ok ? result.warnings : result.errors) {
+        expect(problem.line).toBeGreaterThan(0);
+        expect(problem.column).toBeGreaterThan(0);
+        expect(formatProblem(problem)).toContain(`p.yaml:${problem.line}:${problem.column}: ${problem.severity}: `);
       }
       // What takes effect without anybody's key never lets anybody past.
       if (result.ok && result.policy.admission.breakGlass)

@@ -10,8 +10,6 @@ export {
   type LayerFiles,
   MAX_TREE_BLOB_BYTES,
   MAX_TREE_BYTES,
-  type TrustedFiles,
-  trustedFiles,
 } from "./file-manifest.ts";
 export {
   type HistoryStep,
@@ -34,4 +32,5 @@ export type { TrustMaterial, Verifiers } from "./signers.ts";
 export { type BuildSource, readBuildSource, SLSA_V1, SLSA_V02, SLSA_VSA } from "./slsa.ts";
 export { SIGN_PREDICATE_TYPE, STATEMENT_PAYLOAD_TYPE, STATEMENT_V1 } from "./statement.ts";
 export type { ProvenanceStatus } from "./status.ts";
+export { type TrustedFiles, trustedFiles } from "./trusted-files.ts";
 export { type AuthorityVerdict, type ProvenanceQuestion, type ProvenanceVerdict, verifyProvenance } from "./verify.ts";
