@@ -1,7 +1,7 @@
-/** What is in each image. One base of Debian's libraries and Node for all three, so that a node holds it once. */
+/** What is in each image. One base of Debian's libraries and Node for all of them, so that a node holds it once. */
 
 export interface ImageDefinition {
-  readonly name: "hullmark-agent" | "hullmark-verifier" | "hullmark-cli";
+  readonly name: "hullmark-agent" | "hullmark-verifier" | "hullmark-actuator" | "hullmark-cli";
   readonly title: string;
   readonly description: string;
   /** Package whose production dependencies are in the bundle. */
@@ -35,6 +35,15 @@ export const IMAGES: readonly ImageDefinition[] = [
     files: ["verifier.js", "verifier.js.LEGAL.txt", "sqlite-thread.js", "replay-thread.js", "better_sqlite3.node", "pkcs11-thread.js", "pkcs11.node"],
     user: NOBODY,
     ports: [7443, 7444, 7480],
+  },
+  {
+    name: "hullmark-actuator",
+    title: "Hullmark actuator",
+    description: "Has pods evicted that the verifier names, within limits of its own",
+    workspace: "actuator",
+    files: ["actuator.js", "actuator.js.LEGAL.txt"],
+    user: NOBODY,
+    ports: [],
   },
   {
     name: "hullmark-cli",

@@ -320,6 +320,8 @@ describe("the chart", () => {
         "admission.failurePolicy=Fail",
         "admission.clientCaConfigMap=api-server",
         "podEvents.enabled=false",
+        "actuator.enabled=true",
+        "actuator.limits.protect={payments/*}",
         "verifier.pkcs11.uri=pkcs11:token=hullmark?module-path=/opt/token/module.so",
         "verifier.pkcs11.pinSecret=token-pin",
         "verifier.pkcs11.volumes[0].name=module",

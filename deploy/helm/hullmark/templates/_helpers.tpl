@@ -49,6 +49,17 @@ changes: { source: {{ .Values.agent.changes.source }} }
 scrub: { bytesPerSecond: {{ .Values.agent.scrub.bytesPerSecond | int64 }} }
 log: { level: {{ .Values.agent.logLevel }} }
 {{- end }}
+{{- define "hullmark.actuatorConfig" -}}
+stateDirectory: /var/lib/hullmark/actuator
+credentialDirectory: /etc/hullmark/actuator
+verifier: { address: {{ printf "%s:7443" (include "hullmark.verifierHost" .) | quote }} }
+kubernetes: { namespace: {{ .Release.Namespace }} }
+limits:
+  pauseSeconds: {{ .Values.actuator.limits.pauseSeconds | int64 }}
+  hourlyPercent: {{ .Values.actuator.limits.hourlyPercent | int64 }}
+  protect: {{ .Values.actuator.limits.protect | toJson }}
+log: { level: {{ .Values.actuator.logLevel }} }
+{{- end }}
 {{- define "hullmark.verifierConfig" -}}
 {{- $host := include "hullmark.verifierHost" . -}}
 stateDirectory: /var/lib/hullmark/verifier
@@ -83,6 +94,9 @@ kubernetes:
     adminSecret: {{ include "hullmark.name" . }}-admin
     responderSecret: {{ include "hullmark.name" . }}-responder
     viewerSecret: {{ include "hullmark.name" . }}-viewer
+{{- if .Values.actuator.enabled }}
+    actuatorSecret: {{ include "hullmark.name" . }}-actuator
+{{- end }}
 {{- if .Values.admission.enabled }}
     webhookConfiguration: {{ include "hullmark.name" . }}-{{ .Release.Namespace }}
 {{- end }}
