@@ -1,4 +1,4 @@
-/** A real cluster, observed: untouched pods of every kind are believed, every attack inside a pod is found and told with the pod's names. */
+/** A real cluster, watched: untouched pods of every kind are believed, every attack inside a pod is found and told with the pod's names. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,6 +13,7 @@ import { ACCEPTANCE, acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms, type Programs } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
 import { SCENARIOS, type Scenario } from "../scenarios.ts";
+import { EVICTING, evictions } from "./evictions.ts";
 import { podFollower } from "./follower.ts";
 import { smuggle } from "./past-the-kubelet.ts";
 import { PodVictim } from "./pod-victim.ts";
@@ -62,7 +63,7 @@ const policy = (publicKey: string): string => `apiVersion: hullmark.dev/v1
 kind: Policy
 metadata: { name: cluster }
 spec:
-  mode: observe
+  mode: enforce
   authorities:
     - name: release
       key: |
@@ -79,7 +80,7 @@ ${publicKey.trim().replace(/^/gm, "        ")}
     - name: everything-else
       allow: { env: ["**"], args: true }
   intervals: { quote: 10s, heartbeat: 2s, rescan: 60s }
-`;
+${EVICTING}`;
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-e2e-"));
@@ -198,6 +199,8 @@ describe("untouched", () => {
     expect(describeAll(await drifts("default/store-0/(sandbox)"))).toBe("");
   });
 });
+
+describe("evictions", () => evictions(() => ({ bed, cluster, stack, programs, image: image.tagged })));
 
 describe("attacks", () => {
   for (const [i, scenario] of SCENARIOS.entries())

@@ -1,4 +1,4 @@
-/** A service account of the cluster that may follow its pods, for a verifier outside of it: exactly the rights that the chart gives. */
+/** Service accounts of the cluster for processes outside of it: exactly the rights that the chart gives. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
@@ -10,24 +10,25 @@ export interface ApiServerAccess {
   readonly tokenFile: string;
 }
 
-/** @param home where its files go */
-export async function podFollower(cluster: Kubernetes, home: string): Promise<ApiServerAccess> {
-  const named = (name: string) => ({ metadata: { name } });
+/** That may follow pods. @param home where its files go */
+export function podFollower(cluster: Kubernetes, home: string): Promise<ApiServerAccess> {
+  return serviceAccount(cluster, home, "pod-follower", [{ apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"] }]);
+}
+
+/** @param name of it, in namespace `default`, and of its ClusterRole @param home where its files go */
+export async function serviceAccount(cluster: Kubernetes, home: string, name: string, rules: readonly object[]): Promise<ApiServerAccess> {
   const items = [
-    { apiVersion: "v1", kind: "ServiceAccount", metadata: { name: "pod-follower", namespace: "default" } },
+    { apiVersion: "v1", kind: "ServiceAccount", metadata: { name, namespace: "default" } },
+    { apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRole", metadata: { name }, rules },
     {
-      ...{ apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRole", ...named("pod-follower") },
-      rules: [{ apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"] }],
-    },
-    {
-      ...{ apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRoleBinding", ...named("pod-follower") },
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "pod-follower" },
-      subjects: [{ kind: "ServiceAccount", name: "pod-follower", namespace: "default" }],
+      ...{ apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRoleBinding", metadata: { name } },
+      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name },
+      subjects: [{ kind: "ServiceAccount", name, namespace: "default" }],
     },
   ];
   await cluster.kubectl(["apply", "--filename=-"], JSON.stringify({ apiVersion: "v1", kind: "List", items }));
-  const files = { caFile: join(home, "api-ca.crt"), tokenFile: join(home, "pod-follower-token") };
-  writeFileSync(files.tokenFile, await cluster.kubectl(["create", "token", "pod-follower", "--duration=4h"]), { mode: 0o600 });
+  const files = { caFile: join(home, "api-ca.crt"), tokenFile: join(home, `${name}-token`) };
+  writeFileSync(files.tokenFile, await cluster.kubectl(["create", "token", name, "--duration=4h"]), { mode: 0o600 });
   const { clusters } = parse(readFileSync(cluster.kubeconfig, "utf8")) as {
     clusters: { cluster: { server: string; "certificate-authority-data": string } }[];
   };
