@@ -22,6 +22,13 @@ const recipient = z.string().refine((text) => {
   }
 }, "want an age recipient (age1…), as age-keygen prints it");
 
+const hook = z.strictObject({
+  command: z.string().startsWith("/", "want an absolute path"),
+  arguments: z.array(z.string().max(4096)).max(64).default([]),
+  environment: z.record(z.string().regex(/^(?!HULLMARK_)[A-Za-z_][A-Za-z0-9_]*$/, "want a name, and none of HULLMARK_"), z.string().max(4096)).default({}),
+  timeoutSeconds: z.int().min(1).max(120).default(30),
+});
+
 const ConfigSchema = z.strictObject({
   stateDirectory: z.string().startsWith("/", "want an absolute path"),
   credentialDirectory: z.string().startsWith("/", "want an absolute path"),
@@ -42,6 +49,14 @@ const ConfigSchema = z.strictObject({
       protect: z.array(glob).max(1000).default([]),
     })
     .prefault({}),
+  nodes: z
+    .strictObject({
+      hook,
+      allow: z.array(glob).min(1).max(1000),
+      hourly: z.int().min(1).max(1000).default(1),
+      atOnce: z.int().min(1).max(1000).default(1),
+    })
+    .optional(),
   capture: z
     .strictObject({
       recipients: z.array(recipient).max(16).default([]),

@@ -9,6 +9,7 @@ import { CaptureFiles } from "./adapters/capture/capture-files.ts";
 import { DockerEngine } from "./adapters/docker/docker-engine.ts";
 import { FileLedger } from "./adapters/file-ledger/file-ledger.ts";
 import { type Credentials, readCredentials, VerifierLink } from "./adapters/grpc/verifier-link.ts";
+import { CommandHook } from "./adapters/hook/command-hook.ts";
 import { KubernetesCluster } from "./adapters/kubernetes/kubernetes-cluster.ts";
 import { type ActuatorConfig, loadConfig } from "./config.ts";
 import { Actuator } from "./core/actuator.ts";
@@ -16,6 +17,7 @@ import { ACTUATOR_FAILPOINTS, CLUSTER_FAILPOINTS } from "./core/carry-out.ts";
 import { ClusterHands } from "./core/cluster-hands.ts";
 import type { Hands } from "./core/hands.ts";
 import { HostHands } from "./core/host-hands.ts";
+import { NodeHands } from "./core/node-hands.ts";
 
 const USAGE = `hullmark actuator ${VERSION}
 
@@ -49,7 +51,7 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
     link = new VerifierLink(config.verifier.address, next);
   };
   const actuator = new Actuator({
-    ...{ identity, ledger, hands: handsOf(config, captures, log) },
+    ...{ identity, ledger, hands: handsOf(config, captures, log), nodes: nodesOf(config) },
     verify: (message, signature) => link.verify(message, signature),
     report: (intentId, settled) => link.report(intentId, settled),
     nowMs: () => Date.now(),
@@ -123,6 +125,13 @@ function handsOf({ limits, docker, kubernetes }: ActuatorConfig, captures: Captu
   const cluster = new KubernetesCluster(new ApiServer({ url, caFile: kubernetes.caFile, tokenFile: kubernetes.tokenFile }), hostname());
   const onUntold = (error: unknown): void => log.warn({ err: error }, "an Event cannot be written");
   return new ClusterHands({ cluster, limits: local, ownNamespace: kubernetes.namespace, onUntold });
+}
+
+/** @throws Error where the hook may not be run */
+function nodesOf({ nodes, limits }: ActuatorConfig): NodeHands | undefined {
+  if (!nodes) return undefined;
+  const { hook, ...own } = nodes;
+  return new NodeHands(new CommandHook({ ...hook, timeoutMs: hook.timeoutSeconds * 1000 }), { ...own, pauseMs: limits.pauseSeconds * 1000 });
 }
 
 function openCaptures({ capture, stateDirectory, docker }: ActuatorConfig): CaptureFiles | undefined {

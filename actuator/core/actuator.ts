@@ -8,6 +8,8 @@ import type { Hands, Waiting } from "./hands.ts";
 export interface ActuatorServices {
   readonly identity: ActuatorIdentity;
   readonly hands: Hands;
+  /** What nodes are marked with; undefined: none are. */
+  readonly nodes?: Hands | undefined;
   readonly ledger: Ledger;
   readonly verify: (message: Uint8Array, signature: Uint8Array) => boolean;
   /** Resolves when the verifier has answered; rejects where it must be told again. With outcome WAITING it is told how things stand. */
@@ -68,16 +70,29 @@ export class Actuator {
     return this.#services.ledger.all().reduce((latest, { receivedAtMs }) => Math.max(latest, receivedAtMs), this.#services.nowMs());
   }
 
+  /** undefined: of nodes, and this actuator marks none. */
+  #handsFor({ node }: Pick<CheckedIntent, "node"> | Pick<LedgerEntry, "node">): Hands | undefined {
+    return node ? this.#services.nodes : this.#services.hands;
+  }
+
   async #take(intent: CheckedIntent): Promise<void> {
-    if (intent.node) return await this.#services.report(intent.id, refused("unknown-kind"));
-    const { hands, ledger, passing, told } = this.#services;
+    const { ledger, passing, told } = this.#services;
+    const hands = this.#handsFor(intent);
+    if (!hands) return await this.#services.report(intent.id, refused("unknown-kind"));
     const nowMs = this.#nowMs();
     const { refusal, before } = await hands.look(intent, ledger.all(), nowMs);
     passing("checked");
     const entry: LedgerEntry = {
       ...{ intentId: intent.id, actionId: intent.actionId, kind: intent.kind, containerId: intent.containerId, expiresAtMs: intent.expiresAtMs },
       ...(refusal ? NOTHING : before),
-      ...{ receivedAtMs: nowMs, target: intent.target, pod: intent.pod, settled: refusal === undefined ? undefined : refused(refusal), reported: false },
+      ...{
+        receivedAtMs: nowMs,
+        target: intent.target,
+        pod: intent.pod,
+        node: intent.node,
+        settled: refusal === undefined ? undefined : refused(refusal),
+        reported: false,
+      },
     };
     try {
       ledger.add(entry);
@@ -92,11 +107,14 @@ export class Actuator {
   }
 
   async #settle(id: string): Promise<void> {
-    const { hands, ledger, passing, told } = this.#services;
+    const { ledger, passing, told } = this.#services;
     const entry = ledger.get(id);
     if (!entry) return;
+    const hands = this.#handsFor(entry);
     let { settled } = entry;
     if (!settled) {
+      // The configuration was changed since it was taken: it waits until that is as it was.
+      if (!hands) throw new Error(`nothing marks nodes here any more: intent ${id} cannot be ended`);
       const result = await hands.carryOut(entry, this.#nowMs(), passing);
       if ("waitsFor" in result) return await this.#wait(id, result);
       settled = result;

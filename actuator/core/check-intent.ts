@@ -4,7 +4,8 @@ import { INTENT_ID_BYTES, intentMessage, MAX_INTENT_BYTES, MAX_INTENT_LIFETIME_M
 import { ActionKind, type Intent, IntentSchema } from "@hullmark/proto/v1/response";
 import type { PodTarget } from "../ports/cluster.ts";
 import type { TargetImage } from "../ports/engine.ts";
-import { isAboutNode, isNodeWhole, type MarkedNode, markedNode } from "./node-intent.ts";
+import type { MarkedNode } from "../ports/node-hook.ts";
+import { isAboutNode, isNodeWhole, markedNode } from "./node-intent.ts";
 
 /** Whose actuator this is: a node's or a cluster's. What is meant for another is not carried out. */
 export type ActuatorIdentity = { readonly region: string } & ({ readonly nodeId: string } | { readonly cluster: string });

@@ -1,17 +1,6 @@
 /** The part of an intent that is about a node: which, and what is put on it or taken away. Pure; every byte may be an attacker's who holds the verifier. */
 import { ActionKind, type Intent, NodeMark } from "@hullmark/proto/v1/response";
-
-/** The node that is marked, which is never the actuator's own. */
-export interface MarkedNode {
-  /** 16 hex digits. */
-  readonly nodeId: string;
-  /** As enrolment named it; begins with a letter or digit. */
-  readonly name: string;
-  /** Ascending, each once, one at least. */
-  readonly marks: readonly NodeMark[];
-  /** Code of a claim; empty for a lift. */
-  readonly reason: string;
-}
+import type { MarkedNode } from "../ports/node-hook.ts";
 
 const NODE_ID = /^[0-9a-f]{16}$/;
 const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$/;

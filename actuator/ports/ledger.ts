@@ -1,8 +1,9 @@
 /** What this actuator was told and what became of it: remembered before anything is done, so that nothing is done twice. */
-import type { ActionKind, Outcome } from "@hullmark/proto/v1/response";
+import type { ActionKind, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import type { Capture } from "./capture.ts";
 import type { PodTarget } from "./cluster.ts";
 import type { RestartPolicy, TargetImage } from "./engine.ts";
+import type { MarkedNode } from "./node-hook.ts";
 
 /** Times are Unix milliseconds. */
 export interface LedgerEntry {
@@ -20,6 +21,8 @@ export interface LedgerEntry {
   readonly target?: TargetImage | undefined;
   /** Of an eviction. */
   readonly pod?: PodTarget | undefined;
+  /** Of an action on a node. */
+  readonly node?: MarkedNode | undefined;
   readonly settled: Settled | undefined;
   /** The verifier has answered the report. */
   readonly reported: boolean;
@@ -31,6 +34,8 @@ export interface Settled {
   readonly detail: string;
   readonly newContainerId: string;
   readonly capture?: Capture | undefined;
+  /** Of an action on a node: what it put on or took away, also where it failed after that. */
+  readonly marks?: readonly NodeMark[] | undefined;
 }
 
 /** LEDGER_CORRUPT: what was done before is not known, so nothing may be done. LEDGER_FULL: too much within a day. */

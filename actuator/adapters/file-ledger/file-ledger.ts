@@ -4,11 +4,12 @@
  */
 import { closeSync, constants, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
+import { ActionKind, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import { z } from "zod";
+import { standingOn } from "../../core/standing-on.ts";
 import { type Ledger, type LedgerEntry, LedgerError, type Settled } from "../../ports/ledger.ts";
 
-/** Entries older than this are forgotten at the next start: intents end sooner, and so do the windows of the breaker. */
+/** Entries older than this are forgotten at the next start: intents end sooner, and so do the windows of the breaker. Not those of nodes whose marks stand. */
 const KEPT_MS = 2 * 86_400_000;
 /** Entries of one life of the file. */
 const MAX_ENTRIES = 10_000;
@@ -21,6 +22,7 @@ const settledSchema = z.strictObject({
   detail: z.string(),
   newContainerId: z.string(),
   capture: captureSchema.optional(),
+  marks: z.array(z.enum(NodeMark)).optional(),
 });
 const entrySchema = z.strictObject({
   intentId: z.string().regex(/^[0-9a-f]{32}$/),
@@ -38,6 +40,7 @@ const entrySchema = z.strictObject({
       ...{ driftId: z.string(), driftLogIndex: z.number() },
     })
     .optional(),
+  node: z.strictObject({ nodeId: z.string(), name: z.string(), marks: z.array(z.enum(NodeMark)), reason: z.string() }).optional(),
   settled: settledSchema.optional(),
   reported: z.boolean(),
 });
@@ -60,7 +63,9 @@ export class FileLedger implements Ledger {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     const path = join(directory, "ledger.jsonl");
     this.#read(path);
-    for (const [id, { receivedAtMs, reported }] of this.#entries) if (reported && nowMs - receivedAtMs > KEPT_MS) this.#entries.delete(id);
+    const standing = standingOn(this.#entries.values());
+    for (const [id, { receivedAtMs, reported, node }] of this.#entries)
+      if (reported && nowMs - receivedAtMs > KEPT_MS && !(node && standing.has(node.nodeId))) this.#entries.delete(id);
     this.#fd = this.#rewrite(path);
   }
 
@@ -151,18 +156,19 @@ export class FileLedger implements Ledger {
   }
 }
 
-function toLine({ settled, restartPolicy, target, pod, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
+function toLine({ settled, restartPolicy, target, pod, node, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
   return {
     ...entry,
     restartPolicy: { ...restartPolicy },
     ...(target && { target: { ...target } }),
     ...(pod && { pod: { ...pod, imageDigests: [...pod.imageDigests] } }),
+    ...(node && { node: { ...node, marks: [...node.marks] } }),
     ...(settled && { settled: toSettled(settled) }),
   };
 }
 
-function toSettled({ capture, ...settled }: Settled): z.output<typeof settledSchema> {
-  return { ...settled, ...(capture && { capture: { ...capture } }) };
+function toSettled({ capture, marks, ...settled }: Settled): z.output<typeof settledSchema> {
+  return { ...settled, ...(capture && { capture: { ...capture } }), ...(marks && { marks: [...marks] }) };
 }
 
 function writeAll(fd: number, bytes: Buffer): void {

@@ -62,13 +62,14 @@ export class VerifierLink {
   }
 
   /** Resolves when the verifier has it, or does not know of it any more. @throws RpcError */
-  async report(intentId: string, { outcome, reason, detail, newContainerId, capture }: Settled): Promise<void> {
+  async report(intentId: string, { outcome, reason, detail, newContainerId, capture, marks = [] }: Settled): Promise<void> {
     const request = {
       intentId: Buffer.from(intentId, "hex"),
       outcome,
       reason,
       detail,
       newContainerId,
+      marks: [...marks],
       ...(capture && { capture: { ...capture, bytes: BigInt(capture.bytes) } }),
     };
     try {

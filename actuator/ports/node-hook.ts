@@ -1,0 +1,33 @@
+/** Whatever puts marks on nodes for this actuator: a scheduler's own tool, a load balancer's. */
+import type { NodeMark } from "@hullmark/proto/v1/response";
+
+/** The node that is marked, which is never the actuator's own. */
+export interface MarkedNode {
+  /** 16 hex digits. */
+  readonly nodeId: string;
+  /** As enrolment named it; begins with a letter or digit. */
+  readonly name: string;
+  /** Ascending, each once, one at least. */
+  readonly marks: readonly NodeMark[];
+  /** Code of a claim; empty for a lift. */
+  readonly reason: string;
+}
+
+export interface NodeCall {
+  readonly verb: "mark" | "lift";
+  readonly mark: NodeMark;
+  readonly nodeId: string;
+  /** Begins with a letter or digit, and holds no more than letters, digits, `.`, `_` and `-`. */
+  readonly name: string;
+  readonly actionId: string;
+  /** Code of a claim; empty for a lift. */
+  readonly reason: string;
+}
+
+/** `there`: it was so already, and not by Hullmark. `failed`: as far as is known it is as it was. */
+export type NodeCallResult = { readonly outcome: "done" | "there" } | { readonly outcome: "failed"; readonly detail: string };
+
+export interface NodeHook {
+  /** May be called again after it was done, with the same result; ends within its own limit of time. Never rejects. */
+  call(call: NodeCall): Promise<NodeCallResult>;
+}
