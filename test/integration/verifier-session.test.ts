@@ -1,7 +1,9 @@
 import { hash } from "node:crypto";
+import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Tpm2Quoter } from "@hullmark/agent/adapters/tpm2/index";
 import { encodeRecord } from "@hullmark/proto/codec";
 import { NodeStateSchema } from "@hullmark/proto/v1/attestation";
 import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
@@ -14,6 +16,8 @@ import { hullmarkOf } from "../fakes/hullmark.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
+import { Swtpm } from "../fakes/swtpm.ts";
+import { TPM_CC, TpmProxy } from "../fakes/tpm-proxy.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
 let verifier: TestVerifier;
@@ -428,6 +432,49 @@ describe("quotes", () => {
     expect(await refusals()).not.toContainEqual(expect.stringMatching(/quote-refused/));
     expect((await verifier.query.listDrift({ states: [DriftState.OPEN, DriftState.RESOLVED] })).drifts).toEqual([]);
   });
+
+  test("drift is quoted at once by a real TPM, whose interval is far, and a flood of it by no more quotes than seconds pass", async () => {
+    const tpm = await Swtpm.start({ withoutEkCertificate: true });
+    const proxy = await TpmProxy.start(tpm);
+    const stateDir = mkdtempSync(join(verifier.directory, "tpm-"));
+    const quoter = new Tpm2Quoter({ tcti: proxy.tcti, stateDir });
+    const quotes = (): number => proxy.asked.get(TPM_CC.quote) ?? 0;
+    const lastQuoteMs = async (): Promise<number> => {
+      const { seconds = 0n, nanos = 0 } = (await verifier.query.getNode({ id: "w-1" })).node?.lastQuote ?? {};
+      return Number(seconds) * 1000 + nanos / 1e6;
+    };
+    try {
+      verifier.policy("apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec: { intervals: { heartbeat: 5m, quote: 1h } }\n");
+      await verifier.stop();
+      await verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policyPath}`);
+      const attester = verifier.attester({ name: "w-1", quoter });
+      await attester.connect();
+      attester.set(container("web"));
+      await attester.report();
+      await reaches("web", { content: Verdict.AFFIRMING });
+      await expect.poll(lastQuoteMs, { timeout: 60_000 }).toBeGreaterThan(0);
+      const upper = new Map([["etc", directory]]);
+      const drift = async (name: string): Promise<void> => {
+        attester.set(container("web", { upper: new Map(upper.set(`etc/${name}`, file(name))) }));
+        await attester.report([container("web").id]);
+      };
+      const [startedMs, before] = [performance.now(), quotes()];
+      for (let i = 0; i < 40; i++) await drift(`flood-${i}`);
+      // Asked for at once, and again when a second has passed and something was found meanwhile.
+      verifier.clock.shiftMs += 2000;
+      const mark = verifier.clock.nowMs();
+      await drift("last");
+      await expect.poll(lastQuoteMs, { timeout: 60_000 }).toBeGreaterThanOrEqual(mark);
+      expect((await verifier.query.listDrift({})).drifts).toHaveLength(41);
+      expect(quotes() - before).toBeGreaterThan(0);
+      // By the verifier's clock, which was pushed forward by two.
+      expect(quotes() - before).toBeLessThanOrEqual(Math.ceil((performance.now() - startedMs) / 1000) + 3);
+    } finally {
+      await quoter.close();
+      await proxy.stop();
+      await tpm.stop();
+    }
+  }, 180_000);
 
   test("drift upon drift asks for no second quote while the first is awaited, and for one when it has come", async () => {
     const attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });

@@ -234,6 +234,51 @@ describe("appraising a boot", () => {
     }
   });
 
+  it.each(["PK", "KEK", "db", "dbx"] as const)("holds %s against policy by the digest of its data", (name) => {
+    const rules = (allowed: string): BootRules => ({ ...RULES, variables: { [name]: [allowed] } });
+    const digest = sha256(`${name} data`).toString("hex");
+    expect(judge(linuxBoot(), undefined, rules(digest)).findings).toEqual([]);
+    const { findings, judged } = judge(linuxBoot(), undefined, rules("00".repeat(32)));
+    expect(findings).toEqual([{ kind: "boot", what: name, detail: `${name} is ${digest}, which policy does not list` }]);
+    expect(judged).toBe(true);
+    // Left out of the log it is not proven, and what PCR 7 leads to is another value.
+    const without = linuxBoot().filter(({ data }) => !data.includes(Buffer.from(`${name} data`)));
+    expect(kinds(judge(without, undefined, rules(digest)))).toContain(`boot ${name}`);
+    expect(kinds(judge(without, linuxBoot(), rules(digest)))).toEqual(expect.arrayContaining(["event-log 7", `boot ${name}`]));
+  });
+
+  it.each<[string, keyof BootRules, string, string]>([
+    ["shim", "images", "image", "shim"],
+    ["boot loader", "images", "image", "grub"],
+    ["kernel", "files", "file", "kernel"],
+    ["initial RAM disk", "files", "file", "initrd"],
+    ["configuration of the boot loader", "files", "file", "set timeout=1"],
+    ["driver of an option ROM", "drivers", "driver", "rom"],
+  ])("refuses a %s that policy does not list, by its digest", (_, rule, what, content) => {
+    const digest = sha256(content).toString("hex");
+    const allowed = (RULES[rule] as readonly string[]).filter((each) => each !== digest);
+    // An empty list asks for nothing.
+    const rules = { ...RULES, [rule]: allowed.length > 0 ? allowed : ["00".repeat(32)] };
+    expect(kinds(judge(linuxBoot(), undefined, rules))).toEqual([`boot ${what} ${digest}`]);
+  });
+
+  it("tells of the firmware's hand-over to the system: as logged, failed, missing, or not proven", () => {
+    const [invoked, returned] = ["Exit Boot Services Invocation", "Exit Boot Services Returned with Success"];
+    const failed = [...linuxBoot().filter(({ data }) => !data.includes(returned)), event(5, EV.EFI_ACTION, "Exit Boot Services Returned with Failure")];
+    const missing = linuxBoot().filter(({ data }) => !data.includes(invoked) && !data.includes(returned));
+    for (const [told, state] of [
+      [linuxBoot(), undefined],
+      [failed, "failed"],
+      [missing, "missing"],
+    ] as const)
+      expect(judge(told)).toMatchObject({
+        findings: [],
+        warnings: state === undefined ? [] : [{ code: "exit-boot-services", detail: `the firmware's hand-over to the system is ${state}` }],
+      });
+    const pcrs = pcrsAfter(linuxBoot()).filter(({ index }) => index !== 5);
+    expect(examineLog(writeLog(linuxBoot()), pcrs)).toMatchObject({ claims: { exitBootServices: "unproven" } });
+  });
+
   it("finds a file of PCR 9 under any type and tag, also where policy lists one kind alone", () => {
     const tagged = (tag: number): Buffer => Buffer.concat([u32(tag), u32(4), Buffer.from("name")]);
     const evil = sha256("evil").toString("hex");
