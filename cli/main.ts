@@ -3,6 +3,7 @@
 import { VERSION } from "@hullmark/daemon/version";
 import { Command } from "commander";
 import { actionCommand } from "./commands/action.ts";
+import { alertCommand } from "./commands/alert.ts";
 import { attestCommand } from "./commands/attest.ts";
 import { baselineCommand } from "./commands/baseline.ts";
 import { buildRecordCommand } from "./commands/build-record.ts";
@@ -19,6 +20,7 @@ import { logCommand } from "./commands/log.ts";
 import { manifestCommand } from "./commands/manifest.ts";
 import { nodeCommand } from "./commands/node.ts";
 import { personCommand } from "./commands/person.ts";
+import { playbookCommand } from "./commands/playbook.ts";
 import { policyCommand } from "./commands/policy.ts";
 import { promoteCommand } from "./commands/promote.ts";
 import { signCommand } from "./commands/sign.ts";
@@ -44,7 +46,7 @@ export function program(as: Invocation = "hullmark"): Command {
   const root = as === "hullmark" ? command() : plugin();
   if (as === "hullmark") for (const each of [upCommand(), downCommand()]) root.addCommand(each);
   for (const each of [statusCommand(), nodesCommand(), nodeCommand(), workloadsCommand(), imagesCommand()]) root.addCommand(each);
-  for (const each of [driftCommand(), incidentCommand(), actionCommand(), drillCommand()]) root.addCommand(each);
+  for (const each of [driftCommand(), incidentCommand(), playbookCommand(), actionCommand(), alertCommand(), drillCommand()]) root.addCommand(each);
   for (const each of [
     verifyCommand(),
     diffCommand(),

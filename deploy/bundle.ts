@@ -53,6 +53,8 @@ const REPLACEMENTS: readonly (readonly [RegExp, RegExp, string])[] = [
   [/^\.\.\/locales\/index\.js$/, /zod/, "export {};"],
   // The prebuilt addon lies beside the bundle, not in a prebuilds folder.
   [/^\.\/binding$/, /better-sqlite3/, 'exports.getBinding = () => require(require("node:path").join(__dirname, "better_sqlite3.node"));'],
+  // A bundle is one file: the page is in it.
+  [/^\.\.\/playbook\/text\.ts$/, /cli\/commands/, `export const PLAYBOOKS = ${JSON.stringify(readFileSync(join(REPOSITORY, "docs/playbooks.md"), "utf8"))};`],
   [/^\.\/build\/Release\/pkcs11\.node$/, /pkcs11js/, 'module.exports = require(require("node:path").join(__dirname, "pkcs11.node"));'],
 ];
 

@@ -13,7 +13,7 @@ const EXITS = "\nExit: 0 clean, 1 an incident stands, 2 usage, 3 cannot tell (no
 
 export function incidentCommand(): Command {
   const incident = new Command("incident").description("drift as people deal with it: the same file of the same image, on however many nodes, once");
-  for (const each of [lsCommand(), showCommand(), ackCommand(), exportCommand(one), verifyCommand()]) incident.addCommand(each);
+  for (const each of [lsCommand(), showCommand(), ackCommand(), exportCommand(oneIncident), verifyCommand()]) incident.addCommand(each);
   return incident;
 }
 
@@ -40,7 +40,7 @@ function lsCommand(): Command {
 }
 
 /** The one incident that is meant; else says what is wrong. */
-async function one(asking: Asking, id: string): Promise<ToldIncident | undefined> {
+export async function oneIncident(asking: Asking, id: string): Promise<ToldIncident | undefined> {
   const found = findIncidents((await fetchIncidents(asking, true)).incidents, id);
   if (found.length === 1) return found[0];
   const ids = found.slice(0, 10).map((each) => each.id);
@@ -58,7 +58,7 @@ function showCommand(): Command {
     .addHelpText("after", EXITS)
     .action(async (id: string, { output }: { readonly output: Format }, command: Command) =>
       ask(command, async (asking) => {
-        const incident = await one(asking, id);
+        const incident = await oneIncident(asking, id);
         if (!incident) return EXIT.usage;
         asking.print(isData(output) ? serialize(output, incidentView(incident)) : incidentPage(incident, output === "wide", asking.nowMs));
         return stands(incident) ? EXIT.drift : EXIT.clean;
@@ -74,7 +74,7 @@ function ackCommand(): Command {
     .addHelpText("after", "\nExit: 0 all acknowledged, 2 usage, 3 some changed meanwhile: look again")
     .action(async (id: string, { reason }: { readonly reason: string }, command: Command) =>
       ask(command, async (asking) => {
-        const incident = await one(asking, id);
+        const incident = await oneIncident(asking, id);
         if (!incident) return EXIT.usage;
         asking.print(incidentPage(incident, false, asking.nowMs));
         const { acknowledged, refused } = await acknowledgeIncident(asking, incident, reason);

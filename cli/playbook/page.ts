@@ -1,0 +1,65 @@
+/** The playbook of an incident: the section for its kind, with commands that can be typed as they stand. Pure. */
+import { DriftState } from "@hullmark/proto/v1/query";
+import { playbookOf } from "@hullmark/verifier/core/alerting/text";
+import { printable } from "@hullmark/verifier/core/text/printable";
+import type { ToldIncident, ToldMember } from "../incident/fetch.ts";
+
+/** What stands in the page's commands for names of the incident. */
+export type Placeholder = "INCIDENT" | "DRIFT" | "NODE" | "CONTAINER" | "NAMESPACE" | "POD" | "IMAGE" | "PATH";
+
+const MAX_WORD_CHARACTERS = 1024;
+
+/** Under which heading of the page a kind is, as anchors are made of headings. */
+export function sectionOf(text: string, kind: string): string | undefined {
+  const wanted = playbookOf(kind).replace(/^.*#/, "");
+  return text.split(/^(?=## )/m).find((section) => /^## (.+)$/m.exec(section)?.[1]?.toLowerCase().replaceAll(" ", "-") === wanted);
+}
+
+/**
+ * Names come from nodes and may hold anything: each becomes one word of the shell, or its placeholder stays, to be filled in by hand.
+ * @param text the whole of docs/playbooks.md
+ */
+export function playbookPage(text: string, incident: ToldIncident): string {
+  const { id, kind, members, nodes } = incident;
+  const standing = members.filter(({ drift }) => drift.state !== DriftState.RESOLVED);
+  const [shown = members[0] as ToldMember] = standing.toSorted((a, b) => b.severity - a.severity);
+  const more = members.length - 1;
+  const lines = [`${id}  ${kind}, ${incident.state}: ${printable(shown.drift.summary, 300)}`];
+  lines.push(`The commands are of ${shown.driftId} on ${printable(shown.nodeName, 253)}.`);
+  if (more > 0) lines.push(`${more} more drifts, on ${nodes.length} nodes in all: hullmark incident show ${id}`);
+  return `${lines.join("\n")}\n\n${filled(sectionOf(text, kind) ?? "", wordsOf(id, shown), shown.drift.containerName.includes("/"))}`;
+}
+
+function wordsOf(incident: string, { drift }: ToldMember): Readonly<Partial<Record<Placeholder, string>>> {
+  const [namespace, pod, inPod] = drift.containerName.split("/");
+  const path = Buffer.from(drift.path);
+  const names: Partial<Record<Placeholder, string>> = {
+    ...{ INCIDENT: incident, DRIFT: drift.id, NODE: drift.nodeName, IMAGE: drift.imageReference, CONTAINER: inPod ?? drift.containerName },
+    ...(inPod !== undefined && namespace !== undefined && pod !== undefined && { NAMESPACE: namespace, POD: pod }),
+    // Bytes that are no UTF-8 cannot be typed.
+    ...(path.length > 0 && Buffer.from(path.toString()).equals(path) && { PATH: path.toString() }),
+  };
+  const words = Object.entries(names).map(([name, value]) => [name, shellWord(value)] as const);
+  return Object.fromEntries(words.filter(([, word]) => word !== undefined)) as Partial<Record<Placeholder, string>>;
+}
+
+/** @returns undefined where it cannot be one harmless word: control and invisible characters, or what a program takes for an option */
+export function shellWord(name: string): string | undefined {
+  if (name === "" || name.length > MAX_WORD_CHARACTERS || name.startsWith("-") || /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u.test(name)) return undefined;
+  return /^[\w./:@%+=,-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
+}
+
+/** Only in blocks of commands; those for Docker are left out of a pod's, and the other way round. */
+function filled(section: string, words: Readonly<Partial<Record<Placeholder, string>>>, pod: boolean): string {
+  const elsewhere = pod ? /^docker / : /^kubectl /;
+  let code = false;
+  const lines = section
+    .trimEnd()
+    .split("\n")
+    .flatMap((line) => {
+      if (line.startsWith("```")) code = !code;
+      else if (code && elsewhere.test(line)) return [];
+      return [code ? line.replaceAll(/\b[A-Z]{3,}\b/g, (name) => words[name as Placeholder] ?? name) : line];
+    });
+  return `${lines.join("\n")}\n`;
+}
