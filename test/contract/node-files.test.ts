@@ -4,7 +4,9 @@ import { createHash } from "node:crypto";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ownDigests } from "@hullmark/agent/adapters/host/host-facts";
 import { nodeFiles } from "@hullmark/agent/adapters/node-files/node-files";
+import { addonPath } from "@hullmark/native";
 import { afterAll, beforeAll, expect, it } from "vitest";
 
 let directory: string;
@@ -41,4 +43,18 @@ it("follows no link, and opens neither directory, FIFO nor device to read it", a
   expect(await nodeFiles.read("/dev/zero", 1024)).toBeUndefined();
   // Says that it is empty, and is not.
   expect(await nodeFiles.read("/proc/self/status", 65_536)).toBeUndefined();
+});
+
+it("tells what the agent itself consists of: Node, the bundle and the addon, as they lie on the disk", async () => {
+  const bundle = join(directory, "agent.js");
+  writeFileSync(bundle, "the bundle");
+  const sum = (path: string): string => execFileSync("sha256sum", ["--", path], { encoding: "latin1" }).slice(0, 64);
+  const own = await ownDigests(bundle);
+  expect(Object.fromEntries(Object.entries(own).map(([name, digest]) => [name, digest.toString("hex")]))).toEqual({
+    node: sum(process.execPath),
+    agent: createHash("sha256").update("the bundle").digest("hex"),
+    addon: sum(addonPath()),
+  });
+  // One that is not there is not told, which policy takes for unknown.
+  expect(Object.keys(await ownDigests(join(directory, "gone")))).toEqual(["node", "addon"]);
 });

@@ -5,7 +5,7 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Tpm2Quoter } from "@hullmark/agent/adapters/tpm2/index";
 import { encodeRecord } from "@hullmark/proto/codec";
-import { NodeStateSchema } from "@hullmark/proto/v1/attestation";
+import { type Challenge, NodeStateSchema } from "@hullmark/proto/v1/attestation";
 import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
@@ -475,6 +475,33 @@ describe("quotes", () => {
       await tpm.stop();
     }
   }, 180_000);
+
+  test("drift within a second of a question is quoted when the second has passed, and so is what a failing TPM could not say", async () => {
+    const node = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
+    node.answering = false;
+    await node.connect();
+    node.set(container("web"));
+    await node.report();
+    const asked = (): Promise<Challenge> => node.next("challenge");
+    node.send({ case: "quote", value: await node.quote(await asked()) });
+    await reaches("web", { reasons: expect.arrayContaining([expect.objectContaining({ code: "provenance-unsigned" })]) });
+    // The pacer's next question is a minute away.
+    const told = verifier.adminClient.requestQuote({ nodeId: "w-1" });
+    node.send({ case: "quote", value: await node.quote(await asked()) });
+    await told;
+    node.set(
+      container("web", {
+        upper: new Map([
+          ["etc", directory],
+          ["etc/x", file("x")],
+        ]),
+      }),
+    );
+    await node.report([container("web").id]);
+    const { nonce } = await asked();
+    node.send({ case: "quote", value: { nonce, failure: { code: "quote-failed", detail: "busy" } } });
+    expect((await asked()).nonce).not.toEqual(nonce);
+  });
 
   test("drift upon drift asks for no second quote while the first is awaited, and for one when it has come", async () => {
     const attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });

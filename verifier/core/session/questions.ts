@@ -59,6 +59,8 @@ export class Questions implements Paced {
   askedMs = Number.NEGATIVE_INFINITY;
   /** Drift was found while a challenge was open. */
   #wanted = false;
+  /** A question waits for its second. */
+  #planned = false;
   /** Answers in a row that could not count. */
   #late = 0;
   #noted = { sinceMs: 0, count: 0 };
@@ -81,17 +83,11 @@ export class Questions implements Paced {
     return holds(quotedMs(this.#live.node), this.intervalMs, nowMs);
   }
 
-  /** Asks for a quote, unless one was asked for within `minGapMs`; the next follows when the pacer says so. */
-  challenge(minGapMs = 0): void {
+  /** Asks for a quote; the next follows when the pacer says so. */
+  challenge(): void {
     if (this.#session.closed || this.#live.node.trustLevel === TrustLevel.NONE) return;
     const { clock, policy, checkpoint } = this.#services;
     const nowMs = clock.nowMs();
-    // A node answers in its own time (a TPM, a busy machine): what is asked meanwhile would only be answered later still.
-    if (minGapMs > 0 && this.#quotes.pending(nowMs)) {
-      this.#wanted = true;
-      return;
-    }
-    if (Math.abs(nowMs - this.askedMs) < minGapMs) return;
     this.#wanted = false;
     this.askedMs = nowMs;
     const { node, memory } = this.#live;
@@ -106,7 +102,25 @@ export class Questions implements Paced {
 
   /** Evidence opened a drift: what it says should be vouched for soon. */
   hurry(): void {
-    this.challenge(MIN_CHALLENGE_GAP_MS);
+    this.#soon(MIN_CHALLENGE_GAP_MS);
+  }
+
+  /** Asks once `gapMs` have passed since the last question, however often it is called until then. */
+  #soon(gapMs: number): void {
+    const nowMs = this.#services.clock.nowMs();
+    // A node answers in its own time (a TPM, a busy machine): what is asked meanwhile would only be answered later still.
+    if (this.#quotes.pending(nowMs)) {
+      this.#wanted = true;
+      return;
+    }
+    const waitMs = gapMs - Math.abs(nowMs - this.askedMs);
+    if (waitMs <= 0) this.challenge();
+    if (waitMs <= 0 || this.#planned) return;
+    this.#planned = true;
+    this.#session.after(waitMs, () => {
+      this.#planned = false;
+      this.#soon(MIN_CHALLENGE_GAP_MS);
+    });
   }
 
   /** Evidence was accepted: what later quotes may name. */
@@ -146,9 +160,9 @@ export class Questions implements Paced {
     if (judgement.kind === "fresh") pacer.answered(this, nowMs);
     this.#session.commit(changes);
     const again = judgement.kind === "late" && judgement.code !== "expired";
-    if (this.#wanted || again) this.challenge(MIN_CHALLENGE_GAP_MS * 2 ** Math.min(this.#late, MAX_DOUBLINGS));
+    const more = judgement.kind === "fresh" && this.#ima.impatient;
+    if (this.#wanted || again || more) this.#soon(MIN_CHALLENGE_GAP_MS * 2 ** Math.min(this.#late, MAX_DOUBLINGS));
     this.#late = again ? this.#late + 1 : 0;
-    if (judgement.kind === "fresh" && this.#ima.impatient) this.#session.after(MIN_CHALLENGE_GAP_MS, () => this.challenge());
   }
 
   #conclude(judgement: QuoteJudgement, changes: ChangeSet, nowMs: number): void {
