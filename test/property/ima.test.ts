@@ -368,6 +368,11 @@ describe("what ran", () => {
         const after = takeIma(START, { start: 0, entries: renamed(evil), more: false, absent: false }, only(pcrAfter([evil])), RULES, nobody);
         expect(after, JSON.stringify([type, path])).toMatchObject({ standing: "proven", items: [{ path: Buffer.from(path) }] });
       }
+    for (const [length, items] of [
+      [32, 0],
+      [33, 1],
+    ] as const)
+      expect(told(START, [file("selinux-policy-hash", `\u0003${"x".repeat(length - 1)}`, { template: "ima-buf" })]).items).toHaveLength(items);
     expect(told(START, [file("/usr/bin/evil", "quiet splash", { template: "ima-buf" })]).items).toHaveLength(1);
     expect(told(START, [file("kexec-cmdline", "quiet splash", { template: "ima-buf" })]).items).toEqual([]);
   });

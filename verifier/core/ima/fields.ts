@@ -54,5 +54,11 @@ function holdsBuffer(reader: LittleEndianReader, algorithm: string, digest: Buff
   if (reader.remaining === 0 || !HASHES.has(algorithm) || name[0] === SLASH) return false;
   const buffer = reader.bytes(MAX_IMA_ENTRY_BYTES);
   reader.end();
-  return !SIGNATURE_TYPES.has(buffer[0]) && hash(algorithm, buffer, "buffer").equals(digest);
+  if (SIGNATURE_TYPES.has(buffer[0]) && !isPolicyHash(name, buffer)) return false;
+  return hash(algorithm, buffer, "buffer").equals(digest);
+}
+
+/** The one buffer of the kernel's that may begin with any byte: a digest of SELinux's policy (security/selinux/ima.c). A script that short runs another program, which is measured. */
+function isPolicyHash(name: Buffer, { length }: Buffer): boolean {
+  return name.toString("latin1").startsWith("selinux-policy-hash") && [20, 32, 48, 64].includes(length);
 }
