@@ -10,7 +10,7 @@ import { HOUR_MS, hourlyLimit } from "@hullmark/verifier/core/response/breaker";
 import { causeOf, HEALS } from "@hullmark/verifier/core/response/causes";
 import { decide, HELD, MAX_ATTEMPTS, type Situation, serviceOf } from "@hullmark/verifier/core/response/decide";
 import { NO_ROLLBACK, type Rollback, type Standing } from "@hullmark/verifier/core/response/rollback";
-import { issued, newAction, settled, waiting } from "@hullmark/verifier/core/response/steps";
+import { INTENT_LIFETIME_MS, isOverdue, issued, newAction, REPORT_GRACE_MS, settled, TERMINATING_MS, waiting } from "@hullmark/verifier/core/response/steps";
 import type { ActionRow, DriftRow, WorkloadRow } from "@hullmark/verifier/ports/rows";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -214,6 +214,19 @@ describe("one container", () => {
       expect(ending && waiting(ending, report("pdb"))).toBeUndefined();
       expect(waiting(row(), report("anything"))).toBeUndefined();
       expect(waiting({ ...row(), state: ActionState.EXPIRED }, report("pdb"))).toBeUndefined();
+    });
+
+    test("ends with its report, or as expired: soon after the intent, but for a pod that takes its time to end", () => {
+      const asked = issued(
+        past(ActionState.AWAITING, { kind: ActionKind.EVICT, pod: POD }),
+        { id: Buffer.alloc(16), body: Buffer.alloc(1), signatures: [] },
+        T0,
+      );
+      const soon = T0 + INTENT_LIFETIME_MS + REPORT_GRACE_MS;
+      const at = (reason: string, nowMs: number) => isOverdue({ ...asked, reason }, nowMs);
+      expect([at("", soon - 1), at("", soon), at("pdb", soon), at("terminating", soon)]).toEqual([false, true, true, false]);
+      expect([at("terminating", T0 + TERMINATING_MS - 1), at("terminating", T0 + TERMINATING_MS)]).toEqual([false, true]);
+      expect(isOverdue({ ...asked, state: ActionState.DONE }, soon)).toBe(false);
     });
   });
 

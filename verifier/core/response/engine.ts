@@ -23,19 +23,7 @@ import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-nod
 import { NO_ROLLBACK, type Rollback } from "./rollback.ts";
 import { signaturesBy, signIntent } from "./signed-intent.ts";
 import { type StandingMarks, standingMarks } from "./standing-marks.ts";
-import {
-  actionFact,
-  INTENT_LIFETIME_MS,
-  intentBody,
-  issued,
-  newAction,
-  newNodeAction,
-  REPORT_GRACE_MS,
-  type Report,
-  reported,
-  settled,
-  waiting,
-} from "./steps.ts";
+import { actionFact, INTENT_LIFETIME_MS, intentBody, isOverdue, issued, newAction, newNodeAction, type Report, reported, settled, waiting } from "./steps.ts";
 
 /** Where a process can be killed in the tests; each must be survived. */
 export const RESPONSE_FAILPOINTS = ["before-issue", "after-issue", "before-settle", "after-settle"] as const;
@@ -198,8 +186,7 @@ export class ResponseEngine {
       const { nowMs } = this.#services;
       this.#members = undefined;
       for (const row of this.#rows.values()) {
-        if (row.state === ActionState.ISSUED && (row.expiresAtMs ?? 0) + REPORT_GRACE_MS <= nowMs())
-          await this.#settle(row, ActionState.EXPIRED, "not-reported");
+        if (isOverdue(row, nowMs())) await this.#settle(row, ActionState.EXPIRED, "not-reported");
         else if (row.state === ActionState.AWAITING) await this.#withdrawIfGone(row);
       }
       this.#forget();

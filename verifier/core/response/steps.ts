@@ -15,6 +15,8 @@ import type { NodeAct } from "./decide-node.ts";
 export const INTENT_LIFETIME_MS = 300_000;
 /** A report may still be under way when the intent ends. */
 export const REPORT_GRACE_MS = 60_000;
+/** A pod may take long to end, and its actuator tells of it in any case: one from which nothing comes for so long after the issue is not waited for. */
+export const TERMINATING_MS = 86_400_000;
 const MAX_DETAIL_CHARS = 500;
 /** As Docker names images; the node chooses it. */
 const IMAGE_ID = /^sha256:[0-9a-f]{64}$/;
@@ -118,6 +120,15 @@ const WAITS: readonly string[] = ["pdb", "terminating"];
 export function waiting(row: ActionRow, { reason, detail }: Report): ActionRow | undefined {
   if (row.state !== ActionState.ISSUED || WAITS.indexOf(reason) <= WAITS.indexOf(row.reason)) return undefined;
   return { ...row, reason, detail: text(detail).slice(0, MAX_DETAIL_CHARS) };
+}
+
+/** Issued, and no report is expected any more. */
+export function isOverdue(
+  { state, reason, issuedAtMs = 0, expiresAtMs = 0 }: Pick<ActionRow, "state" | "reason" | "issuedAtMs" | "expiresAtMs">,
+  nowMs: number,
+): boolean {
+  const untilMs = reason === "terminating" ? issuedAtMs + TERMINATING_MS : expiresAtMs + REPORT_GRACE_MS;
+  return state === ActionState.ISSUED && untilMs <= nowMs;
 }
 
 /** undefined: the report says no outcome that is known here. */
