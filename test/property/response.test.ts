@@ -319,6 +319,21 @@ describe("one container", () => {
     expect(why({ policy, ...returned })).toBe("act STOP");
   });
 
+  test.each(["recreate", "evict"])("what drifts again however often it is replaced (%s) is people's in the end: the last rung is no loop", (rung) => {
+    const pod = rung === "evict" ? { containerName: "shop/web-1/web", workload: "shop/web" } : {};
+    const policy = policyOf(rules(every(`[alert, ${rung}]`), "    hourlyPercent: 100\n"));
+    const history: ActionRow[] = [past(ActionState.DONE, { id: "A-0", kind: ActionKind.STOP, containerId: "c-0", ...pod })];
+    for (let n = 1; n < 20; n++) {
+      const decision = decide(situation({ policy, workload: bad(`c${n}`, pod), pod: POD, history }));
+      if (!decision.act) break;
+      history.push(past(ActionState.DONE, { id: `A-${n}`, kind: decision.kind, containerId: `c${n}`, ...pod }));
+    }
+    expect(history).toHaveLength(1 + MAX_ATTEMPTS);
+    expect(why({ policy, workload: bad("c99", pod), pod: POD, history })).toBe("recurring");
+    expect(why({ policy, workload: bad("c99", pod), pod: POD, history: history.slice(1) })).toMatch(/^act /);
+    expect(why({ policy: policyOf(rules(every("[stop]"))), workload: bad("c99", pod), pod: POD, history })).toBe("act STOP");
+  });
+
   test("places that are not the workload's, and kinds that are not known, are the node's", () => {
     expect(PROVENANCE_KINDS.map((kind) => causeOf({ place: "image", kind }))).toEqual(PROVENANCE_KINDS.map(() => "untrusted"));
     for (const place of ["layer", "runtime-layer", "node", "elsewhere"]) expect(causeOf({ place, kind: "content" })).toBe("node");
@@ -387,8 +402,9 @@ describe("the page of the breaker", () => {
           const before = alarm.open;
           alarm = nextAlarm(alarm, facts(each), nowMs);
           const waits = each.enforcing && (each.looking || Object.keys(each.held).some((why) => why !== "node-not-attested"));
-          if (alarm.open && !before) expect(each).toMatchObject({ enforcing: true, held: { breaker: expect.any(Number) } });
-          if (each.enforcing && each.held["breaker"]) expect(alarm.open).toBe(true);
+          const tripped = each.enforcing && (each.held["breaker"] ?? each.held["recurring"]) !== undefined;
+          if (alarm.open && !before) expect(tripped).toBe(true);
+          if (tripped) expect(alarm.open).toBe(true);
           if (before && !alarm.open) expect(!waits && nowMs - waitedAtMs >= QUIET_MS).toBe(true);
           if (waits) waitedAtMs = nowMs;
         }
@@ -399,6 +415,7 @@ describe("the page of the breaker", () => {
 
   test.each<[string, Partial<AlarmFacts>, boolean | undefined]>([
     ["held by the breaker", { held: { breaker: 1 } }, true],
+    ["held since it returns whatever is done", { held: { recurring: 1 } }, true],
     ["held by it in a dry run", { enforcing: false, held: { breaker: 1 } }, undefined],
     ["held by a pause", { held: { paused: 1 } }, undefined],
     ["refused by a host's breaker", { history: [refusal("breaker", T0 - 1)] }, true],

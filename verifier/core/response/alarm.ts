@@ -7,6 +7,9 @@ import type { Held } from "./decide.ts";
 /** The alert ends when nothing has been held back for so long: the restart of a verifier, whose nodes are judged anew, is not a second page. */
 export const QUIET_MS = 600_000;
 
+/** What holds back for its limits, and is told of. */
+export const BREAKING: readonly Held[] = ["breaker", "recurring"];
+
 export interface Alarm {
   /** undefined: this process has not said yet; one that ran before may have. */
   readonly open: boolean | undefined;
@@ -26,7 +29,7 @@ export interface AlarmFacts {
 
 /** @returns how the alarm stands; where `open` differs from before, people are to be told */
 export function nextAlarm(before: Alarm, { enforcing, held, looking, history }: AlarmFacts, nowMs: number): Alarm {
-  if (enforcing && ((held.breaker ?? 0) > 0 || refusedLately(history, nowMs))) return { open: true, quietSinceMs: undefined };
+  if (enforcing && (BREAKING.some((why) => (held[why] ?? 0) > 0) || refusedLately(history, nowMs))) return { open: true, quietSinceMs: undefined };
   // Containers of a node that is not attested are held whatever they are like; a node that stays away must not keep the alert open.
   const { "node-not-attested": _any, ...waiting } = held;
   if (enforcing && (looking || Object.keys(waiting).length > 0)) return { open: before.open, quietSinceMs: undefined };

@@ -32,11 +32,11 @@ export interface Situation {
 
 /** Drift that returns within this time climbs the ladder. */
 export const HISTORY_MS = 86_400_000;
-/** Attempts on one container that came to nothing, after which people are waited for. */
+/** Attempts on one container that came to nothing, and turns of the last rung on a service whose drift returns, after which people are waited for. */
 export const MAX_ATTEMPTS = 3;
 
 /** May change by time, by another action's end or by what people do: looked at again. */
-export const HELD = ["node-not-attested", "looking-up", "paused", "frozen", "no-actuator", "cooling-down", "breaker", "storage"] as const;
+export const HELD = ["node-not-attested", "looking-up", "paused", "frozen", "no-actuator", "cooling-down", "breaker", "recurring", "storage"] as const;
 export type Held = (typeof HELD)[number];
 export type Idle =
   | "observe"
@@ -73,6 +73,9 @@ const KINDS: Readonly<Record<Exclude<Rung, "alert">, ActionKind>> = {
 };
 const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
 const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.FAILED, ActionState.REFUSED, ActionState.EXPIRED]);
+
+/** Something else runs then, which can drift again. */
+const REPLACING: ReadonlySet<Rung> = new Set(["recreate", "evict"]);
 
 /** A host's own limits held an action back: that passes, and says nothing about the container. */
 export const HOST_LIMITS: ReadonlySet<string> = new Set(["breaker", "cooling-down", "terminating"]);
@@ -113,7 +116,7 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   if (past) return idle(past);
   const pod = found.rung === "evict" && situation.pod !== "none" ? situation.pod : undefined;
   if ((found.rung === "rollback" && !target) || (found.rung === "evict" && !pod)) return idle("looking-up");
-  const held = heldBy(situation, kind, history, workload);
+  const held = heldBy(situation, kind, history, workload) ?? (found.recurring ? "recurring" : undefined);
   if (held) return idle(held);
   return { act: true, kind, drift: found.drift, rule, workload, target, pod };
 }
@@ -123,6 +126,8 @@ interface Found {
   readonly drift: DriftRow;
   /** Of a rollback; undefined: whether there is one is being looked up. */
   readonly target: EarlierImage | undefined;
+  /** What is replaced has drifted again as often as the last rung is tried. */
+  readonly recurring: boolean;
 }
 
 /**
@@ -140,7 +145,8 @@ function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: number, 
   const due = rungs.slice(Math.min(done, rungs.length - 1));
   const rung = due.find((each) => (each !== "rollback" || target !== "none") && (each !== "evict" || evictable)) ?? "alert";
   if (rung === "alert" || !HEALS[cause].includes(rung)) return undefined;
-  return { rung, drift, target: rung === "rollback" && typeof target === "object" ? target : undefined };
+  const recurring = REPLACING.has(rung) && done >= rungs.length - 1 + MAX_ATTEMPTS;
+  return { rung, drift, target: rung === "rollback" && typeof target === "object" ? target : undefined, recurring };
 }
 
 /** What was done, tried or forbidden before on this very container. */

@@ -16,7 +16,7 @@ import { adminFact } from "../fleet/log-facts.ts";
 import type { Policy } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { type ActuatorName, actuatorName } from "./actuator-name.ts";
-import { alarmSubject, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
+import { alarmSubject, BREAKING, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
 import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS } from "./decide.ts";
 import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
@@ -156,7 +156,7 @@ export class ResponseEngine {
 
   /** What waits for the breaker, in words; empty: nothing. */
   #waiting(): string {
-    const keys = [...this.#held].filter(([, why]) => why === "breaker").map(([key]) => key);
+    const keys = [...this.#held].filter(([, why]) => BREAKING.includes(why)).map(([key]) => key);
     const nodes = keys.filter((key) => key.endsWith("/")).length;
     return [...(keys.length > nodes ? [`${keys.length - nodes} containers`] : []), ...(nodes > 0 ? [`${nodes} nodes`] : [])].join(" and ");
   }
