@@ -88,7 +88,7 @@ export class Actuator {
       ...{
         receivedAtMs: nowMs,
         target: intent.target,
-        pod: intent.pod,
+        ...(intent.pod && { pod: intent.pod, owners: intent.owners }),
         node: intent.node,
         settled: refusal === undefined ? undefined : refused(refusal),
         reported: false,

@@ -23,13 +23,14 @@ export type PodRefusal =
   | "breaker";
 
 export interface PodFacts {
-  /** Of the name that the intent says. */
-  readonly pod: ClusterPod | undefined;
   /** All that the cluster has. */
   readonly pods: number;
   readonly ledger: readonly LedgerEntry[];
   readonly nowMs: number;
 }
+
+/** What an intent says, or the ledger still knows of it. */
+type Asked = Pick<CheckedIntent, "pod" | "containerId" | "owners">;
 
 /** What the cluster stands on is nobody's to evict, whatever a configuration says. */
 const SYSTEM_NAMESPACES: readonly string[] = ["kube-system", "kube-public", "kube-node-lease"];
@@ -41,20 +42,31 @@ export function podService({ namespace, name }: Pick<PodTarget, "namespace" | "n
   return `${namespace}/${pod.owner?.slice(pod.owner.indexOf("/") + 1) ?? name}`;
 }
 
-/** @param ownNamespace of this actuator @returns why not; undefined: it may be evicted */
+/** @param pod of the name that the intent says @param ownNamespace of this actuator @returns why not; undefined: it may be evicted */
 export function refusePod(
-  { pod: target, containerId, owners }: CheckedIntent,
-  facts: PodFacts,
+  asked: Asked,
+  pod: ClusterPod | undefined,
+  { pods, ledger, nowMs }: PodFacts,
   limits: LocalLimits,
   ownNamespace: string,
 ): PodRefusal | undefined {
-  const { pod, pods, ledger, nowMs } = facts;
+  const refusal = unfit(asked, pod, limits, ownNamespace);
+  if (refusal || !asked.pod || !pod) return refusal;
+  return overLocalLimit(podService(asked.pod, pod), ledger, pods, nowMs, limits);
+}
+
+/** As {@link refusePod}, whatever was done before: for one that has its place within the limits. */
+export function unfit(
+  { pod: target, containerId, owners }: Asked,
+  pod: ClusterPod | undefined,
+  { protect }: Pick<LocalLimits, "protect">,
+  ownNamespace: string,
+): PodRefusal | undefined {
   // Before anything else: whether there is such a pod is not told of these either.
   if (!target || target.namespace === ownNamespace || SYSTEM_NAMESPACES.includes(target.namespace)) return "protected";
   if (!pod) return "gone";
   if (pod.uid !== target.uid) return "other-pod";
-  const service = podService(target, pod);
-  if (limits.protect.length > 0 && compileNames(limits.protect)(service)) return "protected";
+  if (protect.length > 0 && compileNames(protect)(podService(target, pod))) return "protected";
   // A node's word is taken of its own pods alone.
   if (pod.nodeName !== target.nodeName) return "on-other-node";
   if (pod.isStatic) return "static-pod";
@@ -66,5 +78,5 @@ export function refusePod(
   if (pod.labels[EVICT_LABEL] === "never") return "evict-never";
   // Nobody would make another: it would be gone for good.
   if (pod.owner === undefined && !owners.includes("bare-pod")) return "bare-pod";
-  return overLocalLimit(service, ledger, pods, nowMs, limits);
+  return undefined;
 }

@@ -8,7 +8,7 @@ import { EngineError } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
 import type { ActuatorFailpoint } from "./carry-out.ts";
 import type { CheckedIntent } from "./check-intent.ts";
-import { podService, refusePod } from "./check-pod.ts";
+import { podService, refusePod, unfit } from "./check-pod.ts";
 import type { Hands, LocalLimits, Looked, Waiting } from "./hands.ts";
 
 /** A pod whose kubelet does not end it: given up that long after its own time to end. */
@@ -41,7 +41,7 @@ export class ClusterHands implements Hands {
   async look(intent: CheckedIntent, ledger: readonly LedgerEntry[], nowMs: number): Promise<Looked> {
     const { cluster, limits, ownNamespace } = this.#services;
     const pod = intent.pod && (await cluster.find(intent.pod));
-    const refusal = refusePod(intent, { pod, pods: await cluster.countPods(), ledger, nowMs }, limits, ownNamespace);
+    const refusal = refusePod(intent, pod, { pods: await cluster.countPods(), ledger, nowMs }, limits, ownNamespace);
     const name = intent.pod && pod ? podService(intent.pod, pod) : "";
     return { refusal, before: { name, restartPolicy: NO_RESTART } };
   }
@@ -53,12 +53,18 @@ export class ClusterHands implements Hands {
     if ("waitsFor" in result) return result;
     this.#pauses.delete(entry.intentId);
     const done = result.outcome === Outcome.DONE;
-    await this.#tell(entry, pod, done ? "Evicted" : "EvictionFailed", done ? "is gone: it had drifted" : `was not evicted: ${result.detail}`, nowMs);
+    await this.#tell(
+      entry,
+      pod,
+      done ? "Evicted" : "EvictionFailed",
+      done ? "is gone: it had drifted" : `was not evicted: ${result.detail || result.reason}`,
+      nowMs,
+    );
     return result;
   }
 
   async #step(entry: LedgerEntry, pod: PodTarget, nowMs: number, passing: (point: ActuatorFailpoint) => void): Promise<Settled | Waiting> {
-    const { cluster } = this.#services;
+    const { cluster, limits, ownNamespace } = this.#services;
     const found = await cluster.find(pod);
     // A uid dies once: whoever ended it, it is not there any more.
     if (found?.uid !== pod.uid) return DONE;
@@ -68,6 +74,9 @@ export class ClusterHands implements Hands {
     const pause = this.#pauses.get(entry.intentId);
     if (nowMs >= entry.expiresAtMs) return pause ? failed("pdb", pause.why) : failed("expired", "the API server did not let it be asked in time");
     if (pause && nowMs < pause.untilMs) return { waitsFor: "pdb", detail: pause.why };
+    // It may have waited for minutes: what was found when it was taken is to be so still.
+    const refusal = unfit({ ...entry, owners: entry.owners ?? [] }, found, limits, ownNamespace);
+    if (refusal) return { outcome: Outcome.REFUSED, reason: refusal, detail: "", newContainerId: "" };
     await this.#tell(entry, pod, "Evicting", "is evicted, since it drifted", nowMs);
     passing("evicting");
     const eviction = await cluster.evict(pod).catch(refusedByServer);

@@ -21,6 +21,8 @@ export interface LedgerEntry {
   readonly target?: TargetImage | undefined;
   /** Of an eviction. */
   readonly pod?: PodTarget | undefined;
+  /** Of an eviction: those whose things may be touched, by the intent. */
+  readonly owners?: readonly string[] | undefined;
   /** Of an action on a node. */
   readonly node?: MarkedNode | undefined;
   readonly settled: Settled | undefined;

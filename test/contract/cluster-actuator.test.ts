@@ -12,6 +12,7 @@ import { Actuator } from "@hullmark/actuator/core/actuator";
 import { type ActuatorFailpoint, CLUSTER_FAILPOINTS } from "@hullmark/actuator/core/carry-out";
 import { ClusterHands, STUCK_MS } from "@hullmark/actuator/core/cluster-hands";
 import type { LocalLimits } from "@hullmark/actuator/core/hands";
+import type { ClusterPod } from "@hullmark/actuator/ports/cluster";
 import { EngineError } from "@hullmark/actuator/ports/engine";
 import type { ApiAnswer } from "@hullmark/daemon/api-server";
 import { intentMessage } from "@hullmark/proto/codec";
@@ -191,6 +192,42 @@ describe("a budget that forbids", () => {
     await subject.resume();
     expect(cluster.evicted).toEqual(["shop/api", "shop/web"]);
     expect(outcomes().filter((each) => each === "DONE")).toHaveLength(2);
+  });
+
+  test.each<[string, (pod: ClusterPod) => ClusterPod, string]>([
+    [
+      "its container was started anew, and is clean",
+      (pod) => ({ ...pod, containers: pod.containers.map((each) => ({ ...each, id: "b".repeat(64) })) }),
+      "other-container",
+    ],
+    ["its label forbids it", (pod) => ({ ...pod, labels: { "hullmark.dev/evict": "never" } }), "evict-never"],
+    ["nobody would make it again", (pod) => ({ ...pod, owner: undefined }), "bare-pod"],
+    ["it has come to its end", (pod) => ({ ...pod, running: false }), "not-running"],
+  ])("while it is waited for %s: it is left", async (_name, change, reason) => {
+    cluster.budget = "no";
+    await actuator().offer(intent(cluster.add("web")));
+    const pod = cluster.pods.get("shop/web");
+    if (pod) cluster.pods.set("shop/web", change(pod));
+    cluster.budget = undefined;
+    nowMs += 10_000;
+    // Its own limits are not asked again: what waits has its place.
+    ledger.close();
+    ledger = new FileLedger(directory, nowMs);
+    await actuator().resume();
+    expect(outcomes()).toEqual(["WAITING pdb", `REFUSED ${reason}`]);
+    expect(cluster.evicted).toEqual([]);
+    expect(cluster.events.at(-1)).toMatchObject({ reason: "EvictionFailed", note: expect.stringContaining(`was not evicted: ${reason}`) });
+  });
+
+  test("what policy lets go though nobody would make it again is still let go", async () => {
+    cluster.budget = "no";
+    await actuator().offer(intent(cluster.add("web", { owner: undefined }), { owners: ["bare-pod"] }));
+    cluster.budget = undefined;
+    nowMs += 10_000;
+    ledger.close();
+    ledger = new FileLedger(directory, nowMs);
+    await actuator().resume();
+    expect(cluster.evicted).toEqual(["shop/web"]);
   });
 
   test("until the intent ends: then it is told as failed, and the pod stays", async () => {

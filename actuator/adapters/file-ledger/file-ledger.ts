@@ -40,6 +40,7 @@ const entrySchema = z.strictObject({
       ...{ driftId: z.string(), driftLogIndex: z.number() },
     })
     .optional(),
+  owners: z.array(z.string()).optional(),
   node: z.strictObject({ nodeId: z.string(), name: z.string(), marks: z.array(z.enum(NodeMark)), reason: z.string() }).optional(),
   settled: settledSchema.optional(),
   reported: z.boolean(),
@@ -156,12 +157,13 @@ export class FileLedger implements Ledger {
   }
 }
 
-function toLine({ settled, restartPolicy, target, pod, node, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
+function toLine({ settled, restartPolicy, target, pod, owners, node, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
   return {
     ...entry,
     restartPolicy: { ...restartPolicy },
     ...(target && { target: { ...target } }),
     ...(pod && { pod: { ...pod, imageDigests: [...pod.imageDigests] } }),
+    ...(owners && { owners: [...owners] }),
     ...(node && { node: { ...node, marks: [...node.marks] } }),
     ...(settled && { settled: toSettled(settled) }),
   };
