@@ -65,11 +65,12 @@ export function unfit(
   // Before anything else: whether there is such a pod is not told of these either.
   if (!target || target.namespace === ownNamespace || SYSTEM_NAMESPACES.includes(target.namespace)) return "protected";
   if (!pod) return "gone";
+  // Its node calls it by the hash of its file, the API server's copy has a uid of its own.
+  if (pod.isStatic) return "static-pod";
   if (pod.uid !== target.uid) return "other-pod";
   if (protect.length > 0 && compileNames(protect)(podService(target, pod))) return "protected";
   // A node's word is taken of its own pods alone.
   if (pod.nodeName !== target.nodeName) return "on-other-node";
-  if (pod.isStatic) return "static-pod";
   if (pod.endsMs !== undefined) return "terminating";
   const container = pod.containers.find(({ name }) => name === target.container);
   if (container?.id !== containerId) return "other-container";

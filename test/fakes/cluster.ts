@@ -23,7 +23,9 @@ export class FakeCluster implements Cluster {
     const containers = [{ name: "web", id, imageDigest }];
     const pod = { uid, nodeName: "w-1", labels: {}, running: true, isStatic: false, owner: `Deployment/${name}`, endsMs: undefined, containers, ...more };
     this.pods.set(`${namespace}/${name}`, pod);
-    const target = { namespace, name, uid: pod.uid, container: "web", nodeName: "w-1", imageDigests: [imageDigest], driftId: "D-7K2Q", driftLogIndex: 7 };
+    // The node knows a static pod by the hash of its file, which no uid of the API server's copy is.
+    const known = pod.isStatic ? randomBytes(16).toString("hex") : pod.uid;
+    const target = { namespace, name, uid: known, container: "web", nodeName: "w-1", imageDigests: [imageDigest], driftId: "D-7K2Q", driftLogIndex: 7 };
     return { target, containerId: id };
   }
 
