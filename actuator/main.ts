@@ -8,7 +8,7 @@ import { ApiServer, apiServerOfPod } from "@hullmark/daemon/api-server";
 import { CaptureFiles } from "./adapters/capture/capture-files.ts";
 import { DockerEngine } from "./adapters/docker/docker-engine.ts";
 import { FileLedger } from "./adapters/file-ledger/file-ledger.ts";
-import { type Credentials, readCredentials, VerifierLink } from "./adapters/grpc/verifier-link.ts";
+import { type Credentials, IntentKeys, readCredentials, VerifierLink } from "./adapters/grpc/verifier-link.ts";
 import { CommandHook } from "./adapters/hook/command-hook.ts";
 import { KubernetesCluster } from "./adapters/kubernetes/kubernetes-cluster.ts";
 import { type ActuatorConfig, loadConfig } from "./config.ts";
@@ -34,6 +34,9 @@ type Log = ReturnType<typeof openLog>;
 const RETRY_MS = 2000;
 const EXPIRE_MS = 600_000;
 
+/** For another node or cluster than this process acts for: whoever supervises it starts it anew. */
+class OtherCredentials extends Error {}
+
 async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void> {
   const started = openLog(config.log.level, {});
   const first = await credentialsOf(config, started, signal);
@@ -44,15 +47,20 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
   const captures = openCaptures(config);
   let link = new VerifierLink(config.verifier.address, first);
   /** They are renewed while it runs: by whoever asks for them again, or by the cluster. */
-  const relink = (): void => {
+  const reread = (): Credentials => {
     const next = readCredentials(config.credentialDirectory);
-    if (JSON.stringify(next.identity) !== JSON.stringify(identity)) throw new Error("these are another actuator's credentials: start anew");
+    if (JSON.stringify(next.identity) !== JSON.stringify(identity)) throw new OtherCredentials("these are another actuator's credentials: start anew");
+    return next;
+  };
+  const keys = new IntentKeys(first.intentKeys, () => reread().intentKeys);
+  const relink = (): void => {
+    const next = reread();
     link.close();
     link = new VerifierLink(config.verifier.address, next);
   };
   const actuator = new Actuator({
     ...{ identity, ledger, hands: handsOf(config, captures, log), nodes: nodesOf(config) },
-    verify: (message, signature) => link.verify(message, signature),
+    verify: (message, signature) => keys.verify(message, signature),
     report: (intentId, settled) => link.report(intentId, settled),
     nowMs: () => Date.now(),
     passing: dieAt([...new Set([...ACTUATOR_FAILPOINTS, ...CLUSTER_FAILPOINTS])], process.env),
@@ -63,6 +71,7 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
       try {
         await work(taskSignal);
       } catch (error) {
+        if (error instanceof OtherCredentials) throw error;
         if (!taskSignal.aborted) log.warn({ err: error }, what);
       }
       await delay(RETRY_MS, undefined, { signal: taskSignal }).catch(() => undefined);

@@ -248,6 +248,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     maxAgeDays: { ...config.keys.maxAgeDays, ear: config.ear.keyDays + 1 },
     changed: async (name, how) => {
       if (name === "ca" && how === "retired") server.reconnect();
+      if (name === "intent" && how === "retired") response.disconnect();
       // By those that sign now. Where it fails, the duty does it a second later.
       if (name === "log") await log.publish().catch(() => undefined);
     },

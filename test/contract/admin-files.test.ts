@@ -3,7 +3,7 @@ import { createPrivateKey, generateKeyPairSync, hash, X509Certificate } from "no
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readCredentials } from "@hullmark/actuator/adapters/grpc/verifier-link";
+import { IntentKeys, readCredentials } from "@hullmark/actuator/adapters/grpc/verifier-link";
 import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
 import { parseConfig } from "@hullmark/verifier/config";
 import { readPeerIdentity } from "@hullmark/verifier/core/enrolment/index";
@@ -110,4 +110,29 @@ test("the cluster's actuator has a certificate for its cluster, and the keys of 
   expect(read.intentKeys).toHaveLength(1);
   expect(readPeerIdentity(new X509Certificate(files["client.crt"] ?? "").raw, "eu-1")).toMatchObject({ kind: "cluster-actuator", cluster: "prod" });
   expect(await write()).toEqual(files);
+});
+
+test("an actuator that is at work learns of a key of intents by the first intent of it, and forgets one that was retired", async () => {
+  const publish = "publish: { namespace: hullmark, caConfigMap: ca, adminSecret: a, actuatorSecret: x }";
+  const cluster = parseConfig(`stateDirectory: ${home}\nregion: eu-1\nkubernetes: { cluster: prod, ${publish} }`, "test");
+  const intents = await intentKeys(cluster, undefined);
+  const write = async () => await writeActuatorFiles(cluster, await open(Date.now()), intents, Date.now());
+  await write();
+  const directory = join(home, "actuator");
+  const keys = new IntentKeys(readCredentials(directory).intentKeys, () => readCredentials(directory).intentKeys);
+  const message = Buffer.from("an intent");
+  const verifies = (by: Uint8Array | undefined) => keys.verify(message, by ?? Buffer.alloc(64));
+  const old = await intents.signing[0]?.sign(message);
+  expect(verifies(old)).toBe(true);
+  await intents.rotate();
+  const fresh = await intents.signing[0]?.sign(message);
+  expect([verifies(fresh), verifies(old)]).toEqual([false, true]);
+  await write();
+  expect([verifies(fresh), verifies(old)]).toEqual([true, true]);
+  await intents.retire();
+  await write();
+  expect([verifies(Buffer.alloc(64)), verifies(fresh), verifies(old)]).toEqual([false, true, false]);
+  // What cannot be read now changes nothing.
+  writeFileSync(join(directory, "intent.pub"), "");
+  expect([verifies(old), verifies(fresh)]).toEqual([false, true]);
 });

@@ -198,6 +198,8 @@ test("the key of intents gives way: until it is retired both sign, so that actua
   const both = await actuator();
   await expect.poll(() => both.signed, POLL).toEqual([2]);
   await verifier.adminClient.retireKey({ name: "intent", reason: "all have the new one" });
+  // So that it reads its credentials anew.
+  await expect.poll(() => both.ended(), POLL).toBe(true);
   const fresh = await actuator();
   await expect.poll(() => fresh.signed, POLL).toEqual([1]);
   expect(fresh.intents).toEqual(old.intents);

@@ -41,19 +41,42 @@ function identityOf(names: string): ActuatorIdentity | undefined {
   return ofCluster !== undefined && cluster !== undefined ? { region: ofCluster, cluster } : undefined;
 }
 
-export class VerifierLink {
-  readonly #channel: RpcChannel;
-  readonly #intentKeys: readonly KeyObject[];
+/** What intents are known by: the verifier may have changed its keys since they were read. */
+export class IntentKeys {
+  #keys: readonly KeyObject[];
+  readonly #read: () => readonly KeyObject[];
 
-  /** @param address `host:port` of the verifier's main listener */
-  constructor(address: string, { ca, certificate, key, intentKeys }: Credentials) {
-    this.#channel = new RpcChannel(address, credentials.createSsl(ca, key, certificate), KEEPALIVE);
-    this.#intentKeys = intentKeys;
+  /** @param read those that are there now; may throw */
+  constructor(keys: readonly KeyObject[], read: () => readonly KeyObject[]) {
+    this.#keys = keys;
+    this.#read = read;
   }
 
-  /** Ed25519 by one of the verifier's keys for intents. */
+  /** Ed25519 by one of them; where it is by none that was read before, they are read once more. */
   verify(message: Uint8Array, signature: Uint8Array): boolean {
-    return this.#intentKeys.some((key) => verify(null, message, key, signature));
+    return this.#isByAny(message, signature) || (this.#renew() && this.#isByAny(message, signature));
+  }
+
+  #isByAny(message: Uint8Array, signature: Uint8Array): boolean {
+    return this.#keys.some((key) => verify(null, message, key, signature));
+  }
+
+  #renew(): boolean {
+    try {
+      this.#keys = this.#read();
+      return true;
+    } catch {
+      return false; // being written, or another actuator's: those that are held stay
+    }
+  }
+}
+
+export class VerifierLink {
+  readonly #channel: RpcChannel;
+
+  /** @param address `host:port` of the verifier's main listener */
+  constructor(address: string, { ca, certificate, key }: Credentials) {
+    this.#channel = new RpcChannel(address, credentials.createSsl(ca, key, certificate), KEEPALIVE);
   }
 
   /** @throws RpcError at the stream's end */
