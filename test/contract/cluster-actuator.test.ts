@@ -297,13 +297,14 @@ test("nothing depends on an Event", async () => {
 
 describe("what the API server answers", () => {
   const asked: { path: string; body: unknown }[] = [];
-  const answering = (answer: ApiAnswer) => {
+  /** @param found what there is under the pod's name, where that is asked for */
+  const answering = (answer: ApiAnswer, found = answer) => {
     asked.length = 0;
     const post = async (path: string, body: unknown) => {
       asked.push({ path, body });
       return answer;
     };
-    return new KubernetesCluster({ get: async () => answer, post }, "actuator-0");
+    return new KubernetesCluster({ get: async () => found, post }, "actuator-0");
   };
   const budget = (causes: object[], retryAfterSeconds?: number) => ({ status: 429, body: { message: "Cannot evict", details: { causes, retryAfterSeconds } } });
   const pod = { namespace: "shop", name: "web", uid: "u-1" };
@@ -312,7 +313,6 @@ describe("what the API server answers", () => {
   test.each<[string, ApiAnswer, object]>([
     ["yes", { status: 201, body: {} }, { outcome: "accepted" }],
     ["no such pod", { status: 404, body: {} }, { outcome: "gone" }],
-    ["another uid", { status: 409, body: {} }, { outcome: "gone" }],
     ["a budget", budget([DISRUPTION], 10), { outcome: "budget", why: "web needs 2 healthy pods", retryAfterMs: 10_000 }],
     ["a budget without a time", budget([DISRUPTION]), { outcome: "budget", why: "web needs 2 healthy pods", retryAfterMs: 5_000 }],
     ["a budget for ever", budget([DISRUPTION], 1e9), { outcome: "budget", why: "web needs 2 healthy pods", retryAfterMs: 60_000 }],
@@ -324,6 +324,15 @@ describe("what the API server answers", () => {
         body: { apiVersion: "policy/v1", kind: "Eviction", metadata: { name: "web", namespace: "shop" }, deleteOptions: { preconditions: { uid: "u-1" } } },
       },
     ]);
+  });
+
+  const CONFLICT: ApiAnswer = { status: 409, body: { message: "the object has been modified" } };
+  const named = (uid: string): ApiAnswer => ({ status: 200, body: { metadata: { uid }, spec: {} } });
+
+  test("a conflict says that it is gone only where it is: another, or none, has its name", async () => {
+    expect(await answering(CONFLICT, named("u-2")).evict(pod)).toEqual({ outcome: "gone" });
+    expect(await answering(CONFLICT, { status: 404, body: {} }).evict(pod)).toEqual({ outcome: "gone" });
+    await expect(answering(CONFLICT, named("u-1")).evict(pod)).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
   });
 
   test.each<[string, ApiAnswer, string]>([

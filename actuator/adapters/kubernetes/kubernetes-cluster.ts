@@ -72,8 +72,9 @@ export class KubernetesCluster implements Cluster {
     const eviction = { apiVersion: "policy/v1", kind: "Eviction", metadata: { name, namespace }, deleteOptions: { preconditions: { uid } } };
     const answer = await this.#ask(() => this.#api.post(`${path(namespace, name)}/eviction`, eviction));
     if (answer.status === 200 || answer.status === 201) return { outcome: "accepted" };
-    // 409: the precondition does not hold.
-    if (answer.status === 404 || answer.status === 409) return { outcome: "gone" };
+    if (answer.status === 404) return { outcome: "gone" };
+    // The precondition does not hold, or the pod was changed in between: it is asked again then.
+    if (answer.status === 409 && (await this.find({ namespace, name }))?.uid !== uid) return { outcome: "gone" };
     const status = statusOf(answer);
     const budget = answer.status === 429 && status.details.causes.find(({ reason }) => reason === "DisruptionBudget");
     if (!budget) throw problem(answer, "create pods/eviction");
@@ -125,7 +126,7 @@ function statusOf({ body }: ApiAnswer): z.output<typeof Status> {
 
 /** What the API server has no time for now passes; what it refuses stays refused. */
 function problem(answer: ApiAnswer, right: string): EngineError {
-  const passes = [401, 429, 502, 503, 504].includes(answer.status);
+  const passes = [401, 409, 429, 502, 503, 504].includes(answer.status);
   const hint = answer.status === 401 || answer.status === 403 ? ` (the actuator's service account needs the right to ${right})` : "";
   return new EngineError(
     passes ? "ENGINE_UNREACHABLE" : "ENGINE_REFUSED",
