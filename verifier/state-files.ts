@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { stringify } from "yaml";
 import { LogKeys } from "./adapters/log-signer/index.ts";
 import type { VerifierConfig } from "./config.ts";
+import { clusterActuatorUri } from "./core/enrolment/peer-identity.ts";
 import type { People } from "./core/people/people.ts";
 import { parseVerifierKey } from "./core/transparency/note.ts";
 import type { CertificateAuthority, IssuedCertificate } from "./ports/certificate-authority.ts";
@@ -84,7 +85,7 @@ export async function writeAdminFiles(
     write("ca.crt", authority.trustedPem);
     write("log.pub", logVerifierKeys);
     await writeCredential(join(config.stateDirectory, role), authority, nowMs, {
-      counts: (sha256) => people.counts(role, sha256),
+      counts: ({ raw }) => people.counts(role, hash("sha256", raw)),
       issue: (publicKey) => people.issueOwn({ name: role, role, publicKey, lifetimeMs: ADMIN_CERTIFICATE_MS }),
     });
   }
@@ -104,7 +105,8 @@ function peopleRoles({ kubernetes }: VerifierConfig): readonly PeopleRole[] {
 }
 
 /**
- * Writes STATE/actuator where the cluster's actuator is to have its credentials from the cluster: the same files as `hullmark node actuator` writes, made anew as those of people.
+ * Writes STATE/actuator where the cluster's actuator is to have its credentials from the cluster: the same files as `hullmark node actuator` writes, made anew as those of people,
+ * and where the cluster's name is another one.
  * @throws SignerError
  */
 export async function writeActuatorFiles(
@@ -113,14 +115,14 @@ export async function writeActuatorFiles(
   intents: Pick<LogKeys, "signing">,
   nowMs: number,
 ): Promise<void> {
-  const { kubernetes, stateDirectory } = config;
+  const { kubernetes, stateDirectory, region } = config;
   if (kubernetes?.publish?.actuatorSecret === undefined) return;
   const directory = join(stateDirectory, "actuator");
   const write = writerIn(directory);
   write("ca.crt", authority.trustedPem);
   write("intent.pub", intents.signing.map(({ verifierKey }) => parseVerifierKey(verifierKey).publicKey.export({ type: "spki", format: "pem" })).join(""));
   await writeCredential(directory, authority, nowMs, {
-    counts: () => true,
+    counts: ({ subjectAltName }) => subjectAltName === `URI:${clusterActuatorUri(region, kubernetes.cluster)}`,
     issue: (spki) => authority.issueClusterActuator(kubernetes.cluster, spki, ADMIN_CERTIFICATE_MS),
   });
 }
@@ -134,10 +136,9 @@ async function writeCredential(
   directory: string,
   { rootPem }: CertificateAuthority,
   nowMs: number,
-  { counts, issue }: { readonly counts: (certificateSha256: string) => boolean; readonly issue: (spki: Uint8Array) => Promise<IssuedCertificate> },
+  { counts, issue }: { readonly counts: (certificate: X509Certificate) => boolean; readonly issue: (spki: Uint8Array) => Promise<IssuedCertificate> },
 ): Promise<void> {
-  const stillCounts = (certificate: X509Certificate) => counts(hash("sha256", certificate.raw));
-  if (isGood(join(directory, "client.crt"), join(directory, "client.key"), rootPem, nowMs, stillCounts)) return;
+  if (isGood(join(directory, "client.crt"), join(directory, "client.key"), rootPem, nowMs, counts)) return;
   const write = writerIn(directory);
   const { privateKey, publicKey } = newKey();
   const { chain } = await issue(spkiOf(publicKey));

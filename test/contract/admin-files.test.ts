@@ -110,6 +110,10 @@ test("the cluster's actuator has a certificate for its cluster, and the keys of 
   expect(read.intentKeys).toHaveLength(1);
   expect(readPeerIdentity(new X509Certificate(files["client.crt"] ?? "").raw, "eu-1")).toMatchObject({ kind: "cluster-actuator", cluster: "prod" });
   expect(await write()).toEqual(files);
+  // Another name of the cluster is another actuator: the verifier refuses the one before.
+  const renamed = parseConfig(`stateDirectory: ${home}\nregion: eu-1\nkubernetes: { cluster: prod-2, ${publish} }`, "test");
+  await writeActuatorFiles(renamed, await open(nowMs), await intentKeys(renamed, undefined), nowMs);
+  expect(readCredentials(join(home, "actuator")).identity).toEqual({ region: "eu-1", cluster: "prod-2" });
 });
 
 test("an actuator that is at work learns of a key of intents by the first intent of it, and forgets one that was retired", async () => {
