@@ -75,7 +75,7 @@ export class ClusterHands implements Hands {
     if (nowMs >= entry.expiresAtMs) return pause ? failed("pdb", pause.why) : failed("expired", "the API server did not let it be asked in time");
     if (pause && nowMs < pause.untilMs) return { waitsFor: "pdb", detail: pause.why };
     // It may have waited for minutes: what was found when it was taken is to be so still.
-    const refusal = unfit({ ...entry, owners: entry.owners ?? [] }, found, limits, ownNamespace);
+    const refusal = unfit({ pod, containerId: entry.containerId, owners: entry.owners ?? [] }, found, limits, ownNamespace);
     if (refusal) return { outcome: Outcome.REFUSED, reason: refusal, detail: "", newContainerId: "" };
     await this.#tell(entry, pod, "Evicting", "is evicted, since it drifted", nowMs);
     passing("evicting");

@@ -320,7 +320,7 @@ describe("one container", () => {
   });
 
   test.each(["recreate", "evict"])("what drifts again however often it is replaced (%s) is people's in the end: the last rung is no loop", (rung) => {
-    const pod = rung === "evict" ? { containerName: "shop/web-1/web", workload: "shop/web" } : {};
+    const pod: Partial<Pick<WorkloadRow, "containerName" | "workload">> = rung === "evict" ? { containerName: "shop/web-1/web", workload: "shop/web" } : {};
     const policy = policyOf(rules(every(`[alert, ${rung}]`), "    hourlyPercent: 100\n"));
     const history: ActionRow[] = [past(ActionState.DONE, { id: "A-0", kind: ActionKind.STOP, containerId: "c-0", ...pod })];
     for (let n = 1; n < 20; n++) {

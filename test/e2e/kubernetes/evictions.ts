@@ -9,7 +9,7 @@ import type { PodTarget } from "@hullmark/actuator/ports/cluster";
 import { ApiServer } from "@hullmark/daemon/api-server";
 import { ActionKind } from "@hullmark/proto/v1/response";
 import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
-import { stringify } from "yaml";
+import { parse, stringify } from "yaml";
 import { type Stack, tail } from "../../../deploy/stack/stack.ts";
 import type { Kubernetes, Testbed } from "../../../deploy/testbed/index.ts";
 import { REPOSITORY } from "../../../deploy/testbed/paths.ts";
@@ -30,12 +30,12 @@ export const EVICTING = `  response:
         ladder: { low: [evict], medium: [evict], high: [evict], critical: [evict] }
 `;
 
-/** What the chart's ClusterRole says (deploy/helm/hullmark/templates/actuator.yaml). */
-const RIGHTS = [
-  { apiGroups: [""], resources: ["pods"], verbs: ["get", "list"] },
-  { apiGroups: [""], resources: ["pods/eviction"], verbs: ["create"] },
-  { apiGroups: ["events.k8s.io"], resources: ["events"], verbs: ["create"] },
-];
+/** Rules of the chart's ClusterRole: the template has nothing to be filled in there. */
+function rights(): readonly object[] {
+  const template = readFileSync(join(REPOSITORY, "deploy/helm/hullmark/templates/actuator.yaml"), "utf8");
+  const { rules } = parse(/^rules:\n(?: +.*\n)+/m.exec(template)?.[0] ?? "") as { rules: readonly object[] };
+  return rules;
+}
 
 export interface EvictionBed {
   readonly bed: Testbed;
@@ -97,7 +97,7 @@ export function evictions(of: () => EvictionBed): void {
   beforeAll(async () => {
     const { bed, cluster, stack } = of();
     home = mkdtempSync(join(tmpdir(), "hullmark-evictions-"));
-    access = await serviceAccount(cluster, home, "actuator", RIGHTS);
+    access = await serviceAccount(cluster, home, "actuator", rights());
     const credentialDirectory = join(home, "credentials");
     await eventually(
       "its credentials",
@@ -196,7 +196,8 @@ export function evictions(of: () => EvictionBed): void {
     expect(steps.map((each) => each["state"]).filter((state, i, all) => state !== all[i - 1])).toEqual(["issued", "done"]);
     expect(steps.at(-1)).toMatchObject({ pod: `default/${name}`, podUid: uid });
     expect(entries[Number(evicting?.metadata.annotations?.["hullmark.dev/drift-log-index"])]).toMatchObject({ type: "drift" });
-    expect(await told(name)).toHaveLength(1);
+    // On a busy machine an intent may end before it is begun, and is issued anew: it is evicted once.
+    expect((await told(name)).filter(({ state }) => state === "done")).toHaveLength(1);
   });
 
   test("a disruption budget that forbids is waited for, and told of; when it gives way the pod goes", { timeout: 900_000 }, async () => {
