@@ -22,6 +22,7 @@ function policyOf(nodes: string, more = "", mode = "enforce"): NodeSituation["po
 
 const rule = (more = ""): string => `{ rules: [{ name: all, marks: [cordon, label], actuators: [ops-*]${more} }] }`;
 const MARK = policyOf(rule());
+const DRY_RUN = policyOf(rule(), "", "dry-run");
 const [LABEL, CORDON] = [NodeMark.LABEL, NodeMark.CORDON];
 const OPS = { id: "ops", name: "ops-1", verdict: Verdict.WARNING };
 const bad = (id = "n1", more: Partial<NodeRow> = {}): NodeRow => node(id, { name: `w-${id}`, verdict: Verdict.CONTRAINDICATED, ...more });
@@ -87,6 +88,18 @@ describe("one node", () => {
     ["another node was marked within the hour", { history: [past(ActionState.DONE, { nodeId: "n2", issuedAtMs: T0 - 1000 })] }, "breaker"],
     ["another was, by a clock that was ahead", { history: [past(ActionState.DONE, { nodeId: "n2", issuedAtMs: T0 + HOUR_MS })] }, "breaker"],
     ["as many as may be at once are marked", { history: [past(ActionState.DONE, { nodeId: "n2" })] }, "breaker"],
+    ["as many as may be at once would be", { policy: DRY_RUN, history: [past(ActionState.DRY_RUN, { nodeId: "n2", issuedAtMs: undefined })] }, "breaker"],
+    [
+      "in a dry run too, a node whose marks were lifted counts for nothing",
+      {
+        policy: DRY_RUN,
+        history: [
+          past(ActionState.DONE, { nodeId: "n2" }),
+          past(ActionState.DONE, { nodeId: "n2", number: 2, id: "A-2", kind: ActionKind.LIFT_NODE, driftId: "" }),
+        ],
+      },
+      "act MARK_NODE 1,3",
+    ],
     ["a container's actions count for nothing", { history: [past(ActionState.DONE, { nodeId: "n2", issuedAtMs: T0, node: undefined })] }, "act MARK_NODE 1,3"],
     [
       "a marked node that is gone for good counts for nothing",
@@ -95,6 +108,50 @@ describe("one node", () => {
     ],
     ["a part is there", { history: [past(ActionState.DONE, { driftId: "D-0" }, [LABEL])] }, "act MARK_NODE 3"],
     ["a revoked one", { node: bad("n1", { revokedAtMs: T0 }), drifts: [] }, "act MARK_NODE 1,3"],
+    [
+      "a revoked one that was marked and lifted before",
+      {
+        node: bad("n1", { revokedAtMs: T0 - HOUR_MS }),
+        drifts: [],
+        history: [past(ActionState.DONE), past(ActionState.DONE, { number: 2, id: "A-2", kind: ActionKind.LIFT_NODE, driftId: "" })],
+      },
+      "act MARK_NODE 1,3",
+    ],
+    [
+      "one that was revoked, marked, approved, lifted, and is revoked again",
+      {
+        node: bad("n1", { revokedAtMs: T0 - HOUR_MS }),
+        drifts: [],
+        history: [past(ActionState.DONE, { driftId: "" }), past(ActionState.DONE, { number: 2, id: "A-2", kind: ActionKind.LIFT_NODE, driftId: "" })],
+      },
+      "act MARK_NODE 1,3",
+    ],
+    [
+      "a revocation before, of which people denied it",
+      { node: bad("n1", { revokedAtMs: T0 - HOUR_MS }), drifts: [], history: [past(ActionState.DENIED, { driftId: "" })] },
+      "act MARK_NODE 1,3",
+    ],
+    ["a denial before it was revoked as well", { node: bad("n1", { revokedAtMs: T0 - HOUR_MS }), history: [past(ActionState.DENIED)] }, "act MARK_NODE 1,3"],
+    [
+      "a denial before a revocation that policy does nothing about",
+      { policy: policyOf(rule(", reasons: [boot]")), node: bad("n1", { revokedAtMs: T0 - HOUR_MS }), history: [past(ActionState.DENIED)] },
+      "denied",
+    ],
+    [
+      "people denied it for this revocation",
+      { node: bad("n1", { revokedAtMs: LONG_AGO }), drifts: [], history: [past(ActionState.DENIED, { driftId: "" })] },
+      "denied",
+    ],
+    [
+      "a revoked one where somebody else had marked it",
+      { node: bad("n1", { revokedAtMs: LONG_AGO }), drifts: [], history: [past(ActionState.DONE, { driftId: "" }, [])] },
+      "contained",
+    ],
+    [
+      "one that was marked and lifted, and is found so again for the same",
+      { history: [past(ActionState.DONE), past(ActionState.DONE, { number: 2, id: "A-2", kind: ActionKind.LIFT_NODE, driftId: "" })] },
+      "act MARK_NODE 1,3",
+    ],
   ])("%s", (_name, more, expected) => expect(why(more)).toBe(expected));
 
   test("only contraindicated is marked, only attested is lifted: unknown, stale and unreachable lead to nothing", () => {

@@ -37,6 +37,8 @@ export interface NodeAct {
   readonly reason: string;
   /** undefined: the node was revoked, or is lifted. */
   readonly drift: DriftRow | undefined;
+  /** Unix milliseconds: what was asked for, or said of it, before that was about something else. */
+  readonly sinceMs: number;
   readonly rule: string;
   readonly approvals: number;
   /** undefined in a dry run where nobody listens. */
@@ -88,14 +90,23 @@ function toMark(situation: NodeSituation, node: Node, others: readonly ActionRow
   const revoked = node.revokedAtMs !== undefined && counts(rule, REVOKED);
   if (!drift && !revoked) return "no-drift";
   if (rule.marks.length === 0) return "alert";
+  // A revocation is a cause of its own, and each anew.
+  const asked = { kind: ActionKind.MARK_NODE, drift, sinceMs: (revoked && node.revokedAtMs) || 0 } as const;
   // What was there already when it was asked for is somebody else's, and not asked for again for the same.
-  const there = others.filter((each) => each.nodeId === node.id && each.state === ActionState.DONE && each.driftId === (drift?.id ?? ""));
-  const standing = [...(situation.standing.get(node.id)?.marks ?? []), ...there.flatMap((each) => each.node?.marks ?? [])];
+  const there = others.filter((each) => each.nodeId === node.id && each.state === ActionState.DONE && isForSame(each, asked));
+  const standing = [
+    ...(situation.standing.get(node.id)?.marks ?? []),
+    ...there.flatMap((each) => each.node?.marks.filter((mark) => !each.node?.done.includes(mark)) ?? []),
+  ];
   const marks = rule.marks.map((name) => MARKS[name]).filter((mark) => !standing.includes(mark));
   if (marks.length === 0) return "contained";
   const actuator = actuatorFor(situation, node.id, compileNames(rule.actuators));
   const { name, approvals } = rule;
-  return { act: true, kind: ActionKind.MARK_NODE, node, marks, reason: drift?.kind ?? REVOKED, drift, rule: name, approvals, actuator };
+  return { act: true, ...asked, node, marks, reason: drift?.kind ?? REVOKED, rule: name, approvals, actuator };
+}
+
+function isForSame({ kind, driftId, createdAtMs }: ActionRow, asked: Pick<NodeAct, "kind" | "drift" | "sinceMs">): boolean {
+  return kind === asked.kind && driftId === (asked.drift?.id ?? "") && createdAtMs >= asked.sinceMs;
 }
 
 /** Whoever put marks on takes them away: it alone knows that they are its own. */
@@ -110,7 +121,7 @@ function toLift(situation: NodeSituation, node: Node): NodeAct | Idle {
   const rule = nodeRuleFor(situation.policy, node.name);
   const approvals = rule?.lift === "automatic" ? 0 : Math.max(1, rule?.approvals ?? 1);
   const actuator = actuatorFor(situation, node.id, (name) => name === by.name);
-  return { act: true, kind: ActionKind.LIFT_NODE, node, marks, reason: "", drift: undefined, rule: rule?.name ?? first.rule, approvals, actuator };
+  return { act: true, kind: ActionKind.LIFT_NODE, node, marks, reason: "", drift: undefined, sinceMs: 0, rule: rule?.name ?? first.rule, approvals, actuator };
 }
 
 /** One that listens, of a node that is believed itself; never the node's own. */
@@ -121,13 +132,13 @@ function actuatorFor({ listening, isMember }: NodeSituation, nodeId: string, nam
   return found && { nodeId: found.id, name: found.name };
 }
 
-function pastOf(others: readonly ActionRow[], { node, kind, drift, marks }: NodeAct, dryRun: boolean): Idle | undefined {
-  const same = others.filter((each) => each.nodeId === node.id);
+function pastOf(others: readonly ActionRow[], act: NodeAct, dryRun: boolean): Idle | undefined {
+  const same = others.filter((each) => each.nodeId === act.node.id);
   if (same.some(({ state }) => UNSETTLED.has(state))) return "under-way";
-  const asked = same.filter((each) => each.kind === kind && each.driftId === (drift?.id ?? "") && marks.every((mark) => each.node?.marks.includes(mark)));
+  const asked = same.filter((each) => isForSame(each, act) && act.marks.every((mark) => each.node?.marks.includes(mark)));
   // A lift names no drift: what people or an actuator said of one before the node was marked anew is of another.
   const marked = Math.max(0, ...same.filter((each) => each.kind === ActionKind.MARK_NODE && each.state === ActionState.DONE).map(({ number }) => number));
-  const now = kind === ActionKind.LIFT_NODE ? asked.filter(({ number }) => number > marked) : asked;
+  const now = act.kind === ActionKind.LIFT_NODE ? asked.filter(({ number }) => number > marked) : asked;
   if (now.some(({ state }) => state === ActionState.DENIED)) return "denied";
   if (dryRun && now.some(({ state }) => state === ActionState.DRY_RUN)) return "told";
   const fruitless = now.filter((each) => FRUITLESS.has(each.state) && !(each.state === ActionState.REFUSED && HOST_LIMITS.has(each.reason)));
@@ -154,7 +165,10 @@ function heldBy(
   const marked = begun.filter((each) => each.kind === ActionKind.MARK_NODE);
   if (marked.filter(({ atMs }) => nowMs - atMs < HOUR_MS).length >= share(limits.hourlyPercent)) return "breaker";
   // A node that is marked already may be marked further; one that is gone for good takes nobody's place.
-  const atOnce = new Set([...standing.keys(), ...marked.filter(({ state }) => UNSETTLED.has(state) || dryRun).map(({ nodeId }) => nodeId)]);
+  const atOnce = new Set([
+    ...standing.keys(),
+    ...marked.filter(({ state }) => UNSETTLED.has(state) || state === ActionState.DRY_RUN).map(({ nodeId }) => nodeId),
+  ]);
   const elsewhere = [...atOnce].filter((id) => id !== node.id && isMember(id));
   return elsewhere.length >= share(limits.atOncePercent) ? "breaker" : undefined;
 }
