@@ -22,10 +22,16 @@ const recipient = z.string().refine((text) => {
   }
 }, "want an age recipient (age1…), as age-keygen prints it");
 
+/** Handed to a program. */
+const word = z
+  .string()
+  .max(4096)
+  .refine((text) => !text.includes("\0"), "want no NUL");
+
 const hook = z.strictObject({
-  command: z.string().startsWith("/", "want an absolute path"),
-  arguments: z.array(z.string().max(4096)).max(64).default([]),
-  environment: z.record(z.string().regex(/^(?!HULLMARK_)[A-Za-z_][A-Za-z0-9_]*$/, "want a name, and none of HULLMARK_"), z.string().max(4096)).default({}),
+  command: word.startsWith("/", "want an absolute path"),
+  arguments: z.array(word).max(64).default([]),
+  environment: z.record(z.string().regex(/^(?!HULLMARK_)[A-Za-z_][A-Za-z0-9_]*$/, "want a name, and none of HULLMARK_"), word).default({}),
   timeoutSeconds: z.int().min(1).max(120).default(30),
 });
 

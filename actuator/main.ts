@@ -59,7 +59,7 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
     link = new VerifierLink(config.verifier.address, next);
   };
   const actuator = new Actuator({
-    ...{ identity, ledger, hands: handsOf(config, captures, log), nodes: nodesOf(config) },
+    ...{ identity, ledger, hands: handsOf(config, captures, log), nodes: nodesOf(config, ledger) },
     verify: (message, signature) => keys.verify(message, signature),
     report: (intentId, settled) => link.report(intentId, settled),
     nowMs: () => Date.now(),
@@ -137,10 +137,10 @@ function handsOf({ limits, docker, kubernetes }: ActuatorConfig, captures: Captu
 }
 
 /** @throws Error where the hook may not be run */
-function nodesOf({ nodes, limits }: ActuatorConfig): NodeHands | undefined {
+function nodesOf({ nodes, limits }: ActuatorConfig, ledger: FileLedger): NodeHands | undefined {
   if (!nodes) return undefined;
   const { hook, ...own } = nodes;
-  return new NodeHands(new CommandHook({ ...hook, timeoutMs: hook.timeoutSeconds * 1000 }), { ...own, pauseMs: limits.pauseSeconds * 1000 });
+  return new NodeHands(new CommandHook({ ...hook, timeoutMs: hook.timeoutSeconds * 1000 }), { ...own, pauseMs: limits.pauseSeconds * 1000 }, ledger);
 }
 
 function openCaptures({ capture, stateDirectory, docker }: ActuatorConfig): CaptureFiles | undefined {

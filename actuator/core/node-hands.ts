@@ -1,11 +1,11 @@
 /** Marks on nodes: whether this actuator may put them on, within limits that no verifier raises, and takes away none but its own. */
 import { compileNames } from "@hullmark/proto/codec";
 import { ActionKind, type NodeMark, Outcome } from "@hullmark/proto/v1/response";
-import type { LedgerEntry, Settled } from "../ports/ledger.ts";
-import type { NodeHook } from "../ports/node-hook.ts";
+import type { Ledger, LedgerEntry, Settled } from "../ports/ledger.ts";
+import type { NodeCallResult, NodeHook } from "../ports/node-hook.ts";
 import type { CheckedIntent } from "./check-intent.ts";
 import type { Hands, Looked } from "./hands.ts";
-import { standingOn } from "./standing-on.ts";
+import { type OwnMark, standingOn } from "./standing-on.ts";
 
 export interface NodeLimits {
   /** Globs over names of the nodes that may be marked. */
@@ -21,16 +21,20 @@ export interface NodeLimits {
 type NodeRefusal = "unknown-kind" | "protected" | "not-ours" | "cooling-down" | "breaker";
 
 const HOUR_MS = 3_600_000;
+/** So long a mark that may have been put on takes its place among those at once. */
+const UNSURE_MS = 86_400_000;
 const MAX_DETAIL_CHARS = 500;
 const NO_RESTART = { name: "", maximumRetryCount: 0 };
 
 export class NodeHands implements Hands {
   readonly #hook: NodeHook;
   readonly #limits: NodeLimits;
+  readonly #ledger: Pick<Ledger, "all" | "noteTry">;
 
-  constructor(hook: NodeHook, limits: NodeLimits) {
+  constructor(hook: NodeHook, limits: NodeLimits, ledger: Pick<Ledger, "all" | "noteTry">) {
     this.#hook = hook;
     this.#limits = limits;
+    this.#ledger = ledger;
   }
 
   async look(intent: CheckedIntent, ledger: readonly LedgerEntry[], nowMs: number): Promise<Looked> {
@@ -38,16 +42,30 @@ export class NodeHands implements Hands {
   }
 
   /** Mark by mark; where one fails the others before it stay, and are told. */
-  async carryOut({ node, kind, actionId }: LedgerEntry): Promise<Settled> {
+  async carryOut(entry: LedgerEntry): Promise<Settled> {
     const marks: NodeMark[] = [];
-    for (const mark of node?.marks ?? []) {
-      const { nodeId = "", name = "", reason = "" } = node ?? {};
-      const result = await this.#hook.call({ verb: kind === ActionKind.MARK_NODE ? "mark" : "lift", mark, nodeId, name, actionId, reason });
-      if (result.outcome === "failed")
-        return { outcome: Outcome.FAILED, reason: "hook", detail: result.detail.slice(0, MAX_DETAIL_CHARS), newContainerId: "", marks };
+    const own = standingOn(this.#ledger.all()).get(entry.node?.nodeId ?? "");
+    for (const mark of entry.node?.marks ?? []) {
+      const result = entry.kind === ActionKind.MARK_NODE ? await this.#mark(entry, mark, own?.get(mark)) : await this.#call(entry, mark, own?.get(mark)?.name);
       if (result.outcome === "done") marks.push(mark);
+      if ("detail" in result) return { outcome: Outcome.FAILED, reason: "hook", detail: result.detail.slice(0, MAX_DETAIL_CHARS), newContainerId: "", marks };
     }
     return { outcome: Outcome.DONE, reason: "", detail: "", newContainerId: "", marks };
+  }
+
+  /** What is there since a try that was cut off is this actuator's own. */
+  async #mark(entry: LedgerEntry, mark: NodeMark, before: OwnMark | undefined): Promise<NodeCallResult> {
+    this.#ledger.noteTry(entry.intentId, mark, true);
+    const result = await this.#call(entry, mark);
+    if (result.outcome === "done" || result.outcome === "cut-off") return result;
+    if (before === undefined || before.name !== entry.node?.name) this.#ledger.noteTry(entry.intentId, mark, false);
+    else if (result.outcome === "there") return { outcome: "done" };
+    return result;
+  }
+
+  #call({ node, kind, actionId }: LedgerEntry, mark: NodeMark, knownAs = node?.name): Promise<NodeCallResult> {
+    const { nodeId = "", reason = "" } = node ?? {};
+    return this.#hook.call({ verb: kind === ActionKind.MARK_NODE ? "mark" : "lift", mark, nodeId, name: knownAs ?? "", actionId, reason });
   }
 }
 
@@ -59,13 +77,20 @@ export function refuseNode(
   nowMs: number,
 ): NodeRefusal | undefined {
   if (!node) return "unknown-kind";
-  if (!compileNames(limits.allow)(node.name)) return "protected";
+  const isAllowed = compileNames(limits.allow);
   const standing = standingOn(ledger);
-  const own = standing.get(node.nodeId);
-  if (kind === ActionKind.LIFT_NODE) return own?.name === node.name && node.marks.every((mark) => own.marks.includes(mark)) ? undefined : "not-ours";
+  if (kind === ActionKind.LIFT_NODE) {
+    // By the name that they were put on under, whatever the node is called now.
+    const own = node.marks.map((mark) => standing.get(node.nodeId)?.get(mark));
+    if (!own.every((each) => each?.sure)) return "not-ours";
+    return own.every((each) => each && isAllowed(each.name)) ? undefined : "protected";
+  }
+  if (!isAllowed(node.name)) return "protected";
   // What was begun counts, however it ended; times to come count too, since the clock was set back.
   const begun = ledger.filter((each) => each.kind === ActionKind.MARK_NODE && each.settled?.outcome !== Outcome.REFUSED);
   if (begun.some((each) => each.node?.nodeId === node.nodeId && nowMs - each.receivedAtMs < limits.pauseMs)) return "cooling-down";
   if (begun.filter(({ receivedAtMs }) => nowMs - receivedAtMs < HOUR_MS).length >= limits.hourly) return "breaker";
-  return [...standing.keys()].filter((nodeId) => nodeId !== node.nodeId).length >= limits.atOnce ? "breaker" : undefined;
+  const elsewhere = [...standing].filter(([nodeId]) => nodeId !== node.nodeId);
+  const marked = elsewhere.filter(([, marks]) => [...marks.values()].some(({ sure, atMs }) => sure || nowMs - atMs < UNSURE_MS));
+  return marked.length >= limits.atOnce ? "breaker" : undefined;
 }

@@ -2,23 +2,31 @@
 import { ActionKind, type NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import type { LedgerEntry } from "../ports/ledger.ts";
 
-interface StandingOn {
+export interface OwnMark {
+  /** The name that the hook was told: the node may have another by now. */
   readonly name: string;
-  readonly marks: readonly NodeMark[];
+  readonly atMs: number;
+  /** false: a try was cut off, and whether it put the mark on is not known. */
+  readonly sure: boolean;
 }
 
-/** By node id. @param ledger in the order in which it came */
-export function standingOn(ledger: Iterable<LedgerEntry>): ReadonlyMap<string, StandingOn> {
-  const standing = new Map<string, StandingOn>();
-  for (const { node, kind, settled } of ledger) {
-    // What was refused, or is not ended, changed nothing that is known: not even by which name a node goes.
-    if (!node || !settled || settled.outcome === Outcome.REFUSED) continue;
-    const before = standing.get(node.nodeId)?.marks ?? [];
-    const done = settled.marks ?? [];
-    const gone = kind === ActionKind.LIFT_NODE ? (settled.outcome === Outcome.DONE ? node.marks : done) : [];
-    const marks = [...new Set([...before, ...(kind === ActionKind.MARK_NODE ? done : [])])].filter((mark) => !gone.includes(mark));
-    if (marks.length > 0) standing.set(node.nodeId, { name: node.name, marks });
-    else standing.delete(node.nodeId);
+type OwnMarks = ReadonlyMap<NodeMark, OwnMark>;
+
+/** By node id; never empty. @param ledger in the order in which it came */
+export function standingOn(ledger: Iterable<LedgerEntry>): ReadonlyMap<string, OwnMarks> {
+  const standing = new Map<string, OwnMarks>();
+  for (const entry of ledger) {
+    // What was refused changed nothing.
+    if (!entry.node || entry.settled?.outcome === Outcome.REFUSED) continue;
+    const { nodeId, marks, name } = entry.node;
+    const own = new Map(standing.get(nodeId));
+    const done = entry.settled?.marks ?? [];
+    if (entry.kind === ActionKind.MARK_NODE) {
+      for (const mark of entry.tried ?? []) if (!own.get(mark)?.sure) own.set(mark, { name, atMs: entry.receivedAtMs, sure: false });
+      for (const mark of done) own.set(mark, { name, atMs: entry.receivedAtMs, sure: true });
+    } else for (const mark of entry.settled?.outcome === Outcome.DONE ? marks : done) own.delete(mark);
+    if (own.size > 0) standing.set(nodeId, own);
+    else standing.delete(nodeId);
   }
   return standing;
 }

@@ -25,6 +25,8 @@ export interface LedgerEntry {
   readonly owners?: readonly string[] | undefined;
   /** Of an action on a node. */
   readonly node?: MarkedNode | undefined;
+  /** Of marks for a node: those that the hook was asked for, and has not said to have left as they were. */
+  readonly tried?: readonly NodeMark[] | undefined;
   readonly settled: Settled | undefined;
   /** The verifier has answered the report. */
   readonly reported: boolean;
@@ -59,6 +61,8 @@ export interface Ledger {
   all(): readonly LedgerEntry[];
   /** Durable on return. @throws LedgerError LEDGER_FULL, LEDGER_KNOWN; the system's error */
   add(entry: LedgerEntry): void;
+  /** Before the hook is asked for a mark, and with `open` false once it has said that it changed nothing. Durable on return. */
+  noteTry(intentId: string, mark: NodeMark, open: boolean): void;
   /** Durable on return; the first outcome stays. */
   settle(intentId: string, settled: Settled): void;
   markReported(intentId: string): void;

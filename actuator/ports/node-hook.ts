@@ -24,8 +24,8 @@ export interface NodeCall {
   readonly reason: string;
 }
 
-/** `there`: it was so already, and not by Hullmark. `failed`: as far as is known it is as it was. */
-export type NodeCallResult = { readonly outcome: "done" | "there" } | { readonly outcome: "failed"; readonly detail: string };
+/** `there`: it was so already. `failed`: as far as is known it is as it was. `cut-off`: it was ended in the midst, and may have been done. */
+export type NodeCallResult = { readonly outcome: "done" | "there" } | { readonly outcome: "failed" | "cut-off"; readonly detail: string };
 
 export interface NodeHook {
   /** May be called again after it was done, with the same result; ends within its own limit of time. Never rejects. */

@@ -42,11 +42,13 @@ const entrySchema = z.strictObject({
     .optional(),
   owners: z.array(z.string()).optional(),
   node: z.strictObject({ nodeId: z.string(), name: z.string(), marks: z.array(z.enum(NodeMark)), reason: z.string() }).optional(),
+  tried: z.array(z.enum(NodeMark)).optional(),
   settled: settledSchema.optional(),
   reported: z.boolean(),
 });
 const lineSchema = z.union([
   z.strictObject({ add: entrySchema }),
+  z.strictObject({ try: z.string(), mark: z.enum(NodeMark), open: z.boolean() }),
   z.strictObject({ settle: z.string(), as: settledSchema }),
   z.strictObject({ reported: z.string() }),
 ]);
@@ -83,6 +85,13 @@ export class FileLedger implements Ledger {
     if (this.#entries.size >= MAX_ENTRIES) throw new LedgerError("LEDGER_FULL", `${MAX_ENTRIES} intents`);
     this.#append({ add: toLine(entry) });
     this.#entries.set(entry.intentId, entry);
+  }
+
+  noteTry(intentId: string, mark: NodeMark, open: boolean): void {
+    const entry = this.#entries.get(intentId);
+    if (!entry || entry.settled) return;
+    this.#append({ try: intentId, mark, open });
+    this.#entries.set(intentId, withTry(entry, mark, open));
   }
 
   settle(intentId: string, settled: Settled): void {
@@ -136,9 +145,10 @@ export class FileLedger implements Ledger {
 
   #apply(line: Line): void {
     if ("add" in line) return void this.#entries.set(line.add.intentId, { ...line.add, settled: line.add.settled });
-    const id = "settle" in line ? line.settle : line.reported;
+    const id = "try" in line ? line.try : "settle" in line ? line.settle : line.reported;
     const entry = this.#entries.get(id);
     if (!entry) throw new Error(`no entry ${id}`);
+    if ("try" in line) return void this.#entries.set(id, withTry(entry, line.mark, line.open));
     this.#entries.set(id, "settle" in line ? { ...entry, settled: line.as } : { ...entry, reported: true });
   }
 
@@ -157,7 +167,12 @@ export class FileLedger implements Ledger {
   }
 }
 
-function toLine({ settled, restartPolicy, target, pod, owners, node, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
+function withTry(entry: LedgerEntry, mark: NodeMark, open: boolean): LedgerEntry {
+  const others = (entry.tried ?? []).filter((each) => each !== mark);
+  return { ...entry, tried: open ? [...others, mark] : others };
+}
+
+function toLine({ settled, restartPolicy, target, pod, owners, node, tried, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
   return {
     ...entry,
     restartPolicy: { ...restartPolicy },
@@ -165,6 +180,7 @@ function toLine({ settled, restartPolicy, target, pod, owners, node, ...entry }:
     ...(pod && { pod: { ...pod, imageDigests: [...pod.imageDigests] } }),
     ...(owners && { owners: [...owners] }),
     ...(node && { node: { ...node, marks: [...node.marks] } }),
+    ...(tried && { tried: [...tried] }),
     ...(settled && { settled: toSettled(settled) }),
   };
 }

@@ -38,7 +38,15 @@ export class CommandHook implements NodeHook {
     this.#options = options;
   }
 
-  call({ verb, mark, nodeId, name, actionId, reason }: NodeCall): Promise<NodeCallResult> {
+  async call(call: NodeCall): Promise<NodeCallResult> {
+    try {
+      return await this.#run(call);
+    } catch (error) {
+      return notStarted(error as Error);
+    }
+  }
+
+  #run({ verb, mark, nodeId, name, actionId, reason }: NodeCall): Promise<NodeCallResult> {
     const { command, arguments: fixed, environment, timeoutMs } = this.#options;
     const word = WORDS[mark] ?? "";
     const facts = {
@@ -56,6 +64,9 @@ export class CommandHook implements NodeHook {
         stdio: ["ignore", "pipe", "pipe"],
         env: { PATH, ...environment, ...facts },
       });
+      child.once("error", (error) => resolve(notStarted(error)));
+      // Nothing runs, and where files cannot be opened any more there are no pipes either.
+      if (child.pid === undefined) return;
       const output: Buffer[] = [];
       let bytes = 0;
       const take = (chunk: Buffer): void => {
@@ -75,7 +86,6 @@ export class CommandHook implements NodeHook {
         clearTimeout(drain);
         resolve(result);
       };
-      child.once("error", (error) => settle({ outcome: "failed", detail: `the hook cannot be started: ${error.message}`.slice(0, MAX_DETAIL_CHARS) }));
       child.once("exit", () => {
         // What it left running has no time left either; what has left its group does not keep us waiting.
         endGroup(child.pid);
@@ -88,10 +98,15 @@ export class CommandHook implements NodeHook {
         if (code === 0) return settle({ outcome: "done" });
         if (code === EXIT_THERE) return settle({ outcome: "there" });
         const how = late ? `took longer than ${timeoutMs / 1000} s` : `ended with ${code ?? signal}`;
-        settle({ outcome: "failed", detail: `${verb} ${word}: the hook ${how}: ${printed(output)}`.slice(0, MAX_DETAIL_CHARS) });
+        const outcome = code === null ? "cut-off" : "failed";
+        settle({ outcome, detail: `${verb} ${word}: the hook ${how}: ${printed(output)}`.slice(0, MAX_DETAIL_CHARS) });
       });
     });
   }
+}
+
+function notStarted({ message }: Error): NodeCallResult {
+  return { outcome: "failed", detail: `the hook cannot be started: ${message}`.slice(0, MAX_DETAIL_CHARS) };
 }
 
 /** The program leads a group of its own. */
