@@ -1,22 +1,24 @@
 /** Which certificates of a name count: before anything was taken all, afterwards those alone that were issued since, whatever clocks and dates say. */
 import { hash } from "node:crypto";
-import { People, type Wanted } from "@hullmark/verifier/core/people/people";
+import { type Asker, People, type Wanted } from "@hullmark/verifier/core/people/people";
 import type { PersonRow } from "@hullmark/verifier/ports/rows";
 import { expect, test } from "vitest";
 
 const DAY_MS = 86_400_000;
 
 /** What is committed is what the next `open` reads. */
-async function fixture() {
+async function fixture(given: readonly PersonRow[] = []) {
   const clock = { nowMs: 100 * DAY_MS };
-  const rows = new Map<string, PersonRow>();
+  const rows = new Map(given.map((row) => [row.name, row]));
   const told: object[] = [];
   let broken = false;
   let made = 0;
   const committer = {
-    submit: async ({ entries, build }: { entries: readonly { fields: object }[]; build: () => { people: PersonRow[] } }) => {
+    submit: async ({ entries, build }: { entries: readonly { fields: object }[]; build: () => { people: PersonRow[]; removedPeople: string[] } }) => {
       if (broken) throw new Error("no disk");
-      for (const row of build().people) rows.set(row.name, JSON.parse(JSON.stringify(row)));
+      const { people, removedPeople } = build();
+      for (const name of removedPeople) rows.delete(name);
+      for (const row of people) rows.set(row.name, JSON.parse(JSON.stringify(row)));
       told.push(...entries.map(({ fields }) => fields));
     },
   };
@@ -35,31 +37,32 @@ async function fixture() {
 const wanted = (name: string): Wanted => ({ name, role: "viewer", publicKey: Buffer.from("key"), lifetimeMs: 30 * DAY_MS });
 const sha256 = ({ chain }: { readonly chain: readonly Buffer[] }) => hash("sha256", chain[0] as Buffer);
 const UNKNOWN = "00".repeat(32);
+const ADA: Asker = { name: "ada", certificateSha256: UNKNOWN };
 
 test("all of a name count until it is revoked, then what is issued since alone, after a restart too", async () => {
   const { people, open } = await fixture();
-  const first = sha256(await people.issue(wanted("bob"), "ada"));
+  const first = sha256(await people.issue(wanted("bob"), ADA));
   for (const each of [first, UNKNOWN]) expect(people.counts("bob", each)).toBe(true);
-  expect(await people.revoke("bob", "ada", "left")).toBe(true);
-  const second = sha256(await people.issue(wanted("bob"), "ada"));
+  expect(await people.revoke("bob", ADA, "left")).toBe(true);
+  const second = sha256(await people.issue(wanted("bob"), ADA));
   for (const one of [people, await open()]) {
     expect([first, UNKNOWN, second].map((each) => one.counts("bob", each))).toEqual([false, false, true]);
     expect(one.counts("eve", second)).toBe(true);
   }
-  await people.revoke("bob", "ada", "again");
+  await people.revoke("bob", ADA, "again");
   expect(people.counts("bob", second)).toBe(false);
 });
 
 test("a clock that was set back takes nothing back, and shows nothing as revoked that counts", async () => {
   const { people, clock } = await fixture();
-  const first = sha256(await people.issue(wanted("bob"), "ada"));
+  const first = sha256(await people.issue(wanted("bob"), ADA));
   clock.nowMs -= 10 * DAY_MS;
-  await people.revoke("bob", "ada", "left");
+  await people.revoke("bob", ADA, "left");
   expect(people.counts("bob", first)).toBe(false);
   const [{ issuedAtMs: before = 0, revokedAtMs = 0 } = {}] = people.rows;
   expect(revokedAtMs).toBeGreaterThanOrEqual(before);
   clock.nowMs -= 10 * DAY_MS;
-  const second = sha256(await people.issue(wanted("bob"), "ada"));
+  const second = sha256(await people.issue(wanted("bob"), ADA));
   expect(people.counts("bob", second)).toBe(true);
   expect(people.rows[0]?.issuedAtMs).toBeGreaterThan(revokedAtMs);
 });
@@ -67,21 +70,21 @@ test("a clock that was set back takes nothing back, and shows nothing as revoked
 test("what could not be kept is neither issued nor revoked", async () => {
   const { people, breakDisk, told } = await fixture();
   breakDisk(true);
-  await expect(people.issue(wanted("bob"), "ada")).rejects.toThrow("no disk");
-  await expect(people.revoke("bob", "ada", "left")).rejects.toThrow("no disk");
+  await expect(people.issue(wanted("bob"), ADA)).rejects.toThrow("no disk");
+  await expect(people.revoke("bob", ADA, "left")).rejects.toThrow("no disk");
   expect(people.rows).toEqual([]);
   expect(people.counts("bob", UNKNOWN)).toBe(true);
   breakDisk(false);
-  expect(await people.revoke("bob", "ada", "left")).toBe(false);
+  expect(await people.revoke("bob", ADA, "left")).toBe(false);
   expect(told).toEqual([{ action: "person-revoked", name: "bob", by: "ada", reason: "left" }]);
 });
 
 test("the verifier's own names are nobody else's; its certificates are noted once the name was revoked, by nobody", async () => {
   const { people, rows, told } = await fixture();
-  await expect(people.issue(wanted("admin"), "ada")).rejects.toMatchObject({ code: "OWN_NAME" });
+  await expect(people.issue(wanted("admin"), ADA)).rejects.toMatchObject({ code: "OWN_NAME" });
   const first = sha256(await people.issueOwn(wanted("admin")));
   expect(rows.size).toBe(0);
-  expect(await people.revoke("admin", "ada", "copied")).toBe(true);
+  expect(await people.revoke("admin", ADA, "copied")).toBe(true);
   expect(people.counts("admin", first)).toBe(false);
   expect(people.counts("admin", sha256(await people.issueOwn(wanted("admin"))))).toBe(true);
   expect(told.at(-1)).toMatchObject({ action: "person-certificate", name: "admin", by: null });
@@ -89,11 +92,56 @@ test("the verifier's own names are nobody else's; its certificates are noted onc
 
 test("of what was issued since, what ended is forgotten, and of more than 64 the oldest gives way", async () => {
   const { people, rows, clock } = await fixture();
-  await people.revoke("bob", "ada", "left");
-  const ended = sha256(await people.issue(wanted("bob"), "ada"));
+  await people.revoke("bob", ADA, "left");
+  const ended = sha256(await people.issue(wanted("bob"), ADA));
   clock.nowMs += 30 * DAY_MS;
   const all: string[] = [];
-  for (let i = 0; i < 65; i++) all.push(sha256(await people.issue(wanted("bob"), "ada")));
+  for (let i = 0; i < 65; i++) all.push(sha256(await people.issue(wanted("bob"), ADA)));
   expect(rows.get("bob")?.sinceRevoked.map((each) => each.sha256)).toEqual(all.slice(1));
   expect([ended, all[0] as string, all[1] as string].map((each) => people.counts("bob", each))).toEqual([false, false, true]);
+});
+
+test("whoever was revoked gets nothing that they asked for before, and keeps nobody waiting", async () => {
+  const { people, rows, told } = await fixture();
+  const asked = ["mallory", "eve"].map((name) => people.issue(wanted(name), { name: "mallory", certificateSha256: UNKNOWN }));
+  const revoking = people.revoke("mallory", ADA, "stolen");
+  // Asked by who had passed the guard while the revocation was on its way.
+  const late = [people.issue(wanted("mallory"), { ...ADA, name: "mallory" }), people.revoke("ada", { ...ADA, name: "mallory" }, "in return")];
+  const outcomes = await Promise.allSettled([...asked, ...late]);
+  expect(outcomes.map((each) => each.status === "rejected" && each.reason.code)).toEqual(["CHANGED", "CHANGED", "REVOKED", "REVOKED"]);
+  expect(await revoking).toBe(false);
+  expect(told).toEqual([{ action: "person-revoked", name: "mallory", by: "ada", reason: "stolen" }]);
+  expect([...rows.keys()]).toEqual(["mallory"]);
+  // Nothing is left of it once it is over: another admin may issue for the name, and that certificate may ask.
+  const again = sha256(await people.issue(wanted("mallory"), ADA));
+  await people.issue(wanted("eve"), { name: "mallory", certificateSha256: again });
+});
+
+test("a revocation that could not be kept ends too: who was to be revoked may ask again", async () => {
+  const { people, breakDisk } = await fixture();
+  breakDisk(true);
+  await expect(people.revoke("bob", ADA, "left")).rejects.toThrow("no disk");
+  breakDisk(false);
+  await people.issue(wanted("bob"), { ...ADA, name: "bob" });
+});
+
+test("10,000 names keep no new one out for ever, and no revocation and nothing of the verifier's own at all", async () => {
+  const { people: empty, rows: one } = await fixture();
+  await empty.issue(wanted("bob"), ADA);
+  const row = one.get("bob") as PersonRow;
+  const { people, rows, clock } = await fixture(Array.from({ length: 10_000 }, (_, i) => ({ ...row, name: `n${i}` })));
+  await expect(people.issue(wanted("bob"), ADA)).rejects.toMatchObject({ code: "TOO_MANY" });
+  await people.issue(wanted("n1"), ADA);
+  for (const name of ["eve", "admin", "n2"]) await people.revoke(name, ADA, "stolen");
+  expect(people.counts("admin", sha256(await people.issueOwn({ ...wanted("admin"), role: "admin" })))).toBe(true);
+  // A name that was revoked takes nobody's place.
+  await people.issue(wanted("bob"), ADA);
+  await expect(people.issue(wanted("carl"), ADA)).rejects.toMatchObject({ code: "TOO_MANY" });
+  clock.nowMs += 15 * DAY_MS;
+  await people.issue(wanted("n1"), ADA);
+  clock.nowMs += 15 * DAY_MS;
+  await people.issue(wanted("carl"), ADA);
+  // What ended is forgotten, what goes on and every revocation are not.
+  expect([...rows.keys()].sort()).toEqual(["admin", "carl", "eve", "n1", "n2"]);
+  expect(people.counts("n2", UNKNOWN)).toBe(false);
 });

@@ -46,6 +46,15 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     expect(await opened.store.readLastDriftNumber()).toBe(1);
   });
 
+  test("a person is there again as written, and gone once removed", async () => {
+    const given = { role: "viewer", issuedAtMs: T0, issuedBy: "ada", notAfterMs: T0 + 9, revokedAtMs: T0 + 1, revokedBy: "ada", revokedReason: "left" };
+    const rows = ["ada", "bob"].map((name) => ({ name, ...given, sinceRevoked: [{ sha256: "ab".repeat(32), notAfterMs: T0 + 9 }] }));
+    await commit({ people: rows });
+    await commit({ removedPeople: ["ada", "eve"] });
+    await reopen();
+    expect(await opened.store.readPeople()).toEqual(rows.slice(1));
+  });
+
   test("actions are fenced: one a container at a time, each step from the state that it expects, and all is there again", async () => {
     const first = action(1);
     await commit({ actions: [{ row: first, before: undefined }], pause: { by: "ada", reason: "INC-1", sinceMs: T0 } });

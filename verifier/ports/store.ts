@@ -50,6 +50,8 @@ export interface StoreCommit {
   readonly spendNonce?: { readonly nonce: Buffer; readonly expiresAtMs: number };
   readonly baselines?: readonly BaselineRow[];
   readonly people?: readonly PersonRow[];
+  /** Names. */
+  readonly removedPeople?: readonly string[];
   readonly images?: readonly ImageRow[];
   readonly removedImages?: readonly string[];
   /** Replaced only by a later one; of a service no more than MAX_AFFIRMED_IMAGES are kept. */

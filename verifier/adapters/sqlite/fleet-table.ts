@@ -128,6 +128,10 @@ export class FleetTable {
     this.#run("INSERT OR REPLACE INTO people (name, body) VALUES (?, ?)", row.name, toJson(row));
   }
 
+  removePerson(name: string): void {
+    this.#run("DELETE FROM people WHERE name = ?", name);
+  }
+
   readPeople(): PersonRow[] {
     return this.#bodies("SELECT body FROM people ORDER BY name");
   }

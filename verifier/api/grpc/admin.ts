@@ -1,13 +1,13 @@
 /** Admin: what people change. Who they are comes from their certificate alone. */
 import { hash } from "node:crypto";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
+import { type RpcCode, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import type { Admin } from "@hullmark/proto/v1/admin";
 import { isP256 } from "../../core/enrolment/certificate-request.ts";
 import { isNodeName } from "../../core/enrolment/decide.ts";
 import { tokenDigest } from "../../core/enrolment/index.ts";
 import { OPERATOR_NAME_PATTERN } from "../../core/enrolment/peer-identity.ts";
-import { type Administration, AdministrationError } from "../../core/fleet/administration.ts";
+import { type Administration, AdministrationError, type AdministrationErrorCode } from "../../core/fleet/administration.ts";
 import { SEVERITY_NAMES } from "../../core/fleet/alert-planner.ts";
 import type { Baselines } from "../../core/fleet/baselines.ts";
 import type { OwnKeys } from "../../core/keys/own-keys.ts";
@@ -117,12 +117,12 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       if (publicKey.length > MAX_KEY_BYTES || !isP256(publicKey)) throw invalid("publicKey", "a P-256 key, SubjectPublicKeyInfo in DER");
       if (days < 1 || days > MAX_PERSON_DAYS) throw invalid("days", `1 to ${MAX_PERSON_DAYS}`);
       const wanted = { name, role, publicKey, lifetimeMs: days * 86_400_000 };
-      const { chain, notAfterMs } = await acting(() => services.people.issue(wanted, operatorOf(context, services).name));
+      const { chain, notAfterMs } = await acting(() => services.people.issue(wanted, operatorOf(context, services)));
       return { certificateChain: [...chain], expiresAt: timestampFromMs(notAfterMs) };
     },
     async revokePerson({ name, reason }, context) {
       if (!OPERATOR_NAME_PATTERN.test(name)) throw invalid("name", "the name of a person: hullmark person ls");
-      return { known: await acting(() => services.people.revoke(name, operatorOf(context, services).name, reasonOf(reason))) };
+      return { known: await acting(() => services.people.revoke(name, operatorOf(context, services), reasonOf(reason))) };
     },
     async rotateKey({ name, reason }, context) {
       return { id: await acting(() => services.keys.rotate(keyNameOf(name), operatorOf(context, services).name, reasonOf(reason))) };
@@ -181,13 +181,18 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
   };
 }
 
+const STATUS: Readonly<Partial<Record<AdministrationErrorCode, RpcCode>>> = {
+  NOT_FOUND: "NOT_FOUND",
+  OWN_REQUEST: "PERMISSION_DENIED",
+  REVOKED: "UNAUTHENTICATED",
+};
+
 async function acting<T>(action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (error) {
     if (!(error instanceof AdministrationError)) throw rpcErrorOf(error);
-    const status = error.code === "NOT_FOUND" ? "NOT_FOUND" : error.code === "OWN_REQUEST" ? "PERMISSION_DENIED" : "FAILED_PRECONDITION";
-    throw new RpcError(status, error.message, { reason: error.code });
+    throw new RpcError(STATUS[error.code] ?? "FAILED_PRECONDITION", error.message, { reason: error.code });
   }
 }
 

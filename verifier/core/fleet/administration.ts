@@ -14,6 +14,7 @@ import { adminFact, entry, text } from "./log-facts.ts";
  * NOT_FOUND: no such thing. NOT_LIVE: the node has no session now. NOT_OPEN: the drift, or the baseline, is over. OWN_REQUEST: nobody approves what they
  * proposed. UNPROVEN: no quote of the node vouches for what is asked. LAST: nothing would be asked for in its place. TOO_MANY: a bound is reached.
  * CHANGED: it is not what it was when it was looked at. OWN_NAME: it is kept for the verifier itself.
+ * REVOKED: who asks was revoked since they asked.
  */
 export type AdministrationErrorCode =
   | "NOT_FOUND"
@@ -26,7 +27,8 @@ export type AdministrationErrorCode =
   | "TOO_MANY"
   | "CHANGED"
   | "OVERLAP"
-  | "OWN_NAME";
+  | "OWN_NAME"
+  | "REVOKED";
 
 export class AdministrationError extends Error {
   readonly code: AdministrationErrorCode;

@@ -7,7 +7,7 @@ import { AdministrationError } from "../fleet/administration.ts";
 import type { Committer } from "../fleet/committer.ts";
 import { adminFact } from "../fleet/log-facts.ts";
 
-/** Names that are remembered, with the verifier's own. */
+/** Names that certificates were issued for on demand and that were never revoked: of more those give way whose last certificate has ended. */
 const MAX_PEOPLE = 10_000;
 /** Certificates of one name that count after it was revoked: of more the oldest gives way. */
 const MAX_SINCE_REVOKED = 64;
@@ -32,9 +32,17 @@ export interface Wanted {
   readonly lifetimeMs: number;
 }
 
+/** Who asks, by which certificate: SHA-256 of its DER, hexadecimal. */
+export interface Asker {
+  readonly name: string;
+  readonly certificateSha256: string;
+}
+
 export class People {
   readonly #services: PeopleServices;
   readonly #rows: Map<string, PersonRow>;
+  /** Names whose revocation has its turn yet to come: what was asked by or for them before it is not issued, so that nothing keeps it waiting. */
+  readonly #revoking = new Set<string>();
   /** One change at a time. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -62,45 +70,75 @@ export class People {
     return row?.revokedAtMs === undefined || row.sinceRevoked.some(({ sha256 }) => sha256 === certificateSha256);
   }
 
-  /** A certificate that counts, whatever was taken from the name. @throws AdministrationError OWN_NAME, TOO_MANY; CertificateAuthorityError; StoreError */
-  async issue(wanted: Wanted, by: string): Promise<IssuedCertificate> {
+  /** A certificate that counts, whatever was taken from the name. @throws AdministrationError OWN_NAME, REVOKED, CHANGED, TOO_MANY; CertificateAuthorityError; StoreError */
+  async issue(wanted: Wanted, by: Asker): Promise<IssuedCertificate> {
     if (this.#services.ownNames.includes(wanted.name))
       throw new AdministrationError("OWN_NAME", `certificates of ${wanted.name} are the verifier's own: choose another name`);
-    return await this.#alone(async () => await this.#record(wanted, await this.#certify(wanted), by));
+    return await this.#alone(async () => {
+      this.#mayAsk(by);
+      for (const name of [by.name, wanted.name]) if (this.#revoking.has(name)) throw new AdministrationError("CHANGED", `${name} is being revoked`);
+      // First: what cannot be noted is not issued.
+      const ended = this.#givingWay(wanted.name);
+      return await this.#record(wanted, await this.#certify(wanted), by.name, ended);
+    });
   }
 
   /** The same for one of the verifier's own names: noted only where the name was revoked, for else all count. @throws CertificateAuthorityError; StoreError */
   async issueOwn(wanted: Wanted): Promise<IssuedCertificate> {
     return await this.#alone(async () => {
       const issued = await this.#certify(wanted);
-      return this.#rows.get(wanted.name)?.revokedAtMs === undefined ? issued : await this.#record(wanted, issued, undefined);
+      return this.#rows.get(wanted.name)?.revokedAtMs === undefined ? issued : await this.#record(wanted, issued, undefined, []);
     });
   }
 
   /**
    * No certificate of this name counts any more that was issued until now, whatever its role and wherever it lies.
-   * @returns whether one is known to have been issued @throws AdministrationError TOO_MANY; StoreError
+   * @returns whether one is known to have been issued @throws AdministrationError REVOKED; StoreError
    */
-  async revoke(name: string, by: string, reason: string): Promise<boolean> {
-    const { nowMs, ownNames, revoked } = this.#services;
+  async revoke(name: string, by: Asker, reason: string): Promise<boolean> {
+    const { ownNames, revoked } = this.#services;
+    this.#revoking.add(name);
     const known = await this.#alone(async () => {
-      const before = this.#row(name);
-      const taken = { revokedAtMs: Math.max(nowMs(), before.issuedAtMs ?? 0), revokedBy: by, revokedReason: reason, sinceRevoked: [] };
-      await this.#write({ ...before, ...taken }, adminFact("person-revoked", nowMs(), { name, by, reason }));
-      return before.issuedAtMs !== undefined;
+      try {
+        this.#mayAsk(by);
+        return await this.#take(name, by.name, reason);
+      } finally {
+        this.#revoking.delete(name);
+      }
     });
     await revoked(name);
     return known || ownNames.includes(name);
   }
 
+  async #take(name: string, by: string, reason: string): Promise<boolean> {
+    const nowMs = this.#services.nowMs();
+    const before = this.#row(name);
+    const taken = { revokedAtMs: Math.max(nowMs, before.issuedAtMs ?? 0), revokedBy: by, revokedReason: reason, sinceRevoked: [] };
+    await this.#write({ ...before, ...taken }, adminFact("person-revoked", nowMs, { name, by, reason }), []);
+    return before.issuedAtMs !== undefined;
+  }
+
+  /** What was asked waits for its turn: who asked may have been revoked meanwhile. */
+  #mayAsk({ name, certificateSha256 }: Asker): void {
+    if (!this.counts(name, certificateSha256)) throw new AdministrationError("REVOKED", "this certificate was revoked");
+  }
+
+  /** Names that are forgotten for this one: all of theirs counted, and the last has ended. A revocation is never forgotten. @throws AdministrationError TOO_MANY */
+  #givingWay(name: string): string[] {
+    const standing = this.#rows.has(name) ? [] : this.rows.filter(({ revokedAtMs }) => revokedAtMs === undefined);
+    if (standing.length < MAX_PEOPLE) return [];
+    const nowMs = this.#services.nowMs();
+    const ended = standing.filter(({ notAfterMs }) => notAfterMs !== undefined && notAfterMs <= nowMs);
+    if (ended.length === 0) throw new AdministrationError("TOO_MANY", `more than ${MAX_PEOPLE} names`);
+    return ended.map((row) => row.name);
+  }
+
   async #certify({ role, name, publicKey, lifetimeMs }: Wanted): Promise<IssuedCertificate> {
-    // First: what cannot be noted is not issued.
-    this.#row(name);
     return await this.#services.certify(role, name, publicKey, lifetimeMs);
   }
 
-  /** @param by undefined: the verifier, for itself */
-  async #record({ name, role, publicKey }: Wanted, issued: IssuedCertificate, by: string | undefined): Promise<IssuedCertificate> {
+  /** @param by undefined: the verifier, for itself @param ended names that are forgotten */
+  async #record({ name, role, publicKey }: Wanted, issued: IssuedCertificate, by: string | undefined, ended: readonly string[]): Promise<IssuedCertificate> {
     const nowMs = this.#services.nowMs();
     const { revokedAtMs, sinceRevoked, ...before } = this.#row(name);
     const one = { sha256: hash("sha256", issued.chain[0] as Buffer), notAfterMs: issued.notAfterMs };
@@ -109,19 +147,19 @@ export class People {
     await this.#write(
       { ...before, ...given, revokedAtMs, sinceRevoked: revokedAtMs === undefined ? [] : [...lately, one] },
       adminFact("person-certificate", nowMs, { name, role, key: `sha256:${hash("sha256", publicKey)}`, until: issued.notAfterMs, by: by ?? null }),
+      ended,
     );
     return issued;
   }
 
   #row(name: string): PersonRow {
-    const row = this.#rows.get(name);
-    if (!row && this.#rows.size >= MAX_PEOPLE) throw new AdministrationError("TOO_MANY", `more than ${MAX_PEOPLE} names`);
     const given = { role: "", issuedAtMs: undefined, issuedBy: "", notAfterMs: undefined };
-    return row ?? { name, ...given, revokedAtMs: undefined, revokedBy: "", revokedReason: "", sinceRevoked: [] };
+    return this.#rows.get(name) ?? { name, ...given, revokedAtMs: undefined, revokedBy: "", revokedReason: "", sinceRevoked: [] };
   }
 
-  async #write(row: PersonRow, fact: ReturnType<typeof adminFact>): Promise<void> {
-    await this.#services.committer.submit({ entries: [fact], build: () => ({ people: [row] }) });
+  async #write(row: PersonRow, fact: ReturnType<typeof adminFact>, removedPeople: readonly string[]): Promise<void> {
+    await this.#services.committer.submit({ entries: [fact], build: () => ({ people: [row], removedPeople }) });
+    for (const name of removedPeople) this.#rows.delete(name);
     this.#rows.set(row.name, row);
   }
 
