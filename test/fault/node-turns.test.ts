@@ -15,10 +15,12 @@ import { DriftNumbers } from "@hullmark/verifier/core/fleet/drift-id";
 import { sightOf } from "@hullmark/verifier/core/fleet/drift-rows";
 import { enrolmentRecords } from "@hullmark/verifier/core/fleet/enrolment-records";
 import { Fleet } from "@hullmark/verifier/core/fleet/fleet";
+import { quotedMs } from "@hullmark/verifier/core/fleet/node-appraisal";
 import { defaultPolicy } from "@hullmark/verifier/core/policy/default";
 import { SessionError, Sessions, type SessionsServices } from "@hullmark/verifier/core/session/index";
 import { TransparencyLog } from "@hullmark/verifier/core/transparency/index";
 import type { EnrolmentRecord } from "@hullmark/verifier/ports/enrolment-records";
+import type { NodeRow } from "@hullmark/verifier/ports/rows";
 import { type Store, type StoreBatch, StoreError } from "@hullmark/verifier/ports/store";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { drift, node, T0 } from "../contract/store-fixtures.ts";
@@ -230,6 +232,52 @@ test("the hash of an EK certificate stands for the node that enrolled with it, a
   expect(await administration.allow("ef".repeat(32), "n", "ada")).toBe("");
   await administration.revoke(ID, "ada", "again");
   expect(await allowed()).toEqual(["ef".repeat(32)]);
+});
+
+describe("a node that enrols after it has quoted", () => {
+  const HOUR_MS = 3_600_000;
+  const quotedAtMs = T0 + 1000 - HOUR_MS;
+  const clock = { resetCount: 3, restartCount: 4, clock: 10_000n, safe: true };
+  const enrol = async (key: string | undefined, change: Partial<typeof clock>): Promise<void> => {
+    const { node: same, ...record } = enrolment(0);
+    const other = key === undefined ? {} : { akPublic: Buffer.from(key), akReplaced: true };
+    expect(await world.records.record({ ...record, node: { ...same, ...other, clock: { ...clock, ...change } } })).toBe("recorded");
+  };
+  beforeEach(async () => {
+    const row = node(ID, { bootId: BOOT, quotedBoot: BOOT, lastQuoteMs: quotedAtMs, enrolledAtMs: quotedAtMs - 1, clock });
+    await world.committer.submit({ entries: [], build: () => ({ nodes: [row] }) });
+  });
+
+  test.each([
+    ["away", {}, quotedAtMs],
+    ["away", { restartCount: 5 }, undefined],
+    ["away", { resetCount: 4, restartCount: 0 }, undefined],
+    ["live", {}, quotedAtMs],
+    ["live", { resetCount: 4, restartCount: 0 }, undefined],
+  ])("keeps that under its boot id where the TPM tells of no other boot: %s, %o", async (which, change, expected) => {
+    if (which === "live") await connect().session;
+    await enrol(undefined, change);
+    expect(quotedMs(world.sessions.get(ID)?.live.node ?? (world.fleet.get(ID) as NodeRow))).toBe(expected);
+    await world.committer.drain();
+    expect(quotedMs((await stored()) as NodeRow)).toBe(expected);
+  });
+
+  test.each([
+    ["went on by the hour", { clock: 3_610_000n }, true],
+    ["is late, as a clock may be", { clock: 3_200_000n }, true],
+    ["went on by less than the time that has passed, as one that began anew has", { clock: 3_100_000n }, false],
+    ["went back", { clock: 9_999n }, false],
+    ["went on, over a reset", { clock: 3_610_000n, resetCount: 4, restartCount: 0 }, false],
+  ])("with another attestation key says by its clock whether it is known not to have been cleared: it %s", async (_, change, uncleared) => {
+    await enrol("other", change);
+    expect(await stored()).toMatchObject({ uncleared, quotedBoot: "" });
+  });
+
+  test("with a third key is not, where it may have been cleared before the second", async () => {
+    await enrol("other", { clock: 10n });
+    await enrol("third", { clock: 11n });
+    expect(await stored()).toMatchObject({ uncleared: false });
+  });
 });
 
 function enrolment(resetCount: number): EnrolmentRecord {

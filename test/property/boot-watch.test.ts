@@ -11,11 +11,11 @@ const FIRST: QuotedBy = { bootId: "b1", akSha256: "k1", resetCount: 5, restartCo
 const NO_LOG = Buffer.alloc(0);
 
 /** Codes after these quotes, one after the other; the watch is read from its row before each, as after a restart of the verifier. */
-function told(...quotes: readonly Partial<QuotedBy>[]): string[] {
+function told(...quotes: readonly (Partial<QuotedBy> & { readonly uncleared?: boolean })[]): string[] {
   let watch = new BootWatch(undefined);
-  for (const quote of quotes) {
+  for (const { uncleared, ...quote } of quotes) {
     watch = new BootWatch(watch.row);
-    watch.quoted("n", { ...FIRST, ...quote }, NO_LOG, []);
+    watch.quoted({ id: "n", uncleared }, { ...FIRST, ...quote }, NO_LOG, []);
   }
   return watch.appraise(defaultPolicy(), NODE).warnings.map(({ code }) => code);
 }
@@ -28,11 +28,20 @@ describe("a boot beside the one before", () => {
     expect(told({}, { resetCount: 6 }, { bootId: "b2", resetCount: 7 })).toEqual([]);
   });
 
-  test("a machine that starts, wakes up or comes with another key is told of nothing", () => {
+  test("a machine that starts or wakes up is told of nothing, and so is a TPM that was cleared", () => {
     expect(told({}, { bootId: "b2", resetCount: 6, restartCount: 0 })).toEqual([]);
     expect(told({}, { restartCount: 3 })).toEqual([]);
-    expect(told({}, { akSha256: "k2", resetCount: 6 })).toEqual([]);
-    expect(told({}, { akSha256: "k2", bootId: "b2" })).toEqual([]);
+    const cleared = { akSha256: "k2", resetCount: 0, restartCount: 0 };
+    expect(told({}, cleared)).toEqual([]);
+    expect(told({ resetCount: 0, restartCount: 0 }, cleared)).toEqual([]);
+    for (const resetCount of [0, 1, 5]) expect(told({}, { ...cleared, bootId: "b2", resetCount, restartCount: 2 })).toEqual([]);
+  });
+
+  test("another key, as whoever takes the one before away has it, hides neither a reset nor a kernel that another one started", () => {
+    expect(told({}, { akSha256: "k2", resetCount: 6 })).toEqual(["tpm-reset"]);
+    expect(told({}, { akSha256: "k2", bootId: "b2", uncleared: true })).toEqual(["kexec"]);
+    expect(told({}, { akSha256: "k2", bootId: "b2", uncleared: true }, { akSha256: "k2", bootId: "b2" })).toEqual(["kexec"]);
+    expect(told({}, { akSha256: "k2", bootId: "b2", resetCount: 6, uncleared: true })).toEqual([]);
   });
 
   test("a kernel that another one started is told until the machine is reset", () => {
@@ -53,11 +62,11 @@ describe("a boot beside the one before", () => {
     fc.assert(
       fc.property(fc.nat(3), fc.nat(3), fc.constantFrom("b1", "b2"), (resetCount, restartCount, bootId) => {
         const watch = new BootWatch(undefined);
-        watch.quoted("n", FIRST, NO_LOG, []);
+        watch.quoted({ id: "n" }, FIRST, NO_LOG, []);
         const quotedBy = { ...FIRST, resetCount: FIRST.resetCount + resetCount, restartCount: FIRST.restartCount + restartCount, bootId };
-        watch.quoted("n", quotedBy, NO_LOG, []);
+        watch.quoted({ id: "n" }, quotedBy, NO_LOG, []);
         const { row } = watch;
-        watch.quoted("n", { ...quotedBy }, NO_LOG, []);
+        watch.quoted({ id: "n" }, { ...quotedBy }, NO_LOG, []);
         expect(watch.row).toBe(row);
       }),
     );

@@ -59,7 +59,7 @@ export interface NodeRow {
   readonly lastQuoteMs: number | undefined;
   /** How the TPM's clock went back over its newest reset by more than it should; absent: it did not. */
   readonly clockLost?: string | undefined;
-  /** Boot id that the newest quote was made under: it says nothing of another boot. Absent: not known (a row of an older verifier). */
+  /** Boot id that the newest quote was made under: it says nothing of another boot. Empty: the TPM has told of another boot since. Absent: not known (a row of an older verifier). */
   readonly quotedBoot?: string | undefined;
   /** The newest time, longer than two intervals, between two quotes that held: when each was asked for. */
   readonly gap?: { readonly fromMs: number; readonly toMs: number } | undefined;
@@ -71,6 +71,8 @@ export interface NodeRow {
   readonly rival?: { readonly detail: string; readonly atMs: number } | undefined;
   /** When it enrolled with another attestation key than before, and nobody has approved that since; absent: it did not. */
   readonly akReplacedAtMs?: number | undefined;
+  /** Whether the TPM was not cleared between the newest quote by the key of before and that; absent or false: it may have been, and its counters say nothing. */
+  readonly uncleared?: boolean | undefined;
   /** What policy says of its boot; absent before that was looked at. */
   readonly boot?: BootAppraisal | undefined;
   readonly kernel: string;

@@ -13,6 +13,13 @@ import { entry } from "./log-facts.ts";
 
 const LEVEL: Readonly<Record<TrustGrade, TrustLevel>> = { none: TrustLevel.NONE, "tpm-tofu": TrustLevel.TPM_TOFU, tpm: TrustLevel.TPM };
 
+/** No boot has this id. */
+const NO_BOOT = "";
+/** A TPM's clock is wrong by no more than one part in so many, as they are built. */
+const CLOCK_ERROR = 8;
+/** What passes between a question and the quote that answers it, and between a quote and its being recorded, as a rule. */
+const QUOTE_MS = 2000;
+
 function gradeOf(level: TrustLevel): TrustGrade {
   if (level === TrustLevel.TPM) return "tpm";
   return level === TrustLevel.TPM_TOFU ? "tpm-tofu" : "none";
@@ -78,7 +85,22 @@ function otherAk({ akPublic: before }: NodeRow, { akPublic }: EnrolledNode): boo
   return before !== undefined && akPublic !== undefined && !before.equals(akPublic);
 }
 
-/** A node that comes again keeps what is known of it; the AK, boot and clock are the new ones. */
+function sameCounters({ clock: before }: NodeRow, { clock }: EnrolledNode): boolean {
+  return before?.resetCount === clock?.resetCount && before?.restartCount === clock?.restartCount;
+}
+
+/**
+ * Whether the TPM was not cleared since the newest quote: its counters are the same, and its clock has gone on as the verifier's, but for what clocks may differ.
+ * Clearing sets all of them to zero, so counters alone may be equal by chance. Where another key came since that quote, this holds of both times or not at all.
+ */
+function uncleared(before: NodeRow, node: EnrolledNode, nowMs: number): boolean {
+  if (!before.clock || !node.clock || !sameCounters(before, node)) return false;
+  if (before.quotedBoot === NO_BOOT && before.uncleared !== true) return false;
+  const elapsedMs = nowMs - Math.max(before.enrolledAtMs, before.lastQuoteMs ?? 0);
+  return Number(node.clock.clock - before.clock.clock) >= Math.max(0, elapsedMs - elapsedMs / CLOCK_ERROR - QUOTE_MS);
+}
+
+/** A node that comes again keeps what is known of it; the AK, boot and clock are the new ones. No quote of before stands where the TPM says that this is another boot. */
 function enrolledRow(node: EnrolledNode, before: NodeRow | undefined, nowMs: number): NodeRow {
   const fresh: Omit<NodeRow, "id" | "name" | "trustLevel" | "ekSha256" | "ekPublic" | "akPublic" | "clock" | "bootId"> = {
     enrolledAtMs: nowMs,
@@ -100,6 +122,8 @@ function enrolledRow(node: EnrolledNode, before: NodeRow | undefined, nowMs: num
   };
   const { id, name, trust, ekSha256, ekPublic, akPublic, clock, bootId, akReplaced, ekCertificateSha256 } = node;
   const clockLost = before && clock && !akReplaced ? clockLoss(before, clock) : undefined;
-  const keys = { ekSha256, ekCertificateSha256, ekPublic, akPublic, clock, clockLost, ...(akReplaced && { akReplacedAtMs: nowMs }) };
+  const replaced = before && akReplaced ? { akReplacedAtMs: nowMs, uncleared: uncleared(before, node, nowMs) } : {};
+  const unquoted = before && (akReplaced || !sameCounters(before, node)) ? { quotedBoot: NO_BOOT } : {};
+  const keys = { ekSha256, ekCertificateSha256, ekPublic, akPublic, clock, clockLost, ...replaced, ...unquoted };
   return { ...fresh, ...before, id, name, trustLevel: LEVEL[trust], ...keys, bootId, enrolledAtMs: nowMs };
 }

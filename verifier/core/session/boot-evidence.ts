@@ -28,11 +28,16 @@ export class BootWatch {
   }
 
   /** A quote held. @returns the log to ask for, where one is missing */
-  quoted(nodeId: string, quotedBy: QuotedBy, eventLogSha256: Uint8Array, quoted: readonly QuotedPcr[]): Buffer | undefined {
+  quoted(
+    { id: nodeId, uncleared }: Pick<NodeRow, "id" | "uncleared">,
+    quotedBy: QuotedBy,
+    eventLogSha256: Uint8Array,
+    quoted: readonly QuotedPcr[],
+  ): Buffer | undefined {
     const sha256 = Buffer.from(eventLogSha256);
     const pcrs = quoted.filter(({ index }) => index !== IMA_PCR);
     const known = this.#row;
-    const since = known ? sinceBefore(known, quotedBy) : {};
+    const since = known ? sinceBefore(known, quotedBy, uncleared === true) : {};
     if (known?.eventLogSha256.equals(sha256) && samePcrs(known.pcrs, pcrs)) {
       const row = { ...known, quotedBy, ...since };
       if (!isDeepStrictEqual(row, known)) this.#row = row;
@@ -74,16 +79,17 @@ export class BootWatch {
  * What the counters of the TPM say of this boot beside the one before.
  * A kernel that is started by another (kexec) has a boot id of its own, and the TPM knows nothing of it: neither a reset (a machine that starts) nor a restart
  * (one that wakes up). Not seen: kexec between waking up and a quote. A reset without a new boot id is none of a machine: that would have started a kernel.
- * Counters under another attestation key say nothing: clearing a TPM sets them to zero.
+ * The counters are the TPM's, whichever attestation key speaks. Clearing it, which takes the key, sets them to zero: under another key a risen one still is a reset,
+ * equal ones say something where it was not cleared.
  */
-function sinceBefore({ quotedBy: before, ...row }: BootRow, now: QuotedBy): Pick<BootRow, "kexec" | "reset" | "firmware"> {
+function sinceBefore({ quotedBy: before, ...row }: BootRow, now: QuotedBy, uncleared: boolean): Pick<BootRow, "kexec" | "reset" | "firmware"> {
   if (!before) return { kexec: false, reset: false, firmware: undefined };
-  const resets = before.akSha256 === now.akSha256 ? now.resetCount - before.resetCount : undefined;
+  const resets = now.resetCount - before.resetCount;
   const changed = before.firmware !== undefined && now.firmware !== undefined && before.firmware !== now.firmware;
   const firmware = changed ? { was: before.firmware, is: now.firmware } : undefined;
-  if (before.bootId === now.bootId)
-    return { kexec: row.kexec ?? false, reset: row.reset === true || (resets !== undefined && resets > 0), firmware: firmware ?? row.firmware };
-  return { kexec: resets === 0 && before.restartCount === now.restartCount, reset: false, firmware };
+  if (before.bootId === now.bootId) return { kexec: row.kexec ?? false, reset: row.reset === true || resets > 0, firmware: firmware ?? row.firmware };
+  const comparable = before.akSha256 === now.akSha256 || uncleared;
+  return { kexec: comparable && resets === 0 && before.restartCount === now.restartCount, reset: false, firmware };
 }
 
 function samePcrs(a: readonly QuotedPcr[], b: readonly QuotedPcr[]): boolean {

@@ -272,8 +272,9 @@ export class LiveNode {
   }
 
   /** The node has enrolled again while it is looked at: identity, keys and clock are the new ones. Which boot speaks here its Hello has said: a copy may enrol. */
-  enrolled({ name, trustLevel, ekSha256, ekCertificateSha256, ekPublic, akPublic, clock, clockLost, enrolledAtMs, akReplacedAtMs }: NodeRow): NodeRow {
-    const keys = { ekSha256, ekCertificateSha256, ekPublic, akPublic, clock, clockLost, akReplacedAtMs };
+  enrolled({ name, trustLevel, enrolledAtMs, ...row }: NodeRow): NodeRow {
+    const { ekSha256, ekCertificateSha256, ekPublic, akPublic, clock, clockLost, akReplacedAtMs, uncleared, quotedBoot } = row;
+    const keys = { ekSha256, ekCertificateSha256, ekPublic, akPublic, clock, clockLost, akReplacedAtMs, uncleared, quotedBoot };
     this.node = { ...this.node, name, trustLevel, enrolledAtMs, ...keys };
     return this.node;
   }

@@ -183,7 +183,7 @@ export class Questions implements Paced {
     if (this.#ima.row && !isDeepStrictEqual(this.#ima.row, measured)) changes.ima(this.#ima.row);
     const before = this.#boot.row;
     const wanted = this.#boot.quoted(
-      node.id,
+      node,
       { bootId: node.bootId, akSha256: hash("sha256", node.akPublic ?? ""), resetCount, restartCount, firmware: firmwareVersion.toString(16) },
       eventLogSha256,
       pcrs,
