@@ -203,6 +203,45 @@ test("another attestation key is told until somebody approves it; and not taken 
   expect(await alerts()).not.toContain("ak-replaced");
 });
 
+describe("meanwhile", () => {
+  const alerts = async (): Promise<string[]> => (await opened.outbox.readAlerts()).map(({ event }) => event.kind);
+
+  test("an approval takes back the revocation that was seen, and none that was made since", async () => {
+    await world.administration.revoke(ID, "ada", "stolen");
+    const approving = world.administration.approve(ID, "bob");
+    await world.administration.revoke(ID, "ada", "seen with a stranger");
+    await approving;
+    expect((await stored())?.revokedReason).toBe("seen with a stranger");
+    expect(world.fleet.get(ID)?.revokedAtMs).toBeDefined();
+    await world.administration.approve(ID, "bob");
+    expect((await stored())?.revokedAtMs).toBeUndefined();
+  });
+
+  test("an approval is of the attestation key that was seen: one that came since is told on", async () => {
+    expect(await world.records.record(otherKey())).toBe("recorded");
+    const approving = world.administration.approve(ID, "ada");
+    expect(await world.records.record(otherKey("third"))).toBe("recorded");
+    await approving;
+    expect(await stored()).toMatchObject({ akReplacedAtMs: T0 + 1000 });
+    expect(await alerts()).toContain("ak-replaced");
+    await world.administration.approve(ID, "ada");
+    expect((await stored())?.akReplacedAtMs).toBeUndefined();
+    expect(await alerts()).not.toContain("ak-replaced");
+  });
+
+  test("a revocation settles the key that came before its turn, and takes the certificate with it that this one showed", async () => {
+    const { node: other, ...record } = otherKey();
+    const certificate = "cd".repeat(32);
+    await world.administration.allow(certificate, "n", "ada");
+    const recording = world.records.record({ ...record, node: { ...other, ekCertificateSha256: certificate } });
+    await world.administration.revoke(ID, "ada", "stolen");
+    expect(await recording).toBe("recorded");
+    expect(await stored()).toMatchObject({ revokedReason: "stolen", akPublic: Buffer.from("other") });
+    expect(await alerts()).not.toContain("ak-replaced");
+    expect(await opened.store.readAllowedEks()).toEqual([]);
+  });
+});
+
 test("a revocation that does not get onto the disk is no success, and what the session held meanwhile counts no more", async () => {
   const { session, closed } = connect();
   const { live } = await session;
@@ -290,7 +329,7 @@ function enrolment(resetCount: number): EnrolmentRecord {
   };
 }
 
-function otherKey(): EnrolmentRecord {
+function otherKey(key = "other"): EnrolmentRecord {
   const record = enrolment(0);
-  return { ...record, node: { ...record.node, akPublic: Buffer.from("other"), akReplaced: true } };
+  return { ...record, node: { ...record.node, akPublic: Buffer.from(key), akReplaced: true } };
 }

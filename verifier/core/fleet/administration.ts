@@ -1,8 +1,10 @@
 /** What people change: each is one commit with its log entry, and names who did it. Identity comes from the certificate. */
+import { isDeepStrictEqual } from "node:util";
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { AllowedEkRow, NodeRow } from "../../ports/rows.ts";
 import type { Store } from "../../ports/store.ts";
 import { SessionError } from "../session/errors.ts";
+import type { LiveNode } from "../session/live-node.ts";
 import type { Sessions } from "../session/sessions.ts";
 import { akReplacedSubject } from "./alerts.ts";
 import type { Committer } from "./committer.ts";
@@ -98,10 +100,12 @@ export class Administration {
     await committer.submit({ entries: [fact], build: () => ({ allowedEks: [row] }) });
     if (!known) return "";
     if (known.revokedAtMs !== undefined || known.rival !== undefined || known.akReplacedAtMs !== undefined)
-      await sessions.amend(known.id, (live, changes) =>
-        live.restore({ revokedAtMs: undefined, revokedReason: "", rival: undefined, akReplacedAtMs: undefined }, changes),
-      );
-    if (known.akReplacedAtMs !== undefined) await this.#akSettled(known);
+      await sessions.amend(known.id, (live, changes) => {
+        const back = takenBack(known, live.node);
+        if (Object.keys(back).length === 0) return;
+        live.restore(back, changes);
+        if ("akReplacedAtMs" in back) changes.tell(akReplacedSubject(known, false, nowMs()));
+      });
     return known.id;
   }
 
@@ -115,22 +119,19 @@ export class Administration {
   /** The node's certificates are refused from now on, its session ends, its key and that one's certificate leave the allow-list. @throws AdministrationError NOT_FOUND */
   async revoke(node: string, by: string, reason: string): Promise<void> {
     const { committer, sessions, nowMs } = this.#services;
-    const { id, name, ekSha256, ekCertificateSha256, akReplacedAtMs } = this.#node(node);
+    const { id, name } = this.#node(node);
     const fact = entry("revocation", nowMs(), { node: id, name: text(name), by: text(by), reason: text(reason) });
+    let removedEks: string[] = [];
     await sessions.amend(id, (live, changes) => {
+      // As it is now: it may have enrolled since it was asked.
+      const { ekSha256, ekCertificateSha256, akReplacedAtMs } = live.node;
+      removedEks = [ekSha256, ekCertificateSha256].filter((each) => each !== undefined);
       live.restore({ revokedAtMs: nowMs(), revokedReason: reason }, changes);
+      if (akReplacedAtMs !== undefined) changes.tell(akReplacedSubject(live.node, false, nowMs()));
       changes.note(fact);
     });
-    const removedEks = [ekSha256, ekCertificateSha256].filter((each) => each !== undefined);
     if (removedEks.length > 0) await committer.submit({ entries: [], build: () => ({ removedEks }) });
     sessions.get(id)?.close(new SessionError("REVOKED", "this node was revoked"));
-    if (akReplacedAtMs !== undefined) await this.#akSettled({ id, name });
-  }
-
-  /** Somebody has seen that the node's attestation key was replaced, and decided. */
-  async #akSettled(node: Pick<NodeRow, "id" | "name">): Promise<void> {
-    const { committer, nowMs } = this.#services;
-    await committer.submit({ entries: [], build: () => ({}), subjects: [akReplacedSubject(node, false, nowMs())] });
   }
 
   async createJoinToken(sha256: Buffer, nodeName: string, ttlSeconds: number, by: string): Promise<number> {
@@ -151,4 +152,16 @@ export class Administration {
     if (!row) throw new AdministrationError("NOT_FOUND", "no such node");
     return row;
   }
+}
+
+/** What an approval takes back: what is as it was when it was approved. A revocation, a second speaker or a key that came since is somebody else's to decide. */
+function takenBack(seen: NodeRow, now: NodeRow): Parameters<LiveNode["restore"]>[0] {
+  const revocation = ({ revokedAtMs, revokedReason }: NodeRow) => revokedAtMs !== undefined && { revokedAtMs, revokedReason };
+  const key = ({ akReplacedAtMs, akPublic }: NodeRow) => akReplacedAtMs !== undefined && { akReplacedAtMs, akPublic };
+  const same = (what: (row: NodeRow) => unknown): boolean => Boolean(what(seen)) && isDeepStrictEqual(what(seen), what(now));
+  return {
+    ...(same(revocation) && { revokedAtMs: undefined, revokedReason: "" }),
+    ...(same(({ rival }) => rival) && { rival: undefined }),
+    ...(same(key) && { akReplacedAtMs: undefined }),
+  };
 }

@@ -1,6 +1,7 @@
 /** Gathers what one step decides (rows and log entries) and puts it together as one draft for the committer. */
 import type { AffirmedImageRow, BootRow, DriftRow, EvidenceWrite, ImaRow, NodeRow, QuoteRow, WorkloadRow } from "../../ports/rows.ts";
 import type { StoreCommit } from "../../ports/store.ts";
+import type { AlertSubject } from "../alerting/subject.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { affirmedImages } from "./affirmed-images.ts";
 import type { Draft } from "./committer.ts";
@@ -16,6 +17,7 @@ export class ChangeSet {
   /** By number. `entry`: which of the entries tells of it; -1: none. */
   readonly #drifts = new Map<number, { row: DriftRow; entry: number; opened: boolean }>();
   readonly #affirmed: AffirmedImageRow[] = [];
+  readonly #subjects: AlertSubject[] = [];
   #node: NodeRow | undefined;
   #quote: QuoteRow | undefined;
   #evidence: EvidenceWrite | undefined;
@@ -45,6 +47,11 @@ export class ChangeSet {
   /** Whether new Evidence is what leads to these changes: not a policy, an image or the clock. */
   get tellsEvidence(): boolean {
     return this.#evidence !== undefined;
+  }
+
+  /** An alert that is no drift's. */
+  tell(subject: AlertSubject): void {
+    this.#subjects.push(subject);
   }
 
   note(entry: LogEntry): void {
@@ -104,6 +111,7 @@ export class ChangeSet {
   draft(clock: () => number): Draft {
     return {
       entries: this.#entries,
+      subjects: this.#subjects,
       build: (firstLogIndex) => {
         const nowMs = clock();
         return {

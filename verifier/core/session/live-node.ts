@@ -265,7 +265,7 @@ export class LiveNode {
   }
 
   /** A person's decision on the node; its verdict follows. */
-  restore(change: Pick<NodeRow, "revokedAtMs" | "revokedReason" | "rival" | "akReplacedAtMs">, changes: ChangeSet): void {
+  restore(change: Partial<Pick<NodeRow, "revokedAtMs" | "revokedReason" | "rival" | "akReplacedAtMs">>, changes: ChangeSet): void {
     const before = this.node;
     this.node = { ...before, ...change };
     changes.node(this.node, before);
