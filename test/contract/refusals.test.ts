@@ -1,5 +1,5 @@
 /** Each refusal of an enrolment has a code of its own, and each is reached from what is accepted by changing one thing. A code without its case does not compile. */
-import { hash, randomBytes, webcrypto } from "node:crypto";
+import { hash, randomBytes, webcrypto, X509Certificate } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -357,6 +357,26 @@ describe("enrolment", () => {
     expect(result).toMatchObject({ ok: false, code, reason: ENROLMENT_CODES[code] });
     if (!result.ok) expect(result.detail).not.toBe("");
   });
+});
+
+test("a join token is good for another try where it cannot be told whether the certificate is withheld", async () => {
+  let broken = true;
+  const withheld = async (): Promise<boolean> => {
+    if (broken) throw new Error("no disk");
+    return true;
+  };
+  const world = new World().service({}, { withheld }).addToken();
+  const enrolled = async (): Promise<CompleteResult> => {
+    const challenge = await world.byToken();
+    if (!challenge.ok) throw new Error(challenge.detail);
+    return await world.enrolment.complete({ session: challenge.session, activatedSecret: Buffer.alloc(0), quote: undefined, certificateRequest });
+  };
+  await expect(enrolled()).rejects.toThrow("no disk");
+  expect(world.records.recorded).toEqual([]);
+  broken = false;
+  const result = await enrolled();
+  if (!result.ok) throw new Error(result.detail);
+  expect(new X509Certificate(result.chain[0] as Buffer).subjectAltName).toMatch(/\/untrusted\//);
 });
 
 test("the documentation lists exactly these, and the refusals of quotes", () => {

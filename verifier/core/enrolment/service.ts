@@ -96,12 +96,14 @@ export class EnrolmentService {
     if ("ok" in proof) return proof;
     const node = enrolledNode(pending, admission, known, proof.clock);
     const spendToken = candidate.kind === "token" ? { sha256: candidate.tokenSha256, nowMs } : undefined;
+    // Before anything is spent: where it cannot be told, the token serves for another try.
+    const withheld = await this.#withheld(nodeId);
     const recorded = await records.record({ node, spendToken, spendNonce: { nonce, expiresAtMs } });
     if (recorded === "spent") return refused("spent-by-another", "the token or nonce was used by another enrolment");
     if (recorded === "revoked") return refused("revoked", `node ${nodeId} is revoked`);
     if (recorded === "changed") return refused("identity-changed", "the node's attestation key changed during enrolment");
     if (recorded === "in-use") return refused("node-in-use", "the node lives under another attestation key");
-    return { ok: true, ...(await this.#certify(nodeId, spki)), trust: node.trust, node };
+    return { ok: true, ...(await this.#certify(nodeId, spki, withheld)), trust: node.trust, node };
   }
 
   /**
@@ -116,12 +118,16 @@ export class EnrolmentService {
     if (nodeId === nodeIdOfKubernetesNode(node.name)) return refused("renewal-by-account", "a node of Kubernetes renews by its service-account token");
     const spki = await readRequestKey(certificateRequest);
     if (!spki) return refused("certificate-request", "not a request for a P-256 key that is signed by it");
-    return { ok: true, ...(await this.#certify(nodeId, spki)), trust: "none", node: undefined };
+    return { ok: true, ...(await this.#certify(nodeId, spki, await this.#withheld(nodeId))), trust: "none", node: undefined };
   }
 
-  async #certify(nodeId: string, spki: Buffer) {
-    const { authority, withheld } = this.#options;
-    const as = (await withheld?.(nodeId)) ? "untrusted" : "node";
+  async #withheld(nodeId: string): Promise<boolean> {
+    return (await this.#options.withheld?.(nodeId)) ?? false;
+  }
+
+  async #certify(nodeId: string, spki: Buffer, withheld: boolean) {
+    const { authority } = this.#options;
+    const as = withheld ? "untrusted" : "node";
     const lifetimeMs = Math.min(this.#options.certificateLifetimeMs ?? MAX_CERTIFICATE_LIFETIME_MS, MAX_CERTIFICATE_LIFETIME_MS);
     return { ...(await authority.issueNode(nodeId, spki, lifetimeMs, as)), lifetimeMs, authorities: authority.trusted };
   }
