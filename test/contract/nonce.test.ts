@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { chmod, mkdtemp, readdir, readFile, rm, stat, truncate } from "node:fs/promises";
+import { chmod, link, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -149,6 +149,21 @@ describe("region key", () => {
       expect(await hsm.labels("region")).toHaveLength(1);
     } finally {
       await hsm.dispose();
+      await rm(directory, { recursive: true });
+    }
+  });
+
+  it("has one name after a crash while it was made, and no other file is touched", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "hullmark-region-"));
+    const path = join(directory, "region.key");
+    const draft = (hex: string): string => `${path}.${hex.repeat(16)}.new`;
+    try {
+      const key = await loadRegionKey(path);
+      await writeFile(draft("b"), "of another verifier, which makes it now", { mode: 0o600 });
+      for (const name of [draft("a"), `${path}.kept`, join(directory, `other.key.${"a".repeat(16)}.new`)]) await link(path, name);
+      expect(await loadRegionKey(path)).toEqual(key);
+      expect((await readdir(directory)).sort()).toEqual(["other.key.aaaaaaaaaaaaaaaa.new", "region.key", "region.key.bbbbbbbbbbbbbbbb.new", "region.key.kept"]);
+    } finally {
       await rm(directory, { recursive: true });
     }
   });

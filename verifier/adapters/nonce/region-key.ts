@@ -3,8 +3,8 @@
  * the file names a secret key in it, and what makes nonces is derived by the token from that key: it is in this process's memory alone (docs/adr/0019).
  */
 import { randomBytes } from "node:crypto";
-import { link, open, readFile, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { link, lstat, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { isTokenKey, needToken } from "../../core/keys/signing-key.ts";
 import type { KeyToken } from "../../ports/signing-key.ts";
 import { REGION_KEY_BYTES } from "./hmac-nonce-source.ts";
@@ -12,10 +12,14 @@ import { REGION_KEY_BYTES } from "./hmac-nonce-source.ts";
 /** What the token derives the key from: for this use and no other. */
 const DERIVED_FOR = Buffer.from("hullmark-region-key-v1");
 const MAX_FILE_BYTES = 4096;
+/** How names of drafts end. */
+const DRAFT = /\.[0-9a-f]{16}\.new$/;
 
 /** @throws Error when the file may be read by others or has another length; SignerError */
 export async function loadRegionKey(path: string, token?: KeyToken): Promise<Buffer> {
-  return await secretOf((await readIfThere(path)) ?? (await makeFirst(path, token)), path, token);
+  const stored = (await readIfThere(path)) ?? (await makeFirst(path, token));
+  await dropSecondNames(path);
+  return await secretOf(stored, path, token);
 }
 
 /** A new key in the place of the one on disk. Durable on return; a crash leaves the one or the other. @throws as {@link loadRegionKey} */
@@ -73,6 +77,23 @@ async function readIfThere(path: string): Promise<Buffer | undefined> {
     return await readFile(handle);
   } finally {
     await handle.close();
+  }
+}
+
+/** A crash of {@link makeFirst} leaves the name of the draft beside the key's own: whoever destroys the key by its name would leave it there. */
+async function dropSecondNames(path: string): Promise<void> {
+  const { dev, ino, nlink } = await stat(path);
+  if (nlink === 1) return;
+  const directory = dirname(path);
+  for (const name of await readdir(directory)) {
+    if (!name.startsWith(`${basename(path)}.`) || !DRAFT.test(name)) continue;
+    const draft = join(directory, name);
+    // Another verifier that has just made the key takes its own away.
+    const found = await lstat(draft).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return undefined;
+      throw error;
+    });
+    if (found?.dev === dev && found.ino === ino) await rm(draft, { force: true });
   }
 }
 

@@ -122,8 +122,8 @@ function enrolledRow(node: EnrolledNode, before: NodeRow | undefined, nowMs: num
   };
   const { id, name, trust, ekSha256, ekPublic, akPublic, clock, bootId, akReplaced, ekCertificateSha256 } = node;
   const clockLost = before && clock && !akReplaced ? clockLoss(before, clock) : undefined;
-  const replaced = before && akReplaced ? { akReplacedAtMs: nowMs, uncleared: uncleared(before, node, nowMs) } : {};
-  const unquoted = before && (akReplaced || !sameCounters(before, node)) ? { quotedBoot: NO_BOOT } : {};
+  const replaced = akReplaced && { akReplacedAtMs: nowMs, uncleared: before !== undefined && uncleared(before, node, nowMs) };
+  const unquoted = before && (akReplaced || !sameCounters(before, node)) && { quotedBoot: NO_BOOT };
   const keys = { ekSha256, ekCertificateSha256, ekPublic, akPublic, clock, clockLost, ...replaced, ...unquoted };
   return { ...fresh, ...before, id, name, trustLevel: LEVEL[trust], ...keys, bootId, enrolledAtMs: nowMs };
 }
