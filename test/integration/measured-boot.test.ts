@@ -272,6 +272,38 @@ describe("measured boot on a TPM", () => {
   });
 });
 
+describe("another attestation key of the same TPM", () => {
+  test("hides neither a kernel that another one started, nor that the chip alone was reset", async () => {
+    let last = await started(linuxBoot());
+    await judged(Verdict.WARNING);
+    const again = async (keys: string, bootId?: string): Promise<void> => {
+      await last.close();
+      await quoter.close();
+      if (bootId !== undefined) {
+        await tpm.powerOff();
+        await tpm.powerOn();
+        await boot(tpm.tcti, linuxBoot());
+      }
+      mkdirSync(join(directory, keys));
+      quoter = new Tpm2Quoter({ tcti: tpm.tcti, stateDir: join(directory, keys) });
+      const { bootLog } = last;
+      last = verifier.attester({ name: "w-1", quoter, ...(bootId !== undefined && { bootId }) });
+      last.bootLog = bootLog;
+      await last.connect();
+      await last.report();
+      await verifier.adminClient.requestQuote({ nodeId: "w-1" });
+    };
+    const told = async (wanted: string[]): Promise<void> => await expect.poll(async () => (await codes()).sort(), { timeout: 30_000 }).toEqual(wanted);
+    // However long a busy machine takes for a quote: by this much the TPM's clock is not late.
+    verifier.clock.shiftMs -= 30_000;
+    await again("second");
+    await told(["ak-replaced", "kexec", "tpm-tofu"]);
+    await again("third", last.bootId);
+    await told(["ak-replaced", "kexec", "tpm-reset", "tpm-tofu"]);
+    await last.close();
+  });
+});
+
 describe("the agent's own files", () => {
   test("must be of a release that policy names", async () => {
     const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
