@@ -55,5 +55,10 @@ export async function examineImage(
   const answers = new HttpRevocationAnswers({ nowMs: () => nowMs });
   const verifiers = { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier(answers) };
   const judge = (demands: Demands) => verifyProvenance({ ...NOTHING, ...demands, ...attached }, verifiers);
-  return { image, subjects, judge, consult: (demands) => consulting(() => judge(demands), answers, signal) };
+  const consult = async (demands: Demands) => {
+    const verdict = await consulting(() => judge(demands), answers, signal);
+    signal.throwIfAborted();
+    return verdict;
+  };
+  return { image, subjects, judge, consult };
 }

@@ -5,8 +5,9 @@ export interface RevocationAnswers {
   /** Why the last attempt failed; undefined: it did not. */
   problem(url: string): string | undefined;
   /**
-   * Fetches what is not there or is due again; what failed is asked for again only after a pause. An authority that fails is a {@link problem}, no rejection.
-   * @param urls that a judgement asked for: named by certificates that chain to a trust store @returns whether anything was due @throws the signal's reason
+   * Fetches what is not there or is due again; what failed is asked for again only after a pause. Never rejects: an authority that fails is a {@link problem}.
+   * @param urls that a judgement asked for: named by certificates that chain to a trust store
+   * @param waiting ends the caller's waiting; what was asked for goes on, and is there later @returns whether anything was due
    */
-  refresh(urls: readonly string[], signal: AbortSignal): Promise<boolean>;
+  refresh(urls: readonly string[], waiting: AbortSignal): Promise<boolean>;
 }

@@ -43,8 +43,7 @@ export class HttpRevocationAnswers implements RevocationAnswers {
     return this.#answers.get(url)?.problem;
   }
 
-  async refresh(urls: readonly string[], signal: AbortSignal): Promise<boolean> {
-    signal.throwIfAborted();
+  async refresh(urls: readonly string[], waiting: AbortSignal): Promise<boolean> {
     const nowMs = this.#options.nowMs();
     const due = [...new Set(urls)].filter((url) => (this.#answers.get(url)?.dueMs ?? 0) <= nowMs).slice(0, MAX_ANSWERS);
     if (due.length === 0) return false;
@@ -52,15 +51,14 @@ export class HttpRevocationAnswers implements RevocationAnswers {
     const lane = async (): Promise<void> => {
       for (const url of queue) await this.#fly(url);
     };
-    const aborted = Promise.withResolvers<never>();
-    const onAbort = (): void => aborted.reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    try {
-      await Promise.race([Promise.all(Array.from({ length: MAX_AT_ONCE }, lane)), aborted.promise]);
-      return true;
-    } finally {
-      signal.removeEventListener("abort", onAbort);
-    }
+    const all = Promise.all(Array.from({ length: MAX_AT_ONCE }, lane));
+    if (waiting.aborted) return true;
+    const over = Promise.withResolvers<void>();
+    const onAbort = (): void => over.resolve();
+    waiting.addEventListener("abort", onAbort, { once: true });
+    await Promise.race([all, over.promise]);
+    waiting.removeEventListener("abort", onAbort);
+    return true;
   }
 
   /** One at a time of each, whoever waits. */

@@ -193,7 +193,7 @@ export class AdmissionService {
     throw new ProvenanceError("MALFORMED", "an index whose images cannot be told");
   }
 
-  /** With what authorities say now of the certificates on which it rests. */
+  /** With what authorities say of the certificates on which it rests. They are waited for only where nobody could tell without: a slow one holds up nothing else. */
   async #consulted(
     image: AskedImage,
     policy: Policy,
@@ -207,7 +207,7 @@ export class AdmissionService {
       anew = true;
       return this.#remembered(image, policy, rule, architecture);
     };
-    return await consulting(judge, this.#services.revocations, waiting);
+    return await consulting(judge, this.#services.revocations, waiting, ({ kind }) => kind === "unknown");
   }
 
   #remembered(image: AskedImage, policy: Policy, rule: PolicyRule | undefined, architecture: string | undefined): ImageOutcome {
@@ -221,7 +221,8 @@ export class AdmissionService {
     const known = verdicts.get(rule);
     if (known && Math.abs(nowMs - known.atMs) <= VERDICT_MS) return known.outcome;
     const outcome = judgeImage(image, policy, rule, undefined, verifiers, nowMs);
-    verdicts.set(rule, { outcome, atMs: nowMs });
+    // What nobody could tell may be told at any moment.
+    if (outcome.kind !== "unknown") verdicts.set(rule, { outcome, atMs: nowMs });
     return outcome;
   }
 }

@@ -259,7 +259,7 @@ export class ImageService implements Images {
     }
   }
 
-  /** Asks authorities what they say of the certificates on which verdicts will rest. @returns whether all of them have answered */
+  /** Asks authorities what they say of the certificates on which verdicts will rest. @returns whether all of them have answered @throws the signal's reason */
   async #consult({ question }: Entry, known: ImageKnowledge, signal: AbortSignal): Promise<boolean> {
     const { revocations, policy, verifiers, clock } = this.#services;
     if (!known.artefacts?.artefacts.some(({ format }) => format === "notary")) return true;
@@ -268,6 +268,7 @@ export class ImageService implements Images {
       return { answers: all.flatMap((by) => judgeProvenance({ known, question }, by, matchRule(by, question), verifiers, clock.nowMs()).answers) };
     };
     const { answers } = await consulting(judge, revocations, signal);
+    signal.throwIfAborted();
     return answers.every((url) => revocations?.problem(url) === undefined);
   }
 

@@ -6,18 +6,23 @@ const MAX_ROUNDS = 3;
 
 /**
  * @param judge by the answers that are there; `answers` are the URLs on which what it says rests. Called anew whenever one was asked for
- * @param revocations undefined: nobody is asked @throws the signal's reason; what `judge` throws
+ * @param revocations undefined: nobody is asked
+ * @param waiting aborts when what is known must do: an authority that is slow takes no verdict away
+ * @param waitsFor whether a verdict is to be waited with; what is due for another is fetched meanwhile, for the next who asks @throws what `judge` throws
  */
 export async function consulting<T extends { readonly answers?: readonly string[] }>(
   judge: () => T,
   revocations: RevocationAnswers | undefined,
-  signal: AbortSignal,
+  waiting: AbortSignal,
+  waitsFor: (verdict: T) => boolean = () => true,
 ): Promise<T> {
   let verdict = judge();
   const asked = new Set<string>();
   for (let round = 0; round < MAX_ROUNDS && revocations; round++) {
     const fresh = (verdict.answers ?? []).filter((url) => !asked.has(url));
-    if (fresh.length === 0 || !(await revocations.refresh(fresh, signal))) break;
+    if (fresh.length === 0) break;
+    const refreshed = revocations.refresh(fresh, waiting);
+    if (!waitsFor(verdict) || !(await refreshed)) break;
     for (const url of fresh) asked.add(url);
     verdict = judge();
   }
