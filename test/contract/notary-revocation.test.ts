@@ -59,9 +59,11 @@ const release: Authority = {
 class Judge {
   nowMs = Date.now();
   readonly answers: HttpRevocationAnswers;
+  readonly #notary: NotaryProjectVerifier;
 
   constructor(options: Partial<ConstructorParameters<typeof HttpRevocationAnswers>[0]> = {}) {
     this.answers = new HttpRevocationAnswers({ nowMs: () => this.nowMs, ...options });
+    this.#notary = new NotaryProjectVerifier(this.answers);
   }
 
   async verdict(by: NotaryIdentity = identity, of: Partial<TrustStore> = {}, stamped = false): Promise<ProvenanceVerdict> {
@@ -71,7 +73,7 @@ class Judge {
       ...{ format: "notary", envelope: bytes, mediaType },
     };
     const asked: Partial<ProvenanceQuestion> = { subjects: [DIGEST], artefacts: [artefact], authorities: [release], trustStores: [store(of)] };
-    const verifiers = { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier(this.answers) };
+    const verifiers = { sigstore: new SigstoreVerifier(), notary: this.#notary };
     return await consulting(() => verifyProvenance(question({ ...asked, atMs: this.nowMs }), verifiers), this.answers, never);
   }
 }
@@ -164,6 +166,14 @@ describe("by a list of changes", () => {
     ca.served.set("/delta.crl", changes(number));
     expect(await new Judge().verdict(late)).toMatchObject({ status: "revoked" });
     expect(await new Judge().verdict(held)).toMatchObject({ status: "signed" });
+  });
+
+  test("where it lies is believed of nobody but the list's own authority", async () => {
+    stranger.configure(`freshestCRL = URI:${ca.url("/inside")}`);
+    ca.served.set("/ca.crl", stranger.list());
+    stranger.configure("");
+    expect(await new Judge().verdict()).toMatchObject({ status: "unknown", answers: [ca.url()], text: expect.stringContaining("did not sign") });
+    expect(ca.asked.has("/inside")).toBe(false);
   });
 
   test("one that goes with another list, or that is none, tells nothing", async () => {
@@ -271,6 +281,42 @@ describe("nobody can tell, and it does not count", () => {
 });
 
 describe("kept", () => {
+  test("a list that somebody forged, and a genuine one of before, take the place of none that is newer", async () => {
+    const judge = new Judge();
+    const by = ca.issue("replayed");
+    const before = ca.list();
+    ca.revoke("replayed");
+    const genuine = ca.list();
+    ca.served.set("/ca.crl", genuine);
+    expect(await judge.verdict(by)).toMatchObject({ status: "revoked" });
+    expect(await judge.verdict()).toMatchObject({ status: "signed" });
+    for (const [what, list] of [
+      ["forged", stranger.list("-crlhours", "1000")],
+      ["altered", altered(genuine, "z")],
+      ["of before", before],
+    ] as const) {
+      ca.served.set("/ca.crl", list);
+      judge.nowMs += 11 * 60_000;
+      expect(await judge.verdict(by), what).toMatchObject({ status: "revoked" });
+      expect(await judge.verdict(), what).toMatchObject({ status: "signed" });
+    }
+    expect(ca.asked.get("/ca.crl")).toBe(4);
+  });
+
+  test("a list whose end is the time of no day is none, and the next one is asked for", async () => {
+    const judge = new Judge();
+    const endless = altered(good, "month");
+    expect(endless.equals(good)).toBe(false);
+    ca.served.set("/ca.crl", endless);
+    expect((await judge.verdict()).text).toContain("a date that is none");
+    ca.served.set("/ca.crl", good);
+    judge.nowMs += 60_000;
+    expect(await judge.verdict()).toMatchObject({ status: "signed" });
+    ca.served.set("/ca.crl", endless);
+    judge.nowMs += 11 * 60_000;
+    expect(await judge.verdict(), "what is at hand is good still").toMatchObject({ status: "signed" });
+  });
+
   test("while the authority is away the last list counts until its end, and no longer", async () => {
     const judge = new Judge();
     expect(await judge.verdict()).toMatchObject({ status: "signed" });
@@ -309,7 +355,32 @@ describe("kept", () => {
     expect(await judge.verdict(identity, { revocationLists: [old] })).toMatchObject({ status: "unknown" });
     expect(ca.asked.size).toBe(0);
   });
+
+  test("given by hand for a part of an authority's certificates, it says nothing of the others", async () => {
+    const judge = new Judge();
+    const part = (path: string): string => {
+      ca.configure(`issuingDistributionPoint = critical,@scope\n[scope]\nfullname = URI:${ca.url(path)}`);
+      return pemList(ca.list());
+    };
+    const by = ca.issue("sharded", `crlDistributionPoints = URI:${ca.url("/own.crl")}`);
+    const [own, other] = [part("/own.crl"), part("/other.crl")];
+    const unsaid = await judge.verdict(by, { revocationLists: [other] });
+    expect(unsaid).toMatchObject({ status: "unknown", text: expect.stringContaining("another distribution point") });
+    expect(await judge.verdict(by, { revocationLists: [other, own] })).toMatchObject({ status: "signed" });
+    ca.revoke("sharded");
+    expect(await judge.verdict(by, { revocationLists: [other, part("/own.crl")] })).toMatchObject({ status: "revoked" });
+    expect(ca.asked.size).toBe(0);
+  });
 });
+
+/** @param where a month that is none in the list's end, or only the last byte of its signature */
+function altered(der: Buffer, where: "month" | "z"): Buffer {
+  const other = Buffer.from(der);
+  if (where === "z") other[other.length - 1] = (other.at(-1) ?? 0) ^ 1;
+  // thisUpdate and nextUpdate: UTCTime of 13 characters each.
+  else other.write("99", other.indexOf(Buffer.of(0x17, 13), other.indexOf(Buffer.of(0x17, 13)) + 15) + 4, "latin1");
+  return other;
+}
 
 function pemList(der: Buffer): string {
   return `-----BEGIN X509 CRL-----\n${der.toString("base64").replaceAll(/(.{64})/g, "$1\n")}\n-----END X509 CRL-----\n`;

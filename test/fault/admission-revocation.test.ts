@@ -45,7 +45,12 @@ const required = { name: "vendor", require: { signatures: { authorities: ["vendo
 function door(spec: object, revocation: "enforce" | "log" = "enforce") {
   const trust = { trustStores: [{ name: "acme", certificates: [ca.rootPem], revocation }] };
   const authorities = [{ name: "vendor", notary: { trustStore: "acme", subject: { CN: "release" } } }];
-  const written = { apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name: "p" }, spec: { admission: { mode: "enforce" }, ...trust, authorities, ...spec } };
+  const written = {
+    apiVersion: "hullmark.dev/v1",
+    kind: "Policy",
+    metadata: { name: "p" },
+    spec: { admission: { mode: "enforce" }, ...trust, authorities, ...spec },
+  };
   const parsed = parsePolicy(JSON.stringify(written), "p");
   if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
   const { policy } = parsed;

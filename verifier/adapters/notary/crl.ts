@@ -60,8 +60,8 @@ export function readCrl(der: Buffer): CertificateList {
   if (rest.length > 0) throw new Error("a list of other fields");
   return {
     ...{ issuer: issuer.der, signed: tbs, algorithm: parsed(algorithm), signature: bits(parsed(signature)) },
-    thisUpdateMs: parsed(thisUpdate.der).toDate().getTime(),
-    nextUpdateMs: nextUpdate && parsed(nextUpdate.der).toDate().getTime(),
+    thisUpdateMs: timeOf(parsed(thisUpdate.der)),
+    nextUpdateMs: nextUpdate && timeOf(parsed(nextUpdate.der)),
     entries: revoked ? revoked.der.subarray(element(revoked.der, 0).start) : Buffer.alloc(0),
     extensions: readExtensions(extensions && parsed(extensions.der).subs[0]),
   };
@@ -89,11 +89,27 @@ function readEntry({ subs: [, date, extra, more] }: ASN1Obj): CrlEntry {
   const extensions = readExtensions(extra);
   const [reason, invalid] = [extensions.get(REASON), extensions.get(INVALIDITY)];
   return {
-    revokedAtMs: date.toDate().getTime(),
+    revokedAtMs: timeOf(date),
     reason: reason ? (parsed(reason.value).value[0] ?? 0) : 0,
-    invalidSinceMs: invalid && parsed(invalid.value).toDate().getTime(),
+    invalidSinceMs: invalid && timeOf(parsed(invalid.value)),
     critical: [...extensions].flatMap(([type, { critical }]) => (critical && type !== REASON && type !== INVALIDITY ? [type] : [])),
   };
+}
+
+/** Unix milliseconds. @throws where it is the time of no day */
+function timeOf(time: ASN1Obj): number {
+  const ms = time.toDate().getTime();
+  if (Number.isNaN(ms)) throw new Error("a list with a date that is none");
+  return ms;
+}
+
+/** CRLNumber (RFC 5280, 5.2.3). */
+export const NUMBER = "2.5.29.20";
+
+/** Of an extension that is one number; undefined: not there. @throws where it is none */
+export function numberOf({ extensions }: Pick<CertificateList, "extensions">, type: string): bigint | undefined {
+  const extension = extensions.get(type);
+  return extension && parsed(extension.value).toInteger();
 }
 
 /** Extensions (RFC 5280, 4.2). @throws where one is there twice */

@@ -16,6 +16,7 @@ import { openCose } from "./cose.ts";
 import { type CertificateList, readCrl } from "./crl.ts";
 import { HEADER, type OpenEnvelope, PAYLOAD_TYPE, SCHEME_AUTHORITY, SCHEME_CA } from "./envelope.ts";
 import { openJws } from "./jws.ts";
+import { ProvenLists } from "./proven.ts";
 import { type Asking, type Consulted, standingOf } from "./revocation.ts";
 import { type ProvenTime, provenTime } from "./timestamp.ts";
 
@@ -42,7 +43,8 @@ function algorithmFor({ asymmetricKeyType: kind, asymmetricKeyDetails: details }
   return kind === "ec" ? curve : kind === "rsa" ? size : undefined;
 }
 
-const NO_ANSWERS: Asking = { get: () => undefined, problem: () => undefined };
+type Answers = Pick<Asking, "get" | "problem">;
+const NO_ANSWERS: Answers = { get: () => undefined, problem: () => undefined };
 
 class Failure extends Error {
   readonly problem: NotaryProblem;
@@ -56,11 +58,11 @@ class Failure extends Error {
 export class NotaryProjectVerifier implements NotaryVerifier {
   readonly #stores = new WeakMap<NotaryStore, Store>();
   readonly #known = new Recent<NotaryStore>(MAX_KNOWN);
-  readonly #answers: Asking;
+  readonly #asking: Asking;
 
   /** @param answers undefined: none are there, so that nobody can tell of certificates that name where to ask */
-  constructor(answers: Asking = NO_ANSWERS) {
-    this.#answers = answers;
+  constructor(answers: Answers = NO_ANSWERS) {
+    this.#asking = { get: (url) => answers.get(url), problem: (url) => answers.problem(url), proven: new ProvenLists() };
   }
 
   store(content: NotaryStoreContent): NotaryStore {
@@ -91,7 +93,7 @@ export class NotaryProjectVerifier implements NotaryVerifier {
     const own = this.#stores.get(store);
     if (!own) throw new SignatureFormatError("KEY", "a trust store that another verifier made");
     try {
-      return verify(envelope.material as OpenEnvelope, own, this.#answers, nowMs);
+      return verify(envelope.material as OpenEnvelope, own, this.#asking, nowMs);
     } catch (error) {
       if (error instanceof Failure) return { ok: false, problem: error.problem, detail: error.message };
       // The readers of X.509 throw at what they cannot read, and anybody may have written it.
@@ -100,7 +102,7 @@ export class NotaryProjectVerifier implements NotaryVerifier {
   }
 }
 
-function verify(open: OpenEnvelope, store: Store, answers: Asking, nowMs: number): NotaryVerdict {
+function verify(open: OpenEnvelope, store: Store, asking: Asking, nowMs: number): NotaryVerdict {
   checkCritical(open);
   const chain = readChain(open.chain);
   if (typeof chain === "string") throw new Failure("chain", chain);
@@ -119,18 +121,18 @@ function verify(open: OpenEnvelope, store: Store, answers: Asking, nowMs: number
     );
   if (open.expiryMs !== undefined && nowMs > open.expiryMs)
     throw new Failure("expired", `the signature was good until ${new Date(open.expiryMs).toISOString()}`);
-  const standing = consult(chain, proven, store, answers, nowMs);
+  const standing = consult(chain, proven, store, asking, nowMs);
   return { ok: true, signer: { ...signerOf(chain, signedAtMs, open.scheme === SCHEME_AUTHORITY), standing } };
 }
 
 /** Of the signer's chain, and of whoever proves the time. */
-function consult({ certificates }: Chain, time: ProvenTime | undefined, store: Store, answers: Asking, nowMs: number): NotaryStanding {
+function consult({ certificates }: Chain, time: ProvenTime | undefined, store: Store, asking: Asking, nowMs: number): NotaryStanding {
   const { revocation, revocationLists: lists } = store;
   if (revocation === "skip") return { status: "good", detail: "", enforced: false, answers: [] };
   // A signing authority's own word on the time says nothing about the end of its own key.
   const signedAtMs = time && time.chain.length > 0 ? time.atMs : undefined;
-  const ofTime: Consulted = standingOf(time?.chain ?? [], lists, answers, { nowMs, signedAtMs: undefined });
-  const own: Consulted = standingOf(certificates, lists, answers, { nowMs, signedAtMs });
+  const ofTime: Consulted = standingOf(time?.chain ?? [], lists, asking, { nowMs, signedAtMs: undefined });
+  const own: Consulted = standingOf(certificates, lists, asking, { nowMs, signedAtMs });
   const worst =
     [own.standing, ofTime.standing].find(({ kind }) => kind === "revoked") ?? [own.standing, ofTime.standing].find(({ kind }) => kind === "unknown");
   return {

@@ -5,7 +5,24 @@ import { X509Certificate as ReadCertificate } from "@peculiar/x509";
 import type { ASN1Obj } from "@sigstore/core";
 import { type CertificateList, readCrl } from "./crl.ts";
 import { parsed, urisIn } from "./der.ts";
-import { freshestOf, GOOD, type Issued, isIssuedBy, nameOf, type Standing, standingByList, type Times, type Unknown, unknown, worstOf } from "./standing.ts";
+import type { ProvenLists } from "./proven.ts";
+import {
+  freshestOf,
+  GOOD,
+  type Issued,
+  isDelta,
+  isIssuedBy,
+  isToCome,
+  listProblem,
+  nameOf,
+  type Standing,
+  scopeProblem,
+  standingByList,
+  type Times,
+  type Unknown,
+  unknown,
+  worstOf,
+} from "./standing.ts";
 
 const DISTRIBUTION_POINTS = "2.5.29.31";
 const FRESHEST = "2.5.29.46";
@@ -16,6 +33,8 @@ const MAX_POINTS = 8;
 export interface Asking {
   get(url: string): Buffer | undefined;
   problem(url: string): string | undefined;
+  /** What was served before, and is good still though something else is served now. */
+  readonly proven: ProvenLists;
 }
 
 export interface Consulted {
@@ -34,6 +53,7 @@ const READ = new WeakMap<Buffer, CertificateList>();
 export function standingOf(certificates: readonly X509Certificate[], pinned: readonly CertificateList[], asking: Asking, times: Times): Consulted {
   const answers = new Set<string>();
   const recording: Asking = {
+    proven: asking.proven,
     problem: (url) => asking.problem(url),
     get: (url) => {
       answers.add(url);
@@ -51,10 +71,10 @@ export function standingOf(certificates: readonly X509Certificate[], pinned: rea
 }
 
 function standingOfOne(issued: Issued, pinned: readonly CertificateList[], asking: Asking, times: Times): Standing {
-  const own = pinned.filter((list) => isIssuedBy(list, issued.issuer));
-  if (own.length > 0) return worstOf(own.map((list) => standingByList(issued, list, undefined, [], times)));
   const read = new ReadCertificate(issued.certificate.raw);
   const points = extensionOf(read, DISTRIBUTION_POINTS);
+  const own = pinned.filter((list) => isIssuedBy(list, issued.issuer));
+  if (own.length > 0) return standingByPinned(issued, own, (points?.subs ?? []).flatMap(pointUrls), times);
   if (!points) {
     // With neither there is nothing that could say so, and it counts as good.
     return extensionOf(read, AUTHORITY_ACCESS)?.subs.some(isOcsp)
@@ -67,11 +87,19 @@ function standingOfOne(issued: Issued, pinned: readonly CertificateList[], askin
   return worstOf(urls.map((alternatives) => standingByPoint(issued, alternatives, urls.flat(), wantsDelta, asking, times)));
 }
 
+/** An authority may have a list for each part of its certificates: those that are for others say nothing of this one. */
+function standingByPinned(issued: Issued, own: readonly CertificateList[], urls: readonly string[], times: Times): Standing {
+  const problems = own.map((list) => scopeProblem(list, issued.certificate, urls));
+  const about = own.filter((_, i) => problems[i] === undefined);
+  if (about.length === 0) return unknown(`${nameOf(issued.certificate)} is in the scope of none of the lists that were given: ${problems[0] ?? ""}`);
+  return worstOf(about.map((list) => standingByList(issued, list, undefined, urls, times)));
+}
+
 /** @param alternatives URLs of one distribution point: any of them will do */
 function standingByPoint(issued: Issued, alternatives: readonly string[], all: readonly string[], wantsDelta: boolean, asking: Asking, times: Times): Standing {
   let last: Standing = unknown(`${nameOf(issued.certificate)} names a list in a way that is not known here`);
   for (const url of alternatives) {
-    const list = listAt(url, asking);
+    const list = listAt(url, issued, { all, ofChanges: false }, asking, times);
     if ("kind" in list) {
       last = list;
       continue;
@@ -79,7 +107,7 @@ function standingByPoint(issued: Issued, alternatives: readonly string[], all: r
     const [delta] = freshestOf(list);
     // Its scope would be its own: as notation has it, the list must name it too.
     if (wantsDelta && delta === undefined) return unknown(`${nameOf(issued.certificate)} names a list of changes that its list does not name`);
-    const changes = delta === undefined ? undefined : listAt(delta, asking);
+    const changes = delta === undefined ? undefined : listAt(delta, issued, { all, ofChanges: true }, asking, times);
     const whole = standingByList(issued, list, undefined, all, times);
     if (whole.kind === "revoked" && (delta === undefined || "kind" in (changes ?? {}))) return whole;
     if (changes && "kind" in changes) return changes;
@@ -89,13 +117,31 @@ function standingByPoint(issued: Issued, alternatives: readonly string[], all: r
   return last;
 }
 
-function listAt(url: string, asking: Asking): CertificateList | Unknown {
+/** The newest that its issuer signed: nothing of what is served is believed before that, nor where it names a list of changes. */
+function listAt(
+  url: string,
+  issued: Issued,
+  { all, ofChanges }: { readonly all: readonly string[]; readonly ofChanges: boolean },
+  asking: Asking,
+  { nowMs }: Times,
+): CertificateList | Unknown {
   if (!url.startsWith("http://")) return unknown(`a list at ${printable(url)}, which is no http URL`);
   const der = asking.get(url);
-  if (!der) return unknown(`the list at ${printable(url)} ${asking.problem(url) ?? "has not been fetched"}`);
-  const crl = READ.get(der) ?? readCrl(der);
-  READ.set(der, crl);
-  return crl;
+  const served = der
+    ? tolerant(() => listOf(der, issued, all, ofChanges))
+    : unknown(`the list at ${printable(url)} ${asking.problem(url) ?? "has not been fetched"}`);
+  const sound = "kind" in served || isToCome(served, nowMs) ? undefined : served;
+  const { issuer, certificate } = issued;
+  return asking.proven.newest(`${issuer.fingerprint256} ${certificate.ca} ${ofChanges} ${url}`, sound) ?? served;
+}
+
+function listOf(der: Buffer, issued: Issued, all: readonly string[], ofChanges: boolean): CertificateList | Unknown {
+  const list = READ.get(der) ?? readCrl(der);
+  READ.set(der, list);
+  const wrong = listProblem(list, issued, all);
+  if (wrong !== undefined) return unknown(wrong);
+  if (isDelta(list) === ofChanges) return list;
+  return unknown(ofChanges ? "a list of changes that is none" : "a list of changes stands where a whole one belongs");
 }
 
 /** URLs of one DistributionPoint (RFC 5280, 4.2.1.13); none where it is for some reasons only, or signed by another authority. */
@@ -116,7 +162,7 @@ function extensionOf(certificate: ReadCertificate, type: string): ASN1Obj | unde
 }
 
 /** The readers throw at what they cannot read. */
-function tolerant(read: () => Standing): Standing {
+function tolerant<T>(read: () => T): T | Unknown {
   try {
     return read();
   } catch (error) {

@@ -2,13 +2,12 @@
 import type { X509Certificate } from "node:crypto";
 import "reflect-metadata";
 import { KeyUsageFlags, KeyUsagesExtension, X509Certificate as ReadCertificate } from "@peculiar/x509";
-import { type CertificateList, type CrlEntry, entriesOf, isSignedBy } from "./crl.ts";
+import { type CertificateList, type CrlEntry, entriesOf, isSignedBy, NUMBER, numberOf } from "./crl.ts";
 import { parsed, serialOf, urisIn } from "./der.ts";
 
 const ISSUING_POINT = "2.5.29.28";
 const DELTA_INDICATOR = "2.5.29.27";
 const FRESHEST = "2.5.29.46";
-const NUMBER = "2.5.29.20";
 /** RFC 5280, 5.3.1. */
 const HOLD = 6;
 const REMOVED = 8;
@@ -60,7 +59,7 @@ export function freshestOf({ extensions }: CertificateList): readonly string[] {
 }
 
 /**
- * @param urls of the distribution points that the certificate names: a list that is for others only says nothing of it. Empty: the list was given by hand
+ * @param urls of the distribution points that the certificate names: a list that is for others only says nothing of it. Empty: it names none
  * @param delta the list of changes that goes with it @throws what cannot be read
  */
 export function standingByList(issued: Issued, base: CertificateList, delta: CertificateList | undefined, urls: readonly string[], times: Times): Standing {
@@ -95,35 +94,41 @@ function standingByEntry({ critical, reason, revokedAtMs, invalidSinceMs }: CrlE
   };
 }
 
-/** Whether it is the issuer's, whole, and about this certificate. */
-function listProblem(list: CertificateList, { certificate, issuer }: Issued, urls: readonly string[]): string | undefined {
+/** Why nothing of it may be believed: it is not the issuer's, not whole, or not about this certificate. @param urls as {@link standingByList} has them */
+export function listProblem(list: CertificateList, { certificate, issuer }: Issued, urls: readonly string[]): string | undefined {
   const usage = new ReadCertificate(issuer.raw).getExtension(KeyUsagesExtension);
   if (!usage || (usage.usages & KeyUsageFlags.cRLSign) === 0) return `${nameOf(issuer)} may not sign lists`;
   if (!isIssuedBy(list, issuer) || !isSignedBy(list, issuer.publicKey)) return `a list that ${nameOf(issuer)} did not sign`;
   const strange = [...list.extensions].find(([type, { critical }]) => critical && type !== ISSUING_POINT && type !== DELTA_INDICATOR);
   if (strange) return `a list with the critical extension ${strange[0]}, which is not known here`;
-  const scope = list.extensions.get(ISSUING_POINT);
-  return scope && scopeProblem(scope.value, certificate, urls);
+  return scopeProblem(list, certificate, urls);
 }
 
 /** IssuingDistributionPoint (RFC 5280, 5.2.5): whoever stands between could hand out a list that is for other certificates. */
-function scopeProblem(der: Buffer, { ca }: X509Certificate, urls: readonly string[]): string | undefined {
-  const scope = parsed(der);
+export function scopeProblem({ extensions }: CertificateList, { ca }: X509Certificate, urls: readonly string[]): string | undefined {
+  const point = extensions.get(ISSUING_POINT);
+  if (!point) return undefined;
+  const scope = parsed(point.value);
   const fields = scope.subs.map(({ tag }) => tag.number);
   if (fields.includes(1) && ca) return "a list that is for certificates of no authorities";
   if (fields.includes(2) && !ca) return "a list that is for certificates of authorities";
   if (fields.some((field) => field > 2)) return "a list that is for some reasons, for other authorities or for attributes only";
-  if (urls.length > 0 && fields.includes(0) && !urisIn(scope).some((point) => urls.includes(point))) return "a list of another distribution point";
+  if (urls.length > 0 && fields.includes(0) && !urisIn(scope).some((url) => urls.includes(url))) return "a list of another distribution point";
   return undefined;
 }
 
-function dateProblem({ thisUpdateMs, nextUpdateMs }: CertificateList, nowMs: number): string | undefined {
+export function isToCome({ thisUpdateMs }: CertificateList, nowMs: number): boolean {
+  return thisUpdateMs - nowMs > MAX_AHEAD_MS;
+}
+
+function dateProblem(list: CertificateList, nowMs: number): string | undefined {
+  const { thisUpdateMs, nextUpdateMs } = list;
   if (nextUpdateMs === undefined) return "a list that does not say until when it is good";
-  if (thisUpdateMs - nowMs > MAX_AHEAD_MS) return `a list of ${new Date(thisUpdateMs).toISOString()}, which is to come`;
+  if (isToCome(list, nowMs)) return `a list of ${new Date(thisUpdateMs).toISOString()}, which is to come`;
   return nowMs > nextUpdateMs ? `the list was good until ${new Date(nextUpdateMs).toISOString()}` : undefined;
 }
 
-function isDelta({ extensions }: CertificateList): boolean {
+export function isDelta({ extensions }: CertificateList): boolean {
   return extensions.has(DELTA_INDICATOR);
 }
 
@@ -131,11 +136,6 @@ function deltaProblem(base: CertificateList, delta: CertificateList): string | u
   const [own, changes, from] = [numberOf(base, NUMBER), numberOf(delta, NUMBER), numberOf(delta, DELTA_INDICATOR)];
   if (isDelta(base) || own === undefined || changes === undefined || from === undefined) return "a list of changes that is none";
   return from > own || changes < own ? "a list of changes that does not go with its list" : undefined;
-}
-
-function numberOf({ extensions }: CertificateList, type: string): bigint | undefined {
-  const extension = extensions.get(type);
-  return extension && parsed(extension.value).toInteger();
 }
 
 export function nameOf({ subject, serialNumber }: X509Certificate): string {
