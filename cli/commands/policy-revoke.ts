@@ -99,7 +99,9 @@ async function commitsOf({ commits, repo }: RevokeFlags, signal: AbortSignal): P
 
 async function git(directory: string, signal: AbortSignal, ...args: readonly string[]): Promise<string> {
   try {
-    const options = { timeout: GIT_MS, maxBuffer: 16 << 20, signal, encoding: "utf8" as const };
+    // Of a history that replacements or grafts cut a range would be told short too.
+    const env = { ...process.env, GIT_NO_REPLACE_OBJECTS: "1", GIT_GRAFT_FILE: "/dev/null" };
+    const options = { timeout: GIT_MS, maxBuffer: 16 << 20, signal, env, encoding: "utf8" as const };
     return (await promisify(execFile)("git", ["-C", directory, ...args], options)).stdout.trim();
   } catch (cause) {
     signal.throwIfAborted();
