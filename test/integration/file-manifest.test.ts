@@ -3,6 +3,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { zstdCompressSync } from "node:zlib";
+import { encodeRecord } from "@hullmark/proto/codec";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { ReplayThread } from "@hullmark/verifier/adapters/replay-thread/index";
@@ -215,7 +216,8 @@ describe("what the manifest says", () => {
 
   test("is bound to the bytes of each tree: another, a longer or a damaged one is refused before it is read", async () => {
     const tree = LayerTree.build([]);
-    const other = LayerTree.build([{ path: Buffer.from("a"), record: Buffer.from("x"), implied: false }]);
+    const record = encodeRecord({ type: "d", mode: 0o755, uid: 0, gid: 0, opaque: false, xattrs: [] });
+    const other = LayerTree.build([{ path: Buffer.from("a"), record, implied: false }]);
     const pushed = async (bytes: Buffer) => client.pushBlob(`${registry.host}/files/trees`, bytes, never);
     const files = {
       dialect: "docker",
@@ -231,11 +233,16 @@ describe("what the manifest says", () => {
       expect(await fetched(bytes)).toMatchObject(refused);
     expect(await fetched(zstdCompressSync(tree.serialize()), { root: other.root.toString("hex") })).toMatchObject(refused);
     expect(await fetched(zstdCompressSync(tree.serialize()), { blob: { digest: sha256(Buffer.from("none")), size: 10 } })).toMatchObject(refused);
-    const implied = LayerTree.build([{ path: Buffer.from("a"), record: Buffer.from("x"), implied: true }]);
+    const implied = LayerTree.build([{ path: Buffer.from("a"), record, implied: true }]);
     expect(implied.root).toEqual(other.root);
     const flagged = { root: other.root.toString("hex"), content: { digest: sha256(other.serialize()), size: other.serialize().length } };
     expect(await fetched(zstdCompressSync(implied.serialize()), flagged)).toMatchObject(refused);
     expect(await fetched(zstdCompressSync(other.serialize()), flagged)).toBeInstanceOf(LayerTree);
+    for (const entry of [{ record: Buffer.from("x") }, { path: Buffer.from("../a") }, { path: Buffer.from("/a") }]) {
+      const odd = LayerTree.build([{ path: Buffer.from("a"), record, implied: false, ...entry }]);
+      const signed = { root: odd.root.toString("hex"), content: { digest: sha256(odd.serialize()), size: odd.serialize().length } };
+      expect(await fetched(zstdCompressSync(odd.serialize()), signed), "signed, and no tree of any layer").toMatchObject(refused);
+    }
   });
 });
 

@@ -2,7 +2,7 @@
 import { hash } from "node:crypto";
 import { promisify } from "node:util";
 import { zstdDecompress } from "node:zlib";
-import { CodecError } from "@hullmark/proto/codec";
+import { assertPath, CodecError, decodeRecord } from "@hullmark/proto/codec";
 import type { Reference } from "../../ports/reference-store.ts";
 import { type Registry, RegistryError } from "../../ports/registry.ts";
 import { type LayerFiles, ProvenanceError, readBlob } from "../provenance/index.ts";
@@ -19,7 +19,12 @@ export async function fetchLayerTree(registry: Registry, repository: string, fil
     const bytes = await inflate(packed, { maxOutputLength: Math.max(1, content.size) });
     if (bytes.length !== content.size || `sha256:${hash("sha256", bytes)}` !== content.digest) return mismatch("the tree is not the one that was signed");
     const tree = LayerTree.deserialize(bytes);
-    return tree.root.toString("hex") === root ? tree : mismatch("the tree has another root than was signed");
+    if (tree.root.toString("hex") !== root) return mismatch("the tree has another root than was signed");
+    for (const { path, record } of tree.entries()) {
+      assertPath(path);
+      decodeRecord(record);
+    }
+    return tree;
   } catch (error) {
     const unusable = error instanceof ProvenanceError || error instanceof CodecError || (error instanceof RegistryError && !error.retryable) || isOfZlib(error);
     if (unusable) return mismatch((error as Error).message);
