@@ -1,6 +1,6 @@
 /** What is told of an image while its registry cannot be asked: nothing that has ended meanwhile counts on. */
 import { generateKeyPairSync, hash, sign } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HttpRevocationAnswers, NotaryProjectVerifier } from "@hullmark/verifier/adapters/notary/index";
@@ -21,8 +21,10 @@ import type { ReferenceStore } from "@hullmark/verifier/ports/reference-store";
 import { RegistryError } from "@hullmark/verifier/ports/registry";
 import type { AffirmedImageRow } from "@hullmark/verifier/ports/rows";
 import type { Store } from "@hullmark/verifier/ports/store";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { manifestCommand } from "hullmark/commands/manifest";
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { attachNotary } from "../fakes/attach.ts";
+import { runCommand } from "../fakes/command-run.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { AT_MS, authority, verifiers } from "../fakes/judging.ts";
 import { notaryPayload, signNotary } from "../fakes/notary.ts";
@@ -81,10 +83,15 @@ function start(policy: Policy, replayer?: LayerReplayer, by: Pick<ImageServices,
   const unused = new Proxy({}, { get: () => () => Promise.reject(new Error("nothing is to be replayed")) }) as never;
   const store: ReferenceStore = replayer ? { get: async () => undefined, findByRoot: async () => [], put: async () => undefined } : unused;
   const layers = new LayerLibrary({ registry: client, store, replayer: replayer ?? unused });
+  let inForce = policy;
   const service = new ImageService({
-    ...{ ...by, registry: client, layers, clock, policy: () => policy, stored: [], save: () => undefined, onProblem: () => undefined },
+    ...{ ...by, registry: client, layers, clock, policy: () => inForce, stored: [], save: () => undefined, onProblem: () => undefined },
   });
-  return { service, time };
+  const change = (to: Policy): void => {
+    inForce = to;
+    service.policyChanged();
+  };
+  return { service, time, change };
 }
 
 const question = () => ({
@@ -305,6 +312,12 @@ test("an image to go back to is waited for while its registry is away for minute
 test("a certificate that its authority takes back counts no more for what runs, though the registry is away by then", async () => {
   const folder = mkdtempSync(join(tmpdir(), "hullmark-crl-"));
   const ca = await OpensslCa.create(join(folder, "ca"));
+  onTestFinished(async () => {
+    registry.fault = () => false;
+    vi.restoreAllMocks();
+    await ca.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
   const identity = ca.issue("leaf");
   ca.served.set("/ca.crl", ca.list());
   const own = await pushImage(`${registry.host}/acme/notary`, { tag: "v1", layers: [] });
@@ -317,6 +330,7 @@ test("a certificate that its authority takes back counts no more for what runs, 
   const started = start(policyWith({ trustStores: [trustStore], authorities: [{ name: "release", signers: [signer] }] }), undefined, by);
   started.time.nowMs = time.nowMs;
   const { service } = started;
+  onTestFinished(() => service.stop());
   const asked = {
     ...question(),
     imageReference: `${own.repository}@${own.manifestDigest}`,
@@ -337,9 +351,50 @@ test("a certificate that its authority takes back counts no more for what runs, 
   service.refresh(own.configDigest);
   await told;
   expect(status()).toBe("revoked");
-  registry.fault = () => false;
-  vi.restoreAllMocks();
-  service.stop();
-  await ca.close();
-  rmSync(folder, { recursive: true });
+});
+
+test("a file manifest whose signer is revoked while its files are fetched stands for nothing: the layers are read at once", async () => {
+  const replayer = new ReplayThread();
+  const folder = mkdtempSync(join(tmpdir(), "hullmark-files-"));
+  onTestFinished(async () => {
+    registry.fault = () => false;
+    await replayer.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  const own = await pushImage(`${registry.host}/acme/files`, { tag: "v1", layers: [{ "usr/bin/tool": "the tool" }] });
+  await signed(own);
+  const builder = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  writeFileSync(join(folder, "builder.key"), builder.privateKey.export({ type: "pkcs8", format: "pem" }));
+  const args = [`${own.repository}:v1`, "--key", join(folder, "builder.key")];
+  expect(await runCommand(manifestCommand, args, { DOCKER_CONFIG: "/nonexistent" })).toMatchObject({ code: 0 });
+  const builderPem = builder.publicKey.export({ type: "spki", format: "pem" }).toString();
+  const authorities = [authority("release", publicKeyPem), authority("builder", builderPem)];
+  const trusting = policyWith({ authorities, fileManifests: { authorities: ["builder"], threshold: 1 } });
+  const { service, change } = start(trusting, replayer);
+  onTestFinished(() => service.stop());
+  const asked = {
+    ...{ ...question(), imageReference: `${own.repository}:v1`, imageId: own.configDigest, configDigest: own.configDigest },
+    repoDigests: [`${own.repository}@${own.manifestDigest}`],
+  };
+  // What the manifest told is held back until policy has changed.
+  const trees = LayerLibrary.prototype.trees;
+  const fetching = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  const read: string[] = [];
+  vi.spyOn(LayerLibrary.prototype, "trees").mockImplementation(async function (this: LayerLibrary, image, dialect, wanted, signal) {
+    const found = await trees.call(this, image, dialect, wanted, signal);
+    if (found.kind === "trees" && found.byFiles) {
+      fetching.resolve();
+      await release.promise;
+    }
+    if (found.kind === "trees") read.push(found.byFiles ? "files" : "layers");
+    return found;
+  });
+  onTestFinished(() => void vi.restoreAllMocks());
+  service.view(asked);
+  await fetching.promise;
+  change({ ...trusting, revocations: [{ reason: "stolen", sinceMs: undefined, what: { kind: "key", publicKeyPem: builderPem } }] });
+  release.resolve();
+  await vi.waitFor(() => expect(service.view(asked).image).toHaveProperty("reference"), { timeout: 60_000 });
+  expect(read).toEqual(["files", "layers"]);
 });

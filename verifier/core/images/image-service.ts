@@ -280,7 +280,11 @@ export class ImageService implements Images {
     // Before it is known what is attached, nothing is fetched that a manifest may stand for.
     const onlyKept = !artefacts && this.#services.policy().fileManifests !== undefined;
     const found = same ? known : await filesLoaded(this.#services, question, resolved, { files, onlyKept }, signal);
-    if (found) this.#update(entry, { image: found.image, files: found.files, resolved, failure: undefined, artefacts });
+    if (!found) return;
+    // Policy may have changed meanwhile: whom it trusts no more, the layers replace.
+    if (found.files && filesOf(this.#services, found.files, resolved, artefacts)?.key !== found.files.key)
+      return await this.#load(entry, resolved, signal, artefacts);
+    this.#update(entry, { image: found.image, files: found.files, resolved, failure: undefined, artefacts });
   }
 
   #failed(entry: Entry, error: unknown): void {
