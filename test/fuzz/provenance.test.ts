@@ -6,7 +6,8 @@ import { X509Certificate } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readCrl } from "@hullmark/verifier/adapters/notary/crl";
+import { type CrlEntry, entriesOf, readCrl } from "@hullmark/verifier/adapters/notary/crl";
+import { serialOf } from "@hullmark/verifier/adapters/notary/der";
 import { type Issued, type Standing, standingByList } from "@hullmark/verifier/adapters/notary/standing";
 import { AdmissionError, readReview } from "@hullmark/verifier/core/admission/index";
 import { askedPod, newContainers } from "@hullmark/verifier/core/admission/pods";
@@ -118,7 +119,7 @@ describe("signatures", () => {
     lists = await OpensslCa.create(join(folder, "ca"));
     const [leaf, root] = lists.issue("leaf").chain;
     revoked = { certificate: new X509Certificate(leaf ?? ""), issuer: new X509Certificate(root ?? "") };
-    lists.revoke("leaf");
+    lists.revoke("leaf", "-crl_compromise", "20260101000000Z");
     list = lists.list();
     const ca = await NotaryCa.create();
     const identity = await ca.identity();
@@ -193,6 +194,22 @@ describe("signatures", () => {
       expect(standing, "a list that takes a certificate back never says that it is good").not.toBe("good");
     }),
   );
+
+  // By themselves: of a list of which a byte is another the signature does not hold, and its entries are not come to.
+  target("entries of revocation lists", () => {
+    const whole = readCrl(list);
+    const serial = serialOf(revoked.certificate);
+    expect(entriesOf(whole, serial)).toEqual([{ revokedAtMs: expect.any(Number), reason: 1, invalidSinceMs: Date.UTC(2026, 0, 1), critical: [] }]);
+    return fuzz(near([whole.entries]), (entries) => {
+      let found: readonly CrlEntry[] = [];
+      try {
+        found = entriesOf({ ...whole, entries }, serial);
+      } catch (error) {
+        expect(error).toBeInstanceOf(Error);
+      }
+      for (const { revokedAtMs, reason, invalidSinceMs = 0 } of found) expect([revokedAtMs, reason, invalidSinceMs].every(Number.isSafeInteger)).toBe(true);
+    });
+  });
 
   target("COSE of the Notary Project", () =>
     fuzz(near([envelopes.cose]), (envelope) => neverOfAnother({ format: "notary", envelope, mediaType: "application/cose" }, DIGEST, notary)),
