@@ -52,6 +52,17 @@ export function isIssuedBy(list: CertificateList, issuer: X509Certificate): bool
   return list.issuer.equals(Buffer.from(new ReadCertificate(issuer.raw).subjectName.toArrayBuffer()));
 }
 
+/** By the fingerprint of whose certificate it was held against: a long list is hashed once. */
+const SIGNED = new WeakMap<CertificateList, Map<string, boolean>>();
+
+function isSigned(list: CertificateList, { fingerprint256, publicKey }: X509Certificate): boolean {
+  const held = SIGNED.get(list) ?? new Map<string, boolean>();
+  SIGNED.set(list, held);
+  const signed = held.get(fingerprint256) ?? isSignedBy(list, publicKey);
+  held.set(fingerprint256, signed);
+  return signed;
+}
+
 /** URLs of the list of changes since a list, where it names any (RFC 5280, 5.2.6). */
 export function freshestOf({ extensions }: CertificateList): readonly string[] {
   const extension = extensions.get(FRESHEST);
@@ -98,7 +109,7 @@ function standingByEntry({ critical, reason, revokedAtMs, invalidSinceMs }: CrlE
 export function listProblem(list: CertificateList, { certificate, issuer }: Issued, urls: readonly string[]): string | undefined {
   const usage = new ReadCertificate(issuer.raw).getExtension(KeyUsagesExtension);
   if (!usage || (usage.usages & KeyUsageFlags.cRLSign) === 0) return `${nameOf(issuer)} may not sign lists`;
-  if (!isIssuedBy(list, issuer) || !isSignedBy(list, issuer.publicKey)) return `a list that ${nameOf(issuer)} did not sign`;
+  if (!isIssuedBy(list, issuer) || !isSigned(list, issuer)) return `a list that ${nameOf(issuer)} did not sign`;
   const strange = [...list.extensions].find(([type, { critical }]) => critical && type !== ISSUING_POINT && type !== DELTA_INDICATOR);
   if (strange) return `a list with the critical extension ${strange[0]}, which is not known here`;
   return scopeProblem(list, certificate, urls);
