@@ -3,9 +3,11 @@ import type { RevocationAnswers } from "../../ports/revocation-answers.ts";
 
 /** Lists, and the lists of their changes. */
 const MAX_ROUNDS = 3;
+/** Each answer has a time limit of its own. */
+const UNTIL_THERE = new AbortController().signal;
 
 /**
- * @param judge by the answers that are there; `answers` are the URLs on which what it says rests. Called anew whenever one was asked for
+ * @param judge by the answers that are there; `answers` are the URLs on which what it says rests. Called anew whenever one was asked for, which may be after the return
  * @param revocations undefined: nobody is asked
  * @param waiting aborts when what is known must do: an authority that is slow takes no verdict away
  * @param waitsFor whether a verdict is to be waited with; what is due for another is fetched meanwhile, for the next who asks @throws what `judge` throws
@@ -21,8 +23,13 @@ export async function consulting<T extends { readonly answers?: readonly string[
   for (let round = 0; round < MAX_ROUNDS && revocations; round++) {
     const fresh = (verdict.answers ?? []).filter((url) => !asked.has(url));
     if (fresh.length === 0) break;
-    const refreshed = revocations.refresh(fresh, waiting);
-    if (!waitsFor(verdict) || !(await refreshed)) break;
+    if (!waitsFor(verdict)) {
+      // Whoever keeps verdicts keeps the new one then; what it throws is told to the next who asks.
+      const later = revocations.refresh(fresh, UNTIL_THERE).then((due) => due && judge());
+      later.catch(() => undefined);
+      break;
+    }
+    if (!(await revocations.refresh(fresh, waiting))) break;
     for (const url of fresh) asked.add(url);
     verdict = judge();
   }
