@@ -49,11 +49,11 @@ async function quotes(): Promise<number> {
   const quote = await quoter.quote(quoteExtraData(binding), PCRS, signal);
   const watch = new BootWatch(undefined);
   const quotedBy = { bootId: "b", akSha256: "k", resetCount: 1, restartCount: 0 };
-  watch.quoted("n", quotedBy, binding.eventLogSha256, quote.pcrs);
+  watch.quoted({ id: "n" }, quotedBy, binding.eventLogSha256, quote.pcrs);
   watch.received(log);
   const one = (): void => {
     const want = { key: ak, extraData: quoteExtraData(binding), selection: [{ bank: "sha256" as const, pcrs: PCRS }], previousClock: undefined };
-    if (!verifyQuote(quote, want).ok || watch.quoted("n", quotedBy, binding.eventLogSha256, quote.pcrs)) throw new Error("the quote does not hold");
+    if (!verifyQuote(quote, want).ok || watch.quoted({ id: "n" }, quotedBy, binding.eventLogSha256, quote.pcrs)) throw new Error("the quote does not hold");
   };
   cpu(2000, one);
   return cpu(10_000, one);
