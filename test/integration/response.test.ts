@@ -1,5 +1,7 @@
 /** The verifier's part of acting: decided once, approved by people, held by pause and breaker, told to the actuator of that node alone. */
+import { spawn } from "node:child_process";
 import { generateKeyPairSync, sign, verify } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { credentials } from "@grpc/grpc-js";
@@ -14,12 +16,15 @@ import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import type { Attester } from "../fakes/attester.ts";
 import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
+import { hullmarkOf } from "../fakes/hullmark.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 import { Scrape } from "../fakes/scrape.ts";
 import { scriptedWeb } from "../fakes/scripted-web.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
+
+const ACTUATOR = new URL("../../actuator/main.ts", import.meta.url).pathname;
 
 let registry: FakeRegistry;
 let image: PushedImage;
@@ -359,6 +364,48 @@ describe("nodes that are not to be trusted", () => {
     await again.report(lift, Outcome.DONE, [NodeMark.LABEL]);
     await expect.poll(() => marksOf(name), POLL).toMatchObject({ marks: [], markActions: [] });
     expect(there.intents).toEqual([]);
+  });
+
+  test("an actuator's own process asks the operator's program on one node about another, and has what it put on taken off again", async () => {
+    // An actuator takes no intent of a time to come: the pause passes by a clock that is behind at first.
+    verifier.clock.shiftMs = -61_000;
+    await verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policy(marking("enforce", WRONG))}`);
+    const [ops, bad] = ["ops-1", "w-1"].map((name) => verifier.attester({ name, quoter: new FakeQuoter() })) as [Attester, Attester];
+    for (const attester of [ops, bad]) {
+      await attester.connect();
+      await judged(attester);
+    }
+    const directory = join(verifier.directory, "actuator");
+    const calls = join(directory, "calls");
+    mkdirSync(directory);
+    writeFileSync(join(directory, "hook"), `#!/bin/sh\necho "$@" >> ${calls}\n`, { mode: 0o755 });
+    const hullmark = await hullmarkOf(verifier);
+    expect(await hullmark("node", "actuator", "ops-1", "--dir", join(directory, "credentials"))).toMatchObject({ code: 0 });
+    const nodesOf = `nodes: { hook: { command: ${directory}/hook, arguments: [--pool, edge] }, allow: ["w-*"] }`;
+    writeFileSync(
+      join(directory, "actuator.yaml"),
+      `credentialDirectory: ${directory}/credentials\nverifier: { address: "${verifier.mainAddress}" }\nstateDirectory: ${directory}/state\n${nodesOf}\n`,
+    );
+    const child = spawn(process.execPath, [ACTUATOR, "--config", join(directory, "actuator.yaml")], { stdio: ["ignore", "ignore", "inherit"] });
+    const exited = new Promise((resolve) => child.once("exit", resolve));
+    onTestFinished(async () => {
+      child.kill("SIGKILL");
+      await exited;
+    });
+    const called = (): string[] => (existsSync(calls) ? readFileSync(calls, "utf8").trimEnd().split("\n") : []);
+    const marks = [NodeMark.LABEL, NodeMark.CORDON];
+    await expect.poll(async () => (await marksOf("w-1"))?.marks, POLL).toEqual(marks);
+    expect(called()).toEqual(["--pool edge mark label w-1", "--pool edge mark cordon w-1"]);
+    verifier.policy(marking("enforce", RIGHT));
+    await verifier.adminClient.reloadPolicy({});
+    await verifier.adminClient.requestQuote({ nodeId: "w-1" });
+    verifier.clock.shiftMs = 0;
+    await expect.poll(async () => (await marksOf("w-1"))?.marks, POLL).toEqual([]);
+    expect(called().slice(2).sort()).toEqual(["--pool edge lift cordon w-1", "--pool edge lift label w-1"]);
+    expect((await listed()).map(({ kind, state }) => [kind, state]).sort()).toEqual([
+      [ActionKind.MARK_NODE, ActionState.DONE],
+      [ActionKind.LIFT_NODE, ActionState.DONE],
+    ]);
   });
 
   test("a dry run tells once what would be put on, and hands nothing out; what runs there is told as on that node, never as clean, and the node is one page", async () => {
