@@ -17,8 +17,8 @@ import {
   type NotaryIdentity,
   notaryPayload,
   signNotary,
+  trustStoreOf,
 } from "../fakes/notary.ts";
-import { pem } from "../fakes/sigstore/keys.ts";
 import { FakeTsa } from "../fakes/sigstore/tsa.ts";
 
 const DIGEST = `sha256:${"ab".repeat(32)}`;
@@ -31,14 +31,7 @@ let store: TrustStore;
 beforeAll(async () => {
   ca = await NotaryCa.create();
   tsa = await FakeTsa.create();
-  store = {
-    name: "acme",
-    scheme: "ca",
-    certificates: [ca.rootPem],
-    timestampAuthorities: [pem("CERTIFICATE", tsa.chain[1] ?? Buffer.alloc(0))],
-    revocation: "enforce",
-    revocationLists: [],
-  };
+  store = trustStoreOf(ca, tsa);
 });
 afterAll(() => {
   tsa?.close();

@@ -6,9 +6,8 @@ import { type Artefact, type ArtefactVerdict, SIGN_PREDICATE_TYPE, SLSA_VSA, ver
 import { decode, Tagged } from "cborg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { question, verifiers } from "../fakes/judging.ts";
-import { cbor, NotaryCa, notaryPayload, signNotary } from "../fakes/notary.ts";
+import { cbor, NotaryCa, notaryPayload, signNotary, trustStoreOf } from "../fakes/notary.ts";
 import { PAYLOAD_TYPE, preAuthEncoding, type SignOptions, TestSigstore } from "../fakes/sigstore/index.ts";
-import { pem } from "../fakes/sigstore/keys.ts";
 import { FakeTsa } from "../fakes/sigstore/tsa.ts";
 import { tamper } from "../fakes/tamper.ts";
 
@@ -28,8 +27,7 @@ beforeAll(async () => {
   ca = await NotaryCa.create();
   tsa = await FakeTsa.create();
   root = { name: "test", json: sigstore.trustedRoot(), requireLog: true, requireSct: true };
-  const timestampAuthorities = [pem("CERTIFICATE", tsa.chain[1] ?? Buffer.alloc(0))];
-  store = { name: "acme", scheme: "ca", certificates: [ca.rootPem], timestampAuthorities, revocation: "enforce", revocationLists: [] };
+  store = trustStoreOf(ca, tsa);
   authorities = [
     { name: "ann", signers: [{ ...always, kind: "keyless", trustRoot: "test", issuer: PERSON.issuer, subject: { exact: PERSON.subject }, extensions: {} }] },
     { name: "release", signers: [{ ...always, kind: "notary", trustStore: "acme", subject: { CN: "release" } }] },

@@ -6,6 +6,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import type { TrustStore } from "@hullmark/verifier/core/policy/types";
 import "reflect-metadata";
 import * as x509 from "@peculiar/x509";
 import { encode, Tagged } from "cborg";
@@ -88,6 +89,18 @@ export class NotaryCa {
 function newPrivateKey(kind: KeyKind): KeyObject {
   if (kind.startsWith("P-")) return generateKeyPairSync("ec", { namedCurve: kind }).privateKey;
   return generateKeyPairSync("rsa", { modulusLength: Number(kind.slice(4)) }).privateKey;
+}
+
+/** Who trusts that CA and its timestamp authority, and asks whether certificates were taken back. */
+export function trustStoreOf(ca: NotaryCa, tsa: FakeTsa): TrustStore {
+  return {
+    name: "acme",
+    scheme: "ca",
+    certificates: [ca.rootPem],
+    timestampAuthorities: [pem("CERTIFICATE", tsa.chain[1] ?? Buffer.alloc(0))],
+    revocation: "enforce",
+    revocationLists: [],
+  };
 }
 
 export interface EnvelopeOptions {

@@ -1,9 +1,8 @@
 /** NV indices of a software TPM, by its own commands over its socket: what a maker does in the factory. No other client may be connected. */
 import { createConnection, type Socket } from "node:net";
+import { authorized, u16, u32 } from "./tpm-command.ts";
 
-const TPM_ST_SESSIONS = 0x8002;
 const TPM_RH_OWNER = 0x40000001;
-const TPM_RS_PW = 0x40000009;
 const COMMAND = { undefine: 0x122, define: 0x12a, write: 0x137 } as const;
 const ALG_SHA256 = 0x000b;
 /** TPMA_NV: written and read by owner or authValue, which is empty; no lockout. */
@@ -42,9 +41,7 @@ async function run(socket: Socket, command: number, handles: readonly number[], 
 
 /** @returns TPM_RC */
 async function exchange(socket: Socket, command: number, handles: readonly number[], parameters: Buffer): Promise<number> {
-  const session = Buffer.concat([u32(TPM_RS_PW), u16(0), Buffer.of(0), u16(0)]);
-  const body = Buffer.concat([u32(command), ...handles.map(u32), u32(session.length), session, parameters]);
-  socket.write(Buffer.concat([u16(TPM_ST_SESSIONS), u32(body.length + 6), body]));
+  socket.write(authorized(command, handles, parameters));
   let got = Buffer.alloc(0);
   while (got.length < 10 || got.length < got.readUInt32BE(2)) got = Buffer.concat([got, await arrival(socket)]);
   return got.readUInt32BE(6);
@@ -60,16 +57,4 @@ function arrival(socket: Socket): Promise<Buffer> {
     socket.once("close", () => settle(() => reject(new Error("the TPM hung up"))));
     socket.resume();
   });
-}
-
-function u16(value: number): Buffer {
-  const bytes = Buffer.alloc(2);
-  bytes.writeUInt16BE(value);
-  return bytes;
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value >>> 0);
-  return bytes;
 }

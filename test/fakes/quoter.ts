@@ -5,6 +5,7 @@
 import { createDecipheriv, createECDH, createHash, createHmac, type ECDH, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { type Quote, type Quoter, QuoterError, type QuoterErrorCode, type QuoterHealth, type QuoterIdentity } from "@hullmark/agent/ports/quoter";
 import { ByteReader } from "@hullmark/proto/codec";
+import { u16, u32 } from "./tpm-command.ts";
 
 const ALG_SHA256 = 0x000b;
 const ALG_NULL = 0x0010;
@@ -13,16 +14,6 @@ const AK_ATTRIBUTES = 0x00050472; // fixedTPM fixedParent sensitiveDataOrigin us
 const POLICY_SECRET_ENDORSEMENT = Buffer.from("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa", "hex");
 
 const u8 = (value: number): Buffer => Buffer.from([value]);
-function u16(value: number): Buffer {
-  const bytes = Buffer.alloc(2);
-  bytes.writeUInt16BE(value);
-  return bytes;
-}
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
-}
 function u64(value: bigint): Buffer {
   const bytes = Buffer.alloc(8);
   bytes.writeBigUInt64BE(value);

@@ -7,13 +7,12 @@ import { createConnection, createServer, type Server, type Socket } from "node:n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Swtpm } from "./swtpm.ts";
+import { authorized, u16, u32 } from "./tpm-command.ts";
 
 export const TPM_CC = { clear: 0x126, clockSet: 0x128, dictionaryAttackParameters: 0x13a, nvDefineSpace: 0x12a, nvWrite: 0x137, quote: 0x158 } as const;
 /** TPM_RC of format zero (TPM 2.0 Part 2, 6.6.3). */
 export const TPM_RC = { failure: 0x101, yielded: 0x908, testing: 0x90a, nvRate: 0x920, lockout: 0x921, retry: 0x922, nvUnavailable: 0x923 } as const;
 const HEADER_BYTES = 10;
-const TPM_ST_SESSIONS = 0x8002;
-const TPM_RS_PW = 0x40000009;
 const TPM_RH_OWNER = 0x40000001;
 const TPM_RH_LOCKOUT = 0x4000000a;
 
@@ -153,26 +152,7 @@ export async function lockOut(proxy: TpmProxy): Promise<void> {
   if (rc !== TPM_RC.lockout) throw new Error(`not locked out: 0x${rc.toString(16)}`);
 }
 
-/** A command with one authorisation, by a password. */
-function authorized(command: number, handles: readonly number[], parameters: Buffer = Buffer.alloc(0), password = ""): Buffer {
-  const session = Buffer.concat([u32(TPM_RS_PW), u16(0), Buffer.of(0), u16(password.length), Buffer.from(password)]);
-  const body = Buffer.concat([u32(command), ...handles.map(u32), u32(session.length), session, parameters]);
-  return Buffer.concat([u16(TPM_ST_SESSIONS), u32(body.length + 6), body]);
-}
-
 function succeeded(answer: Buffer): void {
   const rc = answer.readUInt32BE(6);
   if (rc !== 0) throw new Error(`the TPM answers 0x${rc.toString(16)}`);
-}
-
-function u16(value: number): Buffer {
-  const bytes = Buffer.alloc(2);
-  bytes.writeUInt16BE(value);
-  return bytes;
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value >>> 0);
-  return bytes;
 }

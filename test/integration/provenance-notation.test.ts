@@ -10,10 +10,9 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { attachNotary } from "../fakes/attach.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { judge as judgeInRegistry, manifestSubject, never, question, verifiers } from "../fakes/judging.ts";
-import { identityFiles, NotaryCa, notary, notaryPayload, notationConfig, serveTsa, signNotary } from "../fakes/notary.ts";
+import { identityFiles, NotaryCa, notary, notaryPayload, notationConfig, serveTsa, signNotary, trustStoreOf } from "../fakes/notary.ts";
 import { OpensslCa } from "../fakes/openssl-ca.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
-import { pem } from "../fakes/sigstore/keys.ts";
 import { FakeTsa } from "../fakes/sigstore/tsa.ts";
 
 const DAY_MS = 86_400_000;
@@ -27,14 +26,7 @@ let image: PushedImage;
 beforeAll(async () => {
   ca = await NotaryCa.create();
   tsa = await FakeTsa.create();
-  store = {
-    name: "acme",
-    scheme: "ca",
-    certificates: [ca.rootPem],
-    timestampAuthorities: [pem("CERTIFICATE", tsa.chain[1] ?? Buffer.alloc(0))],
-    revocation: "enforce",
-    revocationLists: [],
-  };
+  store = trustStoreOf(ca, tsa);
   folder = mkdtempSync(join(tmpdir(), "hullmark-notary-"));
   registry = await startFakeRegistry({ referrersApi: false });
   client = new OciRegistry();
