@@ -1,18 +1,23 @@
 /** The webhook as the API server asks it, over TLS, with a registry that can fail. On a real API server: test/e2e/kubernetes/admission.test.ts. */
 import { generateKeyPairSync, type KeyObject, randomUUID } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:https";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { budgetMs } from "@hullmark/verifier/api/admission/server";
 import { readReview } from "@hullmark/verifier/core/admission/review";
 import { AdmissionService } from "@hullmark/verifier/core/admission/service";
 import { judgeTeam, parsePolicy, withTeams } from "@hullmark/verifier/core/policy/index";
+import { SLSA_V1 } from "@hullmark/verifier/core/provenance/index";
 import { decodeBundle } from "@hullmark/verifier/core/transparency/bundle";
 import { decodeLogEntry } from "@hullmark/verifier/core/transparency/entry";
 import type { Meter } from "@hullmark/verifier/ports/meter";
+import { attestCommand } from "hullmark/commands/attest";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Registry, startRegistry } from "../../deploy/testbed/registry.ts";
 import { attachNotary } from "../fakes/attach.ts";
+import { runCommand } from "../fakes/command-run.ts";
 import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
 import { verifiers } from "../fakes/judging.ts";
 import { signByKey } from "../fakes/key-signed.ts";
@@ -433,6 +438,85 @@ describe("a revocation", () => {
   });
 });
 
+describe("a registry that is stopped", () => {
+  const revoked = (digest: string): string => `  revocations: [{ reason: leaked key, digest: "${digest}" }]`;
+  const asking = (reference: string, more: Partial<Asked> = {}, failure = "fail") => ask({ object: pod(reference), ...more }, failure);
+  const refusal = expect.objectContaining({ message: expect.stringContaining("leaked key") });
+  /** In force, as a question by that digest shows: it needs no registry. */
+  const inForce = async (digest: string, more = ""): Promise<void> => {
+    policy(revoked(digest) + more);
+    await until(
+      () => asking(`registry.example/any@${digest}`),
+      ({ allowed }) => !allowed,
+    );
+  };
+  let folder: string;
+  let real: Registry;
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), "hullmark-stopped-"));
+    real = await startRegistry(folder, {}, "127.0.0.1");
+  });
+  afterAll(async () => {
+    policy();
+    await real?.stop();
+    if (folder) rmSync(folder, { recursive: true, force: true });
+  });
+
+  test("lets nothing in that is revoked by the digest in its reference, or by one that is known; of what nobody knows it is said", async () => {
+    // Of no rule's concern, and of one that asks for signatures.
+    const [free, ruled] = [`${real.host}/free/app`, `${real.host}/acme/app`];
+    const [fresh, known, signedOne] = [await pushImage(free, { tag: "1", layers: [{ a: "1" }] }), await pushImage(free, { tag: "2" }), await pushImage(ruled)];
+    const index = await pushIndex(`${real.host}/free/index`, "1", ["amd64", "arm64"]);
+    await signed(signedOne, release?.privateKey as KeyObject);
+    await inForce(fresh.manifestDigest, `\n  # ${serial++}`);
+    for (const reference of [`${free}:2`, `${index.repository}:1`]) expect(await asking(reference), reference).toMatchObject({ allowed: true });
+    await real.stop();
+    try {
+      for (const failure of ["fail", "ignore"])
+        expect(await asking(`${free}@${fresh.manifestDigest}`, {}, failure)).toMatchObject({ allowed: false, status: refusal });
+      const audited = await asking(`${free}@${fresh.manifestDigest}`, { namespace: "watched" });
+      expect(audited).toMatchObject({ allowed: true, auditAnnotations: { decision: "audited", objections: expect.stringContaining("leaked key") } });
+
+      const silent = await asking(`${free}:1`);
+      expect(silent, "a tag that nobody knows").toMatchObject({ allowed: true, auditAnnotations: { decision: "warned" } });
+      expect(silent.warnings?.[0]).toMatch(/container web: nobody can tell whether it is revoked: .*could not be reached.*would do: make the registry answer/);
+      const watched = await asking(`${free}:1`, { namespace: "watched" });
+      expect(watched).toMatchObject({ allowed: true, auditAnnotations: { decision: "audited" } });
+      expect(watched.warnings).toBeUndefined();
+
+      verifier.clock.shiftMs += 60_000;
+      await inForce(known.manifestDigest);
+      expect(await asking(`${free}:2`), "known by its tag, older than a question").toMatchObject({ allowed: false, status: refusal });
+      const [, arm] = index.images;
+      for (const digest of [index.digest, arm?.manifestDigest ?? "", arm?.configDigest ?? ""]) {
+        await inForce(digest);
+        expect(await asking(`${index.repository}:1`), digest).toMatchObject({ allowed: false, status: refusal });
+      }
+      const amd = await ask({ object: pod(`${index.repository}:1`, {}, { nodeSelector: { "kubernetes.io/arch": "amd64" } }) });
+      expect(amd, "of the other architecture").toMatchObject({ allowed: true });
+
+      await inForce(signedOne.manifestDigest);
+      const refused = await asking(`${ruled}@${signedOne.manifestDigest}`, {}, "ignore");
+      expect(refused, "in a namespace that lets in what nobody can judge").toMatchObject({ allowed: false, status: refusal });
+    } finally {
+      verifier.clock.shiftMs -= 60_000;
+      await real.start();
+    }
+  });
+
+  test("is no way round a revoked index whose images are not all to be had", async () => {
+    const index = await pushIndex(`${real.host}/free/partial${serial++}`, "1", ["amd64", "arm64"]);
+    const [, arm] = index.images;
+    const path = join(real.storage, "docker/registry/v2/repositories", index.repository.slice(real.host.length + 1), "_manifests/revisions/sha256");
+    rmSync(join(path, arm?.manifestDigest.slice("sha256:".length) ?? ""), { recursive: true });
+    await inForce(index.digest);
+    expect(await asking(`${index.repository}:1`)).toMatchObject({ allowed: false, status: refusal });
+    await inForce(index.images[0]?.configDigest ?? "");
+    const untold = await asking(`${index.repository}:1`);
+    expect(untold).toMatchObject({ allowed: true, auditAnnotations: { decision: "warned" } });
+  });
+});
+
 describe("the port", () => {
   test("takes nothing but questions, of bounded size", async () => {
     const body = review({ object: {} }, "u");
@@ -615,6 +699,58 @@ test("of registries, what is signed and lies elsewhere is refused, by its index 
     expect(await answer(from(`${registry.host}/acme/**`), `${repository}:1`)).toMatchObject({ allowed: true });
     expect(await answer(from("registry.example/**"), `${repository}:1`)).toMatchObject({ allowed: false, message: expect.stringContaining("registries: ") });
   }
+});
+
+test("a revoked base or digest has nothing asked of what is attached to each image of an index, whose manifest and config do", async () => {
+  const index = await pushIndex(`${registry.host}/other/many${serial++}`, "1", ["amd64", "arm64", "arm", "s390x", "ppc64le", "riscv64"]);
+  policy(`  revocations:\n    - { reason: old base, layers: "sha256:${"e".repeat(64)}" }\n    - { reason: other, digest: "sha256:${"d".repeat(64)}" }`);
+  await until(
+    () => ask({ object: pod(`registry.example/x@sha256:${"d".repeat(64)}`) }),
+    ({ allowed }) => !allowed,
+  );
+  const asked = async (): Promise<readonly string[]> => {
+    const before = registry.requests.length;
+    expect(await ask({ object: pod(`${index.repository}:1`) })).toMatchObject({ allowed: true });
+    return registry.requests.slice(before);
+  };
+  const of = (requests: readonly string[], { manifestDigest, configDigest }: PushedImage) =>
+    requests.filter((each) => [manifestDigest, manifestDigest.replace(":", "-"), configDigest].some((name) => each.includes(name)));
+  const first = await asked();
+  for (const each of index.images)
+    expect(
+      of(first, each)
+        .map((request) => request.slice(request.lastIndexOf("/") + 1))
+        .sort(),
+    ).toEqual([each.manifestDigest, each.configDigest].sort());
+  // The index by its tag, and what is attached to it: two tags of cosign's and a list of referrers.
+  expect(first).toHaveLength(2 * index.images.length + 4);
+  policy();
+});
+
+test("a revoked builder is looked for in the provenance of each image of an index", async () => {
+  const index = await pushIndex(`${registry.host}/other/built${serial++}`, "1", ["amd64", "arm64"]);
+  const [file, key] = ["predicate.json", "release.key"].map((name) => join(verifier.directory, name));
+  const builder = "https://builder.example/broken";
+  const externalParameters = { workflow: { repository: "https://github.com/acme/shop" } };
+  writeFileSync(file as string, JSON.stringify({ buildDefinition: { buildType: "t", externalParameters }, runDetails: { builder: { id: builder } } }));
+  writeFileSync(key as string, release?.privateKey.export({ type: "pkcs8", format: "pem" }) as string);
+  const [, arm] = index.images;
+  const args = [`${index.repository}@${arm?.manifestDigest}`, "--predicate", file as string, "--type", SLSA_V1, "--key", key as string];
+  expect(await runCommand(attestCommand, args, { DOCKER_CONFIG: "/nonexistent" })).toMatchObject({ code: 0 });
+  const revoking = (builder: string, rules: object[] = []) =>
+    service({
+      authorities: [{ name: "release", key: release?.publicKey.export({ type: "spki", format: "pem" }) }],
+      ...{ rules, revocations: [{ reason: "broken in", builder }], admission: { mode: "enforce" } },
+    });
+  const refused = { allowed: false, message: expect.stringContaining("broken in") };
+  expect(await answer(revoking(builder), `${index.repository}:1`)).toMatchObject(refused);
+  expect(await answer(revoking(`${builder}-not`), `${index.repository}:1`)).toMatchObject({ allowed: true });
+  await signed({ repository: index.repository, manifestDigest: index.digest }, release?.privateKey as KeyObject);
+  const rules = [{ name: "ours", require: { signatures: { authorities: ["release"] } } }];
+  expect(await answer(revoking(builder, rules), `${index.repository}:1`), "signed as a whole").toMatchObject(refused);
+  expect(await answer(revoking(`${builder}-not`, rules), `${index.repository}:1`)).toMatchObject({ allowed: true });
+  const amd = pod(`${index.repository}:1`, {}, { nodeSelector: { "kubernetes.io/arch": "amd64" } });
+  expect(await answer(revoking(builder, rules), amd)).toMatchObject({ allowed: true });
 });
 
 test("of bases, what is built on another is refused, of an index each image, and a config is asked for only where a policy needs it", async () => {

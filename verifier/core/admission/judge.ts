@@ -1,7 +1,7 @@
 /** One image held against one rule at the cluster's door. Pure: what is known and policy in, outcome out. */
 import type { Policy, PolicyRule } from "../policy/types.ts";
-import { ProvenanceError, type ProvenanceQuestion, type ProvenanceVerdict, type Verifiers, verifyProvenance } from "../provenance/index.ts";
-import type { AskedImage, Depth, PlatformImage } from "./lookup.ts";
+import { ProvenanceError, type ProvenanceQuestion, type ProvenanceVerdict, revokedDigest, type Verifiers, verifyProvenance } from "../provenance/index.ts";
+import { type AskedImage, combined, type Look, type PlatformImage } from "./lookup.ts";
 
 /** `answers`: URLs of what authorities say of certificates, on which it rests. */
 export type ImageOutcome = { readonly answers?: readonly string[] } & (
@@ -11,7 +11,7 @@ export type ImageOutcome = { readonly answers?: readonly string[] } & (
   /** Nobody can tell: no verdict. */
   | { readonly kind: "unknown"; readonly text: string; readonly remedy: string }
   /** To tell, more must be known. */
-  | { readonly kind: "look-deeper"; readonly depth: Exclude<Depth, "named"> }
+  | { readonly kind: "look-deeper"; readonly look: Look }
 );
 
 /** Whether anything of policy can make this image unwelcome: else nothing need be asked of any registry. */
@@ -35,25 +35,30 @@ export function judgeImage(
   nowMs: number,
 ): ImageOutcome {
   const { required } = concerns(policy, rule);
-  const fitting = image.platforms.filter((each) => architecture === undefined || each.architecture === undefined || each.architecture === architecture);
-  const byDigest = policy.revocations.some(({ what }) => what.kind === "digest");
-  if (image.depth !== "layers" && ((rule?.baseLayers.length ?? 0) > 0 || policy.revocations.some(({ what }) => what.kind === "layers")))
-    return { kind: "look-deeper", depth: "layers" };
-  if (image.depth === "named" && byDigest) return { kind: "look-deeper", depth: "images" };
-  const related = fitting.flatMap(({ digest, configDigest }) => (configDigest === undefined ? [digest] : [digest, configDigest]));
+  const fitting = fittingOf(image, architecture);
+  const { looked } = image;
+  const deeper = (depth: Look["depth"], attached = false): ImageOutcome => ({ kind: "look-deeper", look: combined(looked, { depth, attached }) });
+  const revokes = (...kinds: readonly Policy["revocations"][number]["what"]["kind"][]): boolean =>
+    policy.revocations.some(({ what }) => kinds.includes(what.kind));
+  const barred = barredDigest(image, policy, architecture) !== undefined;
+  if (!barred && looked.depth !== "layers" && ((rule?.baseLayers.length ?? 0) > 0 || revokes("layers"))) return deeper("layers");
+  if (!barred && looked.depth === "named" && revokes("digest")) return deeper("images");
+  const related = relatedTo(fitting);
+  const ofBuilds = revokes("builder", "commits");
   const outcome = (subjects: readonly string[], also: readonly string[], judged: readonly PlatformImage[]): ImageOutcome => {
     try {
-      return outcomeOf(verdictOf(image, policy, rule, { subjects, related: also, layers: layersOf(judged) }, verifiers, nowMs), required);
+      const verdict = verdictOf(image, policy, rule, { subjects, related: also, layers: layersOf(judged) }, verifiers, nowMs);
+      return outcomeOf(verdict, required, ofBuilds && image.artefacts.incomplete.length > 0);
     } catch (error) {
       if (!(error instanceof ProvenanceError)) throw error;
       return { kind: "unknown", text: error.message, remedy: "correct the policy" };
     }
   };
   const whole = outcome([image.digest], related, fitting);
-  if (!image.isIndex || whole.kind === "accepted" || !required) return whole;
-  if (image.depth === "named") return { kind: "look-deeper", depth: "images" };
+  if (!image.isIndex || barred || (whole.kind === "accepted" ? !ofBuilds : !required)) return whole;
+  if (!looked.attached) return deeper("images", true);
   if (fitting.length === 0) return whole;
-  // Not the index then: every image of it that may run.
+  // Not the index alone then: every image of it that may run.
   const answers = [...(whole.answers ?? [])];
   for (const platform of fitting) {
     const { digest, configDigest } = platform;
@@ -62,6 +67,19 @@ export function judgeImage(
     if (one.kind !== "accepted") return { ...one, answers };
   }
   return { kind: "accepted", answers };
+}
+
+/** Why nothing more need be known: the image, or one that belongs to it, is revoked by a digest that is known already. */
+export function barredDigest(image: AskedImage, policy: Policy, architecture: string | undefined): string | undefined {
+  return revokedDigest(policy.revocations, [image.digest, ...relatedTo(fittingOf(image, architecture))]);
+}
+
+function fittingOf({ platforms }: AskedImage, architecture: string | undefined): readonly PlatformImage[] {
+  return platforms.filter((each) => architecture === undefined || each.architecture === undefined || each.architecture === architecture);
+}
+
+function relatedTo(images: readonly PlatformImage[]): readonly string[] {
+  return images.flatMap(({ digest, configDigest }) => (configDigest === undefined ? [digest] : [digest, configDigest]));
 }
 
 function verdictOf(
@@ -96,9 +114,10 @@ function layersOf(images: readonly PlatformImage[]): readonly (readonly string[]
   return known.length === images.length ? known : undefined;
 }
 
-function outcomeOf({ status, text, answers, refusals: [first] }: ProvenanceVerdict, required: boolean): ImageOutcome {
-  // What no rule asks for matters only where it is trusted no more.
-  if (status === "signed" || (!required && status !== "revoked")) return { kind: "accepted", answers };
+/** @param untold whether what could not be had may name a builder or commit that is revoked */
+function outcomeOf({ status, text, answers, refusals: [first] }: ProvenanceVerdict, required: boolean, untold: boolean): ImageOutcome {
+  // What no rule asks for matters only where it is trusted no more, or where nobody can tell.
+  if (status === "signed" || (!required && status !== "revoked" && !(status === "unknown" && untold))) return { kind: "accepted", answers };
   const { requirement = "", found = "", remedy = "" } = first ?? {};
   if (status === "unknown") return { kind: "unknown", text, answers, remedy: remedy || "make the registry answer" };
   return { kind: "refused", revoked: status === "revoked", text, answers, asked: requirement, found, remedy };

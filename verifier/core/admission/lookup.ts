@@ -28,12 +28,16 @@ export interface PlatformImage {
   readonly diffIds: readonly string[] | undefined;
 }
 
-/**
- * What is to be known: `named` of what the reference names; `images` of each of an index's images too, with what is attached to them;
- * `layers` also what each is made of. Each holds what the one before does.
- */
+/** What is to be known: `named` of what the reference names; `images` of each of an index's images too; `layers` also what each is made of. Each holds what the one before does. */
 export type Depth = "named" | "images" | "layers";
 const DEPTHS: readonly Depth[] = ["named", "images", "layers"];
+
+/** What is asked of a registry beyond what a reference names. */
+export interface Look {
+  readonly depth: Depth;
+  /** What is attached to each of an index's images too: three requests an image, again and again, where the rest is asked for once. */
+  readonly attached: boolean;
+}
 
 export interface AskedImage {
   readonly repository: string;
@@ -42,10 +46,10 @@ export interface AskedImage {
   /** The image itself, or those of the index. */
   readonly platforms: readonly PlatformImage[];
   readonly isIndex: boolean;
-  /** Attached to what the reference names, and after a deeper look to each platform's image. */
+  /** Attached to what the reference names, and where `looked.attached` to each platform's image. */
   readonly artefacts: CollectedArtefacts;
   /** At least. */
-  readonly depth: Depth;
+  readonly looked: Look;
   /** Unix milliseconds. */
   readonly knownAtMs: number;
 }
@@ -82,27 +86,35 @@ export class AdmissionLookup {
   }
 
   /**
-   * @param depth at least
+   * @param look at least
    * @param waiting how long the caller waits @throws RegistryError, ProvenanceError; the signal's reason
    */
-  async image(reference: ImageReference, depth: Depth, waiting: AbortSignal): Promise<AskedImage> {
-    const key = `${reference.repository}@${reference.digest ?? `:${reference.tag}`}`;
+  async image(reference: ImageReference, look: Look, waiting: AbortSignal): Promise<AskedImage> {
+    const key = keyOf(reference);
     const known = this.#known.get(key)?.image;
-    const usable = known && atLeast(known.depth, depth) ? known : undefined;
-    const ageMs = usable ? Math.max(0, this.#services.nowMs() - usable.knownAtMs) : 0;
-    if (usable && ageMs <= FRESH_MS) return usable;
-    const staleMs = reference.digest === undefined ? STALE_TAG_MS : STALE_DIGEST_MS;
+    const usable = known && covers(known.looked, look) ? known : undefined;
+    if (usable && this.#ageMs(usable) <= FRESH_MS) return usable;
     try {
-      return await unlessAborted(this.#fly(key, reference, known && atLeast(known.depth, depth) ? known.depth : depth), waiting);
+      return await unlessAborted(this.#fly(key, reference, usable?.looked ?? look), waiting);
     } catch (error) {
       const away = waiting.aborted || (error instanceof RegistryError && error.retryable);
-      if (usable && away && ageMs <= staleMs) return usable;
+      if (usable && away && this.#ageMs(usable) <= staleMs(reference)) return usable;
       throw error;
     }
   }
 
-  #fly(key: string, reference: ImageReference, depth: Depth): Promise<AskedImage> {
-    const name = `${key} ${depth}`;
+  /** What is known of it without a question, as long as that may stand in for a registry, whatever was looked at. */
+  remembered(reference: ImageReference): AskedImage | undefined {
+    const known = this.#known.get(keyOf(reference))?.image;
+    return known && this.#ageMs(known) <= staleMs(reference) ? known : undefined;
+  }
+
+  #ageMs({ knownAtMs }: AskedImage): number {
+    return Math.max(0, this.#services.nowMs() - knownAtMs);
+  }
+
+  #fly(key: string, reference: ImageReference, look: Look): Promise<AskedImage> {
+    const name = `${key} ${look.depth} ${look.attached}`;
     const host = reference.repository.slice(0, reference.repository.indexOf("/"));
     const before = this.#flights.get(name);
     if (before) return before.result;
@@ -110,14 +122,14 @@ export class AdmissionLookup {
     if (this.#flights.size >= MAX_IN_FLIGHT || sameHost >= MAX_IN_FLIGHT_HOST)
       return Promise.reject(new RegistryError("TIMEOUT", `${host}: too many images are being looked up; ask again`));
     const signal = AbortSignal.any([this.#services.stopped, AbortSignal.timeout(LOOKUP_MS)]);
-    const result = this.#lookUp(reference, depth, signal).then((image) => this.#keep(key, image));
+    const result = this.#lookUp(reference, look, signal).then((image) => this.#keep(key, image));
     this.#flights.set(name, { host, result });
     const over = (): void => void this.#flights.delete(name);
     result.then(over, over);
     return result;
   }
 
-  async #lookUp({ repository, digest, tag }: ImageReference, depth: Depth, signal: AbortSignal): Promise<AskedImage> {
+  async #lookUp({ repository, digest, tag }: ImageReference, { depth, attached }: Look, signal: AbortSignal): Promise<AskedImage> {
     const { registry, nowMs } = this.#services;
     const fetch = (name: string): Promise<FetchedManifest> => registry.manifest(repository, name, MAX_MANIFEST_BYTES, signal);
     const top = await fetch(digest ?? tag ?? "latest");
@@ -135,19 +147,26 @@ export class AdmissionLookup {
     const platforms: PlatformImage[] = isIndex ? [] : [await known(top.digest, undefined, parsed)];
     for (const { digest: child, platform } of entries) {
       const image = depth === "named" ? undefined : imageOf(await fetch(child));
-      if (image) subjects.push({ repository, digest: child, kind: "manifest" });
+      if (attached) subjects.push({ repository, digest: child, kind: "manifest" });
       platforms.push(await known(child, platform?.architecture, image));
     }
     const artefacts = await collectArtefacts(registry, subjects, signal);
     // An image by itself has no images of which more could be known.
-    return { repository, digest: top.digest, platforms, isIndex, artefacts, depth: isIndex || depth === "layers" ? depth : "images", knownAtMs: nowMs() };
+    const looked: Look = isIndex ? { depth, attached } : { depth: depth === "layers" ? depth : "images", attached: true };
+    return { repository, digest: top.digest, platforms, isIndex, artefacts, looked, knownAtMs: nowMs() };
   }
 
   /** What could not be had whole this time does not replace what was whole of the same image. */
   #keep(key: string, image: AskedImage): AskedImage {
     const before = this.#known.get(key);
     const partial = image.artefacts.incomplete.length > 0;
-    if (before && partial && before.image.digest === image.digest && before.image.artefacts.incomplete.length === 0 && before.image.depth === image.depth)
+    if (
+      before &&
+      partial &&
+      before.image.digest === image.digest &&
+      before.image.artefacts.incomplete.length === 0 &&
+      covers(before.image.looked, image.looked)
+    )
       return before.image;
     if (before) this.#bytes -= before.bytes;
     this.#known.delete(key);
@@ -171,8 +190,22 @@ function imageOf({ bytes, mediaType }: FetchedManifest): ImageManifest {
   return parsed;
 }
 
-function atLeast(known: Depth, wanted: Depth): boolean {
-  return DEPTHS.indexOf(known) >= DEPTHS.indexOf(wanted);
+function keyOf({ repository, digest, tag }: ImageReference): string {
+  return `${repository}@${digest ?? `:${tag}`}`;
+}
+
+function staleMs({ digest }: ImageReference): number {
+  return digest === undefined ? STALE_TAG_MS : STALE_DIGEST_MS;
+}
+
+/** Both looks in one. */
+export function combined(a: Look, b: Look): Look {
+  return { depth: DEPTHS[Math.max(DEPTHS.indexOf(a.depth), DEPTHS.indexOf(b.depth))] ?? "layers", attached: a.attached || b.attached };
+}
+
+function covers(known: Look, wanted: Look): boolean {
+  const both = combined(known, wanted);
+  return both.depth === known.depth && both.attached === known.attached;
 }
 
 function sizeOf({ artefacts: { artefacts }, platforms }: AskedImage): number {

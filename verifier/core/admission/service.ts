@@ -3,15 +3,15 @@ import type { Clock } from "../../ports/clock.ts";
 import type { AdmissionDecision, Meter } from "../../ports/meter.ts";
 import { type Registry, RegistryError } from "../../ports/registry.ts";
 import type { RevocationAnswers } from "../../ports/revocation-answers.ts";
-import { objectionMode } from "../policy/admission-mode.ts";
+import { noteMode, objectionMode } from "../policy/admission-mode.ts";
 import { matchRule } from "../policy/match.ts";
 import { teamPolicy } from "../policy/tighten.ts";
 import type { AdmissionMode, Policy, PolicyRule } from "../policy/types.ts";
-import { consulting, type ImageReference, ProvenanceError, parseReference, type Verifiers } from "../provenance/index.ts";
+import { consulting, type ImageReference, ProvenanceError, parseReference, revokedDigest, type Verifiers } from "../provenance/index.ts";
 import { type AdmissionAnswer, auditOf, messageOf, type Objection, warningsOf } from "./answer.ts";
 import { type BreakGlass, readBreakGlass } from "./break-glass.ts";
-import { concerns, type ImageOutcome, judgeImage } from "./judge.ts";
-import { AdmissionLookup, type AskedImage, type Depth } from "./lookup.ts";
+import { barredDigest, concerns, type ImageOutcome, judgeImage } from "./judge.ts";
+import { AdmissionLookup, type AskedImage, type Look } from "./lookup.ts";
 import { type AskedContainer, type AskedPod, askedPod, BREAK_GLASS, newContainers } from "./pods.ts";
 import type { AdmissionRequest } from "./review.ts";
 
@@ -55,8 +55,8 @@ interface Outcome {
 /** An answer about everything that was objected; refused where there is a message. */
 type Told = (decision: AdmissionDecision, warnings?: readonly string[], message?: string) => Outcome;
 
-/** From what is named, over the images of an index, to their layers. */
-const MAX_LOOKS = 3;
+/** From what is named, over the images of an index and their layers, to what is attached to them. */
+const MAX_LOOKS = 4;
 /** A verdict that rests on time (validity, age) is made anew after it. */
 const VERDICT_MS = 10_000;
 
@@ -152,6 +152,11 @@ export class AdmissionService {
     const objection = (kind: Objection["kind"], digest: string, text: string, remedy: string): Objection => ({
       ...{ container, digest, rule: rule?.name ?? "", mode, kind, text, asked: "", found: "", remedy },
     });
+    // What no rule asks for comes in where nobody can tell whether it is revoked, and whoever asked is told so.
+    const untold = (digest: string, text: string, remedy: string): Objection => {
+      if (required) return objection("unknown", digest, text, remedy);
+      return { ...objection("unknown", digest, `nobody can tell whether it is revoked: ${text}`, remedy), mode: noteMode(modeOf(undefined)) };
+    };
     let reference: ImageReference;
     try {
       reference = parseReference(container.image);
@@ -159,20 +164,28 @@ export class AdmissionService {
       if (!(error instanceof ProvenanceError)) throw error;
       return required ? objection("refused", "", error.message, "write HOST/NAME@sha256:DIGEST") : undefined;
     }
+    // What is trusted no more is no rule's to let in.
+    const barred = (digest: string, why: string): Objection => ({
+      ...{ ...objection("refused", digest, why, "run an image that is not revoked"), mode: modeOf(undefined) },
+    });
+    const named = revokedDigest(policy.revocations, reference.digest === undefined ? [] : [reference.digest]);
+    if (reference.digest !== undefined && named !== undefined) return barred(reference.digest, named);
     try {
       const { image, outcome } = await this.#outcome(reference, policy, rule, pod.architecture, waiting);
       if (outcome.kind === "refused") {
         const { revoked, text, remedy, asked, found } = outcome;
-        // What is trusted no more is no rule's to let in.
         return { ...objection("refused", image.digest, text, remedy), asked, found, mode: revoked ? modeOf(undefined) : mode };
       }
-      return outcome.kind === "unknown" && required ? objection("unknown", image.digest, outcome.text, outcome.remedy) : undefined;
+      return outcome.kind === "unknown" ? untold(image.digest, outcome.text, outcome.remedy) : undefined;
     } catch (error) {
-      if (!required) return undefined;
-      if (waiting.aborted) return objection("unknown", "", "the registry did not answer in the time that there was", "ask again, or make the registry answer");
-      if (error instanceof RegistryError) return objection("unknown", "", error.message, remedyOf(error));
-      if (error instanceof ProvenanceError) return objection("refused", "", error.message, "push the image anew");
-      throw error;
+      const known = this.#lookup.remembered(reference);
+      const why = known && barredDigest(known, policy, pod.architecture);
+      if (known && why !== undefined) return barred(known.digest, why);
+      const digest = known?.digest ?? reference.digest ?? "";
+      if (waiting.aborted) return untold(digest, "the registry did not answer in the time that there was", "ask again, or make the registry answer");
+      if (error instanceof RegistryError) return untold(digest, error.message, remedyOf(error));
+      if (!(error instanceof ProvenanceError)) throw error;
+      return required ? objection("refused", digest, error.message, "push the image anew") : untold(digest, error.message, "push the image anew");
     }
   }
 
@@ -183,12 +196,12 @@ export class AdmissionService {
     architecture: string | undefined,
     waiting: AbortSignal,
   ): Promise<{ readonly image: AskedImage; readonly outcome: Exclude<ImageOutcome, { kind: "look-deeper" }> }> {
-    let depth: Depth = "named";
+    let look: Look = { depth: "named", attached: false };
     for (let looks = 0; looks < MAX_LOOKS; looks++) {
-      const image = await this.#lookup.image(reference, depth, waiting);
+      const image = await this.#lookup.image(reference, look, waiting);
       const outcome = await this.#consulted(image, policy, rule, architecture, waiting);
       if (outcome.kind !== "look-deeper") return { image, outcome };
-      ({ depth } = outcome);
+      ({ look } = outcome);
     }
     throw new ProvenanceError("MALFORMED", "an index whose images cannot be told");
   }

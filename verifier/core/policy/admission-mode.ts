@@ -16,3 +16,8 @@ export function objectionMode(cluster: Policy, team: Policy | undefined, namespa
   if (ofRule === undefined) return stricterMode(modeFor(cluster, namespace), least);
   return by === cluster ? stricterMode(ofRule, least) : ofRule;
 }
+
+/** What is done with a word to whoever asked that keeps nothing out. */
+export function noteMode(mode: AdmissionMode): AdmissionMode {
+  return mode === "audit" ? "audit" : "warn";
+}
