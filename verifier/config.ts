@@ -129,6 +129,7 @@ const ConfigSchema = z.strictObject({
     })
     .prefault({}),
   externalUrl: z.url().optional(),
+  alertSecretsDirectory: z.string().min(1).default("/etc/hullmark/alert-secrets"),
   logging: z.strictObject({ level: z.enum(["trace", "debug", "info", "warn", "error"]).default("info") }).prefault({}),
   drainSeconds: z.int().min(1).max(120).default(10),
 });
@@ -151,6 +152,7 @@ export function loadConfig(file: string): VerifierConfig {
       ...(registries.caFile !== undefined && { caFile: at(registries.caFile) }),
       ...(registries.dockerConfigFile !== undefined && { dockerConfigFile: at(registries.dockerConfigFile) }),
     },
+    alertSecretsDirectory: at(config.alertSecretsDirectory),
     log: { ...log, ...(log.keyFile !== undefined && { keyFile: at(log.keyFile) }) },
   };
 }

@@ -279,6 +279,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const useRoutes = (): void => {
     const surroundings = {
       environment,
+      secretsDirectory: config.alertSecretsDirectory,
       readFile: (path: string) => readFileSync(path, "utf8"),
       source: `//hullmark/${config.region}`,
       externalUrl: config.externalUrl,

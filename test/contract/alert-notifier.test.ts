@@ -1,16 +1,22 @@
 /** What every HTTP notifier does with good and bad receivers; then each in its own protocol, Alertmanager's by a real one. */
+import { execFile } from "node:child_process";
 import { createHmac } from "node:crypto";
-import { alertmanagerNotifier, notifierFor, webhookNotifier } from "@hullmark/verifier/adapters/alert-http/index";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { alertmanagerNotifier, notifierFor, pagerdutyNotifier, slackNotifier, webhookNotifier } from "@hullmark/verifier/adapters/alert-http/index";
 import { AlertBook, dispatchDue, MAX_ATTEMPTS } from "@hullmark/verifier/core/alerting/index";
 import type { AlertRoute } from "@hullmark/verifier/core/policy/types";
 import type { AlertNotification, Notifier } from "@hullmark/verifier/ports/notifier";
 import { CloudEvent, HTTP } from "cloudevents";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { alertmanagerRoute, subject, webhookRoute } from "../fakes/alert-subjects.ts";
 import { Alertmanager, hasAlertmanager } from "../fakes/alertmanager.ts";
 import { HttpReceiver } from "../fakes/http-receiver.ts";
 import { MemoryOutbox } from "../fakes/memory-outbox.ts";
 
+const runTool = promisify(execFile);
 const never = new AbortController().signal;
 const SECRET = "Bearer s3cr3t-token";
 let receiver: HttpReceiver;
@@ -24,18 +30,29 @@ function notificationFor(route: AlertRoute, nowMs = Date.now()): AlertNotificati
   return plan.commit.notifications[0] as AlertNotification;
 }
 
+const headers = async () => ({ authorization: SECRET });
+const surroundings = { ca: undefined, externalUrl: undefined };
 const kinds: { name: string; route: AlertRoute; make: (url: string, timeoutMs?: number) => Notifier }[] = [
   {
     name: "webhook",
     route: webhookRoute(),
     make: (url, timeoutMs = 5000) =>
-      webhookNotifier({ route: "hook", url, headers: { authorization: SECRET }, timeoutMs, hmacKey: "k", source: "//hullmark/test", ca: undefined }),
+      webhookNotifier({ route: "hook", url, headers, timeoutMs, hmacKeys: async () => ["k", "older"], source: "//hullmark/test", ca: undefined }),
   },
   {
     name: "alertmanager",
     route: alertmanagerRoute(),
-    make: (url, timeoutMs = 5000) =>
-      alertmanagerNotifier({ route: "pager", url, headers: { authorization: SECRET }, timeoutMs, externalUrl: undefined, ca: undefined }),
+    make: (url, timeoutMs = 5000) => alertmanagerNotifier({ route: "pager", url, headers, timeoutMs, ...surroundings }),
+  },
+  {
+    name: "pagerduty",
+    route: webhookRoute(),
+    make: (url, timeoutMs = 5000) => pagerdutyNotifier({ route: "hook", url, routingKey: async () => SECRET, timeoutMs, ...surroundings }),
+  },
+  {
+    name: "slack",
+    route: webhookRoute(),
+    make: (url, timeoutMs = 5000) => slackNotifier({ route: "hook", webhookUrl: async () => `${url}/services/T0/B0/s3cr3t-token`, timeoutMs, ...surroundings }),
   },
 ];
 
@@ -43,10 +60,12 @@ describe.each(kinds)("Notifier contract: $name", ({ route, make }) => {
   const failure = async (notifier: Notifier, signal = never) =>
     await notifier.notify(notificationFor(route), signal).catch((error: unknown) => error as Error & { code: string });
 
-  it("delivers with the route's headers, as JSON, once", async () => {
-    await make(receiver.url).notify(notificationFor(route), never);
+  it("delivers with the route's secret, as JSON, once, and says what was answered", async () => {
+    receiver.answer = (response) => response.writeHead(202).end("taken\x1b[0m, thanks");
+    expect(await make(receiver.url).notify(notificationFor(route), never)).toBe("HTTP 202: taken [0m, thanks");
     expect(receiver.received.length).toBe(1);
-    expect(receiver.received[0]).toMatchObject({ method: "POST", headers: { authorization: SECRET, "content-type": expect.stringContaining("json") } });
+    expect(receiver.received[0]).toMatchObject({ method: "POST", headers: { "content-type": expect.stringContaining("json") } });
+    expect(JSON.stringify(receiver.received[0])).toContain("s3cr3t-token");
     expect(receiver.received[0]?.body).toContain("/usr/bin/curl altered in an image layer on w-07");
   });
 
@@ -111,15 +130,44 @@ describe("webhook", () => {
       subject: "node=w-07,workload=shop/cart",
     });
     expect(event.data?.alerts[0]).toMatchObject({ status: "firing", severity: "critical", path: "/usr/bin/curl", fingerprint: sent.alerts[0]?.fingerprint });
-    const [, time, mac] = /^t=(\d+),v1=([0-9a-f]{64})$/.exec(String(headers["hullmark-signature"])) ?? [];
-    expect(mac).toBe(createHmac("sha256", "k").update(`${time}.${body}`).digest("hex"));
+    const [time, ...macs] = String(headers["hullmark-signature"]).split(",");
+    const mac = (key: string) =>
+      `v1=${createHmac("sha256", key)
+        .update(`${time?.slice(2)}.${body}`)
+        .digest("hex")}`;
+    expect(time).toMatch(/^t=\d+$/);
+    // Both while one key replaces the other: the receiver may have either.
+    expect(macs).toEqual([mac("k"), mac("older")]);
   });
 
-  it("takes secrets from the environment only, and refuses to start without them", () => {
-    const surroundings = { environment: { TOKEN: "t", EMPTY: "" }, readFile: () => "", source: "//x", externalUrl: undefined };
-    expect(notifierFor(webhookRoute({ headers: { authorization: { fromEnv: "TOKEN" } } }), surroundings).type).toBe("webhook");
-    expect(() => notifierFor(webhookRoute({ headers: { authorization: { fromEnv: "ABSENT" } } }), surroundings)).toThrow(/ABSENT is not set/);
-    expect(() => notifierFor(webhookRoute({ hmacKeyFromEnv: "EMPTY" }), surroundings)).toThrow(/EMPTY is not set/);
+  it("takes secrets from the environment, and refuses to start without them", () => {
+    const places = { environment: { TOKEN: "t", EMPTY: "" }, secretsDirectory: "/nowhere", readFile: () => "", source: "//x", externalUrl: undefined };
+    expect(notifierFor(webhookRoute({ headers: { authorization: { fromEnv: "TOKEN" } } }), places).type).toBe("webhook");
+    expect(() => notifierFor(webhookRoute({ headers: { authorization: { fromEnv: "ABSENT" } } }), places)).toThrow(/ABSENT is not set/);
+    expect(() => notifierFor(webhookRoute({ hmacKeys: [{ fromEnv: "EMPTY" }] }), places)).toThrow(/EMPTY is not set/);
+  });
+
+  it("reads a secret's file anew at each delivery, tells why it cannot, and says nothing of what is in it", async () => {
+    const secretsDirectory = await mkdtemp(join(tmpdir(), "hullmark-secrets-"));
+    onTestFinished(() => rm(secretsDirectory, { recursive: true }));
+    const file = join(secretsDirectory, "token");
+    const route = webhookRoute({ url: receiver.url, headers: { authorization: { fromFile: "token" } } });
+    const notifier = notifierFor(route, { environment: {}, secretsDirectory, readFile: () => "", source: "//x", externalUrl: undefined });
+    const outcome = () => notifier.notify(notificationFor(route), never).catch((error: unknown) => String(error));
+    expect(await outcome()).toBe("NotifierError: NOTIFY_SECRET: the secret token cannot be read: ENOENT");
+    for (const value of ["first", "second"]) {
+      await writeFile(file, `${value}\n`);
+      await outcome();
+      expect(receiver.received.at(-1)?.headers.authorization).toBe(value);
+    }
+    for (const bad of ["", "two\nlines", "s3cr3t\u0000", "s3cr3t".repeat(1000)]) {
+      await writeFile(file, bad);
+      expect(await outcome()).toMatch(/^NotifierError: NOTIFY_SECRET: the secret token is not one line of printable ASCII/);
+    }
+    await rm(file);
+    await runTool("mkfifo", [file]);
+    expect(await outcome()).toMatch(/NOTIFY_SECRET: the secret token cannot be read/);
+    expect(receiver.received.length).toBe(2);
   });
 });
 
@@ -183,7 +231,7 @@ describe("a real Alertmanager", () => {
     const notifier = alertmanagerNotifier({
       route: "pager",
       url: `${alertmanager.url}/`,
-      headers: {},
+      headers: async () => ({}),
       timeoutMs: 5000,
       externalUrl: "https://hullmark.example",
       ca: undefined,
@@ -226,7 +274,14 @@ describe("a real Alertmanager", () => {
 
   it.runIf(hasAlertmanager)("makes one page of one incident on 300 nodes where it groups by incident, and ends it", async () => {
     await using alertmanager = await Alertmanager.start(`${receiver.url}/page`, ["incident"]);
-    const notifier = alertmanagerNotifier({ route: "pager", url: alertmanager.url, headers: {}, timeoutMs: 30_000, externalUrl: undefined, ca: undefined });
+    const notifier = alertmanagerNotifier({
+      route: "pager",
+      url: alertmanager.url,
+      headers: async () => ({}),
+      timeoutMs: 30_000,
+      externalUrl: undefined,
+      ca: undefined,
+    });
     const { incident } = subject();
     const sinceMs = Date.now() - 60_000;
     const book = new AlertBook();

@@ -95,12 +95,32 @@ describe("policy files", () => {
       'p.yaml:7:46: error: spec.rules[0].require.signatures.authorities[0]: no authority is named "nobody" (add it under spec.authorities)',
     ],
     [
-      "alerts: { routes: [{ name: a, type: pagerduty, url: 'https://x' }] }",
-      'p.yaml:5:39: error: spec.alerts.routes[0].type: "pagerduty" is not known here (use webhook, alertmanager)',
+      "alerts: { routes: [{ name: a, type: opsgenie, url: 'https://x' }] }",
+      'p.yaml:5:39: error: spec.alerts.routes[0].type: "opsgenie" is not known here (use webhook, alertmanager, pagerduty, slack)',
     ],
     [
       "alerts: { routes: [{ name: a, type: webhook, url: 'ftp://x' }] }",
       `p.yaml:5:53: error: spec.alerts.routes[0].url: "ftp://x" is not an http or https URL (for example https://alerts.example/hook)`,
+    ],
+    [
+      "alerts: { routes: [{ name: a, type: pagerduty, routingKey: e93facc04764012d7bfb002500d5d1a6 }] }",
+      "p.yaml:5:62: error: spec.alerts.routes[0].routingKey: is not where a secret is (write `{fromFile: NAME}` or `{fromEnv: NAME}`)",
+    ],
+    [
+      "alerts: { routes: [{ name: a, type: slack, webhookUrl: { fromFile: ../region.key } }] }",
+      `p.yaml:5:70: error: spec.alerts.routes[0].webhookUrl.fromFile: "../region.key" is not the name of a secret's file (write its name only: it is looked for in the verifier's \`alertSecretsDirectory\`)`,
+    ],
+    [
+      "alerts: { routes: [{ name: a, type: pagerduty, url: 'http://x.example', routingKey: { fromFile: k } }] }",
+      "p.yaml:5:55: error: spec.alerts.routes[0].url: would send the routing key in the clear (use https)",
+    ],
+    [
+      "alerts: { routes: [{ name: a, type: webhook, url: 'https://x', hmacKeyFromEnv: A, hmacKeys: [{ fromEnv: A }] }] }",
+      "p.yaml:5:82: error: spec.alerts.routes[0].hmacKeyFromEnv: stands beside `hmacKeys` (list it there: `{fromEnv: NAME}`)",
+    ],
+    [
+      "nodes: [{ name: gpu }]\nalerts: { routes: [{ name: a, type: webhook, url: 'https://x', match: { pools: [gpus] } }] }",
+      'p.yaml:6:83: error: spec.alerts.routes[0].match.pools[0]: no node rule is named "gpus" (did you mean "gpu"?)',
     ],
     ["mode: observe\nmode: observe", "p.yaml:6:3: error: Map keys must be unique (remove one of the two)"],
     [
@@ -120,11 +140,13 @@ describe("policy files", () => {
     const text = doc(`authorities: [{ name: release, ${key} }, { name: release, ${key} }]
 rules:
   - { name: a, require: { signatures: { authorities: [relase], threshold: 2 } } }
-  - { name: b, select: { images: ["x"] } }`);
+  - { name: b, select: { images: ["x"] } }
+alerts: { routes: [{ name: a, type: slack, webhookUrl: { fromFile: hook }, match: { nodes: [a] } }] }`);
     const found = errors(text);
     expect(found.join("\n")).toMatch(/authorities\[1\]\.name: "release" is the name of item 1 too/);
     expect(found.join("\n")).toMatch(/no authority is named "relase" \(did you mean "release"\?\)/);
     expect(found.join("\n")).toMatch(/threshold: 2 of 1 can never be met/);
+    expect(found.join("\n")).toMatch(/warning: spec\.alerts\.routes: no route takes every alert/);
     expect(found.join("\n")).toMatch(/warning: spec\.rules\[1\]\.name: rule "b" never applies: "a" before it/);
   });
 

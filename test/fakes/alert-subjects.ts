@@ -1,6 +1,6 @@
 import type { AlertSubject } from "@hullmark/verifier/core/alerting/index";
 import { incidentId } from "@hullmark/verifier/core/incident/incident";
-import type { AlertmanagerRoute, WebhookRoute } from "@hullmark/verifier/core/policy/types";
+import type { AlertMatch, AlertmanagerRoute, WebhookRoute } from "@hullmark/verifier/core/policy/types";
 
 /** The drift of UX.md's example, open. */
 export function subject(change: Partial<AlertSubject> = {}): AlertSubject {
@@ -29,6 +29,8 @@ const DRIFT: AlertSubject = {
   logIndex: 18203,
 };
 
+export const EVERY_ALERT: AlertMatch = { namespaces: [], nodes: [], pools: [], kinds: [], nodeRules: [] };
+
 export function webhookRoute(change: Partial<WebhookRoute> = {}): WebhookRoute {
   return {
     type: "webhook",
@@ -36,18 +38,19 @@ export function webhookRoute(change: Partial<WebhookRoute> = {}): WebhookRoute {
     url: "http://127.0.0.1:1/",
     headers: {},
     minSeverity: "info",
+    match: EVERY_ALERT,
     groupBy: ["node", "workload"],
     groupWaitSeconds: 0,
     repeatSeconds: undefined,
     maxPerMinute: 60,
     timeoutSeconds: 5,
     caFile: undefined,
-    hmacKeyFromEnv: undefined,
+    hmacKeys: [],
     ...change,
   };
 }
 
 export function alertmanagerRoute(change: Partial<AlertmanagerRoute> = {}): AlertmanagerRoute {
-  const { hmacKeyFromEnv: _key, ...common } = webhookRoute();
+  const { hmacKeys: _keys, ...common } = webhookRoute();
   return { ...common, name: "pager", ...change, type: "alertmanager" };
 }

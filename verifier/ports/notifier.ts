@@ -53,8 +53,18 @@ export interface AlertNotification {
   readonly createdAtMs: number;
 }
 
-/** NOTIFY_REJECTED: the receiver understood and refuses (4xx): retrying cannot help. The rest is worth retrying. */
-export type NotifierErrorCode = "NOTIFY_REJECTED" | "NOTIFY_TIMEOUT" | "NOTIFY_UNREACHABLE" | "NOTIFY_THROTTLED" | "NOTIFY_REDIRECTED" | "NOTIFY_SERVER_ERROR";
+/**
+ * NOTIFY_REJECTED: the receiver understood and refuses (4xx): retrying cannot help, as with NOTIFY_REDIRECTED. The rest is worth retrying.
+ * NOTIFY_SECRET: a secret of the route cannot be read now.
+ */
+export type NotifierErrorCode =
+  | "NOTIFY_REJECTED"
+  | "NOTIFY_SECRET"
+  | "NOTIFY_TIMEOUT"
+  | "NOTIFY_UNREACHABLE"
+  | "NOTIFY_THROTTLED"
+  | "NOTIFY_REDIRECTED"
+  | "NOTIFY_SERVER_ERROR";
 
 export class NotifierError extends Error {
   readonly code: NotifierErrorCode;
@@ -78,7 +88,8 @@ export interface Notifier {
   readonly type: string;
   /**
    * Delivers once. On return the receiver has accepted it (2xx). Delivery is at least once: a retry may repeat what already arrived.
+   * @returns what the receiver answered, for people: printable, at most 250 characters
    * @throws NotifierError; an abort rejects with the signal's reason
    */
-  notify(notification: AlertNotification, signal: AbortSignal): Promise<void>;
+  notify(notification: AlertNotification, signal: AbortSignal): Promise<string>;
 }

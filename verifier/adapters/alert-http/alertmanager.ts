@@ -17,7 +17,7 @@ export interface AlertmanagerOptions {
   readonly route: string;
   /** Base URL, with any path prefix: `/api/v2/alerts` is added. */
   readonly url: string;
-  readonly headers: Readonly<Record<string, string>>;
+  readonly headers: () => Promise<Readonly<Record<string, string>>>;
   readonly timeoutMs: number;
   /** Where a person can look at the verifier, for `generatorURL`; undefined: left out. */
   readonly externalUrl: string | undefined;
@@ -32,7 +32,8 @@ export function alertmanagerNotifier(options: AlertmanagerOptions): Notifier {
     type: "alertmanager",
     async notify(notification, signal) {
       const body = JSON.stringify(notification.alerts.map((alert) => postableAlert(alert, notification, options.externalUrl, Date.now())));
-      await httpPost({ url, headers: { ...options.headers, "content-type": "application/json" }, body, timeoutMs: options.timeoutMs, ca: options.ca }, signal);
+      const headers = { ...(await options.headers()), "content-type": "application/json" };
+      return await httpPost({ url, headers, body, timeoutMs: options.timeoutMs, ca: options.ca }, signal);
     },
   };
 }

@@ -16,14 +16,19 @@ export interface HttpPost {
   readonly ca: string | undefined;
 }
 
-/** Resolves on a 2xx. Header values and the body are never part of an error. @throws NotifierError; the signal's reason */
-export async function httpPost(post: HttpPost, signal: AbortSignal): Promise<void> {
+/**
+ * Resolves on a 2xx, with status and beginning of the answer. Header values, the path and the body are never part of that or of an error.
+ * @throws NotifierError; the signal's reason
+ */
+export async function httpPost(post: HttpPost, signal: AbortSignal): Promise<string> {
   signal.throwIfAborted();
   const timeout = AbortSignal.timeout(post.timeoutMs);
   try {
     const { status, retryAfter, text } = await exchange(post, AbortSignal.any([signal, timeout]));
-    const error = errorOf(status, retryAfter, text);
+    const answer = answerOf(status, text);
+    const error = errorOf(status, retryAfter, answer);
     if (error) throw error;
+    return answer;
   } catch (cause) {
     if (cause instanceof NotifierError) throw cause;
     signal.throwIfAborted();
@@ -57,13 +62,16 @@ function exchange(post: HttpPost, signal: AbortSignal): Promise<{ status: number
   });
 }
 
-function errorOf(status: number, retryAfter: string | undefined, text: string): NotifierError | undefined {
-  if (status >= 200 && status < 300) return undefined;
+function answerOf(status: number, text: string): string {
   const said = text
     .replaceAll(/[\p{Cc}\p{Cf}]+/gu, " ")
     .slice(0, SHOWN_RESPONSE_CHARACTERS)
     .trim();
-  const message = `HTTP ${status}${said ? `: ${said}` : ""}`;
+  return `HTTP ${status}${said ? `: ${said}` : ""}`;
+}
+
+function errorOf(status: number, retryAfter: string | undefined, message: string): NotifierError | undefined {
+  if (status >= 200 && status < 300) return undefined;
   if (status >= 300 && status < 400) return new NotifierError("NOTIFY_REDIRECTED", `HTTP ${status}: redirects are not followed; correct the route's url`);
   if (status === 429 || status === 503) return new NotifierError("NOTIFY_THROTTLED", message, { retryAfterMs: retryAfterMs(retryAfter) });
   if (status === 408) return new NotifierError("NOTIFY_TIMEOUT", message);

@@ -1,15 +1,18 @@
 /** Alert routes that speak HTTP. */
-import type { AlertRoute } from "../../core/policy/types.ts";
+import type { AlertRoute, HeaderValue } from "../../core/policy/types.ts";
 import type { Notifier } from "../../ports/notifier.ts";
 import { alertmanagerNotifier } from "./alertmanager.ts";
+import { pagerdutyNotifier } from "./pagerduty.ts";
+import { type Secret, type SecretPlaces, secretOf } from "./secrets.ts";
+import { slackNotifier } from "./slack.ts";
 import { webhookNotifier } from "./webhook.ts";
 
 export * from "./alertmanager.ts";
+export * from "./pagerduty.ts";
+export * from "./slack.ts";
 export * from "./webhook.ts";
 
-export interface RouteSurroundings {
-  /** Environment variables that the policy may name. */
-  readonly environment: Readonly<Record<string, string | undefined>>;
+export interface RouteSurroundings extends SecretPlaces {
   readonly readFile: (path: string) => string;
   /** Names this verifier in CloudEvents, for example `//hullmark/eu-1`. */
   readonly source: string;
@@ -19,21 +22,33 @@ export interface RouteSurroundings {
 
 /** The notifier of a route of the policy. @throws Error where a named environment variable is not set or the CA file cannot be read: the route cannot work, and that must be seen */
 export function notifierFor(route: AlertRoute, surroundings: RouteSurroundings): Notifier {
-  const fromEnvironment = (name: string): string => {
-    const value = surroundings.environment[name];
-    if (value === undefined || value === "") throw new Error(`alert route ${route.name}: environment variable ${name} is not set`);
-    return value;
-  };
+  const { externalUrl, source } = surroundings;
   const common = {
     route: route.name,
-    url: route.url,
-    headers: Object.fromEntries(
-      Object.entries(route.headers).map(([name, header]) => [name, "value" in header ? header.value : fromEnvironment(header.fromEnv)]),
-    ),
     timeoutMs: route.timeoutSeconds * 1000,
     ca: route.caFile === undefined ? undefined : surroundings.readFile(route.caFile),
   };
-  if (route.type === "alertmanager") return alertmanagerNotifier({ ...common, externalUrl: surroundings.externalUrl });
-  const hmacKey = route.hmacKeyFromEnv === undefined ? undefined : fromEnvironment(route.hmacKeyFromEnv);
-  return webhookNotifier({ ...common, hmacKey, source: surroundings.source });
+  const secret = (from: Parameters<typeof secretOf>[0]): Secret => secretOf(from, route.name, surroundings);
+  switch (route.type) {
+    case "alertmanager":
+      return alertmanagerNotifier({ ...common, url: route.url, headers: headersOf(route.headers, secret), externalUrl });
+    case "webhook": {
+      const keys = route.hmacKeys.map(secret);
+      const hmacKeys = () => Promise.all(keys.map((key) => key()));
+      return webhookNotifier({ ...common, url: route.url, headers: headersOf(route.headers, secret), hmacKeys, source });
+    }
+    case "pagerduty":
+      return pagerdutyNotifier({ ...common, url: route.url, routingKey: secret(route.routingKey), externalUrl });
+    case "slack":
+      return slackNotifier({ ...common, webhookUrl: secret(route.webhookUrl), externalUrl });
+  }
+}
+
+function headersOf(headers: Readonly<Record<string, HeaderValue>>, secret: (from: Exclude<HeaderValue, { readonly value: string }>) => Secret) {
+  const sources = Object.entries(headers).map(([name, header]): [string, Secret] => [
+    name,
+    "value" in header ? () => Promise.resolve(header.value) : secret(header),
+  ]);
+  return async (): Promise<Readonly<Record<string, string>>> =>
+    Object.fromEntries(await Promise.all(sources.map(async ([name, value]): Promise<[string, string]> => [name, await value()])));
 }

@@ -1,6 +1,7 @@
 /**
  * Generic webhook: each notification is one CloudEvents 1.0 event (JSON, structured mode) of type `dev.hullmark.alert.v1`. `id` is the same over retries.
- * With a key, `Hullmark-Signature: t=<Unix seconds>,v1=<hex HMAC-SHA-256 over "<t>.<body>">` lets the receiver know the sender and drop what is old.
+ * With a key, `Hullmark-Signature: t=<Unix seconds>,v1=<hex HMAC-SHA-256 over "<t>.<body>">` lets the receiver know the sender and drop what is old;
+ * with two keys there is a `v1` of each.
  */
 import { createHmac } from "node:crypto";
 import { CloudEvent, HTTP } from "cloudevents";
@@ -14,10 +15,10 @@ export interface WebhookOptions {
   readonly route: string;
   readonly url: string;
   /** Sent with every request; values may be secret. */
-  readonly headers: Readonly<Record<string, string>>;
+  readonly headers: () => Promise<Readonly<Record<string, string>>>;
   readonly timeoutMs: number;
-  /** HMAC key; undefined: not signed. */
-  readonly hmacKey: string | undefined;
+  /** Keys of the HMAC; none: not signed. */
+  readonly hmacKeys: () => Promise<readonly string[]>;
   /** URI-reference that names this verifier, for example `//hullmark/eu-1`. */
   readonly source: string;
   /** PEM certificates for https. */
@@ -31,10 +32,11 @@ export function webhookNotifier(options: WebhookOptions): Notifier {
     async notify(notification, signal) {
       const { headers, body } = HTTP.structured(eventOf(notification, options.source));
       const text = String(body);
-      const signature = options.hmacKey === undefined ? {} : { [SIGNATURE_HEADER]: signBody(options.hmacKey, Math.floor(Date.now() / 1000), text) };
+      const keys = await options.hmacKeys();
+      const signature = keys.length === 0 ? {} : { [SIGNATURE_HEADER]: signBody(keys, Math.floor(Date.now() / 1000), text) };
       const own = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]));
-      await httpPost(
-        { url: options.url, headers: { ...options.headers, ...own, ...signature }, body: text, timeoutMs: options.timeoutMs, ca: options.ca },
+      return await httpPost(
+        { url: options.url, headers: { ...(await options.headers()), ...own, ...signature }, body: text, timeoutMs: options.timeoutMs, ca: options.ca },
         signal,
       );
     },
@@ -42,8 +44,9 @@ export function webhookNotifier(options: WebhookOptions): Notifier {
 }
 
 /** The value of the signature header. */
-export function signBody(key: string, unixSeconds: number, body: string): string {
-  return `t=${unixSeconds},v1=${createHmac("sha256", key).update(`${unixSeconds}.${body}`).digest("hex")}`;
+export function signBody(keys: readonly string[], unixSeconds: number, body: string): string {
+  const macs = keys.map((key) => `,v1=${createHmac("sha256", key).update(`${unixSeconds}.${body}`).digest("hex")}`);
+  return `t=${unixSeconds}${macs.join("")}`;
 }
 
 function eventOf(notification: AlertNotification, source: string): CloudEvent<unknown> {

@@ -5,6 +5,7 @@ import type { AlertCommit, AlertRecord } from "../../ports/outbox.ts";
 import { SEVERITIES } from "../policy/kinds.ts";
 import type { AlertGroupLabel, AlertRoute } from "../policy/types.ts";
 import { printable } from "../text/printable.ts";
+import { takes } from "./match.ts";
 import { mergeSubject, releaseSubject, stormOf } from "./record.ts";
 import { type AlertSubject, alertFingerprint } from "./subject.ts";
 
@@ -140,7 +141,7 @@ export class AlertBook {
 function owes(route: AlertRoute, record: AlertRecord): boolean {
   const known = record.notifiedSeverity[route.name];
   if (record.openDriftIds.length === 0) return known !== undefined;
-  if (rank(record.event.severity) < rank(route.minSeverity)) return false;
+  if (rank(record.event.severity) < rank(route.minSeverity) || !takes(route.match, record.event.kind, [record.event])) return false;
   return known === undefined || rank(record.event.severity) > rank(known as AlertSeverity) || (record.notifiedAtMs[route.name] ?? 0) < record.updatedAtMs;
 }
 

@@ -74,8 +74,9 @@ export class Deliveries {
       route: notifier.route,
       type: notifier.type,
       notify: async (notification, inner) => {
-        await notifier.notify(notification, inner);
+        const answer = await notifier.notify(notification, inner);
         onDelivered(notification, clock.nowMs());
+        return answer;
       },
     };
     const environment = { now: () => clock.nowMs(), random, leaseMs: route.timeoutSeconds * 1000 + LEASE_MARGIN_MS };

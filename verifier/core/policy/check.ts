@@ -3,11 +3,11 @@
 import { differentSigners } from "../provenance/votes.ts";
 import { buildAuthority, buildRevocation, buildTrustRoot, buildTrustStore, known } from "./check-authorities.ts";
 import { addSums, buildReleases, knownFiles } from "./check-releases.ts";
+import { buildRoutes } from "./check-routes.ts";
 import { DEFAULT_MUTABLE } from "./default.ts";
 import type { PolicyFile } from "./schema.ts";
 import {
   type AdmissionPolicy,
-  type AlertRoute,
   type Authority,
   NODE_MARKS,
   type NodeImaRule,
@@ -26,7 +26,6 @@ const APPROVAL = { predicateType: "https://hullmark.dev/approval/v1", where: 'pr
 
 type FileRule = PolicyFile["spec"]["rules"][number];
 type FileRequirement = NonNullable<FileRule["require"]["signatures"]>;
-type FileRoute = PolicyFile["spec"]["alerts"]["routes"][number];
 
 /** The result is a policy only where nothing was reported as an error. */
 export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: string) => string, report: Report): Policy {
@@ -78,7 +77,7 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     severities: spec.severities,
     intervals: { quoteSeconds: spec.intervals.quote, rescanSeconds: spec.intervals.rescan, heartbeatSeconds: spec.intervals.heartbeat },
     budget: { maxEntries: spec.budget.entries, maxBytes: spec.budget.bytes, maxSeconds: spec.budget.time },
-    alerts: spec.alerts.routes.map((route, i) => buildRoute(route, ["spec", "alerts", "routes", i], report)),
+    alerts: buildRoutes(spec.alerts.routes, spec.nodes, ["spec", "alerts", "routes"], report),
     response: buildResponse(spec, report),
   };
 }
@@ -221,31 +220,6 @@ function buildRequirement(file: FileRequirement, authorities: readonly Authority
       "name different signers, or lower the threshold",
     );
   return { authorities: wanted, threshold };
-}
-
-function buildRoute(route: FileRoute, path: readonly PropertyKey[], report: Report): AlertRoute {
-  for (const [name, header] of Object.entries(route.headers)) {
-    const at = [...path, "headers", name];
-    if (!/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/.test(name)) report("error", at, `"${name}" is not the name of an HTTP header`, "for example Authorization");
-    else if (/^(content-type|content-length|host|connection|transfer-encoding)$/i.test(name))
-      report("error", at, `"${name}" is set by the sender`, "remove it");
-    if ("value" in header && /[\x00-\x08\x0a-\x1f\x7f]/.test(header.value)) report("error", at, "the value holds a control character", "remove it");
-    if ("value" in header && /^(authorization|x-api-key|cookie)$/i.test(name)) report("warning", at, "a secret stands in the policy file", "use `fromEnv`");
-  }
-  if (route.caFile !== undefined && route.url.startsWith("http:")) report("warning", [...path, "caFile"], "has no effect on an http URL", "use https");
-  const common = {
-    name: route.name,
-    url: route.url,
-    headers: route.headers,
-    minSeverity: route.minSeverity,
-    groupBy: [...new Set(route.groupBy)],
-    groupWaitSeconds: route.groupWait,
-    repeatSeconds: route.repeat,
-    maxPerMinute: route.maxPerMinute,
-    timeoutSeconds: route.timeout,
-    caFile: route.caFile,
-  };
-  return route.type === "webhook" ? { type: "webhook", ...common, hmacKeyFromEnv: route.hmacKeyFromEnv } : { type: "alertmanager", ...common };
 }
 
 function warnAboutPaths(kind: "data" | "any", paths: readonly string[], path: readonly PropertyKey[], report: Report): void {

@@ -54,7 +54,7 @@ export function explain(issue: Issue): Explained[] {
 
 function explainUnion(issue: Extract<Issue, { code: "invalid_union" }>): Explained[] {
   if (issue.discriminator !== undefined) {
-    const options = ["webhook", "alertmanager"];
+    const options = ["webhook", "alertmanager", "pagerduty", "slack"];
     const input = (issue.input as Record<string, unknown> | undefined)?.[issue.discriminator];
     const path = [...issue.path.filter((part) => part !== issue.discriminator), issue.discriminator];
     return [input === undefined ? missing(path, options.join(" or ")) : { path, atKey: false, ...wrongWord(input, options) }];
@@ -62,7 +62,10 @@ function explainUnion(issue: Extract<Issue, { code: "invalid_union" }>): Explain
   const last = issue.path.at(-1);
   if (last === "threshold")
     return [{ path: issue.path, atKey: false, message: `is ${describe(issue.input)}`, fix: "write any, all, or how many of the authorities (1 or more)" }];
-  return [{ path: issue.path, atKey: false, message: "is not a header's value", fix: "write `{fromEnv: NAME}` (secrets) or `{value: text}`" }];
+  const secrets = "`{fromFile: NAME}` or `{fromEnv: NAME}`";
+  return issue.path.includes("headers")
+    ? [{ path: issue.path, atKey: false, message: "is not a header's value", fix: `write ${secrets} (secrets), or \`{value: text}\`` }]
+    : [{ path: issue.path, atKey: false, message: "is not where a secret is", fix: `write ${secrets}` }];
 }
 
 function unknownKey(path: Path, key: string): Explained {

@@ -151,6 +151,12 @@ export const environmentName = z.string().superRefine((text, context) => {
   if (!/^[A-Za-z_][A-Za-z0-9_]{0,127}$/.test(text)) fail(context, `"${text}" is not the name of an environment variable`, "for example WEBHOOK_TOKEN");
 });
 
+/** A file of the directory of alert secrets, without a path: whoever writes policy may use those secrets, and read no other file with them. */
+export const secretFileName = z.string().superRefine((text, context) => {
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(text))
+    fail(context, `"${text}" is not the name of a secret's file`, "write its name only: it is looked for in the verifier's `alertSecretsDirectory`");
+});
+
 export const capability = z.string().transform((text, context) => {
   const name = text.replace(/^CAP_/i, "").toUpperCase();
   if (!CAPABILITIES.has(name)) fail(context, `"${text}" is not a Linux capability`, "for example NET_BIND_SERVICE, or ALL");
@@ -161,7 +167,7 @@ export const httpUrl = z.string().superRefine((text, context) => {
   const url = URL.parse(text);
   if (!url || (url.protocol !== "https:" && url.protocol !== "http:"))
     return fail(context, `"${text}" is not an http or https URL`, "for example https://alerts.example/hook");
-  if (url.username || url.password) fail(context, "the URL holds a password", "put it into `headers` with `fromEnv`");
+  if (url.username || url.password) fail(context, "the URL holds a password", "put it into `headers` with `fromFile`");
 });
 
 /** @returns what is wrong with a public key in PEM, or undefined */

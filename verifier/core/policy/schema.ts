@@ -15,12 +15,24 @@ import {
   instant,
   label,
   pathGlob,
+  secretFileName,
   sha256,
   sha256Digest,
   uriGlob,
 } from "./fields.ts";
 import { ALL_KINDS, DRIFT_PLACES, SEVERITIES } from "./kinds.ts";
-import { ADMISSION_MODES, ALERT_GROUP_LABELS, CERTIFICATE_REVOCATIONS, CODE_PLACES, HOST_NAMESPACES, MODES, NODE_MARKS, OWNERS, RUNGS } from "./types.ts";
+import {
+  ADMISSION_MODES,
+  ALERT_GROUP_LABELS,
+  CERTIFICATE_REVOCATIONS,
+  CODE_PLACES,
+  HOST_NAMESPACES,
+  MODES,
+  NODE_MARKS,
+  OWNERS,
+  RUNGS,
+  STATE_KINDS,
+} from "./types.ts";
 
 export const API_VERSION = "hullmark.dev/v1";
 const MAX_ITEMS = 1000;
@@ -219,12 +231,16 @@ const admission = z
   })
   .prefault({});
 
-const header = z.union([z.strictObject({ value: z.string().max(4096) }), z.strictObject({ fromEnv: environmentName })]);
+const secretSources = [z.strictObject({ fromEnv: environmentName }), z.strictObject({ fromFile: secretFileName })] as const;
+const secret = z.union(secretSources);
+const headers = z.record(z.string(), z.union([z.strictObject({ value: z.string().max(4096) }), ...secretSources])).default({});
+const match = z
+  .strictObject({ namespaces: list(glob), nodes: list(glob), pools: list(label), kinds: list(z.enum([...ALL_KINDS, ...STATE_KINDS])) })
+  .prefault({});
 const routeKeys = {
   name: label,
-  url: httpUrl,
-  headers: z.record(z.string(), header).default({}),
   minSeverity: severity.default("medium"),
+  match,
   groupBy: z.array(z.enum(ALERT_GROUP_LABELS)).max(ALERT_GROUP_LABELS.length).default(["node", "workload"]),
   groupWait: duration(0, 300).prefault("0s"),
   repeat: duration(300, 604_800).optional(),
@@ -233,8 +249,15 @@ const routeKeys = {
   caFile: z.string().min(1).optional(),
 };
 const route = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("webhook"), ...routeKeys, hmacKeyFromEnv: environmentName.optional() }),
-  z.strictObject({ type: z.literal("alertmanager"), ...routeKeys }),
+  z.strictObject({
+    ...{ type: z.literal("webhook"), ...routeKeys, url: httpUrl, headers },
+    hmacKeys: z.array(secret).max(2).default([]),
+    // As files had it before there could be two.
+    hmacKeyFromEnv: environmentName.optional(),
+  }),
+  z.strictObject({ type: z.literal("alertmanager"), ...routeKeys, url: httpUrl, headers }),
+  z.strictObject({ type: z.literal("pagerduty"), ...routeKeys, url: httpUrl.default("https://events.pagerduty.com/v2/enqueue"), routingKey: secret }),
+  z.strictObject({ type: z.literal("slack"), ...routeKeys, webhookUrl: secret }),
 ]);
 
 const rungs = z

@@ -1,5 +1,5 @@
 /** A policy as the rest of the verifier sees it: checked, with defaults filled in and keys read. Made by `parsePolicy` or `defaultPolicy` only. */
-import type { Severity, SeverityKey } from "./kinds.ts";
+import type { Kind, Severity, SeverityKey } from "./kinds.ts";
 
 /** Someone whose signature counts: by any one of the signers, which is still one vote. Several of them are a rotation with overlap, or a person with several tools. */
 export interface Authority {
@@ -315,11 +315,9 @@ export interface MeasurementBudget {
 
 interface AlertRouteCommon {
   readonly name: string;
-  readonly url: string;
-  /** HTTP header → where its value comes from. Values from the environment never enter the policy, its digest or a log. */
-  readonly headers: Readonly<Record<string, HeaderValue>>;
   /** Alerts below it are not sent. */
   readonly minSeverity: Severity;
+  readonly match: AlertMatch;
   /** Labels by which alerts share one notification. */
   readonly groupBy: readonly AlertGroupLabel[];
   /** Time to gather alerts of a group before the first notification: 0..300. */
@@ -332,19 +330,53 @@ interface AlertRouteCommon {
   /** PEM file of CA certificates for https; undefined: the system's. */
   readonly caFile: string | undefined;
 }
-export type HeaderValue = { readonly value: string } | { readonly fromEnv: string };
+/** Which alerts a route takes: one that every list with something in it has. Every route that takes an alert is told. */
+export interface AlertMatch {
+  /** Globs over the part of the workload's name before the first `/`. An alert about a node itself has none. */
+  readonly namespaces: readonly string[];
+  /** Globs over the node's name. */
+  readonly nodes: readonly string[];
+  /** Names of `spec.nodes`: the rule that decides on the node. */
+  readonly pools: readonly string[];
+  readonly kinds: readonly AlertKind[];
+  /** Every node rule in the order of the file, for `pools`; empty where there are none of those. */
+  readonly nodeRules: readonly { readonly name: string; readonly nodes: readonly string[] }[];
+}
+/** What is no difference, and told too. */
+export const STATE_KINDS = ["breaker", "ak-replaced"] as const;
+export type AlertKind = Kind | (typeof STATE_KINDS)[number];
+/** Where a secret is: an environment variable, or a file of the verifier's directory of alert secrets. It never enters the policy, its digest or a log. */
+export type SecretSource = { readonly fromEnv: string } | { readonly fromFile: string };
+export type HeaderValue = { readonly value: string } | SecretSource;
 export const ALERT_GROUP_LABELS = ["incident", "node", "workload", "image", "kind", "severity"] as const;
 export type AlertGroupLabel = (typeof ALERT_GROUP_LABELS)[number];
 
-export interface WebhookRoute extends AlertRouteCommon {
-  readonly type: "webhook";
-  /** Environment variable that holds the HMAC-SHA-256 key of the signature header; undefined: unsigned. */
-  readonly hmacKeyFromEnv: string | undefined;
+interface HeaderRoute extends AlertRouteCommon {
+  readonly url: string;
+  /** HTTP header → where its value comes from. */
+  readonly headers: Readonly<Record<string, HeaderValue>>;
 }
-export interface AlertmanagerRoute extends AlertRouteCommon {
+export interface WebhookRoute extends HeaderRoute {
+  readonly type: "webhook";
+  /** HMAC-SHA-256 keys of the signature header, 0..2: two while one replaces the other. */
+  readonly hmacKeys: readonly SecretSource[];
+}
+export interface AlertmanagerRoute extends HeaderRoute {
   readonly type: "alertmanager";
 }
-export type AlertRoute = WebhookRoute | AlertmanagerRoute;
+/** Events API v2. */
+export interface PagerdutyRoute extends AlertRouteCommon {
+  readonly type: "pagerduty";
+  readonly url: string;
+  /** Integration key of a service. */
+  readonly routingKey: SecretSource;
+}
+/** Incoming webhook: its URL is the secret. */
+export interface SlackRoute extends AlertRouteCommon {
+  readonly type: "slack";
+  readonly webhookUrl: SecretSource;
+}
+export type AlertRoute = WebhookRoute | AlertmanagerRoute | PagerdutyRoute | SlackRoute;
 
 export const MODES = ["observe", "dry-run", "enforce"] as const;
 /** `observe`: nothing is acted on. `dry-run`: what would be done is recorded. `enforce`: it is done, where a response rule selects. */
