@@ -6,6 +6,7 @@ import { dieAt, splitHostPort, VERSION } from "@hullmark/daemon";
 import type { CallContext, RpcError } from "@hullmark/proto/rpc";
 import type { Logger } from "pino";
 import { notifierFor, REFRESH_INTERVAL_MS } from "./adapters/alert-http/index.ts";
+import { syslogNotifier } from "./adapters/alert-syslog/index.ts";
 import { EarKeys } from "./adapters/ear-keys/index.ts";
 import { KubernetesTokenReviewer } from "./adapters/kubernetes/index.ts";
 import { HmacNonceSource, loadRegionKey } from "./adapters/nonce/index.ts";
@@ -284,10 +285,11 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
       source: `//hullmark/${config.region}`,
       externalUrl: config.externalUrl,
     };
+    const naming = { hostname: config.verifierId, version: VERSION, externalUrl: config.externalUrl };
     sending.use(
       policies.current.alerts.flatMap((route) => {
         try {
-          return [{ route, notifier: notifierFor(route, surroundings) }];
+          return [{ route, notifier: route.type === "syslog" ? syslogNotifier(route, naming) : notifierFor(route, surroundings) }];
         } catch (error) {
           logger.error({ route: route.name, err: error }, "this alert route cannot work");
           return [];

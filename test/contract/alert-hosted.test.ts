@@ -3,7 +3,7 @@ import { pagerdutyNotifier, slackNotifier } from "@hullmark/verifier/adapters/al
 import { AlertBook, type AlertSubject, dispatchDue } from "@hullmark/verifier/core/alerting/index";
 import type { AlertEvent, AlertNotification, Notifier } from "@hullmark/verifier/ports/notifier";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { subject, webhookRoute } from "../fakes/alert-subjects.ts";
+import { largestAlerts, subject, webhookRoute } from "../fakes/alert-subjects.ts";
 import { MemoryOutbox } from "../fakes/memory-outbox.ts";
 import { Pagerduty } from "../fakes/pagerduty.ts";
 import { Slack } from "../fakes/slack.ts";
@@ -17,18 +17,6 @@ async function tell(book: AlertBook, notifier: Notifier, subjects: AlertSubject[
   book.apply(plan);
   for (const notification of plan.commit.notifications) await notifier.notify(notification, never);
   return [...plan.commit.notifications];
-}
-
-/** Every field as long as the port allows, of characters that take most bytes and escapes. */
-function largest(text: string, count: number): AlertNotification {
-  const fill = (length: number) => text.repeat(length).slice(0, length);
-  const alert = (i: number): AlertEvent => ({
-    ...{ fingerprint: i.toString(16).padStart(32, "0"), incident: fill(32), status: "firing", severity: "critical", kind: "content", node: fill(253) },
-    ...{ workload: fill(253), image: fill(512), path: fill(1024), containers: Array.from({ length: 16 }, () => fill(128)), containerCount: 99 },
-    ...{ driftIds: Array.from({ length: 16 }, () => fill(32)), startsAtMs: 1, endsAtMs: undefined, summary: fill(512), description: fill(4096) },
-    ...{ nextCommand: fill(256), playbook: fill(64) },
-  });
-  return { id: "n", route: "hook", groupKey: "", alerts: Array.from({ length: count }, (_, i) => alert(i)), suppressed: 3, createdAtMs: 1 };
 }
 
 describe("PagerDuty", () => {
@@ -67,16 +55,16 @@ describe("PagerDuty", () => {
   });
 
   it("is within their limits with the largest alerts", async () => {
-    for (const text of ["é", "\u{1f980}", '"', "&"]) await make().notify(largest(text, 3), never);
+    for (const text of ["é", "\u{1f980}", '"', "&"]) await make().notify(largestAlerts(text, 3), never);
     expect(pagerduty.alerts.length).toBe(3);
   });
 
   it("says which alerts were refused, and tells the rest", async () => {
     const refused = await make("0".repeat(32))
-      .notify(largest("x", 1), never)
+      .notify(largestAlerts("x", 1), never)
       .catch((error: unknown) => error);
     expect(refused).toMatchObject({ code: "NOTIFY_REJECTED", retryable: false, message: expect.stringContaining("Invalid routing key") });
-    const bad = largest("x", 3);
+    const bad = largestAlerts("x", 3);
     const alerts = bad.alerts.map((alert, i) => (i === 0 ? { ...alert, summary: "" } : alert));
     const partly = await make()
       .notify({ ...bad, alerts }, never)
@@ -130,7 +118,7 @@ describe("Slack", () => {
   });
 
   it("is within their limits with the most and the largest alerts, and counts the rest", async () => {
-    for (const text of ["é", "\u{1f980}", "&", "<", "*", "`", '"']) await make().notify(largest(text, 100), never);
+    for (const text of ["é", "\u{1f980}", "&", "<", "*", "`", '"']) await make().notify(largestAlerts(text, 100), never);
     expect(slack.messages.length).toBe(7);
     const context = slack.messages.at(-1)?.blocks.at(-1);
     expect(context).toMatchObject({
@@ -162,7 +150,7 @@ describe("Slack", () => {
   });
 
   it("waits as long as it is told, and gives up what was withdrawn", async () => {
-    const notification = largest("x", 1);
+    const notification = largestAlerts("x", 1);
     slack.ill.push(
       { status: 429, reason: "rate_limited", retryAfter: "30" },
       { status: 500, reason: "rollup_error" },

@@ -1,11 +1,12 @@
 /** What every HTTP notifier does with good and bad receivers; then each in its own protocol, Alertmanager's by a real one. */
 import { execFile } from "node:child_process";
-import { createHmac } from "node:crypto";
+import { createHmac, timingSafeEqual } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { alertmanagerNotifier, notifierFor, pagerdutyNotifier, slackNotifier, webhookNotifier } from "@hullmark/verifier/adapters/alert-http/index";
+import { alertmanagerNotifier, notifierFor, pagerdutyNotifier, signBody, slackNotifier, webhookNotifier } from "@hullmark/verifier/adapters/alert-http/index";
 import { AlertBook, dispatchDue, MAX_ATTEMPTS } from "@hullmark/verifier/core/alerting/index";
 import type { AlertRoute } from "@hullmark/verifier/core/policy/types";
 import type { AlertNotification, Notifier } from "@hullmark/verifier/ports/notifier";
@@ -138,6 +139,28 @@ describe("webhook", () => {
     expect(time).toMatch(/^t=\d+$/);
     // Both while one key replaces the other: the receiver may have either.
     expect(macs).toEqual([mac("k"), mac("older")]);
+  });
+
+  it("is taken by the receiver that the documentation shows, and what is old, altered or of another key is not", () => {
+    const [, code = ""] = /```js\n(.*?)```/s.exec(readFileSync(new URL("../../docs/alerts.md", import.meta.url), "utf8")) ?? [];
+    const receive = new Function("createHmac", "timingSafeEqual", "header", "key", "rawBody", code);
+    const outcome = (header: string, key = "k", body = "{}") => {
+      try {
+        receive(createHmac, timingSafeEqual, header, key, body);
+        return "taken";
+      } catch (error) {
+        return String(error);
+      }
+    };
+    const now = Math.floor(Date.now() / 1000);
+    expect(outcome(signBody(["k"], now, "{}"))).toBe("taken");
+    expect(["k", "older"].map((key) => outcome(signBody(["k", "older"], now - 240, "{}"), key))).toEqual(["taken", "taken"]);
+    const refused = "Error: not from Hullmark, or old";
+    expect(outcome(signBody(["k"], now - 400, "{}"))).toBe(refused);
+    expect(outcome(signBody(["k"], now + 400, "{}"))).toBe(refused);
+    expect(outcome(signBody(["k"], now, "{}"), "k", "{ }")).toBe(refused);
+    expect(outcome(signBody(["k"], now, "{}"), "other")).toBe(refused);
+    for (const header of ["", "t=,v1=", `t=${now}`, `t=${now},v1=zz`, `v1=${"0".repeat(64)},t=${now}`]) expect(outcome(header)).toBe(refused);
   });
 
   it("takes secrets from the environment, and refuses to start without them", () => {

@@ -96,7 +96,7 @@ describe("policy files", () => {
     ],
     [
       "alerts: { routes: [{ name: a, type: opsgenie, url: 'https://x' }] }",
-      'p.yaml:5:39: error: spec.alerts.routes[0].type: "opsgenie" is not known here (use webhook, alertmanager, pagerduty, slack)',
+      'p.yaml:5:39: error: spec.alerts.routes[0].type: "opsgenie" is not known here (use webhook, alertmanager, pagerduty, slack, syslog)',
     ],
     [
       "alerts: { routes: [{ name: a, type: webhook, url: 'ftp://x' }] }",
@@ -117,6 +117,10 @@ describe("policy files", () => {
     [
       "alerts: { routes: [{ name: a, type: webhook, url: 'https://x', hmacKeyFromEnv: A, hmacKeys: [{ fromEnv: A }] }] }",
       "p.yaml:5:82: error: spec.alerts.routes[0].hmacKeyFromEnv: stands beside `hmacKeys` (list it there: `{fromEnv: NAME}`)",
+    ],
+    [
+      "alerts: { routes: [{ name: a, type: syslog, address: 'siem.example' }] }",
+      'p.yaml:5:56: error: spec.alerts.routes[0].address: "siem.example" is not host:port (for example siem.example:6514)',
     ],
     [
       "nodes: [{ name: gpu }]\nalerts: { routes: [{ name: a, type: webhook, url: 'https://x', match: { pools: [gpus] } }] }",

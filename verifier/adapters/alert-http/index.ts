@@ -1,5 +1,5 @@
 /** Alert routes that speak HTTP. */
-import type { AlertRoute, HeaderValue } from "../../core/policy/types.ts";
+import type { AlertRoute, HeaderValue, SyslogRoute } from "../../core/policy/types.ts";
 import type { Notifier } from "../../ports/notifier.ts";
 import { alertmanagerNotifier } from "./alertmanager.ts";
 import { pagerdutyNotifier } from "./pagerduty.ts";
@@ -21,7 +21,7 @@ export interface RouteSurroundings extends SecretPlaces {
 }
 
 /** The notifier of a route of the policy. @throws Error where a named environment variable is not set or the CA file cannot be read: the route cannot work, and that must be seen */
-export function notifierFor(route: AlertRoute, surroundings: RouteSurroundings): Notifier {
+export function notifierFor(route: Exclude<AlertRoute, SyslogRoute>, surroundings: RouteSurroundings): Notifier {
   const { externalUrl, source } = surroundings;
   const common = {
     route: route.name,

@@ -1,7 +1,7 @@
 /** Alert routes of the policy file: what the schema cannot say of them. */
 import { known } from "./check-authorities.ts";
 import type { PolicyFile } from "./schema.ts";
-import type { AlertMatch, AlertRoute, HeaderValue, Report } from "./types.ts";
+import { type AlertMatch, type AlertRoute, type HeaderValue, type Report, SYSLOG_FACILITIES, type SyslogRoute } from "./types.ts";
 
 type FileRoute = PolicyFile["spec"]["alerts"]["routes"][number];
 type FileNodes = PolicyFile["spec"]["nodes"];
@@ -44,6 +44,8 @@ function buildRoute(route: FileRoute, nodes: FileNodes, path: readonly PropertyK
       return { type: "pagerduty", ...common, url: route.url, routingKey: route.routingKey };
     case "slack":
       return { type: "slack", ...common, webhookUrl: route.webhookUrl };
+    case "syslog":
+      return buildSyslog(route, common, path, report);
   }
 }
 
@@ -59,11 +61,24 @@ function hmacKeys(route: Extract<FileRoute, { type: "webhook" }>, path: readonly
   return [{ fromEnv: route.hmacKeyFromEnv }];
 }
 
+type Common = Omit<SyslogRoute, "type" | "host" | "port" | "transport" | "facility" | "maxBytes">;
+
+function buildSyslog(route: Extract<FileRoute, { type: "syslog" }>, common: Common, path: readonly PropertyKey[], report: Report): SyslogRoute {
+  const { address, transport, maxBytes } = route;
+  if (transport === "tcp" && common.caFile !== undefined) report("warning", [...path, "caFile"], "has no effect without TLS", "use transport: tls");
+  if (transport === "tcp" && !isThisHost(address.host))
+    report("warning", [...path, "transport"], "lets everybody on the way read and forge what is told", "use transport: tls");
+  return { type: "syslog", ...common, ...address, transport, facility: SYSLOG_FACILITIES.indexOf(route.facility), maxBytes };
+}
+
+function isThisHost(host: string): boolean {
+  return /^(localhost|127\.\d+\.\d+\.\d+|\[?::1\]?)$/.test(host);
+}
+
 /** The key travels in the body: in the clear only to this host itself. */
 function checkPrivate(url: string, path: readonly PropertyKey[], report: Report): void {
   const { protocol, hostname } = new URL(url);
-  if (protocol === "http:" && !/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname))
-    report("error", path, "would send the routing key in the clear", "use https");
+  if (protocol === "http:" && !isThisHost(hostname)) report("error", path, "would send the routing key in the clear", "use https");
 }
 
 function checkHeaders(headers: Readonly<Record<string, HeaderValue>>, path: readonly PropertyKey[], report: Report): void {

@@ -163,6 +163,14 @@ export const capability = z.string().transform((text, context) => {
   return name;
 });
 
+/** `host:port`, brackets around IPv6. */
+export const hostAndPort = z.string().transform((text, context) => {
+  const [, bracketed, plain, digits] = /^(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253})):([0-9]{1,5})$/.exec(text) ?? [];
+  const port = Number(digits);
+  if (digits === undefined || port < 1 || port > 65_535) fail(context, `"${text}" is not host:port`, "for example siem.example:6514");
+  return { host: bracketed ?? plain ?? "", port };
+});
+
 export const httpUrl = z.string().superRefine((text, context) => {
   const url = URL.parse(text);
   if (!url || (url.protocol !== "https:" && url.protocol !== "http:"))

@@ -10,6 +10,7 @@ import {
   duration,
   environmentName,
   glob,
+  hostAndPort,
   httpUrl,
   identityGlob,
   instant,
@@ -32,6 +33,8 @@ import {
   OWNERS,
   RUNGS,
   STATE_KINDS,
+  SYSLOG_FACILITIES,
+  SYSLOG_TRANSPORTS,
 } from "./types.ts";
 
 export const API_VERSION = "hullmark.dev/v1";
@@ -258,6 +261,12 @@ const route = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("alertmanager"), ...routeKeys, url: httpUrl, headers }),
   z.strictObject({ type: z.literal("pagerduty"), ...routeKeys, url: httpUrl.default("https://events.pagerduty.com/v2/enqueue"), routingKey: secret }),
   z.strictObject({ type: z.literal("slack"), ...routeKeys, webhookUrl: secret }),
+  z.strictObject({
+    ...{ type: z.literal("syslog"), ...routeKeys, address: hostAndPort },
+    transport: z.enum(SYSLOG_TRANSPORTS).default("tls"),
+    facility: z.enum(SYSLOG_FACILITIES).default("authpriv"),
+    maxBytes: z.int().min(2048).max(65_536).default(8192),
+  }),
 ]);
 
 const rungs = z

@@ -376,7 +376,25 @@ export interface SlackRoute extends AlertRouteCommon {
   readonly type: "slack";
   readonly webhookUrl: SecretSource;
 }
-export type AlertRoute = WebhookRoute | AlertmanagerRoute | PagerdutyRoute | SlackRoute;
+/** RFC 5424 with OCSF Detection Findings. */
+export interface SyslogRoute extends AlertRouteCommon {
+  readonly type: "syslog";
+  readonly host: string;
+  readonly port: number;
+  readonly transport: SyslogTransport;
+  /** Code of RFC 5424 table 1. */
+  readonly facility: number;
+  /** Longest message: 2,048..65,536. */
+  readonly maxBytes: number;
+}
+export const SYSLOG_TRANSPORTS = ["tls", "tcp"] as const;
+export type SyslogTransport = (typeof SYSLOG_TRANSPORTS)[number];
+/** By code. */
+export const SYSLOG_FACILITIES = [
+  ...["kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp", "audit", "alert", "clock"],
+  ...["local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"],
+] as const;
+export type AlertRoute = WebhookRoute | AlertmanagerRoute | PagerdutyRoute | SlackRoute | SyslogRoute;
 
 export const MODES = ["observe", "dry-run", "enforce"] as const;
 /** `observe`: nothing is acted on. `dry-run`: what would be done is recorded. `enforce`: it is done, where a response rule selects. */
