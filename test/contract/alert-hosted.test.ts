@@ -1,7 +1,7 @@
 /** Hosted receivers, against fakes made from what they publish: whole episodes, the largest alerts, hostile names, and what they refuse. */
 import { pagerdutyNotifier, slackNotifier } from "@hullmark/verifier/adapters/alert-http/index";
 import { AlertBook, type AlertSubject, dispatchDue } from "@hullmark/verifier/core/alerting/index";
-import type { AlertEvent, AlertNotification, Notifier } from "@hullmark/verifier/ports/notifier";
+import type { AlertNotification, Notifier } from "@hullmark/verifier/ports/notifier";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { largestAlerts, subject, webhookRoute } from "../fakes/alert-subjects.ts";
 import { MemoryOutbox } from "../fakes/memory-outbox.ts";
