@@ -7,7 +7,7 @@ import type { Sessions } from "./core/session/index.ts";
 import type { EarlierImage } from "./ports/rows.ts";
 import type { Store } from "./ports/store.ts";
 
-export function earlierImages({ sessions, images, store }: { readonly sessions: Sessions; readonly images: Images; readonly store: Store }) {
+export function earlierImages({ sessions, images, store }: { readonly sessions: Sessions; readonly images: Pick<Images, "view">; readonly store: Store }) {
   /** undefined: the node has not told of the container yet, since it or the verifier began anew. */
   return async (nodeId: string, containerId: string): Promise<Rollback | undefined> => {
     const live = sessions.get(nodeId)?.live;

@@ -36,6 +36,7 @@ import { reporting } from "./cluster-reports.ts";
 import { keptTeams, tightening } from "./cluster-teams.ts";
 import type { VerifierConfig } from "./config.ts";
 import { AlertBook } from "./core/alerting/index.ts";
+import { MAX_FINDINGS } from "./core/appraisal/index.ts";
 import { readMakerTrust } from "./core/endorsement/index.ts";
 import { nodeIdOfEk } from "./core/enrolment/decide.ts";
 import { EnrolmentService } from "./core/enrolment/index.ts";
@@ -63,6 +64,7 @@ import type { Told } from "./core/pods/index.ts";
 import { RESPONSE_FAILPOINTS, ResponseEngine } from "./core/response/index.ts";
 import { Sessions, simulatePolicy } from "./core/session/index.ts";
 import { tpmQuotes } from "./core/session/tpm-quotes.ts";
+import { type HistoryServices, simulateSince } from "./core/simulation/index.ts";
 import { HistoryWatch, TransparencyLog } from "./core/transparency/index.ts";
 import { parseVerifierKey } from "./core/transparency/note.ts";
 import { earlierImages } from "./earlier-images.ts";
@@ -192,6 +194,14 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     pause: () => new Promise<void>((resolve) => setImmediate(resolve)),
     onProblem: (nodeId: string, container: string, error: unknown) =>
       logger.error({ nodeId, container, err: error }, "a container could not be judged under another policy"),
+  };
+  const past: HistoryServices = {
+    ...{ store: sqlite.store, nowMs, pause: simulation.pause, inForce: () => policies.current },
+    log: () => ({ reader: sqlite.log, size: log.size }),
+    simulate: (policy, signal) => simulatePolicy(policy, simulation, signal, MAX_FINDINGS),
+    rollbacks: async (policy, signal) => earlierImages({ sessions, images: await images.under(policy, signal), store: sqlite.store }),
+    nodeVerdict: (nodeId) => (sessions.get(nodeId)?.live.node ?? fleet.get(nodeId))?.verdict,
+    paused: () => response.pause !== undefined,
   };
   const intents = await intentKeys(config, token);
   const identityOf = (nodeId: string, containerId: string) => sessions.get(nodeId)?.live.memory.containers.get(containerId)?.identity;
@@ -487,6 +497,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         policy: () => policies.current,
         composed: (given) => policies.composed(given),
         simulate: (policy, signal) => simulatePolicy(policy, simulation, signal),
+        simulateHistory: (policy, sinceMs, onProgress, signal) => simulateSince(policy, sinceMs, past, onProgress, signal),
         ear,
         log: () => ({ size: log.size, root: log.root() }),
         claims: () => [...history.claims, ...policies.claims, ...baselines.claims, ...response.claims, ...keys.claims, ...podClaims(pods, toldBy(), nowMs())],

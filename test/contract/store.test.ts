@@ -177,6 +177,14 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     expect(await opened.store.listDrifts({ ...filter, states: [DriftState.RESOLVED] }, PAGE)).toEqual([]);
   });
 
+  test("drifts are told apart by when they were resolved", async () => {
+    const resolved = (n: number, atMs: number) => drift(n, { state: DriftState.RESOLVED, resolvedAtMs: atMs });
+    await commit({ drifts: [resolved(1, T0 + 10), resolved(2, T0 + 20.5), drift(3)] });
+    const filter = { states: [DriftState.OPEN, DriftState.RESOLVED], nodeId: "", container: "" };
+    const since = async (ms: number) => (await opened.store.listDrifts({ ...filter, notResolvedBeforeMs: ms }, PAGE)).map(({ number }) => number);
+    expect([await since(T0), await since(T0 + 11), await since(T0 + 21)]).toEqual([[3, 2, 1], [3, 2], [3]]);
+  });
+
   test("unresolved drifts are counted by kind and severity", async () => {
     const rows = [
       drift(1, { kind: "content", severity: Severity.HIGH }),

@@ -232,6 +232,8 @@ export interface DriftRow {
   readonly history: string;
   readonly actor: ActorFacts | undefined;
   readonly mappedBy: readonly string[];
+  /** Whether it is of a file that can be executed; absent where no file's content is meant, and in rows from before they had it. */
+  readonly executable?: boolean | undefined;
   readonly provenance: ProvenanceRow | undefined;
   readonly changedAtMs: number | undefined;
   /** When the quote was asked for that vouched for the container without this drift; absent: none did, or it was not judged then. */

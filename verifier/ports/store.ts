@@ -114,6 +114,8 @@ export interface DriftFilter {
   readonly nodeId: string;
   /** Container id or name; empty: every. */
   readonly container: string;
+  /** Without those that were resolved before, Unix milliseconds; absent: with them. */
+  readonly notResolvedBeforeMs?: number;
 }
 
 export interface ActionFilter {

@@ -97,7 +97,7 @@ export class ResultTable {
       .run(row.number, row.id, row.nodeId, row.containerId, row.containerName, row.key, row.state, toJson(row));
   }
 
-  listDrifts({ states, nodeId, container }: DriftFilter, { after, limit }: Page): DriftRow[] {
+  listDrifts({ states, nodeId, container, notResolvedBeforeMs }: DriftFilter, { after, limit }: Page): DriftRow[] {
     const conditions = [`state IN (${marks(states)})`, "number < ?"];
     const values: (string | number)[] = [...states, after === "" ? Number.MAX_SAFE_INTEGER : Number(after)];
     if (nodeId !== "") {
@@ -107,6 +107,10 @@ export class ResultTable {
     if (container !== "") {
       conditions.push("(container_name = ? OR (container_id >= ? AND container_id < ? || char(0x10ffff)))");
       values.push(container, container, container);
+    }
+    if (notResolvedBeforeMs !== undefined) {
+      conditions.push(`(state <> ${DriftState.RESOLVED} OR body ->> 'resolvedAtMs' >= ?)`);
+      values.push(notResolvedBeforeMs);
     }
     return this.#bodies(`SELECT body FROM drifts WHERE ${conditions.join(" AND ")} ORDER BY number DESC LIMIT ?`, [...values, limit]);
   }

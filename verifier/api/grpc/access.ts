@@ -44,6 +44,7 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Query/ListKeys": "viewer",
   // Reads only, and costs what a change of policy costs.
   "/hullmark.v1.Query/SimulatePolicy": "responder",
+  "/hullmark.v1.Query/SimulateHistory": "responder",
   "/hullmark.v1.Query/ListPeople": "viewer",
   "/hullmark.v1.Admin/AcknowledgeDrift": "responder",
   "/hullmark.v1.Admin/RequestQuote": "responder",

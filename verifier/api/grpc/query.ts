@@ -18,8 +18,9 @@ import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { baselineMessage, bootMessage, driftMessage, imageMessage, imaMessage, nodeMessage, workloadMessage } from "./messages.ts";
 import { PushQueue } from "./queue.ts";
 import { policySimulator, type SimulateServices } from "./simulate.ts";
+import { historySimulator, type SimulateHistoryServices } from "./simulate-history.ts";
 
-export interface QueryServices extends Pick<SimulateServices, "composed" | "simulate"> {
+export interface QueryServices extends Pick<SimulateServices, "composed" | "simulate">, Pick<SimulateHistoryServices, "simulateHistory"> {
   readonly store: Store;
   readonly fleet: Fleet;
   readonly events: EventBus;
@@ -72,7 +73,12 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
     return row;
   };
   const simulate = policySimulator({ ...services, members: () => members(fleet).length });
+  const away = (): number => members(fleet).filter(({ id }) => !fleet.connected(id)).length;
+  const simulateHistory = historySimulator({ ...services, away });
   return {
+    async *simulateHistory(request, { signal }) {
+      yield* simulateHistory(request, signal);
+    },
     async simulatePolicy(request, { signal }) {
       return await simulate(request, signal);
     },

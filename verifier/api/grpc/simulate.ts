@@ -35,7 +35,7 @@ export function policySimulator({ policy, composed, simulate, members }: Simulat
   let running = false;
   return async (request: SimulatePolicyRequest, signal: AbortSignal): Promise<MessageInitShape<typeof SimulatePolicyResponseSchema>> => {
     if (running) throw new RpcError("RESOURCE_EXHAUSTED", "another policy is being simulated", { reason: "BUSY", fix: "try again", retryable: true });
-    const proposed = composed(given(request));
+    const proposed = composed(givenPolicy(request));
     running = true;
     try {
       const digestBefore = policyDigest(policy());
@@ -53,7 +53,8 @@ export function policySimulator({ policy, composed, simulate, members }: Simulat
   };
 }
 
-function given({ policy, files }: SimulatePolicyRequest): Policy {
+/** A policy as its text and files say. @throws RpcError INVALID_ARGUMENT */
+export function givenPolicy({ policy, files }: SimulatePolicyRequest): Policy {
   // Of bytes the request's own limit allows no more than a policy may have.
   if (policy === "") throw invalid("policy", "the text of a policy file");
   if (Object.keys(files).length > MAX_FILES) throw invalid("files", `at most ${MAX_FILES} files`);

@@ -12,6 +12,7 @@ import { appraiseProcessPrivileges } from "./appraise-privileges.ts";
 import { appraiseSpecification } from "./appraise-specification.ts";
 import { UpperAppraisal } from "./appraise-upper.ts";
 import { finding } from "./findings.ts";
+import { contradicts } from "./severity.ts";
 import type { Tally } from "./tally.ts";
 import type { ContainerAppraisal, ContainerInput, Finding, FindingKind, FindingPlace, ProvenanceInput, ReferenceImage } from "./types.ts";
 
@@ -191,7 +192,7 @@ function gravestOf(others: readonly Finding[], upper: Tally | undefined): Graves
 function conclude(others: readonly Finding[], upper: Tally | undefined, unknown: readonly Claim[], warnings: readonly Claim[]): ContainerAppraisal {
   const gravest = gravestOf(others, upper);
   const tier = (severities: readonly Severity[]): Verdict => {
-    if (severities.some((severity) => severity >= Severity.MEDIUM)) return Verdict.CONTRAINDICATED;
+    if (severities.some(contradicts)) return Verdict.CONTRAINDICATED;
     if (unknown.length > 0) return Verdict.UNKNOWN;
     return severities.length > 0 ? Verdict.WARNING : Verdict.AFFIRMING;
   };
@@ -222,7 +223,7 @@ function vectorOf(gravest: Gravest, unknown: readonly Claim[], warnings: readonl
   // AR4SI: 2 affirming, 32 warning, 96 contraindicated, 0 no claim.
   const value = (places: readonly FindingPlace[]): number => {
     const concerned = places.flatMap((place) => gravest.get(place) ?? []);
-    if (concerned.some((severity) => severity >= Severity.MEDIUM)) return 96;
+    if (concerned.some(contradicts)) return 96;
     if (concerned.length > 0) return 32;
     return unknown.length > 0 ? 0 : 2;
   };

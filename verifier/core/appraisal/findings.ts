@@ -94,6 +94,7 @@ export function finding(parts: FindingParts, rules: ContainerRules): Finding {
     actor: parts.actor,
     changedAtMs: parts.changedAtMs,
     mappedBy: [],
+    executable: parts.executable,
   };
 }
 

@@ -43,6 +43,11 @@ const BY_KIND: Partial<Record<FindingKind, Severity>> = {
   "debug-container": Severity.INFO,
 };
 
+/** Whether drift of this severity contradicts what holds it; what is less is a warning. */
+export function contradicts(severity: Severity): boolean {
+  return severity >= Severity.MEDIUM;
+}
+
 export function defaultSeverity(place: FindingPlace, kind: FindingKind, executable: boolean): Severity {
   if (place === "layer" || place === "runtime-layer") return Severity.CRITICAL;
   return BY_KIND[kind] ?? (executable ? Severity.HIGH : Severity.MEDIUM);

@@ -132,6 +132,8 @@ export interface Finding {
   readonly actor: ActorFacts | undefined;
   readonly changedAtMs: number | undefined;
   readonly mappedBy: readonly string[];
+  /** Whether policy took it for a file that can be executed; absent where no file's content is meant. */
+  readonly executable?: boolean | undefined;
 }
 
 /** A position at which a layer's (or merged) tree differs from the reference, found by descending. */

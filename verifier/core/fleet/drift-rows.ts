@@ -30,13 +30,27 @@ export interface AnyFinding extends Omit<Finding, "kind" | "place"> {
 
 type Shown = Pick<
   DriftRow,
-  "kind" | "place" | "severity" | "path" | "summary" | "differences" | "layerIndex" | "diffId" | "history" | "mappedBy" | "key" | "fingerprint"
+  "kind" | "place" | "severity" | "path" | "summary" | "differences" | "layerIndex" | "diffId" | "history" | "mappedBy" | "key" | "fingerprint" | "executable"
 >;
 
 function shown(finding: AnyFinding, subject: DriftSubject): Shown {
-  const { kind, place, severity, path, summary, differences, layerIndex, mappedBy, key } = finding;
+  const { kind, place, severity, path, summary, differences, layerIndex, mappedBy, key, executable } = finding;
   const { diffId, history } = layerIndex >= 0 ? subject.layer(layerIndex) : { diffId: "", history: "" };
-  return { kind, place, severity, path, summary, differences, layerIndex, diffId, history, mappedBy, key, fingerprint: findingFingerprint(finding as Finding) };
+  return {
+    kind,
+    place,
+    severity,
+    path,
+    summary,
+    differences,
+    layerIndex,
+    diffId,
+    history,
+    mappedBy,
+    key,
+    executable,
+    fingerprint: findingFingerprint(finding as Finding),
+  };
 }
 
 function stateOf(finding: AnyFinding): DriftState {

@@ -3,5 +3,5 @@ export { measurementPolicy } from "./measurement.ts";
 export type { QuoteAuthority, QuoteFacts, QuoteOutcome } from "./quotes.ts";
 export type { Session } from "./session.ts";
 export { Sessions, type SessionsServices } from "./sessions.ts";
-export { type ChangedContainer, type ChangedFinding, type Said, type Simulation, simulatePolicy } from "./simulate.ts";
+export { type ChangedContainer, type ChangedFinding, type JudgedImage, type Said, type Simulation, simulatePolicy } from "./simulate.ts";
 export type { AttestResponseInit, SessionPeer, Transport } from "./stream.ts";

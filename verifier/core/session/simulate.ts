@@ -4,6 +4,7 @@ import { ProvenanceStatus } from "@hullmark/proto/v1/query";
 import type { NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { Finding } from "../appraisal/types.ts";
 import type { Images, ImagesUnder } from "../images/types.ts";
+import { PROVENANCE_KINDS } from "../policy/kinds.ts";
 import { matchRule } from "../policy/match.ts";
 import type { Policy } from "../policy/types.ts";
 import type { AppraisedContainer } from "./appraiser.ts";
@@ -47,6 +48,19 @@ export interface ChangedContainer {
 
 export const MAX_CHANGED_FINDINGS = 20;
 
+/** What the policies make of an image: whether each finds what it asks for. */
+export interface JudgedImage {
+  readonly reference: string;
+  /** `NAMESPACE/POD/CONTAINER` of one that runs it, or an engine's own name. */
+  readonly containerName: string;
+  readonly workload: string;
+  readonly nodeName: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly before: ImageWord;
+  readonly after: ImageWord;
+}
+export type ImageWord = "accepted" | "refused" | "unknown";
+
 export interface Simulation {
   /** Judged under both policies. */
   readonly containers: number;
@@ -54,6 +68,10 @@ export interface Simulation {
   readonly failed: number;
   /** Of which cannot be told what the policy would say: its verdict or provenance would be unknown, or whether an index is theirs that it revokes. */
   readonly unknown: number;
+  /** `nodeId/containerId` of what was judged under both, and could be: what is not found there is not there. */
+  readonly judged: ReadonlySet<string>;
+  /** By config digest and workload, what runs now. */
+  readonly images: ReadonlyMap<string, JudgedImage>;
   /** Every container of which the policies do not say the same; gravest first. Verdicts are the containers' own, whatever their nodes' are. */
   readonly changed: readonly ChangedContainer[];
   readonly nodes: number;
@@ -63,13 +81,24 @@ export interface Simulation {
   readonly remeasured: number;
 }
 
-/** @param policy as it would be in force @throws the signal's reason */
-export async function simulatePolicy(policy: Policy, services: SimulationServices, signal: AbortSignal): Promise<Simulation> {
+/**
+ * @param policy as it would be in force
+ * @param maxFindings of one container that are told
+ * @throws the signal's reason
+ */
+export async function simulatePolicy(
+  policy: Policy,
+  services: SimulationServices,
+  signal: AbortSignal,
+  maxFindings: number = MAX_CHANGED_FINDINGS,
+): Promise<Simulation> {
   const images = await services.images.under(policy, signal);
   const after = { policy, images };
   const before = { policy: services.policy(), images: services.images };
   const changed: ChangedContainer[] = [];
   const changedNodes: { before: NodeRow; after: NodeRow }[] = [];
+  const judged = new Set<string>();
+  const seen = new Map<string, JudgedImage>();
   let [containers, failed, unknown, nodes, remeasured] = [0, 0, 0, 0, 0];
   for (const session of services.sessions()) {
     nodes++;
@@ -80,9 +109,11 @@ export async function simulatePolicy(policy: Policy, services: SimulationService
       await services.pause();
       signal.throwIfAborted();
       try {
-        const found = simulateContainer(session, id, before, after, services.nowMs());
+        const found = simulateContainer(session, id, before, after, services.nowMs(), maxFindings);
         if (found === undefined) continue;
         containers++;
+        if (found.would.conclusive) judged.add(`${session.nodeId}/${id}`);
+        seen.set(`${found.would.row.configDigest} ${found.would.row.workload}`, found.image);
         if (isUnknown(found.would.row) || images.untold.has(found.would.imageKey)) unknown++;
         if (found.change) changed.push(found.change);
       } catch (error) {
@@ -92,7 +123,7 @@ export async function simulatePolicy(policy: Policy, services: SimulationService
     }
   }
   changed.sort((a, b) => gravity(b.after) - gravity(a.after) || gravity(b.before) - gravity(a.before));
-  return { containers, failed, unknown, changed, nodes, changedNodes, remeasured };
+  return { containers, failed, unknown, judged, images: seen, changed, nodes, changedNodes, remeasured };
 }
 
 /** @returns undefined where there is no such container any more */
@@ -102,18 +133,28 @@ function simulateContainer(
   before: Simulated,
   after: Simulated,
   nowMs: number,
-): { readonly would: AppraisedContainer; readonly change: ChangedContainer | undefined } | undefined {
+  maxFindings: number,
+): { readonly would: AppraisedContainer; readonly image: JudgedImage; readonly change: ChangedContainer | undefined } | undefined {
   const { node, memory } = session.live;
   const identity = memory.containers.get(id)?.identity;
   const [is, would] = [before, after].map((under) => session.simulate(id, under, nowMs));
   if (!identity || !is || !would) return undefined;
+  const { imageReference, name: containerName, workload, labels } = identity;
+  const image = { reference: imageReference, containerName, workload, labels, nodeName: node.name, before: imageWord(is), after: imageWord(would) };
   const findings = changedFindings(is.appraisal.findings, would.appraisal.findings);
-  if (findings.length === 0 && sameResult(is.row, would.row)) return { would, change: undefined };
+  if (findings.length === 0 && sameResult(is.row, would.row)) return { would, image, change: undefined };
   const subject = { ...identity, containerName: identity.name, nodeName: node.name };
   const said = ({ policy }: Simulated, row: WorkloadRow): Said => ({ row, rule: matchRule(policy, subject)?.name ?? "" });
   const results = { node, before: said(before, is.row), after: said(after, would.row) };
-  return { would, change: { ...results, findings: findings.slice(0, MAX_CHANGED_FINDINGS), findingsChanged: findings.length } };
+  return { would, image, change: { ...results, findings: findings.slice(0, maxFindings), findingsChanged: findings.length } };
 }
+
+function imageWord({ row, appraisal }: AppraisedContainer): ImageWord {
+  if (appraisal.findings.some(({ place, kind }) => place === "image" && PROVENANCE.has(kind))) return "refused";
+  return row.provenance?.status === ProvenanceStatus.UNKNOWN ? "unknown" : "accepted";
+}
+
+const PROVENANCE: ReadonlySet<string> = new Set(PROVENANCE_KINDS);
 
 /** Findings by their key: gone, new, or of another kind or severity. Gravest first as they would be. */
 export function changedFindings(before: readonly Finding[], after: readonly Finding[]): readonly ChangedFinding[] {

@@ -6,7 +6,7 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import type { Message } from "@bufbuild/protobuf";
 import type { Actor, Claim, Severity, TrustLevel, TrustVector, Verdict } from "./common_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import type { NodeMark } from "./response_pb.js";
+import type { ActionKind, ActionState, NodeMark } from "./response_pb.js";
 
 /**
  * Describes the file hullmark/v1/query.proto.
@@ -2159,6 +2159,511 @@ export declare type SimulatedNode = Message<"hullmark.v1.SimulatedNode"> & {
 export declare const SimulatedNodeSchema: GenMessage<SimulatedNode>;
 
 /**
+ * @generated from message hullmark.v1.SimulateHistoryRequest
+ */
+export declare type SimulateHistoryRequest = Message<"hullmark.v1.SimulateHistoryRequest"> & {
+  /**
+   * @generated from field: hullmark.v1.SimulatePolicyRequest policy = 1;
+   */
+  policy?: SimulatePolicyRequest | undefined;
+
+  /**
+   * How far back from now: 3,600 to 31,622,400.
+   *
+   * @generated from field: uint32 since_seconds = 2;
+   */
+  sinceSeconds: number;
+};
+
+/**
+ * Describes the message hullmark.v1.SimulateHistoryRequest.
+ * Use `create(SimulateHistoryRequestSchema)` to create a new message.
+ */
+export declare const SimulateHistoryRequestSchema: GenMessage<SimulateHistoryRequest>;
+
+/**
+ * @generated from message hullmark.v1.SimulateHistoryResponse
+ */
+export declare type SimulateHistoryResponse = Message<"hullmark.v1.SimulateHistoryResponse"> & {
+  /**
+   * @generated from oneof hullmark.v1.SimulateHistoryResponse.message
+   */
+  message: {
+    /**
+     * @generated from field: hullmark.v1.SimulationProgress progress = 1;
+     */
+    value: SimulationProgress;
+    case: "progress";
+  } | {
+    /**
+     * @generated from field: hullmark.v1.SimulatedHistory history = 2;
+     */
+    value: SimulatedHistory;
+    case: "history";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message hullmark.v1.SimulateHistoryResponse.
+ * Use `create(SimulateHistoryResponseSchema)` to create a new message.
+ */
+export declare const SimulateHistoryResponseSchema: GenMessage<SimulateHistoryResponse>;
+
+/**
+ * @generated from message hullmark.v1.SimulationProgress
+ */
+export declare type SimulationProgress = Message<"hullmark.v1.SimulationProgress"> & {
+  /**
+   * `log`, `containers`, `drift` or `replay`.
+   *
+   * @generated from field: string stage = 1;
+   */
+  stage: string;
+
+  /**
+   * @generated from field: uint64 done = 2;
+   */
+  done: bigint;
+
+  /**
+   * 0: not known.
+   *
+   * @generated from field: uint64 total = 3;
+   */
+  total: bigint;
+};
+
+/**
+ * Describes the message hullmark.v1.SimulationProgress.
+ * Use `create(SimulationProgressSchema)` to create a new message.
+ */
+export declare const SimulationProgressSchema: GenMessage<SimulationProgress>;
+
+/**
+ * What was found, done and told, and what would have been. `before`: under the policy in force now, gone through the same way; `after`: under the other.
+ *
+ * @generated from message hullmark.v1.SimulatedHistory
+ */
+export declare type SimulatedHistory = Message<"hullmark.v1.SimulatedHistory"> & {
+  /**
+   * @generated from field: google.protobuf.Timestamp since = 1;
+   */
+  since?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp until = 2;
+   */
+  until?: Timestamp | undefined;
+
+  /**
+   * @generated from field: bytes digest_before = 3;
+   */
+  digestBefore: Uint8Array;
+
+  /**
+   * @generated from field: bytes digest_after = 4;
+   */
+  digestAfter: Uint8Array;
+
+  /**
+   * Of the other policy: in `observe` nothing would have been done, in `dry-run` only recorded.
+   *
+   * @generated from field: string mode_after = 5;
+   */
+  modeAfter: string;
+
+  /**
+   * First what was open when the time began.
+   *
+   * @generated from field: repeated hullmark.v1.SimulatedDay days = 6;
+   */
+  days: SimulatedDay[];
+
+  /**
+   * @generated from field: hullmark.v1.SimulatedDay sum = 7;
+   */
+  sum?: SimulatedDay | undefined;
+
+  /**
+   * Drifts of which the policies do not say the same: the gravest 1,000 of `drifts_changed`.
+   *
+   * @generated from field: repeated hullmark.v1.SimulatedDrift drifts = 8;
+   */
+  drifts: SimulatedDrift[];
+
+  /**
+   * @generated from field: uint32 drifts_changed = 9;
+   */
+  driftsChanged: number;
+
+  /**
+   * The first 1,000 that the other policy would have taken.
+   *
+   * @generated from field: repeated hullmark.v1.SimulatedAction actions = 10;
+   */
+  actions: SimulatedAction[];
+
+  /**
+   * Container by what held it back under the other policy (docs/response.md): how many.
+   *
+   * @generated from field: map<string, uint32> held_back = 11;
+   */
+  heldBack: { [key: string]: number };
+
+  /**
+   * Pages by route, under each.
+   *
+   * @generated from field: map<string, uint32> pages_before = 12;
+   */
+  pagesBefore: { [key: string]: number };
+
+  /**
+   * @generated from field: map<string, uint32> pages_after = 13;
+   */
+  pagesAfter: { [key: string]: number };
+
+  /**
+   * How often another policy took effect within the time: what is on record was found under each in turn.
+   *
+   * @generated from field: uint32 policies = 14;
+   */
+  policies: number;
+
+  /**
+   * @generated from field: hullmark.v1.SimulationUnknowns unknown = 15;
+   */
+  unknown?: SimulationUnknowns | undefined;
+};
+
+/**
+ * Describes the message hullmark.v1.SimulatedHistory.
+ * Use `create(SimulatedHistorySchema)` to create a new message.
+ */
+export declare const SimulatedHistorySchema: GenMessage<SimulatedHistory>;
+
+/**
+ * @generated from message hullmark.v1.SimulatedDay
+ */
+export declare type SimulatedDay = Message<"hullmark.v1.SimulatedDay"> & {
+  /**
+   * `YYYY-MM-DD` in UTC, `earlier`, or empty in the sum.
+   *
+   * @generated from field: string date = 1;
+   */
+  date: string;
+
+  /**
+   * @generated from field: uint32 drifts = 2;
+   */
+  drifts: number;
+
+  /**
+   * @generated from field: uint32 drifts_new = 3;
+   */
+  driftsNew: number;
+
+  /**
+   * @generated from field: uint32 drifts_gone = 4;
+   */
+  driftsGone: number;
+
+  /**
+   * Of another severity.
+   *
+   * @generated from field: uint32 drifts_other = 5;
+   */
+  driftsOther: number;
+
+  /**
+   * @generated from field: uint32 drifts_unknown = 6;
+   */
+  driftsUnknown: number;
+
+  /**
+   * Begun in truth.
+   *
+   * @generated from field: uint32 actions_recorded = 7;
+   */
+  actionsRecorded: number;
+
+  /**
+   * @generated from field: uint32 actions_before = 8;
+   */
+  actionsBefore: number;
+
+  /**
+   * @generated from field: uint32 actions_after = 9;
+   */
+  actionsAfter: number;
+
+  /**
+   * @generated from field: uint32 pages_before = 10;
+   */
+  pagesBefore: number;
+
+  /**
+   * @generated from field: uint32 pages_after = 11;
+   */
+  pagesAfter: number;
+
+  /**
+   * Seen first on this day, and of these those that do not have what policy asks for.
+   *
+   * @generated from field: uint32 images = 12;
+   */
+  images: number;
+
+  /**
+   * @generated from field: uint32 images_before = 13;
+   */
+  imagesBefore: number;
+
+  /**
+   * @generated from field: uint32 images_after = 14;
+   */
+  imagesAfter: number;
+
+  /**
+   * Those of them that the cluster's door would not have let in.
+   *
+   * @generated from field: uint32 refused_before = 15;
+   */
+  refusedBefore: number;
+
+  /**
+   * @generated from field: uint32 refused_after = 16;
+   */
+  refusedAfter: number;
+
+  /**
+   * @generated from field: uint32 images_unknown = 17;
+   */
+  imagesUnknown: number;
+
+  /**
+   * By the webhook, in truth.
+   *
+   * @generated from field: uint32 refused_recorded = 18;
+   */
+  refusedRecorded: number;
+};
+
+/**
+ * Describes the message hullmark.v1.SimulatedDay.
+ * Use `create(SimulatedDaySchema)` to create a new message.
+ */
+export declare const SimulatedDaySchema: GenMessage<SimulatedDay>;
+
+/**
+ * @generated from message hullmark.v1.SimulatedDrift
+ */
+export declare type SimulatedDrift = Message<"hullmark.v1.SimulatedDrift"> & {
+  /**
+   * Empty: it is not on record.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp opened_at = 2;
+   */
+  openedAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: string node_name = 3;
+   */
+  nodeName: string;
+
+  /**
+   * @generated from field: string container_name = 4;
+   */
+  containerName: string;
+
+  /**
+   * @generated from field: string workload = 5;
+   */
+  workload: string;
+
+  /**
+   * @generated from field: string kind = 6;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: string place = 7;
+   */
+  place: string;
+
+  /**
+   * @generated from field: bytes path = 8;
+   */
+  path: Uint8Array;
+
+  /**
+   * @generated from field: string summary = 9;
+   */
+  summary: string;
+
+  /**
+   * Unspecified: no drift.
+   *
+   * @generated from field: hullmark.v1.Severity before = 10;
+   */
+  before: Severity;
+
+  /**
+   * @generated from field: hullmark.v1.Severity after = 11;
+   */
+  after: Severity;
+};
+
+/**
+ * Describes the message hullmark.v1.SimulatedDrift.
+ * Use `create(SimulatedDriftSchema)` to create a new message.
+ */
+export declare const SimulatedDriftSchema: GenMessage<SimulatedDrift>;
+
+/**
+ * @generated from message hullmark.v1.SimulatedAction
+ */
+export declare type SimulatedAction = Message<"hullmark.v1.SimulatedAction"> & {
+  /**
+   * @generated from field: google.protobuf.Timestamp at = 1;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * @generated from field: hullmark.v1.ActionKind kind = 2;
+   */
+  kind: ActionKind;
+
+  /**
+   * DONE, DRY_RUN or AWAITING.
+   *
+   * @generated from field: hullmark.v1.ActionState state = 3;
+   */
+  state: ActionState;
+
+  /**
+   * @generated from field: string node_name = 4;
+   */
+  nodeName: string;
+
+  /**
+   * @generated from field: string container_name = 5;
+   */
+  containerName: string;
+
+  /**
+   * @generated from field: string workload = 6;
+   */
+  workload: string;
+
+  /**
+   * @generated from field: string drift_id = 7;
+   */
+  driftId: string;
+
+  /**
+   * @generated from field: string rule = 8;
+   */
+  rule: string;
+};
+
+/**
+ * Describes the message hullmark.v1.SimulatedAction.
+ * Use `create(SimulatedActionSchema)` to create a new message.
+ */
+export declare const SimulatedActionSchema: GenMessage<SimulatedAction>;
+
+/**
+ * @generated from message hullmark.v1.SimulationUnknowns
+ */
+export declare type SimulationUnknowns = Message<"hullmark.v1.SimulationUnknowns"> & {
+  /**
+   * Unset: all of the time is kept.
+   *
+   * @generated from field: google.protobuf.Timestamp kept_since = 1;
+   */
+  keptSince?: Timestamp | undefined;
+
+  /**
+   * Judged then and not at hand now: what policy excused in them has left no record.
+   *
+   * @generated from field: uint32 containers_gone = 2;
+   */
+  containersGone: number;
+
+  /**
+   * @generated from field: uint32 drifts = 3;
+   */
+  drifts: number;
+
+  /**
+   * @generated from field: uint32 drifts_omitted = 4;
+   */
+  driftsOmitted: number;
+
+  /**
+   * Of nodes themselves: whether they would have been marked is not gone through.
+   *
+   * @generated from field: uint32 node_drifts = 5;
+   */
+  nodeDrifts: number;
+
+  /**
+   * @generated from field: uint32 images = 6;
+   */
+  images: number;
+
+  /**
+   * Containers of which is not known whether an earlier image could have been gone back to.
+   *
+   * @generated from field: uint32 rollbacks = 7;
+   */
+  rollbacks: number;
+
+  /**
+   * Seen in containers that would have been gone by then.
+   *
+   * @generated from field: uint32 drifts_afterwards = 8;
+   */
+  driftsAfterwards: number;
+
+  /**
+   * @generated from field: uint32 nodes_remeasured = 9;
+   */
+  nodesRemeasured: number;
+
+  /**
+   * @generated from field: uint32 nodes_away = 10;
+   */
+  nodesAway: number;
+
+  /**
+   * @generated from field: double unattested_seconds = 11;
+   */
+  unattestedSeconds: number;
+
+  /**
+   * @generated from field: double observed_seconds = 12;
+   */
+  observedSeconds: number;
+
+  /**
+   * @generated from field: bool truncated = 13;
+   */
+  truncated: boolean;
+};
+
+/**
+ * Describes the message hullmark.v1.SimulationUnknowns.
+ * Use `create(SimulationUnknownsSchema)` to create a new message.
+ */
+export declare const SimulationUnknownsSchema: GenMessage<SimulationUnknowns>;
+
+/**
  * @generated from enum hullmark.v1.ProvenanceStatus
  */
 export enum ProvenanceStatus {
@@ -2415,6 +2920,16 @@ export declare const Query: GenService<{
     methodKind: "unary";
     input: typeof SimulatePolicyRequestSchema;
     output: typeof SimulatePolicyResponseSchema;
+  },
+  /**
+   * responder: past days under another policy, by what is kept of them. Tells how far it is, and then the result. Nothing changes by it. One at a time.
+   *
+   * @generated from rpc hullmark.v1.Query.SimulateHistory
+   */
+  simulateHistory: {
+    methodKind: "server_streaming";
+    input: typeof SimulateHistoryRequestSchema;
+    output: typeof SimulateHistoryResponseSchema;
   },
   /**
    * Who was given a certificate, and from whom it was taken.
