@@ -1,20 +1,30 @@
 /** The policy file: what is right is understood, what is wrong is named by line with what to write instead. */
 
-import { generateKeyPairSync, sign } from "node:crypto";
+import { generateKeyPairSync, sign, X509Certificate } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type LoadedPolicy, loadPolicyFile } from "@hullmark/verifier/adapters/policy-file/index";
 import { watchPolicyFile } from "@hullmark/verifier/adapters/policy-file/watch";
+import { serialOf } from "@hullmark/verifier/core/certificates/der";
 import { defaultPolicy, formatProblem, type ParsedPolicy, type Policy, parsePolicy, policyDigest } from "@hullmark/verifier/core/policy/index";
 import fc from "fast-check";
 import { policyCommand } from "hullmark/commands/policy";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { OpensslCa } from "../fakes/openssl-ca.ts";
 import { runCommand } from "../fakes/run-command.ts";
 
 const example = new URL("../../deploy/config/policy.example.yaml", import.meta.url).pathname;
 const scratch = mkdtempSync(join(tmpdir(), "hullmark-policy-"));
-afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+let lists: OpensslCa;
+beforeAll(async () => {
+  lists = await OpensslCa.create(join(scratch, "ca"));
+});
+afterAll(async () => {
+  await lists?.close();
+  rmSync(scratch, { recursive: true, force: true });
+});
+const asPem = (der: Buffer): string => `-----BEGIN X509 CRL-----\n${der.toString("base64").replaceAll(/.{64}/g, "$&\n").trim()}\n-----END X509 CRL-----\n`;
 
 const pem = (type: "ec" | "ed25519" | "rsa", options: object = {}) =>
   (generateKeyPairSync as (type: string, options: object) => { publicKey: { export(options: object): string } })(type, options).publicKey.export({
@@ -125,6 +135,10 @@ describe("policy files", () => {
     [
       "nodes: [{ name: gpu }]\nalerts: { routes: [{ name: a, type: webhook, url: 'https://x', match: { pools: [gpus] } }] }",
       'p.yaml:6:83: error: spec.alerts.routes[0].match.pools[0]: no node rule is named "gpus" (did you mean "gpu"?)',
+    ],
+    [
+      "alerts: { routes: [{ name: a, type: webhook, url: 'https://x', headers: { Authorization: { fromEnv: A, formEnv: B } } }] }",
+      'p.yaml:5:106: error: spec.alerts.routes[0].headers.Authorization.formEnv: unknown key "formEnv" (did you mean "fromEnv"?)',
     ],
     ["mode: observe\nmode: observe", "p.yaml:6:3: error: Map keys must be unique (remove one of the two)"],
     [
@@ -308,7 +322,7 @@ alerts: { routes: [{ name: a, type: slack, webhookUrl: { fromFile: hook }, match
 
   it("takes trust without any file, as an object of a cluster gives it", () => {
     const [root, pem] = [rootFile(), readFileSync(new URL("../../deploy/config/notary-root.example.pem", import.meta.url), "utf8")];
-    const list = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
+    const list = asPem(lists.list());
     const store = { name: "s", certificates: [pem], timestampAuthorities: [pem], revocation: "log", revocationLists: [list] };
     const spec = { trustRoots: [{ name: "r", json: root }], trustStores: [store] };
     const policy = good(parsePolicy(JSON.stringify({ apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name: "a" }, spec }), "p"));
@@ -320,6 +334,49 @@ alerts: { routes: [{ name: a, type: slack, webhookUrl: { fromFile: hook }, match
     expect(none).toMatch(/revocation/);
     expect(errors(doc(`trustStores: [{ name: s, certificates: [${JSON.stringify(pem)}], revocationLists: [x] }]`)).join()).toContain(
       "holds no revocation list in PEM",
+    );
+  });
+
+  it("reads every certificate and revocation list of a trust store, and names the place of one that cannot be used", () => {
+    const pem = readFileSync(new URL("../../deploy/config/notary-root.example.pem", import.meta.url), "utf8");
+    const [leaf] = lists.issue("leaf").chain;
+    lists.revoke("leaf", "-crl_compromise", "20260101000000Z");
+    const der = lists.list();
+    const list = asPem(der);
+    // Its entries are looked into too, though no certificate is asked about: here the serial is a number no more.
+    const broken = Buffer.from(der);
+    const tag = der.indexOf(serialOf(new X509Certificate(leaf ?? ""))) - 2;
+    expect(broken[tag]).toBe(0x02);
+    broken[tag] = 0x05;
+    const folder = mkdtempSync(join(scratch, "lists-"));
+    const written = (name: string, content: string | Buffer): void => writeFileSync(join(folder, name), content);
+    written("root.pem", pem);
+    written("good.pem", list);
+    written("list.der", der);
+    written("two.pem", `${list}${asPem(der.subarray(0, -1))}`);
+    written("entry.pem", asPem(broken));
+    written("open.pem", list.replace(/-----END.*/, ""));
+    written("text.pem", list.replace(/\n\w{4}/, "\n!!!!"));
+    written("cut.pem", pem.replace(/\n[A-Za-z0-9+/=]{1,64}\n-----END/, "\n-----END"));
+    const store = (more: string): string => doc(`trustStores:\n  - name: s\n    files: [root.pem]\n    ${more}`);
+    written("p.yaml", store("revocationListFiles: [good.pem]"));
+    expect(good(loadPolicyFile(join(folder, "p.yaml")).parsed).trustStores).toMatchObject([{ revocationLists: [list.trim()] }]);
+    const fix = "(fetch the list anew, and give PEM; out of DER: openssl crl -inform der -in FILE -out FILE.pem)";
+    const lint = (more: string): string => {
+      written("p.yaml", store(more));
+      const { parsed } = loadPolicyFile(join(folder, "p.yaml"));
+      return (parsed.ok ? [] : parsed.errors).map(formatProblem).join("\n").replaceAll(`${folder}/`, "");
+    };
+    for (const [name, problem] of [
+      ["list.der", "no revocation list in PEM"],
+      ["two.pem", "a revocation list that cannot be read (2 of 2): cut off"],
+      ["entry.pem", "a revocation list that cannot be read: a list with an entry that is none"],
+      ["open.pem", "a revocation list without an end"],
+      ["text.pem", "a revocation list that is no base64"],
+    ])
+      expect(lint(`revocationListFiles: [good.pem, ${name}]`)).toBe(`p.yaml:8:39: error: spec.trustStores[0].revocationListFiles[1]: holds ${problem} ${fix}`);
+    expect(lint("timestampAuthorityFiles: [cut.pem]")).toBe(
+      "p.yaml:8:33: error: spec.trustStores[0].timestampAuthorityFiles[0]: holds a certificate that cannot be read (give PEM; out of DER: openssl x509 -inform der -in FILE -out FILE.pem)",
     );
   });
 

@@ -309,7 +309,8 @@ test("an image to go back to is waited for while its registry is away for minute
   service.stop();
 });
 
-test("a certificate that its authority takes back counts no more for what runs, though the registry is away by then", async () => {
+/** An image signed under an authority of its own, whose lists `certificate` names, and what asks for it. */
+async function notarySigned(name: string, certificate: (ca: OpensslCa) => string) {
   const folder = mkdtempSync(join(tmpdir(), "hullmark-crl-"));
   const ca = await OpensslCa.create(join(folder, "ca"));
   onTestFinished(async () => {
@@ -318,18 +319,19 @@ test("a certificate that its authority takes back counts no more for what runs, 
     await ca.close();
     rmSync(folder, { recursive: true, force: true });
   });
-  const identity = ca.issue("leaf");
+  const identity = ca.issue("leaf", certificate(ca));
   ca.served.set("/ca.crl", ca.list());
-  const own = await pushImage(`${registry.host}/acme/notary`, { tag: "v1", layers: [] });
+  const own = await pushImage(`${registry.host}/acme/${name}`, { tag: "v1", layers: [] });
   await attachNotary(client, own, signNotary(identity, notaryPayload(own.manifestDigest, own.manifestBytes.length)));
   const trustStore = { name: "acme", scheme: "ca", certificates: [ca.rootPem], timestampAuthorities: [], revocation: "enforce", revocationLists: [] } as const;
   const signer = { kind: "notary", trustStore: "acme", subject: { CN: "release" }, notBeforeMs: undefined, notAfterMs: undefined } as const;
-  const time = { nowMs: Date.now() };
-  const revocations = new HttpRevocationAnswers({ nowMs: () => time.nowMs });
+  const now = Date.now();
+  const shared: { time?: { nowMs: number } } = {};
+  const revocations = new HttpRevocationAnswers({ nowMs: () => shared.time?.nowMs ?? now });
   const by = { verifiers: { ...verifiers, notary: new NotaryProjectVerifier(revocations) }, revocations };
-  const started = start(policyWith({ trustStores: [trustStore], authorities: [{ name: "release", signers: [signer] }] }), undefined, by);
-  started.time.nowMs = time.nowMs;
-  const { service } = started;
+  const { service, time } = start(policyWith({ trustStores: [trustStore], authorities: [{ name: "release", signers: [signer] }] }), undefined, by);
+  time.nowMs = now;
+  shared.time = time;
   onTestFinished(() => service.stop());
   const asked = {
     ...question(),
@@ -338,7 +340,11 @@ test("a certificate that its authority takes back counts no more for what runs, 
     configDigest: own.configDigest,
     repoDigests: [],
   };
-  const status = () => service.view(asked).provenance.status;
+  return { ca, own, service, time, status: () => service.view(asked).provenance.status };
+}
+
+test("a certificate that its authority takes back counts no more for what runs, though the registry is away by then", async () => {
+  const { ca, own, service, time, status } = await notarySigned("notary", (own) => `crlDistributionPoints = URI:${own.url()}`);
   expect(status()).toBe("unknown");
   await changed(service);
   expect(status(), "nobody is told of it before its authority has answered").toBe("signed");
@@ -351,6 +357,38 @@ test("a certificate that its authority takes back counts no more for what runs, 
   service.refresh(own.configDigest);
   await told;
   expect(status()).toBe("revoked");
+});
+
+test("a list that is dead where another will do is not waited for, and where none will do it alone is asked for again, not the registry", async () => {
+  const either = await notarySigned("either", (ca) => `crlDistributionPoints = points\n[points]\nfullname = URI:${ca.url("/dead.crl")},URI:${ca.url()}`);
+  either.status();
+  await changed(either.service);
+  expect(either.status()).toBe("signed");
+  expect(either.ca.asked.get("/dead.crl")).toBe(1);
+  await vi.waitFor(() => expect(either.time.waiting.map(({ delayMs }) => delayMs)).toEqual([300_000]));
+
+  const { ca, service, time, status } = await notarySigned("dead", (own) => `crlDistributionPoints = URI:${own.url("/late.crl")}`);
+  status();
+  await changed(service);
+  expect(status()).toBe("unknown");
+  const next = async (): Promise<void> => {
+    await vi.waitFor(() => expect(time.waiting.length).toBe(1));
+    const [timer] = time.waiting;
+    expect(timer?.delayMs).toBe(60_000);
+    time.waiting = [];
+    time.nowMs += 60_000;
+    const told = changed(service);
+    timer?.run();
+    await told;
+  };
+  const before = registry.requests.length;
+  await next();
+  expect([status(), ca.asked.get("/late.crl")]).toEqual(["unknown", 2]);
+  ca.served.set("/late.crl", ca.list());
+  await next();
+  expect(status()).toBe("signed");
+  expect(registry.requests.length, "nothing of the registry").toBe(before);
+  await vi.waitFor(() => expect(time.waiting.map(({ delayMs }) => delayMs)).toEqual([180_000]));
 });
 
 test("a file manifest whose signer is revoked while its files are fetched stands for nothing: the layers are read at once", async () => {

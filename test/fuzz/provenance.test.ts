@@ -6,11 +6,11 @@ import { X509Certificate } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type CrlEntry, entriesOf, readCrl } from "@hullmark/verifier/adapters/notary/crl";
-import { serialOf } from "@hullmark/verifier/adapters/notary/der";
 import { type Issued, type Standing, standingByList } from "@hullmark/verifier/adapters/notary/standing";
 import { AdmissionError, readReview } from "@hullmark/verifier/core/admission/index";
 import { askedPod, newContainers } from "@hullmark/verifier/core/admission/pods";
+import { type CrlEntry, entriesOf, readCrl } from "@hullmark/verifier/core/certificates/crl";
+import { serialOf } from "@hullmark/verifier/core/certificates/der";
 import { formatProblem, parsePolicy } from "@hullmark/verifier/core/policy/parse";
 import type { Authority, TrustRoot, TrustStore } from "@hullmark/verifier/core/policy/types";
 import {

@@ -1,8 +1,8 @@
 /** {@link RevocationAnswers} over plain HTTP, as the Notary Project has it: what comes is signed. Kept in memory, each for as long as it says of itself. */
 import { get, type RequestOptions } from "node:http";
 import type { LookupFunction } from "node:net";
+import { MAX_LIST_BYTES, readCrl } from "../../core/certificates/crl.ts";
 import type { RevocationAnswers } from "../../ports/revocation-answers.ts";
-import { MAX_LIST_BYTES, readCrl } from "./crl.ts";
 
 export interface AnswerOptions {
   readonly nowMs: () => number;

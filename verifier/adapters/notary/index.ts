@@ -1,5 +1,7 @@
 /** {@link NotaryVerifier}: JWS by node:crypto, COSE by cborg. Nothing is fetched here: what authorities say of their certificates was fetched before (answers.ts). */
-import { constants, hash, verify as verifySignature, X509Certificate } from "node:crypto";
+import { constants, hash, verify as verifySignature, type X509Certificate } from "node:crypto";
+import type { CertificateList } from "../../core/certificates/crl.ts";
+import { certificatesIn, revocationListsIn } from "../../core/certificates/pem.ts";
 import { Recent } from "../../core/provenance/recent.ts";
 import type {
   NotaryEnvelope,
@@ -13,7 +15,6 @@ import type {
 import { SignatureFormatError } from "../../ports/signature-verifier.ts";
 import { type Chain, readChain, validAt } from "./chain.ts";
 import { openCose } from "./cose.ts";
-import { type CertificateList, readCrl } from "./crl.ts";
 import { HEADER, type OpenEnvelope, PAYLOAD_TYPE, SCHEME_AUTHORITY, SCHEME_CA } from "./envelope.ts";
 import { openJws } from "./jws.ts";
 import { ProvenLists } from "./proven.ts";
@@ -26,7 +27,6 @@ const JWS = "application/jose+json";
 const COSE = "application/cose";
 /** Trust stores that are kept ready. */
 const MAX_KNOWN = 64;
-const MAX_PEM_CHARS = 1 << 20;
 
 interface Store extends NotaryStore {
   readonly scheme: NotaryStoreContent["scheme"];
@@ -74,9 +74,9 @@ export class NotaryProjectVerifier implements NotaryVerifier {
   #readStore({ scheme, certificates, timestampAuthorities, revocation, revocationLists }: NotaryStoreContent, id: string): NotaryStore {
     const own: Store = {
       ...{ id, scheme, revocation },
-      revocationLists: revocationLists.flatMap(readLists),
-      certificates: certificates.flatMap(readPem),
-      timestampAuthorities: timestampAuthorities.flatMap(readPem),
+      revocationLists: revocationLists.flatMap(readable(revocationListsIn)),
+      certificates: certificates.flatMap(readable(certificatesIn)),
+      timestampAuthorities: timestampAuthorities.flatMap(readable(certificatesIn)),
     };
     const handle: NotaryStore = Object.freeze({ id: own.id });
     this.#stores.set(handle, own);
@@ -188,23 +188,13 @@ function signerOf({ certificates, leaf }: Chain, signedAtMs: number | undefined,
   };
 }
 
-function readPem(text: string): X509Certificate[] {
-  const blocks = text.length > MAX_PEM_CHARS ? null : text.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g);
-  if (!blocks) throw new SignatureFormatError("KEY", "no certificate in PEM");
-  try {
-    return blocks.map((block) => new X509Certificate(block));
-  } catch (cause) {
-    throw new SignatureFormatError("KEY", "a certificate that cannot be read", { cause });
-  }
-}
-
 /** @throws SignatureFormatError KEY */
-function readLists(text: string): CertificateList[] {
-  const blocks = text.match(/-----BEGIN X509 CRL-----[\s\S]+?-----END X509 CRL-----/g);
-  if (!blocks) throw new SignatureFormatError("KEY", "no revocation list in PEM");
-  try {
-    return blocks.map((block) => readCrl(Buffer.from(block.replaceAll(/-----[^-]+-----|\s/g, ""), "base64")));
-  } catch (cause) {
-    throw new SignatureFormatError("KEY", "a revocation list that cannot be read", { cause });
-  }
+function readable<T>(read: (pem: string) => readonly T[]): (pem: string) => readonly T[] {
+  return (pem) => {
+    try {
+      return read(pem);
+    } catch (cause) {
+      throw new SignatureFormatError("KEY", `a trust store that ${(cause as Error).message}`, { cause });
+    }
+  };
 }

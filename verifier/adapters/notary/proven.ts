@@ -1,5 +1,5 @@
 /** The newest lists that issuers provably signed: what anybody served since, be it forged or a genuine one of before, does not replace them. */
-import { type CertificateList, NUMBER, numberOf } from "./crl.ts";
+import { type CertificateList, NUMBER, numberOf } from "../../core/certificates/crl.ts";
 
 const MAX_LISTS = 256;
 const MAX_TOTAL_BYTES = 64 << 20;

@@ -3,8 +3,8 @@ import type { X509Certificate } from "node:crypto";
 import "reflect-metadata";
 import { X509Certificate as ReadCertificate } from "@peculiar/x509";
 import type { ASN1Obj } from "@sigstore/core";
-import { type CertificateList, readCrl } from "./crl.ts";
-import { parsed, urisIn } from "./der.ts";
+import { type CertificateList, readCrl } from "../../core/certificates/crl.ts";
+import { parsed, urisIn } from "../../core/certificates/der.ts";
 import type { ProvenLists } from "./proven.ts";
 import {
   freshestOf,

@@ -2,8 +2,8 @@
 import type { X509Certificate } from "node:crypto";
 import "reflect-metadata";
 import { KeyUsageFlags, KeyUsagesExtension, X509Certificate as ReadCertificate } from "@peculiar/x509";
-import { type CertificateList, type CrlEntry, entriesOf, isSignedBy, NUMBER, numberOf } from "./crl.ts";
-import { parsed, serialOf, urisIn } from "./der.ts";
+import { type CertificateList, type CrlEntry, entriesOf, isSignedBy, NUMBER, numberOf } from "../../core/certificates/crl.ts";
+import { parsed, serialOf, urisIn } from "../../core/certificates/der.ts";
 
 const ISSUING_POINT = "2.5.29.28";
 const DELTA_INDICATOR = "2.5.29.27";

@@ -1,8 +1,8 @@
 /** An RFC 3161 token over a signature, by an authority of the trust store. The token's imprint and signature are verified by @sigstore/core. */
 import { X509Certificate } from "node:crypto";
 import { ASN1Obj, crypto, RFC3161Timestamp } from "@sigstore/core";
+import { serialOf, unsigned } from "../../core/certificates/der.ts";
 import { TIME_STAMPING, validAt } from "./chain.ts";
-import { serialOf, unsigned } from "./der.ts";
 
 const MAX_CERTIFICATES = 16;
 /** PKIStatusInfo "granted": the library reads whole answers, envelopes hold the token alone. */

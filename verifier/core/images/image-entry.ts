@@ -60,6 +60,8 @@ export interface ProvenanceResult {
   readonly row: ProvenanceRow;
   /** URLs of authorities' answers on which it rests. */
   readonly answers: readonly string[];
+  /** Of a certificate on which it would rest nobody can tell whether it was taken back. */
+  readonly untold: boolean;
 }
 
 /** What policy's rule for a container makes of what is known of its image; where that is nothing, of the digests that its node names. */
@@ -74,7 +76,7 @@ export function judgeProvenance(
   const plain = (status: StatusName, text: string): ProvenanceResult => ({
     input: { status, text, required },
     row: rowOf(status, text, undefined),
-    answers: [],
+    ...{ answers: [], untold: false },
   });
   const { resolved, failure, artefacts } = known;
   const barred = resolved ? undefined : revokedDigest(policy.revocations, namedDigests(question));
@@ -107,7 +109,8 @@ export function judgeProvenance(
     const { status } = verdict;
     const [refusal] = required ? verdict.refusals : [];
     const text = refusal ? `${verdict.text}. Asked for: ${refusal.requirement}. Would do: ${refusal.remedy}` : verdict.text;
-    return { input: { status, text, required }, row: rowOf(status, text, verdict), answers: verdict.answers };
+    const untold = verdict.artefacts.some(({ code }) => code === "revocation-unknown");
+    return { input: { status, text, required }, row: rowOf(status, text, verdict), answers: verdict.answers, untold };
   } catch (error) {
     if (!(error instanceof ProvenanceError)) throw error;
     return plain("unknown", error.message);

@@ -41,6 +41,8 @@ const FIRST_RETRY_MS = 2000;
 const MAX_RETRY_MS = 120_000;
 /** Signatures and tags are looked at again after this time: what was added or withdrawn since shows. */
 const REFRESH_MS = 300_000;
+/** Where only an authority's list is missing, it alone is asked for again after this time. */
+const LIST_RETRY_MS = 60_000;
 /** So many in a row may fail before a registry counts as away: about six minutes. */
 const HOPEFUL_ATTEMPTS = 8;
 const LOOKUP_TIMEOUT_MS = 600_000;
@@ -56,6 +58,8 @@ interface Entry {
   /** Digests of which it is known whether they are indexes of the image. */
   told: ReadonlySet<string>;
   attempts: number;
+  /** Until when nothing but lists need be asked for, Unix milliseconds: registries have told all there is. */
+  wholeUntilMs: number;
   cancel: (() => void) | undefined;
 }
 
@@ -205,9 +209,11 @@ export class ImageService implements Images {
     return entry;
   }
 
-  #enqueue(entry: Entry): void {
+  /** @param whole whether registries are asked, not lists alone */
+  #enqueue(entry: Entry, whole = true): void {
     entry.cancel?.();
     entry.cancel = undefined;
+    if (whole) entry.wholeUntilMs = 0;
     if (!this.#waiting.includes(entry)) this.#waiting.push(entry);
     this.#fill();
   }
@@ -234,6 +240,7 @@ export class ImageService implements Images {
     const cancel = clock.after(LOOKUP_TIMEOUT_MS, () => timeout.abort(new RegistryError("TIMEOUT", "the registry took too long")));
     const signal = AbortSignal.any([this.#stop.signal, timeout.signal]);
     try {
+      if (entry.wholeUntilMs > clock.nowMs()) return await this.#lookUpLists(entry, signal);
       const stored = storedResolution(this.#rows.get(entry.question.configDigest));
       if (stored && !entry.known.resolved) await this.#load(entry, stored, signal);
       const resolution = await resolveImage(registry, { ...entry.question, platform: platformOf(entry.question.architecture) }, signal);
@@ -241,12 +248,13 @@ export class ImageService implements Images {
         const { image, told } = await withRevokedIndexes(registry, resolution.image, revokedDigests(this.#services.policy()), signal);
         const artefacts = await collectArtefacts(registry, image.subjects, signal);
         // Before it is told to anybody: a judgement without them would be "unknown" for a moment.
-        const answered = await this.#consult(entry, { ...entry.known, resolved: image, failure: undefined, artefacts }, signal);
+        const untold = await this.#consult(entry, { ...entry.known, resolved: image, failure: undefined, artefacts }, signal);
         await this.#load(entry, image, signal, artefacts);
         entry.told = told;
         this.#save(entry);
-        this.#again(entry, artefacts.incomplete.length > 0 || !answered ? undefined : REFRESH_MS);
-        return;
+        if (artefacts.incomplete.length > 0) return this.#again(entry, undefined);
+        entry.wholeUntilMs = clock.nowMs() + REFRESH_MS;
+        return this.#again(entry, REFRESH_MS, untold);
       }
       // What was resolved once by digest stays what it is; only the registry is not to be had, or has forgotten it.
       if (entry.known.resolved && (resolution.kind === "unreachable" || resolution.kind === "no-reference")) {
@@ -259,17 +267,28 @@ export class ImageService implements Images {
     }
   }
 
-  /** Asks authorities what they say of the certificates on which verdicts will rest. @returns whether all of them have answered @throws the signal's reason */
+  async #lookUpLists(entry: Entry, signal: AbortSignal): Promise<void> {
+    const untold = await this.#consult(entry, entry.known, signal);
+    this.#update(entry, { ...entry.known });
+    this.#save(entry);
+    this.#again(entry, entry.wholeUntilMs - this.#services.clock.nowMs(), untold);
+  }
+
+  /**
+   * Asks authorities what they say of the certificates on which verdicts will rest.
+   * @returns whether nobody can tell for want of one that did not answer; one of several that will do is not missed @throws the signal's reason
+   */
   async #consult({ question }: Entry, known: ImageKnowledge, signal: AbortSignal): Promise<boolean> {
     const { revocations, policy, verifiers, clock } = this.#services;
-    if (!known.artefacts?.artefacts.some(({ format }) => format === "notary")) return true;
+    if (!known.artefacts?.artefacts.some(({ format }) => format === "notary")) return false;
     const judge = () => {
       const all = [policy(), teamPolicy(policy(), question.containerName)].flatMap((by) => by ?? []);
-      return { answers: all.flatMap((by) => judgeProvenance({ known, question }, by, matchRule(by, question), verifiers, clock.nowMs()).answers) };
+      const results = all.map((by) => judgeProvenance({ known, question }, by, matchRule(by, question), verifiers, clock.nowMs()));
+      return { answers: results.flatMap((each) => each.answers), untold: results.some((each) => each.untold) };
     };
-    const { answers } = await consulting(judge, revocations, signal);
+    const { answers, untold } = await consulting(judge, revocations, signal);
     signal.throwIfAborted();
-    return answers.every((url) => revocations?.problem(url) === undefined);
+    return untold && answers.some((url) => revocations?.problem(url) !== undefined);
   }
 
   async #load(entry: Entry, resolved: ResolvedImage, signal: AbortSignal, artefacts: ImageKnowledge["artefacts"] = entry.known.artefacts): Promise<void> {
@@ -297,11 +316,12 @@ export class ImageService implements Images {
     this.#again(entry, undefined);
   }
 
-  /** @param delayMs undefined: the last attempt failed, wait longer each time */
-  #again(entry: Entry, delayMs: number | undefined): void {
-    entry.attempts = delayMs === undefined ? entry.attempts + 1 : 0;
+  /** @param delayMs undefined: the last attempt failed, wait longer each time @param untold a list is missing: it is asked for before */
+  #again(entry: Entry, delayMs: number | undefined, untold = false): void {
+    entry.attempts = delayMs === undefined || untold ? entry.attempts + 1 : 0;
     const waitMs = delayMs ?? Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(16, entry.attempts - 1));
-    entry.cancel = this.#services.clock.after(waitMs, () => this.#enqueue(entry));
+    const listsFirst = untold && waitMs > LIST_RETRY_MS;
+    entry.cancel = this.#services.clock.after(listsFirst ? LIST_RETRY_MS : Math.max(0, waitMs), () => this.#enqueue(entry, !listsFirst));
   }
 
   #update(entry: Entry, known: ImageKnowledge): void {
@@ -334,7 +354,7 @@ function keyOf({ imageReference, imageId, repoDigests, configDigest, architectur
 }
 
 function newEntry(key: string, question: ImageQuestion, known: ImageKnowledge): Entry {
-  return { key, question, known, verdicts: new Map(), teamVerdicts: new Map(), told: new Set(), attempts: 0, cancel: undefined };
+  return { key, question, known, verdicts: new Map(), teamVerdicts: new Map(), told: new Set(), attempts: 0, wholeUntilMs: 0, cancel: undefined };
 }
 
 function revokedDigests({ revocations }: Policy): string[] {

@@ -1,5 +1,6 @@
 /** The part of a policy that says whom to believe: authorities, the trust roots behind them, and what is trusted no more. */
 
+import { certificatesIn, revocationListsIn } from "../certificates/pem.ts";
 import { publicKeyProblem } from "./fields.ts";
 import type { PolicyFile } from "./schema.ts";
 import { nearest } from "./suggest.ts";
@@ -17,6 +18,10 @@ export interface AuthorityContext {
   readonly report: Report;
 }
 
+type PemList = "certificates" | "timestampAuthorities" | "revocationLists";
+type PemFiles = "files" | "timestampAuthorityFiles" | "revocationListFiles";
+const CERTIFICATE_FIX = "give PEM; out of DER: openssl x509 -inform der -in FILE -out FILE.pem";
+const LIST_FIX = "fetch the list anew, and give PEM; out of DER: openssl crl -inform der -in FILE -out FILE.pem";
 const SIGNER_KINDS = ["key", "keyFile", "keyless", "notary"] as const;
 const REVOCABLE = ["key", "keyFile", "identity", "certificate", "digest", "layers", "builder", "commits"] as const;
 
@@ -38,22 +43,29 @@ export function buildTrustRoot(
 
 export function buildTrustStore(file: PolicyFile["spec"]["trustStores"][number], path: Path, context: AuthorityContext): TrustStore {
   const { name, scheme, revocation } = file;
-  type Inline = "certificates" | "timestampAuthorities" | "revocationLists";
-  const certificates = (inline: Inline, files: "files" | "timestampAuthorityFiles" | "revocationListFiles", label = "CERTIFICATE", what = "certificate") =>
-    [inline, files].flatMap((key) =>
-      file[key as typeof inline].map((text, i) => {
-        const at = [...path, key, i];
-        const pem = key === inline ? text : (read(text, at, context) ?? `-----BEGIN ${label}-----`);
-        if (!pem.includes(`-----BEGIN ${label}-----`)) context.report("error", at, `holds no ${what} in PEM`, `give PEM with BEGIN ${label}`);
-        return pem.trim().replaceAll("\r\n", "\n");
-      }),
-    );
+  const at = (key: keyof typeof file, i: number) => [...path, key, i];
+  const texts = (inline: PemList, files: PemFiles) => [
+    ...file[inline].map((pem, i) => ({ pem, at: at(inline, i) })),
+    ...file[files].flatMap((name, i) => {
+      const pem = read(name, at(files, i), context);
+      return pem === undefined ? [] : [{ pem, at: at(files, i) }];
+    }),
+  ];
+  const checked = (inline: PemList, files: PemFiles, parse: (pem: string) => unknown, fix: string) =>
+    texts(inline, files).map(({ pem, at: place }) => {
+      try {
+        parse(pem);
+      } catch (error) {
+        context.report("error", place, (error as Error).message, fix);
+      }
+      return pem.trim().replaceAll("\r\n", "\n");
+    });
   if (file.files.length + file.certificates.length === 0) context.report("error", path, "holds no certificate", "list `files`, or `certificates` in PEM");
   return {
     ...{ name, scheme, revocation },
-    certificates: certificates("certificates", "files"),
-    timestampAuthorities: certificates("timestampAuthorities", "timestampAuthorityFiles"),
-    revocationLists: certificates("revocationLists", "revocationListFiles", "X509 CRL", "revocation list"),
+    certificates: checked("certificates", "files", certificatesIn, CERTIFICATE_FIX),
+    timestampAuthorities: checked("timestampAuthorities", "timestampAuthorityFiles", certificatesIn, CERTIFICATE_FIX),
+    revocationLists: checked("revocationLists", "revocationListFiles", revocationListsIn, LIST_FIX),
   };
 }
 

@@ -119,25 +119,30 @@ function article(expected: string): string {
 
 /** Keys that the schema has at a path: what an unknown one may have been meant to be. */
 function knownKeys(path: Path): string[] {
-  let at: unknown = policyFile;
-  for (const part of path) {
-    at = unwrap(at);
-    const definition = (at as { _zod?: { def?: Record<string, unknown> } })._zod?.def ?? {};
-    if (typeof part === "number") at = definition["element"];
-    else if (definition["shape"]) at = (definition["shape"] as Record<string, unknown>)[String(part)];
-    else at = definition["valueType"];
-  }
-  const definition = (unwrap(at) as { _zod?: { def?: Record<string, unknown> } } | undefined)?._zod?.def ?? {};
-  if (definition["keyType"]) return Object.keys((unwrap(definition["keyType"]) as { _zod: { def: { entries?: object } } })._zod.def.entries ?? {});
-  const shapes = definition["options"]
-    ? (definition["options"] as { _zod: { def: Record<string, unknown> } }[]).map(({ _zod }) => _zod.def["shape"])
-    : [definition["shape"]];
-  return [...new Set(shapes.flatMap((shape) => Object.keys((shape as object | undefined) ?? {})))];
+  let at: readonly Definition[] = definitionsOf(policyFile);
+  for (const part of path) at = at.flatMap((each) => definitionsOf(typeof part === "number" ? each.element : (each.shape?.[String(part)] ?? each.valueType)));
+  const keys = at.flatMap(({ keyType, shape }) => (keyType === undefined ? Object.keys(shape ?? {}) : definitionsOf(keyType).flatMap(entriesOf)));
+  return [...new Set(keys)];
 }
 
-/** Through defaults and optionals to what is inside. */
-function unwrap(schema: unknown): unknown {
-  let at = schema as { _zod?: { def?: { innerType?: unknown; type?: string } } } | undefined;
-  while (at?._zod?.def?.innerType) at = at._zod.def.innerType as typeof at;
-  return at;
+interface Definition {
+  readonly innerType?: unknown;
+  readonly options?: readonly unknown[];
+  readonly element?: unknown;
+  readonly shape?: Readonly<Record<string, unknown>>;
+  readonly keyType?: unknown;
+  readonly valueType?: unknown;
+  readonly entries?: object;
+}
+
+/** Through defaults and optionals to what is inside; of a union each. None where the schema has nothing there. */
+function definitionsOf(schema: unknown): readonly Definition[] {
+  const definition = (schema as { readonly _zod?: { readonly def?: Definition } } | undefined)?._zod?.def;
+  if (!definition) return [];
+  if (definition.innerType !== undefined) return definitionsOf(definition.innerType);
+  return definition.options?.flatMap(definitionsOf) ?? [definition];
+}
+
+function entriesOf({ entries }: Definition): string[] {
+  return Object.keys(entries ?? {});
 }
