@@ -11,9 +11,10 @@ import { FileLedger } from "./adapters/file-ledger/file-ledger.ts";
 import { type Credentials, IntentKeys, readCredentials, VerifierLink } from "./adapters/grpc/verifier-link.ts";
 import { CommandHook } from "./adapters/hook/command-hook.ts";
 import { KubernetesCluster } from "./adapters/kubernetes/kubernetes-cluster.ts";
+import { KubernetesRollouts } from "./adapters/kubernetes/kubernetes-rollouts.ts";
 import { type ActuatorConfig, loadConfig } from "./config.ts";
 import { Actuator } from "./core/actuator.ts";
-import { ACTUATOR_FAILPOINTS, CLUSTER_FAILPOINTS } from "./core/carry-out.ts";
+import { ACTUATOR_FAILPOINTS, CLUSTER_FAILPOINTS, ROLLOUT_FAILPOINTS } from "./core/carry-out.ts";
 import { ClusterHands } from "./core/cluster-hands.ts";
 import type { Hands } from "./core/hands.ts";
 import { HostHands } from "./core/host-hands.ts";
@@ -63,7 +64,7 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
     verify: (message, signature) => keys.verify(message, signature),
     report: (intentId, settled) => link.report(intentId, settled),
     nowMs: () => Date.now(),
-    passing: dieAt([...new Set([...ACTUATOR_FAILPOINTS, ...CLUSTER_FAILPOINTS])], process.env),
+    passing: dieAt([...new Set([...ACTUATOR_FAILPOINTS, ...CLUSTER_FAILPOINTS, ...ROLLOUT_FAILPOINTS])], process.env),
     told: (what, intent) => log.info({ intent }, what),
   });
   const again = async (what: string, work: (s: AbortSignal) => Promise<void>, taskSignal: AbortSignal): Promise<void> => {
@@ -131,9 +132,10 @@ function handsOf({ limits, docker, kubernetes }: ActuatorConfig, captures: Captu
   if (!kubernetes) return new HostHands({ engine: new DockerEngine({ socketPath: docker.socket }), captures, limits: local });
   const url = kubernetes.apiServer ?? apiServerOfPod(process.env);
   if (url === undefined) throw new Error("kubernetes: this is no pod of a cluster: name the apiServer");
-  const cluster = new KubernetesCluster(new ApiServer({ url, caFile: kubernetes.caFile, tokenFile: kubernetes.tokenFile }), hostname());
+  const api = new ApiServer({ url, caFile: kubernetes.caFile, tokenFile: kubernetes.tokenFile });
+  const cluster = new KubernetesCluster(api, hostname());
   const onUntold = (error: unknown): void => log.warn({ err: error }, "an Event cannot be written");
-  return new ClusterHands({ cluster, limits: local, ownNamespace: kubernetes.namespace, onUntold });
+  return new ClusterHands({ cluster, rollouts: new KubernetesRollouts(api), limits: local, ownNamespace: kubernetes.namespace, onUntold });
 }
 
 /** @throws Error where the hook may not be run */

@@ -1,39 +1,97 @@
 /** What the response engine may go back to for a container: asked of images as if the container ran them, under the policy of now. */
 
-import { serviceOfContainer } from "./core/fleet/affirmed-images.ts";
+import { containerOfRevision, serviceOfContainer } from "./core/fleet/affirmed-images.ts";
 import type { Images } from "./core/images/types.ts";
 import { NO_ROLLBACK, ROLLBACK_LABEL, type Rollback, type Standing } from "./core/response/rollback.ts";
 import type { Sessions } from "./core/session/index.ts";
-import type { EarlierImage } from "./ports/rows.ts";
+import type { PodView } from "./ports/pod-view.ts";
+import type { AffirmedRevisionRow, EarlierImage } from "./ports/rows.ts";
 import type { Store } from "./ports/store.ts";
 
-export function earlierImages({ sessions, images, store }: { readonly sessions: Sessions; readonly images: Pick<Images, "view">; readonly store: Store }) {
+interface Services {
+  readonly sessions: Sessions;
+  readonly images: Pick<Images, "view">;
+  readonly store: Store;
+  /** undefined: no cluster's pods are watched. */
+  readonly pods?: Pick<PodView, "get"> | undefined;
+}
+
+type Live = NonNullable<ReturnType<Sessions["get"]>>["live"];
+type Container = NonNullable<ReturnType<Live["memory"]["containers"]["get"]>>;
+
+export function earlierImages(services: Services) {
+  const { sessions, images, store, pods } = services;
   /** undefined: the node has not told of the container yet, since it or the verifier began anew. */
   return async (nodeId: string, containerId: string): Promise<Rollback | undefined> => {
     const live = sessions.get(nodeId)?.live;
     const container = live?.memory.containers.get(containerId);
     if (!live || !container) return undefined;
-    const service = serviceOfContainer(container.identity);
+    const { identity } = container;
+    const never = Object.hasOwn(identity.labels, ROLLBACK_LABEL) && identity.labels[ROLLBACK_LABEL] === "never";
+    if (identity.pod) {
+      const rollout = await rolloutOf({ images, store, pods }, live, container, identity.pod);
+      return rollout ? { never, earlier: [], rollout } : { ...NO_ROLLBACK, never };
+    }
+    const service = serviceOfContainer(identity);
     if (service === undefined) return NO_ROLLBACK;
-    const { identity, filesystem } = container;
-    const standing = ({ configDigest, imageId, reference }: EarlierImage): Standing => {
-      const view = images.view({
-        ...{ imageReference: reference, imageId, repoDigests: [reference], configDigest },
-        ...{ containerName: identity.name, workload: identity.workload, labels: identity.labels, runtime: identity.runtime },
-        ...{ nodeName: live.node.name, architecture: live.memory.node?.architecture ?? "", dialect: filesystem.dialect },
-      });
-      const statuses = [view.provenance, ...(view.teamProvenance ? [view.teamProvenance] : [])].map(({ status }) => status);
-      if (!view.provenance.required || statuses.some((status) => status !== "signed" && status !== "unknown")) return "not-verified";
-      if (statuses.includes("unknown")) return view.lookingUp ? "looking-up" : "not-verified";
-      return view.configDigest === configDigest ? "verified" : "not-verified";
-    };
     const rows = await store.readAffirmedImages(nodeId, service);
     return {
-      never: Object.hasOwn(identity.labels, ROLLBACK_LABEL) && identity.labels[ROLLBACK_LABEL] === "never",
+      never,
       earlier: rows.map(({ configDigest, imageId, reference }) => {
         const image = { configDigest, imageId, reference };
-        return { image, standing: standing(image) };
+        return { image, standing: standingOf(images, live, container, image, identity.name, true) };
       }),
     };
   };
+}
+
+/** Every revision of the pod's workload of which all is known, the present one too. */
+async function rolloutOf(
+  { images, store, pods }: Pick<Services, "images" | "store" | "pods">,
+  live: Live,
+  container: Container,
+  { uid, container: name }: NonNullable<Container["identity"]["pod"]>,
+): Promise<Rollback["rollout"]> {
+  const pod = pods?.get(uid);
+  const own = containerOfRevision(pod, name);
+  if (!pod?.origin || !own) return undefined;
+  const rows = Map.groupBy(await store.readAffirmedRevisions(own.workload), ({ revision }) => revision);
+  const standing = (row: AffirmedRevisionRow): Standing =>
+    standingOf(images, live, container, row, `${pod.namespace}/${pod.name}/${row.container}`, row.container === name);
+  return {
+    ...{ owner: pod.origin.owner, revision: own.revision, container: name },
+    revisions: [...rows].map(([revision, ofRevision]) => ({
+      name: revision,
+      images: ofRevision.map(({ container: each, reference, configDigest }) => ({ container: each, reference, configDigest })),
+      standing: worst(ofRevision.map(standing)),
+    })),
+  };
+}
+
+const WORST_FIRST: readonly Standing[] = ["not-verified", "looking-up"];
+
+function worst(standings: readonly Standing[]): Standing {
+  return WORST_FIRST.find((each) => standings.includes(each)) ?? "verified";
+}
+
+/** @param mustBeSigned false: of an image that no rule wants signed there is nothing to be said against */
+function standingOf(
+  images: Pick<Images, "view">,
+  { node, memory }: Live,
+  { identity, filesystem }: Container,
+  { configDigest, imageId, reference }: EarlierImage,
+  containerName: string,
+  mustBeSigned: boolean,
+): Standing {
+  const view = images.view({
+    ...{ imageReference: reference, imageId, repoDigests: [reference], configDigest },
+    ...{ containerName, workload: identity.workload, labels: identity.labels, runtime: identity.runtime },
+    ...{ nodeName: node.name, architecture: memory.node?.architecture ?? "", dialect: filesystem.dialect },
+  });
+  const asked = [view.provenance, ...(view.teamProvenance ? [view.teamProvenance] : [])];
+  if (mustBeSigned && !view.provenance.required) return "not-verified";
+  const statuses = asked.filter(({ required, status }) => mustBeSigned || required || status === "revoked").map(({ status }) => status);
+  if (statuses.some((status) => status !== "signed" && status !== "unknown")) return "not-verified";
+  if (statuses.includes("unknown")) return view.lookingUp ? "looking-up" : "not-verified";
+  return statuses.length === 0 || view.configDigest === configDigest ? "verified" : "not-verified";
 }

@@ -210,7 +210,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     policy: () => policies.current,
     node: (nodeId) => sessions.get(nodeId)?.live.node ?? fleet.get(nodeId),
     nodes: () => fleet.all().map((row) => sessions.get(row.id)?.live.node ?? row),
-    rollback: earlierImages({ sessions, images, store: sqlite.store }),
+    rollback: earlierImages({ sessions, images, store: sqlite.store, pods: pods?.view }),
     cluster: config.kubernetes?.cluster,
     pod: podTargets(config, identityOf),
     intentKeys: () => intents.signing,

@@ -80,7 +80,7 @@ export class Actuator {
     const hands = this.#handsFor(intent);
     if (!hands) return await this.#services.report(intent.id, refused("unknown-kind"));
     const nowMs = this.#nowMs();
-    const { refusal, before } = await hands.look(intent, ledger.all(), nowMs);
+    const { refusal, detail, before } = await hands.look(intent, ledger.all(), nowMs);
     passing("checked");
     const entry: LedgerEntry = {
       ...{ intentId: intent.id, actionId: intent.actionId, kind: intent.kind, containerId: intent.containerId, expiresAtMs: intent.expiresAtMs },
@@ -89,8 +89,9 @@ export class Actuator {
         receivedAtMs: nowMs,
         target: intent.target,
         ...(intent.pod && { pod: intent.pod, owners: intent.owners }),
+        ...(intent.rollout && { rollout: intent.rollout }),
         node: intent.node,
-        settled: refusal === undefined ? undefined : refused(refusal),
+        settled: refusal === undefined ? undefined : refused(refusal, detail),
         reported: false,
       },
     };
@@ -137,6 +138,6 @@ export class Actuator {
   }
 }
 
-function refused(reason: string): Settled {
-  return { outcome: Outcome.REFUSED, reason, detail: "", newContainerId: "" };
+function refused(reason: string, detail = ""): Settled {
+  return { outcome: Outcome.REFUSED, reason, detail, newContainerId: "" };
 }

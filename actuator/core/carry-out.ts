@@ -23,7 +23,9 @@ export const ACTUATOR_FAILPOINTS = [
 ] as const;
 /** The same of an actuator of a cluster. */
 export const CLUSTER_FAILPOINTS = ["checked", "remembered", "evicting", "evicted", "settled", "told"] as const;
-export type ActuatorFailpoint = (typeof ACTUATOR_FAILPOINTS | typeof CLUSTER_FAILPOINTS)[number];
+/** The same of one that rolls back. */
+export const ROLLOUT_FAILPOINTS = ["checked", "remembered", "rolling-back", "rolled-back", "settled", "told"] as const;
+export type ActuatorFailpoint = (typeof ACTUATOR_FAILPOINTS | typeof CLUSTER_FAILPOINTS | typeof ROLLOUT_FAILPOINTS)[number];
 
 const NO_RESTART = { name: "no", maximumRetryCount: 0 };
 const STOP_GRACE_SECONDS = 10;

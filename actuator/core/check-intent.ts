@@ -5,6 +5,7 @@ import { ActionKind, type Intent, IntentSchema } from "@hullmark/proto/v1/respon
 import type { PodTarget } from "../ports/cluster.ts";
 import type { TargetImage } from "../ports/engine.ts";
 import type { MarkedNode } from "../ports/node-hook.ts";
+import type { RolloutTarget } from "../ports/rollouts.ts";
 import { isAboutNode, isNodeWhole, markedNode } from "./node-intent.ts";
 
 /** Whose actuator this is: a node's or a cluster's. What is meant for another is not carried out. */
@@ -23,8 +24,10 @@ export interface CheckedIntent {
   readonly target: TargetImage | undefined;
   /** Of an action on a node alone, which names no container and no image. */
   readonly node: MarkedNode | undefined;
-  /** Of an eviction alone. */
+  /** Of an eviction, and of a rollback in a cluster, alone. */
   readonly pod: PodTarget | undefined;
+  /** Of a rollback in a cluster alone. */
+  readonly rollout: RolloutTarget | undefined;
   readonly owners: readonly string[];
   readonly expiresAtMs: number;
 }
@@ -37,12 +40,15 @@ export type IntentCheck =
   | { readonly ok: false; readonly reason: IntentRefusal; readonly id: string | undefined };
 
 const NODE_KINDS: ReadonlySet<ActionKind> = new Set([ActionKind.STOP, ActionKind.RECREATE, ActionKind.ROLLBACK, ActionKind.MARK_NODE, ActionKind.LIFT_NODE]);
-const CLUSTER_KINDS: ReadonlySet<ActionKind> = new Set([ActionKind.EVICT]);
+const CLUSTER_KINDS: ReadonlySet<ActionKind> = new Set([ActionKind.EVICT, ActionKind.ROLLBACK]);
 /** As Kubernetes has them: of a namespace or container, of a pod or node. */
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const SUBDOMAIN = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
 const UID = /^[0-9a-zA-Z-]{1,64}$/;
 const MAX_IMAGE_DIGESTS = 8;
+const MAX_REVISIONS = 8;
+const MAX_REVISION_IMAGES = 16;
+const OWNER_KINDS: ReadonlySet<string> = new Set(["ReplicaSet", "StatefulSet", "DaemonSet"]);
 /** A repository and a digest: never a tag. */
 const REFERENCE = /^[a-zA-Z0-9.:[\]_/-]{1,512}@sha256:[0-9a-f]{64}$/;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
@@ -88,7 +94,7 @@ export function checkIntent(
     intent: {
       ...{ id, actionId, kind, containerId, imageId: intent.imageId || intent.configDigest },
       ...{ target: targetOf(intent), node: markedNode(intent), owners, expiresAtMs },
-      pod: podOf(intent),
+      ...{ pod: podOf(intent), rollout: rolloutOf(intent) },
     },
   };
 }
@@ -106,30 +112,57 @@ function parse(body: Uint8Array): Intent | undefined {
   if (!isAboutNode(intent) && (!/^[0-9a-f]{64}$/.test(intent.containerId) || !DIGEST.test(intent.configDigest))) return undefined;
   if (intent.imageId !== "" && !DIGEST.test(intent.imageId)) return undefined;
   if (!/^A-[0-9A-Z]{4,16}$/.test(intent.actionId) || intent.owners.length > 8) return undefined;
-  return isTargetWhole(intent) && isPodWhole(intent) ? intent : undefined;
+  return isTargetWhole(intent) && isPodWhole(intent) && isRolloutWhole(intent) ? intent : undefined;
 }
 
-/** An eviction names a pod in full; nothing else names any. */
-function isPodWhole({ kind, cluster, podNamespace, podName, podUid, podContainer, podNode, podImageDigests }: Intent): boolean {
+/** An intent for a cluster names a pod in full; nothing else names any. */
+function isPodWhole({ cluster, podNamespace, podName, podUid, podContainer, podNode, podImageDigests }: Intent): boolean {
   const names = [cluster, podNamespace, podName, podUid, podContainer, podNode];
-  if (kind !== ActionKind.EVICT) return podImageDigests.length === 0 && names.every((each) => each === "");
+  if (cluster === "") return podImageDigests.length === 0 && names.every((each) => each === "");
   if (podImageDigests.length === 0 || podImageDigests.length > MAX_IMAGE_DIGESTS || !podImageDigests.every((each) => DIGEST.test(each))) return false;
   return (
     [cluster, podNamespace, podContainer].every((each) => LABEL.test(each)) && [podName, podNode].every((each) => SUBDOMAIN.test(each)) && UID.test(podUid)
   );
 }
 
-function podOf({ kind, podNamespace, podName, podUid, podContainer, podNode, podImageDigests, driftId, driftLogIndex }: Intent): PodTarget | undefined {
-  if (kind !== ActionKind.EVICT) return undefined;
+/** A rollback in a cluster names what made the pod, and revisions to go back to; nothing else names any. */
+function isRolloutWhole({ kind, cluster, podOwner, revisions }: Intent): boolean {
+  if (kind !== ActionKind.ROLLBACK || cluster === "") return podOwner === undefined && revisions.length === 0;
+  if (!podOwner || !OWNER_KINDS.has(podOwner.kind) || !SUBDOMAIN.test(podOwner.name) || !UID.test(podOwner.uid)) return false;
+  if (revisions.length > MAX_REVISIONS || !areDistinct(revisions.map(({ name }) => name))) return false;
+  return revisions.every(
+    ({ name, images }) =>
+      SUBDOMAIN.test(name) &&
+      images.length <= MAX_REVISION_IMAGES &&
+      areDistinct(images.map(({ container }) => container)) &&
+      images.every(({ container, digest }) => LABEL.test(container) && DIGEST.test(digest)),
+  );
+}
+
+function areDistinct(names: readonly string[]): boolean {
+  return names.length > 0 && new Set(names).size === names.length;
+}
+
+function rolloutOf({ podOwner, revisions }: Intent): RolloutTarget | undefined {
+  if (!podOwner) return undefined;
+  const { kind, name, uid } = podOwner;
+  return {
+    owner: { kind, name, uid },
+    revisions: revisions.map((each) => ({ name: each.name, images: each.images.map(({ container, digest }) => ({ container, digest })) })),
+  };
+}
+
+function podOf({ cluster, podNamespace, podName, podUid, podContainer, podNode, podImageDigests, driftId, driftLogIndex }: Intent): PodTarget | undefined {
+  if (cluster === "") return undefined;
   return {
     ...{ namespace: podNamespace, name: podName, uid: podUid, container: podContainer, nodeName: podNode, imageDigests: podImageDigests },
     ...{ driftId, driftLogIndex: Number(driftLogIndex) },
   };
 }
 
-/** A rollback names another image than the present one; nothing else names any. */
-function isTargetWhole({ kind, configDigest, imageId, targetConfigDigest, targetImageId, targetReference }: Intent): boolean {
-  if (kind !== ActionKind.ROLLBACK) return targetConfigDigest === "" && targetImageId === "" && targetReference === "";
+/** A rollback on a host names another image than the present one; nothing else names any. */
+function isTargetWhole({ kind, cluster, configDigest, imageId, targetConfigDigest, targetImageId, targetReference }: Intent): boolean {
+  if (kind !== ActionKind.ROLLBACK || cluster !== "") return targetConfigDigest === "" && targetImageId === "" && targetReference === "";
   if (!DIGEST.test(targetConfigDigest) || !REFERENCE.test(targetReference) || (targetImageId !== "" && !DIGEST.test(targetImageId))) return false;
   return targetConfigDigest !== configDigest && (targetImageId || targetConfigDigest) !== (imageId || configDigest);
 }

@@ -56,8 +56,18 @@ export function refusePod(
 }
 
 /** As {@link refusePod}, whatever was done before: for one that has its place within the limits. */
-export function unfit(
-  { pod: target, containerId, owners }: Asked,
+export function unfit(asked: Asked, pod: ClusterPod | undefined, limits: Pick<LocalLimits, "protect">, ownNamespace: string): PodRefusal | undefined {
+  const other = otherPod(asked, pod, limits, ownNamespace);
+  if (other || !pod) return other;
+  if (pod.labels[EVICT_LABEL] === "never") return "evict-never";
+  // Nobody would make another: it would be gone for good.
+  if (pod.owner === undefined && !asked.owners.includes("bare-pod")) return "bare-pod";
+  return undefined;
+}
+
+/** Whether it is not the pod that is meant, or one that nothing is done about. */
+export function otherPod(
+  { pod: target, containerId }: Pick<Asked, "pod" | "containerId">,
   pod: ClusterPod | undefined,
   { protect }: Pick<LocalLimits, "protect">,
   ownNamespace: string,
@@ -76,8 +86,5 @@ export function unfit(
   if (container?.id !== containerId) return "other-container";
   if (!target.imageDigests.includes(container.imageDigest)) return "other-image";
   if (!pod.running) return "not-running";
-  if (pod.labels[EVICT_LABEL] === "never") return "evict-never";
-  // Nobody would make another: it would be gone for good.
-  if (pod.owner === undefined && !owners.includes("bare-pod")) return "bare-pod";
   return undefined;
 }

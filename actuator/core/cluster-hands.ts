@@ -1,15 +1,18 @@
 /**
- * {@link Hands} of a cluster: a pod is evicted within what disruption budgets allow, and is done with when it is gone. Nothing is waited for here: what is not
+ * {@link Hands} of a cluster: a pod is evicted within what disruption budgets allow, and is done with when it is gone; or what makes it is rolled back ({@link RolloutHands}). Nothing is waited for here: what is not
  * over is told as waiting and looked at again, so that one pod's budget holds up no other.
  */
 import { Outcome } from "@hullmark/proto/v1/response";
-import type { Cluster, PodEvent, PodTarget } from "../ports/cluster.ts";
+import type { Cluster, ClusterPod, PodEvent, PodTarget } from "../ports/cluster.ts";
 import { EngineError } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
+import type { Rollouts } from "../ports/rollouts.ts";
 import type { ActuatorFailpoint } from "./carry-out.ts";
 import type { CheckedIntent } from "./check-intent.ts";
 import { podService, refusePod, unfit } from "./check-pod.ts";
 import type { Hands, LocalLimits, Looked, Waiting } from "./hands.ts";
+import { overLocalLimit } from "./local-limits.ts";
+import { RolloutHands } from "./rollout-hands.ts";
 
 /** A pod whose kubelet does not end it: given up that long after its own time to end. */
 export const STUCK_MS = 600_000;
@@ -18,6 +21,7 @@ const NO_RESTART = { name: "", maximumRetryCount: 0 };
 
 export interface ClusterServices {
   readonly cluster: Cluster;
+  readonly rollouts: Rollouts;
   readonly limits: LocalLimits;
   readonly ownNamespace: string;
   /** An Event could not be written: nothing depends on one. */
@@ -33,22 +37,43 @@ export class ClusterHands implements Hands {
   readonly #services: ClusterServices;
   /** Intent → what its budget said last: the API server says when to ask again. */
   readonly #pauses = new Map<string, Pause>();
+  readonly #rollouts: RolloutHands;
 
   constructor(services: ClusterServices) {
     this.#services = services;
+    this.#rollouts = new RolloutHands(services);
   }
 
   async look(intent: CheckedIntent, ledger: readonly LedgerEntry[], nowMs: number): Promise<Looked> {
     const { cluster, limits, ownNamespace } = this.#services;
     const pod = intent.pod && (await cluster.find(intent.pod));
-    const refusal = refusePod(intent, pod, { pods: await cluster.countPods(), ledger, nowMs }, limits, ownNamespace);
+    const facts = { pods: await cluster.countPods(), ledger, nowMs };
     const name = intent.pod && pod ? podService(intent.pod, pod) : "";
-    return { refusal, before: { name, restartPolicy: NO_RESTART } };
+    const before = { name, restartPolicy: NO_RESTART };
+    if (!intent.rollout) return { refusal: refusePod(intent, pod, facts, limits, ownNamespace), before };
+    const chosen = await this.#rollouts.choose(intent, pod);
+    if (!("refusal" in chosen)) return { refusal: overLocalLimit(name, ledger, facts.pods, nowMs, limits), before };
+    await this.#tellRefusal(intent, pod, chosen.refusal, chosen.detail, nowMs);
+    return { ...chosen, before };
+  }
+
+  /** Whoever deploys should know why what is not trusted runs on. */
+  async #tellRefusal(
+    { id: intentId, actionId, pod }: CheckedIntent,
+    found: ClusterPod | undefined,
+    reason: string,
+    detail: string,
+    atMs: number,
+  ): Promise<void> {
+    if (!pod || found?.uid !== pod.uid) return;
+    const words = `is of an image that is not trusted, and is not rolled back: ${reason}${detail && `: ${detail}`}`;
+    await this.#tell({ intentId, actionId }, pod, "RollbackRefused", words, atMs);
   }
 
   async carryOut(entry: LedgerEntry, nowMs: number, passing: (point: ActuatorFailpoint) => void): Promise<Settled | Waiting> {
     const { pod } = entry;
     if (!pod) return failed("engine", "the ledger names no pod");
+    if (entry.rollout) return await this.#rollBack(entry, pod, nowMs, passing);
     const result = await this.#step(entry, pod, nowMs, passing);
     if ("waitsFor" in result) return result;
     this.#pauses.delete(entry.intentId);
@@ -60,6 +85,15 @@ export class ClusterHands implements Hands {
       done ? "is gone: it had drifted" : `was not evicted: ${result.detail || result.reason}`,
       nowMs,
     );
+    return result;
+  }
+
+  async #rollBack(entry: LedgerEntry, pod: PodTarget, nowMs: number, passing: (point: ActuatorFailpoint) => void): Promise<Settled | Waiting> {
+    const tell = (reason: PodEvent["reason"], note: string): Promise<void> => this.#tell(entry, pod, reason, note, nowMs);
+    const result = await this.#rollouts.step(entry, pod, nowMs, tell, passing);
+    if ("waitsFor" in result) return result;
+    if (result.outcome === Outcome.DONE) await tell("RolledBack", `ran an image that is not trusted: ${result.detail}`);
+    else await tell("RollbackFailed", `was not rolled back: ${result.reason}${result.detail && `: ${result.detail}`}`);
     return result;
   }
 
@@ -88,13 +122,20 @@ export class ClusterHands implements Hands {
     return { waitsFor: "pdb", detail: eviction.why };
   }
 
-  async #tell({ intentId, actionId }: LedgerEntry, pod: PodTarget, reason: PodEvent["reason"], note: string, atMs: number): Promise<void> {
-    const warning = reason === "EvictionWaits" || reason === "EvictionFailed";
+  async #tell(
+    { intentId, actionId }: Pick<LedgerEntry, "intentId" | "actionId">,
+    pod: PodTarget,
+    reason: PodEvent["reason"],
+    note: string,
+    atMs: number,
+  ): Promise<void> {
+    const warning = WARNINGS.has(reason);
     const event = { intentId, actionId, pod, reason, note: `${pod.name} ${note} (${actionId}, ${pod.driftId})`, warning, atMs };
     await this.#services.cluster.tell(event).catch(this.#services.onUntold);
   }
 }
 
+const WARNINGS: ReadonlySet<PodEvent["reason"]> = new Set(["EvictionWaits", "EvictionFailed", "RollbackFailed", "RollbackRefused"]);
 const DONE: Settled = { outcome: Outcome.DONE, reason: "", detail: "", newContainerId: "" };
 
 function failed(reason: string, detail: string): Settled {

@@ -15,13 +15,15 @@ export interface LocalLimits {
 export interface Looked {
   /** Code of docs/response.md; undefined: it may be touched. */
   readonly refusal: string | undefined;
+  /** Of a refusal, for people; absent: there is no more to say. */
+  readonly detail?: string;
   /** What the ledger keeps of the target as it was. */
   readonly before: Pick<LedgerEntry, "name" | "restartPolicy">;
 }
 
 /** Not done, and not failed: to be looked at again. */
 export interface Waiting {
-  readonly waitsFor: "pdb" | "terminating";
+  readonly waitsFor: "pdb" | "terminating" | "rolling-out";
   readonly detail: string;
 }
 

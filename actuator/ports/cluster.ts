@@ -26,6 +26,8 @@ export interface ClusterPod {
   readonly isStatic: boolean;
   /** What makes another when it goes: `Deployment/web`; undefined: nothing does. */
   readonly owner: string | undefined;
+  /** Uid of its own controller, which of a Deployment's pods is a ReplicaSet; undefined: there is none. */
+  readonly controllerUid: string | undefined;
   /** When its time to end is over, Unix milliseconds by the API server's clock; undefined: it is not being deleted. */
   readonly endsMs: number | undefined;
   readonly containers: readonly { readonly name: string; readonly id: string; readonly imageDigest: string }[];
@@ -39,7 +41,7 @@ export interface PodEvent {
   readonly actionId: string;
   readonly pod: PodTarget;
   /** UpperCamelCase: one Event an intent and reason. */
-  readonly reason: "Evicting" | "EvictionWaits" | "Evicted" | "EvictionFailed";
+  readonly reason: "Evicting" | "EvictionWaits" | "Evicted" | "EvictionFailed" | "RollingBack" | "RolledBack" | "RollbackFailed" | "RollbackRefused";
   readonly note: string;
   readonly warning: boolean;
   readonly atMs: number;

@@ -4,6 +4,7 @@ import type { Capture } from "./capture.ts";
 import type { PodTarget } from "./cluster.ts";
 import type { RestartPolicy, TargetImage } from "./engine.ts";
 import type { MarkedNode } from "./node-hook.ts";
+import type { RolloutTarget } from "./rollouts.ts";
 
 /** Times are Unix milliseconds. */
 export interface LedgerEntry {
@@ -19,9 +20,11 @@ export interface LedgerEntry {
   readonly expiresAtMs: number;
   /** Of a rollback. */
   readonly target?: TargetImage | undefined;
-  /** Of an eviction. */
+  /** Of an eviction, and of a rollback of pods. */
   readonly pod?: PodTarget | undefined;
-  /** Of an eviction: those whose things may be touched, by the intent. */
+  /** Of a rollback of pods. */
+  readonly rollout?: RolloutTarget | undefined;
+  /** Of what is done to pods: those whose things may be touched, by the intent. */
   readonly owners?: readonly string[] | undefined;
   /** Of an action on a node. */
   readonly node?: MarkedNode | undefined;

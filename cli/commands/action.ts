@@ -33,6 +33,12 @@ function view(action: Action) {
       detail,
       newContainerId: action.newContainerId || null,
       target: action.targetReference ? { reference: action.targetReference, configDigest: action.targetConfigDigest } : null,
+      ...(action.targetRevisions.length > 0 && {
+        revisions: action.targetRevisions.map(({ name, images }) => ({
+          name,
+          images: Object.fromEntries(images.map((each) => [each.container, each.digest])),
+        })),
+      }),
       ...(isOnNode(action) && {
         marks: nodeMarkWords(action.marks),
         marksDone: nodeMarkWords(action.marksDone),

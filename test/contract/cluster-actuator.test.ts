@@ -18,7 +18,7 @@ import type { ApiAnswer } from "@hullmark/daemon/api-server";
 import { intentMessage } from "@hullmark/proto/codec";
 import { ActionKind, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { FakeCluster } from "../fakes/cluster.ts";
+import { FakeCluster, FakeRollouts } from "../fakes/cluster.ts";
 
 const IDENTITY = { cluster: "prod", region: "eu-1" };
 const OWN_NAMESPACE = "hullmark";
@@ -47,7 +47,7 @@ afterEach(() => {
 
 function actuator(limits = LIMITS, passing: (point: ActuatorFailpoint) => void = () => {}): Actuator {
   return new Actuator({
-    hands: new ClusterHands({ cluster, limits, ownNamespace: OWN_NAMESPACE, onUntold: () => {} }),
+    hands: new ClusterHands({ cluster, rollouts: new FakeRollouts(), limits, ownNamespace: OWN_NAMESPACE, onUntold: () => {} }),
     ...{ identity: IDENTITY, ledger },
     verify: (message, signature) => verify(null, message, keys.publicKey, signature),
     report: async (_id, { outcome, reason, detail }) => void reports.push({ outcome, reason, detail }),
@@ -119,7 +119,8 @@ describe("what it cannot be made to do", () => {
     ["another region's intent", (web) => intent(web, { region: "us-1" }), undefined],
     ["one that has ended", (web) => intent(web, { issuedAt: timestampFromMs(T0 - LIFE_MS), expiresAt: timestampFromMs(T0) }), "expired"],
     ["one that lives for long", (web) => intent(web, { expiresAt: timestampFromMs(T0 + 3_600_000) }), "lifetime"],
-    ["stopping a container", (web) => intent(web, { kind: ActionKind.STOP }), undefined],
+    ["stopping a container", (web) => intent(web, { kind: ActionKind.STOP }), "unknown-kind"],
+    ["a rollback without a revision", (web) => intent(web, { kind: ActionKind.ROLLBACK }), undefined],
   ])("%s", async (_name, make, reason) => {
     await actuator().offer(make(cluster.add("web")));
     expect(cluster.evicted).toEqual([]);

@@ -9,7 +9,7 @@ import { MIGRATIONS } from "@hullmark/verifier/adapters/sqlite/migrations";
 import { LayerTree } from "@hullmark/verifier/core/reference-value/index";
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
 import type { AlertRecord } from "@hullmark/verifier/ports/outbox";
-import { type ActionRow, MAX_AFFIRMED_IMAGES } from "@hullmark/verifier/ports/rows";
+import { type ActionRow, MAX_AFFIRMED_IMAGES, MAX_AFFIRMED_OF_WORKLOAD } from "@hullmark/verifier/ports/rows";
 import type { StoreBatch, StoreCommit } from "@hullmark/verifier/ports/store";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -270,6 +270,22 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     expect([await read("other"), (await read()).length]).toEqual([[], MAX_AFFIRMED_IMAGES]);
     await commit({ affirmedImages: Array.from({ length: 995 }, (_, i) => image(1, T0 + 100 + i, `once-${i}`)) });
     expect([await read(), await read("once-0"), await read("once-994")]).toEqual([[21, 20, 19, 18, 17].map((n) => `sha256:${n}`), ["sha256:1"], ["sha256:1"]]);
+  });
+
+  test("of the revisions of a workload the last affirmed hundred containers are kept, each at its latest time, until a year after", async () => {
+    const image = (n: number) => ({ configDigest: `sha256:${n}`, imageId: `sha256:i${n}`, reference: `r/shop@sha256:${n}` });
+    const row = (n: number, affirmedAtMs: number, container = "web", workload = "shop/Deployment/web") => ({
+      ...{ ...image(n), workload, revision: `web-${n}`, container, affirmedAtMs },
+    });
+    const read = (workload = "shop/Deployment/web") => opened.store.readAffirmedRevisions(workload);
+    await commit({
+      affirmedRevisions: [row(1, T0), row(2, T0 + 1), row(2, T0 + 1, "side"), row(1, T0 + 2), row(2, T0), row(9, T0, "web", "shop/DaemonSet/web")],
+    });
+    expect(await read()).toEqual([row(1, T0 + 2), row(2, T0 + 1, "side"), row(2, T0 + 1)]);
+    await commit({ affirmedRevisions: Array.from({ length: MAX_AFFIRMED_OF_WORKLOAD }, (_, i) => row(10 + i, T0 + 10 + i)) });
+    expect((await read()).map(({ revision }) => revision)).toEqual(Array.from({ length: MAX_AFFIRMED_OF_WORKLOAD }, (_, i) => `web-${109 - i}`));
+    await opened.store.prune(T0 + 365 * 86_400_000 + 1, 0);
+    expect([await read("shop/DaemonSet/web"), (await read()).length]).toEqual([[], MAX_AFFIRMED_OF_WORKLOAD]);
   });
 
   test("log entries are written with the rows they tell of, and only at the log's end", async () => {

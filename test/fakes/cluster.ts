@@ -1,7 +1,8 @@
 /** A cluster's pods in memory, with a disruption budget that can forbid: for what an actuator does in every order of events. */
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Cluster, ClusterPod, Eviction, PodEvent, PodTarget } from "@hullmark/actuator/ports/cluster";
-import type { EngineError } from "@hullmark/actuator/ports/engine";
+import { EngineError } from "@hullmark/actuator/ports/engine";
+import { type PodOwner, type PodTemplate, type Revision, ROLLBACK_ANNOTATION, type Rollouts, type Workload } from "@hullmark/actuator/ports/rollouts";
 
 type Name = Pick<PodTarget, "namespace" | "name">;
 
@@ -21,7 +22,18 @@ export class FakeCluster implements Cluster {
     const [uid, id] = [randomUUID(), randomBytes(32).toString("hex")];
     const imageDigest = `sha256:${"1".repeat(64)}`;
     const containers = [{ name: "web", id, imageDigest }];
-    const pod = { uid, nodeName: "w-1", labels: {}, running: true, isStatic: false, owner: `Deployment/${name}`, endsMs: undefined, containers, ...more };
+    const pod = {
+      uid,
+      nodeName: "w-1",
+      labels: {},
+      running: true,
+      isStatic: false,
+      owner: `Deployment/${name}`,
+      controllerUid: undefined,
+      endsMs: undefined,
+      containers,
+      ...more,
+    };
     this.pods.set(`${namespace}/${name}`, pod);
     // The node knows a static pod by the hash of its file, which no uid of the API server's copy is.
     const known = pod.isStatic ? randomBytes(16).toString("hex") : pod.uid;
@@ -55,6 +67,66 @@ export class FakeCluster implements Cluster {
   }
 
   #fail(method: keyof Cluster): void {
+    const failure = this.failures.get(method);
+    this.failures.delete(method);
+    if (failure) throw failure;
+  }
+}
+
+/** One Deployment, its ReplicaSets, and what its controller makes of another template: nothing, until {@link FakeRollouts.roll}. */
+export class FakeRollouts implements Rollouts {
+  workload: Workload | undefined;
+  readonly owner: PodOwner;
+  readonly revisions = new Map<string, Revision>();
+  readonly applied: string[] = [];
+  readonly failures = new Map<keyof Rollouts, EngineError>();
+
+  /** @param images of the revisions that were rolled out, the present one last */
+  constructor(...images: readonly string[]) {
+    const uid = randomUUID();
+    for (const [i, image] of images.entries())
+      this.revisions.set(`web-${i + 1}`, { name: `web-${i + 1}`, number: i + 1, ownerUid: uid, template: FakeRollouts.template(image) });
+    const name = `web-${images.length}`;
+    this.owner = { kind: "ReplicaSet", name, uid: randomUUID() };
+    this.workload = {
+      ...{ kind: "Deployment", namespace: "shop", name: "web", uid, resourceVersion: "1", labels: {}, annotations: {}, managers: ["kubectl"] },
+      ...{
+        controller: undefined,
+        replicas: 3,
+        paused: false,
+        byHand: false,
+        template: FakeRollouts.template(images.at(-1) ?? ""),
+        progress: { state: "done" },
+      },
+    };
+  }
+
+  static template(image: string): PodTemplate {
+    return { metadata: { labels: { app: "web" } }, spec: { containers: [{ name: "web", image }] } };
+  }
+
+  change(more: Partial<Workload>): void {
+    if (this.workload) this.workload = { ...this.workload, ...more, resourceVersion: String(Number(this.workload.resourceVersion) + 1) };
+  }
+
+  async find(_namespace: string, { uid }: PodOwner): Promise<Workload | undefined> {
+    this.#fail("find");
+    return uid === this.owner.uid ? this.workload : undefined;
+  }
+
+  async revision(_namespace: string, _kind: string, name: string): Promise<Revision | undefined> {
+    this.#fail("revision");
+    return this.revisions.get(name);
+  }
+
+  async apply({ uid, resourceVersion }: Workload, template: PodTemplate, annotation: string): Promise<void> {
+    this.#fail("apply");
+    if (this.workload?.uid !== uid || this.workload.resourceVersion !== resourceVersion) throw new EngineError("ENGINE_UNREACHABLE", "conflict");
+    this.applied.push(template.spec.containers.map(({ image }) => image).join());
+    this.change({ template, annotations: { ...this.workload.annotations, [ROLLBACK_ANNOTATION]: annotation }, progress: { state: "under-way" } });
+  }
+
+  #fail(method: keyof Rollouts): void {
     const failure = this.failures.get(method);
     this.failures.delete(method);
     if (failure) throw failure;

@@ -22,7 +22,7 @@ export function podContainer(name: string, more: Partial<PodContainer> = {}): Po
 
 export function podRecord(more: Partial<PodRecord> = {}): PodRecord {
   return {
-    ...{ uid: "u1", namespace: "shop", name: "cart", nodeName: "n1", mirror: false, running: [], hostNamespaces: [], hostAliases: [] },
+    ...{ uid: "u1", namespace: "shop", name: "cart", nodeName: "n1", mirror: false, origin: undefined, running: [], hostNamespaces: [], hostAliases: [] },
     containers: [podContainer("web"), podContainer("look", { role: "ephemeral" })],
     ...more,
   };

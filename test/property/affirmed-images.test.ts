@@ -1,6 +1,6 @@
 /** What is noted of a service's images: every one under which it was affirming, and no other. */
 import { Verdict } from "@hullmark/proto/v1/common";
-import { affirmedImages, serviceOfContainer } from "@hullmark/verifier/core/fleet/affirmed-images";
+import { affirmedImages, affirmedRevisions, containerOfRevision, serviceOfContainer } from "@hullmark/verifier/core/fleet/affirmed-images";
 import type { Images } from "@hullmark/verifier/core/images/types";
 import { NO_ROLLBACK } from "@hullmark/verifier/core/response/rollback";
 import type { Sessions } from "@hullmark/verifier/core/session/index";
@@ -8,8 +8,9 @@ import { earlierImages } from "@hullmark/verifier/earlier-images";
 import type { WorkloadRow } from "@hullmark/verifier/ports/rows";
 import type { Store } from "@hullmark/verifier/ports/store";
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { T0, workload } from "../contract/store-fixtures.ts";
+import { podRecord } from "../fakes/pod-records.ts";
 
 const digest = (n: number): string => `sha256:${String(n).repeat(64)}`;
 const pinned = (n: number): string => `registry.example:5000/shop@${digest(n)}`;
@@ -39,6 +40,82 @@ test.each<[string, Partial<WorkloadRow>]>([
   ["of an image that the runtime names by no digest", { imageId: "web:1" }],
   ["of an image by tag", { pinnedReference: "registry.example:5000/shop:1" }],
 ])("nothing is noted %s", (_name, more) => expect(affirmedImages(row(1, more), undefined, T0)).toEqual([]));
+
+test("of a pod it is a container of a revision by the API server's word, and of nothing else", () => {
+  const origin = { owner: { kind: "ReplicaSet", name: "cart-1", uid: "u" }, workload: "Deployment/cart", revision: "cart-1" } as const;
+  const inRevision = containerOfRevision(podRecord({ origin }), "web");
+  expect(inRevision).toEqual({ workload: "shop/Deployment/cart", revision: "cart-1", container: "web" });
+  // A debugging container is of no revision.
+  for (const [pod, name] of [
+    [podRecord({ origin }), "look"],
+    [podRecord({ origin }), "other"],
+    [podRecord(), "web"],
+    [undefined, "web"],
+  ] as const)
+    expect(containerOfRevision(pod, name)).toBeUndefined();
+  const now = row(1, { service: undefined, inRevision });
+  expect(affirmedRevisions(now, undefined, T0)).toEqual([
+    { configDigest: digest(1), imageId: digest(1), reference: pinned(1), ...inRevision, affirmedAtMs: T0 },
+  ]);
+  expect(affirmedImages(now, undefined, T0)).toEqual([]);
+  expect(affirmedRevisions(now, now, T0)).toEqual([]);
+  expect(affirmedRevisions(row(1, { ...now, verdict: Verdict.CONTRAINDICATED }), undefined, T0)).toEqual([]);
+  expect(affirmedRevisions(row(2, { ...now, configDigest: digest(2) }), now, T0)).toHaveLength(2);
+});
+
+describe("what a pod's workload could go back to", () => {
+  const origin = { owner: { kind: "ReplicaSet", name: "cart-3", uid: "u-3" }, workload: "Deployment/cart", revision: "cart-3" } as const;
+  const affirmed = (n: number, container = "web") => ({
+    ...{
+      workload: "shop/Deployment/cart",
+      revision: `cart-${n}`,
+      container,
+      configDigest: digest(n),
+      imageId: digest(n),
+      reference: pinned(n),
+      affirmedAtMs: T0 + n,
+    },
+  });
+  /** @param statuses of images by their digests: what policy makes of them now */
+  const ask = async (statuses: Readonly<Record<string, string>>, rows: readonly ReturnType<typeof affirmed>[], pod = podRecord({ origin })) => {
+    const identity = {
+      name: "shop/cart/web",
+      workload: "shop/cart",
+      labels: {},
+      runtime: "containerd",
+      pod: { uid: "u1", namespace: "shop", name: "cart", container: "web" },
+    };
+    const live = { node: { name: "n1" }, memory: { containers: new Map([["c1", { identity, filesystem: { dialect: "containerd" } }]]) } };
+    const images = {
+      view: ({ configDigest, containerName }: { configDigest: string; containerName: string }) => ({
+        ...{ configDigest, lookingUp: statuses[configDigest] === "unknown" },
+        provenance: { status: statuses[configDigest], required: !containerName.endsWith("/side") },
+      }),
+    } as unknown as Images;
+    const store = { readAffirmedRevisions: async (workload: string) => rows.filter((each) => each.workload === workload) } as unknown as Store;
+    const found = await earlierImages({ images, store, sessions: { get: () => ({ live }) } as unknown as Sessions, pods: { get: () => pod } })("n1", "c1");
+    return found?.rollout && { ...found.rollout, revisions: found.rollout.revisions.map(({ name, standing }) => `${name} ${standing}`) };
+  };
+
+  test("is every revision that was affirming, as policy has each of its images now", async () => {
+    const statuses = { [digest(1)]: "revoked", [digest(2)]: "signed", [digest(4)]: "unknown" };
+    expect(await ask(statuses, [affirmed(4), affirmed(2), affirmed(1)])).toEqual({
+      ...{ owner: origin.owner, revision: "cart-3", container: "web" },
+      revisions: ["cart-4 looking-up", "cart-2 verified", "cart-1 not-verified"],
+    });
+  });
+
+  test("and with all of its containers: one that is not trusted is enough, one that no rule wants signed is none", async () => {
+    const side = (n: number, of: number) => ({ ...affirmed(of, "side"), revision: `cart-${n}` });
+    const signed = { [digest(1)]: "signed", [digest(5)]: "unsigned", [digest(6)]: "revoked" };
+    expect((await ask(signed, [affirmed(1), side(1, 5)]))?.revisions).toEqual(["cart-1 verified"]);
+    expect((await ask(signed, [affirmed(1), side(1, 6)]))?.revisions).toEqual(["cart-1 not-verified"]);
+  });
+
+  test("is nothing for a pod that nothing makes by revisions", async () => {
+    expect(await ask({}, [affirmed(1)], podRecord())).toBeUndefined();
+  });
+});
 
 test("a service is what the labels say, on Docker hosts; of two Compose projects it is two", () => {
   const of = (runtime: string, labels: Record<string, string>, name = "web") => serviceOfContainer({ runtime, workload: name, labels });

@@ -1,7 +1,8 @@
 /** What is decided: for any verdicts in any order no more than the breaker allows, and nothing for what is not certain. */
+import { fromBinary } from "@bufbuild/protobuf";
 import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
-import { ActionKind, ActionState, Outcome } from "@hullmark/proto/v1/response";
+import { ActionKind, ActionState, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
 import { parsePolicy } from "@hullmark/verifier/core/policy/index";
 import { DRIFT_KINDS, DRIFT_PLACES, PROVENANCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import { RUNGS } from "@hullmark/verifier/core/policy/types";
@@ -10,7 +11,17 @@ import { HOUR_MS, hourlyLimit } from "@hullmark/verifier/core/response/breaker";
 import { causeOf, HEALS } from "@hullmark/verifier/core/response/causes";
 import { decide, HELD, MAX_ATTEMPTS, type Situation, serviceOf } from "@hullmark/verifier/core/response/decide";
 import { NO_ROLLBACK, type Rollback, type Standing } from "@hullmark/verifier/core/response/rollback";
-import { INTENT_LIFETIME_MS, isOverdue, issued, newAction, REPORT_GRACE_MS, settled, TERMINATING_MS, waiting } from "@hullmark/verifier/core/response/steps";
+import {
+  INTENT_LIFETIME_MS,
+  intentBody,
+  isOverdue,
+  issued,
+  newAction,
+  REPORT_GRACE_MS,
+  settled,
+  TERMINATING_MS,
+  waiting,
+} from "@hullmark/verifier/core/response/steps";
 import type { ActionRow, DriftRow, WorkloadRow } from "@hullmark/verifier/ports/rows";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -169,8 +180,8 @@ describe("one container", () => {
 
     test("is evicted, by the cluster's actuator and no node's", () => {
       expect(evicting()).toBe("act EVICT");
-      expect(evicting({ actuator: (kind) => kind !== ActionKind.EVICT })).toBe("no-actuator");
-      expect(why({ actuator: (kind) => kind !== ActionKind.EVICT })).toBe("act RECREATE");
+      expect(evicting({ actuator: (ofPod) => !ofPod })).toBe("no-actuator");
+      expect(why({ actuator: (ofPod) => !ofPod })).toBe("act RECREATE");
     });
 
     test("waits until its node has told of the pod, and no container outside of pods is meant", () => {
@@ -197,6 +208,100 @@ describe("one container", () => {
       const row = { ...refused("", { nodeId: "n2", containerId: "c2" }), state: ActionState.DONE, issuedAtMs: T0 - 1000 };
       expect(evicting({ history: [row], containers: 1000 })).toBe("cooling-down");
       expect(evicting({ history: [{ ...row, workload: "shop/api" }], containers: 1000 })).toBe("act EVICT");
+    });
+  });
+
+  describe("a container of a pod whose image is not trusted", () => {
+    const ladder = (rungs: string) => policyOf(`  mode: enforce\n  response:\n    hourlyPercent: 100\n    rules: [{ name: all, untrusted: ${rungs} }]\n`);
+    const owner = { kind: "ReplicaSet", name: "web-9", uid: "u-9" };
+    const revision = (n: number, standing: Standing = "verified", container = "web") => ({
+      ...{ name: `web-${n}`, standing, images: [{ container, reference: `registry.example/web@${digest(n)}`, configDigest: digest(n) }] },
+    });
+    const known = (revisions: readonly ReturnType<typeof revision>[], never = false): Rollback => ({
+      ...{ never, earlier: [], rollout: { owner, revision: "web-9", container: "web", revisions } },
+    });
+    const inPod = (id = "c1"): WorkloadRow =>
+      bad(id, { containerName: `shop/web-${id}/web`, workload: "shop/web", configDigest: digest(9), imageId: digest(9) });
+    const untrusted = (rollback: Rollback | undefined, more: Partial<Situation> = {}) =>
+      decide(situation({ policy: ladder("[rollback]"), drifts: [open({ place: "image", kind: "unsigned" })], workload: inPod(), pod: POD, rollback, ...more }));
+    const past9 = (state: ActionState, reason = "", more: Partial<ActionRow> = {}) =>
+      past(state, {
+        ...{ kind: ActionKind.ROLLBACK, reason, containerName: "shop/web-c1/web", workload: "shop/web", pod: POD, rollout: { owner, revisions: [] } },
+        ...more,
+      });
+
+    test("any revisions: those that are verified now and are of another image, all of them, and none while one may be", () => {
+      const some = fc.uniqueArray(
+        fc.record({ n: fc.integer({ min: 1, max: 9 }), standing: fc.constantFrom<Standing>("verified", "looking-up", "not-verified") }),
+        { selector: ({ n }) => n },
+      );
+      fc.assert(
+        fc.property(some, fc.boolean(), (rows, never) => {
+          const decision = untrusted(
+            known(
+              rows.map(({ n, standing }) => revision(n, standing)),
+              never,
+            ),
+          );
+          const others = rows.filter(({ n }) => n !== 9);
+          const verified = others.filter(({ standing }) => standing === "verified").map(({ n }) => `web-${n}`);
+          if (!never && others.some(({ standing }) => standing === "looking-up")) expect(decision).toEqual({ act: false, why: "looking-up" });
+          else if (never || verified.length === 0) expect(decision).toEqual({ act: false, why: "alert" });
+          else {
+            expect(decision).toMatchObject({ act: true, kind: ActionKind.ROLLBACK, pod: POD, target: undefined, rollout: { owner } });
+            expect(decision.act && decision.rollout?.revisions.map(({ name }) => name)).toEqual(verified);
+          }
+        }),
+        { numRuns: 300 },
+      );
+    });
+
+    test("is rolled back by the cluster's actuator, and waits for what is not known", () => {
+      const rollback = known([revision(1)]);
+      expect(untrusted(rollback, { actuator: (ofPod) => !ofPod })).toEqual({ act: false, why: "no-actuator" });
+      expect(untrusted(undefined)).toEqual({ act: false, why: "looking-up" });
+      expect(untrusted(rollback, { pod: undefined })).toEqual({ act: false, why: "looking-up" });
+      expect(untrusted(NO_ROLLBACK)).toEqual({ act: false, why: "alert" });
+      expect(untrusted(known([revision(1, "verified", "side")]))).toEqual({ act: false, why: "alert" });
+      expect(untrusted(rollback, { drifts: [open({ place: "image", kind: "unsigned" }), open({ number: 2, id: "D-2", place: "configuration" })] })).toEqual({
+        ...{ act: false, why: "alert" },
+      });
+    });
+
+    test("all pods of its workload go back together, once, and not for ever", () => {
+      const rollback = known([revision(1)]);
+      const other = { containerId: "c2", nodeId: "n2" };
+      for (const state of [ActionState.AWAITING, ActionState.ISSUED])
+        expect(untrusted(rollback, { history: [past9(state, "", other)] })).toEqual({ act: false, why: "under-way" });
+      expect(untrusted(rollback, { history: [past9(ActionState.DONE, "", other)] })).toMatchObject({ act: true });
+      const done = Array.from({ length: MAX_ATTEMPTS }, (_, i) => past9(ActionState.DONE, "", { ...other, id: `A-${i}` }));
+      expect(untrusted(rollback, { history: done })).toEqual({ act: false, why: "recurring" });
+    });
+
+    test.each(["rollback-never", "owned-by-argocd", "owned-by-flux", "no-earlier-revision", "paused-rollout", "no-replicas", "not-progressing"])(
+      "what its actuator will not do (%s) is left to the rung after it, and is no attempt",
+      (reason) => {
+        expect(untrusted(known([revision(1)]), { history: [past9(ActionState.REFUSED, reason)] })).toEqual({ act: false, why: "alert" });
+      },
+    );
+
+    test("an intent names its pod, what made it, and as many revisions as there is room for, the last affirmed first", () => {
+      const decision = untrusted(known(Array.from({ length: 8 }, (_, i) => revision(i + 1))));
+      if (!decision.act || "node" in decision) throw new Error("not decided");
+      const row = newAction(1, decision, "n1", ActionState.AWAITING, T0);
+      const long = { ...row, rollout: { owner, revisions: Array.from({ length: 20 }, (_, i) => ({ ...revision(1), name: `${"w".repeat(240)}-${i}` })) } };
+      const read = (each: ActionRow) => fromBinary(IntentSchema, intentBody(each, Buffer.alloc(16, 1), { verifierId: "v1", region: "eu-1" }, T0));
+      expect(read(row)).toMatchObject({
+        kind: ActionKind.ROLLBACK,
+        nodeId: "",
+        cluster: POD.cluster,
+        podUid: POD.uid,
+        podOwner: owner,
+        targetConfigDigest: "",
+      });
+      expect(read(row).revisions).toMatchObject([1, 2, 3, 4, 5, 6, 7, 8].map((n) => ({ name: `web-${n}`, images: [{ container: "web", digest: digest(n) }] })));
+      const { revisions } = read(long);
+      expect([revisions.length > 1, revisions.length <= 8, revisions[0]?.name.endsWith("-0")]).toEqual([true, true, true]);
     });
   });
 

@@ -59,6 +59,16 @@ export interface RunningContainer {
   readonly sinceMs: number;
 }
 
+/** What made a pod, and by which of its revisions. */
+export interface PodOrigin {
+  /** The pod's own controller. */
+  readonly owner: { readonly kind: "ReplicaSet" | "StatefulSet" | "DaemonSet"; readonly name: string; readonly uid: string };
+  /** Kind and name of the workload: of a ReplicaSet its Deployment, for example `Deployment/web`. */
+  readonly workload: string;
+  /** Name of the ReplicaSet or ControllerRevision. */
+  readonly revision: string;
+}
+
 /** What is kept of one pod: bounded by the API server's own limit of an object, and far smaller. */
 export interface PodRecord {
   /** As the kubelet knows it: of a static pod its own, not its mirror's. */
@@ -69,6 +79,8 @@ export interface PodRecord {
   readonly nodeName: string;
   /** The kubelet itself wrote it for a pod from its manifests folder: the specification is the node's word. */
   readonly mirror: boolean;
+  /** undefined: made by nothing that keeps revisions. */
+  readonly origin: PodOrigin | undefined;
   readonly containers: readonly PodContainer[];
   /** None of a pod that is being deleted. */
   readonly running: readonly RunningContainer[];

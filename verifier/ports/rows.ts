@@ -189,6 +189,8 @@ export interface WorkloadRow {
   readonly service?: string | undefined;
   /** `repository@sha256:<hex>` by which its image, and what is signed of it, is found again; as `service`. */
   readonly pinnedReference?: string | undefined;
+  /** Where it runs in a pod whose workload keeps revisions, and the cluster's pods are watched: what it is of them. */
+  readonly inRevision?: ContainerOfRevision | undefined;
   /** As shown: the appraisal, or `unknown` while the node itself is not vouched for. */
   readonly verdict: Verdict;
   readonly content: Verdict;
@@ -303,6 +305,35 @@ export interface AffirmedImageRow extends EarlierImage {
 
 export const MAX_AFFIRMED_IMAGES = 10;
 
+/** A container of a revision of a workload in pods. */
+export interface ContainerOfRevision {
+  /** `NAMESPACE/KIND/NAME`, for example `shop/Deployment/web`. */
+  readonly workload: string;
+  /** Name of the ReplicaSet or ControllerRevision. */
+  readonly revision: string;
+  /** In the pod's specification. */
+  readonly container: string;
+}
+
+/** A container of a revision that was affirming, and of which image it was. */
+export interface AffirmedRevisionRow extends EarlierImage, ContainerOfRevision {
+  readonly affirmedAtMs: number;
+}
+
+/** Of a workload; a revision is a row for each of its containers. */
+export const MAX_AFFIRMED_OF_WORKLOAD = 100;
+
+/** What a rollback of pods goes back to. */
+export interface RolloutTarget {
+  /** What made the pod that has drifted. */
+  readonly owner: { readonly kind: string; readonly name: string; readonly uid: string };
+  /** Those that are verified now; which of them is the newest the API server says. The last affirmed first. */
+  readonly revisions: readonly {
+    readonly name: string;
+    readonly images: readonly { readonly container: string; readonly reference: string; readonly configDigest: string }[];
+  }[];
+}
+
 /** What a host says that it kept of a container before it was acted on. */
 export interface CaptureRow {
   /** `sha256:<hex>` of the encrypted file. */
@@ -357,10 +388,12 @@ export interface ActionRow {
   readonly reason: string;
   readonly detail: string;
   readonly newContainerId: string;
-  /** Of an eviction: the pod that goes. */
+  /** Of an eviction: the pod that goes. Of a rollback of pods: the one that has drifted. */
   readonly pod?: PodTarget | undefined;
-  /** Of a rollback: what is gone back to. */
+  /** Of a rollback on a host: what is gone back to. */
   readonly target?: EarlierImage | undefined;
+  /** Of a rollback of pods. */
+  readonly rollout?: RolloutTarget | undefined;
   readonly capture?: CaptureRow | undefined;
   /** Of an action on the node itself: what is said of container and image above is empty then. */
   readonly node?: NodeActionRow | undefined;
@@ -380,7 +413,7 @@ export interface NodeActionRow {
   readonly actuator: { readonly nodeId: string; readonly name: string } | undefined;
 }
 
-/** The pod that an eviction names, as its node's agent tells of it: the actuator asks the API server whether that is so. */
+/** The pod that an intent for a cluster names, as its node's agent tells of it: the actuator asks the API server whether that is so. */
 export interface PodTarget {
   readonly cluster: string;
   readonly namespace: string;

@@ -11,6 +11,7 @@ import type {
   ActionRow,
   ActionWrite,
   AffirmedImageRow,
+  AffirmedRevisionRow,
   AllowedEkRow,
   BaselineRow,
   BootRow,
@@ -56,6 +57,8 @@ export interface StoreCommit {
   readonly removedImages?: readonly string[];
   /** Replaced only by a later one; of a service no more than MAX_AFFIRMED_IMAGES are kept. */
   readonly affirmedImages?: readonly AffirmedImageRow[];
+  /** As those; of a workload no more than MAX_AFFIRMED_OF_WORKLOAD are kept. */
+  readonly affirmedRevisions?: readonly AffirmedRevisionRow[];
   /** Added to what is stored for the same node and hour. */
   readonly coverage?: readonly CoverageRow[];
   /** The commit fails with STORE_CONFLICT where a row is not in the state that the write expects. */
@@ -198,6 +201,8 @@ export interface Store {
   readImages(): Promise<readonly ImageRow[]>;
   /** Of one service on one node, the last affirmed first. */
   readAffirmedImages(nodeId: string, service: string): Promise<readonly AffirmedImageRow[]>;
+  /** Of one workload in pods, the last affirmed first. @param workload `NAMESPACE/KIND/NAME` */
+  readAffirmedRevisions(workload: string): Promise<readonly AffirmedRevisionRow[]>;
   /** Sums since `sinceMs`. */
   readCoverage(sinceMs: number): Promise<{ readonly observedSeconds: number; readonly unattestedSeconds: number }>;
 }

@@ -40,6 +40,12 @@ const entrySchema = z.strictObject({
       ...{ driftId: z.string(), driftLogIndex: z.number() },
     })
     .optional(),
+  rollout: z
+    .strictObject({
+      owner: z.strictObject({ kind: z.string(), name: z.string(), uid: z.string() }),
+      revisions: z.array(z.strictObject({ name: z.string(), images: z.array(z.strictObject({ container: z.string(), digest: z.string() })) })),
+    })
+    .optional(),
   owners: z.array(z.string()).optional(),
   node: z.strictObject({ nodeId: z.string(), name: z.string(), marks: z.array(z.enum(NodeMark)), reason: z.string() }).optional(),
   tried: z.array(z.enum(NodeMark)).optional(),
@@ -172,12 +178,13 @@ function withTry(entry: LedgerEntry, mark: NodeMark, open: boolean): LedgerEntry
   return { ...entry, tried: open ? [...others, mark] : others };
 }
 
-function toLine({ settled, restartPolicy, target, pod, owners, node, tried, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
+function toLine({ settled, restartPolicy, target, pod, rollout, owners, node, tried, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
   return {
     ...entry,
     restartPolicy: { ...restartPolicy },
     ...(target && { target: { ...target } }),
     ...(pod && { pod: { ...pod, imageDigests: [...pod.imageDigests] } }),
+    ...(rollout && { rollout: { owner: { ...rollout.owner }, revisions: rollout.revisions.map(({ name, images }) => ({ name, images: [...images] })) } }),
     ...(owners && { owners: [...owners] }),
     ...(node && { node: { ...node, marks: [...node.marks] } }),
     ...(tried && { tried: [...tried] }),

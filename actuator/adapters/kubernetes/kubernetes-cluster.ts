@@ -1,8 +1,9 @@
 /** {@link Cluster} by the API server: pods, the Eviction API (policy/v1) with the pod's uid as precondition, and Events. */
-import type { ApiAnswer, ApiServer } from "@hullmark/daemon/api-server";
+import type { ApiServer } from "@hullmark/daemon/api-server";
 import { z } from "zod";
 import type { Cluster, ClusterPod, Eviction, PodEvent, PodTarget } from "../../ports/cluster.ts";
 import { EngineError } from "../../ports/engine.ts";
+import { ask, problem, statusOf } from "./api-answers.ts";
 
 const CONTROLLER = "hullmark.dev/actuator";
 /** Limits of the API server's own validation. */
@@ -13,7 +14,7 @@ const MAX_INSTANCE = 128;
 const RETRY_SECONDS = 5;
 const MAX_RETRY_SECONDS = 60;
 
-const Owner = z.object({ kind: z.string(), name: z.string(), controller: z.boolean().optional() });
+const Owner = z.object({ kind: z.string(), name: z.string(), uid: z.string().default(""), controller: z.boolean().optional() });
 const ContainerStatus = z.object({ name: z.string(), containerID: z.string().default(""), imageID: z.string().default("") });
 const Pod = z.object({
   metadata: z.object({
@@ -34,16 +35,6 @@ const Pod = z.object({
     .prefault({}),
 });
 const List = z.object({ metadata: z.object({ remainingItemCount: z.int().min(0).optional() }), items: z.array(z.unknown()) });
-const Status = z.object({
-  message: z.string().default(""),
-  details: z
-    .object({
-      causes: z.array(z.object({ reason: z.string().default(""), message: z.string().default("") })).default([]),
-      retryAfterSeconds: z.number().optional(),
-    })
-    .prefault({}),
-});
-
 export class KubernetesCluster implements Cluster {
   readonly #api: Pick<ApiServer, "get" | "post">;
   readonly #instance: string;
@@ -55,14 +46,14 @@ export class KubernetesCluster implements Cluster {
   }
 
   async find({ namespace, name }: Pick<PodTarget, "namespace" | "name">): Promise<ClusterPod | undefined> {
-    const answer = await this.#ask(() => this.#api.get(path(namespace, name)));
+    const answer = await ask(() => this.#api.get(path(namespace, name)));
     if (answer.status === 404) return undefined;
     if (answer.status !== 200) throw problem(answer, "get pods");
     return readPod(answer.body);
   }
 
   async countPods(): Promise<number> {
-    const answer = await this.#ask(() => this.#api.get("/api/v1/pods?limit=1"));
+    const answer = await ask(() => this.#api.get("/api/v1/pods?limit=1"));
     if (answer.status !== 200) throw problem(answer, "list pods");
     const { items, metadata } = List.parse(answer.body);
     return items.length + (metadata.remainingItemCount ?? 0);
@@ -70,7 +61,7 @@ export class KubernetesCluster implements Cluster {
 
   async evict({ namespace, name, uid }: Pick<PodTarget, "namespace" | "name" | "uid">): Promise<Eviction> {
     const eviction = { apiVersion: "policy/v1", kind: "Eviction", metadata: { name, namespace }, deleteOptions: { preconditions: { uid } } };
-    const answer = await this.#ask(() => this.#api.post(`${path(namespace, name)}/eviction`, eviction));
+    const answer = await ask(() => this.#api.post(`${path(namespace, name)}/eviction`, eviction));
     if (answer.status === 200 || answer.status === 201) return { outcome: "accepted" };
     if (answer.status === 404) return { outcome: "gone" };
     // The precondition does not hold, or the pod was changed in between: it is asked again then.
@@ -95,43 +86,21 @@ export class KubernetesCluster implements Cluster {
       },
       type: warning ? "Warning" : "Normal",
       reason,
-      action: "Evict",
+      action: reason.startsWith("Evict") ? "Evict" : "RollBack",
       note: note.slice(0, MAX_NOTE),
       eventTime: new Date(atMs).toISOString().replace("Z", "000Z"),
       reportingController: CONTROLLER,
       reportingInstance: this.#instance,
       regarding: { apiVersion: "v1", kind: "Pod", namespace, name, uid, fieldPath: `spec.containers{${container}}` },
     };
-    const answer = await this.#ask(() => this.#api.post(`/apis/events.k8s.io/v1/namespaces/${encodeURIComponent(namespace)}/events`, event));
+    const answer = await ask(() => this.#api.post(`/apis/events.k8s.io/v1/namespaces/${encodeURIComponent(namespace)}/events`, event));
     // There already: it was written before a crash, or at the attempt before.
     if (![200, 201, 409].includes(answer.status)) throw problem(answer, "create events");
-  }
-
-  async #ask(call: () => Promise<ApiAnswer>): Promise<ApiAnswer> {
-    try {
-      return await call();
-    } catch (cause) {
-      throw new EngineError("ENGINE_UNREACHABLE", `the API server does not answer: ${cause instanceof Error ? cause.message : "unknown"}`, { cause });
-    }
   }
 }
 
 function path(namespace: string, name: string): string {
   return `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`;
-}
-
-function statusOf({ body }: ApiAnswer): z.output<typeof Status> {
-  return Status.safeParse(body).data ?? { message: "", details: { causes: [] } };
-}
-
-/** What the API server has no time for now passes; what it refuses stays refused. */
-function problem(answer: ApiAnswer, right: string): EngineError {
-  const passes = [401, 409, 429, 502, 503, 504].includes(answer.status);
-  const hint = answer.status === 401 || answer.status === 403 ? ` (the actuator's service account needs the right to ${right})` : "";
-  return new EngineError(
-    passes ? "ENGINE_UNREACHABLE" : "ENGINE_REFUSED",
-    `the API server answers ${answer.status}${hint}: ${statusOf(answer).message.slice(0, 300)}`,
-  );
 }
 
 function readPod(body: unknown): ClusterPod {
@@ -143,6 +112,7 @@ function readPod(body: unknown): ClusterPod {
   return {
     ...{ uid, labels, nodeName: spec.nodeName, running: status.phase === "Running", isStatic: Object.hasOwn(annotations, "kubernetes.io/config.mirror") },
     owner: ownerOf(ownerReferences, labels),
+    controllerUid: ownerReferences.find(({ controller }) => controller)?.uid,
     endsMs: deletionTimestamp === undefined ? undefined : Date.parse(deletionTimestamp),
     containers: statuses.map(({ name, containerID, imageID }) => ({
       ...{ name, id: containerID.slice(containerID.indexOf("://") + 3) },

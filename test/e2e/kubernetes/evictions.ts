@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { KubernetesCluster } from "@hullmark/actuator/adapters/kubernetes/kubernetes-cluster";
+import { KubernetesRollouts } from "@hullmark/actuator/adapters/kubernetes/kubernetes-rollouts";
 import { ClusterHands } from "@hullmark/actuator/core/cluster-hands";
 import type { PodTarget } from "@hullmark/actuator/ports/cluster";
 import { ApiServer } from "@hullmark/daemon/api-server";
@@ -256,11 +257,11 @@ export function evictions(of: () => EvictionBed): void {
     expect(await adapter.evict({ ...target, uid: "00000000-0000-0000-0000-000000000000" })).toEqual({ outcome: "gone" });
     expect((await podsOf("evict-till")).map(({ metadata }) => metadata.uid)).toEqual([target.uid]);
 
-    const hands = new ClusterHands({ cluster: adapter, limits: LIMITS, ownNamespace: "hullmark", onUntold: () => {} });
+    const hands = new ClusterHands({ cluster: adapter, rollouts: new KubernetesRollouts(api), limits: LIMITS, ownNamespace: "hullmark", onUntold: () => {} });
     const refusal = async (more: Partial<PodTarget>, owners: readonly string[] = []) => {
       const named = { ...target, container: "web", nodeName: there.spec.nodeName, imageDigests: [digest], driftId: "D-1", driftLogIndex: 0, ...more };
       const intent = { id: randomBytes(16).toString("hex"), actionId: "A-7K2Q", kind: ActionKind.EVICT, containerId, imageId: digest, expiresAtMs: 0, owners };
-      return (await hands.look({ ...intent, target: undefined, node: undefined, pod: named }, [], Date.now())).refusal;
+      return (await hands.look({ ...intent, target: undefined, node: undefined, rollout: undefined, pod: named }, [], Date.now())).refusal;
     };
     expect(await refusal({})).toBeUndefined();
     expect(await refusal({ uid: "00000000-0000-0000-0000-000000000000" })).toBe("other-pod");

@@ -1,6 +1,6 @@
 /** A pod as the API server tells it, cut to what appraisal needs. */
 import { z } from "zod";
-import type { ContainerRole, PodContainer, PodMount, PodRecord, PodVariable, RunningContainer } from "../../ports/pod-view.ts";
+import type { ContainerRole, PodContainer, PodMount, PodOrigin, PodRecord, PodVariable, RunningContainer } from "../../ports/pod-view.ts";
 
 /** The kubelet writes a pod from its own folder to the API server under another uid, with its own here. */
 const MIRROR = "kubernetes.io/config.mirror";
@@ -30,6 +30,7 @@ const Container = z.object({
   resources: z.object({ limits: z.record(z.string(), z.unknown()).optional(), claims: z.array(z.unknown()).optional() }).optional(),
 });
 const Containers = z.array(Container).default([]);
+const Owner = z.object({ kind: z.string(), name: z.string(), uid: z.string(), controller: z.boolean().default(false) });
 const Running = z.object({ startedAt: z.string().nullish() }).nullish();
 const Statuses = z
   .array(z.object({ name: z.string(), containerID: z.string().default(""), state: z.object({ running: Running }).optional() }))
@@ -43,6 +44,8 @@ const Pod = z.object({
     resourceVersion: z.string(),
     deletionTimestamp: z.string().optional(),
     annotations: z.record(z.string(), z.string()).optional(),
+    labels: z.record(z.string(), z.string()).default({}),
+    ownerReferences: z.array(Owner).default([]),
   }),
   spec: z.object({
     nodeName: z.string().default(""),
@@ -80,6 +83,7 @@ export function readPod(raw: unknown): ListedPod {
     resourceVersion: metadata.resourceVersion,
     record: {
       ...{ uid, namespace: metadata.namespace, name: metadata.name, nodeName: spec.nodeName, mirror: own !== undefined },
+      origin: originOf(metadata),
       containers: [...read("container", spec.containers), ...read("init", spec.initContainers), ...read("ephemeral", spec.ephemeralContainers)],
       // Of what is ending, kubelet and agent tell at times of their own.
       running: metadata.deletionTimestamp === undefined ? runningOf(pod.status) : [],
@@ -87,6 +91,19 @@ export function readPod(raw: unknown): ListedPod {
       hostAliases: spec.hostAliases.flatMap(({ ip, hostnames }) => hostnames.map((name) => `${name}:${ip}`)),
     },
   };
+}
+
+/** A Deployment's ReplicaSets have the hash of the template in their names; what a StatefulSet's or DaemonSet's pod was made of is in a label. */
+function originOf({ ownerReferences, labels }: Pod["metadata"]): PodOrigin | undefined {
+  const owner = ownerReferences.find(({ controller }) => controller);
+  if (!owner) return undefined;
+  const { kind, name, uid } = owner;
+  const [template, revision] = [labels["pod-template-hash"], labels["controller-revision-hash"]];
+  if (kind === "ReplicaSet" && template && name.endsWith(`-${template}`))
+    return { owner: { kind, name, uid }, workload: `Deployment/${name.slice(0, -template.length - 1)}`, revision: name };
+  if (kind === "StatefulSet" && revision) return { owner: { kind, name, uid }, workload: `${kind}/${name}`, revision };
+  if (kind === "DaemonSet" && revision) return { owner: { kind, name, uid }, workload: `${kind}/${name}`, revision: `${name}-${revision}` };
+  return undefined;
 }
 
 function runningOf(status: Pod["status"]): RunningContainer[] {

@@ -1,6 +1,7 @@
 /** Nodes, who may enrol, images and coverage. Synchronous; runs in the store's threads. */
 import {
   type AffirmedImageRow,
+  type AffirmedRevisionRow,
   type AllowedEkRow,
   type BaselineRow,
   type BootRow,
@@ -9,6 +10,7 @@ import {
   type ImaRow,
   type JoinTokenRow,
   MAX_AFFIRMED_IMAGES,
+  MAX_AFFIRMED_OF_WORKLOAD,
   type NodeRow,
   type PersonRow,
   type QuoteRow,
@@ -188,6 +190,32 @@ export class FleetTable {
       .map(({ body }) => fromJson<AffirmedImageRow>(body));
   }
 
+  putAffirmedRevision(row: AffirmedRevisionRow): void {
+    const { workload, revision, container, affirmedAtMs } = row;
+    this.#run(
+      `INSERT INTO affirmed_revisions (workload, revision, container, affirmed_ms, body) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET affirmed_ms = excluded.affirmed_ms, body = excluded.body WHERE excluded.affirmed_ms >= affirmed_ms`,
+      workload,
+      revision,
+      container,
+      affirmedAtMs,
+      toJson(row),
+    );
+    this.#run(
+      `DELETE FROM affirmed_revisions WHERE workload = ? AND (revision, container) NOT IN
+       (SELECT revision, container FROM affirmed_revisions WHERE workload = ? ORDER BY affirmed_ms DESC, revision, container LIMIT ${MAX_AFFIRMED_OF_WORKLOAD})`,
+      workload,
+      workload,
+    );
+  }
+
+  readAffirmedRevisions(workload: string): AffirmedRevisionRow[] {
+    return this.#connection
+      .prepare<[string], { body: string }>("SELECT body FROM affirmed_revisions WHERE workload = ? ORDER BY affirmed_ms DESC, revision, container")
+      .all(workload)
+      .map(({ body }) => fromJson<AffirmedRevisionRow>(body));
+  }
+
   addCoverage({ nodeId, hourMs, observedSeconds, unattestedSeconds }: CoverageRow): void {
     this.#run(
       `INSERT INTO coverage (node_id, hour_ms, observed, unattested) VALUES (?, ?, ?, ?)
@@ -211,6 +239,7 @@ export class FleetTable {
     this.#run("DELETE FROM join_tokens WHERE expires_ms < ?", nowMs);
     this.#run("DELETE FROM coverage WHERE hour_ms < ?", coverageBeforeMs);
     this.#run("DELETE FROM affirmed_images WHERE affirmed_ms < ?", nowMs - AFFIRMED_IMAGE_KEPT_MS);
+    this.#run("DELETE FROM affirmed_revisions WHERE affirmed_ms < ?", nowMs - AFFIRMED_IMAGE_KEPT_MS);
   }
 
   #run(sql: string, ...values: (string | number | Buffer)[]): number {

@@ -87,4 +87,10 @@ export const MIGRATIONS: readonly string[] = [
   ) WITHOUT ROWID;
   `,
   "CREATE TABLE people (name TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;",
+  `
+  CREATE TABLE affirmed_revisions (
+    workload TEXT NOT NULL, revision TEXT NOT NULL, container TEXT NOT NULL, affirmed_ms REAL NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (workload, revision, container)
+  ) WITHOUT ROWID;
+  `,
 ];

@@ -69,6 +69,7 @@ function storeOver(writer: ThreadClient, reader: ThreadClient): Store {
     readBaselines: () => reader.call("fleet", "readBaselines"),
     readPeople: () => reader.call("fleet", "readPeople"),
     readImages: () => reader.call("fleet", "readImages"),
+    readAffirmedRevisions: (workload) => reader.call("fleet", "readAffirmedRevisions", workload),
     readAffirmedImages: (nodeId, service) => reader.call("fleet", "readAffirmedImages", nodeId, service),
     readCoverage: (sinceMs) => reader.call("fleet", "readCoverage", sinceMs),
   };

@@ -123,6 +123,7 @@ export class Writes extends Reads {
       for (const row of commit.images ?? []) this.fleet.putImage(row);
       for (const digest of commit.removedImages ?? []) this.fleet.removeImage(digest);
       for (const row of commit.affirmedImages ?? []) this.fleet.putAffirmedImage(row);
+      for (const row of commit.affirmedRevisions ?? []) this.fleet.putAffirmedRevision(row);
       for (const row of commit.coverage ?? []) this.fleet.addCoverage(row);
       for (const write of commit.actions ?? []) this.actions.write(write);
       if (commit.pause !== undefined) this.actions.writePause(commit.pause);

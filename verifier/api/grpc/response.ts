@@ -2,7 +2,7 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import { ActionState, type Actuation, type Response } from "@hullmark/proto/v1/response";
-import { type ResponseEngine, ResponseError } from "../../core/response/index.ts";
+import { type ResponseEngine, ResponseError, toRevision } from "../../core/response/index.ts";
 import type { ActionRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { type AccessServices, actuatorOf, operatorOf } from "./access.ts";
@@ -24,11 +24,25 @@ const OPEN = [ActionState.AWAITING, ActionState.ISSUED];
 const time = (ms: number | undefined) => (ms === undefined ? undefined : timestampFromMs(ms));
 
 function action(row: ActionRow) {
-  const { intent: _intent, number: _number, driftLogIndex: _index, owners: _owners, pod: _pod, target, capture, node, logIndex, approvals, ...same } = row;
+  const {
+    intent: _intent,
+    number: _number,
+    driftLogIndex: _index,
+    owners: _owners,
+    pod: _pod,
+    target,
+    rollout,
+    capture,
+    node,
+    logIndex,
+    approvals,
+    ...same
+  } = row;
   return {
     ...same,
     logIndex: BigInt(logIndex),
     ...(target && { targetReference: target.reference, targetConfigDigest: target.configDigest }),
+    ...(rollout && { targetRevisions: rollout.revisions.map(toRevision) }),
     ...(capture && { capture: { ...capture, bytes: BigInt(capture.bytes) } }),
     ...(node && { marks: [...node.marks], marksDone: [...node.done], actuatorNodeName: node.actuator?.name ?? "" }),
     approvals: approvals.map(({ by, atMs }) => ({ by, at: timestampFromMs(atMs) })),

@@ -1,6 +1,7 @@
 /** What a service could go back to: the images under which it was affirming, noted where that begins and where it ends. Pure. */
 import { Verdict } from "@hullmark/proto/v1/common";
-import type { AffirmedImageRow, WorkloadRow } from "../../ports/rows.ts";
+import type { PodRecord } from "../../ports/pod-view.ts";
+import type { AffirmedImageRow, AffirmedRevisionRow, ContainerOfRevision, EarlierImage, WorkloadRow } from "../../ports/rows.ts";
 import { isDigest, tryParseReference } from "../provenance/reference.ts";
 
 /** Services of one name in two Compose projects are two. @param identity as the node tells it */
@@ -14,6 +15,12 @@ export function serviceOfContainer(identity: {
   return project ? `${project}/${identity.workload}` : identity.workload;
 }
 
+/** @param pod as the API server has it: what its node says of its labels and owners is not asked @param container its name in the specification */
+export function containerOfRevision(pod: PodRecord | undefined, container: string): ContainerOfRevision | undefined {
+  if (!pod?.origin || !pod.containers.some(({ name, role }) => name === container && role !== "ephemeral")) return undefined;
+  return { workload: `${pod.namespace}/${pod.origin.workload}`, revision: pod.origin.revision, container };
+}
+
 /** @param before the row as it was; undefined: there was none */
 export function affirmedImages(row: WorkloadRow, before: WorkloadRow | undefined, nowMs: number): AffirmedImageRow[] {
   const [now, then] = [affirmedImage(row, nowMs), before && affirmedImage(before, nowMs)];
@@ -21,9 +28,25 @@ export function affirmedImages(row: WorkloadRow, before: WorkloadRow | undefined
   return [then, now].filter((each) => each !== undefined);
 }
 
+/** As {@link affirmedImages}, of containers in pods. */
+export function affirmedRevisions(row: WorkloadRow, before: WorkloadRow | undefined, nowMs: number): AffirmedRevisionRow[] {
+  const [now, then] = [affirmedRevision(row, nowMs), before && affirmedRevision(before, nowMs)];
+  if (now?.configDigest === then?.configDigest && now?.revision === then?.revision) return [];
+  return [then, now].filter((each) => each !== undefined);
+}
+
+function affirmedRevision(row: WorkloadRow, affirmedAtMs: number): AffirmedRevisionRow | undefined {
+  const image = imageOf(row);
+  return image && row.inRevision && { ...image, ...row.inRevision, affirmedAtMs };
+}
+
 function affirmedImage(row: WorkloadRow, affirmedAtMs: number): AffirmedImageRow | undefined {
-  const { nodeId, service, configDigest, imageId = "", pinnedReference = "", verdict } = row;
-  if (verdict !== Verdict.AFFIRMING || service === undefined) return undefined;
-  if (!isDigest(configDigest) || !isDigest(imageId) || tryParseReference(pinnedReference)?.digest === undefined) return undefined;
-  return { nodeId, service, configDigest, imageId, reference: pinnedReference, affirmedAtMs };
+  const image = imageOf(row);
+  return image && row.service !== undefined ? { nodeId: row.nodeId, service: row.service, ...image, affirmedAtMs } : undefined;
+}
+
+/** Of one that is affirming, and can be found again. */
+function imageOf({ configDigest, imageId = "", pinnedReference = "", verdict }: WorkloadRow): EarlierImage | undefined {
+  if (verdict !== Verdict.AFFIRMING || !isDigest(configDigest) || !isDigest(imageId)) return undefined;
+  return tryParseReference(pinnedReference)?.digest === undefined ? undefined : { configDigest, imageId, reference: pinnedReference };
 }

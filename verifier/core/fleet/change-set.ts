@@ -1,9 +1,9 @@
 /** Gathers what one step decides (rows and log entries) and puts it together as one draft for the committer. */
-import type { AffirmedImageRow, BootRow, DriftRow, EvidenceWrite, ImaRow, NodeRow, QuoteRow, WorkloadRow } from "../../ports/rows.ts";
+import type { AffirmedImageRow, AffirmedRevisionRow, BootRow, DriftRow, EvidenceWrite, ImaRow, NodeRow, QuoteRow, WorkloadRow } from "../../ports/rows.ts";
 import type { StoreCommit } from "../../ports/store.ts";
 import type { AlertSubject } from "../alerting/subject.ts";
 import type { LogEntry } from "../transparency/entry.ts";
-import { affirmedImages } from "./affirmed-images.ts";
+import { affirmedImages, affirmedRevisions } from "./affirmed-images.ts";
 import type { Draft } from "./committer.ts";
 import { driftFact, nodeVerdict, workloadVerdict } from "./log-facts.ts";
 
@@ -17,6 +17,7 @@ export class ChangeSet {
   /** By number. `entry`: which of the entries tells of it; -1: none. */
   readonly #drifts = new Map<number, { row: DriftRow; entry: number; opened: boolean }>();
   readonly #affirmed: AffirmedImageRow[] = [];
+  readonly #revisions: AffirmedRevisionRow[] = [];
   readonly #subjects: AlertSubject[] = [];
   #node: NodeRow | undefined;
   #quote: QuoteRow | undefined;
@@ -88,6 +89,7 @@ export class ChangeSet {
   workload(row: WorkloadRow, before: WorkloadRow | undefined): void {
     this.#workloads.set(row.containerId, row);
     this.#affirmed.push(...affirmedImages(row, before, this.#nowMs));
+    this.#revisions.push(...affirmedRevisions(row, before, this.#nowMs));
     if (!before || before.verdict !== row.verdict || before.content !== row.content || before.provenance?.status !== row.provenance?.status)
       this.#entries.push(workloadVerdict(row, before, this.#nowMs));
   }
@@ -122,6 +124,7 @@ export class ChangeSet {
           ...(this.#boot && { boots: [this.#boot] }),
           ...(this.#ima && { imas: [this.#ima] }),
           ...(this.#affirmed.length > 0 && { affirmedImages: this.#affirmed }),
+          ...(this.#revisions.length > 0 && { affirmedRevisions: this.#revisions }),
           workloads: [...this.#workloads.values()],
           removedWorkloads: this.#removed,
           drifts: [...this.#drifts.values()].map(({ row, entry, opened }) => ({

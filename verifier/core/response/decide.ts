@@ -1,13 +1,13 @@
 /** What is to be done about one container: from results, policy and what was done before. Pure; whatever is not certain does nothing. */
 import { Verdict } from "@hullmark/proto/v1/common";
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
-import type { ActionRow, DriftRow, EarlierImage, NodeRow, PodTarget, WorkloadRow } from "../../ports/rows.ts";
+import type { ActionRow, DriftRow, EarlierImage, NodeRow, PodTarget, RolloutTarget, WorkloadRow } from "../../ports/rows.ts";
 import { selects } from "../policy/match.ts";
 import type { Policy, ResponseRule, Rung } from "../policy/types.ts";
 import { overLimit } from "./breaker.ts";
 import { causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
 import { endsEviction, isInPod } from "./eviction.ts";
-import { endsRollback, type Rollback, rollbackOf } from "./rollback.ts";
+import { endsRollback, type Rollback, rollbackOf, rolloutOf } from "./rollback.ts";
 
 /** Everything that a decision rests on. */
 export interface Situation {
@@ -23,8 +23,8 @@ export interface Situation {
   /** The pod that the container is of, where the verifier watches its cluster; undefined: not known now. */
   readonly pod: PodTarget | "none" | undefined;
   readonly paused: boolean;
-  /** One listens that could carry this kind of action out. */
-  readonly actuator: (kind: ActionKind) => boolean;
+  /** One listens that could carry it out: on the node, or, of a pod, in the cluster. */
+  readonly actuator: (ofPod: boolean) => boolean;
   /** All that are known, of every node. */
   readonly containers: number;
   readonly nowMs: number;
@@ -61,7 +61,9 @@ export type Decision =
       readonly drift: DriftRow;
       readonly rule: ResponseRule;
       readonly workload: WorkloadRow;
+      /** Of a rollback, one of the two: on a host, or of pods. */
       readonly target: EarlierImage | undefined;
+      readonly rollout: RolloutTarget | undefined;
       readonly pod: PodTarget | undefined;
     };
 
@@ -106,26 +108,34 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
     rule,
     drifts,
     done,
-    misconfigured ? "none" : rollbackOf(situation.rollback, workload, history),
+    misconfigured ? "none" : targetOf(situation, workload, history),
     situation.pod !== "none" && !endsEviction(workload, history),
   );
   if (!found) return idle("alert");
   const kind = KINDS[found.rung];
-  const target = found.rung === "rollback" ? found.target : undefined;
+  const { target } = found;
   const past = pastOf(history, workload, kind, found.drift, policy.mode === "dry-run");
   if (past) return idle(past);
-  const pod = found.rung === "evict" && situation.pod !== "none" ? situation.pod : undefined;
-  if ((found.rung === "rollback" && !target) || (found.rung === "evict" && !pod)) return idle("looking-up");
-  const held = heldBy(situation, kind, history, workload) ?? (found.recurring ? "recurring" : undefined);
+  const rollout = target && "revisions" in target ? target : undefined;
+  const pod = (found.rung === "evict" || rollout) && situation.pod !== "none" ? situation.pod : undefined;
+  if ((found.rung === "rollback" && !target) || ((found.rung === "evict" || rollout) && !pod)) return idle("looking-up");
+  const held = heldBy(situation, pod !== undefined, history, workload) ?? (found.recurring ? "recurring" : undefined);
   if (held) return idle(held);
-  return { act: true, kind, drift: found.drift, rule, workload, target, pod };
+  return { act: true, kind, drift: found.drift, rule, workload, target: target && !("revisions" in target) ? target : undefined, rollout, pod };
+}
+
+type Target = EarlierImage | RolloutTarget;
+
+function targetOf({ rollback, pod }: Situation, workload: WorkloadRow, history: readonly ActionRow[]): Target | "looking-up" | "none" {
+  if (pod === "none") return rollbackOf(rollback, workload, history);
+  return rollback ? rolloutOf(rollback, workload, history) : "looking-up";
 }
 
 interface Found {
   readonly rung: Exclude<Rung, "alert">;
   readonly drift: DriftRow;
   /** Of a rollback; undefined: whether there is one is being looked up. */
-  readonly target: EarlierImage | undefined;
+  readonly target: Target | undefined;
   /** What is replaced has drifted again as often as the last rung is tried. */
   readonly recurring: boolean;
 }
@@ -135,7 +145,7 @@ interface Found {
  * @param done actions on the service that were done @param target "none": it cannot be rolled back, and the rung after that is meant
  * @param evictable as for `target`
  */
-function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: number, target: ReturnType<typeof rollbackOf>, evictable: boolean): Found | undefined {
+function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: number, target: ReturnType<typeof targetOf>, evictable: boolean): Found | undefined {
   const untrusted = drifts.filter((drift) => causeOf(drift) === "untrusted");
   const [drift] = (untrusted.length > 0 ? untrusted : drifts).toSorted((a, b) => b.severity - a.severity || a.number - b.number);
   if (!drift) return undefined;
@@ -145,12 +155,17 @@ function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: number, 
   const due = rungs.slice(Math.min(done, rungs.length - 1));
   const rung = due.find((each) => (each !== "rollback" || target !== "none") && (each !== "evict" || evictable)) ?? "alert";
   if (rung === "alert" || !HEALS[cause].includes(rung)) return undefined;
-  const recurring = REPLACING.has(rung) && done >= rungs.length - 1 + MAX_ATTEMPTS;
+  const replacing = REPLACING.has(rung) || (typeof target === "object" && "revisions" in target);
+  const recurring = replacing && done >= rungs.length - 1 + MAX_ATTEMPTS;
   return { rung, drift, target: rung === "rollback" && typeof target === "object" ? target : undefined, recurring };
 }
 
 /** What was done, tried or forbidden before on this very container. */
-function pastOf(history: readonly ActionRow[], { nodeId, containerId }: WorkloadRow, kind: ActionKind, { id }: DriftRow, dryRun: boolean): Idle | undefined {
+function pastOf(history: readonly ActionRow[], workload: WorkloadRow, kind: ActionKind, { id }: DriftRow, dryRun: boolean): Idle | undefined {
+  const { nodeId, containerId } = workload;
+  // All pods of a workload go back together.
+  if (kind === ActionKind.ROLLBACK && history.some((each) => UNSETTLED.has(each.state) && each.rollout && serviceOf(each) === serviceOf(workload)))
+    return "under-way";
   const same = history.filter((each) => each.nodeId === nodeId && each.containerId === containerId);
   if (same.some(({ state }) => UNSETTLED.has(state))) return "under-way";
   if (same.some(({ state, driftId }) => state === ActionState.DENIED && driftId === id)) return "denied";
@@ -165,14 +180,14 @@ function pastOf(history: readonly ActionRow[], { nodeId, containerId }: Workload
 
 function heldBy(
   { policy, paused, actuator, containers, nowMs }: Situation,
-  kind: ActionKind,
+  ofPod: boolean,
   history: readonly ActionRow[],
   workload: WorkloadRow,
 ): Held | undefined {
   if (paused) return "paused";
   const { freezes, pauseSeconds, hourlyPercent } = policy.response;
   if (freezes.some(({ fromMs, untilMs }) => fromMs <= nowMs && nowMs < untilMs)) return "frozen";
-  if (!actuator(kind) && policy.mode === "enforce") return "no-actuator";
+  if (!actuator(ofPod) && policy.mode === "enforce") return "no-actuator";
   const counted = policy.mode === "dry-run" ? ActionState.DRY_RUN : undefined;
   const issued = history.flatMap((each) => {
     const atMs = each.issuedAtMs ?? (each.state === counted ? each.createdAtMs : undefined);

@@ -5,7 +5,7 @@
 import { INTENT_ID_BYTES } from "@hullmark/proto/codec";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
-import { ActionKind, ActionState, Outcome } from "@hullmark/proto/v1/response";
+import { ActionState, Outcome } from "@hullmark/proto/v1/response";
 import type { ActionRow, ActionWrite, ClaimRow, DriftRow, NodeRow, PauseRow, PodTarget, WorkloadRow } from "../../ports/rows.ts";
 import type { NoteSigner } from "../../ports/signer.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
@@ -475,7 +475,7 @@ export class ResponseEngine {
         rollback,
         paused: this.#pause !== undefined,
         pod: workload && pod(workload),
-        actuator: (kind) => this.#actuators.has(kind === ActionKind.EVICT ? actuatorName.ofCluster(cluster ?? "") : actuatorName.ofNode(nodeId)),
+        actuator: (ofPod) => this.#actuators.has(ofPod ? actuatorName.ofCluster(cluster ?? "") : actuatorName.ofNode(nodeId)),
         containers: Object.values(counts.byVerdict).reduce((sum, n) => sum + n, 0),
         nowMs: nowMs(),
       },
@@ -526,5 +526,6 @@ function isMember(node: NodeRow | undefined): boolean {
 function isSame(decision: Act, row: ActionRow): boolean {
   if (decision.kind !== row.kind) return false;
   if ("node" in decision) return decision.marks.join() === row.node?.marks.join();
-  return decision.pod?.uid === row.pod?.uid && decision.target?.configDigest === row.target?.configDigest;
+  const named = ({ rollout }: Pick<ActionRow, "rollout">): string => rollout?.revisions.map(({ name }) => name).join() ?? "";
+  return decision.pod?.uid === row.pod?.uid && decision.target?.configDigest === row.target?.configDigest && named(decision) === named(row);
 }

@@ -1,6 +1,6 @@
-/** Which image a service goes back to: the one that ran last, is verified now, and is not the present one. Pure. */
+/** Which image a service goes back to: the one that ran last, is verified now, and is not the present one; of pods, which revisions. Pure. */
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
-import type { ActionRow, EarlierImage, WorkloadRow } from "../../ports/rows.ts";
+import type { ActionRow, EarlierImage, RolloutTarget, WorkloadRow } from "../../ports/rows.ts";
 
 /** What policy says now of an image that ran before: `looking-up` passes by itself, and is no word for or against it. */
 export type Standing = "verified" | "looking-up" | "not-verified";
@@ -10,6 +10,13 @@ export interface Rollback {
   readonly never: boolean;
   /** The newest first. */
   readonly earlier: readonly { readonly image: EarlierImage; readonly standing: Standing }[];
+  /** Of a pod whose workload keeps revisions: what made it, by which of them, and all that are known, the last affirmed first. */
+  readonly rollout?: {
+    readonly owner: RolloutTarget["owner"];
+    readonly revision: string;
+    readonly container: string;
+    readonly revisions: readonly (RolloutTarget["revisions"][number] & { readonly standing: Standing })[];
+  };
 }
 
 export const NO_ROLLBACK: Rollback = { never: false, earlier: [] };
@@ -21,10 +28,16 @@ const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.FAILED, ActionS
 /** Why going back to an image came to nothing that is of the image itself; others pass, or hold for whatever would be done to the container. */
 const LASTING: ReadonlySet<string> = new Set(["engine", "no-target-image"]);
 const FORBIDDEN = "rollback-never";
+/** Why a cluster's actuator will not roll the pod's workload back, to whatever revision. Codes of docs/response.md. */
+const FORBIDDEN_ROLLOUT: ReadonlySet<string> = new Set([
+  ...[FORBIDDEN, "protected", "static-pod", "paused-rollout", "no-replicas", "on-delete", "owned-by-controller", "owned-by-argocd", "owned-by-flux"],
+  ...["no-earlier-revision", "other-rollout", "no-right", "not-progressing", "engine"],
+]);
 
 /** It says that going back to this image, or to any, comes to nothing: the one before it, or the next rung, is still to be tried on the container. */
-export function endsRollback({ kind, state, reason }: Pick<ActionRow, "kind" | "state" | "reason">): boolean {
-  return kind === ActionKind.ROLLBACK && FRUITLESS.has(state) && (LASTING.has(reason) || reason === FORBIDDEN);
+export function endsRollback({ kind, state, reason, rollout }: Pick<ActionRow, "kind" | "state" | "reason" | "rollout">): boolean {
+  if (kind !== ActionKind.ROLLBACK || !FRUITLESS.has(state)) return false;
+  return rollout ? FORBIDDEN_ROLLOUT.has(reason) : LASTING.has(reason) || reason === FORBIDDEN;
 }
 
 /** @returns what to go back to; "looking-up": whether there is one, or a newer one is verified, is not known yet */
@@ -43,4 +56,22 @@ export function rollbackOf(
     if (standing === "verified") return image;
   }
   return "none";
+}
+
+/** As {@link rollbackOf}, of a container in a pod. @returns every revision that may be gone back to */
+export function rolloutOf(
+  { never, rollout }: Rollback,
+  { nodeId, containerId, configDigest }: Pick<WorkloadRow, "nodeId" | "containerId" | "configDigest">,
+  history: readonly ActionRow[],
+): RolloutTarget | "looking-up" | "none" {
+  const ended = history.some((each) => each.nodeId === nodeId && each.containerId === containerId && endsRollback(each));
+  if (never || ended || !rollout) return "none";
+  const { owner, revision, container } = rollout;
+  const others = rollout.revisions.filter(
+    ({ name, images }) => name !== revision && images.some((each) => each.container === container && each.configDigest !== configDigest),
+  );
+  // It may be the newest of them.
+  if (others.some(({ standing }) => standing === "looking-up")) return "looking-up";
+  const revisions = others.flatMap(({ standing, ...each }) => (standing === "verified" ? [each] : []));
+  return revisions.length > 0 ? { owner, revisions } : "none";
 }

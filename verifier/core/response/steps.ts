@@ -3,8 +3,9 @@
 import { hash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { MAX_INTENT_BYTES } from "@hullmark/proto/codec";
 import { ActionKind, ActionState, IntentSchema, NodeMark, Outcome } from "@hullmark/proto/v1/response";
-import type { ActionRow, CaptureRow } from "../../ports/rows.ts";
+import type { ActionRow, CaptureRow, RolloutTarget } from "../../ports/rows.ts";
 import { driftId } from "../fleet/drift-id.ts";
 import { entry, text, wireName } from "../fleet/log-facts.ts";
 import type { LogEntry } from "../transparency/entry.ts";
@@ -15,9 +16,11 @@ import type { NodeAct } from "./decide-node.ts";
 export const INTENT_LIFETIME_MS = 300_000;
 /** A report may still be under way when the intent ends. */
 export const REPORT_GRACE_MS = 60_000;
-/** A pod may take long to end, and its actuator tells of it in any case: one from which nothing comes for so long after the issue is not waited for. */
+/** A pod may take long to end, and a rollout to be done, and their actuator tells of it in any case: one from which nothing comes for so long after the issue is not waited for. */
 export const TERMINATING_MS = 86_400_000;
 const MAX_DETAIL_CHARS = 500;
+/** What an actuator takes. */
+const MAX_REVISIONS = 8;
 /** As Docker names images; the node chooses it. */
 const IMAGE_ID = /^sha256:[0-9a-f]{64}$/;
 
@@ -28,7 +31,13 @@ function actionId(number: number): string {
   return driftId(number).replace(/^D/, "A");
 }
 
-export function newAction(number: number, { kind, drift, rule, workload, target, pod }: Act, nodeName: string, state: ActionState, nowMs: number): ActionRow {
+export function newAction(
+  number: number,
+  { kind, drift, rule, workload, target, rollout, pod }: Act,
+  nodeName: string,
+  state: ActionState,
+  nowMs: number,
+): ActionRow {
   const { nodeId, containerId, containerName, imageReference, imageId, configDigest } = workload;
   return {
     ...{
@@ -47,7 +56,7 @@ export function newAction(number: number, { kind, drift, rule, workload, target,
     },
     ...{ driftId: drift.id, driftLogIndex: drift.logIndex, rule: rule.name, owners: rule.owners, createdAtMs: nowMs },
     ...{ issuedAtMs: undefined, expiresAtMs: undefined, intent: undefined, settledAtMs: state === ActionState.DRY_RUN ? nowMs : undefined },
-    ...{ approvalsNeeded: rule.approvals, approvals: [], deniedBy: "", reason: "", detail: "", newContainerId: "", target, pod, logIndex: -1 },
+    ...{ approvalsNeeded: rule.approvals, approvals: [], deniedBy: "", reason: "", detail: "", newContainerId: "", target, rollout, pod, logIndex: -1 },
   };
 }
 
@@ -87,9 +96,18 @@ export function intentBody(row: ActionRow, id: Buffer, verifier: { readonly veri
       ...{ cluster: row.pod.cluster, podNamespace: row.pod.namespace, podName: row.pod.name, podUid: row.pod.uid, podContainer: row.pod.container },
       ...{ podNode: row.nodeName, podImageDigests: [...row.pod.imageDigests] },
     }),
+    ...(row.rollout && { podOwner: row.rollout.owner, revisions: row.rollout.revisions.map(toRevision) }),
     ...{ issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + INTENT_LIFETIME_MS) },
   });
+  // Those that were affirming longest ago are left out where there is no room for all.
+  while (intent.revisions.length > MAX_REVISIONS || (intent.revisions.length > 1 && toBinary(IntentSchema, intent).length > MAX_INTENT_BYTES))
+    intent.revisions.pop();
   return Buffer.from(toBinary(IntentSchema, intent));
+}
+
+/** As the wire has it. */
+export function toRevision({ name, images }: RolloutTarget["revisions"][number]) {
+  return { name, images: images.map(({ container, reference }) => ({ container, digest: reference.slice(reference.lastIndexOf("@") + 1) })) };
 }
 
 export function issued(row: ActionRow, intent: NonNullable<ActionRow["intent"]>, nowMs: number): ActionRow {
@@ -114,7 +132,7 @@ const STATE_OF: Readonly<Partial<Record<Outcome, ActionState>>> = {
 };
 
 /** What an actuator may wait for, in this order. */
-const WAITS: readonly string[] = ["pdb", "terminating"];
+const WAITS: readonly string[] = ["pdb", "terminating", "rolling-out"];
 
 /** It is not done yet. @returns undefined: that says nothing new */
 export function waiting(row: ActionRow, { reason, detail }: Report): ActionRow | undefined {
@@ -127,7 +145,7 @@ export function isOverdue(
   { state, reason, issuedAtMs = 0, expiresAtMs = 0 }: Pick<ActionRow, "state" | "reason" | "issuedAtMs" | "expiresAtMs">,
   nowMs: number,
 ): boolean {
-  const untilMs = reason === "terminating" ? issuedAtMs + TERMINATING_MS : expiresAtMs + REPORT_GRACE_MS;
+  const untilMs = reason === "terminating" || reason === "rolling-out" ? issuedAtMs + TERMINATING_MS : expiresAtMs + REPORT_GRACE_MS;
   return state === ActionState.ISSUED && untilMs <= nowMs;
 }
 
@@ -159,6 +177,11 @@ export function actionFact(row: ActionRow, nowMs: number, by = ""): LogEntry {
       detail: text(row.detail),
       newContainer: row.newContainerId || null,
       ...(row.target && { target: text(row.target.reference), targetConfig: text(row.target.configDigest) }),
+      ...(row.rollout && {
+        owner: text(`${row.rollout.owner.kind}/${row.rollout.owner.name}`),
+        ownerUid: text(row.rollout.owner.uid),
+        revisions: row.rollout.revisions.map(({ name }) => text(name)),
+      }),
       ...(row.node && {
         ...{ marks: row.node.marks.map(markName), marksDone: row.node.done.map(markName), cause: row.node.reason || null },
         actuator: row.node.actuator?.nodeId ?? null,

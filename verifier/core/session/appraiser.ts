@@ -7,7 +7,7 @@ import { MERGED_TREE_ID } from "../appraisal/appraise-merged.ts";
 import { POD_CLAIMS } from "../appraisal/appraise-pod.ts";
 import type { ExpectedTree } from "../appraisal/descent.ts";
 import type { ContainerAppraisal, ContainerRules, ContainerState, LayerFinding } from "../appraisal/types.ts";
-import { serviceOfContainer } from "../fleet/affirmed-images.ts";
+import { containerOfRevision, serviceOfContainer } from "../fleet/affirmed-images.ts";
 import { claimRow, claimRows, vectorRow } from "../fleet/claims.ts";
 import type { DriftSubject } from "../fleet/drift-rows.ts";
 import { effectiveResult } from "../fleet/effective.ts";
@@ -78,7 +78,7 @@ export function appraise(state: ContainerState, context: AppraisalContext, start
   };
   const appraisal = appraiseContainer(input, memo);
   return {
-    row: rowOf(state, view, appraisal, context.node, startedMs),
+    row: { ...rowOf(state, view, appraisal, context.node, startedMs), inRevision: inRevision(context.podStanding) },
     appraisal,
     subject: subjectOf(state, view, context.node),
     imageKey: view.key,
@@ -147,6 +147,10 @@ function* differingLayers(
 const NAME_CHARS = 512;
 const short = (text: string): string => text.slice(0, NAME_CHARS);
 const serviceOf = (identity: ContainerState["identity"]): string | undefined => serviceOfContainer(identity)?.slice(0, NAME_CHARS);
+
+function inRevision(standing: PodStanding | undefined): WorkloadRow["inRevision"] {
+  return standing?.kind === "specified" ? containerOfRevision(standing.pod, standing.container?.name ?? "") : undefined;
+}
 
 function rowOf({ id, identity }: ContainerState, view: ImageView, appraisal: ContainerAppraisal, node: NodeRow, nowMs: number): WorkloadRow {
   const appraised = { verdict: appraisal.verdict, content: appraisal.content, reasons: claimRows(appraisal.reasons) };

@@ -171,7 +171,7 @@ export declare type Intent = Message<"hullmark.v1.Intent"> & {
   node?: NodeTarget | undefined;
 
   /**
-   * Of ACTION_KIND_EVICT alone, as are those below: the cluster whose actuator is meant, and not the node's.
+   * Of ACTION_KIND_EVICT, and of ACTION_KIND_ROLLBACK of a pod, alone, as are those below: the cluster whose actuator is meant, and not the node's.
    *
    * @generated from field: string cluster = 19;
    */
@@ -214,6 +214,20 @@ export declare type Intent = Message<"hullmark.v1.Intent"> & {
    * @generated from field: repeated string pod_image_digests = 25;
    */
   podImageDigests: string[];
+
+  /**
+   * Of ACTION_KIND_ROLLBACK of a pod alone, as is the next: what made the pod.
+   *
+   * @generated from field: hullmark.v1.PodOwner pod_owner = 26;
+   */
+  podOwner?: PodOwner | undefined;
+
+  /**
+   * One to eight, each once: those that may be gone back to. Which of them is the newest the API server says.
+   *
+   * @generated from field: repeated hullmark.v1.Revision revisions = 27;
+   */
+  revisions: Revision[];
 };
 
 /**
@@ -221,6 +235,88 @@ export declare type Intent = Message<"hullmark.v1.Intent"> & {
  * Use `create(IntentSchema)` to create a new message.
  */
 export declare const IntentSchema: GenMessage<Intent>;
+
+/**
+ * A pod's controller, as its ownerReferences have it.
+ *
+ * @generated from message hullmark.v1.PodOwner
+ */
+export declare type PodOwner = Message<"hullmark.v1.PodOwner"> & {
+  /**
+   * `ReplicaSet`, `StatefulSet` or `DaemonSet`.
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string uid = 3;
+   */
+  uid: string;
+};
+
+/**
+ * Describes the message hullmark.v1.PodOwner.
+ * Use `create(PodOwnerSchema)` to create a new message.
+ */
+export declare const PodOwnerSchema: GenMessage<PodOwner>;
+
+/**
+ * A revision of a workload whose containers were affirming, and whose images are verified now.
+ *
+ * @generated from message hullmark.v1.Revision
+ */
+export declare type Revision = Message<"hullmark.v1.Revision"> & {
+  /**
+   * Of its ReplicaSet or ControllerRevision.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * One to sixteen, each container once.
+   *
+   * @generated from field: repeated hullmark.v1.RevisionImage images = 2;
+   */
+  images: RevisionImage[];
+};
+
+/**
+ * Describes the message hullmark.v1.Revision.
+ * Use `create(RevisionSchema)` to create a new message.
+ */
+export declare const RevisionSchema: GenMessage<Revision>;
+
+/**
+ * @generated from message hullmark.v1.RevisionImage
+ */
+export declare type RevisionImage = Message<"hullmark.v1.RevisionImage"> & {
+  /**
+   * In the pod's specification.
+   *
+   * @generated from field: string container = 1;
+   */
+  container: string;
+
+  /**
+   * `sha256:<hex>` of its manifest or index. The repository is the one that the revision names: the actuator is told no other.
+   *
+   * @generated from field: string digest = 2;
+   */
+  digest: string;
+};
+
+/**
+ * Describes the message hullmark.v1.RevisionImage.
+ * Use `create(RevisionImageSchema)` to create a new message.
+ */
+export declare const RevisionImageSchema: GenMessage<RevisionImage>;
 
 /**
  * @generated from message hullmark.v1.SignedIntent
@@ -559,6 +655,13 @@ export declare type Action = Message<"hullmark.v1.Action"> & {
    * @generated from field: string actuator_node_name = 29;
    */
   actuatorNodeName: string;
+
+  /**
+   * Of a rollback of pods: the revisions that may be gone back to, of which the actuator takes the newest that is there.
+   *
+   * @generated from field: repeated hullmark.v1.Revision target_revisions = 30;
+   */
+  targetRevisions: Revision[];
 };
 
 /**
@@ -837,7 +940,8 @@ export enum ActionKind {
   RECREATE = 2,
 
   /**
-   * Another container of the same configuration takes its place, of an earlier image of the same service; the old one is kept, stopped.
+   * Another container of the same configuration takes its place, of an earlier image of the same service; the old one is kept, stopped. Of a pod: what made it
+   * (Deployment, StatefulSet, DaemonSet) goes back to an earlier revision. For the actuator of a cluster.
    *
    * @generated from enum value: ACTION_KIND_ROLLBACK = 3;
    */
@@ -935,7 +1039,7 @@ export enum Outcome {
   REFUSED = 3,
 
   /**
-   * Begun, and waits: not the end. `reason` says for what, `pdb` or `terminating`.
+   * Begun, and waits: not the end. `reason` says for what, `pdb`, `terminating` or `rolling-out`.
    *
    * @generated from enum value: OUTCOME_WAITING = 4;
    */

@@ -1,0 +1,134 @@
+/**
+ * Rolls what makes a pod back to an earlier revision, and is done when all its pods are of that one and available. Nothing is waited for here, as with evictions.
+ * Which revision was gone back to, and for which intent, is in an annotation of the workload, written with its template: a restart, and another actuator, goes on from that.
+ */
+
+import { isDeepStrictEqual } from "node:util";
+import { Outcome } from "@hullmark/proto/v1/response";
+import type { Cluster, ClusterPod, PodEvent, PodTarget } from "../ports/cluster.ts";
+import { EngineError } from "../ports/engine.ts";
+import type { LedgerEntry, Settled } from "../ports/ledger.ts";
+import { ROLLBACK_ANNOTATION, type Rollouts, type RolloutTarget, type Workload } from "../ports/rollouts.ts";
+import type { ActuatorFailpoint } from "./carry-out.ts";
+import type { CheckedIntent } from "./check-intent.ts";
+import { otherPod } from "./check-pod.ts";
+import { type Chosen, chooseRevision, pinned, type RolloutRefusal } from "./check-rollout.ts";
+import { gitOpsOwner, nameOfOwner } from "./gitops.ts";
+import type { LocalLimits, Waiting } from "./hands.ts";
+
+/** A rollout that its controller does not end, nor give up (progressDeadlineSeconds): given up so long after it was asked for. */
+export const ROLLOUT_MS = 1_800_000;
+const MAX_DETAIL_CHARS = 500;
+
+export interface RolloutServices {
+  readonly cluster: Cluster;
+  readonly rollouts: Rollouts;
+  readonly limits: LocalLimits;
+  readonly ownNamespace: string;
+}
+
+/** Why not, for people too. */
+export interface Refused {
+  readonly refusal: RolloutRefusal | "no-right" | NonNullable<ReturnType<typeof otherPod>>;
+  readonly detail: string;
+}
+
+type Asked = Pick<CheckedIntent, "pod" | "containerId" | "rollout">;
+
+export class RolloutHands {
+  readonly #services: RolloutServices;
+
+  constructor(services: RolloutServices) {
+    this.#services = services;
+  }
+
+  /** @param found the pod of the name that the intent says @throws EngineError ENGINE_UNREACHABLE */
+  async choose(asked: Asked, found: ClusterPod | undefined): Promise<Refused | (Chosen & { readonly workload: Workload })> {
+    const { limits, ownNamespace } = this.#services;
+    const other = otherPod(asked, found, limits, ownNamespace);
+    if (other || !asked.pod || !asked.rollout || !found) return { refusal: other ?? "gone", detail: "" };
+    try {
+      return await this.#choose(asked.pod, asked.rollout, found);
+    } catch (error) {
+      if (!(error instanceof EngineError) || error.code === "ENGINE_UNREACHABLE") throw error;
+      return { refusal: "no-right", detail: error.message };
+    }
+  }
+
+  async #choose(pod: PodTarget, target: RolloutTarget, found: ClusterPod): Promise<Refused | (Chosen & { readonly workload: Workload })> {
+    const { rollouts } = this.#services;
+    const workload = await rollouts.find(pod.namespace, target.owner);
+    if (!workload) return { refusal: "other-owner", detail: "" };
+    const look = (name: string) => rollouts.revision(pod.namespace, workload.kind, name);
+    const [present, ...revisions] = await Promise.all([look(presentRevision(target, found, workload)), ...target.revisions.map(({ name }) => look(name))]);
+    const facts = { workload, present, revisions: revisions.filter((each) => each !== undefined) };
+    const chosen = chooseRevision(target, found, pod.container, pod.imageDigests, facts);
+    return typeof chosen === "string" ? { refusal: chosen, detail: detailOf(chosen, workload) } : { ...chosen, workload };
+  }
+
+  /** One step, as far as it goes now. @throws EngineError ENGINE_UNREACHABLE: to be called again */
+  async step(entry: LedgerEntry, pod: PodTarget, nowMs: number, tell: Tell, passing: (point: ActuatorFailpoint) => void): Promise<Settled | Waiting> {
+    const { cluster, rollouts } = this.#services;
+    const { rollout, intentId } = entry;
+    if (!rollout) return failed("engine", "the ledger names no workload");
+    const workload = await rollouts.find(pod.namespace, rollout.owner).catch(refusedByServer);
+    if (workload instanceof EngineError) return failed("engine", workload.message);
+    const [by, revision = ""] = workload?.annotations[ROLLBACK_ANNOTATION]?.split("/") ?? [];
+    if (workload && by === intentId) return await this.#follow(entry, rollout, workload, revision, nowMs);
+    if (nowMs >= entry.expiresAtMs) return failed("expired", "the API server did not let it be asked in time");
+    const chosen = await this.choose({ pod, rollout, containerId: entry.containerId }, await cluster.find(pod));
+    if ("refusal" in chosen) return { outcome: Outcome.REFUSED, reason: chosen.refusal, detail: chosen.detail.slice(0, MAX_DETAIL_CHARS), newContainerId: "" };
+    await tell("RollingBack", `its ${nameOf(chosen.workload)} is rolled back to ${chosen.revision.name}`);
+    passing("rolling-back");
+    const refused = await rollouts.apply(chosen.workload, chosen.template, `${intentId}/${chosen.revision.name}`).catch(refusedByServer);
+    passing("rolled-back");
+    if (refused instanceof EngineError) return failed("engine", refused.message);
+    return { waitsFor: "rolling-out", detail: said(chosen.workload, chosen.revision.name) };
+  }
+
+  async #follow({ receivedAtMs }: LedgerEntry, target: RolloutTarget, workload: Workload, name: string, nowMs: number): Promise<Settled | Waiting> {
+    const verified = target.revisions.find((each) => each.name === name);
+    const revision = verified && (await this.#services.rollouts.revision(workload.namespace, workload.kind, name));
+    const wanted = revision && pinned(revision.template, verified, workload.template);
+    if (wanted && !isDeepStrictEqual(wanted, workload.template)) return failed("other-rollout", "something else was rolled out since");
+    const { progress } = workload;
+    if (progress.state === "done") return { outcome: Outcome.DONE, reason: "", detail: said(workload, name), newContainerId: "" };
+    if (progress.state === "stuck") return failed("not-progressing", progress.why);
+    if (nowMs - receivedAtMs > ROLLOUT_MS) return failed("not-progressing", `${said(workload, name)}, which takes longer than 30 minutes`);
+    return { waitsFor: "rolling-out", detail: said(workload, name) };
+  }
+}
+
+function detailOf(refusal: RolloutRefusal, workload: Workload): string {
+  const owner = gitOpsOwner(workload);
+  if (refusal === "owned-by-controller") return `${nameOf(workload)} is of ${workload.controller}`;
+  return owner && refusal.startsWith("owned-by-")
+    ? `${nameOf(workload)} is applied by ${nameOfOwner(owner)}: revert there what brought the image`
+    : nameOf(workload);
+}
+
+export type Tell = (reason: PodEvent["reason"], note: string) => Promise<void>;
+
+function nameOf({ kind, name }: Workload): string {
+  return `${kind} ${name}`;
+}
+
+function said(workload: Workload, revision: string): string {
+  return `${nameOf(workload)} back to ${revision}`;
+}
+
+/** A ReplicaSet is a revision itself; what a StatefulSet's or DaemonSet's pod was made of is in a label. */
+function presentRevision({ owner }: RolloutTarget, { labels }: ClusterPod, { kind, name }: Workload): string {
+  const revision = labels["controller-revision-hash"] ?? "";
+  if (kind === "Deployment") return owner.name;
+  return kind === "DaemonSet" ? `${name}-${revision}` : revision;
+}
+
+function failed(reason: string, detail: string): Settled {
+  return { outcome: Outcome.FAILED, reason, detail: detail.slice(0, MAX_DETAIL_CHARS), newContainerId: "" };
+}
+
+function refusedByServer(error: unknown): EngineError {
+  if (error instanceof EngineError && error.code !== "ENGINE_UNREACHABLE") return error;
+  throw error;
+}

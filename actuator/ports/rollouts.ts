@@ -1,0 +1,93 @@
+/** What makes pods and keeps revisions: Deployments, StatefulSets, DaemonSets. Methods reject with EngineError, as those of the cluster do. */
+
+/** What an intent says of where to go back to. An attacker who holds the verifier chooses it. */
+export interface RolloutTarget {
+  /** Controller of the pod that has drifted, as the pod has it. */
+  readonly owner: PodOwner;
+  readonly revisions: readonly VerifiedRevision[];
+}
+
+export interface PodOwner {
+  /** `ReplicaSet`, `StatefulSet` or `DaemonSet`. */
+  readonly kind: string;
+  readonly name: string;
+  readonly uid: string;
+}
+
+/** A revision that may be gone back to. */
+export interface VerifiedRevision {
+  /** Of its ReplicaSet or ControllerRevision. */
+  readonly name: string;
+  /** Which image each of its containers is to be of: `sha256:<hex>` of manifest or index. */
+  readonly images: readonly { readonly container: string; readonly digest: string }[];
+}
+
+interface TemplateContainer {
+  readonly name: string;
+  readonly image: string;
+  readonly [more: string]: unknown;
+}
+
+/** Of pods, as the API server has it but for what it sets itself (`pod-template-hash`, times). Whoever may write workloads wrote it. */
+export interface PodTemplate {
+  readonly spec: {
+    readonly containers: readonly TemplateContainer[];
+    readonly initContainers?: readonly TemplateContainer[] | undefined;
+    readonly [more: string]: unknown;
+  };
+  readonly [more: string]: unknown;
+}
+
+export const WORKLOAD_KINDS = ["Deployment", "StatefulSet", "DaemonSet"] as const;
+export type WorkloadKind = (typeof WORKLOAD_KINDS)[number];
+
+export interface Workload {
+  readonly kind: WorkloadKind;
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly resourceVersion: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  /** Who wrote fields of it, by their own names. */
+  readonly managers: readonly string[];
+  /** `KIND/NAME` of what made the workload itself, and would put it back; undefined: nothing did. */
+  readonly controller: string | undefined;
+  /** Pods that are wanted. */
+  readonly replicas: number;
+  readonly paused: boolean;
+  /** Another template is not rolled out to all pods by itself: strategy OnDelete, or a partition. */
+  readonly byHand: boolean;
+  readonly template: PodTemplate;
+  /** Of the template that is wanted now. `stuck`: the words of its controller, which has given it up. */
+  readonly progress: { readonly state: "done" | "under-way" } | { readonly state: "stuck"; readonly why: string };
+}
+
+/** What applies a workload from a repository. */
+export interface GitOpsOwner {
+  readonly tool: "argocd" | "flux";
+  readonly kind: "Application" | "Kustomization" | "HelmRelease";
+  readonly namespace: string;
+  readonly name: string;
+}
+
+export interface Revision {
+  readonly name: string;
+  /** Counts up with each rollout. */
+  readonly number: number;
+  /** Uid of the workload that it is of. */
+  readonly ownerUid: string | undefined;
+  readonly template: PodTemplate;
+}
+
+/** The annotation of a workload that {@link Rollouts.apply} sets. */
+export const ROLLBACK_ANNOTATION = "hullmark.dev/rolled-back";
+
+export interface Rollouts {
+  /** What stands over a pod by its controller: each is looked up by name and must have the uid. undefined: there is none. */
+  find(namespace: string, owner: PodOwner): Promise<Workload | undefined>;
+  /** undefined: there is none of that name. */
+  revision(namespace: string, kind: WorkloadKind, name: string): Promise<Revision | undefined>;
+  /** Puts the template in, and nothing else but the annotation, on the condition that uid and resourceVersion are still those. @throws EngineError ENGINE_UNREACHABLE also where they are not */
+  apply(workload: Workload, template: PodTemplate, annotation: string): Promise<void>;
+}
