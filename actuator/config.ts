@@ -2,7 +2,7 @@
 import { hostPort, parseConfigFile, readConfigFile } from "@hullmark/daemon";
 import { compileGlob } from "@hullmark/proto/codec";
 import { Encrypter } from "age-encryption";
-import { z } from "zod";
+import * as z from "zod";
 
 const glob = z.string().refine((text) => {
   try {

@@ -1,7 +1,7 @@
 /** The agent's configuration file: YAML, strict keys, errors with their places. deploy/config/agent.example.yaml explains every key. */
 import { hostname } from "node:os";
 import { hostPort, parseConfigFile, readConfigFile } from "@hullmark/daemon";
-import { z } from "zod";
+import * as z from "zod";
 
 const ConfigSchema = z.strictObject({
   /** Name of this node for people; its identity is the TPM's. */

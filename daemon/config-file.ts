@@ -1,7 +1,7 @@
 /** Configuration files: YAML, strict keys, every mistake with its place. The operator writes them; they are trusted, but bounded all the same. */
 import { readFileSync } from "node:fs";
 import { type Document, isMap, LineCounter, parseDocument } from "yaml";
-import { z } from "zod";
+import * as z from "zod";
 
 const MAX_CONFIG_BYTES = 1 << 20;
 

@@ -1,22 +1,23 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { build, type Plugin } from "esbuild";
+import { type BuildOptions, build, type Plugin } from "esbuild";
+import { builtins, DEFERRED, deferred } from "./bundle-plugins.ts";
 
-// Makes dist/{agent,verifier,hullmark}.js: one file each, started by plain `node`, with the native addons beside them. An agent so
+// Makes dist/{agent,actuator,verifier}.js: one file each, started by plain `node`, with the native addons beside them. An agent so
 // bundled takes some 15 MB less memory than the same from node_modules, and its dependency closure is what is in the file.
+// The command is dist/hullmark.js and the dist/hullmark-*.js that it loads as it needs them: it starts anew for each question.
 
 const REPOSITORY = new URL("..", import.meta.url).pathname;
 const DIST = join(REPOSITORY, "dist");
 /** Built beside and then renamed, so that dist/ is never half a build. */
 const BUILT = join(REPOSITORY, `build/dist-${process.pid}`);
 
-const ENTRIES: Readonly<Record<string, string>> = {
+const PROGRAMS: Readonly<Record<string, string>> = {
   agent: "agent/main.ts",
   actuator: "actuator/main.ts",
   verifier: "verifier/main.ts",
-  hullmark: "cli/main.ts",
 };
 
 /** Entries of worker threads; the module that starts one names the same file when it runs from a bundle. */
@@ -28,8 +29,7 @@ const THREADS: Readonly<Record<string, string>> = {
 
 /** CommonJS modules inside an ES module bundle want these three. */
 const BANNER = [
-  'import { createRequire as __createRequire } from "node:module";',
-  "const require = __createRequire(import.meta.url);",
+  'const require = process.getBuiltinModule("node:module").createRequire(import.meta.url);',
   "const __filename = import.meta.filename;",
   "const __dirname = import.meta.dirname;",
 ].join("\n");
@@ -84,17 +84,14 @@ function writeSums(): void {
   writeFileSync(join(BUILT, "SHA256SUMS"), lines.join(""));
 }
 
-mkdirSync(BUILT, { recursive: true });
-await build({
+const OPTIONS = {
   absWorkingDir: REPOSITORY,
-  entryPoints: Object.entries({ ...ENTRIES, ...THREADS }).map(([out, path]) => ({ in: join(REPOSITORY, path), out })),
   outdir: BUILT,
   bundle: true,
   platform: "node",
   target: "node22",
   format: "esm",
   banner: { js: BANNER },
-  plugins: [replace],
   minifyWhitespace: true,
   minifySyntax: true,
   minifyIdentifiers: true,
@@ -102,6 +99,20 @@ await build({
   sourcemap: "linked",
   legalComments: "linked",
   logLevel: "warning",
+} as const satisfies BuildOptions;
+
+mkdirSync(BUILT, { recursive: true });
+await build({
+  ...OPTIONS,
+  entryPoints: Object.entries({ ...PROGRAMS, ...THREADS }).map(([out, path]) => ({ in: join(REPOSITORY, path), out })),
+  plugins: [replace],
+});
+await build({
+  ...OPTIONS,
+  entryPoints: [{ in: join(REPOSITORY, "cli/main.ts"), out: "hullmark" }, ...DEFERRED.map(({ out }) => ({ in: out, out }))],
+  splitting: true,
+  chunkNames: "hullmark-[name]-[hash]",
+  plugins: [replace, builtins, deferred],
 });
 // The command is started by its own name, or by one of kubectl's.
 chmodSync(join(BUILT, "hullmark.js"), 0o755);
@@ -109,4 +120,7 @@ copyAddons();
 writeSums();
 rmSync(DIST, { recursive: true, force: true });
 renameSync(BUILT, DIST);
-for (const name of Object.keys(ENTRIES)) console.log(`dist/${name}.js ${Math.round(statSync(join(DIST, `${name}.js`)).size / 1024)} KiB`);
+for (const name of [...Object.keys(PROGRAMS), "hullmark"]) {
+  const bytes = globSync(`${name}{,-*}.js`, { cwd: DIST }).reduce((sum, file) => sum + statSync(join(DIST, file)).size, 0);
+  console.log(`dist/${name}.js ${Math.round(bytes / 1024)} KiB`);
+}

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "pino";
-import { z } from "zod";
+import * as z from "zod";
 import { type ApiServer, type FollowedObject, inForce, reportObject, teamPolicies } from "./adapters/kubernetes/index.ts";
 import { takingObjects } from "./cluster-objects.ts";
 import type { VerifierConfig } from "./config.ts";

@@ -2,7 +2,7 @@
 import { hostname } from "node:os";
 import { dirname, resolve } from "node:path";
 import { hostPort, parseConfigFile, readConfigFile } from "@hullmark/daemon";
-import { z } from "zod";
+import * as z from "zod";
 import { tokenUriProblem } from "./adapters/pkcs11/index.ts";
 import { REGION_PATTERN } from "./core/enrolment/peer-identity.ts";
 

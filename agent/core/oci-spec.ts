@@ -1,5 +1,5 @@
 /** The OCI runtime configuration (`config.json`, OCI Runtime Specification 1.1) by which a container was really started, as far as it is appraised. */
-import { z } from "zod";
+import * as z from "zod";
 
 /** Larger ones are not read. */
 export const MAX_SPEC_BYTES = 4 * 1024 * 1024;

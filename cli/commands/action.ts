@@ -13,7 +13,7 @@ import { actionKindWord, actionStateWord, age, nodeMarkWords, toMs } from "../ou
 const REASON = "-m, --reason <text>";
 
 export function actionCommand(): Command {
-  const action = new Command("action").description("what is done about drift: to see, to approve, to stop");
+  const action = new Command("action");
   for (const each of [lsCommand(), showCommand(), approveCommand(), denyCommand(), pauseCommand(), resumeCommand()]) action.addCommand(each);
   return action;
 }

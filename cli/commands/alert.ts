@@ -10,7 +10,7 @@ const SEVERITIES = { info: Severity.INFO, low: Severity.LOW, medium: Severity.ME
 type SeverityWord = keyof typeof SEVERITIES;
 
 export function alertCommand(): Command {
-  return new Command("alert").description("whom the verifier tells").addCommand(testCommand());
+  return new Command("alert").addCommand(testCommand());
 }
 
 function testCommand(): Command {

@@ -11,7 +11,6 @@ import { toMs } from "../output/words.ts";
 
 export function baselineCommand(): Command {
   return new Command("baseline")
-    .description("what nodes of a pool should have booted and run: proposed from nodes, approved by somebody else")
     .addCommand(listCommand())
     .addCommand(proposeCommand())
     .addCommand(diffCommand())

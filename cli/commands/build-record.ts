@@ -11,7 +11,10 @@ import { LOCK_FILES, MAX_LOCK_BYTES, type Material, materialsOf } from "../recor
 import { type BuildPrivileges, privilegesOf } from "../record/privileges.ts";
 import { redactor } from "../record/redact.ts";
 import { baseMaterial, buildRecord, repositoryUrl, type SourceFacts } from "../record/slsa-record.ts";
-import { type CommandIo, isUri, outcome, processIo, repeated, SigningError } from "../signing/index.ts";
+import { SigningError } from "../signing/errors.ts";
+import { type CommandIo, outcome, processIo } from "../signing/io.ts";
+import { isUri } from "../signing/predicate.ts";
+import { repeated } from "../signing/registry.ts";
 
 interface BuildRecordFlags {
   readonly out: string;
@@ -33,7 +36,6 @@ const MAX_VERSION_CHARS = 200;
 /** Exit: 0 built and recorded, 1 the command failed (nothing is recorded), 2 usage, 3 not recorded. */
 export function buildRecordCommand(io: CommandIo = processIo()): Command {
   return new Command("build-record")
-    .description("run a build step and write down what went into it: source, command, tools, bases, locked packages (SLSA provenance v1)")
     .argument("<command...>", "after --: the build step")
     .requiredOption("--out <file>", "where the record goes; replaced when the build succeeds")
     .requiredOption("--builder <uri>", "what builds: the identity that policy knows it by")

@@ -3,22 +3,11 @@ import type { Difference } from "@hullmark/verifier/core/appraisal/types";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
-import {
-  type BuildStep,
-  type CommandIo,
-  compareImages,
-  type FileDifference,
-  type ImageComparison,
-  type ImageContent,
-  openRegistry,
-  outcome,
-  processIo,
-  type RegistryFlags,
-  type ReplayedLayers,
-  readImageContent,
-  SigningError,
-  withRegistryOptions,
-} from "../signing/index.ts";
+import { type BuildStep, compareImages, type FileDifference, type ImageComparison } from "../signing/compare-images.ts";
+import { SigningError } from "../signing/errors.ts";
+import { type ImageContent, type ReplayedLayers, readImageContent } from "../signing/image-content.ts";
+import { type CommandIo, outcome, processIo } from "../signing/io.ts";
+import { openRegistry, type RegistryFlags, withRegistryOptions } from "../signing/registry.ts";
 
 interface DiffFlags extends RegistryFlags {
   readonly platform?: string;
@@ -32,7 +21,6 @@ const SIGNS: Readonly<Record<FileDifference["change"], string>> = { added: "+", 
 /** Exit: 0 the same files and configuration, 1 not, 2 usage, 3 cannot tell. */
 export function diffCommand(io: CommandIo = processIo()): Command {
   const command = new Command("diff")
-    .description("tell whether two images have the same files and configuration, and if not, what differs and which build step made it")
     .argument("<image>", "host[:port]/name[:tag][@sha256:…]")
     .argument("<other>", "the image to hold against it")
     .option("--platform <os/arch>", "of indexes: which platform's images")

@@ -6,7 +6,6 @@ import { hostCommand, print } from "./up.ts";
 
 export function downCommand(): Command {
   return new Command("down")
-    .description("stop verifier and agent of this host and remove everything of them; containers run on")
     .option("--state <dir>", "where everything is kept", DEFAULT_STATE)
     .option("--keep-state", "keep keys, log and what is known, for a later up")
     .addHelpText("after", "\nExit: 0 down, 2 usage, 3 something could not be stopped")

@@ -17,7 +17,7 @@ import { actorWord, age, pathWord, severityWord, stateWord } from "../output/wor
 const EXITS = "\nExit: 0 clean, 1 drift, 2 usage, 3 cannot tell (nothing drifted, something could not be judged)";
 
 export function driftCommand(): Command {
-  const drift = new Command("drift").description("what differs from what was signed");
+  const drift = new Command("drift");
   drift.addCommand(lsCommand()).addCommand(showCommand()).addCommand(watchCommand()).addCommand(explainCommand()).addCommand(ackCommand());
   return drift;
 }

@@ -23,7 +23,7 @@ interface RunOptions {
 }
 
 export function drillCommand(): Command {
-  return new Command("drill").description("try the alarm").addCommand(runCommand());
+  return new Command("drill").addCommand(runCommand());
 }
 
 function runCommand(): Command {

@@ -12,7 +12,7 @@ import { exportCommand, verifyCommand } from "./incident-record.ts";
 const EXITS = "\nExit: 0 clean, 1 an incident stands, 2 usage, 3 cannot tell (none stands, something could not be judged)";
 
 export function incidentCommand(): Command {
-  const incident = new Command("incident").description("drift as people deal with it: the same file of the same image, on however many nodes, once");
+  const incident = new Command("incident");
   for (const each of [lsCommand(), showCommand(), ackCommand(), exportCommand(oneIncident), verifyCommand()]) incident.addCommand(each);
   return incident;
 }

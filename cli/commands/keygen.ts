@@ -1,15 +1,7 @@
 import { Command } from "commander";
-import {
-  type CommandIo,
-  generateKeyPair,
-  loadSigningKey,
-  makeTokenKey,
-  outcome,
-  PASSPHRASE_VARIABLE,
-  processIo,
-  SigningError,
-  writeNew,
-} from "../signing/index.ts";
+import { SigningError } from "../signing/errors.ts";
+import { type CommandIo, outcome, processIo } from "../signing/io.ts";
+import { generateKeyPair, loadSigningKey, makeTokenKey, PASSPHRASE_VARIABLE, writeNew } from "../signing/keys.ts";
 
 interface KeygenFlags {
   readonly prefix: string;
@@ -20,7 +12,6 @@ interface KeygenFlags {
 /** `hullmark keygen`: writes PREFIX.key (mode 0600) and PREFIX.pub; of a key in a token the public half alone. Exit: 0 written, 2 the token or its key cannot be used, 3 not written. */
 export function keygenCommand(io: CommandIo = processIo()): Command {
   return new Command("keygen")
-    .description("make a key pair for signing images (ECDSA P-256)")
     .option("--prefix <path>", "files to write: PREFIX.key and PREFIX.pub", "hullmark")
     .option("--key <uri>", "make it in a PKCS#11 token (pkcs11:token=…;object=NAME?module-path=…&pin-source=…), and write PREFIX.pub only")
     .option("--existing", "with --key: make nothing, write the public half of the key that is there")

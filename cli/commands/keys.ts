@@ -15,7 +15,7 @@ import { age, toMs } from "../output/words.ts";
 const REASON = "-m, --reason <text>";
 
 export function keysCommand(): Command {
-  const keys = new Command("keys").description("the verifier's own keys: how old they are, new ones in their place, and what to know it by");
+  const keys = new Command("keys");
   for (const each of [lsCommand(), rotateCommand(), retireCommand(), trustCommand()]) keys.addCommand(each);
   return keys;
 }

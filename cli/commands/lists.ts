@@ -20,7 +20,6 @@ interface ListOptions {
 /** One list command: how to fetch, watch and show one kind of thing. */
 interface Listing<T> {
   readonly name: string;
-  readonly description: string;
   readonly headers: (wide: boolean) => string[];
   readonly row: (item: T, wide: boolean, nowMs: number) => string[];
   readonly view: (item: T) => unknown;
@@ -35,7 +34,6 @@ interface Listing<T> {
 
 function listCommand<T>(listing: Listing<T>): Command {
   return new Command(listing.name)
-    .description(listing.description)
     .addOption(formatOption())
     .option("-w, --watch", "go on and print every change")
     .addHelpText("after", `\nExit: ${listing.exits ?? "0 clean, 1 drift, 2 usage, 3 cannot tell"}`)
@@ -71,7 +69,6 @@ function worst(verdicts: readonly Verdict[]): number {
 export function nodesCommand(): Command {
   return listCommand<Node>({
     name: "nodes",
-    description: "nodes, how far their word can be trusted, and how fresh it is",
     headers: (wide) => ["NODE", "VERDICT", "TRUST", "SEEN", "QUOTE", "CONTAINERS", "REASON", ...(wide ? ["ID", "KERNEL", "RUNTIME", "CHANGES", "AGENT"] : [])],
     row: (node, wide, nowMs) => [
       printable(node.name, 60),
@@ -97,7 +94,6 @@ export function nodesCommand(): Command {
 export function workloadsCommand(): Command {
   return listCommand<Workload>({
     name: "workloads",
-    description: "containers and what is known of each: content and provenance apart",
     headers: (wide) => ["WORKLOAD", "CONTAINER", "NODE", "VERDICT", "CONTENT", "PROVENANCE", "DRIFTS", "REASON", ...(wide ? ["ID", "IMAGE", "STARTED"] : [])],
     row: (item, wide, nowMs) => [
       printable(item.workload, 60),
@@ -138,7 +134,6 @@ export function workloadsCommand(): Command {
 export function imagesCommand(): Command {
   return listCommand<Image>({
     name: "images",
-    description: "images in use: reference values and who vouched for them",
     headers: (wide) => ["IMAGE", "REFERENCE", "PROVENANCE", "BY", "LAYERS", "FILES", "CONTAINERS", "DETAIL", ...(wide ? ["CONFIG", "PLATFORM"] : [])],
     row: (image, wide) => [
       printable(image.references.find((reference) => !reference.startsWith("sha256:")) ?? image.configDigest, 80),

@@ -34,7 +34,7 @@ interface VerifyOptions extends SourceOptions {
 }
 
 export function logCommand({ out, err, exit }: CommandOutput): Command {
-  const log = new Command("log").description("check the tamper-evident log");
+  const log = new Command("log");
   const failed = (message: string, code: number): void => {
     err(`hullmark log: ${message}\n`);
     exit(code);

@@ -2,19 +2,9 @@
 import { isImageEntry, parseManifest } from "@hullmark/verifier/core/provenance/index";
 import { Command } from "commander";
 import { formatOption, isData, serialize } from "../output/format.ts";
-import {
-  type AttachedFiles,
-  attachFileManifest,
-  type CommandIo,
-  type ExitCode,
-  type FoundImage,
-  findImage,
-  openRegistry,
-  outcome,
-  processIo,
-  subjectsOf,
-  withRegistryOptions,
-} from "../signing/index.ts";
+import { type AttachedFiles, attachFileManifest } from "../signing/file-manifest.ts";
+import { type CommandIo, type ExitCode, outcome, processIo } from "../signing/io.ts";
+import { type FoundImage, findImage, openRegistry, subjectsOf, withRegistryOptions } from "../signing/registry.ts";
 import { type SignFlags, signerOf, withSigner } from "./sign.ts";
 
 interface ManifestFlags extends SignFlags {
@@ -24,7 +14,6 @@ interface ManifestFlags extends SignFlags {
 /** Exit: 0 attached, 2 usage, 3 not attached. */
 export function manifestCommand(io: CommandIo = processIo()): Command {
   const command = new Command("manifest")
-    .description("attach a signed file manifest to an image: verifiers whose policy trusts its signer for it fetch that in place of the layers")
     .argument("<image>", "host[:port]/name[:tag][@sha256:…]; of an index each of its images, or that of --platform")
     .option("--platform <os/arch>", "of an index: only this platform's image");
   return withRegistryOptions(withSigner(command))

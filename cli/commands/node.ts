@@ -20,7 +20,6 @@ const RETRY_MS = 500;
 
 export function nodeCommand(): Command {
   return new Command("node")
-    .description("one node in full; let nodes join, and shut them out")
     .addCommand(showCommand())
     .addCommand(quoteCommand())
     .addCommand(tokenCommand())

@@ -22,7 +22,7 @@ const ROLES = ["viewer", "responder", "approver", "admin"];
 const FORWARDED = { name: "cluster", address: "localhost:7443", logUrl: "http://localhost:7480/log" };
 
 export function personCommand(): Command {
-  const person = new Command("person").description("who may ask and decide: a certificate for each, with a role");
+  const person = new Command("person");
   for (const each of [addCommand(), lsCommand(), revokeCommand()]) person.addCommand(each);
   return person;
 }

@@ -19,5 +19,5 @@ export function playbookCommand(): Command {
         return EXIT.clean;
       }),
     );
-  return new Command("playbook").description("what to do about drift, step by step").addCommand(show);
+  return new Command("playbook").addCommand(show);
 }

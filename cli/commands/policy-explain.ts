@@ -5,21 +5,13 @@ import { printable } from "@hullmark/verifier/core/text/printable";
 import { RegistryError } from "@hullmark/verifier/ports/registry";
 import { Command } from "commander";
 import { parse } from "yaml";
-import { z } from "zod";
+import * as z from "zod";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
-import {
-  type CommandIo,
-  type ExitCode,
-  type ExplainedImage,
-  explainImage,
-  openRegistry,
-  outcome,
-  type RegistryFlags,
-  readText,
-  repeated,
-  SigningError,
-  withRegistryOptions,
-} from "../signing/index.ts";
+import { SigningError } from "../signing/errors.ts";
+import { type ExplainedImage, explainImage } from "../signing/explain-image.ts";
+import { type CommandIo, type ExitCode, outcome } from "../signing/io.ts";
+import { readText } from "../signing/keys.ts";
+import { openRegistry, type RegistryFlags, repeated, withRegistryOptions } from "../signing/registry.ts";
 import { readPolicy } from "./policy-file.ts";
 
 interface ContainerFlags extends RegistryFlags {

@@ -4,7 +4,7 @@ import { dirname, resolve } from "node:path";
 import { formatProblem, MAX_POLICY_BYTES, type ParsedPolicy, parsePolicy } from "@hullmark/verifier/core/policy/parse";
 import type { Policy } from "@hullmark/verifier/core/policy/types";
 import { because } from "../output/because.ts";
-import { SigningError } from "../signing/index.ts";
+import { SigningError } from "../signing/errors.ts";
 
 /** Files that the policy names are relative to its folder. @throws SigningError FILE where the policy cannot be read */
 export function loadPolicy(file: string): ParsedPolicy {

@@ -2,7 +2,7 @@
 
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { stringify } from "yaml";
-import type { DiscoveredImage } from "../signing/index.ts";
+import type { DiscoveredImage } from "../signing/discover-image.ts";
 
 export interface FromImageOptions {
   readonly name: string;

@@ -1,6 +1,6 @@
 /** The policy that `hullmark policy init --profile pilot` writes: source, commit, tools and base of what one key signs. Each line more asks for more; none of these need change for it. */
 import { stringify } from "yaml";
-import { SigningError } from "../signing/index.ts";
+import { SigningError } from "../signing/errors.ts";
 
 export interface PilotOptions {
   readonly name: string;

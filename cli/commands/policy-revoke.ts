@@ -9,7 +9,8 @@ import { isSeq, parseDocument, stringify } from "yaml";
 import { because } from "../output/because.ts";
 import { replaceFile } from "../output/replace-file.ts";
 import { repositoryUrl } from "../record/slsa-record.ts";
-import { type CommandIo, outcome, SigningError } from "../signing/index.ts";
+import { SigningError } from "../signing/errors.ts";
+import { type CommandIo, outcome } from "../signing/io.ts";
 import { parsePolicyText } from "./policy-file.ts";
 
 interface RevokeFlags {

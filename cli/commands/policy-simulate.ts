@@ -7,7 +7,7 @@ import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { historyPage, historyView, isPartial } from "../output/history-page.ts";
 import { simulationPage, simulationView } from "../output/simulation-page.ts";
-import { SigningError } from "../signing/index.ts";
+import { SigningError } from "../signing/errors.ts";
 import { readPolicyText } from "./policy-file.ts";
 
 /** A fleet of thousands of containers is judged twice. */

@@ -4,7 +4,9 @@ import { parsePolicy } from "@hullmark/verifier/core/policy/parse";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { replaceFile } from "../output/replace-file.ts";
-import { type CommandIo, fetchTrustRoot, outcome, SigningError } from "../signing/index.ts";
+import { SigningError } from "../signing/errors.ts";
+import { type CommandIo, outcome } from "../signing/io.ts";
+import { fetchTrustRoot } from "../signing/tuf.ts";
 
 interface TrustRootFlags {
   readonly url: string;

@@ -11,19 +11,11 @@ import { Command, Option } from "commander";
 import { stringify } from "yaml";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { provenanceJsonSchema } from "../record/record-schema.ts";
-import {
-  type CommandIo,
-  discoverImage,
-  openRegistry,
-  outcome,
-  processIo,
-  type RegistryFlags,
-  readText,
-  repeated,
-  SigningError,
-  withRegistryOptions,
-  writeNew,
-} from "../signing/index.ts";
+import { discoverImage } from "../signing/discover-image.ts";
+import { SigningError } from "../signing/errors.ts";
+import { type CommandIo, outcome, processIo } from "../signing/io.ts";
+import { readText, writeNew } from "../signing/keys.ts";
+import { openRegistry, type RegistryFlags, repeated, withRegistryOptions } from "../signing/registry.ts";
 import type { CommandOutput } from "./log.ts";
 import { policyExplainCommand, policyTestCommand } from "./policy-explain.ts";
 import { loadPolicy, parsePolicyText } from "./policy-file.ts";
@@ -38,7 +30,7 @@ import { policyTrustRootCommand } from "./policy-trust-root.ts";
 export const POLICY_EXIT = { ok: 0, wrong: 1, usage: 2, unreadable: 3 } as const;
 
 export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo = { ...processIo(), out, err, exit }): Command {
-  const policy = new Command("policy").description("check and start policy files");
+  const policy = new Command("policy");
   policy
     .command("lint <files...>")
     .description("name every mistake with file, line and column, and what to write instead")

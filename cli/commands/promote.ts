@@ -12,25 +12,15 @@ import type { Connection } from "../connection/connection.ts";
 import { connectByFile, defaultConfigPath, loadContext } from "../connection/context.ts";
 import { ContextError } from "../connection/context-error.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
-import {
-  attachBundle,
-  type CommandIo,
-  copyImage,
-  type ExitCode,
-  type ExplainedImage,
-  explainImage,
-  isUri,
-  loadSigningKey,
-  openRegistry,
-  outcome,
-  PASSPHRASE_VARIABLE,
-  processIo,
-  type RegistryFlags,
-  SigningError,
-  signStatement,
-  statement,
-  withRegistryOptions,
-} from "../signing/index.ts";
+import { attachBundle } from "../signing/attach.ts";
+import { signStatement, statement } from "../signing/bundle.ts";
+import { copyImage } from "../signing/copy-image.ts";
+import { SigningError } from "../signing/errors.ts";
+import { type ExplainedImage, explainImage } from "../signing/explain-image.ts";
+import { type CommandIo, type ExitCode, outcome, processIo } from "../signing/io.ts";
+import { loadSigningKey, PASSPHRASE_VARIABLE } from "../signing/keys.ts";
+import { isUri } from "../signing/predicate.ts";
+import { openRegistry, type RegistryFlags, withRegistryOptions } from "../signing/registry.ts";
 import { readPolicyText } from "./policy-file.ts";
 
 const RECORD_MS = 30_000;
@@ -51,7 +41,6 @@ interface PromoteFlags extends RegistryFlags {
 /** Exit: 0 promoted, 1 the policy does not accept it (nothing is copied), 2 usage, 3 not promoted. */
 export function promoteCommand(io: CommandIo = processIo()): Command {
   const command = new Command("promote")
-    .description("copy an image, with all that is attached to it, to another repository if a policy accepts it there; attaches a verification summary")
     .argument("<source>", "host[:port]/name[:tag][@sha256:…]")
     .argument("<destination>", "host[:port]/name[:tag]; the tag is set last")
     .requiredOption("--policy <file>", "policy file; its rules select by the destination")

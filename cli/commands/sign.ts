@@ -1,23 +1,12 @@
 import { Command } from "commander";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
-import {
-  type CommandIo,
-  keylessSigner,
-  loadSigningKey,
-  openRegistry,
-  outcome,
-  PASSPHRASE_VARIABLE,
-  type Predicate,
-  processIo,
-  type RegistryFlags,
-  SIGN_PREDICATE,
-  SigningError,
-  type StatementSigner,
-  signImage,
-  signStatement,
-  TOKEN_VARIABLE,
-  withRegistryOptions,
-} from "../signing/index.ts";
+import { type Predicate, SIGN_PREDICATE, signStatement } from "../signing/bundle.ts";
+import { SigningError } from "../signing/errors.ts";
+import { type CommandIo, outcome, processIo } from "../signing/io.ts";
+import { keylessSigner, TOKEN_VARIABLE } from "../signing/keyless.ts";
+import { loadSigningKey, PASSPHRASE_VARIABLE } from "../signing/keys.ts";
+import { openRegistry, type RegistryFlags, withRegistryOptions } from "../signing/registry.ts";
+import { type StatementSigner, signImage } from "../signing/sign-image.ts";
 
 export interface SignFlags extends RegistryFlags {
   readonly key?: string;
@@ -28,9 +17,7 @@ export interface SignFlags extends RegistryFlags {
 
 /** `hullmark sign IMAGE`: attaches a signature that cosign v3 reads too. Exit: 0 signed, 2 usage, 3 not signed. */
 export function signCommand(io: CommandIo = processIo()): Command {
-  const command = new Command("sign")
-    .description("sign an image in its registry")
-    .argument("<image>", "host[:port]/name[:tag][@sha256:…]; a tag is resolved once, and the digest is what is signed");
+  const command = new Command("sign").argument("<image>", "host[:port]/name[:tag][@sha256:…]; a tag is resolved once, and the digest is what is signed");
   return withRegistryOptions(withSigner(command))
     .addOption(formatOption())
     .action((image: string, flags: SignFlags) => signAndReport(io, image, flags, async () => SIGN_PREDICATE, "signed"));

@@ -12,7 +12,6 @@ import { within } from "./numbers.ts";
 
 export function statusCommand(): Command {
   return new Command("status")
-    .description("the fleet at a glance: nodes, workloads, provenance, coverage, what needs attention")
     .addOption(formatOption())
     .option("--wait [seconds]", "wait until every node is attested and nothing is being resolved (default 120)", within(0, 3600))
     .addHelpText("after", "\nExit: 0 clean, 1 drift, 2 usage, 3 cannot tell (a node or workload is unknown)")

@@ -23,7 +23,6 @@ interface UpFlags {
 
 export function upCommand(): Command {
   return new Command("up")
-    .description("watch this Docker host: start verifier and agent; observes only, restarts no container")
     .option("--docker-socket <path>", "the engine's socket (default /var/run/docker.sock)")
     .option("--state <dir>", "where everything is kept", DEFAULT_STATE)
     .option("--policy <file>", "policy (default: observe all, require no signature)")

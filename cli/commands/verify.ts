@@ -3,22 +3,12 @@ import type { ProvenanceVerdict } from "@hullmark/verifier/core/provenance/index
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
-import {
-  type CommandIo,
-  type ExitCode,
-  type ImageVerification,
-  loadPublicKey,
-  type NamedKey,
-  openRegistry,
-  outcome,
-  predicateType,
-  processIo,
-  type RegistryFlags,
-  repeated,
-  SigningError,
-  verifyImage,
-  withRegistryOptions,
-} from "../signing/index.ts";
+import { SigningError } from "../signing/errors.ts";
+import { type CommandIo, type ExitCode, outcome, processIo } from "../signing/io.ts";
+import { loadPublicKey } from "../signing/keys.ts";
+import { predicateType } from "../signing/predicate.ts";
+import { openRegistry, type RegistryFlags, repeated, withRegistryOptions } from "../signing/registry.ts";
+import { type ImageVerification, type NamedKey, verifyImage } from "../signing/verify-image.ts";
 
 interface VerifyFlags extends RegistryFlags {
   readonly key: readonly string[];
@@ -31,7 +21,6 @@ interface VerifyFlags extends RegistryFlags {
 /** `hullmark verify IMAGE`. Exit: 0 signed as asked, 1 not, 2 usage, 3 cannot tell. */
 export function verifyCommand(io: CommandIo = processIo()): Command {
   const command = new Command("verify")
-    .description("tell whether an image in its registry is signed by given keys")
     .argument("<image>", "host[:port]/name[:tag][@sha256:…]")
     .requiredOption("--key <file>", "public key in PEM, or the pkcs11: URI of one in a token; may be repeated; NAME=FILE gives it a name", repeated)
     .option("--threshold <n>", "how many of the keys must have signed", "1")

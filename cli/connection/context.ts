@@ -6,7 +6,7 @@ import { dirname, join, resolve } from "node:path";
 import { credentials } from "@grpc/grpc-js";
 import { RpcChannel } from "@hullmark/proto/rpc";
 import { parse } from "yaml";
-import { z } from "zod";
+import * as z from "zod";
 import { because } from "../output/because.ts";
 import type { Connection } from "./connection.ts";
 import { ContextError } from "./context-error.ts";

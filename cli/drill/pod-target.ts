@@ -1,5 +1,5 @@
 /** A drill's own pod. */
-import { z } from "zod";
+import * as z from "zod";
 import { type Kubectl, KubectlError } from "../kubectl/kubectl.ts";
 import type { Release } from "../kubectl/release.ts";
 import { DRILL_LABEL, DrillError, type DrillTarget } from "./target.ts";

@@ -1,6 +1,6 @@
 /** What the Docker Engine says of itself. Only read: nothing of it is changed, now or later. */
 import { request } from "node:http";
-import { z } from "zod";
+import * as z from "zod";
 import { HostError } from "./error.ts";
 
 const TIMEOUT_MS = 10_000;

@@ -1,7 +1,7 @@
 /** The programs that the services run: the bundle that lies beside this command, copied into the state directory. */
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { HostError } from "./error.ts";
 import type { Layout } from "./layout.ts";
@@ -10,6 +10,8 @@ const FILES = [
   ...["agent.js", "verifier.js", "hullmark.js", "sqlite-thread.js", "replay-thread.js", "pkcs11-thread.js"],
   ...["hullmark.node", "better_sqlite3.node", "pkcs11.node"],
 ] as const;
+/** What the command loads as it needs it. */
+const PART = /^hullmark-[\w-]+\.js$/;
 const OLDEST_NODE = 22;
 const COMMAND_TIMEOUT_MS = 60_000;
 
@@ -23,10 +25,14 @@ export function findBundle(): string {
   return bundle;
 }
 
+function filesOf(bundle: string): readonly string[] {
+  return [...FILES, ...readdirSync(bundle).filter((name) => PART.test(name))].sort();
+}
+
 /** SHA-256 over the bundle's files and Node's path and version: another one means that services are to be started anew. */
 export function bundleDigest(bundle: string): string {
   const hash = createHash("sha256").update(`${process.execPath}\0${process.version}\0`);
-  for (const file of FILES) hash.update(readFileSync(join(bundle, file)));
+  for (const file of filesOf(bundle)) hash.update(readFileSync(join(bundle, file)));
   return hash.digest("hex");
 }
 
@@ -35,7 +41,7 @@ export function installProgram(bundle: string, { program }: Layout): void {
   const fresh = `${program}.new`;
   rmSync(fresh, { recursive: true, force: true });
   mkdirSync(fresh, { recursive: true, mode: 0o755 });
-  for (const file of FILES) copyFileSync(join(bundle, file), join(fresh, file));
+  for (const file of filesOf(bundle)) copyFileSync(join(bundle, file), join(fresh, file));
   rmSync(program, { recursive: true, force: true });
   renameSync(fresh, program);
 }

@@ -1,6 +1,6 @@
 /** What `up` did and was asked for, so that `up` again continues and `down` removes exactly that. */
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
-import { z } from "zod";
+import * as z from "zod";
 import { HostError } from "./error.ts";
 import type { Layout } from "./layout.ts";
 

@@ -4,7 +4,7 @@ import type { RpcChannel } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import type { Claim } from "@hullmark/proto/v1/common";
 import { Query } from "@hullmark/proto/v1/query";
-import { z } from "zod";
+import * as z from "zod";
 import { loadContext, openChannel } from "../connection/context.ts";
 import { PAGE_SIZE } from "../connection/pages.ts";
 import { unsettled } from "../connection/settled.ts";

@@ -8,7 +8,7 @@ import { TransparencyError } from "@hullmark/verifier/core/transparency/errors";
 import { extract, type LogExtract, MAX_EXTRACT_ENTRIES, openExtract, type ProvenEntry } from "@hullmark/verifier/core/transparency/extract";
 import { MAX_NOTE_BYTES } from "@hullmark/verifier/core/transparency/note";
 import type { LogReader } from "@hullmark/verifier/ports/log-store";
-import { z } from "zod";
+import * as z from "zod";
 import { incidentView } from "../output/incident-page.ts";
 import { severityWord } from "../output/words.ts";
 import type { ToldIncident } from "./fetch.ts";

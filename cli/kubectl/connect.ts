@@ -1,7 +1,7 @@
 /** How the plugin reaches its verifier: credential from a Secret, connection through the API server. Both need rights in the release's namespace only. */
 import { credentials } from "@grpc/grpc-js";
 import { RpcChannel } from "@hullmark/proto/rpc";
-import { z } from "zod";
+import * as z from "zod";
 import type { Connection } from "../connection/connection.ts";
 import { type Credentials, parseRole, readCredentials } from "./credentials.ts";
 import { Kubectl, KubectlError } from "./kubectl.ts";

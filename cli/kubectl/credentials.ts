@@ -1,5 +1,5 @@
 /** Who a kubectl user is to Hullmark: whose Secret they may read. The verifier fills one a role, and Kubernetes' own rights decide. */
-import { z } from "zod";
+import * as z from "zod";
 import { ContextError } from "../connection/context-error.ts";
 import { type Kubectl, type KubectlError, kubectlError } from "./kubectl.ts";
 import type { Release } from "./release.ts";

@@ -1,5 +1,5 @@
 /** The form of what `hullmark build-record` writes, published as docs/provenance.schema.json: SLSA provenance v1 with parameters of our own. */
-import { z } from "zod";
+import * as z from "zod";
 import { BUILD_TYPE } from "./slsa-record.ts";
 
 const digest = z.partialRecord(z.enum(["gitCommit", "sha1", "sha256", "sha384", "sha512", "dirHash"]), z.string().regex(/^[0-9a-f]{40,128}$/));

@@ -1,4 +1,4 @@
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { run } from "./command.ts";
 import { type DebianPackage, fetchPackages, packagesNeededBy, unpack, withLicences } from "./debian.ts";
@@ -98,7 +98,9 @@ function nodeLayer(root: string): string {
 
 /** The very files of dist/, whose digests are in its SHA256SUMS. */
 function programLayer(root: string, { files }: ImageDefinition): string {
-  for (const file of files) place(join(REPOSITORY, "dist", file), join(root, PROGRAM_FOLDER, file), 0o644);
+  const dist = join(REPOSITORY, "dist");
+  for (const file of files.flatMap((name) => (name.includes("*") ? globSync(name, { cwd: dist }).sort() : [name])))
+    place(join(dist, file), join(root, PROGRAM_FOLDER, file), 0o644);
   place(join(REPOSITORY, "LICENSE"), join(root, "usr/share/doc/hullmark/LICENSE"), 0o644);
   return root;
 }

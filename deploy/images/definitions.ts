@@ -6,7 +6,7 @@ export interface ImageDefinition {
   readonly description: string;
   /** Package whose production dependencies are in the bundle. */
   readonly workspace: string;
-  /** Files of dist/; the first is what the image runs. */
+  /** Files of dist/, or globs for them; the first is what the image runs. */
   readonly files: readonly string[];
   /** Numeric, so that Kubernetes can see that it is not root. */
   readonly user: string;
@@ -50,7 +50,7 @@ export const IMAGES: readonly ImageDefinition[] = [
     title: "hullmark",
     description: "The hullmark command: drift, verify, sign, attest, policy, log",
     workspace: "hullmark",
-    files: ["hullmark.js", "hullmark.js.LEGAL.txt", "pkcs11-thread.js", "pkcs11.node"],
+    files: ["hullmark.js", "hullmark-*.js", "hullmark*.LEGAL.txt", "pkcs11-thread.js", "pkcs11.node"],
     user: NOBODY,
     ports: [],
   },

@@ -4,12 +4,13 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { DriftSchema, GetStatusResponseSchema, ImageSchema, NodeSchema, WorkloadSchema } from "@hullmark/proto/v1/query";
-import { program } from "hullmark/main";
 import { driftView, imageView, nodeView, statusView, workloadView } from "hullmark/output/views";
+import { program } from "hullmark/program";
 import { describe, expect, test } from "vitest";
 
 /** By way of the CLI, whose version of commander it is. */
-type Command = ReturnType<typeof program>;
+type Command = Awaited<ReturnType<typeof program>>;
+const whole = await program();
 
 const root = new URL("../../", import.meta.url).pathname;
 const pages = execFileSync("git", ["ls-files", "*.md"], { cwd: root, encoding: "utf8" }).trim().split("\n");
@@ -61,12 +62,7 @@ function mistake(command: Command, words: readonly string[]): string | undefined
 
 test("a call that is not there is seen", () => {
   const wrong = code("`hullmark drift list`, `sudo hullmark up --forever`\n```\nhullmark status; hullmark driftt ls # not `hullmark x`\n```\n");
-  expect(wrong.flatMap(calls).map((words) => mistake(program(), words))).toEqual([
-    undefined,
-    "hullmark has no driftt",
-    "drift has no list",
-    "up has no --forever",
-  ]);
+  expect(wrong.flatMap(calls).map((words) => mistake(whole, words))).toEqual([undefined, "hullmark has no driftt", "drift has no list", "up has no --forever"]);
   expect(pages.map(read).flatMap(code).flatMap(calls).length).toBeGreaterThan(20);
 });
 
@@ -76,7 +72,7 @@ describe.each(pages)("%s", (page) => {
   test("commands and options exist", () => {
     const wrong = code(text)
       .flatMap(calls)
-      .flatMap((words) => mistake(program(), words) ?? []);
+      .flatMap((words) => mistake(whole, words) ?? []);
     expect(wrong).toEqual([]);
   });
 
@@ -95,17 +91,13 @@ describe.each(pages)("%s", (page) => {
 test("docs/cli.md names every command", () => {
   const section = read("docs/cli.md").match(/## Commands\n([\s\S]*?)\n## /)?.[1] ?? "";
   const named = new Set([...section.matchAll(/`([a-z-]+)/g)].map(([, name]) => name));
-  expect(
-    program()
-      .commands.map((command) => command.name())
-      .filter((name) => !named.has(name)),
-  ).toEqual([]);
+  expect(whole.commands.map((command) => command.name()).filter((name) => !named.has(name))).toEqual([]);
 });
 
 test("docs/cli.md says of every command with -o what it takes: the same four words", () => {
   expect(read("docs/cli.md")).toContain("\n`-o table|wide|json|yaml`");
   const all = (command: Command): Command[] => [command, ...command.commands.flatMap(all)];
-  const odd = all(program()).flatMap((command) =>
+  const odd = all(whole).flatMap((command) =>
     command.options
       .filter(({ short, parseArg }) => short === "-o" && ["table", "wide", "json", "yaml"].some((word) => parseArg?.(word, undefined) !== word))
       .map(() => command.name()),

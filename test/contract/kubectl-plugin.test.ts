@@ -5,7 +5,7 @@ import { completions } from "../../cli/kubectl/completion.ts";
 import { invocationOf } from "../../cli/kubectl/invocation.ts";
 import { kubectlError } from "../../cli/kubectl/kubectl.ts";
 import { parseRelease } from "../../cli/kubectl/release.ts";
-import { program } from "../../cli/main.ts";
+import { program } from "../../cli/program.ts";
 
 test.each([
   [["node", "/usr/local/bin/hullmark"], "node", "hullmark"],
@@ -31,18 +31,18 @@ test.each(["", "/", "a/b/c", "Upper/x", "a/--kubeconfig=x", "-n", "a/"])("the re
   expect(() => parseRelease(text)).toThrow("use NAMESPACE/NAME");
 });
 
-const complete = (...words: string[]) =>
-  completions(program("kubectl-completion"), words)
+const complete = async (...words: string[]) =>
+  completions(await program("kubectl-completion", words), words)
     .split("\n")
     .map((line) => line.split("\t")[0]);
 
-test("completes commands and options, past the values of those before", () => {
-  expect(complete("")).toEqual(expect.arrayContaining(["status", "drift", "--namespace", "--help"]));
-  expect(complete("drif")).toEqual(["drift", ":4", ""]);
-  expect(complete("-n", "drift", "drift", "l")).toEqual(["ls", ":4", ""]);
-  expect(complete("drift", "ls", "--out")).toEqual(["--output", ":4", ""]);
-  expect(complete("drift", "ls", "-n", "")).toEqual([":4", ""]);
-  expect(complete("")).not.toEqual(expect.arrayContaining(["up"]));
+test("completes commands and options, past the values of those before", async () => {
+  expect(await complete("")).toEqual(expect.arrayContaining(["status", "drift", "--namespace", "--help"]));
+  expect(await complete("drif")).toEqual(["drift", ":4", ""]);
+  expect(await complete("-n", "drift", "drift", "l")).toEqual(["ls", ":4", ""]);
+  expect(await complete("drift", "ls", "--out")).toEqual(["--output", ":4", ""]);
+  expect(await complete("drift", "ls", "-n", "")).toEqual([":4", ""]);
+  expect(await complete("")).not.toEqual(expect.arrayContaining(["up"]));
 });
 
 test.each([
@@ -62,7 +62,7 @@ test("has nothing of its own that a rotation of keys makes old: keys trust says 
   const write = vi.spyOn(process.stdout, "write").mockImplementation((text) => said.push(String(text)) > 0);
   vi.stubEnv("PATH", "");
   try {
-    await program("kubectl-plugin").parseAsync(["keys", "trust"], { from: "user" });
+    await (await program("kubectl-plugin")).parseAsync(["keys", "trust"], { from: "user" });
   } finally {
     write.mockRestore();
     vi.unstubAllEnvs();

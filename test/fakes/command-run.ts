@@ -1,6 +1,6 @@
 /** A command of the CLI run in this process, with what it printed and how it ended. */
 import type { signCommand } from "hullmark/commands/sign";
-import type { CommandIo, ExitCode } from "hullmark/signing/index";
+import type { CommandIo, ExitCode } from "hullmark/signing/io";
 import { AT_MS, never } from "./judging.ts";
 
 export interface CommandRun {

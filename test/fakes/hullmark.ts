@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { OperatorRole } from "@hullmark/verifier/ports/certificate-authority";
-import { program } from "hullmark/main";
+import { program } from "hullmark/program";
 import { vi } from "vitest";
 import type { TestVerifier } from "./verifier.ts";
 
@@ -38,7 +38,7 @@ export async function runHullmark(args: readonly string[], said = { out: "", err
   };
   const spies = [vi.spyOn(process.stdout, "write").mockImplementation(keep("out")), vi.spyOn(process.stderr, "write").mockImplementation(keep("err"))];
   try {
-    await program().parseAsync([...args], { from: "user" });
+    await (await program("hullmark", args)).parseAsync([...args], { from: "user" });
     return { code: process.exitCode, ...said };
   } finally {
     process.exitCode = undefined;

@@ -3,7 +3,7 @@
  * takes what fits, keeps one alert a `dedup_key`, and refuses the rest with 400. A key that the description does not have is refused too: they would ignore it,
  * and it would be our mistake.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { HttpReceiver } from "./http-receiver.ts";
 
 /** "Events API payloads are limited to 512 KB." */

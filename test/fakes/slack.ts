@@ -2,7 +2,7 @@
  * Slack's incoming webhooks as their pages describe them: the reasons of "Handling errors", and Block Kit's limits for the blocks that the notifier may use.
  * Other blocks are refused, though Slack has more. https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
  */
-import { z } from "zod";
+import * as z from "zod";
 import { HttpReceiver } from "./http-receiver.ts";
 
 const plainText = (max: number) => z.strictObject({ type: z.literal("plain_text"), text: z.string().min(1).max(max), emoji: z.boolean().optional() });

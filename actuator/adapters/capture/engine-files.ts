@@ -1,6 +1,6 @@
 /** What a container changed on its file system, asked of the engine: whichever storage driver it has. Every name and byte is the container's. */
 import { type IncomingMessage, request } from "node:http";
-import { z } from "zod";
+import * as z from "zod";
 import { CaptureError } from "../../ports/capture.ts";
 
 const MAX_ANSWER_BYTES = 16 * 2 ** 20;

@@ -5,7 +5,7 @@
 import { closeSync, constants, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { ActionKind, NodeMark, Outcome } from "@hullmark/proto/v1/response";
-import { z } from "zod";
+import * as z from "zod";
 import { standingOn } from "../../core/standing-on.ts";
 import { type Ledger, type LedgerEntry, LedgerError, type Settled } from "../../ports/ledger.ts";
 

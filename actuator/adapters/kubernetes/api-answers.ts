@@ -1,6 +1,6 @@
 /** What an API server's answer means for what was asked of it. */
 import type { ApiAnswer } from "@hullmark/daemon/api-server";
-import { z } from "zod";
+import * as z from "zod";
 import { EngineError } from "../../ports/engine.ts";
 
 const Status = z.object({

@@ -1,6 +1,6 @@
 /** {@link Cluster} by the API server: pods, the Eviction API (policy/v1) with the pod's uid as precondition, and Events. */
 import type { ApiServer } from "@hullmark/daemon/api-server";
-import { z } from "zod";
+import * as z from "zod";
 import type { Cluster, ClusterPod, Eviction, PodEvent, PodTarget } from "../../ports/cluster.ts";
 import { EngineError } from "../../ports/engine.ts";
 import { ask, problem, statusOf } from "./api-answers.ts";

@@ -1,6 +1,6 @@
 /** {@link Rollouts} by the API server: objects are got by name, and one of them is patched in its template and one annotation. Nothing is listed. */
 import type { ApiServer } from "@hullmark/daemon/api-server";
-import { z } from "zod";
+import * as z from "zod";
 import { EngineError } from "../../ports/engine.ts";
 import {
   type PodOwner,

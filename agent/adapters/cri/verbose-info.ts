@@ -1,5 +1,5 @@
 /** What containerd and CRI-O tell beyond the interface: `info` of a verbose status, JSON in a string. The runtime controls it. */
-import { z } from "zod";
+import * as z from "zod";
 import { MAX_SPEC_BYTES, OciSpecSchema } from "../../core/oci-spec.ts";
 
 const int64 = z.object({ value: z.number().nullish() }).nullish();

@@ -1,6 +1,6 @@
 /** Engine inspection and OCI configuration as {@link ContainerFacts}. Where both tell, the OCI configuration is believed: it is what was run. */
 import type Docker from "dockerode";
-import { z } from "zod";
+import * as z from "zod";
 import { hostsEntries } from "../../core/hosts-file.ts";
 import { boundingCapabilities, givenDevices, type OciSpec, sharedNamespaces } from "../../core/oci-spec.ts";
 import { hidesSystemPaths } from "../../core/system-paths.ts";

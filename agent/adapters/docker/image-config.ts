@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type Docker from "dockerode";
-import { z } from "zod";
+import * as z from "zod";
 import { parseMountInfo, parseOverlayOptions } from "../../core/mountinfo.ts";
 
 const MAX_MANIFEST_BYTES = 4 * 1024 * 1024;

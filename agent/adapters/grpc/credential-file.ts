@@ -1,7 +1,7 @@
 /** Key and certificate of a node without TPM, kept across restarts of the agent: whoever reads the file is the node until the certificate ends. */
 import { X509Certificate } from "node:crypto";
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { z } from "zod";
+import * as z from "zod";
 import type { Credential } from "./enrolment.ts";
 
 /** As it is kept. */

@@ -1,7 +1,7 @@
 /** What following objects of Hullmark's own kinds has in common: list, watch from there, list again; and the one condition that tells what came of each. */
 
 import type { ApiServer } from "@hullmark/daemon/api-server";
-import { z } from "zod";
+import * as z from "zod";
 import type { Clock } from "../../ports/clock.ts";
 
 const RETRY_MS = 5_000;

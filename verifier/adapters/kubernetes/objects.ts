@@ -1,7 +1,7 @@
 /** Objects of Hullmark's kinds that teams write in their namespaces: followed in all of them, and what came of each is written into its status. */
 
 import type { ApiServer } from "@hullmark/daemon/api-server";
-import { z } from "zod";
+import * as z from "zod";
 import { follow, type InForce, type Surroundings, writeInForce } from "./follow.ts";
 
 const GROUP = "/apis/hullmark.dev/v1";

@@ -1,7 +1,7 @@
 /** Events on pods (events.k8s.io/v1). */
 
 import type { ApiAnswer, ApiServer } from "@hullmark/daemon/api-server";
-import { z } from "zod";
+import * as z from "zod";
 import type { PodEvent } from "../../core/fleet/pod-events.ts";
 
 const CONTROLLER = "hullmark.dev/verifier";

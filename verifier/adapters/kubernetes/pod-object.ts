@@ -1,5 +1,5 @@
 /** A pod as the API server tells it, cut to what appraisal needs. */
-import { z } from "zod";
+import * as z from "zod";
 import type { ContainerRole, PodContainer, PodMount, PodOrigin, PodRecord, PodVariable, RunningContainer } from "../../ports/pod-view.ts";
 
 /** The kubelet writes a pod from its own folder to the API server under another uid, with its own here. */

@@ -1,7 +1,7 @@
 /** {@link PodView} by list and watch of every pod: listed once in pages, then followed from there, and listed again only where that cannot go on. */
 
 import { type ApiServer, WatchRefused } from "@hullmark/daemon/api-server";
-import { z } from "zod";
+import * as z from "zod";
 import type { Clock } from "../../ports/clock.ts";
 import type { PodRecord, PodView } from "../../ports/pod-view.ts";
 import { pause } from "./follow.ts";

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import type { ApiServer } from "@hullmark/daemon/api-server";
 import { stringify } from "yaml";
-import { z } from "zod";
+import * as z from "zod";
 import { formatProblem, parsePolicy } from "../../core/policy/parse.ts";
 import { follow, inForce, type Surroundings, writeInForce } from "./follow.ts";
 

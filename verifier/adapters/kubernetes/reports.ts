@@ -1,7 +1,7 @@
 /** Reports of openreports.io (v1alpha1): written by server-side apply, so that a write is the same whether the object is there or not. */
 
 import type { ApiAnswer, ApiServer } from "@hullmark/daemon/api-server";
-import { z } from "zod";
+import * as z from "zod";
 import { MAX_ENTRIES, type Report } from "../../core/fleet/reports.ts";
 
 const GROUP = "/apis/openreports.io/v1alpha1";

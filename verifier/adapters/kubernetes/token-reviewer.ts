@@ -1,7 +1,7 @@
 /** {@link TokenReviewer} by the API server's TokenReview (authentication.k8s.io/v1). */
 
 import type { ApiAnswer, ApiServer } from "@hullmark/daemon/api-server";
-import { z } from "zod";
+import * as z from "zod";
 import { type ReviewedToken, TokenReviewError, type TokenReviewer } from "../../ports/token-reviewer.ts";
 
 const Extra = z.record(z.string(), z.array(z.string()));

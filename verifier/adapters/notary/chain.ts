@@ -1,7 +1,6 @@
 /** Certificate chains as the Notary Project wants them (signature-specification.md, "Certificate requirements"), with Node's X.509 and @peculiar/x509 for what Node does not show. */
 import { X509Certificate } from "node:crypto";
-import "reflect-metadata";
-import { BasicConstraintsExtension, KeyUsageFlags, KeyUsagesExtension, X509Certificate as ReadCertificate } from "@peculiar/x509";
+import { BasicConstraintsExtension, KeyUsageFlags, KeyUsagesExtension, ReadCertificate } from "./x509.ts";
 
 export const CODE_SIGNING = "1.3.6.1.5.5.7.3.3";
 export const TIME_STAMPING = "1.3.6.1.5.5.7.3.8";

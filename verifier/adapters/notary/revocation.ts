@@ -1,7 +1,5 @@
 /** Whether the authorities of a chain have taken one of its certificates back (trust-store-trust-policy.md, "Certificate Revocation Evaluation"). Pure: answers in, standing out. */
 import type { X509Certificate } from "node:crypto";
-import "reflect-metadata";
-import { X509Certificate as ReadCertificate } from "@peculiar/x509";
 import type { ASN1Obj } from "@sigstore/core";
 import { type CertificateList, readCrl } from "../../core/certificates/crl.ts";
 import { parsed, urisIn } from "../../core/certificates/der.ts";
@@ -23,6 +21,7 @@ import {
   unknown,
   worstOf,
 } from "./standing.ts";
+import { ReadCertificate } from "./x509.ts";
 
 const DISTRIBUTION_POINTS = "2.5.29.31";
 const FRESHEST = "2.5.29.46";

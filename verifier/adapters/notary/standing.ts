@@ -1,9 +1,8 @@
 /** A certificate held against a list of its issuer's (trust-store-trust-policy.md, "Revocation Checking with CRL"). Pure. */
 import type { X509Certificate } from "node:crypto";
-import "reflect-metadata";
-import { KeyUsageFlags, KeyUsagesExtension, X509Certificate as ReadCertificate } from "@peculiar/x509";
 import { type CertificateList, type CrlEntry, entriesOf, isSignedBy, NUMBER, numberOf } from "../../core/certificates/crl.ts";
 import { parsed, serialOf, urisIn } from "../../core/certificates/der.ts";
+import { KeyUsageFlags, KeyUsagesExtension, ReadCertificate } from "./x509.ts";
 
 const ISSUING_POINT = "2.5.29.28";
 const DELTA_INDICATOR = "2.5.29.27";

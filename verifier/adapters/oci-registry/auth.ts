@@ -1,5 +1,5 @@
 /** Answers a registry's 401: Basic, or a bearer token from the realm that it names (distribution, docs/spec/auth/token.md and oauth.md). */
-import { z } from "zod";
+import * as z from "zod/mini";
 import { RegistryError } from "../../ports/registry.ts";
 import type { CredentialSource, Credentials } from "./docker-config.ts";
 import { type HttpTransport, parseUrl, readBody } from "./transport.ts";
@@ -30,9 +30,9 @@ export function parseChallenge(header: string | undefined): Challenge | undefine
 }
 
 const tokenSchema = z.object({
-  token: z.string().max(MAX_TOKEN_BYTES).optional(),
-  access_token: z.string().max(MAX_TOKEN_BYTES).optional(),
-  expires_in: z.number().nonnegative().optional(),
+  token: z.optional(z.string().check(z.maxLength(MAX_TOKEN_BYTES))),
+  access_token: z.optional(z.string().check(z.maxLength(MAX_TOKEN_BYTES))),
+  expires_in: z.optional(z.number().check(z.nonnegative())),
 });
 
 export class Authenticator {

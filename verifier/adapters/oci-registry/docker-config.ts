@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod/mini";
 import { RegistryError } from "../../ports/registry.ts";
 
 /** Never logged. */
@@ -16,16 +16,12 @@ const MAX_CONFIG_BYTES = 1024 * 1024;
 const MAX_HELPER_BYTES = 64 * 1024;
 const HELPER_TIMEOUT_MS = 10_000;
 
-const text = z.string().max(16_384);
+const text = z.string().check(z.maxLength(16_384));
+const maybeText = z.optional(text);
 const configSchema = z.object({
-  auths: z
-    .record(z.string(), z.object({ auth: text.optional(), username: text.optional(), password: text.optional(), identitytoken: text.optional() }))
-    .optional(),
-  credHelpers: z.record(z.string(), z.string().regex(/^[A-Za-z0-9._-]{1,64}$/)).optional(),
-  credsStore: z
-    .string()
-    .regex(/^[A-Za-z0-9._-]{0,64}$/)
-    .optional(),
+  auths: z.optional(z.record(z.string(), z.object({ auth: maybeText, username: maybeText, password: maybeText, identitytoken: maybeText }))),
+  credHelpers: z.optional(z.record(z.string(), z.string().check(z.regex(/^[A-Za-z0-9._-]{1,64}$/)))),
+  credsStore: z.optional(z.string().check(z.regex(/^[A-Za-z0-9._-]{0,64}$/))),
 });
 type DockerConfig = z.infer<typeof configSchema>;
 

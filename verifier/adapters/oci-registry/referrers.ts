@@ -1,17 +1,17 @@
 /** Lists of referrers: the API's pages and the fallback tag's index (distribution-spec v1.1, "Listing Referrers" and "Referrers Tag Schema"). */
-import { z } from "zod";
+import * as z from "zod/mini";
 import { type Descriptor, RegistryError } from "../../ports/registry.ts";
 
 export const INDEX_MEDIA_TYPE = "application/vnd.oci.image.index.v1+json";
 
 const descriptorSchema = z.looseObject({
-  mediaType: z.string().max(255),
-  digest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
-  size: z.number().int().nonnegative(),
-  artifactType: z.string().max(255).optional(),
-  annotations: z.record(z.string().max(1024), z.string().max(65_536)).optional(),
+  mediaType: z.string().check(z.maxLength(255)),
+  digest: z.string().check(z.regex(/^sha256:[0-9a-f]{64}$/)),
+  size: z.int().check(z.nonnegative()),
+  artifactType: z.optional(z.string().check(z.maxLength(255))),
+  annotations: z.optional(z.record(z.string().check(z.maxLength(1024)), z.string().check(z.maxLength(65_536)))),
 });
-const indexSchema = z.looseObject({ schemaVersion: z.literal(2), manifests: z.array(z.unknown()).max(10_000) });
+const indexSchema = z.looseObject({ schemaVersion: z.literal(2), manifests: z.array(z.unknown()).check(z.maxLength(10_000)) });
 
 /** The tag that lists what refers to a digest where the registry has no API for it. */
 export function fallbackTag(digest: string): string {

@@ -1,5 +1,5 @@
 /** Pods and what makes pods, as the API server hands them over: which containers of which images, and the names by which policy selects them. */
-import { z } from "zod";
+import * as z from "zod";
 import { AdmissionError, type AdmissionRequest } from "./review.ts";
 
 export interface AskedContainer {

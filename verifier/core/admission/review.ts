@@ -1,5 +1,5 @@
 /** What the API server asks of a webhook (admission.k8s.io/v1, AdmissionReview), read strictly as far as it is used. */
-import { z } from "zod";
+import * as z from "zod";
 
 /** The question cannot be read: no verdict, and the webhook's failure policy decides. */
 export class AdmissionError extends Error {

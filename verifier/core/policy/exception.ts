@@ -3,7 +3,7 @@
  * exceptions, and reaches no further than its own namespace: whoever may write objects there can excuse nothing elsewhere.
  */
 import { compileNames } from "@hullmark/proto/codec";
-import { z } from "zod";
+import * as z from "zod";
 import { instant } from "./fields.ts";
 import type { ExceptionTerms, MutableClass } from "./types.ts";
 

@@ -1,5 +1,5 @@
 /** Turns schema issues into problems that name a place in the file, what is wrong there, and what to write. */
-import type { z } from "zod";
+import type * as z from "zod";
 import { policyFile } from "./schema.ts";
 import { nearest } from "./suggest.ts";
 

@@ -1,7 +1,7 @@
 /** The small types of the policy file: each says what it wants in `fix`, which the reader of an error sees. */
 import { createPublicKey } from "node:crypto";
 import { compileGlob } from "@hullmark/proto/codec";
-import { z } from "zod";
+import * as z from "zod";
 import { compileCondition } from "./condition.ts";
 
 /** Reports a wrong value together with what to write instead. */

@@ -1,5 +1,5 @@
 /** The policy file's JSON Schema (2020-12), for editors. Out of the one schema that decides; what spans several keys, and the shape of globs and durations, only `policy lint` tells. */
-import { z } from "zod";
+import * as z from "zod";
 import { driftException } from "./exception.ts";
 import { policyFile } from "./schema.ts";
 

@@ -1,5 +1,5 @@
 /** The policy file, key by key. Unknown keys are errors everywhere. What spans several keys is in check.ts. */
-import { z } from "zod";
+import * as z from "zod";
 import { FULCIO_EXTENSION_NAMES } from "../provenance/fulcio-extensions.ts";
 import {
   bankDigest,

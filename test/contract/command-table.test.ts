@@ -1,0 +1,23 @@
+/** Commands are loaded when they are asked for: what stands for them until then says the same. */
+import { COMMANDS, HOST_COMMANDS } from "hullmark/commands/entries";
+import { program } from "hullmark/program";
+import { expect, test } from "vitest";
+
+test.each(["hullmark", "kubectl-plugin"] as const)("the help of %s is the same whatever is loaded", async (as) => {
+  const whole = (await program(as)).helpInformation();
+  for (const words of [[], ["verify"], ["drift", "ls"]]) expect((await program(as, words)).helpInformation()).toBe(whole);
+});
+
+test("a command among the words is there with all that it takes, and no other is", async () => {
+  const { commands } = await program("hullmark", ["--context", "prod", "drift", "ls"]);
+  const takes = commands.filter((each) => each.name() !== "completion" && each.options.length + each.commands.length + each.registeredArguments.length > 0);
+  expect(takes.map((each) => each.name())).toEqual(["drift"]);
+  expect(takes[0]?.commands.map((each) => each.name())).toContain("ls");
+});
+
+test("each entry leads to the command of its name", async () => {
+  const output = { out: () => undefined, err: () => undefined, exit: () => undefined };
+  const names = [...HOST_COMMANDS, ...COMMANDS].map(({ name }) => name);
+  expect(await Promise.all([...HOST_COMMANDS, ...COMMANDS].map(async ({ load }) => (await load(output)).name()))).toEqual(names);
+  expect(new Set(names).size).toBe(names.length);
+});
