@@ -157,10 +157,28 @@ module.exports = {
       to: { path: "^(agent|actuator|verifier|native|test|bench)/", pathNot: "^verifier/(core|ports|adapters/(oci-registry|sigstore|notary|pkcs11))/" },
     },
     {
+      name: "dashboard-is-a-page",
+      comment:
+        "It asks the verifier and shows what the command shows, in the command's words: pure text alone is taken over, and none of it holds a key or a socket.",
+      severity: "error",
+      from: { path: "^dashboard/src/" },
+      to: {
+        path: "^(daemon|agent|actuator|verifier|cli|native|proto|deploy|test|bench)/",
+        pathNot: ["^verifier/core/(text/printable|alerting/text)[.]ts$", "^cli/(output/words|incident/timeline)[.]ts$"],
+      },
+    },
+    {
+      name: "dashboard-is-served-as-files",
+      comment: "The verifier hands the page out as it was bundled; nobody imports it.",
+      severity: "error",
+      from: { path: "^(agent|actuator|verifier|cli|native|proto|daemon)/" },
+      to: { path: "^dashboard/" },
+    },
+    {
       name: "production-knows-no-test",
       comment: "What is shipped must not need what is not.",
       severity: "error",
-      from: { path: "^(agent|actuator|verifier|cli|native|proto|daemon)/" },
+      from: { path: "^(agent|actuator|verifier|cli|dashboard|native|proto|daemon)/" },
       to: { path: "^(test|bench|deploy)/" },
     },
     {
@@ -194,7 +212,7 @@ module.exports = {
     enhancedResolveOptions: {
       exportsFields: ["exports"],
       conditionNames: ["import", "node", "default", "types"],
-      extensions: [".ts", ".js", ".cjs", ".mjs", ".json", ".node"],
+      extensions: [".ts", ".tsx", ".js", ".cjs", ".mjs", ".json", ".node"],
     },
   },
 };

@@ -3,9 +3,10 @@ import { createHash } from "node:crypto";
 import { chmodSync, copyFileSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { type BuildOptions, build, type Plugin } from "esbuild";
+import { bundleDashboard } from "../dashboard/bundle.ts";
 import { builtins, DEFERRED, deferred } from "./bundle-plugins.ts";
 
-// Makes dist/{agent,actuator,verifier}.js: one file each, started by plain `node`, with the native addons beside them. An agent so
+// Makes dist/{agent,actuator,verifier}.js: one file each, started by plain `node`, with the native addons and the dashboard's page beside them. An agent so
 // bundled takes some 15 MB less memory than the same from node_modules, and its dependency closure is what is in the file.
 // The command is dist/hullmark.js and the dist/hullmark-*.js that it loads as it needs them: it starts anew for each question.
 
@@ -114,6 +115,7 @@ await build({
   chunkNames: "hullmark-[name]-[hash]",
   plugins: [replace, builtins, deferred],
 });
+await bundleDashboard(BUILT);
 // The command is started by its own name, or by one of kubectl's.
 chmodSync(join(BUILT, "hullmark.js"), 0o755);
 copyAddons();

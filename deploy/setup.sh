@@ -21,7 +21,7 @@ demo_needs=(
 )
 test_needs=(promtool:prometheus debootstrap:debootstrap python3:python3-minimal skopeo:skopeo umoci:umoci setfacl:acl jq:jq openssl:openssl go:golang-go
   etcd:etcd-server /usr/lib/cni/ptp:containernetworking-plugins iptables:iptables conntrack:conntrack
-  systemd-analyze:systemd mkfs.ext4:e2fsprogs mount:mount softhsm2-util:softhsm2 rsyslogd:rsyslog /usr/share/doc/rsyslog-openssl:rsyslog-openssl)
+  systemd-analyze:systemd mkfs.ext4:e2fsprogs mount:mount softhsm2-util:softhsm2 rsyslogd:rsyslog /usr/share/doc/rsyslog-openssl:rsyslog-openssl chromium:chromium)
 
 # What the benches measure against, beyond what every Debian has.
 bench_needs=(aide:aide)

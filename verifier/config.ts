@@ -83,6 +83,14 @@ const ConfigSchema = z.strictObject({
       clientCaFile: z.string().optional(),
     })
     .optional(),
+  dashboard: z
+    .strictObject({
+      listen: hostPort.default("127.0.0.1:7446"),
+      url: z.url({ protocol: /^https$/ }).optional(),
+      idleMinutes: z.int().min(1).max(480).default(30),
+      sessionHours: z.int().min(1).max(24).default(8),
+    })
+    .optional(),
   policyFile: z.string().optional(),
   registries: z
     .strictObject({

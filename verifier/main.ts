@@ -31,8 +31,8 @@ export async function main(args: readonly string[]): Promise<number> {
   const stopping = stopOnSignals((signal) => logger.info({ signal }, "stopping"));
   const service: Task = async (signal) => {
     const verifier = await startVerifier({ config, clock: systemClock, logger, environment: process.env });
-    const { mainPort, enrolmentPort, httpPort, admissionPort } = verifier;
-    logger.info({ mainPort, enrolmentPort, httpPort, admissionPort, version: VERSION }, "ready");
+    const { mainPort, enrolmentPort, httpPort, admissionPort, dashboardPort } = verifier;
+    logger.info({ mainPort, enrolmentPort, httpPort, admissionPort, dashboardPort, version: VERSION }, "ready");
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
       else signal.addEventListener("abort", () => resolve(), { once: true });

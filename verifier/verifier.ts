@@ -26,6 +26,7 @@ import { SigstoreVerifier } from "./adapters/sigstore/index.ts";
 import { openSqliteStore, type SqliteStore } from "./adapters/sqlite/index.ts";
 import { X509Ca } from "./adapters/x509-ca/index.ts";
 import { admissionServer } from "./admission.ts";
+import type { ProcedureServices } from "./api/dashboard/procedures.ts";
 import { identifier, listen, type RunningServer, type TlsMaterial } from "./api/grpc/index.ts";
 import { buildHttpServer } from "./api/http/server.ts";
 import { clusterOf, followingPolicy, podClaims, podsOf, policyFilesOf, publishing, publishingWebhook } from "./cluster.ts";
@@ -58,6 +59,7 @@ import { entry } from "./core/fleet/log-facts.ts";
 import { PolicyHolder } from "./core/fleet/policy-holder.ts";
 import { ImageService, type ImageServices } from "./core/images/image-service.ts";
 import { LayerLibrary } from "./core/images/layer-library.ts";
+import { IncidentBook } from "./core/incident/incident-book.ts";
 import { OwnKeys } from "./core/keys/own-keys.ts";
 import { People } from "./core/people/people.ts";
 import type { Told } from "./core/pods/index.ts";
@@ -67,6 +69,7 @@ import { tpmQuotes } from "./core/session/tpm-quotes.ts";
 import { type HistoryServices, simulateSince } from "./core/simulation/index.ts";
 import { HistoryWatch, TransparencyLog } from "./core/transparency/index.ts";
 import { parseVerifierKey } from "./core/transparency/note.ts";
+import { dashboardDoorway, dashboardServer, type RunningDashboard } from "./dashboard.ts";
 import { earlierImages } from "./earlier-images.ts";
 import { reachListeners } from "./listeners.ts";
 import { caKey, earKey, keyToken, nonceKey, noteKey } from "./own-keys.ts";
@@ -95,6 +98,8 @@ export interface VerifierOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Where the dashboard's files are; default: beside the program. */
+  readonly dashboardDirectory?: string;
 }
 
 export interface RunningVerifier {
@@ -103,6 +108,8 @@ export interface RunningVerifier {
   readonly httpPort: number;
   /** undefined: admission is not configured. */
   readonly admissionPort: number | undefined;
+  /** undefined: there is no dashboard. */
+  readonly dashboardPort: number | undefined;
   /** Takes no more work, makes durable what was taken, closes everything. */
   stop(): Promise<void>;
 }
@@ -120,7 +127,10 @@ export async function startVerifier(options: VerifierOptions): Promise<RunningVe
   }
 }
 
-async function start({ config, clock, logger, environment }: VerifierOptions, stack: AsyncDisposableStack): Promise<Omit<RunningVerifier, "stop">> {
+async function start(
+  { config, clock, logger, environment, dashboardDirectory }: VerifierOptions,
+  stack: AsyncDisposableStack,
+): Promise<Omit<RunningVerifier, "stop">> {
   const nowMs = (): number => clock.nowMs();
   makeStateDirectory(config.stateDirectory);
   const token = keyToken(config, environment, logger);
@@ -138,6 +148,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const log = await TransparencyLog.open(sqlite.log, signers);
   const fleet = new Fleet(await sqlite.store.readNodes());
   const events = new EventBus();
+  const incidents = new IncidentBook({ store: sqlite.store, events, nowMs });
   const book = new AlertBook(await sqlite.outbox.readAlerts());
   const policies = new PolicyHolder(policySource(policyFilesOf(config), logger));
   await keptTeams(config, policies);
@@ -231,11 +242,13 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   stack.defer(() => subscriptions.forEach((end) => void end()));
   // A key changes only once all that must be told of it is there.
   const running = Promise.withResolvers<void>();
+  let dashboard: RunningDashboard | undefined;
   const people = await People.open({
     ...{ store: sqlite.store, committer, nowMs, ownNames: ["admin", "responder", "viewer"] },
     certify: (role, name, spki, lifetimeMs) => authority.issueOperator(role, name, spki, lifetimeMs),
     revoked: async (name) => {
       server.endRefused();
+      dashboard?.endRefused();
       if ((publishedRoles(config) as readonly string[]).includes(name))
         await filesChanged().catch((error: unknown) => logger.error({ err: error }, "a certificate that was revoked could not be made anew"));
     },
@@ -352,6 +365,8 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   const [httpHost, httpPortWanted] = splitHostPort(config.listen.http);
   await http.listen({ host: httpHost, port: httpPortWanted });
   const httpPort = (http.server.address() as { port: number }).port;
+  const door = dashboardDoorway(config, clock);
+  const procedures = rpcServices();
   const server = await serve();
   stack.defer(() => server.stop(config.drainSeconds * 1000));
   // Streams end first, so that stopping the listeners need not wait for them.
@@ -359,6 +374,22 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   stack.defer(() => response.disconnect());
   const admission = await admissionServer({ config, clock, logger, registry, verifiers, revocations, meter, policies, committer, book, certificate }, stack);
   const admissionPort = admission?.port;
+  dashboard = await dashboardServer(
+    {
+      ...procedures,
+      config,
+      clock,
+      logger,
+      access,
+      events,
+      door,
+      certificate,
+      directory: dashboardDirectory,
+      onError: (error, context) => logRefusal(logger, error, context),
+    },
+    stack,
+  );
+  const dashboardPort = dashboard?.port;
   const findings: DutyFindings = { census: undefined, checkpoint: { size: (await log.publish()).size, atMs: nowMs() }, logVerifiedMs: nowMs() };
   stack.defer(
     startDuties(
@@ -370,6 +401,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
             [config.listen.enrolment, server.enrolmentPort],
             [config.listen.http, httpPort],
             ...(config.admission && admissionPort !== undefined ? [[config.admission.listen, admissionPort] as const] : []),
+            ...(config.dashboard && dashboardPort !== undefined ? [[config.dashboard.listen, dashboardPort] as const] : []),
           ]),
         rotateEarKeys: () => ear.rotate(),
         response: () => response.tick(),
@@ -422,7 +454,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
   stack.defer(() => stopPublishing());
   running.resolve();
   if (api && admissionPort !== undefined) stack.defer(publishingWebhook(api, config, () => authority.trustedPem, clock, logger));
-  return { mainPort: server.mainPort, enrolmentPort: server.enrolmentPort, httpPort, admissionPort };
+  return { mainPort: server.mainPort, enrolmentPort: server.enrolmentPort, httpPort, admissionPort, dashboardPort };
 
   /** Of connected nodes that are believed; as of now. */
   function toldBy(): (nodeName: string) => Told {
@@ -441,6 +473,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     for (const [name, endsMs] of Object.entries(certificateEnds())) meter.series.certificateExpiry.set({ certificate: name }, endsMs / 1000);
     server.changeTls(tls());
     admission?.changeCertificate(certificate);
+    dashboard?.changeCertificate(certificate);
     await filesChanged();
   }
 
@@ -463,23 +496,10 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
     return { trusted: Buffer.from(authority.trustedPem), certificateChain: certificate.chainPem, privateKey: certificate.privateKeyPem };
   }
 
-  async function serve(): Promise<RunningServer> {
+  /** What people ask, by gRPC or from a browser. */
+  function rpcServices(): ProcedureServices {
     const currentNode = (row: Parameters<Fleet["set"]>[0]) => sessions.get(row.id)?.live.node ?? row;
-    return await listen({
-      mainAddress: config.listen.main,
-      enrolmentAddress: config.listen.enrolment,
-      tls: tls(),
-      access,
-      attestation: { ...access, sessions, after: (delayMs, run) => clock.after(delayMs, run) },
-      enrolment: {
-        ...{ enrolment, verifierId: config.verifierId, region: config.region },
-        onRefused: ({ code, reason, detail }, nodeName, peer) => {
-          meter.series.enrolmentsRefused.inc({ reason });
-          // Of a flood the metric tells: a line for each would be one of the log.
-          if (code === "rate" || code === "rate-of-address") logger.debug({ reason, refusal: code, peer }, "an enrolment was refused");
-          else logger.warn({ reason, refusal: code, detail, nodeName, peer }, "an enrolment was refused");
-        },
-      },
+    return {
       query: {
         ...{
           store: sqlite.store,
@@ -487,6 +507,7 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
           events,
           nowMs,
           currentNode,
+          incidents,
           marks: () => response.standing(),
           withheld: (nodeId) => response.withholds(nodeId),
           version: VERSION,
@@ -516,7 +537,8 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         baselines,
         acceptHistory: (by, reason) => history.accept(by, reason),
         testAlert: (route, severity, by, signal) => testAlert(sending, route, severity, by, signal),
-        findNode: (node) => fleet.find(node),
+        openDashboard: door.open,
+        findNode: (node: string) => fleet.find(node),
         issueActuator: (nodeId, publicKey) => authority.issueActuator(nodeId, publicKey, ACTUATOR_CERTIFICATE_MS),
         issueClusterActuator: (cluster, publicKey) => authority.issueClusterActuator(cluster, publicKey, ACTUATOR_CERTIFICATE_MS),
         caCertificates: () => authority.trustedPem,
@@ -525,6 +547,26 @@ async function start({ config, clock, logger, environment }: VerifierOptions, st
         intentKeys: () => intents.signing.map(({ verifierKey }) => parseVerifierKey(verifierKey).publicKey.export({ type: "spki", format: "der" })),
       },
       response: { ...access, engine: response, store: sqlite.store },
+    };
+  }
+
+  async function serve(): Promise<RunningServer> {
+    return await listen({
+      mainAddress: config.listen.main,
+      enrolmentAddress: config.listen.enrolment,
+      tls: tls(),
+      access,
+      attestation: { ...access, sessions, after: (delayMs, run) => clock.after(delayMs, run) },
+      enrolment: {
+        ...{ enrolment, verifierId: config.verifierId, region: config.region },
+        onRefused: ({ code, reason, detail }, nodeName, peer) => {
+          meter.series.enrolmentsRefused.inc({ reason });
+          // Of a flood the metric tells: a line for each would be one of the log.
+          if (code === "rate" || code === "rate-of-address") logger.debug({ reason, refusal: code, peer }, "an enrolment was refused");
+          else logger.warn({ reason, refusal: code, detail, nodeName, peer }, "an enrolment was refused");
+        },
+      },
+      ...procedures,
       onError: (error, context) => logRefusal(logger, error, context),
     });
   }

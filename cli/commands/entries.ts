@@ -43,6 +43,11 @@ export const COMMANDS: readonly Entry[] = [
     load: async () => (await import("./lists.ts")).workloadsCommand(),
   },
   { name: "images", description: "images in use: reference values and who vouched for them", load: async () => (await import("./lists.ts")).imagesCommand() },
+  {
+    name: "dashboard",
+    description: "an address that opens the dashboard in a browser, once and within a minute, with your rights",
+    load: async () => (await import("./dashboard.ts")).dashboardCommand(),
+  },
   { name: "drift", description: "what differs from what was signed", load: async () => (await import("./drift.ts")).driftCommand() },
   {
     name: "incident",

@@ -1,6 +1,8 @@
 /** What happened in an incident, in order: what the kernel told, what the verifier found and decided, whom it told, what people and actuators did. */
 import { actionKindWord, actionStateWord, actorWord, toMs } from "../output/words.ts";
-import type { ToldIncident, ToldMember } from "./fetch.ts";
+import type { ToldMember } from "./fetch.ts";
+
+type Told = Pick<ToldMember, "drift" | "actions">;
 
 /** Names come from nodes and people: not printable yet. */
 export interface TimelineEvent {
@@ -19,11 +21,11 @@ export interface TimelineEvent {
 }
 
 /** Oldest first. */
-export function timelineOf({ members }: ToldIncident): TimelineEvent[] {
+export function timelineOf({ members }: { readonly members: readonly Told[] }): TimelineEvent[] {
   return members.flatMap(eventsOf).sort((a, b) => a.atMs - b.atMs);
 }
 
-function eventsOf({ drift, actions }: ToldMember): TimelineEvent[] {
+function eventsOf({ drift, actions }: Told): TimelineEvent[] {
   const events: TimelineEvent[] = [];
   const add = (at: number | undefined, what: TimelineEvent["what"], more: Partial<TimelineEvent> = {}): void => {
     if (at === undefined) return;

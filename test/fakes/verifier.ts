@@ -42,8 +42,8 @@ export class TestVerifier {
     this.region = region;
   }
 
-  /** @param more lines of configuration */
-  async start(more = ""): Promise<this> {
+  /** @param more lines of configuration @param dashboardDirectory where the dashboard's files are */
+  async start(more = "", dashboardDirectory?: string): Promise<this> {
     const text = `
 stateDirectory: ${join(this.directory, "state")}
 verifierId: v1
@@ -53,7 +53,8 @@ ${more || "enrolment: { mode: tofu, acceptWithoutCertificate: true }"}
 ${/^registries:/m.test(more) ? "" : 'registries: { allowPrivate: ["127.0.0.1:*"] }'}
 `;
     const logger = pino({ level: process.env["TEST_LOG"] ?? "silent" });
-    this.running = await startVerifier({ config: parseConfig(text, "test"), clock: this.clock, logger, environment: {} });
+    const dashboard = dashboardDirectory === undefined ? {} : { dashboardDirectory };
+    this.running = await startVerifier({ config: parseConfig(text, "test"), clock: this.clock, logger, environment: {}, ...dashboard });
     return this;
   }
 

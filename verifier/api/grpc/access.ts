@@ -40,6 +40,8 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Query/ListDrift": "viewer",
   "/hullmark.v1.Query/GetDrift": "viewer",
   "/hullmark.v1.Query/WatchDrift": "viewer",
+  "/hullmark.v1.Query/ListIncidents": "viewer",
+  "/hullmark.v1.Query/GetIncident": "viewer",
   "/hullmark.v1.Query/ListBaselines": "viewer",
   "/hullmark.v1.Query/ListKeys": "viewer",
   // Reads only, and costs what a change of policy costs.
@@ -62,6 +64,8 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Admin/RetireKey": "admin",
   "/hullmark.v1.Admin/IssuePersonCertificate": "admin",
   "/hullmark.v1.Admin/RevokePerson": "admin",
+  // What it opens is what the caller may do anyway.
+  "/hullmark.v1.Admin/OpenDashboard": "viewer",
   "/hullmark.v1.Actuation/PullIntents": "actuator",
   "/hullmark.v1.Actuation/ReportOutcome": "actuator",
   "/hullmark.v1.Response/ListActions": "viewer",

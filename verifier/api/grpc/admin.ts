@@ -1,7 +1,7 @@
 /** Admin: what people change. Who they are comes from their certificate alone. */
 import { hash } from "node:crypto";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { type RpcCode, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
+import { type CallContext, type RpcCode, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import type { Admin } from "@hullmark/proto/v1/admin";
 import { isP256 } from "../../core/enrolment/certificate-request.ts";
 import { isNodeName } from "../../core/enrolment/decide.ts";
@@ -16,7 +16,7 @@ import type { IssuedCertificate } from "../../ports/certificate-authority.ts";
 import type { AlertSeverity } from "../../ports/notifier.ts";
 import { type AccessServices, operatorOf } from "./access.ts";
 import { invalid, rpcErrorOf } from "./errors.ts";
-import { isRole, ROLES } from "./identity.ts";
+import { isRole, type OperatorIdentity, ROLES } from "./identity.ts";
 
 export interface AdminServices extends AccessServices {
   readonly administration: Administration;
@@ -38,10 +38,21 @@ export interface AdminServices extends AccessServices {
   readonly caCertificates: () => string;
   readonly keys: OwnKeys;
   readonly people: People;
+  /** undefined: there is no dashboard. */
+  readonly openDashboard: (asker: OperatorIdentity, context: CallContext) => DashboardDoor | undefined;
   /** undefined: no such node. */
   readonly findNode: (idOrName: string) => { readonly id: string } | undefined;
   /** Sends a harmless alert to one route, or (empty) to all. */
   readonly testAlert: (route: string, severity: AlertSeverity, by: string, signal: AbortSignal) => Promise<{ delivered: string[]; failed: string[] }>;
+}
+
+/** Where a browser comes in, once, until then. */
+export interface DashboardDoor {
+  readonly code: string;
+  readonly endsAtMs: number;
+  /** Empty: at the host that the verifier is called by. */
+  readonly url: string;
+  readonly port: number;
 }
 
 const MAX_REASON_CHARS = 500;
@@ -107,6 +118,16 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
     async expireBaseline({ id, reason, last }, context) {
       await acting(() => services.baselines.expire(id, reasonOf(reason), last, operatorOf(context, services).name));
       return {};
+    },
+    async openDashboard(_request, context) {
+      const door = services.openDashboard(operatorOf(context, services), context);
+      if (!door)
+        throw new RpcError("FAILED_PRECONDITION", "this verifier serves no dashboard", {
+          reason: "NO_DASHBOARD",
+          fix: "dashboard.listen in its configuration",
+        });
+      const { code, endsAtMs, url, port } = door;
+      return { code, expiresAt: timestampFromMs(endsAtMs), url, port };
     },
     async acceptHistory({ reason }, context) {
       return { size: BigInt(await acting(() => services.acceptHistory(operatorOf(context, services).name, reasonOf(reason)))) };

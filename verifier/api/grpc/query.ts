@@ -15,12 +15,16 @@ import type { StandingMarks } from "../../core/response/standing-marks.ts";
 import type { EarSigner } from "../../ports/ear-signer.ts";
 import type { BaselineRow, ClaimRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import { type IncidentServices, incidentQueries } from "./incidents.ts";
 import { baselineMessage, bootMessage, driftMessage, imageMessage, imaMessage, nodeMessage, workloadMessage } from "./messages.ts";
 import { PushQueue } from "./queue.ts";
 import { policySimulator, type SimulateServices } from "./simulate.ts";
 import { historySimulator, type SimulateHistoryServices } from "./simulate-history.ts";
 
-export interface QueryServices extends Pick<SimulateServices, "composed" | "simulate">, Pick<SimulateHistoryServices, "simulateHistory"> {
+export interface QueryServices
+  extends Pick<SimulateServices, "composed" | "simulate">,
+    Pick<SimulateHistoryServices, "simulateHistory">,
+    Pick<IncidentServices, "incidents"> {
   readonly store: Store;
   readonly fleet: Fleet;
   readonly events: EventBus;
@@ -76,6 +80,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
   const away = (): number => members(fleet).filter(({ id }) => !fleet.connected(id)).length;
   const simulateHistory = historySimulator({ ...services, away });
   return {
+    ...incidentQueries(services, rowsOf),
     async *simulateHistory(request, { signal }) {
       yield* simulateHistory(request, signal);
     },

@@ -23,7 +23,7 @@ const OPEN = [ActionState.AWAITING, ActionState.ISSUED];
 
 const time = (ms: number | undefined) => (ms === undefined ? undefined : timestampFromMs(ms));
 
-function action(row: ActionRow) {
+export function actionMessage(row: ActionRow) {
   const {
     intent: _intent,
     number: _number,
@@ -61,7 +61,7 @@ export function responseService(services: ResponseServices): ServiceImplementati
       const page = rows.slice(0, limit);
       const { pause } = engine;
       return {
-        actions: page.map(action),
+        actions: page.map(actionMessage),
         nextPageToken: rows.length > limit ? String(page.at(-1)?.number) : "",
         ...(pause && { pause: { by: pause.by, reason: pause.reason, since: timestampFromMs(pause.sinceMs) } }),
         held: { ...engine.held() } as Record<string, number>,
@@ -70,10 +70,10 @@ export function responseService(services: ResponseServices): ServiceImplementati
     async getAction({ id }) {
       const row = await store.readAction(id.slice(0, 32).toUpperCase());
       if (!row) throw new RpcError("NOT_FOUND", "no such action", { reason: "NOT_FOUND", field: "id" });
-      return { action: action(row) };
+      return { action: actionMessage(row) };
     },
     async approveAction({ id }, context) {
-      return { action: action(await acting(() => engine.approve(id.slice(0, 32).toUpperCase(), operatorOf(context, services).name))) };
+      return { action: actionMessage(await acting(() => engine.approve(id.slice(0, 32).toUpperCase(), operatorOf(context, services).name))) };
     },
     async denyAction({ id, reason }, context) {
       await acting(() => engine.deny(id.slice(0, 32).toUpperCase(), operatorOf(context, services).name, reasonOf(reason)));

@@ -77,6 +77,11 @@ const PLACE: Readonly<Partial<Record<AlertSubject["place"], string>>> = {
   bind: " in a bind mount",
 };
 
+/** What is the matter with a thing of this kind, as it follows its name: `altered`. What is not known is said as it is. */
+export function phraseOf(kind: string): string {
+  return (WHAT as Readonly<Record<string, string>>)[kind] ?? kind;
+}
+
 /** One line, for example `CRITICAL shop/cart: /usr/bin/curl altered in an image layer on w-07`. */
 export function alertSummary(subject: AlertSubject): string {
   const where = printable(subject.nodeName, 64);

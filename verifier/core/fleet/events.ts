@@ -1,5 +1,5 @@
 /** What became durable, told to whoever watches within this process. */
-import type { DriftRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { ActionRow, DriftRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { StoreCommit } from "../../ports/store.ts";
 
 export interface Events {
@@ -8,6 +8,7 @@ export interface Events {
   readonly workloadRemoved: { readonly nodeId: string; readonly containerId: string };
   readonly drift: DriftRow;
   readonly image: ImageRow;
+  readonly action: ActionRow;
 }
 
 type Listener<K extends keyof Events> = (event: Events[K]) => void;
@@ -19,6 +20,7 @@ export class EventBus {
     workloadRemoved: new Set(),
     drift: new Set(),
     image: new Set(),
+    action: new Set(),
   };
 
   /** @returns a function that ends the subscription */
@@ -34,6 +36,7 @@ export class EventBus {
     for (const row of commit.workloads ?? []) this.#tell("workload", row);
     for (const row of commit.drifts ?? []) this.#tell("drift", row);
     for (const row of commit.images ?? []) this.#tell("image", row);
+    for (const { row } of commit.actions ?? []) this.#tell("action", row);
   }
 
   #tell<K extends keyof Events>(kind: K, event: Events[K]): void {

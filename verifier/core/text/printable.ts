@@ -18,26 +18,27 @@ export function printable(bytes: Uint8Array | string, maxCharacters = 256): stri
         .replace(/\ufffd$/, "")}…`;
 }
 
+const STRICT = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
 /** Decodes UTF-8; each byte that is not becomes the character U+10FF00 + byte, which no valid text of ours contains. */
 function decodeLossless(bytes: Uint8Array): string {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const text = buffer.toString("utf8");
-  if (!text.includes("\ufffd")) return text;
+  const whole = decoded(bytes);
+  if (whole !== undefined) return whole;
   let out = "";
-  for (let at = 0; at < buffer.length; ) {
-    const length = sequenceLength(buffer, at);
-    out += length > 0 ? buffer.toString("utf8", at, at + length) : String.fromCodePoint(0x10ff00 + (buffer[at] as number));
-    at += Math.max(1, length);
+  for (let at = 0; at < bytes.length; ) {
+    const byte = bytes[at] as number;
+    const length = byte < 0x80 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+    const character = at + length <= bytes.length ? decoded(bytes.subarray(at, at + length)) : undefined;
+    out += character ?? String.fromCodePoint(0x10ff00 + byte);
+    at += character === undefined ? 1 : length;
   }
   return out;
 }
 
-/** Bytes of the valid UTF-8 sequence at `at`; 0 where there is none. */
-function sequenceLength(buffer: Buffer, at: number): number {
-  for (const length of [1, 2, 3, 4]) {
-    if (at + length > buffer.length) return 0;
-    const character = buffer.toString("utf8", at, at + length);
-    if (Buffer.byteLength(character) === length && !character.includes("\ufffd") && [...character].length === 1) return length;
+function decoded(bytes: Uint8Array): string | undefined {
+  try {
+    return STRICT.decode(bytes);
+  } catch {
+    return undefined;
   }
-  return 0;
 }

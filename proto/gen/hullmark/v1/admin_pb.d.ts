@@ -877,6 +877,53 @@ export declare type RevokePersonResponse = Message<"hullmark.v1.RevokePersonResp
 export declare const RevokePersonResponseSchema: GenMessage<RevokePersonResponse>;
 
 /**
+ * @generated from message hullmark.v1.OpenDashboardRequest
+ */
+export declare type OpenDashboardRequest = Message<"hullmark.v1.OpenDashboardRequest"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.OpenDashboardRequest.
+ * Use `create(OpenDashboardRequestSchema)` to create a new message.
+ */
+export declare const OpenDashboardRequestSchema: GenMessage<OpenDashboardRequest>;
+
+/**
+ * @generated from message hullmark.v1.OpenDashboardResponse
+ */
+export declare type OpenDashboardResponse = Message<"hullmark.v1.OpenDashboardResponse"> & {
+  /**
+   * Whoever has it is the caller: it belongs behind the # of the address, which no server is sent and no log has.
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp expires_at = 2;
+   */
+  expiresAt?: Timestamp | undefined;
+
+  /**
+   * Where people reach it; empty: at the host that the verifier is called by, on `port`.
+   *
+   * @generated from field: string url = 3;
+   */
+  url: string;
+
+  /**
+   * @generated from field: uint32 port = 4;
+   */
+  port: number;
+};
+
+/**
+ * Describes the message hullmark.v1.OpenDashboardResponse.
+ * Use `create(OpenDashboardResponseSchema)` to create a new message.
+ */
+export declare const OpenDashboardResponseSchema: GenMessage<OpenDashboardResponse>;
+
+/**
  * What changes something. Roles are named at each call; identity comes from the client certificate.
  *
  * @generated from service hullmark.v1.Admin
@@ -1071,6 +1118,16 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof RevokePersonRequestSchema;
     output: typeof RevokePersonResponseSchema;
+  },
+  /**
+   * viewer: a code that opens the dashboard in a browser, once and within a minute, as whoever asks.
+   *
+   * @generated from rpc hullmark.v1.Admin.OpenDashboard
+   */
+  openDashboard: {
+    methodKind: "unary";
+    input: typeof OpenDashboardRequestSchema;
+    output: typeof OpenDashboardResponseSchema;
   },
 }>;
 

@@ -6,7 +6,7 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import type { Message } from "@bufbuild/protobuf";
 import type { Actor, Claim, Severity, TrustLevel, TrustVector, Verdict } from "./common_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import type { ActionKind, ActionState, NodeMark } from "./response_pb.js";
+import type { Action, ActionKind, ActionState, NodeMark } from "./response_pb.js";
 
 /**
  * Describes the file hullmark/v1/query.proto.
@@ -2664,6 +2664,254 @@ export declare type SimulationUnknowns = Message<"hullmark.v1.SimulationUnknowns
 export declare const SimulationUnknownsSchema: GenMessage<SimulationUnknowns>;
 
 /**
+ * @generated from message hullmark.v1.Incident
+ */
+export declare type Incident = Message<"hullmark.v1.Incident"> & {
+  /**
+   * `I-` and 16 characters.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string kind = 2;
+   */
+  kind: string;
+
+  /**
+   * `open`, `acknowledged`, `contained` or `resolved`.
+   *
+   * @generated from field: string state = 3;
+   */
+  state: string;
+
+  /**
+   * Of the gravest drift.
+   *
+   * @generated from field: hullmark.v1.Severity severity = 4;
+   */
+  severity: Severity;
+
+  /**
+   * Raw bytes with the leading slash; empty where no file is meant.
+   *
+   * @generated from field: bytes path = 5;
+   */
+  path: Uint8Array;
+
+  /**
+   * Config digest, or the reference where none is known; empty for a matter of the node itself.
+   *
+   * @generated from field: string image = 6;
+   */
+  image: string;
+
+  /**
+   * Of the gravest drift, as are `summary` and `drift_id`.
+   *
+   * @generated from field: string image_reference = 7;
+   */
+  imageReference: string;
+
+  /**
+   * @generated from field: string summary = 8;
+   */
+  summary: string;
+
+  /**
+   * @generated from field: string drift_id = 9;
+   */
+  driftId: string;
+
+  /**
+   * Who acknowledged one of its drifts last; empty: nobody.
+   *
+   * @generated from field: string owner = 10;
+   */
+  owner: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp first_seen = 11;
+   */
+  firstSeen?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp last_seen = 12;
+   */
+  lastSeen?: Timestamp | undefined;
+
+  /**
+   * When the last of it was resolved; absent while any is not.
+   *
+   * @generated from field: google.protobuf.Timestamp resolved_at = 13;
+   */
+  resolvedAt?: Timestamp | undefined;
+
+  /**
+   * How often it returned within seven days of being resolved.
+   *
+   * @generated from field: uint32 reopened = 14;
+   */
+  reopened: number;
+
+  /**
+   * @generated from field: uint32 drifts = 15;
+   */
+  drifts: number;
+
+  /**
+   * Those that are not resolved.
+   *
+   * @generated from field: uint32 standing = 16;
+   */
+  standing: number;
+
+  /**
+   * @generated from field: uint32 nodes_total = 17;
+   */
+  nodesTotal: number;
+
+  /**
+   * At most 20 names, sorted.
+   *
+   * @generated from field: repeated string nodes = 18;
+   */
+  nodes: string[];
+
+  /**
+   * @generated from field: uint32 workloads_total = 19;
+   */
+  workloadsTotal: number;
+
+  /**
+   * @generated from field: repeated string workloads = 20;
+   */
+  workloads: string[];
+};
+
+/**
+ * Describes the message hullmark.v1.Incident.
+ * Use `create(IncidentSchema)` to create a new message.
+ */
+export declare const IncidentSchema: GenMessage<Incident>;
+
+/**
+ * @generated from message hullmark.v1.ListIncidentsRequest
+ */
+export declare type ListIncidentsRequest = Message<"hullmark.v1.ListIncidentsRequest"> & {
+  /**
+   * Also those that are resolved.
+   *
+   * @generated from field: bool resolved = 1;
+   */
+  resolved: boolean;
+
+  /**
+   * 0: 100. At most 999.
+   *
+   * @generated from field: uint32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * Pages are of the list as it is now: what changes between two pages may be left out or there twice.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message hullmark.v1.ListIncidentsRequest.
+ * Use `create(ListIncidentsRequestSchema)` to create a new message.
+ */
+export declare const ListIncidentsRequestSchema: GenMessage<ListIncidentsRequest>;
+
+/**
+ * @generated from message hullmark.v1.ListIncidentsResponse
+ */
+export declare type ListIncidentsResponse = Message<"hullmark.v1.ListIncidentsResponse"> & {
+  /**
+   * What stands first, the gravest first, the newest first.
+   *
+   * @generated from field: repeated hullmark.v1.Incident incidents = 1;
+   */
+  incidents: Incident[];
+
+  /**
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * @generated from field: uint32 total = 3;
+   */
+  total: number;
+
+  /**
+   * More drifts were found than are read: the oldest are left out.
+   *
+   * @generated from field: bool incomplete = 4;
+   */
+  incomplete: boolean;
+};
+
+/**
+ * Describes the message hullmark.v1.ListIncidentsResponse.
+ * Use `create(ListIncidentsResponseSchema)` to create a new message.
+ */
+export declare const ListIncidentsResponseSchema: GenMessage<ListIncidentsResponse>;
+
+/**
+ * @generated from message hullmark.v1.GetIncidentRequest
+ */
+export declare type GetIncidentRequest = Message<"hullmark.v1.GetIncidentRequest"> & {
+  /**
+   * The id, or what it begins with.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message hullmark.v1.GetIncidentRequest.
+ * Use `create(GetIncidentRequestSchema)` to create a new message.
+ */
+export declare const GetIncidentRequestSchema: GenMessage<GetIncidentRequest>;
+
+/**
+ * @generated from message hullmark.v1.GetIncidentResponse
+ */
+export declare type GetIncidentResponse = Message<"hullmark.v1.GetIncidentResponse"> & {
+  /**
+   * @generated from field: hullmark.v1.Incident incident = 1;
+   */
+  incident?: Incident | undefined;
+
+  /**
+   * At most 200: those that stand first, the newest first.
+   *
+   * @generated from field: repeated hullmark.v1.Drift drifts = 2;
+   */
+  drifts: Drift[];
+
+  /**
+   * At most 200, decided on because of them, newest first.
+   *
+   * @generated from field: repeated hullmark.v1.Action actions = 3;
+   */
+  actions: Action[];
+};
+
+/**
+ * Describes the message hullmark.v1.GetIncidentResponse.
+ * Use `create(GetIncidentResponseSchema)` to create a new message.
+ */
+export declare const GetIncidentResponseSchema: GenMessage<GetIncidentResponse>;
+
+/**
  * @generated from enum hullmark.v1.ProvenanceStatus
  */
 export enum ProvenanceStatus {
@@ -2892,6 +3140,24 @@ export declare const Query: GenService<{
     methodKind: "server_streaming";
     input: typeof WatchDriftRequestSchema;
     output: typeof WatchDriftResponseSchema;
+  },
+  /**
+   * The same kind of drift of one path of one image, on however many nodes, is one incident (docs/cli.md).
+   *
+   * @generated from rpc hullmark.v1.Query.ListIncidents
+   */
+  listIncidents: {
+    methodKind: "unary";
+    input: typeof ListIncidentsRequestSchema;
+    output: typeof ListIncidentsResponseSchema;
+  },
+  /**
+   * @generated from rpc hullmark.v1.Query.GetIncident
+   */
+  getIncident: {
+    methodKind: "unary";
+    input: typeof GetIncidentRequestSchema;
+    output: typeof GetIncidentResponseSchema;
   },
   /**
    * @generated from rpc hullmark.v1.Query.ListBaselines

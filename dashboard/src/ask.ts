@@ -1,0 +1,91 @@
+/** Asks the verifier what the command asks too, over the page's own session. */
+import { create, type DescMethodUnary, fromBinary, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
+
+/** `page`: it asks by itself, which keeps no session alive. */
+export type By = "person" | "page";
+
+/** What the verifier says is the matter; texts are its own, with names from anywhere in them: not printable yet. */
+export class AskError extends Error {
+  /** A gRPC status name; `OFFLINE` where nobody answers. */
+  readonly code: string;
+  readonly reason: string;
+  readonly fix: string;
+
+  constructor({ code, message, reason = "", fix = "" }: { code: string; message: string; reason?: string; fix?: string }) {
+    super(message);
+    this.name = "AskError";
+    this.code = code;
+    this.reason = reason;
+    this.fix = fix;
+  }
+}
+
+export interface Session {
+  readonly name: string;
+  readonly role: "viewer" | "responder" | "approver" | "admin";
+  readonly endsAt: string;
+}
+
+const TIMEOUT_MS = 20_000;
+const signedOut = new Set<() => void>();
+
+/** @returns ends it */
+export function onSignedOut(run: () => void): () => void {
+  signedOut.add(run);
+  return () => signedOut.delete(run);
+}
+
+/** @throws AskError */
+export async function ask<M extends DescMethodUnary>(
+  method: M,
+  request: MessageInitShape<M["input"]>,
+  by: By,
+  signal?: AbortSignal,
+): Promise<MessageShape<M["output"]>> {
+  const body = toBinary(method.input, create(method.input, request)) as Uint8Array<ArrayBuffer>;
+  const answer = await send(`/api/${method.parent.typeName}/${method.name}`, "POST", by, { body, type: "application/proto", signal });
+  return fromBinary(method.output, new Uint8Array(await answer.arrayBuffer())) as MessageShape<M["output"]>;
+}
+
+/** undefined: nobody is signed in. @throws AskError */
+export async function readSession(): Promise<Session | undefined> {
+  try {
+    return (await (await send("/api/session", "GET", "person", {})).json()) as Session;
+  } catch (error) {
+    if (error instanceof AskError && error.code === "UNAUTHENTICATED") return undefined;
+    throw error;
+  }
+}
+
+/** @throws AskError UNAUTHENTICATED where the code is not good */
+export async function signIn(code: string): Promise<Session> {
+  return (await (await send("/api/session", "POST", "person", { body: code, type: "text/plain" })).json()) as Session;
+}
+
+export async function signOut(): Promise<void> {
+  await send("/api/session", "DELETE", "person", {});
+}
+
+interface Sending {
+  readonly body?: BodyInit;
+  readonly type?: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+async function send(path: string, method: string, by: By, { body, type, signal }: Sending): Promise<Response> {
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  const headers = { "hullmark-by": by, ...(type && { "content-type": type }) };
+  let answer: Response;
+  try {
+    answer = await fetch(path, { method, headers, ...(body && { body }), signal: signal ? AbortSignal.any([signal, timeout]) : timeout });
+  } catch (cause) {
+    if (signal?.aborted) throw cause;
+    throw new AskError({ code: "OFFLINE", message: "the verifier does not answer" });
+  }
+  if (answer.ok) return answer;
+  const told = (await answer.json().catch(() => ({ code: "INTERNAL", message: `the verifier answered ${answer.status}` }))) as ConstructorParameters<
+    typeof AskError
+  >[0];
+  if (told.code === "UNAUTHENTICATED") for (const run of signedOut) run();
+  throw new AskError(told);
+}

@@ -1,0 +1,108 @@
+/** What is around every page: where one is, who one is, and whether what is shown is of now. */
+
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { type LocationHook, Route, Router, useLocation } from "preact-iso";
+import { type Session, signOut } from "./ask.ts";
+import { KEYS, useKeys } from "./keys.ts";
+import { startLive, useLive } from "./live.ts";
+import { IncidentPage } from "./pages/incident.tsx";
+import { Incidents } from "./pages/incidents.tsx";
+import { Overview } from "./pages/overview.tsx";
+import { Name } from "./parts.tsx";
+import { applyTheme, currentTheme, nextTheme, type Theme } from "./theme.ts";
+
+const PLACES: readonly (readonly [path: string, name: string])[] = [
+  ["/", "Overview"],
+  ["/incidents", "Incidents"],
+];
+
+export interface PageProps {
+  readonly session: Session;
+}
+
+export function Shell({ session, onSignedOut }: PageProps & { readonly onSignedOut: () => void }) {
+  const { path, route } = useLocation() as LocationHook;
+  const live = useLive();
+  const [theme, setTheme] = useState(currentTheme());
+  const help = useRef<HTMLDialogElement>(null);
+  useEffect(startLive, []);
+  const changeTheme = useCallback(() => {
+    const next = nextTheme(currentTheme());
+    applyTheme(next);
+    setTheme(next);
+  }, []);
+  const showHelp = useCallback(() => help.current?.showModal(), []);
+  const go = useCallback((to: string) => route(to), [route]);
+  useKeys({ go, help: showHelp, theme: changeTheme });
+  return (
+    <>
+      <a class="skip" href="#main">
+        To the content
+      </a>
+      <header>
+        <a class="mark" href="/">
+          Hullmark
+        </a>
+        <nav aria-label="Pages">
+          {PLACES.map(([to, name]) => (
+            <a key={to} href={to} aria-current={(to === "/" ? path === "/" : path.startsWith(to)) ? "page" : undefined}>
+              {name}
+            </a>
+          ))}
+        </nav>
+        <span class={`live ${live ? "good" : "unknown"}`} role="status">
+          {live ? "live" : "not live"}
+        </span>
+        <button type="button" class="small" onClick={changeTheme} aria-label={`${themeWord(theme)} colours: change`}>
+          {themeWord(theme)}
+        </button>
+        <button type="button" class="small" onClick={showHelp} aria-label="? keys">
+          ?
+        </button>
+        <span class="who">
+          <Name text={session.name} max={40} /> <span class="quiet">{session.role}</span>
+        </span>
+        <button type="button" class="small" onClick={() => void signOut().finally(onSignedOut)}>
+          Sign out
+        </button>
+      </header>
+      <main id="main" tabIndex={-1}>
+        <Router>
+          <Route path="/" component={Overview} session={session} />
+          <Route path="/incidents" component={Incidents} session={session} />
+          <Route path="/incidents/:id" component={IncidentPage} session={session} />
+          <Route default component={NotHere} />
+        </Router>
+      </main>
+      <dialog ref={help} aria-labelledby="keys-title">
+        <h2 id="keys-title">Keys</h2>
+        <dl class="keys">
+          {KEYS.map(([keys, does]) => (
+            <div key={keys}>
+              <dt>
+                <kbd>{keys}</kbd>
+              </dt>
+              <dd>{does}</dd>
+            </div>
+          ))}
+        </dl>
+        <form method="dialog">
+          <button type="submit">Close</button>
+        </form>
+      </dialog>
+    </>
+  );
+}
+
+const themeWord = (theme: Theme): string => (theme === "system" ? "auto" : theme);
+
+function NotHere() {
+  return (
+    <>
+      <h1>There is no such page</h1>
+      <p>
+        <a href="/">Overview</a>
+      </p>
+    </>
+  );
+}

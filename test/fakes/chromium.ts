@@ -1,0 +1,24 @@
+/** A real Chromium, without a screen, that trusts one verifier's CA by the key of its certificate; and what axe-core finds wrong for people who cannot see or point. */
+import { join } from "node:path";
+import axe from "axe-core";
+import { type Browser, chromium, type Page } from "playwright-core";
+
+/** Where a person wants to look at the pages that a test has seen; empty: nowhere. */
+const SCREENSHOTS = process.env["HULLMARK_SCREENSHOTS"] ?? "";
+
+export async function startChromium(): Promise<Browser> {
+  return await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--disable-dev-shm-usage", "--disable-gpu"] });
+}
+
+/** Rules of WCAG 2.2 A and AA that the page breaks, a line each. */
+export async function accessibilityProblems(page: Page): Promise<string[]> {
+  // By the debugger, which no policy of the page's holds.
+  await page.evaluate(axe.source);
+  const rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+  const { violations } = (await page.evaluate(`axe.run({ runOnly: ${JSON.stringify(rules)} })`)) as axe.AxeResults;
+  return violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`));
+}
+
+export async function screenshot(page: Page, name: string): Promise<void> {
+  if (SCREENSHOTS) await page.screenshot({ path: join(SCREENSHOTS, `${name}.png`), fullPage: true });
+}

@@ -1,0 +1,217 @@
+/** The dashboard in a real Chromium, before a whole verifier with nodes that tell it things: what people see, do with keys and pointer, and cannot be tricked with. */
+import { execFile } from "node:child_process";
+import { hash } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { encodeRecord } from "@hullmark/proto/codec";
+import { Admin } from "@hullmark/proto/v1/admin";
+import { Verdict } from "@hullmark/proto/v1/common";
+import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
+import type { OperatorRole } from "@hullmark/verifier/ports/certificate-authority";
+import type { Browser, BrowserContext, Page } from "playwright-core";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { bundleDashboard } from "../../dashboard/bundle.ts";
+import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
+import { accessibilityProblems, screenshot, startChromium } from "../fakes/chromium.ts";
+import { type PushedImage, pushImage } from "../fakes/images.ts";
+import { FakeQuoter } from "../fakes/quoter.ts";
+import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
+import { TestVerifier } from "../fakes/verifier.ts";
+
+const run = promisify(execFile);
+const main = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
+const CONFIG = `enrolment: { mode: tofu, acceptWithoutCertificate: true }
+dashboard: { listen: "127.0.0.1:0" }`;
+/** What is unsigned is told, and no drift. */
+const POLICY = `apiVersion: hullmark.dev/v1
+kind: Policy
+metadata: { name: pilot }
+spec: { mode: observe }
+`;
+/** The loaded machine of a gate takes its time. */
+const TIMEOUT_MS = 60_000;
+
+const file = (content: string): Buffer =>
+  encodeRecord({ type: "f", mode: 0o644, uid: 0, gid: 0, xattrs: [], size: BigInt(content.length), sha256: hash("sha256", content, "buffer") });
+const folder = encodeRecord({ type: "d", mode: 0o755, uid: 0, gid: 0, xattrs: [], opaque: false });
+const layer = LayerTree.build([
+  { path: Buffer.from("etc"), record: folder, implied: true },
+  { path: Buffer.from("etc/app.conf"), record: file("port=80\n"), implied: false },
+]);
+/** What a container's owner may call a file, so that it would be a script, look like another name, or break a line. */
+const HOSTILE = ["<img src=x onerror=window.pwned=1>", "\u202egnp.exe", "a\nb\x1b[31m", "javascript:alert(1)"];
+
+let verifier: TestVerifier;
+let registry: FakeRegistry;
+let image: PushedImage;
+let browser: Browser;
+let directory: string;
+const nodes: Attester[] = [];
+const contexts: BrowserContext[] = [];
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), "hullmark-dashboard-"));
+  [registry, browser] = await Promise.all([startFakeRegistry(), startChromium(), bundleDashboard(directory)]);
+  image = await pushImage(`${registry.host}/acme/web`);
+  verifier = new TestVerifier();
+  await verifier.start(`${CONFIG}\npolicyFile: ${verifier.policy(POLICY)}`, directory);
+  for (const name of ["w-1", "w-2"]) {
+    const attester = verifier.attester({ name, quoter: new FakeQuoter() });
+    await attester.connect();
+    attester.set(container(name));
+    await attester.report();
+    nodes.push(attester);
+  }
+}, 300_000);
+afterAll(async () => {
+  for (const context of contexts) await context.close();
+  await browser?.close();
+  await verifier?.dispose();
+  await registry?.close();
+  rmSync(directory, { recursive: true });
+});
+
+function container(node: string, upper: Readonly<Record<string, Buffer>> = {}): ScriptedContainer {
+  return {
+    ...{ id: `web-${node}`.padEnd(64, "0"), name: `web-${node}` },
+    image: { reference: `${image.repository}:${image.tag}`, configDigest: image.configDigest },
+    layers: [
+      { id: "layer-0", tree: layer },
+      { id: `init-${node}`, tree: dockerInitLayer(MergedTree.of([layer])), runtimeMade: true },
+    ],
+    upper: new Map(Object.entries(upper)),
+  };
+}
+
+async function write(node: number, files: Readonly<Record<string, Buffer>>): Promise<void> {
+  const attester = nodes[node - 1] as Attester;
+  const changed = container(`w-${node}`, Object.keys(files).length > 0 ? { etc: folder, ...files } : {});
+  attester.set(changed);
+  await attester.report([changed.id]);
+}
+
+/** A page of a browser of its own, signed in as a person of this role; whatever it logs as an error fails the test. */
+async function pageOf(role: OperatorRole, path = "/", look: Parameters<Browser["newContext"]>[0] = {}): Promise<Page> {
+  // What the browser must not do is refuse the verifier's own CA; everything else is as people have it.
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 1280, height: 900 }, ...look });
+  contexts.push(context);
+  const page = await context.newPage();
+  page.setDefaultTimeout(TIMEOUT_MS);
+  page.on("pageerror", (error) => problems.push(String(error)));
+  page.on("console", (message) => {
+    if (message.type() === "error" && !message.text().includes("401")) problems.push(message.text());
+  });
+  const { code } = await (await verifier.operator(role)).client(Admin).openDashboard({});
+  await page.goto(`${origin()}${path}#${code}`);
+  await page.getByRole("navigation").waitFor();
+  return page;
+}
+const problems: string[] = [];
+const origin = (): string => `https://localhost:${verifier.running?.dashboardPort}`;
+const seen = async (page: Page, text: string | RegExp): Promise<void> => await page.getByText(text).first().waitFor();
+
+test("what runs on both nodes is judged", { timeout: 300_000 }, async () => {
+  const judged = async (name: string) => (await verifier.query.getWorkload({ container: `web-${name}` })).workload;
+  for (const name of ["w-1", "w-2"]) await expect.poll(() => judged(name), { timeout: 240_000 }).toMatchObject({ content: Verdict.AFFIRMING });
+});
+
+test("what the command prints opens the page once; a page without a session says how to get in", async () => {
+  const config = join(verifier.directory, "state/admin/config.yaml");
+  const { stdout } = await run(process.execPath, [main, "--config", config, "dashboard", "-o", "json"]);
+  const { url } = JSON.parse(stdout) as { url: string };
+  expect(url).toMatch(/^https:\/\/localhost:\d+\/#[A-Za-z0-9_-]{43}$/);
+  const context = await browser.newContext({ ignoreHTTPSErrors: true });
+  contexts.push(context);
+  const page = await context.newPage();
+  await page.goto(url);
+  await seen(page, "No drift; 2 workloads with warnings");
+  expect(page.url()).toBe(`${origin()}/`);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await seen(page, "You are signed out.");
+  await page.goto(url);
+  await page.reload();
+  await seen(page, /used already/);
+  await screenshot(page, "signed-out");
+  expect(await accessibilityProblems(page)).toEqual([]);
+}, 120_000);
+
+test("a drift is on the first screen by itself, where it is, since when, and who is at it", async () => {
+  const page = await pageOf("responder");
+  await seen(page, "live");
+  await seen(page, "2 of 2 attested");
+  await screenshot(page, "overview-clean");
+  expect(await accessibilityProblems(page)).toEqual([]);
+  await write(1, { "etc/app.conf": file("port=81\n") });
+  await seen(page, "1 incident stands");
+  await write(2, { "etc/app.conf": file("port=81\n") });
+  const line = page.getByRole("row").filter({ hasText: "/etc/app.conf altered" });
+  await line.getByText("nobody yet").waitFor();
+  await expect.poll(() => line.getByRole("cell").nth(3).textContent(), { timeout: TIMEOUT_MS }).toBe("2");
+  await screenshot(page, "overview-incident");
+  expect(await accessibilityProblems(page)).toEqual([]);
+}, 240_000);
+
+test("by keys alone: to the list, to the line, into it; acknowledged there, and seen by others at once", async () => {
+  const [page, other] = [await pageOf("responder", "/", { colorScheme: "dark" }), await pageOf("viewer")];
+  await seen(page, "1 incident stands");
+  await page.keyboard.press("g");
+  await page.keyboard.press("i");
+  await page.getByRole("heading", { name: "Incidents" }).waitFor();
+  await seen(page, "/etc/app.conf");
+  expect(await accessibilityProblems(page)).toEqual([]);
+  await page.keyboard.press("/");
+  await page.keyboard.type("nothing so called");
+  await seen(page, /^0 incidents shown that match/);
+  await page.keyboard.press("Escape");
+  await page.getByRole("searchbox").fill("app.conf");
+  await page.getByRole("searchbox").blur();
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Timeline" }).waitFor();
+  await screenshot(page, "incident-dark");
+  expect(await accessibilityProblems(page)).toEqual([]);
+  await page.getByLabel("Acknowledge, because").fill("mine: a hotfix that was not rolled out");
+  await page.getByRole("button", { name: "Acknowledge 2 drifts" }).click();
+  await seen(page, "by some-responder");
+  await page.getByRole("button", { name: /^Acknowledge/ }).waitFor({ state: "detached" });
+  await other.getByText("acknowledged").first().waitFor();
+  // Who may only look is offered nothing else.
+  await other.goto(page.url());
+  await other.getByRole("heading", { name: "Timeline" }).waitFor();
+  expect(await other.getByRole("button", { name: /^Acknowledge/ }).count()).toBe(0);
+  await page.keyboard.press("?");
+  await page.getByRole("dialog").waitFor();
+  expect(await accessibilityProblems(page)).toEqual([]);
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("t");
+  expect(await page.evaluate("document.documentElement.dataset.theme")).toBe("light");
+}, 240_000);
+
+test("names that are scripts, markup, or turn the line around are text", async () => {
+  await write(
+    1,
+    Object.fromEntries([
+      ["etc/app.conf", file("port=81\n")] as const,
+      ...HOSTILE.map((name) => [`etc/${Buffer.from(name).toString("latin1")}`, file(name)] as const),
+    ]),
+  );
+  const page = await pageOf("viewer", "/incidents");
+  await seen(page, "<img src=x onerror=window.pwned=1>");
+  await seen(page, String.raw`\u{202e}gnp.exe`);
+  await seen(page, String.raw`a\x0ab\x1b[31m`);
+  await screenshot(page, "incidents-hostile");
+  const found = await page.evaluate(`({
+    pwned: "pwned" in globalThis,
+    foreign: document.querySelectorAll("main img, main script, main iframe, a[href^='javascript:']").length,
+    control: /[\\u202a-\\u202e\\u2066-\\u2069\\x1b]/.test(document.body.textContent),
+  })`);
+  expect(found).toEqual({ pwned: false, foreign: 0, control: false });
+  await page.setViewportSize({ width: 390, height: 844 });
+  await screenshot(page, "incidents-phone");
+  expect(await accessibilityProblems(page)).toEqual([]);
+}, 240_000);
+
+test("nothing of all this was an error to the browser, the policy of the page's content not broken", () => expect(problems).toEqual([]));

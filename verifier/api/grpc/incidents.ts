@@ -1,0 +1,78 @@
+/** Incidents as the Query service tells them. */
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
+import type { Query } from "@hullmark/proto/v1/query";
+import type { Incident } from "../../core/incident/incident.ts";
+import type { IncidentBook, NumberedMember } from "../../core/incident/incident-book.ts";
+import type { ActionRow } from "../../ports/rows.ts";
+import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import { driftMessage } from "./messages.ts";
+import { actionMessage } from "./response.ts";
+
+export interface IncidentServices {
+  readonly incidents: Pick<IncidentBook, "read">;
+  readonly store: Pick<Store, "readDrift" | "listActions">;
+}
+
+const MAX_NAMES = 20;
+const MAX_SHOWN = 200;
+/** Actions that are looked through for those of one incident, the newest first. */
+const MAX_ACTION_PAGES = 2;
+const ID_PATTERN = /^I-[0-9A-HJKMNP-TV-Z]{1,16}$/;
+
+export function incidentQueries({ incidents, store }: IncidentServices, rowsOf: (pageSize: number) => number) {
+  const actionsOf = async (ids: ReadonlySet<string>): Promise<ActionRow[]> => {
+    const found: ActionRow[] = [];
+    for (let after = "", pages = 0; pages < MAX_ACTION_PAGES && found.length < MAX_SHOWN; pages++) {
+      const rows = await store.listActions({ states: [], sinceMs: 0 }, { after, limit: MAX_PAGE_ROWS });
+      found.push(...rows.filter(({ driftId }) => ids.has(driftId)));
+      if (rows.length < MAX_PAGE_ROWS) break;
+      after = String(rows.at(-1)?.number);
+    }
+    return found.slice(0, MAX_SHOWN);
+  };
+  return {
+    async listIncidents({ resolved, pageSize, pageToken }) {
+      if (!/^[0-9]{0,6}$/.test(pageToken))
+        throw new RpcError("INVALID_ARGUMENT", "not a page token of this list", { reason: "PAGE_TOKEN", field: "pageToken" });
+      const { incidents: all, incomplete } = await incidents.read();
+      const listed = resolved ? all : all.filter(({ state }) => state !== "resolved");
+      const from = Number(pageToken || 0);
+      const to = from + rowsOf(pageSize);
+      const nextPageToken = to < listed.length ? String(to) : "";
+      return { incidents: listed.slice(from, to).map(incidentMessage), nextPageToken, total: listed.length, incomplete };
+    },
+    async getIncident({ id }) {
+      const wanted = id.slice(0, 32).toUpperCase();
+      const found = ID_PATTERN.test(wanted) ? (await incidents.read()).incidents.filter((each) => each.id.startsWith(wanted)) : [];
+      const [incident, another] = found;
+      if (!incident) throw new RpcError("NOT_FOUND", "no such incident", { reason: "INCIDENT", field: "id", fix: "hullmark incident ls --all lists them" });
+      if (another) throw new RpcError("FAILED_PRECONDITION", "several incidents begin so", { reason: "AMBIGUOUS", field: "id", fix: "give more of the id" });
+      const newest = incident.members.toReversed();
+      const shown = [...newest.filter(({ state }) => state !== "resolved"), ...newest.filter(({ state }) => state === "resolved")].slice(0, MAX_SHOWN);
+      const [rows, actions] = await Promise.all([
+        Promise.all(shown.map(({ driftId }) => store.readDrift(driftId))),
+        actionsOf(new Set(incident.members.map(({ driftId }) => driftId))),
+      ]);
+      return {
+        incident: incidentMessage(incident),
+        drifts: rows.flatMap((row) => (row ? [driftMessage(row)] : [])),
+        actions: actions.map(actionMessage),
+      };
+    },
+  } satisfies Pick<ServiceImplementation<typeof Query>, "listIncidents" | "getIncident">;
+}
+
+function incidentMessage(incident: Incident<NumberedMember>) {
+  const { id, kind, state, severity, path, image, owner, firstSeenMs, lastSeenMs, resolvedAtMs, reopened, nodes, workloads, members } = incident;
+  const standing = members.filter((member) => member.state !== "resolved");
+  const gravest = (standing.length > 0 ? standing : members).reduce((worst, each) => (each.severity > worst.severity ? each : worst));
+  return {
+    ...{ id, kind, state, severity, path, image, owner, reopened },
+    ...{ imageReference: gravest.imageReference, summary: gravest.summary, driftId: gravest.driftId },
+    ...{ firstSeen: timestampFromMs(Math.floor(firstSeenMs)), lastSeen: timestampFromMs(Math.floor(lastSeenMs)) },
+    ...(resolvedAtMs !== undefined && { resolvedAt: timestampFromMs(Math.floor(resolvedAtMs)) }),
+    ...{ drifts: members.length, standing: standing.length },
+    ...{ nodesTotal: nodes.length, nodes: nodes.slice(0, MAX_NAMES), workloadsTotal: workloads.length, workloads: workloads.slice(0, MAX_NAMES) },
+  };
+}

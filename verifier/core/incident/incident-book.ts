@@ -1,0 +1,155 @@
+/** The incidents of everything that the store holds, kept up as drifts and actions become durable: reading them again costs only what changed. */
+import { DriftState } from "@hullmark/proto/v1/query";
+import { ActionState } from "@hullmark/proto/v1/response";
+import type { ActionRow, DriftRow } from "../../ports/rows.ts";
+import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import type { EventBus } from "../fleet/events.ts";
+import { type Incident, incidentsOf, type Member } from "./incident.ts";
+
+/** Drifts that are held, those that stand before those that are over, the newest before the older. */
+const MAX_MEMBERS = 50_000;
+/** Of those, how many that are over: more than they are read for is to tell how often something returned. */
+const MAX_RESOLVED = 10_000;
+/** Actions that were carried out, the newest first. */
+const MAX_DONE = 10_000;
+/** What was computed stands for so long, whatever changes meanwhile: a storm of drifts is not computed drift by drift. */
+const FRESH_MS = 1000;
+
+const STANDING = [DriftState.OPEN, DriftState.ACKNOWLEDGED];
+
+/** What is kept of a drift. Its row is read again where it is shown. */
+export interface NumberedMember extends Member {
+  readonly number: number;
+  readonly nodeId: string;
+  readonly imageReference: string;
+  readonly summary: string;
+}
+
+export interface IncidentBookServices {
+  readonly store: Pick<Store, "listDrifts" | "listActions">;
+  readonly events: EventBus;
+  readonly nowMs: () => number;
+  readonly maxMembers?: number;
+}
+
+export interface Incidents {
+  /** As {@link incidentsOf} orders them. */
+  readonly incidents: readonly Incident<NumberedMember>[];
+  /** More drifts were found than are held. */
+  readonly incomplete: boolean;
+}
+
+export class IncidentBook {
+  readonly #services: IncidentBookServices;
+  readonly #members = new Map<string, NumberedMember>();
+  /** Drifts because of which an action was carried out. */
+  readonly #acted = new Set<string>();
+  #loading: Promise<void> | undefined;
+  #incomplete = false;
+  #computed: { readonly atMs: number; readonly told: Incidents } | undefined;
+  #changed = true;
+
+  /** Reads nothing before it is asked: who has no use for incidents pays nothing. */
+  constructor(services: IncidentBookServices) {
+    this.#services = services;
+  }
+
+  /** @throws StoreError; the next call reads anew */
+  async read(): Promise<Incidents> {
+    this.#loading ??= this.#load();
+    try {
+      await this.#loading;
+    } catch (error) {
+      this.#loading = undefined;
+      throw error;
+    }
+    const nowMs = this.#services.nowMs();
+    const { atMs = 0, told } = this.#computed ?? {};
+    if (told && (!this.#changed || (nowMs >= atMs && nowMs - atMs < FRESH_MS))) return told;
+    this.#changed = false;
+    const incidents = incidentsOf([...this.#members.values()].map((member) => ({ ...member, contained: this.#acted.has(member.driftId) })));
+    const fresh = { incidents, incomplete: this.#incomplete };
+    this.#computed = { atMs: nowMs, told: fresh };
+    return fresh;
+  }
+
+  async #load(): Promise<void> {
+    const { events, store } = this.#services;
+    // What comes meanwhile is newer than what is read.
+    const newer = new Map<string, DriftRow>();
+    const meanwhile = events.on("drift", (row) => newer.set(row.id, row));
+    const acting = events.on("action", (row) => this.#act(row));
+    try {
+      this.#members.clear();
+      const max = this.#services.maxMembers ?? MAX_MEMBERS;
+      await this.#readAll(STANDING, max);
+      await this.#readAll([DriftState.RESOLVED], Math.min(MAX_RESOLVED, max - this.#members.size));
+      const done = { states: [ActionState.DONE], sinceMs: 0 };
+      for (let after = "", read = 0; read < MAX_DONE; ) {
+        const rows = await store.listActions(done, { after, limit: MAX_PAGE_ROWS });
+        for (const row of rows) this.#act(row);
+        read += rows.length;
+        if (rows.length < MAX_PAGE_ROWS) break;
+        after = String(rows.at(-1)?.number);
+      }
+    } catch (error) {
+      acting();
+      throw error;
+    } finally {
+      meanwhile();
+    }
+    for (const row of newer.values()) this.#take(row);
+    events.on("drift", (row) => this.#take(row));
+  }
+
+  async #readAll(states: readonly DriftState[], max: number): Promise<void> {
+    for (let after = "", left = max; ; ) {
+      const rows = await this.#services.store.listDrifts({ states, nodeId: "", container: "" }, { after, limit: MAX_PAGE_ROWS });
+      for (const row of rows.slice(0, left)) this.#members.set(row.id, memberOf(row));
+      left -= rows.length;
+      if (rows.length < MAX_PAGE_ROWS && left >= 0) return;
+      if (left <= 0) {
+        // Of what is over, what is left out is old; of what stands, something may not be shown.
+        if (states === STANDING) this.#incomplete = true;
+        return;
+      }
+      after = String(rows.at(-1)?.number);
+    }
+  }
+
+  #take(row: DriftRow): void {
+    this.#changed = true;
+    if (row.state === DriftState.NOTICE) return void this.#members.delete(row.id);
+    this.#members.set(row.id, memberOf(row));
+    if (this.#members.size > (this.#services.maxMembers ?? MAX_MEMBERS)) this.#dropOne();
+  }
+
+  /** The oldest that is over; where none is, the oldest. */
+  #dropOne(): void {
+    let oldest: NumberedMember | undefined;
+    for (const member of this.#members.values()) {
+      const rather = oldest === undefined || (member.state === "resolved") !== (oldest.state === "resolved");
+      if (rather ? oldest === undefined || member.state === "resolved" : member.number < (oldest?.number ?? 0)) oldest = member;
+    }
+    if (!oldest) return;
+    if (oldest.state !== "resolved") this.#incomplete = true;
+    this.#members.delete(oldest.driftId);
+  }
+
+  #act({ state, driftId }: ActionRow): void {
+    if (state !== ActionState.DONE || driftId === "") return;
+    this.#acted.add(driftId);
+    this.#changed = true;
+  }
+}
+
+function memberOf(row: DriftRow): NumberedMember {
+  const { number, nodeId, imageReference, summary, kind, path, nodeName, workload, severity, acknowledgedBy, acknowledgedAtMs, resolvedAtMs } = row;
+  return {
+    ...{ driftId: row.id, number, nodeId, imageReference, summary, kind, path, nodeName, workload, severity, acknowledgedBy, acknowledgedAtMs, resolvedAtMs },
+    image: row.configDigest || row.imageReference,
+    state: row.state === DriftState.RESOLVED ? "resolved" : row.state === DriftState.ACKNOWLEDGED ? "acknowledged" : "open",
+    contained: false,
+    foundAtMs: row.committedAtMs,
+  };
+}
