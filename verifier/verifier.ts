@@ -210,7 +210,7 @@ async function start(
     ...{ store: sqlite.store, nowMs, pause: simulation.pause, inForce: () => policies.current },
     log: () => ({ reader: sqlite.log, size: log.size }),
     simulate: (policy, signal) => simulatePolicy(policy, simulation, signal, MAX_FINDINGS),
-    rollbacks: async (policy, signal) => earlierImages({ sessions, images: await images.under(policy, signal), store: sqlite.store }),
+    rollbacks: async (policy, signal) => earlierImages({ sessions, images: await images.under(policy, signal), store: sqlite.store, pods: pods?.view }),
     nodeVerdict: (nodeId) => (sessions.get(nodeId)?.live.node ?? fleet.get(nodeId))?.verdict,
     paused: () => response.pause !== undefined,
   };

@@ -24,7 +24,7 @@ export const ACTUATOR_FAILPOINTS = [
 /** The same of an actuator of a cluster. */
 export const CLUSTER_FAILPOINTS = ["checked", "remembered", "evicting", "evicted", "settled", "told"] as const;
 /** The same of one that rolls back. */
-export const ROLLOUT_FAILPOINTS = ["checked", "remembered", "rolling-back", "rolled-back", "settled", "told"] as const;
+export const ROLLOUT_FAILPOINTS = ["checked", "remembered", "rolling-back", "paused", "rolled-back", "settled", "told"] as const;
 export type ActuatorFailpoint = (typeof ACTUATOR_FAILPOINTS | typeof CLUSTER_FAILPOINTS | typeof ROLLOUT_FAILPOINTS)[number];
 
 const NO_RESTART = { name: "no", maximumRetryCount: 0 };

@@ -1,7 +1,7 @@
 /** Whether what makes a pod may be rolled back, and to which revision: what no verifier can overrule. Pure. */
 import { isDeepStrictEqual } from "node:util";
 import type { ClusterPod } from "../ports/cluster.ts";
-import type { PodTemplate, Revision, RolloutTarget, VerifiedRevision, Workload } from "../ports/rollouts.ts";
+import type { GitOpsOwner, PodTemplate, Revision, RolloutTarget, VerifiedRevision, Workload } from "../ports/rollouts.ts";
 import { gitOpsOwner } from "./gitops.ts";
 
 /** Codes of docs/response.md. */
@@ -31,21 +31,24 @@ const ROLLBACK_MARK = "hullmark.dev/rollback";
 export interface Chosen {
   readonly revision: Revision;
   readonly template: PodTemplate;
+  /** To be paused first, or it would put the workload back. */
+  readonly pause: GitOpsOwner | undefined;
 }
 
-/** @param digests what the container's image is called now @returns why not; else what to go back to */
+/** @param owners whose things may be touched @param digests what the container's image is called now @returns why not; else what to go back to */
 export function chooseRevision(
   target: RolloutTarget,
   pod: ClusterPod,
   container: string,
   digests: readonly string[],
+  owners: readonly string[],
   { workload, present, revisions }: RolloutFacts,
 ): RolloutRefusal | Chosen {
   if (pod.controllerUid !== target.owner.uid || !workload) return "other-owner";
   if ([pod.labels, workload.labels, workload.annotations].some((marks) => marks[ROLLBACK_MARK] === "never")) return "rollback-never";
   if (workload.controller !== undefined) return "owned-by-controller";
   const owner = gitOpsOwner(workload);
-  if (owner) return `owned-by-${owner.tool}`;
+  if (owner && !owners.includes(owner.tool)) return `owned-by-${owner.tool}`;
   if (workload.paused) return "paused-rollout";
   // It would run nothing: what is wanted is for people to say.
   if (workload.replicas === 0) return "no-replicas";
@@ -57,7 +60,7 @@ export function chooseRevision(
     if (!verified || revision.ownerUid !== workload.uid || revision.name === present.name) return [];
     if (!verified.images.some((each) => each.container === container && !digests.includes(each.digest))) return [];
     const template = pinned(revision.template, verified, workload.template);
-    return template && !isDeepStrictEqual(template, workload.template) ? [{ revision, template }] : [];
+    return template && !isDeepStrictEqual(template, workload.template) ? [{ revision, template, pause: owner }] : [];
   });
   return usable.toSorted((a, b) => b.revision.number - a.revision.number)[0] ?? "no-earlier-revision";
 }

@@ -33,7 +33,7 @@ export interface Refused {
   readonly detail: string;
 }
 
-type Asked = Pick<CheckedIntent, "pod" | "containerId" | "rollout">;
+type Asked = Pick<CheckedIntent, "pod" | "containerId" | "rollout" | "owners">;
 
 export class RolloutHands {
   readonly #services: RolloutServices;
@@ -48,22 +48,35 @@ export class RolloutHands {
     const other = otherPod(asked, found, limits, ownNamespace);
     if (other || !asked.pod || !asked.rollout || !found) return { refusal: other ?? "gone", detail: "" };
     try {
-      return await this.#choose(asked.pod, asked.rollout, found);
+      return await this.#choose(asked.pod, asked.rollout, asked.owners, found);
     } catch (error) {
       if (!(error instanceof EngineError) || error.code === "ENGINE_UNREACHABLE") throw error;
       return { refusal: "no-right", detail: error.message };
     }
   }
 
-  async #choose(pod: PodTarget, target: RolloutTarget, found: ClusterPod): Promise<Refused | (Chosen & { readonly workload: Workload })> {
+  async #choose(
+    pod: PodTarget,
+    target: RolloutTarget,
+    owners: readonly string[],
+    found: ClusterPod,
+  ): Promise<Refused | (Chosen & { readonly workload: Workload })> {
     const { rollouts } = this.#services;
     const workload = await rollouts.find(pod.namespace, target.owner);
     if (!workload) return { refusal: "other-owner", detail: "" };
     const look = (name: string) => rollouts.revision(pod.namespace, workload.kind, name);
     const [present, ...revisions] = await Promise.all([look(presentRevision(target, found, workload)), ...target.revisions.map(({ name }) => look(name))]);
     const facts = { workload, present, revisions: revisions.filter((each) => each !== undefined) };
-    const chosen = chooseRevision(target, found, pod.container, pod.imageDigests, facts);
-    return typeof chosen === "string" ? { refusal: chosen, detail: detailOf(chosen, workload) } : { ...chosen, workload };
+    const chosen = chooseRevision(target, found, pod.container, pod.imageDigests, owners, facts);
+    return typeof chosen === "string" ? { refusal: chosen, detail: await this.#detailOf(chosen, workload) } : { ...chosen, workload };
+  }
+
+  async #detailOf(refusal: RolloutRefusal, workload: Workload): Promise<string> {
+    if (refusal === "owned-by-controller") return `${nameOf(workload)} is of ${workload.controller}`;
+    const owner = refusal.startsWith("owned-by-") ? gitOpsOwner(workload) : undefined;
+    if (!owner) return nameOf(workload);
+    const source = await this.#services.rollouts.source(owner);
+    return `${nameOf(workload)} is applied by ${nameOfOwner(owner)}: revert there what brought the image${source === undefined ? "" : ` (${source})`}`;
   }
 
   /** One step, as far as it goes now. @throws EngineError ENGINE_UNREACHABLE: to be called again */
@@ -76,10 +89,13 @@ export class RolloutHands {
     const [by, revision = ""] = workload?.annotations[ROLLBACK_ANNOTATION]?.split("/") ?? [];
     if (workload && by === intentId) return await this.#follow(entry, rollout, workload, revision, nowMs);
     if (nowMs >= entry.expiresAtMs) return failed("expired", "the API server did not let it be asked in time");
-    const chosen = await this.choose({ pod, rollout, containerId: entry.containerId }, await cluster.find(pod));
+    const chosen = await this.choose({ pod, rollout, containerId: entry.containerId, owners: entry.owners ?? [] }, await cluster.find(pod));
     if ("refusal" in chosen) return { outcome: Outcome.REFUSED, reason: chosen.refusal, detail: chosen.detail.slice(0, MAX_DETAIL_CHARS), newContainerId: "" };
     await tell("RollingBack", `its ${nameOf(chosen.workload)} is rolled back to ${chosen.revision.name}`);
     passing("rolling-back");
+    const unpaused = chosen.pause && (await rollouts.pause(chosen.pause).catch(refusedByServer));
+    passing("paused");
+    if (unpaused) return failed("engine", unpaused.message);
     const refused = await rollouts.apply(chosen.workload, chosen.template, `${intentId}/${chosen.revision.name}`).catch(refusedByServer);
     passing("rolled-back");
     if (refused instanceof EngineError) return failed("engine", refused.message);
@@ -92,19 +108,11 @@ export class RolloutHands {
     const wanted = revision && pinned(revision.template, verified, workload.template);
     if (wanted && !isDeepStrictEqual(wanted, workload.template)) return failed("other-rollout", "something else was rolled out since");
     const { progress } = workload;
-    if (progress.state === "done") return { outcome: Outcome.DONE, reason: "", detail: said(workload, name), newContainerId: "" };
+    if (progress.state === "done") return { outcome: Outcome.DONE, reason: "", detail: `${said(workload, name)}${paused(workload)}`, newContainerId: "" };
     if (progress.state === "stuck") return failed("not-progressing", progress.why);
     if (nowMs - receivedAtMs > ROLLOUT_MS) return failed("not-progressing", `${said(workload, name)}, which takes longer than 30 minutes`);
     return { waitsFor: "rolling-out", detail: said(workload, name) };
   }
-}
-
-function detailOf(refusal: RolloutRefusal, workload: Workload): string {
-  const owner = gitOpsOwner(workload);
-  if (refusal === "owned-by-controller") return `${nameOf(workload)} is of ${workload.controller}`;
-  return owner && refusal.startsWith("owned-by-")
-    ? `${nameOf(workload)} is applied by ${nameOfOwner(owner)}: revert there what brought the image`
-    : nameOf(workload);
 }
 
 export type Tell = (reason: PodEvent["reason"], note: string) => Promise<void>;
@@ -115,6 +123,12 @@ function nameOf({ kind, name }: Workload): string {
 
 function said(workload: Workload, revision: string): string {
   return `${nameOf(workload)} back to ${revision}`;
+}
+
+/** Nobody but people takes that back. */
+function paused(workload: Workload): string {
+  const owner = gitOpsOwner(workload);
+  return owner ? `; ${nameOfOwner(owner)} applies nothing by itself until somebody has it do so again` : "";
 }
 
 /** A ReplicaSet is a revision itself; what a StatefulSet's or DaemonSet's pod was made of is in a label. */

@@ -90,4 +90,8 @@ export interface Rollouts {
   revision(namespace: string, kind: WorkloadKind, name: string): Promise<Revision | undefined>;
   /** Puts the template in, and nothing else but the annotation, on the condition that uid and resourceVersion are still those. @throws EngineError ENGINE_UNREACHABLE also where they are not */
   apply(workload: Workload, template: PodTemplate, annotation: string): Promise<void>;
+  /** From where it applies, in words, for people; undefined: it does not tell, or may not be looked at. */
+  source(owner: GitOpsOwner): Promise<string | undefined>;
+  /** It applies nothing by itself any more, until people say so. Idempotent. */
+  pause(owner: GitOpsOwner): Promise<void>;
 }

@@ -185,6 +185,16 @@ describe("what it cannot be made to do", () => {
     expect(reports[0]?.detail).toBe("Deployment web is applied by Argo CD Application team-a/shop: revert there what brought the image");
   });
 
+  test("and from where, as far as it tells", async () => {
+    rollouts.change({ labels: { "kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux" } });
+    rollouts.sources.set("apps", "https://git.example/shop, ./deploy, at main@sha1:3f2a");
+    await actuator().offer(intent(add(), { owners: ["argocd"] }));
+    expect(reports[0]?.detail).toBe(
+      "Deployment web is applied by Flux Kustomization flux/apps: revert there what brought the image (https://git.example/shop, ./deploy, at main@sha1:3f2a)",
+    );
+    expect(rollouts.paused.size).toBe(0);
+  });
+
   test.each<[string, Partial<ClusterPod>, string, string]>([
     ["a workload of the system", {}, "kube-system", "protected"],
     ["one of its own namespace", {}, "hullmark", "protected"],
@@ -209,6 +219,31 @@ describe("what it cannot be made to do", () => {
     }
     await actuator().offer(intent(add()));
     expect(outcomes()).toEqual(["REFUSED no-earlier-revision"]);
+  });
+});
+
+describe("what is applied from a repository, where policy says so", () => {
+  const argo = { annotations: { "argocd.argoproj.io/tracking-id": "shop:apps/Deployment:shop/web" } };
+
+  test("is rolled back, and what applies it is paused before that", async () => {
+    rollouts.change(argo);
+    const subject = actuator();
+    await subject.offer(intent(add(), { owners: ["argocd"] }));
+    expect([[...rollouts.paused], rollouts.applied]).toEqual([["Application argocd/shop"], [`r.example:5000/web@${digest(8)}`]]);
+    rollouts.change({ progress: { state: "done" } });
+    await subject.resume();
+    expect(reports.at(-1)).toMatchObject({
+      outcome: Outcome.DONE,
+      detail: expect.stringContaining("Argo CD Application argocd/shop applies nothing by itself"),
+    });
+  });
+
+  test("is left where that cannot be paused", async () => {
+    rollouts.change(argo);
+    rollouts.failures.set("pause", new EngineError("ENGINE_REFUSED", "the API server answers 403"));
+    await actuator().offer(intent(add(), { owners: ["argocd"] }));
+    expect(reports.at(-1)).toMatchObject({ outcome: Outcome.FAILED, reason: "engine", detail: "ENGINE_REFUSED: the API server answers 403" });
+    expect(rollouts.applied).toEqual([]);
   });
 });
 
@@ -418,6 +453,60 @@ describe("what the API server answers", () => {
     };
     const each = await api({ "daemonsets/db": daemon }).find("shop", { kind: "DaemonSet", name: "db", uid: UID });
     expect(each).toMatchObject({ replicas: 2, byHand: false, progress: { state: "done" } });
+  });
+
+  test("Argo CD and Flux: from where they apply, and that they stop", async () => {
+    const [source, metadata] = [{ repoURL: "https://git.example/shop", path: "deploy" }, { resourceVersion: "4" }];
+    const objects: Record<string, object> = {
+      "argocd/applications/shop": {
+        metadata,
+        spec: { source, syncPolicy: { automated: { prune: true } } },
+        status: { sync: { revision: "bbb" }, history: [{ revision: "aaa" }, { revision: "bbb" }] },
+      },
+      "argocd/applications/manual": { metadata, spec: { sources: [source] } },
+      "flux/kustomizations/apps": {
+        ...{ metadata, spec: { path: "./deploy", sourceRef: { kind: "GitRepository", name: "shop" } }, status: { lastAppliedRevision: "main@sha1:bbb" } },
+      },
+      "flux/gitrepositories/shop": { spec: { url: "https://bot:hunter2@git.example/shop" } },
+      "flux/helmreleases/web": {
+        ...{ metadata, spec: { suspend: true, chart: { spec: { chart: "web", sourceRef: { kind: "HelmRepository", name: "charts" } } } } },
+        status: { history: [{ chartVersion: "2.0.0" }, { chartVersion: "1.9.0" }] },
+      },
+    };
+    const patches: unknown[] = [];
+    const found = new KubernetesRollouts({
+      get: async (path) => {
+        const [, key = ""] = /\/namespaces\/(.+)$/.exec(path) ?? [];
+        return objects[key] ? { status: 200, body: objects[key] } : { status: key.endsWith("secret") ? 403 : 404, body: {} };
+      },
+      patch: async (path, body, type) => {
+        patches.push([path, body, type]);
+        return { status: 200, body: {} };
+      },
+    });
+    const argo = (name: string) => ({ tool: "argocd", kind: "Application", namespace: "argocd", name }) as const;
+    const flux = (kind: "Kustomization" | "HelmRelease", name: string) => ({ tool: "flux", kind, namespace: "flux", name }) as const;
+    expect(await found.source(argo("shop"))).toBe("https://git.example/shop, deploy, at bbb (before that aaa)");
+    expect(await found.source(argo("manual"))).toBe("https://git.example/shop, deploy");
+    expect(await found.source(flux("Kustomization", "apps"))).toBe("https://git.example/shop, ./deploy, at main@sha1:bbb");
+    expect(await found.source(flux("HelmRelease", "web"))).toBe("chart web of charts, at 2.0.0 (before that 1.9.0)");
+    for (const none of [argo("none"), argo("secret")]) expect(await found.source(none)).toBeUndefined();
+
+    for (const owner of [argo("shop"), argo("manual"), flux("Kustomization", "apps"), flux("HelmRelease", "web")]) await found.pause(owner);
+    const merge = "application/merge-patch+json";
+    expect(patches).toEqual([
+      [
+        "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/shop",
+        { metadata: { resourceVersion: "4", annotations: { "hullmark.dev/paused-sync": '{"prune":true}' } }, spec: { syncPolicy: { automated: null } } },
+        merge,
+      ],
+      [
+        "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux/kustomizations/apps",
+        { metadata: { resourceVersion: "4", annotations: { "hullmark.dev/paused-sync": "suspended" } }, spec: { suspend: true } },
+        merge,
+      ],
+    ]);
+    await expect(found.pause(argo("secret"))).rejects.toMatchObject({ code: "ENGINE_REFUSED" });
   });
 
   test("only the template and one annotation are patched, where uid and version are still those", async () => {

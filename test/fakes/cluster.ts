@@ -2,7 +2,15 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Cluster, ClusterPod, Eviction, PodEvent, PodTarget } from "@hullmark/actuator/ports/cluster";
 import { EngineError } from "@hullmark/actuator/ports/engine";
-import { type PodOwner, type PodTemplate, type Revision, ROLLBACK_ANNOTATION, type Rollouts, type Workload } from "@hullmark/actuator/ports/rollouts";
+import {
+  type GitOpsOwner,
+  type PodOwner,
+  type PodTemplate,
+  type Revision,
+  ROLLBACK_ANNOTATION,
+  type Rollouts,
+  type Workload,
+} from "@hullmark/actuator/ports/rollouts";
 
 type Name = Pick<PodTarget, "namespace" | "name">;
 
@@ -79,6 +87,9 @@ export class FakeRollouts implements Rollouts {
   readonly owner: PodOwner;
   readonly revisions = new Map<string, Revision>();
   readonly applied: string[] = [];
+  readonly paused = new Set<string>();
+  /** Of applications and the like, by name. */
+  readonly sources = new Map<string, string>();
   readonly failures = new Map<keyof Rollouts, EngineError>();
 
   /** @param images of the revisions that were rolled out, the present one last */
@@ -124,6 +135,15 @@ export class FakeRollouts implements Rollouts {
     if (this.workload?.uid !== uid || this.workload.resourceVersion !== resourceVersion) throw new EngineError("ENGINE_UNREACHABLE", "conflict");
     this.applied.push(template.spec.containers.map(({ image }) => image).join());
     this.change({ template, annotations: { ...this.workload.annotations, [ROLLBACK_ANNOTATION]: annotation }, progress: { state: "under-way" } });
+  }
+
+  async source({ name }: GitOpsOwner): Promise<string | undefined> {
+    return this.sources.get(name);
+  }
+
+  async pause({ kind, namespace, name }: GitOpsOwner): Promise<void> {
+    this.#fail("pause");
+    this.paused.add(`${kind} ${namespace}/${name}`);
   }
 
   #fail(method: keyof Rollouts): void {

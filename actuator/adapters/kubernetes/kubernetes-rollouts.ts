@@ -3,6 +3,7 @@ import type { ApiServer } from "@hullmark/daemon/api-server";
 import * as z from "zod";
 import { EngineError } from "../../ports/engine.ts";
 import {
+  type GitOpsOwner,
   type PodOwner,
   type PodTemplate,
   type Revision,
@@ -13,6 +14,7 @@ import {
   type WorkloadKind,
 } from "../../ports/rollouts.ts";
 import { ask, problem } from "./api-answers.ts";
+import { GitOpsObjects } from "./gitops-objects.ts";
 
 const RESOURCES: Readonly<Record<WorkloadKind | "ReplicaSet" | "ControllerRevision", string>> = {
   Deployment: "deployments",
@@ -64,9 +66,19 @@ const ControllerRevision = z.object({ metadata: Metadata, revision: z.int(), dat
 
 export class KubernetesRollouts implements Rollouts {
   readonly #api: Pick<ApiServer, "get" | "patch">;
+  readonly #gitOps: GitOpsObjects;
 
   constructor(api: Pick<ApiServer, "get" | "patch">) {
     this.#api = api;
+    this.#gitOps = new GitOpsObjects(api);
+  }
+
+  source(owner: GitOpsOwner): Promise<string | undefined> {
+    return this.#gitOps.source(owner);
+  }
+
+  pause(owner: GitOpsOwner): Promise<void> {
+    return this.#gitOps.pause(owner);
   }
 
   async find(namespace: string, owner: PodOwner): Promise<Workload | undefined> {

@@ -410,8 +410,8 @@ export type Rung = (typeof RUNGS)[number];
 export type LadderRung = Exclude<Rung, "rollback">;
 /** Of the ladder for an image that is not trusted: another of the same would not be trusted either. */
 export type UntrustedRung = Exclude<Rung, "recreate" | "evict">;
-export const OWNERS = ["compose", "swarm", "systemd", "bare-pod"] as const;
-/** Whoever else manages a container, and would put back what we take away; or a pod that nobody would put back. */
+export const OWNERS = ["compose", "swarm", "systemd", "bare-pod", "argocd", "flux"] as const;
+/** Whoever else manages a container or workload, and would put back what we take away (Argo CD and Flux are paused for it); or a pod that nobody would put back. */
 export type Owner = (typeof OWNERS)[number];
 
 export interface ResponseRule {

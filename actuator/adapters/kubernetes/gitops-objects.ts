@@ -1,0 +1,99 @@
+/** Applications of Argo CD, Kustomizations and HelmReleases of Flux: from where they apply, and that they stop. Read by name; whoever may write them wrote what is read here. */
+import type { ApiServer } from "@hullmark/daemon/api-server";
+import { z } from "zod";
+import type { GitOpsOwner } from "../../ports/rollouts.ts";
+import { ask, problem } from "./api-answers.ts";
+
+/** Keeps what an Application's `automated` was before, or says that a suspension is Hullmark's. */
+const PAUSED_ANNOTATION = "hullmark.dev/paused-sync";
+const COLLECTIONS: Readonly<Record<GitOpsOwner["kind"] | "GitRepository", string>> = {
+  Application: "argoproj.io/v1alpha1/namespaces/NAMESPACE/applications",
+  Kustomization: "kustomize.toolkit.fluxcd.io/v1/namespaces/NAMESPACE/kustomizations",
+  HelmRelease: "helm.toolkit.fluxcd.io/v2/namespaces/NAMESPACE/helmreleases",
+  GitRepository: "source.toolkit.fluxcd.io/v1/namespaces/NAMESPACE/gitrepositories",
+};
+
+const text = z.string().max(1024).default("");
+const ArgoSource = z.object({ repoURL: text, path: text, chart: text });
+const Application = z.object({
+  spec: z.object({ source: ArgoSource.optional(), sources: z.array(ArgoSource).default([]) }),
+  status: z.object({ sync: z.object({ revision: text }).prefault({}), history: z.array(z.object({ revision: text })).default([]) }).prefault({}),
+});
+const Reference = z.object({ kind: text, name: text, namespace: z.string().max(253).optional() });
+const Kustomization = z.object({ spec: z.object({ path: text, sourceRef: Reference }), status: z.object({ lastAppliedRevision: text }).prefault({}) });
+const HelmRelease = z.object({
+  spec: z.object({ chart: z.object({ spec: z.object({ chart: text, sourceRef: Reference }) }).optional() }),
+  status: z.object({ history: z.array(z.object({ chartVersion: text })).default([]) }).prefault({}),
+});
+const GitRepository = z.object({ spec: z.object({ url: text }) });
+const Owner = z.object({
+  metadata: z.object({ resourceVersion: z.string() }),
+  spec: z.object({ suspend: z.boolean().default(false), syncPolicy: z.object({ automated: z.unknown() }).nullish() }),
+});
+
+export class GitOpsObjects {
+  readonly #api: Pick<ApiServer, "get" | "patch">;
+
+  constructor(api: Pick<ApiServer, "get" | "patch">) {
+    this.#api = api;
+  }
+
+  /** In words: repository, folder, and the commit that is applied. undefined: it may not be looked at, or says nothing. @throws EngineError ENGINE_UNREACHABLE */
+  async source(owner: GitOpsOwner): Promise<string | undefined> {
+    const { kind, namespace, name } = owner;
+    if (kind === "Application") {
+      const found = Application.safeParse(await this.#body(kind, namespace, name)).data;
+      return found && argoWords(found);
+    }
+    if (kind === "HelmRelease") {
+      const found = HelmRelease.safeParse(await this.#body(kind, namespace, name)).data;
+      const [present, before] = found?.status.history ?? [];
+      return (
+        found?.spec.chart &&
+        words(`chart ${found.spec.chart.spec.chart} of ${found.spec.chart.spec.sourceRef.name}`, "", present?.chartVersion, before?.chartVersion)
+      );
+    }
+    const found = Kustomization.safeParse(await this.#body(kind, namespace, name)).data;
+    if (!found) return undefined;
+    const { sourceRef, path } = found.spec;
+    const repository = GitRepository.safeParse(await this.#body("GitRepository", sourceRef.namespace ?? namespace, sourceRef.name)).data;
+    return words(repository?.spec.url ?? `${sourceRef.kind} ${sourceRef.name}`, path, found.status.lastAppliedRevision);
+  }
+
+  async #body(kind: keyof typeof COLLECTIONS, namespace: string, name: string): Promise<unknown> {
+    const { status, body } = await ask(() => this.#api.get(path(kind, namespace, name)));
+    return status === 200 ? body : undefined;
+  }
+
+  /** It applies nothing by itself any more. Idempotent; under the version that was looked at. @throws EngineError ENGINE_UNREACHABLE also where that has changed */
+  async pause({ kind, namespace, name }: GitOpsOwner): Promise<void> {
+    const answer = await ask(() => this.#api.get(path(kind, namespace, name)));
+    if (answer.status !== 200) throw problem(answer, `get ${kind}s`);
+    const { metadata, spec } = Owner.parse(answer.body);
+    const automated = spec.syncPolicy?.automated;
+    if (kind === "Application" ? !automated : spec.suspend) return;
+    const { resourceVersion } = metadata;
+    const annotations = { [PAUSED_ANNOTATION]: kind === "Application" ? JSON.stringify(automated) : "suspended" };
+    const change = kind === "Application" ? { syncPolicy: { automated: null } } : { suspend: true };
+    const patch = { metadata: { resourceVersion, annotations }, spec: change };
+    const patched = await ask(() => this.#api.patch(path(kind, namespace, name), patch, "application/merge-patch+json"));
+    if (patched.status !== 200) throw problem(patched, `patch ${kind}s`);
+  }
+}
+
+function argoWords({ spec, status }: z.output<typeof Application>): string | undefined {
+  const [source] = spec.source ? [spec.source] : spec.sources;
+  const { revision } = status.sync;
+  // The newest is last; one revision may have been synced again and again.
+  const before = status.history.findLast((each) => each.revision !== revision)?.revision;
+  return source && words(source.repoURL, source.path || source.chart, revision, before);
+}
+
+function words(repository: string, folder: string, revision = "", before = ""): string {
+  // A password in an address is nobody's to read.
+  return `${repository.replace(/\/\/[^/@]*:[^/@]*@/, "//")}${folder && `, ${folder}`}${revision && `, at ${revision}`}${before && ` (before that ${before})`}`;
+}
+
+function path(kind: keyof typeof COLLECTIONS, namespace: string, name: string): string {
+  return `/apis/${COLLECTIONS[kind].replace("NAMESPACE", encodeURIComponent(namespace))}/${encodeURIComponent(name)}`;
+}
