@@ -16,7 +16,9 @@ const IMPURE = [
 ];
 
 /** The vendor SDKs that a core may use: pure functions over bytes and values. */
-const PURE_PACKAGES = ["^node_modules/(@bufbuild/protobuf|@peculiar/|reflect-metadata|@bufbuild/cel|@sigstore/(bundle|core|verify)|zod|yaml|picomatch)"];
+const PURE_PACKAGES = [
+  "^node_modules/(@bufbuild/protobuf|@peculiar/|reflect-metadata|@bufbuild/cel|@sigstore/(bundle|core|verify)|zod|yaml|picomatch|packageurl-js|ae-cvss-calculator)",
+];
 
 module.exports = {
   forbidden: [

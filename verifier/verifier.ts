@@ -69,6 +69,7 @@ import { tpmQuotes } from "./core/session/tpm-quotes.ts";
 import { type HistoryServices, simulateSince } from "./core/simulation/index.ts";
 import { HistoryWatch, TransparencyLog } from "./core/transparency/index.ts";
 import { parseVerifierKey } from "./core/transparency/note.ts";
+import { VulnerabilityOverview, VulnerabilityReports } from "./core/vulnerabilities/index.ts";
 import { dashboardDoorway, dashboardServer, type RunningDashboard } from "./dashboard.ts";
 import { earlierImages } from "./earlier-images.ts";
 import { reachListeners } from "./listeners.ts";
@@ -169,6 +170,7 @@ async function start(
   const verifiers = { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier(revocations) };
   const images = await imageService({ registry, verifiers, revocations, clock, logger }, sqlite, policies, committer, stack);
   const selection = config.enrolment.pcrBanks.map((bank) => ({ bank, pcrs: config.enrolment.pcrs }));
+  const vulnerabilities = await VulnerabilityReports.open({ store: sqlite.store, committer, images: () => images.rows(), nowMs });
   const quotes = tpmQuotes({ nonces, verifierId: config.verifierId, region: config.region, selection });
   const numbers = new DriftNumbers(await sqlite.store.readLastDriftNumber());
   const accepted = acceptedHistory(config);
@@ -521,6 +523,7 @@ async function start(
         simulateHistory: (policy, sinceMs, onProgress, signal) => simulateSince(policy, sinceMs, past, onProgress, signal),
         ear,
         log: () => ({ size: log.size, root: log.root() }),
+        vulnerabilities: new VulnerabilityOverview({ reports: vulnerabilities, images: () => images.rows(), policy: () => policies.current, nowMs }),
         claims: () => [...history.claims, ...policies.claims, ...baselines.claims, ...response.claims, ...keys.claims, ...podClaims(pods, toldBy(), nowMs())],
         baselines: () => baselines.rows,
         keys,
@@ -534,7 +537,7 @@ async function start(
         random: (bytes) => randomBytes(bytes),
         reloadPolicy: () => policies.reload(),
         refreshImage: (image) => images.refresh(image),
-        baselines,
+        ...{ baselines, vulnerabilities },
         acceptHistory: (by, reason) => history.accept(by, reason),
         testAlert: (route, severity, by, signal) => testAlert(sending, route, severity, by, signal),
         openDashboard: door.open,

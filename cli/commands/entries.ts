@@ -48,6 +48,11 @@ export const COMMANDS: readonly Entry[] = [
     description: "an address that opens the dashboard in a browser, once and within a minute, with your rights",
     load: async () => (await import("./dashboard.ts")).dashboardCommand(),
   },
+  {
+    name: "vulnerabilities",
+    description: "known vulnerabilities of images that run: who says so, in which layer, and where it runs",
+    load: async () => (await import("./vulnerabilities.ts")).vulnerabilitiesCommand(),
+  },
   { name: "drift", description: "what differs from what was signed", load: async () => (await import("./drift.ts")).driftCommand() },
   {
     name: "incident",

@@ -9,6 +9,7 @@ import type { ActionKind, ActionState, NodeMark } from "@hullmark/proto/v1/respo
 import type { ActorFacts, Difference } from "../core/appraisal/types.ts";
 import type { ImaState } from "../core/ima/state.ts";
 import type { BootAppraisal, BootEvidence } from "../core/measured-boot/appraise.ts";
+import type { Finding, ReportFormat, Statement } from "../core/vulnerabilities/types.ts";
 
 /** Plain forms of the messages Claim and TrustVector: rows hold no message objects. */
 export interface ClaimRow {
@@ -453,6 +454,25 @@ export interface PersonRow {
   readonly revokedReason: string;
   /** What alone counts of a name that was revoked, the oldest first: SHA-256 of the certificate (DER, hexadecimal), and when it ends. */
   readonly sinceRevoked: readonly { readonly sha256: string; readonly notAfterMs: number }[];
+}
+
+/** A report of an image's vulnerabilities, or statements about them, that a person imported. */
+export interface VulnerabilityReportRow {
+  /** `sha256:` of the file. */
+  readonly digest: string;
+  /** `sha256:` of the image's configuration, or of its manifest where that was not known. */
+  readonly image: string;
+  readonly format: ReportFormat;
+  /** As it says itself. */
+  readonly tool: string;
+  readonly createdAtMs: number | undefined;
+  readonly isScan: boolean;
+  readonly findings: readonly Finding[];
+  readonly statements: readonly Statement[];
+  readonly packages: number;
+  readonly leftOut: number;
+  readonly importedAtMs: number;
+  readonly importedBy: string;
 }
 
 /** Reference values of a pool of nodes: every version that was ever proposed. */

@@ -27,6 +27,7 @@ import type {
   PauseRow,
   PersonRow,
   QuoteRow,
+  VulnerabilityReportRow,
   WorkloadRow,
 } from "./rows.ts";
 
@@ -53,6 +54,9 @@ export interface StoreCommit {
   readonly people?: readonly PersonRow[];
   /** Names. */
   readonly removedPeople?: readonly string[];
+  /** One for each image and source. */
+  readonly vulnerabilityReports?: readonly { readonly row: VulnerabilityReportRow; readonly source: string }[];
+  readonly removedVulnerabilityReports?: readonly { readonly image: string; readonly source: string }[];
   readonly images?: readonly ImageRow[];
   readonly removedImages?: readonly string[];
   /** Replaced only by a later one; of a service no more than MAX_AFFIRMED_IMAGES are kept. */
@@ -175,6 +179,8 @@ export interface Store {
   listWorkloads(filter: WorkloadFilter, page: Page): Promise<readonly WorkloadRow[]>;
   /** Those whose id starts with, or whose name is, `container`: at most `limit`, exact matches first. */
   findWorkloads(container: string, limit: number): Promise<readonly WorkloadRow[]>;
+  /** Containers of one image, at most `limit`. */
+  readWorkloadsOf(configDigest: string, limit: number): Promise<readonly WorkloadRow[]>;
   /** Cheap enough to be asked every few seconds. */
   countResults(): Promise<ResultCounts>;
   countWorkloads(): Promise<WorkloadCounts>;
@@ -198,6 +204,7 @@ export interface Store {
 
   readBaselines(): Promise<readonly BaselineRow[]>;
   readPeople(): Promise<readonly PersonRow[]>;
+  readVulnerabilityReports(): Promise<readonly VulnerabilityReportRow[]>;
   readImages(): Promise<readonly ImageRow[]>;
   /** Of one service on one node, the last affirmed first. */
   readAffirmedImages(nodeId: string, service: string): Promise<readonly AffirmedImageRow[]>;

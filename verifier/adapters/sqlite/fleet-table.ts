@@ -14,6 +14,7 @@ import {
   type NodeRow,
   type PersonRow,
   type QuoteRow,
+  type VulnerabilityReportRow,
 } from "../../ports/rows.ts";
 import { StoreError } from "../../ports/store.ts";
 import type { Connection } from "./database.ts";
@@ -136,6 +137,18 @@ export class FleetTable {
 
   readPeople(): PersonRow[] {
     return this.#bodies("SELECT body FROM people ORDER BY name");
+  }
+
+  putVulnerabilityReport(row: VulnerabilityReportRow, source: string): void {
+    this.#run("INSERT OR REPLACE INTO vulnerability_reports (image, source, body) VALUES (?, ?, ?)", row.image, source, toJson(row));
+  }
+
+  removeVulnerabilityReport(image: string, source: string): void {
+    this.#run("DELETE FROM vulnerability_reports WHERE image = ? AND source = ?", image, source);
+  }
+
+  readVulnerabilityReports(): VulnerabilityReportRow[] {
+    return this.#bodies("SELECT body FROM vulnerability_reports ORDER BY image, source");
   }
 
   putImage(row: ImageRow): void {

@@ -93,4 +93,5 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (workload, revision, container)
   ) WITHOUT ROWID;
   `,
+  "CREATE TABLE vulnerability_reports (image TEXT NOT NULL, source TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (image, source));",
 ];

@@ -66,6 +66,10 @@ export class ResultTable {
     );
   }
 
+  readWorkloadsOf(configDigest: string, limit: number): WorkloadRow[] {
+    return this.#bodies("SELECT body FROM workloads WHERE config_digest = ? ORDER BY node_id, container_id LIMIT ?", [configDigest, limit]);
+  }
+
   countResults(): ResultCounts {
     return {
       byVerdict: this.#counts("SELECT verdict AS key, count(*) AS n FROM workloads GROUP BY verdict"),

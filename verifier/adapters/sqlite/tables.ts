@@ -120,6 +120,8 @@ export class Writes extends Reads {
       for (const row of commit.baselines ?? []) this.fleet.putBaseline(row);
       for (const name of commit.removedPeople ?? []) this.fleet.removePerson(name);
       for (const row of commit.people ?? []) this.fleet.putPerson(row);
+      for (const { image, source } of commit.removedVulnerabilityReports ?? []) this.fleet.removeVulnerabilityReport(image, source);
+      for (const { row, source } of commit.vulnerabilityReports ?? []) this.fleet.putVulnerabilityReport(row, source);
       for (const row of commit.images ?? []) this.fleet.putImage(row);
       for (const digest of commit.removedImages ?? []) this.fleet.removeImage(digest);
       for (const row of commit.affirmedImages ?? []) this.fleet.putAffirmedImage(row);

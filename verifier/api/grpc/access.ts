@@ -48,6 +48,8 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Query/SimulatePolicy": "responder",
   "/hullmark.v1.Query/SimulateHistory": "responder",
   "/hullmark.v1.Query/ListPeople": "viewer",
+  "/hullmark.v1.Query/ListVulnerabilities": "viewer",
+  "/hullmark.v1.Query/GetVulnerabilities": "viewer",
   "/hullmark.v1.Admin/AcknowledgeDrift": "responder",
   "/hullmark.v1.Admin/RequestQuote": "responder",
   "/hullmark.v1.Admin/AllowNode": "admin",
@@ -66,6 +68,9 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Admin/RevokePerson": "admin",
   // What it opens is what the caller may do anyway.
   "/hullmark.v1.Admin/OpenDashboard": "viewer",
+  // A report without findings, or a statement that excuses one, can make policy content.
+  "/hullmark.v1.Admin/ImportVulnerabilities": "admin",
+  "/hullmark.v1.Admin/RemoveVulnerabilities": "admin",
   "/hullmark.v1.Actuation/PullIntents": "actuator",
   "/hullmark.v1.Actuation/ReportOutcome": "actuator",
   "/hullmark.v1.Response/ListActions": "viewer",

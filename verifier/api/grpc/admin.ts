@@ -12,6 +12,7 @@ import { SEVERITY_NAMES } from "../../core/fleet/alert-planner.ts";
 import type { Baselines } from "../../core/fleet/baselines.ts";
 import type { OwnKeys } from "../../core/keys/own-keys.ts";
 import type { People } from "../../core/people/people.ts";
+import { ReportError, type VulnerabilityReports } from "../../core/vulnerabilities/index.ts";
 import type { IssuedCertificate } from "../../ports/certificate-authority.ts";
 import type { AlertSeverity } from "../../ports/notifier.ts";
 import { type AccessServices, operatorOf } from "./access.ts";
@@ -40,6 +41,7 @@ export interface AdminServices extends AccessServices {
   readonly people: People;
   /** undefined: there is no dashboard. */
   readonly openDashboard: (asker: OperatorIdentity, context: CallContext) => DashboardDoor | undefined;
+  readonly vulnerabilities: VulnerabilityReports;
   /** undefined: no such node. */
   readonly findNode: (idOrName: string) => { readonly id: string } | undefined;
   /** Sends a harmless alert to one route, or (empty) to all. */
@@ -145,6 +147,16 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       if (!OPERATOR_NAME_PATTERN.test(name)) throw invalid("name", "the name of a person: hullmark person ls");
       return { known: await acting(() => services.people.revoke(name, operatorOf(context, services), reasonOf(reason))) };
     },
+    async importVulnerabilities({ report, image }, context) {
+      if (image.length > MAX_NAME_CHARS) throw invalid("image", `at most ${MAX_NAME_CHARS} characters`);
+      const { row, replaces } = await acting(() => services.vulnerabilities.import(report, image, operatorOf(context, services).name));
+      const { digest, format, tool, leftOut } = row;
+      const counted = { findings: row.findings.length, statements: row.statements.length, leftOut };
+      return { digest, image: row.image, format, tool, ...counted, replaces };
+    },
+    async removeVulnerabilities({ digest, reason }, context) {
+      return { images: await acting(() => services.vulnerabilities.remove(digest, operatorOf(context, services).name, reasonOf(reason))) };
+    },
     async rotateKey({ name, reason }, context) {
       return { id: await acting(() => services.keys.rotate(keyNameOf(name), operatorOf(context, services).name, reasonOf(reason))) };
     },
@@ -212,6 +224,7 @@ async function acting<T>(action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (error) {
+    if (error instanceof ReportError) throw new RpcError("INVALID_ARGUMENT", error.message, { reason: error.code, field: "report" });
     if (!(error instanceof AdministrationError)) throw rpcErrorOf(error);
     throw new RpcError(STATUS[error.code] ?? "FAILED_PRECONDITION", error.message, { reason: error.code });
   }

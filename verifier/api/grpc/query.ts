@@ -15,16 +15,20 @@ import type { StandingMarks } from "../../core/response/standing-marks.ts";
 import type { EarSigner } from "../../ports/ear-signer.ts";
 import type { BaselineRow, ClaimRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import { imageNamed } from "./image-named.ts";
 import { type IncidentServices, incidentQueries } from "./incidents.ts";
 import { baselineMessage, bootMessage, driftMessage, imageMessage, imaMessage, nodeMessage, workloadMessage } from "./messages.ts";
+import { cut, rowsOf } from "./pages.ts";
 import { PushQueue } from "./queue.ts";
 import { policySimulator, type SimulateServices } from "./simulate.ts";
 import { historySimulator, type SimulateHistoryServices } from "./simulate-history.ts";
+import { type VulnerabilityServices, vulnerabilityQueries } from "./vulnerabilities.ts";
 
 export interface QueryServices
   extends Pick<SimulateServices, "composed" | "simulate">,
     Pick<SimulateHistoryServices, "simulateHistory">,
-    Pick<IncidentServices, "incidents"> {
+    Pick<IncidentServices, "incidents">,
+    VulnerabilityServices {
   readonly store: Store;
   readonly fleet: Fleet;
   readonly events: EventBus;
@@ -37,6 +41,7 @@ export interface QueryServices
   readonly baselines: () => readonly BaselineRow[];
   readonly keys: OwnKeys;
   readonly people: Pick<People, "rows">;
+
   /** PEM: what the command and agents pin. */
   readonly caCertificates: () => string;
   /** What verifies the log, one a line. */
@@ -53,7 +58,6 @@ export interface QueryServices
   readonly currentNode: (row: NodeRow) => NodeRow;
 }
 
-const DEFAULT_PAGE_ROWS = 100;
 const MAX_ATTENTION = 20;
 const MAX_UNATTESTED = 100;
 const MAX_WATCH_BACKLOG = 10_000;
@@ -84,6 +88,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
     async *simulateHistory(request, { signal }) {
       yield* simulateHistory(request, signal);
     },
+    ...vulnerabilityQueries(services),
     async simulatePolicy(request, { signal }) {
       return await simulate(request, signal);
     },
@@ -218,10 +223,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       return { images: page.map((row) => imageMessage(row, byImage[row.configDigest] ?? 0)), nextPageToken: next };
     },
     async getImage({ image }) {
-      const row = services
-        .images()
-        .find(({ configDigest, references, manifestDigests }) => configDigest === image || references.includes(image) || manifestDigests.includes(image));
-      if (!row) throw new RpcError("NOT_FOUND", "no container runs such an image", { reason: "IMAGE", field: "image" });
+      const row = imageNamed(services.images(), image);
       const { byImage } = await store.countWorkloads();
       return { image: imageMessage(row, byImage[row.configDigest] ?? 0) };
     },
@@ -264,17 +266,6 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       }
     },
   };
-}
-
-function rowsOf(pageSize: number): number {
-  return pageSize === 0 ? DEFAULT_PAGE_ROWS : Math.min(pageSize, MAX_PAGE_ROWS - 1);
-}
-
-/** The first `limit` rows, and the token of the next page where there are more. */
-function cut<T>(rows: readonly T[], limit: number, keyOf: (row: T) => string): { page: readonly T[]; next: string } {
-  const page = rows.slice(0, limit);
-  const last = page.at(-1);
-  return { page, next: rows.length > limit && last !== undefined ? keyOf(last) : "" };
 }
 
 /** Ends with the call; a watcher that does not keep up is told so. */

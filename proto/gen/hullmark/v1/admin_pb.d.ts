@@ -924,6 +924,133 @@ export declare type OpenDashboardResponse = Message<"hullmark.v1.OpenDashboardRe
 export declare const OpenDashboardResponseSchema: GenMessage<OpenDashboardResponse>;
 
 /**
+ * @generated from message hullmark.v1.ImportVulnerabilitiesRequest
+ */
+export declare type ImportVulnerabilitiesRequest = Message<"hullmark.v1.ImportVulnerabilitiesRequest"> & {
+  /**
+   * JSON of Trivy or Grype, SARIF 2.1.0, CycloneDX 1.4 to 1.7, OpenVEX 0.2 or SPDX 2.2 and 2.3; at most 16 MiB.
+   *
+   * @generated from field: bytes report = 1;
+   */
+  report: Uint8Array;
+
+  /**
+   * Digest of the image, `name@digest`, or a reference by which one image runs; empty: as the report says. What the report says must agree.
+   *
+   * @generated from field: string image = 2;
+   */
+  image: string;
+};
+
+/**
+ * Describes the message hullmark.v1.ImportVulnerabilitiesRequest.
+ * Use `create(ImportVulnerabilitiesRequestSchema)` to create a new message.
+ */
+export declare const ImportVulnerabilitiesRequestSchema: GenMessage<ImportVulnerabilitiesRequest>;
+
+/**
+ * @generated from message hullmark.v1.ImportVulnerabilitiesResponse
+ */
+export declare type ImportVulnerabilitiesResponse = Message<"hullmark.v1.ImportVulnerabilitiesResponse"> & {
+  /**
+   * `sha256:` of the file.
+   *
+   * @generated from field: string digest = 1;
+   */
+  digest: string;
+
+  /**
+   * `sha256:` of the image's configuration, or of its manifest where no container runs it.
+   *
+   * @generated from field: string image = 2;
+   */
+  image: string;
+
+  /**
+   * `trivy`, `grype`, `sarif`, `cyclonedx`, `openvex`, `spdx`
+   *
+   * @generated from field: string format = 3;
+   */
+  format: string;
+
+  /**
+   * @generated from field: string tool = 4;
+   */
+  tool: string;
+
+  /**
+   * @generated from field: uint32 findings = 5;
+   */
+  findings: number;
+
+  /**
+   * @generated from field: uint32 statements = 6;
+   */
+  statements: number;
+
+  /**
+   * Results of other kinds, which were left out.
+   *
+   * @generated from field: uint32 left_out = 7;
+   */
+  leftOut: number;
+
+  /**
+   * Digest of the report in whose place it counts; empty: of none.
+   *
+   * @generated from field: string replaces = 8;
+   */
+  replaces: string;
+};
+
+/**
+ * Describes the message hullmark.v1.ImportVulnerabilitiesResponse.
+ * Use `create(ImportVulnerabilitiesResponseSchema)` to create a new message.
+ */
+export declare const ImportVulnerabilitiesResponseSchema: GenMessage<ImportVulnerabilitiesResponse>;
+
+/**
+ * @generated from message hullmark.v1.RemoveVulnerabilitiesRequest
+ */
+export declare type RemoveVulnerabilitiesRequest = Message<"hullmark.v1.RemoveVulnerabilitiesRequest"> & {
+  /**
+   * VulnerabilityReport.digest of an imported one.
+   *
+   * @generated from field: string digest = 1;
+   */
+  digest: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.RemoveVulnerabilitiesRequest.
+ * Use `create(RemoveVulnerabilitiesRequestSchema)` to create a new message.
+ */
+export declare const RemoveVulnerabilitiesRequestSchema: GenMessage<RemoveVulnerabilitiesRequest>;
+
+/**
+ * @generated from message hullmark.v1.RemoveVulnerabilitiesResponse
+ */
+export declare type RemoveVulnerabilitiesResponse = Message<"hullmark.v1.RemoveVulnerabilitiesResponse"> & {
+  /**
+   * Images for which it counted.
+   *
+   * @generated from field: uint32 images = 1;
+   */
+  images: number;
+};
+
+/**
+ * Describes the message hullmark.v1.RemoveVulnerabilitiesResponse.
+ * Use `create(RemoveVulnerabilitiesResponseSchema)` to create a new message.
+ */
+export declare const RemoveVulnerabilitiesResponseSchema: GenMessage<RemoveVulnerabilitiesResponse>;
+
+/**
  * What changes something. Roles are named at each call; identity comes from the client certificate.
  *
  * @generated from service hullmark.v1.Admin
@@ -1108,6 +1235,26 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof IssuePersonCertificateRequestSchema;
     output: typeof IssuePersonCertificateResponseSchema;
+  },
+  /**
+   * admin: a report of an image's vulnerabilities, or statements about them (VEX), by a scanner or a maker.
+   *
+   * @generated from rpc hullmark.v1.Admin.ImportVulnerabilities
+   */
+  importVulnerabilities: {
+    methodKind: "unary";
+    input: typeof ImportVulnerabilitiesRequestSchema;
+    output: typeof ImportVulnerabilitiesResponseSchema;
+  },
+  /**
+   * admin: an imported report counts no more.
+   *
+   * @generated from rpc hullmark.v1.Admin.RemoveVulnerabilities
+   */
+  removeVulnerabilities: {
+    methodKind: "unary";
+    input: typeof RemoveVulnerabilitiesRequestSchema;
+    output: typeof RemoveVulnerabilitiesResponseSchema;
   },
   /**
    * admin: whatever was issued to a name until now counts no more; what is open by it ends.

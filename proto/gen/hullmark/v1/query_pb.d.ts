@@ -2912,6 +2912,488 @@ export declare type GetIncidentResponse = Message<"hullmark.v1.GetIncidentRespon
 export declare const GetIncidentResponseSchema: GenMessage<GetIncidentResponse>;
 
 /**
+ * @generated from message hullmark.v1.ListVulnerabilitiesRequest
+ */
+export declare type ListVulnerabilitiesRequest = Message<"hullmark.v1.ListVulnerabilitiesRequest"> & {
+  /**
+   * @generated from field: uint32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message hullmark.v1.ListVulnerabilitiesRequest.
+ * Use `create(ListVulnerabilitiesRequestSchema)` to create a new message.
+ */
+export declare const ListVulnerabilitiesRequestSchema: GenMessage<ListVulnerabilitiesRequest>;
+
+/**
+ * @generated from message hullmark.v1.ListVulnerabilitiesResponse
+ */
+export declare type ListVulnerabilitiesResponse = Message<"hullmark.v1.ListVulnerabilitiesResponse"> & {
+  /**
+   * @generated from field: repeated hullmark.v1.ImageVulnerabilities images = 1;
+   */
+  images: ImageVulnerabilities[];
+
+  /**
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message hullmark.v1.ListVulnerabilitiesResponse.
+ * Use `create(ListVulnerabilitiesResponseSchema)` to create a new message.
+ */
+export declare const ListVulnerabilitiesResponseSchema: GenMessage<ListVulnerabilitiesResponse>;
+
+/**
+ * @generated from message hullmark.v1.GetVulnerabilitiesRequest
+ */
+export declare type GetVulnerabilitiesRequest = Message<"hullmark.v1.GetVulnerabilitiesRequest"> & {
+  /**
+   * Config digest, manifest digest or reference of an image that runs.
+   *
+   * @generated from field: string image = 1;
+   */
+  image: string;
+};
+
+/**
+ * Describes the message hullmark.v1.GetVulnerabilitiesRequest.
+ * Use `create(GetVulnerabilitiesRequestSchema)` to create a new message.
+ */
+export declare const GetVulnerabilitiesRequestSchema: GenMessage<GetVulnerabilitiesRequest>;
+
+/**
+ * @generated from message hullmark.v1.GetVulnerabilitiesResponse
+ */
+export declare type GetVulnerabilitiesResponse = Message<"hullmark.v1.GetVulnerabilitiesResponse"> & {
+  /**
+   * @generated from field: hullmark.v1.ImageVulnerabilities image = 1;
+   */
+  image?: ImageVulnerabilities | undefined;
+
+  /**
+   * The first 5,000: known to be exploited first, then gravest first, those that a statement excuses last.
+   *
+   * @generated from field: repeated hullmark.v1.Vulnerability vulnerabilities = 2;
+   */
+  vulnerabilities: Vulnerability[];
+
+  /**
+   * @generated from field: uint32 more_vulnerabilities = 3;
+   */
+  moreVulnerabilities: number;
+
+  /**
+   * Where it runs, at most 1,000.
+   *
+   * @generated from field: repeated hullmark.v1.VulnerablePlace places = 4;
+   */
+  places: VulnerablePlace[];
+};
+
+/**
+ * Describes the message hullmark.v1.GetVulnerabilitiesResponse.
+ * Use `create(GetVulnerabilitiesResponseSchema)` to create a new message.
+ */
+export declare const GetVulnerabilitiesResponseSchema: GenMessage<GetVulnerabilitiesResponse>;
+
+/**
+ * @generated from message hullmark.v1.ImageVulnerabilities
+ */
+export declare type ImageVulnerabilities = Message<"hullmark.v1.ImageVulnerabilities"> & {
+  /**
+   * @generated from field: string config_digest = 1;
+   */
+  configDigest: string;
+
+  /**
+   * @generated from field: repeated string references = 2;
+   */
+  references: string[];
+
+  /**
+   * Of those that no statement excuses.
+   *
+   * @generated from field: hullmark.v1.VulnerabilityCounts counts = 3;
+   */
+  counts?: VulnerabilityCounts | undefined;
+
+  /**
+   * @generated from field: repeated hullmark.v1.VulnerabilityReport reports = 4;
+   */
+  reports: VulnerabilityReport[];
+
+  /**
+   * @generated from field: uint32 containers = 5;
+   */
+  containers: number;
+
+  /**
+   * What is not known: `no-report`, `old-report`, `undated-report`, `no-layers`.
+   *
+   * @generated from field: repeated hullmark.v1.Claim unknowns = 6;
+   */
+  unknowns: Claim[];
+
+  /**
+   * Layers of the base, lowest first; 0: no base is known.
+   *
+   * @generated from field: uint32 base_layers = 7;
+   */
+  baseLayers: number;
+
+  /**
+   * Reference of the base, or the chain id by which policy names it.
+   *
+   * @generated from field: string base = 8;
+   */
+  base: string;
+};
+
+/**
+ * Describes the message hullmark.v1.ImageVulnerabilities.
+ * Use `create(ImageVulnerabilitiesSchema)` to create a new message.
+ */
+export declare const ImageVulnerabilitiesSchema: GenMessage<ImageVulnerabilities>;
+
+/**
+ * @generated from message hullmark.v1.VulnerabilityCounts
+ */
+export declare type VulnerabilityCounts = Message<"hullmark.v1.VulnerabilityCounts"> & {
+  /**
+   * @generated from field: uint32 critical = 1;
+   */
+  critical: number;
+
+  /**
+   * @generated from field: uint32 high = 2;
+   */
+  high: number;
+
+  /**
+   * @generated from field: uint32 medium = 3;
+   */
+  medium: number;
+
+  /**
+   * @generated from field: uint32 low = 4;
+   */
+  low: number;
+
+  /**
+   * @generated from field: uint32 negligible = 5;
+   */
+  negligible: number;
+
+  /**
+   * @generated from field: uint32 unknown = 6;
+   */
+  unknown: number;
+
+  /**
+   * Not among those before.
+   *
+   * @generated from field: uint32 suppressed = 7;
+   */
+  suppressed: number;
+
+  /**
+   * Of all that are not suppressed.
+   *
+   * @generated from field: uint32 fixable = 8;
+   */
+  fixable: number;
+
+  /**
+   * @generated from field: uint32 known_exploited = 9;
+   */
+  knownExploited: number;
+};
+
+/**
+ * Describes the message hullmark.v1.VulnerabilityCounts.
+ * Use `create(VulnerabilityCountsSchema)` to create a new message.
+ */
+export declare const VulnerabilityCountsSchema: GenMessage<VulnerabilityCounts>;
+
+/**
+ * A report, and whose word it is.
+ *
+ * @generated from message hullmark.v1.VulnerabilityReport
+ */
+export declare type VulnerabilityReport = Message<"hullmark.v1.VulnerabilityReport"> & {
+  /**
+   * `sha256:` of the file that was imported.
+   *
+   * @generated from field: string digest = 1;
+   */
+  digest: string;
+
+  /**
+   * @generated from field: string format = 2;
+   */
+  format: string;
+
+  /**
+   * @generated from field: string tool = 3;
+   */
+  tool: string;
+
+  /**
+   * As it says itself; absent: it does not say.
+   *
+   * @generated from field: google.protobuf.Timestamp created_at = 4;
+   */
+  createdAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp imported_at = 5;
+   */
+  importedAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: string imported_by = 6;
+   */
+  importedBy: string;
+
+  /**
+   * It looked for vulnerabilities: that it lists none means that it found none.
+   *
+   * @generated from field: bool scan = 7;
+   */
+  scan: boolean;
+
+  /**
+   * @generated from field: uint32 findings = 8;
+   */
+  findings: number;
+
+  /**
+   * @generated from field: uint32 statements = 9;
+   */
+  statements: number;
+
+  /**
+   * @generated from field: uint32 packages = 10;
+   */
+  packages: number;
+};
+
+/**
+ * Describes the message hullmark.v1.VulnerabilityReport.
+ * Use `create(VulnerabilityReportSchema)` to create a new message.
+ */
+export declare const VulnerabilityReportSchema: GenMessage<VulnerabilityReport>;
+
+/**
+ * @generated from message hullmark.v1.Vulnerability
+ */
+export declare type Vulnerability = Message<"hullmark.v1.Vulnerability"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: repeated string aliases = 2;
+   */
+  aliases: string[];
+
+  /**
+   * `critical`, `high`, `medium`, `low`, `negligible`, `unknown`
+   *
+   * @generated from field: string severity = 3;
+   */
+  severity: string;
+
+  /**
+   * CVSS base score.
+   *
+   * @generated from field: optional double cvss = 4;
+   */
+  cvss?: number | undefined;
+
+  /**
+   * Probability of being exploited within 30 days, where a report has it.
+   *
+   * @generated from field: optional double epss = 5;
+   */
+  epss?: number | undefined;
+
+  /**
+   * In CISA's catalogue, where a report says so.
+   *
+   * @generated from field: bool known_exploited = 6;
+   */
+  knownExploited: boolean;
+
+  /**
+   * @generated from field: string package = 7;
+   */
+  package: string;
+
+  /**
+   * @generated from field: string version = 8;
+   */
+  version: string;
+
+  /**
+   * @generated from field: string purl = 9;
+   */
+  purl: string;
+
+  /**
+   * @generated from field: repeated string fixed_in = 10;
+   */
+  fixedIn: string[];
+
+  /**
+   * 0 lowest; -1 where no report says.
+   *
+   * @generated from field: sint32 layer_index = 11;
+   */
+  layerIndex: number;
+
+  /**
+   * @generated from field: string diff_id = 12;
+   */
+  diffId: string;
+
+  /**
+   * `created_by` of that layer's history entry.
+   *
+   * @generated from field: string history = 13;
+   */
+  history: string;
+
+  /**
+   * @generated from field: bool of_base = 14;
+   */
+  ofBase: boolean;
+
+  /**
+   * VulnerabilityReport.digest of those that have it.
+   *
+   * @generated from field: repeated string reports = 15;
+   */
+  reports: string[];
+
+  /**
+   * The newest statement about it.
+   *
+   * @generated from field: hullmark.v1.VulnerabilityStatement statement = 16;
+   */
+  statement?: VulnerabilityStatement | undefined;
+
+  /**
+   * The statement excuses it.
+   *
+   * @generated from field: bool suppressed = 17;
+   */
+  suppressed: boolean;
+};
+
+/**
+ * Describes the message hullmark.v1.Vulnerability.
+ * Use `create(VulnerabilitySchema)` to create a new message.
+ */
+export declare const VulnerabilitySchema: GenMessage<Vulnerability>;
+
+/**
+ * What a maker says of a vulnerability in a product (VEX).
+ *
+ * @generated from message hullmark.v1.VulnerabilityStatement
+ */
+export declare type VulnerabilityStatement = Message<"hullmark.v1.VulnerabilityStatement"> & {
+  /**
+   * `not_affected`, `affected`, `fixed`, `under_investigation`
+   *
+   * @generated from field: string status = 1;
+   */
+  status: string;
+
+  /**
+   * @generated from field: string justification = 2;
+   */
+  justification: string;
+
+  /**
+   * @generated from field: string detail = 3;
+   */
+  detail: string;
+
+  /**
+   * VulnerabilityReport.digest of its document.
+   *
+   * @generated from field: string report = 4;
+   */
+  report: string;
+};
+
+/**
+ * Describes the message hullmark.v1.VulnerabilityStatement.
+ * Use `create(VulnerabilityStatementSchema)` to create a new message.
+ */
+export declare const VulnerabilityStatementSchema: GenMessage<VulnerabilityStatement>;
+
+/**
+ * @generated from message hullmark.v1.VulnerablePlace
+ */
+export declare type VulnerablePlace = Message<"hullmark.v1.VulnerablePlace"> & {
+  /**
+   * @generated from field: string node_name = 1;
+   */
+  nodeName: string;
+
+  /**
+   * @generated from field: hullmark.v1.TrustLevel node_trust = 2;
+   */
+  nodeTrust: TrustLevel;
+
+  /**
+   * The node is attested now.
+   *
+   * @generated from field: bool node_attested = 3;
+   */
+  nodeAttested: boolean;
+
+  /**
+   * @generated from field: string container_id = 4;
+   */
+  containerId: string;
+
+  /**
+   * @generated from field: string container_name = 5;
+   */
+  containerName: string;
+
+  /**
+   * @generated from field: string workload = 6;
+   */
+  workload: string;
+
+  /**
+   * @generated from field: hullmark.v1.Verdict verdict = 7;
+   */
+  verdict: Verdict;
+};
+
+/**
+ * Describes the message hullmark.v1.VulnerablePlace.
+ * Use `create(VulnerablePlaceSchema)` to create a new message.
+ */
+export declare const VulnerablePlaceSchema: GenMessage<VulnerablePlace>;
+
+/**
  * @generated from enum hullmark.v1.ProvenanceStatus
  */
 export enum ProvenanceStatus {
@@ -3206,6 +3688,26 @@ export declare const Query: GenService<{
     methodKind: "unary";
     input: typeof ListPeopleRequestSchema;
     output: typeof ListPeopleResponseSchema;
+  },
+  /**
+   * Images that run, with what reports say of their vulnerabilities, those with the gravest first.
+   *
+   * @generated from rpc hullmark.v1.Query.ListVulnerabilities
+   */
+  listVulnerabilities: {
+    methodKind: "unary";
+    input: typeof ListVulnerabilitiesRequestSchema;
+    output: typeof ListVulnerabilitiesResponseSchema;
+  },
+  /**
+   * One image's: each vulnerability with its package and layer, whose word it is, and where the image runs.
+   *
+   * @generated from rpc hullmark.v1.Query.GetVulnerabilities
+   */
+  getVulnerabilities: {
+    methodKind: "unary";
+    input: typeof GetVulnerabilitiesRequestSchema;
+    output: typeof GetVulnerabilitiesResponseSchema;
   },
 }>;
 

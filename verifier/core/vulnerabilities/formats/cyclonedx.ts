@@ -1,0 +1,139 @@
+/** CycloneDX 1.4 to 1.7 in JSON: packages, vulnerabilities, and what their analysis says (VEX). */
+import { z } from "zod";
+import { highest, scoreOf, severityOf } from "../score.ts";
+import { dateMs, digestIn, few, findings, id, isDigest, layerOf, number, packages, purl, text, words } from "../shapes.ts";
+import type { Finding, ParsedReport, Statement, StatementStatus } from "../types.ts";
+
+const PROPERTIES = few(z.object({ name: text(256), value: text(4096) }));
+const COMPONENT = z.object({ "bom-ref": text(1024), type: text(64), name: text(), version: text(), purl, properties: PROPERTIES });
+const TOOL = z.object({ name: text(128), version: text(64) });
+const RATING = z.object({ score: number(0, 100), severity: text(32), method: text(32), vector: text(), source: z.object({ name: text(128) }).nullish() });
+const VULNERABILITY = z.object({
+  id: id.nullish(),
+  references: few(z.object({ id: text(128) })),
+  ratings: few(RATING),
+  recommendation: words,
+  analysis: z.object({ state: text(64), justification: text(64), detail: words }).nullish(),
+  affects: findings(z.object({ ref: text(1024), versions: few(z.object({ version: text(), range: text(), status: text(32) })) })),
+});
+const BOM = z.object({
+  bomFormat: z.literal("CycloneDX"),
+  specVersion: z.enum(["1.4", "1.5", "1.6", "1.7"], "specVersion: want 1.4, 1.5, 1.6 or 1.7"),
+  metadata: z
+    .object({
+      timestamp: dateMs,
+      tools: z.union([few(TOOL), z.object({ components: few(TOOL) }).transform(({ components }) => components)]).nullish(),
+      component: COMPONENT.nullish(),
+    })
+    .nullish(),
+  components: packages(COMPONENT),
+  vulnerabilities: findings(VULNERABILITY),
+});
+
+export const isCyclonedx = (value: Readonly<Record<string, unknown>>): boolean => value["bomFormat"] === "CycloneDX";
+
+type Component = z.output<typeof COMPONENT>;
+
+/** @throws ZodError */
+export function readCyclonedx(value: unknown): ParsedReport {
+  const { metadata, components, vulnerabilities } = BOM.parse(value);
+  const byRef = new Map(components.map((component) => [component["bom-ref"], component]));
+  const [tool] = metadata?.tools ?? [];
+  const found = vulnerabilities.flatMap((each) => findingsOf(each, byRef));
+  return {
+    format: "cyclonedx",
+    tool: tool ? `${tool.name} ${tool.version}`.trim() : "",
+    createdAtMs: metadata?.timestamp,
+    subject: subjectOf(metadata?.component ?? undefined),
+    // A list of parts names no vulnerabilities either: that there are none is nothing that a document without any says.
+    isScan: found.length > 0 && vulnerabilities.some(({ analysis }) => !analysis),
+    findings: found,
+    statements: vulnerabilities.flatMap((each) => statementOf(each, byRef)),
+    packages: components.filter((component) => component.purl !== "").length,
+    leftOut: 0,
+  };
+}
+
+function subjectOf(component: Component | undefined): ParsedReport["subject"] {
+  const values = (name: string): string[] => (component?.properties ?? []).filter((property) => property.name === name).map(({ value }) => value);
+  return {
+    configDigest: [...values("aquasecurity:trivy:ImageID"), ...values("syft:image:id")].find(isDigest),
+    manifestDigests: [...new Set([component?.version ?? "", ...values("aquasecurity:trivy:RepoDigest"), ociDigest(component?.purl ?? "")].flatMap(digestIn))],
+    diffIds: values("aquasecurity:trivy:DiffID").filter(isDigest),
+  };
+}
+
+/** The version of `pkg:oci/…@sha256%3A…`. */
+function ociDigest(name: string): string {
+  const found = /^pkg:oci\/[^@?#]*@sha256(?::|%3A)([0-9a-f]{64})/i.exec(name);
+  return found ? `sha256:${found[1]?.toLowerCase()}` : "";
+}
+
+type Vulnerability = z.output<typeof VULNERABILITY>;
+const namesOf = ({ id: name, references }: Vulnerability): string[] =>
+  [...new Set([name ?? "", ...references.map((each) => each.id)])].filter((each) => each !== "");
+
+/** One for each part that is here; what a document of makers says of parts elsewhere is a statement only. */
+function findingsOf(found: Vulnerability, byRef: ReadonlyMap<string, Component>): Finding[] {
+  const [name, ...aliases] = namesOf(found);
+  if (name === undefined) return [];
+  const [scores, others] = [found.ratings.filter(isCvss), found.ratings.filter((rating) => !isCvss(rating))];
+  const cvss = highest(scores.map(({ score, vector }) => score ?? scoreOf(vector)));
+  const severities = found.ratings.map(({ severity }) => severity).filter((word) => word !== "");
+  return found.affects.flatMap(({ ref, versions }) => {
+    const component = byRef.get(ref);
+    if (!component) return [];
+    return [
+      {
+        ...{ id: name, aliases, cvss, severity: severityOf(severities[0] ?? "", cvss) },
+        epss: highest(others.filter(({ source }) => source?.name === "FIRST").map(({ score }) => (score && score <= 1 ? score : undefined))),
+        knownExploited: others.some(({ source }) => source?.name.includes("KEV")),
+        package: { name: component.name, version: component.version, purl: component.purl },
+        fixedIn: versions.filter(({ status }) => status === "unaffected").flatMap(({ version, range }) => fixOf(version || range)),
+        layer: layerIn(component),
+      },
+    ];
+  });
+}
+
+const isCvss = ({ method, score, vector }: z.output<typeof RATING>): boolean => /^CVSS/i.test(method) && ((score ?? 0) <= 10 || vector !== "");
+
+/** `1.2.3`, or the lowest of `vers:deb/>=1.2.3`. */
+function fixOf(version: string): string[] {
+  const range = /^vers:[^/]*\/>=([^|]+)/.exec(version);
+  if (range?.[1] !== undefined) return [range[1]];
+  return version === "" || version.startsWith("vers:") ? [] : [version];
+}
+
+function layerIn({ properties }: Component): string {
+  const named = properties.filter(({ name }) => name === "aquasecurity:trivy:LayerDiffID" || /^syft:location:\d+:layerID$/.test(name));
+  return named.map(({ value }) => layerOf(value)).find((layer) => layer !== "") ?? "";
+}
+
+const STATES: Readonly<Record<string, StatementStatus>> = {
+  not_affected: "not_affected",
+  false_positive: "not_affected",
+  resolved: "fixed",
+  resolved_with_pedigree: "fixed",
+  exploitable: "affected",
+  in_triage: "under_investigation",
+};
+
+function statementOf(found: Vulnerability, byRef: ReadonlyMap<string, Component>): Statement[] {
+  const { analysis } = found;
+  const status = analysis && Object.hasOwn(STATES, analysis.state) ? STATES[analysis.state] : undefined;
+  const ids = namesOf(found);
+  // Elsewhere: `urn:cdx:SERIAL/VERSION#REF`, of which the reference may be a package URL.
+  const products = found.affects.map(({ ref }) => byRef.get(ref)?.purl || partOf(ref)).filter((name) => name.startsWith("pkg:"));
+  if (!analysis || !status || ids.length === 0 || products.length === 0) return [];
+  return [{ ids, status, justification: analysis.justification, detail: analysis.detail, products: products.map((purl) => ({ purl, parts: [] })) }];
+}
+
+function partOf(ref: string): string {
+  if (!ref.startsWith("urn:cdx:")) return ref;
+  try {
+    return decodeURIComponent(ref.slice(ref.indexOf("#") + 1));
+  } catch {
+    return "";
+  }
+}

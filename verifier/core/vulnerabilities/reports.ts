@@ -1,0 +1,126 @@
+/** Reports that people imported: each bound to one image by digest, an entry of the log, and replaced by a newer one of the same tool. */
+import { hash } from "node:crypto";
+import type { ImageRow, VulnerabilityReportRow } from "../../ports/rows.ts";
+import type { Store } from "../../ports/store.ts";
+import { AdministrationError } from "../fleet/administration.ts";
+import type { Committer } from "../fleet/committer.ts";
+import { adminFact } from "../fleet/log-facts.ts";
+import { imageOf, type KnownImage } from "./bind.ts";
+import { ReportError } from "./errors.ts";
+import { runningImage } from "./known-images.ts";
+import { parseReport } from "./parse.ts";
+import { isDigest } from "./shapes.ts";
+
+const MAX_REPORTS = 4_096;
+/** Findings and statements of all reports: some 100 MB of memory. */
+const MAX_ITEMS = 200_000;
+
+export interface ReportServices {
+  readonly store: Pick<Store, "readVulnerabilityReports">;
+  readonly committer: Pick<Committer, "submit">;
+  readonly images: () => readonly ImageRow[];
+  readonly nowMs: () => number;
+}
+
+export interface Imported {
+  readonly row: VulnerabilityReportRow;
+  /** Digest of the report in whose place it counts; empty: of none. */
+  readonly replaces: string;
+}
+
+export class VulnerabilityReports {
+  readonly #services: ReportServices;
+  #rows: readonly VulnerabilityReportRow[];
+  /** One change at a time. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  private constructor(services: ReportServices, rows: readonly VulnerabilityReportRow[]) {
+    this.#services = services;
+    this.#rows = rows;
+  }
+
+  /** @throws StoreError */
+  static async open(services: ReportServices): Promise<VulnerabilityReports> {
+    return new VulnerabilityReports(services, await services.store.readVulnerabilityReports());
+  }
+
+  get rows(): readonly VulnerabilityReportRow[] {
+    return this.#rows;
+  }
+
+  /** Those of an image, by any of its digests; always in the same order. */
+  of({ configDigest, manifestDigests }: Pick<KnownImage, "configDigest" | "manifestDigests">): VulnerabilityReportRow[] {
+    const own = this.#rows.filter(({ image }) => image === configDigest || manifestDigests.includes(image));
+    return own.sort((a, b) => (sourceOf(a) < sourceOf(b) ? -1 : 1));
+  }
+
+  /**
+   * @param image digest, `name@digest`, or a reference by which an image runs; empty: the report says it
+   * @throws ReportError; AdministrationError NOT_FOUND, CHANGED, TOO_MANY; StoreError
+   */
+  async import(bytes: Uint8Array, image: string, by: string): Promise<Imported> {
+    const digest = `sha256:${hash("sha256", bytes)}`;
+    const { subject, findings, statements, ...facts } = parseReport(bytes);
+    return await this.#next(async () => {
+      const known = this.#services.images().map(runningImage);
+      const row: VulnerabilityReportRow = {
+        ...{ digest, image: imageOf(subject, this.#digestOf(image), known), ...facts, findings, statements },
+        ...{ importedAtMs: this.#services.nowMs(), importedBy: by },
+      };
+      const before = this.#rows.find((each) => sourceOf(each) === sourceOf(row));
+      if (before && (row.createdAtMs ?? row.importedAtMs) < (before.createdAtMs ?? 0))
+        throw new AdministrationError("CHANGED", `a newer report of this image by ${row.tool || row.format} is there: ${before.digest}`);
+      const others = this.#rows.filter((each) => each !== before);
+      const items = [...others, row].reduce((sum, each) => sum + each.findings.length + each.statements.length, 0);
+      if (others.length >= MAX_REPORTS || items > MAX_ITEMS)
+        throw new AdministrationError("TOO_MANY", "too many reports, or too much in them: take some away (hullmark vulnerabilities rm)");
+      await this.#commit("vulnerabilities-imported", row, { replaces: before?.digest ?? null });
+      this.#rows = [...others, row];
+      return { row, replaces: before?.digest ?? "" };
+    });
+  }
+
+  /** Takes a report away, of every image that it was imported for. @returns of how many. @throws AdministrationError NOT_FOUND; StoreError */
+  async remove(digest: string, by: string, reason: string): Promise<number> {
+    return await this.#next(async () => {
+      const gone = this.#rows.filter((row) => row.digest === digest);
+      if (gone.length === 0) throw new AdministrationError("NOT_FOUND", "no report has this digest");
+      const { committer, nowMs } = this.#services;
+      const keys = gone.map((row) => ({ image: row.image, source: sourceOf(row) }));
+      const fact = adminFact("vulnerabilities-removed", nowMs(), { report: digest, images: gone.length, by, reason });
+      await committer.submit({ entries: [fact], build: () => ({ removedVulnerabilityReports: keys }) });
+      this.#rows = this.#rows.filter((row) => row.digest !== digest);
+      return gone.length;
+    });
+  }
+
+  async #commit(action: string, row: VulnerabilityReportRow, more: Readonly<Record<string, string | null>>): Promise<void> {
+    const { digest, image, format, tool, createdAtMs, importedBy, findings, statements } = row;
+    const counted = { findings: findings.length, statements: statements.length, created: createdAtMs === undefined ? null : Math.floor(createdAtMs) };
+    const fact = adminFact(action, row.importedAtMs, { report: digest, image, format, tool, ...counted, by: importedBy, ...more });
+    await this.#services.committer.submit({ entries: [fact], build: () => ({ vulnerabilityReports: [{ row, source: sourceOf(row) }] }) });
+  }
+
+  /** A tag says what it names now, which need not be what was scanned: only digests count, and references by which exactly one image runs. */
+  #digestOf(image: string): string | undefined {
+    if (image === "") return undefined;
+    const digest = image.slice(image.lastIndexOf("@") + 1);
+    if (isDigest(digest)) return digest;
+    const [found, another] = this.#services.images().filter(({ references }) => references.includes(image));
+    if (!found) throw new AdministrationError("NOT_FOUND", `no container runs ${image.slice(0, 200)}: give the image's digest`);
+    if (another) throw new ReportError("NO_IMAGE", `several images run as ${image.slice(0, 200)}: give a digest`);
+    return found.configDigest;
+  }
+
+  async #next<T>(step: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(step, step);
+    this.#turn = turn.catch(() => undefined);
+    return await turn;
+  }
+}
+
+/** One report counts of each image, form and tool, whatever the tool's version. */
+function sourceOf({ image, format, tool }: VulnerabilityReportRow): string {
+  const name = format === "openvex" ? tool : (tool.split(" ", 1)[0] ?? "");
+  return `${image} ${format} ${name.toLowerCase()}`;
+}
