@@ -118,7 +118,8 @@ function imagesOf(): Images {
 async function sessionsOver({ store, log }: SqliteStore, directory: string, rows: readonly NodeRow[]): Promise<Sessions> {
   const transparency = await TransparencyLog.open(log, createLogKey(join(directory, "log.key"), "bench"));
   const fleet = new Fleet(rows);
-  const nothing = { commit: { upserts: [], removals: [], notifications: [] }, sentAtMs: new Map(), waiting: new Map() };
+  const commit = { upserts: [], removals: [], left: [], joined: [], notifications: [] };
+  const nothing = { commit, told: [], sentAtMs: new Map(), waiting: new Map(), plannedAtMs: 0 };
   const meter = prometheusMeter("bench", {});
   const committer = new Committer(store, transparency, { plan: () => nothing, apply: () => {} }, (commit) => {
     for (const row of commit.nodes ?? []) fleet.set(row);

@@ -46,7 +46,7 @@ export async function admissionServer(parts: Parts, stack: AsyncDisposableStack)
     ...{ clock, onProblem, cluster: config.verifierId },
     submit: (draft) => committer.submit(draft),
     severity: () => severityFor(policies.current, undefined, "image", "break-glass") ?? "high",
-    openIds: [...book.records()].flatMap(({ openDriftIds }) => openDriftIds),
+    openIds: book.heldIds(),
   });
   stack.defer(() => recorder.stop());
   const { exemptNamespaces, clientCaFile, listen } = config.admission;

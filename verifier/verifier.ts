@@ -36,14 +36,14 @@ import { podTargets } from "./cluster-pods.ts";
 import { reporting } from "./cluster-reports.ts";
 import { keptTeams, tightening } from "./cluster-teams.ts";
 import type { VerifierConfig } from "./config.ts";
-import { AlertBook } from "./core/alerting/index.ts";
+import { ALERT_FAILPOINTS, AlertBook } from "./core/alerting/index.ts";
 import { MAX_FINDINGS } from "./core/appraisal/index.ts";
 import { readMakerTrust } from "./core/endorsement/index.ts";
 import { nodeIdOfEk } from "./core/enrolment/decide.ts";
 import { EnrolmentService } from "./core/enrolment/index.ts";
 import { Administration } from "./core/fleet/administration.ts";
 import { alertPlanner } from "./core/fleet/alert-planner.ts";
-import { markAlerted, testNotification } from "./core/fleet/alerts.ts";
+import { markAlerted, markAlertedBefore, testNotification } from "./core/fleet/alerts.ts";
 import { Baselines } from "./core/fleet/baselines.ts";
 import { isAttested, members } from "./core/fleet/census.ts";
 import { Committer } from "./core/fleet/committer.ts";
@@ -155,13 +155,18 @@ async function start(
   await keptTeams(config, policies);
 
   let deliveries: Deliveries | undefined;
-  const planner = alertPlanner(book, () => policies.current.alerts, nowMs);
+  const passing = dieAt([...RESPONSE_FAILPOINTS, ...ALERT_FAILPOINTS], environment);
+  const noMark = (error: unknown): void => logger.warn({ err: error }, "alert time not recorded");
+  const planner = alertPlanner({
+    ...{ book, nowMs, passing, routes: () => policies.current.alerts },
+    onDue: () => deliveries?.wake(),
+    onTold: (driftIds, atMs) => void markAlerted(driftIds, atMs, sqlite.store, sessions).catch(noMark),
+  });
   const committer = new Committer(sqlite.store, log, planner, (commit) => {
     for (const row of commit.nodes ?? []) fleet.set(row);
     if (commit.quote) fleet.quoted(commit.quote);
     events.publish(commit);
     meter.committed(commit);
-    if (commit.alerts && commit.alerts.notifications.length > 0) deliveries?.wake();
   });
   stack.defer(() => committer.drain());
   const baselines = await Baselines.open({ store: sqlite.store, fleet, committer, policies, nowMs });
@@ -229,7 +234,7 @@ async function start(
     intentKeys: () => intents.signing,
     random: (bytes) => randomBytes(bytes),
     onProblem: (error) => logger.error({ err: error }, "an action could not be decided, stored or handed out"),
-    passing: dieAt(RESPONSE_FAILPOINTS, environment),
+    passing,
   });
   stack.defer(() => response.stop());
   const subscriptions = [
@@ -294,10 +299,11 @@ async function start(
   });
 
   deliveries = new Deliveries({
-    ...{ clock, outbox: sqlite.outbox, book, random: () => randomBytes(4).readUInt32BE() / 2 ** 32, refreshMs: REFRESH_INTERVAL_MS },
-    onDelivered: (notification, atMs) => {
+    ...{ clock, outbox: sqlite.outbox, book, passing, random: () => randomBytes(4).readUInt32BE() / 2 ** 32, refreshMs: REFRESH_INTERVAL_MS },
+    onDelivered: async ({ alerts }) => {
       meter.series.delivered.inc();
-      markAlerted(notification, atMs, sqlite.store, sessions).catch((error: unknown) => logger.warn({ err: error }, "alert time not recorded"));
+      const deliveredAlerts = alerts.filter(({ status }) => status === "firing").map(({ fingerprint }) => fingerprint);
+      if (deliveredAlerts.length > 0) await committer.submit({ entries: [], build: () => ({}), deliveredAlerts });
     },
     onProblem: (route, error) => logger.error({ route, err: error }, "the outbox could not be emptied"),
   });
@@ -323,6 +329,7 @@ async function start(
     );
   };
   useRoutes();
+  void markAlertedBefore(book, nowMs(), sqlite.store, sessions).catch(noMark);
   stack.defer(() => sending.stop());
   policies.onChange(async (facts) => {
     useRoutes();

@@ -83,7 +83,7 @@ describe("PagerDuty", () => {
     const take = pagerduty.answer;
     pagerduty.answer = (response, request) => (pagerduty.received.length === 3 ? response.writeHead(429).end() : take(response, request));
     let nowMs = 1000;
-    const environment = { now: () => nowMs, random: () => 0.5, leaseMs: 60_000 };
+    const environment = { now: () => nowMs, random: () => 0.5, leaseMs: 60_000, onDelivered: async () => {}, passing: () => {} };
     expect(await dispatchDue(outbox, make(), environment, never)).toMatchObject({ retried: 1 });
     nowMs += 61_000;
     expect(await dispatchDue(outbox, make(), environment, never)).toMatchObject({ delivered: 1 });

@@ -3,11 +3,13 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openSqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
-import { AlertBook } from "@hullmark/verifier/core/alerting/index";
-import type { AlertCommit, Outbox } from "@hullmark/verifier/ports/outbox";
+import { AlertBook, type AlertSubject } from "@hullmark/verifier/core/alerting/index";
+import { type AlertCommit, MAX_WAIT_MS, type Outbox } from "@hullmark/verifier/ports/outbox";
 import { describe, expect, it } from "vitest";
 import { subject, webhookRoute } from "../fakes/alert-subjects.ts";
 import { MemoryOutbox } from "../fakes/memory-outbox.ts";
+
+const NOTHING: AlertCommit = { upserts: [], removals: [], left: [], joined: [], notifications: [] };
 
 interface Opened {
   readonly outbox: Outbox;
@@ -39,7 +41,7 @@ const ADAPTERS: Record<string, () => Promise<Opened>> = {
   },
 };
 
-describe.each(Object.entries(ADAPTERS))("Outbox contract: %s", (_name, open) => {
+describe.each(Object.entries(ADAPTERS))("Outbox contract: %s", (name, open) => {
   const using = async (test: (opened: Opened) => Promise<void>) => {
     const opened = await open();
     try {
@@ -48,10 +50,10 @@ describe.each(Object.entries(ADAPTERS))("Outbox contract: %s", (_name, open) => 
       await opened.close();
     }
   };
-  const commits = (nodes: readonly string[], route = webhookRoute({ groupBy: ["node"] })) => {
+  const commits = (nodes: readonly string[], route = webhookRoute({ groupBy: ["incident"] })) => {
     const book = new AlertBook();
     return nodes.map((node, i) => {
-      const plan = book.plan([subject({ driftId: `D-${node}`, nodeName: node })], [route], 1000 + i);
+      const plan = book.plan([subject({ driftId: `D-${node}`, path: Buffer.from(`/${node}`) })], [route], 1000 + i);
       book.apply(plan);
       return plan.commit;
     });
@@ -63,11 +65,12 @@ describe.each(Object.entries(ADAPTERS))("Outbox contract: %s", (_name, open) => 
       const [commit] = commits(["w-1"]);
       await outbox.commitAlerts(commit as AlertCommit);
       const again = await reopen();
-      expect(await again.readAlerts()).toEqual(commit?.upserts);
+      const [record] = commit?.upserts ?? [];
+      expect(await again.readAlerts()).toEqual([{ record, members: commit?.joined.map(({ member }) => member) }]);
       const [item] = await again.claim("hook", 2000, 10, 1000);
       expect(item?.notification).toEqual(commit?.notifications[0]);
       expect(item).toMatchObject({ attempts: 0, lastError: undefined });
-      const removal = { upserts: [], removals: commit?.upserts.map(({ fingerprint }) => fingerprint) ?? [], notifications: [] };
+      const removal = { ...NOTHING, removals: commit?.upserts.map(({ fingerprint }) => fingerprint) ?? [] };
       await again.commitAlerts(removal);
       expect(await again.readAlerts()).toEqual([]);
       expect(await again.counts()).toMatchObject({ pending: 1 });
@@ -92,6 +95,53 @@ describe.each(Object.entries(ADAPTERS))("Outbox contract: %s", (_name, open) => 
       expect(ids(await outbox.claim("hook", 6000, 9, 1000))).toEqual(ids([...first, ...second]));
       expect((await outbox.claim("other", 5000, 9, 1000)).length).toBe(1);
       expect(await outbox.claim("nobody", 5000, 9, 1000)).toEqual([]);
+    }));
+
+  it("remembers who holds an alert open, in the order in which they came, and moves them", () =>
+    using(async ({ outbox, reopen }) => {
+      const book = new AlertBook();
+      const route = webhookRoute();
+      const step = async (...subjects: AlertSubject[]) => {
+        const plan = book.plan(subjects, [route], 1000);
+        await outbox.commitAlerts(plan.commit);
+        book.apply(plan);
+      };
+      const on = (node: number) => subject({ driftId: `D-${node}`, nodeName: `w-${node}` });
+      await step(...[5, 3, 9, 1].map(on));
+      await step({ ...on(3), state: "resolved" }, { ...on(5), state: "acknowledged" }, on(2));
+      await step({ ...on(9), kind: "setuid", incident: "I-OTHER" });
+      const alerts = await (await reopen()).readAlerts();
+      const held = Object.fromEntries(
+        alerts.map(({ record, members }) => [record.shown.incident, members.map(({ driftId, acknowledged }) => [driftId, acknowledged])]),
+      );
+      expect(held).toEqual({
+        [subject().incident]: [
+          ["D-5", true],
+          ["D-1", false],
+          ["D-2", false],
+        ],
+        "I-OTHER": [["D-9", false]],
+      });
+    }));
+
+  it.runIf(name === "sqlite")("hands out at once what a process held that is gone, and not what waits for its next attempt", () =>
+    using(async ({ outbox, reopen }) => {
+      for (const commit of commits(["w-1", "w-2"])) await outbox.commitAlerts(commit);
+      const [first, second] = ids(await outbox.claim("hook", 5000, 9, 60_000));
+      await outbox.retry(first ?? "", "HTTP 500", 9000);
+      expect(ids(await (await reopen()).claim("hook", 5001, 9, 60_000))).toEqual([second]);
+    }),
+  );
+
+  it("does not wait for the hour by which a clock was set back", () =>
+    using(async ({ outbox }) => {
+      const [commit] = commits(["w-1"]);
+      await outbox.commitAlerts(commit as AlertCommit);
+      const [item] = await outbox.claim("hook", 3_600_000, 9, 60_000);
+      expect(item).toBeDefined();
+      expect(ids(await outbox.claim("hook", 5000, 9, 1000))).toEqual([item?.notification.id]);
+      await outbox.retry(item?.notification.id ?? "", "HTTP 500", 5000 + MAX_WAIT_MS);
+      expect(await outbox.claim("hook", 5000, 9, 1000)).toEqual([]);
     }));
 
   it("counts attempts, waits, buries and revives", () =>

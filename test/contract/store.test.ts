@@ -319,10 +319,11 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
 
   test("an undelivered notification comes back after its lease, a buried one when revived", async () => {
     const notification: AlertNotification = { id: "a1", route: "ops", groupKey: "g", alerts: [], suppressed: 0, createdAtMs: T0 };
-    const record = { fingerprint: "f", openDriftIds: ["D-1"] } as unknown as AlertRecord;
-    await commit({ alerts: { upserts: [record], removals: [], notifications: [notification, { ...notification, id: "a2" }] } });
-    await opened.outbox.commitAlerts({ upserts: [], removals: ["x"], notifications: [notification] });
-    expect(await opened.outbox.readAlerts()).toEqual([record]);
+    const record = { fingerprint: "f" } as unknown as AlertRecord;
+    const nothing = { upserts: [], removals: [], left: [], joined: [] };
+    await commit({ alerts: { ...nothing, upserts: [record], notifications: [notification, { ...notification, id: "a2" }] } });
+    await opened.outbox.commitAlerts({ ...nothing, removals: ["x"], notifications: [notification] });
+    expect(await opened.outbox.readAlerts()).toEqual([{ record, members: [] }]);
     expect(await opened.outbox.claim("other", T0, 9, 100)).toEqual([]);
     expect((await opened.outbox.claim("ops", T0, 9, 100)).map(({ notification: { id } }) => id)).toEqual(["a1", "a2"]);
     expect(await opened.outbox.claim("ops", T0 + 99, 9, 100)).toEqual([]);

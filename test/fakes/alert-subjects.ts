@@ -6,11 +6,12 @@ import type { AlertEvent, AlertNotification } from "@hullmark/verifier/ports/not
 /** The drift of UX.md's example, open. */
 export function subject(change: Partial<AlertSubject> = {}): AlertSubject {
   const { imageReference, path, kind }: AlertSubject = { ...DRIFT, ...change };
-  return { ...DRIFT, incident: incidentId({ image: imageReference, path, kind }), ...change };
+  return { ...DRIFT, incident: incidentId({ image: imageReference, path, kind }), image: imageReference, ...change };
 }
 
 const DRIFT: AlertSubject = {
   incident: "",
+  image: "",
   driftId: "D-7K2Q",
   state: "open",
   kind: "content",

@@ -9,6 +9,14 @@ import { freePort } from "../../deploy/testbed/http-service.ts";
 export const ALERTMANAGER = "/usr/bin/prometheus-alertmanager";
 export const hasAlertmanager = existsSync(ALERTMANAGER);
 
+export interface HeldAlert {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly startsAt: string;
+  readonly endsAt: string;
+  readonly status: { readonly state: string };
+}
+
 export class Alertmanager implements AsyncDisposable {
   readonly url: string;
   readonly #directory: string;
@@ -53,8 +61,8 @@ export class Alertmanager implements AsyncDisposable {
   }
 
   /** The alerts that it holds now. */
-  async alerts(): Promise<{ labels: Record<string, string>; status: { state: string } }[]> {
-    return (await (await fetch(`${this.url}/api/v2/alerts`)).json()) as { labels: Record<string, string>; status: { state: string } }[];
+  async alerts(): Promise<HeldAlert[]> {
+    return (await (await fetch(`${this.url}/api/v2/alerts`)).json()) as HeldAlert[];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,15 @@
 /** An outbox in memory with the promises of the port. */
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
-import type { AlertCommit, AlertRecord, Outbox, OutboxCounts, OutboxItem } from "@hullmark/verifier/ports/outbox";
+import {
+  type AlertCommit,
+  type AlertMember,
+  type AlertRecord,
+  MAX_WAIT_MS,
+  type Outbox,
+  type OutboxCounts,
+  type OutboxItem,
+  type StoredAlert,
+} from "@hullmark/verifier/ports/outbox";
 
 interface Row extends OutboxItem {
   readonly state: "pending" | "dead";
@@ -9,15 +18,19 @@ interface Row extends OutboxItem {
 
 export class MemoryOutbox implements Outbox {
   readonly alerts = new Map<string, AlertRecord>();
+  readonly members = new Map<string, { readonly fingerprint: string; readonly member: AlertMember }>();
   readonly rows = new Map<string, Row>();
 
-  async readAlerts(): Promise<readonly AlertRecord[]> {
-    return [...this.alerts.values()];
+  async readAlerts(): Promise<readonly StoredAlert[]> {
+    const members = Map.groupBy(this.members.values(), ({ fingerprint }) => fingerprint);
+    return [...this.alerts.values()].map((record) => ({ record, members: (members.get(record.fingerprint) ?? []).map(({ member }) => member) }));
   }
 
-  async commitAlerts({ upserts, removals, notifications }: AlertCommit): Promise<void> {
+  async commitAlerts({ upserts, removals, left, joined, notifications }: AlertCommit): Promise<void> {
     for (const record of upserts) this.alerts.set(record.fingerprint, record);
     for (const fingerprint of removals) this.alerts.delete(fingerprint);
+    for (const [id, { fingerprint }] of this.members) if (removals.includes(fingerprint) || left.includes(id)) this.members.delete(id);
+    for (const each of joined) this.members.set(each.member.driftId, each);
     for (const notification of notifications) if (!this.rows.has(notification.id)) this.rows.set(notification.id, fresh(notification, 0));
   }
 
@@ -25,7 +38,7 @@ export class MemoryOutbox implements Outbox {
     const due = [...this.rows.values()]
       .filter(
         ({ state, notification, notBeforeMs, hiddenUntilMs }) =>
-          state === "pending" && notification.route === route && notBeforeMs <= nowMs && hiddenUntilMs <= nowMs,
+          state === "pending" && notification.route === route && [notBeforeMs, hiddenUntilMs].every((atMs) => atMs <= nowMs || atMs > nowMs + MAX_WAIT_MS),
       )
       .sort((a, b) => a.notification.createdAtMs - b.notification.createdAtMs)
       .slice(0, limit);

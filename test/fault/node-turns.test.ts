@@ -60,16 +60,13 @@ async function start() {
   });
   const log = await TransparencyLog.open(opened.log, testNoteSigner());
   const fleet = new Fleet(await store.readNodes());
-  const alerts = alertPlanner(
-    new AlertBook([]),
-    () => defaultPolicy().alerts,
-    () => T0 + 1000,
-  );
+  const clock = { nowMs: () => T0 + 1000, after: () => () => {} };
+  const { nowMs } = clock;
+  const alerts = alertPlanner({ book: new AlertBook(), routes: () => defaultPolicy().alerts, nowMs, onTold: () => {}, onDue: () => {}, passing: () => {} });
   const committer = new Committer(store, log, alerts, (commit) => {
     for (const row of commit.nodes ?? []) fleet.set(row);
     if (commit.quote) fleet.quoted(commit.quote);
   });
-  const clock = { nowMs: () => T0 + 1000, after: () => () => {} };
   const meter = new Proxy({}, { get: (_, name) => (name === "appraisal" ? (work: () => unknown) => work() : () => {}) });
   const services = {
     ...{ clock, meter, losses: new Map(), committer, pods: undefined, numbers: new DriftNumbers(100), fleet, store, policy: defaultPolicy },
@@ -78,7 +75,6 @@ async function start() {
     quotes: { issue: () => randomBytes(32), redeem: () => "ok", verify: () => ({ ok: false, code: "x", detail: "" }) },
   } as unknown as SessionsServices;
   const sessions = new Sessions(services);
-  const { nowMs } = clock;
   const administration = new Administration({ store, fleet, committer, sessions, nowMs });
   const records = enrolmentRecords({ fleet, store, committer, nowMs, sessions });
   return { gate, faults, log, fleet, committer, sessions, administration, records };
@@ -191,7 +187,7 @@ test("another attestation key is told until somebody approves it; and not taken 
   expect(await stored()).toMatchObject({ akReplacedAtMs: T0 + 1000, akPublic: Buffer.from("other") });
   expect(await world.records.record(enrolment(9))).toBe("changed");
   const { session } = connect();
-  const alerts = async (): Promise<string[]> => (await opened.outbox.readAlerts()).map(({ event }) => event.kind);
+  const alerts = async (): Promise<string[]> => (await opened.outbox.readAlerts()).map(({ record }) => record.shown.kind);
   const told = (): boolean => world.fleet.get(ID)?.reasons.some(({ code }) => code === "ak-replaced") ?? false;
   await session;
   await world.committer.drain();
@@ -204,7 +200,7 @@ test("another attestation key is told until somebody approves it; and not taken 
 });
 
 describe("meanwhile", () => {
-  const alerts = async (): Promise<string[]> => (await opened.outbox.readAlerts()).map(({ event }) => event.kind);
+  const alerts = async (): Promise<string[]> => (await opened.outbox.readAlerts()).map(({ record }) => record.shown.kind);
 
   test("an approval takes back the revocation that was seen, and none that was made since", async () => {
     await world.administration.revoke(ID, "ada", "stolen");

@@ -5,17 +5,21 @@ import {
   type AlertSubject,
   alertFingerprint,
   backoffMs,
-  MAX_ALERTS_PER_WORKLOAD,
+  eventOf,
+  MAX_ALERTS_PER_CROWD,
+  MAX_REMEMBERED_ALERTS,
   playbookOf,
   printable,
 } from "@hullmark/verifier/core/alerting/index";
+import { REOPEN_WINDOW_MS } from "@hullmark/verifier/core/incident/incident";
 import { ALL_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import type { AlertRoute } from "@hullmark/verifier/core/policy/types";
-import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
-import type { AlertRecord } from "@hullmark/verifier/ports/outbox";
+import type { AlertEvent, AlertNotification } from "@hullmark/verifier/ports/notifier";
+import type { StoredAlert } from "@hullmark/verifier/ports/outbox";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { subject, webhookRoute } from "../fakes/alert-subjects.ts";
+import { alertmanagerRoute, subject, webhookRoute } from "../fakes/alert-subjects.ts";
+import { MemoryOutbox } from "../fakes/memory-outbox.ts";
 
 const T0 = 1_790_000_100_000;
 
@@ -25,6 +29,12 @@ function step(book: AlertBook, subjects: AlertSubject[], routes: AlertRoute[], n
   book.apply(plan);
   return plan.commit.notifications;
 }
+
+/** What a process that starts anew finds. */
+const stored = (book: AlertBook): StoredAlert[] => [...book.alerts()].map(({ record, members }) => ({ record, members: [...members.values()] }));
+/** The open alerts as they would be told now. */
+const shown = (book: AlertBook): AlertEvent[] =>
+  [...book.alerts()].filter(({ members }) => members.size > 0).map(({ record, members }) => eventOf(record, members.values(), [record.severity]));
 
 const statuses = (notifications: readonly AlertNotification[]) =>
   notifications.flatMap(({ alerts }) => alerts.map(({ status, severity }) => `${status}/${severity}`));
@@ -36,7 +46,7 @@ describe("alert book", () => {
     expect(statuses(step(book, [subject()], routes, T0))).toEqual(["firing/critical"]);
     expect(step(book, [subject()], routes, T0 + 1000)).toEqual([]);
     expect(step(book, [subject({ driftId: "D-2", containerName: "cart-2" })], routes, T0 + 2000)).toEqual([]);
-    expect([...book.records()][0]?.event).toMatchObject({ containers: ["cart-1", "cart-2"], containerCount: 2, driftIds: ["D-7K2Q", "D-2"] });
+    expect(shown(book)).toMatchObject([{ containers: ["cart-1", "cart-2"], containerCount: 2, driftIds: ["D-7K2Q", "D-2"] }]);
     expect(step(book, [subject({ state: "resolved" })], routes, T0 + 3000)).toEqual([]);
     const [resolved] = step(book, [subject({ driftId: "D-2", state: "resolved" })], routes, T0 + 4000);
     expect(resolved?.alerts[0]).toMatchObject({ status: "resolved", endsAtMs: T0 + 4000, startsAtMs: 1_790_000_000_000 });
@@ -51,7 +61,6 @@ describe("alert book", () => {
     expect(step(book, [subject({ severity: "low" })], routes, T0 + 1)).toEqual([]);
     expect(statuses(step(book, [subject({ severity: "high" })], routes, T0 + 2))).toEqual(["firing/high"]);
     expect(step(book, [subject({ severity: "high", state: "acknowledged" })], routes, T0 + 3)).toEqual([]);
-    expect(step(book, [subject({ severity: "high" })], routes, T0 + 4)).toEqual([]);
     expect(statuses(step(book, [subject({ severity: "high", driftId: "D-2", containerName: "cart-2" })], routes, T0 + 5))).toEqual(["firing/high"]);
     expect(statuses(step(book, [subject({ state: "resolved" }), subject({ driftId: "D-2", state: "resolved" })], routes, T0 + 6))).toEqual(["resolved/high"]);
     expect(statuses(step(book, [subject({ driftId: "D-3", severity: "low" })], routes, T0 + 7))).toEqual(["firing/low"]);
@@ -63,10 +72,8 @@ describe("alert book", () => {
     step(book, [subject()], routes, T0);
     const told = step(book, [subject({ kind: "setuid" })], routes, T0 + 1).flatMap(({ alerts }) => alerts.map(({ status, kind }) => `${status} ${kind}`));
     expect(told.sort()).toEqual(["firing setuid", "resolved content"]);
-    expect([...book.records()].map(({ event }) => event.kind)).toEqual(["setuid"]);
-    expect(statuses(step(new AlertBook([...book.records()]), [subject({ state: "resolved", kind: "content" })], routes, T0 + 2))).toEqual([
-      "resolved/critical",
-    ]);
+    expect(shown(book).map(({ kind }) => kind)).toEqual(["setuid"]);
+    expect(statuses(step(new AlertBook(stored(book)), [subject({ state: "resolved", kind: "content" })], routes, T0 + 2))).toEqual(["resolved/critical"]);
     // There and back within one plan.
     expect(step(book, [subject(), subject({ kind: "setuid" })], routes, T0 + 3)).toEqual([]);
     expect(statuses(step(book, [subject({ state: "resolved", kind: "setuid" })], routes, T0 + 4))).toEqual(["resolved/critical"]);
@@ -85,14 +92,135 @@ describe("alert book", () => {
     expect(step(book, [reopened], routes, T0 + 3)).toEqual([]);
   });
 
-  it("says which incident it is, the same on every node, and groups by it", () => {
-    const on = Array.from({ length: 300 }, (_, node) => subject({ driftId: `D-${node}`, nodeName: `w-${node}` }));
-    const sent = step(new AlertBook(), [...on, subject({ driftId: "D-other", path: Buffer.from("/b") })], [webhookRoute({ groupBy: ["incident"] })], T0);
-    const { incident } = subject();
-    const sizes = Map.groupBy(sent, ({ groupKey }) => groupKey);
-    expect(new Set(sizes.get(`incident=${incident}`)?.flatMap(({ alerts }) => alerts.map(({ node }) => node))).size).toBe(300);
-    expect(sizes.size).toBe(2);
-    expect(sent.flatMap(({ alerts }) => alerts.map((each) => each.incident)).filter((each) => each !== incident)).toHaveLength(1);
+  const on = (node: number, change: Partial<AlertSubject> = {}): AlertSubject =>
+    subject({ driftId: `D-${node}`, nodeName: `w-${node}`, containerName: `cart-${node}`, ...change });
+  const fleet = (count: number, change: Partial<AlertSubject> = {}) => Array.from({ length: count }, (_, node) => on(node, change));
+
+  it("is one alert an incident, on however many nodes: told once, and over with the last", () => {
+    const book = new AlertBook();
+    const routes = [webhookRoute()];
+    const sent = fleet(300).flatMap((each, at) => step(book, [each], routes, T0 + at));
+    expect(statuses(sent)).toEqual(["firing/critical"]);
+    expect(sent[0]?.alerts[0]).toMatchObject({ incident: subject().incident, nodes: ["w-0"], nodeCount: 1, node: "" });
+    const [now] = shown(book);
+    expect(now).toMatchObject({ nodeCount: 300, driftCount: 300, containerCount: 300, nextCommand: `hullmark incident show ${subject().incident}` });
+    expect([now?.nodes.length, now?.driftIds.length]).toEqual([16, 16]);
+    expect(now?.summary).toBe("CRITICAL shop/cart: /usr/bin/curl altered in an image layer on w-0 and 299 more nodes");
+    expect(now?.description).toContain("and 284 more · 300 nodes: w-0, w-1, w-2, w-3, w-4, w-5, w-6, w-7 and 292 more");
+    const ends = fleet(300, { state: "resolved" }).flatMap((each, at) => step(book, [each], routes, T0 + 1000 + at));
+    expect(statuses(ends)).toEqual(["resolved/critical"]);
+    expect(ends[0]?.alerts[0]?.fingerprint).toBe(sent[0]?.alerts[0]?.fingerprint);
+  });
+
+  it("is news once where an acknowledged incident spreads, however far", () => {
+    const book = new AlertBook();
+    const routes = [webhookRoute()];
+    step(book, fleet(3), routes, T0);
+    // Acknowledging an incident is acknowledging drift after drift: until the last it is open, and what comes to it meanwhile is no news.
+    for (const each of fleet(2, { state: "acknowledged" })) expect(step(book, [each], routes, T0 + 1)).toEqual([]);
+    expect(step(book, [on(3)], routes, T0 + 2)).toEqual([]);
+    expect(step(book, [on(2, { state: "acknowledged" }), on(3, { state: "acknowledged" })], routes, T0 + 3)).toEqual([]);
+    const spread = Array.from({ length: 297 }, (_, at) => on(4 + at)).flatMap((each) => step(book, [each], routes, T0 + 4));
+    expect(statuses(spread)).toEqual(["firing/critical"]);
+    expect(spread[0]?.alerts[0]).toMatchObject({ nodeCount: 5, driftCount: 5 });
+  });
+
+  it("says which severities it replaces at each route, and falls in none while it is open", () => {
+    const book = new AlertBook();
+    const routes = [webhookRoute({ name: "all" }), webhookRoute({ name: "grave", minSeverity: "critical" })];
+    const rises = (["low", "medium", "critical"] as const).flatMap((severity, at) => step(book, [on(at, { severity })], routes, T0 + at));
+    expect(rises.map(({ route, alerts }) => [route, alerts[0]?.severity, alerts[0]?.earlierSeverities])).toEqual([
+      ["all", "low", []],
+      ["all", "medium", ["low"]],
+      ["all", "critical", ["low", "medium"]],
+      ["grave", "critical", []],
+    ]);
+    expect(step(book, [on(2, { state: "resolved" })], routes, T0 + 9)).toEqual([]);
+    expect(shown(book)).toMatchObject([{ severity: "critical", driftCount: 2 }]);
+    const over = step(book, fleet(2, { state: "resolved" }), routes, T0 + 10);
+    expect(over.map(({ route, alerts }) => [route, alerts[0]?.status, alerts[0]?.earlierSeverities])).toEqual([
+      ["all", "resolved", ["low", "medium"]],
+      ["grave", "resolved", []],
+    ]);
+  });
+
+  it("refreshes what a route knows, as it knows it, with who has joined since", () => {
+    const book = new AlertBook();
+    const route = alertmanagerRoute({ maxPerMinute: 1 });
+    step(book, [on(0, { severity: "low" })], [route], T0);
+    // Graver, and held back by the rate limit: a refresh must not tell it first.
+    step(book, [on(1)], [route], T0 + 1);
+    expect(book.refresh(route, T0 + 2)[0]?.alerts).toMatchObject([{ severity: "low", nodes: ["w-0", "w-1"] }]);
+    expect(statuses(step(book, [], [route], T0 + 60_001))).toEqual(["firing/critical"]);
+  });
+
+  it("returns within 7 days as the same alert, which says so; later it is a new one", () => {
+    const routes = [webhookRoute()];
+    const episode = (book: AlertBook, atMs: number) => {
+      const [told] = step(book, [on(1)], routes, atMs);
+      step(book, [on(1, { state: "resolved" })], routes, atMs + 1000);
+      return told?.alerts[0];
+    };
+    const book = new AlertBook();
+    const first = episode(book, T0);
+    const again = episode(new AlertBook(stored(book)), T0 + REOPEN_WINDOW_MS);
+    expect(again).toMatchObject({ fingerprint: first?.fingerprint, status: "firing", reopened: 1 });
+    expect(again?.description).toContain(`Again  it had been over since ${new Date(T0 + 1000).toISOString()}; returned 1 times`);
+    step(book, [], routes, T0 + REOPEN_WINDOW_MS + 1001);
+    expect(stored(book)).toEqual([]);
+    expect(episode(book, T0 + REOPEN_WINDOW_MS + 2000)).toMatchObject({ fingerprint: first?.fingerprint, reopened: 0 });
+  });
+
+  it("remembers so many that are over, the newest", () => {
+    const book = new AlertBook();
+    for (let at = 0; at < MAX_REMEMBERED_ALERTS + 5; at++) {
+      const each = subject({ driftId: `D-${at}`, path: Buffer.from(`/${at}`) });
+      step(book, [each], [], T0 + at);
+      step(book, [{ ...each, state: "resolved" }], [], T0 + at);
+    }
+    const kept = stored(book).map(({ record }) => Buffer.from(record.shown.path).toString());
+    expect([kept.length, kept.includes("/4"), kept.includes("/5")]).toEqual([MAX_REMEMBERED_ALERTS, false, true]);
+  });
+
+  it("counts as told who joins what a receiver has, and all of it when it takes it", () => {
+    const book = new AlertBook();
+    const routes = [webhookRoute()];
+    const plan = (subjects: AlertSubject[], delivered: string[] = []): readonly string[] => {
+      const made = book.plan(subjects, routes, T0, delivered);
+      book.apply(made);
+      return made.told;
+    };
+    expect(plan(fleet(20))).toEqual([]);
+    const fingerprint = alertFingerprint(subject());
+    expect(plan([], [fingerprint])).toHaveLength(20);
+    expect(plan([], [fingerprint, "unknown"])).toEqual([]);
+    expect(plan([on(20), on(0)])).toEqual(["D-20"]);
+    expect(new AlertBook(stored(book)).isTold("D-20")).toBe(true);
+    plan(fleet(21, { state: "resolved" }));
+    expect(plan([on(1)])).toEqual([]);
+  });
+
+  it("neither waits nor repeats itself when the clock is set back or on", () => {
+    const book = new AlertBook();
+    const HOUR = 3_600_000;
+    const route = webhookRoute({ repeatSeconds: 300, groupWaitSeconds: 30, maxPerMinute: 1 });
+    step(book, [on(0)], [route], T0);
+    expect(statuses(step(book, [], [route], T0 + 30_000))).toEqual(["firing/critical"]);
+    // An hour back: the limit's minute, the wait for others and what was told are all later than now.
+    const other = on(9, { path: Buffer.from("/b") });
+    expect(step(book, [on(1), other], [route], T0 - HOUR)).toEqual([]);
+    expect(step(book, [], [route], T0 - HOUR + 30_000).flatMap(({ alerts }) => alerts.map(({ path }) => path))).toEqual(["/b"]);
+    const known = [on(0), on(1), other].map((each): AlertSubject => ({ ...each, state: "acknowledged" }));
+    step(book, known, [route], T0 - HOUR + 40_000);
+    // What is new after the clock went back is news, though it is earlier than what was told.
+    step(book, [on(2)], [route], T0 - 2 * HOUR);
+    for (const each of [new AlertBook(stored(book)), book])
+      expect(step(each, [], [route], T0 - 2 * HOUR + 30_000).flatMap(({ alerts }) => alerts.map(({ path }) => path))).toEqual(["/usr/bin/curl"]);
+    // On again: what is acknowledged is not repeated, and nothing is over that is not.
+    expect(step(book, [on(2, { state: "acknowledged" })], [route], T0 + HOUR)).toEqual([]);
+    expect(statuses(step(book, [{ ...other, state: "resolved" }], [route], T0 - HOUR)).concat(statuses(step(book, [], [route], T0)))).toEqual([
+      "resolved/critical",
+    ]);
   });
 
   it("obeys each route: severity floor, group wait, repeat", () => {
@@ -115,8 +243,8 @@ describe("alert book", () => {
 
   it("delays what the rate limit does not let through, says so, and loses none of it", () => {
     const book = new AlertBook();
-    const routes = [webhookRoute({ maxPerMinute: 2, groupBy: ["node"] })];
-    const open = Array.from({ length: 10 }, (_, i) => subject({ driftId: `D-${i}`, nodeName: `w-${i}` }));
+    const routes = [webhookRoute({ maxPerMinute: 2, groupBy: ["incident"] })];
+    const open = Array.from({ length: 10 }, (_, i) => subject({ driftId: `D-${i}`, path: Buffer.from(`/${i}`) }));
     expect(step(book, open, routes, T0).length).toBe(2);
     expect(step(book, [], routes, T0 + 59_000)).toEqual([]);
     const later = step(book, [], routes, T0 + 60_001);
@@ -131,9 +259,9 @@ describe("alert book", () => {
     const routes = [webhookRoute()];
     const flood = Array.from({ length: 500 }, (_, i) => subject({ driftId: `D-${i}`, path: Buffer.from(`/usr/bin/f${i}`) }));
     const sent = step(book, flood, routes, T0);
-    expect(sent.reduce((sum, { alerts }) => sum + alerts.length, 0)).toBe(MAX_ALERTS_PER_WORKLOAD + 1);
+    expect(sent.reduce((sum, { alerts }) => sum + alerts.length, 0)).toBe(MAX_ALERTS_PER_CROWD + 1);
     const storm = sent.flatMap(({ alerts }) => alerts).find(({ kind }) => kind === "many");
-    expect(storm).toMatchObject({ summary: "CRITICAL shop/cart: 450 more differences on w-07", nextCommand: "hullmark drift ls", path: "" });
+    expect(storm).toMatchObject({ summary: "CRITICAL shop/cart: 450 more differences on w-07", incident: "", nextCommand: "hullmark drift ls", path: "" });
     const over = step(
       book,
       flood.map((item) => ({ ...item, state: "resolved" as const })),
@@ -144,30 +272,28 @@ describe("alert book", () => {
     expect(book.size).toBe(0);
   });
 
-  it("converges after any history with crashes: what is open has been told firing, what is over has been told resolved", () => {
+  it("converges after any history with crashes: what is open has been told firing, what is over has been told resolved", async () => {
     const drift = fc.record({
       id: fc.integer({ min: 0, max: 5 }),
       path: fc.integer({ min: 0, max: 2 }),
       state: fc.constantFrom("open", "resolved", "acknowledged", "notice"),
     });
-    const event = fc.record({ drifts: fc.array(drift, { maxLength: 4 }), waitMs: fc.integer({ min: 0, max: 90_000 }), crash: fc.boolean() });
-    fc.assert(
-      fc.property(fc.array(event, { maxLength: 30 }), fc.integer({ min: 1, max: 3 }), (events, maxPerMinute) => {
+    const waitMs = fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 0, max: 90_000 }) }, fc.integer({ min: -7_200_000, max: 7_200_000 }));
+    const event = fc.record({ drifts: fc.array(drift, { maxLength: 4 }), waitMs, crash: fc.boolean() });
+    await fc.assert(
+      fc.asyncProperty(fc.array(event, { maxLength: 30 }), fc.integer({ min: 1, max: 3 }), async (events, maxPerMinute) => {
         const routes = [webhookRoute({ maxPerMinute, groupWaitSeconds: 10 })];
         let book = new AlertBook();
-        let stored: AlertRecord[] = [];
+        const outbox = new MemoryOutbox();
         let nowMs = T0;
         const heard = new Map<string, string>();
         const truth = new Map<string, string>();
-        const once = (subjects: AlertSubject[], crash: boolean) => {
+        const once = async (subjects: AlertSubject[], crash: boolean) => {
           const plan = book.plan(subjects, routes, nowMs);
-          const kept = new Map(stored.map((record) => [record.fingerprint, record]));
-          for (const record of plan.commit.upserts) kept.set(record.fingerprint, record);
-          for (const fingerprint of plan.commit.removals) kept.delete(fingerprint);
-          stored = [...kept.values()];
+          await outbox.commitAlerts(plan.commit);
           for (const { alerts } of plan.commit.notifications) for (const alert of alerts) heard.set(alert.fingerprint, alert.status);
           // Committed, and then the process dies before it could go on: the next one starts from what is stored.
-          if (crash) book = new AlertBook(stored);
+          if (crash) book = new AlertBook(await outbox.readAlerts());
           else book.apply(plan);
         };
         for (const { drifts, waitMs, crash } of events) {
@@ -175,11 +301,11 @@ describe("alert book", () => {
             subject({ driftId: `D-${id}-${path}`, path: Buffer.from(`/f${path}`), state: state as AlertSubject["state"] }),
           );
           for (const item of subjects) truth.set(item.driftId, item.state);
-          once(subjects, crash);
+          await once(subjects, crash);
           nowMs += waitMs;
         }
         for (let i = 0; i < 10; i++) {
-          once([], false);
+          await once([], false);
           nowMs += 61_000;
         }
         for (let path = 0; path < 3; path++) {

@@ -7,31 +7,42 @@ export type AlertStatus = "firing" | "resolved";
 
 /** One alert as it is sent. All strings are printable: control bytes of paths and names are already escaped. Times are Unix milliseconds. */
 export interface AlertEvent {
-  /** Stable over (node, workload, image, path, kind): hex, 32 characters. The receiver's deduplication key. */
+  /** The receiver's deduplication key: hex, 32 characters, the same as long as the alert is open and when it returns. */
   readonly fingerprint: string;
-  /** Id of the incident, for example `I-4Z5NZVGWJ6S2DXM7`: the same on every node. Empty: it is no drift, or stands for many. */
+  /** Id of the incident, for example `I-4Z5NZVGWJ6S2DXM7`: one alert an incident, however many nodes. Empty: it is no drift, or stands for many. */
   readonly incident: string;
   readonly status: AlertStatus;
+  /** Of the gravest drift behind it. It rises and does not fall while the alert is open. */
   readonly severity: AlertSeverity;
+  /** Severities under which this route was told the alert before, since it opened: what a receiver holds by severity is to be replaced. */
+  readonly earlierSeverities: readonly AlertSeverity[];
   /** Drift kind or state reason, for example `content`. */
   readonly kind: string;
+  /** Set where the alert is one node's alone, whatever comes: no incident's. */
   readonly node: string;
-  /** Empty where the alert is about the node itself. */
+  /** Of the drift that opened it, and stays so; empty where the alert is about nodes themselves. */
   readonly workload: string;
   readonly image: string;
   /** Empty where no file is meant. */
   readonly path: string;
-  /** Containers concerned, at most 16 names; `containerCount` is the whole number. */
+  /** Nodes, workloads and containers concerned, at most 16 names each; the counts are whole. */
+  readonly nodes: readonly string[];
+  readonly nodeCount: number;
+  readonly workloads: readonly string[];
+  readonly workloadCount: number;
   readonly containers: readonly string[];
   readonly containerCount: number;
-  /** Ids of the drift records behind it, at most 16. */
+  /** Ids of the drift records behind it, at most 16; the count is whole. */
   readonly driftIds: readonly string[];
+  readonly driftCount: number;
+  /** How often the incident has returned within 7 days of its end. */
+  readonly reopened: number;
   readonly startsAtMs: number;
   /** Set when resolved. */
   readonly endsAtMs: number | undefined;
   /** One line: what, where. At most 512 characters. */
   readonly summary: string;
-  /** Lines: what differs, layer, who, since when, next command. At most 4,096 characters. */
+  /** Lines: what differs, where, layer, who, since when, next command. At most 4,096 characters. */
   readonly description: string;
   /** The next command to type. */
   readonly nextCommand: string;

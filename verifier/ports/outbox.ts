@@ -2,30 +2,71 @@
  * What is still to be told, and what was told: survives a crash. Alert state and outgoing notifications are written together
  * ({@link AlertCommit}), in the transaction that commits the drift behind them, so that none is lost and none is made up.
  */
-import type { AlertEvent, AlertNotification } from "./notifier.ts";
+import type { AlertSubject } from "../core/alerting/subject.ts";
+import type { AlertNotification, AlertSeverity } from "./notifier.ts";
 
-/** One alert as remembered between transitions: what deduplication, resolving and re-notifying need. Times are Unix milliseconds. */
+/** A drift, or a state, that holds an alert open. Names are printable. */
+export interface AlertMember {
+  readonly driftId: string;
+  readonly node: string;
+  /** Empty where the node itself is meant; so is the container. */
+  readonly workload: string;
+  readonly container: string;
+  readonly acknowledged: boolean;
+}
+
+/** What a route was told of an alert since it opened. */
+export interface RouteTold {
+  /** Number of the last news that it was told: {@link AlertRecord.news}. */
+  readonly news: number;
+  /** When that was put into a notification, Unix milliseconds. */
+  readonly atMs: number;
+  /** Severities under which it was told, each once, the last one last. */
+  readonly severities: readonly AlertSeverity[];
+}
+
+/** One alert as remembered between transitions: what deduplication, resolving and re-notifying need, but for its members. Times are Unix milliseconds. */
 export interface AlertRecord {
   readonly fingerprint: string;
-  /** The alert as it would be sent now. */
-  readonly event: AlertEvent;
-  /** Drift ids that hold it open; it resolves when the last is gone. */
-  readonly openDriftIds: readonly string[];
-  /** Route name → when this alert was last put into a notification to it; absent: never. */
-  readonly notifiedAtMs: Readonly<Record<string, number>>;
-  /** Route name → severity last told: a rise is told at once. */
-  readonly notifiedSeverity: Readonly<Record<string, string>>;
-  readonly acknowledged: boolean;
-  /** When there was last something new to tell: opened, became graver, spread after it was acknowledged. */
-  readonly updatedAtMs: number;
+  /** It stands for all beyond the limit of alerts that are like it. */
+  readonly storm: boolean;
+  /** Whose text the alert has: of the newest news, the gravest. */
+  readonly shown: AlertSubject;
+  /** Of the gravest that held it open: it rises, and never falls while the alert is open. */
+  readonly severity: AlertSeverity;
+  /** What identifies it to receivers and so stays as it was when it opened, printable. `node` is empty where the alert is an incident's, which is about any number of them. */
+  readonly opening: { readonly node: string; readonly workload: string; readonly image: string };
+  readonly startsAtMs: number;
+  /** When the last member was gone; undefined while it is open. */
+  readonly endedAtMs: number | undefined;
+  /** How often it has returned within the window in which that is the same incident, and since when it had been over the last time. */
+  readonly reopened: number;
+  readonly overSinceMs: number | undefined;
+  /** Counts what is to be told at once: it opened, became graver, spread or changed after it had been acknowledged. A number, since clocks are set back. */
+  readonly news: number;
+  readonly newsAtMs: number;
+  /** By route. */
+  readonly told: Readonly<Record<string, RouteTold>>;
+  /** When a receiver first took it since it opened; undefined: none has. */
+  readonly deliveredAtMs: number | undefined;
+}
+
+export interface StoredAlert {
+  readonly record: AlertRecord;
+  /** In the order in which they joined; none: it is over, and remembered. */
+  readonly members: readonly AlertMember[];
 }
 
 /** Rows to write in one transaction. */
 export interface AlertCommit {
   /** Insert or replace by fingerprint. */
   readonly upserts: readonly AlertRecord[];
-  /** Fingerprints to delete. */
+  /** Fingerprints to delete, with their members. */
   readonly removals: readonly string[];
+  /** Drift ids that hold no alert open any more. */
+  readonly left: readonly string[];
+  /** Insert or replace by drift id: a drift holds one alert open. */
+  readonly joined: readonly { readonly fingerprint: string; readonly member: AlertMember }[];
   readonly notifications: readonly AlertNotification[];
 }
 
@@ -46,14 +87,17 @@ export interface OutboxCounts {
   readonly oldestPendingAtMs: number | undefined;
 }
 
+/** Longer than any item waits: for its lease or for its next attempt. */
+export const MAX_WAIT_MS = 600_000;
+
 export interface Outbox {
-  /** Every alert record: at start. */
-  readAlerts(): Promise<readonly AlertRecord[]>;
+  /** Every alert: at start. */
+  readAlerts(): Promise<readonly StoredAlert[]>;
   /** Atomic and durable on return. A notification whose id is already there is ignored (idempotent). */
   commitAlerts(commit: AlertCommit): Promise<void>;
   /**
    * Takes up to `limit` items of one route that are due at `nowMs`, oldest first, and hides them from other claims until `nowMs + leaseMs`:
-   * when the process dies in between they come back.
+   * when the process dies in between they come back. So does, at once, what would have to wait for longer than {@link MAX_WAIT_MS}: the clock was set back meanwhile.
    */
   claim(route: string, nowMs: number, limit: number, leaseMs: number): Promise<readonly OutboxItem[]>;
   /** Removes a delivered item. No error where it is gone already. */

@@ -1,8 +1,10 @@
 /**
- * Prometheus Alertmanager, API v2. Each alert is identified there by its labels, so what may change stands in annotations,
- * and `alert_id` keeps two files of one workload apart; the number of label sets is bounded by the number of open alerts.
+ * Prometheus Alertmanager, API v2. Each alert is identified there by its labels, so what may change stands in annotations. Severity is a label all the same, since
+ * people route by it: where it rises, the alert of before is ended in the same request. `alert_id` keeps two alerts of one workload apart; the number of label sets
+ * is bounded by the number of open alerts.
  */
 import type { AlertEvent, AlertNotification, Notifier } from "../../ports/notifier.ts";
+import { counted } from "./counted.ts";
 import { httpPost } from "./http-post.ts";
 
 /**
@@ -31,35 +33,45 @@ export function alertmanagerNotifier(options: AlertmanagerOptions): Notifier {
     route: options.route,
     type: "alertmanager",
     async notify(notification, signal) {
-      const body = JSON.stringify(notification.alerts.map((alert) => postableAlert(alert, notification, options.externalUrl, Date.now())));
+      const body = JSON.stringify(notification.alerts.flatMap((alert) => postableAlerts(alert, notification, options.externalUrl, Date.now())));
       const headers = { ...(await options.headers()), "content-type": "application/json" };
       return await httpPost({ url, headers, body, timeoutMs: options.timeoutMs, ca: options.ca }, signal);
     },
   };
 }
 
+/** The alert, and the end of each that it replaces. */
+export function postableAlerts(alert: AlertEvent, notification: AlertNotification, externalUrl: string | undefined, nowMs: number): Record<string, unknown>[] {
+  const replaced = alert.earlierSeverities.map((severity): AlertEvent => ({ ...alert, severity, status: "resolved", endsAtMs: nowMs }));
+  return [...replaced, alert].map((each) => postableAlert(each, notification, externalUrl, nowMs));
+}
+
 /** `postableAlert` of the API v2 description. Empty labels are the same as absent ones there. */
-export function postableAlert(alert: AlertEvent, { suppressed }: AlertNotification, externalUrl: string | undefined, nowMs: number): Record<string, unknown> {
+function postableAlert(alert: AlertEvent, { suppressed }: AlertNotification, externalUrl: string | undefined, nowMs: number): Record<string, unknown> {
   const labels: Record<string, string> = {
     alertname: "HullmarkDrift",
     severity: alert.severity,
     kind: alert.kind,
-    node: alert.node,
     alert_id: alert.fingerprint.slice(0, 12),
   };
   if (alert.incident) labels["incident"] = alert.incident;
+  if (alert.node !== "") labels["node"] = alert.node;
   if (alert.workload !== "") labels["workload"] = alert.workload;
   if (alert.image !== "") labels["image"] = alert.image;
   const annotations: Record<string, string> = { summary: alert.summary, description: alert.description, next: alert.nextCommand, playbook: alert.playbook };
   if (alert.path !== "") annotations["path"] = alert.path;
-  if (alert.containers.length > 0) annotations["containers"] = alert.containers.join(", ");
-  if (alert.driftIds.length > 0) annotations["drift"] = alert.driftIds.join(", ");
+  if (alert.nodes.length > 0) annotations["nodes"] = counted(alert.nodes, alert.nodeCount);
+  if (alert.workloads.length > 0) annotations["workloads"] = counted(alert.workloads, alert.workloadCount);
+  if (alert.containers.length > 0) annotations["containers"] = counted(alert.containers, alert.containerCount);
+  if (alert.driftIds.length > 0) annotations["drift"] = counted(alert.driftIds, alert.driftCount);
   if (suppressed > 0) annotations["delayed"] = `${suppressed} alerts of this route waited for its rate limit`;
+  // An end that is still to come, by a clock that was set back meanwhile or by a node's, would be none to Alertmanager.
+  const endsAtMs = alert.endsAtMs === undefined ? Math.max(nowMs, alert.startsAtMs) + FIRING_HOLD_MS : Math.min(alert.endsAtMs, nowMs);
   return {
     labels,
     annotations,
-    startsAt: new Date(alert.startsAtMs).toISOString(),
-    endsAt: new Date(alert.endsAtMs ?? Math.max(nowMs, alert.startsAtMs) + FIRING_HOLD_MS).toISOString(),
+    startsAt: new Date(Math.min(alert.startsAtMs, endsAtMs)).toISOString(),
+    endsAt: new Date(endsAtMs).toISOString(),
     ...(externalUrl === undefined ? {} : { generatorURL: externalUrl }),
   };
 }

@@ -5,6 +5,7 @@
  */
 import type { AlertEvent, AlertNotification, AlertSeverity, Notifier } from "../../ports/notifier.ts";
 import { NotifierError } from "../../ports/notifier.ts";
+import { counted } from "./counted.ts";
 import { httpPost } from "./http-post.ts";
 import type { Secret } from "./secrets.ts";
 
@@ -61,11 +62,12 @@ export function pagerdutyNotifier({ route, url, routingKey, timeoutMs, externalU
  * characters.
  */
 function pagerdutyEvent(alert: AlertEvent, { suppressed }: AlertNotification, externalUrl: string | undefined): Record<string, unknown> {
-  const { fingerprint, status, severity, kind, node, workload, image, path, incident, summary, description, nextCommand, playbook } = alert;
+  const { fingerprint, status, severity, kind, workload, image, path, incident, summary, description, nextCommand, playbook } = alert;
   if (status === "resolved") return { event_action: "resolve", dedup_key: fingerprint };
   const details = {
-    ...{ description, next: nextCommand, playbook, node, workload, image, path, incident },
-    ...{ containers: alert.containers.join(", "), drift: alert.driftIds.join(", ") },
+    ...{ description, next: nextCommand, playbook, workload, image, path, incident },
+    ...{ nodes: counted(alert.nodes, alert.nodeCount), workloads: counted(alert.workloads, alert.workloadCount) },
+    ...{ containers: counted(alert.containers, alert.containerCount), drift: counted(alert.driftIds, alert.driftCount) },
     delayed: suppressed > 0 ? `${suppressed} alerts of this route waited for its rate limit` : "",
   };
   return {
@@ -75,7 +77,7 @@ function pagerdutyEvent(alert: AlertEvent, { suppressed }: AlertNotification, ex
     ...(externalUrl === undefined ? {} : { client_url: externalUrl }),
     payload: {
       summary,
-      source: node === "" ? "hullmark" : node,
+      source: alert.nodes[0] || "hullmark",
       severity: SEVERITY[severity],
       timestamp: new Date(alert.startsAtMs).toISOString(),
       class: kind,

@@ -94,4 +94,32 @@ export const MIGRATIONS: readonly string[] = [
   ) WITHOUT ROWID;
   `,
   "CREATE TABLE vulnerability_reports (image TEXT NOT NULL, source TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (image, source));",
+  `
+  -- Which drifts hold an alert open, in the order in which they joined; in the alert's own row there were too many to write it again with each.
+  CREATE TABLE alert_members (number INTEGER PRIMARY KEY AUTOINCREMENT, drift_id TEXT NOT NULL UNIQUE, fingerprint TEXT NOT NULL, body TEXT NOT NULL);
+  CREATE INDEX alert_members_by_alert ON alert_members (fingerprint);
+  -- Alerts that were open for a node and a workload go on under their fingerprints until they are over; the incident's is another one.
+  INSERT OR IGNORE INTO alert_members (drift_id, fingerprint, body)
+    SELECT id.value, fingerprint, json_object('driftId', id.value, 'node', body ->> '$.event.node', 'workload', body ->> '$.event.workload',
+      'container', coalesce(body ->> '$.event.containers[0]', ''), 'acknowledged', json(iif(body ->> '$.acknowledged', 'true', 'false')))
+    FROM alerts, json_each(body, '$.openDriftIds') AS id;
+  UPDATE alerts SET body = json_object(
+    'fingerprint', fingerprint, 'storm', json(iif(body ->> '$.event.kind' = 'many', 'true', 'false')), 'severity', body ->> '$.event.severity',
+    'shown', json_object(
+      'driftId', coalesce(body ->> '$.openDriftIds[0]', ''), 'incident', body ->> '$.event.incident', 'image', body ->> '$.event.image', 'state', 'open',
+      'kind', iif(body ->> '$.event.kind' = 'many', 'content', body ->> '$.event.kind'), 'place', iif(body ->> '$.event.workload' = '', 'node', 'upper'),
+      'severity', body ->> '$.event.severity', 'nodeName', body ->> '$.event.node', 'workload', body ->> '$.event.workload',
+      'imageReference', body ->> '$.event.image', 'containerName', coalesce(body ->> '$.event.containers[0]', ''), 'path', body ->> '$.event.path',
+      'summary', '', 'layerIndex', -1, 'layerHistory', '', 'provenance', '', 'sinceMs', body -> '$.event.startsAtMs', 'logIndex', -1),
+    'opening', json_object('node', body ->> '$.event.node', 'workload', body ->> '$.event.workload', 'image', body ->> '$.event.image'),
+    'startsAtMs', body -> '$.event.startsAtMs', 'reopened', 0, 'news', 1, 'newsAtMs', body -> '$.updatedAtMs', 'deliveredAtMs', body -> '$.updatedAtMs',
+    'told', (SELECT json_group_object(known.key, json_object('news', iif(at.value >= (body -> '$.updatedAtMs'), 1, 0), 'atMs', at.value,
+        'severities', json_array(known.value)))
+      FROM json_each(body, '$.notifiedSeverity') AS known JOIN json_each(body, '$.notifiedAtMs') AS at ON at.key = known.key))
+    WHERE json_array_length(body, '$.openDriftIds') > 0;
+  -- Who claims an item says so apart from when it is due: what a process held that is gone is due at once.
+  ALTER TABLE outbox ADD COLUMN claimed_until_ms REAL NOT NULL DEFAULT 0;
+  -- What was over and not yet told as such ends by itself at its receivers.
+  DELETE FROM alerts WHERE body ->> '$.openDriftIds' IS NOT NULL;
+  `,
 ];

@@ -1,5 +1,5 @@
 /** Alert records and outgoing notifications. Synchronous; runs in the store's threads. */
-import type { AlertCommit, AlertRecord, OutboxCounts, OutboxItem } from "../../ports/outbox.ts";
+import { type AlertCommit, type AlertMember, type AlertRecord, MAX_WAIT_MS, type OutboxCounts, type OutboxItem, type StoredAlert } from "../../ports/outbox.ts";
 import type { Connection } from "./database.ts";
 import { fromJson, toJson } from "./json.ts";
 
@@ -24,31 +24,47 @@ export class OutboxTable {
     this.#connection = connection;
   }
 
-  readAlerts(): AlertRecord[] {
+  readAlerts(): StoredAlert[] {
+    const rows = this.#connection.prepare<[], { fingerprint: string; body: string }>("SELECT fingerprint, body FROM alert_members ORDER BY number").all();
+    const members = Map.groupBy(rows, ({ fingerprint }) => fingerprint);
     return this.#connection
       .prepare<[], { body: string }>("SELECT body FROM alerts")
       .all()
-      .map(({ body }) => fromJson<AlertRecord>(body));
+      .map(({ body }) => fromJson<AlertRecord>(body))
+      .map((record) => ({ record, members: (members.get(record.fingerprint) ?? []).map((row) => fromJson<AlertMember>(row.body)) }));
   }
 
   /** Within the caller's transaction. */
-  commit({ upserts, removals, notifications }: AlertCommit): void {
+  commit({ upserts, removals, left, joined, notifications }: AlertCommit): void {
     const put = this.#connection.prepare("INSERT OR REPLACE INTO alerts (fingerprint, body) VALUES (?, ?)");
     for (const record of upserts) put.run(record.fingerprint, toJson(record));
     const remove = this.#connection.prepare("DELETE FROM alerts WHERE fingerprint = ?");
     for (const fingerprint of removals) remove.run(fingerprint);
+    const empty = this.#connection.prepare("DELETE FROM alert_members WHERE fingerprint = ?");
+    for (const fingerprint of removals) empty.run(fingerprint);
+    const leave = this.#connection.prepare("DELETE FROM alert_members WHERE drift_id = ?");
+    for (const driftId of left) leave.run(driftId);
+    const join = this.#connection.prepare(
+      "INSERT INTO alert_members (drift_id, fingerprint, body) VALUES (?, ?, ?) ON CONFLICT (drift_id) DO UPDATE SET fingerprint = excluded.fingerprint, body = excluded.body",
+    );
+    for (const { fingerprint, member } of joined) join.run(member.driftId, fingerprint, toJson(member));
     const send = this.#connection.prepare(
       "INSERT INTO outbox (id, route, created_ms, attempts, not_before_ms, last_error, dead, body) VALUES (?, ?, ?, 0, ?, NULL, 0, ?) ON CONFLICT (id) DO NOTHING",
     );
     for (const each of notifications) send.run(each.id, each.route, each.createdAtMs, each.createdAtMs, toJson(each));
   }
 
+  /** What a process held that is gone: this database has one at a time. */
+  release(): void {
+    this.#connection.prepare("UPDATE outbox SET claimed_until_ms = 0 WHERE claimed_until_ms > 0").run();
+  }
+
   claim(route: string, nowMs: number, limit: number, leaseMs: number): OutboxItem[] {
-    const due = this.#connection.prepare<[string, number, number], Row>(
-      `SELECT ${COLUMNS} FROM outbox WHERE dead = 0 AND route = ? AND not_before_ms <= ? ORDER BY number LIMIT ?`,
+    const due = this.#connection.prepare<[string, number, number, number], Row>(
+      `SELECT ${COLUMNS} FROM outbox WHERE dead = 0 AND route = ? AND NOT max(not_before_ms, claimed_until_ms) BETWEEN ? AND ? ORDER BY number LIMIT ?`,
     );
-    const hide = this.#connection.prepare("UPDATE outbox SET not_before_ms = ? WHERE id = ?");
-    const rows = due.all(route, nowMs, limit);
+    const hide = this.#connection.prepare("UPDATE outbox SET claimed_until_ms = ? WHERE id = ?");
+    const rows = due.all(route, nowMs + 1, nowMs + MAX_WAIT_MS, limit);
     for (const { id } of rows) hide.run(nowMs + leaseMs, id);
     return rows.map(itemOf);
   }
@@ -58,7 +74,9 @@ export class OutboxTable {
   }
 
   retry(id: string, error: string, notBeforeMs: number): void {
-    this.#connection.prepare("UPDATE outbox SET attempts = attempts + 1, last_error = ?, not_before_ms = ? WHERE id = ?").run(error, notBeforeMs, id);
+    this.#connection
+      .prepare("UPDATE outbox SET attempts = attempts + 1, last_error = ?, not_before_ms = ?, claimed_until_ms = 0 WHERE id = ?")
+      .run(error, notBeforeMs, id);
   }
 
   bury(id: string, error: string): void {
@@ -70,7 +88,10 @@ export class OutboxTable {
   }
 
   revive(id: string, nowMs: number): boolean {
-    return this.#connection.prepare("UPDATE outbox SET dead = 0, attempts = 0, not_before_ms = ? WHERE id = ? AND dead = 1").run(nowMs, id).changes > 0;
+    return (
+      this.#connection.prepare("UPDATE outbox SET dead = 0, attempts = 0, not_before_ms = ?, claimed_until_ms = 0 WHERE id = ? AND dead = 1").run(nowMs, id)
+        .changes > 0
+    );
   }
 
   counts(): OutboxCounts {

@@ -63,6 +63,7 @@ export class Writes extends Reads {
     super(connection);
     this.#connection = connection;
     this.#walPath = `${path}-wal`;
+    this.outbox.release();
   }
 
   commit({ commits, log }: StoreBatch): void {

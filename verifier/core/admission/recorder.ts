@@ -115,7 +115,18 @@ export class LogRecorder implements AdmissionRecorder {
 
 const EMPTY: AlertSubject = {
   ...{ driftId: "", state: "open", kind: "break-glass", place: "image", severity: "high", nodeName: "", workload: "", imageReference: "", containerName: "" },
-  ...{ incident: "", path: new Uint8Array(0), summary: "", layerIndex: -1, layerHistory: "", actor: undefined, provenance: "", sinceMs: 0, logIndex: -1 },
+  ...{
+    incident: "",
+    image: "",
+    path: new Uint8Array(0),
+    summary: "",
+    layerIndex: -1,
+    layerHistory: "",
+    actor: undefined,
+    provenance: "",
+    sinceMs: 0,
+    logIndex: -1,
+  },
 };
 
 function keyOf({ decision, request, pod, objections, grant }: Happening): string {

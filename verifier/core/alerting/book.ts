@@ -1,191 +1,299 @@
 /** Which alerts are open and what of them each route has been told. Plans are pure; the book moves on only when a plan is durable. */
 import { hash } from "node:crypto";
 import type { AlertEvent, AlertNotification, AlertSeverity } from "../../ports/notifier.ts";
-import type { AlertCommit, AlertRecord } from "../../ports/outbox.ts";
+import type { AlertCommit, AlertMember, AlertRecord, StoredAlert } from "../../ports/outbox.ts";
+import { REOPEN_WINDOW_MS } from "../incident/incident.ts";
 import { SEVERITIES } from "../policy/kinds.ts";
 import type { AlertGroupLabel, AlertRoute } from "../policy/types.ts";
-import { printable } from "../text/printable.ts";
+import { eventOf } from "./event.ts";
 import { takes } from "./match.ts";
-import { mergeSubject, releaseSubject, stormOf } from "./record.ts";
-import { type AlertSubject, alertFingerprint } from "./subject.ts";
+import { AlertChange, type HeldAlert } from "./record.ts";
+import { type AlertSubject, alertFingerprint, crowdOf, stormFingerprint } from "./subject.ts";
 
-/** Open alerts of one workload on one node, above which further ones share a single alert: a flood of files must not be a flood of pages. */
-export const MAX_ALERTS_PER_WORKLOAD = 50;
+/** Open alerts of one crowd ({@link crowdOf}), above which further ones share a single alert: a flood of files must not be a flood of pages. */
+export const MAX_ALERTS_PER_CROWD = 50;
 /** Alerts in one notification. */
 export const MAX_ALERTS_PER_NOTIFICATION = 100;
+/** Alerts of incidents that are over, and remembered in case they return; of more, those that ended first are forgotten. */
+export const MAX_REMEMBERED_ALERTS = 1024;
 
 export interface AlertPlan {
   readonly commit: AlertCommit;
+  /** Ids of drifts of which people know with this plan: a receiver has taken their alert. */
+  readonly told: readonly string[];
   /** Route → times of its notifications within the last minute, this plan's included. */
   readonly sentAtMs: ReadonlyMap<string, readonly number[]>;
   /** Route → alerts that wait for the rate limit. */
   readonly waiting: ReadonlyMap<string, number>;
+  readonly plannedAtMs: number;
+}
+
+interface Due {
+  readonly record: AlertRecord;
+  readonly event: AlertEvent;
 }
 
 export class AlertBook {
-  readonly #records: Map<string, AlertRecord>;
-  /** Workload on a node → how many of its alerts are open. */
-  readonly #perWorkload = new Map<string, number>();
+  readonly #alerts = new Map<string, HeldAlert & { readonly members: Map<string, AlertMember> }>();
+  /** Crowd → how many alerts of it are open. */
+  readonly #crowds = new Map<string, number>();
   /** Drift id → fingerprint of the alert that it holds open. */
   readonly #holders = new Map<string, string>();
   #sentAtMs: ReadonlyMap<string, readonly number[]> = new Map();
   #waiting: ReadonlyMap<string, number> = new Map();
+  #plannedAtMs = 0;
+  #version = 0;
 
-  /** @param records as the outbox remembers them */
-  constructor(records: readonly AlertRecord[] = []) {
-    this.#records = new Map(records.map((record) => [record.fingerprint, record]));
-    for (const record of records) {
-      this.#count(record, 1);
-      this.#hold(undefined, record);
+  /** @param alerts as the outbox remembers them */
+  constructor(alerts: readonly StoredAlert[] = []) {
+    for (const { record, members } of alerts) {
+      this.#put(record);
+      for (const member of members) this.#join(record.fingerprint, member);
+      for (const atMs of [record.newsAtMs, ...Object.values(record.told).map((told) => told.atMs)]) this.#plannedAtMs = Math.max(this.#plannedAtMs, atMs);
     }
   }
 
+  /** How many alerts are open. */
   get size(): number {
-    return this.#records.size;
+    return [...this.#alerts.values()].filter(({ members }) => members.size > 0).length;
   }
 
-  /** Open alerts, in no particular order. */
-  records(): IterableIterator<AlertRecord> {
-    return this.#records.values();
+  /** Another number whenever an alert or its members have changed. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Every alert, in no particular order; those that are over and remembered have no members. */
+  alerts(): IterableIterator<HeldAlert> {
+    return this.#alerts.values();
+  }
+
+  /** Ids of the drifts and states that hold an alert open. */
+  heldIds(): IterableIterator<string> {
+    return this.#holders.keys();
+  }
+
+  /** Whether a receiver has taken the alert of this drift. */
+  isTold(driftId: string): boolean {
+    return this.#alerts.get(this.#holders.get(driftId) ?? "")?.record.deliveredAtMs !== undefined;
   }
 
   /**
    * What to store and to send, given what changed. Call it with no subjects on a timer too (each second is enough): group waits, repeats and the rate limit pass with time.
    * Within one plan the last word on a drift id counts.
+   * @param delivered fingerprints of alerts that a receiver has just taken, firing
    */
-  plan(subjects: readonly AlertSubject[], routes: readonly AlertRoute[], nowMs: number): AlertPlan {
-    const changed = new Map<string, AlertRecord>();
-    for (const subject of new Map(subjects.map((each) => [each.driftId, each])).values()) this.#take(subject, changed, nowMs);
+  plan(subjects: readonly AlertSubject[], routes: readonly AlertRoute[], nowMs: number, delivered: readonly string[] = []): AlertPlan {
+    const changes = new Map<string, AlertChange>();
+    const opened = new Map<string, number>();
+    const back = nowMs < this.#plannedAtMs;
+    if (back) for (const { record } of this.#alerts.values()) if (isLater(record, nowMs)) this.#change(record.fingerprint, changes).rebase(nowMs);
+    for (const subject of new Map(subjects.map((each) => [each.driftId, each])).values()) this.#take(subject, changes, opened);
+    for (const change of changes.values()) change.settle(nowMs);
+    for (const fingerprint of delivered) if (this.#alerts.has(fingerprint)) this.#change(fingerprint, changes).deliver(nowMs);
+    const told = [...changes.values()].flatMap((change) => change.toldOf());
+    const sent = this.#send(changes, routes, nowMs);
+    const removals = this.#forgotten(changes, routes, nowMs);
+    const kept = [...changes.values()].filter(({ fingerprint }) => !removals.includes(fingerprint));
+    const commit = {
+      upserts: kept.flatMap(({ altered }) => altered ?? []),
+      removals,
+      left: [...changes.values()].flatMap(({ left }) => [...left]),
+      joined: kept.flatMap(({ fingerprint, joined }) => [...joined].map((member) => ({ fingerprint, member }))),
+      notifications: sent.notifications,
+    };
+    return { commit, told, sentAtMs: sent.sentAtMs, waiting: sent.waiting, plannedAtMs: nowMs };
+  }
+
+  /** Takes over a plan once its commit is durable. Plans are made and applied one at a time. */
+  apply({ commit: { upserts, removals, left, joined }, sentAtMs, waiting, plannedAtMs }: AlertPlan): void {
+    for (const record of upserts) this.#put(record);
+    for (const id of left) this.#leave(id);
+    for (const { fingerprint, member } of joined) this.#join(fingerprint, member);
+    for (const fingerprint of removals) this.#alerts.delete(fingerprint);
+    if (upserts.length + removals.length + left.length + joined.length > 0) this.#version++;
+    this.#sentAtMs = sentAtMs;
+    this.#waiting = waiting;
+    this.#plannedAtMs = plannedAtMs;
+  }
+
+  /** Every open alert that a route has been told, again, as it stands: for receivers that forget (Alertmanager after a restart). Not for the outbox: the next one replaces it. */
+  refresh(route: AlertRoute, nowMs: number): AlertNotification[] {
+    const due = [...this.#alerts.values()].flatMap(({ record, members }): Due[] => {
+      const told = record.told[route.name];
+      return members.size > 0 && told ? [{ record, event: eventOf(record, members.values(), told.severities) }] : [];
+    });
+    return groupAlerts(route, due).map((group) => notificationOf(route.name, group, 0, nowMs));
+  }
+
+  /** @param opened crowd → how many of its alerts open with this plan */
+  #take(subject: AlertSubject, changes: Map<string, AlertChange>, opened: Map<string, number>): void {
+    const own = alertFingerprint(subject);
+    const holder = this.#holders.get(subject.driftId);
+    const held = holder === undefined ? undefined : this.#alerts.get(holder);
+    const opens = subject.state === "open" || subject.state === "acknowledged";
+    // A drift whose kind has changed is another incident to every receiver: the one that it held open has it no more.
+    const stays = held !== undefined && (held.record.storm || (subject.incident ? held.record.shown.incident === subject.incident : holder === own));
+    if (held && !(opens && stays)) this.#change(held.record.fingerprint, changes).leave(subject.driftId);
+    if (!opens) return;
+    const [target, storm] = stays ? [held.record.fingerprint, held.record.storm] : this.#target(subject, own, changes, opened);
+    this.#change(target, changes, storm).join(subject);
+  }
+
+  /** Which alert it is to hold open: its own, or where its crowd has too many, the one that stands for the rest. */
+  #target(subject: AlertSubject, own: string, changes: ReadonlyMap<string, AlertChange>, opened: Map<string, number>): [fingerprint: string, storm: boolean] {
+    if (this.#isOpen(own, changes)) return [own, false];
+    const crowd = crowdOf(subject);
+    const opening = opened.get(crowd) ?? 0;
+    if ((this.#crowds.get(crowd) ?? 0) + opening >= MAX_ALERTS_PER_CROWD) return [stormFingerprint(crowd), true];
+    opened.set(crowd, opening + 1);
+    return [own, false];
+  }
+
+  #change(fingerprint: string, changes: Map<string, AlertChange>, storm = false): AlertChange {
+    const before = this.#alerts.get(fingerprint);
+    const change = changes.get(fingerprint) ?? new AlertChange(fingerprint, before, before?.record.storm ?? storm);
+    changes.set(fingerprint, change);
+    return change;
+  }
+
+  #isOpen(fingerprint: string, changes: ReadonlyMap<string, AlertChange>): boolean {
+    return changes.get(fingerprint)?.open ?? (this.#alerts.get(fingerprint)?.members.size ?? 0) > 0;
+  }
+
+  #send(
+    changes: Map<string, AlertChange>,
+    routes: readonly AlertRoute[],
+    nowMs: number,
+  ): Pick<AlertPlan, "sentAtMs" | "waiting"> & Pick<AlertCommit, "notifications"> {
     const sentAtMs = new Map<string, readonly number[]>();
     const waiting = new Map<string, number>();
     const notifications: AlertNotification[] = [];
     for (const route of routes) {
-      const candidates = this.#due(route, changed, nowMs);
-      const recent = (this.#sentAtMs.get(route.name) ?? []).filter((at) => at > nowMs - 60_000);
-      const groups = groupAlerts(route, candidates).slice(0, Math.max(0, route.maxPerMinute - recent.length));
-      const held = candidates.length - groups.reduce((sum, { records }) => sum + records.length, 0);
-      for (const [i, { key, records }] of groups.entries()) {
-        notifications.push(notificationOf(route.name, key, records, i === 0 ? (this.#waiting.get(route.name) ?? 0) : 0, nowMs));
-        for (const record of records) changed.set(record.fingerprint, told(changed.get(record.fingerprint) ?? record, route.name, nowMs));
+      const due = this.#due(route, changes, nowMs);
+      // What was sent later than now was so before the clock was set back.
+      const recent = (this.#sentAtMs.get(route.name) ?? []).filter((at) => at > nowMs - 60_000 && at <= nowMs);
+      const groups = groupAlerts(route, due).slice(0, Math.max(0, route.maxPerMinute - recent.length));
+      const held = due.length - groups.reduce((sum, { alerts }) => sum + alerts.length, 0);
+      for (const [i, group] of groups.entries()) {
+        notifications.push(notificationOf(route.name, group, i === 0 ? (this.#waiting.get(route.name) ?? 0) : 0, nowMs));
+        for (const { record } of group.alerts) this.#change(record.fingerprint, changes).tell(route.name, nowMs);
       }
       sentAtMs.set(route.name, [...recent, ...groups.map(() => nowMs)]);
       waiting.set(route.name, held);
     }
-    const finished = (record: AlertRecord) => record.openDriftIds.length === 0 && routes.every((route) => !owes(route, record));
-    const removals = [...new Map([...this.#records, ...changed]).values()].filter(finished).map(({ fingerprint }) => fingerprint);
-    const upserts = [...changed.values()].filter((record) => !removals.includes(record.fingerprint));
-    return { commit: { upserts, removals, notifications }, sentAtMs, waiting };
+    return { sentAtMs, waiting, notifications };
   }
 
-  /** Takes over a plan once its commit is durable. Plans are made and applied one at a time. */
-  apply({ commit, sentAtMs, waiting }: AlertPlan): void {
-    for (const record of commit.upserts) {
-      const before = this.#records.get(record.fingerprint);
-      if (!before) this.#count(record, 1);
-      this.#hold(before, record);
-      this.#records.set(record.fingerprint, record);
+  #due(route: AlertRoute, changes: ReadonlyMap<string, AlertChange>, nowMs: number): Due[] {
+    const due: HeldAlert[] = [];
+    for (const held of this.#all(changes)) if (owes(route, held) || repeats(route, held, nowMs)) due.push(held);
+    const gathered = due.some(({ record }) => nowMs - (record.endedAtMs ?? record.newsAtMs) >= route.groupWaitSeconds * 1000);
+    if (!gathered) return [];
+    return due.map(({ record, members }) => {
+      const known = record.told[route.name]?.severities ?? [];
+      const severities = record.endedAtMs === undefined ? [...known, record.severity] : known;
+      return { record, event: eventOf(record, members.values(), severities) };
+    });
+  }
+
+  *#all(changes: ReadonlyMap<string, AlertChange>): Generator<HeldAlert> {
+    for (const [fingerprint, held] of this.#alerts) if (!changes.has(fingerprint)) yield held;
+    for (const { held } of changes.values()) if (held) yield held;
+  }
+
+  /** Alerts that are over and told, unless their incident may still return. */
+  #forgotten(changes: ReadonlyMap<string, AlertChange>, routes: readonly AlertRoute[], nowMs: number): string[] {
+    const forgotten: string[] = [];
+    const remembered: AlertRecord[] = [];
+    for (const held of this.#all(changes)) {
+      const { record, members } = held;
+      if (members.size > 0 || routes.some((route) => owes(route, held))) continue;
+      if (record.shown.incident && !record.storm && nowMs - (record.endedAtMs ?? 0) <= REOPEN_WINDOW_MS) remembered.push(record);
+      else forgotten.push(record.fingerprint);
     }
-    for (const fingerprint of commit.removals) {
-      const record = this.#records.get(fingerprint);
-      if (!record) continue;
-      this.#records.delete(fingerprint);
-      this.#count(record, -1);
-      this.#hold(record, undefined);
-    }
-    this.#sentAtMs = sentAtMs;
-    this.#waiting = waiting;
+    if (remembered.length <= MAX_REMEMBERED_ALERTS) return forgotten;
+    const newest = remembered.sort((a, b) => (b.endedAtMs ?? 0) - (a.endedAtMs ?? 0));
+    return [...forgotten, ...newest.slice(MAX_REMEMBERED_ALERTS).map(({ fingerprint }) => fingerprint)];
   }
 
-  /** Every open alert that a route has been told, again: for receivers that forget (Alertmanager after a restart). Not for the outbox: the next one replaces it. */
-  refresh(route: AlertRoute, nowMs: number): AlertNotification[] {
-    const records = [...this.#records.values()].filter((record) => record.openDriftIds.length > 0 && record.notifiedAtMs[route.name] !== undefined);
-    return groupAlerts(route, records).map((group) => notificationOf(route.name, group.key, group.records, 0, nowMs));
+  #put(record: AlertRecord): void {
+    const before = this.#alerts.get(record.fingerprint);
+    this.#alerts.set(record.fingerprint, { record, members: before?.members ?? new Map<string, AlertMember>(), unacknowledged: before?.unacknowledged ?? 0 });
   }
 
-  #take(subject: AlertSubject, changed: Map<string, AlertRecord>, nowMs: number): void {
-    const own = alertFingerprint(subject);
-    const storm = stormOf(subject);
-    const look = (fingerprint: string) => changed.get(fingerprint) ?? this.#records.get(fingerprint);
-    const held = look(this.#holders.get(subject.driftId) ?? "");
-    const opens = subject.state === "open" || subject.state === "acknowledged";
-    // A drift whose kind has changed is another alert to every receiver: the one that it held is over.
-    const moves = held !== undefined && held.fingerprint !== own && held.fingerprint !== storm.fingerprint;
-    if (held && (!opens || moves)) changed.set(held.fingerprint, releaseSubject(held, subject, nowMs));
-    if (!opens) return;
-    const crowded = (this.#perWorkload.get(workloadKey(subject)) ?? 0) + newIn(changed, this.#records, workloadKey(subject)) >= MAX_ALERTS_PER_WORKLOAD;
-    const target = held && !moves ? held.fingerprint : crowded && !look(own) ? storm.fingerprint : own;
-    changed.set(target, mergeSubject(look(target), target, target === storm.fingerprint && target !== own ? storm : undefined, subject, nowMs));
+  #join(fingerprint: string, member: AlertMember): void {
+    const { driftId } = member;
+    if (this.#holders.get(driftId) !== fingerprint) this.#leave(driftId);
+    const held = this.#alerts.get(fingerprint);
+    if (!held) return;
+    const before = held.members.get(driftId);
+    if (held.members.size === 0) this.#count(held.record, 1);
+    held.members.set(driftId, member);
+    this.#holders.set(driftId, fingerprint);
+    const unacknowledged = held.unacknowledged + Number(!member.acknowledged) - Number(before?.acknowledged === false);
+    this.#alerts.set(fingerprint, { ...held, unacknowledged });
   }
 
-  #hold(before: AlertRecord | undefined, after: AlertRecord | undefined): void {
-    if (before) for (const id of before.openDriftIds) if (this.#holders.get(id) === before.fingerprint) this.#holders.delete(id);
-    if (after) for (const id of after.openDriftIds) this.#holders.set(id, after.fingerprint);
+  #leave(driftId: string): void {
+    const fingerprint = this.#holders.get(driftId) ?? "";
+    const held = this.#alerts.get(fingerprint);
+    const member = held?.members.get(driftId);
+    if (!held || !member) return;
+    held.members.delete(driftId);
+    this.#holders.delete(driftId);
+    this.#alerts.set(fingerprint, { ...held, unacknowledged: held.unacknowledged - Number(!member.acknowledged) });
+    if (held.members.size === 0) this.#count(held.record, -1);
   }
 
-  #due(route: AlertRoute, changed: ReadonlyMap<string, AlertRecord>, nowMs: number): AlertRecord[] {
-    const all = new Map([...this.#records, ...changed]);
-    const due = [...all.values()].filter((record) => owes(route, record) || repeats(route, record, nowMs));
-    const gathered = due.some((record) => nowMs - record.updatedAtMs >= route.groupWaitSeconds * 1000);
-    return gathered ? due : [];
-  }
-
-  #count(record: AlertRecord, step: 1 | -1): void {
-    const key = `${record.event.node}\n${record.event.workload}`;
-    const count = (this.#perWorkload.get(key) ?? 0) + step;
-    if (count > 0) this.#perWorkload.set(key, count);
-    else this.#perWorkload.delete(key);
+  #count({ storm, shown }: AlertRecord, step: 1 | -1): void {
+    if (storm) return;
+    const crowd = crowdOf(shown);
+    const count = (this.#crowds.get(crowd) ?? 0) + step;
+    if (count > 0) this.#crowds.set(crowd, count);
+    else this.#crowds.delete(crowd);
   }
 }
 
 /** Is there something that the route should know and does not? */
-function owes(route: AlertRoute, record: AlertRecord): boolean {
-  const known = record.notifiedSeverity[route.name];
-  if (record.openDriftIds.length === 0) return known !== undefined;
-  if (rank(record.event.severity) < rank(route.minSeverity) || !takes(route.match, record.event.kind, [record.event])) return false;
-  return known === undefined || rank(record.event.severity) > rank(known as AlertSeverity) || (record.notifiedAtMs[route.name] ?? 0) < record.updatedAtMs;
+function owes(route: AlertRoute, { record, members }: HeldAlert): boolean {
+  const known = record.told[route.name];
+  if (members.size === 0) return known !== undefined;
+  if (rank(record.severity) < rank(route.minSeverity) || !takes(route.match, record.storm ? "many" : record.shown.kind, members.values())) return false;
+  return known === undefined || known.news < record.news;
 }
 
-function repeats(route: AlertRoute, record: AlertRecord, nowMs: number): boolean {
-  const last = record.notifiedAtMs[route.name];
-  if (route.repeatSeconds === undefined || last === undefined || record.acknowledged || record.openDriftIds.length === 0) return false;
-  return nowMs - last >= route.repeatSeconds * 1000;
+function repeats(route: AlertRoute, { record, members, unacknowledged }: HeldAlert, nowMs: number): boolean {
+  const last = record.told[route.name];
+  if (route.repeatSeconds === undefined || last === undefined || unacknowledged === 0 || members.size === 0) return false;
+  return nowMs - last.atMs >= route.repeatSeconds * 1000;
 }
 
-function told(record: AlertRecord, route: string, nowMs: number): AlertRecord {
-  const { [route]: _was, ...others } = record.notifiedSeverity;
-  const over = record.openDriftIds.length === 0;
-  return {
-    ...record,
-    notifiedAtMs: { ...record.notifiedAtMs, [route]: Math.max(nowMs, record.updatedAtMs) },
-    notifiedSeverity: over ? others : { ...others, [route]: record.event.severity },
-  };
+function isLater({ newsAtMs, endedAtMs = 0, told }: AlertRecord, nowMs: number): boolean {
+  return newsAtMs > nowMs || endedAtMs > nowMs || Object.values(told).some(({ atMs }) => atMs > nowMs);
 }
 
-function groupAlerts(route: AlertRoute, records: readonly AlertRecord[]): { key: string; records: AlertRecord[] }[] {
-  const groups = Map.groupBy(records, ({ event }) => route.groupBy.map((label: AlertGroupLabel) => `${label}=${event[label] ?? ""}`).join(","));
+interface Group {
+  readonly key: string;
+  readonly alerts: readonly Due[];
+}
+
+function groupAlerts(route: AlertRoute, due: readonly Due[]): Group[] {
+  const groups = Map.groupBy(due, ({ event }) => route.groupBy.map((label: AlertGroupLabel) => `${label}=${event[label] ?? ""}`).join(","));
   return [...groups].flatMap(([key, members]) => {
-    const parts: { key: string; records: AlertRecord[] }[] = [];
-    for (let at = 0; at < members.length; at += MAX_ALERTS_PER_NOTIFICATION) parts.push({ key, records: members.slice(at, at + MAX_ALERTS_PER_NOTIFICATION) });
+    const parts: Group[] = [];
+    for (let at = 0; at < members.length; at += MAX_ALERTS_PER_NOTIFICATION) parts.push({ key, alerts: members.slice(at, at + MAX_ALERTS_PER_NOTIFICATION) });
     return parts;
   });
 }
 
-function notificationOf(route: string, groupKey: string, records: readonly AlertRecord[], suppressed: number, nowMs: number): AlertNotification {
-  const alerts: AlertEvent[] = records.map(({ event }) => event);
-  const id = hash("sha256", JSON.stringify([route, groupKey, nowMs, alerts.map(({ fingerprint, status }) => [fingerprint, status])])).slice(0, 32);
+function notificationOf(route: string, { key: groupKey, alerts: due }: Group, suppressed: number, nowMs: number): AlertNotification {
+  const alerts = due.map(({ event }) => event);
+  const told = due.map(({ record, event }) => [record.fingerprint, event.status, record.news]);
+  const id = hash("sha256", JSON.stringify([route, groupKey, nowMs, told])).slice(0, 32);
   return { id, route, groupKey, alerts, suppressed, createdAtMs: nowMs };
 }
 
-function workloadKey(subject: AlertSubject): string {
-  return `${printable(subject.nodeName, 253)}\n${printable(subject.workload, 253)}`;
-}
-
-function newIn(changed: ReadonlyMap<string, AlertRecord>, known: ReadonlyMap<string, AlertRecord>, key: string): number {
-  let count = 0;
-  for (const { fingerprint, event } of changed.values()) if (!known.has(fingerprint) && `${event.node}\n${event.workload}` === key) count++;
-  return count;
-}
-
-export function rank(severity: AlertSeverity): number {
+function rank(severity: AlertSeverity): number {
   return SEVERITIES.indexOf(severity);
 }

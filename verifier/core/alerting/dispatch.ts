@@ -1,5 +1,5 @@
 /** Empties the outbox of one route: at least once, in order of age, with bounded retries. */
-import { type Notifier, NotifierError } from "../../ports/notifier.ts";
+import { type AlertNotification, type Notifier, NotifierError } from "../../ports/notifier.ts";
 import type { Outbox, OutboxItem } from "../../ports/outbox.ts";
 
 /** Deliveries tried before a notification is a dead letter: with the backoff below, about 50 minutes. */
@@ -8,6 +8,10 @@ const FIRST_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 300_000;
 const CLAIM_LIMIT = 8;
 
+/** Every place between a drift and the page for it at which a crash leaves the outbox otherwise. */
+export const ALERT_FAILPOINTS = ["alert-planned", "alert-committed", "alert-claimed", "alert-sent", "alert-noted", "alert-delivered"] as const;
+export type AlertFailpoint = (typeof ALERT_FAILPOINTS)[number];
+
 export interface DispatchEnvironment {
   /** Unix milliseconds. */
   readonly now: () => number;
@@ -15,6 +19,10 @@ export interface DispatchEnvironment {
   readonly random: () => number;
   /** Longer than any delivery may take: a claim that was not finished comes back after it. */
   readonly leaseMs: number;
+  /** The receiver has taken it; it counts as delivered when this is done. */
+  readonly onDelivered: (notification: AlertNotification) => Promise<void>;
+  /** Called at each of {@link ALERT_FAILPOINTS} of a delivery. */
+  readonly passing: (point: AlertFailpoint) => void;
 }
 
 export interface DispatchResult {
@@ -39,9 +47,14 @@ export async function dispatchDue(outbox: Outbox, notifier: Notifier, environmen
   let buried = 0;
   for (const item of await outbox.claim(notifier.route, environment.now(), CLAIM_LIMIT, environment.leaseMs)) {
     signal.throwIfAborted();
+    environment.passing("alert-claimed");
     const error = await attempt(notifier, item, signal);
     if (!error) {
+      environment.passing("alert-sent");
+      await environment.onDelivered(item.notification);
+      environment.passing("alert-noted");
       await outbox.delivered(item.notification.id);
+      environment.passing("alert-delivered");
       delivered++;
     } else if (!error.retryable || item.attempts + 1 >= MAX_ATTEMPTS) {
       await outbox.bury(item.notification.id, error.message);

@@ -1,94 +1,187 @@
-/** One alert's record, as drift comes and goes. */
-import type { AlertEvent } from "../../ports/notifier.ts";
-import type { AlertRecord } from "../../ports/outbox.ts";
+/** One alert, as drift comes and goes. */
+import type { AlertMember, AlertRecord, RouteTold } from "../../ports/outbox.ts";
 import { SEVERITIES } from "../policy/kinds.ts";
 import { printable } from "../text/printable.ts";
-import { type AlertSubject, alertFingerprint } from "./subject.ts";
-import { alertDescription, alertStormSummary, alertSummary, nextCommand, playbookOf } from "./text.ts";
+import type { AlertSubject } from "./subject.ts";
 
-/** Names and ids shown with an alert; the rest is counted. */
-const MAX_SHOWN = 16;
+/** An alert and who holds it open. */
+export interface HeldAlert {
+  readonly record: AlertRecord;
+  /** By drift id, in the order in which they joined. */
+  readonly members: ReadonlyMap<string, AlertMember>;
+  readonly unacknowledged: number;
+}
 
-export interface Storm {
+/** What one plan makes of an alert. Nothing of what it was made from is changed. */
+export class AlertChange {
   readonly fingerprint: string;
-  readonly kind: "many";
+  readonly storm: boolean;
+  readonly #before: HeldAlert | undefined;
+  readonly #joined = new Map<string, AlertMember>();
+  readonly #left = new Set<string>();
+  readonly #subjects: AlertSubject[] = [];
+  #record: AlertRecord | undefined;
+  #unacknowledged: number;
+  #size: number;
+  #altered = false;
+  #current: ReadonlyMap<string, AlertMember> | undefined;
+
+  constructor(fingerprint: string, before: HeldAlert | undefined, storm: boolean) {
+    this.fingerprint = fingerprint;
+    this.storm = storm;
+    this.#before = before;
+    this.#record = before?.record;
+    this.#unacknowledged = before?.unacknowledged ?? 0;
+    this.#size = before?.members.size ?? 0;
+  }
+
+  get open(): boolean {
+    return this.#size > 0;
+  }
+
+  get joined(): IterableIterator<AlertMember> {
+    return this.#joined.values();
+  }
+
+  get left(): IterableIterator<string> {
+    return this.#left.values();
+  }
+
+  /** undefined: nothing to store. */
+  get altered(): AlertRecord | undefined {
+    return this.#altered ? this.#record : undefined;
+  }
+
+  /** As it stands now. Call it after {@link settle}. */
+  get held(): HeldAlert | undefined {
+    return this.#record && { record: this.#record, members: this.#members(), unacknowledged: this.#unacknowledged };
+  }
+
+  join(subject: AlertSubject): void {
+    const { driftId } = subject;
+    this.#current = undefined;
+    const member = memberOf(subject);
+    const before = this.#before?.members.get(driftId);
+    this.#subjects.push(subject);
+    if (!before) this.#size++;
+    this.#unacknowledged += Number(!member.acknowledged) - Number(before?.acknowledged === false);
+    if (!before || JSON.stringify(before) !== JSON.stringify(member)) this.#joined.set(driftId, member);
+  }
+
+  leave(driftId: string): void {
+    const before = this.#before?.members.get(driftId);
+    if (!before) return;
+    this.#current = undefined;
+    this.#left.add(driftId);
+    this.#size--;
+    if (!before.acknowledged) this.#unacknowledged--;
+  }
+
+  /** Puts the record in step with its members. Opening, a graver severity, and spreading or changing after everything had been acknowledged are news; the rest is not. */
+  settle(nowMs: number): void {
+    const open = this.#before && this.#before.members.size > 0 ? this.#before.record : undefined;
+    if (!this.open) {
+      if (open) this.#put({ ...open, endedAtMs: nowMs });
+      return;
+    }
+    const gravest = this.#subjects.reduce<AlertSubject | undefined>((worst, each) => (worst && rank(worst) >= rank(each) ? worst : each), undefined);
+    if (!gravest) return;
+    if (open) this.#follow(open, gravest, nowMs);
+    else this.#put(openedAlert(this, gravest, this.#record, this.#since(), nowMs));
+  }
+
+  #follow(open: AlertRecord, gravest: AlertSubject, nowMs: number): void {
+    const graver = rank(gravest) > rank(open);
+    const told = graver || (this.#before?.unacknowledged === 0 && this.#unacknowledged > 0);
+    const shown = told ? gravest : this.#subjects.find(({ driftId }) => driftId === open.shown.driftId);
+    const startsAtMs = Math.min(open.startsAtMs, this.#since());
+    if (!shown && startsAtMs === open.startsAtMs) return;
+    this.#put({
+      ...{ ...open, startsAtMs, severity: graver ? gravest.severity : open.severity, shown: shown ?? open.shown },
+      ...(told && { news: open.news + 1, newsAtMs: nowMs }),
+    });
+  }
+
+  /** A receiver took it. */
+  deliver(nowMs: number): void {
+    if (this.#record && this.open && this.#record.deliveredAtMs === undefined) this.#put({ ...this.#record, deliveredAtMs: nowMs });
+  }
+
+  /** It goes out to a route. */
+  tell(route: string, nowMs: number): void {
+    if (!this.#record) return;
+    const { [route]: before, ...others } = this.#record.told;
+    const { news, severity } = this.#record;
+    const severities = [...(before?.severities ?? []).filter((each) => each !== severity), severity];
+    this.#put({ ...this.#record, told: this.open ? { ...others, [route]: { news, atMs: nowMs, severities } } : others });
+  }
+
+  /** The clock was set back: nothing that is remembered is later than now. */
+  rebase(nowMs: number): void {
+    if (!this.#record) return;
+    const { newsAtMs, endedAtMs, told } = this.#record;
+    const earlier = Object.entries(told).map(([route, known]): [string, RouteTold] => [route, { ...known, atMs: Math.min(known.atMs, nowMs) }]);
+    this.#put({
+      ...{ ...this.#record, newsAtMs: Math.min(newsAtMs, nowMs), told: Object.fromEntries(earlier) },
+      endedAtMs: endedAtMs === undefined ? undefined : Math.min(endedAtMs, nowMs),
+    });
+  }
+
+  /** Drifts that people have been told of with this change: whoever joins what they know, or all of what they now do. */
+  toldOf(): string[] {
+    if (!this.open || this.#record?.deliveredAtMs === undefined) return [];
+    const before = this.#before;
+    const known = before !== undefined && before.members.size > 0 && before.record.deliveredAtMs !== undefined;
+    return [...(known ? this.#joined : this.#members()).keys()].filter((id) => !known || !before.members.has(id));
+  }
+
+  #put(record: AlertRecord): void {
+    this.#record = record;
+    this.#altered = true;
+  }
+
+  #since(): number {
+    return this.#subjects.reduce((first, { sinceMs }) => Math.min(first, sinceMs), Number.POSITIVE_INFINITY);
+  }
+
+  #members(): ReadonlyMap<string, AlertMember> {
+    const before = this.#before?.members ?? new Map<string, AlertMember>();
+    if (this.#joined.size + this.#left.size === 0) return before;
+    if (this.#current) return this.#current;
+    const members = new Map([...before].filter(([id]) => !this.#left.has(id)));
+    for (const [id, member] of this.#joined) members.set(id, member);
+    this.#current = members;
+    return members;
+  }
 }
 
-/** The alert that stands for all beyond the limit of a workload. */
-export function stormOf({ nodeName, workload, imageReference }: AlertSubject): Storm {
-  return { fingerprint: alertFingerprint({ nodeName, workload, imageReference, path: Buffer.alloc(0), kind: "many" }), kind: "many" };
-}
-
-/** The record with this subject in it. Opening, a graver severity, and spreading or changing after an acknowledgement are news; the rest is not. */
-export function mergeSubject(
-  record: AlertRecord | undefined,
-  fingerprint: string,
-  storm: Storm | undefined,
-  subject: AlertSubject,
+/** @param before as it was when it ended, where that is remembered */
+function openedAlert(
+  { fingerprint, storm }: AlertChange,
+  shown: AlertSubject,
+  before: AlertRecord | undefined,
+  startsAtMs: number,
   nowMs: number,
 ): AlertRecord {
-  // A record with nothing open was resolved in the meantime: this is a new episode of it, of which every route is to be told.
-  const open = record && record.openDriftIds.length > 0 ? record : undefined;
-  const spreads = !open?.openDriftIds.includes(subject.driftId);
-  const openDriftIds = spreads ? [...(open?.openDriftIds ?? []), subject.driftId] : (open?.openDriftIds ?? []);
-  const graver = open !== undefined && SEVERITIES.indexOf(subject.severity) > SEVERITIES.indexOf(open.event.severity);
-  const acknowledged = subject.state === "acknowledged" || (open?.acknowledged === true && !spreads && !graver && !subject.acknowledgedBefore);
-  const news = !open || graver || (open.acknowledged && !acknowledged);
-  const severity = open && !graver ? open.event.severity : subject.severity;
   return {
-    fingerprint,
-    event: eventOf(open?.event, fingerprint, storm, { ...subject, severity }, openDriftIds),
-    openDriftIds,
-    notifiedAtMs: record?.notifiedAtMs ?? {},
-    notifiedSeverity: record?.notifiedSeverity ?? {},
-    acknowledged,
-    updatedAtMs: news ? nowMs : (open?.updatedAtMs ?? nowMs),
+    ...{ fingerprint, storm, shown, severity: shown.severity, startsAtMs, endedAtMs: undefined, deliveredAtMs: undefined },
+    opening: {
+      node: shown.incident ? "" : printable(shown.nodeName, 253),
+      workload: printable(shown.workload, 253),
+      image: printable(shown.imageReference, 512),
+    },
+    ...{ reopened: before ? before.reopened + 1 : 0, overSinceMs: before?.endedAtMs },
+    ...{ news: (before?.news ?? 0) + 1, newsAtMs: nowMs, told: before?.told ?? {} },
   };
 }
 
-/** The record without this subject; resolved when it was the last. */
-export function releaseSubject(record: AlertRecord, subject: AlertSubject, nowMs: number): AlertRecord {
-  const openDriftIds = record.openDriftIds.filter((id) => id !== subject.driftId);
-  const { event } = record;
-  const driftIds = event.driftIds.length > openDriftIds.length ? openDriftIds.slice(0, MAX_SHOWN) : event.driftIds;
-  if (openDriftIds.length > 0) return { ...record, openDriftIds, event: { ...event, driftIds } };
-  return { ...record, openDriftIds, event: { ...event, status: "resolved", endsAtMs: Math.max(nowMs, event.startsAtMs) }, updatedAtMs: nowMs };
+function memberOf({ driftId, nodeName, workload, containerName, state }: AlertSubject): AlertMember {
+  return {
+    ...{ driftId, node: printable(nodeName, 253), workload: printable(workload, 253), container: printable(containerName, 128) },
+    acknowledged: state === "acknowledged",
+  };
 }
 
-function eventOf(
-  before: AlertEvent | undefined,
-  fingerprint: string,
-  storm: Storm | undefined,
-  subject: AlertSubject,
-  openDriftIds: readonly string[],
-): AlertEvent {
-  const name = printable(subject.containerName, 128);
-  const named = name === "" || before?.containers.includes(name);
-  const containers = named ? (before?.containers ?? []) : [...(before?.containers ?? []), name].slice(0, MAX_SHOWN);
-  // Without a storm each drift id of an alert is another container's.
-  const containerCount = storm || name === "" ? containers.length : Math.max(containers.length, openDriftIds.length);
-  const startsAtMs = Math.min(before?.startsAtMs ?? subject.sinceMs, subject.sinceMs);
-  const next = storm ? "hullmark drift ls" : nextCommand(subject);
-  return {
-    fingerprint,
-    incident: storm ? "" : subject.incident,
-    status: "firing",
-    severity: subject.severity,
-    kind: storm ? storm.kind : subject.kind,
-    node: printable(subject.nodeName, 253),
-    workload: printable(subject.workload, 253),
-    image: printable(subject.imageReference, 512),
-    path: storm ? "" : printable(subject.path, 1024),
-    containers,
-    containerCount,
-    driftIds: openDriftIds.slice(0, MAX_SHOWN),
-    startsAtMs,
-    endsAtMs: undefined,
-    summary: storm ? alertStormSummary(subject, openDriftIds.length) : alertSummary(subject),
-    description: storm
-      ? `Too many differences for an alert each. The newest:\n${alertDescription(subject, containers, containerCount)}`
-      : alertDescription({ ...subject, sinceMs: startsAtMs }, containers, containerCount),
-    nextCommand: next,
-    playbook: playbookOf(storm ? storm.kind : subject.kind),
-  };
+function rank({ severity }: Pick<AlertRecord, "severity">): number {
+  return SEVERITIES.indexOf(severity);
 }

@@ -11,6 +11,8 @@ export interface AlertSubject {
   readonly driftId: string;
   /** Id of the incident that it belongs to; empty where it is no drift. */
   readonly incident: string;
+  /** What its incident counts as the image: config digest, or the reference where none is known; empty where none is meant. */
+  readonly image: string;
   readonly state: SubjectState;
   /**
    * `breaker`: actions are held back by their limits. `ak-replaced`: another attestation key speaks for a node. They are no differences, so policy's table of
@@ -46,25 +48,32 @@ export interface AlertSubject {
 }
 
 /**
- * One alert for one thing in one place: hex of the first 16 bytes of `SHA-256("hullmark-alert-v1" ‖ each of node, workload, image, path, kind after its u32 length)`.
- * Containers are left out: three replicas of a workload on one node with the same difference are one alert.
+ * One alert an incident: hex of the first 16 bytes of `SHA-256("hullmark-alert-v2" ‖ incident after its u32 length)`. What belongs to no incident is told by where
+ * it is: `SHA-256("hullmark-alert-v1" ‖ each of node, workload, image, path, kind after its u32 length)`.
  */
-export function alertFingerprint(subject: Pick<AlertSubject, "nodeName" | "workload" | "imageReference" | "path" | "kind"> | StormSubject): string {
-  const parts: Uint8Array[] = [Buffer.from("hullmark-alert-v1")];
-  for (const field of [subject.nodeName, subject.workload, subject.imageReference, subject.path, subject.kind]) {
+export function alertFingerprint(subject: Pick<AlertSubject, "incident" | "nodeName" | "workload" | "imageReference" | "path" | "kind">): string {
+  if (subject.incident) return fingerprint("hullmark-alert-v2", [subject.incident]);
+  const { nodeName, workload, imageReference, path, kind } = subject;
+  return fingerprint("hullmark-alert-v1", [nodeName, workload, imageReference, path, kind]);
+}
+
+/** Whose flood shares one alert: incidents of one image; of nodes themselves, those of one kind, so that many of one do not hide the other; else those of one workload on one node. */
+export function crowdOf({ incident, image, kind, nodeName, workload }: Pick<AlertSubject, "incident" | "image" | "kind" | "nodeName" | "workload">): string {
+  return JSON.stringify(!incident ? ["place", nodeName, workload] : image ? ["image", image] : ["kind", kind]);
+}
+
+/** Of the one alert that stands for all further ones of a crowd. */
+export function stormFingerprint(crowd: string): string {
+  return fingerprint("hullmark-alert-storm-v1", [crowd]);
+}
+
+function fingerprint(domain: string, fields: readonly (string | Uint8Array)[]): string {
+  const parts: Uint8Array[] = [Buffer.from(domain)];
+  for (const field of fields) {
     const bytes = Buffer.from(field as string);
     const length = Buffer.alloc(4);
     length.writeUInt32BE(bytes.length);
     parts.push(length, bytes);
   }
   return hash("sha256", Buffer.concat(parts)).slice(0, 32);
-}
-
-/** The one alert that stands for all further ones of a workload: see MAX_ALERTS_PER_WORKLOAD. */
-export interface StormSubject {
-  readonly nodeName: string;
-  readonly workload: string;
-  readonly imageReference: string;
-  readonly path: Uint8Array;
-  readonly kind: "many";
 }

@@ -6,6 +6,8 @@ import type { AlertSubject } from "./subject.ts";
 
 const MAX_SUMMARY = 512;
 const MAX_DESCRIPTION = 4096;
+/** Nodes named in the description. */
+const MAX_NODES = 8;
 
 /** What is the matter, after the path: "/usr/bin/curl altered in an image layer". */
 const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
@@ -82,46 +84,81 @@ export function phraseOf(kind: string): string {
   return (WHAT as Readonly<Record<string, string>>)[kind] ?? kind;
 }
 
-/** One line, for example `CRITICAL shop/cart: /usr/bin/curl altered in an image layer on w-07`. */
-export function alertSummary(subject: AlertSubject): string {
-  const where = printable(subject.nodeName, 64);
-  const what = `${WHAT[subject.kind]}${PLACE[subject.place] ?? ""}`;
+/** Where an alert holds now. Names are printable; lists are in the order in which they joined. */
+export interface Scene {
+  readonly nodes: readonly string[];
+  readonly workloads: readonly string[];
+  /** At most 16; `containerCount` is the whole number. So are the drift ids. */
+  readonly containers: readonly string[];
+  readonly containerCount: number;
+  readonly driftIds: readonly string[];
+  readonly driftCount: number;
+  /** The drift whose text it is still stands. */
+  readonly showsStanding: boolean;
+  /** It stands for many that have no alert of their own. */
+  readonly storm: boolean;
+  readonly reopened: number;
+  readonly overSinceMs: number | undefined;
+}
+
+/** One line, for example `CRITICAL shop/cart: /usr/bin/curl altered in an image layer on w-07 and 299 more nodes`. */
+export function alertSummary(subject: AlertSubject, { nodes, workloads, storm, driftCount }: Scene): string {
   const severity = subject.severity.toUpperCase();
+  const [node = "", ...otherNodes] = nodes;
+  const where = `${cut(node, 64)}${otherNodes.length > 0 ? ` and ${more(otherNodes, "node")}` : ""}`;
+  const [workload = "", ...otherWorkloads] = workloads;
+  const who = `${cut(workload, 96)}${otherWorkloads.length > 0 ? ` and ${more(otherWorkloads, "workload")}` : ""}`;
+  if (storm) return cut(`${severity} ${who || "nodes"}: ${driftCount} more differences on ${where}`, MAX_SUMMARY);
+  const what = `${WHAT[subject.kind]}${PLACE[subject.place] ?? ""}`;
   if (subject.kind === "breaker") return cut(`${severity} the breaker of ${where} ${what}`, MAX_SUMMARY);
-  if (subject.workload === "") return cut(`${severity} node ${where} ${what}`, MAX_SUMMARY);
+  if (subject.workload === "") return cut(`${severity} node ${where}${otherNodes.length > 0 ? ":" : ""} ${what}`, MAX_SUMMARY);
   const path = subject.path.length > 0 ? `${printable(subject.path, 256)} ` : "";
-  return cut(`${severity} ${printable(subject.workload, 96)}: ${path}${what} on ${where}`, MAX_SUMMARY);
+  return cut(`${severity} ${who}: ${path}${what} on ${where}`, MAX_SUMMARY);
 }
 
-/** The line of the one alert that stands for many. */
-export function alertStormSummary(subject: AlertSubject, count: number): string {
-  return cut(
-    `${subject.severity.toUpperCase()} ${printable(subject.workload, 96)}: ${count} more differences on ${printable(subject.nodeName, 64)}`,
-    MAX_SUMMARY,
-  );
-}
-
-/** Labelled lines. `containers` are all that show it. */
-export function alertDescription(subject: AlertSubject, containers: readonly string[], containerCount: number): string {
+/** Labelled lines. */
+export function alertDescription(subject: AlertSubject, scene: Scene): string {
   const lines: string[] = [];
+  if (scene.storm) lines.push("Too many differences for an alert each. The newest:");
   if (subject.summary) lines.push(`What   ${printable(subject.summary, 512)}`);
-  const more = containerCount > containers.length ? ` and ${containerCount - containers.length} more` : "";
-  const names = containers.length > 0 ? `${containers.map((name) => printable(name, 64)).join(", ")}${more} · ` : "";
-  lines.push(`Where  ${names}${subject.kind === "breaker" ? "verifier" : "node"} ${printable(subject.nodeName, 64)}`);
+  lines.push(`Where  ${whereLine(subject, scene)}`);
   if (subject.imageReference)
     lines.push(`Image  ${printable(subject.imageReference, 256)}${subject.provenance ? ` · ${printable(subject.provenance, 128)}` : ""}`);
   if (subject.layerIndex >= 0) lines.push(`Layer  ${subject.layerIndex}${subject.layerHistory ? ` "${printable(subject.layerHistory, 160)}"` : ""}`);
   if (subject.kind !== "breaker") lines.push(`Who    ${who(subject)}`);
   lines.push(`Since  ${new Date(subject.sinceMs).toISOString()}`);
+  if (scene.reopened > 0 && scene.overSinceMs !== undefined)
+    lines.push(`Again  it had been over since ${new Date(scene.overSinceMs).toISOString()}; returned ${scene.reopened} times`);
   if (subject.acknowledgedBefore) lines.push(`Acked  ${acknowledgedBefore(subject.acknowledgedBefore)}`);
   if (subject.logIndex >= 0) lines.push(`Proof  log #${subject.logIndex}`);
-  lines.push(`Next   ${nextCommand(subject)}${subject.incident ? ` · hullmark incident show ${subject.incident}` : ""}`);
+  const next = nextCommand(subject, scene);
+  const incident = subject.incident && !scene.storm ? `hullmark incident show ${subject.incident}` : "";
+  lines.push(`Next   ${next}${incident && incident !== next ? ` · ${incident}` : ""}`);
   return cut(lines.join("\n"), MAX_DESCRIPTION);
 }
 
+function whereLine({ kind }: AlertSubject, { nodes, containers, containerCount }: Scene): string {
+  const named = containers.map((name) => cut(name, 64)).join(", ");
+  const others = containerCount > containers.length ? ` and ${containerCount - containers.length} more` : "";
+  const [node = ""] = nodes;
+  const shown = nodes.slice(0, MAX_NODES).map((name) => cut(name, 64));
+  const place =
+    kind === "breaker"
+      ? `verifier ${cut(node, 64)}`
+      : nodes.length === 1
+        ? `node ${cut(node, 64)}`
+        : `${nodes.length} nodes: ${shown.join(", ")}${nodes.length > shown.length ? ` and ${nodes.length - shown.length} more` : ""}`;
+  return `${named ? `${named}${others} · ` : ""}${place}`;
+}
+
 /** What to type next. */
-export function nextCommand(subject: Pick<AlertSubject, "driftId" | "workload" | "nodeName" | "kind">): string {
+export function nextCommand(
+  subject: Pick<AlertSubject, "driftId" | "workload" | "nodeName" | "kind" | "incident">,
+  { storm, nodes, driftCount, showsStanding }: Pick<Scene, "storm" | "nodes" | "driftCount" | "showsStanding">,
+): string {
+  if (storm) return "hullmark drift ls";
   if (subject.kind === "breaker") return "hullmark action ls";
+  if (subject.incident && (nodes.length > 1 || (driftCount > 0 && !showsStanding))) return `hullmark incident show ${subject.incident}`;
   return subject.workload === "" ? `hullmark nodes ${shellWord(subject.nodeName)}` : `hullmark drift show ${shellWord(subject.driftId)}`;
 }
 
@@ -154,6 +191,10 @@ function acknowledgedBefore({ by, atMs }: NonNullable<AlertSubject["acknowledged
 /** Names come from nodes: what is to be pasted into a shell must be one word. */
 function shellWord(text: string): string {
   return /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/.test(text) ? text : "ID";
+}
+
+function more(names: readonly string[], what: string): string {
+  return `${names.length} more ${what}${names.length > 1 ? "s" : ""}`;
 }
 
 function cut(text: string, max: number): string {

@@ -3,6 +3,7 @@ import { Severity } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { DriftRow } from "../../ports/rows.ts";
 import type { AlertBook } from "../alerting/book.ts";
+import type { AlertFailpoint } from "../alerting/dispatch.ts";
 import type { AlertSubject, SubjectState } from "../alerting/subject.ts";
 import { incidentId } from "../incident/incident.ts";
 import type { DriftPlace, Kind, Severity as SeverityName } from "../policy/kinds.ts";
@@ -32,6 +33,7 @@ export function alertSubject(row: DriftRow): AlertSubject {
   return {
     driftId: row.id,
     incident: incidentId({ image: row.configDigest || row.imageReference, path: row.path, kind: row.kind }),
+    image: row.configDigest || row.imageReference,
     state: STATES[row.state],
     // Rows are written from findings only, whose kinds and places are these.
     kind: row.kind as Kind,
@@ -53,10 +55,31 @@ export function alertSubject(row: DriftRow): AlertSubject {
   };
 }
 
-/** @param routes those of the policy in force */
-export function alertPlanner(book: AlertBook, routes: () => readonly AlertRoute[], clock: () => number): AlertPlanner {
+export interface AlertPlannerServices {
+  readonly book: AlertBook;
+  /** Those of the policy in force. */
+  readonly routes: () => readonly AlertRoute[];
+  readonly nowMs: () => number;
+  /** Drifts that people know of now. */
+  readonly onTold: (driftIds: readonly string[], atMs: number) => void;
+  /** There is something to deliver. */
+  readonly onDue: () => void;
+  readonly passing: (point: AlertFailpoint) => void;
+}
+
+export function alertPlanner({ book, routes, nowMs, onTold, onDue, passing }: AlertPlannerServices): AlertPlanner {
   return {
-    plan: (drifts, others) => book.plan([...drifts.map(alertSubject), ...others], routes(), clock()),
-    apply: (plan) => book.apply(plan),
+    plan: (drifts, others, delivered) => {
+      const plan = book.plan([...drifts.map(alertSubject), ...others], routes(), nowMs(), delivered);
+      if (plan.commit.notifications.length > 0) passing("alert-planned");
+      return plan;
+    },
+    apply: (plan) => {
+      const due = plan.commit.notifications.length > 0;
+      if (due) passing("alert-committed");
+      book.apply(plan);
+      if (due) onDue();
+      if (plan.told.length > 0) onTold(plan.told, plan.plannedAtMs);
+    },
   };
 }

@@ -22,11 +22,13 @@ export interface Draft {
   readonly alertsDue?: boolean;
   /** What to tell people of besides drifts. */
   readonly subjects?: readonly AlertSubject[];
+  /** Fingerprints of alerts that a receiver has just taken, firing. */
+  readonly deliveredAlerts?: readonly string[];
 }
 
 /** Decides what to tell people of drifts; told of each plan that became durable. Plans are made one at a time. */
 export interface AlertPlanner {
-  plan(drifts: readonly DriftRow[], others: readonly AlertSubject[]): AlertPlan;
+  plan(drifts: readonly DriftRow[], others: readonly AlertSubject[], delivered: readonly string[]): AlertPlan;
   apply(plan: AlertPlan): void;
 }
 
@@ -123,8 +125,9 @@ export class Committer {
   #planAlerts(flights: readonly Flight[]): AlertPlan | undefined {
     const drifts = flights.flatMap(({ commit }) => commit.drifts ?? []);
     const others = flights.flatMap(({ queued, firstLogIndex }) => (queued.draft.subjects ?? []).map((subject) => ({ ...subject, logIndex: firstLogIndex })));
-    if (drifts.length + others.length === 0 && !flights.some(({ queued }) => queued.draft.alertsDue)) return undefined;
-    return this.#alerts.plan(drifts, others);
+    const delivered = flights.flatMap(({ queued }) => queued.draft.deliveredAlerts ?? []);
+    if (drifts.length + others.length + delivered.length === 0 && !flights.some(({ queued }) => queued.draft.alertsDue)) return undefined;
+    return this.#alerts.plan(drifts, others, delivered);
   }
 
   #land(flights: readonly Flight[], alerts: AlertPlan | undefined): void {

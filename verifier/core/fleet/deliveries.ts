@@ -1,20 +1,19 @@
 /** Empties the outbox: one loop a route, woken when something was put in, and now and then for what is due again. */
 import type { Clock } from "../../ports/clock.ts";
-import type { AlertNotification, Notifier } from "../../ports/notifier.ts";
+import type { Notifier } from "../../ports/notifier.ts";
 import type { Outbox } from "../../ports/outbox.ts";
 import type { AlertBook } from "../alerting/book.ts";
-import { type DispatchResult, dispatchDue } from "../alerting/dispatch.ts";
+import { type DispatchEnvironment, type DispatchResult, dispatchDue } from "../alerting/dispatch.ts";
 import type { AlertRoute } from "../policy/types.ts";
 
-export interface DeliveryServices {
+export interface DeliveryServices extends Pick<DispatchEnvironment, "onDelivered" | "passing"> {
   readonly clock: Clock;
   readonly outbox: Outbox;
   readonly book: AlertBook;
   /** 0 ≤ value < 1. */
   readonly random: () => number;
-  /** Open alerts are sent again to receivers that forget (type `alertmanager`) after this time. */
+  /** Open alerts are sent again to receivers that forget (type `alertmanager`) after this time, and where they have changed after a shorter one. */
   readonly refreshMs: number;
-  readonly onDelivered: (notification: AlertNotification, nowMs: number) => void;
   readonly onProblem: (route: string, error: unknown) => void;
 }
 
@@ -25,6 +24,8 @@ export interface Route {
 
 const IDLE_MS = 2000;
 const LEASE_MARGIN_MS = 30_000;
+/** More nodes of an open alert, or fewer, are in Alertmanager within this time: nobody is paged for it. */
+const UPDATE_MS = 10_000;
 
 export class Deliveries {
   readonly #services: DeliveryServices;
@@ -68,26 +69,19 @@ export class Deliveries {
   }
 
   async #run({ route, notifier }: Route, loop: { readonly stop: AbortController; wake: () => void }): Promise<void> {
-    const { clock, outbox, random, onDelivered, onProblem, refreshMs, book } = this.#services;
+    const { clock, outbox, random, onDelivered, onProblem, passing, refreshMs, book } = this.#services;
     const { signal } = loop.stop;
-    const telling: Notifier = {
-      route: notifier.route,
-      type: notifier.type,
-      notify: async (notification, inner) => {
-        const answer = await notifier.notify(notification, inner);
-        onDelivered(notification, clock.nowMs());
-        return answer;
-      },
-    };
-    const environment = { now: () => clock.nowMs(), random, leaseMs: route.timeoutSeconds * 1000 + LEASE_MARGIN_MS };
-    let refreshedMs = clock.nowMs();
+    const environment = { now: () => clock.nowMs(), random, leaseMs: route.timeoutSeconds * 1000 + LEASE_MARGIN_MS, onDelivered, passing };
+    let refreshed = { atMs: clock.nowMs(), version: book.version };
     while (!signal.aborted) {
       let result: DispatchResult | undefined;
       try {
-        result = await dispatchDue(outbox, telling, environment, signal);
-        if (route.type === "alertmanager" && clock.nowMs() - refreshedMs >= refreshMs) {
-          refreshedMs = clock.nowMs();
-          for (const notification of book.refresh(route, refreshedMs)) await notifier.notify(notification, signal);
+        result = await dispatchDue(outbox, notifier, environment, signal);
+        const [nowMs, { version }] = [clock.nowMs(), book];
+        const pauseMs = version === refreshed.version ? refreshMs : Math.min(refreshMs, UPDATE_MS);
+        if (route.type === "alertmanager" && (nowMs - refreshed.atMs >= pauseMs || nowMs < refreshed.atMs)) {
+          refreshed = { atMs: nowMs, version };
+          for (const notification of book.refresh(route, nowMs)) await notifier.notify(notification, signal);
         }
       } catch (error) {
         if (!signal.aborted) onProblem(route.name, error);

@@ -51,6 +51,7 @@ export function alarmSubject(verifierId: string, open: boolean, waiting: string,
     ...{ driftId: `breaker-${verifierId}`, state: open ? "open" : "resolved", kind: "breaker", place: "node", severity: "critical", nodeName: verifierId },
     ...{
       incident: "",
+      image: "",
       workload: "",
       imageReference: "",
       containerName: "",
