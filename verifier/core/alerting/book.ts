@@ -49,7 +49,7 @@ export class AlertBook {
     for (const { record, members } of alerts) {
       this.#put(record);
       for (const member of members) this.#join(record.fingerprint, member);
-      for (const atMs of [record.newsAtMs, ...Object.values(record.told).map((told) => told.atMs)]) this.#plannedAtMs = Math.max(this.#plannedAtMs, atMs);
+      this.#plannedAtMs = Math.max(this.#plannedAtMs, newestMs(record));
     }
   }
 
@@ -87,7 +87,7 @@ export class AlertBook {
     const changes = new Map<string, AlertChange>();
     const opened = new Map<string, number>();
     const back = nowMs < this.#plannedAtMs;
-    if (back) for (const { record } of this.#alerts.values()) if (isLater(record, nowMs)) this.#change(record.fingerprint, changes).rebase(nowMs);
+    if (back) for (const { record } of this.#alerts.values()) if (newestMs(record) > nowMs) this.#change(record.fingerprint, changes).rebase(nowMs);
     for (const subject of new Map(subjects.map((each) => [each.driftId, each])).values()) this.#take(subject, changes, opened);
     for (const change of changes.values()) change.settle(nowMs);
     for (const fingerprint of delivered) if (this.#alerts.has(fingerprint)) this.#change(fingerprint, changes).deliver(nowMs);
@@ -269,8 +269,8 @@ function repeats(route: AlertRoute, { record, members, unacknowledged }: HeldAle
   return nowMs - last.atMs >= route.repeatSeconds * 1000;
 }
 
-function isLater({ newsAtMs, endedAtMs = 0, told }: AlertRecord, nowMs: number): boolean {
-  return newsAtMs > nowMs || endedAtMs > nowMs || Object.values(told).some(({ atMs }) => atMs > nowMs);
+function newestMs({ newsAtMs, endedAtMs = 0, told }: AlertRecord): number {
+  return Math.max(newsAtMs, endedAtMs, ...Object.values(told).map(({ atMs }) => atMs));
 }
 
 interface Group {

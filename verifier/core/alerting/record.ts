@@ -79,7 +79,7 @@ export class AlertChange {
 
   /** Puts the record in step with its members. Opening, a graver severity, and spreading or changing after everything had been acknowledged are news; the rest is not. */
   settle(nowMs: number): void {
-    const open = this.#before && this.#before.members.size > 0 ? this.#before.record : undefined;
+    const open = this.#before && this.#before.members.size > 0 ? this.#record : undefined;
     if (!this.open) {
       if (open) this.#put({ ...open, endedAtMs: nowMs });
       return;
