@@ -3,7 +3,7 @@ import { pagerdutyNotifier, slackNotifier } from "@hullmark/verifier/adapters/al
 import { AlertBook, type AlertSubject, dispatchDue } from "@hullmark/verifier/core/alerting/index";
 import type { AlertNotification, Notifier } from "@hullmark/verifier/ports/notifier";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { largestAlerts, subject, webhookRoute } from "../fakes/alert-subjects.ts";
+import { ALONE, largestAlerts, subject, webhookRoute } from "../fakes/alert-subjects.ts";
 import { MemoryOutbox } from "../fakes/memory-outbox.ts";
 import { Pagerduty } from "../fakes/pagerduty.ts";
 import { Slack } from "../fakes/slack.ts";
@@ -83,7 +83,7 @@ describe("PagerDuty", () => {
     const take = pagerduty.answer;
     pagerduty.answer = (response, request) => (pagerduty.received.length === 3 ? response.writeHead(429).end() : take(response, request));
     let nowMs = 1000;
-    const environment = { now: () => nowMs, random: () => 0.5, leaseMs: 60_000, onDelivered: async () => {}, passing: () => {} };
+    const environment = { now: () => nowMs, random: () => 0.5, leaseMs: 60_000, ...ALONE };
     expect(await dispatchDue(outbox, make(), environment, never)).toMatchObject({ retried: 1 });
     nowMs += 61_000;
     expect(await dispatchDue(outbox, make(), environment, never)).toMatchObject({ delivered: 1 });

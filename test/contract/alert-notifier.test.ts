@@ -12,7 +12,7 @@ import type { AlertRoute } from "@hullmark/verifier/core/policy/types";
 import type { AlertNotification, Notifier } from "@hullmark/verifier/ports/notifier";
 import { CloudEvent, HTTP } from "cloudevents";
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from "vitest";
-import { alertmanagerRoute, subject, webhookRoute } from "../fakes/alert-subjects.ts";
+import { ALONE, alertmanagerRoute, subject, webhookRoute } from "../fakes/alert-subjects.ts";
 import { Alertmanager, hasAlertmanager } from "../fakes/alertmanager.ts";
 import { HttpReceiver } from "../fakes/http-receiver.ts";
 import { MemoryOutbox } from "../fakes/memory-outbox.ts";
@@ -193,8 +193,6 @@ describe("webhook", () => {
     expect(receiver.received.length).toBe(2);
   });
 });
-
-const ALONE = { onDelivered: async () => {}, passing: () => {} };
 
 describe("outbox dispatch", () => {
   it("retries in order while the receiver is ill, buries what it refuses, and delivers the rest", async () => {

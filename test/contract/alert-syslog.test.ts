@@ -9,7 +9,7 @@ import type { SyslogRoute } from "@hullmark/verifier/core/policy/types";
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { largestAlerts, subject, webhookRoute } from "../fakes/alert-subjects.ts";
+import { ALONE, largestAlerts, subject, webhookRoute } from "../fakes/alert-subjects.ts";
 import { MemoryOutbox } from "../fakes/memory-outbox.ts";
 import { ocsfProblems } from "../fakes/ocsf.ts";
 import { hasRsyslog, Rsyslog } from "../fakes/rsyslog.ts";
@@ -86,7 +86,7 @@ describe("a real rsyslog", () => {
       const outbox = new MemoryOutbox();
       await outbox.commitAlerts(new AlertBook().plan([subject()], [webhookRoute()], 1).commit);
       let nowMs = 1000;
-      const environment = { now: () => nowMs, random: () => 0.5, leaseMs: 60_000 };
+      const environment = { now: () => nowMs, random: () => 0.5, leaseMs: 60_000, ...ALONE };
       const notifier = { ...make(), route: "hook" };
       await rsyslog.down();
       expect(await dispatchDue(outbox, notifier, environment, never)).toMatchObject({ retried: 1 });

@@ -1,4 +1,4 @@
-import type { AlertSubject } from "@hullmark/verifier/core/alerting/index";
+import type { AlertSubject, DispatchEnvironment } from "@hullmark/verifier/core/alerting/index";
 import { incidentId } from "@hullmark/verifier/core/incident/incident";
 import type { AlertMatch, AlertmanagerRoute, WebhookRoute } from "@hullmark/verifier/core/policy/types";
 import type { AlertEvent, AlertNotification } from "@hullmark/verifier/ports/notifier";
@@ -57,13 +57,18 @@ export function alertmanagerRoute(change: Partial<AlertmanagerRoute> = {}): Aler
   return { ...common, name: "pager", ...change, type: "alertmanager" };
 }
 
+/** Nobody else is to know of a delivery. */
+export const ALONE: Pick<DispatchEnvironment, "onDelivered" | "passing"> = { onDelivered: async () => {}, passing: () => {} };
+
 /** Every field as long as the port allows, of characters that take most bytes and escapes. */
 export function largestAlerts(text: string, count: number): AlertNotification {
   const fill = (length: number) => text.repeat(length).slice(0, length);
+  const many = (length: number) => Array.from({ length: 16 }, () => fill(length));
   const alert = (i: number): AlertEvent => ({
     ...{ fingerprint: i.toString(16).padStart(32, "0"), incident: fill(32), status: "firing", severity: "critical", kind: "content", node: fill(253) },
-    ...{ workload: fill(253), image: fill(512), path: fill(1024), containers: Array.from({ length: 16 }, () => fill(128)), containerCount: 99 },
-    ...{ driftIds: Array.from({ length: 16 }, () => fill(32)), startsAtMs: 1, endsAtMs: undefined, summary: fill(512), description: fill(4096) },
+    ...{ workload: fill(253), image: fill(512), path: fill(1024), containers: many(128), containerCount: 99 },
+    ...{ nodes: many(253), nodeCount: 99, workloads: many(253), workloadCount: 99, earlierSeverities: [], driftCount: 99, reopened: 9 },
+    ...{ driftIds: many(32), startsAtMs: 1, endsAtMs: undefined, summary: fill(512), description: fill(4096) },
     ...{ nextCommand: fill(256), playbook: fill(64) },
   });
   return { id: "n", route: "hook", groupKey: "", alerts: Array.from({ length: count }, (_, i) => alert(i)), suppressed: 3, createdAtMs: 1 };

@@ -118,8 +118,8 @@ test(`one drift on ${NODES} nodes: one incident, one page, one more where it spr
   await expect.poll(() => heldBy(alertmanager), POLL).toEqual([expect.stringMatching(/and 299 more nodes$/)]);
   expect(pagesTo(pager)).toEqual(["firing"]);
 
-  // A restart, with a clock that is set on and then back by hours.
-  for (const shiftMs of [3 * HOUR_MS, -6 * HOUR_MS, 0]) {
+  // Restarts, with a clock that is set on and then back by hours. TLS goes by the real time: no certificate may be over by then.
+  for (const shiftMs of [3 * HOUR_MS, -HOUR_MS / 2, 0]) {
     await verifier.stop();
     verifier.clock.shiftMs = shiftMs;
     await verifier.start(config);

@@ -77,11 +77,8 @@ async function recorded({ drifts, nodes, pauses }: Past): Promise<{ sqlite: Sqli
   const path = join(directory, `${runs++}.db`);
   const sqlite = await openSqliteStore(path);
   const log = await TransparencyLog.open(sqlite.log, testNoteSigner());
-  const planner = alertPlanner(
-    new AlertBook(),
-    () => [],
-    () => NOW,
-  );
+  const nothing = (): void => {};
+  const planner = alertPlanner({ book: new AlertBook(), routes: () => [], nowMs: () => NOW, onTold: nothing, onDue: nothing, passing: nothing });
   const committer = new Committer(sqlite.store, log, planner, () => {});
   const facts = [
     ...drifts

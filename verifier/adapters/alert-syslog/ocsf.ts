@@ -12,6 +12,8 @@ const CREATE = { activity_id: 1, activity_name: "Create", status_id: 1, status: 
 const CLOSE = { activity_id: 3, activity_name: "Close", status_id: 4, status: "Resolved" } as const;
 const ANALYTIC_RULE = 1;
 const FILE_TYPE_UNKNOWN = 0;
+/** Nodes among the resources; of more, the number alone fits into a message. */
+const MAX_NODES = 4;
 
 const SEVERITY: Readonly<Record<AlertSeverity, { readonly severity_id: number; readonly severity: string }>> = {
   info: { severity_id: 1, severity: "Informational" },
@@ -57,15 +59,18 @@ export function detectionFinding(alert: AlertEvent, { id, suppressed, createdAtM
     resources: resourcesOf(alert),
     ...(alert.path === "" ? {} : { evidences: [evidenceOf(alert)] }),
     ...(alert.nextCommand === "" ? {} : { remediation: { desc: alert.playbook === "" ? alert.nextCommand : `${alert.nextCommand} (${alert.playbook})` } }),
-    unmapped: { drift: alert.driftIds, containers: alert.containers, container_count: alert.containerCount, delayed: suppressed },
+    unmapped: {
+      ...{ drift: alert.driftIds, drift_count: alert.driftCount, containers: alert.containers, container_count: alert.containerCount },
+      ...{ node_count: alert.nodeCount, workload_count: alert.workloadCount, delayed: suppressed },
+    },
   };
 }
 
-function resourcesOf({ node, workload, image }: AlertEvent): Record<string, unknown>[] {
+function resourcesOf({ nodes, workload, image }: AlertEvent): Record<string, unknown>[] {
   const slash = workload.indexOf("/");
   const namespace = slash < 0 ? "" : workload.slice(0, slash);
   return [
-    ...(node === "" ? [] : [{ type: "node", name: node, hostname: node }]),
+    ...nodes.slice(0, MAX_NODES).map((name) => ({ type: "node", name, hostname: name })),
     ...(workload === "" ? [] : [{ type: "workload", name: workload.slice(slash + 1), ...present({ namespace }) }]),
     ...(image === "" ? [] : [{ type: "image", uid: image, name: image }]),
   ];
