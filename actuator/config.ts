@@ -43,6 +43,10 @@ const ConfigSchema = z.strictObject({
   kubernetes: z
     .strictObject({
       namespace: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "want a namespace"),
+      lease: z
+        .string()
+        .regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, "want the name of a Lease")
+        .optional(),
       apiServer: z.url({ protocol: /^https$/ }).optional(),
       caFile: z.string().startsWith("/").default("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"),
       tokenFile: z.string().startsWith("/").default("/var/run/secrets/kubernetes.io/serviceaccount/token"),

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The actuator's process: the only part of Hullmark that holds the container engine's socket for writing, or may evict a cluster's pods. Exit codes: 0 stopped, 1 failed, 2 wrong usage or configuration. */
+import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -12,6 +13,7 @@ import { type Credentials, IntentKeys, readCredentials, VerifierLink } from "./a
 import { CommandHook } from "./adapters/hook/command-hook.ts";
 import { KubernetesCluster } from "./adapters/kubernetes/kubernetes-cluster.ts";
 import { KubernetesRollouts } from "./adapters/kubernetes/kubernetes-rollouts.ts";
+import { Lease } from "./adapters/kubernetes/lease.ts";
 import { type ActuatorConfig, loadConfig } from "./config.ts";
 import { Actuator } from "./core/actuator.ts";
 import { ACTUATOR_FAILPOINTS, CLUSTER_FAILPOINTS, ROLLOUT_FAILPOINTS } from "./core/carry-out.ts";
@@ -44,6 +46,8 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
   if (!first) return;
   const { identity } = first;
   const log = openLog(config.log.level, "cluster" in identity ? { cluster: identity.cluster } : { nodeId: identity.nodeId });
+  const lease = leaseOf(config, log);
+  if (lease && !(await lease.acquire(signal))) return;
   const ledger = new FileLedger(config.stateDirectory, Date.now());
   const captures = openCaptures(config);
   let link = new VerifierLink(config.verifier.address, first);
@@ -103,10 +107,11 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
   };
   log.info({ version: VERSION }, "actuator started");
   try {
-    await runTasks({ resume, pull, expire }, signal);
+    await runTasks({ resume, pull, expire, ...(lease && { hold: (s: AbortSignal) => lease.hold(s) }) }, signal);
   } finally {
     link.close();
     ledger.close();
+    await lease?.release();
   }
 }
 
@@ -127,12 +132,26 @@ async function credentialsOf({ credentialDirectory, kubernetes }: ActuatorConfig
   return undefined;
 }
 
+/** Of several actuators of a cluster the one that holds it acts; the ledger is opened by that one alone. */
+function leaseOf({ kubernetes }: ActuatorConfig, log: Log): Lease | undefined {
+  if (kubernetes?.lease === undefined) return undefined;
+  const identity = `${hostname()}_${randomUUID()}`;
+  log.info({ lease: kubernetes.lease, identity }, "waiting for the Lease");
+  const onProblem = (error: unknown): void => log.warn({ err: error }, "the Lease cannot be asked for: trying again");
+  const { namespace, lease: name } = kubernetes;
+  return new Lease(apiOf(kubernetes), { namespace, name, identity, nowMs: () => performance.now(), wallMs: () => Date.now(), onProblem });
+}
+
+function apiOf({ apiServer, caFile, tokenFile }: NonNullable<ActuatorConfig["kubernetes"]>): ApiServer {
+  const url = apiServer ?? apiServerOfPod(process.env);
+  if (url === undefined) throw new Error("kubernetes: this is no pod of a cluster: name the apiServer");
+  return new ApiServer({ url, caFile, tokenFile });
+}
+
 function handsOf({ limits, docker, kubernetes }: ActuatorConfig, captures: CaptureFiles | undefined, log: Log): Hands {
   const local = { pauseMs: limits.pauseSeconds * 1000, hourlyPercent: limits.hourlyPercent, protect: limits.protect };
   if (!kubernetes) return new HostHands({ engine: new DockerEngine({ socketPath: docker.socket }), captures, limits: local });
-  const url = kubernetes.apiServer ?? apiServerOfPod(process.env);
-  if (url === undefined) throw new Error("kubernetes: this is no pod of a cluster: name the apiServer");
-  const api = new ApiServer({ url, caFile: kubernetes.caFile, tokenFile: kubernetes.tokenFile });
+  const api = apiOf(kubernetes);
   const cluster = new KubernetesCluster(api, hostname());
   const onUntold = (error: unknown): void => log.warn({ err: error }, "an Event cannot be written");
   return new ClusterHands({ cluster, rollouts: new KubernetesRollouts(api), limits: local, ownNamespace: kubernetes.namespace, onUntold });
