@@ -516,6 +516,10 @@ async function start(
           events,
           nowMs,
           currentNode,
+          configuration: (nodeId, containerId) => {
+            const state = sessions.get(nodeId)?.live.memory.containers.get(containerId);
+            return state && { of: state.configuration, inPod: state.identity.pod !== undefined };
+          },
           incidents,
           marks: () => response.standing(),
           withheld: (nodeId) => response.withholds(nodeId),

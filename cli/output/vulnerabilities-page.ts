@@ -8,7 +8,21 @@ import { age, toMs, trustWord, verdictWord } from "./words.ts";
 const MAX_ROWS = 100;
 
 export function listHeaders(wide: boolean): string[] {
-  return ["IMAGE", "CRIT", "HIGH", "MED", "LOW", "OTHER", "EXPLOITED", "EXCUSED", "CONTAINERS", "SCANNED", "NOT KNOWN", ...(wide ? ["CONFIG", "BASE"] : [])];
+  return [
+    "IMAGE",
+    "RISK",
+    "CRIT",
+    "HIGH",
+    "MED",
+    "LOW",
+    "OTHER",
+    "EXPLOITED",
+    "EXCUSED",
+    "CONTAINERS",
+    "SCANNED",
+    "NOT KNOWN",
+    ...(wide ? ["CONFIG", "BASE"] : []),
+  ];
 }
 
 export function listRow(image: ImageVulnerabilities, wide: boolean, nowMs: number): string[] {
@@ -16,7 +30,7 @@ export function listRow(image: ImageVulnerabilities, wide: boolean, nowMs: numbe
   const none = !isScanned(image) && image.reports.length === 0;
   const cells = [critical, high, medium, low, negligible + unknown, knownExploited, suppressed].map((count) => (none ? "?" : String(count)));
   return [
-    ...[nameOf(image), ...cells, String(image.containers), scanAge(image, nowMs)],
+    ...[nameOf(image), String(image.risk?.score ?? "?"), ...cells, String(image.containers), scanAge(image, nowMs)],
     image.unknowns.map(({ code }) => printable(code, 40)).join(", ") || "-",
     ...(wide ? [image.configDigest, printable(image.base, 80) || "-"] : []),
   ];
@@ -34,6 +48,7 @@ export function vulnerabilitiesPage({ image, vulnerabilities, moreVulnerabilitie
       ? `Base     the lowest ${image.baseLayers} layers are of ${printable(image.base, 120)}`
       : "Base     not known: no image that runs, nor policy, names it",
     ...runsLines(places, image.containers),
+    ...riskLines(image.risk),
   ];
   const shown = wide ? vulnerabilities : vulnerabilities.slice(0, MAX_ROWS);
   const more = vulnerabilities.length - shown.length + moreVulnerabilities;
@@ -67,6 +82,15 @@ function runsLines(places: readonly VulnerablePlace[], containers: number): stri
     ...(rest > 0 ? [`Runs     on ${rest} more nodes`] : []),
     ...(containers > places.length ? [`Runs     ${containers} containers in all`] : []),
   ];
+}
+
+function riskLines(risk: ImageVulnerabilities["risk"]): string[] {
+  if (!risk) return [];
+  const terms = risk.terms.map(
+    ({ name, figure, max, because }) =>
+      `         ${String(figure).padStart(2)} of ${String(max).padEnd(2)}  ${printable(name, 20).padEnd(15)}  ${printable(because, 300)}`,
+  );
+  return [`Risk     ${risk.score} of 100`, ...terms, ...(risk.remedy ? [`Do       ${printable(risk.remedy, 500)}`] : [])];
 }
 
 function vulnerabilityRow(found: Vulnerability, wide: boolean): string[] {
@@ -122,6 +146,13 @@ export function imageSummaryView(image: ImageVulnerabilities) {
     reports: reports.map(({ digest, format, tool, scan, findings, statements, packages, importedBy, createdAt, importedAt }) => ({
       ...{ digest, format, tool, scan, findings, statements, packages, importedBy, createdAt: iso(createdAt), importedAt: iso(importedAt) },
     })),
+    risk: image.risk
+      ? {
+          score: image.risk.score,
+          terms: image.risk.terms.map(({ name, figure, max, because }) => ({ name, figure, max, because })),
+          remedy: image.risk.remedy,
+        }
+      : null,
     unknowns: unknowns.map(({ code, detail }) => ({ code, detail })),
   };
 }

@@ -122,4 +122,5 @@ export const MIGRATIONS: readonly string[] = [
   -- What was over and not yet told as such ends by itself at its receivers.
   DELETE FROM alerts WHERE body ->> '$.openDriftIds' IS NOT NULL;
   `,
+  "CREATE INDEX workloads_by_image ON workloads (config_digest);",
 ];

@@ -2,9 +2,18 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
-import type { ImageVulnerabilitiesSchema, Query, VulnerabilityReportSchema, VulnerabilitySchema, VulnerablePlaceSchema } from "@hullmark/proto/v1/query";
+import type {
+  ImageVulnerabilitiesSchema,
+  Query,
+  RiskSchema,
+  VulnerabilityReportSchema,
+  VulnerabilitySchema,
+  VulnerablePlaceSchema,
+} from "@hullmark/proto/v1/query";
 import { isAttested } from "../../core/fleet/census.ts";
 import type { Fleet } from "../../core/fleet/fleet.ts";
+import { imageRisk, type Surroundings } from "../../core/risk/image-risk.ts";
+import type { Risk } from "../../core/risk/risk.ts";
 import type { ImageFinding, ImageOverview, Vouched, VulnerabilityOverview } from "../../core/vulnerabilities/index.ts";
 import type { ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { Store } from "../../ports/store.ts";
@@ -17,6 +26,9 @@ export interface VulnerabilityServices {
   readonly store: Pick<Store, "countWorkloads" | "readWorkloadsOf">;
   readonly fleet: Fleet;
   readonly currentNode: (row: NodeRow) => NodeRow;
+  /** What a container of a connected node runs with. */
+  readonly configuration: Surroundings["configuration"];
+  readonly nowMs: () => number;
 }
 
 const MAX_VULNERABILITIES = 5_000;
@@ -28,12 +40,20 @@ export function vulnerabilityQueries({
   store,
   fleet,
   currentNode,
+  configuration,
+  nowMs,
 }: VulnerabilityServices): Pick<ServiceImplementation<typeof Query>, "listVulnerabilities" | "getVulnerabilities"> {
+  const node = (id: string): NodeRow | undefined => {
+    const stored = fleet.get(id);
+    return stored && currentNode(stored);
+  };
+  /** @param rows containers that run it: of more the first {@link MAX_PLACES} count */
+  const image = (overview: ImageOverview, containers: number, rows: readonly WorkloadRow[]) =>
+    imageMessage(overview, containers, imageRisk(overview, rows, { node, configuration, nowMs }));
   const place = (row: WorkloadRow): MessageInitShape<typeof VulnerablePlaceSchema> => {
     const { containerId, containerName, workload, verdict } = row;
-    const stored = fleet.get(row.nodeId);
-    const node = stored && currentNode(stored);
-    const of = node && { nodeName: node.name, nodeTrust: node.trustLevel, nodeAttested: isAttested(node.verdict) };
+    const its = node(row.nodeId);
+    const of = its && { nodeName: its.name, nodeTrust: its.trustLevel, nodeAttested: isAttested(its.verdict) };
     return { ...of, containerId, containerName, workload, verdict };
   };
   return {
@@ -43,17 +63,18 @@ export function vulnerabilityQueries({
       const { byImage } = await store.countWorkloads();
       const numbered = vulnerabilities.all().map((overview, position) => ({ overview, position }));
       const { page, next } = cut(numbered.slice(Number(pageToken || 0)), rowsOf(pageSize), ({ position }) => String(position + 1));
+      const rows = await Promise.all(page.map(({ overview }) => store.readWorkloadsOf(overview.image.configDigest, MAX_PLACES)));
       return {
-        images: page.map(({ overview }) => imageMessage(overview, byImage[overview.image.configDigest] ?? 0)),
+        images: page.map(({ overview }, i) => image(overview, byImage[overview.image.configDigest] ?? 0, rows[i] ?? [])),
         nextPageToken: next,
       };
     },
-    async getVulnerabilities({ image }) {
-      const overview = vulnerabilities.of(imageNamed(images(), image));
+    async getVulnerabilities({ image: name }) {
+      const overview = vulnerabilities.of(imageNamed(images(), name));
       const { configDigest, history } = overview.image;
       const [{ byImage }, places] = await Promise.all([store.countWorkloads(), store.readWorkloadsOf(configDigest, MAX_PLACES)]);
       return {
-        image: imageMessage(overview, byImage[configDigest] ?? 0),
+        image: image(overview, byImage[configDigest] ?? 0, places),
         vulnerabilities: overview.findings
           .slice(0, MAX_VULNERABILITIES)
           .map((finding) => findingMessage(finding, history[finding.layerIndex]?.createdBy ?? "")),
@@ -64,15 +85,23 @@ export function vulnerabilityQueries({
   };
 }
 
-function imageMessage({ image, base, counts, reports, unknowns }: ImageOverview, containers: number): MessageInitShape<typeof ImageVulnerabilitiesSchema> {
+function imageMessage(
+  { image, base, counts, reports, unknowns }: ImageOverview,
+  containers: number,
+  risk: Risk,
+): MessageInitShape<typeof ImageVulnerabilitiesSchema> {
   const { configDigest, references } = image.row;
   return {
     ...{ configDigest, references: [...references], containers },
-    counts: { ...counts },
+    ...{ counts: { ...counts }, risk: riskMessage(risk) },
     reports: reports.map(reportMessage),
     unknowns: unknowns.map(({ code, detail }) => ({ code, detail })),
     ...{ baseLayers: base?.layers ?? 0, base: base?.name ?? "" },
   };
+}
+
+function riskMessage({ score, terms, remedy }: Risk): MessageInitShape<typeof RiskSchema> {
+  return { score, terms: terms.map((term) => ({ ...term })), remedy };
 }
 
 function reportMessage(report: Vouched): MessageInitShape<typeof VulnerabilityReportSchema> {

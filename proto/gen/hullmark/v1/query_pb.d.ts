@@ -3057,6 +3057,11 @@ export declare type ImageVulnerabilities = Message<"hullmark.v1.ImageVulnerabili
    * @generated from field: string base = 8;
    */
   base: string;
+
+  /**
+   * @generated from field: hullmark.v1.Risk risk = 9;
+   */
+  risk?: Risk | undefined;
 };
 
 /**
@@ -3064,6 +3069,73 @@ export declare type ImageVulnerabilities = Message<"hullmark.v1.ImageVulnerabili
  * Use `create(ImageVulnerabilitiesSchema)` to create a new message.
  */
 export declare const ImageVulnerabilitiesSchema: GenMessage<ImageVulnerabilities>;
+
+/**
+ * How pressing it is to look after an image that runs (docs/risk.md).
+ *
+ * @generated from message hullmark.v1.Risk
+ */
+export declare type Risk = Message<"hullmark.v1.Risk"> & {
+  /**
+   * 0 to 100: the sum of the figures.
+   *
+   * @generated from field: uint32 score = 1;
+   */
+  score: number;
+
+  /**
+   * @generated from field: repeated hullmark.v1.RiskTerm terms = 2;
+   */
+  terms: RiskTerm[];
+
+  /**
+   * What lowers it most, in one line; empty where nothing would.
+   *
+   * @generated from field: string remedy = 3;
+   */
+  remedy: string;
+};
+
+/**
+ * Describes the message hullmark.v1.Risk.
+ * Use `create(RiskSchema)` to create a new message.
+ */
+export declare const RiskSchema: GenMessage<Risk>;
+
+/**
+ * @generated from message hullmark.v1.RiskTerm
+ */
+export declare type RiskTerm = Message<"hullmark.v1.RiskTerm"> & {
+  /**
+   * `vulnerabilities`, `scan`, `exposure`, `provenance`, `drift`, `node`
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: uint32 figure = 2;
+   */
+  figure: number;
+
+  /**
+   * The most that it can be.
+   *
+   * @generated from field: uint32 max = 3;
+   */
+  max: number;
+
+  /**
+   * @generated from field: string because = 4;
+   */
+  because: string;
+};
+
+/**
+ * Describes the message hullmark.v1.RiskTerm.
+ * Use `create(RiskTermSchema)` to create a new message.
+ */
+export declare const RiskTermSchema: GenMessage<RiskTerm>;
 
 /**
  * @generated from message hullmark.v1.VulnerabilityCounts
