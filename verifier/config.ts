@@ -5,6 +5,7 @@ import { hostPort, parseConfigFile, readConfigFile } from "@hullmark/daemon";
 import * as z from "zod";
 import { tokenUriProblem } from "./adapters/pkcs11/index.ts";
 import { REGION_PATTERN } from "./core/enrolment/peer-identity.ts";
+import { environmentName, httpUrl, label, secretFileName } from "./core/policy/fields.ts";
 
 /** Kubernetes allows service accounts a subdomain: dots too. */
 const subdomain = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, "want a name as Kubernetes has them");
@@ -13,6 +14,21 @@ const hex64 = z.string().regex(/^[0-9a-f]{64}$/, "want 64 lower-case hex digits"
 const registryHost = z.string().regex(/^[A-Za-z0-9.-]{1,253}(?::\d{1,5})?$/, "want host or host:port");
 
 const hostGlob = z.string().regex(/^[A-Za-z0-9.*?:[\]-]{1,300}$/, "want host or host:port, with * and ? as wildcards");
+
+const secretSource = z.union([z.strictObject({ fromEnv: environmentName }), z.strictObject({ fromFile: secretFileName })]);
+const heartbeatKeys = {
+  name: label,
+  everySeconds: z.int().min(5).max(3600).default(60),
+  timeoutSeconds: z.int().min(1).max(60).default(10),
+  caFile: z.string().min(1).optional(),
+};
+const heartbeat = z.discriminatedUnion("type", [
+  z.strictObject({
+    ...{ type: z.literal("alertmanager"), ...heartbeatKeys, url: httpUrl },
+    headers: z.record(z.string(), z.union([z.strictObject({ value: z.string().max(4096) }), secretSource])).default({}),
+  }),
+  z.strictObject({ type: z.literal("ping"), ...heartbeatKeys, url: z.union([httpUrl, secretSource]), method: z.enum(["GET", "POST"]).default("POST") }),
+]);
 
 const ConfigSchema = z.strictObject({
   stateDirectory: z.string().startsWith("/", "want an absolute path"),
@@ -138,6 +154,11 @@ const ConfigSchema = z.strictObject({
     .prefault({}),
   externalUrl: z.url().optional(),
   alertSecretsDirectory: z.string().min(1).default("/etc/hullmark/alert-secrets"),
+  heartbeats: z
+    .array(heartbeat)
+    .max(8)
+    .refine((all) => new Set(all.map(({ name }) => name)).size === all.length, "two heartbeats have one name")
+    .default([]),
   logging: z.strictObject({ level: z.enum(["trace", "debug", "info", "warn", "error"]).default("info") }).prefault({}),
   drainSeconds: z.int().min(1).max(120).default(10),
 });
@@ -161,6 +182,7 @@ export function loadConfig(file: string): VerifierConfig {
       ...(registries.dockerConfigFile !== undefined && { dockerConfigFile: at(registries.dockerConfigFile) }),
     },
     alertSecretsDirectory: at(config.alertSecretsDirectory),
+    heartbeats: config.heartbeats.map((each) => (each.caFile === undefined ? each : { ...each, caFile: at(each.caFile) })),
     log: { ...log, ...(log.keyFile !== undefined && { keyFile: at(log.keyFile) }) },
   };
 }

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { dieAt, splitHostPort, VERSION } from "@hullmark/daemon";
 import type { CallContext, RpcError } from "@hullmark/proto/rpc";
 import type { Logger } from "pino";
-import { notifierFor, REFRESH_INTERVAL_MS } from "./adapters/alert-http/index.ts";
+import { heartbeatFor, notifierFor, REFRESH_INTERVAL_MS } from "./adapters/alert-http/index.ts";
 import { syslogNotifier } from "./adapters/alert-syslog/index.ts";
 import { EarKeys } from "./adapters/ear-keys/index.ts";
 import { KubernetesTokenReviewer } from "./adapters/kubernetes/index.ts";
@@ -54,6 +54,7 @@ import { enrolmentRecords } from "./core/fleet/enrolment-records.ts";
 import { EventBus } from "./core/fleet/events.ts";
 import { Fleet } from "./core/fleet/fleet.ts";
 import { Health } from "./core/fleet/health.ts";
+import { startHeartbeats } from "./core/fleet/heartbeats.ts";
 import { HistoryKeeper } from "./core/fleet/history-keeper.ts";
 import { entry } from "./core/fleet/log-facts.ts";
 import { PolicyHolder } from "./core/fleet/policy-holder.ts";
@@ -76,6 +77,7 @@ import { reachListeners } from "./listeners.ts";
 import { caKey, earKey, keyToken, nonceKey, noteKey } from "./own-keys.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
+import type { Heartbeat } from "./ports/heartbeat.ts";
 import type { Registry } from "./ports/registry.ts";
 import type { DriftRow } from "./ports/rows.ts";
 import {
@@ -133,6 +135,7 @@ async function start(
   stack: AsyncDisposableStack,
 ): Promise<Omit<RunningVerifier, "stop">> {
   const nowMs = (): number => clock.nowMs();
+  const heartbeats = heartbeatsOf({ config, environment });
   makeStateDirectory(config.stateDirectory);
   const token = keyToken(config, environment, logger);
   if (token) stack.defer(() => token.close());
@@ -439,6 +442,8 @@ async function start(
   await response.reconsider();
   await writeFiles();
   started = true;
+  const onSilent = (heartbeat: string, error: unknown): void => logger.warn({ heartbeat, err: error }, "a heartbeat was not taken, or withheld: not ready");
+  stack.defer(startHeartbeats(heartbeats, { clock, onSilent, ready: () => readiness().ready }));
   if (pods) {
     const stopFollowing = new AbortController();
     const following = pods.view.run(stopFollowing.signal);
@@ -598,6 +603,12 @@ async function start(
     }
     return { delivered, failed };
   }
+}
+
+function heartbeatsOf({ config, environment }: Pick<VerifierOptions, "config" | "environment">): Heartbeat[] {
+  const { verifierId, region, externalUrl, alertSecretsDirectory: secretsDirectory } = config;
+  const surroundings = { ...{ environment, verifierId, region, externalUrl, secretsDirectory }, readFile: (path: string) => readFileSync(path, "utf8") };
+  return config.heartbeats.map((each) => heartbeatFor(each, surroundings));
 }
 
 /** What is named here at all is meant, wherever it lies. */

@@ -18,8 +18,11 @@ export class VerifierProcess {
   /** By what signal the last one ended. */
   died: Promise<NodeJS.Signals | null> = Promise.resolve(null);
 
+  readonly #environment: NodeJS.ProcessEnv;
+
   /** @param policy YAML @param more lines of configuration */
-  constructor(policy: string, more = "") {
+  constructor(policy: string, more = "", environment: NodeJS.ProcessEnv = {}) {
+    this.#environment = { ...process.env, ...environment };
     const listen = `{ main: "127.0.0.1:0", enrolment: "127.0.0.1:0", http: "127.0.0.1:0" }`;
     const enrolment = "{ mode: tofu, acceptWithoutCertificate: true }";
     const settings = `stateDirectory: ${this.directory}/state\nverifierId: v1\nlisten: ${listen}\nenrolment: ${enrolment}\npolicyFile: policy.yaml\n`;
@@ -29,7 +32,7 @@ export class VerifierProcess {
 
   /** Resolves when it is ready. @param failpoint at which it kills itself */
   async start(failpoint?: string): Promise<void> {
-    const env = { ...process.env, ...(failpoint !== undefined && { HULLMARK_FAILPOINT: failpoint }) };
+    const env = { ...this.#environment, ...(failpoint !== undefined && { HULLMARK_FAILPOINT: failpoint }) };
     const child = spawn(process.execPath, [MAIN, "--config", join(this.directory, "v.yaml")], { stdio: ["ignore", "pipe", "inherit"], env });
     this.#child = child;
     this.died = new Promise((resolve) => child.once("exit", (_code, signal) => resolve(signal)));

@@ -1,4 +1,4 @@
-/** One bounded POST that follows no redirect: what the notifiers that speak HTTP have in common. */
+/** One bounded request, a POST unless it says otherwise, that follows no redirect: what the notifiers that speak HTTP have in common. */
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import { NotifierError } from "../../ports/notifier.ts";
@@ -8,6 +8,8 @@ const SHOWN_RESPONSE_CHARACTERS = 200;
 
 export interface HttpPost {
   readonly url: string;
+  /** Left out: POST. With GET the body is empty. */
+  readonly method?: "GET" | "POST";
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
   /** For the whole exchange, name look-up included. */
@@ -41,7 +43,12 @@ export async function httpPost(post: HttpPost, signal: AbortSignal): Promise<str
 function exchange(post: HttpPost, signal: AbortSignal): Promise<{ status: number; retryAfter: string | undefined; text: string }> {
   const body = Buffer.from(post.body);
   return new Promise((resolve, reject) => {
-    const options = { method: "POST", signal, headers: { ...post.headers, "content-length": body.length }, ...(post.ca === undefined ? {} : { ca: post.ca }) };
+    const options = {
+      method: post.method ?? "POST",
+      signal,
+      headers: { ...post.headers, "content-length": body.length },
+      ...(post.ca === undefined ? {} : { ca: post.ca }),
+    };
     const request = (post.url.startsWith("https:") ? httpsRequest : httpRequest)(post.url, options, (response) => {
       const chunks: Buffer[] = [];
       let length = 0;

@@ -1,13 +1,15 @@
 /** Alert routes that speak HTTP. */
-import type { AlertRoute, HeaderValue, SyslogRoute } from "../../core/policy/types.ts";
+import type { AlertRoute, SyslogRoute } from "../../core/policy/types.ts";
 import type { Notifier } from "../../ports/notifier.ts";
 import { alertmanagerNotifier } from "./alertmanager.ts";
+import { headersOf } from "./headers.ts";
 import { pagerdutyNotifier } from "./pagerduty.ts";
 import { type Secret, type SecretPlaces, secretOf } from "./secrets.ts";
 import { slackNotifier } from "./slack.ts";
 import { webhookNotifier } from "./webhook.ts";
 
 export * from "./alertmanager.ts";
+export * from "./heartbeat.ts";
 export * from "./pagerduty.ts";
 export * from "./slack.ts";
 export * from "./webhook.ts";
@@ -28,7 +30,7 @@ export function notifierFor(route: Exclude<AlertRoute, SyslogRoute>, surrounding
     timeoutMs: route.timeoutSeconds * 1000,
     ca: route.caFile === undefined ? undefined : surroundings.readFile(route.caFile),
   };
-  const secret = (from: Parameters<typeof secretOf>[0]): Secret => secretOf(from, route.name, surroundings);
+  const secret = (from: Parameters<typeof secretOf>[0]): Secret => secretOf(from, `alert route ${route.name}`, surroundings);
   switch (route.type) {
     case "alertmanager":
       return alertmanagerNotifier({ ...common, url: route.url, headers: headersOf(route.headers, secret), externalUrl });
@@ -42,13 +44,4 @@ export function notifierFor(route: Exclude<AlertRoute, SyslogRoute>, surrounding
     case "slack":
       return slackNotifier({ ...common, webhookUrl: secret(route.webhookUrl), externalUrl });
   }
-}
-
-function headersOf(headers: Readonly<Record<string, HeaderValue>>, secret: (from: Exclude<HeaderValue, { readonly value: string }>) => Secret) {
-  const sources = Object.entries(headers).map(([name, header]): [string, Secret] => [
-    name,
-    "value" in header ? () => Promise.resolve(header.value) : secret(header),
-  ]);
-  return async (): Promise<Readonly<Record<string, string>>> =>
-    Object.fromEntries(await Promise.all(sources.map(async ([name, value]): Promise<[string, string]> => [name, await value()])));
 }

@@ -16,11 +16,11 @@ export interface SecretPlaces {
 /** Blank space around it is dropped. Rejects with NotifierError NOTIFY_SECRET, which never holds any of it. */
 export type Secret = () => Promise<string>;
 
-/** @throws Error where the variable is not set: that cannot change while the process runs */
-export function secretOf(source: SecretSource, route: string, { environment, secretsDirectory }: SecretPlaces): Secret {
+/** @param whose it is, for the error @throws Error where the variable is not set: that cannot change while the process runs */
+export function secretOf(source: SecretSource, whose: string, { environment, secretsDirectory }: SecretPlaces): Secret {
   if ("fromFile" in source) return () => readSecret(secretsDirectory, source.fromFile);
   const value = environment[source.fromEnv];
-  if (value === undefined || value === "") throw new Error(`alert route ${route}: environment variable ${source.fromEnv} is not set`);
+  if (value === undefined || value === "") throw new Error(`${whose}: environment variable ${source.fromEnv} is not set`);
   return () => Promise.resolve(value);
 }
 

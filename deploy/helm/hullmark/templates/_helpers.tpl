@@ -128,6 +128,9 @@ registries:
 keys:
   pkcs11: {{ printf "%s&pin-source=file:/etc/hullmark/pkcs11/pin" . | quote }}
 {{- end }}
+{{- with .Values.verifier.heartbeats }}
+heartbeats: {{ toJson . }}
+{{- end }}
 {{- with .Values.verifier.externalUrl }}
 externalUrl: {{ . | quote }}
 {{- end }}
