@@ -26,7 +26,7 @@ export interface CheckedIntent {
   readonly node: MarkedNode | undefined;
   /** Of an eviction, and of a rollback in a cluster, alone. */
   readonly pod: PodTarget | undefined;
-  /** Of a rollback in a cluster alone. */
+  /** Of a rollback in a cluster, and of a halt, which names no revision, alone. */
   readonly rollout: RolloutTarget | undefined;
   readonly owners: readonly string[];
   readonly expiresAtMs: number;
@@ -40,7 +40,7 @@ export type IntentCheck =
   | { readonly ok: false; readonly reason: IntentRefusal; readonly id: string | undefined };
 
 const NODE_KINDS: ReadonlySet<ActionKind> = new Set([ActionKind.STOP, ActionKind.RECREATE, ActionKind.ROLLBACK, ActionKind.MARK_NODE, ActionKind.LIFT_NODE]);
-const CLUSTER_KINDS: ReadonlySet<ActionKind> = new Set([ActionKind.EVICT, ActionKind.ROLLBACK]);
+const CLUSTER_KINDS: ReadonlySet<ActionKind> = new Set([ActionKind.EVICT, ActionKind.ROLLBACK, ActionKind.HALT]);
 /** As Kubernetes has them: of a namespace or container, of a pod or node. */
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const SUBDOMAIN = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
@@ -125,10 +125,11 @@ function isPodWhole({ cluster, podNamespace, podName, podUid, podContainer, podN
   );
 }
 
-/** A rollback in a cluster names what made the pod, and revisions to go back to; nothing else names any. */
+/** A rollback in a cluster names what made the pod, and revisions to go back to; a halt the former; nothing else names any. */
 function isRolloutWhole({ kind, cluster, podOwner, revisions }: Intent): boolean {
-  if (kind !== ActionKind.ROLLBACK || cluster === "") return podOwner === undefined && revisions.length === 0;
+  if ((kind !== ActionKind.ROLLBACK && kind !== ActionKind.HALT) || cluster === "") return podOwner === undefined && revisions.length === 0;
   if (!podOwner || !OWNER_KINDS.has(podOwner.kind) || !SUBDOMAIN.test(podOwner.name) || !UID.test(podOwner.uid)) return false;
+  if (kind === ActionKind.HALT) return revisions.length === 0;
   if (revisions.length > MAX_REVISIONS || !areDistinct(revisions.map(({ name }) => name))) return false;
   return revisions.every(
     ({ name, images }) =>

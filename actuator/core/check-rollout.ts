@@ -1,4 +1,4 @@
-/** Whether what makes a pod may be rolled back, and to which revision: what no verifier can overrule. Pure. */
+/** Whether what makes a pod may be rolled back, and to which revision, or halted: what no verifier can overrule. Pure. */
 import { isDeepStrictEqual } from "node:util";
 import type { ClusterPod } from "../ports/cluster.ts";
 import type { GitOpsOwner, PodTemplate, Revision, RolloutTarget, VerifiedRevision, Workload } from "../ports/rollouts.ts";
@@ -8,6 +8,8 @@ import { gitOpsOwner } from "./gitops.ts";
 export type RolloutRefusal =
   | "other-owner"
   | "rollback-never"
+  | "halt-never"
+  | "not-scalable"
   | "owned-by-controller"
   | "owned-by-argocd"
   | "owned-by-flux"
@@ -25,8 +27,9 @@ export interface RolloutFacts {
   readonly revisions: readonly Revision[];
 }
 
-/** Whoever deploys it may forbid that it is rolled back; no verifier overrules that. */
+/** Whoever deploys it may forbid that it is rolled back, or halted; no verifier overrules that. */
 const ROLLBACK_MARK = "hullmark.dev/rollback";
+const HALT_MARK = "hullmark.dev/halt";
 
 export interface Chosen {
   readonly revision: Revision;
@@ -45,16 +48,12 @@ export function chooseRevision(
   { workload, present, revisions }: RolloutFacts,
 ): RolloutRefusal | Chosen {
   if (pod.controllerUid !== target.owner.uid || !workload) return "other-owner";
-  if ([pod.labels, workload.labels, workload.annotations].some((marks) => marks[ROLLBACK_MARK] === "never")) return "rollback-never";
-  if (workload.controller !== undefined) return "owned-by-controller";
-  const owner = gitOpsOwner(workload);
-  if (owner && !owners.includes(owner.tool)) return `owned-by-${owner.tool}`;
+  if (isForbidden(ROLLBACK_MARK, pod, workload)) return "rollback-never";
   if (workload.paused) return "paused-rollout";
-  // It would run nothing: what is wanted is for people to say.
-  if (workload.replicas === 0) return "no-replicas";
   if (workload.byHand) return "on-delete";
-  // Somebody rolls out another one already, which nobody has judged.
-  if (present?.ownerUid !== workload.uid || !isDeepStrictEqual(present.template, workload.template)) return "other-rollout";
+  const owner = gitOpsOwner(workload);
+  const refusal = refuseChange(workload, owners, present);
+  if (refusal || !present) return refusal ?? "other-rollout";
   const usable = revisions.flatMap((revision): Chosen[] => {
     const verified = target.revisions.find(({ name }) => name === revision.name);
     if (!verified || revision.ownerUid !== workload.uid || revision.name === present.name) return [];
@@ -63,6 +62,34 @@ export function chooseRevision(
     return template && !isDeepStrictEqual(template, workload.template) ? [{ revision, template, pause: owner }] : [];
   });
   return usable.toSorted((a, b) => b.revision.number - a.revision.number)[0] ?? "no-earlier-revision";
+}
+
+/** Whether the pod's workload may be scaled to none. @param present the revision that the pod was made of */
+export function refuseHalt(
+  target: RolloutTarget,
+  pod: ClusterPod,
+  owners: readonly string[],
+  { workload, present }: Pick<RolloutFacts, "workload" | "present">,
+): RolloutRefusal | undefined {
+  if (pod.controllerUid !== target.owner.uid || !workload) return "other-owner";
+  if (isForbidden(HALT_MARK, pod, workload)) return "halt-never";
+  // It has a pod for each node, and no number of them.
+  if (workload.kind === "DaemonSet") return "not-scalable";
+  return refuseChange(workload, owners, present);
+}
+
+function isForbidden(mark: string, pod: ClusterPod, { labels, annotations }: Workload): boolean {
+  return [pod.labels, labels, annotations].some((marks) => marks[mark] === "never");
+}
+
+function refuseChange(workload: Workload, owners: readonly string[], present: Revision | undefined): RolloutRefusal | undefined {
+  if (workload.controller !== undefined) return "owned-by-controller";
+  const owner = gitOpsOwner(workload);
+  if (owner && !owners.includes(owner.tool)) return `owned-by-${owner.tool}`;
+  // It would run nothing: what is wanted is for people to say.
+  if (workload.replicas === 0) return "no-replicas";
+  // Somebody rolls out another one already, which nobody has judged.
+  return present?.ownerUid === workload.uid && isDeepStrictEqual(present.template, workload.template) ? undefined : "other-rollout";
 }
 
 /**

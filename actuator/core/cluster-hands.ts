@@ -59,15 +59,16 @@ export class ClusterHands implements Hands {
 
   /** Whoever deploys should know why what is not trusted runs on. */
   async #tellRefusal(
-    { id: intentId, actionId, pod }: CheckedIntent,
+    { id: intentId, actionId, pod, rollout }: CheckedIntent,
     found: ClusterPod | undefined,
     reason: string,
     detail: string,
     atMs: number,
   ): Promise<void> {
     if (!pod || found?.uid !== pod.uid) return;
-    const words = `is of an image that is not trusted, and is not rolled back: ${reason}${detail && `: ${detail}`}`;
-    await this.#tell({ intentId, actionId }, pod, "RollbackRefused", words, atMs);
+    const halt = rollout?.revisions.length === 0;
+    const words = `is of an image that is not trusted, and is not ${halt ? "halted" : "rolled back"}: ${reason}${detail && `: ${detail}`}`;
+    await this.#tell({ intentId, actionId }, pod, halt ? "HaltRefused" : "RollbackRefused", words, atMs);
   }
 
   async carryOut(entry: LedgerEntry, nowMs: number, passing: (point: ActuatorFailpoint) => void): Promise<Settled | Waiting> {
@@ -92,8 +93,13 @@ export class ClusterHands implements Hands {
     const tell = (reason: PodEvent["reason"], note: string): Promise<void> => this.#tell(entry, pod, reason, note, nowMs);
     const result = await this.#rollouts.step(entry, pod, nowMs, tell, passing);
     if ("waitsFor" in result) return result;
-    if (result.outcome === Outcome.DONE) await tell("RolledBack", `ran an image that is not trusted: ${result.detail}`);
-    else await tell("RollbackFailed", `was not rolled back: ${result.reason}${result.detail && `: ${result.detail}`}`);
+    const halt = entry.rollout?.revisions.length === 0;
+    if (result.outcome === Outcome.DONE) await tell(halt ? "Halted" : "RolledBack", `ran an image that is not trusted: ${result.detail}`);
+    else
+      await tell(
+        halt ? "HaltFailed" : "RollbackFailed",
+        `was not ${halt ? "halted" : "rolled back"}: ${result.reason}${result.detail && `: ${result.detail}`}`,
+      );
     return result;
   }
 
@@ -135,7 +141,14 @@ export class ClusterHands implements Hands {
   }
 }
 
-const WARNINGS: ReadonlySet<PodEvent["reason"]> = new Set(["EvictionWaits", "EvictionFailed", "RollbackFailed", "RollbackRefused"]);
+const WARNINGS: ReadonlySet<PodEvent["reason"]> = new Set([
+  "EvictionWaits",
+  "EvictionFailed",
+  "RollbackFailed",
+  "RollbackRefused",
+  "HaltFailed",
+  "HaltRefused",
+]);
 const DONE: Settled = { outcome: Outcome.DONE, reason: "", detail: "", newContainerId: "" };
 
 function failed(reason: string, detail: string): Settled {

@@ -1,5 +1,5 @@
 /**
- * Rolls what makes a pod back to an earlier revision, and is done when all its pods are of that one and available. Nothing is waited for here, as with evictions.
+ * Rolls what makes a pod back to an earlier revision, and is done when all its pods are of that one and available; or scales it to none. Nothing is waited for here, as with evictions.
  * Which revision was gone back to, and for which intent, is in an annotation of the workload, written with its template: a restart, and another actuator, goes on from that.
  */
 
@@ -8,11 +8,11 @@ import { Outcome } from "@hullmark/proto/v1/response";
 import type { Cluster, ClusterPod, PodEvent, PodTarget } from "../ports/cluster.ts";
 import { EngineError } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
-import { ROLLBACK_ANNOTATION, type Rollouts, type RolloutTarget, type Workload } from "../ports/rollouts.ts";
+import { HALT_ANNOTATION, ROLLBACK_ANNOTATION, type Rollouts, type RolloutTarget, type Workload } from "../ports/rollouts.ts";
 import type { ActuatorFailpoint } from "./carry-out.ts";
 import type { CheckedIntent } from "./check-intent.ts";
 import { otherPod } from "./check-pod.ts";
-import { type Chosen, chooseRevision, pinned, type RolloutRefusal } from "./check-rollout.ts";
+import { type Chosen, chooseRevision, pinned, type RolloutRefusal, refuseHalt } from "./check-rollout.ts";
 import { gitOpsOwner, nameOfOwner } from "./gitops.ts";
 import type { LocalLimits, Waiting } from "./hands.ts";
 
@@ -33,6 +33,9 @@ export interface Refused {
   readonly detail: string;
 }
 
+/** What is to be done: undefined a halt. */
+type Fit = { readonly workload: Workload } & (Chosen | { readonly revision: undefined; readonly pause: Chosen["pause"] });
+
 type Asked = Pick<CheckedIntent, "pod" | "containerId" | "rollout" | "owners">;
 
 export class RolloutHands {
@@ -43,7 +46,7 @@ export class RolloutHands {
   }
 
   /** @param found the pod of the name that the intent says @throws EngineError ENGINE_UNREACHABLE */
-  async choose(asked: Asked, found: ClusterPod | undefined): Promise<Refused | (Chosen & { readonly workload: Workload })> {
+  async choose(asked: Asked, found: ClusterPod | undefined): Promise<Refused | Fit> {
     const { limits, ownNamespace } = this.#services;
     const other = otherPod(asked, found, limits, ownNamespace);
     if (other || !asked.pod || !asked.rollout || !found) return { refusal: other ?? "gone", detail: "" };
@@ -55,18 +58,17 @@ export class RolloutHands {
     }
   }
 
-  async #choose(
-    pod: PodTarget,
-    target: RolloutTarget,
-    owners: readonly string[],
-    found: ClusterPod,
-  ): Promise<Refused | (Chosen & { readonly workload: Workload })> {
+  async #choose(pod: PodTarget, target: RolloutTarget, owners: readonly string[], found: ClusterPod): Promise<Refused | Fit> {
     const { rollouts } = this.#services;
     const workload = await rollouts.find(pod.namespace, target.owner);
     if (!workload) return { refusal: "other-owner", detail: "" };
     const look = (name: string) => rollouts.revision(pod.namespace, workload.kind, name);
     const [present, ...revisions] = await Promise.all([look(presentRevision(target, found, workload)), ...target.revisions.map(({ name }) => look(name))]);
     const facts = { workload, present, revisions: revisions.filter((each) => each !== undefined) };
+    if (target.revisions.length === 0) {
+      const refusal = refuseHalt(target, found, owners, facts);
+      return refusal ? { refusal, detail: await this.#detailOf(refusal, workload) } : { revision: undefined, pause: gitOpsOwner(workload), workload };
+    }
     const chosen = chooseRevision(target, found, pod.container, pod.imageDigests, owners, facts);
     return typeof chosen === "string" ? { refusal: chosen, detail: await this.#detailOf(chosen, workload) } : { ...chosen, workload };
   }
@@ -86,20 +88,26 @@ export class RolloutHands {
     if (!rollout) return failed("engine", "the ledger names no workload");
     const workload = await rollouts.find(pod.namespace, rollout.owner).catch(refusedByServer);
     if (workload instanceof EngineError) return failed("engine", workload.message);
-    const [by, revision = ""] = workload?.annotations[ROLLBACK_ANNOTATION]?.split("/") ?? [];
-    if (workload && by === intentId) return await this.#follow(entry, rollout, workload, revision, nowMs);
+    if (workload) {
+      const [by, revision = ""] = workload.annotations[ROLLBACK_ANNOTATION]?.split("/") ?? [];
+      if (by === intentId) return await this.#follow(entry, rollout, workload, revision, nowMs);
+      if (workload.annotations[HALT_ANNOTATION]?.startsWith(`${intentId}/`)) return followHalt(entry, workload, nowMs);
+    }
     if (nowMs >= entry.expiresAtMs) return failed("expired", "the API server did not let it be asked in time");
     const chosen = await this.choose({ pod, rollout, containerId: entry.containerId, owners: entry.owners ?? [] }, await cluster.find(pod));
     if ("refusal" in chosen) return { outcome: Outcome.REFUSED, reason: chosen.refusal, detail: chosen.detail.slice(0, MAX_DETAIL_CHARS), newContainerId: "" };
-    await tell("RollingBack", `its ${nameOf(chosen.workload)} is rolled back to ${chosen.revision.name}`);
+    const what = chosen.revision ? said(chosen.workload, chosen.revision.name) : saidOfHalt(chosen.workload);
+    await tell(chosen.revision ? "RollingBack" : "Halting", `is of an image that is not trusted: ${what}`);
     passing("rolling-back");
     const unpaused = chosen.pause && (await rollouts.pause(chosen.pause).catch(refusedByServer));
     passing("paused");
     if (unpaused) return failed("engine", unpaused.message);
-    const refused = await rollouts.apply(chosen.workload, chosen.template, `${intentId}/${chosen.revision.name}`).catch(refusedByServer);
+    const changed = chosen.revision
+      ? rollouts.apply(chosen.workload, chosen.template, `${intentId}/${chosen.revision.name}`)
+      : rollouts.halt(chosen.workload, `${intentId}/${chosen.workload.replicas}`);
+    const refused = await changed.catch(refusedByServer);
     passing("rolled-back");
-    if (refused instanceof EngineError) return failed("engine", refused.message);
-    return { waitsFor: "rolling-out", detail: said(chosen.workload, chosen.revision.name) };
+    return refused instanceof EngineError ? failed("engine", refused.message) : { waitsFor: "rolling-out", detail: what };
   }
 
   async #follow({ receivedAtMs }: LedgerEntry, target: RolloutTarget, workload: Workload, name: string, nowMs: number): Promise<Settled | Waiting> {
@@ -115,6 +123,13 @@ export class RolloutHands {
   }
 }
 
+function followHalt({ receivedAtMs }: LedgerEntry, workload: Workload, nowMs: number): Settled | Waiting {
+  if (workload.replicas > 0) return failed("other-rollout", "somebody has scaled it since");
+  if (workload.present === 0) return { outcome: Outcome.DONE, reason: "", detail: `${saidOfHalt(workload)}${paused(workload)}`, newContainerId: "" };
+  if (nowMs - receivedAtMs > ROLLOUT_MS) return failed("not-progressing", `${saidOfHalt(workload)}, which takes longer than 30 minutes`);
+  return { waitsFor: "rolling-out", detail: saidOfHalt(workload) };
+}
+
 export type Tell = (reason: PodEvent["reason"], note: string) => Promise<void>;
 
 function nameOf({ kind, name }: Workload): string {
@@ -123,6 +138,10 @@ function nameOf({ kind, name }: Workload): string {
 
 function said(workload: Workload, revision: string): string {
   return `${nameOf(workload)} back to ${revision}`;
+}
+
+function saidOfHalt(workload: Workload): string {
+  return `${nameOf(workload)} to no pods`;
 }
 
 /** Nobody but people takes that back. */

@@ -41,7 +41,19 @@ export interface PodEvent {
   readonly actionId: string;
   readonly pod: PodTarget;
   /** UpperCamelCase: one Event an intent and reason. */
-  readonly reason: "Evicting" | "EvictionWaits" | "Evicted" | "EvictionFailed" | "RollingBack" | "RolledBack" | "RollbackFailed" | "RollbackRefused";
+  readonly reason:
+    | "Evicting"
+    | "EvictionWaits"
+    | "Evicted"
+    | "EvictionFailed"
+    | "RollingBack"
+    | "RolledBack"
+    | "RollbackFailed"
+    | "RollbackRefused"
+    | "Halting"
+    | "Halted"
+    | "HaltFailed"
+    | "HaltRefused";
   readonly note: string;
   readonly warning: boolean;
   readonly atMs: number;

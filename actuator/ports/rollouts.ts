@@ -4,6 +4,7 @@
 export interface RolloutTarget {
   /** Controller of the pod that has drifted, as the pod has it. */
   readonly owner: PodOwner;
+  /** None: it is to be scaled to none. */
   readonly revisions: readonly VerifiedRevision[];
 }
 
@@ -55,6 +56,8 @@ export interface Workload {
   readonly controller: string | undefined;
   /** Pods that are wanted. */
   readonly replicas: number;
+  /** Pods that are there. */
+  readonly present: number;
   readonly paused: boolean;
   /** Another template is not rolled out to all pods by itself: strategy OnDelete, or a partition. */
   readonly byHand: boolean;
@@ -83,6 +86,9 @@ export interface Revision {
 /** The annotation of a workload that {@link Rollouts.apply} sets. */
 export const ROLLBACK_ANNOTATION = "hullmark.dev/rolled-back";
 
+/** The annotation of a workload that {@link Rollouts.halt} sets: intent, and how many pods were wanted before. */
+export const HALT_ANNOTATION = "hullmark.dev/halted";
+
 export interface Rollouts {
   /** What stands over a pod by its controller: each is looked up by name and must have the uid. undefined: there is none. */
   find(namespace: string, owner: PodOwner): Promise<Workload | undefined>;
@@ -90,6 +96,8 @@ export interface Rollouts {
   revision(namespace: string, kind: WorkloadKind, name: string): Promise<Revision | undefined>;
   /** Puts the template in, and nothing else but the annotation, on the condition that uid and resourceVersion are still those. @throws EngineError ENGINE_UNREACHABLE also where they are not */
   apply(workload: Workload, template: PodTemplate, annotation: string): Promise<void>;
+  /** Scales it to none, under the same condition. */
+  halt(workload: Workload, annotation: string): Promise<void>;
   /** From where it applies, in words, for people; undefined: it does not tell, or may not be looked at. */
   source(owner: GitOpsOwner): Promise<string | undefined>;
   /** It applies nothing by itself any more, until people say so. Idempotent. */

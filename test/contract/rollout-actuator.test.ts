@@ -104,7 +104,7 @@ test("back to the newest revision that is verified, by the digest that was verif
   expect(reports.at(-1)?.detail).toBe("Deployment web back to web-2");
   expect(rollouts.applied).toHaveLength(1);
   expect(cluster.events.map(({ reason, note }) => `${reason}: ${note}`)).toEqual([
-    "RollingBack: web-x1 its Deployment web is rolled back to web-2 (A-7K2Q, D-7K2Q)",
+    "RollingBack: web-x1 is of an image that is not trusted: Deployment web back to web-2 (A-7K2Q, D-7K2Q)",
     "RolledBack: web-x1 ran an image that is not trusted: Deployment web back to web-2 (A-7K2Q, D-7K2Q)",
   ]);
   expect(rollouts.workload).toMatchObject({ replicas: 3 });
@@ -309,6 +309,76 @@ describe("a rollout that is begun", () => {
     await subject.resume();
     expect(outcomes().at(-1)).toMatch(/^(REFUSED|FAILED)/);
     expect(rollouts.applied).toHaveLength(1);
+  });
+});
+
+describe("a halt", () => {
+  const halt = (pod: Added, more: Init = {}) => intent(pod, { kind: ActionKind.HALT, revisions: [], ...more });
+
+  test("scales it to none, notes how many there were, and is done when none is there", async () => {
+    const subject = actuator();
+    await subject.offer(halt(add()));
+    expect([rollouts.applied, rollouts.workload?.replicas]).toEqual([["none"], 0]);
+    expect(rollouts.workload?.annotations["hullmark.dev/halted"]).toMatch(/^[0-9a-f]{32}\/3$/);
+    cluster.pods.clear();
+    await subject.resume();
+    rollouts.change({ present: 0 });
+    await subject.resume();
+    expect(outcomes()).toEqual(["WAITING rolling-out", "DONE"]);
+    expect(reports.at(-1)?.detail).toBe("Deployment web to no pods");
+    expect(cluster.events.map(({ reason }) => reason)).toEqual(["Halting", "Halted"]);
+  });
+
+  test.each<[string, Partial<Workload>, string]>([
+    ["one that its annotation forbids", { annotations: { "hullmark.dev/halt": "never" } }, "halt-never"],
+    ["a DaemonSet", { kind: "DaemonSet" }, "not-scalable"],
+    ["one of Flux", { labels: { "kustomize.toolkit.fluxcd.io/name": "apps" } }, "owned-by-flux"],
+    ["one that something else makes", { controller: "Rollout/web" }, "owned-by-controller"],
+    ["one that wants no pods", { replicas: 0 }, "no-replicas"],
+    ["one that something else is rolled out of since", { template: FakeRollouts.template("r.example:5000/web:4") }, "other-rollout"],
+  ])("leaves %s", async (_name, change, reason) => {
+    rollouts.change(change);
+    await actuator().offer(halt(add()));
+    expect([rollouts.applied, outcomes()]).toEqual([[], [`REFUSED ${reason}`]]);
+    expect(cluster.events).toMatchObject([{ reason: "HaltRefused", warning: true }]);
+  });
+
+  test("is never what a rollback comes to, nor the other way round", async () => {
+    await actuator().offer(intent(add(), { revisions: [] }));
+    await actuator().offer(halt(add({}, "web-x2"), { revisions: [revision(1)] }));
+    expect([rollouts.applied, outcomes()]).toEqual([[], []]);
+  });
+
+  test("that somebody takes back meanwhile is not done, and is not done again", async () => {
+    const subject = actuator();
+    await subject.offer(halt(add()));
+    rollouts.change({ replicas: 3 });
+    await subject.resume();
+    await subject.resume();
+    expect(outcomes().at(-1)).toBe("FAILED other-rollout");
+    expect(rollouts.applied).toEqual(["none"]);
+  });
+
+  test.each(ROLLOUT_FAILPOINTS)("killed at %s: once, and told", async (point) => {
+    const signed = halt(add());
+    const dying = actuator((at) => {
+      if (at === point) throw new Error("killed");
+    });
+    const gone = (): void => void (rollouts.workload?.replicas === 0 && rollouts.change({ present: 0 }));
+    await expect(
+      (async () => {
+        await dying.offer(signed);
+        gone();
+        for (let round = 0; round < 3; round++) await dying.resume();
+      })(),
+    ).rejects.toThrow("killed");
+    const next = restarted();
+    await next.resume();
+    await next.offer(signed);
+    gone();
+    await next.resume();
+    expect(rollouts.applied).toEqual(["none"]);
+    expect(outcomes().at(-1)).toBe("DONE");
   });
 });
 
@@ -525,6 +595,8 @@ describe("what the API server answers", () => {
         ],
       },
     ]);
+    await api(both).halt(found, "intent/3");
+    expect(asked[0]?.body).toContainEqual({ op: "replace", path: "/spec/replicas", value: 0 });
     await expect(api(both, { status: 409, body: {} }).apply(found, found.template, "a")).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
     await expect(api(both, { status: 403, body: {} }).apply(found, found.template, "a")).rejects.toThrow(/right to patch deployments/);
     await expect(api({ "replicasets/web-1": { kind: "Status" } }).find("shop", owner)).rejects.toMatchObject({ code: "ENGINE_REFUSED" });

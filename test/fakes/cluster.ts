@@ -4,6 +4,7 @@ import type { Cluster, ClusterPod, Eviction, PodEvent, PodTarget } from "@hullma
 import { EngineError } from "@hullmark/actuator/ports/engine";
 import {
   type GitOpsOwner,
+  HALT_ANNOTATION,
   type PodOwner,
   type PodTemplate,
   type Revision,
@@ -104,6 +105,7 @@ export class FakeRollouts implements Rollouts {
       ...{
         controller: undefined,
         replicas: 3,
+        present: 3,
         paused: false,
         byHand: false,
         template: FakeRollouts.template(images.at(-1) ?? ""),
@@ -135,6 +137,13 @@ export class FakeRollouts implements Rollouts {
     if (this.workload?.uid !== uid || this.workload.resourceVersion !== resourceVersion) throw new EngineError("ENGINE_UNREACHABLE", "conflict");
     this.applied.push(template.spec.containers.map(({ image }) => image).join());
     this.change({ template, annotations: { ...this.workload.annotations, [ROLLBACK_ANNOTATION]: annotation }, progress: { state: "under-way" } });
+  }
+
+  async halt({ uid, resourceVersion }: Workload, annotation: string): Promise<void> {
+    this.#fail("halt");
+    if (this.workload?.uid !== uid || this.workload.resourceVersion !== resourceVersion) throw new EngineError("ENGINE_UNREACHABLE", "conflict");
+    this.applied.push("none");
+    this.change({ replicas: 0, annotations: { ...this.workload.annotations, [HALT_ANNOTATION]: annotation } });
   }
 
   async source({ name }: GitOpsOwner): Promise<string | undefined> {

@@ -46,6 +46,7 @@ const RUNG_OF: Readonly<Partial<Record<ActionKind, (typeof RUNGS)[number]>>> = {
   [ActionKind.RECREATE]: "recreate",
   [ActionKind.ROLLBACK]: "rollback",
   [ActionKind.EVICT]: "evict",
+  [ActionKind.HALT]: "halt",
 };
 const bad = (containerId = "c1", more: Partial<WorkloadRow> = {}): WorkloadRow => workload("n1", containerId, { ...CONTRARY, appraised: CONTRARY, ...more });
 const open = (more: Partial<DriftRow> = {}): DriftRow => drift(1, { state: DriftState.OPEN, place: "upper", kind: "content", ...more });
@@ -148,7 +149,7 @@ describe("one container", () => {
     fc.assert(
       fc.property(
         fc.array(cause, { minLength: 1, maxLength: 5 }),
-        rungs("rollback"),
+        rungs("rollback", "halt"),
         rungs("recreate", "evict"),
         fc.boolean(),
         (causes, ladder, untrusted, inPod) => {
@@ -276,6 +277,27 @@ describe("one container", () => {
       expect(untrusted(rollback, { history: [past9(ActionState.DONE, "", other)] })).toMatchObject({ act: true });
       const done = Array.from({ length: MAX_ATTEMPTS }, (_, i) => past9(ActionState.DONE, "", { ...other, id: `A-${i}` }));
       expect(untrusted(rollback, { history: done })).toEqual({ act: false, why: "recurring" });
+    });
+
+    test("is halted only where policy says so, and nothing can be gone back to; having been rolled back before is no reason", () => {
+      const halting = { policy: ladder("[rollback, halt]") };
+      expect(untrusted(known([]))).toEqual({ act: false, why: "alert" });
+      expect(untrusted(known([]), halting)).toMatchObject({ act: true, kind: ActionKind.HALT, pod: POD, target: undefined, rollout: { owner, revisions: [] } });
+      expect(untrusted(known([revision(1)]), halting)).toMatchObject({ kind: ActionKind.ROLLBACK });
+      expect(untrusted(known([revision(1)]), { ...halting, history: [past9(ActionState.DONE, "", { containerId: "c0" })] })).toMatchObject({
+        kind: ActionKind.ROLLBACK,
+      });
+      expect(untrusted(known([revision(1)]), { ...halting, history: [past9(ActionState.REFUSED, "no-earlier-revision")] })).toMatchObject({
+        kind: ActionKind.HALT,
+      });
+      // What is not known is no reason either.
+      expect(untrusted(known([revision(1, "looking-up")]), halting)).toEqual({ act: false, why: "looking-up" });
+      expect(untrusted(undefined, halting)).toEqual({ act: false, why: "looking-up" });
+      const refused = past9(ActionState.REFUSED, "halt-never", { kind: ActionKind.HALT });
+      expect(untrusted(known([]), { ...halting, history: [refused] })).toEqual({ act: false, why: "alert" });
+      const rollout = { owner: { ...owner, kind: "DaemonSet" }, revision: "web-9", container: "web", revisions: [] };
+      expect(untrusted({ never: false, earlier: [], rollout }, halting)).toEqual({ act: false, why: "alert" });
+      expect(untrusted(NO_ROLLBACK, { ...halting, pod: "none", workload: bad() })).toEqual({ act: false, why: "alert" });
     });
 
     test.each(["rollback-never", "owned-by-argocd", "owned-by-flux", "no-earlier-revision", "paused-rollout", "no-replicas", "not-progressing"])(

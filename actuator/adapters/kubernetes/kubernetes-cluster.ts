@@ -86,7 +86,7 @@ export class KubernetesCluster implements Cluster {
       },
       type: warning ? "Warning" : "Normal",
       reason,
-      action: reason.startsWith("Evict") ? "Evict" : "RollBack",
+      action: ["Evict", "Halt"].find((each) => reason.startsWith(each)) ?? "RollBack",
       note: note.slice(0, MAX_NOTE),
       eventTime: new Date(atMs).toISOString().replace("Z", "000Z"),
       reportingController: CONTROLLER,

@@ -4,6 +4,7 @@ import * as z from "zod";
 import { EngineError } from "../../ports/engine.ts";
 import {
   type GitOpsOwner,
+  HALT_ANNOTATION,
   type PodOwner,
   type PodTemplate,
   type Revision,
@@ -53,6 +54,7 @@ const WorkloadObject = z.object({
       ...{
         readyReplicas: z.int().default(0),
         desiredNumberScheduled: z.int().default(0),
+        currentNumberScheduled: z.int().default(0),
         updatedNumberScheduled: z.int().default(0),
         numberAvailable: z.int().default(0),
       },
@@ -104,14 +106,22 @@ export class KubernetesRollouts implements Rollouts {
     return found && { name, number: found.revision, ownerUid: controllerOf(found.metadata)?.uid, template: clean(found.data.spec.template) };
   }
 
-  async apply({ kind, namespace, name, uid, resourceVersion, annotations }: Workload, template: PodTemplate, annotation: string): Promise<void> {
+  apply(workload: Workload, template: PodTemplate, annotation: string): Promise<void> {
+    return this.#change(workload, { path: "/spec/template", value: template }, ROLLBACK_ANNOTATION, annotation);
+  }
+
+  halt(workload: Workload, annotation: string): Promise<void> {
+    return this.#change(workload, { path: "/spec/replicas", value: 0 }, HALT_ANNOTATION, annotation);
+  }
+
+  async #change({ kind, namespace, name, uid, resourceVersion, annotations }: Workload, what: object, key: string, annotation: string): Promise<void> {
     const patch = [
       { op: "test", path: "/metadata/uid", value: uid },
       // Another one than is stored is a conflict.
       { op: "replace", path: "/metadata/resourceVersion", value: resourceVersion },
-      { op: "replace", path: "/spec/template", value: template },
+      { op: "replace", ...what },
       ...(Object.keys(annotations).length === 0 ? [{ op: "add", path: "/metadata/annotations", value: {} }] : []),
-      { op: "add", path: `/metadata/annotations/${ROLLBACK_ANNOTATION.replaceAll("/", "~1")}`, value: annotation },
+      { op: "add", path: `/metadata/annotations/${key.replaceAll("/", "~1")}`, value: annotation },
     ];
     const answer = await ask(() => this.#api.patch(path(namespace, kind, name), patch, "application/json-patch+json"));
     if (answer.status !== 200) throw problem(answer, `patch ${RESOURCES[kind]}`);
@@ -143,6 +153,7 @@ function readWorkload(kind: WorkloadKind, namespace: string, object: WorkloadObj
     ...{ labels: metadata.labels ?? {}, annotations: metadata.annotations ?? {}, managers: metadata.managedFields.map(({ manager }) => manager) },
     controller: controller && `${controller.kind}/${controller.name}`,
     replicas: kind === "DaemonSet" ? status.desiredNumberScheduled : (spec.replicas ?? 1),
+    present: kind === "DaemonSet" ? status.currentNumberScheduled : status.replicas,
     paused: spec.paused,
     byHand: spec.updateStrategy?.type === "OnDelete" || (spec.updateStrategy?.rollingUpdate?.partition ?? 0) > 0,
     template: clean(spec.template),

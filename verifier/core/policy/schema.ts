@@ -270,7 +270,7 @@ const route = z.discriminatedUnion("type", [
 ]);
 
 const rungs = z
-  .array(z.enum(RUNGS).exclude(["rollback"]))
+  .array(z.enum(RUNGS).exclude(["rollback", "halt"]))
   .min(1)
   .max(5);
 const haltRungs = z

@@ -402,12 +402,12 @@ export type PolicyMode = (typeof MODES)[number];
 
 /**
  * Tell by the alert routes alone; stop the container; put another of the same digest, or of an earlier one that is verified now, in its place; evict its pod, so
- * that whoever controls it makes another.
+ * that whoever controls it makes another; scale what makes the pod to none.
  */
-export const RUNGS = ["alert", "stop", "recreate", "rollback", "evict"] as const;
+export const RUNGS = ["alert", "stop", "recreate", "rollback", "evict", "halt"] as const;
 export type Rung = (typeof RUNGS)[number];
 /** Of a ladder for what the container itself did: an earlier image would not undo it. */
-export type LadderRung = Exclude<Rung, "rollback">;
+export type LadderRung = Exclude<Rung, "rollback" | "halt">;
 /** Of the ladder for an image that is not trusted: another of the same would not be trusted either. */
 export type UntrustedRung = Exclude<Rung, "recreate" | "evict">;
 export const OWNERS = ["compose", "swarm", "systemd", "bare-pod", "argocd", "flux"] as const;

@@ -12,7 +12,7 @@ export type Cause = "workload" | "configuration" | "untrusted" | "node";
 export const HEALS: Readonly<Record<Cause, readonly Rung[]>> = {
   workload: ["alert", "stop", "recreate", "evict"],
   configuration: ["alert", "stop"],
-  untrusted: ["alert", "rollback", "stop"],
+  untrusted: ["alert", "rollback", "stop", "halt"],
   node: ["alert"],
 };
 

@@ -7,7 +7,7 @@ import type { Policy, ResponseRule, Rung } from "../policy/types.ts";
 import { overLimit } from "./breaker.ts";
 import { causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
 import { endsEviction, isInPod } from "./eviction.ts";
-import { endsRollback, type Rollback, rollbackOf, rolloutOf } from "./rollback.ts";
+import { endsRollback, haltable, type Rollback, rollbackOf, rolloutOf } from "./rollback.ts";
 
 /** Everything that a decision rests on. */
 export interface Situation {
@@ -61,7 +61,7 @@ export type Decision =
       readonly drift: DriftRow;
       readonly rule: ResponseRule;
       readonly workload: WorkloadRow;
-      /** Of a rollback, one of the two: on a host, or of pods. */
+      /** Of a rollback, one of the two: on a host, or of pods. Of a halt the latter. */
       readonly target: EarlierImage | undefined;
       readonly rollout: RolloutTarget | undefined;
       readonly pod: PodTarget | undefined;
@@ -72,9 +72,12 @@ const KINDS: Readonly<Record<Exclude<Rung, "alert">, ActionKind>> = {
   recreate: ActionKind.RECREATE,
   rollback: ActionKind.ROLLBACK,
   evict: ActionKind.EVICT,
+  halt: ActionKind.HALT,
 };
 const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
 const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.FAILED, ActionState.REFUSED, ActionState.EXPIRED]);
+
+const ROLLOUTS: ReadonlySet<ActionKind> = new Set([ActionKind.ROLLBACK, ActionKind.HALT]);
 
 /** Something else runs then, which can drift again. */
 const REPLACING: ReadonlySet<Rung> = new Set(["recreate", "evict"]);
@@ -101,16 +104,15 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   if (!rule) return idle("no-rule");
   if (drifts.some((drift) => causeOf(drift) === "node")) return idle("node-cause");
   const history = situation.history.filter(({ id, node: onNode }) => id !== own?.id && !onNode);
-  const done = history.filter((each) => each.state === ActionState.DONE && serviceOf(each) === serviceOf(workload)).length;
+  const done = history.filter((each) => each.state === ActionState.DONE && serviceOf(each) === serviceOf(workload));
   // One of another image would be started as this one was.
   const misconfigured = drifts.some((drift) => causeOf(drift) === "configuration");
-  const found = rungFor(
-    rule,
-    drifts,
-    done,
-    misconfigured ? "none" : targetOf(situation, workload, history),
-    situation.pod !== "none" && !endsEviction(workload, history),
-  );
+  const found = rungFor(rule, drifts, done, {
+    inPod: situation.pod !== "none",
+    target: misconfigured ? "none" : targetOf(situation, workload, history),
+    evictable: situation.pod !== "none" && !endsEviction(workload, history),
+    owner: situation.pod === "none" ? undefined : haltable(situation.rollback, workload, history),
+  });
   if (!found) return idle("alert");
   const kind = KINDS[found.rung];
   const { target } = found;
@@ -134,38 +136,57 @@ function targetOf({ rollback, pod }: Situation, workload: WorkloadRow, history: 
 interface Found {
   readonly rung: Exclude<Rung, "alert">;
   readonly drift: DriftRow;
-  /** Of a rollback; undefined: whether there is one is being looked up. */
+  /** Of a rollback; undefined: whether there is one is being looked up. Of a halt what is halted, with no revision. */
   readonly target: Target | undefined;
   /** What is replaced has drifted again as often as the last rung is tried. */
   readonly recurring: boolean;
 }
 
+interface Possible {
+  readonly inPod: boolean;
+  /** "none": it cannot be rolled back. */
+  readonly target: ReturnType<typeof targetOf>;
+  readonly evictable: boolean;
+  /** What makes the pod, and can be scaled to none; undefined: nothing. */
+  readonly owner: RolloutTarget["owner"] | undefined;
+}
+
 /**
  * The rung for the gravest drift, of the oldest number where several are; undefined: nothing beyond telling, or nothing that would heal.
- * @param done actions on the service that were done @param target "none": it cannot be rolled back, and the rung after that is meant
- * @param evictable as for `target`
+ * @param done actions on the service @param possible where a rung is not, the one after it is meant
  */
-function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: number, target: ReturnType<typeof targetOf>, evictable: boolean): Found | undefined {
+function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: readonly ActionRow[], possible: Possible): Found | undefined {
   const untrusted = drifts.filter((drift) => causeOf(drift) === "untrusted");
   const [drift] = (untrusted.length > 0 ? untrusted : drifts).toSorted((a, b) => b.severity - a.severity || a.number - b.number);
   if (!drift) return undefined;
   const cause = causeOf(drift);
   const severity = SEVERITY_OF[drift.severity];
   const rungs: readonly Rung[] = cause === "untrusted" ? rule.untrusted : ((severity && rule.ladder[severity]) ?? []);
-  const due = rungs.slice(Math.min(done, rungs.length - 1));
-  const rung = due.find((each) => (each !== "rollback" || target !== "none") && (each !== "evict" || evictable)) ?? "alert";
+  // Another bad image of a workload is no return of the one before, and what can be rolled back is not halted for having been rolled back once.
+  const turns = cause === "untrusted" && possible.inPod;
+  const due = turns ? rungs : rungs.slice(Math.min(done.length, rungs.length - 1));
+  const rung = due.find((each) => isPossible(each, possible)) ?? "alert";
   if (rung === "alert" || !HEALS[cause].includes(rung)) return undefined;
-  const replacing = REPLACING.has(rung) || (typeof target === "object" && "revisions" in target);
-  const recurring = replacing && done >= rungs.length - 1 + MAX_ATTEMPTS;
-  return { rung, drift, target: rung === "rollback" && typeof target === "object" ? target : undefined, recurring };
+  const tried = turns ? done.filter(({ rollout }) => rollout).length : done.length - (rungs.length - 1);
+  const recurring = (turns || REPLACING.has(rung)) && tried >= MAX_ATTEMPTS;
+  return { rung, drift, target: aimOf(rung, possible), recurring };
+}
+
+function isPossible(rung: Rung, { target, evictable, owner }: Possible): boolean {
+  if (rung === "rollback") return target !== "none";
+  return rung === "evict" ? evictable : rung !== "halt" || owner !== undefined;
+}
+
+function aimOf(rung: Rung, { target, owner }: Possible): Target | undefined {
+  if (rung === "halt") return owner && { owner, revisions: [] };
+  return rung === "rollback" && typeof target === "object" ? target : undefined;
 }
 
 /** What was done, tried or forbidden before on this very container. */
 function pastOf(history: readonly ActionRow[], workload: WorkloadRow, kind: ActionKind, { id }: DriftRow, dryRun: boolean): Idle | undefined {
   const { nodeId, containerId } = workload;
-  // All pods of a workload go back together.
-  if (kind === ActionKind.ROLLBACK && history.some((each) => UNSETTLED.has(each.state) && each.rollout && serviceOf(each) === serviceOf(workload)))
-    return "under-way";
+  // All pods of a workload go back, or end, together.
+  if (ROLLOUTS.has(kind) && history.some((each) => UNSETTLED.has(each.state) && each.rollout && serviceOf(each) === serviceOf(workload))) return "under-way";
   const same = history.filter((each) => each.nodeId === nodeId && each.containerId === containerId);
   if (same.some(({ state }) => UNSETTLED.has(state))) return "under-way";
   if (same.some(({ state, driftId }) => state === ActionState.DENIED && driftId === id)) return "denied";

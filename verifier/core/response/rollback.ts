@@ -58,6 +58,31 @@ export function rollbackOf(
   return "none";
 }
 
+/** Why a cluster's actuator will not scale the pod's workload to none, today or tomorrow. */
+const FORBIDDEN_HALT: ReadonlySet<string> = new Set([
+  ...["halt-never", "protected", "static-pod", "no-replicas", "not-scalable", "owned-by-controller", "owned-by-argocd", "owned-by-flux", "other-rollout"],
+  ...["no-right", "engine"],
+]);
+
+/** What made the container's pod, where it can be scaled to none. */
+export function haltable(
+  rollback: Rollback | undefined,
+  { nodeId, containerId }: Pick<WorkloadRow, "nodeId" | "containerId">,
+  history: readonly ActionRow[],
+): RolloutTarget["owner"] | undefined {
+  const owner = rollback?.rollout?.owner;
+  const ended = history.some(
+    (each) =>
+      each.nodeId === nodeId &&
+      each.containerId === containerId &&
+      each.kind === ActionKind.HALT &&
+      FRUITLESS.has(each.state) &&
+      FORBIDDEN_HALT.has(each.reason),
+  );
+  // A DaemonSet has a pod for each node, and no number of them.
+  return ended || owner?.kind === "DaemonSet" ? undefined : owner;
+}
+
 /** As {@link rollbackOf}, of a container in a pod. @returns every revision that may be gone back to */
 export function rolloutOf(
   { never, rollout }: Rollback,

@@ -171,7 +171,7 @@ export declare type Intent = Message<"hullmark.v1.Intent"> & {
   node?: NodeTarget | undefined;
 
   /**
-   * Of ACTION_KIND_EVICT, and of ACTION_KIND_ROLLBACK of a pod, alone, as are those below: the cluster whose actuator is meant, and not the node's.
+   * Of ACTION_KIND_EVICT, ACTION_KIND_HALT, and ACTION_KIND_ROLLBACK of a pod, alone, as are those below: the cluster whose actuator is meant, and not the node's.
    *
    * @generated from field: string cluster = 19;
    */
@@ -216,14 +216,14 @@ export declare type Intent = Message<"hullmark.v1.Intent"> & {
   podImageDigests: string[];
 
   /**
-   * Of ACTION_KIND_ROLLBACK of a pod alone, as is the next: what made the pod.
+   * Of ACTION_KIND_HALT, and ACTION_KIND_ROLLBACK of a pod, alone: what made the pod.
    *
    * @generated from field: hullmark.v1.PodOwner pod_owner = 26;
    */
   podOwner?: PodOwner | undefined;
 
   /**
-   * One to eight, each once: those that may be gone back to. Which of them is the newest the API server says.
+   * Of ACTION_KIND_ROLLBACK of a pod alone. One to eight, each once: those that may be gone back to. Which of them is the newest the API server says.
    *
    * @generated from field: repeated hullmark.v1.Revision revisions = 27;
    */
@@ -967,6 +967,13 @@ export enum ActionKind {
    * @generated from enum value: ACTION_KIND_EVICT = 6;
    */
   EVICT = 6,
+
+  /**
+   * What made the container's pod is scaled to none. For the actuator of a cluster.
+   *
+   * @generated from enum value: ACTION_KIND_HALT = 7;
+   */
+  HALT = 7,
 }
 
 /**
