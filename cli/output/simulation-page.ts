@@ -53,11 +53,16 @@ function findingLine({ kind, place, path, summary, before, after, noticeBefore, 
 }
 
 /** What the answer says nothing of. */
-function missing({ nodesAway, containersFailed, containersUnknown, nodesRemeasured }: SimulatePolicyResponse): string[] {
+function missing(answer: SimulatePolicyResponse): string[] {
+  const { nodesAway, containersFailed, containersUnknown, nodesRemeasured, containersManifestDropped, manifestsDroppedOf } = answer;
+  const signers = manifestsDroppedOf.map((name) => printable(name, 64)).join(", ");
   return [
     ...(nodesAway > 0 ? [`not judged: what runs on ${nodesAway} nodes that are not connected`] : []),
     ...(containersFailed > 0 ? [`not judged: ${containersFailed} containers; the verifier's log says why`] : []),
     ...(containersUnknown > 0 ? [`cannot be told: ${containersUnknown} containers of which too little is known now, or registries did not say enough`] : []),
+    ...(containersManifestDropped > 0
+      ? [`file manifests of ${signers} would count no more: of ${containersManifestDropped} of them the layers would be read, and nothing known until then`]
+      : []),
     ...(nodesRemeasured > 0
       ? [`on ${nodesRemeasured} nodes other paths would be measured: what is left out there now is judged only once the policy is in force`]
       : []),
@@ -71,6 +76,7 @@ export function simulationView(answer: SimulatePolicyResponse): object {
   return {
     ...{ policy: { before: hex(digestBefore), after: hex(digestAfter) } },
     ...{ containers, containersFailed, containersUnknown, containersChanged, nodes, nodesAway, nodesRemeasured },
+    manifestsDropped: { containers: answer.containersManifestDropped, authorities: answer.manifestsDroppedOf },
     workloads: answer.workloads.map(({ nodeName, containerId, containerName, workload, imageReference, before, after, findings, findingsChanged }) => ({
       ...{ node: nodeName, container: { id: containerId, name: containerName }, workload, image: imageReference },
       ...{ before: resultView(before), after: resultView(after), findingsChanged, findings: findings.map(findingView) },

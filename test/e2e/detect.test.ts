@@ -1,4 +1,5 @@
 /** The main job, end to end, on real parts: signed by released cosign, run by a real engine, attacked, found, told. */
+import { generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,10 +8,11 @@ import { type Stack, startStack, tail } from "../../deploy/stack/stack.ts";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { type CosignKey, cosign, cosignKeyPair } from "../fakes/cosign.ts";
 import { HttpReceiver } from "../fakes/http-receiver.ts";
+import { directory, file, symlink, tar } from "../fakes/tar-writer.ts";
 import { type ExpectedDrift, isExpected, saysExpected } from "./expected-drift.ts";
 import { ACCEPTANCE, acceptanceImage } from "./images/acceptance.ts";
 import { loadPrograms, type Programs } from "./images/programs.ts";
-import { type PushedImage, pushImage } from "./images/push.ts";
+import { layerOf, type PushedImage, pushImage } from "./images/push.ts";
 import { CANARY, DockerVictim, HOST_SCENARIOS, plantCanary, SCENARIOS, type Scenario } from "./scenarios.ts";
 
 interface DriftView {
@@ -39,6 +41,7 @@ interface WorkloadView {
   readonly openDrifts: number;
 }
 
+const OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
 const FOUND_WITHIN_MS = 20_000;
 /** What is told within a second or two takes longer on a machine that is busy. */
 const TOLD_WITHIN_MS = 60_000;
@@ -50,6 +53,7 @@ let image: PushedImage;
 let receiver: HttpReceiver;
 let home: string;
 let keys: { release: CosignKey; stranger: CosignKey };
+const builder = generateKeyPairSync("ed25519");
 
 function policy(publicKey: string): string {
   return `apiVersion: hullmark.dev/v1
@@ -61,6 +65,8 @@ spec:
     - name: release
       key: |
 ${publicKey.trim().replace(/^/gm, "        ")}
+    - { name: builder, key: ${JSON.stringify(builder.publicKey.export({ type: "spki", format: "pem" }))} }
+  fileManifests: { authorities: [builder] }
   rules:
     - name: acme
       select: { images: ["**/acme/**"] }
@@ -344,6 +350,81 @@ describe("provenance", () => {
     expect(await settled("wrong")).toMatchObject({ verdict: "contraindicated", content: "affirming", provenance: { status: "wrong key" } });
     expect((await drifts("unsigned")).map(({ kind }) => kind)).toEqual(["unsigned"]);
     expect((await drifts("wrong")).map(({ kind }) => kind)).toEqual(["wrong-key"]);
+  });
+});
+
+describe("an image whose layers are in no registry any more", () => {
+  /** Of layers that no other image has. */
+  async function pushed(name: string): Promise<PushedImage> {
+    const first = layerOf(tar(directory("bin"), directory("etc"), file("bin/busybox", programs.busybox, { mode: 0o755 }), symlink("bin/sh", "busybox")));
+    const own = layerOf(tar(file("etc/edition", `${name}\n`), file("bin/printer", "#!/bin/sh\necho\n", { mode: 0o755 })));
+    const steps = [first, own].map((layer, i) => ({ createdBy: `step ${i}`, layer }));
+    const config = { Cmd: ["/bin/busybox", "sleep", "86400"], Env: ["PATH=/bin"] };
+    const image = await pushImage(bed.registry?.host ?? "", `acme/${name}`, "1", { steps, config });
+    await cosign("v3", home, signing(keys.release, image.reference));
+    return image;
+  }
+  /** The engine has it; then nobody else can. */
+  async function lost(name: string, { reference, diffIds }: PushedImage): Promise<DockerVictim> {
+    const made = new DockerVictim(name, programs, bed.engine?.dockerHost ?? "", (argv) => bed.wrap(argv));
+    await made.docker("pull", reference);
+    const manifest = (await (await fetch(manifestUrl(reference), { headers: { accept: OCI_MANIFEST } })).json()) as { layers: { digest: string }[] };
+    expect(manifest.layers).toHaveLength(diffIds.length);
+    for (const { digest } of manifest.layers) {
+      const hex = digest.slice("sha256:".length);
+      rmSync(join(bed.registry?.storage ?? "", "docker/registry/v2/blobs/sha256", hex.slice(0, 2), hex), { recursive: true, force: true });
+      expect((await fetch(manifestUrl(reference).replace(/manifests\/.*/, `blobs/${digest}`))).status).toBe(404);
+    }
+    await made.docker("run", "-d", "--name", name, reference);
+    return made;
+  }
+  const manifestUrl = (reference: string): string => reference.replace(/^([^/]+)\/(.+)@(.+)$/, "http://$1/v2/$2/manifests/$3");
+
+  test("is measured by its signed file manifest, the registry stopped too; without one nobody can tell", async () => {
+    writeFileSync(join(home, "builder.key"), builder.privateKey.export({ type: "pkcs8", format: "pem" }), { mode: 0o600 });
+    const [told, untold] = [await pushed("told"), await pushed("untold")];
+    const made = await stack.hullmark("manifest", told.reference, "--key", join(home, "builder.key"));
+    expect(made, made.stderr).toMatchObject({ code: 0 });
+    const container = await lost("files-told", told);
+    await lost("files-untold", untold);
+    expect(await settled("files-told")).toMatchObject({ verdict: "affirming", content: "affirming", provenance: { status: "signed" }, openDrifts: 0 });
+    const images = await stack.json<{ configDigest: string; reference: { state: string; detail: string } }[]>("images");
+    expect(images.find(({ configDigest }) => configDigest === told.configDigest)?.reference).toEqual({
+      state: "ready",
+      detail: "files by a manifest of builder",
+    });
+    const unable = await eventually(
+      () => workload("files-untold"),
+      (seen) => seen?.reasons.some(({ code }) => code.startsWith("registry") || code.startsWith("reference")) === true,
+      TOLD_WITHIN_MS,
+    );
+    expect(unable).toMatchObject({ verdict: "unknown", openDrifts: 0 });
+
+    writeFileSync(join(home, "without.yaml"), policy(readFileSync(keys.release.publicKeyPath, "utf8")).replace(/ {2}fileManifests: .*\n/, ""));
+    expect((await stack.hullmark("policy", "simulate", join(home, "without.yaml"))).stdout).toContain(
+      "file manifests of builder would count no more: of 1 of them the layers would be read, and nothing known until then\n",
+    );
+
+    await bed.registry?.stop();
+    try {
+      await container.docker("run", "-d", "--name", "files-second", told.reference);
+      expect(await settled("files-second")).toMatchObject({ verdict: "affirming", openDrifts: 0 });
+      await container.sh("printf x >> /etc/edition");
+      const layer = await container.layerDirectory(1);
+      await container.onHost("sh", "-c", `printf 'echo evil' >> ${layer}/bin/printer`);
+      const found = await eventually(
+        () => drifts("files-told"),
+        (seen) => seen.length === 2,
+        90_000,
+      );
+      expect(found.map(({ path, kind, origin }) => [path, kind, origin.place, origin.layerIndex]).sort()).toEqual([
+        ["/bin/printer", "content", "layer", 1],
+        ["/etc/edition", "content", "upper", expect.anything()],
+      ]);
+    } finally {
+      await bed.registry?.start();
+      await container.docker("rm", "--force", "files-told", "files-untold", "files-second");
+    }
   });
 });
 

@@ -66,9 +66,13 @@ const pem = ({ publicKey }: typeof builder): string => JSON.stringify(publicKey.
 
 let policies = 0;
 function policy(more: string): string {
-  return verifier.policy(`apiVersion: hullmark.dev/v1
+  return verifier.policy(policyText(`files-${++policies}`, more));
+}
+
+function policyText(name: string, more: string): string {
+  return `apiVersion: hullmark.dev/v1
 kind: Policy
-metadata: { name: files-${++policies} }
+metadata: { name: ${name} }
 spec:
   authorities: [{ name: release, key: ${pem(release)} }, { name: builder, key: ${pem(builder)} }, { name: stranger, key: ${pem(stranger)} }]
   rules:
@@ -76,7 +80,7 @@ spec:
       require: { signatures: { authorities: [release] } }
       allow: { env: ["**"], mounts: ["/**"], args: true, users: ["**"] }
 ${more}
-`);
+`;
 }
 
 interface TarImage extends PushedImage {
@@ -180,6 +184,8 @@ describe("what the manifest says", () => {
         for (const { digest } of image.resolved.layers) expect(asked.has(digest)).toBe(false);
       }
     },
+    // Debian is replayed four times.
+    240_000,
   );
 
   test("is nobody's word where a tree is missing or another: all is replayed, and nothing that rests on it is kept", async () => {
@@ -320,6 +326,14 @@ describe("a running container", () => {
     await reaches("told", Verdict.AFFIRMING);
     expect(layersAsked(image)).toBe(0);
     await expect.poll(() => referenceOf(image), { timeout: 60_000 }).toMatchObject({ state: "ready", detail: "files by a manifest of builder" });
+    const simulated = (more: string) => verifier.query.simulatePolicy({ policy: policyText("proposed", more) });
+    const dropped = { containersManifestDropped: 1, manifestsDroppedOf: ["builder"], containersUnknown: 1 };
+    for (const without of ["", `${TRUSTED}\n  revocations: [{ reason: key lost, key: ${pem(builder)} }]`])
+      expect(await simulated(without)).toMatchObject(dropped);
+    const none = { containersManifestDropped: 0, manifestsDroppedOf: [], containersUnknown: 0 };
+    // Who signed the same is another's word for it.
+    for (const still of [TRUSTED, TRUSTED.replace("builder", "stranger")]) expect(await simulated(still)).toMatchObject(none);
+    expect(layersAsked(image), "nothing changes by it").toBe(0);
     await inForce(`${TRUSTED}\n  revocations: [{ reason: key lost, key: ${pem(builder)} }]`);
     await expect.poll(() => layersAsked(image), { timeout: 60_000 }).toBe(2);
     await reaches("told", Verdict.AFFIRMING);

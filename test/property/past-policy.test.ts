@@ -99,6 +99,7 @@ async function recorded({ drifts, nodes, pauses }: Past): Promise<{ sqlite: Sqli
 
 const NOTHING: Simulation = {
   ...{ containers: 0, failed: 0, unknown: 0, judged: new Set(), images: new Map(), changed: [], nodes: 2, changedNodes: [], remeasured: 0 },
+  forsaken: { containers: 0, by: new Set() },
 };
 
 async function past(policy: Policy, { sqlite, log }: Awaited<ReturnType<typeof recorded>>) {

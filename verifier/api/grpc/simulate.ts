@@ -43,6 +43,7 @@ export function policySimulator({ policy, composed, simulate, members }: Simulat
       return {
         ...{ digestBefore, digestAfter: policyDigest(proposed) },
         ...{ containers: found.containers, containersFailed: found.failed, containersUnknown: found.unknown, containersChanged: found.changed.length },
+        ...{ containersManifestDropped: found.forsaken.containers, manifestsDroppedOf: [...found.forsaken.by].slice(0, MAX_LISTED) },
         workloads: found.changed.slice(0, MAX_LISTED).map(workloadMessage),
         ...{ nodes: found.nodes, nodesAway: Math.max(0, members() - found.nodes), nodesRemeasured: found.remeasured },
         changedNodes: found.changedNodes.slice(0, MAX_LISTED).map(nodeMessage),

@@ -92,15 +92,17 @@ export class ImageService implements Images {
     const revoked = revokedDigests(policy);
     const entries = new Map<string, Entry>();
     const untold = new Set<string>();
+    const forsaken = new Map<string, readonly string[]>();
     for (const { key, question, known, told } of [...this.#entries.values()]) {
       const digests = revoked.filter((digest) => !told.has(digest));
       const looked = known.resolved && (await withRevokedIndexes(this.#services.registry, known.resolved, digests, signal));
       if (looked && !digests.every((digest) => looked.told.has(digest))) untold.add(key);
       entries.set(key, newEntry(key, question, { ...known, resolved: looked?.image }));
+      if (known.files && isForsaken({ ...this.#services, policy: () => policy }, known)) forsaken.set(key, known.files.by);
     }
     const view = (question: ImageQuestion): ImageView =>
       this.#view(entries.get(keyOf(question)) ?? newEntry(keyOf(question), question, NOTHING_KNOWN), policy, question);
-    return { view, untold };
+    return { view, untold, forsaken };
   }
 
   #view(entry: Entry, policy: Policy, question: ImageQuestion): ImageView {
@@ -153,10 +155,10 @@ export class ImageService implements Images {
     const news = [...this.#lookedFor].some((digest) => !before.has(digest));
     for (const entry of this.#entries.values()) {
       forget(entry);
-      const { resolved, artefacts, files } = entry.known;
+      const { resolved, files } = entry.known;
       if (!resolved) continue;
-      const forsaken = files !== undefined && filesOf(this.#services, files, resolved, artefacts)?.key !== files.key;
-      if (forsaken) {
+      const forsaken = isForsaken(this.#services, entry.known);
+      if (files && forsaken) {
         const detail = `who signed its file manifest (${files.by.join(", ")}) counts no more: its layers are read`;
         this.#update(entry, { ...entry.known, image: { missing: "resolving", detail }, files: undefined });
       }
@@ -355,6 +357,11 @@ function keyOf({ imageReference, imageId, repoDigests, configDigest, architectur
 
 function newEntry(key: string, question: ImageQuestion, known: ImageKnowledge): Entry {
   return { key, question, known, verdicts: new Map(), teamVerdicts: new Map(), told: new Set(), attempts: 0, wholeUntilMs: 0, cancel: undefined };
+}
+
+/** Whether its files are known by a manifest that counts no more under the policy. */
+function isForsaken(services: Parameters<typeof filesOf>[0], { files, resolved, artefacts }: ImageKnowledge): boolean {
+  return files !== undefined && resolved !== undefined && filesOf(services, files, resolved, artefacts)?.key !== files.key;
 }
 
 function revokedDigests({ revocations }: Policy): string[] {

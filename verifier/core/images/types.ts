@@ -62,6 +62,8 @@ export interface ImagesUnder {
   view(question: ImageQuestion): ImageView;
   /** Keys of images of which it is not known whether an index that the policy revokes is theirs. */
   readonly untold: ReadonlySet<string>;
+  /** Of images whose file manifest would count no more, so that their layers would be read: key → who signed it. */
+  readonly forsaken: ReadonlyMap<string, readonly string[]>;
 }
 
 export interface Images {

@@ -66,8 +66,10 @@ export interface Simulation {
   readonly containers: number;
   /** That could not be judged. */
   readonly failed: number;
-  /** Of which cannot be told what the policy would say: its verdict or provenance would be unknown, or whether an index is theirs that it revokes. */
+  /** Of which cannot be told what the policy would say: its verdict or provenance would be unknown, or whether an index is theirs that it revokes, or layers would be read first. */
   readonly unknown: number;
+  /** Of those, whose files are known by a file manifest that would count no more, and who signed such. */
+  readonly forsaken: { readonly containers: number; readonly by: ReadonlySet<string> };
   /** `nodeId/containerId` of what was judged under both, and could be: what is not found there is not there. */
   readonly judged: ReadonlySet<string>;
   /** By config digest and workload, what runs now. */
@@ -99,7 +101,8 @@ export async function simulatePolicy(
   const changedNodes: { before: NodeRow; after: NodeRow }[] = [];
   const judged = new Set<string>();
   const seen = new Map<string, JudgedImage>();
-  let [containers, failed, unknown, nodes, remeasured] = [0, 0, 0, 0, 0];
+  const by = new Set<string>();
+  let [containers, failed, unknown, forsaken, nodes, remeasured] = [0, 0, 0, 0, 0, 0];
   for (const session of services.sessions()) {
     nodes++;
     const [now, then] = [before, after].map(({ policy: of }) => session.simulateNode(of, services.nowMs()));
@@ -114,7 +117,11 @@ export async function simulatePolicy(
         containers++;
         if (found.would.conclusive) judged.add(`${session.nodeId}/${id}`);
         seen.set(`${found.would.row.configDigest} ${found.would.row.workload}`, found.image);
-        if (isUnknown(found.would.row) || images.untold.has(found.would.imageKey)) unknown++;
+        const { imageKey } = found.would;
+        const dropped = images.forsaken.get(imageKey);
+        if (dropped) forsaken++;
+        for (const name of dropped ?? []) by.add(name);
+        if (dropped || isUnknown(found.would.row) || images.untold.has(imageKey)) unknown++;
         if (found.change) changed.push(found.change);
       } catch (error) {
         failed++;
@@ -123,7 +130,7 @@ export async function simulatePolicy(
     }
   }
   changed.sort((a, b) => gravity(b.after) - gravity(a.after) || gravity(b.before) - gravity(a.before));
-  return { containers, failed, unknown, judged, images: seen, changed, nodes, changedNodes, remeasured };
+  return { containers, failed, unknown, forsaken: { containers: forsaken, by }, judged, images: seen, changed, nodes, changedNodes, remeasured };
 }
 
 /** @returns undefined where there is no such container any more */

@@ -1957,11 +1957,25 @@ export declare type SimulatePolicyResponse = Message<"hullmark.v1.SimulatePolicy
   digestAfter: Uint8Array;
 
   /**
-   * Of the containers those of which cannot be told what the policy would say: verdict or provenance would be unknown, or a registry did not say (or was not asked, beyond 64) whether a revoked index lists the image.
+   * Of the containers those of which cannot be told what the policy would say: verdict or provenance would be unknown, or a registry did not say (or was not asked, beyond 64) whether a revoked index lists the image; and those of containers_manifest_dropped.
    *
    * @generated from field: uint32 containers_unknown = 11;
    */
   containersUnknown: number;
+
+  /**
+   * Of the containers those whose files are known by a file manifest that would count no more: they would be resolving until the layers are read.
+   *
+   * @generated from field: uint32 containers_manifest_dropped = 12;
+   */
+  containersManifestDropped: number;
+
+  /**
+   * Authorities, as the policy in force names them, that signed those manifests.
+   *
+   * @generated from field: repeated string manifests_dropped_of = 13;
+   */
+  manifestsDroppedOf: string[];
 };
 
 /**
