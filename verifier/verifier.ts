@@ -5,8 +5,7 @@ import { join } from "node:path";
 import { dieAt, splitHostPort, VERSION } from "@hullmark/daemon";
 import type { CallContext, RpcError } from "@hullmark/proto/rpc";
 import type { Logger } from "pino";
-import { heartbeatFor, notifierFor, REFRESH_INTERVAL_MS } from "./adapters/alert-http/index.ts";
-import { syslogNotifier } from "./adapters/alert-syslog/index.ts";
+import { heartbeatFor, REFRESH_INTERVAL_MS } from "./adapters/alert-http/index.ts";
 import { EarKeys } from "./adapters/ear-keys/index.ts";
 import { KubernetesTokenReviewer } from "./adapters/kubernetes/index.ts";
 import { HmacNonceSource, loadRegionKey } from "./adapters/nonce/index.ts";
@@ -26,6 +25,7 @@ import { SigstoreVerifier } from "./adapters/sigstore/index.ts";
 import { openSqliteStore, type SqliteStore } from "./adapters/sqlite/index.ts";
 import { X509Ca } from "./adapters/x509-ca/index.ts";
 import { admissionServer } from "./admission.ts";
+import { AlertRoutes } from "./alert-routes.ts";
 import type { ProcedureServices } from "./api/dashboard/procedures.ts";
 import { identifier, listen, type RunningServer, type TlsMaterial } from "./api/grpc/index.ts";
 import { buildHttpServer } from "./api/http/server.ts";
@@ -43,9 +43,9 @@ import { nodeIdOfEk } from "./core/enrolment/decide.ts";
 import { EnrolmentService } from "./core/enrolment/index.ts";
 import { Administration } from "./core/fleet/administration.ts";
 import { alertPlanner } from "./core/fleet/alert-planner.ts";
-import { markAlerted, markAlertedBefore, testNotification } from "./core/fleet/alerts.ts";
+import { markAlerted, markAlertedBefore } from "./core/fleet/alerts.ts";
 import { Baselines } from "./core/fleet/baselines.ts";
-import { isAttested, members } from "./core/fleet/census.ts";
+import { isAttested, members, outboxClaims } from "./core/fleet/census.ts";
 import { Committer } from "./core/fleet/committer.ts";
 import { Deliveries } from "./core/fleet/deliveries.ts";
 import { DriftNumbers } from "./core/fleet/drift-id.ts";
@@ -308,34 +308,19 @@ async function start(
       const deliveredAlerts = alerts.filter(({ status }) => status === "firing").map(({ fingerprint }) => fingerprint);
       if (deliveredAlerts.length > 0) await committer.submit({ entries: [], build: () => ({}), deliveredAlerts });
     },
+    onRound: (type, { delivered, retried, buried }) => {
+      for (const [result, count] of Object.entries({ delivered, failed: retried, "given-up": buried }))
+        if (count > 0) meter.series.deliveries.inc({ type, result }, count);
+    },
     onProblem: (route, error) => logger.error({ route, err: error }, "the outbox could not be emptied"),
   });
   const sending = deliveries;
-  const useRoutes = (): void => {
-    const surroundings = {
-      environment,
-      secretsDirectory: config.alertSecretsDirectory,
-      readFile: (path: string) => readFileSync(path, "utf8"),
-      source: `//hullmark/${config.region}`,
-      externalUrl: config.externalUrl,
-    };
-    const naming = { hostname: config.verifierId, version: VERSION, externalUrl: config.externalUrl };
-    sending.use(
-      policies.current.alerts.flatMap((route) => {
-        try {
-          return [{ route, notifier: route.type === "syslog" ? syslogNotifier(route, naming) : notifierFor(route, surroundings) }];
-        } catch (error) {
-          logger.error({ route: route.name, err: error }, "this alert route cannot work");
-          return [];
-        }
-      }),
-    );
-  };
-  useRoutes();
+  const alertRoutes = new AlertRoutes({ config, environment, logger, nowMs, deliveries, routes: () => policies.current.alerts });
+  alertRoutes.use();
   void markAlertedBefore(book, nowMs(), sqlite.store, sessions).catch(noMark);
   stack.defer(() => sending.stop());
   policies.onChange(async (facts) => {
-    useRoutes();
+    alertRoutes.use();
     images.policyChanged();
     sessions.policyChanged();
     await committer.submit({ entries: facts(nowMs()), build: () => ({}) });
@@ -377,6 +362,7 @@ async function start(
   const [httpHost, httpPortWanted] = splitHostPort(config.listen.http);
   await http.listen({ host: httpHost, port: httpPortWanted });
   const httpPort = (http.server.address() as { port: number }).port;
+  const findings: DutyFindings = { census: undefined, checkpoint: { size: (await log.publish()).size, atMs: nowMs() }, logVerifiedMs: nowMs() };
   const door = dashboardDoorway(config, clock);
   const procedures = rpcServices();
   const server = await serve();
@@ -402,7 +388,6 @@ async function start(
     stack,
   );
   const dashboardPort = dashboard?.port;
-  const findings: DutyFindings = { census: undefined, checkpoint: { size: (await log.publish()).size, atMs: nowMs() }, logVerifiedMs: nowMs() };
   stack.defer(
     startDuties(
       {
@@ -540,10 +525,20 @@ async function start(
         ear,
         log: () => ({ size: log.size, root: log.root() }),
         vulnerabilities: new VulnerabilityOverview({ reports: vulnerabilities, images: () => images.rows(), policy: () => policies.current, nowMs }),
-        claims: () => [...history.claims, ...policies.claims, ...baselines.claims, ...response.claims, ...keys.claims, ...podClaims(pods, toldBy(), nowMs())],
+        claims: () => [
+          ...history.claims,
+          ...policies.claims,
+          ...baselines.claims,
+          ...response.claims,
+          ...keys.claims,
+          ...podClaims(pods, toldBy(), nowMs()),
+          ...outboxClaims(findings.census),
+        ],
         baselines: () => baselines.rows,
         keys,
         people,
+        notifications: (filter, limit) => sqlite.outbox.list(filter, limit),
+        routeWorks: (route) => alertRoutes.works(route),
         caCertificates: () => authority.trustedPem,
         logVerifierKeys,
       },
@@ -555,7 +550,12 @@ async function start(
         refreshImage: (image) => images.refresh(image),
         ...{ baselines, vulnerabilities },
         acceptHistory: (by, reason) => history.accept(by, reason),
-        testAlert: (route, severity, by, signal) => testAlert(sending, route, severity, by, signal),
+        testAlert: (test, signal) => alertRoutes.test(test, signal),
+        retryNotification: async (id) => {
+          const revived = await sqlite.outbox.revive(id, nowMs());
+          if (revived) sending.wake();
+          return revived;
+        },
         openDashboard: door.open,
         findNode: (node: string) => fleet.find(node),
         issueActuator: (nodeId, publicKey) => authority.issueActuator(nodeId, publicKey, ACTUATOR_CERTIFICATE_MS),
@@ -588,20 +588,6 @@ async function start(
       ...procedures,
       onError: (error, context) => logRefusal(logger, error, context),
     });
-  }
-
-  async function testAlert(to: Deliveries, route: string, severity: Parameters<typeof testNotification>[1], by: string, signal: AbortSignal) {
-    const delivered: string[] = [];
-    const failed: string[] = [];
-    for (const name of to.routes().filter((each) => route === "" || each === route)) {
-      try {
-        await to.notifier(name)?.notify(testNotification(name, severity, by, nowMs()), signal);
-        delivered.push(name);
-      } catch (error) {
-        failed.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
-      }
-    }
-    return { delivered, failed };
   }
 }
 

@@ -215,10 +215,10 @@ describe("outbox dispatch", () => {
     receiver.answer = (response, { body }) => response.writeHead(body.includes('"path":"/w-2"') ? 422 : 200).end("cannot");
     nowMs += 61_000;
     expect(await dispatchDue(outbox, notifier, environment, never)).toEqual({ delivered: 2, retried: 0, buried: 1 });
-    const [dead] = await outbox.readDead(10);
+    const [dead] = await outbox.list({ route: undefined, state: "dead" }, 10);
     expect(dead).toMatchObject({ attempts: 1, lastError: "NOTIFY_REJECTED: HTTP 422: cannot" });
     receiver.answer = (response) => response.writeHead(200).end();
-    expect(await outbox.revive(dead?.notification.id ?? "", nowMs)).toBe(true);
+    expect(await outbox.revive(dead?.id ?? "", nowMs)).toBe(true);
     expect(await dispatchDue(outbox, notifier, environment, never)).toMatchObject({ delivered: 1 });
     expect(await outbox.counts()).toEqual({ pending: 0, dead: 0, oldestPendingAtMs: undefined });
   });

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openSqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
 import { AlertBook, type AlertSubject } from "@hullmark/verifier/core/alerting/index";
-import { type AlertCommit, MAX_WAIT_MS, type Outbox } from "@hullmark/verifier/ports/outbox";
+import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
+import { type AlertCommit, KEPT_DELIVERED, KEPT_DELIVERED_MS, MAX_WAIT_MS, type Outbox } from "@hullmark/verifier/ports/outbox";
 import { describe, expect, it } from "vitest";
 import { subject, webhookRoute } from "../fakes/alert-subjects.ts";
 import { MemoryOutbox } from "../fakes/memory-outbox.ts";
@@ -149,18 +150,57 @@ describe.each(Object.entries(ADAPTERS))("Outbox contract: %s", (name, open) => {
       for (const commit of commits(["w-1", "w-2"])) await outbox.commitAlerts(commit);
       const [one, two] = ids(await outbox.claim("hook", 5000, 2, 60_000));
       await outbox.retry(one as string, "HTTP 500", 9000);
-      await outbox.delivered(two as string);
-      await outbox.delivered(two as string);
+      await outbox.delivered(two as string, 5000);
+      await outbox.delivered(two as string, 5000);
       expect(await outbox.claim("hook", 8999, 9, 1000)).toEqual([]);
       expect(await outbox.claim("hook", 9000, 9, 1000)).toMatchObject([{ attempts: 1, lastError: "HTTP 500" }]);
-      await outbox.bury(one as string, "HTTP 400");
+      await outbox.bury(one as string, "HTTP 400", 9500);
       const again = await reopen();
       expect(await again.claim("hook", 99_000, 9, 1000)).toEqual([]);
       expect(await again.counts()).toEqual({ pending: 0, dead: 1, oldestPendingAtMs: undefined });
-      expect(await again.readDead(9)).toMatchObject([{ attempts: 2, lastError: "HTTP 400", notification: { id: one } }]);
+      const any = { route: undefined, state: undefined } as const;
+      expect(await again.list(any, 9)).toMatchObject([
+        { id: two, state: "delivered", attempts: 0, lastError: undefined, endedAtMs: 5000 },
+        {
+          id: one,
+          state: "dead",
+          attempts: 2,
+          lastError: "HTTP 400",
+          endedAtMs: 9500,
+          severity: "critical",
+          firing: 1,
+          resolved: 0,
+          summary: expect.stringContaining("altered in an image layer"),
+        },
+      ]);
+      expect((await again.list({ ...any, state: "dead" }, 9)).map(({ id }) => id)).toEqual([one]);
+      expect(await again.list({ ...any, route: "other" }, 9)).toEqual([]);
+      expect((await again.list(any, 1)).map(({ id }) => id)).toEqual([two]);
+      expect(await again.revive(two as string, 100_000)).toBe(false);
       expect(await again.revive("absent", 100_000)).toBe(false);
       expect(await again.revive(one as string, 100_000)).toBe(true);
+      expect(await again.list({ ...any, state: "dead" }, 9)).toEqual([]);
       expect(await again.claim("hook", 100_000, 9, 1000)).toMatchObject([{ attempts: 0 }]);
-      expect(await again.revive(one as string, 100_000)).toBe(false);
+      // What waits is due at once.
+      expect(await again.revive(one as string, 100_001)).toBe(true);
+      expect(await again.claim("hook", 100_001, 9, 1000)).toMatchObject([{ attempts: 0 }]);
+    }));
+
+  it("keeps what was delivered for a while, the newest of it, and counts none of it; it is not sent again", () =>
+    using(async ({ outbox }) => {
+      const [commit] = commits(["w-1"]) as [AlertCommit];
+      const [notification] = commit.notifications as [AlertNotification];
+      const sent = Array.from({ length: KEPT_DELIVERED + 5 }, (_, i) => `n-${i}`);
+      const all = { ...commit, notifications: sent.map((id) => ({ ...notification, id })) };
+      await outbox.commitAlerts(all);
+      for (const id of sent) await outbox.delivered(id, 5000);
+      const kept = await outbox.list({ route: "hook", state: "delivered" }, 2 * KEPT_DELIVERED);
+      expect(kept.map(({ id }) => id)).toEqual(sent.slice(5).reverse());
+      expect(await outbox.counts()).toEqual({ pending: 0, dead: 0, oldestPendingAtMs: undefined });
+      await outbox.commitAlerts({ ...all, notifications: [{ ...notification, id: "n-200" }] });
+      expect(await outbox.claim("hook", 9000, 9, 1000)).toEqual([]);
+      await outbox.commitAlerts({ ...all, notifications: [{ ...notification, id: "late" }] });
+      await outbox.delivered("late", 5001 + KEPT_DELIVERED_MS);
+      expect((await outbox.list({ route: undefined, state: undefined }, 9)).length).toBe(1);
     }));
 });

@@ -327,15 +327,15 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     expect(await opened.outbox.claim("other", T0, 9, 100)).toEqual([]);
     expect((await opened.outbox.claim("ops", T0, 9, 100)).map(({ notification: { id } }) => id)).toEqual(["a1", "a2"]);
     expect(await opened.outbox.claim("ops", T0 + 99, 9, 100)).toEqual([]);
-    await opened.outbox.delivered("a2");
+    await opened.outbox.delivered("a2", T0);
     await opened.outbox.retry("a1", "NOTIFY_TIMEOUT: slow", T0 + 500);
     await reopen();
     expect(await opened.outbox.claim("ops", T0 + 500, 9, 1)).toEqual([{ notification, attempts: 1, notBeforeMs: T0 + 500, lastError: "NOTIFY_TIMEOUT: slow" }]);
-    await opened.outbox.bury("a1", "NOTIFY_REJECTED: no");
+    await opened.outbox.bury("a1", "NOTIFY_REJECTED: no", T0 + 600);
     expect(await opened.outbox.counts()).toEqual({ pending: 0, dead: 1, oldestPendingAtMs: undefined });
-    expect(await opened.outbox.readDead(5)).toMatchObject([{ lastError: "NOTIFY_REJECTED: no" }]);
+    expect(await opened.outbox.list({ route: undefined, state: "dead" }, 5)).toMatchObject([{ id: "a1", lastError: "NOTIFY_REJECTED: no" }]);
     expect(await opened.outbox.revive("a1", T0)).toBe(true);
-    expect(await opened.outbox.revive("a1", T0)).toBe(false);
+    expect(await opened.outbox.revive("a2", T0)).toBe(false);
     expect(await opened.outbox.counts()).toEqual({ pending: 1, dead: 0, oldestPendingAtMs: T0 });
   });
 

@@ -1,18 +1,24 @@
 /** An outbox in memory with the promises of the port. */
+import { SEVERITIES } from "@hullmark/verifier/core/policy/kinds";
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
 import {
   type AlertCommit,
   type AlertMember,
   type AlertRecord,
+  KEPT_DELIVERED,
+  KEPT_DELIVERED_MS,
   MAX_WAIT_MS,
   type Outbox,
   type OutboxCounts,
+  type OutboxEntry,
   type OutboxItem,
+  type OutboxState,
   type StoredAlert,
 } from "@hullmark/verifier/ports/outbox";
 
 interface Row extends OutboxItem {
-  readonly state: "pending" | "dead";
+  readonly state: OutboxState;
+  readonly endedAtMs: number | undefined;
   readonly hiddenUntilMs: number;
 }
 
@@ -46,8 +52,12 @@ export class MemoryOutbox implements Outbox {
     return due.map(item);
   }
 
-  async delivered(id: string): Promise<void> {
-    this.rows.delete(id);
+  async delivered(id: string, nowMs: number): Promise<void> {
+    const row = this.rows.get(id);
+    if (row) this.rows.set(id, { ...row, state: "delivered", lastError: undefined, endedAtMs: nowMs });
+    const delivered = [...this.rows.values()].filter(({ state }) => state === "delivered");
+    for (const [i, { notification, endedAtMs }] of delivered.toReversed().entries())
+      if (i >= KEPT_DELIVERED || (endedAtMs ?? 0) < nowMs - KEPT_DELIVERED_MS) this.rows.delete(notification.id);
   }
 
   async retry(id: string, error: string, notBeforeMs: number): Promise<void> {
@@ -55,22 +65,19 @@ export class MemoryOutbox implements Outbox {
     if (row) this.rows.set(id, { ...row, attempts: row.attempts + 1, lastError: error, notBeforeMs, hiddenUntilMs: 0 });
   }
 
-  async bury(id: string, error: string): Promise<void> {
+  async bury(id: string, error: string, nowMs: number): Promise<void> {
     const row = this.rows.get(id);
-    if (row) this.rows.set(id, { ...row, attempts: row.attempts + 1, lastError: error, state: "dead" });
+    if (row) this.rows.set(id, { ...row, attempts: row.attempts + 1, lastError: error, state: "dead", endedAtMs: nowMs });
   }
 
-  async readDead(limit: number): Promise<readonly OutboxItem[]> {
-    const dead = [...this.rows.values()].filter(({ state }) => state === "dead");
-    return dead
-      .sort((a, b) => b.notification.createdAtMs - a.notification.createdAtMs)
-      .slice(0, limit)
-      .map(item);
+  async list({ route, state }: Parameters<Outbox["list"]>[0], limit: number): Promise<readonly OutboxEntry[]> {
+    const rows = [...this.rows.values()].filter((row) => (route ?? row.notification.route) === row.notification.route && (state ?? row.state) === row.state);
+    return rows.toReversed().slice(0, limit).map(entry);
   }
 
   async revive(id: string, nowMs: number): Promise<boolean> {
     const row = this.rows.get(id);
-    if (row?.state !== "dead") return false;
+    if (!row || row.state === "delivered") return false;
     this.rows.set(id, fresh(row.notification, nowMs));
     return true;
   }
@@ -78,14 +85,28 @@ export class MemoryOutbox implements Outbox {
   async counts(): Promise<OutboxCounts> {
     const pending = [...this.rows.values()].filter(({ state }) => state === "pending");
     const times = pending.map(({ notification }) => notification.createdAtMs);
-    return { pending: pending.length, dead: this.rows.size - pending.length, oldestPendingAtMs: times.length > 0 ? Math.min(...times) : undefined };
+    return {
+      pending: pending.length,
+      dead: [...this.rows.values()].filter(({ state }) => state === "dead").length,
+      oldestPendingAtMs: times.length > 0 ? Math.min(...times) : undefined,
+    };
   }
 }
 
 function fresh(notification: AlertNotification, notBeforeMs: number): Row {
-  return { notification, attempts: 0, notBeforeMs, lastError: undefined, state: "pending", hiddenUntilMs: 0 };
+  return { notification, attempts: 0, notBeforeMs, lastError: undefined, state: "pending", endedAtMs: undefined, hiddenUntilMs: 0 };
 }
 
 function item({ notification, attempts, notBeforeMs, lastError }: Row): OutboxItem {
   return { notification, attempts, notBeforeMs, lastError };
+}
+
+function entry({ notification, state, attempts, notBeforeMs, lastError, endedAtMs }: Row): OutboxEntry {
+  const { id, route, createdAtMs, alerts } = notification;
+  const [gravest] = alerts.toSorted((a, b) => SEVERITIES.indexOf(b.severity) - SEVERITIES.indexOf(a.severity));
+  const firing = alerts.filter(({ status }) => status === "firing").length;
+  return {
+    ...{ id, route, state, createdAtMs, severity: gravest?.severity ?? "info", summary: gravest?.summary ?? "", firing, resolved: alerts.length - firing },
+    ...{ attempts, notBeforeMs, lastError, endedAtMs },
+  };
 }

@@ -80,6 +80,31 @@ export interface OutboxItem {
   readonly lastError: string | undefined;
 }
 
+/** `delivered`: kept for a while, for people. `dead`: given up. */
+export type OutboxState = "pending" | "delivered" | "dead";
+
+/** An item as people look at it. */
+export interface OutboxEntry {
+  readonly id: string;
+  readonly route: string;
+  readonly state: OutboxState;
+  readonly createdAtMs: number;
+  /** Of its gravest alert, and that alert's line. */
+  readonly severity: AlertSeverity;
+  readonly summary: string;
+  readonly firing: number;
+  readonly resolved: number;
+  readonly attempts: number;
+  readonly notBeforeMs: number;
+  readonly lastError: string | undefined;
+  /** When it was delivered or given up; undefined while it waits, and for what was given up before this was kept. */
+  readonly endedAtMs: number | undefined;
+}
+
+/** Delivered items that are kept for people, at most: the newest, and none for longer than a week. */
+export const KEPT_DELIVERED = 500;
+export const KEPT_DELIVERED_MS = 7 * 86_400_000;
+
 export interface OutboxCounts {
   readonly pending: number;
   readonly dead: number;
@@ -100,15 +125,15 @@ export interface Outbox {
    * when the process dies in between they come back. So does, at once, what would have to wait for longer than {@link MAX_WAIT_MS}: the clock was set back meanwhile.
    */
   claim(route: string, nowMs: number, limit: number, leaseMs: number): Promise<readonly OutboxItem[]>;
-  /** Removes a delivered item. No error where it is gone already. */
-  delivered(id: string): Promise<void>;
+  /** The item has arrived; it is kept among the newest for people to see. No error where it is gone already. */
+  delivered(id: string, nowMs: number): Promise<void>;
   /** Gives an item back: one attempt more, due at `notBeforeMs`. */
   retry(id: string, error: string, notBeforeMs: number): Promise<void>;
   /** Moves an item to the dead letters, where people see it (`status`, metrics) until it is deleted or revived. */
-  bury(id: string, error: string): Promise<void>;
-  /** Newest first. */
-  readDead(limit: number): Promise<readonly OutboxItem[]>;
-  /** Makes a dead letter pending again with no attempts. @returns whether it was there */
+  bury(id: string, error: string, nowMs: number): Promise<void>;
+  /** Newest first; undefined: any. */
+  list(filter: { readonly route: string | undefined; readonly state: OutboxState | undefined }, limit: number): Promise<readonly OutboxEntry[]>;
+  /** Makes a dead letter, or what waits, due at once with no attempts. @returns whether it was there */
   revive(id: string, nowMs: number): Promise<boolean>;
   counts(): Promise<OutboxCounts>;
 }

@@ -1,5 +1,5 @@
 /**
- * An alert as an OCSF 1.6.0 Detection Finding (class 2004): created while it fires, closed when it is over, under one `finding_info.uid`.
+ * An alert as an OCSF 1.6.0 Detection Finding (class 2004): created when it fires, updated when it is graver, closed when it is over, under one `finding_info.uid`.
  * https://schema.ocsf.io/1.6.0/classes/detection_finding
  */
 import { basename } from "node:path/posix";
@@ -9,6 +9,7 @@ const OCSF_VERSION = "1.6.0";
 const CATEGORY_FINDINGS = 2;
 const CLASS_DETECTION_FINDING = 2004;
 const CREATE = { activity_id: 1, activity_name: "Create", status_id: 1, status: "New" } as const;
+const UPDATE = { activity_id: 2, activity_name: "Update", status_id: 1, status: "New" } as const;
 const CLOSE = { activity_id: 3, activity_name: "Close", status_id: 4, status: "Resolved" } as const;
 const ANALYTIC_RULE = 1;
 const FILE_TYPE_UNKNOWN = 0;
@@ -32,7 +33,7 @@ export interface OcsfOptions {
 
 /** What is empty is left out. */
 export function detectionFinding(alert: AlertEvent, { id, suppressed, createdAtMs }: AlertNotification, options: OcsfOptions): Record<string, unknown> {
-  const activity = alert.status === "resolved" ? CLOSE : CREATE;
+  const activity = alert.status === "resolved" ? CLOSE : alert.earlierSeverities.length > 0 ? UPDATE : CREATE;
   return {
     ...{ category_uid: CATEGORY_FINDINGS, category_name: "Findings", class_uid: CLASS_DETECTION_FINDING, class_name: "Detection Finding" },
     ...{ ...activity, type_uid: CLASS_DETECTION_FINDING * 100 + activity.activity_id, type_name: `Detection Finding: ${activity.activity_name}` },
@@ -61,7 +62,7 @@ export function detectionFinding(alert: AlertEvent, { id, suppressed, createdAtM
     ...(alert.nextCommand === "" ? {} : { remediation: { desc: alert.playbook === "" ? alert.nextCommand : `${alert.nextCommand} (${alert.playbook})` } }),
     unmapped: {
       ...{ drift: alert.driftIds, drift_count: alert.driftCount, containers: alert.containers, container_count: alert.containerCount },
-      ...{ node_count: alert.nodeCount, workload_count: alert.workloadCount, delayed: suppressed },
+      ...{ node_count: alert.nodeCount, workload_count: alert.workloadCount, reopened: alert.reopened, delayed: suppressed },
     },
   };
 }

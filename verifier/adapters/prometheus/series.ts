@@ -45,6 +45,7 @@ export function declareSeries(registry: Registry, collect: () => void) {
     commitsInFlight: gauge("hullmark_session_commits_in_flight", "Commits that sessions wait for, summed over sessions."),
     outbox: gauge("hullmark_alert_outbox_notifications", "Notifications that wait to be delivered, or were given up.", "state"),
     outboxOldest: gauge("hullmark_alert_outbox_oldest_timestamp_seconds", "When the oldest waiting notification was made; no sample where none waits."),
+    deliveries: counter("hullmark_alert_deliveries_total", "Attempts to deliver, by type of the route and what became of them.", "type", "result"),
     delivered: counter("hullmark_alert_notifications_delivered_total", "Notifications that a receiver took."),
     lookups: counter("hullmark_registry_lookups_total", "What was asked of registries, from the cache or not.", "object"),
     requests: counter("hullmark_registry_requests_total", "What registries were in fact asked, by how they answered.", "object", "result"),

@@ -123,4 +123,9 @@ export const MIGRATIONS: readonly string[] = [
   DELETE FROM alerts WHERE body ->> '$.openDriftIds' IS NOT NULL;
   `,
   "CREATE INDEX workloads_by_image ON workloads (config_digest);",
+  `
+  -- 0 pending, 1 given up, 2 delivered: what was told is kept for a while, for people.
+  ALTER TABLE outbox RENAME COLUMN dead TO state;
+  ALTER TABLE outbox ADD COLUMN ended_ms REAL;
+  `,
 ];

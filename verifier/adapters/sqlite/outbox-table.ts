@@ -1,5 +1,19 @@
 /** Alert records and outgoing notifications. Synchronous; runs in the store's threads. */
-import { type AlertCommit, type AlertMember, type AlertRecord, MAX_WAIT_MS, type OutboxCounts, type OutboxItem, type StoredAlert } from "../../ports/outbox.ts";
+
+import type { AlertSeverity } from "../../ports/notifier.ts";
+import {
+  type AlertCommit,
+  type AlertMember,
+  type AlertRecord,
+  KEPT_DELIVERED,
+  KEPT_DELIVERED_MS,
+  MAX_WAIT_MS,
+  type OutboxCounts,
+  type OutboxEntry,
+  type OutboxItem,
+  type OutboxState,
+  type StoredAlert,
+} from "../../ports/outbox.ts";
 import type { Connection } from "./database.ts";
 import { fromJson, toJson } from "./json.ts";
 
@@ -15,6 +29,33 @@ const COLUMNS = "id, body, attempts, not_before_ms, last_error";
 
 function itemOf(row: Row): OutboxItem {
   return { notification: fromJson(row.body), attempts: row.attempts, notBeforeMs: row.not_before_ms, lastError: row.last_error ?? undefined };
+}
+
+/** By the number in the column `state`. */
+const STATES: readonly OutboxState[] = ["pending", "dead", "delivered"];
+/** Read by the database, not by us: a notification is up to some 500 kB, and a list has many. */
+const GRAVEST = "FROM json_each(body, '$.alerts') ORDER BY instr('info low medium high critical', value ->> '$.severity') DESC LIMIT 1";
+const ENTRY_COLUMNS = `id, route, state, created_ms, attempts, not_before_ms, last_error, ended_ms,
+  (SELECT value ->> '$.severity' ${GRAVEST}) AS severity, (SELECT value ->> '$.summary' ${GRAVEST}) AS summary, json_array_length(body, '$.alerts') AS alerts,
+  (SELECT count(*) FROM json_each(body, '$.alerts') WHERE value ->> '$.status' = 'firing') AS firing`;
+
+interface EntryRow extends Omit<Row, "body"> {
+  readonly route: string;
+  readonly state: number;
+  readonly created_ms: number;
+  readonly ended_ms: number | null;
+  readonly severity: AlertSeverity;
+  readonly summary: string;
+  readonly alerts: number;
+  readonly firing: number;
+}
+
+function entryOf(row: EntryRow): OutboxEntry {
+  const { id, route, severity, summary, firing, attempts } = row;
+  return {
+    ...{ id, route, severity, summary, firing, attempts, resolved: row.alerts - firing, state: STATES[row.state] ?? "pending" },
+    ...{ createdAtMs: row.created_ms, notBeforeMs: row.not_before_ms, lastError: row.last_error ?? undefined, endedAtMs: row.ended_ms ?? undefined },
+  };
 }
 
 export class OutboxTable {
@@ -49,7 +90,7 @@ export class OutboxTable {
     );
     for (const { fingerprint, member } of joined) join.run(member.driftId, fingerprint, toJson(member));
     const send = this.#connection.prepare(
-      "INSERT INTO outbox (id, route, created_ms, attempts, not_before_ms, last_error, dead, body) VALUES (?, ?, ?, 0, ?, NULL, 0, ?) ON CONFLICT (id) DO NOTHING",
+      "INSERT INTO outbox (id, route, created_ms, attempts, not_before_ms, last_error, state, body) VALUES (?, ?, ?, 0, ?, NULL, 0, ?) ON CONFLICT (id) DO NOTHING",
     );
     for (const each of notifications) send.run(each.id, each.route, each.createdAtMs, each.createdAtMs, toJson(each));
   }
@@ -61,7 +102,7 @@ export class OutboxTable {
 
   claim(route: string, nowMs: number, limit: number, leaseMs: number): OutboxItem[] {
     const due = this.#connection.prepare<[string, number, number, number], Row>(
-      `SELECT ${COLUMNS} FROM outbox WHERE dead = 0 AND route = ? AND NOT max(not_before_ms, claimed_until_ms) BETWEEN ? AND ? ORDER BY number LIMIT ?`,
+      `SELECT ${COLUMNS} FROM outbox WHERE state = 0 AND route = ? AND NOT max(not_before_ms, claimed_until_ms) BETWEEN ? AND ? ORDER BY number LIMIT ?`,
     );
     const hide = this.#connection.prepare("UPDATE outbox SET claimed_until_ms = ? WHERE id = ?");
     const rows = due.all(route, nowMs + 1, nowMs + MAX_WAIT_MS, limit);
@@ -69,8 +110,13 @@ export class OutboxTable {
     return rows.map(itemOf);
   }
 
-  delivered(id: string): void {
-    this.#connection.prepare("DELETE FROM outbox WHERE id = ?").run(id);
+  delivered(id: string, nowMs: number): void {
+    this.#connection.prepare("UPDATE outbox SET state = 2, ended_ms = ?, last_error = NULL WHERE id = ?").run(nowMs, id);
+    this.#connection
+      .prepare(
+        "DELETE FROM outbox WHERE state = 2 AND (ended_ms < ? OR number <= (SELECT number FROM outbox WHERE state = 2 ORDER BY number DESC LIMIT 1 OFFSET ?))",
+      )
+      .run(nowMs - KEPT_DELIVERED_MS, KEPT_DELIVERED);
   }
 
   retry(id: string, error: string, notBeforeMs: number): void {
@@ -79,24 +125,25 @@ export class OutboxTable {
       .run(error, notBeforeMs, id);
   }
 
-  bury(id: string, error: string): void {
-    this.#connection.prepare("UPDATE outbox SET attempts = attempts + 1, last_error = ?, dead = 1 WHERE id = ?").run(error, id);
+  bury(id: string, error: string, nowMs: number): void {
+    this.#connection.prepare("UPDATE outbox SET attempts = attempts + 1, last_error = ?, ended_ms = ?, state = 1 WHERE id = ?").run(error, nowMs, id);
   }
 
-  readDead(limit: number): OutboxItem[] {
-    return this.#connection.prepare<[number], Row>(`SELECT ${COLUMNS} FROM outbox WHERE dead = 1 ORDER BY number DESC LIMIT ?`).all(limit).map(itemOf);
+  list({ route, state }: { readonly route: string | undefined; readonly state: OutboxState | undefined }, limit: number): OutboxEntry[] {
+    const select = this.#connection.prepare<[string | null, number | null, number], EntryRow>(
+      `SELECT ${ENTRY_COLUMNS} FROM outbox WHERE route = coalesce(?, route) AND state = coalesce(?, state) ORDER BY number DESC LIMIT ?`,
+    );
+    return select.all(route ?? null, state === undefined ? null : STATES.indexOf(state), limit).map(entryOf);
   }
 
   revive(id: string, nowMs: number): boolean {
-    return (
-      this.#connection.prepare("UPDATE outbox SET dead = 0, attempts = 0, not_before_ms = ?, claimed_until_ms = 0 WHERE id = ? AND dead = 1").run(nowMs, id)
-        .changes > 0
-    );
+    const due = "UPDATE outbox SET state = 0, attempts = 0, ended_ms = NULL, not_before_ms = ?, claimed_until_ms = 0 WHERE id = ? AND state <> 2";
+    return this.#connection.prepare(due).run(nowMs, id).changes > 0;
   }
 
   counts(): OutboxCounts {
     const select = this.#connection.prepare<[], { pending: number; dead: number; oldest: number | null }>(
-      "SELECT count(*) FILTER (WHERE dead = 0) AS pending, count(*) FILTER (WHERE dead = 1) AS dead, min(created_ms) FILTER (WHERE dead = 0) AS oldest FROM outbox",
+      "SELECT count(*) FILTER (WHERE state = 0) AS pending, count(*) FILTER (WHERE state = 1) AS dead, min(created_ms) FILTER (WHERE state = 0) AS oldest FROM outbox",
     );
     const row = select.get();
     return { pending: row?.pending ?? 0, dead: row?.dead ?? 0, oldestPendingAtMs: row?.oldest ?? undefined };

@@ -101,10 +101,10 @@ function outboxOver(writer: ThreadClient, reader: ThreadClient): Outbox {
     readAlerts: () => reader.call("outbox", "readAlerts"),
     commitAlerts: (commit) => writer.call("", "commitAlerts", commit),
     claim: (route, nowMs, limit, leaseMs) => writer.call("", "claim", route, nowMs, limit, leaseMs),
-    delivered: (id) => writer.call("outbox", "delivered", id),
+    delivered: (id, nowMs) => writer.call("", "delivered", id, nowMs),
     retry: (id, error, notBeforeMs) => writer.call("outbox", "retry", id, error, notBeforeMs),
-    bury: (id, error) => writer.call("outbox", "bury", id, error),
-    readDead: (limit) => reader.call("outbox", "readDead", limit),
+    bury: (id, error, nowMs) => writer.call("outbox", "bury", id, error, nowMs),
+    list: (filter, limit) => reader.call("outbox", "list", filter, limit),
     revive: (id, nowMs) => writer.call("outbox", "revive", id, nowMs),
     counts: () => reader.call("outbox", "counts"),
   };

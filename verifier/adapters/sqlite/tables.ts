@@ -89,6 +89,10 @@ export class Writes extends Reads {
     return this.#transaction(() => this.outbox.claim(route, nowMs, limit, leaseMs));
   }
 
+  delivered(id: string, nowMs: number): void {
+    this.#transaction(() => this.outbox.delivered(id, nowMs));
+  }
+
   putReference(key: ReferenceKey, record: ReferenceRecord): void {
     this.#transaction(() => this.references.put(key, record));
   }

@@ -9,12 +9,12 @@ import { tokenDigest } from "../../core/enrolment/index.ts";
 import { OPERATOR_NAME_PATTERN } from "../../core/enrolment/peer-identity.ts";
 import { type Administration, AdministrationError, type AdministrationErrorCode } from "../../core/fleet/administration.ts";
 import { SEVERITY_NAMES } from "../../core/fleet/alert-planner.ts";
+import type { TestAlert } from "../../core/fleet/alerts.ts";
 import type { Baselines } from "../../core/fleet/baselines.ts";
 import type { OwnKeys } from "../../core/keys/own-keys.ts";
 import type { People } from "../../core/people/people.ts";
 import { ReportError, type VulnerabilityReports } from "../../core/vulnerabilities/index.ts";
 import type { IssuedCertificate } from "../../ports/certificate-authority.ts";
-import type { AlertSeverity } from "../../ports/notifier.ts";
 import { type AccessServices, operatorOf } from "./access.ts";
 import { invalid, rpcErrorOf } from "./errors.ts";
 import { isRole, type OperatorIdentity, ROLES } from "./identity.ts";
@@ -45,7 +45,9 @@ export interface AdminServices extends AccessServices {
   /** undefined: no such node. */
   readonly findNode: (idOrName: string) => { readonly id: string } | undefined;
   /** Sends a harmless alert to one route, or (empty) to all. */
-  readonly testAlert: (route: string, severity: AlertSeverity, by: string, signal: AbortSignal) => Promise<{ delivered: string[]; failed: string[] }>;
+  readonly testAlert: (test: TestAlert, signal: AbortSignal) => Promise<readonly { route: string; type: string; taken: boolean; answer: string }[]>;
+  /** @returns whether it is due now */
+  readonly retryNotification: (id: string) => Promise<boolean>;
 }
 
 /** Where a browser comes in, once, until then. */
@@ -57,6 +59,7 @@ export interface DashboardDoor {
   readonly port: number;
 }
 
+const MAX_RETRIED = 1000;
 const MAX_REASON_CHARS = 500;
 const MAX_NAME_CHARS = 512;
 const MAX_BASELINE_NODES = 100;
@@ -163,10 +166,22 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
     async retireKey({ name, reason }, context) {
       return { ids: [...(await acting(() => services.keys.retire(keyNameOf(name), operatorOf(context, services).name, reasonOf(reason))))] };
     },
-    async testAlert({ route, severity }, context) {
+    async testAlert({ route, severity, end }, context) {
       const { name } = operatorOf(context, services);
       await acting(() => administration.note("test-alert", { route, by: name }));
-      return await acting(() => services.testAlert(route, SEVERITY_NAMES[severity], name, context.signal));
+      const routes = await acting(() => services.testAlert({ route, severity: SEVERITY_NAMES[severity], end, by: name }, context.signal));
+      const failed = routes.filter(({ taken }) => !taken).map((each) => `${each.route}: ${each.answer}`);
+      return { routes: [...routes], delivered: routes.filter(({ taken }) => taken).map((each) => each.route), failed };
+    },
+    async retryNotifications({ ids }, context) {
+      const wanted = [...new Set(ids)];
+      if (wanted.length === 0 || wanted.length > MAX_RETRIED || !wanted.every((id) => /^[0-9a-f]{32}$/.test(id)))
+        throw invalid("ids", `1 to ${MAX_RETRIED} ids of 32 lower-case hex digits: hullmark alert ls -o json`);
+      const { name } = operatorOf(context, services);
+      await acting(() => administration.note("retry-notifications", { notifications: wanted.length, first: wanted[0] ?? "", by: name }));
+      const due: string[] = [];
+      for (const id of wanted) if (await acting(() => services.retryNotification(id))) due.push(id);
+      return { ids: due };
     },
     async recordDrill({ drill, run, container, outcome, driftId, detectMs, alertMs }, context) {
       if (drill !== "canary-file") throw invalid("drill", "canary-file");

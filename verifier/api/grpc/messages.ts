@@ -9,11 +9,14 @@ import type {
   NodeBootSchema,
   NodeImaSchema,
   NodeSchema,
+  NotificationSchema,
   ProvenanceSchema,
   WorkloadSchema,
 } from "@hullmark/proto/v1/query";
 import { sightOf } from "../../core/fleet/drift-rows.ts";
+import { WIRE_SEVERITY } from "../../core/policy/match.ts";
 import type { StandingMarks } from "../../core/response/standing-marks.ts";
+import type { OutboxEntry } from "../../ports/outbox.ts";
 import type { BaselineRow, BootRow, ClaimRow, DriftRow, ImageRow, ImaRow, NodeRow, ProvenanceRow, VectorRow, WorkloadRow } from "../../ports/rows.ts";
 
 type Timestamp = ReturnType<typeof timestampFromMs>;
@@ -143,5 +146,15 @@ export function baselineMessage(row: BaselineRow): MessageInitShape<typeof Basel
     ...at("proposedAt", row.proposedAtMs),
     ...at("approvedAt", row.approvedAtMs),
     ...at("reviewAt", row.reviewAtMs),
+  };
+}
+
+export function notificationMessage(entry: OutboxEntry, works: boolean): MessageInitShape<typeof NotificationSchema> {
+  const { id, route, state, severity, summary, firing, resolved, attempts, lastError = "" } = entry;
+  return {
+    ...{ id, route, state, severity: WIRE_SEVERITY[severity], summary, firing, resolved, attempts, lastError, stranded: state === "pending" && !works },
+    ...at("createdAt", entry.createdAtMs),
+    ...at("nextTryAt", state === "pending" ? entry.notBeforeMs : undefined),
+    ...at("endedAt", entry.endedAtMs),
   };
 }

@@ -13,11 +13,13 @@ import { policyDigest } from "../../core/policy/digest.ts";
 import type { Policy } from "../../core/policy/types.ts";
 import type { StandingMarks } from "../../core/response/standing-marks.ts";
 import type { EarSigner } from "../../ports/ear-signer.ts";
+import type { Outbox, OutboxState } from "../../ports/outbox.ts";
 import type { BaselineRow, ClaimRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import { invalid } from "./errors.ts";
 import { imageNamed } from "./image-named.ts";
 import { type IncidentServices, incidentQueries } from "./incidents.ts";
-import { baselineMessage, bootMessage, driftMessage, imageMessage, imaMessage, nodeMessage, workloadMessage } from "./messages.ts";
+import { baselineMessage, bootMessage, driftMessage, imageMessage, imaMessage, nodeMessage, notificationMessage, workloadMessage } from "./messages.ts";
 import { cut, rowsOf } from "./pages.ts";
 import { PushQueue } from "./queue.ts";
 import { policySimulator, type SimulateServices } from "./simulate.ts";
@@ -41,7 +43,9 @@ export interface QueryServices
   readonly baselines: () => readonly BaselineRow[];
   readonly keys: OwnKeys;
   readonly people: Pick<People, "rows">;
-
+  readonly notifications: Outbox["list"];
+  /** Whether somebody delivers what is for this alert route. */
+  readonly routeWorks: (route: string) => boolean;
   /** PEM: what the command and agents pin. */
   readonly caCertificates: () => string;
   /** What verifies the log, one a line. */
@@ -58,6 +62,9 @@ export interface QueryServices
   readonly currentNode: (row: NodeRow) => NodeRow;
 }
 
+const DEFAULT_NOTIFICATIONS = 100;
+const MAX_NOTIFICATIONS = 1000;
+const OUTBOX_STATES: readonly OutboxState[] = ["pending", "delivered", "dead"];
 const MAX_ATTENTION = 20;
 const MAX_UNATTESTED = 100;
 const MAX_WATCH_BACKLOG = 10_000;
@@ -149,6 +156,14 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
         .rows()
         .map(({ name, id, state, madeAtMs, dueAtMs }) => ({ name, id, state, madeAt: timestampFromMs(madeAtMs), dueAt: timestampFromMs(dueAtMs) }));
       return { keys, caCertificates: services.caCertificates(), logVerifierKeys: services.logVerifierKeys() };
+    },
+    async listNotifications({ route, state, limit }) {
+      if (route.length > 64) throw invalid("route", "the name of an alert route");
+      if (state !== "" && !OUTBOX_STATES.includes(state as OutboxState)) throw invalid("state", OUTBOX_STATES.join(", "));
+      if (limit > MAX_NOTIFICATIONS) throw invalid("limit", `1 to ${MAX_NOTIFICATIONS}`);
+      const filter = { route: route === "" ? undefined : route, state: state === "" ? undefined : (state as OutboxState) };
+      const entries = await services.notifications(filter, limit || DEFAULT_NOTIFICATIONS);
+      return { notifications: entries.map((entry) => notificationMessage(entry, services.routeWorks(entry.route))) };
     },
     async listPeople() {
       const at = (ms: number | undefined) => (ms === undefined ? undefined : timestampFromMs(ms));

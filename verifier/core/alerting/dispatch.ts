@@ -53,11 +53,11 @@ export async function dispatchDue(outbox: Outbox, notifier: Notifier, environmen
       environment.passing("alert-sent");
       await environment.onDelivered(item.notification);
       environment.passing("alert-noted");
-      await outbox.delivered(item.notification.id);
+      await outbox.delivered(item.notification.id, environment.now());
       environment.passing("alert-delivered");
       delivered++;
     } else if (!error.retryable || item.attempts + 1 >= MAX_ATTEMPTS) {
-      await outbox.bury(item.notification.id, error.message);
+      await outbox.bury(item.notification.id, error.message, environment.now());
       buried++;
     } else {
       const waitMs = backoffMs(item.attempts + 1, environment.random(), error.retryAfterMs);

@@ -57,11 +57,19 @@ export function akReplacedSubject({ id, name }: Pick<NodeRow, "id" | "name">, op
   };
 }
 
+export interface TestAlert {
+  readonly route: string;
+  readonly severity: AlertSeverity;
+  /** The end of the one before, which has the same fingerprint. */
+  readonly end: boolean;
+  readonly by: string;
+}
+
 /** Says of itself that it is a test, in every field that a person may look at. */
-export function testNotification(route: string, severity: AlertSeverity, by: string, nowMs: number): AlertNotification {
-  const fingerprint = hash("sha256", `hullmark-test ${route} ${nowMs}`).slice(0, 32);
+export function testNotification({ route, severity, end, by }: TestAlert, nowMs: number): AlertNotification {
+  const fingerprint = hash("sha256", `hullmark-test ${route}`).slice(0, 32);
   return {
-    id: fingerprint,
+    id: hash("sha256", `hullmark-test ${route} ${end} ${nowMs}`).slice(0, 32),
     route,
     groupKey: "test",
     suppressed: 0,
@@ -70,7 +78,7 @@ export function testNotification(route: string, severity: AlertSeverity, by: str
       {
         fingerprint,
         incident: "",
-        status: "firing",
+        status: end ? "resolved" : "firing",
         severity,
         earlierSeverities: [],
         kind: "test",
@@ -88,7 +96,7 @@ export function testNotification(route: string, severity: AlertSeverity, by: str
         driftCount: 0,
         reopened: 0,
         startsAtMs: nowMs,
-        endsAtMs: undefined,
+        endsAtMs: end ? nowMs : undefined,
         summary: `Test alert, asked for by ${by}: nothing is wrong`,
         description: `This tests the alert route ${route}. Nothing has to be done.`,
         nextCommand: "hullmark status",

@@ -1,8 +1,9 @@
 /** How many there are of what, taken by the clock: whoever asks for metrics, a stranger perhaps, starts no query. */
 import { Verdict } from "@hullmark/proto/v1/common";
 import type { Outbox, OutboxCounts } from "../../ports/outbox.ts";
-import type { NodeRow } from "../../ports/rows.ts";
+import type { ClaimRow, NodeRow } from "../../ports/rows.ts";
 import type { OpenDriftCount, ResultCounts, Store } from "../../ports/store.ts";
+import { claimRow } from "./claims.ts";
 import type { Fleet } from "./fleet.ts";
 
 export interface Census {
@@ -13,6 +14,12 @@ export interface Census {
   readonly workloads: ResultCounts;
   readonly openDrifts: readonly OpenDriftCount[];
   readonly outbox: OutboxCounts;
+}
+
+/** That people were not told of something, and nobody tries any more. */
+export function outboxClaims(census: Census | undefined): ClaimRow[] {
+  const dead = census?.outbox.dead ?? 0;
+  return dead === 0 ? [] : [claimRow("alerts-given-up", `${dead} notifications could not be delivered: hullmark alert ls --state dead`)];
 }
 
 export function isAttested(verdict: Verdict): boolean {

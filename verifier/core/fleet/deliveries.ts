@@ -14,6 +14,8 @@ export interface DeliveryServices extends Pick<DispatchEnvironment, "onDelivered
   readonly random: () => number;
   /** Open alerts are sent again to receivers that forget (type `alertmanager`) after this time, and where they have changed after a shorter one. */
   readonly refreshMs: number;
+  /** After each round of one route; its type is a word of the policy's. */
+  readonly onRound: (type: AlertRoute["type"], result: DispatchResult) => void;
   readonly onProblem: (route: string, error: unknown) => void;
 }
 
@@ -69,7 +71,7 @@ export class Deliveries {
   }
 
   async #run({ route, notifier }: Route, loop: { readonly stop: AbortController; wake: () => void }): Promise<void> {
-    const { clock, outbox, random, onDelivered, onProblem, passing, refreshMs, book } = this.#services;
+    const { clock, outbox, random, onDelivered, onProblem, onRound, passing, refreshMs, book } = this.#services;
     const { signal } = loop.stop;
     const environment = { now: () => clock.nowMs(), random, leaseMs: route.timeoutSeconds * 1000 + LEASE_MARGIN_MS, onDelivered, passing };
     let refreshed = { atMs: clock.nowMs(), version: book.version };
@@ -77,6 +79,7 @@ export class Deliveries {
       let result: DispatchResult | undefined;
       try {
         result = await dispatchDue(outbox, notifier, environment, signal);
+        onRound(route.type, result);
         const [nowMs, { version }] = [clock.nowMs(), book];
         const pauseMs = version === refreshed.version ? refreshMs : Math.min(refreshMs, UPDATE_MS);
         if (route.type === "alertmanager" && (nowMs - refreshed.atMs >= pauseMs || nowMs < refreshed.atMs)) {

@@ -11,7 +11,7 @@ import type { DriftPlace, Kind, Severity } from "./kinds.ts";
 import { teamPolicy, tightened } from "./tighten.ts";
 import type { MeasurementBudget, MutableClass, Policy, PolicyIntervals, PolicyRule, SelectableContainer, Selector } from "./types.ts";
 
-const WIRE_SEVERITY: Readonly<Record<Severity, WireSeverity>> = {
+export const WIRE_SEVERITY: Readonly<Record<Severity, WireSeverity>> = {
   info: WireSeverity.INFO,
   low: WireSeverity.LOW,
   medium: WireSeverity.MEDIUM,

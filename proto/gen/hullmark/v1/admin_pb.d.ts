@@ -281,6 +281,13 @@ export declare type TestAlertRequest = Message<"hullmark.v1.TestAlertRequest"> &
    * @generated from field: hullmark.v1.Severity severity = 2;
    */
   severity: Severity;
+
+  /**
+   * The end of the test alert that was sent before.
+   *
+   * @generated from field: bool end = 3;
+   */
+  end: boolean;
 };
 
 /**
@@ -302,6 +309,13 @@ export declare type TestAlertResponse = Message<"hullmark.v1.TestAlertResponse">
    * @generated from field: repeated string failed = 2;
    */
   failed: string[];
+
+  /**
+   * The same, one a route.
+   *
+   * @generated from field: repeated hullmark.v1.TestedRoute routes = 3;
+   */
+  routes: TestedRoute[];
 };
 
 /**
@@ -309,6 +323,77 @@ export declare type TestAlertResponse = Message<"hullmark.v1.TestAlertResponse">
  * Use `create(TestAlertResponseSchema)` to create a new message.
  */
 export declare const TestAlertResponseSchema: GenMessage<TestAlertResponse>;
+
+/**
+ * @generated from message hullmark.v1.TestedRoute
+ */
+export declare type TestedRoute = Message<"hullmark.v1.TestedRoute"> & {
+  /**
+   * @generated from field: string route = 1;
+   */
+  route: string;
+
+  /**
+   * `webhook`, `alertmanager`, `pagerduty`, `slack` or `syslog`.
+   *
+   * @generated from field: string type = 2;
+   */
+  type: string;
+
+  /**
+   * @generated from field: bool taken = 3;
+   */
+  taken: boolean;
+
+  /**
+   * What the receiver answered, or why it did not get it.
+   *
+   * @generated from field: string answer = 4;
+   */
+  answer: string;
+};
+
+/**
+ * Describes the message hullmark.v1.TestedRoute.
+ * Use `create(TestedRouteSchema)` to create a new message.
+ */
+export declare const TestedRouteSchema: GenMessage<TestedRoute>;
+
+/**
+ * @generated from message hullmark.v1.RetryNotificationsRequest
+ */
+export declare type RetryNotificationsRequest = Message<"hullmark.v1.RetryNotificationsRequest"> & {
+  /**
+   * 1..1000.
+   *
+   * @generated from field: repeated string ids = 1;
+   */
+  ids: string[];
+};
+
+/**
+ * Describes the message hullmark.v1.RetryNotificationsRequest.
+ * Use `create(RetryNotificationsRequestSchema)` to create a new message.
+ */
+export declare const RetryNotificationsRequestSchema: GenMessage<RetryNotificationsRequest>;
+
+/**
+ * @generated from message hullmark.v1.RetryNotificationsResponse
+ */
+export declare type RetryNotificationsResponse = Message<"hullmark.v1.RetryNotificationsResponse"> & {
+  /**
+   * Of these, the ones that are due now; the others are not there, or were delivered.
+   *
+   * @generated from field: repeated string ids = 1;
+   */
+  ids: string[];
+};
+
+/**
+ * Describes the message hullmark.v1.RetryNotificationsResponse.
+ * Use `create(RetryNotificationsResponseSchema)` to create a new message.
+ */
+export declare const RetryNotificationsResponseSchema: GenMessage<RetryNotificationsResponse>;
 
 /**
  * @generated from message hullmark.v1.RecordDrillRequest
@@ -1135,6 +1220,16 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof TestAlertRequestSchema;
     output: typeof TestAlertResponseSchema;
+  },
+  /**
+   * responder: notifications that wait, or were given up, are due now, and have all their attempts again.
+   *
+   * @generated from rpc hullmark.v1.Admin.RetryNotifications
+   */
+  retryNotifications: {
+    methodKind: "unary";
+    input: typeof RetryNotificationsRequestSchema;
+    output: typeof RetryNotificationsResponseSchema;
   },
   /**
    * responder: that a drill begins, and how it ended, so that what it causes is known for one.

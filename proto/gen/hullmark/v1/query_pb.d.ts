@@ -3480,6 +3480,148 @@ export declare type VulnerablePlace = Message<"hullmark.v1.VulnerablePlace"> & {
 export declare const VulnerablePlaceSchema: GenMessage<VulnerablePlace>;
 
 /**
+ * @generated from message hullmark.v1.ListNotificationsRequest
+ */
+export declare type ListNotificationsRequest = Message<"hullmark.v1.ListNotificationsRequest"> & {
+  /**
+   * Empty: every route.
+   *
+   * @generated from field: string route = 1;
+   */
+  route: string;
+
+  /**
+   * `pending`, `delivered` or `dead`; empty: all.
+   *
+   * @generated from field: string state = 2;
+   */
+  state: string;
+
+  /**
+   * 1..1000; 0: 100.
+   *
+   * @generated from field: uint32 limit = 3;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message hullmark.v1.ListNotificationsRequest.
+ * Use `create(ListNotificationsRequestSchema)` to create a new message.
+ */
+export declare const ListNotificationsRequestSchema: GenMessage<ListNotificationsRequest>;
+
+/**
+ * @generated from message hullmark.v1.ListNotificationsResponse
+ */
+export declare type ListNotificationsResponse = Message<"hullmark.v1.ListNotificationsResponse"> & {
+  /**
+   * @generated from field: repeated hullmark.v1.Notification notifications = 1;
+   */
+  notifications: Notification[];
+};
+
+/**
+ * Describes the message hullmark.v1.ListNotificationsResponse.
+ * Use `create(ListNotificationsResponseSchema)` to create a new message.
+ */
+export declare const ListNotificationsResponseSchema: GenMessage<ListNotificationsResponse>;
+
+/**
+ * What one delivery carries: alerts of one group for one route.
+ *
+ * @generated from message hullmark.v1.Notification
+ */
+export declare type Notification = Message<"hullmark.v1.Notification"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string route = 2;
+   */
+  route: string;
+
+  /**
+   * `pending`, `delivered` (kept for a week, of the newest 500) or `dead`: given up.
+   *
+   * @generated from field: string state = 3;
+   */
+  state: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp created_at = 4;
+   */
+  createdAt?: Timestamp | undefined;
+
+  /**
+   * Of its alerts, the gravest.
+   *
+   * @generated from field: hullmark.v1.Severity severity = 5;
+   */
+  severity: Severity;
+
+  /**
+   * @generated from field: uint32 firing = 6;
+   */
+  firing: number;
+
+  /**
+   * @generated from field: uint32 resolved = 7;
+   */
+  resolved: number;
+
+  /**
+   * Of the gravest alert: one line.
+   *
+   * @generated from field: string summary = 8;
+   */
+  summary: string;
+
+  /**
+   * Deliveries that failed.
+   *
+   * @generated from field: uint32 attempts = 9;
+   */
+  attempts: number;
+
+  /**
+   * Of a pending one: not before this time.
+   *
+   * @generated from field: google.protobuf.Timestamp next_try_at = 10;
+   */
+  nextTryAt?: Timestamp | undefined;
+
+  /**
+   * Why the last delivery failed; empty where none has.
+   *
+   * @generated from field: string last_error = 11;
+   */
+  lastError: string;
+
+  /**
+   * When it was delivered or given up.
+   *
+   * @generated from field: google.protobuf.Timestamp ended_at = 12;
+   */
+  endedAt?: Timestamp | undefined;
+
+  /**
+   * Nobody delivers it: the policy in force has no such route, or the route cannot work.
+   *
+   * @generated from field: bool stranded = 13;
+   */
+  stranded: boolean;
+};
+
+/**
+ * Describes the message hullmark.v1.Notification.
+ * Use `create(NotificationSchema)` to create a new message.
+ */
+export declare const NotificationSchema: GenMessage<Notification>;
+
+/**
  * @generated from enum hullmark.v1.ProvenanceStatus
  */
 export enum ProvenanceStatus {
@@ -3794,6 +3936,16 @@ export declare const Query: GenService<{
     methodKind: "unary";
     input: typeof GetVulnerabilitiesRequestSchema;
     output: typeof GetVulnerabilitiesResponseSchema;
+  },
+  /**
+   * What is told, was told of late, or could not be told, newest first.
+   *
+   * @generated from rpc hullmark.v1.Query.ListNotifications
+   */
+  listNotifications: {
+    methodKind: "unary";
+    input: typeof ListNotificationsRequestSchema;
+    output: typeof ListNotificationsResponseSchema;
   },
 }>;
 
