@@ -6,6 +6,7 @@ import { DriftState } from "@hullmark/proto/v1/query";
 import { ActionState } from "@hullmark/proto/v1/response";
 import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
 import { MIGRATIONS } from "@hullmark/verifier/adapters/sqlite/migrations";
+import { AlertBook, type AlertSubject } from "@hullmark/verifier/core/alerting/index";
 import { LayerTree } from "@hullmark/verifier/core/reference-value/index";
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
 import type { AlertRecord } from "@hullmark/verifier/ports/outbox";
@@ -13,6 +14,7 @@ import { type ActionRow, MAX_AFFIRMED_IMAGES, MAX_AFFIRMED_OF_WORKLOAD } from "@
 import type { StoreBatch, StoreCommit } from "@hullmark/verifier/ports/store";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { subject, webhookRoute } from "../fakes/alert-subjects.ts";
 import { action, container, drift, evidence, node, T0, upper, workload } from "./store-fixtures.ts";
 
 /** Every adapter behind the Store port: opened on a folder, and again on the same folder. */
@@ -403,6 +405,54 @@ describe("sqlite file", () => {
       expect(await opened.store.readJoinToken(Buffer.from([5]), T0 - 1), `from ${version}`).toMatchObject({ nodeName: "w" });
       await opened.close();
       expect(schemaOf(path), `from ${version}`).toEqual(schemaOf(now));
+    }
+  });
+
+  test("alerts that were open for a node and a workload go on until they are over, and are told no second time", async () => {
+    const path = join(directory, "alerts.db");
+    const before = MIGRATIONS.findIndex((step) => step.includes("CREATE TABLE alert_members"));
+    const old = new Database(path);
+    for (const step of MIGRATIONS.slice(0, before)) old.exec(step);
+    const event = {
+      ...{ fingerprint: "f1", incident: "I-1", status: "firing", severity: "high", kind: "content", node: "w-1", workload: "shop/cart", image: "acme/cart:1" },
+      ...{ path: "/bin/x", containers: ["cart-1", "cart-2"], containerCount: 2, driftIds: ["D-1", "D-2"], startsAtMs: T0, summary: "s", description: "d" },
+    };
+    const told = { notifiedAtMs: { pager: T0 + 5 }, notifiedSeverity: { pager: "high" } };
+    const put = old.prepare("INSERT INTO alerts VALUES (?, ?)");
+    put.run("f1", JSON.stringify({ fingerprint: "f1", event, openDriftIds: ["D-1", "D-2"], ...told, acknowledged: true, updatedAtMs: T0 + 1 }));
+    const over = { ...event, fingerprint: "f2", status: "resolved", endsAtMs: T0 + 9 };
+    put.run("f2", JSON.stringify({ fingerprint: "f2", event: over, openDriftIds: [], ...told, acknowledged: false, updatedAtMs: T0 + 9 }));
+    const storm = { ...event, fingerprint: "f3", incident: "", kind: "many", path: "", driftIds: ["D-3"] };
+    put.run(
+      "f3",
+      JSON.stringify({ fingerprint: "f3", event: storm, openDriftIds: ["D-3"], notifiedAtMs: {}, notifiedSeverity: {}, acknowledged: false, updatedAtMs: T0 }),
+    );
+    old.pragma(`user_version = ${before}`);
+    old.close();
+    const opened = await openSqliteStore(path);
+    try {
+      const alerts = await opened.outbox.readAlerts();
+      expect(alerts.map(({ record, members }) => [record.fingerprint, record.storm, members.map(({ driftId }) => driftId)])).toEqual([
+        ["f1", false, ["D-1", "D-2"]],
+        ["f3", true, ["D-3"]],
+      ]);
+      expect(alerts[0]?.members[0]).toEqual({ driftId: "D-1", node: "w-1", workload: "shop/cart", container: "cart-1", acknowledged: true });
+      const book = new AlertBook(alerts);
+      const pager = webhookRoute({ name: "pager" });
+      const step = (subjects: AlertSubject[], nowMs: number) => {
+        const plan = book.plan(subjects, [pager], nowMs);
+        book.apply(plan);
+        return plan.commit.notifications.flatMap(({ alerts: each }) => each);
+      };
+      // Only what had not been told is.
+      expect(step([], T0 + 60_000)).toMatchObject([{ fingerprint: "f3", kind: "many", node: "w-1", summary: "HIGH shop/cart: 1 more differences on w-1" }]);
+      const drift = subject({ driftId: "D-1", incident: "I-1", nodeName: "w-1", severity: "high", state: "acknowledged" });
+      expect(step([drift], T0 + 61_000)).toEqual([]);
+      const ends = [drift, { ...drift, driftId: "D-2" }].map((each): AlertSubject => ({ ...each, state: "resolved" }));
+      expect(step(ends, T0 + 62_000)).toMatchObject([{ fingerprint: "f1", status: "resolved", severity: "high", node: "w-1", incident: "I-1" }]);
+      expect(step([{ ...drift, driftId: "D-9", state: "open" }], T0 + 63_000)).toMatchObject([{ status: "firing", node: "", incident: "I-1" }]);
+    } finally {
+      await opened.close();
     }
   });
 

@@ -113,9 +113,9 @@ export const MIGRATIONS: readonly string[] = [
       'summary', '', 'layerIndex', -1, 'layerHistory', '', 'provenance', '', 'sinceMs', body -> '$.event.startsAtMs', 'logIndex', -1),
     'opening', json_object('node', body ->> '$.event.node', 'workload', body ->> '$.event.workload', 'image', body ->> '$.event.image'),
     'startsAtMs', body -> '$.event.startsAtMs', 'reopened', 0, 'news', 1, 'newsAtMs', body -> '$.updatedAtMs', 'deliveredAtMs', body -> '$.updatedAtMs',
-    'told', (SELECT json_group_object(known.key, json_object('news', iif(at.value >= (body -> '$.updatedAtMs'), 1, 0), 'atMs', at.value,
+    'told', json((SELECT json_group_object(known.key, json_object('news', iif(at.value >= (body ->> '$.updatedAtMs'), 1, 0), 'atMs', at.value,
         'severities', json_array(known.value)))
-      FROM json_each(body, '$.notifiedSeverity') AS known JOIN json_each(body, '$.notifiedAtMs') AS at ON at.key = known.key))
+      FROM json_each(body, '$.notifiedSeverity') AS known JOIN json_each(body, '$.notifiedAtMs') AS at ON at.key = known.key)))
     WHERE json_array_length(body, '$.openDriftIds') > 0;
   -- Who claims an item says so apart from when it is due: what a process held that is gone is due at once.
   ALTER TABLE outbox ADD COLUMN claimed_until_ms REAL NOT NULL DEFAULT 0;
