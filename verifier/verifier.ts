@@ -511,6 +511,7 @@ async function start(
             return state && { of: state.configuration, inPod: state.identity.pod !== undefined };
           },
           incidents,
+          logReader: sqlite.log,
           marks: () => response.standing(),
           withheld: (nodeId) => response.withholds(nodeId),
           version: VERSION,

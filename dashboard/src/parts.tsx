@@ -1,7 +1,8 @@
 /** What all pages are made of. Names of files, images, containers and nodes come from whoever runs them: they are shown by `Name` and `Path`, as text alone. */
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { Verdict } from "@hullmark/proto/v1/common";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { ageMs, MAX_PATH_CHARACTERS, pathWord, severityTitle, toMs } from "hullmark/output/words";
+import { ageMs, MAX_PATH_CHARACTERS, pathWord, severityTitle, toMs, verdictWord } from "hullmark/output/words";
 import type { ComponentChildren } from "preact";
 import type { AskError } from "./ask.ts";
 import type { Answer } from "./live.ts";
@@ -28,6 +29,18 @@ export function Path({ bytes, max = 80 }: { readonly bytes: Uint8Array; readonly
 
 export function Badge({ tone, children }: { readonly tone: Tone; readonly children: ComponentChildren }) {
   return <span class={`badge ${tone}`}>{children}</span>;
+}
+
+const VERDICTS: Readonly<Record<Verdict, Tone>> = {
+  [Verdict.UNSPECIFIED]: "unknown",
+  [Verdict.AFFIRMING]: "good",
+  [Verdict.WARNING]: "warn",
+  [Verdict.CONTRAINDICATED]: "bad",
+  [Verdict.UNKNOWN]: "unknown",
+};
+
+export function VerdictBadge({ verdict }: { readonly verdict: Verdict }) {
+  return <Badge tone={VERDICTS[verdict]}>{verdictWord(verdict)}</Badge>;
 }
 
 export function Severity({ severity }: { readonly severity: number }) {

@@ -5,8 +5,13 @@ import { type LocationHook, Route, Router, useLocation } from "preact-iso";
 import { type Session, signOut } from "./ask.ts";
 import { KEYS, useKeys } from "./keys.ts";
 import { startLive, useLive } from "./live.ts";
+import { Actions } from "./pages/actions.tsx";
+import { DriftList, DriftPage } from "./pages/drift.tsx";
+import { ImagePage, Images } from "./pages/images.tsx";
 import { IncidentPage } from "./pages/incident.tsx";
 import { Incidents } from "./pages/incidents.tsx";
+import { Log } from "./pages/log.tsx";
+import { NodePage, Nodes } from "./pages/nodes.tsx";
 import { Overview } from "./pages/overview.tsx";
 import { Name } from "./parts.tsx";
 import { applyTheme, currentTheme, nextTheme, type Theme } from "./theme.ts";
@@ -14,6 +19,11 @@ import { applyTheme, currentTheme, nextTheme, type Theme } from "./theme.ts";
 const PLACES: readonly (readonly [path: string, name: string])[] = [
   ["/", "Overview"],
   ["/incidents", "Incidents"],
+  ["/drift", "Drift"],
+  ["/images", "Images"],
+  ["/nodes", "Nodes"],
+  ["/actions", "Actions"],
+  ["/log", "Log"],
 ];
 
 export interface PageProps {
@@ -68,9 +78,17 @@ export function Shell({ session, onSignedOut }: PageProps & { readonly onSignedO
       </header>
       <main id="main" tabIndex={-1}>
         <Router>
-          <Route path="/" component={Overview} session={session} />
-          <Route path="/incidents" component={Incidents} session={session} />
+          <Route path="/" component={Overview} />
+          <Route path="/incidents" component={Incidents} />
           <Route path="/incidents/:id" component={IncidentPage} session={session} />
+          <Route path="/drift" component={DriftList} />
+          <Route path="/drift/:id" component={DriftPage} session={session} />
+          <Route path="/images" component={Images} />
+          <Route path="/images/:id" component={ImagePage} />
+          <Route path="/nodes" component={Nodes} />
+          <Route path="/nodes/:id" component={NodePage} />
+          <Route path="/actions" component={Actions} session={session} />
+          <Route path="/log" component={Log} />
           <Route default component={NotHere} />
         </Router>
       </main>

@@ -214,4 +214,39 @@ test("names that are scripts, markup, or turn the line around are text", async (
   expect(await accessibilityProblems(page)).toEqual([]);
 }, 240_000);
 
+test("what was signed beside what is there, the image and who vouched for it, the node, and the log up to its signed checkpoint: each page by a link or a key", {
+  timeout: 240_000,
+}, async () => {
+  const page = await pageOf("viewer", "/", { colorScheme: "dark" });
+  const visit = async (keys: string, heading: string, then: () => Promise<void>): Promise<void> => {
+    for (const key of keys) await page.keyboard.press(key);
+    await page.getByRole("heading", { level: 1, name: heading }).waitFor();
+    await then();
+    await screenshot(page, heading.toLowerCase());
+    expect([heading, await accessibilityProblems(page)]).toEqual([heading, []]);
+  };
+  await visit("gd", "Drift", () => seen(page, "/etc/app.conf"));
+  await page.getByRole("row").filter({ hasText: "/etc/app.conf" }).getByRole("link").first().click();
+  const difference = page.getByRole("row").filter({ hasText: "sha256" });
+  expect(await difference.getByRole("cell").allTextContents()).toEqual(["sha256", expect.stringMatching(/^8ac56ba2/), expect.stringMatching(/^da278707/)]);
+  await screenshot(page, "drift-one");
+  expect(await accessibilityProblems(page)).toEqual([]);
+  await page.getByRole("link", { name: /acme\/web/ }).click();
+  await seen(page, image.configDigest);
+  await seen(page, "nobody whom policy knows");
+  expect(await accessibilityProblems(page)).toEqual([]);
+  await visit("gw", "Images", () => seen(page, "unsigned"));
+  await visit("gm", "Nodes", () => seen(page, "w-2"));
+  await page.getByRole("searchbox").fill("W-2");
+  await expect.poll(() => page.getByRole("row").count(), { timeout: TIMEOUT_MS }).toBe(2);
+  await page.getByRole("link", { name: "w-2" }).click();
+  await page.getByRole("row").filter({ hasText: "web-w-2" }).waitFor();
+  await screenshot(page, "node-one");
+  expect(await accessibilityProblems(page)).toEqual([]);
+  await visit("ga", "Actions", () => seen(page, "No action"));
+  await visit("gl", "Log", () => seen(page, "signed"));
+  await page.getByRole("searchbox").fill("acknowledgement");
+  await seen(page, /mine: a hotfix that was not rolled out/);
+});
+
 test("nothing of all this was an error to the browser, the policy of the page's content not broken", () => expect(problems).toEqual([]));

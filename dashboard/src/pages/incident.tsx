@@ -1,18 +1,19 @@
 /** One incident: what and where it is, what was done, by whom, and what to do next. */
-import { Admin } from "@hullmark/proto/v1/admin";
 import { type Drift, DriftState, type GetIncidentResponse, Query } from "@hullmark/proto/v1/query";
 import { phraseOf, playbookOf } from "@hullmark/verifier/core/alerting/text";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { type TimelineEvent, timelineOf } from "hullmark/incident/timeline";
-import { actorLine, provenanceWord, stateWord } from "hullmark/output/words";
-import { useState } from "preact/hooks";
-import { AskError, ask } from "../ask.ts";
+import { actorLine, provenanceWord } from "hullmark/output/words";
+import { Table } from "../list.tsx";
 import { useAnswer, useNow } from "../live.ts";
-import { Age, Answered, Badge, Command, count, Facts, Failure, Name, Path, Severity } from "../parts.tsx";
+import { Age, Answered, Command, count, Facts, Name, Path, Severity } from "../parts.tsx";
 import type { PageProps } from "../shell.tsx";
+import { Acknowledge } from "./acknowledge.tsx";
+import { State } from "./drift.tsx";
 import { Doing, Subject, Where } from "./incident-table.tsx";
 
 const EVENTS_SHOWN = 100;
+const COLUMNS = [{ name: "Drift" }, { name: "State" }, { name: "Node" }, { name: "Container" }, { name: "What" }, { name: "Since", number: true }];
 
 export function IncidentPage({ id, session }: PageProps & { readonly id?: string }) {
   const answer = useAnswer(Query.method.getIncident, { id: id ?? "" });
@@ -101,62 +102,6 @@ function Since({ told: { incident }, now }: { readonly told: GetIncidentResponse
   );
 }
 
-/** Each drift as it is shown here: what has changed since stays open. */
-function Acknowledge({ drifts, again }: { readonly drifts: readonly Drift[]; readonly again: () => Promise<void> }) {
-  const [reason, setReason] = useState("");
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<AskError>();
-  const [left, setLeft] = useState(0);
-  const acknowledge = async (): Promise<void> => {
-    setBusy(true);
-    setError(undefined);
-    let refused = 0;
-    try {
-      for (const { id, seen } of drifts) {
-        try {
-          await ask(Admin.method.acknowledgeDrift, { id, seen, reason }, "person");
-        } catch (thrown) {
-          if (!(thrown instanceof AskError) || (thrown.code !== "FAILED_PRECONDITION" && thrown.code !== "NOT_FOUND")) throw thrown;
-          refused++;
-        }
-      }
-      setReason("");
-    } catch (thrown) {
-      if (!(thrown instanceof AskError)) throw thrown;
-      setError(thrown);
-    } finally {
-      setLeft(refused);
-      await again();
-      setBusy(false);
-    }
-  };
-  return (
-    <form
-      class="acknowledge"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void acknowledge();
-      }}
-    >
-      <label>
-        Acknowledge, because{" "}
-        <input
-          required
-          maxLength={500}
-          value={reason}
-          placeholder="what you found and do: it is logged"
-          onInput={(event) => setReason(event.currentTarget.value)}
-        />
-      </label>
-      <button type="submit" disabled={busy || reason.trim() === ""}>
-        Acknowledge {count(drifts.length, "drift")}
-      </button>
-      {left > 0 && <p class="notice warn">{count(left, "drift")} changed meanwhile and stayed open: look again.</p>}
-      {error && <Failure error={error} />}
-    </form>
-  );
-}
-
 function Timeline({ events }: { readonly events: readonly TimelineEvent[] }) {
   const shown = events.slice(-EVENTS_SHOWN);
   return (
@@ -194,52 +139,35 @@ function Drifts({ drifts, total, now }: { readonly drifts: readonly Drift[]; rea
   return (
     <section aria-labelledby="drifts">
       <h2 id="drifts">Drifts</h2>
-      <div class="scroll">
-        <table>
-          <caption class="hidden">Drifts of this incident</caption>
-          <thead>
-            <tr>
-              <th scope="col">Drift</th>
-              <th scope="col">State</th>
-              <th scope="col">Node</th>
-              <th scope="col">Container</th>
-              <th scope="col">What</th>
-              <th scope="col" class="number">
-                Since
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {drifts.map((drift) => (
-              <tr key={drift.id}>
-                <td>
-                  <code>{drift.id}</code>
-                </td>
-                <td>
-                  <Badge tone={drift.state === DriftState.OPEN ? "bad" : drift.state === DriftState.RESOLVED ? "good" : "warn"}>{stateWord(drift.state)}</Badge>
-                </td>
-                <td>
-                  <Name text={drift.nodeName} max={40} />
-                </td>
-                <td>
-                  <Name text={drift.containerName} max={60} />
-                </td>
-                <td>
-                  {drift.path.length > 0 && (
-                    <>
-                      <Path bytes={drift.path} max={60} /> ·{" "}
-                    </>
-                  )}
-                  <Name text={drift.summary} max={120} />
-                </td>
-                <td class="number">
-                  <Age at={drift.changedAt ?? drift.committedAt} now={now} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table caption="Drifts of this incident" columns={COLUMNS}>
+        {drifts.map((drift) => (
+          <tr key={drift.id} data-line>
+            <td>
+              <a href={`/drift/${drift.id}`}>{drift.id}</a>
+            </td>
+            <td>
+              <State drift={drift} />
+            </td>
+            <td>
+              <Name text={drift.nodeName} max={40} />
+            </td>
+            <td>
+              <Name text={drift.containerName} max={60} />
+            </td>
+            <td>
+              {drift.path.length > 0 && (
+                <>
+                  <Path bytes={drift.path} max={60} /> ·{" "}
+                </>
+              )}
+              <Name text={drift.summary} max={120} />
+            </td>
+            <td class="number">
+              <Age at={drift.changedAt ?? drift.committedAt} now={now} />
+            </td>
+          </tr>
+        ))}
+      </Table>
       {total > drifts.length && <p class="quiet">and {count(total - drifts.length, "other")}: hullmark incident show has them</p>}
     </section>
   );

@@ -2,16 +2,14 @@
 import { Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { useState } from "preact/hooks";
+import { Check, Filter, More, useRows } from "../list.tsx";
 import { useAnswer, useNow } from "../live.ts";
 import { Answered, count } from "../parts.tsx";
 import { IncidentTable } from "./incident-table.tsx";
 
-const PAGE_ROWS = 100;
-const MAX_ROWS = 900;
-
 export function Incidents() {
   const [resolved, setResolved] = useState(false);
-  const [rows, setRows] = useState(PAGE_ROWS);
+  const { rows, more, most } = useRows();
   const [filter, setFilter] = useState("");
   const now = useNow();
   const answer = useAnswer(Query.method.listIncidents, { resolved, pageSize: rows });
@@ -19,21 +17,9 @@ export function Incidents() {
   return (
     <>
       <h1>Incidents</h1>
-      <form class="filters" onSubmit={(event) => event.preventDefault()}>
-        <label>
-          Filter{" "}
-          <input
-            data-filter
-            type="search"
-            value={filter}
-            placeholder="path, workload, node, person"
-            onInput={(event) => setFilter(event.currentTarget.value)}
-          />
-        </label>
-        <label>
-          <input type="checkbox" checked={resolved} onChange={(event) => setResolved(event.currentTarget.checked)} /> also what is over
-        </label>
-      </form>
+      <Filter value={filter} onInput={setFilter} hint="path, workload, node, person">
+        <Check label="also what is over" checked={resolved} onChange={setResolved} />
+      </Filter>
       <Answered answer={answer}>
         {({ incidents, total, nextPageToken, incomplete }) => {
           const shown = incidents.filter((each) =>
@@ -50,11 +36,7 @@ export function Incidents() {
                   : `${count(shown.length, "incident")} shown${wanted ? " that match" : ""}, of ${total.toLocaleString("en")}${nextPageToken && wanted ? `; the filter looks at the first ${incidents.length}` : ""}`}
               </p>
               {shown.length > 0 && <IncidentTable incidents={shown} now={now} caption="Incidents" />}
-              {nextPageToken && rows < MAX_ROWS && (
-                <button type="button" onClick={() => setRows(Math.min(MAX_ROWS, rows + 200))}>
-                  Show more
-                </button>
-              )}
+              <More next={nextPageToken !== ""} most={most} more={more} command="hullmark incident ls" />
             </>
           );
         }}

@@ -3,11 +3,13 @@ import { type GetStatusResponse, type ListIncidentsResponse, Query } from "@hull
 import { type ListActionsResponse, Response } from "@hullmark/proto/v1/response";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { trustWord } from "hullmark/output/words";
+import { Table } from "../list.tsx";
 import { useAnswer, useNow } from "../live.ts";
 import { Age, Answered, count, Failure, Name, Parts, type Tone } from "../parts.tsx";
 import { IncidentTable } from "./incident-table.tsx";
 
 const SHOWN = 8;
+const COLUMNS = [{ name: "Node" }, { name: "Why" }, { name: "Trust" }, { name: "Last seen", number: true }];
 
 export function Overview() {
   const now = useNow();
@@ -90,7 +92,11 @@ function Acting({ actions: { actions, pause, held }, now }: { readonly actions: 
           Actions are paused by <Name text={pause.by} max={40} /> since <Age at={pause.since} now={now} />: <Name text={pause.reason} max={200} />
         </p>
       )}
-      {awaiting > 0 && <p>{count(awaiting, "action waits", "actions wait")} for somebody's approval</p>}
+      {awaiting > 0 && (
+        <p>
+          {count(awaiting, "action waits", "actions wait")} for somebody's approval: <a href="/actions">Actions</a>
+        </p>
+      )}
       {holding.map(([reason, n]) => (
         <p key={reason}>
           Held back ({printable(reason, 40)}): {count(n, "target")}
@@ -161,41 +167,32 @@ function Unattested({ status, now }: { readonly status: GetStatusResponse; reado
   return (
     <section aria-labelledby="unattested">
       <h2 id="unattested">Not attested</h2>
-      <div class="scroll">
-        <table>
-          <caption class="hidden">Nodes that are not attested: nothing that runs on them is judged</caption>
-          <thead>
-            <tr>
-              <th scope="col">Node</th>
-              <th scope="col">Why</th>
-              <th scope="col">Trust</th>
-              <th scope="col" class="number">
-                Last seen
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {nodes.slice(0, 20).map((node) => (
-              <tr key={node.id}>
-                <td>
-                  <Name text={node.name} max={60} />
-                </td>
-                <td>
-                  {node.revoked ? "revoked" : (node.reasons[0]?.code ?? "unattested")}{" "}
-                  <span class="quiet">
-                    <Name text={node.reasons[0]?.detail ?? ""} max={160} />
-                  </span>
-                </td>
-                <td>{trustWord(node.trustLevel)}</td>
-                <td class="number">
-                  <Age at={node.lastSeen} now={now} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-      {(more > 0 || nodes.length > 20) && <p class="quiet">and {count(more + Math.max(0, nodes.length - 20), "other")}</p>}
+      <Table caption="Nodes that are not attested: nothing that runs on them is judged" columns={COLUMNS}>
+        {nodes.slice(0, 20).map((node) => (
+          <tr key={node.id} data-line>
+            <td>
+              <a href={`/nodes/${node.id}`}>
+                <Name text={node.name} max={60} />
+              </a>
+            </td>
+            <td>
+              {node.revoked ? "revoked" : (node.reasons[0]?.code ?? "unattested")}{" "}
+              <span class="quiet">
+                <Name text={node.reasons[0]?.detail ?? ""} max={160} />
+              </span>
+            </td>
+            <td>{trustWord(node.trustLevel)}</td>
+            <td class="number">
+              <Age at={node.lastSeen} now={now} />
+            </td>
+          </tr>
+        ))}
+      </Table>
+      {(more > 0 || nodes.length > 20) && (
+        <p>
+          <a href="/nodes?unattested">and {count(more + Math.max(0, nodes.length - 20), "other")}</a>
+        </p>
+      )}
     </section>
   );
 }

@@ -19,7 +19,7 @@ export interface ProcedureServices {
 type Unary<S extends DescService> = { [K in keyof S["method"]]: S["method"][K] extends DescMethodUnary ? K : never }[keyof S["method"]];
 
 const QUERIES: readonly Unary<typeof Query>[] = [
-  ...(["getStatus", "listIncidents", "getIncident", "listDrift", "getDrift"] as const),
+  ...(["getStatus", "listIncidents", "getIncident", "listDrift", "getDrift", "listLogEntries"] as const),
   ...(["listNodes", "getNode", "listWorkloads", "getWorkload", "listImages", "getImage", "listBaselines"] as const),
 ];
 const CHANGES: readonly Unary<typeof Admin>[] = ["acknowledgeDrift"];

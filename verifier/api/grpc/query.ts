@@ -19,6 +19,7 @@ import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { invalid } from "./errors.ts";
 import { imageNamed } from "./image-named.ts";
 import { type IncidentServices, incidentQueries } from "./incidents.ts";
+import { type LogEntryServices, logEntryQueries } from "./log-entries.ts";
 import { baselineMessage, bootMessage, driftMessage, imageMessage, imaMessage, nodeMessage, notificationMessage, workloadMessage } from "./messages.ts";
 import { cut, rowsOf } from "./pages.ts";
 import { PushQueue } from "./queue.ts";
@@ -30,7 +31,8 @@ export interface QueryServices
   extends Pick<SimulateServices, "composed" | "simulate">,
     Pick<SimulateHistoryServices, "simulateHistory">,
     Pick<IncidentServices, "incidents">,
-    VulnerabilityServices {
+    VulnerabilityServices,
+    Pick<LogEntryServices, "logReader"> {
   readonly store: Store;
   readonly fleet: Fleet;
   readonly events: EventBus;
@@ -67,6 +69,7 @@ const MAX_NOTIFICATIONS = 1000;
 const OUTBOX_STATES: readonly OutboxState[] = ["pending", "delivered", "dead"];
 const MAX_ATTENTION = 20;
 const MAX_UNATTESTED = 100;
+const MAX_NAME_CHARS = 253;
 const MAX_WATCH_BACKLOG = 10_000;
 const DAY_MS = 86_400_000;
 const OPEN: readonly DriftState[] = [DriftState.OPEN, DriftState.ACKNOWLEDGED];
@@ -92,6 +95,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
   const simulateHistory = historySimulator({ ...services, away });
   return {
     ...incidentQueries(services, rowsOf),
+    ...logEntryQueries(services),
     async *simulateHistory(request, { signal }) {
       yield* simulateHistory(request, signal);
     },
@@ -172,10 +176,12 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       }));
       return { people };
     },
-    async listNodes({ pageSize, pageToken }) {
+    async listNodes({ pageSize, pageToken, contains, unattested }) {
+      const wanted = contains.slice(0, MAX_NAME_CHARS).toLowerCase();
       const rows = fleet
         .all()
-        .filter(({ id }) => id > pageToken)
+        .filter(({ id, name }) => id > pageToken && (name.toLowerCase().includes(wanted) || id.includes(wanted)))
+        .filter((row) => !unattested || (row.revokedAtMs === undefined && !attested(services.currentNode(row))))
         .sort((a, b) => (a.id < b.id ? -1 : 1));
       const { page, next } = cut(rows, rowsOf(pageSize), ({ id }) => id);
       return { nodes: page.map(node), nextPageToken: next };

@@ -12,8 +12,9 @@ const MAX_MEMBERS = 50_000;
 const MAX_RESOLVED = 10_000;
 /** Actions that were carried out, the newest first. */
 const MAX_DONE = 10_000;
-/** What was computed stands for so long, whatever changes meanwhile: a storm of drifts is not computed drift by drift. */
+/** What was computed stands for so long, whatever changes meanwhile, and longer where it costs more: a storm of drifts is not computed drift by drift. */
 const FRESH_MS = 1000;
+const FRESH_MS_A_MEMBER = 0.2;
 
 const STANDING = [DriftState.OPEN, DriftState.ACKNOWLEDGED];
 
@@ -65,7 +66,7 @@ export class IncidentBook {
     }
     const nowMs = this.#services.nowMs();
     const { atMs = 0, told } = this.#computed ?? {};
-    if (told && (!this.#changed || (nowMs >= atMs && nowMs - atMs < FRESH_MS))) return told;
+    if (told && (!this.#changed || (nowMs >= atMs && nowMs - atMs < Math.max(FRESH_MS, FRESH_MS_A_MEMBER * this.#members.size)))) return told;
     this.#changed = false;
     const incidents = incidentsOf([...this.#members.values()].map((member) => ({ ...member, contained: this.#acted.has(member.driftId) })));
     const fresh = { incidents, incomplete: this.#incomplete };

@@ -1126,6 +1126,20 @@ export declare type ListNodesRequest = Message<"hullmark.v1.ListNodesRequest"> &
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
+
+  /**
+   * What the name or id contains, in either case; at most 253 characters. Empty: every node.
+   *
+   * @generated from field: string contains = 3;
+   */
+  contains: string;
+
+  /**
+   * Only those that are not attested, and not revoked.
+   *
+   * @generated from field: bool unattested = 4;
+   */
+  unattested: boolean;
 };
 
 /**
@@ -2811,6 +2825,87 @@ export declare type Incident = Message<"hullmark.v1.Incident"> & {
 export declare const IncidentSchema: GenMessage<Incident>;
 
 /**
+ * @generated from message hullmark.v1.ListLogEntriesRequest
+ */
+export declare type ListLogEntriesRequest = Message<"hullmark.v1.ListLogEntriesRequest"> & {
+  /**
+   * 0: 100. At most 256.
+   *
+   * @generated from field: uint32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message hullmark.v1.ListLogEntriesRequest.
+ * Use `create(ListLogEntriesRequestSchema)` to create a new message.
+ */
+export declare const ListLogEntriesRequestSchema: GenMessage<ListLogEntriesRequest>;
+
+/**
+ * @generated from message hullmark.v1.ListLogEntriesResponse
+ */
+export declare type ListLogEntriesResponse = Message<"hullmark.v1.ListLogEntriesResponse"> & {
+  /**
+   * Newest first.
+   *
+   * @generated from field: repeated hullmark.v1.LoggedEntry entries = 1;
+   */
+  entries: LoggedEntry[];
+
+  /**
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * Entries that the newest signed checkpoint covers: those before it can be proven.
+   *
+   * @generated from field: uint64 checkpoint_size = 3;
+   */
+  checkpointSize: bigint;
+
+  /**
+   * @generated from field: uint64 size = 4;
+   */
+  size: bigint;
+};
+
+/**
+ * Describes the message hullmark.v1.ListLogEntriesResponse.
+ * Use `create(ListLogEntriesResponseSchema)` to create a new message.
+ */
+export declare const ListLogEntriesResponseSchema: GenMessage<ListLogEntriesResponse>;
+
+/**
+ * @generated from message hullmark.v1.LoggedEntry
+ */
+export declare type LoggedEntry = Message<"hullmark.v1.LoggedEntry"> & {
+  /**
+   * @generated from field: uint64 index = 1;
+   */
+  index: bigint;
+
+  /**
+   * The entry's bytes: canonical JSON (docs/log.md).
+   *
+   * @generated from field: bytes entry = 2;
+   */
+  entry: Uint8Array;
+};
+
+/**
+ * Describes the message hullmark.v1.LoggedEntry.
+ * Use `create(LoggedEntrySchema)` to create a new message.
+ */
+export declare const LoggedEntrySchema: GenMessage<LoggedEntry>;
+
+/**
  * @generated from message hullmark.v1.ListIncidentsRequest
  */
 export declare type ListIncidentsRequest = Message<"hullmark.v1.ListIncidentsRequest"> & {
@@ -3868,6 +3963,16 @@ export declare const Query: GenService<{
     methodKind: "unary";
     input: typeof GetIncidentRequestSchema;
     output: typeof GetIncidentResponseSchema;
+  },
+  /**
+   * Entries of the transparency log as they are stored, for people to read: whoever wants proof reads the log itself (docs/log.md).
+   *
+   * @generated from rpc hullmark.v1.Query.ListLogEntries
+   */
+  listLogEntries: {
+    methodKind: "unary";
+    input: typeof ListLogEntriesRequestSchema;
+    output: typeof ListLogEntriesResponseSchema;
   },
   /**
    * @generated from rpc hullmark.v1.Query.ListBaselines

@@ -1,0 +1,77 @@
+/** Lists: one question whose page grows as it is asked for, so that what is shown stays of now; a filter; a table whose first cell is the line's link. */
+import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
+
+export const PAGE_ROWS = 100;
+/** The verifier's own bound, less one that it reads to know whether there are more. */
+const MAX_ROWS = 900;
+
+export function useRows(): { readonly rows: number; readonly more: () => void; readonly most: boolean } {
+  const [rows, setRows] = useState(PAGE_ROWS);
+  return { rows, more: () => setRows(Math.min(MAX_ROWS, rows + 200)), most: rows >= MAX_ROWS };
+}
+
+export function Filter({
+  value,
+  onInput,
+  hint,
+  children,
+}: {
+  readonly value: string;
+  readonly onInput: (text: string) => void;
+  readonly hint: string;
+  readonly children?: ComponentChildren;
+}) {
+  return (
+    <form class="filters" onSubmit={(event) => event.preventDefault()}>
+      <label>
+        Filter <input data-filter type="search" maxLength={253} value={value} placeholder={hint} onInput={(event) => onInput(event.currentTarget.value)} />
+      </label>
+      {children}
+    </form>
+  );
+}
+
+export function Check({ label, checked, onChange }: { readonly label: string; readonly checked: boolean; readonly onChange: (on: boolean) => void }) {
+  return (
+    <label>
+      <input type="checkbox" checked={checked} onChange={(event) => onChange(event.currentTarget.checked)} /> {label}
+    </label>
+  );
+}
+
+/** @param next whether the verifier has more than was asked for */
+export function More({ next, most, more, command }: { readonly next: boolean; readonly most: boolean; readonly more: () => void; readonly command: string }) {
+  if (!next) return null;
+  if (most) return <p class="quiet">There are more: filter, or {command}</p>;
+  return (
+    <button type="button" onClick={more}>
+      Show more
+    </button>
+  );
+}
+
+export interface Column {
+  readonly name: string;
+  readonly number?: boolean;
+}
+
+export function Table({ caption, columns, children }: { readonly caption: string; readonly columns: readonly Column[]; readonly children: ComponentChildren }) {
+  return (
+    <div class="scroll">
+      <table>
+        <caption class="hidden">{caption}</caption>
+        <thead>
+          <tr>
+            {columns.map(({ name, number }) => (
+              <th key={name} scope="col" class={number ? "number" : undefined}>
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>{children}</tbody>
+      </table>
+    </div>
+  );
+}
