@@ -7,7 +7,7 @@ import { SEVERITIES } from "../policy/kinds.ts";
 import type { AlertGroupLabel, AlertRoute } from "../policy/types.ts";
 import { eventOf } from "./event.ts";
 import { takes } from "./match.ts";
-import { AlertChange, type HeldAlert } from "./record.ts";
+import { AlertChange, type HeldAlert, type KeptAlert } from "./record.ts";
 import { type AlertSubject, alertFingerprint, crowdOf, stormFingerprint } from "./subject.ts";
 
 /** Open alerts of one crowd ({@link crowdOf}), above which further ones share a single alert: a flood of files must not be a flood of pages. */
@@ -34,7 +34,7 @@ interface Due {
 }
 
 export class AlertBook {
-  readonly #alerts = new Map<string, HeldAlert & { readonly members: Map<string, AlertMember> }>();
+  readonly #alerts = new Map<string, KeptAlert & { readonly members: Map<string, AlertMember> }>();
   /** Crowd → how many alerts of it are open. */
   readonly #crowds = new Map<string, number>();
   /** Drift id → fingerprint of the alert that it holds open. */
@@ -64,7 +64,7 @@ export class AlertBook {
   }
 
   /** Every alert, in no particular order; those that are over and remembered have no members. */
-  alerts(): IterableIterator<HeldAlert> {
+  alerts(): IterableIterator<KeptAlert> {
     return this.#alerts.values();
   }
 
@@ -259,8 +259,8 @@ export class AlertBook {
 function owes(route: AlertRoute, { record, members }: HeldAlert): boolean {
   const known = record.told[route.name];
   if (members.size === 0) return known !== undefined;
-  if (rank(record.severity) < rank(route.minSeverity) || !takes(route.match, record.storm ? "many" : record.shown.kind, members.values())) return false;
-  return known === undefined || known.news < record.news;
+  if ((known && known.news >= record.news) || rank(record.severity) < rank(route.minSeverity)) return false;
+  return takes(route.match, record.storm ? "many" : record.shown.kind, members.values());
 }
 
 function repeats(route: AlertRoute, { record, members, unacknowledged }: HeldAlert, nowMs: number): boolean {

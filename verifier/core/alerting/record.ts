@@ -7,16 +7,21 @@ import type { AlertSubject } from "./subject.ts";
 /** An alert and who holds it open. */
 export interface HeldAlert {
   readonly record: AlertRecord;
-  /** By drift id, in the order in which they joined. */
-  readonly members: ReadonlyMap<string, AlertMember>;
+  /** In the order in which they joined. */
+  readonly members: { readonly size: number; values(): Iterable<AlertMember> };
   readonly unacknowledged: number;
+}
+
+/** As the book has it: members by drift id. */
+export interface KeptAlert extends HeldAlert {
+  readonly members: ReadonlyMap<string, AlertMember>;
 }
 
 /** What one plan makes of an alert. Nothing of what it was made from is changed. */
 export class AlertChange {
   readonly fingerprint: string;
   readonly storm: boolean;
-  readonly #before: HeldAlert | undefined;
+  readonly #before: KeptAlert | undefined;
   readonly #joined = new Map<string, AlertMember>();
   readonly #left = new Set<string>();
   readonly #subjects: AlertSubject[] = [];
@@ -24,9 +29,8 @@ export class AlertChange {
   #unacknowledged: number;
   #size: number;
   #altered = false;
-  #current: ReadonlyMap<string, AlertMember> | undefined;
 
-  constructor(fingerprint: string, before: HeldAlert | undefined, storm: boolean) {
+  constructor(fingerprint: string, before: KeptAlert | undefined, storm: boolean) {
     this.fingerprint = fingerprint;
     this.storm = storm;
     this.#before = before;
@@ -54,12 +58,12 @@ export class AlertChange {
 
   /** As it stands now. Call it after {@link settle}. */
   get held(): HeldAlert | undefined {
-    return this.#record && { record: this.#record, members: this.#members(), unacknowledged: this.#unacknowledged };
+    const members = { size: this.#size, values: () => this.#members() };
+    return this.#record && { record: this.#record, members, unacknowledged: this.#unacknowledged };
   }
 
   join(subject: AlertSubject): void {
     const { driftId } = subject;
-    this.#current = undefined;
     const member = memberOf(subject);
     const before = this.#before?.members.get(driftId);
     this.#subjects.push(subject);
@@ -71,7 +75,6 @@ export class AlertChange {
   leave(driftId: string): void {
     const before = this.#before?.members.get(driftId);
     if (!before) return;
-    this.#current = undefined;
     this.#left.add(driftId);
     this.#size--;
     if (!before.acknowledged) this.#unacknowledged--;
@@ -132,7 +135,8 @@ export class AlertChange {
     if (!this.open || this.#record?.deliveredAtMs === undefined) return [];
     const before = this.#before;
     const known = before !== undefined && before.members.size > 0 && before.record.deliveredAtMs !== undefined;
-    return [...(known ? this.#joined : this.#members()).keys()].filter((id) => !known || !before.members.has(id));
+    const all = known ? this.#joined.values() : this.#members();
+    return [...all].map(({ driftId }) => driftId).filter((id) => !known || !before.members.has(id));
   }
 
   #put(record: AlertRecord): void {
@@ -144,14 +148,10 @@ export class AlertChange {
     return this.#subjects.reduce((first, { sinceMs }) => Math.min(first, sinceMs), Number.POSITIVE_INFINITY);
   }
 
-  #members(): ReadonlyMap<string, AlertMember> {
-    const before = this.#before?.members ?? new Map<string, AlertMember>();
-    if (this.#joined.size + this.#left.size === 0) return before;
-    if (this.#current) return this.#current;
-    const members = new Map([...before].filter(([id]) => !this.#left.has(id)));
-    for (const [id, member] of this.#joined) members.set(id, member);
-    this.#current = members;
-    return members;
+  /** Not a copy: there may be one for each node of a large fleet, and one of them changes at a time. */
+  *#members(): Generator<AlertMember> {
+    for (const [id, member] of this.#before?.members ?? []) if (!this.#left.has(id)) yield this.#joined.get(id) ?? member;
+    for (const [id, member] of this.#joined) if (!this.#before?.members.has(id)) yield member;
   }
 }
 
