@@ -320,7 +320,7 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
   });
 
   test("an undelivered notification comes back after its lease, a buried one when revived", async () => {
-    const notification: AlertNotification = { id: "a1", route: "ops", groupKey: "g", alerts: [], suppressed: 0, createdAtMs: T0 };
+    const notification: AlertNotification = { id: "a1", route: "ops", groupKey: "g", alerts: [], suppressed: 0, waiting: 0, createdAtMs: T0 };
     const record = { fingerprint: "f" } as unknown as AlertRecord;
     const nothing = { upserts: [], removals: [], left: [], joined: [] };
     await commit({ alerts: { ...nothing, upserts: [record], notifications: [notification, { ...notification, id: "a2" }] } });

@@ -71,5 +71,5 @@ export function largestAlerts(text: string, count: number): AlertNotification {
     ...{ driftIds: many(32), startsAtMs: 1, endsAtMs: undefined, summary: fill(512), description: fill(4096) },
     ...{ nextCommand: fill(256), playbook: fill(64) },
   });
-  return { id: "n", route: "hook", groupKey: "", alerts: Array.from({ length: count }, (_, i) => alert(i)), suppressed: 3, createdAtMs: 1 };
+  return { id: "n", route: "hook", groupKey: "", alerts: Array.from({ length: count }, (_, i) => alert(i)), suppressed: 3, waiting: 2, createdAtMs: 1 };
 }

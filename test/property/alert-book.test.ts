@@ -241,17 +241,59 @@ describe("alert book", () => {
     expect(statuses(step(book, [], routes, T0 + 961_000))).toEqual(["resolved/low"]);
   });
 
-  it("delays what the rate limit does not let through, says so, and loses none of it", () => {
+  it("gathers what the rate limit does not let through one by one, the gravest first, says what waits still, and loses none of it", () => {
     const book = new AlertBook();
     const routes = [webhookRoute({ maxPerMinute: 2, groupBy: ["incident"] })];
-    const open = Array.from({ length: 10 }, (_, i) => subject({ driftId: `D-${i}`, path: Buffer.from(`/${i}`) }));
-    expect(step(book, open, routes, T0).length).toBe(2);
-    expect(step(book, [], routes, T0 + 59_000)).toEqual([]);
+    const open = (from: number, count: number) =>
+      Array.from({ length: count }, (_, i) =>
+        on(i, {
+          driftId: `D-${from + i}`,
+          path: Buffer.from(`/${from + i}`),
+          severity: i === count - 1 ? "critical" : "high",
+          imageReference: `i-${(from + i) % 9}`,
+        }),
+      );
+    const now = step(book, open(0, 10), routes, T0);
+    expect(now.map(({ alerts, groupKey }) => [alerts.length, groupKey === ""])).toEqual([
+      [1, false],
+      [9, true],
+    ]);
+    expect(now[0]?.alerts[0]).toMatchObject({ path: "/9", severity: "critical" });
+    expect(step(book, open(100, 250), routes, T0 + 1000)).toEqual([]);
     const later = step(book, [], routes, T0 + 60_001);
-    expect(later.map(({ suppressed }) => suppressed)).toEqual([8, 0]);
-    let seen = 4;
-    for (let at = T0 + 120_100; seen < 10; at += 60_100) seen += step(book, [], routes, at).length;
+    expect(later.map(({ alerts, suppressed, waiting }) => [alerts.length, suppressed, waiting])).toEqual([
+      [1, 250, 0],
+      [100, 0, 149],
+    ]);
+    expect(later[0]?.alerts[0]).toMatchObject({ path: "/349" });
+    const last = [T0 + 120_100, T0 + 180_200].flatMap((at) => step(book, [], routes, at));
+    expect(last.map(({ alerts, suppressed, waiting }) => [alerts.length, suppressed, waiting])).toEqual([
+      [1, 149, 0],
+      [100, 0, 48],
+      [1, 48, 0],
+      [47, 0, 0],
+    ]);
+    expect(new Set([...now, ...later, ...last].flatMap(({ alerts }) => alerts.map(({ path }) => path))).size).toBe(260);
     expect(step(book, [], routes, T0 + 900_000)).toEqual([]);
+  });
+
+  it("gathers nothing for PagerDuty, which calls for each alert: what is too much waits, the gravest first", () => {
+    const book = new AlertBook();
+    const { headers: _headers, hmacKeys: _keys, ...common } = webhookRoute({ maxPerMinute: 2, groupBy: ["incident"] });
+    const routes: AlertRoute[] = [{ ...common, type: "pagerduty", routingKey: { fromFile: "key" } }];
+    const open = Array.from({ length: 5 }, (_, i) => on(i, { path: Buffer.from(`/${i}`), severity: i === 4 ? "critical" : "high" }));
+    const sent = [T0, T0 + 60_001, T0 + 120_002].map((at, i) => step(book, i === 0 ? open : [], routes, at));
+    expect(sent.map((each) => each.map(({ alerts, suppressed, waiting }) => [alerts[0]?.path, alerts.length, suppressed, waiting]))).toEqual([
+      [
+        ["/4", 1, 0, 0],
+        ["/0", 1, 0, 3],
+      ],
+      [
+        ["/1", 1, 3, 0],
+        ["/2", 1, 0, 1],
+      ],
+      [["/3", 1, 1, 0]],
+    ]);
   });
 
   it("turns a flood in one workload into one alert more, and resolves that too", () => {

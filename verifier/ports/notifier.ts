@@ -59,8 +59,10 @@ export interface AlertNotification {
   readonly groupKey: string;
   /** 1..100 alerts. */
   readonly alerts: readonly AlertEvent[];
-  /** Alerts of the group left out by the rate limit or the size limit since the last delivery. */
+  /** Alerts of this route that had to wait for its rate limit before this delivery: some of these, perhaps. */
   readonly suppressed: number;
+  /** Alerts of this route that wait for it still: this delivery gathers, the gravest first, what its limit leaves room for. */
+  readonly waiting: number;
   readonly createdAtMs: number;
 }
 

@@ -6,6 +6,7 @@
 import type { AlertEvent, AlertNotification, Notifier } from "../../ports/notifier.ts";
 import { counted } from "./counted.ts";
 import { httpPost } from "./http-post.ts";
+import { rateLimitNote } from "./rate-limit.ts";
 
 /**
  * Alertmanager resolves an alert by itself at `endsAt`. A firing one is good for so long after each sending: longer than a verifier is likely to be away,
@@ -47,7 +48,7 @@ export function postableAlerts(alert: AlertEvent, notification: AlertNotificatio
 }
 
 /** `postableAlert` of the API v2 description. Empty labels are the same as absent ones there. */
-function postableAlert(alert: AlertEvent, { suppressed }: AlertNotification, externalUrl: string | undefined, nowMs: number): Record<string, unknown> {
+function postableAlert(alert: AlertEvent, notification: AlertNotification, externalUrl: string | undefined, nowMs: number): Record<string, unknown> {
   const labels: Record<string, string> = {
     alertname: "HullmarkDrift",
     severity: alert.severity,
@@ -64,7 +65,8 @@ function postableAlert(alert: AlertEvent, { suppressed }: AlertNotification, ext
   if (alert.workloads.length > 0) annotations["workloads"] = counted(alert.workloads, alert.workloadCount);
   if (alert.containers.length > 0) annotations["containers"] = counted(alert.containers, alert.containerCount);
   if (alert.driftIds.length > 0) annotations["drift"] = counted(alert.driftIds, alert.driftCount);
-  if (suppressed > 0) annotations["delayed"] = `${suppressed} alerts of this route waited for its rate limit`;
+  const delayed = rateLimitNote(notification);
+  if (delayed !== "") annotations["delayed"] = delayed;
   // An end that is still to come, by a clock that was set back meanwhile or by a node's, would be none to Alertmanager.
   const endsAtMs = alert.endsAtMs === undefined ? Math.max(nowMs, alert.startsAtMs) + FIRING_HOLD_MS : Math.min(alert.endsAtMs, nowMs);
   return {

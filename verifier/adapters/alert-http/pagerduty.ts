@@ -7,6 +7,7 @@ import type { AlertEvent, AlertNotification, AlertSeverity, Notifier } from "../
 import { NotifierError } from "../../ports/notifier.ts";
 import { counted } from "./counted.ts";
 import { httpPost } from "./http-post.ts";
+import { rateLimitNote } from "./rate-limit.ts";
 import type { Secret } from "./secrets.ts";
 
 /** Theirs are four. */
@@ -61,14 +62,14 @@ export function pagerdutyNotifier({ route, url, routingKey, timeoutMs, externalU
  * All but the routing key. The fields of an alert are bounded (`AlertEvent`): an event is far below the 512 kB that they take, and its summary below their 1,024
  * characters.
  */
-function pagerdutyEvent(alert: AlertEvent, { suppressed }: AlertNotification, externalUrl: string | undefined): Record<string, unknown> {
+function pagerdutyEvent(alert: AlertEvent, notification: AlertNotification, externalUrl: string | undefined): Record<string, unknown> {
   const { fingerprint, status, severity, kind, workload, image, path, incident, summary, description, nextCommand, playbook } = alert;
   if (status === "resolved") return { event_action: "resolve", dedup_key: fingerprint };
   const details = {
     ...{ description, next: nextCommand, playbook, workload, image, path, incident },
     ...{ nodes: counted(alert.nodes, alert.nodeCount), workloads: counted(alert.workloads, alert.workloadCount) },
     ...{ containers: counted(alert.containers, alert.containerCount), drift: counted(alert.driftIds, alert.driftCount) },
-    delayed: suppressed > 0 ? `${suppressed} alerts of this route waited for its rate limit` : "",
+    delayed: rateLimitNote(notification),
   };
   return {
     event_action: "trigger",

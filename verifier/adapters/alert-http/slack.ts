@@ -6,6 +6,7 @@
 import type { AlertEvent, AlertNotification, Notifier } from "../../ports/notifier.ts";
 import { NotifierError } from "../../ports/notifier.ts";
 import { httpPost } from "./http-post.ts";
+import { rateLimitNote } from "./rate-limit.ts";
 import type { Secret } from "./secrets.ts";
 
 const MAX_HEADER = 150;
@@ -43,7 +44,9 @@ function checkedUrl(text: string): string {
 }
 
 /** The body of the request. */
-function slackMessage({ alerts, suppressed }: AlertNotification, externalUrl: string | undefined): Record<string, unknown> {
+function slackMessage(notification: AlertNotification, externalUrl: string | undefined): Record<string, unknown> {
+  const { alerts } = notification;
+  const limit = rateLimitNote(notification);
   const title = titleOf(alerts);
   const sections: string[] = [];
   let left = MAX_MESSAGE;
@@ -57,7 +60,7 @@ function slackMessage({ alerts, suppressed }: AlertNotification, externalUrl: st
   const more = alerts.length - sections.length;
   const notes = [
     ...(more > 0 ? [`and ${more} more: \`hullmark drift ls\``] : []),
-    ...(suppressed > 0 ? [`${suppressed} alerts of this route waited for its rate limit`] : []),
+    ...(limit === "" ? [] : [limit]),
     ...(externalUrl === undefined ? [] : [`<${escaped(new URL(externalUrl).href)}|Hullmark>`]),
   ];
   return {

@@ -50,7 +50,7 @@ export function signBody(keys: readonly string[], unixSeconds: number, body: str
 }
 
 function eventOf(notification: AlertNotification, source: string): CloudEvent<unknown> {
-  const { id, route, groupKey, alerts, suppressed, createdAtMs } = notification;
+  const { id, route, groupKey, alerts, suppressed, waiting, createdAtMs } = notification;
   return new CloudEvent({
     id,
     source,
@@ -58,7 +58,7 @@ function eventOf(notification: AlertNotification, source: string): CloudEvent<un
     ...(groupKey === "" ? {} : { subject: groupKey }),
     time: new Date(createdAtMs).toISOString(),
     datacontenttype: "application/json",
-    data: { route, group: groupKey, suppressed, alerts: alerts.map(alertJson) },
+    data: { route, group: groupKey, suppressed, waiting, alerts: alerts.map(alertJson) },
   });
 }
 

@@ -32,7 +32,11 @@ export interface OcsfOptions {
 }
 
 /** What is empty is left out. */
-export function detectionFinding(alert: AlertEvent, { id, suppressed, createdAtMs }: AlertNotification, options: OcsfOptions): Record<string, unknown> {
+export function detectionFinding(
+  alert: AlertEvent,
+  { id, suppressed, waiting, createdAtMs }: AlertNotification,
+  options: OcsfOptions,
+): Record<string, unknown> {
   const activity = alert.status === "resolved" ? CLOSE : alert.earlierSeverities.length > 0 ? UPDATE : CREATE;
   return {
     ...{ category_uid: CATEGORY_FINDINGS, category_name: "Findings", class_uid: CLASS_DETECTION_FINDING, class_name: "Detection Finding" },
@@ -62,7 +66,7 @@ export function detectionFinding(alert: AlertEvent, { id, suppressed, createdAtM
     ...(alert.nextCommand === "" ? {} : { remediation: { desc: alert.playbook === "" ? alert.nextCommand : `${alert.nextCommand} (${alert.playbook})` } }),
     unmapped: {
       ...{ drift: alert.driftIds, drift_count: alert.driftCount, containers: alert.containers, container_count: alert.containerCount },
-      ...{ node_count: alert.nodeCount, workload_count: alert.workloadCount, reopened: alert.reopened, delayed: suppressed },
+      ...{ node_count: alert.nodeCount, workload_count: alert.workloadCount, reopened: alert.reopened, delayed: suppressed, waiting },
     },
   };
 }

@@ -123,7 +123,7 @@ export class AlertBook {
       const told = record.told[route.name];
       return members.size > 0 && told ? [{ record, event: eventOf(record, members.values(), told.severities) }] : [];
     });
-    return groupAlerts(route, due).map((group) => notificationOf(route.name, group, 0, nowMs));
+    return groupAlerts(route, due).map((group) => notificationOf(route.name, group, { suppressed: 0, waiting: 0 }, nowMs));
   }
 
   /** @param opened crowd → how many of its alerts open with this plan */
@@ -173,10 +173,11 @@ export class AlertBook {
       const due = this.#due(route, changes, nowMs);
       // What was sent later than now was so before the clock was set back.
       const recent = (this.#sentAtMs.get(route.name) ?? []).filter((at) => at > nowMs - 60_000 && at <= nowMs);
-      const groups = groupAlerts(route, due).slice(0, Math.max(0, route.maxPerMinute - recent.length));
+      const groups = withinLimit(route, groupAlerts(route, due), Math.max(0, route.maxPerMinute - recent.length));
       const held = due.length - groups.reduce((sum, { alerts }) => sum + alerts.length, 0);
       for (const [i, group] of groups.entries()) {
-        notifications.push(notificationOf(route.name, group, i === 0 ? (this.#waiting.get(route.name) ?? 0) : 0, nowMs));
+        const limited = { suppressed: i === 0 ? (this.#waiting.get(route.name) ?? 0) : 0, waiting: i === groups.length - 1 ? held : 0 };
+        notifications.push(notificationOf(route.name, group, limited, nowMs));
         for (const { record } of group.alerts) this.#change(record.fingerprint, changes).tell(route.name, nowMs);
       }
       sentAtMs.set(route.name, [...recent, ...groups.map(() => nowMs)]);
@@ -287,11 +288,30 @@ function groupAlerts(route: AlertRoute, due: readonly Due[]): Group[] {
   });
 }
 
-function notificationOf(route: string, { key: groupKey, alerts: due }: Group, suppressed: number, nowMs: number): AlertNotification {
+/**
+ * As many groups as may be sent, the gravest first. What is too much for the last of them is gathered in it, so that whoever reads it knows of all that there is;
+ * PagerDuty calls for each alert, not for each delivery, so there the rest waits.
+ */
+function withinLimit(route: AlertRoute, groups: readonly Group[], slots: number): Group[] {
+  if (groups.length <= slots) return [...groups];
+  const gravest = ({ alerts }: Group) => Math.max(...alerts.map(({ event }) => rank(event.severity)));
+  const ordered = groups.toSorted((a, b) => gravest(b) - gravest(a));
+  if (slots === 0 || route.type === "pagerduty") return ordered.slice(0, slots);
+  const rest = ordered.slice(slots - 1).flatMap(({ alerts }) => alerts);
+  const gathered = rest.toSorted((a, b) => rank(b.event.severity) - rank(a.event.severity)).slice(0, MAX_ALERTS_PER_NOTIFICATION);
+  return [...ordered.slice(0, slots - 1), { key: "", alerts: gathered }];
+}
+
+function notificationOf(
+  route: string,
+  { key: groupKey, alerts: due }: Group,
+  limited: Pick<AlertNotification, "suppressed" | "waiting">,
+  nowMs: number,
+): AlertNotification {
   const alerts = due.map(({ event }) => event);
   const told = due.map(({ record, event }) => [record.fingerprint, event.status, record.news]);
   const id = hash("sha256", JSON.stringify([route, groupKey, nowMs, told])).slice(0, 32);
-  return { id, route, groupKey, alerts, suppressed, createdAtMs: nowMs };
+  return { id, route, groupKey, alerts, ...limited, createdAtMs: nowMs };
 }
 
 function rank(severity: AlertSeverity): number {

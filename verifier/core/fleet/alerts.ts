@@ -73,6 +73,7 @@ export function testNotification({ route, severity, end, by }: TestAlert, nowMs:
     route,
     groupKey: "test",
     suppressed: 0,
+    waiting: 0,
     createdAtMs: nowMs,
     alerts: [
       {
