@@ -14,37 +14,25 @@ import { availableParallelism, cpus, release } from "node:os";
 import { join, resolve } from "node:path";
 import { performance } from "node:perf_hooks";
 import { parseArgs } from "node:util";
-import { gunzipSync, gzipSync, zstdCompressSync } from "node:zlib";
-import { seededRandom } from "../test/fakes/random-layers.ts";
-import { entry } from "../test/fakes/tar-writer.ts";
+import { gunzipSync, zstdCompressSync } from "node:zlib";
 import { fetchLayerTree } from "../verifier/core/images/signed-tree.ts";
 import type { LayerFiles } from "../verifier/core/provenance/index.ts";
 import { DIALECT_VERSION, type Dialect, type LayerIdentity, LayerTree, replayBlob } from "../verifier/core/reference-value/index.ts";
 import type { Registry } from "../verifier/ports/registry.ts";
+import { makeLayer } from "./support/layer.ts";
 
 const FILES = 13_000;
-const MEAN_BYTES = 23_000;
 const MEGA = 1e6;
 const FROM_MANIFEST = "out of a file manifest";
 
 const { values } = parseArgs({ options: { layer: { type: "string" }, rounds: { type: "string", default: "5" }, json: { type: "string" } } });
 const state = resolve(process.env["HULLMARK_STATE"] ?? join(import.meta.dirname, "../.hullmark"), "bench");
 
-/** Text that gzip makes about a third of, as with installed packages. */
-function makeLayer(): string {
+function keptLayer(): string {
   const path = join(state, "layer.tar.gz");
   if (existsSync(path)) return path;
   mkdirSync(state, { recursive: true });
-  const random = seededRandom(1);
-  const words = Array.from({ length: 4096 }, () => Math.floor(random() * 2 ** 32).toString(36));
-  const text = Buffer.from(Array.from({ length: 1_000_000 }, () => words[Math.floor(random() * words.length)]).join(" "));
-  const parts: Buffer[] = [];
-  for (let i = 0; i < FILES; i++) {
-    const bytes = Math.min(Math.floor(-Math.log(1 - random()) * MEAN_BYTES), text.length / 2);
-    const from = Math.floor(random() * (text.length - bytes));
-    parts.push(entry({ name: `usr/lib/package${i % 97}/part${i % 31}/file${i}`, mode: i % 9 === 0 ? 0o755 : 0o644, data: text.subarray(from, from + bytes) }));
-  }
-  writeFileSync(`${path}.new`, gzipSync(Buffer.concat([...parts, Buffer.alloc(1024)]), { level: 6 }));
+  writeFileSync(`${path}.new`, makeLayer(FILES, 1).blob);
   renameSync(`${path}.new`, path);
   return path;
 }
@@ -56,7 +44,7 @@ function identify(path: string): LayerIdentity & { readonly tarBytes: number } {
   return { digest: sha256(blob), size: blob.length, diffId: sha256(tar), tarBytes: tar.length };
 }
 
-const path = values.layer ?? makeLayer();
+const path = values.layer ?? keptLayer();
 const identity = identify(path);
 const best = new Map<string, number>();
 const cpu = new Map<string, number>();

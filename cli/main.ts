@@ -4,10 +4,12 @@
  * for it is 1, which means drift here.
  */
 
-/** As in output/exit-codes.ts. Nothing is imported before something could catch that it cannot be. */
+/** As in output/exit-codes.ts. Nothing is imported but where something can catch that it cannot be. */
 const CANNOT_TELL = 3;
 
 try {
+  const { keepCompiled } = await import("./compile-cache.ts");
+  keepCompiled(process.env);
   const { main } = await import("./program.ts");
   await main(process.argv);
 } catch (error) {

@@ -49,7 +49,10 @@ bench() {
       verification) bench 'Verifying a signature' verification --json "$results/verification.json" ;;
       trust) bench 'Trust in a node' node-trust --json "$results/node-trust.json" ;;
       enrolments) bench 'Enrolments' enrolments --json "$results/enrolments.json" ;;
-      replay) bench 'Replay of a layer' replay --rounds 3 --json "$results/replay.json" ;;
+      replay)
+        bench 'Replay of a layer' replay --rounds 3 --json "$results/replay.json"
+        bench 'An image out of a registry' replay-image --rounds 3 --json "$results/replay-image.json"
+        ;;
       *) echo "no such bench: $each" >&2; exit 2 ;;
     esac
   done

@@ -23,7 +23,7 @@ interface Deferred {
   readonly imported: RegExp;
   /** For `import()`. */
   readonly module: string;
-  /** The file that it becomes, without `.js`: an entry of the same build, so that what others use too is there once. */
+  /** The file that it becomes, without `.mjs`: an entry of the same build, so that what others use too is there once. */
   readonly out: string;
 }
 
@@ -47,7 +47,7 @@ export const deferred: Plugin = {
       onResolve({ filter: new RegExp(`^${out}$`) }, () => ({ path: out, namespace: "entry" }));
       const filter = new RegExp(`^${out}$`);
       onLoad({ filter, namespace: "deferred" }, async () => {
-        const getters = (await namesOf(module)).map((name) => `get ${name}() { return require("./${out}.js").${name}; }`);
+        const getters = (await namesOf(module)).map((name) => `get ${name}() { return require("./${out}.mjs").${name}; }`);
         return { contents: `module.exports = { __esModule: true, ${getters.join(", ")} };`, loader: "js" };
       });
       onLoad({ filter, namespace: "entry" }, async () => ({

@@ -8,7 +8,7 @@ import { builtins, DEFERRED, deferred } from "./bundle-plugins.ts";
 
 // Makes dist/{agent,actuator,verifier}.js: one file each, started by plain `node`, with the native addons and the dashboard's page beside them. An agent so
 // bundled takes some 15 MB less memory than the same from node_modules, and its dependency closure is what is in the file.
-// The command is dist/hullmark.js and the dist/hullmark-*.js that it loads as it needs them: it starts anew for each question.
+// The command is dist/hullmark.js and the dist/hullmark-*.mjs that it loads as it needs them: it starts anew for each question.
 
 const REPOSITORY = new URL("..", import.meta.url).pathname;
 const DIST = join(REPOSITORY, "dist");
@@ -112,6 +112,8 @@ await build({
   ...OPTIONS,
   entryPoints: [{ in: join(REPOSITORY, "cli/main.ts"), out: "hullmark" }, ...DEFERRED.map(({ out }) => ({ in: out, out }))],
   splitting: true,
+  // By this name Node knows them for ES modules: it would parse each twice to find out.
+  outExtension: { ".js": ".mjs" },
   chunkNames: "hullmark-[name]-[hash]",
   plugins: [replace, builtins, deferred],
 });
@@ -123,6 +125,6 @@ writeSums();
 rmSync(DIST, { recursive: true, force: true });
 renameSync(BUILT, DIST);
 for (const name of [...Object.keys(PROGRAMS), "hullmark"]) {
-  const bytes = globSync(`${name}{,-*}.js`, { cwd: DIST }).reduce((sum, file) => sum + statSync(join(DIST, file)).size, 0);
+  const bytes = globSync(`${name}{.js,-*.mjs}`, { cwd: DIST }).reduce((sum, file) => sum + statSync(join(DIST, file)).size, 0);
   console.log(`dist/${name}.js ${Math.round(bytes / 1024)} KiB`);
 }

@@ -11,7 +11,7 @@ const FILES = [
   ...["hullmark.node", "better_sqlite3.node", "pkcs11.node"],
 ] as const;
 /** What the command loads as it needs it. */
-const PART = /^hullmark-[\w-]+\.js$/;
+const PART = /^hullmark-[\w-]+\.mjs$/;
 const OLDEST_NODE = 22;
 const COMMAND_TIMEOUT_MS = 60_000;
 

@@ -61,7 +61,7 @@ export const IMAGES: readonly ImageDefinition[] = [
     title: "hullmark",
     description: "The hullmark command: drift, verify, sign, attest, policy, log",
     workspace: "hullmark",
-    files: ["hullmark.js", "hullmark-*.js", "hullmark*.LEGAL.txt", "pkcs11-thread.js", "pkcs11.node"],
+    files: ["hullmark.js", "hullmark-*.mjs", "hullmark*.LEGAL.txt", "pkcs11-thread.js", "pkcs11.node"],
     user: NOBODY,
     ports: [],
   },

@@ -53,11 +53,11 @@ test("verify loads neither the verifier's client nor policies", () => {
   expect(status).toBe(3);
   expect(names.filter((name) => name.startsWith("hullmark-verify-"))).toHaveLength(1);
   expect(has).toMatchObject({ commander: true, grpc: false, yaml: false, cel: false });
-  expect(names.filter((name) => /^hullmark-(yaml|condition|x509|cose)\.js$/.test(name))).toEqual([]);
+  expect(names.filter((name) => /^hullmark-(yaml|condition|x509|cose)\.mjs$/.test(name))).toEqual([]);
 });
 
 test.each(DEFERRED)("$out has all that it stands for", async ({ module, out }) => {
-  const [whole, part] = (await Promise.all([import(module), import(join(dist, `${out}.js`))])) as [object, object];
+  const [whole, part] = (await Promise.all([import(module), import(join(dist, `${out}.mjs`))])) as [object, object];
   const names = Object.keys(whole).filter((name) => /^\w+$/.test(name) && name !== "default");
   expect(names.length).toBeGreaterThan(0);
   expect(Object.keys(part)).toEqual(expect.arrayContaining(names));

@@ -1,6 +1,6 @@
 /** Applications of Argo CD, Kustomizations and HelmReleases of Flux: from where they apply, and that they stop. Read by name; whoever may write them wrote what is read here. */
 import type { ApiServer } from "@hullmark/daemon/api-server";
-import { z } from "zod";
+import * as z from "zod";
 import type { GitOpsOwner } from "../../ports/rollouts.ts";
 import { ask, problem } from "./api-answers.ts";
 

@@ -5,7 +5,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { ApiAnswer, ApiServer } from "@hullmark/daemon/api-server";
-import { z } from "zod";
+import * as z from "zod";
 import { problem } from "./api-answers.ts";
 
 export const DURATION_MS = 15_000;

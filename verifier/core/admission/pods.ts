@@ -74,6 +74,8 @@ const metadata = z
     deletionTimestamp: z.string().nullish(),
   })
   .nullish();
+/** Of what is asked for, whatever its kind. Made once: a schema is compiled when it first parses. */
+const topShape = z.looseObject({ metadata });
 const podShape = z.looseObject({
   metadata,
   spec: z
@@ -92,7 +94,7 @@ const podShape = z.looseObject({
 export function askedPod(request: AdmissionRequest): AskedPod | undefined {
   const path = TEMPLATES[request.kind];
   if (!path) return undefined;
-  const top = shape(z.looseObject({ metadata }), request.object, request.kind);
+  const top = shape(topShape, request.object, request.kind);
   const pod = shape(podShape, path.reduce(member, request.object), `the pod of ${request.kind}`);
   const name = top.metadata?.name ?? top.metadata?.generateName ?? request.name;
   const labels = pod.metadata?.labels ?? {};

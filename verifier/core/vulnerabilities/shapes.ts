@@ -1,5 +1,5 @@
 /** Shapes that reports share, each bounded; what a schema does not name is not read. */
-import { z } from "zod";
+import * as z from "zod";
 
 export const MAX_FINDINGS = 20_000;
 export const MAX_STATEMENTS = 5_000;

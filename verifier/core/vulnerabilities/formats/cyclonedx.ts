@@ -1,5 +1,5 @@
 /** CycloneDX 1.4 to 1.7 in JSON: packages, vulnerabilities, and what their analysis says (VEX). */
-import { z } from "zod";
+import * as z from "zod";
 import { highest, scoreOf, severityOf } from "../score.ts";
 import { dateMs, digestIn, few, findings, id, isDigest, layerOf, number, packages, purl, text, words } from "../shapes.ts";
 import type { Finding, ParsedReport, Statement, StatementStatus } from "../types.ts";

@@ -1,5 +1,5 @@
 /** Grype's JSON (schema/grype/json of anchore/grype). */
-import { z } from "zod";
+import * as z from "zod";
 import { ReportError } from "../errors.ts";
 import { highest, scoreOf, severityOf } from "../score.ts";
 import { dateMs, digestIn, few, findings, id, isDigest, layerOf, number, purl, some, text, words } from "../shapes.ts";

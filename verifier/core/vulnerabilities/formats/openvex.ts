@@ -1,5 +1,5 @@
 /** OpenVEX (openvex/spec, v0.2.0): what makers say of vulnerabilities in their products. */
-import { z } from "zod";
+import * as z from "zod";
 import { dateMs, few, id, isDigest, MAX_STATEMENTS, purl, some, text, words } from "../shapes.ts";
 import { type ParsedReport, STATEMENT_STATUSES, type Statement } from "../types.ts";
 

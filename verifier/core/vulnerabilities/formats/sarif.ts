@@ -2,7 +2,7 @@
  * SARIF 2.1.0 (OASIS), as Trivy and Grype write it. Its schema has no place for packages: they are read from the message, as these two word it.
  * Digests of the image stand in the run's properties, where the tool writes them.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { severityOf } from "../score.ts";
 import { digestIn, few, findings, isDigest, some, text } from "../shapes.ts";
 import type { Finding, ParsedReport } from "../types.ts";

@@ -1,5 +1,5 @@
 /** SPDX 2.2 and 2.3 in JSON: which packages there are. It says nothing of vulnerabilities. */
-import { z } from "zod";
+import * as z from "zod";
 import { dateMs, digestIn, few, packages, text } from "../shapes.ts";
 import type { ParsedReport } from "../types.ts";
 

@@ -1,5 +1,5 @@
 /** Trivy's JSON (schema version 2: pkg/types/report.go of aquasecurity/trivy). */
-import { z } from "zod";
+import * as z from "zod";
 import { ReportError } from "../errors.ts";
 import { highest, scoreOf, severityOf } from "../score.ts";
 import { dateMs, digestIn, few, findings, id, isDigest, layerOf, number, packages, purl, some, text, words } from "../shapes.ts";
