@@ -118,6 +118,7 @@ await build({
   plugins: [replace, builtins, deferred],
 });
 await bundleDashboard(BUILT);
+renameSync(join(BUILT, "hullmark.mjs"), join(BUILT, "hullmark.js"));
 // The command is started by its own name, or by one of kubectl's.
 chmodSync(join(BUILT, "hullmark.js"), 0o755);
 copyAddons();
