@@ -4,7 +4,8 @@ import { CodecError, encodeRecord } from "@hullmark/proto/codec";
 import { ProvenanceError } from "@hullmark/verifier/core/provenance/errors";
 import { readFileManifest } from "@hullmark/verifier/core/provenance/file-manifest";
 import { LayerReplay, LayerTree } from "@hullmark/verifier/core/reference-value/index";
-import { expect, it } from "vitest";
+import fc from "fast-check";
+import { expect, it, test } from "vitest";
 import { seededRandom } from "../fakes/random-layers.ts";
 import { REPLAY_CASES } from "../fakes/replay-cases.ts";
 import { FUZZ_SECONDS, fuzz, near } from "./mutate.ts";
@@ -32,9 +33,11 @@ target("layer tars: whatever they hold, there is a tree or a reason, the same ho
   return fuzz(near(tars), hold);
 });
 
+const record = (size: number): Buffer =>
+  encodeRecord({ type: "f", mode: 0o755, uid: 0, gid: 0, xattrs: [], size: BigInt(size), sha256: Buffer.alloc(32, size) });
+const leaves = Array.from({ length: 5 }, (_, i) => ({ path: Buffer.from(`usr/bin/tool${i}`), record: record(i), implied: i === 3 }));
+
 target("serialised trees: refused by the codec, or just these bytes", () => {
-  const record = (size: number) => encodeRecord({ type: "f", mode: 0o755, uid: 0, gid: 0, xattrs: [], size: BigInt(size), sha256: Buffer.alloc(32, size) });
-  const leaves = Array.from({ length: 5 }, (_, i) => ({ path: Buffer.from(`usr/bin/tool${i}`), record: record(i), implied: i === 3 }));
   return fuzz(near([LayerTree.build(leaves).serialize(), LayerTree.build([]).serialize()]), (bytes) => {
     let tree: LayerTree;
     try {
@@ -58,10 +61,11 @@ target("serialised trees: refused by the codec, or just these bytes", () => {
   });
 });
 
+const sized = { digest: `sha256:${"ab".repeat(32)}`, size: 100 };
+const tree = { dialect: "docker", version: 1, root: "cd".repeat(32), content: sized, blob: sized };
+const manifest = { config: sized.digest, layers: [{ diffId: sized.digest, trees: [tree, { ...tree, dialect: "containerd" }] }] };
+
 target("file manifests: refused, or with every digest and size in its bounds", () => {
-  const sized = { digest: `sha256:${"ab".repeat(32)}`, size: 100 };
-  const tree = { dialect: "docker", version: 1, root: "cd".repeat(32), content: sized, blob: sized };
-  const manifest = { config: sized.digest, layers: [{ diffId: sized.digest, trees: [tree, { ...tree, dialect: "containerd" }] }] };
   return fuzz(near([Buffer.from(JSON.stringify(manifest))]), (bytes) => {
     let predicate: unknown;
     try {
@@ -82,3 +86,30 @@ target("file manifests: refused, or with every digest and size in its bounds", (
     }
   });
 });
+
+test("a planted bug is found in each form: the mutations reach behind the first check", () => {
+  const tar = REPLAY_CASES.flatMap(({ layers }) => layers).find(({ length }) => length > 1024) ?? Buffer.alloc(0);
+  const rootOf = (bytes: Buffer): string | undefined => {
+    const replay = new LayerReplay({ dialect: "docker", lower: [] });
+    replay.push(bytes);
+    const { reference } = replay.finish();
+    return reference instanceof LayerTree ? reference.root.toString("hex") : undefined;
+  };
+  const tree = LayerTree.build(leaves).serialize();
+  const text = Buffer.from(JSON.stringify(manifest));
+  /** Takes for the true one whatever can be read. */
+  const planted: readonly (readonly [Buffer, (bytes: Buffer) => boolean])[] = [
+    [tar, (bytes) => [undefined, rootOf(tar)].includes(rootOf(bytes))],
+    [tree, (bytes) => bytes.equals(tree) || readable(() => LayerTree.deserialize(bytes)) === undefined],
+    [text, (bytes) => bytes.equals(text) || readable(() => readFileManifest(JSON.parse(bytes.toString()) as Readonly<Record<string, unknown>>)) === undefined],
+  ];
+  for (const [seed, holds] of planted) expect(fc.check(fc.property(near([seed]), holds), { numRuns: 50_000, seed: 7, endOnFailure: true }).failed).toBe(true);
+});
+
+function readable<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}

@@ -11,6 +11,7 @@ import { AdmissionError, readReview } from "@hullmark/verifier/core/admission/in
 import { askedPod, newContainers } from "@hullmark/verifier/core/admission/pods";
 import { type CrlEntry, entriesOf, readCrl } from "@hullmark/verifier/core/certificates/crl";
 import { serialOf } from "@hullmark/verifier/core/certificates/der";
+import { certificatesIn, revocationListsIn } from "@hullmark/verifier/core/certificates/pem";
 import { formatProblem, parsePolicy } from "@hullmark/verifier/core/policy/parse";
 import type { Authority, TrustRoot, TrustStore } from "@hullmark/verifier/core/policy/types";
 import {
@@ -194,6 +195,20 @@ describe("signatures", () => {
       expect(standing, "a list that takes a certificate back never says that it is good").not.toBe("good");
     }),
   );
+
+  target("certificates and revocation lists in PEM", () => {
+    const pem = `-----BEGIN X509 CRL-----\n${list.toString("base64")}\n-----END X509 CRL-----\n`;
+    const seeds = [pem, revoked.certificate.toString(), `${revoked.certificate}${revoked.issuer}${pem}${pem}`].map((text) => Buffer.from(text));
+    return fuzz(near(seeds), (bytes) => {
+      for (const read of [certificatesIn, revocationListsIn])
+        try {
+          expect(read(bytes.toString()).length).toBeGreaterThan(0);
+        } catch (error) {
+          // What a policy's author is told: "it holds …".
+          expect((error as Error).message).toMatch(/^holds /);
+        }
+    });
+  });
 
   // By themselves: of a list of which a byte is another the signature does not hold, and its entries are not come to.
   target("entries of revocation lists", () => {
