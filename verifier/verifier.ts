@@ -52,6 +52,7 @@ import { DriftNumbers } from "./core/fleet/drift-id.ts";
 import { type DutyFindings, startDuties } from "./core/fleet/duties.ts";
 import { enrolmentRecords } from "./core/fleet/enrolment-records.ts";
 import { EventBus } from "./core/fleet/events.ts";
+import { Exceptions } from "./core/fleet/exceptions.ts";
 import { Fleet } from "./core/fleet/fleet.ts";
 import { Health } from "./core/fleet/health.ts";
 import { startHeartbeats } from "./core/fleet/heartbeats.ts";
@@ -173,6 +174,7 @@ async function start(
   });
   stack.defer(() => committer.drain());
   const baselines = await Baselines.open({ store: sqlite.store, fleet, committer, policies, nowMs });
+  const exceptions = await Exceptions.open({ store: sqlite.store, committer, policies, nowMs });
   const registry = registryOf({ config, environment }, meter);
   const revocations = new HttpRevocationAnswers({ nowMs, reach: reachOf(config) });
   const verifiers = { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier(revocations) };
@@ -402,6 +404,7 @@ async function start(
           ]),
         rotateEarKeys: () => ear.rotate(),
         response: () => response.tick(),
+        exceptions: () => exceptions.tick(),
         onProblem: (duty, error) => logger.error({ duty, err: error }, "a duty failed"),
       },
       findings,
@@ -530,12 +533,14 @@ async function start(
           ...history.claims,
           ...policies.claims,
           ...baselines.claims,
+          ...exceptions.claims,
           ...response.claims,
           ...keys.claims,
           ...podClaims(pods, toldBy(), nowMs()),
           ...outboxClaims(findings.census),
         ],
         baselines: () => baselines.rows,
+        exceptions: () => exceptions.rows,
         keys,
         people,
         notifications: (filter, limit) => sqlite.outbox.list(filter, limit),
@@ -549,7 +554,7 @@ async function start(
         random: (bytes) => randomBytes(bytes),
         reloadPolicy: () => policies.reload(),
         refreshImage: (image) => images.refresh(image),
-        ...{ baselines, vulnerabilities },
+        ...{ baselines, exceptions, vulnerabilities },
         acceptHistory: (by, reason) => history.accept(by, reason),
         testAlert: (test, signal) => alertRoutes.test(test, signal),
         retryNotification: async (id) => {

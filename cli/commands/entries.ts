@@ -103,6 +103,11 @@ export const COMMANDS: readonly Entry[] = [
     load: async () => (await import("./baseline.ts")).baselineCommand(),
   },
   {
+    name: "exception",
+    description: "excuse a drift until a day: asked for by one person, approved by another",
+    load: async () => (await import("./exception.ts")).exceptionCommand(),
+  },
+  {
     name: "keys",
     description: "the verifier's own keys: how old they are, new ones in their place, and what to know it by",
     load: async () => (await import("./keys.ts")).keysCommand(),

@@ -42,10 +42,12 @@ export function showDrift(drift: Drift): string {
   const notBeforeMs = toMs(drift.notBefore);
   if (notBeforeMs !== undefined) lines.push(field("Since", `not before ${new Date(notBeforeMs).toISOString()}: a quote vouched for the state without it`));
   if (drift.acknowledgedBy) lines.push(field("Acked", acknowledgedLine(drift)));
+  if (drift.exception) lines.push(field("Excused", `by ${drift.exception}   (hullmark exception show ${drift.exception})`));
   lines.push(field("Proof", drift.logIndex >= 0n ? `log #${drift.logIndex}` : "not yet in the log"));
   const allowed = allowedBy(drift);
   if (allowed !== undefined && isStanding(drift)) lines.push(field("Policy", `${allowed}   (would allow it)`));
   if (drift.state === DriftState.OPEN) lines.push(field("Ack", `hullmark drift ack ${drift.id} --seen ${drift.seen} -m REASON`));
+  if (drift.state === DriftState.OPEN && isExcusable(drift)) lines.push(field("Excuse", `hullmark exception request ${drift.id} -m REASON --until 7d`));
   return `${lines.join("\n")}\n`;
 }
 
@@ -88,6 +90,11 @@ const ADVICE: Readonly<Record<string, string>> = {
   image: "Sign the image, or correct the policy's rule for it.",
 };
 
+const EXCUSABLE: ReadonlySet<string> = new Set(["upper", "bind", "process", "configuration", "mount"]);
+
+/** Whether an exception can cover it at all; the verifier decides. */
+const isExcusable = ({ origin, containerId }: Drift): boolean => containerId !== "" && EXCUSABLE.has(origin?.place ?? "");
+
 const isStanding = ({ state }: Drift): boolean => state === DriftState.OPEN || state === DriftState.ACKNOWLEDGED;
 
 export function explainDrift(drift: Drift, nowMs: number): string {
@@ -105,7 +112,7 @@ export function explainDrift(drift: Drift, nowMs: number): string {
     `${who}${origin}`,
     `Why it matters: what runs is no longer what was signed.${grave} ${state}`,
     `What to do: ${ADVICE[drift.origin?.place ?? ""] ?? "See docs/drift-kinds.md."}${allowed === undefined ? "" : ` The policy's field is ${allowed}`}`,
-    `Next: hullmark drift show ${drift.id} · hullmark drift ack ${drift.id} --seen ${drift.seen} -m REASON`,
+    `Next: hullmark drift show ${drift.id} · hullmark drift ack ${drift.id} --seen ${drift.seen} -m REASON${isExcusable(drift) ? ` · for a while, if somebody else agrees: hullmark exception request ${drift.id} -m REASON --until 7d` : ""}`,
     "",
   ].join("\n");
 }

@@ -72,6 +72,7 @@ export function driftView(drift: Drift) {
     alertedAt: time(drift.alertedAt),
     resolvedAt: time(drift.resolvedAt),
     seen: drift.seen,
+    exception: drift.exception || null,
     acknowledged: acknowledgedBy ? { by: acknowledgedBy, reason: acknowledgedReason, at: time(drift.acknowledgedAt) } : null,
     logIndex: Number(drift.logIndex),
     provenance: provenance(drift.provenance),

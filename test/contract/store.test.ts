@@ -10,7 +10,7 @@ import { AlertBook, type AlertSubject } from "@hullmark/verifier/core/alerting/i
 import { LayerTree } from "@hullmark/verifier/core/reference-value/index";
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
 import type { AlertRecord } from "@hullmark/verifier/ports/outbox";
-import { type ActionRow, MAX_AFFIRMED_IMAGES, MAX_AFFIRMED_OF_WORKLOAD } from "@hullmark/verifier/ports/rows";
+import { type ActionRow, type ExceptionRow, MAX_AFFIRMED_IMAGES, MAX_AFFIRMED_OF_WORKLOAD } from "@hullmark/verifier/ports/rows";
 import type { StoreBatch, StoreCommit } from "@hullmark/verifier/ports/store";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -177,6 +177,21 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     expect((await opened.store.listDrifts({ ...filter, nodeId: "n2" }, PAGE)).map(({ number }) => number)).toEqual([3]);
     expect((await opened.store.listDrifts({ ...filter, container: "db" }, PAGE)).map(({ number }) => number)).toEqual([3]);
     expect(await opened.store.listDrifts({ ...filter, states: [DriftState.RESOLVED] }, PAGE)).toEqual([]);
+  });
+
+  test("exceptions come by number, each as it was written last", async () => {
+    const scope = { select: { images: [], containers: [], workloads: ["shop"], labels: {}, nodes: [] }, place: "upper", kind: "content", severity: 4 };
+    const row: ExceptionRow = {
+      ...{ id: "X-1", number: 1, state: "requested", driftId: "D-1", nodeName: "w-1", workload: "shop", containerName: "web", imageReference: "r/x:1" },
+      ...{ path: Buffer.from([0x2f, 0xff]), summary: "s", scope: { ...scope, pathHex: "2fff", glob: "", observed: "ab", configDigest: "sha256:1" } },
+      ...{ reason: "r", requestedBy: "ann", requestedAtMs: T0, untilMs: T0 + 5, decidedBy: "", decidedAtMs: undefined, decision: "" },
+      ...{ endedBy: "", endedAtMs: undefined, remindedAtMs: undefined },
+    };
+    const decided: ExceptionRow = { ...row, state: "approved", decidedBy: "bob", decidedAtMs: T0 + 1, remindedAtMs: T0 + 2 };
+    const second: ExceptionRow = { ...row, id: "X-2", number: 2, state: "revoked", endedBy: "ann", endedAtMs: T0 + 3, decision: "d" };
+    await commit({ exceptions: [second, row] });
+    await commit({ exceptions: [decided] });
+    expect(await opened.store.readExceptions()).toEqual([decided, second]);
   });
 
   test("drifts are told apart by when they were resolved", async () => {

@@ -9,6 +9,7 @@ import type { ActionKind, ActionState, NodeMark } from "@hullmark/proto/v1/respo
 import type { ActorFacts, Difference } from "../core/appraisal/types.ts";
 import type { ImaState } from "../core/ima/state.ts";
 import type { BootAppraisal, BootEvidence } from "../core/measured-boot/appraise.ts";
+import type { GrantedException } from "../core/policy/types.ts";
 import type { Finding, ReportFormat, Statement } from "../core/vulnerabilities/types.ts";
 
 /** Plain forms of the messages Claim and TrustVector: rows hold no message objects. */
@@ -237,6 +238,8 @@ export interface DriftRow {
   readonly mappedBy: readonly string[];
   /** Whether it is of a file that can be executed; absent where no file's content is meant, and in rows from before they had it. */
   readonly executable?: boolean | undefined;
+  /** Id of the exception by which it is no drift now, or was none when it ended; absent: none. */
+  readonly exception?: string | undefined;
   readonly provenance: ProvenanceRow | undefined;
   readonly changedAtMs: number | undefined;
   /** When the quote was asked for that vouched for the container without this drift; absent: none did, or it was not judged then. */
@@ -473,6 +476,41 @@ export interface VulnerabilityReportRow {
   readonly leftOut: number;
   readonly importedAtMs: number;
   readonly importedBy: string;
+}
+
+export type ExceptionState = "requested" | "approved" | "denied" | "revoked" | "expired";
+
+/** An exception: every one that was ever asked for. */
+export interface ExceptionRow {
+  /** For example `X-7K2Q`: one name a number. */
+  readonly id: string;
+  /** 1 for the first; unique. */
+  readonly number: number;
+  readonly state: ExceptionState;
+  /** Of the drift from which it was asked for; what follows is of that as it stood. */
+  readonly driftId: string;
+  readonly nodeName: string;
+  readonly workload: string;
+  readonly containerName: string;
+  readonly imageReference: string;
+  readonly path: Buffer;
+  readonly summary: string;
+  /** What it covers. */
+  readonly scope: Omit<GrantedException, "id">;
+  readonly reason: string;
+  readonly requestedBy: string;
+  readonly requestedAtMs: number;
+  readonly untilMs: number;
+  /** Who approved or denied it; empty before. */
+  readonly decidedBy: string;
+  readonly decidedAtMs: number | undefined;
+  /** Why it was denied or revoked. */
+  readonly decision: string;
+  /** Who revoked it; empty: nobody. */
+  readonly endedBy: string;
+  readonly endedAtMs: number | undefined;
+  /** When people were reminded that it ends; undefined: not yet. */
+  readonly remindedAtMs: number | undefined;
 }
 
 /** Reference values of a pool of nodes: every version that was ever proposed. */

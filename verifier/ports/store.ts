@@ -18,6 +18,7 @@ import type {
   CoverageRow,
   DriftRow,
   EvidenceWrite,
+  ExceptionRow,
   HeadRow,
   ImageRow,
   ImaRow,
@@ -51,6 +52,7 @@ export interface StoreCommit {
   /** Remembers a nonce; the commit fails with STORE_CONFLICT where it is known. */
   readonly spendNonce?: { readonly nonce: Buffer; readonly expiresAtMs: number };
   readonly baselines?: readonly BaselineRow[];
+  readonly exceptions?: readonly ExceptionRow[];
   readonly people?: readonly PersonRow[];
   /** Names. */
   readonly removedPeople?: readonly string[];
@@ -203,6 +205,8 @@ export interface Store {
   readPause(): Promise<PauseRow | undefined>;
 
   readBaselines(): Promise<readonly BaselineRow[]>;
+  /** By number. */
+  readExceptions(): Promise<readonly ExceptionRow[]>;
   readPeople(): Promise<readonly PersonRow[]>;
   readVulnerabilityReports(): Promise<readonly VulnerabilityReportRow[]>;
   readImages(): Promise<readonly ImageRow[]>;

@@ -6,6 +6,7 @@ import {
   type BaselineRow,
   type BootRow,
   type CoverageRow,
+  type ExceptionRow,
   type ImageRow,
   type ImaRow,
   type JoinTokenRow,
@@ -125,6 +126,14 @@ export class FleetTable {
 
   readBaselines(): BaselineRow[] {
     return this.#bodies("SELECT body FROM baselines ORDER BY id");
+  }
+
+  putException(row: ExceptionRow): void {
+    this.#run("INSERT OR REPLACE INTO exceptions (number, body) VALUES (?, ?)", row.number, toJson(row));
+  }
+
+  readExceptions(): ExceptionRow[] {
+    return this.#bodies("SELECT body FROM exceptions ORDER BY number");
   }
 
   putPerson(row: PersonRow): void {

@@ -128,4 +128,5 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE outbox RENAME COLUMN dead TO state;
   ALTER TABLE outbox ADD COLUMN ended_ms REAL;
   `,
+  "CREATE TABLE exceptions (number INTEGER PRIMARY KEY, body TEXT NOT NULL);",
 ];

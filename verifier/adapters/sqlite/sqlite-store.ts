@@ -68,6 +68,7 @@ function storeOver(writer: ThreadClient, reader: ThreadClient): Store {
     readLastActionNumber: () => reader.call("actions", "lastNumber"),
     readPause: () => reader.call("actions", "readPause"),
     readBaselines: () => reader.call("fleet", "readBaselines"),
+    readExceptions: () => reader.call("fleet", "readExceptions"),
     readPeople: () => reader.call("fleet", "readPeople"),
     readVulnerabilityReports: () => reader.call("fleet", "readVulnerabilityReports"),
     readImages: () => reader.call("fleet", "readImages"),

@@ -52,6 +52,7 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Query/ListVulnerabilities": "viewer",
   "/hullmark.v1.Query/GetVulnerabilities": "viewer",
   "/hullmark.v1.Query/ListNotifications": "viewer",
+  "/hullmark.v1.Query/ListExceptions": "viewer",
   "/hullmark.v1.Admin/AcknowledgeDrift": "responder",
   "/hullmark.v1.Admin/RequestQuote": "responder",
   "/hullmark.v1.Admin/AllowNode": "admin",
@@ -83,6 +84,11 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   // Stopping to act is easier than beginning again.
   "/hullmark.v1.Response/PauseActions": "responder",
   "/hullmark.v1.Response/ResumeActions": "approver",
+  "/hullmark.v1.Admin/RequestException": "responder",
+  "/hullmark.v1.Admin/ApproveException": "approver",
+  "/hullmark.v1.Admin/DenyException": "approver",
+  // Seeing more again is easier than seeing less.
+  "/hullmark.v1.Admin/RevokeException": "responder",
   "/hullmark.v1.Admin/ProposeBaseline": "responder",
   "/hullmark.v1.Admin/ApproveBaseline": "approver",
   "/hullmark.v1.Admin/ExpireBaseline": "approver",

@@ -11,6 +11,7 @@ import { type Administration, AdministrationError, type AdministrationErrorCode 
 import { SEVERITY_NAMES } from "../../core/fleet/alert-planner.ts";
 import type { TestAlert } from "../../core/fleet/alerts.ts";
 import type { Baselines } from "../../core/fleet/baselines.ts";
+import type { Exceptions } from "../../core/fleet/exceptions.ts";
 import type { OwnKeys } from "../../core/keys/own-keys.ts";
 import type { People } from "../../core/people/people.ts";
 import { ReportError, type VulnerabilityReports } from "../../core/vulnerabilities/index.ts";
@@ -29,6 +30,7 @@ export interface AdminServices extends AccessServices {
   readonly refreshImage: (image: string) => number;
   /** @returns entries of the lost history. @throws AdministrationError, StoreError */
   readonly acceptHistory: (by: string, reason: string) => Promise<number>;
+  readonly exceptions: Exceptions;
   /** @throws CertificateAuthorityError BAD_KEY */
   readonly issueActuator: (nodeId: string, publicKey: Uint8Array) => Promise<IssuedCertificate>;
   /** The same of the cluster's actuator. @throws CertificateAuthorityError BAD_KEY */
@@ -64,6 +66,7 @@ const MAX_REASON_CHARS = 500;
 const MAX_NAME_CHARS = 512;
 const MAX_BASELINE_NODES = 100;
 const MAX_REVIEW_DAYS = 366;
+const MIN_EXCEPTION_SECONDS = 3600;
 const MAX_PERSON_DAYS = 366;
 const MAX_TOKEN_SECONDS = 86_400;
 const TOKEN_BYTES = 32;
@@ -118,6 +121,24 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
     async approveBaseline({ id, reviewDays }, context) {
       if (reviewDays < 1 || reviewDays > MAX_REVIEW_DAYS) throw invalid("reviewDays", `1 to ${MAX_REVIEW_DAYS}`);
       await acting(() => services.baselines.approve(id, reviewDays, operatorOf(context, services).name));
+      return {};
+    },
+    async requestException({ driftId, lifeSeconds, reason, pathGlob, anyContent, anyImage }, context) {
+      if (lifeSeconds < MIN_EXCEPTION_SECONDS) throw invalid("lifeSeconds", `${MIN_EXCEPTION_SECONDS} at least`);
+      const asked = { path: pathGlob, anyContent, anyImage, lifeMs: lifeSeconds * 1000, driftId: driftId.slice(0, 32).toUpperCase() };
+      const { id } = await acting(() => services.exceptions.request({ ...asked, reason: reasonOf(reason) }, operatorOf(context, services).name));
+      return { id };
+    },
+    async approveException({ id }, context) {
+      await acting(() => services.exceptions.approve(idOf(id), operatorOf(context, services).name));
+      return {};
+    },
+    async denyException({ id, reason }, context) {
+      await acting(() => services.exceptions.deny(idOf(id), reasonOf(reason), operatorOf(context, services).name));
+      return {};
+    },
+    async revokeException({ id, reason }, context) {
+      await acting(() => services.exceptions.revoke(idOf(id), reasonOf(reason), operatorOf(context, services).name));
       return {};
     },
     async expireBaseline({ id, reason, last }, context) {
@@ -233,6 +254,8 @@ const STATUS: Readonly<Partial<Record<AdministrationErrorCode, RpcCode>>> = {
   NOT_FOUND: "NOT_FOUND",
   OWN_REQUEST: "PERMISSION_DENIED",
   REVOKED: "UNAUTHENTICATED",
+  NOT_EXCUSABLE: "INVALID_ARGUMENT",
+  TOO_BROAD: "INVALID_ARGUMENT",
 };
 
 async function acting<T>(action: () => Promise<T>): Promise<T> {
@@ -241,9 +264,11 @@ async function acting<T>(action: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (error instanceof ReportError) throw new RpcError("INVALID_ARGUMENT", error.message, { reason: error.code, field: "report" });
     if (!(error instanceof AdministrationError)) throw rpcErrorOf(error);
-    throw new RpcError(STATUS[error.code] ?? "FAILED_PRECONDITION", error.message, { reason: error.code });
+    throw new RpcError(STATUS[error.code] ?? "FAILED_PRECONDITION", error.message, { reason: error.code, ...(error.fix !== "" && { fix: error.fix }) });
   }
 }
+
+const idOf = (id: string): string => id.slice(0, 32).toUpperCase();
 
 function keyNameOf(name: string): string {
   if (!/^[a-z]{1,16}$/.test(name)) throw invalid("name", "the name of a key: hullmark keys ls");

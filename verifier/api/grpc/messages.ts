@@ -5,6 +5,7 @@ import type { ClaimSchema, TrustVectorSchema } from "@hullmark/proto/v1/common";
 import type {
   BaselineSchema,
   DriftSchema,
+  ExceptionSchema,
   ImageSchema,
   NodeBootSchema,
   NodeImaSchema,
@@ -17,7 +18,19 @@ import { sightOf } from "../../core/fleet/drift-rows.ts";
 import { WIRE_SEVERITY } from "../../core/policy/match.ts";
 import type { StandingMarks } from "../../core/response/standing-marks.ts";
 import type { OutboxEntry } from "../../ports/outbox.ts";
-import type { BaselineRow, BootRow, ClaimRow, DriftRow, ImageRow, ImaRow, NodeRow, ProvenanceRow, VectorRow, WorkloadRow } from "../../ports/rows.ts";
+import type {
+  BaselineRow,
+  BootRow,
+  ClaimRow,
+  DriftRow,
+  ExceptionRow,
+  ImageRow,
+  ImaRow,
+  NodeRow,
+  ProvenanceRow,
+  VectorRow,
+  WorkloadRow,
+} from "../../ports/rows.ts";
 
 type Timestamp = ReturnType<typeof timestampFromMs>;
 
@@ -107,7 +120,7 @@ export function driftMessage(row: DriftRow): MessageInitShape<typeof DriftSchema
   const { place, layerIndex, diffId, history, acknowledgedBy, acknowledgedReason, actor } = row;
   return {
     ...{ id, severity, kind, state, nodeId, nodeName, containerId, containerName, workload, imageReference, configDigest, path, summary },
-    seen: sightOf(row),
+    ...{ seen: sightOf(row), exception: row.exception ?? "" },
     ...{ acknowledgedBy, acknowledgedReason, logIndex: BigInt(row.logIndex), mappedBy: [...row.mappedBy] },
     differences: row.differences.map((each) => ({ ...each })),
     origin: { place, layerIndex, diffId, history },
@@ -156,5 +169,19 @@ export function notificationMessage(entry: OutboxEntry, works: boolean): Message
     ...at("createdAt", entry.createdAtMs),
     ...at("nextTryAt", state === "pending" ? entry.notBeforeMs : undefined),
     ...at("endedAt", entry.endedAtMs),
+  };
+}
+
+export function exceptionMessage(row: ExceptionRow): MessageInitShape<typeof ExceptionSchema> {
+  const { id, state, driftId, nodeName, workload, containerName, imageReference, path, summary, reason, requestedBy, decidedBy, decision, endedBy } = row;
+  const { select, place, kind, severity, glob, observed, configDigest } = row.scope;
+  return {
+    ...{ id, state, driftId, nodeName, workload, containerName, imageReference, path, summary, reason, requestedBy, decidedBy, decision, endedBy },
+    scope: { workloads: [...select.workloads], containers: [...select.containers], place, kind, severity, pathGlob: glob, observed, configDigest },
+    ...at("requestedAt", row.requestedAtMs),
+    ...at("until", row.untilMs),
+    ...at("decidedAt", row.decidedAtMs),
+    ...at("endedAt", row.endedAtMs),
+    ...at("remindedAt", row.remindedAtMs),
   };
 }

@@ -14,13 +14,23 @@ import type { Policy } from "../../core/policy/types.ts";
 import type { StandingMarks } from "../../core/response/standing-marks.ts";
 import type { EarSigner } from "../../ports/ear-signer.ts";
 import type { Outbox, OutboxState } from "../../ports/outbox.ts";
-import type { BaselineRow, ClaimRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { BaselineRow, ClaimRow, ExceptionRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { invalid } from "./errors.ts";
 import { imageNamed } from "./image-named.ts";
 import { type IncidentServices, incidentQueries } from "./incidents.ts";
 import { type LogEntryServices, logEntryQueries } from "./log-entries.ts";
-import { baselineMessage, bootMessage, driftMessage, imageMessage, imaMessage, nodeMessage, notificationMessage, workloadMessage } from "./messages.ts";
+import {
+  baselineMessage,
+  bootMessage,
+  driftMessage,
+  exceptionMessage,
+  imageMessage,
+  imaMessage,
+  nodeMessage,
+  notificationMessage,
+  workloadMessage,
+} from "./messages.ts";
 import { cut, rowsOf } from "./pages.ts";
 import { PushQueue } from "./queue.ts";
 import { policySimulator, type SimulateServices } from "./simulate.ts";
@@ -43,6 +53,7 @@ export interface QueryServices
   /** What the verifier has to say of itself. */
   readonly claims: () => readonly ClaimRow[];
   readonly baselines: () => readonly BaselineRow[];
+  readonly exceptions: () => readonly ExceptionRow[];
   readonly keys: OwnKeys;
   readonly people: Pick<People, "rows">;
   readonly notifications: Outbox["list"];
@@ -168,6 +179,10 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       const filter = { route: route === "" ? undefined : route, state: state === "" ? undefined : (state as OutboxState) };
       const entries = await services.notifications(filter, limit || DEFAULT_NOTIFICATIONS);
       return { notifications: entries.map((entry) => notificationMessage(entry, services.routeWorks(entry.route))) };
+    },
+    async listExceptions({ states }) {
+      const rows = services.exceptions().filter(({ state }) => states.length === 0 || states.includes(state));
+      return { exceptions: rows.toReversed().map(exceptionMessage) };
     },
     async listPeople() {
       const at = (ms: number | undefined) => (ms === undefined ? undefined : timestampFromMs(ms));

@@ -1,7 +1,8 @@
 /** What alerting is told: a drift record or a state that could not be judged, as it stands now. */
 import { hash } from "node:crypto";
 import type { AlertSeverity } from "../../ports/notifier.ts";
-import type { DriftPlace, Kind } from "../policy/kinds.ts";
+import type { DriftPlace } from "../policy/kinds.ts";
+import type { AlertKind } from "../policy/types.ts";
 
 /** `notice` and `resolved` hold no alert open. */
 export type SubjectState = "open" | "acknowledged" | "resolved" | "notice";
@@ -15,10 +16,10 @@ export interface AlertSubject {
   readonly image: string;
   readonly state: SubjectState;
   /**
-   * `breaker`: actions are held back by their limits. `ak-replaced`: another attestation key speaks for a node. They are no differences, so policy's table of
+   * `breaker`: actions are held back by their limits. `ak-replaced`: another attestation key speaks for a node. `exception-ending`: what it excuses is drift again soon. They are no differences, so policy's table of
    * severities does not have them.
    */
-  readonly kind: Kind | "breaker" | "ak-replaced";
+  readonly kind: AlertKind;
   readonly place: DriftPlace;
   readonly severity: AlertSeverity;
   readonly nodeName: string;

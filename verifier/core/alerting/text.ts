@@ -71,6 +71,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   "debug-container": "was added to a running pod",
   breaker: "holds actions back",
   "ak-replaced": "enrolled with another attestation key",
+  "exception-ending": "is excused for a short time only",
 };
 
 const PLACE: Readonly<Partial<Record<AlertSubject["place"], string>>> = {
@@ -125,7 +126,7 @@ export function alertDescription(subject: AlertSubject, scene: Scene): string {
   if (subject.imageReference)
     lines.push(`Image  ${printable(subject.imageReference, 256)}${subject.provenance ? ` · ${printable(subject.provenance, 128)}` : ""}`);
   if (subject.layerIndex >= 0) lines.push(`Layer  ${subject.layerIndex}${subject.layerHistory ? ` "${printable(subject.layerHistory, 160)}"` : ""}`);
-  if (subject.kind !== "breaker") lines.push(`Who    ${who(subject)}`);
+  if (subject.kind !== "breaker" && subject.kind !== "exception-ending") lines.push(`Who    ${who(subject)}`);
   lines.push(`Since  ${new Date(subject.sinceMs).toISOString()}`);
   if (scene.reopened > 0 && scene.overSinceMs !== undefined)
     lines.push(`Again  it had been over since ${new Date(scene.overSinceMs).toISOString()}; returned ${scene.reopened} times`);
@@ -159,6 +160,7 @@ export function nextCommand(
   if (storm) return "hullmark drift ls";
   if (subject.kind === "breaker") return "hullmark action ls";
   if (subject.incident && (nodes.length > 1 || (driftCount > 0 && !showsStanding))) return `hullmark incident show ${subject.incident}`;
+  if (subject.kind === "exception-ending") return `hullmark exception show ${shellWord(subject.driftId.replace(/^exception-/, ""))}`;
   return subject.workload === "" ? `hullmark nodes ${shellWord(subject.nodeName)}` : `hullmark drift show ${shellWord(subject.driftId)}`;
 }
 
@@ -176,6 +178,7 @@ const PLAYBOOK_SECTIONS: readonly (readonly [string, readonly string[]])[] = [
   ["admission", ADMISSION_KINDS],
   ["node", [...NODE_KINDS, "ak-replaced"]],
   ["breaker", ["breaker"]],
+  ["exceptions", ["exception-ending"]],
 ];
 
 function who({ actor }: AlertSubject): string {

@@ -196,13 +196,28 @@ function conclude(others: readonly Finding[], upper: Tally | undefined, unknown:
     if (unknown.length > 0) return Verdict.UNKNOWN;
     return severities.length > 0 ? Verdict.WARNING : Verdict.AFFIRMING;
   };
-  const content = tier([...gravest].filter(([place]) => CONTENT_PLACES.has(place)).map(([, severity]) => severity));
-  const overall = tier([...gravest.values()]);
-  const verdict = overall === Verdict.AFFIRMING && warnings.length > 0 ? Verdict.WARNING : overall;
-  const reasons = [...unknown, ...warnings];
+  const findings = withMappings(listed(others, upper), others);
+  const excused = findings.filter(({ exception }) => exception !== undefined);
+  const warned = (verdict: Verdict, by: boolean): Verdict => (verdict === Verdict.AFFIRMING && by ? Verdict.WARNING : verdict);
+  // What is excused is not as in the image all the same.
+  const content = warned(
+    tier([...gravest].filter(([place]) => CONTENT_PLACES.has(place)).map(([, severity]) => severity)),
+    excused.some(({ place }) => CONTENT_PLACES.has(place)),
+  );
+  const verdict = warned(tier([...gravest.values()]), warnings.length + excused.length > 0);
+  const reasons = [...unknown, ...warnings, ...exceptionClaims(excused)];
   const total = others.length + (upper?.size ?? 0);
   if (total > MAX_FINDINGS) reasons.push(claim("many-findings", `${total} differences; the gravest ${MAX_FINDINGS} are listed`));
-  return { verdict, content, reasons, findings: withMappings(listed(others, upper), others), vector: vectorOf(gravest, unknown, warnings) };
+  return { verdict, content, reasons, findings, vector: vectorOf(gravest, unknown, warnings) };
+}
+
+const MAX_TOLD_EXCEPTIONS = 16;
+
+function exceptionClaims(excused: readonly Finding[]): readonly Claim[] {
+  const ids = [...new Set(excused.map(({ exception }) => exception))];
+  if (ids.length === 0) return [];
+  const more = ids.length > MAX_TOLD_EXCEPTIONS ? ` and ${ids.length - MAX_TOLD_EXCEPTIONS} more` : "";
+  return [claim("exception", `${excused.length} differences are excused by ${ids.slice(0, MAX_TOLD_EXCEPTIONS).join(", ")}${more}: hullmark exception show`)];
 }
 
 /** The gravest {@link MAX_FINDINGS}; of equal gravity those that have been there longest. */

@@ -81,7 +81,7 @@ export interface FindingParts {
 const NOTICES: ReadonlySet<FindingKind> = new Set<FindingKind>(["alias", "debug-container"]);
 
 export function finding(parts: FindingParts, rules: ContainerRules): Finding {
-  return {
+  const found: Finding = {
     kind: parts.kind,
     place: parts.place,
     path: parts.path,
@@ -96,6 +96,8 @@ export function finding(parts: FindingParts, rules: ContainerRules): Finding {
     mappedBy: [],
     executable: parts.executable,
   };
+  const exception = rules.excepted?.(found);
+  return exception === undefined ? found : { ...found, notice: true, exception };
 }
 
 function short(value: string): string {

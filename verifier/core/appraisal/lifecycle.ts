@@ -47,8 +47,8 @@ export function showsFinding({ fingerprint }: OpenDrift, finding: Finding): bool
 
 /** Changes when anything that a person is shown changes. */
 export function findingFingerprint(finding: Finding): string {
-  const { kind, severity, notice, summary, mappedBy, actor } = finding;
+  const { kind, severity, notice, summary, mappedBy, actor, exception } = finding;
   // Digests may change under an equal summary: a new file that is written after it was first seen.
   const observed = finding.differences.map((difference) => difference.observed);
-  return JSON.stringify([kind, severity, notice, summary, observed, mappedBy, actor?.pid, actor?.executable]);
+  return JSON.stringify([kind, severity, notice, summary, observed, mappedBy, actor?.pid, actor?.executable, ...(exception === undefined ? [] : [exception])]);
 }

@@ -134,6 +134,8 @@ export interface Finding {
   readonly mappedBy: readonly string[];
   /** Whether policy took it for a file that can be executed; absent where no file's content is meant. */
   readonly executable?: boolean | undefined;
+  /** Id of the exception by which it is excused, and a notice; absent: none. */
+  readonly exception?: string | undefined;
 }
 
 /** A position at which a layer's (or merged) tree differs from the reference, found by descending. */
@@ -191,6 +193,8 @@ export interface ContainerRules {
   readonly require: { readonly noNewPrivileges: boolean; readonly readOnlyRoot: boolean; readonly engineInits: readonly string[] };
   /** Whether the entry may change: `path` absolute and raw, `executable` says that it has an execute bit, setuid, a capability or is a device. */
   mutable(path: Buffer, executable: boolean): boolean;
+  /** Id of the exception that excuses a finding; undefined: none. Absent: nothing is excused. */
+  readonly excepted?: ((finding: Finding) => string | undefined) | undefined;
   /** @param builtIn what holds where policy says nothing */
   severity(place: FindingPlace, kind: FindingKind, builtIn: Severity): Severity;
   readonly allow: {

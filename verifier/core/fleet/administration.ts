@@ -16,7 +16,7 @@ import { adminFact, entry, text } from "./log-facts.ts";
  * NOT_FOUND: no such thing. NOT_LIVE: the node has no session now. NOT_OPEN: the drift, or the baseline, is over. OWN_REQUEST: nobody approves what they
  * proposed. UNPROVEN: no quote of the node vouches for what is asked. LAST: nothing would be asked for in its place. TOO_MANY: a bound is reached.
  * CHANGED: it is not what it was when it was looked at. OWN_NAME: it is kept for the verifier itself.
- * REVOKED: who asks was revoked since they asked.
+ * REVOKED: who asks was revoked since they asked. NOT_EXCUSABLE: no exception covers such drift. TOO_BROAD: an exception would cover too much.
  */
 export type AdministrationErrorCode =
   | "NOT_FOUND"
@@ -30,15 +30,20 @@ export type AdministrationErrorCode =
   | "CHANGED"
   | "OVERLAP"
   | "OWN_NAME"
-  | "REVOKED";
+  | "REVOKED"
+  | "NOT_EXCUSABLE"
+  | "TOO_BROAD";
 
 export class AdministrationError extends Error {
   readonly code: AdministrationErrorCode;
+  /** What to ask for instead; empty: nothing is known that would do. */
+  readonly fix: string;
 
-  constructor(code: AdministrationErrorCode, message: string) {
+  constructor(code: AdministrationErrorCode, message: string, fix = "") {
     super(message);
     this.name = "AdministrationError";
     this.code = code;
+    this.fix = fix;
   }
 }
 

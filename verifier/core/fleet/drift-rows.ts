@@ -30,11 +30,24 @@ export interface AnyFinding extends Omit<Finding, "kind" | "place"> {
 
 type Shown = Pick<
   DriftRow,
-  "kind" | "place" | "severity" | "path" | "summary" | "differences" | "layerIndex" | "diffId" | "history" | "mappedBy" | "key" | "fingerprint" | "executable"
+  | "kind"
+  | "place"
+  | "severity"
+  | "path"
+  | "summary"
+  | "differences"
+  | "layerIndex"
+  | "diffId"
+  | "history"
+  | "mappedBy"
+  | "key"
+  | "fingerprint"
+  | "executable"
+  | "exception"
 >;
 
 function shown(finding: AnyFinding, subject: DriftSubject): Shown {
-  const { kind, place, severity, path, summary, differences, layerIndex, mappedBy, key, executable } = finding;
+  const { kind, place, severity, path, summary, differences, layerIndex, mappedBy, key, executable, exception } = finding;
   const { diffId, history } = layerIndex >= 0 ? subject.layer(layerIndex) : { diffId: "", history: "" };
   return {
     kind,
@@ -49,6 +62,7 @@ function shown(finding: AnyFinding, subject: DriftSubject): Shown {
     mappedBy,
     key,
     executable,
+    exception,
     fingerprint: findingFingerprint(finding as Finding),
   };
 }

@@ -29,6 +29,8 @@ export interface DutyServices {
   readonly rotateEarKeys: () => Promise<void>;
   /** What actions become with time. */
   readonly response: () => Promise<void>;
+  /** What exceptions become with time. */
+  readonly exceptions: () => Promise<void>;
   /** A duty failed; it comes again. */
   readonly onProblem: (duty: string, error: unknown) => void;
 }
@@ -38,6 +40,7 @@ const SILENT_MS = 1000;
 const CHECKPOINT_MS = 1000;
 const ALERTS_MS = 1000;
 const RESPONSE_MS = 1000;
+const EXCEPTIONS_MS = 1000;
 const COVERAGE_MS = 10_000;
 const CENSUS_MS = 5000;
 const LISTENERS_MS = 10_000;
@@ -79,6 +82,7 @@ export function startDuties(services: DutyServices, findings: DutyFindings): () 
     }),
     every("coverage", COVERAGE_MS, () => health.trial("store", nowMs, coverage)),
     every("response", RESPONSE_MS, services.response),
+    every("exceptions", EXCEPTIONS_MS, services.exceptions),
     every("ear keys", PRUNE_MS, services.rotateEarKeys),
     every("pruning", PRUNE_MS, () => store.prune(nowMs(), nowMs() - COVERAGE_KEPT_MS)),
   ];

@@ -69,6 +69,7 @@ export function driftFact(row: DriftRow, timeMs: number): LogEntry {
       .slice(0, 16)
       .map(({ field, expected, observed }) => ({ field: text(field), expected: text(expected), observed: text(observed) })),
     who: row.actor ? actorFacts(row.actor) : null,
+    ...(row.exception !== undefined && { exception: row.exception }),
     ...(isReopened(row) && {
       acknowledgedBefore: { by: text(row.acknowledgedBy), at: row.acknowledgedAtMs === undefined ? null : Math.floor(row.acknowledgedAtMs) },
     }),

@@ -1,7 +1,7 @@
 /** The policy in force: the last one that was good, with approved baselines, the exceptions that it allows and what namespaces ask for beside it. What is wrong with a newer one is shown, and changes nothing. */
 import type { BaselineRow, ClaimRow } from "../../ports/rows.ts";
 import { defaultPolicy, formatProblem, type ParsedPolicy, policyDigest, withBaselines, withTeams } from "../policy/index.ts";
-import type { MutableClass, Policy } from "../policy/types.ts";
+import type { GrantedException, MutableClass, Policy } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { claimRow } from "./claims.ts";
 import { entry, text } from "./log-facts.ts";
@@ -32,6 +32,7 @@ export class PolicyHolder {
   #current: Policy = this.#given;
   #baselines: readonly BaselineRow[] = [];
   #exceptions: (policy: Policy) => readonly MutableClass[] = () => [];
+  #granted: readonly GrantedException[] = [];
   #teams: Readonly<Record<string, Policy>> = {};
   #errors: readonly string[] = [];
   #onChange: Changed = async () => {};
@@ -60,8 +61,9 @@ export class PolicyHolder {
   }
 
   facts(timeMs: number): LogEntry[] {
-    const { name, loaded, mode, exceptions, teams } = this.#current;
-    const excepted = exceptions.length > 0 ? { exceptions: listed(exceptions.map(({ name }) => name)) } : {};
+    const { name, loaded, mode, exceptions, granted, teams } = this.#current;
+    const names = [...exceptions.map(({ name }) => name), ...granted.map(({ id }) => id)];
+    const excepted = names.length > 0 ? { exceptions: listed(names) } : {};
     const namespaces = Object.keys(teams).sort();
     const tightened = namespaces.length > 0 ? { namespaces: listed(namespaces) } : {};
     return [entry("policy", timeMs, { name, loaded, mode, digest: `sha256:${policyDigest(this.#current).toString("hex")}`, ...excepted, ...tightened })];
@@ -81,6 +83,12 @@ export class PolicyHolder {
     await this.#recompose();
   }
 
+  /** @param granted all that count from now on */
+  async grant(granted: readonly GrantedException[]): Promise<void> {
+    this.#granted = granted;
+    await this.#recompose();
+  }
+
   /** @param teams all that count from now on, by namespace */
   async tighten(teams: Readonly<Record<string, Policy>>): Promise<void> {
     this.#teams = teams;
@@ -95,7 +103,7 @@ export class PolicyHolder {
 
   /** A policy as it would be in force: with the baselines, exceptions and namespaces' policies of now. */
   composed(given: Policy): Policy {
-    return withTeams({ ...withBaselines(given, this.#baselines), exceptions: this.#exceptions(given) }, this.#teams);
+    return withTeams({ ...withBaselines(given, this.#baselines), exceptions: this.#exceptions(given), granted: this.#granted }, this.#teams);
   }
 
   #compose(): void {

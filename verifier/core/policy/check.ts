@@ -72,6 +72,7 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     mutable: spec.mutableDefaults ? [...DEFAULT_MUTABLE, ...mutable] : mutable,
     exceptionTerms: spec.exceptions,
     exceptions: [],
+    granted: [],
     teams: {},
     admission: buildAdmission(spec.admission, ["spec", "admission"], report),
     severities: spec.severities,

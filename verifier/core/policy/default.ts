@@ -92,6 +92,7 @@ export function defaultPolicy(): Policy {
     mutable: DEFAULT_MUTABLE,
     exceptionTerms: { classes: [], namespaces: [], maxDays: 30 },
     exceptions: [],
+    granted: [],
     teams: {},
     admission: DEFAULT_ADMISSION,
     severities: {},

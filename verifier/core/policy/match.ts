@@ -7,6 +7,7 @@ import type { ContainerRules } from "../appraisal/types.ts";
 import type { ImaRules } from "../ima/appraise.ts";
 import type { BootRules } from "../measured-boot/rules.ts";
 import { NO_PROTECTIONS, OBSERVED_ALLOWANCES } from "./default.ts";
+import { grantedFor } from "./granted.ts";
 import type { DriftPlace, Kind, Severity } from "./kinds.ts";
 import { teamPolicy, tightened } from "./tighten.ts";
 import type { MeasurementBudget, MutableClass, Policy, PolicyIntervals, PolicyRule, SelectableContainer, Selector } from "./types.ts";
@@ -70,6 +71,10 @@ function ownRules(policy: Policy, container: SelectableContainer): ContainerRule
   return {
     hasPolicy: policy.loaded && rule !== undefined,
     require: rule?.protections ?? NO_PROTECTIONS,
+    excepted: grantedFor(
+      policy.granted.filter(({ select }) => selects(select, container)),
+      container,
+    ),
     mutable: mutableClassesFor(policy, container),
     severity(place, kind, builtIn) {
       const severity = severityFor(policy, rule, place, kind);

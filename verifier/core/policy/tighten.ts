@@ -21,6 +21,8 @@ export function tightened(cluster: ContainerRules, team: ContainerRules): Contai
       // An engine's own init is nothing that pods have.
       engineInits: cluster.require.engineInits,
     },
+    // Somebody has looked at that one difference.
+    excepted: cluster.excepted,
     mutable: (path, executable) => cluster.mutable(path, executable) && team.mutable(path, executable),
     severity: (place, kind, builtIn) => Math.max(cluster.severity(place, kind, builtIn), team.severity(place, kind, Severity.UNSPECIFIED)),
     allow: {

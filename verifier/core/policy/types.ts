@@ -173,6 +173,25 @@ export interface ExceptionTerms {
   readonly maxDays: number;
 }
 
+/** What somebody has excused, and somebody else approved: see granted.ts. */
+export interface GrantedException {
+  /** For example `X-7K2Q`. */
+  readonly id: string;
+  readonly select: Selector;
+  readonly place: string;
+  readonly kind: string;
+  /** The wire's Severity: what is graver is not covered. */
+  readonly severity: number;
+  /** The path exactly, hexadecimal; of a drift without a path empty. Not looked at where `glob` is set. */
+  readonly pathHex: string;
+  /** Empty: the path exactly. */
+  readonly glob: string;
+  /** Of what differs (`observedOf`); empty: whatever a data file holds. */
+  readonly observed: string;
+  /** `sha256:<hex>`; empty: of any image. */
+  readonly configDigest: string;
+}
+
 export const HOST_NAMESPACES = ["pid", "net", "ipc", "uts", "user", "cgroup"] as const;
 export type HostNamespace = (typeof HOST_NAMESPACES)[number];
 export const CODE_PLACES = ["upper", "volume", "tmpfs", "memfd", "deleted"] as const;
@@ -343,7 +362,7 @@ export interface AlertMatch {
   readonly nodeRules: readonly { readonly name: string; readonly nodes: readonly string[] }[];
 }
 /** What is no difference, and told too. */
-export const STATE_KINDS = ["breaker", "ak-replaced"] as const;
+export const STATE_KINDS = ["breaker", "ak-replaced", "exception-ending"] as const;
 export type AlertKind = Kind | (typeof STATE_KINDS)[number];
 /** Where a secret is: an environment variable, or a file of the verifier's directory of alert secrets. It never enters the policy, its digest or a log. */
 export type SecretSource = { readonly fromEnv: string } | { readonly fromFile: string };
@@ -489,6 +508,8 @@ export interface Policy {
   readonly exceptionTerms: ExceptionTerms;
   /** What counts of the cluster's DriftExceptions now; none in a file. Agents are not told: they measure as before. */
   readonly exceptions: readonly MutableClass[];
+  /** What people have excused now; none in a file. */
+  readonly granted: readonly GrantedException[];
   /** Policies of namespaces now; none in a file. What runs in such a namespace must please both: see core/policy/team.ts. */
   readonly teams: Readonly<Record<string, Policy>>;
   readonly admission: AdmissionPolicy;
@@ -506,6 +527,8 @@ export interface SelectableContainer {
   readonly workload: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly nodeName: string;
+  /** Of its image, as the node has it; absent: not known, and then nothing that is bound to an image counts. */
+  readonly configDigest?: string;
 }
 
 /** One thing wrong with a policy file. Lines and columns count from 1. */

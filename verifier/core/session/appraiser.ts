@@ -49,8 +49,8 @@ const compiled = new WeakMap<Policy, WeakMap<ContainerState["identity"], Contain
 function rulesOf(policy: Policy, { identity }: ContainerState, nodeName: string): ContainerRules {
   const ofPolicy = compiled.get(policy) ?? new WeakMap<ContainerState["identity"], ContainerRules>();
   compiled.set(policy, ofPolicy);
-  const { imageReference, name, workload, labels } = identity;
-  const rules = ofPolicy.get(identity) ?? containerRules(policy, { imageReference, containerName: name, workload, labels, nodeName });
+  const { imageReference, name, workload, labels, configDigest } = identity;
+  const rules = ofPolicy.get(identity) ?? containerRules(policy, { imageReference, containerName: name, workload, labels, nodeName, configDigest });
   ofPolicy.set(identity, rules);
   return rules;
 }

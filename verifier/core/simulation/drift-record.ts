@@ -58,7 +58,7 @@ export async function readDriftRecord(
     signal.throwIfAborted();
     const rows = await store.listDrifts(filter, { after, limit: MAX_PAGE_ROWS });
     for (const row of rows) {
-      if (row.committedAtMs >= window.untilMs || NOTICES.has(row.kind)) continue;
+      if (row.committedAtMs >= window.untilMs || NOTICES.has(row.kind) || row.exception !== undefined) continue;
       if (drifts.length < MAX_DRIFTS) drifts.push(pastDrift(row, rejudge, present));
       else omitted++;
     }

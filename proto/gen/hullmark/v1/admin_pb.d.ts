@@ -1136,6 +1136,165 @@ export declare type RemoveVulnerabilitiesResponse = Message<"hullmark.v1.RemoveV
 export declare const RemoveVulnerabilitiesResponseSchema: GenMessage<RemoveVulnerabilitiesResponse>;
 
 /**
+ * @generated from message hullmark.v1.RequestExceptionRequest
+ */
+export declare type RequestExceptionRequest = Message<"hullmark.v1.RequestExceptionRequest"> & {
+  /**
+   * @generated from field: string drift_id = 1;
+   */
+  driftId: string;
+
+  /**
+   * 3,600 to what policy allows (spec.exceptions.maxDays).
+   *
+   * @generated from field: uint32 life_seconds = 2;
+   */
+  lifeSeconds: number;
+
+  /**
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * What follows makes it wider than the one thing that was seen; refused with TOO_BROAD and a narrower one in `fix` where that is too much.
+   *
+   * @generated from field: string path_glob = 4;
+   */
+  pathGlob: string;
+
+  /**
+   * Whatever the file holds.
+   *
+   * @generated from field: bool any_content = 5;
+   */
+  anyContent: boolean;
+
+  /**
+   * Of later images of the workload too.
+   *
+   * @generated from field: bool any_image = 6;
+   */
+  anyImage: boolean;
+};
+
+/**
+ * Describes the message hullmark.v1.RequestExceptionRequest.
+ * Use `create(RequestExceptionRequestSchema)` to create a new message.
+ */
+export declare const RequestExceptionRequestSchema: GenMessage<RequestExceptionRequest>;
+
+/**
+ * @generated from message hullmark.v1.RequestExceptionResponse
+ */
+export declare type RequestExceptionResponse = Message<"hullmark.v1.RequestExceptionResponse"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message hullmark.v1.RequestExceptionResponse.
+ * Use `create(RequestExceptionResponseSchema)` to create a new message.
+ */
+export declare const RequestExceptionResponseSchema: GenMessage<RequestExceptionResponse>;
+
+/**
+ * @generated from message hullmark.v1.ApproveExceptionRequest
+ */
+export declare type ApproveExceptionRequest = Message<"hullmark.v1.ApproveExceptionRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message hullmark.v1.ApproveExceptionRequest.
+ * Use `create(ApproveExceptionRequestSchema)` to create a new message.
+ */
+export declare const ApproveExceptionRequestSchema: GenMessage<ApproveExceptionRequest>;
+
+/**
+ * @generated from message hullmark.v1.ApproveExceptionResponse
+ */
+export declare type ApproveExceptionResponse = Message<"hullmark.v1.ApproveExceptionResponse"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.ApproveExceptionResponse.
+ * Use `create(ApproveExceptionResponseSchema)` to create a new message.
+ */
+export declare const ApproveExceptionResponseSchema: GenMessage<ApproveExceptionResponse>;
+
+/**
+ * @generated from message hullmark.v1.DenyExceptionRequest
+ */
+export declare type DenyExceptionRequest = Message<"hullmark.v1.DenyExceptionRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.DenyExceptionRequest.
+ * Use `create(DenyExceptionRequestSchema)` to create a new message.
+ */
+export declare const DenyExceptionRequestSchema: GenMessage<DenyExceptionRequest>;
+
+/**
+ * @generated from message hullmark.v1.DenyExceptionResponse
+ */
+export declare type DenyExceptionResponse = Message<"hullmark.v1.DenyExceptionResponse"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.DenyExceptionResponse.
+ * Use `create(DenyExceptionResponseSchema)` to create a new message.
+ */
+export declare const DenyExceptionResponseSchema: GenMessage<DenyExceptionResponse>;
+
+/**
+ * @generated from message hullmark.v1.RevokeExceptionRequest
+ */
+export declare type RevokeExceptionRequest = Message<"hullmark.v1.RevokeExceptionRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.RevokeExceptionRequest.
+ * Use `create(RevokeExceptionRequestSchema)` to create a new message.
+ */
+export declare const RevokeExceptionRequestSchema: GenMessage<RevokeExceptionRequest>;
+
+/**
+ * @generated from message hullmark.v1.RevokeExceptionResponse
+ */
+export declare type RevokeExceptionResponse = Message<"hullmark.v1.RevokeExceptionResponse"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.RevokeExceptionResponse.
+ * Use `create(RevokeExceptionResponseSchema)` to create a new message.
+ */
+export declare const RevokeExceptionResponseSchema: GenMessage<RevokeExceptionResponse>;
+
+/**
  * What changes something. Roles are named at each call; identity comes from the client certificate.
  *
  * @generated from service hullmark.v1.Admin
@@ -1280,6 +1439,46 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof ExpireBaselineRequestSchema;
     output: typeof ExpireBaselineResponseSchema;
+  },
+  /**
+   * responder: that a drift be excused until a day. Counts once somebody else approves it.
+   *
+   * @generated from rpc hullmark.v1.Admin.RequestException
+   */
+  requestException: {
+    methodKind: "unary";
+    input: typeof RequestExceptionRequestSchema;
+    output: typeof RequestExceptionResponseSchema;
+  },
+  /**
+   * approver, and another identity than asked for it.
+   *
+   * @generated from rpc hullmark.v1.Admin.ApproveException
+   */
+  approveException: {
+    methodKind: "unary";
+    input: typeof ApproveExceptionRequestSchema;
+    output: typeof ApproveExceptionResponseSchema;
+  },
+  /**
+   * approver.
+   *
+   * @generated from rpc hullmark.v1.Admin.DenyException
+   */
+  denyException: {
+    methodKind: "unary";
+    input: typeof DenyExceptionRequestSchema;
+    output: typeof DenyExceptionResponseSchema;
+  },
+  /**
+   * responder: it counts no more, or is asked for no more.
+   *
+   * @generated from rpc hullmark.v1.Admin.RevokeException
+   */
+  revokeException: {
+    methodKind: "unary";
+    input: typeof RevokeExceptionRequestSchema;
+    output: typeof RevokeExceptionResponseSchema;
   },
   /**
    * admin: the log lost the entries that agents remember, and why is known: an older database was restored on purpose.

@@ -675,6 +675,13 @@ export declare type Drift = Message<"hullmark.v1.Drift"> & {
    * @generated from field: string seen = 29;
    */
   seen: string;
+
+  /**
+   * Id of the exception by which it is no drift; empty: none.
+   *
+   * @generated from field: string exception = 30;
+   */
+  exception: string;
 };
 
 /**
@@ -3717,6 +3724,224 @@ export declare type Notification = Message<"hullmark.v1.Notification"> & {
 export declare const NotificationSchema: GenMessage<Notification>;
 
 /**
+ * @generated from message hullmark.v1.ListExceptionsRequest
+ */
+export declare type ListExceptionsRequest = Message<"hullmark.v1.ListExceptionsRequest"> & {
+  /**
+   * `requested`, `approved`, `denied`, `revoked`, `expired`; none: every state.
+   *
+   * @generated from field: repeated string states = 1;
+   */
+  states: string[];
+};
+
+/**
+ * Describes the message hullmark.v1.ListExceptionsRequest.
+ * Use `create(ListExceptionsRequestSchema)` to create a new message.
+ */
+export declare const ListExceptionsRequestSchema: GenMessage<ListExceptionsRequest>;
+
+/**
+ * @generated from message hullmark.v1.ListExceptionsResponse
+ */
+export declare type ListExceptionsResponse = Message<"hullmark.v1.ListExceptionsResponse"> & {
+  /**
+   * @generated from field: repeated hullmark.v1.Exception exceptions = 1;
+   */
+  exceptions: Exception[];
+};
+
+/**
+ * Describes the message hullmark.v1.ListExceptionsResponse.
+ * Use `create(ListExceptionsResponseSchema)` to create a new message.
+ */
+export declare const ListExceptionsResponseSchema: GenMessage<ListExceptionsResponse>;
+
+/**
+ * One difference of one workload that people have excused until a day.
+ *
+ * @generated from message hullmark.v1.Exception
+ */
+export declare type Exception = Message<"hullmark.v1.Exception"> & {
+  /**
+   * For example `X-7K2Q`.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string state = 2;
+   */
+  state: string;
+
+  /**
+   * The drift from which it was asked for, as it stood.
+   *
+   * @generated from field: string drift_id = 3;
+   */
+  driftId: string;
+
+  /**
+   * @generated from field: string node_name = 4;
+   */
+  nodeName: string;
+
+  /**
+   * @generated from field: string workload = 5;
+   */
+  workload: string;
+
+  /**
+   * @generated from field: string container_name = 6;
+   */
+  containerName: string;
+
+  /**
+   * @generated from field: string image_reference = 7;
+   */
+  imageReference: string;
+
+  /**
+   * @generated from field: bytes path = 8;
+   */
+  path: Uint8Array;
+
+  /**
+   * @generated from field: string summary = 9;
+   */
+  summary: string;
+
+  /**
+   * @generated from field: hullmark.v1.ExceptionScope scope = 10;
+   */
+  scope?: ExceptionScope | undefined;
+
+  /**
+   * @generated from field: string reason = 11;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: string requested_by = 12;
+   */
+  requestedBy: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp requested_at = 13;
+   */
+  requestedAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp until = 14;
+   */
+  until?: Timestamp | undefined;
+
+  /**
+   * Who approved or denied it.
+   *
+   * @generated from field: string decided_by = 15;
+   */
+  decidedBy: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp decided_at = 16;
+   */
+  decidedAt?: Timestamp | undefined;
+
+  /**
+   * Why it was denied or revoked.
+   *
+   * @generated from field: string decision = 17;
+   */
+  decision: string;
+
+  /**
+   * @generated from field: string ended_by = 18;
+   */
+  endedBy: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp ended_at = 19;
+   */
+  endedAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp reminded_at = 20;
+   */
+  remindedAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message hullmark.v1.Exception.
+ * Use `create(ExceptionSchema)` to create a new message.
+ */
+export declare const ExceptionSchema: GenMessage<Exception>;
+
+/**
+ * What an exception covers.
+ *
+ * @generated from message hullmark.v1.ExceptionScope
+ */
+export declare type ExceptionScope = Message<"hullmark.v1.ExceptionScope"> & {
+  /**
+   * Globs; none: every one.
+   *
+   * @generated from field: repeated string workloads = 1;
+   */
+  workloads: string[];
+
+  /**
+   * @generated from field: repeated string containers = 2;
+   */
+  containers: string[];
+
+  /**
+   * @generated from field: string place = 3;
+   */
+  place: string;
+
+  /**
+   * @generated from field: string kind = 4;
+   */
+  kind: string;
+
+  /**
+   * What is graver is not covered.
+   *
+   * @generated from field: hullmark.v1.Severity severity = 5;
+   */
+  severity: Severity;
+
+  /**
+   * Empty: the path exactly.
+   *
+   * @generated from field: string path_glob = 6;
+   */
+  pathGlob: string;
+
+  /**
+   * Hexadecimal SHA-256 over what differs, the digest of the content included; empty: whatever a data file holds.
+   *
+   * @generated from field: string observed = 7;
+   */
+  observed: string;
+
+  /**
+   * Empty: of any image.
+   *
+   * @generated from field: string config_digest = 8;
+   */
+  configDigest: string;
+};
+
+/**
+ * Describes the message hullmark.v1.ExceptionScope.
+ * Use `create(ExceptionScopeSchema)` to create a new message.
+ */
+export declare const ExceptionScopeSchema: GenMessage<ExceptionScope>;
+
+/**
  * @generated from enum hullmark.v1.ProvenanceStatus
  */
 export enum ProvenanceStatus {
@@ -4011,6 +4236,16 @@ export declare const Query: GenService<{
     methodKind: "server_streaming";
     input: typeof SimulateHistoryRequestSchema;
     output: typeof SimulateHistoryResponseSchema;
+  },
+  /**
+   * Every exception that was ever asked for, the newest first, at most 10,000.
+   *
+   * @generated from rpc hullmark.v1.Query.ListExceptions
+   */
+  listExceptions: {
+    methodKind: "unary";
+    input: typeof ListExceptionsRequestSchema;
+    output: typeof ListExceptionsResponseSchema;
   },
   /**
    * Who was given a certificate, and from whom it was taken.
