@@ -19,6 +19,7 @@ import { accessibilityProblems, screenshot, startChromium } from "../fakes/chrom
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
+import { trivyReport } from "../fakes/scan-reports.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
 const run = promisify(execFile);
@@ -228,6 +229,7 @@ test("what was signed beside what is there, the image and who vouched for it, th
   await visit("gd", "Drift", () => seen(page, "/etc/app.conf"));
   await page.getByRole("row").filter({ hasText: "/etc/app.conf" }).getByRole("link").first().click();
   const difference = page.getByRole("row").filter({ hasText: "sha256" });
+  await difference.waitFor();
   expect(await difference.getByRole("cell").allTextContents()).toEqual(["sha256", expect.stringMatching(/^8ac56ba2/), expect.stringMatching(/^da278707/)]);
   await screenshot(page, "drift-one");
   expect(await accessibilityProblems(page)).toEqual([]);
@@ -235,7 +237,18 @@ test("what was signed beside what is there, the image and who vouched for it, th
   await seen(page, image.configDigest);
   await seen(page, "nobody whom policy knows");
   expect(await accessibilityProblems(page)).toEqual([]);
-  await visit("gw", "Images", () => seen(page, "unsigned"));
+  await seen(page, "not scanned");
+  const ssl = { id: "CVE-2025-0001", name: "libssl3<b>", version: "3.0.11-1", severity: "High", fixed: "3.0.15-1", layer: image.diffIds[0] ?? "" };
+  const of = { config: image.configDigest, manifests: [`${image.repository}@${image.manifestDigest}`], diffIds: image.diffIds };
+  const report = trivyReport([ssl], { ...of, createdAt: new Date().toISOString() });
+  await verifier.adminClient.importVulnerabilities({ report: Buffer.from(JSON.stringify(report)), image: "" });
+  await page.reload();
+  const finding = page.getByRole("row").filter({ hasText: "libssl3<b>" }).last();
+  await finding.waitFor();
+  expect((await finding.getByRole("cell").allTextContents()).slice(0, 4)).toEqual(["CVE-2025-0001 ", "high", "libssl3<b> 3.0.11-1", "3.0.15-1"]);
+  await screenshot(page, "image-one");
+  expect(await accessibilityProblems(page)).toEqual([]);
+  await visit("gw", "Images", () => seen(page, "1 high"));
   await visit("gm", "Nodes", () => seen(page, "w-2"));
   await page.getByRole("searchbox").fill("W-2");
   await expect.poll(() => page.getByRole("row").count(), { timeout: TIMEOUT_MS }).toBe(2);

@@ -1,13 +1,22 @@
 /** Images that run: who vouched for each, and whether it can be measured against. */
-import { type Image, ProvenanceStatus, Query } from "@hullmark/proto/v1/query";
+import { type Image, type ImageVulnerabilities, ProvenanceStatus, Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { provenanceWord } from "hullmark/output/words";
 import { useState } from "preact/hooks";
 import { Filter, More, Table, useRows } from "../list.tsx";
 import { useAnswer } from "../live.ts";
-import { Answered, Badge, Command, count, Facts, Name, type Tone } from "../parts.tsx";
+import { Answered, Badge, count, Facts, Name, type Tone } from "../parts.tsx";
+import { Counts, Findings, RiskBadge } from "./findings.tsx";
 
-const COLUMNS = [{ name: "Image" }, { name: "Provenance" }, { name: "Vouched for by" }, { name: "Reference values" }, { name: "Containers", number: true }];
+const COLUMNS = [
+  { name: "Image" },
+  { name: "Provenance" },
+  { name: "Vouched for by" },
+  { name: "Reference values" },
+  { name: "Risk" },
+  { name: "Vulnerabilities" },
+  { name: "Containers", number: true },
+];
 
 function toneOf(status: ProvenanceStatus | undefined): Tone {
   if (status === ProvenanceStatus.SIGNED) return "good";
@@ -25,6 +34,8 @@ export function Images() {
   const [filter, setFilter] = useState("");
   const { rows, more, most } = useRows();
   const answer = useAnswer(Query.method.listImages, { pageSize: rows });
+  const findings = useAnswer(Query.method.listVulnerabilities, { pageSize: 999 });
+  const found = new Map(findings.value?.images.map((image) => [image.configDigest, image]));
   const wanted = filter.toLowerCase();
   return (
     <>
@@ -65,6 +76,7 @@ export function Images() {
                         <Name text={image.provenance?.authorities.join(", ") || "nobody"} max={60} />
                       </td>
                       <td>{printable(image.referenceState, 40)}</td>
+                      <Found found={found.get(image.configDigest)} />
                       <td class="number">{image.containers.toLocaleString("en")}</td>
                     </tr>
                   ))}
@@ -79,6 +91,17 @@ export function Images() {
   );
 }
 
+function Found({ found }: { readonly found: ImageVulnerabilities | undefined }) {
+  return (
+    <>
+      <td>
+        <RiskBadge risk={found?.risk} />
+      </td>
+      <td>{found ? <Counts image={found} /> : <span class="quiet">–</span>}</td>
+    </>
+  );
+}
+
 export function ImagePage({ id }: { readonly id?: string }) {
   const answer = useAnswer(Query.method.getImage, { image: id ?? "" });
   return (
@@ -86,7 +109,18 @@ export function ImagePage({ id }: { readonly id?: string }) {
       <p class="crumbs">
         <a href="/images">Images</a>
       </p>
-      <Answered answer={answer}>{({ image }) => (image ? <ImageFacts image={image} /> : <h1>There is no such image</h1>)}</Answered>
+      <Answered answer={answer}>
+        {({ image }) =>
+          image ? (
+            <>
+              <ImageFacts image={image} />
+              <Findings image={image.configDigest} />
+            </>
+          ) : (
+            <h1>There is no such image</h1>
+          )
+        }
+      </Answered>
     </>
   );
 }
@@ -124,7 +158,6 @@ function ImageFacts({ image }: { readonly image: Image }) {
             .slice(0, 8)
             .map((digest, at) => [`Manifest${at > 0 ? ` ${at + 1}` : ""}`, <code key={digest}>{printable(digest, 100)}</code>] as const),
           ...image.references.slice(1, 9).map((reference, at) => [`Also ${at + 1}`, <Name key={reference} text={reference} max={300} />] as const),
-          ["Drift in it", <Command key="drift" text="hullmark incident ls" />],
         ]}
       />
     </>

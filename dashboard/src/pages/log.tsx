@@ -4,7 +4,7 @@ import { printable } from "@hullmark/verifier/core/text/printable";
 import { useState } from "preact/hooks";
 import { Filter, PAGE_ROWS, Table } from "../list.tsx";
 import { useAnswer, useNow } from "../live.ts";
-import { Age, Answered, Badge, Command, Name } from "../parts.tsx";
+import { Age, Answered, Badge, Command } from "../parts.tsx";
 
 const COLUMNS = [{ name: "Entry", number: true }, { name: "When", number: true }, { name: "What" }, { name: "Says" }, { name: "Proof" }];
 
@@ -38,12 +38,12 @@ export function Log() {
                     <td>
                       {says.map(([name, value]) => (
                         <span key={name}>
-                          <span class="quiet">{name}</span> <Name text={value} max={160} />{" "}
+                          <span class="quiet">{name}</span> <bdi class="name">{once(value)}</bdi>{" "}
                         </span>
                       ))}
                       <details>
                         <summary>all of it</summary>
-                        <pre>{printable(text, 70_000)}</pre>
+                        <pre>{once(text, 70_000)}</pre>
                       </details>
                     </td>
                     <td>{index < checkpointSize ? <Badge tone="good">signed</Badge> : <Badge tone="unknown">not yet</Badge>}</td>
@@ -98,6 +98,9 @@ const FIRST = [
   "reasons",
   "mode",
 ];
+
+/** What the log has of names is printable already: a backslash of it is not doubled again. */
+const once = (text: string, max = 160): string => printable(text, max).replaceAll("\\\\", "\\");
 
 /** The verifier wrote it; should it be no JSON all the same, it is shown as it is. */
 function read({ index, entry }: LoggedEntry): Read {

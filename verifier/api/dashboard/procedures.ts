@@ -20,7 +20,17 @@ type Unary<S extends DescService> = { [K in keyof S["method"]]: S["method"][K] e
 
 const QUERIES: readonly Unary<typeof Query>[] = [
   ...(["getStatus", "listIncidents", "getIncident", "listDrift", "getDrift", "listLogEntries"] as const),
-  ...(["listNodes", "getNode", "listWorkloads", "getWorkload", "listImages", "getImage", "listBaselines"] as const),
+  ...([
+    "listNodes",
+    "getNode",
+    "listWorkloads",
+    "getWorkload",
+    "listImages",
+    "getImage",
+    "listVulnerabilities",
+    "getVulnerabilities",
+    "listBaselines",
+  ] as const),
 ];
 const CHANGES: readonly Unary<typeof Admin>[] = ["acknowledgeDrift"];
 const RESPONSES: readonly Unary<typeof Response>[] = ["listActions", "getAction", "approveAction", "denyAction", "pauseActions"];

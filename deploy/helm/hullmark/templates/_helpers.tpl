@@ -113,6 +113,15 @@ admission:
   clientCaFile: /etc/hullmark/admission-ca/ca.crt
   {{- end }}
 {{- end }}
+{{- if .Values.dashboard.enabled }}
+dashboard:
+  listen: {{ printf "%s:7446" .Values.verifier.listenOn | quote }}
+  {{- with .Values.dashboard.url }}
+  url: {{ . | quote }}
+  {{- end }}
+  idleMinutes: {{ .Values.dashboard.idleMinutes }}
+  sessionHours: {{ .Values.dashboard.sessionHours }}
+{{- end }}
 policyFile: /etc/hullmark/policy/policy.yaml
 registries:
   allow: {{ .Values.verifier.registries.allow | toJson }}
