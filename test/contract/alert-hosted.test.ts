@@ -1,6 +1,7 @@
 /** Hosted receivers, against fakes made from what they publish: whole episodes, the largest alerts, hostile names, and what they refuse. */
 import { pagerdutyNotifier, slackNotifier } from "@hullmark/verifier/adapters/alert-http/index";
 import { AlertBook, type AlertSubject, dispatchDue } from "@hullmark/verifier/core/alerting/index";
+import type { PagerdutyRoute } from "@hullmark/verifier/core/policy/types";
 import type { AlertNotification, Notifier } from "@hullmark/verifier/ports/notifier";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ALONE, largestAlerts, subject, webhookRoute } from "../fakes/alert-subjects.ts";
@@ -52,6 +53,49 @@ describe("PagerDuty", () => {
       [fingerprint, "resolved"],
       [fingerprint, "triggered"],
     ]);
+  });
+
+  it("is told once that somebody has acknowledged all of it, and of what comes after that", async () => {
+    const { headers: _headers, hmacKeys: _keys, ...rest } = webhookRoute({ groupBy: [] });
+    const route: PagerdutyRoute = { ...rest, type: "pagerduty", routingKey: { fromFile: "key" } };
+    let book = new AlertBook();
+    const actions = async (subjects: AlertSubject[], atMs: number) => {
+      const plan = book.plan(subjects, [route, webhookRoute({ name: "other" })], atMs);
+      book.apply(plan);
+      const before = pagerduty.received.length;
+      for (const each of plan.commit.notifications.filter((one) => one.route === route.name && one.alerts.length > 0)) await make().notify(each, never);
+      const told = pagerduty.received.slice(before).map(({ body }) => (JSON.parse(body) as { event_action: string }).event_action);
+      return [...told, ...plan.commit.notifications.filter((one) => one.route === "other").map(() => "other")];
+    };
+    const on = (node: number, state: AlertSubject["state"]) => subject({ driftId: `D-${node}`, nodeName: `w-${node}`, state });
+    const T0 = 1_790_000_000_000;
+    expect(await actions([on(1, "open"), on(2, "open")], T0)).toEqual(["trigger", "other"]);
+    expect(await actions([on(1, "acknowledged")], T0 + 1000)).toEqual([]);
+    expect(await actions([on(2, "acknowledged")], T0 + 2000)).toEqual(["acknowledge"]);
+    expect(pagerduty.alerts[0]?.alert.state).toBe("acknowledged");
+    book = new AlertBook([...book.alerts()].map(({ record, members }) => ({ record, members: [...members.values()] })));
+    expect(await actions([], T0 + 3000)).toEqual([]);
+    // It spreads: news, for people who have to acknowledge it anew.
+    expect(await actions([on(3, "open")], T0 + 4000)).toEqual(["trigger", "other"]);
+    expect(await actions([on(3, "acknowledged")], T0 + 5000)).toEqual(["acknowledge"]);
+    expect(await actions([on(1, "resolved"), on(2, "resolved"), on(3, "resolved")], T0 + 6000)).toEqual(["resolve", "other"]);
+    expect(pagerduty.alerts.map(({ alert }) => alert.state)).toEqual(["resolved"]);
+  });
+
+  it("opens an alert that was acknowledged before it was told, and then says so", async () => {
+    const { headers: _headers, hmacKeys: _keys, ...rest } = webhookRoute({ groupBy: [] });
+    const route: PagerdutyRoute = { ...rest, type: "pagerduty", routingKey: { fromFile: "key" } };
+    const book = new AlertBook();
+    const outbox = new MemoryOutbox();
+    for (const subjects of [[subject({ state: "acknowledged" })], []]) {
+      const plan = book.plan(subjects, [route], 1_790_000_000_000);
+      await outbox.commitAlerts(plan.commit);
+      book.apply(plan);
+      for (const each of plan.commit.notifications) await make().notify(each, never);
+    }
+    expect(pagerduty.alerts.map(({ alert }) => [alert.state, alert.events.length])).toEqual([["acknowledged", 2]]);
+    // Two notifications of one moment are not taken for one.
+    expect((await outbox.counts()).pending).toBe(2);
   });
 
   it("is within their limits with the largest alerts", async () => {

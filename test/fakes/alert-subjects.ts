@@ -67,7 +67,7 @@ export function largestAlerts(text: string, count: number): AlertNotification {
   const alert = (i: number): AlertEvent => ({
     ...{ fingerprint: i.toString(16).padStart(32, "0"), incident: fill(32), status: "firing", severity: "critical", kind: "content", node: fill(253) },
     ...{ workload: fill(253), image: fill(512), path: fill(1024), containers: many(128), containerCount: 99 },
-    ...{ nodes: many(253), nodeCount: 99, workloads: many(253), workloadCount: 99, earlierSeverities: [], driftCount: 99, reopened: 9 },
+    ...{ nodes: many(253), nodeCount: 99, workloads: many(253), workloadCount: 99, earlierSeverities: [], acknowledged: false, driftCount: 99, reopened: 9 },
     ...{ driftIds: many(32), startsAtMs: 1, endsAtMs: undefined, summary: fill(512), description: fill(4096) },
     ...{ nextCommand: fill(256), playbook: fill(64) },
   });

@@ -35,6 +35,8 @@ export interface AlertEvent {
   /** Ids of the drift records behind it, at most 16; the count is whole. */
   readonly driftIds: readonly string[];
   readonly driftCount: number;
+  /** It is sent to say that somebody has acknowledged all of it, to routes that have a word for that (`pagerduty`): there is nothing else to tell. */
+  readonly acknowledged: boolean;
   /** How often the incident has returned within 7 days of its end. */
   readonly reopened: number;
   readonly startsAtMs: number;

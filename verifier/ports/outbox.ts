@@ -23,6 +23,8 @@ export interface RouteTold {
   readonly atMs: number;
   /** Severities under which it was told, each once, the last one last. */
   readonly severities: readonly AlertSeverity[];
+  /** Since that news it was told that somebody has acknowledged all of it; undefined: no. */
+  readonly acknowledged?: boolean | undefined;
 }
 
 /** One alert as remembered between transitions: what deduplication, resolving and re-notifying need, but for its members. Times are Unix milliseconds. */

@@ -1,5 +1,5 @@
 /**
- * PagerDuty Events API v2, one event an alert: a trigger while it fires, a resolve when it is over. The alert's fingerprint is the `dedup_key`, so a repetition
+ * PagerDuty Events API v2, one event an alert: a trigger while it fires, an acknowledge when somebody has acknowledged all of it, a resolve when it is over. The alert's fingerprint is the `dedup_key`, so a repetition
  * adds to the alert that is open there, and never makes another page.
  * https://developer.pagerduty.com/docs/events-api-v2/trigger-events/
  */
@@ -65,6 +65,7 @@ export function pagerdutyNotifier({ route, url, routingKey, timeoutMs, externalU
 function pagerdutyEvent(alert: AlertEvent, notification: AlertNotification, externalUrl: string | undefined): Record<string, unknown> {
   const { fingerprint, status, severity, kind, workload, image, path, incident, summary, description, nextCommand, playbook } = alert;
   if (status === "resolved") return { event_action: "resolve", dedup_key: fingerprint };
+  if (alert.acknowledged) return { event_action: "acknowledge", dedup_key: fingerprint };
   const details = {
     ...{ description, next: nextCommand, playbook, workload, image, path, incident },
     ...{ nodes: counted(alert.nodes, alert.nodeCount), workloads: counted(alert.workloads, alert.workloadCount) },

@@ -62,6 +62,6 @@ function eventOf(notification: AlertNotification, source: string): CloudEvent<un
   });
 }
 
-function alertJson({ startsAtMs, endsAtMs, ...alert }: AlertEvent): Record<string, unknown> {
+function alertJson({ startsAtMs, endsAtMs, acknowledged: _only, ...alert }: AlertEvent): Record<string, unknown> {
   return { ...alert, startsAt: new Date(startsAtMs).toISOString(), ...(endsAtMs === undefined ? {} : { endsAt: new Date(endsAtMs).toISOString() }) };
 }

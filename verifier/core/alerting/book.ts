@@ -178,7 +178,7 @@ export class AlertBook {
       for (const [i, group] of groups.entries()) {
         const limited = { suppressed: i === 0 ? (this.#waiting.get(route.name) ?? 0) : 0, waiting: i === groups.length - 1 ? held : 0 };
         notifications.push(notificationOf(route.name, group, limited, nowMs));
-        for (const { record } of group.alerts) this.#change(record.fingerprint, changes).tell(route.name, nowMs);
+        for (const { event } of group.alerts) this.#change(event.fingerprint, changes).tell(route.name, { acknowledged: event.acknowledged, nowMs });
       }
       sentAtMs.set(route.name, [...recent, ...groups.map(() => nowMs)]);
       waiting.set(route.name, held);
@@ -188,13 +188,14 @@ export class AlertBook {
 
   #due(route: AlertRoute, changes: ReadonlyMap<string, AlertChange>, nowMs: number): Due[] {
     const due: HeldAlert[] = [];
-    for (const held of this.#all(changes)) if (owes(route, held) || repeats(route, held, nowMs)) due.push(held);
+    for (const held of this.#all(changes)) if (owes(route, held) || owesAcknowledgement(route, held) || repeats(route, held, nowMs)) due.push(held);
     const gathered = due.some(({ record }) => nowMs - (record.endedAtMs ?? record.newsAtMs) >= route.groupWaitSeconds * 1000);
     if (!gathered) return [];
-    return due.map(({ record, members }) => {
+    return due.map((held) => {
+      const { record, members } = held;
       const known = record.told[route.name]?.severities ?? [];
       const severities = record.endedAtMs === undefined ? [...known, record.severity] : known;
-      return { record, event: eventOf(record, members.values(), severities) };
+      return { record, event: eventOf(record, members.values(), severities, owesAcknowledgement(route, held)) };
     });
   }
 
@@ -264,6 +265,12 @@ function owes(route: AlertRoute, { record, members }: HeldAlert): boolean {
   return takes(route.match, record.storm ? "many" : record.shown.kind, members.values());
 }
 
+/** PagerDuty calls on until somebody takes it: whoever has acknowledged it here need not do so there. News is told before that. */
+function owesAcknowledgement(route: AlertRoute, { record, members, unacknowledged }: HeldAlert): boolean {
+  const known = record.told[route.name];
+  return route.type === "pagerduty" && members.size > 0 && unacknowledged === 0 && known !== undefined && known.news === record.news && !known.acknowledged;
+}
+
 function repeats(route: AlertRoute, { record, members, unacknowledged }: HeldAlert, nowMs: number): boolean {
   const last = record.told[route.name];
   if (route.repeatSeconds === undefined || last === undefined || unacknowledged === 0 || members.size === 0) return false;
@@ -309,7 +316,7 @@ function notificationOf(
   nowMs: number,
 ): AlertNotification {
   const alerts = due.map(({ event }) => event);
-  const told = due.map(({ record, event }) => [record.fingerprint, event.status, record.news]);
+  const told = due.map(({ record, event }) => [record.fingerprint, event.status, record.news, event.acknowledged]);
   const id = hash("sha256", JSON.stringify([route, groupKey, nowMs, told])).slice(0, 32);
   return { id, route, groupKey, alerts, ...limited, createdAtMs: nowMs };
 }

@@ -11,8 +11,9 @@ const STORM = "many";
 /**
  * @param members who hold it open, in the order in which they joined; none: it is over, and said to have been where it was first shown
  * @param severities under which the route is told it, the one that counts last
+ * @param acknowledged that is what it is told
  */
-export function eventOf(record: AlertRecord, members: Iterable<AlertMember>, severities: readonly AlertSeverity[]): AlertEvent {
+export function eventOf(record: AlertRecord, members: Iterable<AlertMember>, severities: readonly AlertSeverity[], acknowledged = false): AlertEvent {
   const { shown, storm, opening, endedAtMs } = record;
   const severity = severities.at(-1) ?? record.severity;
   const scene = sceneOf(record, members);
@@ -32,6 +33,7 @@ export function eventOf(record: AlertRecord, members: Iterable<AlertMember>, sev
     containerCount: scene.containerCount,
     driftIds: scene.driftIds,
     driftCount: scene.driftCount,
+    acknowledged,
     reopened: record.reopened,
     startsAtMs: record.startsAtMs,
     endsAtMs: endedAtMs === undefined ? undefined : Math.max(endedAtMs, record.startsAtMs),

@@ -111,12 +111,12 @@ export class AlertChange {
   }
 
   /** It goes out to a route. */
-  tell(route: string, nowMs: number): void {
+  tell(route: string, { acknowledged, nowMs }: { readonly acknowledged: boolean; readonly nowMs: number }): void {
     if (!this.#record) return;
     const { [route]: before, ...others } = this.#record.told;
     const { news, severity } = this.#record;
     const severities = [...(before?.severities ?? []).filter((each) => each !== severity), severity];
-    this.#put({ ...this.#record, told: this.open ? { ...others, [route]: { news, atMs: nowMs, severities } } : others });
+    this.#put({ ...this.#record, told: this.open ? { ...others, [route]: { news, atMs: nowMs, severities, acknowledged } } : others });
   }
 
   /** The clock was set back: nothing that is remembered is later than now. */

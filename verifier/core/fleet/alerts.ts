@@ -95,6 +95,7 @@ export function testNotification({ route, severity, end, by }: TestAlert, nowMs:
         containerCount: 0,
         driftIds: [],
         driftCount: 0,
+        acknowledged: false,
         reopened: 0,
         startsAtMs: nowMs,
         endsAtMs: end ? nowMs : undefined,
