@@ -9,6 +9,7 @@ import type { Layout } from "./layout.ts";
 const FILES = [
   ...["agent.js", "verifier.js", "hullmark.js", "sqlite-thread.js", "replay-thread.js", "pkcs11-thread.js"],
   ...["hullmark.node", "better_sqlite3.node", "pkcs11.node"],
+  ...["dashboard.html", "dashboard.js", "dashboard.css"],
 ] as const;
 /** What the command loads as it needs it. */
 const PART = /^hullmark-[\w-]+\.mjs$/;
