@@ -40,6 +40,8 @@ export interface Replayed {
 
 interface Happening {
   readonly atMs: number;
+  /** Of the drift that it is about. */
+  readonly number?: number;
   readonly run: (response: SimulatedResponse, alerts: SimulatedAlerts) => void;
 }
 
@@ -65,9 +67,12 @@ export async function replay(input: ReplayInput, onProgress: (done: number, tota
     const nextMs = earliest(happenings[at]?.atMs, response.nextWakeMs, alerts.nextDueMs);
     if (nextMs === undefined || nextMs >= untilMs) break;
     nowMs = Math.max(nowMs, nextMs);
+    const told = new Set<number>();
     for (const endMs = nowMs + TOGETHER_MS; ; at++) {
       const each = happenings[at];
-      if (!each || each.atMs >= Math.min(endMs, untilMs)) break;
+      // Two states of one drift were two transactions, however close.
+      if (!each || each.atMs >= Math.min(endMs, untilMs) || (each.number !== undefined && told.has(each.number))) break;
+      if (each.number !== undefined) told.add(each.number);
       nowMs = Math.max(nowMs, each.atMs);
       each.run(response, alerts);
     }
@@ -98,8 +103,8 @@ function rowAt({ row, severity, acknowledgedMs, resolvedMs }: ReplayedDrift, atM
 /** In order; of one moment as they were written. What was there before is there at the beginning. */
 function happeningsOf({ drifts, log, sinceMs, untilMs }: ReplayInput): Happening[] {
   const happenings: Happening[] = [];
-  const add = (atMs: number | undefined, run: Happening["run"]): void => {
-    if (atMs !== undefined && atMs < untilMs) happenings.push({ atMs: Math.max(atMs, sinceMs), run });
+  const add = (atMs: number | undefined, run: Happening["run"], number?: number): void => {
+    if (atMs !== undefined && atMs < untilMs) happenings.push({ atMs: Math.max(atMs, sinceMs), run, ...(number !== undefined && { number }) });
   };
   for (const drift of drifts) {
     const { openedMs, acknowledgedMs, resolvedMs } = drift;
@@ -111,7 +116,7 @@ function happeningsOf({ drifts, log, sinceMs, untilMs }: ReplayInput): Happening
         else response.put(row, atMs);
         if (atMs > sinceMs || openedMs >= sinceMs) alerts.put(row);
       };
-    for (const atMs of new Set([openedMs, acknowledgedMs, resolvedMs])) if (atMs !== undefined) add(atMs, stand(Math.max(atMs, sinceMs)));
+    for (const atMs of new Set([openedMs, acknowledgedMs, resolvedMs])) if (atMs !== undefined) add(atMs, stand(Math.max(atMs, sinceMs)), drift.row.number);
   }
   for (const [nodeId, changes] of log.nodes) for (const { atMs } of changes) add(atMs, (response) => response.lookAgain(atMs, nodeId));
   for (const { atMs, paused } of log.pauses) add(atMs, (response) => response.setPaused(paused, atMs));
