@@ -9,6 +9,7 @@ import { AdmissionService, LogRecorder } from "./core/admission/index.ts";
 import type { AlertBook } from "./core/alerting/index.ts";
 import type { Committer } from "./core/fleet/committer.ts";
 import type { PolicyHolder } from "./core/fleet/policy-holder.ts";
+import type { ImportedReports } from "./core/images/image-entry.ts";
 import { severityFor } from "./core/policy/match.ts";
 import type { Verifiers } from "./core/provenance/index.ts";
 import type { Clock } from "./ports/clock.ts";
@@ -24,6 +25,7 @@ interface Parts {
   readonly registry: Registry;
   readonly verifiers: Verifiers;
   readonly revocations: RevocationAnswers;
+  readonly imported: ImportedReports;
   readonly meter: Meter;
   readonly policies: PolicyHolder;
   readonly committer: Committer;
@@ -39,7 +41,7 @@ export interface RunningAdmission {
 
 /** @param stack what is started is stopped with it @returns undefined where admission is not configured */
 export async function admissionServer(parts: Parts, stack: AsyncDisposableStack): Promise<RunningAdmission | undefined> {
-  const { config, clock, logger, registry, verifiers, revocations, meter, policies, committer, book, certificate } = parts;
+  const { config, clock, logger, registry, verifiers, revocations, imported, meter, policies, committer, book, certificate } = parts;
   if (!config.admission) return undefined;
   const onProblem = (error: unknown): void => logger.error({ err: error }, "an admission could not be recorded");
   const recorder = new LogRecorder({
@@ -54,6 +56,7 @@ export async function admissionServer(parts: Parts, stack: AsyncDisposableStack)
     registry,
     verifiers,
     revocations,
+    imported,
     clock,
     meter,
     recorder,

@@ -178,9 +178,14 @@ async function start(
   const registry = registryOf({ config, environment }, meter);
   const revocations = new HttpRevocationAnswers({ nowMs, reach: reachOf(config) });
   const verifiers = { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier(revocations) };
-  const images = await imageService({ registry, verifiers, revocations, clock, logger }, sqlite, policies, committer, stack);
+  const vulnerabilities = await VulnerabilityReports.open({
+    ...{ store: sqlite.store, committer, nowMs },
+    images: () => images.rows(),
+    changed: () => images.reportsChanged(),
+  });
+  const imported = (digests: readonly string[]) => vulnerabilities.counting(digests);
+  const images = await imageService({ registry, verifiers, revocations, imported, clock, logger }, sqlite, policies, committer, stack);
   const selection = config.enrolment.pcrBanks.map((bank) => ({ bank, pcrs: config.enrolment.pcrs }));
-  const vulnerabilities = await VulnerabilityReports.open({ store: sqlite.store, committer, images: () => images.rows(), nowMs });
   const quotes = tpmQuotes({ nonces, verifierId: config.verifierId, region: config.region, selection });
   const numbers = new DriftNumbers(await sqlite.store.readLastDriftNumber());
   const accepted = acceptedHistory(config);
@@ -372,7 +377,10 @@ async function start(
   // Streams end first, so that stopping the listeners need not wait for them.
   stack.defer(() => sessions.stop());
   stack.defer(() => response.disconnect());
-  const admission = await admissionServer({ config, clock, logger, registry, verifiers, revocations, meter, policies, committer, book, certificate }, stack);
+  const admission = await admissionServer(
+    { config, clock, logger, registry, verifiers, revocations, imported, meter, policies, committer, book, certificate },
+    stack,
+  );
   const admissionPort = admission?.port;
   dashboard = await dashboardServer(
     {
@@ -528,7 +536,13 @@ async function start(
         simulateHistory: (policy, sinceMs, onProgress, signal) => simulateSince(policy, sinceMs, past, onProgress, signal),
         ear,
         log: () => ({ size: log.size, root: log.root() }),
-        vulnerabilities: new VulnerabilityOverview({ reports: vulnerabilities, images: () => images.rows(), policy: () => policies.current, nowMs }),
+        vulnerabilities: new VulnerabilityOverview({
+          reports: vulnerabilities,
+          images: () => images.rows(),
+          attested: (digest) => images.reportsOf(digest),
+          policy: () => policies.current,
+          nowMs,
+        }),
         claims: () => [
           ...history.claims,
           ...policies.claims,
@@ -627,9 +641,10 @@ async function imageService(
     registry,
     verifiers,
     revocations,
+    imported,
     clock,
     logger,
-  }: Pick<VerifierOptions, "clock" | "logger"> & Pick<ImageServices, "registry" | "verifiers" | "revocations">,
+  }: Pick<VerifierOptions, "clock" | "logger"> & Pick<ImageServices, "registry" | "verifiers" | "revocations" | "imported">,
   sqlite: SqliteStore,
   policies: PolicyHolder,
   committer: Committer,
@@ -640,7 +655,7 @@ async function imageService(
   const images = new ImageService({
     registry,
     layers: new LayerLibrary({ registry, store: sqlite.references, replayer }),
-    ...{ verifiers, revocations, clock },
+    ...{ verifiers, revocations, clock, ...(imported && { imported }) },
     policy: () => policies.current,
     stored: await sqlite.store.readImages(),
     save: (row, fact) =>

@@ -60,10 +60,12 @@ export function vulnerabilitiesPage({ image, vulnerabilities, moreVulnerabilitie
   return `${lines.join("\n")}\n${body}${more > 0 ? `${more} more: -o wide or -o json\n` : ""}`;
 }
 
-function reportLine({ tool, format, createdAt, importedBy, importedAt, digest, scan }: VulnerabilityReport, nowMs: number): string {
+function reportLine({ tool, format, createdAt, importedBy, importedAt, digest, scan, authorities }: VulnerabilityReport, nowMs: number): string {
   const made = createdAt ? `made ${age(createdAt, nowMs)} ago` : "made at a time that it does not say";
+  const whose =
+    importedBy === "" ? `signed by ${printable(authorities.join(", "), 100)}` : `imported by ${printable(importedBy, 64)} ${age(importedAt, nowMs)} ago`;
   const what = scan ? "" : `, ${format}, no scan`;
-  return `${printable(tool || format, 60)}${what}, ${made}, imported by ${printable(importedBy, 64)} ${age(importedAt, nowMs)} ago (${digest})`;
+  return `${printable(tool || format, 60)}${what}, ${made}, ${whose} (${digest})`;
 }
 
 function runsLines(places: readonly VulnerablePlace[], containers: number): string[] {
@@ -143,8 +145,8 @@ export function imageSummaryView(image: ImageVulnerabilities) {
     ...{ configDigest, references, containers, baseLayers, base, scanned: isScanned(image) },
     open: critical + high + medium + low + negligible + unknown,
     counts: { critical, high, medium, low, negligible, unknown, ...rest },
-    reports: reports.map(({ digest, format, tool, scan, findings, statements, packages, importedBy, createdAt, importedAt }) => ({
-      ...{ digest, format, tool, scan, findings, statements, packages, importedBy, createdAt: iso(createdAt), importedAt: iso(importedAt) },
+    reports: reports.map(({ digest, format, tool, scan, findings, statements, packages, importedBy, authorities, createdAt, importedAt }) => ({
+      ...{ digest, format, tool, scan, findings, statements, packages, importedBy, authorities, createdAt: iso(createdAt), importedAt: iso(importedAt) },
     })),
     risk: image.risk
       ? {

@@ -13,7 +13,7 @@ import type { Registry } from "@hullmark/verifier/ports/registry";
 import { type FoundImage, findImage, subjectsOf } from "./registry.ts";
 
 /** Who is asked for, and for what. What is left out is not asked for, or not there. */
-export type Demands = Pick<ProvenanceQuestion, "authorities"> &
+export type Demands = Pick<ProvenanceQuestion, "authorities" | "scans"> &
   Partial<Omit<ProvenanceQuestion, "authorities" | "repository" | "subjects" | "artefacts" | "incomplete" | "tag" | "atMs">>;
 
 export interface ExaminedImage {

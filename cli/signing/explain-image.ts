@@ -53,6 +53,10 @@ export async function explainImage(
     ...{ baseLayers: rule?.baseLayers ?? [], layers: config?.diffIds && [config.diffIds] },
     ...(config && { configDigest: config.digest }),
     ...(rule && { rule: rule.name }),
+    // What was imported only the verifier knows.
+    ...(rule?.vulnerabilities && {
+      scans: { wanted: rule.vulnerabilities, images: config ? [{ digests: [...subjects.map(({ digest }) => digest), config.digest], imported: [] }] : [] },
+    }),
   });
   const required = rule !== undefined && (rule.signatures !== undefined || rule.attestations.length > 0 || rule.build !== undefined);
   return { image, rule, verdict, required, chains: config?.diffIds && chainIdsOf(config.diffIds) };

@@ -214,6 +214,10 @@ alerts: { routes: [{ name: a, type: slack, webhookUrl: { fromFile: hook }, match
     const rule = (require: string) => errors(doc(`authorities: [{ name: a, key: ${JSON.stringify(P256)} }]\nrules: [{ name: r, require: { ${require} } }]`));
     expect(rule('registries: ["registry.example/**"]')).toEqual([expect.stringContaining("nothing vouches for them")]);
     expect(rule('registries: ["registry.example/**"], signatures: { authorities: [a] }')).toEqual([]);
+    const scanned = "vulnerabilities: { maxSeverity: high, maxAge: 7d }";
+    expect(rule(scanned)).toEqual([expect.stringContaining("nothing vouches for them")]);
+    expect(rule(`${scanned}, signatures: { authorities: [a] }`)).toEqual([]);
+    expect(rule("vulnerabilities: { maxAge: 7d }, signatures: { authorities: [a] }")).toEqual([expect.stringContaining("maxSeverity")]);
     const base = `baseLayers: ["sha256:${"c".repeat(64)}"]`;
     expect(rule(base)).toEqual([expect.stringContaining("nothing vouches for them")]);
     expect(rule(`${base}, signatures: { authorities: [a] }`)).toEqual([]);

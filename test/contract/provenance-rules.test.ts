@@ -8,6 +8,8 @@ import { loadPolicyFile } from "@hullmark/verifier/adapters/policy-file/index";
 import { formatProblem, parsePolicy } from "@hullmark/verifier/core/policy/index";
 import { matchRule } from "@hullmark/verifier/core/policy/match";
 import { chainIdsOf, SIGN_PREDICATE_TYPE, SLSA_V1, SLSA_V02, SLSA_VSA } from "@hullmark/verifier/core/provenance/index";
+import type { Vouched } from "@hullmark/verifier/core/vulnerabilities/image-findings";
+import { readReport } from "@hullmark/verifier/core/vulnerabilities/parse";
 import { policyCommand } from "hullmark/commands/policy";
 import { policyFromImage } from "hullmark/commands/policy-from-image";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -15,6 +17,7 @@ import { attachBundle } from "../fakes/attach.ts";
 import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
 import { judge, manifestSubject } from "../fakes/judging.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
+import { grypeReport, openvexDocument, purlOf, type Shown, trivyReport } from "../fakes/scan-reports.ts";
 import { TestSigstore } from "../fakes/sigstore/index.ts";
 
 const DAY_MS = 86_400_000;
@@ -636,5 +639,117 @@ describe("hullmark policy", () => {
     expect(JSON.parse(await explained()).status).toBe("unsigned");
     writeFileSync(path, `${policyText("")}  revocations: [{ reason: leaked, digest: "${index.images[0]?.configDigest}" }]\n`);
     expect(JSON.parse(await explained())).toMatchObject({ status: "revoked", text: expect.stringContaining("leaked") });
+  });
+});
+
+describe("vulnerabilities", () => {
+  const SSL: Shown = { id: "CVE-2025-0001", name: "libssl3", version: "3.0.11-1", severity: "High", fixed: "3.0.15-1" };
+  const wanted = (more = "") => `vulnerabilities: { maxSeverity: medium${more} }`;
+  const cosign = (result: object, scanFinishedOn = new Date(NOW).toISOString()): Attached => ({
+    ...{ type: VULN, predicate: { scanner: { uri: "trivy", result }, metadata: { scanFinishedOn } }, by: SCANNER },
+  });
+  const clean = (createdAt = new Date(NOW - DAY_MS).toISOString()) => trivyReport([], { createdAt });
+  const found = (...shown: readonly Shown[]) => trivyReport(shown, { createdAt: new Date(NOW - DAY_MS).toISOString() });
+  /** As the verifier asks. @param imported what an admin handed in for it */
+  const asked = (image: PushedImage, require: string, ...imported: readonly object[]) => {
+    writeFileSync(join(folder, "policy.yaml"), policyText(require));
+    const { parsed } = loadPolicyFile(join(folder, "policy.yaml"));
+    const rule = parsed.ok ? parsed.policy.rules[0] : undefined;
+    if (!rule?.vulnerabilities) throw new Error(JSON.stringify(parsed));
+    const reports = imported.map(
+      (report, i): Vouched => ({ ...readReport(report), digest: `sha256:${i}`, recordedAtMs: NOW, importedBy: "ada", authorities: [] }),
+    );
+    return judged(image, require, {
+      scans: { wanted: rule.vulnerabilities, images: [{ digests: [image.manifestDigest, image.configDigest], imported: reports }] },
+    });
+  };
+
+  test("without a scan nothing is met, and it is said what would do; a list of parts, a statement, and what nobody can read are none", async () => {
+    const parts = { bomFormat: "CycloneDX", specVersion: "1.6", components: [], vulnerabilities: [] };
+    const image = await imageWith(cosign({ severities: [] }), { type: "https://cyclonedx.org/bom", predicate: parts, by: SCANNER });
+    const verdict = await asked(image, wanted(), openvexDocument([]));
+    expect(verdict).toMatchObject({ status: "attestation-missing", satisfied: false, text: expect.stringContaining("; vulnerabilities: no scan") });
+    expect(verdict.refusals).toEqual([
+      {
+        requirement: "vulnerabilities: none graver than medium, none known to be exploited",
+        ...{ found: "no scan", remedy: `scan ${image.manifestDigest} and attest the result (type vuln), or hand it in: hullmark vulnerabilities import` },
+      },
+    ]);
+  });
+
+  test("a scan that an authority signed counts, and one that an admin handed in, unless policy says otherwise; one by a stranger does not", async () => {
+    expect((await asked(await imageWith(cosign(clean())), wanted())).status).toBe("signed");
+    const bare = await imageWith();
+    expect((await asked(bare, wanted(), clean())).status).toBe("signed");
+    expect((await asked(bare, wanted(", imported: false"), clean())).refusals).toMatchObject([
+      { found: "no scan", requirement: expect.stringContaining("signed reports alone") },
+    ]);
+    const stranger = await imageWith({ ...cosign(clean()), by: { subject: "mallory@example.com", issuer: SCANNER.issuer } });
+    expect((await asked(stranger, wanted())).status).toBe("attestation-missing");
+    // It vouches for nobody.
+    const unsigned = await pushImage(`${registry.host}/rules/app`, { tag: "unsigned-scan", layers: [{ unsigned: "scan" }] });
+    expect((await asked(unsigned, wanted(), clean())).status).toBe("unsigned");
+  });
+
+  test("a signed scan that names another image is not of this one", async () => {
+    const other = trivyReport([], { config: `sha256:${"e".repeat(64)}`, createdAt: new Date(NOW).toISOString() });
+    expect((await asked(await imageWith(cosign(other)), wanted())).refusals).toMatchObject([{ found: "no scan" }]);
+  });
+
+  test("what is graver, or known to be exploited, is named with what would do; a fix that is not there and a statement of the maker excuse", async () => {
+    const image = await imageWith();
+    const grave = await asked(image, wanted(), found(SSL, { ...SSL, id: "CVE-2025-0002", severity: "Low" }));
+    expect(grave).toMatchObject({
+      status: "attestation-missing",
+      refusals: [{ found: "CVE-2025-0001 in libssl3 3.0.11-1 (high)", remedy: "update libssl3 to 3.0.15-1" }],
+    });
+    const { fixed: _, ...unfixed } = SSL;
+    expect((await asked(image, wanted(), found(unfixed))).status).toBe("attestation-missing");
+    expect((await asked(image, wanted(", ignoreUnfixed: true"), found(unfixed))).status).toBe("signed");
+    const exploited = grypeReport([{ ...unfixed, severity: "Low" }], { createdAt: new Date(NOW).toISOString() });
+    expect((await asked(image, wanted(", ignoreUnfixed: true"), exploited)).refusals).toMatchObject([
+      { found: expect.stringContaining("known to be exploited") },
+    ]);
+    expect((await asked(image, wanted(", allowKnownExploited: true"), exploited)).status).toBe("signed");
+    expect((await asked(image, "vulnerabilities: { maxSeverity: none, allowKnownExploited: true }", exploited)).status).toBe("attestation-missing");
+    const statement = {
+      vulnerability: { name: "CVE-2025-0001" },
+      products: [{ "@id": purlOf(SSL) }],
+      status: "not_affected",
+      justification: "component_not_present",
+    };
+    expect((await asked(image, wanted(), found(SSL), openvexDocument([statement]))).status).toBe("signed");
+    const attested = await imageWith({ type: "https://openvex.dev/ns/v0.2.0", predicate: openvexDocument([statement]), by: SCANNER });
+    expect((await asked(attested, wanted(), found(SSL))).status).toBe("signed");
+    // Without a word its score decides, and that is 9.8.
+    expect((await asked(image, wanted(), found({ ...SSL, severity: "Unknown" }))).refusals).toMatchObject([{ found: expect.stringContaining("(critical)") }]);
+  });
+
+  test("a scan grows old, and none is new because it was signed or handed in late", async () => {
+    const fresh = wanted(", maxAge: 7d");
+    const old = new Date(NOW - 8 * DAY_MS).toISOString();
+    expect((await asked(await imageWith(cosign(clean())), fresh)).status).toBe("signed");
+    expect((await asked(await imageWith(cosign(clean(old))), fresh)).refusals).toMatchObject([{ found: `the newest scan is of ${old}` }]);
+    expect((await asked(await imageWith(cosign(clean(), old)), fresh)).status).toBe("attestation-missing");
+    const bare = await imageWith();
+    expect((await asked(bare, fresh, clean(old))).status).toBe("attestation-missing");
+    expect((await asked(bare, fresh, clean(new Date(NOW + DAY_MS).toISOString()))).status).toBe("attestation-missing");
+    expect((await asked(bare, fresh, { ...clean(), CreatedAt: undefined })).refusals).toMatchObject([{ found: "no scan says when it was made" }]);
+    expect((await asked(bare, wanted(), { ...clean(), CreatedAt: undefined })).status).toBe("signed");
+  });
+
+  test("each of several images must please, and where none is known nobody can tell", async () => {
+    const image = await imageWith();
+    const requirement = { maxSeverity: "high" as const, ignoreUnfixed: false, allowKnownExploited: false, maxAgeSeconds: undefined, imported: true };
+    const report: Vouched = { ...readReport(clean()), digest: "sha256:1", recordedAtMs: NOW, importedBy: "ada", authorities: [] };
+    const of = (...imported: (readonly Vouched[])[]) => ({
+      wanted: requirement,
+      images: imported.map((each, i) => ({ digests: [`sha256:${i}`], imported: each })),
+    });
+    expect((await judged(image, "readOnlyRoot: false", { scans: of([report], [report]) })).status).toBe("signed");
+    expect((await judged(image, "readOnlyRoot: false", { scans: of([report], []) })).status).toBe("attestation-missing");
+    expect((await judged(image, "readOnlyRoot: false", { scans: of() })).status).toBe("attestation-missing");
+    // What could not be fetched may be the statement that excuses it.
+    expect((await judged(image, "readOnlyRoot: false", { scans: of([]), incomplete: ["the registry does not answer"] })).status).toBe("unknown");
   });
 });

@@ -8,10 +8,12 @@ import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { budgetMs } from "@hullmark/verifier/api/admission/server";
 import { readReview } from "@hullmark/verifier/core/admission/review";
 import { AdmissionService } from "@hullmark/verifier/core/admission/service";
+import type { ImportedReports } from "@hullmark/verifier/core/images/image-entry";
 import { judgeTeam, parsePolicy, withTeams } from "@hullmark/verifier/core/policy/index";
 import { SLSA_V1 } from "@hullmark/verifier/core/provenance/index";
 import { decodeBundle } from "@hullmark/verifier/core/transparency/bundle";
 import { decodeLogEntry } from "@hullmark/verifier/core/transparency/entry";
+import { parseReport } from "@hullmark/verifier/core/vulnerabilities/parse";
 import type { Meter } from "@hullmark/verifier/ports/meter";
 import { attestCommand } from "hullmark/commands/attest";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -24,6 +26,7 @@ import { signByKey } from "../fakes/key-signed.ts";
 import { notaryPayload, signNotary } from "../fakes/notary.ts";
 import { OpensslCa } from "../fakes/openssl-ca.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
+import { bytesOf, trivyReport } from "../fakes/scan-reports.ts";
 import { Scrape } from "../fakes/scrape.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
@@ -785,6 +788,30 @@ test("of bases, what is built on another is refused, of an index each image, and
   expect(await answer(policyWith([], [{ reason: "old base", layers: base }]), `${index.repository}:1`)).toMatchObject({ allowed: false });
 });
 
+test("of vulnerabilities, an image without a scan is kept out, one with a scan that pleases is let in, of an index every image must have one", async () => {
+  const good = await image(release?.privateKey);
+  const index = await pushIndex(`${registry.host}/acme/scanned${serial++}`, "1", ["amd64", "arm64"]);
+  await signed({ repository: index.repository, manifestDigest: index.digest }, release?.privateKey as KeyObject);
+  const { findings, statements, ...scan } = parseReport(bytesOf(trivyReport([], { createdAt: new Date().toISOString() })));
+  const report = { ...scan, findings, statements, digest: "sha256:1", recordedAtMs: 0, importedBy: "ada", authorities: [] };
+  /** @param scanned digests of configurations of which a scan is there */
+  const asking = (...scanned: readonly (string | undefined)[]) =>
+    service(
+      {
+        authorities: [{ name: "release", key: release?.publicKey.export({ type: "spki", format: "pem" }) }],
+        rules: [{ name: "ours", require: { signatures: { authorities: ["release"] }, vulnerabilities: { maxSeverity: "high" } } }],
+        admission: { mode: "enforce" },
+      },
+      {},
+      (digests) => (digests.some((digest) => scanned.includes(digest)) ? [report] : []),
+    );
+  expect(await answer(asking(), good.reference)).toMatchObject({ allowed: false, message: expect.stringContaining("no scan") });
+  expect(await answer(asking(good.configDigest), good.reference)).toMatchObject({ allowed: true });
+  const [amd, arm] = index.images.map(({ configDigest }) => configDigest);
+  expect(await answer(asking(amd), `${index.repository}:1`)).toMatchObject({ allowed: false, message: expect.stringContaining("no scan") });
+  expect(await answer(asking(amd, arm), `${index.repository}:1`)).toMatchObject({ allowed: true });
+});
+
 describe("a namespace's own policy", () => {
   const key = (of: KeyObject | undefined) => of?.export({ type: "spki", format: "pem" }).toString();
   const requiring = (name: string, of: KeyObject | undefined) => ({
@@ -832,7 +859,7 @@ describe("a namespace's own policy", () => {
 });
 
 /** As the verifier wires it, with the cluster's policy and one of `shop`'s own. */
-function service(cluster: object, team: object = {}): AdmissionService {
+function service(cluster: object, team: object = {}, imported: ImportedReports = () => []): AdmissionService {
   const parsed = parsePolicy(JSON.stringify({ apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name: "cluster" }, spec: cluster }), "cluster");
   if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
   const judged = judgeTeam({ namespace: "shop", spec: team }, parsed.policy);
@@ -841,7 +868,7 @@ function service(cluster: object, team: object = {}): AdmissionService {
   const none = { record: async () => undefined };
   const surroundings = { clock: { nowMs: Date.now, after: () => () => undefined }, meter: { admission: () => undefined } as unknown as Meter };
   return new AdmissionService({
-    ...{ registry: client, verifiers, policy: () => policy, recorder: none, exemptNamespaces: ["kube-system"], ...surroundings },
+    ...{ registry: client, verifiers, policy: () => policy, recorder: none, exemptNamespaces: ["kube-system"], ...surroundings, imported },
     onProblem: (error) => expect.unreachable(String(error)),
   });
 }

@@ -1,12 +1,17 @@
 /** Reports of scanners on an image that runs: bound to it, kept over a restart, shown with the layer, the base and the nodes, excused by its maker, taken away. */
+import { generateKeyPairSync } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { ProvenanceStatus } from "@hullmark/proto/v1/query";
+import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Attester } from "../fakes/attester.ts";
 import { digestOf } from "../fakes/digest-of.ts";
 import { hullmarkOf } from "../fakes/hullmark.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
+import { signByKey } from "../fakes/key-signed.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 import { grypeReport, ociPurl, openvexDocument, purlOf, type Shown, trivyReport } from "../fakes/scan-reports.ts";
@@ -19,6 +24,28 @@ let [base, web]: PushedImage[] = [];
 let ssl: Shown;
 let app: Shown;
 let number = 0;
+let attester: Attester;
+
+const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+const POLICY = JSON.stringify({
+  ...{ apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name: "scanned" } },
+  spec: {
+    authorities: [{ name: "release", key: publicKey.export({ type: "spki", format: "pem" }) }],
+    rules: [
+      {
+        name: "web",
+        select: { images: ["**/acme/web:*"] },
+        require: { signatures: { authorities: ["release"] }, vulnerabilities: { maxSeverity: "medium", maxAge: "7d" } },
+      },
+    ],
+  },
+});
+const CONFIG = `enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policy(POLICY)}`;
+/** What policy makes of the image that runs. */
+const becomes = (status: ProvenanceStatus, words: string) =>
+  expect
+    .poll(async () => (await verifier.query.getWorkload({ container: "web" })).workload?.provenance, { timeout: 60_000 })
+    .toMatchObject({ status, text: expect.stringContaining(words) });
 
 const run = async (...args: string[]) => await (await hullmarkOf(verifier))(...args);
 const vulnerabilities = (...args: string[]) => run("vulnerabilities", ...args);
@@ -53,20 +80,23 @@ beforeAll(async () => {
   web = await pushImage(`${registry.host}/acme/web`, { layers: [lowest, { "app/main": "x" }] });
   ssl = { id: "CVE-2025-0001", name: "libssl3", version: "3.0.11-1", severity: "High", fixed: "3.0.15-1", layer: web.diffIds[0] ?? "" };
   app = { id: "CVE-2025-0002", name: "app", version: "1.0", severity: "Low", layer: web.diffIds[1] ?? "" };
-  await verifier.start();
-  const node = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
-  await node.connect();
+  const client = new OciRegistry();
+  await signByKey(client, web, privateKey);
+  client.close();
+  await verifier.start(CONFIG);
+  attester = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
+  await attester.connect();
   for (const [name, image] of Object.entries({ base, web })) {
     const layers = image.diffIds.map((_, index) => ({ id: `${name}-${index}`, tree: LayerTree.build([]) }));
     const own = { id: `init-${name}`, tree: dockerInitLayer(MergedTree.of([])), runtimeMade: true };
-    node.set({
+    attester.set({
       ...{ id: name.padEnd(64, "0"), name },
       image: { reference: `${image.repository}:${image.tag}`, configDigest: image.configDigest },
       layers: [...layers, own],
       upper: new Map(),
     });
   }
-  await node.report();
+  await attester.report();
 });
 afterAll(async () => {
   await verifier.dispose();
@@ -76,6 +106,7 @@ afterAll(async () => {
 test("an image of which no scan is known is not clean", async () => {
   await expect.poll(async () => (await verifier.query.listImages({})).images.length, { timeout: 60_000 }).toBe(2);
   await expect.poll(async () => (await shown()).places[0]?.nodeAttested, { timeout: 60_000 }).toBe(true);
+  await becomes(ProvenanceStatus.ATTESTATION_MISSING, "vulnerabilities: no scan");
   const { code, out } = await vulnerabilities("ls");
   expect(code).toBe(3);
   expect(out).toMatch(/acme\/web:latest +[0-9]+ +\? .* never +no-report/);
@@ -119,6 +150,7 @@ test("a scan is bound to its image: layers, base, node and who handed it in are 
   ]);
   expect(view.risk.score).toBe(view.risk.terms.reduce((sum: number, { figure }: { figure: number }) => sum + figure, 0));
   expect(page.out).toMatch(/Risk +[0-9]+ of 100\n +9 of 50 +vulnerabilities +2 open, the heaviest CVE-2025-0001 in libssl3/);
+  await becomes(ProvenanceStatus.ATTESTATION_MISSING, "Would do: update libssl3 to 3.0.15-1");
   // The gravest first.
   expect((await vulnerabilities("ls")).out.split("\n")[1]).toContain("acme/web");
 });
@@ -144,6 +176,7 @@ test("its maker's statement excuses what it is about, and a second scanner's wor
   const product = { "@id": ociPurl(web?.manifestDigest ?? ""), subcomponents: [{ "@id": purlOf(ssl) }] };
   expect(await vulnerabilities("import", file(openvexDocument([{ ...statement, products: [product] }])))).toMatchObject({ code: 0 });
   expect(await vulnerabilities("import", file(grypeReport([app], ofWeb(daysAgo(1)))))).toMatchObject({ code: 0 });
+  await becomes(ProvenanceStatus.ATTESTATION_MISSING, "CVE-2025-0002 in app 1.0 (low, known to be exploited)");
   const { vulnerabilities: found, counts, reports } = await shown();
   expect(found).toMatchObject([
     { id: "CVE-2025-0002", knownExploited: true, epss: 0.42, suppressed: false },
@@ -155,10 +188,19 @@ test("its maker's statement excuses what it is about, and a second scanner's wor
   expect((await vulnerabilities("show", tag())).out).toContain("not affected (vulnerable code not in execute path)");
 });
 
+test("policy takes what pleases once the scan that does not is taken away, and refuses again when it comes back", async () => {
+  const [grype] = (await shown()).reports.filter(({ format }: { format: string }) => format === "grype");
+  await vulnerabilities("rm", grype.digest, "-m", "wrong");
+  // The statement of its maker excuses what the other one has.
+  await becomes(ProvenanceStatus.SIGNED, "signed by release");
+  await vulnerabilities("import", file(grypeReport([app], ofWeb(daysAgo(1)))));
+  await becomes(ProvenanceStatus.ATTESTATION_MISSING, "known to be exploited");
+});
+
 test("all of it is there after a restart, and each step is in the log; a newer scan counts in the old one's place, and one that is taken away no more", async () => {
   const before = await shown();
   await verifier.stop();
-  await verifier.start();
+  await verifier.start(CONFIG);
   const after = await shown();
   // The node has not come back: what its containers may is not known any more.
   expect({ ...after, places: [], risk: {} }).toEqual({ ...before, places: [], risk: {} });
@@ -171,13 +213,16 @@ test("all of it is there after a restart, and each step is in the log; a newer s
   expect(await vulnerabilities("rm", digest, "-m", "again")).toMatchObject({ code: 2 });
   expect((await shown()).reports.map(({ format }: { format: string }) => format).sort()).toEqual(["grype", "openvex"]);
   expect(logged().map(({ action, format = "" }) => `${action} ${format}`.trim())).toEqual([
-    ...["trivy", "openvex", "grype", "trivy"].map((format) => `vulnerabilities-imported ${format}`),
+    ...["trivy", "openvex", "grype"].map((format) => `vulnerabilities-imported ${format}`),
+    "vulnerabilities-removed",
+    ...["grype", "trivy"].map((format) => `vulnerabilities-imported ${format}`),
     "vulnerabilities-removed",
   ]);
   expect(logged().at(-1)).toMatchObject({ report: digest, by: "admin", reason: "wrong tag scanned" });
 });
 
 test("a scan grows old", async () => {
+  await vulnerabilities("import", file(grypeReport([], ofWeb(daysAgo(1)))));
   verifier.clock.shiftMs += 9 * DAY_MS;
   try {
     expect((await shown()).unknowns).toMatchObject([{ code: "old-report" }]);

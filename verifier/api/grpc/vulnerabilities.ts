@@ -107,9 +107,9 @@ function riskMessage({ score, terms, remedy }: Risk): MessageInitShape<typeof Ri
 function reportMessage(report: Vouched): MessageInitShape<typeof VulnerabilityReportSchema> {
   const { digest, format, tool, createdAtMs, recordedAtMs, importedBy, isScan, packages } = report;
   return {
-    ...{ digest, format, tool, importedBy, scan: isScan, packages },
+    ...{ digest, format, tool, importedBy, scan: isScan, packages, authorities: [...report.authorities] },
     ...{ findings: report.findings.length, statements: report.statements.length },
-    importedAt: timestampFromMs(Math.floor(recordedAtMs)),
+    ...(importedBy !== "" && { importedAt: timestampFromMs(Math.floor(recordedAtMs)) }),
     ...(createdAtMs !== undefined && { createdAt: timestampFromMs(Math.floor(createdAtMs)) }),
   };
 }

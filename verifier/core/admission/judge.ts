@@ -1,6 +1,9 @@
 /** One image held against one rule at the cluster's door. Pure: what is known and policy in, outcome out. */
+
+import type { ImportedReports } from "../images/image-entry.ts";
 import type { Policy, PolicyRule } from "../policy/types.ts";
 import { ProvenanceError, type ProvenanceQuestion, type ProvenanceVerdict, revokedDigest, type Verifiers, verifyProvenance } from "../provenance/index.ts";
+import type { ScannedImage } from "../vulnerabilities/require.ts";
 import { type AskedImage, combined, type Look, type PlatformImage } from "./lookup.ts";
 
 /** `answers`: URLs of what authorities say of certificates, on which it rests. */
@@ -33,6 +36,7 @@ export function judgeImage(
   architecture: string | undefined,
   verifiers: Verifiers,
   nowMs: number,
+  imported: ImportedReports = () => [],
 ): ImageOutcome {
   const { required } = concerns(policy, rule);
   const fitting = fittingOf(image, architecture);
@@ -41,13 +45,15 @@ export function judgeImage(
   const revokes = (...kinds: readonly Policy["revocations"][number]["what"]["kind"][]): boolean =>
     policy.revocations.some(({ what }) => kinds.includes(what.kind));
   const barred = barredDigest(image, policy, architecture) !== undefined;
-  if (!barred && looked.depth !== "layers" && ((rule?.baseLayers.length ?? 0) > 0 || revokes("layers"))) return deeper("layers");
+  if (!barred && looked.depth !== "layers" && ((rule?.baseLayers.length ?? 0) > 0 || rule?.vulnerabilities !== undefined || revokes("layers")))
+    return deeper("layers");
   if (!barred && looked.depth === "named" && revokes("digest")) return deeper("images");
   const related = relatedTo(fitting);
   const ofBuilds = revokes("builder", "commits");
   const outcome = (subjects: readonly string[], also: readonly string[], judged: readonly PlatformImage[]): ImageOutcome => {
     try {
-      const verdict = verdictOf(image, policy, rule, { subjects, related: also, layers: layersOf(judged) }, verifiers, nowMs);
+      const scans = rule?.vulnerabilities && { wanted: rule.vulnerabilities, images: judged.map((each) => scannedImage(each, imported)) };
+      const verdict = verdictOf(image, policy, rule, { subjects, related: also, layers: layersOf(judged), scans }, verifiers, nowMs);
       return outcomeOf(verdict, required, ofBuilds && image.artefacts.incomplete.length > 0);
     } catch (error) {
       if (!(error instanceof ProvenanceError)) throw error;
@@ -86,7 +92,7 @@ function verdictOf(
   { repository, artefacts: { artefacts, incomplete } }: AskedImage,
   policy: Policy,
   rule: PolicyRule | undefined,
-  judged: Pick<ProvenanceQuestion, "subjects" | "related" | "layers">,
+  judged: Pick<ProvenanceQuestion, "subjects" | "related" | "layers" | "scans">,
   verifiers: Verifiers,
   nowMs: number,
 ): ProvenanceVerdict {
@@ -106,6 +112,11 @@ function verdictOf(
     },
     verifiers,
   );
+}
+
+function scannedImage({ digest, configDigest }: PlatformImage, imported: ImportedReports): ScannedImage {
+  const digests = [digest, ...(configDigest === undefined ? [] : [configDigest])];
+  return { digests, imported: imported(digests) };
 }
 
 /** undefined where those of one are not known. */

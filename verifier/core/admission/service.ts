@@ -3,6 +3,7 @@ import type { Clock } from "../../ports/clock.ts";
 import type { AdmissionDecision, Meter } from "../../ports/meter.ts";
 import { type Registry, RegistryError } from "../../ports/registry.ts";
 import type { RevocationAnswers } from "../../ports/revocation-answers.ts";
+import type { ImportedReports } from "../images/image-entry.ts";
 import { noteMode, objectionMode } from "../policy/admission-mode.ts";
 import { matchRule } from "../policy/match.ts";
 import { teamPolicy } from "../policy/tighten.ts";
@@ -36,6 +37,8 @@ export interface AdmissionRecorder {
 export interface AdmissionServices {
   readonly registry: Registry;
   readonly verifiers: Verifiers;
+  /** Reports on vulnerabilities that people imported; undefined: there are none. */
+  readonly imported?: ImportedReports | undefined;
   /** undefined: authorities are not asked whether they have taken certificates back. */
   readonly revocations?: RevocationAnswers | undefined;
   readonly policy: () => Policy;
@@ -224,16 +227,16 @@ export class AdmissionService {
   }
 
   #remembered(image: AskedImage, policy: Policy, rule: PolicyRule | undefined, architecture: string | undefined): ImageOutcome {
-    const { verifiers, clock } = this.#services;
+    const { verifiers, clock, imported } = this.#services;
     const nowMs = clock.nowMs();
-    if (architecture !== undefined && image.isIndex) return judgeImage(image, policy, rule, architecture, verifiers, nowMs);
+    if (architecture !== undefined && image.isIndex) return judgeImage(image, policy, rule, architecture, verifiers, nowMs, imported);
     const ofImage = this.#verdicts.get(image) ?? new WeakMap();
     this.#verdicts.set(image, ofImage);
     const verdicts = ofImage.get(policy) ?? new Map();
     ofImage.set(policy, verdicts);
     const known = verdicts.get(rule);
     if (known && Math.abs(nowMs - known.atMs) <= VERDICT_MS) return known.outcome;
-    const outcome = judgeImage(image, policy, rule, undefined, verifiers, nowMs);
+    const outcome = judgeImage(image, policy, rule, undefined, verifiers, nowMs, imported);
     // What nobody could tell may be told at any moment.
     if (outcome.kind !== "unknown") verdicts.set(rule, { outcome, atMs: nowMs });
     return outcome;

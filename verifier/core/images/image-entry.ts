@@ -17,6 +17,8 @@ import {
   type Verifiers,
   verifyProvenance,
 } from "../provenance/index.ts";
+import type { AttestedReport } from "../vulnerabilities/attested.ts";
+import type { Vouched } from "../vulnerabilities/image-findings.ts";
 import type { ImageQuestion, LoadedImage, MissingImage } from "./types.ts";
 
 /** The part of an entry that changes as answers come in. */
@@ -50,6 +52,9 @@ const STATUS: Readonly<Record<StatusName, ProvenanceStatus>> = {
   unknown: ProvenanceStatus.UNKNOWN,
 };
 
+/** Reports that people imported for an image that has one of these digests. */
+export type ImportedReports = (digests: readonly string[]) => readonly Vouched[];
+
 export interface JudgedEntry {
   readonly known: ImageKnowledge;
   readonly question: Pick<ImageQuestion, "configDigest" | "imageId" | "imageReference" | "repoDigests">;
@@ -58,6 +63,8 @@ export interface JudgedEntry {
 export interface ProvenanceResult {
   readonly input: ProvenanceInput;
   readonly row: ProvenanceRow;
+  /** Reports on vulnerabilities that an authority signed. */
+  readonly reports: readonly AttestedReport[];
   /** URLs of authorities' answers on which it rests. */
   readonly answers: readonly string[];
   /** Of a certificate on which it would rest nobody can tell whether it was taken back. */
@@ -71,12 +78,13 @@ export function judgeProvenance(
   rule: PolicyRule | undefined,
   verifiers: Verifiers,
   nowMs: number,
+  imported: ImportedReports = () => [],
 ): ProvenanceResult {
   const required = rule !== undefined && (rule.signatures !== undefined || rule.attestations.length > 0 || rule.build !== undefined);
   const plain = (status: StatusName, text: string): ProvenanceResult => ({
     input: { status, text, required },
     row: rowOf(status, text, undefined),
-    ...{ answers: [], untold: false },
+    ...{ answers: [], reports: [], untold: false },
   });
   const { resolved, failure, artefacts } = known;
   const barred = resolved ? undefined : revokedDigest(policy.revocations, namedDigests(question));
@@ -99,6 +107,9 @@ export function judgeProvenance(
         attestations: rule?.attestations ?? [],
         build: rule?.build,
         ...{ registries: rule?.registries ?? [], baseLayers: rule?.baseLayers ?? [], layers: [resolved.config.diffIds] },
+        ...(rule?.vulnerabilities && {
+          scans: { wanted: rule.vulnerabilities, images: [{ digests: digestsOf(resolved), imported: imported(digestsOf(resolved)) }] },
+        }),
         repository: repositoryOf(resolved, question.imageReference, rule?.registries ?? []),
         builders: policy.builders,
         tag: resolved.tag,
@@ -110,11 +121,16 @@ export function judgeProvenance(
     const [refusal] = required ? verdict.refusals : [];
     const text = refusal ? `${verdict.text}. Asked for: ${refusal.requirement}. Would do: ${refusal.remedy}` : verdict.text;
     const untold = verdict.artefacts.some(({ code }) => code === "revocation-unknown");
-    return { input: { status, text, required }, row: rowOf(status, text, verdict), answers: verdict.answers, untold };
+    return { input: { status, text, required }, row: rowOf(status, text, verdict), answers: verdict.answers, reports: verdict.reports, untold };
   } catch (error) {
     if (!(error instanceof ProvenanceError)) throw error;
     return plain("unknown", error.message);
   }
+}
+
+/** Of the image itself: an index may list others. */
+function digestsOf({ configDigest, manifestDigest, subjects }: ResolvedImage): string[] {
+  return [...new Set([manifestDigest, configDigest, ...subjects.filter(({ kind }) => kind === "manifest").map(({ digest }) => digest)])];
 }
 
 /** Where the image counts as found: where it was started from, if it is there; else, of all places in which it was, one that the rule allows. */

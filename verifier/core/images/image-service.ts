@@ -12,7 +12,8 @@ import { teamPolicy } from "../policy/tighten.ts";
 import type { Policy, PolicyRule } from "../policy/types.ts";
 import { collectArtefacts, consulting, type ResolvedImage, resolveImage, type Verifiers, withRevokedIndexes } from "../provenance/index.ts";
 import type { LogEntry } from "../transparency/entry.ts";
-import { type ImageKnowledge, judgeProvenance, NOTHING_KNOWN, type ProvenanceResult } from "./image-entry.ts";
+import type { AttestedReport } from "../vulnerabilities/attested.ts";
+import { type ImageKnowledge, type ImportedReports, judgeProvenance, NOTHING_KNOWN, type ProvenanceResult } from "./image-entry.ts";
 import { filesLoaded, filesOf } from "./image-files.ts";
 import { imageRow, referenceFact, storedResolution } from "./image-rows.ts";
 import type { LayerLibrary } from "./layer-library.ts";
@@ -26,6 +27,8 @@ export interface ImageServices {
   readonly revocations?: RevocationAnswers | undefined;
   readonly clock: Clock;
   readonly policy: () => Policy;
+  /** Reports on vulnerabilities that people imported; undefined: there are none. */
+  readonly imported?: ImportedReports;
   /** Rows as stored: where to go on after a restart. */
   readonly stored: readonly ImageRow[];
   /** Makes a row durable, some time. */
@@ -128,7 +131,7 @@ export class ImageService implements Images {
     const rule = matchRule(policy, question);
     const known = verdicts.get(rule);
     if (known) return known;
-    const verdict = judgeProvenance(entry, policy, rule, this.#services.verifiers, this.#services.clock.nowMs());
+    const verdict = judgeProvenance(entry, policy, rule, this.#services.verifiers, this.#services.clock.nowMs(), this.#services.imported);
     verdicts.set(rule, verdict);
     return verdict;
   }
@@ -166,6 +169,20 @@ export class ImageService implements Images {
       // Of another trust store's authorities nothing may have been asked yet.
       if (news || forsaken || this.#rests(entry)) this.#enqueue(entry);
     }
+  }
+
+  /** Images are judged anew, by other reports. */
+  reportsChanged(): void {
+    for (const entry of this.#entries.values()) {
+      this.#update(entry, entry.known);
+      this.#save(entry);
+    }
+  }
+
+  /** Reports on an image's vulnerabilities that an authority of the policy signed. */
+  reportsOf(configDigest: string): readonly AttestedReport[] {
+    const entry = [...this.#entries.values()].find(({ known }) => known.resolved?.configDigest === configDigest && known.artefacts);
+    return entry ? this.#verdict(entry, entry.verdicts, this.#services.policy(), entry.question).reports : [];
   }
 
   #rests({ verdicts, teamVerdicts }: Entry): boolean {

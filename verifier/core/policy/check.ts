@@ -19,6 +19,7 @@ import {
   type ResponseRule,
   type Selector,
   type SignatureRequirement,
+  type VulnerabilityRequirement,
 } from "./types.ts";
 
 /** What somebody attests who has looked at an image and says yes. */
@@ -170,12 +171,19 @@ function unique(items: readonly { readonly name: string }[], path: readonly Prop
 }
 
 function buildRule(rule: FileRule, authorities: readonly Authority[], path: readonly PropertyKey[], report: Report): PolicyRule {
-  const { signatures, attestations, build, approvals, registries, baseLayers, noNewPrivileges, readOnlyRoot, engineInits } = rule.require;
+  const { signatures, attestations, build, approvals, registries, baseLayers, vulnerabilities, noNewPrivileges, readOnlyRoot, engineInits } = rule.require;
   if (!signatures && !build && !approvals && attestations.length === 0) {
     if (registries.length > 0)
       report("error", [...path, "require", "registries"], "says where images are from, and nothing vouches for them", "ask for `signatures` beside it");
     if (baseLayers.length > 0)
       report("error", [...path, "require", "baseLayers"], "says what images are built on, and nothing vouches for them", "ask for `signatures` beside it");
+    if (vulnerabilities)
+      report(
+        "error",
+        [...path, "require", "vulnerabilities"],
+        "says what may be wrong with images, and nothing vouches for them",
+        "ask for `signatures` beside it",
+      );
   }
   return {
     name: rule.name,
@@ -199,11 +207,16 @@ function buildRule(rule: FileRule, authorities: readonly Authority[], path: read
       ...buildRequirement(build, authorities, [...path, "require", "build"], report),
     },
     ...{ registries, baseLayers },
+    ...(vulnerabilities && { vulnerabilities: vulnerabilityRequirement(vulnerabilities) }),
     protections: { noNewPrivileges, readOnlyRoot, engineInits },
     allow: rule.allow,
     severities: rule.severities,
     admission: rule.admission,
   };
+}
+
+function vulnerabilityRequirement({ maxAge, ...same }: NonNullable<FileRule["require"]["vulnerabilities"]>): VulnerabilityRequirement {
+  return { ...same, maxAgeSeconds: maxAge };
 }
 
 function buildRequirement(file: FileRequirement, authorities: readonly Authority[], path: readonly PropertyKey[], report: Report): SignatureRequirement {

@@ -28,6 +28,7 @@ import {
   CERTIFICATE_REVOCATIONS,
   CODE_PLACES,
   HOST_NAMESPACES,
+  MAX_SEVERITIES,
   MODES,
   NODE_MARKS,
   OWNERS,
@@ -164,6 +165,15 @@ const rule = z.strictObject({
       build: build.optional(),
       registries: list(glob),
       baseLayers: list(sha256Digest),
+      vulnerabilities: z
+        .strictObject({
+          maxSeverity: z.enum(MAX_SEVERITIES),
+          ignoreUnfixed: z.boolean().default(false),
+          allowKnownExploited: z.boolean().default(false),
+          maxAge: duration(1, MAX_AGE_SECONDS).optional(),
+          imported: z.boolean().default(true),
+        })
+        .optional(),
       approvals: z.strictObject({ ...requirement, maxAge: duration(1, MAX_AGE_SECONDS).optional() }).optional(),
       attestations: list(
         z.strictObject({

@@ -133,6 +133,22 @@ export interface BuildRequirement extends SignatureRequirement {
   readonly maxAgeSeconds: number | undefined;
 }
 
+export const MAX_SEVERITIES = ["none", "negligible", "low", "medium", "high", "critical"] as const;
+
+/** What scans of the image may have found at most. There must be one. */
+export interface VulnerabilityRequirement {
+  /** `none`: nothing at all. One of unknown gravity ranks as medium. */
+  readonly maxSeverity: (typeof MAX_SEVERITIES)[number];
+  /** Those without a fix do not count, unless they are known to be exploited. */
+  readonly ignoreUnfixed: boolean;
+  /** Those known to be exploited count by their severity alone. */
+  readonly allowKnownExploited: boolean;
+  /** Of the newest scan; undefined: no limit. */
+  readonly maxAgeSeconds: number | undefined;
+  /** Reports that an admin imported count beside signed ones. */
+  readonly imported: boolean;
+}
+
 /** A builder that policy trusts up to an SLSA build level. */
 export interface TrustedBuilder {
   /** Glob over its id. */
@@ -266,6 +282,8 @@ export interface PolicyRule {
   readonly registries: readonly string[];
   /** Chain ids of bases, of one of which its lowest layers must be; empty: any. */
   readonly baseLayers: readonly string[];
+  /** Absent: not asked for. */
+  readonly vulnerabilities?: VulnerabilityRequirement;
   readonly protections: Protections;
   readonly allow: Allowances;
   /** Go before the policy's own. */

@@ -34,7 +34,7 @@ const MAX_EVIDENCE = 4;
 const NO_EVIDENCE: ReadonlySet<ArtefactVerdict["code"]> = new Set(["signature", "attestation"]);
 
 export function refusalsOf(facts: RefusalFacts): Refusal[] {
-  const { status, barred, enough, missing, elsewhere, base, incomplete } = facts;
+  const { status, barred, enough, missing, elsewhere, base, scan, incomplete } = facts;
   if (barred !== undefined)
     return [{ requirement: "not revoked", found: barred, remedy: "build anew from what is trusted, sign that, and deploy it; or withdraw the revocation" }];
   const refusals: Refusal[] = [];
@@ -42,6 +42,7 @@ export function refusalsOf(facts: RefusalFacts): Refusal[] {
   for (const wanted of missing) refusals.push(attestationRefusal(wanted, facts));
   if (elsewhere) refusals.push(registryRefusal(elsewhere));
   if (base) refusals.push(baseRefusal(base));
+  if (scan) refusals.push(scan);
   if (refusals.length === 0) refusals.push({ requirement: "not built by a builder or from a commit that is revoked", found: "", remedy: "" });
   if (status === "unknown" && incomplete.length > 0)
     return refusals.map((refusal) => ({

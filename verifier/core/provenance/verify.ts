@@ -3,7 +3,17 @@
  * and timestamps of signatures by bare keys (such a signature stands by itself), nor whether the digests given really are the image (see resolve.ts).
  */
 import { compileNames } from "@hullmark/proto/codec";
-import type { AttestationRequirement, Authority, BuildRequirement, Revocation, SignatureRequirement, TrustedBuilder } from "../policy/types.ts";
+import type {
+  AttestationRequirement,
+  Authority,
+  BuildRequirement,
+  Revocation,
+  SignatureRequirement,
+  TrustedBuilder,
+  VulnerabilityRequirement,
+} from "../policy/types.ts";
+import { type AttestedReport, attestedReport } from "../vulnerabilities/attested.ts";
+import { type ScannedImage, scanRefusal } from "../vulnerabilities/require.ts";
 import type { Artefact } from "./artefact.ts";
 import { ProvenanceError } from "./errors.ts";
 import { type ArtefactVerdict, type JudgedArtefact, judgeArtefact } from "./judge.ts";
@@ -43,6 +53,8 @@ export interface ProvenanceQuestion extends TrustMaterial {
   readonly registries: readonly string[];
   /** Chain ids, of which each image must have one among its own; empty: any base. */
   readonly baseLayers: readonly string[];
+  /** What is asked of vulnerabilities, and each image that is judged; absent: nothing. */
+  readonly scans?: { readonly wanted: VulnerabilityRequirement; readonly images: readonly ScannedImage[] } | undefined;
   /** `host[:port]/name` in which the image was found: of several the one that counts. */
   readonly repository: string;
   readonly tag: TagState;
@@ -74,6 +86,8 @@ export interface ProvenanceVerdict {
   readonly artefacts: readonly ArtefactVerdict[];
   /** URLs of authorities' answers about certificates on which it rests, there or not: with others it may be another. */
   readonly answers: readonly string[];
+  /** Reports on vulnerabilities that an authority signed. */
+  readonly reports: readonly AttestedReport[];
   /** From a verified SLSA attestation of an authority; undefined: none. */
   readonly source: BuildSource | undefined;
 }
@@ -103,7 +117,9 @@ export function verifyProvenance(question: ProvenanceQuestion, verifiers: Verifi
   const barrable = (revocations.ofBuilds && source === undefined && question.incomplete.length > 0) || (revocations.ofLayers && !question.layers);
   const elsewhere = question.registries.length > 0 && !compileNames(question.registries)(question.repository) ? question : undefined;
   const base = otherBase(question.layers, question.baseLayers);
-  const whole = enough && missing.length === 0 && !elsewhere && !base && !barrable;
+  const reports = judged.flatMap((each, i) => reportOf(question.artefacts[i], each));
+  const scan = question.scans && scanRefusal(question.scans.wanted, question.scans.images, reports, question.atMs);
+  const whole = enough && missing.length === 0 && !elsewhere && !base && !barrable && !scan;
   // Where it lies and what it is built on is certain, whatever else could not be had.
   const otherwise = (): ProvenanceStatus => {
     if (enough && (elsewhere || base?.chains)) return "attestation-missing";
@@ -113,7 +129,7 @@ export function verifyProvenance(question: ProvenanceQuestion, verifiers: Verifi
   const status = barred !== undefined ? "revoked" : whole ? "signed" : otherwise();
   const satisfied = status === "signed";
   const facts = {
-    ...{ status, artefacts, signedBy, accepted, threshold, missing, elsewhere, base, barred, authorities, enough },
+    ...{ status, artefacts, signedBy, accepted, threshold, missing, elsewhere, base, scan, barred, authorities, enough },
     ...{ subjects: question.subjects, incomplete: question.incomplete, tag: question.tag, rule: question.rule },
     counted: signedBy.filter((name) => accepted.includes(name)),
   };
@@ -123,8 +139,15 @@ export function verifyProvenance(question: ProvenanceQuestion, verifiers: Verifi
     text: explain(facts),
     refusals: satisfied ? [] : refusalsOf(facts),
     missingAttestations: missing.map(({ name }) => name),
-    source,
+    ...{ source, reports },
   };
+}
+
+function reportOf(artefact: Artefact | undefined, { verdict, predicate }: JudgedArtefact): AttestedReport[] {
+  const { code, predicateType, manifestDigest, authorities, vouchers } = verdict;
+  if (!artefact || code !== "attestation" || predicateType === undefined) return [];
+  const report = attestedReport({ artefact, manifestDigest, predicateType, predicate, authorities, signedAtMs: vouchers[0]?.signedAtMs });
+  return report ? [report] : [];
 }
 
 /** A requirement that nothing can fail, or that nothing can meet, is a mistake and not a verdict. */

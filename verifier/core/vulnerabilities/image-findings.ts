@@ -1,5 +1,6 @@
 /** What is known of an image's vulnerabilities: of all reports together, with the layer that each came by and the statements that excuse some. Pure. */
 
+import type { VulnerabilityReportRow } from "../../ports/rows.ts";
 import type { Finding, ReportFormat, Statement } from "./types.ts";
 import { rankOf } from "./types.ts";
 import { type DatedStatement, decisive, excuses } from "./vex.ts";
@@ -21,6 +22,10 @@ export interface Vouched {
   readonly findings: readonly Finding[];
   readonly statements: readonly Statement[];
   readonly packages: number;
+}
+
+export function importedReport({ importedAtMs, ...row }: VulnerabilityReportRow): Vouched {
+  return { ...row, recordedAtMs: importedAtMs, authorities: [] };
 }
 
 /** An image as its layers are. */

@@ -2,7 +2,7 @@
 import type { ClaimRow, ImageRow, VulnerabilityReportRow } from "../../ports/rows.ts";
 import { claimRow } from "../fleet/claims.ts";
 import type { Policy } from "../policy/types.ts";
-import { type ImageFinding, imageFindings, type Vouched } from "./image-findings.ts";
+import { type ImageFinding, imageFindings, importedReport, type Vouched } from "./image-findings.ts";
 import { type Base, Bases, type RunningImage, runningImage } from "./known-images.ts";
 import type { VulnerabilityReports } from "./reports.ts";
 import { FINDING_SEVERITIES, type FindingSeverity, rankOf } from "./types.ts";
@@ -29,12 +29,15 @@ export interface ImageOverview {
 export interface OverviewServices {
   readonly reports: Pick<VulnerabilityReports, "of">;
   readonly images: () => readonly ImageRow[];
+  /** Reports that an authority signed. */
+  readonly attested: (configDigest: string) => readonly Vouched[];
   readonly policy: () => Policy;
   readonly nowMs: () => number;
 }
 
 interface Kept {
   readonly rows: readonly VulnerabilityReportRow[];
+  readonly attested: readonly Vouched[];
   readonly base: Base | undefined;
   readonly reports: readonly Vouched[];
   readonly findings: readonly ImageFinding[];
@@ -78,15 +81,20 @@ export class VulnerabilityOverview {
 
   #findings(image: RunningImage, base: Base | undefined): Pick<Kept, "reports" | "findings"> {
     const rows = this.#services.reports.of(image);
+    const attested = this.#services.attested(image.configDigest);
     const known = this.#kept.get(image);
-    if (known && known.base?.layers === base?.layers && known.rows.length === rows.length && rows.every((row, i) => row === known.rows[i])) return known;
-    const reports = rows.map(({ importedAtMs, ...row }): Vouched => ({ ...row, recordedAtMs: importedAtMs, authorities: [] }));
+    if (known && known.base?.layers === base?.layers && known.attested === attested && sameItems(known.rows, rows)) return known;
+    const reports = [...attested, ...rows.map(importedReport)];
     const digests = new Set([image.configDigest, ...image.manifestDigests, ...image.indexDigests]);
     const findings = imageFindings(reports, { digests, diffIds: image.diffIds, baseLayers: base?.layers ?? 0 });
-    const kept = { rows, base, reports, findings };
+    const kept = { rows, attested, base, reports, findings };
     this.#kept.set(image, kept);
     return kept;
   }
+}
+
+function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((item, i) => item === b[i]);
 }
 
 export function countsOf(findings: readonly ImageFinding[]): VulnerabilityCounts {

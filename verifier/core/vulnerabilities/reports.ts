@@ -7,6 +7,7 @@ import type { Committer } from "../fleet/committer.ts";
 import { adminFact } from "../fleet/log-facts.ts";
 import { imageOf, type KnownImage } from "./bind.ts";
 import { ReportError } from "./errors.ts";
+import { importedReport, type Vouched } from "./image-findings.ts";
 import { runningImage } from "./known-images.ts";
 import { parseReport } from "./parse.ts";
 import { isDigest } from "./shapes.ts";
@@ -20,6 +21,8 @@ export interface ReportServices {
   readonly committer: Pick<Committer, "submit">;
   readonly images: () => readonly ImageRow[];
   readonly nowMs: () => number;
+  /** Other reports count from here on. */
+  readonly changed: () => void;
 }
 
 export interface Imported {
@@ -46,6 +49,11 @@ export class VulnerabilityReports {
 
   get rows(): readonly VulnerabilityReportRow[] {
     return this.#rows;
+  }
+
+  /** As they count for an image that has one of these digests. */
+  counting(digests: readonly string[]): Vouched[] {
+    return this.#rows.filter(({ image }) => digests.includes(image)).map(importedReport);
   }
 
   /** Those of an image, by any of its digests; always in the same order. */
@@ -76,6 +84,7 @@ export class VulnerabilityReports {
         throw new AdministrationError("TOO_MANY", "too many reports, or too much in them: take some away (hullmark vulnerabilities rm)");
       await this.#commit("vulnerabilities-imported", row, { replaces: before?.digest ?? null });
       this.#rows = [...others, row];
+      this.#services.changed();
       return { row, replaces: before?.digest ?? "" };
     });
   }
@@ -90,6 +99,7 @@ export class VulnerabilityReports {
       const fact = adminFact("vulnerabilities-removed", nowMs(), { report: digest, images: gone.length, by, reason });
       await committer.submit({ entries: [fact], build: () => ({ removedVulnerabilityReports: keys }) });
       this.#rows = this.#rows.filter((row) => row.digest !== digest);
+      this.#services.changed();
       return gone.length;
     });
   }

@@ -3374,6 +3374,13 @@ export declare type VulnerabilityReport = Message<"hullmark.v1.VulnerabilityRepo
    * @generated from field: uint32 packages = 10;
    */
   packages: number;
+
+  /**
+   * Of a report that is attached to the image and signed: who signed it. Then nobody imported it, and `digest` is that of the manifest that holds it.
+   *
+   * @generated from field: repeated string authorities = 11;
+   */
+  authorities: string[];
 };
 
 /**
