@@ -324,6 +324,7 @@ describe("the chart", () => {
         "actuator.limits.protect={payments/*}",
         "verifier.pkcs11.uri=pkcs11:token=hullmark?module-path=/opt/token/module.so",
         "verifier.pkcs11.pinSecret=token-pin",
+        "verifier.alertSecret=alert-receivers",
         "verifier.pkcs11.volumes[0].name=module",
         "verifier.pkcs11.volumeMounts[0].name=module",
         "verifier.pkcs11.volumeMounts[0].mountPath=/opt/token",
