@@ -26,11 +26,11 @@ const run = promisify(execFile);
 const main = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
 const CONFIG = `enrolment: { mode: tofu, acceptWithoutCertificate: true }
 dashboard: { listen: "127.0.0.1:0" }`;
-/** What is unsigned is told, and no drift. */
+/** What is unsigned is told, and no drift; and nobody is away only because the test takes its time. */
 const POLICY = `apiVersion: hullmark.dev/v1
 kind: Policy
 metadata: { name: pilot }
-spec: { mode: observe }
+spec: { mode: observe, intervals: { heartbeat: 5m, quote: 1h } }
 `;
 /** The loaded machine of a gate takes its time. */
 const TIMEOUT_MS = 60_000;
