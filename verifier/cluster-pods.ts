@@ -2,6 +2,7 @@
 import type { VerifierConfig } from "./config.ts";
 import { isDigest } from "./core/provenance/reference.ts";
 import { isInPod } from "./core/response/index.ts";
+import type { PodView } from "./ports/pod-view.ts";
 import type { PodTarget, WorkloadRow } from "./ports/rows.ts";
 
 const MAX_DIGESTS = 8;
@@ -15,11 +16,13 @@ interface Told {
 
 /**
  * @param told what a connected node's agent says of a container; undefined: nothing now
+ * @param pods the cluster's, where they are watched: an actuator would refuse what the API server does not tell of yet
  * @returns the pod that a container is of; "none": of none that an actuator could find; undefined: not known until its node tells of it
  */
 export function podTargets(
   { kubernetes }: Pick<VerifierConfig, "kubernetes">,
   told: (nodeId: string, containerId: string) => Told | undefined,
+  pods?: Pick<PodView, "get">,
 ): (row: WorkloadRow) => PodTarget | "none" | undefined {
   return ({ nodeId, containerId, containerName, configDigest }) => {
     // A sandbox is no container to Kubernetes.
@@ -28,6 +31,8 @@ export function podTargets(
     if (!container) return undefined;
     if (!container.pod) return "none";
     const { namespace, name, uid, container: inPod } = container.pod;
+    const pod = pods?.get(uid);
+    if (pod && !pod.running.some(({ id }) => id === containerId)) return undefined;
     const named = [configDigest, container.imageId, ...container.repoDigests].map((each) => each.slice(each.lastIndexOf("@") + 1));
     const imageDigests = [...new Set(named)].filter(isDigest).slice(0, MAX_DIGESTS);
     return imageDigests.length > 0 ? { cluster: kubernetes.cluster, namespace, name, uid, container: inPod, imageDigests } : "none";

@@ -240,7 +240,7 @@ async function start(
     nodes: () => fleet.all().map((row) => sessions.get(row.id)?.live.node ?? row),
     rollback: earlierImages({ sessions, images, store: sqlite.store, pods: pods?.view }),
     cluster: config.kubernetes?.cluster,
-    pod: podTargets(config, identityOf),
+    pod: podTargets(config, identityOf, pods?.view),
     intentKeys: () => intents.signing,
     random: (bytes) => randomBytes(bytes),
     onProblem: (error) => logger.error({ err: error }, "an action could not be decided, stored or handed out"),

@@ -1,5 +1,6 @@
 /** What is noted of a service's images: every one under which it was affirming, and no other. */
 import { Verdict } from "@hullmark/proto/v1/common";
+import { podTargets } from "@hullmark/verifier/cluster-pods";
 import { affirmedImages, affirmedRevisions, containerOfRevision, serviceOfContainer } from "@hullmark/verifier/core/fleet/affirmed-images";
 import type { Images } from "@hullmark/verifier/core/images/types";
 import { NO_ROLLBACK } from "@hullmark/verifier/core/response/rollback";
@@ -138,4 +139,18 @@ test("where a service could go back to is not known while its node is away, or h
   expect(await ask(told({ c2: container("docker") }))).toBeUndefined();
   expect(await ask(told({ c1: container("docker") }))).toEqual(NO_ROLLBACK);
   expect(await ask(told({ c1: container("containerd") }))).toEqual(NO_ROLLBACK);
+});
+
+test("a pod is named to an actuator once the API server tells that this very container runs in it: sooner it would be refused", () => {
+  const told = { pod: { namespace: "shop", name: "cart", uid: "u1", container: "web" }, imageId: digest(1), repoDigests: [pinned(1)] };
+  const kubernetes = { cluster: "prod" } as NonNullable<Parameters<typeof podTargets>[0]["kubernetes"]>;
+  const of = (running: readonly string[] | undefined) => {
+    const pods = { get: () => running && podRecord({ running: running.map((id) => ({ name: "web", id, sinceMs: T0 })) }) };
+    return podTargets({ kubernetes }, () => told, pods)(row(1, { containerName: "shop/cart/web" }));
+  };
+  expect(of(["c1"])).toMatchObject({ cluster: "prod", uid: "u1", container: "web", imageDigests: [digest(1)] });
+  expect([of([]), of(["c0"])]).toEqual([undefined, undefined]);
+  // Of a pod that it does not know it says nothing.
+  expect(of(undefined)).toMatchObject({ uid: "u1" });
+  expect(podTargets({ kubernetes: undefined }, () => told)(row(1, { containerName: "shop/cart/web" }))).toBe("none");
 });
