@@ -13,10 +13,12 @@ import { ACCEPTANCE, acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms, type Programs } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
 import { SCENARIOS, type Scenario } from "../scenarios.ts";
+import { Acting } from "./acting.ts";
 import { EVICTING, evictions } from "./evictions.ts";
 import { podFollower } from "./follower.ts";
 import { smuggle } from "./past-the-kubelet.ts";
 import { PodVictim } from "./pod-victim.ts";
+import { ROLLING_BACK, rollbacks } from "./rollbacks.ts";
 import { everyKind, pod, type podSpec } from "./workloads.ts";
 
 interface DriftView {
@@ -57,6 +59,7 @@ let programs: Programs;
 let image: PushedImage;
 /** The same files with a command that does not listen. */
 let side: PushedImage;
+let key: CosignKey;
 let home: string;
 
 const policy = (publicKey: string): string => `apiVersion: hullmark.dev/v1
@@ -80,14 +83,17 @@ ${publicKey.trim().replace(/^/gm, "        ")}
     - name: everything-else
       allow: { env: ["**"], args: true }
   intervals: { quote: 10s, heartbeat: 2s, rescan: 60s }
-${EVICTING}`;
+  response:
+    pause: 1m
+    hourlyPercent: 100
+    rules:${EVICTING}${ROLLING_BACK}`;
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-e2e-"));
   [bed, programs] = await Promise.all([startTestbed({ name: "e2e-cluster", parts: { kubernetes: true, registry: true, tpms: 1 } }), loadPrograms()]);
   if (!bed.kubernetes) throw new Error("no cluster");
   cluster = bed.kubernetes;
-  const key = await cosignKeyPair("v2", home, "release");
+  key = await cosignKeyPair("v2", home, "release");
   image = await pushImage(bed.registry?.host ?? "", "acme/web", "1", acceptanceImage(programs));
   const definition = acceptanceImage(programs);
   side = await pushImage(bed.registry?.host ?? "", "acme/side", "1", { ...definition, config: { ...definition.config, Cmd: [ACCEPTANCE.tool, "wait"] } });
@@ -200,7 +206,23 @@ describe("untouched", () => {
   });
 });
 
-describe("evictions", () => evictions(() => ({ bed, cluster, stack, programs, image: image.tagged })));
+describe("acting", () => {
+  let acting: Acting;
+  const of = () => ({ bed, cluster, stack, programs, image: image.tagged });
+  const sign = (reference: string): Promise<unknown> => cosign("v2", home, signing(key, reference));
+
+  beforeAll(async () => {
+    acting = await Acting.start(of());
+  });
+  afterAll(() => acting?.stop());
+
+  describe("evictions", () => evictions(of, () => acting));
+  describe("rollbacks", () =>
+    rollbacks(
+      () => ({ ...of(), sign }),
+      () => acting,
+    ));
+});
 
 describe("attacks", () => {
   for (const [i, scenario] of SCENARIOS.entries())

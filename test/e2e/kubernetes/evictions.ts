@@ -1,183 +1,57 @@
 /** A drifted pod gives way to a clean one: by the Eviction API as it is, with the rights that the chart gives, and nothing else is done. */
 import { randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { KubernetesCluster } from "@hullmark/actuator/adapters/kubernetes/kubernetes-cluster";
 import { KubernetesRollouts } from "@hullmark/actuator/adapters/kubernetes/kubernetes-rollouts";
 import { ClusterHands } from "@hullmark/actuator/core/cluster-hands";
 import type { PodTarget } from "@hullmark/actuator/ports/cluster";
 import { ApiServer } from "@hullmark/daemon/api-server";
 import { ActionKind } from "@hullmark/proto/v1/response";
-import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
-import { parse, stringify } from "yaml";
-import { type Stack, tail } from "../../../deploy/stack/stack.ts";
-import type { Kubernetes, Testbed } from "../../../deploy/testbed/index.ts";
-import { REPOSITORY } from "../../../deploy/testbed/paths.ts";
-import { type Daemon, startDaemon } from "../../../deploy/testbed/run.ts";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { eventually, logEntries } from "../fault-support.ts";
-import type { Programs } from "../images/programs.ts";
-import { type ApiServerAccess, serviceAccount } from "./follower.ts";
-import { PodVictim } from "./pod-victim.ts";
+import { type Acting, type ActingBed, WITHIN_MS } from "./acting.ts";
 import { pod, podSpec } from "./workloads.ts";
 
-/** For the policy: nothing but what these tests make is acted on. */
-export const EVICTING = `  response:
-    pause: 1m
-    hourlyPercent: 100
-    rules:
+/** A rule of the policy: nothing but what these tests make is acted on. */
+export const EVICTING = `
       - name: evicted
         select: { workloads: ["default/evict-*"] }
         ladder: { low: [evict], medium: [evict], high: [evict], critical: [evict] }
 `;
 
-/** Rules of the chart's ClusterRole: the template has nothing to be filled in there. */
-function rights(): readonly object[] {
-  const template = readFileSync(join(REPOSITORY, "deploy/helm/hullmark/templates/actuator.yaml"), "utf8");
-  const { rules } = parse(/^rules:\n(?: +.*\n)+/m.exec(template)?.[0] ?? "") as { rules: readonly object[] };
-  return rules;
-}
-
-export interface EvictionBed {
-  readonly bed: Testbed;
-  readonly cluster: Kubernetes;
-  readonly stack: Stack;
-  readonly programs: Programs;
-  /** Reference of a signed image. */
-  readonly image: string;
-}
-
-interface ToldAction {
-  readonly id: string;
-  readonly kind: string;
-  readonly state: string;
-  readonly reason: string;
-  readonly workload: string;
-  readonly container: { readonly id: string; readonly name: string };
-  readonly logIndex: number;
-}
-
-interface KubernetesPod {
-  readonly metadata: { readonly name: string; readonly uid: string };
-  readonly spec: { readonly nodeName: string };
-  readonly status: { readonly phase: string; readonly containerStatuses: readonly { readonly containerID: string; readonly imageID: string }[] };
-}
-
-interface KubernetesEvent {
-  readonly reason: string;
-  readonly type: string;
-  readonly metadata: { readonly annotations?: Readonly<Record<string, string>> };
-}
-
-const WITHIN_MS = 240_000;
 const LIMITS = { pauseMs: 60_000, hourlyPercent: 100, protect: [] };
 
-/** Declares the tests. @param of the bed, once it is up */
-export function evictions(of: () => EvictionBed): void {
-  let home: string;
-  let actuator: Daemon;
-  let access: ApiServerAccess;
+/** Declares the tests. @param of the bed, once it is up @param actingOf whoever acts, once it runs */
+export function evictions(of: () => ActingBed, actingOf: () => Acting): void {
+  let acting: Acting;
 
-  const kubectl = (...args: string[]): Promise<string> => of().cluster.kubectl(args);
-  const apply = (...items: object[]): Promise<string> =>
-    of().cluster.kubectl(["apply", "--filename=-"], JSON.stringify({ apiVersion: "v1", kind: "List", items }));
-  const podsOf = async (app: string): Promise<readonly KubernetesPod[]> =>
-    JSON.parse(await kubectl("get", "pods", `--selector=app=${app}`, "--output=json")).items;
-  const told = async (name: string): Promise<readonly ToldAction[]> =>
-    (await of().stack.json<{ actions: ToldAction[] }>("action", "ls")).actions.filter(({ container }) => container.name === `default/${name}/web`);
-  const actionIs = (name: string, what: string, is: (action: ToldAction) => boolean): Promise<readonly ToldAction[]> =>
-    eventually(
-      `the action on ${name} is ${what}`,
-      () => told(name),
-      ([first]) => first !== undefined && is(first),
-      WITHIN_MS,
-    );
-  const events = async (uid: string): Promise<readonly KubernetesEvent[]> =>
-    JSON.parse(await kubectl("get", "events", `--field-selector=involvedObject.uid=${uid}`, "--output=json")).items;
-
-  beforeAll(async () => {
-    const { bed, cluster, stack } = of();
-    home = mkdtempSync(join(tmpdir(), "hullmark-evictions-"));
-    access = await serviceAccount(cluster, home, "actuator", rights());
-    const credentialDirectory = join(home, "credentials");
-    await eventually(
-      "its credentials",
-      () => stack.hullmark("node", "actuator", "--cluster", "--dir", credentialDirectory),
-      ({ code }) => code === 0,
-      WITHIN_MS,
-    );
-    mkdirSync(join(home, "state"), { mode: 0o700 });
-    const config = join(home, "actuator.yaml");
-    const address = /localhost:\d+/.exec(readFileSync(stack.cliConfig, "utf8"))?.[0];
-    writeFileSync(
-      config,
-      stringify({
-        ...{ stateDirectory: join(home, "state"), credentialDirectory, verifier: { address } },
-        ...{ kubernetes: { namespace: "hullmark", ...access }, limits: { pauseSeconds: 60, hourlyPercent: 100 } },
-      }),
-    );
-    const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config]);
-    actuator = await startDaemon({ name: "actuator", argv, env: { ...bed.env }, logPath: join(bed.directory, "actuator.log"), ready: async () => true });
+  beforeAll(() => {
+    acting = actingOf();
   });
 
-  afterAll(async () => {
-    await actuator?.stop();
-    if (home) rmSync(home, { recursive: true, force: true });
-    await kubectl("delete", "deployment/evict-cart", "deployment/evict-till", "pod/evict-bare", "--ignore-not-found", "--wait=false");
-  });
-
-  const logsOnFailure = (): void =>
-    onTestFailed(() => {
-      for (const name of ["actuator", "verifier"]) console.error(`--- ${name}\n${tail(join(of().bed.directory, `${name}.log`), 40)}`);
-    });
+  afterAll(() => acting.kubectl("delete", "deployment/evict-cart", "deployment/evict-till", "pod/evict-bare", "--ignore-not-found", "--wait=false"));
 
   const deployment = (app: string, replicas: number): object => ({
     ...{ apiVersion: "apps/v1", kind: "Deployment", metadata: { name: app } },
     spec: { replicas, selector: { matchLabels: { app } }, template: { metadata: { labels: { app } }, spec: podSpec(of().image) } },
   });
 
-  /** Waits until so many pods of it run, each judged clean. */
-  async function clean(app: string, count: number): Promise<readonly KubernetesPod[]> {
-    await kubectl("rollout", "status", `deployment/${app}`, "--timeout=240s");
-    const running = await eventually(
-      `${app} has ${count} pods`,
-      () => podsOf(app),
-      (pods) => pods.length === count && pods.every(({ status }) => status.phase === "Running"),
-      WITHIN_MS,
-    );
-    const names = running.map(({ metadata }) => `default/${metadata.name}/web`).sort();
-    await eventually(
-      `${app} is clean`,
-      async () =>
-        (await of().stack.json<{ container: { name: string }; verdict: string }[]>("workloads"))
-          .filter(({ container, verdict }) => names.includes(container.name) && verdict === "affirming")
-          .map(({ container }) => container.name)
-          .sort(),
-      (affirmed) => JSON.stringify(affirmed) === JSON.stringify(names),
-      WITHIN_MS,
-    );
-    return running;
-  }
-
-  const write = (name: string): Promise<string> => new PodVictim(of().cluster, of().programs, name).sh("echo x >> /etc/nginx/nginx.conf");
-
   test("a Deployment's pod that was changed is evicted: another is ready and clean, and all of it is told", { timeout: 900_000 }, async () => {
-    logsOnFailure();
-    await apply(deployment("evict-cart", 2));
-    const [victim] = await clean("evict-cart", 2);
+    acting.logsOnFailure();
+    await acting.apply(deployment("evict-cart", 2));
+    const [victim] = await acting.clean("evict-cart", 2);
     if (!victim) throw new Error("no pod");
     const { name, uid } = victim.metadata;
 
-    await write(name);
+    await acting.write(name);
 
-    const [done] = await actionIs(name, "done", ({ state }) => state === "done");
+    const done = (await acting.actionIs(name, "done", ({ state }) => state === "done")).find(({ state }) => state === "done");
     expect(done).toMatchObject({ kind: "evict", workload: "default/evict-cart" });
     expect(`containerd://${done?.container.id}`).toBe(victim.status.containerStatuses[0]?.containerID);
-    const now = await clean("evict-cart", 2);
+    const now = await acting.clean("evict-cart", 2);
     expect(now.map(({ metadata }) => metadata.uid)).not.toContain(uid);
     const written = await eventually(
       "the pod's Events",
-      () => events(uid),
+      () => acting.events(uid),
       (all) => all.some(({ reason }) => reason === "Evicted"),
       WITHIN_MS,
     );
@@ -198,50 +72,50 @@ export function evictions(of: () => EvictionBed): void {
     expect(steps.at(-1)).toMatchObject({ pod: `default/${name}`, podUid: uid });
     expect(entries[Number(evicting?.metadata.annotations?.["hullmark.dev/drift-log-index"])]).toMatchObject({ type: "drift" });
     // On a busy machine an intent may end before it is begun, and is issued anew: it is evicted once.
-    expect((await told(name)).filter(({ state }) => state === "done")).toHaveLength(1);
+    expect((await acting.told(name)).filter(({ state }) => state === "done")).toHaveLength(1);
   });
 
   test("a disruption budget that forbids is waited for, and told of; when it gives way the pod goes", { timeout: 900_000 }, async () => {
-    logsOnFailure();
+    acting.logsOnFailure();
     const budget = { apiVersion: "policy/v1", kind: "PodDisruptionBudget", metadata: { name: "evict-till" } };
-    await apply(deployment("evict-till", 1), { ...budget, spec: { minAvailable: 1, selector: { matchLabels: { app: "evict-till" } } } });
-    const [victim] = await clean("evict-till", 1);
+    await acting.apply(deployment("evict-till", 1), { ...budget, spec: { minAvailable: 1, selector: { matchLabels: { app: "evict-till" } } } });
+    const [victim] = await acting.clean("evict-till", 1);
     if (!victim) throw new Error("no pod");
     const { name, uid } = victim.metadata;
     try {
-      await write(name);
-      await actionIs(name, "waiting", ({ state, reason }) => state === "issued" && reason === "pdb");
+      await acting.write(name);
+      await acting.actionIs(name, "waiting", ({ state, reason }) => state === "issued" && reason === "pdb");
       const { claims } = await of().stack.json<{ claims: { code: string; detail: string }[] }>("status");
       expect(claims.find(({ code }) => code === "budget")?.detail).toMatch(/^1 pods cannot be evicted now/);
-      expect(await podsOf("evict-till")).toMatchObject([{ metadata: { uid }, status: { phase: "Running" } }]);
-      expect(await events(uid)).toContainEqual(expect.objectContaining({ reason: "EvictionWaits", type: "Warning" }));
+      expect(await acting.podsOf("evict-till")).toMatchObject([{ metadata: { uid }, status: { phase: "Running" } }]);
+      expect(await acting.events(uid)).toContainEqual(expect.objectContaining({ reason: "EvictionWaits", type: "Warning" }));
     } finally {
-      await kubectl("delete", "poddisruptionbudget", "evict-till");
+      await acting.kubectl("delete", "poddisruptionbudget", "evict-till");
     }
-    await actionIs(name, "done", ({ state }) => state === "done");
-    expect((await clean("evict-till", 1)).map(({ metadata }) => metadata.uid)).not.toContain(uid);
+    await acting.actionIs(name, "done", ({ state }) => state === "done");
+    expect((await acting.clean("evict-till", 1)).map(({ metadata }) => metadata.uid)).not.toContain(uid);
   });
 
   test("a pod that nobody would make again is left as it is, and that is told", { timeout: 600_000 }, async () => {
-    logsOnFailure();
-    await apply(pod("evict-bare", of().image));
+    acting.logsOnFailure();
+    await acting.apply(pod("evict-bare", of().image));
     await eventually(
       "it is clean",
       () => of().stack.json<{ container: { name: string }; verdict: string }[]>("workloads"),
       (all) => all.some(({ container, verdict }) => container.name === "default/evict-bare/web" && verdict === "affirming"),
       WITHIN_MS,
     );
-    const uid = await kubectl("get", "pod", "evict-bare", "--output=jsonpath={.metadata.uid}");
-    await write("evict-bare");
-    await actionIs("evict-bare", "refused", ({ state, reason }) => state === "refused" && reason === "bare-pod");
-    expect(await kubectl("get", "pod", "evict-bare", "--output=jsonpath={.metadata.uid} {.status.phase}")).toBe(`${uid} Running`);
+    const uid = await acting.kubectl("get", "pod", "evict-bare", "--output=jsonpath={.metadata.uid}");
+    await acting.write("evict-bare");
+    await acting.actionIs("evict-bare", "refused", ({ state, reason }) => state === "refused" && reason === "bare-pod");
+    expect(await acting.kubectl("get", "pod", "evict-bare", "--output=jsonpath={.metadata.uid} {.status.phase}")).toBe(`${uid} Running`);
   });
 
   test("what the API server says of a pod is what counts, and of another than is meant nothing is asked", { timeout: 600_000 }, async () => {
-    const [there] = await clean("evict-till", 1);
+    const [there] = await acting.clean("evict-till", 1);
     const [status] = there?.status.containerStatuses ?? [];
     if (!there || !status) throw new Error("no pod");
-    const api = new ApiServer({ url: access.apiServer, caFile: access.caFile, tokenFile: access.tokenFile });
+    const api = new ApiServer({ url: acting.access.apiServer, caFile: acting.access.caFile, tokenFile: acting.access.tokenFile });
     const adapter = new KubernetesCluster(api, "test");
     const target = { namespace: "default", name: there.metadata.name, uid: there.metadata.uid };
     const digest = status.imageID.slice(status.imageID.lastIndexOf("@") + 1);
@@ -251,11 +125,11 @@ export function evictions(of: () => EvictionBed): void {
       containers: [{ name: "web", id: containerId, imageDigest: digest }],
     });
     expect(await adapter.find({ namespace: "default", name: "nothing" })).toBeUndefined();
-    const all: { items: readonly object[] } = JSON.parse(await kubectl("get", "pods", "--all-namespaces", "--output=json"));
+    const all: { items: readonly object[] } = JSON.parse(await acting.kubectl("get", "pods", "--all-namespaces", "--output=json"));
     // Others come and go meanwhile.
     expect(Math.abs((await adapter.countPods()) - all.items.length)).toBeLessThanOrEqual(5);
     expect(await adapter.evict({ ...target, uid: "00000000-0000-0000-0000-000000000000" })).toEqual({ outcome: "gone" });
-    expect((await podsOf("evict-till")).map(({ metadata }) => metadata.uid)).toEqual([target.uid]);
+    expect((await acting.podsOf("evict-till")).map(({ metadata }) => metadata.uid)).toEqual([target.uid]);
 
     const hands = new ClusterHands({ cluster: adapter, rollouts: new KubernetesRollouts(api), limits: LIMITS, ownNamespace: "hullmark", onUntold: () => {} });
     const refusal = async (more: Partial<PodTarget>, owners: readonly string[] = []) => {

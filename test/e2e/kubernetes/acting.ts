@@ -1,0 +1,185 @@
+/** What the tests of acting in a cluster share: an actuator of its own process with the rights that the chart gives, and how to look at what it did. */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFailed } from "vitest";
+import { parse, stringify } from "yaml";
+import { type Stack, tail } from "../../../deploy/stack/stack.ts";
+import type { Kubernetes, Testbed } from "../../../deploy/testbed/index.ts";
+import { REPOSITORY } from "../../../deploy/testbed/paths.ts";
+import { type Daemon, startDaemon } from "../../../deploy/testbed/run.ts";
+import { eventually } from "../fault-support.ts";
+import type { Programs } from "../images/programs.ts";
+import { type ApiServerAccess, serviceAccount } from "./follower.ts";
+import { PodVictim } from "./pod-victim.ts";
+import { podSpec } from "./workloads.ts";
+
+export interface ActingBed {
+  readonly bed: Testbed;
+  readonly cluster: Kubernetes;
+  readonly stack: Stack;
+  readonly programs: Programs;
+  /** Reference of a signed image. */
+  readonly image: string;
+}
+
+export interface ToldAction {
+  readonly id: string;
+  readonly kind: string;
+  readonly state: string;
+  readonly reason: string;
+  readonly detail: string;
+  readonly workload: string;
+  readonly container: { readonly id: string; readonly name: string };
+  readonly logIndex: number;
+}
+
+export interface KubernetesPod {
+  readonly metadata: { readonly name: string; readonly uid: string; readonly deletionTimestamp?: string };
+  readonly spec: { readonly nodeName: string };
+  readonly status: { readonly phase: string; readonly containerStatuses: readonly { readonly containerID: string; readonly imageID: string }[] };
+}
+
+export interface KubernetesEvent {
+  readonly reason: string;
+  readonly type: string;
+  readonly message: string;
+  readonly metadata: { readonly annotations?: Readonly<Record<string, string>> };
+}
+
+export const WITHIN_MS = 240_000;
+/** Pods that nothing is done to. */
+const ROOM = 16;
+
+/** Rules of the chart's ClusterRoles, with all that is optional: the templates have nothing to be filled in there. Not of its Role, for a Lease. */
+function rights(): readonly object[] {
+  return ["actuator", "actuator-rollback", "actuator-gitops"].flatMap((name) => {
+    const template = readFileSync(join(REPOSITORY, `deploy/helm/hullmark/templates/${name}.yaml`), "utf8");
+    const all = [...template.matchAll(/^rules:\n(?: +.*\n)+/gm)].map(([rules]) => rules).filter((rules) => !rules.includes("{{"));
+    return all.flatMap((rules) => (parse(rules) as { rules: readonly object[] }).rules);
+  });
+}
+
+export class Acting {
+  readonly #bed: ActingBed;
+  readonly #home = mkdtempSync(join(tmpdir(), "hullmark-acting-"));
+  readonly access: ApiServerAccess;
+  #actuator: Daemon | undefined;
+
+  private constructor(bed: ActingBed, access: ApiServerAccess) {
+    this.#bed = bed;
+    this.access = access;
+  }
+
+  /** With the actuator running. */
+  static async start(bed: ActingBed): Promise<Acting> {
+    const files = mkdtempSync(join(tmpdir(), "hullmark-acting-access-"));
+    const acting = new Acting(bed, await serviceAccount(bed.cluster, files, "actuator", rights()));
+    await Promise.all([acting.#startActuator(), acting.#makeRoom()]);
+    return acting;
+  }
+
+  /** As many actions are within the limits of an hour as there are pods, at most. */
+  async #makeRoom(): Promise<void> {
+    const labels = { matchLabels: { app: "room" } };
+    const template = { metadata: { labels: { app: "room" } }, spec: podSpec(this.#bed.image) };
+    await this.apply({ apiVersion: "apps/v1", kind: "Deployment", metadata: { name: "room" }, spec: { replicas: ROOM, selector: labels, template } });
+    await this.kubectl("rollout", "status", "deployment/room", "--timeout=240s");
+  }
+
+  async #startActuator(): Promise<void> {
+    const { bed, stack } = this.#bed;
+    const credentialDirectory = join(this.#home, "credentials");
+    await eventually(
+      "its credentials",
+      () => stack.hullmark("node", "actuator", "--cluster", "--dir", credentialDirectory),
+      ({ code }) => code === 0,
+      WITHIN_MS,
+    );
+    mkdirSync(join(this.#home, "state"), { mode: 0o700 });
+    const config = join(this.#home, "actuator.yaml");
+    const address = /localhost:\d+/.exec(readFileSync(stack.cliConfig, "utf8"))?.[0];
+    writeFileSync(
+      config,
+      stringify({
+        ...{ stateDirectory: join(this.#home, "state"), credentialDirectory, verifier: { address } },
+        ...{ kubernetes: { namespace: "hullmark", ...this.access }, limits: { pauseSeconds: 60, hourlyPercent: 100 } },
+      }),
+    );
+    const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config]);
+    this.#actuator = await startDaemon({ name: "actuator", argv, env: { ...bed.env }, logPath: join(bed.directory, "actuator.log"), ready: async () => true });
+  }
+
+  async stop(): Promise<void> {
+    await this.kubectl("delete", "deployment/room", "--ignore-not-found", "--wait=false");
+    await this.#actuator?.stop();
+    rmSync(this.#home, { recursive: true, force: true });
+    rmSync(join(this.access.tokenFile, ".."), { recursive: true, force: true });
+  }
+
+  kubectl(...args: string[]): Promise<string> {
+    return this.#bed.cluster.kubectl(args);
+  }
+
+  apply(...items: object[]): Promise<string> {
+    return this.#bed.cluster.kubectl(["apply", "--filename=-"], JSON.stringify({ apiVersion: "v1", kind: "List", items }));
+  }
+
+  async podsOf(app: string): Promise<readonly KubernetesPod[]> {
+    return JSON.parse(await this.kubectl("get", "pods", `--selector=app=${app}`, "--output=json")).items;
+  }
+
+  /** Actions on containers `web` whose pod's name begins so. */
+  async told(pod: string): Promise<readonly ToldAction[]> {
+    const { actions } = await this.#bed.stack.json<{ actions: ToldAction[] }>("action", "ls");
+    return actions.filter(({ container }) => container.name.startsWith(`default/${pod}`) && container.name.endsWith("/web"));
+  }
+
+  /** @returns them once one is so */
+  actionIs(pod: string, what: string, is: (action: ToldAction) => boolean): Promise<readonly ToldAction[]> {
+    return eventually(
+      `the action on ${pod} is ${what}`,
+      () => this.told(pod),
+      (all) => all.some(is),
+      WITHIN_MS,
+    );
+  }
+
+  async events(uid: string): Promise<readonly KubernetesEvent[]> {
+    return JSON.parse(await this.kubectl("get", "events", `--field-selector=involvedObject.uid=${uid}`, "--output=json")).items;
+  }
+
+  /** Waits until so many pods of it run, each judged clean. */
+  async clean(app: string, count: number, kind = "deployment"): Promise<readonly KubernetesPod[]> {
+    await this.kubectl("rollout", "status", `${kind}/${app}`, "--timeout=240s");
+    const running = await eventually(
+      `${app} has ${count} pods`,
+      () => this.podsOf(app),
+      (pods) => pods.length === count && pods.every(({ status, metadata }) => status.phase === "Running" && !metadata.deletionTimestamp),
+      WITHIN_MS,
+    );
+    const names = running.map(({ metadata }) => `default/${metadata.name}/web`).sort();
+    await eventually(
+      `${app} is clean`,
+      async () =>
+        (await this.#bed.stack.json<{ container: { name: string }; verdict: string }[]>("workloads"))
+          .filter(({ container, verdict }) => names.includes(container.name) && verdict === "affirming")
+          .map(({ container }) => container.name)
+          .sort(),
+      (affirmed) => JSON.stringify(affirmed) === JSON.stringify(names),
+      WITHIN_MS,
+    );
+    return running;
+  }
+
+  /** Changes a file in a pod's container `web`. */
+  write(pod: string): Promise<string> {
+    return new PodVictim(this.#bed.cluster, this.#bed.programs, pod).sh("echo x >> /etc/nginx/nginx.conf");
+  }
+
+  logsOnFailure(): void {
+    onTestFailed(() => {
+      for (const name of ["actuator", "verifier"]) console.error(`--- ${name}\n${tail(join(this.#bed.bed.directory, `${name}.log`), 40)}`);
+    });
+  }
+}

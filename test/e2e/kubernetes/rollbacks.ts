@@ -1,0 +1,234 @@
+/** What makes pods goes back to what is verified: by the API server as it is, with the rights that the chart gives, while whoever uses the service notices nothing. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { REPOSITORY } from "../../../deploy/testbed/paths.ts";
+import { eventually } from "../fault-support.ts";
+import { acceptanceImage } from "../images/acceptance.ts";
+import { type PushedImage, pushImage } from "../images/push.ts";
+import { type Acting, type ActingBed, WITHIN_MS } from "./acting.ts";
+import { podSpec } from "./workloads.ts";
+
+/** A rule of the policy: nothing but what these tests make is acted on. */
+export const ROLLING_BACK = `
+      - name: paused
+        select: { workloads: ["default/roll-paused"] }
+        untrusted: [rollback]
+        owners: [argocd]
+      - name: halted
+        select: { workloads: ["default/roll-halted"] }
+        untrusted: [rollback, halt]
+      - name: rolled-back
+        select: { workloads: ["default/roll-*"] }
+        ladder: { low: [evict], medium: [evict], high: [evict], critical: [evict] }
+        untrusted: [rollback]
+`;
+
+export interface RollbackBed extends ActingBed {
+  sign(reference: string): Promise<unknown>;
+}
+
+interface Workload {
+  readonly metadata: { readonly annotations?: Readonly<Record<string, string>> };
+  readonly spec: { readonly replicas?: number; readonly template: { readonly spec: { readonly containers: readonly { readonly image: string }[] } } };
+}
+
+/** As Argo CD's own definition names it; what it holds is not checked. */
+const APPLICATIONS = {
+  ...{ apiVersion: "apiextensions.k8s.io/v1", kind: "CustomResourceDefinition", metadata: { name: "applications.argoproj.io" } },
+  spec: {
+    ...{ group: "argoproj.io", scope: "Namespaced", names: { kind: "Application", plural: "applications" } },
+    versions: [
+      { name: "v1alpha1", served: true, storage: true, schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } } },
+    ],
+  },
+};
+
+function application(name: string): object {
+  return {
+    ...{ apiVersion: "argoproj.io/v1alpha1", kind: "Application", metadata: { name, namespace: "argocd" } },
+    spec: { source: { repoURL: "https://git.example/shop", path: "deploy" }, syncPolicy: { automated: { prune: true } } },
+    status: { sync: { revision: "bbb" }, history: [{ revision: "aaa" }, { revision: "bbb" }] },
+  };
+}
+
+/** Until endpoints are told of, a pod that ends goes on serving; one that begins is asked nothing before it answers. */
+const SERVING = {
+  lifecycle: { preStop: { sleep: { seconds: 5 } } },
+  readinessProbe: { httpGet: { path: "/", port: 8080 }, periodSeconds: 1 },
+};
+
+/** Declares the tests. @param of the bed, once it is up @param actingOf whoever acts, once it runs */
+export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
+  let acting: Acting;
+  /** Signed, signed, and not signed. */
+  let first: PushedImage;
+  let second: PushedImage;
+  let stranger: PushedImage;
+
+  const KINDS = { Deployment: "deployment", StatefulSet: "statefulset", DaemonSet: "daemonset" } as const;
+  type Kind = keyof typeof KINDS;
+  const made: string[] = [];
+
+  const workload = (kind: Kind, app: string, image: string, annotations: Readonly<Record<string, string>> = {}): object => {
+    made.push(`${KINDS[kind]}/${app}`);
+    const strategy = { rollingUpdate: { maxUnavailable: 0, maxSurge: 1 }, type: "RollingUpdate" };
+    const container = { ...SERVING, ports: [{ containerPort: 8080 }] };
+    return {
+      ...{ apiVersion: "apps/v1", kind, metadata: { name: app, annotations } },
+      spec: {
+        ...(kind === "Deployment" && { replicas: 3, strategy }),
+        ...(kind === "StatefulSet" && { replicas: 1, serviceName: app }),
+        ...{
+          selector: { matchLabels: { app } },
+          template: { metadata: { labels: { app } }, spec: podSpec(image, { container, spec: { terminationGracePeriodSeconds: 15 } }) },
+        },
+      },
+    };
+  };
+  const get = async (kind: Kind, app: string): Promise<Workload> => JSON.parse(await acting.kubectl("get", `${KINDS[kind]}/${app}`, "--output=json"));
+  const imageOf = async (kind: Kind, app: string): Promise<string> => (await get(kind, app)).spec.template.spec.containers[0]?.image ?? "";
+  const rollOut = (kind: Kind, app: string, image: string): Promise<string> => acting.kubectl("set", "image", `${KINDS[kind]}/${app}`, `web=${image}`);
+  const rolledBack = (app: string) => acting.actionIs(`${app}-`, "done", ({ kind, state }) => kind === "rollback" && state === "done");
+
+  beforeAll(async () => {
+    acting = actingOf();
+    const { bed, programs, sign } = of();
+    const push = (tag: string): Promise<PushedImage> => pushImage(bed.registry?.host ?? "", "acme/roll", tag, acceptanceImage(programs, `roll-${tag}`));
+    first = await push("1");
+    second = await push("2");
+    stranger = await push("3");
+    for (const { reference } of [first, second]) await sign(reference);
+  });
+
+  afterAll(() => acting.kubectl("delete", ...made, "service/roll-shop", "--ignore-not-found", "--wait=false"));
+
+  test("a client of three replicas notices nothing of an eviction and a rollback", { timeout: 1_200_000 }, async () => {
+    acting.logsOnFailure();
+    const service = { apiVersion: "v1", kind: "Service", metadata: { name: "roll-shop" } };
+    await acting.apply(workload("Deployment", "roll-shop", first.tagged), {
+      ...service,
+      spec: { selector: { app: "roll-shop" }, ports: [{ port: 80, targetPort: 8080 }] },
+    });
+    const [victim] = await acting.clean("roll-shop", 3);
+    const address = await acting.kubectl("get", "service/roll-shop", "--output=jsonpath={.spec.clusterIP}");
+    const client = steadyClient(of(), `http://${address}/`);
+    try {
+      await acting.write(victim?.metadata.name ?? "");
+      await acting.actionIs(victim?.metadata.name ?? "", "evicted", ({ kind, state }) => kind === "evict" && state === "done");
+      await acting.clean("roll-shop", 3);
+
+      await rollOut("Deployment", "roll-shop", stranger.tagged);
+      const done = (await rolledBack("roll-shop")).find(({ kind, state }) => kind === "rollback" && state === "done");
+      expect(done?.detail).toMatch(/^Deployment roll-shop back to roll-shop-[a-z0-9]+$/);
+      await acting.clean("roll-shop", 3);
+    } finally {
+      client.process.kill("SIGTERM");
+    }
+    // What was verified, by its digest: the tag may be another's by now. Nothing else of it is changed.
+    const now = await get("Deployment", "roll-shop");
+    expect(now.spec.template.spec.containers[0]?.image).toBe(first.reference);
+    expect(now.spec.replicas).toBe(3);
+    const { sent, failures } = await client.told;
+    expect(failures).toEqual([]);
+    // Fewer than 50 a second only where the machine is busy.
+    expect(sent).toBeGreaterThan(1000);
+    console.info(`${sent} requests, none failed, during an eviction and a rollback`);
+  });
+
+  test("a StatefulSet and a DaemonSet go back as well", { timeout: 900_000 }, async () => {
+    acting.logsOnFailure();
+    const both = [
+      ["StatefulSet", "roll-store"],
+      ["DaemonSet", "roll-each"],
+    ] as const;
+    for (const [kind, app] of both) await acting.apply(workload(kind, app, first.tagged));
+    for (const [kind, app] of both) await acting.clean(app, 1, KINDS[kind]);
+    for (const [kind, app] of both) await rollOut(kind, app, stranger.tagged);
+    for (const [kind, app] of both) {
+      const done = (await rolledBack(app)).find(({ state }) => state === "done");
+      expect(done?.detail).toMatch(new RegExp(`^${kind} ${app} back to ${app}-`));
+      expect(await imageOf(kind, app)).toBe(first.reference);
+      await acting.clean(app, 1, KINDS[kind]);
+    }
+  });
+
+  test("what its annotation forbids, or Argo CD applies, is left, and whoever has to is told; or Argo CD is paused, where policy says so", {
+    timeout: 1_200_000,
+  }, async () => {
+    acting.logsOnFailure();
+    const tracked = (app: string) => ({ "argocd.argoproj.io/tracking-id": `${app}:apps/Deployment:default/${app}` });
+    await acting.apply({ apiVersion: "v1", kind: "Namespace", metadata: { name: "argocd" } }, APPLICATIONS);
+    await acting.kubectl("wait", "--for=condition=Established", "customresourcedefinition/applications.argoproj.io", "--timeout=60s");
+    await acting.apply(application("roll-argo"), application("roll-paused"));
+    await acting.apply(workload("Deployment", "roll-never", first.tagged, { "hullmark.dev/rollback": "never" }));
+    for (const app of ["roll-argo", "roll-paused"]) await acting.apply(workload("Deployment", app, first.tagged, tracked(app)));
+    const all = ["roll-never", "roll-argo", "roll-paused"];
+    for (const app of all) await acting.clean(app, 3);
+    for (const app of all) await rollOut("Deployment", app, stranger.tagged);
+
+    await acting.actionIs("roll-never-", "refused", ({ state, reason }) => state === "refused" && reason === "rollback-never");
+    const refused = await acting.actionIs("roll-argo-", "refused", ({ state, reason }) => state === "refused" && reason === "owned-by-argocd");
+    expect(refused.find(({ reason }) => reason === "owned-by-argocd")?.detail).toBe(
+      "Deployment roll-argo is applied by Argo CD Application argocd/roll-argo: revert there what brought the image (https://git.example/shop, deploy, at bbb (before that aaa))",
+    );
+    const pods = await acting.podsOf("roll-argo");
+    const events = (await Promise.all(pods.map(({ metadata }) => acting.events(metadata.uid)))).flat();
+    expect(events).toContainEqual(expect.objectContaining({ reason: "RollbackRefused", type: "Warning" }));
+    for (const app of ["roll-never", "roll-argo"]) expect(await imageOf("Deployment", app)).toBe(stranger.tagged);
+
+    await rolledBack("roll-paused");
+    expect(await imageOf("Deployment", "roll-paused")).toBe(first.reference);
+    const told = async (name: string): Promise<{ spec: object; metadata: { annotations: Readonly<Record<string, string>> } }> =>
+      JSON.parse(await acting.kubectl("get", `applications.argoproj.io/${name}`, "--namespace=argocd", "--output=json"));
+    expect(await told("roll-paused")).toMatchObject({ spec: { syncPolicy: {} }, metadata: { annotations: { "hullmark.dev/paused-sync": '{"prune":true}' } } });
+    expect((await told("roll-paused")).spec).not.toHaveProperty("syncPolicy.automated");
+    expect(await told("roll-argo")).toMatchObject({ spec: { syncPolicy: { automated: { prune: true } } } });
+  });
+
+  test("an image that is revoked while it runs gives way to the newest that is verified then", { timeout: 900_000 }, async () => {
+    acting.logsOnFailure();
+    await acting.apply(workload("Deployment", "roll-revoked", first.tagged));
+    await acting.clean("roll-revoked", 3);
+    await rollOut("Deployment", "roll-revoked", second.tagged);
+    await acting.clean("roll-revoked", 3);
+    const { policyPath } = of().stack;
+    const before = readFileSync(policyPath, "utf8");
+    writeFileSync(policyPath, `${before}  revocations: [{ digest: "${second.digest}", reason: INC-7 }]\n`);
+    try {
+      await rolledBack("roll-revoked");
+      expect(await imageOf("Deployment", "roll-revoked")).toBe(first.reference);
+      await acting.clean("roll-revoked", 3);
+    } finally {
+      writeFileSync(policyPath, before);
+    }
+  });
+
+  test("with nothing that is verified to go back to it runs on as many pods as before, or on none, where policy says so", { timeout: 600_000 }, async () => {
+    acting.logsOnFailure();
+    await acting.apply(workload("Deployment", "roll-new", stranger.tagged), workload("Deployment", "roll-halted", stranger.tagged));
+    await acting.kubectl("rollout", "status", "deployment/roll-new", "--timeout=240s");
+    await eventually(
+      "it is found",
+      () => of().stack.json<{ workload: string; verdict: string }[]>("workloads"),
+      (all) => all.filter(({ workload: name, verdict }) => name === "default/roll-new" && verdict === "contraindicated").length === 3,
+      WITHIN_MS,
+    );
+    expect(await acting.told("roll-new-")).toEqual([]);
+    expect(await get("Deployment", "roll-new")).toMatchObject({ spec: { replicas: 3 } });
+    expect(await acting.podsOf("roll-new")).toHaveLength(3);
+
+    await acting.actionIs("roll-halted-", "halted", ({ kind, state }) => kind === "halt" && state === "done");
+    const halted = await get("Deployment", "roll-halted");
+    expect(halted).toMatchObject({ spec: { replicas: 0 }, metadata: { annotations: { "hullmark.dev/halted": expect.stringMatching(/^[0-9a-f]{32}\/3$/) } } });
+  });
+}
+
+/** On the node, where Services are reached. */
+function steadyClient({ cluster }: ActingBed, url: string): { readonly process: ChildProcess; readonly told: Promise<{ sent: number; failures: string[] }> } {
+  const [program = "", ...args] = cluster.namespace.wrap([process.execPath, join(REPOSITORY, "test/e2e/kubernetes/steady-client.ts"), url]);
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+  return { process: child, told: text(child.stdout).then((json) => JSON.parse(json)) };
+}
