@@ -21,7 +21,10 @@ import { makeLayer } from "./support/layer.ts";
 
 const { values } = parseArgs({ options: { rounds: { type: "string", default: "3" }, json: { type: "string" } } });
 const crane = join(STATE_ROOT, "tools/bin/crane");
-if (!existsSync(crane)) throw new Error(`${crane} is not there: deploy/testbed/go-tools.sh bench`);
+if (!existsSync(crane)) {
+  console.log(`not measured: ${crane} is not there (deploy/testbed/go-tools.sh bench)`);
+  process.exit();
+}
 const never = new AbortController().signal;
 const MEGA = 1e6;
 
