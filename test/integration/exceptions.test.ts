@@ -18,8 +18,9 @@ import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 import { scriptedWeb } from "../fakes/scripted-web.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
-vi.setConfig({ testTimeout: 180_000 });
-const POLL = { timeout: 80_000, interval: 100 };
+vi.setConfig({ testTimeout: 480_000 });
+// That an alert is over is told half a minute later, lest it flaps.
+const POLL = { timeout: 150_000, interval: 100 };
 const DAY_MS = 86_400_000;
 let registry: FakeRegistry;
 let image: PushedImage;

@@ -47,8 +47,8 @@ interface Happening {
 
 /** What comes within this time one transaction would have brought. */
 const TOGETHER_MS = 10;
-/** Steps between two turns of others. */
-const STEPS_A_TURN = 200;
+/** Steps between two turns of others: one takes some milliseconds at most. */
+const STEPS_A_TURN = 10;
 
 /** @param onProgress happenings that were gone through, of how many; also lets others have their turn @throws the signal's reason */
 export async function replay(input: ReplayInput, onProgress: (done: number, total: number) => Promise<void>, signal: AbortSignal): Promise<Replayed> {
