@@ -294,6 +294,16 @@ ${apiServerSettings("follower-token")}
   });
 });
 
+/** What a service account may do in Hullmark's namespace beyond what everybody may. */
+async function rights(as: string): Promise<readonly string[]> {
+  const listed = await here("auth", "can-i", "--list", "--no-headers", `--as=${as}`, "--as-group=system:serviceaccounts", "--as-group=system:authenticated");
+  return listed
+    .split("\n")
+    .map((line) => line.trim().replaceAll(/\s+/g, " "))
+    .filter((line) => line !== "" && !line.startsWith("selfsubject") && !line.startsWith("["))
+    .sort();
+}
+
 describe("the chart", () => {
   test("is clean, and refuses values that it does not know", async () => {
     expect(await helm("lint", "--strict", CHART)).toContain("0 chart(s) failed");
@@ -322,6 +332,9 @@ describe("the chart", () => {
         "podEvents.enabled=false",
         "actuator.enabled=true",
         "actuator.limits.protect={payments/*}",
+        "actuator.rollback.enabled=true",
+        "actuator.rollback.namespaces={hullmark}",
+        "actuator.rollback.gitops=pause",
         "verifier.pkcs11.uri=pkcs11:token=hullmark?module-path=/opt/token/module.so",
         "verifier.pkcs11.pinSecret=token-pin",
         "verifier.alertSecret=alert-receivers",
@@ -369,12 +382,6 @@ describe("the chart", () => {
   });
 
   test("gives no rights but those that are needed", async () => {
-    const rights = async (as: string) =>
-      (await here("auth", "can-i", "--list", "--no-headers", `--as=${as}`, "--as-group=system:serviceaccounts", "--as-group=system:authenticated"))
-        .split("\n")
-        .map((line) => line.trim().replaceAll(/\s+/g, " "))
-        .filter((line) => line !== "" && !line.startsWith("selfsubject") && !line.startsWith("["))
-        .sort();
     expect(await rights(AGENT)).toEqual([]);
     expect(await rights(VERIFIER)).toEqual([
       "attestationpolicies.hullmark.dev [] [hullmark] [list watch]",
@@ -654,7 +661,9 @@ describe("the chart", () => {
 
   test("upgrades: the verifier comes again with its CA and log, and nothing open is lost", async () => {
     const before = await here("get", "configmap", "hullmark-ca", "--output=jsonpath={.data}");
-    await helm("upgrade", "hullmark", CHART, ...settings(), "--set", "verifier.logLevel=debug", "--set", "agent.logLevel=debug", "--wait", "--timeout", "300s");
+    const acting = "actuator.enabled=true,actuator.replicas=2,actuator.persistence.enabled=false,actuator.rollback.enabled=true";
+    const logging = "verifier.logLevel=debug,agent.logLevel=debug";
+    await helm("upgrade", "hullmark", CHART, ...settings(), "--set", logging, "--set", acting, "--wait", "--timeout", "300s");
     expect(await here("get", "configmap", "hullmark-ca", "--output=jsonpath={.data}")).toBe(before);
     await openForward();
     const nodes = await eventually(
@@ -665,6 +674,35 @@ describe("the chart", () => {
     await eventually(
       async () => (await json<{ drifts: DriftView[] }>("drift", "ls")).drifts,
       (found) => found.some(({ path }) => path === "/etc/nginx/nginx.conf"),
+    );
+  });
+
+  test("of two actuators one acts, with the rights that were asked for alone, and the other takes its place", async () => {
+    expect(await rights(`system:serviceaccount:${NAMESPACE}:hullmark-actuator`)).toEqual([
+      "applications.argoproj.io [] [] [get]",
+      "controllerrevisions.apps [] [] [get]",
+      "daemonsets.apps [] [] [get patch]",
+      "deployments.apps [] [] [get patch]",
+      "events.events.k8s.io [] [] [create]",
+      "gitrepositories.source.toolkit.fluxcd.io [] [] [get]",
+      "helmreleases.helm.toolkit.fluxcd.io [] [] [get]",
+      "kustomizations.kustomize.toolkit.fluxcd.io [] [] [get]",
+      "leases.coordination.k8s.io [] [hullmark-actuator] [get patch]",
+      "pods [] [] [get list]",
+      "pods/eviction [] [] [create]",
+      "replicasets.apps [] [] [get]",
+      "statefulsets.apps [] [] [get patch]",
+    ]);
+    const holder = (): Promise<string> => here("get", "lease/hullmark-actuator", "--output=jsonpath={.spec.holderIdentity}");
+    const first = await eventually(holder, (seen) => seen !== "");
+    const pod = first.slice(0, first.indexOf("_"));
+    expect(await here("logs", pod)).toContain("actuator started");
+    // Killed: it gives nothing back.
+    await here("delete", "pod", pod, "--grace-period=0", "--force");
+    const second = await eventually(holder, (seen) => seen !== "" && !seen.startsWith(`${pod}_`));
+    await eventually(
+      () => here("logs", second.slice(0, second.indexOf("_"))),
+      (seen) => seen.includes("actuator started"),
     );
   });
 
