@@ -68,7 +68,7 @@ async function rolloutOf(
   };
 }
 
-const WORST_FIRST: readonly Standing[] = ["not-verified", "looking-up"];
+const WORST_FIRST: readonly Standing[] = ["not-verified", "unknown", "looking-up"];
 
 function worst(standings: readonly Standing[]): Standing {
   return WORST_FIRST.find((each) => standings.includes(each)) ?? "verified";
@@ -92,6 +92,8 @@ function standingOf(
   if (mustBeSigned && !view.provenance.required) return "not-verified";
   const statuses = asked.filter(({ required, status }) => mustBeSigned || required || status === "revoked").map(({ status }) => status);
   if (statuses.some((status) => status !== "signed" && status !== "unknown")) return "not-verified";
-  if (statuses.includes("unknown")) return view.lookingUp ? "looking-up" : "not-verified";
+  // What its registry has no more is no answer that is still to come.
+  const gone = "missing" in view.image && view.image.missing === "no-reference";
+  if (statuses.includes("unknown")) return view.lookingUp ? "looking-up" : gone ? "not-verified" : "unknown";
   return statuses.length === 0 || view.configDigest === configDigest ? "verified" : "not-verified";
 }

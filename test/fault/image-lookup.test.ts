@@ -293,7 +293,7 @@ test("an image to go back to is waited for while its registry is away for minute
     seen.push(...(await standing()));
     time.waiting.splice(0, 1)[0]?.run();
   }
-  expect(seen).toEqual([...Array<Standing>(9).fill("looking-up"), "not-verified"]);
+  expect(seen).toEqual([...Array<Standing>(9).fill("looking-up"), "unknown"]);
   registry.fault = () => false;
   manifests.mockRestore();
   // The last retry was begun while it was away, or is the one that finds it.

@@ -78,7 +78,13 @@ describe("what a pod's workload could go back to", () => {
     },
   });
   /** @param statuses of images by their digests: what policy makes of them now */
-  const ask = async (statuses: Readonly<Record<string, string>>, rows: readonly ReturnType<typeof affirmed>[], pod = podRecord({ origin })) => {
+  /** @param answers what is missing of an image whose registry is not waited for any more, by its digest */
+  const ask = async (
+    statuses: Readonly<Record<string, string>>,
+    rows: readonly ReturnType<typeof affirmed>[],
+    pod = podRecord({ origin }),
+    answers: Readonly<Record<string, string>> = {},
+  ) => {
     const identity = {
       name: "shop/cart/web",
       workload: "shop/cart",
@@ -89,7 +95,11 @@ describe("what a pod's workload could go back to", () => {
     const live = { node: { name: "n1" }, memory: { containers: new Map([["c1", { identity, filesystem: { dialect: "containerd" } }]]) } };
     const images = {
       view: ({ configDigest, containerName }: { configDigest: string; containerName: string }) => ({
-        ...{ configDigest, lookingUp: statuses[configDigest] === "unknown" },
+        ...{
+          configDigest,
+          lookingUp: statuses[configDigest] === "unknown" && !answers[configDigest],
+          image: { missing: answers[configDigest] ?? "resolving" },
+        },
         provenance: { status: statuses[configDigest], required: !containerName.endsWith("/side") },
       }),
     } as unknown as Images;
@@ -104,6 +114,12 @@ describe("what a pod's workload could go back to", () => {
       ...{ owner: origin.owner, revision: "cart-3", container: "web" },
       revisions: ["cart-4 looking-up", "cart-2 verified", "cart-1 not-verified"],
     });
+  });
+
+  test("and says whether a registry has answered: what is deleted there is not verified, of what it is silent about nothing is known", async () => {
+    const statuses = { [digest(2)]: "unknown", [digest(4)]: "unknown" };
+    const answers = { [digest(2)]: "registry-unreachable", [digest(4)]: "no-reference" };
+    expect((await ask(statuses, [affirmed(4), affirmed(2)], undefined, answers))?.revisions).toEqual(["cart-4 not-verified", "cart-2 unknown"]);
   });
 
   test("and with all of its containers: one that is not trusted is enough, one that no rule wants signed is none", async () => {

@@ -11,6 +11,7 @@ import { HOUR_MS, hourlyLimit } from "@hullmark/verifier/core/response/breaker";
 import { causeOf, HEALS } from "@hullmark/verifier/core/response/causes";
 import { decide, HELD, MAX_ATTEMPTS, type Situation, serviceOf } from "@hullmark/verifier/core/response/decide";
 import { NO_ROLLBACK, type Rollback, type Standing } from "@hullmark/verifier/core/response/rollback";
+import { isSameAction } from "@hullmark/verifier/core/response/same-action";
 import {
   INTENT_LIFETIME_MS,
   intentBody,
@@ -264,9 +265,13 @@ describe("one container", () => {
       expect(untrusted(rollback, { pod: undefined })).toEqual({ act: false, why: "looking-up" });
       expect(untrusted(NO_ROLLBACK)).toEqual({ act: false, why: "alert" });
       expect(untrusted(known([revision(1, "verified", "side")]))).toEqual({ act: false, why: "alert" });
-      expect(untrusted(rollback, { drifts: [open({ place: "image", kind: "unsigned" }), open({ number: 2, id: "D-2", place: "configuration" })] })).toEqual({
-        ...{ act: false, why: "alert" },
-      });
+      // What makes pods is put back as a whole, with how they are started.
+      expect(
+        untrusted(rollback, { drifts: [open({ place: "image", kind: "unsigned" }), open({ number: 2, id: "D-2", place: "configuration" })] }),
+      ).toMatchObject({ act: true, kind: ActionKind.ROLLBACK });
+      const many = Array.from({ length: 16 }, (_, i) => ({ ...revision(1).images[0], container: `c${i}`, reference: "r", configDigest: digest(1) }));
+      const tooMany = { ...revision(1), images: [...revision(1).images, ...many] };
+      expect(untrusted(known([tooMany]))).toEqual({ act: false, why: "alert" });
     });
 
     test("all pods of its workload go back together, once, and not for ever", () => {
@@ -293,6 +298,10 @@ describe("one container", () => {
       // What is not known is no reason either.
       expect(untrusted(known([revision(1, "looking-up")]), halting)).toEqual({ act: false, why: "looking-up" });
       expect(untrusted(undefined, halting)).toEqual({ act: false, why: "looking-up" });
+      expect(untrusted(known([revision(1, "unknown")]), halting)).toEqual({ act: false, why: "looking-up" });
+      expect(untrusted(known([revision(1, "not-verified")]), halting)).toMatchObject({ kind: ActionKind.HALT });
+      const started = [open({ place: "image", kind: "unsigned" }), open({ number: 2, id: "D-2", place: "configuration" })];
+      expect(untrusted(known([revision(1)]), { ...halting, drifts: started })).toMatchObject({ kind: ActionKind.ROLLBACK });
       const refused = past9(ActionState.REFUSED, "halt-never", { kind: ActionKind.HALT });
       expect(untrusted(known([]), { ...halting, history: [refused] })).toEqual({ act: false, why: "alert" });
       const rollout = { owner: { ...owner, kind: "DaemonSet" }, revision: "web-9", container: "web", revisions: [] };
@@ -300,12 +309,37 @@ describe("one container", () => {
       expect(untrusted(NO_ROLLBACK, { ...halting, pod: "none", workload: bad() })).toEqual({ act: false, why: "alert" });
     });
 
-    test.each(["rollback-never", "owned-by-argocd", "owned-by-flux", "no-earlier-revision", "paused-rollout", "no-replicas", "not-progressing"])(
-      "what its actuator will not do (%s) is left to the rung after it, and is no attempt",
-      (reason) => {
-        expect(untrusted(known([revision(1)]), { history: [past9(ActionState.REFUSED, reason)] })).toEqual({ act: false, why: "alert" });
-      },
-    );
+    test.each(["engine", "no-right", "other-rollout", "not-progressing"])("a rollback that came to %s is no reason to halt: people are to look", (reason) => {
+      const halting = { policy: ladder("[rollback, halt]"), history: [past9(ActionState.FAILED, reason)] };
+      expect(untrusted(known([revision(1)]), halting)).toEqual({ act: false, why: "alert" });
+    });
+
+    test("one node's word does not halt what is verified elsewhere: the same revision, of another image", () => {
+      const present = { ...revision(8), name: "web-9" };
+      expect(untrusted(known([present]), { policy: ladder("[halt]") })).toEqual({ act: false, why: "alert" });
+      expect(untrusted(known([{ ...present, standing: "not-verified" as const }]), { policy: ladder("[halt]") })).toMatchObject({ kind: ActionKind.HALT });
+    });
+
+    test.each([
+      "rollback-never",
+      "owned-by-argocd",
+      "owned-by-flux",
+      "no-earlier-revision",
+      "paused-rollout",
+      "no-replicas",
+      "not-progressing",
+      "not-of-template",
+    ])("what its actuator will not do (%s) is left to the rung after it, and is no attempt", (reason) => {
+      expect(untrusted(known([revision(1)]), { history: [past9(ActionState.REFUSED, reason)] })).toEqual({ act: false, why: "alert" });
+    });
+
+    test("what people approve is what they were asked about: the same revisions, of the same images", () => {
+      const [asked, now] = [untrusted(known([revision(1)])), untrusted(known([{ ...revision(2), name: "web-1" }]))];
+      if (!asked.act || !now.act) throw new Error("not decided");
+      const row = newAction(1, asked, "n1", ActionState.AWAITING, T0);
+      expect(isSameAction(asked, row)).toBe(true);
+      expect(isSameAction(now, row)).toBe(false);
+    });
 
     test("an intent names its pod, what made it, and as many revisions as there is room for, the last affirmed first", () => {
       const decision = untrusted(known(Array.from({ length: 8 }, (_, i) => revision(i + 1))));

@@ -105,8 +105,8 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   if (drifts.some((drift) => causeOf(drift) === "node")) return idle("node-cause");
   const history = situation.history.filter(({ id, node: onNode }) => id !== own?.id && !onNode);
   const done = history.filter((each) => each.state === ActionState.DONE && serviceOf(each) === serviceOf(workload));
-  // One of another image would be started as this one was.
-  const misconfigured = drifts.some((drift) => causeOf(drift) === "configuration");
+  // One of another image would be started as this one was; what makes pods is put back as a whole.
+  const misconfigured = situation.pod === "none" && drifts.some((drift) => causeOf(drift) === "configuration");
   const found = rungFor(rule, drifts, done, {
     inPod: situation.pod !== "none",
     target: misconfigured ? "none" : targetOf(situation, workload, history),
@@ -120,7 +120,7 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   if (past) return idle(past);
   const rollout = target && "revisions" in target ? target : undefined;
   const pod = (found.rung === "evict" || rollout) && situation.pod !== "none" ? situation.pod : undefined;
-  if ((found.rung === "rollback" && !target) || ((found.rung === "evict" || rollout) && !pod)) return idle("looking-up");
+  if (((found.rung === "rollback" || found.rung === "halt") && !target) || ((found.rung === "evict" || rollout) && !pod)) return idle("looking-up");
   const held = heldBy(situation, pod !== undefined, history, workload) ?? (found.recurring ? "recurring" : undefined);
   if (held) return idle(held);
   return { act: true, kind, drift: found.drift, rule, workload, target: target && !("revisions" in target) ? target : undefined, rollout, pod };
@@ -136,7 +136,7 @@ function targetOf({ rollback, pod }: Situation, workload: WorkloadRow, history: 
 interface Found {
   readonly rung: Exclude<Rung, "alert">;
   readonly drift: DriftRow;
-  /** Of a rollback; undefined: whether there is one is being looked up. Of a halt what is halted, with no revision. */
+  /** Of a rollback; undefined: whether there is one is being looked up. Of a halt what is halted, with no revision; undefined: whether there is something to go back to. */
   readonly target: Target | undefined;
   /** What is replaced has drifted again as often as the last rung is tried. */
   readonly recurring: boolean;
@@ -147,8 +147,8 @@ interface Possible {
   /** "none": it cannot be rolled back. */
   readonly target: ReturnType<typeof targetOf>;
   readonly evictable: boolean;
-  /** What makes the pod, and can be scaled to none; undefined: nothing. */
-  readonly owner: RolloutTarget["owner"] | undefined;
+  /** What makes the pod, and can be scaled to none; undefined: nothing. "looking-up": it may still be gone back. */
+  readonly owner: ReturnType<typeof haltable>;
 }
 
 /**
@@ -178,7 +178,7 @@ function isPossible(rung: Rung, { target, evictable, owner }: Possible): boolean
 }
 
 function aimOf(rung: Rung, { target, owner }: Possible): Target | undefined {
-  if (rung === "halt") return owner && { owner, revisions: [] };
+  if (rung === "halt") return typeof owner === "object" ? { owner, revisions: [] } : undefined;
   return rung === "rollback" && typeof target === "object" ? target : undefined;
 }
 

@@ -21,6 +21,7 @@ import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS } from "./decide.ts";
 import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
 import { NO_ROLLBACK, type Rollback } from "./rollback.ts";
+import { isSameAction } from "./same-action.ts";
 import { signaturesBy, signIntent } from "./signed-intent.ts";
 import { type StandingMarks, standingMarks } from "./standing-marks.ts";
 import { actionFact, INTENT_LIFETIME_MS, intentBody, isOverdue, issued, newAction, newNodeAction, type Report, reported, settled, waiting } from "./steps.ts";
@@ -277,7 +278,7 @@ export class ResponseEngine {
       const approved = { ...row, approvals: [...row.approvals, { by, atMs: this.#services.nowMs() }] };
       if (approved.approvals.length < row.approvalsNeeded) return await this.#write(approved, row.state, by);
       const decision = await this.#decide(row.nodeId, row.containerId, row);
-      if (!decision.act || !isSame(decision, row)) throw new ResponseError("HELD", `not now: ${decision.act ? "another action is due" : decision.why}`);
+      if (!decision.act || !isSameAction(decision, row)) throw new ResponseError("HELD", `not now: ${decision.act ? "another action is due" : decision.why}`);
       return await this.#issue(approved, row.state, decision, by);
     });
   }
@@ -411,7 +412,7 @@ export class ResponseEngine {
 
   async #withdrawIfGone(row: ActionRow): Promise<void> {
     const decision = await this.#decide(row.nodeId, row.containerId, row);
-    const still = decision.act ? isSame(decision, row) : (HELD as readonly string[]).includes(decision.why);
+    const still = decision.act ? isSameAction(decision, row) : (HELD as readonly string[]).includes(decision.why);
     if (still) return;
     await this.#settle(row, ActionState.WITHDRAWN, decision.act ? "another-action" : decision.why);
     this.touched(row.nodeId, row.containerId);
@@ -521,11 +522,4 @@ function ownOpen(drifts: readonly DriftRow[]): DriftRow[] {
 
 function isMember(node: NodeRow | undefined): boolean {
   return node !== undefined && node.revokedAtMs === undefined;
-}
-
-function isSame(decision: Act, row: ActionRow): boolean {
-  if (decision.kind !== row.kind) return false;
-  if ("node" in decision) return decision.marks.join() === row.node?.marks.join();
-  const named = ({ rollout }: Pick<ActionRow, "rollout">): string => rollout?.revisions.map(({ name }) => name).join() ?? "";
-  return decision.pod?.uid === row.pod?.uid && decision.target?.configDigest === row.target?.configDigest && named(decision) === named(row);
 }

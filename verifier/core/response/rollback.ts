@@ -2,8 +2,11 @@
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, EarlierImage, RolloutTarget, WorkloadRow } from "../../ports/rows.ts";
 
-/** What policy says now of an image that ran before: `looking-up` passes by itself, and is no word for or against it. */
-export type Standing = "verified" | "looking-up" | "not-verified";
+/**
+ * What policy says now of an image that ran before. `looking-up` passes by itself, and is no word for or against it; neither is `unknown`, where its registry has not
+ * answered for so long that it is not waited for: it is not gone back to, and nothing is halted for it.
+ */
+export type Standing = "verified" | "looking-up" | "unknown" | "not-verified";
 
 export interface Rollback {
   /** The service is labelled `hullmark.dev/rollback: never`. */
@@ -31,7 +34,7 @@ const FORBIDDEN = "rollback-never";
 /** Why a cluster's actuator will not roll the pod's workload back, to whatever revision. Codes of docs/response.md. */
 const FORBIDDEN_ROLLOUT: ReadonlySet<string> = new Set([
   ...[FORBIDDEN, "protected", "static-pod", "paused-rollout", "no-replicas", "on-delete", "owned-by-controller", "owned-by-argocd", "owned-by-flux"],
-  ...["no-earlier-revision", "other-rollout", "no-right", "not-progressing", "engine"],
+  ...["no-earlier-revision", "other-rollout", "not-of-template", "no-right", "not-progressing", "engine"],
 ]);
 
 /** It says that going back to this image, or to any, comes to nothing: the one before it, or the next rung, is still to be tried on the container. */
@@ -60,28 +63,36 @@ export function rollbackOf(
 
 /** Why a cluster's actuator will not scale the pod's workload to none, today or tomorrow. */
 const FORBIDDEN_HALT: ReadonlySet<string> = new Set([
-  ...["halt-never", "protected", "static-pod", "no-replicas", "not-scalable", "owned-by-controller", "owned-by-argocd", "owned-by-flux", "other-rollout"],
-  ...["no-right", "engine"],
+  ...["halt-never", "halt-not-allowed", "protected", "static-pod", "no-replicas", "not-scalable", "owned-by-controller", "owned-by-argocd", "owned-by-flux"],
+  ...["other-rollout", "not-of-template", "no-right", "engine"],
 ]);
 
-/** What made the container's pod, where it can be scaled to none. */
+/** A rollback that came to nothing for one of these says nothing of whether there is something to go back to. */
+const NO_ANSWER: ReadonlySet<string> = new Set(["engine", "no-right", "other-rollout", "not-progressing"]);
+
+/**
+ * What made the container's pod, where it can be scaled to none: only where it is certain that nothing can be gone back to. "looking-up": a registry has not answered for
+ * what ran before.
+ */
 export function haltable(
   rollback: Rollback | undefined,
-  { nodeId, containerId }: Pick<WorkloadRow, "nodeId" | "containerId">,
+  { nodeId, containerId, configDigest }: Pick<WorkloadRow, "nodeId" | "containerId" | "configDigest">,
   history: readonly ActionRow[],
-): RolloutTarget["owner"] | undefined {
-  const owner = rollback?.rollout?.owner;
-  const ended = history.some(
-    (each) =>
-      each.nodeId === nodeId &&
-      each.containerId === containerId &&
-      each.kind === ActionKind.HALT &&
-      FRUITLESS.has(each.state) &&
-      FORBIDDEN_HALT.has(each.reason),
-  );
+): RolloutTarget["owner"] | "looking-up" | undefined {
+  const { owner, revision, container, revisions = [] } = rollback?.rollout ?? {};
   // A DaemonSet has a pod for each node, and no number of them.
-  return ended || owner?.kind === "DaemonSet" ? undefined : owner;
+  if (!owner || owner.kind === "DaemonSet") return undefined;
+  const fruitless = history.filter((each) => each.nodeId === nodeId && each.containerId === containerId && FRUITLESS.has(each.state));
+  if (fruitless.some(({ kind, reason }) => kind === ActionKind.HALT && FORBIDDEN_HALT.has(reason))) return undefined;
+  if (fruitless.some(({ kind, reason }) => kind === ActionKind.ROLLBACK && NO_ANSWER.has(reason))) return undefined;
+  const others = revisions.filter(({ images }) => images.some((each) => each.container === container && each.configDigest !== configDigest));
+  // The very revision is verified, of another image than this one node tells of.
+  if (others.some(({ name, standing }) => name === revision && standing === "verified")) return undefined;
+  return others.some(({ standing }) => standing === "unknown") ? "looking-up" : owner;
 }
+
+/** What an actuator takes. */
+const MAX_REVISION_IMAGES = 16;
 
 /** As {@link rollbackOf}, of a container in a pod. @returns every revision that may be gone back to */
 export function rolloutOf(
@@ -93,7 +104,8 @@ export function rolloutOf(
   if (never || ended || !rollout) return "none";
   const { owner, revision, container } = rollout;
   const others = rollout.revisions.filter(
-    ({ name, images }) => name !== revision && images.some((each) => each.container === container && each.configDigest !== configDigest),
+    ({ name, images }) =>
+      name !== revision && images.length <= MAX_REVISION_IMAGES && images.some((each) => each.container === container && each.configDigest !== configDigest),
   );
   // It may be the newest of them.
   if (others.some(({ standing }) => standing === "looking-up")) return "looking-up";
