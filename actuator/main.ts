@@ -154,7 +154,14 @@ function handsOf({ limits, docker, kubernetes }: ActuatorConfig, captures: Captu
   const api = apiOf(kubernetes);
   const cluster = new KubernetesCluster(api, hostname());
   const onUntold = (error: unknown): void => log.warn({ err: error }, "an Event cannot be written");
-  return new ClusterHands({ cluster, rollouts: new KubernetesRollouts(api), limits: local, ownNamespace: kubernetes.namespace, onUntold });
+  return new ClusterHands({
+    cluster,
+    rollouts: new KubernetesRollouts(api),
+    limits: local,
+    ownNamespace: kubernetes.namespace,
+    mayHalt: kubernetes.halt,
+    onUntold,
+  });
 }
 
 /** @throws Error where the hook may not be run */

@@ -17,6 +17,7 @@ export type RolloutRefusal =
   | "no-replicas"
   | "on-delete"
   | "other-rollout"
+  | "not-of-template"
   | "no-earlier-revision";
 
 export interface RolloutFacts {
@@ -52,7 +53,7 @@ export function chooseRevision(
   if (workload.paused) return "paused-rollout";
   if (workload.byHand) return "on-delete";
   const owner = gitOpsOwner(workload);
-  const refusal = refuseChange(workload, owners, present);
+  const refusal = refuseChange(workload, owners, present, pod, container);
   if (refusal || !present) return refusal ?? "other-rollout";
   const usable = revisions.flatMap((revision): Chosen[] => {
     const verified = target.revisions.find(({ name }) => name === revision.name);
@@ -68,6 +69,7 @@ export function chooseRevision(
 export function refuseHalt(
   target: RolloutTarget,
   pod: ClusterPod,
+  container: string,
   owners: readonly string[],
   { workload, present }: Pick<RolloutFacts, "workload" | "present">,
 ): RolloutRefusal | undefined {
@@ -75,21 +77,30 @@ export function refuseHalt(
   if (isForbidden(HALT_MARK, pod, workload)) return "halt-never";
   // It has a pod for each node, and no number of them.
   if (workload.kind === "DaemonSet") return "not-scalable";
-  return refuseChange(workload, owners, present);
+  return refuseChange(workload, owners, present, pod, container);
 }
 
 function isForbidden(mark: string, pod: ClusterPod, { labels, annotations }: Workload): boolean {
   return [pod.labels, labels, annotations].some((marks) => marks[mark] === "never");
 }
 
-function refuseChange(workload: Workload, owners: readonly string[], present: Revision | undefined): RolloutRefusal | undefined {
+function refuseChange(
+  workload: Workload,
+  owners: readonly string[],
+  present: Revision | undefined,
+  pod: ClusterPod,
+  container: string,
+): RolloutRefusal | undefined {
   if (workload.controller !== undefined) return "owned-by-controller";
   const owner = gitOpsOwner(workload);
   if (owner && !owners.includes(owner.tool)) return `owned-by-${owner.tool}`;
   // It would run nothing: what is wanted is for people to say.
   if (workload.replicas === 0) return "no-replicas";
   // Somebody rolls out another one already, which nobody has judged.
-  return present?.ownerUid === workload.uid && isDeepStrictEqual(present.template, workload.template) ? undefined : "other-rollout";
+  if (present?.ownerUid !== workload.uid || !isDeepStrictEqual(present.template, workload.template)) return "other-rollout";
+  // Whoever may make pods names an owner as he likes, and what is injected into one comes again: it is the template's image that is rolled back.
+  const asked = containersOf(workload.template).find(({ name }) => name === container)?.image;
+  return asked !== undefined && pod.containers.some(({ name, image }) => name === container && image === asked) ? undefined : "not-of-template";
 }
 
 /**
@@ -116,6 +127,14 @@ export function pinned(template: PodTemplate, { images }: VerifiedRevision, now:
 
 function containersOf({ spec: { containers, initContainers = [] } }: PodTemplate) {
   return [...containers, ...initContainers];
+}
+
+/** Whether every container of which something is said is of the digest that was verified. */
+export function isPinned(template: PodTemplate, { images }: VerifiedRevision): boolean {
+  return containersOf(template).every(({ name, image }) => {
+    const said = images.find(({ container }) => container === name);
+    return !said || image.endsWith(`@${said.digest}`);
+  });
 }
 
 /** A colon before the last slash is of a port. */

@@ -24,6 +24,8 @@ export interface ClusterServices {
   readonly rollouts: Rollouts;
   readonly limits: LocalLimits;
   readonly ownNamespace: string;
+  /** Whether what makes pods may be scaled to none, by the configuration; undefined: not. */
+  readonly mayHalt?: boolean | undefined;
   /** An Event could not be written: nothing depends on one. */
   readonly onUntold: (error: unknown) => void;
 }
@@ -52,7 +54,11 @@ export class ClusterHands implements Hands {
     const before = { name, restartPolicy: NO_RESTART };
     if (!intent.rollout) return { refusal: refusePod(intent, pod, facts, limits, ownNamespace), before };
     const chosen = await this.#rollouts.choose(intent, pod);
-    if (!("refusal" in chosen)) return { refusal: overLocalLimit(name, ledger, facts.pods, nowMs, limits), before };
+    if (!("refusal" in chosen)) {
+      // A rollout replaces pods one after another, a halt takes all of them away.
+      const weight = chosen.revision ? 1 : Math.max(1, chosen.workload.replicas, chosen.workload.present);
+      return { refusal: overLocalLimit(name, ledger, facts.pods, nowMs, limits, weight), before: { ...before, weight } };
+    }
     await this.#tellRefusal(intent, pod, chosen.refusal, chosen.detail, nowMs);
     return { ...chosen, before };
   }

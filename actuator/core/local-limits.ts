@@ -7,7 +7,7 @@ const HOUR_MS = 3_600_000;
 
 /**
  * What was begun counts, however it ended; times to come count too, since the clock was set back.
- * @param all what `hourlyPercent` is of
+ * @param all what `hourlyPercent` is of @param weight how many of them it would take away. One action an hour is always within it
  */
 export function overLocalLimit(
   name: string,
@@ -15,9 +15,11 @@ export function overLocalLimit(
   all: number,
   nowMs: number,
   { pauseMs, hourlyPercent }: LocalLimits,
+  weight = 1,
 ): "cooling-down" | "breaker" | undefined {
   const begun = ledger.filter(({ settled }) => settled?.outcome !== Outcome.REFUSED);
   if (begun.some((each) => each.name === name && nowMs - each.receivedAtMs < pauseMs)) return "cooling-down";
   const limit = Math.max(1, Math.floor((all * hourlyPercent) / 100));
-  return begun.filter(({ receivedAtMs }) => nowMs - receivedAtMs < HOUR_MS).length >= limit ? "breaker" : undefined;
+  const used = begun.reduce((sum, each) => sum + (nowMs - each.receivedAtMs < HOUR_MS ? (each.weight ?? 1) : 0), 0);
+  return used > 0 && used + weight > limit ? "breaker" : undefined;
 }

@@ -12,12 +12,14 @@ import { HALT_ANNOTATION, ROLLBACK_ANNOTATION, type Rollouts, type RolloutTarget
 import type { ActuatorFailpoint } from "./carry-out.ts";
 import type { CheckedIntent } from "./check-intent.ts";
 import { otherPod } from "./check-pod.ts";
-import { type Chosen, chooseRevision, pinned, type RolloutRefusal, refuseHalt } from "./check-rollout.ts";
+import { type Chosen, chooseRevision, isPinned, pinned, type RolloutRefusal, refuseHalt } from "./check-rollout.ts";
 import { gitOpsOwner, nameOfOwner } from "./gitops.ts";
 import type { LocalLimits, Waiting } from "./hands.ts";
 
 /** A rollout that its controller does not end, nor give up (progressDeadlineSeconds): given up so long after it was asked for. */
 export const ROLLOUT_MS = 1_800_000;
+/** For so long a rollout is not given up, whatever its controller says: it may still say so of the one before, where the ReplicaSet that is gone back to was there. */
+export const BEGINNING_MS = 60_000;
 const MAX_DETAIL_CHARS = 500;
 
 export interface RolloutServices {
@@ -25,11 +27,13 @@ export interface RolloutServices {
   readonly rollouts: Rollouts;
   readonly limits: LocalLimits;
   readonly ownNamespace: string;
+  /** Whether what makes pods may be scaled to none, by the configuration; undefined: not. */
+  readonly mayHalt?: boolean | undefined;
 }
 
 /** Why not, for people too. */
 export interface Refused {
-  readonly refusal: RolloutRefusal | "no-right" | NonNullable<ReturnType<typeof otherPod>>;
+  readonly refusal: RolloutRefusal | "no-right" | "halt-not-allowed" | NonNullable<ReturnType<typeof otherPod>>;
   readonly detail: string;
 }
 
@@ -59,14 +63,15 @@ export class RolloutHands {
   }
 
   async #choose(pod: PodTarget, target: RolloutTarget, owners: readonly string[], found: ClusterPod): Promise<Refused | Fit> {
-    const { rollouts } = this.#services;
+    const { rollouts, mayHalt } = this.#services;
     const workload = await rollouts.find(pod.namespace, target.owner);
     if (!workload) return { refusal: "other-owner", detail: "" };
     const look = (name: string) => rollouts.revision(pod.namespace, workload.kind, name);
     const [present, ...revisions] = await Promise.all([look(presentRevision(target, found, workload)), ...target.revisions.map(({ name }) => look(name))]);
     const facts = { workload, present, revisions: revisions.filter((each) => each !== undefined) };
     if (target.revisions.length === 0) {
-      const refusal = refuseHalt(target, found, owners, facts);
+      if (!mayHalt) return { refusal: "halt-not-allowed", detail: nameOf(workload) };
+      const refusal = refuseHalt(target, found, pod.container, owners, facts);
       return refusal ? { refusal, detail: await this.#detailOf(refusal, workload) } : { revision: undefined, pause: gitOpsOwner(workload), workload };
     }
     const chosen = chooseRevision(target, found, pod.container, pod.imageDigests, owners, facts);
@@ -95,11 +100,17 @@ export class RolloutHands {
     }
     if (nowMs >= entry.expiresAtMs) return failed("expired", "the API server did not let it be asked in time");
     const chosen = await this.choose({ pod, rollout, containerId: entry.containerId, owners: entry.owners ?? [] }, await cluster.find(pod));
-    if ("refusal" in chosen) return { outcome: Outcome.REFUSED, reason: chosen.refusal, detail: chosen.detail.slice(0, MAX_DETAIL_CHARS), newContainerId: "" };
+    if ("refusal" in chosen) {
+      const touched =
+        workload && (entry.owners ?? []).some((each) => each === gitOpsOwner(workload)?.tool)
+          ? `; look whether ${whoApplies(workload)} still applies by itself`
+          : "";
+      return { outcome: Outcome.REFUSED, reason: chosen.refusal, detail: `${chosen.detail}${touched}`.slice(0, MAX_DETAIL_CHARS), newContainerId: "" };
+    }
     const what = chosen.revision ? said(chosen.workload, chosen.revision.name) : saidOfHalt(chosen.workload);
     await tell(chosen.revision ? "RollingBack" : "Halting", `is of an image that is not trusted: ${what}`);
     passing("rolling-back");
-    const unpaused = chosen.pause && (await rollouts.pause(chosen.pause).catch(refusedByServer));
+    const unpaused = chosen.pause && (await rollouts.pause(chosen.pause, chosen.workload).catch(refusedByServer));
     passing("paused");
     if (unpaused) return failed("engine", unpaused.message);
     const changed = chosen.revision
@@ -107,18 +118,22 @@ export class RolloutHands {
       : rollouts.halt(chosen.workload, `${intentId}/${chosen.workload.replicas}`);
     const refused = await changed.catch(refusedByServer);
     passing("rolled-back");
-    return refused instanceof EngineError ? failed("engine", refused.message) : { waitsFor: "rolling-out", detail: what };
+    return refused instanceof EngineError
+      ? failed("engine", `${refused.message}${chosen.pause ? paused(chosen.workload) : ""}`)
+      : { waitsFor: "rolling-out", detail: what };
   }
 
   async #follow({ receivedAtMs }: LedgerEntry, target: RolloutTarget, workload: Workload, name: string, nowMs: number): Promise<Settled | Waiting> {
     const verified = target.revisions.find((each) => each.name === name);
     const revision = verified && (await this.#services.rollouts.revision(workload.namespace, workload.kind, name));
     const wanted = revision && pinned(revision.template, verified, workload.template);
-    if (wanted && !isDeepStrictEqual(wanted, workload.template)) return failed("other-rollout", "something else was rolled out since");
+    // Whoever may write the workload may write the annotation.
+    const isThat = verified && isPinned(workload.template, verified) && (!wanted || isDeepStrictEqual(wanted, workload.template));
+    if (!isThat) return failed("other-rollout", `something else was rolled out since${paused(workload)}`);
     const { progress } = workload;
     if (progress.state === "done") return { outcome: Outcome.DONE, reason: "", detail: `${said(workload, name)}${paused(workload)}`, newContainerId: "" };
-    if (progress.state === "stuck") return failed("not-progressing", progress.why);
-    if (nowMs - receivedAtMs > ROLLOUT_MS) return failed("not-progressing", `${said(workload, name)}, which takes longer than 30 minutes`);
+    if (progress.state === "stuck" && nowMs - receivedAtMs > BEGINNING_MS) return failed("not-progressing", `${progress.why}${paused(workload)}`);
+    if (nowMs - receivedAtMs > ROLLOUT_MS) return failed("not-progressing", `${said(workload, name)}, which takes longer than 30 minutes${paused(workload)}`);
     return { waitsFor: "rolling-out", detail: said(workload, name) };
   }
 }
@@ -144,10 +159,15 @@ function saidOfHalt(workload: Workload): string {
   return `${nameOf(workload)} to no pods`;
 }
 
+function whoApplies(workload: Workload): string {
+  const owner = gitOpsOwner(workload);
+  return owner ? nameOfOwner(owner) : "";
+}
+
 /** Nobody but people takes that back. */
 function paused(workload: Workload): string {
-  const owner = gitOpsOwner(workload);
-  return owner ? `; ${nameOfOwner(owner)} applies nothing by itself until somebody has it do so again` : "";
+  const owner = whoApplies(workload);
+  return owner ? `; ${owner} applies nothing by itself until somebody has it do so again` : "";
 }
 
 /** A ReplicaSet is a revision itself; what a StatefulSet's or DaemonSet's pod was made of is in a label. */

@@ -30,7 +30,8 @@ export interface ClusterPod {
   readonly controllerUid: string | undefined;
   /** When its time to end is over, Unix milliseconds by the API server's clock; undefined: it is not being deleted. */
   readonly endsMs: number | undefined;
-  readonly containers: readonly { readonly name: string; readonly id: string; readonly imageDigest: string }[];
+  /** `image` is what the pod's specification asks for; empty where it names no such container. */
+  readonly containers: readonly { readonly name: string; readonly id: string; readonly imageDigest: string; readonly image: string }[];
 }
 
 /** `budget`: a disruption budget forbids it now. `gone`: there is no pod of that uid. */

@@ -16,6 +16,8 @@ export interface LedgerEntry {
   /** Name and restart policy as they were before; empty for an intent that was refused. */
   readonly name: string;
   readonly restartPolicy: RestartPolicy;
+  /** How many of those that limits are of it takes away; undefined: one. */
+  readonly weight?: number | undefined;
   readonly receivedAtMs: number;
   readonly expiresAtMs: number;
   /** Of a rollback. */

@@ -100,6 +100,9 @@ export interface Rollouts {
   halt(workload: Workload, annotation: string): Promise<void>;
   /** From where it applies, in words, for people; undefined: it does not tell, or may not be looked at. */
   source(owner: GitOpsOwner): Promise<string | undefined>;
-  /** It applies nothing by itself any more, until people say so. Idempotent. */
-  pause(owner: GitOpsOwner): Promise<void>;
+  /**
+   * It applies nothing by itself any more, until people say so. Idempotent. Who it is the workload says, which anybody who deploys there writes: where it does not say itself
+   * that it applies this workload it is left. @throws EngineError ENGINE_REFUSED then
+   */
+  pause(owner: GitOpsOwner, workload: Pick<Workload, "kind" | "namespace" | "name">): Promise<void>;
 }

@@ -345,6 +345,20 @@ describe("what the API server answers", () => {
     await expect(answering(answer).evict(pod)).rejects.toMatchObject({ code });
   });
 
+  test("what its specification asks for is told beside what it runs", async () => {
+    const asked = [{ name: "web", image: "web:1" }];
+    const statuses = [
+      { name: "web", containerID: "containerd://c1", imageID: `web@sha256:${"1".repeat(64)}` },
+      { name: "side", containerID: "containerd://c2", imageID: "" },
+    ];
+    const body = { metadata: { uid: "u-1" }, spec: { containers: asked }, status: { phase: "Running", containerStatuses: statuses } };
+    const found = await answering({ status: 200, body }).find(pod);
+    expect(found?.containers.map(({ name, id, image }) => [name, id, image])).toEqual([
+      ["web", "c1", "web:1"],
+      ["side", "c2", ""],
+    ]);
+  });
+
   test("a pod that is none is an error, and no word of its being gone", async () => {
     await expect(answering({ status: 200, body: { kind: "Status" } }).find(pod)).rejects.toMatchObject({ code: "ENGINE_REFUSED" });
   });

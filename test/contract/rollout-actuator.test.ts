@@ -11,7 +11,7 @@ import { Actuator } from "@hullmark/actuator/core/actuator";
 import { type ActuatorFailpoint, ROLLOUT_FAILPOINTS } from "@hullmark/actuator/core/carry-out";
 import { pinned } from "@hullmark/actuator/core/check-rollout";
 import { ClusterHands } from "@hullmark/actuator/core/cluster-hands";
-import { ROLLOUT_MS } from "@hullmark/actuator/core/rollout-hands";
+import { BEGINNING_MS, ROLLOUT_MS } from "@hullmark/actuator/core/rollout-hands";
 import type { ClusterPod } from "@hullmark/actuator/ports/cluster";
 import { EngineError } from "@hullmark/actuator/ports/engine";
 import type { PodTemplate, Workload } from "@hullmark/actuator/ports/rollouts";
@@ -48,9 +48,9 @@ afterEach(() => {
   rmSync(directory, { recursive: true });
 });
 
-function actuator(passing: (point: ActuatorFailpoint) => void = () => {}): Actuator {
+function actuator(passing: (point: ActuatorFailpoint) => void = () => {}, { mayHalt = true, limits = LIMITS } = {}): Actuator {
   return new Actuator({
-    hands: new ClusterHands({ cluster, rollouts, limits: LIMITS, ownNamespace: "hullmark", onUntold: () => {} }),
+    hands: new ClusterHands({ cluster, rollouts, limits, ownNamespace: "hullmark", mayHalt, onUntold: () => {} }),
     ...{ identity: IDENTITY, ledger },
     verify: (message, signature) => verify(null, message, keys.publicKey, signature),
     report: async (_id, { outcome, reason, detail }) => void reports.push({ outcome, reason, detail }),
@@ -173,6 +173,24 @@ describe("what it cannot be made to do", () => {
     expect(cluster.events).toMatchObject([{ reason: "RollbackRefused", warning: true }]);
   });
 
+  const containers = (more: Partial<ClusterPod["containers"][number]>) => ({
+    containers: [{ name: "web", id: "c".repeat(64), imageDigest: digest(1), image: FakeCluster.image, ...more }],
+  });
+
+  test.each<[string, Partial<ClusterPod["containers"][number]>]>([
+    ["a pod that somebody made as if it were its own, of another image", { image: "evil.example/web:3" }],
+    ["a container that its template has not: what puts it in would do so again", { name: "side", image: FakeCluster.image }],
+    ["a container of which the pod's specification says nothing", { image: "" }],
+  ])("a workload by the word of %s", async (_name, more) => {
+    const pod = { ...add(containers(more)), containerId: "c".repeat(64) };
+    const revisions = [{ name: "web-1", images: [...revision(1, digest(7)).images, { container: "side", digest: digest(6) }] }];
+    const named = { podContainer: more.name ?? "web", revisions };
+    await actuator().offer(intent(pod, named));
+    nowMs += LIMITS.pauseMs;
+    await actuator().offer(intent(pod, { ...named, kind: ActionKind.HALT, revisions: [] }));
+    expect([rollouts.applied, outcomes()]).toEqual([[], ["REFUSED not-of-template", "REFUSED not-of-template"]]);
+  });
+
   test("a label of Helm's is nobody's word for Argo CD", async () => {
     rollouts.change({ labels: { "app.kubernetes.io/instance": "shop", "app.kubernetes.io/managed-by": "Helm" }, managers: ["helm"] });
     await actuator().offer(intent(add()));
@@ -238,6 +256,20 @@ describe("what is applied from a repository, where policy says so", () => {
     });
   });
 
+  test("is told of where it is not rolled back then, and stays paused", async () => {
+    rollouts.change(argo);
+    rollouts.failures.set("apply", new EngineError("ENGINE_REFUSED", "the API server answers 422"));
+    await actuator().offer(intent(add(), { owners: ["argocd"] }));
+    expect(reports.at(-1)?.detail).toMatch(/answers 422; Argo CD Application argocd\/shop applies nothing by itself until somebody has it do so again/);
+    nowMs += LIMITS.pauseMs;
+    rollouts.failures.set("apply", new EngineError("ENGINE_UNREACHABLE", "409"));
+    const [subject, signed] = [actuator(), intent(add({}, "web-x2"), { owners: ["argocd"] })];
+    await expect(subject.offer(signed)).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    rollouts.change({ template: FakeRollouts.template("r.example:5000/web:4") });
+    await subject.resume();
+    expect(reports.at(-1)).toMatchObject({ outcome: Outcome.REFUSED, reason: "other-rollout", detail: expect.stringContaining("look whether Argo CD") });
+  });
+
   test("is left where that cannot be paused", async () => {
     rollouts.change(argo);
     rollouts.failures.set("pause", new EngineError("ENGINE_REFUSED", "the API server answers 403"));
@@ -280,10 +312,32 @@ describe("a rollout that is begun", () => {
 
   test("that its controller gives up is told as failed, with its words", async () => {
     const subject = await begun();
+    nowMs += BEGINNING_MS + 1;
     rollouts.change({ progress: { state: "stuck", why: "ReplicaSet has timed out progressing" } });
     await subject.resume();
     expect(reports.at(-1)).toEqual({ outcome: Outcome.FAILED, reason: "not-progressing", detail: "ReplicaSet has timed out progressing" });
     expect(cluster.events.at(-1)).toMatchObject({ reason: "RollbackFailed", warning: true });
+  });
+
+  test("is not given up for what is still said of the one before", async () => {
+    const subject = actuator();
+    await subject.offer(intent(add()));
+    rollouts.change({ progress: { state: "stuck", why: "the bad image's" } });
+    nowMs += BEGINNING_MS;
+    await subject.resume();
+    rollouts.change({ progress: { state: "done" } });
+    await subject.resume();
+    expect(outcomes()).toEqual(["WAITING rolling-out", "DONE"]);
+  });
+
+  test("is not done by an annotation alone: whoever writes the workload can write that", async () => {
+    const [signed, id] = [intent(add(), { id: Buffer.alloc(16, 0xab) }), "ab".repeat(16)];
+    rollouts.change({ annotations: { "hullmark.dev/rolled-back": `${id}/web-2` } });
+    await actuator().offer(signed);
+    nowMs += LIMITS.pauseMs;
+    rollouts.change({ annotations: { "hullmark.dev/rolled-back": `${"cd".repeat(16)}/x` } });
+    await actuator().offer(intent(add({}, "web-x2"), { id: Buffer.alloc(16, 0xcd) }));
+    expect([rollouts.applied, outcomes()]).toEqual([[], ["FAILED other-rollout", "FAILED other-rollout"]]);
   });
 
   test("is not waited for for ever", async () => {
@@ -341,6 +395,28 @@ describe("a halt", () => {
     await actuator().offer(halt(add()));
     expect([rollouts.applied, outcomes()]).toEqual([[], [`REFUSED ${reason}`]]);
     expect(cluster.events).toMatchObject([{ reason: "HaltRefused", warning: true }]);
+  });
+
+  test("is for the actuator's own configuration to allow, whatever the verifier signs", async () => {
+    await actuator(undefined, { mayHalt: false }).offer(halt(add()));
+    expect([rollouts.applied, outcomes()]).toEqual([[], ["REFUSED halt-not-allowed"]]);
+    expect(cluster.events).toMatchObject([{ reason: "HaltRefused", warning: true }]);
+  });
+
+  test("counts as many pods as it takes away, after a restart too", async () => {
+    for (let i = 0; i < 100; i++) cluster.add(`other-${i}`);
+    const options = { limits: { ...LIMITS, hourlyPercent: 5 } };
+    rollouts.change({ replicas: 50, present: 50 });
+    await actuator(undefined, options).offer(intent(cluster.add("db-x1", { owner: "Deployment/api" }), { kind: ActionKind.EVICT, revisions: [] }, false));
+    await actuator(undefined, options).offer(halt(add()));
+    expect(outcomes().at(-1)).toBe("REFUSED breaker");
+    nowMs += 3_600_000;
+    await actuator(undefined, options).offer(halt(add()));
+    expect(rollouts.applied).toEqual(["none"]);
+    ledger.close();
+    ledger = new FileLedger(directory, nowMs);
+    await actuator(undefined, options).offer(intent(cluster.add("api-x2", { owner: "Deployment/api" }), { kind: ActionKind.EVICT, revisions: [] }, false));
+    expect(outcomes().at(-1)).toBe("REFUSED breaker");
   });
 
   test("is never what a rollback comes to, nor the other way round", async () => {
@@ -527,19 +603,42 @@ describe("what the API server answers", () => {
 
   test("Argo CD and Flux: from where they apply, and that they stop", async () => {
     const [source, metadata] = [{ repoURL: "https://git.example/shop", path: "deploy" }, { resourceVersion: "4" }];
+    const web = { kind: "Deployment", namespace: "shop", name: "web" } as const;
+    const resources = [
+      { kind: "Service", namespace: "shop", name: "web", version: "v1" },
+      { group: "apps", version: "v1", ...web },
+    ];
     const objects: Record<string, object> = {
       "argocd/applications/shop": {
         metadata,
         spec: { source, syncPolicy: { automated: { prune: true } } },
-        status: { sync: { revision: "bbb" }, history: [{ revision: "aaa" }, { revision: "bbb" }] },
+        status: { sync: { revision: "bbb" }, history: [{ revision: "aaa" }, { revision: "bbb" }], resources },
       },
-      "argocd/applications/manual": { metadata, spec: { sources: [source] } },
+      "argocd/applications/manual": { metadata, spec: { sources: [source] }, status: { resources } },
       "flux/kustomizations/apps": {
-        ...{ metadata, spec: { path: "./deploy", sourceRef: { kind: "GitRepository", name: "shop" } }, status: { lastAppliedRevision: "main@sha1:bbb" } },
+        ...{ metadata, spec: { path: "./deploy", sourceRef: { kind: "GitRepository", name: "shop" } } },
+        status: { lastAppliedRevision: "main@sha1:bbb", inventory: { entries: [{ id: "shop_web_apps_Deployment", v: "v1" }] } },
       },
       "flux/gitrepositories/shop": { spec: { url: "https://bot:hunter2@git.example/shop" } },
+      "flux/kustomizations/others": {
+        ...{
+          metadata,
+          spec: { path: "./", sourceRef: { kind: "GitRepository", name: "token" } },
+          status: { inventory: { entries: [{ id: "other_web_apps_Deployment" }] } },
+        },
+      },
+      "flux/gitrepositories/token": { spec: { url: "https://ghp_hunter2@git.example/root" } },
+      "argocd/applications/others": {
+        metadata,
+        spec: { source, syncPolicy: { automated: {} } },
+        status: { resources: [{ ...resources[1], namespace: "other" }] },
+      },
+      "flux/helmreleases/others": { metadata, spec: {} },
       "flux/helmreleases/web": {
-        ...{ metadata, spec: { suspend: true, chart: { spec: { chart: "web", sourceRef: { kind: "HelmRepository", name: "charts" } } } } },
+        ...{
+          metadata,
+          spec: { suspend: true, targetNamespace: "shop", chart: { spec: { chart: "web", sourceRef: { kind: "HelmRepository", name: "charts" } } } },
+        },
         status: { history: [{ chartVersion: "2.0.0" }, { chartVersion: "1.9.0" }] },
       },
     };
@@ -562,7 +661,7 @@ describe("what the API server answers", () => {
     expect(await found.source(flux("HelmRelease", "web"))).toBe("chart web of charts, at 2.0.0 (before that 1.9.0)");
     for (const none of [argo("none"), argo("secret")]) expect(await found.source(none)).toBeUndefined();
 
-    for (const owner of [argo("shop"), argo("manual"), flux("Kustomization", "apps"), flux("HelmRelease", "web")]) await found.pause(owner);
+    for (const owner of [argo("shop"), argo("manual"), flux("Kustomization", "apps"), flux("HelmRelease", "web")]) await found.pause(owner, web);
     const merge = "application/merge-patch+json";
     expect(patches).toEqual([
       [
@@ -576,7 +675,12 @@ describe("what the API server answers", () => {
         merge,
       ],
     ]);
-    await expect(found.pause(argo("secret"))).rejects.toMatchObject({ code: "ENGINE_REFUSED" });
+    await expect(found.pause(argo("secret"), web)).rejects.toMatchObject({ code: "ENGINE_REFUSED" });
+    // Its label is written by whoever deploys there: nobody else's work is stopped by it.
+    for (const others of [argo("others"), flux("Kustomization", "others"), flux("HelmRelease", "others")])
+      await expect(found.pause(others, web)).rejects.toThrow(/does not say that it applies Deployment shop\/web/);
+    expect(patches).toHaveLength(2);
+    expect(await found.source(flux("Kustomization", "others"))).toBe("https://git.example/root, ./");
   });
 
   test("only the template and one annotation are patched, where uid and version are still those", async () => {
@@ -598,6 +702,7 @@ describe("what the API server answers", () => {
     await api(both).halt(found, "intent/3");
     expect(asked[0]?.body).toContainEqual({ op: "replace", path: "/spec/replicas", value: 0 });
     await expect(api(both, { status: 409, body: {} }).apply(found, found.template, "a")).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    await expect(api(both, { status: 500, body: {} }).apply(found, found.template, "a")).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
     await expect(api(both, { status: 403, body: {} }).apply(found, found.template, "a")).rejects.toThrow(/right to patch deployments/);
     await expect(api({ "replicasets/web-1": { kind: "Status" } }).find("shop", owner)).rejects.toMatchObject({ code: "ENGINE_REFUSED" });
   });

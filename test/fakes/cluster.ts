@@ -16,6 +16,8 @@ import {
 type Name = Pick<PodTarget, "namespace" | "name">;
 
 export class FakeCluster implements Cluster {
+  /** What the pods' specifications ask for. */
+  static readonly image = "r.example:5000/web:3";
   /** By `NAMESPACE/NAME`. */
   readonly pods = new Map<string, ClusterPod>();
   readonly events: PodEvent[] = [];
@@ -30,7 +32,7 @@ export class FakeCluster implements Cluster {
   add(name: string, more: Partial<ClusterPod> = {}, namespace = "shop"): { target: PodTarget; containerId: string } {
     const [uid, id] = [randomUUID(), randomBytes(32).toString("hex")];
     const imageDigest = `sha256:${"1".repeat(64)}`;
-    const containers = [{ name: "web", id, imageDigest }];
+    const containers = [{ name: "web", id, imageDigest, image: FakeCluster.image }];
     const pod = {
       uid,
       nodeName: "w-1",

@@ -31,6 +31,7 @@ const entrySchema = z.strictObject({
   containerId: z.string(),
   name: z.string(),
   restartPolicy: z.strictObject({ name: z.string(), maximumRetryCount: z.number() }),
+  weight: z.number().optional(),
   receivedAtMs: z.number(),
   expiresAtMs: z.number(),
   target: z.strictObject({ imageId: z.string(), reference: z.string() }).optional(),
@@ -178,10 +179,12 @@ function withTry(entry: LedgerEntry, mark: NodeMark, open: boolean): LedgerEntry
   return { ...entry, tried: open ? [...others, mark] : others };
 }
 
-function toLine({ settled, restartPolicy, target, pod, rollout, owners, node, tried, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
+function toLine({ settled, restartPolicy, weight = 1, target, pod, rollout, owners, node, tried, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
   return {
     ...entry,
     restartPolicy: { ...restartPolicy },
+    // Older actuators know of no weight.
+    ...(weight > 1 && { weight }),
     ...(target && { target: { ...target } }),
     ...(pod && { pod: { ...pod, imageDigests: [...pod.imageDigests] } }),
     ...(rollout && { rollout: { owner: { ...rollout.owner }, revisions: rollout.revisions.map(({ name, images }) => ({ name, images: [...images] })) } }),

@@ -26,9 +26,12 @@ export function statusOf({ body }: ApiAnswer): z.output<typeof Status> {
   return Status.safeParse(body).data ?? { message: "", details: { causes: [] } };
 }
 
-/** What the API server has no time for now passes; what it refuses stays refused. @param right that its service account needs */
+/**
+ * What the API server has no time for now passes, as does what went wrong within it (etcd that changes its leader, a webhook that does not answer); what it refuses
+ * stays refused. @param right that its service account needs
+ */
 export function problem(answer: ApiAnswer, right: string): EngineError {
-  const passes = [401, 409, 429, 502, 503, 504].includes(answer.status);
+  const passes = [401, 409, 429, 500, 502, 503, 504].includes(answer.status);
   const hint = answer.status === 401 || answer.status === 403 ? ` (the actuator's service account needs the right to ${right})` : "";
   return new EngineError(
     passes ? "ENGINE_UNREACHABLE" : "ENGINE_REFUSED",

@@ -1,7 +1,8 @@
 /** Applications of Argo CD, Kustomizations and HelmReleases of Flux: from where they apply, and that they stop. Read by name; whoever may write them wrote what is read here. */
 import type { ApiServer } from "@hullmark/daemon/api-server";
 import * as z from "zod";
-import type { GitOpsOwner } from "../../ports/rollouts.ts";
+import { EngineError } from "../../ports/engine.ts";
+import type { GitOpsOwner, Workload } from "../../ports/rollouts.ts";
 import { ask, problem } from "./api-answers.ts";
 
 /** Keeps what an Application's `automated` was before, or says that a suspension is Hullmark's. */
@@ -28,7 +29,18 @@ const HelmRelease = z.object({
 const GitRepository = z.object({ spec: z.object({ url: text }) });
 const Owner = z.object({
   metadata: z.object({ resourceVersion: z.string() }),
-  spec: z.object({ suspend: z.boolean().default(false), syncPolicy: z.object({ automated: z.unknown() }).nullish() }),
+  spec: z.object({ suspend: z.boolean().default(false), syncPolicy: z.object({ automated: z.unknown() }).nullish(), targetNamespace: text }),
+  status: z
+    .object({
+      /** Argo CD's. */
+      resources: z.array(z.object({ group: text, kind: text, namespace: text, name: text })).default([]),
+      /** Flux's: `NAMESPACE_NAME_GROUP_KIND`. */
+      inventory: z
+        .object({ entries: z.array(z.object({ id: text })).default([]) })
+        .nullish()
+        .transform((each) => each ?? { entries: [] }),
+    })
+    .prefault({}),
 });
 
 export class GitOpsObjects {
@@ -66,10 +78,17 @@ export class GitOpsObjects {
   }
 
   /** It applies nothing by itself any more. Idempotent; under the version that was looked at. @throws EngineError ENGINE_UNREACHABLE also where that has changed */
-  async pause({ kind, namespace, name }: GitOpsOwner): Promise<void> {
+  async pause({ kind, namespace, name }: GitOpsOwner, workload: Pick<Workload, "kind" | "namespace" | "name">): Promise<void> {
     const answer = await ask(() => this.#api.get(path(kind, namespace, name)));
     if (answer.status !== 200) throw problem(answer, `get ${kind}s`);
-    const { metadata, spec } = Owner.parse(answer.body);
+    const owner = Owner.safeParse(answer.body).data;
+    if (!owner) throw new EngineError("ENGINE_REFUSED", `the API server's answer is no ${kind}`);
+    if (!applies(kind, namespace, owner, workload))
+      throw new EngineError(
+        "ENGINE_REFUSED",
+        `${kind} ${namespace}/${name} does not say that it applies ${workload.kind} ${workload.namespace}/${workload.name}`,
+      );
+    const { metadata, spec } = owner;
     const automated = spec.syncPolicy?.automated;
     if (kind === "Application" ? !automated : spec.suspend) return;
     const { resourceVersion } = metadata;
@@ -81,6 +100,20 @@ export class GitOpsObjects {
   }
 }
 
+/** By its own word. A HelmRelease has no list of what it made: it must be for the workload's namespace. */
+function applies(
+  kind: GitOpsOwner["kind"],
+  namespace: string,
+  { spec, status }: z.output<typeof Owner>,
+  workload: Pick<Workload, "kind" | "namespace" | "name">,
+): boolean {
+  if (kind === "HelmRelease") return (spec.targetNamespace || namespace) === workload.namespace;
+  if (kind === "Kustomization") return status.inventory.entries.some(({ id }) => id === `${workload.namespace}_${workload.name}_apps_${workload.kind}`);
+  return status.resources.some(
+    (each) => each.group === "apps" && each.kind === workload.kind && each.namespace === workload.namespace && each.name === workload.name,
+  );
+}
+
 function argoWords({ spec, status }: z.output<typeof Application>): string | undefined {
   const [source] = spec.source ? [spec.source] : spec.sources;
   const { revision } = status.sync;
@@ -90,8 +123,8 @@ function argoWords({ spec, status }: z.output<typeof Application>): string | und
 }
 
 function words(repository: string, folder: string, revision = "", before = ""): string {
-  // A password in an address is nobody's to read.
-  return `${repository.replace(/\/\/[^/@]*:[^/@]*@/, "//")}${folder && `, ${folder}`}${revision && `, at ${revision}`}${before && ` (before that ${before})`}`;
+  // Who asks for it, a token or a password, is nobody's to read.
+  return `${repository.replace(/\/\/[^/]*@/, "//")}${folder && `, ${folder}`}${revision && `, at ${revision}`}${before && ` (before that ${before})`}`;
 }
 
 function path(kind: keyof typeof COLLECTIONS, namespace: string, name: string): string {

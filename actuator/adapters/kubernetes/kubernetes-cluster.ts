@@ -15,6 +15,7 @@ const RETRY_SECONDS = 5;
 const MAX_RETRY_SECONDS = 60;
 
 const Owner = z.object({ kind: z.string(), name: z.string(), uid: z.string().default(""), controller: z.boolean().optional() });
+const Asked = z.array(z.object({ name: z.string(), image: z.string().default("") })).default([]);
 const ContainerStatus = z.object({ name: z.string(), containerID: z.string().default(""), imageID: z.string().default("") });
 const Pod = z.object({
   metadata: z.object({
@@ -24,7 +25,7 @@ const Pod = z.object({
     ownerReferences: z.array(Owner).default([]),
     deletionTimestamp: z.string().optional(),
   }),
-  spec: z.object({ nodeName: z.string().default("") }),
+  spec: z.object({ nodeName: z.string().default(""), containers: Asked, initContainers: Asked, ephemeralContainers: Asked }),
   status: z
     .object({
       phase: z.string().default(""),
@@ -68,6 +69,8 @@ export class KubernetesCluster implements Cluster {
     if (answer.status === 409 && (await this.find({ namespace, name }))?.uid !== uid) return { outcome: "gone" };
     const status = statusOf(answer);
     const budget = answer.status === 429 && status.details.causes.find(({ reason }) => reason === "DisruptionBudget");
+    // So the API server says that several budgets are for the pod, which does not pass.
+    if (answer.status === 500) throw new EngineError("ENGINE_REFUSED", `the API server answers 500: ${status.message.slice(0, 300)}`);
     if (!budget) throw problem(answer, "create pods/eviction");
     const seconds = Math.min(Math.max(1, status.details.retryAfterSeconds || RETRY_SECONDS), MAX_RETRY_SECONDS);
     return { outcome: "budget", why: budget.message || status.message, retryAfterMs: seconds * 1000 };
@@ -108,6 +111,7 @@ function readPod(body: unknown): ClusterPod {
   if (!parsed.success) throw new EngineError("ENGINE_REFUSED", "the API server's answer is no pod");
   const { metadata, spec, status } = parsed.data;
   const { uid, labels, annotations, ownerReferences, deletionTimestamp } = metadata;
+  const asked = [...spec.containers, ...spec.initContainers, ...spec.ephemeralContainers];
   const statuses = [...status.containerStatuses, ...status.initContainerStatuses, ...status.ephemeralContainerStatuses];
   return {
     ...{ uid, labels, nodeName: spec.nodeName, running: status.phase === "Running", isStatic: Object.hasOwn(annotations, "kubernetes.io/config.mirror") },
@@ -117,6 +121,7 @@ function readPod(body: unknown): ClusterPod {
     containers: statuses.map(({ name, containerID, imageID }) => ({
       ...{ name, id: containerID.slice(containerID.indexOf("://") + 3) },
       imageDigest: imageID.slice(imageID.lastIndexOf("@") + 1).replace(/^.*:\/\//, ""),
+      image: asked.find((each) => each.name === name)?.image ?? "",
     })),
   };
 }

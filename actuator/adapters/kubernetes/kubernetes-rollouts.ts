@@ -79,8 +79,8 @@ export class KubernetesRollouts implements Rollouts {
     return this.#gitOps.source(owner);
   }
 
-  pause(owner: GitOpsOwner): Promise<void> {
-    return this.#gitOps.pause(owner);
+  pause(owner: GitOpsOwner, workload: Pick<Workload, "kind" | "namespace" | "name">): Promise<void> {
+    return this.#gitOps.pause(owner, workload);
   }
 
   async find(namespace: string, owner: PodOwner): Promise<Workload | undefined> {

@@ -334,6 +334,7 @@ describe("the chart", () => {
         "actuator.limits.protect={payments/*}",
         "actuator.rollback.enabled=true",
         "actuator.rollback.namespaces={hullmark}",
+        "actuator.rollback.halt=true",
         "actuator.rollback.gitops=pause",
         "verifier.pkcs11.uri=pkcs11:token=hullmark?module-path=/opt/token/module.so",
         "verifier.pkcs11.pinSecret=token-pin",

@@ -50,7 +50,10 @@ function application(name: string): object {
   return {
     ...{ apiVersion: "argoproj.io/v1alpha1", kind: "Application", metadata: { name, namespace: "argocd" } },
     spec: { source: { repoURL: "https://git.example/shop", path: "deploy" }, syncPolicy: { automated: { prune: true } } },
-    status: { sync: { revision: "bbb" }, history: [{ revision: "aaa" }, { revision: "bbb" }] },
+    status: {
+      ...{ sync: { revision: "bbb" }, history: [{ revision: "aaa" }, { revision: "bbb" }] },
+      resources: [{ group: "apps", version: "v1", kind: "Deployment", namespace: "default", name }],
+    },
   };
 }
 
