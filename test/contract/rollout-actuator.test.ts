@@ -539,7 +539,7 @@ describe("what the API server answers", () => {
     asked.length = 0;
     return new KubernetesRollouts({
       get: async (path) => {
-        const [, kind = "", name = ""] = /\/namespaces\/shop\/([a-z]+)\/(.+)$/.exec(path) ?? [];
+        const [, kind = "", name = ""] = /\/namespaces\/shop\/([a-z]+)\/(.*)$/.exec(path) ?? [];
         const body = objects[`${kind}/${name}`];
         return body ? { status: 200, body } : { status: 404, body: {} };
       },
@@ -591,6 +591,7 @@ describe("what the API server answers", () => {
     expect(found).toMatchObject({ kind: "StatefulSet", replicas: 2, byHand: true, progress: { state: "under-way" } });
     const earlier = await api(stateful).revision("shop", "StatefulSet", "db-1");
     expect(earlier).toMatchObject({ number: 3, ownerUid: UID });
+    expect(await api({ ...stateful, "controllerrevisions/": revisionOf("StatefulSet") }).revision("shop", "StatefulSet", "")).toBeUndefined();
     expect(earlier?.template).toEqual(found?.template);
     const daemon = {
       metadata: meta,

@@ -97,6 +97,8 @@ export class KubernetesRollouts implements Rollouts {
   }
 
   async revision(namespace: string, kind: WorkloadKind, name: string): Promise<Revision | undefined> {
+    // A pod without the label that names it: its path would be that of all of them.
+    if (name === "") return undefined;
     if (kind === "Deployment") {
       const set = await this.#get(namespace, "ReplicaSet", name, ReplicaSet);
       const number = Number(set?.metadata.annotations?.[REVISION] ?? Number.NaN);

@@ -104,13 +104,15 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   if (!rule) return idle("no-rule");
   if (drifts.some((drift) => causeOf(drift) === "node")) return idle("node-cause");
   const history = situation.history.filter(({ id, node: onNode }) => id !== own?.id && !onNode);
-  const done = history.filter((each) => each.state === ActionState.DONE && serviceOf(each) === serviceOf(workload));
+  const ofService = history.filter((each) => serviceOf(each) === serviceOf(workload));
+  const done = ofService.filter(({ state }) => state === ActionState.DONE);
   // One of another image would be started as this one was; what makes pods is put back as a whole.
   const misconfigured = situation.pod === "none" && drifts.some((drift) => causeOf(drift) === "configuration");
   const found = rungFor(rule, drifts, done, {
     inPod: situation.pod !== "none",
     target: misconfigured ? "none" : targetOf(situation, workload, history),
     evictable: situation.pod !== "none" && !endsEviction(workload, history),
+    rollouts: ofService.filter((each) => each.rollout && (each.state === ActionState.DONE || isUndone(each))).length,
     owner: situation.pod === "none" ? undefined : haltable(situation.rollback, workload, history),
   });
   if (!found) return idle("alert");
@@ -147,6 +149,8 @@ interface Possible {
   /** "none": it cannot be rolled back. */
   readonly target: ReturnType<typeof targetOf>;
   readonly evictable: boolean;
+  /** Rollbacks and halts of what makes the pod that were done, somebody's taking back of a halt among them. */
+  readonly rollouts: number;
   /** What makes the pod, and can be scaled to none; undefined: nothing. "looking-up": it may still be gone back. */
   readonly owner: ReturnType<typeof haltable>;
 }
@@ -167,9 +171,14 @@ function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: readonly
   const due = turns ? rungs : rungs.slice(Math.min(done.length, rungs.length - 1));
   const rung = due.find((each) => isPossible(each, possible)) ?? "alert";
   if (rung === "alert" || !HEALS[cause].includes(rung)) return undefined;
-  const tried = turns ? done.filter(({ rollout }) => rollout).length : done.length - (rungs.length - 1);
+  const tried = turns ? possible.rollouts : done.length - (rungs.length - 1);
   const recurring = (turns || REPLACING.has(rung)) && tried >= MAX_ATTEMPTS;
   return { rung, drift, target: aimOf(rung, possible), recurring };
+}
+
+/** A halt that something scales up again, an autoscaler or an operator, would be done again and again. */
+function isUndone({ kind, state, reason }: ActionRow): boolean {
+  return kind === ActionKind.HALT && state === ActionState.FAILED && reason === "other-rollout";
 }
 
 function isPossible(rung: Rung, { target, evictable, owner }: Possible): boolean {
