@@ -57,9 +57,10 @@ export function chooseRevision(
   if (refusal || !present) return refusal ?? "other-rollout";
   const usable = revisions.flatMap((revision): Chosen[] => {
     const verified = target.revisions.find(({ name }) => name === revision.name);
-    if (!verified || revision.ownerUid !== workload.uid || revision.name === present.name) return [];
+    if (!verified || revision.ownerUid !== workload.uid) return [];
     if (!verified.images.some((each) => each.container === container && !digests.includes(each.digest))) return [];
     const template = pinned(revision.template, verified, workload.template);
+    // The present one is another where it was by a tag, that was moved.
     return template && !isDeepStrictEqual(template, workload.template) ? [{ revision, template, pause: owner }] : [];
   });
   return usable.toSorted((a, b) => b.revision.number - a.revision.number)[0] ?? "no-earlier-revision";

@@ -114,6 +114,26 @@ test("back to the newest revision that is verified, by the digest that was verif
   expect(rollouts.applied).toHaveLength(1);
 });
 
+test("back to the very revision, by its digest, where its tag was moved since it was verified", async () => {
+  const revisions = [1, 2, 3].map((n) => revision(n, digest(n + 4)));
+  await actuator().offer(intent(add(), { revisions }));
+  expect(rollouts.applied).toEqual([`r.example:5000/web@${digest(7)}`]);
+  rollouts.change({ progress: { state: "done" } });
+  await actuator().resume();
+  expect(outcomes().at(-1)).toBe("DONE");
+});
+
+test("and to the one before it where the present one is by that digest already", async () => {
+  const template = FakeRollouts.template(`r.example:5000/web@${digest(7)}`);
+  const present = rollouts.revisions.get("web-3");
+  if (present) rollouts.revisions.set("web-3", { ...present, template });
+  rollouts.change({ template });
+  const image = `r.example:5000/web@${digest(7)}`;
+  const pod = { ...add({ containers: [{ name: "web", id: "c".repeat(64), imageDigest: digest(1), image }] }), containerId: "c".repeat(64) };
+  await actuator().offer(intent(pod, { revisions: [revision(2, digest(6)), revision(3, digest(7))] }));
+  expect(rollouts.applied).toEqual([`r.example:5000/web@${digest(6)}`]);
+});
+
 describe("what it cannot be made to do", () => {
   test.each<[string, (pod: Added) => ReturnType<typeof intent>, string | undefined]>([
     ["no revision at all", (pod) => intent(pod, { revisions: [] }), undefined],
@@ -135,7 +155,7 @@ describe("what it cannot be made to do", () => {
     ["another pod under that name", (pod) => intent(pod, { podUid: randomUUID() }), "other-pod"],
     ["another image than runs", (pod) => intent(pod, { podImageDigests: [digest(6)] }), "other-image"],
     ["a revision that is not there", (pod) => intent(pod, { revisions: [{ ...revision(1), name: "web-0" }] }), "no-earlier-revision"],
-    ["the present revision", (pod) => intent(pod, { revisions: [revision(3, digest(5))] }), "no-earlier-revision"],
+    ["the present revision as it is", (pod) => intent(pod, { revisions: [revision(3, digest(1))] }), "no-earlier-revision"],
     [
       "an earlier one of the present image",
       (pod) => intent(pod, { revisions: [{ name: "web-2", images: [{ container: "web", digest: digest(1) }] }] }),

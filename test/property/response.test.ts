@@ -325,6 +325,8 @@ describe("one container", () => {
     test("one node's word does not halt what is verified elsewhere: the same revision, of another image", () => {
       const present = { ...revision(8), name: "web-9" };
       expect(untrusted(known([present]), { policy: ladder("[halt]") })).toEqual({ act: false, why: "alert" });
+      // It is gone back to itself, by the digest that was verified.
+      expect(untrusted(known([present, revision(1)]))).toMatchObject({ rollout: { revisions: [{ name: "web-9" }, { name: "web-1" }] } });
       expect(untrusted(known([{ ...present, standing: "not-verified" as const }]), { policy: ladder("[halt]") })).toMatchObject({ kind: ActionKind.HALT });
     });
 
@@ -337,6 +339,7 @@ describe("one container", () => {
       "no-replicas",
       "not-progressing",
       "not-of-template",
+      "other-owner",
     ])("what its actuator will not do (%s) is left to the rung after it, and is no attempt", (reason) => {
       expect(untrusted(known([revision(1)]), { history: [past9(ActionState.REFUSED, reason)] })).toEqual({ act: false, why: "alert" });
     });

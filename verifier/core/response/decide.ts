@@ -104,15 +104,16 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   if (!rule) return idle("no-rule");
   if (drifts.some((drift) => causeOf(drift) === "node")) return idle("node-cause");
   const history = situation.history.filter(({ id, node: onNode }) => id !== own?.id && !onNode);
-  const ofService = history.filter((each) => serviceOf(each) === serviceOf(workload));
-  const done = ofService.filter(({ state }) => state === ActionState.DONE);
+  const service = serviceOf(workload);
+  const ended = history.filter((each) => (each.state === ActionState.DONE || isUndone(each)) && serviceOf(each) === service);
+  const done = ended.filter(({ state }) => state === ActionState.DONE);
   // One of another image would be started as this one was; what makes pods is put back as a whole.
   const misconfigured = situation.pod === "none" && drifts.some((drift) => causeOf(drift) === "configuration");
   const found = rungFor(rule, drifts, done, {
     inPod: situation.pod !== "none",
     target: misconfigured ? "none" : targetOf(situation, workload, history),
     evictable: situation.pod !== "none" && !endsEviction(workload, history),
-    rollouts: ofService.filter((each) => each.rollout && (each.state === ActionState.DONE || isUndone(each))).length,
+    rollouts: ended.filter(({ rollout }) => rollout).length,
     owner: situation.pod === "none" ? undefined : haltable(situation.rollback, workload, history),
   });
   if (!found) return idle("alert");

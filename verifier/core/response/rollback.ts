@@ -34,7 +34,7 @@ const FORBIDDEN = "rollback-never";
 /** Why a cluster's actuator will not roll the pod's workload back, to whatever revision. Codes of docs/response.md. */
 const FORBIDDEN_ROLLOUT: ReadonlySet<string> = new Set([
   ...[FORBIDDEN, "protected", "static-pod", "paused-rollout", "no-replicas", "on-delete", "owned-by-controller", "owned-by-argocd", "owned-by-flux"],
-  ...["no-earlier-revision", "other-rollout", "not-of-template", "no-right", "not-progressing", "engine"],
+  ...["other-owner", "no-earlier-revision", "other-rollout", "not-of-template", "no-right", "not-progressing", "engine"],
 ]);
 
 /** It says that going back to this image, or to any, comes to nothing: the one before it, or the next rung, is still to be tried on the container. */
@@ -64,7 +64,7 @@ export function rollbackOf(
 /** Why a cluster's actuator will not scale the pod's workload to none, today or tomorrow. */
 const FORBIDDEN_HALT: ReadonlySet<string> = new Set([
   ...["halt-never", "halt-not-allowed", "protected", "static-pod", "no-replicas", "not-scalable", "owned-by-controller", "owned-by-argocd", "owned-by-flux"],
-  ...["other-rollout", "not-of-template", "no-right", "engine"],
+  ...["other-owner", "other-rollout", "not-of-template", "no-right", "engine"],
 ]);
 
 /** A rollback that came to nothing for one of these says nothing of whether there is something to go back to. */
@@ -102,10 +102,10 @@ export function rolloutOf(
 ): RolloutTarget | "looking-up" | "none" {
   const ended = history.some((each) => each.nodeId === nodeId && each.containerId === containerId && endsRollback(each));
   if (never || ended || !rollout) return "none";
-  const { owner, revision, container } = rollout;
+  const { owner, container } = rollout;
+  // The present one among them, where it was verified by another image: its tag was moved, or one node lies.
   const others = rollout.revisions.filter(
-    ({ name, images }) =>
-      name !== revision && images.length <= MAX_REVISION_IMAGES && images.some((each) => each.container === container && each.configDigest !== configDigest),
+    ({ images }) => images.length <= MAX_REVISION_IMAGES && images.some((each) => each.container === container && each.configDigest !== configDigest),
   );
   // It may be the newest of them.
   if (others.some(({ standing }) => standing === "looking-up")) return "looking-up";
