@@ -82,7 +82,7 @@ export class RolloutHands {
     if (refusal === "owned-by-controller") return `${nameOf(workload)} is of ${workload.controller}`;
     const owner = refusal.startsWith("owned-by-") ? gitOpsOwner(workload) : undefined;
     if (!owner) return nameOf(workload);
-    const source = await this.#services.rollouts.source(owner);
+    const source = await this.#services.rollouts.source(owner, workload);
     return `${nameOf(workload)} is applied by ${nameOfOwner(owner)}: revert there what brought the image${source === undefined ? "" : ` (${source})`}`;
   }
 
@@ -98,15 +98,11 @@ export class RolloutHands {
       if (by === intentId) return await this.#follow(entry, rollout, workload, revision, nowMs);
       if (workload.annotations[HALT_ANNOTATION]?.startsWith(`${intentId}/`)) return followHalt(entry, workload, nowMs);
     }
-    if (nowMs >= entry.expiresAtMs) return failed("expired", "the API server did not let it be asked in time");
+    const looks = workload ? mayBePaused(workload, entry.owners) : "";
+    if (nowMs >= entry.expiresAtMs) return failed("expired", `the API server did not let it be asked in time${looks}`);
     const chosen = await this.choose({ pod, rollout, containerId: entry.containerId, owners: entry.owners ?? [] }, await cluster.find(pod));
-    if ("refusal" in chosen) {
-      const touched =
-        workload && (entry.owners ?? []).some((each) => each === gitOpsOwner(workload)?.tool)
-          ? `; look whether ${whoApplies(workload)} still applies by itself`
-          : "";
-      return { outcome: Outcome.REFUSED, reason: chosen.refusal, detail: `${chosen.detail}${touched}`.slice(0, MAX_DETAIL_CHARS), newContainerId: "" };
-    }
+    if ("refusal" in chosen)
+      return { outcome: Outcome.REFUSED, reason: chosen.refusal, detail: `${chosen.detail}${looks}`.slice(0, MAX_DETAIL_CHARS), newContainerId: "" };
     const what = chosen.revision ? said(chosen.workload, chosen.revision.name) : saidOfHalt(chosen.workload);
     await tell(chosen.revision ? "RollingBack" : "Halting", `is of an image that is not trusted: ${what}`);
     passing("rolling-back");
@@ -157,6 +153,11 @@ function said(workload: Workload, revision: string): string {
 
 function saidOfHalt(workload: Workload): string {
   return `${nameOf(workload)} to no pods`;
+}
+
+/** It may have been paused at an attempt before. */
+function mayBePaused(workload: Workload, owners: readonly string[] = []): string {
+  return owners.some((each) => each === gitOpsOwner(workload)?.tool) ? `; look whether ${whoApplies(workload)} still applies by itself` : "";
 }
 
 function whoApplies(workload: Workload): string {

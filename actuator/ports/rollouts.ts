@@ -98,8 +98,8 @@ export interface Rollouts {
   apply(workload: Workload, template: PodTemplate, annotation: string): Promise<void>;
   /** Scales it to none, under the same condition. */
   halt(workload: Workload, annotation: string): Promise<void>;
-  /** From where it applies, in words, for people; undefined: it does not tell, or may not be looked at. */
-  source(owner: GitOpsOwner): Promise<string | undefined>;
+  /** From where it applies the workload, in words, for people; undefined: it does not tell, may not be looked at, or does not say that it applies this one. */
+  source(owner: GitOpsOwner, workload: Pick<Workload, "kind" | "namespace" | "name">): Promise<string | undefined>;
   /**
    * It applies nothing by itself any more, until people say so. Idempotent. Who it is the workload says, which anybody who deploys there writes: where it does not say itself
    * that it applies this workload it is left. @throws EngineError ENGINE_REFUSED then

@@ -288,6 +288,13 @@ describe("what is applied from a repository, where policy says so", () => {
     rollouts.change({ template: FakeRollouts.template("r.example:5000/web:4") });
     await subject.resume();
     expect(reports.at(-1)).toMatchObject({ outcome: Outcome.REFUSED, reason: "other-rollout", detail: expect.stringContaining("look whether Argo CD") });
+    rollouts.change({ template: FakeRollouts.template("r.example:5000/web:3") });
+    nowMs += LIMITS.pauseMs;
+    rollouts.failures.set("apply", new EngineError("ENGINE_UNREACHABLE", "503"));
+    await expect(subject.offer(intent(add({}, "web-x3"), { owners: ["argocd"] }))).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    nowMs += LIFE_MS;
+    await subject.resume();
+    expect(reports.at(-1)).toMatchObject({ outcome: Outcome.FAILED, reason: "expired", detail: expect.stringContaining("look whether Argo CD") });
   });
 
   test("is left where that cannot be paused", async () => {
@@ -648,6 +655,13 @@ describe("what the API server answers", () => {
           status: { inventory: { entries: [{ id: "other_web_apps_Deployment" }] } },
         },
       },
+      "flux/kustomizations/token": {
+        ...{
+          metadata,
+          spec: { path: "./", sourceRef: { kind: "GitRepository", name: "token" } },
+          status: { inventory: { entries: [{ id: "shop_web_apps_Deployment" }] } },
+        },
+      },
       "flux/gitrepositories/token": { spec: { url: "https://ghp_hunter2@git.example/root" } },
       "argocd/applications/others": {
         metadata,
@@ -676,11 +690,11 @@ describe("what the API server answers", () => {
     });
     const argo = (name: string) => ({ tool: "argocd", kind: "Application", namespace: "argocd", name }) as const;
     const flux = (kind: "Kustomization" | "HelmRelease", name: string) => ({ tool: "flux", kind, namespace: "flux", name }) as const;
-    expect(await found.source(argo("shop"))).toBe("https://git.example/shop, deploy, at bbb (before that aaa)");
-    expect(await found.source(argo("manual"))).toBe("https://git.example/shop, deploy");
-    expect(await found.source(flux("Kustomization", "apps"))).toBe("https://git.example/shop, ./deploy, at main@sha1:bbb");
-    expect(await found.source(flux("HelmRelease", "web"))).toBe("chart web of charts, at 2.0.0 (before that 1.9.0)");
-    for (const none of [argo("none"), argo("secret")]) expect(await found.source(none)).toBeUndefined();
+    expect(await found.source(argo("shop"), web)).toBe("https://git.example/shop, deploy, at bbb (before that aaa)");
+    expect(await found.source(argo("manual"), web)).toBe("https://git.example/shop, deploy");
+    expect(await found.source(flux("Kustomization", "apps"), web)).toBe("https://git.example/shop, ./deploy, at main@sha1:bbb");
+    expect(await found.source(flux("HelmRelease", "web"), web)).toBe("chart web of charts, at 2.0.0 (before that 1.9.0)");
+    for (const none of [argo("none"), argo("secret")]) expect(await found.source(none, web)).toBeUndefined();
 
     for (const owner of [argo("shop"), argo("manual"), flux("Kustomization", "apps"), flux("HelmRelease", "web")]) await found.pause(owner, web);
     const merge = "application/merge-patch+json";
@@ -701,7 +715,9 @@ describe("what the API server answers", () => {
     for (const others of [argo("others"), flux("Kustomization", "others"), flux("HelmRelease", "others")])
       await expect(found.pause(others, web)).rejects.toThrow(/does not say that it applies Deployment shop\/web/);
     expect(patches).toHaveLength(2);
-    expect(await found.source(flux("Kustomization", "others"))).toBe("https://git.example/root, ./");
+    for (const others of [argo("others"), flux("Kustomization", "others"), flux("HelmRelease", "others")])
+      expect(await found.source(others, web)).toBeUndefined();
+    expect(await found.source(flux("Kustomization", "token"), web)).toBe("https://git.example/root, ./");
   });
 
   test("only the template and one annotation are patched, where uid and version are still those", async () => {

@@ -300,6 +300,8 @@ describe("one container", () => {
       expect(untrusted(undefined, halting)).toEqual({ act: false, why: "looking-up" });
       expect(untrusted(known([revision(1, "unknown")]), halting)).toEqual({ act: false, why: "looking-up" });
       expect(untrusted(known([revision(1, "not-verified")]), halting)).toMatchObject({ kind: ActionKind.HALT });
+      // Where nobody wants it gone back to, no registry is waited for.
+      expect(untrusted(known([revision(1, "unknown")]), { policy: ladder("[halt]") })).toMatchObject({ kind: ActionKind.HALT });
       const started = [open({ place: "image", kind: "unsigned" }), open({ number: 2, id: "D-2", place: "configuration" })];
       expect(untrusted(known([revision(1)]), { ...halting, drifts: started })).toMatchObject({ kind: ActionKind.ROLLBACK });
       const refused = past9(ActionState.REFUSED, "halt-never", { kind: ActionKind.HALT });

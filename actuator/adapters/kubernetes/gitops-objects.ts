@@ -43,6 +43,8 @@ const Owner = z.object({
     .prefault({}),
 });
 
+type Named = Pick<Workload, "kind" | "namespace" | "name">;
+
 export class GitOpsObjects {
   readonly #api: Pick<ApiServer, "get" | "patch">;
 
@@ -50,22 +52,20 @@ export class GitOpsObjects {
     this.#api = api;
   }
 
-  /** In words: repository, folder, and the commit that is applied. undefined: it may not be looked at, or says nothing. @throws EngineError ENGINE_UNREACHABLE */
-  async source(owner: GitOpsOwner): Promise<string | undefined> {
-    const { kind, namespace, name } = owner;
+  /**
+   * In words: repository, folder, and the commit that is applied. undefined: it may not be looked at, says nothing, or does not say that it applies the workload: whose
+   * repository that is, is not for whoever wrote the workload's labels to learn. @throws EngineError ENGINE_UNREACHABLE
+   */
+  async source({ kind, namespace, name }: GitOpsOwner, workload: Named): Promise<string | undefined> {
+    const body = await this.#body(kind, namespace, name);
+    const owner = Owner.safeParse(body).data;
+    if (!owner || !applies(kind, namespace, owner, workload)) return undefined;
     if (kind === "Application") {
-      const found = Application.safeParse(await this.#body(kind, namespace, name)).data;
+      const found = Application.safeParse(body).data;
       return found && argoWords(found);
     }
-    if (kind === "HelmRelease") {
-      const found = HelmRelease.safeParse(await this.#body(kind, namespace, name)).data;
-      const [present, before] = found?.status.history ?? [];
-      return (
-        found?.spec.chart &&
-        words(`chart ${found.spec.chart.spec.chart} of ${found.spec.chart.spec.sourceRef.name}`, "", present?.chartVersion, before?.chartVersion)
-      );
-    }
-    const found = Kustomization.safeParse(await this.#body(kind, namespace, name)).data;
+    if (kind === "HelmRelease") return helmWords(HelmRelease.safeParse(body).data);
+    const found = Kustomization.safeParse(body).data;
     if (!found) return undefined;
     const { sourceRef, path } = found.spec;
     const repository = GitRepository.safeParse(await this.#body("GitRepository", sourceRef.namespace ?? namespace, sourceRef.name)).data;
@@ -78,7 +78,7 @@ export class GitOpsObjects {
   }
 
   /** It applies nothing by itself any more. Idempotent; under the version that was looked at. @throws EngineError ENGINE_UNREACHABLE also where that has changed */
-  async pause({ kind, namespace, name }: GitOpsOwner, workload: Pick<Workload, "kind" | "namespace" | "name">): Promise<void> {
+  async pause({ kind, namespace, name }: GitOpsOwner, workload: Named): Promise<void> {
     const answer = await ask(() => this.#api.get(path(kind, namespace, name)));
     if (answer.status !== 200) throw problem(answer, `get ${kind}s`);
     const owner = Owner.safeParse(answer.body).data;
@@ -101,17 +101,18 @@ export class GitOpsObjects {
 }
 
 /** By its own word. A HelmRelease has no list of what it made: it must be for the workload's namespace. */
-function applies(
-  kind: GitOpsOwner["kind"],
-  namespace: string,
-  { spec, status }: z.output<typeof Owner>,
-  workload: Pick<Workload, "kind" | "namespace" | "name">,
-): boolean {
+function applies(kind: GitOpsOwner["kind"], namespace: string, { spec, status }: z.output<typeof Owner>, workload: Named): boolean {
   if (kind === "HelmRelease") return (spec.targetNamespace || namespace) === workload.namespace;
   if (kind === "Kustomization") return status.inventory.entries.some(({ id }) => id === `${workload.namespace}_${workload.name}_apps_${workload.kind}`);
   return status.resources.some(
     (each) => each.group === "apps" && each.kind === workload.kind && each.namespace === workload.namespace && each.name === workload.name,
   );
+}
+
+function helmWords(found: z.output<typeof HelmRelease> | undefined): string | undefined {
+  const chart = found?.spec.chart?.spec;
+  const [present, before] = found?.status.history ?? [];
+  return chart && words(`chart ${chart.chart} of ${chart.sourceRef.name}`, "", present?.chartVersion, before?.chartVersion);
 }
 
 function argoWords({ spec, status }: z.output<typeof Application>): string | undefined {

@@ -75,8 +75,8 @@ export class KubernetesRollouts implements Rollouts {
     this.#gitOps = new GitOpsObjects(api);
   }
 
-  source(owner: GitOpsOwner): Promise<string | undefined> {
-    return this.#gitOps.source(owner);
+  source(owner: GitOpsOwner, workload: Pick<Workload, "kind" | "namespace" | "name">): Promise<string | undefined> {
+    return this.#gitOps.source(owner, workload);
   }
 
   pause(owner: GitOpsOwner, workload: Pick<Workload, "kind" | "namespace" | "name">): Promise<void> {

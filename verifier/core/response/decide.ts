@@ -114,7 +114,7 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
     target: misconfigured ? "none" : targetOf(situation, workload, history),
     evictable: situation.pod !== "none" && !endsEviction(workload, history),
     rollouts: ended.filter(({ rollout }) => rollout).length,
-    owner: situation.pod === "none" ? undefined : haltable(situation.rollback, workload, history),
+    haltable: situation.pod === "none" ? undefined : haltable(situation.rollback, workload, history),
   });
   if (!found) return idle("alert");
   const kind = KINDS[found.rung];
@@ -152,8 +152,8 @@ interface Possible {
   readonly evictable: boolean;
   /** Rollbacks and halts of what makes the pod that were done, somebody's taking back of a halt among them. */
   readonly rollouts: number;
-  /** What makes the pod, and can be scaled to none; undefined: nothing. "looking-up": it may still be gone back. */
-  readonly owner: ReturnType<typeof haltable>;
+  /** What makes the pod, and can be scaled to none; undefined: nothing. */
+  readonly haltable: ReturnType<typeof haltable>;
 }
 
 /**
@@ -174,7 +174,7 @@ function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: readonly
   if (rung === "alert" || !HEALS[cause].includes(rung)) return undefined;
   const tried = turns ? possible.rollouts : done.length - (rungs.length - 1);
   const recurring = (turns || REPLACING.has(rung)) && tried >= MAX_ATTEMPTS;
-  return { rung, drift, target: aimOf(rung, possible), recurring };
+  return { rung, drift, target: aimOf(rung, possible, due.includes("rollback")), recurring };
 }
 
 /** A halt that something scales up again, an autoscaler or an operator, would be done again and again. */
@@ -182,13 +182,14 @@ function isUndone({ kind, state, reason }: ActionRow): boolean {
   return kind === ActionKind.HALT && state === ActionState.FAILED && reason === "other-rollout";
 }
 
-function isPossible(rung: Rung, { target, evictable, owner }: Possible): boolean {
+function isPossible(rung: Rung, { target, evictable, haltable: toHalt }: Possible): boolean {
   if (rung === "rollback") return target !== "none";
-  return rung === "evict" ? evictable : rung !== "halt" || owner !== undefined;
+  return rung === "evict" ? evictable : rung !== "halt" || toHalt !== undefined;
 }
 
-function aimOf(rung: Rung, { target, owner }: Possible): Target | undefined {
-  if (rung === "halt") return typeof owner === "object" ? { owner, revisions: [] } : undefined;
+/** @param wouldGoBack a rollback is wanted where one is possible: while that is not certain nothing is halted */
+function aimOf(rung: Rung, { target, haltable: toHalt }: Possible, wouldGoBack: boolean): Target | undefined {
+  if (rung === "halt") return toHalt && !(wouldGoBack && toHalt.mayGoBack) ? { owner: toHalt.owner, revisions: [] } : undefined;
   return rung === "rollback" && typeof target === "object" ? target : undefined;
 }
 

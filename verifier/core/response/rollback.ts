@@ -70,15 +70,12 @@ const FORBIDDEN_HALT: ReadonlySet<string> = new Set([
 /** A rollback that came to nothing for one of these says nothing of whether there is something to go back to. */
 const NO_ANSWER: ReadonlySet<string> = new Set(["engine", "no-right", "other-rollout", "not-progressing"]);
 
-/**
- * What made the container's pod, where it can be scaled to none: only where it is certain that nothing can be gone back to. "looking-up": a registry has not answered for
- * what ran before.
- */
+/** What made the container's pod, where it can be scaled to none. `mayGoBack`: a registry has not answered for what ran before. */
 export function haltable(
   rollback: Rollback | undefined,
   { nodeId, containerId, configDigest }: Pick<WorkloadRow, "nodeId" | "containerId" | "configDigest">,
   history: readonly ActionRow[],
-): RolloutTarget["owner"] | "looking-up" | undefined {
+): { readonly owner: RolloutTarget["owner"]; readonly mayGoBack: boolean } | undefined {
   const { owner, revision, container, revisions = [] } = rollback?.rollout ?? {};
   // A DaemonSet has a pod for each node, and no number of them.
   if (!owner || owner.kind === "DaemonSet") return undefined;
@@ -88,7 +85,7 @@ export function haltable(
   const others = revisions.filter(({ images }) => images.some((each) => each.container === container && each.configDigest !== configDigest));
   // The very revision is verified, of another image than this one node tells of.
   if (others.some(({ name, standing }) => name === revision && standing === "verified")) return undefined;
-  return others.some(({ standing }) => standing === "unknown") ? "looking-up" : owner;
+  return { owner, mayGoBack: others.some(({ standing }) => standing === "unknown") };
 }
 
 /** What an actuator takes. */
