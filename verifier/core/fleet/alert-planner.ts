@@ -50,9 +50,14 @@ export function alertSubject(row: DriftRow): AlertSubject {
     actor: actor && { executable: actor.executable, pid: actor.pid, located: actor.located, uid: actor.uid, inContainer: actor.containerId !== "" },
     provenance: row.provenance?.text ?? "",
     acknowledgedBefore: isReopened(row) ? { by: row.acknowledgedBy, atMs: row.acknowledgedAtMs } : undefined,
-    sinceMs: row.changedAtMs ?? row.measuredAtMs,
+    sinceMs: sinceOf(row),
     logIndex: row.logIndex,
   };
+}
+
+/** Nothing differs later than it was measured, whatever the node's clock says; NaN and what lies before 1970 count as not told. */
+function sinceOf({ changedAtMs, measuredAtMs }: Pick<DriftRow, "changedAtMs" | "measuredAtMs">): number {
+  return changedAtMs !== undefined && changedAtMs >= 0 ? Math.min(changedAtMs, measuredAtMs) : measuredAtMs;
 }
 
 export interface AlertPlannerServices {

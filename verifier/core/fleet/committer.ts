@@ -103,12 +103,18 @@ export class Committer {
     const entries = batch.flatMap((queued) => queued.entries);
     const planned = entries.length > 0 ? this.#log.plan(entries) : undefined;
     const flights: Flight[] = [];
-    let index = planned?.append.firstIndex ?? this.#log.size;
-    for (const queued of batch) {
-      flights.push({ queued, commit: queued.draft.build(index), firstLogIndex: index });
-      index += queued.entries.length;
+    let alerts: AlertPlan | undefined;
+    try {
+      let index = planned?.append.firstIndex ?? this.#log.size;
+      for (const queued of batch) {
+        flights.push({ queued, commit: queued.draft.build(index), firstLogIndex: index });
+        index += queued.entries.length;
+      }
+      alerts = this.#planAlerts(flights);
+    } catch (error) {
+      // Nothing was written. The writer goes on: who is next is not to blame.
+      return this.#failed(batch, error, conflicts);
     }
-    const alerts = this.#planAlerts(flights);
     try {
       const commits = flights.map(({ commit }) => commit);
       await this.#store.commit({ commits: alerts ? [...commits, { alerts: alerts.commit }] : commits, log: planned?.append });

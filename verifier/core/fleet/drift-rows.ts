@@ -71,6 +71,14 @@ function stateOf(finding: AnyFinding): DriftState {
   return finding.notice ? DriftState.NOTICE : DriftState.OPEN;
 }
 
+/** 9999-12-31T23:59:59.999Z: what comes later is no RFC 3339. */
+const LAST_MS = 253_402_300_799_999;
+
+/** When the kernel told of it, as the node says; undefined where that is the time of no day. The node may say anything. */
+function toldAtMs({ changedAtMs }: Pick<AnyFinding, "changedAtMs">): number | undefined {
+  return changedAtMs !== undefined && changedAtMs >= 0 && changedAtMs <= LAST_MS ? changedAtMs : undefined;
+}
+
 /** @param notBeforeMs see {@link DriftRow} */
 export function openDrift(
   name: { id: string; number: number },
@@ -86,7 +94,7 @@ export function openDrift(
     ...shown(finding, subject),
     state: stateOf(finding),
     actor: finding.actor,
-    changedAtMs: finding.changedAtMs,
+    changedAtMs: toldAtMs(finding),
     notBeforeMs,
     measuredAtMs: nowMs,
     committedAtMs: nowMs,
@@ -112,7 +120,7 @@ export function updateDrift(row: DriftRow, finding: AnyFinding, subject: DriftSu
     provenance: subject.provenance,
     state: holds ? row.state : stateOf(finding),
     actor: finding.actor ?? row.actor,
-    changedAtMs: finding.changedAtMs ?? row.changedAtMs,
+    changedAtMs: toldAtMs(finding) ?? row.changedAtMs,
     measuredAtMs: nowMs,
     alertedAtMs: acknowledged && !holds ? undefined : row.alertedAtMs,
   };
