@@ -572,9 +572,11 @@ async function start(
         acceptHistory: (by, reason) => history.accept(by, reason),
         testAlert: (test, signal) => alertRoutes.test(test, signal),
         retryNotification: async (id) => {
-          const revived = await sqlite.outbox.revive(id, nowMs());
-          if (revived) sending.wake();
-          return revived;
+          const dead = await sqlite.outbox.readDead(id);
+          if (dead) await committer.submit({ entries: [], build: () => ({}), deadLetters: [dead] });
+          const due = dead !== undefined || (await sqlite.outbox.revive(id, nowMs()));
+          if (due) sending.wake();
+          return due;
         },
         openDashboard: door.open,
         findNode: (node: string) => fleet.find(node),

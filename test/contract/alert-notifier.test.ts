@@ -218,7 +218,8 @@ describe("outbox dispatch", () => {
     const [dead] = await outbox.list({ route: undefined, state: "dead" }, 10);
     expect(dead).toMatchObject({ attempts: 1, lastError: "NOTIFY_REJECTED: HTTP 422: cannot" });
     receiver.answer = (response) => response.writeHead(200).end();
-    expect(await outbox.revive(dead?.id ?? "", nowMs)).toBe(true);
+    const plan = book.plan([], [route], nowMs, [], [(await outbox.readDead(dead?.id ?? "")) as AlertNotification]);
+    await outbox.commitAlerts(plan.commit);
     expect(await dispatchDue(outbox, notifier, environment, never)).toMatchObject({ delivered: 1 });
     expect(await outbox.counts()).toEqual({ pending: 0, dead: 0, oldestPendingAtMs: undefined });
   });

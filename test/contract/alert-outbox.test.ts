@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { openSqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
 import { AlertBook, type AlertSubject } from "@hullmark/verifier/core/alerting/index";
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
-import { type AlertCommit, KEPT_DELIVERED, KEPT_DELIVERED_MS, MAX_WAIT_MS, type Outbox } from "@hullmark/verifier/ports/outbox";
+import { type AlertCommit, KEPT_DEAD, KEPT_DELIVERED, KEPT_DELIVERED_MS, MAX_WAIT_MS, type Outbox } from "@hullmark/verifier/ports/outbox";
 import { describe, expect, it } from "vitest";
 import { subject, webhookRoute } from "../fakes/alert-subjects.ts";
 import { MemoryOutbox } from "../fakes/memory-outbox.ts";
@@ -178,13 +178,61 @@ describe.each(Object.entries(ADAPTERS))("Outbox contract: %s", (name, open) => {
       expect((await again.list(any, 1)).map(({ id }) => id)).toEqual([two]);
       expect(await again.revive(two as string, 100_000)).toBe(false);
       expect(await again.revive("absent", 100_000)).toBe(false);
-      expect(await again.revive(one as string, 100_000)).toBe(true);
+      // What was given up may be wrong by now: another takes its place.
+      expect(await again.revive(one as string, 100_000)).toBe(false);
+      expect(await again.readDead(two as string)).toBeUndefined();
+      const dead = (await again.readDead(one as string)) as AlertNotification;
+      expect(dead.alerts[0]).toMatchObject({ status: "firing", path: "/w-1" });
+      for (let i = 0; i < 2; i++) await again.commitAlerts({ ...NOTHING, notifications: [{ ...dead, id: "instead" }], replaced: [one as string] });
       expect(await again.list({ ...any, state: "dead" }, 9)).toEqual([]);
-      expect(await again.claim("hook", 100_000, 9, 1000)).toMatchObject([{ attempts: 0 }]);
+      expect(await again.claim("hook", 100_000, 9, 1000)).toMatchObject([{ attempts: 0, notification: { id: "instead" } }]);
+      await again.retry("instead", "HTTP 500", 200_000);
       // What waits is due at once.
-      expect(await again.revive(one as string, 100_001)).toBe(true);
+      expect(await again.revive("instead", 100_001)).toBe(true);
       expect(await again.claim("hook", 100_001, 9, 1000)).toMatchObject([{ attempts: 0 }]);
     }));
+
+  it("lets no notification overtake an earlier one of the same alert, over a restart too; others go on", () =>
+    using(async ({ outbox, reopen }) => {
+      const [[first], [other]] = [commits(["w-1"]), commits(["w-2"])] as [[AlertCommit], [AlertCommit]];
+      const [one, two] = [first, other].map(({ notifications }) => notifications[0] as AlertNotification) as [AlertNotification, AlertNotification];
+      const of = (id: string, ...alerts: AlertNotification[]) => ({ ...one, id, alerts: alerts.flatMap((each) => each.alerts) });
+      const sent = [of("a", one), of("ab", one, two), of("b", two), of("a-again", one)];
+      await outbox.commitAlerts({ ...NOTHING, notifications: sent });
+      await outbox.claim("hook", 5000, 1, 1000);
+      expect(await outbox.claim("hook", 5000, 9, 1000)).toEqual([]);
+      await outbox.retry("a", "HTTP 503", 9000);
+      await outbox.commitAlerts({ ...NOTHING, notifications: [of("c", { ...one, alerts: one.alerts.map((alert) => ({ ...alert, fingerprint: "c" })) })] });
+      const again = await reopen();
+      expect(ids(await again.claim("hook", 8999, 9, 1))).toEqual(["c"]);
+      await again.delivered("c", 8999);
+      expect(ids(await again.claim("hook", 9000, 9, 1000))).toEqual(["a", "ab", "b", "a-again"]);
+      // Given up is out of the way.
+      await again.bury("a", "HTTP 400", 9001);
+      await again.retry("ab", "HTTP 503", 99_000);
+      expect(ids(await again.claim("hook", 20_000, 9, 1000))).toEqual([]);
+      await again.bury("ab", "HTTP 400", 20_001);
+      expect(ids(await again.claim("hook", 21_001, 9, 1000))).toEqual(["b", "a-again"]);
+    }));
+
+  it(
+    "keeps the newest dead letters",
+    () =>
+      using(async ({ outbox }) => {
+        const [commit] = commits(["w-1"]) as [AlertCommit];
+        const [notification] = commit.notifications as [AlertNotification];
+        const given = Array.from({ length: KEPT_DEAD + 2 }, (_, i) => `n-${i}`);
+        await outbox.commitAlerts({ ...NOTHING, notifications: given.map((id) => ({ ...notification, id, alerts: [] })) });
+        if (name === "memory")
+          for (const row of (outbox as MemoryOutbox).rows.values()) (outbox as MemoryOutbox).rows.set(row.notification.id, { ...row, state: "dead" });
+        else for (const id of given.slice(0, -1)) await outbox.bury(id, "HTTP 410", 1);
+        await outbox.bury(given.at(-1) as string, "HTTP 410", 1);
+        expect(await outbox.counts()).toMatchObject({ pending: 0, dead: KEPT_DEAD });
+        expect(await outbox.readDead("n-1")).toBeUndefined();
+        expect(await outbox.readDead("n-2")).toBeDefined();
+      }),
+    120_000,
+  );
 
   it("keeps what was delivered for a while, the newest of it, and counts none of it; it is not sent again", () =>
     using(async ({ outbox }) => {

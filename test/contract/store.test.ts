@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { ActionState } from "@hullmark/proto/v1/response";
+import { postableAlerts } from "@hullmark/verifier/adapters/alert-http/index";
 import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
 import { MIGRATIONS } from "@hullmark/verifier/adapters/sqlite/migrations";
 import { AlertBook, type AlertSubject } from "@hullmark/verifier/core/alerting/index";
@@ -334,7 +335,7 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     expect(await opened.log.readCheckpoint()).toEqual({ size: 5, note: "five" });
   });
 
-  test("an undelivered notification comes back after its lease, a buried one when revived", async () => {
+  test("an undelivered notification comes back after its lease, a buried one when another takes its place", async () => {
     const notification: AlertNotification = { id: "a1", route: "ops", groupKey: "g", alerts: [], suppressed: 0, waiting: 0, createdAtMs: T0 };
     const record = { fingerprint: "f" } as unknown as AlertRecord;
     const nothing = { upserts: [], removals: [], left: [], joined: [] };
@@ -351,8 +352,9 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     await opened.outbox.bury("a1", "NOTIFY_REJECTED: no", T0 + 600);
     expect(await opened.outbox.counts()).toEqual({ pending: 0, dead: 1, oldestPendingAtMs: undefined });
     expect(await opened.outbox.list({ route: undefined, state: "dead" }, 5)).toMatchObject([{ id: "a1", lastError: "NOTIFY_REJECTED: no" }]);
-    expect(await opened.outbox.revive("a1", T0)).toBe(true);
-    expect(await opened.outbox.revive("a2", T0)).toBe(false);
+    expect(await opened.outbox.revive("a1", T0)).toBe(false);
+    expect(await opened.outbox.readDead("a1")).toEqual(notification);
+    await commit({ alerts: { ...nothing, notifications: [{ ...notification, id: "a3" }], replaced: ["a1"] } });
     expect(await opened.outbox.counts()).toEqual({ pending: 1, dead: 0, oldestPendingAtMs: T0 });
   });
 
@@ -420,6 +422,55 @@ describe("sqlite file", () => {
       expect(await opened.store.readJoinToken(Buffer.from([5]), T0 - 1), `from ${version}`).toMatchObject({ nodeName: "w" });
       await opened.close();
       expect(schemaOf(path), `from ${version}`).toEqual(schemaOf(now));
+    }
+  });
+
+  test("a notification that waits, or was given up, is brought up to date: each receiver takes it", async () => {
+    const path = join(directory, "notifications.db");
+    const before = MIGRATIONS.findIndex((step) => step.includes("CREATE TABLE alert_members"));
+    const old = new Database(path);
+    for (const step of MIGRATIONS.slice(0, before)) old.exec(step);
+    const alert = {
+      ...{
+        fingerprint: "f".repeat(32),
+        incident: "I-1",
+        status: "firing",
+        severity: "high",
+        kind: "content",
+        node: "w-1",
+        workload: "shop/cart",
+        image: "a:1",
+      },
+      ...{ path: "/bin/x", containers: ["cart-1"], containerCount: 1, driftIds: ["D-1", "D-2"], startsAtMs: T0, summary: "s", description: "d" },
+      ...{ nextCommand: "n", playbook: "p" },
+    };
+    const put = old.prepare("INSERT INTO outbox (id, route, created_ms, attempts, not_before_ms, dead, body) VALUES (?, 'hook', ?, 0, ?, ?, ?)");
+    for (const [id, dead] of [["waits", 0] as const, ["given-up", 1] as const]) {
+      const alerts = [alert, { ...alert, workload: "", fingerprint: "e".repeat(32) }];
+      put.run(id, T0, T0, dead, JSON.stringify({ id, route: "hook", groupKey: "node=w-1", alerts, suppressed: 2, createdAtMs: T0 }));
+    }
+    old.pragma(`user_version = ${before}`);
+    old.close();
+    const opened = await openSqliteStore(path);
+    try {
+      const dead = (await opened.outbox.readDead("given-up")) as AlertNotification;
+      const told = (await opened.outbox.claim("hook", T0, 9, 1000)).map(({ notification }) => notification);
+      expect(told.map(({ id, suppressed, waiting }) => [id, suppressed, waiting])).toEqual([["waits", 2, 0]]);
+      for (const { alerts } of [dead, ...told])
+        expect(alerts).toEqual([
+          {
+            ...{ ...alert, earlierSeverities: [], nodes: ["w-1"], nodeCount: 1, workloads: ["shop/cart"], workloadCount: 1, driftCount: 2 },
+            ...{ acknowledged: false, reopened: 0 },
+          },
+          expect.objectContaining({ workloads: [], workloadCount: 0, nodes: ["w-1"] }),
+        ]);
+      for (const each of [dead, ...told]) expect(each.alerts.flatMap((one) => postableAlerts(one, each, undefined, T0))).toHaveLength(2);
+      // What came later of the same alert waits for it.
+      const later = { ...(told[0] as AlertNotification), id: "later" };
+      await opened.outbox.commitAlerts({ upserts: [], removals: [], left: [], joined: [], notifications: [later] });
+      expect(await opened.outbox.claim("hook", T0 + 1, 9, 1000)).toEqual([]);
+    } finally {
+      await opened.close();
     }
   });
 

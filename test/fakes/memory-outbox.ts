@@ -5,6 +5,7 @@ import {
   type AlertCommit,
   type AlertMember,
   type AlertRecord,
+  KEPT_DEAD,
   KEPT_DELIVERED,
   KEPT_DELIVERED_MS,
   MAX_WAIT_MS,
@@ -32,7 +33,8 @@ export class MemoryOutbox implements Outbox {
     return [...this.alerts.values()].map((record) => ({ record, members: (members.get(record.fingerprint) ?? []).map(({ member }) => member) }));
   }
 
-  async commitAlerts({ upserts, removals, left, joined, notifications }: AlertCommit): Promise<void> {
+  async commitAlerts({ upserts, removals, left, joined, notifications, replaced = [] }: AlertCommit): Promise<void> {
+    for (const id of replaced) if (this.rows.get(id)?.state === "dead") this.rows.delete(id);
     for (const record of upserts) this.alerts.set(record.fingerprint, record);
     for (const fingerprint of removals) this.alerts.delete(fingerprint);
     for (const [id, { fingerprint }] of this.members) if (removals.includes(fingerprint) || left.includes(id)) this.members.delete(id);
@@ -41,13 +43,15 @@ export class MemoryOutbox implements Outbox {
   }
 
   async claim(route: string, nowMs: number, limit: number, leaseMs: number): Promise<readonly OutboxItem[]> {
-    const due = [...this.rows.values()]
-      .filter(
-        ({ state, notification, notBeforeMs, hiddenUntilMs }) =>
-          state === "pending" && notification.route === route && [notBeforeMs, hiddenUntilMs].every((atMs) => atMs <= nowMs || atMs > nowMs + MAX_WAIT_MS),
-      )
-      .sort((a, b) => a.notification.createdAtMs - b.notification.createdAtMs)
-      .slice(0, limit);
+    const pending = [...this.rows.values()].filter(({ state, notification }) => state === "pending" && notification.route === route);
+    const held = new Set<string>();
+    const due: Row[] = [];
+    for (const row of pending) {
+      const fingerprints = row.notification.alerts.map(({ fingerprint }) => fingerprint);
+      const isDue = [row.notBeforeMs, row.hiddenUntilMs].every((atMs) => atMs <= nowMs || atMs > nowMs + MAX_WAIT_MS);
+      if (isDue && due.length < limit && !fingerprints.some((each) => held.has(each))) due.push(row);
+      else for (const each of fingerprints) held.add(each);
+    }
     for (const row of due) this.rows.set(row.notification.id, { ...row, hiddenUntilMs: nowMs + leaseMs });
     return due.map(item);
   }
@@ -68,6 +72,8 @@ export class MemoryOutbox implements Outbox {
   async bury(id: string, error: string, nowMs: number): Promise<void> {
     const row = this.rows.get(id);
     if (row) this.rows.set(id, { ...row, attempts: row.attempts + 1, lastError: error, state: "dead", endedAtMs: nowMs });
+    const dead = [...this.rows.values()].filter(({ state }) => state === "dead");
+    for (const { notification } of dead.toReversed().slice(KEPT_DEAD)) this.rows.delete(notification.id);
   }
 
   async list({ route, state }: Parameters<Outbox["list"]>[0], limit: number): Promise<readonly OutboxEntry[]> {
@@ -75,9 +81,14 @@ export class MemoryOutbox implements Outbox {
     return rows.toReversed().slice(0, limit).map(entry);
   }
 
+  async readDead(id: string): Promise<AlertNotification | undefined> {
+    const row = this.rows.get(id);
+    return row?.state === "dead" ? row.notification : undefined;
+  }
+
   async revive(id: string, nowMs: number): Promise<boolean> {
     const row = this.rows.get(id);
-    if (!row || row.state === "delivered") return false;
+    if (row?.state !== "pending") return false;
     this.rows.set(id, fresh(row.notification, nowMs));
     return true;
   }

@@ -70,6 +70,8 @@ export interface AlertCommit {
   /** Insert or replace by drift id: a drift holds one alert open. */
   readonly joined: readonly { readonly fingerprint: string; readonly member: AlertMember }[];
   readonly notifications: readonly AlertNotification[];
+  /** Ids of dead letters to delete: some of the notifications take their place. */
+  readonly replaced?: readonly string[];
 }
 
 export interface OutboxItem {
@@ -107,6 +109,9 @@ export interface OutboxEntry {
 export const KEPT_DELIVERED = 500;
 export const KEPT_DELIVERED_MS = 7 * 86_400_000;
 
+/** Dead letters that are kept, at most: the newest. Who can have alerts come and go fills no disk with a receiver that refuses them. */
+export const KEPT_DEAD = 10_000;
+
 export interface OutboxCounts {
   readonly pending: number;
   readonly dead: number;
@@ -123,7 +128,7 @@ export interface Outbox {
   /** Atomic and durable on return. A notification whose id is already there is ignored (idempotent). */
   commitAlerts(commit: AlertCommit): Promise<void>;
   /**
-   * Takes up to `limit` items of one route that are due at `nowMs`, oldest first, and hides them from other claims until `nowMs + leaseMs`:
+   * Takes up to `limit` items of one route that are due at `nowMs`, oldest first, and none that would overtake an earlier one of the same alert which is not due: receivers take the last word. Hides them from other claims until `nowMs + leaseMs`:
    * when the process dies in between they come back. So does, at once, what would have to wait for longer than {@link MAX_WAIT_MS}: the clock was set back meanwhile.
    */
   claim(route: string, nowMs: number, limit: number, leaseMs: number): Promise<readonly OutboxItem[]>;
@@ -131,11 +136,13 @@ export interface Outbox {
   delivered(id: string, nowMs: number): Promise<void>;
   /** Gives an item back: one attempt more, due at `notBeforeMs`. */
   retry(id: string, error: string, notBeforeMs: number): Promise<void>;
-  /** Moves an item to the dead letters, where people see it (`status`, metrics) until it is deleted or revived. */
+  /** Moves an item to the dead letters, where people see it (`status`, metrics) until it is replaced or {@link KEPT_DEAD} newer ones are there. */
   bury(id: string, error: string, nowMs: number): Promise<void>;
   /** Newest first; undefined: any. */
   list(filter: { readonly route: string | undefined; readonly state: OutboxState | undefined }, limit: number): Promise<readonly OutboxEntry[]>;
-  /** Makes a dead letter, or what waits, due at once with no attempts. @returns whether it was there */
+  /** A dead letter as it was; undefined: there is none of that id. */
+  readDead(id: string): Promise<AlertNotification | undefined>;
+  /** Makes what waits due at once with no attempts; no dead letter, which may be wrong by now (see {@link AlertCommit.replaced}). @returns whether it was there */
   revive(id: string, nowMs: number): Promise<boolean>;
   counts(): Promise<OutboxCounts>;
 }

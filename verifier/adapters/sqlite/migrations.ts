@@ -129,4 +129,22 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE outbox ADD COLUMN ended_ms REAL;
   `,
   "CREATE TABLE exceptions (number INTEGER PRIMARY KEY, body TEXT NOT NULL);",
+  `
+  -- Which alerts each waiting notification tells of: no later one of the same alert may overtake it.
+  CREATE TABLE outbox_alerts (number INTEGER NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (number, fingerprint)) WITHOUT ROWID;
+  INSERT OR IGNORE INTO outbox_alerts SELECT number, value ->> '$.fingerprint' FROM outbox, json_each(body, '$.alerts') WHERE state = 0;
+  CREATE TRIGGER outbox_waits AFTER INSERT ON outbox WHEN new.state = 0 BEGIN
+    INSERT OR IGNORE INTO outbox_alerts SELECT new.number, value ->> '$.fingerprint' FROM json_each(new.body, '$.alerts');
+  END;
+  CREATE TRIGGER outbox_settles AFTER UPDATE OF state ON outbox WHEN new.state <> 0 BEGIN
+    DELETE FROM outbox_alerts WHERE number = new.number;
+  END;
+  -- Notifications from before alerts were incidents'.
+  UPDATE outbox SET body = json_set(body, '$.waiting', 0, '$.alerts', json((SELECT json_group_array(json_patch(json_object(
+      'earlierSeverities', json_array(), 'nodes', json_array(value ->> '$.node'), 'nodeCount', 1,
+      'workloads', json(iif(value ->> '$.workload' = '', '[]', json_array(value ->> '$.workload'))), 'workloadCount', iif(value ->> '$.workload' = '', 0, 1),
+      'driftCount', coalesce(json_array_length(value, '$.driftIds'), 0), 'acknowledged', json('false'), 'reopened', 0), value))
+    FROM json_each(body, '$.alerts'))))
+    WHERE json_array_length(body, '$.alerts') > 0 AND body -> '$.alerts[0].nodes' IS NULL;
+  `,
 ];

@@ -1,10 +1,11 @@
 /** Alert records and outgoing notifications. Synchronous; runs in the store's threads. */
 
-import type { AlertSeverity } from "../../ports/notifier.ts";
+import type { AlertNotification, AlertSeverity } from "../../ports/notifier.ts";
 import {
   type AlertCommit,
   type AlertMember,
   type AlertRecord,
+  KEPT_DEAD,
   KEPT_DELIVERED,
   KEPT_DELIVERED_MS,
   MAX_WAIT_MS,
@@ -76,7 +77,7 @@ export class OutboxTable {
   }
 
   /** Within the caller's transaction. */
-  commit({ upserts, removals, left, joined, notifications }: AlertCommit): void {
+  commit({ upserts, removals, left, joined, notifications, replaced = [] }: AlertCommit): void {
     const put = this.#connection.prepare("INSERT OR REPLACE INTO alerts (fingerprint, body) VALUES (?, ?)");
     for (const record of upserts) put.run(record.fingerprint, toJson(record));
     const remove = this.#connection.prepare("DELETE FROM alerts WHERE fingerprint = ?");
@@ -89,6 +90,8 @@ export class OutboxTable {
       "INSERT INTO alert_members (drift_id, fingerprint, body) VALUES (?, ?, ?) ON CONFLICT (drift_id) DO UPDATE SET fingerprint = excluded.fingerprint, body = excluded.body",
     );
     for (const { fingerprint, member } of joined) join.run(member.driftId, fingerprint, toJson(member));
+    const replace = this.#connection.prepare("DELETE FROM outbox WHERE id = ? AND state = 1");
+    for (const id of replaced) replace.run(id);
     const send = this.#connection.prepare(
       "INSERT INTO outbox (id, route, created_ms, attempts, not_before_ms, last_error, state, body) VALUES (?, ?, ?, 0, ?, NULL, 0, ?) ON CONFLICT (id) DO NOTHING",
     );
@@ -101,13 +104,30 @@ export class OutboxTable {
   }
 
   claim(route: string, nowMs: number, limit: number, leaseMs: number): OutboxItem[] {
-    const due = this.#connection.prepare<[string, number, number, number], Row>(
-      `SELECT ${COLUMNS} FROM outbox WHERE state = 0 AND route = ? AND NOT max(not_before_ms, claimed_until_ms) BETWEEN ? AND ? ORDER BY number LIMIT ?`,
+    const hide = this.#connection.prepare("UPDATE outbox SET claimed_until_ms = ? WHERE number = ?");
+    const read = this.#connection.prepare<[number], Row>(`SELECT ${COLUMNS} FROM outbox WHERE number = ?`);
+    return this.#dueInOrder(route, nowMs, limit).flatMap((number) => {
+      hide.run(nowMs + leaseMs, number);
+      const row = read.get(number);
+      return row ? [itemOf(row)] : [];
+    });
+  }
+
+  #dueInOrder(route: string, nowMs: number, limit: number): number[] {
+    const pending = this.#connection.prepare<[number, number, string], { number: number; due: number; alerts: string }>(
+      `SELECT number, NOT max(not_before_ms, claimed_until_ms) BETWEEN ? AND ? AS due,
+         (SELECT json_group_array(fingerprint) FROM outbox_alerts WHERE outbox_alerts.number = outbox.number) AS alerts
+       FROM outbox WHERE state = 0 AND route = ? ORDER BY number`,
     );
-    const hide = this.#connection.prepare("UPDATE outbox SET claimed_until_ms = ? WHERE id = ?");
-    const rows = due.all(route, nowMs + 1, nowMs + MAX_WAIT_MS, limit);
-    for (const { id } of rows) hide.run(nowMs + leaseMs, id);
-    return rows.map(itemOf);
+    const due: number[] = [];
+    const held = new Set<string>();
+    for (const row of pending.iterate(nowMs + 1, nowMs + MAX_WAIT_MS, route)) {
+      const alerts = JSON.parse(row.alerts) as string[];
+      if (row.due && !alerts.some((fingerprint) => held.has(fingerprint))) due.push(row.number);
+      else for (const fingerprint of alerts) held.add(fingerprint);
+      if (due.length === limit) break;
+    }
+    return due;
   }
 
   delivered(id: string, nowMs: number): void {
@@ -127,6 +147,14 @@ export class OutboxTable {
 
   bury(id: string, error: string, nowMs: number): void {
     this.#connection.prepare("UPDATE outbox SET attempts = attempts + 1, last_error = ?, ended_ms = ?, state = 1 WHERE id = ?").run(error, nowMs, id);
+    this.#connection
+      .prepare("DELETE FROM outbox WHERE state = 1 AND number <= (SELECT number FROM outbox WHERE state = 1 ORDER BY number DESC LIMIT 1 OFFSET ?)")
+      .run(KEPT_DEAD);
+  }
+
+  readDead(id: string): AlertNotification | undefined {
+    const row = this.#connection.prepare<[string], { body: string }>("SELECT body FROM outbox WHERE id = ? AND state = 1").get(id);
+    return row && fromJson<AlertNotification>(row.body);
   }
 
   list({ route, state }: { readonly route: string | undefined; readonly state: OutboxState | undefined }, limit: number): OutboxEntry[] {
@@ -137,7 +165,7 @@ export class OutboxTable {
   }
 
   revive(id: string, nowMs: number): boolean {
-    const due = "UPDATE outbox SET state = 0, attempts = 0, ended_ms = NULL, not_before_ms = ?, claimed_until_ms = 0 WHERE id = ? AND state <> 2";
+    const due = "UPDATE outbox SET attempts = 0, not_before_ms = ?, claimed_until_ms = 0 WHERE id = ? AND state = 0";
     return this.#connection.prepare(due).run(nowMs, id).changes > 0;
   }
 

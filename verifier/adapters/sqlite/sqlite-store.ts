@@ -106,6 +106,7 @@ function outboxOver(writer: ThreadClient, reader: ThreadClient): Outbox {
     retry: (id, error, notBeforeMs) => writer.call("outbox", "retry", id, error, notBeforeMs),
     bury: (id, error, nowMs) => writer.call("outbox", "bury", id, error, nowMs),
     list: (filter, limit) => reader.call("outbox", "list", filter, limit),
+    readDead: (id) => reader.call("outbox", "readDead", id),
     revive: (id, nowMs) => writer.call("outbox", "revive", id, nowMs),
     counts: () => reader.call("outbox", "counts"),
   };

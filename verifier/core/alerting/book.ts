@@ -8,6 +8,7 @@ import type { AlertGroupLabel, AlertRoute } from "../policy/types.ts";
 import { eventOf } from "./event.ts";
 import { takes } from "./match.ts";
 import { AlertChange, type HeldAlert, type KeptAlert } from "./record.ts";
+import { restated } from "./restate.ts";
 import { type AlertSubject, alertFingerprint, crowdOf, stormFingerprint } from "./subject.ts";
 
 /** Open alerts of one crowd ({@link crowdOf}), above which further ones share a single alert: a flood of files must not be a flood of pages. */
@@ -82,8 +83,15 @@ export class AlertBook {
    * What to store and to send, given what changed. Call it with no subjects on a timer too (each second is enough): group waits, repeats and the rate limit pass with time.
    * Within one plan the last word on a drift id counts.
    * @param delivered fingerprints of alerts that a receiver has just taken, firing
+   * @param deadLetters that are to be tried again: in the place of each comes a notification of how its alerts stand now
    */
-  plan(subjects: readonly AlertSubject[], routes: readonly AlertRoute[], nowMs: number, delivered: readonly string[] = []): AlertPlan {
+  plan(
+    subjects: readonly AlertSubject[],
+    routes: readonly AlertRoute[],
+    nowMs: number,
+    delivered: readonly string[] = [],
+    deadLetters: readonly AlertNotification[] = [],
+  ): AlertPlan {
     const changes = new Map<string, AlertChange>();
     const opened = new Map<string, number>();
     const back = nowMs < this.#plannedAtMs;
@@ -92,6 +100,9 @@ export class AlertBook {
     for (const change of changes.values()) change.settle(nowMs);
     for (const fingerprint of delivered) if (this.#alerts.has(fingerprint)) this.#change(fingerprint, changes).deliver(nowMs);
     const told = [...changes.values()].flatMap((change) => change.toldOf());
+    const retold = deadLetters.map((dead) =>
+      restated(dead, (fingerprint) => (changes.get(fingerprint) ?? { held: this.#alerts.get(fingerprint) }).held, nowMs),
+    );
     const sent = this.#send(changes, routes, nowMs);
     const removals = this.#forgotten(changes, routes, nowMs);
     const kept = [...changes.values()].filter(({ fingerprint }) => !removals.includes(fingerprint));
@@ -100,7 +111,8 @@ export class AlertBook {
       removals,
       left: [...changes.values()].flatMap(({ left }) => [...left]),
       joined: kept.flatMap(({ fingerprint, joined }) => [...joined].map((member) => ({ fingerprint, member }))),
-      notifications: sent.notifications,
+      notifications: [...retold, ...sent.notifications],
+      replaced: deadLetters.map(({ id }) => id),
     };
     return { commit, told, sentAtMs: sent.sentAtMs, waiting: sent.waiting, plannedAtMs: nowMs };
   }

@@ -74,8 +74,8 @@ export interface AlertPlannerServices {
 
 export function alertPlanner({ book, routes, nowMs, onTold, onDue, passing }: AlertPlannerServices): AlertPlanner {
   return {
-    plan: (drifts, others, delivered) => {
-      const plan = book.plan([...drifts.map(alertSubject), ...others], routes(), nowMs(), delivered);
+    plan: (drifts, others, delivered, deadLetters) => {
+      const plan = book.plan([...drifts.map(alertSubject), ...others], routes(), nowMs(), delivered, deadLetters);
       if (plan.commit.notifications.length > 0) passing("alert-planned");
       return plan;
     },

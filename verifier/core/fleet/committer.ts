@@ -2,6 +2,7 @@
  * The one writer. Everything that changes what the verifier knows passes here as a {@link Draft}; drafts that arrive while a transaction is
  * under way go into the next one together (group commit), with one append to the transparency log for all of them.
  */
+import type { AlertNotification } from "../../ports/notifier.ts";
 import type { DriftRow } from "../../ports/rows.ts";
 import { MAX_BATCH_COMMITS, type Store, type StoreCommit, StoreError } from "../../ports/store.ts";
 import type { AlertPlan } from "../alerting/book.ts";
@@ -24,11 +25,13 @@ export interface Draft {
   readonly subjects?: readonly AlertSubject[];
   /** Fingerprints of alerts that a receiver has just taken, firing. */
   readonly deliveredAlerts?: readonly string[];
+  /** Notifications that were given up, and are to be tried again as things stand now. */
+  readonly deadLetters?: readonly AlertNotification[];
 }
 
 /** Decides what to tell people of drifts; told of each plan that became durable. Plans are made one at a time. */
 export interface AlertPlanner {
-  plan(drifts: readonly DriftRow[], others: readonly AlertSubject[], delivered: readonly string[]): AlertPlan;
+  plan(drifts: readonly DriftRow[], others: readonly AlertSubject[], delivered: readonly string[], deadLetters: readonly AlertNotification[]): AlertPlan;
   apply(plan: AlertPlan): void;
 }
 
@@ -132,8 +135,9 @@ export class Committer {
     const drifts = flights.flatMap(({ commit }) => commit.drifts ?? []);
     const others = flights.flatMap(({ queued, firstLogIndex }) => (queued.draft.subjects ?? []).map((subject) => ({ ...subject, logIndex: firstLogIndex })));
     const delivered = flights.flatMap(({ queued }) => queued.draft.deliveredAlerts ?? []);
-    if (drifts.length + others.length + delivered.length === 0 && !flights.some(({ queued }) => queued.draft.alertsDue)) return undefined;
-    return this.#alerts.plan(drifts, others, delivered);
+    const deadLetters = flights.flatMap(({ queued }) => queued.draft.deadLetters ?? []);
+    if (drifts.length + others.length + delivered.length + deadLetters.length === 0 && !flights.some(({ queued }) => queued.draft.alertsDue)) return undefined;
+    return this.#alerts.plan(drifts, others, delivered, deadLetters);
   }
 
   #land(flights: readonly Flight[], alerts: AlertPlan | undefined): void {
