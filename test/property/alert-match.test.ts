@@ -71,3 +71,61 @@ it("tells every route that takes the alert, and its end to those that were told,
     ["bank", "resolved"],
   ]);
 });
+
+it("looks at each of many nodes once for a route that does not take the alert, not with every plan", () => {
+  const before = new AlertBook();
+  const fleet = Array.from({ length: 100 }, (_, i) => subject({ driftId: `D-${i}`, nodeName: `w-${i}` }));
+  before.apply(before.plan(fleet, [], 1_790_000_000_000));
+  let looks = 0;
+  const counted = [...before.alerts()].map(({ record, members }) => ({
+    record,
+    members: [...members.values()].map((member) => ({
+      ...member,
+      get workload() {
+        looks++;
+        return member.workload;
+      },
+    })),
+  }));
+  const book = new AlertBook(counted);
+  const routes = [route("bank", { namespaces: ["bank"] })];
+  const looked = (...subjects: ReturnType<typeof subject>[]) => {
+    looks = 0;
+    const plan = book.plan(subjects, routes, 1_790_000_001_000);
+    book.apply(plan);
+    return [looks, plan.commit.notifications.length];
+  };
+  expect(looked()).toEqual([100, 0]);
+  expect(looked()).toEqual([0, 0]);
+  expect(looked(subject({ driftId: "D-new", nodeName: "w-new" }))).toEqual([0, 0]);
+  expect(looked()).toEqual([0, 0]);
+  // It reaches the bank: the text of the page names all workloads.
+  expect(looked(subject({ driftId: "D-bank", workload: "bank/x" }))[1]).toBe(1);
+});
+
+it("tells the same, whatever it remembers of who does not take an alert", () => {
+  const workload = fc.constantFrom("shop/x", "bank/x", "dev/x");
+  const step = fc.record({
+    drift: fc.integer({ min: 0, max: 4 }),
+    workload,
+    state: fc.constantFrom("open", "acknowledged", "resolved"),
+    lost: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+      const routes = [route("shop", { namespaces: ["shop"] }), route("bank", { namespaces: ["bank"] }), route("other", { kinds: ["breaker"] })];
+      const [remembers, forgets] = [new AlertBook(), new AlertBook()];
+      for (const [i, each] of steps.entries()) {
+        const change = subject({ driftId: `D-${each.drift}`, workload: each.workload, state: each.state });
+        const plans = [remembers.plan([change], routes, 1_790_000_000_000 + i), forgets.plan([change], [...routes], 1_790_000_000_000 + i)] as const;
+        expect(plans[0].commit).toEqual(plans[1].commit);
+        // A plan that did not become durable never was.
+        if (!each.lost) for (const [at, book] of [remembers, forgets].entries()) book.apply(plans[at] as (typeof plans)[0]);
+        const due = [remembers.plan([], routes, 1_790_000_000_000 + i), forgets.plan([], [...routes], 1_790_000_000_000 + i)] as const;
+        expect(due[0].commit).toEqual(due[1].commit);
+        remembers.apply(due[0]);
+        forgets.apply(due[1]);
+      }
+    }),
+  );
+});

@@ -4,7 +4,7 @@ import type { AlertEvent, AlertNotification, AlertSeverity } from "../../ports/n
 import type { AlertCommit, AlertMember, AlertRecord, StoredAlert } from "../../ports/outbox.ts";
 import { REOPEN_WINDOW_MS } from "../incident/incident.ts";
 import { SEVERITIES } from "../policy/kinds.ts";
-import type { AlertGroupLabel, AlertRoute } from "../policy/types.ts";
+import type { AlertGroupLabel, AlertMatch, AlertRoute } from "../policy/types.ts";
 import { eventOf } from "./event.ts";
 import { takes } from "./match.ts";
 import { AlertChange, type HeldAlert, type KeptAlert } from "./record.ts";
@@ -34,14 +34,21 @@ interface Due {
   readonly event: AlertEvent;
 }
 
+interface Kept extends KeptAlert {
+  readonly members: Map<string, AlertMember>;
+  readonly refusedBy: Set<AlertMatch>;
+}
+
 export class AlertBook {
-  readonly #alerts = new Map<string, KeptAlert & { readonly members: Map<string, AlertMember> }>();
+  readonly #alerts = new Map<string, Kept>();
   /** Crowd → how many alerts of it are open. */
   readonly #crowds = new Map<string, number>();
   /** Drift id → fingerprint of the alert that it holds open. */
   readonly #holders = new Map<string, string>();
   #sentAtMs: ReadonlyMap<string, readonly number[]> = new Map();
   #waiting: ReadonlyMap<string, number> = new Map();
+  /** Those of the last plan, for which {@link Kept.refusedBy} was found. */
+  #routes: readonly AlertRoute[] = [];
   #plannedAtMs = 0;
   #version = 0;
 
@@ -92,6 +99,8 @@ export class AlertBook {
     delivered: readonly string[] = [],
     deadLetters: readonly AlertNotification[] = [],
   ): AlertPlan {
+    if (routes !== this.#routes) for (const { refusedBy } of this.#alerts.values()) refusedBy.clear();
+    this.#routes = routes;
     const changes = new Map<string, AlertChange>();
     const opened = new Map<string, number>();
     const back = nowMs < this.#plannedAtMs;
@@ -200,7 +209,8 @@ export class AlertBook {
 
   #due(route: AlertRoute, changes: ReadonlyMap<string, AlertChange>, nowMs: number): Due[] {
     const due: HeldAlert[] = [];
-    for (const held of this.#all(changes)) if (owes(route, held) || owesAcknowledgement(route, held) || repeats(route, held, nowMs)) due.push(held);
+    for (const held of this.#all(changes))
+      if ((owes(route, held) && this.#takes(route, held)) || owesAcknowledgement(route, held) || repeats(route, held, nowMs)) due.push(held);
     const gathered = due.some(({ record }) => nowMs - (record.endedAtMs ?? record.newsAtMs) >= route.groupWaitSeconds * 1000);
     if (!gathered) return [];
     return due.map((held) => {
@@ -209,6 +219,17 @@ export class AlertBook {
       const severities = record.endedAtMs === undefined ? [...known, record.severity] : known;
       return { record, event: eventOf(record, members.values(), severities, owesAcknowledgement(route, held)) };
     });
+  }
+
+  /** The end of an alert goes to whoever was told of it. */
+  #takes({ match }: AlertRoute, held: HeldAlert): boolean {
+    const { record, members, refusedBy, newcomers } = held;
+    if (members.size === 0) return true;
+    if (refusedBy.has(match)) return takes(match, kindOf(record), newcomers());
+    const fits = takes(match, kindOf(record), members.values());
+    const kept = this.#alerts.get(record.fingerprint);
+    if (!fits && kept === held) kept.refusedBy.add(match);
+    return fits;
   }
 
   *#all(changes: ReadonlyMap<string, AlertChange>): Generator<HeldAlert> {
@@ -233,7 +254,8 @@ export class AlertBook {
 
   #put(record: AlertRecord): void {
     const before = this.#alerts.get(record.fingerprint);
-    this.#alerts.set(record.fingerprint, { record, members: before?.members ?? new Map<string, AlertMember>(), unacknowledged: before?.unacknowledged ?? 0 });
+    const { members = new Map<string, AlertMember>(), refusedBy = new Set<AlertMatch>(), unacknowledged = 0 } = before ?? {};
+    this.#alerts.set(record.fingerprint, { record, members, unacknowledged, refusedBy, newcomers: () => [] });
   }
 
   #join(fingerprint: string, member: AlertMember): void {
@@ -244,6 +266,7 @@ export class AlertBook {
     const before = held.members.get(driftId);
     if (held.members.size === 0) this.#count(held.record, 1);
     held.members.set(driftId, member);
+    for (const match of held.refusedBy) if (takes(match, kindOf(held.record), [member])) held.refusedBy.delete(match);
     this.#holders.set(driftId, fingerprint);
     const unacknowledged = held.unacknowledged + Number(!member.acknowledged) - Number(before?.acknowledged === false);
     this.#alerts.set(fingerprint, { ...held, unacknowledged });
@@ -269,12 +292,16 @@ export class AlertBook {
   }
 }
 
-/** Is there something that the route should know and does not? */
+/** Stays as it is while the alert is remembered. */
+function kindOf({ storm, shown }: AlertRecord): string {
+  return storm ? "many" : shown.kind;
+}
+
+/** Is there something that the route should know and does not, if it takes the alert? */
 function owes(route: AlertRoute, { record, members }: HeldAlert): boolean {
   const known = record.told[route.name];
   if (members.size === 0) return known !== undefined;
-  if ((known && known.news >= record.news) || rank(record.severity) < rank(route.minSeverity)) return false;
-  return takes(route.match, record.storm ? "many" : record.shown.kind, members.values());
+  return (known === undefined || known.news < record.news) && rank(record.severity) >= rank(route.minSeverity);
 }
 
 /** PagerDuty calls on until somebody takes it: whoever has acknowledged it here need not do so there. News is told before that. */

@@ -1,6 +1,7 @@
 /** One alert, as drift comes and goes. */
 import type { AlertMember, AlertRecord, RouteTold } from "../../ports/outbox.ts";
 import { SEVERITIES } from "../policy/kinds.ts";
+import type { AlertMatch } from "../policy/types.ts";
 import { printable } from "../text/printable.ts";
 import type { AlertSubject } from "./subject.ts";
 
@@ -10,12 +11,17 @@ export interface HeldAlert {
   /** In the order in which they joined. */
   readonly members: { readonly size: number; values(): Iterable<AlertMember> };
   readonly unacknowledged: number;
+  /** Matches that none of its members fits but, perhaps, {@link newcomers}: of ten thousand only these are looked at again. */
+  readonly refusedBy: ReadonlySet<AlertMatch>;
+  readonly newcomers: () => Iterable<AlertMember>;
 }
 
 /** As the book has it: members by drift id. */
 export interface KeptAlert extends HeldAlert {
   readonly members: ReadonlyMap<string, AlertMember>;
 }
+
+const NO_MATCHES: ReadonlySet<AlertMatch> = new Set();
 
 /** What one plan makes of an alert. Nothing of what it was made from is changed. */
 export class AlertChange {
@@ -59,7 +65,8 @@ export class AlertChange {
   /** As it stands now. Call it after {@link settle}. */
   get held(): HeldAlert | undefined {
     const members = { size: this.#size, values: () => this.#members() };
-    return this.#record && { record: this.#record, members, unacknowledged: this.#unacknowledged };
+    const refusedBy = this.#before?.refusedBy ?? NO_MATCHES;
+    return this.#record && { record: this.#record, members, unacknowledged: this.#unacknowledged, refusedBy, newcomers: () => this.#joined.values() };
   }
 
   join(subject: AlertSubject): void {
