@@ -87,6 +87,16 @@ describe.each(kinds)("Notifier contract: $name", ({ route, make }) => {
     }
   });
 
+  it("shows nothing of a secret where the receiver repeats what it was asked", async () => {
+    for (const status of [200, 404, 500]) {
+      receiver.answer = (response, { body }) =>
+        response.writeHead(status).end(`Cannot POST ${response.req.url} for ${response.req.headers.authorization}: ${/"routing_key":"[^"]*"/.exec(body)?.[0]}`);
+      const told = String(await failure(make(receiver.url)));
+      expect(told).toContain(`HTTP ${status}: Cannot POST /`);
+      expect(told).not.toContain("s3cr3t");
+    }
+  });
+
   it("follows no redirect, so that no header goes to another host", async () => {
     await using other = await new HttpReceiver().start();
     for (const status of [301, 302, 307, 308]) {

@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { createServer, type Server, type Socket } from "node:net";
 import { syslogNotifier } from "@hullmark/verifier/adapters/alert-syslog/index";
 import { syslogFrame } from "@hullmark/verifier/adapters/alert-syslog/message";
+import { detectionFinding } from "@hullmark/verifier/adapters/alert-syslog/ocsf";
 import { AlertBook, dispatchDue } from "@hullmark/verifier/core/alerting/index";
 import type { SyslogRoute } from "@hullmark/verifier/core/policy/types";
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
@@ -147,6 +148,23 @@ describe("a receiver that does not take it", () => {
     expect(await outcome({}, AbortSignal.abort(new Error("already")))).toMatchObject({ message: "already" });
   });
 });
+
+it.each(["é", "\u{1f980}", "\u2028", '"', "\\", "x"])(
+  "fits the largest alert of %j into the shortest message that policy allows, and cuts no character in two",
+  (text) => {
+    const notification = largestAlerts(text, 1);
+    const header = { facility: 23, severity: "critical", atMs: 0, hostname: "h".repeat(64), messageId: "resolved" } as const;
+    for (const maxBytes of [2048, 3000, 8192]) {
+      const finding = detectionFinding(notification.alerts[0] as AlertNotification["alerts"][0], notification, surroundings);
+      const [, length, rest = ""] = /^(\d+) (.*)$/s.exec(syslogFrame(header, finding, maxBytes)) ?? [];
+      expect(Number(length)).toBeLessThanOrEqual(maxBytes);
+      const parsed = JSON.parse(rest.slice(rest.indexOf("{"))) as { finding_info: { uid: string }; message: string };
+      expect(parsed.finding_info.uid).toBe(notification.alerts[0]?.fingerprint);
+      expect(parsed.message.isWellFormed()).toBe(true);
+      expect(parsed.message.startsWith(text)).toBe(true);
+    }
+  },
+);
 
 it("makes one frame of ASCII, with its length before it, of any text", () => {
   const header = { facility: 23, severity: "low", atMs: 0, hostname: "a b\né", messageId: "firing" } as const;

@@ -171,6 +171,21 @@ describe("alert book", () => {
     expect(episode(book, T0 + REOPEN_WINDOW_MS + 2000)).toMatchObject({ fingerprint: first?.fingerprint, reopened: 0 });
   });
 
+  it("keeps the labels by which a receiver knows it, where it returns before its end was told", () => {
+    const book = new AlertBook();
+    const routes = [alertmanagerRoute({ maxPerMinute: 1 })];
+    const elsewhere = { driftId: "D-2", workload: "shop/web", imageReference: "registry.example/acme/cart:2", incident: subject().incident };
+    expect(step(book, [subject()], routes, T0)[0]?.alerts).toMatchObject([{ workload: "shop/cart", image: "registry.example/acme/cart:1" }]);
+    expect(step(book, [subject({ state: "resolved" })], routes, T0 + 1)).toEqual([]);
+    expect(step(book, [subject(elsewhere)], routes, T0 + 2)).toEqual([]);
+    expect(step(book, [], routes, T0 + 60_001)[0]?.alerts).toMatchObject([{ status: "firing", workload: "shop/cart", image: "registry.example/acme/cart:1" }]);
+    expect(step(book, [subject({ ...elsewhere, state: "resolved" })], routes, T0 + 120_002)[0]?.alerts).toMatchObject([
+      { status: "resolved", workload: "shop/cart" },
+    ]);
+    // Its end was told: it begins anew.
+    expect(step(book, [subject(elsewhere)], routes, T0 + 180_003)[0]?.alerts).toMatchObject([{ status: "firing", workload: "shop/web" }]);
+  });
+
   it("remembers so many that are over, the newest", () => {
     const book = new AlertBook();
     for (let at = 0; at < MAX_REMEMBERED_ALERTS + 5; at++) {

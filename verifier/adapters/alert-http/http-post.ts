@@ -16,6 +16,8 @@ export interface HttpPost {
   readonly timeoutMs: number;
   /** PEM certificates to trust instead of the system's, for https. */
   readonly ca: string | undefined;
+  /** Secrets in the body: nothing of an answer that repeats one of them is shown. */
+  readonly secrets?: readonly string[];
 }
 
 /**
@@ -27,7 +29,7 @@ export async function httpPost(post: HttpPost, signal: AbortSignal): Promise<str
   const timeout = AbortSignal.timeout(post.timeoutMs);
   try {
     const { status, retryAfter, text } = await exchange(post, AbortSignal.any([signal, timeout]));
-    const answer = answerOf(status, text);
+    const answer = answerOf(status, text, wordsOf(post));
     const error = errorOf(status, retryAfter, answer);
     if (error) throw error;
     return answer;
@@ -69,8 +71,28 @@ function exchange(post: HttpPost, signal: AbortSignal): Promise<{ status: number
   });
 }
 
-function answerOf(status: number, text: string): string {
-  const said = text
+/** Shorter words are no secrets, and everywhere. */
+const MIN_SECRET_LENGTH = 8;
+
+/** What a receiver may repeat and people are not to see (many say which path they do not have): the longest first. */
+function wordsOf({ url, headers, secrets = [] }: HttpPost): string[] {
+  const { pathname, search } = new URL(url);
+  const values = Object.entries(headers).flatMap(([name, value]) => (name.toLowerCase() === "content-type" ? [] : value.split(" ")));
+  const words = [...`${pathname}${search}`.split(/[/?&=;]/), ...values, ...secrets].filter(({ length }) => length >= MIN_SECRET_LENGTH);
+  return [...new Set([...words, ...words.map(decoded)])].sort((a, b) => b.length - a.length);
+}
+
+function decoded(word: string): string {
+  try {
+    return decodeURIComponent(word);
+  } catch {
+    return word;
+  }
+}
+
+function answerOf(status: number, text: string, words: readonly string[]): string {
+  const said = words
+    .reduce((shown, word) => shown.replaceAll(word, "…"), text)
     .replaceAll(/[\p{Cc}\p{Cf}]+/gu, " ")
     .slice(0, SHOWN_RESPONSE_CHARACTERS)
     .trim();

@@ -43,7 +43,7 @@ export function pagerdutyNotifier({ route, url, routingKey, timeoutMs, externalU
       for (const alert of notification.alerts) {
         const body = JSON.stringify({ routing_key: key, ...pagerdutyEvent(alert, notification, externalUrl) });
         try {
-          answer = await httpPost({ url, headers, body, timeoutMs, ca }, signal);
+          answer = await httpPost({ url, headers, body, timeoutMs, ca, secrets: [key] }, signal);
         } catch (error) {
           // What they refuse says nothing of the next alert; anything else is worth another try of the whole, which their deduplication allows.
           if (!(error instanceof NotifierError) || error.retryable) throw error;

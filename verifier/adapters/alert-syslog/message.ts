@@ -3,7 +3,7 @@ import type { AlertSeverity } from "../../ports/notifier.ts";
 
 /** RFC 5424 table 2. */
 const SEVERITY: Readonly<Record<AlertSeverity, number>> = { critical: 2, high: 3, medium: 4, low: 5, info: 6 };
-/** The longest string that is kept of a field, tried in turn until the message fits. */
+/** The longest field that is kept, in bytes of the message, tried in turn until that fits. */
 const FIELD_LENGTHS = [4096, 2048, 1024, 512, 256, 128, 64, 32];
 
 export interface SyslogHeader {
@@ -32,11 +32,23 @@ export function syslogFrame(header: SyslogHeader, content: Readonly<Record<strin
 }
 
 function shortened(value: unknown, length: number): unknown {
-  if (typeof value === "string") return value.length <= length ? value : `${value.slice(0, length - 3).toWellFormed()}...`;
+  if (typeof value === "string") return cut(value, length);
   // Lists are of names: a shorter message has fewer of them.
   if (Array.isArray(value)) return value.slice(0, Math.max(1, length >> 6)).map((each) => shortened(each, length));
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, shortened(each, length)]));
+}
+
+/** What is not ASCII takes 6 bytes a character and more: it is these that must fit. */
+function cut(text: string, length: number): string {
+  if (asciiJson(text).length - 2 <= length) return text;
+  let [kept, bytes] = ["", 0];
+  for (const character of text) {
+    bytes += asciiJson(character).length - 2;
+    if (bytes > length - 3) break;
+    kept += character;
+  }
+  return `${kept}...`;
 }
 
 function asciiJson(value: unknown): string {

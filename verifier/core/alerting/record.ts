@@ -172,14 +172,15 @@ function openedAlert(
 ): AlertRecord {
   return {
     ...{ fingerprint, storm, shown, severity: shown.severity, startsAtMs, endedAtMs: undefined, deliveredAtMs: undefined },
-    opening: {
-      node: shown.incident ? "" : printable(shown.nodeName, 253),
-      workload: printable(shown.workload, 253),
-      image: printable(shown.imageReference, 512),
-    },
+    // Who was not told of its end yet knows it as it was.
+    opening: before && Object.keys(before.told).length > 0 ? before.opening : openingOf(shown),
     ...{ reopened: before ? before.reopened + 1 : 0, overSinceMs: before?.endedAtMs },
     ...{ news: (before?.news ?? 0) + 1, newsAtMs: nowMs, told: before?.told ?? {} },
   };
+}
+
+function openingOf({ incident, nodeName, workload, imageReference }: AlertSubject): AlertRecord["opening"] {
+  return { node: incident ? "" : printable(nodeName, 253), workload: printable(workload, 253), image: printable(imageReference, 512) };
 }
 
 function memberOf({ driftId, nodeName, workload, containerName, state }: AlertSubject): AlertMember {
