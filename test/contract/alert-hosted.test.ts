@@ -2,7 +2,7 @@
 import { pagerdutyNotifier, slackNotifier } from "@hullmark/verifier/adapters/alert-http/index";
 import { AlertBook, type AlertSubject, dispatchDue } from "@hullmark/verifier/core/alerting/index";
 import type { PagerdutyRoute } from "@hullmark/verifier/core/policy/types";
-import type { AlertNotification, Notifier } from "@hullmark/verifier/ports/notifier";
+import type { AlertEvent, AlertNotification, Notifier } from "@hullmark/verifier/ports/notifier";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ALONE, largestAlerts, subject, webhookRoute } from "../fakes/alert-subjects.ts";
 import { MemoryOutbox } from "../fakes/memory-outbox.ts";
@@ -169,6 +169,25 @@ describe("Slack", () => {
       type: "context",
       elements: [{ text: expect.stringMatching(/^and 9\d more: `hullmark drift ls` · 3 alerts of this route waited for its rate limit; 2 wait for it still/) }],
     });
+  });
+
+  it("is within their limits with the most and the smallest alerts: a hundred that end at once", async () => {
+    const { alerts, ...rest } = largestAlerts("x", 100);
+    for (const length of [1, 20, 60, 100, 200]) {
+      const summary = "x".repeat(length);
+      await make().notify({ ...rest, alerts: alerts.map((alert) => ({ ...alert, summary, status: "resolved", endsAtMs: 1_790_000_000_000 })) }, never);
+    }
+    expect(slack.messages.map(({ text }) => text.slice(0, 14))).toEqual(Array(5).fill("100 resolved: "));
+    for (const { blocks } of slack.messages) expect(blocks.at(-1)).toMatchObject({ elements: [{ text: expect.stringMatching(/^and \d+ more: /) }] });
+  });
+
+  it("shows the gravest of what fires, however many there are before it", async () => {
+    const { alerts, ...rest } = largestAlerts("x", 100);
+    const [grave, ...others] = alerts.toReversed() as [AlertEvent, ...AlertEvent[]];
+    const over = others.map((alert, i): AlertEvent => (i % 2 ? { ...alert, severity: "low" } : { ...alert, status: "resolved", endsAtMs: 1_790_000_000_000 }));
+    await make().notify({ ...rest, alerts: [...over, { ...grave, summary: "CRITICAL shop/cart: /bin/x altered" }] }, never);
+    expect(slack.messages[0]?.text).toBe("50 alerts, 50 resolved: CRITICAL shop/cart: /bin/x altered");
+    expect(slack.messages[0]?.blocks[1]).toMatchObject({ text: { text: expect.stringContaining("CRITICAL shop/cart: /bin/x altered") } });
   });
 
   it("lets no name call people, lead anywhere or become formatting", async () => {

@@ -3,6 +3,7 @@
  * in them may become a mention, a link or formatting.
  * https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks · https://docs.slack.dev/reference/block-kit/blocks
  */
+import { SEVERITIES } from "../../core/policy/kinds.ts";
 import type { AlertEvent, AlertNotification, Notifier } from "../../ports/notifier.ts";
 import { NotifierError } from "../../ports/notifier.ts";
 import { httpPost } from "./http-post.ts";
@@ -13,6 +14,10 @@ const MAX_HEADER = 150;
 const MAX_SECTION = 3000;
 /** Characters of all sections together, as JSON: Slack refuses a message of some 13,000 (`msg_blocks_too_long`), without having published the figure. */
 const MAX_MESSAGE = 10_000;
+/** What a section takes beside its text. */
+const SECTION_OVERHEAD = 70;
+/** Slack takes 50 blocks: header and notes are two. */
+const MAX_SECTIONS = 48;
 
 export interface SlackOptions {
   readonly route: string;
@@ -45,15 +50,16 @@ function checkedUrl(text: string): string {
 
 /** The body of the request. */
 function slackMessage(notification: AlertNotification, externalUrl: string | undefined): Record<string, unknown> {
-  const { alerts } = notification;
+  // What has no room is counted: that must be the least of it.
+  const alerts = notification.alerts.toSorted((a, b) => weight(b) - weight(a));
   const limit = rateLimitNote(notification);
   const title = titleOf(alerts);
   const sections: string[] = [];
   let left = MAX_MESSAGE;
   for (const alert of alerts) {
     const text = alertText(alert, alerts.length > 1);
-    const { length } = JSON.stringify(text);
-    if (length > left) break;
+    const length = JSON.stringify(text).length + SECTION_OVERHEAD;
+    if (length > left || sections.length === MAX_SECTIONS) break;
     left -= length;
     sections.push(text);
   }
@@ -74,14 +80,18 @@ function slackMessage(notification: AlertNotification, externalUrl: string | und
   };
 }
 
+function weight({ status, severity }: AlertEvent): number {
+  return (status === "firing" ? SEVERITIES.length : 0) + SEVERITIES.indexOf(severity);
+}
+
+/** @param alerts the gravest first */
 function titleOf(alerts: readonly AlertEvent[]): string {
   const [first] = alerts;
   const mark = ({ status, summary }: AlertEvent) => (status === "resolved" ? `RESOLVED ${summary}` : summary);
   if (alerts.length === 1 && first) return mark(first);
   const resolved = alerts.filter(({ status }) => status === "resolved").length;
   const counts = [...(resolved < alerts.length ? [`${alerts.length - resolved} alerts`] : []), ...(resolved > 0 ? [`${resolved} resolved`] : [])].join(", ");
-  const worst = alerts.find(({ status }) => status === "firing") ?? first;
-  return worst ? `${counts}: ${mark(worst)}` : counts;
+  return first ? `${counts}: ${mark(first)}` : counts;
 }
 
 /** 1 to MAX_SECTION characters. */
