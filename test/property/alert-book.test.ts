@@ -186,6 +186,18 @@ describe("alert book", () => {
     expect(step(book, [subject(elsewhere)], routes, T0 + 180_003)[0]?.alerts).toMatchObject([{ status: "firing", workload: "shop/web" }]);
   });
 
+  it("tells of each exception that ends, though another of the same place does", () => {
+    const book = new AlertBook();
+    const ending = (id: string, state: AlertSubject["state"] = "open") =>
+      subject({ driftId: `exception-${id}`, kind: "exception-ending", incident: "", image: "", state });
+    const told = (each: AlertSubject, at: number) =>
+      step(book, [each], [webhookRoute()], T0 + at).flatMap(({ alerts }) => alerts.map(({ status, nextCommand }) => [status, nextCommand]));
+    expect(told(ending("X-1"), 0)).toEqual([["firing", "hullmark exception show X-1"]]);
+    expect(told(ending("X-2"), 1)).toEqual([["firing", "hullmark exception show X-2"]]);
+    expect(told(ending("X-1", "resolved"), 2)).toMatchObject([["resolved", "hullmark exception show X-1"]]);
+    expect(book.size).toBe(1);
+  });
+
   it("remembers so many that are over, the newest", () => {
     const book = new AlertBook();
     for (let at = 0; at < MAX_REMEMBERED_ALERTS + 5; at++) {

@@ -50,12 +50,13 @@ export interface AlertSubject {
 
 /**
  * One alert an incident: hex of the first 16 bytes of `SHA-256("hullmark-alert-v2" ‖ incident after its u32 length)`. What belongs to no incident is told by where
- * it is: `SHA-256("hullmark-alert-v1" ‖ each of node, workload, image, path, kind after its u32 length)`.
+ * it is: `SHA-256("hullmark-alert-v1" ‖ each of node, workload, image, path, kind after its u32 length)`; an exception that ends, by itself, with its id as one field
+ * more: there may be several in one place.
  */
-export function alertFingerprint(subject: Pick<AlertSubject, "incident" | "nodeName" | "workload" | "imageReference" | "path" | "kind">): string {
+export function alertFingerprint(subject: Pick<AlertSubject, "driftId" | "incident" | "nodeName" | "workload" | "imageReference" | "path" | "kind">): string {
   if (subject.incident) return fingerprint("hullmark-alert-v2", [subject.incident]);
-  const { nodeName, workload, imageReference, path, kind } = subject;
-  return fingerprint("hullmark-alert-v1", [nodeName, workload, imageReference, path, kind]);
+  const { driftId, nodeName, workload, imageReference, path, kind } = subject;
+  return fingerprint("hullmark-alert-v1", [nodeName, workload, imageReference, path, kind, ...(kind === "exception-ending" ? [driftId] : [])]);
 }
 
 /** Whose flood shares one alert: incidents of one image; of nodes themselves, those of one kind, so that many of one do not hide the other; else those of one workload on one node. */
