@@ -130,6 +130,9 @@ export const MIGRATIONS: readonly string[] = [
   `,
   "CREATE TABLE exceptions (number INTEGER PRIMARY KEY, body TEXT NOT NULL);",
   `
+  -- What is due is told from the index alone: bodies are large, and the columns after them far to read.
+  DROP INDEX outbox_due;
+  CREATE INDEX outbox_order ON outbox (state, route, number, not_before_ms, claimed_until_ms);
   -- Which alerts each waiting notification tells of: no later one of the same alert may overtake it.
   CREATE TABLE outbox_alerts (number INTEGER NOT NULL, fingerprint TEXT NOT NULL, PRIMARY KEY (number, fingerprint)) WITHOUT ROWID;
   INSERT OR IGNORE INTO outbox_alerts SELECT number, value ->> '$.fingerprint' FROM outbox, json_each(body, '$.alerts') WHERE state = 0;
