@@ -1,11 +1,17 @@
 /** An exception excuses what it was asked for from, and nothing that somebody has not looked at: no other content, kind, path, workload or image, nothing graver, nothing that can be executed. */
+import { createHash } from "node:crypto";
+import { create } from "@bufbuild/protobuf";
+import { encodeRecord } from "@hullmark/proto/codec";
+import { BindFileSchema, ContainerConfigurationSchema } from "@hullmark/proto/v1/attestation";
 import { Severity } from "@hullmark/proto/v1/common";
-import type { Finding } from "@hullmark/verifier/core/appraisal/index";
+import { appraiseBindFiles } from "@hullmark/verifier/core/appraisal/appraise-binds";
+import { fileFinding } from "@hullmark/verifier/core/appraisal/findings";
+import type { ContainerInput, Finding } from "@hullmark/verifier/core/appraisal/index";
 import { type AskedScope, scopeOf } from "@hullmark/verifier/core/policy/exception-scope";
 import { containerRules, DRIFT_KINDS, DRIFT_PLACES, defaultPolicy } from "@hullmark/verifier/core/policy/index";
 import type { DriftRow } from "@hullmark/verifier/ports/rows";
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { drift } from "../contract/store-fixtures.ts";
 
 const NARROW: AskedScope = { path: "", anyContent: false, anyImage: false };
@@ -22,7 +28,15 @@ const anyDrift = fc
     containerName: fc.constantFrom("web-1", "shop/cart-x/web", "shop/cart-y/web", "w*"),
     configDigest: fc.constantFrom("sha256:1", "sha256:2"),
   })
-  .map(({ content, ...fields }) => drift(1, { ...fields, differences: [{ field: "sha256", expected: "a", observed: String(content) }] }));
+  .map(({ content, ...fields }) =>
+    drift(1, {
+      ...fields,
+      differences: [
+        { field: "type", expected: "file", observed: "symlink" },
+        { field: "sha256", expected: "a", observed: String(content).repeat(64) },
+      ],
+    }),
+  );
 const anyAsked: fc.Arbitrary<AskedScope> = fc.record({
   path: fc.constantFrom(
     "",
@@ -103,4 +117,83 @@ test("where the image's digest is not known, what is bound to one does not count
     { imageReference, containerName, workload, nodeName, labels: {} },
   );
   expect(rules.excepted?.(findingOf(row))).toBeUndefined();
+});
+
+describe("what was not seen is not excused", () => {
+  const rules = containerRules(defaultPolicy(), { imageReference: "i", containerName: "c", workload: "w", labels: {}, nodeName: "n" });
+  /** What a drift is that such a finding makes. */
+  const driftOf = ({ kind, place, path, severity, executable, differences }: Finding): DriftRow =>
+    drift(1, { kind, place, path, severity, executable, differences });
+
+  test("further lines of a file of the engine's, after the first that is wrong", () => {
+    const hosts = (...lines: string[]): Finding => {
+      const content = Buffer.from(`127.0.0.1\tlocalhost\n${lines.join("\n")}\n`);
+      const file = create(BindFileSchema, { destination: "/etc/hosts", mode: 0o644, content, sha256: createHash("sha256").update(content).digest() });
+      const state = { filesystem: { bindFiles: [file], claims: [] }, configuration: create(ContainerConfigurationSchema, { hostname: "web" }) };
+      const [found] = appraiseBindFiles({ state, rules } as unknown as ContainerInput);
+      if (!found) throw new Error("nothing is found");
+      return found;
+    };
+    const [seen, more] = [driftOf(hosts("10.0.0.1\tdb")), driftOf(hosts("10.0.0.1\tdb", "6.6.6.6\tregistry.example"))];
+    expect(excused(seen, NARROW, seen)).toBe(true);
+    expect(excused(seen, NARROW, more)).toBe(false);
+  });
+
+  test("another target of what stands in a file's place", () => {
+    const owner = { mode: 0o777, uid: 0, gid: 0, xattrs: [] };
+    const file = encodeRecord({ ...owner, type: "f", mode: 0o644, size: 1n, sha256: Buffer.alloc(32, 1) });
+    const link = (target: string): Finding => {
+      const observed = encodeRecord({ ...owner, type: "l", target: Buffer.from(target) });
+      const found = fileFinding(
+        { place: "upper", path: Buffer.from("etc/app.conf"), expected: file, observed, layerIndex: 0, actor: undefined, changedAtMs: undefined },
+        rules,
+      );
+      if (!found) throw new Error("nothing is found");
+      return found;
+    };
+    const [seen, other] = [driftOf(link("/srv/app.conf")), driftOf(link("/proc/1/environ"))];
+    expect(excused(seen, NARROW, seen)).toBe(true);
+    expect(excused(seen, NARROW, other)).toBe(false);
+    expect(link("/srv/app.conf").summary).toBe("type file → symlink");
+  });
+
+  const digest = { field: "sha256", expected: "absent", observed: "a".repeat(64) };
+  const [code, changed] = [
+    { field: "code", expected: "a file of the image", observed: "from memory (memfd), no file at all" },
+    { field: "content", expected: "a file that can be read, at most 16 KiB", observed: "unreadable or larger" },
+  ];
+  const opaque = { field: "opaque", expected: "false", observed: "true" };
+  test.each<[string, Partial<DriftRow>, boolean]>([
+    ["code of which no digest is told", { place: "process", kind: "code-memfd", differences: [code] }, false],
+    ["code of which one is", { place: "process", kind: "code-upper", differences: [code, digest] }, true],
+    ["a file of the engine's that could not be read", { place: "bind", kind: "bind-file", differences: [changed] }, false],
+    ["a variable's value", { place: "configuration", kind: "env", differences: [{ field: "env LD_PRELOAD", expected: "absent", observed: "set" }] }, false],
+    ["that a variable is not there", { place: "configuration", kind: "env", differences: [{ field: "env A", expected: "set", observed: "absent" }] }, true],
+    [
+      "a command whose end is not told",
+      { place: "configuration", kind: "args", differences: [{ field: "args", expected: "", observed: `${"x".repeat(255)}…` }] },
+      false,
+    ],
+    [
+      "an attribute whose end is not told",
+      { kind: "xattr", differences: [{ field: "xattr user.a", expected: "absent", observed: "0x00… (80 bytes)" }] },
+      false,
+    ],
+    ["a type alone, as older rows have it", { kind: "type", differences: [{ field: "type", expected: "file", observed: "symlink" }] }, false],
+    [
+      "a directory made anew that hides more than is told",
+      { kind: "removed", differences: [opaque, { field: "/usr/bin/a", expected: "file", observed: "hidden" }] },
+      false,
+    ],
+    ["a file that is gone", { kind: "removed", differences: [{ field: "sha256", expected: "a", observed: "absent" }] }, true],
+  ])("%s", (_name, change, ok) => {
+    const row = drift(1, { place: "upper", kind: "content", ...change });
+    expect(scopeOf(row, NARROW)).toMatchObject(ok ? { ok } : { ok, code: "NOT_EXCUSABLE" });
+  });
+
+  test("an image that is not known yet is not every image", () => {
+    const row = drift(1, { place: "upper", kind: "content", configDigest: "", differences: [digest] });
+    expect(scopeOf(row, NARROW)).toMatchObject({ ok: false, code: "NOT_EXCUSABLE" });
+    expect(scopeOf(row, { ...NARROW, anyImage: true })).toMatchObject({ ok: true });
+  });
 });

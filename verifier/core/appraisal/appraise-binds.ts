@@ -29,7 +29,14 @@ export function appraiseBindFiles({ state, rules, pod }: ContainerInput): Findin
   for (const file of state.filesystem.bindFiles) {
     const problem = judge(file, configuration);
     if (!problem || rules.mutable(Buffer.from(file.destination), false)) continue;
-    const differences = [{ field: "content", expected: problem.expected, observed: problem.observed }];
+    const { declaredSha256: declared, sha256 } = file;
+    const digest = {
+      field: "sha256",
+      expected: declared.length > 0 ? Buffer.from(declared).toString("hex") : "not declared",
+      observed: Buffer.from(sha256).toString("hex"),
+    };
+    // What is told in words is the first thing that is wrong: only the digest stands for all of it.
+    const differences = [{ field: "content", expected: problem.expected, observed: problem.observed }, ...(sha256.length === 32 ? [digest] : [])];
     const summary = `not as the engine declares: ${problem.observed}`;
     findings.push(finding({ place: "bind", kind: "bind-file", path: Buffer.from(file.destination), differences, summary }, rules));
   }

@@ -65,7 +65,10 @@ export function compareRecords(expectedBytes: Buffer, observedBytes: Buffer): Co
   const expected = decodeRecord(expectedBytes);
   const observed = decodeRecord(observedBytes);
   if (expected.type !== observed.type)
-    return { kind: "type", differences: [{ field: "type", expected: TYPE_NAMES[expected.type], observed: TYPE_NAMES[observed.type] }] };
+    return {
+      kind: "type",
+      differences: [{ field: "type", expected: TYPE_NAMES[expected.type], observed: TYPE_NAMES[observed.type] }, ...describe(observed).slice(1)],
+    };
   const differences: Difference[] = [];
   const kinds: FindingKind[] = [];
   const add = (kind: FindingKind, field: string, from: string, to: string): void => {

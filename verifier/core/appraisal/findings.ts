@@ -110,5 +110,7 @@ function summarise(kind: FindingKind, differences: readonly Difference[]): strin
     const of = (field: string): string => differences.find((each) => each.field === field)?.observed ?? "";
     return `${of("type")} not in the image, mode ${of("mode")}, owner ${of("owner")}`;
   }
-  return differences.map(({ field, expected, observed }) => `${field} ${short(expected)} → ${short(observed)}`).join(", ");
+  // What stands there now is told beside it.
+  const told = kind === "type" ? differences.slice(0, 1) : differences;
+  return told.map(({ field, expected, observed }) => `${field} ${short(expected)} → ${short(observed)}`).join(", ");
 }

@@ -19,9 +19,13 @@ export interface AskedScope {
 }
 
 /** `offer`: what to ask for instead; empty: nothing would do. */
-export type Scoped =
-  | { readonly ok: true; readonly scope: Omit<GrantedException, "id"> }
-  | { readonly ok: false; readonly code: "NOT_EXCUSABLE" | "TOO_BROAD"; readonly why: string; readonly offer: string };
+export type Scoped = { readonly ok: true; readonly scope: Omit<GrantedException, "id"> } | Refused;
+interface Refused {
+  readonly ok: false;
+  readonly code: "NOT_EXCUSABLE" | "TOO_BROAD";
+  readonly why: string;
+  readonly offer: string;
+}
 
 /** What is altered on the node, or vouched for by nobody, is no matter of one workload. */
 const PLACES: ReadonlySet<string> = new Set(["upper", "bind", "process", "configuration", "mount"]);
@@ -36,22 +40,46 @@ export function scopeOf(drift: DriftRow, { path, anyContent, anyImage }: AskedSc
   if (drift.containerId === "" || !PLACES.has(place) || UNEXCUSABLE.has(kind))
     return refused("NOT_EXCUSABLE", `drift of kind ${place}/${kind} is of a node or an image: no exception covers it`, "");
   if (drift.workload === "" && drift.containerName === "") return refused("NOT_EXCUSABLE", "it is of a container without a name", "");
+  if (!anyImage && drift.configDigest === "") return refused("NOT_EXCUSABLE", "its image is not known (yet): nothing tells which one is meant", "");
   const wide = path !== "" || anyContent;
-  const tooBroad = wide ? whyTooBroad(drift, path) : undefined;
-  if (tooBroad) return tooBroad;
+  const unseen = whyUnseen(drift);
+  const refusal = wide ? whyTooBroad(drift, path) : unseen;
+  // What would be refused itself is no offer.
+  if (refusal) return refusal.offer === EXACT && unseen ? { ...refusal, offer: "" } : refusal;
   const select = { ...EVERYTHING, ...subjectOf(drift) };
   const observed = wide ? "" : observedOf(drift.differences);
   const scope = { select, place, kind, severity: drift.severity, pathHex: drift.path.toString("hex"), glob: path, observed };
   return { ok: true, scope: { ...scope, configDigest: anyImage ? "" : drift.configDigest } };
 }
 
-function refused(code: "NOT_EXCUSABLE" | "TOO_BROAD", why: string, offer: string): Scoped {
+function refused(code: "NOT_EXCUSABLE" | "TOO_BROAD", why: string, offer: string): Refused {
   return { ok: false, code, why, offer };
 }
 
+/** Hexadecimal SHA-256, with its name where the text has one. */
+const DIGEST = /^(sha256 )?[0-9a-f]{64}$/;
+/** How texts end that were cut for people ({@link printable}; of extended attributes the first bytes). */
+const CUT = /\u2026( \(\d+ bytes\))?$/;
+
+/** What else would look the same: an exception is held against what the drift says of what was seen, and where it does not say all, others would pass for it. */
+function whyUnseen({ place, kind, differences }: DriftRow): Refused | undefined {
+  const unseen = (why: string): Refused => refused("NOT_EXCUSABLE", why, "");
+  const some = (is: (difference: DriftRow["differences"][number]) => boolean): boolean => differences.some(is);
+  if (some(({ field, observed }) => CUT.test(field) || CUT.test(observed)))
+    return unseen("what differs is too long to be told in full: another that begins so would pass for it");
+  if ((place === "process" || place === "bind") && !some(({ observed }) => DIGEST.test(observed)))
+    return unseen("what it holds could not be read: anything else in its place would pass for it");
+  if (kind === "env" && some(({ observed }) => observed !== "absent"))
+    return unseen("values of variables are never told: any other value would pass for it. Policy can allow the variable (allow.env)");
+  if (kind === "type" && differences.length < 2) return unseen("only its type was told: any other content would pass for it");
+  if (some(({ field }) => field === "opaque") && some(({ observed }) => observed === "hidden"))
+    return unseen("it hides more of the image than is told one by one: what it hides besides would pass for it");
+  return undefined;
+}
+
 /** More than the one content of the one path. */
-function whyTooBroad({ place, kind, path, executable }: DriftRow, glob: string): Scoped | undefined {
-  const tooBroad = (why: string, offer: string): Scoped => refused("TOO_BROAD", why, offer);
+function whyTooBroad({ place, kind, path, executable }: DriftRow, glob: string): Refused | undefined {
+  const tooBroad = (why: string, offer: string): Refused => refused("TOO_BROAD", why, offer);
   if (place !== "upper" || !CONTENT_KINDS.has(kind)) return tooBroad(`only the content of a file can be left open, and this is ${place}/${kind}`, EXACT);
   if (executable !== false) return tooBroad("what can be executed is excused by its one path and content alone", EXACT);
   if (glob === "") return undefined;
