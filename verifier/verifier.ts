@@ -288,7 +288,10 @@ async function start(
     // It gives way by itself at its age.
     maxAgeDays: { ...config.keys.maxAgeDays, ear: config.ear.keyDays + 1 },
     changed: async (name, how) => {
-      if (name === "ca" && how === "retired") server.reconnect();
+      if (name === "ca" && how === "retired") {
+        server.reconnect();
+        dashboard?.endRefused();
+      }
       if (name === "intent" && how === "retired") response.disconnect();
       // By those that sign now. Where it fails, the duty does it a second later.
       if (name === "log") await log.publish().catch(() => undefined);
@@ -389,6 +392,7 @@ async function start(
       clock,
       logger,
       access,
+      hasIssued: (certificate) => authority.hasIssued(certificate),
       events,
       door,
       certificate,

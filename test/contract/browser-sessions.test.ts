@@ -54,6 +54,25 @@ test("a code is over at its minute; a session when nobody used it for so long, a
   expect(sessions.find(busy, true)).toBeUndefined();
 });
 
+test("a clock that was set back lets neither a code nor a session last longer", () => {
+  const { clock, sessions, signIn } = fixture();
+  const [idle, busy] = [signIn("ada")?.token ?? "", signIn("bob")?.token ?? ""];
+  const { code } = sessions.offer("ada", "");
+  clock.nowMs -= 60 * MINUTE_MS;
+  expect(sessions.find(busy, true)).toBeDefined();
+  clock.nowMs += MINUTE_MS;
+  expect(sessions.redeem(code)).toBeUndefined();
+  clock.nowMs += 29 * MINUTE_MS - 1;
+  expect(sessions.find(busy, true)).toBeDefined();
+  clock.nowMs += 1;
+  expect(sessions.find(idle, true)).toBeUndefined();
+  for (let minutes = 30; minutes < 480; minutes += 15) {
+    expect(sessions.find(busy, true)).toBeDefined();
+    clock.nowMs += 15 * MINUTE_MS;
+  }
+  expect(sessions.find(busy, true)).toBeUndefined();
+});
+
 test("whoever held a session learns that it is over, in whatever way it is", () => {
   const { clock, sessions, signIn } = fixture();
   const [out, revoked, idle, other] = ["ada", "bob", "cat", "dan"].map(signIn);

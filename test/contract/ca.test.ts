@@ -210,6 +210,20 @@ describe.each(["files", "a token"])("rotation of the CA in %s", (where) => {
     }
   });
 
+  it("tells whether what it signed counts still, asked before or not, and of nobody else's", async () => {
+    const authority = await open();
+    const issue = async () => (await authority.issueOperator("viewer", "ada", keys().spki, 3_600_000)).chain[0] as Buffer;
+    const [asked, unasked] = [await issue(), await issue()];
+    expect(authority.hasIssued(asked)).toBe(true);
+    await authority.rotate();
+    const later = await issue();
+    expect([asked, later].map((each) => authority.hasIssued(each))).toEqual([true, true]);
+    await authority.retire();
+    expect([asked, unasked, later].map((each) => authority.hasIssued(each))).toEqual([false, false, true]);
+    const foreign = (await ca.issueOperator("viewer", "ada", keys().spki, 3_600_000)).chain[0] as Buffer;
+    for (const bytes of [foreign, Buffer.alloc(0), Buffer.from("rubbish")]) expect(authority.hasIssued(bytes)).toBe(false);
+  });
+
   it("keeps no second root that gave way, and no key of one", async () => {
     const authority = await open();
     const [first] = files;

@@ -37,6 +37,8 @@ export class TestVerifier {
   readonly #channels: RpcChannel[] = [];
   readonly #attesters: Attester[] = [];
   running: RunningVerifier | undefined;
+  /** Of what is started next. */
+  logger = pino({ level: process.env["TEST_LOG"] ?? "silent" });
 
   constructor(region = "eu-1") {
     this.region = region;
@@ -52,9 +54,8 @@ listen: { main: "127.0.0.1:0", enrolment: "127.0.0.1:0", http: "127.0.0.1:0" }
 ${more || "enrolment: { mode: tofu, acceptWithoutCertificate: true }"}
 ${/^registries:/m.test(more) ? "" : 'registries: { allowPrivate: ["127.0.0.1:*"] }'}
 `;
-    const logger = pino({ level: process.env["TEST_LOG"] ?? "silent" });
     const dashboard = dashboardDirectory === undefined ? {} : { dashboardDirectory };
-    this.running = await startVerifier({ config: parseConfig(text, "test"), clock: this.clock, logger, environment: {}, ...dashboard });
+    this.running = await startVerifier({ config: parseConfig(text, "test"), clock: this.clock, logger: this.logger, environment: {}, ...dashboard });
     return this;
   }
 

@@ -1,5 +1,5 @@
 /** The verifier's CA with @peculiar/x509: one P-256 root, leaves with exactly the names and uses that their holder has. */
-import { generateKeyPairSync, randomBytes } from "node:crypto";
+import { generateKeyPairSync, X509Certificate as NodeCertificate, randomBytes } from "node:crypto";
 import { isIP } from "node:net";
 import "reflect-metadata";
 import {
@@ -72,6 +72,8 @@ interface Roots {
 export class X509Ca implements CertificateAuthority {
   readonly #options: X509CaOptions;
   #roots: Roots;
+  /** What was found of certificates, and under which roots. */
+  readonly #issued = new WeakMap<Buffer, { readonly roots: Roots; readonly by: boolean }>();
 
   private constructor(options: X509CaOptions, roots: Roots) {
     this.#options = options;
@@ -124,6 +126,24 @@ export class X509Ca implements CertificateAuthority {
     this.#roots = { root, key, stored, previous: old, cross };
     // As the file of a key is overwritten, so one in a token goes.
     if (isTokenKey(oldStored)) await this.#options.token?.drop(oldStored);
+  }
+
+  /** Whether a root that counts has signed it. TLS asks that of who connects, and of nobody later. @param certificateDer of a leaf; whoever brings it controls every byte */
+  hasIssued(certificateDer: Buffer): boolean {
+    const known = this.#issued.get(certificateDer);
+    if (known?.roots === this.#roots) return known.by;
+    const by = this.#signed(certificateDer);
+    this.#issued.set(certificateDer, { roots: this.#roots, by });
+    return by;
+  }
+
+  #signed(certificateDer: Buffer): boolean {
+    try {
+      const leaf = new NodeCertificate(certificateDer);
+      return this.trusted.some((root) => leaf.verify(new NodeCertificate(root).publicKey));
+    } catch {
+      return false;
+    }
   }
 
   async retire(): Promise<void> {

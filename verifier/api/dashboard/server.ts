@@ -18,12 +18,15 @@ export type Credentials = Pick<CallContext, "peerCertificate">;
 
 export interface DashboardServerOptions extends ProcedureServices {
   readonly access: AccessServices;
+  /** Whether a CA that counts has signed a certificate (DER): of a session nobody else asks, its connection was another one. */
+  readonly hasIssued: (certificate: Buffer) => boolean;
   readonly sessions: BrowserSessions<Credentials>;
   readonly events: EventBus;
   readonly files: PageFiles;
   /** PEM. */
   readonly certificateChain: Buffer;
   readonly privateKey: Buffer;
+  /** Not told of what strangers are refused: anybody reaches the listener, and a line for each request would be theirs to write. */
   readonly onError: OnError;
   readonly onSignIn: (fact: { readonly name: string; readonly peer: string }) => void;
 }
@@ -44,6 +47,9 @@ const MESSAGE_TYPE = "application/proto";
 /** Of ours: a page of another origin cannot send it without being asked about first, and nobody answers that. `page`: nobody did anything. */
 const BY_HEADER = "hullmark-by";
 
+/** Why somebody without a session is refused. */
+const OF_STRANGERS: ReadonlySet<string> = new Set(["SESSION", "CODE", "ORIGIN"]);
+
 const HEADERS = {
   "content-security-policy":
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
@@ -60,7 +66,7 @@ const STATUS: Partial<Record<RpcCode, number>> = {
 };
 
 export function buildDashboardServer(options: DashboardServerOptions): DashboardServer {
-  const { access, sessions, files, certificateChain, privateKey, onError, onSignIn } = options;
+  const { access, hasIssued, sessions, files, certificateChain, privateKey, onError, onSignIn } = options;
   const server = Fastify({
     https: { cert: certificateChain, key: privateKey, minVersion: "TLSv1.2" },
     logger: false,
@@ -82,7 +88,7 @@ export function buildDashboardServer(options: DashboardServerOptions): Dashboard
     if (!(error instanceof RpcError) && status !== undefined && status < 500) return reply.code(status).type("text/plain").send("bad request\n");
     const { code, message, detail } = RpcError.from(error);
     const context = contextOf(request, undefined);
-    onError(RpcError.from(error), context);
+    if (!OF_STRANGERS.has(detail.reason ?? "")) onError(RpcError.from(error), context);
     return reply
       .code(STATUS[code] ?? 500)
       .header("cache-control", "no-store")
@@ -93,13 +99,20 @@ export function buildDashboardServer(options: DashboardServerOptions): Dashboard
   const guard = mainGuard(access);
   const calls = procedures(options, guard);
 
+  /** @throws RpcError UNAUTHENTICATED */
+  const stillKnown = (context: CallContext): void => {
+    callerOf(context, access);
+    if (!context.peerCertificate || !hasIssued(context.peerCertificate))
+      throw new RpcError("UNAUTHENTICATED", "the CA of this certificate counts no more", { reason: "CERTIFICATE", fix: "ask an admin for another" });
+  };
+
   /** @throws RpcError UNAUTHENTICATED: no session, or one whose person counts no more, which is ended */
   const sessionOf = (request: FastifyRequest): BrowserSession<Credentials> => {
     const token = request.cookies[COOKIE] ?? "";
     const session = sessions.find(token, request.headers[BY_HEADER] === "person");
     if (!session) throw new RpcError("UNAUTHENTICATED", "nobody is signed in", { reason: "SESSION", fix: "hullmark dashboard" });
     try {
-      callerOf(contextOf(request, session.credentials), access);
+      stillKnown(contextOf(request, session.credentials));
     } catch (error) {
       sessions.end(token);
       throw error;
@@ -113,7 +126,12 @@ export function buildDashboardServer(options: DashboardServerOptions): Dashboard
     const redeemed = sessions.redeem(code);
     if (!redeemed) throw new RpcError("UNAUTHENTICATED", "this code is not good, or not any more", { reason: "CODE", fix: "hullmark dashboard makes another" });
     const { token, session } = redeemed;
-    callerOf(contextOf(request, session.credentials), access);
+    try {
+      stillKnown(contextOf(request, session.credentials));
+    } catch (error) {
+      sessions.end(token);
+      throw error;
+    }
     onSignIn({ name: session.name, peer: request.ip });
     return await reply.setCookie(COOKIE, token, COOKIE_OPTIONS).header("cache-control", "no-store").send(shown(session));
   });
@@ -165,7 +183,7 @@ export function buildDashboardServer(options: DashboardServerOptions): Dashboard
     endRefused: () =>
       sessions.endWhere((credentials) => {
         try {
-          callerOf({ ...NOBODY, ...credentials }, access);
+          stillKnown({ ...NOBODY, ...credentials });
           return false;
         } catch {
           return true;

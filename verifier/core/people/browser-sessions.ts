@@ -35,7 +35,7 @@ export interface BrowserSession<C> {
 interface Held<C> {
   readonly name: string;
   readonly credentials: C;
-  readonly endsAtMs: number;
+  endsAtMs: number;
   usedAtMs: number;
   readonly abort: AbortController;
 }
@@ -45,6 +45,7 @@ export class BrowserSessions<C> {
   /** By the hexadecimal SHA-256 of the secret, in the order in which they were made. */
   readonly #codes = new Map<string, Held<C>>();
   readonly #sessions = new Map<string, Held<C>>();
+  #lastMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: BrowserSessionsOptions) {
     this.#options = options;
@@ -52,7 +53,7 @@ export class BrowserSessions<C> {
 
   /** @returns the code, and until when it may be used, exclusive */
   offer(name: string, credentials: C): { readonly code: string; readonly endsAtMs: number } {
-    const endsAtMs = this.#options.nowMs() + CODE_MS;
+    const endsAtMs = this.#nowMs() + CODE_MS;
     return { code: this.#hold(this.#codes, name, credentials, endsAtMs), endsAtMs };
   }
 
@@ -61,7 +62,7 @@ export class BrowserSessions<C> {
     const offered = this.#find(this.#codes, code);
     if (!offered) return undefined;
     this.#codes.delete(digestOf(code));
-    const token = this.#hold(this.#sessions, offered.name, offered.credentials, this.#options.nowMs() + this.#options.lifetimeMs);
+    const token = this.#hold(this.#sessions, offered.name, offered.credentials, this.#nowMs() + this.#options.lifetimeMs);
     const session = this.#find(this.#sessions, token);
     return session && { token, session: shown(session) };
   }
@@ -69,7 +70,7 @@ export class BrowserSessions<C> {
   /** @param token from the browser, not yet looked at @param byPerson whether a person did something: what a page asks for by itself keeps no session alive */
   find(token: string, byPerson: boolean): BrowserSession<C> | undefined {
     const held = this.#find(this.#sessions, token);
-    if (held && byPerson) held.usedAtMs = this.#options.nowMs();
+    if (held && byPerson) held.usedAtMs = this.#nowMs();
     return held && shown(held);
   }
 
@@ -82,19 +83,32 @@ export class BrowserSessions<C> {
     for (const held of [this.#codes, this.#sessions]) for (const [key, { credentials }] of held) if (refused(credentials)) this.#drop(held, key);
   }
 
+  /** Where the clock was set back everything moves with it: nothing lasts longer for that. */
+  #nowMs(): number {
+    const nowMs = this.#options.nowMs();
+    const backMs = this.#lastMs - nowMs;
+    this.#lastMs = nowMs;
+    if (backMs > 0)
+      for (const held of [...this.#codes.values(), ...this.#sessions.values()]) {
+        held.endsAtMs -= backMs;
+        held.usedAtMs -= backMs;
+      }
+    return nowMs;
+  }
+
   #find(held: Map<string, Held<C>>, secret: string): Held<C> | undefined {
     if (!SECRET_PATTERN.test(secret)) return undefined;
     const key = digestOf(secret);
+    const nowMs = this.#nowMs();
     const found = held.get(key);
     if (!found) return undefined;
-    const nowMs = this.#options.nowMs();
     if (nowMs < found.endsAtMs && nowMs - found.usedAtMs < this.#options.idleMs) return found;
     this.#drop(held, key);
     return undefined;
   }
 
   #hold(held: Map<string, Held<C>>, name: string, credentials: C, endsAtMs: number): string {
-    const nowMs = this.#options.nowMs();
+    const nowMs = this.#nowMs();
     for (const [key, each] of held) if (nowMs >= each.endsAtMs || nowMs - each.usedAtMs >= this.#options.idleMs) this.#drop(held, key);
     const own = [...held].filter(([, each]) => each.name === name);
     const [oldest] = own.length >= MAX_HELD_OF_NAME ? own : held.size >= MAX_HELD ? held : [];
