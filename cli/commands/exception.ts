@@ -5,6 +5,7 @@ import { duration } from "@hullmark/verifier/core/policy/fields";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { type Asking, ask } from "../connection/run.ts";
+import { showDrift } from "../output/drift-page.ts";
 import { exceptionPage, exceptionRow, exceptionView, HEADERS } from "../output/exception-page.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
@@ -31,6 +32,7 @@ interface RequestFlags {
   readonly path?: string;
   readonly anyContent?: boolean;
   readonly anyImage?: boolean;
+  readonly seen?: string;
 }
 
 function requestCommand(): Command {
@@ -42,9 +44,11 @@ function requestCommand(): Command {
     .option("--path <glob>", "whatever these files hold, in place of the one: open in the last name of the path only, and none that can be executed")
     .option("--any-content", "whatever the file holds; not one that can be executed")
     .option("--any-image", "of later images of the workload too")
-    .action(async (driftId: string, { reason, until, path = "", anyContent = false, anyImage = false }: RequestFlags, command: Command) =>
+    .option("--seen <code>", "as `drift show` gave it: refused where the drift has changed since. Without it, what is asked for is of what is shown now")
+    .action(async (driftId: string, { reason, until, path = "", anyContent = false, anyImage = false, seen }: RequestFlags, command: Command) =>
       ask(command, async (asking) => {
-        const request = { driftId, reason, lifeSeconds: until, pathGlob: path, anyContent, anyImage };
+        const shown = seen ?? (await show(asking, driftId));
+        const request = { driftId, reason, lifeSeconds: until, pathGlob: path, anyContent, anyImage, seen: shown };
         const { id } = await asking.channel.client(Admin).requestException(request, { signal: asking.signal });
         const row = (await fetchAll(asking)).find((each) => each.id === id);
         if (row) asking.print(exceptionPage(row, []));
@@ -52,6 +56,14 @@ function requestCommand(): Command {
         return EXIT.clean;
       }),
     );
+}
+
+/** @returns what stands for what is printed */
+async function show({ channel, signal, print }: Asking, id: string): Promise<string> {
+  const { drift } = await channel.client(Query).getDrift({ id }, { signal });
+  if (!drift) return "";
+  print(showDrift(drift));
+  return drift.seen;
 }
 
 function lifeSeconds(text: string): number {

@@ -47,7 +47,8 @@ export function showDrift(drift: Drift): string {
   const allowed = allowedBy(drift);
   if (allowed !== undefined && isStanding(drift)) lines.push(field("Policy", `${allowed}   (would allow it)`));
   if (drift.state === DriftState.OPEN) lines.push(field("Ack", `hullmark drift ack ${drift.id} --seen ${drift.seen} -m REASON`));
-  if (drift.state === DriftState.OPEN && isExcusable(drift)) lines.push(field("Excuse", `hullmark exception request ${drift.id} -m REASON --until 7d`));
+  if (drift.state === DriftState.OPEN && isExcusable(drift))
+    lines.push(field("Excuse", `hullmark exception request ${drift.id} --seen ${drift.seen} -m REASON --until 7d`));
   return `${lines.join("\n")}\n`;
 }
 
@@ -112,7 +113,7 @@ export function explainDrift(drift: Drift, nowMs: number): string {
     `${who}${origin}`,
     `Why it matters: what runs is no longer what was signed.${grave} ${state}`,
     `What to do: ${ADVICE[drift.origin?.place ?? ""] ?? "See docs/drift-kinds.md."}${allowed === undefined ? "" : ` The policy's field is ${allowed}`}`,
-    `Next: hullmark drift show ${drift.id} · hullmark drift ack ${drift.id} --seen ${drift.seen} -m REASON${isExcusable(drift) ? ` · for a while, if somebody else agrees: hullmark exception request ${drift.id} -m REASON --until 7d` : ""}`,
+    `Next: hullmark drift show ${drift.id} · hullmark drift ack ${drift.id} --seen ${drift.seen} -m REASON${isExcusable(drift) ? ` · for a while, if somebody else agrees: hullmark exception request ${drift.id} --seen ${drift.seen} -m REASON --until 7d` : ""}`,
     "",
   ].join("\n");
 }

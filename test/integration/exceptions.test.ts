@@ -62,6 +62,8 @@ const workload = async (name: string) => (await verifier.query.getWorkload({ con
 const listed = async () => (await verifier.query.listExceptions({})).exceptions;
 const as = async (role: "viewer" | "responder" | "approver" | "admin") => (await verifier.operator(role)).client(Admin);
 const REQUEST = { lifeSeconds: 7 * 86_400, reason: "seed data, CHG-7", pathGlob: "", anyContent: false, anyImage: false };
+/** Of a drift as it is shown now. */
+const of = async (driftId: string, more: Partial<typeof REQUEST> = {}) => ({ ...REQUEST, ...more, driftId, seen: (await drift(driftId))?.seen ?? "" });
 
 /** Somebody with a certificate under this name and role, issued by the verifier as people get theirs. */
 async function person(name: string, role: string) {
@@ -80,7 +82,7 @@ test("asked for by one person and approved by another, it counts within seconds,
   await start(`  alerts: { routes: [{ name: page, type: webhook, url: "${receiver.url}", groupBy: [] }] }\n`);
   const id = await drifted();
   await expect.poll(() => alertsOf(receiver, "added").map(({ status }) => status), POLL).toEqual(["firing"]);
-  const { id: exception } = await (await as("responder")).requestException({ ...REQUEST, driftId: id });
+  const { id: exception } = await (await as("responder")).requestException(await of(id));
   expect(exception).toMatch(/^X-/);
   // As narrow as it can be: nothing counts before somebody else has looked.
   expect(await listed()).toMatchObject([
@@ -130,7 +132,7 @@ function other(): Buffer {
 test("what ends is drift again on what runs, by a day or by somebody's word; what is decided holds over a restart", async () => {
   await start();
   const id = await drifted();
-  const { id: exception } = await (await as("responder")).requestException({ ...REQUEST, driftId: id, lifeSeconds: 3600 });
+  const { id: exception } = await (await as("responder")).requestException(await of(id, { lifeSeconds: 3600 }));
   await (await as("approver")).approveException({ id: exception });
   await expect.poll(async () => (await drift(id))?.state, POLL).toBe(DriftState.NOTICE);
   await node.close();
@@ -144,7 +146,7 @@ test("what ends is drift again on what runs, by a day or by somebody's word; wha
   await (await as("responder")).revokeException({ id: exception, reason: "it was not seed data" });
   await expect.poll(async () => (await workload("web-1"))?.openDrifts, POLL).toBe(1);
   const again = (await open())[0]?.id ?? "";
-  const { id: short } = await (await as("responder")).requestException({ ...REQUEST, driftId: again, lifeSeconds: 3600 });
+  const { id: short } = await (await as("responder")).requestException(await of(again, { lifeSeconds: 3600 }));
   await (await as("approver")).approveException({ id: short });
   await expect.poll(async () => (await workload("web-1"))?.openDrifts, POLL).toBe(0);
   // Within the certificate's hour: two steps of half a life.
@@ -175,10 +177,12 @@ test("nobody approves what they asked for, by whichever certificate; what was de
   await start();
   const id = await drifted();
   const [asks, decides] = [await person("ann", "responder"), await person("ann", "approver")];
-  const { id: exception } = await asks.requestException({ ...REQUEST, driftId: id });
+  const { id: exception } = await asks.requestException(await of(id));
   await expect(decides.approveException({ id: exception })).rejects.toMatchObject({ code: "PERMISSION_DENIED", detail: { reason: "OWN_REQUEST" } });
   await expect(asks.approveException({ id: exception })).rejects.toMatchObject({ code: "PERMISSION_DENIED", detail: { reason: "ROLE" } });
-  await expect(asks.requestException({ ...REQUEST, driftId: id })).rejects.toMatchObject({ detail: { reason: "NOT_OPEN" } });
+  await expect(asks.requestException({ ...(await of(id)), seen: "0".repeat(16) })).rejects.toMatchObject({ detail: { reason: "CHANGED" } });
+  await expect(asks.requestException({ ...(await of(id)), seen: "" })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  await expect(asks.requestException(await of(id))).rejects.toMatchObject({ detail: { reason: "NOT_OPEN" } });
   expect((await drift(id))?.state).toBe(DriftState.OPEN);
   await (await person("bob", "approver")).denyException({ id: exception, reason: "bring it into the image" });
   await expect(decides.approveException({ id: exception })).rejects.toMatchObject({ detail: { reason: "NOT_OPEN" } });
@@ -191,7 +195,7 @@ test("what is too broad is refused with what would do, and that does", async () 
   const id = await drifted(1, "etc/app/added.conf");
   const responder = await as("responder");
   const refused = async (more: Partial<typeof REQUEST>): Promise<unknown> => {
-    const error = (await responder.requestException({ ...REQUEST, driftId: id, ...more }).catch((thrown: unknown) => thrown)) as {
+    const error = (await responder.requestException(await of(id, more)).catch((thrown: unknown) => thrown)) as {
       detail: Record<string, string>;
     };
     expect(error.detail["reason"]).toBe("TOO_BROAD");
@@ -199,7 +203,7 @@ test("what is too broad is refused with what would do, and that does", async () 
   };
   expect(await refused({ lifeSeconds: 15 * 86_400 })).toBe("--until 14d");
   for (const pathGlob of ["/**", "/etc/**", "/etc/*/added.conf", "/etc/app/other*"]) expect(await refused({ pathGlob })).toBe("--path '/etc/app/*.conf'");
-  const { id: exception } = await responder.requestException({ ...REQUEST, driftId: id, pathGlob: "/etc/app/*.conf" });
+  const { id: exception } = await responder.requestException(await of(id, { pathGlob: "/etc/app/*.conf" }));
   await (await as("approver")).approveException({ id: exception });
   await expect.poll(async () => (await drift(id))?.state, POLL).toBe(DriftState.NOTICE);
 });
@@ -208,7 +212,7 @@ test("people use it by the command", async () => {
   await start();
   const id = await drifted();
   const responder = await hullmarkOf(verifier, "responder");
-  expect((await responder("drift", "show", id)).out).toContain(`hullmark exception request ${id}`);
+  expect((await responder("drift", "show", id)).out).toContain(`hullmark exception request ${id} --seen ${(await drift(id))?.seen}`);
   const asked = await responder("exception", "request", id, "-m", "seed data", "--until", "2d");
   expect(asked).toMatchObject({ code: 0, out: expect.stringMatching(/Content +as it was seen/) });
   const [, exception = ""] = /exception approve (X-\w+)/.exec(asked.out) ?? [];

@@ -78,7 +78,7 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
   return {
     async acknowledgeDrift({ id, reason, seen }, context) {
       const { name } = operatorOf(context, services);
-      if (!/^[0-9a-f]{16}$/.test(seen)) throw invalid("seen", "what Drift.seen was when it was looked at");
+      checkSeen(seen);
       await acting(() => administration.acknowledge(id.slice(0, 32).toUpperCase(), seen, name, reasonOf(reason)));
       return {};
     },
@@ -123,9 +123,10 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       await acting(() => services.baselines.approve(id, reviewDays, operatorOf(context, services).name));
       return {};
     },
-    async requestException({ driftId, lifeSeconds, reason, pathGlob, anyContent, anyImage }, context) {
+    async requestException({ driftId, lifeSeconds, reason, pathGlob, anyContent, anyImage, seen }, context) {
+      checkSeen(seen);
       if (lifeSeconds < MIN_EXCEPTION_SECONDS) throw invalid("lifeSeconds", `${MIN_EXCEPTION_SECONDS} at least`);
-      const asked = { path: pathGlob, anyContent, anyImage, lifeMs: lifeSeconds * 1000, driftId: driftId.slice(0, 32).toUpperCase() };
+      const asked = { path: pathGlob, anyContent, anyImage, seen, lifeMs: lifeSeconds * 1000, driftId: driftId.slice(0, 32).toUpperCase() };
       const { id } = await acting(() => services.exceptions.request({ ...asked, reason: reasonOf(reason) }, operatorOf(context, services).name));
       return { id };
     },
@@ -273,6 +274,10 @@ const idOf = (id: string): string => id.slice(0, 32).toUpperCase();
 function keyNameOf(name: string): string {
   if (!/^[a-z]{1,16}$/.test(name)) throw invalid("name", "the name of a key: hullmark keys ls");
   return name;
+}
+
+function checkSeen(seen: string): void {
+  if (!/^[0-9a-f]{16}$/.test(seen)) throw invalid("seen", "what Drift.seen was when it was looked at");
 }
 
 function reasonOf(reason: string): string {

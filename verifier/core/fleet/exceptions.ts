@@ -13,7 +13,7 @@ import { SEVERITY_NAMES } from "./alert-planner.ts";
 import { claimRow } from "./claims.ts";
 import type { Committer } from "./committer.ts";
 import { driftId } from "./drift-id.ts";
-import { isOpen } from "./drift-rows.ts";
+import { isOpen, sightOf } from "./drift-rows.ts";
 import { adminFact, pathText } from "./log-facts.ts";
 import type { PolicyHolder } from "./policy-holder.ts";
 
@@ -37,6 +37,8 @@ export interface ExceptionRequest extends AskedScope {
   /** How long from now. */
   readonly lifeMs: number;
   readonly reason: string;
+  /** What {@link sightOf} said of the drift when it was looked at. */
+  readonly seen: string;
 }
 
 export class Exceptions {
@@ -73,16 +75,15 @@ export class Exceptions {
     ];
   }
 
-  /** @throws AdministrationError NOT_FOUND, NOT_OPEN, NOT_EXCUSABLE, TOO_BROAD, TOO_MANY; StoreError */
-  async request({ driftId: id, lifeMs, reason, ...asked }: ExceptionRequest, by: string): Promise<ExceptionRow> {
+  /** @throws AdministrationError NOT_FOUND, NOT_OPEN, CHANGED, NOT_EXCUSABLE, TOO_BROAD, TOO_MANY; StoreError */
+  async request({ driftId: id, lifeMs, reason, seen, ...asked }: ExceptionRequest, by: string): Promise<ExceptionRow> {
     return await this.#next(async () => {
-      const { store, policies, nowMs } = this.#services;
+      const { store, nowMs } = this.#services;
       const drift = await store.readDrift(id);
       if (!drift) throw new AdministrationError("NOT_FOUND", "no such drift");
       if (!isOpen(drift)) throw new AdministrationError("NOT_OPEN", `${id} is over, or excused already`);
-      const { maxDays } = policies.current.exceptionTerms;
-      if (lifeMs > maxDays * DAY_MS)
-        throw new AdministrationError("TOO_BROAD", `policy lets an exception last ${maxDays} days (spec.exceptions.maxDays)`, `--until ${maxDays}d`);
+      if (sightOf(drift) !== seen) throw new AdministrationError("CHANGED", "it has changed since it was shown: look again");
+      this.#checkLife(lifeMs);
       const scoped = scopeOf(drift, asked);
       if (!scoped.ok) throw new AdministrationError(scoped.code, scoped.why, scoped.offer);
       const rows = this.rows;
@@ -105,11 +106,12 @@ export class Exceptions {
     });
   }
 
-  /** @throws AdministrationError NOT_FOUND, NOT_OPEN, OWN_REQUEST; StoreError */
+  /** @throws AdministrationError NOT_FOUND, NOT_OPEN, OWN_REQUEST, TOO_BROAD: policy lets none last so long any more; StoreError */
   async approve(id: string, by: string): Promise<void> {
     await this.#next(async () => {
       const row = this.#in(id, ["requested"]);
       if (row.requestedBy === by) throw new AdministrationError("OWN_REQUEST", "whoever asked for an exception cannot approve it");
+      this.#checkLife(row.untilMs - row.requestedAtMs);
       await this.#put({ ...row, state: "approved", decidedBy: by, decidedAtMs: this.#services.nowMs() }, by, row.reason);
     });
   }
@@ -134,12 +136,20 @@ export class Exceptions {
   async tick(): Promise<void> {
     await this.#next(async () => {
       const nowMs = this.#services.nowMs();
+      // First: whether it can be written or not, what is over does not count.
+      if (this.rows.some(({ state, untilMs }) => state === "approved" && untilMs <= nowMs)) await this.#grant();
       for (const row of this.rows) {
         if (!ALIVE.has(row.state)) continue;
         if (row.untilMs <= nowMs) await this.#put({ ...row, state: "expired", endedAtMs: nowMs }, "", "");
         else if (row.state === "approved" && row.remindedAtMs === undefined && nowMs >= remindAtMs(row)) await this.#remind({ ...row, remindedAtMs: nowMs });
       }
     });
+  }
+
+  #checkLife(lifeMs: number): void {
+    const { maxDays } = this.#services.policies.current.exceptionTerms;
+    if (lifeMs > maxDays * DAY_MS)
+      throw new AdministrationError("TOO_BROAD", `policy lets an exception last ${maxDays} days (spec.exceptions.maxDays)`, `--until ${maxDays}d`);
   }
 
   #in(id: string, states: readonly ExceptionState[]): ExceptionRow {

@@ -1176,6 +1176,13 @@ export declare type RequestExceptionRequest = Message<"hullmark.v1.RequestExcept
    * @generated from field: bool any_image = 6;
    */
   anyImage: boolean;
+
+  /**
+   * Drift.seen when it was looked at: refused with CHANGED where the drift is not that any more.
+   *
+   * @generated from field: string seen = 7;
+   */
+  seen: string;
 };
 
 /**
