@@ -3,7 +3,7 @@
 import type { VulnerabilityReportRow } from "../../ports/rows.ts";
 import type { Finding, ReportFormat, Statement } from "./types.ts";
 import { rankOf } from "./types.ts";
-import { type DatedStatement, decisive, excuses } from "./vex.ts";
+import { type DatedStatement, excuses, Statements } from "./vex.ts";
 
 /** A report, and whose word it is. */
 export interface Vouched {
@@ -53,8 +53,11 @@ export interface ImageFinding extends Finding {
 
 /** Gravest first, those that are excused last; the same for the same reports in any order. */
 export function imageFindings(reports: readonly Vouched[], image: ImageLayers): ImageFinding[] {
-  const statements = reports.flatMap(({ digest, createdAtMs, statements: said }) =>
-    said.map((statement): DatedStatement => ({ statement, madeAtMs: createdAtMs, report: digest })),
+  const statements = new Statements(
+    reports.flatMap(({ digest, createdAtMs, statements: said }) =>
+      said.map((statement): DatedStatement => ({ statement, madeAtMs: createdAtMs, report: digest })),
+    ),
+    image.digests,
   );
   const byKey = new Map<string, { finding: Finding; reports: Set<string> }>();
   for (const report of [...reports].sort((a, b) => order(a.digest, b.digest))) {
@@ -68,7 +71,7 @@ export function imageFindings(reports: readonly Vouched[], image: ImageLayers): 
   return [...byKey.values()]
     .map(({ finding, reports: by }): ImageFinding => {
       const layerIndex = finding.layer === "" ? -1 : image.diffIds.indexOf(finding.layer);
-      const statement = decisive(finding, statements, image.digests);
+      const statement = statements.decisive(finding);
       const suppressed = statement !== undefined && excuses(statement.statement);
       return { ...finding, layerIndex, ofBase: layerIndex >= 0 && layerIndex < image.baseLayers, reports: [...by], statement, suppressed };
     })

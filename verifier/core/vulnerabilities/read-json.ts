@@ -11,8 +11,10 @@ export function readJson(bytes: Uint8Array): unknown {
   let value: unknown;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    checkDepth(text);
     value = JSON.parse(text);
   } catch (cause) {
+    if (cause instanceof ReportError) throw cause;
     throw new ReportError("MALFORMED", "not JSON in UTF-8", { cause });
   }
   checkMembers(text);
@@ -22,7 +24,18 @@ export function readJson(bytes: Uint8Array): unknown {
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
-/** @param text valid JSON */
+/** Before it is parsed, which takes some thirty bytes of memory a bracket. @param text of which nothing is known */
+function checkDepth(text: string): void {
+  let depth = 0;
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at];
+    if (character === '"') at = endOfString(text, at) - 1;
+    else if (character === "]" || character === "}") depth--;
+    else if ((character === "[" || character === "{") && ++depth > MAX_DEPTH) throw new ReportError("TOO_LARGE", `deeper than ${MAX_DEPTH} levels`);
+  }
+}
+
+/** @param text valid JSON, no deeper than {@link MAX_DEPTH} */
 function checkMembers(text: string): void {
   // Names of the objects that are open; undefined: an array.
   const open: (Set<string> | undefined)[] = [];
@@ -30,7 +43,6 @@ function checkMembers(text: string): void {
     const character = text[at];
     if (character === "{" || character === "[") {
       open.push(character === "{" ? new Set() : undefined);
-      if (open.length > MAX_DEPTH) throw new ReportError("TOO_LARGE", `deeper than ${MAX_DEPTH} levels`);
     } else if (character === "}" || character === "]") open.pop();
     else if (character === '"') {
       const end = endOfString(text, at);
@@ -46,10 +58,10 @@ function checkMembers(text: string): void {
   }
 }
 
-/** @returns the index after the quote that ends the string which begins at `start` */
+/** @returns the index after the quote that ends the string which begins at `start`; beyond the text where none does */
 function endOfString(text: string, start: number): number {
   let at = start + 1;
-  while (text.charCodeAt(at) !== QUOTE) at += text.charCodeAt(at) === BACKSLASH ? 2 : 1;
+  while (at < text.length && text.charCodeAt(at) !== QUOTE) at += text.charCodeAt(at) === BACKSLASH ? 2 : 1;
   return at + 1;
 }
 

@@ -3,7 +3,7 @@ import * as z from "zod";
 
 export const MAX_FINDINGS = 20_000;
 export const MAX_STATEMENTS = 5_000;
-const MAX_PACKAGES = 100_000;
+export const MAX_PACKAGES = 100_000;
 const MAX_FEW = 256;
 
 /** null is absent: encoders of Go write it for empty lists. */

@@ -1,11 +1,16 @@
 /** CycloneDX 1.4 to 1.7 in JSON: packages, vulnerabilities, and what their analysis says (VEX). */
 import * as z from "zod";
+import { ReportError } from "../errors.ts";
 import { highest, scoreOf, severityOf } from "../score.ts";
-import { dateMs, digestIn, few, findings, id, isDigest, layerOf, number, packages, purl, text, words } from "../shapes.ts";
-import type { Finding, ParsedReport, Statement, StatementStatus } from "../types.ts";
+import { dateMs, digestIn, few, findings, id, isDigest, layerOf, MAX_PACKAGES, number, packages, purl, text, words } from "../shapes.ts";
+import { type Finding, type FindingSeverity, type ParsedReport, rankOf, type Statement, type StatementStatus } from "../types.ts";
 
 const PROPERTIES = few(z.object({ name: text(256), value: text(4096) }));
-const COMPONENT = z.object({ "bom-ref": text(1024), type: text(64), name: text(), version: text(), purl, properties: PROPERTIES });
+const COMPONENT = z.object({
+  ...{ "bom-ref": text(1024), type: text(64), name: text(), version: text(), purl, properties: PROPERTIES },
+  // Parts of a part, of the same form.
+  components: packages(z.unknown()),
+});
 const TOOL = z.object({ name: text(128), version: text(64) });
 const RATING = z.object({ score: number(0, 100), severity: text(32), method: text(32), vector: text(), source: z.object({ name: text(128) }).nullish() });
 const VULNERABILITY = z.object({
@@ -36,15 +41,17 @@ type Component = z.output<typeof COMPONENT>;
 
 /** @throws ZodError */
 export function readCyclonedx(value: unknown): ParsedReport {
-  const { metadata, components, vulnerabilities } = BOM.parse(value);
-  const byRef = new Map(components.map((component) => [component["bom-ref"], component]));
+  const { metadata, components: topmost, vulnerabilities } = BOM.parse(value);
+  const components = withParts(topmost);
+  const image = metadata?.component ?? undefined;
+  const byRef = new Map([...(image ? [image] : []), ...components].map((component) => [component["bom-ref"], component]));
   const [tool] = metadata?.tools ?? [];
   const found = vulnerabilities.flatMap((each) => findingsOf(each, byRef));
   return {
     format: "cyclonedx",
     tool: tool ? `${tool.name} ${tool.version}`.trim() : "",
     createdAtMs: metadata?.timestamp,
-    subject: subjectOf(metadata?.component ?? undefined),
+    subject: subjectOf(image),
     // A list of parts names no vulnerabilities either: that there are none is nothing that a document without any says.
     isScan: found.length > 0 && vulnerabilities.some(({ analysis }) => !analysis),
     findings: found,
@@ -52,6 +59,16 @@ export function readCyclonedx(value: unknown): ParsedReport {
     packages: components.filter((component) => component.purl !== "").length,
     leftOut: 0,
   };
+}
+
+/** @throws ZodError; ReportError TOO_LARGE */
+function withParts(topmost: readonly Component[]): Component[] {
+  const all = [...topmost];
+  for (let at = 0; at < all.length; at++) {
+    for (const part of all[at]?.components ?? []) all.push(COMPONENT.parse(part));
+    if (all.length > MAX_PACKAGES) throw new ReportError("TOO_LARGE", `more than ${MAX_PACKAGES} components`);
+  }
+  return all;
 }
 
 function subjectOf(component: Component | undefined): ParsedReport["subject"] {
@@ -73,27 +90,35 @@ type Vulnerability = z.output<typeof VULNERABILITY>;
 const namesOf = ({ id: name, references }: Vulnerability): string[] =>
   [...new Set([name ?? "", ...references.map((each) => each.id)])].filter((each) => each !== "");
 
-/** One for each part that is here; what a document of makers says of parts elsewhere is a statement only. */
+/** One for each part; what a document of makers says of parts elsewhere is a statement only, and what a scanner says of parts that it does not list is there all the same. */
 function findingsOf(found: Vulnerability, byRef: ReadonlyMap<string, Component>): Finding[] {
   const [name, ...aliases] = namesOf(found);
-  if (name === undefined) return [];
+  if (name === undefined && found.analysis) return [];
   const [scores, others] = [found.ratings.filter(isCvss), found.ratings.filter((rating) => !isCvss(rating))];
   const cvss = highest(scores.map(({ score, vector }) => score ?? scoreOf(vector)));
-  const severities = found.ratings.map(({ severity }) => severity).filter((word) => word !== "");
-  return found.affects.flatMap(({ ref, versions }) => {
-    const component = byRef.get(ref);
-    if (!component) return [];
+  const severity = gravest(found.ratings.map((rating) => severityOf(rating.severity, undefined))) ?? severityOf("", cvss);
+  const affects = found.affects.length > 0 ? found.affects : [{ ref: "", versions: [] }];
+  return affects.flatMap(({ ref, versions }) => {
+    const component = ref === "" ? undefined : byRef.get(ref);
+    if (!component && found.analysis) return [];
     return [
       {
-        ...{ id: name, aliases, cvss, severity: severityOf(severities[0] ?? "", cvss) },
+        ...{ id: name ?? "unnamed", aliases, cvss, severity },
         epss: highest(others.filter(({ source }) => source?.name === "FIRST").map(({ score }) => (score && score <= 1 ? score : undefined))),
         knownExploited: others.some(({ source }) => source?.name.includes("KEV")),
-        package: { name: component.name, version: component.version, purl: component.purl },
+        package: component
+          ? { name: component.name, version: component.version, purl: component.purl }
+          : { name: ref.slice(0, 512), version: "", purl: partOf(ref) },
         fixedIn: versions.filter(({ status }) => status === "unaffected").flatMap(({ version, range }) => fixOf(version || range)),
-        layer: layerIn(component),
+        layer: component ? layerIn(component) : "",
       },
     ];
   });
+}
+
+/** undefined: none has a word for it. */
+function gravest(severities: readonly FindingSeverity[]): FindingSeverity | undefined {
+  return severities.filter((each) => each !== "unknown").reduce<FindingSeverity | undefined>((a, b) => (a && rankOf(a) >= rankOf(b) ? a : b), undefined);
 }
 
 const isCvss = ({ method, score, vector }: z.output<typeof RATING>): boolean => /^CVSS/i.test(method) && ((score ?? 0) <= 10 || vector !== "");
@@ -124,15 +149,16 @@ function statementOf(found: Vulnerability, byRef: ReadonlyMap<string, Component>
   const status = analysis && Object.hasOwn(STATES, analysis.state) ? STATES[analysis.state] : undefined;
   const ids = namesOf(found);
   // Elsewhere: `urn:cdx:SERIAL/VERSION#REF`, of which the reference may be a package URL.
-  const products = found.affects.map(({ ref }) => byRef.get(ref)?.purl || partOf(ref)).filter((name) => name.startsWith("pkg:"));
+  const products = found.affects.map(({ ref }) => byRef.get(ref)?.purl || partOf(ref)).filter((name) => name !== "");
   if (!analysis || !status || ids.length === 0 || products.length === 0) return [];
   return [{ ids, status, justification: analysis.justification, detail: analysis.detail, products: products.map((purl) => ({ purl, parts: [] })) }];
 }
 
+/** The package URL that a reference is; empty: it is none. */
 function partOf(ref: string): string {
-  if (!ref.startsWith("urn:cdx:")) return ref;
   try {
-    return decodeURIComponent(ref.slice(ref.indexOf("#") + 1));
+    const part = ref.startsWith("urn:cdx:") ? decodeURIComponent(ref.slice(ref.indexOf("#") + 1)) : ref;
+    return part.startsWith("pkg:") ? part : "";
   } catch {
     return "";
   }

@@ -54,13 +54,18 @@ export function readSarif(value: unknown): ParsedReport {
 
 function findingsOf({ tool, results }: z.output<typeof RUN>): { readonly findings: readonly Finding[]; readonly leftOut: number } {
   const byId = new Map(tool.driver.rules.map((rule) => [rule.id, rule]));
-  const found = results.flatMap((result) => findingOf(result, tool.driver.rules[result.ruleIndex ?? -1] ?? byId.get(result.ruleId)));
+  const vulnerabilitiesOnly = tool.driver.name.toLowerCase() === "grype";
+  const found = results.flatMap((result) => findingOf(result, tool.driver.rules[result.ruleIndex ?? -1] ?? byId.get(result.ruleId), vulnerabilitiesOnly));
   return { findings: found, leftOut: results.length - found.length };
 }
 
-function findingOf({ ruleId, level, message }: z.output<typeof RESULT>, rule: z.output<typeof RULE> | undefined): Finding[] {
-  const id = VULNERABILITY.exec(ruleId || (rule?.id ?? ""))?.[0];
-  if (id === undefined) return [];
+/** @param vulnerabilitiesOnly the tool looks for nothing else */
+function findingOf({ ruleId, level, message }: z.output<typeof RESULT>, rule: z.output<typeof RULE> | undefined, vulnerabilitiesOnly: boolean): Finding[] {
+  const name = ruleId || (rule?.id ?? "");
+  // Databases have names of their own (`TEMP-…`, `SUSE-SU-…`): one that nobody knows is none the less there.
+  const meant = vulnerabilitiesOnly || rule?.properties?.tags.includes("vulnerability") === true;
+  const id = VULNERABILITY.exec(name)?.[0] ?? (meant ? name.slice(0, 128) : "");
+  if (id === "") return [];
   const said = `${message?.text ?? ""}\n${rule?.help?.text ?? ""}`;
   const score = Number.parseFloat(rule?.properties?.["security-severity"] ?? "");
   const cvss = score >= 0 && score <= 10 ? score : undefined;
