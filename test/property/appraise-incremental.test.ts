@@ -12,7 +12,7 @@ import {
   FilesystemStateSchema,
   NodeStateSchema,
 } from "@hullmark/proto/v1/attestation";
-import { ClaimSchema, type Severity, Verdict } from "@hullmark/proto/v1/common";
+import { ClaimSchema, Severity, Verdict } from "@hullmark/proto/v1/common";
 import { type AppraisalMemo, appraiseContainer, MAX_FINDINGS } from "@hullmark/verifier/core/appraisal/appraise-container";
 import {
   applyEvidence,
@@ -244,6 +244,26 @@ test("of more differences than are listed, the listed are gravest, the verdict i
     }),
     { numRuns: 15 },
   );
+});
+
+test("what is excused crowds no drift out of the list, however much of it there is, and is told where it is", () => {
+  const reporter = new Reporter();
+  const excusing = {
+    ...(RULES[0] as ContainerRules),
+    excepted: ({ path }: Finding) => (path.toString().startsWith("/x") ? "X-1" : undefined),
+    severity: (_place: string, kind: string, builtIn: Severity) => (kind === "mode" ? Severity.LOW : builtIn),
+  };
+  const appraised = (changes: Change[]) => {
+    const state = reporter.report({ changes, reset: false, code: [], mounts: undefined });
+    return appraiseContainer({ ...input(state, {}), rules: excusing });
+  };
+  const flood = Array.from({ length: MAX_FINDINGS + 20 }, (_, i) => ({ path: `x${i}`, record: file(9), inode: 0n }));
+  const excused = appraised(flood);
+  expect(excused.findings.filter(({ place, exception }) => place === "upper" && exception === undefined)).toEqual([]);
+  expect(excused.vector).toMatchObject({ fileSystem: 32 });
+  const { findings } = appraised([{ path: "a/f", record: file(1, 0o600), inode: 0n }]);
+  expect(findings.filter(({ place, notice }) => place === "upper" && !notice)).toMatchObject([{ path: Buffer.from("/a/f"), kind: "mode" }]);
+  expect(findings).toHaveLength(MAX_FINDINGS);
 });
 
 test("what a report repeats is the container that was there", () => {

@@ -208,7 +208,7 @@ function conclude(others: readonly Finding[], upper: Tally | undefined, unknown:
   const reasons = [...unknown, ...warnings, ...exceptionClaims(excused)];
   const total = others.length + (upper?.size ?? 0);
   if (total > MAX_FINDINGS) reasons.push(claim("many-findings", `${total} differences; the gravest ${MAX_FINDINGS} are listed`));
-  return { verdict, content, reasons, findings, vector: vectorOf(gravest, unknown, warnings) };
+  return { verdict, content, reasons, findings, vector: vectorOf(gravest, new Set(excused.map(({ place }) => place)), unknown, warnings) };
 }
 
 const MAX_TOLD_EXCEPTIONS = 16;
@@ -220,26 +220,33 @@ function exceptionClaims(excused: readonly Finding[]): readonly Claim[] {
   return [claim("exception", `${excused.length} differences are excused by ${ids.slice(0, MAX_TOLD_EXCEPTIONS).join(", ")}${more}: hullmark exception show`)];
 }
 
-/** The gravest {@link MAX_FINDINGS}; of equal gravity those that have been there longest. */
+/** The gravest {@link MAX_FINDINGS}; of equal gravity those that have been there longest. What is no drift comes last: it crowds nothing out, however grave it would be. */
 function listed(others: readonly Finding[], upper: Tally | undefined): readonly Finding[] {
-  if (!upper || upper.size === 0) return others.length > MAX_FINDINGS ? [...others].sort((a, b) => b.severity - a.severity).slice(0, MAX_FINDINGS) : others;
+  if ((!upper || upper.size === 0) && others.length <= MAX_FINDINGS) return others;
   const list: Finding[] = [];
-  for (let severity: Severity = Severity.CRITICAL; severity >= Severity.UNSPECIFIED; severity--) {
-    for (const each of others) if (each.severity === severity && list.length < MAX_FINDINGS) list.push(each);
-    for (const each of upper.of(severity)) {
-      if (list.length >= MAX_FINDINGS) return list;
-      list.push(each);
+  for (const notice of [false, true])
+    for (let severity: Severity = Severity.CRITICAL; severity >= Severity.UNSPECIFIED; severity--) {
+      const alike = others.filter((each) => each.severity === severity && each.notice === notice);
+      for (const all of [alike, upper?.of(severity, notice) ?? []])
+        for (const each of all) {
+          if (list.length >= MAX_FINDINGS) return list;
+          list.push(each);
+        }
     }
-  }
   return list;
 }
 
-function vectorOf(gravest: Gravest, unknown: readonly Claim[], warnings: readonly Claim[]): ReturnType<typeof create<typeof TrustVectorSchema>> {
+function vectorOf(
+  gravest: Gravest,
+  excused: ReadonlySet<FindingPlace>,
+  unknown: readonly Claim[],
+  warnings: readonly Claim[],
+): ReturnType<typeof create<typeof TrustVectorSchema>> {
   // AR4SI: 2 affirming, 32 warning, 96 contraindicated, 0 no claim.
   const value = (places: readonly FindingPlace[]): number => {
     const concerned = places.flatMap((place) => gravest.get(place) ?? []);
     if (concerned.some(contradicts)) return 96;
-    if (concerned.length > 0) return 32;
+    if (concerned.length > 0 || places.some((place) => excused.has(place))) return 32;
     return unknown.length > 0 ? 0 : 2;
   };
   const provenance = warnings.some(({ code }) => code.startsWith("provenance-")) ? 32 : value(["image"]);

@@ -34,10 +34,9 @@ export class Tally {
     return gravestOf(this.#drifts.map(({ size }) => size));
   }
 
-  /** Of one severity, drifts before notices. */
-  *of(severity: Severity): Generator<Finding> {
-    yield* this.#drifts[severity]?.values() ?? [];
-    yield* this.#notices[severity]?.values() ?? [];
+  /** Of one severity. */
+  of(severity: Severity, notice: boolean): Iterable<Finding> {
+    return (notice ? this.#notices : this.#drifts)[severity]?.values() ?? [];
   }
 
   get(key: string): Finding | undefined {
