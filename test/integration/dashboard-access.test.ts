@@ -185,6 +185,17 @@ describe("what ends a session", () => {
   });
 });
 
+test("one session's pages leave others theirs", async () => {
+  const [greedy, other] = [await signedIn("viewer"), await signedIn("viewer")];
+  const streams = await Promise.all(Array.from({ length: 16 }, () => open(greedy)));
+  expect(told(await greedy.send("GET", "/api/changes"))).toMatchObject({ code: "RESOURCE_EXHAUSTED" });
+  const fine = await open(other);
+  expect(await greedy.fromPage("DELETE", "/api/session")).toMatchObject({ status: 204 });
+  await Promise.all(streams.map(({ ended }) => ended));
+  expect(await other.fromPage("DELETE", "/api/session")).toMatchObject({ status: 204 });
+  await fine.ended;
+});
+
 test("a session ends with the CA that its certificate is of, and so does a code that waits", async () => {
   const own = await new TestVerifier().start(CONFIG, directory);
   try {

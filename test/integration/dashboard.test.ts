@@ -231,6 +231,12 @@ test("what was signed beside what is there, the image and who vouched for it, th
   const difference = page.getByRole("row").filter({ hasText: "sha256" });
   await difference.waitFor();
   expect(await difference.getByRole("cell").allTextContents()).toEqual(["sha256", expect.stringMatching(/^8ac56ba2/), expect.stringMatching(/^da278707/)]);
+  const id = page.url().split("/").at(-1) ?? "";
+  const { drift } = await verifier.query.getDrift({ id });
+  const asked = { driftId: id, seen: drift?.seen ?? "", reason: "a hotfix", lifeSeconds: 86_400 };
+  const { id: exception } = await (await verifier.operator("responder")).client(Admin).requestException(asked);
+  await (await verifier.operator("approver")).client(Admin).approveException({ id: exception });
+  await seen(page, `hullmark exception show ${exception}`);
   await screenshot(page, "drift-one");
   expect(await accessibilityProblems(page)).toEqual([]);
   await page.getByRole("link", { name: /acme\/web/ }).click();

@@ -187,6 +187,14 @@ function DriftFacts({ drift, now }: { readonly drift: Drift; readonly now: numbe
           drift.acknowledgedBy
             ? ["Acknowledged", <Name key="acknowledged" text={`by ${drift.acknowledgedBy}: ${drift.acknowledgedReason}`} max={600} />]
             : undefined,
+          drift.exception
+            ? [
+                "Excused",
+                <>
+                  by {printable(drift.exception, 40)}: <Command text={`hullmark exception show ${drift.exception}`} />
+                </>,
+              ]
+            : undefined,
           drift.logIndex >= 0n ? ["Proof", `log #${drift.logIndex}`] : undefined,
           ["Explain", <Command key="explain" text={`hullmark drift explain ${drift.id}`} />],
         ]}

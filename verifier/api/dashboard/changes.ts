@@ -8,10 +8,13 @@ const TOLD_EVERY_MS = 1000;
 const WORD_EVERY_MS = 15_000;
 /** Of all pages together: at the bound a page asks by itself now and then. */
 const MAX_STREAMS = 256;
+/** So that one person's pages leave others theirs. */
+const MAX_STREAMS_OF_SESSION = 16;
 
 export class Changes {
   readonly #events: EventBus;
-  readonly #streams = new Set<() => void>();
+  /** What ends each, and whose it is. */
+  readonly #streams = new Map<() => void, AbortSignal>();
 
   constructor(events: EventBus) {
     this.#events = events;
@@ -19,11 +22,12 @@ export class Changes {
 
   /**
    * @param stands asked before every word: whether the session counts still
-   * @param ended when it does not any more
+   * @param ended when it does not any more; the session's own
    * @returns false: there are too many
    */
   stream(reply: FastifyReply, stands: () => boolean, ended: AbortSignal): boolean {
-    if (this.#streams.size >= MAX_STREAMS) return false;
+    const own = [...this.#streams.values()].filter((each) => each === ended);
+    if (this.#streams.size >= MAX_STREAMS || own.length >= MAX_STREAMS_OF_SESSION) return false;
     const changed = new Set<keyof Events>();
     const ends = KINDS.map((kind) => this.#events.on(kind, () => void changed.add(kind)));
     let wordAtMs = performance.now();
@@ -44,7 +48,7 @@ export class Changes {
       this.#streams.delete(end);
       reply.raw.end();
     };
-    this.#streams.add(end);
+    this.#streams.set(end, ended);
     ended.addEventListener("abort", end, { once: true });
     reply.raw.on("close", end);
     reply.hijack();
@@ -54,6 +58,6 @@ export class Changes {
   }
 
   stop(): void {
-    for (const end of this.#streams) end();
+    for (const end of this.#streams.keys()) end();
   }
 }
