@@ -66,6 +66,21 @@ test("it is asked for of what was looked at, and of nothing that came meanwhile"
   expect(await request()).toMatchObject({ state: "requested" });
 });
 
+test("whoever asks again and again ends nobody's asking: of what is over the oldest is forgotten, and no name is given twice", async () => {
+  const { exceptions, request } = await fixture();
+  const standing = await request({ anyImage: true });
+  const ids = new Set<string>();
+  for (let i = 0; i < 1100; i++) {
+    const { id } = await request();
+    ids.add(id);
+    await exceptions.revoke(id, "r", "ann");
+  }
+  expect(ids.size).toBe(1100);
+  expect(exceptions.rows.length).toBeLessThanOrEqual(1003);
+  expect(exceptions.rows[0]).toMatchObject({ id: standing.id, state: "requested" });
+  expect(exceptions.rows.at(-1)?.id).toBe([...ids].at(-1));
+});
+
 test("policy is asked again when somebody approves", async () => {
   const { state, exceptions, request } = await fixture();
   const { id } = await request();

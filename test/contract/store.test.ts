@@ -191,7 +191,8 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     const decided: ExceptionRow = { ...row, state: "approved", decidedBy: "bob", decidedAtMs: T0 + 1, remindedAtMs: T0 + 2 };
     const second: ExceptionRow = { ...row, id: "X-2", number: 2, state: "revoked", endedBy: "ann", endedAtMs: T0 + 3, decision: "d" };
     await commit({ exceptions: [second, row] });
-    await commit({ exceptions: [decided] });
+    await commit({ exceptions: [decided, { ...row, number: 7 }] });
+    await commit({ removedExceptions: [7, 9] });
     expect(await opened.store.readExceptions()).toEqual([decided, second]);
   });
 

@@ -480,7 +480,7 @@ export interface VulnerabilityReportRow {
 
 export type ExceptionState = "requested" | "approved" | "denied" | "revoked" | "expired";
 
-/** An exception: every one that was ever asked for. */
+/** An exception. Of those that are over the newest are kept; the log has all. */
 export interface ExceptionRow {
   /** For example `X-7K2Q`: one name a number. */
   readonly id: string;

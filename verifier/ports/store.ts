@@ -53,6 +53,8 @@ export interface StoreCommit {
   readonly spendNonce?: { readonly nonce: Buffer; readonly expiresAtMs: number };
   readonly baselines?: readonly BaselineRow[];
   readonly exceptions?: readonly ExceptionRow[];
+  /** Numbers. */
+  readonly removedExceptions?: readonly number[];
   readonly people?: readonly PersonRow[];
   /** Names. */
   readonly removedPeople?: readonly string[];

@@ -132,6 +132,10 @@ export class FleetTable {
     this.#run("INSERT OR REPLACE INTO exceptions (number, body) VALUES (?, ?)", row.number, toJson(row));
   }
 
+  removeException(number: number): void {
+    this.#run("DELETE FROM exceptions WHERE number = ?", number);
+  }
+
   readExceptions(): ExceptionRow[] {
     return this.#bodies("SELECT body FROM exceptions ORDER BY number");
   }

@@ -123,6 +123,7 @@ export class Writes extends Reads {
       for (const ek of commit.removedEks ?? []) this.fleet.removeAllowedEk(ek);
       for (const row of commit.joinTokens ?? []) this.fleet.putJoinToken(row);
       for (const row of commit.baselines ?? []) this.fleet.putBaseline(row);
+      for (const number of commit.removedExceptions ?? []) this.fleet.removeException(number);
       for (const row of commit.exceptions ?? []) this.fleet.putException(row);
       for (const name of commit.removedPeople ?? []) this.fleet.removePerson(name);
       for (const row of commit.people ?? []) this.fleet.putPerson(row);

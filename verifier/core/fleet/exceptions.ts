@@ -20,7 +20,8 @@ import type { PolicyHolder } from "./policy-holder.ts";
 const DAY_MS = 86_400_000;
 /** Waiting and in force at one time. */
 const MAX_ALIVE = 1000;
-const MAX_ROWS = 10_000;
+/** That are over: of more the oldest is forgotten, the log has it. All together fit into one answer. */
+const MAX_OVER = 1000;
 /** People are reminded so long before the end, or when three quarters of a shorter life are over. */
 const REMIND_MS = 2 * DAY_MS;
 const ALIVE: ReadonlySet<ExceptionState> = new Set(["requested", "approved"]);
@@ -87,8 +88,7 @@ export class Exceptions {
       const scoped = scopeOf(drift, asked);
       if (!scoped.ok) throw new AdministrationError(scoped.code, scoped.why, scoped.offer);
       const rows = this.rows;
-      if (rows.length >= MAX_ROWS || rows.filter(({ state }) => ALIVE.has(state)).length >= MAX_ALIVE)
-        throw new AdministrationError("TOO_MANY", "too many exceptions: decide on some");
+      if (rows.filter(({ state }) => ALIVE.has(state)).length >= MAX_ALIVE) throw new AdministrationError("TOO_MANY", "too many exceptions: decide on some");
       const scope = JSON.stringify(scoped.scope);
       const same = rows.find((row) => ALIVE.has(row.state) && JSON.stringify(row.scope) === scope);
       if (same) throw new AdministrationError("NOT_OPEN", `${same.id} asks for that already`);
@@ -170,9 +170,12 @@ export class Exceptions {
       ...{ container: row.containerName, place: row.scope.place, kind: row.scope.kind, path: pathText(row.path), glob: row.scope.glob || null },
       ...{ observed: row.scope.observed ? `sha256:${row.scope.observed}` : null, config: row.scope.configDigest || null },
     });
-    await committer.submit({ entries: [fact], build: () => ({ exceptions: [row] }), subjects });
+    const over = this.rows.filter(({ id, state }) => id !== row.id && !ALIVE.has(state));
+    const forgotten = over.slice(0, Math.max(0, over.length - MAX_OVER));
+    await committer.submit({ entries: [fact], build: () => ({ exceptions: [row], removedExceptions: forgotten.map(({ number }) => number) }), subjects });
     const counted = this.#rows.get(row.id)?.state === "approved";
     this.#rows.set(row.id, row);
+    for (const { id } of forgotten) this.#rows.delete(id);
     if (counted || row.state === "approved") await this.#grant();
     return row;
   }
