@@ -49,7 +49,8 @@ export interface AttesterOptions {
 export interface ScriptedContainer {
   readonly id: string;
   readonly name: string;
-  readonly image: { readonly reference: string; readonly configDigest: string };
+  /** `untold`: the node does not read the configuration, as where its runtime keeps none as a file. */
+  readonly image: { readonly reference: string; readonly configDigest: string; readonly untold?: true };
   /** Image layers lowest first, and the runtime's own on top where there is one. */
   readonly layers: readonly { readonly id: string; readonly tree: LayerTree; readonly runtimeMade?: boolean }[];
   readonly upper: ReadonlyMap<string, Buffer>;
@@ -290,7 +291,7 @@ function partsOf({ id, name, image, layers, upper }: ScriptedContainer, policyDi
         runtime: "docker",
         imageReference: image.reference,
         imageId: image.configDigest,
-        configDigest: image.configDigest,
+        configDigest: image.untold ? "" : image.configDigest,
         workload: name,
       }),
     ),

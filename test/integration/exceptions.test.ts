@@ -208,6 +208,18 @@ test("what is too broad is refused with what would do, and that does", async () 
   await expect.poll(async () => (await drift(id))?.state, POLL).toBe(DriftState.NOTICE);
 });
 
+test("it counts where the node does not tell which image runs: the registry does", async () => {
+  await start();
+  const web = scriptedWeb(image, 1, ["etc/added"]);
+  node.set({ ...web, image: { ...web.image, untold: true } });
+  await node.report();
+  await expect.poll(async () => (await open()).map(({ configDigest }) => configDigest), POLL).toEqual([image.configDigest]);
+  const id = (await open())[0]?.id ?? "";
+  const { id: exception } = await (await as("responder")).requestException(await of(id));
+  await (await as("approver")).approveException({ id: exception });
+  await expect.poll(async () => await drift(id), { ...POLL, timeout: 60_000 }).toMatchObject({ state: DriftState.NOTICE, exception });
+});
+
 test("people use it by the command", async () => {
   await start();
   const id = await drifted();

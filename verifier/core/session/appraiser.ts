@@ -44,14 +44,22 @@ export interface AppraisedContainer {
 }
 
 /** Compiled rules of one container under one policy. */
-const compiled = new WeakMap<Policy, WeakMap<ContainerState["identity"], ContainerRules>>();
+const compiled = new WeakMap<Policy, WeakMap<ContainerState["identity"], { readonly configDigest: string; readonly rules: ContainerRules }>>();
 
-function rulesOf(policy: Policy, { identity }: ContainerState, nodeName: string): ContainerRules {
-  const ofPolicy = compiled.get(policy) ?? new WeakMap<ContainerState["identity"], ContainerRules>();
+/** As the registry has it; until it has told, as the node does. */
+function configDigestOf({ identity }: Pick<ContainerState, "identity">, view: ImageView): string {
+  return view.configDigest || identity.configDigest;
+}
+
+/** @param configDigest of its image, as its results have it: an exception that was asked for from one is bound to that */
+function rulesOf(policy: Policy, { identity }: ContainerState, nodeName: string, configDigest: string): ContainerRules {
+  const ofPolicy = compiled.get(policy) ?? new WeakMap<ContainerState["identity"], { configDigest: string; rules: ContainerRules }>();
   compiled.set(policy, ofPolicy);
-  const { imageReference, name, workload, labels, configDigest } = identity;
-  const rules = ofPolicy.get(identity) ?? containerRules(policy, { imageReference, containerName: name, workload, labels, nodeName, configDigest });
-  ofPolicy.set(identity, rules);
+  const known = ofPolicy.get(identity);
+  if (known?.configDigest === configDigest) return known.rules;
+  const { imageReference, name, workload, labels } = identity;
+  const rules = containerRules(policy, { imageReference, containerName: name, workload, labels, nodeName, configDigest });
+  ofPolicy.set(identity, { configDigest, rules });
   return rules;
 }
 
@@ -72,7 +80,7 @@ export function appraise(state: ContainerState, context: AppraisalContext, start
     layerFindings: findings,
     provenance: view.provenance,
     teamProvenance: view.teamProvenance,
-    rules: rulesOf(context.policy, state, context.node.name),
+    rules: rulesOf(context.policy, state, context.node.name, configDigestOf(state, view)),
     measurementDigest: context.measurementDigest,
     pod: context.podStanding,
   };
@@ -162,7 +170,7 @@ function rowOf({ id, identity }: ContainerState, view: ImageView, appraisal: Con
     workload: short(identity.workload),
     imageReference: short(identity.imageReference),
     imageId: short(identity.imageId),
-    configDigest: short(view.configDigest || identity.configDigest),
+    configDigest: short(configDigestOf({ identity }, view)),
     manifestDigest: view.manifestDigest,
     service: serviceOf(identity),
     pinnedReference: view.pinnedReference,
@@ -185,7 +193,7 @@ function subjectOf({ id, identity }: ContainerState, view: ImageView, node: Node
     containerName: short(identity.name),
     workload: short(identity.workload),
     imageReference: short(identity.imageReference),
-    configDigest: short(view.configDigest || identity.configDigest),
+    configDigest: short(configDigestOf({ identity }, view)),
     provenance: view.provenanceRow,
     layer: (index) => {
       const layer = "missing" in view.image ? undefined : view.image.reference.layers[index];
