@@ -71,9 +71,12 @@ export class VulnerabilityReports {
     const { subject, findings, statements, ...facts } = parseReport(bytes);
     return await this.#next(async () => {
       const known = this.#services.images().map(runningImage);
+      const nowMs = this.#services.nowMs();
+      // What says that it is of later would stay the newest, and keep what comes until then away.
+      const createdAtMs = facts.createdAtMs === undefined ? undefined : Math.min(facts.createdAtMs, nowMs);
       const row: VulnerabilityReportRow = {
-        ...{ digest, image: imageOf(subject, this.#digestOf(image), known), ...facts, findings, statements },
-        ...{ importedAtMs: this.#services.nowMs(), importedBy: by },
+        ...{ digest, image: imageOf(subject, this.#digestOf(image), known), ...facts, createdAtMs, findings, statements },
+        ...{ importedAtMs: nowMs, importedBy: by },
       };
       const before = this.#rows.find((each) => sourceOf(each) === sourceOf(row));
       if (before && (row.createdAtMs ?? row.importedAtMs) < (before.createdAtMs ?? 0))
