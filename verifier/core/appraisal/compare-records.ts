@@ -64,11 +64,7 @@ export function describe(record: EntryRecord): Difference[] {
 export function compareRecords(expectedBytes: Buffer, observedBytes: Buffer): Comparison {
   const expected = decodeRecord(expectedBytes);
   const observed = decodeRecord(observedBytes);
-  if (expected.type !== observed.type)
-    return {
-      kind: "type",
-      differences: [{ field: "type", expected: TYPE_NAMES[expected.type], observed: TYPE_NAMES[observed.type] }, ...describe(observed).slice(1)],
-    };
+  if (expected.type !== observed.type) return { kind: "type", differences: replaced(expected, observed) };
   const differences: Difference[] = [];
   const kinds: FindingKind[] = [];
   const add = (kind: FindingKind, field: string, from: string, to: string): void => {
@@ -89,6 +85,14 @@ export function compareRecords(expectedBytes: Buffer, observedBytes: Buffer): Co
   if (expected.type === "d" && observed.type === "d") add("opaque", "opaque", String(expected.opaque), String(observed.opaque));
   compareXattrs(expected.xattrs, observed.xattrs, add);
   return { kind: gravest(kinds), differences };
+}
+
+/** Something else in its place: its type first, then all that is otherwise. */
+function replaced(expected: EntryRecord, observed: EntryRecord): Difference[] {
+  const was = new Map(describe(expected).map(({ field, observed: value }) => [field, value]));
+  return describe(observed)
+    .map((each) => ({ ...each, expected: was.get(each.field) ?? each.expected }))
+    .filter((each) => each.expected !== each.observed);
 }
 
 function compareXattrs(
