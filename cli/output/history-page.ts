@@ -85,7 +85,7 @@ function unknownLines({ unknown, policies }: SimulatedHistory): string[] {
     ...told(rollbacks, `cannot be known: whether ${rollbacks} containers could have been rolled back`),
     ...told(unknown.unattestedSeconds, `not attested meanwhile: ${hours(unknown.unattestedSeconds)} of ${hours(unknown.observedSeconds)} of nodes' time`),
     ...told(nodesRemeasured, `on ${nodesRemeasured} nodes other paths would have been measured: what was left out there is not judged`),
-    ...told(driftsOmitted, `left out: the ${driftsOmitted} oldest drifts; take a shorter time`),
+    ...told(driftsOmitted, `left out: ${driftsOmitted} drifts beyond what is kept in memory, the oldest and the least grave; take a shorter time`),
     ...told(Number(unknown.truncated), "left out: containers, images or changes of nodes beyond what is kept in memory; take a shorter time"),
     ...told(nodeDrifts, `not gone through: whether nodes would have been marked for ${nodeDrifts} drifts of their own`),
     ...told(driftsAfterwards, `${driftsAfterwards} drifts came in containers that would have been gone by then`),

@@ -13,13 +13,15 @@ import { type Policy, parsePolicy } from "@hullmark/verifier/core/policy/index";
 import { HOUR_MS, hourlyLimit } from "@hullmark/verifier/core/response/breaker";
 import { NO_ROLLBACK } from "@hullmark/verifier/core/response/rollback";
 import type { Simulation } from "@hullmark/verifier/core/session/index";
+import { MAX_DRIFTS, readDriftRecord } from "@hullmark/verifier/core/simulation/drift-record";
+import { Rejudge } from "@hullmark/verifier/core/simulation/rejudge";
 import { simulateSince } from "@hullmark/verifier/core/simulation/simulate-since";
 import { TransparencyLog } from "@hullmark/verifier/core/transparency/index";
 import type { DriftRow } from "@hullmark/verifier/ports/rows";
 import Database from "better-sqlite3";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { drift, node, T0 } from "../contract/store-fixtures.ts";
+import { drift, node, T0, workload } from "../contract/store-fixtures.ts";
 import { testNoteSigner } from "../fakes/note-signer.ts";
 
 vi.setConfig({ testTimeout: 180_000 });
@@ -118,6 +120,27 @@ function dump(path: string): string {
   database.close();
   return JSON.stringify(all);
 }
+
+test("a policy that finds something everywhere is gone through within bounds, and what is left out is told", async () => {
+  const finding = {
+    kind: "env",
+    place: "configuration",
+    key: "k",
+    path: Buffer.alloc(0),
+    severity: Severity.MEDIUM,
+    notice: false,
+    summary: "s",
+    layerIndex: -1,
+  };
+  const of = (i: number) => ({ row: { ...workload("n0", `c${i}`), startedAtMs: T0 }, rule: "all" });
+  const findings = Array.from({ length: 500 }, () => ({ before: undefined, after: finding }));
+  const changed = Array.from({ length: 101 }, (_, i) => ({ node: node("n0"), before: of(i), after: of(i), findings, findingsChanged: 500 }));
+  const now = { ...NOTHING, changed } as unknown as Simulation;
+  const store = { listDrifts: async () => [] };
+  const window = { sinceMs: SINCE, untilMs: NOW };
+  const { drifts, omitted } = await readDriftRecord(store, window, new Rejudge(POLICY, POLICY), now, async () => {}, new AbortController().signal);
+  expect([drifts.length, omitted]).toEqual([MAX_DRIFTS, 500]);
+});
 
 test("under the policy in force nothing is otherwise; under any, no hour has more actions than the breaker lets through", async () => {
   let [acted, held] = [0, 0];

@@ -27,7 +27,7 @@ export interface PastDrift {
 export interface DriftRecord {
   /** Oldest first. */
   readonly drifts: readonly PastDrift[];
-  /** Older ones than the newest {@link MAX_DRIFTS}. */
+  /** Older ones than the newest {@link MAX_DRIFTS}, and of what only the policy finds those of the less grave containers beyond as many. */
   readonly omitted: number;
 }
 
@@ -68,7 +68,8 @@ export async function readDriftRecord(
     after = String(last.number);
   }
   drifts.reverse();
-  return { drifts: [...drifts, ...newlyFound(now, window.untilMs)].sort((a, b) => a.openedMs - b.openedMs), omitted };
+  const fresh = newlyFound(now, window.untilMs);
+  return { drifts: [...drifts, ...fresh.drifts].sort((a, b) => a.openedMs - b.openedMs), omitted: omitted + fresh.omitted };
 }
 
 function keyOf(nodeId: string, containerId: string): string {
@@ -101,17 +102,22 @@ function slim(row: DriftRow): DriftRow {
 }
 
 /** What is there now, and only the other policy calls drift: since when, as far as that is known. */
-function newlyFound({ changed }: Simulation, nowMs: number): PastDrift[] {
+function newlyFound({ changed }: Simulation, nowMs: number): DriftRecord {
   let number = Number.MAX_SAFE_INTEGER;
-  return changed.flatMap(({ node, after: { row }, findings }) =>
-    findings.flatMap(({ before, after }): PastDrift[] => {
-      if (!after || after.notice || before) return [];
-      const openedMs = Math.min(nowMs, after.changedAtMs ?? row.startedAtMs ?? nowMs);
-      return [
-        { row: rowOf(number--, node, row, after, openedMs), openedMs, acknowledgedMs: undefined, resolvedMs: undefined, before: "none", after: after.severity },
-      ];
-    }),
-  );
+  let omitted = 0;
+  const drifts: PastDrift[] = [];
+  for (const { node, after: said, findings } of changed)
+    for (const { before, after } of findings) {
+      if (!after || after.notice || before) continue;
+      if (drifts.length >= MAX_DRIFTS) {
+        omitted++;
+        continue;
+      }
+      const openedMs = Math.min(nowMs, after.changedAtMs ?? said.row.startedAtMs ?? nowMs);
+      const row = rowOf(number--, node, said.row, after, openedMs);
+      drifts.push({ row, openedMs, acknowledgedMs: undefined, resolvedMs: undefined, before: "none", after: after.severity });
+    }
+  return { drifts, omitted };
 }
 
 function rowOf(number: number, node: ChangedContainer["node"], workload: ChangedContainer["after"]["row"], finding: Finding, openedMs: number): DriftRow {
