@@ -1,14 +1,12 @@
 /** The verifier's part of acting: decided once, approved by people, held by pause and breaker, told to the actuator of that node alone. */
 import { spawn } from "node:child_process";
-import { generateKeyPairSync, sign, verify } from "node:crypto";
+import { generateKeyPairSync, sign } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import { credentials } from "@grpc/grpc-js";
+import { toBinary } from "@bufbuild/protobuf";
 import { intentMessage } from "@hullmark/proto/codec";
-import { RpcChannel } from "@hullmark/proto/rpc";
 import { Verdict } from "@hullmark/proto/v1/common";
-import { ActionKind, ActionState, Actuation, type Intent, IntentSchema, NodeMark, Outcome, Response } from "@hullmark/proto/v1/response";
+import { ActionKind, ActionState, type Intent, IntentSchema, NodeMark, Outcome, Response } from "@hullmark/proto/v1/response";
 import { fromJson, toJson } from "@hullmark/verifier/adapters/sqlite/json";
 import { QUIET_MS } from "@hullmark/verifier/core/response/alarm";
 import type { ActionRow } from "@hullmark/verifier/ports/rows";
@@ -18,6 +16,7 @@ import type { Attester } from "../fakes/attester.ts";
 import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
 import { hullmarkOf } from "../fakes/hullmark.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
+import { listeningActuator } from "../fakes/listening-actuator.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 import { Scrape } from "../fakes/scrape.ts";
@@ -60,41 +59,7 @@ async function drifted(...indexes: number[]): Promise<void> {
   await verifier.adminClient.requestQuote({ nodeId: node.options.name });
 }
 
-/** Plays the actuator of a node: keeps what it is handed. */
-async function actuator(
-  nodeId = node.credential?.nodeId ?? "",
-): Promise<{ intents: Intent[]; signed: number[]; ended: () => boolean; report: (intent: Intent, outcome: Outcome, marks?: NodeMark[]) => Promise<unknown> }> {
-  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const request = { node: nodeId, publicKey: publicKey.export({ type: "spki", format: "der" }) };
-  const { certificateChain, intentKeys } = await verifier.adminClient.issueActuatorCertificate(request);
-  const pem = certificateChain.map((der) => `-----BEGIN CERTIFICATE-----\n${Buffer.from(der).toString("base64")}\n-----END CERTIFICATE-----\n`).join("");
-  const key = Buffer.from(privateKey.export({ type: "pkcs8", format: "pem" }));
-  const client = verifier.track(new RpcChannel(verifier.mainAddress, credentials.createSsl(verifier.ca, key, Buffer.from(pem)))).client(Actuation);
-  const intents: Intent[] = [];
-  const signed: number[] = [];
-  let ended = false;
-  const signers = intentKeys.map((der) => ({ key: Buffer.from(der), format: "der", type: "spki" }) as const);
-  void (async () => {
-    for await (const { intent } of client.pullIntents({})) {
-      const { body, signatures } = intent ?? { body: new Uint8Array(), signatures: [] };
-      if (!signers.some((signer) => signatures.some((each) => verify(null, intentMessage(body), signer, each))))
-        throw new Error("an intent that is not well signed");
-      intents.push(fromBinary(IntentSchema, body));
-      signed.push(signatures.length);
-    }
-  })()
-    .catch(() => undefined) // the verifier stops, or the node is revoked
-    .finally(() => {
-      ended = true;
-    });
-  return {
-    intents,
-    signed,
-    ended: () => ended,
-    report: (intent, outcome, marks = []) =>
-      client.reportOutcome({ intentId: intent.id, outcome, reason: outcome === Outcome.DONE ? "" : "breaker", newContainerId: "f".repeat(64), marks }),
-  };
-}
+const actuator = (nodeId = node.credential?.nodeId ?? "") => listeningActuator(verifier, nodeId);
 
 /** Where people are paged. */
 async function pager(): Promise<HttpReceiver> {
