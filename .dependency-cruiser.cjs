@@ -166,7 +166,7 @@ module.exports = {
       from: { path: "^dashboard/src/" },
       to: {
         path: "^(daemon|agent|actuator|verifier|cli|native|proto|deploy|test|bench)/",
-        pathNot: ["^verifier/core/(text/printable|alerting/text)[.]ts$", "^cli/(output/words|incident/timeline)[.]ts$"],
+        pathNot: ["^verifier/core/(text/printable|alerting/text)[.]ts$", "^cli/(output/(words|exception-page)|incident/timeline|playbook/page)[.]ts$"],
       },
     },
     {

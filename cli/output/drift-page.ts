@@ -3,6 +3,7 @@ import { Severity } from "@hullmark/proto/v1/common";
 import { type Drift, DriftState } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { allowedBy } from "./allowed-by.ts";
+import { isExcusable } from "./exception-page.ts";
 import { actorLine, age, provenanceWord, severityTitle, stateWord, toMs } from "./words.ts";
 
 const PLACES: Readonly<Record<string, string>> = {
@@ -90,11 +91,6 @@ const ADVICE: Readonly<Record<string, string>> = {
   mount: "Files under this mount are not in the image and are not appraised. Remove the mount, or allow its destination in the policy.",
   image: "Sign the image, or correct the policy's rule for it.",
 };
-
-const EXCUSABLE: ReadonlySet<string> = new Set(["upper", "bind", "process", "configuration", "mount"]);
-
-/** Whether an exception can cover it at all; the verifier decides. */
-const isExcusable = ({ origin, containerId }: Drift): boolean => containerId !== "" && EXCUSABLE.has(origin?.place ?? "");
 
 const isStanding = ({ state }: Drift): boolean => state === DriftState.OPEN || state === DriftState.ACKNOWLEDGED;
 

@@ -6,6 +6,11 @@ import { MAX_PATH_CHARACTERS, pathWord, severityWord, toMs } from "./words.ts";
 export const HEADERS: readonly string[] = ["EXCEPTION", "STATE", "WORKLOAD", "WHAT", "ENDS", "ASKED BY", "DECIDED BY", "WHY"];
 const MAX_SHOWN = 20;
 
+const EXCUSABLE: ReadonlySet<string> = new Set(["upper", "bind", "process", "configuration", "mount"]);
+
+/** Whether an exception can cover it at all; the verifier decides. */
+export const isExcusable = ({ origin, containerId }: Drift): boolean => containerId !== "" && EXCUSABLE.has(origin?.place ?? "");
+
 const iso = (time: Exception["until"]): string | null => {
   const ms = toMs(time);
   return ms === undefined ? null : new Date(ms).toISOString();
@@ -20,12 +25,12 @@ export function exceptionRow({ id, state, workload, containerName, path, scope, 
 }
 
 export function exceptionPage(exception: Exception, touched: readonly Drift[]): string {
-  const { id, state, driftId, nodeName, containerName, imageReference, summary, scope, reason, decidedBy, decidedAt, decision, endedBy } = exception;
+  const { id, state, driftId, nodeName, containerName, imageReference, summary, reason, decidedBy, decidedAt, decision, endedBy } = exception;
   const field = (name: string, text: string): string => `${name.padEnd(8)} ${text}`;
   const lines = [
     `${id}  ${state}, until ${iso(exception.until)}`,
     field("Drift", `${driftId}: ${printable(containerName, 120)} on ${printable(nodeName, 80)}, ${printable(summary, 400)}`),
-    ...(scope ? scopeLines(exception, scope).map(([name, text]) => field(name, text)) : []),
+    ...coverOf(exception).map(([name, text]) => field(name, text)),
     field("Seen in", printable(imageReference, 200)),
     field("Why", printable(reason, 500)),
     field("Asked", `by ${printable(exception.requestedBy, 100)} at ${iso(exception.requestedAt)}`),
@@ -41,7 +46,9 @@ export function exceptionPage(exception: Exception, touched: readonly Drift[]): 
   return `${lines.join("\n")}\n`;
 }
 
-function scopeLines({ path }: Exception, scope: NonNullable<Exception["scope"]>): [string, string][] {
+/** What it excuses and no more, a name and a printable text each. */
+export function coverOf({ path, scope }: Exception): [name: string, text: string][] {
+  if (!scope) return [];
   const { workloads, containers, place, kind, severity, pathGlob, observed, configDigest } = scope;
   const names = (globs: readonly string[]): string => globs.map((glob) => printable(glob, 200)).join(", ");
   return [

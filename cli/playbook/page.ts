@@ -1,5 +1,5 @@
-/** The playbook of an incident: the section for its kind, with commands that can be typed as they stand. Pure. */
-import { DriftState } from "@hullmark/proto/v1/query";
+/** The playbook of an incident: the section for its kind, with commands that can be typed as they stand. Pure; runs in browsers too. */
+import { type Drift, DriftState } from "@hullmark/proto/v1/query";
 import { playbookOf } from "@hullmark/verifier/core/alerting/text";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { ToldIncident, ToldMember } from "../incident/fetch.ts";
@@ -9,16 +9,16 @@ export type Placeholder = "INCIDENT" | "DRIFT" | "NODE" | "CONTAINER" | "NAMESPA
 
 const MAX_WORD_CHARACTERS = 1024;
 
-/** Under which heading of the page a kind is, as anchors are made of headings. */
-export function sectionOf(text: string, kind: string): string | undefined {
-  const wanted = playbookOf(kind).replace(/^.*#/, "");
-  return text.split(/^(?=## )/m).find((section) => /^## (.+)$/m.exec(section)?.[1]?.toLowerCase().replaceAll(" ", "-") === wanted);
+/** Whether a kind is under this heading of the page, as anchors are made of headings. */
+export function isHeadingOf(heading: string, kind: string): boolean {
+  return heading.toLowerCase().replaceAll(" ", "-") === playbookOf(kind).replace(/^.*#/, "");
 }
 
-/**
- * Names come from nodes and may hold anything: each becomes one word of the shell, or its placeholder stays, to be filled in by hand.
- * @param text the whole of docs/playbooks.md
- */
+export function sectionOf(text: string, kind: string): string | undefined {
+  return text.split(/^(?=## )/m).find((section) => isHeadingOf(/^## (.+)$/m.exec(section)?.[1] ?? "", kind));
+}
+
+/** @param text the whole of docs/playbooks.md */
 export function playbookPage(text: string, incident: ToldIncident): string {
   const { id, kind, members, nodes } = incident;
   const standing = members.filter(({ drift }) => drift.state !== DriftState.RESOLVED);
@@ -27,20 +27,28 @@ export function playbookPage(text: string, incident: ToldIncident): string {
   const lines = [`${id}  ${kind}, ${incident.state}: ${printable(shown.drift.summary, 300)}`];
   lines.push(`The commands are of ${shown.driftId} on ${printable(shown.nodeName, 253)}.`);
   if (more > 0) lines.push(`${more} more drifts, on ${nodes.length} nodes in all: hullmark incident show ${id}`);
-  return `${lines.join("\n")}\n\n${filled(sectionOf(text, kind) ?? "", wordsOf(id, shown), shown.drift.containerName.includes("/"))}`;
+  return `${lines.join("\n")}\n\n${filled(sectionOf(text, kind) ?? "", id, shown.drift)}`;
 }
 
-function wordsOf(incident: string, { drift }: ToldMember): Readonly<Partial<Record<Placeholder, string>>> {
+function wordsOf(incident: string, drift: Drift): Readonly<Partial<Record<Placeholder, string>>> {
   const [namespace, pod, inPod] = drift.containerName.split("/");
-  const path = Buffer.from(drift.path);
+  const path = typed(drift.path);
   const names: Partial<Record<Placeholder, string>> = {
     ...{ INCIDENT: incident, DRIFT: drift.id, NODE: drift.nodeName, IMAGE: drift.imageReference, CONTAINER: inPod ?? drift.containerName },
     ...(inPod !== undefined && namespace !== undefined && pod !== undefined && { NAMESPACE: namespace, POD: pod }),
-    // Bytes that are no UTF-8 cannot be typed.
-    ...(path.length > 0 && Buffer.from(path.toString()).equals(path) && { PATH: path.toString() }),
+    ...(path !== undefined && { PATH: path }),
   };
   const words = Object.entries(names).map(([name, value]) => [name, shellWord(value)] as const);
   return Object.fromEntries(words.filter(([, word]) => word !== undefined)) as Partial<Record<Placeholder, string>>;
+}
+
+/** Bytes that are no UTF-8 cannot be typed. */
+function typed(path: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(path);
+  } catch {
+    return undefined;
+  }
 }
 
 /** @returns undefined where it cannot be one harmless word: control and invisible characters, or what a program takes for an option */
@@ -49,17 +57,25 @@ export function shellWord(name: string): string | undefined {
   return /^[\w./:@%+=,-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`;
 }
 
-/** Only in blocks of commands; those for Docker are left out of a pod's, and the other way round. */
-function filled(section: string, words: Readonly<Partial<Record<Placeholder, string>>>, pod: boolean): string {
-  const elsewhere = pod ? /^docker / : /^kubectl /;
+/**
+ * A block of commands about one drift. Names come from nodes and may hold anything: each becomes one word of the shell, or its placeholder stays, to be filled in by hand.
+ * Commands for Docker are left out of a pod's, and the other way round.
+ */
+export function commandsOf(block: readonly string[], incident: string, drift: Drift): string[] {
+  const words = wordsOf(incident, drift);
+  const elsewhere = drift.containerName.includes("/") ? /^docker / : /^kubectl /;
+  return block.filter((line) => !elsewhere.test(line)).map((line) => line.replaceAll(/\b[A-Z]{3,}\b/g, (name) => words[name as Placeholder] ?? name));
+}
+
+function filled(section: string, incident: string, drift: Drift): string {
   let code = false;
   const lines = section
     .trimEnd()
     .split("\n")
     .flatMap((line) => {
       if (line.startsWith("```")) code = !code;
-      else if (code && elsewhere.test(line)) return [];
-      return [code ? line.replaceAll(/\b[A-Z]{3,}\b/g, (name) => words[name as Placeholder] ?? name) : line];
+      else if (code) return commandsOf([line], incident, drift);
+      return [line];
     });
   return `${lines.join("\n")}\n`;
 }

@@ -26,6 +26,10 @@ export interface Session {
   readonly endsAt: string;
 }
 
+/** For what a page offers; whether somebody may is decided where it is asked. */
+export const mayAct = ({ role }: Session): boolean => role !== "viewer";
+export const mayApprove = ({ role }: Session): boolean => role === "approver" || role === "admin";
+
 const TIMEOUT_MS = 20_000;
 const signedOut = new Set<() => void>();
 

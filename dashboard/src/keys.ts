@@ -5,13 +5,22 @@ export const KEYS: readonly (readonly [keys: string, does: string])[] = [
   ["j  k", "next and previous line of the list"],
   ["Enter", "open the line"],
   ["/", "filter the list"],
-  ["g then o i d w m a l", "go to Overview, Incidents, Drift, Images, Machines (nodes), Actions, Log"],
+  ["g then o i d w m a x l", "go to Overview, Incidents, Drift, Images, Machines (nodes), Actions, Exceptions, Log"],
   ["t", "dark, light, or as the system has it"],
   ["?", "this list"],
   ["Esc", "close, or leave the filter"],
 ];
 
-const PLACES: Readonly<Record<string, string>> = { o: "/", i: "/incidents", d: "/drift", w: "/images", m: "/nodes", a: "/actions", l: "/log" };
+const PLACES: Readonly<Record<string, string>> = {
+  o: "/",
+  i: "/incidents",
+  d: "/drift",
+  w: "/images",
+  m: "/nodes",
+  a: "/actions",
+  x: "/exceptions",
+  l: "/log",
+};
 const TOGETHER_MS = 1500;
 
 export interface KeyActions {

@@ -4,6 +4,7 @@ import { Verdict } from "@hullmark/proto/v1/common";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { ageMs, MAX_PATH_CHARACTERS, pathWord, severityTitle, toMs, verdictWord } from "hullmark/output/words";
 import type { ComponentChildren } from "preact";
+import { useEffect, useState } from "preact/hooks";
 import type { AskError } from "./ask.ts";
 import type { Answer } from "./live.ts";
 
@@ -60,6 +61,14 @@ export function Age({ at, now }: { readonly at: Timestamp | number | undefined; 
   );
 }
 
+/** To the minute, in UTC as in the log. */
+export function Day({ at }: { readonly at: Timestamp | undefined }) {
+  const ms = toMs(at);
+  if (ms === undefined) return <>–</>;
+  const iso = new Date(ms).toISOString();
+  return <time dateTime={iso}>{`${iso.slice(0, 16).replace("T", " ")} UTC`}</time>;
+}
+
 export function count(n: number, one: string, many = `${one}s`): string {
   return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 }
@@ -100,14 +109,30 @@ export function Facts({ rows }: { readonly rows: readonly (readonly [name: strin
   );
 }
 
+const COPIED_MS = 2000;
+
 /** Text to type, one click from being pasted. */
 export function Command({ text }: { readonly text: string }) {
+  const [told, tell] = useState("");
+  useEffect(() => {
+    const timer = setTimeout(() => tell(""), COPIED_MS);
+    return () => clearTimeout(timer);
+  }, [told]);
+  const copy = (): void =>
+    void navigator.clipboard.writeText(text).then(
+      () => tell("copied"),
+      // The browser does not let pages do it.
+      () => tell("select it"),
+    );
   return (
     <span class="command">
       <code>{text}</code>
-      <button type="button" class="small" aria-label={`Copy: ${text}`} onClick={() => void navigator.clipboard.writeText(text)}>
+      <button type="button" class="small" aria-label={`Copy: ${text}`} onClick={copy}>
         copy
       </button>
+      <span class="quiet" role="status">
+        {told}
+      </span>
     </span>
   );
 }

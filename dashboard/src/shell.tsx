@@ -7,12 +7,15 @@ import { KEYS, useKeys } from "./keys.ts";
 import { startLive, useLive } from "./live.ts";
 import { Actions } from "./pages/actions.tsx";
 import { DriftList, DriftPage } from "./pages/drift.tsx";
+import { ExceptionPage } from "./pages/exception.tsx";
+import { Exceptions } from "./pages/exceptions.tsx";
 import { ImagePage, Images } from "./pages/images.tsx";
 import { IncidentPage } from "./pages/incident.tsx";
 import { Incidents } from "./pages/incidents.tsx";
 import { Log } from "./pages/log.tsx";
 import { NodePage, Nodes } from "./pages/nodes.tsx";
 import { Overview } from "./pages/overview.tsx";
+import { PlaybookPage } from "./pages/playbook.tsx";
 import { Name } from "./parts.tsx";
 import { applyTheme, currentTheme, nextTheme, type Theme } from "./theme.ts";
 
@@ -23,6 +26,7 @@ const PLACES: readonly (readonly [path: string, name: string])[] = [
   ["/images", "Images"],
   ["/nodes", "Nodes"],
   ["/actions", "Actions"],
+  ["/exceptions", "Exceptions"],
   ["/log", "Log"],
 ];
 
@@ -81,6 +85,7 @@ export function Shell({ session, onSignedOut }: PageProps & { readonly onSignedO
           <Route path="/" component={Overview} />
           <Route path="/incidents" component={Incidents} />
           <Route path="/incidents/:id" component={IncidentPage} session={session} />
+          <Route path="/incidents/:id/playbook" component={PlaybookPage} />
           <Route path="/drift" component={DriftList} />
           <Route path="/drift/:id" component={DriftPage} session={session} />
           <Route path="/images" component={Images} />
@@ -88,6 +93,8 @@ export function Shell({ session, onSignedOut }: PageProps & { readonly onSignedO
           <Route path="/nodes" component={Nodes} />
           <Route path="/nodes/:id" component={NodePage} />
           <Route path="/actions" component={Actions} session={session} />
+          <Route path="/exceptions" component={Exceptions} session={session} />
+          <Route path="/exceptions/:id" component={ExceptionPage} session={session} />
           <Route path="/log" component={Log} />
           <Route default component={NotHere} />
         </Router>

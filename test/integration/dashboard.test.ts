@@ -9,14 +9,18 @@ import { promisify } from "node:util";
 import { encodeRecord } from "@hullmark/proto/codec";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Verdict } from "@hullmark/proto/v1/common";
+import { DriftState } from "@hullmark/proto/v1/query";
+import { ActionState, Response } from "@hullmark/proto/v1/response";
 import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
 import type { OperatorRole } from "@hullmark/verifier/ports/certificate-authority";
-import type { Browser, BrowserContext, Page } from "playwright-core";
+import type { Browser, BrowserContext, Locator, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { bundleDashboard } from "../../dashboard/bundle.ts";
 import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
 import { accessibilityProblems, screenshot, startChromium } from "../fakes/chromium.ts";
+import { hullmarkOf } from "../fakes/hullmark.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
+import { listeningActuator } from "../fakes/listening-actuator.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 import { trivyReport } from "../fakes/scan-reports.ts";
@@ -75,9 +79,9 @@ afterAll(async () => {
   rmSync(directory, { recursive: true });
 });
 
-function container(node: string, upper: Readonly<Record<string, Buffer>> = {}): ScriptedContainer {
+function container(node: string, upper: Readonly<Record<string, Buffer>> = {}, name = `web-${node}`): ScriptedContainer {
   return {
-    ...{ id: `web-${node}`.padEnd(64, "0"), name: `web-${node}` },
+    ...{ id: name.padEnd(64, "0"), name },
     image: { reference: `${image.repository}:${image.tag}`, configDigest: image.configDigest },
     layers: [
       { id: "layer-0", tree: layer },
@@ -268,4 +272,156 @@ test("what was signed beside what is there, the image and who vouched for it, th
   await seen(page, /mine: a hotfix that was not rolled out/);
 });
 
-test("nothing of all this was an error to the browser, the policy of the page's content not broken", () => expect(problems).toEqual([]));
+/** The one drift of a file that stands. */
+const driftOf = async (path: string): Promise<string> => {
+  const ids = async () => (await verifier.query.listDrift({ states: [DriftState.OPEN] })).drifts.filter((each) => Buffer.from(each.path).toString() === path);
+  await expect.poll(async () => (await ids()).length, { timeout: TIMEOUT_MS }).toBe(1);
+  return (await ids())[0]?.id ?? "";
+};
+
+test("an exception is asked for from the drift, and decided by somebody else who sees what exactly it excuses", { timeout: 300_000 }, async () => {
+  await write(2, { "etc/app.conf": file("port=81\n"), "etc/seed.conf": file("seed"), "etc/own.conf": file("own") });
+  const [seed, own] = [await driftOf("/etc/seed.conf"), await driftOf("/etc/own.conf")];
+  const request = async (page: Page, drift: string, reason: string): Promise<void> => {
+    await page.goto(`${origin()}/drift/${drift}`);
+    await page.getByText("Ask for an exception").click();
+    await page.getByLabel("Excuse it as it is now, because").fill(reason);
+    await page.getByLabel("Days").fill("3");
+    await page.getByRole("button", { name: "Ask", exact: true }).click();
+    await seen(page, /asks that this be excused until/);
+  };
+  const [responder, approver] = [await pageOf("responder"), await pageOf("approver")];
+  await responder.goto(`${origin()}/drift/${seed}`);
+  await responder.getByText("Ask for an exception").click();
+  await responder.getByLabel("Excuse it as it is now, because").fill("for ever");
+  await responder.getByLabel("Days").fill("365");
+  await responder.getByRole("button", { name: "Ask", exact: true }).click();
+  await seen(responder, /lets an exception last 30 days/);
+  await screenshot(responder, "exception-asking");
+  expect(await accessibilityProblems(responder)).toEqual([]);
+  await request(responder, seed, "seed data <b>");
+  await request(approver, own, "mine");
+  await screenshot(responder, "drift-exception");
+  expect(await accessibilityProblems(responder)).toEqual([]);
+  // On the first screen, and on the incident.
+  await approver.keyboard.press("g");
+  await approver.keyboard.press("o");
+  await seen(approver, "2 exceptions wait");
+  await approver.getByRole("link", { name: "/etc/seed.conf" }).click();
+  await seen(approver, /asks that this be excused until/);
+  await approver.keyboard.press("g");
+  await approver.keyboard.press("x");
+  const waiting = (name: string) => approver.getByRole("article").filter({ hasText: name });
+  await waiting("seed data <b>").getByText("as it was seen").waitFor();
+  for (const text of ["/etc/seed.conf", "upper/added", `config ${image.configDigest} alone`, "by some-responder"])
+    expect(await waiting("seed data <b>").textContent()).toContain(text);
+  await waiting("mine").getByText("You asked for this: somebody else approves or denies it.").waitFor();
+  expect(await waiting("mine").getByRole("button").allTextContents()).toEqual(["Take it back…"]);
+  await waiting("seed data <b>").getByRole("button", { name: "Approve…" }).click();
+  await waiting("seed data <b>").getByText("Excuse exactly this until").waitFor();
+  await screenshot(approver, "exceptions");
+  expect(await accessibilityProblems(approver)).toEqual([]);
+  await approver.getByRole("button", { name: "Yes, excuse it" }).click();
+  const row = approver.getByRole("row").filter({ hasText: "seed data <b>" });
+  await row.getByText("approved").waitFor();
+  expect(await row.textContent()).toMatch(/\/etc\/seed\.conf.*in 7[12]h|in [23]d/);
+  // Who asked learns of it without asking again.
+  await seen(responder, /excuses this until .*, approved by some-approver/);
+  await expect.poll(async () => (await verifier.query.getDrift({ id: seed })).drift?.state, { timeout: TIMEOUT_MS }).toBe(DriftState.NOTICE);
+  await responder.getByText("excused by").waitFor();
+  expect(await responder.getByText("Ask for an exception").count()).toBe(0);
+  await row.getByRole("link").click();
+  await approver.getByRole("listitem").filter({ hasText: seed }).waitFor();
+  await screenshot(approver, "exception-one");
+  expect(await accessibilityProblems(approver)).toEqual([]);
+  const admin = await pageOf("admin", "/exceptions");
+  await admin.getByRole("button", { name: "Deny…" }).click();
+  await admin.locator("form input:focus").waitFor();
+  await admin.keyboard.type("bring it into the image");
+  await admin.keyboard.press("Enter");
+  await admin.getByRole("button", { name: "Deny…" }).waitFor({ state: "detached" });
+  await admin.getByLabel("also what is over").check();
+  await admin.getByRole("row").filter({ hasText: "denied" }).getByText("some-admin").waitFor();
+  await screenshot(admin, "exceptions-over");
+  const { exceptions } = await verifier.query.listExceptions({});
+  expect(exceptions).toMatchObject([
+    { driftId: own, state: "denied", decidedBy: "some-admin", decision: "bring it into the image", scope: { pathGlob: "" } },
+    { driftId: seed, state: "approved", decidedBy: "some-approver", requestedBy: "some-responder", scope: { pathGlob: "" } },
+  ]);
+  await admin.setViewportSize({ width: 390, height: 844 });
+  await screenshot(admin, "exceptions-phone");
+  expect(await accessibilityProblems(admin)).toEqual([]);
+  // Who may only look is offered nothing.
+  const viewer = await pageOf("viewer", "/exceptions");
+  await viewer.getByRole("row").filter({ hasText: "seed data <b>" }).getByRole("link").click();
+  await viewer.getByRole("heading", { name: "Excuses now" }).waitFor();
+  expect(await viewer.locator("main").getByRole("button").count()).toBe(0);
+});
+
+test("what to do about an incident is what the command prints, and each command can be copied", { timeout: 240_000 }, async () => {
+  const page = await pageOf("viewer", "/incidents", { permissions: ["clipboard-read", "clipboard-write"] });
+  await page.getByRole("link", { name: "<img src=x onerror=window.pwned=1>" }).click();
+  await page.getByRole("link", { name: "What to do" }).click();
+  await page.getByRole("heading", { name: "Files" }).waitFor();
+  const incident = /(I-[0-9A-Z]+)\/playbook$/.exec(page.url())?.[1] ?? "";
+  const { out } = await (await hullmarkOf(verifier, "viewer"))("playbook", "show", incident);
+  const printed = [...out.matchAll(/^```sh\n([\s\S]*?)^```/gm)].flatMap(([, block = ""]) => block.trimEnd().split("\n"));
+  const shown = page.locator(".commands li");
+  expect(printed).toContain("docker cp web-w-1:'/etc/<img src=x onerror=window.pwned=1>' .");
+  expect(await shown.locator("code").allTextContents()).toEqual(printed.map((line) => line.replace(/ +# .*$/, "")));
+  // The words around them too, but for what Markdown marks them with.
+  const words = (text: string): string => text.replaceAll(/[*`]|\]\([^)]*\)|\[|^\d+\. |^#+ /gm, "").replaceAll(/\s+/g, "");
+  const prose = out.slice(out.indexOf("## ")).replaceAll(/^```sh\n[\s\S]*?^```/gm, "");
+  expect(words((await page.getByRole("article").textContent()) ?? "")).toContain(words(prose));
+  await page.getByRole("button", { name: "Copy: docker cp" }).click();
+  await shown.filter({ hasText: "docker cp" }).getByText("copied").waitFor();
+  expect(await page.evaluate("navigator.clipboard.readText()")).toBe("docker cp web-w-1:'/etc/<img src=x onerror=window.pwned=1>' .");
+  await screenshot(page, "playbook");
+  expect(await accessibilityProblems(page)).toEqual([]);
+});
+
+test("an action waits for a person: one is approved and goes to its actuator, one is denied and says why", { timeout: 300_000 }, async () => {
+  const [node] = nodes as [Attester];
+  const { intents } = await listeningActuator(verifier, node.credential?.nodeId ?? "");
+  const rules = 'rules: [{ name: api, select: { containers: ["api-*"] }, ladder: { medium: [recreate] }, approvals: 1 }]';
+  verifier.policy(
+    `${POLICY.replace("mode: observe, intervals", "mode: enforce, intervals").replace(/ }\n$/, "")}, response: { hourlyPercent: 100, ${rules} } }\n`,
+  );
+  await verifier.adminClient.reloadPolicy({});
+  for (const name of ["api-1", "api-2"]) node.set(container("w-1", { etc: folder, "etc/added": file(name) }, name));
+  await node.report();
+  // Before a quote has vouched for what it says, nothing is done by its word.
+  await verifier.adminClient.requestQuote({ nodeId: "w-1" });
+  const page = await pageOf("approver");
+  await seen(page, "2 actions wait");
+  await page.keyboard.press("g");
+  await page.keyboard.press("a");
+  const [first, second] = ["api-1", "api-2"].map((name) => page.getByRole("row").filter({ hasText: name })) as [Locator, Locator];
+  await first.getByRole("button", { name: "Approve…" }).click();
+  await first.getByText("recreate api-1?").waitFor();
+  await screenshot(page, "actions-deciding");
+  expect(await accessibilityProblems(page)).toEqual([]);
+  await first.getByRole("button", { name: "Yes, approve" }).click();
+  await first.getByText("issued").waitFor();
+  await second.getByRole("button", { name: "Deny…" }).click();
+  await page.locator("form input:focus").waitFor();
+  await page.keyboard.type("a test of ours");
+  await second.getByRole("button", { name: "Deny", exact: true }).click();
+  await second.getByText("denied").waitFor();
+  await screenshot(page, "actions-decided");
+  const { actions } = await verifier.admin().client(Response).listActions({});
+  const told = actions.map(({ containerName, state, approvals, deniedBy, reason }) => [containerName, state, approvals.map(({ by }) => by), deniedBy, reason]);
+  expect(told.sort()).toEqual([
+    ["api-1", ActionState.ISSUED, ["some-approver"], "", ""],
+    ["api-2", ActionState.DENIED, [], "some-approver", "a test of ours"],
+  ]);
+  await expect.poll(() => intents.map(({ containerId }) => containerId), { timeout: TIMEOUT_MS }).toEqual(["api-1".padEnd(64, "0")]);
+  // Who may not decide is not asked.
+  const responder = await pageOf("responder", "/actions");
+  await responder.getByRole("row").filter({ hasText: "api-2" }).getByText("denied").waitFor();
+  expect(await responder.locator("main").getByRole("button").count()).toBe(0);
+});
+
+test("nothing of all this was an error to the browser, the policy of the page's content not broken", () =>
+  // An exception for ever was asked for, and refused.
+  expect(problems).toEqual(["Failed to load resource: the server responded with a status of 400 (Bad Request)"]));

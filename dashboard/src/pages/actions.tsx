@@ -3,10 +3,11 @@ import { type Action, ActionState, Response } from "@hullmark/proto/v1/response"
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { actionKindWord, actionStateWord } from "hullmark/output/words";
 import { useState } from "preact/hooks";
-import { AskError, ask } from "../ask.ts";
+import { ask, mayApprove } from "../ask.ts";
+import { type Choice, Decide } from "../decide.tsx";
 import { Check, More, Table, useRows } from "../list.tsx";
 import { useAnswer, useNow } from "../live.ts";
-import { Age, Answered, Badge, count, Failure, Name, type Tone } from "../parts.tsx";
+import { Age, Answered, Badge, count, Name, type Tone } from "../parts.tsx";
 import type { PageProps } from "../shell.tsx";
 
 const COLUMNS = [
@@ -31,7 +32,6 @@ export function Actions({ session }: PageProps) {
   const { rows, more, most } = useRows();
   const now = useNow();
   const answer = useAnswer(Response.method.listActions, { openOnly: !all, pageSize: rows });
-  const mayDecide = session.role === "approver" || session.role === "admin";
   return (
     <>
       <h1>Actions</h1>
@@ -53,7 +53,7 @@ export function Actions({ session }: PageProps) {
             {actions.length > 0 && (
               <Table caption="Actions, the newest first" columns={COLUMNS}>
                 {actions.map((action) => (
-                  <Line key={action.id} action={action} now={now} mayDecide={mayDecide} again={answer.again} />
+                  <Line key={action.id} action={action} now={now} mayDecide={mayApprove(session)} again={answer.again} />
                 ))}
               </Table>
             )}
@@ -95,66 +95,20 @@ function Line({ action, now, mayDecide, again }: LineProps) {
       <td class="number">
         <Age at={action.createdAt} now={now} />
       </td>
-      <td>{action.state === ActionState.AWAITING && mayDecide && <Decide action={action} again={again} />}</td>
+      <td>{action.state === ActionState.AWAITING && mayDecide && <Decide choices={choicesOf(action)} again={again} />}</td>
     </tr>
   );
 }
 
-/** Once asked, once more said: what is approved is carried out on a machine. */
-function Decide({ action, again }: { readonly action: Action; readonly again: () => Promise<void> }) {
-  const [what, setWhat] = useState<"approve" | "deny">();
-  const [reason, setReason] = useState("");
-  const [error, setError] = useState<AskError>();
-  const decide = async (): Promise<void> => {
-    try {
-      if (what === "approve") await ask(Response.method.approveAction, { id: action.id }, "person");
-      else await ask(Response.method.denyAction, { id: action.id, reason }, "person");
-      setWhat(undefined);
-      setError(undefined);
-    } catch (thrown) {
-      if (!(thrown instanceof AskError)) throw thrown;
-      setError(thrown);
-    }
-    await again();
-  };
-  if (what === undefined)
-    return (
-      <span class="decide">
-        <button type="button" onClick={() => setWhat("approve")}>
-          Approve…
-        </button>
-        <button type="button" onClick={() => setWhat("deny")}>
-          Deny…
-        </button>
-      </span>
-    );
-  return (
-    <form
-      class="decide"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void decide();
-      }}
-    >
-      {what === "approve" ? (
-        <span>
-          {actionKindWord(action.kind)} <Name text={action.containerName || action.nodeName} max={60} />?
-        </span>
-      ) : (
-        <input
-          required
-          maxLength={500}
-          aria-label="Why not"
-          placeholder="why not: it is logged"
-          value={reason}
-          onInput={(event) => setReason(event.currentTarget.value)}
-        />
-      )}
-      <button type="submit">{what === "approve" ? "Yes, approve" : "Deny"}</button>
-      <button type="button" onClick={() => setWhat(undefined)}>
-        Back
-      </button>
-      {error && <Failure error={error} />}
-    </form>
+function choicesOf(action: Action): readonly Choice[] {
+  const question = (
+    <span>
+      {actionKindWord(action.kind)} <Name text={action.containerName || action.nodeName} max={60} />?
+    </span>
   );
+  const { approveAction, denyAction } = Response.method;
+  return [
+    { name: "Approve", yes: "Yes, approve", question, run: () => ask(approveAction, { id: action.id }, "person") },
+    { name: "Deny", yes: "Deny", run: (reason) => ask(denyAction, { id: action.id, reason }, "person") },
+  ];
 }

@@ -2,13 +2,17 @@
 import { type Drift, DriftState, Query } from "@hullmark/proto/v1/query";
 import { phraseOf } from "@hullmark/verifier/core/alerting/text";
 import { printable } from "@hullmark/verifier/core/text/printable";
+import { isExcusable } from "hullmark/output/exception-page";
 import { actorLine, provenanceWord, stateWord } from "hullmark/output/words";
 import { useState } from "preact/hooks";
+import { mayAct } from "../ask.ts";
 import { Check, Filter, More, Table, useRows } from "../list.tsx";
 import { useAnswer, useNow } from "../live.ts";
 import { Age, Answered, Badge, Command, count, Facts, Name, Path, Severity, type Tone } from "../parts.tsx";
 import type { PageProps } from "../shell.tsx";
 import { Acknowledge } from "./acknowledge.tsx";
+import { ALIVE } from "./exceptions.tsx";
+import { AskException, Touching, touchesDrift } from "./excuse.tsx";
 
 const STANDING = [DriftState.OPEN, DriftState.ACKNOWLEDGED];
 const COLUMNS = [
@@ -92,7 +96,7 @@ const TONES: Readonly<Partial<Record<DriftState, Tone>>> = {
   [DriftState.RESOLVED]: "good",
 };
 
-export function State({ drift: { state, acknowledgedBy } }: { readonly drift: Drift }) {
+export function State({ drift: { state, acknowledgedBy, exception } }: { readonly drift: Drift }) {
   return (
     <>
       <Badge tone={TONES[state] ?? "unknown"}>{stateWord(state)}</Badge>
@@ -102,12 +106,19 @@ export function State({ drift: { state, acknowledgedBy } }: { readonly drift: Dr
           by <Name text={acknowledgedBy} max={32} />
         </span>
       )}
+      {exception && (
+        <span class="quiet">
+          {" "}
+          excused by <a href={`/exceptions/${exception}`}>{exception}</a>
+        </span>
+      )}
     </>
   );
 }
 
 export function DriftPage({ id, session }: PageProps & { readonly id?: string }) {
   const answer = useAnswer(Query.method.getDrift, { id: id ?? "" });
+  const exceptions = useAnswer(Query.method.listExceptions, { states: ALIVE });
   const now = useNow();
   return (
     <>
@@ -115,17 +126,21 @@ export function DriftPage({ id, session }: PageProps & { readonly id?: string })
         <a href="/drift">Drift</a>
       </p>
       <Answered answer={answer}>
-        {({ drift }) =>
-          drift ? (
+        {({ drift }) => {
+          if (!drift) return <h1>There is no such drift</h1>;
+          const touching = exceptions.value?.exceptions.filter(touchesDrift(drift));
+          return (
             <>
               <DriftFacts drift={drift} now={now} />
-              {drift.state === DriftState.OPEN && session.role !== "viewer" && <Acknowledge drifts={[drift]} again={answer.again} />}
+              {touching && <Touching exceptions={touching} />}
+              {drift.state === DriftState.OPEN && mayAct(session) && <Acknowledge drifts={[drift]} again={answer.again} />}
+              {STANDING.includes(drift.state) && mayAct(session) && isExcusable(drift) && touching?.length === 0 && (
+                <AskException drift={drift} again={exceptions.again} />
+              )}
               <Differences drift={drift} />
             </>
-          ) : (
-            <h1>There is no such drift</h1>
-          )
-        }
+          );
+        }}
       </Answered>
     </>
   );

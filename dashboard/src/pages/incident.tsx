@@ -1,15 +1,18 @@
 /** One incident: what and where it is, what was done, by whom, and what to do next. */
 import { type Drift, DriftState, type GetIncidentResponse, Query } from "@hullmark/proto/v1/query";
-import { phraseOf, playbookOf } from "@hullmark/verifier/core/alerting/text";
+import { phraseOf } from "@hullmark/verifier/core/alerting/text";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { type TimelineEvent, timelineOf } from "hullmark/incident/timeline";
 import { actorLine, provenanceWord } from "hullmark/output/words";
+import { mayAct } from "../ask.ts";
 import { Table } from "../list.tsx";
 import { useAnswer, useNow } from "../live.ts";
-import { Age, Answered, Command, count, Facts, Name, Path, Severity } from "../parts.tsx";
+import { Age, Answered, count, Facts, Name, Path, Severity } from "../parts.tsx";
 import type { PageProps } from "../shell.tsx";
 import { Acknowledge } from "./acknowledge.tsx";
 import { State } from "./drift.tsx";
+import { ALIVE } from "./exceptions.tsx";
+import { Touching, touchesIncident } from "./excuse.tsx";
 import { Doing, Subject, Where } from "./incident-table.tsx";
 
 const EVENTS_SHOWN = 100;
@@ -24,9 +27,7 @@ export function IncidentPage({ id, session }: PageProps & { readonly id?: string
         <a href="/incidents">Incidents</a>
       </p>
       <Answered answer={answer}>
-        {(told) =>
-          told.incident ? <Told told={told} now={now} mayAcknowledge={session.role !== "viewer"} again={answer.again} /> : <p>There is no such incident.</p>
-        }
+        {(told) => (told.incident ? <Told told={told} now={now} mayAcknowledge={mayAct(session)} again={answer.again} /> : <p>There is no such incident.</p>)}
       </Answered>
     </>
   );
@@ -39,10 +40,16 @@ interface ToldProps {
   readonly again: () => Promise<void>;
 }
 
+/** Of those that are told of. */
+export function gravestOf({ incident, drifts }: GetIncidentResponse): Drift | undefined {
+  return drifts.find(({ id }) => id === incident?.driftId) ?? drifts[0];
+}
+
 function Told({ told, now, mayAcknowledge, again }: ToldProps) {
   const { incident, drifts, actions } = told;
+  const exceptions = useAnswer(Query.method.listExceptions, { states: ALIVE });
   if (!incident) return null;
-  const gravest = drifts.find(({ id }) => id === incident.driftId) ?? drifts[0];
+  const gravest = gravestOf(told);
   const open = drifts.filter(({ state }) => state === DriftState.OPEN);
   return (
     <>
@@ -75,11 +82,16 @@ function Told({ told, now, mayAcknowledge, again }: ToldProps) {
               ]
             : undefined,
           gravest && gravest.logIndex >= 0n ? ["Proof", `log #${gravest.logIndex}`] : undefined,
-          ["Playbook", <Command key="playbook" text={`hullmark playbook show ${incident.id}`} />],
-          ["Read", playbookOf(incident.kind)],
+          [
+            "Playbook",
+            <a key="playbook" href={`/incidents/${incident.id}/playbook`}>
+              What to do
+            </a>,
+          ],
           ["Id", <code key="id">{incident.id}</code>],
         ]}
       />
+      {exceptions.value && <Touching exceptions={exceptions.value.exceptions.filter(touchesIncident(incident, drifts))} />}
       {open.length > 0 && mayAcknowledge && <Acknowledge drifts={open} again={again} />}
       <Timeline events={timelineOf({ members: drifts.map((drift) => ({ drift, actions: actions.filter(({ driftId }) => driftId === drift.id) })) })} />
       <Drifts drifts={drifts} total={incident.drifts} now={now} />

@@ -16,6 +16,7 @@ export function Overview() {
   const status = useAnswer(Query.method.getStatus, {});
   const incidents = useAnswer(Query.method.listIncidents, { pageSize: SHOWN });
   const actions = useAnswer(Response.method.listActions, { openOnly: true, pageSize: 50 });
+  const requested = useAnswer(Query.method.listExceptions, { states: ["requested"] });
   return (
     <>
       <h1 class="hidden">Overview</h1>
@@ -35,7 +36,7 @@ export function Overview() {
                 )}
               </section>
             )}
-            {actions.value && <Acting actions={actions.value} now={now} />}
+            {actions.value && <Acting actions={actions.value} requested={requested.value?.exceptions.length ?? 0} now={now} />}
             <Fleet status={told} />
             <Unattested status={told} now={now} />
             <Unknown status={told} />
@@ -81,12 +82,19 @@ function headline(status: GetStatusResponse, incidents: ListIncidentsResponse | 
   return containersWarning > 0 ? ["warn", `No drift; ${count(containersWarning, "workload")} with warnings`] : ["good", "What runs is what was signed"];
 }
 
-function Acting({ actions: { actions, pause, held }, now }: { readonly actions: ListActionsResponse; readonly now: number }) {
+interface ActingProps {
+  readonly actions: ListActionsResponse;
+  /** Exceptions. */
+  readonly requested: number;
+  readonly now: number;
+}
+
+function Acting({ actions: { actions, pause, held }, requested, now }: ActingProps) {
   const awaiting = actions.filter(({ approvalsNeeded, approvals, issuedAt }) => !issuedAt && approvals.length < approvalsNeeded).length;
   const holding = Object.entries(held);
-  if (!pause && awaiting === 0 && holding.length === 0) return null;
+  if (!pause && awaiting === 0 && requested === 0 && holding.length === 0) return null;
   return (
-    <section class="notice warn" aria-label="Actions">
+    <section class="notice warn" aria-label="Actions and exceptions">
       {pause && (
         <p>
           Actions are paused by <Name text={pause.by} max={40} /> since <Age at={pause.since} now={now} />: <Name text={pause.reason} max={200} />
@@ -95,6 +103,11 @@ function Acting({ actions: { actions, pause, held }, now }: { readonly actions: 
       {awaiting > 0 && (
         <p>
           {count(awaiting, "action waits", "actions wait")} for somebody's approval: <a href="/actions">Actions</a>
+        </p>
+      )}
+      {requested > 0 && (
+        <p>
+          {count(requested, "exception waits", "exceptions wait")} for somebody's decision: <a href="/exceptions">Exceptions</a>
         </p>
       )}
       {holding.map(([reason, n]) => (

@@ -10,7 +10,21 @@ export interface PageFiles {
 }
 
 /** Where the page is served: it reads the rest of the address itself. */
-const PAGES = ["/", "/incidents", "/incidents/*", "/drift", "/drift/*", "/images", "/images/*", "/nodes", "/nodes/*", "/actions", "/log"];
+const PAGES = [
+  "/",
+  "/incidents",
+  "/incidents/*",
+  "/drift",
+  "/drift/*",
+  "/images",
+  "/images/*",
+  "/nodes",
+  "/nodes/*",
+  "/actions",
+  "/exceptions",
+  "/exceptions/*",
+  "/log",
+];
 const FOREVER = "public, max-age=31536000, immutable";
 
 export function registerPages(server: FastifyInstance, { html, script, style }: PageFiles): void {

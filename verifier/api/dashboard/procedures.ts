@@ -30,9 +30,10 @@ const QUERIES: readonly Unary<typeof Query>[] = [
     "listVulnerabilities",
     "getVulnerabilities",
     "listBaselines",
+    "listExceptions",
   ] as const),
 ];
-const CHANGES: readonly Unary<typeof Admin>[] = ["acknowledgeDrift"];
+const CHANGES: readonly Unary<typeof Admin>[] = ["acknowledgeDrift", "requestException", "approveException", "denyException", "revokeException"];
 const RESPONSES: readonly Unary<typeof Response>[] = ["listActions", "getAction", "approveAction", "denyAction", "pauseActions"];
 
 /** Answers one serialised request, or throws RpcError. */

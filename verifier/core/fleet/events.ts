@@ -1,5 +1,5 @@
 /** What became durable, told to whoever watches within this process. */
-import type { ActionRow, DriftRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { ActionRow, DriftRow, ExceptionRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { StoreCommit } from "../../ports/store.ts";
 
 export interface Events {
@@ -9,6 +9,7 @@ export interface Events {
   readonly drift: DriftRow;
   readonly image: ImageRow;
   readonly action: ActionRow;
+  readonly exception: ExceptionRow;
 }
 
 type Listener<K extends keyof Events> = (event: Events[K]) => void;
@@ -21,6 +22,7 @@ export class EventBus {
     drift: new Set(),
     image: new Set(),
     action: new Set(),
+    exception: new Set(),
   };
 
   /** @returns a function that ends the subscription */
@@ -37,6 +39,7 @@ export class EventBus {
     for (const row of commit.drifts ?? []) this.#tell("drift", row);
     for (const row of commit.images ?? []) this.#tell("image", row);
     for (const { row } of commit.actions ?? []) this.#tell("action", row);
+    for (const row of commit.exceptions ?? []) this.#tell("exception", row);
   }
 
   #tell<K extends keyof Events>(kind: K, event: Events[K]): void {
