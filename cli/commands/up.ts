@@ -18,6 +18,7 @@ interface UpFlags {
   readonly tcti?: string;
   readonly tpmMakerRoot?: string[];
   readonly systemd?: boolean;
+  readonly dashboard?: boolean;
   readonly wait: number;
 }
 
@@ -32,6 +33,8 @@ export function upCommand(): Command {
     .option("--tpm-maker-root <file...>", "certificates (PEM or DER) of the TPM's maker, to which the EK certificate must lead")
     .addOption(new Option("--systemd", "run as systemd units (default where systemd runs the host)"))
     .addOption(new Option("--no-systemd", "run as detached processes, which nothing restarts"))
+    .addOption(new Option("--dashboard", "serve the page for browsers, on this host alone (hullmark dashboard)"))
+    .addOption(new Option("--no-dashboard", "serve it no more"))
     .option("--wait <seconds>", "how long to wait for the first whole picture", within(0, 3600), 120)
     .addHelpText(
       "after",
@@ -50,6 +53,7 @@ export function upCommand(): Command {
           tcti: flags.tcti,
           makerRootFiles: flags.tpmMakerRoot,
           systemd: flags.systemd,
+          dashboard: flags.dashboard,
           waitSeconds: flags.wait,
           print,
         }),

@@ -17,7 +17,9 @@ const RecordSchema = z.strictObject({
   makerRootFiles: z.array(z.string()),
   /** EK on the allow-list; null: without TPM, or a TPM that is trusted at first sight. */
   ekSha256: z.string().nullable(),
-  ports: z.strictObject({ main: z.int(), enrolment: z.int(), http: z.int() }),
+  /** Whether the verifier serves the page for browsers. */
+  dashboard: z.boolean().default(false),
+  ports: z.strictObject({ main: z.int(), enrolment: z.int(), http: z.int(), dashboard: z.int().default(7446) }),
   /** SHA-256 over bundle, Node and settings that the services were started with; empty until then. */
   started: z.string(),
   /** The link that lets the command find its verifier; null: none was made, another configuration stood there. */

@@ -9,24 +9,24 @@ import type { HostRecord } from "./record.ts";
 
 const HEADER = "# Written by hullmark up, and written again by the next.\n";
 const LOOPBACK = "127.0.0.1";
-const PREFERRED = { main: 7443, enrolment: 7444, http: 7480 } as const;
+const PREFERRED = { main: 7443, enrolment: 7444, http: 7480, dashboard: 7446 } as const;
 /** From here up to, without, there: below the ports that the kernel gives to connections of its choice (ip_local_port_range), which would take one between two starts. */
 const OTHERS = [11_000, 30_000] as const;
 const TRIES = 1000;
 
 export type Ports = HostRecord["ports"];
 
-/** The usual ports where all are free, else any three. Nobody holds them until the verifier does: it may find one taken all the same. @throws HostError NO_PORTS */
+/** The usual ports where all are free, else any four. Nobody holds them until the verifier does: it may find one taken all the same. @throws HostError NO_PORTS */
 export async function choosePorts(): Promise<Ports> {
   if ((await Promise.all(Object.values(PREFERRED).map(isFree))).every(Boolean)) return PREFERRED;
   const found = new Set<number>();
-  for (let tried = 0; found.size < 3; tried++) {
-    if (tried === TRIES) throw new HostError("NO_PORTS", `no three free ports between ${OTHERS.join(" and ")}`);
+  for (let tried = 0; found.size < 4; tried++) {
+    if (tried === TRIES) throw new HostError("NO_PORTS", `no four free ports between ${OTHERS.join(" and ")}`);
     const port = randomInt(...OTHERS);
     if (await isFree(port)) found.add(port);
   }
-  const [main, enrolment, http] = [...found] as [number, number, number];
-  return { main, enrolment, http };
+  const [main, enrolment, http, dashboard] = [...found] as [number, number, number, number];
+  return { main, enrolment, http, dashboard };
 }
 
 function isFree(port: number): Promise<boolean> {
@@ -46,7 +46,8 @@ export function writeSettings(layout: Layout, record: HostRecord): string {
   return verifier + agent;
 }
 
-function verifierSettings(layout: Layout, { ports, tcti, ekSha256, nodeName, makerRootFiles, plainHttpRegistries, policyFile }: HostRecord): object {
+function verifierSettings(layout: Layout, record: HostRecord): object {
+  const { ports, tcti, ekSha256, nodeName, makerRootFiles, plainHttpRegistries, policyFile, dashboard } = record;
   const withTpm = tcti !== "none";
   return {
     stateDirectory: layout.data("verifier"),
@@ -64,6 +65,7 @@ function verifierSettings(layout: Layout, { ports, tcti, ekSha256, nodeName, mak
     // The host asks itself: what a container here names on loopback, its engine has pulled from there.
     registries: { plainHttp: plainHttpRegistries, allowPrivate: ["localhost", "localhost:*", `${LOOPBACK}`, `${LOOPBACK}:*`] },
     ...(policyFile !== null && { policyFile }),
+    ...(dashboard && { dashboard: { listen: `${LOOPBACK}:${ports.dashboard}` } }),
   };
 }
 

@@ -35,6 +35,7 @@ export interface UpOptions {
   readonly tcti: string | undefined;
   readonly makerRootFiles: readonly string[] | undefined;
   readonly systemd: boolean | undefined;
+  readonly dashboard: boolean | undefined;
   /** How long to wait for the first whole picture. */
   readonly waitSeconds: number;
   readonly print: (line: string) => void;
@@ -94,6 +95,7 @@ async function claimState(layout: Layout, before: HostRecord | undefined, option
     tcti: options.tcti ?? before?.tcti ?? tctiOf(undefined),
     makerRootFiles: (options.makerRootFiles ?? before?.makerRootFiles ?? []).map((file) => resolve(file)),
     ekSha256: before?.ekSha256 ?? null,
+    dashboard: options.dashboard ?? before?.dashboard ?? false,
     ports: before?.ports ?? (await choosePorts()),
     started: before?.started ?? "",
     commandConfig: before?.commandConfig ?? null,
@@ -201,5 +203,6 @@ async function report(layout: Layout, services: ServiceKeeper, record: HostRecor
   });
   const config = record.commandConfig === null ? `--config ${layout.adminConfig} ` : "";
   if (record.commandConfig === null) print(`! ${resolve(commandConfig)} is another configuration, and was left alone`);
+  if (record.dashboard) print(`In a browser: hullmark ${config}dashboard`);
   print(`Now: hullmark ${config}status    Away again: hullmark down${layout.state === DEFAULT_STATE ? "" : ` --state ${layout.state}`}`);
 }

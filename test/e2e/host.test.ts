@@ -1,7 +1,9 @@
 import { execFile } from "node:child_process";
 import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import { get } from "node:https";
 import { join } from "node:path";
+import { text as textOf } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { program, REPOSITORY, STATE_ROOT } from "../../deploy/testbed/paths.ts";
@@ -109,7 +111,8 @@ async function expectNothingLeft(): Promise<void> {
 
 describe("a host without TPM", () => {
   test("up says what it found and what it cannot promise", async () => {
-    const { code, text } = await up();
+    const { code, text } = await up("--dashboard");
+    expect(text).toContain("In a browser: hullmark dashboard\n");
     expect(text).toContain(`(${bed.engine?.imageStore === "containerd" ? "overlayfs" : "overlay2"}), 2 containers running`);
     expect(text).toContain('! no TPM: node trust "none"');
     expect(text).toContain("2 images: 0 signed, 1 unsigned, 1 no reference");
@@ -155,6 +158,13 @@ describe("a host without TPM", () => {
     expect(code).toBe(1);
   });
 
+  test("the page for browsers is served, and opened by the command", async () => {
+    const { url } = JSON.parse((await hullmark("dashboard", "-o", "json")).text) as { url: string };
+    const ca = readFileSync(join(state, "verifier/admin/ca.crt"));
+    const page = await new Promise<IncomingMessage>((resolve, reject) => get(url, { ca }, resolve).on("error", reject));
+    expect(await textOf(page)).toContain('<div id="page">');
+  });
+
   test("up again leaves alone what runs as it should", async () => {
     const before = pids();
     const { code, text } = await hullmark("up", "--state", state);
@@ -166,11 +176,12 @@ describe("a host without TPM", () => {
   test("up after the agent has died starts it again, without a new token, and the drift is still known", async () => {
     const before = pids();
     process.kill(before[1] ?? 0, "SIGKILL");
-    const { code, text } = await hullmark("up", "--state", state);
+    const { code, text } = await hullmark("up", "--state", state, "--no-dashboard");
     expect(text).toContain("✓ verifier and agent started");
     expect(code).toBe(0);
     expect(pids()[1]).not.toBe(before[1]);
     expect((await hullmark("drift", "ls")).text).toContain("/etc/hullmark-planted");
+    expect((await hullmark("dashboard")).text).toContain("serves no dashboard");
     expect(JSON.parse((await hullmark("nodes", "-o", "json")).text)).toHaveLength(1);
   });
 
