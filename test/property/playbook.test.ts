@@ -5,10 +5,11 @@ import { DriftSchema, DriftState } from "@hullmark/proto/v1/query";
 import { incidentsOf } from "@hullmark/verifier/core/incident/incident";
 import { ALL_KINDS, FILE_KINDS, NODE_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import fc from "fast-check";
-import { playbookPage, sectionOf, shellWord } from "hullmark/playbook/page";
+import { isHeadingOf, playbookPage, sectionOf, shellWord } from "hullmark/playbook/page";
 import { PLAYBOOKS } from "hullmark/playbook/text";
 import { describe, expect, it } from "vitest";
 import type { ToldIncident, ToldMember } from "../../cli/incident/fetch.ts";
+import { elementsOf } from "../../dashboard/markdown.ts";
 
 interface Where {
   readonly kind?: string;
@@ -37,6 +38,20 @@ function incident(...members: readonly ToldMember[]): ToldIncident {
 describe("playbook", () => {
   it("has a section for every kind", () => {
     for (const kind of [...ALL_KINDS, "many", "breaker"]) expect(sectionOf(PLAYBOOKS, kind), kind).toMatch(/^## /);
+  });
+
+  it("has it in the dashboard too, which shows what it was made for and nothing else", () => {
+    const headings = elementsOf(PLAYBOOKS).flatMap((node) => (typeof node !== "string" && node.tag === "h2" ? [node.children.join("")] : []));
+    for (const kind of ALL_KINDS)
+      expect(
+        headings.filter((heading) => isHeadingOf(heading, kind)),
+        kind,
+      ).toHaveLength(1);
+    expect(elementsOf("1. a `b` [c](d.md)\n")).toEqual([
+      { tag: "ol", children: [{ tag: "li", children: ["a ", { tag: "code", children: ["b"] }, " ", "c"] }] },
+    ]);
+    for (const other of ["| a |\n|---|\n| b |\n", "<b>a</b>\n", "![a](b.png)\n", "### a\n"])
+      expect(() => elementsOf(other), other).toThrow("is not made for the dashboard");
   });
 
   it("fills in the gravest drift, says how many more there are, and shows the engine's commands or the cluster's", () => {
