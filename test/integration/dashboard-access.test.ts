@@ -110,9 +110,20 @@ describe("what may be asked", () => {
     }
     // Whoever opens another to browsers says so here.
     expect([...new Set(open)].sort()).toEqual([
-      ...["AcknowledgeDrift", "ApproveAction", "DenyAction", "GetAction", "GetDrift", "GetImage", "GetIncident", "GetNode", "GetStatus"],
-      ...["GetVulnerabilities", "GetWorkload", "ListActions", "ListBaselines", "ListDrift", "ListImages", "ListIncidents", "ListLogEntries"],
-      ...["ListNodes", "ListVulnerabilities", "ListWorkloads", "PauseActions"],
+      ...[
+        "AcknowledgeDrift",
+        "ApproveAction",
+        "ApproveException",
+        "DenyAction",
+        "DenyException",
+        "GetAction",
+        "GetDrift",
+        "GetImage",
+        "GetIncident",
+        "GetNode",
+      ],
+      ...["GetStatus", "GetVulnerabilities", "GetWorkload", "ListActions", "ListBaselines", "ListDrift", "ListExceptions", "ListImages", "ListIncidents"],
+      ...["ListLogEntries", "ListNodes", "ListVulnerabilities", "ListWorkloads", "PauseActions", "RequestException", "RevokeException"],
     ]);
   });
 

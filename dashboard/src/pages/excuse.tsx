@@ -54,7 +54,7 @@ export function AskException({ drift, again }: { readonly drift: Drift; readonly
   const request = async (): Promise<void> => {
     setBusy(true);
     setError(undefined);
-    const asked = { driftId: drift.id, lifeSeconds: days * DAY_SECONDS, reason, pathGlob: "", anyContent: false, anyImage };
+    const asked = { driftId: drift.id, lifeSeconds: days * DAY_SECONDS, reason, pathGlob: "", anyContent: false, anyImage, seen: drift.seen };
     try {
       await ask(Admin.method.requestException, asked, "person");
     } catch (thrown) {
