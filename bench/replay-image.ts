@@ -5,7 +5,7 @@
  *
  * A registry on loopback with an image of three layers: 8,000 files as of a distribution, 3,000 of an application, 500 that replace some of the former. crane merges the layers into one tar,
  * of which one digest is taken. Ours is what `hullmark diff` and the verifier do: digests of blobs and layers checked, every file hashed, the layers merged.
- * Processor time is user and system, all threads: of crane, sha256sum and their shell, and of this process; the registry's is in neither. crane: deploy/testbed/go-tools.sh bench.
+ * Processor time is user and system, all threads: of crane, sha256sum and their shell, and of this process; the registry's is in neither. crane: deploy/testbed/go-tools.sh peers.
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -22,7 +22,7 @@ import { makeLayer } from "./support/layer.ts";
 const { values } = parseArgs({ options: { rounds: { type: "string", default: "3" }, json: { type: "string" } } });
 const crane = join(STATE_ROOT, "tools/bin/crane");
 if (!existsSync(crane)) {
-  console.log(`not measured: ${crane} is not there (deploy/testbed/go-tools.sh bench)`);
+  console.log(`not measured: ${crane} is not there (deploy/testbed/go-tools.sh peers)`);
   process.exit();
 }
 const never = new AbortController().signal;

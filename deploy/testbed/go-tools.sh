@@ -2,28 +2,27 @@
 # Builds the programs that tests need and no distribution has in a usable version, from their released Go modules, into
 # $HULLMARK_STATE/tools/bin. Cached by stamps: nothing is built twice. Progress goes to standard output. Safe to run twice at once.
 #
-#   deploy/testbed/go-tools.sh [peers] [kubernetes] [bench]    without an argument: the first two
+#   deploy/testbed/go-tools.sh [peers] [kubernetes]    without an argument: both
 #
 #   peers        cosign of both major versions (cosign-v2, cosign-v3), test/interop-go's log client (logcheck), and notation-go's
-#                signer and verifier of test/interop-notary (notary): about 6 minutes on two free cores
+#                signer and verifier of test/interop-notary (notary), crane and oras: about 7 minutes on two free cores
 #   kubernetes   the parts of a cluster and kubectl as one program under their names, CoreDNS, Helm, the kinds of
 #                OpenReports and the sandbox's pause program: about 10 minutes
-#   bench        crane, which bench/replay-image.ts measures us against: about half a minute
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 readonly state=${HULLMARK_STATE:-$PWD/.hullmark}
 readonly bin=$state/tools/bin
 readonly go_version=1.26.8
-readonly cosign_v2=v2.6.5 cosign_v3=v3.1.3 crane=v0.22.1
+readonly cosign_v2=v2.6.5 cosign_v3=v3.1.3 crane=v0.22.1 oras=v1.3.6
 readonly kubernetes=v1.33.13 helm=v3.22.0 openreports=v0.2.1
 
 sets=("$@")
 [ $# != 0 ] || sets=(peers kubernetes)
 for set in "${sets[@]}"; do
   case $set in
-    peers | kubernetes | bench) ;;
-    *) echo "usage: deploy/testbed/go-tools.sh [peers] [kubernetes] [bench]" >&2; exit 2 ;;
+    peers | kubernetes) ;;
+    *) echo "usage: deploy/testbed/go-tools.sh [peers] [kubernetes]" >&2; exit 2 ;;
   esac
 done
 
@@ -103,6 +102,8 @@ peers() {
   # The small ones first: their tests need not wait for cosign.
   build logcheck "$(sources test/interop-go)" build_folder test/interop-go logcheck
   build notary "$(sources test/interop-notary)" build_folder test/interop-notary notary
+  build crane "github.com/google/go-containerregistry $crane" install github.com/google/go-containerregistry/cmd/crane@$crane crane
+  build oras "oras.land/oras $oras" install oras.land/oras/cmd/oras@$oras oras
   build cosign-v2 "github.com/sigstore/cosign/v2 $cosign_v2" install github.com/sigstore/cosign/v2/cmd/cosign@$cosign_v2 cosign-v2
   build cosign-v3 "github.com/sigstore/cosign/v3 $cosign_v3" install github.com/sigstore/cosign/v3/cmd/cosign@$cosign_v3 cosign-v3
 }
@@ -118,8 +119,6 @@ kubernetes() {
   build openreports.yaml "github.com/openreports/reports-api $openreports" module_file github.com/openreports/reports-api@$openreports config/install.yaml openreports.yaml
   build pause "$(sha256sum <$from/pause.c | cut -c1-16)" "${CC:-cc}" -O2 -static -s -o "$bin/pause" $from/pause.c
 }
-
-bench() { build crane "github.com/google/go-containerregistry $crane" install github.com/google/go-containerregistry/cmd/crane@$crane crane; }
 
 for set in "${sets[@]}"; do "$set"; done
 # Module and build caches are 5 GB; the programs are what is kept.
