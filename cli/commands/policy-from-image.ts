@@ -54,8 +54,8 @@ function asked({ repository, ref, builder, buildType }: NonNullable<DiscoveredIm
   };
 }
 
-/** All of one repository and nothing else, as whoever starts a container may write it: Docker Hub's names have short forms. */
-function imageGlobs(repository: string): readonly string[] {
+/** Globs over references: all of one repository and nothing else, as whoever starts a container may write it: Docker Hub's names have short forms. */
+export function imageGlobs(repository: string): readonly string[] {
   const short = [/^docker\.io\/(.+)$/, /^docker\.io\/library\/(.+)$/].flatMap((hub) => hub.exec(repository)?.[1] ?? []);
   return [repository, ...short].flatMap((name) => [literal(name), `${literal(name)}:*`, `${literal(name)}@*`]);
 }

@@ -20,6 +20,7 @@ import type { CommandOutput } from "./log.ts";
 import { policyExplainCommand, policyTestCommand } from "./policy-explain.ts";
 import { loadPolicy, parsePolicyText } from "./policy-file.ts";
 import { policyFromImage } from "./policy-from-image.ts";
+import { policyFromNotation } from "./policy-from-notation.ts";
 import { pilotPolicy } from "./policy-pilot.ts";
 import { policyRevokeCommand } from "./policy-revoke.ts";
 import { policySimulateCommand } from "./policy-simulate.ts";
@@ -63,6 +64,7 @@ export function policyCommand({ out, err, exit }: CommandOutput, io: CommandIo =
     .option("--name <name>", "name of the policy", "main")
     .option("--authority-key <pem>", "public key file of whoever signs your images (path as it is to stand in the policy, from its folder)")
     .option("--from-image <image>", "ask for what can be verified of this image in its registry, by the key or the trust root")
+    .option("--notation <folder>", "what notation's trust policy document and trust stores in that folder say (trustpolicy.json, truststore/)")
     .option("--trust-root <file>", "trusted_root.json under which certificates count (path as it is to stand in the policy)")
     .option("--platform <os/arch>", "of an index")
     .addOption(new Option("--profile <name>", "pilot: ask for source, commit, tools and base of what --authority-key signs").choices(["pilot"]))
@@ -106,6 +108,7 @@ interface InitFlags extends RegistryFlags {
   readonly name: string;
   readonly authorityKey?: string;
   readonly fromImage?: string;
+  readonly notation?: string;
   readonly trustRoot?: string;
   readonly platform?: string;
   readonly profile?: "pilot";
@@ -117,17 +120,30 @@ interface InitFlags extends RegistryFlags {
 
 /** @throws SigningError USAGE where options do not go together, and as {@link fromImage} */
 async function initialPolicy(file: string | undefined, options: InitFlags, io: CommandIo): Promise<string> {
-  const { name, authorityKey, profile, source = [], tool = [], base = [], image = [], fromImage: of } = options;
+  const { name, authorityKey, profile, source = [], tool = [], base = [], image = [], fromImage: of, notation } = options;
   if (profile === undefined && source.length + tool.length + base.length + image.length > 0)
     throw new SigningError("USAGE", "--source, --tool, --base and --image are of --profile pilot");
-  if (profile !== undefined && of !== undefined) throw new SigningError("USAGE", "--profile and --from-image are two ways to begin: choose one");
+  if ([profile, of, notation].filter((each) => each !== undefined).length > 1)
+    throw new SigningError("USAGE", "--profile, --from-image and --notation are ways to begin: choose one");
+  if (notation !== undefined && (authorityKey ?? options.trustRoot) !== undefined)
+    throw new SigningError("USAGE", "--notation takes whom to trust from the trust policy document: no --authority-key and no --trust-root");
+  if (notation !== undefined) {
+    const { text, notes } = policyFromNotation(notation, name);
+    for (const note of notes) io.err(`hullmark policy init: ${printable(note, 2048)}\n`);
+    return checked(text, file);
+  }
   if (profile !== undefined) {
     const text = pilotPolicy({ name, keyFile: authorityKey, sources: source, tools: tool, bases: base, images: image });
-    const parsed = parsePolicyText(text, file ?? "policy.yaml");
-    if (!parsed.ok) throw new SigningError("USAGE", parsed.errors.map(({ path, message, fix }) => `${path}: ${message} (${fix})`).join("\n"));
-    return text;
+    return checked(text, file);
   }
   return of === undefined ? starterPolicy(name, authorityKey) : await fromImage(of, file, options, io);
+}
+
+/** @returns the text @throws SigningError USAGE where it is no policy */
+function checked(text: string, file = "policy.yaml"): string {
+  const parsed = parsePolicyText(text, file);
+  if (!parsed.ok) throw new SigningError("USAGE", parsed.errors.map(({ path, message, fix }) => `${path}: ${message} (${fix})`).join("\n"));
+  return text;
 }
 
 /** @throws SigningError IMAGE where nothing of the image could be verified */

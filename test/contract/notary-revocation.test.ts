@@ -47,7 +47,7 @@ beforeEach(() => {
 
 const store = (overrides: Partial<TrustStore> = {}): TrustStore => ({
   ...{ name: "acme", scheme: "ca", certificates: [ca.rootPem], timestampAuthorities: [pem("CERTIFICATE", tsa.chain[1] ?? Buffer.alloc(0))] },
-  ...{ revocation: "enforce", revocationLists: [] },
+  ...{ requireTimestamp: false, revocation: "enforce", revocationLists: [] },
   ...overrides,
 });
 const release: Authority = {

@@ -70,6 +70,9 @@ describe.each(["jws", "cose"] as const)("%s", (format) => {
   test("of another image, by somebody else, or of a name that only begins so, is not this one's", async () => {
     const envelope = signNotary(await ca.identity(), notaryPayload(OTHER), { format });
     expect(judge([envelope])).toMatchObject({ status: "other-digest", satisfied: false });
+    const anybody = { authorities: [release({ subject: "any" })] };
+    expect(judge([await sign({ format }, { name: "CN=release2,O=other" })], anybody)).toMatchObject({ status: "signed" });
+    expect(judge([signNotary(await (await NotaryCa.create()).identity(), notaryPayload(DIGEST), { format })], anybody)).toMatchObject({ satisfied: false });
     const stranger = judge([await sign({ format }, { name: "CN=release2,O=acme,ST=WA,C=US" })]);
     expect(stranger).toMatchObject({ status: "wrong-key", artefacts: [{ code: "wrong-identity" }] });
     expect(stranger.refusals[0]?.remedy).toContain("by release with a certificate of the trust store acme for C=US, O=acme, CN=release");
@@ -87,6 +90,9 @@ describe.each(["jws", "cose"] as const)("%s", (format) => {
     const stamped = await sign({ format, token }, short);
     expect(judge([stamped], later)).toMatchObject({ status: "signed" });
     expect(codes(judge([stamped], { ...later, trustStores: [{ ...store, timestampAuthorities: [] }] }))).toEqual([["untrusted", "certificate-expired"]]);
+    const wanting = { trustStores: [{ ...store, requireTimestamp: true }] };
+    expect(judge([stamped], { ...later, ...wanting })).toMatchObject({ status: "signed" });
+    expect(codes(judge([await sign({ format })], wanting))).toEqual([["untrusted", "time-missing"]]);
     const stranger = await FakeTsa.create();
     const strange = await sign({ format, token: (signature) => stranger.token(signature) }, short);
     stranger.close();

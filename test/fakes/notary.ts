@@ -98,6 +98,7 @@ export function trustStoreOf(ca: NotaryCa, tsa: FakeTsa): TrustStore {
     scheme: "ca",
     certificates: [ca.rootPem],
     timestampAuthorities: [pem("CERTIFICATE", tsa.chain[1] ?? Buffer.alloc(0))],
+    requireTimestamp: false,
     revocation: "enforce",
     revocationLists: [],
   };

@@ -323,7 +323,15 @@ async function notarySigned(name: string, certificate: (ca: OpensslCa) => string
   ca.served.set("/ca.crl", ca.list());
   const own = await pushImage(`${registry.host}/acme/${name}`, { tag: "v1", layers: [] });
   await attachNotary(client, own, signNotary(identity, notaryPayload(own.manifestDigest, own.manifestBytes.length)));
-  const trustStore = { name: "acme", scheme: "ca", certificates: [ca.rootPem], timestampAuthorities: [], revocation: "enforce", revocationLists: [] } as const;
+  const trustStore = {
+    name: "acme",
+    scheme: "ca",
+    certificates: [ca.rootPem],
+    timestampAuthorities: [],
+    requireTimestamp: false,
+    revocation: "enforce",
+    revocationLists: [],
+  } as const;
   const signer = { kind: "notary", trustStore: "acme", subject: { CN: "release" }, notBeforeMs: undefined, notAfterMs: undefined } as const;
   const now = Date.now();
   const shared: { time?: { nowMs: number } } = {};

@@ -31,6 +31,8 @@ import { readBuildDetails, readSummary } from "@hullmark/verifier/core/provenanc
 import { readNotaryPayload, readSimpleSigning, readStatement, STATEMENT_PAYLOAD_TYPE } from "@hullmark/verifier/core/provenance/statement";
 import { decode, encode } from "cborg";
 import fc from "fast-check";
+import { parseDocument } from "hullmark/notation/document";
+import { SigningError } from "hullmark/signing/errors";
 import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
 import { authority, question, verifiers } from "../fakes/judging.ts";
 import { NotaryCa, notaryPayload, signNotary } from "../fakes/notary.ts";
@@ -129,7 +131,13 @@ describe("signatures", () => {
     const subject = { C: "US", O: "acme", CN: "release" };
     notary = {
       authorities: [{ name: "release", signers: [{ kind: "notary", trustStore: "acme", subject, notBeforeMs: undefined, notAfterMs: undefined }] }],
-      trustStores: [{ name: "acme", scheme: "ca", certificates: [ca.rootPem], timestampAuthorities: [], revocation: "enforce", revocationLists: [] }],
+      trustStores: [
+        {
+          ...{ name: "acme", scheme: "ca", certificates: [ca.rootPem], timestampAuthorities: [], requireTimestamp: false },
+          revocation: "enforce",
+          revocationLists: [],
+        },
+      ],
     };
   });
   afterAll(async () => {
@@ -327,6 +335,24 @@ describe("what operators and API servers write", () => {
       // What takes effect without anybody's key never lets anybody past.
       if (result.ok && result.policy.admission.breakGlass)
         expect(result.policy.admission.breakGlass.users.length + result.policy.admission.breakGlass.groups.length).toBeGreaterThan(0);
+    });
+  });
+
+  target("trust policy documents of notation", () => {
+    const [strict, skip] = [{ level: "strict", override: { expiry: "log" }, verifyTimestamp: "afterCertExpiry" }, { level: "skip" }];
+    const [ann, bob] = ["x509.subject: C=US, ST=WA, O=acme\\, Inc., CN=\\C3\\A4", "x509.subject: C=US, S=WA, O=acme, OU=shop"];
+    const statement = { name: "shop", registryScopes: ["registry.example/shop"], trustStores: ["ca:acme,tsa:acme", "signingAuthority:acme"] };
+    const statements = [
+      { ...statement, signatureVerification: strict, trustedIdentities: [ann, bob] },
+      { ...statement, name: "all", registryScopes: ["*"], signatureVerification: { level: "audit" }, trustedIdentities: ["*"] },
+      { name: "none", registryScopes: ["registry.example/none"], signatureVerification: skip },
+    ];
+    return fuzz(near([Buffer.from(JSON.stringify({ version: "1.0", trustPolicies: statements }))]), (bytes) => {
+      for (const { repositories, verification } of parsed(() => parseDocument(bytes.toString("utf8"), "d"), SigningError) ?? []) {
+        for (const repository of repositories ?? []) expect(repository).not.toMatch(/[\s*?@\\]/);
+        for (const { name } of verification?.stores ?? []) expect(name).not.toMatch(/[\\/]|^\.*$/);
+        for (const subject of verification?.identities ?? []) expect(Object.keys(subject)).toEqual(expect.arrayContaining(["C", "ST", "O"]));
+      }
     });
   });
 

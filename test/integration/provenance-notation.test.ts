@@ -1,13 +1,15 @@
-/** Signatures of the Notary Project, ours and notation-go's, through a registry, each verified by the other. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+/** Signatures of the Notary Project, ours and notation-go's, through a registry, each verified by the other; and trust policy documents, by which both accept the same images. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HttpRevocationAnswers, NotaryProjectVerifier } from "@hullmark/verifier/adapters/notary/index";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import type { Authority, NotarySignerMatch, TrustStore } from "@hullmark/verifier/core/policy/types";
 import { collectArtefacts, consulting, type ProvenanceQuestion, verifyProvenance } from "@hullmark/verifier/core/provenance/index";
+import { policyCommand } from "hullmark/commands/policy";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { attachNotary } from "../fakes/attach.ts";
+import { runCommand } from "../fakes/command-run.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { judge as judgeInRegistry, manifestSubject, never, question, verifiers } from "../fakes/judging.ts";
 import { identityFiles, NotaryCa, notary, notaryPayload, notationConfig, serveTsa, signNotary, trustStoreOf } from "../fakes/notary.ts";
@@ -125,4 +127,87 @@ test("says the same of a certificate that its authority took back, and of one of
   await expect(theirs()).rejects.toThrow(/revoked/i);
   expect(await ours()).toBe("revoked");
   await authority.close();
+});
+
+/** Images of a release, each in its own repository: who signed it, and how. */
+const SIGNED = ["release", "other", "another-ca", "stamped", "expired", "unsigned"] as const;
+type Signed = (typeof SIGNED)[number];
+
+async function signedImages(): Promise<ReadonlyMap<Signed, string>> {
+  const images = new Map<Signed, string>();
+  const now = Math.floor(Date.now() / 1000);
+  const stranger = await NotaryCa.create();
+  const identities = { other: await ca.identity({ name: "CN=release,O=other,ST=WA,C=US" }), "another-ca": await stranger.identity() };
+  for (const name of SIGNED) {
+    images.set(name, await fresh(`policy-${name}`));
+    if (name === "unsigned") continue;
+    const identity = name === "other" || name === "another-ca" ? identities[name] : await ca.identity();
+    const options = {
+      ...(name === "stamped" && { token: (signature: Buffer) => tsa.token(signature) }),
+      ...(name === "expired" && { signingTime: now - 3600, expiry: now - 60 }),
+    };
+    await attachNotary(client, image, signNotary(identity, notaryPayload(image.manifestDigest, image.manifestBytes.length), options));
+  }
+  return images;
+}
+
+test("a trust policy document makes a policy that accepts the images which notation-go accepts by it, and refuses the others", async () => {
+  const images = await signedImages();
+  const repositories = (...names: readonly Signed[]) => names.map((name) => images.get(name)?.split("@")[0] ?? "");
+  const acme = "x509.subject: C=US, ST=WA, O=acme";
+  const strict = { registryScopes: ["*"], signatureVerification: { level: "strict" }, trustStores: ["ca:acme"], trustedIdentities: [acme] };
+  const config = join(folder, "notation");
+  for (const [name, pem] of [
+    ["ca/acme", ca.rootPem],
+    ["tsa/acme", store.timestampAuthorities[0] ?? ""],
+  ] as const) {
+    mkdirSync(join(config, "truststore/x509", name), { recursive: true });
+    writeFileSync(join(config, "truststore/x509", name, "root.crt"), pem);
+  }
+  const documents: readonly (readonly [object[], readonly Signed[], stricter?: readonly Signed[]])[] = [
+    [[{ ...strict, name: "strict" }], ["release", "stamped"]],
+    [[{ ...strict, name: "anybody", trustedIdentities: ["*"] }], ["release", "other", "stamped"]],
+    [[{ ...strict, name: "two", trustedIdentities: [acme, "x509.subject: C=US, S=WA, O=other, CN=release"] }], ["release", "other", "stamped"]],
+    [[{ ...strict, name: "stamped", trustStores: ["ca:acme", "tsa:acme"] }], ["stamped"]],
+    [
+      [{ ...strict, name: "late", trustStores: ["ca:acme", "tsa:acme"], signatureVerification: { level: "strict", verifyTimestamp: "afterCertExpiry" } }],
+      ["release", "stamped"],
+    ],
+    [[{ ...strict, name: "permissive", signatureVerification: { level: "permissive" } }], ["release", "stamped", "expired"], ["expired"]],
+    [
+      [
+        { ...strict, name: "some", registryScopes: repositories("release", "other") },
+        { name: "none", registryScopes: repositories("unsigned"), signatureVerification: { level: "skip" } },
+      ],
+      ["release", "unsigned"],
+    ],
+    [
+      [
+        { ...strict, name: "all" },
+        { ...strict, name: "others", registryScopes: repositories("other", "stamped"), trustedIdentities: ["x509.subject: C=US, ST=WA, O=other"] },
+      ],
+      ["release", "other"],
+    ],
+  ];
+  for (const [trustPolicies, accepted, stricter = []] of documents) {
+    writeFileSync(join(config, "trustpolicy.json"), JSON.stringify({ version: "1.0", trustPolicies }));
+    const file = join(folder, "policy.yaml");
+    rmSync(file, { force: true });
+    const run = (...args: string[]) => runCommand((io) => policyCommand({ ...io, exit: (code) => io.exit(code as 0) }, io), args, { HOME: folder }, Date.now);
+    const made = await run("init", file, "--notation", config);
+    expect(made).toMatchObject({ code: 0 });
+    expect(made.err.includes("expiry is only logged")).toBe(stricter.length > 0);
+    for (const [name, reference] of images) {
+      const theirs = await notary("verify", "-ref", reference, "-config", config).then(
+        () => true,
+        () => false,
+      );
+      const ours = await run("explain", file, reference);
+      expect([JSON.stringify(trustPolicies), name, theirs]).toEqual([JSON.stringify(trustPolicies), name, accepted.includes(name)]);
+      expect([JSON.stringify(trustPolicies), name, ours.code, ours.out]).toEqual([
+        ...[JSON.stringify(trustPolicies), name],
+        ...[accepted.includes(name) && !stricter.includes(name) ? 0 : 1, ours.out],
+      ]);
+    }
+  }
 });

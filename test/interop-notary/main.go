@@ -110,6 +110,10 @@ func verify(ctx context.Context, repository registry.Repository, ref, config str
 		return err
 	}
 	for _, outcome := range outcomes {
+		// At the level skip nothing was read.
+		if outcome.EnvelopeContent == nil {
+			continue
+		}
 		fmt.Println(string(outcome.EnvelopeContent.Payload.Content))
 	}
 	return nil

@@ -23,6 +23,8 @@ export interface NotaryStoreContent {
   readonly certificates: readonly string[];
   /** Roots of timestamp authorities, PEM. */
   readonly timestampAuthorities: readonly string[];
+  /** Under `ca`: a signature without a timestamp does not hold (`time-missing`). */
+  readonly requireTimestamp: boolean;
   /** Whether its authorities are asked if they have taken certificates back, and whether that counts. */
   readonly revocation: "enforce" | "log" | "skip";
   /** Lists that were given by hand, PEM. */
@@ -32,10 +34,21 @@ export interface NotaryStoreContent {
 /**
  * From the least to the most that held before it failed. `malformed`: cannot be read. `critical`: marks as critical what is not known here, or does not mark what must be.
  * `algorithm`: one that is not allowed, or not the key's. `signature`: altered, or by another key. `chain`: the certificates do not issue one another up to a root, or are not
- * for this. `untrusted`: none of them is in the trust store, or it is for another scheme. `time`: the timestamp does not hold. `certificate-expired`: a certificate was not
+ * for this. `untrusted`: none of them is in the trust store, or it is for another scheme. `time-missing`: there is no timestamp, and the store wants one. `time`: the timestamp does not hold. `certificate-expired`: a certificate was not
  * valid at the proven time, or is not now where none is proven. `expired`: the signature's own end has passed.
  */
-export const NOTARY_PROBLEMS = ["malformed", "critical", "algorithm", "signature", "chain", "untrusted", "time", "certificate-expired", "expired"] as const;
+export const NOTARY_PROBLEMS = [
+  "malformed",
+  "critical",
+  "algorithm",
+  "signature",
+  "chain",
+  "untrusted",
+  "time-missing",
+  "time",
+  "certificate-expired",
+  "expired",
+] as const;
 export type NotaryProblem = (typeof NOTARY_PROBLEMS)[number];
 
 export interface NotarySigner {

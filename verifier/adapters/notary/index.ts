@@ -32,6 +32,7 @@ interface Store extends NotaryStore {
   readonly scheme: NotaryStoreContent["scheme"];
   readonly certificates: readonly X509Certificate[];
   readonly timestampAuthorities: readonly X509Certificate[];
+  readonly requireTimestamp: boolean;
   readonly revocation: NotaryStoreContent["revocation"];
   readonly revocationLists: readonly CertificateList[];
 }
@@ -66,14 +67,14 @@ export class NotaryProjectVerifier implements NotaryVerifier {
   }
 
   store(content: NotaryStoreContent): NotaryStore {
-    const { scheme, certificates, timestampAuthorities, revocation, revocationLists } = content;
-    const text = JSON.stringify([scheme, certificates, timestampAuthorities, revocation, revocationLists]);
+    const { scheme, certificates, timestampAuthorities, requireTimestamp, revocation, revocationLists } = content;
+    const text = JSON.stringify([scheme, certificates, timestampAuthorities, requireTimestamp, revocation, revocationLists]);
     return this.#known.get(text, () => this.#readStore(content, hash("sha256", text)));
   }
 
-  #readStore({ scheme, certificates, timestampAuthorities, revocation, revocationLists }: NotaryStoreContent, id: string): NotaryStore {
+  #readStore({ scheme, certificates, timestampAuthorities, requireTimestamp, revocation, revocationLists }: NotaryStoreContent, id: string): NotaryStore {
     const own: Store = {
-      ...{ id, scheme, revocation },
+      ...{ id, scheme, requireTimestamp, revocation },
       revocationLists: revocationLists.flatMap(readable(revocationListsIn)),
       certificates: certificates.flatMap(readable(certificatesIn)),
       timestampAuthorities: timestampAuthorities.flatMap(readable(certificatesIn)),
@@ -165,8 +166,12 @@ function checkSignature({ algorithm, signed, signature }: OpenEnvelope, { certif
   if (!verifySignature(`sha${algorithm.slice(2)}`, signed, options, signature)) throw new Failure("signature", "does not verify with its certificate");
 }
 
-function timeOf({ scheme, authenticTimeMs, timestampToken, signature }: OpenEnvelope, { timestampAuthorities }: Store): ProvenTime | undefined {
+function timeOf(
+  { scheme, authenticTimeMs, timestampToken, signature }: OpenEnvelope,
+  { timestampAuthorities, requireTimestamp }: Store,
+): ProvenTime | undefined {
   if (scheme === SCHEME_AUTHORITY) return authenticTimeMs === undefined ? undefined : { atMs: authenticTimeMs, chain: [] };
+  if (requireTimestamp && !timestampToken) throw new Failure("time-missing", "no timestamp says when it was made, and the trust store wants one");
   // Without a timestamp authority in the store nobody vouches for the time: it is then as if there were none.
   if (!timestampToken || timestampAuthorities.length === 0) return undefined;
   try {

@@ -42,7 +42,7 @@ export function buildTrustRoot(
 }
 
 export function buildTrustStore(file: PolicyFile["spec"]["trustStores"][number], path: Path, context: AuthorityContext): TrustStore {
-  const { name, scheme, revocation } = file;
+  const { name, scheme, revocation, requireTimestamp } = file;
   const at = (key: keyof typeof file, i: number) => [...path, key, i];
   const texts = (inline: PemList, files: PemFiles) => [
     ...file[inline].map((pem, i) => ({ pem, at: at(inline, i) })),
@@ -61,8 +61,15 @@ export function buildTrustStore(file: PolicyFile["spec"]["trustStores"][number],
       return pem.trim().replaceAll("\r\n", "\n");
     });
   if (file.files.length + file.certificates.length === 0) context.report("error", path, "holds no certificate", "list `files`, or `certificates` in PEM");
+  if (requireTimestamp && (scheme !== "ca" || file.timestampAuthorities.length + file.timestampAuthorityFiles.length === 0))
+    context.report(
+      "error",
+      [...path, "requireTimestamp"],
+      "can be met by nothing",
+      "list the roots of timestamp authorities, in a store of the scheme `ca`; or leave it out",
+    );
   return {
-    ...{ name, scheme, revocation },
+    ...{ name, scheme, revocation, requireTimestamp },
     certificates: checked("certificates", "files", certificatesIn, CERTIFICATE_FIX),
     timestampAuthorities: checked("timestampAuthorities", "timestampAuthorityFiles", certificatesIn, CERTIFICATE_FIX),
     revocationLists: checked("revocationLists", "revocationListFiles", revocationListsIn, LIST_FIX),
@@ -90,12 +97,17 @@ function buildSigner(file: FileSigner, path: Path, context: AuthorityContext): S
     context.report("error", [...path, "validUntil"], "is not after validFrom", "exchange the two, or correct one");
   const validity = { notBeforeMs: file.validFrom, notAfterMs: file.validUntil };
   if (file.notary) {
-    const { trustStore, subject } = file.notary;
+    const { trustStore, subject, anySubject } = file.notary;
     known(trustStore, context.trustStores, "trust store", "spec.trustStores", [...path, "notary", "trustStore"], context.report);
-    if (Object.keys(subject).length === 0) context.report("error", [...path, "notary", "subject"], "names nobody", "give at least one of C, ST, L, O, OU, CN");
+    if ((subject === undefined) === (anySubject === undefined))
+      context.report("error", [...path, "notary"], "wants either `subject` or `anySubject: true`", "name who signs by at least one of C, ST, L, O, OU, CN");
+    else if (subject === undefined)
+      context.report("warning", [...path, "notary", "anySubject"], "counts whoever the trust store's authorities certify", "name who signs in `subject`");
+    else if (Object.keys(subject).length === 0)
+      context.report("error", [...path, "notary", "subject"], "names nobody", "give at least one of C, ST, L, O, OU, CN");
     else if (subject.O === undefined && subject.CN === undefined)
       context.report("warning", [...path, "notary", "subject"], "names neither an organisation nor a name", "add O or CN");
-    return { kind: "notary", trustStore, subject: subject as Record<string, string>, ...validity };
+    return { kind: "notary", trustStore, subject: anySubject ? "any" : ((subject ?? {}) as Record<string, string>), ...validity };
   }
   if (!file.keyless) return { kind: "key", publicKeyPem: given.length === 1 ? publicKey(file, path, context) : "", ...validity };
   const { trustRoot, extensions } = file.keyless;

@@ -66,10 +66,13 @@ const keyless = z.strictObject({
   ...identityKeys,
   extensions: z.partialRecord(z.enum(FULCIO_EXTENSION_NAMES), z.string().min(1).max(1024)).default({}),
 });
+/** Of a certificate's subject, as the Notary Project names signers by them. */
+export const SUBJECT_ATTRIBUTES = ["C", "ST", "L", "O", "OU", "CN"] as const;
 const subjectAttribute = z.string().min(1).max(256);
 const notary = z.strictObject({
   trustStore: label,
-  subject: z.partialRecord(z.enum(["C", "ST", "L", "O", "OU", "CN"]), subjectAttribute),
+  subject: z.partialRecord(z.enum(SUBJECT_ATTRIBUTES), subjectAttribute).optional(),
+  anySubject: z.literal(true).optional(),
 });
 const signerKeys = {
   key: z.string().optional(),
@@ -97,6 +100,7 @@ const trustStore = z.strictObject({
   certificates: files.default([]),
   timestampAuthorityFiles: files.default([]),
   timestampAuthorities: files.default([]),
+  requireTimestamp: z.boolean().default(false),
   revocation: z.enum(CERTIFICATE_REVOCATIONS).default("enforce"),
   revocationListFiles: files.default([]),
   revocationLists: files.default([]),

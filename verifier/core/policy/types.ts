@@ -36,8 +36,8 @@ export interface NotarySignerMatch extends Validity {
   readonly kind: "notary";
   /** Name of one of the policy's trust stores. */
   readonly trustStore: string;
-  /** Attributes of the certificate's subject, each exactly: C, ST, L, O, OU, CN. At least one. */
-  readonly subject: Readonly<Record<string, string>>;
+  /** Attributes of the certificate's subject, each exactly: C, ST, L, O, OU, CN. `any`: whoever has a certificate for signing code under the store. None at all is nobody. */
+  readonly subject: Readonly<Record<string, string>> | "any";
 }
 
 export const CERTIFICATE_REVOCATIONS = ["enforce", "log", "skip"] as const;
@@ -53,6 +53,8 @@ export interface TrustStore {
   readonly certificates: readonly string[];
   /** Roots of timestamp authorities, PEM; none: no time of signing is ever proven under `ca`. */
   readonly timestampAuthorities: readonly string[];
+  /** Under `ca`: without a timestamp of theirs no signature counts. */
+  readonly requireTimestamp: boolean;
   readonly revocation: CertificateRevocation;
   /** Revocation lists that were given by hand, PEM: of their issuers nothing is fetched. */
   readonly revocationLists: readonly string[];

@@ -103,6 +103,7 @@ const NOTARY_CODES: Readonly<Record<NotaryProblem, ArtefactCode>> = {
   signature: "altered",
   chain: "untrusted",
   untrusted: "untrusted",
+  "time-missing": "untrusted",
   time: "altered",
   "certificate-expired": "untrusted",
   expired: "expired",

@@ -89,13 +89,14 @@ function readySubject(
 ): ReadySubject {
   const content = trustStores.find(({ name }) => name === trustStore);
   if (!content) throw new ProvenanceError("BAD_KEY", `authority ${authority} names the trust store ${trustStore}, which is not there`);
-  const wanted = Object.entries(subject);
+  const wanted = subject === "any" ? undefined : Object.entries(subject);
   return {
     kind: "notary",
     authority,
-    description: `with a certificate of the trust store ${trustStore} for ${wanted.map(([name, value]) => `${name}=${value}`).join(", ")}`,
+    description: `with a certificate of the trust store ${trustStore} for ${wanted ? wanted.map(([name, value]) => `${name}=${value}`).join(", ") : "anybody"}`,
     store: usable(`the trust store ${trustStore}`, () => verifier.store(content)),
-    matches: (signer) => wanted.length > 0 && wanted.every(([name, value]) => Object.hasOwn(signer.subject, name) && signer.subject[name] === value),
+    matches: (signer) =>
+      !wanted || (wanted.length > 0 && wanted.every(([name, value]) => Object.hasOwn(signer.subject, name) && signer.subject[name] === value)),
     notBeforeMs,
     notAfterMs,
   };

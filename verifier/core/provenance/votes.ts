@@ -52,6 +52,7 @@ export function differentSigners(authorities: readonly Authority[]): number {
 /** The same for the same signer under whatever authority, as policy writes it. */
 export function signerAsWritten(signer: Signer): string {
   if (signer.kind === "key") return `key ${signer.publicKeyPem}`;
-  if (signer.kind === "notary") return `subject ${JSON.stringify([signer.trustStore, Object.entries(signer.subject).sort()])}`;
+  if (signer.kind === "notary")
+    return `subject ${JSON.stringify([signer.trustStore, signer.subject === "any" ? "any" : Object.entries(signer.subject).sort()])}`;
   return `identity ${JSON.stringify([signer.issuer, signer.subject])}`;
 }
