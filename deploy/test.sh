@@ -114,7 +114,7 @@ start kubernetes-tools nice -n 5 bash deploy/testbed/go-tools.sh kubernetes
 finished 'native tests with address and undefined-behaviour sanitizers' sanitizers
 
 echo; echo 'Integration'
-vitest_suite integration 1500 --config test/vitest.config.ts test/integration
+vitest_suite integration 2400 --config test/vitest.config.ts test/integration
 record_suite integration test/vitest.config.ts
 
 echo; echo 'End to end'
