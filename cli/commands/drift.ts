@@ -2,14 +2,18 @@
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { type Drift, DriftState, Query } from "@hullmark/proto/v1/query";
+import { Response } from "@hullmark/proto/v1/response";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { isIn } from "../connection/connection.ts";
 import { all, PAGE_SIZE } from "../connection/pages.ts";
 import { type Asking, ask } from "../connection/run.ts";
-import { explainDrift, showDrift } from "../output/drift-page.ts";
+import { explain, explanationPage } from "../output/drift-explained.ts";
+import { showDrift } from "../output/drift-page.ts";
+import { driftFindings } from "../output/drift-sarif.ts";
 import { EXIT } from "../output/exit-codes.ts";
-import { type Format, formatOption, isData, serialize } from "../output/format.ts";
+import { type Format, formatOption, isData, type ReportFormat, reportOption, serialize } from "../output/format.ts";
+import { sarifLog } from "../output/sarif.ts";
 import { table } from "../output/table.ts";
 import { driftView } from "../output/views.ts";
 import { actorWord, age, pathWord, severityWord, stateWord } from "../output/words.ts";
@@ -41,7 +45,7 @@ function row(drift: Drift, wide: boolean, nowMs: number): string[] {
 }
 
 interface LsOptions {
-  readonly output: Format;
+  readonly output: ReportFormat;
   readonly all?: boolean;
   readonly container?: string;
 }
@@ -49,7 +53,7 @@ interface LsOptions {
 function lsCommand(): Command {
   return new Command("ls")
     .description("open drift, gravest first")
-    .addOption(formatOption())
+    .addOption(reportOption())
     .option("-a, --all", "also resolved drift and notices")
     .option("--container <name>", "of one container: id, unique prefix or name")
     .addHelpText("after", EXITS)
@@ -58,7 +62,8 @@ function lsCommand(): Command {
         const { print, nowMs, namespace } = asking;
         const { drifts, unknown, elsewhere } = await listDrift(asking, options);
         const open = drifts.filter(isOpen);
-        if (isData(options.output)) print(serialize(options.output, { drifts: drifts.map(driftView), containersUnknown: unknown }));
+        if (options.output === "sarif") print(sarifLog(driftCategory(options, namespace), driftFindings(drifts)));
+        else if (isData(options.output)) print(serialize(options.output, { drifts: drifts.map(driftView), containersUnknown: unknown }));
         else {
           const wide = options.output === "wide";
           if (drifts.length > 0)
@@ -74,6 +79,10 @@ function lsCommand(): Command {
       }),
     );
 }
+
+/** A part of the fleet is another list than the whole of it. */
+const driftCategory = ({ container }: LsOptions, namespace: string | undefined): string =>
+  ["drift", ...(namespace === undefined ? [] : [`namespace ${namespace}`]), ...(container ? [`container ${container}`] : [])].join("/");
 
 const isOpen = ({ state }: Drift): boolean => state === DriftState.OPEN || state === DriftState.ACKNOWLEDGED;
 
@@ -120,26 +129,41 @@ function showCommand(): Command {
   return new Command("show")
     .description("one drift in full: what, where, from which layer, who, when")
     .argument("<id>", "for example D-7K2Q")
-    .addOption(formatOption())
+    .addOption(reportOption())
     .addHelpText("after", EXITS)
-    .action(async (id: string, options: { output: Format }, command: Command) => one(command, id, options.output, showDrift));
+    .action(async (id: string, { output }: { output: ReportFormat }, command: Command) =>
+      one(command, id, async (drift) => {
+        if (output === "sarif") return sarifLog(`drift/${drift.id}`, driftFindings([drift]));
+        return isData(output) ? serialize(output, driftView(drift)) : showDrift(drift);
+      }),
+    );
 }
 
 function explainCommand(): Command {
   return new Command("explain")
-    .description("one drift in plain words: what happened, why it is not allowed, what to do")
+    .description("one drift in plain words: what happened, why it is not allowed, what is done about it, how to mend it or ask for an exception")
     .argument("<id>", "for example D-7K2Q")
     .addOption(formatOption())
     .addHelpText("after", EXITS)
-    .action(async (id: string, options: { output: Format }, command: Command) => one(command, id, options.output, explainDrift));
+    .action(async (id: string, { output }: { output: Format }, command: Command) =>
+      one(command, id, async (drift, { channel, signal, nowMs }) => {
+        const client = channel.client(Response);
+        const actions = await all(
+          (pageToken) => client.listActions({ pageSize: PAGE_SIZE, pageToken }, { signal }),
+          (page) => page.actions.filter(({ driftId }) => driftId === drift.id),
+        );
+        const explanation = explain(drift, actions, nowMs);
+        return isData(output) ? serialize(output, { ...driftView(drift), explanation }) : explanationPage(drift, explanation);
+      }),
+    );
 }
 
-function one(command: Command, id: string, format: Format, page: (drift: Drift, nowMs: number) => string): Promise<void> {
-  return ask(command, async ({ channel, signal, print, nowMs }) => {
-    const { drift } = await channel.client(Query).getDrift({ id }, { signal });
+function one(command: Command, id: string, page: (drift: Drift, asking: Asking) => Promise<string>): Promise<void> {
+  return ask(command, async (asking) => {
+    const { drift } = await asking.channel.client(Query).getDrift({ id }, { signal: asking.signal });
     if (!drift) return EXIT.unknown;
-    print(isData(format) ? serialize(format, driftView(drift)) : page(drift, nowMs));
-    return drift.state === DriftState.OPEN || drift.state === DriftState.ACKNOWLEDGED ? EXIT.drift : EXIT.clean;
+    asking.print(await page(drift, asking));
+    return isOpen(drift) ? EXIT.drift : EXIT.clean;
   });
 }
 

@@ -6,7 +6,9 @@ import { RegistryError } from "@hullmark/verifier/ports/registry";
 import { Command } from "commander";
 import { parse } from "yaml";
 import * as z from "zod";
-import { type Format, formatOption, isData, serialize } from "../output/format.ts";
+import { isData, type ReportFormat, reportOption, serialize } from "../output/format.ts";
+import { sarifLog } from "../output/sarif.ts";
+import { verdictFinding } from "../output/verdict-sarif.ts";
 import { SigningError } from "../signing/errors.ts";
 import { type ExplainedImage, explainImage } from "../signing/explain-image.ts";
 import { type CommandIo, type ExitCode, outcome } from "../signing/io.ts";
@@ -20,7 +22,7 @@ interface ContainerFlags extends RegistryFlags {
   readonly node: string;
   readonly label?: readonly string[];
   readonly platform?: string;
-  readonly output: Format;
+  readonly output: ReportFormat;
 }
 
 /** Exit: 0 accepted, 1 refused, 2 usage or a policy with mistakes, 3 cannot tell. */
@@ -35,11 +37,12 @@ export function policyExplainCommand(io: CommandIo): Command {
     .option("--label <name=value>", "what selectors look at; may be repeated", repeated)
     .option("--platform <os/arch>", "judge one platform of an index");
   return withRegistryOptions(command)
-    .addOption(formatOption())
+    .addOption(reportOption())
     .action((file: string, image: string, flags: ContainerFlags) =>
       outcome(io, async () => {
         const explained = await explain(io, readPolicy(file), image, flags);
-        io.out(isData(flags.output) ? serialize(flags.output, asJson(explained)) : asText(explained));
+        if (flags.output === "sarif") io.out(sarifLog(`policy/${explained.image.repository}`, [verdictFinding(explained, exitCode(explained) === 0)]));
+        else io.out(isData(flags.output) ? serialize(flags.output, asJson(explained)) : asText(explained));
         return exitCode(explained);
       }),
     );

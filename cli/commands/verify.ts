@@ -2,7 +2,9 @@ import { basename } from "node:path";
 import type { ProvenanceVerdict } from "@hullmark/verifier/core/provenance/index";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
-import { type Format, formatOption, isData, serialize } from "../output/format.ts";
+import { isData, type ReportFormat, reportOption, serialize } from "../output/format.ts";
+import { sarifLog } from "../output/sarif.ts";
+import { verdictFinding } from "../output/verdict-sarif.ts";
 import { SigningError } from "../signing/errors.ts";
 import { type CommandIo, type ExitCode, outcome, processIo } from "../signing/io.ts";
 import { loadPublicKey } from "../signing/keys.ts";
@@ -15,7 +17,7 @@ interface VerifyFlags extends RegistryFlags {
   readonly threshold: string;
   readonly attestation?: readonly string[];
   readonly platform?: string;
-  readonly output: Format;
+  readonly output: ReportFormat;
 }
 
 /** `hullmark verify IMAGE`. Exit: 0 signed as asked, 1 not, 2 usage, 3 cannot tell. */
@@ -27,7 +29,7 @@ export function verifyCommand(io: CommandIo = processIo()): Command {
     .option("--attestation <type>", "predicate type (short name or URI) that one of the keys must have attested; may be repeated", repeated)
     .option("--platform <os/arch>", "judge one platform of an index: a signature of the index counts for it");
   return withRegistryOptions(command)
-    .addOption(formatOption())
+    .addOption(reportOption())
     .action((image: string, flags: VerifyFlags) => outcome(io, () => run(io, image, flags)));
 }
 
@@ -40,7 +42,8 @@ async function run(io: CommandIo, reference: string, flags: VerifyFlags): Promis
   const registry = await openRegistry(flags, io);
   try {
     const result = await verifyImage(registry, reference, { keys, threshold, attestations, platform: flags.platform, nowMs: io.now() }, io.signal);
-    io.out(isData(flags.output) ? serialize(flags.output, asJson(result)) : asText(result));
+    if (flags.output === "sarif") io.out(sarifLog(`verify/${result.image.repository}`, [verdictFinding(result, result.verdict.satisfied)]));
+    else io.out(isData(flags.output) ? serialize(flags.output, asJson(result)) : asText(result));
     return exitCode(result.verdict);
   } finally {
     registry.close();

@@ -1,21 +1,9 @@
-/** The page of one drift, and the same in plain words. */
-import { Severity } from "@hullmark/proto/v1/common";
+/** The page of one drift. */
 import { type Drift, DriftState } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { allowedBy } from "./allowed-by.ts";
-import { isExcusable } from "./exception-page.ts";
-import { actorLine, age, provenanceWord, severityTitle, stateWord, toMs } from "./words.ts";
-
-const PLACES: Readonly<Record<string, string>> = {
-  upper: "changed inside the container",
-  layer: "image layer altered on the node",
-  "runtime-layer": "the runtime's own layer altered",
-  bind: "engine-made file altered",
-  process: "code outside the image",
-  configuration: "configuration differs from the image",
-  mount: "mount that the image does not know",
-  image: "image not vouched for",
-};
+import { PLACES, requestCommandOf } from "./drift-explained.ts";
+import { actorLine, provenanceWord, severityTitle, stateWord, toMs } from "./words.ts";
 
 function clock(ms: number | undefined): string {
   return ms === undefined ? "-" : new Date(ms).toISOString().slice(11, 23);
@@ -48,8 +36,8 @@ export function showDrift(drift: Drift): string {
   const allowed = allowedBy(drift);
   if (allowed !== undefined && isStanding(drift)) lines.push(field("Policy", `${allowed}   (would allow it)`));
   if (drift.state === DriftState.OPEN) lines.push(field("Ack", `hullmark drift ack ${drift.id} --seen ${drift.seen} -m REASON`));
-  if (drift.state === DriftState.OPEN && isExcusable(drift))
-    lines.push(field("Excuse", `hullmark exception request ${drift.id} --seen ${drift.seen} -m REASON --until 7d`));
+  const request = requestCommandOf(drift);
+  if (drift.state === DriftState.OPEN && request !== undefined) lines.push(field("Excuse", request));
   return `${lines.join("\n")}\n`;
 }
 
@@ -79,37 +67,4 @@ function timeLine(drift: Drift): string {
   return `${first}${seen}${after(toMs(drift.committedAt), "recorded")}${after(toMs(drift.alertedAt), "told")}${after(toMs(drift.resolvedAt), "resolved")}`;
 }
 
-const ADVICE: Readonly<Record<string, string>> = {
-  upper: "Recreating the container from its image removes it. If the change is legitimate, bring it into the image, or declare the path mutable in the policy.",
-  layer:
-    "Every container on this node that shares the layer is affected, and recreating one on the same node runs the altered bytes again. Treat the node as compromised.",
-  "runtime-layer": "The runtime's own files were changed on the node: only root there can do that. Treat the node as compromised.",
-  bind: "Only root on the node, or a container with write access to the file, can change it. Compare with what the engine was told, then recreate the container.",
-  process: "This code is not in the signed image, so nobody has vouched for it. Find out how it came there before you stop the process: stopping loses it.",
-  configuration:
-    "The container was started otherwise than its image says, and no rule of the policy allows it. Correct the start command, or allow it in the policy.",
-  mount: "Files under this mount are not in the image and are not appraised. Remove the mount, or allow its destination in the policy.",
-  image: "Sign the image, or correct the policy's rule for it.",
-};
-
 const isStanding = ({ state }: Drift): boolean => state === DriftState.OPEN || state === DriftState.ACKNOWLEDGED;
-
-export function explainDrift(drift: Drift, nowMs: number): string {
-  const what = drift.path.length > 0 ? printable(drift.path, 4096) : printable(drift.kind, 60);
-  const who = drift.actor?.executable ? `It was done by ${actorLine(drift.actor)}.` : "Who did it is not known.";
-  const origin =
-    drift.origin && drift.origin.layerIndex >= 0
-      ? ` The signed image brings it in layer ${drift.origin.layerIndex} ("${printable(drift.origin.history, 200)}").`
-      : "";
-  const grave = drift.severity >= Severity.HIGH ? " This is grave: it can be run, or gives rights." : "";
-  const allowed = allowedBy(drift);
-  const state = drift.state === DriftState.RESOLVED ? "It is over." : `It has stood for ${age(drift.changedAt ?? drift.measuredAt, nowMs)}.`;
-  return [
-    `${drift.id}: in ${printable(drift.workload, 80)} (container ${printable(drift.containerName, 80)} on ${printable(drift.nodeName, 80)}), ${what}: ${printable(drift.summary, 500)}.`,
-    `${who}${origin}`,
-    `Why it matters: what runs is no longer what was signed.${grave} ${state}`,
-    `What to do: ${ADVICE[drift.origin?.place ?? ""] ?? "See docs/drift-kinds.md."}${allowed === undefined ? "" : ` The policy's field is ${allowed}`}`,
-    `Next: hullmark drift show ${drift.id} · hullmark drift ack ${drift.id} --seen ${drift.seen} -m REASON${isExcusable(drift) ? ` · for a while, if somebody else agrees: hullmark exception request ${drift.id} --seen ${drift.seen} -m REASON --until 7d` : ""}`,
-    "",
-  ].join("\n");
-}

@@ -9,6 +9,22 @@ export function formatOption(): Option {
   return new Option("-o, --output <format>", "table, wide, json or yaml").default("table").argParser(parseFormat);
 }
 
+/** Findings, for tools that read those of scanners too. */
+export type ReportFormat = Format | "sarif";
+
+export function reportOption(): Option {
+  return new Option("-o, --output <format>", "table, wide, json, yaml or sarif").default("table").argParser(parseReportFormat);
+}
+
+function parseReportFormat(text: string): ReportFormat {
+  if (text === "sarif") return text;
+  try {
+    return parseFormat(text);
+  } catch {
+    throw new InvalidArgumentError("Use table, wide, json, yaml or sarif.");
+  }
+}
+
 /** `text` is the older name of `table` for what has no columns. */
 export function parseFormat(text: string): Format {
   if (text === "text") return "table";
@@ -16,7 +32,7 @@ export function parseFormat(text: string): Format {
   throw new InvalidArgumentError("Use table, wide, json or yaml.");
 }
 
-export function isData(format: Format): format is "json" | "yaml" {
+export function isData(format: ReportFormat): format is "json" | "yaml" {
   return format === "json" || format === "yaml";
 }
 

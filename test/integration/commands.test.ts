@@ -178,6 +178,19 @@ test("drift: 1; one that is not there: 2; the verifier away: 3", async () => {
     expect(parse(yaml.out)).toEqual(JSON.parse(json.out));
     for (const form of ["table", "wide"]) expect((await hullmark("drift", command, id, "-o", form)).out).toContain("/etc/app.conf");
   }
+  const explained = await hullmark("drift", "explain", id);
+  const request = `hullmark exception request ${id} --seen ${drift?.seen} -m REASON --until 7d`;
+  expect(explained.out).toContain(`\n    ${request}\n`);
+  expect(JSON.parse((await hullmark("drift", "explain", id, "-o", "json")).out)).toMatchObject({
+    id,
+    explanation: { exception: { request }, policy: expect.any(String) },
+  });
+  const [one, list] = [await hullmark("drift", "show", id, "-o", "sarif"), await hullmark("drift", "ls", "-o", "sarif")];
+  const results = [one, list].map(
+    ({ out }) => JSON.parse(out).runs[0].results as { ruleId: string; partialFingerprints: object; properties: { drift: string } }[],
+  );
+  expect([one.code, list.code, results[0]?.[0]?.ruleId]).toEqual([1, 1, "content"]);
+  expect(results[1]?.find(({ properties }) => properties.drift === id)?.partialFingerprints).toEqual(results[0]?.[0]?.partialFingerprints);
   expect(await hullmark("drift", "show", "D-0000")).toMatchObject({ code: 2, err: expect.stringContaining("no such drift") });
   await tell(container("web"));
   expect((await verifier.query.getDrift({ id })).drift?.state).toBe(DriftState.RESOLVED);

@@ -114,6 +114,15 @@ describe("our signature", () => {
       (await run(verifyCommand, [named(image), "--key", `a=${file("release.pub")}`, "--key", `b=${key.publicKeyPath}`, "--threshold", "2", "-o", "json"])).out,
     );
     expect(json).toMatchObject({ status: "signed", satisfied: true, signedBy: ["a", "b"], transparencyLogChecked: false });
+    const sarif = async (...keys: string[]) => {
+      const { code, out } = await run(verifyCommand, [named(image), ...keys, "-o", "sarif"]);
+      const { level, kind, ruleId } = JSON.parse(out).runs[0].results[0];
+      return { code, level, kind, ruleId, out };
+    };
+    expect(await sarif("--key", file("release.pub"))).toMatchObject({ code: 0, level: "none", kind: "pass", ruleId: "signed" });
+    const refused = await sarif("--key", file("other.pub"));
+    expect(refused).toMatchObject({ code: 1, level: "error", kind: "fail", ruleId: "wrong-key" });
+    expect(refused.out).toContain(image.manifestDigest);
     const attestation = ["verify-attestation", "--insecure-ignore-tlog", "--type", "slsaprovenance1", "--key", file("release.pub"), named(image)];
     expect(await cosign("v3", home, attestation)).toContain("The signatures were verified against the specified public key");
   });

@@ -37,10 +37,8 @@ const EXACT = "leave --path and --any-content out: then it is excused as it is n
 
 export function scopeOf(drift: DriftRow, { path, anyContent, anyImage }: AskedScope): Scoped {
   const { place, kind } = drift;
-  if (drift.containerId === "" || !PLACES.has(place) || UNEXCUSABLE.has(kind))
-    return refused("NOT_EXCUSABLE", `drift of kind ${place}/${kind} is of a node or an image: no exception covers it`, "");
-  if (drift.workload === "" && drift.containerName === "") return refused("NOT_EXCUSABLE", "it is of a container without a name", "");
-  if (!anyImage && drift.configDigest === "") return refused("NOT_EXCUSABLE", "its image is not known (yet): nothing tells which one is meant", "");
+  const never = whyNever(drift, anyImage);
+  if (never) return never;
   const wide = path !== "" || anyContent;
   const unseen = whyUnseen(drift);
   const refusal = wide ? whyTooBroad(drift, path) : unseen;
@@ -50,6 +48,22 @@ export function scopeOf(drift: DriftRow, { path, anyContent, anyImage }: AskedSc
   const observed = wide ? "" : observedOf(drift.differences);
   const scope = { select, place, kind, severity: drift.severity, pathHex: drift.path.toString("hex"), glob: path, observed };
   return { ok: true, scope: { ...scope, configDigest: anyImage ? "" : drift.configDigest } };
+}
+
+/** What of a drift decides whether it can be excused as it is now. */
+export type Excusable = Pick<DriftRow, "containerId" | "containerName" | "workload" | "configDigest" | "place" | "kind" | "differences">;
+
+/** Why none can be had for it with the narrowest scope: this path, content, workload and image. undefined: one can be asked for. */
+export function whyNotExcusable(drift: Excusable): string | undefined {
+  return (whyNever(drift, false) ?? whyUnseen(drift))?.why;
+}
+
+function whyNever({ containerId, containerName, workload, configDigest, place, kind }: Excusable, anyImage: boolean): Refused | undefined {
+  if (containerId === "" || !PLACES.has(place) || UNEXCUSABLE.has(kind))
+    return refused("NOT_EXCUSABLE", `drift of kind ${place}/${kind} is of a node or an image: no exception covers it`, "");
+  if (workload === "" && containerName === "") return refused("NOT_EXCUSABLE", "it is of a container without a name", "");
+  if (!anyImage && configDigest === "") return refused("NOT_EXCUSABLE", "its image is not known (yet): nothing tells which one is meant", "");
+  return undefined;
 }
 
 function refused(code: "NOT_EXCUSABLE" | "TOO_BROAD", why: string, offer: string): Refused {
@@ -62,9 +76,9 @@ const DIGEST = /^(sha256 )?[0-9a-f]{64}$/;
 const CUT = /\u2026( \(\d+ bytes\))?$/;
 
 /** What else would look the same: an exception is held against what the drift says of what was seen, and where it does not say all, others would pass for it. */
-function whyUnseen({ place, kind, differences }: DriftRow): Refused | undefined {
+function whyUnseen({ place, kind, differences }: Excusable): Refused | undefined {
   const unseen = (why: string): Refused => refused("NOT_EXCUSABLE", why, "");
-  const some = (is: (difference: DriftRow["differences"][number]) => boolean): boolean => differences.some(is);
+  const some = (is: (difference: Excusable["differences"][number]) => boolean): boolean => differences.some(is);
   if (some(({ field, observed }) => CUT.test(field) || CUT.test(observed)))
     return unseen("what differs is too long to be told in full: another that begins so would pass for it");
   if ((place === "process" || place === "bind") && !some(({ observed }) => DIGEST.test(observed)))
