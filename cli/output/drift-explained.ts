@@ -94,12 +94,14 @@ function happened(drift: Drift, nowMs: number): string[] {
     : `node ${printable(drift.nodeName, 80)}`;
   const path = drift.path.length > 0 ? `${printable(drift.path, 4096)} ` : "";
   const lines = [`${of}: ${path}${phraseOf(drift.kind)}${place ? ` (${place})` : ""}.`];
-  if (drift.summary) lines.push(`${printable(drift.summary, 500)}.`);
+  if (drift.summary) lines.push(printable(drift.summary, 500));
   for (const { field, expected, observed } of differences.slice(0, MAX_SHOWN))
     lines.push(`${printable(field, 200)}: expected ${printable(expected, 400)}, found ${printable(observed, 400)}.`);
   if (differences.length > MAX_SHOWN) lines.push(`${differences.length - MAX_SHOWN} more differences: hullmark drift show ${drift.id}`);
-  if (origin && origin.layerIndex >= 0)
-    lines.push(`The signed image brings it in layer ${origin.layerIndex}, by the build step "${printable(origin.history, 300)}".`);
+  if (origin && origin.layerIndex >= 0) {
+    const step = origin.history ? `, by the build step "${printable(origin.history, 300)}"` : "";
+    lines.push(`The signed image brings it in layer ${origin.layerIndex}${step}.`);
+  }
   lines.push(drift.actor?.executable ? `It was done by ${actorLine(drift.actor)}.` : "Who did it is not known.");
   const atMs = toMs(drift.changedAt) ?? toMs(drift.measuredAt);
   if (atMs !== undefined)

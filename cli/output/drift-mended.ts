@@ -6,9 +6,11 @@ import { shellWord } from "../playbook/page.ts";
 
 const has = (kinds: readonly string[], kind: string): boolean => kinds.includes(kind);
 
+const BUILDKIT = " # buildkit";
+
 /** The instruction of a Dockerfile that a history entry stands for, as builders write them: `created_by` of BuildKit, of the classic builder, else as it is. May be hostile. */
 export function dockerfileLine(history: string): string {
-  const text = history.replace(/\s+# buildkit$/, "").trim();
+  const text = (history.endsWith(BUILDKIT) ? history.slice(0, -BUILDKIT.length) : history).trim();
   const instruction = /^\/bin\/sh -c #\(nop\)\s+(.*)$/s.exec(text)?.[1];
   if (instruction !== undefined) return instruction;
   const run = /^(?:RUN )?(?:\|\d+ .*? )?\/bin\/sh -c (.*)$/s.exec(text)?.[1];

@@ -61,6 +61,8 @@ test("the build step, as builders write it in an image's history", () => {
   expect(dockerfileLine("/bin/sh -c apt-get update")).toBe("RUN apt-get update");
   expect(dockerfileLine('/bin/sh -c #(nop)  CMD ["sh"]')).toBe('CMD ["sh"]');
   expect(dockerfileLine("COPY a /b # buildkit")).toBe("COPY a /b");
+  expect(dockerfileLine(`COPY ${" ".repeat(1_000_000)}x # buildkit`)).toHaveLength(1_000_006);
+  expect(explain(drift({ history: "" }), [], NOW_MS).happened).toContain("The signed image brings it in layer 2.");
   expect(dockerfileLine("bazel build ...")).toBe("bazel build ...");
 });
 
