@@ -1,5 +1,5 @@
 /** Compiled code of the command, kept from one run to the next. Whoever can write it decides what the command does: it lies where nobody else can, or there is none. */
-import { existsSync, lstatSync, mkdirSync, realpathSync } from "node:fs";
+import { chmodSync, existsSync, lstatSync, mkdirSync, realpathSync } from "node:fs";
 import { enableCompileCache } from "node:module";
 import { dirname, isAbsolute, join } from "node:path";
 
@@ -21,6 +21,8 @@ export function keepCompiled({ HOME, XDG_CACHE_HOME }: Readonly<Record<string, s
     }
     const real = realpathSync(folder);
     if (!isOurs(real)) return undefined;
+    // Node makes its own folder in it as the umask has it, which may let a group write.
+    chmodSync(real, 0o700);
     enableCompileCache(real);
     return real;
   } catch {

@@ -1,6 +1,6 @@
 /** Compiled code is taken only from where nobody else can have put it. */
 import { spawnSync } from "node:child_process";
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
@@ -35,6 +35,12 @@ test("is kept in the user's own folder, made where it is not there, for its owne
   const elsewhere = join(home, "other");
   expect(version({ HOME: home, XDG_CACHE_HOME: elsewhere })).toEqual(GOOD);
   expect(files(join(elsewhere, "hullmark")).length).toBeGreaterThan(0);
+});
+
+test("is its owner's alone where others made the folder readable: Node makes more in it by the umask", () => {
+  chmodSync(join(home, ".cache/hullmark"), 0o755);
+  expect(version()).toEqual(GOOD);
+  expect(statSync(join(home, ".cache/hullmark")).mode & 0o777).toBe(0o700);
 });
 
 test("what is damaged, or of something else, changes nothing", () => {

@@ -81,8 +81,24 @@ export function barredDigest(image: AskedImage, policy: Policy, architecture: st
 }
 
 function fittingOf({ platforms }: AskedImage, architecture: string | undefined): readonly PlatformImage[] {
-  return platforms.filter((each) => architecture === undefined || each.architecture === undefined || each.architecture === architecture);
+  const runnable = architecture === undefined ? undefined : RUNNABLE[architecture];
+  if (!runnable) return platforms;
+  return platforms.filter((each) => each.architecture === undefined || runnable.includes(each.architecture) || !Object.hasOwn(RUNNABLE, each.architecture));
 }
+
+/**
+ * By the architecture of a node, those of the images that engines run there: older ones too, where no other fits better. Whatever is not written so may be another name of any
+ * (engines take `x86_64` for amd64), and is left out nowhere.
+ */
+const RUNNABLE: Readonly<Record<string, readonly string[]>> = {
+  amd64: ["amd64", "386"],
+  arm64: ["arm64", "arm"],
+  arm: ["arm"],
+  "386": ["386"],
+  ppc64le: ["ppc64le"],
+  s390x: ["s390x"],
+  riscv64: ["riscv64"],
+};
 
 function relatedTo(images: readonly PlatformImage[]): readonly string[] {
   return images.flatMap(({ digest, configDigest }) => (configDigest === undefined ? [digest] : [digest, configDigest]));

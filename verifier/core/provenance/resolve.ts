@@ -181,9 +181,9 @@ async function fetchIfThere(registry: Registry, repository: string, reference: s
   }
 }
 
-/** Whether an entry of an index is an image for some platform, and not an attestation of BuildKit's. */
-export function isImageEntry({ platform, annotations }: IndexEntry): boolean {
-  return platform?.os !== "unknown" && annotations?.["vnd.docker.reference.type"] === undefined;
+/** Whether an entry of an index is an image for some platform, and not an attestation of BuildKit's. Engines go by the platform alone: annotations make no image one that does not run. */
+export function isImageEntry({ platform }: IndexEntry): boolean {
+  return platform?.os !== "unknown";
 }
 
 /** Entries that can be the image: all where a config digest will tell, else the one for the node's platform. Attestation manifests have the platform `unknown`. */
