@@ -57,7 +57,8 @@ function asked({ repository, ref, builder, buildType }: NonNullable<DiscoveredIm
 /** Globs over references: all of one repository and nothing else, as whoever starts a container may write it: Docker Hub's names have short forms. */
 export function imageGlobs(repository: string): readonly string[] {
   const short = [/^docker\.io\/(.+)$/, /^docker\.io\/library\/(.+)$/].flatMap((hub) => hub.exec(repository)?.[1] ?? []);
-  return [repository, ...short].flatMap((name) => [literal(name), `${literal(name)}:*`, `${literal(name)}@*`]);
+  const hosts = short.flatMap((name) => [`docker.io/${name}`, `index.docker.io/${name}`]);
+  return [...new Set([repository, ...short, ...hosts])].flatMap((name) => [literal(name), `${literal(name)}:*`, `${literal(name)}@*`]);
 }
 
 /** Text as a glob that matches just that. */

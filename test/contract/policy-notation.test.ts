@@ -13,6 +13,8 @@ import { runCommand } from "../fakes/run-command.ts";
 import { FakeTsa } from "../fakes/sigstore/tsa.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "hullmark-notation-"));
+/** Under which engines pull it too. */
+const OTHER_NAMES = ["index.docker.io/library/debian", "docker.io/debian", "index.docker.io/debian"];
 const CA = ["acme-rockets", "acme-rockets-ca2", "wabbit-networks"];
 let ca: NotaryCa;
 let second: NotaryCa;
@@ -127,7 +129,7 @@ test("the specification's example becomes rules that ask for the same, and what 
 test("what names a repository decides before what is for all, and what nothing is for is refused", async () => {
   const first = await converted(configured(documentOf(statement({ name: "All" }), statement({ name: "all", registryScopes: ["docker.io/library/debian"] }))));
   expect(first.policy.rules.map(({ name, select }) => [name, select.images])).toEqual([
-    ["all-2", ["docker.io/library/debian", "library/debian", "debian"].flatMap((name) => [name, `${name}:*`, `${name}@*`])],
+    ["all-2", ["docker.io/library/debian", "library/debian", "debian", ...OTHER_NAMES].flatMap((name) => [name, `${name}:*`, `${name}@*`])],
     ["all", []],
   ]);
   const { policy, notes } = await converted(configured(documentOf(statement({ name: "No-Statement", registryScopes: ["registry.example/app"] }))));
