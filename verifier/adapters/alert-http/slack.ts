@@ -3,7 +3,7 @@
  * in them may become a mention, a link or formatting.
  * https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks · https://docs.slack.dev/reference/block-kit/blocks
  */
-import { SEVERITIES } from "../../core/policy/kinds.ts";
+import { SEVERITIES, severityRank } from "../../core/policy/kinds.ts";
 import type { AlertEvent, AlertNotification, Notifier } from "../../ports/notifier.ts";
 import { NotifierError } from "../../ports/notifier.ts";
 import { httpPost } from "./http-post.ts";
@@ -81,7 +81,7 @@ function slackMessage(notification: AlertNotification, externalUrl: string | und
 }
 
 function weight({ status, severity }: AlertEvent): number {
-  return (status === "firing" ? SEVERITIES.length : 0) + SEVERITIES.indexOf(severity);
+  return (status === "firing" ? SEVERITIES.length : 0) + severityRank(severity);
 }
 
 /** @param alerts the gravest first */

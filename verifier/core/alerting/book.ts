@@ -1,9 +1,9 @@
 /** Which alerts are open and what of them each route has been told. Plans are pure; the book moves on only when a plan is durable. */
 import { hash } from "node:crypto";
-import type { AlertEvent, AlertNotification, AlertSeverity } from "../../ports/notifier.ts";
+import type { AlertEvent, AlertNotification } from "../../ports/notifier.ts";
 import type { AlertCommit, AlertMember, AlertRecord, StoredAlert } from "../../ports/outbox.ts";
 import { REOPEN_WINDOW_MS } from "../incident/incident.ts";
-import { SEVERITIES } from "../policy/kinds.ts";
+import { severityRank } from "../policy/kinds.ts";
 import type { AlertGroupLabel, AlertMatch, AlertRoute } from "../policy/types.ts";
 import { eventOf } from "./event.ts";
 import { takes } from "./match.ts";
@@ -301,7 +301,7 @@ function kindOf({ storm, shown }: AlertRecord): string {
 function owes(route: AlertRoute, { record, members }: HeldAlert): boolean {
   const known = record.told[route.name];
   if (members.size === 0) return known !== undefined;
-  return (known === undefined || known.news < record.news) && rank(record.severity) >= rank(route.minSeverity);
+  return (known === undefined || known.news < record.news) && severityRank(record.severity) >= severityRank(route.minSeverity);
 }
 
 /** PagerDuty calls on until somebody takes it: whoever has acknowledged it here need not do so there. News is told before that. */
@@ -340,11 +340,11 @@ function groupAlerts(route: AlertRoute, due: readonly Due[]): Group[] {
  */
 function withinLimit(route: AlertRoute, groups: readonly Group[], slots: number): Group[] {
   if (groups.length <= slots) return [...groups];
-  const gravest = ({ alerts }: Group) => Math.max(...alerts.map(({ event }) => rank(event.severity)));
+  const gravest = ({ alerts }: Group) => Math.max(...alerts.map(({ event }) => severityRank(event.severity)));
   const ordered = groups.toSorted((a, b) => gravest(b) - gravest(a));
   if (slots === 0 || route.type === "pagerduty") return ordered.slice(0, slots);
   const rest = ordered.slice(slots - 1).flatMap(({ alerts }) => alerts);
-  const gathered = rest.toSorted((a, b) => rank(b.event.severity) - rank(a.event.severity)).slice(0, MAX_ALERTS_PER_NOTIFICATION);
+  const gathered = rest.toSorted((a, b) => severityRank(b.event.severity) - severityRank(a.event.severity)).slice(0, MAX_ALERTS_PER_NOTIFICATION);
   return [...ordered.slice(0, slots - 1), { key: "", alerts: gathered }];
 }
 
@@ -358,8 +358,4 @@ function notificationOf(
   const told = due.map(({ record, event }) => [record.fingerprint, event.status, record.news, event.acknowledged]);
   const id = hash("sha256", JSON.stringify([route, groupKey, nowMs, told])).slice(0, 32);
   return { id, route, groupKey, alerts, ...limited, createdAtMs: nowMs };
-}
-
-function rank(severity: AlertSeverity): number {
-  return SEVERITIES.indexOf(severity);
 }

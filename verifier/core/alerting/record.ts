@@ -1,6 +1,6 @@
 /** One alert, as drift comes and goes. */
 import type { AlertMember, AlertRecord, RouteTold } from "../../ports/outbox.ts";
-import { SEVERITIES } from "../policy/kinds.ts";
+import { severityRank } from "../policy/kinds.ts";
 import type { AlertMatch } from "../policy/types.ts";
 import { printable } from "../text/printable.ts";
 import type { AlertSubject } from "./subject.ts";
@@ -94,14 +94,17 @@ export class AlertChange {
       if (open) this.#put({ ...open, endedAtMs: nowMs });
       return;
     }
-    const gravest = this.#subjects.reduce<AlertSubject | undefined>((worst, each) => (worst && rank(worst) >= rank(each) ? worst : each), undefined);
+    const gravest = this.#subjects.reduce<AlertSubject | undefined>(
+      (worst, each) => (worst && severityRank(worst.severity) >= severityRank(each.severity) ? worst : each),
+      undefined,
+    );
     if (!gravest) return;
     if (open) this.#follow(open, gravest, nowMs);
     else this.#put(openedAlert(this, gravest, this.#record, this.#since(), nowMs));
   }
 
   #follow(open: AlertRecord, gravest: AlertSubject, nowMs: number): void {
-    const graver = rank(gravest) > rank(open);
+    const graver = severityRank(gravest.severity) > severityRank(open.severity);
     const told = graver || (this.#before?.unacknowledged === 0 && this.#unacknowledged > 0);
     const shown = told ? gravest : this.#subjects.find(({ driftId }) => driftId === open.shown.driftId);
     const startsAtMs = Math.min(open.startsAtMs, this.#since());
@@ -188,8 +191,4 @@ function memberOf({ driftId, nodeName, workload, containerName, state }: AlertSu
     ...{ driftId, node: printable(nodeName, 253), workload: printable(workload, 253), container: printable(containerName, 128) },
     acknowledged: state === "acknowledged",
   };
-}
-
-function rank({ severity }: Pick<AlertRecord, "severity">): number {
-  return SEVERITIES.indexOf(severity);
 }

@@ -3,6 +3,11 @@
 export const SEVERITIES = ["info", "low", "medium", "high", "critical"] as const;
 export type Severity = (typeof SEVERITIES)[number];
 
+/** @returns 0 for `info` to 4 for `critical`: higher is graver */
+export function severityRank(severity: Severity): number {
+  return SEVERITIES.indexOf(severity);
+}
+
 /** Where a differing thing lies. */
 export const DRIFT_PLACES = ["upper", "layer", "runtime-layer", "bind", "process", "configuration", "mount", "image", "node"] as const;
 export type DriftPlace = (typeof DRIFT_PLACES)[number];
