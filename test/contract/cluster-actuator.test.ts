@@ -1,9 +1,9 @@
 /** A malicious verifier against a cluster's actuator: what it cannot have evicted. And budgets, pods that take their time, and crashes at every step. */
-import { generateKeyPairSync, randomBytes, randomUUID, sign, verify } from "node:crypto";
+import { generateKeyPairSync, randomUUID, sign, verify } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { FileLedger } from "@hullmark/actuator/adapters/file-ledger/file-ledger";
 import { KubernetesCluster } from "@hullmark/actuator/adapters/kubernetes/kubernetes-cluster";
@@ -19,11 +19,10 @@ import { intentMessage } from "@hullmark/proto/codec";
 import { ActionKind, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { FakeCluster, FakeRollouts } from "../fakes/cluster.ts";
+import { type AddedPod, IDENTITY, type IntentInit, LIFE_MS, podIntent } from "../fakes/pod-intent.ts";
 
-const IDENTITY = { cluster: "prod", region: "eu-1" };
 const OWN_NAMESPACE = "hullmark";
 const T0 = 1_700_000_000_000;
-const LIFE_MS = 300_000;
 const keys = generateKeyPairSync("ed25519");
 const LIMITS: LocalLimits = { pauseMs: 600_000, hourlyPercent: 100, protect: ["shop/db*"] };
 
@@ -57,17 +56,8 @@ function actuator(limits = LIMITS, passing: (point: ActuatorFailpoint) => void =
   });
 }
 
-type Init = MessageInitShape<typeof IntentSchema>;
-type Added = ReturnType<FakeCluster["add"]>;
-
-function intent({ target, containerId }: Added, more: Init = {}, key = keys.privateKey) {
-  const init: Init = {
-    ...{ id: randomBytes(16), actionId: "A-7K2Q", verifierId: "v1", ...IDENTITY, containerId },
-    ...{ configDigest: target.imageDigests[0] ?? "", kind: ActionKind.EVICT, driftId: target.driftId, driftLogIndex: BigInt(target.driftLogIndex) },
-    ...{ podNamespace: target.namespace, podName: target.name, podUid: target.uid, podContainer: target.container, podNode: target.nodeName },
-    ...{ podImageDigests: [...target.imageDigests], issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + LIFE_MS), ...more },
-  };
-  const body = toBinary(IntentSchema, create(IntentSchema, init));
+function intent(pod: AddedPod, more: IntentInit = {}, key = keys.privateKey) {
+  const body = toBinary(IntentSchema, create(IntentSchema, podIntent(pod, ActionKind.EVICT, nowMs, more)));
   return { body, signatures: [sign(null, intentMessage(body), key)] };
 }
 
@@ -100,7 +90,7 @@ test("a pod is evicted, told when it is gone, and never again", async () => {
 });
 
 describe("what it cannot be made to do", () => {
-  test.each<[string, (web: Added) => ReturnType<typeof intent>, string | undefined]>([
+  test.each<[string, (web: AddedPod) => ReturnType<typeof intent>, string | undefined]>([
     ["another key's word", (web) => intent(web, {}, generateKeyPairSync("ed25519").privateKey), undefined],
     ["another pod under that name", (web) => intent(web, { podUid: randomUUID() }), "other-pod"],
     ["a pod that is not there", (web) => intent(web, { podName: "api" }), "gone"],

@@ -1,10 +1,9 @@
 /** A malicious verifier against what makes pods: what it cannot have rolled back, nor to what. And rollouts that take their time, and crashes at every step. */
-import { generateKeyPairSync, randomBytes, randomUUID, sign, verify } from "node:crypto";
+import { generateKeyPairSync, randomUUID, sign, verify } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { FileLedger } from "@hullmark/actuator/adapters/file-ledger/file-ledger";
 import { KubernetesRollouts } from "@hullmark/actuator/adapters/kubernetes/kubernetes-rollouts";
 import { Actuator } from "@hullmark/actuator/core/actuator";
@@ -20,10 +19,9 @@ import { intentMessage } from "@hullmark/proto/codec";
 import { ActionKind, IntentSchema, Outcome, PodOwnerSchema } from "@hullmark/proto/v1/response";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { FakeCluster, FakeRollouts } from "../fakes/cluster.ts";
+import { type AddedPod, IDENTITY, type IntentInit, LIFE_MS, podIntent } from "../fakes/pod-intent.ts";
 
-const IDENTITY = { cluster: "prod", region: "eu-1" };
 const T0 = 1_700_000_000_000;
-const LIFE_MS = 300_000;
 const LIMITS = { pauseMs: 600_000, hourlyPercent: 100, protect: ["shop/db*"] };
 const keys = generateKeyPairSync("ed25519");
 const digest = (n: number): string => `sha256:${String(n).repeat(64)}`;
@@ -67,23 +65,14 @@ function restarted(passing?: (point: ActuatorFailpoint) => void): Actuator {
   return actuator(passing);
 }
 
-type Init = MessageInitShape<typeof IntentSchema>;
-type Added = ReturnType<FakeCluster["add"]>;
-
-const add = (more: Partial<ClusterPod> = {}, name = "web-x1", namespace = "shop"): Added =>
+const add = (more: Partial<ClusterPod> = {}, name = "web-x1", namespace = "shop"): AddedPod =>
   cluster.add(name, { owner: "Deployment/web", controllerUid: rollouts.owner.uid, ...more }, namespace);
 const revision = (n: number, image = digest(n)) => ({ name: `web-${n}`, images: [{ container: "web", digest: image }] });
 
 /** @param owner false: it names none */
-function intent({ target, containerId }: Added, more: Init = {}, owner = true) {
-  const init: Init = {
-    ...{ id: randomBytes(16), actionId: "A-7K2Q", verifierId: "v1", ...IDENTITY, containerId },
-    ...{ configDigest: target.imageDigests[0] ?? "", kind: ActionKind.ROLLBACK, driftId: target.driftId, driftLogIndex: BigInt(target.driftLogIndex) },
-    ...{ podNamespace: target.namespace, podName: target.name, podUid: target.uid, podContainer: target.container, podNode: target.nodeName },
-    ...{ podImageDigests: [...target.imageDigests], issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + LIFE_MS) },
-    ...{ revisions: [revision(7), revision(8)].map((each, i) => ({ ...each, name: `web-${i + 1}` })), ...more },
-  };
-  const message = create(IntentSchema, init);
+function intent(pod: AddedPod, more: IntentInit = {}, owner = true) {
+  const revisions = [revision(7), revision(8)].map((each, i) => ({ ...each, name: `web-${i + 1}` }));
+  const message = create(IntentSchema, podIntent(pod, ActionKind.ROLLBACK, nowMs, { ...{ revisions }, ...more }));
   if (owner) message.podOwner ??= create(PodOwnerSchema, rollouts.owner);
   const body = toBinary(IntentSchema, message);
   return { body, signatures: [sign(null, intentMessage(body), keys.privateKey)] };
@@ -135,7 +124,7 @@ test("and to the one before it where the present one is by that digest already",
 });
 
 describe("what it cannot be made to do", () => {
-  test.each<[string, (pod: Added) => ReturnType<typeof intent>, string | undefined]>([
+  test.each<[string, (pod: AddedPod) => ReturnType<typeof intent>, string | undefined]>([
     ["no revision at all", (pod) => intent(pod, { revisions: [] }), undefined],
     ["a revision twice", (pod) => intent(pod, { revisions: [revision(1), revision(1, digest(5))] }), undefined],
     ["a container twice", (pod) => intent(pod, { revisions: [{ name: "web-1", images: [...revision(1).images, ...revision(2).images] }] }), undefined],
@@ -394,7 +383,7 @@ describe("a rollout that is begun", () => {
 });
 
 describe("a halt", () => {
-  const halt = (pod: Added, more: Init = {}) => intent(pod, { kind: ActionKind.HALT, revisions: [], ...more });
+  const halt = (pod: AddedPod, more: IntentInit = {}) => intent(pod, { kind: ActionKind.HALT, revisions: [], ...more });
 
   test("scales it to none, notes how many there were, and is done when none is there", async () => {
     const subject = actuator();
