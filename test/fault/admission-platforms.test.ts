@@ -3,15 +3,14 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
-import { AdmissionService } from "@hullmark/verifier/core/admission/service";
-import { parsePolicy } from "@hullmark/verifier/core/policy/index";
-import type { Meter } from "@hullmark/verifier/ports/meter";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { admissionService } from "../fakes/admission.ts";
 import { attachNotary } from "../fakes/attach.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
-import { never, verifiers } from "../fakes/judging.ts";
+import { never } from "../fakes/judging.ts";
 import { notaryPayload, signNotary } from "../fakes/notary.ts";
 import { OpensslCa } from "../fakes/openssl-ca.ts";
+import { policyOf } from "../fakes/policy.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 
 const INDEX = "application/vnd.oci.image.index.v1+json";
@@ -40,22 +39,13 @@ afterAll(async () => {
 });
 
 async function ask(spec: object, manifests: readonly (readonly [PushedImage, object])[]) {
-  const written = {
-    ...{ apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name: "p" } },
-    spec: {
-      admission: { mode: "enforce" },
-      trustStores: [{ name: "acme", certificates: [ca.rootPem], revocation: "skip" }],
-      authorities: [{ name: "vendor", notary: { trustStore: "acme", subject: { CN: "release" } } }],
-      ...spec,
-    },
-  };
-  const parsed = parsePolicy(JSON.stringify(written), "p");
-  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
-  const service = new AdmissionService({
-    ...{ registry: client, verifiers, policy: () => parsed.policy, exemptNamespaces: [] },
-    ...{ clock: { nowMs: () => Date.now(), after: () => () => undefined }, meter: { admission: () => undefined } as unknown as Meter },
-    ...{ recorder: { record: async () => undefined }, onProblem: (error) => expect.unreachable(String(error)) },
+  const policy = policyOf({
+    admission: { mode: "enforce" },
+    trustStores: [{ name: "acme", certificates: [ca.rootPem], revocation: "skip" }],
+    authorities: [{ name: "vendor", notary: { trustStore: "acme", subject: { CN: "release" } } }],
+    ...spec,
   });
+  const service = admissionService({ registry: client, policy: () => policy });
   const entries = manifests.map(([image, more]) => ({ mediaType: MANIFEST, digest: image.manifestDigest, size: image.manifestBytes.length, ...more }));
   const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: INDEX, manifests: entries }));
   const digest = await client.pushManifest(good.repository, "index", INDEX, bytes, never);

@@ -5,15 +5,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HttpRevocationAnswers, NotaryProjectVerifier } from "@hullmark/verifier/adapters/notary/index";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
-import { AdmissionService, type FailurePolicy } from "@hullmark/verifier/core/admission/service";
-import { parsePolicy } from "@hullmark/verifier/core/policy/index";
-import type { Meter } from "@hullmark/verifier/ports/meter";
+import type { FailurePolicy } from "@hullmark/verifier/core/admission/service";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { admissionService } from "../fakes/admission.ts";
 import { attachNotary } from "../fakes/attach.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { never, verifiers } from "../fakes/judging.ts";
 import { notaryPayload, signNotary } from "../fakes/notary.ts";
 import { OpensslCa } from "../fakes/openssl-ca.ts";
+import { policyOf } from "../fakes/policy.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 
 const MINUTE_MS = 60_000;
@@ -45,22 +45,12 @@ const required = { name: "vendor", require: { signatures: { authorities: ["vendo
 function door(spec: object, revocation: "enforce" | "log" = "enforce") {
   const trust = { trustStores: [{ name: "acme", certificates: [ca.rootPem], revocation }] };
   const authorities = [{ name: "vendor", notary: { trustStore: "acme", subject: { CN: "release" } } }];
-  const written = {
-    apiVersion: "hullmark.dev/v1",
-    kind: "Policy",
-    metadata: { name: "p" },
-    spec: { admission: { mode: "enforce" }, ...trust, authorities, ...spec },
-  };
-  const parsed = parsePolicy(JSON.stringify(written), "p");
-  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
-  const { policy } = parsed;
+  const policy = policyOf({ admission: { mode: "enforce" }, ...trust, authorities, ...spec });
   const time = { nowMs: Date.now() };
   const revocations = new HttpRevocationAnswers({ nowMs: () => time.nowMs, timeoutMs: 10 * MINUTE_MS });
-  const service = new AdmissionService({
+  const service = admissionService({
     ...{ registry: client, verifiers: { ...verifiers, notary: new NotaryProjectVerifier(revocations) }, revocations, policy: () => policy },
-    ...{ clock: { nowMs: () => time.nowMs, after: () => () => undefined }, meter: { admission: () => undefined } as unknown as Meter },
-    ...{ recorder: { record: async () => undefined }, exemptNamespaces: [] },
-    onProblem: (error) => expect.unreachable(String(error)),
+    clock: { nowMs: () => time.nowMs, after: () => () => undefined },
   });
   const object = { spec: { containers: [{ name: "c", image: `${image.repository}@${image.manifestDigest}` }] } };
   const request = { uid: "u", kind: "Pod", namespace: "shop", name: "p", operation: "CREATE", user: { name: "ann", groups: [] }, dryRun: true, object };

@@ -7,24 +7,24 @@ import { join } from "node:path";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { budgetMs } from "@hullmark/verifier/api/admission/server";
 import { readReview } from "@hullmark/verifier/core/admission/review";
-import { AdmissionService } from "@hullmark/verifier/core/admission/service";
+import type { AdmissionService } from "@hullmark/verifier/core/admission/service";
 import type { ImportedReports } from "@hullmark/verifier/core/images/image-entry";
-import { judgeTeam, parsePolicy, withTeams } from "@hullmark/verifier/core/policy/index";
+import { judgeTeam, withTeams } from "@hullmark/verifier/core/policy/index";
 import { SLSA_V1 } from "@hullmark/verifier/core/provenance/index";
 import { decodeBundle } from "@hullmark/verifier/core/transparency/bundle";
 import { decodeLogEntry } from "@hullmark/verifier/core/transparency/entry";
 import { parseReport } from "@hullmark/verifier/core/vulnerabilities/parse";
-import type { Meter } from "@hullmark/verifier/ports/meter";
 import { attestCommand } from "hullmark/commands/attest";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Registry, startRegistry } from "../../deploy/testbed/registry.ts";
+import { admissionService } from "../fakes/admission.ts";
 import { attachNotary } from "../fakes/attach.ts";
 import { runCommand } from "../fakes/command-run.ts";
 import { type PushedImage, pushImage, pushIndex } from "../fakes/images.ts";
-import { verifiers } from "../fakes/judging.ts";
 import { signByKey } from "../fakes/key-signed.ts";
 import { notaryPayload, signNotary } from "../fakes/notary.ts";
 import { OpensslCa } from "../fakes/openssl-ca.ts";
+import { policyOf } from "../fakes/policy.ts";
 import { type FakeRegistry, startFakeRegistry } from "../fakes/registry.ts";
 import { bytesOf, trivyReport } from "../fakes/scan-reports.ts";
 import { Scrape } from "../fakes/scrape.ts";
@@ -864,17 +864,11 @@ describe("a namespace's own policy", () => {
 
 /** As the verifier wires it, with the cluster's policy and one of `shop`'s own. */
 function service(cluster: object, team: object = {}, imported: ImportedReports = () => []): AdmissionService {
-  const parsed = parsePolicy(JSON.stringify({ apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name: "cluster" }, spec: cluster }), "cluster");
-  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
-  const judged = judgeTeam({ namespace: "shop", spec: team }, parsed.policy);
+  const whole = policyOf(cluster, "cluster");
+  const judged = judgeTeam({ namespace: "shop", spec: team }, whole);
   if (!judged.inForce) throw new Error(judged.message);
-  const policy = withTeams(parsed.policy, { shop: judged.policy });
-  const none = { record: async () => undefined };
-  const surroundings = { clock: { nowMs: Date.now, after: () => () => undefined }, meter: { admission: () => undefined } as unknown as Meter };
-  return new AdmissionService({
-    ...{ registry: client, verifiers, policy: () => policy, recorder: none, exemptNamespaces: ["kube-system"], ...surroundings, imported },
-    onProblem: (error) => expect.unreachable(String(error)),
-  });
+  const policy = withTeams(whole, { shop: judged.policy });
+  return admissionService({ registry: client, policy: () => policy, exemptNamespaces: ["kube-system"], imported });
 }
 
 async function answer(asking: AdmissionService, asked: string | object, namespace = "shop") {

@@ -9,7 +9,7 @@ import { AlertBook } from "@hullmark/verifier/core/alerting/index";
 import { alertPlanner } from "@hullmark/verifier/core/fleet/alert-planner";
 import { Committer } from "@hullmark/verifier/core/fleet/committer";
 import { adminFact, driftFact, nodeVerdict } from "@hullmark/verifier/core/fleet/log-facts";
-import { type Policy, parsePolicy } from "@hullmark/verifier/core/policy/index";
+import type { Policy } from "@hullmark/verifier/core/policy/index";
 import { HOUR_MS, hourlyLimit } from "@hullmark/verifier/core/response/breaker";
 import { NO_ROLLBACK } from "@hullmark/verifier/core/response/rollback";
 import type { Simulation } from "@hullmark/verifier/core/session/index";
@@ -23,6 +23,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { drift, node, T0, workload } from "../contract/store-fixtures.ts";
 import { testNoteSigner } from "../fakes/note-signer.ts";
+import { policyOf } from "../fakes/policy.ts";
 
 vi.setConfig({ testTimeout: 180_000 });
 const WEEK_MS = 7 * 86_400_000;
@@ -37,14 +38,11 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(directory, { recursive: true }));
 
-const POLICY = policyOf("enforce", 10);
-function policyOf(mode: string, hourlyPercent: number): Policy {
+const POLICY = weekly("enforce", 10);
+function weekly(mode: string, hourlyPercent: number): Policy {
   const route = { name: "page", type: "webhook", url: "https://page.example/", groupWait: "30s", repeat: "4h", maxPerMinute: 2 };
   const rules = [{ name: "all", ladder: { medium: ["recreate"], high: ["recreate", "stop"], critical: ["stop"] }, untrusted: ["stop"] }];
-  const spec = { mode, alerts: { routes: [route] }, response: { rules, hourlyPercent, pause: "10m" } };
-  const parsed = parsePolicy(JSON.stringify({ apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name: "p" }, spec }), "p");
-  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
-  return parsed.policy;
+  return policyOf({ mode, alerts: { routes: [route] }, response: { rules, hourlyPercent, pause: "10m" } });
 }
 
 /** Drifts as an appraisal under {@link POLICY} would have written them. */
@@ -154,11 +152,11 @@ test("under the policy in force nothing is otherwise; under any, no hour has mor
         expect(same.sum).toMatchObject({ driftsNew: 0, driftsGone: 0, driftsOther: 0, driftsUnknown: 0, actionsAfter: same.sum.actionsBefore });
         expect(same.sum.drifts).toBe(given.drifts.filter(({ resolvedAtMs }) => resolvedAtMs === undefined || resolvedAtMs >= SINCE).length);
         expect([same.after.actions, same.after.pages]).toEqual([same.before.actions, same.before.pages]);
-        const other = await past(policyOf("enforce", percent), opened);
+        const other = await past(weekly("enforce", percent), opened);
         const times = other.after.actions.map(({ atMs }) => atMs);
         const limit = hourlyLimit(CONTAINERS, { hourlyPercent: percent });
         for (const at of times) expect(times.filter((each) => each >= at && each - at < HOUR_MS).length).toBeLessThanOrEqual(limit);
-        expect((await past(policyOf("observe", percent), opened)).after.actions).toEqual([]);
+        expect((await past(weekly("observe", percent), opened)).after.actions).toEqual([]);
         expect(dump(opened.path)).toBe(before);
         acted += times.length;
         held += [...other.after.heldBack.values()].reduce((sum, { size }) => sum + size, 0);

@@ -8,10 +8,11 @@ import { fileFinding } from "@hullmark/verifier/core/appraisal/findings";
 import type { ContainerInput, ContainerState, Finding } from "@hullmark/verifier/core/appraisal/index";
 import { UpperEntries } from "@hullmark/verifier/core/appraisal/upper-entries";
 import { openDrift } from "@hullmark/verifier/core/fleet/drift-rows";
-import { containerRules, type Policy, parsePolicy } from "@hullmark/verifier/core/policy/index";
+import { containerRules, type Policy } from "@hullmark/verifier/core/policy/index";
 import { Rejudge } from "@hullmark/verifier/core/simulation/rejudge";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { policyOf } from "../fakes/policy.ts";
 
 const SUBJECT = { imageReference: "r/web:1", containerName: "web", workload: "shop", nodeName: "w-1" };
 const CONTAINER = { ...SUBJECT, labels: {} };
@@ -20,12 +21,6 @@ const reference = {
   merged: () => undefined,
 } as never;
 const file = (mode: number) => encodeRecord({ type: "f", mode, uid: 0, gid: 0, xattrs: [], size: 1n, sha256: Buffer.alloc(32, mode & 255) });
-
-function policyOf(spec: object): Policy {
-  const parsed = parsePolicy(JSON.stringify({ apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name: "p" }, spec }), "p");
-  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
-  return parsed.policy;
-}
 
 const some = (...values: string[]) => fc.subarray(values);
 const anyPolicy = fc

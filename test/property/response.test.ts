@@ -3,7 +3,6 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { ActionKind, ActionState, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
-import { parsePolicy } from "@hullmark/verifier/core/policy/index";
 import { DRIFT_KINDS, DRIFT_PLACES, PROVENANCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import { RUNGS } from "@hullmark/verifier/core/policy/types";
 import { type AlarmFacts, nextAlarm, QUIET_MS, UNKNOWN_ALARM } from "@hullmark/verifier/core/response/alarm";
@@ -27,14 +26,9 @@ import type { ActionRow, DriftRow, WorkloadRow } from "@hullmark/verifier/ports/
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { drift, node, T0, workload } from "../contract/store-fixtures.ts";
+import { policyOf } from "../fakes/policy.ts";
 
 const CONTRARY = { verdict: Verdict.CONTRAINDICATED, content: Verdict.CONTRAINDICATED, reasons: [] };
-
-function policyOf(spec: string): Situation["policy"] {
-  const parsed = parsePolicy(`apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n${spec}`, "p.yaml");
-  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
-  return parsed.policy;
-}
 
 const digest = (n: number): string => `sha256:${String(n).repeat(64)}`;
 const every = (rungs: string): string => `{ info: ${rungs}, low: ${rungs}, medium: ${rungs}, high: ${rungs}, critical: ${rungs} }`;

@@ -13,14 +13,14 @@ import { Verdict } from "@hullmark/proto/v1/common";
 import { appraiseContainer } from "@hullmark/verifier/core/appraisal/appraise-container";
 import type { ContainerInput, ContainerState, ReferenceImage } from "@hullmark/verifier/core/appraisal/index";
 import { UpperEntries } from "@hullmark/verifier/core/appraisal/upper-entries";
-import { judgeTeam, MAX_TEAM_POLICY_BYTES, parsePolicy, withTeams } from "@hullmark/verifier/core/policy/index";
+import { judgeTeam, MAX_TEAM_POLICY_BYTES, withTeams } from "@hullmark/verifier/core/policy/index";
 import { containerRules } from "@hullmark/verifier/core/policy/match";
 import type { Policy, SelectableContainer } from "@hullmark/verifier/core/policy/types";
 import type { ProvenanceStatus } from "@hullmark/verifier/core/provenance/status";
 import { entriesBelow, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { stringify } from "yaml";
+import { policyOf } from "../fakes/policy.ts";
 
 const common = { uid: 0, gid: 0, xattrs: [] };
 const file = (fill: number, mode = 0o644): Buffer => encodeRecord({ type: "f", ...common, mode, size: 1n, sha256: Buffer.alloc(32, fill) });
@@ -31,13 +31,6 @@ const reference: ReferenceImage = {
   merged: (path) => merged.get(path),
   below: (path, limit) => entriesBelow(merged, path, limit),
 };
-
-/** @throws where the text is no policy */
-function policyOf(spec: object): Policy {
-  const parsed = parsePolicy(stringify({ apiVersion: "hullmark.dev/v1", kind: "Policy", metadata: { name: "cluster" }, spec }), "cluster");
-  if (!parsed.ok) throw new Error(JSON.stringify(parsed.errors));
-  return parsed.policy;
-}
 
 function teamOf(spec: unknown, cluster: Policy): Policy {
   const judged = judgeTeam({ namespace: "shop", spec }, cluster);
@@ -140,7 +133,7 @@ const GRAVITY = [Verdict.AFFIRMING, Verdict.WARNING, Verdict.UNKNOWN, Verdict.CO
 test("with a namespace's policy no verdict is milder: every drift stays, none is less grave, and nothing unknown becomes known", () => {
   fc.assert(
     fc.property(clusterSpec, teamSpec, evidence, provenance, maybe(provenance), (clusterText, teamText, told, ofImage, ofTeam) => {
-      const cluster = policyOf(clusterText);
+      const cluster = policyOf(clusterText, "cluster");
       const both = withTeams(cluster, { shop: teamOf(teamText, cluster) });
       const before = appraiseContainer({ ...input(told, cluster, where("shop")), provenance: ofImage });
       const after = appraiseContainer({ ...input(told, both, where("shop")), provenance: ofImage, teamProvenance: ofTeam });
@@ -161,11 +154,14 @@ test("with a namespace's policy no verdict is milder: every drift stays, none is
 });
 
 describe("a namespace's policy", () => {
-  const cluster = policyOf({
-    rules: [{ name: "all", allow: { env: ["TZ", "A"], args: true, capabilities: ["NET_ADMIN"] } }],
-    severities: { content: "high" },
-    admission: { mode: "warn", namespaces: [{ names: ["shop"], mode: "enforce" }] },
-  });
+  const cluster = policyOf(
+    {
+      rules: [{ name: "all", allow: { env: ["TZ", "A"], args: true, capabilities: ["NET_ADMIN"] } }],
+      severities: { content: "high" },
+      admission: { mode: "warn", namespaces: [{ names: ["shop"], mode: "enforce" }] },
+    },
+    "cluster",
+  );
   const told = (spec: unknown) => {
     const judged = judgeTeam({ namespace: "shop", spec }, cluster);
     return judged.inForce ? judged.idle : judged.message.split("\n");
@@ -211,7 +207,7 @@ describe("a namespace's policy", () => {
   });
 
   test("counts what the cluster trusts no more as such, whomever it names itself", () => {
-    const revoking = policyOf({ revocations: [{ reason: "stolen", digest: `sha256:${"0".repeat(64)}` }] });
+    const revoking = policyOf({ revocations: [{ reason: "stolen", digest: `sha256:${"0".repeat(64)}` }] }, "cluster");
     const { teams } = withTeams(revoking, { shop: teamOf({}, revoking) });
     expect(teams["shop"]?.revocations).toEqual(revoking.revocations);
   });
