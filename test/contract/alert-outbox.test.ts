@@ -98,6 +98,17 @@ describe.each(Object.entries(ADAPTERS))("Outbox contract: %s", (name, open) => {
       expect(await outbox.claim("nobody", 5000, 9, 1000)).toEqual([]);
     }));
 
+  it("has what was given back untried due as it was, for whoever claims next", () =>
+    using(async ({ outbox }) => {
+      for (const commit of commits(["w-1", "w-2"])) await outbox.commitAlerts(commit);
+      const [one, two] = ids(await outbox.claim("hook", 5000, 9, 60_000));
+      await outbox.unclaim([two ?? "", "absent"]);
+      expect(await outbox.claim("hook", 5001, 9, 60_000)).toMatchObject([{ notification: { id: two }, attempts: 0, lastError: undefined }]);
+      await outbox.retry(one ?? "", "HTTP 503", 9000);
+      await outbox.unclaim([one ?? ""]);
+      expect(await outbox.claim("hook", 8999, 9, 60_000)).toEqual([]);
+    }));
+
   it("remembers who holds an alert open, in the order in which they came, and moves them", () =>
     using(async ({ outbox, reopen }) => {
       const book = new AlertBook();

@@ -56,6 +56,13 @@ export class MemoryOutbox implements Outbox {
     return due.map(item);
   }
 
+  async unclaim(ids: readonly string[]): Promise<void> {
+    for (const id of ids) {
+      const row = this.rows.get(id);
+      if (row) this.rows.set(id, { ...row, hiddenUntilMs: 0 });
+    }
+  }
+
   async delivered(id: string, nowMs: number): Promise<void> {
     const row = this.rows.get(id);
     if (row) this.rows.set(id, { ...row, state: "delivered", lastError: undefined, endedAtMs: nowMs });

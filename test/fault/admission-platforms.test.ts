@@ -87,3 +87,17 @@ test.each([
   const revocations = [{ reason: "leaked", digest: bad.manifestDigest }];
   expect(await ask({ rules: [], revocations }, [[bad, entry]])).toMatchObject({ allowed: false, message: expect.stringContaining("leaked") });
 });
+
+test("an index that is built so that nobody can look through it does not hide what is revoked, though no rule asks for anything", async () => {
+  const revocations = [{ reason: "leaked", digest: bad.configDigest }];
+  const many = Array.from({ length: 33 }, () => [bad, on("linux", "amd64")] as const);
+  const text = { allowed: false, message: expect.stringContaining("nobody can tell whether something revoked is in it") };
+  expect(await ask({ rules: [], revocations }, many)).toMatchObject(text);
+  const inner = { mediaType: MANIFEST, digest: bad.manifestDigest, size: bad.manifestBytes.length };
+  const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: INDEX, manifests: [inner] }));
+  const digest = await client.pushManifest(bad.repository, "inner", INDEX, bytes, never);
+  const nested = { mediaType: INDEX, digest, size: bytes.length, ...on("linux", "amd64") };
+  expect(await ask({ rules: [], revocations }, [[bad, nested]])).toMatchObject(text);
+  // Where nothing is revoked, nothing is asked.
+  expect(await ask({ rules: [] }, many)).toMatchObject({ allowed: true });
+});

@@ -132,6 +132,8 @@ export interface Outbox {
    * when the process dies in between they come back. So does, at once, what would have to wait for longer than {@link MAX_WAIT_MS}: the clock was set back meanwhile.
    */
   claim(route: string, nowMs: number, limit: number, leaseMs: number): Promise<readonly OutboxItem[]>;
+  /** Gives items back as they were, due when they were due: nobody tried them. No error where one is gone already. */
+  unclaim(ids: readonly string[]): Promise<void>;
   /** The item has arrived; it is kept among the newest for people to see. No error where it is gone already. */
   delivered(id: string, nowMs: number): Promise<void>;
   /** Gives an item back: one attempt more, due at `notBeforeMs`. */

@@ -19,7 +19,7 @@ export type Secret = () => Promise<string>;
 /** @param whose it is, for the error @throws Error where the variable is not set: that cannot change while the process runs */
 export function secretOf(source: SecretSource, whose: string, { environment, secretsDirectory }: SecretPlaces): Secret {
   if ("fromFile" in source) return () => readSecret(secretsDirectory, source.fromFile);
-  const value = environment[source.fromEnv];
+  const value = environment[source.fromEnv]?.trim();
   if (value === undefined || value === "") throw new Error(`${whose}: environment variable ${source.fromEnv} is not set`);
   return () => Promise.resolve(value);
 }

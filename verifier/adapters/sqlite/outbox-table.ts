@@ -113,6 +113,11 @@ export class OutboxTable {
     });
   }
 
+  unclaim(ids: readonly string[]): void {
+    const show = this.#connection.prepare("UPDATE outbox SET claimed_until_ms = 0 WHERE id = ?");
+    for (const id of ids) show.run(id);
+  }
+
   #dueInOrder(route: string, nowMs: number, limit: number): number[] {
     const pending = this.#connection.prepare<[number, number, string], { number: number; due: number; alerts: string }>(
       `SELECT number, NOT max(not_before_ms, claimed_until_ms) BETWEEN ? AND ? AS due,

@@ -102,6 +102,7 @@ function outboxOver(writer: ThreadClient, reader: ThreadClient): Outbox {
     readAlerts: () => reader.call("outbox", "readAlerts"),
     commitAlerts: (commit) => writer.call("", "commitAlerts", commit),
     claim: (route, nowMs, limit, leaseMs) => writer.call("", "claim", route, nowMs, limit, leaseMs),
+    unclaim: (ids) => writer.call("", "unclaim", ids),
     delivered: (id, nowMs) => writer.call("", "delivered", id, nowMs),
     retry: (id, error, notBeforeMs) => writer.call("outbox", "retry", id, error, notBeforeMs),
     bury: (id, error, nowMs) => writer.call("outbox", "bury", id, error, nowMs),

@@ -89,6 +89,10 @@ export class Writes extends Reads {
     return this.#transaction(() => this.outbox.claim(route, nowMs, limit, leaseMs));
   }
 
+  unclaim(ids: readonly string[]): void {
+    this.#transaction(() => this.outbox.unclaim(ids));
+  }
+
   delivered(id: string, nowMs: number): void {
     this.#transaction(() => this.outbox.delivered(id, nowMs));
   }

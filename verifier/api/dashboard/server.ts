@@ -43,6 +43,7 @@ export interface DashboardServer {
 const COOKIE = "__Host-hullmark";
 const COOKIE_OPTIONS = { path: "/", httpOnly: true, secure: true, sameSite: "strict" } as const;
 const MAX_REQUEST_BYTES = 64 * 1024;
+const MAX_CONNECTIONS = 2048;
 const MESSAGE_TYPE = "application/proto";
 /** Of ours: a page of another origin cannot send it without being asked about first, and nobody answers that. `page`: nobody did anything. */
 const BY_HEADER = "hullmark-by";
@@ -78,6 +79,8 @@ export function buildDashboardServer(options: DashboardServerOptions): Dashboard
     routerOptions: { maxParamLength: 512 },
     frameworkErrors: (_error, _request, reply: FastifyReply) => void reply.code(400).type("text/plain").send("bad request\n"),
   }) as unknown as FastifyInstance;
+  // What strangers keep open must not take the descriptors that agents' streams and the store need.
+  server.server.maxConnections = MAX_CONNECTIONS;
   server.register(fastifyCookie);
   server.removeAllContentTypeParsers();
   server.addContentTypeParser([MESSAGE_TYPE, "text/plain"], { parseAs: "buffer" }, (_request, body, done) => done(null, body));

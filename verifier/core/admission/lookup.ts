@@ -160,17 +160,10 @@ export class AdmissionLookup {
   #keep(key: string, image: AskedImage): AskedImage {
     const before = this.#known.get(key);
     const partial = image.artefacts.incomplete.length > 0;
-    if (
-      before &&
-      partial &&
-      before.image.digest === image.digest &&
-      before.image.artefacts.incomplete.length === 0 &&
-      covers(before.image.looked, image.looked)
-    )
-      return before.image;
+    // An incomplete answer is worth a new question at once. What is known is whole always.
+    if (partial && before?.image.digest === image.digest) return covers(before.image.looked, image.looked) ? before.image : image;
     if (before) this.#bytes -= before.bytes;
     this.#known.delete(key);
-    // An incomplete answer is worth a new question at once.
     if (partial) return image;
     const bytes = 4096 + sizeOf(image);
     this.#known.set(key, { image, bytes });

@@ -188,7 +188,9 @@ export class AdmissionService {
       if (waiting.aborted) return untold(digest, "the registry did not answer in the time that there was", "ask again, or make the registry answer");
       if (error instanceof RegistryError) return untold(digest, error.message, remedyOf(error));
       if (!(error instanceof ProvenanceError)) throw error;
-      return required ? objection("refused", digest, error.message, "push the image anew") : untold(digest, error.message, "push the image anew");
+      // Whoever pushed it built it so that nobody can look through it: of a registry that is away nothing of the kind is known.
+      const text = required ? error.message : `nobody can tell whether something revoked is in it: ${error.message}`;
+      return { ...objection("refused", digest, text, "push the image anew"), mode: required ? mode : modeOf(undefined) };
     }
   }
 

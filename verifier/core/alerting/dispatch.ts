@@ -29,6 +29,8 @@ export interface DispatchResult {
   readonly delivered: number;
   readonly retried: number;
   readonly buried: number;
+  /** The receiver asked to be left alone for so long; 0: it did not. */
+  readonly restMs: number;
 }
 
 /** Wait after failed attempt `attempts` (1 is the first): half fixed, half random, so that many routes do not come back together. */
@@ -39,33 +41,48 @@ export function backoffMs(attempts: number, random: number, retryAfterMs: number
 }
 
 /**
- * Delivers what is due now, oldest first. Stops at the first failure that is worth retrying: the receiver is not well, and order is kept.
+ * Delivers what is due now, oldest first. Stops at the first failure that is worth retrying: the receiver is not well, and order is kept. What was not tried is due as before.
  * @throws what the outbox throws; the signal's reason
  */
 export async function dispatchDue(outbox: Outbox, notifier: Notifier, environment: DispatchEnvironment, signal: AbortSignal): Promise<DispatchResult> {
-  let delivered = 0;
-  let buried = 0;
-  for (const item of await outbox.claim(notifier.route, environment.now(), CLAIM_LIMIT, environment.leaseMs)) {
-    signal.throwIfAborted();
-    environment.passing("alert-claimed");
-    const error = await attempt(notifier, item, signal);
-    if (!error) {
-      environment.passing("alert-sent");
-      await environment.onDelivered(item.notification);
-      environment.passing("alert-noted");
-      await outbox.delivered(item.notification.id, environment.now());
-      environment.passing("alert-delivered");
-      delivered++;
-    } else if (!error.retryable || item.attempts + 1 >= MAX_ATTEMPTS) {
-      await outbox.bury(item.notification.id, error.message, environment.now());
-      buried++;
-    } else {
-      const waitMs = backoffMs(item.attempts + 1, environment.random(), error.retryAfterMs);
-      await outbox.retry(item.notification.id, error.message, environment.now() + waitMs);
-      return { delivered, buried, retried: 1 };
+  const items = [...(await outbox.claim(notifier.route, environment.now(), CLAIM_LIMIT, environment.leaseMs))];
+  const result = { delivered: 0, retried: 0, buried: 0, restMs: 0 };
+  try {
+    for (let item = items[0]; item && result.retried === 0; item = items[0]) {
+      signal.throwIfAborted();
+      environment.passing("alert-claimed");
+      const error = await attempt(notifier, item, signal);
+      const ended = await settle(outbox, item, error, environment);
+      result[ended]++;
+      if (ended === "retried") result.restMs = Math.min(error?.retryAfterMs ?? 0, MAX_BACKOFF_MS);
+      items.shift();
     }
+  } finally {
+    if (items.length > 0) await outbox.unclaim(items.map(({ notification }) => notification.id));
   }
-  return { delivered, buried, retried: 0 };
+  return result;
+}
+
+async function settle(
+  outbox: Outbox,
+  { notification, attempts }: OutboxItem,
+  error: NotifierError | undefined,
+  { now, random, onDelivered, passing }: DispatchEnvironment,
+): Promise<"delivered" | "retried" | "buried"> {
+  if (!error) {
+    passing("alert-sent");
+    await onDelivered(notification);
+    passing("alert-noted");
+    await outbox.delivered(notification.id, now());
+    passing("alert-delivered");
+    return "delivered";
+  }
+  if (!error.retryable || attempts + 1 >= MAX_ATTEMPTS) {
+    await outbox.bury(notification.id, error.message, now());
+    return "buried";
+  }
+  await outbox.retry(notification.id, error.message, now() + backoffMs(attempts + 1, random(), error.retryAfterMs));
+  return "retried";
 }
 
 async function attempt(notifier: Notifier, { notification }: OutboxItem, signal: AbortSignal): Promise<NotifierError | undefined> {

@@ -75,11 +75,17 @@ export class Deliveries {
     const { signal } = loop.stop;
     const environment = { now: () => clock.nowMs(), random, leaseMs: route.timeoutSeconds * 1000 + LEASE_MARGIN_MS, onDelivered, passing };
     let refreshed = { atMs: clock.nowMs(), version: book.version };
+    // A receiver that asks to be left alone is, by other notifications too.
+    let rest = { sinceMs: 0, ms: 0 };
     while (!signal.aborted) {
       let result: DispatchResult | undefined;
       try {
-        result = await dispatchDue(outbox, notifier, environment, signal);
-        onRound(route.type, result);
+        const restedMs = clock.nowMs() - rest.sinceMs;
+        if (restedMs < 0 || restedMs >= rest.ms) {
+          result = await dispatchDue(outbox, notifier, environment, signal);
+          rest = { sinceMs: clock.nowMs(), ms: result.restMs };
+          onRound(route.type, result);
+        }
         const [nowMs, { version }] = [clock.nowMs(), book];
         const pauseMs = version === refreshed.version ? refreshMs : Math.min(refreshMs, UPDATE_MS);
         if (route.type === "alertmanager" && (nowMs - refreshed.atMs >= pauseMs || nowMs < refreshed.atMs)) {

@@ -290,7 +290,8 @@ export class ImageService implements Images {
     const untold = await this.#consult(entry, entry.known, signal);
     this.#update(entry, { ...entry.known });
     this.#save(entry);
-    this.#again(entry, entry.wholeUntilMs - this.#services.clock.nowMs(), untold);
+    // No longer than after a whole look: the clock may have been set back meanwhile.
+    this.#again(entry, Math.min(REFRESH_MS, entry.wholeUntilMs - this.#services.clock.nowMs()), untold);
   }
 
   /**
