@@ -14,6 +14,8 @@ const PARSERS = [
   "verifier/core/measured-boot/{efi,event-log}.ts",
   "verifier/core/policy/parse.ts",
   "verifier/core/provenance/{file-manifest,image-objects,json,reference,slsa,statement}.ts",
+  "verifier/core/vulnerabilities/{bind,parse,read-json}.ts",
+  "verifier/core/vulnerabilities/formats/*.ts",
   "verifier/core/reference-value/{layer-tree,tar-header,tar-pax,tar-reader,tar-sparse}.ts",
 ];
 

@@ -25,12 +25,16 @@ export function severityOf(word: string, cvss: number | undefined): FindingSever
 }
 
 const MAX_VECTOR_CHARS = 512;
+/** Of anything else the library tells on the process's standard error. */
+const VECTOR = /^[A-Za-z]+:[^/:]+(?:\/[A-Za-z]+:[^/:]+)+$/;
 
-/** The base score of a CVSS vector (2.0, 3.0, 3.1, 4.0); undefined where it is none. */
+/** The base score of a CVSS vector (2.0, 3.0, 3.1, 4.0); undefined where it is none, or lacks a metric: the library has 0 for that, which is harmless. */
 export function scoreOf(vector: string): number | undefined {
-  if (vector === "" || vector.length > MAX_VECTOR_CHARS) return undefined;
+  if (vector.length > MAX_VECTOR_CHARS || !VECTOR.test(vector)) return undefined;
   try {
-    const scores: unknown = cvss.fromVector(vector)?.calculateScores();
+    const read = cvss.fromVector(vector);
+    if (!read?.isBaseFullyDefined()) return undefined;
+    const scores: unknown = read.calculateScores();
     const found = scores as { readonly base?: unknown; readonly overall?: unknown } | undefined;
     const score = found?.base ?? found?.overall;
     return typeof score === "number" && score >= 0 && score <= 10 ? score : undefined;

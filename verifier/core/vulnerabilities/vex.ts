@@ -10,31 +10,50 @@ export interface DatedStatement {
   readonly report: string;
 }
 
-/** A statement as findings are held against it. */
-interface Compiled {
+/** What a statement says of a package. */
+interface Said {
+  readonly product: PackageURL;
+  readonly by: Ranked;
+}
+
+interface Ranked {
   /** In the order in which they came. */
   readonly number: number;
   readonly dated: DatedStatement;
-  /** It is about the whole image. */
-  readonly whole: boolean;
-  /** What it says of packages, by {@link keyOf}. */
-  readonly packages: ReadonlyMap<string, readonly PackageURL[]>;
+}
+
+/** What is said of one vulnerability. */
+interface OfVulnerability {
+  /** Of those about the whole image, the one that goes before the others. */
+  whole: Ranked | undefined;
+  /** By {@link keyOf}. */
+  readonly packages: Map<string, Said[]>;
 }
 
 /**
- * Statements by the vulnerabilities that they name, each package URL read once: whoever wrote them chose how many there are, and findings are as many.
+ * Statements by the vulnerabilities and packages that they name, each package URL read once: whoever wrote them chose how many there are, and findings are as many.
  * One for the reports of one image.
  */
 export class Statements {
-  readonly #byId = new Map<string, Compiled[]>();
+  readonly #byId = new Map<string, OfVulnerability>();
 
   /** @param image `sha256:` digests that the image has */
   constructor(statements: readonly DatedStatement[], image: ReadonlySet<string>) {
     for (const [number, dated] of statements.entries()) {
-      const compiled = compile(number, dated, image);
-      if (!compiled.whole && compiled.packages.size === 0) continue;
-      for (const id of new Set(dated.statement.ids)) this.#byId.set(id, pushed(this.#byId.get(id), compiled));
+      const by = { number, dated };
+      const { whole, products } = meant(dated.statement, image);
+      if (!whole && products.length === 0) continue;
+      for (const id of new Set(dated.statement.ids)) {
+        const known = this.#byId.get(id) ?? { whole: undefined, packages: new Map() };
+        this.#byId.set(id, known);
+        if (whole) known.whole = first(known.whole, by);
+        for (const product of products) {
+          const key = keyOf(product, product.version);
+          known.packages.set(key, pushed(known.packages.get(key), { product, by }));
+        }
+      }
     }
+    for (const { packages } of this.#byId.values()) for (const said of packages.values()) said.sort((a, b) => (goesBefore(a.by, b.by) ? -1 : 1));
   }
 
   /** The statement that decides of a finding: the newest; of several as new the one that excuses least. */
@@ -42,11 +61,11 @@ export class Statements {
     const named = [...new Set([finding.id, ...finding.aliases])].flatMap((name) => this.#byId.get(name) ?? []);
     if (named.length === 0) return undefined;
     const found = readPurl(finding.package.purl);
-    const keys = found ? [keyOf(found, undefined), keyOf(found, found.version)] : [];
-    let best: Compiled | undefined;
-    for (const each of named) {
-      if (!each.whole && !(found && keys.some((key) => each.packages.get(key)?.some((said) => covers(said, found))))) continue;
-      if (!best || goesBefore(each, best)) best = each;
+    const keys = found ? [keyOf(found, undefined), ...(found.version ? [keyOf(found, found.version)] : [])] : [];
+    let best: Ranked | undefined;
+    for (const { whole, packages } of named) {
+      best = first(best, whole);
+      for (const key of keys) best = first(best, found && packages.get(key)?.find(({ product }) => covers(product, found))?.by);
     }
     return best?.dated;
   }
@@ -58,22 +77,20 @@ function pushed<T>(list: T[] | undefined, item: T): T[] {
   return list;
 }
 
-function compile(number: number, dated: DatedStatement, image: ReadonlySet<string>): Compiled {
-  const packages = new Map<string, PackageURL[]>();
+/** Whether a statement is about the whole image, and about which packages. */
+function meant({ products }: Statement, image: ReadonlySet<string>): { readonly whole: boolean; readonly products: readonly PackageURL[] } {
+  const found: PackageURL[] = [];
   let whole = false;
-  for (const { purl, parts } of dated.statement.products) {
+  for (const { purl, parts } of products) {
     const product = readPurl(purl);
     if (!product) continue;
     const isImage = product.type === "oci" || product.type === "docker";
     // A name without a digest is whatever is pushed there next.
     if (isImage && !image.has(product.version ?? "")) continue;
     if (isImage && parts.length === 0) whole = true;
-    for (const said of isImage ? parts.flatMap((part) => readPurl(part) ?? []) : [product]) {
-      const key = keyOf(said, said.version);
-      packages.set(key, pushed(packages.get(key), said));
-    }
+    found.push(...(isImage ? parts.flatMap((part) => readPurl(part) ?? []) : [product]));
   }
-  return { number, dated, whole, packages };
+  return { whole, products: found };
 }
 
 /** What must be the same in any case; the version where one is said. */
@@ -86,7 +103,11 @@ export function excuses({ status }: Statement): boolean {
   return status === "not_affected" || status === "fixed";
 }
 
-function goesBefore(a: Compiled, b: Compiled): boolean {
+function first(a: Ranked | undefined, b: Ranked | undefined): Ranked | undefined {
+  return !a || (b && goesBefore(b, a)) ? b : a;
+}
+
+function goesBefore(a: Ranked, b: Ranked): boolean {
   const [at, bt] = [a.dated.madeAtMs ?? 0, b.dated.madeAtMs ?? 0];
   if (at !== bt) return at > bt;
   const [excusesA, excusesB] = [excuses(a.dated.statement), excuses(b.dated.statement)];
