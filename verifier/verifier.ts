@@ -61,6 +61,7 @@ import { entry } from "./core/fleet/log-facts.ts";
 import { PolicyHolder } from "./core/fleet/policy-holder.ts";
 import { ImageService, type ImageServices } from "./core/images/image-service.ts";
 import { LayerLibrary } from "./core/images/layer-library.ts";
+import { DecidedIncidents, IncidentDecisions } from "./core/incident/decisions.ts";
 import { IncidentBook } from "./core/incident/incident-book.ts";
 import { OwnKeys } from "./core/keys/own-keys.ts";
 import { People } from "./core/people/people.ts";
@@ -153,8 +154,9 @@ async function start(
   const log = await TransparencyLog.open(sqlite.log, signers);
   const fleet = new Fleet(await sqlite.store.readNodes());
   const events = new EventBus();
-  const incidents = new IncidentBook({ store: sqlite.store, events, nowMs });
-  const book = new AlertBook(await sqlite.outbox.readAlerts());
+  const decided = new DecidedIncidents(await sqlite.store.readIncidents(), events);
+  const incidents = new IncidentBook({ store: sqlite.store, events, nowMs, decided: decided.of });
+  const book = new AlertBook(await sqlite.outbox.readAlerts(), decided.of);
   const policies = new PolicyHolder(policySource(policyFilesOf(config), logger));
   await keptTeams(config, policies);
 
@@ -175,6 +177,7 @@ async function start(
   stack.defer(() => committer.drain());
   const baselines = await Baselines.open({ store: sqlite.store, fleet, committer, policies, nowMs });
   const exceptions = await Exceptions.open({ store: sqlite.store, committer, policies, nowMs });
+  const incidentDecisions = new IncidentDecisions({ committer, incidents, decided, nowMs });
   const registry = registryOf({ config, environment }, meter);
   const revocations = new HttpRevocationAnswers({ nowMs, reach: reachOf(config) });
   const verifiers = { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier(revocations) };
@@ -526,6 +529,7 @@ async function start(
             return state && { of: state.configuration, inPod: state.identity.pod !== undefined };
           },
           incidents,
+          decided,
           logReader: sqlite.log,
           marks: () => response.standing(),
           withheld: (nodeId) => response.withholds(nodeId),
@@ -572,7 +576,7 @@ async function start(
         random: (bytes) => randomBytes(bytes),
         reloadPolicy: () => policies.reload(),
         refreshImage: (image) => images.refresh(image),
-        ...{ baselines, exceptions, vulnerabilities },
+        ...{ baselines, exceptions, vulnerabilities, incidentDecisions },
         acceptHistory: (by, reason) => history.accept(by, reason),
         testAlert: (test, signal) => alertRoutes.test(test, signal),
         retryNotification: async (id) => {

@@ -91,7 +91,7 @@ function verificationText({ verdict, id, drifts, findings, entries }: RecordVeri
   const lines = [`${word}  ${printable(id, 40)}  ${drifts} drifts, ${entries.length} entries of the log`];
   for (const { verdict: kind, message } of findings.slice(0, MAX_SHOWN)) lines.push(`  ${kind === "tampered" ? "✗" : "?"} ${printable(message, 400)}`);
   for (const { index, timeMs, type, fields } of entries.slice(0, MAX_SHOWN)) {
-    const said = ["id", "drift", "kind", "state", "severity", "path", "by", "reason"].flatMap((name) =>
+    const said = ["action", "id", "drift", "kind", "state", "severity", "path", "owner", "by", "reason"].flatMap((name) =>
       name in fields ? [`${name} ${String(fields[name])}`] : [],
     );
     lines.push(`  #${index} ${new Date(timeMs).toISOString()} ${type}: ${printable(said.join(" · "), 400)}`);

@@ -1,4 +1,4 @@
-/** `hullmark incident ls|show|ack|export|verify`: the same drift on any number of nodes as one matter. */
+/** `hullmark incident ls|show|ack|assign|resolve|export|verify`: the same drift on any number of nodes as one matter. */
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { type Asking, ask } from "../connection/run.ts";
@@ -7,13 +7,15 @@ import { fetchIncidents, findIncidents, type ToldIncident } from "../incident/fe
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { incidentPage, incidentTable, incidentView } from "../output/incident-page.ts";
+import { assignCommand, resolveCommand } from "./incident-decide.ts";
 import { exportCommand, verifyCommand } from "./incident-record.ts";
 
 const EXITS = "\nExit: 0 clean, 1 an incident stands, 2 usage, 3 cannot tell (none stands, something could not be judged)";
 
 export function incidentCommand(): Command {
   const incident = new Command("incident");
-  for (const each of [lsCommand(), showCommand(), ackCommand(), exportCommand(oneIncident), verifyCommand()]) incident.addCommand(each);
+  for (const each of [lsCommand(), showCommand(), ackCommand(), assignCommand(oneIncident), resolveCommand(oneIncident)]) incident.addCommand(each);
+  for (const each of [exportCommand(oneIncident), verifyCommand()]) incident.addCommand(each);
   return incident;
 }
 

@@ -1,11 +1,13 @@
 /** Incidents as computed from what the verifier tells of drifts and actions. */
+import { RpcError } from "@hullmark/proto/rpc";
 import { type Drift, DriftState, Query } from "@hullmark/proto/v1/query";
 import { type Action, ActionState, Response } from "@hullmark/proto/v1/response";
-import { type Incident, incidentsOf, type Member } from "@hullmark/verifier/core/incident/incident";
+import { type Decided, type Incident, incidentsOf, type Member } from "@hullmark/verifier/core/incident/incident";
 import { isIn } from "../connection/connection.ts";
 import { all, PAGE_SIZE } from "../connection/pages.ts";
 import type { Asking } from "../connection/run.ts";
 import { toMs } from "../output/words.ts";
+import { decisionOf } from "./timeline.ts";
 
 /** A drift with the actions that were decided on because of it, oldest first. */
 export interface ToldMember extends Member {
@@ -24,7 +26,8 @@ export interface Incidents {
 const STANDING = [DriftState.OPEN, DriftState.ACKNOWLEDGED];
 
 /** @param past also what is resolved: without it, an incident that returned does not say since when, nor how often */
-export async function fetchIncidents({ channel, signal, namespace }: Pick<Asking, "channel" | "signal" | "namespace">, past: boolean): Promise<Incidents> {
+export async function fetchIncidents(asking: Pick<Asking, "channel" | "signal" | "namespace">, past: boolean): Promise<Incidents> {
+  const { channel, signal, namespace } = asking;
   const states = past ? [...STANDING, DriftState.RESOLVED] : STANDING;
   let unknown = 0;
   const drifts = await all(
@@ -38,8 +41,24 @@ export async function fetchIncidents({ channel, signal, namespace }: Pick<Asking
     (pageToken) => channel.client(Response).listActions({ pageSize: PAGE_SIZE, pageToken }, { signal }),
     (page) => page.actions,
   );
+  const decided = await fetchDecided(asking, past);
   const byDrift = Map.groupBy(actions.toReversed(), ({ driftId }) => driftId);
-  return { incidents: incidentsOf(drifts.filter((drift) => isIn(namespace, drift)).map((drift) => memberOf(drift, byDrift.get(drift.id) ?? []))), unknown };
+  const members = drifts.filter((drift) => isIn(namespace, drift)).map((drift) => memberOf(drift, byDrift.get(drift.id) ?? []));
+  return { incidents: incidentsOf(members, (id) => decided.get(id)), unknown };
+}
+
+/** What people decided, by incident id. A verifier that tells of no incidents has kept no decision. */
+async function fetchDecided({ channel, signal }: Pick<Asking, "channel" | "signal">, resolved: boolean): Promise<ReadonlyMap<string, Decided>> {
+  try {
+    const told = await all(
+      (pageToken) => channel.client(Query).listIncidents({ resolved, pageSize: PAGE_SIZE, pageToken }, { signal }),
+      (page) => page.incidents,
+    );
+    return new Map(told.map(({ id, lastAssigned, lastClosed }) => [id, { assigned: decisionOf(lastAssigned), closed: decisionOf(lastClosed) }]));
+  } catch (error) {
+    if (error instanceof RpcError && error.code === "UNIMPLEMENTED") return new Map();
+    throw error;
+  }
 }
 
 /** Those whose id is, or begins with, what was typed. */

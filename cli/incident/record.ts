@@ -28,9 +28,13 @@ const DRIFT = z.looseObject({
   ...{ node: z.looseObject({ id: z.string() }), container: z.looseObject({ id: z.string() }) },
   image: z.looseObject({ reference: z.string(), configDigest: z.string() }),
 });
+const DECISION = z.looseObject({ by: z.string(), reason: z.string(), logIndex: z.int() });
+/** Action of the log → member of an incident's view. A record of an older command has neither. */
+const DECISIONS = { "incident-assigned": "assigned", "incident-resolved": "closed" } as const;
+const DECIDED = { assigned: DECISION.extend({ owner: z.string().nullable() }).nullish(), closed: DECISION.nullish() };
 const RECORD = z.strictObject({
   format: z.literal(FORMAT),
-  incident: z.looseObject({ id: z.string(), kind: z.string(), state: z.string(), image: z.string(), pathHex: hex, drifts: z.array(DRIFT).min(1) }),
+  incident: z.looseObject({ id: z.string(), kind: z.string(), state: z.string(), image: z.string(), pathHex: hex, drifts: z.array(DRIFT).min(1), ...DECIDED }),
   log: z.strictObject({
     checkpoint: z.string().max(MAX_NOTE_BYTES),
     entries: z.array(z.strictObject({ index: z.int(), entry: base64, proof: z.array(base64).max(106) })).max(MAX_EXTRACT_ENTRIES),
@@ -57,7 +61,11 @@ export interface RecordVerification {
 /** @returns the file's text. @throws TransparencyError where the log cannot be read; MISSING also where its newest checkpoint does not have all of it yet */
 export async function makeRecord(incident: ToldIncident, reader: LogReader, key: LogKeys): Promise<string> {
   const ids = new Set(incident.members.map(({ driftId }) => driftId));
-  const log = await extract(reader, key, ({ type, fields }) => ids.has(String(fields[type === "drift" ? "id" : "drift"])));
+  const log = await extract(
+    reader,
+    key,
+    ({ type, fields }) => ids.has(String(fields[type === "drift" ? "id" : "drift"])) || (type === "admin" && fields["incident"] === incident.id),
+  );
   const record = serialized({ format: FORMAT, incident: incidentView(incident), log: logView(log) });
   if (Buffer.byteLength(record) > MAX_RECORD_BYTES) throw new TransparencyError("OUT_OF_RANGE", `a record of more than ${MAX_RECORD_BYTES} bytes`);
   const [finding] = verifyRecord(record, key).findings;
@@ -107,6 +115,22 @@ export function verifyRecord(file: string, key: LogKeys): RecordVerification {
     const entry = byIndex.get(logIndex);
     if (!entry) find("incomplete", `${id}: its entry ${logIndex} is not there`);
     else for (const name of contradictions(drift, entry)) find("tampered", `${id}: entry ${logIndex} has another ${name}`);
+  }
+  for (const [action, member] of Object.entries(DECISIONS)) {
+    const decision = incident[member];
+    if (!decision) continue;
+    const { by, reason, logIndex } = decision;
+    const said = {
+      action,
+      incident: incident.id,
+      by: text(by),
+      reason: text(reason),
+      ...("owner" in decision && { owner: text(String(decision.owner ?? "")) }),
+    };
+    const entry = byIndex.get(logIndex);
+    if (!entry) find("incomplete", `${member}: its entry ${logIndex} is not there`);
+    else
+      for (const [name, value] of Object.entries(said)) if (entry.fields[name] !== value) find("tampered", `${member}: entry ${logIndex} has another ${name}`);
   }
   const over = incident.drifts.every(({ state }) => state === "resolved");
   if (over !== (incident.state === "resolved")) find("tampered", "the state is not that of its drifts");

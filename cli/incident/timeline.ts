@@ -1,4 +1,6 @@
 /** What happened in an incident, in order: what the kernel told, what the verifier found and decided, whom it told, what people and actuators did. */
+import type { IncidentDecision } from "@hullmark/proto/v1/query";
+import type { Assignment, Decision, Incident } from "@hullmark/verifier/core/incident/incident";
 import { actionKindWord, actionStateWord, actorWord, toMs } from "../output/words.ts";
 import type { ToldMember } from "./fetch.ts";
 
@@ -7,8 +9,9 @@ type Told = Pick<ToldMember, "drift" | "actions">;
 /** Names come from nodes and people: not printable yet. */
 export interface TimelineEvent {
   readonly atMs: number;
-  /** `changed` by the kernel's event, `found`, `told`, `acknowledged`, `resolved`; `action`, `approved`, `issued`, `settled`. */
-  readonly what: "changed" | "found" | "told" | "acknowledged" | "resolved" | "action" | "approved" | "issued" | "settled";
+  /** `changed` by the kernel's event, `found`, `told`, `acknowledged`, `resolved`; `action`, `approved`, `issued`, `settled`; of the incident itself `assigned`, `closed`. */
+  readonly what: "changed" | "found" | "told" | "acknowledged" | "resolved" | "action" | "approved" | "issued" | "settled" | "assigned" | "closed";
+  /** Empty for what is of the incident itself; so are node and container. */
   readonly driftId: string;
   readonly actionId: string | null;
   readonly node: string;
@@ -20,9 +23,26 @@ export interface TimelineEvent {
   readonly logIndex: number | null;
 }
 
+type DecidedOn = Pick<Incident, "assigned" | "closed">;
+
 /** Oldest first. */
-export function timelineOf({ members }: { readonly members: readonly Told[] }): TimelineEvent[] {
-  return members.flatMap(eventsOf).sort((a, b) => a.atMs - b.atMs);
+export function timelineOf({ members, assigned, closed }: { readonly members: readonly Told[] } & DecidedOn): TimelineEvent[] {
+  return [...members.flatMap(eventsOf), ...decisionsOf({ assigned, closed })].sort((a, b) => a.atMs - b.atMs);
+}
+
+/** As the verifier tells it. */
+export function decisionOf(told: IncidentDecision | undefined): Assignment | undefined {
+  return told && { by: told.by, reason: told.reason, atMs: toMs(told.at) ?? 0, logIndex: Number(told.logIndex), owner: told.owner };
+}
+
+function decisionsOf({ assigned, closed }: DecidedOn): TimelineEvent[] {
+  const event = (what: TimelineEvent["what"], { by, atMs, logIndex }: Decision, detail: string): TimelineEvent => ({
+    ...{ atMs, what, driftId: "", actionId: null, node: "", container: "", by, detail, logIndex },
+  });
+  return [
+    ...(assigned ? [event("assigned", assigned, `to ${assigned.owner || "nobody"}: ${assigned.reason}`)] : []),
+    ...(closed ? [event("closed", closed, closed.reason)] : []),
+  ];
 }
 
 function eventsOf({ drift, actions }: Told): TimelineEvent[] {

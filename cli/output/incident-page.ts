@@ -1,5 +1,6 @@
 /** Incidents: a line each, one in full, and the stable form of both. */
 import { playbookOf } from "@hullmark/verifier/core/alerting/text";
+import type { Decision } from "@hullmark/verifier/core/incident/incident";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { ToldIncident, ToldMember } from "../incident/fetch.ts";
 import { type TimelineEvent, timelineOf } from "../incident/timeline.ts";
@@ -37,9 +38,16 @@ export function incidentPage(incident: ToldIncident, wide: boolean, nowMs: numbe
   const again = incident.reopened > 0 ? ` · returned ${incident.reopened} times` : "";
   lines.push(field("Since", `${iso(incident.firstSeenMs)} · newest ${ageMs(incident.lastSeenMs, nowMs)} ago${again}`));
   if (incident.resolvedAtMs !== undefined) lines.push(field("Over", iso(incident.resolvedAtMs)));
-  lines.push(field("Owner", printable(incident.owner, 100) || "nobody: not acknowledged"));
+  lines.push(field("Owner", ownerLine(incident)));
+  if (incident.closed) lines.push(field("Closed", printable(`by ${incident.closed.by} ${iso(incident.closed.atMs)}: ${incident.closed.reason}`, 700)));
   lines.push(field("Read", playbookOf(incident.kind)));
-  if (incident.state !== "resolved") lines.push(field("Next", `hullmark drift show ${drift.id} · hullmark incident ack ${incident.id} -m REASON`));
+  if (incident.state !== "resolved")
+    lines.push(
+      field(
+        "Next",
+        `hullmark drift show ${drift.id} · hullmark incident ack ${incident.id} -m REASON · hullmark incident assign ${incident.id} --me -m REASON`,
+      ),
+    );
   const rows = shown.map(({ driftId, state, severity, nodeName, drift: each }) => [
     ...[driftId, severityWord(severity), state, printable(nodeName, 40), printable(each.containerName, 60), actorWord(each)],
   ]);
@@ -56,6 +64,8 @@ export function incidentView(incident: ToldIncident) {
     ...{ id, severity: severityWord(severity), kind, state, owner: owner || null, path: printable(path, MAX_PATH_CHARACTERS) },
     ...{ pathHex: Buffer.from(path).toString("hex"), image: incident.image, nodes, workloads, firstSeen: iso(incident.firstSeenMs) },
     ...{ lastSeen: iso(incident.lastSeenMs), resolvedAt: incident.resolvedAtMs === undefined ? null : iso(incident.resolvedAtMs), reopened },
+    assigned: incident.assigned ? { owner: incident.assigned.owner || null, ...decisionView(incident.assigned) } : null,
+    closed: incident.closed ? decisionView(incident.closed) : null,
     playbook: playbookOf(kind),
     drifts: members.map(({ drift }) => driftView(drift)),
     timeline: timelineOf(incident).map(({ atMs, ...event }) => ({ at: iso(atMs), ...event })),
@@ -63,9 +73,18 @@ export function incidentView(incident: ToldIncident) {
 }
 
 function eventLine({ atMs, what, driftId, actionId, node, by, detail }: TimelineEvent): string {
-  const about = actionId === null ? driftId : `${driftId} ${actionId}`;
+  const about = driftId === "" ? "the incident" : `${driftId}${actionId === null ? "" : ` ${actionId}`} on ${printable(node, 60)}`;
   const who = by === null ? "" : ` by ${printable(by, 100)}`;
-  return `${iso(atMs)}  ${what.padEnd(12)} ${about} on ${printable(node, 60)}${who}${detail ? `: ${printable(detail, 200)}` : ""}`;
+  return `${iso(atMs)}  ${what.padEnd(12)} ${about}${who}${detail ? `: ${printable(detail, 200)}` : ""}`;
+}
+
+function ownerLine({ owner, assigned }: ToldIncident): string {
+  if (assigned && assigned.owner === owner) return printable(`${owner || "nobody"}, by ${assigned.by} ${iso(assigned.atMs)}: ${assigned.reason}`, 700);
+  return owner ? `${printable(owner, 100)}, who acknowledged it` : "nobody: not acknowledged";
+}
+
+function decisionView({ by, reason, atMs, logIndex }: Decision) {
+  return { by, reason, at: iso(atMs), logIndex };
 }
 
 function gravest(members: readonly ToldMember[]): ToldMember {

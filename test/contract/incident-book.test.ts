@@ -29,7 +29,7 @@ function fixture(maxMembers?: number) {
     },
     listActions: async ({ states }, { after, limit }) => page(actions.values(), ({ state }) => states.includes(state), after, limit),
   };
-  const book = new IncidentBook({ store, events, nowMs: () => clock.nowMs, ...(maxMembers !== undefined && { maxMembers }) });
+  const book = new IncidentBook({ store, events, nowMs: () => clock.nowMs, decided: () => undefined, ...(maxMembers !== undefined && { maxMembers }) });
   return {
     ...{ clock, book },
     hold: (run: () => Promise<void>) => {

@@ -11,7 +11,7 @@ import { AlertBook, type AlertSubject } from "@hullmark/verifier/core/alerting/i
 import { LayerTree } from "@hullmark/verifier/core/reference-value/index";
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
 import type { AlertRecord } from "@hullmark/verifier/ports/outbox";
-import { type ActionRow, type ExceptionRow, MAX_AFFIRMED_IMAGES, MAX_AFFIRMED_OF_WORKLOAD } from "@hullmark/verifier/ports/rows";
+import { type ActionRow, type ExceptionRow, type IncidentRow, MAX_AFFIRMED_IMAGES, MAX_AFFIRMED_OF_WORKLOAD } from "@hullmark/verifier/ports/rows";
 import type { StoreBatch, StoreCommit } from "@hullmark/verifier/ports/store";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -194,6 +194,16 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     await commit({ exceptions: [decided, { ...row, number: 7 }] });
     await commit({ removedExceptions: [7, 9] });
     expect(await opened.store.readExceptions()).toEqual([decided, second]);
+  });
+
+  test("what was decided on an incident is there again as written, and gone once removed", async () => {
+    const decision = { by: "ada", reason: "hers", atMs: T0 + 0.5, logIndex: 4 };
+    const row: IncidentRow = { id: "I-2", revision: 1, assigned: { ...decision, owner: "bob" }, closed: undefined };
+    await commit({ incidents: [row, { ...row, id: "I-1" }, { ...row, id: "I-3" }] });
+    const closed = { ...row, revision: 2, closed: decision };
+    await commit({ incidents: [closed], removedIncidents: ["I-3", "I-9"] });
+    await reopen();
+    expect(await opened.store.readIncidents()).toEqual([{ ...row, id: "I-1" }, closed]);
   });
 
   test("drifts are told apart by when they were resolved", async () => {

@@ -6,7 +6,9 @@ import { join as joinPath } from "node:path";
 import { fileURLToPath } from "node:url";
 import { encodeRecord } from "@hullmark/proto/codec";
 import type { RpcChannel } from "@hullmark/proto/rpc";
+import { Admin } from "@hullmark/proto/v1/admin";
 import { Verdict } from "@hullmark/proto/v1/common";
+import { Query } from "@hullmark/proto/v1/query";
 import { dockerInitLayer, LayerTree, MergedTree } from "@hullmark/verifier/core/reference-value/index";
 import { parseVerifierKey } from "@hullmark/verifier/core/transparency/note";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -107,6 +109,7 @@ test("two nodes are one incident; a viewer may not acknowledge it, a responder m
   const half = await reaches({ id: both.id, state: "open", owner: "some-responder" });
   expect(await acknowledgeIncident(asking(responder), half, "this too")).toMatchObject({ acknowledged: [both.members[1]?.driftId], refused: [] });
   await reaches({ id: both.id, state: "acknowledged" });
+  await given(both.id, responder);
 
   await write(1);
   await reaches({ id: both.id, state: "acknowledged", resolvedAtMs: undefined });
@@ -120,7 +123,7 @@ test("two nodes are one incident; a viewer may not acknowledge it, a responder m
   await verifier.start();
   await join("w-3");
   await write(3, "port=84\n");
-  const back = await reaches({ id: both.id, state: "open", reopened: 1 });
+  const back = await reaches({ id: both.id, state: "open", reopened: 1, owner: "team-cart" });
   expect(back.members).toHaveLength(3);
   expect(findIncidents(await incidents(), both.id.slice(0, 6).toLowerCase())).toHaveLength(1);
 
@@ -137,13 +140,30 @@ test("two nodes are one incident; a viewer may not acknowledge it, a responder m
     expect(page).toContain(part);
   expect(incidentTable([back], false, Date.now())).toContain(back.id);
   const { timeline, ...view } = incidentView(back);
-  expect(view).toMatchObject({ id: back.id, state: "open", path: "/etc/app.conf", nodes: ["w-1", "w-2", "w-3"], owner: "some-responder", resolvedAt: null });
+  expect(view).toMatchObject({ id: back.id, state: "open", path: "/etc/app.conf", nodes: ["w-1", "w-2", "w-3"], owner: "team-cart", resolvedAt: null });
+  expect(view.assigned).toMatchObject({ owner: "team-cart", by: "some-responder", reason: "theirs", logIndex: expect.any(Number) });
+  expect(timeline).toContainEqual(expect.objectContaining({ what: "assigned", by: "some-responder", detail: "to team-cart: theirs", driftId: "" }));
   expect(timeline.filter(({ what }) => what === "resolved")).toHaveLength(2);
   expect(timeline.map(({ at }) => at)).toEqual(timeline.map(({ at }) => at).toSorted());
 
   provesItself(await exported(back));
   await asTyped(back);
 });
+
+/** To somebody who has acknowledged nothing, by whoever has seen whose it was. */
+async function given(id: string, responder: RpcChannel): Promise<void> {
+  const { incident } = await responder.client(Query).getIncident({ id, now: true });
+  const seen = incident?.seen ?? "";
+  const assign = (channel: RpcChannel, owner: string) => channel.client(Admin).assignIncident({ id, owner, reason: "theirs", seen });
+  await expect(assign(await verifier.operator("viewer"), "team-cart")).rejects.toMatchObject({ code: "PERMISSION_DENIED" });
+  await expect(assign(responder, "team cart")).rejects.toMatchObject({ code: "INVALID_ARGUMENT", detail: { field: "owner" } });
+  await assign(responder, "team-cart");
+  await reaches({ id, owner: "team-cart", state: "acknowledged" });
+  // Two who looked at the same time: the second has not seen the first's word.
+  await expect(assign(responder, "bob")).rejects.toMatchObject({ code: "FAILED_PRECONDITION", detail: { reason: "CHANGED" } });
+  const resolve = responder.client(Admin).resolveIncident({ id, reason: "done", seen });
+  await expect(resolve).rejects.toMatchObject({ detail: { reason: "STANDS" }, message: expect.stringMatching(/2 drifts stand: D-\S+ D-/) });
+}
 
 const key = () => parseVerifierKey(readFileSync(joinPath(verifier.directory, "state/admin/log.pub"), "utf8"));
 
@@ -160,7 +180,7 @@ async function exported(incident: ToldIncident): Promise<string> {
 }
 
 interface Parts {
-  incident: { id: string; state: string; owner: string; path: string; image: string; drifts: Record<string, unknown>[] };
+  incident: { id: string; state: string; owner: string; path: string; image: string; drifts: Record<string, unknown>[]; assigned: object };
   log: { checkpoint: string; entries: { index: number; entry: string; proof: string[] }[] };
 }
 
@@ -194,6 +214,9 @@ function provesItself(record: string): void {
   expect(altered(({ incident }) => Object.assign(incident, { id: "I-0000000000000000" }))).toBe("tampered");
   expect(altered(({ incident }) => Object.assign(incident, { image: "sha256:00" }))).toBe("tampered");
   expect(altered(({ incident }) => Object.assign(incident, { state: "resolved" }))).toBe("tampered");
+  for (const lie of [{ owner: "eve" }, { by: "eve" }, { reason: "hers" }])
+    expect(altered(({ incident }) => Object.assign(incident.assigned, lie))).toBe("tampered");
+  expect(altered(({ incident }) => Object.assign(incident.assigned, { logIndex: 1_000_000 }))).toBe("incomplete");
   expect(altered(({ incident }) => incident.drifts.push({ ...incident.drifts[0] }))).toBe("tampered");
   expect(altered(({ log }) => log.entries.reverse())).toBe("tampered");
   expect(altered(({ log }) => log.entries.push({ ...(log.entries.at(-1) as Parts["log"]["entries"][number]) }))).toBe("tampered");
@@ -246,7 +269,12 @@ async function asTyped({ id, members }: ToldIncident): Promise<void> {
   expect(await hullmark("alert", "test")).toMatchObject({ code: 2, out: expect.stringContaining("the policy has no alert route") });
   expect(await hullmark("show", id.slice(0, 5), "-o", "wide")).toMatchObject({ code: 1, out: expect.stringContaining(members[0]?.driftId ?? "?") });
   expect(await hullmark("ack", id, "-m", "known")).toMatchObject({ code: 0, out: expect.stringContaining(`${id}: 1 drifts acknowledged`) });
-  await reaches({ id, state: "acknowledged", owner: "admin" });
+  await reaches({ id, state: "acknowledged", owner: "team-cart" });
+  expect(await hullmark("assign", id, "-m", "x")).toMatchObject({ code: 2, out: expect.stringContaining("give a person, --me or --nobody") });
+  expect(await hullmark("assign", id, "--me", "-m", "mine")).toMatchObject({ code: 0, out: expect.stringContaining(`${id} is given to admin`) });
+  expect(await hullmark("assign", id, "--nobody", "-m", "not mine")).toMatchObject({ code: 0, out: expect.stringContaining(`${id} is nobody's`) });
+  await reaches({ id, owner: "" });
+  expect(await hullmark("resolve", id, "-m", "done")).toMatchObject({ code: 3, out: expect.stringContaining(`a drift stands: ${standing?.driftId}`) });
   const written = async () => (await hullmark("export", id, record)).code;
   await expect.poll(written, { timeout: 240_000 }).toBe(0);
   // What is there is not overwritten.
@@ -254,4 +282,12 @@ async function asTyped({ id, members }: ToldIncident): Promise<void> {
   expect(await hullmark("verify", record)).toMatchObject({ code: 0, out: expect.stringContaining("VERIFIED") });
   writeFileSync(record, readFileSync(record, "utf8").replaceAll('"kind": "content"', '"kind": "added"'));
   expect(await hullmark("verify", record)).toMatchObject({ code: 1, out: expect.stringContaining("TAMPERED WITH") });
+  // Once all is over it may be done with; what comes then is no return.
+  await write(3);
+  await reaches({ id, state: "resolved", closed: undefined });
+  expect(await hullmark("resolve", id, "-m", "rebuilt")).toMatchObject({ code: 0, out: expect.stringContaining(`${id} is done with`) });
+  await reaches({ id, state: "resolved", closed: expect.objectContaining({ by: "admin", reason: "rebuilt" }) });
+  expect(await hullmark("show", id)).toMatchObject({ code: 0, out: expect.stringMatching(/Closed +by admin .*: rebuilt/) });
+  await write(3, "port=85\n");
+  expect((await reaches({ id, state: "open", reopened: 0, owner: "", closed: undefined })).members).toHaveLength(1);
 }

@@ -11,7 +11,7 @@ import {
   playbookOf,
   printable,
 } from "@hullmark/verifier/core/alerting/index";
-import { REOPEN_WINDOW_MS } from "@hullmark/verifier/core/incident/incident";
+import { type Decided, REOPEN_WINDOW_MS } from "@hullmark/verifier/core/incident/incident";
 import { ALL_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import type { AlertRoute } from "@hullmark/verifier/core/policy/types";
 import type { AlertEvent, AlertNotification } from "@hullmark/verifier/ports/notifier";
@@ -34,7 +34,9 @@ function step(book: AlertBook, subjects: AlertSubject[], routes: AlertRoute[], n
 const stored = (book: AlertBook): StoredAlert[] => [...book.alerts()].map(({ record, members }) => ({ record, members: [...members.values()] }));
 /** The open alerts as they would be told now. */
 const shown = (book: AlertBook): AlertEvent[] =>
-  [...book.alerts()].filter(({ members }) => members.size > 0).map(({ record, members }) => eventOf(record, members.values(), [record.severity]));
+  [...book.alerts()]
+    .filter(({ members }) => members.size > 0)
+    .map(({ record, members }) => eventOf(record, members.values(), [record.severity], { owner: "" }));
 
 const statuses = (notifications: readonly AlertNotification[]) =>
   notifications.flatMap(({ alerts }) => alerts.map(({ status, severity }) => `${status}/${severity}`));
@@ -169,6 +171,27 @@ describe("alert book", () => {
     step(book, [], routes, T0 + REOPEN_WINDOW_MS + 1001);
     expect(stored(book)).toEqual([]);
     expect(episode(book, T0 + REOPEN_WINDOW_MS + 2000)).toMatchObject({ fingerprint: first?.fingerprint, reopened: 0 });
+  });
+
+  it("names whom it was given to while that episode lasts, and does not return once somebody said that it is done with", () => {
+    const decision = (atMs: number) => ({ by: "ada", reason: "r", atMs, logIndex: 1 });
+    let decided: Decided = { assigned: { ...decision(T0 + 5), owner: "team-cart" }, closed: undefined };
+    let book = new AlertBook([], (id) => (id === subject().incident ? decided : undefined));
+    const routes = [webhookRoute({ repeatSeconds: 60 })];
+    const told = (atMs: number, state: "open" | "resolved", sinceMs = atMs) => step(book, [subject({ state, sinceMs })], routes, atMs)[0]?.alerts[0];
+    expect(told(T0 + 10, "open", T0)?.description).toContain("\nOwner  team-cart\n");
+    book = new AlertBook(stored(book), () => decided);
+    expect(told(T0 + 20, "resolved")?.description).toContain("Owner  team-cart");
+    expect(told(T0 + 30, "open")).toMatchObject({ reopened: 1, description: expect.stringContaining("Owner  team-cart") });
+    told(T0 + 40, "resolved");
+    decided = { ...decided, closed: decision(T0 + 50) };
+    const anew = told(T0 + 60, "open");
+    expect(anew).toMatchObject({ reopened: 0, description: expect.not.stringMatching(/Owner|Again/) });
+    // To nobody.
+    decided = { ...decided, assigned: { ...decision(T0 + 70), owner: "" } };
+    expect(step(book, [], routes, T0 + 120_000)[0]?.alerts[0]?.description).not.toContain("Owner");
+    decided = { ...decided, assigned: { ...decision(T0 + 80), owner: "bob" } };
+    expect(step(book, [], routes, T0 + 240_000)[0]?.alerts[0]?.description).toContain("Owner  bob");
   });
 
   it("keeps the labels by which a receiver knows it, where it returns before its end was told", () => {

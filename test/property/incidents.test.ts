@@ -1,5 +1,5 @@
 /** Incidents: one for the same thing on any number of nodes, the same whatever the order, the time and the machine; ended by the last of it, reopened by its return. */
-import { incidentId, incidentsOf, type Member, REOPEN_WINDOW_MS } from "@hullmark/verifier/core/incident/incident";
+import { type Decided, incidentId, incidentsOf, type Member, REOPEN_WINDOW_MS } from "@hullmark/verifier/core/incident/incident";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
@@ -52,6 +52,43 @@ describe("incidents", () => {
       { state: "acknowledged", acknowledgedBy: "eve" },
     ] as const;
     for (const each of same) expect(incidentId(member(each))).toBe(incidentId(member()));
+  });
+
+  it("have the owner whom they were given to, acknowledged or not, in that episode and no later one", () => {
+    const given = (atMs: number, owner: string): Decided => ({ assigned: { by: "ada", reason: "r", atMs, logIndex: 7, owner }, closed: undefined });
+    const of = (decided: Decided | undefined, over: Partial<Member> = {}) =>
+      incidentsOf([member(over)], (id) => (id === incidentId(member()) ? decided : undefined))[0];
+    const taken = { state: "acknowledged", acknowledgedBy: "eve", acknowledgedAtMs: T0 + 10 } as const;
+    expect(of(given(T0 + 5, "bob"))).toMatchObject({ owner: "bob", assigned: { by: "ada", owner: "bob" }, state: "open" });
+    expect(of(given(T0 + 5, "bob"), taken)).toMatchObject({ owner: "bob" });
+    // Nobody's, until somebody acknowledges.
+    expect(of(given(T0 + 20, ""), taken)).toMatchObject({ owner: "" });
+    expect(of(given(T0 + 5, ""), taken)).toMatchObject({ owner: "eve" });
+    // Before this episode began.
+    expect(of(given(T0 - 1, "bob"), taken)).toMatchObject({ owner: "eve", assigned: undefined });
+  });
+
+  it("are done with when somebody says so of what is over; what comes after begins anew, and what stands is hidden by no word", () => {
+    const closed = (atMs: number): Decided => ({ assigned: undefined, closed: { by: "ada", reason: "r", atMs, logIndex: 7 } });
+    const over = member({ state: "resolved", resolvedAtMs: T0 + 100 });
+    const back = member({ driftId: "D-2", foundAtMs: T0 + 200 });
+    expect(incidentsOf([over], () => closed(T0 + 100))).toMatchObject([{ state: "resolved", closed: { by: "ada" } }]);
+    expect(incidentsOf([over], () => closed(T0 + 99))).toMatchObject([{ state: "resolved", closed: undefined }]);
+    expect(incidentsOf([over, back])).toMatchObject([{ reopened: 1, firstSeenMs: T0, members: [over, back] }]);
+    expect(incidentsOf([over, back], () => closed(T0 + 150))).toMatchObject([{ state: "open", reopened: 0, firstSeenMs: T0 + 200, closed: undefined }]);
+    // Whatever is closed when, each member that stands is in what is shown, and keeps it open.
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.nat(1000), fc.option(fc.nat(1000))), { minLength: 1, maxLength: 8 }), fc.nat(2500), (spans, atMs) => {
+        const members = spans.map(([from, lasts], at) =>
+          member({ driftId: `D-${at}`, foundAtMs: T0 + from, ...(lasts !== null && { state: "resolved", resolvedAtMs: T0 + from + lasts }) }),
+        );
+        const [incident] = incidentsOf(members, () => closed(T0 + atMs));
+        const standing = members.filter(({ state }) => state !== "resolved");
+        expect(incident?.members).toEqual(expect.arrayContaining(standing));
+        expect(incident?.state === "resolved").toBe(standing.length === 0);
+        if (incident?.closed) expect(standing).toEqual([]);
+      }),
+    );
   });
 
   it("keep their ids for ever", () => {

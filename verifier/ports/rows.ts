@@ -8,6 +8,7 @@ import type { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import type { ActionKind, ActionState, NodeMark } from "@hullmark/proto/v1/response";
 import type { ActorFacts, Difference } from "../core/appraisal/types.ts";
 import type { ImaState } from "../core/ima/state.ts";
+import type { Decided } from "../core/incident/incident.ts";
 import type { BootAppraisal, BootEvidence } from "../core/measured-boot/appraise.ts";
 import type { GrantedException } from "../core/policy/types.ts";
 import type { Finding, ReportFormat, Statement } from "../core/vulnerabilities/types.ts";
@@ -441,6 +442,13 @@ export interface PauseRow {
   readonly by: string;
   readonly reason: string;
   readonly sinceMs: number;
+}
+
+/** What people have decided on an incident: one row an id. All else of it is computed. */
+export interface IncidentRow extends Decided {
+  readonly id: string;
+  /** Counts decisions, from 1. */
+  readonly revision: number;
 }
 
 /** A name that people's certificates are of: what it was given last, and what was taken from it. */

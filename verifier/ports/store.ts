@@ -22,6 +22,7 @@ import type {
   HeadRow,
   ImageRow,
   ImaRow,
+  IncidentRow,
   JoinTokenRow,
   MemoryRow,
   NodeRow,
@@ -58,6 +59,9 @@ export interface StoreCommit {
   readonly people?: readonly PersonRow[];
   /** Names. */
   readonly removedPeople?: readonly string[];
+  readonly incidents?: readonly IncidentRow[];
+  /** Ids. */
+  readonly removedIncidents?: readonly string[];
   /** One for each image and source. */
   readonly vulnerabilityReports?: readonly { readonly row: VulnerabilityReportRow; readonly source: string }[];
   readonly removedVulnerabilityReports?: readonly { readonly image: string; readonly source: string }[];
@@ -210,6 +214,8 @@ export interface Store {
   /** By number. */
   readExceptions(): Promise<readonly ExceptionRow[]>;
   readPeople(): Promise<readonly PersonRow[]>;
+  /** What people decided, by id. */
+  readIncidents(): Promise<readonly IncidentRow[]>;
   readVulnerabilityReports(): Promise<readonly VulnerabilityReportRow[]>;
   readImages(): Promise<readonly ImageRow[]>;
   /** Of one service on one node, the last affirmed first. */

@@ -1,8 +1,8 @@
 /** One incident: what and where it is, what was done, by whom, and what to do next. */
-import { type Drift, DriftState, type GetIncidentResponse, Query } from "@hullmark/proto/v1/query";
+import { type Drift, DriftState, type GetIncidentResponse, type Incident, type IncidentDecision, Query } from "@hullmark/proto/v1/query";
 import { phraseOf } from "@hullmark/verifier/core/alerting/text";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { type TimelineEvent, timelineOf } from "hullmark/incident/timeline";
+import { decisionOf, type TimelineEvent, timelineOf } from "hullmark/incident/timeline";
 import { actorLine, provenanceWord } from "hullmark/output/words";
 import { mayAct } from "../ask.ts";
 import { Table } from "../list.tsx";
@@ -59,6 +59,8 @@ function Told({ told, now, mayAcknowledge, again }: ToldProps) {
       <Facts
         rows={[
           ["State", <Doing key="state" incident={incident} />],
+          ["Owner", <Owner key="owner" incident={incident} />],
+          incident.closed ? ["Closed", <Decided key="closed" decision={incident.closed} />] : undefined,
           ["Since", <Since key="since" told={told} now={now} />],
           [
             "Where",
@@ -93,8 +95,34 @@ function Told({ told, now, mayAcknowledge, again }: ToldProps) {
       />
       {exceptions.value && <Touching exceptions={exceptions.value.exceptions.filter(touchesIncident(incident, drifts))} />}
       {open.length > 0 && mayAcknowledge && <Acknowledge drifts={open} again={again} />}
-      <Timeline events={timelineOf({ members: drifts.map((drift) => ({ drift, actions: actions.filter(({ driftId }) => driftId === drift.id) })) })} />
+      <Timeline
+        events={timelineOf({
+          members: drifts.map((drift) => ({ drift, actions: actions.filter(({ driftId }) => driftId === drift.id) })),
+          ...{ assigned: decisionOf(incident.assigned), closed: decisionOf(incident.closed) },
+        })}
+      />
       <Drifts drifts={drifts} total={incident.drifts} now={now} />
+    </>
+  );
+}
+
+function Owner({ incident: { owner, assigned } }: { readonly incident: Incident }) {
+  return (
+    <>
+      {owner ? <Name text={owner} max={64} /> : "nobody"}
+      {assigned?.owner === owner && (
+        <span class="quiet">
+          , given <Decided decision={assigned} />
+        </span>
+      )}
+    </>
+  );
+}
+
+function Decided({ decision: { by, at, reason } }: { readonly decision: IncidentDecision }) {
+  return (
+    <>
+      by <Name text={by} max={64} /> {at && new Date(Number(at.seconds) * 1000).toISOString().replace("T", " ").slice(0, 16)}: <Name text={reason} max={500} />
     </>
   );
 }
@@ -126,7 +154,13 @@ function Timeline({ events }: { readonly events: readonly TimelineEvent[] }) {
             <time dateTime={new Date(event.atMs).toISOString()}>{new Date(event.atMs).toISOString().replace("T", " ").slice(0, 23)}</time>
             <b>{event.what}</b>
             <span>
-              {event.actionId ?? event.driftId} on <Name text={event.node} max={60} />
+              {event.driftId === "" ? (
+                "the incident"
+              ) : (
+                <>
+                  {event.actionId ?? event.driftId} on <Name text={event.node} max={60} />
+                </>
+              )}
               {event.by !== null && (
                 <>
                   {" "}

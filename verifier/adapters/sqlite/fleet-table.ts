@@ -9,6 +9,7 @@ import {
   type ExceptionRow,
   type ImageRow,
   type ImaRow,
+  type IncidentRow,
   type JoinTokenRow,
   MAX_AFFIRMED_IMAGES,
   MAX_AFFIRMED_OF_WORKLOAD,
@@ -150,6 +151,18 @@ export class FleetTable {
 
   readPeople(): PersonRow[] {
     return this.#bodies("SELECT body FROM people ORDER BY name");
+  }
+
+  putIncident(row: IncidentRow): void {
+    this.#run("INSERT OR REPLACE INTO incidents (id, body) VALUES (?, ?)", row.id, toJson(row));
+  }
+
+  removeIncident(id: string): void {
+    this.#run("DELETE FROM incidents WHERE id = ?", id);
+  }
+
+  readIncidents(): IncidentRow[] {
+    return this.#bodies("SELECT body FROM incidents ORDER BY id");
   }
 
   putVulnerabilityReport(row: VulnerabilityReportRow, source: string): void {

@@ -150,4 +150,5 @@ export const MIGRATIONS: readonly string[] = [
     FROM json_each(body, '$.alerts'))))
     WHERE json_array_length(body, '$.alerts') > 0 AND body -> '$.alerts[0].nodes' IS NULL;
   `,
+  "CREATE TABLE incidents (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;",
 ];

@@ -70,6 +70,7 @@ function storeOver(writer: ThreadClient, reader: ThreadClient): Store {
     readBaselines: () => reader.call("fleet", "readBaselines"),
     readExceptions: () => reader.call("fleet", "readExceptions"),
     readPeople: () => reader.call("fleet", "readPeople"),
+    readIncidents: () => reader.call("fleet", "readIncidents"),
     readVulnerabilityReports: () => reader.call("fleet", "readVulnerabilityReports"),
     readImages: () => reader.call("fleet", "readImages"),
     readAffirmedRevisions: (workload) => reader.call("fleet", "readAffirmedRevisions", workload),

@@ -131,6 +131,8 @@ export class Writes extends Reads {
       for (const row of commit.exceptions ?? []) this.fleet.putException(row);
       for (const name of commit.removedPeople ?? []) this.fleet.removePerson(name);
       for (const row of commit.people ?? []) this.fleet.putPerson(row);
+      for (const id of commit.removedIncidents ?? []) this.fleet.removeIncident(id);
+      for (const row of commit.incidents ?? []) this.fleet.putIncident(row);
       for (const { image, source } of commit.removedVulnerabilityReports ?? []) this.fleet.removeVulnerabilityReport(image, source);
       for (const { row, source } of commit.vulnerabilityReports ?? []) this.fleet.putVulnerabilityReport(row, source);
       for (const row of commit.images ?? []) this.fleet.putImage(row);

@@ -2,7 +2,7 @@
 import type { FastifyReply } from "fastify";
 import type { EventBus, Events } from "../../core/fleet/events.ts";
 
-const KINDS: readonly (keyof Events)[] = ["node", "workload", "workloadRemoved", "drift", "image", "action", "exception"];
+const KINDS: readonly (keyof Events)[] = ["node", "workload", "workloadRemoved", "drift", "image", "action", "exception", "incident"];
 const TOLD_EVERY_MS = 1000;
 /** A word now and then keeps whatever lies between from ending a silent connection, and finds a session that is over. */
 const WORD_EVERY_MS = 15_000;

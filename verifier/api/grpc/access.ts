@@ -54,6 +54,8 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Query/ListNotifications": "viewer",
   "/hullmark.v1.Query/ListExceptions": "viewer",
   "/hullmark.v1.Admin/AcknowledgeDrift": "responder",
+  "/hullmark.v1.Admin/AssignIncident": "responder",
+  "/hullmark.v1.Admin/ResolveIncident": "responder",
   "/hullmark.v1.Admin/RequestQuote": "responder",
   "/hullmark.v1.Admin/AllowNode": "admin",
   "/hullmark.v1.Admin/RevokeNode": "admin",

@@ -12,6 +12,7 @@ import { SEVERITY_NAMES } from "../../core/fleet/alert-planner.ts";
 import type { TestAlert } from "../../core/fleet/alerts.ts";
 import type { Baselines } from "../../core/fleet/baselines.ts";
 import type { Exceptions } from "../../core/fleet/exceptions.ts";
+import type { IncidentDecisions } from "../../core/incident/decisions.ts";
 import type { OwnKeys } from "../../core/keys/own-keys.ts";
 import type { People } from "../../core/people/people.ts";
 import { ReportError, type VulnerabilityReports } from "../../core/vulnerabilities/index.ts";
@@ -31,6 +32,7 @@ export interface AdminServices extends AccessServices {
   /** @returns entries of the lost history. @throws AdministrationError, StoreError */
   readonly acceptHistory: (by: string, reason: string) => Promise<number>;
   readonly exceptions: Exceptions;
+  readonly incidentDecisions: IncidentDecisions;
   /** @throws CertificateAuthorityError BAD_KEY */
   readonly issueActuator: (nodeId: string, publicKey: Uint8Array) => Promise<IssuedCertificate>;
   /** The same of the cluster's actuator. @throws CertificateAuthorityError BAD_KEY */
@@ -61,6 +63,7 @@ export interface DashboardDoor {
   readonly port: number;
 }
 
+const NAME_RULE = "1 to 64 of A-Z a-z 0-9 . _ @ -, beginning with a letter or digit";
 const MAX_RETRIED = 1000;
 const MAX_REASON_CHARS = 500;
 const MAX_NAME_CHARS = 512;
@@ -82,6 +85,7 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       await acting(() => administration.acknowledge(id.slice(0, 32).toUpperCase(), seen, name, reasonOf(reason)));
       return {};
     },
+    ...incidentDecisions(services),
     async requestQuote({ nodeId }) {
       await acting(async () => administration.requestQuote(nodeId));
       return {};
@@ -160,7 +164,7 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       return { size: BigInt(await acting(() => services.acceptHistory(operatorOf(context, services).name, reasonOf(reason)))) };
     },
     async issuePersonCertificate({ name, role, publicKey, days }, context) {
-      if (!OPERATOR_NAME_PATTERN.test(name)) throw invalid("name", "1 to 64 of A-Z a-z 0-9 . _ @ -, beginning with a letter or digit");
+      if (!OPERATOR_NAME_PATTERN.test(name)) throw invalid("name", NAME_RULE);
       if (!isRole(role)) throw invalid("role", ROLES.join(", "));
       if (publicKey.length > MAX_KEY_BYTES || !isP256(publicKey)) throw invalid("publicKey", "a P-256 key, SubjectPublicKeyInfo in DER");
       if (days < 1 || days > MAX_PERSON_DAYS) throw invalid("days", `1 to ${MAX_PERSON_DAYS}`);
@@ -249,6 +253,26 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       };
     },
   };
+}
+
+function incidentDecisions(services: AdminServices) {
+  return {
+    async assignIncident({ id, owner, me, reason, seen }, context) {
+      const { name: by } = operatorOf(context, services);
+      checkSeen(seen);
+      if (me && owner !== "") throw invalid("owner", "a name, or whoever asks, not both");
+      if (owner !== "" && !OPERATOR_NAME_PATTERN.test(owner)) throw invalid("owner", NAME_RULE);
+      const wanted = me ? by : owner;
+      await acting(() => services.incidentDecisions.assign(idOf(id), wanted, { by, seen, reason: reasonOf(reason) }));
+      return { owner: wanted };
+    },
+    async resolveIncident({ id, reason, seen }, context) {
+      const { name: by } = operatorOf(context, services);
+      checkSeen(seen);
+      await acting(() => services.incidentDecisions.resolve(idOf(id), { by, seen, reason: reasonOf(reason) }));
+      return {};
+    },
+  } satisfies Pick<ServiceImplementation<typeof Admin>, "assignIncident" | "resolveIncident">;
 }
 
 const STATUS: Readonly<Partial<Record<AdministrationErrorCode, RpcCode>>> = {

@@ -2,15 +2,17 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import type { Query } from "@hullmark/proto/v1/query";
-import type { Incident } from "../../core/incident/incident.ts";
+import { type DecidedIncidents, sightOfIncident } from "../../core/incident/decisions.ts";
+import type { Decision, Incident } from "../../core/incident/incident.ts";
 import type { IncidentBook, NumberedMember } from "../../core/incident/incident-book.ts";
-import type { ActionRow } from "../../ports/rows.ts";
+import type { ActionRow, IncidentRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { driftMessage } from "./messages.ts";
 import { actionMessage } from "./response.ts";
 
 export interface IncidentServices {
-  readonly incidents: Pick<IncidentBook, "read">;
+  readonly incidents: Pick<IncidentBook, "read" | "readNow">;
+  readonly decided: Pick<DecidedIncidents, "of">;
   readonly store: Pick<Store, "readDrift" | "listActions">;
 }
 
@@ -20,7 +22,8 @@ const MAX_SHOWN = 200;
 const MAX_ACTION_PAGES = 2;
 const ID_PATTERN = /^I-[0-9A-HJKMNP-TV-Z]{1,16}$/;
 
-export function incidentQueries({ incidents, store }: IncidentServices, rowsOf: (pageSize: number) => number) {
+export function incidentQueries({ incidents, decided, store }: IncidentServices, rowsOf: (pageSize: number) => number) {
+  const messageOf = (incident: Incident<NumberedMember>) => incidentMessage(incident, decided.of(incident.id));
   const actionsOf = async (ids: ReadonlySet<string>): Promise<ActionRow[]> => {
     const found: ActionRow[] = [];
     for (let after = "", pages = 0; pages < MAX_ACTION_PAGES && found.length < MAX_SHOWN; pages++) {
@@ -40,11 +43,13 @@ export function incidentQueries({ incidents, store }: IncidentServices, rowsOf: 
       const from = Number(pageToken || 0);
       const to = from + rowsOf(pageSize);
       const nextPageToken = to < listed.length ? String(to) : "";
-      return { incidents: listed.slice(from, to).map(incidentMessage), nextPageToken, total: listed.length, incomplete };
+      return { incidents: listed.slice(from, to).map(messageOf), nextPageToken, total: listed.length, incomplete };
     },
-    async getIncident({ id }) {
+    async getIncident({ id, now }) {
       const wanted = id.slice(0, 32).toUpperCase();
-      const found = ID_PATTERN.test(wanted) ? (await incidents.read()).incidents.filter((each) => each.id.startsWith(wanted)) : [];
+      const found = ID_PATTERN.test(wanted)
+        ? (await (now ? incidents.readNow() : incidents.read())).incidents.filter((each) => each.id.startsWith(wanted))
+        : [];
       const [incident, another] = found;
       if (!incident) throw new RpcError("NOT_FOUND", "no such incident", { reason: "INCIDENT", field: "id", fix: "hullmark incident ls --all lists them" });
       if (another) throw new RpcError("FAILED_PRECONDITION", "several incidents begin so", { reason: "AMBIGUOUS", field: "id", fix: "give more of the id" });
@@ -55,7 +60,7 @@ export function incidentQueries({ incidents, store }: IncidentServices, rowsOf: 
         actionsOf(new Set(incident.members.map(({ driftId }) => driftId))),
       ]);
       return {
-        incident: incidentMessage(incident),
+        incident: messageOf(incident),
         drifts: rows.flatMap((row) => (row ? [driftMessage(row)] : [])),
         actions: actions.map(actionMessage),
       };
@@ -63,7 +68,7 @@ export function incidentQueries({ incidents, store }: IncidentServices, rowsOf: 
   } satisfies Pick<ServiceImplementation<typeof Query>, "listIncidents" | "getIncident">;
 }
 
-function incidentMessage(incident: Incident<NumberedMember>) {
+function incidentMessage(incident: Incident<NumberedMember>, decided: IncidentRow | undefined) {
   const { id, kind, state, severity, path, image, owner, firstSeenMs, lastSeenMs, resolvedAtMs, reopened, nodes, workloads, members } = incident;
   const standing = members.filter((member) => member.state !== "resolved");
   const gravest = (standing.length > 0 ? standing : members).reduce((worst, each) => (each.severity > worst.severity ? each : worst));
@@ -74,5 +79,13 @@ function incidentMessage(incident: Incident<NumberedMember>) {
     ...(resolvedAtMs !== undefined && { resolvedAt: timestampFromMs(Math.floor(resolvedAtMs)) }),
     ...{ drifts: members.length, standing: standing.length },
     ...{ nodesTotal: nodes.length, nodes: nodes.slice(0, MAX_NAMES), workloadsTotal: workloads.length, workloads: workloads.slice(0, MAX_NAMES) },
+    ...{ assigned: decisionMessage(incident.assigned), closed: decisionMessage(incident.closed), seen: sightOfIncident(incident, decided) },
+    ...{ lastAssigned: decisionMessage(decided?.assigned), lastClosed: decisionMessage(decided?.closed) },
   };
+}
+
+function decisionMessage(decision: (Decision & { readonly owner?: string }) | undefined) {
+  if (!decision) return undefined;
+  const { by, reason, atMs, logIndex, owner = "" } = decision;
+  return { by, reason, at: timestampFromMs(Math.floor(atMs)), logIndex: BigInt(logIndex), owner };
 }

@@ -40,7 +40,7 @@ import { type VulnerabilityServices, vulnerabilityQueries } from "./vulnerabilit
 export interface QueryServices
   extends Pick<SimulateServices, "composed" | "simulate">,
     Pick<SimulateHistoryServices, "simulateHistory">,
-    Pick<IncidentServices, "incidents">,
+    Pick<IncidentServices, "incidents" | "decided">,
     VulnerabilityServices,
     Pick<LogEntryServices, "logReader"> {
   readonly store: Store;

@@ -2,13 +2,13 @@
 import { hash } from "node:crypto";
 import type { AlertEvent, AlertNotification } from "../../ports/notifier.ts";
 import type { AlertCommit, AlertMember, AlertRecord, StoredAlert } from "../../ports/outbox.ts";
-import { REOPEN_WINDOW_MS } from "../incident/incident.ts";
+import { type Decided, REOPEN_WINDOW_MS } from "../incident/incident.ts";
 import { severityRank } from "../policy/kinds.ts";
 import type { AlertGroupLabel, AlertMatch, AlertRoute } from "../policy/types.ts";
 import { eventOf } from "./event.ts";
 import { takes } from "./match.ts";
 import { AlertChange, type HeldAlert, type KeptAlert } from "./record.ts";
-import { restated } from "./restate.ts";
+import { restated, type Standing } from "./restate.ts";
 import { type AlertSubject, alertFingerprint, crowdOf, stormFingerprint } from "./subject.ts";
 
 /** Open alerts of one crowd ({@link crowdOf}), above which further ones share a single alert: a flood of files must not be a flood of pages. */
@@ -52,8 +52,11 @@ export class AlertBook {
   #plannedAtMs = 0;
   #version = 0;
 
-  /** @param alerts as the outbox remembers them */
-  constructor(alerts: readonly StoredAlert[] = []) {
+  readonly #decided: (incident: string) => Decided | undefined;
+
+  /** @param alerts as the outbox remembers them @param decided what people decided, by incident id */
+  constructor(alerts: readonly StoredAlert[] = [], decided: (incident: string) => Decided | undefined = () => undefined) {
+    this.#decided = decided;
     for (const { record, members } of alerts) {
       this.#put(record);
       for (const member of members) this.#join(record.fingerprint, member);
@@ -109,9 +112,11 @@ export class AlertBook {
     for (const change of changes.values()) change.settle(nowMs);
     for (const fingerprint of delivered) if (this.#alerts.has(fingerprint)) this.#change(fingerprint, changes).deliver(nowMs);
     const told = [...changes.values()].flatMap((change) => change.toldOf());
-    const retold = deadLetters.map((dead) =>
-      restated(dead, (fingerprint) => (changes.get(fingerprint) ?? { held: this.#alerts.get(fingerprint) }).held, nowMs),
-    );
+    const standingOf = (fingerprint: string): Standing => {
+      const { held } = changes.get(fingerprint) ?? { held: this.#alerts.get(fingerprint) };
+      return { held, owner: held ? this.#ownerOf(held.record) : "" };
+    };
+    const retold = deadLetters.map((dead) => restated(dead, standingOf, nowMs));
     const sent = this.#send(changes, routes, nowMs);
     const removals = this.#forgotten(changes, routes, nowMs);
     const kept = [...changes.values()].filter(({ fingerprint }) => !removals.includes(fingerprint));
@@ -142,7 +147,7 @@ export class AlertBook {
   refresh(route: AlertRoute, nowMs: number): AlertNotification[] {
     const due = [...this.#alerts.values()].flatMap(({ record, members }): Due[] => {
       const told = record.told[route.name];
-      return members.size > 0 && told ? [{ record, event: eventOf(record, members.values(), told.severities) }] : [];
+      return members.size > 0 && told ? [{ record, event: eventOf(record, members.values(), told.severities, { owner: this.#ownerOf(record) }) }] : [];
     });
     return groupAlerts(route, due).map((group) => notificationOf(route.name, group, { suppressed: 0, waiting: 0 }, nowMs));
   }
@@ -173,9 +178,21 @@ export class AlertBook {
 
   #change(fingerprint: string, changes: Map<string, AlertChange>, storm = false): AlertChange {
     const before = this.#alerts.get(fingerprint);
-    const change = changes.get(fingerprint) ?? new AlertChange(fingerprint, before, before?.record.storm ?? storm);
+    const change = changes.get(fingerprint) ?? new AlertChange(fingerprint, before, before?.record.storm ?? storm, this.#isDone(before?.record));
     changes.set(fingerprint, change);
     return change;
+  }
+
+  /** Somebody has said so since it was over. */
+  #isDone(record: AlertRecord | undefined): boolean {
+    const closed = record && this.#decided(record.shown.incident)?.closed;
+    return closed !== undefined && record?.endedAtMs !== undefined && closed.atMs >= record.endedAtMs;
+  }
+
+  /** Whom it was given to, since it began; empty: nobody. */
+  #ownerOf({ shown, storm, reopened, startsAtMs }: AlertRecord): string {
+    const assigned = storm ? undefined : this.#decided(shown.incident)?.assigned;
+    return assigned && (reopened > 0 || assigned.atMs >= startsAtMs) ? assigned.owner : "";
   }
 
   #isOpen(fingerprint: string, changes: ReadonlyMap<string, AlertChange>): boolean {
@@ -217,7 +234,8 @@ export class AlertBook {
       const { record, members } = held;
       const known = record.told[route.name]?.severities ?? [];
       const severities = record.endedAtMs === undefined ? [...known, record.severity] : known;
-      return { record, event: eventOf(record, members.values(), severities, owesAcknowledgement(route, held)) };
+      const said = { acknowledged: owesAcknowledgement(route, held), owner: this.#ownerOf(record) };
+      return { record, event: eventOf(record, members.values(), severities, said) };
     });
   }
 

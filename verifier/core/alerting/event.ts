@@ -11,12 +11,17 @@ const STORM = "many";
 /**
  * @param members who hold it open, in the order in which they joined; none: it is over, and said to have been where it was first shown
  * @param severities under which the route is told it, the one that counts last
- * @param acknowledged that is what it is told
+ * @param said `acknowledged`: that is what it is told; `owner`: whom it was given to, empty: nobody
  */
-export function eventOf(record: AlertRecord, members: Iterable<AlertMember>, severities: readonly AlertSeverity[], acknowledged = false): AlertEvent {
+export function eventOf(
+  record: AlertRecord,
+  members: Iterable<AlertMember>,
+  severities: readonly AlertSeverity[],
+  { acknowledged = false, owner }: { readonly acknowledged?: boolean; readonly owner: string },
+): AlertEvent {
   const { shown, storm, opening, endedAtMs } = record;
   const severity = severities.at(-1) ?? record.severity;
-  const scene = sceneOf(record, members);
+  const scene = { ...sceneOf(record, members), owner };
   const subject = { ...shown, severity, sinceMs: record.startsAtMs };
   return {
     fingerprint: record.fingerprint,
@@ -44,7 +49,7 @@ export function eventOf(record: AlertRecord, members: Iterable<AlertMember>, sev
   };
 }
 
-function sceneOf(record: AlertRecord, members: Iterable<AlertMember>): Scene {
+function sceneOf(record: AlertRecord, members: Iterable<AlertMember>): Omit<Scene, "owner"> {
   const nodes = new Set<string>();
   const workloads = new Set<string>();
   const containers = new Set<string>();

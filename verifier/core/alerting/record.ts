@@ -36,7 +36,11 @@ export class AlertChange {
   #size: number;
   #altered = false;
 
-  constructor(fingerprint: string, before: KeptAlert | undefined, storm: boolean) {
+  /** Somebody said that the alert of before is done with: it does not return. */
+  readonly #done: boolean;
+
+  constructor(fingerprint: string, before: KeptAlert | undefined, storm: boolean, done: boolean) {
+    this.#done = done;
     this.fingerprint = fingerprint;
     this.storm = storm;
     this.#before = before;
@@ -100,7 +104,7 @@ export class AlertChange {
     );
     if (!gravest) return;
     if (open) this.#follow(open, gravest, nowMs);
-    else this.#put(openedAlert(this, gravest, this.#record, this.#since(), nowMs));
+    else this.#put(openedAlert(this, gravest, this.#record, this.#done, this.#since(), nowMs));
   }
 
   #follow(open: AlertRecord, gravest: AlertSubject, nowMs: number): void {
@@ -165,11 +169,12 @@ export class AlertChange {
   }
 }
 
-/** @param before as it was when it ended, where that is remembered */
+/** @param before as it was when it ended, where that is remembered @param done that one does not return */
 function openedAlert(
   { fingerprint, storm }: AlertChange,
   shown: AlertSubject,
   before: AlertRecord | undefined,
+  done: boolean,
   startsAtMs: number,
   nowMs: number,
 ): AlertRecord {
@@ -177,7 +182,7 @@ function openedAlert(
     ...{ fingerprint, storm, shown, severity: shown.severity, startsAtMs, endedAtMs: undefined, deliveredAtMs: undefined },
     // Who was not told of its end yet knows it as it was.
     opening: before && Object.keys(before.told).length > 0 ? before.opening : openingOf(shown),
-    ...{ reopened: before ? before.reopened + 1 : 0, overSinceMs: before?.endedAtMs },
+    ...(before && !done ? { reopened: before.reopened + 1, overSinceMs: before.endedAtMs } : { reopened: 0, overSinceMs: undefined }),
     ...{ news: (before?.news ?? 0) + 1, newsAtMs: nowMs, told: before?.told ?? {} },
   };
 }

@@ -100,6 +100,8 @@ export interface Scene {
   readonly storm: boolean;
   readonly reopened: number;
   readonly overSinceMs: number | undefined;
+  /** Whom its incident was given to; empty: nobody. */
+  readonly owner: string;
 }
 
 /** One line, for example `CRITICAL shop/cart: /usr/bin/curl altered in an image layer on w-07 and 299 more nodes`. */
@@ -131,6 +133,7 @@ export function alertDescription(subject: AlertSubject, scene: Scene): string {
   if (scene.reopened > 0 && scene.overSinceMs !== undefined)
     lines.push(`Again  it had been over since ${new Date(scene.overSinceMs).toISOString()}; returned ${scene.reopened} times`);
   if (subject.acknowledgedBefore) lines.push(`Acked  ${acknowledgedBefore(subject.acknowledgedBefore)}`);
+  if (scene.owner) lines.push(`Owner  ${printable(scene.owner, 64)}`);
   if (subject.logIndex >= 0) lines.push(`Proof  log #${subject.logIndex}`);
   const next = nextCommand(subject, scene);
   const incident = subject.incident && !scene.storm ? `hullmark incident show ${subject.incident}` : "";

@@ -16,7 +16,7 @@ import { adminFact, entry, text } from "./log-facts.ts";
  * NOT_FOUND: no such thing. NOT_LIVE: the node has no session now. NOT_OPEN: the drift, or the baseline, is over. OWN_REQUEST: nobody approves what they
  * proposed. UNPROVEN: no quote of the node vouches for what is asked. LAST: nothing would be asked for in its place. TOO_MANY: a bound is reached.
  * CHANGED: it is not what it was when it was looked at. OWN_NAME: it is kept for the verifier itself.
- * REVOKED: who asks was revoked since they asked. NOT_EXCUSABLE: no exception covers such drift. TOO_BROAD: an exception would cover too much.
+ * REVOKED: who asks was revoked since they asked. STANDS: drifts of the incident are not over. NOT_EXCUSABLE: no exception covers such drift. TOO_BROAD: an exception would cover too much.
  */
 export type AdministrationErrorCode =
   | "NOT_FOUND"
@@ -31,6 +31,7 @@ export type AdministrationErrorCode =
   | "OVERLAP"
   | "OWN_NAME"
   | "REVOKED"
+  | "STANDS"
   | "NOT_EXCUSABLE"
   | "TOO_BROAD";
 

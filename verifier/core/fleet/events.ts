@@ -1,5 +1,5 @@
 /** What became durable, told to whoever watches within this process. */
-import type { ActionRow, DriftRow, ExceptionRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { ActionRow, DriftRow, ExceptionRow, ImageRow, IncidentRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { StoreCommit } from "../../ports/store.ts";
 
 export interface Events {
@@ -10,6 +10,8 @@ export interface Events {
   readonly image: ImageRow;
   readonly action: ActionRow;
   readonly exception: ExceptionRow;
+  readonly incident: IncidentRow;
+  readonly incidentRemoved: string;
 }
 
 type Listener<K extends keyof Events> = (event: Events[K]) => void;
@@ -23,6 +25,8 @@ export class EventBus {
     image: new Set(),
     action: new Set(),
     exception: new Set(),
+    incident: new Set(),
+    incidentRemoved: new Set(),
   };
 
   /** @returns a function that ends the subscription */
@@ -40,6 +44,8 @@ export class EventBus {
     for (const row of commit.images ?? []) this.#tell("image", row);
     for (const { row } of commit.actions ?? []) this.#tell("action", row);
     for (const row of commit.exceptions ?? []) this.#tell("exception", row);
+    for (const id of commit.removedIncidents ?? []) this.#tell("incidentRemoved", id);
+    for (const row of commit.incidents ?? []) this.#tell("incident", row);
   }
 
   #tell<K extends keyof Events>(kind: K, event: Events[K]): void {

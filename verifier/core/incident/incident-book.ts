@@ -4,7 +4,7 @@ import { ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, DriftRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import type { EventBus } from "../fleet/events.ts";
-import { type Incident, incidentsOf, type Member } from "./incident.ts";
+import { type Decided, type Incident, incidentsOf, type Member } from "./incident.ts";
 
 /** Drifts that are held, those that stand before those that are over, the newest before the older. */
 const MAX_MEMBERS = 50_000;
@@ -30,6 +30,8 @@ export interface IncidentBookServices {
   readonly store: Pick<Store, "listDrifts" | "listActions">;
   readonly events: EventBus;
   readonly nowMs: () => number;
+  /** What people decided, by incident id. */
+  readonly decided: (id: string) => Decided | undefined;
   readonly maxMembers?: number;
 }
 
@@ -57,6 +59,15 @@ export class IncidentBook {
 
   /** @throws StoreError; the next call reads anew */
   async read(): Promise<Incidents> {
+    return await this.#read(false);
+  }
+
+  /** The same with everything that is durable by now, whatever it costs: for what is decided by it. */
+  async readNow(): Promise<Incidents> {
+    return await this.#read(true);
+  }
+
+  async #read(now: boolean): Promise<Incidents> {
     this.#loading ??= this.#load();
     try {
       await this.#loading;
@@ -66,9 +77,12 @@ export class IncidentBook {
     }
     const nowMs = this.#services.nowMs();
     const { atMs = 0, told } = this.#computed ?? {};
-    if (told && (!this.#changed || (nowMs >= atMs && nowMs - atMs < Math.max(FRESH_MS, FRESH_MS_A_MEMBER * this.#members.size)))) return told;
+    if (told && (!this.#changed || (!now && nowMs >= atMs && nowMs - atMs < Math.max(FRESH_MS, FRESH_MS_A_MEMBER * this.#members.size)))) return told;
     this.#changed = false;
-    const incidents = incidentsOf([...this.#members.values()].map((member) => ({ ...member, contained: this.#acted.has(member.driftId) })));
+    const incidents = incidentsOf(
+      [...this.#members.values()].map((member) => ({ ...member, contained: this.#acted.has(member.driftId) })),
+      this.#services.decided,
+    );
     const fresh = { incidents, incomplete: this.#incomplete };
     this.#computed = { atMs: nowMs, told: fresh };
     return fresh;
@@ -101,6 +115,11 @@ export class IncidentBook {
     }
     for (const row of newer.values()) this.#take(row);
     events.on("drift", (row) => this.#take(row));
+    // People decide seldom, and look at once at what they decided.
+    const decided = (): void => {
+      this.#computed = undefined;
+    };
+    for (const kind of ["incident", "incidentRemoved"] as const) events.on(kind, decided);
   }
 
   async #readAll(states: readonly DriftState[], max: number): Promise<void> {

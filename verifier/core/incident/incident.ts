@@ -1,6 +1,6 @@
 /**
- * Incidents: the same thing on many containers and nodes is one matter for people. An incident is computed from drifts and holds nothing of its own, so that
- * it is the same after every restart, under every policy, and on whichever machine it is computed.
+ * Incidents: the same thing on many containers and nodes is one matter for people. An incident is computed from drifts and what people decided on it, and holds nothing
+ * else, so that it is the same after every restart, under every policy, and on whichever machine it is computed.
  */
 import { hash } from "node:crypto";
 import { ByteWriter } from "@hullmark/proto/codec";
@@ -35,6 +35,28 @@ export interface Member {
   readonly acknowledgedAtMs: number | undefined;
 }
 
+/** One thing that a person decided, in the log at `logIndex`. */
+export interface Decision {
+  readonly by: string;
+  readonly reason: string;
+  /** Unix milliseconds, by the verifier's clock, and not before what it is about. */
+  readonly atMs: number;
+  readonly logIndex: number;
+}
+
+export interface Assignment extends Decision {
+  /** Whom it was given to; empty: to nobody, until somebody acknowledges. */
+  readonly owner: string;
+}
+
+/** What people decided on an incident last; it holds for the episode in which that was. */
+export interface Decided {
+  /** undefined: nobody gave it to anybody yet. */
+  readonly assigned: Assignment | undefined;
+  /** That an episode is done with: what comes after that begins anew. It ends no drift. */
+  readonly closed: Decision | undefined;
+}
+
 export interface Incident<M extends Member = Member> {
   /** `I-` and 16 characters: stands for image, path and kind. */
   readonly id: string;
@@ -44,8 +66,12 @@ export interface Incident<M extends Member = Member> {
   readonly state: IncidentState;
   /** Of the gravest member. */
   readonly severity: number;
-  /** Who acknowledged a member last; empty: nobody. */
+  /** Whom it was given to; without that, who acknowledged a member last, or did so since it was given to nobody. Empty: nobody. */
   readonly owner: string;
+  /** Of this episode; undefined: nobody did. */
+  readonly assigned: Assignment | undefined;
+  /** Who said that this episode is done with. Set only where `state` is `resolved`. */
+  readonly closed: Decision | undefined;
   readonly firstSeenMs: number;
   /** When the newest member was found. */
   readonly lastSeenMs: number;
@@ -70,9 +96,18 @@ export function incidentId({ image, path, kind }: Pick<Member, "image" | "path" 
   return `I-${base32(BigInt(`0x${digest.toString("hex", 0, ID_BYTES)}`), (ID_BYTES * 8) / 5)}`;
 }
 
-/** One incident for each image, path and kind, in its newest episode: what stands first, the gravest first, the newest first. The order of `members` does not matter. */
-export function incidentsOf<M extends Member>(members: readonly M[]): Incident<M>[] {
-  const incidents = [...Map.groupBy(members, keyOf).values()].map((all) => incidentOf(incidentId(all[0] as M), all));
+/** The undecided. */
+const nothing = (): undefined => undefined;
+
+/**
+ * One incident for each image, path and kind, in its newest episode: what stands first, the gravest first, the newest first. The order of `members` does not matter.
+ * @param decided by incident id
+ */
+export function incidentsOf<M extends Member>(members: readonly M[], decided: (id: string) => Decided | undefined = nothing): Incident<M>[] {
+  const incidents = [...Map.groupBy(members, keyOf).values()].map((all) => {
+    const id = incidentId(all[0] as M);
+    return incidentOf(id, all, decided(id));
+  });
   const over = ({ state }: Incident): number => (state === "resolved" ? 1 : 0);
   return incidents.sort((a, b) => over(a) - over(b) || b.severity - a.severity || b.lastSeenMs - a.lastSeenMs || compare(a.id, b.id));
 }
@@ -82,33 +117,50 @@ function keyOf({ image, path, kind }: Member): string {
   return `${image.length} ${image}${kind.length} ${kind}${Buffer.from(path.buffer, path.byteOffset, path.byteLength).toString("latin1")}`;
 }
 
-function incidentOf<M extends Member>(id: string, all: readonly M[]): Incident<M> {
-  const { members, reopened } = newestEpisode(all.toSorted((a, b) => a.foundAtMs - b.foundAtMs || compare(a.driftId, b.driftId)));
+function incidentOf<M extends Member>(id: string, all: readonly M[], decided: Decided | undefined): Incident<M> {
+  const inOrder = all.toSorted((a, b) => a.foundAtMs - b.foundAtMs || compare(a.driftId, b.driftId));
+  const { members, reopened } = newestEpisode(inOrder, decided?.closed?.atMs);
   const [first] = members as [M, ...M[]];
   const state = stateOf(members);
-  const acknowledged = members.filter(({ acknowledgedBy }) => acknowledgedBy !== "");
   const ends = members.map(({ resolvedAtMs, foundAtMs }) => resolvedAtMs ?? foundAtMs);
+  const resolvedAtMs = state === "resolved" ? ends.reduce((last, end) => Math.max(last, end), 0) : undefined;
+  const assigned = decided?.assigned && decided.assigned.atMs >= first.foundAtMs ? decided.assigned : undefined;
   return {
-    ...{ id, kind: first.kind, path: first.path, image: first.image, state, reopened, members },
+    ...{ id, kind: first.kind, path: first.path, image: first.image, state, reopened, members, assigned, resolvedAtMs },
     severity: members.reduce((worst, { severity }) => Math.max(worst, severity), 0),
-    owner:
-      acknowledged.reduce<Member | undefined>((last, each) => ((each.acknowledgedAtMs ?? 0) >= (last?.acknowledgedAtMs ?? 0) ? each : last), undefined)
-        ?.acknowledgedBy ?? "",
+    owner: assigned?.owner || acknowledgerOf(members, assigned?.atMs),
+    closed: resolvedAtMs !== undefined && decided?.closed && decided.closed.atMs >= resolvedAtMs ? decided.closed : undefined,
     firstSeenMs: first.foundAtMs,
     lastSeenMs: members.reduce((newest, { foundAtMs }) => Math.max(newest, foundAtMs), 0),
-    resolvedAtMs: state === "resolved" ? ends.reduce((last, end) => Math.max(last, end), 0) : undefined,
     nodes: distinct(members.map(({ nodeName }) => nodeName)),
     workloads: distinct(members.map(({ workload }) => workload)),
   };
 }
 
-/** A quiet longer than the window ends an episode; a shorter one, after which it returns, is a reopening. `members` are in the order in which they were found. */
-function newestEpisode<M extends Member>(members: readonly M[]): { readonly members: readonly M[]; readonly reopened: number } {
+/** Who acknowledged last, and not before `sinceMs`; empty: nobody. */
+function acknowledgerOf(members: readonly Member[], sinceMs = 0): string {
+  const acknowledged = members.filter(({ acknowledgedBy, acknowledgedAtMs = 0 }) => acknowledgedBy !== "" && acknowledgedAtMs >= sinceMs);
+  const last = acknowledged.reduce<Member | undefined>(
+    (newest, each) => ((each.acknowledgedAtMs ?? 0) >= (newest?.acknowledgedAtMs ?? 0) ? each : newest),
+    undefined,
+  );
+  return last?.acknowledgedBy ?? "";
+}
+
+/**
+ * A quiet that is longer than the window, or in which somebody said that it is done with, ends an episode; a shorter one, after which it returns, is a reopening.
+ * `members` are in the order in which they were found.
+ */
+function newestEpisode<M extends Member>(
+  members: readonly M[],
+  closedAtMs = Number.NEGATIVE_INFINITY,
+): { readonly members: readonly M[]; readonly reopened: number } {
   let start = 0;
   let reopened = 0;
   let quietSinceMs = Number.NEGATIVE_INFINITY;
   for (const [at, { state, foundAtMs, resolvedAtMs }] of members.entries()) {
-    if (at > 0 && foundAtMs - quietSinceMs > REOPEN_WINDOW_MS) [start, reopened] = [at, 0];
+    const closed = quietSinceMs <= closedAtMs && closedAtMs < foundAtMs;
+    if (at > 0 && (closed || foundAtMs - quietSinceMs > REOPEN_WINDOW_MS)) [start, reopened] = [at, 0];
     else if (at > 0 && foundAtMs > quietSinceMs) reopened++;
     quietSinceMs = Math.max(quietSinceMs, state === "resolved" ? (resolvedAtMs ?? foundAtMs) : Number.POSITIVE_INFINITY);
   }

@@ -53,6 +53,104 @@ export declare type AcknowledgeDriftResponse = Message<"hullmark.v1.AcknowledgeD
 export declare const AcknowledgeDriftResponseSchema: GenMessage<AcknowledgeDriftResponse>;
 
 /**
+ * @generated from message hullmark.v1.AssignIncidentRequest
+ */
+export declare type AssignIncidentRequest = Message<"hullmark.v1.AssignIncidentRequest"> & {
+  /**
+   * The whole id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * 1 to 64 of A-Z a-z 0-9 . _ @ -, beginning with a letter or digit; empty: to nobody, until somebody acknowledges.
+   *
+   * @generated from field: string owner = 2;
+   */
+  owner: string;
+
+  /**
+   * In its place: whoever asks.
+   *
+   * @generated from field: bool me = 3;
+   */
+  me: boolean;
+
+  /**
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+
+  /**
+   * Incident.seen as it was when the incident was looked at.
+   *
+   * @generated from field: string seen = 5;
+   */
+  seen: string;
+};
+
+/**
+ * Describes the message hullmark.v1.AssignIncidentRequest.
+ * Use `create(AssignIncidentRequestSchema)` to create a new message.
+ */
+export declare const AssignIncidentRequestSchema: GenMessage<AssignIncidentRequest>;
+
+/**
+ * @generated from message hullmark.v1.AssignIncidentResponse
+ */
+export declare type AssignIncidentResponse = Message<"hullmark.v1.AssignIncidentResponse"> & {
+  /**
+   * @generated from field: string owner = 1;
+   */
+  owner: string;
+};
+
+/**
+ * Describes the message hullmark.v1.AssignIncidentResponse.
+ * Use `create(AssignIncidentResponseSchema)` to create a new message.
+ */
+export declare const AssignIncidentResponseSchema: GenMessage<AssignIncidentResponse>;
+
+/**
+ * @generated from message hullmark.v1.ResolveIncidentRequest
+ */
+export declare type ResolveIncidentRequest = Message<"hullmark.v1.ResolveIncidentRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: string seen = 3;
+   */
+  seen: string;
+};
+
+/**
+ * Describes the message hullmark.v1.ResolveIncidentRequest.
+ * Use `create(ResolveIncidentRequestSchema)` to create a new message.
+ */
+export declare const ResolveIncidentRequestSchema: GenMessage<ResolveIncidentRequest>;
+
+/**
+ * @generated from message hullmark.v1.ResolveIncidentResponse
+ */
+export declare type ResolveIncidentResponse = Message<"hullmark.v1.ResolveIncidentResponse"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.ResolveIncidentResponse.
+ * Use `create(ResolveIncidentResponseSchema)` to create a new message.
+ */
+export declare const ResolveIncidentResponseSchema: GenMessage<ResolveIncidentResponse>;
+
+/**
  * @generated from message hullmark.v1.RequestQuoteRequest
  */
 export declare type RequestQuoteRequest = Message<"hullmark.v1.RequestQuoteRequest"> & {
@@ -1316,6 +1414,26 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof AcknowledgeDriftRequestSchema;
     output: typeof AcknowledgeDriftResponseSchema;
+  },
+  /**
+   * responder: whose an incident is.
+   *
+   * @generated from rpc hullmark.v1.Admin.AssignIncident
+   */
+  assignIncident: {
+    methodKind: "unary";
+    input: typeof AssignIncidentRequestSchema;
+    output: typeof AssignIncidentResponseSchema;
+  },
+  /**
+   * responder: that an incident is done with, of which no drift stands. What returns begins anew.
+   *
+   * @generated from rpc hullmark.v1.Admin.ResolveIncident
+   */
+  resolveIncident: {
+    methodKind: "unary";
+    input: typeof ResolveIncidentRequestSchema;
+    output: typeof ResolveIncidentResponseSchema;
   },
   /**
    * responder: ask a node for a quote now.

@@ -10,7 +10,7 @@ import { file_hullmark_v1_common } from "./common_pb.js";
  * Describes the file hullmark/v1/admin.proto.
  */
 export const file_hullmark_v1_admin = /*@__PURE__*/
-  fileDesc("ChdodWxsbWFyay92MS9hZG1pbi5wcm90bxILaHVsbG1hcmsudjEiQwoXQWNrbm93bGVkZ2VEcmlmdFJlcXVlc3QSCgoCaWQYASABKAkSDgoGcmVhc29uGAIgASgJEgwKBHNlZW4YAyABKAkiGgoYQWNrbm93bGVkZ2VEcmlmdFJlc3BvbnNlIiYKE1JlcXVlc3RRdW90ZVJlcXVlc3QSDwoHbm9kZV9pZBgBIAEoCSIWChRSZXF1ZXN0UXVvdGVSZXNwb25zZSJBChBBbGxvd05vZGVSZXF1ZXN0EhEKCWVrX3NoYTI1NhgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBG5vZGUYAyABKAkiJAoRQWxsb3dOb2RlUmVzcG9uc2USDwoHbm9kZV9pZBgBIAEoCSI0ChFSZXZva2VOb2RlUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJEg4KBnJlYXNvbhgCIAEoCSIUChJSZXZva2VOb2RlUmVzcG9uc2UiQAoWQ3JlYXRlSm9pblRva2VuUmVxdWVzdBIRCglub2RlX25hbWUYASABKAkSEwoLdHRsX3NlY29uZHMYAiABKA0iWAoXQ3JlYXRlSm9pblRva2VuUmVzcG9uc2USDQoFdG9rZW4YASABKAkSLgoKZXhwaXJlc19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiFQoTUmVsb2FkUG9saWN5UmVxdWVzdCI2ChRSZWxvYWRQb2xpY3lSZXNwb25zZRIOCgZkaWdlc3QYASABKAwSDgoGZXJyb3JzGAIgAygJIiQKE1JlZnJlc2hJbWFnZVJlcXVlc3QSDQoFaW1hZ2UYASABKAkiJgoUUmVmcmVzaEltYWdlUmVzcG9uc2USDgoGaW1hZ2VzGAEgASgNIlcKEFRlc3RBbGVydFJlcXVlc3QSDQoFcm91dGUYASABKAkSJwoIc2V2ZXJpdHkYAiABKA4yFS5odWxsbWFyay52MS5TZXZlcml0eRILCgNlbmQYAyABKAgiYAoRVGVzdEFsZXJ0UmVzcG9uc2USEQoJZGVsaXZlcmVkGAEgAygJEg4KBmZhaWxlZBgCIAMoCRIoCgZyb3V0ZXMYAyADKAsyGC5odWxsbWFyay52MS5UZXN0ZWRSb3V0ZSJJCgtUZXN0ZWRSb3V0ZRINCgVyb3V0ZRgBIAEoCRIMCgR0eXBlGAIgASgJEg0KBXRha2VuGAMgASgIEg4KBmFuc3dlchgEIAEoCSIoChlSZXRyeU5vdGlmaWNhdGlvbnNSZXF1ZXN0EgsKA2lkcxgBIAMoCSIpChpSZXRyeU5vdGlmaWNhdGlvbnNSZXNwb25zZRILCgNpZHMYASADKAkisAEKElJlY29yZERyaWxsUmVxdWVzdBINCgVkcmlsbBgBIAEoCRILCgNydW4YAiABKAkSEQoJY29udGFpbmVyGAMgASgJEg8KB291dGNvbWUYBCABKAkSEAoIZHJpZnRfaWQYBSABKAkSFgoJZGV0ZWN0X21zGAYgASgNSACIAQESFQoIYWxlcnRfbXMYByABKA1IAYgBAUIMCgpfZGV0ZWN0X21zQgsKCV9hbGVydF9tcyIVChNSZWNvcmREcmlsbFJlc3BvbnNlIpABChZSZWNvcmRQcm9tb3Rpb25SZXF1ZXN0Eg4KBnNvdXJjZRgBIAEoCRITCgtkZXN0aW5hdGlvbhgCIAEoCRIUCgxpbWFnZV9kaWdlc3QYAyABKAkSFgoOc3VtbWFyeV9kaWdlc3QYBCABKAkSFQoNcG9saWN5X3NoYTI1NhgFIAEoCRIMCgRydWxlGAYgASgJIhkKF1JlY29yZFByb21vdGlvblJlc3BvbnNlIiYKFEFjY2VwdEhpc3RvcnlSZXF1ZXN0Eg4KBnJlYXNvbhgBIAEoCSIlChVBY2NlcHRIaXN0b3J5UmVzcG9uc2USDAoEc2l6ZRgBIAEoBCJUCh9Jc3N1ZUFjdHVhdG9yQ2VydGlmaWNhdGVSZXF1ZXN0EgwKBG5vZGUYASABKAkSEgoKcHVibGljX2tleRgCIAEoDBIPCgdjbHVzdGVyGAMgASgIIrwBCiBJc3N1ZUFjdHVhdG9yQ2VydGlmaWNhdGVSZXNwb25zZRIPCgdub2RlX2lkGAEgASgJEhkKEWNlcnRpZmljYXRlX2NoYWluGAIgAygMEi4KCmV4cGlyZXNfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2ludGVudF9rZXlzGAQgAygMEhYKDmNhX2NlcnRpZmljYXRlGAUgASgJEg8KB2NsdXN0ZXIYBiABKAkiYgoWUHJvcG9zZUJhc2VsaW5lUmVxdWVzdBIMCgRwb29sGAEgASgJEg0KBW5vZGVzGAIgAygJEgwKBHBjcnMYAyADKA0SDQoFZmlsZXMYBCABKAgSDgoGcmVhc29uGAUgASgJIiUKF1Byb3Bvc2VCYXNlbGluZVJlc3BvbnNlEgoKAmlkGAEgASgJIjkKFkFwcHJvdmVCYXNlbGluZVJlcXVlc3QSCgoCaWQYASABKAkSEwoLcmV2aWV3X2RheXMYAiABKA0iGQoXQXBwcm92ZUJhc2VsaW5lUmVzcG9uc2UiQQoVRXhwaXJlQmFzZWxpbmVSZXF1ZXN0EgoKAmlkGAEgASgJEg4KBnJlYXNvbhgCIAEoCRIMCgRsYXN0GAMgASgIIhgKFkV4cGlyZUJhc2VsaW5lUmVzcG9uc2UiMAoQUm90YXRlS2V5UmVxdWVzdBIMCgRuYW1lGAEgASgJEg4KBnJlYXNvbhgCIAEoCSIfChFSb3RhdGVLZXlSZXNwb25zZRIKCgJpZBgBIAEoCSIwChBSZXRpcmVLZXlSZXF1ZXN0EgwKBG5hbWUYASABKAkSDgoGcmVhc29uGAIgASgJIiAKEVJldGlyZUtleVJlc3BvbnNlEgsKA2lkcxgBIAMoCSJdCh1Jc3N1ZVBlcnNvbkNlcnRpZmljYXRlUmVxdWVzdBIMCgRuYW1lGAEgASgJEgwKBHJvbGUYAiABKAkSEgoKcHVibGljX2tleRgDIAEoDBIMCgRkYXlzGAQgASgNImsKHklzc3VlUGVyc29uQ2VydGlmaWNhdGVSZXNwb25zZRIZChFjZXJ0aWZpY2F0ZV9jaGFpbhgBIAMoDBIuCgpleHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIzChNSZXZva2VQZXJzb25SZXF1ZXN0EgwKBG5hbWUYASABKAkSDgoGcmVhc29uGAIgASgJIiUKFFJldm9rZVBlcnNvblJlc3BvbnNlEg0KBWtub3duGAEgASgIIhYKFE9wZW5EYXNoYm9hcmRSZXF1ZXN0InAKFU9wZW5EYXNoYm9hcmRSZXNwb25zZRIMCgRjb2RlGAEgASgJEi4KCmV4cGlyZXNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgsKA3VybBgDIAEoCRIMCgRwb3J0GAQgASgNIj0KHEltcG9ydFZ1bG5lcmFiaWxpdGllc1JlcXVlc3QSDgoGcmVwb3J0GAEgASgMEg0KBWltYWdlGAIgASgJIqYBCh1JbXBvcnRWdWxuZXJhYmlsaXRpZXNSZXNwb25zZRIOCgZkaWdlc3QYASABKAkSDQoFaW1hZ2UYAiABKAkSDgoGZm9ybWF0GAMgASgJEgwKBHRvb2wYBCABKAkSEAoIZmluZGluZ3MYBSABKA0SEgoKc3RhdGVtZW50cxgGIAEoDRIQCghsZWZ0X291dBgHIAEoDRIQCghyZXBsYWNlcxgIIAEoCSI+ChxSZW1vdmVWdWxuZXJhYmlsaXRpZXNSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIOCgZyZWFzb24YAiABKAkiLwodUmVtb3ZlVnVsbmVyYWJpbGl0aWVzUmVzcG9uc2USDgoGaW1hZ2VzGAEgASgNIpoBChdSZXF1ZXN0RXhjZXB0aW9uUmVxdWVzdBIQCghkcmlmdF9pZBgBIAEoCRIUCgxsaWZlX3NlY29uZHMYAiABKA0SDgoGcmVhc29uGAMgASgJEhEKCXBhdGhfZ2xvYhgEIAEoCRITCgthbnlfY29udGVudBgFIAEoCBIRCglhbnlfaW1hZ2UYBiABKAgSDAoEc2VlbhgHIAEoCSImChhSZXF1ZXN0RXhjZXB0aW9uUmVzcG9uc2USCgoCaWQYASABKAkiJQoXQXBwcm92ZUV4Y2VwdGlvblJlcXVlc3QSCgoCaWQYASABKAkiGgoYQXBwcm92ZUV4Y2VwdGlvblJlc3BvbnNlIjIKFERlbnlFeGNlcHRpb25SZXF1ZXN0EgoKAmlkGAEgASgJEg4KBnJlYXNvbhgCIAEoCSIXChVEZW55RXhjZXB0aW9uUmVzcG9uc2UiNAoWUmV2b2tlRXhjZXB0aW9uUmVxdWVzdBIKCgJpZBgBIAEoCRIOCgZyZWFzb24YAiABKAkiGQoXUmV2b2tlRXhjZXB0aW9uUmVzcG9uc2UyuxMKBUFkbWluEl8KEEFja25vd2xlZGdlRHJpZnQSJC5odWxsbWFyay52MS5BY2tub3dsZWRnZURyaWZ0UmVxdWVzdBolLmh1bGxtYXJrLnYxLkFja25vd2xlZGdlRHJpZnRSZXNwb25zZRJTCgxSZXF1ZXN0UXVvdGUSIC5odWxsbWFyay52MS5SZXF1ZXN0UXVvdGVSZXF1ZXN0GiEuaHVsbG1hcmsudjEuUmVxdWVzdFF1b3RlUmVzcG9uc2USSgoJQWxsb3dOb2RlEh0uaHVsbG1hcmsudjEuQWxsb3dOb2RlUmVxdWVzdBoeLmh1bGxtYXJrLnYxLkFsbG93Tm9kZVJlc3BvbnNlEk0KClJldm9rZU5vZGUSHi5odWxsbWFyay52MS5SZXZva2VOb2RlUmVxdWVzdBofLmh1bGxtYXJrLnYxLlJldm9rZU5vZGVSZXNwb25zZRJcCg9DcmVhdGVKb2luVG9rZW4SIy5odWxsbWFyay52MS5DcmVhdGVKb2luVG9rZW5SZXF1ZXN0GiQuaHVsbG1hcmsudjEuQ3JlYXRlSm9pblRva2VuUmVzcG9uc2USUwoMUmVsb2FkUG9saWN5EiAuaHVsbG1hcmsudjEuUmVsb2FkUG9saWN5UmVxdWVzdBohLmh1bGxtYXJrLnYxLlJlbG9hZFBvbGljeVJlc3BvbnNlElMKDFJlZnJlc2hJbWFnZRIgLmh1bGxtYXJrLnYxLlJlZnJlc2hJbWFnZVJlcXVlc3QaIS5odWxsbWFyay52MS5SZWZyZXNoSW1hZ2VSZXNwb25zZRJKCglUZXN0QWxlcnQSHS5odWxsbWFyay52MS5UZXN0QWxlcnRSZXF1ZXN0Gh4uaHVsbG1hcmsudjEuVGVzdEFsZXJ0UmVzcG9uc2USZQoSUmV0cnlOb3RpZmljYXRpb25zEiYuaHVsbG1hcmsudjEuUmV0cnlOb3RpZmljYXRpb25zUmVxdWVzdBonLmh1bGxtYXJrLnYxLlJldHJ5Tm90aWZpY2F0aW9uc1Jlc3BvbnNlElAKC1JlY29yZERyaWxsEh8uaHVsbG1hcmsudjEuUmVjb3JkRHJpbGxSZXF1ZXN0GiAuaHVsbG1hcmsudjEuUmVjb3JkRHJpbGxSZXNwb25zZRJcCg9SZWNvcmRQcm9tb3Rpb24SIy5odWxsbWFyay52MS5SZWNvcmRQcm9tb3Rpb25SZXF1ZXN0GiQuaHVsbG1hcmsudjEuUmVjb3JkUHJvbW90aW9uUmVzcG9uc2USXAoPUHJvcG9zZUJhc2VsaW5lEiMuaHVsbG1hcmsudjEuUHJvcG9zZUJhc2VsaW5lUmVxdWVzdBokLmh1bGxtYXJrLnYxLlByb3Bvc2VCYXNlbGluZVJlc3BvbnNlElwKD0FwcHJvdmVCYXNlbGluZRIjLmh1bGxtYXJrLnYxLkFwcHJvdmVCYXNlbGluZVJlcXVlc3QaJC5odWxsbWFyay52MS5BcHByb3ZlQmFzZWxpbmVSZXNwb25zZRJZCg5FeHBpcmVCYXNlbGluZRIiLmh1bGxtYXJrLnYxLkV4cGlyZUJhc2VsaW5lUmVxdWVzdBojLmh1bGxtYXJrLnYxLkV4cGlyZUJhc2VsaW5lUmVzcG9uc2USXwoQUmVxdWVzdEV4Y2VwdGlvbhIkLmh1bGxtYXJrLnYxLlJlcXVlc3RFeGNlcHRpb25SZXF1ZXN0GiUuaHVsbG1hcmsudjEuUmVxdWVzdEV4Y2VwdGlvblJlc3BvbnNlEl8KEEFwcHJvdmVFeGNlcHRpb24SJC5odWxsbWFyay52MS5BcHByb3ZlRXhjZXB0aW9uUmVxdWVzdBolLmh1bGxtYXJrLnYxLkFwcHJvdmVFeGNlcHRpb25SZXNwb25zZRJWCg1EZW55RXhjZXB0aW9uEiEuaHVsbG1hcmsudjEuRGVueUV4Y2VwdGlvblJlcXVlc3QaIi5odWxsbWFyay52MS5EZW55RXhjZXB0aW9uUmVzcG9uc2USXAoPUmV2b2tlRXhjZXB0aW9uEiMuaHVsbG1hcmsudjEuUmV2b2tlRXhjZXB0aW9uUmVxdWVzdBokLmh1bGxtYXJrLnYxLlJldm9rZUV4Y2VwdGlvblJlc3BvbnNlElYKDUFjY2VwdEhpc3RvcnkSIS5odWxsbWFyay52MS5BY2NlcHRIaXN0b3J5UmVxdWVzdBoiLmh1bGxtYXJrLnYxLkFjY2VwdEhpc3RvcnlSZXNwb25zZRJ3ChhJc3N1ZUFjdHVhdG9yQ2VydGlmaWNhdGUSLC5odWxsbWFyay52MS5Jc3N1ZUFjdHVhdG9yQ2VydGlmaWNhdGVSZXF1ZXN0Gi0uaHVsbG1hcmsudjEuSXNzdWVBY3R1YXRvckNlcnRpZmljYXRlUmVzcG9uc2USSgoJUm90YXRlS2V5Eh0uaHVsbG1hcmsudjEuUm90YXRlS2V5UmVxdWVzdBoeLmh1bGxtYXJrLnYxLlJvdGF0ZUtleVJlc3BvbnNlEkoKCVJldGlyZUtleRIdLmh1bGxtYXJrLnYxLlJldGlyZUtleVJlcXVlc3QaHi5odWxsbWFyay52MS5SZXRpcmVLZXlSZXNwb25zZRJxChZJc3N1ZVBlcnNvbkNlcnRpZmljYXRlEiouaHVsbG1hcmsudjEuSXNzdWVQZXJzb25DZXJ0aWZpY2F0ZVJlcXVlc3QaKy5odWxsbWFyay52MS5Jc3N1ZVBlcnNvbkNlcnRpZmljYXRlUmVzcG9uc2USbgoVSW1wb3J0VnVsbmVyYWJpbGl0aWVzEikuaHVsbG1hcmsudjEuSW1wb3J0VnVsbmVyYWJpbGl0aWVzUmVxdWVzdBoqLmh1bGxtYXJrLnYxLkltcG9ydFZ1bG5lcmFiaWxpdGllc1Jlc3BvbnNlEm4KFVJlbW92ZVZ1bG5lcmFiaWxpdGllcxIpLmh1bGxtYXJrLnYxLlJlbW92ZVZ1bG5lcmFiaWxpdGllc1JlcXVlc3QaKi5odWxsbWFyay52MS5SZW1vdmVWdWxuZXJhYmlsaXRpZXNSZXNwb25zZRJTCgxSZXZva2VQZXJzb24SIC5odWxsbWFyay52MS5SZXZva2VQZXJzb25SZXF1ZXN0GiEuaHVsbG1hcmsudjEuUmV2b2tlUGVyc29uUmVzcG9uc2USVgoNT3BlbkRhc2hib2FyZBIhLmh1bGxtYXJrLnYxLk9wZW5EYXNoYm9hcmRSZXF1ZXN0GiIuaHVsbG1hcmsudjEuT3BlbkRhc2hib2FyZFJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp, file_hullmark_v1_common]);
+  fileDesc("ChdodWxsbWFyay92MS9hZG1pbi5wcm90bxILaHVsbG1hcmsudjEiQwoXQWNrbm93bGVkZ2VEcmlmdFJlcXVlc3QSCgoCaWQYASABKAkSDgoGcmVhc29uGAIgASgJEgwKBHNlZW4YAyABKAkiGgoYQWNrbm93bGVkZ2VEcmlmdFJlc3BvbnNlIlwKFUFzc2lnbkluY2lkZW50UmVxdWVzdBIKCgJpZBgBIAEoCRINCgVvd25lchgCIAEoCRIKCgJtZRgDIAEoCBIOCgZyZWFzb24YBCABKAkSDAoEc2VlbhgFIAEoCSInChZBc3NpZ25JbmNpZGVudFJlc3BvbnNlEg0KBW93bmVyGAEgASgJIkIKFlJlc29sdmVJbmNpZGVudFJlcXVlc3QSCgoCaWQYASABKAkSDgoGcmVhc29uGAIgASgJEgwKBHNlZW4YAyABKAkiGQoXUmVzb2x2ZUluY2lkZW50UmVzcG9uc2UiJgoTUmVxdWVzdFF1b3RlUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJIhYKFFJlcXVlc3RRdW90ZVJlc3BvbnNlIkEKEEFsbG93Tm9kZVJlcXVlc3QSEQoJZWtfc2hhMjU2GAEgASgJEgwKBG5hbWUYAiABKAkSDAoEbm9kZRgDIAEoCSIkChFBbGxvd05vZGVSZXNwb25zZRIPCgdub2RlX2lkGAEgASgJIjQKEVJldm9rZU5vZGVSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSDgoGcmVhc29uGAIgASgJIhQKElJldm9rZU5vZGVSZXNwb25zZSJAChZDcmVhdGVKb2luVG9rZW5SZXF1ZXN0EhEKCW5vZGVfbmFtZRgBIAEoCRITCgt0dGxfc2Vjb25kcxgCIAEoDSJYChdDcmVhdGVKb2luVG9rZW5SZXNwb25zZRINCgV0b2tlbhgBIAEoCRIuCgpleHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIVChNSZWxvYWRQb2xpY3lSZXF1ZXN0IjYKFFJlbG9hZFBvbGljeVJlc3BvbnNlEg4KBmRpZ2VzdBgBIAEoDBIOCgZlcnJvcnMYAiADKAkiJAoTUmVmcmVzaEltYWdlUmVxdWVzdBINCgVpbWFnZRgBIAEoCSImChRSZWZyZXNoSW1hZ2VSZXNwb25zZRIOCgZpbWFnZXMYASABKA0iVwoQVGVzdEFsZXJ0UmVxdWVzdBINCgVyb3V0ZRgBIAEoCRInCghzZXZlcml0eRgCIAEoDjIVLmh1bGxtYXJrLnYxLlNldmVyaXR5EgsKA2VuZBgDIAEoCCJgChFUZXN0QWxlcnRSZXNwb25zZRIRCglkZWxpdmVyZWQYASADKAkSDgoGZmFpbGVkGAIgAygJEigKBnJvdXRlcxgDIAMoCzIYLmh1bGxtYXJrLnYxLlRlc3RlZFJvdXRlIkkKC1Rlc3RlZFJvdXRlEg0KBXJvdXRlGAEgASgJEgwKBHR5cGUYAiABKAkSDQoFdGFrZW4YAyABKAgSDgoGYW5zd2VyGAQgASgJIigKGVJldHJ5Tm90aWZpY2F0aW9uc1JlcXVlc3QSCwoDaWRzGAEgAygJIikKGlJldHJ5Tm90aWZpY2F0aW9uc1Jlc3BvbnNlEgsKA2lkcxgBIAMoCSKwAQoSUmVjb3JkRHJpbGxSZXF1ZXN0Eg0KBWRyaWxsGAEgASgJEgsKA3J1bhgCIAEoCRIRCgljb250YWluZXIYAyABKAkSDwoHb3V0Y29tZRgEIAEoCRIQCghkcmlmdF9pZBgFIAEoCRIWCglkZXRlY3RfbXMYBiABKA1IAIgBARIVCghhbGVydF9tcxgHIAEoDUgBiAEBQgwKCl9kZXRlY3RfbXNCCwoJX2FsZXJ0X21zIhUKE1JlY29yZERyaWxsUmVzcG9uc2UikAEKFlJlY29yZFByb21vdGlvblJlcXVlc3QSDgoGc291cmNlGAEgASgJEhMKC2Rlc3RpbmF0aW9uGAIgASgJEhQKDGltYWdlX2RpZ2VzdBgDIAEoCRIWCg5zdW1tYXJ5X2RpZ2VzdBgEIAEoCRIVCg1wb2xpY3lfc2hhMjU2GAUgASgJEgwKBHJ1bGUYBiABKAkiGQoXUmVjb3JkUHJvbW90aW9uUmVzcG9uc2UiJgoUQWNjZXB0SGlzdG9yeVJlcXVlc3QSDgoGcmVhc29uGAEgASgJIiUKFUFjY2VwdEhpc3RvcnlSZXNwb25zZRIMCgRzaXplGAEgASgEIlQKH0lzc3VlQWN0dWF0b3JDZXJ0aWZpY2F0ZVJlcXVlc3QSDAoEbm9kZRgBIAEoCRISCgpwdWJsaWNfa2V5GAIgASgMEg8KB2NsdXN0ZXIYAyABKAgivAEKIElzc3VlQWN0dWF0b3JDZXJ0aWZpY2F0ZVJlc3BvbnNlEg8KB25vZGVfaWQYASABKAkSGQoRY2VydGlmaWNhdGVfY2hhaW4YAiADKAwSLgoKZXhwaXJlc19hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLaW50ZW50X2tleXMYBCADKAwSFgoOY2FfY2VydGlmaWNhdGUYBSABKAkSDwoHY2x1c3RlchgGIAEoCSJiChZQcm9wb3NlQmFzZWxpbmVSZXF1ZXN0EgwKBHBvb2wYASABKAkSDQoFbm9kZXMYAiADKAkSDAoEcGNycxgDIAMoDRINCgVmaWxlcxgEIAEoCBIOCgZyZWFzb24YBSABKAkiJQoXUHJvcG9zZUJhc2VsaW5lUmVzcG9uc2USCgoCaWQYASABKAkiOQoWQXBwcm92ZUJhc2VsaW5lUmVxdWVzdBIKCgJpZBgBIAEoCRITCgtyZXZpZXdfZGF5cxgCIAEoDSIZChdBcHByb3ZlQmFzZWxpbmVSZXNwb25zZSJBChVFeHBpcmVCYXNlbGluZVJlcXVlc3QSCgoCaWQYASABKAkSDgoGcmVhc29uGAIgASgJEgwKBGxhc3QYAyABKAgiGAoWRXhwaXJlQmFzZWxpbmVSZXNwb25zZSIwChBSb3RhdGVLZXlSZXF1ZXN0EgwKBG5hbWUYASABKAkSDgoGcmVhc29uGAIgASgJIh8KEVJvdGF0ZUtleVJlc3BvbnNlEgoKAmlkGAEgASgJIjAKEFJldGlyZUtleVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIOCgZyZWFzb24YAiABKAkiIAoRUmV0aXJlS2V5UmVzcG9uc2USCwoDaWRzGAEgAygJIl0KHUlzc3VlUGVyc29uQ2VydGlmaWNhdGVSZXF1ZXN0EgwKBG5hbWUYASABKAkSDAoEcm9sZRgCIAEoCRISCgpwdWJsaWNfa2V5GAMgASgMEgwKBGRheXMYBCABKA0iawoeSXNzdWVQZXJzb25DZXJ0aWZpY2F0ZVJlc3BvbnNlEhkKEWNlcnRpZmljYXRlX2NoYWluGAEgAygMEi4KCmV4cGlyZXNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjMKE1Jldm9rZVBlcnNvblJlcXVlc3QSDAoEbmFtZRgBIAEoCRIOCgZyZWFzb24YAiABKAkiJQoUUmV2b2tlUGVyc29uUmVzcG9uc2USDQoFa25vd24YASABKAgiFgoUT3BlbkRhc2hib2FyZFJlcXVlc3QicAoVT3BlbkRhc2hib2FyZFJlc3BvbnNlEgwKBGNvZGUYASABKAkSLgoKZXhwaXJlc19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCwoDdXJsGAMgASgJEgwKBHBvcnQYBCABKA0iPQocSW1wb3J0VnVsbmVyYWJpbGl0aWVzUmVxdWVzdBIOCgZyZXBvcnQYASABKAwSDQoFaW1hZ2UYAiABKAkipgEKHUltcG9ydFZ1bG5lcmFiaWxpdGllc1Jlc3BvbnNlEg4KBmRpZ2VzdBgBIAEoCRINCgVpbWFnZRgCIAEoCRIOCgZmb3JtYXQYAyABKAkSDAoEdG9vbBgEIAEoCRIQCghmaW5kaW5ncxgFIAEoDRISCgpzdGF0ZW1lbnRzGAYgASgNEhAKCGxlZnRfb3V0GAcgASgNEhAKCHJlcGxhY2VzGAggASgJIj4KHFJlbW92ZVZ1bG5lcmFiaWxpdGllc1JlcXVlc3QSDgoGZGlnZXN0GAEgASgJEg4KBnJlYXNvbhgCIAEoCSIvCh1SZW1vdmVWdWxuZXJhYmlsaXRpZXNSZXNwb25zZRIOCgZpbWFnZXMYASABKA0imgEKF1JlcXVlc3RFeGNlcHRpb25SZXF1ZXN0EhAKCGRyaWZ0X2lkGAEgASgJEhQKDGxpZmVfc2Vjb25kcxgCIAEoDRIOCgZyZWFzb24YAyABKAkSEQoJcGF0aF9nbG9iGAQgASgJEhMKC2FueV9jb250ZW50GAUgASgIEhEKCWFueV9pbWFnZRgGIAEoCBIMCgRzZWVuGAcgASgJIiYKGFJlcXVlc3RFeGNlcHRpb25SZXNwb25zZRIKCgJpZBgBIAEoCSIlChdBcHByb3ZlRXhjZXB0aW9uUmVxdWVzdBIKCgJpZBgBIAEoCSIaChhBcHByb3ZlRXhjZXB0aW9uUmVzcG9uc2UiMgoURGVueUV4Y2VwdGlvblJlcXVlc3QSCgoCaWQYASABKAkSDgoGcmVhc29uGAIgASgJIhcKFURlbnlFeGNlcHRpb25SZXNwb25zZSI0ChZSZXZva2VFeGNlcHRpb25SZXF1ZXN0EgoKAmlkGAEgASgJEg4KBnJlYXNvbhgCIAEoCSIZChdSZXZva2VFeGNlcHRpb25SZXNwb25zZTL0FAoFQWRtaW4SXwoQQWNrbm93bGVkZ2VEcmlmdBIkLmh1bGxtYXJrLnYxLkFja25vd2xlZGdlRHJpZnRSZXF1ZXN0GiUuaHVsbG1hcmsudjEuQWNrbm93bGVkZ2VEcmlmdFJlc3BvbnNlElkKDkFzc2lnbkluY2lkZW50EiIuaHVsbG1hcmsudjEuQXNzaWduSW5jaWRlbnRSZXF1ZXN0GiMuaHVsbG1hcmsudjEuQXNzaWduSW5jaWRlbnRSZXNwb25zZRJcCg9SZXNvbHZlSW5jaWRlbnQSIy5odWxsbWFyay52MS5SZXNvbHZlSW5jaWRlbnRSZXF1ZXN0GiQuaHVsbG1hcmsudjEuUmVzb2x2ZUluY2lkZW50UmVzcG9uc2USUwoMUmVxdWVzdFF1b3RlEiAuaHVsbG1hcmsudjEuUmVxdWVzdFF1b3RlUmVxdWVzdBohLmh1bGxtYXJrLnYxLlJlcXVlc3RRdW90ZVJlc3BvbnNlEkoKCUFsbG93Tm9kZRIdLmh1bGxtYXJrLnYxLkFsbG93Tm9kZVJlcXVlc3QaHi5odWxsbWFyay52MS5BbGxvd05vZGVSZXNwb25zZRJNCgpSZXZva2VOb2RlEh4uaHVsbG1hcmsudjEuUmV2b2tlTm9kZVJlcXVlc3QaHy5odWxsbWFyay52MS5SZXZva2VOb2RlUmVzcG9uc2USXAoPQ3JlYXRlSm9pblRva2VuEiMuaHVsbG1hcmsudjEuQ3JlYXRlSm9pblRva2VuUmVxdWVzdBokLmh1bGxtYXJrLnYxLkNyZWF0ZUpvaW5Ub2tlblJlc3BvbnNlElMKDFJlbG9hZFBvbGljeRIgLmh1bGxtYXJrLnYxLlJlbG9hZFBvbGljeVJlcXVlc3QaIS5odWxsbWFyay52MS5SZWxvYWRQb2xpY3lSZXNwb25zZRJTCgxSZWZyZXNoSW1hZ2USIC5odWxsbWFyay52MS5SZWZyZXNoSW1hZ2VSZXF1ZXN0GiEuaHVsbG1hcmsudjEuUmVmcmVzaEltYWdlUmVzcG9uc2USSgoJVGVzdEFsZXJ0Eh0uaHVsbG1hcmsudjEuVGVzdEFsZXJ0UmVxdWVzdBoeLmh1bGxtYXJrLnYxLlRlc3RBbGVydFJlc3BvbnNlEmUKElJldHJ5Tm90aWZpY2F0aW9ucxImLmh1bGxtYXJrLnYxLlJldHJ5Tm90aWZpY2F0aW9uc1JlcXVlc3QaJy5odWxsbWFyay52MS5SZXRyeU5vdGlmaWNhdGlvbnNSZXNwb25zZRJQCgtSZWNvcmREcmlsbBIfLmh1bGxtYXJrLnYxLlJlY29yZERyaWxsUmVxdWVzdBogLmh1bGxtYXJrLnYxLlJlY29yZERyaWxsUmVzcG9uc2USXAoPUmVjb3JkUHJvbW90aW9uEiMuaHVsbG1hcmsudjEuUmVjb3JkUHJvbW90aW9uUmVxdWVzdBokLmh1bGxtYXJrLnYxLlJlY29yZFByb21vdGlvblJlc3BvbnNlElwKD1Byb3Bvc2VCYXNlbGluZRIjLmh1bGxtYXJrLnYxLlByb3Bvc2VCYXNlbGluZVJlcXVlc3QaJC5odWxsbWFyay52MS5Qcm9wb3NlQmFzZWxpbmVSZXNwb25zZRJcCg9BcHByb3ZlQmFzZWxpbmUSIy5odWxsbWFyay52MS5BcHByb3ZlQmFzZWxpbmVSZXF1ZXN0GiQuaHVsbG1hcmsudjEuQXBwcm92ZUJhc2VsaW5lUmVzcG9uc2USWQoORXhwaXJlQmFzZWxpbmUSIi5odWxsbWFyay52MS5FeHBpcmVCYXNlbGluZVJlcXVlc3QaIy5odWxsbWFyay52MS5FeHBpcmVCYXNlbGluZVJlc3BvbnNlEl8KEFJlcXVlc3RFeGNlcHRpb24SJC5odWxsbWFyay52MS5SZXF1ZXN0RXhjZXB0aW9uUmVxdWVzdBolLmh1bGxtYXJrLnYxLlJlcXVlc3RFeGNlcHRpb25SZXNwb25zZRJfChBBcHByb3ZlRXhjZXB0aW9uEiQuaHVsbG1hcmsudjEuQXBwcm92ZUV4Y2VwdGlvblJlcXVlc3QaJS5odWxsbWFyay52MS5BcHByb3ZlRXhjZXB0aW9uUmVzcG9uc2USVgoNRGVueUV4Y2VwdGlvbhIhLmh1bGxtYXJrLnYxLkRlbnlFeGNlcHRpb25SZXF1ZXN0GiIuaHVsbG1hcmsudjEuRGVueUV4Y2VwdGlvblJlc3BvbnNlElwKD1Jldm9rZUV4Y2VwdGlvbhIjLmh1bGxtYXJrLnYxLlJldm9rZUV4Y2VwdGlvblJlcXVlc3QaJC5odWxsbWFyay52MS5SZXZva2VFeGNlcHRpb25SZXNwb25zZRJWCg1BY2NlcHRIaXN0b3J5EiEuaHVsbG1hcmsudjEuQWNjZXB0SGlzdG9yeVJlcXVlc3QaIi5odWxsbWFyay52MS5BY2NlcHRIaXN0b3J5UmVzcG9uc2USdwoYSXNzdWVBY3R1YXRvckNlcnRpZmljYXRlEiwuaHVsbG1hcmsudjEuSXNzdWVBY3R1YXRvckNlcnRpZmljYXRlUmVxdWVzdBotLmh1bGxtYXJrLnYxLklzc3VlQWN0dWF0b3JDZXJ0aWZpY2F0ZVJlc3BvbnNlEkoKCVJvdGF0ZUtleRIdLmh1bGxtYXJrLnYxLlJvdGF0ZUtleVJlcXVlc3QaHi5odWxsbWFyay52MS5Sb3RhdGVLZXlSZXNwb25zZRJKCglSZXRpcmVLZXkSHS5odWxsbWFyay52MS5SZXRpcmVLZXlSZXF1ZXN0Gh4uaHVsbG1hcmsudjEuUmV0aXJlS2V5UmVzcG9uc2UScQoWSXNzdWVQZXJzb25DZXJ0aWZpY2F0ZRIqLmh1bGxtYXJrLnYxLklzc3VlUGVyc29uQ2VydGlmaWNhdGVSZXF1ZXN0GisuaHVsbG1hcmsudjEuSXNzdWVQZXJzb25DZXJ0aWZpY2F0ZVJlc3BvbnNlEm4KFUltcG9ydFZ1bG5lcmFiaWxpdGllcxIpLmh1bGxtYXJrLnYxLkltcG9ydFZ1bG5lcmFiaWxpdGllc1JlcXVlc3QaKi5odWxsbWFyay52MS5JbXBvcnRWdWxuZXJhYmlsaXRpZXNSZXNwb25zZRJuChVSZW1vdmVWdWxuZXJhYmlsaXRpZXMSKS5odWxsbWFyay52MS5SZW1vdmVWdWxuZXJhYmlsaXRpZXNSZXF1ZXN0GiouaHVsbG1hcmsudjEuUmVtb3ZlVnVsbmVyYWJpbGl0aWVzUmVzcG9uc2USUwoMUmV2b2tlUGVyc29uEiAuaHVsbG1hcmsudjEuUmV2b2tlUGVyc29uUmVxdWVzdBohLmh1bGxtYXJrLnYxLlJldm9rZVBlcnNvblJlc3BvbnNlElYKDU9wZW5EYXNoYm9hcmQSIS5odWxsbWFyay52MS5PcGVuRGFzaGJvYXJkUmVxdWVzdBoiLmh1bGxtYXJrLnYxLk9wZW5EYXNoYm9hcmRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp, file_hullmark_v1_common]);
 
 /**
  * Describes the message hullmark.v1.AcknowledgeDriftRequest.
@@ -27,375 +27,403 @@ export const AcknowledgeDriftResponseSchema = /*@__PURE__*/
   messageDesc(file_hullmark_v1_admin, 1);
 
 /**
+ * Describes the message hullmark.v1.AssignIncidentRequest.
+ * Use `create(AssignIncidentRequestSchema)` to create a new message.
+ */
+export const AssignIncidentRequestSchema = /*@__PURE__*/
+  messageDesc(file_hullmark_v1_admin, 2);
+
+/**
+ * Describes the message hullmark.v1.AssignIncidentResponse.
+ * Use `create(AssignIncidentResponseSchema)` to create a new message.
+ */
+export const AssignIncidentResponseSchema = /*@__PURE__*/
+  messageDesc(file_hullmark_v1_admin, 3);
+
+/**
+ * Describes the message hullmark.v1.ResolveIncidentRequest.
+ * Use `create(ResolveIncidentRequestSchema)` to create a new message.
+ */
+export const ResolveIncidentRequestSchema = /*@__PURE__*/
+  messageDesc(file_hullmark_v1_admin, 4);
+
+/**
+ * Describes the message hullmark.v1.ResolveIncidentResponse.
+ * Use `create(ResolveIncidentResponseSchema)` to create a new message.
+ */
+export const ResolveIncidentResponseSchema = /*@__PURE__*/
+  messageDesc(file_hullmark_v1_admin, 5);
+
+/**
  * Describes the message hullmark.v1.RequestQuoteRequest.
  * Use `create(RequestQuoteRequestSchema)` to create a new message.
  */
 export const RequestQuoteRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 2);
+  messageDesc(file_hullmark_v1_admin, 6);
 
 /**
  * Describes the message hullmark.v1.RequestQuoteResponse.
  * Use `create(RequestQuoteResponseSchema)` to create a new message.
  */
 export const RequestQuoteResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 3);
+  messageDesc(file_hullmark_v1_admin, 7);
 
 /**
  * Describes the message hullmark.v1.AllowNodeRequest.
  * Use `create(AllowNodeRequestSchema)` to create a new message.
  */
 export const AllowNodeRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 4);
+  messageDesc(file_hullmark_v1_admin, 8);
 
 /**
  * Describes the message hullmark.v1.AllowNodeResponse.
  * Use `create(AllowNodeResponseSchema)` to create a new message.
  */
 export const AllowNodeResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 5);
+  messageDesc(file_hullmark_v1_admin, 9);
 
 /**
  * Describes the message hullmark.v1.RevokeNodeRequest.
  * Use `create(RevokeNodeRequestSchema)` to create a new message.
  */
 export const RevokeNodeRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 6);
+  messageDesc(file_hullmark_v1_admin, 10);
 
 /**
  * Describes the message hullmark.v1.RevokeNodeResponse.
  * Use `create(RevokeNodeResponseSchema)` to create a new message.
  */
 export const RevokeNodeResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 7);
+  messageDesc(file_hullmark_v1_admin, 11);
 
 /**
  * Describes the message hullmark.v1.CreateJoinTokenRequest.
  * Use `create(CreateJoinTokenRequestSchema)` to create a new message.
  */
 export const CreateJoinTokenRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 8);
+  messageDesc(file_hullmark_v1_admin, 12);
 
 /**
  * Describes the message hullmark.v1.CreateJoinTokenResponse.
  * Use `create(CreateJoinTokenResponseSchema)` to create a new message.
  */
 export const CreateJoinTokenResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 9);
+  messageDesc(file_hullmark_v1_admin, 13);
 
 /**
  * Describes the message hullmark.v1.ReloadPolicyRequest.
  * Use `create(ReloadPolicyRequestSchema)` to create a new message.
  */
 export const ReloadPolicyRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 10);
+  messageDesc(file_hullmark_v1_admin, 14);
 
 /**
  * Describes the message hullmark.v1.ReloadPolicyResponse.
  * Use `create(ReloadPolicyResponseSchema)` to create a new message.
  */
 export const ReloadPolicyResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 11);
+  messageDesc(file_hullmark_v1_admin, 15);
 
 /**
  * Describes the message hullmark.v1.RefreshImageRequest.
  * Use `create(RefreshImageRequestSchema)` to create a new message.
  */
 export const RefreshImageRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 12);
+  messageDesc(file_hullmark_v1_admin, 16);
 
 /**
  * Describes the message hullmark.v1.RefreshImageResponse.
  * Use `create(RefreshImageResponseSchema)` to create a new message.
  */
 export const RefreshImageResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 13);
+  messageDesc(file_hullmark_v1_admin, 17);
 
 /**
  * Describes the message hullmark.v1.TestAlertRequest.
  * Use `create(TestAlertRequestSchema)` to create a new message.
  */
 export const TestAlertRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 14);
+  messageDesc(file_hullmark_v1_admin, 18);
 
 /**
  * Describes the message hullmark.v1.TestAlertResponse.
  * Use `create(TestAlertResponseSchema)` to create a new message.
  */
 export const TestAlertResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 15);
+  messageDesc(file_hullmark_v1_admin, 19);
 
 /**
  * Describes the message hullmark.v1.TestedRoute.
  * Use `create(TestedRouteSchema)` to create a new message.
  */
 export const TestedRouteSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 16);
+  messageDesc(file_hullmark_v1_admin, 20);
 
 /**
  * Describes the message hullmark.v1.RetryNotificationsRequest.
  * Use `create(RetryNotificationsRequestSchema)` to create a new message.
  */
 export const RetryNotificationsRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 17);
+  messageDesc(file_hullmark_v1_admin, 21);
 
 /**
  * Describes the message hullmark.v1.RetryNotificationsResponse.
  * Use `create(RetryNotificationsResponseSchema)` to create a new message.
  */
 export const RetryNotificationsResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 18);
+  messageDesc(file_hullmark_v1_admin, 22);
 
 /**
  * Describes the message hullmark.v1.RecordDrillRequest.
  * Use `create(RecordDrillRequestSchema)` to create a new message.
  */
 export const RecordDrillRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 19);
+  messageDesc(file_hullmark_v1_admin, 23);
 
 /**
  * Describes the message hullmark.v1.RecordDrillResponse.
  * Use `create(RecordDrillResponseSchema)` to create a new message.
  */
 export const RecordDrillResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 20);
+  messageDesc(file_hullmark_v1_admin, 24);
 
 /**
  * Describes the message hullmark.v1.RecordPromotionRequest.
  * Use `create(RecordPromotionRequestSchema)` to create a new message.
  */
 export const RecordPromotionRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 21);
+  messageDesc(file_hullmark_v1_admin, 25);
 
 /**
  * Describes the message hullmark.v1.RecordPromotionResponse.
  * Use `create(RecordPromotionResponseSchema)` to create a new message.
  */
 export const RecordPromotionResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 22);
+  messageDesc(file_hullmark_v1_admin, 26);
 
 /**
  * Describes the message hullmark.v1.AcceptHistoryRequest.
  * Use `create(AcceptHistoryRequestSchema)` to create a new message.
  */
 export const AcceptHistoryRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 23);
+  messageDesc(file_hullmark_v1_admin, 27);
 
 /**
  * Describes the message hullmark.v1.AcceptHistoryResponse.
  * Use `create(AcceptHistoryResponseSchema)` to create a new message.
  */
 export const AcceptHistoryResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 24);
+  messageDesc(file_hullmark_v1_admin, 28);
 
 /**
  * Describes the message hullmark.v1.IssueActuatorCertificateRequest.
  * Use `create(IssueActuatorCertificateRequestSchema)` to create a new message.
  */
 export const IssueActuatorCertificateRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 25);
+  messageDesc(file_hullmark_v1_admin, 29);
 
 /**
  * Describes the message hullmark.v1.IssueActuatorCertificateResponse.
  * Use `create(IssueActuatorCertificateResponseSchema)` to create a new message.
  */
 export const IssueActuatorCertificateResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 26);
+  messageDesc(file_hullmark_v1_admin, 30);
 
 /**
  * Describes the message hullmark.v1.ProposeBaselineRequest.
  * Use `create(ProposeBaselineRequestSchema)` to create a new message.
  */
 export const ProposeBaselineRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 27);
+  messageDesc(file_hullmark_v1_admin, 31);
 
 /**
  * Describes the message hullmark.v1.ProposeBaselineResponse.
  * Use `create(ProposeBaselineResponseSchema)` to create a new message.
  */
 export const ProposeBaselineResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 28);
+  messageDesc(file_hullmark_v1_admin, 32);
 
 /**
  * Describes the message hullmark.v1.ApproveBaselineRequest.
  * Use `create(ApproveBaselineRequestSchema)` to create a new message.
  */
 export const ApproveBaselineRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 29);
+  messageDesc(file_hullmark_v1_admin, 33);
 
 /**
  * Describes the message hullmark.v1.ApproveBaselineResponse.
  * Use `create(ApproveBaselineResponseSchema)` to create a new message.
  */
 export const ApproveBaselineResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 30);
+  messageDesc(file_hullmark_v1_admin, 34);
 
 /**
  * Describes the message hullmark.v1.ExpireBaselineRequest.
  * Use `create(ExpireBaselineRequestSchema)` to create a new message.
  */
 export const ExpireBaselineRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 31);
+  messageDesc(file_hullmark_v1_admin, 35);
 
 /**
  * Describes the message hullmark.v1.ExpireBaselineResponse.
  * Use `create(ExpireBaselineResponseSchema)` to create a new message.
  */
 export const ExpireBaselineResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 32);
+  messageDesc(file_hullmark_v1_admin, 36);
 
 /**
  * Describes the message hullmark.v1.RotateKeyRequest.
  * Use `create(RotateKeyRequestSchema)` to create a new message.
  */
 export const RotateKeyRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 33);
+  messageDesc(file_hullmark_v1_admin, 37);
 
 /**
  * Describes the message hullmark.v1.RotateKeyResponse.
  * Use `create(RotateKeyResponseSchema)` to create a new message.
  */
 export const RotateKeyResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 34);
+  messageDesc(file_hullmark_v1_admin, 38);
 
 /**
  * Describes the message hullmark.v1.RetireKeyRequest.
  * Use `create(RetireKeyRequestSchema)` to create a new message.
  */
 export const RetireKeyRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 35);
+  messageDesc(file_hullmark_v1_admin, 39);
 
 /**
  * Describes the message hullmark.v1.RetireKeyResponse.
  * Use `create(RetireKeyResponseSchema)` to create a new message.
  */
 export const RetireKeyResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 36);
+  messageDesc(file_hullmark_v1_admin, 40);
 
 /**
  * Describes the message hullmark.v1.IssuePersonCertificateRequest.
  * Use `create(IssuePersonCertificateRequestSchema)` to create a new message.
  */
 export const IssuePersonCertificateRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 37);
+  messageDesc(file_hullmark_v1_admin, 41);
 
 /**
  * Describes the message hullmark.v1.IssuePersonCertificateResponse.
  * Use `create(IssuePersonCertificateResponseSchema)` to create a new message.
  */
 export const IssuePersonCertificateResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 38);
+  messageDesc(file_hullmark_v1_admin, 42);
 
 /**
  * Describes the message hullmark.v1.RevokePersonRequest.
  * Use `create(RevokePersonRequestSchema)` to create a new message.
  */
 export const RevokePersonRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 39);
+  messageDesc(file_hullmark_v1_admin, 43);
 
 /**
  * Describes the message hullmark.v1.RevokePersonResponse.
  * Use `create(RevokePersonResponseSchema)` to create a new message.
  */
 export const RevokePersonResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 40);
+  messageDesc(file_hullmark_v1_admin, 44);
 
 /**
  * Describes the message hullmark.v1.OpenDashboardRequest.
  * Use `create(OpenDashboardRequestSchema)` to create a new message.
  */
 export const OpenDashboardRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 41);
+  messageDesc(file_hullmark_v1_admin, 45);
 
 /**
  * Describes the message hullmark.v1.OpenDashboardResponse.
  * Use `create(OpenDashboardResponseSchema)` to create a new message.
  */
 export const OpenDashboardResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 42);
+  messageDesc(file_hullmark_v1_admin, 46);
 
 /**
  * Describes the message hullmark.v1.ImportVulnerabilitiesRequest.
  * Use `create(ImportVulnerabilitiesRequestSchema)` to create a new message.
  */
 export const ImportVulnerabilitiesRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 43);
+  messageDesc(file_hullmark_v1_admin, 47);
 
 /**
  * Describes the message hullmark.v1.ImportVulnerabilitiesResponse.
  * Use `create(ImportVulnerabilitiesResponseSchema)` to create a new message.
  */
 export const ImportVulnerabilitiesResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 44);
+  messageDesc(file_hullmark_v1_admin, 48);
 
 /**
  * Describes the message hullmark.v1.RemoveVulnerabilitiesRequest.
  * Use `create(RemoveVulnerabilitiesRequestSchema)` to create a new message.
  */
 export const RemoveVulnerabilitiesRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 45);
+  messageDesc(file_hullmark_v1_admin, 49);
 
 /**
  * Describes the message hullmark.v1.RemoveVulnerabilitiesResponse.
  * Use `create(RemoveVulnerabilitiesResponseSchema)` to create a new message.
  */
 export const RemoveVulnerabilitiesResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 46);
+  messageDesc(file_hullmark_v1_admin, 50);
 
 /**
  * Describes the message hullmark.v1.RequestExceptionRequest.
  * Use `create(RequestExceptionRequestSchema)` to create a new message.
  */
 export const RequestExceptionRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 47);
+  messageDesc(file_hullmark_v1_admin, 51);
 
 /**
  * Describes the message hullmark.v1.RequestExceptionResponse.
  * Use `create(RequestExceptionResponseSchema)` to create a new message.
  */
 export const RequestExceptionResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 48);
+  messageDesc(file_hullmark_v1_admin, 52);
 
 /**
  * Describes the message hullmark.v1.ApproveExceptionRequest.
  * Use `create(ApproveExceptionRequestSchema)` to create a new message.
  */
 export const ApproveExceptionRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 49);
+  messageDesc(file_hullmark_v1_admin, 53);
 
 /**
  * Describes the message hullmark.v1.ApproveExceptionResponse.
  * Use `create(ApproveExceptionResponseSchema)` to create a new message.
  */
 export const ApproveExceptionResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 50);
+  messageDesc(file_hullmark_v1_admin, 54);
 
 /**
  * Describes the message hullmark.v1.DenyExceptionRequest.
  * Use `create(DenyExceptionRequestSchema)` to create a new message.
  */
 export const DenyExceptionRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 51);
+  messageDesc(file_hullmark_v1_admin, 55);
 
 /**
  * Describes the message hullmark.v1.DenyExceptionResponse.
  * Use `create(DenyExceptionResponseSchema)` to create a new message.
  */
 export const DenyExceptionResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 52);
+  messageDesc(file_hullmark_v1_admin, 56);
 
 /**
  * Describes the message hullmark.v1.RevokeExceptionRequest.
  * Use `create(RevokeExceptionRequestSchema)` to create a new message.
  */
 export const RevokeExceptionRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 53);
+  messageDesc(file_hullmark_v1_admin, 57);
 
 /**
  * Describes the message hullmark.v1.RevokeExceptionResponse.
  * Use `create(RevokeExceptionResponseSchema)` to create a new message.
  */
 export const RevokeExceptionResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 54);
+  messageDesc(file_hullmark_v1_admin, 58);
 
 /**
  * What changes something. Roles are named at each call; identity comes from the client certificate.

@@ -2760,7 +2760,7 @@ export declare type Incident = Message<"hullmark.v1.Incident"> & {
   driftId: string;
 
   /**
-   * Who acknowledged one of its drifts last; empty: nobody.
+   * Whom it was given to; else who acknowledged one of its drifts last. Empty: nobody.
    *
    * @generated from field: string owner = 10;
    */
@@ -2823,6 +2823,39 @@ export declare type Incident = Message<"hullmark.v1.Incident"> & {
    * @generated from field: repeated string workloads = 20;
    */
   workloads: string[];
+
+  /**
+   * Who gave it to its owner, or to nobody; unset: nobody did in this episode.
+   *
+   * @generated from field: hullmark.v1.IncidentDecision assigned = 21;
+   */
+  assigned?: IncidentDecision | undefined;
+
+  /**
+   * Who said that it is done with; set only where it is over.
+   *
+   * @generated from field: hullmark.v1.IncidentDecision closed = 22;
+   */
+  closed?: IncidentDecision | undefined;
+
+  /**
+   * What people decided last, of an earlier episode too: with it an incident can be computed from its drifts.
+   *
+   * @generated from field: hullmark.v1.IncidentDecision last_assigned = 23;
+   */
+  lastAssigned?: IncidentDecision | undefined;
+
+  /**
+   * @generated from field: hullmark.v1.IncidentDecision last_closed = 24;
+   */
+  lastClosed?: IncidentDecision | undefined;
+
+  /**
+   * Stands for what was shown, to whoever decides on it: 16 hexadecimal digits.
+   *
+   * @generated from field: string seen = 25;
+   */
+  seen: string;
 };
 
 /**
@@ -2830,6 +2863,46 @@ export declare type Incident = Message<"hullmark.v1.Incident"> & {
  * Use `create(IncidentSchema)` to create a new message.
  */
 export declare const IncidentSchema: GenMessage<Incident>;
+
+/**
+ * @generated from message hullmark.v1.IncidentDecision
+ */
+export declare type IncidentDecision = Message<"hullmark.v1.IncidentDecision"> & {
+  /**
+   * @generated from field: string by = 1;
+   */
+  by: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp at = 3;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * Entry of the log.
+   *
+   * @generated from field: int64 log_index = 4;
+   */
+  logIndex: bigint;
+
+  /**
+   * Whom it was given to, where that was decided; empty: to nobody, until somebody acknowledges.
+   *
+   * @generated from field: string owner = 5;
+   */
+  owner: string;
+};
+
+/**
+ * Describes the message hullmark.v1.IncidentDecision.
+ * Use `create(IncidentDecisionSchema)` to create a new message.
+ */
+export declare const IncidentDecisionSchema: GenMessage<IncidentDecision>;
 
 /**
  * @generated from message hullmark.v1.ListLogEntriesRequest
@@ -2989,6 +3062,13 @@ export declare type GetIncidentRequest = Message<"hullmark.v1.GetIncidentRequest
    * @generated from field: string id = 1;
    */
   id: string;
+
+  /**
+   * With everything that is known by now, for whoever decides on it; else it may be some seconds old.
+   *
+   * @generated from field: bool now = 2;
+   */
+  now: boolean;
 };
 
 /**
