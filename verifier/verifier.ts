@@ -420,6 +420,7 @@ async function start(
         rotateEarKeys: () => ear.rotate(),
         response: () => response.tick(),
         exceptions: () => exceptions.tick(),
+        baselines: () => baselines.tick(),
         onProblem: (duty, error) => logger.error({ duty, err: error }, "a duty failed"),
       },
       findings,

@@ -1,8 +1,9 @@
-/** `hullmark baseline ls|propose|diff|approve|expire`: reference values of a pool of nodes, from what chosen nodes prove, approved by somebody else. */
+/** `hullmark baseline ls|propose|diff|approve|expire`: reference values of a pool of nodes, from what chosen nodes prove, or paths that a workload writes, from its drift; approved by somebody else. */
 import { Admin } from "@hullmark/proto/v1/admin";
 import { type Baseline, Query } from "@hullmark/proto/v1/query";
+import { duration } from "@hullmark/verifier/core/policy/fields";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { type Asking, ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
@@ -27,14 +28,14 @@ function listCommand(): Command {
     .action(async ({ output }: { readonly output: Format }, command: Command) =>
       ask(command, async (asking) => {
         const rows = await fetchAll(asking);
-        const cells = ({ id, state, pcrs, files, proposedBy, approvedBy, reviewAt, reason }: Baseline): string[] => [
-          ...[printable(id, 100), state, pcrs.map(({ index }) => index).join(","), String(files.length)],
-          ...[printable(proposedBy, 40), printable(approvedBy, 40) || "-", date(toMs(reviewAt)), printable(reason, 60)],
+        const cells = ({ id, state, pcrs, files, paths, owner, proposedBy, approvedBy, reviewAt, reason }: Baseline): string[] => [
+          ...[printable(id, 100), state, pcrs.map(({ index }) => index).join(",") || "-", String(files.length), String(paths.length)],
+          ...[printable(owner, 40), printable(proposedBy, 40), printable(approvedBy, 40) || "-", date(toMs(reviewAt)), printable(reason, 60)],
         ];
         asking.print(
           isData(output)
             ? serialize(output, rows.map(view))
-            : table(["BASELINE", "STATE", "PCRS", "FILES", "PROPOSED BY", "APPROVED BY", "REVIEW", "WHY"], rows.map(cells)),
+            : table(["BASELINE", "STATE", "PCRS", "FILES", "PATHS", "OWNER", "PROPOSED BY", "APPROVED BY", "REVIEW", "WHY"], rows.map(cells)),
         );
         return EXIT.clean;
       }),
@@ -42,33 +43,81 @@ function listCommand(): Command {
 }
 
 interface ProposeFlags {
-  readonly node: readonly string[];
-  readonly pcrs: readonly number[];
+  readonly node?: readonly string[];
+  readonly pcrs?: readonly number[];
   readonly files?: boolean;
+  readonly workload?: string;
+  readonly since?: number;
+  readonly owner?: string;
   readonly reason: string;
 }
 
 function proposeCommand(): Command {
   return new Command("propose")
-    .description("take the values over that nodes quote now, as a proposal")
-    .argument("<pool>", "name of a rule for nodes in the policy (spec.nodes)")
-    .requiredOption("--node <name...>", "nodes to take them from: ones that are known to be good, or that were updated first")
-    .option("--pcrs <list>", "PCRs, with commas; `none`", pcrList, [0, 2, 4, 7])
+    .description("take over, as a proposal, the values that nodes quote now, or (--workload) the paths that a workload was seen to write")
+    .argument("[pool]", "name of a rule for nodes in the policy (spec.nodes)")
+    .option("--node <name...>", "nodes to take values from: ones that are known to be good, or that were updated first")
+    .option("--pcrs <list>", "PCRs, with commas; `none` (default: 0,2,4,7)", pcrList)
     .option("--files", "the files too: those of the nodes' measurement lists that nothing vouches for, beside those of the pool's approved versions")
+    .option("--workload <name>", "in place of a pool: for example shop/web; a container that is of no workload by its name")
+    .addOption(new Option("--since <time>", "of a workload: what it wrote since then, 1h to 90d (default: 7d)").argParser(learnedSeconds))
+    .option("--owner <name>", "who answers for it, for example a team; left out: whoever proposes")
     .requiredOption("--reason <text>", "why: it is logged")
-    .action(async (pool: string, { node, pcrs, files, reason }: ProposeFlags, command: Command) =>
-      ask(command, async ({ channel, signal, print }) => {
-        const { id } = await channel.client(Admin).proposeBaseline({ pool, nodes: [...node], pcrs: [...pcrs], files: files ?? false, reason }, { signal });
-        print(`proposed ${printable(id, 100)}: somebody else approves it after \`hullmark baseline diff ${printable(id, 100)}\`\n`);
-        return EXIT.clean;
-      }),
-    );
+    .action(async (pool: string | undefined, flags: ProposeFlags, command: Command) => {
+      const misused = misuseOf(pool, flags);
+      if (misused !== undefined) command.error(`error: ${misused}`, { exitCode: EXIT.usage });
+      return ask(command, async (asking) => (pool === undefined ? await proposeWorkload(asking, flags) : await proposePool(asking, pool, flags)));
+    });
+}
+
+function misuseOf(pool: string | undefined, { node, pcrs, files, workload, since }: ProposeFlags): string | undefined {
+  if ((pool === undefined) === (workload === undefined)) return "give a pool of nodes, or --workload";
+  if (pool === undefined) return node || pcrs || files ? "--node, --pcrs and --files are of a pool" : undefined;
+  if (since !== undefined) return "--since is of a workload";
+  return node ? undefined : "a pool needs --node";
+}
+
+async function proposePool(
+  { channel, signal, print }: Asking,
+  pool: string,
+  { node = [], pcrs = [0, 2, 4, 7], files = false, owner = "", reason }: ProposeFlags,
+) {
+  const { id } = await channel.client(Admin).proposeBaseline({ pool, nodes: [...node], pcrs: [...pcrs], files, owner, reason }, { signal });
+  print(proposedText(id));
+  return EXIT.clean;
+}
+
+async function proposeWorkload(asking: Asking, { workload = "", since = 7 * 86_400, owner = "", reason }: ProposeFlags) {
+  const { channel, signal, print } = asking;
+  const { id, leftOut, moreLeftOut } = await channel.client(Admin).proposeBaseline({ workload, sinceSeconds: since, owner, reason }, { signal });
+  const row = (await fetchAll(asking)).find((each) => each.id === id);
+  const learned = (row?.paths ?? []).map((path) => [
+    path.class,
+    printable(path.pattern, 200),
+    String(path.seen),
+    printable(whichOf(path.containers).trim(), 160) || "-",
+  ]);
+  print(table(["CLASS", "MAY CHANGE", "SEEN", "WHERE"], learned));
+  for (const each of leftOut) print(`not proposed: ${each.path}: ${each.why}\n`);
+  if (moreLeftOut > 0) print(`not proposed: ${moreLeftOut} more\n`);
+  print(proposedText(id));
+  return EXIT.clean;
+}
+
+function proposedText(id: string): string {
+  return `proposed ${printable(id, 100)}: somebody else approves it after \`hullmark baseline diff ${printable(id, 100)}\`\n`;
+}
+
+function learnedSeconds(text: string): number {
+  const parsed = duration(3600, 90 * 86_400).safeParse(text);
+  if (parsed.success) return parsed.data;
+  throw new InvalidArgumentError("a whole number and a unit, 1h to 90d");
 }
 
 function diffCommand(): Command {
   return new Command("diff")
-    .description("what a version brings beside the approved ones of its pool")
-    .argument("<baseline>", "POOL@VERSION")
+    .description("what a version brings beside the approved ones of its pool or workload")
+    .argument("<baseline>", "POOL@VERSION or WORKLOAD@VERSION")
     .addHelpText("after", "\nExit: 0 nothing new, 1 something new, 2 usage, 3 cannot tell")
     .action(async (id: string, _options: object, command: Command) =>
       ask(command, async (asking) => {
@@ -80,7 +129,7 @@ function diffCommand(): Command {
         }
         const lines = differences(
           row,
-          rows.filter((each) => each.pool === row.pool && each.state === "approved" && each.id !== id),
+          rows.filter((each) => each.pool === row.pool && each.workload === row.workload && each.state === "approved" && each.id !== id),
         );
         asking.print(lines.map((line) => `${line}\n`).join(""));
         return lines.some((line) => line.startsWith("+")) ? EXIT.drift : EXIT.clean;
@@ -93,17 +142,24 @@ function differences(row: Baseline, approved: readonly Baseline[]): string[] {
   const items = (of: Baseline): string[] => [
     ...of.pcrs.flatMap(({ index, values }) => values.map((value) => `PCR ${index}  ${value}`)),
     ...of.files.map((file) => `file  ${file}`),
+    ...of.paths.map(({ class: kind, pattern, containers }) => `${kind}  ${pattern}${whichOf(containers)}`),
   ];
   const own = new Set(items(row));
   const known = new Set(approved.flatMap(items));
-  return [...new Set([...own, ...known])].sort().map((item) => `${!known.has(item) ? "+" : own.has(item) ? " " : "-"} ${printable(item, 200)}`);
+  return [...new Set([...own, ...known])].sort().map((item) => `${!known.has(item) ? "+" : own.has(item) ? " " : "-"} ${printable(item, 1200)}`);
+}
+
+/** Of a workload on a host every container has its paths; in a pod they are of one. */
+function whichOf(containers: readonly string[]): string {
+  const named = containers.filter((each) => each !== "*");
+  return named.length > 0 ? `  in ${named.join(", ")}` : "";
 }
 
 function approveCommand(): Command {
   return new Command("approve")
     .description("let a proposal count, beside the versions that do (approvers; not for one's own)")
-    .argument("<baseline>", "POOL@VERSION")
-    .option("--review-days <days>", "after so many days the status asks for a review, 1 to 366", days, 90)
+    .argument("<baseline>", "POOL@VERSION or WORKLOAD@VERSION")
+    .option("--review-days <days>", "after so many days the status asks for a review, 1 to 366; one of a workload ends then", days, 90)
     .action(async (id: string, { reviewDays }: { readonly reviewDays: number }, command: Command) =>
       ask(command, async ({ channel, signal, print }) => {
         await channel.client(Admin).approveBaseline({ id, reviewDays }, { signal });
@@ -116,7 +172,7 @@ function approveCommand(): Command {
 function expireCommand(): Command {
   return new Command("expire")
     .description("withdraw a proposal, or end a version that counts (approvers)")
-    .argument("<baseline>", "POOL@VERSION")
+    .argument("<baseline>", "POOL@VERSION or WORKLOAD@VERSION")
     .requiredOption("--reason <text>", "why: it is logged")
     .option("--last", "also where it is the last of its pool: then nothing is asked for in its place")
     .action(async (id: string, { reason, last }: { readonly reason: string; readonly last?: boolean }, command: Command) =>
@@ -128,11 +184,31 @@ function expireCommand(): Command {
     );
 }
 
-function view({ id, pool, version, state, pcrs, files, nodes, proposedBy, approvedBy, proposedAt, approvedAt, reviewAt, reason }: Baseline) {
+function view({
+  id,
+  pool,
+  workload,
+  owner,
+  paths,
+  version,
+  state,
+  pcrs,
+  files,
+  nodes,
+  proposedBy,
+  approvedBy,
+  proposedAt,
+  approvedAt,
+  reviewAt,
+  reason,
+}: Baseline) {
   const times = { proposedAt: iso(toMs(proposedAt)), approvedAt: iso(toMs(approvedAt)), reviewAt: iso(toMs(reviewAt)) };
   return {
     id,
-    pool,
+    pool: pool || null,
+    workload: workload || null,
+    owner,
+    paths: paths.map(({ containers, pattern, class: kind, seen, example }) => ({ containers, pattern, class: kind, seen, example })),
     version,
     state,
     pcrs: Object.fromEntries(pcrs.map(({ index, values }) => [index, values])),

@@ -99,7 +99,7 @@ export const COMMANDS: readonly Entry[] = [
   { name: "log", description: "check the tamper-evident log", load: async (output) => (await import("./log.ts")).logCommand(output) },
   {
     name: "baseline",
-    description: "what nodes of a pool should have booted and run: proposed from nodes, approved by somebody else",
+    description: "what nodes should have booted and run, what workloads may write: proposed from what is seen, approved by somebody else",
     load: async () => (await import("./baseline.ts")).baselineCommand(),
   },
   {

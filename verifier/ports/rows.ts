@@ -521,13 +521,36 @@ export interface ExceptionRow {
   readonly remindedAtMs: number | undefined;
 }
 
-/** Reference values of a pool of nodes: every version that was ever proposed. */
+/** What a workload was seen to write, as a pattern. */
+export interface LearnedPath {
+  /** Glob over absolute paths. */
+  readonly pattern: string;
+  /** `log`, `cache`, `runtime`, `database`, `temporary` or `configuration`. */
+  readonly class: string;
+  /** Different paths that it was made of, and one of them. */
+  readonly seen: number;
+  readonly example: string;
+}
+
+/** Of one container of the workload. */
+export interface LearnedGroup {
+  readonly select: { readonly workloads: readonly string[]; readonly containers: readonly string[] };
+  readonly paths: readonly LearnedPath[];
+}
+
+/** Reference values of a pool of nodes, or the paths that a workload writes: every version that was ever proposed. */
 export interface BaselineRow {
-  /** `POOL@VERSION`. */
+  /** `POOL@VERSION` or `WORKLOAD@VERSION`. */
   readonly id: string;
-  /** Name of the policy's rule for nodes. */
+  /** Name of the policy's rule for nodes; empty where it is of a workload. */
   readonly pool: string;
-  /** 1 for the first of its pool. */
+  /** Of a workload; absent or empty: of a pool. */
+  readonly workload?: string | undefined;
+  /** Of a workload: what may change. */
+  readonly learned?: readonly LearnedGroup[] | undefined;
+  /** Who answers for it; absent in rows of an older verifier. */
+  readonly owner?: string | undefined;
+  /** 1 for the first of its name. */
   readonly version: number;
   readonly state: "proposed" | "approved" | "expired";
   /** PCR of the sha256 bank → values, lower-case hex. */
@@ -541,5 +564,6 @@ export interface BaselineRow {
   /** Empty before. */
   readonly approvedBy: string;
   readonly approvedAtMs: number | undefined;
+  /** From then on it should be looked at again; one of a workload, which excuses, ends then. */
   readonly reviewAtMs: number | undefined;
 }

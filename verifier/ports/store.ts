@@ -131,6 +131,8 @@ export interface DriftFilter {
   readonly container: string;
   /** Without those that were resolved before, Unix milliseconds; absent: with them. */
   readonly notResolvedBeforeMs?: number;
+  /** Name of the workload, or of a container that is of none; absent: every. */
+  readonly workload?: string;
 }
 
 export interface ActionFilter {

@@ -101,7 +101,7 @@ export class ResultTable {
       .run(row.number, row.id, row.nodeId, row.containerId, row.containerName, row.key, row.state, toJson(row));
   }
 
-  listDrifts({ states, nodeId, container, notResolvedBeforeMs }: DriftFilter, { after, limit }: Page): DriftRow[] {
+  listDrifts({ states, nodeId, container, notResolvedBeforeMs, workload }: DriftFilter, { after, limit }: Page): DriftRow[] {
     const conditions = [`state IN (${marks(states)})`, "number < ?"];
     const values: (string | number)[] = [...states, after === "" ? Number.MAX_SAFE_INTEGER : Number(after)];
     if (nodeId !== "") {
@@ -115,6 +115,10 @@ export class ResultTable {
     if (notResolvedBeforeMs !== undefined) {
       conditions.push(`(state <> ${DriftState.RESOLVED} OR body ->> 'resolvedAtMs' >= ?)`);
       values.push(notResolvedBeforeMs);
+    }
+    if (workload !== undefined) {
+      conditions.push("(body ->> 'workload' = ? OR (body ->> 'workload' = '' AND container_name = ?))");
+      values.push(workload, workload);
     }
     return this.#bodies(`SELECT body FROM drifts WHERE ${conditions.join(" AND ")} ORDER BY number DESC LIMIT ?`, [...values, limit]);
   }

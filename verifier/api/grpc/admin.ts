@@ -69,6 +69,10 @@ const MAX_REASON_CHARS = 500;
 const MAX_NAME_CHARS = 512;
 const MAX_BASELINE_NODES = 100;
 const MAX_REVIEW_DAYS = 366;
+const MAX_OWNER_CHARS = 100;
+const MIN_LEARNED_SECONDS = 3600;
+const MAX_LEARNED_SECONDS = 90 * 86_400;
+const MAX_LEFT_OUT = 100;
 const MIN_EXCEPTION_SECONDS = 3600;
 const MAX_PERSON_DAYS = 366;
 const MAX_TOKEN_SECONDS = 86_400;
@@ -116,10 +120,20 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       if (images > 0) await acting(() => administration.note("image-refresh", { image: image.slice(0, 512), by: operatorOf(context, services).name }));
       return { images };
     },
-    async proposeBaseline({ pool, nodes, pcrs, files, reason }, context) {
+    async proposeBaseline({ pool, nodes, pcrs, files, reason, workload, sinceSeconds, owner }, context) {
+      if (owner.length > MAX_OWNER_CHARS) throw invalid("owner", `at most ${MAX_OWNER_CHARS} characters`);
+      if (workload !== "") {
+        if (pool !== "" || nodes.length > 0 || pcrs.length > 0 || files) throw invalid("workload", "a workload or a pool of nodes, not both");
+        if (workload.length > MAX_NAME_CHARS) throw invalid("workload", `at most ${MAX_NAME_CHARS} characters`);
+        if (sinceSeconds < MIN_LEARNED_SECONDS || sinceSeconds > MAX_LEARNED_SECONDS)
+          throw invalid("sinceSeconds", `${MIN_LEARNED_SECONDS} to ${MAX_LEARNED_SECONDS}`);
+        const wanted = { workload, sinceMs: sinceSeconds * 1000, reason: reasonOf(reason), owner: owner.trim() };
+        const { id, leftOut } = await acting(() => services.baselines.proposeWorkload(wanted, operatorOf(context, services).name));
+        return { id, leftOut: leftOut.slice(0, MAX_LEFT_OUT), moreLeftOut: Math.max(0, leftOut.length - MAX_LEFT_OUT) };
+      }
       if (nodes.length < 1 || nodes.length > MAX_BASELINE_NODES) throw invalid("nodes", `1 to ${MAX_BASELINE_NODES} nodes`);
       if (pcrs.some((index) => index > 23) || (pcrs.length === 0 && !files)) throw invalid("pcrs", "PCRs 0 to 23, or files, or both");
-      const proposal = { pool, nodes: [...new Set(nodes)], pcrs: [...new Set(pcrs)], files, reason: reasonOf(reason) };
+      const proposal = { pool, nodes: [...new Set(nodes)], pcrs: [...new Set(pcrs)], files, reason: reasonOf(reason), owner: owner.trim() };
       return { id: await acting(() => services.baselines.propose(proposal, operatorOf(context, services).name)) };
     },
     async approveBaseline({ id, reviewDays }, context) {

@@ -152,9 +152,10 @@ export function imageMessage(row: ImageRow, containers: number): MessageInitShap
 }
 
 export function baselineMessage(row: BaselineRow): MessageInitShape<typeof BaselineSchema> {
-  const { id, pool, version, state, pcrs, files, nodes, proposedBy, approvedBy, reason } = row;
+  const { id, pool, version, state, pcrs, files, nodes, proposedBy, approvedBy, reason, workload = "", owner = proposedBy, learned = [] } = row;
   return {
-    ...{ id, pool, version, state, files: [...files], nodes: [...nodes], proposedBy, approvedBy, reason },
+    ...{ id, pool, version, state, files: [...files], nodes: [...nodes], proposedBy, approvedBy, reason, workload, owner },
+    paths: learned.flatMap(({ select, paths }) => paths.map((path) => ({ ...path, containers: [...select.containers] }))),
     pcrs: Object.entries(pcrs).map(([index, values]) => ({ index: Number(index), values: [...values] })),
     ...at("proposedAt", row.proposedAtMs),
     ...at("approvedAt", row.approvedAtMs),

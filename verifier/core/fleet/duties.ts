@@ -29,8 +29,9 @@ export interface DutyServices {
   readonly rotateEarKeys: () => Promise<void>;
   /** What actions become with time. */
   readonly response: () => Promise<void>;
-  /** What exceptions become with time. */
+  /** What exceptions and baselines become with time. */
   readonly exceptions: () => Promise<void>;
+  readonly baselines: () => Promise<void>;
   /** A duty failed; it comes again. */
   readonly onProblem: (duty: string, error: unknown) => void;
 }
@@ -83,6 +84,7 @@ export function startDuties(services: DutyServices, findings: DutyFindings): () 
     every("coverage", COVERAGE_MS, () => health.trial("store", nowMs, coverage)),
     every("response", RESPONSE_MS, services.response),
     every("exceptions", EXCEPTIONS_MS, services.exceptions),
+    every("baselines", EXCEPTIONS_MS, services.baselines),
     every("ear keys", PRUNE_MS, services.rotateEarKeys),
     every("pruning", PRUNE_MS, () => store.prune(nowMs(), nowMs() - COVERAGE_KEPT_MS)),
   ];

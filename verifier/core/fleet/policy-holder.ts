@@ -1,6 +1,6 @@
 /** The policy in force: the last one that was good, with approved baselines, the exceptions that it allows and what namespaces ask for beside it. What is wrong with a newer one is shown, and changes nothing. */
 import type { BaselineRow, ClaimRow } from "../../ports/rows.ts";
-import { defaultPolicy, formatProblem, type ParsedPolicy, policyDigest, withBaselines, withTeams } from "../policy/index.ts";
+import { defaultPolicy, formatProblem, learnedClasses, type ParsedPolicy, policyDigest, withBaselines, withTeams } from "../policy/index.ts";
 import type { GrantedException, MutableClass, Policy } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { claimRow } from "./claims.ts";
@@ -103,7 +103,8 @@ export class PolicyHolder {
 
   /** A policy as it would be in force: with the baselines, exceptions and namespaces' policies of now. */
   composed(given: Policy): Policy {
-    return withTeams({ ...withBaselines(given, this.#baselines), exceptions: this.#exceptions(given), granted: this.#granted }, this.#teams);
+    const exceptions = [...this.#exceptions(given), ...learnedClasses(this.#baselines)];
+    return withTeams({ ...withBaselines(given, this.#baselines), exceptions, granted: this.#granted }, this.#teams);
   }
 
   #compose(): void {

@@ -1,7 +1,20 @@
-/** What approved baselines add to the policy's rules for nodes. Pure. */
+/** What approved baselines add to the policy: reference values to its rules for nodes, paths that workloads write. Pure. */
 import { hash } from "node:crypto";
 import type { BaselineRow } from "../../ports/rows.ts";
-import type { KnownFiles, NodeRule, Policy } from "./types.ts";
+import { EVERYTHING } from "./default.ts";
+import type { KnownFiles, MutableClass, NodeRule, Policy } from "./types.ts";
+
+/** What workloads may write by the baselines that are approved. */
+export function learnedClasses(rows: readonly BaselineRow[]): MutableClass[] {
+  return rows
+    .filter(({ state }) => state === "approved")
+    .flatMap(({ id, learned = [] }) =>
+      learned.map(({ select, paths }): MutableClass => {
+        const globs = paths.map(({ pattern }) => pattern);
+        return { name: `baseline ${id}`, class: "data", select: { ...EVERYTHING, ...select }, paths: globs, withoutCode: true };
+      }),
+    );
+}
 
 /**
  * The policy with the reference values of every approved baseline: any version of a pool will do, so that an update can be approved before it is rolled out, and

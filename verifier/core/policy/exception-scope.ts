@@ -32,7 +32,7 @@ const PLACES: ReadonlySet<string> = new Set(["upper", "bind", "process", "config
 const UNEXCUSABLE: ReadonlySet<string> = new Set(["unlisted", "no-pod", "injected-container", "static-pod"]);
 const MAX_GLOB_CHARS = 1024;
 /** Directories that a pattern must name in full. */
-const LEAST_DIRECTORIES = 2;
+export const LEAST_DIRECTORIES = 2;
 const EXACT = "leave --path and --any-content out: then it is excused as it is now";
 
 export function scopeOf(drift: DriftRow, { path, anyContent, anyImage }: AskedScope): Scoped {
@@ -114,7 +114,7 @@ function whyTooBroad({ place, kind, path, executable }: DriftRow, glob: string):
   return matches(path) ? undefined : tooBroad("the pattern does not cover the drift itself", narrower ? `--path '${narrower}'` : EXACT);
 }
 
-function hasWildcard(glob: string): boolean {
+export function hasWildcard(glob: string): boolean {
   return /[*?]/.test(glob.replaceAll(/\\./gs, ""));
 }
 
@@ -129,7 +129,10 @@ function narrowerGlob(path: Buffer): string | undefined {
 }
 
 /** One workload, and in a pod one of its containers; without a workload the one container. */
-function subjectOf({ workload, containerName }: DriftRow): { readonly workloads: readonly string[]; readonly containers: readonly string[] } {
+export function subjectOf({ workload, containerName }: Pick<DriftRow, "workload" | "containerName">): {
+  readonly workloads: readonly string[];
+  readonly containers: readonly string[];
+} {
   if (workload === "") return { workloads: [], containers: [literal(containerName)] };
   // An engine's own names have no slash: what is in a pod is another workload, whatever it is called.
   if (!isInPod(containerName)) return { workloads: [literal(workload)], containers: ["*"] };
@@ -138,6 +141,6 @@ function subjectOf({ workload, containerName }: DriftRow): { readonly workloads:
 }
 
 /** A glob that matches this text alone. */
-function literal(text: string): string {
+export function literal(text: string): string {
   return text.replaceAll(/[*?\\]/g, (sign) => `\\${sign}`);
 }

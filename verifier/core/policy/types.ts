@@ -180,6 +180,8 @@ export interface MutableClass {
   readonly select: Selector;
   /** Absolute path globs, UTF-8 as bytes. */
   readonly paths: readonly string[];
+  /** Paths from which programs load code are not meant, whatever the globs say: see code-paths.ts. */
+  readonly withoutCode?: true;
 }
 
 /** What objects of teams (DriftException) may make mutable for a while. Without a class none counts. */
@@ -526,7 +528,7 @@ export interface Policy {
   readonly nodes: readonly NodeRule[];
   readonly mutable: readonly MutableClass[];
   readonly exceptionTerms: ExceptionTerms;
-  /** What counts of the cluster's DriftExceptions now; none in a file. Agents are not told: they measure as before. */
+  /** What counts of the cluster's DriftExceptions and of workloads' baselines now; none in a file. Agents are not told: they measure as before. */
   readonly exceptions: readonly MutableClass[];
   /** What people have excused now; none in a file. */
   readonly granted: readonly GrantedException[];

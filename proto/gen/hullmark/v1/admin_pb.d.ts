@@ -779,6 +779,27 @@ export declare type ProposeBaselineRequest = Message<"hullmark.v1.ProposeBaselin
    * @generated from field: string reason = 5;
    */
   reason: string;
+
+  /**
+   * In place of all above: of a workload, or of a container that is of none, as drift names it.
+   *
+   * @generated from field: string workload = 6;
+   */
+  workload: string;
+
+  /**
+   * Of a workload: since how long ago what it wrote counts; 3,600 to 7,776,000.
+   *
+   * @generated from field: uint32 since_seconds = 7;
+   */
+  sinceSeconds: number;
+
+  /**
+   * Who answers for it; empty: whoever proposes.
+   *
+   * @generated from field: string owner = 8;
+   */
+  owner: string;
 };
 
 /**
@@ -795,6 +816,18 @@ export declare type ProposeBaselineResponse = Message<"hullmark.v1.ProposeBaseli
    * @generated from field: string id = 1;
    */
   id: string;
+
+  /**
+   * Of a workload: the first 100 paths that it wrote and that were not learned.
+   *
+   * @generated from field: repeated hullmark.v1.LeftOutPath left_out = 2;
+   */
+  leftOut: LeftOutPath[];
+
+  /**
+   * @generated from field: uint32 more_left_out = 3;
+   */
+  moreLeftOut: number;
 };
 
 /**
@@ -802,6 +835,29 @@ export declare type ProposeBaselineResponse = Message<"hullmark.v1.ProposeBaseli
  * Use `create(ProposeBaselineResponseSchema)` to create a new message.
  */
 export declare const ProposeBaselineResponseSchema: GenMessage<ProposeBaselineResponse>;
+
+/**
+ * @generated from message hullmark.v1.LeftOutPath
+ */
+export declare type LeftOutPath = Message<"hullmark.v1.LeftOutPath"> & {
+  /**
+   * Printable.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * @generated from field: string why = 2;
+   */
+  why: string;
+};
+
+/**
+ * Describes the message hullmark.v1.LeftOutPath.
+ * Use `create(LeftOutPathSchema)` to create a new message.
+ */
+export declare const LeftOutPathSchema: GenMessage<LeftOutPath>;
 
 /**
  * @generated from message hullmark.v1.ApproveBaselineRequest
@@ -813,7 +869,7 @@ export declare type ApproveBaselineRequest = Message<"hullmark.v1.ApproveBaselin
   id: string;
 
   /**
-   * 1..366: until then it should be looked at again.
+   * 1..366: until then it should be looked at again; one of a workload ends then.
    *
    * @generated from field: uint32 review_days = 2;
    */
@@ -1536,7 +1592,7 @@ export declare const Admin: GenService<{
     output: typeof RecordPromotionResponseSchema;
   },
   /**
-   * responder: reference values out of what nodes quote now.
+   * responder: reference values out of what nodes quote now, or paths that a workload writes out of its drift.
    *
    * @generated from rpc hullmark.v1.Admin.ProposeBaseline
    */

@@ -1567,20 +1567,20 @@ export declare type WatchDriftResponse = Message<"hullmark.v1.WatchDriftResponse
 export declare const WatchDriftResponseSchema: GenMessage<WatchDriftResponse>;
 
 /**
- * Reference values of a pool of nodes: what chosen nodes had booted and run, for somebody else to approve.
+ * Reference values of a pool of nodes, what chosen nodes had booted and run; or paths that a workload was seen to write. For somebody else to approve.
  *
  * @generated from message hullmark.v1.Baseline
  */
 export declare type Baseline = Message<"hullmark.v1.Baseline"> & {
   /**
-   * `POOL@VERSION`.
+   * `POOL@VERSION` or `WORKLOAD@VERSION`.
    *
    * @generated from field: string id = 1;
    */
   id: string;
 
   /**
-   * Name of the policy's rule for nodes that it adds to.
+   * Name of the policy's rule for nodes that it adds to; empty where it is of a workload.
    *
    * @generated from field: string pool = 2;
    */
@@ -1640,7 +1640,7 @@ export declare type Baseline = Message<"hullmark.v1.Baseline"> & {
   approvedAt?: Timestamp | undefined;
 
   /**
-   * After it `hullmark status` asks for a review; nothing else ends by it.
+   * After it `hullmark status` asks for a review; one of a workload ends then.
    *
    * @generated from field: google.protobuf.Timestamp review_at = 12;
    */
@@ -1650,6 +1650,25 @@ export declare type Baseline = Message<"hullmark.v1.Baseline"> & {
    * @generated from field: string reason = 13;
    */
   reason: string;
+
+  /**
+   * As drift names it; empty where it is of a pool.
+   *
+   * @generated from field: string workload = 14;
+   */
+  workload: string;
+
+  /**
+   * Who answers for it.
+   *
+   * @generated from field: string owner = 15;
+   */
+  owner: string;
+
+  /**
+   * @generated from field: repeated hullmark.v1.LearnedPath paths = 16;
+   */
+  paths: LearnedPath[];
 };
 
 /**
@@ -1657,6 +1676,52 @@ export declare type Baseline = Message<"hullmark.v1.Baseline"> & {
  * Use `create(BaselineSchema)` to create a new message.
  */
 export declare const BaselineSchema: GenMessage<Baseline>;
+
+/**
+ * Files of a workload that may differ from the image: none that can be executed, and none from where programs load code.
+ *
+ * @generated from message hullmark.v1.LearnedPath
+ */
+export declare type LearnedPath = Message<"hullmark.v1.LearnedPath"> & {
+  /**
+   * Globs over names of containers; empty: every one of the workload.
+   *
+   * @generated from field: repeated string containers = 1;
+   */
+  containers: string[];
+
+  /**
+   * Glob over absolute paths.
+   *
+   * @generated from field: string pattern = 2;
+   */
+  pattern: string;
+
+  /**
+   * `log`, `cache`, `runtime`, `database`, `temporary` or `configuration`.
+   *
+   * @generated from field: string class = 3;
+   */
+  class: string;
+
+  /**
+   * Different paths that it was made of, and one of them.
+   *
+   * @generated from field: uint32 seen = 4;
+   */
+  seen: number;
+
+  /**
+   * @generated from field: string example = 5;
+   */
+  example: string;
+};
+
+/**
+ * Describes the message hullmark.v1.LearnedPath.
+ * Use `create(LearnedPathSchema)` to create a new message.
+ */
+export declare const LearnedPathSchema: GenMessage<LearnedPath>;
 
 /**
  * @generated from message hullmark.v1.BaselinePcr
