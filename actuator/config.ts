@@ -62,7 +62,7 @@ const ConfigSchema = z.strictObject({
     .prefault({}),
   nodes: z
     .strictObject({
-      hook,
+      hook: hook.optional(),
       allow: z.array(glob).min(1).max(1000),
       hourly: z.int().min(1).max(1000).default(1),
       atOnce: z.int().min(1).max(1000).default(1),
@@ -83,6 +83,10 @@ const ConfigSchema = z.strictObject({
 
 const WholeSchema = ConfigSchema.refine(({ docker, kubernetes }) => !(docker && kubernetes), "want docker or kubernetes, not both")
   .refine(({ kubernetes, capture }) => !kubernetes || capture.recipients.length === 0, "capture: what a pod wrote lies on its node, where this actuator is not")
+  .refine(
+    ({ kubernetes, nodes }) => !nodes || (nodes.hook === undefined) === (kubernetes !== undefined),
+    "nodes: want hook on a host, and none in a cluster, where the API server is asked",
+  )
   .transform(({ docker, ...rest }) => ({ ...rest, docker: docker ?? { socket: "/var/run/docker.sock" } }));
 
 /** With `kubernetes` it is a cluster's, else a host's. */

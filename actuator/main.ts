@@ -12,6 +12,7 @@ import { FileLedger } from "./adapters/file-ledger/file-ledger.ts";
 import { type Credentials, IntentKeys, readCredentials, VerifierLink } from "./adapters/grpc/verifier-link.ts";
 import { CommandHook } from "./adapters/hook/command-hook.ts";
 import { KubernetesCluster } from "./adapters/kubernetes/kubernetes-cluster.ts";
+import { KubernetesNodes } from "./adapters/kubernetes/kubernetes-nodes.ts";
 import { KubernetesRollouts } from "./adapters/kubernetes/kubernetes-rollouts.ts";
 import { Lease } from "./adapters/kubernetes/lease.ts";
 import { type ActuatorConfig, loadConfig } from "./config.ts";
@@ -64,7 +65,7 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
     link = new VerifierLink(config.verifier.address, next);
   };
   const actuator = new Actuator({
-    ...{ identity, ledger, hands: handsOf(config, captures, log), nodes: nodesOf(config, ledger) },
+    ...{ identity, ledger, hands: handsOf(config, captures, log), nodes: nodesOf(config, ledger, log) },
     verify: (message, signature) => keys.verify(message, signature),
     report: (intentId, settled) => link.report(intentId, settled),
     nowMs: () => Date.now(),
@@ -165,10 +166,14 @@ function handsOf({ limits, docker, kubernetes }: ActuatorConfig, captures: Captu
 }
 
 /** @throws Error where the hook may not be run */
-function nodesOf({ nodes, limits }: ActuatorConfig, ledger: FileLedger): NodeHands | undefined {
+function nodesOf({ nodes, limits, kubernetes }: ActuatorConfig, ledger: FileLedger, log: Log): NodeHands | undefined {
   if (!nodes) return undefined;
   const { hook, ...own } = nodes;
-  return new NodeHands(new CommandHook({ ...hook, timeoutMs: hook.timeoutSeconds * 1000 }), { ...own, pauseMs: limits.pauseSeconds * 1000 }, ledger);
+  const named = { ...own, pauseMs: limits.pauseSeconds * 1000 };
+  if (hook) return new NodeHands(new CommandHook({ ...hook, timeoutMs: hook.timeoutSeconds * 1000 }), named, ledger);
+  if (!kubernetes) return undefined;
+  const onUntold = (error: unknown): void => log.warn({ err: error }, "an Event cannot be written");
+  return new NodeHands(new KubernetesNodes(apiOf(kubernetes), { instance: hostname(), nowMs: () => Date.now(), onUntold }), named, ledger);
 }
 
 function openCaptures({ capture, stateDirectory, docker }: ActuatorConfig): CaptureFiles | undefined {

@@ -75,6 +75,7 @@ import { parseVerifierKey } from "./core/transparency/note.ts";
 import { VulnerabilityOverview, VulnerabilityReports } from "./core/vulnerabilities/index.ts";
 import { dashboardDoorway, dashboardServer, type RunningDashboard } from "./dashboard.ts";
 import { earlierImages } from "./earlier-images.ts";
+import { layerChains } from "./layer-chains.ts";
 import { reachListeners } from "./listeners.ts";
 import { caKey, earKey, keyToken, nonceKey, noteKey } from "./own-keys.ts";
 import { policySource } from "./policy-source.ts";
@@ -242,6 +243,7 @@ async function start(
     node: (nodeId) => sessions.get(nodeId)?.live.node ?? fleet.get(nodeId),
     nodes: () => fleet.all().map((row) => sessions.get(row.id)?.live.node ?? row),
     rollback: earlierImages({ sessions, images, store: sqlite.store, pods: pods?.view }),
+    layerChains: layerChains(sqlite.store),
     cluster: config.kubernetes?.cluster,
     pod: podTargets(config, identityOf, pods?.view),
     intentKeys: () => intents.signing,

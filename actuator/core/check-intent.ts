@@ -40,7 +40,10 @@ export type IntentCheck =
   | { readonly ok: false; readonly reason: IntentRefusal; readonly id: string | undefined };
 
 const NODE_KINDS: ReadonlySet<ActionKind> = new Set([ActionKind.STOP, ActionKind.RECREATE, ActionKind.ROLLBACK, ActionKind.MARK_NODE, ActionKind.LIFT_NODE]);
-const CLUSTER_KINDS: ReadonlySet<ActionKind> = new Set([ActionKind.EVICT, ActionKind.ROLLBACK, ActionKind.HALT]);
+const CLUSTER_KINDS: ReadonlySet<ActionKind> = new Set([
+  ...[ActionKind.EVICT, ActionKind.ROLLBACK, ActionKind.HALT],
+  ...[ActionKind.MARK_NODE, ActionKind.LIFT_NODE],
+]);
 /** As Kubernetes has them: of a namespace or container, of a pod or node. */
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const SUBDOMAIN = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/;
@@ -115,10 +118,11 @@ function parse(body: Uint8Array): Intent | undefined {
   return isTargetWhole(intent) && isPodWhole(intent) && isRolloutWhole(intent) ? intent : undefined;
 }
 
-/** An intent for a cluster names a pod in full; nothing else names any. */
-function isPodWhole({ cluster, podNamespace, podName, podUid, podContainer, podNode, podImageDigests }: Intent): boolean {
-  const names = [cluster, podNamespace, podName, podUid, podContainer, podNode];
-  if (cluster === "") return podImageDigests.length === 0 && names.every((each) => each === "");
+/** An intent for a cluster names a pod in full, or a node; nothing else names a pod. */
+function isPodWhole({ kind, cluster, podNamespace, podName, podUid, podContainer, podNode, podImageDigests }: Intent): boolean {
+  const names = [podNamespace, podName, podUid, podContainer, podNode];
+  if (cluster === "" || isAboutNode({ kind }))
+    return podImageDigests.length === 0 && names.every((each) => each === "") && (cluster === "" || LABEL.test(cluster));
   if (podImageDigests.length === 0 || podImageDigests.length > MAX_IMAGE_DIGESTS || !podImageDigests.every((each) => DIGEST.test(each))) return false;
   return (
     [cluster, podNamespace, podContainer].every((each) => LABEL.test(each)) && [podName, podNode].every((each) => SUBDOMAIN.test(each)) && UID.test(podUid)
@@ -153,8 +157,19 @@ function rolloutOf({ podOwner, revisions }: Intent): RolloutTarget | undefined {
   };
 }
 
-function podOf({ cluster, podNamespace, podName, podUid, podContainer, podNode, podImageDigests, driftId, driftLogIndex }: Intent): PodTarget | undefined {
-  if (cluster === "") return undefined;
+function podOf({
+  kind,
+  cluster,
+  podNamespace,
+  podName,
+  podUid,
+  podContainer,
+  podNode,
+  podImageDigests,
+  driftId,
+  driftLogIndex,
+}: Intent): PodTarget | undefined {
+  if (cluster === "" || isAboutNode({ kind })) return undefined;
   return {
     ...{ namespace: podNamespace, name: podName, uid: podUid, container: podContainer, nodeName: podNode, imageDigests: podImageDigests },
     ...{ driftId, driftLogIndex: Number(driftLogIndex) },

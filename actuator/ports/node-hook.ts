@@ -1,4 +1,4 @@
-/** Whatever puts marks on nodes for this actuator: a scheduler's own tool, a load balancer's. */
+/** Whatever puts marks on nodes for this actuator: a scheduler's own tool, a load balancer's; of a cluster its API server. */
 import type { NodeMark } from "@hullmark/proto/v1/response";
 
 /** The node that is marked, which is never the actuator's own. */

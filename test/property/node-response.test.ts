@@ -1,17 +1,18 @@
 /** Nodes: for any verdicts in any order only what is contraindicated is marked, within the limits, and only what was put on is lifted. */
-import { Verdict } from "@hullmark/proto/v1/common";
+import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { ActionKind, ActionState, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import { parsePolicy } from "@hullmark/verifier/core/policy/index";
 import { HOUR_MS } from "@hullmark/verifier/core/response/breaker";
 import { MAX_ATTEMPTS } from "@hullmark/verifier/core/response/decide";
 import { decideNode, type NodeAct, type NodeSituation } from "@hullmark/verifier/core/response/decide-node";
+import { openPoison, poisonOf, unhealed } from "@hullmark/verifier/core/response/poison";
 import { standingMarks } from "@hullmark/verifier/core/response/standing-marks";
 import { issued, newNodeAction, reported, settled } from "@hullmark/verifier/core/response/steps";
-import type { ActionRow, DriftRow, NodeRow } from "@hullmark/verifier/ports/rows";
+import type { ActionRow, DriftRow, NodeRow, WorkloadRow } from "@hullmark/verifier/ports/rows";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { drift, node, T0 } from "../contract/store-fixtures.ts";
+import { drift, node, T0, workload } from "../contract/store-fixtures.ts";
 
 function policyOf(nodes: string, more = "", mode = "enforce"): NodeSituation["policy"] {
   const text = `apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n  mode: ${mode}\n  response:\n    nodes: ${nodes}\n${more}`;
@@ -31,8 +32,18 @@ const open = (more: Partial<DriftRow> = {}): DriftRow => drift(1, { id: "D-1", s
 function situation(more: Partial<NodeSituation> = {}): NodeSituation {
   const history = more.history ?? [];
   return {
-    ...{ policy: MARK, node: bad(), drifts: [open()], history, standing: standingMarks(history), members: 10, isMember: () => true },
-    ...{ listening: [OPS], paused: false, nowMs: T0 },
+    ...{
+      policy: MARK,
+      node: bad(),
+      drifts: [open()],
+      poison: [],
+      unhealed: false,
+      history,
+      standing: standingMarks(history),
+      members: 10,
+      isMember: () => true,
+    },
+    ...{ listening: [OPS], cluster: undefined, paused: false, nowMs: T0 },
     ...more,
   };
 }
@@ -57,6 +68,75 @@ function past(state: ActionState, more: Partial<ActionRow> = {}, done: readonly 
 }
 
 const well = { node: node("n1", { name: "w-n1", verdict: Verdict.AFFIRMING }), drifts: [] };
+
+const layer = (more: Partial<DriftRow> = {}): DriftRow =>
+  drift(7, { id: "D-7", state: DriftState.OPEN, place: "layer", kind: "content", severity: Severity.CRITICAL, containerId: "c1", layerIndex: 0, ...more });
+
+describe("a node whose layers are not the image's", () => {
+  const attested = { node: node("n1", { name: "w-n1", verdict: Verdict.AFFIRMING }), drifts: [], poison: [layer()] };
+  const standing = { ...well, history: [past(ActionState.DONE)] };
+
+  test("is marked while it is attested, for that reason; what nobody vouches for is not believed of it", () => {
+    expect(acting(attested)).toMatchObject({ kind: ActionKind.MARK_NODE, marks: [LABEL, CORDON], reason: "layer", drift: { id: "D-7" } });
+    const verdicts = fc.constantFrom(Verdict.UNSPECIFIED, Verdict.AFFIRMING, Verdict.WARNING, Verdict.CONTRAINDICATED, Verdict.UNKNOWN);
+    fc.assert(
+      fc.property(verdicts, (verdict) => {
+        const decision = decideNode(situation({ ...attested, node: node("n1", { name: "w-n1", verdict }) }));
+        expect(decision.act).toBe(verdict === Verdict.AFFIRMING || verdict === Verdict.WARNING);
+      }),
+    );
+    expect(why({ ...attested, policy: policyOf(rule(", reasons: [boot]")) })).toBe("not-contradicted");
+    expect(why({ ...attested, policy: policyOf(rule(", reasons: [image, layer]")) })).toBe("act MARK_NODE 1,3");
+    expect(why({ ...attested, history: [past(ActionState.DONE, { driftId: "D-7" })] })).toBe("contained");
+  });
+
+  test("is lifted once what was found is measured equal, and where policy says nothing of it any more when people say so", () => {
+    expect(why(standing)).toBe("act LIFT_NODE 1,3");
+    expect(why({ ...standing, unhealed: true })).toBe("not-measured");
+    expect(why({ ...standing, unhealed: true, policy: policyOf(rule(", reasons: [boot]")) })).toBe("act LIFT_NODE 1,3");
+  });
+
+  test("only what contradicts and is open counts, of its containers, and not what is theirs", () => {
+    const rows = [
+      ...[layer(), layer({ place: "runtime-layer" }), layer({ place: "image", kind: "replaced" }), layer({ place: "configuration", kind: "unlisted" })],
+      ...[layer({ severity: Severity.LOW }), layer({ state: DriftState.ACKNOWLEDGED }), layer({ containerId: "" }), layer({ place: "upper" })],
+      ...[layer({ place: "image", kind: "unsigned" }), layer({ place: "configuration" })],
+    ];
+    expect(openPoison(rows).map(poisonOf)).toEqual(["layer", "runtime-layer", "image", "unlisted"]);
+  });
+
+  describe("of what is over", () => {
+    const over = (more: Partial<DriftRow> = {}): DriftRow => layer({ state: DriftState.RESOLVED, resolvedAtMs: T0, configDigest: "a", layerIndex: 1, ...more });
+    const chains: Readonly<Record<string, readonly string[]>> = { a: ["base", "shared", "top-a"], b: ["base", "shared", "top-b"], c: ["base", "other"] };
+    const chainsOf = (configDigest: string): readonly string[] => chains[configDigest] ?? [];
+    const on = (configDigest: string, content: Verdict, more: Partial<WorkloadRow> = {}): WorkloadRow =>
+      workload("n1", "new", { configDigest, appraised: { verdict: content, content, reasons: [] }, appraisedAtMs: T0, ...more });
+    const left = (drifts: DriftRow[], workloads: WorkloadRow[]): number => unhealed(drifts, workloads, chainsOf).length;
+
+    test("a layer whose containers are gone, or of which one image of two was removed, is not well", () => {
+      expect(left([over()], [])).toBe(1);
+      expect(left([over()], [on("c", Verdict.AFFIRMING)])).toBe(1);
+      expect(left([over()], [on("b", Verdict.AFFIRMING, { appraisedAtMs: T0 - 1 })])).toBe(1);
+      for (const content of [Verdict.UNKNOWN, Verdict.WARNING, Verdict.CONTRAINDICATED, Verdict.UNSPECIFIED])
+        expect(left([over()], [on("b", content)])).toBe(1);
+    });
+
+    test("it is once a container on that very chain was judged as signed since, of whatever image; what is not known is no proof", () => {
+      expect(left([over()], [on("b", Verdict.AFFIRMING)])).toBe(0);
+      expect(left([over()], [on("a", Verdict.AFFIRMING)])).toBe(0);
+      expect(left([over({ layerIndex: 2 })], [on("b", Verdict.AFFIRMING)])).toBe(1);
+      expect(left([over({ configDigest: "x" })], [on("y", Verdict.AFFIRMING)])).toBe(1);
+      // Put right in its place, under the container itself.
+      expect(left([over()], [on("a", Verdict.AFFIRMING, { containerId: "c1", appraisedAtMs: T0 - 5 })])).toBe(0);
+    });
+
+    test("an image's configuration is by that image; what was of one container alone went with it", () => {
+      const image = over({ place: "image", kind: "replaced", layerIndex: -1 });
+      expect([left([image], [on("b", Verdict.AFFIRMING)]), left([image], [on("a", Verdict.AFFIRMING)])]).toEqual([1, 0]);
+      expect(left([over({ place: "runtime-layer" }), over({ place: "configuration", kind: "unlisted" }), over({ place: "upper" })], [])).toBe(0);
+    });
+  });
+});
 
 describe("one node", () => {
   test("contraindicated with a contradiction that is open, it gets what policy says, by an actuator elsewhere", () => {

@@ -56,6 +56,7 @@ function situation(more: Partial<Situation> = {}): Situation {
       history: [],
       rollback: NO_ROLLBACK,
       pod: "none",
+      cordoned: false,
       paused: false,
       actuator: () => true,
       containers: 10,
@@ -147,10 +148,11 @@ describe("one container", () => {
         rungs("rollback", "halt"),
         rungs("recreate", "evict"),
         fc.boolean(),
-        (causes, ladder, untrusted, inPod) => {
+        fc.boolean(),
+        (causes, ladder, untrusted, inPod, cordoned) => {
           const drifts = causes.map((each, i) => open({ ...each, number: i + 1, id: `D-${i}` }));
           const policy = policyOf(`  mode: enforce\n  response:\n    rules: [{ name: all, ladder: ${every(`[${ladder}]`)}, untrusted: [${untrusted}] }]\n`);
-          const decision = decide(situation({ policy, drifts, rollback, workload, pod: inPod ? POD : "none" }));
+          const decision = decide(situation({ policy, drifts, rollback, workload, cordoned, pod: inPod ? POD : "none" }));
           if (!decision.act) return;
           const found = drifts.map(causeOf);
           expect(found).not.toContain("node");
@@ -165,6 +167,23 @@ describe("one container", () => {
       ),
       { numRuns: 500 },
     );
+  });
+
+  describe("a container of a pod on a layer that is not the image's", () => {
+    const rules = (rungs: string) => policyOf(`  mode: enforce\n  response:\n    rules: [{ name: all, ladder: ${every("[evict]")}, node: ${rungs} }]\n`);
+    const poisoned = (more: Partial<Situation> = {}) => {
+      const of = { drifts: [open(), open({ number: 2, id: "D-2", place: "layer" })], pod: POD, policy: rules("[evict]") };
+      return decide(situation({ ...of, workload: bad("c1", { containerName: "shop/web-1/web", workload: "shop/web" }), cordoned: true, ...more }));
+    };
+
+    test("is evicted once its node is cordoned, since the next would be put on the same; where policy says so", () => {
+      expect(poisoned()).toMatchObject({ act: true, kind: ActionKind.EVICT, drift: { id: "D-2" }, pod: POD });
+      expect(poisoned({ cordoned: false })).toEqual({ act: false, why: "node-cause" });
+      expect(poisoned({ policy: rules("[alert]") })).toEqual({ act: false, why: "node-cause" });
+      expect(poisoned({ policy: policyOf("  mode: enforce\n") })).toEqual({ act: false, why: "node-cause" });
+      expect(poisoned({ pod: "none" })).toEqual({ act: false, why: "alert" });
+      expect(poisoned({ node: node("n1", { verdict: Verdict.UNKNOWN }) })).toEqual({ act: false, why: "node-not-attested" });
+    });
   });
 
   describe("a container of a pod", () => {

@@ -414,8 +414,8 @@ export interface NodeActionRow {
   readonly done: readonly NodeMark[];
   /** Code of the gravest claim; empty for a lift. */
   readonly reason: string;
-  /** The node whose actuator carries it out; undefined before it is issued. */
-  readonly actuator: { readonly nodeId: string; readonly name: string } | undefined;
+  /** Whose actuator carries it out, a node's or (`nodeId` empty) the cluster's; undefined before it is issued. */
+  readonly actuator: { readonly nodeId: string; readonly name: string; readonly cluster?: string } | undefined;
 }
 
 /** The pod that an intent for a cluster names, as its node's agent tells of it: the actuator asks the API server whether that is so. */

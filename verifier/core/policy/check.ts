@@ -115,11 +115,17 @@ function buildResponse({ mode, response }: PolicyFile["spec"], report: Report): 
 }
 
 function buildNodeResponse(rules: PolicyFile["spec"]["response"]["nodes"]["rules"], path: readonly PropertyKey[], report: Report): NodeResponseRule[] {
-  rules.forEach(({ name, marks, actuators }, i) => {
+  rules.forEach(({ name, marks, actuators, cluster }, i) => {
     const by = rules.slice(0, i).find(({ select: { nodes } }) => nodes.length === 0 || nodes.includes("**"));
     if (by) report("warning", [...path, i, "name"], `"${name}" never applies: "${by.name}" before it takes every node`, "put the special ones first");
-    if (marks.length > 0 && actuators.length === 0)
-      report("error", [...path, i, "actuators"], "nobody would carry it out", "name the nodes whose actuators do: never the marked node's own");
+    if (marks.length > 0 && actuators.length === 0 && !cluster)
+      report(
+        "error",
+        [...path, i, "actuators"],
+        "nobody would carry it out",
+        "name the nodes whose actuators do, never the marked node's own; or of a Kubernetes cluster `cluster: true`",
+      );
+    if (cluster && actuators.length > 0) report("error", [...path, i, "cluster"], "two would carry it out", "leave out `actuators`, or `cluster`");
   });
   return rules.map(({ select, marks, ...rule }) => ({ ...rule, nodes: select.nodes, marks: NODE_MARKS.filter((mark) => marks.includes(mark)) }));
 }

@@ -298,6 +298,10 @@ const responseRule = z.strictObject({
     .strictObject({ info: rungs.optional(), low: rungs.optional(), medium: rungs.optional(), high: rungs.optional(), critical: rungs.optional() })
     .prefault({}),
   untrusted: haltRungs.default(["alert"]),
+  node: z
+    .array(z.enum(RUNGS).extract(["alert", "evict"]))
+    .length(1)
+    .default(["alert"]),
   approvals: z.int().min(0).max(10).default(0),
   owners: z.array(z.enum(OWNERS)).max(OWNERS.length).default([]),
 });
@@ -307,6 +311,7 @@ const nodeResponseRule = z.strictObject({
   reasons: list(z.string().regex(/^[a-z][a-z0-9-]{0,63}$/, "want a claim's code, for example boot")),
   marks: z.array(z.enum(NODE_MARKS)).max(NODE_MARKS.length).default([]),
   actuators: list(glob),
+  cluster: z.boolean().default(false),
   approvals: z.int().min(0).max(10).default(0),
   lift: z.enum(["automatic", "approved"]).default("approved"),
   withholdCertificate: z.boolean().default(true),

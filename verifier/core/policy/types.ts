@@ -451,6 +451,8 @@ export type Rung = (typeof RUNGS)[number];
 export type LadderRung = Exclude<Rung, "rollback" | "halt">;
 /** Of the ladder for an image that is not trusted: another of the same would not be trusted either. */
 export type UntrustedRung = Exclude<Rung, "recreate" | "evict">;
+/** Of what the node did: elsewhere the same image is what was signed. */
+export type NodeRung = Extract<Rung, "alert" | "evict">;
 export const OWNERS = ["compose", "swarm", "systemd", "bare-pod", "argocd", "flux"] as const;
 /** Whoever else manages a container or workload, and would put back what we take away (Argo CD and Flux are paused for it); or a pod that nobody would put back. */
 export type Owner = (typeof OWNERS)[number];
@@ -462,6 +464,8 @@ export interface ResponseRule {
   readonly ladder: Readonly<Partial<Record<Severity, readonly LadderRung[]>>>;
   /** The same for an image that is not signed as required or is revoked. A rollback that is not possible gives way to the rung after it. */
   readonly untrusted: readonly UntrustedRung[];
+  /** Of pods on a layer that is not the image's: nothing before their node is cordoned or tainted, or the next would be put on the same. */
+  readonly node: readonly NodeRung[];
   /** People who must approve before anything is done: 0..10. */
   readonly approvals: number;
   /** Whose containers may be acted on besides those that nobody manages. */
@@ -482,6 +486,8 @@ export interface NodeResponseRule {
   readonly marks: readonly NodeMarkName[];
   /** Globs over names of nodes whose actuators carry it out. */
   readonly actuators: readonly string[];
+  /** The actuator of the cluster that the verifier watches does, in place of these: by the API server. */
+  readonly cluster: boolean;
   /** People who must approve before a node is marked: 0..10. */
   readonly approvals: number;
   /** Of a node that is attested again: by itself, or once somebody has approved it. */

@@ -13,7 +13,8 @@ export const HEALS: Readonly<Record<Cause, readonly Rung[]>> = {
   workload: ["alert", "stop", "recreate", "evict"],
   configuration: ["alert", "stop"],
   untrusted: ["alert", "rollback", "stop", "halt"],
-  node: ["alert"],
+  // Once nothing new is put on that node.
+  node: ["alert", "evict"],
 };
 
 const WORKLOAD_PLACES: ReadonlySet<string> = new Set(["upper", "process", "mount", "bind"]);

@@ -8,6 +8,7 @@ import { isAttested } from "../fleet/census.ts";
 import type { NodeMarkName, NodeResponseRule, Policy } from "../policy/types.ts";
 import { HOUR_MS } from "./breaker.ts";
 import { type Held, HOST_LIMITS, type Idle, MAX_ATTEMPTS } from "./decide.ts";
+import { POISON_REASONS, poisonOf } from "./poison.ts";
 import type { StandingMarks } from "./standing-marks.ts";
 
 /** Everything that a decision rests on. */
@@ -16,6 +17,10 @@ export interface NodeSituation {
   readonly node: Pick<NodeRow, "id" | "name" | "verdict" | "reasons" | "revokedAtMs"> | undefined;
   /** Open ones of the node itself: not acknowledged. */
   readonly drifts: readonly DriftRow[];
+  /** Open ones of its containers that are the node's fault: layers and images that it has altered. Believed while the node itself is attested. */
+  readonly poison: readonly DriftRow[];
+  /** Whether there was such a one since it was marked of which nothing says that it is well again. */
+  readonly unhealed: boolean;
   /** Of every node, as for containers, and all that were done to nodes whose marks stand. */
   readonly history: readonly ActionRow[];
   readonly standing: ReadonlyMap<string, StandingMarks>;
@@ -24,6 +29,8 @@ export interface NodeSituation {
   readonly isMember: (nodeId: string) => boolean;
   /** Nodes whose actuator listens now. */
   readonly listening: readonly Pick<NodeRow, "id" | "name" | "verdict">[];
+  /** The cluster whose actuator listens now; undefined: none does. */
+  readonly cluster: string | undefined;
   readonly paused: boolean;
   readonly nowMs: number;
 }
@@ -42,8 +49,9 @@ export interface NodeAct {
   readonly rule: string;
   readonly approvals: number;
   /** undefined in a dry run where nobody listens. */
-  readonly actuator: { readonly nodeId: string; readonly name: string } | undefined;
+  readonly actuator: Actuator | undefined;
 }
+type Actuator = NonNullable<NonNullable<ActionRow["node"]>["actuator"]>;
 export type NodeDecision = { readonly act: false; readonly why: Idle | Held } | NodeAct;
 
 const MARKS: Readonly<Record<NodeMarkName, NodeMark>> = { label: NodeMark.LABEL, taint: NodeMark.TAINT, cordon: NodeMark.CORDON };
@@ -68,13 +76,23 @@ export function decideNode(situation: NodeSituation, own?: ActionRow): NodeDecis
   // A name that no scheduler could have is none that an actuator is handed.
   if (!node || !isNodeName(node.name)) return idle("gone");
   const others = situation.history.filter((each) => each.node && each.id !== own?.id);
-  const found =
-    node.verdict === Verdict.CONTRAINDICATED ? toMark(situation, node, others) : isAttested(node.verdict) ? toLift(situation, node) : "not-contradicted";
+  const found = isBad(situation, node) ? toMark(situation, node, others) : isAttested(node.verdict) ? toLift(situation, node) : "not-contradicted";
   if (typeof found === "string") return idle(found);
   const past = pastOf(others, found, policy.mode === "dry-run");
   if (past) return idle(past);
   const held = heldBy(situation, others, found);
   return held ? idle(held) : found;
+}
+
+/** What its containers tell of it counts while nothing speaks against the node itself; of one that is stale or unreachable nothing does. */
+function isBad({ policy, poison }: NodeSituation, { verdict, name }: Node): boolean {
+  if (verdict === Verdict.CONTRAINDICATED) return true;
+  const rule = nodeRuleFor(policy, name);
+  return isAttested(verdict) && rule !== undefined && poison.some((each) => counts(rule, reasonOf(each)));
+}
+
+function reasonOf(drift: DriftRow): string {
+  return poisonOf(drift) ?? drift.kind;
 }
 
 function idle(why: Idle | Held): NodeDecision {
@@ -86,7 +104,8 @@ type Node = NonNullable<NodeSituation["node"]>;
 function toMark(situation: NodeSituation, node: Node, others: readonly ActionRow[]): NodeAct | Idle {
   const rule = nodeRuleFor(situation.policy, node.name);
   if (!rule) return "no-rule";
-  const [drift] = situation.drifts.filter(({ kind }) => counts(rule, kind)).toSorted((a, b) => b.severity - a.severity || a.number - b.number);
+  const against = node.verdict === Verdict.CONTRAINDICATED ? situation.drifts : situation.poison;
+  const [drift] = against.filter((each) => counts(rule, reasonOf(each))).toSorted((a, b) => b.severity - a.severity || a.number - b.number);
   const revoked = node.revokedAtMs !== undefined && counts(rule, REVOKED);
   if (!drift && !revoked) return "no-drift";
   if (rule.marks.length === 0) return "alert";
@@ -100,9 +119,9 @@ function toMark(situation: NodeSituation, node: Node, others: readonly ActionRow
   ];
   const marks = rule.marks.map((name) => MARKS[name]).filter((mark) => !standing.includes(mark));
   if (marks.length === 0) return "contained";
-  const actuator = actuatorFor(situation, node.id, compileNames(rule.actuators));
+  const actuator = rule.cluster ? ofCluster(situation.cluster) : actuatorFor(situation, node.id, compileNames(rule.actuators));
   const { name, approvals } = rule;
-  return { act: true, ...asked, node, marks, reason: drift?.kind ?? REVOKED, rule: name, approvals, actuator };
+  return { act: true, ...asked, node, marks, reason: drift ? reasonOf(drift) : REVOKED, rule: name, approvals, actuator };
 }
 
 function isForSame({ kind, driftId, createdAtMs }: ActionRow, asked: Pick<NodeAct, "kind" | "drift" | "sinceMs">): boolean {
@@ -114,14 +133,23 @@ function toLift(situation: NodeSituation, node: Node): NodeAct | Idle {
   const [first] = situation.standing.get(node.id)?.actions ?? [];
   const by = first?.node?.actuator;
   if (!first || !by) return "not-contradicted";
-  const standing = situation.standing.get(node.id);
-  const marks = (standing?.marks ?? []).filter((mark) =>
-    standing?.actions.some((each) => each.node?.actuator?.nodeId === by.nodeId && each.node.done.includes(mark)),
-  );
   const rule = nodeRuleFor(situation.policy, node.name);
+  // What it would be given to run could be the same again. Where no rule is left that counts it, people are asked.
+  if (situation.unhealed && rule && POISON_REASONS.some((reason) => counts(rule, reason))) return "not-measured";
+  const standing = situation.standing.get(node.id);
+  const marks = (standing?.marks ?? []).filter((mark) => standing?.actions.some((each) => isSame(each.node?.actuator, by) && each.node?.done.includes(mark)));
   const approvals = rule?.lift === "automatic" ? 0 : Math.max(1, rule?.approvals ?? 1);
-  const actuator = actuatorFor(situation, node.id, (name) => name === by.name);
+  const there = by.cluster === situation.cluster ? ofCluster(situation.cluster) : undefined;
+  const actuator = by.cluster === undefined ? actuatorFor(situation, node.id, (name) => name === by.name) : there;
   return { act: true, kind: ActionKind.LIFT_NODE, node, marks, reason: "", drift: undefined, sinceMs: 0, rule: rule?.name ?? first.rule, approvals, actuator };
+}
+
+function isSame(one: Actuator | undefined, { nodeId, cluster }: Actuator): boolean {
+  return one?.nodeId === nodeId && one.cluster === cluster;
+}
+
+function ofCluster(cluster: string | undefined): Actuator | undefined {
+  return cluster === undefined ? undefined : { nodeId: "", name: `cluster ${cluster}`, cluster };
 }
 
 /** One that listens, of a node that is believed itself; never the node's own. */

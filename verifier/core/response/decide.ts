@@ -5,7 +5,7 @@ import type { ActionRow, DriftRow, EarlierImage, NodeRow, PodTarget, RolloutTarg
 import { selects } from "../policy/match.ts";
 import type { Policy, ResponseRule, Rung } from "../policy/types.ts";
 import { overLimit } from "./breaker.ts";
-import { causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
+import { type Cause, causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
 import { endsEviction, isInPod } from "./eviction.ts";
 import { endsRollback, haltable, type Rollback, rollbackOf, rolloutOf } from "./rollback.ts";
 
@@ -22,6 +22,8 @@ export interface Situation {
   readonly rollback: Rollback | undefined;
   /** The pod that the container is of, where the verifier watches its cluster; undefined: not known now. */
   readonly pod: PodTarget | "none" | undefined;
+  /** Hullmark has cordoned or tainted the node: what is evicted comes back elsewhere. */
+  readonly cordoned: boolean;
   readonly paused: boolean;
   /** One listens that could carry it out: on the node, or, of a pod, in the cluster. */
   readonly actuator: (ofPod: boolean) => boolean;
@@ -51,7 +53,8 @@ export type Idle =
   | "contained"
   | "given-up"
   | "told"
-  | "too-many-drifts";
+  | "too-many-drifts"
+  | "not-measured";
 
 export type Decision =
   | { readonly act: false; readonly why: Idle | Held }
@@ -101,8 +104,9 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   if (workload.verdict !== Verdict.CONTRAINDICATED || workload.appraised.verdict !== Verdict.CONTRAINDICATED) return idle("not-contradicted");
   if (drifts.length === 0) return idle("no-drift");
   const rule = policy.response.rules.find(({ select }) => selects({ ...select, labels: {} }, { ...workload, labels: {}, nodeName: node.name }));
+  const ofNode = drifts.some((drift) => causeOf(drift) === "node");
+  if (ofNode && !(situation.cordoned && rule?.node.includes("evict"))) return idle("node-cause");
   if (!rule) return idle("no-rule");
-  if (drifts.some((drift) => causeOf(drift) === "node")) return idle("node-cause");
   const history = situation.history.filter(({ id, node: onNode }) => id !== own?.id && !onNode);
   const service = serviceOf(workload);
   const ended = history.filter((each) => (each.state === ActionState.DONE || isUndone(each)) && serviceOf(each) === service);
@@ -161,12 +165,12 @@ interface Possible {
  * @param done actions on the service @param possible where a rung is not, the one after it is meant
  */
 function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: readonly ActionRow[], possible: Possible): Found | undefined {
-  const untrusted = drifts.filter((drift) => causeOf(drift) === "untrusted");
-  const [drift] = (untrusted.length > 0 ? untrusted : drifts).toSorted((a, b) => b.severity - a.severity || a.number - b.number);
+  // What is the node's, then what is untrusted, goes before all else: it says what would come in its place.
+  const first = (["node", "untrusted"] as const).map((cause) => drifts.filter((drift) => causeOf(drift) === cause)).find(({ length }) => length > 0);
+  const [drift] = (first ?? drifts).toSorted((a, b) => b.severity - a.severity || a.number - b.number);
   if (!drift) return undefined;
   const cause = causeOf(drift);
-  const severity = SEVERITY_OF[drift.severity];
-  const rungs: readonly Rung[] = cause === "untrusted" ? rule.untrusted : ((severity && rule.ladder[severity]) ?? []);
+  const rungs = rungsFor(rule, cause, drift);
   // Another bad image of a workload is no return of the one before, and what can be rolled back is not halted for having been rolled back once.
   const turns = cause === "untrusted" && possible.inPod;
   const due = turns ? rungs : rungs.slice(Math.min(done.length, rungs.length - 1));
@@ -175,6 +179,12 @@ function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: readonly
   const tried = turns ? possible.rollouts : done.length - (rungs.length - 1);
   const recurring = (turns || REPLACING.has(rung)) && tried >= MAX_ATTEMPTS;
   return { rung, drift, target: aimOf(rung, possible, due.includes("rollback")), recurring };
+}
+
+function rungsFor(rule: ResponseRule, cause: Cause, drift: DriftRow): readonly Rung[] {
+  if (cause === "node" || cause === "untrusted") return rule[cause];
+  const severity = SEVERITY_OF[drift.severity];
+  return (severity && rule.ladder[severity]) ?? [];
 }
 
 /** A halt that something scales up again, an autoscaler or an operator, would be done again and again. */

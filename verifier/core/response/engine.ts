@@ -5,7 +5,7 @@
 import { INTENT_ID_BYTES } from "@hullmark/proto/codec";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
-import { ActionState, Outcome } from "@hullmark/proto/v1/response";
+import { ActionState, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import type { ActionRow, ActionWrite, ClaimRow, DriftRow, NodeRow, PauseRow, PodTarget, WorkloadRow } from "../../ports/rows.ts";
 import type { NoteSigner } from "../../ports/signer.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
@@ -20,6 +20,7 @@ import { alarmSubject, BREAKING, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
 import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS } from "./decide.ts";
 import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
+import { openPoison, poisonOf, unhealed } from "./poison.ts";
 import { NO_ROLLBACK, type Rollback } from "./rollback.ts";
 import { isSameAction } from "./same-action.ts";
 import { signaturesBy, signIntent } from "./signed-intent.ts";
@@ -44,6 +45,8 @@ export interface ResponseServices {
   readonly cluster: string | undefined;
   /** The pod that a container is of; undefined: not known until its node tells of it. */
   readonly pod: (row: WorkloadRow) => PodTarget | "none" | undefined;
+  /** Chain ids of an image's layers, lowest first; empty: not known. */
+  readonly layerChains: (configDigests: ReadonlySet<string>) => Promise<(configDigest: string) => readonly string[]>;
   /** Ed25519 keys that count now, the one in use first. */
   readonly intentKeys: () => readonly NoteSigner[];
   readonly random: (bytes: number) => Buffer;
@@ -92,6 +95,8 @@ export class ResponseEngine {
   readonly #dirty = new Set<Key>();
   readonly #held = new Map<Key, Held>();
   readonly #actuators = new Map<ActuatorName, Set<ActuatorStream>>();
+  /** Marked nodes whose layers are not known to be well again → what was found of them. */
+  readonly #notWell = new Map<string, readonly DriftRow[]>();
   /** From the rows; undefined: they have changed since. */
   #standing: ReadonlyMap<string, StandingMarks> | undefined;
   /** Nodes that are not revoked, counted once a tick. */
@@ -151,8 +156,16 @@ export class ResponseEngine {
     return [
       ...(waiting === "" ? [] : [claimRow("breaker", `${waiting} wait until the breaker allows more actions: hullmark action ls`)]),
       ...(budget > 0 ? [claimRow("budget", `${budget} pods cannot be evicted now, since a disruption budget forbids it: hullmark action ls`)] : []),
+      ...[...this.#notWell].flatMap(([id, [first]]) => this.#notWellClaim(id, first)),
       ...(this.#pause ? [claimRow("actions-paused", `by ${this.#pause.by}: ${this.#pause.reason}`)] : []),
     ];
+  }
+
+  #notWellClaim(nodeId: string, drift: DriftRow | undefined): ClaimRow[] {
+    const node = this.#services.node(nodeId);
+    if (!node || !drift || !this.standing().has(nodeId)) return [];
+    const what = drift.layerIndex >= 0 ? `layer ${drift.layerIndex} of ${drift.imageReference}` : drift.imageReference;
+    return [claimRow("not-measured", `${node.name} stays marked until ${what} is measured equal there (${drift.id}): docs/response.md#layers`)];
   }
 
   /** What waits for the breaker, in words; empty: nothing. */
@@ -166,6 +179,8 @@ export class ResponseEngine {
   touched(nodeId: string, containerId: string): void {
     if (this.#services.policy().mode === "observe" || this.#dirty.size >= MAX_DIRTY) return;
     if (containerId === "" && !this.#isOfInterest(nodeId)) return;
+    // What is measured of its containers says whether it is well again.
+    if (containerId !== "" && this.standing().has(nodeId)) this.#dirty.add(`${nodeId}/`);
     this.#dirty.add(`${nodeId}/${containerId}`);
     this.#drain();
   }
@@ -267,6 +282,8 @@ export class ResponseEngine {
       await this.#write(next, row.state);
       this.#services.passing("after-settle");
       this.touched(row.nodeId, row.containerId);
+      // What stands on a layer of its waited for this.
+      if (row.node) for (const { containerId } of openPoison(await this.#services.store.readOpenDrifts(row.nodeId))) this.touched(row.nodeId, containerId);
     });
   }
 
@@ -362,6 +379,7 @@ export class ResponseEngine {
     try {
       const decision = await this.#decide(nodeId, containerId);
       this.#held.delete(key);
+      if (!decision.act && decision.why === "node-cause") this.#dirty.add(`${nodeId}/`);
       if (decision.act) await this.#begin(decision);
       else if ((HELD as readonly string[]).includes(decision.why)) this.#held.set(key, decision.why as Held);
     } catch (error) {
@@ -442,20 +460,58 @@ export class ResponseEngine {
   }
 
   async #decideNode(nodeId: string, own?: ActionRow): Promise<NodeDecision> {
-    const { store, policy, node, nowMs } = this.#services;
+    const { store, policy, node, nowMs, cluster } = this.#services;
     const row = node(nodeId);
-    const bad = policy().mode !== "observe" && row?.verdict === Verdict.CONTRAINDICATED;
-    const open = bad ? await store.readOpenDrifts(nodeId) : [];
+    const believed = row && (row.verdict === Verdict.CONTRAINDICATED || isAttested(row.verdict));
+    const open = believed && policy().mode !== "observe" ? await store.readOpenDrifts(nodeId) : [];
+    const poison = openPoison(open);
+    const left = poison.length === 0 && row && isAttested(row.verdict) ? await this.#unhealed(nodeId) : [];
+    this.#notWell.delete(nodeId);
+    if (left.length > 0) this.#notWell.set(nodeId, left);
     return decideNode(
       {
         ...{ policy: policy(), node: row, standing: this.standing(), history: [...this.#rows.values()] },
         ...{ paused: this.#pause !== undefined, nowMs: nowMs(), members: this.#countMembers() },
         isMember: (id) => isMember(node(id)),
+        cluster: cluster !== undefined && this.#actuators.has(actuatorName.ofCluster(cluster)) ? cluster : undefined,
         listening: [...this.#actuators.keys()].flatMap((name) => node(actuatorName.nodeOf(name)) ?? []),
-        drifts: ownOpen(open),
+        ...{ drifts: ownOpen(open), poison, unhealed: left.length > 0 },
       },
       own,
     );
+  }
+
+  /** What was found of its layers and images since it was marked, and of which nothing says that it is well again. */
+  async #unhealed(nodeId: string): Promise<readonly DriftRow[]> {
+    const { store, layerChains } = this.#services;
+    const [first] = this.standing().get(nodeId)?.actions ?? [];
+    if (!first) return [];
+    const drifts: DriftRow[] = [];
+    for (let page = 0, after = ""; ; page++) {
+      const rows = await store.listDrifts(
+        { states: [DriftState.RESOLVED], nodeId, container: "", notResolvedBeforeMs: first.createdAtMs },
+        { after, limit: MAX_PAGE_ROWS },
+      );
+      drifts.push(...rows.filter((each) => poisonOf(each) !== undefined));
+      if (rows.length < MAX_PAGE_ROWS) break;
+      // What is not seen might forbid it.
+      if (page >= MAX_DRIFT_PAGES) return rows;
+      after = String(rows.at(-1)?.number);
+    }
+    if (drifts.length === 0) return [];
+    const workloads = await this.#workloadsOf(nodeId);
+    return unhealed(drifts, workloads, await layerChains(new Set([...drifts, ...workloads].map(({ configDigest }) => configDigest))));
+  }
+
+  async #workloadsOf(nodeId: string): Promise<readonly WorkloadRow[]> {
+    const found: WorkloadRow[] = [];
+    for (let after = ""; ; ) {
+      const rows = await this.#services.store.listWorkloads({ verdicts: [], nodeId }, { after, limit: MAX_PAGE_ROWS });
+      found.push(...rows);
+      const last = rows.at(-1);
+      if (!last || rows.length < MAX_PAGE_ROWS) return found;
+      after = `${last.nodeId}/${last.containerId}`;
+    }
   }
 
   async #decide(nodeId: string, containerId: string, own?: ActionRow): Promise<Decision | NodeDecision> {
@@ -474,6 +530,10 @@ export class ResponseEngine {
         drifts,
         history: [...this.#rows.values()],
         rollback,
+        cordoned:
+          this.standing()
+            .get(nodeId)
+            ?.marks.some((mark) => mark !== NodeMark.LABEL) ?? false,
         paused: this.#pause !== undefined,
         pod: workload && pod(workload),
         actuator: (ofPod) => this.#actuators.has(ofPod ? actuatorName.ofCluster(cluster ?? "") : actuatorName.ofNode(nodeId)),

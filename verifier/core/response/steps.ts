@@ -91,6 +91,7 @@ export function intentBody(row: ActionRow, id: Buffer, verifier: { readonly veri
       ...{ targetConfigDigest: row.target.configDigest, targetReference: row.target.reference },
       targetImageId: row.target.imageId === row.target.configDigest ? "" : row.target.imageId,
     }),
+    ...(row.node?.actuator?.cluster !== undefined && { cluster: row.node.actuator.cluster }),
     ...(row.node && { node: { nodeId: row.nodeId, name: row.nodeName, marks: [...row.node.marks], reason: row.node.reason } }),
     ...(row.pod && {
       ...{ cluster: row.pod.cluster, podNamespace: row.pod.namespace, podName: row.pod.name, podUid: row.pod.uid, podContainer: row.pod.container },
@@ -184,7 +185,7 @@ export function actionFact(row: ActionRow, nowMs: number, by = ""): LogEntry {
       }),
       ...(row.node && {
         ...{ marks: row.node.marks.map(markName), marksDone: row.node.done.map(markName), cause: row.node.reason || null },
-        actuator: row.node.actuator?.nodeId ?? null,
+        actuator: row.node.actuator ? (row.node.actuator.cluster ?? row.node.actuator.nodeId) : null,
       }),
       ...(row.pod && { pod: `${row.pod.namespace}/${row.pod.name}`, podUid: text(row.pod.uid) }),
       ...(row.capture && { capture: row.capture.digest, captureComplete: row.capture.complete }),

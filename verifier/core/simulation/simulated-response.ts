@@ -121,6 +121,8 @@ export class SimulatedResponse {
       history: this.#rows,
       rollback: this.#facts.rollback(nodeId, containerId),
       pod: isInPod(first.containerName) ? SOME_POD : "none",
+      // What a node would be marked for is not played through.
+      cordoned: false,
       paused: this.#paused,
       actuator: () => true,
       containers: this.#facts.containers,

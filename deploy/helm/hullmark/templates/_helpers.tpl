@@ -58,6 +58,11 @@ limits:
   pauseSeconds: {{ .Values.actuator.limits.pauseSeconds | int64 }}
   hourlyPercent: {{ .Values.actuator.limits.hourlyPercent | int64 }}
   protect: {{ .Values.actuator.limits.protect | toJson }}
+{{- with .Values.actuator.nodes }}
+{{- if .enabled }}
+nodes: { allow: {{ .allow | toJson }}, hourly: {{ .hourly | int64 }}, atOnce: {{ .atOnce | int64 }} }
+{{- end }}
+{{- end }}
 log: { level: {{ .Values.actuator.logLevel }} }
 {{- end }}
 {{- define "hullmark.verifierConfig" -}}

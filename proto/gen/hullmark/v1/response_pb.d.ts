@@ -171,7 +171,8 @@ export declare type Intent = Message<"hullmark.v1.Intent"> & {
   node?: NodeTarget | undefined;
 
   /**
-   * Of ACTION_KIND_EVICT, ACTION_KIND_HALT, and ACTION_KIND_ROLLBACK of a pod, alone, as are those below: the cluster whose actuator is meant, and not the node's.
+   * The cluster whose actuator is meant, and not a node's: of ACTION_KIND_EVICT, ACTION_KIND_HALT and ACTION_KIND_ROLLBACK of a pod, as are those below, and of marks
+   * on a Node.
    *
    * @generated from field: string cluster = 19;
    */
@@ -650,7 +651,7 @@ export declare type Action = Message<"hullmark.v1.Action"> & {
   marksDone: NodeMark[];
 
   /**
-   * Of an action on a node: the node whose actuator carries it out; empty before it is issued.
+   * Of an action on a node: the node whose actuator carries it out, or `cluster NAME`; empty before it is issued.
    *
    * @generated from field: string actuator_node_name = 29;
    */

@@ -1,0 +1,147 @@
+/** A layer that two images share is altered on a real engine's disk: the node is marked by an actuator elsewhere, and lifted once that very layer is measured as signed again, and not before. */
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
+import { stringify } from "yaml";
+import { tail } from "../../deploy/stack/stack.ts";
+import { REPOSITORY } from "../../deploy/testbed/paths.ts";
+import { type Daemon, startDaemon } from "../../deploy/testbed/run.ts";
+import { directory, file, symlink, tar } from "../fakes/tar-writer.ts";
+import { drifts, engineOf, eventually, type FaultBed, startFaultBed, type ToldNode, verifyLog, workloads } from "./fault-support.ts";
+import { loadPrograms } from "./images/programs.ts";
+import { layerOf, type PushedImage, pushImage } from "./images/push.ts";
+
+const POLICY = `apiVersion: hullmark.dev/v1
+kind: Policy
+metadata: { name: layers }
+spec:
+  mode: enforce
+  intervals: { quote: 10s, rescan: 1m, heartbeat: 1s }
+  response:
+    pause: 1m
+    nodes:
+      hourlyPercent: 100
+      atOncePercent: 100
+      rules: [{ name: victim, select: { nodes: [node-0] }, marks: [label, cordon], actuators: [node-1], lift: automatic }]
+`;
+
+interface MarkedNode extends ToldNode {
+  readonly marks: readonly string[];
+}
+
+const SETTLE_MS = 120_000;
+let faults: FaultBed;
+let actuator: Daemon;
+let calls: string;
+const images: Record<string, PushedImage> = {};
+
+beforeAll(async () => {
+  faults = await startFaultBed("layers", { tpms: 2 }, { agents: 2, policy: POLICY });
+  const { stack, bed } = faults;
+  const programs = await loadPrograms();
+  // Both stand on the same directory of the engine's.
+  const base = layerOf(tar(directory("bin"), file("bin/busybox", programs.busybox, { mode: 0o755 }), symlink("bin/sh", "busybox")));
+  for (const name of ["cart", "till"]) {
+    const steps = [base, layerOf(tar(file("edition", `${name}\n`)))].map((layer, i) => ({ createdBy: `step ${i}`, layer }));
+    images[name] = await pushImage(bed.registry?.host ?? "", `acme/${name}`, "1", { steps, config: { Cmd: ["/bin/busybox", "sleep", "86400"] } });
+  }
+  const home = join(stack.directory, "actuator");
+  mkdirSync(home, { mode: 0o700 });
+  const credentialDirectory = join(home, "credentials");
+  await eventually(
+    "the node is known",
+    async () => stack.hullmark("node", "actuator", "node-1", "--dir", credentialDirectory),
+    ({ code }) => code === 0,
+    SETTLE_MS,
+  );
+  calls = join(home, "calls");
+  const command = join(home, "hook");
+  writeFileSync(command, `#!/bin/sh\necho "$@" "$HULLMARK_REASON" >> ${calls}\n`);
+  chmodSync(command, 0o755);
+  const config = join(home, "actuator.yaml");
+  const address = /localhost:\d+/.exec(readFileSync(stack.cliConfig, "utf8"))?.[0];
+  writeFileSync(
+    config,
+    stringify({
+      ...{ stateDirectory: join(home, "state"), credentialDirectory, verifier: { address }, docker: { socket: engineOf(bed).socketPath } },
+      ...{ limits: { pauseSeconds: 1 }, nodes: { hook: { command }, allow: ["node-0"] } },
+    }),
+  );
+  const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config]);
+  actuator = await startDaemon({ name: "actuator", argv, env: { ...bed.env }, logPath: join(bed.directory, "actuator.log"), ready: async () => true });
+});
+
+afterAll(async () => {
+  await actuator?.stop();
+  await faults?.bed.down();
+});
+
+const told = (): string[] => (existsSync(calls) ? readFileSync(calls, "utf8").trim().split(/\s*\n/) : []);
+const marked = async (): Promise<readonly string[]> => (await faults.stack.json<MarkedNode>("node", "show", "node-0")).marks;
+/** On both nodes, whose agents see the same engine. */
+const contents = async (name: string): Promise<string[]> =>
+  (await workloads(faults.stack)).filter(({ container }) => container.name === name).map(({ content }) => content);
+const settled = (name: string, content: string): Promise<string[]> =>
+  eventually(
+    `${name} is ${content}`,
+    () => contents(name),
+    (seen) => seen.length === 2 && seen.every((each) => each === content),
+    SETTLE_MS,
+  );
+const open = async (): Promise<number> => (await drifts(faults.stack)).filter(({ state }) => state === "open").length;
+const waits = async (): Promise<string[]> => {
+  const { claims } = await faults.stack.json<{ claims: { code: string; detail: string }[] }>("status");
+  return claims.filter(({ code }) => code === "not-measured").map(({ detail }) => detail);
+};
+
+test("poison on a layer that two images share: removing one image heals nothing, nor does having nothing run; the chain purged and measured equal does", async () => {
+  onTestFailed(() => {
+    for (const name of ["actuator", "verifier"]) console.error(`--- ${name}\n${tail(join(faults.bed.directory, `${name}.log`), 40)}`);
+  });
+  const [cart, till] = [faults.victim("cart"), faults.victim("till")];
+  const started = (name: string): Promise<string> => cart.docker("run", "-d", "--name", name, images[name]?.tagged ?? "");
+  for (const name of ["cart", "till"]) {
+    await started(name);
+    await settled(name, "affirming");
+  }
+  const layer = await cart.layerDirectory(0);
+  expect(await till.layerDirectory(0)).toBe(layer);
+
+  await cart.onHost("sh", "-c", `printf evil >> ${layer}/bin/busybox`);
+
+  await eventually("the node is marked", marked, (marks) => marks.join() === "label,cordon", SETTLE_MS);
+  expect(told()).toEqual(["mark label node-0 layer", "mark cordon node-0 layer"]);
+  for (const name of ["cart", "till"]) await settled(name, "contraindicated");
+
+  // One of the two images: the directory stays, and what runs on it.
+  await cart.docker("rm", "--force", "cart");
+  await cart.docker("rmi", "--force", images["cart"]?.tagged ?? "");
+  await eventually(
+    "one is gone",
+    () => contents("cart"),
+    ({ length }) => length === 0,
+    SETTLE_MS,
+  );
+  expect(await cart.onHost("ls", `${layer}/bin`)).toContain("busybox");
+  await settled("till", "contraindicated");
+  // Nothing runs on it any more, and nothing is open: that is no proof.
+  await till.docker("rm", "--force", "till");
+  await eventually("nothing is open", open, (count) => count === 0, SETTLE_MS);
+  await eventually("it is said for what the node waits", waits, ([first]) =>
+    /^node-0 stays marked until layer 0 of \S+acme\/(cart|till):1 is measured equal/.test(first ?? ""),
+  );
+  // The next container of the image that is left runs the same.
+  await started("till");
+  await settled("till", "contraindicated");
+  expect(await marked()).toEqual(["label", "cordon"]);
+
+  await till.docker("rm", "--force", "till");
+  await till.docker("rmi", "--force", images["till"]?.tagged ?? "");
+  expect(await till.onHost("sh", "-c", `test -e ${layer}/bin/busybox || echo gone`)).toBe("gone");
+  await started("till");
+  await settled("till", "affirming");
+  await eventually("the marks are lifted", marked, ({ length }) => length === 0, SETTLE_MS);
+  expect(told().slice(2).sort()).toEqual(["lift cordon node-0", "lift label node-0"]);
+  expect(await waits()).toEqual([]);
+  await verifyLog(faults.stack);
+});
