@@ -1,7 +1,7 @@
 /** A drill's own container of a Docker host. */
 import { execFile } from "node:child_process";
 import { because } from "../output/because.ts";
-import { DRILL_LABEL, DrillError, type DrillTarget } from "./target.ts";
+import { DRILL_LABEL, DrillError, type DrillTarget, FOREIGN_SHELL } from "./target.ts";
 
 const LIFE_SECONDS = 900;
 const COMMAND_MS = 120_000;
@@ -20,20 +20,9 @@ export class DockerTarget implements DrillTarget {
   }
 
   async start(signal: AbortSignal): Promise<void> {
-    const options = [
-      "--detach",
-      "--rm",
-      "--name",
-      this.container,
-      "--label",
-      `${DRILL_LABEL}=${this.#run}`,
-      "--network",
-      "none",
-      "--cap-drop",
-      "ALL",
-      "--user",
-      "0",
-    ];
+    const options = ["--detach", "--name", this.container, "--label", `${DRILL_LABEL}=${this.#run}`, "--network", "none", "--cap-drop", "ALL", "--user", "0"];
+    // Nothing acts on a container that its engine removes by itself (--rm): those of drills whose command was killed are cleared away now.
+    await remove([`label=${DRILL_LABEL}`, "status=exited"], signal);
     const id = await docker(["run", ...options, "--entrypoint", "/bin/sh", this.#image, "-c", `sleep ${LIFE_SECONDS}`], "NO_START", signal);
     this.#id = id.trim();
   }
@@ -42,8 +31,13 @@ export class DockerTarget implements DrillTarget {
     await docker(["exec", await this.#own(), "/bin/sh", "-c", 'set -C; echo hullmark drill > "$1"', "sh", path], "FAILED", signal);
   }
 
+  async execute(directory: string, signal: AbortSignal): Promise<void> {
+    await docker(["exec", await this.#own(), "/bin/sh", "-c", FOREIGN_SHELL, "sh", directory], "FAILED", signal);
+  }
+
   async remove(): Promise<void> {
-    if (this.#id !== undefined) await docker(["rm", "--force", await this.#own()], "FAILED", undefined);
+    // By label, which nothing can change: an action may have put another container in its place and kept this one.
+    await remove([`label=${DRILL_LABEL}=${this.#run}`], undefined);
   }
 
   /** Its full id: a name could mean another one by now. @throws DrillError FOREIGN */
@@ -55,6 +49,13 @@ export class DockerTarget implements DrillTarget {
       throw new DrillError("FOREIGN", `${this.container} is not the container that this drill made: it has not the label ${DRILL_LABEL}=${this.#run}`);
     return id;
   }
+}
+
+/** Every container that all of these hold for. */
+async function remove(filters: readonly string[], signal: AbortSignal | undefined): Promise<void> {
+  const listed = await docker(["ps", "--all", "--quiet", "--no-trunc", ...filters.flatMap((filter) => ["--filter", filter])], "FAILED", signal);
+  const ids = listed.split("\n").filter((id) => id !== "");
+  if (ids.length > 0) await docker(["rm", "--force", "--volumes", ...ids], "FAILED", signal);
 }
 
 function docker(args: readonly string[], code: "NO_START" | "FAILED", signal: AbortSignal | undefined): Promise<string> {

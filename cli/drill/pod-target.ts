@@ -1,8 +1,8 @@
 /** A drill's own pod. */
 import * as z from "zod";
-import { type Kubectl, KubectlError } from "../kubectl/kubectl.ts";
+import { type Kubectl, KubectlError, kubectlError } from "../kubectl/kubectl.ts";
 import type { Release } from "../kubectl/release.ts";
-import { DRILL_LABEL, DrillError, type DrillTarget } from "./target.ts";
+import { DRILL_LABEL, DrillError, type DrillTarget, FOREIGN_SHELL } from "./target.ts";
 
 export interface PodTargetOptions {
   readonly kubectl: Kubectl;
@@ -19,6 +19,15 @@ const CONTAINER = "drill";
 /** The pod ends by itself, should nobody be there to remove it. */
 const LIFE_SECONDS = 900;
 const NODE = "/usr/bin/node";
+/** {@link FOREIGN_SHELL} with Node. */
+const FOREIGN_NODE = `const { appendFileSync, copyFileSync, mkdirSync } = require("node:fs");
+const program = process.argv[1] + "/node";
+mkdirSync(process.argv[1]);
+copyFileSync(process.execPath, program);
+appendFileSync(program, "hullmark drill\\n");
+require("node:child_process").spawn(program, ["-e", "setTimeout(() => {}, ${LIFE_SECONDS * 1000})"], { detached: true, stdio: "ignore" }).unref();`;
+/** The API server names the webhook that said no. */
+const HULLMARK_REFUSES = /admission webhook "[a-z0-9.-]+[.]admission[.]hullmark[.]dev" denied the request.*/s;
 
 const Pod = z.object({ metadata: z.object({ uid: z.string(), labels: z.record(z.string(), z.string()).default({}) }) });
 
@@ -39,8 +48,7 @@ export class PodTarget implements DrillTarget {
   async start(signal: AbortSignal): Promise<void> {
     const { image, startSeconds } = this.#options;
     const pod = this.#pod(image ?? (await this.#verifierImage(signal)), image === undefined);
-    // Not `apply`: what is there already is not the drill's.
-    this.#uid = Pod.parse(JSON.parse(await this.#here(["create", "--filename=-", "--output=json"], signal, JSON.stringify(pod)))).metadata.uid;
+    this.#uid = await this.#create(pod, signal);
     try {
       await this.#here(["wait", "--for=condition=Ready", `pod/${this.#name}`, `--timeout=${startSeconds}s`], signal);
     } catch (cause) {
@@ -50,20 +58,40 @@ export class PodTarget implements DrillTarget {
   }
 
   async write(path: string, signal: AbortSignal): Promise<void> {
-    const { uid, labels } = Pod.parse(JSON.parse(await this.#here(["get", "pod", this.#name, "--output=json"], signal))).metadata;
-    if (labels[DRILL_LABEL] !== this.#options.run || uid !== this.#uid)
-      throw new DrillError("FOREIGN", `${this.container} is not the pod that this drill made: it has not the label ${DRILL_LABEL}=${this.#options.run}`);
-    const command =
-      this.#options.image === undefined
-        ? [NODE, "-e", 'require("node:fs").writeFileSync(process.argv[1], "hullmark drill\\n", { flag: "wx" })', path]
-        : ["/bin/sh", "-c", 'set -C; echo hullmark drill > "$1"', "sh", path];
-    await this.#here(["exec", this.#name, `--container=${CONTAINER}`, "--", ...command], signal);
+    const write = 'require("node:fs").writeFileSync(process.argv[1], "hullmark drill\\n", { flag: "wx" })';
+    await this.#inside({ node: write, shell: 'set -C; echo hullmark drill > "$1"' }, path, signal);
+  }
+
+  async execute(directory: string, signal: AbortSignal): Promise<void> {
+    await this.#inside({ node: FOREIGN_NODE, shell: FOREIGN_SHELL }, directory, signal);
   }
 
   async remove(): Promise<void> {
     // By label and name: the API server itself looks whether it is the drill's.
     const own = [`--selector=${DRILL_LABEL}=${this.#options.run}`, `--field-selector=metadata.name=${this.#name}`];
     await this.#here(["delete", "pod", ...own, "--grace-period=1", "--wait=true", "--timeout=60s"], undefined);
+  }
+
+  /** @returns its uid @throws DrillError REFUSED, KubectlError */
+  async #create(pod: object, signal: AbortSignal): Promise<string> {
+    const { kubectl, namespace } = this.#options;
+    // Not `apply`: what is there already is not the drill's.
+    const args = ["--namespace", namespace, "create", "--filename=-", "--output=json"];
+    const { stdout, stderr, status } = await kubectl.ask(args, { input: JSON.stringify(pod), signal });
+    const [refusal] = HULLMARK_REFUSES.exec(stderr) ?? [];
+    if (status !== 0 && refusal !== undefined) throw new DrillError("REFUSED", refusal.replaceAll(/\s*\n\s*/g, "; ").slice(0, 500));
+    if (status !== 0) throw kubectlError(stderr);
+    return Pod.parse(JSON.parse(stdout)).metadata.uid;
+  }
+
+  /** Runs one of the two in the pod, whichever its image has the program for, with one argument. @throws DrillError FOREIGN, FAILED */
+  async #inside(script: { readonly node: string; readonly shell: string }, argument: string, signal: AbortSignal): Promise<void> {
+    const { run, image } = this.#options;
+    const { uid, labels } = Pod.parse(JSON.parse(await this.#here(["get", "pod", this.#name, "--output=json"], signal))).metadata;
+    if (labels[DRILL_LABEL] !== run || uid !== this.#uid)
+      throw new DrillError("FOREIGN", `${this.container} is not the pod that this drill made: it has not the label ${DRILL_LABEL}=${run}`);
+    const command = image === undefined ? [NODE, "-e", script.node, argument] : ["/bin/sh", "-c", script.shell, "sh", argument];
+    await this.#here(["exec", this.#name, `--container=${CONTAINER}`, "--", ...command], signal);
   }
 
   async #here(args: readonly string[], signal: AbortSignal | undefined, input = ""): Promise<string> {
@@ -104,7 +132,7 @@ export class PodTarget implements DrillTarget {
             image,
             imagePullPolicy: "IfNotPresent",
             command: own ? [NODE, "-e", `setTimeout(() => {}, ${LIFE_SECONDS * 1000})`] : ["/bin/sh", "-c", `sleep ${LIFE_SECONDS}`],
-            resources: { requests: { cpu: "10m", memory: "48Mi" }, limits: { memory: "128Mi" } },
+            resources: { requests: { cpu: "10m", memory: "48Mi" }, limits: { memory: "256Mi" } },
             // Root without any capability: its own files are what it can write.
             securityContext: { runAsUser: 0, runAsGroup: 0, privileged: false, allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
           },

@@ -84,13 +84,20 @@ test("a drift moves the numbers, fires the rule, and resolves", async () => {
 test("a drill is seen in a container of its own, which is gone then", async () => {
   logsOnFailure();
   vi.stubEnv("DOCKER_HOST", engineOf(faults.bed).dockerHost);
-  const drill = (...args: string[]) => faults.stack.hullmark("drill", "run", "canary-file", "--output=json", ...args);
-  const { code, stdout, stderr } = await drill("--image", faults.image.reference, "--detect-within=60000", "--alert-within=60000");
-  expect(code, `${stdout}${stderr}`).toBe(0);
-  expect(JSON.parse(stdout)).toMatchObject({ outcome: "passed", drift: expect.stringMatching(/^D-/), alertRoutes: [], alert: { ms: null }, recorded: true });
+  const drill = (kind: string, ...args: string[]) => faults.stack.hullmark("drill", "run", kind, "--output=json", "--detect-within=60000", ...args);
+  for (const kind of ["canary-file", "canary-exec"]) {
+    const { code, stdout, stderr } = await drill(kind, "--image", faults.image.reference);
+    expect(code, `${stdout}${stderr}`).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      ...{ drill: kind, outcome: "passed", drift: expect.stringMatching(/^D-/), alertRoutes: [], alert: { ms: null }, recorded: true },
+      contain: { state: "not-asked", ms: null, detail: "policy is in mode observe" },
+    });
+  }
+  const unasked = await drill("unsigned-canary-image", "--image", faults.image.reference);
+  expect(unasked).toMatchObject({ code: 3, stdout: expect.stringContaining("no rule of the policy requires a signature") });
   expect(await faults.victim("web").docker("ps", "--all", "--quiet", "--filter", "label=hullmark.dev/drill")).toBe("");
-  expect(await drill()).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("--image") });
-  expect(await drill("--image", "localhost/no-such-image:1")).toMatchObject({ code: 3, stdout: "" });
+  expect(await drill("canary-file")).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("--image") });
+  expect(await drill("canary-file", "--image", "localhost/no-such-image:1")).toMatchObject({ code: 3, stdout: "" });
 });
 
 test("nodes that fall silent cost coverage", async () => {

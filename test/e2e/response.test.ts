@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFailed, test, vi } from "vitest";
 import { stringify } from "yaml";
 import { tail } from "../../deploy/stack/stack.ts";
 import { freePort } from "../../deploy/testbed/http-service.ts";
@@ -39,6 +39,10 @@ ${publicKey.trim().replace(/^/gm, "        ")}
         select: { containers: ["worker*"] }
         ladder: { low: [stop], medium: [stop], high: [stop], critical: [stop] }
         approvals: 1
+      - name: drills
+        select: { containers: ["hullmark-drill-*"] }
+        ladder: { medium: [stop], high: [stop], critical: [stop] }
+        untrusted: [stop]
       - name: shop
         select: { containers: ["shop*"] }
         untrusted: [rollback, stop]
@@ -92,6 +96,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
+  vi.unstubAllEnvs();
   await actuator?.stop();
   await faults?.bed.down();
   if (home) rmSync(home, { recursive: true, force: true });
@@ -233,6 +238,28 @@ async function doneTo(name: string): Promise<ToldAction> {
   if (!done) throw new Error("no action");
   return done;
 }
+
+test("drills measure until their own container is stopped", async () => {
+  logsOnFailure();
+  vi.stubEnv("DOCKER_HOST", engineOf(faults.bed).dockerHost);
+  // The breakers allow as many actions an hour as there are containers.
+  for (const spare of ["spare-a", "spare-b", "spare-c"]) await faults.victim("web").docker("run", "-d", "--name", spare, faults.image.reference);
+  const unsigned = await pushShop("canary", "SHOP_EDITION=canary");
+  const objectives = ["--detect-within=60000", "--contain-within=90000", "--output=json"];
+  for (const [kind, image] of [
+    ["canary-exec", faults.image.reference],
+    ["unsigned-canary-image", unsigned.tagged],
+  ] as const) {
+    const { code, stdout, stderr } = await faults.stack.hullmark("drill", "run", kind, "--image", image, ...objectives);
+    expect(code, `${stdout}${stderr}`).toBe(0);
+    const { container, contain } = JSON.parse(stdout) as { container: string; contain: { state: string; action: string; ms: number } };
+    expect(contain).toMatchObject({ state: "done", ms: expect.any(Number) });
+    expect(await actions()).toContainEqual(
+      expect.objectContaining({ id: contain.action, kind: "stop", state: "done", container: expect.objectContaining({ name: container }) }),
+    );
+  }
+  expect(await faults.victim("web").docker("ps", "--all", "--quiet", "--filter", "label=hullmark.dev/drill")).toBe("");
+});
 
 test("an unsigned image that is rolled out is rolled back to the signed one before; with its key revoked there is none, and the service is halted as policy says", async () => {
   logsOnFailure();

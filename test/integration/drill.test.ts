@@ -1,8 +1,11 @@
 /** A drill against a verifier, with a target that never comes to be judged: what was begun is removed and recorded, and nothing passes. */
 
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { runCanaryFile } from "../../cli/drill/canary-file.ts";
+import { canaryFile } from "../../cli/drill/canary-file.ts";
+import { runDrill } from "../../cli/drill/drill.ts";
+import type { Scenario } from "../../cli/drill/scenario.ts";
 import { DrillError, type DrillTarget } from "../../cli/drill/target.ts";
+import { unsignedCanaryImage } from "../../cli/drill/unsigned-canary-image.ts";
 import { resourceReader, urlResources } from "../../cli/log/readers.ts";
 import { TestVerifier } from "../fakes/verifier.ts";
 
@@ -27,14 +30,18 @@ class Target implements DrillTarget {
   }
   start = () => this.#step("start");
   write = () => this.#step("write");
+  execute = () => this.#step("execute");
   remove = () => this.#step("remove");
 }
 
-const drill = (run: string, target: DrillTarget) =>
-  runCanaryFile({
-    ...{ run, target, channel: verifier.admin(), say: () => {}, signal: new AbortController().signal },
-    objectives: { detectMs: 1000, alertMs: 1000, patienceMs: 100 },
-  });
+const drill = (run: string, target: DrillTarget, scenario: Scenario = canaryFile(run)) =>
+  runDrill(
+    {
+      ...{ run, target, channel: verifier.admin(), say: () => {}, signal: new AbortController().signal },
+      objectives: { detectMs: 1000, alertMs: 1000, containMs: undefined, patienceMs: 100 },
+    },
+    scenario,
+  );
 
 /** What the log's published checkpoint covers of one run. */
 async function recorded(run: string): Promise<readonly Record<string, unknown>[]> {
@@ -63,7 +70,7 @@ test("what is not judged is written into by nothing, and the drill is undecided"
       container: "shop/drill/x",
       outcome,
       by: "admin",
-      detectMs: null,
+      ...{ detectMs: null, containMs: null, detectWithinMs: 1000, alertWithinMs: 1000, containWithinMs: null },
     })),
   );
 });
@@ -79,7 +86,27 @@ test("that it could not be removed is no success", async () => {
   await expect(drill("cccccccccc", new Target("shop/drill/z", "remove"))).rejects.toThrow("remove does not work");
 });
 
+test("what admission refuses is found and contained by that, in a time that is held against the objective", async () => {
+  const refusing = new Target("shop/drill/w");
+  refusing.start = async () => {
+    refusing.did.push("start");
+    throw new DrillError("REFUSED", "admission refused it");
+  };
+  const { outcome, problem, detectMs, containment } = await drill("dddddddddd", refusing, unsignedCanaryImage("registry.example/canary:1"));
+  expect({ outcome, problem }).toEqual({ outcome: "passed", problem: "" });
+  expect(containment).toMatchObject({ state: "refused", detail: "admission refused it", ms: detectMs });
+  expect(await recorded("dddddddddd")).toMatchObject([{ outcome: "begun" }, { outcome: "passed", containment: "refused" }]);
+});
+
+test("a deed that does not work is no refusal, and passes nothing", async () => {
+  const broken = new Target("shop/drill/v", "start");
+  await expect(drill("eeeeeeeeee", broken, unsignedCanaryImage("registry.example/canary:1"))).rejects.toThrow("start does not work");
+  expect(await recorded("eeeeeeeeee")).toMatchObject([{ outcome: "begun" }, { outcome: "undecided", problem: "start does not work" }]);
+});
+
 test.each([
+  { drill: "canary-exec", run: "aaaaaaaaaa", outcome: "begun", containment: "perhaps" },
+  { drill: "canary-exec", run: "aaaaaaaaaa", outcome: "failed", problem: "x".repeat(501) },
   { drill: "other", run: "aaaaaaaaaa", outcome: "begun" },
   { drill: "canary-file", run: "short", outcome: "begun" },
   { drill: "canary-file", run: "../../etc/x", outcome: "begun" },

@@ -3,11 +3,15 @@ import { execFile } from "node:child_process";
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { parse, parseAllDocuments } from "yaml";
+import { runDrill } from "../../../cli/drill/drill.ts";
+import { PodTarget } from "../../../cli/drill/pod-target.ts";
+import { unsignedCanaryImage } from "../../../cli/drill/unsigned-canary-image.ts";
+import { Kubectl } from "../../../cli/kubectl/kubectl.ts";
 import { freePort } from "../../../deploy/testbed/http-service.ts";
 import { type Kubernetes, startTestbed, type Testbed } from "../../../deploy/testbed/index.ts";
 import { tool } from "../../../deploy/testbed/kubernetes/tools.ts";
@@ -58,6 +62,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
+  vi.unstubAllEnvs();
   await verifier?.dispose();
   client?.close();
   await registry?.close();
@@ -210,6 +215,20 @@ describe("kubectl", () => {
       const make = { deployment: ["deployment", "bad"], job: ["job", "bad"], cronjob: ["cronjob", "bad", "--schedule=* * * * *"] }[kind] ?? [];
       expect((await shown(["--namespace=shop", "create", ...make, `--image=${unsigned}`])).shown, kind).toContain("is refused by rule");
     }
+  });
+
+  test("is refused for a drill too, which has found and contained it by that", async () => {
+    vi.stubEnv("PATH", `${dirname(cluster.kubectlPath)}:${process.env["PATH"]}`);
+    const run = "0123456789";
+    const target = new PodTarget({
+      ...{ kubectl: new Kubectl({ kubeconfig: cluster.kubeconfig }), release: { namespace: "hullmark", name: "hullmark" } },
+      ...{ namespace: "shop", run, image: unsigned, startSeconds: 90 },
+    });
+    const objectives = { detectMs: 60_000, alertMs: 60_000, containMs: 60_000, patienceMs: 60_000 };
+    const drill = { run, target, objectives, channel: verifier.admin(), say: () => {}, signal: AbortSignal.timeout(120_000) };
+    const report = await runDrill(drill, unsignedCanaryImage(unsigned));
+    expect(report).toMatchObject({ outcome: "passed", problem: "", detectMs: expect.any(Number), recorded: true });
+    expect(report.containment).toMatchObject({ state: "refused", ms: report.detectMs, detail: expect.stringContaining('is refused by rule "acme"') });
   });
 
   test("cannot slip one into a pod that runs, nor by an update", async () => {

@@ -521,6 +521,13 @@ describe("the chart", () => {
       expect(report.alert.ms).toBeGreaterThanOrEqual(report.detect.ms);
       await receiver.waitFor(({ body }) => (body.includes(report.path) ? body : undefined));
       expect(await kubectl("get", "pods", "--all-namespaces", "--selector=hullmark.dev/drill", "--output=name")).toBe("");
+      const exec = await plugin(cluster.kubeconfig, "drill", "run", "canary-exec", "--output=json", ...objectives);
+      expect(exec.code, `${exec.stdout}${exec.stderr}`).toBe(0);
+      expect(JSON.parse(exec.stdout)).toMatchObject({
+        outcome: "passed",
+        actor: expect.stringContaining("/hullmark-canary-"),
+        contain: { state: "not-asked" },
+      });
       const late = await plugin(cluster.kubeconfig, "drill", "run", "canary-file", "--detect-within=1", "--alert-within=1", "--timeout=180");
       expect(late).toMatchObject({ code: 1, stdout: expect.stringMatching(/^FAILED .*which is more than 1$/m) });
       await here("delete", "attestationpolicy", "hullmark");

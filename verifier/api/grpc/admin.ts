@@ -18,6 +18,7 @@ import type { People } from "../../core/people/people.ts";
 import { ReportError, type VulnerabilityReports } from "../../core/vulnerabilities/index.ts";
 import type { IssuedCertificate } from "../../ports/certificate-authority.ts";
 import { type AccessServices, operatorOf } from "./access.ts";
+import { drillFields } from "./drills.ts";
 import { invalid, rpcErrorOf } from "./errors.ts";
 import { isRole, type OperatorIdentity, ROLES } from "./identity.ts";
 
@@ -77,7 +78,6 @@ const MIN_EXCEPTION_SECONDS = 3600;
 const MAX_PERSON_DAYS = 366;
 const MAX_TOKEN_SECONDS = 86_400;
 const TOKEN_BYTES = 32;
-const DRILL_OUTCOMES = ["begun", "passed", "failed", "undecided"];
 const MAX_KEY_BYTES = 256;
 
 export function adminService(services: AdminServices): ServiceImplementation<typeof Admin> {
@@ -223,14 +223,10 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       for (const id of wanted) if (await acting(() => services.retryNotification(id))) due.push(id);
       return { ids: due };
     },
-    async recordDrill({ drill, run, container, outcome, driftId, detectMs, alertMs }, context) {
-      if (drill !== "canary-file") throw invalid("drill", "canary-file");
-      if (!/^[a-z0-9]{8,32}$/.test(run)) throw invalid("run", "8 to 32 of a-z 0-9");
-      if (!DRILL_OUTCOMES.includes(outcome)) throw invalid("outcome", DRILL_OUTCOMES.join(", "));
-      if (driftId.length > 32) throw invalid("driftId", "at most 32 characters");
+    async recordDrill(request, context) {
+      const fields = drillFields(request);
       const { name } = operatorOf(context, services);
-      const times = { detectMs: detectMs ?? null, alertMs: alertMs ?? null };
-      await acting(() => administration.note("drill", { drill, run, container: container.slice(0, 512), outcome, drift: driftId, ...times, by: name }));
+      await acting(() => administration.note("drill", { ...fields, by: name }));
       return {};
     },
     async recordPromotion({ source, destination, imageDigest, summaryDigest, policySha256, rule }, context) {

@@ -498,7 +498,7 @@ export declare const RetryNotificationsResponseSchema: GenMessage<RetryNotificat
  */
 export declare type RecordDrillRequest = Message<"hullmark.v1.RecordDrillRequest"> & {
   /**
-   * `canary-file`.
+   * `canary-file`, `canary-exec` or `unsigned-canary-image`.
    *
    * @generated from field: string drill = 1;
    */
@@ -533,7 +533,7 @@ export declare type RecordDrillRequest = Message<"hullmark.v1.RecordDrillRequest
   driftId: string;
 
   /**
-   * Milliseconds from the write; absent where it did not come to that.
+   * Milliseconds from what the drill did; absent where it did not come to that.
    *
    * @generated from field: optional uint32 detect_ms = 6;
    */
@@ -543,6 +543,42 @@ export declare type RecordDrillRequest = Message<"hullmark.v1.RecordDrillRequest
    * @generated from field: optional uint32 alert_ms = 7;
    */
   alertMs?: number | undefined;
+
+  /**
+   * @generated from field: optional uint32 contain_ms = 8;
+   */
+  containMs?: number | undefined;
+
+  /**
+   * `not-asked`, `dry-run`, `waiting`, `done`, `refused` or `failed`; empty when it begins.
+   *
+   * @generated from field: string containment = 9;
+   */
+  containment: string;
+
+  /**
+   * The objectives, in milliseconds. Absent: nothing has to be contained.
+   *
+   * @generated from field: uint32 detect_within_ms = 10;
+   */
+  detectWithinMs: number;
+
+  /**
+   * @generated from field: uint32 alert_within_ms = 11;
+   */
+  alertWithinMs: number;
+
+  /**
+   * @generated from field: optional uint32 contain_within_ms = 12;
+   */
+  containWithinMs?: number | undefined;
+
+  /**
+   * Why it did not pass; at most 500 characters.
+   *
+   * @generated from field: string problem = 13;
+   */
+  problem: string;
 };
 
 /**

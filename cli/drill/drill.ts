@@ -1,0 +1,59 @@
+/** A drill from its beginning to its end, whatever it does: said, done, watched, cleared away and recorded. */
+import { Admin } from "@hullmark/proto/v1/admin";
+import { Query } from "@hullmark/proto/v1/query";
+import type { DrillName } from "@hullmark/verifier/core/drill/names";
+import { observe } from "./observe.ts";
+import type { Scenario } from "./scenario.ts";
+import { type Drill, type Seen, UNSEEN } from "./types.ts";
+
+export interface DrillReport extends Seen {
+  readonly drill: DrillName;
+  readonly run: string;
+  readonly container: string;
+  /** The file or directory that it made; empty where it made none. */
+  readonly path: string;
+  readonly alertRoutes: readonly string[];
+  /** Whether begin and end stand in the log. */
+  readonly recorded: boolean;
+}
+
+/**
+ * Runs it, removes the container again however it ends, and records both ends.
+ * @throws DrillError, KubectlError, RpcError where it came to nothing or the container could not be removed; the signal's reason
+ */
+export async function runDrill(drill: Drill, scenario: Scenario): Promise<DrillReport> {
+  const { run, target, channel, objectives, say, signal } = drill;
+  const { alertRoutes, mode } = await channel.client(Query).getStatus({}, { signal });
+  const admin = channel.client(Admin);
+  const fact = {
+    ...{ drill: scenario.name, run, container: target.container, detectWithinMs: objectives.detectMs, alertWithinMs: objectives.alertMs },
+    ...(objectives.containMs !== undefined && { containWithinMs: objectives.containMs }),
+  };
+  // Said before anything happens: whoever is paged finds why.
+  await admin.recordDrill({ ...fact, outcome: "begun" }, { signal });
+  let seen: Seen = { ...UNSEEN, problem: "interrupted" };
+  const failures: unknown[] = [];
+  try {
+    seen = await observe(drill, scenario, { alerting: alertRoutes.length > 0, acting: mode !== "observe" });
+  } catch (error) {
+    failures.push(error);
+    if (!signal.aborted) seen = { ...seen, problem: error instanceof Error ? error.message : String(error) };
+  }
+  say("removing it");
+  await target.remove().catch((error: unknown) => failures.push(error));
+  const recorded = await admin.recordDrill({ ...fact, ...recordOf(seen) }).then(
+    () => true,
+    () => false,
+  );
+  if (failures.length > 0) throw failures[0];
+  return { ...seen, drill: scenario.name, run, container: target.container, path: scenario.path, alertRoutes, recorded };
+}
+
+function recordOf({ outcome, problem, driftId, detectMs, alertMs, containment }: Seen) {
+  return {
+    ...{ outcome, driftId, problem: problem.slice(0, 500), containment: containment.state },
+    ...(detectMs !== undefined && { detectMs: Math.round(detectMs) }),
+    ...(alertMs !== undefined && { alertMs: Math.round(alertMs) }),
+    ...(containment.ms !== undefined && { containMs: Math.round(containment.ms) }),
+  };
+}

@@ -1,0 +1,45 @@
+/** How a drill ended. */
+import { printable } from "@hullmark/verifier/core/text/printable";
+import type { DrillReport } from "../drill/drill.ts";
+import type { Objectives } from "../drill/types.ts";
+
+/** The stable form of `-o json`. */
+export function drillView(report: DrillReport, { detectMs: detectWithin, alertMs: alertWithin, containMs: containWithin }: Objectives): unknown {
+  const { drill, run, container, path, outcome, problem, driftId, detectMs, alertMs, containment, alertRoutes, actor, recorded } = report;
+  const measured = (ms: number | undefined, withinMs: number | undefined) => ({ ms: ms === undefined ? null : Math.round(ms), withinMs: withinMs ?? null });
+  const { state, ms, action, detail } = containment;
+  return {
+    ...{ drill, run, container, path: path || null, outcome, problem, drift: driftId || null, actor: actor || null },
+    ...{ detect: measured(detectMs, detectWithin), alert: measured(alertMs, alertWithin), alertRoutes },
+    ...{ contain: { ...measured(ms, containWithin), state, action: action || null, detail }, recorded },
+  };
+}
+
+export function drillText(report: DrillReport, objectives: Objectives): string {
+  const { drill, run, container, outcome, problem, driftId, detectMs, actor, recorded } = report;
+  const lines = [
+    `${outcome.toUpperCase()}  ${drill} in ${printable(container, 300)}${problem ? `: ${printable(problem, 500)}` : ""}`,
+    `Detected  ${took(detectMs, objectives.detectMs)}${driftId ? ` as ${printable(driftId, 32)}` : ""}${actor ? `, by ${printable(actor, 100)}` : ""}`,
+    `Alerted   ${alerted(report, objectives)}`,
+    `Contained ${contained(report, objectives)}`,
+    `Removed   the drill's container; ${recorded ? `run ${run} is in the log` : "its end could NOT be recorded in the log"}`,
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function took(ms: number | undefined, withinMs: number | undefined): string {
+  if (ms === undefined) return "not seen";
+  return `${Math.round(ms)} ms${withinMs === undefined ? "" : ` (objective ${withinMs})`}`;
+}
+
+function alerted({ alertMs, alertRoutes, containment }: DrillReport, objectives: Objectives): string {
+  if (containment.state === "refused") return "nobody: what is refused at the door is in the log";
+  if (alertRoutes.length === 0) return "nobody: the policy has no alert route";
+  return `${took(alertMs, objectives.alertMs)}, by ${printable(alertRoutes.join(", "), 200)}`;
+}
+
+function contained({ containment: { state, ms, action, detail } }: DrillReport, objectives: Objectives): string {
+  if (state === "refused") return `${took(ms, objectives.containMs)}: admission refused it (${printable(detail, 300)})`;
+  const words = `${printable(detail, 300)}${action ? ` (hullmark action show ${printable(action, 64)})` : ""}`;
+  return state === "done" ? `${took(ms, objectives.containMs)}: ${words}` : `no: ${words}`;
+}
