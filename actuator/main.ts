@@ -21,6 +21,7 @@ import { ACTUATOR_FAILPOINTS, CLUSTER_FAILPOINTS, ROLLOUT_FAILPOINTS } from "./c
 import { ClusterHands } from "./core/cluster-hands.ts";
 import type { Hands } from "./core/hands.ts";
 import { HostHands } from "./core/host-hands.ts";
+import { ISOLATION_FAILPOINTS } from "./core/isolation.ts";
 import { NodeHands } from "./core/node-hands.ts";
 
 const USAGE = `hullmark actuator ${VERSION}
@@ -69,7 +70,7 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
     verify: (message, signature) => keys.verify(message, signature),
     report: (intentId, settled) => link.report(intentId, settled),
     nowMs: () => Date.now(),
-    passing: dieAt([...new Set([...ACTUATOR_FAILPOINTS, ...CLUSTER_FAILPOINTS, ...ROLLOUT_FAILPOINTS])], process.env),
+    passing: dieAt([...new Set([...ACTUATOR_FAILPOINTS, ...ISOLATION_FAILPOINTS, ...CLUSTER_FAILPOINTS, ...ROLLOUT_FAILPOINTS])], process.env),
     told: (what, intent) => log.info({ intent }, what),
   });
   const again = async (what: string, work: (s: AbortSignal) => Promise<void>, taskSignal: AbortSignal): Promise<void> => {

@@ -6,6 +6,7 @@ import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
 import { CaptureError, type Captures } from "../ports/capture.ts";
 import { type Engine, type EngineContainer, EngineError } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
+import { type IsolationFailpoint, isolate, rejoin, whereabouts } from "./isolation.ts";
 
 /** Where the process of a host can be killed in the tests; each must be survived. */
 export const ACTUATOR_FAILPOINTS = [
@@ -25,7 +26,7 @@ export const ACTUATOR_FAILPOINTS = [
 export const CLUSTER_FAILPOINTS = ["checked", "remembered", "evicting", "evicted", "settled", "told"] as const;
 /** The same of one that rolls back. */
 export const ROLLOUT_FAILPOINTS = ["checked", "remembered", "rolling-back", "paused", "rolled-back", "settled", "told"] as const;
-export type ActuatorFailpoint = (typeof ACTUATOR_FAILPOINTS | typeof CLUSTER_FAILPOINTS | typeof ROLLOUT_FAILPOINTS)[number];
+export type ActuatorFailpoint = (typeof ACTUATOR_FAILPOINTS | typeof CLUSTER_FAILPOINTS | typeof ROLLOUT_FAILPOINTS)[number] | IsolationFailpoint;
 
 const NO_RESTART = { name: "no", maximumRetryCount: 0 };
 const STOP_GRACE_SECONDS = 10;
@@ -38,6 +39,7 @@ type Passing = (point: ActuatorFailpoint) => void;
  * @throws EngineError ENGINE_UNREACHABLE: run it again
  */
 export async function carryOut(entry: LedgerEntry, engine: Engine, captures: Captures | undefined, passing: Passing): Promise<Settled> {
+  if (entry.kind === ActionKind.RELEASE) return await contain(entry, engine, passing);
   const capture = await captures?.take(entry).catch(ignoreUncaptured);
   passing("captured");
   if (!(capture instanceof CaptureError)) return { ...(await contain(entry, engine, passing)), capture };
@@ -53,12 +55,19 @@ function ignoreUncaptured(error: unknown): CaptureError {
 
 async function contain(entry: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
   try {
-    return entry.kind === ActionKind.STOP ? await stop(entry, engine, passing) : await replace(entry, engine, passing);
+    return await act(entry, engine, passing);
   } catch (error) {
     if (!(error instanceof EngineError) || error.code === "ENGINE_UNREACHABLE") throw error;
-    const left = entry.kind === ActionKind.STOP ? "left as it was found" : await restore(entry, engine);
-    return failed(`${error.message}; ${left}`);
+    return failed(`${error.message}; ${await restore(entry, engine)}`);
   }
+}
+
+async function act(entry: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
+  if (entry.kind === ActionKind.STOP) return await stop(entry, engine, passing);
+  if (entry.kind === ActionKind.ISOLATE) await isolate(entry, engine, passing);
+  else if (entry.kind === ActionKind.RELEASE) await rejoin(entry, engine, passing);
+  else return await replace(entry, engine, passing);
+  return done("");
 }
 
 async function stop({ containerId }: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
@@ -77,12 +86,12 @@ async function halt({ id, running, restartPolicy }: EngineContainer, engine: Eng
 }
 
 /** By one of the same image, or of `target`. */
-async function replace({ intentId, actionId, containerId, name, target }: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
+async function replace({ intentId, actionId, containerId, name, target, networks }: LedgerEntry, engine: Engine, passing: Passing): Promise<Settled> {
   const old = await engine.find(containerId);
   if (!old) return failed("the container has gone meanwhile");
   const made = await engine.madeFor(intentId);
-  const id = made?.id ?? (await engine.createLike(containerId, `${name}.hullmark-new`, intentId, target));
-  await engine.joinNetworks(id, containerId);
+  const id = made?.id ?? (await engine.createLike(containerId, `${name}.hullmark-new`, intentId, target, networks));
+  await engine.joinNetworks(id, containerId, networks);
   passing("made");
   await halt(old, engine, passing);
   // Kept, stopped: what it wrote is evidence.
@@ -110,7 +119,11 @@ async function restore(entry: LedgerEntry, engine: Engine): Promise<string> {
   }
 }
 
-async function putBack({ intentId, containerId, name, restartPolicy }: LedgerEntry, engine: Engine): Promise<string> {
+async function putBack(entry: LedgerEntry, engine: Engine): Promise<string> {
+  const { kind, intentId, containerId, name, restartPolicy } = entry;
+  if (kind === ActionKind.STOP) return "left as it was found";
+  if (kind === ActionKind.ISOLATE) await rejoin(entry, engine, () => {});
+  if (kind === ActionKind.ISOLATE || kind === ActionKind.RELEASE) return await whereabouts(containerId, engine);
   const made = await engine.madeFor(intentId);
   if (made) await engine.remove(made.id);
   const old = await engine.find(containerId);

@@ -39,7 +39,10 @@ export type IntentCheck =
   | { readonly ok: true; readonly intent: CheckedIntent }
   | { readonly ok: false; readonly reason: IntentRefusal; readonly id: string | undefined };
 
-const NODE_KINDS: ReadonlySet<ActionKind> = new Set([ActionKind.STOP, ActionKind.RECREATE, ActionKind.ROLLBACK, ActionKind.MARK_NODE, ActionKind.LIFT_NODE]);
+const NODE_KINDS: ReadonlySet<ActionKind> = new Set([
+  ...[ActionKind.STOP, ActionKind.RECREATE, ActionKind.ROLLBACK, ActionKind.ISOLATE, ActionKind.RELEASE],
+  ...[ActionKind.MARK_NODE, ActionKind.LIFT_NODE],
+]);
 const CLUSTER_KINDS: ReadonlySet<ActionKind> = new Set([
   ...[ActionKind.EVICT, ActionKind.ROLLBACK, ActionKind.HALT],
   ...[ActionKind.MARK_NODE, ActionKind.LIFT_NODE],

@@ -1,7 +1,7 @@
 /** Whether the container that an intent names may be touched: the host's own limits, which no verifier can raise. Pure. */
 import { compileNames } from "@hullmark/proto/codec";
 import { ActionKind } from "@hullmark/proto/v1/response";
-import type { EngineContainer } from "../ports/engine.ts";
+import { type EngineContainer, NO_NETWORK } from "../ports/engine.ts";
 import type { LedgerEntry } from "../ports/ledger.ts";
 import type { CheckedIntent } from "./check-intent.ts";
 import type { LocalLimits } from "./hands.ts";
@@ -17,6 +17,10 @@ export type TargetRefusal =
   | "shared-namespaces"
   | "rollback-never"
   | "no-target-image"
+  | "host-network"
+  | "shared-network"
+  | "no-network"
+  | "not-ours"
   | "owned-by-compose"
   | "owned-by-swarm"
   | "owned-by-systemd"
@@ -28,6 +32,8 @@ export interface TargetFacts {
   readonly sharers: readonly string[];
   /** The engine has the image that is gone back to. */
   readonly targetThere: boolean;
+  /** This actuator has isolated it, and it is not released. */
+  readonly isolated: boolean;
   readonly running: number;
   readonly ledger: readonly LedgerEntry[];
   readonly nowMs: number;
@@ -41,16 +47,27 @@ export function refuseTarget(intent: CheckedIntent, facts: TargetFacts, limits: 
   const { container } = facts;
   if (!container || container.id !== intent.containerId) return "gone";
   if (container.imageId !== intent.imageId) return "other-image";
+  // What this actuator did itself is undone whatever has changed since, and takes nobody's place within the limits.
+  if (intent.kind === ActionKind.RELEASE) return facts.isolated ? undefined : "not-ours";
   if (limits.protect.length > 0 && compileNames(limits.protect)(container.name)) return "protected";
   if (!container.running) return "not-running";
   const owner = ownerOf(container.labels);
   if (owner && !intent.owners.includes(owner)) return `owned-by-${owner}`;
   // What it wrote would be gone before anybody has looked.
-  if (container.autoRemove) return "auto-remove";
+  if (container.autoRemove && intent.kind !== ActionKind.ISOLATE) return "auto-remove";
   if (intent.kind !== ActionKind.STOP && facts.sharers.length > 0) return "shared-namespaces";
   if (intent.kind === ActionKind.ROLLBACK && container.labels[ROLLBACK_LABEL] === "never") return "rollback-never";
   if (intent.target && !facts.targetThere) return "no-target-image";
+  const networkRefusal = intent.kind === ActionKind.ISOLATE ? refuseIsolation(container, facts.isolated) : undefined;
+  if (networkRefusal) return networkRefusal;
   return overLocalLimit(container.name, facts.ledger, facts.running, facts.nowMs, limits);
+}
+
+/** The host's own network cannot be left, and another container's is that one's. */
+function refuseIsolation({ networkMode, networks }: EngineContainer, isolated: boolean): TargetRefusal | undefined {
+  if (networkMode === "host") return "host-network";
+  if (networkMode.startsWith("container:")) return "shared-network";
+  return isolated || networks.some(({ name }) => name !== NO_NETWORK) ? undefined : "no-network";
 }
 
 /** Whoever would put the container back, or count on it. */

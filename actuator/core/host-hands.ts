@@ -1,11 +1,13 @@
 /** {@link Hands} of a host: its container engine, and what is captured before it is used. */
+import { ActionKind } from "@hullmark/proto/v1/response";
 import type { Captures } from "../ports/capture.ts";
-import type { Engine } from "../ports/engine.ts";
+import { type Engine, type EngineContainer, type EngineNetwork, NO_NETWORK } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
 import { type ActuatorFailpoint, carryOut } from "./carry-out.ts";
 import type { CheckedIntent } from "./check-intent.ts";
 import { refuseTarget } from "./check-target.ts";
 import type { Hands, LocalLimits, Looked } from "./hands.ts";
+import { standingIsolations } from "./standing-isolations.ts";
 
 const NOTHING = { name: "", restartPolicy: { name: "", maximumRetryCount: 0 } };
 
@@ -28,12 +30,23 @@ export class HostHands implements Hands {
     const container = await engine.find(intent.containerId);
     const sharers = container ? await engine.sharers(container) : [];
     const targetThere = intent.target !== undefined && (await engine.hasImage(intent.target.imageId));
-    const refusal = refuseTarget(intent, { container, sharers, targetThere, running: await engine.countRunning(), ledger, nowMs }, limits);
-    return { refusal, before: container ? { name: container.name, restartPolicy: container.restartPolicy } : NOTHING };
+    const isolation = standingIsolations(ledger).get(intent.containerId);
+    const running = await engine.countRunning();
+    const refusal = refuseTarget(intent, { container, sharers, targetThere, isolated: isolation !== undefined, running, ledger, nowMs }, limits);
+    if (!container) return { refusal, before: NOTHING };
+    const networks = networksToKeep(intent.kind, container, isolation?.networks);
+    return { refusal, before: { name: container.name, restartPolicy: container.restartPolicy, ...(networks && { networks }) } };
   }
 
   carryOut(entry: LedgerEntry, _nowMs: number, passing: (point: ActuatorFailpoint) => void): Promise<Settled> {
     const { engine, captures } = this.#services;
     return carryOut(entry, engine, captures, passing);
   }
+}
+
+/** What an isolated container was on before is nowhere but in the ledger. @param before by the isolation that holds; undefined: none does */
+function networksToKeep(kind: ActionKind, { networks }: EngineContainer, before: readonly EngineNetwork[] | undefined): readonly EngineNetwork[] | undefined {
+  if (kind !== ActionKind.ISOLATE) return before;
+  const now = networks.filter(({ name }) => name !== NO_NETWORK);
+  return now.length > 0 ? now : before;
 }

@@ -1,12 +1,12 @@
 /** What no verifier can raise: how often, and how much of all. Pure. */
-import { Outcome } from "@hullmark/proto/v1/response";
+import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
 import type { LedgerEntry } from "../ports/ledger.ts";
 import type { LocalLimits } from "./hands.ts";
 
 const HOUR_MS = 3_600_000;
 
 /**
- * What was begun counts, however it ended; times to come count too, since the clock was set back.
+ * What was begun counts, however it ended, but for what undoes it; times to come count too, since the clock was set back.
  * @param all what `hourlyPercent` is of @param weight how many of them it would take away. One action an hour is always within it
  */
 export function overLocalLimit(
@@ -17,7 +17,7 @@ export function overLocalLimit(
   { pauseMs, hourlyPercent }: LocalLimits,
   weight = 1,
 ): "cooling-down" | "breaker" | undefined {
-  const begun = ledger.filter(({ settled }) => settled?.outcome !== Outcome.REFUSED);
+  const begun = ledger.filter(({ kind, settled }) => kind !== ActionKind.RELEASE && settled?.outcome !== Outcome.REFUSED);
   if (begun.some((each) => each.name === name && nowMs - each.receivedAtMs < pauseMs)) return "cooling-down";
   const limit = Math.max(1, Math.floor((all * hourlyPercent) / 100));
   const used = begun.reduce((sum, each) => sum + (nowMs - each.receivedAtMs < HOUR_MS ? (each.weight ?? 1) : 0), 0);

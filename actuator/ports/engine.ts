@@ -13,6 +13,16 @@ export interface TargetImage {
   readonly reference: string;
 }
 
+/** A network that a container is on, and what joining it as before takes. */
+export interface EngineNetwork {
+  readonly name: string;
+  /** In the engine's own words, as it was asked for: aliases, links and addresses of one's own, without those that the engine chose. */
+  readonly endpoint: Readonly<Record<string, unknown>>;
+}
+
+/** The network that leads nowhere: the engine lets a container that is on it onto no other, and puts it there again whenever it starts. */
+export const NO_NETWORK = "none";
+
 /** What is looked at before a container is touched. Names and labels are those of whoever started it. */
 export interface EngineContainer {
   /** 64 hex digits. */
@@ -25,6 +35,10 @@ export interface EngineContainer {
   readonly autoRemove: boolean;
   readonly labels: Readonly<Record<string, string>>;
   readonly restartPolicy: RestartPolicy;
+  /** As it was started: `host`, `none`, `container:<id>`, or the name of a network. */
+  readonly networkMode: string;
+  /** That it is on now, {@link NO_NETWORK} among them. */
+  readonly networks: readonly EngineNetwork[];
 }
 
 /** ENGINE_UNREACHABLE may pass by itself; ENGINE_REFUSED is the engine's answer; OTHER_IMAGE: what was created has another digest. */
@@ -61,9 +75,12 @@ export interface Engine {
   hasImage(imageId: string): Promise<boolean>;
   /**
    * Makes, and does not start, a container of the same configuration, volumes and networks as `like`, marked with the intent. Of the same image digest, or of `target`:
-   * then what `like` has from its own image is taken from that one in place of it. @returns its id
+   * then what `like` has from its own image is taken from that one in place of it. @param networks in place of those of `like`, which is isolated @returns its id
    */
-  createLike(like: string, name: string, intentId: string, target?: TargetImage): Promise<string>;
-  /** Joins the networks of `like` that it has not joined. */
-  joinNetworks(id: string, like: string): Promise<void>;
+  createLike(like: string, name: string, intentId: string, target?: TargetImage, networks?: readonly EngineNetwork[]): Promise<string>;
+  /** Joins the networks of `like`, or those that are given, that it has not joined. */
+  joinNetworks(id: string, like: string, networks?: readonly EngineNetwork[]): Promise<void>;
+  /** It is off this network at once, with every connection over it. */
+  leave(id: string, network: string): Promise<void>;
+  join(id: string, network: EngineNetwork): Promise<void>;
 }

@@ -2,7 +2,7 @@
 import type { ActionKind, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import type { Capture } from "./capture.ts";
 import type { PodTarget } from "./cluster.ts";
-import type { RestartPolicy, TargetImage } from "./engine.ts";
+import type { EngineNetwork, RestartPolicy, TargetImage } from "./engine.ts";
 import type { MarkedNode } from "./node-hook.ts";
 import type { RolloutTarget } from "./rollouts.ts";
 
@@ -16,6 +16,8 @@ export interface LedgerEntry {
   /** Name and restart policy as they were before; empty for an intent that was refused. */
   readonly name: string;
   readonly restartPolicy: RestartPolicy;
+  /** Of an isolation: those that it was on; of a release, or what takes an isolated one's place: those that are to be joined. */
+  readonly networks?: readonly EngineNetwork[] | undefined;
   /** How many of those that limits are of it takes away; undefined: one. */
   readonly weight?: number | undefined;
   readonly receivedAtMs: number;

@@ -1,4 +1,4 @@
-/** `hullmark action ls|show|approve|deny|pause|resume`: what is done about drift, and people's word on it. */
+/** `hullmark action ls|show|approve|deny|undo|pause|resume`: what is done about drift, and people's word on it. */
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { type Action, ActionKind, ActionState, Response } from "@hullmark/proto/v1/response";
 import { printable } from "@hullmark/verifier/core/text/printable";
@@ -14,7 +14,7 @@ const REASON = "-m, --reason <text>";
 
 export function actionCommand(): Command {
   const action = new Command("action");
-  for (const each of [lsCommand(), showCommand(), approveCommand(), denyCommand(), pauseCommand(), resumeCommand()]) action.addCommand(each);
+  for (const each of [lsCommand(), showCommand(), approveCommand(), denyCommand(), undoCommand(), pauseCommand(), resumeCommand()]) action.addCommand(each);
   return action;
 }
 
@@ -32,6 +32,7 @@ function view(action: Action) {
       reason,
       detail,
       newContainerId: action.newContainerId || null,
+      ...(action.undoes && { undoes: action.undoes }),
       target: action.targetReference ? { reference: action.targetReference, configDigest: action.targetConfigDigest } : null,
       ...(action.targetRevisions.length > 0 && {
         revisions: action.targetRevisions.map(({ name, images }) => ({
@@ -146,6 +147,21 @@ function denyCommand(): Command {
       ask(command, async ({ channel, signal, print }) => {
         await channel.client(Response).denyAction({ id, reason }, { signal });
         print(`${id} denied\n`);
+        return EXIT.clean;
+      }),
+    );
+}
+
+function undoCommand(): Command {
+  return new Command("undo")
+    .description("release what was isolated: its networks are joined again as before, also while actions are paused (approver role)")
+    .argument("<id>", "of the isolation, for example A-7K2Q")
+    .requiredOption(REASON, "kept with the release and in the log")
+    .action(async (id: string, { reason }: { readonly reason: string }, command: Command) =>
+      ask(command, async ({ channel, signal, print }) => {
+        const { action } = await channel.client(Response).undoAction({ id, reason }, { signal });
+        const missing = (action?.approvalsNeeded ?? 0) - (action?.approvals.length ?? 0);
+        print(`${action?.id} releases ${id}: ${missing > 0 ? `${missing} more must approve it` : "issued"}\n`);
         return EXIT.clean;
       }),
     );

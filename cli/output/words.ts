@@ -27,7 +27,18 @@ const PROVENANCE: Record<ProvenanceStatus, string> = {
   10: "attestation missing",
 };
 
-const ACTION_KINDS: Record<ActionKind, string> = { 0: "?", 1: "stop", 2: "recreate", 3: "rollback", 4: "mark node", 5: "lift node", 6: "evict", 7: "halt" };
+const ACTION_KINDS: Record<ActionKind, string> = {
+  0: "?",
+  1: "stop",
+  2: "recreate",
+  3: "rollback",
+  4: "mark node",
+  5: "lift node",
+  6: "evict",
+  7: "halt",
+  8: "isolate",
+  9: "release",
+};
 const ACTION_STATES: Record<ActionState, string> = {
   0: "?",
   1: "awaiting",

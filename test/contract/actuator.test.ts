@@ -223,6 +223,125 @@ describe("what it cannot be made to do", () => {
   });
 });
 
+describe("isolation", () => {
+  const isolating = { kind: ActionKind.ISOLATE };
+  const releasing = { kind: ActionKind.RELEASE, actionId: "A-7K2R" };
+  const shop = { name: "shop", endpoint: { Aliases: ["cart"], IPAMConfig: { IPv4Address: "10.9.0.9" } } };
+  const networks = [{ name: "bridge", endpoint: {} }, shop];
+  const none = [{ name: "none", endpoint: {} }];
+  const reopen = (): void => {
+    ledger.close();
+    ledger = new FileLedger(directory, nowMs);
+  };
+
+  test("takes it from every network, and back with what it had there, a restart and months later", async () => {
+    const web = engine.add("web", { networks });
+    await actuator().offer(intent(web.id, isolating));
+    expect(engine.containers.get(web.id)).toEqual({ ...web, networks: none });
+    // What is done is not done again, and does not make the ledger forget.
+    nowMs += 86_400_000;
+    await actuator().offer(intent(web.id, isolating));
+    expect(engine.containers.get(web.id)).toEqual({ ...web, networks: none });
+    nowMs += 100 * 86_400_000;
+    reopen();
+    await actuator().offer(intent(web.id, releasing));
+    expect(engine.containers.get(web.id)).toEqual(web);
+    expect(reports.map(({ outcome }) => outcome)).toEqual([Outcome.DONE, Outcome.DONE, Outcome.DONE]);
+  });
+
+  test("what takes the place of an isolated one is on the networks of before", async () => {
+    engine.add("other");
+    const web = engine.add("web", { networks });
+    await actuator().offer(intent(web.id, isolating));
+    nowMs += 600_000;
+    await actuator().offer(intent(web.id, { actionId: "A-7K2R" }));
+    expect(engine.named("web")).toMatchObject({ networks, running: true });
+    expect(engine.containers.get(web.id)).toMatchObject({ networks: none, running: false });
+  });
+
+  test.each<[string, Parameters<FakeEngine["add"]>[1], string]>([
+    ["the host's network", { networkMode: "host", networks: [] }, "host-network"],
+    ["another container's", { networkMode: `container:${"a".repeat(64)}`, networks: [] }, "shared-network"],
+    ["none", { networkMode: "none", networks: none }, "no-network"],
+  ])("on %s there is nothing to isolate", async (_name, more, reason) => {
+    await actuator().offer(intent(engine.add("web", more).id, isolating));
+    untouched();
+    expect(reports).toMatchObject([{ outcome: Outcome.REFUSED, reason }]);
+  });
+
+  test("releases nothing that it has not isolated itself, nor twice", async () => {
+    const web = engine.add("web", { networkMode: "none", networks: none });
+    await actuator().offer(intent(web.id, releasing));
+    untouched();
+    const shopOne = engine.add("shop", { networks });
+    await actuator().offer(intent(shopOne.id, isolating));
+    await actuator().offer(intent(shopOne.id, releasing));
+    await actuator().offer(intent(shopOne.id, releasing));
+    expect(reports.map(({ outcome, reason }) => [outcome, reason])).toEqual([
+      [Outcome.REFUSED, "not-ours"],
+      [Outcome.DONE, ""],
+      [Outcome.DONE, ""],
+      [Outcome.REFUSED, "not-ours"],
+    ]);
+  });
+
+  test("counts within the limits; its release takes nobody's place, and is within them at any time", async () => {
+    const [web, api] = [engine.add("web", { networks }), engine.add("api")];
+    await actuator({ ...LIMITS, hourlyPercent: 0 }).offer(intent(web.id, isolating));
+    await actuator({ ...LIMITS, hourlyPercent: 0 }).offer(intent(web.id, releasing));
+    await actuator({ ...LIMITS, hourlyPercent: 0 }).offer(intent(api.id, isolating));
+    expect(reports.map(({ outcome, reason }) => [outcome, reason])).toEqual([
+      [Outcome.DONE, ""],
+      [Outcome.DONE, ""],
+      [Outcome.REFUSED, "breaker"],
+    ]);
+    nowMs += 3_600_000;
+    await actuator().offer(intent(web.id, isolating));
+    expect(reports.at(-1)).toMatchObject({ outcome: Outcome.DONE });
+  });
+
+  test("one that vanishes when it stops is isolated, and nothing is lost", async () => {
+    await actuator().offer(intent(engine.add("web", { autoRemove: true }).id, isolating));
+    expect(reports).toMatchObject([{ outcome: Outcome.DONE }]);
+  });
+
+  test.each(["leave", "join"] as const)("%s is refused: it is on its networks as before; unreachable: it goes on where it was", async (method) => {
+    const web = engine.add("web", { networks });
+    engine.failures.set(method, new EngineError("ENGINE_REFUSED", "no"));
+    await actuator().offer(intent(web.id, isolating));
+    expect(engine.containers.get(web.id)).toEqual(web);
+    expect(reports).toMatchObject([{ outcome: Outcome.FAILED, reason: "engine", detail: "ENGINE_REFUSED: no; it is on bridge, shop" }]);
+    nowMs += 3_600_000;
+    engine.failures.set(method, new EngineError("ENGINE_UNREACHABLE", "away"));
+    const subject = actuator();
+    await expect(subject.offer(intent(web.id, isolating))).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    await subject.resume();
+    expect(engine.containers.get(web.id)).toMatchObject({ networks: none });
+    engine.failures.set(method, new EngineError("ENGINE_UNREACHABLE", "away"));
+    await expect(subject.offer(intent(web.id, releasing))).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    await subject.resume();
+    expect(engine.containers.get(web.id)).toEqual(web);
+  });
+
+  test("a network that has gone meanwhile is named, and the release may be asked for again", async () => {
+    const web = engine.add("web", { networks: [shop] });
+    await actuator().offer(intent(web.id, isolating));
+    engine.failures.set("join", new EngineError("ENGINE_REFUSED", "network shop not found"));
+    await actuator().offer(intent(web.id, releasing));
+    expect(reports.at(-1)).toMatchObject({ outcome: Outcome.FAILED, detail: "ENGINE_REFUSED: network shop not found; it is on no network" });
+    await actuator().offer(intent(web.id, releasing));
+    expect(engine.containers.get(web.id)).toEqual(web);
+  });
+
+  test("something that joins it to networks again and again is told, and not fought for ever", async () => {
+    const web = engine.add("web", { networks });
+    engine.leave = async () => {};
+    await actuator().offer(intent(web.id, isolating));
+    expect(reports).toMatchObject([{ outcome: Outcome.FAILED, reason: "engine" }]);
+    expect(engine.containers.get(web.id)).toEqual(web);
+  });
+});
+
 describe("when the engine does not do as it should", () => {
   test.each(["createLike", "setRestartPolicy", "stop", "rename", "start"] as const)("%s is refused: the old container runs on as it was", async (method) => {
     const web = engine.add("web");

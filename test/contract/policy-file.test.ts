@@ -73,7 +73,7 @@ describe("policy files", () => {
     ["mode: act", 'p.yaml:5:9: error: spec.mode: "act" is not known here (use observe, dry-run, enforce)'],
     [
       "response:\n    rules: [{ name: r, untrusted: [recreate] }]",
-      'p.yaml:6:38: error: spec.response.rules[0].untrusted[0]: "recreate" is not known here (use alert, stop, rollback, halt)',
+      'p.yaml:6:38: error: spec.response.rules[0].untrusted[0]: "recreate" is not known here (use alert, stop, rollback, halt, isolate)',
     ],
     [
       "response:\n    freezes: [{ reason: sale, from: 2026-12-01T00:00:00Z, until: 2026-11-01T00:00:00Z }]",

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
-import { ActionState } from "@hullmark/proto/v1/response";
+import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import { postableAlerts } from "@hullmark/verifier/adapters/alert-http/index";
 import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
 import { MIGRATIONS } from "@hullmark/verifier/adapters/sqlite/migrations";
@@ -78,6 +78,10 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     expect(await opened.store.listActions({ states: [], sinceMs: 0 }, { after: "2", limit: 5 })).toEqual([done]);
     expect(await opened.store.readLastActionNumber()).toBe(2);
     expect(await opened.store.readPause()).toBeUndefined();
+    expect(await opened.store.listActions({ states: [], sinceMs: 0, isolations: true }, PAGE)).toEqual([]);
+    const undoing = [action(4, { kind: ActionKind.RELEASE, undoes: "A-3", containerId: "c4" }), action(3, { kind: ActionKind.ISOLATE, containerId: "c3" })];
+    await commit({ actions: undoing.map((row) => ({ row, before: undefined })) });
+    expect(await opened.store.listActions({ states: [], sinceMs: 0, isolations: true }, PAGE)).toEqual(undoing);
   });
 
   test("a quote is part of its node's row, until the row is written again", async () => {

@@ -9,13 +9,15 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import type { ProcessSnapshot } from "@hullmark/actuator/adapters/capture/processes";
 import { ACTUATOR_FAILPOINTS } from "@hullmark/actuator/core/carry-out";
+import { ISOLATION_FAILPOINTS } from "@hullmark/actuator/core/isolation";
 import { intentMessage } from "@hullmark/proto/codec";
 import { addService } from "@hullmark/proto/rpc";
 import { ActionKind, Actuation, IntentSchema, Outcome, type ReportOutcomeRequest } from "@hullmark/proto/v1/response";
 import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
 import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { stringify } from "yaml";
+import { freePort } from "../../deploy/testbed/http-service.ts";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
 import { program, REPOSITORY, STATE_ROOT } from "../../deploy/testbed/paths.ts";
 import { run } from "../../deploy/testbed/run.ts";
@@ -97,7 +99,11 @@ function start(name: string, failpoint?: string): ChildProcess {
     config,
     stringify({
       ...{ stateDirectory: join(home, name), credentialDirectory: join(home, "credentials"), verifier: { address: `localhost:${port}` } },
-      ...{ docker: { socket: engineOf(bed).socketPath }, limits: { hourlyPercent: 100 }, capture: { recipients: [recipient], maxSeconds: 120 } },
+      ...{
+        docker: { socket: engineOf(bed).socketPath },
+        limits: { hourlyPercent: 100, pauseSeconds: 1 },
+        capture: { recipients: [recipient], maxSeconds: 120 },
+      },
     }),
   );
   const environment = { ...process.env, ...bed.env, ...(failpoint !== undefined && { HULLMARK_FAILPOINT: failpoint }) };
@@ -196,6 +202,114 @@ test.each([
     .filter((line) => line.includes('"add"'));
   expect(adds).toHaveLength(1);
   await docker("rm", "-f", ...ids);
+});
+
+describe("isolation", () => {
+  const ADDRESS = "10.99.7.9";
+  /** The others are those of any action. */
+  const ISOLATING = ISOLATION_FAILPOINTS.slice(ISOLATION_FAILPOINTS.indexOf("left"), ISOLATION_FAILPOINTS.indexOf("settled"));
+  const RELEASING: readonly string[] = ["freed", "rejoined"];
+  let port: number;
+  let web: string;
+
+  beforeAll(async () => {
+    await docker("network", "create", "--subnet", "10.99.7.0/24", "shop");
+    port = await freePort();
+    const serve = "mkdir -p /w; echo hello > /w/index.html; exec /busybox httpd -f -p 80 -h /w";
+    const published = ["-p", `127.0.0.1:${port}:80`, "--network", "shop", "--ip", ADDRESS, "--network-alias", "cart"];
+    // Compose gives its containers such labels: policy has to name it.
+    const labels = ["--label", "com.docker.compose.project=shop", "--label", "com.docker.compose.service=web"];
+    web = await docker(
+      "run",
+      "-d",
+      "--name",
+      "web",
+      "--restart",
+      "always",
+      "--stop-signal",
+      "SIGKILL",
+      ...published,
+      ...labels,
+      "box",
+      "/busybox",
+      "sh",
+      "-c",
+      serve,
+    );
+    await docker("network", "connect", "bridge", "web");
+    await docker("run", "-d", "--name", "client", "--network", "shop", "box", "/busybox", "sleep", "3600");
+    await reached(true);
+  });
+
+  afterAll(async () => {
+    // The engine's end leaves its bridge behind.
+    const ids = (await docker("ps", "-a", "-q")).split("\n").filter(Boolean);
+    if (ids.length > 0) await docker("rm", "-f", ...ids);
+    await docker("network", "rm", "shop");
+  });
+
+  /** From another container on its network, and from the host by the published port. */
+  async function reached(want: boolean): Promise<void> {
+    const get = `printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | /busybox nc -w 2 ${ADDRESS} 80`;
+    const both = async () => [
+      await docker("exec", "client", "/busybox", "sh", "-c", get).catch(String),
+      await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(2000) }).then((answer) => answer.text(), String),
+    ];
+    await eventually(`reached: ${want}`, both, (each) => each.every((one) => /hello$/.test(one.trim()) === want), SETTLE_MS);
+  }
+
+  const networks = async (): Promise<Record<string, { Aliases: string[] | null; IPAddress: string }>> =>
+    JSON.parse(await docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", web));
+
+  async function carriedOut(name: string, kind: ActionKind, failpoint?: string): Promise<Buffer> {
+    const id = await offer(web, kind, { owners: ["compose"] });
+    start(name, failpoint);
+    if (failpoint !== undefined) {
+      expect(await ended()).toBe("SIGKILL");
+      start(name);
+    }
+    await toldDone(id);
+    await ended("SIGTERM");
+    return id;
+  }
+
+  test.each(ISOLATING.map((failpoint) => ({ failpoint })))(
+    "killed at $failpoint, started again: a client that reached it reaches it no more, and does once it is released, at the same address, name and port",
+    async ({ failpoint }) => {
+      const name = `isolated-${failpoint}`;
+      const ofRelease = RELEASING.includes(failpoint);
+      const isolation = await carriedOut(name, ActionKind.ISOLATE, ofRelease ? undefined : failpoint);
+      await reached(false);
+      expect(Object.keys(await networks())).toEqual(["none"]);
+      expect(await docker("inspect", "-f", "{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}", web)).toBe("true always");
+      await carriedOut(name, ActionKind.RELEASE, ofRelease ? failpoint : undefined);
+      await reached(true);
+      const joined = await networks();
+      expect(Object.keys(joined).sort()).toEqual(["bridge", "shop"]);
+      expect(joined["shop"]).toMatchObject({ IPAddress: ADDRESS, Aliases: expect.arrayContaining(["cart"]) });
+      expect(new Set(told(isolation).map(({ outcome }) => outcome))).toEqual(new Set([Outcome.DONE]));
+    },
+  );
+
+  test("no restart of the container or of the engine brings it back, nobody joins it to a network in passing, and what takes its place is on all of them", async () => {
+    await carriedOut("isolated", ActionKind.ISOLATE);
+    await docker("kill", web);
+    const restarted = async () => `${await docker("inspect", "-f", "{{.State.Running}} {{.RestartCount}}", web)}`;
+    // The engine does not restart what people killed.
+    await docker("start", web);
+    await reached(false);
+    await engineOf(bed).stop();
+    await engineOf(bed).start();
+    await docker("start", "client");
+    await eventually("it runs again", restarted, (each) => each.startsWith("true"), SETTLE_MS);
+    await reached(false);
+    expect(Object.keys(await networks())).toEqual(["none"]);
+    await expect(docker("network", "connect", "shop", "web")).rejects.toThrow();
+    await carriedOut("isolated", ActionKind.RECREATE);
+    web = await docker("inspect", "-f", "{{.Id}}", "web");
+    await reached(true);
+    expect((await networks())["shop"]).toMatchObject({ IPAddress: ADDRESS, Aliases: expect.arrayContaining(["cart"]) });
+  });
 });
 
 test("what is stopped stays stopped, though it would restart by itself, and is not stopped again", async () => {

@@ -46,6 +46,9 @@ ${publicKey.trim().replace(/^/gm, "        ")}
       - name: shop
         select: { containers: ["shop*"] }
         untrusted: [rollback, stop]
+      - name: api
+        select: { containers: ["api*"] }
+        ladder: { low: [isolate], medium: [isolate], high: [isolate], critical: [isolate] }
 `;
 
 interface ToldAction {
@@ -300,5 +303,46 @@ test("an unsigned image that is rolled out is rolled back to the signed one befo
   const halted = await doneTo("shop-two");
   expect(halted).toMatchObject({ kind: "stop", target: null });
   expect(await shop.docker("inspect", "-f", "{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}", "shop-two")).toBe("false no");
+  await verifyLog(faults.stack);
+});
+
+test("a container that drifts is isolated, and is found wrong in nothing else for that; people release it, and it is left in peace", async () => {
+  logsOnFailure();
+  const api = faults.victim("api");
+  const port = await freePort();
+  const answers = async (): Promise<string> =>
+    fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(2000) }).then(
+      async (answer) => String(answer.status),
+      () => "none",
+    );
+  const serve = ["httpd", "-f", "-p", "8080", "-h", "/data"];
+  await api.docker("run", "-d", "--name", "api", "-p", `127.0.0.1:${port}:8080`, "-v", "api:/data", "--user", "0", faults.image.reference, ...serve);
+  await api.sh("echo kept > /data/index.html");
+  const id = await clean("api");
+  await eventually("it serves", answers, (status) => status === "200");
+
+  await api.sh("echo x >> /etc/nginx/nginx.conf");
+
+  const done = await doneTo("api");
+  expect(done).toMatchObject({ kind: "isolate", container: { id } });
+  expect(await answers()).toBe("none");
+  expect(await api.docker("inspect", "-f", "{{.State.Running}} {{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}", "api")).toMatch(
+    /^true none/,
+  );
+  const own = async () => (await drifts(faults.stack)).filter((each) => each.container?.id === id && each.state !== "resolved");
+  expect(await own()).toHaveLength(1);
+
+  expect((await faults.stack.hullmark("action", "undo", done.id, "-m", "a test of ours")).code).toBe(0);
+  const newest = async () => (await actions()).find(({ container }) => container.id === id);
+  await eventually("it is released", newest, (each) => each?.kind === "release" && each.state === "done", SETTLE_MS);
+  await eventually("it serves again", answers, (status) => status === "200");
+  expect((await actions()).filter(({ container }) => container.id === id)).toHaveLength(2);
+  // What comes now would be answered again, once the pause between two actions is over; and it is all that its node has found since.
+  await api.sh("echo x > /etc/second");
+  const found = await eventually("the second is found", own, (all) => all.length >= 2, SETTLE_MS);
+  expect(found.map(({ path }) => path).sort()).toEqual(["/etc/nginx/nginx.conf", "/etc/second"]);
+  const held = async () => (await faults.stack.json<{ held: Record<string, number> }>("action", "ls")).held;
+  await eventually("it waits", held, (each) => each["cooling-down"] === 1, SETTLE_MS);
+  expect((await faults.stack.hullmark("action", "undo", done.id, "-m", "again")).code).not.toBe(0);
   await verifyLog(faults.stack);
 });

@@ -1,6 +1,6 @@
 /** A container engine in memory, which can be told to fail: for what an actuator does in every order of events. */
 import { randomBytes } from "node:crypto";
-import { type Engine, type EngineContainer, EngineError, type RestartPolicy, type TargetImage } from "@hullmark/actuator/ports/engine";
+import { type Engine, type EngineContainer, EngineError, type EngineNetwork, type RestartPolicy, type TargetImage } from "@hullmark/actuator/ports/engine";
 
 export class FakeEngine implements Engine {
   readonly containers = new Map<string, EngineContainer>();
@@ -13,6 +13,7 @@ export class FakeEngine implements Engine {
     const made: EngineContainer = {
       ...{ id: randomBytes(32).toString("hex"), name, imageId: `sha256:${"1".repeat(64)}`, running: true, autoRemove: false, labels: {} },
       restartPolicy: { name: "always", maximumRetryCount: 0 },
+      ...{ networkMode: "default", networks: [{ name: "bridge", endpoint: {} }] },
       ...more,
     };
     this.containers.set(made.id, made);
@@ -70,7 +71,7 @@ export class FakeEngine implements Engine {
     return this.images.has(imageId);
   }
 
-  async createLike(like: string, name: string, intentId: string, target?: TargetImage): Promise<string> {
+  async createLike(like: string, name: string, intentId: string, target?: TargetImage, networks?: readonly EngineNetwork[]): Promise<string> {
     this.#call("createLike");
     const old = this.containers.get(like);
     if (!old) throw new EngineError("ENGINE_REFUSED", "no such container");
@@ -80,11 +81,29 @@ export class FakeEngine implements Engine {
       name,
       running: false,
       ...(target && { imageId: target.imageId }),
+      ...(networks && { networks }),
       labels: { ...old.labels, intent: intentId },
     }).id;
   }
 
   async joinNetworks(): Promise<void> {}
+
+  async leave(id: string, network: string): Promise<void> {
+    this.#call("leave");
+    this.#change(id, { networks: this.#networksOf(id).filter(({ name }) => name !== network) });
+  }
+
+  /** As an engine does it: nothing besides the network that leads nowhere. */
+  async join(id: string, network: EngineNetwork): Promise<void> {
+    this.#call("join");
+    const joined = this.#networksOf(id);
+    if (joined.length > 0 && [network, ...joined].some(({ name }) => name === "none")) throw new EngineError("ENGINE_REFUSED", "none is not alone");
+    this.#change(id, { networks: [...joined, network] });
+  }
+
+  #networksOf(id: string): readonly EngineNetwork[] {
+    return this.containers.get(id)?.networks ?? [];
+  }
 
   #call(method: keyof Engine): void {
     this.calls.push(method);

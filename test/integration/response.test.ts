@@ -253,6 +253,36 @@ describe("people", () => {
       ]);
   });
 
+  test("an isolation contains its incident until people undo it, as many as policy asks for, and while all else is paused", async () => {
+    const rule = "ladder: { low: [isolate], medium: [isolate], high: [isolate], critical: [isolate] }, approvals: 1, approvalsFor: { isolate: 0, release: 2 }";
+    await start(policy("enforce", rule, "    hourlyPercent: 100\n"));
+    const { intents, report } = await actuator();
+    await drifted(1);
+    await expect.poll(() => intents.map(({ kind }) => kind), POLL).toEqual([ActionKind.ISOLATE]);
+    const id = intents[0]?.actionId ?? "";
+    await expect(people().undoAction({ id, reason: "early" })).rejects.toMatchObject({ code: "FAILED_PRECONDITION", detail: { reason: "NOT_UNDOABLE" } });
+    await report(intents[0] as Intent, Outcome.DONE);
+    const state = async () => (await verifier.query.listIncidents({})).incidents.map((each) => each.state);
+    await expect.poll(state, POLL).toEqual(["contained"]);
+    await drifted(1, 2);
+    await expect.poll(() => intents.map(({ containerId }) => containerId), POLL).toEqual([container(1, []).id, container(2, []).id]);
+    await report(intents[1] as Intent, Outcome.REFUSED);
+
+    await people().pauseActions({ reason: "INC-1" });
+    const approver = (await verifier.operator("approver")).client(Response);
+    const asked = (await approver.undoAction({ id, reason: "a test of ours" })).action;
+    expect(asked).toMatchObject({ kind: ActionKind.RELEASE, state: ActionState.AWAITING, undoes: id, detail: "a test of ours", approvalsNeeded: 2 });
+    await expect(people().undoAction({ id, reason: "again" })).rejects.toMatchObject({ detail: { reason: "NOT_UNDOABLE" } });
+    await expect(approver.approveAction({ id: asked?.id ?? "" })).rejects.toMatchObject({ detail: { reason: "NOT_AWAITING" } });
+    expect((await people().approveAction({ id: asked?.id ?? "" })).action).toMatchObject({ state: ActionState.ISSUED });
+    await expect.poll(() => intents.at(-1)?.kind, POLL).toBe(ActionKind.RELEASE);
+    expect(intents.at(-1)).toMatchObject({ containerId: container(1, []).id, actionId: asked?.id });
+    await report(intents.at(-1) as Intent, Outcome.DONE);
+    await expect.poll(state, POLL).toEqual(["open"]);
+    await expect(people().undoAction({ id, reason: "again" })).rejects.toMatchObject({ detail: { reason: "NOT_UNDOABLE" } });
+    await expect(people().undoAction({ id: "A-0000", reason: "none" })).rejects.toMatchObject({ code: "NOT_FOUND" });
+  });
+
   test("a pause outlives the verifier; resumed, it goes on", async () => {
     await start(policy("enforce", RECREATE));
     await people().pauseActions({ reason: "INC-1" });

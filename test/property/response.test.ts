@@ -42,6 +42,7 @@ const RUNG_OF: Readonly<Partial<Record<ActionKind, (typeof RUNGS)[number]>>> = {
   [ActionKind.ROLLBACK]: "rollback",
   [ActionKind.EVICT]: "evict",
   [ActionKind.HALT]: "halt",
+  [ActionKind.ISOLATE]: "isolate",
 };
 const bad = (containerId = "c1", more: Partial<WorkloadRow> = {}): WorkloadRow => workload("n1", containerId, { ...CONTRARY, appraised: CONTRARY, ...more });
 const open = (more: Partial<DriftRow> = {}): DriftRow => drift(1, { state: DriftState.OPEN, place: "upper", kind: "content", ...more });
@@ -183,6 +184,79 @@ describe("one container", () => {
       expect(poisoned({ policy: policyOf("  mode: enforce\n") })).toEqual({ act: false, why: "node-cause" });
       expect(poisoned({ pod: "none" })).toEqual({ act: false, why: "alert" });
       expect(poisoned({ node: node("n1", { verdict: Verdict.UNKNOWN }) })).toEqual({ act: false, why: "node-not-attested" });
+    });
+  });
+
+  describe("a container that is isolated", () => {
+    const ISOLATE = policyOf(rules(every("[isolate, recreate]")));
+    const isolation = (more: Partial<ActionRow> = {}) => past(ActionState.DONE, { kind: ActionKind.ISOLATE, settledAtMs: T0 - HOUR_MS, ...more });
+    const release = (more: Partial<ActionRow> = {}) =>
+      past(ActionState.DONE, { id: "A-2", number: 2, kind: ActionKind.RELEASE, undoes: isolation().id, settledAtMs: T0 - 1000, ...more });
+    const before = open({ committedAtMs: T0 - 2 * HOUR_MS });
+    const after = open({ number: 2, id: "D-2", committedAtMs: T0 - 10 });
+    const rung = (more: Partial<Situation>) => why({ policy: ISOLATE, drifts: [before], ...more });
+
+    test("is left in peace while no more comes, however long ago it was isolated; what comes climbs, and so does another container of the service", () => {
+      expect(rung({})).toBe("act ISOLATE");
+      expect(rung({ history: [isolation()] })).toBe("contained");
+      expect(rung({ history: [isolation({ createdAtMs: T0 - 90 * 24 * HOUR_MS, issuedAtMs: T0 - 90 * 24 * HOUR_MS })] })).toBe("contained");
+      expect(rung({ history: [isolation()], drifts: [before, after] })).toBe("act RECREATE");
+      expect(rung({ history: [isolation()], drifts: [before, after], actuator: () => false })).toBe("no-actuator");
+      expect(rung({ history: [isolation({ containerId: "c0" })] })).toBe("act RECREATE");
+      expect(rung({ history: [isolation({ containerId: "c0", createdAtMs: T0 - 25 * HOUR_MS })] })).toBe("act ISOLATE");
+      // Another isolation would be the same again.
+      expect(why({ policy: policyOf(rules(every("[isolate]"))), drifts: [before, after], history: [isolation()] })).toBe("contained");
+    });
+
+    test("climbs after a time where policy says so, and waits for that in sight", () => {
+      const policy = policyOf(`  mode: enforce
+  response:
+    rules: [{ name: all, ladder: ${every("[isolate, recreate]")}, escalateAfter: 2h }]
+`);
+      expect(rung({ policy, history: [isolation()] })).toBe("isolated");
+      expect(HELD).toContain("isolated");
+      expect(rung({ policy, history: [isolation({ settledAtMs: T0 - 2 * HOUR_MS })] })).toBe("act RECREATE");
+    });
+
+    test("and was released by people is not isolated again for what was there, and is for what comes", () => {
+      const history = [isolation(), release()];
+      expect(rung({ history })).toBe("released");
+      expect(rung({ history, drifts: [before, after] })).toBe("act ISOLATE");
+      // One that was asked for, or came to nothing, releases nothing.
+      expect(rung({ history: [isolation(), release({ state: ActionState.FAILED })] })).toBe("contained");
+      expect(rung({ history: [isolation(), release({ state: ActionState.ISSUED, settledAtMs: undefined })], drifts: [before, after] })).toBe("under-way");
+    });
+
+    test("counts in the breaker, and its release does not", () => {
+      const other = { containerId: "cx", workload: "other", issuedAtMs: T0 - 1000 };
+      expect(rung({ history: [isolation(other)] })).toBe("breaker");
+      expect(rung({ history: [isolation({ ...other, issuedAtMs: T0 - 2 * HOUR_MS }), release(other)] })).toBe("act ISOLATE");
+      // It was done all the same, though it was undone since.
+      expect(rung({ history: [isolation(other), release({ ...other, issuedAtMs: T0 - 500 })] })).toBe("breaker");
+    });
+
+    test.each(["host-network", "shared-network", "shared-namespaces", "no-network", "protected", "unknown-kind"])(
+      "cannot be where its actuator says %s: the rung after it is meant",
+      (reason) => {
+        const refused = past(ActionState.REFUSED, { kind: ActionKind.ISOLATE, reason });
+        expect(rung({ history: [refused] })).toBe("act RECREATE");
+        expect(rung({ history: [{ ...refused, containerId: "c0" }] })).toBe("act ISOLATE");
+      },
+    );
+
+    test("is for people to approve where policy says so of this rung, and of no other", () => {
+      const asked = (more: string, history: readonly ActionRow[] = [], drifts = [before]) => {
+        const policy = policyOf(`  mode: enforce
+  response:
+    rules: [{ name: all, ladder: ${every("[isolate, recreate]")}, ${more} }]
+`);
+        const decision = decide(situation({ policy, history, drifts }));
+        return decision.act ? newAction(1, decision, "w-1", ActionState.AWAITING, T0).approvalsNeeded : decision.why;
+      };
+      const both = "approvals: 2, approvalsFor: { isolate: 0 }";
+      expect(asked(both)).toBe(0);
+      expect(asked(both, [isolation()], [before, after])).toBe(2);
+      expect(asked("approvalsFor: { recreate: 1 }")).toBe(0);
     });
   });
 
@@ -588,7 +662,7 @@ describe("the page of the breaker", () => {
           nowMs += afterMs;
           const before = alarm.open;
           alarm = nextAlarm(alarm, facts(each), nowMs);
-          const waits = each.enforcing && (each.looking || Object.keys(each.held).some((why) => why !== "node-not-attested"));
+          const waits = each.enforcing && (each.looking || Object.keys(each.held).some((why) => why !== "node-not-attested" && why !== "isolated"));
           const tripped = each.enforcing && (each.held["breaker"] ?? each.held["recurring"]) !== undefined;
           if (alarm.open && !before) expect(tripped).toBe(true);
           if (tripped) expect(alarm.open).toBe(true);

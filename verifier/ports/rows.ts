@@ -400,6 +400,8 @@ export interface ActionRow {
   /** Of a rollback of pods. */
   readonly rollout?: RolloutTarget | undefined;
   readonly capture?: CaptureRow | undefined;
+  /** Of a release: the isolation that it undoes. */
+  readonly undoes?: string | undefined;
   /** Of an action on the node itself: what is said of container and image above is empty then. */
   readonly node?: NodeActionRow | undefined;
   /** Newest log entry about it; -1 before. */

@@ -142,6 +142,8 @@ export interface ActionFilter {
   readonly sinceMs: number;
   /** Only those on nodes themselves. */
   readonly onNodes?: boolean;
+  /** Only isolations and what undid them. */
+  readonly isolations?: boolean;
 }
 
 /** Containers by verdict and by signature. */

@@ -1,6 +1,7 @@
 /** What the engine must be asked for to make a container as another one is: from the whole of what it tells of that one. Pure. */
 import { isDeepStrictEqual } from "node:util";
 import type Docker from "dockerode";
+import { type EngineNetwork, NO_NETWORK } from "../../ports/engine.ts";
 
 /** Marks what was made for an intent, so that after a crash it is found again. */
 export const INTENT_LABEL = "dev.hullmark.intent";
@@ -90,6 +91,20 @@ function boundTo({ HostConfig }: Inspected): (string | undefined)[] {
     ...(HostConfig.Mounts ?? []).map(({ Target }) => Target),
     ...Object.keys(HostConfig.Tmpfs ?? {}),
   ];
+}
+
+/** Those that it is on, with what joining each takes. */
+export function networksOf(container: Inspected): EngineNetwork[] {
+  const none = Object.hasOwn(container.NetworkSettings.Networks, NO_NETWORK) ? [{ name: NO_NETWORK, endpoint: {} }] : [];
+  const others = Object.entries(endpointsOf(container)).filter(([name]) => name !== NO_NETWORK);
+  return [...none, ...others.map(([name, endpoint]) => ({ name, endpoint: { ...endpoint } }))];
+}
+
+/** The container as it would be on these networks. */
+export function onNetworks(container: Inspected, networks: readonly EngineNetwork[] | undefined): Inspected {
+  if (!networks) return container;
+  const Networks = Object.fromEntries(networks.map(({ name, endpoint }) => [name, endpoint])) as Inspected["NetworkSettings"]["Networks"];
+  return { ...container, NetworkSettings: { ...container.NetworkSettings, Networks } };
 }
 
 /** As they were asked for: addresses that the engine chose are its own to choose again. */

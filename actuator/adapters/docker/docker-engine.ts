@@ -1,7 +1,7 @@
 /** {@link Engine} over the Docker Engine API (dockerode). */
 import Docker from "dockerode";
-import { type Engine, type EngineContainer, EngineError, type RestartPolicy, type TargetImage } from "../../ports/engine.ts";
-import { creationOf, INTENT_LABEL, laterNetworks, withoutImagesOwn } from "./creation.ts";
+import { type Engine, type EngineContainer, EngineError, type EngineNetwork, type RestartPolicy, type TargetImage } from "../../ports/engine.ts";
+import { creationOf, INTENT_LABEL, laterNetworks, networksOf, onNetworks, withoutImagesOwn } from "./creation.ts";
 
 const CALL_TIMEOUT_MS = 30_000;
 
@@ -66,8 +66,8 @@ export class DockerEngine implements Engine {
     return (await this.#image(imageId))?.Id === imageId;
   }
 
-  async createLike(like: string, name: string, intentId: string, target?: TargetImage): Promise<string> {
-    const old = await guard(() => this.#docker.getContainer(like).inspect());
+  async createLike(like: string, name: string, intentId: string, target?: TargetImage, networks?: readonly EngineNetwork[]): Promise<string> {
+    const old = onNetworks(await guard(() => this.#docker.getContainer(like).inspect()), networks);
     // By the name it was started by, where that still is the same image: policy and people know it by that.
     const wanted = target ?? { imageId: old.Image, reference: old.Config.Image };
     const image = await this.#nameOf(wanted);
@@ -79,11 +79,18 @@ export class DockerEngine implements Engine {
     throw new EngineError("OTHER_IMAGE", `${image} is another image than ${wanted.imageId} by now`);
   }
 
-  async joinNetworks(id: string, like: string): Promise<void> {
+  async joinNetworks(id: string, like: string, networks?: readonly EngineNetwork[]): Promise<void> {
     const [fresh, old] = await Promise.all([id, like].map((each) => guard(() => this.#docker.getContainer(each).inspect())));
     if (!fresh || !old) return;
-    for (const [network, endpoint] of laterNetworks(old, fresh))
-      await guard(() => this.#docker.getNetwork(network).connect({ Container: id, EndpointConfig: endpoint }));
+    for (const [name, endpoint] of laterNetworks(onNetworks(old, networks), fresh)) await this.join(id, { name, endpoint: { ...endpoint } });
+  }
+
+  async leave(id: string, network: string): Promise<void> {
+    await guard(() => this.#docker.getNetwork(network).disconnect({ Container: id, Force: false }));
+  }
+
+  async join(id: string, { name, endpoint }: EngineNetwork): Promise<void> {
+    await guard(() => this.#docker.getNetwork(name).connect({ Container: id, EndpointConfig: endpoint }));
   }
 
   async #asked(old: Docker.ContainerInspectInfo, { imageId }: TargetImage): Promise<Docker.ContainerInspectInfo> {
@@ -127,6 +134,8 @@ function containerOf(found: Docker.ContainerInspectInfo): EngineContainer {
     autoRemove: AutoRemove === true,
     labels: found.Config.Labels ?? {},
     restartPolicy: { name: restart?.Name || "no", maximumRetryCount: restart?.MaximumRetryCount ?? 0 },
+    networkMode: found.HostConfig.NetworkMode ?? "default",
+    networks: networksOf(found),
   };
 }
 

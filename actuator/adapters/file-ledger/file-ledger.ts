@@ -6,11 +6,14 @@ import { closeSync, constants, fsyncSync, mkdirSync, openSync, readFileSync, ren
 import { dirname, join } from "node:path";
 import { ActionKind, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import * as z from "zod";
+import { standingIsolations } from "../../core/standing-isolations.ts";
 import { standingOn } from "../../core/standing-on.ts";
 import { type Ledger, type LedgerEntry, LedgerError, type Settled } from "../../ports/ledger.ts";
 
 /** Entries older than this are forgotten at the next start: intents end sooner, and so do the windows of the breaker. Not those of nodes whose marks stand. */
 const KEPT_MS = 2 * 86_400_000;
+/** What an isolated container was on is known for so long. */
+const ISOLATION_KEPT_MS = 365 * 86_400_000;
 /** Entries of one life of the file. */
 const MAX_ENTRIES = 10_000;
 const MAX_FILE_BYTES = 64 * 1024 * 1024;
@@ -31,6 +34,7 @@ const entrySchema = z.strictObject({
   containerId: z.string(),
   name: z.string(),
   restartPolicy: z.strictObject({ name: z.string(), maximumRetryCount: z.number() }),
+  networks: z.array(z.strictObject({ name: z.string(), endpoint: z.record(z.string(), z.unknown()) })).optional(),
   weight: z.number().optional(),
   receivedAtMs: z.number(),
   expiresAtMs: z.number(),
@@ -74,8 +78,11 @@ export class FileLedger implements Ledger {
     const path = join(directory, "ledger.jsonl");
     this.#read(path);
     const standing = standingOn(this.#entries.values());
-    for (const [id, { receivedAtMs, reported, node }] of this.#entries)
-      if (reported && nowMs - receivedAtMs > KEPT_MS && !(node && standing.has(node.nodeId))) this.#entries.delete(id);
+    const isolations = standingIsolations(this.#entries.values());
+    for (const [id, { receivedAtMs, reported, node, containerId }] of this.#entries) {
+      const keptMs = isolations.get(containerId)?.intentId === id ? ISOLATION_KEPT_MS : KEPT_MS;
+      if (reported && nowMs - receivedAtMs > keptMs && !(node && standing.has(node.nodeId))) this.#entries.delete(id);
+    }
     this.#fd = this.#rewrite(path);
   }
 
@@ -179,10 +186,23 @@ function withTry(entry: LedgerEntry, mark: NodeMark, open: boolean): LedgerEntry
   return { ...entry, tried: open ? [...others, mark] : others };
 }
 
-function toLine({ settled, restartPolicy, weight = 1, target, pod, rollout, owners, node, tried, ...entry }: LedgerEntry): z.output<typeof entrySchema> {
+function toLine({
+  settled,
+  restartPolicy,
+  networks,
+  weight = 1,
+  target,
+  pod,
+  rollout,
+  owners,
+  node,
+  tried,
+  ...entry
+}: LedgerEntry): z.output<typeof entrySchema> {
   return {
     ...entry,
     restartPolicy: { ...restartPolicy },
+    ...(networks && { networks: networks.map(({ name, endpoint }) => ({ name, endpoint: { ...endpoint } })) }),
     // Older actuators know of no weight.
     ...(weight > 1 && { weight }),
     ...(target && { target: { ...target } }),

@@ -1,5 +1,5 @@
 /** What is done about drift, and what waits for a person's yes. */
-import { type Action, ActionState, Response } from "@hullmark/proto/v1/response";
+import { type Action, ActionKind, ActionState, Response } from "@hullmark/proto/v1/response";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { actionKindWord, actionStateWord } from "hullmark/output/words";
 import { useState } from "preact/hooks";
@@ -95,9 +95,16 @@ function Line({ action, now, mayDecide, again }: LineProps) {
       <td class="number">
         <Age at={action.createdAt} now={now} />
       </td>
-      <td>{action.state === ActionState.AWAITING && mayDecide && <Decide choices={choicesOf(action)} again={again} />}</td>
+      <td>{mayDecide && <Decisions action={action} again={again} />}</td>
     </tr>
   );
+}
+
+function Decisions({ action, again }: Pick<LineProps, "action" | "again">) {
+  if (action.state === ActionState.AWAITING) return <Decide choices={choicesOf(action)} again={again} />;
+  if (action.kind !== ActionKind.ISOLATE || action.state !== ActionState.DONE) return null;
+  const run = (reason: string) => ask(Response.method.undoAction, { id: action.id, reason }, "person");
+  return <Decide choices={[{ name: "Release", yes: "Release", run }]} again={again} />;
 }
 
 function choicesOf(action: Action): readonly Choice[] {

@@ -1,4 +1,5 @@
 /** Actions and whether they are paused. Synchronous; runs in the store's threads. */
+import { ActionKind } from "@hullmark/proto/v1/response";
 import type { ActionRow, ActionWrite, PauseRow } from "../../ports/rows.ts";
 import { type ActionFilter, type Page, StoreError } from "../../ports/store.ts";
 import type { Connection } from "./database.ts";
@@ -35,12 +36,13 @@ export class ActionTable {
     else this.#connection.prepare("DELETE FROM action_pause").run();
   }
 
-  list({ states, sinceMs, onNodes }: ActionFilter, { after, limit }: Page): ActionRow[] {
+  list({ states, sinceMs, onNodes, isolations }: ActionFilter, { after, limit }: Page): ActionRow[] {
     const below = after === "" ? Number.MAX_SAFE_INTEGER : Number(after);
     const ofStates = states.length > 0 ? `AND state IN (${states.map(() => "?").join(", ")})` : "";
     const ofNodes = onNodes ? "AND container_id = ''" : "";
+    const ofKinds = isolations ? `AND json_extract(body, '$.kind') IN (${ActionKind.ISOLATE}, ${ActionKind.RELEASE})` : "";
     return this.#connection
-      .prepare<unknown[], Body>(`SELECT body FROM actions WHERE number < ? AND created_ms >= ? ${ofStates} ${ofNodes} ORDER BY number DESC LIMIT ?`)
+      .prepare<unknown[], Body>(`SELECT body FROM actions WHERE number < ? AND created_ms >= ? ${ofStates} ${ofNodes} ${ofKinds} ORDER BY number DESC LIMIT ?`)
       .all(below, sinceMs, ...states, limit)
       .map(({ body }) => fromJson<ActionRow>(body));
   }

@@ -34,7 +34,7 @@ const QUERIES: readonly Unary<typeof Query>[] = [
   ] as const),
 ];
 const CHANGES: readonly Unary<typeof Admin>[] = ["acknowledgeDrift", "requestException", "approveException", "denyException", "revokeException"];
-const RESPONSES: readonly Unary<typeof Response>[] = ["listActions", "getAction", "approveAction", "denyAction", "pauseActions"];
+const RESPONSES: readonly Unary<typeof Response>[] = ["listActions", "getAction", "approveAction", "denyAction", "undoAction", "pauseActions"];
 
 /** Answers one serialised request, or throws RpcError. */
 type Procedure = (request: Uint8Array, context: CallContext) => Promise<Uint8Array>;

@@ -36,11 +36,13 @@ export function actionMessage(row: ActionRow) {
     node,
     logIndex,
     approvals,
+    undoes,
     ...same
   } = row;
   return {
     ...same,
     logIndex: BigInt(logIndex),
+    ...(undoes !== undefined && { undoes }),
     ...(target && { targetReference: target.reference, targetConfigDigest: target.configDigest }),
     ...(rollout && { targetRevisions: rollout.revisions.map(toRevision) }),
     ...(capture && { capture: { ...capture, bytes: BigInt(capture.bytes) } }),
@@ -78,6 +80,10 @@ export function responseService(services: ResponseServices): ServiceImplementati
     async denyAction({ id, reason }, context) {
       await acting(() => engine.deny(id.slice(0, 32).toUpperCase(), operatorOf(context, services).name, reasonOf(reason)));
       return {};
+    },
+    async undoAction({ id, reason }, context) {
+      const { name } = operatorOf(context, services);
+      return { action: actionMessage(await acting(() => engine.undo(id.slice(0, 32).toUpperCase(), name, reasonOf(reason)))) };
     },
     async pauseActions({ reason }, context) {
       await acting(() => engine.setPause(true, operatorOf(context, services).name, reasonOf(reason)));
@@ -127,7 +133,13 @@ export function actuationService(services: ResponseServices): ServiceImplementat
   };
 }
 
-const STATUS = { NOT_FOUND: "NOT_FOUND", NOT_AWAITING: "FAILED_PRECONDITION", HELD: "FAILED_PRECONDITION", BAD_OUTCOME: "INVALID_ARGUMENT" } as const;
+const STATUS = {
+  NOT_FOUND: "NOT_FOUND",
+  NOT_AWAITING: "FAILED_PRECONDITION",
+  NOT_UNDOABLE: "FAILED_PRECONDITION",
+  HELD: "FAILED_PRECONDITION",
+  BAD_OUTCOME: "INVALID_ARGUMENT",
+} as const;
 
 async function acting<T>(work: () => Promise<T>): Promise<T> {
   try {

@@ -1,6 +1,6 @@
 /** The incidents of everything that the store holds, kept up as drifts and actions become durable: reading them again costs only what changed. */
 import { DriftState } from "@hullmark/proto/v1/query";
-import { ActionState } from "@hullmark/proto/v1/response";
+import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, DriftRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import type { EventBus } from "../fleet/events.ts";
@@ -45,8 +45,10 @@ export interface Incidents {
 export class IncidentBook {
   readonly #services: IncidentBookServices;
   readonly #members = new Map<string, NumberedMember>();
-  /** Drifts because of which an action was carried out. */
-  readonly #acted = new Set<string>();
+  /** Drifts because of which actions were carried out, with those. */
+  readonly #acted = new Map<string, Set<string>>();
+  /** Actions that were undone. */
+  readonly #undone = new Set<string>();
   #loading: Promise<void> | undefined;
   #incomplete = false;
   #computed: { readonly atMs: number; readonly told: Incidents } | undefined;
@@ -80,7 +82,7 @@ export class IncidentBook {
     if (told && (!this.#changed || (!now && nowMs >= atMs && nowMs - atMs < Math.max(FRESH_MS, FRESH_MS_A_MEMBER * this.#members.size)))) return told;
     this.#changed = false;
     const incidents = incidentsOf(
-      [...this.#members.values()].map((member) => ({ ...member, contained: this.#acted.has(member.driftId) })),
+      [...this.#members.values()].map((member) => ({ ...member, contained: this.#isContained(member.driftId) })),
       this.#services.decided,
     );
     const fresh = { incidents, incomplete: this.#incomplete };
@@ -156,10 +158,15 @@ export class IncidentBook {
     this.#members.delete(oldest.driftId);
   }
 
-  #act({ state, driftId }: ActionRow): void {
+  #act({ id, kind, state, driftId, undoes }: ActionRow): void {
     if (state !== ActionState.DONE || driftId === "") return;
-    this.#acted.add(driftId);
+    if (kind === ActionKind.RELEASE) this.#undone.add(undoes ?? "");
+    else this.#acted.set(driftId, (this.#acted.get(driftId) ?? new Set()).add(id));
     this.#changed = true;
+  }
+
+  #isContained(driftId: string): boolean {
+    return [...(this.#acted.get(driftId) ?? [])].some((id) => !this.#undone.has(id));
   }
 }
 

@@ -291,6 +291,7 @@ const haltRungs = z
   .array(z.enum(RUNGS).exclude(["recreate", "evict"]))
   .min(1)
   .max(5);
+const people = z.int().min(0).max(10);
 const responseRule = z.strictObject({
   name: label,
   select: z.strictObject({ images: list(glob), containers: list(glob), workloads: list(glob), nodes: list(glob) }).prefault({}),
@@ -303,6 +304,13 @@ const responseRule = z.strictObject({
     .length(1)
     .default(["alert"]),
   approvals: z.int().min(0).max(10).default(0),
+  approvalsFor: z
+    .strictObject({
+      ...{ stop: people.optional(), recreate: people.optional(), rollback: people.optional(), evict: people.optional(), halt: people.optional() },
+      ...{ isolate: people.optional(), release: z.int().min(1).max(10).optional() },
+    })
+    .prefault({}),
+  escalateAfter: duration(60, 604_800).optional(),
   owners: z.array(z.enum(OWNERS)).max(OWNERS.length).default([]),
 });
 const nodeResponseRule = z.strictObject({

@@ -443,10 +443,12 @@ export type PolicyMode = (typeof MODES)[number];
 
 /**
  * Tell by the alert routes alone; stop the container; put another of the same digest, or of an earlier one that is verified now, in its place; evict its pod, so
- * that whoever controls it makes another; scale what makes the pod to none.
+ * that whoever controls it makes another; scale what makes the pod to none; let it run, and take it from every network.
  */
-export const RUNGS = ["alert", "stop", "recreate", "rollback", "evict", "halt"] as const;
+export const RUNGS = ["alert", "stop", "recreate", "rollback", "evict", "halt", "isolate"] as const;
 export type Rung = (typeof RUNGS)[number];
+/** What people may be asked about: rungs that do something, and the undoing of an isolation. */
+export type ApprovedRung = Exclude<Rung, "alert"> | "release";
 /** Of a ladder for what the container itself did: an earlier image would not undo it. */
 export type LadderRung = Exclude<Rung, "rollback" | "halt">;
 /** Of the ladder for an image that is not trusted: another of the same would not be trusted either. */
@@ -468,6 +470,10 @@ export interface ResponseRule {
   readonly node: readonly NodeRung[];
   /** People who must approve before anything is done: 0..10. */
   readonly approvals: number;
+  /** The same for single rungs, in place of {@link ResponseRule.approvals}; of a release 1..10, and 1 where nothing is said. */
+  readonly approvalsFor: Readonly<Partial<Record<ApprovedRung, number>>>;
+  /** What is isolated and still is as wrong after this time climbs the ladder, in seconds: 60..604800. undefined: only where more drift comes. */
+  readonly escalateAfterSeconds?: number | undefined;
   /** Whose containers may be acted on besides those that nobody manages. */
   readonly owners: readonly Owner[];
 }

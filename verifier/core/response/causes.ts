@@ -10,9 +10,9 @@ export type Cause = "workload" | "configuration" | "untrusted" | "node";
 
 /** What changes something about the cause. A rung that is not listed is not taken, whatever policy says. */
 export const HEALS: Readonly<Record<Cause, readonly Rung[]>> = {
-  workload: ["alert", "stop", "recreate", "evict"],
-  configuration: ["alert", "stop"],
-  untrusted: ["alert", "rollback", "stop", "halt"],
+  workload: ["alert", "stop", "recreate", "evict", "isolate"],
+  configuration: ["alert", "stop", "isolate"],
+  untrusted: ["alert", "rollback", "stop", "halt", "isolate"],
   // Once nothing new is put on that node.
   node: ["alert", "evict"],
 };

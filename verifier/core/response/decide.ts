@@ -7,6 +7,7 @@ import type { Policy, ResponseRule, Rung } from "../policy/types.ts";
 import { overLimit } from "./breaker.ts";
 import { type Cause, causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
 import { endsEviction, isInPod } from "./eviction.ts";
+import { endsIsolation, restsOn, withoutUndone } from "./isolation.ts";
 import { endsRollback, haltable, type Rollback, rollbackOf, rolloutOf } from "./rollback.ts";
 
 /** Everything that a decision rests on. */
@@ -38,7 +39,18 @@ export const HISTORY_MS = 86_400_000;
 export const MAX_ATTEMPTS = 3;
 
 /** May change by time, by another action's end or by what people do: looked at again. */
-export const HELD = ["node-not-attested", "looking-up", "paused", "frozen", "no-actuator", "cooling-down", "breaker", "recurring", "storage"] as const;
+export const HELD = [
+  "node-not-attested",
+  "looking-up",
+  "paused",
+  "frozen",
+  "no-actuator",
+  "cooling-down",
+  "breaker",
+  "recurring",
+  "isolated",
+  "storage",
+] as const;
 export type Held = (typeof HELD)[number];
 export type Idle =
   | "observe"
@@ -51,6 +63,7 @@ export type Idle =
   | "denied"
   | "under-way"
   | "contained"
+  | "released"
   | "given-up"
   | "told"
   | "too-many-drifts"
@@ -76,6 +89,7 @@ const KINDS: Readonly<Record<Exclude<Rung, "alert">, ActionKind>> = {
   rollback: ActionKind.ROLLBACK,
   evict: ActionKind.EVICT,
   halt: ActionKind.HALT,
+  isolate: ActionKind.ISOLATE,
 };
 const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
 const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.FAILED, ActionState.REFUSED, ActionState.EXPIRED]);
@@ -107,9 +121,14 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const ofNode = drifts.some((drift) => causeOf(drift) === "node");
   if (ofNode && !(situation.cordoned && rule?.node.includes("evict"))) return idle("node-cause");
   if (!rule) return idle("no-rule");
-  const history = situation.history.filter(({ id, node: onNode }) => id !== own?.id && !onNode);
+  const all = situation.history.filter(({ id, node: onNode }) => id !== own?.id && !onNode);
+  const rests = restsOn(workload, drifts, all, rule, situation.nowMs);
+  if (rests) return idle(rests);
+  const history = withoutUndone(all);
   const service = serviceOf(workload);
-  const ended = history.filter((each) => (each.state === ActionState.DONE || isUndone(each)) && serviceOf(each) === service);
+  // What is isolated for longer counts for itself alone.
+  const counted = history.filter(({ createdAtMs, containerId }) => situation.nowMs - createdAtMs <= HISTORY_MS || containerId === workload.containerId);
+  const ended = counted.filter((each) => (each.state === ActionState.DONE || isUndone(each)) && serviceOf(each) === service);
   const done = ended.filter(({ state }) => state === ActionState.DONE);
   // One of another image would be started as this one was; what makes pods is put back as a whole.
   const misconfigured = situation.pod === "none" && drifts.some((drift) => causeOf(drift) === "configuration");
@@ -117,6 +136,7 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
     inPod: situation.pod !== "none",
     target: misconfigured ? "none" : targetOf(situation, workload, history),
     evictable: situation.pod !== "none" && !endsEviction(workload, history),
+    isolable: situation.pod === "none" && !endsIsolation(workload, history),
     rollouts: ended.filter(({ rollout }) => rollout).length,
     haltable: situation.pod === "none" ? undefined : haltable(situation.rollback, workload, history),
   });
@@ -128,7 +148,7 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const rollout = target && "revisions" in target ? target : undefined;
   const pod = (found.rung === "evict" || rollout) && situation.pod !== "none" ? situation.pod : undefined;
   if (((found.rung === "rollback" || found.rung === "halt") && !target) || ((found.rung === "evict" || rollout) && !pod)) return idle("looking-up");
-  const held = heldBy(situation, pod !== undefined, history, workload) ?? (found.recurring ? "recurring" : undefined);
+  const held = heldBy(situation, pod !== undefined, all, workload) ?? (found.recurring ? "recurring" : undefined);
   if (held) return idle(held);
   return { act: true, kind, drift: found.drift, rule, workload, target: target && !("revisions" in target) ? target : undefined, rollout, pod };
 }
@@ -154,6 +174,7 @@ interface Possible {
   /** "none": it cannot be rolled back. */
   readonly target: ReturnType<typeof targetOf>;
   readonly evictable: boolean;
+  readonly isolable: boolean;
   /** Rollbacks and halts of what makes the pod that were done, somebody's taking back of a halt among them. */
   readonly rollouts: number;
   /** What makes the pod, and can be scaled to none; undefined: nothing. */
@@ -192,8 +213,9 @@ function isUndone({ kind, state, reason }: ActionRow): boolean {
   return kind === ActionKind.HALT && state === ActionState.FAILED && reason === "other-rollout";
 }
 
-function isPossible(rung: Rung, { target, evictable, haltable: toHalt }: Possible): boolean {
+function isPossible(rung: Rung, { target, evictable, isolable, haltable: toHalt }: Possible): boolean {
   if (rung === "rollback") return target !== "none";
+  if (rung === "isolate") return isolable;
   return rung === "evict" ? evictable : rung !== "halt" || toHalt !== undefined;
 }
 
@@ -215,7 +237,11 @@ function pastOf(history: readonly ActionRow[], workload: WorkloadRow, kind: Acti
   if (dryRun && same.some(({ state, driftId }) => state === ActionState.DRY_RUN && driftId === id)) return "told";
   const fruitless = same.filter(
     (each) =>
-      FRUITLESS.has(each.state) && !endsRollback(each) && !endsEviction(each, [each]) && !(each.state === ActionState.REFUSED && HOST_LIMITS.has(each.reason)),
+      FRUITLESS.has(each.state) &&
+      !endsRollback(each) &&
+      !endsEviction(each, [each]) &&
+      !endsIsolation(each, [each]) &&
+      !(each.state === ActionState.REFUSED && HOST_LIMITS.has(each.reason)),
   );
   return fruitless.length >= MAX_ATTEMPTS ? "given-up" : undefined;
 }
@@ -232,6 +258,7 @@ function heldBy(
   if (!actuator(ofPod) && policy.mode === "enforce") return "no-actuator";
   const counted = policy.mode === "dry-run" ? ActionState.DRY_RUN : undefined;
   const issued = history.flatMap((each) => {
+    if (each.kind === ActionKind.RELEASE) return [];
     const atMs = each.issuedAtMs ?? (each.state === counted ? each.createdAtMs : undefined);
     return atMs === undefined ? [] : [{ workload: serviceOf(each), atMs }];
   });

@@ -5,7 +5,7 @@
 import { INTENT_ID_BYTES } from "@hullmark/proto/codec";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
-import { ActionState, NodeMark, Outcome } from "@hullmark/proto/v1/response";
+import { ActionKind, ActionState, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import type { ActionRow, ActionWrite, ClaimRow, DriftRow, NodeRow, PauseRow, PodTarget, WorkloadRow } from "../../ports/rows.ts";
 import type { NoteSigner } from "../../ports/signer.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
@@ -20,12 +20,26 @@ import { alarmSubject, BREAKING, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
 import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS } from "./decide.ts";
 import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
+import { newRelease, refuseUndo, standingIsolations } from "./isolation.ts";
 import { openPoison, poisonOf, unhealed } from "./poison.ts";
 import { NO_ROLLBACK, type Rollback } from "./rollback.ts";
 import { isSameAction } from "./same-action.ts";
 import { signaturesBy, signIntent } from "./signed-intent.ts";
 import { type StandingMarks, standingMarks } from "./standing-marks.ts";
-import { actionFact, INTENT_LIFETIME_MS, intentBody, isOverdue, issued, newAction, newNodeAction, type Report, reported, settled, waiting } from "./steps.ts";
+import {
+  actionFact,
+  actionId,
+  INTENT_LIFETIME_MS,
+  intentBody,
+  isOverdue,
+  issued,
+  newAction,
+  newNodeAction,
+  type Report,
+  reported,
+  settled,
+  waiting,
+} from "./steps.ts";
 
 /** Where a process can be killed in the tests; each must be survived. */
 export const RESPONSE_FAILPOINTS = ["before-issue", "after-issue", "before-settle", "after-settle"] as const;
@@ -57,8 +71,8 @@ export interface ResponseServices {
   readonly passing: (point: ResponseFailpoint) => void;
 }
 
-/** NOT_FOUND: no such action, or none of this actuator. NOT_AWAITING: it was decided already. HELD: the message says by what. */
-export type ResponseErrorCode = "NOT_FOUND" | "NOT_AWAITING" | "HELD" | "BAD_OUTCOME";
+/** NOT_FOUND: no such action, or none of this actuator. NOT_AWAITING: it was decided already. NOT_UNDOABLE, HELD: the message says by what. */
+export type ResponseErrorCode = "NOT_FOUND" | "NOT_AWAITING" | "NOT_UNDOABLE" | "HELD" | "BAD_OUTCOME";
 
 export class ResponseError extends Error {
   readonly code: ResponseErrorCode;
@@ -90,10 +104,15 @@ export interface ActuatorStream {
 
 export class ResponseEngine {
   readonly #services: ResponseServices;
-  /** By id: all that are not settled, those of the last {@link HISTORY_MS}, and those that tell what stands on nodes, or was asked for of one that is not well yet. */
+  /**
+   * By id: all that are not settled, those of the last {@link HISTORY_MS}, those that tell what stands on nodes, or was asked for of one that is not well yet, and
+   * isolations of containers that are still there.
+   */
   readonly #rows = new Map<string, ActionRow>();
   readonly #dirty = new Set<Key>();
   readonly #held = new Map<Key, Held>();
+  /** Containers that an action of longer ago isolates. */
+  readonly #isolated = new Set<Key>();
   readonly #actuators = new Map<ActuatorName, Set<ActuatorStream>>();
   /** Marked nodes whose layers are not known to be well again → what was found of them. */
   readonly #notWell = new Map<string, readonly DriftRow[]>();
@@ -193,6 +212,7 @@ export class ResponseEngine {
   /** A container is no more. */
   removed(nodeId: string, containerId: string): void {
     this.#held.delete(`${nodeId}/${containerId}`);
+    this.#isolated.delete(`${nodeId}/${containerId}`);
     this.touched(nodeId, containerId);
   }
 
@@ -203,7 +223,7 @@ export class ResponseEngine {
       this.#members = undefined;
       for (const row of this.#rows.values()) {
         if (isOverdue(row, nowMs())) await this.#settle(row, ActionState.EXPIRED, "not-reported");
-        else if (row.state === ActionState.AWAITING) await this.#withdrawIfGone(row);
+        else if (row.state === ActionState.AWAITING && row.kind !== ActionKind.RELEASE) await this.#withdrawIfGone(row);
       }
       this.#forget();
       const looking = this.#dirty.size > 0;
@@ -218,7 +238,9 @@ export class ResponseEngine {
   #forget(): void {
     const { nowMs, node } = this.#services;
     const standing = this.standing();
+    const isolations = new Set(standingIsolations(this.#rows.values()));
     for (const row of this.#rows.values()) {
+      if (isolations.has(row) && this.#isolated.has(`${row.nodeId}/${row.containerId}`)) continue;
       if (UNSETTLED.has(row.state) || nowMs() - row.createdAtMs <= HISTORY_MS) continue;
       if (row.node && (standing.has(row.nodeId) || node(row.nodeId)?.verdict === Verdict.CONTRAINDICATED)) continue;
       this.#rows.delete(row.id);
@@ -247,7 +269,7 @@ export class ResponseEngine {
   connect(name: ActuatorName, stream: ActuatorStream): () => void {
     const streams = this.#actuators.get(name) ?? new Set();
     this.#actuators.set(name, streams.add(stream));
-    if (!this.#pause) for (const row of this.#handOut(name)) stream.push(row);
+    for (const row of this.#handOut(name)) stream.push(row);
     for (const [key, why] of this.#held) if (why === "no-actuator") this.#dirty.add(key);
     this.#drain();
     return () => {
@@ -294,10 +316,33 @@ export class ResponseEngine {
       if (row.approvals.some((each) => each.by === by)) throw new ResponseError("NOT_AWAITING", "you have approved it already: another person must");
       const approved = { ...row, approvals: [...row.approvals, { by, atMs: this.#services.nowMs() }] };
       if (approved.approvals.length < row.approvalsNeeded) return await this.#write(approved, row.state, by);
+      if (row.kind === ActionKind.RELEASE) return await this.#release(approved, row.state, by);
       const decision = await this.#decide(row.nodeId, row.containerId, row);
       if (!decision.act || !isSameAction(decision, row)) throw new ResponseError("HELD", `not now: ${decision.act ? "another action is due" : decision.why}`);
       return await this.#issue(approved, row.state, decision, by);
     });
+  }
+
+  /** An isolation, by people's word: whatever policy's mode is, and while actions are paused too. @returns the release @throws ResponseError; StoreError */
+  undo(id: string, by: string, reason: string): Promise<ActionRow> {
+    return this.#inTurn(async () => {
+      const { store, policy, nowMs } = this.#services;
+      const row = this.#rows.get(id) ?? (await store.readAction(id));
+      if (!row) throw new ResponseError("NOT_FOUND", "no such action");
+      const own = [...this.#rows.values()].filter((each) => each.nodeId === row.nodeId && each.containerId === row.containerId);
+      const why = refuseUndo(row, own);
+      if (why !== undefined) throw new ResponseError("NOT_UNDOABLE", why);
+      const rule = policy().response.rules.find(({ name }) => name === row.rule);
+      const number = ++this.#lastNumber;
+      const release = newRelease(actionId(number), number, row, { by, reason, needed: rule?.approvalsFor.release ?? 1 }, nowMs());
+      if (release.approvals.length < release.approvalsNeeded) return await this.#write(release, undefined, by);
+      return await this.#release(release, undefined, by);
+    });
+  }
+
+  async #release(row: ActionRow, before: ActionState | undefined, by: string): Promise<ActionRow> {
+    if (!this.#actuators.has(actuatorName.ofAction(row))) throw new ResponseError("HELD", "not now: no-actuator");
+    return await this.#issue(row, before, undefined, by);
   }
 
   /** @throws ResponseError; StoreError */
@@ -352,7 +397,12 @@ export class ResponseEngine {
 
   #handOut(name: ActuatorName): ActionRow[] {
     const nowMs = this.#services.nowMs();
-    return [...this.#rows.values()].filter((row) => actuatorName.ofAction(row) === name && row.state === ActionState.ISSUED && (row.expiresAtMs ?? 0) > nowMs);
+    return [...this.#rows.values()].filter((row) => actuatorName.ofAction(row) === name && this.#mayBeHandedOut(row) && (row.expiresAtMs ?? 0) > nowMs);
+  }
+
+  /** People undo what was done while nothing else is. */
+  #mayBeHandedOut({ state, kind }: ActionRow): boolean {
+    return state === ActionState.ISSUED && (!this.#pause || kind === ActionKind.RELEASE);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -404,8 +454,8 @@ export class ResponseEngine {
   }
 
   /** @param decision as of now: whoever listens may be another than when people were asked */
-  async #issue(given: ActionRow, before: ActionState | undefined, decision: Act, by = ""): Promise<ActionRow> {
-    const row = given.node && "node" in decision ? { ...given, node: { ...given.node, actuator: decision.actuator } } : given;
+  async #issue(given: ActionRow, before: ActionState | undefined, decision: Act | undefined, by = ""): Promise<ActionRow> {
+    const row = given.node && decision && "node" in decision ? { ...given, node: { ...given.node, actuator: decision.actuator } } : given;
     const { intentKeys, random, nowMs, verifierId, region, passing } = this.#services;
     const atMs = nowMs();
     const id = random(INTENT_ID_BYTES);
@@ -414,7 +464,7 @@ export class ResponseEngine {
     passing("before-issue");
     const next = await this.#write(issued(row, { id, body, signatures }, atMs), before, by);
     passing("after-issue");
-    if (!this.#pause) for (const stream of this.#actuators.get(actuatorName.ofAction(row)) ?? []) stream.push(next);
+    if (this.#mayBeHandedOut(next)) for (const stream of this.#actuators.get(actuatorName.ofAction(row)) ?? []) stream.push(next);
     return next;
   }
 
@@ -450,6 +500,7 @@ export class ResponseEngine {
     });
     const stored = commit.actions?.[0]?.row ?? row;
     this.#rows.set(stored.id, stored);
+    if (stored.kind === ActionKind.ISOLATE && stored.state === ActionState.DONE) this.#isolated.add(`${stored.nodeId}/${stored.containerId}`);
     this.#standing = undefined;
     return stored;
   }
@@ -555,6 +606,14 @@ export class ResponseEngine {
     return undefined;
   }
 
+  /** Of isolations those whose containers are still there. @throws StoreError */
+  async #keepIsolated(): Promise<void> {
+    for (const { nodeId, containerId } of standingIsolations(this.#rows.values())) {
+      const found = await this.#services.store.findWorkloads(containerId, 8);
+      if (found.some((each) => each.nodeId === nodeId && each.containerId === containerId)) this.#isolated.add(`${nodeId}/${containerId}`);
+    }
+  }
+
   async #reload(): Promise<void> {
     const { store, nowMs } = this.#services;
     const pages = async (filter: Parameters<Store["listActions"]>[0]): Promise<void> => {
@@ -569,6 +628,8 @@ export class ResponseEngine {
     await pages({ states: [], sinceMs: nowMs() - HISTORY_MS - INTENT_LIFETIME_MS });
     await pages({ states: [...UNSETTLED], sinceMs: 0 });
     await pages({ states: [], sinceMs: 0, onNodes: true });
+    await pages({ states: [], sinceMs: 0, isolations: true });
+    await this.#keepIsolated();
     this.#standing = undefined;
     this.#lastNumber = await store.readLastActionNumber();
     this.#pause = await store.readPause();

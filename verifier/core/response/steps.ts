@@ -8,6 +8,7 @@ import { ActionKind, ActionState, IntentSchema, NodeMark, Outcome } from "@hullm
 import type { ActionRow, CaptureRow, RolloutTarget } from "../../ports/rows.ts";
 import { driftId } from "../fleet/drift-id.ts";
 import { entry, text, wireName } from "../fleet/log-facts.ts";
+import type { ApprovedRung, ResponseRule } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import type { Decision } from "./decide.ts";
 import type { NodeAct } from "./decide-node.ts";
@@ -27,9 +28,23 @@ const IMAGE_ID = /^sha256:[0-9a-f]{64}$/;
 type Act = Extract<Decision, { act: true }>;
 
 /** `A-7K2Q`: as drifts are named. */
-function actionId(number: number): string {
+export function actionId(number: number): string {
   return driftId(number).replace(/^D/, "A");
 }
+
+/** People whose word policy asks for before this is done. */
+export function approvalsOf({ approvals, approvalsFor }: Pick<ResponseRule, "approvals" | "approvalsFor">, kind: ActionKind): number {
+  return approvalsFor[RUNG_OF[kind] ?? "stop"] ?? approvals;
+}
+
+const RUNG_OF: Readonly<Partial<Record<ActionKind, ApprovedRung>>> = {
+  [ActionKind.STOP]: "stop",
+  [ActionKind.RECREATE]: "recreate",
+  [ActionKind.ROLLBACK]: "rollback",
+  [ActionKind.EVICT]: "evict",
+  [ActionKind.HALT]: "halt",
+  [ActionKind.ISOLATE]: "isolate",
+};
 
 export function newAction(
   number: number,
@@ -56,7 +71,18 @@ export function newAction(
     },
     ...{ driftId: drift.id, driftLogIndex: drift.logIndex, rule: rule.name, owners: rule.owners, createdAtMs: nowMs },
     ...{ issuedAtMs: undefined, expiresAtMs: undefined, intent: undefined, settledAtMs: state === ActionState.DRY_RUN ? nowMs : undefined },
-    ...{ approvalsNeeded: rule.approvals, approvals: [], deniedBy: "", reason: "", detail: "", newContainerId: "", target, rollout, pod, logIndex: -1 },
+    ...{
+      approvalsNeeded: approvalsOf(rule, kind),
+      approvals: [],
+      deniedBy: "",
+      reason: "",
+      detail: "",
+      newContainerId: "",
+      target,
+      rollout,
+      pod,
+      logIndex: -1,
+    },
   };
 }
 
@@ -188,6 +214,7 @@ export function actionFact(row: ActionRow, nowMs: number, by = ""): LogEntry {
         actuator: row.node.actuator ? (row.node.actuator.cluster ?? row.node.actuator.nodeId) : null,
       }),
       ...(row.pod && { pod: `${row.pod.namespace}/${row.pod.name}`, podUid: text(row.pod.uid) }),
+      ...(row.undoes !== undefined && { undoes: row.undoes }),
       ...(row.capture && { capture: row.capture.digest, captureComplete: row.capture.complete }),
       by: by === "" ? null : text(by),
     },

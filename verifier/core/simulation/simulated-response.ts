@@ -1,10 +1,10 @@
 /**
  * What would have been done about drift over time: `decide` on each container as it stood, in the order in which things happened. What is done is taken to succeed at
- * once, by an actuator that listens: its container is gone then, and what was seen of it later would not have been. Nodes are not marked here. Pure.
+ * once, by an actuator that listens: its container is gone then, where it is not only isolated, and what was seen of it later would not have been. Nodes are not marked here. Pure.
  */
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
-import { type ActionKind, ActionState } from "@hullmark/proto/v1/response";
+import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, DriftRow, PodTarget, WorkloadRow } from "../../ports/rows.ts";
 import { contradicts } from "../appraisal/severity.ts";
 import type { Policy } from "../policy/types.ts";
@@ -12,7 +12,7 @@ import { HOUR_MS } from "../response/breaker.ts";
 import { decide, HELD, type Held, HISTORY_MS } from "../response/decide.ts";
 import { isInPod } from "../response/eviction.ts";
 import type { Rollback } from "../response/rollback.ts";
-import { newAction } from "../response/steps.ts";
+import { approvalsOf, newAction } from "../response/steps.ts";
 
 export interface ResponseFacts {
   /** As the log has it. */
@@ -129,7 +129,7 @@ export class SimulatedResponse {
       nowMs: atMs,
     });
     if (decision.act) {
-      this.#act(key, newAction(this.actions.length + 1, decision, nodeName, this.#stateFor(decision.rule.approvals), atMs), atMs);
+      this.#act(key, newAction(this.actions.length + 1, decision, nodeName, this.#stateFor(approvalsOf(decision.rule, decision.kind)), atMs), atMs);
       return undefined;
     }
     if (!(HELD as readonly string[]).includes(decision.why)) return undefined;
@@ -150,6 +150,7 @@ export class SimulatedResponse {
     this.actions.push({ atMs, kind: row.kind, state: row.state, row });
     this.#wakes.push(atMs + this.#policy.response.pauseSeconds * 1000, atMs + HOUR_MS, atMs + HISTORY_MS + 1);
     if (row.state !== ActionState.DONE) return;
+    if (row.kind === ActionKind.ISOLATE) return void this.#look(key, atMs);
     this.#gone.add(key);
     this.#open.delete(key);
   }

@@ -663,6 +663,13 @@ export declare type Action = Message<"hullmark.v1.Action"> & {
    * @generated from field: repeated hullmark.v1.Revision target_revisions = 30;
    */
   targetRevisions: Revision[];
+
+  /**
+   * Of ACTION_KIND_RELEASE: the action that is undone.
+   *
+   * @generated from field: string undoes = 31;
+   */
+  undoes: string;
 };
 
 /**
@@ -862,6 +869,45 @@ export declare type DenyActionResponse = Message<"hullmark.v1.DenyActionResponse
 export declare const DenyActionResponseSchema: GenMessage<DenyActionResponse>;
 
 /**
+ * @generated from message hullmark.v1.UndoActionRequest
+ */
+export declare type UndoActionRequest = Message<"hullmark.v1.UndoActionRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.UndoActionRequest.
+ * Use `create(UndoActionRequestSchema)` to create a new message.
+ */
+export declare const UndoActionRequestSchema: GenMessage<UndoActionRequest>;
+
+/**
+ * @generated from message hullmark.v1.UndoActionResponse
+ */
+export declare type UndoActionResponse = Message<"hullmark.v1.UndoActionResponse"> & {
+  /**
+   * The release.
+   *
+   * @generated from field: hullmark.v1.Action action = 1;
+   */
+  action?: Action | undefined;
+};
+
+/**
+ * Describes the message hullmark.v1.UndoActionResponse.
+ * Use `create(UndoActionResponseSchema)` to create a new message.
+ */
+export declare const UndoActionResponseSchema: GenMessage<UndoActionResponse>;
+
+/**
  * @generated from message hullmark.v1.PauseActionsRequest
  */
 export declare type PauseActionsRequest = Message<"hullmark.v1.PauseActionsRequest"> & {
@@ -975,6 +1021,20 @@ export enum ActionKind {
    * @generated from enum value: ACTION_KIND_HALT = 7;
    */
   HALT = 7,
+
+  /**
+   * The container runs on, and is taken from every network it is on.
+   *
+   * @generated from enum value: ACTION_KIND_ISOLATE = 8;
+   */
+  ISOLATE = 8,
+
+  /**
+   * An isolation is undone: the container is on its networks as before. By people's word alone.
+   *
+   * @generated from enum value: ACTION_KIND_RELEASE = 9;
+   */
+  RELEASE = 9,
 }
 
 /**
@@ -1203,6 +1263,16 @@ export declare const Response: GenService<{
     methodKind: "unary";
     input: typeof DenyActionRequestSchema;
     output: typeof DenyActionResponseSchema;
+  },
+  /**
+   * approver: an isolation is undone. The caller's word is the first of those that policy asks for.
+   *
+   * @generated from rpc hullmark.v1.Response.UndoAction
+   */
+  undoAction: {
+    methodKind: "unary";
+    input: typeof UndoActionRequestSchema;
+    output: typeof UndoActionResponseSchema;
   },
   /**
    * responder: nothing new is decided or handed out until it is resumed; watching goes on.
