@@ -5,10 +5,11 @@ import type { Logger } from "pino";
 import { notifierFor } from "./adapters/alert-http/index.ts";
 import { syslogNotifier } from "./adapters/alert-syslog/index.ts";
 import type { VerifierConfig } from "./config.ts";
+import { type AlertBook, standingBeside } from "./core/alerting/index.ts";
 import { type TestAlert, testNotification } from "./core/fleet/alerts.ts";
 import type { Deliveries } from "./core/fleet/deliveries.ts";
 import type { AlertRoute } from "./core/policy/types.ts";
-import type { Notifier } from "./ports/notifier.ts";
+import type { AlertEvent, Notifier } from "./ports/notifier.ts";
 
 export interface AlertRouteServices {
   readonly config: Pick<VerifierConfig, "alertSecretsDirectory" | "externalUrl" | "region" | "verifierId">;
@@ -16,6 +17,7 @@ export interface AlertRouteServices {
   readonly logger: Logger;
   readonly deliveries: Deliveries;
   readonly routes: () => readonly AlertRoute[];
+  readonly book: Pick<AlertBook, "alerts">;
   readonly nowMs: () => number;
 }
 
@@ -77,10 +79,11 @@ export class AlertRoutes {
   }
 
   #notifierOf(route: AlertRoute): Notifier {
-    const { environment, config } = this.#services;
+    const { environment, config, book } = this.#services;
     const { alertSecretsDirectory: secretsDirectory, externalUrl, region, verifierId } = config;
     if (route.type === "syslog") return syslogNotifier(route, { hostname: verifierId, version: VERSION, externalUrl });
     const readFile = (path: string) => readFileSync(path, "utf8");
-    return notifierFor(route, { environment, secretsDirectory, readFile, source: `//hullmark/${region}`, externalUrl });
+    const standing = (name: string, alert: AlertEvent) => standingBeside(book.alerts(), name, alert);
+    return notifierFor(route, { environment, secretsDirectory, readFile, source: `//hullmark/${region}`, externalUrl, standing });
   }
 }

@@ -330,7 +330,7 @@ async function start(
     onProblem: (route, error) => logger.error({ route, err: error }, "the outbox could not be emptied"),
   });
   const sending = deliveries;
-  const alertRoutes = new AlertRoutes({ config, environment, logger, nowMs, deliveries, routes: () => policies.current.alerts });
+  const alertRoutes = new AlertRoutes({ config, environment, logger, nowMs, deliveries, book, routes: () => policies.current.alerts });
   alertRoutes.use();
   void markAlertedBefore(book, nowMs(), sqlite.store, sessions).catch(noMark);
   stack.defer(() => sending.stop());

@@ -32,7 +32,7 @@ function notificationFor(route: AlertRoute, nowMs = Date.now()): AlertNotificati
 }
 
 const headers = async () => ({ authorization: SECRET });
-const surroundings = { ca: undefined, externalUrl: undefined };
+const surroundings = { ca: undefined, externalUrl: undefined, standing: () => ({ count: 0, gravest: "info" as const }) };
 const kinds: { name: string; route: AlertRoute; make: (url: string, timeoutMs?: number) => Notifier }[] = [
   {
     name: "webhook",
@@ -174,7 +174,14 @@ describe("webhook", () => {
   });
 
   it("takes secrets from the environment, and refuses to start without them", () => {
-    const places = { environment: { TOKEN: "t", EMPTY: "" }, secretsDirectory: "/nowhere", readFile: () => "", source: "//x", externalUrl: undefined };
+    const places = {
+      environment: { TOKEN: "t", EMPTY: "" },
+      secretsDirectory: "/nowhere",
+      readFile: () => "",
+      source: "//x",
+      externalUrl: undefined,
+      standing: () => ({ count: 0, gravest: "info" as const }),
+    };
     expect(notifierFor(webhookRoute({ headers: { authorization: { fromEnv: "TOKEN" } } }), places).type).toBe("webhook");
     expect(() => notifierFor(webhookRoute({ headers: { authorization: { fromEnv: "ABSENT" } } }), places)).toThrow(/ABSENT is not set/);
     expect(() => notifierFor(webhookRoute({ hmacKeys: [{ fromEnv: "EMPTY" }] }), places)).toThrow(/EMPTY is not set/);
@@ -185,7 +192,14 @@ describe("webhook", () => {
     onTestFinished(() => rm(secretsDirectory, { recursive: true }));
     const file = join(secretsDirectory, "token");
     const route = webhookRoute({ url: receiver.url, headers: { authorization: { fromFile: "token" } } });
-    const notifier = notifierFor(route, { environment: {}, secretsDirectory, readFile: () => "", source: "//x", externalUrl: undefined });
+    const notifier = notifierFor(route, {
+      environment: {},
+      secretsDirectory,
+      readFile: () => "",
+      source: "//x",
+      externalUrl: undefined,
+      standing: () => ({ count: 0, gravest: "info" as const }),
+    });
     const outcome = () => notifier.notify(notificationFor(route), never).catch((error: unknown) => String(error));
     expect(await outcome()).toBe("NotifierError: NOTIFY_SECRET: the secret token cannot be read: ENOENT");
     for (const value of ["first", "second"]) {

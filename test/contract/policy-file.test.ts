@@ -106,7 +106,7 @@ describe("policy files", () => {
     ],
     [
       "alerts: { routes: [{ name: a, type: opsgenie, url: 'https://x' }] }",
-      'p.yaml:5:39: error: spec.alerts.routes[0].type: "opsgenie" is not known here (use webhook, alertmanager, pagerduty, slack, syslog)',
+      'p.yaml:5:39: error: spec.alerts.routes[0].type: "opsgenie" is not known here (use webhook, alertmanager, pagerduty, slack, commit-status, syslog)',
     ],
     [
       "alerts: { routes: [{ name: a, type: webhook, url: 'ftp://x' }] }",
@@ -123,6 +123,21 @@ describe("policy files", () => {
     [
       "alerts: { routes: [{ name: a, type: pagerduty, url: 'http://x.example', routingKey: { fromFile: k } }] }",
       "p.yaml:5:55: error: spec.alerts.routes[0].url: would send the routing key in the clear (use https)",
+    ],
+    ...(
+      [
+        ["https://github.com.evil.example/acme/*", '"https://github.com.evil.example/acme/*" is not on https://github.com, whose API the route speaks to'],
+        ["https://*/acme/shop", '"https://*/acme/shop" is not on https://github.com, whose API the route speaks to'],
+        ["https://github.com/*/shop", '"https://github.com/*/shop" leaves open whose repository it is'],
+        ["https://github.com/acme", '"https://github.com/acme" leaves open whose repository it is'],
+      ] as const
+    ).map(([repository, what]): [string, string] => [
+      `alerts: { routes: [{ name: a, type: commit-status, service: github, token: { fromFile: t }, repositories: ['${repository}'] }] }`,
+      `p.yaml:5:110: error: spec.alerts.routes[0].repositories[0]: ${what} (for example https://github.com/acme/* (without .git))`,
+    ]),
+    [
+      "alerts: { routes: [{ name: a, type: commit-status, service: gitlab, url: 'http://git.example/api/v4', token: { fromFile: t }, repositories: ['https://git.example/acme/**'] }] }",
+      "p.yaml:5:76: error: spec.alerts.routes[0].url: would send the token in the clear (use https)",
     ],
     [
       "alerts: { routes: [{ name: a, type: webhook, url: 'https://x', hmacKeyFromEnv: A, hmacKeys: [{ fromEnv: A }] }] }",

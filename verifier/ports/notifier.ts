@@ -5,6 +5,14 @@ export type AlertSeverity = "info" | "low" | "medium" | "high" | "critical";
 /** `firing` while the condition holds, `resolved` once when it is over. */
 export type AlertStatus = "firing" | "resolved";
 
+/** The commit that an image was built from, as provenance says that an authority of the policy has signed. */
+export interface SourceCommit {
+  /** As it is written there. */
+  readonly repository: string;
+  /** Lower-case hex, 40 or 64 digits. */
+  readonly commit: string;
+}
+
 /** One alert as it is sent. All strings are printable: control bytes of paths and names are already escaped. Times are Unix milliseconds. */
 export interface AlertEvent {
   /** The receiver's deduplication key: hex, 32 characters, the same as long as the alert is open and when it returns. */
@@ -23,6 +31,8 @@ export interface AlertEvent {
   /** Of the drift that opened it, and stays so; empty where the alert is about nodes themselves. */
   readonly workload: string;
   readonly image: string;
+  /** Of that image; undefined: not known, or no image is meant. */
+  readonly source?: SourceCommit | undefined;
   /** Empty where no file is meant. */
   readonly path: string;
   /** Nodes, workloads and containers concerned, at most 16 names each; the counts are whole. */

@@ -28,9 +28,9 @@ export async function httpPost(post: HttpPost, signal: AbortSignal): Promise<str
   signal.throwIfAborted();
   const timeout = AbortSignal.timeout(post.timeoutMs);
   try {
-    const { status, retryAfter, text } = await exchange(post, AbortSignal.any([signal, timeout]));
+    const { status, retryAfter, limited, text } = await exchange(post, AbortSignal.any([signal, timeout]));
     const answer = answerOf(status, text, wordsOf(post));
-    const error = errorOf(status, retryAfter, answer);
+    const error = errorOf(limited ? 429 : status, retryAfter, answer);
     if (error) throw error;
     return answer;
   } catch (cause) {
@@ -42,7 +42,15 @@ export async function httpPost(post: HttpPost, signal: AbortSignal): Promise<str
   }
 }
 
-function exchange(post: HttpPost, signal: AbortSignal): Promise<{ status: number; retryAfter: string | undefined; text: string }> {
+interface Answer {
+  readonly status: number;
+  readonly retryAfter: string | undefined;
+  /** A refusal that is for now alone: GitHub says 403 where others say 429. */
+  readonly limited: boolean;
+  readonly text: string;
+}
+
+function exchange(post: HttpPost, signal: AbortSignal): Promise<Answer> {
   const body = Buffer.from(post.body);
   return new Promise((resolve, reject) => {
     const options = {
@@ -59,8 +67,10 @@ function exchange(post: HttpPost, signal: AbortSignal): Promise<{ status: number
         if (length <= MAX_RESPONSE_BYTES) chunks.push(chunk);
         else response.destroy();
       });
-      const done = () =>
-        resolve({ status: response.statusCode ?? 0, retryAfter: response.headers["retry-after"], text: Buffer.concat(chunks).toString("utf8") });
+      const { statusCode: status = 0, headers } = response;
+      const retryAfter = headers["retry-after"];
+      const limited = status === 403 && (retryAfter !== undefined || headers["x-ratelimit-remaining"] === "0");
+      const done = () => resolve({ status, retryAfter, limited, text: Buffer.concat(chunks).toString("utf8") });
       response.on("end", done);
       // A body longer than anyone should send: the status has said what matters.
       response.on("close", () => (length > MAX_RESPONSE_BYTES ? done() : reject(new Error("the connection closed in the middle of the answer"))));

@@ -1,7 +1,9 @@
 /** Alert routes that speak HTTP. */
+import type { StandingAlerts } from "../../core/alerting/index.ts";
 import type { AlertRoute, SyslogRoute } from "../../core/policy/types.ts";
-import type { Notifier } from "../../ports/notifier.ts";
+import type { AlertEvent, Notifier } from "../../ports/notifier.ts";
 import { alertmanagerNotifier } from "./alertmanager.ts";
+import { commitStatusNotifier } from "./commit-status.ts";
 import { headersOf } from "./headers.ts";
 import { pagerdutyNotifier } from "./pagerduty.ts";
 import { type Secret, type SecretPlaces, secretOf } from "./secrets.ts";
@@ -9,6 +11,7 @@ import { slackNotifier } from "./slack.ts";
 import { webhookNotifier } from "./webhook.ts";
 
 export * from "./alertmanager.ts";
+export * from "./commit-status.ts";
 export * from "./heartbeat.ts";
 export * from "./pagerduty.ts";
 export * from "./slack.ts";
@@ -20,6 +23,8 @@ export interface RouteSurroundings extends SecretPlaces {
   readonly source: string;
   /** Where people reach the verifier; undefined: unknown. */
   readonly externalUrl: string | undefined;
+  /** What else stands, of what a route was told, of the same commit and workload. */
+  readonly standing: (route: string, alert: AlertEvent) => StandingAlerts;
 }
 
 /** The notifier of a route of the policy. @throws Error where a named environment variable is not set or the CA file cannot be read: the route cannot work, and that must be seen */
@@ -43,5 +48,10 @@ export function notifierFor(route: Exclude<AlertRoute, SyslogRoute>, surrounding
       return pagerdutyNotifier({ ...common, url: route.url, routingKey: secret(route.routingKey), externalUrl });
     case "slack":
       return slackNotifier({ ...common, webhookUrl: secret(route.webhookUrl), externalUrl });
+    case "commit-status": {
+      const { service, url, repositories } = route;
+      const standing = (alert: AlertEvent) => surroundings.standing(route.name, alert);
+      return commitStatusNotifier({ ...common, service, url, repositories, token: secret(route.token), standing, externalUrl });
+    }
   }
 }

@@ -31,6 +31,7 @@ export function eventOf(
     earlierSeverities: [...new Set(severities)].filter((each) => each !== severity),
     kind: storm ? STORM : shown.kind,
     ...opening,
+    source: storm ? undefined : shown.source,
     path: storm ? "" : printable(shown.path, 1024),
     ...listed("nodes", "nodeCount", scene.nodes),
     ...listed("workloads", "workloadCount", scene.workloads),

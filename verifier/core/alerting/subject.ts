@@ -1,6 +1,6 @@
 /** What alerting is told: a drift record or a state that could not be judged, as it stands now. */
 import { hash } from "node:crypto";
-import type { AlertSeverity } from "../../ports/notifier.ts";
+import type { AlertSeverity, SourceCommit } from "../../ports/notifier.ts";
 import type { DriftPlace } from "../policy/kinds.ts";
 import type { AlertKind } from "../policy/types.ts";
 
@@ -40,6 +40,8 @@ export interface AlertSubject {
     | undefined;
   /** What is known of the image's signatures, in plain words. */
   readonly provenance: string;
+  /** What the image was built from, where signed provenance says so. */
+  readonly source?: SourceCommit | undefined;
   /** Who acknowledged it in an earlier state, which it has left: it is news again. undefined: nobody did. */
   readonly acknowledgedBefore?: { readonly by: string; readonly atMs: number | undefined } | undefined;
   /** Since when, Unix milliseconds: the kernel's event where there is one, else the measurement. */

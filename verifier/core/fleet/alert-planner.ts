@@ -49,6 +49,7 @@ export function alertSubject(row: DriftRow): AlertSubject {
     layerHistory: row.history,
     actor: actor && { executable: actor.executable, pid: actor.pid, located: actor.located, uid: actor.uid, inContainer: actor.containerId !== "" },
     provenance: row.provenance?.text ?? "",
+    source: row.provenance?.commit ? { repository: row.provenance.sourceRepository, commit: row.provenance.commit } : undefined,
     acknowledgedBefore: isReopened(row) ? { by: row.acknowledgedBy, atMs: row.acknowledgedAtMs } : undefined,
     sinceMs: sinceOf(row),
     logIndex: row.logIndex,

@@ -1,7 +1,8 @@
 /** Alert routes of the policy file: what the schema cannot say of them. */
 import { known } from "./check-authorities.ts";
+import { DEFAULT_API, webOrigin } from "./code-hosts.ts";
 import type { PolicyFile } from "./schema.ts";
-import { type AlertMatch, type AlertRoute, type HeaderValue, type Report, SYSLOG_FACILITIES, type SyslogRoute } from "./types.ts";
+import { type AlertMatch, type AlertRoute, type CommitStatusRoute, type HeaderValue, type Report, SYSLOG_FACILITIES, type SyslogRoute } from "./types.ts";
 
 type FileRoute = PolicyFile["spec"]["alerts"]["routes"][number];
 type FileNodes = PolicyFile["spec"]["nodes"];
@@ -19,7 +20,7 @@ function isNarrow({ namespaces, nodes, pools, kinds }: AlertMatch): boolean {
 
 function buildRoute(route: FileRoute, nodes: FileNodes, path: readonly PropertyKey[], report: Report): AlertRoute {
   const caFile = route.caFile;
-  if (caFile !== undefined && "url" in route && route.url.startsWith("http:"))
+  if (caFile !== undefined && "url" in route && route.url?.startsWith("http:"))
     report("warning", [...path, "caFile"], "has no effect on an http URL", "use https");
   const common = {
     name: route.name,
@@ -40,10 +41,12 @@ function buildRoute(route: FileRoute, nodes: FileNodes, path: readonly PropertyK
       checkHeaders(route.headers, [...path, "headers"], report);
       return { type: "alertmanager", ...common, url: route.url, headers: route.headers };
     case "pagerduty":
-      checkPrivate(route.url, [...path, "url"], report);
+      checkPrivate(route.url, "routing key", [...path, "url"], report);
       return { type: "pagerduty", ...common, url: route.url, routingKey: route.routingKey };
     case "slack":
       return { type: "slack", ...common, webhookUrl: route.webhookUrl };
+    case "commit-status":
+      return buildCommitStatus(route, common, path, report);
     case "syslog":
       return buildSyslog(route, common, path, report);
   }
@@ -75,10 +78,30 @@ function isThisHost(host: string): boolean {
   return /^(localhost|127\.\d+\.\d+\.\d+|\[?::1\]?)$/.test(host);
 }
 
-/** The key travels in the body: in the clear only to this host itself. */
-function checkPrivate(url: string, path: readonly PropertyKey[], report: Report): void {
+function buildCommitStatus(
+  route: Extract<FileRoute, { type: "commit-status" }>,
+  common: Common,
+  path: readonly PropertyKey[],
+  report: Report,
+): CommitStatusRoute {
+  const { service, token, repositories, url = DEFAULT_API[service] } = route;
+  checkPrivate(url, "token", [...path, "url"], report);
+  if (/[?#]/.test(url)) report("error", [...path, "url"], "is more than the base of an API", `for example ${DEFAULT_API[service]}`);
+  const origin = webOrigin(service, url);
+  for (const [i, repository] of repositories.entries()) {
+    const [owner = ""] = repository.startsWith(`${origin}/`) ? repository.slice(origin.length + 1).split("/") : [];
+    const fix = `for example ${origin}/acme/* (without .git)`;
+    if (owner === "") report("error", [...path, "repositories", i], `"${repository}" is not on ${origin}, whose API the route speaks to`, fix);
+    else if (/[*?\\]/.test(owner) || !repository.slice(origin.length + 1).includes("/"))
+      report("error", [...path, "repositories", i], `"${repository}" leaves open whose repository it is`, fix);
+  }
+  return { type: "commit-status", ...common, service, url, token, repositories };
+}
+
+/** The secret travels with the request: in the clear only to this host itself. */
+function checkPrivate(url: string, what: string, path: readonly PropertyKey[], report: Report): void {
   const { protocol, hostname } = new URL(url);
-  if (protocol === "http:" && !isThisHost(hostname)) report("error", path, "would send the routing key in the clear", "use https");
+  if (protocol === "http:" && !isThisHost(hostname)) report("error", path, `would send the ${what} in the clear`, "use https");
 }
 
 function checkHeaders(headers: Readonly<Record<string, HeaderValue>>, path: readonly PropertyKey[], report: Report): void {

@@ -54,7 +54,7 @@ export function explain(issue: Issue): Explained[] {
 
 function explainUnion(issue: Extract<Issue, { code: "invalid_union" }>): Explained[] {
   if (issue.discriminator !== undefined) {
-    const options = ["webhook", "alertmanager", "pagerduty", "slack", "syslog"];
+    const options = ["webhook", "alertmanager", "pagerduty", "slack", "commit-status", "syslog"];
     const input = (issue.input as Record<string, unknown> | undefined)?.[issue.discriminator];
     const path = [...issue.path.filter((part) => part !== issue.discriminator), issue.discriminator];
     return [input === undefined ? missing(path, options.join(" or ")) : { path, atKey: false, ...wrongWord(input, options) }];

@@ -27,6 +27,7 @@ import {
   ALERT_GROUP_LABELS,
   CERTIFICATE_REVOCATIONS,
   CODE_PLACES,
+  COMMIT_SERVICES,
   HOST_NAMESPACES,
   MAX_SEVERITIES,
   MODES,
@@ -275,6 +276,10 @@ const route = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("alertmanager"), ...routeKeys, url: httpUrl, headers }),
   z.strictObject({ type: z.literal("pagerduty"), ...routeKeys, url: httpUrl.default("https://events.pagerduty.com/v2/enqueue"), routingKey: secret }),
   z.strictObject({ type: z.literal("slack"), ...routeKeys, webhookUrl: secret }),
+  z.strictObject({
+    ...{ type: z.literal("commit-status"), ...routeKeys, service: z.enum(COMMIT_SERVICES), url: httpUrl.optional(), token: secret },
+    repositories: z.array(glob).min(1).max(MAX_ITEMS),
+  }),
   z.strictObject({
     ...{ type: z.literal("syslog"), ...routeKeys, address: hostAndPort },
     transport: z.enum(SYSLOG_TRANSPORTS).default("tls"),

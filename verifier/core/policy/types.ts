@@ -417,6 +417,18 @@ export interface SlackRoute extends AlertRouteCommon {
   readonly type: "slack";
   readonly webhookUrl: SecretSource;
 }
+export const COMMIT_SERVICES = ["github", "gitlab"] as const;
+export type CommitService = (typeof COMMIT_SERVICES)[number];
+/** A status at the commit that an image was built from. */
+export interface CommitStatusRoute extends AlertRouteCommon {
+  readonly type: "commit-status";
+  readonly service: CommitService;
+  /** Base of the API. */
+  readonly url: string;
+  readonly token: SecretSource;
+  /** Globs over repositories, without `.git`: of all others nothing is said. Their host is the API's. */
+  readonly repositories: readonly string[];
+}
 /** RFC 5424 with OCSF Detection Findings. */
 export interface SyslogRoute extends AlertRouteCommon {
   readonly type: "syslog";
@@ -435,7 +447,7 @@ export const SYSLOG_FACILITIES = [
   ...["kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp", "audit", "alert", "clock"],
   ...["local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"],
 ] as const;
-export type AlertRoute = WebhookRoute | AlertmanagerRoute | PagerdutyRoute | SlackRoute | SyslogRoute;
+export type AlertRoute = WebhookRoute | AlertmanagerRoute | PagerdutyRoute | SlackRoute | CommitStatusRoute | SyslogRoute;
 
 export const MODES = ["observe", "dry-run", "enforce"] as const;
 /** `observe`: nothing is acted on. `dry-run`: what would be done is recorded. `enforce`: it is done, where a response rule selects. */

@@ -432,7 +432,7 @@ export declare type TestedRoute = Message<"hullmark.v1.TestedRoute"> & {
   route: string;
 
   /**
-   * `webhook`, `alertmanager`, `pagerduty`, `slack` or `syslog`.
+   * `webhook`, `alertmanager`, `pagerduty`, `slack`, `commit-status` or `syslog`.
    *
    * @generated from field: string type = 2;
    */
