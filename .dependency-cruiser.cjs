@@ -17,7 +17,7 @@ const IMPURE = [
 
 /** The vendor SDKs that a core may use: pure functions over bytes and values. */
 const PURE_PACKAGES = [
-  "^node_modules/(@bufbuild/protobuf|@peculiar/|reflect-metadata|@bufbuild/cel|@sigstore/(bundle|core|verify)|zod|yaml|picomatch|packageurl-js|ae-cvss-calculator)",
+  "^node_modules/(@bufbuild/protobuf|@peculiar/|reflect-metadata|@bufbuild/cel|@sigstore/(bundle|core|verify)|zod|yaml|picomatch|packageurl-js|ae-cvss-calculator|diff/)",
 ];
 
 module.exports = {
@@ -166,7 +166,10 @@ module.exports = {
       from: { path: "^dashboard/src/" },
       to: {
         path: "^(daemon|agent|actuator|verifier|cli|native|proto|deploy|test|bench)/",
-        pathNot: ["^verifier/core/(text/printable|alerting/text)[.]ts$", "^cli/(output/(words|exception-page)|incident/timeline|playbook/page)[.]ts$"],
+        pathNot: [
+          "^verifier/core/(text/printable|alerting/text)[.]ts$",
+          "^cli/(output/(words|exception-page|text-diff)|incident/timeline|playbook/page)[.]ts$",
+        ],
       },
     },
     {

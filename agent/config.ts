@@ -1,7 +1,17 @@
 /** The agent's configuration file: YAML, strict keys, errors with their places. deploy/config/agent.example.yaml explains every key. */
 import { hostname } from "node:os";
 import { hostPort, parseConfigFile, readConfigFile } from "@hullmark/daemon";
+import { compileGlob } from "@hullmark/proto/codec";
 import * as z from "zod";
+
+const pathGlob = z.string().refine((text) => {
+  try {
+    compileGlob(text);
+    return /^(?:\/|\*\*)/.test(text);
+  } catch {
+    return false;
+  }
+}, "want a glob over whole paths: it begins with / or **");
 
 const ConfigSchema = z.strictObject({
   /** Name of this node for people; its identity is the TPM's. */
@@ -63,6 +73,15 @@ const ConfigSchema = z.strictObject({
     })
     .prefault({}),
   scrub: z.strictObject({ bytesPerSecond: z.int().min(0).max(1_000_000_000).default(4_000_000) }).prefault({}),
+  /** Which files' contents may leave the node, so that people see what changed in them. Nothing, unless paths are allowed. */
+  contents: z
+    .strictObject({
+      allow: z.array(pathGlob).max(1000).default([]),
+      deny: z.array(pathGlob).max(1000).default([]),
+      maxBytes: z.int().min(1).max(1_048_576).default(65_536),
+      hourly: z.int().min(1).max(1000).default(60),
+    })
+    .prefault({}),
   spool: z.strictObject({ maxBytes: z.int().min(1_048_576).max(4_294_967_296).default(67_108_864) }).prefault({}),
   log: z.strictObject({ level: z.enum(["trace", "debug", "info", "warn", "error"]).default("info") }).prefault({}),
 });

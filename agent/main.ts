@@ -19,11 +19,13 @@ import { nodeFiles } from "./adapters/node-files/node-files.ts";
 import { ProcfsInspector } from "./adapters/procfs/procfs-inspector.ts";
 import { MountInfoRootFilesystem } from "./adapters/rootfs/mountinfo-root.ts";
 import { Tpm2Quoter } from "./adapters/tpm2/index.ts";
+import { nativeContent } from "./adapters/tree/native-content.ts";
 import { nativeMeasurer } from "./adapters/tree/native-measurer.ts";
 import { openChangeSource } from "./change-sources.ts";
 import { type AgentConfig, loadConfig } from "./config.ts";
 import { ChangeSourceKeeper } from "./core/change-source-keeper.ts";
 import { codeInspection } from "./core/code-inspection.ts";
+import { FileContents } from "./core/file-contents.ts";
 import { NodeAgent } from "./core/node-agent.ts";
 import { NodeCondition } from "./core/node-state.ts";
 import { answerChallenge } from "./core/quoting.ts";
@@ -117,6 +119,13 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     spooled: () => session?.notify(),
     log: { info: (message, fields) => log.info(fields ?? {}, message), warn: (message, fields) => log.warn(fields ?? {}, message) },
   });
+  const contents = new FileContents({
+    rules: config.contents.allow.length > 0 ? config.contents : undefined,
+    reader: nativeContent,
+    place: (containerId, layerId) => agent.place(containerId, layerId),
+    clock: systemClock,
+    log: (message, fields) => log.info(fields, message),
+  });
   session = new Session({
     sink,
     spool,
@@ -125,6 +134,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     bootId: boot,
     random: Math.random,
     losses: () => condition.losses,
+    contents: contents.enabled,
     checkpoints: checkpointFile(join(config.stateDirectory, "log-checkpoint")),
     handlers: {
       quote: (challenge, callSignal) =>
@@ -144,6 +154,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
           callSignal,
         ),
       bootLog: () => bootLog.read(),
+      content: (request) => contents.answer(request),
       tree: async (request) => answerTree(request, await agent.tree(request.tree)),
       policy: (policy) => agent.setPolicy(policy),
       resync: (reason, lost) => {

@@ -38,6 +38,7 @@ import { keptTeams, tightening } from "./cluster-teams.ts";
 import type { VerifierConfig } from "./config.ts";
 import { ALERT_FAILPOINTS, AlertBook } from "./core/alerting/index.ts";
 import { MAX_FINDINGS } from "./core/appraisal/index.ts";
+import { DriftDiffs } from "./core/contents/drift-diffs.ts";
 import { readMakerTrust } from "./core/endorsement/index.ts";
 import { nodeIdOfEk } from "./core/enrolment/decide.ts";
 import { EnrolmentService } from "./core/enrolment/index.ts";
@@ -301,6 +302,10 @@ async function start(
       // By those that sign now. Where it fails, the duty does it a second later.
       if (name === "log") await log.publish().catch(() => undefined);
     },
+  });
+  const diffs = new DriftDiffs({
+    ...{ store: sqlite.store, committer, nowMs, session: (nodeId: string) => sessions.get(nodeId) },
+    original: (configDigest, file, maxBytes, signal) => images.original(configDigest, file, maxBytes, signal),
   });
   const administration = new Administration({ store: sqlite.store, fleet, committer, sessions, nowMs });
 
@@ -579,7 +584,7 @@ async function start(
         random: (bytes) => randomBytes(bytes),
         reloadPolicy: () => policies.reload(),
         refreshImage: (image) => images.refresh(image),
-        ...{ baselines, exceptions, vulnerabilities, incidentDecisions },
+        ...{ baselines, exceptions, diffs, vulnerabilities, incidentDecisions },
         acceptHistory: (by, reason) => history.accept(by, reason),
         testAlert: (test, signal) => alertRoutes.test(test, signal),
         retryNotification: async (id) => {

@@ -10,6 +10,7 @@ import type { NodeFiles } from "../ports/node-files.ts";
 import type { MountPoint, RootFilesystem, RootLayout } from "../ports/root-filesystem.ts";
 import type { MeasuredTree, MeasureReport, TreeMeasurer } from "../ports/tree-measurer.ts";
 import { type DirtyPath, DirtySet, entryChange } from "./change-actors.ts";
+import type { TreePlace } from "./file-contents.ts";
 import { FirstMounts } from "./first-mounts.ts";
 import type { Layer, LayerStore } from "./layer-store.ts";
 import { budgetOf, excludedFor } from "./measurement-policy.ts";
@@ -127,6 +128,13 @@ export class ContainerMonitor {
 
   get tree(): MeasuredTree | undefined {
     return this.#tree;
+  }
+
+  /** The tree over its layers, and the directory that it was measured in. */
+  get place(): TreePlace | undefined {
+    const layout = this.#layout;
+    if (layout.kind === "gone" || !this.#tree) return undefined;
+    return { root: layout.kind === "overlay" ? layout.upperPath : layout.path, tree: this.#tree };
   }
 
   uses(layerId: string): boolean {

@@ -13,6 +13,7 @@ import type { MeasuredTree, TreeMeasurer } from "../ports/tree-measurer.ts";
 import { backoffMs } from "./backoff.ts";
 import type { DirtyPath } from "./change-actors.ts";
 import { ContainerMonitor, type MonitorOptions } from "./container-monitor.ts";
+import type { TreePlace } from "./file-contents.ts";
 import { type Layer, LayerStore } from "./layer-store.ts";
 import { budgetOf } from "./measurement-policy.ts";
 import { type ChainPosition, type LayerUpdateInit, NodeEvidence, type PartName } from "./node-evidence.ts";
@@ -170,6 +171,14 @@ export class NodeAgent {
     if (target.value === undefined) return undefined;
     if (target.case === "layerId") return (await this.#layers.find(target.value))?.tree;
     return this.#monitors.get(target.value)?.tree;
+  }
+
+  /** Where what lies over a container's layers (`layerId` empty), or one of them, is measured. */
+  async place(containerId: string, layerId: string): Promise<TreePlace | undefined> {
+    const monitor = this.#monitors.get(containerId);
+    if (layerId === "") return monitor?.place;
+    const layer = monitor?.uses(layerId) ? await this.#layers.find(layerId) : undefined;
+    return layer && { root: layer.directory.path, tree: layer.tree };
   }
 
   /** Puts what is new into the spool: at once where nothing else is under way in this turn. */

@@ -3,7 +3,14 @@
  * Nothing is lost in between: Evidence goes to the spool first, and the verifier says what it holds durably.
  */
 import { fromBinary } from "@bufbuild/protobuf";
-import { type Challenge, EvidenceBodySchema, type MeasurementPolicy, type TreeRequest, type Welcome } from "@hullmark/proto/v1/attestation";
+import {
+  type Challenge,
+  type ContentRequest,
+  EvidenceBodySchema,
+  type MeasurementPolicy,
+  type TreeRequest,
+  type Welcome,
+} from "@hullmark/proto/v1/attestation";
 import type { CheckpointMemory } from "../ports/checkpoint-memory.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { AttestResponse, EvidenceSink, OutgoingMessage } from "../ports/evidence-sink.ts";
@@ -21,6 +28,7 @@ const STABLE_MS = 30_000;
 const DRAIN_MS = 4_000;
 
 type QuoteMessage = Extract<OutgoingMessage["message"], { case: "quote" }>["value"];
+type ContentMessage = Extract<OutgoingMessage["message"], { case: "content" }>["value"];
 type TreeMessage = Extract<OutgoingMessage["message"], { case: "tree" }>["value"];
 
 /** What the session asks of the rest of the agent. */
@@ -31,6 +39,8 @@ export interface SessionHandlers {
   bootLog(): Promise<Buffer>;
   /** Positions in one of the measured trees. */
   tree(request: TreeRequest): Promise<TreeMessage>;
+  /** The content of a file, or why it is not handed out. */
+  content(request: ContentRequest): Promise<ContentMessage>;
   policy(policy: MeasurementPolicy): void;
   /** The next Evidence must hold the whole state. `lost`: how many never reached the verifier. */
   resync(reason: string, lost: number): void;
@@ -48,6 +58,8 @@ export interface SessionOptions {
   /** Times that events or reports were lost. */
   readonly losses: () => number;
   readonly checkpoints: CheckpointMemory;
+  /** Whether the configuration lets any content out. */
+  readonly contents: boolean;
   readonly handlers: SessionHandlers;
 }
 
@@ -56,6 +68,8 @@ export class Session {
   #outgoing: Outgoing | undefined;
   #heartbeatMs = 15_000;
   #heartbeatChanged: AbortController | undefined;
+  /** The newest ContentRequest of this stream: none is answered twice. */
+  #contentId = 0n;
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -87,10 +101,12 @@ export class Session {
   }
 
   async #stream(signal: AbortSignal): Promise<void> {
-    const { sink, spool, clock, agentVersion, bootId, handlers, checkpoints } = this.#options;
+    const { sink, spool, clock, agentVersion, bootId, handlers, checkpoints, contents } = this.#options;
     const outgoing = new Outgoing(spool);
     const { chainId, seq, digest } = spool.head();
-    const hello = { protocolVersion: PROTOCOL_VERSION, agentVersion, bootId, lastSeq: seq, lastDigest: digest, chainId, checkpoint: checkpoints.read() };
+    const known = { lastSeq: seq, lastDigest: digest, chainId, checkpoint: checkpoints.read() };
+    const hello = { protocolVersion: PROTOCOL_VERSION, agentVersion, bootId, ...known, contents };
+    this.#contentId = 0n;
     outgoing.answer({ message: { case: "hello", value: hello } });
     this.#outgoing = outgoing;
     const end = new AbortController();
@@ -175,6 +191,14 @@ export class Session {
       case "bootLog":
         handlers.bootLog().then(
           (log) => outgoing.answer({ message: { case: "bootLog", value: { log } } }),
+          (error: unknown) => handlers.failed(error, 0),
+        );
+        break;
+      case "content":
+        if (message.value.id <= this.#contentId) break;
+        this.#contentId = message.value.id;
+        handlers.content(message.value).then(
+          (content) => outgoing.answer({ message: { case: "content", value: content } }),
           (error: unknown) => handlers.failed(error, 0),
         );
         break;

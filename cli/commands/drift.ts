@@ -1,4 +1,4 @@
-/** `hullmark drift ls|show|watch|explain|ack`. */
+/** `hullmark drift ls|show|diff|watch|explain|ack`. */
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { type Drift, DriftState, Query } from "@hullmark/proto/v1/query";
@@ -15,6 +15,7 @@ import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, type ReportFormat, reportOption, serialize } from "../output/format.ts";
 import { sarifLog } from "../output/sarif.ts";
 import { table } from "../output/table.ts";
+import { diffLines, diffSummary } from "../output/text-diff.ts";
 import { driftView } from "../output/views.ts";
 import { actorWord, age, pathWord, severityWord, stateWord } from "../output/words.ts";
 
@@ -22,7 +23,13 @@ const EXITS = "\nExit: 0 clean, 1 drift, 2 usage, 3 cannot tell (nothing drifted
 
 export function driftCommand(): Command {
   const drift = new Command("drift");
-  drift.addCommand(lsCommand()).addCommand(showCommand()).addCommand(watchCommand()).addCommand(explainCommand()).addCommand(ackCommand());
+  drift
+    .addCommand(lsCommand())
+    .addCommand(showCommand())
+    .addCommand(diffCommand())
+    .addCommand(watchCommand())
+    .addCommand(explainCommand())
+    .addCommand(ackCommand());
   return drift;
 }
 
@@ -135,6 +142,36 @@ function showCommand(): Command {
       one(command, id, async (drift) => {
         if (output === "sarif") return sarifLog(`drift/${drift.id}`, driftFindings([drift]));
         return isData(output) ? serialize(output, driftView(drift)) : showDrift(drift);
+      }),
+    );
+}
+
+/** The verifier reads a layer of the image for it. */
+const DIFF_MS = 75_000;
+
+function diffCommand(): Command {
+  return new Command("diff")
+    .description(
+      "what changed in the file, line by line: its content on the node beside the image's, where the node's own configuration allows it (responder role)",
+    )
+    .argument("<id>", "for example D-7K2Q")
+    .requiredOption("-m, --reason <text>", "why you read it: kept in the log")
+    .addOption(formatOption())
+    .addHelpText("after", "\nExit: 0 shown, 2 usage, 3 cannot be shown: not allowed by the node, changed since, the node or the registry does not answer")
+    .action(async (id: string, { reason, output }: { reason: string; output: Format }, command: Command) =>
+      ask(command, async ({ channel, signal, print }) => {
+        const { drift } = await channel.client(Query).getDrift({ id }, { signal });
+        const told = await channel.client(Admin).diffDrift({ id, reason }, { signal, timeoutMs: DIFF_MS });
+        const path = printable(drift?.path ?? new Uint8Array(), 16_384);
+        if (isData(output)) {
+          const { hunks, binary, sizeBefore, sizeAfter } = told;
+          const sizes = { sizeBefore: sizeBefore === undefined ? null : Number(sizeBefore), sizeAfter: sizeAfter === undefined ? null : Number(sizeAfter) };
+          print(serialize(output, { id: drift?.id ?? id, path, binary, ...sizes, hunks }));
+        } else {
+          const lines = [`--- ${path} (image)`, `+++ ${path} (${printable(drift?.containerName ?? "", 80)})`, ...diffLines(told).map(({ text }) => text)];
+          print(told.hunks === "" ? `${path}: ${diffSummary(told)}\n` : `${lines.join("\n")}\n`);
+        }
+        return EXIT.clean;
       }),
     );
 }

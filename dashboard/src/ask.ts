@@ -31,6 +31,8 @@ export const mayAct = ({ role }: Session): boolean => role !== "viewer";
 export const mayApprove = ({ role }: Session): boolean => role === "approver" || role === "admin";
 
 const TIMEOUT_MS = 20_000;
+/** What takes longer: the verifier reads a layer of the image first. */
+const PATIENCE_MS: Readonly<Record<string, number>> = { DiffDrift: 75_000 };
 const signedOut = new Set<() => void>();
 
 /** @returns ends it */
@@ -47,7 +49,12 @@ export async function ask<M extends DescMethodUnary>(
   signal?: AbortSignal,
 ): Promise<MessageShape<M["output"]>> {
   const body = toBinary(method.input, create(method.input, request)) as Uint8Array<ArrayBuffer>;
-  const answer = await send(`/api/${method.parent.typeName}/${method.name}`, "POST", by, { body, type: "application/proto", signal });
+  const answer = await send(`/api/${method.parent.typeName}/${method.name}`, "POST", by, {
+    body,
+    type: "application/proto",
+    signal,
+    timeoutMs: PATIENCE_MS[method.name],
+  });
   return fromBinary(method.output, new Uint8Array(await answer.arrayBuffer())) as MessageShape<M["output"]>;
 }
 
@@ -74,10 +81,11 @@ interface Sending {
   readonly body?: BodyInit;
   readonly type?: string;
   readonly signal?: AbortSignal | undefined;
+  readonly timeoutMs?: number | undefined;
 }
 
-async function send(path: string, method: string, by: By, { body, type, signal }: Sending): Promise<Response> {
-  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+async function send(path: string, method: string, by: By, { body, type, signal, timeoutMs = TIMEOUT_MS }: Sending): Promise<Response> {
+  const timeout = AbortSignal.timeout(timeoutMs);
   const headers = { "hullmark-by": by, ...(type && { "content-type": type }) };
   let answer: Response;
   try {

@@ -20,6 +20,10 @@ export interface StackOptions {
   readonly kubernetes?: object;
   /** Change source of the agents; default `auto`. */
   readonly changes?: "auto" | "fanotify" | "chokidar";
+  /** What the agents may hand out; default nothing. */
+  readonly contents?: object;
+  /** Whether the verifier serves the page for browsers. */
+  readonly dashboard?: boolean;
 }
 
 /** A program that can be killed and started again on the same state. */
@@ -46,6 +50,8 @@ export interface Stack {
   readonly cliConfig: string;
   readonly policyPath: string;
   readonly httpUrl: string;
+  /** Where the page for browsers is; empty: it is not served. */
+  readonly dashboardUrl: string;
   hullmark(...args: string[]): Promise<CommandResult>;
   /** The same with `-o json`, parsed. */
   json<T>(...args: string[]): Promise<T>;
@@ -56,7 +62,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const { bed } = options;
   const directory = join(bed.directory, "stack");
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const ports = { main: await freePort(), enrolment: await freePort(), http: await freePort() };
+  const ports = { main: await freePort(), enrolment: await freePort(), http: await freePort(), dashboard: options.dashboard ? await freePort() : 0 };
   const httpUrl = `http://127.0.0.1:${ports.http}`;
   const policyPath = join(directory, "policy.yaml");
   if (options.policy !== undefined) writeFileSync(policyPath, options.policy);
@@ -83,6 +89,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     cliConfig,
     policyPath,
     httpUrl,
+    dashboardUrl: options.dashboard ? `https://localhost:${ports.dashboard}` : "",
     hullmark,
     async json<T>(...args: string[]): Promise<T> {
       const { stdout, stderr } = await hullmark(...args, "-o", "json");
@@ -95,7 +102,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   };
 }
 
-type Ports = Readonly<Record<"main" | "enrolment" | "http", number>>;
+type Ports = Readonly<Record<"main" | "enrolment" | "http" | "dashboard", number>>;
 
 function nodeName({ bed, kubernetes }: StackOptions, index: number): string {
   return kubernetes && bed.kubernetes ? bed.kubernetes.nodeName : `node-${index}`;
@@ -112,6 +119,7 @@ function verifierSettings(options: StackOptions, directory: string, ports: Ports
     advertisedNames: ["localhost", "127.0.0.1"],
     enrolment: { mode: "allowlist", makerRootFiles, allow: allowed.map((ekSha256, i) => ({ ekSha256, name: nodeName(options, i) })) },
     ...(kubernetes && { kubernetes }),
+    ...(ports.dashboard !== 0 && { dashboard: { listen: `127.0.0.1:${ports.dashboard}` } }),
     registries: { plainHttp: bed.registry ? [bed.registry.host] : [] },
     ...(policy === undefined ? {} : { policyFile: policyPath }),
     logging: { level: "debug" },
@@ -125,7 +133,7 @@ async function identityOf(bed: Testbed, configPath: string): Promise<string> {
 }
 
 function agentSettings(options: StackOptions, directory: string, ports: Ports, index: number): object {
-  const { bed, changes } = options;
+  const { bed, changes, contents } = options;
   return {
     nodeName: nodeName(options, index),
     stateDirectory: join(directory, `agent-${index}`),
@@ -134,6 +142,7 @@ function agentSettings(options: StackOptions, directory: string, ports: Ports, i
     // Other test beds of this machine have containers too.
     runtime: bed.kubernetes ? { cri: { socket: bed.kubernetes.criSocket, otherContainers: "ignore" } } : { docker: { socket: bed.engine?.socketPath ?? "" } },
     changes: { source: changes ?? "auto" },
+    ...(contents && { contents }),
     log: { level: "debug" },
   };
 }

@@ -132,6 +132,7 @@ class Agent {
       },
       bootLog: async () => Buffer.from("a log"),
       tree: async () => ({}),
+      content: async ({ id }) => ({ id, content: Buffer.from("text") }),
       policy: () => undefined,
       resync: (reason) => {
         this.resyncs.push(reason);
@@ -141,7 +142,8 @@ class Agent {
       failed: (error) => this.failures.push(error),
     };
     const { spool, checkpoints } = this;
-    return new Session({ sink: verifier, spool, clock, agentVersion: "1", bootId: "b", random: Math.random, losses: () => 3, checkpoints, handlers });
+    const own = { checkpoints, handlers, contents: true };
+    return new Session({ sink: verifier, spool, clock, agentVersion: "1", bootId: "b", random: Math.random, losses: () => 3, ...own });
   }
 
   run(): this {

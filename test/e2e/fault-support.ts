@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { resourceReader, urlResources } from "../../cli/log/readers.ts";
-import { type Stack, startStack } from "../../deploy/stack/stack.ts";
+import { type Stack, type StackOptions, startStack } from "../../deploy/stack/stack.ts";
 import { startTestbed, type Testbed, type TestbedParts } from "../../deploy/testbed/index.ts";
 import { acceptanceImage } from "./images/acceptance.ts";
 import { loadPrograms } from "./images/programs.ts";
@@ -26,7 +26,7 @@ export interface FaultBed {
   readonly victim: (name: string) => DockerVictim;
 }
 
-export async function startFaultBed(name: string, parts: TestbedParts, stackOptions: { agents?: number; policy?: string } = {}): Promise<FaultBed> {
+export async function startFaultBed(name: string, parts: TestbedParts, stackOptions: Omit<StackOptions, "bed"> = {}): Promise<FaultBed> {
   const bed = await startTestbed({ name, parts: { engine: true, registry: true, tpms: 1, ...parts } });
   try {
     const programs = await loadPrograms();

@@ -43,6 +43,8 @@ export interface AttesterOptions {
   readonly joinToken?: string;
   readonly bootId?: string;
   readonly agentDigests?: Readonly<Record<string, Buffer>>;
+  /** Says that it hands contents out: who is asked for one answers by hand. */
+  readonly contents?: boolean;
 }
 
 /** One container as the node describes it. */
@@ -128,6 +130,7 @@ export class Attester {
       value: {
         ...{ protocolVersion: 1, agentVersion: "0.1.0", bootId: this.bootId },
         ...{ lastSeq: this.seq, lastDigest: this.digest, chainId: this.chainId, checkpoint: this.checkpoint },
+        contents: this.options.contents ?? false,
       },
     });
     return await this.next("welcome");

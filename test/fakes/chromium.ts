@@ -10,6 +10,18 @@ export async function startChromium(): Promise<Browser> {
   return await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--disable-dev-shm-usage", "--disable-gpu"] });
 }
 
+/** Opens an address: again where Chromium gave up because the machine's interfaces change, as they do when a container starts. */
+export async function visit(page: Page, url: string): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await page.goto(url);
+      return;
+    } catch (error) {
+      if (attempt === 5 || !String(error).includes("ERR_NETWORK_CHANGED")) throw error;
+    }
+  }
+}
+
 /** Rules of WCAG 2.2 A and AA that the page breaks, a line each. */
 export async function accessibilityProblems(page: Page): Promise<string[]> {
   // By the debugger, which no policy of the page's holds.

@@ -116,6 +116,7 @@ describe("what may be asked", () => {
         "ApproveException",
         "DenyAction",
         "DenyException",
+        "DiffDrift",
         "GetAction",
         "GetDrift",
         "GetImage",
@@ -123,7 +124,7 @@ describe("what may be asked", () => {
         "GetNode",
       ],
       ...["GetStatus", "GetVulnerabilities", "GetWorkload", "ListActions", "ListBaselines", "ListDrift", "ListExceptions", "ListImages", "ListIncidents"],
-      ...["ListLogEntries", "ListNodes", "ListVulnerabilities", "ListWorkloads", "PauseActions", "RequestException", "RevokeException"],
+      ...["ListLogEntries", "ListNodes", "ListVulnerabilities", "ListWorkloads", "PauseActions", "RequestException", "RevokeException", "UndoAction"],
     ]);
   });
 

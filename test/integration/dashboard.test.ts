@@ -17,7 +17,7 @@ import type { Browser, BrowserContext, Locator, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { bundleDashboard } from "../../dashboard/bundle.ts";
 import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
-import { accessibilityProblems, screenshot, startChromium } from "../fakes/chromium.ts";
+import { accessibilityProblems, screenshot, startChromium, visit } from "../fakes/chromium.ts";
 import { hullmarkOf } from "../fakes/hullmark.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { listeningActuator } from "../fakes/listening-actuator.ts";
@@ -111,7 +111,7 @@ async function pageOf(role: OperatorRole, path = "/", look: Parameters<Browser["
     if (message.type() === "error" && !/401|ERR_NETWORK_CHANGED/.test(message.text())) problems.push(message.text());
   });
   const { code } = await (await verifier.operator(role)).client(Admin).openDashboard({});
-  await page.goto(`${origin()}${path}#${code}`);
+  await visit(page, `${origin()}${path}#${code}`);
   await page.getByRole("navigation").waitFor();
   return page;
 }
@@ -132,12 +132,12 @@ test("what the command prints opens the page once; a page without a session says
   const context = await browser.newContext({ ignoreHTTPSErrors: true });
   contexts.push(context);
   const page = await context.newPage();
-  await page.goto(url);
+  await visit(page, url);
   await seen(page, "No drift; 2 workloads with warnings");
   expect(page.url()).toBe(`${origin()}/`);
   await page.getByRole("button", { name: "Sign out" }).click();
   await seen(page, "You are signed out.");
-  await page.goto(url);
+  await visit(page, url);
   await page.reload();
   await seen(page, /used already/);
   await screenshot(page, "signed-out");
@@ -293,7 +293,7 @@ test("an exception is asked for from the drift, and decided by somebody else who
   await write(2, { "etc/app.conf": file("port=81\n"), "etc/seed.conf": file("seed"), "etc/own.conf": file("own") });
   const [seed, own] = [await driftOf("/etc/seed.conf"), await driftOf("/etc/own.conf")];
   const request = async (page: Page, drift: string, reason: string): Promise<void> => {
-    await page.goto(`${origin()}/drift/${drift}`);
+    await visit(page, `${origin()}/drift/${drift}`);
     await page.getByText("Ask for an exception").click();
     await page.getByLabel("Excuse it as it is now, because").fill(reason);
     await page.getByLabel("Days").fill("3");

@@ -24,8 +24,6 @@ export interface PodMount {
 export interface PodContainer {
   readonly name: string;
   readonly role: ContainerRole;
-  /** As written: by tag or digest. */
-  readonly image: string;
   readonly command: readonly string[];
   readonly args: readonly string[];
   readonly env: readonly PodVariable[];

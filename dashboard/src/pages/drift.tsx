@@ -13,6 +13,7 @@ import type { PageProps } from "../shell.tsx";
 import { Acknowledge } from "./acknowledge.tsx";
 import { ALIVE } from "./exceptions.tsx";
 import { AskException, Touching, touchesDrift } from "./excuse.tsx";
+import { hasContent, TextDiff } from "./text-diff.tsx";
 
 const STANDING = [DriftState.OPEN, DriftState.ACKNOWLEDGED];
 const COLUMNS = [
@@ -138,6 +139,7 @@ export function DriftPage({ id, session }: PageProps & { readonly id?: string })
                 <AskException drift={drift} again={exceptions.again} />
               )}
               <Differences drift={drift} />
+              {mayAct(session) && hasContent(drift) && <TextDiff key={drift.id} drift={drift} />}
             </>
           );
         }}

@@ -8,6 +8,7 @@
 #include "support/js_error.h"
 #include "tree/hash_file.h"
 #include "tree/live_tree.h"
+#include "tree/read_file.h"
 
 namespace hullmark::tree {
 
@@ -145,6 +146,22 @@ class HashFileJob final : public Job {
   std::string path_;
   uint64_t max_bytes_;
   std::optional<Digest> digest_;
+};
+
+class ReadFileJob final : public Job {
+ public:
+  ReadFileJob(Napi::Env env, UniqueFd root, std::string path, uint64_t max_bytes)
+      : Job(env), root_(std::move(root)), path_(std::move(path)), max_bytes_(max_bytes) {}
+
+ protected:
+  void Run(const Stop&) override { content_ = ReadFileBelow(root_.get(), path_, max_bytes_); }
+  Napi::Value Result(Napi::Env env) override { return ToBuffer(env, content_); }
+
+ private:
+  UniqueFd root_;
+  std::string path_;
+  uint64_t max_bytes_;
+  std::string content_;
 };
 
 // Runs `body` and turns hullmark::Error into a JavaScript exception.
@@ -313,9 +330,20 @@ static Napi::Value HashFileOf(const Napi::CallbackInfo& info) {
   });
 }
 
+// readFileBelow(root, path, maxBytes)
+static Napi::Value ReadFileOf(const Napi::CallbackInfo& info) {
+  using namespace hullmark::tree;
+  const Napi::Env env = info.Env();
+  return Guarded(env, [&]() -> Napi::Value {
+    const auto max_bytes = static_cast<uint64_t>(info[2].ToNumber().DoubleValue());
+    return hullmark::JobSet::Of(env).Start(env, std::make_shared<ReadFileJob>(env, OpenRoot(info[0]), BytesOf(info[1]), max_bytes));
+  });
+}
+
 void InitTree(Napi::Env env, Napi::Object exports) {
   using namespace hullmark::tree;
   exports.Set("Tree", TreeBinding::Define(env));
   exports.Set("hashFile", Napi::Function::New(env, HashFileOf, "hashFile"));
+  exports.Set("readFileBelow", Napi::Function::New(env, ReadFileOf, "readFileBelow"));
   exports.Set("hashKernel", Napi::String::New(env, BestKernel().name));
 }

@@ -33,7 +33,7 @@ const QUERIES: readonly Unary<typeof Query>[] = [
     "listExceptions",
   ] as const),
 ];
-const CHANGES: readonly Unary<typeof Admin>[] = ["acknowledgeDrift", "requestException", "approveException", "denyException", "revokeException"];
+const CHANGES: readonly Unary<typeof Admin>[] = ["acknowledgeDrift", "diffDrift", "requestException", "approveException", "denyException", "revokeException"];
 const RESPONSES: readonly Unary<typeof Response>[] = ["listActions", "getAction", "approveAction", "denyAction", "undoAction", "pauseActions"];
 
 /** Answers one serialised request, or throws RpcError. */

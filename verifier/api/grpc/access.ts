@@ -56,6 +56,8 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Admin/AcknowledgeDrift": "responder",
   "/hullmark.v1.Admin/AssignIncident": "responder",
   "/hullmark.v1.Admin/ResolveIncident": "responder",
+  // It shows what is in a file, where the node's owner allows that at all.
+  "/hullmark.v1.Admin/DiffDrift": "responder",
   "/hullmark.v1.Admin/RequestQuote": "responder",
   "/hullmark.v1.Admin/AllowNode": "admin",
   "/hullmark.v1.Admin/RevokeNode": "admin",

@@ -3,6 +3,7 @@ import { hash } from "node:crypto";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type CallContext, type RpcCode, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import type { Admin } from "@hullmark/proto/v1/admin";
+import type { DriftDiffs } from "../../core/contents/drift-diffs.ts";
 import { isP256 } from "../../core/enrolment/certificate-request.ts";
 import { isNodeName } from "../../core/enrolment/decide.ts";
 import { tokenDigest } from "../../core/enrolment/index.ts";
@@ -34,6 +35,7 @@ export interface AdminServices extends AccessServices {
   readonly acceptHistory: (by: string, reason: string) => Promise<number>;
   readonly exceptions: Exceptions;
   readonly incidentDecisions: IncidentDecisions;
+  readonly diffs: DriftDiffs;
   /** @throws CertificateAuthorityError BAD_KEY */
   readonly issueActuator: (nodeId: string, publicKey: Uint8Array) => Promise<IssuedCertificate>;
   /** The same of the cluster's actuator. @throws CertificateAuthorityError BAD_KEY */
@@ -90,6 +92,12 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       return {};
     },
     ...incidentDecisions(services),
+    async diffDrift({ id, reason }, context) {
+      const asked = { by: operatorOf(context, services).name, reason: reasonOf(reason) };
+      const { hunks, binary, sizeBefore, sizeAfter } = await acting(() => services.diffs.of(idOf(id), asked, context.signal));
+      const sizes = { ...(sizeBefore !== undefined && { sizeBefore: BigInt(sizeBefore) }), ...(sizeAfter !== undefined && { sizeAfter: BigInt(sizeAfter) }) };
+      return { hunks, binary, ...sizes };
+    },
     async requestQuote({ nodeId }) {
       await acting(async () => administration.requestQuote(nodeId));
       return {};

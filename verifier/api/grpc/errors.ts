@@ -1,6 +1,7 @@
 /** Errors of the core as gRPC statuses, in one place. */
 import { type RpcCode, RpcError } from "@hullmark/proto/rpc";
 import { SessionError, type SessionErrorCode } from "../../core/session/errors.ts";
+import { RegistryError } from "../../ports/registry.ts";
 import { StoreError } from "../../ports/store.ts";
 
 const SESSION_STATUS: Readonly<Record<SessionErrorCode, { readonly status: RpcCode; readonly fix: string }>> = {
@@ -36,5 +37,7 @@ export function rpcErrorOf(thrown: unknown): RpcError {
       return new RpcError("ABORTED", "changed by someone else meanwhile", { reason: "CONFLICT", retryable: true, cause: thrown });
     return new RpcError("UNAVAILABLE", "the verifier's storage does not answer", { reason: "STORE", cause: thrown });
   }
+  if (thrown instanceof RegistryError)
+    return new RpcError("UNAVAILABLE", `the image's registry: ${thrown.message}`, { reason: "REGISTRY", retryable: thrown.retryable, cause: thrown });
   return RpcError.from(thrown);
 }

@@ -17,6 +17,8 @@ import { adminFact, entry, text } from "./log-facts.ts";
  * proposed. UNPROVEN: no quote of the node vouches for what is asked. LAST: nothing would be asked for in its place. TOO_MANY: a bound is reached.
  * CHANGED: it is not what it was when it was looked at. OWN_NAME: it is kept for the verifier itself.
  * REVOKED: who asks was revoked since they asked. STANDS: drifts of the incident are not over. NOT_EXCUSABLE: no exception covers such drift. TOO_BROAD: an exception would cover too much.
+ * NO_CONTENT: no file's content is meant, or none can be read. NOT_ALLOWED: the node's own configuration forbids it. NO_ORIGINAL: what the image has is not to be had.
+ * TOO_LARGE: more than is shown. SILENT: the node does not answer.
  */
 export type AdministrationErrorCode =
   | "NOT_FOUND"
@@ -33,7 +35,12 @@ export type AdministrationErrorCode =
   | "REVOKED"
   | "STANDS"
   | "NOT_EXCUSABLE"
-  | "TOO_BROAD";
+  | "TOO_BROAD"
+  | "NO_CONTENT"
+  | "NOT_ALLOWED"
+  | "NO_ORIGINAL"
+  | "TOO_LARGE"
+  | "SILENT";
 
 export class AdministrationError extends Error {
   readonly code: AdministrationErrorCode;

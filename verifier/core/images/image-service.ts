@@ -17,6 +17,7 @@ import { type ImageKnowledge, type ImportedReports, judgeProvenance, NOTHING_KNO
 import { filesLoaded, filesOf } from "./image-files.ts";
 import { imageRow, referenceFact, storedResolution } from "./image-rows.ts";
 import type { LayerLibrary } from "./layer-library.ts";
+import { type Original, originalOf } from "./original.ts";
 import type { ImageQuestion, Images, ImagesUnder, ImageView, MissingImage } from "./types.ts";
 
 export interface ImageServices {
@@ -183,6 +184,12 @@ export class ImageService implements Images {
   reportsOf(configDigest: string): readonly AttestedReport[] {
     const entry = [...this.#entries.values()].find(({ known }) => known.resolved?.configDigest === configDigest && known.artefacts);
     return entry ? this.#verdict(entry, entry.verdicts, this.#services.policy(), entry.question).reports : [];
+  }
+
+  /** A file's content as the image has it. @returns undefined: it is not known to have it @throws RegistryError; the signal's reason */
+  async original(configDigest: string, file: Original, maxBytes: number, signal: AbortSignal): Promise<Buffer | "too-large" | undefined> {
+    const entry = [...this.#entries.values()].find(({ known }) => known.resolved?.configDigest === configDigest && !("missing" in known.image));
+    return entry && (await originalOf(this.#services.registry, entry.known, file, maxBytes, signal));
   }
 
   #rests({ verdicts, teamVerdicts }: Entry): boolean {

@@ -1,5 +1,6 @@
 export { entriesBelow } from "./children.ts";
 export * from "./dialect.ts";
+export { findContent, type WantedContent } from "./find-content.ts";
 export * from "./layer-tree.ts";
 export * from "./merged-tree.ts";
 export { DEFAULT_REPLAY_LIMITS, LayerReplay, type ReplayLimits, type ReplayOptions, type ReplayResult, replayLayer } from "./replay.ts";

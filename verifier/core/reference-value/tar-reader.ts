@@ -1,5 +1,5 @@
 /**
- * A streaming tar reader with the semantics of Go's archive/tar, fed by chunks and without I/O. Content is hashed, never kept.
+ * A streaming tar reader with the semantics of Go's archive/tar, fed by chunks and without I/O. Content is hashed, and kept only of entries that are asked for.
  * The input is controlled by whoever built the image: what is buffered is bounded by {@link MAX_SPECIAL_BYTES} before it is allocated.
  */
 import { createHash, type Hash, hash } from "node:crypto";
@@ -13,6 +13,8 @@ export interface TarEntry extends Readonly<TarHeader> {
   readonly pax: ReadonlyMap<string, string>;
   /** SHA-256 of the (expanded) content; of nothing for entries without. */
   readonly sha256: Buffer;
+  /** Where it was asked for. */
+  readonly content?: Buffer | undefined;
 }
 
 export interface TarLimits {
@@ -32,6 +34,7 @@ const HEADER_ONLY = new Set(["1", "2", "3", "4", "5", "6"]);
 /** Feed with {@link push}, then {@link end}. A {@link TarError} from either is final. */
 export class TarReader {
   readonly #emit: (entry: TarEntry) => void;
+  readonly #keeps: (header: TarHeader) => boolean;
   readonly #limits: TarLimits;
   #state: State = "header";
   /** Bytes of the current header block, special file, data or padding still to come. */
@@ -52,10 +55,13 @@ export class TarReader {
   #runs: SparseRun[] | undefined;
   #position = 0;
   #runIndex = 0;
+  #kept: Buffer[] | undefined;
 
-  constructor(emit: (entry: TarEntry) => void, limits: TarLimits) {
+  /** @param keeps whose content is wanted: `size` bytes of it are held until the entry is handed over. Of sparse files it never is */
+  constructor(emit: (entry: TarEntry) => void, limits: TarLimits, keeps: (header: TarHeader) => boolean = () => false) {
     this.#emit = emit;
     this.#limits = limits;
+    this.#keeps = keeps;
   }
 
   /** True once two zero blocks were read: what follows is ignored. */
@@ -154,6 +160,7 @@ export class TarReader {
     this.#hash = undefined;
     this.#digest = undefined;
     this.#runs = undefined;
+    this.#kept = undefined;
     const kind = sparseKind(header, this.#pax);
     if (kind !== "none" && HEADER_ONLY.has(header.typeflag)) throw new TarError("sparse entry without content");
     if (kind === "leading") {
@@ -163,6 +170,7 @@ export class TarReader {
       return;
     }
     if (kind === "inline") this.#startRuns(inlineMap(this.#pax), bytes);
+    this.#kept = kind === "none" && this.#keeps(header) ? [] : undefined;
     this.#enter("data", bytes);
   }
 
@@ -197,6 +205,7 @@ export class TarReader {
   }
 
   #data(part: Buffer): void {
+    this.#kept?.push(Buffer.from(part));
     if (this.#runs) this.#sparseData(part);
     else if (this.#hash) this.#hash.update(part);
     else if (this.#remaining === 0) this.#digest = hash("sha256", part, "buffer");
@@ -225,7 +234,8 @@ export class TarReader {
     const header = this.#header as TarHeader;
     if (this.#runs) this.#zeros(header.size - this.#position);
     const sha256 = this.#hash?.digest() ?? this.#digest ?? EMPTY_SHA256;
-    this.#deliver({ ...header, pax: this.#pax, sha256 });
+    this.#deliver({ ...header, pax: this.#pax, sha256, content: this.#kept && Buffer.concat(this.#kept) });
+    this.#kept = undefined;
     this.#enter("padding", this.#padding);
   }
 

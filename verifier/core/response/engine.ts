@@ -20,7 +20,6 @@ import { alarmSubject, BREAKING, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
 import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS } from "./decide.ts";
 import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
-import { isInPod } from "./eviction.ts";
 import { newRelease, refuseUndo, standingIsolations } from "./isolation.ts";
 import { openPoison, poisonOf, unhealed } from "./poison.ts";
 import { NO_ROLLBACK, type Rollback } from "./rollback.ts";
@@ -230,9 +229,7 @@ export class ResponseEngine {
       const looking = this.#dirty.size > 0;
       const held = this.held();
       // The longest waiting first: a look moves them to the end.
-      // What no other node bears out is looked at when one does.
-      const passing = [...this.#held].filter(([, why]) => why !== "one-node").slice(0, MAX_LOOKS_A_TICK);
-      for (const [key] of passing) this.#dirty.add(key);
+      for (const key of [...this.#held.keys()].slice(0, MAX_LOOKS_A_TICK)) this.#dirty.add(key);
       this.#drain();
       await this.#sound(looking, held);
     });
@@ -553,14 +550,14 @@ export class ResponseEngine {
       after = String(rows.at(-1)?.number);
     }
     if (drifts.length === 0) return [];
-    const workloads = await this.#workloads({ verdicts: [], nodeId });
+    const workloads = await this.#workloadsOf(nodeId);
     return unhealed(drifts, workloads, await layerChains(new Set([...drifts, ...workloads].map(({ configDigest }) => configDigest))));
   }
 
-  async #workloads(filter: Parameters<Store["listWorkloads"]>[0]): Promise<readonly WorkloadRow[]> {
+  async #workloadsOf(nodeId: string): Promise<readonly WorkloadRow[]> {
     const found: WorkloadRow[] = [];
     for (let after = ""; ; ) {
-      const rows = await this.#services.store.listWorkloads(filter, { after, limit: MAX_PAGE_ROWS });
+      const rows = await this.#services.store.listWorkloads({ verdicts: [], nodeId }, { after, limit: MAX_PAGE_ROWS });
       found.push(...rows);
       const last = rows.at(-1);
       if (!last || rows.length < MAX_PAGE_ROWS) return found;
@@ -584,7 +581,6 @@ export class ResponseEngine {
         drifts,
         history: [...this.#rows.values()],
         rollback,
-        witnesses: untrusted && workload && isInPod(workload.containerName) ? await this.#witnesses(workload) : 0,
         cordoned:
           this.standing()
             .get(nodeId)
@@ -597,18 +593,6 @@ export class ResponseEngine {
       },
       own,
     );
-  }
-
-  /** Attested nodes on which a container of this workload and image contradicts, as this one does. */
-  async #witnesses({ workload, configDigest }: WorkloadRow): Promise<number> {
-    const rows = await this.#workloads({ verdicts: [Verdict.CONTRAINDICATED], nodeId: "" });
-    const alike = rows.filter((each) => each.workload === workload && each.configDigest === configDigest && isInPod(each.containerName));
-    return new Set(alike.map(({ nodeId }) => nodeId).filter((id) => this.#isBelieved(id))).size;
-  }
-
-  #isBelieved(nodeId: string): boolean {
-    const node = this.#services.node(nodeId);
-    return node !== undefined && isMember(node) && isAttested(node.verdict);
   }
 
   async #openDrifts(nodeId: string, containerId: string): Promise<DriftRow[] | undefined> {

@@ -25,6 +25,7 @@ import type { Policy } from "../policy/types.ts";
 import type { AppraisedContainer } from "./appraiser.ts";
 import type { BootWatch } from "./boot-evidence.ts";
 import type { Comparisons } from "./comparisons.ts";
+import { type ContentAnswer, ContentQuestions, type WantedFile } from "./content-questions.ts";
 import { SessionError } from "./errors.ts";
 import type { ImaWatch } from "./ima-evidence.ts";
 import type { LiveNode, Simulated } from "./live-node.ts";
@@ -46,6 +47,7 @@ export class Session implements QuestionSession {
   readonly #live: LiveNode;
   readonly #comparisons: Comparisons;
   readonly #questions: Questions;
+  readonly #contents: ContentQuestions;
   readonly #decoder = new EvidenceDecoder();
   readonly #cancels = new Set<() => void>();
   #measurement: MeasurementPolicy;
@@ -56,6 +58,7 @@ export class Session implements QuestionSession {
   #spooled = { evidence: 0, bytes: 0 };
   #room: (() => void) | undefined;
   #closed = false;
+  #handsOutContents = false;
 
   constructor(services: SessionServices, peer: SessionPeer, transport: Transport, live: LiveNode, comparisons: Comparisons, boot: BootWatch, ima: ImaWatch) {
     this.#services = services;
@@ -66,6 +69,10 @@ export class Session implements QuestionSession {
     this.#measurement = measurementPolicy(services.policy(), live.node.name);
     this.#submittedSeq = live.memory.seq;
     this.#questions = new Questions(services, this, live, boot, ima);
+    this.#contents = new ContentQuestions({
+      send: (request) => this.send({ case: "content", value: request }),
+      after: (delayMs, run) => services.clock.after(delayMs, run),
+    });
   }
 
   get nodeId(): string {
@@ -94,6 +101,11 @@ export class Session implements QuestionSession {
     return this.#measurement.digest;
   }
 
+  /** Whether the agent's configuration lets the content of any file out. */
+  get handsOutContents(): boolean {
+    return this.#handsOutContents;
+  }
+
   get closed(): boolean {
     return this.#closed;
   }
@@ -109,6 +121,7 @@ export class Session implements QuestionSession {
         value: create(WelcomeSchema, { verifierId, region, durableSeq: seq, durableDigest: digest, policy: this.#measurement, checkpoint: checkpoint() }),
       },
     });
+    this.#handsOutContents = hello.contents;
     const changes = new ChangeSet(nowMs);
     this.#live.alive(hello.lastSeq, nowMs);
     this.#live.update({ bootId: hello.bootId.slice(0, 64), ...this.#questions.bootChange() }, this.#services.policy(), changes, nowMs);
@@ -134,6 +147,9 @@ export class Session implements QuestionSession {
         break;
       case "tree":
         this.#comparisons.accept(message.value);
+        break;
+      case "content":
+        this.#contents.accept(message.value);
         break;
       case "heartbeat":
         this.#beat(message.value);
@@ -257,6 +273,11 @@ export class Session implements QuestionSession {
     this.#live.barred = reason;
     this.send({ case: "resync", value: { reason } });
     this.tick();
+  }
+
+  /** A file's content, for a person: undefined where the node does not answer. @throws the signal's reason */
+  async askContent(wanted: WantedFile, signal: AbortSignal): Promise<ContentAnswer> {
+    return this.#closed ? undefined : await this.#contents.ask(wanted, signal);
   }
 
   /** Asks for a quote now: a person wants it. */
@@ -389,6 +410,7 @@ export class Session implements QuestionSession {
     if (this.#closed) return;
     this.#closed = true;
     this.#services.pacer.leave(this.#questions);
+    this.#contents.close();
     for (const cancel of this.#cancels) cancel();
     this.#room?.();
     this.#transport.close(error);

@@ -47,6 +47,9 @@ runtime:
 {{- end }}
 changes: { source: {{ .Values.agent.changes.source }} }
 scrub: { bytesPerSecond: {{ .Values.agent.scrub.bytesPerSecond | int64 }} }
+{{- with .Values.agent.contents }}
+contents: {{ dict "allow" .allow "deny" .deny "maxBytes" (int64 .maxBytes) "hourly" (int64 .hourly) | toJson }}
+{{- end }}
 log: { level: {{ .Values.agent.logLevel }} }
 {{- end }}
 {{- define "hullmark.actuatorConfig" -}}

@@ -151,6 +151,68 @@ export declare type ResolveIncidentResponse = Message<"hullmark.v1.ResolveIncide
 export declare const ResolveIncidentResponseSchema: GenMessage<ResolveIncidentResponse>;
 
 /**
+ * @generated from message hullmark.v1.DiffDriftRequest
+ */
+export declare type DiffDriftRequest = Message<"hullmark.v1.DiffDriftRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * 1 to 500 characters.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.DiffDriftRequest.
+ * Use `create(DiffDriftRequestSchema)` to create a new message.
+ */
+export declare const DiffDriftRequestSchema: GenMessage<DiffDriftRequest>;
+
+/**
+ * @generated from message hullmark.v1.DiffDriftResponse
+ */
+export declare type DiffDriftResponse = Message<"hullmark.v1.DiffDriftResponse"> & {
+  /**
+   * Hunks of a unified diff, as the file has them: control characters included. Empty where either side is no text.
+   *
+   * @generated from field: string hunks = 1;
+   */
+  hunks: string;
+
+  /**
+   * No UTF-8, or with NUL: sizes alone are told.
+   *
+   * @generated from field: bool binary = 2;
+   */
+  binary: boolean;
+
+  /**
+   * Bytes, as the image has it; absent: the image has no such file.
+   *
+   * @generated from field: optional uint64 size_before = 3;
+   */
+  sizeBefore?: bigint | undefined;
+
+  /**
+   * Bytes, as it is on the node; absent: it was removed there.
+   *
+   * @generated from field: optional uint64 size_after = 4;
+   */
+  sizeAfter?: bigint | undefined;
+};
+
+/**
+ * Describes the message hullmark.v1.DiffDriftResponse.
+ * Use `create(DiffDriftResponseSchema)` to create a new message.
+ */
+export declare const DiffDriftResponseSchema: GenMessage<DiffDriftResponse>;
+
+/**
  * @generated from message hullmark.v1.RequestQuoteRequest
  */
 export declare type RequestQuoteRequest = Message<"hullmark.v1.RequestQuoteRequest"> & {
@@ -1526,6 +1588,16 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof ResolveIncidentRequestSchema;
     output: typeof ResolveIncidentResponseSchema;
+  },
+  /**
+   * responder: what changed in a file. Written into the log before its node is asked for the content, which that node's configuration must allow.
+   *
+   * @generated from rpc hullmark.v1.Admin.DiffDrift
+   */
+  diffDrift: {
+    methodKind: "unary";
+    input: typeof DiffDriftRequestSchema;
+    output: typeof DiffDriftResponseSchema;
   },
   /**
    * responder: ask a node for a quote now.

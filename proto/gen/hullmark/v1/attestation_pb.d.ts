@@ -59,6 +59,14 @@ export declare type AttestRequest = Message<"hullmark.v1.AttestRequest"> & {
      */
     value: BootLog;
     case: "bootLog";
+  } | {
+    /**
+     * Answers a ContentRequest.
+     *
+     * @generated from field: hullmark.v1.ContentResponse content = 7;
+     */
+    value: ContentResponse;
+    case: "content";
   } | { case: undefined; value?: undefined };
 };
 
@@ -123,6 +131,14 @@ export declare type AttestResponse = Message<"hullmark.v1.AttestResponse"> & {
      */
     value: BootLogRequest;
     case: "bootLog";
+  } | {
+    /**
+     * A person wants to see what changed in a file. Asked only of an agent whose Hello says that it hands contents out.
+     *
+     * @generated from field: hullmark.v1.ContentRequest content = 8;
+     */
+    value: ContentRequest;
+    case: "content";
   } | { case: undefined; value?: undefined };
 };
 
@@ -176,6 +192,13 @@ export declare type Hello = Message<"hullmark.v1.Hello"> & {
    * @generated from field: string checkpoint = 7;
    */
   checkpoint: string;
+
+  /**
+   * Its own configuration lets it hand out the content of some changed files. Which, it says when it is asked for one.
+   *
+   * @generated from field: bool contents = 8;
+   */
+  contents: boolean;
 };
 
 /**
@@ -321,6 +344,97 @@ export declare type BootLog = Message<"hullmark.v1.BootLog"> & {
  * Use `create(BootLogSchema)` to create a new message.
  */
 export declare const BootLogSchema: GenMessage<BootLog>;
+
+/**
+ * The content of one regular file, where the agent's own configuration lets it out.
+ *
+ * @generated from message hullmark.v1.ContentRequest
+ */
+export declare type ContentRequest = Message<"hullmark.v1.ContentRequest"> & {
+  /**
+   * Greater than that of every ContentRequest before on this stream; any other is refused.
+   *
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * @generated from field: string container_id = 2;
+   */
+  containerId: string;
+
+  /**
+   * In this layer of the container; empty: in its upper directory, or in its merged tree where it has none.
+   *
+   * @generated from field: string layer_id = 3;
+   */
+  layerId: string;
+
+  /**
+   * Raw bytes, no leading slash.
+   *
+   * @generated from field: bytes path = 4;
+   */
+  path: Uint8Array;
+
+  /**
+   * Of the content that is meant: 32 bytes. Another content is not handed out.
+   *
+   * @generated from field: bytes sha256 = 5;
+   */
+  sha256: Uint8Array;
+
+  /**
+   * Who asks, and why: for the agent's own log. Printable, at most 64 and 500 characters.
+   *
+   * @generated from field: string requested_by = 6;
+   */
+  requestedBy: string;
+
+  /**
+   * @generated from field: string reason = 7;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: string drift_id = 8;
+   */
+  driftId: string;
+};
+
+/**
+ * Describes the message hullmark.v1.ContentRequest.
+ * Use `create(ContentRequestSchema)` to create a new message.
+ */
+export declare const ContentRequestSchema: GenMessage<ContentRequest>;
+
+/**
+ * @generated from message hullmark.v1.ContentResponse
+ */
+export declare type ContentResponse = Message<"hullmark.v1.ContentResponse"> & {
+  /**
+   * @generated from field: uint64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * @generated from field: hullmark.v1.ContentRefusal refusal = 2;
+   */
+  refusal: ContentRefusal;
+
+  /**
+   * At most 1 MiB; empty where it was refused.
+   *
+   * @generated from field: bytes content = 3;
+   */
+  content: Uint8Array;
+};
+
+/**
+ * Describes the message hullmark.v1.ContentResponse.
+ * Use `create(ContentResponseSchema)` to create a new message.
+ */
+export declare const ContentResponseSchema: GenMessage<ContentResponse>;
 
 /**
  * @generated from message hullmark.v1.ResyncRequest
@@ -1764,6 +1878,68 @@ export declare type TreeNode = Message<"hullmark.v1.TreeNode"> & {
  * Use `create(TreeNodeSchema)` to create a new message.
  */
 export declare const TreeNodeSchema: GenMessage<TreeNode>;
+
+/**
+ * @generated from enum hullmark.v1.ContentRefusal
+ */
+export enum ContentRefusal {
+  /**
+   * None: `content` is what was asked for.
+   *
+   * @generated from enum value: CONTENT_REFUSAL_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The configuration does not allow this path.
+   *
+   * @generated from enum value: CONTENT_REFUSAL_NOT_ALLOWED = 1;
+   */
+  NOT_ALLOWED = 1,
+
+  /**
+   * The path, or what the file holds, is of a kind that holds secrets.
+   *
+   * @generated from enum value: CONTENT_REFUSAL_SECRET = 2;
+   */
+  SECRET = 2,
+
+  /**
+   * Nothing of that content is measured there now: it changed since, or it is no file.
+   *
+   * @generated from enum value: CONTENT_REFUSAL_CHANGED = 3;
+   */
+  CHANGED = 3,
+
+  /**
+   * @generated from enum value: CONTENT_REFUSAL_TOO_LARGE = 4;
+   */
+  TOO_LARGE = 4,
+
+  /**
+   * The file has another name too, by which it may be one that is not allowed.
+   *
+   * @generated from enum value: CONTENT_REFUSAL_OTHER_NAMES = 5;
+   */
+  OTHER_NAMES = 5,
+
+  /**
+   * Too many were asked for.
+   *
+   * @generated from enum value: CONTENT_REFUSAL_TOO_MANY = 6;
+   */
+  TOO_MANY = 6,
+
+  /**
+   * @generated from enum value: CONTENT_REFUSAL_UNREADABLE = 7;
+   */
+  UNREADABLE = 7,
+}
+
+/**
+ * Describes the enum hullmark.v1.ContentRefusal.
+ */
+export declare const ContentRefusalSchema: GenEnum<ContentRefusal>;
 
 /**
  * @generated from enum hullmark.v1.FilesystemKind

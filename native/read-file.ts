@@ -1,0 +1,17 @@
+/** One file's content, read below a directory that a hostile process may be changing. */
+import { loadAddon } from "./loader.ts";
+
+interface ReadAddon {
+  readFileBelow(root: Uint8Array, path: Uint8Array, maxBytes: number): Promise<Buffer>;
+}
+
+/**
+ * Follows no symlink, crosses no mount, leaves the directory by no name, and opens nothing but a regular file with one name.
+ * @param root directory; itself followed
+ * @param path raw bytes without leading slash, and without `.`, `..` or NUL
+ * @param maxBytes largest size that is read, ≥ 0
+ * @throws an error with code `NOT_A_FILE`, `TOO_LARGE`, `OTHER_NAMES`, `UNSTABLE` (it changed while it was read) or a system's (`ENOENT`, `ELOOP`, `EXDEV`)
+ */
+export async function readFileBelow(root: string, path: Uint8Array, maxBytes: number): Promise<Buffer> {
+  return (loadAddon() as ReadAddon).readFileBelow(Buffer.from(root), path, maxBytes);
+}
