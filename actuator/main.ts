@@ -17,11 +17,10 @@ import { KubernetesRollouts } from "./adapters/kubernetes/kubernetes-rollouts.ts
 import { Lease } from "./adapters/kubernetes/lease.ts";
 import { type ActuatorConfig, loadConfig } from "./config.ts";
 import { Actuator } from "./core/actuator.ts";
-import { ACTUATOR_FAILPOINTS, CLUSTER_FAILPOINTS, ROLLOUT_FAILPOINTS } from "./core/carry-out.ts";
+import { type ActuatorFailpoint, FAILPOINTS } from "./core/carry-out.ts";
 import { ClusterHands } from "./core/cluster-hands.ts";
 import type { Hands } from "./core/hands.ts";
 import { HostHands } from "./core/host-hands.ts";
-import { ISOLATION_FAILPOINTS } from "./core/isolation.ts";
 import { NodeHands } from "./core/node-hands.ts";
 
 const USAGE = `hullmark actuator ${VERSION}
@@ -48,7 +47,8 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
   if (!first) return;
   const { identity } = first;
   const log = openLog(config.log.level, "cluster" in identity ? { cluster: identity.cluster } : { nodeId: identity.nodeId });
-  const lease = leaseOf(config, log);
+  const passing = dieAt<ActuatorFailpoint>([...new Set(Object.values(FAILPOINTS).flat())], process.env);
+  const lease = leaseOf(config, log, passing);
   if (lease && !(await lease.acquire(signal))) return;
   const ledger = new FileLedger(config.stateDirectory, Date.now());
   const captures = openCaptures(config);
@@ -70,7 +70,7 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
     verify: (message, signature) => keys.verify(message, signature),
     report: (intentId, settled) => link.report(intentId, settled),
     nowMs: () => Date.now(),
-    passing: dieAt([...new Set([...ACTUATOR_FAILPOINTS, ...ISOLATION_FAILPOINTS, ...CLUSTER_FAILPOINTS, ...ROLLOUT_FAILPOINTS])], process.env),
+    passing,
     told: (what, intent) => log.info({ intent }, what),
   });
   const again = async (what: string, work: (s: AbortSignal) => Promise<void>, taskSignal: AbortSignal): Promise<void> => {
@@ -135,13 +135,13 @@ async function credentialsOf({ credentialDirectory, kubernetes }: ActuatorConfig
 }
 
 /** Of several actuators of a cluster the one that holds it acts; the ledger is opened by that one alone. */
-function leaseOf({ kubernetes }: ActuatorConfig, log: Log): Lease | undefined {
+function leaseOf({ kubernetes }: ActuatorConfig, log: Log, passing: (point: ActuatorFailpoint) => void): Lease | undefined {
   if (kubernetes?.lease === undefined) return undefined;
   const identity = `${hostname()}_${randomUUID()}`;
   log.info({ lease: kubernetes.lease, identity }, "waiting for the Lease");
   const onProblem = (error: unknown): void => log.warn({ err: error }, "the Lease cannot be asked for: trying again");
   const { namespace, lease: name } = kubernetes;
-  return new Lease(apiOf(kubernetes), { namespace, name, identity, nowMs: () => performance.now(), wallMs: () => Date.now(), onProblem });
+  return new Lease(apiOf(kubernetes), { namespace, name, identity, nowMs: () => performance.now(), wallMs: () => Date.now(), onProblem, passing });
 }
 
 function apiOf({ apiServer, caFile, tokenFile }: NonNullable<ActuatorConfig["kubernetes"]>): ApiServer {

@@ -6,7 +6,7 @@ import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
 import { CaptureError, type Captures } from "../ports/capture.ts";
 import { type Engine, type EngineContainer, EngineError } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
-import { type IsolationFailpoint, isolate, rejoin, whereabouts } from "./isolation.ts";
+import { ISOLATION_FAILPOINTS, isolate, rejoin, whereabouts } from "./isolation.ts";
 
 /** Where the process of a host can be killed in the tests; each must be survived. */
 export const ACTUATOR_FAILPOINTS = [
@@ -26,7 +26,20 @@ export const ACTUATOR_FAILPOINTS = [
 export const CLUSTER_FAILPOINTS = ["checked", "remembered", "evicting", "evicted", "settled", "told"] as const;
 /** The same of one that rolls back. */
 export const ROLLOUT_FAILPOINTS = ["checked", "remembered", "rolling-back", "paused", "rolled-back", "settled", "told"] as const;
-export type ActuatorFailpoint = (typeof ACTUATOR_FAILPOINTS | typeof CLUSTER_FAILPOINTS | typeof ROLLOUT_FAILPOINTS)[number] | IsolationFailpoint;
+/** The same of one that marks nodes. */
+export const NODE_FAILPOINTS = ["checked", "remembered", "marking", "marked", "settled", "told"] as const;
+/** The same of one of several of which one acts. */
+export const LEASE_FAILPOINTS = ["lease-taken", "lease-renewed"] as const;
+/** All there are, by what is done. */
+export const FAILPOINTS = {
+  containers: ACTUATOR_FAILPOINTS,
+  networks: ISOLATION_FAILPOINTS,
+  pods: CLUSTER_FAILPOINTS,
+  workloads: ROLLOUT_FAILPOINTS,
+  nodes: NODE_FAILPOINTS,
+  lease: LEASE_FAILPOINTS,
+} as const;
+export type ActuatorFailpoint = (typeof FAILPOINTS)[keyof typeof FAILPOINTS][number];
 
 const NO_RESTART = { name: "no", maximumRetryCount: 0 };
 const STOP_GRACE_SECONDS = 10;

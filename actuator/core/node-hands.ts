@@ -3,6 +3,7 @@ import { compileNames } from "@hullmark/proto/codec";
 import { ActionKind, type NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import type { Ledger, LedgerEntry, Settled } from "../ports/ledger.ts";
 import type { NodeCallResult, NodeHook } from "../ports/node-hook.ts";
+import type { ActuatorFailpoint } from "./carry-out.ts";
 import type { CheckedIntent } from "./check-intent.ts";
 import type { Hands, Looked } from "./hands.ts";
 import { type OwnMark, standingOn } from "./standing-on.ts";
@@ -42,11 +43,13 @@ export class NodeHands implements Hands {
   }
 
   /** Mark by mark; where one fails the others before it stay, and are told. */
-  async carryOut(entry: LedgerEntry): Promise<Settled> {
+  async carryOut(entry: LedgerEntry, _nowMs: number, passing: (point: ActuatorFailpoint) => void): Promise<Settled> {
     const marks: NodeMark[] = [];
     const own = standingOn(this.#ledger.all()).get(entry.node?.nodeId ?? "");
     for (const mark of entry.node?.marks ?? []) {
+      passing("marking");
       const result = entry.kind === ActionKind.MARK_NODE ? await this.#mark(entry, mark, own?.get(mark)) : await this.#call(entry, mark, own?.get(mark)?.name);
+      passing("marked");
       if (result.outcome === "done") marks.push(mark);
       if ("detail" in result) return { outcome: Outcome.FAILED, reason: "hook", detail: result.detail.slice(0, MAX_DETAIL_CHARS), newContainerId: "", marks };
     }

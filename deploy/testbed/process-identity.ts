@@ -6,14 +6,15 @@ export interface ProcessIdentity {
   readonly startTicks: string;
 }
 
-/** Identity of a live process, or undefined when there is none (zombies count as gone). */
+/** Identity of a live process, or undefined when there is none. Zombies count as gone once their other threads are, which hold the sockets until then. */
 export function identify(pid: number): ProcessIdentity | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
     // The second field is the command in parentheses and may itself hold spaces and parentheses.
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    const startTicks = fields[19];
-    return startTicks === undefined || fields[0] === "Z" || fields[0] === "X" ? undefined : { pid, startTicks };
+    const [threads, startTicks] = [Number(fields[17]), fields[19]];
+    const gone = fields[0] === "X" || (fields[0] === "Z" && threads <= 1);
+    return startTicks === undefined || gone ? undefined : { pid, startTicks };
   } catch {
     return undefined;
   }

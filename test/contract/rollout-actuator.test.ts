@@ -652,6 +652,8 @@ describe("what the API server answers", () => {
         },
       },
       "flux/gitrepositories/token": { spec: { url: "https://ghp_hunter2@git.example/root" } },
+      // What is left of one that was paused before a crash.
+      "argocd/applications/paused": { metadata, spec: { source, syncPolicy: {} }, status: { resources } },
       "argocd/applications/others": {
         metadata,
         spec: { source, syncPolicy: { automated: {} } },
@@ -685,7 +687,8 @@ describe("what the API server answers", () => {
     expect(await found.source(flux("HelmRelease", "web"), web)).toBe("chart web of charts, at 2.0.0 (before that 1.9.0)");
     for (const none of [argo("none"), argo("secret")]) expect(await found.source(none, web)).toBeUndefined();
 
-    for (const owner of [argo("shop"), argo("manual"), flux("Kustomization", "apps"), flux("HelmRelease", "web")]) await found.pause(owner, web);
+    for (const owner of [argo("shop"), argo("manual"), argo("paused"), flux("Kustomization", "apps"), flux("HelmRelease", "web")])
+      await found.pause(owner, web);
     const merge = "application/merge-patch+json";
     expect(patches).toEqual([
       [

@@ -1,50 +1,34 @@
 /** The actuator alone against a real engine: killed at every place where it can be, it neither loses nor repeats what it was told. The test plays the verifier. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { generateKeyPairSync, randomBytes, sign, X509Certificate } from "node:crypto";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { Server, ServerCredentials } from "@grpc/grpc-js";
 import type { ProcessSnapshot } from "@hullmark/actuator/adapters/capture/processes";
-import { ACTUATOR_FAILPOINTS } from "@hullmark/actuator/core/carry-out";
-import { ISOLATION_FAILPOINTS } from "@hullmark/actuator/core/isolation";
-import { intentMessage } from "@hullmark/proto/codec";
-import { addService } from "@hullmark/proto/rpc";
-import { ActionKind, Actuation, IntentSchema, Outcome, type ReportOutcomeRequest } from "@hullmark/proto/v1/response";
-import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
+import { FAILPOINTS } from "@hullmark/actuator/core/carry-out";
+import { ActionKind, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { stringify } from "yaml";
 import { freePort } from "../../deploy/testbed/http-service.ts";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
-import { program, REPOSITORY, STATE_ROOT } from "../../deploy/testbed/paths.ts";
+import { program, STATE_ROOT } from "../../deploy/testbed/paths.ts";
 import { run } from "../../deploy/testbed/run.ts";
 import { engineOf, eventually } from "./fault-support.ts";
 import { digestOf } from "./images/push.ts";
+import { type IntentInit, LoneActuator } from "./lone-actuator.ts";
 
 const NODE = "00112233445566aa";
 const SETTLE_MS = 90_000;
-const keys = generateKeyPairSync("ed25519");
 
 let bed: Testbed;
+let actuator: LoneActuator;
 let home: string;
-let server: Server;
-let port: number;
-let actuator: ChildProcess | undefined;
 /** The responders' key, which the actuator does not have. */
 let identity: string;
 let recipient: string;
-/** What the verifier hands out to whoever pulls, and what it was told. */
-const offered: { body: Uint8Array; signatures: Uint8Array[] }[] = [];
-const reports: ReportOutcomeRequest[] = [];
-
 const docker = (...args: string[]): Promise<string> => run([program("docker"), "--host", engineOf(bed).dockerHost, ...args]).then((out) => out.trim());
 
 beforeAll(async () => {
   bed = await startTestbed({ name: "e2e-actuator", parts: { engine: true } });
-  home = mkdtempSync(join(tmpdir(), "hullmark-actuator-e2e-"));
+  actuator = await LoneActuator.open({ nodeId: NODE }, bed.env);
+  home = actuator.home;
   const host = engineOf(bed).dockerHost;
   for (const [name, edition] of Object.entries({ box: "present", earlier: "verified" })) {
     const imported = `tar -C "$1" -c busybox | ${program("docker")} --host ${host} import --change "ENV EDITION=${edition}" - ${name}`;
@@ -52,116 +36,36 @@ beforeAll(async () => {
   }
   identity = await generateX25519Identity();
   recipient = await identityToRecipient(identity);
-  const ca = await X509Ca.open({ stateDir: join(home, "ca"), region: "eu-1", clock: { nowMs: () => Date.now() } });
-  const certified = async (issue: (spki: Buffer) => Promise<{ chain: readonly Buffer[] }>) => {
-    const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-    const { chain } = await issue(publicKey.export({ type: "spki", format: "der" }));
-    return { key: privateKey.export({ type: "pkcs8", format: "pem" }).toString(), pem: chain.map((der) => new X509Certificate(der).toString()).join("") };
-  };
-  const own = await certified((spki) => ca.issueServer(["localhost"], spki, 3_600_000));
-  server = new Server();
-  addService(
-    server,
-    Actuation,
-    {
-      async *pullIntents(_request, { signal }) {
-        for (const intent of [...offered]) yield { intent };
-        await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
-      },
-      async reportOutcome(request) {
-        reports.push(request);
-        return {};
-      },
-    },
-    () => {},
-    () => {},
-  );
-  const secure = ServerCredentials.createSsl(Buffer.from(ca.rootPem), [{ cert_chain: Buffer.from(own.pem), private_key: Buffer.from(own.key) }], true);
-  port = await new Promise((resolve, reject) => server.bindAsync("127.0.0.1:0", secure, (error, bound) => (error ? reject(error) : resolve(bound))));
-  const { key, pem } = await certified((spki) => ca.issueActuator(NODE, spki, 3_600_000));
-  mkdirSync(join(home, "credentials"));
-  const files = { "client.key": key, "client.crt": pem, "ca.crt": ca.rootPem, "intent.pub": keys.publicKey.export({ type: "spki", format: "pem" }).toString() };
-  for (const [name, content] of Object.entries(files)) writeFileSync(join(home, "credentials", name), content, { mode: 0o600 });
 });
 
-afterEach(() => ended("SIGKILL"));
+afterEach(() => actuator.ended("SIGKILL"));
 
 afterAll(async () => {
-  server?.forceShutdown();
+  await actuator?.close();
   await bed?.down();
-  if (home) rmSync(home, { recursive: true });
 });
 
-/** Starts the actuator on the state of `name`. @param failpoint where it kills itself; undefined: nowhere */
-function start(name: string, failpoint?: string): ChildProcess {
-  const config = join(home, `${name}.yaml`);
-  writeFileSync(
-    config,
-    stringify({
-      ...{ stateDirectory: join(home, name), credentialDirectory: join(home, "credentials"), verifier: { address: `localhost:${port}` } },
-      ...{
-        docker: { socket: engineOf(bed).socketPath },
-        limits: { hourlyPercent: 100, pauseSeconds: 1 },
-        capture: { recipients: [recipient], maxSeconds: 120 },
-      },
-    }),
-  );
-  const environment = { ...process.env, ...bed.env, ...(failpoint !== undefined && { HULLMARK_FAILPOINT: failpoint }) };
-  actuator = spawn(process.execPath, [join(REPOSITORY, "actuator/main.ts"), "--config", config], { stdio: ["ignore", "ignore", "inherit"], env: environment });
-  return actuator;
+function start(name: string, failpoint?: string, more: object = {}): void {
+  const capture = { recipients: [recipient], maxSeconds: 120 };
+  actuator.start(name, { docker: { socket: engineOf(bed).socketPath }, limits: { hourlyPercent: 100, pauseSeconds: 1 }, capture, ...more }, failpoint);
 }
 
-/** How it ended: by itself, or by this signal. */
-async function ended(signal?: NodeJS.Signals): Promise<string | null> {
-  const child = actuator;
-  if (!child) return null;
-  actuator = undefined;
-  if (child.exitCode === null && child.signalCode === null) {
-    const gone = new Promise((resolve) => child.once("exit", resolve));
-    if (signal) child.kill(signal);
-    await gone;
-  }
-  return child.signalCode;
-}
+const ended = (signal?: NodeJS.Signals): Promise<string | null> => actuator.ended(signal);
+const told = (id: Buffer) => actuator.told(id);
 
-async function offer(containerId: string, kind: ActionKind, more: MessageInitShape<typeof IntentSchema> = {}): Promise<Buffer> {
-  const id = randomBytes(16);
-  const configDigest = await docker("inspect", "-f", "{{.Image}}", containerId);
-  const times = { issuedAt: timestampFromMs(Date.now()), expiresAt: timestampFromMs(Date.now() + 300_000) };
-  const target = {
-    id,
-    actionId: "A-7K2Q",
-    verifierId: "v1",
-    region: "eu-1",
-    nodeId: NODE,
-    containerId,
-    configDigest,
-    kind,
-    driftId: "D-7K2Q",
-    ...times,
-    ...more,
-  };
-  const body = toBinary(IntentSchema, create(IntentSchema, target));
-  offered.splice(0, offered.length, { body, signatures: [sign(null, intentMessage(body), keys.privateKey)] });
-  return id;
+async function offer(containerId: string, kind: ActionKind, more: IntentInit = {}): Promise<Buffer> {
+  return actuator.offer({ nodeId: NODE, containerId, configDigest: await docker("inspect", "-f", "{{.Image}}", containerId), kind, ...more });
 }
 
 async function toldDone(id: Buffer): Promise<void> {
-  await eventually(
-    "it is told",
-    async () => told(id).at(-1)?.outcome,
-    (outcome) => outcome === Outcome.DONE,
-    SETTLE_MS,
-  );
+  expect(await actuator.settled(id)).toMatchObject({ outcome: Outcome.DONE });
 }
 
-const told = (id: Buffer) => reports.filter(({ intentId }) => id.equals(intentId));
-
 /** With all that is between the first thing that is made and the last. */
-const ROLLED_BACK = ACTUATOR_FAILPOINTS.slice(ACTUATOR_FAILPOINTS.indexOf("made"), ACTUATOR_FAILPOINTS.indexOf("settled"));
+const ROLLED_BACK = FAILPOINTS.containers.slice(FAILPOINTS.containers.indexOf("made"), FAILPOINTS.containers.indexOf("settled"));
 
 test.each([
-  ...ACTUATOR_FAILPOINTS.map((failpoint) => ({ kind: "recreate" as const, failpoint })),
+  ...FAILPOINTS.containers.map((failpoint) => ({ kind: "recreate" as const, failpoint })),
   ...ROLLED_BACK.map((failpoint) => ({ kind: "rollback" as const, failpoint })),
 ])("a $kind, killed at $failpoint, started again: one container takes the place of one", async ({ kind, failpoint }) => {
   const name = `${kind}-${failpoint}`;
@@ -197,17 +101,14 @@ test.each([
     HostConfig: { RestartPolicy: { Name: "no" } },
   });
   expect(new Set(told(id).map(({ newContainerId }) => newContainerId))).toEqual(new Set([now?.Id]));
-  const adds = readFileSync(join(home, name, "ledger.jsonl"), "utf8")
-    .split("\n")
-    .filter((line) => line.includes('"add"'));
-  expect(adds).toHaveLength(1);
+  expect(actuator.taken(name)).toHaveLength(1);
   await docker("rm", "-f", ...ids);
 });
 
 describe("isolation", () => {
   const ADDRESS = "10.99.7.9";
   /** The others are those of any action. */
-  const ISOLATING = ISOLATION_FAILPOINTS.slice(ISOLATION_FAILPOINTS.indexOf("left"), ISOLATION_FAILPOINTS.indexOf("settled"));
+  const ISOLATING = FAILPOINTS.networks.slice(FAILPOINTS.networks.indexOf("left"), FAILPOINTS.networks.indexOf("settled"));
   const RELEASING: readonly string[] = ["freed", "rejoined"];
   let port: number;
   let web: string;
@@ -310,6 +211,51 @@ describe("isolation", () => {
     await reached(true);
     expect((await networks())["shop"]).toMatchObject({ IPAddress: ADDRESS, Aliases: expect.arrayContaining(["cart"]) });
   });
+});
+
+/** The operator's program, which notes each call, and puts a mark on as a file; what is there before it says that it was there. */
+function hook(name: string): string {
+  const path = join(home, `${name}.hook`);
+  const marks = join(home, `${name}.marks`);
+  mkdirSync(marks);
+  writeFileSync(
+    path,
+    `#!/bin/sh
+echo "$1 $2 $3" >> ${marks}.calls
+case "$1" in
+  mark) [ -e "${marks}/$2" ] && exit 10; touch "${marks}/$2";;
+  lift) [ -e "${marks}/$2" ] || exit 10; rm "${marks}/$2";;
+esac
+`,
+  );
+  chmodSync(path, 0o755);
+  return path;
+}
+
+test.each(FAILPOINTS.nodes)("marks for a node, killed at %s, started again: put on, told as put on, and taken away again", async (failpoint) => {
+  const name = `marks-${failpoint}`;
+  const nodes = { hook: { command: hook(name) }, allow: ["w-*"] };
+  const marks = [NodeMark.TAINT, NodeMark.CORDON];
+  const about = (kind: ActionKind, reason: string) => ({ nodeId: NODE, kind, node: { nodeId: "ffeeddccbbaa9988", name: "w-9", marks, reason } });
+  const id = actuator.offer(about(ActionKind.MARK_NODE, "lower-layer"));
+  start(name, failpoint, { nodes });
+  expect(await ended()).toBe("SIGKILL");
+  start(name, undefined, { nodes });
+  // What a try that was cut off had put on counts as its own, or nobody would ever take it away.
+  expect(await actuator.settled(id)).toMatchObject({ outcome: Outcome.DONE, marks });
+  expect(readdirSync(join(home, `${name}.marks`)).sort()).toEqual(["cordon", "taint"]);
+  expect(actuator.taken(name)).toHaveLength(1);
+  await ended("SIGTERM");
+  const lift = actuator.offer(about(ActionKind.LIFT_NODE, ""));
+  start(name, undefined, { nodes });
+  expect(await actuator.settled(lift)).toMatchObject({ outcome: Outcome.DONE, marks });
+  expect(readdirSync(join(home, `${name}.marks`))).toEqual([]);
+  const calls = readFileSync(join(home, `${name}.marks.calls`), "utf8")
+    .trimEnd()
+    .split("\n");
+  // Asked once more at most, by whoever could not know whether it was done.
+  const repeated = failpoint === "marked" || failpoint === "marking" ? 1 : 0;
+  expect(calls.length - 4).toBeLessThanOrEqual(repeated);
 });
 
 test("what is stopped stays stopped, though it would restart by itself, and is not stopped again", async () => {

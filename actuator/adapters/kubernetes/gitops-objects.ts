@@ -29,7 +29,7 @@ const HelmRelease = z.object({
 const GitRepository = z.object({ spec: z.object({ url: text }) });
 const Owner = z.object({
   metadata: z.object({ resourceVersion: z.string() }),
-  spec: z.object({ suspend: z.boolean().default(false), syncPolicy: z.object({ automated: z.unknown() }).nullish(), targetNamespace: text }),
+  spec: z.object({ suspend: z.boolean().default(false), syncPolicy: z.object({ automated: z.unknown().optional() }).nullish(), targetNamespace: text }),
   status: z
     .object({
       /** Argo CD's. */

@@ -6,6 +6,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ApiAnswer, ApiServer } from "@hullmark/daemon/api-server";
 import * as z from "zod";
+import type { LEASE_FAILPOINTS } from "../../core/carry-out.ts";
 import { problem } from "./api-answers.ts";
 
 export const DURATION_MS = 15_000;
@@ -33,6 +34,7 @@ export interface LeaseOptions {
   readonly wait?: (ms: number, signal: AbortSignal) => Promise<void>;
   /** It cannot be asked for now; it is asked again. */
   readonly onProblem: (error: unknown) => void;
+  readonly passing?: (point: (typeof LEASE_FAILPOINTS)[number]) => void;
 }
 
 /** Somebody else acts now, or may. */
@@ -114,6 +116,7 @@ export class Lease {
     if (answer.status === 409) return false;
     if (answer.status !== 200) throw problem(answer, "patch leases");
     this.#renewedMs = askedMs;
+    if (holder !== "") this.#options.passing?.(mine ? "lease-renewed" : "lease-taken");
     return true;
   }
 

@@ -52,7 +52,7 @@ export const WITHIN_MS = 240_000;
 const ROOM = 16;
 
 /** Rules of the chart's ClusterRoles, with all that is optional: the templates have nothing to be filled in there. Not of its Role, for a Lease. */
-function rights(): readonly object[] {
+export function rights(): readonly object[] {
   return ["actuator", "actuator-rollback", "actuator-gitops", "actuator-nodes"].flatMap((name) => {
     const template = readFileSync(join(REPOSITORY, `deploy/helm/hullmark/templates/${name}.yaml`), "utf8");
     const all = [...template.matchAll(/^rules:\n(?: +.*\n)+/gm)].map(([rules]) => rules).filter((rules) => !rules.includes("{{"));

@@ -36,7 +36,7 @@ interface Workload {
 }
 
 /** As Argo CD's own definition names it; what it holds is not checked. */
-const APPLICATIONS = {
+export const APPLICATIONS = {
   ...{ apiVersion: "apiextensions.k8s.io/v1", kind: "CustomResourceDefinition", metadata: { name: "applications.argoproj.io" } },
   spec: {
     ...{ group: "argoproj.io", scope: "Namespaced", names: { kind: "Application", plural: "applications" } },
@@ -46,7 +46,7 @@ const APPLICATIONS = {
   },
 };
 
-function application(name: string): object {
+export function application(name: string): object {
   return {
     ...{ apiVersion: "argoproj.io/v1alpha1", kind: "Application", metadata: { name, namespace: "argocd" } },
     spec: { source: { repoURL: "https://git.example/shop", path: "deploy" }, syncPolicy: { automated: { prune: true } } },

@@ -1,0 +1,370 @@
+/**
+ * A cluster's actuator alone against a real API server, with the rights that the chart gives: killed at every place where it can be, and the API server with it, it neither loses
+ * nor repeats what it was told; and a verifier that is not to be believed moves it no further than its own limits. The test plays the verifier.
+ */
+import { generateKeyPairSync, randomBytes, sign } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { FAILPOINTS } from "@hullmark/actuator/core/carry-out";
+import { intentMessage } from "@hullmark/proto/codec";
+import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { type Kubernetes, startTestbed, type Testbed } from "../../../deploy/testbed/index.ts";
+import { eventually } from "../fault-support.ts";
+import { acceptanceImage } from "../images/acceptance.ts";
+import { loadPrograms } from "../images/programs.ts";
+import { type PushedImage, pushImage } from "../images/push.ts";
+import { type IntentInit, LoneActuator } from "../lone-actuator.ts";
+import { type KubernetesPod, rights } from "./acting.ts";
+import { type ApiServerAccess, serviceAccount } from "./follower.ts";
+import { APPLICATIONS, application } from "./rollbacks.ts";
+import { podSpec } from "./workloads.ts";
+
+type Deed = "evict" | "rollback" | "halt" | "unsync";
+
+/** Between what is begun and what is over. */
+const INNER = FAILPOINTS.workloads.slice(FAILPOINTS.workloads.indexOf("rolling-back"), FAILPOINTS.workloads.indexOf("settled"));
+
+/** Each list of failpoints of a cluster's actuator, by what passes all of them; those of hosts have a test of their own. */
+const KILLED = {
+  pods: [["evict", FAILPOINTS.pods]],
+  workloads: [
+    ["rollback", FAILPOINTS.workloads],
+    ["halt", INNER],
+    ["unsync", INNER],
+  ],
+  lease: [["evict", FAILPOINTS.lease]],
+} as const satisfies Record<Exclude<keyof typeof FAILPOINTS, "containers" | "networks" | "nodes">, readonly (readonly [Deed, readonly string[]])[]>;
+
+interface Case {
+  readonly deed: Deed;
+  readonly failpoint: string;
+  /** Of its Deployment. */
+  readonly app: string;
+}
+
+/** What became of one: it was begun, killed, and begun again. */
+interface Killed {
+  readonly actuator: LoneActuator;
+  readonly id: Buffer;
+  readonly before: KubernetesPod;
+  /** null: the place was not passed. */
+  readonly by: string | null;
+}
+
+const CASES: readonly Case[] = Object.values(KILLED).flatMap((each) =>
+  each.flatMap(([deed, points]) => points.map((failpoint) => ({ deed, failpoint, app: `${deed}-${failpoint}` }))),
+);
+const CLUSTER = "prod";
+const NAMESPACE = "hullmark";
+const WITHIN_MS = 240_000;
+/** Places of the Lease are passed by whoever waits for it. */
+const [LEASED, AT_ONCE] = [CASES.filter(({ failpoint }) => failpoint.startsWith("lease-")), CASES.filter(({ failpoint }) => !failpoint.startsWith("lease-"))];
+/** Of two processors. */
+const TOGETHER = 3;
+
+interface Deployment {
+  readonly metadata: { readonly annotations: Readonly<Record<string, string>> };
+  readonly spec: { readonly replicas: number; readonly template: { readonly spec: { readonly containers: readonly { readonly image: string }[] } } };
+}
+
+interface ReplicaSet {
+  readonly metadata: { readonly name: string; readonly uid: string; readonly annotations: Readonly<Record<string, string>> };
+}
+
+let bed: Testbed;
+let cluster: Kubernetes;
+let access: ApiServerAccess;
+let actuator: LoneActuator;
+let home: string;
+let first: PushedImage;
+let second: PushedImage;
+
+const kubectl = (...args: string[]): Promise<string> => cluster.kubectl(args);
+const apply = (...items: object[]): Promise<string> => cluster.kubectl(["apply", "--filename=-"], JSON.stringify({ apiVersion: "v1", kind: "List", items }));
+
+function deployment(app: string, replicas = 1, annotations: Readonly<Record<string, string>> = {}): object {
+  const template = { metadata: { labels: { app } }, spec: podSpec(first.tagged) };
+  return {
+    ...{ apiVersion: "apps/v1", kind: "Deployment", metadata: { name: app, annotations } },
+    spec: { replicas, selector: { matchLabels: { app } }, template },
+  };
+}
+
+const tracked = (app: string) => ({ "argocd.argoproj.io/tracking-id": `${app}:apps/Deployment:default/${app}` });
+const rolledOut = (app: string): Promise<string> => kubectl("rollout", "status", `deployment/${app}`, "--timeout=240s");
+
+beforeAll(async () => {
+  home = mkdtempSync(join(tmpdir(), "hullmark-e2e-"));
+  const parts = { kubernetes: { audited: ["system:serviceaccounts:default"] }, registry: true } as const;
+  const [started, programs] = await Promise.all([startTestbed({ name: "e2e-hands", parts }), loadPrograms()]);
+  bed = started;
+  if (!bed.kubernetes) throw new Error("no cluster");
+  cluster = bed.kubernetes;
+  const push = (edition: string): Promise<PushedImage> => pushImage(bed.registry?.host ?? "", "acme/web", edition, acceptanceImage(programs, edition));
+  [first, second] = await Promise.all([push("1"), push("2")]);
+  const leases = { apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["get", "create", "patch"] };
+  access = await serviceAccount(cluster, home, "actuator", [...rights(), leases]);
+  actuator = await LoneActuator.open({ cluster: CLUSTER }, bed.env);
+  await apply(
+    { apiVersion: "v1", kind: "Namespace", metadata: { name: "argocd" } },
+    { apiVersion: "v1", kind: "Namespace", metadata: { name: NAMESPACE } },
+    APPLICATIONS,
+  );
+  await kubectl("wait", "--for=condition=Established", "customresourcedefinition/applications.argoproj.io", "--timeout=60s");
+  const unsynced = CASES.filter(({ deed }) => deed === "unsync").map(({ app }) => app);
+  await apply(...unsynced.map(application));
+  await apply(...CASES.map(({ app }) => deployment(app, 1, unsynced.includes(app) ? tracked(app) : {})), deployment("prey", 2), deployment("bystander"));
+  for (const { app } of CASES) await rolledOut(app);
+  const changed = CASES.filter(({ deed }) => deed !== "evict").map(({ app }) => app);
+  for (const app of changed) await kubectl("set", "image", `deployment/${app}`, `web=${second.tagged}`);
+  for (const app of [...changed, "prey", "bystander"]) await rolledOut(app);
+});
+
+afterEach(() => actuator?.ended("SIGKILL"));
+
+afterAll(async () => {
+  await actuator?.close();
+  await bed?.down();
+  if (home) rmSync(home, { recursive: true, force: true });
+});
+
+const get = async <T>(...what: string[]): Promise<T> => JSON.parse(await kubectl("get", ...what, "--output=json")) as T;
+
+/** Those that run, the oldest first. */
+async function podsOf(app: string): Promise<readonly KubernetesPod[]> {
+  const { items } = await get<{ items: KubernetesPod[] }>("pods", `--selector=app=${app}`, "--sort-by=metadata.creationTimestamp");
+  return items.filter(({ status, metadata }) => status.phase === "Running" && !metadata.deletionTimestamp);
+}
+
+async function podOf(app: string): Promise<KubernetesPod> {
+  const [found] = await podsOf(app);
+  if (!found) throw new Error(`no pod of ${app}`);
+  return found;
+}
+
+function about({ metadata, spec, status }: KubernetesPod, kind: ActionKind, more: IntentInit = {}): IntentInit {
+  const [container] = status.containerStatuses;
+  const digest = container?.imageID.split("@").at(-1) ?? "";
+  return {
+    ...{ cluster: CLUSTER, kind, containerId: container?.containerID.split("//").at(-1) ?? "", configDigest: digest, podImageDigests: [digest] },
+    ...{ podNamespace: "default", podName: metadata.name, podUid: metadata.uid, podContainer: "web", podNode: spec.nodeName, ...more },
+  };
+}
+
+/** The newest last. */
+async function replicaSets(app: string): Promise<readonly ReplicaSet[]> {
+  const { items } = await get<{ items: ReplicaSet[] }>("replicasets", `--selector=app=${app}`);
+  const numberOf = ({ metadata }: ReplicaSet): number => Number(metadata.annotations["deployment.kubernetes.io/revision"]);
+  return items.toSorted((a, b) => numberOf(a) - numberOf(b));
+}
+
+async function intentFor(deed: Deed, app: string): Promise<IntentInit> {
+  const pod = await podOf(app);
+  if (deed === "evict") return about(pod, ActionKind.EVICT);
+  const [before, now] = await replicaSets(app);
+  const podOwner = { kind: "ReplicaSet", name: now?.metadata.name ?? "", uid: now?.metadata.uid ?? "" };
+  if (deed === "halt") return about(pod, ActionKind.HALT, { podOwner });
+  const revisions = [{ name: before?.metadata.name ?? "", images: [{ container: "web", digest: first.digest }] }];
+  return about(pod, ActionKind.ROLLBACK, { podOwner, revisions, ...(deed === "unsync" && { owners: ["argocd"] }) });
+}
+
+interface Audited {
+  readonly verb: string;
+  readonly objectRef?: { readonly resource: string; readonly subresource?: string; readonly name?: string };
+  readonly responseStatus?: { readonly code: number };
+}
+
+/** What the API server has done for the actuator, by its own audit log: the objects' names. */
+function done(verb: string, resource: string): string[] {
+  const lines = readFileSync(cluster.auditLog, "utf8").trimEnd().split("\n");
+  const all = lines.filter((line) => line.includes(":actuator")).map((line) => JSON.parse(line) as Audited);
+  return all.flatMap(({ verb: asked, objectRef: object, responseStatus }) => {
+    const [kind, part] = resource.split("/");
+    const is = asked === verb && object?.resource === kind && object?.subresource === part && (responseStatus?.code ?? 500) < 300;
+    return is ? [object?.name ?? ""] : [];
+  });
+}
+
+const settings = (more: object = {}, limits: object = {}): object => ({
+  ...{ kubernetes: { namespace: NAMESPACE, halt: true, ...access, ...more }, limits: { hourlyPercent: 100, ...limits } },
+});
+
+async function expectDone({ deed, app }: Case, id: Buffer, before: KubernetesPod): Promise<void> {
+  const evicted = done("create", "pods/eviction").filter((name) => name.startsWith(`${app}-`));
+  const patched = done("patch", "deployments").filter((name) => name === app);
+  const now = await get<Deployment>("deployment", app);
+  if (deed === "evict") {
+    expect({ evicted, patched }).toEqual({ evicted: [before.metadata.name], patched: [] });
+    const pods = await eventually(
+      "another runs",
+      () => podsOf(app),
+      (all) => all.length === 1 && all[0]?.metadata.uid !== before.metadata.uid,
+      WITHIN_MS,
+    );
+    expect(pods).toHaveLength(1);
+    return;
+  }
+  expect({ evicted, patched }).toEqual({ evicted: [], patched: [app] });
+  if (deed === "halt") {
+    expect(now).toMatchObject({ spec: { replicas: 0 }, metadata: { annotations: { "hullmark.dev/halted": `${id.toString("hex")}/1` } } });
+    return;
+  }
+  expect(now.spec.template.spec.containers[0]?.image).toBe(first.reference);
+  expect(now.metadata.annotations).toMatchObject({ "deployment.kubernetes.io/revision": "3" });
+  expect(now.metadata.annotations["hullmark.dev/rolled-back"]).toMatch(new RegExp(`^${id.toString("hex")}/`));
+  const unsynced = done("patch", "applications").filter((name) => name === app);
+  expect(unsynced).toEqual(deed === "unsync" ? [app] : []);
+}
+
+/** Each has a verifier and a state of its own: they are killed one by one, and the API server once. */
+describe("killed, and the API server with it, and started again", () => {
+  const killed = new Map<string, Killed>();
+
+  const kill = async ({ deed, app, failpoint }: Case): Promise<void> => {
+    const own = await LoneActuator.open({ cluster: CLUSTER }, bed.env);
+    const before = await podOf(app);
+    const id = own.offer(await intentFor(deed, app));
+    own.start(app, settings(), failpoint);
+    const late = new AbortController();
+    const by = await Promise.race([own.ended(), delay(WITHIN_MS, null, { signal: late.signal })]);
+    late.abort();
+    killed.set(app, { actuator: own, id, before, by });
+  };
+
+  beforeAll(async () => {
+    const left = [...AT_ONCE];
+    const work = async (): Promise<void> => {
+      for (let next = left.shift(); next; next = left.shift()) await kill(next);
+    };
+    await Promise.all(Array.from({ length: TOGETHER }, work));
+    await cluster.services.apiserver.kill();
+    for (const [app, { actuator: own }] of killed) own.start(app, settings());
+    // They have asked it in vain by then, and go on asking.
+    await delay(5000);
+    await cluster.services.apiserver.start();
+  }, 600_000);
+
+  afterAll(async () => {
+    for (const { actuator: own } of killed.values()) await own.close();
+  });
+
+  test.each(AT_ONCE)("$deed, at $failpoint: once, and told", { timeout: 600_000 }, async (each) => {
+    const { app } = each;
+    const { actuator: own, id, before, by } = killed.get(app) ?? {};
+    if (!own || !id || !before) throw new Error("not begun");
+    // A place that is not passed would leave it running.
+    expect(by).toBe("SIGKILL");
+    const { outcome, reason, detail } = await own.settled(id, WITHIN_MS);
+    expect({ outcome, reason, detail }).toEqual({ outcome: Outcome.DONE, reason: "", detail: expect.anything() });
+    await expectDone(each, id, before);
+    expect(own.taken(app)).toHaveLength(1);
+    await own.ended("SIGTERM");
+  });
+});
+
+test.each(LEASED)(
+  "killed at $failpoint while a disruption budget is waited for: another takes the Lease, and ends it, once",
+  { timeout: 600_000 },
+  async (each) => {
+    const { app, failpoint } = each;
+    const budget = { apiVersion: "policy/v1", kind: "PodDisruptionBudget", metadata: { name: app } };
+    await apply({ ...budget, spec: { minAvailable: 1, selector: { matchLabels: { app } } } });
+    const before = await podOf(app);
+    const id = actuator.offer(about(before, ActionKind.EVICT));
+    actuator.start(app, settings({ lease: app }), failpoint);
+    expect(await actuator.ended()).toBe("SIGKILL");
+    const holder = (): Promise<string> => kubectl("get", "lease", app, `--namespace=${NAMESPACE}`, "--output=jsonpath={.spec.holderIdentity}");
+    const [dead, reports] = [await holder(), actuator.told(id).length];
+    actuator.start(app, settings({ lease: app }));
+    await eventually(
+      "it waits for the budget",
+      async () => actuator.told(id).slice(reports),
+      (all) => all.some(({ reason }) => reason === "pdb"),
+      WITHIN_MS,
+    );
+    expect(await holder()).not.toBe(dead);
+    await kubectl("delete", "poddisruptionbudget", app);
+    expect(await actuator.settled(id, WITHIN_MS)).toMatchObject({ outcome: Outcome.DONE });
+    await expectDone(each, id, before);
+  },
+);
+
+test("a verifier that lies gets one pod, and no more than the limits of the actuator's own: not by replay, another's name, uid or digest, nor late", {
+  timeout: 600_000,
+}, async () => {
+  const [prey, other] = await podsOf("prey");
+  const bystander = await podOf("bystander");
+  const [ownSet] = await replicaSets("prey");
+  const [otherSet] = await replicaSets("bystander");
+  if (!prey || !other || !ownSet || !otherSet) throw new Error("no pods");
+  const evict = (pod: KubernetesPod, more: IntentInit = {}): IntentInit => about(pod, ActionKind.EVICT, more);
+  const owner = ({ metadata }: ReplicaSet) => ({ kind: "ReplicaSet", name: metadata.name, uid: metadata.uid });
+  const back = (podOwner: ReturnType<typeof owner>, name: string) => ({
+    podOwner,
+    revisions: [{ name, images: [{ container: "web", digest: second.digest }] }],
+  });
+  const nowMs = Date.now();
+  const hour = { issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + 3_600_000) };
+  const past = { issuedAt: timestampFromMs(nowMs - 300_000), expiresAt: timestampFromMs(nowMs - 1) };
+  const LIES: Readonly<Record<string, readonly [IntentInit, reason: string]>> = {
+    "a name that is another pod's": [evict(prey, { podName: bystander.metadata.name }), "other-pod"],
+    "another uid": [evict(prey, { podUid: other.metadata.uid }), "other-pod"],
+    "another digest": [evict(prey, { podImageDigests: [second.digest] }), "other-image"],
+    "a container of another pod": [evict(prey, { containerId: about(other, ActionKind.EVICT).containerId ?? "" }), "other-container"],
+    "a pod of another node": [evict(prey, { podNode: "node-2" }), "on-other-node"],
+    "Kubernetes' own": [evict(prey, { podNamespace: "kube-system" }), "protected"],
+    "the actuator's own namespace": [evict(prey, { podNamespace: NAMESPACE }), "protected"],
+    "one that is over": [evict(prey, past), "expired"],
+    "one that never ends": [evict(prey, hour), "lifetime"],
+    "another region's": [evict(prey, { region: "us-1" }), ""],
+    "another cluster's": [evict(prey, { cluster: "test" }), ""],
+    "what only hosts do": [evict(prey, { kind: ActionKind.STOP }), "unknown-kind"],
+    "a halt where none is allowed": [about(prey, ActionKind.HALT, { podOwner: owner(ownSet) }), "halt-not-allowed"],
+    "a rollback of what did not make the pod": [about(prey, ActionKind.ROLLBACK, back(owner(otherSet), ownSet.metadata.name)), "other-owner"],
+    "a rollback to another workload's revision": [about(prey, ActionKind.ROLLBACK, back(owner(ownSet), otherSet.metadata.name)), "no-earlier-revision"],
+  };
+  const lies = Object.entries(LIES).map(([what, [intent, reason]]) => ({ what, reason, id: randomBytes(16), intent }));
+  const truth = { ...evict(prey), id: randomBytes(16) };
+  // Within the breaker one more would be too many, and of the same service too soon.
+  const [soon, more] = [
+    { ...evict(other), id: randomBytes(16) },
+    { ...evict(bystander), id: randomBytes(16) },
+  ];
+  const forged = actuator.signed(evict(bystander));
+  const stranger = sign(null, intentMessage(forged.body), generateKeyPairSync("ed25519").privateKey);
+  const replayed = actuator.signed(truth);
+  actuator.offered.splice(
+    0,
+    actuator.offered.length,
+    ...lies.map(({ id, intent }) => actuator.signed({ ...intent, id })),
+    { body: forged.body, signatures: [stranger] },
+    ...[replayed, replayed],
+    ...[soon, more].map((each) => actuator.signed(each)),
+    replayed,
+  );
+  const run = () => actuator.start("lied-to", settings({ halt: false }, { hourlyPercent: 0 }));
+  run();
+  expect(await actuator.settled(truth.id, WITHIN_MS)).toMatchObject({ outcome: Outcome.DONE });
+  expect(await actuator.settled(more.id, WITHIN_MS)).toMatchObject({ outcome: Outcome.REFUSED, reason: "breaker" });
+  expect(await actuator.settled(soon.id)).toMatchObject({ outcome: Outcome.REFUSED, reason: "cooling-down" });
+  const reasons = Object.fromEntries(lies.map(({ what, id }) => [what, actuator.told(id).at(-1)?.reason ?? ""]));
+  expect(reasons).toEqual(Object.fromEntries(lies.map(({ what, reason }) => [what, reason])));
+  // Once more, to another process.
+  await actuator.ended("SIGTERM");
+  const reports = actuator.told(truth.id).length;
+  run();
+  await eventually(
+    "it is told again",
+    async () => actuator.told(truth.id).length,
+    (count) => count > reports,
+    WITHIN_MS,
+  );
+  expect(done("create", "pods/eviction").filter((name) => /^(prey|bystander)-/.test(name))).toEqual([prey.metadata.name]);
+  expect(done("patch", "deployments").filter((name) => /^(prey|bystander)$/.test(name))).toEqual([]);
+  expect((await podOf("bystander")).metadata.uid).toBe(bystander.metadata.uid);
+  expect((await podsOf("prey")).map(({ metadata }) => metadata.uid)).toContain(other.metadata.uid);
+});
