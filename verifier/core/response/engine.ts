@@ -20,6 +20,7 @@ import { alarmSubject, BREAKING, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
 import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS } from "./decide.ts";
 import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
+import { ActionHistory } from "./history.ts";
 import { newRelease, refuseUndo, standingIsolations } from "./isolation.ts";
 import { openPoison, poisonOf, unhealed } from "./poison.ts";
 import { NO_ROLLBACK, type Rollback } from "./rollback.ts";
@@ -90,8 +91,10 @@ type Key = `${string}/${string}`;
 const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
 /** Containers that wait to be decided on; beyond it the oldest are looked at first, and what is over comes with its next verdict. */
 const MAX_DIRTY = 100_000;
-/** Held back containers that are looked at again in one tick. */
+/** Held back containers, and actions that wait for people, that are looked at again in one tick. */
 const MAX_LOOKS_A_TICK = 200;
+/** Containers that are decided on before anything else has its turn. */
+const MAX_LOOKS_A_TURN = 32;
 /** Pages of drifts of one container; with more nothing is done, since what is not seen might forbid it. */
 const MAX_DRIFT_PAGES = 10;
 
@@ -108,7 +111,7 @@ export class ResponseEngine {
    * By id: all that are not settled, those of the last {@link HISTORY_MS}, those that tell what stands on nodes, or was asked for of one that is not well yet, and
    * isolations of containers that are still there.
    */
-  readonly #rows = new Map<string, ActionRow>();
+  readonly #rows = new ActionHistory();
   readonly #dirty = new Set<Key>();
   readonly #held = new Map<Key, Held>();
   /** Containers that an action of longer ago isolates. */
@@ -120,9 +123,13 @@ export class ResponseEngine {
   #standing: ReadonlyMap<string, StandingMarks> | undefined;
   /** Nodes that are not revoked, counted once a tick. */
   #members: number | undefined;
+  /** Containers of all nodes, counted once a turn. */
+  #containers: number | undefined;
   #pause: PauseRow | undefined;
   #alarm = UNKNOWN_ALARM;
   #lastNumber = 0;
+  /** Number of the last action that was looked at while it waits for people. */
+  #lookedAt = 0;
   #turn: Promise<unknown> = Promise.resolve();
   #draining = false;
   #stopped = false;
@@ -151,7 +158,7 @@ export class ResponseEngine {
 
   /** What Hullmark has put on nodes and not taken away again, by node id. */
   standing(): ReadonlyMap<string, StandingMarks> {
-    this.#standing ??= standingMarks(this.#rows.values());
+    this.#standing ??= standingMarks(this.#rows.all());
     return this.#standing;
   }
 
@@ -171,7 +178,7 @@ export class ResponseEngine {
   /** What people should know when they look at the fleet. */
   get claims(): readonly ClaimRow[] {
     const waiting = this.#waiting();
-    const budget = [...this.#rows.values()].filter(({ state, reason }) => state === ActionState.ISSUED && reason === "pdb").length;
+    const budget = [...this.#rows.all()].filter(({ state, reason }) => state === ActionState.ISSUED && reason === "pdb").length;
     return [
       ...(waiting === "" ? [] : [claimRow("breaker", `${waiting} wait until the breaker allows more actions: hullmark action ls`)]),
       ...(budget > 0 ? [claimRow("budget", `${budget} pods cannot be evicted now, since a disruption budget forbids it: hullmark action ls`)] : []),
@@ -221,10 +228,8 @@ export class ResponseEngine {
     return this.#inTurn(async () => {
       const { nowMs } = this.#services;
       this.#members = undefined;
-      for (const row of this.#rows.values()) {
-        if (isOverdue(row, nowMs())) await this.#settle(row, ActionState.EXPIRED, "not-reported");
-        else if (row.state === ActionState.AWAITING && row.kind !== ActionKind.RELEASE) await this.#withdrawIfGone(row);
-      }
+      for (const row of this.#rows.all()) if (isOverdue(row, nowMs())) await this.#settle(row, ActionState.EXPIRED, "not-reported");
+      for (const row of this.#nextAwaiting()) await this.#withdrawIfGone(row);
       this.#forget();
       const looking = this.#dirty.size > 0;
       const held = this.held();
@@ -235,15 +240,26 @@ export class ResponseEngine {
     });
   }
 
+  /** Those after the one that was looked at last, and then from the beginning. */
+  #nextAwaiting(): ActionRow[] {
+    const waiting = [...this.#rows.all()]
+      .filter(({ state, kind }) => state === ActionState.AWAITING && kind !== ActionKind.RELEASE)
+      .sort((a, b) => a.number - b.number);
+    const from = waiting.findIndex(({ number }) => number > this.#lookedAt);
+    const next = waiting.slice(Math.max(0, from)).slice(0, MAX_LOOKS_A_TICK);
+    this.#lookedAt = next.at(-1)?.number ?? 0;
+    return next;
+  }
+
   #forget(): void {
     const { nowMs, node } = this.#services;
     const standing = this.standing();
-    const isolations = new Set(standingIsolations(this.#rows.values()));
-    for (const row of this.#rows.values()) {
+    const isolations = new Set(standingIsolations(this.#rows.all()));
+    for (const row of this.#rows.all()) {
       if (isolations.has(row) && this.#isolated.has(`${row.nodeId}/${row.containerId}`)) continue;
       if (UNSETTLED.has(row.state) || nowMs() - row.createdAtMs <= HISTORY_MS) continue;
       if (row.node && (standing.has(row.nodeId) || node(row.nodeId)?.verdict === Verdict.CONTRAINDICATED)) continue;
-      this.#rows.delete(row.id);
+      this.#rows.remove(row);
       this.#standing = undefined;
     }
   }
@@ -289,7 +305,7 @@ export class ResponseEngine {
   /** What became of an intent. Idempotent: a settled action stays as it is. @throws ResponseError NOT_FOUND, BAD_OUTCOME; StoreError */
   report(name: ActuatorName, intentId: Uint8Array, report: Report): Promise<void> {
     return this.#inTurn(async () => {
-      const row = [...this.#rows.values()].find((each) => actuatorName.ofAction(each) === name && each.intent?.id.equals(intentId));
+      const row = [...this.#rows.all()].find((each) => actuatorName.ofAction(each) === name && each.intent?.id.equals(intentId));
       if (!row) throw new ResponseError("NOT_FOUND", "no such intent of this actuator");
       if (report.outcome === Outcome.WAITING) {
         const waits = waiting(row, report);
@@ -329,7 +345,7 @@ export class ResponseEngine {
       const { store, policy, nowMs } = this.#services;
       const row = this.#rows.get(id) ?? (await store.readAction(id));
       if (!row) throw new ResponseError("NOT_FOUND", "no such action");
-      const own = [...this.#rows.values()].filter((each) => each.nodeId === row.nodeId && each.containerId === row.containerId);
+      const own = [...this.#rows.all()].filter((each) => each.nodeId === row.nodeId && each.containerId === row.containerId);
       const why = refuseUndo(row, own);
       if (why !== undefined) throw new ResponseError("NOT_UNDOABLE", why);
       const rule = policy().response.rules.find(({ name }) => name === row.rule);
@@ -397,7 +413,7 @@ export class ResponseEngine {
 
   #handOut(name: ActuatorName): ActionRow[] {
     const nowMs = this.#services.nowMs();
-    return [...this.#rows.values()].filter((row) => actuatorName.ofAction(row) === name && this.#mayBeHandedOut(row) && (row.expiresAtMs ?? 0) > nowMs);
+    return [...this.#rows.all()].filter((row) => actuatorName.ofAction(row) === name && this.#mayBeHandedOut(row) && (row.expiresAtMs ?? 0) > nowMs);
   }
 
   /** People undo what was done while nothing else is. */
@@ -406,25 +422,34 @@ export class ResponseEngine {
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const run = this.#turn.then(work);
+    const run = this.#turn.then(() => {
+      this.#containers = undefined;
+      return work();
+    });
     this.#turn = run.catch(() => undefined);
     return run;
   }
 
+  /** A few at a time: what people and actuators say, and the page that the breaker holds, wait for no more than these. */
   #drain(): void {
     if (this.#draining || this.#stopped) return;
     this.#draining = true;
     void this.#inTurn(async () => {
       this.#draining = false;
-      for (const key of this.#dirty) {
+      let decided = true;
+      for (const key of [...this.#dirty].slice(0, MAX_LOOKS_A_TURN)) {
         if (this.#stopped) return;
         this.#dirty.delete(key);
-        await this.#consider(key);
+        decided = await this.#consider(key);
+        // Where the storage is ill the others wait for the next tick.
+        if (!decided) break;
       }
+      if (decided && this.#dirty.size > 0) this.#drain();
     });
   }
 
-  async #consider(key: Key): Promise<void> {
+  /** @returns false: it could not be decided, or not stored */
+  async #consider(key: Key): Promise<boolean> {
     const [nodeId = "", containerId = ""] = key.split("/");
     try {
       const decision = await this.#decide(nodeId, containerId);
@@ -432,12 +457,14 @@ export class ResponseEngine {
       if (!decision.act && decision.why === "node-cause") this.#dirty.add(`${nodeId}/`);
       if (decision.act) await this.#begin(decision);
       else if ((HELD as readonly string[]).includes(decision.why)) this.#held.set(key, decision.why as Held);
+      return true;
     } catch (error) {
       this.#services.onProblem(error);
       this.#held.delete(key);
       this.#held.set(key, "storage");
       // Whether it was written is not known: what is stored says, and until it can be read the rows fence themselves.
       await this.#reload().catch((again: unknown) => this.#services.onProblem(again));
+      return false;
     }
   }
 
@@ -471,7 +498,7 @@ export class ResponseEngine {
   /** Tells people, once, that the breaker holds; durable before it counts as told. */
   async #sound(looking: boolean, held: Partial<Record<Held, number>>): Promise<void> {
     const { committer, policy, nowMs, verifierId } = this.#services;
-    const facts = { enforcing: policy().mode === "enforce", held, looking, history: this.#rows.values() };
+    const facts = { enforcing: policy().mode === "enforce", held, looking, history: this.#rows.all() };
     const next = nextAlarm(this.#alarm, facts, nowMs());
     if (next.open !== undefined && next.open !== this.#alarm.open)
       await committer.submit({ entries: [], build: () => ({}), subjects: [alarmSubject(verifierId, next.open, this.#waiting(), nowMs())] });
@@ -499,7 +526,7 @@ export class ResponseEngine {
       build: (firstLogIndex) => ({ actions: [{ row: { ...row, logIndex: firstLogIndex }, before } satisfies ActionWrite] }),
     });
     const stored = commit.actions?.[0]?.row ?? row;
-    this.#rows.set(stored.id, stored);
+    this.#rows.put(stored);
     if (stored.kind === ActionKind.ISOLATE && stored.state === ActionState.DONE) this.#isolated.add(`${stored.nodeId}/${stored.containerId}`);
     this.#standing = undefined;
     return stored;
@@ -521,7 +548,7 @@ export class ResponseEngine {
     if (left.length > 0) this.#notWell.set(nodeId, left);
     return decideNode(
       {
-        ...{ policy: policy(), node: row, standing: this.standing(), history: [...this.#rows.values()] },
+        ...{ policy: policy(), node: row, standing: this.standing(), history: [...this.#rows.all()] },
         ...{ paused: this.#pause !== undefined, nowMs: nowMs(), members: this.#countMembers() },
         isMember: (id) => isMember(node(id)),
         cluster: cluster !== undefined && this.#actuators.has(actuatorName.ofCluster(cluster)) ? cluster : undefined,
@@ -568,7 +595,8 @@ export class ResponseEngine {
   async #decide(nodeId: string, containerId: string, own?: ActionRow): Promise<Decision | NodeDecision> {
     if (containerId === "") return await this.#decideNode(nodeId, own);
     const { store, policy, node, nowMs, cluster, pod } = this.#services;
-    const [workloads, drifts, counts] = await Promise.all([store.findWorkloads(containerId, 8), this.#openDrifts(nodeId, containerId), store.countResults()]);
+    this.#containers ??= Object.values((await store.countResults()).byVerdict).reduce((sum, n) => sum + n, 0);
+    const [workloads, drifts] = await Promise.all([store.findWorkloads(containerId, 8), this.#openDrifts(nodeId, containerId)]);
     if (!drifts) return { act: false, why: "too-many-drifts" };
     const untrusted = policy().mode !== "observe" && drifts.some((drift) => causeOf(drift) === "untrusted");
     const rollback = untrusted ? await this.#services.rollback(nodeId, containerId) : NO_ROLLBACK;
@@ -579,7 +607,7 @@ export class ResponseEngine {
         node: node(nodeId),
         workload,
         drifts,
-        history: [...this.#rows.values()],
+        history: workload ? this.#rows.about(workload, nowMs()) : [],
         rollback,
         cordoned:
           this.standing()
@@ -588,7 +616,7 @@ export class ResponseEngine {
         paused: this.#pause !== undefined,
         pod: workload && pod(workload),
         actuator: (ofPod) => this.#actuators.has(ofPod ? actuatorName.ofCluster(cluster ?? "") : actuatorName.ofNode(nodeId)),
-        containers: Object.values(counts.byVerdict).reduce((sum, n) => sum + n, 0),
+        containers: this.#containers,
         nowMs: nowMs(),
       },
       own,
@@ -608,7 +636,7 @@ export class ResponseEngine {
 
   /** Of isolations those whose containers are still there. @throws StoreError */
   async #keepIsolated(): Promise<void> {
-    for (const { nodeId, containerId } of standingIsolations(this.#rows.values())) {
+    for (const { nodeId, containerId } of standingIsolations(this.#rows.all())) {
       const found = await this.#services.store.findWorkloads(containerId, 8);
       if (found.some((each) => each.nodeId === nodeId && each.containerId === containerId)) this.#isolated.add(`${nodeId}/${containerId}`);
     }
@@ -619,7 +647,7 @@ export class ResponseEngine {
     const pages = async (filter: Parameters<Store["listActions"]>[0]): Promise<void> => {
       for (let after = ""; ; ) {
         const rows = await store.listActions(filter, { after, limit: MAX_PAGE_ROWS });
-        for (const row of rows) this.#rows.set(row.id, row);
+        for (const row of rows) this.#rows.put(row);
         const last = rows.at(-1);
         if (!last || rows.length < MAX_PAGE_ROWS) return;
         after = String(last.number);

@@ -1,0 +1,146 @@
+/** Many verdicts at once, on a real store: a few are decided at a time, so that the breaker's page, people and actuators do not wait for all of them. */
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Severity, Verdict } from "@hullmark/proto/v1/common";
+import { DriftState } from "@hullmark/proto/v1/query";
+import { ActionState } from "@hullmark/proto/v1/response";
+import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
+import type { Committer, Draft } from "@hullmark/verifier/core/fleet/committer";
+import { ResponseEngine } from "@hullmark/verifier/core/response/index";
+import type { ActionRow } from "@hullmark/verifier/ports/rows";
+import { type Store, StoreError } from "@hullmark/verifier/ports/store";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { testNoteSigner } from "../fakes/note-signer.ts";
+import { policyOf } from "../fakes/policy.ts";
+import { action, drift, node, workload } from "./store-fixtures.ts";
+
+const NODE = "00112233445566aa";
+const CONTAINERS = 1000;
+const RUNG = ["recreate"];
+const response = { hourlyPercent: 2, rules: [{ name: "all", ladder: { low: RUNG, medium: RUNG, high: RUNG, critical: RUNG } }] };
+const policy = policyOf({ mode: "enforce", response });
+const signer = testNoteSigner();
+const attested = node(NODE, { verdict: Verdict.AFFIRMING });
+
+let directory: string;
+let sqlite: SqliteStore;
+/** Containers that were looked at; how many of them when the page was committed; intents in their order. */
+let looks: number;
+let paged: number | undefined;
+let issued: ActionRow[];
+/** Of the next commits, how many fail. */
+let failing: number;
+let reloads: number;
+
+beforeEach(async () => {
+  directory = mkdtempSync(join(tmpdir(), "hullmark-turns-"));
+  sqlite = await openSqliteStore(join(directory, "verifier.db"));
+  [looks, paged, issued, failing, reloads] = [0, undefined, [], 0, 0];
+});
+afterEach(async () => {
+  await sqlite.close();
+  rmSync(directory, { recursive: true });
+});
+
+const idOf = (index: number): string => index.toString(16).padStart(64, "0");
+
+/** Containers of one node that have all drifted. @param more of each */
+async function drifted(more: (index: number) => object = () => ({})): Promise<void> {
+  const bad = { verdict: Verdict.CONTRAINDICATED, content: Verdict.CONTRAINDICATED, reasons: [] };
+  const commits = Array.from({ length: CONTAINERS }, (_, index) => {
+    const own = { containerName: `web-${index}`, workload: "" };
+    const open = {
+      nodeId: NODE,
+      containerId: idOf(index),
+      containerName: own.containerName,
+      key: `k${index}`,
+      state: DriftState.OPEN,
+      severity: Severity.HIGH,
+    };
+    return { workloads: [workload(NODE, idOf(index), { ...own, verdict: bad.verdict, appraised: bad })], drifts: [drift(index + 1, open)], ...more(index) };
+  });
+  for (let at = 0; at < commits.length; at += 250) await sqlite.store.commit({ commits: commits.slice(at, at + 250), log: undefined });
+}
+
+async function open(): Promise<ResponseEngine> {
+  const store: Store = {
+    ...sqlite.store,
+    findWorkloads: (id, limit) => {
+      looks++;
+      return sqlite.store.findWorkloads(id, limit);
+    },
+    readPause: () => {
+      reloads++;
+      return sqlite.store.readPause();
+    },
+  };
+  const submit = async ({ build, subjects }: Draft) => {
+    if (failing > 0) {
+      failing--;
+      throw new StoreError("STORE_UNAVAILABLE", "no space left");
+    }
+    if (subjects) paged ??= looks;
+    const commit = build(0);
+    await sqlite.store.commit({ commits: [commit], log: undefined });
+    return { commit, firstLogIndex: 0 };
+  };
+  const engine = await ResponseEngine.open({
+    ...{ store, committer: { submit } as unknown as Committer, nowMs: () => Date.now(), verifierId: "v1", region: "eu-1", policy: () => policy },
+    ...{ node: () => attested, nodes: () => [attested], rollback: async () => undefined, cluster: undefined, pod: () => "none" as const },
+    ...{ layerChains: async () => () => [], intentKeys: () => [signer], random: (bytes: number) => randomBytes(bytes), onProblem: () => {}, passing: () => {} },
+  });
+  engine.connect(`node ${NODE}`, { push: (row) => issued.push(row), end: () => {} });
+  return engine;
+}
+
+const heldBack = (engine: ResponseEngine): number => Object.values(engine.held()).reduce((sum, n) => sum + n, 0);
+
+test("a thousand verdicts at once: two percent are acted on, and people are paged before a tenth of them is decided", async () => {
+  await drifted();
+  const engine = await open();
+  await engine.reconsider();
+  await engine.tick();
+  await expect.poll(() => engine.tick().then(() => paged), { timeout: 60_000 }).toBeLessThanOrEqual(CONTAINERS / 10);
+  await expect.poll(() => heldBack(engine), { timeout: 60_000 }).toBe(CONTAINERS - 20);
+  expect(issued).toHaveLength(20);
+  await engine.stop();
+});
+
+test("a thousand actions that wait for people are looked at a part at a time, all of them in the end", async () => {
+  const waiting = (index: number) => {
+    const own = { id: `A-${String(index).padStart(4, "0")}`, containerId: idOf(index), containerName: `web-${index}`, workload: "", driftId: `D-${index + 1}` };
+    const row = action(index + 1, {
+      ...own,
+      nodeId: NODE,
+      state: ActionState.AWAITING,
+      createdAtMs: Date.now(),
+      issuedAtMs: undefined,
+      settledAtMs: undefined,
+    });
+    return { actions: [{ row, before: undefined }] };
+  };
+  await drifted(waiting);
+  const engine = await open();
+  for (const wanted of [200, 400, 600, 800, 1000, 1200]) {
+    await engine.tick();
+    expect(looks).toBe(wanted);
+  }
+  await engine.stop();
+});
+
+test("while the storage is ill it is read anew once a tick, however many wait to be decided", async () => {
+  await drifted();
+  const engine = await open();
+  await engine.tick();
+  [failing, reloads] = [1000, 0];
+  await engine.reconsider();
+  for (let tick = 0; tick < 3; tick++) await engine.tick();
+  expect(reloads).toBeGreaterThan(0);
+  expect(reloads).toBeLessThanOrEqual(4);
+  failing = 0;
+  await expect.poll(() => engine.tick().then(() => heldBack(engine)), { timeout: 60_000 }).toBe(CONTAINERS - 20);
+  expect(issued).toHaveLength(20);
+  await engine.stop();
+});

@@ -1,0 +1,55 @@
+/** What was done, by what it was done to: each decision looks at its own, however much else there is. */
+import { ActionState } from "@hullmark/proto/v1/response";
+import type { ActionRow, WorkloadRow } from "../../ports/rows.ts";
+import { HOUR_MS } from "./breaker.ts";
+import { serviceOf } from "./decide.ts";
+
+export class ActionHistory {
+  readonly #rows = new Map<string, ActionRow>();
+  /** Ids by service, and by node and container. */
+  readonly #bySubject = new Map<string, Set<string>>();
+  /** Of any service, those that limits count, of whatever age: clocks are set back. undefined: some have come since. */
+  #counted: readonly ActionRow[] | undefined;
+
+  /** In the order in which they came. */
+  all(): IterableIterator<ActionRow> {
+    return this.#rows.values();
+  }
+
+  get(id: string): ActionRow | undefined {
+    return this.#rows.get(id);
+  }
+
+  put(row: ActionRow): void {
+    this.#rows.set(row.id, row);
+    for (const subject of subjectsOf(row)) this.#bySubject.set(subject, (this.#bySubject.get(subject) ?? new Set()).add(row.id));
+    if (countsAtMs(row) !== undefined) this.#counted = undefined;
+  }
+
+  remove(row: ActionRow): void {
+    this.#rows.delete(row.id);
+    for (const subject of subjectsOf(row)) {
+      const ids = this.#bySubject.get(subject);
+      ids?.delete(row.id);
+      if (ids?.size === 0) this.#bySubject.delete(subject);
+    }
+    this.#counted = undefined;
+  }
+
+  /** All on this container and this service, and of others what counts within an hour; each once. */
+  about(workload: WorkloadRow, nowMs: number): ActionRow[] {
+    this.#counted ??= [...this.all()].filter((row) => countsAtMs(row) !== undefined);
+    const own = new Set(subjectsOf(workload).flatMap((subject) => [...(this.#bySubject.get(subject) ?? [])]));
+    const rows = [...own].flatMap((id) => this.#rows.get(id) ?? []);
+    const others = this.#counted.filter((row) => nowMs - (countsAtMs(row) ?? 0) < HOUR_MS && !own.has(row.id));
+    return [...rows, ...others].sort((a, b) => a.number - b.number);
+  }
+}
+
+function subjectsOf(row: Pick<WorkloadRow, "nodeId" | "containerId" | "workload" | "containerName">): [service: string, container: string] {
+  return [`service ${serviceOf(row)}`, `container ${row.nodeId}/${row.containerId}`];
+}
+
+function countsAtMs({ issuedAtMs, state, createdAtMs }: ActionRow): number | undefined {
+  return issuedAtMs ?? (state === ActionState.DRY_RUN ? createdAtMs : undefined);
+}
