@@ -46,8 +46,8 @@ export function dashboardDoorway({ dashboard }: VerifierConfig, clock: Clock): D
   let listening: number | undefined;
   return {
     sessions,
-    open: ({ name }, { peerCertificate }) =>
-      sessions && listening !== undefined ? { ...sessions.offer(name, { peerCertificate }), url: dashboard?.url ?? "", port: listening } : undefined,
+    open: ({ name }, { peerCertificate, caller }) =>
+      sessions && listening !== undefined ? { ...sessions.offer(name, { peerCertificate, caller }), url: dashboard?.url ?? "", port: listening } : undefined,
     at: (port) => {
       listening = port;
     },

@@ -79,6 +79,7 @@ import { earlierImages } from "./earlier-images.ts";
 import { layerChains } from "./layer-chains.ts";
 import { reachListeners } from "./listeners.ts";
 import { caKey, earKey, keyToken, nonceKey, noteKey } from "./own-keys.ts";
+import { bearersOf, identitiesOf } from "./people.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Heartbeat } from "./ports/heartbeat.ts";
@@ -112,6 +113,8 @@ export interface VerifierOptions {
 export interface RunningVerifier {
   readonly mainPort: number;
   readonly enrolmentPort: number;
+  /** For people with tokens; undefined: nobody comes with any. */
+  readonly peoplePort: number | undefined;
   readonly httpPort: number;
   /** undefined: admission is not configured. */
   readonly admissionPort: number | undefined;
@@ -177,8 +180,10 @@ async function start(
     meter.committed(commit);
   });
   stack.defer(() => committer.drain());
-  const baselines = await Baselines.open({ store: sqlite.store, fleet, committer, policies, nowMs });
-  const exceptions = await Exceptions.open({ store: sqlite.store, committer, policies, nowMs });
+  const identities = identitiesOf(config);
+  const { samePerson } = identities;
+  const baselines = await Baselines.open({ store: sqlite.store, fleet, committer, policies, samePerson, nowMs });
+  const exceptions = await Exceptions.open({ store: sqlite.store, committer, policies, samePerson, nowMs });
   const incidentDecisions = new IncidentDecisions({ committer, incidents, decided, nowMs });
   const registry = registryOf({ config, environment }, meter);
   const revocations = new HttpRevocationAnswers({ nowMs, reach: reachOf(config) });
@@ -240,7 +245,7 @@ async function start(
   const identityOf = (nodeId: string, containerId: string) => sessions.get(nodeId)?.live.memory.containers.get(containerId)?.identity;
   const response = await ResponseEngine.open({
     ...{ store: sqlite.store, committer, nowMs, verifierId: config.verifierId, region: config.region },
-    policy: () => policies.current,
+    ...{ policy: () => policies.current, samePerson },
     node: (nodeId) => sessions.get(nodeId)?.live.node ?? fleet.get(nodeId),
     nodes: () => fleet.all().map((row) => sessions.get(row.id)?.live.node ?? row),
     rollback: earlierImages({ sessions, images, store: sqlite.store, pods: pods?.view }),
@@ -363,6 +368,7 @@ async function start(
     identify: identifier(config.region),
     nowMs,
     personMay: (name: string, certificateSha256: string) => people.counts(name, certificateSha256),
+    subjectOf: identities.subjectOf,
     nodeMayAttest: (id: string) => {
       const row = fleet.get(id);
       return row !== undefined && row.revokedAtMs === undefined;
@@ -383,6 +389,7 @@ async function start(
   await http.listen({ host: httpHost, port: httpPortWanted });
   const httpPort = (http.server.address() as { port: number }).port;
   const findings: DutyFindings = { census: undefined, checkpoint: { size: (await log.publish()).size, atMs: nowMs() }, logVerifiedMs: nowMs() };
+  const bearers = bearersOf(config, identities, api, nowMs);
   const door = dashboardDoorway(config, clock);
   const procedures = rpcServices();
   const server = await serve();
@@ -421,6 +428,7 @@ async function start(
             [config.listen.main, server.mainPort],
             [config.listen.enrolment, server.enrolmentPort],
             [config.listen.http, httpPort],
+            ...(config.people && server.peoplePort !== undefined ? [[config.people.listen, server.peoplePort] as const] : []),
             ...(config.admission && admissionPort !== undefined ? [[config.admission.listen, admissionPort] as const] : []),
             ...(config.dashboard && dashboardPort !== undefined ? [[config.dashboard.listen, dashboardPort] as const] : []),
           ]),
@@ -479,7 +487,8 @@ async function start(
   stack.defer(() => stopPublishing());
   running.resolve();
   if (api && admissionPort !== undefined) stack.defer(publishingWebhook(api, config, () => authority.trustedPem, clock, logger));
-  return { mainPort: server.mainPort, enrolmentPort: server.enrolmentPort, httpPort, admissionPort, dashboardPort };
+  const { mainPort, enrolmentPort, peoplePort } = server;
+  return { mainPort, enrolmentPort, peoplePort, httpPort, admissionPort, dashboardPort };
 
   /** Of connected nodes that are believed; as of now. */
   function toldBy(): (nodeName: string) => Told {
@@ -611,6 +620,7 @@ async function start(
     return await listen({
       mainAddress: config.listen.main,
       enrolmentAddress: config.listen.enrolment,
+      people: bearers && config.people && { address: config.people.listen, bearers },
       tls: tls(),
       access,
       attestation: { ...access, sessions, after: (delayMs, run) => clock.after(delayMs, run) },

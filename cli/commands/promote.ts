@@ -121,7 +121,7 @@ function contextOf(io: CommandIo, { config, context }: PromoteFlags): ReturnType
 async function record(io: CommandIo, context: ReturnType<typeof loadContext>, promotion: Promotion): Promise<void> {
   let connection: Connection | undefined;
   try {
-    connection = connectByFile(context);
+    connection = await connectByFile(context);
     await connection.channel.client(Admin).recordPromotion(promotion, { signal: io.signal, timeoutMs: RECORD_MS });
   } catch (cause) {
     if (cause instanceof ContextError) throw new SigningError("USAGE", cause.message, { cause });

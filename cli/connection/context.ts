@@ -10,18 +10,28 @@ import * as z from "zod";
 import { because } from "../output/because.ts";
 import type { Connection } from "./connection.ts";
 import { ContextError } from "./context-error.ts";
+import { tokenCredentials } from "./token.ts";
 
-const ContextSchema = z.strictObject({
-  /** `host:port` of the verifier's main listener. */
-  address: z.string().regex(/^[^\s/]+:\d{1,5}$/, "want host:port"),
-  /** PEM files; relative ones start at the configuration file. */
-  caFile: z.string(),
-  certFile: z.string(),
-  keyFile: z.string(),
-  /** What `log verify` checks where nothing else is named. */
-  logUrl: z.string().optional(),
-  logKeyFile: z.string().optional(),
-});
+const ContextSchema = z
+  .strictObject({
+    /** `host:port` of the verifier's main listener, or of the one for people with tokens. */
+    address: z.string().regex(/^[^\s/]+:\d{1,5}$/, "want host:port"),
+    /** PEM files; relative ones start at the configuration file. */
+    caFile: z.string(),
+    certFile: z.string().optional(),
+    keyFile: z.string().optional(),
+    /** In their place: a file that holds a bearer token, read for each call; or a command without shell that prints one, or an ExecCredential as kubectl's plugins do. */
+    tokenFile: z.string().min(1).optional(),
+    tokenCommand: z.array(z.string()).min(1).max(64).optional(),
+    /** What `log verify` checks where nothing else is named. */
+    logUrl: z.string().optional(),
+    logKeyFile: z.string().optional(),
+  })
+  .refine(
+    ({ certFile, keyFile, tokenFile, tokenCommand }) =>
+      (certFile === undefined) === (keyFile === undefined) && [certFile, tokenFile, tokenCommand].filter((each) => each !== undefined).length === 1,
+    "want certFile with keyFile, or tokenFile, or tokenCommand",
+  );
 const ConfigSchema = z.strictObject({ currentContext: z.string(), contexts: z.record(z.string(), ContextSchema) });
 
 export type Context = z.infer<typeof ContextSchema> & { readonly name: string };
@@ -56,26 +66,41 @@ export function loadContext(path: string, name: string | undefined): Context {
   // A link leads to where the files are.
   const directory = dirname(realpathSync(path));
   const file = (relative: string): string => resolve(directory, relative);
-  const logKeyFile = context.logKeyFile === undefined ? {} : { logKeyFile: file(context.logKeyFile) };
-  return { ...context, ...logKeyFile, name: wanted, caFile: file(context.caFile), certFile: file(context.certFile), keyFile: file(context.keyFile) };
+  const files = (["caFile", "certFile", "keyFile", "tokenFile", "logKeyFile"] as const).flatMap((key) => {
+    const path = context[key];
+    return path === undefined ? [] : [[key, file(path)]];
+  });
+  return { ...context, ...Object.fromEntries(files), name: wanted };
 }
 
-/** @throws ContextError where a file cannot be read or used */
-export function connectByFile(context: Context): Connection {
-  const channel = openChannel(context);
+/** @throws ContextError where a file cannot be read or used, or there is no token */
+export async function connectByFile(context: Context): Promise<Connection> {
+  const channel = context.certFile === undefined ? await openTokenChannel(context) : openChannel(context);
   return { channel, name: context.name, namespace: undefined, cluster: undefined, close: async () => channel.close() };
 }
 
-/** @throws ContextError where a file cannot be read or used */
-export function openChannel({ address, caFile, keyFile, certFile }: Context): RpcChannel {
-  const [ca, key, certificate] = [read(caFile), read(keyFile), read(certFile)];
-  inPem(caFile, "certificate", () => new X509Certificate(ca));
+async function openTokenChannel({ address, caFile, tokenFile, tokenCommand }: Context): Promise<RpcChannel> {
+  const ca = readCa(caFile);
+  const token = await tokenCredentials({ tokenFile, tokenCommand });
+  return new RpcChannel(address, credentials.combineChannelCredentials(credentials.createSsl(ca), token));
+}
+
+/** By the certificate of a context that has one. @throws ContextError where a file cannot be read or used */
+export function openChannel({ name, address, caFile, keyFile, certFile }: Context): RpcChannel {
+  if (certFile === undefined || keyFile === undefined) throw new ContextError(`the context "${name}" has no client certificate: this needs one`);
+  const [ca, key, certificate] = [readCa(caFile), read(keyFile), read(certFile)];
   const client = inPem(certFile, "certificate", () => new X509Certificate(certificate));
   const ends = client.validToDate;
   if (ends.getTime() < Date.now()) throw new ContextError(`the client certificate ${certFile} expired at ${ends.toISOString()}: get a new one`);
   if (!client.checkPrivateKey(inPem(keyFile, "private key", () => createPrivateKey(key))))
     throw new ContextError(`${keyFile} is not the key of the certificate ${certFile}`);
   return new RpcChannel(address, credentials.createSsl(ca, key, certificate));
+}
+
+function readCa(path: string): Buffer {
+  const ca = read(path);
+  inPem(path, "certificate", () => new X509Certificate(ca));
+  return ca;
 }
 
 /** The cause is left out: it could one day quote a key. */

@@ -41,7 +41,7 @@ export async function ask(command: Command, work: (asking: Asking) => Promise<nu
   let connection: Connection | undefined;
   try {
     const options = command.optsWithGlobals<GlobalOptions>();
-    connection = "release" in options ? await connectThroughCluster(options, interrupt.signal, waitMs) : connectByFile(contextOf(command));
+    connection = "release" in options ? await connectThroughCluster(options, interrupt.signal, waitMs) : await connectByFile(contextOf(command));
     process.exitCode = await work({ ...connection, signal: interrupt.signal, print: (text) => process.stdout.write(text), nowMs: Date.now() });
   } catch (error) {
     process.exitCode = interrupt.signal.aborted ? 0 : explain(error, connection?.name ?? "");

@@ -9,8 +9,15 @@ const REASONS: readonly (readonly [RegExp, (found: string, context: string) => s
     /self-signed certificate|unable to (?:get|verify)/,
     (_, context) => `its certificate is not by the CA that context "${context}" names (caFile): another verifier, or one that was set up anew`,
   ],
-  [/wrong version number|packet length too long/, () => "what listens there speaks no TLS: the address must be that of the verifier's main listener"],
-  [/Failed to connect|ECONNRESET|socket hang up|alert/, () => "the connection was cut: it may not know this client certificate (certFile)"],
+  [
+    /wrong version number|packet length too long/,
+    () => "what listens there speaks no TLS: the address must be that of the verifier's main listener, or of its listener for people with tokens",
+  ],
+  [
+    /Failed to connect|ECONNRESET|socket hang up|alert/,
+    () =>
+      "the connection was cut: it may not know this client certificate (certFile), or want one and get a token (address: the listener for people with tokens)",
+  ],
 ];
 
 /** @param message of an RpcError UNAVAILABLE @param context the name of the one that was used */

@@ -18,6 +18,10 @@ export interface CallContext {
   readonly signal: AbortSignal;
   /** DER of the verified client certificate; undefined where the listener asks for none. */
   readonly peerCertificate: Buffer | undefined;
+  /** Of `authorization: Bearer`, where it is there once; not looked at. A secret: it goes into no log. */
+  readonly bearerToken?: string | undefined;
+  /** Who calls, where the guard found that out by asking: set by it alone. */
+  caller?: object | undefined;
   /** Address of the peer, for logs only. */
   readonly peer: string;
   /** Of a stream: ends it with this error, whatever waits to be sent. undefined: the call has one answer. */
@@ -36,8 +40,8 @@ type Handler<M> =
 /** One handler a method, by its local name. */
 export type ServiceImplementation<S extends DescService> = { [K in keyof S["method"]]: Handler<S["method"][K]> };
 
-/** Called before every handler. Throws RpcError to refuse. */
-export type Guard = (context: CallContext) => void;
+/** Called before every handler. Throws, or rejects with, RpcError to refuse. */
+export type Guard = (context: CallContext) => void | Promise<void>;
 
 /** Called with every error before it is sent, with its cause. */
 export type OnError = (error: RpcError, context: CallContext) => void;
@@ -48,7 +52,15 @@ function contextOf(path: string, call: AnyCall, end?: (error: RpcError) => void)
   const abort = new AbortController();
   (call as EventEmitter).on("cancelled", () => abort.abort(new DOMException("cancelled by the peer", "AbortError")));
   const certificate = call.getAuthContext().sslPeerCertificate as { raw?: Buffer } | undefined;
-  return { context: { requestId: randomUUID(), path, signal: abort.signal, peerCertificate: certificate?.raw, peer: call.getPeer(), end }, abort };
+  const bearerToken = bearerOf(call.metadata.get("authorization"));
+  return { context: { requestId: randomUUID(), path, signal: abort.signal, peerCertificate: certificate?.raw, bearerToken, peer: call.getPeer(), end }, abort };
+}
+
+const BEARER = /^bearer +([^ ]+)$/i;
+
+function bearerOf(values: readonly (string | Buffer)[]): string | undefined {
+  const [value, another] = values;
+  return typeof value === "string" && another === undefined ? BEARER.exec(value)?.[1] : undefined;
 }
 
 /** Adds `service` to `server`. Every call passes `guard` first; there is no way to serve one without. */
@@ -76,7 +88,7 @@ function unary(
   return ((call: ServerUnaryCall<never, unknown>, callback: sendUnaryData<unknown>) => {
     const { context } = contextOf(path, call);
     const run = async (): Promise<unknown> => {
-      guard(context);
+      await guard(context);
       return make(await handler(call.request, context));
     };
     run().then(
@@ -104,7 +116,7 @@ function streaming(
     // Not before all is written, the status too: an abort destroys the call in both directions, and with it what still waits for the peer to read.
     (call as EventEmitter).once("finish", () => abort.abort());
     const run = async (): Promise<void> => {
-      guard(context);
+      await guard(context);
       const request = bidi ? iterate(call, context.signal) : (call as unknown as ServerWritableStream<never, unknown>).request;
       const responses = handler(request, context);
       await Promise.race([pump(map(responses, make), call, context.signal), ended.promise]);

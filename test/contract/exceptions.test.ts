@@ -14,6 +14,7 @@ async function fixture() {
   const state = { nowMs: 1_790_000_000_000, maxDays: 30, writes: true, drift: drift(1), granted: [] as string[] };
   const services: ExceptionServices = {
     store: { readExceptions: async () => [], readDrift: async () => state.drift },
+    samePerson: (a, b) => a === b,
     committer: {
       submit: async () => {
         if (!state.writes) throw new StoreError("STORE_UNAVAILABLE", "no space");

@@ -12,6 +12,7 @@ import {
   deleteReport,
   KubernetesTokenReviewer,
   publish,
+  ReviewedPeople,
   reportedNamespaces,
   writePodEvent,
   writeReport,
@@ -82,6 +83,34 @@ test("asks with its own token, for one audience, and takes the node that the tok
   expect(await reviewer().review(TOKEN, "hullmark")).toEqual({ username: USERNAME, audiences: ["hullmark"], nodeName: "w-07" });
   expect(seen).toMatchObject([{ method: "POST", path: "/apis/authentication.k8s.io/v1/tokenreviews", authorization: `Bearer ${OWN}` }]);
   expect(JSON.parse(seen[0]?.body ?? "")).toMatchObject({ kind: "TokenReview", spec: { token: TOKEN, audiences: ["hullmark"] } });
+});
+
+test("a person is whom the API server names, for this audience alone; a name that is none here is nobody's", async () => {
+  const people = () => new ReviewedPeople({ name: "prod", audience: "hullmark", reviewer: reviewer() });
+  const answer = (user: object, audiences: string[] | undefined = ["hullmark"]) => {
+    script = () => ({ body: { status: { authenticated: true, ...(audiences && { audiences }), user } } });
+  };
+  answer({ username: "ada@acme.example", groups: ["sre", "system:authenticated"] });
+  expect(await people().authenticate("opaque")).toEqual({ name: "ada@acme.example", groups: ["sre", "system:authenticated"], expiresAtMs: undefined });
+  // Where its pod runs is nobody's question here.
+  expect(seen).toHaveLength(1);
+  expect(await people().authenticate(`e30.${Buffer.from('{"exp":1790000000}').toString("base64url")}.AA`)).toMatchObject({ expiresAtMs: 1_790_000_000_000 });
+  const refused = async () =>
+    await expect(people().authenticate(TOKEN)).rejects.toMatchObject({ code: "REFUSED", message: expect.not.stringContaining(TOKEN) });
+  answer({ username: "ada" }, []);
+  await refused();
+  answer({ username: "ada" }, ["vault"]);
+  await refused();
+  answer({});
+  await refused();
+  answer({ username: "ada lovelace" });
+  await refused();
+  script = () => ({ body: { status: { authenticated: false } } });
+  await refused();
+  for (const script_ of [() => ({ status: 403, body: {} }), () => ({ body: "nonsense" })]) {
+    script = script_;
+    await expect(people().authenticate(TOKEN)).rejects.toMatchObject({ code: "UNAVAILABLE", message: expect.not.stringContaining(TOKEN) });
+  }
 });
 
 test("before Kubernetes 1.30 the node is that of the very pod the token is bound to", async () => {

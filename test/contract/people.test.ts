@@ -37,7 +37,7 @@ async function fixture(given: readonly PersonRow[] = []) {
 const wanted = (name: string): Wanted => ({ name, role: "viewer", publicKey: Buffer.from("key"), lifetimeMs: 30 * DAY_MS });
 const sha256 = ({ chain }: { readonly chain: readonly Buffer[] }) => hash("sha256", chain[0] as Buffer);
 const UNKNOWN = "00".repeat(32);
-const ADA: Asker = { name: "ada", certificateSha256: UNKNOWN };
+const ADA: Asker = { name: "ada", credential: "ada", certificateSha256: UNKNOWN };
 
 test("all of a name count until it is revoked, then what is issued since alone, after a restart too", async () => {
   const { people, open } = await fixture();
@@ -103,7 +103,7 @@ test("of what was issued since, what ended is forgotten, and of more than 64 the
 
 test("whoever was revoked gets nothing that they asked for before, and keeps nobody waiting", async () => {
   const { people, rows, told } = await fixture();
-  const asked = ["mallory", "eve"].map((name) => people.issue(wanted(name), { name: "mallory", certificateSha256: UNKNOWN }));
+  const asked = ["mallory", "eve"].map((name) => people.issue(wanted(name), { name: "mallory", credential: "mallory", certificateSha256: UNKNOWN }));
   const revoking = people.revoke("mallory", ADA, "stolen");
   // Asked by who had passed the guard while the revocation was on its way.
   const late = [people.issue(wanted("mallory"), { ...ADA, name: "mallory" }), people.revoke("ada", { ...ADA, name: "mallory" }, "in return")];
@@ -114,7 +114,7 @@ test("whoever was revoked gets nothing that they asked for before, and keeps nob
   expect([...rows.keys()]).toEqual(["mallory"]);
   // Nothing is left of it once it is over: another admin may issue for the name, and that certificate may ask.
   const again = sha256(await people.issue(wanted("mallory"), ADA));
-  await people.issue(wanted("eve"), { name: "mallory", certificateSha256: again });
+  await people.issue(wanted("eve"), { name: "mallory", credential: "mallory", certificateSha256: again });
 });
 
 test("a revocation that could not be kept ends too: who was to be revoked may ask again", async () => {

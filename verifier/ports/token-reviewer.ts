@@ -10,6 +10,11 @@ export interface ReviewedToken {
   readonly nodeName: string | undefined;
 }
 
+/** What an authentic token says of a person, or of a service account that asks as one. */
+export interface ReviewedPerson extends Pick<ReviewedToken, "username" | "audiences"> {
+  readonly groups: readonly string[];
+}
+
 /** UNAVAILABLE: the API server cannot be reached, refuses the verifier, or answers what cannot be read. Messages and causes hold no token. */
 export class TokenReviewError extends Error {
   readonly code = "UNAVAILABLE";

@@ -5,7 +5,11 @@ import { chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, w
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
+import { credentials, Metadata } from "@grpc/grpc-js";
 import { type EnrolmentOptions, enrol } from "@hullmark/agent/adapters/grpc/enrolment";
+import { RpcChannel } from "@hullmark/proto/rpc";
+import { Admin } from "@hullmark/proto/v1/admin";
+import { Query } from "@hullmark/proto/v1/query";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { parse } from "yaml";
 import { PodTarget } from "../../../cli/drill/pod-target.ts";
@@ -125,7 +129,13 @@ describe("a token is taken only", () => {
     pod = await holder("hullmark-agent");
     verifier = await new TestVerifier().start(`${apiServerSettings("own-token")}
   join: { namespace: ${NAMESPACE}, serviceAccount: hullmark-agent }
-enrolment: { acceptJoinTokens: false }`);
+enrolment: { acceptJoinTokens: false }
+people:
+  listen: 127.0.0.1:0
+  kubernetes: {}
+  roles:
+    - { role: viewer, groups: ["kubernetes:system:serviceaccounts:${NAMESPACE}"] }
+    - { role: responder, users: ["kubernetes:system:serviceaccount:${NAMESPACE}:other"] }`);
   });
   afterAll(async () => {
     await verifier?.dispose();
@@ -210,6 +220,35 @@ enrolment: { acceptJoinTokens: false }`);
       (seen) => seen === "TOKEN",
       30_000,
     );
+  });
+
+  /** Somebody who comes to the listener for people with it. */
+  async function asking(bearer: string) {
+    const sent = credentials.createFromMetadataGenerator((_call, callback) => {
+      const metadata = new Metadata();
+      metadata.set("authorization", `Bearer ${bearer}`);
+      callback(null, metadata);
+    });
+    const secure = credentials.combineChannelCredentials(credentials.createSsl(verifier.ca), sent);
+    return verifier.track(new RpcChannel(`localhost:${verifier.running?.peoplePort}`, secure));
+  }
+
+  test("of a person, or an account that asks as one, when it is for this audience: with the role of its user, or of its groups", async () => {
+    const as = async (account: string, audience: string, namespace = NAMESPACE) => await asking(await token(account, audience, undefined, namespace));
+    const quote = (channel: RpcChannel) => channel.client(Admin).requestQuote({ nodeId: "nobody" });
+    const status = (channel: RpcChannel) => channel.client(Query).getStatus({});
+    const other = await as("other", "hullmark");
+    await status(other);
+    await expect(quote(other)).rejects.toMatchObject({ code: "NOT_FOUND" });
+    const viewer = await as("hullmark-agent", "hullmark");
+    await status(viewer);
+    await expect(quote(viewer)).rejects.toMatchObject({ code: "PERMISSION_DENIED", message: expect.stringContaining(`kubernetes:${AGENT} has viewer`) });
+    await expect(status(await as("hullmark-agent", "hullmark", "default"))).rejects.toMatchObject({ code: "PERMISSION_DENIED", detail: { reason: "ROLE" } });
+    // For whom the API server itself takes it, or for somebody else.
+    for (const audience of ["https://kubernetes.default.svc", "vault"])
+      await expect(status(await as("other", audience))).rejects.toMatchObject({ code: "UNAUTHENTICATED", detail: { reason: "TOKEN" } });
+    const good = await token("other", "hullmark");
+    await expect(status(await asking(`${good.slice(0, -6)}AAAAAA`))).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
   });
 
   test("not when the verifier may not ask, and that is no verdict on the token", async () => {

@@ -2,14 +2,14 @@
 
 import type { ApiAnswer, ApiServer } from "@hullmark/daemon/api-server";
 import * as z from "zod";
-import { type ReviewedToken, TokenReviewError, type TokenReviewer } from "../../ports/token-reviewer.ts";
+import { type ReviewedPerson, type ReviewedToken, TokenReviewError, type TokenReviewer } from "../../ports/token-reviewer.ts";
 
 const Extra = z.record(z.string(), z.array(z.string()));
 const Review = z.object({
   status: z.object({
     authenticated: z.boolean().optional(),
     audiences: z.array(z.string()).optional(),
-    user: z.object({ username: z.string().optional(), extra: Extra.optional() }).optional(),
+    user: z.object({ username: z.string().optional(), groups: z.array(z.string()).optional(), extra: Extra.optional() }).optional(),
   }),
 });
 const Pod = z.object({ metadata: z.object({ uid: z.string() }), spec: z.object({ nodeName: z.string().optional() }) });
@@ -28,16 +28,27 @@ export class KubernetesTokenReviewer implements TokenReviewer {
   }
 
   async review(token: string, audience: string): Promise<ReviewedToken | undefined> {
+    const reviewed = await this.#review(token, audience);
+    if (!reviewed) return undefined;
+    const { user, audiences = [] } = reviewed;
+    const username = user?.username ?? "";
+    return { username, audiences, nodeName: await this.#nodeName(username, user?.extra ?? {}) };
+  }
+
+  /** The same of a person: where it runs is nothing to them. @throws TokenReviewError */
+  async reviewPerson(token: string, audience: string): Promise<ReviewedPerson | undefined> {
+    const reviewed = await this.#review(token, audience);
+    return reviewed && { username: reviewed.user?.username ?? "", audiences: reviewed.audiences ?? [], groups: reviewed.user?.groups ?? [] };
+  }
+
+  async #review(token: string, audience: string): Promise<z.infer<typeof Review>["status"] | undefined> {
     const review = { apiVersion: "authentication.k8s.io/v1", kind: "TokenReview", spec: { token, audiences: [audience] } };
     const answer = await this.#ask(() => this.#api.post(REVIEWS, review));
     if (answer.status !== 200 && answer.status !== 201) throw refusedBy(answer, "create tokenreviews");
     const parsed = Review.safeParse(answer.body);
     // The answer holds the token again: it goes into no message.
     if (!parsed.success) throw new TokenReviewError("the API server's answer is no TokenReview");
-    const { authenticated, audiences, user } = parsed.data.status;
-    if (authenticated !== true) return undefined;
-    const username = user?.username ?? "";
-    return { username, audiences: audiences ?? [], nodeName: await this.#nodeName(username, user?.extra ?? {}) };
+    return parsed.data.status.authenticated === true ? parsed.data.status : undefined;
   }
 
   /** Kubernetes 1.30 and newer say it in the token; before, it is the node of the pod that the token is bound to. */

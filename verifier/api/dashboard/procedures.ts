@@ -58,7 +58,7 @@ function proceduresOf<S extends DescService>(
     const method = service.method[name as string] as DescMethodUnary;
     const handler = implementation[name] as (request: unknown, context: CallContext) => Promise<Record<string, unknown>>;
     const answer: Procedure = async (request, context) => {
-      guard(context);
+      await guard(context);
       return toBinary(method.output, create(method.output, await handler(read(method, request), context)));
     };
     return [`/${service.typeName}/${method.name}`, answer];

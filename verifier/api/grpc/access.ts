@@ -1,15 +1,17 @@
 /** Who may call what: one line a procedure, checked by the compiler to be complete. */
 
 import type { DescService } from "@bufbuild/protobuf";
-import { type CallContext, type Guard, RpcError } from "@hullmark/proto/rpc";
+import { type CallContext, type Guard, type RpcCode, RpcError } from "@hullmark/proto/rpc";
 import type { Admin } from "@hullmark/proto/v1/admin";
 import type { Attestation } from "@hullmark/proto/v1/attestation";
 import type { Enrollment } from "@hullmark/proto/v1/enrollment";
 import type { Query } from "@hullmark/proto/v1/query";
 import type { Actuation, Response } from "@hullmark/proto/v1/response";
+import { type Bearers, NoRoleError } from "../../core/people/bearers.ts";
 import { type ActuatorName, actuatorName } from "../../core/response/index.ts";
 import type { OperatorRole } from "../../ports/certificate-authority.ts";
-import { atLeast, type Identify, type NodeIdentity, type OperatorIdentity, type PeerIdentity } from "./identity.ts";
+import { TokenError, type TokenErrorCode } from "../../ports/token-authenticator.ts";
+import { atLeast, type Identify, type NodeIdentity, type OperatorIdentity, type PeerIdentity, TokenCaller } from "./identity.ts";
 
 type Procedures<S extends DescService, N extends string> = `/hullmark.v1.${N}/${Capitalize<Extract<keyof S["method"], string>>}`;
 type Procedure =
@@ -104,29 +106,41 @@ export interface AccessServices {
   readonly nowMs: () => number;
   /** Enrolled, and not revoked. */
   readonly nodeMayAttest: (nodeId: string) => boolean;
-  /** Whether a person's certificate (SHA-256 of its DER, hexadecimal) was not revoked. */
+  /** Whether a name, of a person or of what they are known by, was not revoked, or this certificate was issued since (SHA-256 of its DER, hexadecimal; empty: a token). */
   readonly personMay: (name: string, certificateSha256: string) => boolean;
+  /** Who somebody is, by what they are known by. */
+  readonly subjectOf: (credential: string) => string;
   /** The cluster that the verifier watches: the actuator of no other may ask. undefined: it watches none. */
   readonly cluster: string | undefined;
 }
 
-/** The caller of the main listener. @throws RpcError UNAUTHENTICATED */
-export function callerOf(
-  { peerCertificate }: CallContext,
-  { identify, nowMs, personMay }: Pick<AccessServices, "identify" | "nowMs" | "personMay">,
-): PeerIdentity {
-  const identity = peerCertificate && identify(peerCertificate);
-  if (!identity)
-    throw new RpcError("UNAUTHENTICATED", "no client certificate of this verifier", { reason: "CERTIFICATE", fix: "enrol, or ask an admin for a certificate" });
-  // TLS checks dates at the handshake only; a connection can outlive its certificate.
+type Caller = Exclude<PeerIdentity, { kind: "operator" }> | OperatorIdentity;
+
+/** Whoever calls. @throws RpcError UNAUTHENTICATED */
+export function callerOf(context: CallContext, services: Pick<AccessServices, "identify" | "nowMs" | "personMay" | "subjectOf">): Caller {
+  const { nowMs, personMay } = services;
+  const identity = context.caller instanceof TokenCaller ? context.caller.identity : certified(context, services);
+  const byToken = context.caller instanceof TokenCaller;
+  // TLS checks dates at the handshake only; a connection can outlive its certificate, and a stream its token.
   if (nowMs() >= identity.notAfterMs)
-    throw new RpcError("UNAUTHENTICATED", "the client certificate has expired", { reason: "CERTIFICATE_EXPIRED", fix: "enrol again" });
-  if (identity.kind === "operator" && !personMay(identity.name, identity.certificateSha256))
-    throw new RpcError("UNAUTHENTICATED", "this certificate was revoked", { reason: "REVOKED", fix: "ask an admin for another" });
+    throw byToken
+      ? new RpcError("UNAUTHENTICATED", "the token has expired", { reason: "TOKEN_EXPIRED", fix: "get a new one" })
+      : new RpcError("UNAUTHENTICATED", "the client certificate has expired", { reason: "CERTIFICATE_EXPIRED", fix: "enrol again" });
+  if (identity.kind === "operator" && ![identity.credential, identity.name].every((name) => personMay(name, identity.certificateSha256)))
+    throw new RpcError("UNAUTHENTICATED", `this ${byToken ? "person" : "certificate"} was revoked`, { reason: "REVOKED", fix: "ask an admin for another" });
   return identity;
 }
 
-export function mainGuard(services: AccessServices): Guard {
+function certified({ peerCertificate }: CallContext, { identify, subjectOf }: Pick<AccessServices, "identify" | "subjectOf">): Caller {
+  const identity = peerCertificate && identify(peerCertificate);
+  if (!identity)
+    throw new RpcError("UNAUTHENTICATED", "no client certificate of this verifier", { reason: "CERTIFICATE", fix: "enrol, or ask an admin for a certificate" });
+  if (identity.kind !== "operator") return identity;
+  const { kind, role, name, certificateSha256, notAfterMs } = identity;
+  return { kind, role, name: subjectOf(name), credential: name, certificateSha256, notAfterMs };
+}
+
+export function mainGuard(services: AccessServices): (context: CallContext) => void {
   return (context) => {
     const caller = callerOf(context, services);
     const wanted = ACCESS[context.path as Procedure];
@@ -146,12 +160,32 @@ export function mainGuard(services: AccessServices): Guard {
     }
     if (caller.kind !== "operator") throw new RpcError("PERMISSION_DENIED", "a node's certificate may only attest, an actuator's only act", { reason: "ROLE" });
     if (!wanted || wanted === "nobody" || !atLeast(caller.role, wanted))
-      throw new RpcError("PERMISSION_DENIED", `this needs the role ${wanted ?? "of nobody"}; this certificate has ${caller.role}`, {
+      throw new RpcError("PERMISSION_DENIED", `this needs the role ${wanted ?? "of nobody"}; ${caller.credential} has ${caller.role}`, {
         reason: "ROLE",
         fix: "ask an admin",
       });
   };
 }
+
+/** Who comes with a token is asked for it first, and then as everybody else. */
+export function tokenGuard(services: AccessServices, bearers: Pick<Bearers, "authenticate">): Guard {
+  const guard = mainGuard(services);
+  return async (context) => {
+    const fix = "tokenFile or tokenCommand of the context names a token";
+    if (context.bearerToken === undefined) throw new RpcError("UNAUTHENTICATED", "no bearer token", { reason: "TOKEN", fix });
+    try {
+      context.caller = new TokenCaller(await bearers.authenticate(context.bearerToken));
+    } catch (error) {
+      if (error instanceof NoRoleError)
+        throw new RpcError("PERMISSION_DENIED", error.message, { reason: "ROLE", fix: "people.roles of the verifier's configuration" });
+      if (!(error instanceof TokenError)) throw error;
+      throw new RpcError(TOKEN_STATUS[error.code], error.message, { reason: "TOKEN", cause: error });
+    }
+    guard(context);
+  };
+}
+
+const TOKEN_STATUS: Readonly<Record<TokenErrorCode, RpcCode>> = { REFUSED: "UNAUTHENTICATED", UNAVAILABLE: "UNAVAILABLE", BUSY: "RESOURCE_EXHAUSTED" };
 
 /** After {@link mainGuard} has passed: the caller is a node, or its actuator, as the procedure wants. */
 export function nodeOf(context: CallContext, services: AccessServices): NodeIdentity {

@@ -15,13 +15,14 @@ import type { Baselines } from "../../core/fleet/baselines.ts";
 import type { Exceptions } from "../../core/fleet/exceptions.ts";
 import type { IncidentDecisions } from "../../core/incident/decisions.ts";
 import type { OwnKeys } from "../../core/keys/own-keys.ts";
+import { PERSON_PATTERN, ROLES } from "../../core/people/identities.ts";
 import type { People } from "../../core/people/people.ts";
 import { ReportError, type VulnerabilityReports } from "../../core/vulnerabilities/index.ts";
 import type { IssuedCertificate } from "../../ports/certificate-authority.ts";
 import { type AccessServices, operatorOf } from "./access.ts";
 import { drillFields } from "./drills.ts";
 import { invalid, rpcErrorOf } from "./errors.ts";
-import { isRole, type OperatorIdentity, ROLES } from "./identity.ts";
+import { isRole, type OperatorIdentity } from "./identity.ts";
 
 export interface AdminServices extends AccessServices {
   readonly administration: Administration;
@@ -195,7 +196,7 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       return { certificateChain: [...chain], expiresAt: timestampFromMs(notAfterMs) };
     },
     async revokePerson({ name, reason }, context) {
-      if (!OPERATOR_NAME_PATTERN.test(name)) throw invalid("name", "the name of a person: hullmark person ls");
+      if (!PERSON_PATTERN.test(name)) throw invalid("name", "the name of a person (hullmark person ls), or SOURCE:NAME of one who comes with tokens");
       return { known: await acting(() => services.people.revoke(name, operatorOf(context, services), reasonOf(reason))) };
     },
     async importVulnerabilities({ report, image }, context) {
@@ -279,7 +280,7 @@ function incidentDecisions(services: AdminServices) {
       const { name: by } = operatorOf(context, services);
       checkSeen(seen);
       if (me && owner !== "") throw invalid("owner", "a name, or whoever asks, not both");
-      if (owner !== "" && !OPERATOR_NAME_PATTERN.test(owner)) throw invalid("owner", NAME_RULE);
+      if (owner !== "" && !PERSON_PATTERN.test(owner)) throw invalid("owner", `${NAME_RULE}; or SOURCE:NAME`);
       const wanted = me ? by : owner;
       await acting(() => services.incidentDecisions.assign(idOf(id), wanted, { by, seen, reason: reasonOf(reason) }));
       return { owner: wanted };

@@ -1,14 +1,30 @@
 /** Who is calling, as the verified client certificate says. */
 import { hash, X509Certificate } from "node:crypto";
 import { type PeerIdentity as CertifiedIdentity, readPeerIdentity } from "../../core/enrolment/peer-identity.ts";
+import type { Bearer } from "../../core/people/bearers.ts";
+import { ROLES } from "../../core/people/identities.ts";
 import type { OperatorRole } from "../../ports/certificate-authority.ts";
-
-/** Each role may do all that those before it may. */
-export const ROLES: readonly OperatorRole[] = ["viewer", "responder", "approver", "admin"];
 
 export type PeerIdentity = CertifiedIdentity & { /** Of the DER, hexadecimal. */ readonly certificateSha256: string; readonly notAfterMs: number };
 export type NodeIdentity = Extract<PeerIdentity, { nodeId: string }>;
-export type OperatorIdentity = Extract<PeerIdentity, { kind: "operator" }>;
+/** A person. `name`: who it is, by whatever credential; what that is called is `credential`, and `certificateSha256` is empty where it is none. */
+export interface OperatorIdentity {
+  readonly kind: "operator";
+  readonly role: OperatorRole;
+  readonly name: string;
+  readonly credential: string;
+  readonly certificateSha256: string;
+  readonly notAfterMs: number;
+}
+
+/** What a guard notes of a caller whom it knows by a token. */
+export class TokenCaller {
+  readonly identity: OperatorIdentity;
+
+  constructor({ name, credential, role, notAfterMs }: Bearer) {
+    this.identity = { kind: "operator", role, name, credential, certificateSha256: "", notAfterMs };
+  }
+}
 
 /** Reads the certificate that TLS has verified; undefined where it is not one of ours. */
 export type Identify = (certificateDer: Buffer) => PeerIdentity | undefined;

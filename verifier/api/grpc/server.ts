@@ -1,4 +1,4 @@
-/** The gRPC listeners: one for nodes and people with certificates, one for strangers who want one. */
+/** The gRPC listeners: one for nodes and people with certificates, one for strangers who want one, and one for people with tokens. */
 import { Server, type ServerCredentials } from "@grpc/grpc-js";
 import { addService, type CallContext, type Guard, MAX_MESSAGE_BYTES, type OnError, RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
@@ -6,11 +6,13 @@ import { Attestation } from "@hullmark/proto/v1/attestation";
 import { Enrollment } from "@hullmark/proto/v1/enrollment";
 import { Query } from "@hullmark/proto/v1/query";
 import { Actuation, Response } from "@hullmark/proto/v1/response";
-import { type AccessServices, mainGuard } from "./access.ts";
+import type { Bearers } from "../../core/people/bearers.ts";
+import { type AccessServices, mainGuard, tokenGuard } from "./access.ts";
 import { type AdminServices, adminService } from "./admin.ts";
 import { type AttestationServices, attestationService } from "./attestation.ts";
 import { ChangingCredentials, type TlsMaterial } from "./credentials.ts";
 import { type EnrollmentServices, enrollmentService, renewalService } from "./enrollment.ts";
+import { TokenCaller } from "./identity.ts";
 import { type QueryServices, queryService } from "./query.ts";
 import { actuationService, type ResponseServices, responseService } from "./response.ts";
 
@@ -18,6 +20,8 @@ export interface ListenOptions {
   /** `host:port`; port 0: any. */
   readonly mainAddress: string;
   readonly enrolmentAddress: string;
+  /** For people with bearer tokens; undefined: none. */
+  readonly people: { readonly address: string; readonly bearers: Pick<Bearers, "authenticate"> } | undefined;
   readonly tls: TlsMaterial;
   readonly access: AccessServices;
   readonly attestation: AttestationServices;
@@ -31,6 +35,7 @@ export interface ListenOptions {
 export interface RunningServer {
   readonly mainPort: number;
   readonly enrolmentPort: number;
+  readonly peoplePort: number | undefined;
   /** New connections meet these. */
   changeTls(tls: TlsMaterial): void;
   /** Ends the streams of people who would be refused now. */
@@ -54,6 +59,11 @@ const LIMITS = {
 /** Strangers send small messages. */
 const ENROLMENT_LIMITS = { ...LIMITS, "grpc.max_receive_message_length": 64 * 1024, "grpc.max_concurrent_streams": 16 };
 
+/** Anybody may connect here, and what a call sends is read before its token is looked at. */
+const PEOPLE_LIMITS = { ...LIMITS, "grpc.max_receive_message_length": 1024 * 1024, "grpc.max_concurrent_streams": 16 };
+/** Longer than any timer waits. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 const RECONNECT_MS = 3000;
 
 /** @throws the system's error where an address cannot be listened on */
@@ -62,39 +72,53 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
   const guard = mainGuard(options.access);
   addService(main, Attestation, attestationService(options.attestation), guard, options.onError);
   const watching = new Set<CallContext>();
-  const queryGuard: Guard = (context) => {
-    guard(context);
-    if (!context.end) return;
-    watching.add(context);
-    context.signal.addEventListener("abort", () => watching.delete(context), { once: true });
+  const endIfRefused = (context: CallContext): void => {
+    try {
+      guard(context);
+    } catch (error) {
+      context.end?.(RpcError.from(error));
+    }
   };
-  addService(main, Query, queryService(options.query), queryGuard, options.onError);
-  addService(main, Admin, adminService(options.admin), guard, options.onError);
-  addService(main, Response, responseService(options.response), guard, options.onError);
+  const servePeople = (server: Server, admit: Guard): void => {
+    const queryGuard: Guard = async (context) => {
+      await admit(context);
+      if (!context.end || context.signal.aborted) return;
+      watching.add(context);
+      // A token that is over ends what is open by it.
+      const leftMs = context.caller instanceof TokenCaller ? context.caller.identity.notAfterMs - options.access.nowMs() : undefined;
+      const timer = leftMs === undefined ? undefined : setTimeout(() => endIfRefused(context), Math.min(leftMs + 1, MAX_TIMER_MS));
+      const done = (): void => {
+        clearTimeout(timer);
+        watching.delete(context);
+      };
+      context.signal.addEventListener("abort", done, { once: true });
+    };
+    addService(server, Query, queryService(options.query), queryGuard, options.onError);
+    addService(server, Admin, adminService(options.admin), admit, options.onError);
+    addService(server, Response, responseService(options.response), admit, options.onError);
+  };
+  servePeople(main, guard);
   addService(main, Actuation, actuationService(options.response), guard, options.onError);
   addService(main, Enrollment, renewalService(options.enrolment, options.access), guard, options.onError);
   const enrolment = new Server(ENROLMENT_LIMITS);
   // Nobody can be asked who he is before he has enrolled.
   const open: Guard = () => {};
   addService(enrolment, Enrollment, enrollmentService(options.enrolment), open, options.onError);
-  const servers = [main, enrolment];
-  const secure = [new ChangingCredentials(options.tls, true), new ChangingCredentials(options.tls, false)] as const;
+  const people = options.people && new Server(PEOPLE_LIMITS);
+  if (people && options.people) servePeople(people, tokenGuard(options.access, options.people.bearers));
+  const servers = [main, enrolment, ...(people ? [people] : [])];
+  const secure = [new ChangingCredentials(options.tls, true), ...servers.slice(1).map(() => new ChangingCredentials(options.tls, false))];
   try {
-    const mainPort = await bind(main, options.mainAddress, secure[0]);
-    const enrolmentPort = await bind(enrolment, options.enrolmentAddress, secure[1]);
+    const addresses = [options.mainAddress, options.enrolmentAddress, options.people?.address ?? ""];
+    const ports: number[] = [];
+    for (const [i, server] of servers.entries()) ports.push(await bind(server, addresses[i] as string, secure[i] as ChangingCredentials));
+    const [mainPort, enrolmentPort, peoplePort] = ports as [number, number, number?];
     return {
       mainPort,
       enrolmentPort,
+      peoplePort,
       changeTls: (tls) => secure.forEach((each) => void each.change(tls)),
-      endRefused: () => {
-        for (const context of watching) {
-          try {
-            guard(context);
-          } catch (error) {
-            context.end?.(RpcError.from(error));
-          }
-        }
-      },
+      endRefused: () => watching.forEach(endIfRefused),
       reconnect: () => void main.drain(options.mainAddress.replace(/\d+$/, String(mainPort)), RECONNECT_MS),
       stop: (deadlineMs) => stop(servers, deadlineMs),
     };

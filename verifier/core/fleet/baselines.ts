@@ -32,6 +32,8 @@ export interface BaselineServices {
   readonly fleet: Fleet;
   readonly committer: Committer;
   readonly policies: PolicyHolder;
+  /** By whatever credentials. */
+  readonly samePerson: (a: string, b: string) => boolean;
   readonly nowMs: () => number;
 }
 
@@ -156,7 +158,7 @@ export class Baselines {
     await this.#next(async () => {
       const row = this.#row(id);
       if (row.state !== "proposed") throw new AdministrationError("NOT_OPEN", `${id} is ${row.state}`);
-      if (row.proposedBy === by) throw new AdministrationError("OWN_REQUEST", "whoever proposed a baseline cannot approve it");
+      if (this.#services.samePerson(row.proposedBy, by)) throw new AdministrationError("OWN_REQUEST", "whoever proposed a baseline cannot approve it");
       const nowMs = this.#services.nowMs();
       await this.#put(
         { ...row, state: "approved", approvedBy: by, approvedAtMs: nowMs, reviewAtMs: nowMs + reviewDays * DAY_MS },

@@ -32,9 +32,10 @@ export interface Wanted {
   readonly lifetimeMs: number;
 }
 
-/** Who asks, by which certificate: SHA-256 of its DER, hexadecimal. */
+/** Who asks, by what they are known by, and by which certificate: SHA-256 of its DER, hexadecimal; empty: by a token. */
 export interface Asker {
   readonly name: string;
+  readonly credential: string;
   readonly certificateSha256: string;
 }
 
@@ -63,7 +64,7 @@ export class People {
 
   /**
    * Whether a certificate of this name counts: any where the name was never revoked, else those alone that were issued since. It goes by what was issued, not by dates,
-   * so that neither a clock nor how certificates were dated decides. @param certificateSha256 of the DER, hexadecimal
+   * so that neither a clock nor how certificates were dated decides. Of who comes with tokens none counts once the name was revoked. @param certificateSha256 of the DER, hexadecimal
    */
   counts(name: string, certificateSha256: string): boolean {
     const row = this.#rows.get(name);
@@ -76,7 +77,8 @@ export class People {
       throw new AdministrationError("OWN_NAME", `certificates of ${wanted.name} are the verifier's own: choose another name`);
     return await this.#alone(async () => {
       this.#mayAsk(by);
-      for (const name of [by.name, wanted.name]) if (this.#revoking.has(name)) throw new AdministrationError("CHANGED", `${name} is being revoked`);
+      for (const name of [by.name, by.credential, wanted.name])
+        if (this.#revoking.has(name)) throw new AdministrationError("CHANGED", `${name} is being revoked`);
       // First: what cannot be noted is not issued.
       const ended = this.#givingWay(wanted.name);
       return await this.#record(wanted, await this.#certify(wanted), by.name, ended);
@@ -119,8 +121,8 @@ export class People {
   }
 
   /** What was asked waits for its turn: who asked may have been revoked meanwhile. */
-  #mayAsk({ name, certificateSha256 }: Asker): void {
-    if (!this.counts(name, certificateSha256)) throw new AdministrationError("REVOKED", "this certificate was revoked");
+  #mayAsk({ name, credential, certificateSha256 }: Asker): void {
+    if (![name, credential].every((each) => this.counts(each, certificateSha256))) throw new AdministrationError("REVOKED", "this certificate was revoked");
   }
 
   /** Names that are forgotten for this one: all of theirs counted, and the last has ended. A revocation is never forgotten. @throws AdministrationError TOO_MANY */

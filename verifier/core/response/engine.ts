@@ -50,6 +50,8 @@ export interface ResponseServices {
   readonly store: Store;
   readonly committer: Committer;
   readonly policy: () => Policy;
+  /** By whatever credentials. */
+  readonly samePerson: (a: string, b: string) => boolean;
   /** The node as it is judged now. */
   readonly node: (nodeId: string) => NodeRow | undefined;
   /** Every node that is known, as it is judged now; revoked ones too. */
@@ -329,7 +331,8 @@ export class ResponseEngine {
   approve(id: string, by: string): Promise<ActionRow> {
     return this.#inTurn(async () => {
       const row = this.#awaiting(id);
-      if (row.approvals.some((each) => each.by === by)) throw new ResponseError("NOT_AWAITING", "you have approved it already: another person must");
+      if (row.approvals.some((each) => this.#services.samePerson(each.by, by)))
+        throw new ResponseError("NOT_AWAITING", "you have approved it already: another person must");
       const approved = { ...row, approvals: [...row.approvals, { by, atMs: this.#services.nowMs() }] };
       if (approved.approvals.length < row.approvalsNeeded) return await this.#write(approved, row.state, by);
       if (row.kind === ActionKind.RELEASE) return await this.#release(approved, row.state, by);

@@ -130,6 +130,13 @@ dashboard:
   idleMinutes: {{ .Values.dashboard.idleMinutes }}
   sessionHours: {{ .Values.dashboard.sessionHours }}
 {{- end }}
+{{- if .Values.people.enabled }}
+people:
+  listen: {{ printf "%s:7447" .Values.verifier.listenOn | quote }}
+  {{- with .Values.people.config }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
 policyFile: /etc/hullmark/policy/policy.yaml
 registries:
   allow: {{ .Values.verifier.registries.allow | toJson }}

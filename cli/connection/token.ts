@@ -1,0 +1,100 @@
+/** Bearer tokens of a context: from a file, or from a command, as kubectl has them. */
+import { execFile } from "node:child_process";
+import { readFileSync, statSync } from "node:fs";
+import { type CallCredentials, credentials, Metadata } from "@grpc/grpc-js";
+import { because } from "../output/because.ts";
+import { ContextError } from "./context-error.ts";
+
+const MAX_TOKEN_BYTES = 16_384;
+const MAX_OUTPUT_BYTES = 65_536;
+/** A command may ask a person to sign in. */
+const COMMAND_TIMEOUT_MS = 120_000;
+/** What ends so soon is not used any more. */
+const SPARE_MS = 10_000;
+
+export interface TokenSource {
+  readonly tokenFile?: string | undefined;
+  readonly tokenCommand?: readonly string[] | undefined;
+}
+
+/** Read, or made, before the first call, and anew once it is over. @throws ContextError at once, where there is no token */
+export async function tokenCredentials(source: TokenSource): Promise<CallCredentials> {
+  let current = await obtain(source);
+  return credentials.createFromMetadataGenerator((_call, callback) => {
+    const renewed = Date.now() < current.renewMs ? Promise.resolve(current) : obtain(source);
+    renewed.then(
+      (token) => {
+        current = token;
+        const metadata = new Metadata();
+        metadata.set("authorization", `Bearer ${token.text}`);
+        callback(null, metadata);
+      },
+      (error: Error) => callback(error),
+    );
+  });
+}
+
+interface Token {
+  readonly text: string;
+  /** Unix milliseconds. */
+  readonly renewMs: number;
+}
+
+async function obtain({ tokenFile, tokenCommand }: TokenSource): Promise<Token> {
+  // Another may be put there at any time: it is small, and read for each call.
+  if (tokenFile !== undefined) return { text: checked(tokenFile, readToken(tokenFile)), renewMs: 0 };
+  const [program = "", ...args] = tokenCommand ?? [];
+  return await commanded(program, args);
+}
+
+function readToken(path: string): string {
+  try {
+    const { size } = statSync(path);
+    if (size <= MAX_TOKEN_BYTES) return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new ContextError(`the token file ${path} cannot be read: ${because(cause)}`, { cause });
+  }
+  throw new ContextError(`the token file ${path} is longer than any token`);
+}
+
+/** What it holds is in no message. */
+function checked(from: string, text: string): string {
+  const token = text.trim();
+  if (token === "" || token.length > MAX_TOKEN_BYTES || !/^[A-Za-z0-9._~+/-]+=*$/.test(token)) throw new ContextError(`${from} gives no bearer token`);
+  return token;
+}
+
+/** Without a shell. It may write to the terminal by standard error and read from it; standard output is the token, or an ExecCredential of client.authentication.k8s.io. */
+async function commanded(program: string, args: readonly string[]): Promise<Token> {
+  const info = { apiVersion: "client.authentication.k8s.io/v1", kind: "ExecCredential", spec: { interactive: process.stdin.isTTY === true } };
+  const options = {
+    ...{ encoding: "utf8" as const, timeout: COMMAND_TIMEOUT_MS, maxBuffer: MAX_OUTPUT_BYTES },
+    env: { ...process.env, KUBERNETES_EXEC_INFO: JSON.stringify(info) },
+  };
+  const output = await new Promise<string>((resolve, reject) => {
+    const child = execFile(program, args, options, (error, stdout) => {
+      if (!error) return resolve(stdout);
+      const why = typeof error.code === "number" ? `it ended with ${error.code}` : error.killed ? "it took too long" : because(error);
+      reject(new ContextError(`tokenCommand ${program}: ${why}`));
+    });
+    child.stderr?.pipe(process.stderr);
+    if (process.stdin.isTTY !== true) child.stdin?.end();
+  });
+  if (!output.trimStart().startsWith("{")) return { text: checked(`tokenCommand ${program}`, output), renewMs: Number.POSITIVE_INFINITY };
+  const { token, expirationTimestamp } = statusOf(program, output);
+  const endsMs = typeof expirationTimestamp === "string" ? Date.parse(expirationTimestamp) : Number.NaN;
+  return {
+    text: checked(`tokenCommand ${program}`, typeof token === "string" ? token : ""),
+    renewMs: Number.isNaN(endsMs) ? Number.POSITIVE_INFINITY : endsMs - SPARE_MS,
+  };
+}
+
+function statusOf(program: string, output: string): { readonly token?: unknown; readonly expirationTimestamp?: unknown } {
+  try {
+    const { kind, status } = JSON.parse(output) as { kind?: unknown; status?: object };
+    if (kind === "ExecCredential" && typeof status === "object" && status !== null) return status;
+  } catch {
+    // Said below: the error may quote the token.
+  }
+  throw new ContextError(`tokenCommand ${program} gives no token and no ExecCredential with one`);
+}

@@ -1,0 +1,144 @@
+/** Tokens of people: bounded before anybody is asked, asked about once, and nobody's where nobody vouches for them now. */
+import { readFileSync } from "node:fs";
+import { OidcIssuer as Adapter } from "@hullmark/verifier/adapters/oidc/index";
+import { parseConfig } from "@hullmark/verifier/config";
+import { Bearers } from "@hullmark/verifier/core/people/bearers";
+import { Identities } from "@hullmark/verifier/core/people/identities";
+import { type ProvenToken, type TokenAuthenticator, TokenError } from "@hullmark/verifier/ports/token-authenticator";
+import { afterEach, expect, test } from "vitest";
+import { OidcIssuer } from "../fakes/oidc-issuer.ts";
+
+const T0 = 1_790_000_000_000;
+const RULES = { aliases: { ada: ["corp:ada@acme", "certificate:ada-laptop"] }, roles: [{ role: "viewer" as const, users: [], groups: ["corp:all"] }] };
+
+function fixture(answer: (token: string) => Promise<ProvenToken> = async () => ({ name: "ada@acme", groups: ["all"], expiresAtMs: T0 + 60_000 })) {
+  const clock = { nowMs: T0 };
+  const asked: string[] = [];
+  const authenticator: TokenAuthenticator = {
+    source: "corp",
+    claims: (token) => !token.startsWith("other"),
+    authenticate: (token) => {
+      asked.push(token);
+      return answer(token);
+    },
+  };
+  const bearers = new Bearers({ authenticators: [authenticator], identities: new Identities(RULES), nowMs: () => clock.nowMs });
+  return { clock, asked, bearers };
+}
+
+test("a token is asked about once in half a minute, and counts no longer than it says", async () => {
+  const { bearers, clock, asked } = fixture();
+  expect(await bearers.authenticate("t")).toEqual({ name: "ada", credential: "corp:ada@acme", role: "viewer", notAfterMs: T0 + 60_000 });
+  clock.nowMs += 29_999;
+  await bearers.authenticate("t");
+  expect(asked).toHaveLength(1);
+  clock.nowMs += 1;
+  await bearers.authenticate("t");
+  expect(asked).toHaveLength(2);
+  clock.nowMs = T0 + 60_000;
+  await expect(bearers.authenticate("t")).rejects.toMatchObject({ code: "REFUSED", message: "the token has expired" });
+  // A clock that was set back keeps nothing.
+  clock.nowMs = T0 - 1;
+  await bearers.authenticate("t");
+  expect(asked).toHaveLength(4);
+});
+
+test("one that does not say when it ends is asked about again, and lasts until then", async () => {
+  const { bearers } = fixture(async () => ({ name: "x", groups: ["all"], expiresAtMs: undefined }));
+  expect(await bearers.authenticate("t")).toMatchObject({ name: "corp:x", notAfterMs: T0 + 30_000 });
+});
+
+test("what is no token, or nobody's, is asked of nobody; of what is asked there is a bound; what fails is kept by nobody", async () => {
+  const held = Promise.withResolvers<ProvenToken>();
+  const { bearers, asked } = fixture((token) => (token === "down" ? Promise.reject(new TokenError("UNAVAILABLE", "down")) : held.promise));
+  for (const token of ["", "a b", "a\n", "ü", "a".repeat(16_385), "other"])
+    await expect(bearers.authenticate(token), token).rejects.toMatchObject({ code: "REFUSED" });
+  expect(asked).toEqual([]);
+  for (let i = 0; i < 2; i++) await expect(bearers.authenticate("down")).rejects.toMatchObject({ code: "UNAVAILABLE" });
+  const waiting = Array.from({ length: 32 }, (_, i) => bearers.authenticate(`t${i}`));
+  await expect(bearers.authenticate("t32")).rejects.toMatchObject({ code: "BUSY" });
+  held.resolve({ name: "x", groups: [], expiresAtMs: T0 + 1 });
+  // Authentic, and of nobody here.
+  for (const each of waiting) await expect(each).rejects.toThrow("corp:x has no role here");
+});
+
+test("names are a person's by configuration alone", () => {
+  const { subjectOf, samePerson } = new Identities(RULES);
+  expect(["corp:ada@acme", "ada-laptop", "ada", "corp:ada", "kubernetes:ada@acme", "corp:ADA@acme"].map(subjectOf)).toEqual([
+    ...["ada", "ada", "ada", "corp:ada", "kubernetes:ada@acme", "corp:ADA@acme"],
+  ]);
+  // What was written down before it was said, too.
+  expect([samePerson("corp:ada@acme", "ada-laptop"), samePerson("corp:ada@acme", "ada"), samePerson("ada", "corp:ada")]).toEqual([true, true, false]);
+  const identities = new Identities({
+    aliases: {},
+    roles: [
+      { role: "approver", users: ["corp:bob"], groups: [] },
+      { role: "viewer", users: [], groups: ["corp:all", "kubernetes:system:masters"] },
+    ],
+  });
+  expect(identities.roleOf("corp", "bob", ["all"])).toBe("approver");
+  expect(identities.roleOf("corp", "eve", ["all"])).toBe("viewer");
+  // A user is no group, and another source's group is another.
+  expect([identities.roleOf("corp", "all", []), identities.roleOf("kubernetes", "bob", ["all", "bob"])]).toEqual([undefined, undefined]);
+  expect(identities.roleOf("kubernetes", "eve", ["system:masters"])).toBe("viewer");
+});
+
+test("contradictions in the configuration are named with their place", () => {
+  const problems = (people: string): string => {
+    try {
+      parseConfig(`stateDirectory: /x\npeople:\n${people}`, "test.yaml");
+      return "";
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  const oidc = "  oidc: [{ name: corp, issuer: https://login.example, audiences: [hullmark] }]\n";
+  expect(problems(`${oidc}  roles: [{ role: admin, users: ["corp:ada"] }]\n  aliases: { ada: ["corp:ada", "certificate:ada-laptop"] }\n`)).toBe("");
+  for (const [text, message] of [
+    [`  oidc: [{ name: corp, issuer: http://login.example, audiences: [h] }]\n`, "oidc"],
+    [`  oidc: [{ name: certificate, issuer: https://login.example, audiences: [h] }]\n`, '"certificate" is taken'],
+    [`  oidc: [{ name: corp, issuer: https://login.example, audiences: [h], algorithms: [HS256] }]\n`, "algorithms"],
+    [`${oidc}  roles: [{ role: admin, users: ["crop:ada"] }]\n`, '"crop:ada" is of no source that is configured (corp)'],
+    [`${oidc}  roles: [{ role: admin, groups: ["certificate:ada"] }]\n`, "certificate:ada"],
+    [`${oidc}  roles: [{ role: admin }]\n`, "want users or groups"],
+    [`${oidc}  aliases: { ada: ["corp:ada"], bob: ["corp:ada"] }\n`, '"corp:ada" is ada already: nobody is two'],
+    [`${oidc}  aliases: { ada: ["certificate:bob"], bob: ["corp:bob"] }\n`, "the certificate of bob is bob's"],
+    [`  kubernetes: {}\n`, "needs the block kubernetes"],
+  ] as const)
+    expect(problems(text), text).toContain(message);
+});
+
+const stops: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const stop of stops.splice(0)) await stop();
+});
+
+test("an issuer's new key counts, its old one no more, and where it cannot be asked nobody is let in", async () => {
+  const issuer = await OidcIssuer.start({ ann: { email: "ann@acme.example", email_verified: false } });
+  stops.push(() => issuer.stop());
+  const given = { name: "corp", issuer: issuer.url, audiences: ["hullmark"], algorithms: ["ES256"], groupsClaim: "groups", skewSeconds: 0, maxTokenHours: 1 };
+  const options = { ...given, nameClaim: "sub", ca: readFileSync(issuer.caFile, "utf8"), nowMs: () => Date.now(), cooldownMs: 0 };
+  const adapter = new Adapter(options);
+  const before = await issuer.token("ann");
+  expect(await adapter.authenticate(before)).toMatchObject({ name: "ann", groups: [] });
+  await issuer.rotate();
+  expect(await adapter.authenticate(await issuer.token("ann"))).toMatchObject({ name: "ann" });
+  await expect(adapter.authenticate(before)).rejects.toMatchObject({ code: "REFUSED", message: expect.stringContaining("no one key that corp publishes") });
+  // Another algorithm than configuration lists, and an address that nobody has proved.
+  const listed = new Adapter({ ...options, algorithms: ["RS256"] });
+  await expect(listed.authenticate(await issuer.token("ann"))).rejects.toMatchObject({ code: "REFUSED" });
+  const byEmail = new Adapter({ ...options, nameClaim: "email" });
+  await expect(byEmail.authenticate(await issuer.token("ann"))).rejects.toMatchObject({ code: "REFUSED", message: "the token's email is not verified" });
+  expect(await byEmail.authenticate(await issuer.signed(issuer.claims("ann", { email_verified: true })))).toMatchObject({ name: "ann@acme.example" });
+  // By a CA that is not its own, and by a name that its document does not have.
+  const elsewhere = new Adapter({ ...options, ca: undefined });
+  await expect(elsewhere.authenticate(before)).rejects.toMatchObject({ code: "UNAVAILABLE" });
+  const renamed = new Adapter({ ...options, issuer: `${issuer.url}/` });
+  await expect(renamed.authenticate(before)).rejects.toMatchObject({ code: "UNAVAILABLE", message: expect.stringContaining("names another issuer") });
+  const fresh = await issuer.token("ann");
+  await issuer.stop();
+  stops.splice(0);
+  await expect(new Adapter(options).authenticate(fresh)).rejects.toMatchObject({ code: "UNAVAILABLE" });
+  // What it published holds on for a while.
+  expect(await adapter.authenticate(fresh)).toMatchObject({ name: "ann" });
+});

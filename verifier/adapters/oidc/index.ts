@@ -1,0 +1,1 @@
+export { ALGORITHMS, OidcIssuer } from "./issuer.ts";

@@ -1,0 +1,93 @@
+/** People who come with a bearer token: bounded before anybody is asked, authenticated by whoever issued it, and given the role that configuration names. */
+import { hash } from "node:crypto";
+import type { OperatorRole } from "../../ports/certificate-authority.ts";
+import { type ProvenToken, type TokenAuthenticator, TokenError } from "../../ports/token-authenticator.ts";
+import type { Identities } from "./identities.ts";
+
+const MAX_TOKEN_CHARACTERS = 16_384;
+/** RFC 6750, section 2.1. */
+const TOKEN_PATTERN = /^[A-Za-z0-9._~+/-]+=*$/;
+/** Strangers make the verifier ask others: so many questions at a time. */
+const MAX_ASKED = 32;
+/** An authentic token is not asked about again for so long: one that was taken back counts until then. */
+const KNOWN_MS = 30_000;
+const MAX_KNOWN = 4096;
+
+export interface BearerServices {
+  readonly authenticators: readonly TokenAuthenticator[];
+  readonly identities: Identities;
+  readonly nowMs: () => number;
+}
+
+export interface Bearer {
+  /** Who it is: {@link Identities.subjectOf} of `credential`. */
+  readonly name: string;
+  /** `SOURCE:NAME`. */
+  readonly credential: string;
+  readonly role: OperatorRole;
+  /** When it counts no more, Unix milliseconds, exclusive. */
+  readonly notAfterMs: number;
+}
+
+/** NO_ROLE: it is authentic, and configuration gives its holder nothing. */
+export class NoRoleError extends Error {
+  constructor(credential: string) {
+    super(`${credential} has no role here`);
+    this.name = "NoRoleError";
+  }
+}
+
+interface Known {
+  readonly source: string;
+  readonly proven: ProvenToken;
+  readonly askedAtMs: number;
+}
+
+export class Bearers {
+  readonly #services: BearerServices;
+  /** By SHA-256 of the token. */
+  readonly #known = new Map<string, Known>();
+  #asked = 0;
+
+  constructor(services: BearerServices) {
+    this.#services = services;
+  }
+
+  /** @param token a stranger's, not yet looked at @throws TokenError; NoRoleError */
+  async authenticate(token: string): Promise<Bearer> {
+    if (token.length > MAX_TOKEN_CHARACTERS || !TOKEN_PATTERN.test(token)) throw new TokenError("REFUSED", "not a bearer token");
+    const { identities, nowMs } = this.#services;
+    const { source, proven, askedAtMs } = this.#recent(token) ?? (await this.#ask(token));
+    const notAfterMs = proven.expiresAtMs ?? askedAtMs + KNOWN_MS;
+    if (nowMs() >= notAfterMs) throw new TokenError("REFUSED", "the token has expired");
+    const credential = `${source}:${proven.name}`;
+    const role = identities.roleOf(source, proven.name, proven.groups);
+    if (!role) throw new NoRoleError(credential);
+    return { name: identities.subjectOf(credential), credential, role, notAfterMs };
+  }
+
+  #recent(token: string): Known | undefined {
+    const key = hash("sha256", token);
+    const known = this.#known.get(key);
+    const agoMs = this.#services.nowMs() - (known?.askedAtMs ?? 0);
+    if (known && agoMs >= 0 && agoMs < KNOWN_MS) return known;
+    this.#known.delete(key);
+    return undefined;
+  }
+
+  async #ask(token: string): Promise<Known> {
+    const authenticator = this.#services.authenticators.find((each) => each.claims(token));
+    if (!authenticator) throw new TokenError("REFUSED", "the token is of no issuer that is configured here");
+    if (this.#asked >= MAX_ASKED) throw new TokenError("BUSY", "too many tokens are looked at");
+    this.#asked++;
+    try {
+      const askedAtMs = this.#services.nowMs();
+      const known = { source: authenticator.source, proven: await authenticator.authenticate(token), askedAtMs };
+      if (this.#known.size >= MAX_KNOWN) this.#known.clear();
+      this.#known.set(hash("sha256", token), known);
+      return known;
+    } finally {
+      this.#asked--;
+    }
+  }
+}
