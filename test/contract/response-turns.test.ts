@@ -87,7 +87,15 @@ async function open(): Promise<ResponseEngine> {
     return { commit, firstLogIndex: 0 };
   };
   const engine = await ResponseEngine.open({
-    ...{ store, committer: { submit } as unknown as Committer, nowMs: () => Date.now(), verifierId: "v1", region: "eu-1", policy: () => policy },
+    ...{
+      samePerson: (a: string, b: string) => a === b,
+      store,
+      committer: { submit } as unknown as Committer,
+      nowMs: () => Date.now(),
+      verifierId: "v1",
+      region: "eu-1",
+      policy: () => policy,
+    },
     ...{ node: () => attested, nodes: () => [attested], rollback: async () => undefined, cluster: undefined, pod: () => "none" as const },
     ...{ layerChains: async () => () => [], intentKeys: () => [signer], random: (bytes: number) => randomBytes(bytes), onProblem: () => {}, passing: () => {} },
   });
