@@ -1,6 +1,6 @@
-/** `hullmark baseline ls|propose|diff|approve|expire`: reference values of a pool of nodes, from what chosen nodes prove, or paths that a workload writes, from its drift; approved by somebody else. */
+/** `hullmark baseline ls|report|propose|diff|approve|expire`: reference values of a pool of nodes, from what chosen nodes prove, or paths that a workload writes, from its drift; approved by somebody else. */
 import { Admin } from "@hullmark/proto/v1/admin";
-import { type Baseline, Query } from "@hullmark/proto/v1/query";
+import { type Baseline, type BaselineReportRow, Query } from "@hullmark/proto/v1/query";
 import { duration } from "@hullmark/verifier/core/policy/fields";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, InvalidArgumentError, Option } from "commander";
@@ -13,6 +13,7 @@ import { toMs } from "../output/words.ts";
 export function baselineCommand(): Command {
   return new Command("baseline")
     .addCommand(listCommand())
+    .addCommand(reportCommand())
     .addCommand(proposeCommand())
     .addCommand(diffCommand())
     .addCommand(approveCommand())
@@ -50,6 +51,39 @@ interface ProposeFlags {
   readonly since?: number;
   readonly owner?: string;
   readonly reason: string;
+}
+
+function reportCommand(): Command {
+  return new Command("report")
+    .description("every baseline and exception that is proposed or counts: whose, why, until when, and whether it is of use")
+    .addOption(formatOption())
+    .addHelpText("after", "\nExit: 0 nothing is overdue, 1 something is past its review date, 2 usage, 3 cannot tell")
+    .action(async ({ output }: { readonly output: Format }, command: Command) =>
+      ask(command, async ({ channel, signal, print }) => {
+        const { rows } = await channel.client(Query).reportBaselines({}, { signal });
+        print(isData(output) ? serialize(output, rows.map(reportView)) : table(REPORT_HEADERS, rows.map(reportCells)));
+        return rows.some(({ overdue }) => overdue) ? EXIT.drift : EXIT.clean;
+      }),
+    );
+}
+
+const REPORT_HEADERS = ["WHAT", "OF", "STATE", "OWNER", "APPROVED BY", "REVIEW", "USED", "LAST USED", "WHY"];
+const USES: Readonly<Record<string, string>> = { nodes: "nodes", workload: "files", exception: "drifts" };
+
+function reportCells(row: BaselineReportRow): string[] {
+  const { id, of, state, owner, approvedBy, reviewAt, ends, overdue, lastUsed, uses, unused, kind, reason } = row;
+  const review = overdue ? `${date(toMs(reviewAt))} OVERDUE` : `${ends && reviewAt ? "ends " : ""}${date(toMs(reviewAt))}`;
+  return [
+    ...[printable(id, 100), printable(of, 60), state, printable(owner, 40), printable(approvedBy, 40) || "-", review],
+    ...[`${uses} ${USES[kind] ?? ""}`, `${date(toMs(lastUsed))}${unused ? " UNUSED" : ""}`, printable(reason, 60)],
+  ];
+}
+
+/** Stable: fields are added, never changed. */
+function reportView(row: BaselineReportRow): object {
+  const { kind, id, of, state, owner, reason, proposedBy, approvedBy, ends, overdue, uses, unused } = row;
+  const times = { approvedAt: iso(toMs(row.approvedAt)), reviewAt: iso(toMs(row.reviewAt)), lastUsed: iso(toMs(row.lastUsed)) };
+  return { ...{ kind, id, of, state, owner, reason, proposedBy, approvedBy: approvedBy || null }, ...times, ends, overdue, uses, unused };
 }
 
 function proposeCommand(): Command {

@@ -218,6 +218,23 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     expect([await since(T0), await since(T0 + 11), await since(T0 + 21)]).toEqual([[3, 2, 1], [3, 2], [3]]);
   });
 
+  test("drifts are told apart by workload, and by the exception that excuses them", async () => {
+    await commit({
+      drifts: [
+        drift(1, { workload: "shop/web", exception: "X-1", state: DriftState.NOTICE }),
+        drift(2, { workload: "", containerName: "shop/web", exception: "X-1", state: DriftState.RESOLVED, resolvedAtMs: T0 + 7.5 }),
+        drift(3, { workload: "shop/cart", containerName: "shop/web", exception: "X-2", state: DriftState.NOTICE }),
+        drift(4, { workload: "shop/web" }),
+      ],
+    });
+    const filter = { states: [DriftState.OPEN, DriftState.NOTICE, DriftState.RESOLVED], nodeId: "", container: "", workload: "shop/web" };
+    expect((await opened.store.listDrifts(filter, PAGE)).map(({ number }) => number)).toEqual([4, 2, 1]);
+    expect((await opened.store.readExcused()).toSorted((a, b) => (a.exception < b.exception ? -1 : 1))).toEqual([
+      { exception: "X-1", now: 1, lastResolvedMs: T0 + 7.5 },
+      { exception: "X-2", now: 1, lastResolvedMs: undefined },
+    ]);
+  });
+
   test("unresolved drifts are counted by kind and severity", async () => {
     const rows = [
       drift(1, { kind: "content", severity: Severity.HIGH }),

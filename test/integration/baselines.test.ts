@@ -214,7 +214,16 @@ test("the same from the command line, with the files that ran: proposed, looked 
   expect(await approver("baseline", "expire", "edge@2", "--reason", "x")).toMatchObject({ code: 3, err: expect.stringContaining("last of its pool") });
   expect((await approver("baseline", "ls")).out).toMatch(/edge@2 +approved +14 +3 .*\nedge@1 +expired +14 +2 /);
   expect((await responder("status")).out).not.toContain("baseline-review");
+  const before = await responder("baseline", "report", "-o", "json");
+  expect(before.code).toBe(0);
+  expect(JSON.parse(before.out).filter(({ id }: { id: string }) => id === "edge@2")).toMatchObject([
+    { kind: "nodes", of: "edge", state: "approved", owner: "some-responder", approvedBy: "some-approver", overdue: false, ends: false, uses: 2, unused: false },
+  ]);
   verifier.clock.shiftMs += 31 * 86_400_000;
+  expect(await hullmarkOf(verifier).then((admin) => admin("baseline", "report"))).toMatchObject({
+    code: 1,
+    out: expect.stringMatching(/^edge@2 +edge +approved +some-responder +some-approver +\d{4}-\d\d-\d\d OVERDUE +2 nodes /m),
+  });
   expect((await hullmarkOf(verifier).then((admin) => admin("status"))).out).toMatch(
     /baseline-review: edge@2, approved by some-approver, is past its review date/,
   );

@@ -4,6 +4,7 @@ import { encodeRecord } from "@hullmark/proto/codec";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Attester } from "../fakes/attester.ts";
+import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
 import { hullmarkOf } from "../fakes/hullmark.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { logEntries } from "../fakes/log-entries.ts";
@@ -19,13 +20,16 @@ let registry: FakeRegistry;
 let image: PushedImage;
 let verifier: TestVerifier;
 let node: Attester;
+let receiver: HttpReceiver;
 
+const policy = () => `${POLICY}  alerts: { routes: [{ name: page, type: webhook, url: "${receiver.url}", groupBy: [] }] }\n`;
 const POLICY = "apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec:\n  intervals: { heartbeat: 5m, quote: 1h }\n";
-const start = () => verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policy(POLICY)}`);
+const start = () => verifier.start(`enrolment: { mode: tofu, acceptWithoutCertificate: true }\npolicyFile: ${verifier.policy(policy())}`);
 
 beforeEach(async () => {
   registry = await startFakeRegistry();
   image = await pushImage(`${registry.host}/acme/web`);
+  receiver = await new HttpReceiver().start();
   verifier = new TestVerifier();
   await start();
   node = verifier.attester({ name: "w-1", quoter: new FakeQuoter() });
@@ -33,6 +37,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await verifier.dispose();
+  await receiver[Symbol.asyncDispose]();
   await registry.close();
 });
 
@@ -98,12 +103,32 @@ test("from drift to what may change: proposed, looked at, approved by another; e
   expect(await others("baseline", "approve", "web-1@3", "--review-days", "40")).toMatchObject({ code: 0 });
   expect(await others("baseline", "expire", "web-1@1", "--reason", "web-1@3")).toMatchObject({ code: 0 });
   await drifts();
+  expect(JSON.parse((await again("baseline", "report", "-o", "json")).out)).toMatchObject([
+    {
+      kind: "workload",
+      id: "web-1@3",
+      of: "web-1",
+      owner: "team-web",
+      reason: "logs",
+      approvedBy: "some-approver",
+      ends: true,
+      overdue: false,
+      uses: 4,
+      unused: false,
+    },
+  ]);
   expect((await again("baseline", "ls")).out).toMatch(/web-1@3 +approved +- +0 +3 +team-web +some-responder +some-approver/);
 
   verifier.clock.shiftMs += 34 * DAY_MS;
+  await expect.poll(() => alertsOf(receiver, "baseline-review").map(({ status }) => status), POLL).toEqual(["firing"]);
+  expect(alertsOf(receiver, "baseline-review")[0]).toMatchObject({
+    summary: "MEDIUM baseline web-1@3 is to be looked at again",
+    nextCommand: "hullmark baseline report",
+  });
   expect((await (await hullmarkOf(verifier))("status")).out).toContain("baseline-ending: web-1@3 ends at");
   verifier.clock.shiftMs += 7 * DAY_MS;
   await expect.poll(() => logEntries(verifier, "baseline-expired").length, POLL).toBe(3);
+  await expect.poll(() => alertsOf(receiver, "baseline-review").map(({ status }) => status), POLL).toEqual(["firing", "resolved"]);
   // Its certificate is over too by then: what has ended stays so.
   verifier.clock.shiftMs = 0;
   await node.close();

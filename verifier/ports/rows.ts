@@ -568,4 +568,6 @@ export interface BaselineRow {
   readonly approvedAtMs: number | undefined;
   /** From then on it should be looked at again; one of a workload, which excuses, ends then. */
   readonly reviewAtMs: number | undefined;
+  /** When people were reminded of that; absent: not yet. */
+  readonly remindedAtMs?: number | undefined;
 }

@@ -166,6 +166,12 @@ export interface OpenDriftCount {
   readonly count: number;
 }
 
+export interface ExcusedCount {
+  readonly exception: string;
+  readonly now: number;
+  readonly lastResolvedMs: number | undefined;
+}
+
 export interface Store {
   /**
    * One transaction, all or nothing. When it returns, the batch survives loss of power.
@@ -215,6 +221,8 @@ export interface Store {
   readPause(): Promise<PauseRow | undefined>;
 
   readBaselines(): Promise<readonly BaselineRow[]>;
+  /** By exception: how many drifts each excuses now, and when one that it excused was last resolved, Unix milliseconds. */
+  readExcused(): Promise<readonly ExcusedCount[]>;
   /** By number. */
   readExceptions(): Promise<readonly ExceptionRow[]>;
   readPeople(): Promise<readonly PersonRow[]>;

@@ -2,7 +2,7 @@
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { DriftRow, WorkloadRow } from "../../ports/rows.ts";
-import type { DriftFilter, OpenDriftCount, Page, ResultCounts, WorkloadCounts, WorkloadFilter } from "../../ports/store.ts";
+import type { DriftFilter, ExcusedCount, OpenDriftCount, Page, ResultCounts, WorkloadCounts, WorkloadFilter } from "../../ports/store.ts";
 import type { Connection } from "./database.ts";
 import { fromJson, toJson } from "./json.ts";
 
@@ -130,6 +130,16 @@ export class ResultTable {
          WHERE state IN (${DriftState.OPEN}, ${DriftState.ACKNOWLEDGED}) GROUP BY 1, 2`,
       )
       .all();
+  }
+
+  readExcused(): ExcusedCount[] {
+    return this.#connection
+      .prepare<[], { exception: string; now: number; last: number | null }>(
+        `SELECT body ->> 'exception' AS exception, sum(state = ${DriftState.NOTICE}) AS now, max(body ->> 'resolvedAtMs') AS last FROM drifts
+         WHERE body ->> 'exception' IS NOT NULL GROUP BY 1`,
+      )
+      .all()
+      .map(({ exception, now, last }) => ({ exception, now, lastResolvedMs: last ?? undefined }));
   }
 
   readDrift(id: string): DriftRow | undefined {

@@ -60,6 +60,7 @@ function storeOver(writer: ThreadClient, reader: ThreadClient): Store {
     countWorkloads: () => reader.call("results", "countWorkloads"),
     listDrifts: (filter, page) => reader.call("results", "listDrifts", filter, page),
     countOpenDrifts: () => reader.call("results", "countOpenDrifts"),
+    readExcused: () => reader.call("results", "readExcused"),
     readDrift: (id) => reader.call("results", "readDrift", id),
     readOpenDrifts: (nodeId) => reader.call("results", "readOpenDrifts", nodeId),
     readLastDriftNumber: () => reader.call("results", "readLastDriftNumber"),

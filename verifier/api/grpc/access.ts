@@ -46,6 +46,7 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Query/GetIncident": "viewer",
   "/hullmark.v1.Query/ListLogEntries": "viewer",
   "/hullmark.v1.Query/ListBaselines": "viewer",
+  "/hullmark.v1.Query/ReportBaselines": "viewer",
   "/hullmark.v1.Query/ListKeys": "viewer",
   // Reads only, and costs what a change of policy costs.
   "/hullmark.v1.Query/SimulatePolicy": "responder",

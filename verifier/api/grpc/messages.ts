@@ -1,8 +1,10 @@
 /** Rows as messages. */
+
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ClaimSchema, TrustVectorSchema } from "@hullmark/proto/v1/common";
 import type {
+  BaselineReportRowSchema,
   BaselineSchema,
   DriftSchema,
   ExceptionSchema,
@@ -14,6 +16,7 @@ import type {
   ProvenanceSchema,
   WorkloadSchema,
 } from "@hullmark/proto/v1/query";
+import type { ReportRow } from "../../core/fleet/baseline-report.ts";
 import { sightOf } from "../../core/fleet/drift-rows.ts";
 import { WIRE_SEVERITY } from "../../core/policy/match.ts";
 import type { StandingMarks } from "../../core/response/standing-marks.ts";
@@ -161,6 +164,10 @@ export function baselineMessage(row: BaselineRow): MessageInitShape<typeof Basel
     ...at("approvedAt", row.approvedAtMs),
     ...at("reviewAt", row.reviewAtMs),
   };
+}
+
+export function reportMessage({ approvedAtMs, reviewAtMs, lastUsedMs, ...row }: ReportRow): MessageInitShape<typeof BaselineReportRowSchema> {
+  return { ...row, ...at("approvedAt", approvedAtMs), ...at("reviewAt", reviewAtMs), ...at("lastUsed", lastUsedMs) };
 }
 
 export function notificationMessage(entry: OutboxEntry, works: boolean): MessageInitShape<typeof NotificationSchema> {

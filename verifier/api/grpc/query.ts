@@ -4,6 +4,7 @@ import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState, ProvenanceStatus, type Query } from "@hullmark/proto/v1/query";
 import { EAR_NONCE_BYTES, earClaims } from "../../core/ear/claims.ts";
+import { baselineReport } from "../../core/fleet/baseline-report.ts";
 import { isAttested, members } from "../../core/fleet/census.ts";
 import type { EventBus, Events } from "../../core/fleet/events.ts";
 import type { Fleet } from "../../core/fleet/fleet.ts";
@@ -29,6 +30,7 @@ import {
   imaMessage,
   nodeMessage,
   notificationMessage,
+  reportMessage,
   workloadMessage,
 } from "./messages.ts";
 import { cut, rowsOf } from "./pages.ts";
@@ -165,6 +167,9 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
 
     async listBaselines() {
       return { baselines: services.baselines().map(baselineMessage) };
+    },
+    async reportBaselines() {
+      return { rows: (await baselineReport(services)).map(reportMessage) };
     },
     async listKeys() {
       const keys = services.keys

@@ -16,7 +16,7 @@ export interface AlertSubject {
   readonly image: string;
   readonly state: SubjectState;
   /**
-   * `breaker`: actions are held back by their limits. `ak-replaced`: another attestation key speaks for a node. `exception-ending`: what it excuses is drift again soon. They are no differences, so policy's table of
+   * `breaker`: actions are held back by their limits. `ak-replaced`: another attestation key speaks for a node. `exception-ending`: what it excuses is drift again soon. `baseline-review`: one should be looked at again soon. They are no differences, so policy's table of
    * severities does not have them.
    */
   readonly kind: AlertKind;
@@ -50,15 +50,18 @@ export interface AlertSubject {
   readonly logIndex: number;
 }
 
+/** Several of them may be in one place. */
+const BY_ID: ReadonlySet<AlertKind> = new Set<AlertKind>(["exception-ending", "baseline-review"]);
+
 /**
  * One alert an incident: hex of the first 16 bytes of `SHA-256("hullmark-alert-v2" ‖ incident after its u32 length)`. What belongs to no incident is told by where
- * it is: `SHA-256("hullmark-alert-v1" ‖ each of node, workload, image, path, kind after its u32 length)`; an exception that ends, by itself, with its id as one field
+ * it is: `SHA-256("hullmark-alert-v1" ‖ each of node, workload, image, path, kind after its u32 length)`; an exception that ends, and a baseline, by itself, with its id as one field
  * more: there may be several in one place.
  */
 export function alertFingerprint(subject: Pick<AlertSubject, "driftId" | "incident" | "nodeName" | "workload" | "imageReference" | "path" | "kind">): string {
   if (subject.incident) return fingerprint("hullmark-alert-v2", [subject.incident]);
   const { driftId, nodeName, workload, imageReference, path, kind } = subject;
-  return fingerprint("hullmark-alert-v1", [nodeName, workload, imageReference, path, kind, ...(kind === "exception-ending" ? [driftId] : [])]);
+  return fingerprint("hullmark-alert-v1", [nodeName, workload, imageReference, path, kind, ...(BY_ID.has(kind) ? [driftId] : [])]);
 }
 
 /** Whose flood shares one alert: incidents of one image; of nodes themselves, those of one kind, so that many of one do not hide the other; else those of one workload on one node. */

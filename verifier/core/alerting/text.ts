@@ -72,6 +72,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   breaker: "holds actions back",
   "ak-replaced": "enrolled with another attestation key",
   "exception-ending": "is excused for a short time only",
+  "baseline-review": "is to be looked at again",
 };
 
 const PLACE: Readonly<Partial<Record<AlertSubject["place"], string>>> = {
@@ -113,6 +114,7 @@ export function alertSummary(subject: AlertSubject, { nodes, workloads, storm, d
   const who = `${cut(workload, 96)}${otherWorkloads.length > 0 ? ` and ${more(otherWorkloads, "workload")}` : ""}`;
   if (storm) return cut(`${severity} ${who || "nodes"}: ${driftCount} more differences on ${where}`, MAX_SUMMARY);
   const what = `${WHAT[subject.kind]}${PLACE[subject.place] ?? ""}`;
+  if (subject.kind === "baseline-review") return cut(`${severity} baseline ${baselineOf(subject)} ${what}`, MAX_SUMMARY);
   if (subject.kind === "breaker") return cut(`${severity} the breaker of ${where} ${what}`, MAX_SUMMARY);
   if (subject.workload === "") return cut(`${severity} node ${where}${otherNodes.length > 0 ? ":" : ""} ${what}`, MAX_SUMMARY);
   const path = subject.path.length > 0 ? `${printable(subject.path, 256)} ` : "";
@@ -124,11 +126,11 @@ export function alertDescription(subject: AlertSubject, scene: Scene): string {
   const lines: string[] = [];
   if (scene.storm) lines.push("Too many differences for an alert each. The newest:");
   if (subject.summary) lines.push(`What   ${printable(subject.summary, 512)}`);
-  lines.push(`Where  ${whereLine(subject, scene)}`);
+  if (subject.kind !== "baseline-review") lines.push(`Where  ${whereLine(subject, scene)}`);
   if (subject.imageReference)
     lines.push(`Image  ${printable(subject.imageReference, 256)}${subject.provenance ? ` · ${printable(subject.provenance, 128)}` : ""}`);
   if (subject.layerIndex >= 0) lines.push(`Layer  ${subject.layerIndex}${subject.layerHistory ? ` "${printable(subject.layerHistory, 160)}"` : ""}`);
-  if (subject.kind !== "breaker" && subject.kind !== "exception-ending") lines.push(`Who    ${who(subject)}`);
+  if (subject.kind !== "breaker" && subject.kind !== "exception-ending" && subject.kind !== "baseline-review") lines.push(`Who    ${who(subject)}`);
   lines.push(`Since  ${new Date(subject.sinceMs).toISOString()}`);
   if (scene.reopened > 0 && scene.overSinceMs !== undefined)
     lines.push(`Again  it had been over since ${new Date(scene.overSinceMs).toISOString()}; returned ${scene.reopened} times`);
@@ -162,6 +164,7 @@ export function nextCommand(
 ): string {
   if (storm) return "hullmark drift ls";
   if (subject.kind === "breaker") return "hullmark action ls";
+  if (subject.kind === "baseline-review") return "hullmark baseline report";
   if (subject.incident && (nodes.length > 1 || (driftCount > 0 && !showsStanding))) return `hullmark incident show ${subject.incident}`;
   if (subject.kind === "exception-ending") return `hullmark exception show ${shellWord(subject.driftId.replace(/^exception-/, ""))}`;
   return subject.workload === "" ? `hullmark nodes ${shellWord(subject.nodeName)}` : `hullmark drift show ${shellWord(subject.driftId)}`;
@@ -182,7 +185,12 @@ const PLAYBOOK_SECTIONS: readonly (readonly [string, readonly string[]])[] = [
   ["node", [...NODE_KINDS, "ak-replaced"]],
   ["breaker", ["breaker"]],
   ["exceptions", ["exception-ending"]],
+  ["baselines", ["baseline-review"]],
 ];
+
+function baselineOf({ driftId }: Pick<AlertSubject, "driftId">): string {
+  return cut(printable(driftId.replace(/^baseline-/, "")), 128);
+}
 
 function who({ actor }: AlertSubject): string {
   if (!actor) return "not known: no kernel event told of it";

@@ -6,6 +6,7 @@
 import { hash } from "node:crypto";
 import type { BaselineRow, ClaimRow, NodeRow } from "../../ports/rows.ts";
 import type { Store } from "../../ports/store.ts";
+import type { AlertSubject } from "../alerting/subject.ts";
 import { holds } from "../appraisal/appraise-node.ts";
 import type { LeftOut } from "../learning/learn.ts";
 import { judgedPcr } from "../measured-boot/replay.ts";
@@ -20,7 +21,7 @@ import type { PolicyHolder } from "./policy-holder.ts";
 import { type LearningStore, learnFrom, together, usesOf } from "./workload-baselines.ts";
 
 const DAY_MS = 86_400_000;
-/** People are told that a workload's baseline ends so long before, or when three quarters of a shorter life are over. */
+/** People are reminded so long before the review date, or when three quarters of a shorter life are over. */
 const REMIND_MS = 7 * DAY_MS;
 /** Proposed and approved at one time. */
 const MAX_ALIVE = 256;
@@ -87,7 +88,7 @@ export class Baselines {
 
   get claims(): readonly ClaimRow[] {
     const rules = new Set(this.#services.policies.current.nodes.map(({ name }) => name));
-    const ending = this.#counting().filter((row) => isWorkloads(row) && remindAtMs(row) <= this.#services.nowMs());
+    const ending = this.#counting().filter((row) => isWorkloads(row) && row.remindedAtMs !== undefined);
     const unused = this.#ofPools().filter(({ pool }) => !rules.has(pool));
     return [
       ...this.toReview.map(({ id, approvedBy }) => claimRow("baseline-review", `${id}, approved by ${approvedBy}, is past its review date`)),
@@ -142,7 +143,7 @@ export class Baselines {
     });
   }
 
-  /** What time alone brings: one of a workload is over at its review date. @throws StoreError: it comes again */
+  /** What time alone brings: one of a workload is over at its review date, and before it people are reminded. @throws StoreError: it comes again */
   async tick(): Promise<void> {
     await this.#next(async () => {
       const nowMs = this.#services.nowMs();
@@ -150,6 +151,7 @@ export class Baselines {
       // First: whether it can be written or not, what is over does not count.
       if (over.length > 0) await this.#use();
       for (const row of over) await this.#put({ ...row, state: "expired" }, "baseline-expired", "", "its review date is past");
+      for (const row of this.#approved()) if (row.remindedAtMs === undefined && remindAtMs(row) <= nowMs) await this.#remind({ ...row, remindedAtMs: nowMs });
     });
   }
 
@@ -249,9 +251,20 @@ export class Baselines {
     const { id, owner = null, reviewAtMs } = row;
     const review = reviewAtMs === undefined ? null : Math.floor(reviewAtMs);
     const fact = adminFact(action, nowMs(), { baseline: id, by: by === "" ? null : by, reason, owner, review, ...factsOf(row) });
-    await committer.submit({ entries: [fact], build: () => ({ baselines: [row] }) });
-    this.#rows = [...this.#rows.filter((each) => each.id !== id), row];
+    const subjects = row.state === "expired" && row.remindedAtMs !== undefined ? [reminder(row, false, nowMs())] : [];
+    await committer.submit({ entries: [fact], build: () => ({ baselines: [row] }), subjects });
+    this.#replace(row);
     await this.#use();
+  }
+
+  async #remind(row: BaselineRow): Promise<void> {
+    const { committer, nowMs } = this.#services;
+    await committer.submit({ entries: [], build: () => ({ baselines: [row] }), subjects: [reminder(row, true, nowMs())] });
+    this.#replace(row);
+  }
+
+  #replace(row: BaselineRow): void {
+    this.#rows = [...this.#rows.filter((each) => each.id !== row.id), row];
   }
 
   async #next<T>(step: () => Promise<T>): Promise<T> {
@@ -279,6 +292,19 @@ function factsOf({ pool, workload = "", pcrs, files, nodes, learned = [] }: Base
 
 function remindAtMs({ approvedAtMs = 0, reviewAtMs = 0 }: BaselineRow): number {
   return reviewAtMs - Math.min(REMIND_MS, (reviewAtMs - approvedAtMs) / 4);
+}
+
+/** That one should be looked at again soon: open until it has ended. */
+function reminder(row: BaselineRow, open: boolean, nowMs: number): AlertSubject {
+  const { id, workload = "", reviewAtMs = 0, approvedBy, owner = row.proposedBy, reason } = row;
+  const at = new Date(reviewAtMs).toISOString();
+  const what = isWorkloads(row) ? `ends at ${at}, and what it lets be is drift again` : `should be looked at again by ${at}`;
+  return {
+    ...{ driftId: `baseline-${id}`, incident: "", image: "", state: open ? "open" : "resolved", kind: "baseline-review", place: "configuration" },
+    ...{ severity: "medium", nodeName: "", workload, imageReference: "", containerName: "", path: new Uint8Array(0) },
+    summary: `${id} ${what}: it is ${owner}'s, approved by ${approvedBy} (${reason})`,
+    ...{ layerIndex: -1, layerHistory: "", actor: undefined, provenance: "", sinceMs: nowMs, logIndex: -1 },
+  };
 }
 
 function isWorkloads({ workload = "" }: BaselineRow): boolean {

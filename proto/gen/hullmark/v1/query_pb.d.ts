@@ -1747,6 +1747,138 @@ export declare type BaselinePcr = Message<"hullmark.v1.BaselinePcr"> & {
 export declare const BaselinePcrSchema: GenMessage<BaselinePcr>;
 
 /**
+ * @generated from message hullmark.v1.ReportBaselinesRequest
+ */
+export declare type ReportBaselinesRequest = Message<"hullmark.v1.ReportBaselinesRequest"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.ReportBaselinesRequest.
+ * Use `create(ReportBaselinesRequestSchema)` to create a new message.
+ */
+export declare const ReportBaselinesRequestSchema: GenMessage<ReportBaselinesRequest>;
+
+/**
+ * @generated from message hullmark.v1.ReportBaselinesResponse
+ */
+export declare type ReportBaselinesResponse = Message<"hullmark.v1.ReportBaselinesResponse"> & {
+  /**
+   * What is overdue first, then by review date.
+   *
+   * @generated from field: repeated hullmark.v1.BaselineReportRow rows = 1;
+   */
+  rows: BaselineReportRow[];
+};
+
+/**
+ * Describes the message hullmark.v1.ReportBaselinesResponse.
+ * Use `create(ReportBaselinesResponseSchema)` to create a new message.
+ */
+export declare const ReportBaselinesResponseSchema: GenMessage<ReportBaselinesResponse>;
+
+/**
+ * @generated from message hullmark.v1.BaselineReportRow
+ */
+export declare type BaselineReportRow = Message<"hullmark.v1.BaselineReportRow"> & {
+  /**
+   * `nodes`, `workload` or `exception`.
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: string id = 2;
+   */
+  id: string;
+
+  /**
+   * Pool, workload or container.
+   *
+   * @generated from field: string of = 3;
+   */
+  of: string;
+
+  /**
+   * `proposed`, `requested` or `approved`.
+   *
+   * @generated from field: string state = 4;
+   */
+  state: string;
+
+  /**
+   * @generated from field: string owner = 5;
+   */
+  owner: string;
+
+  /**
+   * @generated from field: string reason = 6;
+   */
+  reason: string;
+
+  /**
+   * @generated from field: string proposed_by = 7;
+   */
+  proposedBy: string;
+
+  /**
+   * @generated from field: string approved_by = 8;
+   */
+  approvedBy: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp approved_at = 9;
+   */
+  approvedAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp review_at = 10;
+   */
+  reviewAt?: Timestamp | undefined;
+
+  /**
+   * It is over at `review_at`.
+   *
+   * @generated from field: bool ends = 11;
+   */
+  ends: boolean;
+
+  /**
+   * Past `review_at`, and counts all the same.
+   *
+   * @generated from field: bool overdue = 12;
+   */
+  overdue: boolean;
+
+  /**
+   * Absent: never, or not since what it was of use for has gone.
+   *
+   * @generated from field: google.protobuf.Timestamp last_used = 13;
+   */
+  lastUsed?: Timestamp | undefined;
+
+  /**
+   * Nodes that boot by it, files that it lets be, drifts that it excuses: now.
+   *
+   * @generated from field: uint32 uses = 14;
+   */
+  uses: number;
+
+  /**
+   * Approved for 30 days or more, and of no use in the last 30.
+   *
+   * @generated from field: bool unused = 15;
+   */
+  unused: boolean;
+};
+
+/**
+ * Describes the message hullmark.v1.BaselineReportRow.
+ * Use `create(BaselineReportRowSchema)` to create a new message.
+ */
+export declare const BaselineReportRowSchema: GenMessage<BaselineReportRow>;
+
+/**
  * @generated from message hullmark.v1.ListBaselinesRequest
  */
 export declare type ListBaselinesRequest = Message<"hullmark.v1.ListBaselinesRequest"> & {
@@ -4358,6 +4490,16 @@ export declare const Query: GenService<{
     methodKind: "unary";
     input: typeof ListBaselinesRequestSchema;
     output: typeof ListBaselinesResponseSchema;
+  },
+  /**
+   * Every baseline and exception that is proposed or counts, with what it is of use for.
+   *
+   * @generated from rpc hullmark.v1.Query.ReportBaselines
+   */
+  reportBaselines: {
+    methodKind: "unary";
+    input: typeof ReportBaselinesRequestSchema;
+    output: typeof ReportBaselinesResponseSchema;
   },
   /**
    * The verifier's own keys: how old they are, and by which it is known.
