@@ -24,7 +24,8 @@ export function podTargets(
   told: (nodeId: string, containerId: string) => Told | undefined,
   pods?: Pick<PodView, "get">,
 ): (row: WorkloadRow) => PodTarget | "none" | undefined {
-  return ({ nodeId, containerId, containerName, configDigest }) => {
+  return (row) => {
+    const { nodeId, containerId, containerName, configDigest } = row;
     // A sandbox is no container to Kubernetes.
     if (!kubernetes || !isInPod(containerName) || containerName.endsWith(")")) return "none";
     const container = told(nodeId, containerId);
@@ -33,8 +34,17 @@ export function podTargets(
     const { namespace, name, uid, container: inPod } = container.pod;
     const pod = pods?.get(uid);
     if (pod && !pod.running.some(({ id }) => id === containerId)) return undefined;
-    const named = [configDigest, container.imageId, ...container.repoDigests].map((each) => each.slice(each.lastIndexOf("@") + 1));
-    const imageDigests = [...new Set(named)].filter(isDigest).slice(0, MAX_DIGESTS);
-    return imageDigests.length > 0 ? { cluster: kubernetes.cluster, namespace, name, uid, container: inPod, imageDigests } : "none";
+    const digests = [configDigest, container.imageId, ...container.repoDigests].map((each) => each.slice(each.lastIndexOf("@") + 1));
+    const imageDigests = [...new Set(digests)].filter(isDigest).slice(0, MAX_DIGESTS);
+    if (imageDigests.length === 0) return "none";
+    const asked = pod && !pod.mirror ? digestIn(pod.containers.find((each) => each.name === inPod)?.image ?? "") : "";
+    const named = asked !== "" && [row.manifestDigest, digestIn(row.pinnedReference ?? "")].includes(asked);
+    return { ...(named && { named }), cluster: kubernetes.cluster, namespace, name, uid, container: inPod, imageDigests };
   };
+}
+
+/** Empty: it goes by a tag. */
+function digestIn(reference: string): string {
+  const at = reference.lastIndexOf("@");
+  return at < 0 ? "" : reference.slice(at + 1);
 }

@@ -3,7 +3,7 @@ import type { PodContainer, PodRecord } from "@hullmark/verifier/ports/pod-view"
 
 export function podContainer(name: string, more: Partial<PodContainer> = {}): PodContainer {
   return {
-    ...{ name, role: "container", command: [], args: [], env: [], envFrom: [], workingDirectory: "", user: undefined, group: undefined },
+    ...{ name, role: "container", image: "", command: [], args: [], env: [], envFrom: [], workingDirectory: "", user: undefined, group: undefined },
     ...{
       privileged: false,
       readOnlyRoot: false,

@@ -11,7 +11,7 @@ import type { Store } from "@hullmark/verifier/ports/store";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { T0, workload } from "../contract/store-fixtures.ts";
-import { podRecord } from "../fakes/pod-records.ts";
+import { podContainer, podRecord } from "../fakes/pod-records.ts";
 
 const digest = (n: number): string => `sha256:${String(n).repeat(64)}`;
 const pinned = (n: number): string => `registry.example:5000/shop@${digest(n)}`;
@@ -155,6 +155,24 @@ test("where a service could go back to is not known while its node is away, or h
   expect(await ask(told({ c2: container("docker") }))).toBeUndefined();
   expect(await ask(told({ c1: container("docker") }))).toEqual(NO_ROLLBACK);
   expect(await ask(told({ c1: container("containerd") }))).toEqual(NO_ROLLBACK);
+});
+
+test("only the API server's own digest, which the verifier has looked up itself, bears out what a node says of a pod's image", () => {
+  const told = { pod: { namespace: "shop", name: "cart", uid: "u1", container: "web" }, imageId: digest(1), repoDigests: [pinned(1), pinned(2)] };
+  const kubernetes = { cluster: "prod" } as NonNullable<Parameters<typeof podTargets>[0]["kubernetes"]>;
+  const named = (image: string, more: Partial<WorkloadRow> = {}, mirror = false) => {
+    const pods = { get: () => podRecord({ mirror, containers: [podContainer("web", { image })], running: [{ name: "web", id: "c1", sinceMs: T0 }] }) };
+    const found = podTargets(
+      { kubernetes },
+      () => told,
+      pods,
+    )(row(1, { containerName: "shop/cart/web", manifestDigest: digest(3), pinnedReference: pinned(4), ...more }));
+    return typeof found === "object" && found.named === true;
+  };
+  expect([named(`r.example/web@${digest(3)}`), named(`r.example/web:1@${digest(4)}`)]).toEqual([true, true]);
+  // By the node's word alone, by a tag, not looked up, of the node's own files.
+  expect([named(pinned(1)), named(pinned(2)), named("r.example/web:1"), named(""), named(`web@${digest(3)}`, {}, true)]).toEqual(Array(5).fill(false));
+  expect(named("web@", { manifestDigest: "", pinnedReference: "" })).toBe(false);
 });
 
 test("a pod is named to an actuator once the API server tells that this very container runs in it: sooner it would be refused", () => {

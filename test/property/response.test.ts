@@ -58,6 +58,7 @@ function situation(more: Partial<Situation> = {}): Situation {
       rollback: NO_ROLLBACK,
       pod: "none",
       cordoned: false,
+      witnesses: 2,
       paused: false,
       actuator: () => true,
       containers: 10,
@@ -361,6 +362,22 @@ describe("one container", () => {
       expect(untrusted(known([tooMany]))).toEqual({ act: false, why: "alert" });
     });
 
+    test("one node's word is not enough for all pods of a workload: the API server's own digest, another node, people, or policy that says so", () => {
+      const rollback = known([revision(1)]);
+      const withPolicy = (more: string) => policyOf(`  mode: enforce\n  response:\n    rules: [{ name: all, untrusted: [rollback, halt]${more} }]\n`);
+      const alone = (more: Partial<Situation> = {}) => untrusted(rollback, { witnesses: 1, ...more });
+      expect(alone()).toEqual({ act: false, why: "one-node" });
+      expect(alone({ rollback: known([]), policy: withPolicy("") })).toEqual({ act: false, why: "one-node" });
+      expect(alone({ witnesses: 2 })).toMatchObject({ act: true, kind: ActionKind.ROLLBACK });
+      expect(alone({ pod: { ...POD, named: true } })).toMatchObject({ act: true });
+      expect(alone({ policy: withPolicy(", rollbackOnOneNode: true") })).toMatchObject({ act: true });
+      expect(alone({ policy: withPolicy(", approvals: 1") })).toMatchObject({ act: true });
+      expect(alone({ policy: withPolicy(""), rollback: known([]), witnesses: 2 })).toMatchObject({ act: true, kind: ActionKind.HALT });
+      // What is done to one pod, or one container, is that node's own.
+      expect(why({ policy: policyOf(rules(every("[evict]"))), workload: inPod(), pod: POD, witnesses: 1 })).toBe("act EVICT");
+      expect(why({ witnesses: 0 })).toBe("act RECREATE");
+    });
+
     test("all pods of its workload go back together, once, and not for ever", () => {
       const rollback = known([revision(1)]);
       const other = { containerId: "c2", nodeId: "n2" };
@@ -662,7 +679,7 @@ describe("the page of the breaker", () => {
           nowMs += afterMs;
           const before = alarm.open;
           alarm = nextAlarm(alarm, facts(each), nowMs);
-          const waits = each.enforcing && (each.looking || Object.keys(each.held).some((why) => why !== "node-not-attested" && why !== "isolated"));
+          const waits = each.enforcing && (each.looking || Object.keys(each.held).some((why) => !["node-not-attested", "isolated", "one-node"].includes(why)));
           const tripped = each.enforcing && (each.held["breaker"] ?? each.held["recurring"]) !== undefined;
           if (alarm.open && !before) expect(tripped).toBe(true);
           if (tripped) expect(alarm.open).toBe(true);

@@ -24,6 +24,8 @@ export interface PodMount {
 export interface PodContainer {
   readonly name: string;
   readonly role: ContainerRole;
+  /** As written: by tag or digest. */
+  readonly image: string;
   readonly command: readonly string[];
   readonly args: readonly string[];
   readonly env: readonly PodVariable[];

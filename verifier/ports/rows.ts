@@ -422,6 +422,8 @@ export interface NodeActionRow {
 
 /** The pod that an intent for a cluster names, as its node's agent tells of it: the actuator asks the API server whether that is so. */
 export interface PodTarget {
+  /** The API server's own specification asks for this image, by a digest that the verifier has looked up itself; absent: that it runs there is its node's word. */
+  readonly named?: boolean;
   readonly cluster: string;
   readonly namespace: string;
   readonly name: string;

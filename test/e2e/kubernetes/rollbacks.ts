@@ -11,19 +11,25 @@ import { type PushedImage, pushImage } from "../images/push.ts";
 import { type Acting, type ActingBed, WITHIN_MS } from "./acting.ts";
 import { podSpec } from "./workloads.ts";
 
-/** A rule of the policy: nothing but what these tests make is acted on. */
+/** Rules of the policy: nothing but what these tests make is acted on. The cluster has one node. */
 export const ROLLING_BACK = `
       - name: paused
         select: { workloads: ["default/roll-paused"] }
         untrusted: [rollback]
+        rollbackOnOneNode: true
         owners: [argocd]
       - name: halted
         select: { workloads: ["default/roll-halted"] }
         untrusted: [rollback, halt]
+        rollbackOnOneNode: true
+      - name: named-by-digest
+        select: { workloads: ["default/roll-revoked"] }
+        untrusted: [rollback]
       - name: rolled-back
         select: { workloads: ["default/roll-*"] }
         ladder: { low: [evict], medium: [evict], high: [evict], critical: [evict] }
         untrusted: [rollback]
+        rollbackOnOneNode: true
 `;
 
 export interface RollbackBed extends ActingBed {
@@ -195,7 +201,8 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
     acting.logsOnFailure();
     await acting.apply(workload("Deployment", "roll-revoked", first.tagged));
     await acting.clean("roll-revoked", 3);
-    await rollOut("Deployment", "roll-revoked", second.tagged);
+    // By its digest: the API server bears out what the one node says.
+    await rollOut("Deployment", "roll-revoked", second.reference);
     await acting.clean("roll-revoked", 3);
     const { policyPath } = of().stack;
     const before = readFileSync(policyPath, "utf8");

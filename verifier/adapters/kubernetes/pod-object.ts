@@ -17,6 +17,7 @@ const Key = z.object({ optional: z.boolean().default(false) }).optional();
 const ValueFrom = z.object({ fieldRef: z.object({ fieldPath: z.string() }).optional(), configMapKeyRef: Key, secretKeyRef: Key, fileKeyRef: Key });
 const Container = z.object({
   name: z.string(),
+  image: z.string().default(""),
   command: z.array(z.string()).default([]),
   args: z.array(z.string()).default([]),
   workingDir: z.string().default(""),
@@ -120,7 +121,7 @@ function readContainer(container: z.infer<typeof Container>, role: ContainerRole
   const shared = pod.spec.securityContext;
   const capabilities = (names: readonly string[] = []): string[] => names.map((name) => name.toUpperCase().replace(/^CAP_/, ""));
   return {
-    ...{ name: container.name, role, command: container.command, args: container.args, workingDirectory: container.workingDir },
+    ...{ name: container.name, role, image: container.image, command: container.command, args: container.args, workingDirectory: container.workingDir },
     env: container.env.map(
       ({ name, value, valueFrom }): PodVariable => ({
         name,

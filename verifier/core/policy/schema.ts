@@ -308,6 +308,7 @@ const responseRule = z.strictObject({
     .array(z.enum(RUNGS).extract(["alert", "evict"]))
     .length(1)
     .default(["alert"]),
+  rollbackOnOneNode: z.boolean().default(false),
   approvals: z.int().min(0).max(10).default(0),
   approvalsFor: z
     .strictObject({

@@ -480,6 +480,8 @@ export interface ResponseRule {
   readonly untrusted: readonly UntrustedRung[];
   /** Of pods on a layer that is not the image's: nothing before their node is cordoned or tainted, or the next would be put on the same. */
   readonly node: readonly NodeRung[];
+  /** What makes pods is rolled back or halted although one node alone says which image they run, and nobody is asked. */
+  readonly rollbackOnOneNode: boolean;
   /** People who must approve before anything is done: 0..10. */
   readonly approvals: number;
   /** The same for single rungs, in place of {@link ResponseRule.approvals}; of a release 1..10, and 1 where nothing is said. */

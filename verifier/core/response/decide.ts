@@ -23,6 +23,8 @@ export interface Situation {
   readonly rollback: Rollback | undefined;
   /** The pod that the container is of, where the verifier watches its cluster; undefined: not known now. */
   readonly pod: PodTarget | "none" | undefined;
+  /** Attested nodes that tell of this image in this workload of pods, where it is not trusted. */
+  readonly witnesses: number;
   /** Hullmark has cordoned or tainted the node: what is evicted comes back elsewhere. */
   readonly cordoned: boolean;
   readonly paused: boolean;
@@ -49,6 +51,7 @@ export const HELD = [
   "breaker",
   "recurring",
   "isolated",
+  "one-node",
   "storage",
 ] as const;
 export type Held = (typeof HELD)[number];
@@ -148,9 +151,15 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const rollout = target && "revisions" in target ? target : undefined;
   const pod = (found.rung === "evict" || rollout) && situation.pod !== "none" ? situation.pod : undefined;
   if (((found.rung === "rollback" || found.rung === "halt") && !target) || ((found.rung === "evict" || rollout) && !pod)) return idle("looking-up");
+  if (rollout && pod && !isVouchedFor(situation, rule, pod)) return idle("one-node");
   const held = heldBy(situation, pod !== undefined, all, workload) ?? (found.recurring ? "recurring" : undefined);
   if (held) return idle(held);
   return { act: true, kind, drift: found.drift, rule, workload, target: target && !("revisions" in target) ? target : undefined, rollout, pod };
+}
+
+/** What concerns all pods of a workload is done on no single node's word: by the API server's and the verifier's own, another node's, or people's. */
+function isVouchedFor({ witnesses }: Situation, { rollbackOnOneNode, approvals }: ResponseRule, { named }: PodTarget): boolean {
+  return rollbackOnOneNode || approvals > 0 || named === true || witnesses > 1;
 }
 
 type Target = EarlierImage | RolloutTarget;

@@ -20,6 +20,7 @@ import { alarmSubject, BREAKING, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
 import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS } from "./decide.ts";
 import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
+import { isInPod } from "./eviction.ts";
 import { ActionHistory } from "./history.ts";
 import { newRelease, refuseUndo, standingIsolations } from "./isolation.ts";
 import { openPoison, poisonOf, unhealed } from "./poison.ts";
@@ -236,7 +237,9 @@ export class ResponseEngine {
       const looking = this.#dirty.size > 0;
       const held = this.held();
       // The longest waiting first: a look moves them to the end.
-      for (const key of [...this.#held.keys()].slice(0, MAX_LOOKS_A_TICK)) this.#dirty.add(key);
+      // What no other node bears out is looked at when one does.
+      const passing = [...this.#held].filter(([, why]) => why !== "one-node").slice(0, MAX_LOOKS_A_TICK);
+      for (const [key] of passing) this.#dirty.add(key);
       this.#drain();
       await this.#sound(looking, held);
     });
@@ -580,14 +583,14 @@ export class ResponseEngine {
       after = String(rows.at(-1)?.number);
     }
     if (drifts.length === 0) return [];
-    const workloads = await this.#workloadsOf(nodeId);
+    const workloads = await this.#workloads({ verdicts: [], nodeId });
     return unhealed(drifts, workloads, await layerChains(new Set([...drifts, ...workloads].map(({ configDigest }) => configDigest))));
   }
 
-  async #workloadsOf(nodeId: string): Promise<readonly WorkloadRow[]> {
+  async #workloads(filter: Parameters<Store["listWorkloads"]>[0]): Promise<readonly WorkloadRow[]> {
     const found: WorkloadRow[] = [];
     for (let after = ""; ; ) {
-      const rows = await this.#services.store.listWorkloads({ verdicts: [], nodeId }, { after, limit: MAX_PAGE_ROWS });
+      const rows = await this.#services.store.listWorkloads(filter, { after, limit: MAX_PAGE_ROWS });
       found.push(...rows);
       const last = rows.at(-1);
       if (!last || rows.length < MAX_PAGE_ROWS) return found;
@@ -612,6 +615,7 @@ export class ResponseEngine {
         drifts,
         history: workload ? this.#rows.about(workload, nowMs()) : [],
         rollback,
+        witnesses: untrusted && workload && isInPod(workload.containerName) ? await this.#witnesses(workload) : 0,
         cordoned:
           this.standing()
             .get(nodeId)
@@ -624,6 +628,18 @@ export class ResponseEngine {
       },
       own,
     );
+  }
+
+  /** Attested nodes on which a container of this workload and image contradicts, as this one does. */
+  async #witnesses({ workload, configDigest }: WorkloadRow): Promise<number> {
+    const rows = await this.#workloads({ verdicts: [Verdict.CONTRAINDICATED], nodeId: "" });
+    const alike = rows.filter((each) => each.workload === workload && each.configDigest === configDigest && isInPod(each.containerName));
+    return new Set(alike.map(({ nodeId }) => nodeId).filter((id) => this.#isBelieved(id))).size;
+  }
+
+  #isBelieved(nodeId: string): boolean {
+    const node = this.#services.node(nodeId);
+    return node !== undefined && isMember(node) && isAttested(node.verdict);
   }
 
   async #openDrifts(nodeId: string, containerId: string): Promise<DriftRow[] | undefined> {

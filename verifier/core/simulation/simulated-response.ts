@@ -7,6 +7,7 @@ import { DriftState } from "@hullmark/proto/v1/query";
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, DriftRow, PodTarget, WorkloadRow } from "../../ports/rows.ts";
 import { contradicts } from "../appraisal/severity.ts";
+import { isAttested } from "../fleet/census.ts";
 import type { Policy } from "../policy/types.ts";
 import { HOUR_MS } from "../response/breaker.ts";
 import { decide, HELD, type Held, HISTORY_MS } from "../response/decide.ts";
@@ -105,6 +106,14 @@ export class SimulatedResponse {
     }
   }
 
+  /** Attested nodes that tell of this image in this workload. */
+  #witnesses({ workload, configDigest }: DriftRow, atMs: number): number {
+    const alike = [...this.#open.values()]
+      .flatMap((own) => [...own.values()])
+      .filter((each) => each.workload === workload && each.configDigest === configDigest);
+    return [...new Set(alike.map(({ nodeId }) => nodeId))].filter((id) => isAttested(this.#facts.nodeVerdict(id, atMs))).length;
+  }
+
   #look(key: string, atMs: number): Held | undefined {
     const drifts = [...(this.#open.get(key)?.values() ?? [])];
     const [first] = drifts;
@@ -121,6 +130,7 @@ export class SimulatedResponse {
       history: this.#rows,
       rollback: this.#facts.rollback(nodeId, containerId),
       pod: isInPod(first.containerName) ? SOME_POD : "none",
+      witnesses: this.#witnesses(first, atMs),
       // What a node would be marked for is not played through.
       cordoned: false,
       paused: this.#paused,
