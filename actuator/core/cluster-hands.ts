@@ -142,7 +142,15 @@ export class ClusterHands implements Hands {
     atMs: number,
   ): Promise<void> {
     const warning = WARNINGS.has(reason);
-    const event = { intentId, actionId, pod, reason, note: `${pod.name} ${note} (${actionId}, ${pod.driftId})`, warning, atMs };
+    const event = {
+      intentId,
+      actionId,
+      pod,
+      reason,
+      note: `${pod.name} ${note} (${[actionId, ...(pod.driftId === "" ? [] : [pod.driftId])].join(", ")})`,
+      warning,
+      atMs,
+    };
     await this.#services.cluster.tell(event).catch(this.#services.onUntold);
   }
 }

@@ -20,6 +20,8 @@ import type { ReadBudget } from "./read-budget.ts";
 
 const MAX_ENGINE_FILE_BYTES = 16 * 1024;
 const MAX_CONFIG_BLOB_BYTES = 4 * 1024 * 1024;
+/** Said beside `unmeasurable` where the container itself brought it about. */
+const OVER_BUDGET = "over-budget";
 /** Entries and bytes of one delta that are told; more is `unmeasurable`. The workload chooses both. */
 const MAX_UPPER_ENTRIES = 50_000;
 const MAX_UPPER_BYTES = 8 * 1024 * 1024;
@@ -82,6 +84,8 @@ export class ContainerMonitor {
   #seen: RootLayout | undefined;
   #firstMounts = new FirstMounts([]);
   #lookProblem: string | undefined;
+  /** What is withheld is more than any container may tell, whatever the others do. */
+  #ownDoing = false;
   #layers: Layer[] = [];
   #tree: MeasuredTree | undefined;
   #treeClaims: Claims = [{ code: "measuring", detail: "first measuring" }];
@@ -355,12 +359,12 @@ export class ContainerMonitor {
   #tooLarge(known = false): boolean {
     const entries = this.#layout.kind === "overlay" ? (this.#tree?.size ?? 0) : 0;
     const was = this.#withheld;
-    this.#withheld =
-      known || entries > MAX_UPPER_ENTRIES || this.#upperBytes > MAX_UPPER_BYTES
-        ? `${entries} changed entries, limits ${MAX_UPPER_ENTRIES} and ${MAX_UPPER_BYTES} bytes`
-        : this.#options.evidence.reserveUpper(this.id, this.#upperBytes)
-          ? undefined
-          : this.#noRoom();
+    this.#ownDoing = known || entries > MAX_UPPER_ENTRIES || this.#upperBytes > MAX_UPPER_BYTES;
+    this.#withheld = this.#ownDoing
+      ? `${entries} changed entries, limits ${MAX_UPPER_ENTRIES} and ${MAX_UPPER_BYTES} bytes`
+      : this.#options.evidence.reserveUpper(this.id, this.#upperBytes)
+        ? undefined
+        : this.#noRoom();
     if (this.#withheld === undefined) return false;
     this.#forgetUpper();
     this.#options.evidence.reserveUpper(this.id, 0);
@@ -370,6 +374,7 @@ export class ContainerMonitor {
 
   /** Smaller deltas took the room of this one. */
   #withhold(): void {
+    this.#ownDoing = false;
     this.#withheld = this.#noRoom();
     this.#forgetUpper();
     this.#options.evidence.resetUpper(this.id);
@@ -393,8 +398,11 @@ export class ContainerMonitor {
 
   #filesystemPart(): Uint8Array {
     const overlay = this.#layout.kind === "overlay";
-    const claims = [...this.#treeClaims, ...this.#layers.flatMap((layer) => [...layer.claims]), ...this.#layoutClaims()];
+    // A layer's size is its image's doing, and so may that of a tree be that has no layers.
+    const others = [...(overlay ? [] : this.#treeClaims), ...this.#layers.flatMap((layer) => [...layer.claims])].filter(({ code }) => code !== OVER_BUDGET);
+    const claims = [...(overlay ? this.#treeClaims : []), ...others, ...this.#layoutClaims()];
     if (this.#withheld !== undefined) claims.push({ code: "unmeasurable", detail: this.#withheld });
+    if (this.#withheld !== undefined && this.#ownDoing) claims.push({ code: OVER_BUDGET, detail: this.#withheld });
     if (this.#lookProblem !== undefined) claims.push({ code: "unmeasurable", detail: this.#lookProblem });
     for (const what of this.#cut) claims.push({ code: "unmeasurable", detail: `more ${what} than are told` });
     const message = create(FilesystemStateSchema, {

@@ -105,13 +105,13 @@ test("a delta that is too long to tell is withheld and claimed, found at first o
   const big = await node.run("big", first);
   const growing = await node.run("growing", grown);
   await node.run("calm", calm);
-  expect(node.tell()("big")).toMatchObject({ entries: 0, claims: ["unmeasurable"] });
+  expect(node.tell()("big")).toMatchObject({ entries: 0, claims: ["unmeasurable", "over-budget"] });
   expect(node.tell()("calm")).toMatchObject({ entries: 1, claims: [] });
 
   const late = deepFiles(grown, 3000);
   growing.changed([{ path: Buffer.from("0".padEnd(250, "x")), actor: undefined, atMs: 1 }]);
   await growing.layersChanged();
-  expect(node.tell()("growing")).toMatchObject({ entries: 0, claims: ["unmeasurable"] });
+  expect(node.tell()("growing")).toMatchObject({ entries: 0, claims: ["unmeasurable", "over-budget"] });
   // While it is withheld its changes cost nothing.
   writeFileSync(join(late, "one-more"), "");
   growing.changed([{ path: Buffer.from(`${late.slice(grown.length + 1)}/one-more`), actor: undefined, atMs: 2 }]);

@@ -43,6 +43,10 @@ ${publicKey.trim().replace(/^/gm, "        ")}
         select: { containers: ["hullmark-drill-*"] }
         ladder: { medium: [stop], high: [stop], critical: [stop] }
         untrusted: [stop]
+      - name: greedy
+        select: { containers: ["greedy"] }
+        unmeasurable: [recreate]
+        unmeasurableAfter: 1m
       - name: shop
         select: { containers: ["shop*"] }
         untrusted: [rollback, stop]
@@ -345,4 +349,19 @@ test("a container that drifts is isolated, and is found wrong in nothing else fo
   await eventually("it waits", held, (each) => each["cooling-down"] === 1, SETTLE_MS);
   expect((await faults.stack.hullmark("action", "undo", done.id, "-m", "again")).code).not.toBe(0);
   await verifyLog(faults.stack);
+});
+
+test("a container that fills its writable layer until nobody can measure it is replaced, once it has been so for as long as policy says, and for no drift", async () => {
+  logsOnFailure();
+  const greedy = faults.victim("greedy");
+  await greedy.docker("run", "-d", "--name", "greedy", "--stop-signal", "SIGKILL", faults.image.reference, "sleep", "3600");
+  const before = await clean("greedy");
+  await greedy.sh("mkdir /srv/many && cd /srv/many && seq 1 50100 | xargs touch");
+  await verdictOf("greedy", "unknown");
+
+  const done = await doneTo("greedy");
+  expect(done).toMatchObject({ kind: "recreate", container: { id: before } });
+  const [asked] = (await logEntries(faults.stack)).filter(({ type, id }) => type === "action" && id === done.id);
+  expect(asked).toMatchObject({ drift: "", detail: expect.stringMatching(/^unmeasurable: \d+ changed entries/) });
+  expect(await clean("greedy")).toBe(done.newContainerId);
 });

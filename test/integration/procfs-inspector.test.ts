@@ -162,7 +162,10 @@ test("what one look may read is bounded: the rest is claimed, and told without d
         new AbortController().signal,
       );
     const short = await inspect(size - 1);
-    expect(short.claims).toEqual([{ code: "unmeasurable", detail: expect.stringContaining("one look") }]);
+    expect(short.claims).toEqual([
+      { code: "unmeasurable", detail: expect.stringContaining("one look") },
+      { code: "over-budget", detail: expect.stringContaining("one look") },
+    ]);
     expect(short.code.find(({ main }) => main)).toMatchObject({ place: "deleted", sha256: undefined });
     const enough = await inspect(size);
     expect(enough.claims).toEqual([]);

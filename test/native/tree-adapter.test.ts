@@ -36,7 +36,7 @@ test("over budget is a claim with an empty root, never a partial one; the next u
   writeFileSync(join(root, "big"), "");
   truncateSync(join(root, "big"), 2e6);
   const over = await tree.update([Buffer.from("big")], signal);
-  expect(over).toMatchObject({ truncated: true, claims: [{ code: "unmeasurable", detail: "over budget: max-bytes" }] });
+  expect(over).toMatchObject({ truncated: true, claims: [{ code: "unmeasurable", detail: "over budget: max-bytes" }, { code: "over-budget" }] });
   expect([tree.root(), tree.size, tree.entries(1024), tree.descend(Buffer.alloc(32), 0)]).toEqual([EMPTY_ROOT, 0, [], { kind: "empty" }]);
   truncateSync(join(root, "big"), 2);
   expect(await tree.update([Buffer.from("big")], signal)).toMatchObject({ truncated: true, claims: [] });

@@ -130,7 +130,7 @@ test("entries told add up to the root told; over the limit there are none, and i
         expect(Buffer.from(state.upperRoot)).toEqual(rootOf(known));
         expect(Number(state.upperEntries)).toBe(known.size);
         expect(known).toEqual(tooMany ? new Map() : tree.files);
-        expect(state.claims.map((claim) => claim.code)).toEqual(tooMany ? ["unmeasurable"] : []);
+        expect(state.claims.map((claim) => claim.code)).toEqual(tooMany ? ["unmeasurable", "over-budget"] : []);
       }
       monitor.close();
     }),

@@ -59,6 +59,7 @@ function situation(more: Partial<Situation> = {}): Situation {
       pod: "none",
       cordoned: false,
       witnesses: 2,
+      overBudgetMs: undefined,
       paused: false,
       actuator: () => true,
       containers: 10,
@@ -160,7 +161,7 @@ describe("one container", () => {
           expect(found).not.toContain("node");
           const rung = RUNG_OF[decision.kind] ?? "alert";
           expect(decision.pod).toEqual(rung === "evict" && inPod ? POD : undefined);
-          expect(HEALS[causeOf(decision.drift)]).toContain(rung);
+          expect(HEALS[decision.drift ? causeOf(decision.drift) : "unmeasurable"]).toContain(rung);
           // Another of the same image would run the same again.
           if (found.includes("untrusted")) expect(["recreate", "evict"]).not.toContain(rung);
           // Another of another image would be started as this one was.
@@ -169,6 +170,59 @@ describe("one container", () => {
       ),
       { numRuns: 500 },
     );
+  });
+
+  describe("a container that is unmeasurable", () => {
+    const MINUTE_MS = 60_000;
+    const policy = policyOf("  mode: enforce\n  response:\n    rules: [{ name: all, unmeasurable: [recreate, stop], unmeasurableAfter: 5m }]\n");
+    const reason = (code: string) => ({ code, detail: "60000 changed entries", sinceMs: undefined });
+    const OWN = ["unmeasurable", "over-budget"];
+    const greedy = (codes = OWN, verdict = Verdict.UNKNOWN): WorkloadRow => {
+      const appraised = { verdict, content: verdict, reasons: codes.map(reason) };
+      return workload("n1", "c1", { ...appraised, appraised });
+    };
+    const of = (more: Partial<Situation> = {}) => decide(situation({ policy, workload: greedy(), drifts: [], overBudgetMs: 6 * MINUTE_MS, ...more }));
+
+    test("by its own doing, and for as long as policy says, has a ladder of its own; nothing is named that differs", () => {
+      const decision = of();
+      expect(decision).toMatchObject({ act: true, kind: ActionKind.RECREATE, drift: undefined });
+      if (!decision.act) throw new Error(decision.why);
+      const row = newAction(1, decision, "w-1", ActionState.AWAITING, T0);
+      expect(row).toMatchObject({ driftId: "", driftLogIndex: -1, detail: "unmeasurable: 60000 changed entries" });
+      expect(isSameAction(decision, row)).toBe(true);
+      expect(of({ overBudgetMs: 4 * MINUTE_MS })).toEqual({ act: false, why: "settling" });
+      expect(of({ history: [past(ActionState.DONE, { containerId: "c0" })] })).toMatchObject({ kind: ActionKind.STOP });
+      expect(of({ history: [past(ActionState.DENIED, { driftId: "" })] })).toEqual({ act: false, why: "denied" });
+      expect(of({ policy: RECREATE })).toEqual({ act: false, why: "alert" });
+      expect(of({ drifts: [open({ place: "layer" })] })).toEqual({ act: false, why: "node-cause" });
+      expect(of({ workload: greedy([...OWN, "code-truncated", "no-policy", "provenance-unsigned", "exception", "many-findings"]) })).toMatchObject({
+        act: true,
+      });
+    });
+
+    test("for any other reason, or beside one, is left alone: what is still to come, and what the node could not do", () => {
+      const codes = fc.uniqueArray(
+        fc.constantFrom(...OWN, "measuring", "vanished", "overlay-redirect", "policy-pending", "layer-comparing", "provenance-unknown", "node-unknown", "x"),
+      );
+      const verdicts = fc.constantFrom(Verdict.UNSPECIFIED, Verdict.AFFIRMING, Verdict.WARNING, Verdict.CONTRAINDICATED, Verdict.UNKNOWN);
+      fc.assert(
+        fc.property(codes, verdicts, verdicts, fc.option(fc.integer({ min: 0, max: 3_600_000 }), { nil: undefined }), (told, ofNode, shown, overBudgetMs) => {
+          const { act } = of({ node: node("n1", { verdict: ofNode }), workload: greedy(told, shown), overBudgetMs });
+          const attested = ofNode === Verdict.AFFIRMING || ofNode === Verdict.WARNING;
+          const own = told.includes("over-budget") && told.every((code) => OWN.includes(code));
+          expect(act).toBe(attested && shown === Verdict.UNKNOWN && own && (overBudgetMs ?? 0) >= 5 * MINUTE_MS);
+        }),
+        { numRuns: 1000 },
+      );
+    });
+
+    test("as shown only because its node is stale or unreachable it is never acted on", () => {
+      const { appraised } = greedy();
+      for (const code of ["stale", "unreachable", "never-quoted"]) {
+        const shown = { ...greedy(), reasons: [reason(code)], appraised };
+        expect(of({ workload: shown, node: node("n1", { verdict: Verdict.UNKNOWN }) })).toEqual({ act: false, why: "node-not-attested" });
+      }
+    });
   });
 
   describe("a container of a pod on a layer that is not the image's", () => {
@@ -660,7 +714,7 @@ test("the gravest drift decides, whatever order they come in", () => {
     fc.property(severities, (order) => {
       const drifts = order.map((severity, i) => open({ severity, number: i + 1, id: `D-${i}` }));
       const decision = decide(situation({ drifts }));
-      expect(decision.act && decision.drift.severity).toBe(Math.max(...order));
+      expect(decision.act && decision.drift?.severity).toBe(Math.max(...order));
     }),
   );
 });

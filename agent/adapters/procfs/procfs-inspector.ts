@@ -128,8 +128,10 @@ export class ProcfsInspector implements ProcessInspector {
       if (gone?.privilege) privileges.push(gone.privilege);
       await program?.close();
     }
-    if (budget.exceeded)
-      claims.push({ code: "unmeasurable", detail: `more code from outside the layers than the ${this.#maxLookBytes} bytes that one look reads` });
+    if (budget.exceeded) {
+      const detail = `more code from outside the layers than the ${this.#maxLookBytes} bytes that one look reads`;
+      claims.push({ code: "unmeasurable", detail }, { code: "over-budget", detail });
+    }
     this.#remembered.set(request.containerId, remembered);
     const plain = caught.length === 0 && claims.length === 0;
     const same = plain && before?.size === remembered.size && [...remembered].every(([pid, found]) => before.get(pid) === found);

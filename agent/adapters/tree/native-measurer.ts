@@ -64,6 +64,9 @@ function toldClaim({ path, reason }: TreeClaim): { code: string; detail: string 
   return { code: reason === "unstable" ? "unstable" : "unmeasurable", detail: `${reason}: ${printable(path)}` };
 }
 
+/** Budgets that whoever fills the tree goes over; that of time may be the disk's fault. */
+const SIZES: ReadonlySet<string> = new Set(["max-entries", "max-bytes", "max-metadata-bytes"]);
+
 class NativeMeasuredTree implements MeasuredTree {
   readonly #tree: LiveTree;
   /** Over budget: the tree has no root until it is measured again. What is told instead is empty and claimed `unmeasurable`. */
@@ -97,7 +100,10 @@ class NativeMeasuredTree implements MeasuredTree {
     this.#overBudget = report.unmeasurable !== null;
     const claims = report.claims.slice(0, MAX_TOLD_CLAIMS).map(toldClaim);
     if (report.claims.length > MAX_TOLD_CLAIMS || report.claimsTruncated) claims.push({ code: "unmeasurable", detail: "and more entries" });
-    if (report.unmeasurable) claims.unshift({ code: "unmeasurable", detail: `over budget: ${report.unmeasurable}` });
+    if (report.unmeasurable) {
+      claims.unshift({ code: "unmeasurable", detail: `over budget: ${report.unmeasurable}` });
+      if (SIZES.has(report.unmeasurable)) claims.push({ code: "over-budget", detail: report.unmeasurable });
+    }
     return {
       changes: report.changes.map(({ path, before, after, ino }) => ({ path, before, after, inode: ino })),
       // Going over budget, or coming back, replaces everything: that is no list of changes.

@@ -103,7 +103,11 @@ export class Acting {
       config,
       stringify({
         ...{ stateDirectory: join(this.#home, "state"), credentialDirectory, verifier: { address } },
-        ...{ kubernetes: { namespace: "hullmark", halt: true, ...this.access }, limits: { pauseSeconds: 60, hourlyPercent: 100 } },
+        ...{
+          kubernetes: { namespace: "hullmark", halt: true, ...this.access },
+          nodes: { allow: ["node-*"] },
+          limits: { pauseSeconds: 60, hourlyPercent: 100 },
+        },
       }),
     );
     const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config]);

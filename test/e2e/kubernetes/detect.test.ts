@@ -18,6 +18,7 @@ import { EVICTING, evictions } from "./evictions.ts";
 import { podFollower } from "./follower.ts";
 import { smuggle } from "./past-the-kubelet.ts";
 import { PodVictim } from "./pod-victim.ts";
+import { POISONED, poisonedLayer } from "./poisoned-layer.ts";
 import { ROLLING_BACK, rollbacks } from "./rollbacks.ts";
 import { everyKind, pod, type podSpec } from "./workloads.ts";
 
@@ -86,7 +87,7 @@ ${publicKey.trim().replace(/^/gm, "        ")}
   response:
     pause: 1m
     hourlyPercent: 100
-    rules:${EVICTING}${ROLLING_BACK}`;
+    rules:${EVICTING}${POISONED}${ROLLING_BACK}`;
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-e2e-"));
@@ -217,6 +218,11 @@ describe("acting", () => {
   afterAll(() => acting?.stop());
 
   describe("evictions", () => evictions(of, () => acting));
+  describe("a poisoned layer", () =>
+    poisonedLayer(
+      () => ({ ...of(), sign }),
+      () => acting,
+    ));
   describe("rollbacks", () =>
     rollbacks(
       () => ({ ...of(), sign }),

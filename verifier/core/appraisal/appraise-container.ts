@@ -22,6 +22,7 @@ export const MAX_FINDINGS = 500;
 /** Claims of the agent that bar any judgement of the content. */
 export const BLOCKING_CLAIMS: ReadonlySet<string> = new Set([
   "unmeasurable",
+  "over-budget",
   "measuring",
   "overlay-redirect",
   "overlay-metacopy",

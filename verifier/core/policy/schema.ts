@@ -308,6 +308,8 @@ const responseRule = z.strictObject({
     .array(z.enum(RUNGS).extract(["alert", "evict"]))
     .length(1)
     .default(["alert"]),
+  unmeasurable: rungs.default(["alert"]),
+  unmeasurableAfter: duration(60, 86_400).prefault("10m"),
   rollbackOnOneNode: z.boolean().default(false),
   approvals: z.int().min(0).max(10).default(0),
   approvalsFor: z

@@ -480,6 +480,10 @@ export interface ResponseRule {
   readonly untrusted: readonly UntrustedRung[];
   /** Of pods on a layer that is not the image's: nothing before their node is cordoned or tainted, or the next would be put on the same. */
   readonly node: readonly NodeRung[];
+  /** Of a container that is unmeasurable by its own doing, for so long: as a ladder for one severity. */
+  readonly unmeasurable: readonly LadderRung[];
+  /** 60..86400. */
+  readonly unmeasurableAfterSeconds: number;
   /** What makes pods is rolled back or halted although one node alone says which image they run, and nobody is asked. */
   readonly rollbackOnOneNode: boolean;
   /** People who must approve before anything is done: 0..10. */

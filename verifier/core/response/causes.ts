@@ -5,8 +5,9 @@ import type { Rung } from "../policy/types.ts";
 /**
  * `workload`: what the container itself wrote, mapped or mounted since it started; gone with it. `configuration`: how it was started; another of it is started
  * alike. `untrusted`: its image is not signed as required, or revoked. `node`: a layer, the content store, or the node; the next container there runs the same.
+ * `unmeasurable`: nothing differs that is known, since the container has more of its own than is measured.
  */
-export type Cause = "workload" | "configuration" | "untrusted" | "node";
+export type Cause = "workload" | "configuration" | "untrusted" | "node" | "unmeasurable";
 
 /** What changes something about the cause. A rung that is not listed is not taken, whatever policy says. */
 export const HEALS: Readonly<Record<Cause, readonly Rung[]>> = {
@@ -15,6 +16,7 @@ export const HEALS: Readonly<Record<Cause, readonly Rung[]>> = {
   untrusted: ["alert", "rollback", "stop", "halt", "isolate"],
   // Once nothing new is put on that node.
   node: ["alert", "evict"],
+  unmeasurable: ["alert", "stop", "recreate", "evict", "isolate"],
 };
 
 const WORKLOAD_PLACES: ReadonlySet<string> = new Set(["upper", "process", "mount", "bind"]);

@@ -19,6 +19,8 @@ export interface Situation {
   readonly drifts: readonly DriftRow[];
   /** Of every node, the last {@link HISTORY_MS}, and all that are not settled; those on nodes themselves say nothing here. */
   readonly history: readonly ActionRow[];
+  /** For how long it has been unmeasurable by its own doing ({@link isOverBudget}), in milliseconds; undefined: it is not. */
+  readonly overBudgetMs: number | undefined;
   /** Where the service could go back to; undefined: not known now. */
   readonly rollback: Rollback | undefined;
   /** The pod that the container is of, where the verifier watches its cluster; undefined: not known now. */
@@ -52,6 +54,7 @@ export const HELD = [
   "recurring",
   "isolated",
   "one-node",
+  "settling",
   "storage",
 ] as const;
 export type Held = (typeof HELD)[number];
@@ -77,7 +80,8 @@ export type Decision =
   | {
       readonly act: true;
       readonly kind: ActionKind;
-      readonly drift: DriftRow;
+      /** undefined: it is acted on for being unmeasurable. */
+      readonly drift: DriftRow | undefined;
       readonly rule: ResponseRule;
       readonly workload: WorkloadRow;
       /** Of a rollback, one of the two: on a host, or of pods. Of a halt the latter. */
@@ -111,6 +115,16 @@ export function serviceOf({ nodeId, workload, containerName }: Pick<WorkloadRow,
   return `${nodeId}/${workload || containerName}`;
 }
 
+/** What may stand beside it: none of these says that something is still to come, or that the node failed. */
+const BESIDE: ReadonlySet<string> = new Set(["unmeasurable", "over-budget", "code-truncated", "no-policy", "many-findings", "exception"]);
+
+/** Nobody can tell what is in the container, by its own doing and for no other reason. */
+export function isOverBudget({ verdict, appraised }: Pick<WorkloadRow, "verdict" | "appraised">): boolean {
+  if (verdict !== Verdict.UNKNOWN || appraised.verdict !== Verdict.UNKNOWN) return false;
+  const codes = appraised.reasons.map(({ code }) => code);
+  return codes.includes("over-budget") && codes.every((code) => BESIDE.has(code) || (code.startsWith("provenance-") && code !== "provenance-unknown"));
+}
+
 /** @param own an action that is decided on again, and must not stand in its own way */
 export function decide(situation: Situation, own?: ActionRow): Decision {
   const idle = (why: Idle | Held): Decision => ({ act: false, why });
@@ -118,8 +132,10 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   if (policy.mode === "observe") return idle("observe");
   if (!node || !workload) return idle("gone");
   if (node.revokedAtMs !== undefined || (node.verdict !== Verdict.AFFIRMING && node.verdict !== Verdict.WARNING)) return idle("node-not-attested");
-  if (workload.verdict !== Verdict.CONTRAINDICATED || workload.appraised.verdict !== Verdict.CONTRAINDICATED) return idle("not-contradicted");
-  if (drifts.length === 0) return idle("no-drift");
+  const contradicted = workload.verdict === Verdict.CONTRAINDICATED && workload.appraised.verdict === Verdict.CONTRAINDICATED;
+  const overBudgetMs = isOverBudget(workload) ? situation.overBudgetMs : undefined;
+  if (!contradicted && overBudgetMs === undefined) return idle("not-contradicted");
+  if (contradicted && drifts.length === 0) return idle("no-drift");
   const rule = policy.response.rules.find(({ select }) => selects({ ...select, labels: {} }, { ...workload, labels: {}, nodeName: node.name }));
   const ofNode = drifts.some((drift) => causeOf(drift) === "node");
   if (ofNode && !(situation.cordoned && rule?.node.includes("evict"))) return idle("node-cause");
@@ -135,7 +151,7 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const done = ended.filter(({ state }) => state === ActionState.DONE);
   // One of another image would be started as this one was; what makes pods is put back as a whole.
   const misconfigured = situation.pod === "none" && drifts.some((drift) => causeOf(drift) === "configuration");
-  const found = rungFor(rule, drifts, done, {
+  const found = rungFor(rule, contradicted ? drifts : [], done, {
     inPod: situation.pod !== "none",
     target: misconfigured ? "none" : targetOf(situation, workload, history),
     evictable: situation.pod !== "none" && !endsEviction(workload, history),
@@ -148,18 +164,19 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const { target } = found;
   const past = pastOf(history, workload, kind, found.drift, policy.mode === "dry-run");
   if (past) return idle(past);
+  if (!contradicted && (overBudgetMs ?? 0) < rule.unmeasurableAfterSeconds * 1000) return idle("settling");
   const rollout = target && "revisions" in target ? target : undefined;
   const pod = (found.rung === "evict" || rollout) && situation.pod !== "none" ? situation.pod : undefined;
   if (((found.rung === "rollback" || found.rung === "halt") && !target) || ((found.rung === "evict" || rollout) && !pod)) return idle("looking-up");
-  if (rollout && pod && !isVouchedFor(situation, rule, pod)) return idle("one-node");
+  if (rollout && pod && !isVouchedFor(situation, rule, found.rung, pod)) return idle("one-node");
   const held = heldBy(situation, pod !== undefined, all, workload) ?? (found.recurring ? "recurring" : undefined);
   if (held) return idle(held);
   return { act: true, kind, drift: found.drift, rule, workload, target: target && !("revisions" in target) ? target : undefined, rollout, pod };
 }
 
 /** What concerns all pods of a workload is done on no single node's word: by the API server's and the verifier's own, another node's, or people's. */
-function isVouchedFor({ witnesses }: Situation, { rollbackOnOneNode, approvals }: ResponseRule, { named }: PodTarget): boolean {
-  return rollbackOnOneNode || approvals > 0 || named === true || witnesses > 1;
+function isVouchedFor({ witnesses }: Situation, rule: ResponseRule, rung: Found["rung"], { named }: PodTarget): boolean {
+  return rule.rollbackOnOneNode || (rule.approvalsFor[rung] ?? rule.approvals) > 0 || named === true || witnesses > 1;
 }
 
 type Target = EarlierImage | RolloutTarget;
@@ -171,7 +188,8 @@ function targetOf({ rollback, pod }: Situation, workload: WorkloadRow, history: 
 
 interface Found {
   readonly rung: Exclude<Rung, "alert">;
-  readonly drift: DriftRow;
+  /** undefined: it is unmeasurable. */
+  readonly drift: DriftRow | undefined;
   /** Of a rollback; undefined: whether there is one is being looked up. Of a halt what is halted, with no revision; undefined: whether there is something to go back to. */
   readonly target: Target | undefined;
   /** What is replaced has drifted again as often as the last rung is tried. */
@@ -198,8 +216,7 @@ function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: readonly
   // What is the node's, then what is untrusted, goes before all else: it says what would come in its place.
   const first = (["node", "untrusted"] as const).map((cause) => drifts.filter((drift) => causeOf(drift) === cause)).find(({ length }) => length > 0);
   const [drift] = (first ?? drifts).toSorted((a, b) => b.severity - a.severity || a.number - b.number);
-  if (!drift) return undefined;
-  const cause = causeOf(drift);
+  const cause = drift ? causeOf(drift) : "unmeasurable";
   const rungs = rungsFor(rule, cause, drift);
   // Another bad image of a workload is no return of the one before, and what can be rolled back is not halted for having been rolled back once.
   const turns = cause === "untrusted" && possible.inPod;
@@ -211,9 +228,9 @@ function rungFor(rule: ResponseRule, drifts: readonly DriftRow[], done: readonly
   return { rung, drift, target: aimOf(rung, possible, due.includes("rollback")), recurring };
 }
 
-function rungsFor(rule: ResponseRule, cause: Cause, drift: DriftRow): readonly Rung[] {
-  if (cause === "node" || cause === "untrusted") return rule[cause];
-  const severity = SEVERITY_OF[drift.severity];
+function rungsFor(rule: ResponseRule, cause: Cause, drift: DriftRow | undefined): readonly Rung[] {
+  if (cause === "node" || cause === "untrusted" || cause === "unmeasurable") return rule[cause];
+  const severity = SEVERITY_OF[drift?.severity ?? 0];
   return (severity && rule.ladder[severity]) ?? [];
 }
 
@@ -235,7 +252,8 @@ function aimOf(rung: Rung, { target, haltable: toHalt }: Possible, wouldGoBack: 
 }
 
 /** What was done, tried or forbidden before on this very container. */
-function pastOf(history: readonly ActionRow[], workload: WorkloadRow, kind: ActionKind, { id }: DriftRow, dryRun: boolean): Idle | undefined {
+function pastOf(history: readonly ActionRow[], workload: WorkloadRow, kind: ActionKind, drift: DriftRow | undefined, dryRun: boolean): Idle | undefined {
+  const id = drift?.id ?? "";
   const { nodeId, containerId } = workload;
   // All pods of a workload go back, or end, together.
   if (ROLLOUTS.has(kind) && history.some((each) => UNSETTLED.has(each.state) && each.rollout && serviceOf(each) === serviceOf(workload))) return "under-way";

@@ -18,7 +18,7 @@ import type { LogEntry } from "../transparency/entry.ts";
 import { type ActuatorName, actuatorName } from "./actuator-name.ts";
 import { alarmSubject, BREAKING, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
 import { causeOf } from "./causes.ts";
-import { type Decision, decide, HELD, type Held, HISTORY_MS } from "./decide.ts";
+import { type Decision, decide, HELD, type Held, HISTORY_MS, isOverBudget } from "./decide.ts";
 import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
 import { isInPod } from "./eviction.ts";
 import { ActionHistory } from "./history.ts";
@@ -120,6 +120,8 @@ export class ResponseEngine {
   /** Containers that an action of longer ago isolates. */
   readonly #isolated = new Set<Key>();
   readonly #actuators = new Map<ActuatorName, Set<ActuatorStream>>();
+  /** Since when containers have been unmeasurable by their own doing, Unix milliseconds. */
+  readonly #overBudget = new Map<Key, number>();
   /** Marked nodes whose layers are not known to be well again → what was found of them. */
   readonly #notWell = new Map<string, readonly DriftRow[]>();
   /** From the rows; undefined: they have changed since. */
@@ -221,6 +223,7 @@ export class ResponseEngine {
 
   /** A container is no more. */
   removed(nodeId: string, containerId: string): void {
+    this.#overBudget.delete(`${nodeId}/${containerId}`);
     this.#held.delete(`${nodeId}/${containerId}`);
     this.#isolated.delete(`${nodeId}/${containerId}`);
     this.touched(nodeId, containerId);
@@ -274,9 +277,11 @@ export class ResponseEngine {
     if (this.#services.policy().mode === "observe") return this.#held.clear();
     for (const { id, verdict } of this.#services.nodes()) if (verdict === Verdict.CONTRAINDICATED) this.touched(id, "");
     for (const id of this.standing().keys()) this.touched(id, "");
+    const ofOwn = this.#services.policy().response.rules.some(({ unmeasurable }) => unmeasurable.some((rung) => rung !== "alert"));
+    const verdicts = [Verdict.CONTRAINDICATED, ...(ofOwn ? [Verdict.UNKNOWN] : [])];
     for (let after = ""; ; ) {
-      const rows = await this.#services.store.listWorkloads({ verdicts: [Verdict.CONTRAINDICATED], nodeId: "" }, { after, limit: MAX_PAGE_ROWS });
-      for (const { nodeId, containerId } of rows) this.touched(nodeId, containerId);
+      const rows = await this.#services.store.listWorkloads({ verdicts, nodeId: "" }, { after, limit: MAX_PAGE_ROWS });
+      for (const row of rows) if (row.verdict !== Verdict.UNKNOWN || isOverBudget(row)) this.touched(row.nodeId, row.containerId);
       const last = rows.at(-1);
       if (!last || rows.length < MAX_PAGE_ROWS) return;
       after = `${last.nodeId}/${last.containerId}`;
@@ -615,6 +620,7 @@ export class ResponseEngine {
         drifts,
         history: workload ? this.#rows.about(workload, nowMs()) : [],
         rollback,
+        overBudgetMs: this.#overBudgetMs(workload, nowMs()),
         witnesses: untrusted && workload && isInPod(workload.containerName) ? await this.#witnesses(workload) : 0,
         cordoned:
           this.standing()
@@ -628,6 +634,20 @@ export class ResponseEngine {
       },
       own,
     );
+  }
+
+  /** This process's own time: after a restart it is waited for anew. */
+  #overBudgetMs(workload: WorkloadRow | undefined, nowMs: number): number | undefined {
+    if (!workload) return undefined;
+    const key: Key = `${workload.nodeId}/${workload.containerId}`;
+    if (!isOverBudget(workload)) {
+      this.#overBudget.delete(key);
+      return undefined;
+    }
+    // A clock that was set back begins anew.
+    const sinceMs = Math.min(this.#overBudget.get(key) ?? nowMs, nowMs);
+    this.#overBudget.set(key, sinceMs);
+    return nowMs - sinceMs;
   }
 
   /** Attested nodes on which a container of this workload and image contradicts, as this one does. */

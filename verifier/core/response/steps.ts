@@ -69,14 +69,14 @@ export function newAction(
       imageId,
       configDigest,
     },
-    ...{ driftId: drift.id, driftLogIndex: drift.logIndex, rule: rule.name, owners: rule.owners, createdAtMs: nowMs },
+    ...{ driftId: drift?.id ?? "", driftLogIndex: drift?.logIndex ?? -1, rule: rule.name, owners: rule.owners, createdAtMs: nowMs },
     ...{ issuedAtMs: undefined, expiresAtMs: undefined, intent: undefined, settledAtMs: state === ActionState.DRY_RUN ? nowMs : undefined },
     ...{
       approvalsNeeded: approvalsOf(rule, kind),
       approvals: [],
       deniedBy: "",
       reason: "",
-      detail: "",
+      detail: drift ? "" : overBudgetDetail(workload),
       newContainerId: "",
       target,
       rollout,
@@ -84,6 +84,12 @@ export function newAction(
       logIndex: -1,
     },
   };
+}
+
+/** What is said of a container that is acted on for no drift. */
+function overBudgetDetail({ appraised }: Act["workload"]): string {
+  const found = appraised.reasons.find(({ code }) => code === "over-budget");
+  return text(`unmeasurable: ${found?.detail ?? ""}`).slice(0, MAX_DETAIL_CHARS);
 }
 
 export function newNodeAction(

@@ -130,6 +130,8 @@ export class SimulatedResponse {
       history: this.#rows,
       rollback: this.#facts.rollback(nodeId, containerId),
       pod: isInPod(first.containerName) ? SOME_POD : "none",
+      // What is unmeasurable has no drift that the record could hold.
+      overBudgetMs: undefined,
       witnesses: this.#witnesses(first, atMs),
       // What a node would be marked for is not played through.
       cordoned: false,
