@@ -39,6 +39,8 @@ import type { VerifierConfig } from "./config.ts";
 import { ALERT_FAILPOINTS, AlertBook } from "./core/alerting/index.ts";
 import { MAX_FINDINGS } from "./core/appraisal/index.ts";
 import { DriftDiffs } from "./core/contents/drift-diffs.ts";
+import { Drills } from "./core/drill/drills.ts";
+import { isAlarming } from "./core/drill/standing.ts";
 import { readMakerTrust } from "./core/endorsement/index.ts";
 import { nodeIdOfEk } from "./core/enrolment/decide.ts";
 import { EnrolmentService } from "./core/enrolment/index.ts";
@@ -185,6 +187,7 @@ async function start(
   const baselines = await Baselines.open({ store: sqlite.store, fleet, committer, policies, samePerson, nowMs });
   const exceptions = await Exceptions.open({ store: sqlite.store, committer, policies, samePerson, nowMs });
   const incidentDecisions = new IncidentDecisions({ committer, incidents, decided, nowMs });
+  const drills = await Drills.open({ store: sqlite.store, committer, verifierId: config.verifierId, nowMs });
   const registry = registryOf({ config, environment }, meter);
   const revocations = new HttpRevocationAnswers({ nowMs, reach: reachOf(config) });
   const verifiers = { sigstore: new SigstoreVerifier(), notary: new NotaryProjectVerifier(revocations) };
@@ -435,6 +438,7 @@ async function start(
         rotateEarKeys: () => ear.rotate(),
         response: () => response.tick(),
         exceptions: () => exceptions.tick(),
+        drills: () => drills.tick(),
         baselines: () => baselines.tick(),
         onProblem: (duty, error) => logger.error({ duty, err: error }, "a duty failed"),
       },
@@ -456,6 +460,7 @@ async function start(
     },
     policy: { loaded: policies.current.loaded, problems: policies.problems },
     baselinesToReview: baselines.toReview.length,
+    drills: drills.standings().map(({ drill, state, lastPassedMs }) => ({ drill, alarming: isAlarming({ state }), lastPassedMs })),
     keys: keys.rows(),
   }));
   await response.reconsider();
@@ -573,6 +578,7 @@ async function start(
           ...policies.claims,
           ...baselines.claims,
           ...exceptions.claims,
+          ...drills.claims,
           ...response.claims,
           ...keys.claims,
           ...podClaims(pods, toldBy(), nowMs()),
@@ -580,6 +586,7 @@ async function start(
         ],
         baselines: () => baselines.rows,
         exceptions: () => exceptions.rows,
+        drills,
         keys,
         people,
         notifications: (filter, limit) => sqlite.outbox.list(filter, limit),
@@ -593,7 +600,7 @@ async function start(
         random: (bytes) => randomBytes(bytes),
         reloadPolicy: () => policies.reload(),
         refreshImage: (image) => images.refresh(image),
-        ...{ baselines, exceptions, diffs, vulnerabilities, incidentDecisions },
+        ...{ baselines, exceptions, diffs, vulnerabilities, incidentDecisions, drills },
         acceptHistory: (by, reason) => history.accept(by, reason),
         testAlert: (test, signal) => alertRoutes.test(test, signal),
         retryNotification: async (id) => {

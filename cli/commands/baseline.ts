@@ -1,7 +1,6 @@
 /** `hullmark baseline ls|report|propose|diff|approve|expire`: reference values of a pool of nodes, from what chosen nodes prove, or paths that a workload writes, from its drift; approved by somebody else. */
 import { Admin } from "@hullmark/proto/v1/admin";
 import { type Baseline, type BaselineReportRow, Query } from "@hullmark/proto/v1/query";
-import { duration } from "@hullmark/verifier/core/policy/fields";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { type Asking, ask } from "../connection/run.ts";
@@ -9,6 +8,7 @@ import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
 import { toMs } from "../output/words.ts";
+import { spanWithin } from "./durations.ts";
 
 export function baselineCommand(): Command {
   return new Command("baseline")
@@ -94,7 +94,7 @@ function proposeCommand(): Command {
     .option("--pcrs <list>", "PCRs, with commas; `none` (default: 0,2,4,7)", pcrList)
     .option("--files", "the files too: those of the nodes' measurement lists that nothing vouches for, beside those of the pool's approved versions")
     .option("--workload <name>", "in place of a pool: for example shop/web; a container that is of no workload by its name")
-    .addOption(new Option("--since <time>", "of a workload: what it wrote since then, 1h to 90d (default: 7d)").argParser(learnedSeconds))
+    .addOption(new Option("--since <time>", "of a workload: what it wrote since then, 1h to 90d (default: 7d)").argParser(spanWithin(90)))
     .option("--owner <name>", "who answers for it, for example a team; left out: whoever proposes")
     .requiredOption("--reason <text>", "why: it is logged")
     .action(async (pool: string | undefined, flags: ProposeFlags, command: Command) => {
@@ -140,12 +140,6 @@ async function proposeWorkload(asking: Asking, { workload = "", since = 7 * 86_4
 
 function proposedText(id: string): string {
   return `proposed ${printable(id, 100)}: somebody else approves it after \`hullmark baseline diff ${printable(id, 100)}\`\n`;
-}
-
-function learnedSeconds(text: string): number {
-  const parsed = duration(3600, 90 * 86_400).safeParse(text);
-  if (parsed.success) return parsed.data;
-  throw new InvalidArgumentError("a whole number and a unit, 1h to 90d");
 }
 
 function diffCommand(): Command {

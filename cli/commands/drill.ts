@@ -1,4 +1,4 @@
-/** `hullmark drill run`: does something harmless to a container of its own that must not go unnoticed, and measures how long it takes until it is known, told and contained. */
+/** `hullmark drill run|schedule|report`. `run` does something harmless to a container of its own that must not go unnoticed, and measures how long it takes until it is known, told and contained. */
 import { randomBytes } from "node:crypto";
 import { DRILLS, type DrillName } from "@hullmark/verifier/core/drill/names";
 import { printable } from "@hullmark/verifier/core/text/printable";
@@ -17,6 +17,8 @@ import { unsignedCanaryImage } from "../drill/unsigned-canary-image.ts";
 import { drillText, drillView } from "../output/drill-page.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
+import { drillReportCommand } from "./drill-report.ts";
+import { drillScheduleCommand } from "./drill-schedule.ts";
 import { within } from "./numbers.ts";
 
 const START_SECONDS = 120;
@@ -40,7 +42,7 @@ Drills, each in a container that it makes itself and removes again:
 Exit: 0 within the objectives, 1 not, 2 usage, 3 cannot tell (it did not come to that)`;
 
 export function drillCommand(): Command {
-  return new Command("drill").addCommand(runCommand());
+  return new Command("drill").addCommand(runCommand()).addCommand(drillScheduleCommand(runCommand)).addCommand(drillReportCommand());
 }
 
 function runCommand(): Command {

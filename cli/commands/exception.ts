@@ -1,15 +1,15 @@
 /** `hullmark exception request|ls|show|approve|deny|revoke`: one difference of one workload, excused until a day, by two people. */
 import { Admin } from "@hullmark/proto/v1/admin";
 import { type Drift, DriftState, type Exception, Query } from "@hullmark/proto/v1/query";
-import { duration } from "@hullmark/verifier/core/policy/fields";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { type Asking, ask } from "../connection/run.ts";
 import { showDrift } from "../output/drift-page.ts";
 import { exceptionPage, exceptionRow, exceptionView, HEADERS } from "../output/exception-page.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
+import { spanWithin } from "./durations.ts";
 
 const ALIVE = ["requested", "approved"];
 const MAX_PAGES = 10;
@@ -40,7 +40,9 @@ function requestCommand(): Command {
     .description("ask that a drift be excused as it is now: this path, this content, this workload, this image (responders)")
     .argument("<drift>", "for example D-7K2Q")
     .requiredOption("-m, --reason <text>", "why: it is logged, and whoever decides reads it")
-    .addOption(new Option("--until <time>", "from now, 1h to what policy allows (spec.exceptions.maxDays)").argParser(lifeSeconds).default(7 * 86_400, "7d"))
+    .addOption(
+      new Option("--until <time>", "from now, 1h to what policy allows (spec.exceptions.maxDays)").argParser(spanWithin(366)).default(7 * 86_400, "7d"),
+    )
     .option("--path <glob>", "whatever these files hold, in place of the one: open in the last name of the path only, and none that can be executed")
     .option("--any-content", "whatever the file holds; not one that can be executed")
     .option("--any-image", "of later images of the workload too")
@@ -64,12 +66,6 @@ async function show({ channel, signal, print }: Asking, id: string): Promise<str
   if (!drift) return "";
   print(showDrift(drift));
   return drift.seen;
-}
-
-function lifeSeconds(text: string): number {
-  const parsed = duration(3600, 366 * 86_400).safeParse(text);
-  if (parsed.success) return parsed.data;
-  throw new InvalidArgumentError("a whole number and a unit, an hour at least: 12h or 7d");
 }
 
 const fetchAll = async ({ channel, signal }: Asking, states: readonly string[] = []): Promise<Exception[]> =>

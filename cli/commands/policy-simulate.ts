@@ -1,13 +1,13 @@
 /** `hullmark policy simulate`: what a policy would say of everything that runs, or of past days, before it is in force. The verifier tells, by what it knows. */
 import { Query, type SimulatedHistory, type SimulatePolicyResponse, type SimulationProgress } from "@hullmark/proto/v1/query";
-import { duration } from "@hullmark/verifier/core/policy/fields";
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import { type Asking, ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { historyPage, historyView, isPartial } from "../output/history-page.ts";
 import { simulationPage, simulationView } from "../output/simulation-page.ts";
 import { SigningError } from "../signing/errors.ts";
+import { spanWithin } from "./durations.ts";
 import { readPolicyText } from "./policy-file.ts";
 
 /** A fleet of thousands of containers is judged twice. */
@@ -19,7 +19,11 @@ export function policySimulateCommand(): Command {
   return new Command("simulate")
     .description("say what of that which runs now a policy would judge otherwise than the one in force (responder role); nothing changes by it")
     .argument("<policy>", "policy file")
-    .option("--since <time>", "go through past days instead: what was found, done and told, and what would have been (1h to 366d, for example 7d)", pastSeconds)
+    .option(
+      "--since <time>",
+      "go through past days instead: what was found, done and told, and what would have been (1h to 366d, for example 7d)",
+      spanWithin(366),
+    )
     .addOption(formatOption())
     .addHelpText(
       "after",
@@ -59,13 +63,6 @@ function show(answer: SimulatePolicyResponse, output: Format, { print }: Asking)
 function exitCode({ containersChanged, changedNodes, containersFailed, containersUnknown, nodesAway, nodesRemeasured }: SimulatePolicyResponse): number {
   if (containersChanged > 0 || changedNodes.length > 0) return EXIT.drift;
   return containersFailed + containersUnknown + nodesAway + nodesRemeasured > 0 ? EXIT.unknown : EXIT.clean;
-}
-
-/** @throws InvalidArgumentError */
-function pastSeconds(text: string): number {
-  const parsed = duration(3600, 366 * 86_400).safeParse(text);
-  if (parsed.success) return parsed.data;
-  throw new InvalidArgumentError("a whole number and a unit, an hour to 366 days: 12h or 7d");
 }
 
 async function simulateHistory(

@@ -4,7 +4,7 @@ import { Query } from "@hullmark/proto/v1/query";
 import type { DrillName } from "@hullmark/verifier/core/drill/names";
 import { observe } from "./observe.ts";
 import type { Scenario } from "./scenario.ts";
-import { type Drill, type Seen, UNSEEN } from "./types.ts";
+import { type Drill, type Objectives, type Seen, UNSEEN } from "./types.ts";
 
 export interface DrillReport extends Seen {
   readonly drill: DrillName;
@@ -30,7 +30,7 @@ export async function runDrill(drill: Drill, scenario: Scenario): Promise<DrillR
     ...(objectives.containMs !== undefined && { containWithinMs: objectives.containMs }),
   };
   // Said before anything happens: whoever is paged finds why.
-  await admin.recordDrill({ ...fact, outcome: "begun" }, { signal });
+  await admin.recordDrill({ ...fact, outcome: "begun", endsWithinSeconds: endsWithinSeconds(objectives) }, { signal });
   let seen: Seen = { ...UNSEEN, problem: "interrupted" };
   const failures: unknown[] = [];
   try {
@@ -56,4 +56,9 @@ function recordOf({ outcome, problem, driftId, detectMs, alertMs, containment }:
     ...(alertMs !== undefined && { alertMs: Math.round(alertMs) }),
     ...(containment.ms !== undefined && { containMs: Math.round(containment.ms) }),
   };
+}
+
+/** To start, to be judged, to be found, to be removed: whoever has not said by then how it ended never does. */
+function endsWithinSeconds({ patienceMs }: Objectives): number {
+  return Math.min(7_800, Math.ceil((2 * patienceMs) / 1000) + 600);
 }

@@ -5,6 +5,7 @@ import { HostError } from "./error.ts";
 import type { Layout, ServiceName } from "./layout.ts";
 import { runCommand } from "./program.ts";
 import type { ServiceDefinition, ServiceKeeper } from "./services.ts";
+import { quoted } from "./unit-argument.ts";
 
 const UNITS = "/etc/systemd/system";
 
@@ -78,10 +79,4 @@ export function unitText({ name, description, argv, before }: ServiceDefinition,
     "WantedBy=multi-user.target",
   ];
   return `${lines.join("\n")}\n`;
-}
-
-/** One argument of a unit file (systemd.syntax(7)): quoted, `%` and `$` taken literally. */
-function quoted(argument: string): string {
-  const literal = argument.replaceAll("%", "%%").replaceAll("$", "$$$$");
-  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(literal) ? literal : `"${literal.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
 }

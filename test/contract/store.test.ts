@@ -11,7 +11,15 @@ import { AlertBook, type AlertSubject } from "@hullmark/verifier/core/alerting/i
 import { LayerTree } from "@hullmark/verifier/core/reference-value/index";
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
 import type { AlertRecord } from "@hullmark/verifier/ports/outbox";
-import { type ActionRow, type ExceptionRow, type IncidentRow, MAX_AFFIRMED_IMAGES, MAX_AFFIRMED_OF_WORKLOAD } from "@hullmark/verifier/ports/rows";
+import {
+  type ActionRow,
+  type DrillRunRow,
+  type DrillScheduleRow,
+  type ExceptionRow,
+  type IncidentRow,
+  MAX_AFFIRMED_IMAGES,
+  MAX_AFFIRMED_OF_WORKLOAD,
+} from "@hullmark/verifier/ports/rows";
 import type { StoreBatch, StoreCommit } from "@hullmark/verifier/ports/store";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -208,6 +216,22 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
     await commit({ incidents: [closed], removedIncidents: ["I-3", "I-9"] });
     await reopen();
     expect(await opened.store.readIncidents()).toEqual([{ ...row, id: "I-1" }, closed]);
+  });
+
+  test("runs and schedules of drills are there again as written, and gone once removed", async () => {
+    const times = { begunAtMs: T0, endsByMs: T0 + 900_000, endedAtMs: undefined, detectMs: undefined, alertMs: undefined, containMs: undefined };
+    const run: DrillRunRow = {
+      ...{ run: "bbbbbbbb", drill: "canary-file", container: "c", by: "ada", outcome: "", problem: "", driftId: "", containment: "", logIndex: 3 },
+      ...{ ...times, detectWithinMs: 1000, alertWithinMs: 60_000, containWithinMs: undefined },
+    };
+    const schedule: DrillScheduleRow = { drill: "canary-file", everyMs: 3_600_000, by: "ada", atMs: T0 };
+    const exec: DrillScheduleRow = { ...schedule, drill: "canary-exec" };
+    await commit({ drillRuns: [run, { ...run, run: "aaaaaaaa" }, { ...run, run: "cccccccc" }], drillSchedules: [schedule, exec] });
+    const ended: DrillRunRow = { ...run, outcome: "passed", endedAtMs: T0 + 0.5, detectMs: 80 };
+    await commit({ drillRuns: [ended], removedDrillRuns: ["cccccccc", "dddddddd"], removedDrillSchedules: ["canary-exec"] });
+    await reopen();
+    expect(await opened.store.readDrillRuns()).toEqual([{ ...run, run: "aaaaaaaa" }, ended]);
+    expect(await opened.store.readDrillSchedules()).toEqual([schedule]);
   });
 
   test("drifts are told apart by when they were resolved", async () => {

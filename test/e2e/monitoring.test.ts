@@ -93,11 +93,38 @@ test("a drill is seen in a container of its own, which is gone then", async () =
       contain: { state: "not-asked", ms: null, detail: "policy is in mode observe" },
     });
   }
+  const report = await faults.stack.hullmark("drill", "report", "--output=json");
+  expect(report.code, report.stderr).toBe(0);
+  expect(JSON.parse(report.stdout)).toMatchObject({
+    drills: [
+      { drill: "canary-file", state: "passed" },
+      { drill: "canary-exec", state: "passed" },
+    ],
+  });
   const unasked = await drill("unsigned-canary-image", "--image", faults.image.reference);
   expect(unasked).toMatchObject({ code: 3, stdout: expect.stringContaining("no rule of the policy requires a signature") });
   expect(await faults.victim("web").docker("ps", "--all", "--quiet", "--filter", "label=hullmark.dev/drill")).toBe("");
   expect(await drill("canary-file")).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("--image") });
   expect(await drill("canary-file", "--image", "localhost/no-such-image:1")).toMatchObject({ code: 3, stdout: "" });
+});
+
+test("a drill that fails fires the rule, and the next that passes ends it; one that is scheduled brings its units", async () => {
+  logsOnFailure();
+  vi.stubEnv("DOCKER_HOST", engineOf(faults.bed).dockerHost);
+  const options = ["--image", faults.image.reference, "--timeout=120"];
+  const drill = (...args: string[]) => faults.stack.hullmark("drill", ...args);
+  expect((await drill("run", "canary-file", "--detect-within=1", ...options)).code).toBe(1);
+  expect(await told("HullmarkDrillFailed", "firing")).toMatchObject({ labels: { severity: "critical", drill: "canary-file" } });
+  expect(await drill("report")).toMatchObject({ code: 1, stdout: expect.stringMatching(/^canary-file +failed .*which is more than 1/m) });
+  expect(await drill("schedule", "canary-file", "--every=7d", "--", "--imago=x")).toMatchObject({ code: 2, stderr: expect.stringContaining("--imago=x") });
+  const { code, stdout } = await drill("schedule", "canary-file", "--every=7d", "--", ...options);
+  expect(code).toBe(0);
+  // What the unit runs is this very command.
+  const [, line = ""] = /^ExecStart=\/usr\/bin\/env hullmark (.*)$/m.exec(stdout) ?? [];
+  const ran = await faults.stack.hullmark(...line.split(" ").slice(1), "--detect-within=60000");
+  expect(ran.code, `${line}\n${ran.stdout}${ran.stderr}`).toBe(0);
+  await told("HullmarkDrillFailed", "resolved");
+  expect(await drill("report")).toMatchObject({ code: 0, stdout: expect.stringMatching(/^canary-file +passed .* 168h +in 7d/m) });
 });
 
 test("nodes that fall silent cost coverage", async () => {

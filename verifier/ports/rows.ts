@@ -7,6 +7,7 @@ import type { Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import type { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import type { ActionKind, ActionState, NodeMark } from "@hullmark/proto/v1/response";
 import type { ActorFacts, Difference } from "../core/appraisal/types.ts";
+import type { ContainmentState, DrillName, DrillOutcome } from "../core/drill/names.ts";
 import type { ImaState } from "../core/ima/state.ts";
 import type { Decided } from "../core/incident/incident.ts";
 import type { BootAppraisal, BootEvidence } from "../core/measured-boot/appraise.ts";
@@ -453,6 +454,41 @@ export interface IncidentRow extends Decided {
   readonly id: string;
   /** Counts decisions, from 1. */
   readonly revision: number;
+}
+
+/** One run of a drill. Times are Unix milliseconds. */
+export interface DrillRunRow {
+  readonly run: string;
+  readonly drill: DrillName;
+  readonly container: string;
+  readonly by: string;
+  readonly begunAtMs: number;
+  /** Not ended by then, it never does. */
+  readonly endsByMs: number;
+  /** undefined: not ended; `outcome` is empty then. */
+  readonly endedAtMs: number | undefined;
+  readonly outcome: DrillOutcome | "";
+  readonly problem: string;
+  readonly driftId: string;
+  readonly containment: ContainmentState | "";
+  /** Milliseconds from what it did; undefined: not seen. */
+  readonly detectMs: number | undefined;
+  readonly alertMs: number | undefined;
+  readonly containMs: number | undefined;
+  /** The objectives. */
+  readonly detectWithinMs: number;
+  readonly alertWithinMs: number;
+  readonly containWithinMs: number | undefined;
+  /** Newest entry about it in the transparency log. */
+  readonly logIndex: number;
+}
+
+/** That a drill is due so often: one row a drill. */
+export interface DrillScheduleRow {
+  readonly drill: DrillName;
+  readonly everyMs: number;
+  readonly by: string;
+  readonly atMs: number;
 }
 
 /** A name that people's certificates are of: what it was given last, and what was taken from it. */

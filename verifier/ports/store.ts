@@ -17,6 +17,8 @@ import type {
   BootRow,
   CoverageRow,
   DriftRow,
+  DrillRunRow,
+  DrillScheduleRow,
   EvidenceWrite,
   ExceptionRow,
   HeadRow,
@@ -62,6 +64,12 @@ export interface StoreCommit {
   readonly incidents?: readonly IncidentRow[];
   /** Ids. */
   readonly removedIncidents?: readonly string[];
+  readonly drillRuns?: readonly DrillRunRow[];
+  /** Runs. */
+  readonly removedDrillRuns?: readonly string[];
+  readonly drillSchedules?: readonly DrillScheduleRow[];
+  /** Names of drills. */
+  readonly removedDrillSchedules?: readonly string[];
   /** One for each image and source. */
   readonly vulnerabilityReports?: readonly { readonly row: VulnerabilityReportRow; readonly source: string }[];
   readonly removedVulnerabilityReports?: readonly { readonly image: string; readonly source: string }[];
@@ -228,6 +236,8 @@ export interface Store {
   readPeople(): Promise<readonly PersonRow[]>;
   /** What people decided, by id. */
   readIncidents(): Promise<readonly IncidentRow[]>;
+  readDrillRuns(): Promise<readonly DrillRunRow[]>;
+  readDrillSchedules(): Promise<readonly DrillScheduleRow[]>;
   readVulnerabilityReports(): Promise<readonly VulnerabilityReportRow[]>;
   readImages(): Promise<readonly ImageRow[]>;
   /** Of one service on one node, the last affirmed first. */

@@ -25,6 +25,7 @@ export interface Present {
   };
   readonly policy: { readonly loaded: boolean; readonly problems: number };
   readonly baselinesToReview: number;
+  readonly drills: readonly { readonly drill: string; readonly alarming: boolean; readonly lastPassedMs: number | undefined }[];
   readonly keys: readonly { readonly name: string; readonly state: string; readonly dueAtMs: number }[];
 }
 
@@ -89,7 +90,10 @@ export function prometheusMeter(version: string, certificates: Readonly<Record<s
   };
 }
 
-function show(series: Series, { census, readiness, imageStates, queuedDrafts, commitsInFlight, spooled, log, policy, baselinesToReview, keys }: Present): void {
+function show(
+  series: Series,
+  { census, readiness, imageStates, queuedDrafts, commitsInFlight, spooled, log, policy, baselinesToReview, drills, keys }: Present,
+): void {
   for (const [component, state] of Object.entries(readiness.components)) series.ready.set({ component }, state === "ok" ? 1 : 0);
   for (const state of IMAGE_STATES) series.images.set({ state }, imageStates.filter((each) => each === state).length);
   series.commitQueue.set(queuedDrafts);
@@ -105,6 +109,10 @@ function show(series: Series, { census, readiness, imageStates, queuedDrafts, co
   series.policyLoaded.set(policy.loaded ? 1 : 0);
   series.policyProblems.set(policy.problems);
   series.baselinesToReview.set(baselinesToReview);
+  for (const { drill, alarming, lastPassedMs } of drills) {
+    series.drillAlarm.set({ drill }, alarming ? 1 : 0);
+    if (lastPassedMs !== undefined) series.drillPassed.set({ drill }, lastPassedMs / 1000);
+  }
   series.keyDue.reset();
   for (const { name, state, dueAtMs } of keys) series.keyDue.set({ key: name, state }, dueAtMs / 1000);
   if (census) showCensus(series, census);

@@ -6,6 +6,8 @@ import {
   type BaselineRow,
   type BootRow,
   type CoverageRow,
+  type DrillRunRow,
+  type DrillScheduleRow,
   type ExceptionRow,
   type ImageRow,
   type ImaRow,
@@ -163,6 +165,30 @@ export class FleetTable {
 
   readIncidents(): IncidentRow[] {
     return this.#bodies("SELECT body FROM incidents ORDER BY id");
+  }
+
+  putDrillRun(row: DrillRunRow): void {
+    this.#run("INSERT OR REPLACE INTO drill_runs (run, body) VALUES (?, ?)", row.run, toJson(row));
+  }
+
+  removeDrillRun(run: string): void {
+    this.#run("DELETE FROM drill_runs WHERE run = ?", run);
+  }
+
+  readDrillRuns(): DrillRunRow[] {
+    return this.#bodies("SELECT body FROM drill_runs ORDER BY run");
+  }
+
+  putDrillSchedule(row: DrillScheduleRow): void {
+    this.#run("INSERT OR REPLACE INTO drill_schedules (drill, body) VALUES (?, ?)", row.drill, toJson(row));
+  }
+
+  removeDrillSchedule(drill: string): void {
+    this.#run("DELETE FROM drill_schedules WHERE drill = ?", drill);
+  }
+
+  readDrillSchedules(): DrillScheduleRow[] {
+    return this.#bodies("SELECT body FROM drill_schedules ORDER BY drill");
   }
 
   putVulnerabilityReport(row: VulnerabilityReportRow, source: string): void {

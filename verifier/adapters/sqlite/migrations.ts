@@ -151,4 +151,8 @@ export const MIGRATIONS: readonly string[] = [
     WHERE json_array_length(body, '$.alerts') > 0 AND body -> '$.alerts[0].nodes' IS NULL;
   `,
   "CREATE TABLE incidents (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;",
+  `
+  CREATE TABLE drill_runs (run TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE drill_schedules (drill TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+  `,
 ];

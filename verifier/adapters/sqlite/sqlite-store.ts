@@ -72,6 +72,8 @@ function storeOver(writer: ThreadClient, reader: ThreadClient): Store {
     readExceptions: () => reader.call("fleet", "readExceptions"),
     readPeople: () => reader.call("fleet", "readPeople"),
     readIncidents: () => reader.call("fleet", "readIncidents"),
+    readDrillRuns: () => reader.call("fleet", "readDrillRuns"),
+    readDrillSchedules: () => reader.call("fleet", "readDrillSchedules"),
     readVulnerabilityReports: () => reader.call("fleet", "readVulnerabilityReports"),
     readImages: () => reader.call("fleet", "readImages"),
     readAffirmedRevisions: (workload) => reader.call("fleet", "readAffirmedRevisions", workload),

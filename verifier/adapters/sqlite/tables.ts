@@ -133,6 +133,10 @@ export class Writes extends Reads {
       for (const row of commit.people ?? []) this.fleet.putPerson(row);
       for (const id of commit.removedIncidents ?? []) this.fleet.removeIncident(id);
       for (const row of commit.incidents ?? []) this.fleet.putIncident(row);
+      for (const run of commit.removedDrillRuns ?? []) this.fleet.removeDrillRun(run);
+      for (const row of commit.drillRuns ?? []) this.fleet.putDrillRun(row);
+      for (const drill of commit.removedDrillSchedules ?? []) this.fleet.removeDrillSchedule(drill);
+      for (const row of commit.drillSchedules ?? []) this.fleet.putDrillSchedule(row);
       for (const { image, source } of commit.removedVulnerabilityReports ?? []) this.fleet.removeVulnerabilityReport(image, source);
       for (const { row, source } of commit.vulnerabilityReports ?? []) this.fleet.putVulnerabilityReport(row, source);
       for (const row of commit.images ?? []) this.fleet.putImage(row);

@@ -55,6 +55,7 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Query/ListVulnerabilities": "viewer",
   "/hullmark.v1.Query/GetVulnerabilities": "viewer",
   "/hullmark.v1.Query/ListNotifications": "viewer",
+  "/hullmark.v1.Query/ListDrills": "viewer",
   "/hullmark.v1.Query/ListExceptions": "viewer",
   "/hullmark.v1.Admin/AcknowledgeDrift": "responder",
   "/hullmark.v1.Admin/AssignIncident": "responder",
@@ -70,6 +71,8 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Admin/TestAlert": "admin",
   "/hullmark.v1.Admin/RetryNotifications": "responder",
   "/hullmark.v1.Admin/RecordDrill": "responder",
+  // That a drill is due no more silences the alert that it does not come.
+  "/hullmark.v1.Admin/ScheduleDrill": "admin",
   "/hullmark.v1.Admin/RecordPromotion": "responder",
   "/hullmark.v1.Admin/AcceptHistory": "admin",
   "/hullmark.v1.Admin/IssueActuatorCertificate": "admin",

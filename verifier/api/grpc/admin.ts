@@ -4,6 +4,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type CallContext, type RpcCode, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import type { Admin } from "@hullmark/proto/v1/admin";
 import type { DriftDiffs } from "../../core/contents/drift-diffs.ts";
+import type { Drills } from "../../core/drill/drills.ts";
 import { isP256 } from "../../core/enrolment/certificate-request.ts";
 import { isNodeName } from "../../core/enrolment/decide.ts";
 import { tokenDigest } from "../../core/enrolment/index.ts";
@@ -20,7 +21,7 @@ import type { People } from "../../core/people/people.ts";
 import { ReportError, type VulnerabilityReports } from "../../core/vulnerabilities/index.ts";
 import type { IssuedCertificate } from "../../ports/certificate-authority.ts";
 import { type AccessServices, operatorOf } from "./access.ts";
-import { drillFields } from "./drills.ts";
+import { drillReport, drillSchedule } from "./drills.ts";
 import { invalid, rpcErrorOf } from "./errors.ts";
 import { isRole, type OperatorIdentity } from "./identity.ts";
 
@@ -35,6 +36,7 @@ export interface AdminServices extends AccessServices {
   /** @returns entries of the lost history. @throws AdministrationError, StoreError */
   readonly acceptHistory: (by: string, reason: string) => Promise<number>;
   readonly exceptions: Exceptions;
+  readonly drills: Pick<Drills, "record" | "schedule">;
   readonly incidentDecisions: IncidentDecisions;
   readonly diffs: DriftDiffs;
   /** @throws CertificateAuthorityError BAD_KEY */
@@ -233,9 +235,13 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       return { ids: due };
     },
     async recordDrill(request, context) {
-      const fields = drillFields(request);
       const { name } = operatorOf(context, services);
-      await acting(() => administration.note("drill", { ...fields, by: name }));
+      await acting(() => services.drills.record({ ...drillReport(request), by: name }));
+      return {};
+    },
+    async scheduleDrill(request, context) {
+      const { drill, everyMs } = drillSchedule(request);
+      await acting(() => services.drills.schedule(drill, everyMs, operatorOf(context, services).name));
       return {};
     },
     async recordPromotion({ source, destination, imageDigest, summaryDigest, policySha256, rule }, context) {

@@ -17,6 +17,7 @@ import type { EarSigner } from "../../ports/ear-signer.ts";
 import type { Outbox, OutboxState } from "../../ports/outbox.ts";
 import type { BaselineRow, ClaimRow, ExceptionRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import { type DrillQueryServices, drillQueries } from "./drills.ts";
 import { invalid } from "./errors.ts";
 import { imageNamed } from "./image-named.ts";
 import { type IncidentServices, incidentQueries } from "./incidents.ts";
@@ -44,6 +45,7 @@ export interface QueryServices
     Pick<SimulateHistoryServices, "simulateHistory">,
     Pick<IncidentServices, "incidents" | "decided">,
     VulnerabilityServices,
+    DrillQueryServices,
     Pick<LogEntryServices, "logReader"> {
   readonly store: Store;
   readonly fleet: Fleet;
@@ -109,6 +111,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
   return {
     ...incidentQueries(services, rowsOf),
     ...logEntryQueries(services),
+    ...drillQueries(services),
     async *simulateHistory(request, { signal }) {
       yield* simulateHistory(request, signal);
     },

@@ -16,7 +16,7 @@ export interface AlertSubject {
   readonly image: string;
   readonly state: SubjectState;
   /**
-   * `breaker`: actions are held back by their limits. `ak-replaced`: another attestation key speaks for a node. `exception-ending`: what it excuses is drift again soon. `baseline-review`: one should be looked at again soon. They are no differences, so policy's table of
+   * `breaker`: actions are held back by their limits. `ak-replaced`: another attestation key speaks for a node. `exception-ending`: what it excuses is drift again soon. `drill-failed`: a drill did not pass, or did not come. `baseline-review`: one should be looked at again soon. They are no differences, so policy's table of
    * severities does not have them.
    */
   readonly kind: AlertKind;
@@ -51,11 +51,11 @@ export interface AlertSubject {
 }
 
 /** Several of them may be in one place. */
-const BY_ID: ReadonlySet<AlertKind> = new Set<AlertKind>(["exception-ending", "baseline-review"]);
+const BY_ID: ReadonlySet<AlertKind> = new Set<AlertKind>(["exception-ending", "baseline-review", "drill-failed"]);
 
 /**
  * One alert an incident: hex of the first 16 bytes of `SHA-256("hullmark-alert-v2" ‖ incident after its u32 length)`. What belongs to no incident is told by where
- * it is: `SHA-256("hullmark-alert-v1" ‖ each of node, workload, image, path, kind after its u32 length)`; an exception that ends, and a baseline, by itself, with its id as one field
+ * it is: `SHA-256("hullmark-alert-v1" ‖ each of node, workload, image, path, kind after its u32 length)`; an exception that ends, a baseline, and a drill that failed, by itself, with its id as one field
  * more: there may be several in one place.
  */
 export function alertFingerprint(subject: Pick<AlertSubject, "driftId" | "incident" | "nodeName" | "workload" | "imageReference" | "path" | "kind">): string {

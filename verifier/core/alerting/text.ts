@@ -73,6 +73,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   "ak-replaced": "enrolled with another attestation key",
   "exception-ending": "is excused for a short time only",
   "baseline-review": "is to be looked at again",
+  "drill-failed": "did not find what a drill did",
 };
 
 const PLACE: Readonly<Partial<Record<AlertSubject["place"], string>>> = {
@@ -116,10 +117,14 @@ export function alertSummary(subject: AlertSubject, { nodes, workloads, storm, d
   const what = `${WHAT[subject.kind]}${PLACE[subject.place] ?? ""}`;
   if (subject.kind === "baseline-review") return cut(`${severity} baseline ${baselineOf(subject)} ${what}`, MAX_SUMMARY);
   if (subject.kind === "breaker") return cut(`${severity} the breaker of ${where} ${what}`, MAX_SUMMARY);
+  if (subject.kind === "drill-failed") return cut(`${severity} ${printable(subject.driftId, 64)} did not pass at ${where}`, MAX_SUMMARY);
   if (subject.workload === "") return cut(`${severity} node ${where}${otherNodes.length > 0 ? ":" : ""} ${what}`, MAX_SUMMARY);
   const path = subject.path.length > 0 ? `${printable(subject.path, 256)} ` : "";
   return cut(`${severity} ${who}: ${path}${what} on ${where}`, MAX_SUMMARY);
 }
+
+/** What nobody does: there is no actor to name. */
+const OF_NOBODY: ReadonlySet<AlertSubject["kind"]> = new Set(["breaker", "exception-ending", "baseline-review", "drill-failed"]);
 
 /** Labelled lines. */
 export function alertDescription(subject: AlertSubject, scene: Scene): string {
@@ -130,7 +135,7 @@ export function alertDescription(subject: AlertSubject, scene: Scene): string {
   if (subject.imageReference)
     lines.push(`Image  ${printable(subject.imageReference, 256)}${subject.provenance ? ` · ${printable(subject.provenance, 128)}` : ""}`);
   if (subject.layerIndex >= 0) lines.push(`Layer  ${subject.layerIndex}${subject.layerHistory ? ` "${printable(subject.layerHistory, 160)}"` : ""}`);
-  if (subject.kind !== "breaker" && subject.kind !== "exception-ending" && subject.kind !== "baseline-review") lines.push(`Who    ${who(subject)}`);
+  if (!OF_NOBODY.has(subject.kind)) lines.push(`Who    ${who(subject)}`);
   lines.push(`Since  ${new Date(subject.sinceMs).toISOString()}`);
   if (scene.reopened > 0 && scene.overSinceMs !== undefined)
     lines.push(`Again  it had been over since ${new Date(scene.overSinceMs).toISOString()}; returned ${scene.reopened} times`);
@@ -149,7 +154,7 @@ function whereLine({ kind }: AlertSubject, { nodes, containers, containerCount }
   const [node = ""] = nodes;
   const shown = nodes.slice(0, MAX_NODES).map((name) => cut(name, 64));
   const place =
-    kind === "breaker"
+    kind === "breaker" || kind === "drill-failed"
       ? `verifier ${cut(node, 64)}`
       : nodes.length === 1
         ? `node ${cut(node, 64)}`
@@ -165,6 +170,7 @@ export function nextCommand(
   if (storm) return "hullmark drift ls";
   if (subject.kind === "breaker") return "hullmark action ls";
   if (subject.kind === "baseline-review") return "hullmark baseline report";
+  if (subject.kind === "drill-failed") return "hullmark drill report";
   if (subject.incident && (nodes.length > 1 || (driftCount > 0 && !showsStanding))) return `hullmark incident show ${subject.incident}`;
   if (subject.kind === "exception-ending") return `hullmark exception show ${shellWord(subject.driftId.replace(/^exception-/, ""))}`;
   return subject.workload === "" ? `hullmark nodes ${shellWord(subject.nodeName)}` : `hullmark drift show ${shellWord(subject.driftId)}`;
@@ -186,6 +192,7 @@ const PLAYBOOK_SECTIONS: readonly (readonly [string, readonly string[]])[] = [
   ["breaker", ["breaker"]],
   ["exceptions", ["exception-ending"]],
   ["baselines", ["baseline-review"]],
+  ["drills", ["drill-failed"]],
 ];
 
 function baselineOf({ driftId }: Pick<AlertSubject, "driftId">): string {

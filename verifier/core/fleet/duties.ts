@@ -32,6 +32,8 @@ export interface DutyServices {
   /** What exceptions and baselines become with time. */
   readonly exceptions: () => Promise<void>;
   readonly baselines: () => Promise<void>;
+  /** What drills become with time. */
+  readonly drills: () => Promise<void>;
   /** A duty failed; it comes again. */
   readonly onProblem: (duty: string, error: unknown) => void;
 }
@@ -42,6 +44,7 @@ const CHECKPOINT_MS = 1000;
 const ALERTS_MS = 1000;
 const RESPONSE_MS = 1000;
 const EXCEPTIONS_MS = 1000;
+const DRILLS_MS = 10_000;
 const COVERAGE_MS = 10_000;
 const CENSUS_MS = 5000;
 const LISTENERS_MS = 10_000;
@@ -85,6 +88,7 @@ export function startDuties(services: DutyServices, findings: DutyFindings): () 
     every("response", RESPONSE_MS, services.response),
     every("exceptions", EXCEPTIONS_MS, services.exceptions),
     every("baselines", EXCEPTIONS_MS, services.baselines),
+    every("drills", DRILLS_MS, services.drills),
     every("ear keys", PRUNE_MS, services.rotateEarKeys),
     every("pruning", PRUNE_MS, () => store.prune(nowMs(), nowMs() - COVERAGE_KEPT_MS)),
   ];

@@ -641,6 +641,13 @@ export declare type RecordDrillRequest = Message<"hullmark.v1.RecordDrillRequest
    * @generated from field: string problem = 13;
    */
   problem: string;
+
+  /**
+   * When it begins: how long it takes at most, at most 7,800. 0: that.
+   *
+   * @generated from field: uint32 ends_within_seconds = 14;
+   */
+  endsWithinSeconds: number;
 };
 
 /**
@@ -660,6 +667,41 @@ export declare type RecordDrillResponse = Message<"hullmark.v1.RecordDrillRespon
  * Use `create(RecordDrillResponseSchema)` to create a new message.
  */
 export declare const RecordDrillResponseSchema: GenMessage<RecordDrillResponse>;
+
+/**
+ * @generated from message hullmark.v1.ScheduleDrillRequest
+ */
+export declare type ScheduleDrillRequest = Message<"hullmark.v1.ScheduleDrillRequest"> & {
+  /**
+   * @generated from field: string drill = 1;
+   */
+  drill: string;
+
+  /**
+   * 3,600 to 31,622,400; 0: it is due no more.
+   *
+   * @generated from field: uint32 every_seconds = 2;
+   */
+  everySeconds: number;
+};
+
+/**
+ * Describes the message hullmark.v1.ScheduleDrillRequest.
+ * Use `create(ScheduleDrillRequestSchema)` to create a new message.
+ */
+export declare const ScheduleDrillRequestSchema: GenMessage<ScheduleDrillRequest>;
+
+/**
+ * @generated from message hullmark.v1.ScheduleDrillResponse
+ */
+export declare type ScheduleDrillResponse = Message<"hullmark.v1.ScheduleDrillResponse"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.ScheduleDrillResponse.
+ * Use `create(ScheduleDrillResponseSchema)` to create a new message.
+ */
+export declare const ScheduleDrillResponseSchema: GenMessage<ScheduleDrillResponse>;
 
 /**
  * @generated from message hullmark.v1.RecordPromotionRequest
@@ -1688,6 +1730,16 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof RecordDrillRequestSchema;
     output: typeof RecordDrillResponseSchema;
+  },
+  /**
+   * admin: that a drill is due so often, or no more. Whoever runs it is somebody else; that it does not come is an alert.
+   *
+   * @generated from rpc hullmark.v1.Admin.ScheduleDrill
+   */
+  scheduleDrill: {
+    methodKind: "unary";
+    input: typeof ScheduleDrillRequestSchema;
+    output: typeof ScheduleDrillResponseSchema;
   },
   /**
    * responder: that an image goes over to another repository, before its tag is there.

@@ -4226,6 +4226,206 @@ export declare type ExceptionScope = Message<"hullmark.v1.ExceptionScope"> & {
 export declare const ExceptionScopeSchema: GenMessage<ExceptionScope>;
 
 /**
+ * @generated from message hullmark.v1.ListDrillsRequest
+ */
+export declare type ListDrillsRequest = Message<"hullmark.v1.ListDrillsRequest"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.ListDrillsRequest.
+ * Use `create(ListDrillsRequestSchema)` to create a new message.
+ */
+export declare const ListDrillsRequestSchema: GenMessage<ListDrillsRequest>;
+
+/**
+ * @generated from message hullmark.v1.ListDrillsResponse
+ */
+export declare type ListDrillsResponse = Message<"hullmark.v1.ListDrillsResponse"> & {
+  /**
+   * Newest first.
+   *
+   * @generated from field: repeated hullmark.v1.DrillRun runs = 1;
+   */
+  runs: DrillRun[];
+
+  /**
+   * Of every drill that has run or is scheduled.
+   *
+   * @generated from field: repeated hullmark.v1.DrillStanding standings = 2;
+   */
+  standings: DrillStanding[];
+};
+
+/**
+ * Describes the message hullmark.v1.ListDrillsResponse.
+ * Use `create(ListDrillsResponseSchema)` to create a new message.
+ */
+export declare const ListDrillsResponseSchema: GenMessage<ListDrillsResponse>;
+
+/**
+ * Times in milliseconds are from what it did; absent where it did not come to that.
+ *
+ * @generated from message hullmark.v1.DrillRun
+ */
+export declare type DrillRun = Message<"hullmark.v1.DrillRun"> & {
+  /**
+   * @generated from field: string drill = 1;
+   */
+  drill: string;
+
+  /**
+   * @generated from field: string run = 2;
+   */
+  run: string;
+
+  /**
+   * @generated from field: string container = 3;
+   */
+  container: string;
+
+  /**
+   * Empty: not ended. Else `passed`, `failed` or `undecided`.
+   *
+   * @generated from field: string outcome = 4;
+   */
+  outcome: string;
+
+  /**
+   * @generated from field: string problem = 5;
+   */
+  problem: string;
+
+  /**
+   * @generated from field: string drift_id = 6;
+   */
+  driftId: string;
+
+  /**
+   * As in RecordDrillRequest.
+   *
+   * @generated from field: string containment = 7;
+   */
+  containment: string;
+
+  /**
+   * @generated from field: string by = 8;
+   */
+  by: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp begun = 9;
+   */
+  begun?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp ended = 10;
+   */
+  ended?: Timestamp | undefined;
+
+  /**
+   * @generated from field: optional uint32 detect_ms = 11;
+   */
+  detectMs?: number | undefined;
+
+  /**
+   * @generated from field: optional uint32 alert_ms = 12;
+   */
+  alertMs?: number | undefined;
+
+  /**
+   * @generated from field: optional uint32 contain_ms = 13;
+   */
+  containMs?: number | undefined;
+
+  /**
+   * @generated from field: uint32 detect_within_ms = 14;
+   */
+  detectWithinMs: number;
+
+  /**
+   * @generated from field: uint32 alert_within_ms = 15;
+   */
+  alertWithinMs: number;
+
+  /**
+   * @generated from field: optional uint32 contain_within_ms = 16;
+   */
+  containWithinMs?: number | undefined;
+
+  /**
+   * Newest entry about it in the transparency log.
+   *
+   * @generated from field: sint64 log_index = 17;
+   */
+  logIndex: bigint;
+};
+
+/**
+ * Describes the message hullmark.v1.DrillRun.
+ * Use `create(DrillRunSchema)` to create a new message.
+ */
+export declare const DrillRunSchema: GenMessage<DrillRun>;
+
+/**
+ * @generated from message hullmark.v1.DrillStanding
+ */
+export declare type DrillStanding = Message<"hullmark.v1.DrillStanding"> & {
+  /**
+   * @generated from field: string drill = 1;
+   */
+  drill: string;
+
+  /**
+   * `none`, `passed`, `failed`, `never-ended` or `overdue`: the last three hold an alert open.
+   *
+   * @generated from field: string state = 2;
+   */
+  state: string;
+
+  /**
+   * @generated from field: string problem = 3;
+   */
+  problem: string;
+
+  /**
+   * By which it stands so; empty where none decided.
+   *
+   * @generated from field: string run = 4;
+   */
+  run: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp last_passed = 5;
+   */
+  lastPassed?: Timestamp | undefined;
+
+  /**
+   * When the next one is due; absent where none is.
+   *
+   * @generated from field: google.protobuf.Timestamp due = 6;
+   */
+  due?: Timestamp | undefined;
+
+  /**
+   * 0: not scheduled.
+   *
+   * @generated from field: uint32 every_seconds = 7;
+   */
+  everySeconds: number;
+
+  /**
+   * @generated from field: string scheduled_by = 8;
+   */
+  scheduledBy: string;
+};
+
+/**
+ * Describes the message hullmark.v1.DrillStanding.
+ * Use `create(DrillStandingSchema)` to create a new message.
+ */
+export declare const DrillStandingSchema: GenMessage<DrillStanding>;
+
+/**
  * @generated from enum hullmark.v1.ProvenanceStatus
  */
 export enum ProvenanceStatus {
@@ -4580,6 +4780,16 @@ export declare const Query: GenService<{
     methodKind: "unary";
     input: typeof ListNotificationsRequestSchema;
     output: typeof ListNotificationsResponseSchema;
+  },
+  /**
+   * The newest runs of drills, at most 1,000, and how each drill stands.
+   *
+   * @generated from rpc hullmark.v1.Query.ListDrills
+   */
+  listDrills: {
+    methodKind: "unary";
+    input: typeof ListDrillsRequestSchema;
+    output: typeof ListDrillsResponseSchema;
   },
 }>;
 

@@ -1,0 +1,61 @@
+/** Drills where the store cannot write: nothing counts that is not durable, and what people are to be told is told again. */
+import { type DrillReport, type DrillServices, Drills } from "@hullmark/verifier/core/drill/drills";
+import { StoreError } from "@hullmark/verifier/ports/store";
+import { expect, test } from "vitest";
+
+const MINUTE_MS = 60_000;
+
+async function fixture() {
+  const state = { nowMs: 1_790_000_000_000, writes: true, told: [] as string[] };
+  const services: DrillServices = {
+    store: { readDrillRuns: async () => [], readDrillSchedules: async () => [] },
+    committer: {
+      submit: async ({ build, subjects = [] }) => {
+        if (!state.writes) throw new StoreError("STORE_UNAVAILABLE", "no space");
+        state.told.push(...subjects.map((subject) => `${subject.driftId} ${subject.state}`));
+        return { commit: build(7), firstLogIndex: 7 };
+      },
+    },
+    ...{ verifierId: "v", nowMs: () => state.nowMs },
+  };
+  return { state, drills: await Drills.open(services) };
+}
+
+const report = (run: string, outcome: DrillReport["outcome"]): DrillReport => ({
+  ...{ drill: "canary-file", run, outcome, container: "c", by: "ann", problem: "", driftId: "", containment: "", endsWithinMs: 10 * MINUTE_MS },
+  ...{ detectMs: undefined, alertMs: undefined, containMs: undefined, detectWithinMs: 1, alertWithinMs: 1, containWithinMs: undefined },
+});
+
+test("what could not be written did not happen", async () => {
+  const { state, drills } = await fixture();
+  await drills.record(report("one", ""));
+  state.writes = false;
+  await expect(drills.record(report("one", "failed"))).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+  expect(drills.runs).toMatchObject([{ run: "one", outcome: "", logIndex: 7 }]);
+  await expect(drills.schedule("canary-file", 60 * MINUTE_MS, "ann")).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+  expect(drills.schedules).toEqual([]);
+  state.writes = true;
+  await drills.record(report("one", "failed"));
+  expect(state.told.at(-1)).toBe("drill-canary-file open");
+});
+
+test("an alarm that could not be written comes with the next tick, and once", async () => {
+  const { state, drills } = await fixture();
+  await drills.record(report("one", ""));
+  state.nowMs += 11 * MINUTE_MS;
+  state.writes = false;
+  await expect(drills.tick()).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+  state.writes = true;
+  for (let i = 0; i < 3; i++) await drills.tick();
+  expect(state.told.filter((told) => told.endsWith(" open"))).toEqual(["drill-canary-file open"]);
+});
+
+test("of more than a thousand runs the oldest are forgotten", async () => {
+  const { state, drills } = await fixture();
+  for (let i = 0; i < 1003; i++) {
+    state.nowMs += 1000;
+    await drills.record(report(`run${i}`, "passed"));
+  }
+  expect(drills.runs.length).toBe(1000);
+  expect(drills.runs.at(-1)?.run).toBe("run3");
+});
