@@ -43,6 +43,16 @@ const issuer = z.strictObject({
   caFile: z.string().optional(),
   skewSeconds: z.int().min(0).max(300).default(30),
   maxTokenHours: z.int().min(1).max(720).default(24),
+  signIn: z
+    .strictObject({
+      clientId: z.string().min(1).max(255),
+      clientSecretFile: z.string().min(1).optional(),
+      scopes: z
+        .array(z.string().regex(/^[!#-[\]-~]{1,64}$/, "want a scope"))
+        .max(16)
+        .default(["openid", "profile", "email"]),
+    })
+    .optional(),
 });
 const peopleConfig = z
   .strictObject({
@@ -208,6 +218,10 @@ const ConfigSchema = z
   .refine(({ people, kubernetes }) => people?.kubernetes === undefined || kubernetes !== undefined, {
     path: ["people", "kubernetes"],
     message: "needs the block kubernetes: whose API server reviews the tokens",
+  })
+  .refine(({ people, dashboard }) => !people?.oidc.some(({ signIn }) => signIn) || dashboard?.url !== undefined, {
+    path: ["people", "oidc"],
+    message: "signIn needs dashboard.url: where the issuer sends browsers back to",
   });
 
 export type VerifierConfig = z.infer<typeof ConfigSchema>;
@@ -229,11 +243,19 @@ export function loadConfig(file: string): VerifierConfig {
       ...(registries.dockerConfigFile !== undefined && { dockerConfigFile: at(registries.dockerConfigFile) }),
     },
     ...(config.people && {
-      people: { ...config.people, oidc: config.people.oidc.map((each) => (each.caFile === undefined ? each : { ...each, caFile: at(each.caFile) })) },
+      people: { ...config.people, oidc: config.people.oidc.map((each) => issuerAt(each, at)) },
     }),
     alertSecretsDirectory: at(config.alertSecretsDirectory),
     heartbeats: config.heartbeats.map((each) => (each.caFile === undefined ? each : { ...each, caFile: at(each.caFile) })),
     log: { ...log, ...(log.keyFile !== undefined && { keyFile: at(log.keyFile) }) },
+  };
+}
+
+function issuerAt<I extends z.infer<typeof issuer>>({ caFile, signIn, ...others }: I, at: (path: string) => string) {
+  return {
+    ...others,
+    ...(caFile !== undefined && { caFile: at(caFile) }),
+    ...(signIn && { signIn: { ...signIn, ...(signIn.clientSecretFile !== undefined && { clientSecretFile: at(signIn.clientSecretFile) }) } }),
   };
 }
 

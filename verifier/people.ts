@@ -1,22 +1,48 @@
 /** Composition of who people are: what configuration says of them, and whoever is asked about their tokens. No decisions here. */
+import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { ApiServer } from "@hullmark/daemon/api-server";
 import { KubernetesTokenReviewer, ReviewedPeople } from "./adapters/kubernetes/index.ts";
-import { OidcIssuer } from "./adapters/oidc/index.ts";
+import { OidcIssuer, OidcSignIn } from "./adapters/oidc/index.ts";
+import type { SignInServices } from "./api/dashboard/sign-in.ts";
 import type { VerifierConfig } from "./config.ts";
-import { Bearers } from "./core/people/bearers.ts";
+import { Bearers, bearerOf } from "./core/people/bearers.ts";
 import { Identities } from "./core/people/identities.ts";
+import { SignIns } from "./core/people/sign-ins.ts";
 
 export function identitiesOf({ people }: VerifierConfig): Identities {
   return new Identities({ aliases: people?.aliases ?? {}, roles: people?.roles ?? [] });
 }
 
+type Issuer = NonNullable<VerifierConfig["people"]>["oidc"][number];
+
+function issuerOf({ caFile, signIn: _, ...issuer }: Issuer, nowMs: () => number): OidcIssuer {
+  return new OidcIssuer({ ...issuer, ca: caOf(caFile), nowMs });
+}
+
+function caOf(file: string | undefined): string | undefined {
+  return file === undefined ? undefined : readFileSync(file, "utf8");
+}
+
+/** @returns undefined where nobody signs in to the dashboard at an issuer @throws the system's error where a file of certificates cannot be read */
+export function signInOf({ people, dashboard }: VerifierConfig, identities: Identities, nowMs: () => number): SignInServices | undefined {
+  const providers = (people?.oidc ?? []).flatMap((issuer) => {
+    const { signIn, issuer: url, caFile } = issuer;
+    if (!signIn) return [];
+    return [new OidcSignIn({ ...signIn, issuer: url, clientSecretFile: signIn.clientSecretFile, ca: caOf(caFile), tokens: issuerOf(issuer, nowMs) })];
+  });
+  if (!dashboard?.url || providers.length === 0) return undefined;
+  const lifetimeMs = dashboard.sessionHours * 3_600_000;
+  return {
+    ...{ providers, origin: new URL(dashboard.url).origin, waiting: new SignIns({ nowMs, random: (bytes) => randomBytes(bytes) }) },
+    admit: (source, proven) => bearerOf(identities, source, proven, nowMs() + lifetimeMs),
+  };
+}
+
 /** @param api of the cluster, where there is one @returns undefined where nobody comes with tokens @throws the system's error where a file of certificates cannot be read */
 export function bearersOf({ people }: VerifierConfig, identities: Identities, api: ApiServer | undefined, nowMs: () => number): Bearers | undefined {
   if (!people) return undefined;
-  const issuers = people.oidc.map(
-    ({ caFile, ...issuer }) => new OidcIssuer({ ...issuer, ca: caFile === undefined ? undefined : readFileSync(caFile, "utf8"), nowMs }),
-  );
+  const issuers = people.oidc.map((issuer) => issuerOf(issuer, nowMs));
   const reviewed = api && people.kubernetes ? [new ReviewedPeople({ ...people.kubernetes, reviewer: new KubernetesTokenReviewer(api) })] : [];
   const authenticators = [...issuers, ...reviewed];
   return authenticators.length === 0 ? undefined : new Bearers({ authenticators, identities, nowMs });

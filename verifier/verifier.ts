@@ -81,7 +81,7 @@ import { earlierImages } from "./earlier-images.ts";
 import { layerChains } from "./layer-chains.ts";
 import { reachListeners } from "./listeners.ts";
 import { caKey, earKey, keyToken, nonceKey, noteKey } from "./own-keys.ts";
-import { bearersOf, identitiesOf } from "./people.ts";
+import { bearersOf, identitiesOf, signInOf } from "./people.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Heartbeat } from "./ports/heartbeat.ts";
@@ -413,6 +413,7 @@ async function start(
       logger,
       access,
       hasIssued: (certificate) => authority.hasIssued(certificate),
+      signIn: signInOf(config, identities, nowMs),
       events,
       door,
       certificate,

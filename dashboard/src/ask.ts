@@ -58,6 +58,15 @@ export async function ask<M extends DescMethodUnary>(
   return fromBinary(method.output, new Uint8Array(await answer.arrayBuffer())) as MessageShape<M["output"]>;
 }
 
+/** Issuers at which people may sign in; none where that cannot be told. */
+export async function readIssuers(): Promise<readonly string[]> {
+  try {
+    return (await (await send("/api/sign-in", "GET", "page", {})).json()) as string[];
+  } catch {
+    return [];
+  }
+}
+
 /** undefined: nobody is signed in. @throws AskError */
 export async function readSession(): Promise<Session | undefined> {
   try {

@@ -23,6 +23,8 @@ export class OidcIssuer {
   readonly #server: Server;
   #key: { readonly pem: string; readonly jwk: JWK };
   #answer: ReturnType<Provider["callback"]>;
+  /** Where the client `web`, by which people sign in with a browser, sends them back to. */
+  #redirectUri: string | undefined;
   /** Requests for its keys. */
   keyRequests = 0;
 
@@ -54,6 +56,15 @@ export class OidcIssuer {
 
   get caFile(): string {
     return join(this.directory, "ca.pem");
+  }
+
+  /** Lets people sign in by a browser, at pages of its own that ask for a name and believe every password. */
+  letSignIn(redirectUri: string): { readonly clientId: string; readonly secretFile: string } {
+    this.#redirectUri = redirectUri;
+    this.#answer = this.#provider().callback();
+    const secretFile = join(this.directory, "secret");
+    writeFileSync(secretFile, `${SECRET}\n`, { mode: 0o600 });
+    return { clientId: "web", secretFile };
   }
 
   /** As a client gets it from the token endpoint. */
@@ -108,12 +119,21 @@ export class OidcIssuer {
     const people = this.#people;
     const configuration: Configuration = {
       jwks: { keys: [this.#key.jwk as never] },
-      clients: Object.keys(people).map((name) => ({
-        ...{ client_id: name, client_secret: SECRET, grant_types: ["client_credentials"], response_types: [], redirect_uris: [] },
-        id_token_signed_response_alg: "ES256" as const,
-      })),
+      clients: [
+        ...Object.keys(people).map((name) => ({
+          ...{ client_id: name, client_secret: SECRET, grant_types: ["client_credentials"], response_types: [], redirect_uris: [] },
+          id_token_signed_response_alg: "ES256" as const,
+        })),
+        ...(this.#redirectUri === undefined
+          ? []
+          : [{ client_id: "web", client_secret: SECRET, redirect_uris: [this.#redirectUri], id_token_signed_response_alg: "ES256" as const }]),
+      ],
+      pkce: { required: () => true },
+      claims: { openid: ["sub", "groups"] },
+      conformIdTokenClaims: false,
+      findAccount: (_context, id) => ({ accountId: id, claims: () => ({ sub: id, ...people[id] }) }),
       features: {
-        devInteractions: { enabled: false },
+        devInteractions: { enabled: this.#redirectUri !== undefined },
         clientCredentials: { enabled: true },
         resourceIndicators: {
           enabled: true,

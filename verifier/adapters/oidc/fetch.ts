@@ -1,19 +1,25 @@
-/** Bounded GETs of an issuer's documents: HTTPS, no redirect, no more bytes than they have. */
+/** Bounded requests to an issuer: HTTPS, no redirect, no more bytes than its documents have. */
 import { request } from "node:https";
 
 const MAX_BYTES = 262_144;
+/** Answers that have no body. */
+const EMPTY = new Set([204, 205, 304]);
 
 export interface FetchOptions {
-  readonly headers?: Headers;
-  readonly signal: AbortSignal;
+  readonly method?: string;
+  readonly headers?: Headers | Readonly<Record<string, string>>;
+  readonly body?: unknown;
+  readonly signal?: AbortSignal | undefined;
 }
 
-/** @param ca PEM, in place of the system's @throws the system's error; a TypeError for what is no https URL */
+/** @param ca PEM, in place of the system's @throws the system's error; a TypeError for what is no https URL, or a body that is no text */
 export function boundedFetch(ca: string | undefined): (url: string, options: FetchOptions) => Promise<Response> {
-  return async (url, { headers, signal }) => {
+  return async (url, { method = "GET", headers, body, signal }) => {
     if (!url.startsWith("https://")) throw new TypeError("want https");
+    const text = textOf(body);
+    const sent = { ...Object.fromEntries(new Headers(headers)), ...(text !== undefined && { "content-length": String(Buffer.byteLength(text)) }) };
     return await new Promise((resolve, reject) => {
-      const sent = request(url, { signal, headers: Object.fromEntries(headers ?? []), ...(ca !== undefined && { ca }) }, (response) => {
+      const outgoing = request(url, { method, headers: sent, ...(signal && { signal }), ...(ca !== undefined && { ca }) }, (response) => {
         const chunks: Buffer[] = [];
         let length = 0;
         response.on("data", (chunk: Buffer) => {
@@ -24,12 +30,19 @@ export function boundedFetch(ca: string | undefined): (url: string, options: Fet
         response.on("error", reject);
         response.on("end", () => {
           const status = response.statusCode ?? 0;
-          // What is no answer, or sends elsewhere, has no body that matters.
-          resolve(status === 200 ? new Response(Buffer.concat(chunks), { status }) : new Response(null, { status: status >= 300 ? status : 502 }));
+          const type = response.headers["content-type"];
+          if (status < 200 || status > 599) return reject(new Error(`HTTP ${status}`));
+          resolve(new Response(EMPTY.has(status) ? null : Buffer.concat(chunks), { status, headers: type === undefined ? {} : { "content-type": type } }));
         });
       });
-      sent.on("error", reject);
-      sent.end();
+      outgoing.on("error", reject);
+      outgoing.end(text);
     });
   };
+}
+
+function textOf(body: unknown): string | undefined {
+  if (body === undefined || body === null) return undefined;
+  if (typeof body === "string" || body instanceof URLSearchParams) return String(body);
+  throw new TypeError("want a text to send");
 }

@@ -1,1 +1,2 @@
 export { ALGORITHMS, OidcIssuer } from "./issuer.ts";
+export { OidcSignIn } from "./sign-in.ts";

@@ -53,8 +53,9 @@ export class OidcIssuer implements TokenAuthenticator {
     }
   }
 
-  async authenticate(token: string): Promise<ProvenToken> {
-    const { issuer, audiences, algorithms, skewSeconds, maxTokenHours, nowMs } = this.#options;
+  /** @param audiences other than its own */
+  async authenticate(token: string, audiences = this.#options.audiences): Promise<ProvenToken> {
+    const { issuer, algorithms, skewSeconds, maxTokenHours, nowMs } = this.#options;
     const keys = await this.#published();
     try {
       const { payload } = await jwtVerify(token, keys, {

@@ -8,10 +8,11 @@ import { type CallContext, type OnError, type RpcCode, RpcError } from "@hullmar
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { EventBus } from "../../core/fleet/events.ts";
 import type { BrowserSession, BrowserSessions } from "../../core/people/browser-sessions.ts";
-import { type AccessServices, callerOf, mainGuard } from "../grpc/index.ts";
+import { type AccessServices, callerOf, mainGuard, TokenCaller } from "../grpc/index.ts";
 import { Changes } from "./changes.ts";
 import { type PageFiles, registerPages } from "./pages.ts";
 import { type ProcedureServices, procedures } from "./procedures.ts";
+import { registerSignIn, type SignInServices } from "./sign-in.ts";
 
 /** What a person was known by when the code was asked for. */
 export type Credentials = Pick<CallContext, "peerCertificate" | "caller">;
@@ -22,6 +23,8 @@ export interface DashboardServerOptions extends ProcedureServices {
   readonly hasIssued: (certificate: Buffer) => boolean;
   readonly sessions: BrowserSessions<Credentials>;
   readonly events: EventBus;
+  /** undefined: by the command alone. */
+  readonly signIn: SignInServices | undefined;
   readonly files: PageFiles;
   /** PEM. */
   readonly certificateChain: Buffer;
@@ -138,6 +141,14 @@ export function buildDashboardServer(options: DashboardServerOptions): Dashboard
     }
     onSignIn({ name: session.name, peer: request.ip });
     return await reply.setCookie(COOKIE, token, COOKIE_OPTIONS).header("cache-control", "no-store").send(shown(session));
+  });
+  registerSignIn(server, options.signIn, (bearer, request, reply) => {
+    const credentials: Credentials = { peerCertificate: undefined, caller: new TokenCaller(bearer) };
+    stillKnown(contextOf(request, credentials));
+    const redeemed = sessions.redeem(sessions.offer(bearer.name, credentials).code);
+    if (!redeemed) throw new RpcError("UNAVAILABLE", "too many sign in", { reason: "SESSION" });
+    onSignIn({ name: bearer.name, peer: request.ip });
+    reply.setCookie(COOKIE, redeemed.token, COOKIE_OPTIONS);
   });
   server.get("/api/session", async (request, reply) => await reply.header("cache-control", "no-store").send(shown(sessionOf(request))));
   server.delete("/api/session", async (request, reply) => {

@@ -37,6 +37,14 @@ export class NoRoleError extends Error {
   }
 }
 
+/** Of a token that is authentic. @throws NoRoleError */
+export function bearerOf(identities: Identities, source: string, { name, groups }: ProvenToken, notAfterMs: number): Bearer {
+  const credential = `${source}:${name}`;
+  const role = identities.roleOf(source, name, groups);
+  if (!role) throw new NoRoleError(credential);
+  return { name: identities.subjectOf(credential), credential, role, notAfterMs };
+}
+
 interface Known {
   readonly source: string;
   readonly proven: ProvenToken;
@@ -60,10 +68,7 @@ export class Bearers {
     const { source, proven, askedAtMs } = this.#recent(token) ?? (await this.#ask(token));
     const notAfterMs = proven.expiresAtMs ?? askedAtMs + KNOWN_MS;
     if (nowMs() >= notAfterMs) throw new TokenError("REFUSED", "the token has expired");
-    const credential = `${source}:${proven.name}`;
-    const role = identities.roleOf(source, proven.name, proven.groups);
-    if (!role) throw new NoRoleError(credential);
-    return { name: identities.subjectOf(credential), credential, role, notAfterMs };
+    return bearerOf(identities, source, proven, notAfterMs);
   }
 
   #recent(token: string): Known | undefined {
