@@ -2,6 +2,7 @@
 import { matchRule } from "@hullmark/verifier/core/policy/match";
 import type { Policy, PolicyRule, SelectableContainer } from "@hullmark/verifier/core/policy/types";
 import {
+  askedScans,
   chainIdsOf,
   type ImageSubject,
   MAX_CONFIG_BYTES,
@@ -54,9 +55,7 @@ export async function explainImage(
     ...(config && { configDigest: config.digest }),
     ...(rule && { rule: rule.name }),
     // What was imported only the verifier knows.
-    ...(rule?.vulnerabilities && {
-      scans: { wanted: rule.vulnerabilities, images: config ? [{ digests: [...subjects.map(({ digest }) => digest), config.digest], imported: [] }] : [] },
-    }),
+    scans: askedScans(rule, () => (config ? [{ digests: [...subjects.map(({ digest }) => digest), config.digest], imported: [] }] : [])),
   });
   const required = rule !== undefined && (rule.signatures !== undefined || rule.attestations.length > 0 || rule.build !== undefined);
   return { image, rule, verdict, required, chains: config?.diffIds && chainIdsOf(config.diffIds) };

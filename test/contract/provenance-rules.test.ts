@@ -7,7 +7,7 @@ import { OciRegistry } from "@hullmark/verifier/adapters/oci-registry/index";
 import { loadPolicyFile } from "@hullmark/verifier/adapters/policy-file/index";
 import { formatProblem, parsePolicy } from "@hullmark/verifier/core/policy/index";
 import { matchRule } from "@hullmark/verifier/core/policy/match";
-import { chainIdsOf, SIGN_PREDICATE_TYPE, SLSA_V1, SLSA_V02, SLSA_VSA } from "@hullmark/verifier/core/provenance/index";
+import { askedScans, chainIdsOf, SIGN_PREDICATE_TYPE, SLSA_V1, SLSA_V02, SLSA_VSA } from "@hullmark/verifier/core/provenance/index";
 import type { Vouched } from "@hullmark/verifier/core/vulnerabilities/image-findings";
 import { readReport } from "@hullmark/verifier/core/vulnerabilities/parse";
 import { policyCommand } from "hullmark/commands/policy";
@@ -655,12 +655,12 @@ describe("vulnerabilities", () => {
     writeFileSync(join(folder, "policy.yaml"), policyText(require));
     const { parsed } = loadPolicyFile(join(folder, "policy.yaml"));
     const rule = parsed.ok ? parsed.policy.rules[0] : undefined;
-    if (!rule?.vulnerabilities) throw new Error(JSON.stringify(parsed));
+    if (!rule?.vulnerabilities && !rule?.risk) throw new Error(JSON.stringify(parsed));
     const reports = imported.map(
       (report, i): Vouched => ({ ...readReport(report), digest: `sha256:${i}`, recordedAtMs: NOW, importedBy: "ada", authorities: [] }),
     );
     return judged(image, require, {
-      scans: { wanted: rule.vulnerabilities, images: [{ digests: [image.manifestDigest, image.configDigest], imported: reports }] },
+      scans: askedScans(rule, () => [{ digests: [image.manifestDigest, image.configDigest], imported: reports }]),
     });
   };
 
@@ -738,12 +738,52 @@ describe("vulnerabilities", () => {
     expect((await asked(bare, wanted(), { ...clean(), CreatedAt: undefined })).status).toBe("signed");
   });
 
+  test("risk is what scans say, by a limit or by a condition over its terms; unknown it passes nothing", async () => {
+    const image = await imageWith();
+    const risk = (limits: string, ...imported: readonly object[]) => asked(image, `risk: { ${limits} }`, ...imported);
+    // Without a scan, and with what only excuses.
+    for (const limits of ["max: 70", 'where: "true"', 'where: "risk.score >= 0"'])
+      expect(await risk(limits, openvexDocument([]))).toMatchObject({ status: "attestation-missing", refusals: [{ found: "no scan: its risk is not known" }] });
+    expect((await risk("max: 0", clean())).status).toBe("signed");
+    // One of high severity: 50 * 8 / 48.
+    expect((await risk("max: 8", found(SSL))).status).toBe("signed");
+    const refused = await risk("max: 7", found(SSL));
+    expect(refused.text).toContain("; risk: 8 (vulnerabilities 8: 1 open, the heaviest CVE-2025-0001 in libssl3");
+    expect(refused.refusals).toMatchObject([
+      {
+        requirement: "risk: at most 7",
+        found: expect.stringMatching(/^8 \(vulnerabilities 8: .*; scan 0: /),
+        remedy: expect.stringContaining("update libssl3 3.0.11-1 to 3.0.15-1"),
+      },
+    ]);
+    // A scan of five weeks ago: two for each week begun beyond the first.
+    const old = trivyReport([], { createdAt: new Date(NOW - 35 * DAY_MS).toISOString() });
+    expect((await risk("max: 8", old)).status).toBe("signed");
+    expect((await risk("max: 7", old)).refusals).toMatchObject([{ remedy: expect.stringContaining("scan it again") }]);
+    for (const [where, status] of [
+      ["risk.score == 8 && risk.terms.vulnerabilities == 8 && risk.terms.scan == 0", "signed"],
+      ["risk.terms.vulnerabilities < 8", "attestation-missing"],
+      ["risk.terms.drift == 0", "attestation-missing"],
+      ["predicate == 1", "attestation-missing"],
+      ["risk.score", "attestation-missing"],
+    ])
+      expect((await risk(`where: "${where}"`, found(SSL))).status, where).toBe(status);
+    expect((await risk("max: 70, imported: false", clean())).refusals).toMatchObject([{ found: "no scan: its risk is not known" }]);
+    expect((await asked(await imageWith(cosign(clean())), "risk: { max: 0, imported: false }")).status).toBe("signed");
+    // From the future it is not fresh, and not dated.
+    expect((await risk("max: 7", { ...clean(new Date(NOW + DAY_MS).toISOString()) })).status).toBe("attestation-missing");
+    // Both must please.
+    expect((await asked(image, `${wanted()}\nrisk: { max: 70 }`, found(SSL))).refusals).toMatchObject([
+      { requirement: expect.stringContaining("vulnerabilities") },
+    ]);
+  });
+
   test("each of several images must please, and where none is known nobody can tell", async () => {
     const image = await imageWith();
     const requirement = { maxSeverity: "high" as const, ignoreUnfixed: false, allowKnownExploited: false, maxAgeSeconds: undefined, imported: true };
     const report: Vouched = { ...readReport(clean()), digest: "sha256:1", recordedAtMs: NOW, importedBy: "ada", authorities: [] };
     const of = (...imported: (readonly Vouched[])[]) => ({
-      wanted: requirement,
+      ...{ vulnerabilities: requirement, risk: undefined },
       images: imported.map((each, i) => ({ digests: [`sha256:${i}`], imported: each })),
     });
     expect((await judged(image, "readOnlyRoot: false", { scans: of([report], [report]) })).status).toBe("signed");

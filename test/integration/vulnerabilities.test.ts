@@ -230,3 +230,24 @@ test("a scan grows old", async () => {
     verifier.clock.shiftMs -= 9 * DAY_MS;
   }
 });
+
+test("policy that asks for a risk judges what runs anew, as reports come and go", async () => {
+  await attester.close();
+  attester.options = { ...attester.options, mainAddress: verifier.mainAddress };
+  await attester.connect();
+  await attester.report();
+  const asking = JSON.parse(POLICY);
+  const { signatures } = asking.spec.rules[0].require;
+  asking.spec.rules[0].require = { signatures, risk: { max: 10, where: "risk.terms.scan == 0" } };
+  verifier.policy(JSON.stringify(asking));
+  await verifier.adminClient.reloadPolicy({});
+  await becomes(ProvenanceStatus.SIGNED, "signed by release");
+  const worse = { ...app, id: "CVE-2025-0003", severity: "Critical", fixed: "1.1" };
+  await vulnerabilities("import", file(grypeReport([worse], ofWeb(daysAgo(0)))));
+  await becomes(ProvenanceStatus.ATTESTATION_MISSING, "Would do: update app 1.0 to 1.1");
+  expect((await verifier.query.getWorkload({ container: "web" })).workload?.provenance?.text).toContain("Asked for: risk: at most 10, risk.terms.scan == 0");
+  const { digest } = (await shown()).reports.find(({ format }: { format: string }) => format === "grype");
+  await vulnerabilities("rm", digest, "-m", "wrong");
+  // Nobody knows any more: that passes nothing.
+  await becomes(ProvenanceStatus.ATTESTATION_MISSING, "risk: no scan: its risk is not known");
+});

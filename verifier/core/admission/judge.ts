@@ -2,7 +2,15 @@
 
 import type { ImportedReports } from "../images/image-entry.ts";
 import type { Policy, PolicyRule } from "../policy/types.ts";
-import { ProvenanceError, type ProvenanceQuestion, type ProvenanceVerdict, revokedDigest, type Verifiers, verifyProvenance } from "../provenance/index.ts";
+import {
+  askedScans,
+  ProvenanceError,
+  type ProvenanceQuestion,
+  type ProvenanceVerdict,
+  revokedDigest,
+  type Verifiers,
+  verifyProvenance,
+} from "../provenance/index.ts";
 import type { ScannedImage } from "../vulnerabilities/require.ts";
 import { type AskedImage, combined, type Look, type PlatformImage } from "./lookup.ts";
 
@@ -45,14 +53,18 @@ export function judgeImage(
   const revokes = (...kinds: readonly Policy["revocations"][number]["what"]["kind"][]): boolean =>
     policy.revocations.some(({ what }) => kinds.includes(what.kind));
   const barred = barredDigest(image, policy, architecture) !== undefined;
-  if (!barred && looked.depth !== "layers" && ((rule?.baseLayers.length ?? 0) > 0 || rule?.vulnerabilities !== undefined || revokes("layers")))
+  if (
+    !barred &&
+    looked.depth !== "layers" &&
+    ((rule?.baseLayers.length ?? 0) > 0 || rule?.vulnerabilities !== undefined || rule?.risk !== undefined || revokes("layers"))
+  )
     return deeper("layers");
   if (!barred && looked.depth === "named" && revokes("digest")) return deeper("images");
   const related = relatedTo(fitting);
   const ofBuilds = revokes("builder", "commits");
   const outcome = (subjects: readonly string[], also: readonly string[], judged: readonly PlatformImage[]): ImageOutcome => {
     try {
-      const scans = rule?.vulnerabilities && { wanted: rule.vulnerabilities, images: judged.map((each) => scannedImage(each, imported)) };
+      const scans = askedScans(rule, () => judged.map((each) => scannedImage(each, imported)));
       const verdict = verdictOf(image, policy, rule, { subjects, related: also, layers: layersOf(judged), scans }, verifiers, nowMs);
       return outcomeOf(verdict, required, ofBuilds && image.artefacts.incomplete.length > 0);
     } catch (error) {

@@ -5,6 +5,7 @@ import type { ProvenanceRow } from "../../ports/rows.ts";
 import type { ProvenanceInput } from "../appraisal/types.ts";
 import type { Policy, PolicyRule } from "../policy/types.ts";
 import {
+  askedScans,
   type CollectedArtefacts,
   type ImageResolution,
   ProvenanceError,
@@ -107,9 +108,7 @@ export function judgeProvenance(
         attestations: rule?.attestations ?? [],
         build: rule?.build,
         ...{ registries: rule?.registries ?? [], baseLayers: rule?.baseLayers ?? [], layers: [resolved.config.diffIds] },
-        ...(rule?.vulnerabilities && {
-          scans: { wanted: rule.vulnerabilities, images: [{ digests: digestsOf(resolved), imported: imported(digestsOf(resolved)) }] },
-        }),
+        scans: askedScans(rule, () => [{ digests: digestsOf(resolved), imported: imported(digestsOf(resolved)) }]),
         repository: repositoryOf(resolved, question.imageReference, rule?.registries ?? []),
         builders: policy.builders,
         tag: resolved.tag,

@@ -180,20 +180,18 @@ function unique(items: readonly { readonly name: string }[], path: readonly Prop
 }
 
 function buildRule(rule: FileRule, authorities: readonly Authority[], path: readonly PropertyKey[], report: Report): PolicyRule {
-  const { signatures, attestations, build, approvals, registries, baseLayers, vulnerabilities, noNewPrivileges, readOnlyRoot, engineInits } = rule.require;
+  const { signatures, attestations, build, approvals, registries, baseLayers, vulnerabilities, risk, noNewPrivileges, readOnlyRoot, engineInits } =
+    rule.require;
   if (!signatures && !build && !approvals && attestations.length === 0) {
     if (registries.length > 0)
       report("error", [...path, "require", "registries"], "says where images are from, and nothing vouches for them", "ask for `signatures` beside it");
     if (baseLayers.length > 0)
       report("error", [...path, "require", "baseLayers"], "says what images are built on, and nothing vouches for them", "ask for `signatures` beside it");
-    if (vulnerabilities)
-      report(
-        "error",
-        [...path, "require", "vulnerabilities"],
-        "says what may be wrong with images, and nothing vouches for them",
-        "ask for `signatures` beside it",
-      );
+    for (const key of ["vulnerabilities", "risk"] as const)
+      if (rule.require[key])
+        report("error", [...path, "require", key], "says what may be wrong with images, and nothing vouches for them", "ask for `signatures` beside it");
   }
+  if (risk && risk.max === undefined && risk.where === undefined) report("error", [...path, "require", "risk"], "asks for nothing", "for example max: 40");
   return {
     name: rule.name,
     select: rule.select,
@@ -217,6 +215,7 @@ function buildRule(rule: FileRule, authorities: readonly Authority[], path: read
     },
     ...{ registries, baseLayers },
     ...(vulnerabilities && { vulnerabilities: vulnerabilityRequirement(vulnerabilities) }),
+    ...(risk && { risk: { max: risk.max, where: risk.where, imported: risk.imported } }),
     protections: { noNewPrivileges, readOnlyRoot, engineInits },
     allow: rule.allow,
     severities: rule.severities,

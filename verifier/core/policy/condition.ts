@@ -1,4 +1,4 @@
-/** Conditions in CEL (cel.dev) over what an attestation says: compiled once, without effects, and never true by accident. */
+/** Conditions in CEL (cel.dev) over what an attestation says, or an image's risk: compiled once, without effects, and never true by accident. */
 
 import { celEnv, parse, plan } from "@bufbuild/cel";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -9,12 +9,12 @@ export const MAX_CONDITION_CHARS = 2048;
 const MAX_STEPS = 1_000_000;
 
 /**
- * @param predicate the attestation's, verified; the signer chose every byte of it
+ * @param variables of the expression, beside `now`: `predicate`, the attestation's, verified, of which the signer chose every byte; or `risk`
  * @param nowMs Unix milliseconds: `now` in the expression
  * @returns true only where the expression is exactly true: an error, an absent field and any other value are not. `too-long`: its lists are too long to be gone through
  *   as deeply as the expression does
  */
-export type Condition = (predicate: unknown, nowMs: number) => boolean | "too-long";
+export type Condition = (variables: object, nowMs: number) => boolean | "too-long";
 
 /** @throws Error whose message says what is wrong, and where */
 export function compileCondition(expression: string): Condition {
@@ -22,9 +22,9 @@ export function compileCondition(expression: string): Condition {
   const parsed = parse(expression);
   const evaluate = plan(celEnv(), parsed);
   const maxLength = MAX_STEPS ** (1 / Math.max(1, depthOf(parsed.expr)));
-  return (predicate, nowMs) => {
-    if (longestIn(predicate) > maxLength) return "too-long";
-    return evaluate({ predicate: predicate as Record<string, unknown>, now: timestampFromMs(nowMs) } as Parameters<typeof evaluate>[0]) === true;
+  return (variables, nowMs) => {
+    if (longestIn(variables) > maxLength) return "too-long";
+    return evaluate({ ...variables, now: timestampFromMs(nowMs) } as Parameters<typeof evaluate>[0]) === true;
   };
 }
 

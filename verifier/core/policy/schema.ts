@@ -179,6 +179,7 @@ const rule = z.strictObject({
           imported: z.boolean().default(true),
         })
         .optional(),
+      risk: z.strictObject({ max: z.int().min(0).max(70).optional(), where: condition.optional(), imported: z.boolean().default(true) }).optional(),
       approvals: z.strictObject({ ...requirement, maxAge: duration(1, MAX_AGE_SECONDS).optional() }).optional(),
       attestations: list(
         z.strictObject({

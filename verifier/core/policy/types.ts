@@ -151,6 +151,16 @@ export interface VulnerabilityRequirement {
   readonly imported: boolean;
 }
 
+/** How pressing an image may be to look after, by what scans say of it (docs/risk.md). There must be one. */
+export interface RiskRequirement {
+  /** 0..70: of the terms `vulnerabilities` and `scan` together; undefined: no limit. */
+  readonly max: number | undefined;
+  /** CEL over `risk` and `now`; undefined: none. */
+  readonly where: string | undefined;
+  /** Reports that an admin imported count beside signed ones. */
+  readonly imported: boolean;
+}
+
 /** A builder that policy trusts up to an SLSA build level. */
 export interface TrustedBuilder {
   /** Glob over its id. */
@@ -288,6 +298,8 @@ export interface PolicyRule {
   readonly baseLayers: readonly string[];
   /** Absent: not asked for. */
   readonly vulnerabilities?: VulnerabilityRequirement;
+  /** Absent: not asked for. */
+  readonly risk?: RiskRequirement;
   readonly protections: Protections;
   readonly allow: Allowances;
   /** Go before the policy's own. */

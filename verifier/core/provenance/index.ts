@@ -33,4 +33,4 @@ export { type BuildSource, readBuildSource, SLSA_V1, SLSA_V02, SLSA_VSA } from "
 export { SIGN_PREDICATE_TYPE, STATEMENT_PAYLOAD_TYPE, STATEMENT_V1 } from "./statement.ts";
 export type { ProvenanceStatus } from "./status.ts";
 export { type TrustedFiles, trustedFiles } from "./trusted-files.ts";
-export { type AuthorityVerdict, type ProvenanceQuestion, type ProvenanceVerdict, verifyProvenance } from "./verify.ts";
+export { type AuthorityVerdict, askedScans, type ProvenanceQuestion, type ProvenanceVerdict, verifyProvenance } from "./verify.ts";

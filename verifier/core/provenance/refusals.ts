@@ -42,7 +42,7 @@ export function refusalsOf(facts: RefusalFacts): Refusal[] {
   for (const wanted of missing) refusals.push(attestationRefusal(wanted, facts));
   if (elsewhere) refusals.push(registryRefusal(elsewhere));
   if (base) refusals.push(baseRefusal(base));
-  if (scan) refusals.push(scan);
+  if (scan) refusals.push({ requirement: scan.requirement, found: scan.found, remedy: scan.remedy });
   if (refusals.length === 0) refusals.push({ requirement: "not built by a builder or from a commit that is revoked", found: "", remedy: "" });
   if (status === "unknown" && incomplete.length > 0)
     return refusals.map((refusal) => ({

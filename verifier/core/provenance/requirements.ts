@@ -26,7 +26,7 @@ export function attestationTest({ predicateType, maxAgeSeconds, where }: Attesta
     if (facts.predicateType !== predicateType) return `is of the type ${facts.predicateType}`;
     const old = ageProblem(facts, maxAgeSeconds, nowMs);
     if (old !== undefined || !condition) return old;
-    const met = condition(facts.predicate ?? {}, nowMs);
+    const met = condition({ predicate: facts.predicate ?? {} }, nowMs);
     return met === true ? undefined : met === "too-long" ? `holds lists too long for ${where}` : `does not meet ${where}`;
   };
 }

@@ -21,7 +21,7 @@ export interface Explained {
   /** Where it was found, and should not be; undefined: it may be there. */
   readonly elsewhere: { readonly repository: string; readonly registries: readonly string[] } | undefined;
   readonly base: OtherBase | undefined;
-  /** What is asked of vulnerabilities and not so; undefined: it is so, or not asked for. */
+  /** What is asked of vulnerabilities, or of risk, and not so; undefined: it is so, or not asked for. */
   readonly scan: ScanRefusal | undefined;
   /** Why the image is barred whoever signed it. */
   readonly barred: string | undefined;
@@ -39,7 +39,7 @@ export function explain(facts: Explained): string {
   const rule = facts.status !== "signed" && facts.rule !== undefined ? ` (rule ${facts.rule})` : "";
   const elsewhere = facts.elsewhere && facts.barred === undefined ? `; found in ${facts.elsewhere.repository}, which no registry allowed here matches` : "";
   const base = facts.base?.chains && facts.barred === undefined ? "; built on none of the bases that are allowed" : "";
-  const scan = facts.scan && facts.barred === undefined ? `; vulnerabilities: ${facts.scan.found}` : "";
+  const scan = facts.scan && facts.barred === undefined ? `; ${facts.scan.name}: ${facts.scan.found}` : "";
   return `${headline(facts)}${missing}${elsewhere}${base}${scan}${facts.status === "moved-tag" ? "" : moved}${rule}`;
 }
 

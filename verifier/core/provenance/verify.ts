@@ -7,13 +7,16 @@ import type {
   AttestationRequirement,
   Authority,
   BuildRequirement,
+  PolicyRule,
   Revocation,
+  RiskRequirement,
   SignatureRequirement,
   TrustedBuilder,
   VulnerabilityRequirement,
 } from "../policy/types.ts";
+import { riskRefusal } from "../risk/require.ts";
 import { type AttestedReport, attestedReport } from "../vulnerabilities/attested.ts";
-import { type ScannedImage, scanRefusal } from "../vulnerabilities/require.ts";
+import { type ScannedImage, type ScanRefusal, scanRefusal } from "../vulnerabilities/require.ts";
 import type { Artefact } from "./artefact.ts";
 import { ProvenanceError } from "./errors.ts";
 import { type ArtefactVerdict, type JudgedArtefact, judgeArtefact } from "./judge.ts";
@@ -53,13 +56,30 @@ export interface ProvenanceQuestion extends TrustMaterial {
   readonly registries: readonly string[];
   /** Chain ids, of which each image must have one among its own; empty: any base. */
   readonly baseLayers: readonly string[];
-  /** What is asked of vulnerabilities, and each image that is judged; absent: nothing. */
-  readonly scans?: { readonly wanted: VulnerabilityRequirement; readonly images: readonly ScannedImage[] } | undefined;
+  /** What is asked of vulnerabilities and of risk, and each image that is judged; absent: nothing. */
+  readonly scans?: AskedScans | undefined;
   /** `host[:port]/name` in which the image was found: of several the one that counts. */
   readonly repository: string;
   readonly tag: TagState;
   /** Unix milliseconds at which signers must be valid whose time of signing is not proven: without a trusted timestamp nobody knows when a key signed. */
   readonly atMs: number;
+}
+
+/** At least one of `vulnerabilities` and `risk`. */
+export interface AskedScans {
+  readonly vulnerabilities: VulnerabilityRequirement | undefined;
+  readonly risk: RiskRequirement | undefined;
+  readonly images: readonly ScannedImage[];
+}
+
+/** @param images each that is judged; called where something is asked. @returns undefined: nothing is */
+export function askedScans(rule: Pick<PolicyRule, "vulnerabilities" | "risk"> | undefined, images: () => readonly ScannedImage[]): AskedScans | undefined {
+  return rule?.vulnerabilities || rule?.risk ? { vulnerabilities: rule.vulnerabilities, risk: rule.risk, images: images() } : undefined;
+}
+
+function refusedScan({ vulnerabilities, risk, images }: AskedScans, reports: readonly AttestedReport[], atMs: number): ScanRefusal | undefined {
+  const refused = vulnerabilities && scanRefusal(vulnerabilities, images, reports, atMs);
+  return refused ?? (risk && riskRefusal(risk, images, reports, atMs));
 }
 
 export interface AuthorityVerdict {
@@ -118,7 +138,7 @@ export function verifyProvenance(question: ProvenanceQuestion, verifiers: Verifi
   const elsewhere = question.registries.length > 0 && !compileNames(question.registries)(question.repository) ? question : undefined;
   const base = otherBase(question.layers, question.baseLayers);
   const reports = judged.flatMap((each, i) => reportOf(question.artefacts[i], each));
-  const scan = question.scans && scanRefusal(question.scans.wanted, question.scans.images, reports, question.atMs);
+  const scan = question.scans && refusedScan(question.scans, reports, question.atMs);
   const whole = enough && missing.length === 0 && !elsewhere && !base && !barrable && !scan;
   // Where it lies and what it is built on is certain, whatever else could not be had.
   const otherwise = (): ProvenanceStatus => {

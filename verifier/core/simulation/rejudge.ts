@@ -82,7 +82,7 @@ function trustOf({ trustRoots, trustStores, authorities, revocations, builders, 
 
 function requiredOf(policy: Policy, container: SelectableContainer): unknown {
   const rule = matchRule(policy, container);
-  return rule && [rule.signatures, rule.attestations, rule.build, rule.registries, rule.baseLayers, rule.vulnerabilities];
+  return rule && [rule.signatures, rule.attestations, rule.build, rule.registries, rule.baseLayers, rule.vulnerabilities, rule.risk];
 }
 
 /** Whether something selects the container by labels, and by everything else. */

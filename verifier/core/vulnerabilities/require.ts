@@ -12,6 +12,8 @@ export interface ScannedImage {
 }
 
 export interface ScanRefusal {
+  /** What of the policy's rule asks: `require.vulnerabilities` or `require.risk`. */
+  readonly name: "vulnerabilities" | "risk";
   readonly requirement: string;
   readonly found: string;
   readonly remedy: string;
@@ -29,16 +31,17 @@ export function scanRefusal(
   nowMs: number,
 ): ScanRefusal | undefined {
   const requirement = `vulnerabilities: ${inWords(wanted)}`;
-  if (images.length === 0) return { requirement, found: "cannot tell: its images are not known", remedy: "name the image of one platform" };
+  const name = "vulnerabilities";
+  if (images.length === 0) return { name, requirement, found: "cannot tell: its images are not known", remedy: "name the image of one platform" };
   for (const image of images) {
-    const problem = problemOf(wanted, image, ownReports(image, attested, images.length === 1), nowMs);
-    if (problem) return { requirement, ...problem };
+    const problem = problemOf(wanted, image, reportsFor(image, attested, images.length === 1), nowMs);
+    if (problem) return { name, requirement, ...problem };
   }
   return undefined;
 }
 
 /** A signed report that names an image is that image's; one that names none is of the only one there is. */
-function ownReports({ digests }: ScannedImage, attested: readonly AttestedReport[], only: boolean): AttestedReport[] {
+export function reportsFor({ digests }: ScannedImage, attested: readonly AttestedReport[], only: boolean): AttestedReport[] {
   return attested.filter(({ subject: { configDigest, manifestDigests } }) => {
     if (configDigest !== undefined) return digests.includes(configDigest);
     return manifestDigests.length > 0 ? manifestDigests.some((digest) => digests.includes(digest)) : only;
@@ -50,11 +53,10 @@ function problemOf(
   image: ScannedImage,
   attested: readonly Vouched[],
   nowMs: number,
-): Omit<ScanRefusal, "requirement"> | undefined {
-  const [digest = "it"] = image.digests;
+): Omit<ScanRefusal, "requirement" | "name"> | undefined {
   const reports = [...attested, ...(wanted.imported ? image.imported : [])];
   const scans = reports.filter(({ isScan }) => isScan);
-  const scan = `scan ${digest} and attest the result (type vuln)${wanted.imported ? ", or hand it in: hullmark vulnerabilities import" : ""}`;
+  const scan = scanRemedy(image, wanted.imported);
   if (scans.length === 0) return { found: "no scan", remedy: scan };
   const fresh = scans.filter(({ createdAtMs }) => isFresh(createdAtMs, wanted.maxAgeSeconds, nowMs));
   if (fresh.length === 0) {
@@ -74,9 +76,19 @@ function problemOf(
   return { found: `${shown}${refused.length > SHOWN ? `; ${refused.length - SHOWN} more` : ""}`, remedy };
 }
 
+/** @param imported whether reports that an admin hands in count */
+export function scanRemedy({ digests: [digest = "it"] }: ScannedImage, imported: boolean): string {
+  return `scan ${digest} and attest the result (type vuln)${imported ? ", or hand it in: hullmark vulnerabilities import" : ""}`;
+}
+
+/** Dated later than clocks differ. */
+export function isAhead(createdAtMs: number, nowMs: number): boolean {
+  return createdAtMs - nowMs > MAX_AHEAD_MS;
+}
+
 function isFresh(createdAtMs: number | undefined, maxAgeSeconds: number | undefined, nowMs: number): boolean {
   if (maxAgeSeconds === undefined) return true;
-  return createdAtMs !== undefined && createdAtMs - nowMs <= MAX_AHEAD_MS && nowMs - createdAtMs <= maxAgeSeconds * 1000;
+  return createdAtMs !== undefined && !isAhead(createdAtMs, nowMs) && nowMs - createdAtMs <= maxAgeSeconds * 1000;
 }
 
 function isRefused(
