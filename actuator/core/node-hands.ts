@@ -1,6 +1,7 @@
 /** Marks on nodes: whether this actuator may put them on, within limits that no verifier raises, and takes away none but its own. */
 import { compileNames } from "@hullmark/proto/codec";
 import { ActionKind, type NodeMark, Outcome } from "@hullmark/proto/v1/response";
+import { EngineError } from "../ports/engine.ts";
 import type { Ledger, LedgerEntry, Settled } from "../ports/ledger.ts";
 import type { NodeCallResult, NodeHook } from "../ports/node-hook.ts";
 import type { ActuatorFailpoint } from "./carry-out.ts";
@@ -42,13 +43,17 @@ export class NodeHands implements Hands {
     return { refusal: refuseNode(intent, ledger, this.#limits, nowMs), before: { name: intent.node?.name ?? "", restartPolicy: NO_RESTART } };
   }
 
-  /** Mark by mark; where one fails the others before it stay, and are told. */
-  async carryOut(entry: LedgerEntry, _nowMs: number, passing: (point: ActuatorFailpoint) => void): Promise<Settled> {
+  /** Mark by mark; where one fails the others before it stay, and are told. @throws EngineError ENGINE_UNREACHABLE, until the intent ends */
+  async carryOut(entry: LedgerEntry, nowMs: number, passing: (point: ActuatorFailpoint) => void): Promise<Settled> {
     const marks: NodeMark[] = [];
     const own = standingOn(this.#ledger.all()).get(entry.node?.nodeId ?? "");
     for (const mark of entry.node?.marks ?? []) {
       passing("marking");
-      const result = entry.kind === ActionKind.MARK_NODE ? await this.#mark(entry, mark, own?.get(mark)) : await this.#call(entry, mark, own?.get(mark)?.name);
+      const asked = entry.kind === ActionKind.MARK_NODE ? this.#mark(entry, mark, own?.get(mark)) : this.#call(entry, mark, own?.get(mark)?.name);
+      const result = await asked.catch((error: unknown): NodeCallResult => {
+        if (!(error instanceof EngineError) || nowMs < entry.expiresAtMs) throw error;
+        return { outcome: "cut-off", detail: error.message };
+      });
       passing("marked");
       if (result.outcome === "done") marks.push(mark);
       if ("detail" in result) return { outcome: Outcome.FAILED, reason: "hook", detail: result.detail.slice(0, MAX_DETAIL_CHARS), newContainerId: "", marks };

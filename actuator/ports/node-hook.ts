@@ -28,6 +28,6 @@ export interface NodeCall {
 export type NodeCallResult = { readonly outcome: "done" | "there" } | { readonly outcome: "failed" | "cut-off"; readonly detail: string };
 
 export interface NodeHook {
-  /** May be called again after it was done, with the same result; ends within its own limit of time. Never rejects. */
+  /** May be called again after it was done, with the same result; ends within its own limit of time. @throws EngineError ENGINE_UNREACHABLE: nobody answers now, and whether it was done is not known */
   call(call: NodeCall): Promise<NodeCallResult>;
 }

@@ -178,11 +178,22 @@ describe("an API server in trouble", () => {
     const node = api.add("w-1");
     api.next.push("lost");
     const own = actuator();
-    await own.offer(mark("w-1", { marks: [TAINT] }));
-    expect(told()).toEqual([["FAILED", "hook"]]);
+    const asked = mark("w-1", { marks: [TAINT] });
+    await expect(own.offer(asked)).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    expect(told()).toEqual([]);
     expect(node.spec.taints).toHaveLength(1);
-    await own.offer(mark("w-1", { marks: [TAINT], actionId: "A-7K2R" }));
-    expect(told()[1]).toEqual(["DONE", TAINT]);
+    // Until the intent ends: then nobody knows.
+    api.next.push("away");
+    const other = mark("w-1", { marks: [CORDON], actionId: "A-7K2R" });
+    await expect(own.offer(other)).rejects.toMatchObject({ code: "ENGINE_UNREACHABLE" });
+    api.next.push("away");
+    nowMs += 300_000;
+    await own.resume();
+    expect(told()).toEqual([
+      ["DONE", TAINT],
+      ["FAILED", "hook"],
+    ]);
+    expect(node.spec.taints).toHaveLength(1);
     await own.offer(lift("w-1", { marks: [TAINT], actionId: "A-7K2S" }));
     expect(node.spec.taints).toEqual([]);
     api.next.push({ status: 403, body: { message: "forbidden" } });

@@ -53,7 +53,6 @@ export class KubernetesNodes implements NodeHook {
   }
 
   async call(call: NodeCall): Promise<NodeCallResult> {
-    let sent = false;
     try {
       for (let tries = 0; tries < MAX_TRIES; tries++) {
         const node = await this.#find(call.name);
@@ -61,9 +60,7 @@ export class KubernetesNodes implements NodeHook {
         const change = call.verb === "mark" ? toMark(node, call) : toLift(node, call.mark);
         if (change === undefined) return { outcome: "there" };
         if (change !== "own") {
-          sent = true;
           const answer = await this.#patch(call.name, node, change);
-          sent = false;
           if (answer.status === 409) continue;
           if (answer.status !== 200) throw problem(answer, "patch nodes");
         }
@@ -72,9 +69,9 @@ export class KubernetesNodes implements NodeHook {
       }
       return { outcome: "failed", detail: `the node ${call.name} was changed by others each time` };
     } catch (error) {
-      if (!(error instanceof EngineError)) throw error;
-      // Whether a patch without an answer was taken nobody knows.
-      return { outcome: sent ? "cut-off" : "failed", detail: error.message };
+      // What passes is asked for again: a patch that was taken without an answer is known by its action.
+      if (!(error instanceof EngineError) || error.code === "ENGINE_UNREACHABLE") throw error;
+      return { outcome: "failed", detail: error.message };
     }
   }
 

@@ -10,7 +10,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { FAILPOINTS } from "@hullmark/actuator/core/carry-out";
 import { intentMessage } from "@hullmark/proto/codec";
-import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
+import { ActionKind, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { type Kubernetes, startTestbed, type Testbed } from "../../../deploy/testbed/index.ts";
 import { eventually } from "../fault-support.ts";
@@ -23,12 +23,12 @@ import { type ApiServerAccess, serviceAccount } from "./follower.ts";
 import { APPLICATIONS, application } from "./rollbacks.ts";
 import { podSpec } from "./workloads.ts";
 
-type Deed = "evict" | "rollback" | "halt" | "unsync";
+type Deed = "evict" | "rollback" | "halt" | "unsync" | "mark";
 
 /** Between what is begun and what is over. */
 const INNER = FAILPOINTS.workloads.slice(FAILPOINTS.workloads.indexOf("rolling-back"), FAILPOINTS.workloads.indexOf("settled"));
 
-/** Each list of failpoints of a cluster's actuator, by what passes all of them; those of hosts have a test of their own. */
+/** Each list of failpoints of a cluster's actuator, by what passes all of them; that of hosts has a test of its own. */
 const KILLED = {
   pods: [["evict", FAILPOINTS.pods]],
   workloads: [
@@ -36,13 +36,14 @@ const KILLED = {
     ["halt", INNER],
     ["unsync", INNER],
   ],
+  nodes: [["mark", FAILPOINTS.nodes]],
   lease: [["evict", FAILPOINTS.lease]],
-} as const satisfies Record<Exclude<keyof typeof FAILPOINTS, "containers" | "networks" | "nodes">, readonly (readonly [Deed, readonly string[]])[]>;
+} as const satisfies Record<Exclude<keyof typeof FAILPOINTS, "containers" | "networks">, readonly (readonly [Deed, readonly string[]])[]>;
 
 interface Case {
   readonly deed: Deed;
   readonly failpoint: string;
-  /** Of its Deployment. */
+  /** Name of its Deployment, or of its Node. */
   readonly app: string;
 }
 
@@ -50,7 +51,8 @@ interface Case {
 interface Killed {
   readonly actuator: LoneActuator;
   readonly id: Buffer;
-  readonly before: KubernetesPod;
+  /** undefined: it is about a node. */
+  readonly before: KubernetesPod | undefined;
   /** null: the place was not passed. */
   readonly by: string | null;
 }
@@ -61,6 +63,7 @@ const CASES: readonly Case[] = Object.values(KILLED).flatMap((each) =>
 const CLUSTER = "prod";
 const NAMESPACE = "hullmark";
 const WITHIN_MS = 240_000;
+const MARKS = [NodeMark.LABEL, NodeMark.TAINT, NodeMark.CORDON];
 /** Places of the Lease are passed by whoever waits for it. */
 const [LEASED, AT_ONCE] = [CASES.filter(({ failpoint }) => failpoint.startsWith("lease-")), CASES.filter(({ failpoint }) => !failpoint.startsWith("lease-"))];
 /** Of two processors. */
@@ -117,9 +120,12 @@ beforeAll(async () => {
   await kubectl("wait", "--for=condition=Established", "customresourcedefinition/applications.argoproj.io", "--timeout=60s");
   const unsynced = CASES.filter(({ deed }) => deed === "unsync").map(({ app }) => app);
   await apply(...unsynced.map(application));
-  await apply(...CASES.map(({ app }) => deployment(app, 1, unsynced.includes(app) ? tracked(app) : {})), deployment("prey", 2), deployment("bystander"));
-  for (const { app } of CASES) await rolledOut(app);
-  const changed = CASES.filter(({ deed }) => deed !== "evict").map(({ app }) => app);
+  const ofPods = CASES.filter(({ deed }) => deed !== "mark");
+  // Nodes that nothing runs on: no kubelet is there.
+  await apply(...CASES.filter(({ deed }) => deed === "mark").map(({ app }) => ({ apiVersion: "v1", kind: "Node", metadata: { name: app } })));
+  await apply(...ofPods.map(({ app }) => deployment(app, 1, unsynced.includes(app) ? tracked(app) : {})), deployment("prey", 2), deployment("bystander"));
+  for (const { app } of ofPods) await rolledOut(app);
+  const changed = ofPods.filter(({ deed }) => deed !== "evict").map(({ app }) => app);
   for (const app of changed) await kubectl("set", "image", `deployment/${app}`, `web=${second.tagged}`);
   for (const app of [...changed, "prey", "bystander"]) await rolledOut(app);
 });
@@ -162,8 +168,12 @@ async function replicaSets(app: string): Promise<readonly ReplicaSet[]> {
   return items.toSorted((a, b) => numberOf(a) - numberOf(b));
 }
 
-async function intentFor(deed: Deed, app: string): Promise<IntentInit> {
-  const pod = await podOf(app);
+function markFor(app: string): IntentInit {
+  return { cluster: CLUSTER, kind: ActionKind.MARK_NODE, node: { nodeId: "ffeeddccbbaa9988", name: app, marks: MARKS, reason: "layer" } };
+}
+
+async function intentFor(deed: Deed, app: string, pod: KubernetesPod | undefined): Promise<IntentInit> {
+  if (!pod) return markFor(app);
   if (deed === "evict") return about(pod, ActionKind.EVICT);
   const [before, now] = await replicaSets(app);
   const podOwner = { kind: "ReplicaSet", name: now?.metadata.name ?? "", uid: now?.metadata.uid ?? "" };
@@ -190,7 +200,7 @@ function done(verb: string, resource: string): string[] {
 }
 
 const settings = (more: object = {}, limits: object = {}): object => ({
-  ...{ kubernetes: { namespace: NAMESPACE, halt: true, ...access, ...more }, limits: { hourlyPercent: 100, ...limits } },
+  ...{ kubernetes: { namespace: NAMESPACE, halt: true, ...access, ...more }, limits: { hourlyPercent: 100, ...limits }, nodes: { allow: ["mark-*"] } },
 });
 
 async function expectDone({ deed, app }: Case, id: Buffer, before: KubernetesPod): Promise<void> {
@@ -226,8 +236,8 @@ describe("killed, and the API server with it, and started again", () => {
 
   const kill = async ({ deed, app, failpoint }: Case): Promise<void> => {
     const own = await LoneActuator.open({ cluster: CLUSTER }, bed.env);
-    const before = await podOf(app);
-    const id = own.offer(await intentFor(deed, app));
+    const before = deed === "mark" ? undefined : await podOf(app);
+    const id = own.offer(await intentFor(deed, app, before));
     own.start(app, settings(), failpoint);
     const late = new AbortController();
     const by = await Promise.race([own.ended(), delay(WITHIN_MS, null, { signal: late.signal })]);
@@ -255,16 +265,25 @@ describe("killed, and the API server with it, and started again", () => {
   test.each(AT_ONCE)("$deed, at $failpoint: once, and told", { timeout: 600_000 }, async (each) => {
     const { app } = each;
     const { actuator: own, id, before, by } = killed.get(app) ?? {};
-    if (!own || !id || !before) throw new Error("not begun");
+    if (!own || !id) throw new Error("not begun");
     // A place that is not passed would leave it running.
     expect(by).toBe("SIGKILL");
     const { outcome, reason, detail } = await own.settled(id, WITHIN_MS);
     expect({ outcome, reason, detail }).toEqual({ outcome: Outcome.DONE, reason: "", detail: expect.anything() });
-    await expectDone(each, id, before);
+    if (before) await expectDone(each, id, before);
+    else await expectMarked(app);
     expect(own.taken(app)).toHaveLength(1);
     await own.ended("SIGTERM");
   });
 });
+
+async function expectMarked(app: string): Promise<void> {
+  const { metadata, spec } = await get<{ metadata: { labels: object }; spec: { unschedulable?: boolean; taints: { key: string }[] } }>("node", app);
+  expect(metadata.labels).toMatchObject({ "hullmark.dev/untrusted": "A-7K2Q" });
+  expect(spec.unschedulable).toBe(true);
+  expect(spec.taints.filter(({ key }) => key === "hullmark.dev/untrusted")).toHaveLength(1);
+  expect(done("patch", "nodes").filter((name) => name === app)).toHaveLength(MARKS.length);
+}
 
 test.each(LEASED)(
   "killed at $failpoint while a disruption budget is waited for: another takes the Lease, and ends it, once",
@@ -322,6 +341,7 @@ test("a verifier that lies gets one pod, and no more than the limits of the actu
     "one that never ends": [evict(prey, hour), "lifetime"],
     "another region's": [evict(prey, { region: "us-1" }), ""],
     "another cluster's": [evict(prey, { cluster: "test" }), ""],
+    "a node that it may not mark": [markFor("node-1"), "protected"],
     "what only hosts do": [evict(prey, { kind: ActionKind.STOP }), "unknown-kind"],
     "a halt where none is allowed": [about(prey, ActionKind.HALT, { podOwner: owner(ownSet) }), "halt-not-allowed"],
     "a rollback of what did not make the pod": [about(prey, ActionKind.ROLLBACK, back(owner(otherSet), ownSet.metadata.name)), "other-owner"],
