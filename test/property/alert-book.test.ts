@@ -14,6 +14,7 @@ import {
 import { type Decided, REOPEN_WINDOW_MS } from "@hullmark/verifier/core/incident/incident";
 import { ALL_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import type { AlertRoute } from "@hullmark/verifier/core/policy/types";
+import { alarmSubject } from "@hullmark/verifier/core/response/alarm";
 import type { AlertEvent, AlertNotification } from "@hullmark/verifier/ports/notifier";
 import type { StoredAlert } from "@hullmark/verifier/ports/outbox";
 import fc from "fast-check";
@@ -325,6 +326,23 @@ describe("alert book", () => {
     ]);
     expect(new Set([...now, ...later, ...last].flatMap(({ alerts }) => alerts.map(({ path }) => path))).size).toBe(260);
     expect(step(book, [], routes, T0 + 900_000)).toEqual([]);
+  });
+
+  it("tells of the breaker before all else, and beyond the rate limit too: a flood keeps nobody from knowing that actions are held back", () => {
+    const { headers: _headers, hmacKeys: _keys, ...common } = webhookRoute({ maxPerMinute: 2, groupBy: ["incident"] });
+    const routes: AlertRoute[] = [webhookRoute({ maxPerMinute: 2, groupBy: ["incident"] }), { ...common, type: "pagerduty", routingKey: { fromFile: "key" } }];
+    const breaker = alarmSubject("v1", true, "98 containers", T0);
+    const flood = (from: number) => Array.from({ length: 200 }, (_, i) => on(from + i, { path: Buffer.from(`/${from + i}`), severity: "critical" }));
+    for (const route of routes) {
+      const book = new AlertBook();
+      const told = (subjects: AlertSubject[], atMs: number) =>
+        step(book, subjects, [route], atMs).map(({ alerts }) => alerts.some(({ kind }) => kind === "breaker"));
+      const [first, ...others] = told([...flood(0), breaker], T0);
+      expect(first).toBe(true);
+      expect(others).toHaveLength(2);
+      // The minute is full.
+      expect(told([...flood(500), { ...breaker, state: "resolved" }], T0 + 1000)).toEqual([true]);
+    }
   });
 
   it("gathers nothing for PagerDuty, which calls for each alert: what is too much waits, the gravest first", () => {

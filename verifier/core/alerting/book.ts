@@ -352,11 +352,21 @@ function groupAlerts(route: AlertRoute, due: readonly Due[]): Group[] {
   });
 }
 
+/** That actions are held back is one alert, however many are: it waits behind none of those that tell why. */
+function isBreaker({ alerts }: Group): boolean {
+  return alerts.some(({ event }) => event.kind === "breaker");
+}
+
 /**
- * As many groups as may be sent, the gravest first. What is too much for the last of them is gathered in it, so that whoever reads it knows of all that there is;
- * PagerDuty calls for each alert, not for each delivery, so there the rest waits.
+ * As many groups as may be sent, the gravest first, and the breaker's in any case, before them. What is too much for the last of them is gathered in it, so that whoever
+ * reads it knows of all that there is; PagerDuty calls for each alert, not for each delivery, so there the rest waits.
  */
 function withinLimit(route: AlertRoute, groups: readonly Group[], slots: number): Group[] {
+  const others = groups.filter((group) => !isBreaker(group));
+  return [...groups.filter(isBreaker), ...gravestFirst(route, others, slots)];
+}
+
+function gravestFirst(route: AlertRoute, groups: readonly Group[], slots: number): Group[] {
   if (groups.length <= slots) return [...groups];
   const gravest = ({ alerts }: Group) => Math.max(...alerts.map(({ event }) => severityRank(event.severity)));
   const ordered = groups.toSorted((a, b) => gravest(b) - gravest(a));
