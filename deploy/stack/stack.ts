@@ -30,7 +30,8 @@ export interface StackOptions {
 export interface Restartable {
   readonly configPath: string;
   daemon(): Daemon;
-  start(): Promise<void>;
+  /** @param failpoint where it kills itself; default nowhere */
+  start(failpoint?: string): Promise<void>;
   stop(): Promise<void>;
   /** SIGKILL. */
   kill(): Promise<void>;
@@ -158,9 +159,10 @@ function restartable(bed: Testbed, name: string, configPath: string, ready: () =
   return {
     configPath,
     daemon: current,
-    async start() {
+    async start(failpoint) {
       const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist", `${program}.js`), "--config", configPath]);
-      daemon = await startDaemon({ name, argv, env: { ...bed.env }, logPath, ready: () => ready().catch(() => false) });
+      const env = { ...bed.env, ...(failpoint !== undefined && { HULLMARK_FAILPOINT: failpoint }) };
+      daemon = await startDaemon({ name, argv, env, logPath, ready: () => ready().catch(() => false) });
     },
     stop: () => current().stop(),
     kill: () => current().kill(),

@@ -61,17 +61,21 @@ let image: PushedImage;
 /** The same files with a command that does not listen. */
 let side: PushedImage;
 let key: CosignKey;
+/** Signs as well, until it is revoked. */
+let retiring: CosignKey;
 let home: string;
 
-const policy = (publicKey: string): string => `apiVersion: hullmark.dev/v1
+const authority = (name: string, { publicKeyPath }: CosignKey): string => `
+    - name: ${name}
+      key: |
+${readFileSync(publicKeyPath, "utf8").trim().replace(/^/gm, "        ")}`;
+
+const policy = (): string => `apiVersion: hullmark.dev/v1
 kind: Policy
 metadata: { name: cluster }
 spec:
   mode: enforce
-  authorities:
-    - name: release
-      key: |
-${publicKey.trim().replace(/^/gm, "        ")}
+  authorities:${authority("release", key)}${authority("retiring", retiring)}
   rules:
     - name: fixed
       select: { images: ["**/acme/**"], workloads: [default/fixed-node-1] }
@@ -79,7 +83,7 @@ ${publicKey.trim().replace(/^/gm, "        ")}
       allow: { staticPods: true }
     - name: acme
       select: { images: ["**/acme/**"] }
-      require: { signatures: { authorities: [release] } }
+      require: { signatures: { authorities: [release, retiring] } }
       allow: { env: [TZ], users: ["33"] }
     - name: everything-else
       allow: { env: ["**"], args: true }
@@ -95,12 +99,13 @@ beforeAll(async () => {
   if (!bed.kubernetes) throw new Error("no cluster");
   cluster = bed.kubernetes;
   key = await cosignKeyPair("v2", home, "release");
+  retiring = await cosignKeyPair("v2", home, "retiring");
   image = await pushImage(bed.registry?.host ?? "", "acme/web", "1", acceptanceImage(programs));
   const definition = acceptanceImage(programs);
   side = await pushImage(bed.registry?.host ?? "", "acme/side", "1", { ...definition, config: { ...definition.config, Cmd: [ACCEPTANCE.tool, "wait"] } });
   for (const { reference } of [image, side]) await cosign("v2", home, signing(key, reference));
   const kubernetes = { ...(await podFollower(cluster, home)), pods: { graceSeconds: 5 } };
-  stack = await startStack({ bed, policy: policy(readFileSync(key.publicKeyPath, "utf8")), kubernetes });
+  stack = await startStack({ bed, policy: policy(), kubernetes });
 });
 
 afterAll(async () => {
@@ -210,7 +215,7 @@ describe("untouched", () => {
 describe("acting", () => {
   let acting: Acting;
   const of = () => ({ bed, cluster, stack, programs, image: image.tagged });
-  const sign = (reference: string): Promise<unknown> => cosign("v2", home, signing(key, reference));
+  const sign = (reference: string, by = key): Promise<unknown> => cosign("v2", home, signing(by, reference));
 
   beforeAll(async () => {
     acting = await Acting.start(of());
@@ -225,7 +230,7 @@ describe("acting", () => {
     ));
   describe("rollbacks", () =>
     rollbacks(
-      () => ({ ...of(), sign }),
+      () => ({ ...of(), sign, retiring }),
       () => acting,
     ));
 });

@@ -6,7 +6,9 @@ import { ClusterHands } from "@hullmark/actuator/core/cluster-hands";
 import type { PodTarget } from "@hullmark/actuator/ports/cluster";
 import { ApiServer } from "@hullmark/daemon/api-server";
 import { ActionKind } from "@hullmark/proto/v1/response";
+import { RESPONSE_FAILPOINTS } from "@hullmark/verifier/core/response/index";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { isAlive } from "../../../deploy/testbed/process-identity.ts";
 import { eventually, logEntries } from "../fault-support.ts";
 import { type Acting, type ActingBed, WITHIN_MS } from "./acting.ts";
 import { pod, podSpec } from "./workloads.ts";
@@ -73,6 +75,37 @@ export function evictions(of: () => ActingBed, actingOf: () => Acting): void {
     expect(entries[Number(evicting?.metadata.annotations?.["hullmark.dev/drift-log-index"])]).toMatchObject({ type: "drift" });
     // On a busy machine an intent may end before it is begun, and is issued anew: it is evicted once.
     expect((await acting.told(name)).filter(({ state }) => state === "done")).toHaveLength(1);
+  });
+
+  test("the verifier is killed at each step of an eviction, and started again: one eviction, and it is done", { timeout: 1_200_000 }, async () => {
+    acting.logsOnFailure();
+    const { verifier } = of().stack;
+    const apps = RESPONSE_FAILPOINTS.map((failpoint) => [`evict-${failpoint}`, failpoint] as const);
+    await acting.apply(...apps.map(([app]) => deployment(app, 1)));
+    for (const [app, failpoint] of apps) {
+      const [victim] = await acting.clean(app, 1);
+      const { name, uid } = victim?.metadata ?? { name: "", uid: "" };
+      await verifier.stop();
+      await verifier.start(failpoint);
+      const { process: dying } = verifier.daemon();
+      await acting.write(name);
+      // A place that is not passed would leave it running.
+      await eventually(
+        `it dies at ${failpoint}`,
+        async () => isAlive(dying),
+        (alive) => !alive,
+        WITHIN_MS,
+      );
+      await verifier.start();
+      const all = await acting.actionIs(name, "done", ({ state }) => state === "done");
+      expect(all.filter(({ state }) => state === "done")).toHaveLength(1);
+      expect((await acting.clean(app, 1)).map(({ metadata }) => metadata.uid)).not.toContain(uid);
+      const events = await acting.events(uid);
+      expect(events.filter(({ reason }) => reason === "Evicted")).toHaveLength(1);
+      // What took its place is left alone.
+      expect(await acting.told(`${app}-`)).toHaveLength(all.length);
+    }
+    await acting.kubectl("delete", ...apps.map(([app]) => `deployment/${app}`), "--wait=false");
   });
 
   test("a disruption budget that forbids is waited for, and told of; when it gives way the pod goes", { timeout: 900_000 }, async () => {

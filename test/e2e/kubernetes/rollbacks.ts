@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { REPOSITORY } from "../../../deploy/testbed/paths.ts";
+import type { CosignKey } from "../../fakes/cosign.ts";
 import { eventually } from "../fault-support.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
@@ -19,7 +20,7 @@ export const ROLLING_BACK = `
         rollbackOnOneNode: true
         owners: [argocd]
       - name: halted
-        select: { workloads: ["default/roll-halted"] }
+        select: { workloads: ["default/roll-halted*"] }
         untrusted: [rollback, halt]
         rollbackOnOneNode: true
       - name: named-by-digest
@@ -33,7 +34,10 @@ export const ROLLING_BACK = `
 `;
 
 export interface RollbackBed extends ActingBed {
-  sign(reference: string): Promise<unknown>;
+  /** @param by default: a key that stays */
+  sign(reference: string, by?: CosignKey): Promise<unknown>;
+  /** A key that policy trusts too, until it is revoked. */
+  readonly retiring: CosignKey;
 }
 
 interface Workload {
@@ -204,28 +208,64 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
     // By its digest: the API server bears out what the one node says.
     await rollOut("Deployment", "roll-revoked", second.reference);
     await acting.clean("roll-revoked", 3);
-    const { policyPath } = of().stack;
-    const before = readFileSync(policyPath, "utf8");
-    writeFileSync(policyPath, `${before}  revocations: [{ digest: "${second.digest}", reason: INC-7 }]\n`);
-    try {
+    await revoking({ digest: second.digest, reason: "INC-7" }, async () => {
       await rolledBack("roll-revoked");
       expect(await imageOf("Deployment", "roll-revoked")).toBe(first.reference);
       await acting.clean("roll-revoked", 3);
+    });
+  });
+
+  /** While this is in the policy. */
+  async function revoking(revocation: object, work: () => Promise<void>): Promise<void> {
+    const { policyPath } = of().stack;
+    const before = readFileSync(policyPath, "utf8");
+    writeFileSync(policyPath, `${before}  revocations: [${JSON.stringify(revocation)}]\n`);
+    try {
+      await work();
     } finally {
       writeFileSync(policyPath, before);
     }
+  }
+
+  const foundBad = (app: string, count: number): Promise<unknown> =>
+    eventually(
+      `${app} is found`,
+      () => of().stack.json<{ workload: string; verdict: string }[]>("workloads"),
+      (all) => all.filter(({ workload: name, verdict }) => name === `default/${app}` && verdict === "contraindicated").length === count,
+      WITHIN_MS,
+    );
+
+  test("a key is revoked while what it alone signed runs: back to what another key signed; else to none, or it runs on, as policy says", {
+    timeout: 900_000,
+  }, async () => {
+    acting.logsOnFailure();
+    const { bed, programs, sign, retiring } = of();
+    const retired = await pushImage(bed.registry?.host ?? "", "acme/roll", "retired", acceptanceImage(programs, "roll-retired"));
+    await sign(retired.reference, retiring);
+    await acting.apply(
+      workload("Deployment", "roll-key", first.tagged),
+      ...["roll-halted-key", "roll-kept"].map((app) => workload("Deployment", app, retired.tagged)),
+    );
+    await acting.clean("roll-key", 3);
+    await rollOut("Deployment", "roll-key", retired.tagged);
+    for (const app of ["roll-key", "roll-halted-key", "roll-kept"]) await acting.clean(app, 3);
+    await revoking({ reason: "INC-8", key: readFileSync(retiring.publicKeyPath, "utf8").trim() }, async () => {
+      await rolledBack("roll-key");
+      expect(await imageOf("Deployment", "roll-key")).toBe(first.reference);
+      await acting.clean("roll-key", 3);
+      await acting.actionIs("roll-halted-key-", "halted", ({ kind, state }) => kind === "halt" && state === "done");
+      expect(await get("Deployment", "roll-halted-key")).toMatchObject({ spec: { replicas: 0 } });
+      await foundBad("roll-kept", 3);
+      expect(await acting.told("roll-kept-")).toEqual([]);
+      expect(await get("Deployment", "roll-kept")).toMatchObject({ spec: { replicas: 3 } });
+    });
   });
 
   test("with nothing that is verified to go back to it runs on as many pods as before, or on none, where policy says so", { timeout: 600_000 }, async () => {
     acting.logsOnFailure();
     await acting.apply(workload("Deployment", "roll-new", stranger.tagged), workload("Deployment", "roll-halted", stranger.tagged));
     await acting.kubectl("rollout", "status", "deployment/roll-new", "--timeout=240s");
-    await eventually(
-      "it is found",
-      () => of().stack.json<{ workload: string; verdict: string }[]>("workloads"),
-      (all) => all.filter(({ workload: name, verdict }) => name === "default/roll-new" && verdict === "contraindicated").length === 3,
-      WITHIN_MS,
-    );
+    await foundBad("roll-new", 3);
     expect(await acting.told("roll-new-")).toEqual([]);
     expect(await get("Deployment", "roll-new")).toMatchObject({ spec: { replicas: 3 } });
     expect(await acting.podsOf("roll-new")).toHaveLength(3);
