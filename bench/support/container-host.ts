@@ -8,6 +8,7 @@ import { type Kubernetes, startTestbed, type Testbed } from "../../deploy/testbe
 import { run } from "../../deploy/testbed/run.ts";
 import { loadPrograms } from "../../test/e2e/images/programs.ts";
 import { layerOf, type PushedImage, pushImage } from "../../test/e2e/images/push.ts";
+import { podFollower } from "../../test/e2e/kubernetes/follower.ts";
 import { pod } from "../../test/e2e/kubernetes/workloads.ts";
 import { directory, type Entry, file, symlink, tar } from "../../test/fakes/tar-writer.ts";
 import { descendant } from "./process-usage.ts";
@@ -43,8 +44,8 @@ export interface ContainerHost {
 /** What containers are started with. */
 type Hands = Pick<ContainerHost, "start" | "exec" | "told">;
 
-/** @param policy text of the policy file */
-export async function startContainerHost(name: string, policy: string, kind: "docker" | "kubernetes" = "docker"): Promise<ContainerHost> {
+/** @param policy text of the policy file @param followed whether the verifier follows the cluster's pods */
+export async function startContainerHost(name: string, policy: string, kind: "docker" | "kubernetes" = "docker", followed = false): Promise<ContainerHost> {
   const programs = await loadPrograms();
   const bed = await startTestbed({ name, parts: { ...(kind === "docker" ? { engine: true } : { kubernetes: true }), registry: true, tpms: 1 } });
   try {
@@ -61,7 +62,8 @@ export async function startContainerHost(name: string, policy: string, kind: "do
       { createdBy: `CMD ["${TOOL}", "wait"]` },
     ];
     const image = await pushImage(bed.registry?.host ?? "", "bench/large", "1", { steps, config: { Cmd: [TOOL, "wait"] } });
-    const stack = await startStack({ bed, policy });
+    const kubernetes = followed && bed.kubernetes && { ...(await podFollower(bed.kubernetes, bed.directory)), pods: { graceSeconds: 5 } };
+    const stack = await startStack({ bed, policy, ...(kubernetes && { kubernetes }) });
     const channel = openChannel(loadContext(stack.cliConfig, undefined));
     return hostOf(bed, stack, image, channel, bed.kubernetes ? podHands(bed.kubernetes, image) : dockerHands(bed, image));
   } catch (error) {

@@ -225,7 +225,7 @@ describe("acting", () => {
   describe("evictions", () => evictions(of, () => acting));
   describe("a poisoned layer", () =>
     poisonedLayer(
-      () => ({ ...of(), sign }),
+      () => ({ ...of(), sign, retiring }),
       () => acting,
     ));
   describe("rollbacks", () =>
