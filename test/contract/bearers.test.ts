@@ -1,9 +1,16 @@
 /** Tokens of people: bounded before anybody is asked, asked about once, and nobody's where nobody vouches for them now. */
 import { readFileSync } from "node:fs";
+import type { RpcError } from "@hullmark/proto/rpc";
+import { Admin } from "@hullmark/proto/v1/admin";
+import { Attestation } from "@hullmark/proto/v1/attestation";
+import { Enrollment } from "@hullmark/proto/v1/enrollment";
+import { Query } from "@hullmark/proto/v1/query";
+import { Actuation, Response } from "@hullmark/proto/v1/response";
 import { OidcIssuer as Adapter } from "@hullmark/verifier/adapters/oidc/index";
+import { ACCESS, mainGuard, TokenCaller } from "@hullmark/verifier/api/grpc/index";
 import { parseConfig } from "@hullmark/verifier/config";
 import { Bearers } from "@hullmark/verifier/core/people/bearers";
-import { Identities } from "@hullmark/verifier/core/people/identities";
+import { Identities, ROLES } from "@hullmark/verifier/core/people/identities";
 import { type ProvenToken, type TokenAuthenticator, TokenError } from "@hullmark/verifier/ports/token-authenticator";
 import { afterEach, expect, test } from "vitest";
 import { OidcIssuer } from "../fakes/oidc-issuer.ts";
@@ -106,6 +113,34 @@ test("contradictions in the configuration are named with their place", () => {
     [`  kubernetes: {}\n`, "needs the block kubernetes"],
   ] as const)
     expect(problems(text), text).toContain(message);
+});
+
+test("whoever comes with a token may call what the table says of their role, procedure by procedure, and nothing of nodes and actuators", () => {
+  const services = [Attestation, Query, Admin, Enrollment, Actuation, Response];
+  const paths = services.flatMap(({ typeName, methods }) => methods.map(({ name }) => `/${typeName}/${name}`));
+  expect(Object.keys(ACCESS).sort()).toEqual(paths.sort());
+  const guard = mainGuard({
+    ...{ identify: () => undefined, nowMs: () => T0, nodeMayAttest: () => true, cluster: "prod", subjectOf: (name: string) => name },
+    personMay: (name) => name !== "revoked",
+  });
+  const call = (path: string, role: (typeof ROLES)[number], more: object = {}) => {
+    const caller = new TokenCaller({ name: "ada", credential: "corp:ada", role, notAfterMs: T0 + 1, ...more });
+    try {
+      guard({ requestId: "", path, signal: new AbortController().signal, peerCertificate: undefined, peer: "", end: undefined, caller });
+      return "allowed";
+    } catch (error) {
+      return (error as RpcError).detail.reason;
+    }
+  };
+  for (const path of paths)
+    for (const [rank, role] of ROLES.entries()) {
+      const wanted = ACCESS[path as keyof typeof ACCESS] as (typeof ROLES)[number];
+      const may = ROLES.includes(wanted) && rank >= ROLES.indexOf(wanted);
+      expect(call(path, role), `${path} as ${role}`).toBe(may ? "allowed" : "ROLE");
+      if (!may) continue;
+      expect(call(path, role, { notAfterMs: T0 })).toBe("TOKEN_EXPIRED");
+      for (const revoked of [{ name: "revoked" }, { credential: "revoked" }]) expect(call(path, role, revoked)).toBe("REVOKED");
+    }
 });
 
 const stops: (() => Promise<void>)[] = [];
