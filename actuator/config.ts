@@ -44,6 +44,7 @@ const ConfigSchema = z.strictObject({
     .strictObject({
       namespace: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "want a namespace"),
       halt: z.boolean().default(false),
+      networkPolicyEnforced: z.boolean().default(false),
       lease: z
         .string()
         .regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/, "want the name of a Lease")

@@ -12,6 +12,7 @@ import { FileLedger } from "./adapters/file-ledger/file-ledger.ts";
 import { type Credentials, IntentKeys, readCredentials, VerifierLink } from "./adapters/grpc/verifier-link.ts";
 import { CommandHook } from "./adapters/hook/command-hook.ts";
 import { KubernetesCluster } from "./adapters/kubernetes/kubernetes-cluster.ts";
+import { KubernetesFence } from "./adapters/kubernetes/kubernetes-fence.ts";
 import { KubernetesNodes } from "./adapters/kubernetes/kubernetes-nodes.ts";
 import { KubernetesRollouts } from "./adapters/kubernetes/kubernetes-rollouts.ts";
 import { Lease } from "./adapters/kubernetes/lease.ts";
@@ -159,6 +160,8 @@ function handsOf({ limits, docker, kubernetes }: ActuatorConfig, captures: Captu
   return new ClusterHands({
     cluster,
     rollouts: new KubernetesRollouts(api),
+    fence: new KubernetesFence(api),
+    networkPolicyEnforced: kubernetes.networkPolicyEnforced,
     limits: local,
     ownNamespace: kubernetes.namespace,
     mayHalt: kubernetes.halt,

@@ -7,6 +7,7 @@ import { CaptureError, type Captures } from "../ports/capture.ts";
 import { type Engine, type EngineContainer, EngineError } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
 import { ISOLATION_FAILPOINTS, isolate, rejoin, whereabouts } from "./isolation.ts";
+import { FENCE_FAILPOINTS } from "./pod-isolation.ts";
 
 /** Where the process of a host can be killed in the tests; each must be survived. */
 export const ACTUATOR_FAILPOINTS = [
@@ -34,6 +35,7 @@ export const LEASE_FAILPOINTS = ["lease-taken", "lease-renewed"] as const;
 export const FAILPOINTS = {
   containers: ACTUATOR_FAILPOINTS,
   networks: ISOLATION_FAILPOINTS,
+  fences: FENCE_FAILPOINTS,
   pods: CLUSTER_FAILPOINTS,
   workloads: ROLLOUT_FAILPOINTS,
   nodes: NODE_FAILPOINTS,

@@ -44,7 +44,7 @@ const NODE_KINDS: ReadonlySet<ActionKind> = new Set([
   ...[ActionKind.MARK_NODE, ActionKind.LIFT_NODE],
 ]);
 const CLUSTER_KINDS: ReadonlySet<ActionKind> = new Set([
-  ...[ActionKind.EVICT, ActionKind.ROLLBACK, ActionKind.HALT],
+  ...[ActionKind.EVICT, ActionKind.ROLLBACK, ActionKind.HALT, ActionKind.ISOLATE, ActionKind.RELEASE],
   ...[ActionKind.MARK_NODE, ActionKind.LIFT_NODE],
 ]);
 /** As Kubernetes has them: of a namespace or container, of a pod or node. */

@@ -2,16 +2,18 @@
  * {@link Hands} of a cluster: a pod is evicted within what disruption budgets allow, and is done with when it is gone; or what makes it is rolled back ({@link RolloutHands}). Nothing is waited for here: what is not
  * over is told as waiting and looked at again, so that one pod's budget holds up no other.
  */
-import { Outcome } from "@hullmark/proto/v1/response";
+import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
 import type { Cluster, ClusterPod, PodEvent, PodTarget } from "../ports/cluster.ts";
 import { EngineError } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
+import type { PodFence } from "../ports/pod-fence.ts";
 import type { Rollouts } from "../ports/rollouts.ts";
 import type { ActuatorFailpoint } from "./carry-out.ts";
 import type { CheckedIntent } from "./check-intent.ts";
 import { podService, refusePod, unfit } from "./check-pod.ts";
 import type { Hands, LocalLimits, Looked, Waiting } from "./hands.ts";
 import { overLocalLimit } from "./local-limits.ts";
+import { PodIsolation } from "./pod-isolation.ts";
 import { RolloutHands } from "./rollout-hands.ts";
 
 /** A pod whose kubelet does not end it: given up that long after its own time to end. */
@@ -22,6 +24,9 @@ const NO_RESTART = { name: "", maximumRetryCount: 0 };
 export interface ClusterServices {
   readonly cluster: Cluster;
   readonly rollouts: Rollouts;
+  readonly fence: PodFence;
+  /** The cluster's network enforces NetworkPolicies, by the configuration; undefined: nobody has said. */
+  readonly networkPolicyEnforced?: boolean | undefined;
   readonly limits: LocalLimits;
   readonly ownNamespace: string;
   /** Whether what makes pods may be scaled to none, by the configuration; undefined: not. */
@@ -40,16 +45,19 @@ export class ClusterHands implements Hands {
   /** Intent → what its budget said last: the API server says when to ask again. */
   readonly #pauses = new Map<string, Pause>();
   readonly #rollouts: RolloutHands;
+  readonly #isolation: PodIsolation;
 
   constructor(services: ClusterServices) {
     this.#services = services;
     this.#rollouts = new RolloutHands(services);
+    this.#isolation = new PodIsolation({ ...services, enforced: services.networkPolicyEnforced === true });
   }
 
   async look(intent: CheckedIntent, ledger: readonly LedgerEntry[], nowMs: number): Promise<Looked> {
     const { cluster, limits, ownNamespace } = this.#services;
     const pod = intent.pod && (await cluster.find(intent.pod));
     const facts = { pods: await cluster.countPods(), ledger, nowMs };
+    if (ISOLATING.has(intent.kind)) return await this.#isolation.look(intent, pod, facts.pods, ledger, nowMs);
     const name = intent.pod && pod ? podService(intent.pod, pod) : "";
     const before = { name, restartPolicy: NO_RESTART };
     if (!intent.rollout) return { refusal: refusePod(intent, pod, facts, limits, ownNamespace), before };
@@ -81,6 +89,7 @@ export class ClusterHands implements Hands {
     const { pod } = entry;
     if (!pod) return failed("engine", "the ledger names no pod");
     if (entry.rollout) return await this.#rollBack(entry, pod, nowMs, passing);
+    if (ISOLATING.has(entry.kind)) return await this.#isolate(entry, pod, nowMs, passing);
     const result = await this.#step(entry, pod, nowMs, passing);
     if ("waitsFor" in result) return result;
     this.#pauses.delete(entry.intentId);
@@ -92,6 +101,15 @@ export class ClusterHands implements Hands {
       done ? "is gone: it had drifted" : `was not evicted: ${result.detail || result.reason}`,
       nowMs,
     );
+    return result;
+  }
+
+  async #isolate(entry: LedgerEntry, pod: PodTarget, nowMs: number, passing: (point: ActuatorFailpoint) => void): Promise<Settled> {
+    const tell = (reason: PodEvent["reason"], note: string): Promise<void> => this.#tell(entry, pod, reason, note, nowMs);
+    const result = await this.#isolation.step(entry, pod, nowMs, tell, passing);
+    const release = entry.kind === ActionKind.RELEASE;
+    if (result.outcome !== Outcome.DONE)
+      await tell(release ? "ReleaseFailed" : "IsolationFailed", `was not ${release ? "released" : "isolated"}: ${result.detail || result.reason}`);
     return result;
   }
 
@@ -162,7 +180,10 @@ const WARNINGS: ReadonlySet<PodEvent["reason"]> = new Set([
   "RollbackRefused",
   "HaltFailed",
   "HaltRefused",
+  "IsolationFailed",
+  "ReleaseFailed",
 ]);
+const ISOLATING: ReadonlySet<ActionKind> = new Set([ActionKind.ISOLATE, ActionKind.RELEASE]);
 const DONE: Settled = { outcome: Outcome.DONE, reason: "", detail: "", newContainerId: "" };
 
 function failed(reason: string, detail: string): Settled {

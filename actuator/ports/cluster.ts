@@ -22,6 +22,8 @@ export interface ClusterPod {
   readonly nodeName: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly running: boolean;
+  /** It is on its node's own network, to which no policy applies. */
+  readonly hostNetwork: boolean;
   /** Of a file on its node: evicting the API server's copy changes nothing. */
   readonly isStatic: boolean;
   /** What makes another when it goes: `Deployment/web`; undefined: nothing does. */
@@ -54,7 +56,11 @@ export interface PodEvent {
     | "Halting"
     | "Halted"
     | "HaltFailed"
-    | "HaltRefused";
+    | "HaltRefused"
+    | "Isolated"
+    | "IsolationFailed"
+    | "Released"
+    | "ReleaseFailed";
   readonly note: string;
   readonly warning: boolean;
   readonly atMs: number;

@@ -18,7 +18,7 @@ import type { ApiAnswer } from "@hullmark/daemon/api-server";
 import { intentMessage } from "@hullmark/proto/codec";
 import { ActionKind, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { FakeCluster, FakeRollouts } from "../fakes/cluster.ts";
+import { FakeCluster, FakeFence, FakeRollouts } from "../fakes/cluster.ts";
 import { type AddedPod, IDENTITY, type IntentInit, LIFE_MS, podIntent } from "../fakes/pod-intent.ts";
 
 const OWN_NAMESPACE = "hullmark";
@@ -46,7 +46,7 @@ afterEach(() => {
 
 function actuator(limits = LIMITS, passing: (point: ActuatorFailpoint) => void = () => {}): Actuator {
   return new Actuator({
-    hands: new ClusterHands({ cluster, rollouts: new FakeRollouts(), limits, ownNamespace: OWN_NAMESPACE, onUntold: () => {} }),
+    hands: new ClusterHands({ cluster, rollouts: new FakeRollouts(), fence: new FakeFence(cluster), limits, ownNamespace: OWN_NAMESPACE, onUntold: () => {} }),
     ...{ identity: IDENTITY, ledger },
     verify: (message, signature) => verify(null, message, keys.publicKey, signature),
     report: async (_id, { outcome, reason, detail }) => void reports.push({ outcome, reason, detail }),

@@ -16,7 +16,7 @@ import type { ApiAnswer } from "@hullmark/daemon/api-server";
 import { intentMessage } from "@hullmark/proto/codec";
 import { ActionKind, IntentSchema, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { FakeCluster, FakeRollouts } from "../fakes/cluster.ts";
+import { FakeCluster, FakeFence, FakeRollouts } from "../fakes/cluster.ts";
 import { IDENTITY, podIntent } from "../fakes/pod-intent.ts";
 
 const { LABEL, TAINT, CORDON } = NodeMark;
@@ -98,9 +98,10 @@ afterEach(() => {
 
 function actuator(limits = { allow: ["w-*"], hourly: 9, atOnce: 9, pauseMs: 0 }): Actuator {
   const nodes = new NodeHands(new KubernetesNodes(api, { instance: "a-1", nowMs: () => nowMs, onUntold: () => {} }), limits, ledger);
+  const cluster = new FakeCluster();
   const pods = { limits: { pauseMs: 0, hourlyPercent: 100, protect: [] }, ownNamespace: "hullmark", onUntold: () => {} };
   return new Actuator({
-    ...{ identity: IDENTITY, ledger, nodes, hands: new ClusterHands({ cluster: new FakeCluster(), rollouts: new FakeRollouts(), ...pods }) },
+    ...{ identity: IDENTITY, ledger, nodes, hands: new ClusterHands({ cluster, fence: new FakeFence(cluster), rollouts: new FakeRollouts(), ...pods }) },
     verify: (message, signature) => verify(null, message, keys.publicKey, signature),
     report: async (_id, settled) => void reports.push(settled),
     nowMs: () => nowMs,

@@ -18,7 +18,7 @@ import type { ApiAnswer } from "@hullmark/daemon/api-server";
 import { intentMessage } from "@hullmark/proto/codec";
 import { ActionKind, IntentSchema, Outcome, PodOwnerSchema } from "@hullmark/proto/v1/response";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { FakeCluster, FakeRollouts } from "../fakes/cluster.ts";
+import { FakeCluster, FakeFence, FakeRollouts } from "../fakes/cluster.ts";
 import { type AddedPod, IDENTITY, type IntentInit, LIFE_MS, podIntent } from "../fakes/pod-intent.ts";
 
 const T0 = 1_700_000_000_000;
@@ -48,7 +48,7 @@ afterEach(() => {
 
 function actuator(passing: (point: ActuatorFailpoint) => void = () => {}, { mayHalt = true, limits = LIMITS } = {}): Actuator {
   return new Actuator({
-    hands: new ClusterHands({ cluster, rollouts, limits, ownNamespace: "hullmark", mayHalt, onUntold: () => {} }),
+    hands: new ClusterHands({ cluster, fence: new FakeFence(cluster), rollouts, limits, ownNamespace: "hullmark", mayHalt, onUntold: () => {} }),
     ...{ identity: IDENTITY, ledger },
     verify: (message, signature) => verify(null, message, keys.publicKey, signature),
     report: async (_id, { outcome, reason, detail }) => void reports.push({ outcome, reason, detail }),

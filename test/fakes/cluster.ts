@@ -2,6 +2,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Cluster, ClusterPod, Eviction, PodEvent, PodTarget } from "@hullmark/actuator/ports/cluster";
 import { EngineError } from "@hullmark/actuator/ports/engine";
+import { ISOLATED_LABEL, type PodFence } from "@hullmark/actuator/ports/pod-fence";
 import {
   type GitOpsOwner,
   HALT_ANNOTATION,
@@ -36,6 +37,7 @@ export class FakeCluster implements Cluster {
     const pod = {
       uid,
       nodeName: "w-1",
+      hostNetwork: false,
       labels: {},
       running: true,
       isStatic: false,
@@ -78,6 +80,43 @@ export class FakeCluster implements Cluster {
   }
 
   #fail(method: keyof Cluster): void {
+    const failure = this.failures.get(method);
+    this.failures.delete(method);
+    if (failure) throw failure;
+  }
+}
+
+/** A namespace's policies in memory; labels go onto the cluster's pods. */
+export class FakeFence implements PodFence {
+  readonly #cluster: FakeCluster;
+  raised = 0;
+  /** Policies that let something of every pod through. */
+  opened: string[] = [];
+  readonly failures = new Map<keyof PodFence, EngineError>();
+
+  constructor(cluster: FakeCluster) {
+    this.#cluster = cluster;
+  }
+
+  async openings(): Promise<readonly string[]> {
+    this.#fail("openings");
+    return this.opened;
+  }
+
+  async raise(): Promise<void> {
+    this.#fail("raise");
+    this.raised++;
+  }
+
+  async label({ namespace, name, uid }: PodTarget, actionId: string | undefined): Promise<void> {
+    this.#fail("label");
+    const pod = this.#cluster.pods.get(`${namespace}/${name}`);
+    if (pod?.uid !== uid) throw new EngineError("ENGINE_REFUSED", "another pod");
+    const { [ISOLATED_LABEL]: _before, ...others } = pod.labels;
+    this.#cluster.pods.set(`${namespace}/${name}`, { ...pod, labels: { ...others, ...(actionId !== undefined && { [ISOLATED_LABEL]: actionId }) } });
+  }
+
+  #fail(method: keyof PodFence): void {
     const failure = this.failures.get(method);
     this.failures.delete(method);
     if (failure) throw failure;

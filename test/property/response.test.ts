@@ -160,7 +160,7 @@ describe("one container", () => {
           const found = drifts.map(causeOf);
           expect(found).not.toContain("node");
           const rung = RUNG_OF[decision.kind] ?? "alert";
-          expect(decision.pod).toEqual(rung === "evict" && inPod ? POD : undefined);
+          expect(decision.pod).toEqual((rung === "evict" || rung === "isolate") && inPod ? POD : undefined);
           expect(HEALS[decision.drift ? causeOf(decision.drift) : "unmeasurable"]).toContain(rung);
           // Another of the same image would run the same again.
           if (found.includes("untrusted")) expect(["recreate", "evict"]).not.toContain(rung);
@@ -288,6 +288,21 @@ describe("one container", () => {
       expect(rung({ history: [isolation({ ...other, issuedAtMs: T0 - 2 * HOUR_MS }), release(other)] })).toBe("act ISOLATE");
       // It was done all the same, though it was undone since.
       expect(rung({ history: [isolation(other), release({ ...other, issuedAtMs: T0 - 500 })] })).toBe("breaker");
+    });
+
+    test("in a pod is so by the cluster's actuator; what that one has not seen to hold is nothing to rest on", () => {
+      const policy = policyOf(rules(every("[isolate, evict]")));
+      const ofPod = { containerName: "shop/web-1/web", workload: "shop/web" };
+      const inPod = (more: Partial<Situation> = {}) => rung({ policy, workload: bad("c1", ofPod), pod: POD, ...more });
+      expect(inPod()).toBe("act ISOLATE");
+      expect(inPod({ actuator: (of) => !of })).toBe("no-actuator");
+      expect(inPod({ pod: undefined })).toBe("looking-up");
+      const done = (reason: string) => isolation({ ...ofPod, pod: POD, reason });
+      expect(inPod({ history: [done("")] })).toBe("contained");
+      expect(inPod({ history: [done("enforcement-unknown")] })).toBe("act EVICT");
+      expect(inPod({ policy: policyOf(rules(every("[isolate]"))), history: [done("enforcement-unknown")] })).toBe("contained");
+      const failed = { ...done("allowed-by-policy"), state: ActionState.FAILED };
+      expect(inPod({ history: [failed] })).toBe("act EVICT");
     });
 
     test.each(["host-network", "shared-network", "shared-namespaces", "no-network", "protected", "unknown-kind"])(

@@ -10,6 +10,13 @@ const CONTROLLER = "hullmark.dev/actuator";
 const MAX_NAME = 253;
 const MAX_NOTE = 1024;
 const MAX_INSTANCE = 128;
+/** By how reasons of Events begin. */
+const ACTIONS = [
+  ["Evict", "Evict"],
+  ["Halt", "Halt"],
+  ["Isolat", "Isolate"],
+  ["Release", "Release"],
+] as const;
 /** Where a budget says nothing of when to ask again; and what it may say. */
 const RETRY_SECONDS = 5;
 const MAX_RETRY_SECONDS = 60;
@@ -25,7 +32,13 @@ const Pod = z.object({
     ownerReferences: z.array(Owner).default([]),
     deletionTimestamp: z.string().optional(),
   }),
-  spec: z.object({ nodeName: z.string().default(""), containers: Asked, initContainers: Asked, ephemeralContainers: Asked }),
+  spec: z.object({
+    nodeName: z.string().default(""),
+    hostNetwork: z.boolean().default(false),
+    containers: Asked,
+    initContainers: Asked,
+    ephemeralContainers: Asked,
+  }),
   status: z
     .object({
       phase: z.string().default(""),
@@ -89,7 +102,7 @@ export class KubernetesCluster implements Cluster {
       },
       type: warning ? "Warning" : "Normal",
       reason,
-      action: ["Evict", "Halt"].find((each) => reason.startsWith(each)) ?? "RollBack",
+      action: ACTIONS.find(([prefix]) => reason.startsWith(prefix))?.[1] ?? "RollBack",
       note: note.slice(0, MAX_NOTE),
       eventTime: new Date(atMs).toISOString().replace("Z", "000Z"),
       reportingController: CONTROLLER,
@@ -114,7 +127,14 @@ function readPod(body: unknown): ClusterPod {
   const asked = [...spec.containers, ...spec.initContainers, ...spec.ephemeralContainers];
   const statuses = [...status.containerStatuses, ...status.initContainerStatuses, ...status.ephemeralContainerStatuses];
   return {
-    ...{ uid, labels, nodeName: spec.nodeName, running: status.phase === "Running", isStatic: Object.hasOwn(annotations, "kubernetes.io/config.mirror") },
+    ...{
+      uid,
+      labels,
+      nodeName: spec.nodeName,
+      hostNetwork: spec.hostNetwork,
+      running: status.phase === "Running",
+      isStatic: Object.hasOwn(annotations, "kubernetes.io/config.mirror"),
+    },
     owner: ownerOf(ownerReferences, labels),
     controllerUid: ownerReferences.find(({ controller }) => controller)?.uid,
     endsMs: deletionTimestamp === undefined ? undefined : Date.parse(deletionTimestamp),

@@ -53,7 +53,7 @@ const ROOM = 16;
 
 /** Rules of the chart's ClusterRoles, with all that is optional: the templates have nothing to be filled in there. Not of its Role, for a Lease. */
 export function rights(): readonly object[] {
-  return ["actuator", "actuator-rollback", "actuator-gitops", "actuator-nodes"].flatMap((name) => {
+  return ["actuator", "actuator-rollback", "actuator-gitops", "actuator-isolation", "actuator-nodes"].flatMap((name) => {
     const template = readFileSync(join(REPOSITORY, `deploy/helm/hullmark/templates/${name}.yaml`), "utf8");
     const all = [...template.matchAll(/^rules:\n(?: +.*\n)+/gm)].map(([rules]) => rules).filter((rules) => !rules.includes("{{"));
     return all.flatMap((rules) => (parse(rules) as { rules: readonly object[] }).rules);

@@ -16,6 +16,7 @@ import { SCENARIOS, type Scenario } from "../scenarios.ts";
 import { Acting } from "./acting.ts";
 import { EVICTING, evictions } from "./evictions.ts";
 import { podFollower } from "./follower.ts";
+import { ISOLATING, isolations } from "./isolations.ts";
 import { smuggle } from "./past-the-kubelet.ts";
 import { PodVictim } from "./pod-victim.ts";
 import { POISONED, poisonedLayer } from "./poisoned-layer.ts";
@@ -91,7 +92,7 @@ spec:
   response:
     pause: 1m
     hourlyPercent: 100
-    rules:${EVICTING}${POISONED}${ROLLING_BACK}`;
+    rules:${EVICTING}${ISOLATING}${POISONED}${ROLLING_BACK}`;
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-e2e-"));
@@ -223,6 +224,7 @@ describe("acting", () => {
   afterAll(() => acting?.stop());
 
   describe("evictions", () => evictions(of, () => acting));
+  describe("isolations", () => isolations(of, () => acting));
   describe("a poisoned layer", () =>
     poisonedLayer(
       () => ({ ...of(), sign, retiring }),

@@ -1,6 +1,7 @@
 /** A drifted pod gives way to a clean one: by the Eviction API as it is, with the rights that the chart gives, and nothing else is done. */
 import { randomBytes } from "node:crypto";
 import { KubernetesCluster } from "@hullmark/actuator/adapters/kubernetes/kubernetes-cluster";
+import { KubernetesFence } from "@hullmark/actuator/adapters/kubernetes/kubernetes-fence";
 import { KubernetesRollouts } from "@hullmark/actuator/adapters/kubernetes/kubernetes-rollouts";
 import { ClusterHands } from "@hullmark/actuator/core/cluster-hands";
 import type { PodTarget } from "@hullmark/actuator/ports/cluster";
@@ -164,7 +165,14 @@ export function evictions(of: () => ActingBed, actingOf: () => Acting): void {
     expect(await adapter.evict({ ...target, uid: "00000000-0000-0000-0000-000000000000" })).toEqual({ outcome: "gone" });
     expect((await acting.podsOf("evict-till")).map(({ metadata }) => metadata.uid)).toEqual([target.uid]);
 
-    const hands = new ClusterHands({ cluster: adapter, rollouts: new KubernetesRollouts(api), limits: LIMITS, ownNamespace: "hullmark", onUntold: () => {} });
+    const hands = new ClusterHands({
+      cluster: adapter,
+      rollouts: new KubernetesRollouts(api),
+      fence: new KubernetesFence(api),
+      limits: LIMITS,
+      ownNamespace: "hullmark",
+      onUntold: () => {},
+    });
     const refusal = async (more: Partial<PodTarget>, owners: readonly string[] = []) => {
       const named = { ...target, container: "web", nodeName: there.spec.nodeName, imageDigests: [digest], driftId: "D-1", driftLogIndex: 0, ...more };
       const intent = { id: randomBytes(16).toString("hex"), actionId: "A-7K2Q", kind: ActionKind.EVICT, containerId, imageId: digest, expiresAtMs: 0, owners };

@@ -4,6 +4,7 @@ import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, DriftRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import type { EventBus } from "../fleet/events.ts";
+import { isContaining } from "../response/isolation.ts";
 import { type Decided, type Incident, incidentsOf, type Member } from "./incident.ts";
 
 /** Drifts that are held, those that stand before those that are over, the newest before the older. */
@@ -158,10 +159,11 @@ export class IncidentBook {
     this.#members.delete(oldest.driftId);
   }
 
-  #act({ id, kind, state, driftId, undoes }: ActionRow): void {
+  #act(row: ActionRow): void {
+    const { id, kind, state, driftId, undoes } = row;
     if (state !== ActionState.DONE || driftId === "") return;
     if (kind === ActionKind.RELEASE) this.#undone.add(undoes ?? "");
-    else this.#acted.set(driftId, (this.#acted.get(driftId) ?? new Set()).add(id));
+    else if (isContaining(row)) this.#acted.set(driftId, (this.#acted.get(driftId) ?? new Set()).add(id));
     this.#changed = true;
   }
 

@@ -155,7 +155,7 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
     inPod: situation.pod !== "none",
     target: misconfigured ? "none" : targetOf(situation, workload, history),
     evictable: situation.pod !== "none" && !endsEviction(workload, history),
-    isolable: situation.pod === "none" && !endsIsolation(workload, history),
+    isolable: !endsIsolation(workload, history),
     rollouts: ended.filter(({ rollout }) => rollout).length,
     haltable: situation.pod === "none" ? undefined : haltable(situation.rollback, workload, history),
   });
@@ -166,8 +166,9 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   if (past) return idle(past);
   if (!contradicted && (overBudgetMs ?? 0) < rule.unmeasurableAfterSeconds * 1000) return idle("settling");
   const rollout = target && "revisions" in target ? target : undefined;
-  const pod = (found.rung === "evict" || rollout) && situation.pod !== "none" ? situation.pod : undefined;
-  if (((found.rung === "rollback" || found.rung === "halt") && !target) || ((found.rung === "evict" || rollout) && !pod)) return idle("looking-up");
+  const byPod = found.rung === "evict" || rollout !== undefined || (found.rung === "isolate" && situation.pod !== "none");
+  const pod = byPod && situation.pod !== "none" ? situation.pod : undefined;
+  if (((found.rung === "rollback" || found.rung === "halt") && !target) || (byPod && !pod)) return idle("looking-up");
   if (rollout && pod && !isVouchedFor(situation, rule, found.rung, pod)) return idle("one-node");
   const held = heldBy(situation, pod !== undefined, all, workload) ?? (found.recurring ? "recurring" : undefined);
   if (held) return idle(held);

@@ -4,8 +4,15 @@ import type { ActionRow, DriftRow } from "../../ports/rows.ts";
 import type { ResponseRule } from "../policy/types.ts";
 
 /** Why an actuator will not isolate this container, today or tomorrow: the rung after it is meant then. Codes of docs/response.md. */
-const LASTING: ReadonlySet<string> = new Set(["host-network", "shared-network", "shared-namespaces", "no-network", "protected", "unknown-kind"]);
+const LASTING: ReadonlySet<string> = new Set([
+  ...["host-network", "shared-network", "shared-namespaces", "no-network", "protected", "unknown-kind"],
+  ...["static-pod", "isolate-never", "allowed-by-policy", "no-right"],
+]);
+/** It was asked for, and nobody has said that the cluster's network does it: nothing rests on that. */
+const UNSEEN = "enforcement-unknown";
 const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
+
+const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.REFUSED, ActionState.FAILED]);
 
 type Of = Pick<ActionRow, "nodeId" | "containerId">;
 
@@ -15,7 +22,12 @@ function isOf({ nodeId, containerId }: Of, each: Of): boolean {
 
 /** Whether isolating this container was refused for a reason that stays. */
 export function endsIsolation(container: Of, history: readonly ActionRow[]): boolean {
-  return history.some((each) => isOf(container, each) && each.kind === ActionKind.ISOLATE && each.state === ActionState.REFUSED && LASTING.has(each.reason));
+  return history.some((each) => isOf(container, each) && each.kind === ActionKind.ISOLATE && FRUITLESS.has(each.state) && LASTING.has(each.reason));
+}
+
+/** Whether what was done holds the container, or took it away. */
+export function isContaining({ kind, state, reason }: Pick<ActionRow, "kind" | "state" | "reason">): boolean {
+  return state === ActionState.DONE && kind !== ActionKind.RELEASE && !(kind === ActionKind.ISOLATE && reason === UNSEEN);
 }
 
 /** What was done, without what was undone since, and without what undid it. */
@@ -39,7 +51,7 @@ export function restsOn(
 ): "contained" | "isolated" | "released" | undefined {
   const own = history.filter((each) => isOf(container, each) && each.state === ActionState.DONE).toSorted((a, b) => a.number - b.number);
   const last = own.findLast(({ kind }) => kind === ActionKind.ISOLATE || kind === ActionKind.RELEASE);
-  if (!last) return undefined;
+  if (!last || (last.kind === ActionKind.ISOLATE && !isContaining(last))) return undefined;
   const sinceMs = last.settledAtMs ?? last.createdAtMs;
   if (drifts.some(({ committedAtMs }) => committedAtMs > sinceMs)) return undefined;
   if (last.kind === ActionKind.RELEASE) return "released";

@@ -56,7 +56,7 @@ log: { level: {{ .Values.agent.logLevel }} }
 stateDirectory: /var/lib/hullmark/actuator
 credentialDirectory: /etc/hullmark/actuator
 verifier: { address: {{ printf "%s:7443" (include "hullmark.verifierHost" .) | quote }} }
-kubernetes: { namespace: {{ .Release.Namespace }}, lease: {{ include "hullmark.name" . }}-actuator, halt: {{ and .Values.actuator.rollback.enabled .Values.actuator.rollback.halt | default false }} }
+kubernetes: { namespace: {{ .Release.Namespace }}, lease: {{ include "hullmark.name" . }}-actuator, halt: {{ and .Values.actuator.rollback.enabled .Values.actuator.rollback.halt | default false }}, networkPolicyEnforced: {{ and .Values.actuator.isolation.enabled .Values.actuator.isolation.enforced | default false }} }
 limits:
   pauseSeconds: {{ .Values.actuator.limits.pauseSeconds | int64 }}
   hourlyPercent: {{ .Values.actuator.limits.hourlyPercent | int64 }}
