@@ -574,6 +574,7 @@ async function start(
           policy: () => policies.current,
           nowMs,
         }),
+        actuators: () => response.listening,
         claims: () => [
           ...history.claims,
           ...policies.claims,

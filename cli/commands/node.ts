@@ -1,13 +1,11 @@
 /** `hullmark node show|quote|token|allow|actuator|revoke|approve`: one node in full, and who may join the fleet (admins only). */
-import { createPublicKey, generateKeyPairSync, X509Certificate } from "node:crypto";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import { RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import { type Node, Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
+import { makeActuatorCredentials } from "../connection/actuator-credentials.ts";
 import { ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
@@ -150,17 +148,7 @@ function actuatorCommand(): Command {
     .action(async (node: string | undefined, { dir, cluster: ofCluster }: { readonly dir: string; readonly cluster?: boolean }, command: Command) => {
       if ((node !== undefined) === (ofCluster === true)) command.error("error: want a node, or --cluster", { exitCode: EXIT.usage });
       return ask(command, async ({ channel, print, signal }) => {
-        const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-        const request = { node: node ?? "", cluster: ofCluster === true, publicKey: publicKey.export({ type: "spki", format: "der" }) };
-        const { nodeId, cluster, certificateChain, expiresAt, intentKeys, caCertificate } = await channel
-          .client(Admin)
-          .issueActuatorCertificate(request, { signal });
-        mkdirSync(dir, { recursive: true, mode: 0o700 });
-        replaceFile(join(dir, "client.key"), privateKey.export({ type: "pkcs8", format: "pem" }).toString(), 0o600);
-        replaceFile(join(dir, "client.crt"), certificateChain.map((der) => new X509Certificate(der).toString()).join(""), 0o600);
-        replaceFile(join(dir, "ca.crt"), caCertificate, 0o600);
-        const publicPem = (key: Uint8Array) => createPublicKey({ key: Buffer.from(key), type: "spki", format: "der" }).export({ type: "spki", format: "pem" });
-        replaceFile(join(dir, "intent.pub"), intentKeys.map(publicPem).join(""), 0o600);
+        const { nodeId, cluster, expiresAt } = await makeActuatorCredentials(channel, { node: node ?? "", cluster: ofCluster === true }, dir, signal);
         const whose = cluster ? `cluster ${cluster}` : `node ${nodeId}`;
         print(`actuator of ${whose}: ${dir}, until ${new Date(toMs(expiresAt) ?? 0).toISOString()}\n`);
         return EXIT.clean;

@@ -68,6 +68,7 @@ function text(context: string, status: GetStatusResponse): string {
     `Workloads  ${status.containersClean} clean · ${status.containersWarning} warning · ${status.containersDrifted} drifted · ${status.containersUnknown} unknown${reasons.length > 0 ? ` (${reasons.join(", ")})` : ""}`,
     `Provenance ${status.signedContainers} signed · ${status.unsignedContainers} unsigned · ${status.provenanceUnknownContainers} unknown`,
     `Coverage   ${coverage}`,
+    ...(status.actuators > 0 || status.mode !== "observe" ? [`Actuators  ${status.actuators || "none"} connected`] : []),
   ];
   for (const drift of status.attention)
     lines.push(`Attention  ${drift.id} ${severityWord(drift.severity)} ${printable(drift.workload, 60)} ${pathWord(drift.path, 100) || drift.kind}`);

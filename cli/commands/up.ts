@@ -19,6 +19,7 @@ interface UpFlags {
   readonly tpmMakerRoot?: string[];
   readonly systemd?: boolean;
   readonly dashboard?: boolean;
+  readonly act?: boolean;
   readonly wait: number;
 }
 
@@ -35,6 +36,8 @@ export function upCommand(): Command {
     .addOption(new Option("--no-systemd", "run as detached processes, which nothing restarts"))
     .addOption(new Option("--dashboard", "serve the page for browsers, on this host alone (hullmark dashboard)"))
     .addOption(new Option("--no-dashboard", "serve it no more"))
+    .addOption(new Option("--act", "run an actuator too, which does what policy's response rules say (nothing in mode observe)"))
+    .addOption(new Option("--no-act", "run it no more"))
     .option("--wait <seconds>", "how long to wait for the first whole picture", within(0, 3600), 120)
     .addHelpText(
       "after",
@@ -54,6 +57,7 @@ export function upCommand(): Command {
           makerRootFiles: flags.tpmMakerRoot,
           systemd: flags.systemd,
           dashboard: flags.dashboard,
+          act: flags.act,
           waitSeconds: flags.wait,
           print,
         }),

@@ -21,6 +21,7 @@ export async function down({ state, keepState, print }: DownOptions): Promise<vo
   const record = readRecord(layout);
   if (!record) throw new HostError("NOT_INSTALLED", `"hullmark up" has made nothing in ${layout.state} (--state names another directory)`);
   const services = keeper(layout, record.systemd);
+  const all = record.act ? "verifier, agent and actuator" : "verifier and agent";
   for (const name of [...SERVICES].reverse()) {
     await services.stop(name);
     await services.remove(name);
@@ -31,14 +32,14 @@ export async function down({ state, keepState, print }: DownOptions): Promise<vo
   }
   if (keepState) {
     writeRecord(layout, { ...record, started: "", commandConfig: null });
-    print(`✓ verifier and agent are stopped; ${layout.state} is kept`);
+    print(`✓ ${all} are stopped; ${layout.state} is kept`);
     return;
   }
   // Only what is ours: someone may have put a file beside it. The record goes last, so that a removal that was cut short can be repeated.
   for (const entry of [...STATE_ENTRIES].reverse())
     for (const name of [`${entry}.new`, entry]) rmSync(join(layout.state, name), { recursive: true, force: true });
   removeCreated(record.createdDirectories, layout.state);
-  print("✓ verifier and agent are stopped, and everything of them is removed");
+  print(`✓ ${all} are stopped, and everything of them is removed`);
 }
 
 function removeCreated(created: readonly string[], innermost: string): void {

@@ -3,9 +3,14 @@ import { join } from "node:path";
 
 export const DEFAULT_STATE = "/var/lib/hullmark";
 
-export type ServiceName = "verifier" | "agent";
+export type ServiceName = "verifier" | "agent" | "actuator";
 /** In the order in which they start; they stop in reverse. */
-export const SERVICES: readonly ServiceName[] = ["verifier", "agent"];
+export const SERVICES: readonly ServiceName[] = ["verifier", "agent", "actuator"];
+
+/** Those that are to run. @param act whether the host may be acted on */
+export function servicesOf({ act }: { readonly act: boolean }): readonly ServiceName[] {
+  return act ? SERVICES : SERVICES.filter((name) => name !== "actuator");
+}
 
 export interface Layout {
   readonly state: string;
@@ -19,6 +24,8 @@ export interface Layout {
   readonly log: (service: ServiceName) => string;
   readonly pidFile: (service: ServiceName) => string;
   readonly joinToken: string;
+  /** What the actuator shows who it is by, and knows intents by. */
+  readonly actuatorCredentials: string;
   /** The certificate that an agent without TPM keeps. */
   readonly credential: string;
   /** Configuration of this command, as the verifier writes it. */
@@ -36,6 +43,7 @@ export function layoutOf(state: string): Layout {
     log: (service) => join(state, "log", `${service}.log`),
     pidFile: (service) => join(state, "run", `${service}.pid`),
     joinToken: join(state, "join-token"),
+    actuatorCredentials: join(state, "actuator", "credentials"),
     credential: join(state, "agent", "credential.json"),
     adminConfig: join(state, "verifier", "admin", "config.yaml"),
     caFile: join(state, "verifier", "admin", "ca.crt"),
@@ -43,4 +51,16 @@ export function layoutOf(state: string): Layout {
 }
 
 /** All that `up` and its services put below the state directory. */
-export const STATE_ENTRIES = ["host.json", "program", "verifier", "agent", "verifier.yaml", "agent.yaml", "log", "run", "join-token"] as const;
+export const STATE_ENTRIES = [
+  "host.json",
+  "program",
+  "verifier",
+  "agent",
+  "actuator",
+  "verifier.yaml",
+  "agent.yaml",
+  "actuator.yaml",
+  "log",
+  "run",
+  "join-token",
+] as const;

@@ -7,7 +7,7 @@ import { HostError } from "./error.ts";
 import type { Layout } from "./layout.ts";
 
 const FILES = [
-  ...["agent.js", "verifier.js", "hullmark.js", "sqlite-thread.js", "replay-thread.js", "pkcs11-thread.js"],
+  ...["agent.js", "verifier.js", "actuator.js", "hullmark.js", "sqlite-thread.js", "replay-thread.js", "pkcs11-thread.js"],
   ...["hullmark.node", "better_sqlite3.node", "pkcs11.node"],
   ...["dashboard.html", "dashboard.js", "dashboard.css"],
 ] as const;

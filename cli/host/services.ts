@@ -1,5 +1,6 @@
 /** Background services of a host, whoever keeps them running. */
 import type { Layout, ServiceName } from "./layout.ts";
+import type { HostRecord } from "./record.ts";
 
 export interface ServiceDefinition {
   readonly name: ServiceName;
@@ -24,7 +25,8 @@ export interface ServiceKeeper {
   remove(name: ServiceName): Promise<void>;
 }
 
-export function definitions(layout: Layout, nodeName: string, withTpm: boolean): readonly ServiceDefinition[] {
+export function definitions(layout: Layout, { nodeName, tcti, act }: Pick<HostRecord, "nodeName" | "tcti" | "act">): readonly ServiceDefinition[] {
+  const withTpm = tcti !== "none";
   const argv = (name: ServiceName): string[] => [process.execPath, `${layout.program}/${name}.js`, "--config", layout.settings(name)];
   // After an hour switched off, the certificate is over, and a join token serves only once: root of this host is its verifier's admin as well. The two start together.
   const command = [process.execPath, `${layout.program}/hullmark.js`, "--config", layout.adminConfig];
@@ -32,5 +34,6 @@ export function definitions(layout: Layout, nodeName: string, withTpm: boolean):
   return [
     { name: "verifier", description: "Hullmark verifier", argv: argv("verifier") },
     { name: "agent", description: "Hullmark agent", argv: argv("agent"), ...before },
+    ...(act ? [{ name: "actuator", description: "Hullmark actuator", argv: argv("actuator") } as const] : []),
   ];
 }

@@ -1,6 +1,6 @@
 /** The configuration files of verifier and agent on one host: everything on loopback. */
 import { randomInt } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { stringify } from "yaml";
 import { HostError } from "./error.ts";
@@ -37,13 +37,16 @@ function isFree(port: number): Promise<boolean> {
   });
 }
 
-/** Writes both files. @returns their text, which decides whether the services are to be started anew */
+/** Writes the files of what is to run. @returns their text, which decides whether the services are to be started anew */
 export function writeSettings(layout: Layout, record: HostRecord): string {
   const verifier = HEADER + stringify(verifierSettings(layout, record));
   const agent = HEADER + stringify(agentSettings(layout, record));
   writeFileSync(layout.settings("verifier"), verifier, { mode: 0o600 });
   writeFileSync(layout.settings("agent"), agent, { mode: 0o600 });
-  return verifier + agent;
+  const actuator = record.act ? HEADER + stringify(actuatorSettings(layout, record)) : "";
+  if (record.act) writeFileSync(layout.settings("actuator"), actuator, { mode: 0o600 });
+  else rmSync(layout.settings("actuator"), { force: true });
+  return verifier + agent + actuator;
 }
 
 function verifierSettings(layout: Layout, record: HostRecord): object {
@@ -77,5 +80,15 @@ function agentSettings(layout: Layout, { nodeName, ports, tcti, dockerSocket }: 
     tpm: { tcti },
     ...(tcti === "none" && { joinTokenFile: layout.joinToken }),
     runtime: { docker: { socket: dockerSocket } },
+  };
+}
+
+/** Its limits are those that an actuator has where nothing is said. */
+function actuatorSettings(layout: Layout, { ports, dockerSocket }: HostRecord): object {
+  return {
+    stateDirectory: layout.data("actuator"),
+    credentialDirectory: layout.actuatorCredentials,
+    verifier: { address: `localhost:${ports.main}` },
+    docker: { socket: dockerSocket },
   };
 }

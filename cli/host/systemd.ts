@@ -49,7 +49,7 @@ export function systemdServices(layout: Layout, unitDirectory = UNITS): ServiceK
   };
 }
 
-/** The verifier needs nothing of the host but its state. The agent must see the host's mounts and files as they are: no sandbox of its own. */
+/** The verifier needs nothing of the host but its state. The agent and, to capture, the actuator must see the host's mounts and files as they are: no sandbox of their own. */
 export function unitText({ name, description, argv, before }: ServiceDefinition, layout: Layout): string {
   const confined = ["NoNewPrivileges=yes", "PrivateTmp=yes", "PrivateDevices=yes", "ProtectSystem=strict", `ReadWritePaths=${quoted(layout.state)}`];
   const own =
@@ -60,8 +60,8 @@ export function unitText({ name, description, argv, before }: ServiceDefinition,
     "# Written by hullmark up; hullmark down removes it.",
     "[Unit]",
     `Description=${description}`,
-    name === "agent" ? "After=docker.service hullmark-verifier.service" : "After=network-online.target",
-    ...(name === "agent" ? ["Wants=hullmark-verifier.service"] : []),
+    name === "verifier" ? "After=network-online.target" : "After=docker.service hullmark-verifier.service",
+    ...(name !== "verifier" ? ["Wants=hullmark-verifier.service"] : []),
     "StartLimitIntervalSec=0",
     "",
     "[Service]",

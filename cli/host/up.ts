@@ -4,20 +4,21 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import type { RpcChannel } from "@hullmark/proto/rpc";
+import { Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { linkCommandConfig } from "./command-config.ts";
 import { detachedServices } from "./detached.ts";
 import { engineFacts } from "./engine.ts";
 import { HostError } from "./error.ts";
 import { imageSummary } from "./image-summary.ts";
-import { DEFAULT_STATE, type Layout, layoutOf, SERVICES, type ServiceName } from "./layout.ts";
+import { DEFAULT_STATE, type Layout, layoutOf, SERVICES, type ServiceName, servicesOf } from "./layout.ts";
 import { bundleDigest, findBundle, installProgram, runCommand } from "./program.ts";
 import { type HostRecord, readRecord, writeRecord } from "./record.ts";
 import { definitions, type ServiceKeeper } from "./services.ts";
 import { choosePorts, writeSettings } from "./settings.ts";
 import { hostRunsSystemd, systemdServices } from "./systemd.ts";
 import { chooseTpm, tctiOf } from "./tpm.ts";
-import { isOurs, needsToken, openAdminChannel, waitSettled, writeJoinToken } from "./verifier-client.ts";
+import { isOurs, needsToken, openAdminChannel, waitSettled, writeActuatorCredentials, writeJoinToken } from "./verifier-client.ts";
 
 const READY_MS = 60_000;
 const POLL_MS = 100;
@@ -36,6 +37,8 @@ export interface UpOptions {
   readonly makerRootFiles: readonly string[] | undefined;
   readonly systemd: boolean | undefined;
   readonly dashboard: boolean | undefined;
+  /** Whether an actuator runs. */
+  readonly act: boolean | undefined;
   /** How long to wait for the first whole picture. */
   readonly waitSeconds: number;
   readonly print: (line: string) => void;
@@ -53,10 +56,11 @@ export async function up(options: UpOptions): Promise<void> {
   const services = keeper(layout, record.systemd);
   const digest = (): string => createHash("sha256").update(bundleDigest(bundle)).update(writeSettings(layout, record)).digest("hex");
 
-  const current = before !== undefined && digest() === before.started && (await allRunning(services));
+  const current = before !== undefined && digest() === before.started && (await allRunning(services, record));
   let shortcoming: string | undefined;
   if (!current) {
     for (const name of [...SERVICES].reverse()) await services.stop(name);
+    if (!record.act) await services.remove("actuator");
     installProgram(bundle, layout);
     writeSettings(layout, record);
     const tpm = await chooseTpm(layout, record.tcti, record.makerRootFiles.length);
@@ -75,7 +79,7 @@ export async function up(options: UpOptions): Promise<void> {
     record = { ...record, started, commandConfig: link ?? null, createdDirectories };
     writeRecord(layout, record);
   }
-  print(`✓ verifier and agent ${current ? "are running already" : "started"} (${services.description})`);
+  print(`✓ verifier${record.act ? ", agent and actuator" : " and agent"} ${current ? "are running already" : "started"} (${services.description})`);
   await report(layout, services, record, options);
 }
 
@@ -96,6 +100,7 @@ async function claimState(layout: Layout, before: HostRecord | undefined, option
     makerRootFiles: (options.makerRootFiles ?? before?.makerRootFiles ?? []).map((file) => resolve(file)),
     ekSha256: before?.ekSha256 ?? null,
     dashboard: options.dashboard ?? before?.dashboard ?? false,
+    act: options.act ?? before?.act ?? false,
     ports: before?.ports ?? (await choosePorts()),
     started: before?.started ?? "",
     commandConfig: before?.commandConfig ?? null,
@@ -124,8 +129,8 @@ export function keeper(layout: Layout, systemd: boolean): ServiceKeeper {
   return systemd ? systemdServices(layout) : detachedServices(layout);
 }
 
-async function allRunning(services: ServiceKeeper): Promise<boolean> {
-  for (const name of SERVICES) if (!(await services.isRunning(name))) return false;
+async function allRunning(services: ServiceKeeper, record: HostRecord): Promise<boolean> {
+  for (const name of servicesOf(record)) if (!(await services.isRunning(name))) return false;
   return true;
 }
 
@@ -153,9 +158,9 @@ async function startWherePortsAreFree(layout: Layout, services: ServiceKeeper, w
 }
 
 async function startServices(layout: Layout, services: ServiceKeeper, record: HostRecord): Promise<void> {
-  const withTpm = record.tcti !== "none";
-  for (const service of definitions(layout, record.nodeName, withTpm)) {
-    if (service.name === "agent" && !withTpm && needsToken(layout, Date.now()))
+  for (const service of definitions(layout, record)) {
+    if (service.name === "actuator") await withChannel(layout, (channel) => writeActuatorCredentials(channel, layout, record.nodeName, READY_MS));
+    if (service.name === "agent" && record.tcti === "none" && needsToken(layout, Date.now()))
       await withChannel(layout, (channel) => writeJoinToken(channel, layout.joinToken, record.nodeName));
     await services.start(service);
     if (service.name === "verifier") await verifierReady(layout, services, record);
@@ -188,9 +193,21 @@ async function withChannel<T>(layout: Layout, work: (channel: RpcChannel) => Pro
   }
 }
 
+/** What comes of the actuator is policy's to say. */
+async function actingLine(channel: RpcChannel): Promise<string> {
+  const { mode, actuators } = await channel.client(Query).getStatus({});
+  const does =
+    mode === "observe"
+      ? 'nothing is done in mode "observe"'
+      : mode === "dry-run"
+        ? "what would be done is recorded"
+        : "policy's response rules are carried out";
+  return `${actuators > 0 ? "✓ actuator connected" : "! the actuator is not connected yet"}: ${does}`;
+}
+
 async function report(layout: Layout, services: ServiceKeeper, record: HostRecord, { waitSeconds, commandConfig, print }: UpOptions): Promise<void> {
   const alive = async (): Promise<void> => {
-    for (const name of SERVICES) await mustRun(services, name);
+    for (const name of servicesOf(record)) await mustRun(services, name);
   };
   const running = async (): Promise<number> => (await engineFacts(record.dockerSocket)).running;
   await withChannel(layout, async (channel) => {
@@ -199,6 +216,7 @@ async function report(layout: Layout, services: ServiceKeeper, record: HostRecor
     else print(`! the node is not attested yet; the agent's log:\n${await services.logTail("agent")}`);
     for (const { code, detail } of claims) print(`! ${code}: ${printable(detail, 300)}`);
     for (const line of await imageSummary(channel)) print(line);
+    if (record.act) print(await actingLine(channel));
     if (!settled) print(`! not everything is judged after ${waitSeconds} s; "hullmark status --wait" goes on waiting`);
   });
   const config = record.commandConfig === null ? `--config ${layout.adminConfig} ` : "";

@@ -1,10 +1,11 @@
 /** What `up` asks the verifier that it has just started, as its first admin. */
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
-import type { RpcChannel } from "@hullmark/proto/rpc";
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { type RpcChannel, RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import type { Claim } from "@hullmark/proto/v1/common";
 import { Query } from "@hullmark/proto/v1/query";
 import * as z from "zod";
+import { makeActuatorCredentials } from "../connection/actuator-credentials.ts";
 import { loadContext, openChannel } from "../connection/context.ts";
 import { PAGE_SIZE } from "../connection/pages.ts";
 import { unsettled } from "../connection/settled.ts";
@@ -41,6 +42,19 @@ export async function writeJoinToken(channel: RpcChannel, path: string, nodeName
   const { token } = await channel.client(Admin).createJoinToken({ nodeName, ttlSeconds: TOKEN_SECONDS });
   writeFileSync(`${path}.new`, `${token}\n`, { mode: 0o600 });
   renameSync(`${path}.new`, path);
+}
+
+/** As soon as the agent has enrolled: the actuator's certificate names its node. @throws RpcError where that takes longer than `withinMs` */
+export async function writeActuatorCredentials(channel: RpcChannel, layout: Layout, node: string, withinMs: number): Promise<void> {
+  mkdirSync(layout.data("actuator"), { recursive: true, mode: 0o700 });
+  for (const untilMs = Date.now() + withinMs; ; await new Promise((resolve) => setTimeout(resolve, POLL_MS))) {
+    try {
+      await makeActuatorCredentials(channel, { node, cluster: false }, layout.actuatorCredentials);
+      return;
+    } catch (error) {
+      if (!(error instanceof RpcError && error.code === "NOT_FOUND") || Date.now() > untilMs) throw error;
+    }
+  }
 }
 
 export interface FirstPicture {

@@ -158,6 +158,7 @@ export function statusView(status: GetStatusResponse) {
     provenance: { signed: status.signedContainers, unsigned: status.unsignedContainers, unknown: status.provenanceUnknownContainers },
     coverage: { unattestedSeconds, observedSeconds },
     attention: status.attention.map(driftView),
+    actuators: status.actuators,
     claims: claims(status.claims),
     now: time(status.now),
   };

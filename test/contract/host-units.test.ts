@@ -15,11 +15,13 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
+const of = (withTpm: boolean) => ({ nodeName: "node-1", tcti: withTpm ? "device:/dev/tpmrm0" : "none", act: true });
+
 /** Every line that systemd has to say about the units made for a state directory. */
 function complaints(stateName: string, withTpm: boolean): string {
   const layout = layoutOf(join(directory, stateName));
   mkdirSync(layout.state);
-  const files = definitions(layout, "node-1", withTpm).map((service) => {
+  const files = definitions(layout, of(withTpm)).map((service) => {
     const file = join(directory, `hullmark-${service.name}.service`);
     writeFileSync(file, unitText(service, layout));
     return file;
@@ -48,12 +50,14 @@ test("systemd's judgement would tell", () => {
 
 test("only an agent without TPM asks for a token before it starts, and its sandbox hides nothing of the host", () => {
   const layout = layoutOf("/var/lib/hullmark");
-  const [verifier, agent] = definitions(layout, "node-1", false).map((service) => unitText(service, layout));
+  const [verifier, agent, actuator] = definitions(layout, of(false)).map((service) => unitText(service, layout));
   expect(agent).toMatch(
     /^ExecStartPre=-\S+ \/var\/lib\/hullmark\/program\/hullmark\.js --config \S+ node token node-1 --wait 60 --output \/var\/lib\/hullmark\/join-token$/m,
   );
   expect(agent).not.toMatch(/^(Protect|Private|ReadWrite|Capability)/m);
-  expect(verifier).not.toContain("ExecStartPre");
+  for (const text of [verifier, actuator]) expect(text).not.toContain("ExecStartPre");
+  expect(actuator).toMatch(/^After=docker\.service hullmark-verifier\.service$/m);
+  expect(definitions(layout, { ...of(true), act: false }).map(({ name }) => name)).toEqual(["verifier", "agent"]);
   expect(verifier).toMatch(/^ProtectSystem=strict$/m);
-  expect(definitions(layout, "node-1", true).every(({ before }) => before === undefined)).toBe(true);
+  expect(definitions(layout, of(true)).every(({ before }) => before === undefined)).toBe(true);
 });

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import { get } from "node:https";
 import { join } from "node:path";
@@ -20,7 +20,21 @@ interface Outcome {
   readonly text: string;
 }
 
+const ACTING = `apiVersion: hullmark.dev/v1
+kind: Policy
+metadata: { name: acting }
+spec:
+  mode: enforce
+  intervals: { quote: 10s, heartbeat: 1s }
+  response:
+    rules:
+      - name: prey
+        select: { containers: [prey] }
+        ladder: { low: [isolate], medium: [isolate], high: [isolate], critical: [isolate] }
+`;
+
 let bed: Testbed;
+let image: string;
 let state: string;
 let config: string;
 let containers: string;
@@ -30,8 +44,8 @@ beforeAll(async () => {
   bed = await startTestbed({ name: "host", parts: { engine: true, registry: true, tpms: 1 } });
   state = join(bed.directory, "host/state");
   config = join(bed.directory, "etc/hullmark/config.yaml");
-  const image = await pushImage(bed.registry?.host ?? "", "acme/web", "1", acceptanceImage(await loadPrograms()));
-  await docker("run", "-d", "--name", "web", image.reference);
+  image = (await pushImage(bed.registry?.host ?? "", "acme/web", "1", acceptanceImage(await loadPrograms()))).reference;
+  await docker("run", "-d", "--name", "web", image);
   // Made here and pushed nowhere: there is nothing to compare it with.
   await run(["/bin/sh", "-c", `tar -C "$1" -c busybox | ${program("docker")} --host ${bed.engine?.dockerHost} import - box`, "sh", join(STATE_ROOT, "cache")]);
   await docker("run", "-d", "--name", "local", "box", "/busybox", "sleep", "36000");
@@ -228,7 +242,7 @@ describe("a host without TPM", () => {
 });
 
 describe("a host with TPM", () => {
-  test("up puts its endorsement key on the allow-list; the node is trusted; down leaves nothing", async () => {
+  test("up puts its endorsement key on the allow-list; the node is trusted", async () => {
     const [tpm] = bed.tpms;
     const { code, text } = await up("--tcti", tpm?.tcti ?? "", "--tpm-maker-root", ...(tpm?.endorsementRoots ?? []));
     expect(text).toContain("✓ TPM (swtpm:path=");
@@ -236,7 +250,44 @@ describe("a host with TPM", () => {
     const nodes = await hullmark("nodes", "-o", "json");
     expect(JSON.parse(nodes.text), nodes.text).toMatchObject([{ trust: "tpm", verdict: "affirming" }]);
     expect(existsSync(join(state, "agent/credential.json"))).toBe(false);
-    expect((await hullmark("down", "--state", state)).code).toBe(0);
+  });
+
+  test("with --act it is acted on, as policy says: what drifts is isolated, and released by the command", async () => {
+    const policy = join(bed.directory, "acting.yaml");
+    writeFileSync(policy, ACTING);
+    await docker("run", "-d", "--name", "prey", image);
+    try {
+      const { code, text } = await hullmark("up", "--state", state, "--act", "--policy", policy);
+      expect(text).toContain("✓ verifier, agent and actuator started");
+      expect(text).toMatch(/actuator .*connected.*: policy's response rules are carried out/);
+      expect(code, text).toBe(0);
+      await eventually(
+        () => hullmark("status"),
+        ({ text: told }) => told.includes("Actuators  1 connected"),
+      );
+      await docker("exec", "prey", "sh", "-c", "echo x > /etc/hullmark-planted");
+      const acted = await eventually(
+        () => hullmark("action", "ls", "-o", "json"),
+        ({ text: told }) => told.includes('"isolate"') && told.includes('"done"'),
+      );
+      const { actions } = JSON.parse(acted.text) as { actions: { id: string; container: { name: string } }[] };
+      expect(actions, acted.text).toMatchObject([{ kind: "isolate", state: "done", container: { name: "prey" } }]);
+      expect(await docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", "prey")).toMatch(/^{"none":/);
+      expect((await hullmark("action", "undo", actions[0]?.id ?? "", "-m", "a test of ours")).code).toBe(0);
+      await eventually(
+        () => hullmark("action", "ls", "-o", "json"),
+        ({ text: told }) => (JSON.parse(told) as { actions: { state: string }[] }).actions[0]?.state === "done",
+      );
+      expect(await docker("inspect", "-f", "{{json .NetworkSettings.Networks}}", "prey")).toMatch(/^{"bridge":/);
+    } finally {
+      await docker("rm", "-f", "prey");
+    }
+  });
+
+  test("down leaves nothing of that either", async () => {
+    const { code, text } = await hullmark("down", "--state", state);
+    expect(text).toContain("✓ verifier, agent and actuator are stopped");
+    expect(code, text).toBe(0);
     await expectNothingLeft();
   });
 });

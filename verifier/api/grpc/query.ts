@@ -56,6 +56,8 @@ export interface QueryServices
   readonly log: () => { readonly size: number; readonly root: Buffer };
   /** What the verifier has to say of itself. */
   readonly claims: () => readonly ClaimRow[];
+  /** How many nodes' and clusters' actuators listen. */
+  readonly actuators: () => number;
   readonly baselines: () => readonly BaselineRow[];
   readonly exceptions: () => readonly ExceptionRow[];
   readonly keys: OwnKeys;
@@ -163,6 +165,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
         policyLoaded: policy.loaded,
         policyName: policy.name,
         alertRoutes: policy.alerts.map(({ name }) => name),
+        actuators: services.actuators(),
         claims: services.claims().map(({ code, detail }) => ({ code, detail })),
         now: timestampFromMs(nowMs),
       };

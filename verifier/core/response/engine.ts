@@ -154,6 +154,11 @@ export class ResponseEngine {
     return this.#pause;
   }
 
+  /** Nodes and clusters whose actuators listen. */
+  get listening(): number {
+    return this.#actuators.size;
+  }
+
   /** What is held back, and by what. */
   held(): Readonly<Partial<Record<Held, number>>> {
     const counts: Partial<Record<Held, number>> = {};

@@ -161,6 +161,13 @@ export declare type GetStatusResponse = Message<"hullmark.v1.GetStatusResponse">
    * @generated from field: repeated string alert_routes = 25;
    */
   alertRoutes: string[];
+
+  /**
+   * Nodes and clusters whose actuators listen now.
+   *
+   * @generated from field: uint32 actuators = 26;
+   */
+  actuators: number;
 };
 
 /**
