@@ -23,7 +23,7 @@ import { type ApiServerAccess, serviceAccount } from "./follower.ts";
 import { APPLICATIONS, application } from "./rollbacks.ts";
 import { podSpec } from "./workloads.ts";
 
-type Deed = "evict" | "rollback" | "halt" | "unsync" | "mark";
+type Deed = "evict" | "isolate" | "rollback" | "halt" | "unsync" | "mark";
 
 /** Between what is begun and what is over. */
 const INNER = FAILPOINTS.workloads.slice(FAILPOINTS.workloads.indexOf("rolling-back"), FAILPOINTS.workloads.indexOf("settled"));
@@ -37,6 +37,7 @@ const KILLED = {
     ["unsync", INNER],
   ],
   nodes: [["mark", FAILPOINTS.nodes]],
+  fences: [["isolate", FAILPOINTS.fences]],
   lease: [["evict", FAILPOINTS.lease]],
 } as const satisfies Record<Exclude<keyof typeof FAILPOINTS, "containers" | "networks">, readonly (readonly [Deed, readonly string[]])[]>;
 
@@ -125,7 +126,7 @@ beforeAll(async () => {
   await apply(...CASES.filter(({ deed }) => deed === "mark").map(({ app }) => ({ apiVersion: "v1", kind: "Node", metadata: { name: app } })));
   await apply(...ofPods.map(({ app }) => deployment(app, 1, unsynced.includes(app) ? tracked(app) : {})), deployment("prey", 2), deployment("bystander"));
   for (const { app } of ofPods) await rolledOut(app);
-  const changed = ofPods.filter(({ deed }) => deed !== "evict").map(({ app }) => app);
+  const changed = ofPods.filter(({ deed }) => deed !== "evict" && deed !== "isolate").map(({ app }) => app);
   for (const app of changed) await kubectl("set", "image", `deployment/${app}`, `web=${second.tagged}`);
   for (const app of [...changed, "prey", "bystander"]) await rolledOut(app);
 });
@@ -175,6 +176,7 @@ function markFor(app: string): IntentInit {
 async function intentFor(deed: Deed, app: string, pod: KubernetesPod | undefined): Promise<IntentInit> {
   if (!pod) return markFor(app);
   if (deed === "evict") return about(pod, ActionKind.EVICT);
+  if (deed === "isolate") return about(pod, ActionKind.ISOLATE);
   const [before, now] = await replicaSets(app);
   const podOwner = { kind: "ReplicaSet", name: now?.metadata.name ?? "", uid: now?.metadata.uid ?? "" };
   if (deed === "halt") return about(pod, ActionKind.HALT, { podOwner });
@@ -200,7 +202,11 @@ function done(verb: string, resource: string): string[] {
 }
 
 const settings = (more: object = {}, limits: object = {}): object => ({
-  ...{ kubernetes: { namespace: NAMESPACE, halt: true, ...access, ...more }, limits: { hourlyPercent: 100, ...limits }, nodes: { allow: ["mark-*"] } },
+  ...{
+    kubernetes: { namespace: NAMESPACE, halt: true, networkPolicyEnforced: true, ...access, ...more },
+    limits: { hourlyPercent: 100, ...limits },
+    nodes: { allow: ["mark-*"] },
+  },
 });
 
 async function expectDone({ deed, app }: Case, id: Buffer, before: KubernetesPod): Promise<void> {
@@ -216,6 +222,14 @@ async function expectDone({ deed, app }: Case, id: Buffer, before: KubernetesPod
       WITHIN_MS,
     );
     expect(pods).toHaveLength(1);
+    return;
+  }
+  if (deed === "isolate") {
+    expect(done("patch", "pods").filter((name) => name === before.metadata.name)).toHaveLength(1);
+    expect(await kubectl("get", "pod", before.metadata.name, "--output=jsonpath={.metadata.uid} {.metadata.labels.hullmark\\.dev/isolated}")).toMatch(
+      new RegExp(`^${before.metadata.uid} A-`),
+    );
+    expect(await kubectl("get", "networkpolicies", "--output=jsonpath={.items[*].metadata.name}")).toBe("hullmark-isolated");
     return;
   }
   expect({ evicted, patched }).toEqual({ evicted: [], patched: [app] });
