@@ -556,6 +556,7 @@ async function start(
           logReader: sqlite.log,
           marks: () => response.standing(),
           withheld: (nodeId) => response.withholds(nodeId),
+          affected: (nodeId) => response.affected(nodeId),
           version: VERSION,
           startedAtMs: nowMs(),
         },

@@ -1,5 +1,5 @@
 /** The page of one node: whose word it is, how fresh, and what it booted as far as its quotes prove it. */
-import type { BootItem, GetNodeResponse, NodeBoot, NodeIma } from "@hullmark/proto/v1/query";
+import type { AffectedLayer, BootItem, GetNodeResponse, NodeBoot, NodeIma } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { nodeView } from "./views.ts";
 import { age, nodeMarkWords, toMs, trustWord, verdictWord } from "./words.ts";
@@ -8,7 +8,7 @@ import { age, nodeMarkWords, toMs, trustWord, verdictWord } from "./words.ts";
 const MAX_SHOWN = 12;
 const SHA384_BYTES = 48;
 
-export function showNode({ node, boot, ima, certificateWithheld }: GetNodeResponse, nowMs: number): string {
+export function showNode({ node, boot, ima, certificateWithheld, affected }: GetNodeResponse, nowMs: number): string {
   if (!node) return "";
   const lines = [`${verdictWord(node.verdict).toUpperCase()}  node ${printable(node.name, 80)}  (${node.id})`];
   const field = (name: string, text: string): void => void lines.push(`${name.padEnd(9)} ${text}`);
@@ -17,6 +17,7 @@ export function showNode({ node, boot, ima, certificateWithheld }: GetNodeRespon
   if (certificateWithheld) field("Withheld", "its certificate: what it is given instead serves for reporting alone");
   if (node.marks.length > 0)
     field("Marked", `${nodeMarkWords(node.marks).join(", ")} by ${node.markActions.map((each) => printable(each, 24)).join(", ")}: hullmark action show`);
+  for (const each of affected) showAffected(each, field);
   const [gapFromMs, gapToMs] = [toMs(node.gapFrom), toMs(node.gapTo)];
   if (gapFromMs !== undefined && gapToMs !== undefined)
     field(
@@ -30,6 +31,14 @@ export function showNode({ node, boot, ima, certificateWithheld }: GetNodeRespon
   if (boot) showBoot(boot, field);
   if (ima) showIma(ima, field);
   return `${lines.join("\n")}\n`;
+}
+
+/** Everything on the list is to go from the node before the directory does. */
+function showAffected({ place, layerIndex, open, driftIds, containers, images }: AffectedLayer, field: (name: string, text: string) => void): void {
+  const what = layerIndex >= 0 ? `${printable(place, 40)} ${layerIndex}` : printable(place, 40);
+  field("Poisoned", `${what}${open ? "" : ", not measured equal since"} (${driftIds.map((each) => printable(each, 24)).join(", ")})`);
+  for (const name of containers) field("  runs", printable(name, 300));
+  for (const name of images) field("  image", printable(name, 300));
 }
 
 function showBoot(boot: NodeBoot, field: (name: string, text: string) => void): void {
@@ -74,8 +83,11 @@ function items(name: string, list: readonly BootItem[], field: (name: string, te
 }
 
 /** What `-o json|yaml` gives. Digests are hex. */
-export function nodePageView({ node, boot, ima, certificateWithheld }: GetNodeResponse) {
-  return { ...(node && nodeView(node)), boot: boot ? bootView(boot) : null, ima: ima ? imaView(ima) : null, certificateWithheld };
+export function nodePageView({ node, boot, ima, certificateWithheld, affected }: GetNodeResponse) {
+  const layers = affected.map(({ place, layerIndex, chainId, open, driftIds, containers, images }) => ({
+    ...{ place, layerIndex: layerIndex < 0 ? null : layerIndex, chainId: chainId || null, open, drifts: driftIds, containers, images },
+  }));
+  return { ...(node && nodeView(node)), boot: boot ? bootView(boot) : null, ima: ima ? imaView(ima) : null, certificateWithheld, affected: layers };
 }
 
 function imaView({ standing, problem, entries, violations, unvouched, moreUnvouched }: NodeIma) {

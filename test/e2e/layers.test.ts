@@ -94,6 +94,9 @@ const waits = async (): Promise<string[]> => {
   return claims.filter(({ code }) => code === "not-measured").map(({ detail }) => detail);
 };
 
+const tagged = (name: string): string => images[name]?.tagged ?? "";
+const affected = async (): Promise<unknown> => (await faults.stack.json<{ affected: unknown }>("node", "show", "node-0")).affected;
+
 test("poison on a layer that two images share: removing one image heals nothing, nor does having nothing run; the chain purged and measured equal does", async () => {
   onTestFailed(() => {
     for (const name of ["actuator", "verifier"]) console.error(`--- ${name}\n${tail(join(faults.bed.directory, `${name}.log`), 40)}`);
@@ -113,6 +116,10 @@ test("poison on a layer that two images share: removing one image heals nothing,
   expect(told()).toEqual(["mark label node-0 layer", "mark cordon node-0 layer"]);
   for (const name of ["cart", "till"]) await settled(name, "contraindicated");
 
+  expect(await affected()).toMatchObject([
+    { place: "layer", layerIndex: 0, open: true, containers: ["cart", "till"], images: [tagged("cart"), tagged("till")] },
+  ]);
+
   // One of the two images: the directory stays, and what runs on it.
   await cart.docker("rm", "--force", "cart");
   await cart.docker("rmi", "--force", images["cart"]?.tagged ?? "");
@@ -130,6 +137,7 @@ test("poison on a layer that two images share: removing one image heals nothing,
   await eventually("it is said for what the node waits", waits, ([first]) =>
     /^node-0 stays marked until layer 0 of \S+acme\/(cart|till):1 is measured equal/.test(first ?? ""),
   );
+  expect(await affected()).toMatchObject([{ open: false, containers: [], images: [tagged("cart"), tagged("till")] }]);
   // The next container of the image that is left runs the same.
   await started("till");
   await settled("till", "contraindicated");
@@ -142,6 +150,6 @@ test("poison on a layer that two images share: removing one image heals nothing,
   await settled("till", "affirming");
   await eventually("the marks are lifted", marked, ({ length }) => length === 0, SETTLE_MS);
   expect(told().slice(2).sort()).toEqual(["lift cordon node-0", "lift label node-0"]);
-  expect(await waits()).toEqual([]);
+  expect([await waits(), await affected()]).toEqual([[], []]);
   await verifyLog(faults.stack);
 });

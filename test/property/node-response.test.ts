@@ -6,7 +6,7 @@ import { parsePolicy } from "@hullmark/verifier/core/policy/index";
 import { HOUR_MS } from "@hullmark/verifier/core/response/breaker";
 import { MAX_ATTEMPTS } from "@hullmark/verifier/core/response/decide";
 import { decideNode, type NodeAct, type NodeSituation } from "@hullmark/verifier/core/response/decide-node";
-import { openPoison, poisonOf, unhealed } from "@hullmark/verifier/core/response/poison";
+import { affectedBy, openPoison, poisonOf, unhealed } from "@hullmark/verifier/core/response/poison";
 import { standingMarks } from "@hullmark/verifier/core/response/standing-marks";
 import { issued, newNodeAction, reported, settled } from "@hullmark/verifier/core/response/steps";
 import type { ActionRow, DriftRow, NodeRow, WorkloadRow } from "@hullmark/verifier/ports/rows";
@@ -103,6 +103,32 @@ describe("a node whose layers are not the image's", () => {
       ...[layer({ place: "image", kind: "unsigned" }), layer({ place: "configuration" })],
     ];
     expect(openPoison(rows).map(poisonOf)).toEqual(["layer", "runtime-layer", "image", "unlisted"]);
+  });
+
+  test("everything that stands on one chain is listed once, also of images that other nodes run; what is of one container alone is its own", () => {
+    const chains: Readonly<Record<string, readonly string[]>> = { a: ["base", "top-a"], b: ["base", "top-b"], c: ["other"] };
+    const chainsOf = (configDigest: string): readonly string[] => chains[configDigest] ?? [];
+    const runs = (containerName: string, configDigest: string) => ({ containerId: containerName, containerName, configDigest });
+    const images = ["a", "b", "c"].map((configDigest) => ({ configDigest, references: [`r.example/${configDigest}:1`] }));
+    const found = (drifts: DriftRow[]) => affectedBy(drifts, [runs("c1", "a"), runs("c2", "b"), runs("c3", "c")], images, chainsOf);
+    const [one, two] = [layer({ configDigest: "a" }), layer({ id: "D-8", configDigest: "b", containerId: "c2", state: DriftState.RESOLVED })];
+    expect(found([one, two])).toEqual([
+      {
+        ...{ place: "layer", layerIndex: 0, chainId: "base", open: true, driftIds: ["D-7", "D-8"] },
+        ...{ containers: ["c1", "c2"], images: ["r.example/a:1", "r.example/b:1"] },
+      },
+    ]);
+    expect(found([two])).toMatchObject([{ open: false, containers: ["c1", "c2"] }]);
+    expect(found([layer({ configDigest: "a", layerIndex: 1 })])).toMatchObject([{ chainId: "top-a", containers: ["c1"], images: ["r.example/a:1"] }]);
+    const image = layer({ place: "image", kind: "replaced", layerIndex: -1, configDigest: "b", containerId: "c2" });
+    const unlisted = layer({ place: "configuration", kind: "unlisted", layerIndex: -1, configDigest: "", containerId: "c3" });
+    expect(found([image, unlisted]).map(({ place, containers, images: named }) => [place, containers, named])).toEqual([
+      ["image", ["c2"], ["r.example/b:1"]],
+      ["unlisted", ["c3"], []],
+    ]);
+    // Of an image whose layers are not known nothing else is said to stand on it.
+    expect(found([layer({ configDigest: "x" })])).toMatchObject([{ chainId: "", containers: ["c1"], images: [] }]);
+    expect(found([])).toEqual([]);
   });
 
   describe("of what is over", () => {

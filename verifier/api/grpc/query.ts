@@ -12,6 +12,7 @@ import type { OwnKeys } from "../../core/keys/own-keys.ts";
 import type { People } from "../../core/people/people.ts";
 import { policyDigest } from "../../core/policy/digest.ts";
 import type { Policy } from "../../core/policy/types.ts";
+import type { AffectedLayer } from "../../core/response/poison.ts";
 import type { StandingMarks } from "../../core/response/standing-marks.ts";
 import type { EarSigner } from "../../ports/ear-signer.ts";
 import type { Outbox, OutboxState } from "../../ports/outbox.ts";
@@ -77,6 +78,8 @@ export interface QueryServices
   /** What Hullmark has put on nodes, by node id. */
   readonly marks: () => ReadonlyMap<string, StandingMarks>;
   readonly withheld: (nodeId: string) => Promise<boolean>;
+  /** What the node serves that is not as signed. */
+  readonly affected: (nodeId: string) => Promise<readonly AffectedLayer[]>;
   /** A live node's newest row; the fleet's else. */
   readonly currentNode: (row: NodeRow) => NodeRow;
 }
@@ -215,8 +218,17 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
     async getNode({ id }) {
       const row = fleet.find(id);
       if (!row) throw new RpcError("NOT_FOUND", "no such node", { reason: "NODE", field: "id", fix: "hullmark nodes lists them" });
-      const [boot, ima, certificateWithheld] = await Promise.all([store.readBoot(row.id), store.readIma(row.id), services.withheld(row.id)]);
-      return { node: node(row), certificateWithheld, ...(boot && { boot: bootMessage(boot) }), ...(ima && { ima: imaMessage(ima) }) };
+      const [boot, ima, certificateWithheld, affected] = await Promise.all([
+        ...([store.readBoot(row.id), store.readIma(row.id)] as const),
+        ...([services.withheld(row.id), services.affected(row.id)] as const),
+      ]);
+      return {
+        node: node(row),
+        certificateWithheld,
+        affected: affected.map(toAffected),
+        ...(boot && { boot: bootMessage(boot) }),
+        ...(ima && { ima: imaMessage(ima) }),
+      };
     },
     async *watchNodes(_request, { signal }) {
       for await (const row of watch(events, "node", signal)) yield { node: node(row) };
@@ -333,4 +345,8 @@ async function* watch<K extends keyof Events>(events: EventBus, kind: K, signal:
   } finally {
     end();
   }
+}
+
+function toAffected({ driftIds, containers, images, ...rest }: AffectedLayer) {
+  return { ...rest, driftIds: [...driftIds], containers: [...containers], images: [...images] };
 }

@@ -23,7 +23,7 @@ import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-nod
 import { isInPod } from "./eviction.ts";
 import { ActionHistory } from "./history.ts";
 import { newRelease, refuseUndo, standingIsolations } from "./isolation.ts";
-import { openPoison, poisonOf, unhealed } from "./poison.ts";
+import { type AffectedLayer, affectedBy, openPoison, poisonOf, unhealed } from "./poison.ts";
 import { NO_ROLLBACK, type Rollback } from "./rollback.ts";
 import { isSameAction } from "./same-action.ts";
 import { signaturesBy, signIntent } from "./signed-intent.ts";
@@ -573,6 +573,16 @@ export class ResponseEngine {
       },
       own,
     );
+  }
+
+  /** What this node serves that is not as signed, and what stands on it. @throws StoreError */
+  async affected(nodeId: string): Promise<readonly AffectedLayer[]> {
+    const { store, layerChains } = this.#services;
+    const drifts = [...openPoison(await store.readOpenDrifts(nodeId)), ...(await this.#unhealed(nodeId))];
+    if (drifts.length === 0) return [];
+    const images = await store.readImages();
+    const chainsOf = await layerChains(new Set(images.map(({ configDigest }) => configDigest)));
+    return affectedBy(drifts, await this.#workloads({ verdicts: [], nodeId }), images, chainsOf);
   }
 
   /** What was found of its layers and images since it was marked, and of which nothing says that it is well again. */

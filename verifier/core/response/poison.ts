@@ -44,3 +44,59 @@ export function unhealed(
     );
   });
 }
+
+/** What stands on what a node serves that is not as signed. */
+export interface AffectedLayer {
+  readonly place: PoisonReason;
+  /** 0 lowest; -1: no layer of an image. */
+  readonly layerIndex: number;
+  /** Empty: not known, or no layer. */
+  readonly chainId: string;
+  readonly open: boolean;
+  readonly driftIds: readonly string[];
+  readonly containers: readonly string[];
+  readonly images: readonly string[];
+}
+
+const MAX_IDS = 16;
+const MAX_NAMES = 100;
+
+/**
+ * @param drifts {@link openPoison} of a node, and what is {@link unhealed} of it @param workloads of that node @param images that are known, whichever nodes run them
+ * @returns one a directory, configuration or container, in the order of the drifts
+ */
+export function affectedBy(
+  drifts: readonly DriftRow[],
+  workloads: readonly Pick<WorkloadRow, "containerId" | "containerName" | "configDigest">[],
+  images: readonly { readonly configDigest: string; readonly references: readonly string[] }[],
+  chainsOf: (configDigest: string) => readonly string[],
+): AffectedLayer[] {
+  const chainOf = ({ configDigest, layerIndex }: DriftRow): string => (layerIndex >= 0 ? (chainsOf(configDigest)[layerIndex] ?? "") : "");
+  const groups = Map.groupBy(
+    drifts,
+    (drift) => `${poisonOf(drift)} ${chainOf(drift) || (poisonOf(drift) === "image" ? drift.configDigest : drift.containerId)}`,
+  );
+  return [...groups.values()].flatMap((group): AffectedLayer[] => {
+    const [first] = group;
+    const place = first && poisonOf(first);
+    if (!first || !place) return [];
+    const { layerIndex } = first;
+    const [chainId, own] = [chainOf(first), new Set(group.map(({ containerId }) => containerId))];
+    const standsOn = (configDigest: string): boolean =>
+      chainId !== "" ? chainsOf(configDigest)[layerIndex] === chainId : place === "image" && configDigest === first.configDigest;
+    const containers = workloads.filter((each) => own.has(each.containerId) || standsOn(each.configDigest)).map(({ containerName }) => containerName);
+    const references = images.filter(({ configDigest }) => standsOn(configDigest)).flatMap(({ references }) => references);
+    return [
+      {
+        ...{ place, layerIndex, chainId, open: group.some(({ state }) => state === DriftState.OPEN) },
+        driftIds: group.map(({ id }) => id).slice(0, MAX_IDS),
+        containers: distinct(containers),
+        images: distinct(references),
+      },
+    ];
+  });
+}
+
+function distinct(names: readonly string[]): string[] {
+  return [...new Set(names)].sort().slice(0, MAX_NAMES);
+}

@@ -859,6 +859,13 @@ export declare type GetNodeResponse = Message<"hullmark.v1.GetNodeResponse"> & {
    * @generated from field: bool certificate_withheld = 4;
    */
   certificateWithheld: boolean;
+
+  /**
+   * What the node serves that is not as signed, or was found so since it was marked and is not measured equal yet.
+   *
+   * @generated from field: repeated hullmark.v1.AffectedLayer affected = 5;
+   */
+  affected: AffectedLayer[];
 };
 
 /**
@@ -866,6 +873,68 @@ export declare type GetNodeResponse = Message<"hullmark.v1.GetNodeResponse"> & {
  * Use `create(GetNodeResponseSchema)` to create a new message.
  */
 export declare const GetNodeResponseSchema: GenMessage<GetNodeResponse>;
+
+/**
+ * A layer, or an image's configuration, and what stands on it.
+ *
+ * @generated from message hullmark.v1.AffectedLayer
+ */
+export declare type AffectedLayer = Message<"hullmark.v1.AffectedLayer"> & {
+  /**
+   * `layer`, `runtime-layer`, `image` or `unlisted`.
+   *
+   * @generated from field: string place = 1;
+   */
+  place: string;
+
+  /**
+   * 0 lowest; -1: no layer of an image.
+   *
+   * @generated from field: int32 layer_index = 2;
+   */
+  layerIndex: number;
+
+  /**
+   * `sha256:<hex>` of the layer on those below it, which names the directory; empty: not known, or no layer.
+   *
+   * @generated from field: string chain_id = 3;
+   */
+  chainId: string;
+
+  /**
+   * false: nothing that runs shows it, and nothing says that it is well.
+   *
+   * @generated from field: bool open = 4;
+   */
+  open: boolean;
+
+  /**
+   * At most 16.
+   *
+   * @generated from field: repeated string drift_ids = 5;
+   */
+  driftIds: string[];
+
+  /**
+   * Names of those that run on the node and stand on it, at most 100. Stopped ones the node's runtime alone knows.
+   *
+   * @generated from field: repeated string containers = 6;
+   */
+  containers: string[];
+
+  /**
+   * References of images that stand on it, of those that the verifier knows, whichever nodes run them: at most 100. Each that the node holds keeps the directory.
+   *
+   * @generated from field: repeated string images = 7;
+   */
+  images: string[];
+};
+
+/**
+ * Describes the message hullmark.v1.AffectedLayer.
+ * Use `create(AffectedLayerSchema)` to create a new message.
+ */
+export declare const AffectedLayerSchema: GenMessage<AffectedLayer>;
 
 /**
  * What the node's kernel measured since boot, as its quotes prove it.
