@@ -2,6 +2,8 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { ApiServer } from "@hullmark/daemon/api-server";
+import type { CallContext, RpcError } from "@hullmark/proto/rpc";
+import type { Logger } from "pino";
 import { KubernetesTokenReviewer, ReviewedPeople } from "./adapters/kubernetes/index.ts";
 import { OidcIssuer, OidcSignIn } from "./adapters/oidc/index.ts";
 import type { SignInServices } from "./api/dashboard/sign-in.ts";
@@ -46,4 +48,25 @@ export function bearersOf({ people }: VerifierConfig, identities: Identities, ap
   const reviewed = api && people.kubernetes ? [new ReviewedPeople({ ...people.kubernetes, reviewer: new KubernetesTokenReviewer(api) })] : [];
   const authenticators = [...issuers, ...reviewed];
   return authenticators.length === 0 ? undefined : new Bearers({ authenticators, identities, nowMs });
+}
+
+const LINE_EVERY_MS = 60_000;
+
+/** Refused tokens in the log: anybody can bring as many as they like, so that it is a line a minute, with how many there were. @returns whether the error is one */
+export function tokenRefusals(
+  logger: Pick<Logger, "warn">,
+  nowMs: () => number,
+): (error: RpcError, context: Pick<CallContext, "peer" | "requestId">) => boolean {
+  let since = 0;
+  let lineAtMs = Number.NEGATIVE_INFINITY;
+  return ({ code, message, detail }, { peer, requestId }) => {
+    if (detail.reason !== "TOKEN") return false;
+    since++;
+    const atMs = nowMs();
+    // A clock that was set back keeps nothing quiet.
+    if (atMs >= lineAtMs && atMs - lineAtMs < LINE_EVERY_MS) return true;
+    logger.warn({ code, peer, requestId, detail: message, refused: since }, "tokens were refused");
+    [since, lineAtMs] = [0, atMs];
+    return true;
+  };
 }

@@ -81,7 +81,7 @@ import { earlierImages } from "./earlier-images.ts";
 import { layerChains } from "./layer-chains.ts";
 import { reachListeners } from "./listeners.ts";
 import { caKey, earKey, keyToken, nonceKey, noteKey } from "./own-keys.ts";
-import { bearersOf, identitiesOf, signInOf } from "./people.ts";
+import { bearersOf, identitiesOf, signInOf, tokenRefusals } from "./people.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Heartbeat } from "./ports/heartbeat.ts";
@@ -627,6 +627,7 @@ async function start(
   }
 
   async function serve(): Promise<RunningServer> {
+    const isTokenRefusal = tokenRefusals(logger, nowMs);
     return await listen({
       mainAddress: config.listen.main,
       enrolmentAddress: config.listen.enrolment,
@@ -644,7 +645,9 @@ async function start(
         },
       },
       ...procedures,
-      onError: (error, context) => logRefusal(logger, error, context),
+      onError: (error, context) => {
+        if (!isTokenRefusal(error, context)) logRefusal(logger, error, context);
+      },
     });
   }
 }

@@ -1,5 +1,5 @@
 /** Bearer tokens of a context: from a file, or from a command, as kubectl has them. */
-import { execFile } from "node:child_process";
+import { spawn } from "node:child_process";
 import { readFileSync, statSync } from "node:fs";
 import { type CallCredentials, credentials, Metadata } from "@grpc/grpc-js";
 import { because } from "../output/because.ts";
@@ -64,22 +64,9 @@ function checked(from: string, text: string): string {
   return token;
 }
 
-/** Without a shell. It may write to the terminal by standard error and read from it; standard output is the token, or an ExecCredential of client.authentication.k8s.io. */
+/** Without a shell. It has the terminal, where there is one, to ask a person; standard output is the token, or an ExecCredential of client.authentication.k8s.io. */
 async function commanded(program: string, args: readonly string[]): Promise<Token> {
-  const info = { apiVersion: "client.authentication.k8s.io/v1", kind: "ExecCredential", spec: { interactive: process.stdin.isTTY === true } };
-  const options = {
-    ...{ encoding: "utf8" as const, timeout: COMMAND_TIMEOUT_MS, maxBuffer: MAX_OUTPUT_BYTES },
-    env: { ...process.env, KUBERNETES_EXEC_INFO: JSON.stringify(info) },
-  };
-  const output = await new Promise<string>((resolve, reject) => {
-    const child = execFile(program, args, options, (error, stdout) => {
-      if (!error) return resolve(stdout);
-      const why = typeof error.code === "number" ? `it ended with ${error.code}` : error.killed ? "it took too long" : because(error);
-      reject(new ContextError(`tokenCommand ${program}: ${why}`));
-    });
-    child.stderr?.pipe(process.stderr);
-    if (process.stdin.isTTY !== true) child.stdin?.end();
-  });
+  const output = await outputOf(program, args);
   if (!output.trimStart().startsWith("{")) return { text: checked(`tokenCommand ${program}`, output), renewMs: Number.POSITIVE_INFINITY };
   const { token, expirationTimestamp } = statusOf(program, output);
   const endsMs = typeof expirationTimestamp === "string" ? Date.parse(expirationTimestamp) : Number.NaN;
@@ -87,6 +74,29 @@ async function commanded(program: string, args: readonly string[]): Promise<Toke
     text: checked(`tokenCommand ${program}`, typeof token === "string" ? token : ""),
     renewMs: Number.isNaN(endsMs) ? Number.POSITIVE_INFINITY : endsMs - SPARE_MS,
   };
+}
+
+function outputOf(program: string, args: readonly string[]): Promise<string> {
+  const interactive = process.stdin.isTTY === true;
+  const info = { apiVersion: "client.authentication.k8s.io/v1", kind: "ExecCredential", spec: { interactive } };
+  const env = { ...process.env, KUBERNETES_EXEC_INFO: JSON.stringify(info) };
+  return new Promise((resolve, reject) => {
+    const fail = (why: string): void => reject(new ContextError(`tokenCommand ${program}: ${why}`));
+    const child = spawn(program, args, { stdio: [interactive ? "inherit" : "ignore", "pipe", "inherit"], timeout: COMMAND_TIMEOUT_MS, env });
+    const chunks: Buffer[] = [];
+    let length = 0;
+    child.stdout.on("data", (chunk: Buffer) => {
+      length += chunk.length;
+      if (length > MAX_OUTPUT_BYTES) child.kill();
+      else chunks.push(chunk);
+    });
+    child.on("error", (error) => fail(because(error)));
+    child.on("close", (code, signal) => {
+      if (length > MAX_OUTPUT_BYTES) fail("it writes more than any token");
+      else if (code !== 0) fail(code === null ? `it was ended by ${signal}, or took too long` : `it ended with ${code}`);
+      else resolve(Buffer.concat(chunks).toString("utf8"));
+    });
+  });
 }
 
 function statusOf(program: string, output: string): { readonly token?: unknown; readonly expirationTimestamp?: unknown } {

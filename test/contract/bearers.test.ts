@@ -1,6 +1,6 @@
 /** Tokens of people: bounded before anybody is asked, asked about once, and nobody's where nobody vouches for them now. */
 import { readFileSync } from "node:fs";
-import type { RpcError } from "@hullmark/proto/rpc";
+import { RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Attestation } from "@hullmark/proto/v1/attestation";
 import { Enrollment } from "@hullmark/proto/v1/enrollment";
@@ -11,6 +11,7 @@ import { ACCESS, mainGuard, TokenCaller } from "@hullmark/verifier/api/grpc/inde
 import { parseConfig } from "@hullmark/verifier/config";
 import { Bearers } from "@hullmark/verifier/core/people/bearers";
 import { Identities, ROLES } from "@hullmark/verifier/core/people/identities";
+import { tokenRefusals } from "@hullmark/verifier/people";
 import { type ProvenToken, type TokenAuthenticator, TokenError } from "@hullmark/verifier/ports/token-authenticator";
 import { afterEach, expect, test } from "vitest";
 import { OidcIssuer } from "../fakes/oidc-issuer.ts";
@@ -141,6 +142,20 @@ test("whoever comes with a token may call what the table says of their role, pro
       expect(call(path, role, { notAfterMs: T0 })).toBe("TOKEN_EXPIRED");
       for (const revoked of [{ name: "revoked" }, { credential: "revoked" }]) expect(call(path, role, revoked)).toBe("REVOKED");
     }
+});
+
+test("however many tokens are refused, the log has a line a minute, with how many there were", () => {
+  const clock = { nowMs: T0 };
+  const lines: object[] = [];
+  const isRefusal = tokenRefusals({ warn: (fact: object) => void lines.push(fact) } as never, () => clock.nowMs);
+  const refuse = (reason = "TOKEN") => isRefusal(new RpcError("UNAUTHENTICATED", "no", { reason }), { peer: "192.0.2.1:5", requestId: "r" });
+  expect(refuse("REVOKED")).toBe(false);
+  for (let i = 0; i < 1000; i++) expect(refuse()).toBe(true);
+  clock.nowMs += 60_000;
+  refuse();
+  clock.nowMs -= 1;
+  refuse();
+  expect(lines).toMatchObject([{ refused: 1, peer: "192.0.2.1:5" }, { refused: 1000 }, { refused: 1 }]);
 });
 
 const stops: (() => Promise<void>)[] = [];

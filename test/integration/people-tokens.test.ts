@@ -228,6 +228,8 @@ test("the command brings a token from a file, read anew, or from a program, and 
     program: { tokenCommand: [process.execPath, program] },
     fails: { tokenCommand: [process.execPath, "-e", "process.exit(3)"] },
     empty: { tokenCommand: [process.execPath, "-e", "console.log('{}')"] },
+    floods: { tokenCommand: [process.execPath, "-e", "console.log('a'.repeat(100_000))"] },
+    missing: { tokenCommand: ["hullmark-no-such-program"] },
     absent: { tokenFile: "nowhere" },
     eve: { tokenFile: "eve" },
     both: { tokenFile: "token", certFile: "a", keyFile: "b" },
@@ -250,6 +252,8 @@ test("the command brings a token from a file, read anew, or from a program, and 
   });
   expect(await hullmark("fails", "nodes")).toMatchObject({ code: 2, out: expect.stringContaining("it ended with 3") });
   expect(await hullmark("empty", "nodes")).toMatchObject({ code: 2, out: expect.stringContaining("no ExecCredential") });
+  expect(await hullmark("floods", "nodes")).toMatchObject({ code: 2, out: expect.stringContaining("more than any token") });
+  expect(await hullmark("missing", "nodes")).toMatchObject({ code: 2, out: expect.stringContaining("tokenCommand hullmark-no-such-program") });
   expect(await hullmark("absent", "nodes")).toMatchObject({ code: 2, out: expect.stringContaining("cannot be read") });
   expect(await hullmark("eve", "nodes")).toMatchObject({ code: 2, out: expect.stringContaining("people.roles") });
   expect(await hullmark("both", "nodes")).toMatchObject({ code: 2, out: expect.stringContaining("want certFile with keyFile, or tokenFile, or tokenCommand") });
