@@ -76,6 +76,7 @@ const ConfigSchema = z.strictObject({
       maxBytes: z.int().min(65_536).max(268_435_456).default(67_108_864),
       maxSeconds: z.int().min(1).max(120).default(15),
       required: z.boolean().default(false),
+      handOut: z.boolean().default(true),
     })
     .refine(({ recipients, required }) => recipients.length > 0 || !required, "required: want recipients, or nothing would ever be acted on")
     .prefault({}),

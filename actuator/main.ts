@@ -20,6 +20,7 @@ import { type ActuatorConfig, loadConfig } from "./config.ts";
 import { Actuator } from "./core/actuator.ts";
 import { type ActuatorFailpoint, FAILPOINTS } from "./core/carry-out.ts";
 import { ClusterHands } from "./core/cluster-hands.ts";
+import { HandOut } from "./core/hand-out.ts";
 import type { Hands } from "./core/hands.ts";
 import { HostHands } from "./core/host-hands.ts";
 import { NodeHands } from "./core/node-hands.ts";
@@ -74,6 +75,12 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
     passing,
     told: (what, intent) => log.info({ intent }, what),
   });
+  const handOut = new HandOut({
+    captures: config.capture.handOut ? captures : undefined,
+    upload: (part) => link.upload(part),
+    nowMs: () => Date.now(),
+    told: (what, facts) => log.info(facts, what),
+  });
   const again = async (what: string, work: (s: AbortSignal) => Promise<void>, taskSignal: AbortSignal): Promise<void> => {
     while (!taskSignal.aborted) {
       try {
@@ -90,7 +97,11 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
       "the stream of intents ended",
       async () => {
         try {
-          for await (const intent of link.intents(s)) await actuator.offer(intent);
+          for await (const asked of link.asked(s)) {
+            if ("intent" in asked) await actuator.offer(asked.intent);
+            // Beside what is acted on, which it must not hold up.
+            else void handOut.answer(asked.capture).catch((error: unknown) => log.warn({ err: error }, "a capture could not be handed out"));
+          }
         } finally {
           if (!s.aborted) relink();
         }

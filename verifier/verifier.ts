@@ -69,7 +69,7 @@ import { IncidentBook } from "./core/incident/incident-book.ts";
 import { OwnKeys } from "./core/keys/own-keys.ts";
 import { People } from "./core/people/people.ts";
 import type { Told } from "./core/pods/index.ts";
-import { RESPONSE_FAILPOINTS, ResponseEngine } from "./core/response/index.ts";
+import { CaptureTransfers, RESPONSE_FAILPOINTS, ResponseEngine } from "./core/response/index.ts";
 import { Sessions, simulatePolicy } from "./core/session/index.ts";
 import { tpmQuotes } from "./core/session/tpm-quotes.ts";
 import { type HistoryServices, simulateSince } from "./core/simulation/index.ts";
@@ -261,6 +261,7 @@ async function start(
     passing,
   });
   stack.defer(() => response.stop());
+  const captureTransfers = new CaptureTransfers({ clock, random: (bytes) => randomBytes(bytes) });
   const subscriptions = [
     events.on("workload", ({ nodeId, containerId }) => response.touched(nodeId, containerId)),
     events.on("workloadRemoved", ({ nodeId, containerId }) => response.removed(nodeId, containerId)),
@@ -622,7 +623,10 @@ async function start(
         people,
         intentKeys: () => intents.signing.map(({ verifierKey }) => parseVerifierKey(verifierKey).publicKey.export({ type: "spki", format: "der" })),
       },
-      response: { ...access, engine: response, store: sqlite.store },
+      response: {
+        ...{ ...access, engine: response, store: sqlite.store, captures: captureTransfers },
+        note: (action: string, fields: Readonly<Record<string, string | number | null>>) => administration.note(action, fields),
+      },
     };
   }
 

@@ -8,6 +8,8 @@ export interface Capture {
   readonly bytes: number;
   /** false: a limit was reached, or something could not be read; what is left out is listed inside. */
   readonly complete: boolean;
+  /** Unix milliseconds, by this host's clock: it is removed then. */
+  readonly expiresAtMs?: number | undefined;
 }
 
 /** The container, and what the capture is filed under. */
@@ -34,6 +36,12 @@ export interface Captures {
    * is tried no more than {@link MAX_ATTEMPTS} times: containment is not to wait for ever. @throws CaptureError
    */
   take(subject: CaptureSubject): Promise<Capture>;
+}
+
+/** What was taken, until it is removed. */
+export interface KeptCaptures {
+  /** The encrypted file in parts of at most 256 KiB, whole, whatever is removed meanwhile. undefined: there is none of that digest. @throws the system's error */
+  open(actionId: string, digest: string): Promise<AsyncIterable<Buffer> | undefined>;
 }
 
 export const MAX_ATTEMPTS = 2;

@@ -45,7 +45,9 @@ function view(action: Action) {
         marksDone: nodeMarkWords(action.marksDone),
         actuator: action.actuatorNodeName || null,
       }),
-      capture: action.capture ? { digest: action.capture.digest, bytes: Number(action.capture.bytes), complete: action.capture.complete } : null,
+      capture: action.capture
+        ? { digest: action.capture.digest, bytes: Number(action.capture.bytes), complete: action.capture.complete, expiresAt: time(action.capture.expiresAt) }
+        : null,
       logIndex: Number(action.logIndex),
     },
   };

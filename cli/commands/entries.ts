@@ -61,6 +61,11 @@ export const COMMANDS: readonly Entry[] = [
   },
   { name: "playbook", description: "what to do about drift, step by step", load: async () => (await import("./playbook.ts")).playbookCommand() },
   { name: "action", description: "what is done about drift: to see, to approve, to stop", load: async () => (await import("./action.ts")).actionCommand() },
+  {
+    name: "capture",
+    description: "what was kept of containers before they were acted on",
+    load: async () => (await import("./capture.ts")).captureCommand(),
+  },
   { name: "alert", description: "whom the verifier tells", load: async () => (await import("./alert.ts")).alertCommand() },
   { name: "drill", description: "try the alarm", load: async () => (await import("./drill.ts")).drillCommand() },
   {

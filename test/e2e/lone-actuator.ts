@@ -71,6 +71,9 @@ export class LoneActuator {
           reports.push(request);
           return {};
         },
+        async uploadCapture() {
+          return {};
+        },
       },
       () => {},
       () => {},

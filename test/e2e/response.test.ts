@@ -1,7 +1,10 @@
 /** From a write to a clean container, on real parts: found, decided, signed, carried out by the actuator, resolved; and what must not be acted on is not. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { hash } from "node:crypto";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
+import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
 import { afterAll, beforeAll, expect, onTestFailed, test, vi } from "vitest";
 import { stringify } from "yaml";
 import { tail } from "../../deploy/stack/stack.ts";
@@ -74,11 +77,14 @@ let startActuator: () => Promise<Daemon>;
 /** Certificate, key and the keys of intents that it knows, made anew. */
 let credentialed: () => Promise<{ readonly code: number }>;
 let home: string;
+/** Whose other half the actuator does not have. */
+let responderKey: string;
 let key: CosignKey;
 let publicKey: string;
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-response-"));
+  responderKey = await generateX25519Identity();
   key = await cosignKeyPair("v3", home, "release");
   publicKey = readFileSync(key.publicKeyPath, "utf8");
   faults = await startFaultBed("response", {}, { policy: policyOf(publicKey) });
@@ -95,6 +101,7 @@ beforeAll(async () => {
     stringify({
       ...{ stateDirectory: join(directory, "state"), credentialDirectory, verifier: { address } },
       ...{ docker: { socket: engineOf(bed).socketPath }, limits: { hourlyPercent: 100 } },
+      capture: { recipients: [await identityToRecipient(responderKey)], maxSeconds: 5 },
     }),
   );
   const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config]);
@@ -346,7 +353,7 @@ test("a container that drifts is isolated, and is found wrong in nothing else fo
   const found = await eventually("the second is found", own, (all) => all.length >= 2, SETTLE_MS);
   expect(found.map(({ path }) => path).sort()).toEqual(["/etc/nginx/nginx.conf", "/etc/second"]);
   const held = async () => (await faults.stack.json<{ held: Record<string, number> }>("action", "ls")).held;
-  await eventually("it waits", held, (each) => each["cooling-down"] === 1, SETTLE_MS);
+  await eventually("it waits", held, (each) => (each["cooling-down"] ?? 0) >= 1, SETTLE_MS);
   expect((await faults.stack.hullmark("action", "undo", done.id, "-m", "again")).code).not.toBe(0);
   await verifyLog(faults.stack);
 });
@@ -364,4 +371,37 @@ test("a container that fills its writable layer until nobody can measure it is r
   const [asked] = (await logEntries(faults.stack)).filter(({ type, id }) => type === "action" && id === done.id);
   expect(asked).toMatchObject({ drift: "", detail: expect.stringMatching(/^unmeasurable: \d+ changed entries/) });
   expect(await clean("greedy")).toBe(done.newContainerId);
+});
+
+test("what was captured of a container is fetched by a responder, sealed as it was, and who fetched it and why is in the log; until its host removes it", async () => {
+  logsOnFailure();
+  const { stack, bed } = faults;
+  const { captures } = await stack.json<{
+    captures: { action: string; digest: string; bytes: number; expiresAt: string | null; container: { name: string } }[];
+  }>("capture", "ls");
+  const taken = captures.findLast(({ container }) => container.name === "web");
+  if (!taken) throw new Error("nothing was captured of web");
+  expect(Date.parse(taken.expiresAt ?? "")).toBeGreaterThan(Date.now());
+  const out = join(home, "web.age");
+  const { code, stderr } = await stack.hullmark("capture", "get", taken.action, "-m", "INC-7", "--out", out);
+  expect(code, stderr).toBe(0);
+  const sealed = readFileSync(out);
+  expect(`sha256:${hash("sha256", sealed)}`).toBe(taken.digest);
+  const decrypter = new Decrypter();
+  decrypter.addIdentity(responderKey);
+  expect(gunzipSync(await decrypter.decrypt(sealed)).toString("latin1")).toContain("hullmark-capture-v1");
+  const noted = async () => (await logEntries(stack)).filter((each) => each["action"] === "capture-fetched");
+  const [entry] = await eventually("the log's checkpoint covers it", noted, ({ length }) => length === 1);
+  expect(entry).toMatchObject({ by: "admin", reason: "INC-7", capture: taken.digest });
+  expect(readFileSync(join(bed.directory, "actuator.log"), "utf8")).toContain("capture handed out");
+  // As after its time.
+  const kept = join(stack.directory, "actuator/state/captures");
+  for (const name of readdirSync(kept).filter((each) => each.startsWith(`${taken.action}.`))) rmSync(join(kept, name));
+  const gone = await stack.hullmark("capture", "get", taken.action, "-m", "again", "--out", join(home, "gone.age"));
+  expect(gone).toMatchObject({ code: 3, stderr: expect.stringContaining("does not keep it any more") });
+  expect(existsSync(join(home, "gone.age"))).toBe(false);
+  await actuator.stop();
+  const silent = await stack.hullmark("capture", "get", taken.action, "-m", "again", "--out", join(home, "gone.age"));
+  expect(silent).toMatchObject({ code: 3, stderr: expect.stringContaining("is not connected") });
+  actuator = await startActuator();
 });

@@ -346,6 +346,8 @@ export interface CaptureRow {
   readonly digest: string;
   readonly bytes: number;
   readonly complete: boolean;
+  /** When the host removes it, as it says. */
+  readonly expiresAtMs?: number | undefined;
 }
 
 /** Seconds within one hour of a node's life in which it was known, and of these, not attested. */

@@ -1,13 +1,14 @@
 /** {@link Captures} as files of this host: a compressed archive, encrypted to the responders' keys (age), which this host cannot open again. */
 import { createHash } from "node:crypto";
 import { closeSync, constants, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { Encrypter } from "age-encryption";
 import { pack } from "tar-stream";
-import { type Capture, CaptureError, type CaptureSubject, type Captures, MAX_ATTEMPTS } from "../../ports/capture.ts";
+import { type Capture, CaptureError, type CaptureSubject, type Captures, type KeptCaptures, MAX_ATTEMPTS } from "../../ports/capture.ts";
 import { type CaptureLimits, type Collected, collect } from "./collect.ts";
 
 export interface CaptureOptions extends CaptureLimits {
@@ -26,11 +27,12 @@ export interface CaptureOptions extends CaptureLimits {
 /** All captures together may take as much as so many of the largest. */
 const MAX_WHOLE_CAPTURES = 16;
 const HOUR_MS = 3_600_000;
+const PART_BYTES = 262_144;
 const NAME = /^A-[0-9A-Z]{4,16}\.([0-9a-f]{32})(\.partial)?\.age$/;
 const UNFINISHED = /^[0-9a-f]{32}\.(?:attempts|new)$/;
 const compress = promisify(gzip);
 
-export class CaptureFiles implements Captures {
+export class CaptureFiles implements Captures, KeptCaptures {
   readonly #options: CaptureOptions;
 
   /** @throws Error where a recipient is none; the system's error */
@@ -50,6 +52,17 @@ export class CaptureFiles implements Captures {
     } catch (error) {
       throw error instanceof CaptureError ? error : new CaptureError(error instanceof Error ? error.message : String(error), { cause: error });
     }
+  }
+
+  async open(actionId: string, digest: string): Promise<AsyncIterable<Buffer> | undefined> {
+    const { directory } = this.#options;
+    for (const name of readdirSync(directory)) {
+      if (!NAME.test(name) || !name.startsWith(`${actionId}.`)) continue;
+      const file = await open(join(directory, name), constants.O_RDONLY | constants.O_NOFOLLOW).catch(() => undefined);
+      if (file && (await file.stat()).isFile() && (await digestOf(file)) === digest) return partsOf(file);
+      await file?.close();
+    }
+    return undefined;
   }
 
   /** Removes what was kept for long enough, and what a crash left half-done; what others keep there stays. @throws the system's error for what cannot be removed, when the rest is */
@@ -78,10 +91,11 @@ export class CaptureFiles implements Captures {
     const sealed = Buffer.from(await encrypterFor(recipients).encrypt(await compress(await archived(collected))));
     const temporary = join(directory, `${subject.intentId}.new`);
     writeDurably(temporary, sealed, constants.O_TRUNC);
-    renameSync(temporary, join(directory, `${subject.actionId}.${subject.intentId}${collected.complete ? "" : ".partial"}.age`));
+    const path = join(directory, `${subject.actionId}.${subject.intentId}${collected.complete ? "" : ".partial"}.age`);
+    renameSync(temporary, path);
     sync(directory);
     rmSync(attempts);
-    return captureOf(sealed, collected.complete);
+    return { ...captureOf(sealed, collected.complete), expiresAtMs: this.#endOf(path) };
   }
 
   /** Files of ours; one may be removed at any time. */
@@ -97,7 +111,13 @@ export class CaptureFiles implements Captures {
 
   #taken(intentId: string): Capture | undefined {
     const name = readdirSync(this.#options.directory).find((each) => NAME.exec(each)?.[1] === intentId);
-    return name === undefined ? undefined : captureOf(readFileSync(join(this.#options.directory, name)), !name.endsWith(".partial.age"));
+    if (name === undefined) return undefined;
+    const path = join(this.#options.directory, name);
+    return { ...captureOf(readFileSync(path), !name.endsWith(".partial.age")), expiresAtMs: this.#endOf(path) };
+  }
+
+  #endOf(path: string): number {
+    return Math.ceil(statSync(path).mtimeMs + this.#options.keepHours * HOUR_MS);
   }
 }
 
@@ -117,6 +137,20 @@ async function archived({ files }: Collected): Promise<Buffer> {
 
 function captureOf(sealed: Buffer, complete: boolean): Capture {
   return { digest: `sha256:${createHash("sha256").update(sealed).digest("hex")}`, bytes: sealed.length, complete };
+}
+
+async function digestOf(file: FileHandle): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const part of file.createReadStream({ start: 0, autoClose: false, highWaterMark: PART_BYTES })) hash.update(part as Buffer);
+  return `sha256:${hash.digest("hex")}`;
+}
+
+async function* partsOf(file: FileHandle): AsyncGenerator<Buffer> {
+  try {
+    for await (const part of file.createReadStream({ start: 0, autoClose: false, highWaterMark: PART_BYTES })) yield part as Buffer;
+  } finally {
+    await file.close();
+  }
 }
 
 function writeDurably(path: string, bytes: Buffer, how: number): void {

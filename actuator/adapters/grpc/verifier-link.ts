@@ -2,14 +2,19 @@
 import { createPublicKey, type KeyObject, verify, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { credentials } from "@grpc/grpc-js";
 import { RpcChannel, RpcError } from "@hullmark/proto/rpc";
 import { Actuation } from "@hullmark/proto/v1/response";
 import type { ActuatorIdentity, SignedIntent } from "../../core/check-intent.ts";
+import type { CapturePart, WantedCapture } from "../../core/hand-out.ts";
+import type { Capture } from "../../ports/capture.ts";
 import type { Settled } from "../../ports/ledger.ts";
 
 const PUBLIC_KEYS = /-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----/g;
 const REPORT_TIMEOUT_MS = 15_000;
+/** A person takes the part before. */
+const UPLOAD_TIMEOUT_MS = 75_000;
 const KEEPALIVE = { "grpc.keepalive_time_ms": 20_000, "grpc.keepalive_timeout_ms": 10_000, "grpc.keepalive_permit_without_calls": 1 };
 
 export interface Credentials {
@@ -71,6 +76,10 @@ export class IntentKeys {
   }
 }
 
+function captureMessage({ expiresAtMs, bytes, ...same }: Capture) {
+  return { ...same, bytes: BigInt(bytes), ...(expiresAtMs !== undefined && { expiresAt: timestampFromMs(expiresAtMs) }) };
+}
+
 export class VerifierLink {
   readonly #channel: RpcChannel;
 
@@ -79,9 +88,17 @@ export class VerifierLink {
     this.#channel = new RpcChannel(address, credentials.createSsl(ca, key, certificate), KEEPALIVE);
   }
 
-  /** @throws RpcError at the stream's end */
-  async *intents(signal: AbortSignal): AsyncGenerator<SignedIntent> {
-    for await (const { intent } of this.#channel.client(Actuation).pullIntents({}, { signal })) if (intent) yield intent;
+  /** Intents, and captures that people fetch. @throws RpcError at the stream's end */
+  async *asked(signal: AbortSignal): AsyncGenerator<{ readonly intent: SignedIntent } | { readonly capture: WantedCapture }> {
+    for await (const { intent, capture } of this.#channel.client(Actuation).pullIntents({}, { signal })) {
+      if (intent) yield { intent };
+      else if (capture) yield { capture };
+    }
+  }
+
+  /** Resolves when the person who fetches has taken it. @throws RpcError */
+  async upload({ requestId, offset, bytes, last, refusal }: CapturePart): Promise<void> {
+    await this.#channel.client(Actuation).uploadCapture({ requestId, offset: BigInt(offset), part: bytes, last, refusal }, { timeoutMs: UPLOAD_TIMEOUT_MS });
   }
 
   /** Resolves when the verifier has it, or does not know of it any more. @throws RpcError */
@@ -93,7 +110,7 @@ export class VerifierLink {
       detail,
       newContainerId,
       marks: [...marks],
-      ...(capture && { capture: { ...capture, bytes: BigInt(capture.bytes) } }),
+      ...(capture && { capture: captureMessage(capture) }),
     };
     try {
       await this.#channel.client(Actuation).reportOutcome(request, { timeoutMs: REPORT_TIMEOUT_MS });

@@ -87,8 +87,11 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Admin/RemoveVulnerabilities": "admin",
   "/hullmark.v1.Actuation/PullIntents": "actuator",
   "/hullmark.v1.Actuation/ReportOutcome": "actuator",
+  "/hullmark.v1.Actuation/UploadCapture": "actuator",
   "/hullmark.v1.Response/ListActions": "viewer",
   "/hullmark.v1.Response/GetAction": "viewer",
+  // Sealed: who opens it needs a responder's key besides.
+  "/hullmark.v1.Response/FetchCapture": "responder",
   "/hullmark.v1.Response/ApproveAction": "approver",
   "/hullmark.v1.Response/DenyAction": "approver",
   "/hullmark.v1.Response/UndoAction": "approver",

@@ -1,9 +1,18 @@
 /** Response: what people see and decide of actions. Actuation: what actuators are handed, and what they tell. */
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import { ActionState, type Actuation, type Response } from "@hullmark/proto/v1/response";
-import { type ResponseEngine, ResponseError, toRevision } from "../../core/response/index.ts";
-import type { ActionRow } from "../../ports/rows.ts";
+import { timestampMs } from "../../core/fleet/time.ts";
+import {
+  actuatorName,
+  CaptureTransferError,
+  type CaptureTransfers,
+  type CaptureWanted,
+  type ResponseEngine,
+  ResponseError,
+  toRevision,
+} from "../../core/response/index.ts";
+import type { ActionRow, CaptureRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { type AccessServices, actuatorOf, operatorOf } from "./access.ts";
 import { rpcErrorOf } from "./errors.ts";
@@ -12,11 +21,16 @@ import { PushQueue } from "./queue.ts";
 export interface ResponseServices extends AccessServices {
   readonly engine: ResponseEngine;
   readonly store: Store;
+  readonly captures: CaptureTransfers;
+  /** Writes into the log what a person does: durable when it resolves. @throws StoreError */
+  readonly note: (action: string, fields: Readonly<Record<string, string | number | null>>) => Promise<void>;
 }
 
 const DEFAULT_PAGE_ROWS = 100;
 const MAX_REASON_CHARS = 500;
 const MAX_DETAIL_CHARS = 4096;
+/** The end of the year 9999. */
+const MAX_TIME_MS = 253_402_300_799_999;
 /** Intents that wait for one actuator to read them. */
 const MAX_WAITING_INTENTS = 1000;
 const OPEN = [ActionState.AWAITING, ActionState.ISSUED];
@@ -45,11 +59,15 @@ export function actionMessage(row: ActionRow) {
     ...(undoes !== undefined && { undoes }),
     ...(target && { targetReference: target.reference, targetConfigDigest: target.configDigest }),
     ...(rollout && { targetRevisions: rollout.revisions.map(toRevision) }),
-    ...(capture && { capture: { ...capture, bytes: BigInt(capture.bytes) } }),
+    ...(capture && { capture: captureMessage(capture) }),
     ...(node && { marks: [...node.marks], marksDone: [...node.done], actuatorNodeName: node.actuator?.name ?? "" }),
     approvals: approvals.map(({ by, atMs }) => ({ by, at: timestampFromMs(atMs) })),
     ...{ createdAt: time(row.createdAtMs), issuedAt: time(row.issuedAtMs), expiresAt: time(row.expiresAtMs), settledAt: time(row.settledAtMs) },
   };
+}
+
+function captureMessage({ expiresAtMs, bytes, ...same }: CaptureRow) {
+  return { ...same, bytes: BigInt(bytes), ...(expiresAtMs !== undefined && { expiresAt: timestampFromMs(expiresAtMs) }) };
 }
 
 export function responseService(services: ResponseServices): ServiceImplementation<typeof Response> {
@@ -73,6 +91,21 @@ export function responseService(services: ResponseServices): ServiceImplementati
       const row = await store.readAction(id.slice(0, 32).toUpperCase());
       if (!row) throw new RpcError("NOT_FOUND", "no such action", { reason: "NOT_FOUND", field: "id" });
       return { action: actionMessage(row) };
+    },
+    async *fetchCapture({ actionId, reason }, context) {
+      const why = reasonOf(reason);
+      const row = await store.readAction(actionId.slice(0, 32).toUpperCase());
+      if (!row) throw new RpcError("NOT_FOUND", "no such action", { reason: "NOT_FOUND", field: "actionId" });
+      const { id, nodeId, capture } = row;
+      if (!capture) throw new RpcError("FAILED_PRECONDITION", "nothing was captured for this action", { reason: "NO_CAPTURE", fix: "hullmark capture ls" });
+      const { name } = operatorOf(context, services);
+      await acting(() => services.note("capture-fetched", { of: id, node: nodeId, capture: capture.digest, by: name, reason: why }));
+      const parts = services.captures.fetch(actuatorName.ofAction(row), id, capture, context.signal);
+      try {
+        for await (const part of parts) yield { part };
+      } catch (error) {
+        throw transferError(error);
+      }
     },
     async approveAction({ id }, context) {
       return { action: actionMessage(await acting(() => engine.approve(id.slice(0, 32).toUpperCase(), operatorOf(context, services).name))) };
@@ -101,7 +134,7 @@ export function actuationService(services: ResponseServices): ServiceImplementat
   return {
     async *pullIntents(_request, context) {
       const actuator = actuatorOf(context, services);
-      const queue = new PushQueue<ActionRow>(
+      const queue = new PushQueue<ActionRow | CaptureWanted>(
         MAX_WAITING_INTENTS,
         () => new RpcError("RESOURCE_EXHAUSTED", "the actuator does not keep up", { reason: "BACKLOG", fix: "pull again", retryable: true }),
       );
@@ -110,27 +143,56 @@ export function actuationService(services: ResponseServices): ServiceImplementat
         push: (row) => queue.push(row),
         end: () => queue.end(new RpcError("UNAVAILABLE", "the verifier ended the stream: reconnect", { reason: "STOPPING", retryable: true })),
       });
+      const endCaptures = services.captures.listen(actuator, (wanted) => queue.push(wanted));
       try {
         for await (const row of queue) {
           // The stream may outlive the certificate.
           actuatorOf(context, services);
+          if ("requestId" in row) {
+            yield { capture: row };
+            continue;
+          }
           const intent = await engine.signed(row);
           if (intent) yield { intent };
         }
       } finally {
         end();
+        endCaptures();
       }
+    },
+    async uploadCapture({ requestId, offset, part, last, refusal }, context) {
+      try {
+        await services.captures.take(actuatorOf(context, services), { requestId, offset: Number(offset), bytes: Buffer.from(part), last, refusal });
+      } catch (error) {
+        throw transferError(error);
+      }
+      return {};
     },
     async reportOutcome({ intentId, outcome, reason, detail, newContainerId, capture, marks }, context) {
       const report = {
         ...{ outcome, reason: reason.slice(0, 64), detail: detail.slice(0, MAX_DETAIL_CHARS), newContainerId: newContainerId.slice(0, 64) },
-        capture: capture && { digest: capture.digest.slice(0, 71), bytes: Number(capture.bytes), complete: capture.complete },
+        capture: capture && {
+          ...{ digest: capture.digest.slice(0, 71), bytes: Number(capture.bytes), complete: capture.complete },
+          expiresAtMs: expiry(capture.expiresAt),
+        },
         marks,
       };
       await acting(() => engine.report(actuatorOf(context, services), intentId, report));
       return {};
     },
   };
+}
+
+/** The host's word: what is no day's is none. */
+function expiry(at: Timestamp | undefined): number | undefined {
+  const ms = at && timestampMs(at);
+  return ms !== undefined && ms >= 0 && ms <= MAX_TIME_MS ? ms : undefined;
+}
+
+function transferError(error: unknown): RpcError {
+  if (!(error instanceof CaptureTransferError)) return rpcErrorOf(error);
+  const { code, message } = error;
+  return new RpcError(code === "NO_TRANSFER" ? "NOT_FOUND" : "FAILED_PRECONDITION", message, { reason: code });
 }
 
 const STATUS = {

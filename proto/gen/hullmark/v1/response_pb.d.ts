@@ -364,6 +364,13 @@ export declare type PullIntentsResponse = Message<"hullmark.v1.PullIntentsRespon
    * @generated from field: hullmark.v1.SignedIntent intent = 1;
    */
   intent?: SignedIntent | undefined;
+
+  /**
+   * In its place: somebody fetches a capture that this actuator keeps.
+   *
+   * @generated from field: hullmark.v1.CaptureWanted capture = 2;
+   */
+  capture?: CaptureWanted | undefined;
 };
 
 /**
@@ -371,6 +378,127 @@ export declare type PullIntentsResponse = Message<"hullmark.v1.PullIntentsRespon
  * Use `create(PullIntentsResponseSchema)` to create a new message.
  */
 export declare const PullIntentsResponseSchema: GenMessage<PullIntentsResponse>;
+
+/**
+ * @generated from message hullmark.v1.CaptureWanted
+ */
+export declare type CaptureWanted = Message<"hullmark.v1.CaptureWanted"> & {
+  /**
+   * 16 random bytes: of one transfer, and no other.
+   *
+   * @generated from field: bytes request_id = 1;
+   */
+  requestId: Uint8Array;
+
+  /**
+   * @generated from field: string action_id = 2;
+   */
+  actionId: string;
+
+  /**
+   * `sha256:<hex>` of the encrypted file, as it was told when it was taken.
+   *
+   * @generated from field: string digest = 3;
+   */
+  digest: string;
+};
+
+/**
+ * Describes the message hullmark.v1.CaptureWanted.
+ * Use `create(CaptureWantedSchema)` to create a new message.
+ */
+export declare const CaptureWantedSchema: GenMessage<CaptureWanted>;
+
+/**
+ * @generated from message hullmark.v1.UploadCaptureRequest
+ */
+export declare type UploadCaptureRequest = Message<"hullmark.v1.UploadCaptureRequest"> & {
+  /**
+   * @generated from field: bytes request_id = 1;
+   */
+  requestId: Uint8Array;
+
+  /**
+   * What was sent before.
+   *
+   * @generated from field: uint64 offset = 2;
+   */
+  offset: bigint;
+
+  /**
+   * At most 256 KiB; not empty but with `last`.
+   *
+   * @generated from field: bytes part = 3;
+   */
+  part: Uint8Array;
+
+  /**
+   * @generated from field: bool last = 4;
+   */
+  last: boolean;
+
+  /**
+   * @generated from field: hullmark.v1.CaptureRefusal refusal = 5;
+   */
+  refusal: CaptureRefusal;
+};
+
+/**
+ * Describes the message hullmark.v1.UploadCaptureRequest.
+ * Use `create(UploadCaptureRequestSchema)` to create a new message.
+ */
+export declare const UploadCaptureRequestSchema: GenMessage<UploadCaptureRequest>;
+
+/**
+ * @generated from message hullmark.v1.UploadCaptureResponse
+ */
+export declare type UploadCaptureResponse = Message<"hullmark.v1.UploadCaptureResponse"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.UploadCaptureResponse.
+ * Use `create(UploadCaptureResponseSchema)` to create a new message.
+ */
+export declare const UploadCaptureResponseSchema: GenMessage<UploadCaptureResponse>;
+
+/**
+ * @generated from message hullmark.v1.FetchCaptureRequest
+ */
+export declare type FetchCaptureRequest = Message<"hullmark.v1.FetchCaptureRequest"> & {
+  /**
+   * @generated from field: string action_id = 1;
+   */
+  actionId: string;
+
+  /**
+   * 1 to 500 characters.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.FetchCaptureRequest.
+ * Use `create(FetchCaptureRequestSchema)` to create a new message.
+ */
+export declare const FetchCaptureRequestSchema: GenMessage<FetchCaptureRequest>;
+
+/**
+ * @generated from message hullmark.v1.FetchCaptureResponse
+ */
+export declare type FetchCaptureResponse = Message<"hullmark.v1.FetchCaptureResponse"> & {
+  /**
+   * @generated from field: bytes part = 1;
+   */
+  part: Uint8Array;
+};
+
+/**
+ * Describes the message hullmark.v1.FetchCaptureResponse.
+ * Use `create(FetchCaptureResponseSchema)` to create a new message.
+ */
+export declare const FetchCaptureResponseSchema: GenMessage<FetchCaptureResponse>;
 
 /**
  * @generated from message hullmark.v1.ReportOutcomeRequest
@@ -453,6 +581,13 @@ export declare type Capture = Message<"hullmark.v1.Capture"> & {
    * @generated from field: bool complete = 3;
    */
   complete: boolean;
+
+  /**
+   * When its host removes it, by that one's clock; absent where it did not say.
+   *
+   * @generated from field: google.protobuf.Timestamp expires_at = 4;
+   */
+  expiresAt?: Timestamp | undefined;
 };
 
 /**
@@ -1079,6 +1214,44 @@ export enum NodeMark {
 export declare const NodeMarkSchema: GenEnum<NodeMark>;
 
 /**
+ * @generated from enum hullmark.v1.CaptureRefusal
+ */
+export enum CaptureRefusal {
+  /**
+   * None.
+   *
+   * @generated from enum value: CAPTURE_REFUSAL_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * There is no such file (any more).
+   *
+   * @generated from enum value: CAPTURE_REFUSAL_NOT_KEPT = 1;
+   */
+  NOT_KEPT = 1,
+
+  /**
+   * The host's configuration hands none out.
+   *
+   * @generated from enum value: CAPTURE_REFUSAL_NOT_HANDED_OUT = 2;
+   */
+  NOT_HANDED_OUT = 2,
+
+  /**
+   * Another is handed out, or too many were.
+   *
+   * @generated from enum value: CAPTURE_REFUSAL_BUSY = 3;
+   */
+  BUSY = 3,
+}
+
+/**
+ * Describes the enum hullmark.v1.CaptureRefusal.
+ */
+export declare const CaptureRefusalSchema: GenEnum<CaptureRefusal>;
+
+/**
  * @generated from enum hullmark.v1.Outcome
  */
 export enum Outcome {
@@ -1216,6 +1389,16 @@ export declare const Actuation: GenService<{
     input: typeof ReportOutcomeRequestSchema;
     output: typeof ReportOutcomeResponseSchema;
   },
+  /**
+   * A part of a capture that was wanted, in order. Answered when the person who fetches it has taken it.
+   *
+   * @generated from rpc hullmark.v1.Actuation.UploadCapture
+   */
+  uploadCapture: {
+    methodKind: "unary";
+    input: typeof UploadCaptureRequestSchema;
+    output: typeof UploadCaptureResponseSchema;
+  },
 }>;
 
 /**
@@ -1243,6 +1426,16 @@ export declare const Response: GenService<{
     methodKind: "unary";
     input: typeof GetActionRequestSchema;
     output: typeof GetActionResponseSchema;
+  },
+  /**
+   * responder: a capture as its host sealed it. Written into the log before the host is asked. It is whole only where the stream ends well.
+   *
+   * @generated from rpc hullmark.v1.Response.FetchCapture
+   */
+  fetchCapture: {
+    methodKind: "server_streaming";
+    input: typeof FetchCaptureRequestSchema;
+    output: typeof FetchCaptureResponseSchema;
   },
   /**
    * approver: one of the people whose word policy asks for.

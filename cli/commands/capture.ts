@@ -1,0 +1,112 @@
+/** `hullmark capture ls|get`: what was kept of containers before they were acted on, sealed for the responders. */
+import { createHash, type Hash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { type Action, Response } from "@hullmark/proto/v1/response";
+import { printable } from "@hullmark/verifier/core/text/printable";
+import { Command } from "commander";
+import { all, PAGE_SIZE } from "../connection/pages.ts";
+import { ask } from "../connection/run.ts";
+import { EXIT } from "../output/exit-codes.ts";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
+import { table } from "../output/table.ts";
+import { age, toMs } from "../output/words.ts";
+
+export function captureCommand(): Command {
+  return new Command("capture").addCommand(lsCommand()).addCommand(getCommand());
+}
+
+const HEADERS = ["ACTION", "WORKLOAD", "CONTAINER", "NODE", "DRIFT", "SIZE", "AGE", "KEPT"];
+
+function view({ id, capture, nodeId, nodeName, containerId, containerName, workload, driftId, settledAt }: Action) {
+  const time = (ms: number | undefined): string | null => (ms === undefined ? null : new Date(ms).toISOString());
+  return {
+    ...{ action: id, drift: driftId, workload, node: { id: nodeId, name: nodeName }, container: { id: containerId, name: containerName } },
+    ...{ digest: capture?.digest ?? "", bytes: Number(capture?.bytes ?? 0), complete: capture?.complete ?? false },
+    ...{ takenAt: time(toMs(settledAt)), expiresAt: time(toMs(capture?.expiresAt)) },
+  };
+}
+
+function lsCommand(): Command {
+  return new Command("ls")
+    .description("captures that actuators told of, newest first, and until when their hosts keep them")
+    .addOption(formatOption())
+    .action(async ({ output }: { output: Format }, command: Command) =>
+      ask(command, async ({ channel, signal, print, nowMs }) => {
+        const actions = await all(
+          (pageToken) => channel.client(Response).listActions({ pageSize: PAGE_SIZE, pageToken }, { signal }),
+          (page) => page.actions.filter(({ capture }) => capture !== undefined),
+        );
+        const kept = ({ capture }: Action): string => {
+          const endMs = toMs(capture?.expiresAt);
+          if (endMs === undefined) return "?";
+          return endMs <= nowMs ? "removed" : `until ${new Date(endMs).toISOString().slice(0, 16)}Z`;
+        };
+        const row = (action: Action): string[] => [
+          ...[action.id, printable(action.workload, 40), printable(action.containerName, 40), printable(action.nodeName, 40), action.driftId],
+          ...[`${action.capture?.bytes ?? 0}${action.capture?.complete ? "" : " partial"}`, age(action.settledAt, nowMs), kept(action)],
+        ];
+        if (isData(output)) print(serialize(output, { captures: actions.map(view) }));
+        else print(actions.length === 0 ? "no captures\n" : table(HEADERS, actions.map(row)));
+        return EXIT.clean;
+      }),
+    );
+}
+
+function getCommand(): Command {
+  return new Command("get")
+    .description("fetch one as its host sealed it (responder role); it is opened with a responder's key: age -d")
+    .argument("<action>", "for example A-7K2Q")
+    .requiredOption("-m, --reason <text>", "why you fetch it: kept in the log")
+    .option("--out <file>", "where to put it (default ACTION.age)")
+    .addHelpText(
+      "after",
+      "\nOpen it: age -d -i responder.key ACTION.age | tar xz\nExit: 0 fetched, 2 usage, 3 not to be had: expired, not handed out by its host, its actuator does not answer",
+    )
+    .action(async (id: string, { reason, out }: { reason: string; out?: string }, command: Command) =>
+      ask(command, async ({ channel, signal, print }) => {
+        const client = channel.client(Response);
+        const { action } = await client.getAction({ id }, { signal });
+        const path = out ?? `${action?.id ?? "capture"}.age`;
+        if (existsSync(path)) {
+          process.stderr.write(`hullmark: ${path} is there already: name another file (--out)\n`);
+          return EXIT.usage;
+        }
+        const bytes = await fetched(path, client.fetchCapture({ actionId: id, reason }, { signal }), action?.capture?.digest ?? "");
+        if (bytes === undefined) {
+          process.stderr.write("hullmark: what was fetched is not what the action has: nothing of it is kept\n");
+          return EXIT.unknown;
+        }
+        print(`${path}  ${bytes} bytes, ${action?.capture?.digest}, as action ${action?.id} and the log have it\n`);
+        return EXIT.clean;
+      }),
+    );
+}
+
+/** The whole file, or none. @returns its bytes; undefined: they are others @throws RpcError; the system's error */
+async function fetched(path: string, parts: AsyncIterable<{ readonly part: Uint8Array }>, digest: string): Promise<number | undefined> {
+  const temporary = `${path}.new`;
+  await rm(temporary, { force: true });
+  const file = await open(temporary, "wx", 0o600);
+  try {
+    const { hash, bytes } = await written(file, parts);
+    if (`sha256:${hash.digest("hex")}` !== digest) return undefined;
+    await file.sync();
+    await rename(temporary, path);
+    return bytes;
+  } finally {
+    await file.close();
+    await rm(temporary, { force: true });
+  }
+}
+
+async function written(file: FileHandle, parts: AsyncIterable<{ readonly part: Uint8Array }>): Promise<{ readonly hash: Hash; readonly bytes: number }> {
+  const hash = createHash("sha256");
+  let bytes = 0;
+  for await (const { part } of parts) {
+    hash.update(part);
+    bytes += part.length;
+    await file.write(part);
+  }
+  return { hash, bytes };
+}

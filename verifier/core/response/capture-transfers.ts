@@ -1,0 +1,145 @@
+/**
+ * Sealed captures on their way from the actuator that keeps one to a person who fetches it: asked for by action and digest, handed over part by part, kept nowhere.
+ * The verifier cannot open them.
+ */
+import { createHash } from "node:crypto";
+import { CaptureRefusal } from "@hullmark/proto/v1/response";
+import type { Clock } from "../../ports/clock.ts";
+import type { CaptureRow } from "../../ports/rows.ts";
+import type { ActuatorName } from "./actuator-name.ts";
+
+/**
+ * NOT_LISTENING: the actuator is not connected. SILENT: it does not answer, or stopped. NOT_KEPT: it has no such capture (any more). NOT_HANDED_OUT: its configuration forbids it.
+ * TOO_MANY: others fetch now. CHANGED: what came is not what was captured. NO_TRANSFER: nobody waits for such a part.
+ */
+export type CaptureTransferCode = "NOT_LISTENING" | "SILENT" | "NOT_KEPT" | "NOT_HANDED_OUT" | "TOO_MANY" | "CHANGED" | "NO_TRANSFER";
+
+export class CaptureTransferError extends Error {
+  readonly code: CaptureTransferCode;
+
+  constructor(code: CaptureTransferCode, message: string) {
+    super(message);
+    this.name = "CaptureTransferError";
+    this.code = code;
+  }
+}
+
+export interface CaptureWanted {
+  readonly requestId: Buffer;
+  readonly actionId: string;
+  readonly digest: string;
+}
+
+export interface CapturePart {
+  readonly requestId: Uint8Array;
+  readonly offset: number;
+  readonly bytes: Buffer;
+  readonly last: boolean;
+  readonly refusal: CaptureRefusal;
+}
+
+interface Transfer {
+  readonly actuator: ActuatorName;
+  readonly size: number;
+  /** What has arrived. */
+  offset: number;
+  /** A part waits to be taken. */
+  release: (() => void) | undefined;
+  arrive: (part: Pick<CapturePart, "bytes" | "last">) => void;
+  fail: (error: CaptureTransferError) => void;
+}
+
+const MAX_TRANSFERS = 4;
+const MAX_PART_BYTES = 262_144;
+/** From one part to the next: hashing the largest capture comes before the first. */
+const PATIENCE_MS = 60_000;
+const REQUEST_ID_BYTES = 16;
+
+const REFUSALS: Readonly<Partial<Record<CaptureRefusal, readonly [CaptureTransferCode, string]>>> = {
+  [CaptureRefusal.NOT_KEPT]: ["NOT_KEPT", "the host does not keep it any more: it was removed after its time, or by hand"],
+  [CaptureRefusal.NOT_HANDED_OUT]: ["NOT_HANDED_OUT", "the host's own configuration hands no captures out (capture.handOut): fetch it there"],
+  [CaptureRefusal.BUSY]: ["TOO_MANY", "the host hands out another capture now, or as many as it may in an hour: try again"],
+};
+
+export class CaptureTransfers {
+  readonly #clock: Clock;
+  readonly #random: (bytes: number) => Buffer;
+  readonly #listening = new Map<ActuatorName, Set<(wanted: CaptureWanted) => void>>();
+  readonly #open = new Map<string, Transfer>();
+
+  constructor({ clock, random }: { readonly clock: Clock; readonly random: (bytes: number) => Buffer }) {
+    this.#clock = clock;
+    this.#random = random;
+  }
+
+  /** An actuator listens. @returns ends it */
+  listen(actuator: ActuatorName, send: (wanted: CaptureWanted) => void): () => void {
+    const senders = this.#listening.get(actuator) ?? new Set();
+    this.#listening.set(actuator, senders.add(send));
+    return () => {
+      senders.delete(send);
+      if (senders.size === 0) this.#listening.delete(actuator);
+    };
+  }
+
+  /**
+   * The sealed file, part by part. All of it is there, and what the host told of when it was taken, only where the iteration comes to its end.
+   * @throws CaptureTransferError; the signal's reason
+   */
+  async *fetch(actuator: ActuatorName, actionId: string, { digest, bytes: size }: CaptureRow, signal: AbortSignal): AsyncGenerator<Buffer> {
+    const send = [...(this.#listening.get(actuator) ?? [])].at(-1);
+    if (!send) throw new CaptureTransferError("NOT_LISTENING", "the actuator that keeps it is not connected");
+    if (this.#open.size >= MAX_TRANSFERS) throw new CaptureTransferError("TOO_MANY", "others fetch captures now: try again");
+    const requestId = this.#random(REQUEST_ID_BYTES);
+    let next = Promise.withResolvers<Pick<CapturePart, "bytes" | "last">>();
+    const transfer: Transfer = {
+      ...{ actuator, size, offset: 0, release: undefined },
+      arrive: (part) => next.resolve(part),
+      fail: (error) => next.reject(error),
+    };
+    this.#open.set(requestId.toString("hex"), transfer);
+    const aborted = (): void => next.reject(signal.reason);
+    signal.addEventListener("abort", aborted, { once: true });
+    const hash = createHash("sha256");
+    try {
+      send({ requestId, actionId, digest });
+      for (;;) {
+        const cancel = this.#clock.after(PATIENCE_MS, () => transfer.fail(new CaptureTransferError("SILENT", "the actuator that keeps it does not answer")));
+        const { bytes, last } = await next.promise.finally(cancel);
+        signal.throwIfAborted();
+        next = Promise.withResolvers();
+        hash.update(bytes);
+        if (bytes.length > 0) yield bytes;
+        transfer.release?.();
+        if (last) break;
+      }
+      if (transfer.offset !== size || `sha256:${hash.digest("hex")}` !== digest)
+        throw new CaptureTransferError("CHANGED", "what the host handed out is not what it captured");
+    } finally {
+      signal.removeEventListener("abort", aborted);
+      this.#open.delete(requestId.toString("hex"));
+      transfer.release?.();
+    }
+  }
+
+  /** Resolves when the part was taken: the actuator then sends the next. @throws CaptureTransferError NO_TRANSFER, CHANGED */
+  async take(actuator: ActuatorName, { requestId, offset, bytes, last, refusal }: CapturePart): Promise<void> {
+    const transfer = this.#open.get(Buffer.from(requestId).toString("hex"));
+    if (!transfer || transfer.actuator !== actuator || transfer.release) throw new CaptureTransferError("NO_TRANSFER", "nobody waits for such a part");
+    const [code, message] = REFUSALS[refusal] ?? ["SILENT", "the actuator does not hand it out"];
+    if (refusal !== CaptureRefusal.UNSPECIFIED) return transfer.fail(new CaptureTransferError(code, message));
+    if (offset !== transfer.offset || bytes.length > MAX_PART_BYTES || offset + bytes.length > transfer.size || (bytes.length === 0 && !last)) {
+      const error = new CaptureTransferError("CHANGED", "a part that does not follow the one before");
+      transfer.fail(error);
+      throw error;
+    }
+    transfer.offset += bytes.length;
+    await new Promise<void>((resolve) => {
+      transfer.release = () => {
+        transfer.release = undefined;
+        resolve();
+      };
+      transfer.arrive({ bytes, last });
+    });
+  }
+}
