@@ -24,6 +24,8 @@ export interface StackOptions {
   readonly contents?: object;
   /** Whether the verifier serves the page for browsers. */
   readonly dashboard?: boolean;
+  /** The agents' `runtime` settings; default: the test bed's node or engine. */
+  readonly runtime?: object;
 }
 
 /** A program that can be killed and started again on the same state. */
@@ -134,14 +136,16 @@ async function identityOf(bed: Testbed, configPath: string): Promise<string> {
 }
 
 function agentSettings(options: StackOptions, directory: string, ports: Ports, index: number): object {
-  const { bed, changes, contents } = options;
+  const { bed, changes, contents, runtime } = options;
   return {
     nodeName: nodeName(options, index),
     stateDirectory: join(directory, `agent-${index}`),
     verifier: { address: `localhost:${ports.main}`, enrolmentAddress: `localhost:${ports.enrolment}`, caFile: join(directory, "verifier", "admin", "ca.crt") },
     tpm: { tcti: bed.tpms[index]?.tcti ?? "none" },
     // Other test beds of this machine have containers too.
-    runtime: bed.kubernetes ? { cri: { socket: bed.kubernetes.criSocket, otherContainers: "ignore" } } : { docker: { socket: bed.engine?.socketPath ?? "" } },
+    runtime:
+      runtime ??
+      (bed.kubernetes ? { cri: { socket: bed.kubernetes.criSocket, otherContainers: "ignore" } } : { docker: { socket: bed.engine?.socketPath ?? "" } }),
     changes: { source: changes ?? "auto" },
     ...(contents && { contents }),
     log: { level: "debug" },

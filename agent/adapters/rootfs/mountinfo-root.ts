@@ -14,16 +14,16 @@ import type { GivenRoot, LayerDirectory, RootFilesystem, RootLayout } from "../.
 
 /** Processes whose layout is remembered; the one that was not asked for longest goes first. */
 const MAX_KNOWN = 1024;
-/** Longer ones (a container can mount as often as it likes) are read anew each time. */
+/** Longer ones (a container can mount as often as it likes) are taken apart anew each time. */
 const MAX_KNOWN_LENGTH = 256 * 1024;
-/** What is read goes into strings before anything else is read. */
-const scratch = Buffer.allocUnsafeSlow(64 * 1024);
+/** What is read is compared, or made a string, before anything else is read. */
+const scratch = Buffer.allocUnsafeSlow(MAX_KNOWN_LENGTH);
 
 export class MountInfoRootFilesystem implements RootFilesystem {
   readonly #proc: string;
   /** A container's procfs shows what every other does, hidden or not. */
   readonly #systemPaths = BUILT_IN_PATHS.filter((path) => existsSync(path));
-  readonly #known = new Map<number, { readonly text: string; readonly layout: RootLayout }>();
+  readonly #known = new Map<number, { readonly raw: Uint8Array; readonly layout: RootLayout }>();
 
   /** @param proc where the node's procfs is mounted */
   constructor(proc = "/proc") {
@@ -32,14 +32,19 @@ export class MountInfoRootFilesystem implements RootFilesystem {
 
   /** The same object as before as long as the kernel says the same: the directories of a mount are those that it was made of, whatever their names lead to since. */
   async layout(pid: number, given: GivenRoot | undefined): Promise<RootLayout> {
-    const text = this.#mountInfo(pid);
+    const found = this.#read(pid);
     const known = this.#known.get(pid);
     this.#known.delete(pid);
-    if (text === undefined) return { kind: "gone" };
-    const layout = known?.text === text ? known.layout : await this.#parsed(pid, text, given);
+    if (found === undefined) return { kind: "gone" };
+    if (known && found.head.equals(known.raw) && found.rest === "") {
+      this.#known.set(pid, known);
+      return known.layout;
+    }
+    const raw = new Uint8Array(found.head);
+    const layout = await this.#parsed(pid, textOf(found), given);
     // What could not be told this time may be told the next.
     const settled = layout.kind !== "gone" && layout.unproven === undefined;
-    if (settled && text.length <= MAX_KNOWN_LENGTH) this.#known.set(pid, { text, layout });
+    if (settled && found.rest === "") this.#known.set(pid, { raw, layout });
     for (const oldest of this.#known.keys()) {
       if (this.#known.size <= MAX_KNOWN) break;
       this.#known.delete(oldest);
@@ -47,10 +52,10 @@ export class MountInfoRootFilesystem implements RootFilesystem {
     return layout;
   }
 
-  /** At once: procfs never waits for a disk, and a thread's hand-over costs several times as much as reading. */
-  #mountInfo(pid: number): string | undefined {
+  /** At once: procfs never waits for a disk, and a thread's hand-over costs several times as much as reading. undefined: gone. Good until the next read. */
+  #read(pid: number): Read | undefined {
     try {
-      return readLatin1(`${this.#proc}/${pid}/mountinfo`);
+      return read(`${this.#proc}/${pid}/mountinfo`);
     } catch (error) {
       return ignoreGone(error as NodeJS.ErrnoException);
     }
@@ -70,7 +75,8 @@ export class MountInfoRootFilesystem implements RootFilesystem {
     if (same && root) return { ...(await layoutOf(root, mounts, presentPath)), openSystemPaths: openSystemPaths(mounts, this.#systemPaths) };
     if (!runtime)
       return root ? { ...(await layoutOf(root, mounts, presentPath)), unproven: "the root that the runtime gave it is not to be seen" } : { kind: "gone" };
-    const outside = parseMountInfo(this.#mountInfo(runtime.seenBy) ?? "").findLast((each) => each.device === device && each.root === "/");
+    const seen = this.#read(runtime.seenBy);
+    const outside = parseMountInfo(seen ? textOf(seen) : "").findLast((each) => each.device === device && each.root === "/");
     const truly = await layoutOf(outside ?? { ...NO_MOUNT, device }, [], runtime.path);
     // Below a directory that is no mount the kernel lists only what is mounted there: nothing can be said of the others.
     if (!root) return { ...truly, unproven: "its main process has another root, below which the container's mounts are not to be seen" };
@@ -106,15 +112,32 @@ async function layoutOf(root: MountInfo, mounts: readonly MountInfo[], path: str
   return { kind: "overlay", layers, upperPath, device, oddOptions: overlay.oddOptions, readOnly, mounts: others };
 }
 
+interface Read {
+  /** The first {@link MAX_KNOWN_LENGTH} bytes at most, in {@link scratch}. */
+  readonly head: Buffer;
+  /** What follows, latin1. */
+  readonly rest: string;
+}
+
+function textOf({ head, rest }: Read): string {
+  return head.toString("latin1") + rest;
+}
+
 /** @throws RangeError over the size limit, the system's error */
-function readLatin1(path: string): string {
+function read(path: string): Read {
   const file = openSync(path, "r");
   try {
-    for (let text = ""; ; ) {
-      const bytesRead = readSync(file, scratch);
-      if (bytesRead === 0) return text;
-      text += scratch.toString("latin1", 0, bytesRead);
-      assertMountInfoLength(text.length);
+    let length = 0;
+    for (let bytesRead = -1; bytesRead !== 0 && length < scratch.length; length += bytesRead)
+      bytesRead = readSync(file, scratch, length, scratch.length - length, null);
+    const head = scratch.subarray(0, length);
+    if (length < scratch.length) return { head, rest: "" };
+    const more = Buffer.allocUnsafe(64 * 1024);
+    for (let rest = ""; ; ) {
+      const bytesRead = readSync(file, more);
+      if (bytesRead === 0) return { head, rest };
+      rest += more.toString("latin1", 0, bytesRead);
+      assertMountInfoLength(length + rest.length);
     }
   } finally {
     closeSync(file);

@@ -317,6 +317,8 @@ export declare type ListPodSandboxRequest = Message<"runtime.v1.ListPodSandboxRe
 export declare const ListPodSandboxRequestSchema: GenMessage<ListPodSandboxRequest>;
 
 /**
+ * In lists, which may be asked for each second: without names, labels and annotations, which the status has.
+ *
  * @generated from message runtime.v1.PodSandbox
  */
 export declare type PodSandbox = Message<"runtime.v1.PodSandbox"> & {
@@ -326,29 +328,9 @@ export declare type PodSandbox = Message<"runtime.v1.PodSandbox"> & {
   id: string;
 
   /**
-   * @generated from field: runtime.v1.PodSandboxMetadata metadata = 2;
-   */
-  metadata?: PodSandboxMetadata | undefined;
-
-  /**
    * @generated from field: runtime.v1.PodSandboxState state = 3;
    */
   state: PodSandboxState;
-
-  /**
-   * @generated from field: int64 created_at = 4;
-   */
-  createdAt: bigint;
-
-  /**
-   * @generated from field: map<string, string> labels = 5;
-   */
-  labels: { [key: string]: string };
-
-  /**
-   * @generated from field: map<string, string> annotations = 6;
-   */
-  annotations: { [key: string]: string };
 };
 
 /**
@@ -484,6 +466,8 @@ export declare type ListContainersRequest = Message<"runtime.v1.ListContainersRe
 export declare const ListContainersRequestSchema: GenMessage<ListContainersRequest>;
 
 /**
+ * In lists, as PodSandbox.
+ *
  * @generated from message runtime.v1.Container
  */
 export declare type Container = Message<"runtime.v1.Container"> & {
@@ -498,16 +482,6 @@ export declare type Container = Message<"runtime.v1.Container"> & {
   podSandboxId: string;
 
   /**
-   * @generated from field: runtime.v1.ContainerMetadata metadata = 3;
-   */
-  metadata?: ContainerMetadata | undefined;
-
-  /**
-   * @generated from field: runtime.v1.ImageSpec image = 4;
-   */
-  image?: ImageSpec | undefined;
-
-  /**
    * @generated from field: string image_ref = 5;
    */
   imageRef: string;
@@ -516,21 +490,6 @@ export declare type Container = Message<"runtime.v1.Container"> & {
    * @generated from field: runtime.v1.ContainerState state = 6;
    */
   state: ContainerState;
-
-  /**
-   * @generated from field: int64 created_at = 7;
-   */
-  createdAt: bigint;
-
-  /**
-   * @generated from field: map<string, string> labels = 8;
-   */
-  labels: { [key: string]: string };
-
-  /**
-   * @generated from field: map<string, string> annotations = 9;
-   */
-  annotations: { [key: string]: string };
 
   /**
    * @generated from field: string image_id = 10;
