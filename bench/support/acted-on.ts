@@ -105,7 +105,7 @@ async function startHostActuator({ bed, stack }: ContainerHost) {
   const config = join(directory, "actuator.yaml");
   const address = /localhost:\d+/.exec(readFileSync(stack.cliConfig, "utf8"))?.[0];
   const own = { stateDirectory: join(directory, "state"), credentialDirectory, verifier: { address } };
-  writeFileSync(config, stringify({ ...own, docker: { socket: bed.engine?.socketPath }, limits: { hourlyPercent: 100 } }));
+  writeFileSync(config, stringify({ ...own, docker: { socket: bed.engine?.socketPath }, limits: { hourlyPercent: 100, pauseSeconds: 60 } }));
   const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config]);
   return await startDaemon({ name: "actuator", argv, env: { ...bed.env }, logPath: join(bed.directory, "actuator.log"), ready: async () => true });
 }
