@@ -176,8 +176,12 @@ describe("in a browser", () => {
     expect(await lines.locator(".removed").textContent()).toContain("listen 8080");
     expect(await lines.locator(".added").textContent()).toContain("listen 6666");
     await readable(page, "e2e-diff");
+    // Out of the field, where letters are letters: as the system, light, dark.
+    await lines.focus();
     await page.keyboard.press("t");
-    await readable(page, "e2e-diff-other-theme");
+    await page.keyboard.press("t");
+    await page.locator(':root[data-theme="dark"]').waitFor();
+    await readable(page, "e2e-diff-dark");
 
     const other = await driftOf("/app/config.yml");
     await visit(page, `${faults.stack.dashboardUrl}/drift/${other.id}`);
