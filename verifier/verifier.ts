@@ -548,6 +548,7 @@ async function start(
           events,
           nowMs,
           currentNode,
+          labels: (nodeId, containerId) => identityOf(nodeId, containerId)?.labels,
           configuration: (nodeId, containerId) => {
             const state = sessions.get(nodeId)?.live.memory.containers.get(containerId);
             return state && { of: state.configuration, inPod: state.identity.pod !== undefined };

@@ -183,23 +183,23 @@ function explainCommand(): Command {
     .addOption(formatOption())
     .addHelpText("after", EXITS)
     .action(async (id: string, { output }: { output: Format }, command: Command) =>
-      one(command, id, async (drift, { channel, signal, nowMs }) => {
+      one(command, id, async (drift, { channel, signal, nowMs }, rule) => {
         const client = channel.client(Response);
         const actions = await all(
           (pageToken) => client.listActions({ pageSize: PAGE_SIZE, pageToken }, { signal }),
           (page) => page.actions.filter(({ driftId }) => driftId === drift.id),
         );
-        const explanation = explain(drift, actions, nowMs);
+        const explanation = explain(drift, actions, nowMs, rule);
         return isData(output) ? serialize(output, { ...driftView(drift), explanation }) : explanationPage(drift, explanation);
       }),
     );
 }
 
-function one(command: Command, id: string, page: (drift: Drift, asking: Asking) => Promise<string>): Promise<void> {
+function one(command: Command, id: string, page: (drift: Drift, asking: Asking, rule: string | undefined) => Promise<string>): Promise<void> {
   return ask(command, async (asking) => {
-    const { drift } = await asking.channel.client(Query).getDrift({ id }, { signal: asking.signal });
+    const { drift, rule } = await asking.channel.client(Query).getDrift({ id }, { signal: asking.signal });
     if (!drift) return EXIT.unknown;
-    asking.print(await page(drift, asking));
+    asking.print(await page(drift, asking, rule));
     return isOpen(drift) ? EXIT.drift : EXIT.clean;
   });
 }

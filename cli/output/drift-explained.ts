@@ -2,11 +2,11 @@
 import { type Drift, DriftState } from "@hullmark/proto/v1/query";
 import type { Action } from "@hullmark/proto/v1/response";
 import { phraseOf, playbookOf } from "@hullmark/verifier/core/alerting/text";
-import { type Excusable, whyNotExcusable } from "@hullmark/verifier/core/policy/exception-scope";
 import { ADMISSION_KINDS, CODE_KINDS, CONFIGURATION_KINDS, NODE_KINDS, PROVENANCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { allowedBy } from "./allowed-by.ts";
 import { mended } from "./drift-mended.ts";
+import { whyNoException } from "./exception-page.ts";
 import { actionKindWord, actionStateWord, actorLine, age, severityTitle, toMs } from "./words.ts";
 
 /** Where it lies, as a heading. */
@@ -48,20 +48,23 @@ export interface Explanation {
   /** The policy's field that decides, with what would allow it; null: none does. */
   readonly policy: string | null;
   readonly playbook: string;
+  /** The rule that decides now; empty: none selects it; null: it cannot be told. */
+  readonly rule: string | null;
 }
 
 const MAX_SHOWN = 8;
 
-/** @param actions those about this drift, newest first */
-export function explain(drift: Drift, actions: readonly Action[], nowMs: number): Explanation {
+/** @param actions those about this drift, newest first @param rule GetDriftResponse.rule */
+export function explain(drift: Drift, actions: readonly Action[], nowMs: number, rule: string | undefined): Explanation {
   return {
     happened: happened(drift, nowMs),
-    notAllowed: notAllowed(drift),
+    notAllowed: notAllowed(drift, rule),
     done: done(drift, actions),
     mend: mended(drift),
     exception: exceptionOf(drift),
     policy: allowedBy(drift) ?? null,
     playbook: playbookOf(drift.kind),
+    rule: rule ?? null,
   };
 }
 
@@ -79,11 +82,7 @@ export function explanationPage({ id }: Drift, { happened, notAllowed, done, men
 
 /** @returns undefined: none can be had */
 export function requestCommandOf(drift: Drift): string | undefined {
-  return whyNotExcusable(excusable(drift)) === undefined ? `hullmark exception request ${drift.id} --seen ${drift.seen} -m REASON --until 7d` : undefined;
-}
-
-function excusable({ containerId, containerName, workload, configDigest, kind, differences, origin }: Drift): Excusable {
-  return { containerId, containerName, workload, configDigest, kind, differences, place: origin?.place ?? "" };
+  return whyNoException(drift) === undefined ? `hullmark exception request ${drift.id} --seen ${drift.seen} -m REASON --until 7d` : undefined;
 }
 
 function happened(drift: Drift, nowMs: number): string[] {
@@ -120,7 +119,7 @@ const GROUND: readonly (readonly [kinds: readonly string[], text: string])[] = [
   [CONFIGURATION_KINDS, "A container is to run as its signed image, and what declares it, say."],
 ];
 
-function notAllowed(drift: Drift): string[] {
+function notAllowed(drift: Drift, rule: string | undefined): string[] {
   const { kind } = drift;
   const [, ground = "What runs is no longer what was signed."] = GROUND.find(([kinds]) => isOf(kinds, kind)) ?? [];
   const section = playbookOf(kind).replace(/^.*#/, "");
@@ -129,12 +128,19 @@ function notAllowed(drift: Drift): string[] {
   return [
     ground,
     `It is of kind ${printable(drift.origin?.place ?? "", 40)}/${printable(kind, 60)}, severity ${severityTitle(drift.severity).toLowerCase()} (docs/drift-kinds.md, ${section}).`,
+    ruleLine(drift, rule),
     allowed === undefined
       ? "No field of the policy allows it."
       : asked
         ? `The policy's field that asks for it: ${allowed}`
         : `No rule of the policy that selects it allows it. The policy's field that would: ${allowed}`,
   ];
+}
+
+function ruleLine({ containerId }: Drift, rule: string | undefined): string {
+  if (rule === undefined) return "Which rule of the policy decides on it cannot be told: its node is away, and rules go by labels.";
+  const list = containerId === "" ? "spec.nodes" : "spec.rules";
+  return rule === "" ? `No rule of the policy (${list}) selects it.` : `The rule of the policy that decides on it: ${printable(rule, 100)} (${list}).`;
 }
 
 function done(drift: Drift, actions: readonly Action[]): string[] {
@@ -164,7 +170,7 @@ function done(drift: Drift, actions: readonly Action[]): string[] {
 function exceptionOf(drift: Drift): Explanation["exception"] {
   const none = (text: string) => ({ request: null, text });
   if (drift.exception) return none(`It has one: ${printable(drift.exception, 64)}.`);
-  const why = whyNotExcusable(excusable(drift));
+  const why = whyNoException(drift);
   if (why !== undefined) return none(`None can be had for it as it is: ${printable(why, 500)}.`);
   if (drift.state !== DriftState.OPEN && drift.state !== DriftState.ACKNOWLEDGED) return none("None is needed: it is no drift now.");
   const request = requestCommandOf(drift) ?? null;

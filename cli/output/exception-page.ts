@@ -1,15 +1,16 @@
 /** An exception as people read it, and as data. */
 import type { Drift, Exception } from "@hullmark/proto/v1/query";
+import { whyNotExcusable } from "@hullmark/verifier/core/policy/excusable";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { MAX_PATH_CHARACTERS, pathWord, severityWord, toMs } from "./words.ts";
 
 export const HEADERS: readonly string[] = ["EXCEPTION", "STATE", "WORKLOAD", "WHAT", "ENDS", "ASKED BY", "DECIDED BY", "WHY"];
 const MAX_SHOWN = 20;
 
-const EXCUSABLE: ReadonlySet<string> = new Set(["upper", "bind", "process", "configuration", "mount"]);
-
-/** Whether an exception can cover it at all; the verifier decides. */
-export const isExcusable = ({ origin, containerId }: Drift): boolean => containerId !== "" && EXCUSABLE.has(origin?.place ?? "");
+/** Why no exception can be had for it as it is, in the verifier's words; undefined: one can be asked for. */
+export function whyNoException({ containerId, containerName, workload, configDigest, kind, differences, origin }: Drift): string | undefined {
+  return whyNotExcusable({ containerId, containerName, workload, configDigest, kind, differences, place: origin?.place ?? "" });
+}
 
 const iso = (time: Exception["until"]): string | null => {
   const ms = toMs(time);

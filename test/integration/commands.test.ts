@@ -183,7 +183,7 @@ test("drift: 1; one that is not there: 2; the verifier away: 3", async () => {
   expect(explained.out).toContain(`\n    ${request}\n`);
   expect(JSON.parse((await hullmark("drift", "explain", id, "-o", "json")).out)).toMatchObject({
     id,
-    explanation: { exception: { request }, policy: expect.any(String) },
+    explanation: { exception: { request }, policy: expect.any(String), rule: expect.any(String) },
   });
   const [one, list] = [await hullmark("drift", "show", id, "-o", "sarif"), await hullmark("drift", "ls", "-o", "sarif")];
   const results = [one, list].map(

@@ -3,8 +3,11 @@ import { create } from "@bufbuild/protobuf";
 import { Severity } from "@hullmark/proto/v1/common";
 import { DifferenceSchema, type Drift, DriftSchema, DriftState } from "@hullmark/proto/v1/query";
 import { ActionKind, ActionSchema, ActionState } from "@hullmark/proto/v1/response";
+import { decidingRule } from "@hullmark/verifier/core/policy/deciding";
+import { defaultPolicy } from "@hullmark/verifier/core/policy/default";
 import { scopeOf } from "@hullmark/verifier/core/policy/exception-scope";
 import { ALL_KINDS, DRIFT_PLACES } from "@hullmark/verifier/core/policy/kinds";
+import type { Policy } from "@hullmark/verifier/core/policy/types";
 import fc from "fast-check";
 import { explain, explanationPage } from "hullmark/output/drift-explained";
 import { dockerfileLine } from "hullmark/output/drift-mended";
@@ -36,11 +39,11 @@ function drift({
     ...fields,
   });
 }
-const pageOf = (of: Drift): string => explanationPage(of, explain(of, [], NOW_MS));
+const pageOf = (of: Drift): string => explanationPage(of, explain(of, [], NOW_MS, "shop"));
 
 test("a changed file: what, by which build step, by whom and when, what would allow, excuse or mend it", () => {
   const of = drift();
-  const { happened, notAllowed, mend, exception, policy } = explain(of, [], NOW_MS);
+  const { happened, notAllowed, mend, exception, policy } = explain(of, [], NOW_MS, "shop");
   expect(happened).toEqual([
     "shop (container shop-1 on w-1): /etc/app.conf altered (changed inside the container).",
     `sha256: expected ${"a".repeat(64)}, found ${"b".repeat(64)}.`,
@@ -55,6 +58,26 @@ test("a changed file: what, by which build step, by whom and when, what would al
   expect(pageOf(of)).toContain(`\n    ${exception.request}\n`);
 });
 
+test("which rule decides, that none does, and that nobody can tell", () => {
+  const said = (rule: string | undefined, of = drift()) => explain(of, [], NOW_MS, rule).notAllowed.find((line) => /rule/i.test(line));
+  expect(said("shop\u001b[0m")).toBe("The rule of the policy that decides on it: shop\\x1b[0m (spec.rules).");
+  expect(said("")).toBe("No rule of the policy (spec.rules) selects it.");
+  expect(said("workers", drift({ place: "node", kind: "boot", containerId: "" }))).toBe("The rule of the policy that decides on it: workers (spec.nodes).");
+  expect(said(undefined)).toContain("cannot be told");
+  expect(explain(drift(), [], NOW_MS, undefined).rule).toBeNull();
+  const select = (labels: Record<string, string>) => ({ images: [], containers: [], workloads: ["shop"], labels, nodes: [] });
+  const policy = (...selects: ReturnType<typeof select>[]): Policy => ({
+    ...defaultPolicy(),
+    loaded: true,
+    rules: selects.map((each, i) => ({ ...(defaultPolicy().rules[0] as Policy["rules"][number]), name: `r${i}`, select: each })),
+  });
+  const of = row(1, { containerId: "c1", containerName: "shop-1", workload: "shop", imageReference: "x", nodeName: "w-1" });
+  const two = policy(select({ tier: "web" }), select({}));
+  expect([decidingRule(two, of, { tier: "web" }), decidingRule(two, of, {}), decidingRule(two, of, undefined)]).toEqual(["r0", "r1", undefined]);
+  expect(decidingRule(policy(select({})), of, undefined)).toBe("r0");
+  expect([decidingRule(policy(), of, {}), decidingRule(defaultPolicy(), of, {}), decidingRule(two, { ...of, containerId: "" }, {})]).toEqual(["", "", ""]);
+});
+
 test("the build step, as builders write it in an image's history", () => {
   expect(dockerfileLine("RUN /bin/sh -c apt-get install curl # buildkit")).toBe("RUN apt-get install curl");
   expect(dockerfileLine("RUN |1 V=1 /bin/sh -c make # buildkit")).toBe("RUN make");
@@ -62,7 +85,7 @@ test("the build step, as builders write it in an image's history", () => {
   expect(dockerfileLine('/bin/sh -c #(nop)  CMD ["sh"]')).toBe('CMD ["sh"]');
   expect(dockerfileLine("COPY a /b # buildkit")).toBe("COPY a /b");
   expect(dockerfileLine(`COPY ${" ".repeat(1_000_000)}x # buildkit`)).toHaveLength(1_000_006);
-  expect(explain(drift({ history: "" }), [], NOW_MS).happened).toContain("The signed image brings it in layer 2.");
+  expect(explain(drift({ history: "" }), [], NOW_MS, "shop").happened).toContain("The signed image brings it in layer 2.");
   expect(dockerfileLine("bazel build ...")).toBe("bazel build ...");
 });
 
@@ -91,6 +114,7 @@ test("it offers a request exactly where the verifier would take the narrowest on
         drift({ ...fields, place, layerIndex: -1, differences: fields.differences.map((each) => create(DifferenceSchema, each)) }),
         [],
         NOW_MS,
+        undefined,
       );
       expect(exception.request !== null, `${place}/${kind}`).toBe(scoped.ok);
       if (!scoped.ok) expect(exception.text).toBe(`None can be had for it as it is: ${scoped.why}.`);
@@ -101,8 +125,8 @@ test("it offers a request exactly where the verifier would take the narrowest on
 
 test("what is done: acknowledged, alerted, excused, over, and the actions on it", () => {
   const action = create(ActionSchema, { id: "A-1", kind: ActionKind.STOP, state: ActionState.AWAITING, rule: "stop miners" });
-  const said = (of: Drift) => explain(of, [], NOW_MS).done.join("\n");
-  expect(explain(drift(), [action], NOW_MS).done).toContain("stop (awaiting), by the rule stop miners: hullmark action show A-1");
+  const said = (of: Drift) => explain(of, [], NOW_MS, "shop").done.join("\n");
+  expect(explain(drift(), [action], NOW_MS, "shop").done).toContain("stop (awaiting), by the rule stop miners: hullmark action show A-1");
   expect(said(drift())).toMatch(/No alert has been sent\.\nNo action has been asked for/);
   expect(said(drift({ alertedAt: { $typeName: "google.protobuf.Timestamp", seconds: 0n, nanos: 0 } }))).toContain(
     "An alert was sent at 1970-01-01T00:00:00.000Z.",
@@ -110,13 +134,13 @@ test("what is done: acknowledged, alerted, excused, over, and the actions on it"
   expect(said(drift({ state: DriftState.ACKNOWLEDGED, acknowledgedBy: "ann", acknowledgedReason: "mine" }))).toContain("ann acknowledged: mine");
   const excused = drift({ state: DriftState.NOTICE, exception: "X-1" });
   expect(said(excused)).toContain("hullmark exception show X-1");
-  expect(explain(excused, [], NOW_MS).exception).toEqual({ request: null, text: "It has one: X-1." });
+  expect(explain(excused, [], NOW_MS, "shop").exception).toEqual({ request: null, text: "It has one: X-1." });
   const over = drift({ state: DriftState.RESOLVED });
-  expect([said(over), explain(over, [], NOW_MS).exception.request]).toEqual([expect.stringContaining("It is over."), null]);
+  expect([said(over), explain(over, [], NOW_MS, "shop").exception.request]).toEqual([expect.stringContaining("It is over."), null]);
 });
 
 test("no image is to be changed for what the node altered; a signature is the build's to make", () => {
-  const mend = (fields: Parameters<typeof drift>[0]) => explain(drift(fields), [], NOW_MS).mend.join(" ");
+  const mend = (fields: Parameters<typeof drift>[0]) => explain(drift(fields), [], NOW_MS, "shop").mend.join(" ");
   expect(mend({ place: "layer" })).toContain("A new build does not heal it");
   expect(mend({ place: "upper", kind: "added", layerIndex: -1 })).toContain("bring /etc/app.conf in by a build step");
   expect(mend({ place: "configuration", kind: "env" })).toContain("by ENV");

@@ -2,7 +2,7 @@
 import { type Drift, DriftState, Query } from "@hullmark/proto/v1/query";
 import { phraseOf } from "@hullmark/verifier/core/alerting/text";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { isExcusable } from "hullmark/output/exception-page";
+import { whyNoException } from "hullmark/output/exception-page";
 import { actorLine, provenanceWord, stateWord } from "hullmark/output/words";
 import { useState } from "preact/hooks";
 import { mayAct } from "../ask.ts";
@@ -117,6 +117,17 @@ export function State({ drift: { state, acknowledgedBy, exception } }: { readonl
   );
 }
 
+/** What the verifier would refuse is not offered; why, it says itself. */
+function Excuse({ drift, again }: { readonly drift: Drift; readonly again: () => Promise<void> }) {
+  const why = whyNoException(drift);
+  if (why === undefined) return <AskException drift={drift} again={again} />;
+  return (
+    <p class="quiet">
+      No exception can be had for it as it is: <Name text={why} max={500} />
+    </p>
+  );
+}
+
 export function DriftPage({ id, session }: PageProps & { readonly id?: string }) {
   const answer = useAnswer(Query.method.getDrift, { id: id ?? "" });
   const exceptions = useAnswer(Query.method.listExceptions, { states: ALIVE });
@@ -135,9 +146,7 @@ export function DriftPage({ id, session }: PageProps & { readonly id?: string })
               <DriftFacts drift={drift} now={now} />
               {touching && <Touching exceptions={touching} />}
               {drift.state === DriftState.OPEN && mayAct(session) && <Acknowledge drifts={[drift]} again={answer.again} />}
-              {STANDING.includes(drift.state) && mayAct(session) && isExcusable(drift) && touching?.length === 0 && (
-                <AskException drift={drift} again={exceptions.again} />
-              )}
+              {STANDING.includes(drift.state) && mayAct(session) && touching?.length === 0 && <Excuse drift={drift} again={exceptions.again} />}
               <Differences drift={drift} />
               {mayAct(session) && hasContent(drift) && <TextDiff key={drift.id} drift={drift} />}
             </>

@@ -10,6 +10,7 @@ import type { EventBus, Events } from "../../core/fleet/events.ts";
 import type { Fleet } from "../../core/fleet/fleet.ts";
 import type { OwnKeys } from "../../core/keys/own-keys.ts";
 import type { People } from "../../core/people/people.ts";
+import { decidingRule } from "../../core/policy/deciding.ts";
 import { policyDigest } from "../../core/policy/digest.ts";
 import type { Policy } from "../../core/policy/types.ts";
 import type { AffectedLayer } from "../../core/response/poison.ts";
@@ -53,6 +54,8 @@ export interface QueryServices
   readonly events: EventBus;
   readonly images: () => readonly ImageRow[];
   readonly policy: () => Policy;
+  /** Of a container of a connected node; undefined: not known now. */
+  readonly labels: (nodeId: string, containerId: string) => Readonly<Record<string, string>> | undefined;
   readonly ear: EarSigner;
   readonly log: () => { readonly size: number; readonly root: Buffer };
   /** What the verifier has to say of itself. */
@@ -309,7 +312,8 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
     async getDrift({ id }) {
       const row = await store.readDrift(id.slice(0, 32).toUpperCase());
       if (!row) throw new RpcError("NOT_FOUND", "no such drift", { reason: "DRIFT", field: "id", fix: "hullmark drift ls --all lists them" });
-      return { drift: driftMessage(row) };
+      const rule = decidingRule(services.policy(), row, services.labels(row.nodeId, row.containerId));
+      return { drift: driftMessage(row), ...(rule !== undefined && { rule }) };
     },
     async *watchDrift({ includeCurrent }, { signal }) {
       const queue = queueFor<Events["drift"]>(signal);

@@ -37,6 +37,17 @@ export function matchRule(policy: Policy, container: SelectableContainer): Polic
   return policy.rules.find((rule) => selects(rule.select, container));
 }
 
+/** Whether something selects the container by labels, and by everything else. */
+export function selectsByLabel(items: readonly { readonly select: Selector }[], container: SelectableContainer): boolean {
+  return items.some(({ select }) => Object.keys(select.labels).length > 0 && selects({ ...select, labels: {} }, container));
+}
+
+/** Whether which rule decides on a container may rest on labels that nobody knows. @param container with none */
+export function ruleByLabel({ rules }: Policy, container: SelectableContainer): boolean {
+  const decided = rules.findIndex(({ select }) => selects(select, container));
+  return selectsByLabel(decided < 0 ? rules : rules.slice(0, decided), container);
+}
+
 /** Whether a raw, absolute path may change. `executable`: it has an execute bit, setuid or setgid, a capability, or is a device. */
 export type MutableMatcher = (path: Uint8Array, executable: boolean) => boolean;
 

@@ -7,9 +7,9 @@ import type { DriftRow } from "../../ports/rows.ts";
 import { defaultSeverity } from "../appraisal/severity.ts";
 import type { ContainerRules, FindingKind, FindingPlace } from "../appraisal/types.ts";
 import { PROVENANCE_KINDS } from "../policy/kinds.ts";
-import { containerRules, matchRule, selects } from "../policy/match.ts";
+import { containerRules, matchRule, ruleByLabel, selectsByLabel } from "../policy/match.ts";
 import { teamPolicy } from "../policy/tighten.ts";
-import type { Policy, SelectableContainer, Selector } from "../policy/types.ts";
+import type { Policy, SelectableContainer } from "../policy/types.ts";
 
 /** `none`: it would be no drift. `unknown`: the record does not tell. */
 export type Rejudged = Severity | "none" | "unknown";
@@ -63,8 +63,8 @@ export class Rejudge {
     const policies = [this.#policy, teamPolicy(this.#policy, containerName)].filter((each) => each !== undefined);
     const compiled: Compiled = {
       rules: containerRules(this.#policy, container),
-      rulesByLabel: policies.some((policy) => rulesByLabel(policy, container)),
-      pathsByLabel: policies.some((policy) => byLabel([...policy.mutable, ...policy.exceptions], container)),
+      rulesByLabel: policies.some((policy) => ruleByLabel(policy, container)),
+      pathsByLabel: policies.some((policy) => selectsByLabel([...policy.mutable, ...policy.exceptions], container)),
       sameProvenance: this.#sameTrust && same(requiredOf(this.#policy, container), requiredOf(this.#inForce, container)),
     };
     this.#compiled.set(key, compiled);
@@ -83,16 +83,6 @@ function trustOf({ trustRoots, trustStores, authorities, revocations, builders, 
 function requiredOf(policy: Policy, container: SelectableContainer): unknown {
   const rule = matchRule(policy, container);
   return rule && [rule.signatures, rule.attestations, rule.build, rule.registries, rule.baseLayers, rule.vulnerabilities, rule.risk];
-}
-
-/** Whether something selects the container by labels, and by everything else. */
-function byLabel(items: readonly { readonly select: Selector }[], container: SelectableContainer): boolean {
-  return items.some(({ select }) => Object.keys(select.labels).length > 0 && selects({ ...select, labels: {} }, container));
-}
-
-function rulesByLabel({ rules }: Policy, container: SelectableContainer): boolean {
-  const decided = rules.findIndex(({ select }) => selects(select, container));
-  return byLabel(decided < 0 ? rules : rules.slice(0, decided), container);
 }
 
 /** undefined: not known. As appraisal asks the same rules (core/appraisal). */

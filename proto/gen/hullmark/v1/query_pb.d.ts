@@ -1600,6 +1600,14 @@ export declare type GetDriftResponse = Message<"hullmark.v1.GetDriftResponse"> &
    * @generated from field: hullmark.v1.Drift drift = 1;
    */
   drift?: Drift | undefined;
+
+  /**
+   * The rule of the policy that decides on the container (or of `spec.nodes`, on the node) now; empty: none selects it. Absent: it cannot be told, since the node is away and
+   * rules go by labels.
+   *
+   * @generated from field: optional string rule = 2;
+   */
+  rule?: string | undefined;
 };
 
 /**
