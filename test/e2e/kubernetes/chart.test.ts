@@ -369,6 +369,7 @@ describe("the chart", () => {
         "admission.failurePolicy=Fail",
         "admission.clientCaConfigMap=api-server",
         "podEvents.enabled=false",
+        "verifier.pods.enabled=false",
         "actuator.enabled=true",
         "actuator.limits.protect={payments/*}",
         "actuator.rollback.enabled=true",
@@ -435,6 +436,7 @@ describe("the chart", () => {
       "driftexceptions.hullmark.dev [] [] [list watch]",
       "driftexceptions.hullmark.dev/status [] [] [patch]",
       "events.events.k8s.io [] [] [create patch]",
+      "pods [] [] [list watch]",
       "reports.openreports.io [] [] [list create patch delete]",
       "secrets [] [hullmark-admin] [patch]",
       "secrets [] [hullmark-responder] [patch]",
@@ -446,7 +448,9 @@ describe("the chart", () => {
       ["get", "secrets"],
       ["patch", "secrets/other"],
       ["get", "secrets/hullmark-admin"],
-      ["list", "pods"],
+      ["get", "configmaps/hullmark-ca"],
+      ["list", "configmaps"],
+      ["get", "pods"],
       ["create", "pods"],
     ] as const)
       expect(await admin(verb, what), `${verb} ${what}`).toMatch(/^no/);
