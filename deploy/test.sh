@@ -127,6 +127,14 @@ echo 'On a real cluster'
 vitest_suite kubernetes 1500 --config test/vitest.kubernetes.config.ts
 record_suite kubernetes test/vitest.kubernetes.config.ts
 
+echo; echo 'On containerd 2'
+export HULLMARK_ENGINE_BIN=$HULLMARK_STATE/tools/containerd-2
+vitest_suite containerd-2 600 --config test/vitest.kubernetes.config.ts test/e2e/kubernetes/runtime-contract.test.ts
+record_suite containerd-2 test/vitest.kubernetes.config.ts
+vitest_suite containerd-2-layers 900 --config test/vitest.config.ts test/integration/replay-engines.test.ts
+record_suite containerd-2-layers test/vitest.config.ts
+unset HULLMARK_ENGINE_BIN
+
 if [ -n "$full" ]; then
   echo; echo 'Soak'
   wait "$job_soak" || true

@@ -342,7 +342,10 @@ async function serve(node: SimulatedNode, { image, events }: SimulatedPodsOption
       await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
     },
   };
-  const images = { imageStatus: async () => ({ image: { id: image.configDigest, repoTags: [image.tagged], repoDigests: [image.reference] } }) };
+  const images = {
+    imageStatus: async () => ({ image: { id: image.configDigest, repoTags: [image.tagged], repoDigests: [image.reference] } }),
+    imageFsInfo: async () => ({ imageFilesystems: [{ fsId: { mountpoint: join(node.root, "io.containerd.snapshotter.v1.overlayfs") } }] }),
+  };
   const pass = (): void => undefined;
   addService(server, RuntimeService, runtime, pass, pass);
   addService(server, ImageService, images, pass, pass);

@@ -7,7 +7,7 @@
 #   peers        cosign of both major versions (cosign-v2, cosign-v3), test/interop-go's log client (logcheck), and notation-go's
 #                signer and verifier of test/interop-notary (notary), crane and oras: about 7 minutes on two free cores
 #   kubernetes   the parts of a cluster and kubectl as one program under their names, CoreDNS, Helm, the kinds of
-#                OpenReports and the sandbox's pause program: about 10 minutes
+#                OpenReports, the sandbox's pause program, and containerd 2 with its shim: about 12 minutes
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -15,6 +15,7 @@ readonly state=${HULLMARK_STATE:-$PWD/.hullmark}
 readonly bin=$state/tools/bin
 readonly go_version=1.26.8
 readonly cosign_v2=v2.6.5 cosign_v3=v3.1.3 crane=v0.22.1 oras=v1.3.6
+readonly containerd=v2.4.2
 readonly kubernetes=v1.33.13 helm=v3.22.0 openreports=v0.2.1
 
 sets=("$@")
@@ -116,8 +117,18 @@ kubernetes() {
   for part in kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubelet kubectl; do ln -sfn kubernetes "$bin/$part"; done
   build coredns "$(sources $from/coredns)" build_folder $from/coredns coredns
   build helm "helm.sh/helm/v3 $helm" install helm.sh/helm/v3/cmd/helm@$helm helm
+  build containerd-2 "github.com/containerd/containerd/v2 $containerd" containerd_2
   build openreports.yaml "github.com/openreports/reports-api $openreports" module_file github.com/openreports/reports-api@$openreports config/install.yaml openreports.yaml
   build pause "$(sha256sum <$from/pause.c | cut -c1-16)" "${CC:-cc}" -O2 -static -s -o "$bin/pause" $from/pause.c
+}
+
+# In a folder of their own, under the names by which they find each other.
+containerd_2() {
+  local part
+  for part in containerd containerd-shim-runc-v2; do install github.com/containerd/containerd/v2/cmd/$part@$containerd $part; done
+  mkdir -p "$state/tools/containerd-2"
+  mv "$bin"/containerd{,-shim-runc-v2} "$state/tools/containerd-2/"
+  ln -sfn ../containerd-2/containerd "$bin/containerd-2"
 }
 
 for set in "${sets[@]}"; do "$set"; done

@@ -73,10 +73,17 @@ export class CriRuntime implements ContainerRuntime {
     return {
       name,
       version: version.runtimeVersion,
-      storageDriver: config?.containerd?.snapshotter ?? "",
+      storageDriver: config?.containerd?.snapshotter ?? (await this.#snapshotter(options)),
       dialect: name === "cri-o" ? "docker" : "containerd",
       ownLayer: false,
     };
+  }
+
+  /** containerd from 2.0 on does not tell it, but where images are unpacked to; empty: that neither. */
+  async #snapshotter(options: { readonly signal: AbortSignal; readonly timeoutMs: number }): Promise<string> {
+    const { imageFilesystems } = await guard(() => this.#images.imageFsInfo({}, options));
+    const [name] = imageFilesystems.flatMap(({ fsId }) => /\/io\.containerd\.snapshotter\.v1\.([a-z0-9-]{1,64})$/.exec(fsId?.mountpoint ?? "")?.[1] ?? []);
+    return name ?? "";
   }
 
   async list(signal: AbortSignal): Promise<readonly string[]> {
@@ -101,6 +108,7 @@ export class CriRuntime implements ContainerRuntime {
     try {
       yield* this.#streamed(signal);
     } catch (error) {
+      if (signal.aborted) return;
       if (!(error instanceof RpcError) || error.code !== "UNIMPLEMENTED") throw error instanceof ContainerRuntimeError ? error : unreachable(error);
       yield* this.#listWatch(signal);
     }

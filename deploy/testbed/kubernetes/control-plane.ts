@@ -2,7 +2,7 @@ import { request } from "node:https";
 import { join } from "node:path";
 import { answers } from "../http-service.ts";
 import type { MountNamespace } from "../namespace.ts";
-import { program } from "../paths.ts";
+import { PROGRAM_PATH, program } from "../paths.ts";
 import type { ClusterPki } from "./pki.ts";
 import { type Service, startService } from "./service.ts";
 import { type Place, writeAuditSettings } from "./settings.ts";
@@ -18,7 +18,7 @@ export function launcher(place: Place, namespace: MountNamespace): Launch {
       name,
       argv: namespace.wrap(argv),
       // Kubernetes' parts look for mount, iptables and others by name.
-      env: { PATH: `/usr/sbin:/usr/bin:/sbin:/bin:${process.env["PATH"] ?? ""}` },
+      env: { PATH: PROGRAM_PATH },
       logPath: join(place.directory, `${name}.log`),
       ready,
       timeoutMs,

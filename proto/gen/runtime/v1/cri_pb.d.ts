@@ -776,6 +776,66 @@ export declare type ContainerEventResponse = Message<"runtime.v1.ContainerEventR
 export declare const ContainerEventResponseSchema: GenMessage<ContainerEventResponse>;
 
 /**
+ * @generated from message runtime.v1.ImageFsInfoRequest
+ */
+export declare type ImageFsInfoRequest = Message<"runtime.v1.ImageFsInfoRequest"> & {
+};
+
+/**
+ * Describes the message runtime.v1.ImageFsInfoRequest.
+ * Use `create(ImageFsInfoRequestSchema)` to create a new message.
+ */
+export declare const ImageFsInfoRequestSchema: GenMessage<ImageFsInfoRequest>;
+
+/**
+ * @generated from message runtime.v1.FilesystemIdentifier
+ */
+export declare type FilesystemIdentifier = Message<"runtime.v1.FilesystemIdentifier"> & {
+  /**
+   * @generated from field: string mountpoint = 1;
+   */
+  mountpoint: string;
+};
+
+/**
+ * Describes the message runtime.v1.FilesystemIdentifier.
+ * Use `create(FilesystemIdentifierSchema)` to create a new message.
+ */
+export declare const FilesystemIdentifierSchema: GenMessage<FilesystemIdentifier>;
+
+/**
+ * @generated from message runtime.v1.FilesystemUsage
+ */
+export declare type FilesystemUsage = Message<"runtime.v1.FilesystemUsage"> & {
+  /**
+   * @generated from field: runtime.v1.FilesystemIdentifier fs_id = 2;
+   */
+  fsId?: FilesystemIdentifier | undefined;
+};
+
+/**
+ * Describes the message runtime.v1.FilesystemUsage.
+ * Use `create(FilesystemUsageSchema)` to create a new message.
+ */
+export declare const FilesystemUsageSchema: GenMessage<FilesystemUsage>;
+
+/**
+ * @generated from message runtime.v1.ImageFsInfoResponse
+ */
+export declare type ImageFsInfoResponse = Message<"runtime.v1.ImageFsInfoResponse"> & {
+  /**
+   * @generated from field: repeated runtime.v1.FilesystemUsage image_filesystems = 1;
+   */
+  imageFilesystems: FilesystemUsage[];
+};
+
+/**
+ * Describes the message runtime.v1.ImageFsInfoResponse.
+ * Use `create(ImageFsInfoResponseSchema)` to create a new message.
+ */
+export declare const ImageFsInfoResponseSchema: GenMessage<ImageFsInfoResponse>;
+
+/**
  * @generated from enum runtime.v1.PodSandboxState
  */
 export enum PodSandboxState {
@@ -928,6 +988,14 @@ export declare const ImageService: GenService<{
     methodKind: "unary";
     input: typeof ImageStatusRequestSchema;
     output: typeof ImageStatusResponseSchema;
+  },
+  /**
+   * @generated from rpc runtime.v1.ImageService.ImageFsInfo
+   */
+  imageFsInfo: {
+    methodKind: "unary";
+    input: typeof ImageFsInfoRequestSchema;
+    output: typeof ImageFsInfoResponseSchema;
   },
 }>;
 
