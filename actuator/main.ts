@@ -68,7 +68,7 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
     link = new VerifierLink(config.verifier.address, next);
   };
   const actuator = new Actuator({
-    ...{ identity, ledger, hands: handsOf(config, captures, log), nodes: nodesOf(config, ledger, log) },
+    ...{ identity, ledger, hands: handsOf(config, captures, ledger, log), nodes: nodesOf(config, ledger, log) },
     verify: (message, signature) => keys.verify(message, signature),
     report: (intentId, settled) => link.report(intentId, settled),
     nowMs: () => Date.now(),
@@ -162,7 +162,7 @@ function apiOf({ apiServer, caFile, tokenFile }: NonNullable<ActuatorConfig["kub
   return new ApiServer({ url, caFile, tokenFile });
 }
 
-function handsOf({ limits, docker, kubernetes }: ActuatorConfig, captures: CaptureFiles | undefined, log: Log): Hands {
+function handsOf({ limits, docker, kubernetes }: ActuatorConfig, captures: CaptureFiles | undefined, ledger: FileLedger, log: Log): Hands {
   const local = { pauseMs: limits.pauseSeconds * 1000, hourlyPercent: limits.hourlyPercent, protect: limits.protect };
   if (!kubernetes) return new HostHands({ engine: new DockerEngine({ socketPath: docker.socket }), captures, limits: local });
   const api = apiOf(kubernetes);
@@ -172,6 +172,7 @@ function handsOf({ limits, docker, kubernetes }: ActuatorConfig, captures: Captu
     cluster,
     rollouts: new KubernetesRollouts(api),
     fence: new KubernetesFence(api),
+    ledger,
     networkPolicyEnforced: kubernetes.networkPolicyEnforced,
     limits: local,
     ownNamespace: kubernetes.namespace,

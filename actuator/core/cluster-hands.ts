@@ -5,7 +5,7 @@
 import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
 import type { Cluster, ClusterPod, PodEvent, PodTarget } from "../ports/cluster.ts";
 import { EngineError } from "../ports/engine.ts";
-import type { LedgerEntry, Settled } from "../ports/ledger.ts";
+import type { Ledger, LedgerEntry, Settled } from "../ports/ledger.ts";
 import type { PodFence } from "../ports/pod-fence.ts";
 import type { Rollouts } from "../ports/rollouts.ts";
 import type { ActuatorFailpoint } from "./carry-out.ts";
@@ -25,6 +25,7 @@ export interface ClusterServices {
   readonly cluster: Cluster;
   readonly rollouts: Rollouts;
   readonly fence: PodFence;
+  readonly ledger: Pick<Ledger, "all">;
   /** The cluster's network enforces NetworkPolicies, by the configuration; undefined: nobody has said. */
   readonly networkPolicyEnforced?: boolean | undefined;
   readonly limits: LocalLimits;

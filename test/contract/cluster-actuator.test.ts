@@ -46,7 +46,15 @@ afterEach(() => {
 
 function actuator(limits = LIMITS, passing: (point: ActuatorFailpoint) => void = () => {}): Actuator {
   return new Actuator({
-    hands: new ClusterHands({ cluster, rollouts: new FakeRollouts(), fence: new FakeFence(cluster), limits, ownNamespace: OWN_NAMESPACE, onUntold: () => {} }),
+    hands: new ClusterHands({
+      cluster,
+      ledger,
+      rollouts: new FakeRollouts(),
+      fence: new FakeFence(cluster),
+      limits,
+      ownNamespace: OWN_NAMESPACE,
+      onUntold: () => {},
+    }),
     ...{ identity: IDENTITY, ledger },
     verify: (message, signature) => verify(null, message, keys.publicKey, signature),
     report: async (_id, { outcome, reason, detail }) => void reports.push({ outcome, reason, detail }),

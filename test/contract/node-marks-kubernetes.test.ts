@@ -101,7 +101,12 @@ function actuator(limits = { allow: ["w-*"], hourly: 9, atOnce: 9, pauseMs: 0 })
   const cluster = new FakeCluster();
   const pods = { limits: { pauseMs: 0, hourlyPercent: 100, protect: [] }, ownNamespace: "hullmark", onUntold: () => {} };
   return new Actuator({
-    ...{ identity: IDENTITY, ledger, nodes, hands: new ClusterHands({ cluster, fence: new FakeFence(cluster), rollouts: new FakeRollouts(), ...pods }) },
+    ...{
+      identity: IDENTITY,
+      ledger,
+      nodes,
+      hands: new ClusterHands({ cluster, ledger, fence: new FakeFence(cluster), rollouts: new FakeRollouts(), ...pods }),
+    },
     verify: (message, signature) => verify(null, message, keys.publicKey, signature),
     report: async (_id, settled) => void reports.push(settled),
     nowMs: () => nowMs,

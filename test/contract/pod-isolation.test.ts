@@ -44,7 +44,16 @@ afterEach(() => {
 
 function actuator({ enforced = true, hourlyPercent = 100, passing = (_point: ActuatorFailpoint): void => {} } = {}): Actuator {
   const limits = { pauseMs: 600_000, hourlyPercent, protect: ["shop/db*"] };
-  const services = { cluster, fence, rollouts: new FakeRollouts(), limits, ownNamespace: "hullmark", networkPolicyEnforced: enforced, onUntold: () => {} };
+  const services = {
+    cluster,
+    ledger,
+    fence,
+    rollouts: new FakeRollouts(),
+    limits,
+    ownNamespace: "hullmark",
+    networkPolicyEnforced: enforced,
+    onUntold: () => {},
+  };
   return new Actuator({
     ...{ identity: IDENTITY, ledger, hands: new ClusterHands(services), passing, nowMs: () => nowMs, told: () => {} },
     verify: (message, signature) => verify(null, message, keys.publicKey, signature),
@@ -119,6 +128,51 @@ test("one of whom another policy lets something through is left, since no policy
     { outcome: Outcome.REFUSED, reason: "no-right" },
   ]);
   expect([labelOf("web"), labelOf("api")]).toEqual([undefined, undefined]);
+});
+
+test("a policy that selects the label itself opens what is isolated: it is found before the pod has the label, and one that comes meanwhile after it", async () => {
+  fence.openedByLabel = ["let-isolated-out"];
+  await actuator().offer(intent(cluster.add("web")));
+  expect(reports).toMatchObject([{ outcome: Outcome.REFUSED, reason: "allowed-by-policy", detail: expect.stringContaining("let-isolated-out") }]);
+  expect(labelOf("web")).toBeUndefined();
+  fence.openedByLabel = [];
+  const subject = actuator({ passing: (point) => point === "labelled" && fence.openedByLabel.push("meanwhile") });
+  await subject.offer(intent(cluster.add("api")));
+  expect(outcomes()).toEqual(["REFUSED allowed-by-policy", "FAILED allowed-by-policy"]);
+});
+
+test("a label that is there before the action, whoever put it on, does not stand for the policy", async () => {
+  await actuator().offer(intent(cluster.add("web", { labels: { [ISOLATED_LABEL]: "A-7K2Q" } })));
+  expect(outcomes()).toEqual(["DONE"]);
+  expect(fence.raised).toBe(1);
+});
+
+test("a pod of which two containers are isolated is released with the second, and with the first where the other has gone", async () => {
+  const other = "c".repeat(64);
+  const isolated = async (name: string) => {
+    const pod = cluster.add(name);
+    const [image] = pod.target.imageDigests;
+    const found = cluster.pods.get(`shop/${name}`);
+    if (found)
+      cluster.pods.set(`shop/${name}`, { ...found, containers: [...found.containers, { name: "side", id: other, imageDigest: image ?? "", image: "" }] });
+    nowMs += 3_600_000;
+    await actuator().offer(intent(pod, ActionKind.ISOLATE, { actionId: "A-0002" }));
+    nowMs += 3_600_000;
+    await actuator().offer(intent(pod, ActionKind.ISOLATE, { actionId: "A-0003", containerId: other, podContainer: "side" }));
+    return pod;
+  };
+  const web = await isolated("web");
+  await actuator().offer(intent(web, ActionKind.RELEASE, { actionId: "A-0004", containerId: other, podContainer: "side" }));
+  expect(labelOf("web")).toBe("A-0002");
+  expect(reports.at(-1)).toMatchObject({ outcome: Outcome.DONE, reason: "still-isolated", detail: expect.stringContaining("A-0002") });
+  expect(cluster.events.at(-1)).toMatchObject({ reason: "Released", note: expect.stringContaining("stays off the network") });
+  await actuator().offer(intent(web, ActionKind.RELEASE, { actionId: "A-0005" }));
+  expect(labelOf("web")).toBeUndefined();
+  const api = await isolated("api");
+  const found = cluster.pods.get("shop/api");
+  if (found) cluster.pods.set("shop/api", { ...found, containers: found.containers.filter(({ id }) => id !== other) });
+  await actuator().offer(intent(api, ActionKind.RELEASE, { actionId: "A-0006" }));
+  expect(labelOf("api")).toBeUndefined();
 });
 
 test("releases nothing that it has not isolated itself, nor another pod of that name, and counts isolations alone", async () => {

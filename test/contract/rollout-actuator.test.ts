@@ -48,7 +48,7 @@ afterEach(() => {
 
 function actuator(passing: (point: ActuatorFailpoint) => void = () => {}, { mayHalt = true, limits = LIMITS } = {}): Actuator {
   return new Actuator({
-    hands: new ClusterHands({ cluster, fence: new FakeFence(cluster), rollouts, limits, ownNamespace: "hullmark", mayHalt, onUntold: () => {} }),
+    hands: new ClusterHands({ cluster, ledger, fence: new FakeFence(cluster), rollouts, limits, ownNamespace: "hullmark", mayHalt, onUntold: () => {} }),
     ...{ identity: IDENTITY, ledger },
     verify: (message, signature) => verify(null, message, keys.publicKey, signature),
     report: async (_id, { outcome, reason, detail }) => void reports.push({ outcome, reason, detail }),

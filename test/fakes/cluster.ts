@@ -92,15 +92,17 @@ export class FakeFence implements PodFence {
   raised = 0;
   /** Policies that let something of every pod through. */
   opened: string[] = [];
+  /** Those that select pods by the very label that isolates. */
+  openedByLabel: string[] = [];
   readonly failures = new Map<keyof PodFence, EngineError>();
 
   constructor(cluster: FakeCluster) {
     this.#cluster = cluster;
   }
 
-  async openings(): Promise<readonly string[]> {
+  async openings(_where: object, labels: Readonly<Record<string, string>>): Promise<readonly string[]> {
     this.#fail("openings");
-    return this.opened;
+    return [...this.opened, ...(Object.hasOwn(labels, ISOLATED_LABEL) ? this.openedByLabel : [])];
   }
 
   async raise(): Promise<void> {

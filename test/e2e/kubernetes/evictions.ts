@@ -169,6 +169,7 @@ export function evictions(of: () => ActingBed, actingOf: () => Acting): void {
       cluster: adapter,
       rollouts: new KubernetesRollouts(api),
       fence: new KubernetesFence(api),
+      ledger: { all: () => [] },
       limits: LIMITS,
       ownNamespace: "hullmark",
       onUntold: () => {},
