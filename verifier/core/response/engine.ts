@@ -101,6 +101,10 @@ const MAX_LOOKS_A_TURN = 32;
 /** Pages of drifts of one container; with more nothing is done, since what is not seen might forbid it. */
 const MAX_DRIFT_PAGES = 10;
 
+/** More bear out no more; and containers of other nodes that are looked at for them, beyond which nothing is borne out. */
+const MAX_WITNESSES = 2;
+const MAX_WITNESS_LOOKS = 100;
+
 /** Whoever listens for the intents of a node or a cluster. */
 export interface ActuatorStream {
   push(row: ActionRow): void;
@@ -665,11 +669,20 @@ export class ResponseEngine {
     return nowMs - sinceMs;
   }
 
-  /** Attested nodes on which a container of this workload and image contradicts, as this one does. */
+  /** Attested nodes, two at most, on which a container of this workload and image is found to be untrusted, as this one is: its own files may differ on many. */
   async #witnesses({ workload, configDigest }: WorkloadRow): Promise<number> {
     const rows = await this.#workloads({ verdicts: [Verdict.CONTRAINDICATED], nodeId: "" });
     const alike = rows.filter((each) => each.workload === workload && each.configDigest === configDigest && isInPod(each.containerName));
-    return new Set(alike.map(({ nodeId }) => nodeId).filter((id) => this.#isBelieved(id))).size;
+    const nodes = new Set<string>();
+    let looks = 0;
+    for (const { nodeId, containerId } of alike) {
+      if (nodes.size >= MAX_WITNESSES || looks >= MAX_WITNESS_LOOKS) break;
+      if (nodes.has(nodeId) || !this.#isBelieved(nodeId)) continue;
+      looks++;
+      const drifts = await this.#openDrifts(nodeId, containerId);
+      if (drifts?.some((drift) => causeOf(drift) === "untrusted")) nodes.add(nodeId);
+    }
+    return nodes.size;
   }
 
   #isBelieved(nodeId: string): boolean {

@@ -10,6 +10,7 @@ import { contradicts } from "../appraisal/severity.ts";
 import { isAttested } from "../fleet/census.ts";
 import type { Policy } from "../policy/types.ts";
 import { HOUR_MS } from "../response/breaker.ts";
+import { causeOf } from "../response/causes.ts";
 import { decide, HELD, type Held, HISTORY_MS } from "../response/decide.ts";
 import { isInPod } from "../response/eviction.ts";
 import type { Rollback } from "../response/rollback.ts";
@@ -106,11 +107,11 @@ export class SimulatedResponse {
     }
   }
 
-  /** Attested nodes that tell of this image in this workload. */
+  /** Attested nodes on which this image in this workload is untrusted. */
   #witnesses({ workload, configDigest }: DriftRow, atMs: number): number {
     const alike = [...this.#open.values()]
       .flatMap((own) => [...own.values()])
-      .filter((each) => each.workload === workload && each.configDigest === configDigest);
+      .filter((each) => each.workload === workload && each.configDigest === configDigest && causeOf(each) === "untrusted");
     return [...new Set(alike.map(({ nodeId }) => nodeId))].filter((id) => isAttested(this.#facts.nodeVerdict(id, atMs))).length;
   }
 

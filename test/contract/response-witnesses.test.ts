@@ -1,0 +1,93 @@
+/** Whose word bears out that the image of a workload is not trusted, on a real store: what is done to all of its pods is done on no single node's. */
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Severity, Verdict } from "@hullmark/proto/v1/common";
+import { DriftState } from "@hullmark/proto/v1/query";
+import { openSqliteStore, type SqliteStore } from "@hullmark/verifier/adapters/sqlite/index";
+import type { Committer, Draft } from "@hullmark/verifier/core/fleet/committer";
+import { ResponseEngine } from "@hullmark/verifier/core/response/index";
+import type { DriftRow } from "@hullmark/verifier/ports/rows";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { testNoteSigner } from "../fakes/note-signer.ts";
+import { policyOf } from "../fakes/policy.ts";
+import { drift, node, workload } from "./store-fixtures.ts";
+
+const NODES = ["00112233445566aa", "00112233445566bb"];
+const policy = policyOf({ mode: "enforce", response: { rules: [{ name: "all", untrusted: ["rollback"] }] } });
+const signer = testNoteSigner();
+const POD = { cluster: "prod", namespace: "shop", name: "web-1", uid: "u1", container: "web", imageDigests: [`sha256:${"3".repeat(64)}`] };
+const rollout = {
+  ...{ owner: { kind: "ReplicaSet", name: "web-9", uid: "u9" }, revision: "web-9", container: "web" },
+  revisions: [
+    {
+      name: "web-8",
+      standing: "verified" as const,
+      images: [{ container: "web", reference: `r.example/web@sha256:${"1".repeat(64)}`, configDigest: "sha256:8" }],
+    },
+  ],
+};
+
+let directory: string;
+let sqlite: SqliteStore;
+
+beforeEach(async () => {
+  directory = mkdtempSync(join(tmpdir(), "hullmark-witnesses-"));
+  sqlite = await openSqliteStore(join(directory, "verifier.db"));
+});
+afterEach(async () => {
+  await sqlite.close();
+  rmSync(directory, { recursive: true });
+});
+
+const idOf = (index: number): string => index.toString(16).padStart(64, "0");
+const UNSIGNED = { place: "image", kind: "unsigned" };
+
+/** A container of the workload on each node, with one drift each. */
+async function drifted(...found: Partial<DriftRow>[]): Promise<void> {
+  const bad = { verdict: Verdict.CONTRAINDICATED, content: Verdict.CONTRAINDICATED, reasons: [] };
+  const commits = found.map((more, index) => {
+    const [nodeId, containerId] = [NODES[index] ?? "", idOf(index)];
+    const own = { containerName: `shop/web-${index}/web`, workload: "shop/web" };
+    const open = { nodeId, containerId, ...own, key: `k${index}`, state: DriftState.OPEN, severity: Severity.HIGH, ...more };
+    return { workloads: [workload(nodeId, containerId, { ...own, verdict: bad.verdict, appraised: bad })], drifts: [drift(index + 1, open)] };
+  });
+  await sqlite.store.commit({ commits, log: undefined });
+}
+
+/** @returns what is held back of all that contradicts, and how many intents the cluster's actuator got */
+async function decided(): Promise<{ held: object; issued: number }> {
+  let issued = 0;
+  const submit = async ({ build }: Draft) => {
+    const commit = build(0);
+    await sqlite.store.commit({ commits: [commit], log: undefined });
+    return { commit, firstLogIndex: 0 };
+  };
+  const attested = NODES.map((id) => node(id, { verdict: Verdict.AFFIRMING }));
+  const engine = await ResponseEngine.open({
+    ...{ samePerson: (a: string, b: string) => a === b, store: sqlite.store, committer: { submit } as unknown as Committer },
+    ...{ nowMs: () => Date.now(), verifierId: "v1", region: "eu-1", policy: () => policy, cluster: "prod", pod: () => POD },
+    ...{ node: (id: string) => attested.find((each) => each.id === id), nodes: () => attested, rollback: async () => ({ never: false, earlier: [], rollout }) },
+    ...{ layerChains: async () => () => [], intentKeys: () => [signer], random: (bytes: number) => randomBytes(bytes), passing: () => {} },
+    onProblem: (error: unknown) => {
+      throw error;
+    },
+  });
+  engine.connect("cluster prod", { push: () => issued++, end: () => {} });
+  await engine.reconsider();
+  await engine.tick();
+  await engine.tick();
+  await engine.stop();
+  return { held: engine.held(), issued };
+}
+
+test("two nodes that tell of the same untrusted image bear it out", async () => {
+  await drifted(UNSIGNED, UNSIGNED);
+  expect(await decided()).toMatchObject({ issued: 1 });
+});
+
+test("a container of that workload whose files differ elsewhere says nothing of the image: one node alone does", async () => {
+  await drifted(UNSIGNED, { place: "upper", kind: "content" });
+  expect(await decided()).toEqual({ held: { "one-node": 1 }, issued: 0 });
+});
