@@ -9,6 +9,7 @@ import { type AlarmFacts, nextAlarm, QUIET_MS, UNKNOWN_ALARM } from "@hullmark/v
 import { HOUR_MS, hourlyLimit } from "@hullmark/verifier/core/response/breaker";
 import { causeOf, HEALS } from "@hullmark/verifier/core/response/causes";
 import { decide, HELD, MAX_ATTEMPTS, type Situation, serviceOf } from "@hullmark/verifier/core/response/decide";
+import { refuseUndo } from "@hullmark/verifier/core/response/isolation";
 import { NO_ROLLBACK, type Rollback, type Standing } from "@hullmark/verifier/core/response/rollback";
 import { isSameAction } from "@hullmark/verifier/core/response/same-action";
 import {
@@ -280,6 +281,17 @@ describe("one container", () => {
       // One that was asked for, or came to nothing, releases nothing.
       expect(rung({ history: [isolation(), release({ state: ActionState.FAILED })] })).toBe("contained");
       expect(rung({ history: [isolation(), release({ state: ActionState.ISSUED, settledAtMs: undefined })], drifts: [before, after] })).toBe("under-way");
+    });
+
+    test("is undone by people, also where nothing was heard of it, and not twice nor beside another action", () => {
+      const undo = (state: ActionState, ...others: ActionRow[]) => refuseUndo(isolation({ state }), others);
+      for (const state of [ActionState.DONE, ActionState.FAILED, ActionState.EXPIRED]) expect(undo(state)).toBeUndefined();
+      for (const state of [ActionState.AWAITING, ActionState.ISSUED, ActionState.REFUSED, ActionState.DENIED, ActionState.WITHDRAWN, ActionState.DRY_RUN])
+        expect(undo(state)).toBe("it was not carried out");
+      expect(undo(ActionState.DONE, release())).toBe("it is undone already");
+      expect(undo(ActionState.DONE, release({ state: ActionState.FAILED }))).toBeUndefined();
+      expect(undo(ActionState.DONE, release({ state: ActionState.ISSUED }))).toContain("is not settled");
+      expect(refuseUndo(past(ActionState.DONE), [])).toContain("only an isolation");
     });
 
     test("counts in the breaker, and its release does not", () => {

@@ -67,7 +67,8 @@ export function standingIsolations(rows: Iterable<ActionRow>): ActionRow[] {
 /** @param own all actions on the container @returns why it cannot be undone, in words */
 export function refuseUndo(row: ActionRow, own: readonly ActionRow[]): string | undefined {
   if (row.kind !== ActionKind.ISOLATE) return "only an isolation can be undone";
-  if (row.state !== ActionState.DONE && row.state !== ActionState.FAILED) return "it was not carried out";
+  // One of which nothing was heard may have been carried out all the same: its actuator knows.
+  if (row.state !== ActionState.DONE && row.state !== ActionState.FAILED && row.state !== ActionState.EXPIRED) return "it was not carried out";
   if (own.some(({ kind, state, undoes }) => kind === ActionKind.RELEASE && undoes === row.id && state === ActionState.DONE)) return "it is undone already";
   const active = own.find(({ state }) => UNSETTLED.has(state));
   return active && `${active.id} on the same container is not settled`;
