@@ -48,5 +48,7 @@ export class HostHands implements Hands {
 function networksToKeep(kind: ActionKind, { networks }: EngineContainer, before: readonly EngineNetwork[] | undefined): readonly EngineNetwork[] | undefined {
   if (kind !== ActionKind.ISOLATE) return before;
   const now = networks.filter(({ name }) => name !== NO_NETWORK);
-  return now.length > 0 ? now : before;
+  // One that failed may have put it back on some of them alone.
+  const lost = before?.filter(({ name }) => !now.some((each) => each.name === name)) ?? [];
+  return [...now, ...lost];
 }

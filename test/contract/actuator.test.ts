@@ -323,6 +323,24 @@ describe("isolation", () => {
     expect(engine.containers.get(web.id)).toEqual(web);
   });
 
+  test("isolated once more after it was put back in part, it is on all of its networks once it is released", async () => {
+    const web = engine.add("web", { networks });
+    engine.join = async (id, network) => {
+      if (network.name !== "bridge") throw new EngineError("ENGINE_REFUSED", "no");
+      const found = engine.containers.get(id);
+      if (found) engine.containers.set(id, { ...found, networks: [...found.networks, network] });
+    };
+    // Off both, not onto the one that leads nowhere, and back on one of them.
+    await actuator().offer(intent(web.id, isolating));
+    expect(reports).toMatchObject([{ outcome: Outcome.FAILED }]);
+    expect(engine.containers.get(web.id)).toMatchObject({ networks: [{ name: "bridge" }] });
+    engine.join = FakeEngine.prototype.join;
+    nowMs += 3_600_000;
+    await actuator().offer(intent(web.id, isolating));
+    await actuator().offer(intent(web.id, releasing));
+    expect(new Set(engine.containers.get(web.id)?.networks)).toEqual(new Set(networks));
+  });
+
   test("a network that has gone meanwhile is named, and the release may be asked for again", async () => {
     const web = engine.add("web", { networks: [shop] });
     await actuator().offer(intent(web.id, isolating));
