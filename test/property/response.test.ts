@@ -196,9 +196,27 @@ describe("one container", () => {
       expect(of({ history: [past(ActionState.DENIED, { driftId: "" })] })).toEqual({ act: false, why: "denied" });
       expect(of({ policy: RECREATE })).toEqual({ act: false, why: "alert" });
       expect(of({ drifts: [open({ place: "layer" })] })).toEqual({ act: false, why: "node-cause" });
-      expect(of({ workload: greedy([...OWN, "code-truncated", "no-policy", "provenance-unsigned", "exception", "many-findings"]) })).toMatchObject({
+      expect(
+        of({ workload: greedy([...OWN, "code-truncated", "processes-truncated", "no-policy", "provenance-unsigned", "exception", "many-findings"]) }),
+      ).toMatchObject({
         act: true,
       });
+    });
+
+    test("and was released for what it had changed is not so for what nobody can measure now; and is, once people have released it for that", () => {
+      const undone = (driftId: string) => [
+        past(ActionState.DONE, { kind: ActionKind.ISOLATE, driftId, settledAtMs: T0 - 60 * MINUTE_MS }),
+        past(ActionState.DONE, {
+          id: "A-2",
+          number: 2,
+          kind: ActionKind.RELEASE,
+          driftId,
+          undoes: past(ActionState.DONE).id,
+          settledAtMs: T0 - 30 * MINUTE_MS,
+        }),
+      ];
+      expect(of({ history: undone("D-1") })).toMatchObject({ act: true, kind: ActionKind.RECREATE, drift: undefined });
+      expect(of({ history: undone("") })).toEqual({ act: false, why: "released" });
     });
 
     test("for any other reason, or beside one, is left alone: what is still to come, and what the node could not do", () => {

@@ -116,7 +116,15 @@ export function serviceOf({ nodeId, workload, containerName }: Pick<WorkloadRow,
 }
 
 /** What may stand beside it: none of these says that something is still to come, or that the node failed. */
-const BESIDE: ReadonlySet<string> = new Set(["unmeasurable", "over-budget", "code-truncated", "no-policy", "many-findings", "exception"]);
+const BESIDE: ReadonlySet<string> = new Set([
+  "unmeasurable",
+  "over-budget",
+  "code-truncated",
+  "processes-truncated",
+  "no-policy",
+  "many-findings",
+  "exception",
+]);
 
 /** Nobody can tell what is in the container, by its own doing and for no other reason. */
 export function isOverBudget({ verdict, appraised }: Pick<WorkloadRow, "verdict" | "appraised">): boolean {
@@ -141,7 +149,7 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   if (ofNode && !(situation.cordoned && rule?.node.includes("evict"))) return idle("node-cause");
   if (!rule) return idle("no-rule");
   const all = situation.history.filter(({ id, node: onNode }) => id !== own?.id && !onNode);
-  const rests = restsOn(workload, drifts, all, rule, situation.nowMs);
+  const rests = restsOn({ ...workload, unmeasurable: !contradicted }, drifts, all, rule, situation.nowMs);
   if (rests) return idle(rests);
   const history = withoutUndone(all);
   const service = serviceOf(workload);

@@ -40,10 +40,10 @@ export function withoutUndone(history: readonly ActionRow[]): readonly ActionRow
 
 /**
  * An isolated container still has its drift, and so has one that people have released: that is no reason to do more.
- * @param drifts of the container @returns undefined: nothing stands against the next rung, since more has come, or for too long nobody has put it right
+ * @param container `unmeasurable`: by its own doing, which may hide any drift @param drifts of the container @returns undefined: nothing stands against the next rung, since more has come, or for too long nobody has put it right
  */
 export function restsOn(
-  container: Of,
+  container: Of & { readonly unmeasurable: boolean },
   drifts: readonly DriftRow[],
   history: readonly ActionRow[],
   { escalateAfterSeconds }: Pick<ResponseRule, "escalateAfterSeconds">,
@@ -54,7 +54,8 @@ export function restsOn(
   if (!last || (last.kind === ActionKind.ISOLATE && !isContaining(last))) return undefined;
   const sinceMs = last.settledAtMs ?? last.createdAtMs;
   if (drifts.some(({ committedAtMs }) => committedAtMs > sinceMs)) return undefined;
-  if (last.kind === ActionKind.RELEASE) return "released";
+  // What people released for a drift was not released for this.
+  if (last.kind === ActionKind.RELEASE) return container.unmeasurable && last.driftId !== "" ? undefined : "released";
   if (escalateAfterSeconds === undefined) return "contained";
   return nowMs - sinceMs < escalateAfterSeconds * 1000 ? "isolated" : undefined;
 }
