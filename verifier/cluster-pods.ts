@@ -1,6 +1,6 @@
 /** The pods of the cluster that the verifier watches, as intents name them. */
 import type { VerifierConfig } from "./config.ts";
-import { isDigest } from "./core/provenance/reference.ts";
+import { isDigest, tryParseReference } from "./core/provenance/reference.ts";
 import { isInPod } from "./core/response/index.ts";
 import type { PodView } from "./ports/pod-view.ts";
 import type { PodTarget, WorkloadRow } from "./ports/rows.ts";
@@ -37,14 +37,18 @@ export function podTargets(
     const digests = [configDigest, container.imageId, ...container.repoDigests].map((each) => each.slice(each.lastIndexOf("@") + 1));
     const imageDigests = [...new Set(digests)].filter(isDigest).slice(0, MAX_DIGESTS);
     if (imageDigests.length === 0) return "none";
-    const asked = pod && !pod.mirror ? digestIn(pod.containers.find((each) => each.name === inPod)?.image ?? "") : "";
-    const named = asked !== "" && [row.manifestDigest, digestIn(row.pinnedReference ?? "")].includes(asked);
+    const asked = pod && !pod.mirror ? (pod.containers.find((each) => each.name === inPod)?.image ?? "") : "";
+    const named = isNamed(asked, row);
     return { ...(named && { named }), cluster: kubernetes.cluster, namespace, name, uid, container: inPod, imageDigests };
   };
 }
 
-/** Empty: it goes by a tag. */
-function digestIn(reference: string): string {
-  const at = reference.lastIndexOf("@");
-  return at < 0 ? "" : reference.slice(at + 1);
+/**
+ * Whether the API server asks for the very image that is judged: by a digest that was looked up, and in that repository. A node that calls it by another one chooses by which
+ * rule, and by whose signatures, it is judged.
+ */
+function isNamed(asked: string, { imageReference, manifestDigest, pinnedReference = "" }: WorkloadRow): boolean {
+  const [wanted, told, found] = [asked, imageReference, pinnedReference].map((each) => tryParseReference(each));
+  if (!wanted?.digest || wanted.repository !== told?.repository || wanted.repository !== found?.repository) return false;
+  return wanted.digest === manifestDigest || wanted.digest === found.digest;
 }

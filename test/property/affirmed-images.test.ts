@@ -14,7 +14,8 @@ import { T0, workload } from "../contract/store-fixtures.ts";
 import { podContainer, podRecord } from "../fakes/pod-records.ts";
 
 const digest = (n: number): string => `sha256:${String(n).repeat(64)}`;
-const pinned = (n: number): string => `registry.example:5000/shop@${digest(n)}`;
+const REPOSITORY = "registry.example:5000/shop";
+const pinned = (n: number): string => `${REPOSITORY}@${digest(n)}`;
 const row = (n: number, more: Partial<WorkloadRow> = {}): WorkloadRow =>
   workload("n1", "c1", { configDigest: digest(n), imageId: digest(n), pinnedReference: pinned(n), ...more });
 
@@ -166,13 +167,20 @@ test("only the API server's own digest, which the verifier has looked up itself,
       { kubernetes },
       () => told,
       pods,
-    )(row(1, { containerName: "shop/cart/web", manifestDigest: digest(3), pinnedReference: pinned(4), ...more }));
+    )(row(1, { containerName: "shop/cart/web", imageReference: `${REPOSITORY}:1`, manifestDigest: digest(3), pinnedReference: pinned(4), ...more }));
     return typeof found === "object" && found.named === true;
   };
-  expect([named(`r.example/web@${digest(3)}`), named(`r.example/web:1@${digest(4)}`)]).toEqual([true, true]);
+  expect([named(`${REPOSITORY}@${digest(3)}`), named(`${REPOSITORY}:1@${digest(4)}`)]).toEqual([true, true]);
+  expect(named(`nginx@${digest(3)}`, { imageReference: "docker.io/library/nginx:1", pinnedReference: `docker.io/library/nginx@${digest(3)}` })).toBe(true);
+  // Under the name of another repository, which the node chose, it is unsigned, or by the wrong key, though it is the very same.
+  const elsewhere = { imageReference: "r.example/anybody/web:1", pinnedReference: `r.example/anybody/web@${digest(3)}` };
+  for (const more of [elsewhere, { imageReference: elsewhere.imageReference }, { pinnedReference: elsewhere.pinnedReference }])
+    expect(named(`${REPOSITORY}@${digest(3)}`, more)).toBe(false);
   // By the node's word alone, by a tag, not looked up, of the node's own files.
-  expect([named(pinned(1)), named(pinned(2)), named("r.example/web:1"), named(""), named(`web@${digest(3)}`, {}, true)]).toEqual(Array(5).fill(false));
-  expect(named("web@", { manifestDigest: "", pinnedReference: "" })).toBe(false);
+  expect([named(pinned(1)), named(pinned(2)), named(`${REPOSITORY}:1`), named(""), named(`${REPOSITORY}@${digest(3)}`, {}, true)]).toEqual(
+    Array(5).fill(false),
+  );
+  expect(named(`${REPOSITORY}@`, { manifestDigest: "", pinnedReference: "" })).toBe(false);
 });
 
 test("a pod is named to an actuator once the API server tells that this very container runs in it: sooner it would be refused", () => {
