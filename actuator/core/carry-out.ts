@@ -138,6 +138,8 @@ async function putBack(entry: LedgerEntry, engine: Engine): Promise<string> {
   const { kind, intentId, containerId, name, restartPolicy } = entry;
   if (kind === ActionKind.STOP) return "left as it was found";
   if (kind === ActionKind.ISOLATE) await rejoin(entry, engine, () => {});
+  // What is not released counts as contained, and is to be so.
+  if (kind === ActionKind.RELEASE) await isolate(entry, engine, () => {});
   if (kind === ActionKind.ISOLATE || kind === ActionKind.RELEASE) return await whereabouts(containerId, engine);
   const made = await engine.madeFor(intentId);
   if (made) await engine.remove(made.id);

@@ -351,6 +351,21 @@ describe("isolation", () => {
     expect(engine.containers.get(web.id)).toEqual(web);
   });
 
+  test("a release that fails on the way leaves it isolated, as the verifier goes on saying", async () => {
+    const web = engine.add("web", { networks });
+    await actuator().offer(intent(web.id, isolating));
+    engine.join = async (id, network) => {
+      if (network.name === "shop") throw new EngineError("ENGINE_REFUSED", "network shop not found");
+      await FakeEngine.prototype.join.call(engine, id, network);
+    };
+    await actuator().offer(intent(web.id, releasing));
+    expect(reports.at(-1)).toMatchObject({ outcome: Outcome.FAILED, detail: "ENGINE_REFUSED: network shop not found; it is on no network" });
+    expect(engine.containers.get(web.id)).toMatchObject({ networks: none });
+    engine.join = FakeEngine.prototype.join;
+    await actuator().offer(intent(web.id, releasing));
+    expect(engine.containers.get(web.id)).toEqual(web);
+  });
+
   test("something that joins it to networks again and again is told, and not fought for ever", async () => {
     const web = engine.add("web", { networks });
     engine.leave = async () => {};
