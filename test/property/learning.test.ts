@@ -35,6 +35,14 @@ describe("classes", () => {
     ["/srv/app/tmp/upload", "temporary"],
     ["/etc/nginx/conf.d/default.conf", "configuration"],
     ["/srv/app/settings.json", "configuration"],
+    ["/srv/app/cache/answer.json", "cache"],
+    // However a workload names it: programs take all of such a directory, or of such an ending.
+    ["/etc/nginx/conf.d/1.log.conf", "configuration"],
+    ["/usr/local/etc/php/conf.d/1.log.ini", "configuration"],
+    ["/etc/app/cache/x", "configuration"],
+    ["/opt/app/config/app.db", "configuration"],
+    ["/srv/app/data/server.properties", "configuration"],
+    ["/srv/app/1.log.json", "configuration"],
   ])("%s is %s", (path, is) => expect(classify(Buffer.from(path))).toEqual({ ok: true, is }));
 
   test.each([
@@ -128,6 +136,7 @@ test("is what the container wrote as data; executables, what runs, what came fro
   expect(learned(wrote(log(1)), wrote(log(2)), wrote(log(3)), wrote("/etc/app.json"))).toEqual(["log /var/log/app/*.log", "configuration /etc/app.json"]);
   // Configuration is told one by one, however much of it there is.
   expect(learned(...[1, 2, 3].map((n) => wrote(`/etc/app/${n}.conf`)))).toHaveLength(3);
+  expect(learned(...[1, 2, 3].map((n) => wrote(`/etc/nginx/conf.d/${n}.log.conf`)))).toHaveLength(3);
   const refused: [string, Partial<DriftRow>][] = [
     ["can be executed", { executable: true }],
     ["can be executed", { executable: undefined }],
@@ -166,7 +175,18 @@ test("what is approved lets just that be, in this container of this workload, an
   expect(may("/var/cache/app/99", { containerName: "shop/web-1-a/sidecar" })).toBe(false);
   expect(may("/var/cache/app/9/9")).toBe(false);
   // The pattern has no ending: what an interpreter would load is not meant all the same.
+  for (const name of ["app.conf", "app.ini", "app.toml"]) expect(may(`/var/cache/app/${name}`), name).toBe(false);
   for (const name of ["x.py", "x.so", "x.so.1", "x.php", "x.js", "crontab"]) expect(may(`/var/cache/app/${name}`), name).toBe(false);
+});
+
+test("configuration is let be only where it was named in full, and somebody approved that", () => {
+  const groups = learn([wrote("/etc/nginx/conf.d/default.conf")]).groups;
+  const exceptions = learnedClasses([{ id: "shop/web@1", state: "approved", learned: groups } as unknown as BaselineRow]);
+  const may = mutableClassesFor({ ...defaultPolicy(), mutable: [], exceptions }, {
+    ...{ containerName: "shop/web-1-a/app", workload: "shop/web", imageReference: "x", labels: {}, nodeName: "w" },
+  });
+  expect(may(Buffer.from("/etc/nginx/conf.d/default.conf"), false)).toBe(true);
+  expect(may(Buffer.from("/etc/nginx/conf.d/other.conf"), false)).toBe(false);
 });
 
 test("the next version takes over what covers a file of what runs, in its container, and nothing else", async () => {

@@ -1,5 +1,5 @@
 /** What kind of thing a file is that a workload writes, by where it lies and what it is called. Pure. */
-import { isCodePath } from "../policy/code-paths.ts";
+import { isCodePath, isConfigurationPath } from "../policy/code-paths.ts";
 
 export const PATH_CLASSES = ["log", "cache", "runtime", "database", "temporary", "configuration"] as const;
 export type PathClass = (typeof PATH_CLASSES)[number];
@@ -22,7 +22,8 @@ const CLASSES: readonly { readonly is: PathClass; readonly directory: RegExp; re
   },
 ];
 const MAX_PATH_CHARS = 1024;
-const CONFIGURATION = /\.(conf|cfg|cnf|ini|json|ya?ml|toml|xml|properties)$/;
+/** Of configuration and of data alike. */
+const FORMAT = /\.(json|ya?ml|xml)$/;
 
 export type Classified = { readonly ok: true; readonly is: PathClass } | { readonly ok: false; readonly why: string };
 
@@ -32,11 +33,14 @@ export function classify(path: Buffer): Classified {
   if (!Buffer.from(text).equals(path) || /\p{Cc}/u.test(text) || text.length > MAX_PATH_CHARS)
     return { ok: false, why: "its name is no plain text, or very long" };
   if (isCodePath(path)) return { ok: false, why: "programs load code from there, or it says who may come in" };
+  // First: a workload that names a file of `conf.d` as if it were a log has written configuration.
+  if (isConfigurationPath(path)) return { ok: true, is: "configuration" };
   const parts = text.toLowerCase().split("/").slice(1);
   const name = parts.pop() ?? "";
   // Directories are told by their own path: the last name may be one.
-  const found = CLASSES.find(({ directory, name: called }) => called.test(name) || [...parts, name].some((part) => directory.test(part)));
+  const format = FORMAT.test(name);
+  const found = CLASSES.find(({ directory, name: called }) => (!format && called.test(name)) || [...parts, name].some((part) => directory.test(part)));
   if (found) return { ok: true, is: found.is };
-  if (parts[0] === "etc" || CONFIGURATION.test(name)) return { ok: true, is: "configuration" };
+  if (format) return { ok: true, is: "configuration" };
   return { ok: false, why: "it is of no class that can be learned (log, cache, runtime, database, temporary, configuration)" };
 }

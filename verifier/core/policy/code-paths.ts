@@ -36,6 +36,16 @@ const CODE_NAMES = new Set(
   ].flatMap((line) => line.split(" ")),
 );
 
+/** Where programs look for what they are told to do, whatever a file there is called: many take all of `conf.d/*.conf`. */
+const CONFIGURATION_DIRECTORY = /^(etc|conf|config|cfg|settings)$|\.d$/;
+const CONFIGURATION_ENDING = /\.(conf|cfg|cnf|ini|toml|properties)$/;
+
+/** Whether what lies there is configuration, by its directories or its last ending. @param path as of {@link isCodePath} */
+export function isConfigurationPath(path: Uint8Array): boolean {
+  const parts = Buffer.from(path.buffer, path.byteOffset, path.byteLength).toString("latin1").toLowerCase().split("/");
+  return CONFIGURATION_ENDING.test(parts.at(-1) ?? "") || parts.slice(0, -1).some((part) => CONFIGURATION_DIRECTORY.test(part));
+}
+
 /** @param path raw bytes with the leading slash; a workload chooses it */
 export function isCodePath(path: Uint8Array): boolean {
   const text = Buffer.from(path.buffer, path.byteOffset, path.byteLength).toString("latin1").toLowerCase();

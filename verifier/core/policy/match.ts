@@ -6,8 +6,9 @@ import { Severity as WireSeverity } from "@hullmark/proto/v1/common";
 import type { ContainerRules } from "../appraisal/types.ts";
 import type { ImaRules } from "../ima/appraise.ts";
 import type { BootRules } from "../measured-boot/rules.ts";
-import { isCodePath } from "./code-paths.ts";
+import { isCodePath, isConfigurationPath } from "./code-paths.ts";
 import { NO_PROTECTIONS, OBSERVED_ALLOWANCES } from "./default.ts";
+import { hasWildcard } from "./exception-scope.ts";
 import { grantedFor } from "./granted.ts";
 import type { DriftPlace, Kind, Severity } from "./kinds.ts";
 import { teamPolicy, tightened } from "./tighten.ts";
@@ -54,12 +55,19 @@ export type MutableMatcher = (path: Uint8Array, executable: boolean) => boolean;
 /** Compiles every mutable class that selects the container. */
 export function mutableClassesFor(policy: Policy, container: SelectableContainer): MutableMatcher {
   const classes = [...policy.mutable, ...policy.exceptions].filter(({ select }) => selects(select, container));
-  const compiled = (wanted: MutableClass["class"], withoutCode?: true): GlobMatcher[] =>
-    classes.filter((item) => item.class === wanted && item.withoutCode === withoutCode).flatMap(({ paths }) => paths.map(compileGlob));
+  const compiled = (wanted: MutableClass["class"]): GlobMatcher[] =>
+    classes.filter((item) => item.class === wanted && !item.withoutCode).flatMap(({ paths }) => paths.map(compileGlob));
   const any = compiled("any");
   const data = compiled("data");
-  const learned = compiled("data", true);
-  return (path, executable) => anyMatch(any, path) || (!executable && (anyMatch(data, path) || (anyMatch(learned, path) && !isCodePath(path))));
+  const learned = classes.filter(({ withoutCode }) => withoutCode).flatMap(({ paths }) => paths.map(learnedPath));
+  return (path, executable) => anyMatch(any, path) || (!executable && (anyMatch(data, path) || anyMatch(learned, path)));
+}
+
+/** What was learned covers no code, and configuration only where it names it in full: its open places stand for what nobody has seen. */
+function learnedPath(glob: string): GlobMatcher {
+  const matches = compileGlob(glob);
+  const open = hasWildcard(glob);
+  return (path) => matches(path) && !isCodePath(path) && !(open && isConfigurationPath(path));
 }
 
 /** Severity of a kind in a place: the rule's table before the policy's, `place/kind` before `kind`; undefined: the built-in default holds. */
