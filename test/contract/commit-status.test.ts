@@ -71,6 +71,36 @@ describe.each(["github", "gitlab"] as const)("%s", (service: CommitService) => {
     expect(states().sort()).toEqual(["hullmark/shop/cart success", `hullmark/shop/web ${fails}`]);
   });
 
+  it("calls no workload well that still differs where another opened the incident, or in what stands for many", async () => {
+    const joint = of({ driftId: "D-1", incident: "I-1", workload: "shop/web" });
+    const own = of({ driftId: "D-2", incident: "I-2", path: Buffer.from("/etc/x") });
+    await tell([joint, own], T0);
+    await tell([{ ...joint, driftId: "D-3", workload: "shop/cart" }], T0 + 1000);
+    await tell([{ ...own, state: "resolved" }], T0 + 60_000);
+    expect(states()).toContain(`hullmark/shop/cart ${fails}`);
+
+    book = new AlertBook();
+    host.statuses.length = 0;
+    const many = Array.from({ length: 51 }, (_, i) => of({ driftId: `M-${i}`, incident: `I-m${i}`, path: Buffer.from(`/${i}`) }));
+    await tell(many, T0 + 120_000);
+    expect([...book.alerts()].filter(({ record }) => record.storm)).toHaveLength(1);
+    await tell(
+      many.slice(0, 50).map((each) => ({ ...each, state: "resolved" as const })),
+      T0 + 180_000,
+    );
+    expect(states()).toEqual([`hullmark/shop/cart ${fails}`]);
+  });
+
+  it("tells the others where a commit that provenance names is none", async () => {
+    const unknown = of({ driftId: "D-9", incident: "I-9", workload: "shop/web", source: { repository: `${origin()}/acme/shop`, commit: "0".repeat(40) } });
+    await expect(tell([of(), unknown], T0)).rejects.toMatchObject({ code: "NOTIFY_REJECTED" });
+    expect(states()).toEqual([`hullmark/shop/cart ${fails}`]);
+    host.statuses.length = 0;
+    const later = [{ ...unknown, driftId: "D-8", incident: "I-8" }, of({ driftId: "D-7", incident: "I-7" })];
+    await expect(tell(later, T0 + 1000)).rejects.toMatchObject({ code: "NOTIFY_REJECTED" });
+    expect(states()).toEqual([`hullmark/shop/cart ${fails}`]);
+  });
+
   it("says nothing of commits that nobody listed, that are none, or are unknown", async () => {
     const sources = [
       { repository: `${origin()}/acme/elsewhere`, commit: SHA },

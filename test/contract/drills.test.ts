@@ -6,14 +6,15 @@ import { expect, test } from "vitest";
 const MINUTE_MS = 60_000;
 
 async function fixture() {
-  const state = { nowMs: 1_790_000_000_000, writes: true, told: [] as string[] };
+  const state = { nowMs: 1_790_000_000_000, writes: true, logIndex: 7, told: [] as string[] };
   const services: DrillServices = {
     store: { readDrillRuns: async () => [], readDrillSchedules: async () => [] },
     committer: {
       submit: async ({ build, subjects = [] }) => {
         if (!state.writes) throw new StoreError("STORE_UNAVAILABLE", "no space");
         state.told.push(...subjects.map((subject) => `${subject.driftId} ${subject.state}`));
-        return { commit: build(7), firstLogIndex: 7 };
+        const firstLogIndex = state.logIndex++;
+        return { commit: build(firstLogIndex), firstLogIndex };
       },
     },
     ...{ verifierId: "v", nowMs: () => state.nowMs },
@@ -58,4 +59,21 @@ test("of more than a thousand runs the oldest are forgotten", async () => {
   }
   expect(drills.runs.length).toBe(1000);
   expect(drills.runs.at(-1)?.run).toBe("run3");
+});
+
+test("what passed while the clock was ahead hides nothing that failed, or did not come, since it was put right", async () => {
+  const { state, drills } = await fixture();
+  const nowMs = state.nowMs;
+  await drills.schedule("canary-file", 24 * 60 * MINUTE_MS, "ann");
+  state.nowMs += 300 * 24 * 60 * MINUTE_MS;
+  await drills.record(report("ahead", "passed"));
+  state.nowMs = nowMs + MINUTE_MS;
+  await drills.record(report("now", "failed"));
+  expect(drills.standings()).toMatchObject([{ state: "failed" }]);
+  expect(state.told.at(-1)).toBe("drill-canary-file open");
+  await drills.record(report("again", "passed"));
+  expect(drills.standings()).toMatchObject([{ state: "passed" }]);
+  state.nowMs = nowMs + 48 * 60 * MINUTE_MS;
+  await drills.tick();
+  expect(drills.standings()).toMatchObject([{ state: "overdue" }]);
 });

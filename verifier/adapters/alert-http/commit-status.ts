@@ -9,7 +9,7 @@ import type { StandingAlerts } from "../../core/alerting/index.ts";
 import { webOrigin } from "../../core/policy/code-hosts.ts";
 import type { CommitService } from "../../core/policy/types.ts";
 import { plainRepository } from "../../core/provenance/slsa.ts";
-import type { AlertEvent, Notifier } from "../../ports/notifier.ts";
+import { type AlertEvent, type Notifier, NotifierError } from "../../ports/notifier.ts";
 import { httpPost } from "./http-post.ts";
 import type { Secret } from "./secrets.ts";
 
@@ -59,13 +59,21 @@ export function commitStatusNotifier(options: CommitStatusOptions): Notifier {
       if (alerts.every(({ kind }) => kind === "test")) return await post(service === "github" ? "/rate_limit" : "/version", undefined);
       let answer = "nothing to say: no commit of a listed repository is concerned";
       const said = new Set<string>();
+      let refused: NotifierError | undefined;
       for (const alert of alerts.toReversed()) {
         const place = placeOf(alert, service, origin, listed);
         const key = place && `${place.path} ${place.context}`;
         if (!place || !key || said.has(key)) continue;
         said.add(key);
-        answer = await post(place.path, bodyOf(service, place.context, alert, options));
+        try {
+          answer = await post(place.path, bodyOf(service, place.context, alert, options));
+        } catch (error) {
+          // Whoever signs names the commit: that there is none of that name must not keep from the others what is said of theirs.
+          if (!(error instanceof NotifierError) || error.retryable) throw error;
+          refused ??= error;
+        }
       }
+      if (refused) throw refused;
       return answer;
     },
   };

@@ -9,13 +9,18 @@ export interface StandingAlerts {
   readonly gravest: AlertSeverity;
 }
 
-/** @param alerts of the book @param route only what it was told of counts */
+/**
+ * Of what stands for many at once nobody can tell of which commit each is: it counts for each workload that it holds, rather than that one is called well.
+ * @param alerts of the book @param route only what it was told of counts
+ */
 export function standingBeside(alerts: Iterable<KeptAlert>, route: string, { fingerprint, source, workload }: AlertEvent): StandingAlerts {
   let [count, gravest]: [number, AlertSeverity] = [0, "info"];
   for (const { record, members } of alerts) {
     const { shown, opening, storm } = record;
-    if (members.size === 0 || storm || record.fingerprint === fingerprint || !record.told[route]) continue;
-    if (opening.workload !== workload || shown.source?.commit !== source?.commit || shown.source?.repository !== source?.repository) continue;
+    if (members.size === 0 || record.fingerprint === fingerprint || !record.told[route]) continue;
+    // The incident that another workload of the same image opened may hold it too.
+    if (opening.workload !== workload && !members.values().some((member) => member.workload === workload)) continue;
+    if (!storm && (shown.source?.commit !== source?.commit || shown.source?.repository !== source?.repository)) continue;
     count++;
     if (severityRank(record.severity) > severityRank(gravest)) gravest = record.severity;
   }

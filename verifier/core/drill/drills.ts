@@ -45,9 +45,9 @@ export class Drills {
     return new Drills(services, await store.readDrillRuns(), await store.readDrillSchedules());
   }
 
-  /** The newest first. */
+  /** The newest word first, by the log: a clock that was ahead for a while must not let one that passed then hide what failed since. */
   get runs(): readonly DrillRunRow[] {
-    return [...this.#runs.values()].sort((a, b) => b.begunAtMs - a.begunAtMs);
+    return [...this.#runs.values()].sort((a, b) => b.logIndex - a.logIndex);
   }
 
   get schedules(): readonly DrillScheduleRow[] {

@@ -22,10 +22,11 @@ const HOUR_MS = 3_600_000;
 /** Timers start late, machines are away for a night: a tenth of the time between two runs, an hour at least, is no delay. */
 const graceMs = (everyMs: number): number => Math.max(HOUR_MS, everyMs / 10);
 
-/** @param runs those of the drill, the newest first */
+/** @param runs those of the drill, the newest word first */
 export function standingOf(drill: DrillName, runs: readonly DrillRunRow[], schedule: DrillScheduleRow | undefined, nowMs: number): DrillStanding {
   const says = runs.find(({ outcome, endsByMs }) => outcome === "passed" || outcome === "failed" || (outcome === "" && endsByMs < nowMs));
-  const decided = runs.find(({ outcome }) => outcome === "passed" || outcome === "failed");
+  // One of a time to come is of a clock that was ahead, and says nothing of when the next is due.
+  const decided = runs.find(({ outcome, begunAtMs }) => (outcome === "passed" || outcome === "failed") && begunAtMs <= nowMs);
   const lastPassedMs = runs.find(({ outcome }) => outcome === "passed")?.endedAtMs;
   const fromMs = schedule && Math.max(schedule.atMs, decided?.begunAtMs ?? 0);
   const dueMs = schedule && fromMs !== undefined ? fromMs + schedule.everyMs : undefined;
