@@ -8,7 +8,7 @@ import { adminFact } from "../fleet/log-facts.ts";
 import { DRILLS, type DrillName } from "./names.ts";
 import { type DrillStanding, drillSubject, isAlarming, standingOf } from "./standing.ts";
 
-/** Runs that are kept: of more the oldest is forgotten, the log has it. */
+/** Runs that are kept: of more the oldest by which no drill stands is forgotten, the log has it. */
 const MAX_RUNS = 1000;
 
 export interface DrillServices {
@@ -80,7 +80,8 @@ export class Drills {
         ...{ endedAtMs: report.outcome === "" ? undefined : nowMs, logIndex: -1 },
       };
       const kept = this.runs.filter(({ run }) => run !== row.run);
-      const removedDrillRuns = kept.slice(MAX_RUNS - 1).map(({ run }) => run);
+      const deciding = new Set(this.standings().map(({ by }) => by?.run));
+      const removedDrillRuns = kept.slice(MAX_RUNS - 1).flatMap(({ run }) => (deciding.has(run) ? [] : [run]));
       const subjects = this.#told(this.#standing(row.drill, [row, ...kept], this.#schedules.get(row.drill)));
       let stored = row;
       await this.#services.committer.submit({
