@@ -116,6 +116,24 @@ it("answers alike for more mounts than it remembers, and refuses what is without
   await expect(root.layout(7, GIVEN)).rejects.toThrow(RangeError);
 });
 
+it.each([-1, 0, 1, 65_536, 70_000])("sees a change in the last line of a table %i bytes longer than what is compared at once", async (more) => {
+  const LIMIT = 256 * 1024;
+  const last = (option: string) => `9 100 0:51 / /last ${option} - tmpfs tmpfs rw`;
+  const length = (...mounts: string[]) => [ROOT(), ...mounts, ""].join("\n").length;
+  const filler = (name: string) => `8 100 0:51 / /${name} rw - tmpfs tmpfs rw`;
+  const pad = filler("x".repeat(LIMIT + more - length(filler(""), last("rw"))));
+  expect(length(pad, last("rw"))).toBe(LIMIT + more);
+  const root = open();
+  for (const option of ["rw", "ro", "ro", "rw"]) {
+    write(7, pad, last(option));
+    const layout = await root.layout(7, GIVEN);
+    expect("mounts" in layout && layout.mounts.at(-1)).toMatchObject({ destination: "/last", options: [option] });
+  }
+  // Not what it was, cut where it is compared.
+  write(7, pad);
+  expect(await root.layout(7, GIVEN)).toMatchObject({ mounts: [{ type: "tmpfs" }] });
+});
+
 /** Names of the layers of a container that containerd made. */
 async function snapshots(pid: number, lowerdir: string): Promise<string[]> {
   const options = `rw,lowerdir=${lowerdir},upperdir=/a/snapshots/9/fs,workdir=/a/snapshots/9/work`;

@@ -1,6 +1,6 @@
 /** Learning what a workload writes: never code, never wider than what was seen allows, and nothing that was written from outside. */
 import { compileGlob } from "@hullmark/proto/codec";
-import { together, usesOf } from "@hullmark/verifier/core/fleet/workload-baselines";
+import { learnFrom, together, usesOf } from "@hullmark/verifier/core/fleet/workload-baselines";
 import { classify } from "@hullmark/verifier/core/learning/classes";
 import { generalise, LEAST_INSTANCES } from "@hullmark/verifier/core/learning/generalise";
 import { learn } from "@hullmark/verifier/core/learning/learn";
@@ -182,11 +182,25 @@ test("what is approved lets just that be, in this container of this workload, an
 test("configuration is let be only where it was named in full, and somebody approved that", () => {
   const groups = learn([wrote("/etc/nginx/conf.d/default.conf")]).groups;
   const exceptions = learnedClasses([{ id: "shop/web@1", state: "approved", learned: groups } as unknown as BaselineRow]);
-  const may = mutableClassesFor({ ...defaultPolicy(), mutable: [], exceptions }, {
-    ...{ containerName: "shop/web-1-a/app", workload: "shop/web", imageReference: "x", labels: {}, nodeName: "w" },
-  });
+  const may = mutableClassesFor(
+    { ...defaultPolicy(), mutable: [], exceptions },
+    {
+      containerName: "shop/web-1-a/app",
+      workload: "shop/web",
+      imageReference: "x",
+      labels: {},
+      nodeName: "w",
+    },
+  );
   expect(may(Buffer.from("/etc/nginx/conf.d/default.conf"), false)).toBe(true);
   expect(may(Buffer.from("/etc/nginx/conf.d/other.conf"), false)).toBe(false);
+});
+
+test("nothing is learned of what is too much to be looked at whole: what came first may be what tells that it ran", async () => {
+  const endless = {
+    listDrifts: async (_filter: object, { limit }: { limit: number }) => Array.from({ length: limit }, (_, i) => wrote(`/var/log/app/${i}.log`)),
+  };
+  await expect(learnFrom(endless as never, "shop/web", 0, () => true)).rejects.toMatchObject({ code: "TOO_MANY" });
 });
 
 test("the next version takes over what covers a file of what runs, in its container, and nothing else", async () => {

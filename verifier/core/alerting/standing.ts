@@ -19,7 +19,7 @@ export function standingBeside(alerts: Iterable<KeptAlert>, route: string, { fin
     const { shown, opening, storm } = record;
     if (members.size === 0 || record.fingerprint === fingerprint || !record.told[route]) continue;
     // The incident that another workload of the same image opened may hold it too.
-    if (opening.workload !== workload && !members.values().some((member) => member.workload === workload)) continue;
+    if (opening.workload !== workload && ![...members.values()].some((member) => member.workload === workload)) continue;
     if (!storm && (shown.source?.commit !== source?.commit || shown.source?.repository !== source?.repository)) continue;
     count++;
     if (severityRank(record.severity) > severityRank(gravest)) gravest = record.severity;

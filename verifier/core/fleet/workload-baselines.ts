@@ -6,7 +6,7 @@ import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { type Learned, learn } from "../learning/learn.ts";
 import { AdministrationError } from "./administration.ts";
 
-/** Drifts that are looked at, the newest first; and nodes on which containers are. */
+/** Drifts that are looked at, and nodes on which containers are. */
 const MAX_DRIFTS = 20_000;
 const MAX_NODES = 100;
 /** Patterns of one proposal. */
@@ -31,10 +31,13 @@ export interface LearnedUse {
  */
 export async function learnFrom(store: LearningStore, workload: string, sinceMs: number, believed: (nodeId: string) => boolean): Promise<Learned> {
   const drifts: DriftRow[] = [];
-  for (let after = ""; drifts.length < MAX_DRIFTS; ) {
+  for (let after = ""; ; ) {
     const page = await store.listDrifts({ states: STATES, nodeId: "", container: "", notResolvedBeforeMs: sinceMs, workload }, { after, limit: MAX_PAGE_ROWS });
     drifts.push(...page);
     if (page.length < MAX_PAGE_ROWS) break;
+    // Whoever writes enough would leave out what was seen of the same files before: that they ran, or could.
+    if (drifts.length >= MAX_DRIFTS)
+      throw new AdministrationError("TOO_MANY", `${MAX_DRIFTS} drifts of that workload or more in this time: take a shorter one`);
     after = String(page.at(-1)?.number);
   }
   const learned = learn(drifts.filter(({ nodeId }) => believed(nodeId)));
