@@ -1,5 +1,5 @@
 /** A receiver that asks to be left alone for a time (Retry-After) is, by every notification of its route; others go on. */
-import { AlertBook } from "@hullmark/verifier/core/alerting/index";
+import { AlertBook, dispatchDue } from "@hullmark/verifier/core/alerting/index";
 import { Deliveries } from "@hullmark/verifier/core/fleet/deliveries";
 import { type Notifier, NotifierError } from "@hullmark/verifier/ports/notifier";
 import { expect, test } from "vitest";
@@ -81,4 +81,30 @@ test("but for no longer where the clock is set back", async () => {
   await later(-3_600_000);
   await expect.poll(() => asked).toEqual({ busy: 2 });
   deliveries.stop();
+});
+
+test("what arrived and could not be noted is not sent again at once: whoever is paged would be each second", async () => {
+  const outbox = new MemoryOutbox();
+  const [route, nowMs] = [webhookRoute({ name: "pager", groupBy: ["incident"] }), 1_790_000_000_000];
+  const subjects = ["D-1", "D-2"].map((driftId) => subject({ driftId, incident: `I-${driftId}`, path: Buffer.from(`/${driftId}`) }));
+  await outbox.commitAlerts(new AlertBook().plan(subjects, [route], nowMs).commit);
+  const asked: string[] = [];
+  const notifier: Notifier = {
+    ...{ route: "pager", type: "webhook" },
+    notify: async ({ id }) => {
+      asked.push(id);
+      return "";
+    },
+  };
+  const environment = (atMs: number) => ({
+    ...{ now: () => atMs, random: () => 0, leaseMs: 40_000, passing: () => undefined },
+    onDelivered: () => Promise.reject(new Error("no space")),
+  });
+  const signal = new AbortController().signal;
+  for (const atMs of [0, 1000, 2000]) await dispatchDue(outbox, notifier, environment(nowMs + atMs), signal).catch(() => undefined);
+  // Each once: the other was not tried the first time, and is due as before.
+  expect(asked).toHaveLength(2);
+  expect(new Set(asked).size).toBe(2);
+  await expect(dispatchDue(outbox, notifier, environment(nowMs + 50_000), signal)).rejects.toThrow("no space");
+  expect(asked).toHaveLength(3);
 });

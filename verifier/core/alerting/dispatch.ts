@@ -52,10 +52,11 @@ export async function dispatchDue(outbox: Outbox, notifier: Notifier, environmen
       signal.throwIfAborted();
       environment.passing("alert-claimed");
       const error = await attempt(notifier, item, signal);
+      // Tried: where what came of it cannot be noted, it comes again after its claim, not at once.
+      items.shift();
       const ended = await settle(outbox, item, error, environment);
       result[ended]++;
       if (ended === "retried") result.restMs = Math.min(error?.retryAfterMs ?? 0, MAX_BACKOFF_MS);
-      items.shift();
     }
   } finally {
     if (items.length > 0) await outbox.unclaim(items.map(({ notification }) => notification.id));
