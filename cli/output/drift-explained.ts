@@ -3,6 +3,7 @@ import { type Drift, DriftState } from "@hullmark/proto/v1/query";
 import type { Action } from "@hullmark/proto/v1/response";
 import { phraseOf, playbookOf } from "@hullmark/verifier/core/alerting/text";
 import { ADMISSION_KINDS, CODE_KINDS, CONFIGURATION_KINDS, NODE_KINDS, PROVENANCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
+import { isInPod } from "@hullmark/verifier/core/response/eviction";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { allowedBy } from "./allowed-by.ts";
 import { mended } from "./drift-mended.ts";
@@ -137,10 +138,13 @@ function notAllowed(drift: Drift, rule: string | undefined): string[] {
   ];
 }
 
-function ruleLine({ containerId }: Drift, rule: string | undefined): string {
+function ruleLine({ containerId, containerName }: Drift, rule: string | undefined): string {
   if (rule === undefined) return "Which rule of the policy decides on it cannot be told: its node is away, and rules go by labels.";
+  const inPod = isInPod(containerName);
   const list = containerId === "" ? "spec.nodes" : "spec.rules";
-  return rule === "" ? `No rule of the policy (${list}) selects it.` : `The rule of the policy that decides on it: ${printable(rule, 100)} (${list}).`;
+  return rule === ""
+    ? `No rule of the policy (${list}) selects it.`
+    : `The rule of the policy that decides on it: ${printable(rule, 100)} (${list})${inPod ? "; a policy of its namespace, where there is one, may take away more" : ""}.`;
 }
 
 function done(drift: Drift, actions: readonly Action[]): string[] {

@@ -61,6 +61,10 @@ test("a changed file: what, by which build step, by whom and when, what would al
 test("which rule decides, that none does, and that nobody can tell", () => {
   const said = (rule: string | undefined, of = drift()) => explain(of, [], NOW_MS, rule).notAllowed.find((line) => /rule/i.test(line));
   expect(said("shop\u001b[0m")).toBe("The rule of the policy that decides on it: shop\\x1b[0m (spec.rules).");
+  // What its namespace asks for beside the cluster is no rule of the policy.
+  expect(said("shop", drift({ containerName: "shop/web-1/app" }))).toBe(
+    "The rule of the policy that decides on it: shop (spec.rules); a policy of its namespace, where there is one, may take away more.",
+  );
   expect(said("")).toBe("No rule of the policy (spec.rules) selects it.");
   expect(said("workers", drift({ place: "node", kind: "boot", containerId: "" }))).toBe("The rule of the policy that decides on it: workers (spec.nodes).");
   expect(said(undefined)).toContain("cannot be told");
