@@ -58,9 +58,11 @@ const ConfigSchema = z.strictObject({
     .strictObject({
       pauseSeconds: z.int().min(1).max(86_400).default(600),
       hourlyPercent: z.int().min(0).max(100).default(2),
+      purgeContainers: z.int().min(0).max(1000).default(10),
       protect: z.array(glob).max(1000).default([]),
     })
     .prefault({}),
+  purge: z.boolean().default(false),
   nodes: z
     .strictObject({
       hook: hook.optional(),
@@ -89,6 +91,7 @@ const WholeSchema = ConfigSchema.refine(({ docker, kubernetes }) => !(docker && 
     ({ kubernetes, nodes }) => !nodes || (nodes.hook === undefined) === (kubernetes !== undefined),
     "nodes: want hook on a host, and none in a cluster, where the API server is asked",
   )
+  .refine(({ kubernetes, purge }) => !kubernetes || !purge, "purge: a cluster's actuator is not where layers are")
   .transform(({ docker, ...rest }) => ({ ...rest, docker: docker ?? { socket: "/var/run/docker.sock" } }));
 
 /** With `kubernetes` it is a cluster's, else a host's. */

@@ -8,6 +8,7 @@ import { dieAt, openLog, readCommandLine, runTasks, stopOnSignals, type Task, VE
 import { ApiServer, apiServerOfPod } from "@hullmark/daemon/api-server";
 import { CaptureFiles } from "./adapters/capture/capture-files.ts";
 import { DockerEngine } from "./adapters/docker/docker-engine.ts";
+import { DockerLayers } from "./adapters/docker/docker-layers.ts";
 import { FileLedger } from "./adapters/file-ledger/file-ledger.ts";
 import { type Credentials, IntentKeys, readCredentials, VerifierLink } from "./adapters/grpc/verifier-link.ts";
 import { CommandHook } from "./adapters/hook/command-hook.ts";
@@ -24,6 +25,7 @@ import { HandOut } from "./core/hand-out.ts";
 import type { Hands } from "./core/hands.ts";
 import { HostHands } from "./core/host-hands.ts";
 import { NodeHands } from "./core/node-hands.ts";
+import { PurgeHands } from "./core/purge-hands.ts";
 
 const USAGE = `hullmark actuator ${VERSION}
 
@@ -68,7 +70,7 @@ async function start(config: ActuatorConfig, signal: AbortSignal): Promise<void>
     link = new VerifierLink(config.verifier.address, next);
   };
   const actuator = new Actuator({
-    ...{ identity, ledger, hands: handsOf(config, captures, ledger, log), nodes: nodesOf(config, ledger, log) },
+    ...{ identity, ledger, hands: handsOf(config, captures, ledger, log), nodes: nodesOf(config, ledger, log), purges: purgesOf(config, captures) },
     verify: (message, signature) => keys.verify(message, signature),
     report: (intentId, settled) => link.report(intentId, settled),
     nowMs: () => Date.now(),
@@ -190,6 +192,14 @@ function nodesOf({ nodes, limits, kubernetes }: ActuatorConfig, ledger: FileLedg
   if (!kubernetes) return undefined;
   const onUntold = (error: unknown): void => log.warn({ err: error }, "an Event cannot be written");
   return new NodeHands(new KubernetesNodes(apiOf(kubernetes), { instance: hostname(), nowMs: () => Date.now(), onUntold }), named, ledger);
+}
+
+function purgesOf({ purge, docker, limits }: ActuatorConfig, captures: CaptureFiles | undefined): PurgeHands | undefined {
+  if (!purge) return undefined;
+  const { pauseSeconds, hourlyPercent, protect, purgeContainers } = limits;
+  const local = { pauseMs: pauseSeconds * 1000, hourlyPercent, protect, purgeContainers };
+  const engine = new DockerEngine({ socketPath: docker.socket });
+  return new PurgeHands({ engine, layers: new DockerLayers({ socketPath: docker.socket }), captures, limits: local });
 }
 
 function openCaptures({ capture, stateDirectory, docker }: ActuatorConfig): CaptureFiles | undefined {

@@ -10,6 +10,8 @@ export interface ActuatorServices {
   readonly hands: Hands;
   /** What nodes are marked with; undefined: none are. */
   readonly nodes?: Hands | undefined;
+  /** What layers are taken away with; undefined: none are. */
+  readonly purges?: Hands | undefined;
   readonly ledger: Ledger;
   readonly verify: (message: Uint8Array, signature: Uint8Array) => boolean;
   /** Resolves when the verifier has answered; rejects where it must be told again. With outcome WAITING it is told how things stand. */
@@ -70,15 +72,16 @@ export class Actuator {
     return this.#services.ledger.all().reduce((latest, { receivedAtMs }) => Math.max(latest, receivedAtMs), this.#services.nowMs());
   }
 
-  /** undefined: of nodes, and this actuator marks none. */
-  #handsFor({ node }: Pick<CheckedIntent, "node"> | Pick<LedgerEntry, "node">): Hands | undefined {
+  /** undefined: of nodes, and this actuator marks none, or of layers, and it takes none away. */
+  #handsFor({ node, purge }: Pick<CheckedIntent, "node" | "purge"> | Pick<LedgerEntry, "node" | "purge">): Hands | undefined {
+    if (purge) return this.#services.purges;
     return node ? this.#services.nodes : this.#services.hands;
   }
 
   async #take(intent: CheckedIntent): Promise<void> {
     const { ledger, passing, told } = this.#services;
     const hands = this.#handsFor(intent);
-    if (!hands) return await this.#services.report(intent.id, refused("unknown-kind"));
+    if (!hands) return await this.#services.report(intent.id, refused(intent.purge ? "purge-not-allowed" : "unknown-kind"));
     const nowMs = this.#nowMs();
     const { refusal, detail, before } = await hands.look(intent, ledger.all(), nowMs);
     passing("checked");
@@ -90,6 +93,7 @@ export class Actuator {
         target: intent.target,
         ...(intent.pod && { pod: intent.pod, owners: intent.owners }),
         ...(intent.rollout && { rollout: intent.rollout }),
+        ...(intent.purge && { purge: intent.purge, owners: intent.owners }),
         node: intent.node,
         settled: refusal === undefined ? undefined : refused(refusal, detail),
         reported: false,
@@ -115,7 +119,7 @@ export class Actuator {
     let { settled } = entry;
     if (!settled) {
       // The configuration was changed since it was taken: it waits until that is as it was.
-      if (!hands) throw new Error(`nothing marks nodes here any more: intent ${id} cannot be ended`);
+      if (!hands) throw new Error(`the configuration allows it no more: intent ${id} cannot be ended`);
       const result = await hands.carryOut(entry, this.#nowMs(), passing);
       if ("waitsFor" in result) return await this.#wait(id, result);
       settled = result;

@@ -31,6 +31,8 @@ export const ROLLOUT_FAILPOINTS = ["checked", "remembered", "rolling-back", "pau
 export const NODE_FAILPOINTS = ["checked", "remembered", "marking", "marked", "settled", "told"] as const;
 /** The same of one of several of which one acts. */
 export const LEASE_FAILPOINTS = ["lease-taken", "lease-renewed"] as const;
+/** The same of one that takes a layer away. */
+export const PURGE_FAILPOINTS = ["checked", "remembered", "captured", "without-restart", "stopped", "removed", "unimaged", "settled", "told"] as const;
 /** All there are, by what is done. */
 export const FAILPOINTS = {
   containers: ACTUATOR_FAILPOINTS,
@@ -39,6 +41,7 @@ export const FAILPOINTS = {
   pods: CLUSTER_FAILPOINTS,
   workloads: ROLLOUT_FAILPOINTS,
   nodes: NODE_FAILPOINTS,
+  layers: PURGE_FAILPOINTS,
   lease: LEASE_FAILPOINTS,
 } as const;
 export type ActuatorFailpoint = (typeof FAILPOINTS)[keyof typeof FAILPOINTS][number];
@@ -93,7 +96,7 @@ async function stop({ containerId }: LedgerEntry, engine: Engine, passing: Passi
 }
 
 /** The restart policy first: an engine that restarts what stops would undo it. */
-async function halt({ id, running, restartPolicy }: EngineContainer, engine: Engine, passing: Passing): Promise<void> {
+export async function halt({ id, running, restartPolicy }: EngineContainer, engine: Engine, passing: Passing): Promise<void> {
   if (restartPolicy.name !== NO_RESTART.name) await engine.setRestartPolicy(id, NO_RESTART);
   passing("without-restart");
   if (running) await engine.stop(id, STOP_GRACE_SECONDS);

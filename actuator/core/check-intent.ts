@@ -4,9 +4,11 @@ import { INTENT_ID_BYTES, intentMessage, MAX_INTENT_BYTES, MAX_INTENT_LIFETIME_M
 import { ActionKind, type Intent, IntentSchema } from "@hullmark/proto/v1/response";
 import type { PodTarget } from "../ports/cluster.ts";
 import type { TargetImage } from "../ports/engine.ts";
+import type { PurgeTarget } from "../ports/layers.ts";
 import type { MarkedNode } from "../ports/node-hook.ts";
 import type { RolloutTarget } from "../ports/rollouts.ts";
 import { isAboutNode, isNodeWhole, markedNode } from "./node-intent.ts";
+import { isPurgeWhole, purgeOf } from "./purge-intent.ts";
 
 /** Whose actuator this is: a node's or a cluster's. What is meant for another is not carried out. */
 export type ActuatorIdentity = { readonly region: string } & ({ readonly nodeId: string } | { readonly cluster: string });
@@ -28,6 +30,8 @@ export interface CheckedIntent {
   readonly pod: PodTarget | undefined;
   /** Of a rollback in a cluster, and of a halt, which names no revision, alone. */
   readonly rollout: RolloutTarget | undefined;
+  /** Of a purge alone, which names no container. */
+  readonly purge?: PurgeTarget | undefined;
   readonly owners: readonly string[];
   readonly expiresAtMs: number;
 }
@@ -41,7 +45,7 @@ export type IntentCheck =
 
 const NODE_KINDS: ReadonlySet<ActionKind> = new Set([
   ...[ActionKind.STOP, ActionKind.RECREATE, ActionKind.ROLLBACK, ActionKind.ISOLATE, ActionKind.RELEASE],
-  ...[ActionKind.MARK_NODE, ActionKind.LIFT_NODE],
+  ...[ActionKind.MARK_NODE, ActionKind.LIFT_NODE, ActionKind.PURGE],
 ]);
 const CLUSTER_KINDS: ReadonlySet<ActionKind> = new Set([
   ...[ActionKind.EVICT, ActionKind.ROLLBACK, ActionKind.HALT, ActionKind.ISOLATE, ActionKind.RELEASE],
@@ -100,7 +104,7 @@ export function checkIntent(
     intent: {
       ...{ id, actionId, kind, containerId, imageId: intent.imageId || intent.configDigest },
       ...{ target: targetOf(intent), node: markedNode(intent), owners, expiresAtMs },
-      ...{ pod: podOf(intent), rollout: rolloutOf(intent) },
+      ...{ pod: podOf(intent), rollout: rolloutOf(intent), purge: purgeOf(intent) },
     },
   };
 }
@@ -114,8 +118,9 @@ function parse(body: Uint8Array): Intent | undefined {
     return undefined;
   }
   if ((intent.$unknown?.length ?? 0) > 0 || intent.id.length !== INTENT_ID_BYTES || !intent.issuedAt || !intent.expiresAt) return undefined;
-  if (!isNodeWhole(intent)) return undefined;
-  if (!isAboutNode(intent) && (!/^[0-9a-f]{64}$/.test(intent.containerId) || !DIGEST.test(intent.configDigest))) return undefined;
+  if (!isNodeWhole(intent) || !isPurgeWhole(intent)) return undefined;
+  const ofContainer = !isAboutNode(intent) && intent.kind !== ActionKind.PURGE;
+  if (ofContainer && (!/^[0-9a-f]{64}$/.test(intent.containerId) || !DIGEST.test(intent.configDigest))) return undefined;
   if (intent.imageId !== "" && !DIGEST.test(intent.imageId)) return undefined;
   if (!/^A-[0-9A-Z]{4,16}$/.test(intent.actionId) || intent.owners.length > 8) return undefined;
   return isTargetWhole(intent) && isPodWhole(intent) && isRolloutWhole(intent) ? intent : undefined;

@@ -71,7 +71,7 @@ function refuseIsolation({ networkMode, networks }: EngineContainer, isolated: b
 }
 
 /** Whoever would put the container back, or count on it. */
-function ownerOf(labels: Readonly<Record<string, string>>): "swarm" | "compose" | "systemd" | undefined {
+export function ownerOf(labels: Readonly<Record<string, string>>): "swarm" | "compose" | "systemd" | undefined {
   if (Object.hasOwn(labels, "com.docker.swarm.service.id")) return "swarm";
   if (Object.hasOwn(labels, "com.docker.compose.project")) return "compose";
   return labels["dev.hullmark.owner"] === "systemd" ? "systemd" : undefined;

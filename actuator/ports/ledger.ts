@@ -3,6 +3,7 @@ import type { ActionKind, NodeMark, Outcome } from "@hullmark/proto/v1/response"
 import type { Capture } from "./capture.ts";
 import type { PodTarget } from "./cluster.ts";
 import type { EngineNetwork, RestartPolicy, TargetImage } from "./engine.ts";
+import type { PurgeTarget } from "./layers.ts";
 import type { MarkedNode } from "./node-hook.ts";
 import type { RolloutTarget } from "./rollouts.ts";
 
@@ -28,7 +29,11 @@ export interface LedgerEntry {
   readonly pod?: PodTarget | undefined;
   /** Of a rollback of pods. */
   readonly rollout?: RolloutTarget | undefined;
-  /** Of what is done to pods: those whose things may be touched, by the intent. */
+  /** Of a purge. */
+  readonly purge?: PurgeTarget | undefined;
+  /** Of a purge: the layer's, as the engine told it before anything was taken away. */
+  readonly layerDirectory?: string | undefined;
+  /** Of what is done to pods, and of a purge: those whose things may be touched, by the intent. */
   readonly owners?: readonly string[] | undefined;
   /** Of an action on a node. */
   readonly node?: MarkedNode | undefined;

@@ -33,6 +33,7 @@ function view(action: Action) {
       detail,
       newContainerId: action.newContainerId || null,
       ...(action.undoes && { undoes: action.undoes }),
+      ...(action.purge && { purge: { layer: action.purge.chainId, images: action.purge.imageDigests } }),
       target: action.targetReference ? { reference: action.targetReference, configDigest: action.targetConfigDigest } : null,
       ...(action.targetRevisions.length > 0 && {
         revisions: action.targetRevisions.map(({ name, images }) => ({
@@ -59,6 +60,7 @@ function isOnNode({ kind }: Action): boolean {
 
 /** Of an action on a node: the node, and what is put on it or taken away. */
 function targetOf(action: Action): string[] {
+  if (action.purge) return [printable(action.nodeName, 40), printable(`layer ${action.purge.chainId.slice(0, 19)}`, 40)];
   if (!isOnNode(action)) return [printable(action.workload, 40), printable(action.containerName, 40)];
   return [printable(action.nodeName, 40), nodeMarkWords(action.marks).join(",")];
 }

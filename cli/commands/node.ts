@@ -1,10 +1,11 @@
-/** `hullmark node show|quote|token|allow|actuator|revoke|approve`: one node in full, and who may join the fleet (admins only). */
+/** `hullmark node show|quote|purge|token|allow|actuator|revoke|approve`: one node in full, and who may join the fleet (admins only). */
 import { RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import { type Node, Query } from "@hullmark/proto/v1/query";
+import { Response } from "@hullmark/proto/v1/response";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { Command } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { makeActuatorCredentials } from "../connection/actuator-credentials.ts";
 import { ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
@@ -20,6 +21,7 @@ export function nodeCommand(): Command {
   return new Command("node")
     .addCommand(showCommand())
     .addCommand(quoteCommand())
+    .addCommand(purgeCommand())
     .addCommand(tokenCommand())
     .addCommand(allowCommand())
     .addCommand(actuatorCommand())
@@ -84,6 +86,29 @@ function quoteCommand(): Command {
 }
 
 const refusal = (node: Node | undefined): string | undefined => node?.reasons.find(({ code }) => code === "quote-refused")?.detail;
+
+function purgeCommand(): Command {
+  return new Command("purge")
+    .description("take a layer that is not as signed off a Docker host, with every container and image that stands on it (approver role)")
+    .argument("<node>", "name or id")
+    .requiredOption("--layer <layer>", "its index, or its chain id, as node show has them", layer)
+    .requiredOption("-m, --reason <text>", "kept with the action and in the log")
+    .addHelpText("after", "\nNothing is pulled or started again. The host's actuator must allow it (purge: true). Exit: 0 asked for, 2 usage, 3 cannot tell")
+    .action(async (node: string, { layer: wanted, reason }: { readonly layer: string; readonly reason: string }, command: Command) =>
+      ask(command, async ({ channel, print, signal }) => {
+        const { action } = await channel.client(Response).purgeLayer({ node, layer: wanted, reason }, { signal });
+        const missing = (action?.approvalsNeeded ?? 0) - (action?.approvals.length ?? 0);
+        print(`${action?.id} purges ${action?.purge?.chainId}: ${missing > 0 ? `${missing} more must approve it` : "issued"}\n`);
+        return EXIT.clean;
+      }),
+    );
+}
+
+/** @throws InvalidArgumentError */
+function layer(text: string): string {
+  if (!/^(?:\d{1,3}|sha256:[0-9a-f]{64})$/.test(text)) throw new InvalidArgumentError("want an index, or sha256: and 64 hex digits");
+  return text;
+}
 
 function tokenCommand(): Command {
   return new Command("token")

@@ -38,6 +38,7 @@ const ACTION_KINDS: Record<ActionKind, string> = {
   7: "halt",
   8: "isolate",
   9: "release",
+  10: "purge",
 };
 const ACTION_STATES: Record<ActionState, string> = {
   0: "?",

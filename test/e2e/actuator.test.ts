@@ -105,6 +105,50 @@ test.each([
   await docker("rm", "-f", ...ids);
 });
 
+test.each(FAILPOINTS.layers)("a purge, killed at %s, started again: the layer's directory is gone, with all that stands on it", async (failpoint) => {
+  const name = `purge-${failpoint}`;
+  const imported = `printf ${name} > "$1/${name}.file" && tar -C "$1" -c ${name}.file | ${program("docker")} --host ${engineOf(bed).dockerHost} import - ${name}`;
+  await run(["/bin/sh", "-c", imported, "sh", home]);
+  // It lacks a program: nothing of it ever runs. What runs is made of an image on the same layer.
+  const box = join(STATE_ROOT, "cache", "busybox");
+  await docker("create", "--name", `${name}-made`, name, "/busybox");
+  await docker("cp", box, `${name}-made:/busybox`);
+  await docker("commit", `${name}-made`, `${name}:upper`);
+  const runs = await docker(
+    "run",
+    "-d",
+    "--name",
+    `${name}-runs`,
+    "--restart",
+    "always",
+    "--stop-signal",
+    "SIGKILL",
+    `${name}:upper`,
+    "/busybox",
+    "sleep",
+    "3600",
+  );
+  const found = JSON.parse(await docker("image", "inspect", name, `${name}:upper`)) as {
+    Id: string;
+    RootFS: { Layers: string[] };
+    GraphDriver: { Data: { UpperDir: string } };
+  }[];
+  const directory = found[0]?.GraphDriver.Data.UpperDir ?? "";
+  const there = (): Promise<string> => run(bed.wrap(["/bin/sh", "-c", 'test -e "$1" && echo there || echo gone', "sh", directory])).then((out) => out.trim());
+  expect(await there()).toBe("there");
+  const purge = { chainId: found[0]?.RootFS.Layers[0] ?? "", imageDigests: found.map(({ Id }) => Id).sort() };
+  const id = actuator.offer({ nodeId: NODE, kind: ActionKind.PURGE, purge });
+  start(name, failpoint, { purge: true });
+  expect(await ended()).toBe("SIGKILL");
+  start(name, undefined, { purge: true });
+  await toldDone(id);
+  await ended("SIGTERM");
+  expect(await there()).toBe("gone");
+  expect(await docker("ps", "-a", "-q", "--no-trunc", "--filter", `name=^${name}`)).not.toContain(runs);
+  expect(await docker("images", "-q", name)).toBe("");
+  expect(actuator.taken(name)).toHaveLength(1);
+});
+
 describe("isolation", () => {
   const ADDRESS = "10.99.7.9";
   /** The others are those of any action. */

@@ -6,17 +6,19 @@ import { stringify } from "yaml";
 import { tail } from "../../deploy/stack/stack.ts";
 import { REPOSITORY } from "../../deploy/testbed/paths.ts";
 import { type Daemon, startDaemon } from "../../deploy/testbed/run.ts";
+import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
 import { directory, file, symlink, tar } from "../fakes/tar-writer.ts";
 import { drifts, engineOf, eventually, type FaultBed, startFaultBed, type ToldNode, verifyLog, workloads } from "./fault-support.ts";
 import { loadPrograms } from "./images/programs.ts";
 import { layerOf, type PushedImage, pushImage } from "./images/push.ts";
 
-const POLICY = `apiVersion: hullmark.dev/v1
+const policyOf = (pager: string): string => `apiVersion: hullmark.dev/v1
 kind: Policy
 metadata: { name: layers }
 spec:
   mode: enforce
   intervals: { quote: 10s, rescan: 1m, heartbeat: 1s }
+  alerts: { routes: [{ name: page, type: webhook, url: "${pager}", groupBy: [] }] }
   response:
     pause: 1m
     nodes:
@@ -31,12 +33,14 @@ interface MarkedNode extends ToldNode {
 
 const SETTLE_MS = 120_000;
 let faults: FaultBed;
-let actuator: Daemon;
+let pager: HttpReceiver;
+const actuators: Daemon[] = [];
 let calls: string;
 const images: Record<string, PushedImage> = {};
 
 beforeAll(async () => {
-  faults = await startFaultBed("layers", { tpms: 2 }, { agents: 2, policy: POLICY });
+  pager = await new HttpReceiver().start();
+  faults = await startFaultBed("layers", { tpms: 2 }, { agents: 2, policy: policyOf(pager.url) });
   const { stack, bed } = faults;
   const programs = await loadPrograms();
   // Both stand on the same directory of the engine's.
@@ -45,35 +49,43 @@ beforeAll(async () => {
     const steps = [base, layerOf(tar(file("edition", `${name}\n`)))].map((layer, i) => ({ createdBy: `step ${i}`, layer }));
     images[name] = await pushImage(bed.registry?.host ?? "", `acme/${name}`, "1", { steps, config: { Cmd: ["/bin/busybox", "sleep", "86400"] } });
   }
-  const home = join(stack.directory, "actuator");
+  calls = join(stack.directory, "calls");
+  const command = join(stack.directory, "hook");
+  writeFileSync(command, `#!/bin/sh\necho "$@" "$HULLMARK_REASON" >> ${calls}\n`);
+  chmodSync(command, 0o755);
+  await startActuator("node-1", { nodes: { hook: { command }, allow: ["node-0"] } });
+  await startActuator("node-0", { purge: true });
+});
+
+async function startActuator(node: string, more: object): Promise<void> {
+  const { stack, bed } = faults;
+  const home = join(stack.directory, `actuator-${node}`);
   mkdirSync(home, { mode: 0o700 });
   const credentialDirectory = join(home, "credentials");
   await eventually(
     "the node is known",
-    async () => stack.hullmark("node", "actuator", "node-1", "--dir", credentialDirectory),
+    async () => stack.hullmark("node", "actuator", node, "--dir", credentialDirectory),
     ({ code }) => code === 0,
     SETTLE_MS,
   );
-  calls = join(home, "calls");
-  const command = join(home, "hook");
-  writeFileSync(command, `#!/bin/sh\necho "$@" "$HULLMARK_REASON" >> ${calls}\n`);
-  chmodSync(command, 0o755);
   const config = join(home, "actuator.yaml");
   const address = /localhost:\d+/.exec(readFileSync(stack.cliConfig, "utf8"))?.[0];
   writeFileSync(
     config,
     stringify({
       ...{ stateDirectory: join(home, "state"), credentialDirectory, verifier: { address }, docker: { socket: engineOf(bed).socketPath } },
-      ...{ limits: { pauseSeconds: 1 }, nodes: { hook: { command }, allow: ["node-0"] } },
+      ...{ limits: { pauseSeconds: 1, hourlyPercent: 100 }, ...more },
     }),
   );
   const argv = bed.wrap([process.execPath, join(REPOSITORY, "dist/actuator.js"), "--config", config]);
-  actuator = await startDaemon({ name: "actuator", argv, env: { ...bed.env }, logPath: join(bed.directory, "actuator.log"), ready: async () => true });
-});
+  const name = `actuator-${node}`;
+  actuators.push(await startDaemon({ name, argv, env: { ...bed.env }, logPath: join(bed.directory, `${name}.log`), ready: async () => true }));
+}
 
 afterAll(async () => {
-  await actuator?.stop();
+  for (const each of actuators) await each.stop();
   await faults?.bed.down();
+  await pager?.[Symbol.asyncDispose]();
 });
 
 const told = (): string[] => (existsSync(calls) ? readFileSync(calls, "utf8").trim().split(/\s*\n/) : []);
@@ -95,13 +107,33 @@ const waits = async (): Promise<string[]> => {
 };
 
 const tagged = (name: string): string => images[name]?.tagged ?? "";
+interface ToldAction {
+  readonly id: string;
+  readonly kind: string;
+  readonly state: string;
+  readonly reason: string;
+  readonly detail: string;
+}
+/** Asks for it, and waits until it is where it stays. @returns how that is */
+async function purge(wanted: (action: ToldAction) => boolean): Promise<ToldAction> {
+  const { code, stdout, stderr } = await faults.stack.hullmark("node", "purge", "node-0", "--layer", "0", "-m", "INC-1");
+  expect([code, stderr]).toEqual([0, ""]);
+  const id = /^A-[0-9A-Z]+/.exec(stdout)?.[0] ?? "";
+  return await eventually(stdout, () => action(id), wanted, SETTLE_MS);
+}
+const action = (id: string): Promise<ToldAction> => faults.stack.json<ToldAction>("action", "show", id);
+const held = async (): Promise<unknown> => (await faults.stack.json<{ held: unknown }>("action", "ls")).held;
+const pages = (): string[] => alertsOf(pager, "breaker").map(({ status, summary }) => `${status}: ${summary}`);
+const isMeasuring = ({ state, reason }: ToldAction): boolean => state === "issued" && reason === "measuring";
 const affected = async (): Promise<unknown> => (await faults.stack.json<{ affected: unknown }>("node", "show", "node-0")).affected;
 
 test("poison on a layer that two images share: removing one image heals nothing, nor does having nothing run; the chain purged and measured equal does", async () => {
   onTestFailed(() => {
-    for (const name of ["actuator", "verifier"]) console.error(`--- ${name}\n${tail(join(faults.bed.directory, `${name}.log`), 40)}`);
+    for (const name of ["actuator-node-0", "actuator-node-1", "verifier"]) console.error(`--- ${name}\n${tail(join(faults.bed.directory, `${name}.log`), 40)}`);
   });
   const [cart, till] = [faults.victim("cart"), faults.victim("till")];
+  // On layers of its own: what may be taken away in an hour is a share of all that runs.
+  await cart.docker("run", "-d", "--name", "beside", faults.image.reference);
   const started = (name: string): Promise<string> => cart.docker("run", "-d", "--name", name, images[name]?.tagged ?? "");
   for (const name of ["cart", "till"]) {
     await started(name);
@@ -143,13 +175,54 @@ test("poison on a layer that two images share: removing one image heals nothing,
   await settled("till", "contraindicated");
   expect(await marked()).toEqual(["label", "cordon"]);
 
-  await till.docker("rm", "--force", "till");
-  await till.docker("rmi", "--force", images["till"]?.tagged ?? "");
-  expect(await till.onHost("sh", "-c", `test -e ${layer}/bin/busybox || echo gone`)).toBe("gone");
+  // An image that the verifier knows nothing of stands on it too: not without people's knowledge.
+  await till.docker("commit", "till", "other");
+  await till.docker("create", "--name", "spare", tagged("till"), "true");
+  expect(await purge(({ state }) => state === "refused")).toMatchObject({ kind: "purge", reason: "more-than-named", detail: "other:latest" });
+  expect(await till.onHost("ls", `${layer}/bin`)).toContain("busybox");
+  await till.docker("rmi", "other");
+
+  const first = await purge(isMeasuring);
+  expect(await till.onHost("sh", "-c", `test -e ${layer} || echo gone`)).toBe("gone");
+  expect(await till.docker("ps", "--all", "--format", "{{.Names}}")).toBe("beside");
+  expect(await marked()).toEqual(["label", "cordon"]);
+  // What altered it is there still, and does it again.
+  await till.docker("create", "--name", "till", tagged("till"));
+  const anew = await till.docker("image", "inspect", "-f", "{{.GraphDriver.Data.LowerDir}}", tagged("till"));
+  await till.onHost("sh", "-c", `printf evil >> ${anew.trim()}/bin/busybox`);
+  await till.docker("start", "till");
+  await eventually(
+    "it is altered again",
+    () => action(first.id),
+    ({ state }) => state === "failed",
+    SETTLE_MS,
+  );
+  expect(await action(first.id)).toMatchObject({
+    reason: "containment-failed",
+    detail: expect.stringMatching(/^containment failed: the layer is altered again \(D-/),
+  });
+  expect(await held()).toMatchObject({ "containment-failed": 1 });
+  await eventually(
+    "people are paged",
+    async () => pages(),
+    ({ length }) => length > 0,
+    SETTLE_MS,
+  );
+  expect(await marked()).toEqual(["label", "cordon"]);
+
+  const second = await purge(isMeasuring);
   await started("till");
   await settled("till", "affirming");
+  await eventually(
+    "it is measured equal",
+    () => action(second.id),
+    ({ state }) => state === "done",
+    SETTLE_MS,
+  );
+  await eventually("nothing is held", held, (now) => JSON.stringify(now) === "{}", SETTLE_MS);
   await eventually("the marks are lifted", marked, ({ length }) => length === 0, SETTLE_MS);
   expect(told().slice(2).sort()).toEqual(["lift cordon node-0", "lift label node-0"]);
+  expect(pages()).toEqual(["firing: CRITICAL containment failed: layer 0 of node-0 is not as signed after it was purged"]);
   expect([await waits(), await affected()]).toEqual([[], []]);
   await verifyLog(faults.stack);
 });

@@ -5,7 +5,7 @@ import { DriftState } from "@hullmark/proto/v1/query";
 import { ActionKind, ActionState, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
 import { DRIFT_KINDS, DRIFT_PLACES, PROVENANCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import { RUNGS } from "@hullmark/verifier/core/policy/types";
-import { type AlarmFacts, nextAlarm, QUIET_MS, UNKNOWN_ALARM } from "@hullmark/verifier/core/response/alarm";
+import { type AlarmFacts, BREAKING, nextAlarm, QUIET_MS, UNKNOWN_ALARM } from "@hullmark/verifier/core/response/alarm";
 import { HOUR_MS, hourlyLimit } from "@hullmark/verifier/core/response/breaker";
 import { causeOf, HEALS } from "@hullmark/verifier/core/response/causes";
 import { decide, HELD, MAX_ATTEMPTS, type Situation, serviceOf } from "@hullmark/verifier/core/response/decide";
@@ -779,7 +779,7 @@ describe("the page of the breaker", () => {
           const before = alarm.open;
           alarm = nextAlarm(alarm, facts(each), nowMs);
           const waits = each.enforcing && (each.looking || Object.keys(each.held).some((why) => !["node-not-attested", "isolated", "one-node"].includes(why)));
-          const tripped = each.enforcing && (each.held["breaker"] ?? each.held["recurring"]) !== undefined;
+          const tripped = each.enforcing && BREAKING.some((why) => each.held[why] !== undefined);
           if (alarm.open && !before) expect(tripped).toBe(true);
           if (tripped) expect(alarm.open).toBe(true);
           if (before && !alarm.open) expect(!waits && nowMs - waitedAtMs >= QUIET_MS).toBe(true);
@@ -793,6 +793,7 @@ describe("the page of the breaker", () => {
   test.each<[string, Partial<AlarmFacts>, boolean | undefined]>([
     ["held by the breaker", { held: { breaker: 1 } }, true],
     ["held since it returns whatever is done", { held: { recurring: 1 } }, true],
+    ["a layer is altered again after it was purged", { held: { "containment-failed": 1 } }, true],
     ["held by it in a dry run", { enforcing: false, held: { breaker: 1 } }, undefined],
     ["held by a pause", { held: { paused: 1 } }, undefined],
     ["refused by a host's breaker", { history: [refusal("breaker", T0 - 1)] }, true],

@@ -403,6 +403,8 @@ export interface ActionRow {
   /** Of a rollback of pods. */
   readonly rollout?: RolloutTarget | undefined;
   readonly capture?: CaptureRow | undefined;
+  /** Of a purge, which is of no one container: the layer, and what was known to stand on it. */
+  readonly purge?: PurgeRow | undefined;
   /** Of a release: the isolation that it undoes. */
   readonly undoes?: string | undefined;
   /** Of an action on the node itself: what is said of container and image above is empty then. */
@@ -421,6 +423,19 @@ export interface NodeActionRow {
   readonly reason: string;
   /** Whose actuator carries it out, a node's or (`nodeId` empty) the cluster's; undefined before it is issued. */
   readonly actuator: { readonly nodeId: string; readonly name: string; readonly cluster?: string } | undefined;
+}
+
+export interface PurgeRow {
+  /** `sha256:<hex>` of the layer on those below it. */
+  readonly chainId: string;
+  /** 0 lowest. */
+  readonly layerIndex: number;
+  /** `sha256:<hex>`, ascending: what the engine may call images that stand on it. */
+  readonly imageDigests: readonly string[];
+  /** Of the node, when it was issued. */
+  readonly containerIds: readonly string[];
+  /** When its actuator's word came that it is gone, Unix milliseconds; absent before. */
+  readonly purgedAtMs?: number;
 }
 
 /** The pod that an intent for a cluster names, as its node's agent tells of it: the actuator asks the API server whether that is so. */

@@ -3,7 +3,7 @@ import Docker from "dockerode";
 import { type Engine, type EngineContainer, EngineError, type EngineNetwork, type RestartPolicy, type TargetImage } from "../../ports/engine.ts";
 import { creationOf, INTENT_LABEL, laterNetworks, networksOf, onNetworks, withoutImagesOwn } from "./creation.ts";
 
-const CALL_TIMEOUT_MS = 30_000;
+export const CALL_TIMEOUT_MS = 30_000;
 
 export interface DockerEngineOptions {
   /** Unix socket of the engine. */
@@ -124,7 +124,7 @@ function nameOf({ Name }: Docker.ContainerInspectInfo): string {
   return Name.replace(/^\//, "");
 }
 
-function containerOf(found: Docker.ContainerInspectInfo): EngineContainer {
+export function containerOf(found: Docker.ContainerInspectInfo): EngineContainer {
   const { RestartPolicy: restart, AutoRemove } = found.HostConfig;
   return {
     id: found.Id,
@@ -148,7 +148,7 @@ class StatusError extends EngineError {
   }
 }
 
-async function guard<T>(call: () => Promise<T>): Promise<T> {
+export async function guard<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call();
   } catch (cause) {
@@ -160,7 +160,7 @@ async function guard<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-function ignoreMissing(error: unknown): undefined {
+export function ignoreMissing(error: unknown): undefined {
   if (error instanceof StatusError && error.status === 404) return undefined;
   throw error;
 }

@@ -82,7 +82,7 @@ function Line({ action, now, mayDecide, again }: LineProps) {
         {actionKindWord(action.kind)} <span class="quiet">(rule {printable(action.rule, 60)})</span>
       </td>
       <td>
-        <Name text={action.containerName || action.nodeName} max={60} />
+        <Name text={targetOf(action)} max={60} />
       </td>
       <td>{action.driftId ? <a href={`/drift/${action.driftId}`}>{action.driftId}</a> : printable(action.reason, 60)}</td>
       <td>
@@ -107,10 +107,16 @@ function Decisions({ action, again }: Pick<LineProps, "action" | "again">) {
   return <Decide choices={[{ name: "Release", yes: "Release", run }]} again={again} />;
 }
 
+/** A container, a node, or a layer of a node with all that stands on it. */
+function targetOf({ containerName, nodeName, purge }: Action): string {
+  if (purge) return `layer ${purge.chainId.slice(0, 19)} of ${nodeName}`;
+  return containerName || nodeName;
+}
+
 function choicesOf(action: Action): readonly Choice[] {
   const question = (
     <span>
-      {actionKindWord(action.kind)} <Name text={action.containerName || action.nodeName} max={60} />?
+      {actionKindWord(action.kind)} <Name text={targetOf(action)} max={60} />?
     </span>
   );
   const { approveAction, denyAction } = Response.method;

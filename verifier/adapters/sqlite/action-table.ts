@@ -18,7 +18,9 @@ export class ActionTable {
 
   /** @throws StoreError STORE_CONFLICT; SQLite's constraint error where another action of the container is active */
   write({ row, before }: ActionWrite): void {
-    const { number, id, nodeId, containerId, state, createdAtMs } = row;
+    const { number, id, nodeId, state, createdAtMs } = row;
+    // One active purge a layer, beside what is done to the node itself.
+    const containerId = row.purge?.chainId ?? row.containerId;
     if (before === undefined) {
       this.#connection
         .prepare("INSERT INTO actions (number, id, node_id, container_id, state, created_ms, body) VALUES (?, ?, ?, ?, ?, ?, ?)")

@@ -95,6 +95,7 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Response/ApproveAction": "approver",
   "/hullmark.v1.Response/DenyAction": "approver",
   "/hullmark.v1.Response/UndoAction": "approver",
+  "/hullmark.v1.Response/PurgeLayer": "approver",
   // Stopping to act is easier than beginning again.
   "/hullmark.v1.Response/PauseActions": "responder",
   "/hullmark.v1.Response/ResumeActions": "approver",

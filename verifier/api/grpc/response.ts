@@ -51,12 +51,14 @@ export function actionMessage(row: ActionRow) {
     logIndex,
     approvals,
     undoes,
+    purge,
     ...same
   } = row;
   return {
     ...same,
     logIndex: BigInt(logIndex),
     ...(undoes !== undefined && { undoes }),
+    ...(purge && { purge: { chainId: purge.chainId, imageDigests: [...purge.imageDigests] } }),
     ...(target && { targetReference: target.reference, targetConfigDigest: target.configDigest }),
     ...(rollout && { targetRevisions: rollout.revisions.map(toRevision) }),
     ...(capture && { capture: captureMessage(capture) }),
@@ -117,6 +119,11 @@ export function responseService(services: ResponseServices): ServiceImplementati
     async undoAction({ id, reason }, context) {
       const { name } = operatorOf(context, services);
       return { action: actionMessage(await acting(() => engine.undo(id.slice(0, 32).toUpperCase(), name, reasonOf(reason)))) };
+    },
+    async purgeLayer({ node, layer, reason }, context) {
+      const { name } = operatorOf(context, services);
+      const wanted = layer.slice(0, 80).toLowerCase();
+      return { action: actionMessage(await acting(() => engine.purge(node.slice(0, 256), wanted, name, reasonOf(reason)))) };
     },
     async pauseActions({ reason }, context) {
       await acting(() => engine.setPause(true, operatorOf(context, services).name, reasonOf(reason)));
@@ -199,6 +206,7 @@ const STATUS = {
   NOT_FOUND: "NOT_FOUND",
   NOT_AWAITING: "FAILED_PRECONDITION",
   NOT_UNDOABLE: "FAILED_PRECONDITION",
+  NOT_PURGEABLE: "FAILED_PRECONDITION",
   HELD: "FAILED_PRECONDITION",
   BAD_OUTCOME: "INVALID_ARGUMENT",
 } as const;

@@ -116,6 +116,8 @@ export function alertSummary(subject: AlertSubject, { nodes, workloads, storm, d
   if (storm) return cut(`${severity} ${who || "nodes"}: ${driftCount} more differences on ${where}`, MAX_SUMMARY);
   const what = `${WHAT[subject.kind]}${PLACE[subject.place] ?? ""}`;
   if (subject.kind === "baseline-review") return cut(`${severity} baseline ${baselineOf(subject)} ${what}`, MAX_SUMMARY);
+  // A layer that is poisoned still after it was purged.
+  if (subject.kind === "breaker" && subject.place === "layer") return cut(`${severity} ${printable(subject.summary, 256)}`, MAX_SUMMARY);
   if (subject.kind === "breaker") return cut(`${severity} the breaker of ${where} ${what}`, MAX_SUMMARY);
   if (subject.kind === "drill-failed") return cut(`${severity} ${printable(subject.driftId, 64)} did not pass at ${where}`, MAX_SUMMARY);
   if (subject.workload === "") return cut(`${severity} node ${where}${otherNodes.length > 0 ? ":" : ""} ${what}`, MAX_SUMMARY);

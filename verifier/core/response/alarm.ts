@@ -8,7 +8,7 @@ import type { Held } from "./decide.ts";
 export const QUIET_MS = 600_000;
 
 /** What holds back for its limits, and is told of. */
-export const BREAKING: readonly Held[] = ["breaker", "recurring"];
+export const BREAKING: readonly Held[] = ["breaker", "recurring", "containment-failed"];
 
 export interface Alarm {
   /** undefined: this process has not said yet; one that ran before may have. */
@@ -46,10 +46,22 @@ function refusedLately(history: AlarmFacts["history"], nowMs: number): boolean {
   return false;
 }
 
-/** @param verifierId whose alert it is @param waiting what the breaker holds back, in words; empty: nothing of policy's */
-export function alarmSubject(verifierId: string, open: boolean, waiting: string, nowMs: number): AlertSubject {
+/** @param verifierId whose alert it is @param words what the breaker holds back, and which layers are poisoned still; empty: nothing of policy's */
+export function alarmSubject(
+  verifierId: string,
+  open: boolean,
+  words: { readonly waiting: string; readonly uncontained: string },
+  nowMs: number,
+): AlertSubject {
   return {
-    ...{ driftId: `breaker-${verifierId}`, state: open ? "open" : "resolved", kind: "breaker", place: "node", severity: "critical", nodeName: verifierId },
+    ...{
+      driftId: `breaker-${verifierId}`,
+      state: open ? "open" : "resolved",
+      kind: "breaker",
+      place: words.uncontained === "" ? "node" : "layer",
+      severity: "critical",
+      nodeName: verifierId,
+    },
     ...{
       incident: "",
       image: "",
@@ -62,7 +74,12 @@ export function alarmSubject(verifierId: string, open: boolean, waiting: string,
       actor: undefined,
       provenance: "",
     },
-    summary: waiting !== "" ? `more is to be acted on than policy allows: ${waiting} wait` : "a host allows no more actions within this hour",
+    summary: summaryOf(words),
     ...{ sinceMs: nowMs, logIndex: -1 },
   };
+}
+
+function summaryOf({ waiting, uncontained }: { readonly waiting: string; readonly uncontained: string }): string {
+  if (uncontained !== "") return uncontained;
+  return waiting !== "" ? `more is to be acted on than policy allows: ${waiting} wait` : "a host allows no more actions within this hour";
 }

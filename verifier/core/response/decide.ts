@@ -52,6 +52,7 @@ export const HELD = [
   "cooling-down",
   "breaker",
   "recurring",
+  "containment-failed",
   "isolated",
   "one-node",
   "settling",

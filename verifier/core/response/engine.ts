@@ -17,6 +17,7 @@ import type { Policy } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { type ActuatorName, actuatorName } from "./actuator-name.ts";
 import { alarmSubject, BREAKING, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
+import { allWorkloads } from "./all-workloads.ts";
 import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS, isOverBudget } from "./decide.ts";
 import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
@@ -24,6 +25,8 @@ import { isInPod } from "./eviction.ts";
 import { ActionHistory } from "./history.ts";
 import { newRelease, refuseUndo, standingIsolations } from "./isolation.ts";
 import { type AffectedLayer, affectedBy, openPoison, poisonOf, unhealed } from "./poison.ts";
+import { CONTAINMENT_FAILED, newPurge, type PurgeSituation, purgeHeldBy, reportedPurge, uncontained } from "./purge.ts";
+import { factsForPurge, type PurgeFacts, seenSincePurge } from "./purge-facts.ts";
 import { NO_ROLLBACK, type Rollback } from "./rollback.ts";
 import { isSameAction } from "./same-action.ts";
 import { signaturesBy, signIntent } from "./signed-intent.ts";
@@ -75,8 +78,8 @@ export interface ResponseServices {
   readonly passing: (point: ResponseFailpoint) => void;
 }
 
-/** NOT_FOUND: no such action, or none of this actuator. NOT_AWAITING: it was decided already. NOT_UNDOABLE, HELD: the message says by what. */
-export type ResponseErrorCode = "NOT_FOUND" | "NOT_AWAITING" | "NOT_UNDOABLE" | "HELD" | "BAD_OUTCOME";
+/** NOT_FOUND: no such action, or none of this actuator. NOT_AWAITING: it was decided already. NOT_UNDOABLE, NOT_PURGEABLE, HELD: the message says by what. */
+export type ResponseErrorCode = "NOT_FOUND" | "NOT_AWAITING" | "NOT_UNDOABLE" | "NOT_PURGEABLE" | "HELD" | "BAD_OUTCOME";
 
 export class ResponseError extends Error {
   readonly code: ResponseErrorCode;
@@ -134,6 +137,8 @@ export class ResponseEngine {
   #members: number | undefined;
   /** Containers of all nodes, counted once a turn. */
   #containers: number | undefined;
+  /** Layers of which a purge failed though it was carried out, and which are not known to be well since. */
+  #uncontained: readonly ActionRow[] = [];
   #pause: PauseRow | undefined;
   #alarm = UNKNOWN_ALARM;
   #lastNumber = 0;
@@ -167,6 +172,7 @@ export class ResponseEngine {
   held(): Readonly<Partial<Record<Held, number>>> {
     const counts: Partial<Record<Held, number>> = {};
     for (const why of this.#held.values()) counts[why] = (counts[why] ?? 0) + 1;
+    if (this.#uncontained.length > 0) counts[CONTAINMENT_FAILED] = this.#uncontained.length;
     return counts;
   }
 
@@ -196,6 +202,7 @@ export class ResponseEngine {
     return [
       ...(waiting === "" ? [] : [claimRow("breaker", `${waiting} wait until the breaker allows more actions: hullmark action ls`)]),
       ...(budget > 0 ? [claimRow("budget", `${budget} pods cannot be evicted now, since a disruption budget forbids it: hullmark action ls`)] : []),
+      ...this.#uncontained.map((row) => claimRow("containment-failed", `${uncontainedWords(row)}: hullmark action show ${row.id}`)),
       ...[...this.#notWell].flatMap(([id, [first]]) => this.#notWellClaim(id, first)),
       ...(this.#pause ? [claimRow("actions-paused", `by ${this.#pause.by}: ${this.#pause.reason}`)] : []),
     ];
@@ -245,6 +252,7 @@ export class ResponseEngine {
       this.#members = undefined;
       for (const row of this.#rows.all()) if (isOverdue(row, nowMs())) await this.#settle(row, ActionState.EXPIRED, "not-reported");
       for (const row of this.#nextAwaiting()) await this.#withdrawIfGone(row);
+      await this.#watchPurges();
       this.#forget();
       const looking = this.#dirty.size > 0;
       const held = this.held();
@@ -260,7 +268,7 @@ export class ResponseEngine {
   /** Those after the one that was looked at last, and then from the beginning. */
   #nextAwaiting(): ActionRow[] {
     const waiting = [...this.#rows.all()]
-      .filter(({ state, kind }) => state === ActionState.AWAITING && kind !== ActionKind.RELEASE)
+      .filter(({ state, kind }) => state === ActionState.AWAITING && kind !== ActionKind.RELEASE && kind !== ActionKind.PURGE)
       .sort((a, b) => a.number - b.number);
     const from = waiting.findIndex(({ number }) => number > this.#lookedAt);
     const next = waiting.slice(Math.max(0, from)).slice(0, MAX_LOOKS_A_TICK);
@@ -333,7 +341,8 @@ export class ResponseEngine {
       }
       // One that was given up in the meantime may still have been carried out: that is what counts.
       if (row.state !== ActionState.ISSUED && row.state !== ActionState.EXPIRED) return;
-      const next = reported(row, report, this.#services.nowMs());
+      if (row.purge?.purgedAtMs !== undefined) return;
+      const next = (row.purge ? reportedPurge : reported)(row, report, this.#services.nowMs());
       if (!next) throw new ResponseError("BAD_OUTCOME", "want an outcome");
       this.#services.passing("before-settle");
       await this.#write(next, row.state);
@@ -353,6 +362,7 @@ export class ResponseEngine {
       const approved = { ...row, approvals: [...row.approvals, { by, atMs: this.#services.nowMs() }] };
       if (approved.approvals.length < row.approvalsNeeded) return await this.#write(approved, row.state, by);
       if (row.kind === ActionKind.RELEASE) return await this.#release(approved, row.state, by);
+      if (row.kind === ActionKind.PURGE) return await this.#issuePurge(approved, row.state, by);
       const decision = await this.#decide(row.nodeId, row.containerId, row);
       if (!decision.act || !isSameAction(decision, row)) throw new ResponseError("HELD", `not now: ${decision.act ? "another action is due" : decision.why}`);
       return await this.#issue(approved, row.state, decision, by);
@@ -374,6 +384,60 @@ export class ResponseEngine {
       if (release.approvals.length < release.approvalsNeeded) return await this.#write(release, undefined, by);
       return await this.#release(release, undefined, by);
     });
+  }
+
+  /**
+   * A layer of a Docker host that is altered, with all that stands on it, by people's word. @param node id or name @param layer chain id, or index
+   * @throws ResponseError; StoreError
+   */
+  purge(node: string, layer: string, by: string, reason: string): Promise<ActionRow> {
+    return this.#inTurn(async () => {
+      const { nodes, nowMs, policy } = this.#services;
+      const row = nodes().find(({ id, name }) => id === node || name === node);
+      if (!row) throw new ResponseError("NOT_FOUND", "no such node");
+      const { purge, drift, workloads } = await this.#toPurge(row.id, layer);
+      const number = ++this.#lastNumber;
+      const action = newPurge(number, { policy: policy(), node: row }, purge, drift, workloads, { by, reason }, nowMs());
+      const same = [...this.#rows.all()].find((each) => each.nodeId === row.id && each.purge?.chainId === purge.chainId && UNSETTLED.has(each.state));
+      if (same) throw new ResponseError("HELD", `not now: ${same.id} on the same layer is not settled`);
+      if (action.approvals.length < action.approvalsNeeded) return await this.#write(action, undefined, by);
+      return await this.#issuePurge(action, undefined, by);
+    });
+  }
+
+  /** With what stands on the layer now. */
+  async #issuePurge(row: ActionRow, before: ActionState | undefined, by: string): Promise<ActionRow> {
+    const { node, nowMs, policy } = this.#services;
+    const found = node(row.nodeId);
+    if (!found || !row.purge) throw new ResponseError("NOT_FOUND", "no such node");
+    const actuator = this.#actuators.has(actuatorName.ofNode(row.nodeId));
+    const situation: PurgeSituation = { policy: policy(), node: found, paused: this.#pause !== undefined, actuator, nowMs: nowMs() };
+    const why = purgeHeldBy(situation);
+    if (why !== undefined) throw new ResponseError("HELD", `not now: ${why}`);
+    const { purge } = await this.#toPurge(row.nodeId, row.purge.chainId);
+    return await this.#issue({ ...row, purge }, before, undefined, by);
+  }
+
+  async #toPurge(nodeId: string, layer: string): Promise<PurgeFacts> {
+    const facts = await factsForPurge(this.#services, nodeId, await this.affected(nodeId), layer);
+    if (typeof facts === "string") throw new ResponseError("NOT_PURGEABLE", facts);
+    return facts;
+  }
+
+  /** What shows whether a layer that was purged is as signed now. */
+  async #watchPurges(): Promise<void> {
+    const { nowMs } = this.#services;
+    const watched = [...this.#rows.all()].filter(({ state, purge }) => state === ActionState.ISSUED && purge?.purgedAtMs !== undefined);
+    const still: ActionRow[] = [];
+    for (const row of [...watched, ...uncontained(this.#rows.all())]) {
+      const seen = await seenSincePurge(this.#services, row, nowMs());
+      if (seen === "uncontained") still.push(row);
+      else if (seen) {
+        const next = await this.#write({ ...row, ...seen, settledAtMs: nowMs() }, row.state);
+        if (seen.reason === CONTAINMENT_FAILED) still.push(next);
+      }
+    }
+    this.#uncontained = still;
   }
 
   async #release(row: ActionRow, before: ActionState | undefined, by: string): Promise<ActionRow> {
@@ -437,7 +501,8 @@ export class ResponseEngine {
   }
 
   /** People undo what was done while nothing else is. */
-  #mayBeHandedOut({ state, kind }: ActionRow): boolean {
+  #mayBeHandedOut({ state, kind, purge }: ActionRow): boolean {
+    if (purge?.purgedAtMs !== undefined) return false;
     return state === ActionState.ISSUED && (!this.#pause || kind === ActionKind.RELEASE);
   }
 
@@ -521,7 +586,11 @@ export class ResponseEngine {
     const facts = { enforcing: policy().mode === "enforce", held, looking, history: this.#rows.all() };
     const next = nextAlarm(this.#alarm, facts, nowMs());
     if (next.open !== undefined && next.open !== this.#alarm.open)
-      await committer.submit({ entries: [], build: () => ({}), subjects: [alarmSubject(verifierId, next.open, this.#waiting(), nowMs())] });
+      await committer.submit({
+        entries: [],
+        build: () => ({}),
+        subjects: [alarmSubject(verifierId, next.open, { waiting: this.#waiting(), uncontained: this.#uncontained.map(uncontainedWords).join("; ") }, nowMs())],
+      });
     this.#alarm = next;
   }
 
@@ -586,7 +655,7 @@ export class ResponseEngine {
     if (drifts.length === 0) return [];
     const images = await store.readImages();
     const chainsOf = await layerChains(new Set(images.map(({ configDigest }) => configDigest)));
-    return affectedBy(drifts, await this.#workloads({ verdicts: [], nodeId }), images, chainsOf);
+    return affectedBy(drifts, await allWorkloads(store, { verdicts: [], nodeId }), images, chainsOf);
   }
 
   /** What was found of its layers and images since it was marked, and of which nothing says that it is well again. */
@@ -607,19 +676,8 @@ export class ResponseEngine {
       after = String(rows.at(-1)?.number);
     }
     if (drifts.length === 0) return [];
-    const workloads = await this.#workloads({ verdicts: [], nodeId });
+    const workloads = await allWorkloads(store, { verdicts: [], nodeId });
     return unhealed(drifts, workloads, await layerChains(new Set([...drifts, ...workloads].map(({ configDigest }) => configDigest))));
-  }
-
-  async #workloads(filter: Parameters<Store["listWorkloads"]>[0]): Promise<readonly WorkloadRow[]> {
-    const found: WorkloadRow[] = [];
-    for (let after = ""; ; ) {
-      const rows = await this.#services.store.listWorkloads(filter, { after, limit: MAX_PAGE_ROWS });
-      found.push(...rows);
-      const last = rows.at(-1);
-      if (!last || rows.length < MAX_PAGE_ROWS) return found;
-      after = `${last.nodeId}/${last.containerId}`;
-    }
   }
 
   async #decide(nodeId: string, containerId: string, own?: ActionRow): Promise<Decision | NodeDecision> {
@@ -671,7 +729,7 @@ export class ResponseEngine {
 
   /** Attested nodes, two at most, on which a container of this workload and image is found to be untrusted, as this one is: its own files may differ on many. */
   async #witnesses({ workload, configDigest }: WorkloadRow): Promise<number> {
-    const rows = await this.#workloads({ verdicts: [Verdict.CONTRAINDICATED], nodeId: "" });
+    const rows = await allWorkloads(this.#services.store, { verdicts: [Verdict.CONTRAINDICATED], nodeId: "" });
     const alike = rows.filter((each) => each.workload === workload && each.configDigest === configDigest && isInPod(each.containerName));
     const nodes = new Set<string>();
     let looks = 0;
@@ -729,6 +787,10 @@ export class ResponseEngine {
     this.#lastNumber = await store.readLastActionNumber();
     this.#pause = await store.readPause();
   }
+}
+
+function uncontainedWords({ nodeName, purge }: ActionRow): string {
+  return `containment failed: layer ${purge?.layerIndex} of ${nodeName} is not as signed after it was purged`;
 }
 
 /** Those of the node itself that nobody has acknowledged. */

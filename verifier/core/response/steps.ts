@@ -129,6 +129,7 @@ export function intentBody(row: ActionRow, id: Buffer, verifier: { readonly veri
       ...{ cluster: row.pod.cluster, podNamespace: row.pod.namespace, podName: row.pod.name, podUid: row.pod.uid, podContainer: row.pod.container },
       ...{ podNode: row.nodeName, podImageDigests: [...row.pod.imageDigests] },
     }),
+    ...(row.purge && { purge: { chainId: row.purge.chainId, imageDigests: [...row.purge.imageDigests] } }),
     ...(row.rollout && { podOwner: row.rollout.owner, revisions: row.rollout.revisions.map(toRevision) }),
     ...{ issuedAt: timestampFromMs(nowMs), expiresAt: timestampFromMs(nowMs + INTENT_LIFETIME_MS) },
   });
@@ -175,9 +176,11 @@ export function waiting(row: ActionRow, { reason, detail }: Report): ActionRow |
 
 /** Issued, and no report is expected any more. */
 export function isOverdue(
-  { state, reason, issuedAtMs = 0, expiresAtMs = 0 }: Pick<ActionRow, "state" | "reason" | "issuedAtMs" | "expiresAtMs">,
+  { state, reason, issuedAtMs = 0, expiresAtMs = 0, purge }: Pick<ActionRow, "state" | "reason" | "issuedAtMs" | "expiresAtMs" | "purge">,
   nowMs: number,
 ): boolean {
+  // Its report has come: what is waited for is a measurement.
+  if (purge?.purgedAtMs !== undefined) return false;
   const untilMs = reason === "terminating" || reason === "rolling-out" ? issuedAtMs + TERMINATING_MS : expiresAtMs + REPORT_GRACE_MS;
   return state === ActionState.ISSUED && untilMs <= nowMs;
 }
@@ -220,6 +223,7 @@ export function actionFact(row: ActionRow, nowMs: number, by = ""): LogEntry {
         actuator: row.node.actuator ? (row.node.actuator.cluster ?? row.node.actuator.nodeId) : null,
       }),
       ...(row.pod && { pod: `${row.pod.namespace}/${row.pod.name}`, podUid: text(row.pod.uid) }),
+      ...(row.purge && { layer: row.purge.chainId, images: [...row.purge.imageDigests] }),
       ...(row.undoes !== undefined && { undoes: row.undoes }),
       ...(row.capture && { capture: row.capture.digest, captureComplete: row.capture.complete }),
       by: by === "" ? null : text(by),

@@ -51,6 +51,34 @@ export declare type NodeTarget = Message<"hullmark.v1.NodeTarget"> & {
 export declare const NodeTargetSchema: GenMessage<NodeTarget>;
 
 /**
+ * A layer of the node's, and what may go with it.
+ *
+ * @generated from message hullmark.v1.PurgeTarget
+ */
+export declare type PurgeTarget = Message<"hullmark.v1.PurgeTarget"> & {
+  /**
+   * `sha256:<hex>` of the layer on those below it.
+   *
+   * @generated from field: string chain_id = 1;
+   */
+  chainId: string;
+
+  /**
+   * `sha256:<hex>`, 1 to 40, ascending, each once: what the engine may call images that stand on it, by configuration, manifest or index. What else stands on it
+   * there makes the actuator refuse.
+   *
+   * @generated from field: repeated string image_digests = 2;
+   */
+  imageDigests: string[];
+};
+
+/**
+ * Describes the message hullmark.v1.PurgeTarget.
+ * Use `create(PurgeTargetSchema)` to create a new message.
+ */
+export declare const PurgeTargetSchema: GenMessage<PurgeTarget>;
+
+/**
  * One thing that one actuator may do once. Signed as bytes: what is signed is what is parsed.
  *
  * @generated from message hullmark.v1.Intent
@@ -86,7 +114,8 @@ export declare type Intent = Message<"hullmark.v1.Intent"> & {
   nodeId: string;
 
   /**
-   * Full id of exactly this container; a container that took its place is another target. Empty for an action on a node, as are the digests and `owners`.
+   * Full id of exactly this container; a container that took its place is another target. Empty for an action on a node, as are the digests and `owners`, and for a
+   * purge, as are the digests.
    *
    * @generated from field: string container_id = 6;
    */
@@ -229,6 +258,13 @@ export declare type Intent = Message<"hullmark.v1.Intent"> & {
    * @generated from field: repeated hullmark.v1.Revision revisions = 27;
    */
   revisions: Revision[];
+
+  /**
+   * Of ACTION_KIND_PURGE alone.
+   *
+   * @generated from field: hullmark.v1.PurgeTarget purge = 28;
+   */
+  purge?: PurgeTarget | undefined;
 };
 
 /**
@@ -805,6 +841,14 @@ export declare type Action = Message<"hullmark.v1.Action"> & {
    * @generated from field: string undoes = 31;
    */
   undoes: string;
+
+  /**
+   * Of ACTION_KIND_PURGE. Once the actuator has done it, it stays issued with reason `measuring` until a container on that layer is measured equal there (done) or
+   * otherwise (failed, `containment-failed`), a day at most.
+   *
+   * @generated from field: hullmark.v1.PurgeTarget purge = 32;
+   */
+  purge?: PurgeTarget | undefined;
 };
 
 /**
@@ -1043,6 +1087,54 @@ export declare type UndoActionResponse = Message<"hullmark.v1.UndoActionResponse
 export declare const UndoActionResponseSchema: GenMessage<UndoActionResponse>;
 
 /**
+ * @generated from message hullmark.v1.PurgeLayerRequest
+ */
+export declare type PurgeLayerRequest = Message<"hullmark.v1.PurgeLayerRequest"> & {
+  /**
+   * Name or id.
+   *
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * A chain id, or the layer's index (0 lowest) where one layer of that index is affected.
+   *
+   * @generated from field: string layer = 2;
+   */
+  layer: string;
+
+  /**
+   * 1 to 500 characters.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.PurgeLayerRequest.
+ * Use `create(PurgeLayerRequestSchema)` to create a new message.
+ */
+export declare const PurgeLayerRequestSchema: GenMessage<PurgeLayerRequest>;
+
+/**
+ * @generated from message hullmark.v1.PurgeLayerResponse
+ */
+export declare type PurgeLayerResponse = Message<"hullmark.v1.PurgeLayerResponse"> & {
+  /**
+   * @generated from field: hullmark.v1.Action action = 1;
+   */
+  action?: Action | undefined;
+};
+
+/**
+ * Describes the message hullmark.v1.PurgeLayerResponse.
+ * Use `create(PurgeLayerResponseSchema)` to create a new message.
+ */
+export declare const PurgeLayerResponseSchema: GenMessage<PurgeLayerResponse>;
+
+/**
  * @generated from message hullmark.v1.PauseActionsRequest
  */
 export declare type PauseActionsRequest = Message<"hullmark.v1.PauseActionsRequest"> & {
@@ -1170,6 +1262,13 @@ export enum ActionKind {
    * @generated from enum value: ACTION_KIND_RELEASE = 9;
    */
   RELEASE = 9,
+
+  /**
+   * A layer is taken off a host, with every container and image that stands on it. By people's word alone; for the host's own actuator.
+   *
+   * @generated from enum value: ACTION_KIND_PURGE = 10;
+   */
+  PURGE = 10,
 }
 
 /**
@@ -1466,6 +1565,17 @@ export declare const Response: GenService<{
     methodKind: "unary";
     input: typeof UndoActionRequestSchema;
     output: typeof UndoActionResponseSchema;
+  },
+  /**
+   * approver: a layer that a Docker host serves otherwise than signed is taken off it, with every container and image that stands on it. The caller's word is the
+   * first of those that policy asks for.
+   *
+   * @generated from rpc hullmark.v1.Response.PurgeLayer
+   */
+  purgeLayer: {
+    methodKind: "unary";
+    input: typeof PurgeLayerRequestSchema;
+    output: typeof PurgeLayerResponseSchema;
   },
   /**
    * responder: nothing new is decided or handed out until it is resumed; watching goes on.

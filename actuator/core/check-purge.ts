@@ -1,0 +1,53 @@
+/** Whether a layer may be taken off this host, with all that stands on it: the host's own limits, which no verifier can raise. Pure. */
+import { compileNames } from "@hullmark/proto/codec";
+import type { EngineContainer } from "../ports/engine.ts";
+import type { PurgeTarget, Standing } from "../ports/layers.ts";
+import { ownerOf } from "./check-target.ts";
+import type { LocalLimits } from "./hands.ts";
+
+export interface PurgeLimits extends LocalLimits {
+  /** Containers that one purge may take away, stopped ones too. */
+  readonly purgeContainers: number;
+}
+
+/** Codes of docs/response.md. */
+export interface PurgeRefusal {
+  readonly reason: "more-than-named" | "protected" | "auto-remove" | "shared-namespaces" | "breaker" | `owned-by-${string}`;
+  /** For people: which. */
+  readonly detail: string;
+}
+
+const MAX_DETAIL_CHARS = 500;
+
+/** @param sharersOf names of running containers that live in a namespace of this one @returns undefined: all of it may go */
+export function refusePurge(
+  { purge, owners }: { readonly purge: PurgeTarget; readonly owners: readonly string[] },
+  { images, containers }: Pick<Standing, "images" | "containers">,
+  sharersOf: (container: EngineContainer) => readonly string[],
+  { protect, purgeContainers }: PurgeLimits,
+): PurgeRefusal | undefined {
+  const refuse = (reason: PurgeRefusal["reason"], names: readonly string[]): PurgeRefusal => ({ reason, detail: names.join(", ").slice(0, MAX_DETAIL_CHARS) });
+  const named = new Set(purge.imageDigests);
+  const more = [...images.filter(({ id }) => !named.has(id)), ...containers.filter(({ imageId }) => !named.has(imageId))];
+  if (more.length > 0)
+    return refuse(
+      "more-than-named",
+      more.map(({ name }) => name),
+    );
+  const isProtected = compileNames(protect);
+  const kept = protect.length > 0 ? containers.filter(({ name }) => isProtected(name)) : [];
+  if (kept.length > 0)
+    return refuse(
+      "protected",
+      kept.map(({ name }) => name),
+    );
+  for (const { name, labels, autoRemove } of containers) {
+    const owner = ownerOf(labels);
+    if (owner && !owners.includes(owner)) return refuse(`owned-by-${owner}`, [name]);
+    if (autoRemove) return refuse("auto-remove", [name]);
+  }
+  const going = new Set(containers.map(({ name }) => name));
+  const sharers = containers.flatMap(sharersOf).filter((name) => !going.has(name));
+  if (sharers.length > 0) return refuse("shared-namespaces", sharers);
+  return containers.length > purgeContainers ? refuse("breaker", [`${containers.length} containers stand on it`]) : undefined;
+}

@@ -1,0 +1,53 @@
+/** What purges rest on, as it is stored: what stands on a layer, and what has been measured of it since. */
+import { ActionState } from "@hullmark/proto/v1/response";
+import type { ActionRow, DriftRow, PurgeRow, WorkloadRow } from "../../ports/rows.ts";
+import type { Store } from "../../ports/store.ts";
+import { allWorkloads } from "./all-workloads.ts";
+import { type AffectedLayer, openPoison } from "./poison.ts";
+import { affectedLayer, type Chains, endOfPurge, isMeasuredEqual, purgeOf } from "./purge.ts";
+
+export interface PurgeSources {
+  readonly store: Pick<Store, "readImages" | "readDrift" | "readOpenDrifts" | "listWorkloads">;
+  /** Chain ids of an image's layers, lowest first; empty: not known. */
+  readonly layerChains: (configDigests: ReadonlySet<string>) => Promise<Chains>;
+}
+
+export interface PurgeFacts {
+  readonly purge: PurgeRow;
+  /** The first that told of it. */
+  readonly drift: DriftRow | undefined;
+  /** All of the node. */
+  readonly workloads: readonly WorkloadRow[];
+}
+
+/** @param layer chain id, or index @returns in words why it cannot be purged @throws StoreError */
+export async function factsForPurge(
+  { store, layerChains }: PurgeSources,
+  nodeId: string,
+  affected: readonly AffectedLayer[],
+  layer: string,
+): Promise<PurgeFacts | string> {
+  const found = affectedLayer(affected, layer);
+  if (typeof found === "string") return found;
+  const [images, workloads] = [await store.readImages(), await allWorkloads(store, { verdicts: [], nodeId })];
+  const purge = purgeOf(found, workloads, images, await layerChains(new Set([...images, ...workloads].map(({ configDigest }) => configDigest))));
+  if (!purge) return "more images stand on that layer than one purge may name: take it off by hand";
+  return { purge, drift: await store.readDrift(found.driftIds[0] ?? ""), workloads };
+}
+
+/**
+ * What has been seen of a layer since it was purged. @param row that was carried out, or failed
+ * @returns how the action ends; "uncontained": it failed, and the layer is not known to be well since; undefined: nothing new @throws StoreError
+ */
+export async function seenSincePurge(
+  { store, layerChains }: PurgeSources,
+  row: ActionRow,
+  nowMs: number,
+): Promise<ReturnType<typeof endOfPurge> | "uncontained"> {
+  if (!row.purge) return undefined;
+  const workloads = await allWorkloads(store, { verdicts: [], nodeId: row.nodeId });
+  const poison = openPoison(await store.readOpenDrifts(row.nodeId));
+  const chainsOf = await layerChains(new Set([...poison, ...workloads].map(({ configDigest }) => configDigest)));
+  if (row.state !== ActionState.FAILED) return endOfPurge(row, poison, workloads, chainsOf, nowMs);
+  return isMeasuredEqual(row.purge, row.settledAtMs ?? 0, workloads, chainsOf) ? undefined : "uncontained";
+}

@@ -1,0 +1,153 @@
+/** Purges: a layer that a Docker host serves otherwise than signed is taken off it, with all that stands on it, by people's word; and what is seen of it after that. Pure. */
+import { Verdict } from "@hullmark/proto/v1/common";
+import { ActionKind, ActionState, Outcome } from "@hullmark/proto/v1/response";
+import type { ActionRow, DriftRow, NodeRow, PurgeRow, WorkloadRow } from "../../ports/rows.ts";
+import { isAttested } from "../fleet/census.ts";
+import { selects } from "../policy/match.ts";
+import type { Policy } from "../policy/types.ts";
+import { nodeRuleFor } from "./decide-node.ts";
+import type { AffectedLayer } from "./poison.ts";
+import { actionId, reported } from "./steps.ts";
+
+/** Why a purge failed that was carried out: the layer is there as before. A code of docs/response.md. */
+export const CONTAINMENT_FAILED = "containment-failed";
+/** It was carried out, and nothing has shown yet what is served now. */
+export const MEASURING = "measuring";
+/** So long it is waited for a container on that layer; without one the node stays marked, and no more is said. */
+export const MEASURING_MS = 86_400_000;
+/** What an actuator takes. */
+const MAX_IMAGES = 40;
+const IMAGE_ID = /^sha256:[0-9a-f]{64}$/;
+
+export type Chains = (configDigest: string) => readonly string[];
+type Of = Pick<WorkloadRow, "configDigest">;
+
+/** @param layer a chain id, or the index of the one affected layer that has it @returns in words why none is meant */
+export function affectedLayer(affected: readonly AffectedLayer[], layer: string): AffectedLayer | string {
+  const layers = affected.filter(({ place, chainId }) => place === "layer" && chainId !== "");
+  const found = layers.filter(({ chainId, layerIndex }) => chainId === layer || String(layerIndex) === layer);
+  const [first] = found;
+  if (first && found.length === 1) return first;
+  return first ? `${found.length} layers of index ${layer} are affected: name its chain id` : "no layer of that index or chain id is affected there";
+}
+
+export interface PurgeSituation {
+  readonly policy: Pick<Policy, "mode" | "response">;
+  readonly node: Pick<NodeRow, "id" | "name" | "verdict" | "revokedAtMs">;
+  readonly paused: boolean;
+  /** The node's own actuator listens. */
+  readonly actuator: boolean;
+  readonly nowMs: number;
+}
+
+/** @returns code of what holds it back */
+export function purgeHeldBy({ policy, node, paused, actuator, nowMs }: PurgeSituation): string | undefined {
+  if (policy.mode !== "enforce") return policy.mode;
+  if (node.revokedAtMs !== undefined || !isAttested(node.verdict)) return "node-not-attested";
+  if (paused) return "paused";
+  if (policy.response.freezes.some(({ fromMs, untilMs }) => fromMs <= nowMs && nowMs < untilMs)) return "frozen";
+  return actuator ? undefined : "no-actuator";
+}
+
+/** What stands on the layer now, by all that is known: an intent names no less, so that it need not be asked for again, and no more. */
+export function purgeOf(
+  { chainId, layerIndex }: Pick<AffectedLayer, "chainId" | "layerIndex">,
+  workloads: readonly Pick<WorkloadRow, "containerId" | "configDigest" | "imageId">[],
+  images: readonly Of[],
+  chainsOf: Chains,
+): PurgeRow | undefined {
+  const standsOn = ({ configDigest }: Of): boolean => chainsOf(configDigest)[layerIndex] === chainId;
+  const own = workloads.filter(standsOn);
+  const ids = [...images.filter(standsOn), ...own].map(({ configDigest }) => configDigest);
+  const imageDigests = [...new Set([...ids, ...own.map(({ imageId }) => imageId ?? "")])].filter((each) => IMAGE_ID.test(each)).sort();
+  if (imageDigests.length === 0 || imageDigests.length > MAX_IMAGES) return undefined;
+  return { chainId, layerIndex, imageDigests, containerIds: own.map(({ containerId }) => containerId) };
+}
+
+export function newPurge(
+  number: number,
+  { policy, node }: Pick<PurgeSituation, "policy" | "node">,
+  purge: PurgeRow,
+  drift: DriftRow | undefined,
+  workloads: readonly WorkloadRow[],
+  word: { readonly by: string; readonly reason: string },
+  nowMs: number,
+): ActionRow {
+  const rule = nodeRuleFor(policy, node.name);
+  return {
+    ...{ id: actionId(number), number, kind: ActionKind.PURGE, state: ActionState.AWAITING, nodeId: node.id, nodeName: node.name },
+    ...{ containerId: "", containerName: "", workload: "", imageReference: drift?.imageReference ?? "", configDigest: "", newContainerId: "", logIndex: -1 },
+    ...{ driftId: drift?.id ?? "", driftLogIndex: drift?.logIndex ?? -1, rule: rule?.name ?? "", createdAtMs: nowMs, purge },
+    ...{ issuedAtMs: undefined, expiresAtMs: undefined, intent: undefined, settledAtMs: undefined, deniedBy: "", reason: "", detail: word.reason },
+    owners: ownersOf(
+      policy,
+      node.name,
+      workloads.filter(({ containerId }) => purge.containerIds.includes(containerId)),
+    ),
+    ...{ approvalsNeeded: Math.max(1, rule?.approvals ?? 1), approvals: [{ by: word.by, atMs: nowMs }] },
+  };
+}
+
+/** Managers whose containers the rule of each of these lets us act on. */
+function ownersOf({ response }: Pick<Policy, "response">, nodeName: string, workloads: readonly WorkloadRow[]): string[] {
+  const each = workloads.map(
+    (row) => new Set(response.rules.find(({ select }) => selects({ ...select, labels: {} }, { ...row, labels: {}, nodeName }))?.owners),
+  );
+  const [first, ...others] = each;
+  return [...(first ?? [])].filter((owner) => others.every((owners) => owners.has(owner)));
+}
+
+/** What an actuator told of it: that it is gone is not yet the end. @returns undefined: it says nothing new, or no outcome */
+export function reportedPurge(row: ActionRow, report: Parameters<typeof reported>[1], nowMs: number): ActionRow | undefined {
+  const next = row.purge?.purgedAtMs === undefined ? reported(row, report, nowMs) : undefined;
+  if (!next || !row.purge || report.outcome !== Outcome.DONE) return next;
+  return { ...next, state: ActionState.ISSUED, reason: MEASURING, settledAtMs: undefined, purge: { ...row.purge, purgedAtMs: nowMs } };
+}
+
+/**
+ * How one ends that was carried out. What was there before it is no sign of what is served now. @param poison open drift of the node's layers
+ * @returns undefined: nothing has shown it yet
+ */
+export function endOfPurge(
+  { purge }: Pick<ActionRow, "purge">,
+  poison: readonly DriftRow[],
+  workloads: readonly Pick<WorkloadRow, "containerId" | "configDigest" | "appraised" | "appraisedAtMs">[],
+  chainsOf: Chains,
+  nowMs: number,
+): { readonly state: ActionState; readonly reason: string; readonly detail: string } | undefined {
+  if (purge?.purgedAtMs === undefined) return undefined;
+  const { purgedAtMs } = purge;
+  const again = poison.find(
+    (each) =>
+      each.place === "layer" &&
+      each.committedAtMs >= purgedAtMs &&
+      each.layerIndex === purge.layerIndex &&
+      isOn(purge, each, chainsOf) &&
+      !purge.containerIds.includes(each.containerId),
+  );
+  if (again) return { state: ActionState.FAILED, reason: CONTAINMENT_FAILED, detail: `containment failed: the layer is altered again (${again.id})` };
+  if (isMeasuredEqual(purge, purgedAtMs, workloads, chainsOf)) return { state: ActionState.DONE, reason: "", detail: "" };
+  if (nowMs - purgedAtMs < MEASURING_MS) return undefined;
+  return { state: ActionState.DONE, reason: "not-measured", detail: "nothing was started on that layer within a day: the node stays marked" };
+}
+
+/** Whether a container on that layer has been judged since, all content as signed. */
+export function isMeasuredEqual(
+  purge: PurgeRow,
+  sinceMs: number,
+  workloads: readonly Pick<WorkloadRow, "configDigest" | "appraised" | "appraisedAtMs">[],
+  chainsOf: Chains,
+): boolean {
+  return workloads.some((each) => each.appraised.content === Verdict.AFFIRMING && each.appraisedAtMs > sinceMs && isOn(purge, each, chainsOf));
+}
+
+function isOn({ chainId, layerIndex }: PurgeRow, { configDigest }: Of, chainsOf: Chains): boolean {
+  return chainsOf(configDigest)[layerIndex] === chainId;
+}
+
+/** The last purge of each layer, where it failed though it was carried out. */
+export function uncontained(rows: Iterable<ActionRow>): ActionRow[] {
+  const last = new Map<string, ActionRow>();
+  for (const row of [...rows].filter(({ purge }) => purge).sort((a, b) => a.number - b.number)) last.set(`${row.nodeId}/${row.purge?.chainId}`, row);
+  return [...last.values()].filter(({ state, reason }) => state === ActionState.FAILED && reason === CONTAINMENT_FAILED);
+}
