@@ -6,7 +6,8 @@ import * as z from "zod";
 import { ALGORITHMS } from "./adapters/oidc/index.ts";
 import { tokenUriProblem } from "./adapters/pkcs11/index.ts";
 import { OPERATOR_NAME_PATTERN, REGION_PATTERN } from "./core/enrolment/peer-identity.ts";
-import { CERTIFICATE_SOURCE, identityProblems, ROLES } from "./core/people/identities.ts";
+import { MAX_NAMESPACES, NAMESPACE_PATTERN, ROLES } from "./core/people/grants.ts";
+import { CERTIFICATE_SOURCE, identityProblems } from "./core/people/identities.ts";
 import { environmentName, httpUrl, label, secretFileName } from "./core/policy/fields.ts";
 
 /** Kubernetes allows service accounts a subdomain: dots too. */
@@ -62,7 +63,12 @@ const peopleConfig = z
     roles: z
       .array(
         z
-          .strictObject({ role: z.enum(ROLES), users: z.array(known).max(1000).default([]), groups: z.array(known).max(1000).default([]) })
+          .strictObject({
+            role: z.enum(ROLES),
+            users: z.array(known).max(1000).default([]),
+            groups: z.array(known).max(1000).default([]),
+            namespaces: z.array(z.string().regex(NAMESPACE_PATTERN, "want the name of a namespace: no patterns")).min(1).max(MAX_NAMESPACES).optional(),
+          })
           .refine(({ users, groups }) => users.length + groups.length > 0, "want users or groups"),
       )
       .max(256)

@@ -277,7 +277,7 @@ async function start(
   let dashboard: RunningDashboard | undefined;
   const people = await People.open({
     ...{ store: sqlite.store, committer, nowMs, ownNames: ["admin", "responder", "viewer"] },
-    certify: (role, name, spki, lifetimeMs) => authority.issueOperator(role, name, spki, lifetimeMs),
+    certify: (role, name, spki, lifetimeMs, namespaces) => authority.issueOperator(role, name, spki, lifetimeMs, namespaces),
     revoked: async (name) => {
       server.endRefused();
       dashboard?.endRefused();
@@ -543,10 +543,10 @@ async function start(
     return {
       query: {
         ...{
+          ...access,
           store: sqlite.store,
           fleet,
           events,
-          nowMs,
           currentNode,
           labels: (nodeId, containerId) => identityOf(nodeId, containerId)?.labels,
           configuration: (nodeId, containerId) => {
@@ -602,6 +602,7 @@ async function start(
       admin: {
         ...access,
         administration,
+        readDrift: (id) => sqlite.store.readDrift(id),
         random: (bytes) => randomBytes(bytes),
         reloadPolicy: () => policies.reload(),
         refreshImage: (image) => images.refresh(image),

@@ -29,6 +29,7 @@ export function personCommand(): Command {
 
 interface AddFlags {
   readonly role: string;
+  readonly in?: readonly string[];
   readonly dir: string;
   readonly days: number;
 }
@@ -38,17 +39,27 @@ function addCommand(): Command {
     .description("make key, certificate and configuration for a person, and log it (admins)")
     .argument("<name>", "by which the log and others know them; whoever has a name keeps what they had until it ends or is revoked")
     .addOption(new Option("--role <role>", "each may do what those before it may").choices(ROLES).makeOptionMandatory())
+    .option(
+      "--in <namespace>",
+      "where alone the role holds: an exact name, up to 16 times; without it, in the whole cluster",
+      (name: string, before: readonly string[] = []) => [...before, name],
+    )
     .requiredOption("--dir <directory>", "made with mode 0700; ~/.config/hullmark of the person is where the command looks")
     .option("--days <days>", "how long it is good, 1 to 366", within(1, 366), 365)
     .addHelpText(
       "after",
       "\nWhoever holds the key is the person: hand the directory over by a safe way, and keep no copy. Exit: 0 made, 2 usage or no right, 3 cannot tell",
     )
-    .action(async (name: string, { role, dir, days }: AddFlags, command: Command) =>
+    .action(async (name: string, { role, in: namespaces, dir, days }: AddFlags, command: Command) =>
       ask(command, async ({ channel, print, signal }) => {
+        // The plugin's own -n says what lists show: nobody gets the whole cluster for having meant the other.
+        if (command.optsWithGlobals<{ readonly namespace?: string }>().namespace !== undefined)
+          throw new ContextError("-n says what lists show: where a role holds is --in NAMESPACE");
         const { name: context, ...where } = isPlugin(command) ? FORWARDED : contextOf(command);
         const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-        const request = { name, role, publicKey: publicKey.export({ type: "spki", format: "der" }), days };
+        // A verifier of before knows `namespaced` not, and refuses a certificate without a role: it makes none that holds everywhere.
+        const granted = namespaces ? { namespaced: { role, namespaces: [...namespaces] } } : { role };
+        const request = { name, ...granted, publicKey: publicKey.export({ type: "spki", format: "der" }), days };
         const [{ certificateChain, expiresAt }, { caCertificates, logVerifierKeys }] = await Promise.all([
           channel.client(Admin).issuePersonCertificate(request, { signal }),
           channel.client(Query).listKeys({}, { signal }),
@@ -62,11 +73,16 @@ function addCommand(): Command {
           "log.pub": logVerifierKeys,
           "config.yaml": stringify({ currentContext: context, contexts: { [context]: entry } }),
         });
-        print(`${printable(name, 64)}, ${role}: ${printable(dir)}, until ${new Date(toMs(expiresAt) ?? 0).toISOString()}\n`);
+        print(
+          `${printable(name, 64)}, ${roleText({ role, namespaces: namespaces ?? [] })}: ${printable(dir)}, until ${new Date(toMs(expiresAt) ?? 0).toISOString()}\n`,
+        );
         return EXIT.clean;
       }),
     );
 }
+
+const roleText = ({ role, namespaces }: { readonly role: string; readonly namespaces: readonly string[] }): string =>
+  namespaces.length > 0 ? `${role} in ${namespaces.join(", ")}` : role;
 
 function writeAll(directory: string, files: Readonly<Record<string, string>>): void {
   try {
@@ -86,14 +102,29 @@ function lsCommand(): Command {
     .action(async ({ output }: { readonly output: Format }, command: Command) =>
       ask(command, async ({ channel, signal, print, nowMs }) => {
         const { people } = await channel.client(Query).listPeople({}, { signal });
-        const shown = people.map(({ name, role, issuedAt, issuedBy, expiresAt, revokedAt, revokedBy, revokedReason }) => ({
-          ...{ name, role, state: stateOf({ issuedAt, expiresAt, revokedAt }, nowMs), issuedAt: time(issuedAt), issuedBy, expiresAt: time(expiresAt) },
+        const shown = people.map(({ name, role, namespaces, issuedAt, issuedBy, expiresAt, revokedAt, revokedBy, revokedReason }) => ({
+          ...{
+            name,
+            role,
+            namespaces,
+            state: stateOf({ issuedAt, expiresAt, revokedAt }, nowMs),
+            issuedAt: time(issuedAt),
+            issuedBy,
+            expiresAt: time(expiresAt),
+          },
           ...{ revokedAt: time(revokedAt), revokedBy, revokedReason },
         }));
         if (isData(output)) print(serialize(output, { people: shown }));
         else {
-          const rows = shown.map(({ name, role, state, issuedBy, expiresAt, revokedReason }) => [
-            ...[printable(name, 64), role || "-", state, expiresAt?.slice(0, 10) ?? "-", printable(issuedBy, 40) || "-", printable(revokedReason, 60)],
+          const rows = shown.map(({ name, role, namespaces, state, issuedBy, expiresAt, revokedReason }) => [
+            ...[
+              printable(name, 64),
+              roleText({ role, namespaces }) || "-",
+              state,
+              expiresAt?.slice(0, 10) ?? "-",
+              printable(issuedBy, 40) || "-",
+              printable(revokedReason, 60),
+            ],
           ]);
           print(table(["NAME", "ROLE", "STATE", "UNTIL", "ISSUED BY", "REVOKED FOR"], rows));
         }

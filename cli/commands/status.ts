@@ -46,7 +46,10 @@ const OPEN_CLAIMS: ReadonlySet<string> = new Set(["pods-unseen"]);
 function exitOf(status: GetStatusResponse): number {
   if (status.containersDrifted > 0 || status.claims.some(({ code }) => BAD_CLAIMS.has(code))) return EXIT.drift;
   const open = status.claims.some(({ code }) => OPEN_CLAIMS.has(code));
-  return open || status.containersUnknown > 0 || status.nodesAttested < status.nodesTotal || status.nodesTotal === 0 ? EXIT.unknown : EXIT.clean;
+  // Whoever sees single namespaces is told of no nodes; where nothing runs in them nothing is known to be clean.
+  const { containersClean, containersWarning, containersUnknown } = status;
+  const nothing = status.namespaces.length > 0 ? containersClean + containersWarning === 0 : status.nodesTotal === 0;
+  return open || containersUnknown > 0 || status.nodesAttested < status.nodesTotal || nothing ? EXIT.unknown : EXIT.clean;
 }
 
 function text(context: string, status: GetStatusResponse): string {
@@ -62,16 +65,19 @@ function text(context: string, status: GetStatusResponse): string {
         ? "no node yet"
         : "begins now";
   const policy = status.policyLoaded ? printable(status.policyName, 60) : "none loaded";
+  const own = status.namespaces.length > 0;
+  const verifier = `${context}  ${status.mode}  verifier ${printable(status.verifierId, 40)} ok`;
   const lines = [
-    `${context}  ${status.mode}  verifier ${printable(status.verifierId, 40)} ok  policy ${policy}  log ${status.logSize}`,
-    `Nodes      ${status.nodesAttested}/${status.nodesTotal} attested${unattested}`,
+    own ? verifier : `${verifier}  policy ${policy}  log ${status.logSize}`,
+    own ? `In         ${status.namespaces.join(", ")}` : `Nodes      ${status.nodesAttested}/${status.nodesTotal} attested${unattested}`,
     `Workloads  ${status.containersClean} clean · ${status.containersWarning} warning · ${status.containersDrifted} drifted · ${status.containersUnknown} unknown${reasons.length > 0 ? ` (${reasons.join(", ")})` : ""}`,
     `Provenance ${status.signedContainers} signed · ${status.unsignedContainers} unsigned · ${status.provenanceUnknownContainers} unknown`,
-    `Coverage   ${coverage}`,
-    ...(status.actuators > 0 || status.mode !== "observe" ? [`Actuators  ${status.actuators || "none"} connected`] : []),
+    ...(own ? [] : [`Coverage   ${coverage}`]),
+    ...(!own && (status.actuators > 0 || status.mode !== "observe") ? [`Actuators  ${status.actuators || "none"} connected`] : []),
   ];
   for (const drift of status.attention)
     lines.push(`Attention  ${drift.id} ${severityWord(drift.severity)} ${printable(drift.workload, 60)} ${pathWord(drift.path, 100) || drift.kind}`);
-  for (const claim of status.claims) lines.push(`${BAD_CLAIMS.has(claim.code) ? "Attention " : "Note      "} ${claim.code}: ${printable(claim.detail, 200)}`);
+  for (const claim of status.claims)
+    lines.push(`${BAD_CLAIMS.has(claim.code) ? "Attention " : "Note      "} ${claim.code}${claim.detail === "" ? "" : `: ${printable(claim.detail, 200)}`}`);
   return `${lines.join("\n")}\n`;
 }

@@ -159,6 +159,7 @@ export function statusView(status: GetStatusResponse) {
     coverage: { unattestedSeconds, observedSeconds },
     attention: status.attention.map(driftView),
     actuators: status.actuators,
+    namespaces: status.namespaces,
     claims: claims(status.claims),
     now: time(status.now),
   };

@@ -7,16 +7,19 @@ import { Enrollment } from "@hullmark/proto/v1/enrollment";
 import { Query } from "@hullmark/proto/v1/query";
 import { Actuation, Response } from "@hullmark/proto/v1/response";
 import { OidcIssuer as Adapter } from "@hullmark/verifier/adapters/oidc/index";
-import { ACCESS, mainGuard, TokenCaller } from "@hullmark/verifier/api/grpc/index";
+import { ACCESS, mainGuard, SCOPES, TokenCaller } from "@hullmark/verifier/api/grpc/index";
 import { parseConfig } from "@hullmark/verifier/config";
 import { Bearers } from "@hullmark/verifier/core/people/bearers";
-import { Identities, ROLES } from "@hullmark/verifier/core/people/identities";
+import { namespaceOf, ROLES, reaches, reachOf } from "@hullmark/verifier/core/people/grants";
+import { Identities } from "@hullmark/verifier/core/people/identities";
 import { tokenRefusals } from "@hullmark/verifier/people";
+import type { OperatorRole } from "@hullmark/verifier/ports/certificate-authority";
 import { type ProvenToken, type TokenAuthenticator, TokenError } from "@hullmark/verifier/ports/token-authenticator";
 import { afterEach, expect, test } from "vitest";
 import { OidcIssuer } from "../fakes/oidc-issuer.ts";
 
 const T0 = 1_790_000_000_000;
+const everywhere = (role: OperatorRole) => ({ cluster: role, namespaces: new Map() });
 const RULES = { aliases: { ada: ["corp:ada@acme", "certificate:ada-laptop"] }, roles: [{ role: "viewer" as const, users: [], groups: ["corp:all"] }] };
 
 function fixture(answer: (token: string) => Promise<ProvenToken> = async () => ({ name: "ada@acme", groups: ["all"], expiresAtMs: T0 + 60_000 })) {
@@ -36,7 +39,7 @@ function fixture(answer: (token: string) => Promise<ProvenToken> = async () => (
 
 test("a token is asked about once in half a minute, and counts no longer than it says", async () => {
   const { bearers, clock, asked } = fixture();
-  expect(await bearers.authenticate("t")).toEqual({ name: "ada", credential: "corp:ada@acme", role: "viewer", notAfterMs: T0 + 60_000 });
+  expect(await bearers.authenticate("t")).toEqual({ name: "ada", credential: "corp:ada@acme", grants: everywhere("viewer"), notAfterMs: T0 + 60_000 });
   clock.nowMs += 29_999;
   await bearers.authenticate("t");
   expect(asked).toHaveLength(1);
@@ -84,11 +87,52 @@ test("names are a person's by configuration alone", () => {
       { role: "viewer", users: [], groups: ["corp:all", "kubernetes:system:masters"] },
     ],
   });
-  expect(identities.roleOf("corp", "bob", ["all"])).toBe("approver");
-  expect(identities.roleOf("corp", "eve", ["all"])).toBe("viewer");
+  expect(identities.grantsOf("corp", "bob", ["all"])).toEqual(everywhere("approver"));
+  expect(identities.grantsOf("corp", "eve", ["all"])).toEqual(everywhere("viewer"));
   // A user is no group, and another source's group is another.
-  expect([identities.roleOf("corp", "all", []), identities.roleOf("kubernetes", "bob", ["all", "bob"])]).toEqual([undefined, undefined]);
-  expect(identities.roleOf("kubernetes", "eve", ["system:masters"])).toBe("viewer");
+  expect([identities.grantsOf("corp", "all", []), identities.grantsOf("kubernetes", "bob", ["all", "bob"])]).toEqual([undefined, undefined]);
+  expect(identities.grantsOf("kubernetes", "eve", ["system:masters"])).toEqual(everywhere("viewer"));
+});
+
+test("roles in namespaces add up, each where it is given; of several at one place the highest counts", () => {
+  const identities = new Identities({
+    aliases: {},
+    roles: [
+      { role: "viewer", users: ["corp:bob"], groups: [] },
+      { role: "responder", users: [], groups: ["corp:shop"], namespaces: ["shop", "till"] },
+      { role: "approver", users: ["corp:bob"], groups: [], namespaces: ["till"] },
+    ],
+  });
+  const bob = identities.grantsOf("corp", "bob", ["shop"]);
+  expect(bob).toEqual({
+    cluster: "viewer",
+    namespaces: new Map([
+      ["shop", "responder"],
+      ["till", "approver"],
+    ]),
+  });
+  if (!bob) throw new Error("nothing");
+  expect([reachOf(bob, "viewer"), reachOf(bob, "responder"), reachOf(bob, "approver"), reachOf(bob, "admin")]).toEqual([
+    ...["cluster", new Set(["shop", "till"]), new Set(["till"]), new Set()],
+  ]);
+  expect(identities.grantsOf("corp", "eve", ["shop"])).toEqual({
+    cluster: undefined,
+    namespaces: new Map([
+      ["shop", "responder"],
+      ["till", "responder"],
+    ]),
+  });
+});
+
+test("a container is of the namespace that its workload names, and of none where its name says otherwise or it names none", () => {
+  const of = (workload: string, containerName: string) => namespaceOf({ workload, containerName });
+  expect([of("shop/web", "shop/web-1/app"), of("shop/web", "web-1")]).toEqual(["shop", "shop"]);
+  expect([of("shop/web", "pay/web-1/app"), of("shop/web", "shopping/web-1/app"), of("web", "shop/web-1/app"), of("", ""), of("/web", "web")]).toEqual(
+    new Array(5).fill(undefined),
+  );
+  const shop = new Set(["shop"]);
+  expect([reaches(shop, { workload: "shop/web", containerName: "a" }), reaches(shop, { workload: "", containerName: "" })]).toEqual([true, false]);
+  expect([reaches("cluster", { workload: "", containerName: "" }), reaches(new Set(), { workload: "shop/web", containerName: "a" })]).toEqual([true, false]);
 });
 
 test("contradictions in the configuration are named with their place", () => {
@@ -109,6 +153,9 @@ test("contradictions in the configuration are named with their place", () => {
     [`${oidc}  roles: [{ role: admin, users: ["crop:ada"] }]\n`, '"crop:ada" is of no source that is configured (corp)'],
     [`${oidc}  roles: [{ role: admin, groups: ["certificate:ada"] }]\n`, "certificate:ada"],
     [`${oidc}  roles: [{ role: admin }]\n`, "want users or groups"],
+    // Nobody gets the whole cluster by a list that was meant to be filled, or a pattern that was meant to be narrower.
+    [`${oidc}  roles: [{ role: admin, users: ["corp:ada"], namespaces: [] }]\n`, "namespaces"],
+    [`${oidc}  roles: [{ role: admin, users: ["corp:ada"], namespaces: ["shop-*"] }]\n`, "no patterns"],
     [`${oidc}  aliases: { ada: ["corp:ada"], bob: ["corp:ada"] }\n`, '"corp:ada" is ada already: nobody is two'],
     [`${oidc}  aliases: { ada: ["certificate:bob"], bob: ["corp:bob"] }\n`, "the certificate of bob is bob's"],
     [`  kubernetes: {}\n`, "needs the block kubernetes"],
@@ -124,8 +171,8 @@ test("whoever comes with a token may call what the table says of their role, pro
     ...{ identify: () => undefined, nowMs: () => T0, nodeMayAttest: () => true, cluster: "prod", subjectOf: (name: string) => name },
     personMay: (name) => name !== "revoked",
   });
-  const call = (path: string, role: (typeof ROLES)[number], more: object = {}) => {
-    const caller = new TokenCaller({ name: "ada", credential: "corp:ada", role, notAfterMs: T0 + 1, ...more });
+  const call = (path: string, role: OperatorRole, more: object = {}) => {
+    const caller = new TokenCaller({ name: "ada", credential: "corp:ada", grants: everywhere(role), notAfterMs: T0 + 1, ...more });
     try {
       guard({ requestId: "", path, signal: new AbortController().signal, peerCertificate: undefined, peer: "", end: undefined, caller });
       return "allowed";
@@ -141,6 +188,18 @@ test("whoever comes with a token may call what the table says of their role, pro
       if (!may) continue;
       expect(call(path, role, { notAfterMs: T0 })).toBe("TOKEN_EXPIRED");
       for (const revoked of [{ name: "revoked" }, { credential: "revoked" }]) expect(call(path, role, revoked)).toBe("REVOKED");
+    }
+  // A role in namespaces alone opens what looks after them itself, and nothing else.
+  for (const path of paths)
+    for (const [rank, role] of ROLES.entries()) {
+      const wanted = ACCESS[path as keyof typeof ACCESS] as OperatorRole;
+      const scope = SCOPES[path as keyof typeof SCOPES];
+      expect(scope, `${path} has a scope where people may call it, and nowhere else`)[ROLES.includes(wanted) ? "toBeDefined" : "toBeUndefined"]();
+      const may = scope === "namespace" && rank >= ROLES.indexOf(wanted);
+      const inShop = { grants: { cluster: undefined, namespaces: new Map([["shop", role]]) } };
+      expect(call(path, role, inShop), `${path} as ${role} in shop`).toBe(may ? "allowed" : "ROLE");
+      const viewer = { grants: { cluster: "viewer", namespaces: new Map([["shop", role]]) } };
+      expect(call(path, role, viewer), `${path} as viewer, and ${role} in shop`).toBe(may || wanted === "viewer" ? "allowed" : "ROLE");
     }
 });
 

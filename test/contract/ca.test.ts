@@ -76,7 +76,11 @@ describe("CertificateAuthority", () => {
 
   it("names operators", async () => {
     const { chain } = await ca.issueOperator("responder", "ada@example.org", keys().spki, 86_400_000);
-    expect(readPeerIdentity(chain[0] as Buffer, "eu-1")).toMatchObject({ kind: "operator", role: "responder", name: "ada@example.org" });
+    expect(readPeerIdentity(chain[0] as Buffer, "eu-1")).toMatchObject({ kind: "operator", role: "responder", name: "ada@example.org", namespaces: undefined });
+    const bound = (await ca.issueOperator("responder", "ada@example.org", keys().spki, 86_400_000, ["shop", "till"])).chain[0] as Buffer;
+    expect(readPeerIdentity(bound, "eu-1")).toMatchObject({ kind: "operator", role: "responder", name: "ada@example.org", namespaces: ["shop", "till"] });
+    // A verifier that knows none of namespaces knows names of the kind `operator` alone.
+    expect(new X509Certificate(bound).subjectAltName).toBe("URI:spiffe://hullmark/eu-1/namespaced-operator/responder/ada@example.org/shop/till");
   });
 
   it("refuses names and keys that it does not certify", async () => {
@@ -86,6 +90,8 @@ describe("CertificateAuthority", () => {
     for (const name of ["", "a/b", "..", "ada\n", "a".repeat(65)])
       await expect(ca.issueOperator("admin", name, spki, 1000)).rejects.toMatchObject({ code: "BAD_NAME" });
     await expect(ca.issueOperator("root" as "admin", "ada", spki, 1000)).rejects.toMatchObject({ code: "BAD_NAME" });
+    for (const namespaces of [[], [""], ["shop-*"], ["Shop"], ["shop", "shop"], ["a/b"], Array.from({ length: 17 }, (_, i) => `n${i}`)])
+      await expect(ca.issueOperator("viewer", "ada", spki, 1000, namespaces)).rejects.toMatchObject({ code: "BAD_NAME" });
     for (const names of [[], ["*.example.org"], ["a b"], ["a".repeat(64)]])
       await expect(ca.issueServer(names, spki, 1000)).rejects.toMatchObject({ code: "BAD_NAME" });
     for (const key of [keys("P-384").spki, Buffer.from("rubbish"), Buffer.alloc(0)])
@@ -308,6 +314,12 @@ describe("readPeerIdentity", () => {
         "spiffe://hullmark/eu-1/operator/admin/a/b",
         "spiffe://hullmark/eu-1/operator/root/ada",
         "spiffe://hullmark/eu-1/operator/admin/",
+        "spiffe://hullmark/eu-1/operator/admin/ada/shop",
+        "spiffe://hullmark/eu-1/namespaced-operator/admin/ada",
+        "spiffe://hullmark/eu-1/namespaced-operator/admin/ada/",
+        "spiffe://hullmark/eu-1/namespaced-operator/admin/ada/*",
+        "spiffe://hullmark/eu-1/namespaced-operator/admin/ada/shop/shop",
+        "spiffe://hullmark/eu-1/namespaced-operator/root/ada/shop",
       ],
       ...["spiffe://hullmark//node/0123456789abcdef", "spiffe://hullmark/eu-1/node/../operator/admin/ada", "spiffe://hullmark/eu-1/node/0123456789abcde%66"],
     ];

@@ -18,6 +18,7 @@ const member = (number: number, over: Partial<NumberedMember> = {}): NumberedMem
     nodeName: "w",
     nodeId: "n",
     summary: "s",
+    containerName: "web-1",
   },
   ...{ workload: "web", severity: 4, state: "open", contained: false, foundAtMs: T0, resolvedAtMs: undefined, acknowledgedBy: "", acknowledgedAtMs: undefined },
   ...over,

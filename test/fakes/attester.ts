@@ -51,6 +51,8 @@ export interface AttesterOptions {
 export interface ScriptedContainer {
   readonly id: string;
   readonly name: string;
+  /** Its name where it is not told. */
+  readonly workload?: string;
   /** `untold`: the node does not read the configuration, as where its runtime keeps none as a file. */
   readonly image: { readonly reference: string; readonly configDigest: string; readonly untold?: true };
   /** Image layers lowest first, and the runtime's own on top where there is one. */
@@ -282,7 +284,7 @@ export class Attester {
   }
 }
 
-function partsOf({ id, name, image, layers, upper }: ScriptedContainer, policyDigest: Uint8Array) {
+function partsOf({ id, name, workload = name, image, layers, upper }: ScriptedContainer, policyDigest: Uint8Array) {
   const tree = new PatriciaTree();
   for (const [path, record] of upper) tree.set(pathKey(Buffer.from(path, "latin1")), recordDigest(record));
   return {
@@ -295,7 +297,7 @@ function partsOf({ id, name, image, layers, upper }: ScriptedContainer, policyDi
         imageReference: image.reference,
         imageId: image.configDigest,
         configDigest: image.untold ? "" : image.configDigest,
-        workload: name,
+        workload,
       }),
     ),
     configuration: toBinary(ContainerConfigurationSchema, create(ContainerConfigurationSchema, { seccomp: "default", apparmor: "default" })),

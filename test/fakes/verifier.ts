@@ -93,9 +93,10 @@ ${/^registries:/m.test(more) ? "" : 'registries: { allowPrivate: ["127.0.0.1:*"]
     return this.admin().client(Admin);
   }
 
-  /** Someone with another role, certified by the same CA. */
-  async operator(role: OperatorRole): Promise<RpcChannel> {
-    const { key, pem } = await this.certify((authority, spki) => authority.issueOperator(role, `some-${role}`, spki, 3_600_000));
+  /** Someone with another role, certified by the same CA. @param namespaces where alone it holds */
+  async operator(role: OperatorRole, namespaces?: readonly string[]): Promise<RpcChannel> {
+    const name = ["some", role, ...(namespaces ?? [])].join("-");
+    const { key, pem } = await this.certify((authority, spki) => authority.issueOperator(role, name, spki, 3_600_000, namespaces));
     return this.#channel(key, pem);
   }
 

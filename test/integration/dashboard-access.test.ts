@@ -9,7 +9,7 @@ import { RpcChannel } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Query } from "@hullmark/proto/v1/query";
 import { Response } from "@hullmark/proto/v1/response";
-import { ACCESS } from "@hullmark/verifier/api/grpc/index";
+import { ACCESS, SCOPES } from "@hullmark/verifier/api/grpc/index";
 import type { OperatorRole } from "@hullmark/verifier/ports/certificate-authority";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -34,9 +34,9 @@ afterAll(async () => {
   rmSync(directory, { recursive: true });
 });
 
-const signedIn = async (role: OperatorRole): Promise<Browserless> => {
+const signedIn = async (role: OperatorRole, namespaces?: readonly string[]): Promise<Browserless> => {
   const browser = new Browserless(verifier);
-  expect(await browser.signIn(await verifier.operator(role))).toMatchObject({ status: 200 });
+  expect(await browser.signIn(await verifier.operator(role, namespaces))).toMatchObject({ status: 200 });
   return browser;
 };
 
@@ -126,6 +126,19 @@ describe("what may be asked", () => {
       ...["GetStatus", "GetVulnerabilities", "GetWorkload", "ListActions", "ListBaselines", "ListDrift", "ListExceptions", "ListImages", "ListIncidents"],
       ...["ListLogEntries", "ListNodes", "ListVulnerabilities", "ListWorkloads", "PauseActions", "RequestException", "RevokeException", "UndoAction"],
     ]);
+  });
+
+  test("is for a role in namespaces what it is by the command, and the page is told where it holds", async () => {
+    const browser = await signedIn("approver", ["shop"]);
+    expect(told(await browser.send("GET", "/api/session"))).toMatchObject({ name: "some-approver-shop", role: "approver", namespaces: ["shop"] });
+    for (const method of unary) {
+      const path = `/${method.parent.typeName}/${method.name}`;
+      const answer = await browser.call(method, EMPTY);
+      if (answer.status !== 200 && told(answer)["reason"] === "NOT_HERE") continue;
+      const inside = SCOPES[path as keyof typeof SCOPES] === "namespace";
+      expect([path, answer.status === 403]).toEqual([path, !inside]);
+    }
+    expect(await browser.ask(Query.method.getStatus, {})).toMatchObject({ namespaces: ["shop"], nodesTotal: 0 });
   });
 
   test("counts only from the page's own origin, with the header that no form can send, and in the bounds", async () => {

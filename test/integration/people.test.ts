@@ -1,5 +1,6 @@
 /** People get certificates by name and role, and lose them at once: what is open ends, what comes is refused, on no restart, and the log has it. */
 import { execFile } from "node:child_process";
+import { generateKeyPairSync, X509Certificate } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -95,6 +96,34 @@ test("a second person gets certificate and configuration, and may what the role 
   expect(logEntries(verifier, "person-certificate")).toMatchObject([{ name: "bob", role: "responder", by: "admin", key: expect.stringMatching(/^sha256:/) }]);
   expect(JSON.parse((await hullmark("bob", "person", "ls", "-o", "json")).out)).toMatchObject({
     people: [{ name: "bob", role: "responder", state: "good", issuedBy: "admin" }],
+  });
+});
+
+test("a role in namespaces is in the certificate, the list and the log, and opens nothing of the whole cluster", async () => {
+  expect(await add("sam", "approver", "--in", "shop", "--in", "till")).toMatchObject({ code: 0, out: expect.stringMatching(/^sam, approver in shop, till: /) });
+  const { subjectAltName } = new X509Certificate(readFileSync(join(directory, "sam/client.crt")));
+  expect(subjectAltName).toBe("URI:spiffe://hullmark/eu-1/namespaced-operator/approver/sam/shop/till");
+  expect(logEntries(verifier, "person-certificate").at(-1)).toMatchObject({ name: "sam", role: "approver", namespaces: "shop till" });
+  expect((await hullmark("admin", "person", "ls")).out).toMatch(/sam +approver in shop, till +good/);
+  // Where nothing runs in them nothing is known to be clean.
+  expect(await hullmark("sam", "status")).toMatchObject({ code: 3, out: expect.stringMatching(/^In +shop, till$/m) });
+  expect(await hullmark("sam", "drift", "ls")).toMatchObject({ code: 0 });
+  expect(await hullmark("sam", "nodes")).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("in the whole cluster; sam has approver in shop, approver in till"),
+  });
+  expect(await hullmark("sam", "person", "ls")).toMatchObject({ code: 2 });
+  for (const name of ["Shop", "shop-*", ""]) expect(await add("tom", "viewer", "--in", name), name).toMatchObject({ code: 2 });
+  expect((await hullmark("admin", "person", "ls")).out).not.toContain("tom");
+});
+
+test("a request that names a role everywhere and one in namespaces gives neither", async () => {
+  const { publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const spki = publicKey.export({ type: "spki", format: "der" });
+  const asked = { name: "tom", role: "viewer", namespaced: { role: "admin", namespaces: ["shop"] }, publicKey: spki, days: 1 };
+  await expect(verifier.adminClient.issuePersonCertificate(asked)).rejects.toMatchObject({ code: "INVALID_ARGUMENT", detail: { field: "role" } });
+  await expect(verifier.adminClient.issuePersonCertificate({ ...asked, role: "", namespaced: { role: "admin", namespaces: [] } })).rejects.toMatchObject({
+    detail: { field: "namespaces" },
   });
 });
 

@@ -11,7 +11,7 @@ import { Enrollment } from "@hullmark/proto/v1/enrollment";
 import { Query } from "@hullmark/proto/v1/query";
 import { Actuation, Response } from "@hullmark/proto/v1/response";
 import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
-import { ACCESS } from "@hullmark/verifier/api/grpc/index";
+import { ACCESS, SCOPES } from "@hullmark/verifier/api/grpc/index";
 import { readPeerIdentity } from "@hullmark/verifier/core/enrolment/index";
 import type { OperatorRole } from "@hullmark/verifier/ports/certificate-authority";
 import "reflect-metadata";
@@ -39,6 +39,7 @@ beforeAll(async () => {
   const actuator = await verifier.certify((authority, spki) => authority.issueActuator(node.credential?.nodeId ?? "", spki, 3_600_000));
   channels.set("actuator", verifier.track(new RpcChannel(verifier.mainAddress, credentials.createSsl(verifier.ca, actuator.key, actuator.pem))));
   for (const role of ROLES) channels.set(role, await verifier.operator(role));
+  for (const role of ROLES) channels.set(`${role} in shop`, await verifier.operator(role, ["shop"]));
 });
 afterAll(() => verifier.dispose());
 
@@ -75,13 +76,21 @@ async function attempt(channel: RpcChannel, service: DescService, method: DescMe
 describe.each(METHODS)("$path", ({ service, method, path }) => {
   const wanted = ACCESS[path as keyof typeof ACCESS];
 
-  test("is in the table", () => expect(wanted).toBeDefined());
+  const scope = SCOPES[path as keyof typeof SCOPES];
 
-  test.each(["node", "actuator", ...ROLES])("%s", async (who) => {
+  test("is in the table, and where people may call it there is said where their role must hold", () => {
+    expect(wanted).toBeDefined();
+    expect(scope !== undefined).toBe((ROLES as readonly string[]).includes(wanted));
+  });
+
+  test.each(["node", "actuator", ...ROLES, ...ROLES.map((role) => `${role} in shop`)])("%s", async (who) => {
     const machine = who === "node" || who === "actuator";
+    const [role, bound] = who.split(" ");
     const allowed =
       wanted !== "nobody" &&
-      (wanted === "node" || wanted === "actuator" ? who === wanted : !machine && ROLES.indexOf(who as OperatorRole) >= ROLES.indexOf(wanted));
+      (wanted === "node" || wanted === "actuator"
+        ? who === wanted
+        : !machine && ROLES.indexOf(role as OperatorRole) >= ROLES.indexOf(wanted) && (bound === undefined || scope === "namespace"));
     const outcome = await attempt(channels.get(who) as RpcChannel, service, method, allowed ? 400 : 30_000);
     if (allowed) expect(outcome).toBe("allowed");
     else expect(outcome).toMatchObject({ code: "PERMISSION_DENIED", detail: { reason: "ROLE" } });

@@ -42,8 +42,11 @@ export interface CertificateAuthority {
   issueActuator(nodeId: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
   /** Client certificate of a cluster's actuator: `spiffe://hullmark/REGION/cluster-actuator/CLUSTER`. */
   issueClusterActuator(cluster: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
-  /** Client certificate of a person: `spiffe://hullmark/REGION/operator/ROLE/NAME`. */
-  issueOperator(role: OperatorRole, name: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
+  /**
+   * Client certificate of a person: `spiffe://hullmark/REGION/operator/ROLE/NAME`; with namespaces (1 to 16, where alone the role holds)
+   * `spiffe://hullmark/REGION/namespaced-operator/ROLE/NAME/NAMESPACE/…`. BAD_NAME
+   */
+  issueOperator(role: OperatorRole, name: string, spki: Uint8Array, lifetimeMs: number, namespaces?: readonly string[]): Promise<IssuedCertificate>;
   /** Server certificate for DNS names and IP addresses. */
   issueServer(names: readonly string[], spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate>;
 }

@@ -513,6 +513,8 @@ export interface PersonRow {
   readonly name: string;
   /** viewer, responder, approver or admin; empty, with the three after it, where none was issued on demand. */
   readonly role: string;
+  /** Where the role holds; absent: in the whole cluster. */
+  readonly namespaces?: readonly string[] | undefined;
   readonly issuedAtMs: number | undefined;
   readonly issuedBy: string;
   readonly notAfterMs: number | undefined;

@@ -20,6 +20,7 @@ import {
 import { isP256 } from "../../core/enrolment/certificate-request.ts";
 import {
   actuatorUri,
+  areNamespaces,
   clusterActuatorUri,
   NODE_ID_PATTERN,
   nodeUri,
@@ -169,9 +170,10 @@ export class X509Ca implements CertificateAuthority {
     return this.#issue(spki, names, ExtendedKeyUsage.clientAuth, lifetimeMs);
   }
 
-  async issueOperator(role: OperatorRole, name: string, spki: Uint8Array, lifetimeMs: number): Promise<IssuedCertificate> {
+  async issueOperator(role: OperatorRole, name: string, spki: Uint8Array, lifetimeMs: number, namespaces?: readonly string[]): Promise<IssuedCertificate> {
+    if (namespaces && !areNamespaces(namespaces)) throw new CertificateAuthorityError("BAD_NAME", `namespaces ${JSON.stringify(namespaces.slice(0, 20))}`);
     if (!ROLES.has(role) || !OPERATOR_NAME_PATTERN.test(name)) throw new CertificateAuthorityError("BAD_NAME", `operator ${JSON.stringify(`${role}/${name}`)}`);
-    const names: JsonGeneralName[] = [{ type: "url", value: operatorUri(this.#options.region, role, name) }];
+    const names: JsonGeneralName[] = [{ type: "url", value: operatorUri(this.#options.region, role, name, namespaces) }];
     return this.#issue(spki, names, ExtendedKeyUsage.clientAuth, lifetimeMs);
   }
 

@@ -8,6 +8,7 @@ import { type CallContext, type OnError, type RpcCode, RpcError } from "@hullmar
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { EventBus } from "../../core/fleet/events.ts";
 import type { BrowserSession, BrowserSessions } from "../../core/people/browser-sessions.ts";
+import { highestOf } from "../../core/people/grants.ts";
 import { type AccessServices, callerOf, mainGuard, TokenCaller } from "../grpc/index.ts";
 import { Changes } from "./changes.ts";
 import { type PageFiles, registerPages } from "./pages.ts";
@@ -188,7 +189,9 @@ export function buildDashboardServer(options: DashboardServerOptions): Dashboard
     const caller = callerOf({ ...NOBODY, ...credentials }, access);
     return {
       name: caller.kind === "operator" ? caller.name : "",
-      role: caller.kind === "operator" ? caller.role : "",
+      // What a page offers goes by the highest, wherever it holds; whether somebody may is decided at each call.
+      role: caller.kind === "operator" ? highestOf(caller.grants) : "",
+      namespaces: caller.kind === "operator" && caller.grants.cluster === undefined ? [...caller.grants.namespaces.keys()] : [],
       endsAt: new Date(endsAtMs).toISOString(),
     };
   }

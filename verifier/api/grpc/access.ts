@@ -8,12 +8,14 @@ import type { Enrollment } from "@hullmark/proto/v1/enrollment";
 import type { Query } from "@hullmark/proto/v1/query";
 import type { Actuation, Response } from "@hullmark/proto/v1/response";
 import { type Bearers, NoRoleError } from "../../core/people/bearers.ts";
+import { type Grants, grantsOf, grantsText, type Reach, reachOf } from "../../core/people/grants.ts";
 import { type ActuatorName, actuatorName } from "../../core/response/index.ts";
 import type { OperatorRole } from "../../ports/certificate-authority.ts";
 import { TokenError, type TokenErrorCode } from "../../ports/token-authenticator.ts";
-import { atLeast, type Identify, type NodeIdentity, type OperatorIdentity, type PeerIdentity, TokenCaller } from "./identity.ts";
+import { type Identify, type NodeIdentity, type OperatorIdentity, type PeerIdentity, TokenCaller } from "./identity.ts";
+import { type PeopleProcedure, SCOPES } from "./scopes.ts";
 
-type Procedures<S extends DescService, N extends string> = `/hullmark.v1.${N}/${Capitalize<Extract<keyof S["method"], string>>}`;
+export type Procedures<S extends DescService, N extends string> = `/hullmark.v1.${N}/${Capitalize<Extract<keyof S["method"], string>>}`;
 type Procedure =
   | Procedures<typeof Enrollment, "Enrollment">
   | Procedures<typeof Attestation, "Attestation">
@@ -122,6 +124,8 @@ export interface AccessServices {
   readonly cluster: string | undefined;
 }
 
+const NOTHING: Grants = { cluster: undefined, namespaces: new Map() };
+
 type Caller = Exclude<PeerIdentity, { kind: "operator" }> | OperatorIdentity;
 
 /** Whoever calls. @throws RpcError UNAUTHENTICATED */
@@ -144,8 +148,9 @@ function certified({ peerCertificate }: CallContext, { identify, subjectOf }: Pi
   if (!identity)
     throw new RpcError("UNAUTHENTICATED", "no client certificate of this verifier", { reason: "CERTIFICATE", fix: "enrol, or ask an admin for a certificate" });
   if (identity.kind !== "operator") return identity;
-  const { kind, role, name, certificateSha256, notAfterMs } = identity;
-  return { kind, role, name: subjectOf(name), credential: name, certificateSha256, notAfterMs };
+  const { kind, role, namespaces, name, certificateSha256, notAfterMs } = identity;
+  const grants = grantsOf([{ role, namespaces }]) ?? NOTHING;
+  return { kind, grants, name: subjectOf(name), credential: name, certificateSha256, notAfterMs };
 }
 
 export function mainGuard(services: AccessServices): (context: CallContext) => void {
@@ -167,12 +172,24 @@ export function mainGuard(services: AccessServices): (context: CallContext) => v
       return;
     }
     if (caller.kind !== "operator") throw new RpcError("PERMISSION_DENIED", "a node's certificate may only attest, an actuator's only act", { reason: "ROLE" });
-    if (!wanted || wanted === "nobody" || !atLeast(caller.role, wanted))
-      throw new RpcError("PERMISSION_DENIED", `this needs the role ${wanted ?? "of nobody"}; ${caller.credential} has ${caller.role}`, {
-        reason: "ROLE",
-        fix: "ask an admin",
-      });
+    const reach = granted(context.path, caller.grants);
+    if (reach === "cluster" || reach.size > 0) return;
+    const where =
+      (SCOPES as Partial<Record<string, string>>)[context.path] === "namespace" ? "" : caller.grants.namespaces.size > 0 ? " in the whole cluster" : "";
+    throw new RpcError("PERMISSION_DENIED", `this needs the role ${wanted ?? "of nobody"}${where}; ${caller.credential} has ${grantsText(caller.grants)}`, {
+      reason: "ROLE",
+      fix: "ask an admin",
+    });
   };
+}
+
+/** Where these let a procedure look and act: nowhere (an empty set), where it is not in both tables. */
+function granted(path: string, grants: Grants): Reach {
+  const wanted = ACCESS[path as Procedure];
+  const scope: "cluster" | "namespace" | undefined = SCOPES[path as PeopleProcedure];
+  if (!scope || !wanted || wanted === "nobody" || wanted === "node" || wanted === "actuator") return new Set();
+  const reach = reachOf(grants, wanted);
+  return reach === "cluster" || scope === "namespace" ? reach : new Set();
 }
 
 /** Who comes with a token is asked for it first, and then as everybody else. */
@@ -215,4 +232,10 @@ export function operatorOf(context: CallContext, services: AccessServices): Oper
   const caller = callerOf(context, services);
   if (caller.kind !== "operator") throw new RpcError("PERMISSION_DENIED", "only people", { reason: "ROLE" });
   return caller;
+}
+
+/** After {@link mainGuard} has passed: where the caller may do what is asked. */
+export function reachIn(context: CallContext, services: Pick<AccessServices, "identify" | "nowMs" | "personMay" | "subjectOf">): Reach {
+  const caller = callerOf(context, services);
+  return caller.kind === "operator" ? granted(context.path, caller.grants) : new Set();
 }

@@ -8,7 +8,7 @@ import type { Drills } from "../../core/drill/drills.ts";
 import { isP256 } from "../../core/enrolment/certificate-request.ts";
 import { isNodeName } from "../../core/enrolment/decide.ts";
 import { tokenDigest } from "../../core/enrolment/index.ts";
-import { OPERATOR_NAME_PATTERN } from "../../core/enrolment/peer-identity.ts";
+import { areNamespaces, OPERATOR_NAME_PATTERN } from "../../core/enrolment/peer-identity.ts";
 import { type Administration, AdministrationError, type AdministrationErrorCode } from "../../core/fleet/administration.ts";
 import { SEVERITY_NAMES } from "../../core/fleet/alert-planner.ts";
 import type { TestAlert } from "../../core/fleet/alerts.ts";
@@ -16,17 +16,20 @@ import type { Baselines } from "../../core/fleet/baselines.ts";
 import type { Exceptions } from "../../core/fleet/exceptions.ts";
 import type { IncidentDecisions } from "../../core/incident/decisions.ts";
 import type { OwnKeys } from "../../core/keys/own-keys.ts";
-import { PERSON_PATTERN, ROLES } from "../../core/people/identities.ts";
+import { MAX_NAMESPACES, ROLES, reaches } from "../../core/people/grants.ts";
+import { PERSON_PATTERN } from "../../core/people/identities.ts";
 import type { People } from "../../core/people/people.ts";
 import { ReportError, type VulnerabilityReports } from "../../core/vulnerabilities/index.ts";
 import type { IssuedCertificate } from "../../ports/certificate-authority.ts";
-import { type AccessServices, operatorOf } from "./access.ts";
+import type { Store } from "../../ports/store.ts";
+import { type AccessServices, operatorOf, reachIn } from "./access.ts";
 import { drillReport, drillSchedule } from "./drills.ts";
 import { invalid, rpcErrorOf } from "./errors.ts";
 import { isRole, type OperatorIdentity } from "./identity.ts";
 
 export interface AdminServices extends AccessServices {
   readonly administration: Administration;
+  readonly readDrift: Store["readDrift"];
   readonly baselines: Baselines;
   /** Fresh bytes of a cryptographic source. */
   readonly random: (bytes: number) => Buffer;
@@ -87,17 +90,37 @@ const MAX_KEY_BYTES = 256;
 
 export function adminService(services: AdminServices): ServiceImplementation<typeof Admin> {
   const { administration } = services;
+  // What is out of the caller's namespaces is refused as what is not there: in the words that the core has for that.
+  const driftInReach = async (id: string, context: CallContext): Promise<void> => {
+    const reach = reachIn(context, services);
+    if (reach === "cluster") return;
+    const row = await services.readDrift(id);
+    if (!row || !reaches(reach, row)) throw new AdministrationError("NOT_FOUND", "no such drift");
+  };
+  const exceptionInReach = (id: string, context: CallContext): void => {
+    const reach = reachIn(context, services);
+    if (reach === "cluster") return;
+    const row = services.exceptions.rows.find((each) => each.id === id);
+    if (!row || !reaches(reach, row)) throw new AdministrationError("NOT_FOUND", "no such exception");
+  };
   return {
     async acknowledgeDrift({ id, reason, seen }, context) {
       const { name } = operatorOf(context, services);
       checkSeen(seen);
-      await acting(() => administration.acknowledge(id.slice(0, 32).toUpperCase(), seen, name, reasonOf(reason)));
+      const why = reasonOf(reason);
+      await acting(async () => {
+        await driftInReach(idOf(id), context);
+        await administration.acknowledge(idOf(id), seen, name, why);
+      });
       return {};
     },
     ...incidentDecisions(services),
     async diffDrift({ id, reason }, context) {
       const asked = { by: operatorOf(context, services).name, reason: reasonOf(reason) };
-      const { hunks, binary, sizeBefore, sizeAfter } = await acting(() => services.diffs.of(idOf(id), asked, context.signal));
+      const { hunks, binary, sizeBefore, sizeAfter } = await acting(async () => {
+        await driftInReach(idOf(id), context);
+        return await services.diffs.of(idOf(id), asked, context.signal);
+      });
       const sizes = { ...(sizeBefore !== undefined && { sizeBefore: BigInt(sizeBefore) }), ...(sizeAfter !== undefined && { sizeAfter: BigInt(sizeAfter) }) };
       return { hunks, binary, ...sizes };
     },
@@ -155,20 +178,34 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
     async requestException({ driftId, lifeSeconds, reason, pathGlob, anyContent, anyImage, seen }, context) {
       checkSeen(seen);
       if (lifeSeconds < MIN_EXCEPTION_SECONDS) throw invalid("lifeSeconds", `${MIN_EXCEPTION_SECONDS} at least`);
-      const asked = { path: pathGlob, anyContent, anyImage, seen, lifeMs: lifeSeconds * 1000, driftId: driftId.slice(0, 32).toUpperCase() };
-      const { id } = await acting(() => services.exceptions.request({ ...asked, reason: reasonOf(reason) }, operatorOf(context, services).name));
+      const asked = { path: pathGlob, anyContent, anyImage, seen, lifeMs: lifeSeconds * 1000, driftId: idOf(driftId), reason: reasonOf(reason) };
+      const { id } = await acting(async () => {
+        await driftInReach(asked.driftId, context);
+        return await services.exceptions.request(asked, operatorOf(context, services).name);
+      });
       return { id };
     },
     async approveException({ id }, context) {
-      await acting(() => services.exceptions.approve(idOf(id), operatorOf(context, services).name));
+      await acting(async () => {
+        exceptionInReach(idOf(id), context);
+        await services.exceptions.approve(idOf(id), operatorOf(context, services).name);
+      });
       return {};
     },
     async denyException({ id, reason }, context) {
-      await acting(() => services.exceptions.deny(idOf(id), reasonOf(reason), operatorOf(context, services).name));
+      const why = reasonOf(reason);
+      await acting(async () => {
+        exceptionInReach(idOf(id), context);
+        await services.exceptions.deny(idOf(id), why, operatorOf(context, services).name);
+      });
       return {};
     },
     async revokeException({ id, reason }, context) {
-      await acting(() => services.exceptions.revoke(idOf(id), reasonOf(reason), operatorOf(context, services).name));
+      const why = reasonOf(reason);
+      await acting(async () => {
+        exceptionInReach(idOf(id), context);
+        await services.exceptions.revoke(idOf(id), why, operatorOf(context, services).name);
+      });
       return {};
     },
     async expireBaseline({ id, reason, last }, context) {
@@ -188,12 +225,16 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
     async acceptHistory({ reason }, context) {
       return { size: BigInt(await acting(() => services.acceptHistory(operatorOf(context, services).name, reasonOf(reason)))) };
     },
-    async issuePersonCertificate({ name, role, publicKey, days }, context) {
+    async issuePersonCertificate({ name, role: everywhere, namespaced, publicKey, days }, context) {
+      if (namespaced && everywhere !== "") throw invalid("role", "a role in the whole cluster, or one in namespaces, not both");
+      if (namespaced && !areNamespaces(namespaced.namespaces))
+        throw invalid("namespaces", `1 to ${MAX_NAMESPACES} names of namespaces, each once: no patterns`);
+      const { role, namespaces } = namespaced ?? { role: everywhere, namespaces: undefined };
       if (!OPERATOR_NAME_PATTERN.test(name)) throw invalid("name", NAME_RULE);
       if (!isRole(role)) throw invalid("role", ROLES.join(", "));
       if (publicKey.length > MAX_KEY_BYTES || !isP256(publicKey)) throw invalid("publicKey", "a P-256 key, SubjectPublicKeyInfo in DER");
       if (days < 1 || days > MAX_PERSON_DAYS) throw invalid("days", `1 to ${MAX_PERSON_DAYS}`);
-      const wanted = { name, role, publicKey, lifetimeMs: days * 86_400_000 };
+      const wanted = { name, role, namespaces, publicKey, lifetimeMs: days * 86_400_000 };
       const { chain, notAfterMs } = await acting(() => services.people.issue(wanted, operatorOf(context, services)));
       return { certificateChain: [...chain], expiresAt: timestampFromMs(notAfterMs) };
     },

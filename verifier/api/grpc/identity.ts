@@ -2,7 +2,7 @@
 import { hash, X509Certificate } from "node:crypto";
 import { type PeerIdentity as CertifiedIdentity, readPeerIdentity } from "../../core/enrolment/peer-identity.ts";
 import type { Bearer } from "../../core/people/bearers.ts";
-import { ROLES } from "../../core/people/identities.ts";
+import { type Grants, ROLES } from "../../core/people/grants.ts";
 import type { OperatorRole } from "../../ports/certificate-authority.ts";
 
 export type PeerIdentity = CertifiedIdentity & { /** Of the DER, hexadecimal. */ readonly certificateSha256: string; readonly notAfterMs: number };
@@ -10,7 +10,7 @@ export type NodeIdentity = Extract<PeerIdentity, { nodeId: string }>;
 /** A person. `name`: who it is, by whatever credential; what that is called is `credential`, and `certificateSha256` is empty where it is none. */
 export interface OperatorIdentity {
   readonly kind: "operator";
-  readonly role: OperatorRole;
+  readonly grants: Grants;
   readonly name: string;
   readonly credential: string;
   readonly certificateSha256: string;
@@ -21,8 +21,8 @@ export interface OperatorIdentity {
 export class TokenCaller {
   readonly identity: OperatorIdentity;
 
-  constructor({ name, credential, role, notAfterMs }: Bearer) {
-    this.identity = { kind: "operator", role, name, credential, certificateSha256: "", notAfterMs };
+  constructor({ name, credential, grants, notAfterMs }: Bearer) {
+    this.identity = { kind: "operator", grants, name, credential, certificateSha256: "", notAfterMs };
   }
 }
 
@@ -47,8 +47,4 @@ export function identifier(region: string): Identify {
 
 export function isRole(text: string): text is OperatorRole {
   return (ROLES as readonly string[]).includes(text);
-}
-
-export function atLeast(role: OperatorRole, wanted: OperatorRole): boolean {
-  return ROLES.indexOf(role) >= ROLES.indexOf(wanted);
 }

@@ -1,13 +1,15 @@
 /** Incidents as the Query service tells them. */
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
+import { type CallContext, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import type { Query } from "@hullmark/proto/v1/query";
 import { type DecidedIncidents, sightOfIncident } from "../../core/incident/decisions.ts";
 import type { Decision, Incident } from "../../core/incident/incident.ts";
 import type { IncidentBook, NumberedMember } from "../../core/incident/incident-book.ts";
+import { type Reach, reaches } from "../../core/people/grants.ts";
 import type { ActionRow, IncidentRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { driftMessage } from "./messages.ts";
+import { incidentsReached } from "./reach.ts";
 import { actionMessage } from "./response.ts";
 
 export interface IncidentServices {
@@ -22,33 +24,40 @@ const MAX_SHOWN = 200;
 const MAX_ACTION_PAGES = 2;
 const ID_PATTERN = /^I-[0-9A-HJKMNP-TV-Z]{1,16}$/;
 
-export function incidentQueries({ incidents, decided, store }: IncidentServices, rowsOf: (pageSize: number) => number) {
-  const messageOf = (incident: Incident<NumberedMember>) => incidentMessage(incident, decided.of(incident.id));
-  const actionsOf = async (ids: ReadonlySet<string>): Promise<ActionRow[]> => {
+export function incidentQueries(
+  { incidents, decided, store }: IncidentServices,
+  rowsOf: (pageSize: number) => number,
+  reachIn: (context: CallContext) => Reach,
+) {
+  const messageOf = (incident: Incident<NumberedMember>, reach: Reach) => incidentMessage(incident, reach === "cluster" ? decided.of(incident.id) : undefined);
+  const actionsOf = async (ids: ReadonlySet<string>, reach: Reach): Promise<ActionRow[]> => {
     const found: ActionRow[] = [];
     for (let after = "", pages = 0; pages < MAX_ACTION_PAGES && found.length < MAX_SHOWN; pages++) {
       const rows = await store.listActions({ states: [], sinceMs: 0 }, { after, limit: MAX_PAGE_ROWS });
-      found.push(...rows.filter(({ driftId }) => ids.has(driftId)));
+      found.push(...rows.filter((row) => ids.has(row.driftId) && reaches(reach, row)));
       if (rows.length < MAX_PAGE_ROWS) break;
       after = String(rows.at(-1)?.number);
     }
     return found.slice(0, MAX_SHOWN);
   };
   return {
-    async listIncidents({ resolved, pageSize, pageToken }) {
+    async listIncidents({ resolved, pageSize, pageToken }, context) {
       if (!/^[0-9]{0,6}$/.test(pageToken))
         throw new RpcError("INVALID_ARGUMENT", "not a page token of this list", { reason: "PAGE_TOKEN", field: "pageToken" });
-      const { incidents: all, incomplete } = await incidents.read();
+      const reach = reachIn(context);
+      const { incidents: known, incomplete } = await incidents.read();
+      const all = incidentsReached(reach, known, decided.of);
       const listed = resolved ? all : all.filter(({ state }) => state !== "resolved");
       const from = Number(pageToken || 0);
       const to = from + rowsOf(pageSize);
       const nextPageToken = to < listed.length ? String(to) : "";
-      return { incidents: listed.slice(from, to).map(messageOf), nextPageToken, total: listed.length, incomplete };
+      return { incidents: listed.slice(from, to).map((each) => messageOf(each, reach)), nextPageToken, total: listed.length, incomplete };
     },
-    async getIncident({ id, now }) {
+    async getIncident({ id, now }, context) {
+      const reach = reachIn(context);
       const wanted = id.slice(0, 32).toUpperCase();
       const found = ID_PATTERN.test(wanted)
-        ? (await (now ? incidents.readNow() : incidents.read())).incidents.filter((each) => each.id.startsWith(wanted))
+        ? incidentsReached(reach, (await (now ? incidents.readNow() : incidents.read())).incidents, decided.of).filter((each) => each.id.startsWith(wanted))
         : [];
       const [incident, another] = found;
       if (!incident) throw new RpcError("NOT_FOUND", "no such incident", { reason: "INCIDENT", field: "id", fix: "hullmark incident ls --all lists them" });
@@ -57,11 +66,11 @@ export function incidentQueries({ incidents, decided, store }: IncidentServices,
       const shown = [...newest.filter(({ state }) => state !== "resolved"), ...newest.filter(({ state }) => state === "resolved")].slice(0, MAX_SHOWN);
       const [rows, actions] = await Promise.all([
         Promise.all(shown.map(({ driftId }) => store.readDrift(driftId))),
-        actionsOf(new Set(incident.members.map(({ driftId }) => driftId))),
+        actionsOf(new Set(incident.members.map(({ driftId }) => driftId)), reach),
       ]);
       return {
-        incident: messageOf(incident),
-        drifts: rows.flatMap((row) => (row ? [driftMessage(row)] : [])),
+        incident: messageOf(incident, reach),
+        drifts: rows.flatMap((row) => (row && reaches(reach, row) ? [driftMessage(row)] : [])),
         actions: actions.map(actionMessage),
       };
     },

@@ -1,6 +1,6 @@
 /** Query: what is known, listed, looked up and watched. Reads only; every answer is bounded. */
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
+import { type CallContext, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState, ProvenanceStatus, type Query } from "@hullmark/proto/v1/query";
 import { EAR_NONCE_BYTES, earClaims } from "../../core/ear/claims.ts";
@@ -9,6 +9,7 @@ import { isAttested, members } from "../../core/fleet/census.ts";
 import type { EventBus, Events } from "../../core/fleet/events.ts";
 import type { Fleet } from "../../core/fleet/fleet.ts";
 import type { OwnKeys } from "../../core/keys/own-keys.ts";
+import { type Reach, reaches } from "../../core/people/grants.ts";
 import type { People } from "../../core/people/people.ts";
 import { decidingRule } from "../../core/policy/deciding.ts";
 import { policyDigest } from "../../core/policy/digest.ts";
@@ -18,7 +19,8 @@ import type { StandingMarks } from "../../core/response/standing-marks.ts";
 import type { EarSigner } from "../../ports/ear-signer.ts";
 import type { Outbox, OutboxState } from "../../ports/outbox.ts";
 import type { BaselineRow, ClaimRow, ExceptionRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
-import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import { MAX_PAGE_ROWS, type Page, type Store } from "../../ports/store.ts";
+import { type AccessServices, reachIn } from "./access.ts";
 import { type DrillQueryServices, drillQueries } from "./drills.ts";
 import { invalid } from "./errors.ts";
 import { imageNamed } from "./image-named.ts";
@@ -38,12 +40,14 @@ import {
 } from "./messages.ts";
 import { cut, rowsOf } from "./pages.ts";
 import { PushQueue } from "./queue.ts";
+import { countReached, keyOfNumber, keyOfWorkload, openDriftsReached, reached } from "./reach.ts";
 import { policySimulator, type SimulateServices } from "./simulate.ts";
 import { historySimulator, type SimulateHistoryServices } from "./simulate-history.ts";
 import { type VulnerabilityServices, vulnerabilityQueries } from "./vulnerabilities.ts";
 
 export interface QueryServices
-  extends Pick<SimulateServices, "composed" | "simulate">,
+  extends AccessServices,
+    Pick<SimulateServices, "composed" | "simulate">,
     Pick<SimulateHistoryServices, "simulateHistory">,
     Pick<IncidentServices, "incidents" | "decided">,
     VulnerabilityServices,
@@ -77,7 +81,6 @@ export interface QueryServices
   readonly region: string;
   readonly version: string;
   readonly startedAtMs: number;
-  readonly nowMs: () => number;
   /** What Hullmark has put on nodes, by node id. */
   readonly marks: () => ReadonlyMap<string, StandingMarks>;
   readonly withheld: (nodeId: string) => Promise<boolean>;
@@ -103,9 +106,12 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
   const node = (row: NodeRow) => nodeMessage(services.currentNode(row), fleet.connected(row.id), services.marks().get(row.id));
   const workload = (row: WorkloadRow) => workloadMessage(row, nodeName(row.nodeId));
   const attested = ({ verdict }: NodeRow): boolean => isAttested(verdict);
-  const findWorkload = async (container: string): Promise<WorkloadRow> => {
+  const reachOf = (context: CallContext): Reach => reachIn(context, services);
+  const findWorkload = async (container: string, reach: Reach): Promise<WorkloadRow> => {
     if (container === "") throw new RpcError("INVALID_ARGUMENT", "which container?", { reason: "CONTAINER", field: "container" });
-    const rows = await store.findWorkloads(container.slice(0, 256), 10);
+    // Of others' containers it is as if there were none.
+    const all = await store.findWorkloads(container.slice(0, 256), reach === "cluster" ? 10 : MAX_PAGE_ROWS);
+    const rows = all.filter((row) => reaches(reach, row));
     const exact = rows.filter((row) => row.containerName === container || row.containerId === container);
     const [row, another] = exact.length > 0 ? exact : rows;
     if (!row) throw new RpcError("NOT_FOUND", "no such container", { reason: "CONTAINER", field: "container", fix: "hullmark workloads -o wide lists them" });
@@ -117,7 +123,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
   const away = (): number => members(fleet).filter(({ id }) => !fleet.connected(id)).length;
   const simulateHistory = historySimulator({ ...services, away });
   return {
-    ...incidentQueries(services, rowsOf),
+    ...incidentQueries(services, rowsOf, reachOf),
     ...logEntryQueries(services),
     ...drillQueries(services),
     async *simulateHistory(request, { signal }) {
@@ -127,12 +133,13 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
     async simulatePolicy(request, { signal }) {
       return await simulate(request, signal);
     },
-    async getStatus() {
+    async getStatus(_request, context) {
       const nowMs = services.nowMs();
+      const reach = reachOf(context);
       const [counts, coverage, attention] = await Promise.all([
-        store.countWorkloads(),
+        countReached(reach, store),
         store.readCoverage(Math.floor((nowMs - DAY_MS) / 3_600_000) * 3_600_000),
-        store.listDrifts({ states: [DriftState.OPEN], nodeId: "", container: "" }, { after: "", limit: MAX_PAGE_ROWS }),
+        openDriftsReached(reach, store),
       ]);
       const nodes = members(fleet).map(services.currentNode);
       const { size, root } = services.log();
@@ -141,11 +148,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       const total = Object.values(counts.byProvenance).reduce((sum, n) => sum + n, 0);
       const signed = counts.byProvenance[ProvenanceStatus.SIGNED] ?? 0;
       const provenanceUnknown = (counts.byProvenance[ProvenanceStatus.UNKNOWN] ?? 0) + (counts.byProvenance[ProvenanceStatus.UNSPECIFIED] ?? 0);
-      return {
-        verifierId: services.verifierId,
-        region: services.region,
-        version: services.version,
-        mode: policy.mode,
+      const everywhere = {
         logSize: BigInt(size),
         logRoot: root,
         nodesTotal: nodes.length,
@@ -154,6 +157,20 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
           .filter((row) => !attested(row))
           .slice(0, MAX_UNATTESTED)
           .map(node),
+        unattestedSeconds: coverage.unattestedSeconds,
+        observedSeconds: coverage.observedSeconds,
+        policyName: policy.name,
+        alertRoutes: policy.alerts.map(({ name }) => name),
+        actuators: services.actuators(),
+        claims: services.claims().map(({ code, detail }) => ({ code, detail })),
+      };
+      return {
+        // What is of the whole cluster may name anything in it.
+        ...(reach === "cluster" ? everywhere : { namespaces: [...reach].sort(), claims: everywhere.claims.filter(isOfAll).map(({ code }) => ({ code })) }),
+        verifierId: services.verifierId,
+        region: services.region,
+        version: services.version,
+        mode: policy.mode,
         containersClean: of(Verdict.AFFIRMING),
         containersWarning: of(Verdict.WARNING),
         containersDrifted: of(Verdict.CONTRAINDICATED),
@@ -162,17 +179,11 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
         signedContainers: signed,
         unsignedContainers: total - signed - provenanceUnknown,
         provenanceUnknownContainers: provenanceUnknown,
-        unattestedSeconds: coverage.unattestedSeconds,
-        observedSeconds: coverage.observedSeconds,
         attention: attention
           .toSorted((a, b) => b.severity - a.severity || b.number - a.number)
           .slice(0, MAX_ATTENTION)
           .map(driftMessage),
         policyLoaded: policy.loaded,
-        policyName: policy.name,
-        alertRoutes: policy.alerts.map(({ name }) => name),
-        actuators: services.actuators(),
-        claims: services.claims().map(({ code, detail }) => ({ code, detail })),
         now: timestampFromMs(nowMs),
       };
     },
@@ -197,14 +208,15 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       const entries = await services.notifications(filter, limit || DEFAULT_NOTIFICATIONS);
       return { notifications: entries.map((entry) => notificationMessage(entry, services.routeWorks(entry.route))) };
     },
-    async listExceptions({ states }) {
-      const rows = services.exceptions().filter(({ state }) => states.length === 0 || states.includes(state));
+    async listExceptions({ states }, context) {
+      const reach = reachOf(context);
+      const rows = services.exceptions().filter((row) => reaches(reach, row) && (states.length === 0 || states.includes(row.state)));
       return { exceptions: rows.toReversed().map(exceptionMessage) };
     },
     async listPeople() {
       const at = (ms: number | undefined) => (ms === undefined ? undefined : timestampFromMs(ms));
-      const people = services.people.rows.map(({ issuedAtMs, notAfterMs, revokedAtMs, ...same }) => ({
-        ...{ ...same, issuedAt: at(issuedAtMs), expiresAt: at(notAfterMs), revokedAt: at(revokedAtMs) },
+      const people = services.people.rows.map(({ issuedAtMs, notAfterMs, revokedAtMs, namespaces = [], ...same }) => ({
+        ...{ ...same, namespaces: [...namespaces], issuedAt: at(issuedAtMs), expiresAt: at(notAfterMs), revokedAt: at(revokedAtMs) },
       }));
       return { people };
     },
@@ -237,38 +249,56 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       for await (const row of watch(events, "node", signal)) yield { node: node(row) };
     },
 
-    async listWorkloads({ verdicts, nodeId, pageSize, pageToken }) {
+    async listWorkloads({ verdicts, nodeId, pageSize, pageToken }, context) {
       const limit = rowsOf(pageSize);
       const found = nodeId === "" ? "" : (fleet.find(nodeId)?.id ?? nodeId);
-      const rows = await store.listWorkloads({ verdicts: verdicts.slice(0, 8), nodeId: found }, { after: pageToken.slice(0, 256), limit: limit + 1 });
-      const { page, next } = cut(rows, limit, (row) => `${row.nodeId}/${row.containerId}`);
+      const filter = { verdicts: verdicts.slice(0, 8), nodeId: found };
+      const asked = { after: pageToken.slice(0, 256), limit: limit + 1 };
+      const rows = await reached(reachOf(context), (page: Page) => store.listWorkloads(filter, page), keyOfWorkload, asked);
+      const { page, next } = cut(rows, limit, keyOfWorkload);
       return { workloads: page.map(workload), nextPageToken: next };
     },
     async issueEar({ node: id, container, nonce }) {
       if ((id === "") === (container === "")) throw new RpcError("INVALID_ARGUMENT", "of a node or of a container?", { reason: "SUBJECT", field: "node" });
       if (nonce.length > 0 && (nonce.length < EAR_NONCE_BYTES.min || nonce.length > EAR_NONCE_BYTES.max))
         throw new RpcError("INVALID_ARGUMENT", `a nonce has ${EAR_NONCE_BYTES.min} to ${EAR_NONCE_BYTES.max} bytes`, { reason: "NONCE", field: "nonce" });
-      const found = container === "" ? undefined : await findWorkload(container);
+      const found = container === "" ? undefined : await findWorkload(container, "cluster");
       const row = fleet.find(found?.nodeId ?? id);
       if (!row) throw new RpcError("NOT_FOUND", "no such node", { reason: "NODE", field: "node", fix: "hullmark nodes lists them" });
       const { verifierId, region, version } = services;
       const facts = { verifierId, region, version, nonce, nowMs: services.nowMs(), policySha256: policyDigest(services.policy()).toString("hex") };
       return { jwt: await services.ear.sign(earClaims({ node: services.currentNode(row), workload: found, ...facts })) };
     },
-    async getWorkload({ container }) {
-      const row = await findWorkload(container);
+    async getWorkload({ container }, context) {
+      const reach = reachOf(context);
+      const row = await findWorkload(container, reach);
       const filter = { states: [...OPEN, DriftState.NOTICE], nodeId: row.nodeId, container: row.containerId };
       const drifts = await store.listDrifts(filter, { after: "", limit: MAX_PAGE_ROWS });
-      return { workload: workload(row), drifts: drifts.map(driftMessage) };
+      return { workload: workload(row), drifts: drifts.filter((each) => reaches(reach, each)).map(driftMessage) };
     },
-    async *watchWorkloads(_request, { signal }) {
+    async *watchWorkloads(_request, context) {
+      const { signal } = context;
+      const reach = reachOf(context);
       const queue = queueFor<{ workload: ReturnType<typeof workload>; removed: boolean }>(signal);
       const gone = ({ nodeId, containerId }: Events["workloadRemoved"]) => ({ workload: { nodeId, nodeName: nodeName(nodeId), containerId }, removed: true });
+      // What is gone says of itself no more than its id: whose it was is known of what was there.
+      const own = new Set<string>();
       const ends = [
-        events.on("workload", (row) => queue.push({ workload: workload(row), removed: false })),
-        events.on("workloadRemoved", (row) => queue.push(gone(row))),
+        events.on("workload", (row) => {
+          if (!reaches(reach, row)) return;
+          if (reach !== "cluster") own.add(keyOfWorkload(row));
+          queue.push({ workload: workload(row), removed: false });
+        }),
+        events.on("workloadRemoved", (row) => {
+          if (reach === "cluster" || own.delete(keyOfWorkload(row))) queue.push(gone(row));
+        }),
       ];
       try {
+        if (reach !== "cluster") {
+          const filter = { verdicts: [], nodeId: "" };
+          const all = { after: "", limit: Number.POSITIVE_INFINITY };
+          for (const row of await reached(reach, (page: Page) => store.listWorkloads(filter, page), keyOfWorkload, all)) own.add(keyOfWorkload(row));
+        }
         yield* queue;
       } finally {
         for (const end of ends) end();
@@ -296,7 +326,8 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       }
     },
 
-    async listDrift({ states, container, nodeId, pageSize, pageToken }) {
+    async listDrift({ states, container, nodeId, pageSize, pageToken }, context) {
+      const reach = reachOf(context);
       const limit = rowsOf(pageSize);
       if (pageToken !== "" && !/^[0-9]{1,15}$/.test(pageToken))
         throw new RpcError("INVALID_ARGUMENT", "not a page token of this list", { reason: "PAGE_TOKEN", field: "pageToken" });
@@ -305,22 +336,30 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
         nodeId: nodeId === "" ? "" : (fleet.find(nodeId)?.id ?? nodeId),
         container: container.slice(0, 256),
       };
-      const [rows, counts] = await Promise.all([store.listDrifts(filter, { after: pageToken, limit: limit + 1 }), store.countWorkloads()]);
-      const { page, next } = cut(rows, limit, ({ number }) => String(number));
+      const [rows, counts] = await Promise.all([
+        reached(reach, (page: Page) => store.listDrifts(filter, page), keyOfNumber, { after: pageToken, limit: limit + 1 }),
+        countReached(reach, store),
+      ]);
+      const { page, next } = cut(rows, limit, keyOfNumber);
       return { drifts: page.map(driftMessage), nextPageToken: next, containersUnknown: counts.byVerdict[Verdict.UNKNOWN] ?? 0 };
     },
-    async getDrift({ id }) {
+    async getDrift({ id }, context) {
       const row = await store.readDrift(id.slice(0, 32).toUpperCase());
-      if (!row) throw new RpcError("NOT_FOUND", "no such drift", { reason: "DRIFT", field: "id", fix: "hullmark drift ls --all lists them" });
+      if (!row || !reaches(reachOf(context), row))
+        throw new RpcError("NOT_FOUND", "no such drift", { reason: "DRIFT", field: "id", fix: "hullmark drift ls --all lists them" });
       const rule = decidingRule(services.policy(), row, services.labels(row.nodeId, row.containerId));
       return { drift: driftMessage(row), ...(rule !== undefined && { rule }) };
     },
-    async *watchDrift({ includeCurrent }, { signal }) {
+    async *watchDrift({ includeCurrent }, context) {
+      const { signal } = context;
+      const reach = reachOf(context);
       const queue = queueFor<Events["drift"]>(signal);
-      const end = events.on("drift", (row) => queue.push(row));
+      const end = events.on("drift", (row) => {
+        if (reaches(reach, row)) queue.push(row);
+      });
       try {
         if (includeCurrent) {
-          const rows = await store.listDrifts({ states: OPEN, nodeId: "", container: "" }, { after: "", limit: MAX_PAGE_ROWS });
+          const rows = await openDriftsReached(reach, store, [...OPEN]);
           for (const row of rows.toReversed()) yield { drift: driftMessage(row) };
         }
         for await (const row of queue) yield { drift: driftMessage(row) };
@@ -330,6 +369,10 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
     },
   };
 }
+
+/** Under these nobody can tell whether everything is clean, whatever they see of it. */
+const OF_ALL: ReadonlySet<string> = new Set(["log-contradicted", "pods-unseen"]);
+const isOfAll = ({ code }: Pick<ClaimRow, "code">): boolean => OF_ALL.has(code);
 
 /** Ends with the call; a watcher that does not keep up is told so. */
 function queueFor<T>(signal: AbortSignal): PushQueue<T> {

@@ -1,8 +1,9 @@
 /** Response: what people see and decide of actions. Actuation: what actuators are handed, and what they tell. */
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
+import { type CallContext, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import { ActionState, type Actuation, type Response } from "@hullmark/proto/v1/response";
 import { timestampMs } from "../../core/fleet/time.ts";
+import { reaches } from "../../core/people/grants.ts";
 import {
   actuatorName,
   CaptureTransferError,
@@ -13,10 +14,11 @@ import {
   toRevision,
 } from "../../core/response/index.ts";
 import type { ActionRow, CaptureRow } from "../../ports/rows.ts";
-import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
-import { type AccessServices, actuatorOf, operatorOf } from "./access.ts";
+import { MAX_PAGE_ROWS, type Page, type Store } from "../../ports/store.ts";
+import { type AccessServices, actuatorOf, operatorOf, reachIn } from "./access.ts";
 import { rpcErrorOf } from "./errors.ts";
 import { PushQueue } from "./queue.ts";
+import { keyOfNumber, reached } from "./reach.ts";
 
 export interface ResponseServices extends AccessServices {
   readonly engine: ResponseEngine;
@@ -74,29 +76,42 @@ function captureMessage({ expiresAtMs, bytes, ...same }: CaptureRow) {
 
 export function responseService(services: ResponseServices): ServiceImplementation<typeof Response> {
   const { engine, store } = services;
+  const readAction = async (id: string, context: CallContext): Promise<ActionRow | undefined> => {
+    const row = await store.readAction(id);
+    return row && reaches(reachIn(context, services), row) ? row : undefined;
+  };
+  /** What is out of the caller's namespaces is refused as what is not there: in the words that the core has for that. @returns the id */
+  const inReach = async (given: string, context: CallContext): Promise<string> => {
+    const id = given.slice(0, 32).toUpperCase();
+    if (reachIn(context, services) !== "cluster" && !(await readAction(id, context))) throw new ResponseError("NOT_FOUND", "no such action");
+    return id;
+  };
   return {
-    async listActions({ openOnly, pageSize, pageToken }) {
+    async listActions({ openOnly, pageSize, pageToken }, context) {
       if (pageToken !== "" && !/^[0-9]{1,15}$/.test(pageToken))
         throw new RpcError("INVALID_ARGUMENT", "not a page token of this list", { reason: "PAGE_TOKEN", field: "pageToken" });
       const limit = pageSize === 0 ? DEFAULT_PAGE_ROWS : Math.min(pageSize, MAX_PAGE_ROWS - 1);
-      const rows = await store.listActions({ states: openOnly ? OPEN : [], sinceMs: 0 }, { after: pageToken, limit: limit + 1 });
+      const reach = reachIn(context, services);
+      const filter = { states: openOnly ? OPEN : [], sinceMs: 0 };
+      const rows = await reached(reach, (page: Page) => store.listActions(filter, page), keyOfNumber, { after: pageToken, limit: limit + 1 });
       const page = rows.slice(0, limit);
       const { pause } = engine;
       return {
         actions: page.map(actionMessage),
         nextPageToken: rows.length > limit ? String(page.at(-1)?.number) : "",
-        ...(pause && { pause: { by: pause.by, reason: pause.reason, since: timestampFromMs(pause.sinceMs) } }),
-        held: { ...engine.held() } as Record<string, number>,
+        // Why, and what else is held, is of the whole cluster.
+        ...(pause && { pause: { by: pause.by, reason: reach === "cluster" ? pause.reason : "", since: timestampFromMs(pause.sinceMs) } }),
+        held: reach === "cluster" ? ({ ...engine.held() } as Record<string, number>) : {},
       };
     },
-    async getAction({ id }) {
-      const row = await store.readAction(id.slice(0, 32).toUpperCase());
+    async getAction({ id }, context) {
+      const row = await readAction(id.slice(0, 32).toUpperCase(), context);
       if (!row) throw new RpcError("NOT_FOUND", "no such action", { reason: "NOT_FOUND", field: "id" });
       return { action: actionMessage(row) };
     },
     async *fetchCapture({ actionId, reason }, context) {
       const why = reasonOf(reason);
-      const row = await store.readAction(actionId.slice(0, 32).toUpperCase());
+      const row = await readAction(actionId.slice(0, 32).toUpperCase(), context);
       if (!row) throw new RpcError("NOT_FOUND", "no such action", { reason: "NOT_FOUND", field: "actionId" });
       const { id, nodeId, capture } = row;
       if (!capture) throw new RpcError("FAILED_PRECONDITION", "nothing was captured for this action", { reason: "NO_CAPTURE", fix: "hullmark capture ls" });
@@ -110,15 +125,19 @@ export function responseService(services: ResponseServices): ServiceImplementati
       }
     },
     async approveAction({ id }, context) {
-      return { action: actionMessage(await acting(() => engine.approve(id.slice(0, 32).toUpperCase(), operatorOf(context, services).name))) };
+      const { name } = operatorOf(context, services);
+      return { action: actionMessage(await acting(async () => await engine.approve(await inReach(id, context), name))) };
     },
     async denyAction({ id, reason }, context) {
-      await acting(() => engine.deny(id.slice(0, 32).toUpperCase(), operatorOf(context, services).name, reasonOf(reason)));
+      const { name } = operatorOf(context, services);
+      const why = reasonOf(reason);
+      await acting(async () => await engine.deny(await inReach(id, context), name, why));
       return {};
     },
     async undoAction({ id, reason }, context) {
       const { name } = operatorOf(context, services);
-      return { action: actionMessage(await acting(() => engine.undo(id.slice(0, 32).toUpperCase(), name, reasonOf(reason)))) };
+      const why = reasonOf(reason);
+      return { action: actionMessage(await acting(async () => await engine.undo(await inReach(id, context), name, why))) };
     },
     async purgeLayer({ node, layer, reason }, context) {
       const { name } = operatorOf(context, services);

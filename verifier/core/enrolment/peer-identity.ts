@@ -6,11 +6,20 @@ import { hash } from "node:crypto";
 import "reflect-metadata";
 import { SubjectAlternativeNameExtension, X509Certificate } from "@peculiar/x509";
 import type { OperatorRole } from "../../ports/certificate-authority.ts";
+import { MAX_NAMESPACES, NAMESPACE_PATTERN } from "../people/grants.ts";
 
 export type PeerIdentity =
   | { readonly kind: "node" | "actuator"; readonly region: string; readonly nodeId: string; readonly spkiSha256: Buffer }
   | { readonly kind: "cluster-actuator"; readonly region: string; readonly cluster: string; readonly spkiSha256: Buffer }
-  | { readonly kind: "operator"; readonly region: string; readonly role: OperatorRole; readonly name: string; readonly spkiSha256: Buffer };
+  | {
+      readonly kind: "operator";
+      readonly region: string;
+      readonly role: OperatorRole;
+      /** Where the role holds; undefined: in the whole cluster. */
+      readonly namespaces: readonly string[] | undefined;
+      readonly name: string;
+      readonly spkiSha256: Buffer;
+    };
 
 export const NODE_ID_PATTERN = /^[0-9a-f]{16}$/;
 export const REGION_PATTERN = /^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/;
@@ -37,8 +46,16 @@ export function clusterActuatorUri(region: string, cluster: string): string {
   return `spiffe://hullmark/${region}/cluster-actuator/${cluster}`;
 }
 
-export function operatorUri(region: string, role: OperatorRole, name: string): string {
-  return `spiffe://hullmark/${region}/operator/${role}/${name}`;
+/** @param namespaces where the role holds: another kind of name, which a verifier that knows none of namespaces takes for nobody's. undefined: in the whole cluster */
+export function operatorUri(region: string, role: OperatorRole, name: string, namespaces?: readonly string[]): string {
+  const whole = `${role}/${name}`;
+  return `spiffe://hullmark/${region}/${namespaces ? `namespaced-operator/${[whole, ...namespaces].join("/")}` : `operator/${whole}`}`;
+}
+
+/** One to {@link MAX_NAMESPACES}, each once. */
+export function areNamespaces(names: readonly string[]): boolean {
+  const all = names.every((name) => NAMESPACE_PATTERN.test(name));
+  return all && names.length > 0 && names.length <= MAX_NAMESPACES && new Set(names).size === names.length;
 }
 
 /** @returns undefined when the certificate (DER) names no peer of `region` in our form */
@@ -56,9 +73,11 @@ export function readPeerIdentity(certificate: Uint8Array, region: string): PeerI
     return { kind, region, nodeId: first, spkiSha256 };
   if (kind === "cluster-actuator" && rest.length === 1 && first !== undefined && REGION_PATTERN.test(first))
     return { kind, region, cluster: first, spkiSha256 };
-  if (kind !== "operator" || rest.length !== 2 || first === undefined || second === undefined) return undefined;
-  if (!OPERATOR_ROLES.has(first) || !OPERATOR_NAME_PATTERN.test(second)) return undefined;
-  return { kind, region, role: first as OperatorRole, name: second, spkiSha256 };
+  if (first === undefined || second === undefined || !OPERATOR_ROLES.has(first) || !OPERATOR_NAME_PATTERN.test(second)) return undefined;
+  const operator = { kind: "operator", region, role: first as OperatorRole, name: second, spkiSha256 } as const;
+  const bound = rest.slice(2);
+  if (kind === "operator") return bound.length === 0 ? { ...operator, namespaces: undefined } : undefined;
+  return kind === "namespaced-operator" && areNamespaces(bound) ? { ...operator, namespaces: bound } : undefined;
 }
 
 function onlyUri(certificate: Uint8Array): { value: string; spkiSha256: Buffer } | undefined {

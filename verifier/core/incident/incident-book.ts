@@ -25,6 +25,7 @@ export interface NumberedMember extends Member {
   readonly nodeId: string;
   readonly imageReference: string;
   readonly summary: string;
+  readonly containerName: string;
 }
 
 export interface IncidentBookServices {
@@ -173,9 +174,11 @@ export class IncidentBook {
 }
 
 function memberOf(row: DriftRow): NumberedMember {
-  const { number, nodeId, imageReference, summary, kind, path, nodeName, workload, severity, acknowledgedBy, acknowledgedAtMs, resolvedAtMs } = row;
+  const { number, nodeId, imageReference, summary, containerName, kind, path, nodeName, workload, severity, acknowledgedBy, acknowledgedAtMs, resolvedAtMs } =
+    row;
   return {
-    ...{ driftId: row.id, number, nodeId, imageReference, summary, kind, path, nodeName, workload, severity, acknowledgedBy, acknowledgedAtMs, resolvedAtMs },
+    ...{ driftId: row.id, number, nodeId, imageReference, summary, containerName, kind, path, nodeName, workload, severity },
+    ...{ acknowledgedBy, acknowledgedAtMs, resolvedAtMs },
     image: row.configDigest || row.imageReference,
     state: row.state === DriftState.RESOLVED ? "resolved" : row.state === DriftState.ACKNOWLEDGED ? "acknowledged" : "open",
     contained: false,

@@ -1,7 +1,7 @@
 /** People who come with a bearer token: bounded before anybody is asked, authenticated by whoever issued it, and given the role that configuration names. */
 import { hash } from "node:crypto";
-import type { OperatorRole } from "../../ports/certificate-authority.ts";
 import { type ProvenToken, type TokenAuthenticator, TokenError } from "../../ports/token-authenticator.ts";
+import type { Grants } from "./grants.ts";
 import type { Identities } from "./identities.ts";
 
 const MAX_TOKEN_CHARACTERS = 16_384;
@@ -24,7 +24,7 @@ export interface Bearer {
   readonly name: string;
   /** `SOURCE:NAME`. */
   readonly credential: string;
-  readonly role: OperatorRole;
+  readonly grants: Grants;
   /** When it counts no more, Unix milliseconds, exclusive. */
   readonly notAfterMs: number;
 }
@@ -40,9 +40,9 @@ export class NoRoleError extends Error {
 /** Of a token that is authentic. @throws NoRoleError */
 export function bearerOf(identities: Identities, source: string, { name, groups }: ProvenToken, notAfterMs: number): Bearer {
   const credential = `${source}:${name}`;
-  const role = identities.roleOf(source, name, groups);
-  if (!role) throw new NoRoleError(credential);
-  return { name: identities.subjectOf(credential), credential, role, notAfterMs };
+  const grants = identities.grantsOf(source, name, groups);
+  if (!grants) throw new NoRoleError(credential);
+  return { name: identities.subjectOf(credential), credential, grants, notAfterMs };
 }
 
 interface Known {

@@ -3,6 +3,7 @@
  * somebody else than any certificate's and any other issuer's until configuration says that they are one (`aliases`): nobody becomes another by taking their name elsewhere. Pure.
  */
 import type { OperatorRole } from "../../ports/certificate-authority.ts";
+import { type Grants, grantsOf } from "./grants.ts";
 
 /** As somebody is known: by certificate, or by another issuer. What is in requests is held against it before anything else. */
 export const PERSON_PATTERN = /^(?:[A-Za-z0-9][A-Za-z0-9._@-]{0,63}|[a-z0-9][a-z0-9._-]{0,62}:[!-~]{1,255})$/;
@@ -11,12 +12,11 @@ export const ISSUED_NAME_PATTERN = /^[!-~]{1,255}$/;
 /** In configuration, before a certificate's name. */
 export const CERTIFICATE_SOURCE = "certificate";
 
-/** Each role may do all that those before it may. */
-export const ROLES: readonly OperatorRole[] = ["viewer", "responder", "approver", "admin"];
-
 /** `SOURCE:NAME` each. */
 export interface RoleRule {
   readonly role: OperatorRole;
+  /** Where it holds; undefined: in the whole cluster. */
+  readonly namespaces?: readonly string[] | undefined;
   readonly users: readonly string[];
   readonly groups: readonly string[];
 }
@@ -30,13 +30,18 @@ export interface IdentityRules {
 export class Identities {
   /** What somebody is known by → who that is. */
   readonly #subjects: ReadonlyMap<string, string>;
-  readonly #roles: readonly { readonly role: OperatorRole; readonly users: ReadonlySet<string>; readonly groups: ReadonlySet<string> }[];
+  readonly #rules: readonly {
+    readonly role: OperatorRole;
+    readonly namespaces: readonly string[] | undefined;
+    readonly users: ReadonlySet<string>;
+    readonly groups: ReadonlySet<string>;
+  }[];
 
   constructor({ aliases, roles }: IdentityRules) {
     const certificate = `${CERTIFICATE_SOURCE}:`;
     const known = (credential: string): string => (credential.startsWith(certificate) ? credential.slice(certificate.length) : credential);
     this.#subjects = new Map(Object.entries(aliases).flatMap(([name, credentials]) => credentials.map((each) => [known(each), name] as const)));
-    this.#roles = roles.map(({ role, users, groups }) => ({ role, users: new Set(users), groups: new Set(groups) }));
+    this.#rules = roles.map(({ role, namespaces, users, groups }) => ({ role, namespaces, users: new Set(users), groups: new Set(groups) }));
   }
 
   /** @param known a certificate's name, or `SOURCE:NAME` */
@@ -45,10 +50,11 @@ export class Identities {
   /** As configuration has it now, whatever either was called when it was written down. */
   readonly samePerson = (a: string, b: string): boolean => this.subjectOf(a) === this.subjectOf(b);
 
-  /** The highest role of somebody with a token; undefined: none. @param groups as their issuer names them */
-  roleOf(source: string, name: string, groups: readonly string[]): OperatorRole | undefined {
-    const given = this.#roles.filter(({ users, groups: ofRule }) => users.has(`${source}:${name}`) || groups.some((group) => ofRule.has(`${source}:${group}`)));
-    return ROLES.findLast((role) => given.some((rule) => rule.role === role));
+  /** What somebody with a token may do, of all rules that name them; undefined: nothing. @param groups as their issuer names them */
+  grantsOf(source: string, name: string, groups: readonly string[]): Grants | undefined {
+    return grantsOf(
+      this.#rules.filter(({ users, groups: ofRule }) => users.has(`${source}:${name}`) || groups.some((group) => ofRule.has(`${source}:${group}`))),
+    );
   }
 }
 

@@ -17,7 +17,7 @@ export interface PeopleServices {
   readonly committer: Pick<Committer, "submit">;
   readonly nowMs: () => number;
   /** @throws CertificateAuthorityError BAD_KEY, BAD_NAME */
-  readonly certify: (role: OperatorRole, name: string, spki: Uint8Array, lifetimeMs: number) => Promise<IssuedCertificate>;
+  readonly certify: (role: OperatorRole, name: string, spki: Uint8Array, lifetimeMs: number, namespaces?: readonly string[]) => Promise<IssuedCertificate>;
   /** Names whose certificates the verifier makes for itself: nobody else gets one of them. */
   readonly ownNames: readonly string[];
   /** What was taken counts no more from here on: what is open by it must end, and the verifier's own be made anew. Does not reject. */
@@ -27,6 +27,8 @@ export interface PeopleServices {
 export interface Wanted {
   readonly name: string;
   readonly role: OperatorRole;
+  /** Where it holds; undefined: in the whole cluster. */
+  readonly namespaces?: readonly string[] | undefined;
   /** SubjectPublicKeyInfo (DER), P-256. */
   readonly publicKey: Uint8Array;
   readonly lifetimeMs: number;
@@ -135,20 +137,28 @@ export class People {
     return ended.map((row) => row.name);
   }
 
-  async #certify({ role, name, publicKey, lifetimeMs }: Wanted): Promise<IssuedCertificate> {
-    return await this.#services.certify(role, name, publicKey, lifetimeMs);
+  async #certify({ role, name, publicKey, lifetimeMs, namespaces }: Wanted): Promise<IssuedCertificate> {
+    return await this.#services.certify(role, name, publicKey, lifetimeMs, namespaces);
   }
 
   /** @param by undefined: the verifier, for itself @param ended names that are forgotten */
-  async #record({ name, role, publicKey }: Wanted, issued: IssuedCertificate, by: string | undefined, ended: readonly string[]): Promise<IssuedCertificate> {
+  async #record(
+    { name, role, namespaces, publicKey }: Wanted,
+    issued: IssuedCertificate,
+    by: string | undefined,
+    ended: readonly string[],
+  ): Promise<IssuedCertificate> {
     const nowMs = this.#services.nowMs();
     const { revokedAtMs, sinceRevoked, ...before } = this.#row(name);
     const one = { sha256: hash("sha256", issued.chain[0] as Buffer), notAfterMs: issued.notAfterMs };
     const lately = sinceRevoked.filter(({ notAfterMs }) => notAfterMs > nowMs).slice(1 - MAX_SINCE_REVOKED);
-    const given = { role, issuedAtMs: Math.max(nowMs, (revokedAtMs ?? -1) + 1), issuedBy: by ?? "", notAfterMs: issued.notAfterMs };
+    const given = { role, namespaces, issuedAtMs: Math.max(nowMs, (revokedAtMs ?? -1) + 1), issuedBy: by ?? "", notAfterMs: issued.notAfterMs };
     await this.#write(
       { ...before, ...given, revokedAtMs, sinceRevoked: revokedAtMs === undefined ? [] : [...lately, one] },
-      adminFact("person-certificate", nowMs, { name, role, key: `sha256:${hash("sha256", publicKey)}`, until: issued.notAfterMs, by: by ?? null }),
+      adminFact("person-certificate", nowMs, {
+        ...{ name, role, ...(namespaces && { namespaces: namespaces.join(" ") }) },
+        ...{ key: `sha256:${hash("sha256", publicKey)}`, until: issued.notAfterMs, by: by ?? null },
+      }),
       ended,
     );
     return issued;

@@ -1185,6 +1185,13 @@ export declare type IssuePersonCertificateRequest = Message<"hullmark.v1.IssuePe
    * @generated from field: uint32 days = 4;
    */
   days: number;
+
+  /**
+   * In place of `role`, which is empty then: a verifier that knows none of namespaces refuses it.
+   *
+   * @generated from field: hullmark.v1.NamespacedRole namespaced = 5;
+   */
+  namespaced?: NamespacedRole | undefined;
 };
 
 /**
@@ -1192,6 +1199,33 @@ export declare type IssuePersonCertificateRequest = Message<"hullmark.v1.IssuePe
  * Use `create(IssuePersonCertificateRequestSchema)` to create a new message.
  */
 export declare const IssuePersonCertificateRequestSchema: GenMessage<IssuePersonCertificateRequest>;
+
+/**
+ * A role that holds in these namespaces alone.
+ *
+ * @generated from message hullmark.v1.NamespacedRole
+ */
+export declare type NamespacedRole = Message<"hullmark.v1.NamespacedRole"> & {
+  /**
+   * viewer, responder, approver or admin.
+   *
+   * @generated from field: string role = 1;
+   */
+  role: string;
+
+  /**
+   * 1..16, exact names.
+   *
+   * @generated from field: repeated string namespaces = 2;
+   */
+  namespaces: string[];
+};
+
+/**
+ * Describes the message hullmark.v1.NamespacedRole.
+ * Use `create(NamespacedRoleSchema)` to create a new message.
+ */
+export declare const NamespacedRoleSchema: GenMessage<NamespacedRole>;
 
 /**
  * @generated from message hullmark.v1.IssuePersonCertificateResponse

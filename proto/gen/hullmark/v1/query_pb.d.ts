@@ -168,6 +168,14 @@ export declare type GetStatusResponse = Message<"hullmark.v1.GetStatusResponse">
    * @generated from field: uint32 actuators = 26;
    */
   actuators: number;
+
+  /**
+   * Of a caller whose role holds in these alone: counts and attention are of them, and what is of the whole cluster (nodes, coverage, log, claims, the policy's name,
+   * routes, actuators) is left out; of claims there are the codes under which nobody can tell whether all is clean. Empty: of the whole cluster.
+   *
+   * @generated from field: repeated string namespaces = 27;
+   */
+  namespaces: string[];
 };
 
 /**
@@ -2067,6 +2075,13 @@ export declare type Person = Message<"hullmark.v1.Person"> & {
    * @generated from field: string revoked_reason = 8;
    */
   revokedReason: string;
+
+  /**
+   * Where the role holds; empty: in the whole cluster.
+   *
+   * @generated from field: repeated string namespaces = 9;
+   */
+  namespaces: string[];
 };
 
 /**
