@@ -23,6 +23,8 @@ export class AskError extends Error {
 export interface Session {
   readonly name: string;
   readonly role: "viewer" | "responder" | "approver" | "admin";
+  /** Where alone the role holds; empty: in the whole cluster. */
+  readonly namespaces: readonly string[];
   readonly endsAt: string;
 }
 

@@ -53,8 +53,10 @@ function Headline({ status, incidents }: { readonly status: GetStatusResponse; r
     <section class={`headline ${tone}`} role="status" aria-label="State of the fleet">
       <p class="big">{words}</p>
       <p>
-        {printable(status.region, 64)} · mode {printable(status.mode, 32)} · policy {status.policyLoaded ? printable(status.policyName, 60) : "none"} · log{" "}
-        {status.logSize.toLocaleString("en")} entries
+        {printable(status.region, 64)} · mode {printable(status.mode, 32)} ·{" "}
+        {status.namespaces.length > 0
+          ? `in ${status.namespaces.join(", ")} alone`
+          : `policy ${status.policyLoaded ? printable(status.policyName, 60) : "none"} · log ${status.logSize.toLocaleString("en")} entries`}
       </p>
     </section>
   );
@@ -62,7 +64,7 @@ function Headline({ status, incidents }: { readonly status: GetStatusResponse; r
 
 /** Bad before unknown before good; nothing that is not known counts as good. */
 function headline(status: GetStatusResponse, incidents: ListIncidentsResponse | undefined): [Tone, string] {
-  const { containersDrifted, containersUnknown, containersWarning, nodesAttested, nodesTotal, policyLoaded } = status;
+  const { containersClean, containersDrifted, containersUnknown, containersWarning, nodesAttested, nodesTotal, policyLoaded } = status;
   const standing = incidents?.total ?? 0;
   if (standing > 0 || containersDrifted > 0) {
     const open = incidents?.incidents.filter(({ state }) => state === "open").length ?? 0;
@@ -70,7 +72,9 @@ function headline(status: GetStatusResponse, incidents: ListIncidentsResponse | 
       standing > 0 ? count(standing, "incident stands", "incidents stand") : count(containersDrifted, "workload has drifted", "workloads have drifted");
     return ["bad", `${what}${open === 0 && standing > 0 && standing <= SHOWN ? ", and each is seen to" : ""}`];
   }
-  if (nodesTotal === 0) return ["unknown", "No node has enrolled yet"];
+  const inSome = status.namespaces.length > 0;
+  if (inSome && containersClean + containersWarning + containersUnknown === 0) return ["unknown", `Nothing is known to run in ${status.namespaces.join(", ")}`];
+  if (!inSome && nodesTotal === 0) return ["unknown", "No node has enrolled yet"];
   if (!policyLoaded) return ["unknown", "No policy is loaded: nothing can be affirmed"];
   const away = nodesTotal - nodesAttested;
   const unclear = [
@@ -123,20 +127,24 @@ function Fleet({ status }: { readonly status: GetStatusResponse }) {
   const { observedSeconds, unattestedSeconds, nodesTotal } = status;
   const coverage = observedSeconds > 0 ? `${(100 * (1 - unattestedSeconds / observedSeconds)).toFixed(2)} %` : "–";
   const perNode = nodesTotal > 0 ? unattestedSeconds / nodesTotal : 0;
+  // Of nodes nobody is told who sees single namespaces.
+  const all = status.namespaces.length === 0;
   return (
     <div class="cards">
-      <section aria-labelledby="nodes">
-        <h2 id="nodes">Nodes</h2>
-        <p class="figure">
-          {status.nodesAttested.toLocaleString("en")} <span class="quiet">of {nodesTotal.toLocaleString("en")} attested</span>
-        </p>
-        <Parts
-          parts={[
-            ["attested", status.nodesAttested, "good"],
-            ["not attested", nodesTotal - status.nodesAttested, "unknown"],
-          ]}
-        />
-      </section>
+      {all && (
+        <section aria-labelledby="nodes">
+          <h2 id="nodes">Nodes</h2>
+          <p class="figure">
+            {status.nodesAttested.toLocaleString("en")} <span class="quiet">of {nodesTotal.toLocaleString("en")} attested</span>
+          </p>
+          <Parts
+            parts={[
+              ["attested", status.nodesAttested, "good"],
+              ["not attested", nodesTotal - status.nodesAttested, "unknown"],
+            ]}
+          />
+        </section>
+      )}
       <section aria-labelledby="workloads">
         <h2 id="workloads">Workloads</h2>
         <p class="figure">
@@ -164,11 +172,13 @@ function Fleet({ status }: { readonly status: GetStatusResponse }) {
           ]}
         />
       </section>
-      <section aria-labelledby="coverage">
-        <h2 id="coverage">Coverage, 24 h</h2>
-        <p class="figure">{coverage}</p>
-        <p class="quiet">{perNode < 1 ? "less than a second" : count(Math.round(perNode), "second")} unattested a node</p>
-      </section>
+      {all && (
+        <section aria-labelledby="coverage">
+          <h2 id="coverage">Coverage, 24 h</h2>
+          <p class="figure">{coverage}</p>
+          <p class="quiet">{perNode < 1 ? "less than a second" : count(Math.round(perNode), "second")} unattested a node</p>
+        </section>
+      )}
     </div>
   );
 }
