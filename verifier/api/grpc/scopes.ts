@@ -74,6 +74,7 @@ export const SCOPES: Readonly<Record<PeopleProcedure, "cluster" | "namespace">> 
   "/hullmark.v1.Response/ApproveAction": "namespace",
   "/hullmark.v1.Response/DenyAction": "namespace",
   "/hullmark.v1.Response/UndoAction": "namespace",
+  "/hullmark.v1.Response/PurgeLayer": "cluster",
   "/hullmark.v1.Response/PauseActions": "cluster",
   "/hullmark.v1.Response/ResumeActions": "cluster",
   "/hullmark.v1.Admin/RequestException": "namespace",
