@@ -1,15 +1,19 @@
 /** `hullmark drill run|schedule|report`. `run` does something harmless to a container of its own that must not go unnoticed, and measures how long it takes until it is known, told and contained. */
 import { randomBytes } from "node:crypto";
 import { DRILLS, type DrillName } from "@hullmark/verifier/core/drill/names";
+import { ProvenanceError, parseReference } from "@hullmark/verifier/core/provenance/index";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Argument, Command } from "commander";
 import { ContextError } from "../connection/context-error.ts";
 import { type Asking, ask } from "../connection/run.ts";
 import { canaryExec } from "../drill/canary-exec.ts";
 import { canaryFile } from "../drill/canary-file.ts";
+import { pushCanary, signCanary } from "../drill/canary-image.ts";
 import { DockerTarget } from "../drill/docker-target.ts";
 import { runDrill } from "../drill/drill.ts";
+import { DrillKey } from "../drill/drill-key.ts";
 import { PodTarget } from "../drill/pod-target.ts";
+import { revokedCanaryKey } from "../drill/revoked-canary-key.ts";
 import type { Scenario } from "../drill/scenario.ts";
 import { DrillError, type DrillTarget } from "../drill/target.ts";
 import type { Objectives } from "../drill/types.ts";
@@ -17,6 +21,9 @@ import { unsignedCanaryImage } from "../drill/unsigned-canary-image.ts";
 import { drillText, drillView } from "../output/drill-page.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
+import { SigningError } from "../signing/errors.ts";
+import { processIo } from "../signing/io.ts";
+import { openRegistry, type RegistryFlags, withRegistryOptions } from "../signing/registry.ts";
 import { drillReportCommand } from "./drill-report.ts";
 import { drillScheduleCommand } from "./drill-schedule.ts";
 import { within } from "./numbers.ts";
@@ -24,9 +31,10 @@ import { within } from "./numbers.ts";
 const START_SECONDS = 120;
 const MAX_OBJECTIVE_MS = 3_600_000;
 
-interface RunOptions {
+interface RunOptions extends RegistryFlags {
   readonly output: Format;
   readonly image?: string;
+  readonly policyKeys?: string;
   readonly detectWithin: number;
   readonly alertWithin: number;
   readonly containWithin?: number;
@@ -38,6 +46,7 @@ Drills, each in a container that it makes itself and removes again:
   canary-file            writes a file that no image has
   canary-exec            runs a program that no image has
   unsigned-canary-image  starts an image that nobody has signed (--image), where the policy requires a signature; that admission refuses it counts as well
+  revoked-canary-key     signs an image (--image, to whose repository it pushes) with a key of its own, and revokes that while it runs; on the verifier's machine (--policy-keys)
 
 Exit: 0 within the objectives, 1 not, 2 usage, 3 cannot tell (it did not come to that)`;
 
@@ -47,10 +56,14 @@ export function drillCommand(): Command {
 
 function runCommand(): Command {
   const objective = within(1, MAX_OBJECTIVE_MS);
-  return new Command("run")
+  const command = new Command("run")
     .description("do what must not go unnoticed to a container of the drill's own, and measure the time until it is known, told and contained (responder role)")
     .addArgument(new Argument("<drill>", "what is tried").choices(DRILLS))
     .option("--image <image>", "for the drill's container, with a shell (in a cluster: by default the verifier's own image)")
+    .option(
+      "--policy-keys <directory>",
+      "revoked-canary-key: where the policy finds the drill's key and its revocation; without them it makes them and says what the policy must say",
+    )
     .option("--detect-within <ms>", "objective: milliseconds from the deed to the committed drift", objective, 1_000)
     .option("--alert-within <ms>", "objective: milliseconds from the deed to the alert that was sent", objective, 60_000)
     .option(
@@ -60,32 +73,78 @@ function runCommand(): Command {
     )
     .option("--timeout <seconds>", "how long to wait for any of them, and before for the container's first verdict", within(1, 3_600), 120)
     .addOption(formatOption())
-    .addHelpText("after", KINDS)
-    .action(async (name: DrillName, options: RunOptions, command: Command) =>
-      ask(command, async (asking) => {
-        const run = randomBytes(5).toString("hex");
-        const { channel, signal, print } = asking;
-        const say = (text: string): void => void process.stderr.write(`  ${text}\n`);
-        const objectives = objectivesOf(options);
-        try {
-          const scenario = scenarioOf(name, run, options.image);
-          const report = await runDrill({ run, target: targetOf(asking, run, options.image), objectives, channel, say, signal }, scenario);
-          print(isData(options.output) ? serialize(options.output, drillView(report, objectives)) : drillText(report, objectives));
-          return { passed: EXIT.clean, failed: EXIT.drift, undecided: EXIT.unknown }[report.outcome];
-        } catch (error) {
-          if (!(error instanceof DrillError) && !signal.aborted) throw error;
-          process.stderr.write(`hullmark: ${signal.aborted ? "interrupted" : printable((error as Error).message, 1000)}\n`);
-          return error instanceof DrillError && error.code === "FOREIGN" ? EXIT.usage : EXIT.unknown;
-        }
-      }),
-    );
+    .addHelpText("after", KINDS);
+  return withRegistryOptions(command).action(async (name: DrillName, options: RunOptions, command: Command) =>
+    ask(command, async (asking) => {
+      const run = randomBytes(5).toString("hex");
+      const { channel, signal, print } = asking;
+      const say = (text: string): void => void process.stderr.write(`  ${text}\n`);
+      const objectives = objectivesOf(options);
+      try {
+        await using stack = new AsyncDisposableStack();
+        const { scenario, target } = await (name === "revoked-canary-key"
+          ? revocation(asking, run, options, stack)
+          : onImage(name, asking, run, options.image));
+        const report = await runDrill({ run, target, objectives, channel, say, signal }, scenario);
+        print(isData(options.output) ? serialize(options.output, drillView(report, objectives)) : drillText(report, objectives));
+        return { passed: EXIT.clean, failed: EXIT.drift, undecided: EXIT.unknown }[report.outcome];
+      } catch (error) {
+        if (!(error instanceof DrillError) && !signal.aborted) throw error;
+        process.stderr.write(`hullmark: ${signal.aborted ? "interrupted" : printable((error as Error).message, 1000)}\n`);
+        return error instanceof DrillError && error.code === "FOREIGN" ? EXIT.usage : EXIT.unknown;
+      }
+    }),
+  );
 }
 
 function objectivesOf({ detectWithin, alertWithin, containWithin, timeout }: RunOptions): Objectives {
   return { detectMs: detectWithin, alertMs: alertWithin, containMs: containWithin, patienceMs: timeout * 1000 };
 }
 
-function scenarioOf(name: DrillName, run: string, image: string | undefined): Scenario {
+interface Staged {
+  readonly scenario: Scenario;
+  readonly target: DrillTarget;
+}
+
+function onImage(name: Exclude<DrillName, "revoked-canary-key">, asking: Asking, run: string, image: string | undefined): Staged {
+  return { scenario: scenarioOf(name, run, image), target: targetOf(asking, run, image) };
+}
+
+/** What a person gave that cannot be meant is their usage. @throws ContextError */
+async function usage<T>(work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof ProvenanceError || error instanceof SigningError) throw new ContextError(error.message);
+    throw error;
+  }
+}
+
+/** Pushes the image that is to be signed; the key is trusted once the drill has begun. */
+async function revocation(asking: Asking, run: string, options: RunOptions, stack: AsyncDisposableStack): Promise<Staged> {
+  const { image, policyKeys } = options;
+  if (asking.cluster) throw new ContextError("revoked-canary-key is for a verifier whose policy lies on this machine, not for a cluster's");
+  if (image === undefined || policyKeys === undefined)
+    throw new ContextError(
+      "name an image with a shell in a repository for drills, and where the policy has the drill's key: --image IMAGE --policy-keys DIRECTORY",
+    );
+  const { repository } = await usage(() => parseReference(image));
+  const key = new DrillKey(policyKeys);
+  const wanted = key.wanted(repository);
+  if (!key.isPrepared) {
+    key.prepare(policyKeys);
+    throw new DrillError("NO_START", `made the files of the drill's key in ${policyKeys}; now add to the policy ${wanted}`);
+  }
+  const registry = await usage(() => openRegistry(options, processIo()));
+  stack.defer(() => registry.close());
+  const canary = await pushCanary(registry, image, run, asking.signal);
+  return {
+    scenario: revokedCanaryKey(key, (signal) => signCanary(registry, canary, key.signer, signal), wanted),
+    target: new DockerTarget(run, `${repository}@${canary.digest}`, true),
+  };
+}
+
+function scenarioOf(name: Exclude<DrillName, "revoked-canary-key">, run: string, image: string | undefined): Scenario {
   if (name === "canary-file") return canaryFile(run);
   if (name === "canary-exec") return canaryExec(run);
   if (image === undefined)

@@ -10,13 +10,15 @@ export class DockerTarget implements DrillTarget {
   readonly container: string;
   readonly #run: string;
   readonly #image: string;
+  readonly #ownImage: boolean;
   #id: string | undefined;
 
-  /** @param image with a shell */
-  constructor(run: string, image: string) {
+  /** @param image with a shell @param ownImage it is the drill's too, and goes with the container */
+  constructor(run: string, image: string, ownImage = false) {
     this.container = `hullmark-drill-${run}`;
     this.#run = run;
     this.#image = image;
+    this.#ownImage = ownImage;
   }
 
   async start(signal: AbortSignal): Promise<void> {
@@ -38,6 +40,8 @@ export class DockerTarget implements DrillTarget {
   async remove(): Promise<void> {
     // By label, which nothing can change: an action may have put another container in its place and kept this one.
     await remove([`label=${DRILL_LABEL}=${this.#run}`], undefined);
+    if (this.#ownImage && (await docker(["images", "--quiet", "--filter", `label=${DRILL_LABEL}=${this.#run}`], "FAILED", undefined)) !== "")
+      await docker(["image", "rm", this.#image], "FAILED", undefined);
   }
 
   /** Its full id: a name could mean another one by now. @throws DrillError FOREIGN */

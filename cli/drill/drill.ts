@@ -39,6 +39,11 @@ export async function runDrill(drill: Drill, scenario: Scenario): Promise<DrillR
     failures.push(error);
     if (!signal.aborted) seen = { ...seen, problem: error instanceof Error ? error.message : String(error) };
   }
+  try {
+    scenario.undo?.();
+  } catch (error) {
+    failures.push(error);
+  }
   say("removing it");
   await target.remove().catch((error: unknown) => failures.push(error));
   const recorded = await admin.recordDrill({ ...fact, ...recordOf(seen) }).then(

@@ -20,6 +20,8 @@ export interface Scenario {
    * @param drifts all that was told of the drill's container
    */
   doneAtMs(drill: Drill, drifts: readonly Drift[]): Promise<number | undefined>;
+  /** Takes back what was done outside the drill's container, however far it came, also when interrupted. @throws DrillError */
+  undo?(): void;
   /** Resolves with why nothing can be found, where that is certain before patience ends; else never, or when the signal is aborted. */
   pointless?(drill: Drill, signal: AbortSignal): Promise<string | undefined>;
 }

@@ -28,6 +28,11 @@ export function generateKeyPair(passphrase: string | undefined): KeyPairPem {
   });
 }
 
+/** A new ECDSA P-256 key in memory alone, whose private half ends with the process. */
+export function temporaryKey(): SigningKey {
+  return namedByHint(signingKeyOf(generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey, "the temporary key"), async () => {});
+}
+
 /** Writes a file that must not exist yet, durable on return. @throws SigningError FILE */
 export async function writeNew(path: string, content: string, mode: number): Promise<void> {
   try {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
 import { afterAll, beforeAll, expect, onTestFailed, test, vi } from "vitest";
-import { stringify } from "yaml";
+import { parse, stringify } from "yaml";
 import { tail } from "../../deploy/stack/stack.ts";
 import { freePort } from "../../deploy/testbed/http-service.ts";
 import { REPOSITORY } from "../../deploy/testbed/paths.ts";
@@ -14,6 +14,7 @@ import { type Daemon, startDaemon } from "../../deploy/testbed/run.ts";
 import { type CosignKey, cosign, cosignKeyPair } from "../fakes/cosign.ts";
 import { drifts, engineOf, eventually, type FaultBed, logEntries, startFaultBed, verifyLog, workloads } from "./fault-support.ts";
 import { acceptanceImage } from "./images/acceptance.ts";
+import { loadPrograms } from "./images/programs.ts";
 import { type PushedImage, pushImage } from "./images/push.ts";
 
 const policyOf = (publicKey: string, revocations = "[]"): string => `apiVersion: hullmark.dev/v1
@@ -273,6 +274,39 @@ test("drills measure until their own container is stopped", async () => {
     );
   }
   expect(await faults.victim("web").docker("ps", "--all", "--quiet", "--filter", "label=hullmark.dev/drill")).toBe("");
+});
+
+test("the drill of a revoked key says what the policy lacks, and then measures until its own container is stopped, again and again", async () => {
+  logsOnFailure();
+  vi.stubEnv("DOCKER_HOST", engineOf(faults.bed).dockerHost);
+  for (const spare of ["spare-d", "spare-e", "spare-f"]) await faults.victim("web").docker("run", "-d", "--name", spare, faults.image.reference);
+  const { tagged } = await pushImage(faults.bed.registry?.host ?? "", "acme/canary", "1", { ...acceptanceImage(await loadPrograms()), index: "attested" });
+  const keys = join(home, "drill");
+  const drill = (...args: string[]) => faults.stack.hullmark("drill", "run", "revoked-canary-key", "--image", tagged, "--policy-keys", keys, ...args);
+  const unprepared = await drill();
+  expect(unprepared).toMatchObject({ code: 3, stdout: "" });
+  const [, authority = "", revocation = "", rule = ""] =
+    /to spec\.authorities (.*), to spec\.revocations (.*), and first to spec\.rules (.*)$/m.exec(unprepared.stderr) ?? [];
+  const policy = parse(policyOf(publicKey)) as { spec: Record<"authorities" | "revocations" | "rules", object[]> };
+  policy.spec.authorities.push(parse(authority));
+  policy.spec.revocations.push(parse(revocation));
+  policy.spec.rules.unshift(parse(rule));
+
+  const unnamed = await drill("--timeout=15", "--output=json");
+  expect(unnamed).toMatchObject({ code: 3, stdout: expect.stringContaining("not signed by hullmark-drill") });
+  writeFileSync(faults.stack.policyPath, stringify(policy));
+  for (let run = 0; run < 2; run++) {
+    const { code, stdout, stderr } = await drill("--detect-within=60000", "--contain-within=90000", "--output=json");
+    expect(code, `${stdout}${stderr}`).toBe(0);
+    const told = JSON.parse(stdout) as { container: string; drift: string };
+    expect(told).toMatchObject({ drill: "revoked-canary-key", outcome: "passed", detect: { ms: expect.any(Number) }, contain: { state: "done" } });
+    const { kind, container } = (await drifts(faults.stack)).find(({ id }) => id === told.drift) ?? {};
+    expect({ kind, name: container?.name }).toEqual({ kind: "revoked", name: told.container });
+  }
+  // The key that is trusted is the one that is revoked, and nothing of the drill is left on the host.
+  const [trusted, revoked] = ["hullmark-drill.pub", "hullmark-drill-revoked.pub"].map((name) => readFileSync(join(keys, name), "utf8"));
+  expect(trusted).toBe(revoked);
+  for (const what of ["ps", "images"]) expect(await faults.victim("web").docker(what, "--all", "--quiet", "--filter", "label=hullmark.dev/drill")).toBe("");
 });
 
 test("an unsigned image that is rolled out is rolled back to the signed one before; with its key revoked there is none, and the service is halted as policy says", async () => {

@@ -1,8 +1,12 @@
 /** A drill against a verifier, with a target that never comes to be judged: what was begun is removed and recorded, and nothing passes. */
-
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { canaryFile } from "../../cli/drill/canary-file.ts";
 import { runDrill } from "../../cli/drill/drill.ts";
+import { DrillKey } from "../../cli/drill/drill-key.ts";
+import { revokedCanaryKey } from "../../cli/drill/revoked-canary-key.ts";
 import type { Scenario } from "../../cli/drill/scenario.ts";
 import { DrillError, type DrillTarget } from "../../cli/drill/target.ts";
 import { unsignedCanaryImage } from "../../cli/drill/unsigned-canary-image.ts";
@@ -34,10 +38,10 @@ class Target implements DrillTarget {
   remove = () => this.#step("remove");
 }
 
-const drill = (run: string, target: DrillTarget, scenario: Scenario = canaryFile(run)) =>
+const drill = (run: string, target: DrillTarget, scenario: Scenario = canaryFile(run), signal = new AbortController().signal) =>
   runDrill(
     {
-      ...{ run, target, channel: verifier.admin(), say: () => {}, signal: new AbortController().signal },
+      ...{ run, target, channel: verifier.admin(), say: () => {}, signal },
       objectives: { detectMs: 1000, alertMs: 1000, containMs: undefined, patienceMs: 100 },
     },
     scenario,
@@ -102,6 +106,33 @@ test("a deed that does not work is no refusal, and passes nothing", async () => 
   const broken = new Target("shop/drill/v", "start");
   await expect(drill("eeeeeeeeee", broken, unsignedCanaryImage("registry.example/canary:1"))).rejects.toThrow("start does not work");
   expect(await recorded("eeeeeeeeee")).toMatchObject([{ outcome: "begun" }, { outcome: "undecided", problem: "start does not work" }]);
+});
+
+test.each(["start", "sign", "interrupted"])("a key that was trusted for a drill is revoked however it ends: %s", async (fails) => {
+  const directory = mkdtempSync(join(tmpdir(), "hullmark-drill-"));
+  onTestFinished(() => rmSync(directory, { recursive: true }));
+  const read = () => [".pub", "-revoked.pub"].map((name) => readFileSync(join(directory, `hullmark-drill${name}`), "utf8"));
+  new DrillKey(directory).prepare(directory);
+  const [before, revokedBefore] = read();
+  expect(before).toBe(revokedBefore);
+  const key = new DrillKey(directory);
+  expect(key.isPrepared).toBe(true);
+  const interrupt = new AbortController();
+  const sign = async (): Promise<void> => {
+    const [trusted, revoked] = read();
+    expect(revoked).toBe(before);
+    expect(trusted).not.toBe(before);
+    if (fails === "sign") throw new DrillError("NO_START", "sign does not work");
+    if (fails === "interrupted") interrupt.abort();
+  };
+  const target = new Target("drill-x", "start");
+  const run = { start: "a1a1a1a1a1", sign: "a2a2a2a2a2", interrupted: "a3a3a3a3a3" }[fails] ?? "";
+  await expect(drill(run, target, revokedCanaryKey(key, sign, "a rule"), interrupt.signal)).rejects.toThrow("does not work");
+  expect(target.did.at(-1)).toBe("remove");
+  const [after, revokedAfter] = read();
+  expect(revokedAfter).toBe(after);
+  expect(after).not.toBe(before);
+  expect(await recorded(run)).toMatchObject([{ outcome: "begun" }, { outcome: "undecided" }]);
 });
 
 test.each([

@@ -560,7 +560,7 @@ export declare const RetryNotificationsResponseSchema: GenMessage<RetryNotificat
  */
 export declare type RecordDrillRequest = Message<"hullmark.v1.RecordDrillRequest"> & {
   /**
-   * `canary-file`, `canary-exec` or `unsigned-canary-image`.
+   * `canary-file`, `canary-exec`, `unsigned-canary-image` or `revoked-canary-key`.
    *
    * @generated from field: string drill = 1;
    */
