@@ -30,6 +30,9 @@ export function contextOf(command: Command): Context {
   return loadContext(options.config ?? defaultConfigPath(process.env), options.context);
 }
 
+/** By a person at the terminal, and by what runs the command in somebody's place (systemd): what was begun is put back by either. */
+const ENDINGS = ["SIGINT", "SIGTERM"] as const;
+
 /**
  * Runs `work`; its number is the exit code. A verifier that cannot be reached is "cannot tell", never "clean".
  * @param waitMs how long to wait for a verifier of a cluster that has not come up yet
@@ -37,7 +40,7 @@ export function contextOf(command: Command): Context {
 export async function ask(command: Command, work: (asking: Asking) => Promise<number>, waitMs = 0): Promise<void> {
   const interrupt = new AbortController();
   const onSignal = (): void => interrupt.abort();
-  process.once("SIGINT", onSignal);
+  for (const each of ENDINGS) process.once(each, onSignal);
   let connection: Connection | undefined;
   try {
     const options = command.optsWithGlobals<GlobalOptions>();
@@ -46,7 +49,7 @@ export async function ask(command: Command, work: (asking: Asking) => Promise<nu
   } catch (error) {
     process.exitCode = interrupt.signal.aborted ? 0 : explain(error, connection?.name ?? "");
   } finally {
-    process.removeListener("SIGINT", onSignal);
+    for (const each of ENDINGS) process.removeListener(each, onSignal);
     await connection?.close();
   }
 }
