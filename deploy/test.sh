@@ -118,20 +118,20 @@ vitest_suite integration 2400 --config test/vitest.config.ts test/integration
 record_suite integration test/vitest.config.ts
 
 echo; echo 'End to end'
-vitest_suite e2e 2100 --config test/vitest.e2e.config.ts
+vitest_suite e2e 2400 --config test/vitest.e2e.config.ts
 record_suite e2e test/vitest.e2e.config.ts
 
 echo
 finished 'Kubernetes from its Go modules' kubernetes-tools
 echo 'On a real cluster'
-vitest_suite kubernetes 1500 --config test/vitest.kubernetes.config.ts
+vitest_suite kubernetes 2400 --config test/vitest.kubernetes.config.ts
 record_suite kubernetes test/vitest.kubernetes.config.ts
 
 echo; echo 'On containerd 2'
 export HULLMARK_ENGINE_BIN=$HULLMARK_STATE/tools/containerd-2
 vitest_suite containerd-2 600 --config test/vitest.kubernetes.config.ts test/e2e/kubernetes/runtime-contract.test.ts
 record_suite containerd-2 test/vitest.kubernetes.config.ts
-vitest_suite containerd-2-layers 900 --config test/vitest.config.ts test/integration/replay-engines.test.ts
+vitest_suite containerd-2-layers 600 --config test/vitest.config.ts test/integration/replay-engines.test.ts
 record_suite containerd-2-layers test/vitest.config.ts
 unset HULLMARK_ENGINE_BIN
 
