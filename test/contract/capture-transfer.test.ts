@@ -147,3 +147,24 @@ test("one that falls silent is waited for no longer than a minute; who goes lets
   }
   await expect(ended).rejects.toMatchObject({ code: "NO_TRANSFER" });
 });
+
+test("who gives up while a part is on its way to them disturbs nothing else of the verifier", async () => {
+  const capture = keep(randomBytes(600_000));
+  listening();
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown): void => void unhandled.push(reason);
+  process.on("unhandledRejection", note);
+  const person = new AbortController();
+  try {
+    for await (const part of transfers.fetch(HOST, "A-7K2Q", capture, person.signal)) {
+      expect(part.length).toBeGreaterThan(0);
+      person.abort(new Error("cancelled by the peer"));
+      break;
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+  } finally {
+    process.off("unhandledRejection", note);
+  }
+  expect(unhandled).toEqual([]);
+  await expect.poll(() => fetched(capture)).toBeInstanceOf(Buffer);
+});
