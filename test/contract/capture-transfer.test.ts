@@ -168,3 +168,14 @@ test("who gives up while a part is on its way to them disturbs nothing else of t
   expect(unhandled).toEqual([]);
   await expect.poll(() => fetched(capture)).toBeInstanceOf(Buffer);
 });
+
+test("who takes nothing of what came keeps its host no longer than a minute", async () => {
+  const capture = keep(randomBytes(600_000));
+  listening();
+  const first = transfers.fetch(HOST, "A-7K2Q", capture, never);
+  expect((await first.next()).done).toBe(false);
+  for (const run of [...waits]) run();
+  await expect.poll(() => fetched(capture)).toBeInstanceOf(Buffer);
+  await expect(first.next()).rejects.toMatchObject({ code: "TOO_SLOW" });
+  expect(waits.size).toBe(0);
+});

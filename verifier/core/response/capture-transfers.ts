@@ -10,9 +10,9 @@ import type { ActuatorName } from "./actuator-name.ts";
 
 /**
  * NOT_LISTENING: the actuator is not connected. SILENT: it does not answer, or stopped. NOT_KEPT: it has no such capture (any more). NOT_HANDED_OUT: its configuration forbids it.
- * TOO_MANY: others fetch now. CHANGED: what came is not what was captured. NO_TRANSFER: nobody waits for such a part.
+ * TOO_MANY: others fetch now. TOO_SLOW: the person does not take what came. CHANGED: what came is not what was captured. NO_TRANSFER: nobody waits for such a part.
  */
-export type CaptureTransferCode = "NOT_LISTENING" | "SILENT" | "NOT_KEPT" | "NOT_HANDED_OUT" | "TOO_MANY" | "CHANGED" | "NO_TRANSFER";
+export type CaptureTransferCode = "NOT_LISTENING" | "SILENT" | "NOT_KEPT" | "NOT_HANDED_OUT" | "TOO_MANY" | "TOO_SLOW" | "CHANGED" | "NO_TRANSFER";
 
 export class CaptureTransferError extends Error {
   readonly code: CaptureTransferCode;
@@ -51,7 +51,7 @@ interface Transfer {
 
 const MAX_TRANSFERS = 4;
 const MAX_PART_BYTES = 262_144;
-/** From one part to the next: hashing the largest capture comes before the first. */
+/** From one part to the next: hashing the largest capture comes before the first. A person has as long to take each. */
 const PATIENCE_MS = 60_000;
 const REQUEST_ID_BYTES = 16;
 
@@ -97,7 +97,15 @@ export class CaptureTransfers {
       arrive: (part) => next.resolve(part),
       fail: (error) => next.reject(error),
     };
-    this.#open.set(requestId.toString("hex"), transfer);
+    const key = requestId.toString("hex");
+    this.#open.set(key, transfer);
+    // A person whose connection stalls keeps neither the host nor one of the few places.
+    const giveUp = (): void => {
+      this.#open.delete(key);
+      transfer.release?.();
+      transfer.fail(new CaptureTransferError("TOO_SLOW", "what came was not taken in time: fetch it again"));
+    };
+    let stalled: (() => void) | undefined;
     const aborted = (): void => next.reject(signal.reason);
     signal.addEventListener("abort", aborted, { once: true });
     const hash = createHash("sha256");
@@ -109,15 +117,20 @@ export class CaptureTransfers {
         signal.throwIfAborted();
         next = awaited();
         hash.update(bytes);
-        if (bytes.length > 0) yield bytes;
+        if (bytes.length > 0) {
+          stalled = this.#clock.after(PATIENCE_MS, giveUp);
+          yield bytes;
+          stalled();
+        }
         transfer.release?.();
         if (last) break;
       }
       if (transfer.offset !== size || `sha256:${hash.digest("hex")}` !== digest)
         throw new CaptureTransferError("CHANGED", "what the host handed out is not what it captured");
     } finally {
+      stalled?.();
       signal.removeEventListener("abort", aborted);
-      this.#open.delete(requestId.toString("hex"));
+      this.#open.delete(key);
       transfer.release?.();
     }
   }
