@@ -239,6 +239,21 @@ test("an issuer's new key counts, its old one no more, and where it cannot be as
   const byEmail = new Adapter({ ...options, nameClaim: "email" });
   await expect(byEmail.authenticate(await issuer.token("ann"))).rejects.toMatchObject({ code: "REFUSED", message: "the token's email is not verified" });
   expect(await byEmail.authenticate(await issuer.signed(issuer.claims("ann", { email_verified: true })))).toMatchObject({ name: "ann@acme.example" });
+  // What is open by it ends with its age, whatever it says itself.
+  const iat = Math.floor(Date.now() / 1000) - 600;
+  const lasting = await adapter.authenticate(await issuer.signed(issuer.claims("ann", { iat, exp: iat + 31_536_000 })));
+  expect(lasting.expiresAtMs).toBe((iat + 3600) * 1000);
+  // A token that is bound to a key of its holder's is nothing in other hands, and whether it is that key's is not looked at here; nor is a word to log out a person's.
+  for (const [claims, header] of [
+    [{ cnf: { jkt: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" } }, {}],
+    [{}, { typ: "logout+jwt" }],
+    [{ events: { "http://schemas.openid.net/event/backchannel-logout": {} } }, {}],
+  ])
+    await expect(adapter.authenticate(await issuer.signed(issuer.claims("ann", claims), header)), JSON.stringify([claims, header])).rejects.toMatchObject({
+      code: "REFUSED",
+    });
+  for (const typ of ["JWT", "at+jwt", "application/at+jwt", "AT+JWT"])
+    expect(await adapter.authenticate(await issuer.signed(issuer.claims("ann"), { typ }))).toMatchObject({ name: "ann" });
   // By a CA that is not its own, and by a name that its document does not have.
   const elsewhere = new Adapter({ ...options, ca: undefined });
   await expect(elsewhere.authenticate(before)).rejects.toMatchObject({ code: "UNAVAILABLE" });

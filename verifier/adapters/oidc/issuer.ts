@@ -13,6 +13,8 @@ const TIMEOUT_MS = 5000;
 const COOLDOWN_MS = 30_000;
 const KEYS_MS = 600_000;
 const MAX_GROUPS = 1000;
+/** Of ID tokens, and of access tokens (RFC 9068). What an issuer signs besides for the same audience, such as a logout token, is nobody's. */
+const TYPES: readonly unknown[] = [undefined, "jwt", "application/jwt", "at+jwt", "application/at+jwt"];
 
 const Discovered = z.object({ issuer: z.string(), jwks_uri: z.url({ protocol: /^https$/ }) });
 
@@ -58,11 +60,16 @@ export class OidcIssuer implements TokenAuthenticator {
     const { issuer, algorithms, skewSeconds, maxTokenHours, nowMs } = this.#options;
     const keys = await this.#published();
     try {
-      const { payload } = await jwtVerify(token, keys, {
+      const { payload, protectedHeader } = await jwtVerify(token, keys, {
         ...{ issuer, audience: [...audiences], algorithms: [...algorithms], clockTolerance: skewSeconds, currentDate: new Date(nowMs()) },
         ...{ requiredClaims: ["exp", "iat", "sub"], maxTokenAge: maxTokenHours * 3600 },
       });
-      return { name: this.#nameOf(payload), groups: this.#groupsOf(payload), expiresAtMs: ((payload.exp as number) + skewSeconds) * 1000 };
+      if (!TYPES.includes(protectedHeader.typ?.toLowerCase()) || payload["events"] !== undefined)
+        throw new TokenError("REFUSED", "the token is neither an ID token nor an access token");
+      // RFC 7800: good in the hands of whoever has a key, which nobody proves here.
+      if (payload["cnf"] !== undefined) throw new TokenError("REFUSED", "the token is bound to a key: want a bearer token");
+      const endS = Math.min(payload.exp as number, (payload.iat as number) + maxTokenHours * 3600);
+      return { name: this.#nameOf(payload), groups: this.#groupsOf(payload), expiresAtMs: (endS + skewSeconds) * 1000 };
     } catch (error) {
       throw this.#said(error);
     }
