@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { CaptureFiles } from "@hullmark/actuator/adapters/capture/capture-files";
 import { type CapturePart, HandOut } from "@hullmark/actuator/core/hand-out";
 import { CaptureRefusal } from "@hullmark/proto/v1/response";
+import { TokenCaller } from "@hullmark/verifier/api/grpc/index";
+import { responseService } from "@hullmark/verifier/api/grpc/response";
 import { actuatorName, CaptureTransfers, type CaptureWanted } from "@hullmark/verifier/core/response/index";
 import { generateX25519Identity, identityToRecipient } from "age-encryption";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -178,4 +180,29 @@ test("who takes nothing of what came keeps its host no longer than a minute", as
   await expect.poll(() => fetched(capture)).toBeInstanceOf(Buffer);
   await expect(first.next()).rejects.toMatchObject({ code: "TOO_SLOW" });
   expect(waits.size).toBe(0);
+});
+
+test("a person who is revoked, or whose token ends, gets no part more", async () => {
+  const capture = keep(randomBytes(600_000));
+  listening();
+  const may = { revoked: false, nowMs: 0 };
+  const service = responseService({
+    ...{ captures: transfers, note: async () => undefined, nowMs: () => may.nowMs, personMay: () => !may.revoked, subjectOf: (name: string) => name },
+    store: { readAction: async () => ({ id: "A-7K2Q", nodeId: "node-1", capture, workload: "", containerName: "" }) },
+  } as never);
+  for (const [end, reason] of [
+    [{ revoked: true }, "REVOKED"],
+    [{ nowMs: 10 }, "TOKEN_EXPIRED"],
+  ] as const) {
+    Object.assign(may, { revoked: false, nowMs: 0 });
+    const grants = { cluster: "responder" as const, namespaces: new Map() };
+    const caller = new TokenCaller({ name: "ada", credential: "corp:ada", grants, notAfterMs: 10 });
+    const path = "/hullmark.v1.Response/FetchCapture";
+    const context = { requestId: "", path, signal: never, peerCertificate: undefined, peer: "", end: undefined, caller };
+    const parts = service.fetchCapture({ actionId: "A-7K2Q", reason: "INC-7" } as never, context)[Symbol.asyncIterator]();
+    expect(await parts.next()).toMatchObject({ done: false });
+    Object.assign(may, end);
+    await expect(parts.next()).rejects.toMatchObject({ code: "UNAUTHENTICATED", detail: { reason } });
+    await expect.poll(() => fetched(capture)).toBeInstanceOf(Buffer);
+  }
 });

@@ -119,7 +119,11 @@ export function responseService(services: ResponseServices): ServiceImplementati
       await acting(() => services.note("capture-fetched", { of: id, node: nodeId, capture: capture.digest, by: name, reason: why }));
       const parts = services.captures.fetch(actuatorName.ofAction(row), id, capture, context.signal);
       try {
-        for await (const part of parts) yield { part };
+        for await (const part of parts) {
+          // It may take longer than the token or the certificate lasts, or the person is let in.
+          operatorOf(context, services);
+          yield { part };
+        }
       } catch (error) {
         throw transferError(error);
       }
