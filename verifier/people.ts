@@ -16,6 +16,11 @@ export function identitiesOf({ people }: VerifierConfig): Identities {
   return new Identities({ aliases: people?.aliases ?? {}, roles: people?.roles ?? [] });
 }
 
+/** What stands before the names of people who come with tokens. */
+export function sourcesOf({ people }: VerifierConfig): string[] {
+  return [...(people?.oidc.map(({ name }) => name) ?? []), ...(people?.kubernetes ? [people.kubernetes.name] : [])];
+}
+
 type Issuer = NonNullable<VerifierConfig["people"]>["oidc"][number];
 
 function issuerOf({ caFile, signIn: _, ...issuer }: Issuer, nowMs: () => number): OidcIssuer {

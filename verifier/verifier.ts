@@ -81,7 +81,7 @@ import { earlierImages } from "./earlier-images.ts";
 import { layerChains } from "./layer-chains.ts";
 import { reachListeners } from "./listeners.ts";
 import { caKey, earKey, keyToken, nonceKey, noteKey } from "./own-keys.ts";
-import { bearersOf, identitiesOf, signInOf, tokenRefusals } from "./people.ts";
+import { bearersOf, identitiesOf, signInOf, sourcesOf, tokenRefusals } from "./people.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Heartbeat } from "./ports/heartbeat.ts";
@@ -623,6 +623,7 @@ async function start(
         caCertificates: () => authority.trustedPem,
         keys,
         people,
+        sources: sourcesOf(config),
         intentKeys: () => intents.signing.map(({ verifierKey }) => parseVerifierKey(verifierKey).publicKey.export({ type: "spki", format: "der" })),
       },
       response: {

@@ -141,14 +141,20 @@ function stateOf({ issuedAt, expiresAt, revokedAt }: Pick<Person, "issuedAt" | "
 
 function revokeCommand(): Command {
   return new Command("revoke")
-    .description("refuse from now on every certificate that a name has, and end what is open by them (admins)")
-    .argument("<name>", "as person ls and the log have it; admin, responder and viewer are the verifier's own, which it makes anew")
+    .description("refuse from now on every certificate and token that a name has, and end what is open by them (admins)")
+    .argument(
+      "<name>",
+      "as person ls and the log have it, SOURCE:NAME of one who comes with tokens; admin, responder and viewer are the verifier's own, which it makes anew",
+    )
     .requiredOption("-m, --reason <text>", "why: it is logged")
     .addHelpText("after", "\nExit: 0 revoked, 2 usage or no right, 3 cannot tell")
     .action(async (name: string, { reason }: { readonly reason: string }, command: Command) =>
       ask(command, async ({ channel, print, signal }) => {
         const { known } = await channel.client(Admin).revokePerson({ name, reason }, { signal });
-        print(`revoked${known ? "" : ": no certificate of this name is known; should there be one, it counts no more"}\n`);
+        const unknown = name.includes(":")
+          ? ": tokens of this name are refused, should there be any"
+          : ": no certificate of this name is known; should there be one, it counts no more";
+        print(`revoked${known ? "" : unknown}\n`);
         return EXIT.clean;
       }),
     );

@@ -209,6 +209,15 @@ test("a token that ends, ends what is open by it; a person who is revoked is out
   await (await person("root")).client(Admin).revokePerson({ name: "bob", reason: "left" });
   for (const channel of [await person("bob"), await certified("bob", "admin"), await certified("bob-laptop", "admin")])
     await expect(status(channel)).rejects.toMatchObject({ code: "UNAUTHENTICATED", detail: { reason: "REVOKED" } });
+  // What would take nothing from anybody is not told as done: a certificate as configuration writes it, and a source that is none.
+  const root = (await person("root")).client(Admin);
+  for (const name of ["certificate:ann", "crop:ann"])
+    await expect(root.revokePerson({ name, reason: "left" }), name).rejects.toMatchObject({ code: "INVALID_ARGUMENT", detail: { field: "name" } });
+  // Nor is a certificate given that counts for nothing, since its person was revoked.
+  const publicKey = generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey.export({ type: "spki", format: "der" });
+  const give = (name: string) => root.issuePersonCertificate({ name, role: "viewer", publicKey, days: 1 });
+  await expect(give("bob-laptop")).rejects.toMatchObject({ code: "FAILED_PRECONDITION", message: "bob-laptop is bob, who was revoked" });
+  await give("bob");
 });
 
 test("the command brings a token from a file, read anew, or from a program, and says what is wrong with either", async () => {

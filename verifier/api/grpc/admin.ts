@@ -17,7 +17,7 @@ import type { Exceptions } from "../../core/fleet/exceptions.ts";
 import type { IncidentDecisions } from "../../core/incident/decisions.ts";
 import type { OwnKeys } from "../../core/keys/own-keys.ts";
 import { MAX_NAMESPACES, ROLES, reaches } from "../../core/people/grants.ts";
-import { PERSON_PATTERN } from "../../core/people/identities.ts";
+import { CERTIFICATE_SOURCE, PERSON_PATTERN } from "../../core/people/identities.ts";
 import type { People } from "../../core/people/people.ts";
 import { ReportError, type VulnerabilityReports } from "../../core/vulnerabilities/index.ts";
 import type { IssuedCertificate } from "../../ports/certificate-authority.ts";
@@ -52,6 +52,8 @@ export interface AdminServices extends AccessServices {
   readonly caCertificates: () => string;
   readonly keys: OwnKeys;
   readonly people: People;
+  /** Of those who come with tokens: what stands before their names. */
+  readonly sources: readonly string[];
   /** undefined: there is no dashboard. */
   readonly openDashboard: (asker: OperatorIdentity, context: CallContext) => DashboardDoor | undefined;
   readonly vulnerabilities: VulnerabilityReports;
@@ -234,12 +236,23 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       if (!isRole(role)) throw invalid("role", ROLES.join(", "));
       if (publicKey.length > MAX_KEY_BYTES || !isP256(publicKey)) throw invalid("publicKey", "a P-256 key, SubjectPublicKeyInfo in DER");
       if (days < 1 || days > MAX_PERSON_DAYS) throw invalid("days", `1 to ${MAX_PERSON_DAYS}`);
+      const person = services.subjectOf(name);
+      if (person !== name && !services.personMay(person, ""))
+        throw new RpcError("FAILED_PRECONDITION", `${name} is ${person}, who was revoked`, {
+          reason: "REVOKED",
+          fix: `a certificate of the name ${person}, or people.aliases of the verifier's configuration`,
+        });
       const wanted = { name, role, namespaces, publicKey, lifetimeMs: days * 86_400_000 };
       const { chain, notAfterMs } = await acting(() => services.people.issue(wanted, operatorOf(context, services)));
       return { certificateChain: [...chain], expiresAt: timestampFromMs(notAfterMs) };
     },
     async revokePerson({ name, reason }, context) {
       if (!PERSON_PATTERN.test(name)) throw invalid("name", "the name of a person (hullmark person ls), or SOURCE:NAME of one who comes with tokens");
+      // Of no source it would take nothing from anybody, and be told as done.
+      const source = name.includes(":") ? name.slice(0, name.indexOf(":")) : undefined;
+      if (source === CERTIFICATE_SOURCE) throw invalid("name", "the name alone of who has a certificate, without certificate:");
+      if (source !== undefined && !services.sources.includes(source))
+        throw invalid("name", `SOURCE:NAME of a source that is configured (${services.sources.join(", ") || "there is none"})`);
       return { known: await acting(() => services.people.revoke(name, operatorOf(context, services), reasonOf(reason))) };
     },
     async importVulnerabilities({ report, image }, context) {
