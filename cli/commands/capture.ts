@@ -1,5 +1,5 @@
 /** `hullmark capture ls|get`: what was kept of containers before they were acted on, sealed for the responders. */
-import { createHash, type Hash } from "node:crypto";
+import { createHash, type Hash, randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { type Action, Response } from "@hullmark/proto/v1/response";
@@ -16,6 +16,8 @@ export function captureCommand(): Command {
   return new Command("capture").addCommand(lsCommand()).addCommand(getCommand());
 }
 
+const NAME = /^A-[0-9A-Z]{4,16}$/;
+const DIGEST = /^sha256:[0-9a-f]{64}$/;
 const HEADERS = ["ACTION", "WORKLOAD", "CONTAINER", "NODE", "DRIFT", "SIZE", "AGE", "KEPT"];
 
 function view({ id, capture, nodeId, nodeName, containerId, containerName, workload, driftId, settledAt }: Action) {
@@ -67,29 +69,41 @@ function getCommand(): Command {
       ask(command, async ({ channel, signal, print }) => {
         const client = channel.client(Response);
         const { action } = await client.getAction({ id }, { signal });
-        const path = out ?? `${action?.id ?? "capture"}.age`;
+        const name = id.toUpperCase();
+        // The verifier chooses no path and nothing of what is printed.
+        if (!NAME.test(name) || action?.id !== name || (action.capture && !DIGEST.test(action.capture.digest))) {
+          process.stderr.write("hullmark: what the verifier tells is not of this action\n");
+          return EXIT.unknown;
+        }
+        const { digest = "", bytes: size = 0n } = action.capture ?? {};
+        const path = out ?? `${name}.age`;
         if (existsSync(path)) {
           process.stderr.write(`hullmark: ${path} is there already: name another file (--out)\n`);
           return EXIT.usage;
         }
-        const bytes = await fetched(path, client.fetchCapture({ actionId: id, reason }, { signal }), action?.capture?.digest ?? "");
+        const bytes = await fetched(path, client.fetchCapture({ actionId: id, reason }, { signal }), { digest, size });
         if (bytes === undefined) {
           process.stderr.write("hullmark: what was fetched is not what the action has: nothing of it is kept\n");
           return EXIT.unknown;
         }
-        print(`${path}  ${bytes} bytes, ${action?.capture?.digest}, as action ${action?.id} and the log have it\n`);
+        print(`${path}  ${bytes} bytes, ${digest}, as the verifier has it of action ${name}\n`);
         return EXIT.clean;
       }),
     );
 }
 
+interface Wanted {
+  readonly digest: string;
+  /** Bytes. */
+  readonly size: bigint;
+}
+
 /** The whole file, or none. @returns its bytes; undefined: they are others @throws RpcError; the system's error */
-async function fetched(path: string, parts: AsyncIterable<{ readonly part: Uint8Array }>, digest: string): Promise<number | undefined> {
-  const temporary = `${path}.new`;
-  await rm(temporary, { force: true });
+async function fetched(path: string, parts: AsyncIterable<{ readonly part: Uint8Array }>, { digest, size }: Wanted): Promise<number | undefined> {
+  const temporary = `${path}.${randomBytes(6).toString("hex")}.new`;
   const file = await open(temporary, "wx", 0o600);
   try {
-    const { hash, bytes } = await written(file, parts);
+    const { hash, bytes } = await written(file, parts, size);
     if (`sha256:${hash.digest("hex")}` !== digest) return undefined;
     await file.sync();
     await rename(temporary, path);
@@ -100,12 +114,18 @@ async function fetched(path: string, parts: AsyncIterable<{ readonly part: Uint8
   }
 }
 
-async function written(file: FileHandle, parts: AsyncIterable<{ readonly part: Uint8Array }>): Promise<{ readonly hash: Hash; readonly bytes: number }> {
+/** Not further than what is more than wanted. */
+async function written(
+  file: FileHandle,
+  parts: AsyncIterable<{ readonly part: Uint8Array }>,
+  size: bigint,
+): Promise<{ readonly hash: Hash; readonly bytes: number }> {
   const hash = createHash("sha256");
   let bytes = 0;
   for await (const { part } of parts) {
     hash.update(part);
     bytes += part.length;
+    if (bytes > size) break;
     await file.write(part);
   }
   return { hash, bytes };
