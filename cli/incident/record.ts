@@ -32,9 +32,14 @@ const DECISION = z.looseObject({ by: z.string(), reason: z.string(), logIndex: z
 /** Action of the log → member of an incident's view. A record of an older command has neither. */
 const DECISIONS = { "incident-assigned": "assigned", "incident-resolved": "closed" } as const;
 const DECIDED = { assigned: DECISION.extend({ owner: z.string().nullable() }).nullish(), closed: DECISION.nullish() };
+const INCIDENT = z.looseObject({
+  ...{ id: z.string(), kind: z.string(), state: z.string(), owner: z.string().nullable(), image: z.string(), pathHex: hex },
+  ...{ drifts: z.array(DRIFT).min(1), ...DECIDED },
+});
+type RecordedIncident = z.infer<typeof INCIDENT>;
 const RECORD = z.strictObject({
   format: z.literal(FORMAT),
-  incident: z.looseObject({ id: z.string(), kind: z.string(), state: z.string(), image: z.string(), pathHex: hex, drifts: z.array(DRIFT).min(1), ...DECIDED }),
+  incident: INCIDENT,
   log: z.strictObject({
     checkpoint: z.string().max(MAX_NOTE_BYTES),
     entries: z.array(z.strictObject({ index: z.int(), entry: base64, proof: z.array(base64).max(106) })).max(MAX_EXTRACT_ENTRIES),
@@ -116,25 +121,31 @@ export function verifyRecord(file: string, key: LogKeys): RecordVerification {
     if (!entry) find("incomplete", `${id}: its entry ${logIndex} is not there`);
     else for (const name of contradictions(drift, entry)) find("tampered", `${id}: entry ${logIndex} has another ${name}`);
   }
+  checkDecisions(incident, entries, find);
+  const over = incident.drifts.every(({ state }) => state === "resolved");
+  if (over !== (incident.state === "resolved")) find("tampered", "the state is not that of its drifts");
+  return done(incident.id, incident.drifts.length, entries);
+}
+
+/** Each is what its entry says, and no entry about it is newer. */
+function checkDecisions(incident: RecordedIncident, entries: readonly ProvenEntry[], find: (verdict: RecordFinding["verdict"], message: string) => void): void {
   for (const [action, member] of Object.entries(DECISIONS)) {
     const decision = incident[member];
     if (!decision) continue;
     const { by, reason, logIndex } = decision;
-    const said = {
-      action,
-      incident: incident.id,
-      by: text(by),
-      reason: text(reason),
-      ...("owner" in decision && { owner: text(String(decision.owner ?? "")) }),
-    };
-    const entry = byIndex.get(logIndex);
+    const owner = "owner" in decision ? { owner: text(String(decision.owner ?? "")) } : {};
+    const said = { action, incident: incident.id, by: text(by), reason: text(reason), ...owner };
+    const entry = entries.find(({ index }) => index === logIndex);
     if (!entry) find("incomplete", `${member}: its entry ${logIndex} is not there`);
+    else if (entry.type !== "admin") find("tampered", `${member}: entry ${logIndex} is no decision`);
     else
       for (const [name, value] of Object.entries(said)) if (entry.fields[name] !== value) find("tampered", `${member}: entry ${logIndex} has another ${name}`);
+    const newer = entries.findLast(({ type, fields }) => type === "admin" && fields["action"] === action && fields["incident"] === incident.id);
+    if (newer && newer.index > logIndex) find("incomplete", `${member}: entry ${newer.index} is newer than ${logIndex}: export it again`);
   }
-  const over = incident.drifts.every(({ state }) => state === "resolved");
-  if (over !== (incident.state === "resolved")) find("tampered", "the state is not that of its drifts");
-  return done(incident.id, incident.drifts.length, entries);
+  const { assigned, closed, owner, state } = incident;
+  if (assigned?.owner && owner !== assigned.owner) find("tampered", "the owner is not whom it was given to");
+  if (closed && state !== "resolved") find("tampered", "it was resolved by somebody, and stands");
 }
 
 /** As tables and views have a severity → as the log has it. */

@@ -152,8 +152,10 @@ test("two nodes are one incident; a viewer may not acknowledge it, a responder m
 
 /** To somebody who has acknowledged nothing, by whoever has seen whose it was. */
 async function given(id: string, responder: RpcChannel): Promise<void> {
-  const { incident } = await responder.client(Query).getIncident({ id, now: true });
-  const seen = incident?.seen ?? "";
+  const sight = async () => (await responder.client(Query).getIncident({ id, now: true })).incident?.seen ?? "";
+  await responder.client(Admin).assignIncident({ id, owner: "team-shop", reason: "theirs at first", seen: await sight() });
+  await reaches({ id, owner: "team-shop" });
+  const seen = await sight();
   const assign = (channel: RpcChannel, owner: string) => channel.client(Admin).assignIncident({ id, owner, reason: "theirs", seen });
   await expect(assign(await verifier.operator("viewer"), "team-cart")).rejects.toMatchObject({ code: "PERMISSION_DENIED" });
   await expect(assign(responder, "team cart")).rejects.toMatchObject({ code: "INVALID_ARGUMENT", detail: { field: "owner" } });
@@ -217,6 +219,12 @@ function provesItself(record: string): void {
   for (const lie of [{ owner: "eve" }, { by: "eve" }, { reason: "hers" }])
     expect(altered(({ incident }) => Object.assign(incident.assigned, lie))).toBe("tampered");
   expect(altered(({ incident }) => Object.assign(incident.assigned, { logIndex: 1_000_000 }))).toBe("incomplete");
+  expect(altered(({ incident }) => Object.assign(incident, { owner: "eve" }))).toBe("tampered");
+  // What was decided before, in place of what was decided last.
+  const [{ index: logIndex } = { index: -1 }] = verified.entries.filter(({ fields }) => fields["action"] === "incident-assigned");
+  const before = { owner: "team-shop", by: "some-responder", reason: "theirs at first", logIndex };
+  const earlier = ({ incident }: Parts) => Object.assign(incident, { owner: "team-shop", assigned: { ...incident.assigned, ...before } });
+  expect(altered(earlier)).toBe("incomplete");
   expect(altered(({ incident }) => incident.drifts.push({ ...incident.drifts[0] }))).toBe("tampered");
   expect(altered(({ log }) => log.entries.reverse())).toBe("tampered");
   expect(altered(({ log }) => log.entries.push({ ...(log.entries.at(-1) as Parts["log"]["entries"][number]) }))).toBe("tampered");
