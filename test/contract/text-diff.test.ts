@@ -8,7 +8,8 @@ import { describe, expect, test } from "vitest";
 import { raw } from "../fakes/tar-writer.ts";
 
 const never = new AbortController().signal;
-const of = (before: string | undefined, after: string | undefined) =>
+const of = (before: string | undefined, after: string | undefined) => compared(before, after) ?? expect.fail("too many lines");
+const compared = (before: string | undefined, after: string | undefined) =>
   textDiff(before === undefined ? undefined : Buffer.from(before), after === undefined ? undefined : Buffer.from(after));
 
 describe("lines", () => {
@@ -36,6 +37,15 @@ describe("lines", () => {
     const { hunks } = of(`${was}\n`, `${is}\n`);
     const lines = hunks.split("\n");
     expect([lines.filter((line) => line.startsWith("-")).length, lines.filter((line) => line.startsWith("+")).length]).toEqual([40_000, 40_000]);
+  });
+
+  test("are counted before they are compared: a file of nothing but ends of lines keeps nobody waiting", () => {
+    for (const [was, is] of [
+      [1_048_576, 0],
+      [60_000, 60_001],
+    ] as const)
+      expect(compared("\n".repeat(was), "\n".repeat(is))).toBeUndefined();
+    expect(of("\n".repeat(60_000), "").hunks.length).toBeGreaterThan(60_000);
   });
 
   test("take no terminal over and turn no line around", () => {

@@ -11,7 +11,7 @@ import type { Committer } from "../fleet/committer.ts";
 import { adminFact, pathText } from "../fleet/log-facts.ts";
 import type { Original } from "../images/original.ts";
 import type { Session } from "../session/session.ts";
-import { type TextDiff, textDiff } from "./text-diff.ts";
+import { MAX_LINES, type TextDiff, textDiff } from "./text-diff.ts";
 
 /** Neither side of a difference is larger. */
 export const MAX_CONTENT_BYTES = 1_048_576;
@@ -79,7 +79,9 @@ export class DriftDiffs {
       // First: where nothing can be compared, nothing leaves the node.
       const original = before && (await this.#original(row, before, signal));
       const content = after && (await this.#content(row, after, session, asked, signal));
-      return { ...textDiff(original, content), sizeBefore: original?.length, sizeAfter: content?.length };
+      const diff = textDiff(original, content);
+      if (!diff) throw new AdministrationError("TOO_LARGE", `the file has more than ${MAX_LINES} lines, before and after together`);
+      return { ...diff, sizeBefore: original?.length, sizeAfter: content?.length };
     } finally {
       this.#running--;
     }
