@@ -26,12 +26,14 @@ export interface FileContentsOptions {
   /** A layer of the container; empty: what lies over its layers. undefined: there is no such container or layer of it. */
   readonly place: (containerId: string, layerId: string) => Promise<TreePlace | undefined>;
   readonly clock: Pick<Clock, "nowMs">;
-  /** Each request, and what became of it: the node's own record, which no verifier can take back. */
+  /** What left the node, and what was refused ({@link MAX_REFUSALS_LOGGED} an hour, and how many more): the node's own record, which no verifier can take back. */
   readonly log: (message: string, fields: object) => void;
 }
 
 const HOUR_MS = 3_600_000;
 const MAX_LOGGED_CHARS = 500;
+/** Refusals that are written in an hour: more would only push out of a log of bounded size what left the node. */
+const MAX_REFUSALS_LOGGED = 100;
 
 const REFUSALS: Readonly<Record<ContentReaderErrorCode, ContentRefusal>> = {
   CHANGED: ContentRefusal.CHANGED,
@@ -43,7 +45,9 @@ const REFUSALS: Readonly<Record<ContentReaderErrorCode, ContentRefusal>> = {
 export class FileContents {
   readonly #options: FileContentsOptions;
   readonly #ruleOf: (absolute: Buffer) => PathRule;
-  #hour = { sinceMs: 0, asked: 0 };
+  #hour = { sinceMs: 0, asked: 0, refused: 0 };
+  /** Refusals that are in no line yet. */
+  #unwritten = 0;
 
   constructor(options: FileContentsOptions) {
     this.#options = options;
@@ -57,13 +61,23 @@ export class FileContents {
   /** Never throws for what is asked. */
   async answer(request: ContentRequest): Promise<ContentAnswer> {
     const found = await this.#read(request);
-    const refused = typeof found === "number";
+    if (typeof found !== "number") {
+      this.#log("content of a file was handed out", request, { bytes: found.length });
+      return { id: request.id, content: found };
+    }
+    const nth = ++this.#hourNow().refused;
+    const last = nth === MAX_REFUSALS_LOGGED ? ": no more of it is written in this hour" : "";
+    if (nth <= MAX_REFUSALS_LOGGED) this.#log(`content of a file was refused${last}`, request, { refusal: ContentRefusal[found] });
+    else this.#unwritten++;
+    return { id: request.id, refusal: found };
+  }
+
+  #log(message: string, request: ContentRequest, outcome: object): void {
     const { containerId, path, requestedBy, reason, driftId } = request;
     const asked = { container: containerId.slice(0, 128), path: Buffer.from(path).toString("latin1").slice(0, 4096), drift: driftId.slice(0, 32) };
     const by = { requestedBy: requestedBy.slice(0, 64), reason: reason.slice(0, MAX_LOGGED_CHARS) };
-    const outcome = refused ? { refusal: ContentRefusal[found] } : { bytes: found.length };
-    this.#options.log(refused ? "content of a file was refused" : "content of a file was handed out", { ...asked, ...by, ...outcome });
-    return refused ? { id: request.id, refusal: found } : { id: request.id, content: found };
+    this.#options.log(message, { ...asked, ...by, ...outcome, ...(this.#unwritten > 0 && { unwritten: this.#unwritten }) });
+    this.#unwritten = 0;
   }
 
   async #read({ containerId, layerId, path: bytes, sha256 }: ContentRequest): Promise<Buffer | ContentRefusal> {
@@ -88,9 +102,13 @@ export class FileContents {
   }
 
   #mayAsk(hourly: number): boolean {
+    return ++this.#hourNow().asked <= hourly;
+  }
+
+  #hourNow(): { sinceMs: number; asked: number; refused: number } {
     const nowMs = this.#options.clock.nowMs();
-    if (Math.abs(nowMs - this.#hour.sinceMs) >= HOUR_MS) this.#hour = { sinceMs: nowMs, asked: 0 };
-    return ++this.#hour.asked <= hourly;
+    if (Math.abs(nowMs - this.#hour.sinceMs) >= HOUR_MS) this.#hour = { sinceMs: nowMs, asked: 0, refused: 0 };
+    return this.#hour;
   }
 }
 

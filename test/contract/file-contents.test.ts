@@ -122,6 +122,20 @@ describe("a verifier that was taken over, or a container that helps it", () => {
     },
   );
 
+  test("cannot push what it got out of the node's log by what it is refused", async () => {
+    const from = contents();
+    expect(await asked("etc/app.conf", { from })).toBe("of etc/app.conf\n");
+    for (let i = 0; i < 2000; i++) expect(await asked("usr/e", { from })).toBe("NOT_ALLOWED");
+    expect(logged.length).toBeLessThanOrEqual(101);
+    expect(logged.at(-1)).toMatchObject({ message: expect.stringContaining("no more of it is written in this hour"), fields: { refusal: "NOT_ALLOWED" } });
+    // What leaves the node is written all the same, with how many were not.
+    expect(await asked("srv/c", { from })).toBe("of srv/c\n");
+    expect(logged.at(-1)).toMatchObject({ message: "content of a file was handed out", fields: { path: "srv/c", unwritten: 1900 } });
+    nowMs = 3_600_000;
+    await asked("usr/e", { from });
+    expect(logged.at(-1)).toEqual({ message: "content of a file was refused", fields: expect.not.objectContaining({ unwritten: expect.anything() }) });
+  });
+
   test("gets nothing through a link that took a file's place, or a directory's, even to the very same content", async () => {
     const sha256 = digestOf("etc/app.conf");
     renameSync(join(root, "etc/app.conf"), join(root, "gone"));
