@@ -17,10 +17,10 @@ const SECRET_PATHS = [
     "**/.password-store/**",
   ],
   ...[
-    "**/.env",
-    "**/.env.*",
+    "**/.env*",
     "**/*.env",
-    "**/.envrc",
+    "**/*.env.*",
+    "**/auth.json",
     "**/.netrc",
     "**/.pgpass",
     "**/.my.cnf",
@@ -29,6 +29,8 @@ const SECRET_PATHS = [
     "**/.pypirc",
     "**/.htpasswd",
   ],
+  // What editors and people leave beside one.
+  ...["**/*.key~", "**/*.key.*", "**/*.pem~", "**/*.pem.*", "**/*.env~"],
   ...["**/*.key", "**/*.pem", "**/*.p8", "**/*.p12", "**/*.pfx", "**/*.jks", "**/*.keystore", "**/*.kdbx", "**/*.keytab", "**/*.asc", "**/*.gpg", "**/*.ppk"],
   ...["**/id_rsa*", "**/id_dsa*", "**/id_ecdsa*", "**/id_ed25519*", "**/ssh_host_*", "**/kubeconfig*", "**/wp-config.php*", "**/*.tfstate*", "**/*.tfvars"],
   ...[

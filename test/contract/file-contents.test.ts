@@ -85,6 +85,8 @@ describe("the configuration of the node decides", () => {
   test.each([
     ...["/etc/shadow", "/run/secrets/db", "/var/run/secrets/kubernetes.io/serviceaccount/token", "/root/.ssh/authorized_keys", "/home/a/.aws/config"],
     ...["/app/.env", "/app/.env.local", "/.env", "/etc/ssl/private/a", "/tls.key", "/a/b/id_rsa", "/x/API_TOKENS", "/opt/Secrets/a/b", "/data/passwords.txt"],
+    // What editors leave beside a secret is one too.
+    ...["/app/.env~", "/app/.env-prod", "/app/prod.env.bak", "/etc/tls/server.pem.old", "/etc/tls/server.key~", "/root/.config/containers/auth.json"],
   ])("%s is a secret by its name", (path) => {
     expect(pathRule({ allow: ["**"], deny: [] })(Buffer.from(path))).toBe("secret");
   });
