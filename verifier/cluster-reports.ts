@@ -5,9 +5,10 @@ import { type ApiServer, deleteReport, reportedNamespaces, reportOwner, writeRep
 import type { VerifierConfig } from "./config.ts";
 import type { EventBus } from "./core/fleet/events.ts";
 import { type Report, reportsOf } from "./core/fleet/reports.ts";
+import { allWorkloads } from "./core/fleet/row-pages.ts";
 import type { Clock } from "./ports/clock.ts";
-import type { ClaimRow, NodeRow, WorkloadRow } from "./ports/rows.ts";
-import { MAX_PAGE_ROWS, type Store } from "./ports/store.ts";
+import type { ClaimRow, NodeRow } from "./ports/rows.ts";
+import type { Store } from "./ports/store.ts";
 
 /** A round comes no more often, and writes no more: 40 writes a minute, whatever happens. */
 const ROUND_MS = 30_000;
@@ -36,7 +37,7 @@ export function reporting(api: ApiServer, { kubernetes }: VerifierConfig, servic
   const round = async (): Promise<void> => {
     if (!news.take()) return;
     try {
-      const reports = reportsOf(await everyWorkload(store), services.nodes());
+      const reports = reportsOf(await allWorkloads(store, { verdicts: [], nodeId: "" }), services.nodes());
       standing ??= new Map([...(await reportedNamespaces(api, targets))].map((namespace) => [namespace, ""]));
       const changes = changesOf(reports, standing, services.policy());
       if (changes.length > MAX_WRITES) news.again();
@@ -82,17 +83,6 @@ function changesOf(reports: ReadonlyMap<string, Report>, standing: ReadonlyMap<s
   });
   const gone = [...standing.keys()].filter((namespace) => !reports.has(namespace));
   return [...changed, ...gone.map((namespace): Change => ({ namespace, report: undefined, digest: "" }))];
-}
-
-async function everyWorkload(store: ReportServices["store"]): Promise<readonly WorkloadRow[]> {
-  const rows: WorkloadRow[] = [];
-  for (let after = ""; ; ) {
-    const page = await store.listWorkloads({ verdicts: [], nodeId: "" }, { after, limit: MAX_PAGE_ROWS });
-    rows.push(...page);
-    const last = page.at(-1);
-    if (!last || page.length < MAX_PAGE_ROWS) return rows;
-    after = `${last.nodeId}/${last.containerId}`;
-  }
 }
 
 /** Whether a verdict has changed: rows come again for their times alone. */

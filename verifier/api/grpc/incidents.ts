@@ -2,12 +2,13 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type CallContext, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import type { Query } from "@hullmark/proto/v1/query";
+import { keyOfNumber, rowPages } from "../../core/fleet/row-pages.ts";
 import { type DecidedIncidents, sightOfIncident } from "../../core/incident/decisions.ts";
 import type { Decision, Incident } from "../../core/incident/incident.ts";
 import type { IncidentBook, NumberedMember } from "../../core/incident/incident-book.ts";
 import { type Reach, reaches } from "../../core/people/grants.ts";
 import type { ActionRow, IncidentRow } from "../../ports/rows.ts";
-import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import type { Store } from "../../ports/store.ts";
 import { driftMessage } from "./messages.ts";
 import { incidentsReached } from "./reach.ts";
 import { actionMessage } from "./response.ts";
@@ -32,11 +33,10 @@ export function incidentQueries(
   const messageOf = (incident: Incident<NumberedMember>, reach: Reach) => incidentMessage(incident, reach === "cluster" ? decided.of(incident.id) : undefined);
   const actionsOf = async (ids: ReadonlySet<string>, reach: Reach): Promise<ActionRow[]> => {
     const found: ActionRow[] = [];
-    for (let after = "", pages = 0; pages < MAX_ACTION_PAGES && found.length < MAX_SHOWN; pages++) {
-      const rows = await store.listActions({ states: [], sinceMs: 0 }, { after, limit: MAX_PAGE_ROWS });
+    let pages = 0;
+    for await (const rows of rowPages((page) => store.listActions({ states: [], sinceMs: 0 }, page), keyOfNumber)) {
       found.push(...rows.filter((row) => ids.has(row.driftId) && reaches(reach, row)));
-      if (rows.length < MAX_PAGE_ROWS) break;
-      after = String(rows.at(-1)?.number);
+      if (++pages === MAX_ACTION_PAGES || found.length >= MAX_SHOWN) break;
     }
     return found.slice(0, MAX_SHOWN);
   };

@@ -8,6 +8,7 @@ import { baselineReport } from "../../core/fleet/baseline-report.ts";
 import { isAttested, members } from "../../core/fleet/census.ts";
 import type { EventBus, Events } from "../../core/fleet/events.ts";
 import type { Fleet } from "../../core/fleet/fleet.ts";
+import { keyOfNumber, keyOfWorkload } from "../../core/fleet/row-pages.ts";
 import type { OwnKeys } from "../../core/keys/own-keys.ts";
 import { type Reach, reaches } from "../../core/people/grants.ts";
 import type { People } from "../../core/people/people.ts";
@@ -40,7 +41,7 @@ import {
 } from "./messages.ts";
 import { cut, rowsOf } from "./pages.ts";
 import { PushQueue } from "./queue.ts";
-import { countReached, keyOfNumber, keyOfWorkload, openDriftsReached, reached } from "./reach.ts";
+import { countReached, openDriftsReached, reached } from "./reach.ts";
 import { policySimulator, type SimulateServices } from "./simulate.ts";
 import { historySimulator, type SimulateHistoryServices } from "./simulate-history.ts";
 import { type VulnerabilityServices, vulnerabilityQueries } from "./vulnerabilities.ts";

@@ -2,10 +2,11 @@
 
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
+import { keyOfNumber, keyOfWorkload, rowPages } from "../../core/fleet/row-pages.ts";
 import { type Incident, incidentsOf } from "../../core/incident/incident.ts";
 import type { NumberedMember } from "../../core/incident/incident-book.ts";
 import { type Reach, reaches } from "../../core/people/grants.ts";
-import type { DriftRow, WorkloadRow } from "../../ports/rows.ts";
+import type { DriftRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Page, type Store, type WorkloadCounts } from "../../ports/store.ts";
 
 interface Placed {
@@ -25,18 +26,12 @@ export async function reached<T extends Placed>(
 ): Promise<readonly T[]> {
   if (reach === "cluster") return await read({ after, limit });
   const found: T[] = [];
-  for (let from = after; found.length < limit; ) {
-    const rows = await read({ after: from, limit: MAX_PAGE_ROWS });
+  for await (const rows of rowPages(read, keyOf, after)) {
     found.push(...rows.filter((row) => reaches(reach, row)));
-    const last = rows.at(-1);
-    if (last === undefined || rows.length < MAX_PAGE_ROWS) break;
-    from = keyOf(last);
+    if (found.length >= limit) break;
   }
   return found.slice(0, limit);
 }
-
-export const keyOfWorkload = ({ nodeId, containerId }: Pick<WorkloadRow, "nodeId" | "containerId">): string => `${nodeId}/${containerId}`;
-export const keyOfNumber = ({ number }: { readonly number: number }): string => String(number);
 
 type Counts = Pick<WorkloadCounts, "byVerdict" | "byProvenance" | "unknownReasons">;
 

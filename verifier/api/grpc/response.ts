@@ -2,6 +2,7 @@
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type CallContext, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import { ActionState, type Actuation, type Response } from "@hullmark/proto/v1/response";
+import { keyOfNumber } from "../../core/fleet/row-pages.ts";
 import { timestampMs } from "../../core/fleet/time.ts";
 import { reaches } from "../../core/people/grants.ts";
 import {
@@ -14,11 +15,12 @@ import {
   toRevision,
 } from "../../core/response/index.ts";
 import type { ActionRow, CaptureRow } from "../../ports/rows.ts";
-import { MAX_PAGE_ROWS, type Page, type Store } from "../../ports/store.ts";
+import type { Page, Store } from "../../ports/store.ts";
 import { type AccessServices, actuatorOf, operatorOf, reachIn } from "./access.ts";
 import { rpcErrorOf } from "./errors.ts";
+import { cut, rowsOf } from "./pages.ts";
 import { PushQueue } from "./queue.ts";
-import { keyOfNumber, reached } from "./reach.ts";
+import { reached } from "./reach.ts";
 
 export interface ResponseServices extends AccessServices {
   readonly engine: ResponseEngine;
@@ -28,7 +30,6 @@ export interface ResponseServices extends AccessServices {
   readonly note: (action: string, fields: Readonly<Record<string, string | number | null>>) => Promise<void>;
 }
 
-const DEFAULT_PAGE_ROWS = 100;
 const MAX_REASON_CHARS = 500;
 const MAX_DETAIL_CHARS = 4096;
 /** The end of the year 9999. */
@@ -90,15 +91,15 @@ export function responseService(services: ResponseServices): ServiceImplementati
     async listActions({ openOnly, pageSize, pageToken }, context) {
       if (pageToken !== "" && !/^[0-9]{1,15}$/.test(pageToken))
         throw new RpcError("INVALID_ARGUMENT", "not a page token of this list", { reason: "PAGE_TOKEN", field: "pageToken" });
-      const limit = pageSize === 0 ? DEFAULT_PAGE_ROWS : Math.min(pageSize, MAX_PAGE_ROWS - 1);
+      const limit = rowsOf(pageSize);
       const reach = reachIn(context, services);
       const filter = { states: openOnly ? OPEN : [], sinceMs: 0 };
       const rows = await reached(reach, (page: Page) => store.listActions(filter, page), keyOfNumber, { after: pageToken, limit: limit + 1 });
-      const page = rows.slice(0, limit);
+      const { page, next } = cut(rows, limit, keyOfNumber);
       const { pause } = engine;
       return {
         actions: page.map(actionMessage),
-        nextPageToken: rows.length > limit ? String(page.at(-1)?.number) : "",
+        nextPageToken: next,
         // Why, and what else is held, is of the whole cluster.
         ...(pause && { pause: { by: pause.by, reason: reach === "cluster" ? pause.reason : "", since: timestampFromMs(pause.sinceMs) } }),
         held: reach === "cluster" ? ({ ...engine.held() } as Record<string, number>) : {},

@@ -5,6 +5,7 @@ import type { BaselineRow, DriftRow, LearnedGroup, UpperRow, WorkloadRow } from 
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { type Learned, learn } from "../learning/learn.ts";
 import { AdministrationError } from "./administration.ts";
+import { keyOfNumber, rowPages } from "./row-pages.ts";
 
 /** Drifts that are looked at, and nodes on which containers are. */
 const MAX_DRIFTS = 20_000;
@@ -31,14 +32,12 @@ export interface LearnedUse {
  */
 export async function learnFrom(store: LearningStore, workload: string, sinceMs: number, believed: (nodeId: string) => boolean): Promise<Learned> {
   const drifts: DriftRow[] = [];
-  for (let after = ""; ; ) {
-    const page = await store.listDrifts({ states: STATES, nodeId: "", container: "", notResolvedBeforeMs: sinceMs, workload }, { after, limit: MAX_PAGE_ROWS });
-    drifts.push(...page);
-    if (page.length < MAX_PAGE_ROWS) break;
+  const filter = { states: STATES, nodeId: "", container: "", notResolvedBeforeMs: sinceMs, workload };
+  for await (const rows of rowPages((page) => store.listDrifts(filter, page), keyOfNumber)) {
+    drifts.push(...rows);
     // Whoever writes enough would leave out what was seen of the same files before: that they ran, or could.
-    if (drifts.length >= MAX_DRIFTS)
+    if (rows.length === MAX_PAGE_ROWS && drifts.length >= MAX_DRIFTS)
       throw new AdministrationError("TOO_MANY", `${MAX_DRIFTS} drifts of that workload or more in this time: take a shorter one`);
-    after = String(page.at(-1)?.number);
   }
   const learned = learn(drifts.filter(({ nodeId }) => believed(nodeId)));
   const patterns = learned.groups.reduce((sum, { paths }) => sum + paths.length, 0);

@@ -4,6 +4,7 @@ import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, DriftRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import type { EventBus } from "../fleet/events.ts";
+import { keyOfNumber, rowPages } from "../fleet/row-pages.ts";
 import { isContaining } from "../response/isolation.ts";
 import { type Decided, type Incident, incidentsOf, type Member } from "./incident.ts";
 
@@ -104,12 +105,11 @@ export class IncidentBook {
       await this.#readAll(STANDING, max);
       await this.#readAll([DriftState.RESOLVED], Math.min(MAX_RESOLVED, max - this.#members.size));
       const done = { states: [ActionState.DONE], sinceMs: 0 };
-      for (let after = "", read = 0; read < MAX_DONE; ) {
-        const rows = await store.listActions(done, { after, limit: MAX_PAGE_ROWS });
+      let read = 0;
+      for await (const rows of rowPages((page) => store.listActions(done, page), keyOfNumber)) {
         for (const row of rows) this.#act(row);
         read += rows.length;
-        if (rows.length < MAX_PAGE_ROWS) break;
-        after = String(rows.at(-1)?.number);
+        if (read >= MAX_DONE) break;
       }
     } catch (error) {
       acting();
@@ -127,8 +127,9 @@ export class IncidentBook {
   }
 
   async #readAll(states: readonly DriftState[], max: number): Promise<void> {
-    for (let after = "", left = max; ; ) {
-      const rows = await this.#services.store.listDrifts({ states, nodeId: "", container: "" }, { after, limit: MAX_PAGE_ROWS });
+    const filter = { states, nodeId: "", container: "" };
+    let left = max;
+    for await (const rows of rowPages((page) => this.#services.store.listDrifts(filter, page), keyOfNumber)) {
       for (const row of rows.slice(0, left)) this.#members.set(row.id, memberOf(row));
       left -= rows.length;
       if (rows.length < MAX_PAGE_ROWS && left >= 0) return;
@@ -137,7 +138,6 @@ export class IncidentBook {
         if (states === STANDING) this.#incomplete = true;
         return;
       }
-      after = String(rows.at(-1)?.number);
     }
   }
 

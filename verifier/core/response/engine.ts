@@ -13,11 +13,11 @@ import { isAttested } from "../fleet/census.ts";
 import { claimRow } from "../fleet/claims.ts";
 import type { Committer } from "../fleet/committer.ts";
 import { adminFact } from "../fleet/log-facts.ts";
+import { allWorkloads, keyOfNumber, keyOfWorkload, rowPages } from "../fleet/row-pages.ts";
 import type { Policy } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { type ActuatorName, actuatorName } from "./actuator-name.ts";
 import { alarmSubject, BREAKING, nextAlarm, UNKNOWN_ALARM } from "./alarm.ts";
-import { allWorkloads } from "./all-workloads.ts";
 import { causeOf } from "./causes.ts";
 import { type Decision, decide, HELD, type Held, HISTORY_MS, isOverBudget } from "./decide.ts";
 import { counts, decideNode, type NodeDecision, nodeRuleFor } from "./decide-node.ts";
@@ -296,13 +296,8 @@ export class ResponseEngine {
     for (const id of this.standing().keys()) this.touched(id, "");
     const ofOwn = this.#services.policy().response.rules.some(({ unmeasurable }) => unmeasurable.some((rung) => rung !== "alert"));
     const verdicts = [Verdict.CONTRAINDICATED, ...(ofOwn ? [Verdict.UNKNOWN] : [])];
-    for (let after = ""; ; ) {
-      const rows = await this.#services.store.listWorkloads({ verdicts, nodeId: "" }, { after, limit: MAX_PAGE_ROWS });
+    for await (const rows of rowPages((page) => this.#services.store.listWorkloads({ verdicts, nodeId: "" }, page), keyOfWorkload))
       for (const row of rows) if (row.verdict !== Verdict.UNKNOWN || isOverBudget(row)) this.touched(row.nodeId, row.containerId);
-      const last = rows.at(-1);
-      if (!last || rows.length < MAX_PAGE_ROWS) return;
-      after = `${last.nodeId}/${last.containerId}`;
-    }
   }
 
   /**
@@ -664,16 +659,12 @@ export class ResponseEngine {
     const [first] = this.standing().get(nodeId)?.actions ?? [];
     if (!first) return [];
     const drifts: DriftRow[] = [];
-    for (let page = 0, after = ""; ; page++) {
-      const rows = await store.listDrifts(
-        { states: [DriftState.RESOLVED], nodeId, container: "", notResolvedBeforeMs: first.createdAtMs },
-        { after, limit: MAX_PAGE_ROWS },
-      );
+    const filter = { states: [DriftState.RESOLVED], nodeId, container: "", notResolvedBeforeMs: first.createdAtMs };
+    let full = 0;
+    for await (const rows of rowPages((page) => store.listDrifts(filter, page), keyOfNumber)) {
       drifts.push(...rows.filter((each) => poisonOf(each) !== undefined));
-      if (rows.length < MAX_PAGE_ROWS) break;
       // What is not seen might forbid it.
-      if (page >= MAX_DRIFT_PAGES) return rows;
-      after = String(rows.at(-1)?.number);
+      if (rows.length === MAX_PAGE_ROWS && ++full > MAX_DRIFT_PAGES) return rows;
     }
     if (drifts.length === 0) return [];
     const workloads = await allWorkloads(store, { verdicts: [], nodeId });
@@ -750,13 +741,13 @@ export class ResponseEngine {
 
   async #openDrifts(nodeId: string, containerId: string): Promise<DriftRow[] | undefined> {
     const found: DriftRow[] = [];
-    for (let page = 0, after = ""; page < MAX_DRIFT_PAGES; page++) {
-      const rows = await this.#services.store.listDrifts({ states: [DriftState.OPEN], nodeId, container: containerId }, { after, limit: MAX_PAGE_ROWS });
+    const filter = { states: [DriftState.OPEN], nodeId, container: containerId };
+    let full = 0;
+    for await (const rows of rowPages((page) => this.#services.store.listDrifts(filter, page), keyOfNumber)) {
       found.push(...rows.filter((each) => each.containerId === containerId));
-      if (rows.length < MAX_PAGE_ROWS) return found;
-      after = String(rows.at(-1)?.number);
+      if (rows.length === MAX_PAGE_ROWS && ++full === MAX_DRIFT_PAGES) return undefined;
     }
-    return undefined;
+    return found;
   }
 
   /** Of isolations those whose containers are still there. @throws StoreError */
@@ -770,13 +761,7 @@ export class ResponseEngine {
   async #reload(): Promise<void> {
     const { store, nowMs } = this.#services;
     const pages = async (filter: Parameters<Store["listActions"]>[0]): Promise<void> => {
-      for (let after = ""; ; ) {
-        const rows = await store.listActions(filter, { after, limit: MAX_PAGE_ROWS });
-        for (const row of rows) this.#rows.put(row);
-        const last = rows.at(-1);
-        if (!last || rows.length < MAX_PAGE_ROWS) return;
-        after = String(last.number);
-      }
+      for await (const rows of rowPages((page) => store.listActions(filter, page), keyOfNumber)) for (const row of rows) this.#rows.put(row);
     };
     await pages({ states: [], sinceMs: nowMs() - HISTORY_MS - INTENT_LIFETIME_MS });
     await pages({ states: [...UNSETTLED], sinceMs: 0 });

@@ -2,7 +2,7 @@
 import { ActionState } from "@hullmark/proto/v1/response";
 import type { ActionRow, DriftRow, PurgeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { Store } from "../../ports/store.ts";
-import { allWorkloads } from "./all-workloads.ts";
+import { allWorkloads } from "../fleet/row-pages.ts";
 import { type AffectedLayer, openPoison } from "./poison.ts";
 import { affectedLayer, type Chains, endOfPurge, isMeasuredEqual, purgeOf } from "./purge.ts";
 

@@ -2,9 +2,10 @@
 import type { Severity } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { DriftRow } from "../../ports/rows.ts";
-import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import type { Page, Store } from "../../ports/store.ts";
 import type { Finding } from "../appraisal/types.ts";
 import { isReopened } from "../fleet/drift-rows.ts";
+import { keyOfNumber, rowPages } from "../fleet/row-pages.ts";
 import { NOTICE_KINDS } from "../policy/kinds.ts";
 import type { ChangedContainer, Simulation } from "../session/index.ts";
 import type { Rejudge, Rejudged } from "./rejudge.ts";
@@ -54,18 +55,17 @@ export async function readDriftRecord(
   const drifts: PastDrift[] = [];
   let omitted = 0;
   const filter = { states: EVERY_STATE, nodeId: "", container: "", notResolvedBeforeMs: window.sinceMs };
-  for (let after = ""; ; ) {
+  const read = (page: Page) => {
     signal.throwIfAborted();
-    const rows = await store.listDrifts(filter, { after, limit: MAX_PAGE_ROWS });
+    return store.listDrifts(filter, page);
+  };
+  for await (const rows of rowPages(read, keyOfNumber)) {
     for (const row of rows) {
       if (row.committedAtMs >= window.untilMs || NOTICES.has(row.kind) || row.exception !== undefined) continue;
       if (drifts.length < MAX_DRIFTS) drifts.push(pastDrift(row, rejudge, present));
       else omitted++;
     }
     await onProgress(drifts.length);
-    const last = rows.at(-1);
-    if (!last || rows.length < MAX_PAGE_ROWS) break;
-    after = String(last.number);
   }
   drifts.reverse();
   const fresh = newlyFound(now, window.untilMs);

@@ -5,7 +5,8 @@
 import type { Severity, Verdict } from "@hullmark/proto/v1/common";
 import type { LogReader } from "../../ports/log-store.ts";
 import type { ActionRow, DriftRow } from "../../ports/rows.ts";
-import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
+import type { Store } from "../../ports/store.ts";
+import { keyOfNumber, rowPages } from "../fleet/row-pages.ts";
 import type { Policy } from "../policy/types.ts";
 import { causeOf } from "../response/causes.ts";
 import { HISTORY_MS } from "../response/decide.ts";
@@ -135,13 +136,9 @@ export async function simulateSince(
 
 async function readActions(store: HistoryServices["store"], sinceMs: number): Promise<readonly ActionRow[]> {
   const found: ActionRow[] = [];
-  for (let after = ""; ; ) {
-    const rows = await store.listActions({ states: [], sinceMs }, { after, limit: MAX_PAGE_ROWS });
+  for await (const rows of rowPages((page) => store.listActions({ states: [], sinceMs }, page), keyOfNumber))
     found.push(...rows.map((row) => ({ ...row, intent: undefined })));
-    const last = rows.at(-1);
-    if (!last || rows.length < MAX_PAGE_ROWS) return found.reverse();
-    after = String(last.number);
-  }
+  return found.reverse();
 }
 
 /** The first change within the time tells how it was before. */
