@@ -1,5 +1,4 @@
 /** `hullmark action ls|show|approve|deny|undo|pause|resume`: what is done about drift, and people's word on it. */
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { type Action, ActionKind, ActionState, Response } from "@hullmark/proto/v1/response";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, Option } from "commander";
@@ -8,7 +7,7 @@ import { ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, parseFormat, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
-import { actionKindWord, actionStateWord, age, nodeMarkWords, toMs } from "../output/words.ts";
+import { actionKindWord, actionStateWord, age, isoTime, nodeMarkWords } from "../output/words.ts";
 
 const REASON = "-m, --reason <text>";
 
@@ -18,15 +17,13 @@ export function actionCommand(): Command {
   return action;
 }
 
-const time = (at: Timestamp | undefined): string | null => (at ? new Date(toMs(at) ?? 0).toISOString() : null);
-
 function view(action: Action) {
   const { id, nodeId, nodeName, containerId, containerName, workload, imageReference, configDigest, driftId, rule, reason, detail } = action;
   return {
     ...{ id, kind: actionKindWord(action.kind), state: actionStateWord(action.state), node: { id: nodeId, name: nodeName } },
     ...{ container: { id: containerId, name: containerName }, workload, image: { reference: imageReference, configDigest }, drift: driftId, rule },
-    ...{ createdAt: time(action.createdAt), issuedAt: time(action.issuedAt), expiresAt: time(action.expiresAt), settledAt: time(action.settledAt) },
-    approvals: { needed: action.approvalsNeeded, given: action.approvals.map(({ by, at }) => ({ by, at: time(at) })) },
+    ...{ createdAt: isoTime(action.createdAt), issuedAt: isoTime(action.issuedAt), expiresAt: isoTime(action.expiresAt), settledAt: isoTime(action.settledAt) },
+    approvals: { needed: action.approvalsNeeded, given: action.approvals.map(({ by, at }) => ({ by, at: isoTime(at) })) },
     ...{
       deniedBy: action.deniedBy || null,
       reason,
@@ -47,7 +44,12 @@ function view(action: Action) {
         actuator: action.actuatorNodeName || null,
       }),
       capture: action.capture
-        ? { digest: action.capture.digest, bytes: Number(action.capture.bytes), complete: action.capture.complete, expiresAt: time(action.capture.expiresAt) }
+        ? {
+            digest: action.capture.digest,
+            bytes: Number(action.capture.bytes),
+            complete: action.capture.complete,
+            expiresAt: isoTime(action.capture.expiresAt),
+          }
         : null,
       logIndex: Number(action.logIndex),
     },
@@ -93,7 +95,7 @@ function lsCommand(): Command {
           (pageToken) => channel.client(Response).listActions({ openOnly: open === true, pageSize: PAGE_SIZE, pageToken }, { signal }),
           ({ actions: page, held: now, pause }) => {
             held = now;
-            paused = pause ? { by: pause.by, reason: pause.reason, since: time(pause.since) } : null;
+            paused = pause ? { by: pause.by, reason: pause.reason, since: isoTime(pause.since) } : null;
             return page;
           },
         );

@@ -8,7 +8,7 @@ import { type Asking, ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
-import { age, severityWord, toMs } from "../output/words.ts";
+import { age, isoTime, severityWord, toMs } from "../output/words.ts";
 import { within } from "./numbers.ts";
 
 const SEVERITIES = { info: Severity.INFO, low: Severity.LOW, medium: Severity.MEDIUM, high: Severity.HIGH, critical: Severity.CRITICAL } as const;
@@ -79,13 +79,11 @@ function lsCommand(): Command {
     );
 }
 
-const iso = (time: Notification["createdAt"]): string | null => (time ? new Date(toMs(time) ?? 0).toISOString() : null);
-
 function notificationView(each: Notification): Record<string, unknown> {
   const { id, route, state, firing, resolved, summary, attempts, lastError, stranded } = each;
   return {
-    ...{ id, route, state, createdAt: iso(each.createdAt), severity: severityWord(each.severity), firing, resolved, summary, attempts },
-    ...{ nextTryAt: iso(each.nextTryAt), lastError, endedAt: iso(each.endedAt), stranded },
+    ...{ id, route, state, createdAt: isoTime(each.createdAt), severity: severityWord(each.severity), firing, resolved, summary, attempts },
+    ...{ nextTryAt: isoTime(each.nextTryAt), lastError, endedAt: isoTime(each.endedAt), stranded },
   };
 }
 

@@ -1,4 +1,6 @@
 /** `hullmark baseline ls|report|propose|diff|approve|expire`: reference values of a pool of nodes, from what chosen nodes prove, or paths that a workload writes, from its drift; approved by somebody else. */
+
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { type Baseline, type BaselineReportRow, Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
@@ -7,7 +9,7 @@ import { type Asking, ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
-import { toMs } from "../output/words.ts";
+import { isoTime } from "../output/words.ts";
 import { spanWithin } from "./durations.ts";
 
 export function baselineCommand(): Command {
@@ -31,7 +33,7 @@ function listCommand(): Command {
         const rows = await fetchAll(asking);
         const cells = ({ id, state, pcrs, files, paths, owner, proposedBy, approvedBy, reviewAt, reason }: Baseline): string[] => [
           ...[printable(id, 100), state, pcrs.map(({ index }) => index).join(",") || "-", String(files.length), String(paths.length)],
-          ...[printable(owner, 40), printable(proposedBy, 40), printable(approvedBy, 40) || "-", date(toMs(reviewAt)), printable(reason, 60)],
+          ...[printable(owner, 40), printable(proposedBy, 40), printable(approvedBy, 40) || "-", date(reviewAt), printable(reason, 60)],
         ];
         asking.print(
           isData(output)
@@ -72,17 +74,17 @@ const USES: Readonly<Record<string, string>> = { nodes: "nodes", workload: "file
 
 function reportCells(row: BaselineReportRow): string[] {
   const { id, of, state, owner, approvedBy, reviewAt, ends, overdue, lastUsed, uses, unused, kind, reason } = row;
-  const review = overdue ? `${date(toMs(reviewAt))} OVERDUE` : `${ends && reviewAt ? "ends " : ""}${date(toMs(reviewAt))}`;
+  const review = overdue ? `${date(reviewAt)} OVERDUE` : `${ends && reviewAt ? "ends " : ""}${date(reviewAt)}`;
   return [
     ...[printable(id, 100), printable(of, 60), state, printable(owner, 40), printable(approvedBy, 40) || "-", review],
-    ...[`${uses} ${USES[kind] ?? ""}`, `${date(toMs(lastUsed))}${unused ? " UNUSED" : ""}`, printable(reason, 60)],
+    ...[`${uses} ${USES[kind] ?? ""}`, `${date(lastUsed)}${unused ? " UNUSED" : ""}`, printable(reason, 60)],
   ];
 }
 
 /** Stable: fields are added, never changed. */
 function reportView(row: BaselineReportRow): object {
   const { kind, id, of, state, owner, reason, proposedBy, approvedBy, ends, overdue, uses, unused } = row;
-  const times = { approvedAt: iso(toMs(row.approvedAt)), reviewAt: iso(toMs(row.reviewAt)), lastUsed: iso(toMs(row.lastUsed)) };
+  const times = { approvedAt: isoTime(row.approvedAt), reviewAt: isoTime(row.reviewAt), lastUsed: isoTime(row.lastUsed) };
   return { ...{ kind, id, of, state, owner, reason, proposedBy, approvedBy: approvedBy || null }, ...times, ends, overdue, uses, unused };
 }
 
@@ -230,7 +232,7 @@ function view({
   reviewAt,
   reason,
 }: Baseline) {
-  const times = { proposedAt: iso(toMs(proposedAt)), approvedAt: iso(toMs(approvedAt)), reviewAt: iso(toMs(reviewAt)) };
+  const times = { proposedAt: isoTime(proposedAt), approvedAt: isoTime(approvedAt), reviewAt: isoTime(reviewAt) };
   return {
     id,
     pool: pool || null,
@@ -249,8 +251,7 @@ function view({
   };
 }
 
-const iso = (ms: number | undefined): string | null => (ms === undefined ? null : new Date(ms).toISOString());
-const date = (ms: number | undefined): string => iso(ms)?.slice(0, 10) ?? "-";
+const date = (time: Timestamp | undefined): string => isoTime(time)?.slice(0, 10) ?? "-";
 
 function pcrList(text: string): number[] {
   if (text === "none") return [];

@@ -10,7 +10,7 @@ import { ask } from "../connection/run.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
-import { age, toMs } from "../output/words.ts";
+import { age, isoTime, toMs } from "../output/words.ts";
 
 export function captureCommand(): Command {
   return new Command("capture").addCommand(lsCommand()).addCommand(getCommand());
@@ -21,11 +21,10 @@ const DIGEST = /^sha256:[0-9a-f]{64}$/;
 const HEADERS = ["ACTION", "WORKLOAD", "CONTAINER", "NODE", "DRIFT", "SIZE", "AGE", "KEPT"];
 
 function view({ id, capture, nodeId, nodeName, containerId, containerName, workload, driftId, settledAt }: Action) {
-  const time = (ms: number | undefined): string | null => (ms === undefined ? null : new Date(ms).toISOString());
   return {
     ...{ action: id, drift: driftId, workload, node: { id: nodeId, name: nodeName }, container: { id: containerId, name: containerName } },
     ...{ digest: capture?.digest ?? "", bytes: Number(capture?.bytes ?? 0), complete: capture?.complete ?? false },
-    ...{ takenAt: time(toMs(settledAt)), expiresAt: time(toMs(capture?.expiresAt)) },
+    ...{ takenAt: isoTime(settledAt), expiresAt: isoTime(capture?.expiresAt) },
   };
 }
 

@@ -10,7 +10,7 @@ import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { replaceFile } from "../output/replace-file.ts";
 import { table } from "../output/table.ts";
-import { age, toMs } from "../output/words.ts";
+import { age, isoTime, toMs } from "../output/words.ts";
 
 const REASON = "-m, --reason <text>";
 
@@ -21,7 +21,6 @@ export function keysCommand(): Command {
 }
 
 const isDue = ({ dueAt }: OwnKey, nowMs: number): boolean => nowMs >= (toMs(dueAt) ?? Number.POSITIVE_INFINITY);
-const time = (at: OwnKey["madeAt"]): string | null => (at ? new Date(toMs(at) ?? 0).toISOString() : null);
 
 function lsCommand(): Command {
   return new Command("ls")
@@ -35,8 +34,8 @@ function lsCommand(): Command {
           name: key.name,
           id: key.id,
           state: key.state,
-          madeAt: time(key.madeAt),
-          dueAt: time(key.dueAt),
+          madeAt: isoTime(key.madeAt),
+          dueAt: isoTime(key.dueAt),
           due: isDue(key, nowMs),
         }));
         if (isData(output)) print(serialize(output, { keys: shown }));

@@ -14,7 +14,7 @@ import { EXIT } from "../output/exit-codes.ts";
 import { type Format, isData, parseFormat, serialize } from "../output/format.ts";
 import { replaceFile } from "../output/replace-file.ts";
 import { table } from "../output/table.ts";
-import { toMs } from "../output/words.ts";
+import { isoTime, toMs } from "../output/words.ts";
 import { within } from "./numbers.ts";
 
 const ROLES = ["viewer", "responder", "approver", "admin"];
@@ -93,8 +93,6 @@ function writeAll(directory: string, files: Readonly<Record<string, string>>): v
   }
 }
 
-const time = (at: Person["issuedAt"]): string | null => (at ? new Date(toMs(at) ?? 0).toISOString() : null);
-
 function lsCommand(): Command {
   return new Command("ls")
     .description("who was given a certificate, and from whom it was taken; without those that the verifier makes for itself")
@@ -108,11 +106,11 @@ function lsCommand(): Command {
             role,
             namespaces,
             state: stateOf({ issuedAt, expiresAt, revokedAt }, nowMs),
-            issuedAt: time(issuedAt),
+            issuedAt: isoTime(issuedAt),
             issuedBy,
-            expiresAt: time(expiresAt),
+            expiresAt: isoTime(expiresAt),
           },
-          ...{ revokedAt: time(revokedAt), revokedBy, revokedReason },
+          ...{ revokedAt: isoTime(revokedAt), revokedBy, revokedReason },
         }));
         if (isData(output)) print(serialize(output, { people: shown }));
         else {

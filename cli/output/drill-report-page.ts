@@ -2,7 +2,7 @@
 import type { DrillRun, DrillStanding, ListDrillsResponse } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { table } from "./table.ts";
-import { age, ageMs, toMs } from "./words.ts";
+import { age, ageMs, isoTime, toMs } from "./words.ts";
 
 const MAX_SHOWN = 20;
 
@@ -10,18 +10,14 @@ export const alarming = ({ state }: DrillStanding): boolean => state === "failed
 
 /** The stable form of `-o json`. */
 export function drillReportView({ runs, standings }: ListDrillsResponse, sinceMs: number): unknown {
-  const iso = (time: Parameters<typeof toMs>[0]): string | null => {
-    const ms = toMs(time);
-    return ms === undefined ? null : new Date(ms).toISOString();
-  };
   const within = runs.filter(({ begun }) => (toMs(begun) ?? 0) >= sinceMs);
   return {
     drills: standings.map(({ drill, state, problem, run, lastPassed, due, everySeconds, scheduledBy }) => ({
-      ...{ drill, state, problem, run: run || null, lastPassed: iso(lastPassed), due: iso(due) },
+      ...{ drill, state, problem, run: run || null, lastPassed: isoTime(lastPassed), due: isoTime(due) },
       ...{ everySeconds: everySeconds || null, scheduledBy: scheduledBy || null, trend: trendOf(within.filter((each) => each.drill === drill)) },
     })),
     runs: within.map(({ drill, run, container, outcome, problem, driftId, containment, by, begun, ended, logIndex, ...times }) => ({
-      ...{ drill, run, container, outcome: outcome || "running", problem, drift: driftId || null, by, begun: iso(begun), ended: iso(ended) },
+      ...{ drill, run, container, outcome: outcome || "running", problem, drift: driftId || null, by, begun: isoTime(begun), ended: isoTime(ended) },
       detect: { ms: times.detectMs ?? null, withinMs: times.detectWithinMs },
       alert: { ms: times.alertMs ?? null, withinMs: times.alertWithinMs },
       contain: { ms: times.containMs ?? null, withinMs: times.containWithinMs ?? null, state: containment || null },

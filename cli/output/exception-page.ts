@@ -2,7 +2,7 @@
 import type { Drift, Exception } from "@hullmark/proto/v1/query";
 import { whyNotExcusable } from "@hullmark/verifier/core/policy/excusable";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { MAX_PATH_CHARACTERS, pathWord, severityWord, toMs } from "./words.ts";
+import { isoTime, MAX_PATH_CHARACTERS, pathWord, severityWord, toMs } from "./words.ts";
 
 export const HEADERS: readonly string[] = ["EXCEPTION", "STATE", "WORKLOAD", "WHAT", "ENDS", "ASKED BY", "DECIDED BY", "WHY"];
 const MAX_SHOWN = 20;
@@ -12,16 +12,11 @@ export function whyNoException({ containerId, containerName, workload, configDig
   return whyNotExcusable({ containerId, containerName, workload, configDigest, kind, differences, place: origin?.place ?? "" });
 }
 
-const iso = (time: Exception["until"]): string | null => {
-  const ms = toMs(time);
-  return ms === undefined ? null : new Date(ms).toISOString();
-};
-
 export function exceptionRow({ id, state, workload, containerName, path, scope, until, requestedBy, decidedBy, reason }: Exception, nowMs: number): string[] {
   const what = scope?.pathGlob ? printable(scope.pathGlob, 60) : path.length > 0 ? pathWord(path, 60) : `${scope?.place}/${scope?.kind}`;
   const leftMs = (toMs(until) ?? nowMs) - nowMs;
   const left = leftMs >= 2 * 86_400_000 ? `${Math.floor(leftMs / 86_400_000)}d` : `${Math.max(0, Math.ceil(leftMs / 3_600_000))}h`;
-  const ends = state === "requested" || state === "approved" ? `in ${left}` : (iso(until)?.slice(0, 10) ?? "-");
+  const ends = state === "requested" || state === "approved" ? `in ${left}` : (isoTime(until)?.slice(0, 10) ?? "-");
   return [id, state, printable(workload || containerName, 40), what, ends, printable(requestedBy, 40), printable(decidedBy, 40) || "-", printable(reason, 60)];
 }
 
@@ -29,16 +24,16 @@ export function exceptionPage(exception: Exception, touched: readonly Drift[]): 
   const { id, state, driftId, nodeName, containerName, imageReference, summary, reason, decidedBy, decidedAt, decision, endedBy } = exception;
   const field = (name: string, text: string): string => `${name.padEnd(8)} ${text}`;
   const lines = [
-    `${id}  ${state}, until ${iso(exception.until)}`,
+    `${id}  ${state}, until ${isoTime(exception.until)}`,
     field("Drift", `${driftId}: ${printable(containerName, 120)} on ${printable(nodeName, 80)}, ${printable(summary, 400)}`),
     ...coverOf(exception).map(([name, text]) => field(name, text)),
     field("Seen in", printable(imageReference, 200)),
     field("Why", printable(reason, 500)),
-    field("Asked", `by ${printable(exception.requestedBy, 100)} at ${iso(exception.requestedAt)}`),
-    ...(decidedBy ? [field("Decided", `${state === "denied" ? "denied" : "approved"} by ${printable(decidedBy, 100)} at ${iso(decidedAt)}`)] : []),
-    ...(endedBy ? [field("Revoked", `by ${printable(endedBy, 100)} at ${iso(exception.endedAt)}`)] : []),
+    field("Asked", `by ${printable(exception.requestedBy, 100)} at ${isoTime(exception.requestedAt)}`),
+    ...(decidedBy ? [field("Decided", `${state === "denied" ? "denied" : "approved"} by ${printable(decidedBy, 100)} at ${isoTime(decidedAt)}`)] : []),
+    ...(endedBy ? [field("Revoked", `by ${printable(endedBy, 100)} at ${isoTime(exception.endedAt)}`)] : []),
     ...(decision ? [field("Because", printable(decision, 500))] : []),
-    ...(exception.remindedAt ? [field("Ending", `people were reminded at ${iso(exception.remindedAt)}`)] : []),
+    ...(exception.remindedAt ? [field("Ending", `people were reminded at ${isoTime(exception.remindedAt)}`)] : []),
     ...touched
       .slice(0, MAX_SHOWN)
       .map((drift, i) => field(i === 0 ? "Excuses" : "", `${drift.id}  ${printable(`${drift.nodeName}/${drift.containerName}`, 120)}`)),
@@ -81,14 +76,14 @@ export function exceptionView(exception: Exception): object {
       path: printable(path, MAX_PATH_CHARACTERS),
       summary,
     },
-    ...{ covers: covers ?? null, reason, requestedBy, requestedAt: iso(exception.requestedAt), until: iso(exception.until) },
+    ...{ covers: covers ?? null, reason, requestedBy, requestedAt: isoTime(exception.requestedAt), until: isoTime(exception.until) },
     ...{
       decidedBy: decidedBy || null,
-      decidedAt: iso(exception.decidedAt),
+      decidedAt: isoTime(exception.decidedAt),
       decision: decision || null,
       endedBy: endedBy || null,
-      endedAt: iso(exception.endedAt),
+      endedAt: isoTime(exception.endedAt),
     },
-    remindedAt: iso(exception.remindedAt),
+    remindedAt: isoTime(exception.remindedAt),
   };
 }

@@ -1,17 +1,11 @@
 /** What `-o json|yaml` gives: stable names and words (docs/cli.md). Times are RFC 3339, bytes hex, paths printable with their bytes beside. */
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Actor, Claim, TrustVector } from "@hullmark/proto/v1/common";
 import type { Drift, GetStatusResponse, Image, Node, Provenance, Workload } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { MAX_PATH_CHARACTERS, nodeMarkWords, provenanceWord, severityWord, stateWord, toMs, trustWord, verdictWord } from "./words.ts";
-
-function time(timestamp: Timestamp | undefined): string | null {
-  const ms = toMs(timestamp);
-  return ms === undefined ? null : new Date(ms).toISOString();
-}
+import { isoTime, MAX_PATH_CHARACTERS, nodeMarkWords, provenanceWord, severityWord, stateWord, trustWord, verdictWord } from "./words.ts";
 
 function claims(list: readonly Claim[]) {
-  return list.map(({ code, detail, since }) => ({ code, detail, since: time(since) }));
+  return list.map(({ code, detail, since }) => ({ code, detail, since: isoTime(since) }));
 }
 
 function vector(of: TrustVector | undefined) {
@@ -65,15 +59,15 @@ export function driftView(drift: Drift) {
     origin: origin ? { place: origin.place, layerIndex: origin.layerIndex, diffId: origin.diffId, history: origin.history } : null,
     actor: actor(drift.actor),
     mappedBy,
-    changedAt: time(drift.changedAt),
-    notBefore: time(drift.notBefore),
-    measuredAt: time(drift.measuredAt),
-    committedAt: time(drift.committedAt),
-    alertedAt: time(drift.alertedAt),
-    resolvedAt: time(drift.resolvedAt),
+    changedAt: isoTime(drift.changedAt),
+    notBefore: isoTime(drift.notBefore),
+    measuredAt: isoTime(drift.measuredAt),
+    committedAt: isoTime(drift.committedAt),
+    alertedAt: isoTime(drift.alertedAt),
+    resolvedAt: isoTime(drift.resolvedAt),
     seen: drift.seen,
     exception: drift.exception || null,
-    acknowledged: acknowledgedBy ? { by: acknowledgedBy, reason: acknowledgedReason, at: time(drift.acknowledgedAt) } : null,
+    acknowledged: acknowledgedBy ? { by: acknowledgedBy, reason: acknowledgedReason, at: isoTime(drift.acknowledgedAt) } : null,
     logIndex: Number(drift.logIndex),
     provenance: provenance(drift.provenance),
   };
@@ -89,10 +83,10 @@ export function nodeView(node: Node) {
     trust: trustWord(node.trustLevel),
     connected,
     revoked,
-    lastSeen: time(node.lastSeen),
-    lastQuote: time(node.lastQuote),
-    gap: node.gapFrom ? { from: time(node.gapFrom), to: time(node.gapTo) } : null,
-    enrolledAt: time(node.enrolledAt),
+    lastSeen: isoTime(node.lastSeen),
+    lastQuote: isoTime(node.lastQuote),
+    gap: node.gapFrom ? { from: isoTime(node.gapFrom), to: isoTime(node.gapTo) } : null,
+    enrolledAt: isoTime(node.enrolledAt),
     bootId,
     kernel,
     runtime,
@@ -119,8 +113,8 @@ export function workloadView(of: Workload) {
     reasons: claims(of.reasons),
     openDrifts,
     notices,
-    startedAt: time(of.startedAt),
-    appraisedAt: time(of.appraisedAt),
+    startedAt: isoTime(of.startedAt),
+    appraisedAt: isoTime(of.appraisedAt),
     vector: vector(of.vector),
   };
 }
@@ -161,6 +155,6 @@ export function statusView(status: GetStatusResponse) {
     actuators: status.actuators,
     namespaces: status.namespaces,
     claims: claims(status.claims),
-    now: time(status.now),
+    now: isoTime(status.now),
   };
 }

@@ -1,9 +1,8 @@
 /** Vulnerabilities for people, and as data. */
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { GetVulnerabilitiesResponse, ImageVulnerabilities, Vulnerability, VulnerabilityReport, VulnerablePlace } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { table } from "./table.ts";
-import { age, toMs, trustWord, verdictWord } from "./words.ts";
+import { age, isoTime, toMs, trustWord, verdictWord } from "./words.ts";
 
 const MAX_ROWS = 100;
 
@@ -131,7 +130,6 @@ function scanAge({ reports }: ImageVulnerabilities, nowMs: number): string {
 }
 
 const isScanned = ({ reports }: ImageVulnerabilities): boolean => reports.some(({ scan }) => scan);
-const iso = (time: Timestamp | undefined): string | null => (time ? new Date(toMs(time) ?? 0).toISOString() : null);
 
 function countsOf({ counts }: ImageVulnerabilities) {
   const { critical = 0, high = 0, medium = 0, low = 0, negligible = 0, unknown = 0, suppressed = 0, fixable = 0, knownExploited = 0 } = counts ?? {};
@@ -146,7 +144,19 @@ export function imageSummaryView(image: ImageVulnerabilities) {
     open: critical + high + medium + low + negligible + unknown,
     counts: { critical, high, medium, low, negligible, unknown, ...rest },
     reports: reports.map(({ digest, format, tool, scan, findings, statements, packages, importedBy, authorities, createdAt, importedAt }) => ({
-      ...{ digest, format, tool, scan, findings, statements, packages, importedBy, authorities, createdAt: iso(createdAt), importedAt: iso(importedAt) },
+      ...{
+        digest,
+        format,
+        tool,
+        scan,
+        findings,
+        statements,
+        packages,
+        importedBy,
+        authorities,
+        createdAt: isoTime(createdAt),
+        importedAt: isoTime(importedAt),
+      },
     })),
     risk: image.risk
       ? {

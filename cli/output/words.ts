@@ -70,6 +70,12 @@ export function toMs(time: Timestamp | undefined): number | undefined {
   return time ? Number(time.seconds) * 1000 + time.nanos / 1e6 : undefined;
 }
 
+/** RFC 3339, as `-o json` has times; null without one. */
+export function isoTime(time: Timestamp | undefined): string | null {
+  const ms = toMs(time);
+  return ms === undefined ? null : new Date(ms).toISOString();
+}
+
 /** `4s`, `12m`, `3h`, `5d`; `-` without a time. */
 export function age(time: Timestamp | undefined, nowMs: number): string {
   const ms = toMs(time);
