@@ -9,6 +9,7 @@ import { type Cause, causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
 import { endsEviction, isInPod } from "./eviction.ts";
 import { endsIsolation, restsOn, withoutUndone } from "./isolation.ts";
 import { endsRollback, haltable, type Rollback, rollbackOf, rolloutOf } from "./rollback.ts";
+import { type ActingRung, approvalsOf, KIND_OF } from "./rungs.ts";
 
 /** Everything that a decision rests on. */
 export interface Situation {
@@ -91,14 +92,6 @@ export type Decision =
       readonly pod: PodTarget | undefined;
     };
 
-const KINDS: Readonly<Record<Exclude<Rung, "alert">, ActionKind>> = {
-  stop: ActionKind.STOP,
-  recreate: ActionKind.RECREATE,
-  rollback: ActionKind.ROLLBACK,
-  evict: ActionKind.EVICT,
-  halt: ActionKind.HALT,
-  isolate: ActionKind.ISOLATE,
-};
 const UNSETTLED: ReadonlySet<ActionState> = new Set([ActionState.AWAITING, ActionState.ISSUED]);
 const FRUITLESS: ReadonlySet<ActionState> = new Set([ActionState.FAILED, ActionState.REFUSED, ActionState.EXPIRED]);
 
@@ -169,7 +162,7 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
     haltable: situation.pod === "none" ? undefined : haltable(situation.rollback, workload, history),
   });
   if (!found) return idle("alert");
-  const kind = KINDS[found.rung];
+  const kind = KIND_OF[found.rung];
   const { target } = found;
   const past = pastOf(history, workload, kind, found.drift, policy.mode === "dry-run");
   if (past) return idle(past);
@@ -178,15 +171,15 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
   const byPod = found.rung === "evict" || rollout !== undefined || (found.rung === "isolate" && situation.pod !== "none");
   const pod = byPod && situation.pod !== "none" ? situation.pod : undefined;
   if (((found.rung === "rollback" || found.rung === "halt") && !target) || (byPod && !pod)) return idle("looking-up");
-  if (rollout && pod && !isVouchedFor(situation, rule, found.rung, pod)) return idle("one-node");
+  if (rollout && pod && !isVouchedFor(situation, rule, kind, pod)) return idle("one-node");
   const held = heldBy(situation, pod !== undefined, all, workload) ?? (found.recurring ? "recurring" : undefined);
   if (held) return idle(held);
   return { act: true, kind, drift: found.drift, rule, workload, target: target && !("revisions" in target) ? target : undefined, rollout, pod };
 }
 
 /** What concerns all pods of a workload is done on no single node's word: by the API server's and the verifier's own, another node's, or people's. */
-function isVouchedFor({ witnesses }: Situation, rule: ResponseRule, rung: Found["rung"], { named }: PodTarget): boolean {
-  return rule.rollbackOnOneNode || (rule.approvalsFor[rung] ?? rule.approvals) > 0 || named === true || witnesses > 1;
+function isVouchedFor({ witnesses }: Situation, rule: ResponseRule, kind: ActionKind, { named }: PodTarget): boolean {
+  return rule.rollbackOnOneNode || approvalsOf(rule, kind) > 0 || named === true || witnesses > 1;
 }
 
 type Target = EarlierImage | RolloutTarget;
@@ -197,7 +190,7 @@ function targetOf({ rollback, pod }: Situation, workload: WorkloadRow, history: 
 }
 
 interface Found {
-  readonly rung: Exclude<Rung, "alert">;
+  readonly rung: ActingRung;
   /** undefined: it is unmeasurable. */
   readonly drift: DriftRow | undefined;
   /** Of a rollback; undefined: whether there is one is being looked up. Of a halt what is halted, with no revision; undefined: whether there is something to go back to. */

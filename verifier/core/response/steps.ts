@@ -8,10 +8,10 @@ import { ActionKind, ActionState, IntentSchema, NodeMark, Outcome } from "@hullm
 import type { ActionRow, CaptureRow, RolloutTarget } from "../../ports/rows.ts";
 import { driftId } from "../fleet/drift-id.ts";
 import { entry, text, wireName } from "../fleet/log-facts.ts";
-import type { ApprovedRung, ResponseRule } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import type { Decision } from "./decide.ts";
 import type { NodeAct } from "./decide-node.ts";
+import { approvalsOf } from "./rungs.ts";
 
 /** An intent is begun within this time of its issue, or not at all. */
 export const INTENT_LIFETIME_MS = 300_000;
@@ -31,20 +31,6 @@ type Act = Extract<Decision, { act: true }>;
 export function actionId(number: number): string {
   return driftId(number).replace(/^D/, "A");
 }
-
-/** People whose word policy asks for before this is done. */
-export function approvalsOf({ approvals, approvalsFor }: Pick<ResponseRule, "approvals" | "approvalsFor">, kind: ActionKind): number {
-  return approvalsFor[RUNG_OF[kind] ?? "stop"] ?? approvals;
-}
-
-const RUNG_OF: Readonly<Partial<Record<ActionKind, ApprovedRung>>> = {
-  [ActionKind.STOP]: "stop",
-  [ActionKind.RECREATE]: "recreate",
-  [ActionKind.ROLLBACK]: "rollback",
-  [ActionKind.EVICT]: "evict",
-  [ActionKind.HALT]: "halt",
-  [ActionKind.ISOLATE]: "isolate",
-};
 
 export function newAction(
   number: number,

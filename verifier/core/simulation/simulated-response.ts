@@ -14,7 +14,8 @@ import { causeOf } from "../response/causes.ts";
 import { decide, HELD, type Held, HISTORY_MS } from "../response/decide.ts";
 import { isInPod } from "../response/eviction.ts";
 import type { Rollback } from "../response/rollback.ts";
-import { approvalsOf, newAction } from "../response/steps.ts";
+import { approvalsOf } from "../response/rungs.ts";
+import { newAction } from "../response/steps.ts";
 
 export interface ResponseFacts {
   /** As the log has it. */
