@@ -63,7 +63,7 @@ module.exports = {
       comment: "A port is a contract: it names types of core, codec and messages, and runs nothing.",
       severity: "error",
       from: { path: "^(agent|actuator|verifier)/ports/" },
-      to: { pathNot: ["^$1/(core|ports)/", "^proto/", "^node_modules/@bufbuild/protobuf/"] },
+      to: { pathNot: ["^$1/(core|ports)/", "^proto/", "^capture/capture[.]ts$", "^node_modules/@bufbuild/protobuf/"] },
     },
     {
       name: "adapter-knows-no-other-adapter",
@@ -100,6 +100,21 @@ module.exports = {
       severity: "error",
       from: { path: "^proto/" },
       to: { path: "^(daemon|agent|actuator|verifier|cli|native|deploy|test|bench)/" },
+    },
+    {
+      name: "capture-stands-alone",
+      comment: "What a host's actuator and a node's agent keep of a container is gathered, sealed and handed out by the same code, which knows neither.",
+      severity: "error",
+      from: { path: "^capture/" },
+      to: { path: "^(daemon|agent|actuator|verifier|cli|native|deploy|test|bench)/" },
+    },
+    {
+      name: "capture-files-only-where-processes-are-wired",
+      comment:
+        "Core, ports and adapters know what a capture is; where its files lie and how they are sealed is for whoever wires them. A verifier holds no captures.",
+      severity: "error",
+      from: { path: "^(agent|actuator|verifier|cli)/", pathNot: "^(agent|actuator)/[^/]+[.]ts$" },
+      to: { path: "^capture/", pathNot: ["^capture/(capture|hand-out)[.]ts$"] },
     },
     {
       name: "native-stands-alone",

@@ -1,7 +1,7 @@
 /** The actuator's configuration file: YAML, strict keys, errors with their places. deploy/config/actuator.example.yaml explains every key. */
+import { captureSettings } from "@hullmark/capture/settings";
 import { hostPort, parseConfigFile, readConfigFile } from "@hullmark/daemon";
 import { compileGlob } from "@hullmark/proto/codec";
-import { Encrypter } from "age-encryption";
 import * as z from "zod";
 
 const glob = z.string().refine((text) => {
@@ -12,15 +12,6 @@ const glob = z.string().refine((text) => {
     return false;
   }
 }, "want a glob");
-
-const recipient = z.string().refine((text) => {
-  try {
-    new Encrypter().addRecipient(text);
-    return true;
-  } catch {
-    return false;
-  }
-}, "want an age recipient (age1…), as age-keygen prints it");
 
 /** Handed to a program. */
 const word = z
@@ -71,15 +62,8 @@ const ConfigSchema = z.strictObject({
       atOnce: z.int().min(1).max(1000).default(1),
     })
     .optional(),
-  capture: z
-    .strictObject({
-      recipients: z.array(recipient).max(16).default([]),
-      keepHours: z.int().min(1).max(8760).default(168),
-      maxBytes: z.int().min(65_536).max(268_435_456).default(67_108_864),
-      maxSeconds: z.int().min(1).max(120).default(15),
-      required: z.boolean().default(false),
-      handOut: z.boolean().default(true),
-    })
+  capture: captureSettings(67_108_864)
+    .extend({ required: z.boolean().default(false) })
     .refine(({ recipients, required }) => recipients.length > 0 || !required, "required: want recipients, or nothing would ever be acted on")
     .prefault({}),
   log: z.strictObject({ level: z.enum(["trace", "debug", "info", "warn", "error"]).default("info") }).prefault({}),

@@ -4,11 +4,13 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { CaptureFiles } from "@hullmark/capture/capture-files";
+import { HandOut } from "@hullmark/capture/hand-out";
 import { dieAt, openLog, readCommandLine, runTasks, stopOnSignals, type Task, VERSION } from "@hullmark/daemon";
 import { ApiServer, apiServerOfPod } from "@hullmark/daemon/api-server";
-import { CaptureFiles } from "./adapters/capture/capture-files.ts";
 import { DockerEngine } from "./adapters/docker/docker-engine.ts";
 import { DockerLayers } from "./adapters/docker/docker-layers.ts";
+import { EngineFiles } from "./adapters/engine-files/engine-files.ts";
 import { FileLedger } from "./adapters/file-ledger/file-ledger.ts";
 import { type Credentials, IntentKeys, readCredentials, VerifierLink } from "./adapters/grpc/verifier-link.ts";
 import { CommandHook } from "./adapters/hook/command-hook.ts";
@@ -21,7 +23,6 @@ import { type ActuatorConfig, loadConfig } from "./config.ts";
 import { Actuator } from "./core/actuator.ts";
 import { type ActuatorFailpoint, FAILPOINTS } from "./core/carry-out.ts";
 import { ClusterHands } from "./core/cluster-hands.ts";
-import { HandOut } from "./core/hand-out.ts";
 import type { Hands } from "./core/hands.ts";
 import { HostHands } from "./core/host-hands.ts";
 import { NodeHands } from "./core/node-hands.ts";
@@ -204,7 +205,8 @@ function purgesOf({ purge, docker, limits }: ActuatorConfig, captures: CaptureFi
 
 function openCaptures({ capture, stateDirectory, docker }: ActuatorConfig): CaptureFiles | undefined {
   if (capture.recipients.length === 0) return undefined;
-  return new CaptureFiles({ ...capture, directory: join(stateDirectory, "captures"), socketPath: docker.socket, proc: "/proc", nowMs: () => Date.now() });
+  const filesOf = (containerId: string) => new EngineFiles(docker.socket, containerId);
+  return new CaptureFiles({ ...capture, directory: join(stateDirectory, "captures"), filesOf, proc: "/proc", nowMs: () => Date.now() });
 }
 
 async function main(args: readonly string[]): Promise<number> {

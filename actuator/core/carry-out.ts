@@ -2,8 +2,9 @@
  * The steps of an action. Each looks first at how things stand, so that the whole may be run again after a crash at any step and goes on where it was.
  * Nothing that runs is taken away before what replaces it was made.
  */
+
+import { CaptureError, type Captures } from "@hullmark/capture/capture";
 import { ActionKind, Outcome } from "@hullmark/proto/v1/response";
-import { CaptureError, type Captures } from "../ports/capture.ts";
 import { type Engine, type EngineContainer, EngineError } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
 import { ISOLATION_FAILPOINTS, isolate, rejoin, whereabouts } from "./isolation.ts";

@@ -1,6 +1,7 @@
 /** {@link Hands} of a host: its container engine, and what is captured before it is used. */
+
+import type { Captures } from "@hullmark/capture/capture";
 import { ActionKind } from "@hullmark/proto/v1/response";
-import type { Captures } from "../ports/capture.ts";
 import { type Engine, type EngineContainer, type EngineNetwork, NO_NETWORK } from "../ports/engine.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";
 import { type ActuatorFailpoint, carryOut } from "./carry-out.ts";

@@ -3,8 +3,8 @@
  * and what has come to stand on it since is held to the same limits.
  */
 import { createHash } from "node:crypto";
+import { type Capture, CaptureError, type Captures } from "@hullmark/capture/capture";
 import { Outcome } from "@hullmark/proto/v1/response";
-import { type Capture, CaptureError, type Captures } from "../ports/capture.ts";
 import { type Engine, type EngineContainer, EngineError } from "../ports/engine.ts";
 import type { Layers, Standing } from "../ports/layers.ts";
 import type { LedgerEntry, Settled } from "../ports/ledger.ts";

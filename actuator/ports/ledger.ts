@@ -1,6 +1,7 @@
 /** What this actuator was told and what became of it: remembered before anything is done, so that nothing is done twice. */
+
+import type { Capture } from "@hullmark/capture/capture";
 import type { ActionKind, NodeMark, Outcome } from "@hullmark/proto/v1/response";
-import type { Capture } from "./capture.ts";
 import type { PodTarget } from "./cluster.ts";
 import type { EngineNetwork, RestartPolicy, TargetImage } from "./engine.ts";
 import type { PurgeTarget } from "./layers.ts";

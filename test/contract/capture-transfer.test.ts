@@ -3,8 +3,8 @@ import { hash, randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CaptureFiles } from "@hullmark/actuator/adapters/capture/capture-files";
-import { type CapturePart, HandOut } from "@hullmark/actuator/core/hand-out";
+import { CaptureFiles } from "@hullmark/capture/capture-files";
+import { type CapturePart, HandOut } from "@hullmark/capture/hand-out";
 import { CaptureRefusal } from "@hullmark/proto/v1/response";
 import { TokenCaller } from "@hullmark/verifier/api/grpc/index";
 import { responseService } from "@hullmark/verifier/api/grpc/response";
@@ -27,7 +27,8 @@ let told: string[] = [];
 beforeEach(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-transfer-"));
   const recipients = [await identityToRecipient(await generateX25519Identity())];
-  const options = { recipients, keepHours: 1, maxBytes: 1e6, maxSeconds: 10, required: false, socketPath: "/nowhere", proc: "/nowhere", nowMs: () => 0 };
+  const filesOf = () => expect.fail("nothing is taken here");
+  const options = { recipients, keepHours: 1, maxBytes: 1e6, maxSeconds: 10, required: false, filesOf, proc: "/nowhere", nowMs: () => 0 };
   captures = new CaptureFiles({ ...options, directory: join(home, "captures") });
   waits = new Set();
   const after = (_ms: number, run: () => void): (() => void) => {

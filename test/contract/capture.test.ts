@@ -6,8 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { gunzipSync } from "node:zlib";
-import { CaptureFiles, type CaptureOptions } from "@hullmark/actuator/adapters/capture/capture-files";
-import { MAX_ATTEMPTS } from "@hullmark/actuator/ports/capture";
+import { EngineFiles } from "@hullmark/actuator/adapters/engine-files/engine-files";
+import { MAX_ATTEMPTS } from "@hullmark/capture/capture";
+import { CaptureFiles, type CaptureOptions } from "@hullmark/capture/capture-files";
 import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
 import { extract, pack } from "tar-stream";
 import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
@@ -47,7 +48,7 @@ afterEach(async () => {
 function captures(more: Partial<CaptureOptions> = {}): CaptureFiles {
   return new CaptureFiles({
     ...{ directory: join(home, "captures"), recipients: [recipient], keepHours: 24, maxBytes: 2 ** 20, maxSeconds: 60, required: false },
-    ...{ socketPath: join(home, "engine.sock"), proc: join(home, "proc"), nowMs: () => Date.now() },
+    ...{ filesOf: (id: string) => new EngineFiles(join(home, "engine.sock"), id), proc: join(home, "proc"), nowMs: () => Date.now() },
     ...more,
   });
 }

@@ -11,7 +11,7 @@ import { Actuator } from "@hullmark/actuator/core/actuator";
 import type { PurgeLimits } from "@hullmark/actuator/core/check-purge";
 import { HostHands } from "@hullmark/actuator/core/host-hands";
 import { PurgeHands } from "@hullmark/actuator/core/purge-hands";
-import { CaptureError, type Captures } from "@hullmark/actuator/ports/capture";
+import { CaptureError, type Captures } from "@hullmark/capture/capture";
 import { intentMessage } from "@hullmark/proto/codec";
 import { ActionKind, IntentSchema, Outcome } from "@hullmark/proto/v1/response";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";

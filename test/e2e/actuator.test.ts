@@ -1,8 +1,8 @@
 /** The actuator alone against a real engine: killed at every place where it can be, it neither loses nor repeats what it was told. The test plays the verifier. */
 import { chmodSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { ProcessSnapshot } from "@hullmark/actuator/adapters/capture/processes";
 import { FAILPOINTS } from "@hullmark/actuator/core/carry-out";
+import type { ProcessSnapshot } from "@hullmark/capture/processes";
 import { ActionKind, NodeMark, Outcome } from "@hullmark/proto/v1/response";
 import { Decrypter, generateX25519Identity, identityToRecipient } from "age-encryption";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";

@@ -4,11 +4,11 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { credentials } from "@grpc/grpc-js";
+import type { Capture } from "@hullmark/capture/capture";
+import type { CapturePart, WantedCapture } from "@hullmark/capture/hand-out";
 import { RpcChannel, RpcError } from "@hullmark/proto/rpc";
 import { Actuation } from "@hullmark/proto/v1/response";
 import type { ActuatorIdentity, SignedIntent } from "../../core/check-intent.ts";
-import type { CapturePart, WantedCapture } from "../../core/hand-out.ts";
-import type { Capture } from "../../ports/capture.ts";
 import type { Settled } from "../../ports/ledger.ts";
 
 const PUBLIC_KEYS = /-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----/g;

@@ -1,7 +1,7 @@
 /** What a container changed on its file system, asked of the engine: whichever storage driver it has. Every name and byte is the container's. */
 import { type IncomingMessage, request } from "node:http";
+import { type Archived, CaptureError, type Change, type ChangedFiles } from "@hullmark/capture/capture";
 import * as z from "zod";
-import { CaptureError } from "../../ports/capture.ts";
 
 const MAX_ANSWER_BYTES = 16 * 2 ** 20;
 const MAX_STAT_CHARS = 65_536;
@@ -12,43 +12,30 @@ const ChangesSchema = z.array(z.object({ Path: z.string(), Kind: z.int().min(0).
 const MountsSchema = z.object({ Mounts: z.array(z.object({ Destination: z.string() })).nullish() });
 const StatSchema = z.object({ mode: z.int().min(0) });
 
-export interface Change {
-  readonly path: string;
-  readonly kind: "modified" | "added" | "deleted";
-}
-
-/** `too-large`: more than what was allowed; nothing of it is kept. */
-export type Archived = { readonly tar: Buffer } | { readonly left: "too-large" | "directory" | "gone" };
-
 const KINDS = ["modified", "added", "deleted"] as const;
 
-export class EngineFiles {
+export class EngineFiles implements ChangedFiles {
   readonly #socketPath: string;
+  readonly #containerId: string;
 
-  constructor(socketPath: string) {
+  /** @param containerId 64 hex digits */
+  constructor(socketPath: string, containerId: string) {
     this.#socketPath = socketPath;
+    this.#containerId = containerId;
   }
 
-  /** As the engine tells them, a directory before what is in it. @throws CaptureError; the signal's reason */
-  async changes(containerId: string, signal: AbortSignal): Promise<readonly Change[]> {
-    const found = await this.#told(`/containers/${containerId}/changes`, ChangesSchema, "list of changes", signal);
+  async changes(signal: AbortSignal): Promise<readonly Change[]> {
+    const found = await this.#told(`/containers/${this.#containerId}/changes`, ChangesSchema, "list of changes", signal);
     return (found ?? []).map(({ Path, Kind }) => ({ path: Path, kind: KINDS[Kind] ?? "modified" }));
   }
 
-  /** Where volumes and directories of the host are mounted in it: an archive of what is above would hold all of them. @throws CaptureError; the signal's reason */
-  async mounts(containerId: string, signal: AbortSignal): Promise<readonly string[]> {
-    const { Mounts } = await this.#told(`/containers/${containerId}/json`, MountsSchema, "description of the container", signal);
+  async mounts(signal: AbortSignal): Promise<readonly string[]> {
+    const { Mounts } = await this.#told(`/containers/${this.#containerId}/json`, MountsSchema, "description of the container", signal);
     return (Mounts ?? []).map(({ Destination }) => Destination.replace(/\/+$/, ""));
   }
 
-  /** One path as a tar archive; a directory with all in it where `whole`, else not. @throws CaptureError; the signal's reason */
-  async archive(
-    containerId: string,
-    path: string,
-    { whole, maxBytes }: { readonly whole: boolean; readonly maxBytes: number },
-    signal: AbortSignal,
-  ): Promise<Archived> {
-    const response = await this.#get(`/containers/${containerId}/archive?path=${encodeURIComponent(path)}`, signal);
+  async archive(path: string, { whole, maxBytes }: { readonly whole: boolean; readonly maxBytes: number }, signal: AbortSignal): Promise<Archived> {
+    const response = await this.#get(`/containers/${this.#containerId}/archive?path=${encodeURIComponent(path)}`, signal);
     try {
       if (response.statusCode === 404) return { left: "gone" };
       if (response.statusCode !== 200)

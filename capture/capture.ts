@@ -14,7 +14,7 @@ export interface Capture {
 
 /** The container, and what the capture is filed under. */
 export interface CaptureSubject {
-  /** 32 hex digits. */
+  /** 32 hex digits: of what asks for it. Taken once for each. */
   readonly intentId: string;
   readonly actionId: string;
   readonly containerId: string;
@@ -42,6 +42,24 @@ export interface Captures {
 export interface KeptCaptures {
   /** The encrypted file in parts of at most 256 KiB, whole, whatever is removed meanwhile. undefined: there is none of that digest. @throws the system's error */
   open(actionId: string, digest: string): Promise<AsyncIterable<Buffer> | undefined>;
+}
+
+export interface Change {
+  readonly path: string;
+  readonly kind: "modified" | "added" | "deleted";
+}
+
+/** `too-large`: more than what was allowed; nothing of it is kept. */
+export type Archived = { readonly tar: Buffer } | { readonly left: "too-large" | "directory" | "gone" };
+
+/** What a container changed on its file system, whoever tells of it. Every name and byte is the container's. */
+export interface ChangedFiles {
+  /** A directory before what is in it. @throws CaptureError; the signal's reason */
+  changes(signal: AbortSignal): Promise<readonly Change[]>;
+  /** Where volumes and directories of the host are mounted in it: an archive of what is above would hold all of them. @throws CaptureError; the signal's reason */
+  mounts(signal: AbortSignal): Promise<readonly string[]>;
+  /** One path as a tar archive; a directory with all in it where `whole`, else not. @throws CaptureError; the signal's reason */
+  archive(path: string, options: { readonly whole: boolean; readonly maxBytes: number }, signal: AbortSignal): Promise<Archived>;
 }
 
 export const MAX_ATTEMPTS = 2;

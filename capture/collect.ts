@@ -1,6 +1,5 @@
 /** Gathers what a capture holds, within its limits: processes first, as they are gone first, then changed files. */
-import type { CaptureSubject } from "../../ports/capture.ts";
-import { type Change, EngineFiles } from "./engine-files.ts";
+import type { CaptureSubject, Change, ChangedFiles } from "./capture.ts";
 import { processesJson, programOf, snapshotProcesses } from "./processes.ts";
 
 export interface CaptureLimits {
@@ -26,7 +25,7 @@ const MAX_NAMED = 16;
 /** Never throws for what a container is like: what could not be had is listed in `capture.json`. @param takenAtMs Unix milliseconds */
 export async function collect(
   subject: CaptureSubject,
-  { socketPath, proc }: { readonly socketPath: string; readonly proc: string },
+  { files: changed, proc }: { readonly files: ChangedFiles; readonly proc: string },
   limits: CaptureLimits,
   takenAtMs: number,
 ): Promise<Collected> {
@@ -50,11 +49,10 @@ export async function collect(
     else problems.push(`program of process ${pid}: too large, or gone`);
   }
 
-  const engine = new EngineFiles(socketPath);
   const changes: FiledChange[] = [];
   try {
-    const mounts = await engine.mounts(subject.containerId, signal);
-    const found = await engine.changes(subject.containerId, signal);
+    const mounts = await changed.mounts(signal);
+    const found = await changed.changes(signal);
     if (found.length > MAX_FILES) problems.push(`${found.length - MAX_FILES} changed paths are not listed`);
     let whole = "";
     for (const change of found.slice(0, MAX_FILES)) {
@@ -63,7 +61,7 @@ export async function collect(
       else if (whole !== "" && isWithin(change.path, whole)) changes.push({ ...change, left: "in the archive of its directory" });
       else {
         const withAll = change.kind === "added" && !mounts.some((mount) => isWithin(mount, change.path));
-        const archived = await engine.archive(subject.containerId, change.path, { whole: withAll, maxBytes: Math.max(0, room) }, signal);
+        const archived = await changed.archive(change.path, { whole: withAll, maxBytes: Math.max(0, room) }, signal);
         if ("tar" in archived) {
           const name = `files/${String(changes.length).padStart(5, "0")}.tar`;
           file(name, archived.tar);

@@ -1,6 +1,6 @@
 /** Hands a sealed capture to the verifier, for a person who asked there: one at a time, so many an hour, where this host's configuration allows it. Only responders can open it. */
 import { CaptureRefusal } from "@hullmark/proto/v1/response";
-import type { KeptCaptures } from "../ports/capture.ts";
+import type { KeptCaptures } from "./capture.ts";
 
 export interface WantedCapture {
   readonly requestId: Uint8Array;

@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { Encrypter } from "age-encryption";
 import { pack } from "tar-stream";
-import { type Capture, CaptureError, type CaptureSubject, type Captures, type KeptCaptures, MAX_ATTEMPTS } from "../../ports/capture.ts";
+import { type Capture, CaptureError, type CaptureSubject, type Captures, type ChangedFiles, type KeptCaptures, MAX_ATTEMPTS } from "./capture.ts";
 import { type CaptureLimits, type Collected, collect } from "./collect.ts";
 
 export interface CaptureOptions extends CaptureLimits {
@@ -18,7 +18,7 @@ export interface CaptureOptions extends CaptureLimits {
   readonly recipients: readonly string[];
   readonly keepHours: number;
   readonly required: boolean;
-  readonly socketPath: string;
+  readonly filesOf: (containerId: string) => ChangedFiles;
   /** Where procfs is mounted. */
   readonly proc: string;
   readonly nowMs: () => number;
@@ -80,14 +80,14 @@ export class CaptureFiles implements Captures, KeptCaptures {
   }
 
   async #take(subject: CaptureSubject): Promise<Capture> {
-    const { directory, maxBytes, socketPath, proc, nowMs, recipients } = this.#options;
+    const { directory, maxBytes, filesOf, proc, nowMs, recipients } = this.#options;
     const kept = this.#own().reduce((sum, { size }) => sum + size, 0);
     if (kept >= MAX_WHOLE_CAPTURES * maxBytes) throw new CaptureError("there is no room left for captures: none is removed before its time");
     // A container may be made so that looking at it kills who looks: it is contained all the same.
     const attempts = join(directory, `${subject.intentId}.attempts`);
     writeDurably(attempts, Buffer.from("."), constants.O_APPEND);
-    if (statSync(attempts).size > MAX_ATTEMPTS) throw new CaptureError(`it was tried ${MAX_ATTEMPTS} times, and the actuator ended each time`);
-    const collected = await collect(subject, { socketPath, proc }, this.#options, nowMs());
+    if (statSync(attempts).size > MAX_ATTEMPTS) throw new CaptureError(`it was tried ${MAX_ATTEMPTS} times, and the process ended each time`);
+    const collected = await collect(subject, { files: filesOf(subject.containerId), proc }, this.#options, nowMs());
     const sealed = Buffer.from(await encrypterFor(recipients).encrypt(await compress(await archived(collected))));
     const temporary = join(directory, `${subject.intentId}.new`);
     writeDurably(temporary, sealed, constants.O_TRUNC);
