@@ -1,12 +1,11 @@
 /** `hullmark capture ls|get`: what was kept of containers before they were acted on, sealed for the responders. */
-import { createHash, type Hash, randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { type Action, Response } from "@hullmark/proto/v1/response";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { all, PAGE_SIZE } from "../connection/pages.ts";
 import { ask } from "../connection/run.ts";
+import { fetchedCapture, isNamed } from "../incident/captures.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
@@ -16,8 +15,6 @@ export function captureCommand(): Command {
   return new Command("capture").addCommand(lsCommand()).addCommand(getCommand());
 }
 
-const NAME = /^A-[0-9A-Z]{4,16}$/;
-const DIGEST = /^sha256:[0-9a-f]{64}$/;
 const HEADERS = ["ACTION", "WORKLOAD", "CONTAINER", "NODE", "DRIFT", "SIZE", "AGE", "KEPT"];
 
 function view({ id, capture, nodeId, nodeName, containerId, containerName, workload, driftId, settledAt }: Action) {
@@ -69,8 +66,7 @@ function getCommand(): Command {
         const client = channel.client(Response);
         const { action } = await client.getAction({ id }, { signal });
         const name = id.toUpperCase();
-        // The verifier chooses no path and nothing of what is printed.
-        if (!NAME.test(name) || action?.id !== name || (action.capture && !DIGEST.test(action.capture.digest))) {
+        if (action?.id !== name || !isNamed(action)) {
           process.stderr.write("hullmark: what the verifier tells is not of this action\n");
           return EXIT.unknown;
         }
@@ -80,7 +76,7 @@ function getCommand(): Command {
           process.stderr.write(`hullmark: ${path} is there already: name another file (--out)\n`);
           return EXIT.usage;
         }
-        const bytes = await fetched(path, client.fetchCapture({ actionId: id, reason }, { signal }), { digest, size });
+        const bytes = await fetchedCapture(path, client.fetchCapture({ actionId: id, reason }, { signal }), { digest, size });
         if (bytes === undefined) {
           process.stderr.write("hullmark: what was fetched is not what the action has: nothing of it is kept\n");
           return EXIT.unknown;
@@ -89,43 +85,4 @@ function getCommand(): Command {
         return EXIT.clean;
       }),
     );
-}
-
-interface Wanted {
-  readonly digest: string;
-  /** Bytes. */
-  readonly size: bigint;
-}
-
-/** The whole file, or none. @returns its bytes; undefined: they are others @throws RpcError; the system's error */
-async function fetched(path: string, parts: AsyncIterable<{ readonly part: Uint8Array }>, { digest, size }: Wanted): Promise<number | undefined> {
-  const temporary = `${path}.${randomBytes(6).toString("hex")}.new`;
-  const file = await open(temporary, "wx", 0o600);
-  try {
-    const { hash, bytes } = await written(file, parts, size);
-    if (`sha256:${hash.digest("hex")}` !== digest) return undefined;
-    await file.sync();
-    await rename(temporary, path);
-    return bytes;
-  } finally {
-    await file.close();
-    await rm(temporary, { force: true });
-  }
-}
-
-/** Not further than what is more than wanted. */
-async function written(
-  file: FileHandle,
-  parts: AsyncIterable<{ readonly part: Uint8Array }>,
-  size: bigint,
-): Promise<{ readonly hash: Hash; readonly bytes: number }> {
-  const hash = createHash("sha256");
-  let bytes = 0;
-  for await (const { part } of parts) {
-    hash.update(part);
-    bytes += part.length;
-    if (bytes > size) break;
-    await file.write(part);
-  }
-  return { hash, bytes };
 }

@@ -66,10 +66,13 @@ export interface RecordVerification {
 /** @returns the file's text. @throws TransparencyError where the log cannot be read; MISSING also where its newest checkpoint does not have all of it yet */
 export async function makeRecord(incident: ToldIncident, reader: LogReader, key: LogKeys): Promise<string> {
   const ids = new Set(incident.members.map(({ driftId }) => driftId));
+  const actions = new Set(incident.members.flatMap((member) => member.actions.map(({ id }) => id)));
   const log = await extract(
     reader,
     key,
-    ({ type, fields }) => ids.has(String(fields[type === "drift" ? "id" : "drift"])) || (type === "admin" && fields["incident"] === incident.id),
+    ({ type, fields }) =>
+      ids.has(String(fields[type === "drift" ? "id" : "drift"])) ||
+      (type === "admin" && (fields["incident"] === incident.id || (fields["action"] === "capture-fetched" && actions.has(String(fields["of"]))))),
   );
   const record = serialized({ format: FORMAT, incident: incidentView(incident), log: logView(log) });
   if (Buffer.byteLength(record) > MAX_RECORD_BYTES) throw new TransparencyError("OUT_OF_RANGE", `a record of more than ${MAX_RECORD_BYTES} bytes`);

@@ -1,6 +1,7 @@
 /** From a write to a clean container, on real parts: found, decided, signed, carried out by the actuator, resolved; and what must not be acted on is not. */
+import { execFile } from "node:child_process";
 import { hash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
@@ -428,6 +429,7 @@ test("what was captured of a container is fetched by a responder, sealed as it w
   const [entry] = await eventually("the log's checkpoint covers it", noted, ({ length }) => length === 1);
   expect(entry).toMatchObject({ by: "admin", reason: "INC-7", capture: taken.digest });
   expect(readFileSync(join(bed.directory, "actuator.log"), "utf8")).toContain("capture handed out");
+  await exported(taken.action, taken.digest);
   // As after its time.
   const kept = join(stack.directory, "actuator/state/captures");
   for (const name of readdirSync(kept).filter((each) => each.startsWith(`${taken.action}.`))) rmSync(join(kept, name));
@@ -439,3 +441,38 @@ test("what was captured of a container is fetched by a responder, sealed as it w
   expect(silent).toMatchObject({ code: 3, stderr: expect.stringContaining("is not connected") });
   actuator = await startActuator();
 });
+
+/** The incident of an action in a folder of its own, as it is handed to somebody who has the log's key and no way to the verifier. */
+async function exported(action: string, digest: string): Promise<void> {
+  const { stack } = faults;
+  const { incidents } = await stack.json<{ incidents: { id: string; timeline: { actionId: string | null }[] }[] }>("incident", "ls", "--all");
+  const incident = incidents.find(({ timeline }) => timeline.some(({ actionId }) => actionId === action));
+  if (!incident) throw new Error(`no incident has ${action}`);
+  const folder = join(home, "handed-over");
+  mkdirSync(folder);
+  const record = join(folder, "incident.json");
+  const told = await eventually(
+    "the log's checkpoint covers it",
+    () => stack.hullmark("incident", "export", incident.id, record, "--captures", "-m", "INC-7"),
+    ({ code }) => code === 0,
+  );
+  expect(told.stdout).toContain(`${action} in ${record}.${action}.age`);
+  copyFileSync(join(stack.directory, "verifier/admin/log.pub"), join(folder, "log.pub"));
+  const offline = async () => {
+    const config = join(folder, "no-such-config.yaml");
+    const argv = [join(REPOSITORY, "cli/main.ts"), "--config", config, "incident", "verify", record, "--key", join(folder, "log.pub")];
+    return await new Promise<{ code: number; out: string }>((resolve) => {
+      execFile(process.execPath, argv, { cwd: folder, env: { PATH: process.env["PATH"] } }, (error, stdout, stderr) =>
+        resolve({ code: error ? Number(error.code) : 0, out: `${stdout}${stderr}` }),
+      );
+    });
+  };
+  const named = `capture of ${action} (${digest}, entry `;
+  expect(await offline()).toMatchObject({ code: 0, out: expect.stringMatching(/^VERIFIED/) });
+  expect((await offline()).out).toMatch(new RegExp(`✓ ${named.replace("(", "\\(")}\\d+\\) is beside it, as captured`));
+  const sealed = readFileSync(`${record}.${action}.age`);
+  writeFileSync(`${record}.${action}.age`, Buffer.concat([sealed, Buffer.from("x")]));
+  expect(await offline()).toMatchObject({ code: 1, out: expect.stringMatching(/^TAMPERED WITH/) });
+  rmSync(`${record}.${action}.age`);
+  expect(await offline()).toMatchObject({ code: 0, out: expect.stringContaining(`- ${named}`) });
+}
