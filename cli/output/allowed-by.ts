@@ -97,6 +97,7 @@ const FIELDS: Readonly<Record<Kind, Field>> = {
   "secure-boot": fixed("spec.nodes[].boot.secureBoot"),
   boot: fixed("spec.nodes[].boot"),
   ima: fixed("spec.nodes[].ima"),
+  silent: nothing,
   agent: fixed("spec.nodes[].agent"),
   alias: nothing,
   "debug-container": nothing,

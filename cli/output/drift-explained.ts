@@ -2,7 +2,7 @@
 import { type Drift, DriftState } from "@hullmark/proto/v1/query";
 import type { Action } from "@hullmark/proto/v1/response";
 import { phraseOf, playbookOf } from "@hullmark/verifier/core/alerting/text";
-import { ADMISSION_KINDS, CODE_KINDS, CONFIGURATION_KINDS, NODE_KINDS, PROVENANCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
+import { ADMISSION_KINDS, CODE_KINDS, CONFIGURATION_KINDS, isSilence, NODE_KINDS, PROVENANCE_KINDS, SILENCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import { isInPod } from "@hullmark/verifier/core/response/eviction";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { allowedBy } from "./allowed-by.ts";
@@ -102,11 +102,11 @@ function happened(drift: Drift, nowMs: number): string[] {
     const step = origin.history ? `, by the build step "${printable(origin.history, 300)}"` : "";
     lines.push(`The signed image brings it in layer ${origin.layerIndex}${step}.`);
   }
-  lines.push(drift.actor?.executable ? `It was done by ${actorLine(drift.actor)}.` : "Who did it is not known.");
+  if (!isSilence(drift.kind)) lines.push(drift.actor?.executable ? `It was done by ${actorLine(drift.actor)}.` : "Who did it is not known.");
   const atMs = toMs(drift.changedAt) ?? toMs(drift.measuredAt);
   if (atMs !== undefined)
     lines.push(
-      `${drift.changedAt ? "It was done" : "It was first seen"} at ${new Date(atMs).toISOString()}, ${age(drift.changedAt ?? drift.measuredAt, nowMs)} ago.`,
+      `${drift.changedAt ? (isSilence(drift.kind) ? "It was heard last" : "It was done") : "It was first seen"} at ${new Date(atMs).toISOString()}, ${age(drift.changedAt ?? drift.measuredAt, nowMs)} ago.`,
     );
   return lines;
 }
@@ -115,6 +115,7 @@ const isOf = (kinds: readonly string[], kind: string): boolean => kinds.includes
 const GROUND: readonly (readonly [kinds: readonly string[], text: string])[] = [
   [PROVENANCE_KINDS, "Policy asks for a signature or an attestation that this image does not have, or revokes what it has."],
   [NODE_KINDS, "What the node proves of itself is not what policy asks for, or contradicts itself."],
+  [SILENCE_KINDS, "Of a node that is not heard nobody can tell what runs there: nothing is known to be wrong, and nothing to be right. It leads to no action."],
   [ADMISSION_KINDS, "Policy refuses it, and somebody who may let it in all the same."],
   [CODE_KINDS, "Only what the signed image holds may run."],
   [CONFIGURATION_KINDS, "A container is to run as its signed image, and what declares it, say."],

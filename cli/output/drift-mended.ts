@@ -1,6 +1,6 @@
 /** How a developer mends a drift in the image or in what starts it, by the build step that history names. Pure. */
 import { type Drift, ProvenanceStatus } from "@hullmark/proto/v1/query";
-import { ADMISSION_KINDS, CODE_KINDS, NODE_KINDS, PROVENANCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
+import { ADMISSION_KINDS, CODE_KINDS, isSilence, NODE_KINDS, PROVENANCE_KINDS } from "@hullmark/verifier/core/policy/kinds";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { shellWord } from "../playbook/page.ts";
 
@@ -30,6 +30,7 @@ export function mended(drift: Drift): string[] {
   const { kind, origin } = drift;
   const place = origin?.place ?? "";
   if (has(PROVENANCE_KINDS, kind)) return provenance(drift);
+  if (isSilence(kind)) return ["Nothing is to be changed in an image: bring the node's agent back, or, where the node is gone for good, hullmark node revoke."];
   if (has(NODE_KINDS, kind) || place === "node") return ["Nothing is to be changed in an image: it is the node's."];
   if (has(ADMISSION_KINDS, kind)) return ["Deploy an image that policy accepts (hullmark policy explain POLICY IMAGE)."];
   if (place === "layer" || place === "runtime-layer" || kind === "replaced")

@@ -1,5 +1,6 @@
 /** The page of one drift. */
 import { type Drift, DriftState } from "@hullmark/proto/v1/query";
+import { isSilence } from "@hullmark/verifier/core/policy/kinds";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { allowedBy } from "./allowed-by.ts";
 import { PLACES, requestCommandOf } from "./drift-explained.ts";
@@ -13,7 +14,9 @@ export function showDrift(drift: Drift): string {
   const field = (name: string, text: string): string => `${name.padEnd(7)} ${text}`;
   const place = drift.origin?.place ?? "";
   const lines = [`${severityTitle(drift.severity)}  ${PLACES[place] ?? place}  (${drift.kind}, ${stateWord(drift.state)})`];
-  lines.push(field("Where", `${printable(drift.workload, 80)} · container ${printable(drift.containerName, 80)} · node ${printable(drift.nodeName, 80)}`));
+  const ofContainer = drift.containerId !== "";
+  const container = ofContainer ? `${printable(drift.workload, 80)} · container ${printable(drift.containerName, 80)} · ` : "";
+  lines.push(field("Where", `${container}node ${printable(drift.nodeName, 80)}`));
   if (drift.path.length > 0) lines.push(field("File", printable(drift.path, 16384)));
   lines.push(field("What", printable(drift.summary, 1000)));
   for (const { field: name, expected, observed } of drift.differences) {
@@ -23,9 +26,9 @@ export function showDrift(drift: Drift): string {
   }
   if (drift.origin && drift.origin.layerIndex >= 0)
     lines.push(field("From", `layer ${drift.origin.layerIndex} "${printable(drift.origin.history, 300)}" (${drift.origin.diffId})`));
-  lines.push(field("Image", `${printable(drift.imageReference, 200)} · config ${drift.configDigest}`));
+  if (ofContainer) lines.push(field("Image", `${printable(drift.imageReference, 200)} · config ${drift.configDigest}`));
   if (drift.provenance) lines.push(field("Signed", provenanceLine(drift)));
-  lines.push(field("Who", actorLine(drift.actor)));
+  if (!isSilence(drift.kind)) lines.push(field("Who", actorLine(drift.actor)));
   if (drift.mappedBy.length > 0) lines.push(field("Runs in", drift.mappedBy.map((each) => printable(each, 200)).join(", ")));
   lines.push(field("Time", timeLine(drift)));
   const notBeforeMs = toMs(drift.notBefore);
@@ -62,7 +65,7 @@ function timeLine(drift: Drift): string {
   const startMs = toMs(drift.changedAt) ?? toMs(drift.measuredAt);
   const after = (ms: number | undefined, word: string): string =>
     ms === undefined || startMs === undefined ? "" : ` · ${word} +${((ms - startMs) / 1000).toFixed(3)}s`;
-  const first = drift.changedAt ? `write ${clock(startMs)}` : `seen ${clock(startMs)}`;
+  const first = drift.changedAt ? `${isSilence(drift.kind) ? "last heard" : "write"} ${clock(startMs)}` : `seen ${clock(startMs)}`;
   const seen = drift.changedAt ? after(toMs(drift.measuredAt), "seen") : "";
   return `${first}${seen}${after(toMs(drift.committedAt), "recorded")}${after(toMs(drift.alertedAt), "told")}${after(toMs(drift.resolvedAt), "resolved")}`;
 }

@@ -1,6 +1,6 @@
 /** The words of an alert: read at 03:00 by someone who has never seen it. What, where, who, which layer, since when, what to type next. */
 
-import { ADMISSION_KINDS, CODE_KINDS, CONFIGURATION_KINDS, FILE_KINDS, NODE_KINDS, NOTICE_KINDS, PROVENANCE_KINDS } from "../policy/kinds.ts";
+import { ADMISSION_KINDS, CODE_KINDS, CONFIGURATION_KINDS, FILE_KINDS, NODE_KINDS, NOTICE_KINDS, PROVENANCE_KINDS, SILENCE_KINDS } from "../policy/kinds.ts";
 import { printable } from "../text/printable.ts";
 import type { AlertSubject } from "./subject.ts";
 
@@ -67,6 +67,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   "chain-broken": "broke its chain of evidence",
   cloned: "is spoken for by two machines",
   agent: "runs another agent than expected",
+  silent: "fell silent: its agent is not heard",
   alias: "has a second name",
   "debug-container": "was added to a running pod",
   breaker: "holds actions back",
@@ -126,7 +127,7 @@ export function alertSummary(subject: AlertSubject, { nodes, workloads, storm, d
 }
 
 /** What nobody does: there is no actor to name. */
-const OF_NOBODY: ReadonlySet<AlertSubject["kind"]> = new Set(["breaker", "exception-ending", "baseline-review", "drill-failed"]);
+const OF_NOBODY: ReadonlySet<AlertSubject["kind"]> = new Set(["breaker", "silent", "exception-ending", "baseline-review", "drill-failed"]);
 
 /** Labelled lines. */
 export function alertDescription(subject: AlertSubject, scene: Scene): string {
@@ -191,6 +192,7 @@ const PLAYBOOK_SECTIONS: readonly (readonly [string, readonly string[]])[] = [
   ["provenance", PROVENANCE_KINDS],
   ["admission", ADMISSION_KINDS],
   ["node", [...NODE_KINDS, "ak-replaced"]],
+  ["silent-nodes", SILENCE_KINDS],
   ["breaker", ["breaker"]],
   ["exceptions", ["exception-ending"]],
   ["baselines", ["baseline-review"]],

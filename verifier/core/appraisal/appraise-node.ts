@@ -32,6 +32,8 @@ export interface NodeFacts {
   readonly quoteIntervalMs: number;
   /** The verifier leaves nodes out that it should ask for a quote. */
   readonly overloaded: boolean;
+  /** It has been stale or unreachable for longer than policy lets be. */
+  readonly silent?: boolean | undefined;
 }
 
 export interface NodeAppraisal {
@@ -119,6 +121,8 @@ function freshness(facts: NodeFacts, nowMs: number, unknown: Claim[]): void {
   if (facts.lastSeenMs === undefined) unknown.push(claim("never-seen", "enrolled, and no Evidence yet"));
   else if (!holds(facts.lastSeenMs, facts.heartbeatIntervalMs, nowMs))
     unknown.push(claim(facts.connected ? "stale" : "unreachable", `nothing heard for ${Math.round((nowMs - facts.lastSeenMs) / 1000)} s (not judged)`));
+  if (facts.silent && !holds(facts.lastSeenMs, facts.heartbeatIntervalMs, nowMs))
+    unknown.push(claim("silent", "for longer than the policy's alerts.silentAfter"));
   if (facts.trustLevel === Level.NONE) return;
   if (holds(facts.lastQuoteMs, facts.quoteIntervalMs, nowMs)) return;
   if (facts.lastQuoteMs === undefined) unknown.push(claim("no-quote", "no quote of this boot yet"));

@@ -22,7 +22,7 @@ export interface DriftSubject {
 
 /** A finding, or something that differs about the node itself. */
 export interface AnyFinding extends Omit<Finding, "kind" | "place"> {
-  readonly kind: FindingKind | "quote-refused" | "chain-broken" | "cloned";
+  readonly kind: FindingKind | "quote-refused" | "chain-broken" | "cloned" | "silent";
   readonly place: FindingPlace | "node";
   readonly differences: readonly Difference[];
   readonly actor: ActorFacts | undefined;

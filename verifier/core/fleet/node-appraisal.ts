@@ -5,7 +5,9 @@ import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import type { NodeRow } from "../../ports/rows.ts";
 import { appraiseNode, holds } from "../appraisal/appraise-node.ts";
 import type { BootFindingKind } from "../measured-boot/appraise.ts";
-import type { PolicyIntervals } from "../policy/types.ts";
+import { isSilence } from "../policy/kinds.ts";
+import { severityFor, WIRE_SEVERITY } from "../policy/match.ts";
+import type { Policy, PolicyIntervals } from "../policy/types.ts";
 import { claimRow, claimRows, sameClaims, vectorRow } from "./claims.ts";
 import type { AnyFinding } from "./drift-rows.ts";
 
@@ -20,6 +22,8 @@ export interface NodeView {
   readonly clockAheadMs: number | undefined;
   /** The verifier leaves nodes out that it should ask for a quote. */
   readonly overloaded: boolean;
+  /** It has been stale or unreachable for longer than policy lets be. */
+  readonly silent: boolean;
 }
 
 /** Whether nothing was heard for so long that silence is the verdict. */
@@ -33,7 +37,11 @@ export function quotedMs({ lastQuoteMs, quotedBoot, bootId }: Pick<NodeRow, "las
 }
 
 /** The row with verdict, reasons and vector of now; the same object where nothing changes. */
-export function appraisedNode({ row, connected, state, barred, clockAheadMs, overloaded }: NodeView, intervals: PolicyIntervals, nowMs: number): NodeRow {
+export function appraisedNode(
+  { row, connected, state, barred, clockAheadMs, overloaded, silent }: NodeView,
+  intervals: PolicyIntervals,
+  nowMs: number,
+): NodeRow {
   const appraisal = appraiseNode(
     {
       trustLevel: row.trustLevel,
@@ -52,6 +60,7 @@ export function appraisedNode({ row, connected, state, barred, clockAheadMs, ove
       heartbeatIntervalMs: intervals.heartbeatSeconds * 1000,
       quoteIntervalMs: intervals.quoteSeconds * 1000,
       overloaded,
+      silent,
     },
     nowMs,
   );
@@ -104,18 +113,35 @@ function clockSkew(aheadMs: number): string | undefined {
 const MAX_BOOT_FINDINGS = 50;
 const MAX_KEY_CHARS = 256;
 
+/** The same for every node and at any time: an acknowledgement holds for what was read. */
+const SILENT_SUMMARY = "its agent is not heard any more: nothing that runs there is judged";
+
+/** Worth a page where policy says nothing else, and not the gravest: nothing is known to be wrong. */
+export function silentSeverity(policy: Policy): Severity {
+  return WIRE_SEVERITY[severityFor(policy, undefined, "node", "silent") ?? "high"];
+}
+
 /** Contradictions that are not of the boot, and hold or do not by themselves. */
 const STANDING: ReadonlySet<string> = new Set(["quote-refused", "chain-broken", "cloned"]);
 
+/** While one of these stands, the node has not been heard and appraised again. */
+const UNHEARD: ReadonlySet<string> = new Set(["never-seen", "stale", "unreachable", "resync", "no-quote", "quote-stale", "measuring"]);
+
 /** Whether this drift of the node would be found if it were still there: what was found in a log is not gone because the log is. */
-export function nodeConclusive({ boot }: NodeRow, { kind }: { readonly kind: string }): boolean {
+export function nodeConclusive({ boot, reasons, revokedAtMs }: NodeRow, { kind }: { readonly kind: string }): boolean {
+  if (isSilence(kind)) return revokedAtMs !== undefined || !reasons.some(({ code }) => UNHEARD.has(code));
   return STANDING.has(kind) || !boot || boot.unknown.length === 0;
 }
 
-/** Contradictions of the node itself: they are drifts, alerted like any other. */
-export function nodeFindings(row: NodeRow): AnyFinding[] {
+/** Contradictions of the node itself, and its silence: they are drifts, alerted like any other. */
+export function nodeFindings(row: NodeRow, policy: Policy): AnyFinding[] {
   const findings: AnyFinding[] = [];
-  const add = (kind: "quote-refused" | "chain-broken" | "cloned" | BootFindingKind, summary: string, what = ""): void => {
+  const add = (
+    kind: "quote-refused" | "chain-broken" | "cloned" | "silent" | BootFindingKind,
+    summary: string,
+    what = "",
+    more: Partial<AnyFinding> = {},
+  ): void => {
     findings.push({
       kind,
       place: "node",
@@ -129,12 +155,14 @@ export function nodeFindings(row: NodeRow): AnyFinding[] {
       actor: undefined,
       changedAtMs: undefined,
       mappedBy: [],
+      ...more,
     });
   };
   if (row.quoteRefused !== undefined) add("quote-refused", row.quoteRefused);
   if (row.chainBroken !== undefined) add("chain-broken", row.chainBroken);
   const cloned = row.reasons.find(({ code }) => code === "cloned");
   if (cloned) add("cloned", cloned.detail);
+  if (row.reasons.some(({ code }) => code === "silent")) add("silent", SILENT_SUMMARY, "", { severity: silentSeverity(policy), changedAtMs: row.lastSeenMs });
   for (const { kind, what, detail } of row.boot?.findings.slice(0, MAX_BOOT_FINDINGS) ?? []) add(kind, detail, what);
   return findings;
 }

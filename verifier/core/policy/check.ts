@@ -80,6 +80,7 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
     intervals: { quoteSeconds: spec.intervals.quote, rescanSeconds: spec.intervals.rescan, heartbeatSeconds: spec.intervals.heartbeat },
     budget: { maxEntries: spec.budget.entries, maxBytes: spec.budget.bytes, maxSeconds: spec.budget.time },
     alerts: buildRoutes(spec.alerts.routes, spec.nodes, ["spec", "alerts", "routes"], report),
+    silentAfterSeconds: spec.alerts.silentAfter,
     response: buildResponse(spec, report),
   };
 }

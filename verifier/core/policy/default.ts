@@ -10,6 +10,9 @@ export const DEFAULT_MUTABLE: readonly MutableClass[] = [
 
 export const DEFAULT_INTERVALS: PolicyIntervals = { quoteSeconds: 60, rescanSeconds: 300, heartbeatSeconds: 10 };
 
+/** An agent that is replaced, or whose node restarts, is back by then; the same as Kubernetes waits before it moves pods away from such a node. */
+const DEFAULT_SILENT_AFTER_SECONDS = 300;
+
 export const DEFAULT_BUDGET: MeasurementBudget = { maxEntries: 1_000_000, maxBytes: 64 * 2 ** 30, maxSeconds: 300 };
 
 export const DEFAULT_ADMISSION: AdmissionPolicy = { mode: "audit", namespaces: [], breakGlass: undefined };
@@ -99,6 +102,7 @@ export function defaultPolicy(): Policy {
     intervals: DEFAULT_INTERVALS,
     budget: DEFAULT_BUDGET,
     alerts: [],
+    silentAfterSeconds: DEFAULT_SILENT_AFTER_SECONDS,
     response: DEFAULT_RESPONSE,
   };
 }

@@ -65,13 +65,28 @@ export const ADMISSION_KINDS = ["break-glass"] as const;
 /** Contradictions of the node itself. */
 export const NODE_KINDS = ["quote-refused", "pcr", "event-log", "secure-boot", "boot", "ima", "chain-broken", "cloned", "agent"] as const;
 
+/** What a node does not say: it contradicts nothing, and nothing is acted on because of it. */
+export const SILENCE_KINDS = ["silent"] as const;
+
+export function isSilence(kind: string): boolean {
+  return (SILENCE_KINDS as readonly string[]).includes(kind);
+}
+
 /**
  * Seen and explained: shown, never counted as drift. `alias`: another name of a signed file's identical content. `debug-container`: added to the running
  * pod through the API server.
  */
 export const NOTICE_KINDS = ["alias", "debug-container"] as const;
 
-export const DRIFT_KINDS = [...FILE_KINDS, ...CODE_KINDS, ...CONFIGURATION_KINDS, ...PROVENANCE_KINDS, ...ADMISSION_KINDS, ...NODE_KINDS] as const;
+export const DRIFT_KINDS = [
+  ...FILE_KINDS,
+  ...CODE_KINDS,
+  ...CONFIGURATION_KINDS,
+  ...PROVENANCE_KINDS,
+  ...ADMISSION_KINDS,
+  ...NODE_KINDS,
+  ...SILENCE_KINDS,
+] as const;
 export const ALL_KINDS = [...DRIFT_KINDS, ...NOTICE_KINDS] as const;
 
 export type DriftKind = (typeof DRIFT_KINDS)[number];

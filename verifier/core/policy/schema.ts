@@ -383,7 +383,7 @@ export const policyFile = z.strictObject({
           time: duration(1, 86_400).prefault("5m"),
         })
         .prefault({}),
-      alerts: z.strictObject({ routes: list(route) }).prefault({}),
+      alerts: z.strictObject({ routes: list(route), silentAfter: duration(5, 604_800).prefault("5m") }).prefault({}),
       response,
     })
     .prefault({}),

@@ -581,6 +581,8 @@ export interface Policy {
   readonly intervals: PolicyIntervals;
   readonly budget: MeasurementBudget;
   readonly alerts: readonly AlertRoute[];
+  /** How long a node may be stale or unreachable before people are told: 5..604800. */
+  readonly silentAfterSeconds: number;
   readonly response: ResponsePolicy;
 }
 

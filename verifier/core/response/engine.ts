@@ -14,6 +14,7 @@ import { claimRow } from "../fleet/claims.ts";
 import type { Committer } from "../fleet/committer.ts";
 import { adminFact } from "../fleet/log-facts.ts";
 import { allWorkloads, keyOfNumber, keyOfWorkload, rowPages } from "../fleet/row-pages.ts";
+import { isSilence } from "../policy/kinds.ts";
 import type { Policy } from "../policy/types.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { type ActuatorName, actuatorName } from "./actuator-name.ts";
@@ -778,9 +779,9 @@ function uncontainedWords({ nodeName, purge }: ActionRow): string {
   return `containment failed: layer ${purge?.layerIndex} of ${nodeName} is not as signed after it was purged`;
 }
 
-/** Those of the node itself that nobody has acknowledged. */
+/** What speaks against the node itself and nobody has acknowledged. That it is not heard says nothing against it. */
 function ownOpen(drifts: readonly DriftRow[]): DriftRow[] {
-  return drifts.filter(({ containerId, state }) => containerId === "" && state === DriftState.OPEN);
+  return drifts.filter(({ containerId, state, kind }) => containerId === "" && state === DriftState.OPEN && !isSilence(kind));
 }
 
 function isMember(node: NodeRow | undefined): boolean {

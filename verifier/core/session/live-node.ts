@@ -41,6 +41,8 @@ export interface LiveNodeServices {
   readonly numbers: DriftNumbers;
   readonly comparisons: Comparisons;
   readonly overloaded: (nowMs: number) => boolean;
+  /** Whether the node has been silent for longer than policy lets be. */
+  readonly silent: () => boolean;
   /** undefined: no API server is asked about pods. */
   readonly pods: PodJoin | undefined;
   /** A container could not be appraised: a defect, to be logged with its cause. */
@@ -127,7 +129,7 @@ export class LiveNode {
   simulateNode(boot: NodeRow["boot"], { intervals }: Policy, nowMs: number): NodeRow {
     const { connected, barred, clockAheadMs } = this;
     const view = { row: { ...this.node, boot }, state: this.memory.node, connected, barred, clockAheadMs };
-    return appraisedNode({ ...view, overloaded: this.#services.overloaded(nowMs) }, intervals, nowMs);
+    return appraisedNode({ ...view, overloaded: this.#services.overloaded(nowMs), silent: this.#services.silent() }, intervals, nowMs);
   }
 
   #context({ policy, images }: Simulated, measurement: MeasurementPolicy, podStanding: PodStanding | undefined): AppraisalContext {
@@ -239,6 +241,7 @@ export class LiveNode {
             barred: this.barred,
             clockAheadMs: this.clockAheadMs,
             overloaded: this.#services.overloaded(nowMs),
+            silent: this.#services.silent(),
           },
           policy.intervals,
           nowMs,
@@ -250,7 +253,7 @@ export class LiveNode {
       return;
     }
     this.#write(before, changes, nowMs);
-    this.#reconcileDrifts(this.#nodeSubject(), nodeFindings(this.node), (drift) => nodeConclusive(this.node, drift), changes, nowMs);
+    this.#reconcileDrifts(this.#nodeSubject(), nodeFindings(this.node, policy), (drift) => nodeConclusive(this.node, drift), changes, nowMs);
     for (const [id, row] of this.#workloads) {
       const shown = withEffective(this.node, row);
       if (shown === row) continue;

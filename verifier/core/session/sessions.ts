@@ -6,6 +6,7 @@ import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { emptyMemory } from "../appraisal/apply-evidence.ts";
 import type { NodeMemory } from "../appraisal/types.ts";
 import { LiveSessions } from "../enrolment/live-sessions.ts";
+import { members } from "../fleet/census.ts";
 import { ChangeSet } from "../fleet/change-set.ts";
 import type { DriftNumbers } from "../fleet/drift-id.ts";
 import type { Fleet } from "../fleet/fleet.ts";
@@ -22,6 +23,7 @@ import { LiveNode } from "./live-node.ts";
 import { restoreMemory } from "./memory.ts";
 import { Pacer } from "./pacer.ts";
 import { PROTOCOL_VERSION, Session } from "./session.ts";
+import { Silence } from "./silence.ts";
 import type { SessionPeer, SessionServices, Transport } from "./stream.ts";
 
 export interface SessionsServices extends Omit<SessionServices, "pacer"> {
@@ -55,6 +57,7 @@ export class Sessions {
   readonly #services: SessionsServices;
   readonly #comparisons = new ComparisonCache();
   readonly #pacer: Pacer;
+  readonly #silence = new Silence();
   readonly #live = new Map<string, Session>();
   /** Node → the end of what is being done to it: opening a session and judging a silent node exclude each other. */
   readonly #turns = new Map<string, Promise<unknown>>();
@@ -180,6 +183,7 @@ export class Sessions {
       { node, memory, workloads, drifts },
       {
         ...{ images, meter, numbers, comparisons, overloaded: (nowMs: number) => this.#pacer.overloaded(nowMs) },
+        silent: () => this.#isSilentForLong(node.id),
         pods: pods && new PodJoin(pods.view, pods.rules),
         onProblem: (id, error) => onProblem(node.id, id, error),
       },
@@ -247,16 +251,22 @@ export class Sessions {
     for (const session of this.#live.values()) if (i++ % SLICES === this.#slice) session.tick();
   }
 
-  /** Brings the verdicts of nodes without a session up to date. */
+  /** Counts how long each node has been silent, and brings the verdicts of those without a session up to date. To be called each second. */
   async judgeSilent(): Promise<void> {
     const { fleet, policy, clock } = this.#services;
+    const rows = members(fleet).map((row) => this.#live.get(row.id)?.live.node ?? row);
+    const silent = rows.filter(({ lastSeenMs }) => isSilent(lastSeenMs, policy().intervals, clock.nowMs()));
+    this.#silence.look(
+      silent.map(({ id }) => id),
+      clock.nowMs(),
+    );
     for (const row of fleet.all()) {
       if (this.#live.has(row.id)) continue;
       const { intervals } = policy();
       const nowMs = clock.nowMs();
       if (!isSilent(row.lastSeenMs, intervals, nowMs)) continue;
-      if (appraisedNode({ row, connected: false, state: undefined, barred: undefined, clockAheadMs: undefined, overloaded: false }, intervals, nowMs) !== row)
-        await this.amend(row.id, () => {});
+      const view = { row, connected: false, state: undefined, barred: undefined, clockAheadMs: undefined, overloaded: false };
+      if (appraisedNode({ ...view, silent: this.#isSilentForLong(row.id) }, intervals, nowMs) !== row) await this.amend(row.id, () => {});
     }
   }
 
@@ -289,6 +299,7 @@ export class Sessions {
         numbers,
         comparisons,
         overloaded,
+        silent: () => this.#isSilentForLong(nodeId),
         pods: undefined,
         onProblem: (id: string, error: unknown) => onProblem(nodeId, id, error),
       };
@@ -300,6 +311,10 @@ export class Sessions {
       live.update({}, policy(), changes, nowMs);
       if (!changes.empty) await committer.submit(changes.draft(() => clock.nowMs()));
     });
+  }
+
+  #isSilentForLong(nodeId: string): boolean {
+    return this.#silence.ms(nodeId) >= this.#services.policy().silentAfterSeconds * 1000;
   }
 
   /** The node's session, unless it has ended: what that believes may never have become durable. */
