@@ -31,6 +31,19 @@ export interface ProcessExecutable {
   readonly deleted: boolean;
 }
 
+/** The process by which another, or its ancestors, came into their container: the main process, or one brought in later (`docker exec`, `kubectl exec`). */
+export interface ProcessEntrance {
+  readonly pid: number;
+  /** When it was forked: Unix milliseconds, with a fraction. */
+  readonly atMs: number;
+  /** Names of its ancestors outside of the container, nearest first, at most 5. */
+  readonly from: readonly string[];
+  /** False: the nearest of them was in a container itself. */
+  readonly fromHost: boolean;
+  /** It is number 1 of its pid namespace. */
+  readonly init: boolean;
+}
+
 export interface ChangeProcess {
   readonly pid: number;
   /** Start since boot in clock ticks; 0 where it ended before it could be read. */
@@ -49,6 +62,8 @@ export interface ChangeProcess {
   readonly containerId: string;
   /** Names of its ancestors, nearest first, at most 5. */
   readonly ancestry: readonly string[];
+  /** null: not certain, or in no container. */
+  readonly entrance: ProcessEntrance | null;
 }
 
 export interface FanotifyChange {

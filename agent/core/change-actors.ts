@@ -1,15 +1,27 @@
 /** Joins what was measured with who was seen doing it: an event names a path, a measurement finds what became of it. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { ActorEntry, type ActorSchema } from "@hullmark/proto/v1/common";
 import type { ChangeActor } from "../ports/change-source.ts";
+import type { ContainerFacts } from "../ports/container-runtime.ts";
 import type { TreeChange } from "../ports/tree-measurer.ts";
 import type { EntryChangeInit } from "./node-evidence.ts";
 import { timestampFromMs } from "./timestamp.ts";
+
+/** Low-level runtimes by the names of their processes. */
+const RUNTIMES: ReadonlySet<string | undefined> = new Set(["runc", "crun"]);
+
+/** Who did something, with what the runtime says of their container. */
+export interface KnownActor extends ChangeActor {
+  /** undefined: no container, or none that the runtime told of. */
+  readonly container?: Pick<ContainerFacts, "name" | "pid"> | undefined;
+}
 
 /** One dirty path, as the kernel told it. */
 export interface DirtyPath {
   /** Raw bytes, no leading slash; empty: the root of the tree. */
   readonly path: Buffer;
   /** undefined where it is not certain. */
-  readonly actor: ChangeActor | undefined;
+  readonly actor: KnownActor | undefined;
   /** Unix milliseconds, with a fraction. */
   readonly atMs: number;
 }
@@ -23,9 +35,7 @@ export class DirtySet {
   add(dirty: DirtyPath): void {
     const key = dirty.path.toString("latin1");
     const before = this.#byPath.get(key);
-    // Two different writers within one batch: which of them left what is there now cannot be told.
-    const unsure = before?.actor && dirty.actor && before.actor.executable !== dirty.actor.executable;
-    this.#byPath.set(key, { path: dirty.path, actor: unsure ? undefined : (dirty.actor ?? before?.actor), atMs: before?.atMs ?? dirty.atMs });
+    this.#byPath.set(key, { path: dirty.path, actor: oneOf(before?.actor, dirty.actor), atMs: before?.atMs ?? dirty.atMs });
   }
 
   get size(): number {
@@ -51,6 +61,13 @@ export class DirtySet {
   }
 }
 
+/** Two different writers within one batch: which of them left what is there now cannot be told. */
+function oneOf(before: KnownActor | undefined, now: KnownActor | undefined): KnownActor | undefined {
+  if (!before || !now) return now ?? before;
+  if (before.executable !== now.executable) return undefined;
+  return before.entrance?.pid === now.entrance?.pid ? now : { ...now, entrance: undefined };
+}
+
 /**
  * @param dirty the events for which the path was measured
  * @param later events that came meanwhile: what a walk of a directory finds may be newer than the event that led to it
@@ -62,5 +79,14 @@ export function entryChange(change: TreeChange, dirty: DirtySet | undefined, lat
   if (!event) return base;
   const changedAt = timestampFromMs(event.atMs);
   // Who made the directory need not have made what is in it: without an event of its own nobody is named.
-  return event.actor && own ? { ...base, changedAt, actor: { ...event.actor, ancestry: [...event.actor.ancestry] } } : { ...base, changedAt };
+  return event.actor && own ? { ...base, changedAt, actor: actorPart(event.actor) } : { ...base, changedAt };
+}
+
+function actorPart({ container, entrance, ...actor }: KnownActor): MessageInitShape<typeof ActorSchema> {
+  const part = { ...actor, ancestry: [...actor.ancestry], containerName: container?.name ?? "" };
+  if (!container || !entrance) return part;
+  // A container that was started again has a new main process, which the runtime may not have told of yet.
+  if (entrance.pid === container.pid || entrance.init) return { ...part, entry: ActorEntry.MAIN };
+  const entry = entrance.fromHost && RUNTIMES.has(entrance.from[0]) ? ActorEntry.EXEC : ActorEntry.JOINED;
+  return { ...part, entry, enteredAt: timestampFromMs(entrance.atMs), enteredFrom: [...entrance.from] };
 }

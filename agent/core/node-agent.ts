@@ -126,8 +126,10 @@ export class NodeAgent {
     const byWatch = new Map<string, DirtyPath[]>();
     for (const change of batch) {
       const known = byWatch.get(change.watchId);
-      if (known) known.push(change);
-      else byWatch.set(change.watchId, [change]);
+      const { actor } = change;
+      const dirty = actor ? { ...change, actor: { ...actor, container: this.#monitors.get(actor.containerId)?.facts } } : change;
+      if (known) known.push(dirty);
+      else byWatch.set(change.watchId, [dirty]);
     }
     for (const [watchId, dirty] of byWatch) this.#byWatch.get(watchId)?.(dirty);
   }

@@ -63,11 +63,16 @@ export interface BuiltEvidence extends ChainPosition {
   readonly stateRoot: Buffer;
 }
 
+function actorBytes(actor: EntryChangeInit["actor"]): number {
+  if (!actor) return 0;
+  const { executable = "", ancestry = [], enteredFrom = [], containerName = "" } = actor;
+  return 3 * (executable.length + containerName.length + [...ancestry, ...enteredFrom].join("").length) + 200;
+}
+
 /** What an entry takes in a message: an upper bound. */
 export function toldBytes(entry: EntryChangeInit | undefined): number {
   if (!entry) return 0;
-  const actor = entry.actor ? 3 * ((entry.actor.executable ?? "").length + (entry.actor.ancestry ?? []).join("").length) + 160 : 0;
-  return (entry.path?.length ?? 0) + (entry.record?.length ?? 0) + actor + 64;
+  return (entry.path?.length ?? 0) + (entry.record?.length ?? 0) + actorBytes(entry.actor) + 64;
 }
 
 export class NodeEvidence {

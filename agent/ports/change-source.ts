@@ -13,6 +13,19 @@ export class ChangeSourceError extends Error {
   }
 }
 
+/** The process by which an actor, or its ancestors, came into the container. */
+export interface ChangeEntrance {
+  readonly pid: number;
+  /** When it was forked: Unix milliseconds, with a fraction. */
+  readonly atMs: number;
+  /** Names of its ancestors outside of the container, nearest first, at most 5. */
+  readonly from: readonly string[];
+  /** False: the nearest of them was in a container itself. */
+  readonly fromHost: boolean;
+  /** It is number 1 of its pid namespace, as a container's main process mostly is. */
+  readonly init: boolean;
+}
+
 export interface ChangeActor {
   readonly pid: number;
   /** Path of the program as its own mount namespace shows it. */
@@ -24,6 +37,8 @@ export interface ChangeActor {
   readonly containerId: string;
   /** Names of its ancestors, nearest first, at most 5. */
   readonly ancestry: readonly string[];
+  /** undefined where it is not certain, or the process is in no container. */
+  readonly entrance: ChangeEntrance | undefined;
 }
 
 export interface Change {

@@ -2,7 +2,7 @@
 import type { Actor, Claim, TrustVector } from "@hullmark/proto/v1/common";
 import type { Drift, GetStatusResponse, Image, Node, Provenance, Workload } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import { isoTime, MAX_PATH_CHARACTERS, nodeMarkWords, provenanceWord, severityWord, stateWord, trustWord, verdictWord } from "./words.ts";
+import { entryWord, isoTime, MAX_PATH_CHARACTERS, nodeMarkWords, provenanceWord, severityWord, stateWord, trustWord, verdictWord } from "./words.ts";
 
 function claims(list: readonly Claim[]) {
   return list.map(({ code, detail, since }) => ({ code, detail, since: isoTime(since) }));
@@ -22,8 +22,9 @@ function provenance(of: Provenance | undefined) {
 
 function actor(of: Actor | undefined) {
   if (!of) return null;
-  const { pid, executable, located, uid, containerId, ancestry } = of;
-  return located ? { pid, executable, uid, containerId, ancestry } : { pid, executable, uid: null, containerId: null, ancestry: [] };
+  const { pid, executable, located, uid, containerId, containerName, ancestry, entry, enteredAt, enteredFrom } = of;
+  if (!located) return { pid, executable, uid: null, containerId: null, containerName: null, ancestry: [], entry: null, enteredAt: null, enteredFrom: [] };
+  return { pid, executable, uid, containerId, containerName, ancestry, entry: entryWord(entry), enteredAt: isoTime(enteredAt), enteredFrom };
 }
 
 export function driftView(drift: Drift) {

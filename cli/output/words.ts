@@ -1,8 +1,9 @@
 /** Enums, times and people in the words that tables use. */
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Actor, Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/common";
+import { type Actor, ActorEntry, type Severity, type TrustLevel, type Verdict } from "@hullmark/proto/v1/common";
 import { type Drift, type DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import type { ActionKind, ActionState, NodeMark } from "@hullmark/proto/v1/response";
+import { entryWords } from "@hullmark/verifier/core/appraisal/actor";
 import { printable } from "@hullmark/verifier/core/text/printable";
 
 /** Four for each of 16 KiB and more. */
@@ -53,11 +54,15 @@ const ACTION_STATES: Record<ActionState, string> = {
   9: "dry-run",
 };
 
+const ENTRIES: Record<ActorEntry, string> = { 0: "?", 1: "main", 2: "exec", 3: "joined" };
+
 const NODE_MARKS: Record<NodeMark, string> = { 0: "?", 1: "label", 2: "taint", 3: "cordon" };
 
 export const nodeMarkWords = (marks: readonly NodeMark[]): string[] => marks.map((mark) => NODE_MARKS[mark]);
 export const actionKindWord = (kind: ActionKind): string => ACTION_KINDS[kind];
 export const actionStateWord = (state: ActionState): string => ACTION_STATES[state];
+/** How a process came into its container. */
+export const entryWord = (entry: ActorEntry): string => ENTRIES[entry];
 export const severityWord = (severity: Severity): string => SEVERITIES[severity];
 /** For headings; alerts say the same. */
 export const severityTitle = (severity: Severity): string => SEVERITY_TITLES[severity];
@@ -104,15 +109,26 @@ export function actorWord(drift: Drift): string {
   const actor = drift.actor;
   if (!actor?.executable) return "-";
   const name = printable(actor.executable.slice(actor.executable.lastIndexOf("/") + 1) || actor.executable, 32);
-  return actor.located && actor.containerId === "" && drift.origin?.place !== "process" ? `host:${name}` : name;
+  return `${actorPlace(actor, drift)}${name}`;
+}
+
+/** What stands before the program: nothing for what a container does itself. */
+function actorPlace({ located, containerId, containerName, entry }: Actor, { origin, containerId: own }: Drift): string {
+  if (!located || origin?.place === "process") return "";
+  if (containerId === "") return "host:";
+  // A pod's container by its own name: that of the pod stands beside.
+  if (containerId !== own) return `${printable(containerName.slice(containerName.lastIndexOf("/") + 1) || containerId.slice(0, 12), 32)}:`;
+  return entry === ActorEntry.EXEC ? "exec:" : entry === ActorEntry.JOINED ? "joined:" : "";
 }
 
 export function actorLine(actor: Actor | undefined): string {
   if (!actor) return "not known (no event told of it, or the process was gone)";
   if (!actor.located) return `${printable(actor.executable, 200)} (pid ${actor.pid}, which ended before more could be read)`;
-  const where = actor.containerId ? `in container ${printable(actor.containerId.slice(0, 12))}` : "on the host";
+  const where = actor.containerId ? `in container ${printable(actor.containerName || actor.containerId.slice(0, 12), 200)}` : "on the host";
+  const { entry, enteredFrom } = actor;
+  const entered = entryWords({ entry, enteredFrom, enteredAtMs: toMs(actor.enteredAt) });
   const parents = actor.ancestry.length > 0 ? `, from ${actor.ancestry.map((name) => printable(name, 32)).join(" < ")}` : "";
-  return `${printable(actor.executable, 200)} (pid ${actor.pid}, uid ${actor.uid}) ${where}${parents}`;
+  return `${printable(actor.executable, 200)} (pid ${actor.pid}, uid ${actor.uid}) ${where}${parents}${entered === "" ? "" : `, ${entered}`}`;
 }
 
 export function imageWord(reference: string, manifestDigest: string): string {

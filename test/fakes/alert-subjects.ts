@@ -25,7 +25,7 @@ const DRIFT: AlertSubject = {
   summary: "sha256 9f2c… → 41aa…",
   layerIndex: 2,
   layerHistory: "RUN apt-get install curl",
-  actor: { executable: "/usr/bin/dd", pid: 22910, uid: 0, inContainer: false, located: true },
+  actor: { executable: "/usr/bin/dd", pid: 22910, uid: 0, inContainer: false, located: true, entry: "" },
   provenance: "signed by release",
   sinceMs: 1_790_000_000_000,
   logIndex: 18203,

@@ -1,6 +1,6 @@
 /** Events on pods: nothing that opened goes uncounted, and however much happens, little is written. */
 import { hash } from "node:crypto";
-import { Severity } from "@hullmark/proto/v1/common";
+import { ActorEntry, Severity } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { BURST, MAX_PODS, type PodEvent, PodEvents, SERIES_MS, UPDATE_MS, WRITES_PER_SECOND } from "@hullmark/verifier/core/fleet/pod-events";
 import type { DriftRow } from "@hullmark/verifier/ports/rows";
@@ -20,6 +20,16 @@ function write(events: PodEvents, nowMs: number): readonly PodEvent[] {
   for (const event of due) events.told(event, nowMs);
   return due;
 }
+
+test("an Event says who wrote by exec, and nothing where it was the container's own process", () => {
+  const events = planned();
+  const actor = { pid: 7, executable: "/bin/tar", located: true, uid: 0, containerId: "c", ancestry: [], enteredAtMs: 0, enteredFrom: ["runc"] };
+  events.note({ ...drift("D-1"), actor: { ...actor, entry: ActorEntry.EXEC } }, pod("a"), 0);
+  events.note({ ...drift("D-2"), actor: { ...actor, entry: ActorEntry.MAIN } }, pod("b"), 0);
+  const [byExec, own] = write(events, 0).map(({ note }) => note);
+  expect(byExec).toContain("(/bin/tar, started through exec at 1970-01-01T00:00:00.000Z, not by the container's own process)");
+  expect(own).not.toContain("tar");
+});
 
 test("one drift is one Event, however often its row is written, and its end another", () => {
   const events = planned();

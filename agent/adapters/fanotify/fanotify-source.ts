@@ -180,5 +180,6 @@ function actorOf(actor: ChangeProcess | null): ChangeActor | undefined {
     uid: actor.uid ?? 0,
     containerId: actor.containerId,
     ancestry: actor.ancestry,
+    entrance: actor.entrance ?? undefined,
   };
 }

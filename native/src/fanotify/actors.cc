@@ -35,6 +35,15 @@ bool Same(const process::Executable& exe, const ExecOpen& open) { return exe.ino
 // wrong idea makes chains and execs disagree, and so the answer unknown.
 bool LooksLikeLoader(const ExecOpen& open) { return open.kind == ProgramKind::kStatic && (open.name.starts_with("ld") || open.name.starts_with("libc")); }
 
+// The last number of the line is that in the innermost namespace.
+bool IsInit(const process::ProcessDir& dir) {
+  const auto status = dir ? dir.Read("status", 8192) : std::nullopt;
+  const size_t line = status ? status->find("\nNSpid:") : std::string::npos;
+  if (line == std::string::npos) return false;
+  const std::string_view numbers = std::string_view(*status).substr(line + 1, status->find('\n', line + 1) - line - 1);
+  return numbers.ends_with("\t1");
+}
+
 int64_t BootNs() {
   timespec now;
   ::clock_gettime(CLOCK_BOOTTIME, &now);
@@ -46,6 +55,12 @@ int64_t BootNs() {
 int64_t MonotonicNs() {
   timespec now;
   ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+int64_t RealNs() {
+  timespec now;
+  ::clock_gettime(CLOCK_REALTIME, &now);
   return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
@@ -82,8 +97,16 @@ void Actors::Read(pid_t pid, Entry& entry) {
   if (now && now->located) {
     entry.located = true;
     entry.cgroup = std::move(now->cgroup);
-    entry.container = std::move(now->container);
     entry.uid = now->uid;
+    if (now->container != entry.container) {
+      // What was forked outside of it and is in it now has come in; of a process that was not seen to be born only its session tells.
+      if (entry.epochs.front().since_ns > 0) {
+        Enter(pid, entry, now->container);
+      } else {
+        entry.container = now->container;
+        entry.entrance = FoundInside(now->container, now->stat.session);
+      }
+    }
   } else {
     // It is ending. What is born in a container stays there; the child that a runtime makes on the host is moved before its exec.
     entry.located = entry.located && !entry.container.empty();
@@ -100,6 +123,44 @@ void Actors::Read(pid_t pid, Entry& entry) {
   entry.start_ticks = now->stat.start_ticks;
   if (entry.ppid == 0) entry.ppid = now->stat.ppid;
   entry.comm = std::move(now->stat.comm);
+}
+
+// A process that was forked outside of the container is found in it: empty where it has left.
+void Actors::Enter(pid_t pid, Entry& entry, const std::string& container) {
+  entry.container = container;
+  entry.entrance = nullptr;
+  entry.epochs.back().actor = nullptr;
+  if (container.empty()) return;
+  const pid_t ppid = entry.ppid;
+  const Entry* parent = Find(ppid);
+  std::string its;
+  if (const process::ProcessDir dir(ppid); dir) its = process::ParseCgroup(dir.Read("cgroup", process::kMaxCgroupBytes).value_or("")).container;
+  else if (parent) its = parent->container;
+  // The parent was moved in before, and the child born in there: by whom that was, nobody saw.
+  if (its == container) {
+    if (parent && parent->container == container) entry.entrance = parent->entrance;
+    return;
+  }
+  entry.entrance = std::make_shared<Entrance>(Entrance{pid, entry.epochs.front().since_ns, Ancestry(ppid), its.empty(), IsInit(process::ProcessDir(pid))});
+}
+
+// By which process one came in that was there before anybody looked. Parents tell nothing: those of orphans are given by the kernel. But a session is
+// inherited and can only be left for a new one, so the leader of its session is an ancestor; and a process whose parent is in another pid
+// namespace was put there from outside. Null where that is not so.
+std::shared_ptr<const Entrance> Actors::FoundInside(const std::string& container, pid_t session) {
+  if (container.empty() || session <= 0) return nullptr;
+  const process::ProcessDir leader(session);
+  if (!leader || process::ParseCgroup(leader.Read("cgroup", process::kMaxCgroupBytes).value_or("")).container != container) return nullptr;
+  const auto stat = leader.ReadStat();
+  if (!stat || stat->ppid <= 0) return nullptr;
+  const process::ProcessDir parent(stat->ppid);
+  if (!parent) return nullptr;
+  const auto own = leader.Link("ns/pid"), its = parent.Link("ns/pid");
+  if (!own || !its || *own == *its) return nullptr;
+  const std::string within = process::ParseCgroup(parent.Read("cgroup", process::kMaxCgroupBytes).value_or("")).container;
+  if (within == container) return nullptr;
+  const auto started_ns = static_cast<int64_t>(stat->start_ticks) * (1'000'000'000 / ::sysconf(_SC_CLK_TCK)) - (BootNs() - MonotonicNs());
+  return std::make_shared<Entrance>(Entrance{session, started_ns, Ancestry(stat->ppid), within.empty(), IsInit(leader)});
 }
 
 std::shared_ptr<const Actor> Actors::Handle(const ProcessEvent& event) {
@@ -137,6 +198,7 @@ void Actors::Forked(const ProcessEvent& event) {
   child.comm = parent->comm;
   child.cgroup = parent->cgroup;
   child.container = parent->container;
+  child.entrance = parent->entrance;
   child.uid = parent->uid;
   const auto then = std::find_if(parent->epochs.rbegin(), parent->epochs.rend(), [&](const Epoch& epoch) { return epoch.since_ns <= event.at_ns; });
   child.epochs.push_back({event.at_ns, then == parent->epochs.rend() ? std::make_shared<Run>() : then->run, nullptr});
@@ -160,10 +222,9 @@ int64_t Actors::Revisit(int64_t now_ns) {
       continue;
     }
     entry->cgroup = std::move(path);
-    entry->container = std::move(container);
+    Enter(pid, *entry, container);
     entry->uid = dir.ReadUid();
     entry->located = true;
-    entry->epochs.back().actor = nullptr;
   }
   return young_.empty() ? 0 : young_.front().first;
 }
@@ -271,6 +332,7 @@ std::shared_ptr<Actor> Actors::Describe(pid_t pid, const Entry* entry) {
   if (entry->located) {
     actor->cgroup = entry->cgroup;
     actor->container = entry->container;
+    actor->entrance = entry->entrance;
     actor->uid = entry->uid;
   }
   actor->ancestry = Ancestry(entry->ppid);

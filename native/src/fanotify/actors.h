@@ -15,6 +15,16 @@
 
 namespace hullmark::fanotify {
 
+// The process by which others came into a container: its main process, or one that an exec (or somebody on the node) brought in later.
+// Whatever it forks came by it too, also when the kernel has given that another parent since.
+struct Entrance {
+  pid_t pid = 0;
+  int64_t since_ns = 0;           // CLOCK_MONOTONIC
+  std::vector<std::string> from;  // names of its ancestors outside of the container, nearest first
+  bool from_host = false;         // false: the nearest of them was itself in a container
+  bool init = false;              // it is number 1 of its pid namespace
+};
+
 // Who did something. Immutable once made; shared by the changes of one process.
 struct Actor {
   pid_t pid = 0;
@@ -28,6 +38,7 @@ struct Actor {
   std::string container;  // 64 hex digits; empty: none
   std::optional<uid_t> uid;
   std::vector<std::string> ancestry;  // names of the process's ancestors, nearest first
+  std::shared_ptr<const Entrance> entrance;  // null: not certain, or in no container
 };
 
 // A file that a process had the kernel open in order to execute it, in the order of the fanotify queue.
@@ -96,6 +107,7 @@ class Actors {
     bool located = false;
     std::string comm, cgroup, container;
     std::optional<uid_t> uid;
+    std::shared_ptr<const Entrance> entrance;
     std::vector<Epoch> epochs;  // the first is what it ran before the opens kept here
     std::vector<ExecOpen> opens;
   };
@@ -109,6 +121,8 @@ class Actors {
   Entry& Make(pid_t pid);
   Entry* Find(pid_t pid);
   void Read(pid_t pid, Entry& entry);
+  void Enter(pid_t pid, Entry& entry, const std::string& container);
+  std::shared_ptr<const Entrance> FoundInside(const std::string& container, pid_t session);
   void Forked(const ProcessEvent& event);
   std::shared_ptr<const Actor> Executed(const ProcessEvent& event);
   static std::vector<Chain> Chains(const std::vector<ExecOpen>& opens);
@@ -125,5 +139,7 @@ class Actors {
 };
 
 int64_t MonotonicNs();
+// Unix time.
+int64_t RealNs();
 
 }  // namespace hullmark::fanotify

@@ -31,6 +31,25 @@ Napi::Value ToJs(Napi::Env env, const process::Executable* exe) {
   return object;
 }
 
+Napi::Value Names(Napi::Env env, const std::vector<std::string>& names) {
+  Napi::Array array = Napi::Array::New(env, names.size());
+  for (uint32_t i = 0; i < names.size(); i++) array.Set(i, Napi::String::New(env, names[i]));
+  return array;
+}
+
+Napi::Value Milliseconds(Napi::Env env, int64_t ns) { return Napi::Number::New(env, static_cast<double>(ns) / 1e6); }
+
+Napi::Value ToJs(Napi::Env env, const Entrance* entrance) {
+  if (!entrance) return env.Null();
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("pid", Napi::Number::New(env, entrance->pid));
+  object.Set("atMs", Milliseconds(env, RealNs() - (MonotonicNs() - entrance->since_ns)));
+  object.Set("from", Names(env, entrance->from));
+  object.Set("fromHost", Napi::Boolean::New(env, entrance->from_host));
+  object.Set("init", Napi::Boolean::New(env, entrance->init));
+  return object;
+}
+
 Napi::Value ToJs(Napi::Env env, const Actor* actor) {
   if (!actor) return env.Null();
   Napi::Object object = Napi::Object::New(env);
@@ -43,13 +62,10 @@ Napi::Value ToJs(Napi::Env env, const Actor* actor) {
   object.Set("uid", actor->uid ? Napi::Number::New(env, *actor->uid) : env.Null());
   object.Set("cgroup", Napi::String::New(env, actor->cgroup));
   object.Set("containerId", Napi::String::New(env, actor->container));
-  Napi::Array ancestry = Napi::Array::New(env, actor->ancestry.size());
-  for (uint32_t i = 0; i < actor->ancestry.size(); i++) ancestry.Set(i, Napi::String::New(env, actor->ancestry[i]));
-  object.Set("ancestry", ancestry);
+  object.Set("ancestry", Names(env, actor->ancestry));
+  object.Set("entrance", ToJs(env, actor->entrance.get()));
   return object;
 }
-
-Napi::Value Milliseconds(Napi::Env env, int64_t ns) { return Napi::Number::New(env, static_cast<double>(ns) / 1e6); }
 
 Napi::Value ToJs(Napi::Env env, const Batch& batch) {
   Napi::Object object = Napi::Object::New(env);

@@ -26,12 +26,6 @@ constexpr size_t kMaxPrograms = 1024;
 constexpr int64_t kMaxDrainNs = 1000 * kMs;
 constexpr int kNice = -15;
 
-int64_t RealNs() {
-  timespec now;
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
-
 // Bytes of a path up to and including the slash after a layer's directory, as docker (`overlay2/ID/diff`) and containerd
 // (`snapshots/N/fs`) lay them out; the path's length for that directory itself. 0: none.
 size_t LayerPrefix(std::string_view path) {

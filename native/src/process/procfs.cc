@@ -81,7 +81,7 @@ std::optional<Stat> ProcessDir::ReadStat() const {
   const std::string_view rest = std::string_view(*text).substr(close + 2);
   stat.state = rest[0];
   uint64_t flags = 0;
-  if (!Field(rest, 1, stat.ppid) || !Field(rest, 6, flags) || !Field(rest, 19, stat.start_ticks)) return std::nullopt;
+  if (!Field(rest, 1, stat.ppid) || !Field(rest, 3, stat.session) || !Field(rest, 6, flags) || !Field(rest, 19, stat.start_ticks)) return std::nullopt;
   stat.kernel_thread = (flags & kKernelThread) != 0;
   stat.exiting = (flags & kExiting) != 0;
   return stat;

@@ -28,6 +28,7 @@ struct Executable {
 struct Stat {
   std::string comm;  // at most 15 bytes, chosen by the process
   pid_t ppid = 0;
+  pid_t session = 0;         // its leader's number; no other process gets that number while the session lasts
   uint64_t start_ticks = 0;  // since boot; with the pid it names one process for ever
   bool kernel_thread = false;
   bool exiting = false;  // then cgroups of version 1 read as "/"

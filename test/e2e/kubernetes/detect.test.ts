@@ -31,7 +31,7 @@ interface DriftView {
   readonly container: { readonly name: string };
   readonly workload: string;
   readonly origin: { readonly place: string; readonly layerIndex: number };
-  readonly actor: { readonly executable: string } | null;
+  readonly actor: { readonly executable: string; readonly entry: string; readonly containerName: string } | null;
 }
 
 interface WorkloadView {
@@ -166,6 +166,8 @@ async function assertFound(name: string, expected: readonly ExpectedDrift[]): Pr
     expect(drift).toMatchObject({ container: { name }, workload: name.split("/").slice(0, 2).join("/") });
     if (each.layerIndex !== undefined) expect(drift?.origin.layerIndex).toBe(each.layerIndex);
     if (each.who !== undefined) expect(drift?.actor?.executable.split("/").at(-1), drift?.path).toBe(each.who);
+    // Every attack from within a pod comes by `kubectl exec`.
+    if (each.who === "busybox" && each.place === "upper") expect(drift?.actor, drift?.path).toMatchObject({ entry: "exec", containerName: name });
   }
 }
 
@@ -256,6 +258,27 @@ describe("attacks", () => {
       }
       await cluster.kubectl(["delete", "pod", name, "--wait=false"]);
     });
+
+  test("whether the container's own process wrote a file, somebody by exec or cp, or a debug container", async () => {
+    const own = "while [ ! -e /tmp/go ]; do sleep 1; done; echo x > /srv/own; exec sleep 3600";
+    await apply([pod("whose", image.tagged, { container: { command: ["/bin/sh", "-c", own] } })]);
+    const victim = new PodVictim(cluster, programs, "whose");
+    await settled(/^default\/whose\/web$/, 1);
+    await victim.sh("ln -s /bin/busybox /bin/tar; touch /tmp/go; echo x > /srv/exec");
+    const local = join(home, "copied.txt");
+    writeFileSync(local, "x");
+    await cluster.kubectl(["cp", "--container=web", local, "whose:/srv/copied"]);
+    await cluster.kubectl(["debug", "whose", `--image=${side.tagged}`, "--target=web", "--container=helper"]);
+    await settled(/^default\/whose\/helper$/, 1);
+    await new PodVictim(cluster, programs, "whose", "helper").sh("echo x > /proc/1/root/srv/helped");
+    const wanted = { own: ["main", "web"], exec: ["exec", "web"], copied: ["exec", "web"], helped: ["exec", "helper"] };
+    const look = async () => (await drifts(victim.container)).filter(({ path }) => Object.keys(wanted).some((name) => path === `/srv/${name}`));
+    const found = await eventually(look, (seen) => seen.length === Object.keys(wanted).length);
+    const who = found.map(({ path, actor }) => [path.slice("/srv/".length), [actor?.entry, actor?.containerName.split("/").at(-1)]]);
+    expect(Object.fromEntries(who)).toEqual(wanted);
+    expect((await stack.hullmark("drift", "ls", "--all", "--container", victim.container)).stdout).toMatch(/\/srv\/copied .*exec:busybox/);
+    await cluster.kubectl(["delete", "pod", "whose", "--wait=false"]);
+  });
 
   test("a path of the node and a foreign hosts file are mounts that need permission", async () => {
     const volumes = [

@@ -2,7 +2,7 @@
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import type { ClaimSchema, TrustVectorSchema } from "@hullmark/proto/v1/common";
+import { ActorEntry, type ActorSchema, type ClaimSchema, type TrustVectorSchema } from "@hullmark/proto/v1/common";
 import type {
   BaselineReportRowSchema,
   BaselineSchema,
@@ -16,6 +16,7 @@ import type {
   ProvenanceSchema,
   WorkloadSchema,
 } from "@hullmark/proto/v1/query";
+import type { ActorFacts } from "../../core/appraisal/types.ts";
 import type { ReportRow } from "../../core/fleet/baseline-report.ts";
 import { sightOf } from "../../core/fleet/drift-rows.ts";
 import { WIRE_SEVERITY } from "../../core/policy/match.ts";
@@ -118,6 +119,16 @@ export function workloadMessage(row: WorkloadRow, nodeName: string): MessageInit
   };
 }
 
+function actorMessage({
+  enteredAtMs,
+  enteredFrom = [],
+  entry = ActorEntry.UNSPECIFIED,
+  containerName = "",
+  ...actor
+}: ActorFacts): MessageInitShape<typeof ActorSchema> {
+  return { ...actor, ancestry: [...actor.ancestry], entry, enteredFrom: [...enteredFrom], containerName, ...at("enteredAt", enteredAtMs) };
+}
+
 export function driftMessage(row: DriftRow): MessageInitShape<typeof DriftSchema> {
   const { id, severity, kind, state, nodeId, nodeName, containerId, containerName, workload, imageReference, configDigest, path, summary } = row;
   const { place, layerIndex, diffId, history, acknowledgedBy, acknowledgedReason, actor } = row;
@@ -127,7 +138,7 @@ export function driftMessage(row: DriftRow): MessageInitShape<typeof DriftSchema
     ...{ acknowledgedBy, acknowledgedReason, logIndex: BigInt(row.logIndex), mappedBy: [...row.mappedBy] },
     differences: row.differences.map((each) => ({ ...each })),
     origin: { place, layerIndex, diffId, history },
-    ...(actor && { actor: { ...actor, ancestry: [...actor.ancestry] } }),
+    ...(actor && { actor: actorMessage(actor) }),
     ...at("changedAt", row.changedAtMs),
     ...at("notBefore", row.notBeforeMs),
     ...at("measuredAt", row.measuredAtMs),

@@ -36,7 +36,15 @@ export interface AlertSubject {
   readonly layerHistory: string;
   /** undefined where the kernel did not tell. */
   readonly actor:
-    | { readonly executable: string; readonly pid: number; readonly located: boolean; readonly uid: number; readonly inContainer: boolean }
+    | {
+        readonly executable: string;
+        readonly pid: number;
+        readonly located: boolean;
+        readonly uid: number;
+        readonly inContainer: boolean;
+        /** How it came into the container, where it is not the container's own: `started through exec …`; else empty. */
+        readonly entry: string;
+      }
     | undefined;
   /** What is known of the image's signatures, in plain words. */
   readonly provenance: string;

@@ -206,7 +206,8 @@ function baselineOf({ driftId }: Pick<AlertSubject, "driftId">): string {
 function who({ actor }: AlertSubject): string {
   if (!actor) return "not known: no kernel event told of it";
   if (!actor.located) return `pid ${actor.pid} ${printable(actor.executable, 128)}`;
-  return `${actor.inContainer ? "in the container" : "on the host"}, pid ${actor.pid} ${printable(actor.executable, 128)}, uid ${actor.uid}`;
+  const entry = actor.entry === "" ? "" : `, ${actor.entry}`;
+  return `${actor.inContainer ? "in the container" : "on the host"}, pid ${actor.pid} ${printable(actor.executable, 128)}, uid ${actor.uid}${entry}`;
 }
 
 function acknowledgedBefore({ by, atMs }: NonNullable<AlertSubject["acknowledgedBefore"]>): string {

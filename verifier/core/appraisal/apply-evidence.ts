@@ -4,6 +4,7 @@
  */
 import { assertPath, CHAIN_START, CodecError, type ContainerParts, decodeRecord, EMPTY_ROOT, evidenceDigest, StateTree } from "@hullmark/proto/codec";
 import type { ContainerUpdate, EntryChange, EvidenceBody, LayerUpdate } from "@hullmark/proto/v1/attestation";
+import { actorOf } from "./actor.ts";
 import { type DecodedParts, decodeNode, decodeParts } from "./decode-parts.ts";
 import type { ActorFacts, ContainerState, NodeMemory, UpperEntry } from "./types.ts";
 import { UpperEntries } from "./upper-entries.ts";
@@ -224,18 +225,4 @@ function entryOf(path: Buffer, change: EntryChange, before: UpperEntry | undefin
 
 function changedAt({ changedAt: at }: EntryChange): number | undefined {
   return at && Number(at.seconds) * 1000 + at.nanos / 1e6;
-}
-
-/** Strings of the peer, cut to sane lengths. */
-export function actorOf(change: EntryChange): ActorFacts | undefined {
-  const actor = change.actor;
-  if (!actor) return undefined;
-  return {
-    pid: actor.pid,
-    executable: actor.executable.slice(0, 4096),
-    located: actor.located,
-    uid: actor.uid,
-    containerId: actor.containerId.slice(0, 128),
-    ancestry: actor.ancestry.slice(0, 5).map((name) => name.slice(0, 64)),
-  };
 }

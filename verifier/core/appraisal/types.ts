@@ -4,7 +4,7 @@
  */
 import type { ContainerParts, StateTree } from "@hullmark/proto/codec";
 import type { CodeSet, ContainerConfiguration, ContainerIdentity, FilesystemState, NodeState } from "@hullmark/proto/v1/attestation";
-import type { Claim, Severity, TrustVector, Verdict } from "@hullmark/proto/v1/common";
+import type { ActorEntry, Claim, Severity, TrustVector, Verdict } from "@hullmark/proto/v1/common";
 import type { PodStanding } from "../pods/standing.ts";
 import type { DriftKind, DriftPlace, NoticeKind } from "../policy/kinds.ts";
 import type { ProvenanceStatus } from "../provenance/status.ts";
@@ -19,6 +19,14 @@ export interface ActorFacts {
   readonly uid: number;
   readonly containerId: string;
   readonly ancestry: readonly string[];
+  /** How it came into its container: undefined where that is not known (rows of earlier versions among those), or it is in none. */
+  readonly entry?: ActorEntry | undefined;
+  /** When it came in, where it is not the main process: Unix milliseconds. */
+  readonly enteredAtMs?: number | undefined;
+  /** Names of who brought it in, nearest first, at most 5. */
+  readonly enteredFrom?: readonly string[] | undefined;
+  /** Of its container; undefined: not known. */
+  readonly containerName?: string | undefined;
 }
 
 /** One entry of a container's delta tree, as last reported. */

@@ -5,6 +5,7 @@ import type { DriftRow } from "../../ports/rows.ts";
 import type { AlertBook } from "../alerting/book.ts";
 import type { AlertFailpoint } from "../alerting/dispatch.ts";
 import type { AlertSubject, SubjectState } from "../alerting/subject.ts";
+import { entryWords } from "../appraisal/actor.ts";
 import { incidentId } from "../incident/incident.ts";
 import type { DriftPlace, Kind, Severity as SeverityName } from "../policy/kinds.ts";
 import type { AlertRoute } from "../policy/types.ts";
@@ -47,7 +48,10 @@ export function alertSubject(row: DriftRow): AlertSubject {
     summary: row.summary,
     layerIndex: row.layerIndex,
     layerHistory: row.history,
-    actor: actor && { executable: actor.executable, pid: actor.pid, located: actor.located, uid: actor.uid, inContainer: actor.containerId !== "" },
+    actor: actor && {
+      ...{ executable: actor.executable, pid: actor.pid, located: actor.located, uid: actor.uid, inContainer: actor.containerId !== "" },
+      entry: entryWords(actor),
+    },
     provenance: row.provenance?.text ?? "",
     source: row.provenance?.commit ? { repository: row.provenance.sourceRepository, commit: row.provenance.commit } : undefined,
     acknowledgedBefore: isReopened(row) ? { by: row.acknowledgedBy, atMs: row.acknowledgedAtMs } : undefined,

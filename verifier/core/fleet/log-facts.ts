@@ -1,6 +1,6 @@
 /** What enters the transparency log, in one place: docs/log.md names the members. */
 
-import { Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/common";
+import { ActorEntry, Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/common";
 import { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import type { DriftRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { ActorFacts } from "../appraisal/types.ts";
@@ -77,8 +77,11 @@ export function driftFact(row: DriftRow, timeMs: number): LogEntry {
   });
 }
 
-function actorFacts({ pid, executable, located, uid, containerId }: ActorFacts) {
-  return located ? { pid, executable: text(executable), uid, container: text(containerId) } : { pid, executable: text(executable) };
+function actorFacts({ pid, executable, located, uid, containerId, entry: by, enteredAtMs }: ActorFacts) {
+  const facts = { pid, executable: text(executable) };
+  if (!located) return facts;
+  const entered = by ? { entry: wireName(ActorEntry, by), ...(enteredAtMs !== undefined && { enteredAt: Math.floor(enteredAtMs) }) } : {};
+  return { ...facts, uid, container: text(containerId), ...entered };
 }
 
 /** Something that a person or a node did, or tried. */

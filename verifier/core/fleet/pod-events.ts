@@ -4,6 +4,7 @@
  */
 import type { Severity } from "@hullmark/proto/v1/common";
 import type { DriftRow } from "../../ports/rows.ts";
+import { entryWords } from "../appraisal/actor.ts";
 import { printable } from "../text/printable.ts";
 import { isOpen } from "./drift-rows.ts";
 
@@ -163,8 +164,10 @@ function eventOf({ id, reason, note, firstMs, lastMs, count, told }: Series, pod
 }
 
 /** The first of a series; the rest are counted. */
-function driftNote({ id, kind, path, summary, containerName }: DriftRow): string {
+function driftNote({ id, kind, path, summary, containerName, actor }: DriftRow): string {
   const what = path.length > 0 ? printable(path, 300) : kind;
-  const text = `${id} ${printable(containerName, 200)}: ${what}: ${printable(summary, 200)}. kubectl hullmark drift show ${id}`;
+  const entry = actor ? entryWords(actor) : "";
+  const who = actor && entry !== "" ? ` (${printable(actor.executable, 100)}, ${entry})` : "";
+  const text = `${id} ${printable(containerName, 200)}: ${what}: ${printable(summary, 200)}${who}. kubectl hullmark drift show ${id}`;
   return Buffer.from(text).subarray(0, NOTE_BYTES).toString("utf8").replace(/�+$/, "");
 }

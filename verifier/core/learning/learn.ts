@@ -1,8 +1,9 @@
 /**
  * What a workload writes, proposed as paths that may change, out of its drift over a time. Nothing that can be executed, that programs load code from, that a process
- * maps, or that somebody outside the container wrote. A person decides: what is learned from a workload that was taken over is what its attacker wrote. Pure.
+ * maps, or that somebody outside the container or through an exec wrote. A person decides: what is learned from a workload that was taken over is what its attacker wrote. Pure.
  */
 import type { DriftRow, LearnedGroup, LearnedPath } from "../../ports/rows.ts";
+import { entryWords } from "../appraisal/actor.ts";
 import { subjectOf } from "../policy/exception-scope.ts";
 import { CONTENT_KINDS } from "../policy/granted.ts";
 import { printable } from "../text/printable.ts";
@@ -53,6 +54,7 @@ function whyNot({ kind, differences, actor, containerId }: DriftRow): string | u
   const type = differences.find(({ field }) => field === "type");
   if (type && ![type.expected, type.observed].every((each) => each === "absent" || LEARNABLE_TYPES.has(each))) return "it is no plain file or directory";
   if (actor?.located && actor.containerId !== containerId) return "it was written from outside the container";
+  if (actor && entryWords(actor) !== "") return `it was written by a process that was ${entryWords({ entry: actor.entry })}`;
   return undefined;
 }
 

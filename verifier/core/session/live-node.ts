@@ -9,7 +9,7 @@ import { DriftState } from "@hullmark/proto/v1/query";
 import type { Meter } from "../../ports/meter.ts";
 import type { DriftRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { StoreCommit } from "../../ports/store.ts";
-import { actorOf } from "../appraisal/apply-evidence.ts";
+import { actorOf } from "../appraisal/actor.ts";
 import type { AppraisalMemo } from "../appraisal/appraise-container.ts";
 import { reconcile, showsFinding } from "../appraisal/lifecycle.ts";
 import type { Finding, NodeMemory } from "../appraisal/types.ts";

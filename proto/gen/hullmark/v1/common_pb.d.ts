@@ -56,6 +56,34 @@ export declare type Actor = Message<"hullmark.v1.Actor"> & {
    * @generated from field: bool located = 6;
    */
   located: boolean;
+
+  /**
+   * Of processes in a container. An exec through the runtime is told from others by the names of processes on the node.
+   *
+   * @generated from field: hullmark.v1.ActorEntry entry = 7;
+   */
+  entry: ActorEntry;
+
+  /**
+   * When the ancestor was started by which it came in (EXEC, JOINED).
+   *
+   * @generated from field: google.protobuf.Timestamp entered_at = 8;
+   */
+  enteredAt?: Timestamp | undefined;
+
+  /**
+   * Names of the processes outside of the container that brought it in, nearest first, at most 5 (EXEC, JOINED).
+   *
+   * @generated from field: repeated string entered_from = 9;
+   */
+  enteredFrom: string[];
+
+  /**
+   * Name of the container that the process belonged to, where the agent knows it.
+   *
+   * @generated from field: string container_name = 10;
+   */
+  containerName: string;
 };
 
 /**
@@ -231,6 +259,46 @@ export enum Severity {
  * Describes the enum hullmark.v1.Severity.
  */
 export declare const SeveritySchema: GenEnum<Severity>;
+
+/**
+ * How a process, or the ancestor in the container that it descends from, came into its container.
+ *
+ * @generated from enum hullmark.v1.ActorEntry
+ */
+export enum ActorEntry {
+  /**
+   * Not known, or the process is in no container.
+   *
+   * @generated from enum value: ACTOR_ENTRY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It is the container's main process, or descends from it.
+   *
+   * @generated from enum value: ACTOR_ENTRY_MAIN = 1;
+   */
+  MAIN = 1,
+
+  /**
+   * The runtime started it in the container beside the main process: `kubectl exec` and `cp`, `docker exec`, or a probe or hook that runs a command.
+   *
+   * @generated from enum value: ACTOR_ENTRY_EXEC = 2;
+   */
+  EXEC = 2,
+
+  /**
+   * Something else on the node brought it in.
+   *
+   * @generated from enum value: ACTOR_ENTRY_JOINED = 3;
+   */
+  JOINED = 3,
+}
+
+/**
+ * Describes the enum hullmark.v1.ActorEntry.
+ */
+export declare const ActorEntrySchema: GenEnum<ActorEntry>;
 
 /**
  * How far a node's word can be trusted.
