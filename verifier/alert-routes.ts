@@ -5,7 +5,7 @@ import type { Logger } from "pino";
 import { notifierFor } from "./adapters/alert-http/index.ts";
 import { syslogNotifier } from "./adapters/alert-syslog/index.ts";
 import type { VerifierConfig } from "./config.ts";
-import { type AlertBook, standingBeside } from "./core/alerting/index.ts";
+import { type AlertBook, type HandledAlerts, standingBeside } from "./core/alerting/index.ts";
 import { type TestAlert, testNotification } from "./core/fleet/alerts.ts";
 import type { Deliveries } from "./core/fleet/deliveries.ts";
 import type { AlertRoute } from "./core/policy/types.ts";
@@ -18,6 +18,7 @@ export interface AlertRouteServices {
   readonly deliveries: Deliveries;
   readonly routes: () => readonly AlertRoute[];
   readonly book: Pick<AlertBook, "alerts">;
+  readonly handled: Pick<HandledAlerts, "by">;
   readonly nowMs: () => number;
 }
 
@@ -45,7 +46,7 @@ export class AlertRoutes {
     deliveries.use(
       routes().flatMap((route) => {
         try {
-          return [{ route, notifier: this.#notifierOf(route) }];
+          return [{ route, notifier: this.#services.handled.by(this.#notifierOf(route)) }];
         } catch (error) {
           problems.set(route.name, error instanceof Error ? error.message : String(error));
           logger.error({ route: route.name, err: error }, "this alert route cannot work");

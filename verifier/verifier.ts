@@ -36,7 +36,7 @@ import { podTargets } from "./cluster-pods.ts";
 import { reporting } from "./cluster-reports.ts";
 import { keptTeams, tightening } from "./cluster-teams.ts";
 import type { VerifierConfig } from "./config.ts";
-import { ALERT_FAILPOINTS, AlertBook } from "./core/alerting/index.ts";
+import { ALERT_FAILPOINTS, AlertBook, HandledAlerts } from "./core/alerting/index.ts";
 import { MAX_FINDINGS } from "./core/appraisal/index.ts";
 import { DriftDiffs } from "./core/contents/drift-diffs.ts";
 import { Drills } from "./core/drill/drills.ts";
@@ -167,6 +167,9 @@ async function start(
   const policies = new PolicyHolder(policySource(policyFilesOf(config), logger));
   await keptTeams(config, policies);
 
+  const acts = () => policies.current.mode === "enforce" && policies.current.response.rules.length > 0;
+  const handled = new HandledAlerts({ clock, book, acts });
+  await handled.follow(sqlite.store, events);
   let deliveries: Deliveries | undefined;
   const passing = dieAt([...RESPONSE_FAILPOINTS, ...ALERT_FAILPOINTS], environment);
   const noMark = (error: unknown): void => logger.warn({ err: error }, "alert time not recorded");
@@ -331,7 +334,15 @@ async function start(
   });
 
   deliveries = new Deliveries({
-    ...{ clock, outbox: sqlite.outbox, book, passing, random: () => randomBytes(4).readUInt32BE() / 2 ** 32, refreshMs: REFRESH_INTERVAL_MS },
+    ...{
+      clock,
+      outbox: sqlite.outbox,
+      book,
+      handledVersion: () => handled.version,
+      passing,
+      random: () => randomBytes(4).readUInt32BE() / 2 ** 32,
+      refreshMs: REFRESH_INTERVAL_MS,
+    },
     onDelivered: async ({ alerts }) => {
       meter.series.delivered.inc();
       const deliveredAlerts = alerts.filter(({ status }) => status === "firing").map(({ fingerprint }) => fingerprint);
@@ -344,7 +355,7 @@ async function start(
     onProblem: (route, error) => logger.error({ route, err: error }, "the outbox could not be emptied"),
   });
   const sending = deliveries;
-  const alertRoutes = new AlertRoutes({ config, environment, logger, nowMs, deliveries, book, routes: () => policies.current.alerts });
+  const alertRoutes = new AlertRoutes({ config, environment, logger, nowMs, deliveries, book, handled, routes: () => policies.current.alerts });
   alertRoutes.use();
   void markAlertedBefore(book, nowMs(), sqlite.store, sessions).catch(noMark);
   stack.defer(() => sending.stop());

@@ -21,7 +21,7 @@ function world(answers: Record<string, (asked: number) => void>) {
   };
   const clock = { nowMs: () => nowMs, after };
   const deliveries = new Deliveries({
-    ...{ clock, outbox, book, random: () => 0, refreshMs: 1e9, onRound: () => undefined, ...ALONE },
+    ...{ clock, outbox, book, random: () => 0, refreshMs: 1e9, handledVersion: () => 0, onRound: () => undefined, ...ALONE },
     onProblem: (_, error) => expect.unreachable(String(error)),
   });
   const notifier = (name: string): Notifier => ({

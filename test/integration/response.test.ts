@@ -12,6 +12,7 @@ import { QUIET_MS } from "@hullmark/verifier/core/response/alarm";
 import type { ActionRow } from "@hullmark/verifier/ports/rows";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
+import { Alertmanager } from "../fakes/alertmanager.ts";
 import type { Attester } from "../fakes/attester.ts";
 import { alertsOf, HttpReceiver } from "../fakes/http-receiver.ts";
 import { hullmarkOf } from "../fakes/hullmark.ts";
@@ -234,6 +235,25 @@ describe("people", () => {
     expect((await people().approveAction({ id })).action).toMatchObject({ state: ActionState.ISSUED });
     await expect.poll(() => intents.map(({ actionId }) => actionId), POLL).toEqual([id]);
     await expect(people().approveAction({ id })).rejects.toMatchObject({ code: "FAILED_PRECONDITION", detail: { reason: "NOT_AWAITING" } });
+  });
+
+  test("whoever is paged reads what waits for their yes, and later what was done, and is not paged again for that", async () => {
+    const receiver = await pager();
+    const alertmanager = await Alertmanager.start(receiver.url, ["incident"]);
+    onTestFinished(() => alertmanager[Symbol.asyncDispose]());
+    const route = `  alerts: { routes: [{ name: pager, type: alertmanager, url: "${alertmanager.url}" }] }\n`;
+    await start(policy("enforce", `${RECREATE}, approvals: 1`, route));
+    const { intents, report } = await actuator();
+    await drifted(1);
+    const told = async () => (await alertmanager.alerts()).map(({ annotations }) => annotations["description"]?.split("\n")[0]);
+    const waits = /^Waits {2}for a yes to recreate web-1 on w-1 \(0 of 1\) · hullmark action approve (A-\w+)$/;
+    await expect.poll(told, POLL).toEqual([expect.stringMatching(waits)]);
+    const [, id = ""] = waits.exec((await told())[0] ?? "") ?? [];
+    await people().approveAction({ id });
+    await expect.poll(() => intents.length, POLL).toBe(1);
+    await report(intents[0] as Intent, Outcome.DONE);
+    await expect.poll(told, POLL).toEqual([expect.stringMatching(new RegExp(`^Done {3}web-1 on w-1 recreated \\d\\d:\\d\\d:\\d\\dZ \\(${id}\\)$`))]);
+    expect(receiver.received).toHaveLength(1);
   });
 
   test("what was denied is not asked for again, and what is gone is withdrawn", async () => {

@@ -452,7 +452,8 @@ describe("alert texts", () => {
         "Who    on the host, pid 22910 /usr/bin/dd, uid 0",
         "Since  2026-09-21T14:13:20.000Z",
         "Proof  log #18203",
-        `Next   hullmark drift show D-7K2Q · hullmark incident show ${subject().incident}`,
+        "You    treat the node as compromised: bring nothing back to it, do not uncordon it; whatever shares the layer runs the same",
+        `Next   hullmark drift show D-7K2Q · hullmark incident ack ${subject().incident} -m REASON · hullmark playbook show ${subject().incident}`,
       ].join("\n"),
     );
   });
@@ -471,7 +472,7 @@ describe("alert texts", () => {
           T0,
         );
         const { description, ...alert } = sent?.alerts[0] ?? { description: "" };
-        expect(description.split("\n").length).toBeLessThanOrEqual(8);
+        expect(description.split("\n").length).toBeLessThanOrEqual(9);
         expect(JSON.stringify(alert) + description.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u);
       }),
     );

@@ -79,6 +79,11 @@ export class AlertBook {
     return this.#alerts.values();
   }
 
+  /** undefined: it is over, and not remembered. */
+  held(fingerprint: string): KeptAlert | undefined {
+    return this.#alerts.get(fingerprint);
+  }
+
   /** Ids of the drifts and states that hold an alert open. */
   heldIds(): IterableIterator<string> {
     return this.#holders.keys();

@@ -2,6 +2,7 @@ export * from "../text/printable.ts";
 export * from "./book.ts";
 export * from "./dispatch.ts";
 export * from "./event.ts";
+export * from "./handled-alerts.ts";
 export * from "./match.ts";
 export * from "./standing.ts";
 export * from "./subject.ts";

@@ -145,9 +145,11 @@ export function alertDescription(subject: AlertSubject, scene: Scene): string {
   if (subject.acknowledgedBefore) lines.push(`Acked  ${acknowledgedBefore(subject.acknowledgedBefore)}`);
   if (scene.owner) lines.push(`Owner  ${printable(scene.owner, 64)}`);
   if (subject.logIndex >= 0) lines.push(`Proof  log #${subject.logIndex}`);
-  const next = nextCommand(subject, scene);
-  const incident = subject.incident && !scene.storm ? `hullmark incident show ${subject.incident}` : "";
-  lines.push(`Next   ${next}${incident && incident !== next ? ` · ${incident}` : ""}`);
+  const you = scene.storm ? undefined : youOf(subject);
+  if (you) lines.push(`You    ${you}`);
+  const { incident } = subject;
+  const others = incident && !scene.storm ? [`hullmark incident ack ${incident} -m REASON`, `hullmark playbook show ${incident}`] : [];
+  lines.push(`Next   ${[nextCommand(subject, scene), ...others].join(" · ")}`);
   return cut(lines.join("\n"), MAX_DESCRIPTION);
 }
 
@@ -181,9 +183,30 @@ export function nextCommand(
 
 /** Section of the documentation for a kind, `many` included. */
 export function playbookOf(kind: string): string {
-  const [section = "many"] = PLAYBOOK_SECTIONS.find(([, kinds]) => kinds.includes(kind)) ?? [];
-  return `docs/playbooks.md#${section}`;
+  return `docs/playbooks.md#${sectionOf(kind)}`;
 }
+
+function sectionOf(kind: string): string {
+  const [section = "many"] = PLAYBOOK_SECTIONS.find(([, kinds]) => kinds.includes(kind)) ?? [];
+  return section;
+}
+
+/** What only a person can do, in one line; the playbook has the rest. undefined: the command says it. */
+function youOf({ kind, place }: Pick<AlertSubject, "kind" | "place">): string | undefined {
+  if (place === "layer" || place === "runtime-layer")
+    return "treat the node as compromised: bring nothing back to it, do not uncordon it; whatever shares the layer runs the same";
+  return YOU[sectionOf(kind)];
+}
+
+const YOU: Readonly<Record<string, string>> = {
+  files: "find out who did it; where nothing is done yet, save what you need, then recreate it from its image",
+  "running-code": "look at the live process before it is stopped: what runs from memory leaves no file",
+  configuration: "find out who started it so; start it again as it is signed, or have policy allow it",
+  provenance: "find out who rolled it out; nobody vouches for it, whatever its files are",
+  admission: "ask who let it in and why; have it signed, or take it out",
+  "silent-nodes": "find out whether the node, its network or its agent is gone; what happened there since is not known",
+  node: "believe nothing that this node says of itself or its containers until it is explained",
+};
 
 const PLAYBOOK_SECTIONS: readonly (readonly [string, readonly string[]])[] = [
   ["files", [...FILE_KINDS, ...NOTICE_KINDS]],

@@ -10,6 +10,8 @@ export interface DeliveryServices extends Pick<DispatchEnvironment, "onDelivered
   readonly clock: Clock;
   readonly outbox: Outbox;
   readonly book: AlertBook;
+  /** Another number whenever something was done about what alerts tell of. */
+  readonly handledVersion: () => number;
   /** 0 ≤ value < 1. */
   readonly random: () => number;
   /** Open alerts are sent again to receivers that forget (type `alertmanager`) after this time, and where they have changed after a shorter one. */
@@ -26,7 +28,7 @@ export interface Route {
 
 const IDLE_MS = 2000;
 const LEASE_MARGIN_MS = 30_000;
-/** More nodes of an open alert, or fewer, are in Alertmanager within this time: nobody is paged for it. */
+/** More nodes of an open alert, or fewer, and what was done about it are in Alertmanager within this time: nobody is paged for it. */
 const UPDATE_MS = 10_000;
 
 export class Deliveries {
@@ -71,10 +73,10 @@ export class Deliveries {
   }
 
   async #run({ route, notifier }: Route, loop: { readonly stop: AbortController; wake: () => void }): Promise<void> {
-    const { clock, outbox, random, onDelivered, onProblem, onRound, passing, refreshMs, book } = this.#services;
+    const { clock, outbox, random, onDelivered, onProblem, onRound, passing, refreshMs, book, handledVersion } = this.#services;
     const { signal } = loop.stop;
     const environment = { now: () => clock.nowMs(), random, leaseMs: route.timeoutSeconds * 1000 + LEASE_MARGIN_MS, onDelivered, passing };
-    let refreshed = { atMs: clock.nowMs(), version: book.version };
+    let refreshed = { atMs: clock.nowMs(), version: book.version + handledVersion() };
     // A receiver that asks to be left alone is, by other notifications too.
     let rest = { sinceMs: 0, ms: 0 };
     while (!signal.aborted) {
@@ -86,7 +88,8 @@ export class Deliveries {
           rest = { sinceMs: clock.nowMs(), ms: result.restMs };
           onRound(route.type, result);
         }
-        const [nowMs, { version }] = [clock.nowMs(), book];
+        // Both only grow.
+        const [nowMs, version] = [clock.nowMs(), book.version + handledVersion()];
         const pauseMs = version === refreshed.version ? refreshMs : Math.min(refreshMs, UPDATE_MS);
         if (route.type === "alertmanager" && (nowMs - refreshed.atMs >= pauseMs || nowMs < refreshed.atMs)) {
           refreshed = { atMs: nowMs, version };

@@ -1,0 +1,132 @@
+/** Alerts as they stand when they are sent: with what was done meanwhile. Where policy acts, a page waits moments for that, so that it tells what was done and not that nothing was. */
+import { ActionState } from "@hullmark/proto/v1/response";
+import type { Clock } from "../../ports/clock.ts";
+import type { AlertEvent, AlertNotification, Notifier } from "../../ports/notifier.ts";
+import type { ActionRow } from "../../ports/rows.ts";
+import type { Store } from "../../ports/store.ts";
+import type { EventBus } from "../fleet/events.ts";
+import { keyOfNumber, rowPages } from "../fleet/row-pages.ts";
+import { SILENCE_KINDS } from "../policy/kinds.ts";
+import { printable } from "../text/printable.ts";
+import type { AlertBook } from "./book.ts";
+import { handledLines } from "./handled.ts";
+
+/** From when it became news: for the decision, and for what was decided to be carried out. */
+const DECISION_MS = 2000;
+const ACTION_MS = 4000;
+const LOOK_MS = 100;
+/** Containers and nodes of which the newest action is known; of more, those first acted on are forgotten. */
+const MAX_SUBJECTS = 20_000;
+/** Actions that are read at the start, the newest first. */
+const MAX_READ = 5000;
+const MAX_DESCRIPTION = 4096;
+
+const OF_NODES: ReadonlySet<string> = new Set(["layer", "runtime-layer", "image", "node"]);
+
+export interface HandledAlertServices {
+  readonly clock: Clock;
+  readonly book: Pick<AlertBook, "held">;
+  /** Whether policy acts at all. */
+  readonly acts: () => boolean;
+}
+
+export class HandledAlerts {
+  readonly #services: HandledAlertServices;
+  /** By drift, and by node and container as alerts name them. */
+  readonly #newest = new Map<string, ActionRow>();
+  #version = 0;
+
+  constructor(services: HandledAlertServices) {
+    this.#services = services;
+  }
+
+  /** Another number whenever an action became another. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** What is stored of it, with what comes from now on. @throws StoreError */
+  async follow(store: Pick<Store, "listActions">, events: EventBus): Promise<void> {
+    events.on("action", (row) => this.take(row));
+    let read = 0;
+    for await (const rows of rowPages((page) => store.listActions({ states: [], sinceMs: 0 }, page), keyOfNumber)) {
+      for (const row of rows) this.take(row);
+      read += rows.length;
+      if (read >= MAX_READ) return;
+    }
+  }
+
+  /** An action that is durable. In any order. */
+  take(row: ActionRow): void {
+    this.#version++;
+    if (row.state === ActionState.WITHDRAWN) return;
+    for (const key of [`drift ${row.driftId}`, placeOf(printable(row.nodeName, 253), printable(row.containerName, 128))]) {
+      const before = this.#newest.get(key);
+      if (before && (before.number > row.number || (before.id === row.id && before.logIndex > row.logIndex))) continue;
+      this.#newest.delete(key);
+      this.#newest.set(key, row);
+    }
+    while (this.#newest.size > MAX_SUBJECTS) this.#newest.delete(this.#newest.keys().next().value ?? "");
+  }
+
+  /** The same notifier, by which alerts say what is done about them. */
+  by(notifier: Notifier): Notifier {
+    const { route, type } = notifier;
+    return { route, type, notify: async (notification, signal) => await notifier.notify(await this.#asItStands(notification, signal), signal) };
+  }
+
+  async #asItStands(notification: AlertNotification, signal: AbortSignal): Promise<AlertNotification> {
+    const { clock, acts } = this.#services;
+    // Bounded by its rounds too: clocks are set.
+    for (let round = 0; acts() && round < ACTION_MS / LOOK_MS && this.#isOpen(notification); round++) {
+      await new Promise<void>((resolve) => void clock.after(LOOK_MS, resolve));
+      signal.throwIfAborted();
+    }
+    return { ...notification, alerts: notification.alerts.map((alert) => this.#told(alert)) };
+  }
+
+  #isOpen({ alerts }: AlertNotification): boolean {
+    const { book, clock } = this.#services;
+    return alerts.some((alert) => {
+      const held = alert.status === "firing" && mayBeActedOn(alert) ? book.held(alert.fingerprint) : undefined;
+      const ageMs = clock.nowMs() - (held?.record.newsAtMs ?? 0);
+      if (!held || ageMs < 0 || ageMs >= ACTION_MS) return false;
+      const actions = this.#of(alert);
+      return actions.length === 0 ? ageMs < DECISION_MS : actions.some(({ state }) => state === ActionState.ISSUED);
+    });
+  }
+
+  #told(alert: AlertEvent): AlertEvent {
+    if (!mayBeActedOn(alert)) return alert;
+    const lines = handledLines(this.#of(alert), this.#services.acts());
+    return { ...alert, description: [...lines, alert.description].join("\n").slice(0, MAX_DESCRIPTION).toWellFormed() };
+  }
+
+  /** Each once. */
+  #of({ fingerprint, driftIds, startsAtMs }: AlertEvent): ActionRow[] {
+    const held = this.#services.book.held(fingerprint);
+    const found = new Map<string, ActionRow>();
+    const add = (key: string, sinceMs = 0): void => {
+      const row = this.#newest.get(key);
+      if (row && row.createdAtMs >= sinceMs) found.set(row.id, row);
+    };
+    for (const id of driftIds) add(`drift ${id}`);
+    const ofNode = OF_NODES.has(held?.record.shown.place ?? "");
+    for (const { driftId, node, container } of held?.members.values() ?? []) {
+      add(`drift ${driftId}`);
+      // What was done for something else of the same container is done for this, too.
+      if (container) add(placeOf(node, container), startsAtMs);
+      if (ofNode) add(placeOf(node, ""), startsAtMs);
+    }
+    return [...found.values()];
+  }
+}
+
+/** Nothing is ever done about silence, nor about what is no drift. */
+function mayBeActedOn({ incident, kind }: AlertEvent): boolean {
+  return incident !== "" && !(SILENCE_KINDS as readonly string[]).includes(kind);
+}
+
+function placeOf(node: string, container: string): string {
+  return `place ${node} ${container}`;
+}

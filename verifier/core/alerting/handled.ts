@@ -1,0 +1,77 @@
+/** What is done about what an alert tells of, in the words of a page: what was done, what waits for somebody's yes, what came to nothing. Pure. */
+import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
+import type { ActionRow } from "../../ports/rows.ts";
+import { printable } from "../text/printable.ts";
+
+/** Lines that are shown; the rest stands in `hullmark action ls`. */
+const MAX_LINES = 4;
+
+/** As it is asked for, and as it was done. */
+const WORDS: Readonly<Record<ActionKind, readonly [todo: string, done: string]>> = {
+  [ActionKind.UNSPECIFIED]: ["act on", "acted on"],
+  [ActionKind.STOP]: ["stop", "stopped"],
+  [ActionKind.RECREATE]: ["recreate", "recreated"],
+  [ActionKind.ROLLBACK]: ["roll back", "rolled back"],
+  [ActionKind.EVICT]: ["evict", "evicted"],
+  [ActionKind.HALT]: ["scale to none what made", "scaled to none"],
+  [ActionKind.ISOLATE]: ["isolate", "isolated"],
+  [ActionKind.RELEASE]: ["release", "released"],
+  [ActionKind.MARK_NODE]: ["mark the node", "marked"],
+  [ActionKind.LIFT_NODE]: ["lift the marks of", "its marks lifted"],
+  [ActionKind.PURGE]: ["purge a layer of", "purged of a layer"],
+};
+
+type Words = readonly [todo: string, done: string];
+type Line = (row: ActionRow, words: Words, where: string) => string;
+
+const failed: Line = ({ id, reason }, [todo], where) => `Failed to ${todo} ${where}: ${printable(reason, 64) || "no reason told"} · hullmark action show ${id}`;
+
+/** In the order in which they are told: what somebody must do comes first. What was withdrawn is not told: its reason is gone. */
+const LINES: readonly (readonly [ActionState, Line])[] = [
+  [
+    ActionState.AWAITING,
+    ({ id, approvals, approvalsNeeded }, [todo], where) =>
+      `Waits  for a yes to ${todo} ${where} (${approvals.length} of ${approvalsNeeded}) · hullmark action approve ${id}`,
+  ],
+  [ActionState.FAILED, failed],
+  [ActionState.REFUSED, failed],
+  [ActionState.EXPIRED, ({ id }, [todo], where) => `Failed to ${todo} ${where}: nobody reported in time · hullmark action show ${id}`],
+  [ActionState.ISSUED, ({ id, issuedAtMs, createdAtMs }, [todo], where) => `Doing  ${todo} ${where}, since ${timeOf(issuedAtMs ?? createdAtMs)} (${id})`],
+  [
+    ActionState.DONE,
+    ({ id, settledAtMs, createdAtMs, capture }, [, done], where) =>
+      `Done   ${where} ${done} ${timeOf(settledAtMs ?? createdAtMs)} (${id})${capture ? `, captured before${capture.complete ? "" : " in part"}` : ""}`,
+  ],
+  [ActionState.DENIED, ({ id, deniedBy }, [todo], where) => `Denied to ${todo} ${where}, by ${printable(deniedBy, 64)} (${id})`],
+  [ActionState.DRY_RUN, (_row, [todo], where) => `Done   nothing: the policy observes, else it would ${todo} ${where}`],
+];
+
+/**
+ * @param actions the newest on each container, or node, that an alert is about
+ * @param acts whether policy acts at all
+ */
+export function handledLines(actions: readonly ActionRow[], acts: boolean): string[] {
+  const lines = LINES.flatMap(([state, line]) =>
+    [
+      ...Map.groupBy(
+        actions.filter((row) => row.state === state),
+        ({ kind }) => kind,
+      ).values(),
+    ].map((rows) => {
+      const newest = rows.reduce((last, row) => (row.number > last.number ? row : last));
+      return line(newest, WORDS[newest.kind], whereOf(newest, rows.length - 1));
+    }),
+  );
+  if (lines.length > 0) return lines.slice(0, MAX_LINES);
+  return [acts ? "Done   nothing yet · hullmark action ls" : "Done   nothing: the policy only observes"];
+}
+
+function whereOf({ containerName, nodeName, node }: ActionRow, others: number): string {
+  const name = printable(nodeName, 64);
+  return `${node || containerName === "" ? name : `${printable(containerName, 96)} on ${name}`}${others > 0 ? ` and ${others} more` : ""}`;
+}
+
+/** Of the day in UTC: the page is of now. */
+function timeOf(ms: number): string {
+  return `${new Date(ms).toISOString().slice(11, 19)}Z`;
+}
