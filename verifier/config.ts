@@ -34,6 +34,7 @@ const heartbeat = z.discriminatedUnion("type", [
 ]);
 
 const known = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}:[!-~]{1,255}$/, "want SOURCE:NAME");
+const maxTokenHours = z.int().min(1).max(720).default(24);
 const issuer = z.strictObject({
   name: label,
   issuer: z.url({ protocol: /^https$/ }),
@@ -43,7 +44,7 @@ const issuer = z.strictObject({
   groupsClaim: z.string().min(1).max(255).default("groups"),
   caFile: z.string().optional(),
   skewSeconds: z.int().min(0).max(300).default(30),
-  maxTokenHours: z.int().min(1).max(720).default(24),
+  maxTokenHours,
   signIn: z
     .strictObject({
       clientId: z.string().min(1).max(255),
@@ -59,7 +60,15 @@ const peopleConfig = z
   .strictObject({
     listen: hostPort.default("0.0.0.0:7447"),
     oidc: z.array(issuer).max(8).default([]),
-    kubernetes: z.strictObject({ name: label.default("kubernetes"), audience: z.string().min(1).max(255).default("hullmark") }).optional(),
+    kubernetes: z
+      .strictObject({
+        name: label.default("kubernetes"),
+        audience: z.string().min(1).max(255).default("hullmark"),
+        issuers: z.array(z.string().min(1).max(255)).max(16).default([]),
+        opaqueTokens: z.boolean().default(false),
+        maxTokenHours,
+      })
+      .optional(),
     roles: z
       .array(
         z

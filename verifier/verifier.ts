@@ -81,7 +81,7 @@ import { earlierImages } from "./earlier-images.ts";
 import { layerChains } from "./layer-chains.ts";
 import { reachListeners } from "./listeners.ts";
 import { caKey, earKey, keyToken, nonceKey, noteKey } from "./own-keys.ts";
-import { bearersOf, identitiesOf, signInOf, sourcesOf, tokenRefusals } from "./people.ts";
+import { bearersOf, identitiesOf, signInOf, signInRefusals, sourcesOf, tokenRefusals } from "./people.ts";
 import { policySource } from "./policy-source.ts";
 import type { Clock } from "./ports/clock.ts";
 import type { Heartbeat } from "./ports/heartbeat.ts";
@@ -406,6 +406,7 @@ async function start(
   const findings: DutyFindings = { census: undefined, checkpoint: { size: (await log.publish()).size, atMs: nowMs() }, logVerifiedMs: nowMs() };
   const bearers = bearersOf(config, identities, api, nowMs);
   const door = dashboardDoorway(config, clock);
+  const notSignedIn = signInRefusals(logger, nowMs);
   const procedures = rpcServices();
   const server = await serve();
   stack.defer(() => server.stop(config.drainSeconds * 1000));
@@ -431,6 +432,10 @@ async function start(
       certificate,
       directory: dashboardDirectory,
       onError: (error, context) => logRefusal(logger, error, context),
+      onSignInResult: (fact) => {
+        meter.series.signIns.inc({ result: fact.result });
+        if (fact.result !== "signed-in") notSignedIn(fact);
+      },
     },
     stack,
   );
@@ -473,6 +478,7 @@ async function start(
     },
     policy: { loaded: policies.current.loaded, problems: policies.problems },
     baselinesToReview: baselines.toReview.length,
+    peopleConnections: server.peopleConnections(),
     drills: drills.standings().map(({ drill, state, lastPassedMs }) => ({ drill, alarming: isAlarming({ state }), lastPassedMs })),
     keys: keys.rows(),
   }));
@@ -646,10 +652,15 @@ async function start(
 
   async function serve(): Promise<RunningServer> {
     const isTokenRefusal = tokenRefusals(logger, nowMs);
+    const [peopleHost, peoplePort] = splitHostPort(config.people?.listen ?? "");
     return await listen({
       mainAddress: config.listen.main,
       enrolmentAddress: config.listen.enrolment,
-      people: bearers && config.people && { address: config.people.listen, bearers },
+      people: bearers && {
+        ...{ host: peopleHost, port: peoplePort, bearers },
+        onToken: (result) => meter.series.tokens.inc({ result }),
+        onDropped: () => meter.series.peopleDropped.inc(),
+      },
       tls: tls(),
       access,
       attestation: { ...access, sessions, after: (delayMs, run) => clock.after(delayMs, run) },

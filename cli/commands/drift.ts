@@ -8,6 +8,7 @@ import { Command } from "commander";
 import { isIn } from "../connection/connection.ts";
 import { all, PAGE_SIZE } from "../connection/pages.ts";
 import { type Asking, ask } from "../connection/run.ts";
+import { watched } from "../connection/watched.ts";
 import { explain, explanationPage } from "../output/drift-explained.ts";
 import { showDrift } from "../output/drift-page.ts";
 import { driftFindings } from "../output/drift-sarif.ts";
@@ -211,8 +212,19 @@ function watchCommand(): Command {
     .option("--current", "first print what is open now")
     .action(async (options: { output: Format; current?: boolean }, command: Command) =>
       ask(command, async ({ channel, namespace, signal, print }) => {
-        for await (const { drift } of channel.client(Query).watchDrift({ includeCurrent: options.current === true }, { signal })) {
+        let renewed = false;
+        /** By id: what is open still, by another token, is not told twice. */
+        const told = new Map<string, string>();
+        const drifts = () => channel.client(Query).watchDrift({ includeCurrent: renewed || options.current === true }, { signal });
+        const again = async (): Promise<void> => {
+          renewed = true;
+        };
+        for await (const { drift } of watched(channel, drifts, again)) {
           if (!drift || !isIn(namespace, drift)) continue;
+          const state = `${drift.state} ${drift.seen}`;
+          if (renewed && told.get(drift.id) === state) continue;
+          if (isOpen(drift)) told.set(drift.id, state);
+          else told.delete(drift.id);
           if (options.output === "json") print(`${JSON.stringify(driftView(drift))}\n`);
           else if (options.output === "yaml") print(`---\n${serialize("yaml", driftView(drift))}`);
           else print(`${row(drift, options.output === "wide", Date.now()).join("  ")}\n`);

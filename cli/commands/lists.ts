@@ -6,6 +6,7 @@ import { Command } from "commander";
 import { isIn } from "../connection/connection.ts";
 import { all, PAGE_SIZE } from "../connection/pages.ts";
 import { type Asking, ask } from "../connection/run.ts";
+import { watched } from "../connection/watched.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
@@ -41,9 +42,16 @@ function listCommand<T>(listing: Listing<T>): Command {
       ask(command, async (asking) => {
         const code = await listing.instead?.(asking, options);
         if (code !== undefined) return code;
-        const items = await listing.fetch(asking, options);
-        show(listing, items, options.output, asking);
-        if (options.watch) for await (const item of listing.watch(asking)) if (item !== undefined) show(listing, [item], options.output, asking);
+        const list = async (): Promise<T[]> => {
+          const items = await listing.fetch(asking, options);
+          show(listing, items, options.output, asking);
+          return items;
+        };
+        const items = await list();
+        const changes = () => listing.watch(asking);
+        if (options.watch)
+          for await (const item of watched(asking.channel, changes, async () => void (await list())))
+            if (item !== undefined) show(listing, [item], options.output, asking);
         return listing.exit(items);
       }),
     );

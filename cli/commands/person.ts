@@ -7,6 +7,7 @@ import { type Person, Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command, Option } from "commander";
 import { stringify } from "yaml";
+import { ADDRESS_PATTERN, type Context } from "../connection/context.ts";
 import { ContextError } from "../connection/context-error.ts";
 import { ask, contextOf, isPlugin } from "../connection/run.ts";
 import { because } from "../output/because.ts";
@@ -32,6 +33,7 @@ interface AddFlags {
   readonly in?: readonly string[];
   readonly dir: string;
   readonly days: number;
+  readonly address?: string;
 }
 
 function addCommand(): Command {
@@ -45,17 +47,18 @@ function addCommand(): Command {
       (name: string, before: readonly string[] = []) => [...before, name],
     )
     .requiredOption("--dir <directory>", "made with mode 0700; ~/.config/hullmark of the person is where the command looks")
+    .option("--address <host:port>", "of the verifier's main listener, for the new configuration; default: that of the context, where it is one by certificate")
     .option("--days <days>", "how long it is good, 1 to 366", within(1, 366), 365)
     .addHelpText(
       "after",
       "\nWhoever holds the key is the person: hand the directory over by a safe way, and keep no copy. Exit: 0 made, 2 usage or no right, 3 cannot tell",
     )
-    .action(async (name: string, { role, in: namespaces, dir, days }: AddFlags, command: Command) =>
+    .action(async (name: string, { role, in: namespaces, dir, days, address }: AddFlags, command: Command) =>
       ask(command, async ({ channel, print, signal }) => {
         // The plugin's own -n says what lists show: nobody gets the whole cluster for having meant the other.
         if (command.optsWithGlobals<{ readonly namespace?: string }>().namespace !== undefined)
           throw new ContextError("-n says what lists show: where a role holds is --in NAMESPACE");
-        const { name: context, ...where } = isPlugin(command) ? FORWARDED : contextOf(command);
+        const { name: context, ...where } = isPlugin(command) ? FORWARDED : mainListener(contextOf(command), address);
         const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
         // A verifier of before knows `namespaced` not, and refuses a certificate without a role: it makes none that holds everywhere.
         const granted = namespaces ? { namespaced: { role, namespaces: [...namespaces] } } : { role };
@@ -65,7 +68,7 @@ function addCommand(): Command {
           channel.client(Query).listKeys({}, { signal }),
         ]);
         const files = { caFile: "ca.crt", certFile: "client.crt", keyFile: "client.key", logKeyFile: "log.pub" };
-        const entry = { address: where.address, ...files, ...(where.logUrl !== undefined && { logUrl: where.logUrl }) };
+        const entry = { address: address ?? where.address, ...files, ...(where.logUrl !== undefined && { logUrl: where.logUrl }) };
         writeAll(dir, {
           "client.key": privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
           "client.crt": certificateChain.map((der) => new X509Certificate(der).toString()).join(""),
@@ -79,6 +82,16 @@ function addCommand(): Command {
         return EXIT.clean;
       }),
     );
+}
+
+/** A certificate is nothing where people come with tokens. @throws ContextError before anything is issued */
+function mainListener(context: Context, address: string | undefined): Context {
+  if (address !== undefined && !ADDRESS_PATTERN.test(address)) throw new ContextError(`--address ${printable(address, 200)}: want host:port`);
+  if (address === undefined && context.certFile === undefined)
+    throw new ContextError(
+      `the context "${context.name}" asks at the listener for tokens: name the main one, where certificates count, by --address HOST:PORT`,
+    );
+  return context;
 }
 
 const roleText = ({ role, namespaces }: { readonly role: string; readonly namespaces: readonly string[] }): string =>

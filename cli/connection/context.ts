@@ -12,10 +12,12 @@ import type { Connection } from "./connection.ts";
 import { ContextError } from "./context-error.ts";
 import { tokenCredentials } from "./token.ts";
 
+export const ADDRESS_PATTERN = /^[^\s/]+:\d{1,5}$/;
+
 const ContextSchema = z
   .strictObject({
     /** `host:port` of the verifier's main listener, or of the one for people with tokens. */
-    address: z.string().regex(/^[^\s/]+:\d{1,5}$/, "want host:port"),
+    address: z.string().regex(ADDRESS_PATTERN, "want host:port"),
     /** PEM files; relative ones start at the configuration file. */
     caFile: z.string(),
     certFile: z.string().optional(),
@@ -82,7 +84,7 @@ export async function connectByFile(context: Context): Promise<Connection> {
 async function openTokenChannel({ address, caFile, tokenFile, tokenCommand }: Context): Promise<RpcChannel> {
   const ca = readCa(caFile);
   const token = await tokenCredentials({ tokenFile, tokenCommand });
-  return new RpcChannel(address, credentials.combineChannelCredentials(credentials.createSsl(ca), token));
+  return new RpcChannel(address, credentials.combineChannelCredentials(credentials.createSsl(ca), token.credentials), {}, token.renew);
 }
 
 /** By the certificate of a context that has one. @throws ContextError where a file cannot be read or used */

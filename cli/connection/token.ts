@@ -17,34 +17,59 @@ export interface TokenSource {
   readonly tokenCommand?: readonly string[] | undefined;
 }
 
+/** A token that is younger is not asked for again: what refuses it would refuse the next one. */
+const YOUNG_MS = 5000;
+
+export interface TokenCredentials {
+  readonly credentials: CallCredentials;
+  /** The verifier takes the token no more. @returns whether the next call brings another */
+  readonly renew: () => boolean;
+}
+
 /** Read, or made, before the first call, and anew once it is over. @throws ContextError at once, where there is no token */
-export async function tokenCredentials(source: TokenSource): Promise<CallCredentials> {
+export async function tokenCredentials(source: TokenSource): Promise<TokenCredentials> {
   let current = await obtain(source);
-  return credentials.createFromMetadataGenerator((_call, callback) => {
-    const renewed = Date.now() < current.renewMs ? Promise.resolve(current) : obtain(source);
-    renewed.then(
-      (token) => {
-        current = token;
-        const metadata = new Metadata();
-        metadata.set("authorization", `Bearer ${token.text}`);
-        callback(null, metadata);
-      },
-      (error: Error) => callback(error),
-    );
-  });
+  let renewing: Promise<Token> | undefined;
+  /** Of calls that begin together one asks: a command may ask a person. */
+  const valid = async (): Promise<Token> => {
+    if (Date.now() < current.renewMs) return current;
+    renewing ??= obtain(source).finally(() => {
+      renewing = undefined;
+    });
+    current = await renewing;
+    return current;
+  };
+  return {
+    credentials: credentials.createFromMetadataGenerator((_call, callback) => {
+      valid().then(
+        ({ text }) => {
+          const metadata = new Metadata();
+          metadata.set("authorization", `Bearer ${text}`);
+          callback(null, metadata);
+        },
+        (error: Error) => callback(error),
+      );
+    }),
+    renew: () => {
+      if (Date.now() - current.sinceMs < YOUNG_MS) return false;
+      current = { ...current, renewMs: 0 };
+      return true;
+    },
+  };
 }
 
 interface Token {
   readonly text: string;
-  /** Unix milliseconds. */
+  /** When it was read or made, and when another one is; Unix milliseconds. */
+  readonly sinceMs: number;
   readonly renewMs: number;
 }
 
 async function obtain({ tokenFile, tokenCommand }: TokenSource): Promise<Token> {
   // Another may be put there at any time: it is small, and read for each call.
-  if (tokenFile !== undefined) return { text: checked(tokenFile, readToken(tokenFile)), renewMs: 0 };
+  if (tokenFile !== undefined) return { text: checked(tokenFile, readToken(tokenFile)), sinceMs: Date.now(), renewMs: 0 };
   const [program = "", ...args] = tokenCommand ?? [];
-  return await commanded(program, args);
+  return { ...(await commanded(program, args)), sinceMs: Date.now() };
 }
 
 function readToken(path: string): string {
@@ -65,15 +90,26 @@ function checked(from: string, text: string): string {
 }
 
 /** Without a shell. It has the terminal, where there is one, to ask a person; standard output is the token, or an ExecCredential of client.authentication.k8s.io. */
-async function commanded(program: string, args: readonly string[]): Promise<Token> {
+async function commanded(program: string, args: readonly string[]): Promise<Omit<Token, "sinceMs">> {
   const output = await outputOf(program, args);
-  if (!output.trimStart().startsWith("{")) return { text: checked(`tokenCommand ${program}`, output), renewMs: Number.POSITIVE_INFINITY };
+  if (!output.trimStart().startsWith("{")) {
+    const text = checked(`tokenCommand ${program}`, output);
+    return { text, renewMs: endOf(text) - SPARE_MS };
+  }
   const { token, expirationTimestamp } = statusOf(program, output);
+  const text = checked(`tokenCommand ${program}`, typeof token === "string" ? token : "");
   const endsMs = typeof expirationTimestamp === "string" ? Date.parse(expirationTimestamp) : Number.NaN;
-  return {
-    text: checked(`tokenCommand ${program}`, typeof token === "string" ? token : ""),
-    renewMs: Number.isNaN(endsMs) ? Number.POSITIVE_INFINITY : endsMs - SPARE_MS,
-  };
+  return { text, renewMs: (Number.isNaN(endsMs) ? endOf(text) : endsMs) - SPARE_MS };
+}
+
+/** As a JWT says of itself, which decides here only when another one is asked for. @returns Unix milliseconds; infinity: it does not say */
+function endOf(token: string): number {
+  try {
+    const { exp } = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString("utf8")) as { readonly exp?: unknown };
+    return typeof exp === "number" ? exp * 1000 : Number.POSITIVE_INFINITY;
+  } catch {
+    return Number.POSITIVE_INFINITY; // no JWT
+  }
 }
 
 function outputOf(program: string, args: readonly string[]): Promise<string> {

@@ -33,14 +33,21 @@ type Method<M> =
 export type ServiceClient<S extends DescService> = { readonly [K in keyof S["method"]]: Method<S["method"][K]> };
 
 const DEFAULT_UNARY_TIMEOUT_MS = 10_000;
+/** Reasons of a refusal that another token may lift. */
+const OF_TOKENS = ["TOKEN", "TOKEN_EXPIRED"];
 const NEVER = new AbortController().signal;
 
 /** A connection to one address; several services may share it. */
 export class RpcChannel {
   readonly #client: Client;
+  readonly #renew: () => boolean;
 
-  /** @param address `host:port` @param options grpc-js channel options beside the size limits */
-  constructor(address: string, credentials: ChannelCredentials, options: ChannelOptions = {}) {
+  /**
+   * @param address `host:port` @param options grpc-js channel options beside the size limits
+   * @param renew called where a call was refused for its token; whether the next one brings another
+   */
+  constructor(address: string, credentials: ChannelCredentials, options: ChannelOptions = {}, renew: () => boolean = () => false) {
+    this.#renew = renew;
     this.#client = new Client(address, credentials, {
       "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
       "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
@@ -58,8 +65,22 @@ export class RpcChannel {
     this.#client.close();
   }
 
+  /** Whether what ended so, for its token, can be asked again by another one. */
+  mayAskAgain(error: unknown): boolean {
+    return error instanceof RpcError && error.code === "UNAUTHENTICATED" && OF_TOKENS.includes(error.detail.reason) && this.#renew();
+  }
+
   #method(service: DescService, method: DescMethod): unknown {
-    if (method.methodKind === "unary") return (request: never, options: CallOptions = {}) => this.#unary(service, method, request, options);
+    if (method.methodKind === "unary")
+      return async (request: never, options: CallOptions = {}) => {
+        try {
+          return await this.#unary(service, method, request, options);
+        } catch (error) {
+          // It was refused before anything of it was done.
+          if (!this.mayAskAgain(error)) throw error;
+          return await this.#unary(service, method, request, options);
+        }
+      };
     if (method.methodKind === "server_streaming")
       return (request: never, options: CallOptions = {}) => this.#serverStreaming(service, method, request, options);
     if (method.methodKind === "bidi_streaming")

@@ -31,6 +31,7 @@ export function methodDefinition(service: DescService, method: DescMethod): Meth
   };
 }
 
-export function serviceDefinition(service: DescService): ServiceDefinition {
-  return Object.fromEntries(service.methods.map((method) => [method.localName, methodDefinition(service, method)]));
+/** As a server takes it: of every method the requests are a stream, the same on the wire, for that one is not read until somebody asks for it. */
+export function servedDefinition(service: DescService): ServiceDefinition {
+  return Object.fromEntries(service.methods.map((method) => [method.localName, { ...methodDefinition(service, method), requestStream: true }]));
 }

@@ -1,10 +1,11 @@
 /** Serves a protobuf-es service on a grpc-js server: handlers are promises and async generators over typed messages. */
 import { randomUUID } from "node:crypto";
 import type { EventEmitter } from "node:events";
+import type { Readable } from "node:stream";
 import type { DescMethodBiDiStreaming, DescMethodServerStreaming, DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
-import type { Server, ServerDuplexStream, ServerUnaryCall, ServerWritableStream, sendUnaryData, UntypedHandleCall } from "@grpc/grpc-js";
-import { methodPath, serviceDefinition } from "./definition.ts";
+import type { Server, ServerDuplexStream, ServerReadableStream, sendUnaryData, UntypedHandleCall } from "@grpc/grpc-js";
+import { methodPath, servedDefinition } from "./definition.ts";
 import { RpcError } from "./error.ts";
 import { iterate, pump } from "./stream.ts";
 
@@ -46,7 +47,7 @@ export type Guard = (context: CallContext) => void | Promise<void>;
 /** Called with every error before it is sent, with its cause. */
 export type OnError = (error: RpcError, context: CallContext) => void;
 
-type AnyCall = ServerUnaryCall<never, unknown> | ServerWritableStream<never, unknown> | ServerDuplexStream<never, unknown>;
+type AnyCall = ServerReadableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
 
 function contextOf(path: string, call: AnyCall, end?: (error: RpcError) => void): { context: CallContext; abort: AbortController } {
   const abort = new AbortController();
@@ -63,7 +64,10 @@ function bearerOf(values: readonly (string | Buffer)[]): string | undefined {
   return typeof value === "string" && another === undefined ? BEARER.exec(value)?.[1] : undefined;
 }
 
-/** Adds `service` to `server`. Every call passes `guard` first; there is no way to serve one without. */
+/**
+ * Adds `service` to `server`. Every call passes `guard` first, before anything that it sends is read: what waits for a guard takes of memory what HTTP/2 lets a stream send
+ * unasked (64 KiB). There is no way to serve one without.
+ */
 export function addService<S extends DescService>(server: Server, service: S, implementation: ServiceImplementation<S>, guard: Guard, onError: OnError): void {
   const handlers: Record<string, UntypedHandleCall> = {};
   for (const method of service.methods) {
@@ -73,7 +77,7 @@ export function addService<S extends DescService>(server: Server, service: S, im
     if (method.methodKind === "unary") handlers[method.localName] = unary(path, handler, guard, onError, (init) => create(output, init as never));
     else handlers[method.localName] = streaming(path, handler, method.methodKind === "bidi_streaming", guard, onError, (init) => create(output, init as never));
   }
-  server.addService(serviceDefinition(service), handlers);
+  server.addService(servedDefinition(service), handlers);
 }
 
 type Create = (init: unknown) => unknown;
@@ -85,11 +89,11 @@ function unary(
   onError: OnError,
   make: Create,
 ): UntypedHandleCall {
-  return ((call: ServerUnaryCall<never, unknown>, callback: sendUnaryData<unknown>) => {
+  return ((call: ServerReadableStream<unknown, unknown>, callback: sendUnaryData<unknown>) => {
     const { context } = contextOf(path, call);
     const run = async (): Promise<unknown> => {
       await guard(context);
-      return make(await handler(call.request, context));
+      return make(await handler(await only(call, context.signal), context));
     };
     run().then(
       (response) => callback(null, response),
@@ -110,14 +114,14 @@ function streaming(
   onError: OnError,
   make: Create,
 ): UntypedHandleCall {
-  return ((call: ServerDuplexStream<never, unknown>) => {
+  return ((call: ServerDuplexStream<unknown, unknown>) => {
     const ended = Promise.withResolvers<never>();
     const { context, abort } = contextOf(path, call, ended.reject);
     // Not before all is written, the status too: an abort destroys the call in both directions, and with it what still waits for the peer to read.
     (call as EventEmitter).once("finish", () => abort.abort());
     const run = async (): Promise<void> => {
       await guard(context);
-      const request = bidi ? iterate(call, context.signal) : (call as unknown as ServerWritableStream<never, unknown>).request;
+      const request = bidi ? iterate(call, context.signal) : await only(call, context.signal);
       const responses = handler(request, context);
       await Promise.race([pump(map(responses, make), call, context.signal), ended.promise]);
     };
@@ -130,6 +134,21 @@ function streaming(
       },
     );
   }) as UntypedHandleCall;
+}
+
+/** Of a call that has one request: the answer can be written still once it is read. @throws RpcError UNIMPLEMENTED, as grpc-js answers, where it is none or several; CANCELLED */
+async function only(call: Readable, signal: AbortSignal): Promise<unknown> {
+  let request: unknown;
+  try {
+    for await (const each of call.iterator({ destroyOnReturn: false })) {
+      if (request !== undefined) throw new RpcError("UNIMPLEMENTED", "a second request message");
+      request = each;
+    }
+  } catch (thrown) {
+    throw signal.aborted ? signal.reason : thrown;
+  }
+  if (request === undefined) throw new RpcError("UNIMPLEMENTED", "no request message");
+  return request;
 }
 
 async function* map(items: AsyncIterable<unknown>, make: Create): AsyncGenerator<unknown> {

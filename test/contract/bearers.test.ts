@@ -19,8 +19,14 @@ import { afterEach, expect, test } from "vitest";
 import { OidcIssuer } from "../fakes/oidc-issuer.ts";
 
 const T0 = 1_790_000_000_000;
+const HOME = "198.51.100.1:4711";
 const everywhere = (role: OperatorRole) => ({ cluster: role, namespaces: new Map() });
 const RULES = { aliases: { ada: ["corp:ada@acme", "certificate:ada-laptop"] }, roles: [{ role: "viewer" as const, users: [], groups: ["corp:all"] }] };
+
+const stops: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const stop of stops.splice(0)) await stop();
+});
 
 function fixture(answer: (token: string) => Promise<ProvenToken> = async () => ({ name: "ada@acme", groups: ["all"], expiresAtMs: T0 + 60_000 })) {
   const clock = { nowMs: T0 };
@@ -39,38 +45,50 @@ function fixture(answer: (token: string) => Promise<ProvenToken> = async () => (
 
 test("a token is asked about once in half a minute, and counts no longer than it says", async () => {
   const { bearers, clock, asked } = fixture();
-  expect(await bearers.authenticate("t")).toEqual({ name: "ada", credential: "corp:ada@acme", grants: everywhere("viewer"), notAfterMs: T0 + 60_000 });
+  expect(await bearers.authenticate("t", HOME)).toEqual({ name: "ada", credential: "corp:ada@acme", grants: everywhere("viewer"), notAfterMs: T0 + 60_000 });
   clock.nowMs += 29_999;
-  await bearers.authenticate("t");
+  await bearers.authenticate("t", HOME);
   expect(asked).toHaveLength(1);
   clock.nowMs += 1;
-  await bearers.authenticate("t");
+  await bearers.authenticate("t", HOME);
   expect(asked).toHaveLength(2);
   clock.nowMs = T0 + 60_000;
-  await expect(bearers.authenticate("t")).rejects.toMatchObject({ code: "REFUSED", message: "the token has expired" });
+  await expect(bearers.authenticate("t", HOME)).rejects.toMatchObject({ code: "REFUSED", message: "the token has expired" });
   // A clock that was set back keeps nothing.
   clock.nowMs = T0 - 1;
-  await bearers.authenticate("t");
+  await bearers.authenticate("t", HOME);
   expect(asked).toHaveLength(4);
 });
 
 test("one that does not say when it ends is asked about again, and lasts until then", async () => {
   const { bearers } = fixture(async () => ({ name: "x", groups: ["all"], expiresAtMs: undefined }));
-  expect(await bearers.authenticate("t")).toMatchObject({ name: "corp:x", notAfterMs: T0 + 30_000 });
+  expect(await bearers.authenticate("t", HOME)).toMatchObject({ name: "corp:x", notAfterMs: T0 + 30_000 });
 });
 
 test("what is no token, or nobody's, is asked of nobody; of what is asked there is a bound; what fails is kept by nobody", async () => {
   const held = Promise.withResolvers<ProvenToken>();
   const { bearers, asked } = fixture((token) => (token === "down" ? Promise.reject(new TokenError("UNAVAILABLE", "down")) : held.promise));
   for (const token of ["", "a b", "a\n", "ü", "a".repeat(16_385), "other"])
-    await expect(bearers.authenticate(token), token).rejects.toMatchObject({ code: "REFUSED" });
+    await expect(bearers.authenticate(token, HOME), token).rejects.toMatchObject({ code: "REFUSED" });
   expect(asked).toEqual([]);
-  for (let i = 0; i < 2; i++) await expect(bearers.authenticate("down")).rejects.toMatchObject({ code: "UNAVAILABLE" });
-  const waiting = Array.from({ length: 32 }, (_, i) => bearers.authenticate(`t${i}`));
-  await expect(bearers.authenticate("t32")).rejects.toMatchObject({ code: "BUSY" });
+  for (let i = 0; i < 2; i++) await expect(bearers.authenticate("down", HOME)).rejects.toMatchObject({ code: "UNAVAILABLE" });
+  const waiting = Array.from({ length: 32 }, (_, i) => bearers.authenticate(`t${i}`, `192.0.2.${i % 4}:${i}`));
+  await expect(bearers.authenticate("t32", HOME)).rejects.toMatchObject({ code: "BUSY" });
   held.resolve({ name: "x", groups: [], expiresAtMs: T0 + 1 });
   // Authentic, and of nobody here.
   for (const each of waiting) await expect(each).rejects.toThrow("corp:x has no role here");
+});
+
+test("who floods with tokens keeps others of the same address waiting, and nobody else", async () => {
+  const held = Promise.withResolvers<ProvenToken>();
+  const { bearers } = fixture(() => held.promise);
+  const waiting = Array.from({ length: 8 }, (_, i) => bearers.authenticate(`t${i}`, `[2001:db8:0:1::${i + 1}]:${i + 1}`));
+  await expect(bearers.authenticate("t8", "[2001:db8:0:1:ffff::]:1")).rejects.toMatchObject({ code: "BUSY" });
+  const other = bearers.authenticate("t9", "[2001:db8:0:2::1]:1");
+  held.resolve({ name: "ada@acme", groups: ["all"], expiresAtMs: T0 + 60_000 });
+  expect(await Promise.all([...waiting, other])).toHaveLength(9);
+  // What was held is free again.
+  await bearers.authenticate("t8", "[2001:db8:0:1:ffff::]:1");
 });
 
 test("names are a person's by configuration alone", () => {
@@ -203,6 +221,27 @@ test("whoever comes with a token may call what the table says of their role, pro
     }
 });
 
+test("where an issuer's keys are is asked again each hour, and by the CA that its file has then", async () => {
+  const issuer = await OidcIssuer.start({ ann: {} });
+  stops.push(() => issuer.stop());
+  const clock = { nowMs: Date.now() };
+  let ca = readFileSync(issuer.caFile, "utf8");
+  const adapter = new Adapter({
+    ...{ name: "corp", issuer: issuer.url, audiences: ["hullmark"], algorithms: ["ES256"], nameClaim: "sub", groupsClaim: "groups" },
+    ...{ skewSeconds: 0, maxTokenHours: 24, ca: () => ca, nowMs: () => clock.nowMs, cooldownMs: 0 },
+  });
+  expect(await adapter.authenticate(await issuer.token("ann"))).toMatchObject({ name: "ann" });
+  await issuer.move();
+  const lasting = await issuer.signed(issuer.claims("ann", { exp: Math.floor(Date.now() / 1000) + 86_400 }));
+  await expect(adapter.authenticate(lasting)).rejects.toMatchObject({ code: "UNAVAILABLE" });
+  clock.nowMs += 3_600_000;
+  const [own] = [ca];
+  ca = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
+  await expect(adapter.authenticate(lasting)).rejects.toMatchObject({ code: "UNAVAILABLE" });
+  ca = own;
+  expect(await adapter.authenticate(lasting)).toMatchObject({ name: "ann" });
+});
+
 test("however many tokens are refused, the log has a line a minute, with how many there were", () => {
   const clock = { nowMs: T0 };
   const lines: object[] = [];
@@ -217,16 +256,11 @@ test("however many tokens are refused, the log has a line a minute, with how man
   expect(lines).toMatchObject([{ refused: 1, peer: "192.0.2.1:5" }, { refused: 1000 }, { refused: 1 }]);
 });
 
-const stops: (() => Promise<void>)[] = [];
-afterEach(async () => {
-  for (const stop of stops.splice(0)) await stop();
-});
-
 test("an issuer's new key counts, its old one no more, and where it cannot be asked nobody is let in", async () => {
   const issuer = await OidcIssuer.start({ ann: { email: "ann@acme.example", email_verified: false } });
   stops.push(() => issuer.stop());
   const given = { name: "corp", issuer: issuer.url, audiences: ["hullmark"], algorithms: ["ES256"], groupsClaim: "groups", skewSeconds: 0, maxTokenHours: 1 };
-  const options = { ...given, nameClaim: "sub", ca: readFileSync(issuer.caFile, "utf8"), nowMs: () => Date.now(), cooldownMs: 0 };
+  const options = { ...given, nameClaim: "sub", ca: () => readFileSync(issuer.caFile, "utf8"), nowMs: () => Date.now(), cooldownMs: 0 };
   const adapter = new Adapter(options);
   const before = await issuer.token("ann");
   expect(await adapter.authenticate(before)).toMatchObject({ name: "ann", groups: [] });
@@ -255,7 +289,7 @@ test("an issuer's new key counts, its old one no more, and where it cannot be as
   for (const typ of ["JWT", "at+jwt", "application/at+jwt", "AT+JWT"])
     expect(await adapter.authenticate(await issuer.signed(issuer.claims("ann"), { typ }))).toMatchObject({ name: "ann" });
   // By a CA that is not its own, and by a name that its document does not have.
-  const elsewhere = new Adapter({ ...options, ca: undefined });
+  const elsewhere = new Adapter({ ...options, ca: () => undefined });
   await expect(elsewhere.authenticate(before)).rejects.toMatchObject({ code: "UNAVAILABLE" });
   const renamed = new Adapter({ ...options, issuer: `${issuer.url}/` });
   await expect(renamed.authenticate(before)).rejects.toMatchObject({ code: "UNAVAILABLE", message: expect.stringContaining("names another issuer") });

@@ -85,18 +85,24 @@ test("asks with its own token, for one audience, and takes the node that the tok
   expect(JSON.parse(seen[0]?.body ?? "")).toMatchObject({ kind: "TokenReview", spec: { token: TOKEN, audiences: ["hullmark"] } });
 });
 
+const NOW_MS = 1_790_000_000_000;
+const jwt = (claims: object) => `e30.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.AA`;
+
 test("a person is whom the API server names, for this audience alone; a name that is none here is nobody's", async () => {
-  const people = () => new ReviewedPeople({ name: "prod", audience: "hullmark", reviewer: reviewer() });
+  const people = new ReviewedPeople({
+    ...{ name: "prod", audience: "hullmark", issuers: [], opaqueTokens: true, maxTokenHours: 24, nowMs: () => NOW_MS },
+    reviewer: reviewer(),
+  });
   const answer = (user: object, audiences: string[] | undefined = ["hullmark"]) => {
     script = () => ({ body: { status: { authenticated: true, ...(audiences && { audiences }), user } } });
   };
   answer({ username: "ada@acme.example", groups: ["sre", "system:authenticated"] });
-  expect(await people().authenticate("opaque")).toEqual({ name: "ada@acme.example", groups: ["sre", "system:authenticated"], expiresAtMs: undefined });
+  expect(await people.authenticate("opaque")).toEqual({ name: "ada@acme.example", groups: ["sre", "system:authenticated"], expiresAtMs: undefined });
   // Where its pod runs is nobody's question here.
   expect(seen).toHaveLength(1);
-  expect(await people().authenticate(`e30.${Buffer.from('{"exp":1790000000}').toString("base64url")}.AA`)).toMatchObject({ expiresAtMs: 1_790_000_000_000 });
-  const refused = async () =>
-    await expect(people().authenticate(TOKEN)).rejects.toMatchObject({ code: "REFUSED", message: expect.not.stringContaining(TOKEN) });
+  const [iat, exp] = [NOW_MS / 1000 - 60, NOW_MS / 1000 + 60];
+  expect(await people.authenticate(jwt({ iat, exp }))).toMatchObject({ expiresAtMs: exp * 1000 });
+  const refused = async () => await expect(people.authenticate(TOKEN)).rejects.toMatchObject({ code: "REFUSED", message: expect.not.stringContaining(TOKEN) });
   answer({ username: "ada" }, []);
   await refused();
   answer({ username: "ada" }, ["vault"]);
@@ -109,8 +115,26 @@ test("a person is whom the API server names, for this audience alone; a name tha
   await refused();
   for (const script_ of [() => ({ status: 403, body: {} }), () => ({ body: "nonsense" })]) {
     script = script_;
-    await expect(people().authenticate(TOKEN)).rejects.toMatchObject({ code: "UNAVAILABLE", message: expect.not.stringContaining(TOKEN) });
+    await expect(people.authenticate(TOKEN)).rejects.toMatchObject({ code: "UNAVAILABLE", message: expect.not.stringContaining(TOKEN) });
   }
+});
+
+test("the API server is asked of no token that is of another issuer, does not say its age, or is too old; of the others none counts longer than configuration says", async () => {
+  const options = { name: "prod", audience: "hullmark", maxTokenHours: 1, nowMs: () => NOW_MS, reviewer: reviewer() };
+  const people = new ReviewedPeople({ ...options, issuers: ["https://cluster.example"], opaqueTokens: false });
+  const open = new ReviewedPeople({ ...options, issuers: [], opaqueTokens: true });
+  const [iss, iat, exp] = ["https://cluster.example", NOW_MS / 1000 - 60, NOW_MS / 1000 + 31_536_000];
+  const claimed = (token: string) => [people.claims(token), open.claims(token)];
+  expect(claimed(jwt({ iss, iat, exp }))).toEqual([true, true]);
+  expect(claimed(jwt({ iss: "https://other.example", iat, exp }))).toEqual([false, true]);
+  expect(claimed("opaque")).toEqual([false, true]);
+  // As a service account's of old, which never ends.
+  expect([...claimed(jwt({ iss })), ...claimed(jwt({ iss, iat }))]).toEqual([false, false, false, false]);
+  script = () => ({ body: { status: { authenticated: true, audiences: ["hullmark"], user: { username: "ada" } } } });
+  expect(await people.authenticate(jwt({ iss, iat, exp }))).toMatchObject({ expiresAtMs: iat * 1000 + 3_600_000 });
+  expect(seen).toHaveLength(1);
+  await expect(people.authenticate(jwt({ iss, iat: iat - 3600, exp }))).rejects.toMatchObject({ code: "REFUSED", message: "the token has expired" });
+  expect(seen).toHaveLength(1);
 });
 
 test("before Kubernetes 1.30 the node is that of the very pod the token is bound to", async () => {

@@ -25,6 +25,7 @@ export class OidcIssuer {
   #answer: ReturnType<Provider["callback"]>;
   /** Where the client `web`, by which people sign in with a browser, sends them back to. */
   #redirectUri: string | undefined;
+  #keysAt = "/jwks";
   /** Requests for its keys. */
   keyRequests = 0;
 
@@ -36,7 +37,7 @@ export class OidcIssuer {
     this.url = `https://localhost:${(server.address() as AddressInfo).port}`;
     this.#answer = this.#provider().callback();
     server.on("request", (request, response) => {
-      if (request.url === "/jwks") this.keyRequests++;
+      if (request.url === this.#keysAt) this.keyRequests++;
       void this.#answer(request, response);
     });
   }
@@ -109,6 +110,12 @@ export class OidcIssuer {
     this.#answer = this.#provider().callback();
   }
 
+  /** The same, and what is published is elsewhere. */
+  async move(): Promise<void> {
+    this.#keysAt = "/keys-elsewhere";
+    await this.rotate();
+  }
+
   async stop(): Promise<void> {
     this.#server.closeAllConnections();
     await new Promise((resolve) => this.#server.close(resolve));
@@ -128,6 +135,7 @@ export class OidcIssuer {
           ? []
           : [{ client_id: "web", client_secret: SECRET, redirect_uris: [this.#redirectUri], id_token_signed_response_alg: "ES256" as const }]),
       ],
+      routes: { jwks: this.#keysAt },
       pkce: { required: () => true },
       claims: { openid: ["sub", "groups"] },
       conformIdTokenClaims: false,

@@ -1,5 +1,5 @@
 /** Signing in to the dashboard at a real OpenID Connect issuer, with a real Chromium: there, back, and a session that may do what configuration says; and every way back that is refused. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
@@ -27,7 +27,7 @@ beforeAll(async () => {
   const port = await freePort();
   origin = `https://localhost:${port}`;
   [issuer, browser] = await Promise.all([
-    OidcIssuer.start({ ann: { groups: ["sre"] }, eve: { groups: ["sales"] } }),
+    OidcIssuer.start({ ann: { groups: ["sre"] }, bea: { groups: ["sre"] }, eve: { groups: ["sales"] } }),
     startChromium(),
     bundleDashboard(directory),
   ]);
@@ -105,6 +105,26 @@ test("who has no role is told so, and gets no session", async () => {
   await asAtTheIssuer(page, "eve");
   await expect.poll(() => page.content(), { timeout: TIMEOUT_MS }).toContain("Not signed in: corp:eve has no role here");
   expect((await page.context().cookies(origin)).filter(({ name }) => name.includes("hullmark")).map(({ name }) => name)).not.toContain("__Host-hullmark");
+});
+
+test("another secret of the client's counts as soon as its file has it; who is not signed in is in the log and the metrics", async () => {
+  const good = readFileSync(secret, "utf8");
+  writeFileSync(secret, "another");
+  const page = await opened();
+  await visit(page, origin);
+  await asAtTheIssuer(page, "bea");
+  await expect.poll(() => page.content(), { timeout: TIMEOUT_MS }).toContain("corp did not sign in");
+  writeFileSync(secret, good);
+  const again = await opened();
+  await visit(again, origin);
+  await asAtTheIssuer(again, "bea");
+  await again.getByText("corp:bea").first().waitFor();
+  // One line a minute, whatever it was for: eve's or ann's were first.
+  const lines = logged.map((line) => JSON.parse(line)).filter(({ msg }) => msg === "a browser was not signed in");
+  expect(lines[0]).toMatchObject({ level: 40, issuer: "corp", refused: 1, peer: expect.stringContaining("127.0.0.1") });
+  const metrics = await (await fetch(`http://127.0.0.1:${verifier.running?.httpPort}/metrics`)).text();
+  for (const [result, count] of Object.entries({ "signed-in": 2, revoked: 1, "no-role": 1, refused: 1 }))
+    expect(metrics).toContain(`hullmark_dashboard_sign_ins_total{result="${result}"} ${count}\n`);
 });
 
 test("what another browser began, what was altered, or comes twice, signs nobody in; no secret is in the log", async () => {

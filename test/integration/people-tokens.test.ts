@@ -1,7 +1,7 @@
 /** People who come with bearer tokens of a real OpenID Connect issuer: who they are, what they may do, that one person is one by whatever credential, and every token that is refused. */
 import { execFile } from "node:child_process";
 import { createSecretKey, generateKeyPairSync } from "node:crypto";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { credentials, Metadata } from "@grpc/grpc-js";
@@ -11,6 +11,8 @@ import { Attestation } from "@hullmark/proto/v1/attestation";
 import { DriftState, Query } from "@hullmark/proto/v1/query";
 import { type JWTPayload, SignJWT } from "jose";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { connectByFile } from "../../cli/connection/context.ts";
+import { watched } from "../../cli/connection/watched.ts";
 import type { Attester } from "../fakes/attester.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { logEntries } from "../fakes/log-entries.ts";
@@ -27,6 +29,7 @@ const PEOPLE = {
   bob: { groups: ["sre", "approvers", "all"] },
   eve: { groups: ["sales"] },
   dan: { groups: ["sre"] },
+  fay: { groups: ["sre"] },
   root: {},
 };
 
@@ -87,6 +90,10 @@ test("a token of the issuer gives the role that configuration names for its hold
   await tokenOf("root");
   await expect(tokenOf("bob")).rejects.toMatchObject({ code: "PERMISSION_DENIED", message: "this needs the role admin; corp:bob has approver" });
   expect(logEntries(verifier, "join-token").at(-1)).toMatchObject({ by: "corp:root" });
+  const metrics = await (await fetch(`http://127.0.0.1:${verifier.running?.httpPort}/metrics`)).text();
+  expect(metrics).toMatch(/^hullmark_people_tokens_total\{result="accepted"\} [5-9]$/m);
+  expect(metrics).toMatch(/^hullmark_people_tokens_total\{result="no-role"\} 1$/m);
+  expect(metrics).toMatch(/^hullmark_people_connections [1-9]$/m);
   // Its keys are read once, for however many.
   expect(issuer.keyRequests).toBe(1);
 });
@@ -220,6 +227,47 @@ test("a token that ends, ends what is open by it; a person who is revoked is out
   await give("bob");
 });
 
+test("a command's token that ends is followed by another: in a watch that is open, and where the verifier refuses what was to last longer", async () => {
+  const directory = join(verifier.directory, "renewed");
+  mkdirSync(directory);
+  const program = join(directory, "next.mjs");
+  writeFileSync(
+    program,
+    `import { readFileSync, writeFileSync } from "node:fs";
+const [, , file] = process.argv;
+const [next, ...others] = JSON.parse(readFileSync(file, "utf8"));
+writeFileSync(file, JSON.stringify(others.length > 0 ? others : [next]));
+console.log(typeof next === "string" ? next : JSON.stringify(next));`,
+  );
+  const ca = join(directory, "ca.crt");
+  writeFileSync(ca, verifier.ca);
+  const endsInS = async (seconds: number) => await issuer.signed(issuer.claims("fay", { exp: Math.floor(Date.now() / 1000) + seconds }));
+  const connection = async (name: string, tokens: readonly unknown[]) => {
+    const file = join(directory, name);
+    writeFileSync(file, JSON.stringify(tokens));
+    const context = { name, address: `localhost:${verifier.running?.peoplePort}`, caFile: ca, tokenCommand: [process.execPath, program, file] };
+    return verifier.track((await connectByFile(context)).channel);
+  };
+  const last = await issuer.token("fay");
+  // Before it ends, by what it says of itself.
+  await status(await connection("plain", [await endsInS(9), last]));
+  expect(JSON.parse(readFileSync(join(directory, "plain"), "utf8"))).toEqual([last]);
+  const claimed = { apiVersion: "client.authentication.k8s.io/v1", kind: "ExecCredential" };
+  const short = async () => ({ ...claimed, status: { token: await endsInS(9), expirationTimestamp: "2999-01-01T00:00:00Z" } });
+  const channel = await connection("watch", [await short(), last]);
+  let renewals = 0;
+  const ended = (async () => {
+    const open = () => channel.client(Query).watchDrift({});
+    for await (const _ of watched(channel, open, async () => void renewals++));
+  })().catch((error: RpcError) => error);
+  const unary = await connection("unary", [await short(), last]);
+  await status(unary);
+  await expect.poll(() => renewals, POLL).toBe(1);
+  await status(unary);
+  await (await person("root")).client(Admin).revokePerson({ name: "corp:fay", reason: "left" });
+  expect(await ended).toMatchObject({ code: "UNAUTHENTICATED", detail: { reason: "REVOKED" } });
+});
+
 test("the command brings a token from a file, read anew, or from a program, and says what is wrong with either", async () => {
   const directory = join(verifier.directory, "cli");
   mkdirSync(directory);
@@ -259,6 +307,12 @@ test("the command brings a token from a file, read anew, or from a program, and 
     code: 2,
     out: expect.stringContaining("this needs the role admin; corp:ann has responder"),
   });
+  // The new person comes by certificate, which is nothing at the listener for tokens.
+  const add = ["person", "add", "gil", "--role", "viewer", "--dir", join(directory, "gil")];
+  expect(await hullmark("program", ...add)).toMatchObject({ code: 2, out: expect.stringContaining("--address HOST:PORT") });
+  expect((await verifier.query.listPeople({})).people.map(({ name }) => name)).not.toContain("gil");
+  expect(await hullmark("program", ...add, "--address", verifier.mainAddress)).toMatchObject({ code: 0 });
+  expect(readFileSync(join(directory, "gil", "config.yaml"), "utf8")).toContain(`address: ${verifier.mainAddress}\n`);
   expect(await hullmark("fails", "nodes")).toMatchObject({ code: 2, out: expect.stringContaining("it ended with 3") });
   expect(await hullmark("empty", "nodes")).toMatchObject({ code: 2, out: expect.stringContaining("no ExecCredential") });
   expect(await hullmark("floods", "nodes")).toMatchObject({ code: 2, out: expect.stringContaining("more than any token") });

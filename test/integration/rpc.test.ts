@@ -1,3 +1,4 @@
+import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
 import { credentials, Server, ServerCredentials } from "@grpc/grpc-js";
 import { addService, RpcChannel, RpcError } from "@hullmark/proto/rpc";
 import { Attestation } from "@hullmark/proto/v1/attestation";
@@ -24,10 +25,16 @@ const echo: Attest = async function* (requests) {
 };
 
 async function serve(overrides: Partial<QueryHandlers>, errors: RpcError[] = [], attest = echo): Promise<RpcChannel> {
+  return new RpcChannel(await listening(overrides, errors, attest), credentials.createInsecure());
+}
+
+/** @param held what the guard of GetStatus waits for @returns the address */
+async function listening(overrides: Partial<QueryHandlers>, errors: RpcError[] = [], attest = echo, held?: Promise<void>): Promise<string> {
   const server = new Server();
   servers.push(server);
   const handlers = Object.fromEntries(Query.methods.map((m) => [m.localName, refuse])) as unknown as QueryHandlers;
-  const guard = ({ path }: { path: string }): void => {
+  const guard = ({ path }: { path: string }): void | Promise<void> => {
+    if (path.endsWith("/GetStatus")) return held;
     if (path.endsWith("/GetNode")) throw new RpcError("PERMISSION_DENIED", "viewer role needed", { reason: "ROLE", fix: "ask an admin" });
   };
   addService(server, Query, { ...handlers, ...overrides }, guard, (error) => errors.push(error));
@@ -41,7 +48,21 @@ async function serve(overrides: Partial<QueryHandlers>, errors: RpcError[] = [],
   const port = await new Promise<number>((resolve, reject) =>
     server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound))),
   );
-  return new RpcChannel(`127.0.0.1:${port}`, credentials.createInsecure());
+  return `127.0.0.1:${port}`;
+}
+
+function plainly(address: string): ClientHttp2Session {
+  // It goes with its server.
+  return connect(`http://${address}`).on("error", () => {});
+}
+
+/** gRPC's, wherever it stands. */
+function statusOf(call: ClientHttp2Stream): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    for (const event of ["response", "trailers"]) call.on(event, (headers) => headers["grpc-status"] !== undefined && resolve(headers["grpc-status"]));
+    call.on("error", reject);
+    call.resume();
+  });
 }
 
 test("unary call carries messages both ways", async () => {
@@ -68,6 +89,50 @@ test("a refusal by the guard arrives with code and detail, and the handler never
   expect(error).toMatchObject({ code: "PERMISSION_DENIED", detail: { reason: "ROLE", fix: "ask an admin", retryable: false } });
   expect(ran).toBe(false);
   channel.close();
+});
+
+test("the guard comes before all that a call sends: who is refused need not have sent it, and who waits has sent no more than HTTP/2 lets anybody", async () => {
+  const held = Promise.withResolvers<void>();
+  let asked = false;
+  const getStatus: QueryHandlers["getStatus"] = async () => {
+    asked = true;
+    return {};
+  };
+  const session = plainly(await listening({ getStatus }, [], echo, held.promise));
+  const call = (method: string) =>
+    session.request({ ":method": "POST", ":path": `/hullmark.v1.Query/${method}`, "content-type": "application/grpc", te: "trailers" });
+  // Neither its request nor the end of it has come.
+  const refused = call("GetNode");
+  expect(await statusOf(refused)).toBe("7");
+  // One message of unknown fields.
+  const message = Buffer.alloc(5 + 1_000_000);
+  message.writeUInt32BE(message.length - 5, 1);
+  const field = Buffer.from([0xba, 0x3e, 0xbb, 0x84, 0x3d]);
+  field.copy(message, 5);
+  const waiting = call("GetStatus");
+  let sent = false;
+  waiting.end(message, () => {
+    sent = true;
+  });
+  const ended = statusOf(waiting);
+  for (let i = 0; i < 3; i++) await new Promise((resolve) => session.ping(resolve));
+  expect([sent, asked]).toEqual([false, false]);
+  held.resolve();
+  expect(await ended).toBe("0");
+  expect([sent, asked]).toEqual([true, true]);
+});
+
+test("a call that has one request is refused where it sends none, or two", async () => {
+  const session = plainly(await listening({ getStatus: async () => ({}) }));
+  for (const [messages, status] of [
+    [0, "12"],
+    [1, "0"],
+    [2, "12"],
+  ] as const) {
+    const call = session.request({ ":method": "POST", ":path": "/hullmark.v1.Query/GetStatus", "content-type": "application/grpc", te: "trailers" });
+    call.end(Buffer.alloc(5 * messages));
+    expect(await statusOf(call), `${messages}`).toBe(status);
+  }
 });
 
 test("an unexpected exception is INTERNAL without its text, and its cause stays on the server", async () => {

@@ -1,4 +1,5 @@
 /** Entries, notes and checkpoints: canonical forms, and every altered byte refused. */
+import { adminFact } from "@hullmark/verifier/core/fleet/log-facts";
 import {
   canonicalJson,
   decodeLogEntry,
@@ -42,6 +43,11 @@ describe("log entries", () => {
         expect(encodeLogEntry(back)).toEqual(bytes);
       }),
     );
+  });
+
+  it("say what an admin did, whatever its particulars are called", () => {
+    const fact = adminFact("person-revoked", 1_790_000_000_000, { action: "node-allowed", by: "ada" });
+    expect(JSON.parse(encodeLogEntry(fact).toString("utf8"))).toMatchObject({ type: "admin", action: "person-revoked", by: "ada" });
   });
 
   it("have the form that docs/log.md shows", () => {

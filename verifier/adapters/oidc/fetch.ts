@@ -12,10 +12,11 @@ export interface FetchOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** @param ca PEM, in place of the system's @throws the system's error; a TypeError for what is no https URL, or a body that is no text */
-export function boundedFetch(ca: string | undefined): (url: string, options: FetchOptions) => Promise<Response> {
+/** @param caOf PEM, in place of the system's: read anew for each request @throws what that throws; the system's error; a TypeError for what is no https URL, or a body that is no text */
+export function boundedFetch(caOf: () => string | undefined): (url: string, options: FetchOptions) => Promise<Response> {
   return async (url, { method = "GET", headers, body, signal }) => {
     if (!url.startsWith("https://")) throw new TypeError("want https");
+    const ca = caOf();
     const text = textOf(body);
     const sent = { ...Object.fromEntries(new Headers(headers)), ...(text !== undefined && { "content-length": String(Buffer.byteLength(text)) }) };
     return await new Promise((resolve, reject) => {

@@ -12,6 +12,8 @@ const TIMEOUT_MS = 5000;
 /** A key that is not known is asked for at most so often: strangers name any. */
 const COOLDOWN_MS = 30_000;
 const KEYS_MS = 600_000;
+/** Where its keys are, it is asked again. */
+const DISCOVERED_MS = 3_600_000;
 const MAX_GROUPS = 1000;
 /** Of ID tokens, and of access tokens (RFC 9068). What an issuer signs besides for the same audience, such as a logout token, is nobody's. */
 const TYPES: readonly unknown[] = [undefined, "jwt", "application/jwt", "at+jwt", "application/at+jwt"];
@@ -28,8 +30,8 @@ export interface OidcIssuerOptions {
   /** What people are called by. */
   readonly nameClaim: string;
   readonly groupsClaim: string;
-  /** PEM, in place of the system's. */
-  readonly ca: string | undefined;
+  /** PEM, in place of the system's: read for each request. @throws the system's error */
+  readonly ca: () => string | undefined;
   readonly skewSeconds: number;
   readonly maxTokenHours: number;
   readonly nowMs: () => number;
@@ -41,6 +43,7 @@ export class OidcIssuer implements TokenAuthenticator {
   readonly source: string;
   readonly #options: OidcIssuerOptions;
   #keys: Promise<RemoteJWKSet> | undefined;
+  #discoveredAtMs = 0;
 
   constructor(options: OidcIssuerOptions) {
     this.source = options.name;
@@ -75,13 +78,19 @@ export class OidcIssuer implements TokenAuthenticator {
     }
   }
 
-  /** Its keys: read at the first token, and again by rotation and age. @throws TokenError UNAVAILABLE; the next token asks again */
+  /** Its keys: read at the first token, and again by rotation and age; where they are, each hour. @throws TokenError UNAVAILABLE; the next token asks again */
   async #published(): Promise<RemoteJWKSet> {
-    this.#keys ??= this.#discover();
+    const agoMs = this.#options.nowMs() - this.#discoveredAtMs;
+    if (!this.#keys || agoMs < 0 || agoMs >= DISCOVERED_MS) {
+      this.#keys = this.#discover();
+      this.#discoveredAtMs = this.#options.nowMs();
+    }
+    const asked = this.#keys;
     try {
-      return await this.#keys;
+      return await asked;
     } catch (cause) {
-      this.#keys = undefined;
+      // Unless another has asked since.
+      if (this.#keys === asked) this.#keys = undefined;
       throw new TokenError("UNAVAILABLE", `the issuer ${this.source} does not tell of its keys: ${cause instanceof Error ? cause.message : "unknown"}`, {
         cause,
       });

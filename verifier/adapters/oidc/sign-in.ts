@@ -7,24 +7,27 @@ import { boundedFetch } from "./fetch.ts";
 import type { OidcIssuer } from "./issuer.ts";
 
 const TIMEOUT_SECONDS = 5;
+/** What the issuer tells of itself is asked for again. */
+const DISCOVERED_MS = 3_600_000;
 const MAX_SECRET_BYTES = 4096;
 
 export interface OidcSignInOptions {
   readonly issuer: string;
   readonly clientId: string;
-  /** Holds the client's secret, read when the issuer is first asked; undefined: a public client. */
+  /** Holds the client's secret, read each time: another may be put there; undefined: a public client. */
   readonly clientSecretFile: string | undefined;
   readonly scopes: readonly string[];
-  /** PEM, in place of the system's. */
-  readonly ca: string | undefined;
+  /** PEM, in place of the system's: read for each request. @throws the system's error */
+  readonly ca: () => string | undefined;
   /** Whose tokens they are. */
   readonly tokens: OidcIssuer;
+  readonly nowMs: () => number;
 }
 
 export class OidcSignIn implements SignInProvider {
   readonly source: string;
   readonly #options: OidcSignInOptions;
-  #client: Promise<client.Configuration> | undefined;
+  #client: { readonly secret: string | undefined; readonly sinceMs: number; readonly configuration: Promise<client.Configuration> } | undefined;
 
   constructor(options: OidcSignInOptions) {
     this.source = options.tokens.source;
@@ -59,22 +62,31 @@ export class OidcSignIn implements SignInProvider {
 
   /** @throws TokenError UNAVAILABLE; the next asks again */
   async #discovered(): Promise<client.Configuration> {
-    this.#client ??= this.#discover();
     try {
-      return await this.#client;
+      const secret = this.#secret();
+      const agoMs = this.#options.nowMs() - (this.#client?.sinceMs ?? 0);
+      if (this.#client?.secret !== secret || !this.#client || agoMs < 0 || agoMs >= DISCOVERED_MS)
+        this.#client = { secret, sinceMs: this.#options.nowMs(), configuration: this.#discover(secret) };
+      return await this.#client.configuration;
     } catch {
       this.#client = undefined;
       throw new TokenError("UNAVAILABLE", `the issuer ${this.source} cannot be asked, or its client's secret cannot be read`);
     }
   }
 
-  async #discover(): Promise<client.Configuration> {
-    const { issuer, clientId, clientSecretFile, ca } = this.#options;
-    const secret = clientSecretFile === undefined ? undefined : readFileSync(clientSecretFile, "utf8").trim();
-    if (secret !== undefined && (secret === "" || secret.length > MAX_SECRET_BYTES)) throw new Error("no secret");
+  /** @throws Error */
+  #secret(): string | undefined {
+    const { clientSecretFile } = this.#options;
+    if (clientSecretFile === undefined) return undefined;
+    const secret = readFileSync(clientSecretFile, "utf8").trim();
+    if (secret === "" || secret.length > MAX_SECRET_BYTES) throw new Error("no secret");
+    return secret;
+  }
+
+  async #discover(secret: string | undefined): Promise<client.Configuration> {
+    const { issuer, clientId, ca } = this.#options;
     const authentication = secret === undefined ? client.None() : client.ClientSecretBasic(secret);
-    const fetched = boundedFetch(ca);
-    const options = { timeout: TIMEOUT_SECONDS, [client.customFetch]: fetched };
+    const options = { timeout: TIMEOUT_SECONDS, [client.customFetch]: boundedFetch(ca) };
     return await client.discovery(new URL(issuer), clientId, undefined, authentication, options);
   }
 }

@@ -7,13 +7,14 @@ import fastifyCookie from "@fastify/cookie";
 import { type CallContext, type OnError, type RpcCode, RpcError } from "@hullmark/proto/rpc";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { EventBus } from "../../core/fleet/events.ts";
+import type { Bearer } from "../../core/people/bearers.ts";
 import type { BrowserSession, BrowserSessions } from "../../core/people/browser-sessions.ts";
 import { highestOf } from "../../core/people/grants.ts";
 import { type AccessServices, callerOf, mainGuard, TokenCaller } from "../grpc/index.ts";
 import { Changes } from "./changes.ts";
 import { type PageFiles, registerPages } from "./pages.ts";
 import { type ProcedureServices, procedures } from "./procedures.ts";
-import { registerSignIn, type SignInServices } from "./sign-in.ts";
+import { registerSignIn, type SignInFact, type SignInServices } from "./sign-in.ts";
 
 /** What a person was known by when the code was asked for. */
 export type Credentials = Pick<CallContext, "peerCertificate" | "caller">;
@@ -33,6 +34,8 @@ export interface DashboardServerOptions extends ProcedureServices {
   /** Not told of what strangers are refused: anybody reaches the listener, and a line for each request would be theirs to write. */
   readonly onError: OnError;
   readonly onSignIn: (fact: { readonly name: string; readonly peer: string }) => void;
+  /** What became of a browser that came back from an issuer, or could not be sent there. */
+  readonly onSignInResult: (result: SignInFact) => void;
 }
 
 export interface DashboardServer {
@@ -143,14 +146,15 @@ export function buildDashboardServer(options: DashboardServerOptions): Dashboard
     onSignIn({ name: session.name, peer: request.ip });
     return await reply.setCookie(COOKIE, token, COOKIE_OPTIONS).header("cache-control", "no-store").send(shown(session));
   });
-  registerSignIn(server, options.signIn, (bearer, request, reply) => {
+  const signedIn = (bearer: Bearer, request: FastifyRequest, reply: FastifyReply): void => {
     const credentials: Credentials = { peerCertificate: undefined, caller: new TokenCaller(bearer) };
     stillKnown(contextOf(request, credentials));
     const redeemed = sessions.redeem(sessions.offer(bearer.name, credentials).code);
     if (!redeemed) throw new RpcError("UNAVAILABLE", "too many sign in", { reason: "SESSION" });
     onSignIn({ name: bearer.name, peer: request.ip });
     reply.setCookie(COOKIE, redeemed.token, COOKIE_OPTIONS);
-  });
+  };
+  registerSignIn(server, options.signIn, signedIn, options.onSignInResult);
   server.get("/api/session", async (request, reply) => await reply.header("cache-control", "no-store").send(shown(sessionOf(request))));
   server.delete("/api/session", async (request, reply) => {
     fromThePage(request);

@@ -1,4 +1,5 @@
 /** Signing in at an issuer: a browser goes there and comes back, and gets a session as by a code of the command. Anybody may begin. */
+import { RpcError } from "@hullmark/proto/rpc";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type Bearer, NoRoleError } from "../../core/people/bearers.ts";
 import type { SignIns } from "../../core/people/sign-ins.ts";
@@ -14,6 +15,17 @@ export interface SignInServices {
   readonly admit: (source: string, proven: ProvenToken) => Bearer;
 }
 
+export interface SignInFact {
+  /** As configuration names it: no word of a stranger's. */
+  readonly issuer: string;
+  readonly result: SignInResult;
+  readonly detail: string;
+  readonly peer: string;
+}
+
+/** `not-begun`: by this browser, or too long ago. `revoked`: the person counts no more. */
+export type SignInResult = "signed-in" | "not-begun" | "refused" | "no-role" | "revoked" | "unavailable";
+
 /** Comes back from another site, so it cannot be SameSite=Strict as the session's is; it opens nothing by itself. */
 const COOKIE = "__Host-hullmark-sign-in";
 const COOKIE_OPTIONS = { path: "/", httpOnly: true, secure: true, sameSite: "lax", maxAge: 600 } as const;
@@ -24,14 +36,17 @@ export function registerSignIn(
   server: FastifyInstance,
   services: SignInServices | undefined,
   open: (bearer: Bearer, request: FastifyRequest, reply: FastifyReply) => void,
+  onResult: (fact: SignInFact) => void,
 ): void {
   const { providers, waiting, origin, admit } = services ?? { providers: [], waiting: undefined, origin: "", admit: undefined };
   const backAt = (source: string): string => `${origin}/api/signed-in/${source}`;
   const notSigned = (reply: FastifyReply, status: number, why: string) =>
     reply.code(status).header("cache-control", "no-store").type("text/plain; charset=utf-8").send(`Not signed in: ${why}\n`);
   server.get("/api/sign-in", async (_request, reply) => await reply.header("cache-control", "no-store").send(providers.map(({ source }) => source)));
-  server.get<{ Params: { source: string } }>("/api/sign-in/:source", async ({ params }, reply) => {
-    const provider = providers.find(({ source }) => source === params.source);
+  const told = ({ ip }: FastifyRequest, { source }: SignInProvider, result: SignInResult, detail: string): void =>
+    onResult({ issuer: source, result, detail, peer: ip });
+  server.get<{ Params: { source: string } }>("/api/sign-in/:source", async (request, reply) => {
+    const provider = providers.find(({ source }) => source === request.params.source);
     if (!provider || !waiting) return notSigned(reply, 404, "no such issuer");
     try {
       const { url, flow } = await provider.begin(backAt(provider.source));
@@ -39,6 +54,7 @@ export function registerSignIn(
       return await reply.setCookie(COOKIE, secret, COOKIE_OPTIONS).header("cache-control", "no-store").redirect(url, 303);
     } catch (error) {
       if (!(error instanceof TokenError)) throw error;
+      told(request, provider, "unavailable", error.message);
       return notSigned(reply, 503, error.message);
     }
   });
@@ -46,15 +62,26 @@ export function registerSignIn(
     const provider = providers.find(({ source }) => source === request.params.source);
     const flow = provider && waiting?.end(request.cookies[COOKIE] ?? "", provider.source);
     reply.clearCookie(COOKIE, COOKIE_OPTIONS);
-    if (!provider || !admit || !flow || request.url.length > MAX_QUERY_CHARACTERS)
+    if (!provider || !admit || !flow || request.url.length > MAX_QUERY_CHARACTERS) {
+      if (provider) told(request, provider, "not-begun", "");
       return notSigned(reply, 400, "this browser has not begun, or too long ago: begin again");
+    }
     try {
       const proven = await provider.finish(flow, new URL(request.url, origin));
       open(admit(provider.source, proven), request, reply);
+      told(request, provider, "signed-in", "");
       return await reply.header("cache-control", "no-store").redirect("/", 303);
     } catch (error) {
-      if (error instanceof TokenError) return notSigned(reply, error.code === "REFUSED" ? 401 : 503, error.message);
-      if (error instanceof NoRoleError) return notSigned(reply, 403, error.message);
+      if (error instanceof TokenError) {
+        const refused = error.code === "REFUSED";
+        told(request, provider, refused ? "refused" : "unavailable", error.message);
+        return notSigned(reply, refused ? 401 : 503, error.message);
+      }
+      if (error instanceof NoRoleError) {
+        told(request, provider, "no-role", error.message);
+        return notSigned(reply, 403, error.message);
+      }
+      if (error instanceof RpcError && error.detail.reason === "REVOKED") told(request, provider, "revoked", error.message);
       throw error;
     }
   });

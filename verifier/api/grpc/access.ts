@@ -192,24 +192,40 @@ function granted(path: string, grants: Grants): Reach {
   return reach === "cluster" || scope === "namespace" ? reach : new Set();
 }
 
-/** Who comes with a token is asked for it first, and then as everybody else. */
-export function tokenGuard(services: AccessServices, bearers: Pick<Bearers, "authenticate">): Guard {
-  const guard = mainGuard(services);
+/** What became of a token, or of a call that came without one. */
+export type TokenResult = "accepted" | "refused" | "unavailable" | "busy" | "no-role";
+
+export interface TokenGuardServices {
+  readonly bearers: Pick<Bearers, "authenticate">;
+  readonly onToken: (result: TokenResult) => void;
+  /** Somebody with a role has come by the connection of this peer. */
+  readonly onProven: (peer: string) => void;
+}
+
+/** Who comes with a token is asked for it first, and then as everybody else. @param guard of whom it names */
+export function tokenGuard({ bearers, onToken, onProven }: TokenGuardServices, guard: (context: CallContext) => void): Guard {
   return async (context) => {
+    const { bearerToken, peer } = context;
     const fix = "tokenFile or tokenCommand of the context names a token";
-    if (context.bearerToken === undefined) throw new RpcError("UNAUTHENTICATED", "no bearer token", { reason: "TOKEN", fix });
     try {
-      context.caller = new TokenCaller(await bearers.authenticate(context.bearerToken));
+      if (bearerToken === undefined) throw new TokenError("REFUSED", "no bearer token");
+      context.caller = new TokenCaller(await bearers.authenticate(bearerToken, peer));
     } catch (error) {
-      if (error instanceof NoRoleError)
+      if (error instanceof NoRoleError) {
+        onToken("no-role");
         throw new RpcError("PERMISSION_DENIED", error.message, { reason: "ROLE", fix: "people.roles of the verifier's configuration" });
+      }
       if (!(error instanceof TokenError)) throw error;
-      throw new RpcError(TOKEN_STATUS[error.code], error.message, { reason: "TOKEN", cause: error });
+      onToken(TOKEN_RESULT[error.code]);
+      throw new RpcError(TOKEN_STATUS[error.code], error.message, { reason: "TOKEN", cause: error, ...(bearerToken === undefined && { fix }) });
     }
+    onToken("accepted");
+    onProven(peer);
     guard(context);
   };
 }
 
+const TOKEN_RESULT: Readonly<Record<TokenErrorCode, TokenResult>> = { REFUSED: "refused", UNAVAILABLE: "unavailable", BUSY: "busy" };
 const TOKEN_STATUS: Readonly<Record<TokenErrorCode, RpcCode>> = { REFUSED: "UNAUTHENTICATED", UNAVAILABLE: "UNAVAILABLE", BUSY: "RESOURCE_EXHAUSTED" };
 
 /** After {@link mainGuard} has passed: the caller is a node, or its actuator, as the procedure wants. */

@@ -7,9 +7,10 @@ import { Enrollment } from "@hullmark/proto/v1/enrollment";
 import { Query } from "@hullmark/proto/v1/query";
 import { Actuation, Response } from "@hullmark/proto/v1/response";
 import type { Bearers } from "../../core/people/bearers.ts";
-import { type AccessServices, mainGuard, tokenGuard } from "./access.ts";
+import { type AccessServices, mainGuard, type TokenGuardServices, tokenGuard } from "./access.ts";
 import { type AdminServices, adminService } from "./admin.ts";
 import { type AttestationServices, attestationService } from "./attestation.ts";
+import { BoundedListener } from "./bounded-listener.ts";
 import { ChangingCredentials, type TlsMaterial } from "./credentials.ts";
 import { type EnrollmentServices, enrollmentService, renewalService } from "./enrollment.ts";
 import { TokenCaller } from "./identity.ts";
@@ -21,7 +22,15 @@ export interface ListenOptions {
   readonly mainAddress: string;
   readonly enrolmentAddress: string;
   /** For people with bearer tokens; undefined: none. */
-  readonly people: { readonly address: string; readonly bearers: Pick<Bearers, "authenticate"> } | undefined;
+  readonly people:
+    | (Pick<TokenGuardServices, "onToken"> & {
+        readonly host: string;
+        readonly port: number;
+        readonly bearers: Pick<Bearers, "authenticate">;
+        /** A connection was closed, since there were too many. */
+        readonly onDropped: () => void;
+      })
+    | undefined;
   readonly tls: TlsMaterial;
   readonly access: AccessServices;
   readonly attestation: AttestationServices;
@@ -36,6 +45,8 @@ export interface RunningServer {
   readonly mainPort: number;
   readonly enrolmentPort: number;
   readonly peoplePort: number | undefined;
+  /** There at this moment of people with tokens, and of strangers who have yet to show one. */
+  readonly peopleConnections: () => number;
   /** New connections meet these. */
   changeTls(tls: TlsMaterial): void;
   /** Ends the streams of people who would be refused now. */
@@ -59,7 +70,8 @@ const LIMITS = {
 /** Strangers send small messages. */
 const ENROLMENT_LIMITS = { ...LIMITS, "grpc.max_receive_message_length": 64 * 1024, "grpc.max_concurrent_streams": 16 };
 
-/** Anybody may connect here, and what a call sends is read before its token is looked at. */
+/** Anybody may connect here; what a call sends is read once its token was found good. */
+const PEOPLE_CONNECTIONS = { all: 512, ofAddress: 128 };
 const PEOPLE_LIMITS = { ...LIMITS, "grpc.max_receive_message_length": 1024 * 1024, "grpc.max_concurrent_streams": 16 };
 /** Longer than any timer waits. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -104,25 +116,36 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
   // Nobody can be asked who he is before he has enrolled.
   const open: Guard = () => {};
   addService(enrolment, Enrollment, enrollmentService(options.enrolment), open, options.onError);
-  const people = options.people && new Server(PEOPLE_LIMITS);
-  if (people && options.people) servePeople(people, tokenGuard(options.access, options.people.bearers));
-  const servers = [main, enrolment, ...(people ? [people] : [])];
-  const secure = [new ChangingCredentials(options.tls, true), ...servers.slice(1).map(() => new ChangingCredentials(options.tls, false))];
+  const people = new Server(PEOPLE_LIMITS);
+  const servers = [main, enrolment, people];
+  const secure = servers.map((server) => new ChangingCredentials(options.tls, server === main));
+  const [mainTls, enrolmentTls, peopleTls] = secure as [ChangingCredentials, ChangingCredentials, ChangingCredentials];
+  const injector = people.createConnectionInjector(peopleTls);
+  const bounded = options.people && new BoundedListener(PEOPLE_CONNECTIONS, (socket) => injector.injectConnection(socket), options.people.onDropped);
+  if (options.people) {
+    const onProven = (peer: string): void => bounded?.proven(peer);
+    servePeople(people, tokenGuard({ ...options.people, onProven }, guard));
+  }
   try {
-    const addresses = [options.mainAddress, options.enrolmentAddress, options.people?.address ?? ""];
-    const ports: number[] = [];
-    for (const [i, server] of servers.entries()) ports.push(await bind(server, addresses[i] as string, secure[i] as ChangingCredentials));
-    const [mainPort, enrolmentPort, peoplePort] = ports as [number, number, number?];
+    const mainPort = await bind(main, options.mainAddress, mainTls);
+    const enrolmentPort = await bind(enrolment, options.enrolmentAddress, enrolmentTls);
+    const peoplePort = options.people && (await bounded?.listen(options.people.host, options.people.port));
     return {
       mainPort,
       enrolmentPort,
       peoplePort,
+      peopleConnections: () => bounded?.size ?? 0,
       changeTls: (tls) => secure.forEach((each) => void each.change(tls)),
       endRefused: () => watching.forEach(endIfRefused),
       reconnect: () => void main.drain(options.mainAddress.replace(/\d+$/, String(mainPort)), RECONNECT_MS),
-      stop: (deadlineMs) => stop(servers, deadlineMs),
+      stop: async (deadlineMs) => {
+        bounded?.close();
+        await stop(servers, deadlineMs);
+        bounded?.endAll();
+      },
     };
   } catch (error) {
+    bounded?.close();
     for (const server of servers) server.forceShutdown();
     throw error;
   }

@@ -87,5 +87,6 @@ function actorFacts({ pid, executable, located, uid, containerId, entry: by, ent
 /** Something that a person or a node did, or tried. */
 export function adminFact(action: string, timeMs: number, fields: Readonly<Record<string, string | number | boolean | null>>): LogEntry {
   const safe = Object.entries(fields).map(([name, value]) => [name, typeof value === "string" ? text(value) : value] as const);
-  return entry("admin", timeMs, { action, ...Object.fromEntries(safe) });
+  // Whatever a field is called, what was done is told by the caller alone.
+  return entry("admin", timeMs, { ...Object.fromEntries(safe), action });
 }
