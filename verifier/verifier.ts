@@ -162,7 +162,8 @@ async function start(
   const fleet = new Fleet(await sqlite.store.readNodes());
   const events = new EventBus();
   const decided = new DecidedIncidents(await sqlite.store.readIncidents(), events);
-  const incidents = new IncidentBook({ store: sqlite.store, events, nowMs, decided: decided.of });
+  const excusedAtMs = (id: string) => exceptions.approvedAtMs(id);
+  const incidents = new IncidentBook({ store: sqlite.store, events, nowMs, decided: decided.of, excusedAtMs });
   const book = new AlertBook(await sqlite.outbox.readAlerts(), decided.of);
   const policies = new PolicyHolder(policySource(policyFilesOf(config), logger));
   await keptTeams(config, policies);
@@ -188,7 +189,7 @@ async function start(
   const identities = identitiesOf(config);
   const { samePerson } = identities;
   const baselines = await Baselines.open({ store: sqlite.store, fleet, committer, policies, samePerson, nowMs });
-  const exceptions = await Exceptions.open({ store: sqlite.store, committer, policies, samePerson, nowMs });
+  const exceptions: Exceptions = await Exceptions.open({ store: sqlite.store, committer, policies, samePerson, nowMs });
   const incidentDecisions = new IncidentDecisions({ committer, incidents, decided, nowMs });
   const drills = await Drills.open({ store: sqlite.store, committer, verifierId: config.verifierId, nowMs });
   const registry = registryOf({ config, environment }, meter);

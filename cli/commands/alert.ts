@@ -90,10 +90,15 @@ function notificationView(each: Notification): Record<string, unknown> {
 function listing(notifications: readonly Notification[], wide: boolean, nowMs: number): string {
   const rows = notifications.map((each) => [
     ...[wide ? each.id : each.id.slice(0, SHORT_ID), printable(each.route, 40), each.state, age(each.createdAt, nowMs), severityWord(each.severity)],
-    ...[alertsWord(each), `${each.attempts}`, nextWord(each, nowMs), printable(each.summary, wide ? 512 : 60)],
+    ...[alertsWord(each), `${each.attempts}`, nextWord(each, nowMs), said(each.summary, wide ? 512 : 60)],
     printable(reasonOf(each), wide ? 500 : 80),
   ]);
   return table(["ID", "ROUTE", "STATE", "AGE", "SEV", "ALERTS", "FAILED", "NEXT", "WHAT", "WHY"], rows);
+}
+
+/** The verifier has made names printable: what it escaped is not escaped again, and nothing else of it reaches the terminal as it is. */
+function said(text: string, maxCharacters: number): string {
+  return printable(text, maxCharacters).replaceAll("\\\\", "\\");
 }
 
 function alertsWord({ firing, resolved }: Notification): string {

@@ -1,8 +1,8 @@
 /** Incidents as computed from what the verifier tells of drifts and actions. */
 import { RpcError } from "@hullmark/proto/rpc";
-import { type Drift, DriftState, Query } from "@hullmark/proto/v1/query";
+import { type Drift, DriftState, type Exception, Query } from "@hullmark/proto/v1/query";
 import { type Action, ActionState, Response } from "@hullmark/proto/v1/response";
-import { type Decided, type Incident, incidentsOf, type Member } from "@hullmark/verifier/core/incident/incident";
+import { type Decided, excusedSince, type Incident, incidentsOf, type Member } from "@hullmark/verifier/core/incident/incident";
 import { isIn } from "../connection/connection.ts";
 import { all, PAGE_SIZE } from "../connection/pages.ts";
 import type { Asking } from "../connection/run.ts";
@@ -13,6 +13,8 @@ import { decisionOf } from "./timeline.ts";
 export interface ToldMember extends Member {
   readonly drift: Drift;
   readonly actions: readonly Action[];
+  /** Asked for from it, or that excuse it, oldest first. */
+  readonly exceptions: readonly Exception[];
 }
 export type ToldIncident = Incident<ToldMember>;
 
@@ -28,7 +30,9 @@ const STANDING = [DriftState.OPEN, DriftState.ACKNOWLEDGED];
 /** @param past also what is resolved: without it, an incident that returned does not say since when, nor how often */
 export async function fetchIncidents(asking: Pick<Asking, "channel" | "signal" | "namespace">, past: boolean): Promise<Incidents> {
   const { channel, signal, namespace } = asking;
-  const states = past ? [...STANDING, DriftState.RESOLVED] : STANDING;
+  const exceptions = (await channel.client(Query).listExceptions({}, { signal })).exceptions.toReversed();
+  const excuses = new Map(exceptions.filter(({ state }) => state === "approved").map((each) => [each.id, each]));
+  const states = past ? [...STANDING, DriftState.RESOLVED, ...(excuses.size > 0 ? [DriftState.NOTICE] : [])] : STANDING;
   let unknown = 0;
   const drifts = await all(
     (pageToken) => channel.client(Query).listDrift({ states, pageSize: PAGE_SIZE, pageToken }, { signal }),
@@ -43,7 +47,15 @@ export async function fetchIncidents(asking: Pick<Asking, "channel" | "signal" |
   );
   const decided = await fetchDecided(asking, past);
   const byDrift = Map.groupBy(actions.toReversed(), ({ driftId }) => driftId);
-  const members = drifts.filter((drift) => isIn(namespace, drift)).map((drift) => memberOf(drift, byDrift.get(drift.id) ?? []));
+  const asked = Map.groupBy(exceptions, ({ driftId }) => driftId);
+  const exceptionsOf = ({ id, exception }: Drift): Exception[] => {
+    const own = asked.get(id) ?? [];
+    const by = excuses.get(exception);
+    return by && by.driftId !== id ? [...own, by] : own;
+  };
+  const members = drifts
+    .filter((drift) => isIn(namespace, drift))
+    .flatMap((drift) => memberOf(drift, byDrift.get(drift.id) ?? [], exceptionsOf(drift), toMs(excuses.get(drift.exception)?.decidedAt)) ?? []);
   return { incidents: incidentsOf(members, (id) => decided.get(id)), unknown };
 }
 
@@ -67,14 +79,19 @@ export function findIncidents(incidents: readonly ToldIncident[], id: string): r
   return incidents.filter((incident) => incident.id.startsWith(wanted));
 }
 
-function memberOf(drift: Drift, actions: readonly Action[]): ToldMember {
+/** @param approvedAtMs of the exception that excuses it now @returns undefined: no drift, as far as people were told */
+function memberOf(drift: Drift, actions: readonly Action[], exceptions: readonly Exception[], approvedAtMs: number | undefined): ToldMember | undefined {
   const { id, kind, path, configDigest, imageReference, nodeName, workload, severity, acknowledgedBy } = drift;
+  const foundAtMs = toMs(drift.committedAt) ?? toMs(drift.measuredAt) ?? 0;
+  const excusedAtMs = drift.state === DriftState.NOTICE ? excusedSince({ foundAtMs }, approvedAtMs) : undefined;
+  if (drift.state === DriftState.NOTICE && excusedAtMs === undefined) return undefined;
+  const over = drift.state === DriftState.RESOLVED || excusedAtMs !== undefined;
   return {
-    ...{ drift, actions, driftId: id, kind, path, image: configDigest || imageReference, nodeName, workload, severity, acknowledgedBy },
-    state: drift.state === DriftState.RESOLVED ? "resolved" : drift.state === DriftState.ACKNOWLEDGED ? "acknowledged" : "open",
+    ...{ drift, actions, exceptions, driftId: id, kind, path, image: configDigest || imageReference, nodeName, workload, severity, acknowledgedBy },
+    state: over ? "resolved" : drift.state === DriftState.ACKNOWLEDGED ? "acknowledged" : "open",
     contained: actions.some(({ state }) => state === ActionState.DONE),
-    foundAtMs: toMs(drift.committedAt) ?? toMs(drift.measuredAt) ?? 0,
-    resolvedAtMs: toMs(drift.resolvedAt),
+    foundAtMs,
+    resolvedAtMs: excusedAtMs ?? toMs(drift.resolvedAt),
     acknowledgedAtMs: toMs(drift.acknowledgedAt),
   };
 }

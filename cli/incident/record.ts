@@ -24,7 +24,7 @@ const hex = z
   .transform((text) => Buffer.from(text, "hex"));
 /** What is held against the log of a drift; the rest of its view is the exporter's word. */
 const DRIFT = z.looseObject({
-  ...{ id: z.string(), kind: z.string(), state: z.string(), severity: z.string(), pathHex: hex, logIndex: z.int() },
+  ...{ id: z.string(), kind: z.string(), state: z.string(), severity: z.string(), pathHex: hex, logIndex: z.int(), exception: z.string().nullish() },
   ...{ node: z.looseObject({ id: z.string() }), container: z.looseObject({ id: z.string() }) },
   image: z.looseObject({ reference: z.string(), configDigest: z.string() }),
 });
@@ -125,7 +125,8 @@ export function verifyRecord(file: string, key: LogKeys): RecordVerification {
     else for (const name of contradictions(drift, entry)) find("tampered", `${id}: entry ${logIndex} has another ${name}`);
   }
   checkDecisions(incident, entries, find);
-  const over = incident.drifts.every(({ state }) => state === "resolved");
+  // What is excused is on record as a notice, whose entry says by what.
+  const over = incident.drifts.every(({ state, exception }) => state === "resolved" || (state === "notice" && exception));
   if (over !== (incident.state === "resolved")) find("tampered", "the state is not that of its drifts");
   return done(incident.id, incident.drifts.length, entries);
 }
@@ -159,7 +160,8 @@ function contradictions(drift: Drift, { type, fields }: LogEntry): string[] {
   if (type !== "drift") return ["type"];
   const { id, kind, state, severity, node, container, image, pathHex: path } = drift;
   const said = { id, kind, state, severity: SEVERITIES.get(severity), node: node.id, container: text(container.id) };
-  const wanted = { ...said, image: text(image.reference), config: text(image.configDigest), path: pathText(path), pathBytes: path.length };
+  const excused = state === "notice" ? { exception: drift.exception ?? undefined } : {};
+  const wanted = { ...said, ...excused, image: text(image.reference), config: text(image.configDigest), path: pathText(path), pathBytes: path.length };
   return Object.entries(wanted).flatMap(([name, value]) => (fields[name] === value ? [] : [name]));
 }
 

@@ -1,16 +1,23 @@
 /** What happened in an incident, in order: what the kernel told, what the verifier found and decided, whom it told, what people and actuators did. */
-import type { IncidentDecision } from "@hullmark/proto/v1/query";
+import type { Exception, IncidentDecision } from "@hullmark/proto/v1/query";
 import type { Assignment, Decision, Incident } from "@hullmark/verifier/core/incident/incident";
 import { actionKindWord, actionStateWord, actorWord, toMs } from "../output/words.ts";
 import type { ToldMember } from "./fetch.ts";
 
-type Told = Pick<ToldMember, "drift" | "actions">;
+type Told = Pick<ToldMember, "drift" | "actions" | "exceptions">;
 
 /** Names come from nodes and people: not printable yet. */
 export interface TimelineEvent {
   readonly atMs: number;
-  /** `changed` by the kernel's event, `found`, `told`, `acknowledged`, `resolved`; `action`, `approved`, `issued`, `settled`; of the incident itself `assigned`, `closed`. */
-  readonly what: "changed" | "found" | "told" | "acknowledged" | "resolved" | "action" | "approved" | "issued" | "settled" | "assigned" | "closed";
+  /**
+   * `changed` by the kernel's event, `found`, `told`, `acknowledged`, `resolved`; of an action `action`, `approved`, `issued`, `settled`; of an exception `exception` (asked for), `excused`,
+   * `not-excused` (denied), `excuse-over` (revoked, or at its end); of the incident itself `assigned`, `closed`.
+   */
+  readonly what:
+    | ("changed" | "found" | "told" | "acknowledged" | "resolved")
+    | ("action" | "approved" | "issued" | "settled")
+    | ("exception" | "excused" | "not-excused" | "excuse-over")
+    | ("assigned" | "closed");
   /** Empty for what is of the incident itself; so are node and container. */
   readonly driftId: string;
   readonly actionId: string | null;
@@ -45,7 +52,7 @@ function decisionsOf({ assigned, closed }: DecidedOn): TimelineEvent[] {
   ];
 }
 
-function eventsOf({ drift, actions }: Told): TimelineEvent[] {
+function eventsOf({ drift, actions, exceptions }: Told): TimelineEvent[] {
   const events: TimelineEvent[] = [];
   const add = (at: number | undefined, what: TimelineEvent["what"], more: Partial<TimelineEvent> = {}): void => {
     if (at === undefined) return;
@@ -64,6 +71,22 @@ function eventsOf({ drift, actions }: Told): TimelineEvent[] {
     const detail = `${actionStateWord(action.state)}${action.reason ? `: ${action.reason}` : ""}`;
     add(toMs(action.settledAt), "settled", { actionId: action.id, by: action.deniedBy || null, detail, logIndex: Number(action.logIndex) });
   }
+  for (const { atMs, ...more } of exceptions.flatMap((exception) => stepsOf(exception, drift.id))) add(atMs, more.what, more);
   add(toMs(drift.resolvedAt), "resolved");
   return events;
+}
+
+type Step = Pick<TimelineEvent, "what" | "by" | "detail"> & { readonly atMs: number | undefined };
+
+/** Of a drift that it was not asked for from, what it means to that alone. */
+function stepsOf({ id, driftId, state, reason, decision, ...exception }: Exception, of: string): Step[] {
+  const denied = state === "denied";
+  const asked: Step = { what: "exception", atMs: toMs(exception.requestedAt), by: exception.requestedBy, detail: `${id}: ${reason}` };
+  const decided: Step = {
+    ...{ what: denied ? "not-excused" : "excused", atMs: toMs(exception.decidedAt), by: exception.decidedBy },
+    detail: denied ? `${id}: ${decision}` : id,
+  };
+  const over = state === "expired" ? "it has ended" : decision;
+  const ended: Step = { what: "excuse-over", atMs: toMs(exception.endedAt), by: exception.endedBy || null, detail: `${id}: ${over}` };
+  return [...(driftId === of ? [asked] : []), decided, ended];
 }

@@ -60,14 +60,17 @@ function provenanceLine({ provenance }: Drift): string {
   return parts.map((part) => printable(part, 300)).join(" · ");
 }
 
-/** Write → seen → recorded → told, each as a distance from the first. */
+/** Write → seen → recorded → told, each as a distance from the first. What was measured again since is seen at the first time no more. */
 function timeLine(drift: Drift): string {
-  const startMs = toMs(drift.changedAt) ?? toMs(drift.measuredAt);
+  const [changedMs, measuredMs, recordedMs] = [toMs(drift.changedAt), toMs(drift.measuredAt), toMs(drift.committedAt)];
+  const again = measuredMs !== undefined && recordedMs !== undefined && measuredMs > recordedMs;
+  const seenMs = again ? undefined : measuredMs;
+  const startMs = changedMs ?? seenMs ?? recordedMs;
   const after = (ms: number | undefined, word: string): string =>
-    ms === undefined || startMs === undefined ? "" : ` · ${word} +${((ms - startMs) / 1000).toFixed(3)}s`;
-  const first = drift.changedAt ? `${isSilence(drift.kind) ? "last heard" : "write"} ${clock(startMs)}` : `seen ${clock(startMs)}`;
-  const seen = drift.changedAt ? after(toMs(drift.measuredAt), "seen") : "";
-  return `${first}${seen}${after(toMs(drift.committedAt), "recorded")}${after(toMs(drift.alertedAt), "told")}${after(toMs(drift.resolvedAt), "resolved")}`;
+    ms === undefined || startMs === undefined || ms === startMs ? "" : ` · ${word} +${((ms - startMs) / 1000).toFixed(3)}s`;
+  const first = changedMs !== undefined ? (isSilence(drift.kind) ? "last heard" : "write") : seenMs !== undefined ? "seen" : "recorded";
+  const last = `${again ? after(measuredMs, "measured again") : ""}${after(toMs(drift.resolvedAt), "resolved")}`;
+  return `${first} ${clock(startMs)}${after(seenMs, "seen")}${after(recordedMs, "recorded")}${after(toMs(drift.alertedAt), "told")}${last}`;
 }
 
 const isStanding = ({ state }: Drift): boolean => state === DriftState.OPEN || state === DriftState.ACKNOWLEDGED;

@@ -1,4 +1,5 @@
 /** Incidents: a line each, one in full, and the stable form of both. */
+import { DriftState } from "@hullmark/proto/v1/query";
 import { playbookOf } from "@hullmark/verifier/core/alerting/text";
 import type { Decision } from "@hullmark/verifier/core/incident/incident";
 import { printable } from "@hullmark/verifier/core/text/printable";
@@ -33,7 +34,12 @@ export function incidentPage(incident: ToldIncident, wide: boolean, nowMs: numbe
   if (incident.path.length > 0) lines.push(field("File", printable(incident.path, 16_384)));
   const { drift } = gravest(standing.length > 0 ? standing : members);
   lines.push(field("What", printable(drift.summary, 1000)));
-  lines.push(field("Where", `${several(incident.workloads, 200)} · ${members.length} drifts, ${standing.length} of them standing, on ${nodes.length} nodes`));
+  lines.push(
+    field(
+      "Where",
+      `${several(incident.workloads, 200)} · ${counted(members.length, "drift")}, ${standing.length} of them standing, on ${counted(nodes.length, "node")}`,
+    ),
+  );
   if (incident.image) lines.push(field("Image", `${printable(drift.imageReference, 200)}${drift.configDigest ? ` · config ${drift.configDigest}` : ""}`));
   const again = incident.reopened > 0 ? ` · returned ${incident.reopened} times` : "";
   lines.push(field("Since", `${iso(incident.firstSeenMs)} · newest ${ageMs(incident.lastSeenMs, nowMs)} ago${again}`));
@@ -49,7 +55,14 @@ export function incidentPage(incident: ToldIncident, wide: boolean, nowMs: numbe
       ),
     );
   const rows = shown.map(({ driftId, state, severity, nodeName, drift: each }) => [
-    ...[driftId, severityWord(severity), state, printable(nodeName, 40), printable(each.containerName, 60), actorWord(each)],
+    ...[
+      driftId,
+      severityWord(severity),
+      each.state === DriftState.NOTICE ? `excused ${each.exception}` : state,
+      printable(nodeName, 40),
+      printable(each.containerName, 60),
+      actorWord(each),
+    ],
   ]);
   lines.push("", table(["DRIFT", "SEV", "STATE", "NODE", "CONTAINER", "WHO"], rows).trimEnd(), ...left(members.length - shown.length, "drifts"));
   const told = wide ? events : events.slice(-MAX_SHOWN);
@@ -92,6 +105,8 @@ function gravest(members: readonly ToldMember[]): ToldMember {
 }
 
 const left = (count: number, what: string): string[] => (count > 0 ? [`and ${count} ${what} (-o wide)`] : []);
+
+const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`;
 
 function several(names: readonly string[], max: number): string {
   const [first = "", ...others] = names;

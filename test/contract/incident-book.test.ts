@@ -29,9 +29,18 @@ function fixture(maxMembers?: number) {
     },
     listActions: async ({ states }, { after, limit }) => page(actions.values(), ({ state }) => states.includes(state), after, limit),
   };
-  const book = new IncidentBook({ store, events, nowMs: () => clock.nowMs, decided: () => undefined, ...(maxMembers !== undefined && { maxMembers }) });
+  const approved = new Map<string, number>();
+  const excusedAtMs = (id: string): number | undefined => approved.get(id);
+  const book = new IncidentBook({
+    store,
+    events,
+    nowMs: () => clock.nowMs,
+    decided: () => undefined,
+    excusedAtMs,
+    ...(maxMembers !== undefined && { maxMembers }),
+  });
   return {
-    ...{ clock, book },
+    ...{ clock, book, approved },
     hold: (run: () => Promise<void>) => {
       before = run;
     },
@@ -94,6 +103,24 @@ test("it follows what is committed: acknowledged, contained by an action, over, 
   expect(await state()).toEqual(["open"]);
   put(2, { state: DriftState.NOTICE });
   expect(await state()).toEqual(["resolved"]);
+});
+
+test("what somebody excused is over in its incident, before it was read and after; what was excused when it was found makes none, nor what is none of policy's", async () => {
+  const { put, read, approved } = fixture();
+  approved.set("X-1", T0 + 5);
+  const notice = { state: DriftState.NOTICE, exception: "X-1" };
+  put(1, { ...notice, committedAtMs: T0 });
+  put(2, { ...notice, committedAtMs: T0 + 6 });
+  put(3, { ...notice, committedAtMs: T0, exception: "X-forgotten" });
+  put(4, { state: DriftState.NOTICE, committedAtMs: T0 });
+  const excused = { state: "resolved", resolvedAtMs: T0 + 5, reopened: 0, members: [{ driftId: "D-1", state: "resolved" }] };
+  expect((await read()).incidents).toMatchObject([excused]);
+  put(5, { committedAtMs: T0 + 1 });
+  expect((await read()).incidents).toMatchObject([{ state: "open", resolvedAtMs: undefined }]);
+  put(5, { ...notice, committedAtMs: T0 + 1 });
+  expect((await read()).incidents).toMatchObject([{ ...excused, members: [{ driftId: "D-1" }, { driftId: "D-5" }] }]);
+  put(1, { committedAtMs: T0 });
+  expect((await read()).incidents).toMatchObject([{ state: "open" }]);
 });
 
 test("a storm is computed once a second, not drift by drift; without changes nothing is computed", async () => {

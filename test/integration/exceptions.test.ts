@@ -242,8 +242,19 @@ test("people use it by the command", async () => {
     covers: { pathGlob: null },
   });
   expect((await viewer("drift", "show", id)).out).toContain(`Excused by ${exception}`);
+  // Its incident is over by that, and says so.
+  const [incident] = JSON.parse((await viewer("incident", "ls", "--all", "-o", "json")).out).incidents;
+  expect(incident).toMatchObject({ state: "resolved", drifts: [{ id, state: "notice", exception }] });
+  expect((await verifier.query.getIncident({ id: incident.id })).incident).toMatchObject({ state: "resolved", standing: 0 });
+  const page = await viewer("incident", "show", incident.id);
+  expect(page).toMatchObject({ code: 0, out: expect.stringMatching(new RegExp(`${id} +\\w+ +excused ${exception} `)) });
+  expect(page.out).toMatch(
+    new RegExp(`exception +${id} on w-1 by some-responder: ${exception}: seed data\n.* excused +${id} on w-1 by some-approver: ${exception}\n`),
+  );
+  expect((await viewer("incident", "ls")).out).toContain("no incident");
   expect(await responder("exception", "revoke", exception, "-m", "done")).toMatchObject({ code: 0 });
   await expect.poll(async () => (await drift(id))?.state, POLL).toBe(DriftState.OPEN);
+  expect((await viewer("incident", "show", incident.id)).out).toMatch(new RegExp(`excuse-over +${id} on w-1 by some-responder: ${exception}: done\n`));
   expect((await viewer("exception", "ls")).out).not.toContain(exception);
   expect((await viewer("exception", "ls", "--all")).out).toMatch(new RegExp(`${exception} +revoked`));
 });

@@ -48,6 +48,7 @@ test("the cluster's policy decides: by default nothing counts", () => {
   expect(reasons({ namespaces: ["team-*"] }, {}, "team-a")).toBe("in force");
   expect(reasons({ maxDays: 4 })).toBe("NotAllowed");
   expect(reasons({ maxDays: 5 })).toBe("in force");
+  expect(judge({}, { ...TERMS, maxDays: 4 })).toMatchObject({ message: expect.stringContaining("expires 2026-11-30T00:00:00.000Z would do") });
 });
 
 test("it ends on its day, by the verifier's clock", () => {

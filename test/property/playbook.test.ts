@@ -24,7 +24,20 @@ function member(number: number, { kind = "content", container = "web", path = Bu
     summary: "sha256 a → b",
   });
   return {
-    ...{ drift, actions: [], driftId: drift.id, kind, path, image: "sha256:1", nodeName: node, workload: "web", severity, state: "open", contained: false },
+    ...{
+      drift,
+      actions: [],
+      exceptions: [],
+      driftId: drift.id,
+      kind,
+      path,
+      image: "sha256:1",
+      nodeName: node,
+      workload: "web",
+      severity,
+      state: "open",
+      contained: false,
+    },
     ...{ foundAtMs: number, resolvedAtMs: undefined, acknowledgedBy: "", acknowledgedAtMs: undefined },
   };
 }

@@ -97,7 +97,10 @@ function Told({ told, now, mayAcknowledge, again }: ToldProps) {
       {open.length > 0 && mayAcknowledge && <Acknowledge drifts={open} again={again} />}
       <Timeline
         events={timelineOf({
-          members: drifts.map((drift) => ({ drift, actions: actions.filter(({ driftId }) => driftId === drift.id) })),
+          members: drifts.map((drift) => ({
+            ...{ drift, actions: actions.filter(({ driftId }) => driftId === drift.id) },
+            exceptions: (exceptions.value?.exceptions ?? []).filter(({ id, driftId }) => driftId === drift.id || id === drift.exception),
+          })),
           ...{ assigned: decisionOf(incident.assigned), closed: decisionOf(incident.closed) },
         })}
       />

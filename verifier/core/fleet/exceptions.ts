@@ -67,6 +67,12 @@ export class Exceptions {
     return [...this.#rows.values()].sort((a, b) => a.number - b.number);
   }
 
+  /** When it was approved, Unix milliseconds; undefined: it is not in force. */
+  readonly approvedAtMs = (id: string): number | undefined => {
+    const row = this.#rows.get(id);
+    return row?.state === "approved" ? row.decidedAtMs : undefined;
+  };
+
   /** What people should look at. */
   get claims(): readonly ClaimRow[] {
     const alive = this.rows.filter(({ state }) => ALIVE.has(state));

@@ -6,7 +6,7 @@ import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import type { EventBus } from "../fleet/events.ts";
 import { keyOfNumber, rowPages } from "../fleet/row-pages.ts";
 import { isContaining } from "../response/isolation.ts";
-import { type Decided, type Incident, incidentsOf, type Member } from "./incident.ts";
+import { type Decided, excusedSince, type Incident, incidentsOf, type Member } from "./incident.ts";
 
 /** Drifts that are held, those that stand before those that are over, the newest before the older. */
 const MAX_MEMBERS = 50_000;
@@ -35,6 +35,8 @@ export interface IncidentBookServices {
   readonly nowMs: () => number;
   /** What people decided, by incident id. */
   readonly decided: (id: string) => Decided | undefined;
+  /** When this exception was approved, Unix milliseconds; undefined: it is not in force. */
+  readonly excusedAtMs: (exception: string) => number | undefined;
   readonly maxMembers?: number;
 }
 
@@ -104,6 +106,7 @@ export class IncidentBook {
       const max = this.#services.maxMembers ?? MAX_MEMBERS;
       await this.#readAll(STANDING, max);
       await this.#readAll([DriftState.RESOLVED], Math.min(MAX_RESOLVED, max - this.#members.size));
+      await this.#readAll([DriftState.NOTICE], Math.min(MAX_RESOLVED, max - this.#members.size));
       const done = { states: [ActionState.DONE], sinceMs: 0 };
       let read = 0;
       for await (const rows of rowPages((page) => store.listActions(done, page), keyOfNumber)) {
@@ -130,7 +133,7 @@ export class IncidentBook {
     const filter = { states, nodeId: "", container: "" };
     let left = max;
     for await (const rows of rowPages((page) => this.#services.store.listDrifts(filter, page), keyOfNumber)) {
-      for (const row of rows.slice(0, left)) this.#members.set(row.id, memberOf(row));
+      for (const row of rows.slice(0, left)) this.#put(row);
       left -= rows.length;
       if (rows.length < MAX_PAGE_ROWS && left >= 0) return;
       if (left <= 0) {
@@ -143,9 +146,17 @@ export class IncidentBook {
 
   #take(row: DriftRow): void {
     this.#changed = true;
-    if (row.state === DriftState.NOTICE) return void this.#members.delete(row.id);
-    this.#members.set(row.id, memberOf(row));
+    this.#put(row);
     if (this.#members.size > (this.#services.maxMembers ?? MAX_MEMBERS)) this.#dropOne();
+  }
+
+  /** What was never drift, or is not any more by policy, is of no incident. */
+  #put(row: DriftRow): void {
+    const member = memberOf(row);
+    if (row.state !== DriftState.NOTICE) return void this.#members.set(row.id, member);
+    const resolvedAtMs = excusedSince(member, row.exception === undefined ? undefined : this.#services.excusedAtMs(row.exception));
+    if (resolvedAtMs === undefined) this.#members.delete(row.id);
+    else this.#members.set(row.id, { ...member, state: "resolved", resolvedAtMs });
   }
 
   /** The oldest that is over; where none is, the oldest. */

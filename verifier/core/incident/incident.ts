@@ -28,11 +28,19 @@ export interface Member {
   /** An action on its container was carried out. */
   readonly contained: boolean;
   readonly foundAtMs: number;
-  /** Set where it is resolved. */
+  /** Set where it is resolved; what is excused is so since its exception was approved. */
   readonly resolvedAtMs: number | undefined;
   /** Who acknowledged it last, and when; empty: nobody. */
   readonly acknowledgedBy: string;
   readonly acknowledgedAtMs: number | undefined;
+}
+
+/**
+ * Since when a drift that an exception excuses is over, as far as its incident goes: an exception that was approved before it was found has made no incident of it.
+ * @param decidedAtMs when its exception was approved; undefined: no exception excuses it, or none that is known
+ */
+export function excusedSince({ foundAtMs }: Pick<Member, "foundAtMs">, decidedAtMs: number | undefined): number | undefined {
+  return decidedAtMs !== undefined && foundAtMs <= decidedAtMs ? decidedAtMs : undefined;
 }
 
 /** One thing that a person decided, in the log at `logIndex`. */

@@ -56,7 +56,7 @@ export function judgeException({ namespace, name: own, createdMs, spec }: Except
     return { inForce: false, reason: "Refused", message: parsed.error.issues.map(({ path, message }) => `${path.join(".") || "spec"}: ${message}`).join("; ") };
   const { workload, containers, class: kind, paths, expires } = parsed.data;
   if (expires <= nowMs) return { inForce: false, reason: "Expired", message: "" };
-  const against = notAllowed(namespace, kind, expires - createdMs, terms);
+  const against = notAllowed(namespace, kind, { createdMs, expires }, terms);
   if (against !== undefined) return { inForce: false, reason: "NotAllowed", message: against };
   const of = (container: string): string => `${namespace}/*/${container}`;
   const select = {
@@ -69,11 +69,19 @@ export function judgeException({ namespace, name: own, createdMs, spec }: Except
   return { inForce: true, mutable: { name: `exception ${namespace}/${own}`, class: kind, select, paths }, expiresMs: expires };
 }
 
-function notAllowed(namespace: string, kind: "data" | "any", lifeMs: number, { classes, namespaces, maxDays }: ExceptionTerms): string | undefined {
+/** With what would be allowed, where anything of the kind would. */
+function notAllowed(
+  namespace: string,
+  kind: "data" | "any",
+  { createdMs, expires }: { readonly createdMs: number; readonly expires: number },
+  { classes, namespaces, maxDays }: ExceptionTerms,
+): string | undefined {
   if (!classes.includes(kind))
     return `the cluster's policy allows ${classes.length > 0 ? `only exceptions of class ${classes.join(", ")}` : "no exceptions"} (spec.exceptions.classes)`;
   if (namespaces.length > 0 && !compileNames(namespaces)(namespace))
     return `the cluster's policy allows no exceptions in ${namespace} (spec.exceptions.namespaces)`;
-  if (lifeMs > maxDays * DAY_MS) return `it lasts longer than ${maxDays} days from its creation (spec.exceptions.maxDays)`;
+  const lastMs = createdMs + maxDays * DAY_MS;
+  if (expires > lastMs)
+    return `it lasts longer than ${maxDays} days from its creation (spec.exceptions.maxDays): expires ${new Date(lastMs).toISOString()} would do`;
   return undefined;
 }
