@@ -18,7 +18,7 @@ interface Step {
 }
 
 /** It waits for what it has to see: whatever does not come ends it, and the test says where. */
-const LAB_SECONDS = 400;
+const LAB_SECONDS = 600;
 
 let bed: Testbed;
 let state: string;
@@ -106,7 +106,7 @@ test("every block of the training lab does what it says", { timeout: 900_000 }, 
   expect(all.length).toBeGreaterThan(10);
   // One shell, as the reader has: what a block sets, the next has. A command that says so by 1 or more (`drift ls`) does not end it.
   const script = all.map(({ commands }, i) => `{\n${commands}\n} > ${outputOf(i)} 2>&1`).join("\n");
-  const { code, text } = await sh(`set -u\n${script}`, { IMAGE: image, PAGER_PORT: String(await freePort()) });
+  const { code, text } = await sh(`set -u\n${script}`, { IMAGE: image, REGISTRY: bed.registry?.host ?? "", PAGER_PORT: String(await freePort()) });
   const outputs = all.map((_step, i) => (existsSync(outputOf(i)) ? readFileSync(outputOf(i), "utf8") : "(not reached)"));
   for (const [i, { heading, printed }] of all.entries()) expect(missing(printed, outputs[i] ?? ""), `${heading}\n${outputs[i]}`).toBeUndefined();
   expect({ code, text }, outputs.at(-1)).toEqual({ code: 0, text: "" });
