@@ -1,8 +1,8 @@
 /** Engine facts and measurements as the serialised parts of hullmark.v1.ContainerUpdate. Serialising is deterministic: equal facts give equal bytes. */
 import { createHmac } from "node:crypto";
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { ByteWriter } from "@hullmark/proto/codec";
-import { ContainerConfigurationSchema, ContainerIdentitySchema } from "@hullmark/proto/v1/attestation";
+import { ContainerConfigurationSchema, ContainerIdentitySchema, type MountSchema } from "@hullmark/proto/v1/attestation";
 import type { ContainerFacts } from "../ports/container-runtime.ts";
 import type { MountPoint } from "../ports/root-filesystem.ts";
 import { mountIdentity } from "./first-mounts.ts";
@@ -96,6 +96,7 @@ export function configurationPart(
       .map((each) => environmentEntry(envKey, each))
       .sort((a, b) => (a.name < b.name ? -1 : 1)),
     user: facts.user,
+    supplementaryGroups: cut.list("names", facts.supplementaryGroups ?? [], String).map(BigInt),
     workingDirectory: facts.workingDirectory,
     capabilities: [...facts.capabilities].sort(),
     privileged: facts.privileged,
@@ -105,7 +106,11 @@ export function configurationPart(
     apparmor: facts.apparmor,
     hostNamespaces: [...facts.hostNamespaces],
     devices: cut.list("devices", facts.devices, String),
-    mounts: cut.list("mounts", mounts(facts, mountPoints), ({ destination, source, type, options }) => `${destination}${source}${type}${options.join("  ")}`),
+    mounts: cut.list(
+      "mounts",
+      mounts(facts, mountPoints),
+      ({ destination, source, askedSource, type, options = [] }) => `${destination}${source}${askedSource}${type}${options.join("  ")}`,
+    ),
     hostname: facts.hostname,
     extraHosts: cut.list("hosts", facts.extraHosts, String),
     addresses: cut.list("names", facts.addresses, String),
@@ -129,16 +134,18 @@ function environmentEntry(envKey: Buffer, entry: string): { name: string; digest
 }
 
 /** Declared mounts, and those that the kernel shows and nobody declared. */
-function mounts(
-  facts: ContainerFacts,
-  points: readonly MountPoint[],
-): { destination: string; type: string; source: string; options: string[]; declared: boolean; missing: boolean }[] {
+function mounts(facts: ContainerFacts, points: readonly MountPoint[]): MessageInitShape<typeof MountSchema>[] {
   const present = new Set(points.map(({ destination }) => utf8(destination)));
   // Where nothing at all is mounted the mounts could not be read: the process is gone.
   const missing = (destination: string): boolean => present.size > 0 && !present.has(destination);
   // In pods the runtime's volumes are told by their paths.
   const told = facts.pod ? facts.mounts : withProvenVolumes(facts.mounts, facts.engineFiles, points);
-  const declared = new Map(told.map((each) => [each.destination, { ...each, options: [...each.options], declared: true, missing: missing(each.destination) }]));
+  const declared = new Map(
+    told.map(({ asked = "", ...each }) => [
+      each.destination,
+      { ...each, askedSource: asked, options: [...each.options], declared: true, missing: missing(each.destination) },
+    ]),
+  );
   const known = new Set([...declared.keys(), ...facts.maskedPaths, ...facts.engineFiles.map(({ destination }) => destination)]);
   const orphaned = orphanedFiles(facts);
   // A pod's sandbox is given /dev/shm twice by its runtime.
@@ -162,6 +169,7 @@ function mounts(
     destination: beginning(utf8(destination)),
     type,
     source: utf8(source),
+    askedSource: "",
     options: [],
     declared: false,
     missing: false,

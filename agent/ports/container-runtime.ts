@@ -41,6 +41,8 @@ export interface DeclaredMount {
   readonly type: string;
   readonly source: string;
   readonly options: readonly string[];
+  /** The path of the node that the runtime was asked to mount, before it followed links; undefined: it tells none. */
+  readonly asked?: string | undefined;
 }
 
 /** Engine-made file that is mounted over a path of the image. */
@@ -75,6 +77,8 @@ export interface ContainerFacts {
   /** `NAME=value`. Values never leave the agent but as keyed digests. */
   readonly env: readonly string[];
   readonly user: string;
+  /** Groups that the runtime was asked to add, beyond those that the image gives its user; none where it does not tell. */
+  readonly supplementaryGroups?: readonly number[];
   readonly workingDirectory: string;
   /** Bounding set, without `CAP_`. */
   readonly capabilities: readonly string[];

@@ -61,6 +61,32 @@ test("a pod's workload is its owner in its namespace, whatever its labels say: p
   expect(facts.workload).toBe("shop/shell");
 });
 
+test("a mount has the path that the kubelet asked for beside where links led to, and a container the groups that were asked for", () => {
+  const bind = (destination: string, source: string) => ({ destination, type: "bind", source, options: ["rbind"] });
+  const facts = containerFacts({
+    listed: create(ContainerSchema, { id: CONTAINER }),
+    status: create(ContainerStatusSchema, { id: CONTAINER }),
+    info: {
+      pid: 1,
+      runtimeSpec: { process: {}, mounts: [bind("/run/x", "/mnt/x"), bind("/etc/hostname", "/own"), { destination: "/proc", type: "proc", source: "proc" }] },
+      config: {
+        mounts: [
+          { container_path: "/run/x/", host_path: "/var/run/x" },
+          { container_path: "/proc", host_path: "/nowhere" },
+        ],
+        linux: { security_context: { supplemental_groups: [2000] } },
+      },
+    },
+    ...{ sandbox: undefined, sandboxInfo: undefined, image: undefined, pod: undefined, configBlobPath: undefined, mountTypes: new Map(), nodeHosts: "" },
+  });
+  expect(facts.mounts.map(({ destination, asked }) => [destination, asked])).toEqual([
+    ["/etc/hostname", undefined],
+    ["/proc", undefined],
+    ["/run/x", "/var/run/x"],
+  ]);
+  expect(facts.supplementaryGroups).toEqual([2000]);
+});
+
 describe("mount", () => {
   const owner = { containerId: CONTAINER, sandboxId: SANDBOX, podUid: UID, kubeletDirectory: "/var/lib/kubelet" };
   const pod = `/var/lib/kubelet/pods/${UID}`;

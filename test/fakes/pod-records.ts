@@ -22,7 +22,18 @@ export function podContainer(name: string, more: Partial<PodContainer> = {}): Po
 
 export function podRecord(more: Partial<PodRecord> = {}): PodRecord {
   return {
-    ...{ uid: "u1", namespace: "shop", name: "cart", nodeName: "n1", mirror: false, origin: undefined, running: [], hostNamespaces: [], hostAliases: [] },
+    ...{
+      uid: "u1",
+      namespace: "shop",
+      name: "cart",
+      nodeName: "n1",
+      mirror: false,
+      origin: undefined,
+      running: [],
+      groups: [],
+      hostNamespaces: [],
+      hostAliases: [],
+    },
     containers: [podContainer("web"), podContainer("look", { role: "ephemeral" })],
     ...more,
   };

@@ -13,6 +13,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 
 const KEY = Buffer.alloc(32, 7);
+/** What the kubelet keeps of the pod. */
+const KEPT = "/var/lib/kubelet/pods/u1";
 const image = { env: ["PATH=/bin", "MODE=image"], entrypoint: ["/entry"], cmd: ["serve"], user: "", workingDirectory: "/srv", volumes: ["/volume"] };
 // Everything is allowed: what a specification may ask for beyond the image does not excuse what it does not ask for.
 const policy = { ...defaultPolicy(), loaded: true, rules: defaultPolicy().rules.map((rule) => ({ ...rule, select: EVERYTHING, allow: OBSERVED_ALLOWANCES })) };
@@ -23,7 +25,15 @@ interface Run {
   readonly env?: Readonly<Record<string, string>>;
   readonly user?: string;
   readonly workingDirectory?: string;
-  readonly mounts?: readonly { readonly destination: string; readonly type: string; readonly options?: readonly string[]; readonly declared?: boolean }[];
+  readonly mounts?: readonly {
+    readonly destination: string;
+    readonly type: string;
+    readonly options?: readonly string[];
+    readonly declared?: boolean;
+    readonly source?: string;
+    readonly askedSource?: string;
+  }[];
+  readonly supplementaryGroups?: readonly number[];
   readonly capabilities?: readonly string[];
   readonly privileged?: boolean;
   readonly readOnlyRoot?: boolean;
@@ -52,6 +62,7 @@ function told(container: object, run: Run = {}, spec: object = {}): string[] {
     ...{ capabilities: [...(run.capabilities ?? ["CHOWN", "KILL"])], privileged: run.privileged === true, readOnlyRoot: run.readOnlyRoot === true },
     ...{ noNewPrivileges: run.noNewPrivileges === true, seccomp: run.seccomp ?? "unconfined", hostNamespaces: [...(run.hostNamespaces ?? [])] },
     devices: [...(run.devices ?? [])],
+    supplementaryGroups: (run.supplementaryGroups ?? []).map(BigInt),
   });
   const pod = { kind: "specified", pod: record, container: record.containers[0] };
   const findings = appraiseSpecification({ pod, state: { configuration }, rules } as unknown as ContainerInput, image);
@@ -175,11 +186,12 @@ describe("volumes", () => {
     { name: "driver", mountPath: "/driver" },
   ];
   const mounts = [
-    { destination: "/scratch", type: "pod-empty-dir", options: ["rw"] },
-    { destination: "/app/one.conf", type: "pod-configmap", options: ["rbind", "ro"] },
-    { destination: "/node", type: "bind" },
-    { destination: "/claim", type: "pod-volume" },
-    { destination: "/driver", type: "pod-volume" },
+    { destination: "/scratch", type: "pod-empty-dir", options: ["rw"], source: `${KEPT}/volumes/kubernetes.io~empty-dir/scratch` },
+    { destination: "/app/one.conf", type: "pod-configmap", options: ["rbind", "ro"], source: `${KEPT}/volume-subpaths/settings/web/1` },
+    // /etc is a link on this node.
+    { destination: "/node", type: "bind", source: "/private/etc", askedSource: "/etc/" },
+    { destination: "/claim", type: "pod-volume", source: `${KEPT}/volumes/kubernetes.io~csi/pvc-1/mount` },
+    { destination: "/driver", type: "pod-volume", source: `${KEPT}/volumes/kubernetes.io~csi/driver/mount` },
   ];
 
   test("are where the specification has them, and no others", () => {
@@ -213,10 +225,64 @@ describe("volumes", () => {
   test("of another kind, or for writing, are told", () => {
     const change = (at: number, more: object) =>
       told({ volumeMounts }, { mounts: mounts.map((mount, i) => (i === at ? { ...mount, ...more } : mount)) }, { volumes });
-    expect(change(0, { type: "bind" })).toEqual(["mount: spec.containers[web] mount scratch: volume scratch (emptyDir) → bind from "]);
+    expect(change(0, { type: "bind", source: "/srv" })).toEqual(["mount: spec.containers[web] mount scratch: volume scratch (emptyDir) → bind from /srv"]);
     expect(change(1, { options: ["rbind", "rw"] })).toEqual([
       "mount: spec.containers[web] mount settings: volume settings (configMap), read-only → mounted for writing",
     ]);
+  });
+});
+
+describe("where a volume comes from", () => {
+  const volumes = [
+    { name: "one", configMap: { name: "one" } },
+    { name: "two", configMap: { name: "two" } },
+    { name: "node", hostPath: { path: "/srv/data" } },
+    { name: "claim", persistentVolumeClaim: { claimName: "c" } },
+  ];
+  const of = (volume: object, mount: object) =>
+    told({ volumeMounts: [{ mountPath: "/in", ...volume }] }, { mounts: [{ destination: "/in", type: "bind", ...mount }] }, { volumes });
+  const whole = (name: string) => ({ type: "pod-configmap", source: `${KEPT}/volumes/kubernetes.io~configmap/${name}` });
+  const part = (type: string, path: string) => ({ type, source: `${KEPT}/volume-subpaths/${path}` });
+
+  test.each<[string, object, object]>([
+    ["as it is", { name: "one" }, whole("one")],
+    ["a part of it", { name: "one", subPath: "a" }, part("pod-configmap", "one/web/0")],
+    ["a part by expression", { name: "one", subPathExpr: "$(A)" }, part("pod-configmap", "one/web/0")],
+    ["a path", { name: "node" }, { source: "/srv/data", askedSource: "/srv/data" }],
+    ["a path behind a link", { name: "node" }, { source: "/mnt/1", askedSource: "/srv/data/" }],
+    ["a path, of which the runtime does not tell what it was asked", { name: "node" }, { source: "/mnt/1" }],
+    ["a part of a path", { name: "node", subPath: "a" }, part("bind", "node/web/0")],
+    ["a claim, whose volume has a name of its own", { name: "claim" }, { type: "pod-volume", source: `${KEPT}/volumes/kubernetes.io~csi/pvc-1/mount` }],
+    ["a part of a claim", { name: "claim", subPath: "a" }, part("pod-volume", "pvc-1/web/0")],
+  ])("%s: clean", (_, volume, mount) => expect(of(volume, mount)).toEqual([]));
+
+  test.each<[string, object, object]>([
+    ["another volume of the same kind", { name: "one" }, whole("two")],
+    ["a directory within it", { name: "one" }, whole("one/..data")],
+    ["a part instead of it", { name: "one" }, part("pod-configmap", "one/web/0")],
+    ["all of it instead of a part", { name: "one", subPath: "a" }, whole("one")],
+    ["a part of another", { name: "one", subPath: "a" }, part("pod-configmap", "two/web/0")],
+    ["another container's part", { name: "one", subPath: "a" }, part("pod-configmap", "one/other/0")],
+    ["another part", { name: "one", subPath: "a" }, part("pod-configmap", "one/web/1")],
+    ["another path", { name: "node" }, { source: "/etc", askedSource: "/etc" }],
+    ["a path that reads as it is", { name: "node" }, { source: "/srv/data", askedSource: "/link/../srv/data" }],
+    ["a path instead of a part of one", { name: "node", subPath: "a" }, { source: "/srv/data/a", askedSource: "/srv/data/a" }],
+    ["another part of a claim", { name: "claim", subPath: "a" }, part("pod-volume", "pvc-1/web/7")],
+  ])("%s: told", (_, volume, mount) => expect(of(volume, mount)).toEqual([expect.stringMatching(/^mount: spec\.containers\[web\] mount /)]));
+});
+
+describe("supplementary groups", () => {
+  const spec = { securityContext: { supplementalGroups: [3000], fsGroup: 2000 } };
+
+  test("are those of the pod, and no others", () => {
+    expect(told({}, { supplementaryGroups: [2000, 3000] }, spec)).toEqual([]);
+    expect(told({}, { supplementaryGroups: [0, 2000] }, spec)).toEqual(["user: spec.containers[web] user group 0: absent → group 0"]);
+  });
+
+  test("are not known where a claim may bring some", () => {
+    const volumes = [{ name: "claim", persistentVolumeClaim: { claimName: "c" } }];
+    const mounts = [{ destination: "/claim", type: "pod-volume" }];
+    expect(told({ volumeMounts: [{ name: "claim", mountPath: "/claim" }] }, { mounts, supplementaryGroups: [7] }, { volumes })).toEqual([]);
   });
 });
 

@@ -18,6 +18,12 @@ export interface PodMount {
   /** The volume's source as the API names it: `emptyDir`, `configMap`, `hostPath`, …; empty: the specification has no such volume. */
   readonly source: string;
   readonly readOnly: boolean;
+  /** Of a `hostPath`: the path of the node. */
+  readonly hostPath: string | undefined;
+  /** Its number among the container's mounts, from 0. */
+  readonly index: number;
+  /** Only a part of the volume (`subPath`). */
+  readonly part: boolean;
 }
 
 /** A container as its pod's specification has it, the pod's own security context put in. Empty or undefined: the specification says nothing. */
@@ -86,6 +92,8 @@ export interface PodRecord {
   readonly containers: readonly PodContainer[];
   /** None of a pod that is being deleted. */
   readonly running: readonly RunningContainer[];
+  /** Groups that every container of it gets: `supplementalGroups` and `fsGroup`. */
+  readonly groups: readonly number[];
   /** `pid`, `net`, `ipc` where the node's is asked for. */
   readonly hostNamespaces: readonly string[];
   /** Lines of /etc/hosts: `NAME:ADDRESS`. */

@@ -1,4 +1,5 @@
 /** What CRI tells of a container as {@link ContainerFacts}. Where interface and OCI configuration both tell, the latter is believed: it is what was run. */
+import { posix } from "node:path";
 import type { Container, ContainerStatus, Image, PodSandboxStatus } from "@hullmark/proto/cri";
 import { hostsEntries } from "../../core/hosts-file.ts";
 import { boundingCapabilities, givenDevices, type OciSpec, sharedNamespaces } from "../../core/oci-spec.ts";
@@ -30,7 +31,7 @@ export function containerFacts(told: Told): ContainerFacts {
   const spec = info.runtimeSpec ?? { process: {} };
   const labels = { ...sandbox?.labels, ...status.labels };
   const context = info.config?.linux?.security_context;
-  const mounts = declaredMounts(spec, told.mountTypes);
+  const mounts = declaredMounts(spec, told.mountTypes, info.config?.mounts ?? []);
   const hostNamespaces = sharedNamespaces(spec);
   return {
     id: status.id,
@@ -50,6 +51,7 @@ export function containerFacts(told: Told): ContainerFacts {
     args: spec.process.args ?? [],
     env: spec.process.env ?? [],
     user: userOf(spec, context),
+    supplementaryGroups: context?.supplemental_groups ?? [],
     workingDirectory: spec.process.cwd ?? "",
     capabilities: boundingCapabilities(spec),
     privileged: context?.privileged === true || info.privileged === true,
@@ -88,13 +90,17 @@ function userOf(spec: OciSpec, context: SecurityContext): string {
   return group === undefined || group === null ? user : `${user}:${group}`;
 }
 
-function declaredMounts(spec: OciSpec, types: ReadonlyMap<string, string>): DeclaredMount[] {
+type AskedMounts = NonNullable<NonNullable<ContainerInfo["config"]>["mounts"]>;
+
+function declaredMounts(spec: OciSpec, types: ReadonlyMap<string, string>, asked: AskedMounts): DeclaredMount[] {
+  const sources = new Map(asked.map(({ container_path, host_path }) => [posix.resolve("/", container_path ?? ""), host_path ?? undefined]));
   return (spec.mounts ?? [])
     .map(({ destination, type, source, options }) => ({
       destination,
       type: type === "bind" ? (types.get(destination) ?? type) : (type ?? "bind"),
       source: source ?? "",
       options: options ?? [],
+      ...(type === "bind" && { asked: sources.get(posix.resolve("/", destination)) }),
     }))
     .sort((a, b) => (a.destination < b.destination ? -1 : 1));
 }

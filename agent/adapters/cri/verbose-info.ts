@@ -13,6 +13,8 @@ const ContainerInfoSchema = z.object({
   config: z
     .object({
       image: z.object({ image: z.string().nullish(), user_specified_image: z.string().nullish() }).nullish(),
+      /** What the kubelet asked for: the runtime follows links of the node before it mounts. */
+      mounts: z.array(z.object({ container_path: z.string().nullish(), host_path: z.string().nullish() })).nullish(),
       linux: z
         .object({
           security_context: z
@@ -21,6 +23,7 @@ const ContainerInfoSchema = z.object({
               run_as_user: int64,
               run_as_group: int64,
               run_as_username: z.string().nullish(),
+              supplemental_groups: z.array(z.number()).nullish(),
               /** 0 (RuntimeDefault) is left out. */
               seccomp: z.object({ profile_type: z.number().nullish() }).nullish(),
             })

@@ -52,6 +52,8 @@ const SMUGGLED = [
   /runs another command than its pod's specification/,
   /variable TZ is set, which neither image nor pod's specification does/,
   /capability SYS_ADMIN, which its pod's specification does not give/,
+  /another path is mounted than that of the pod's specification at \/shared/,
+  /is of group 6, which its pod's specification does not say/,
 ];
 
 let bed: Testbed;
@@ -284,15 +286,20 @@ describe("attacks", () => {
     const volumes = [
       { name: "node", hostPath: { path: "/etc" } },
       { name: "part", hostPath: { path: "/usr" } },
+      // A link on this node.
+      { name: "link", hostPath: { path: "/bin" } },
     ];
     const volumeMounts = [
       { name: "node", mountPath: "/node" },
       { name: "part", mountPath: "/part", subPath: "bin" },
+      { name: "link", mountPath: "/link" },
     ];
     await apply([pod("mounts", image.tagged, { container: { volumeMounts }, spec: { volumes } })]);
     await settled(/^default\/mounts\/web$/, 1);
-    const paths = (await drifts("default/mounts/web")).map(({ kind, path }) => `${kind} ${path}`).sort();
-    expect(paths).toEqual(["mount /node", "mount /part"]);
+    const found = await drifts("default/mounts/web");
+    expect(found.map(({ kind, path }) => `${kind} ${path}`).sort()).toEqual(["mount /link", "mount /node", "mount /part"]);
+    // As the specification has them: only policy has something against them.
+    expect(describeAll(found)).not.toMatch(/specification/);
   });
 
   test("a line in the hosts file that the kubelet wrote", async () => {
@@ -304,7 +311,9 @@ describe("attacks", () => {
   });
 
   test("a container that was started in a pod's sandbox over the runtime's socket", async () => {
-    await apply([pod("host-of-another", image.tagged)]);
+    const volumes = [{ name: "shared", hostPath: { path: "/srv" } }];
+    const volumeMounts = [{ name: "shared", mountPath: "/shared" }];
+    await apply([pod("host-of-another", image.tagged, { container: { volumeMounts }, spec: { volumes, securityContext: { fsGroup: 2000 } } })]);
     await settled(/^default\/host-of-another\/web$/, 1);
     const sandbox = (await workloads()).find(({ container }) => container.name === "default/host-of-another/(sandbox)")?.container.id ?? "";
     // A kubelet that runs ends what it finds without its labels, within seconds.
@@ -312,10 +321,12 @@ describe("attacks", () => {
     try {
       await smuggle(cluster.criSocket, sandbox, { name: "miner", image: image.tagged, command: [ACCEPTANCE.tool, "wait"] });
       await assertFound("default/host-of-another/miner", [{ path: "", place: "configuration", kinds: ["injected-container"] }]);
-      expect(describeAll(await drifts("default/host-of-another/web"))).toBe("");
+      const before = describeAll(await drifts("default/host-of-another/web"));
+      for (const summary of SMUGGLED) expect(before).not.toMatch(summary);
       // Under the name of the pod's own container, with what policy allows a specification to ask for (TZ) and what it does not.
       const command = [ACCEPTANCE.tool, "wait"];
-      await smuggle(cluster.criSocket, sandbox, { name: "web", image: image.tagged, command, env: { TZ: "UTC" }, capabilities: ["SYS_ADMIN"] });
+      const past = { mounts: { "/shared": "/etc" }, groups: [6], env: { TZ: "UTC" }, capabilities: ["SYS_ADMIN"] };
+      await smuggle(cluster.criSocket, sandbox, { name: "web", image: image.tagged, command, ...past });
       const found = await eventually(
         () => drifts("default/host-of-another/web"),
         (seen) => SMUGGLED.every((summary) => seen.some((drift) => summary.test(drift.summary))),

@@ -13,6 +13,10 @@ export interface SmuggledContainer {
   readonly env?: Readonly<Record<string, string>>;
   /** Without `CAP_`; beyond the runtime's own. */
   readonly capabilities?: readonly string[];
+  /** Paths of the node by where they are mounted. */
+  readonly mounts?: Readonly<Record<string, string>>;
+  /** Below 128. */
+  readonly groups?: readonly number[];
 }
 
 function message(fields: readonly (readonly [field: number, value: string | Uint8Array])[]): Uint8Array {
@@ -37,15 +41,21 @@ function entries(field: number, pairs: Readonly<Record<string, string>>): [numbe
 }
 
 /** CreateContainerRequest's `config`. */
-function configOf({ name, image, command, labels = {}, env = {}, capabilities = [] }: SmuggledContainer): Uint8Array {
+function configOf({ name, image, command, labels = {}, env = {}, capabilities = [], mounts = {}, groups = [] }: SmuggledContainer): Uint8Array {
   const added = message(capabilities.map((capability): [number, string] => [1, capability]));
   return message([
     [1, message([[1, name]])],
     [2, message([[1, image]])],
     ...command.map((word): [number, string] => [3, word]),
     ...entries(6, env),
+    ...entries(7, mounts),
     ...entries(9, labels),
-    [15, message(capabilities.length === 0 ? [] : [[2, message([[1, added]])]])],
+    [
+      15,
+      message([
+        [2, message([...(capabilities.length === 0 ? [] : [[1, added] as const]), ...(groups.length === 0 ? [] : [[8, Uint8Array.from(groups)] as const])])],
+      ]),
+    ],
   ]);
 }
 

@@ -7,6 +7,7 @@ const MIRROR = "kubernetes.io/config.mirror";
 
 const SeccompProfile = z.object({ type: z.string() }).optional();
 const Context = z.object({ runAsUser: z.int().optional(), runAsGroup: z.int().optional(), seccompProfile: SeccompProfile });
+const PodContext = Context.extend({ supplementalGroups: z.array(z.int()).optional(), fsGroup: z.int().optional() });
 const ContainerContext = Context.extend({
   privileged: z.boolean().optional(),
   readOnlyRootFilesystem: z.boolean().optional(),
@@ -23,7 +24,14 @@ const Container = z.object({
   workingDir: z.string().default(""),
   env: z.array(z.object({ name: z.string(), value: z.string().optional(), valueFrom: ValueFrom.optional() })).default([]),
   envFrom: z.array(z.object({ prefix: z.string().default("") })).default([]),
-  volumeMounts: z.array(z.object({ name: z.string(), mountPath: z.string(), readOnly: z.boolean().default(false) })).default([]),
+  volumeMounts: z
+    .array(
+      z.object({
+        ...{ name: z.string(), mountPath: z.string(), readOnly: z.boolean().default(false) },
+        ...{ subPath: z.string().default(""), subPathExpr: z.string().default("") },
+      }),
+    )
+    .default([]),
   volumeDevices: z.array(z.object({ devicePath: z.string() })).default([]),
   // What the API server puts in where nothing is said.
   terminationMessagePath: z.string().default("/dev/termination-log"),
@@ -54,8 +62,8 @@ const Pod = z.object({
     containers: Containers,
     initContainers: Containers,
     ephemeralContainers: Containers,
-    securityContext: Context.optional(),
-    volumes: z.array(z.looseObject({ name: z.string() })).default([]),
+    securityContext: PodContext.optional(),
+    volumes: z.array(z.looseObject({ name: z.string(), hostPath: z.object({ path: z.string() }).nullish() })).default([]),
     hostNetwork: z.boolean().default(false),
     hostPID: z.boolean().default(false),
     hostIPC: z.boolean().default(false),
@@ -88,6 +96,7 @@ export function readPod(raw: unknown): ListedPod {
       containers: [...read("container", spec.containers), ...read("init", spec.initContainers), ...read("ephemeral", spec.ephemeralContainers)],
       // Of what is ending, kubelet and agent tell at times of their own.
       running: metadata.deletionTimestamp === undefined ? runningOf(pod.status) : [],
+      groups: [...(spec.securityContext?.supplementalGroups ?? []), ...(spec.securityContext?.fsGroup === undefined ? [] : [spec.securityContext.fsGroup])],
       hostNamespaces: [spec.hostNetwork ? "net" : "", spec.hostPID ? "pid" : "", spec.hostIPC ? "ipc" : ""].filter((name) => name !== ""),
       hostAliases: spec.hostAliases.flatMap(({ ip, hostnames }) => hostnames.map((name) => `${name}:${ip}`)),
     },
@@ -138,14 +147,11 @@ function readContainer(container: z.infer<typeof Container>, role: ContainerRole
     addedCapabilities: capabilities(own.capabilities?.add),
     droppedCapabilities: capabilities(own.capabilities?.drop),
     seccomp: (own.seccompProfile ?? shared?.seccompProfile)?.type ?? "",
-    mounts: container.volumeMounts.map(
-      ({ name, mountPath, readOnly }): PodMount => ({
-        path: mountPath,
-        volume: name,
-        source: sourceOf(pod.spec.volumes.find((volume) => volume.name === name)),
-        readOnly,
-      }),
-    ),
+    mounts: container.volumeMounts.map(({ name, mountPath, readOnly, subPath, subPathExpr }, index): PodMount => {
+      const volume = pod.spec.volumes.find((each) => each.name === name);
+      const part = subPath !== "" || subPathExpr !== "";
+      return { path: mountPath, volume: name, source: sourceOf(volume), readOnly, hostPath: volume?.hostPath?.path, index, part };
+    }),
     volumeDevices: container.volumeDevices.map(({ devicePath }) => devicePath),
     terminationMessagePath: container.terminationMessagePath,
     // Names of a domain are of plug-ins, all but hugepages, which have none.
@@ -166,5 +172,5 @@ function fixedField(path: string | undefined, { metadata, spec }: Pod, uid: stri
 }
 
 function sourceOf(volume: Readonly<Record<string, unknown>> | undefined): string {
-  return volume ? (Object.keys(volume).find((key) => key !== "name") ?? "emptyDir") : "";
+  return volume ? (Object.entries(volume).find(([key, value]) => key !== "name" && value !== null)?.[0] ?? "emptyDir") : "";
 }

@@ -3,42 +3,19 @@
  * excuse it: what policy allows is what a specification may ask for beyond the image.
  */
 import { posix } from "node:path";
-import type { ContainerConfiguration, Mount } from "@hullmark/proto/v1/attestation";
-import type { PodContainer, PodRecord } from "../../ports/pod-view.ts";
+import type { PodContainer } from "../../ports/pod-view.ts";
 import { expand, known, matches, type Pattern, shown } from "../pods/expand.ts";
-import { printable } from "../text/printable.ts";
 import { environmentDigest } from "./appraise-configuration.ts";
+import { appraiseVolumes, CLAIMS } from "./appraise-volumes.ts";
 import { finding } from "./findings.ts";
 import { runtimeDefaults } from "./runtime-defaults.ts";
-import type { ContainerInput, Finding, FindingKind, ReferenceConfig } from "./types.ts";
+import { type Report, type Specified, words } from "./specified.ts";
+import type { ContainerInput, Finding, ReferenceConfig } from "./types.ts";
 
 const defaults = runtimeDefaults(true);
 
 /** Variables by which whoever sets them runs code of their own in any program: a whole ConfigMap of unknown names is not taken to hold these. */
 const LOADER = /^(LD_|GLIBC_TUNABLES$|NODE_OPTIONS$|PYTHON|PERL5|RUBY|JAVA_TOOL_OPTIONS$|BASH_ENV$|ENV$)/;
-
-/** Types that the agent gives mounts (Mount.type), by the source of the volume in the API; any other source: `pod-volume`. */
-const TYPES: Readonly<Record<string, readonly string[]>> = {
-  emptyDir: ["pod-empty-dir"],
-  configMap: ["pod-configmap"],
-  secret: ["pod-secret"],
-  projected: ["pod-projected"],
-  downwardAPI: ["pod-downward-api"],
-  hostPath: ["bind"],
-  persistentVolumeClaim: ["pod-volume", "bind"],
-};
-const ANY_VOLUME = ["pod-volume", "bind"];
-
-interface Specified {
-  readonly pod: PodRecord;
-  readonly container: PodContainer;
-  readonly image: ReferenceConfig;
-  readonly observed: ContainerConfiguration;
-}
-
-type Report = (kind: FindingKind, name: string, expected: string, observed: string, summary: string) => void;
-
-const words = (text: string): string => printable(Buffer.from(text)).slice(0, 1024);
 
 export function appraiseSpecification({ pod: standing, state, rules }: ContainerInput, image: ReferenceConfig): readonly Finding[] {
   const last = standing?.kind === "unknown" ? standing.last : standing;
@@ -103,7 +80,8 @@ function appraiseVariables({ container, image, observed }: Specified, expected: 
       report("env", name, "set", "absent", `environment variable ${words(name)} of the pod's specification is not set`);
 }
 
-function appraiseProcess({ container, image, observed }: Specified, variables: ReadonlyMap<string, Pattern>, report: Report): void {
+function appraiseProcess(specified: Specified, variables: ReadonlyMap<string, Pattern>, report: Report): void {
+  const { container, image, observed } = specified;
   const own = (texts: readonly string[]): Pattern[] => texts.map((text) => expand(text, lookup(container, variables)));
   const literal = (texts: readonly string[]): Pattern[] => texts.map((text) => [text]);
   const command = container.command.length > 0 ? own(container.command) : literal(image.entrypoint);
@@ -121,6 +99,15 @@ function appraiseProcess({ container, image, observed }: Specified, variables: R
   const wanted = `${user ?? image.user.replace(/:.*$/, "")}${group === undefined ? "" : `:${group}`}`;
   if (canonical(wanted) !== canonical(observed.user) && !(group === undefined && canonical(image.user) === canonical(observed.user) && user === undefined))
     report("user", "", canonical(wanted), observed.user, `runs as ${words(observed.user)}, which neither image nor pod's specification says`);
+  appraiseGroups(specified, report);
+}
+
+/** Those that a claim's volume brings are an annotation of it, which is not read. */
+function appraiseGroups({ pod, container, observed }: Specified, report: Report): void {
+  if (container.mounts.some(({ source }) => CLAIMS.has(source))) return;
+  const given = new Set([...pod.groups, ...(container.group === undefined ? [] : [container.group])].map(BigInt));
+  for (const group of observed.supplementaryGroups)
+    if (!given.has(group)) report("user", `group ${group}`, "absent", `group ${group}`, `is of group ${group}, which its pod's specification does not say`);
 }
 
 function appraiseRights({ pod, container, observed }: Specified, report: Report): void {
@@ -156,32 +143,4 @@ function appraiseDevices({ container, observed }: Specified, report: Report): vo
       report("device-node", device, "absent", device, `device ${words(device)}, which its pod's specification does not give`);
   for (const device of wanted)
     if (!given.has(device)) report("device-node", device, "a raw volume", "absent", `device ${words(device)} of the pod's specification is not there`);
-}
-
-/** Where the kubelet and the sandbox mount files of their own, besides the one for a last message. */
-const KUBELET_PLACES: ReadonlySet<string> = new Set(["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/shm"]);
-
-function appraiseVolumes({ container, image, observed }: Specified, at: (path: string) => Report): void {
-  const declared = new Map<string, Mount>();
-  for (const mount of observed.mounts) if (mount.declared) declared.set(posix.resolve("/", mount.destination), mount);
-  const wanted = new Map(container.mounts.map((mount) => [posix.resolve("/", mount.path), mount]));
-  for (const [path, { volume, source, readOnly }] of wanted) {
-    const mount = declared.get(path);
-    const expected = `volume ${volume} (${source || "unknown"})${readOnly ? ", read-only" : ""}`;
-    const named = (text: string): string => `${text} of the pod's specification at ${words(path)}`;
-    if (!mount) at(path)("mount", volume, expected, "absent", named("nothing is mounted instead of a volume"));
-    else if (!(TYPES[source] ?? ANY_VOLUME).includes(mount.type))
-      at(path)("mount", volume, expected, `${mount.type} from ${mount.source}`, named("something else is mounted than the volume"));
-    else if (readOnly && mount.options.includes("rw"))
-      at(path)("mount", volume, expected, "mounted for writing", named("mounted for writing: a read-only volume"));
-  }
-  for (const [path, mount] of declared)
-    if (mount.type === "kubelet" && !KUBELET_PLACES.has(path) && path !== posix.resolve("/", container.terminationMessagePath))
-      at(path)("mount", "", "absent", `${mount.type} from ${mount.source}`, "a file of the kubelet's, mounted where its pod's specification has none");
-  if (container.extended) return;
-  for (const [path, mount] of declared) {
-    const volumes = mount.type.startsWith("pod-") || (mount.type === "bind" && path !== "/dev/shm");
-    if (!volumes || wanted.has(path) || image.volumes.includes(path)) continue;
-    at(path)("mount", "", "absent", `${mount.type} from ${mount.source}`, "mounted, which its pod's specification does not ask for");
-  }
 }

@@ -1233,6 +1233,13 @@ export declare type ContainerConfiguration = Message<"hullmark.v1.ContainerConfi
    * @generated from field: repeated string unmet = 20;
    */
   unmet: string[];
+
+  /**
+   * Groups that the runtime was asked to add to those that the image gives its user; empty where the runtime does not tell.
+   *
+   * @generated from field: repeated int64 supplementary_groups = 21;
+   */
+  supplementaryGroups: bigint[];
 };
 
 /**
@@ -1306,6 +1313,13 @@ export declare type Mount = Message<"hullmark.v1.Mount"> & {
    * @generated from field: bool missing = 6;
    */
   missing: boolean;
+
+  /**
+   * Of a bind, the path of the node that the runtime was asked for: `source` is where links led from there. Empty where the runtime does not tell.
+   *
+   * @generated from field: string asked_source = 7;
+   */
+  askedSource: string;
 };
 
 /**
