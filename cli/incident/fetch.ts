@@ -1,15 +1,16 @@
 /** Incidents as computed from what the verifier tells of drifts and actions. */
 import { RpcError } from "@hullmark/proto/rpc";
 import { type Drift, DriftState, type Exception, Query } from "@hullmark/proto/v1/query";
-import { type Action, ActionState, Response } from "@hullmark/proto/v1/response";
+import { type Action, Response } from "@hullmark/proto/v1/response";
 import { type Decided, excusedSince, type Incident, incidentsOf, type Member } from "@hullmark/verifier/core/incident/incident";
+import { isContaining, withoutUndone } from "@hullmark/verifier/core/response/isolation";
 import { isIn } from "../connection/connection.ts";
 import { all, PAGE_SIZE } from "../connection/pages.ts";
 import type { Asking } from "../connection/run.ts";
 import { toMs } from "../output/words.ts";
 import { decisionOf } from "./timeline.ts";
 
-/** A drift with the actions that were decided on because of it, oldest first. */
+/** A drift with the actions that were decided on because of it, or on its container since it was found, oldest first. */
 export interface ToldMember extends Member {
   readonly drift: Drift;
   readonly actions: readonly Action[];
@@ -46,7 +47,7 @@ export async function fetchIncidents(asking: Pick<Asking, "channel" | "signal" |
     (page) => page.actions,
   );
   const decided = await fetchDecided(asking, past);
-  const byDrift = Map.groupBy(actions.toReversed(), ({ driftId }) => driftId);
+  const actionsOf = actionsBy(actions.toReversed());
   const asked = Map.groupBy(exceptions, ({ driftId }) => driftId);
   const exceptionsOf = ({ id, exception }: Drift): Exception[] => {
     const own = asked.get(id) ?? [];
@@ -55,7 +56,7 @@ export async function fetchIncidents(asking: Pick<Asking, "channel" | "signal" |
   };
   const members = drifts
     .filter((drift) => isIn(namespace, drift))
-    .flatMap((drift) => memberOf(drift, byDrift.get(drift.id) ?? [], exceptionsOf(drift), toMs(excuses.get(drift.exception)?.decidedAt)) ?? []);
+    .flatMap((drift) => memberOf(drift, actionsOf(drift), exceptionsOf(drift), toMs(excuses.get(drift.exception)?.decidedAt)) ?? []);
   return { incidents: incidentsOf(members, (id) => decided.get(id)), unknown };
 }
 
@@ -71,6 +72,22 @@ async function fetchDecided({ channel, signal }: Pick<Asking, "channel" | "signa
     if (error instanceof RpcError && error.code === "UNIMPLEMENTED") return new Map();
     throw error;
   }
+}
+
+/** @param actions oldest first */
+function actionsBy(actions: readonly Action[]): (drift: Drift) => readonly Action[] {
+  const placeOf = ({ nodeId, containerId }: { readonly nodeId: string; readonly containerId: string }): string => `${nodeId}/${containerId}`;
+  const byDrift = Map.groupBy(actions, ({ driftId }) => driftId);
+  const byPlace = Map.groupBy(actions, placeOf);
+  return (drift) => {
+    const [foundMs = 0, overMs = Number.POSITIVE_INFINITY] = [toMs(drift.committedAt), toMs(drift.resolvedAt)];
+    const of = new Set(byDrift.get(drift.id));
+    for (const action of drift.containerId ? (byPlace.get(placeOf(drift)) ?? []) : []) {
+      const [beganMs = 0, endedMs = Number.POSITIVE_INFINITY] = [toMs(action.createdAt), toMs(action.settledAt)];
+      if (endedMs >= foundMs && beganMs <= overMs) of.add(action);
+    }
+    return [...of];
+  };
 }
 
 /** Those whose id is, or begins with, what was typed. */
@@ -89,7 +106,7 @@ function memberOf(drift: Drift, actions: readonly Action[], exceptions: readonly
   return {
     ...{ drift, actions, exceptions, driftId: id, kind, path, image: configDigest || imageReference, nodeName, workload, severity, acknowledgedBy },
     state: over ? "resolved" : drift.state === DriftState.ACKNOWLEDGED ? "acknowledged" : "open",
-    contained: actions.some(({ state }) => state === ActionState.DONE),
+    contained: withoutUndone(actions).some(isContaining),
     foundAtMs,
     resolvedAtMs: excusedAtMs ?? toMs(drift.resolvedAt),
     acknowledgedAtMs: toMs(drift.acknowledgedAt),

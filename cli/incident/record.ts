@@ -72,6 +72,7 @@ export async function makeRecord(incident: ToldIncident, reader: LogReader, key:
     key,
     ({ type, fields }) =>
       ids.has(String(fields[type === "drift" ? "id" : "drift"])) ||
+      (type === "action" && actions.has(String(fields["id"]))) ||
       (type === "admin" && (fields["incident"] === incident.id || (fields["action"] === "capture-fetched" && actions.has(String(fields["of"]))))),
   );
   const record = serialized({ format: FORMAT, incident: incidentView(incident), log: logView(log) });

@@ -2,6 +2,7 @@
 
 import { sightOf } from "@hullmark/verifier/core/fleet/drift-rows";
 import { type ExceptionRequest, type ExceptionServices, Exceptions } from "@hullmark/verifier/core/fleet/exceptions";
+import { Identities } from "@hullmark/verifier/core/people/identities";
 import type { DriftRow } from "@hullmark/verifier/ports/rows";
 import { StoreError } from "@hullmark/verifier/ports/store";
 import { expect, test } from "vitest";
@@ -10,11 +11,11 @@ import { drift } from "./store-fixtures.ts";
 const DAY_MS = 86_400_000;
 
 /** What people do, over a store that can be made to fail. */
-async function fixture() {
+async function fixture(samePerson: ExceptionServices["samePerson"] = (a, b) => a === b) {
   const state = { nowMs: 1_790_000_000_000, maxDays: 30, writes: true, drift: drift(1), granted: [] as string[] };
   const services: ExceptionServices = {
     store: { readExceptions: async () => [], readDrift: async () => state.drift },
-    samePerson: (a, b) => a === b,
+    samePerson,
     committer: {
       submit: async () => {
         if (!state.writes) throw new StoreError("STORE_UNAVAILABLE", "no space");
@@ -32,10 +33,10 @@ async function fixture() {
     nowMs: () => state.nowMs,
   };
   const exceptions = await Exceptions.open(services);
-  const request = (change: Partial<ExceptionRequest> = {}) =>
+  const request = (change: Partial<ExceptionRequest> = {}, by = "ann") =>
     exceptions.request(
       { driftId: "D-1", lifeMs: 20 * DAY_MS, reason: "r", seen: sightOf(state.drift), path: "", anyContent: false, anyImage: false, ...change },
-      "ann",
+      by,
     );
   return { state, exceptions, request };
 }
@@ -57,6 +58,24 @@ test("what is over does not count, whether that can be written or not, and neith
   state.writes = true;
   await exceptions.tick();
   expect(exceptions.rows.map((row) => row.state)).toEqual(["expired", "expired"]);
+});
+
+test("whoever asked by one kind of credential approves it by none of theirs; somebody else by any of theirs", async () => {
+  const kinds = (name: string) => [name, `certificate:${name}-laptop`, `corp:${name}@acme.example`, `kubernetes:system:serviceaccount:ops:${name}`];
+  const { samePerson } = new Identities({ aliases: { ann: kinds("ann").slice(1), bob: kinds("bob").slice(1) }, roles: [] });
+  // Of a certificate the name alone.
+  const credentials = (name: string) => kinds(name).map((each) => each.replace(/^certificate:/, ""));
+  for (const asked of credentials("ann")) {
+    const { exceptions, request } = await fixture(samePerson);
+    const { id } = await request({}, asked);
+    for (const own of credentials("ann")) await expect(exceptions.approve(id, own), `${asked}, ${own}`).rejects.toMatchObject({ code: "OWN_REQUEST" });
+  }
+  for (const other of [...credentials("bob"), "corp:ann", "kubernetes:ann"]) {
+    const { state, exceptions, request } = await fixture(samePerson);
+    const { id } = await request({}, "ann");
+    await exceptions.approve(id, other);
+    expect(state.granted, other).toEqual([id]);
+  }
 });
 
 test("it is asked for of what was looked at, and of nothing that came meanwhile", async () => {

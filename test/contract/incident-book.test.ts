@@ -1,7 +1,7 @@
 /** The incidents of what the store holds: the same as computed from all of it, whatever was committed before, while and after it was read. */
 
 import { DriftState } from "@hullmark/proto/v1/query";
-import { ActionState } from "@hullmark/proto/v1/response";
+import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
 import { EventBus } from "@hullmark/verifier/core/fleet/events";
 import { incidentsOf } from "@hullmark/verifier/core/incident/incident";
 import { IncidentBook } from "@hullmark/verifier/core/incident/incident-book";
@@ -103,6 +103,19 @@ test("it follows what is committed: acknowledged, contained by an action, over, 
   expect(await state()).toEqual(["open"]);
   put(2, { state: DriftState.NOTICE });
   expect(await state()).toEqual(["resolved"]);
+});
+
+test("what was done to a container holds whatever else was found on it before, and nothing that was found after, or elsewhere; undone it holds nothing", async () => {
+  const { put, act, read } = fixture();
+  const containers = { [1]: "c1", [2]: "c2", [3]: "c1" } as const;
+  for (const number of [1, 2, 3] as const)
+    put(number, { nodeId: "n1", containerId: containers[number], path: Buffer.from(`/${number}`), committedAtMs: T0 + (number === 3 ? 20 : 0) });
+  const isolated = { ...action(1), kind: ActionKind.ISOLATE, driftId: "D-other", containerId: "c1", state: ActionState.DONE, settledAtMs: T0 + 10, reason: "" };
+  const states = async () => Object.fromEntries((await read()).incidents.map(({ members, state }) => [members[0]?.driftId, state]));
+  act(isolated);
+  expect(await states()).toEqual({ "D-1": "contained", "D-2": "open", "D-3": "open" });
+  act({ ...action(2), kind: ActionKind.RELEASE, driftId: "", containerId: "c1", undoes: "A-1", state: ActionState.DONE });
+  expect(await states()).toEqual({ "D-1": "open", "D-2": "open", "D-3": "open" });
 });
 
 test("what somebody excused is over in its incident, before it was read and after; what was excused when it was found makes none, nor what is none of policy's", async () => {

@@ -17,6 +17,7 @@ const member = (number: number, over: Partial<NumberedMember> = {}): NumberedMem
     imageReference: "i",
     nodeName: "w",
     nodeId: "n",
+    containerId: "c",
     summary: "s",
     containerName: "web-1",
   },

@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
@@ -72,6 +72,14 @@ async function attempt(channel: RpcChannel, service: DescService, method: DescMe
     )
     .finally(() => clearTimeout(timer));
 }
+
+test("every service of the protocol is tried here: who adds one tries it too", () => {
+  const folder = new URL("../../proto/hullmark/v1/", import.meta.url);
+  const declared = readdirSync(folder)
+    .filter((name) => name.endsWith(".proto"))
+    .flatMap((name) => [...readFileSync(new URL(name, folder), "utf8").matchAll(/^service (\w+) \{/gm)].map(([, service]) => `hullmark.v1.${service}`));
+  expect(SERVICES.map(({ typeName }) => typeName).sort()).toEqual(declared.sort());
+});
 
 describe.each(METHODS)("$path", ({ service, method, path }) => {
   const wanted = ACCESS[path as keyof typeof ACCESS];

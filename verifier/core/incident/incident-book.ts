@@ -24,6 +24,7 @@ const STANDING = [DriftState.OPEN, DriftState.ACKNOWLEDGED];
 export interface NumberedMember extends Member {
   readonly number: number;
   readonly nodeId: string;
+  readonly containerId: string;
   readonly imageReference: string;
   readonly summary: string;
   readonly containerName: string;
@@ -50,8 +51,8 @@ export interface Incidents {
 export class IncidentBook {
   readonly #services: IncidentBookServices;
   readonly #members = new Map<string, NumberedMember>();
-  /** Drifts because of which actions were carried out, with those. */
-  readonly #acted = new Map<string, Set<string>>();
+  /** Drifts because of which actions were carried out, and containers on which, with those and when that was, Unix milliseconds. */
+  readonly #acted = new Map<string, Map<string, number>>();
   /** Actions that were undone. */
   readonly #undone = new Set<string>();
   #loading: Promise<void> | undefined;
@@ -87,7 +88,7 @@ export class IncidentBook {
     if (told && (!this.#changed || (!now && nowMs >= atMs && nowMs - atMs < Math.max(FRESH_MS, FRESH_MS_A_MEMBER * this.#members.size)))) return told;
     this.#changed = false;
     const incidents = incidentsOf(
-      [...this.#members.values()].map((member) => ({ ...member, contained: this.#isContained(member.driftId) })),
+      [...this.#members.values()].map((member) => ({ ...member, contained: this.#isContained(member) })),
       this.#services.decided,
     );
     const fresh = { incidents, incomplete: this.#incomplete };
@@ -172,23 +173,42 @@ export class IncidentBook {
   }
 
   #act(row: ActionRow): void {
-    const { id, kind, state, driftId, undoes } = row;
-    if (state !== ActionState.DONE || driftId === "") return;
+    const { id, kind, state, driftId, undoes, nodeId, containerId, settledAtMs = 0 } = row;
+    if (state !== ActionState.DONE) return;
     if (kind === ActionKind.RELEASE) this.#undone.add(undoes ?? "");
-    else if (isContaining(row)) this.#acted.set(driftId, (this.#acted.get(driftId) ?? new Set()).add(id));
+    else if (isContaining(row))
+      for (const subject of [...(driftId ? [driftId] : []), ...(containerId ? [`${nodeId}/${containerId}`] : [])])
+        this.#acted.set(subject, (this.#acted.get(subject) ?? new Map()).set(id, settledAtMs));
     this.#changed = true;
   }
 
-  #isContained(driftId: string): boolean {
-    return [...(this.#acted.get(driftId) ?? [])].some((id) => !this.#undone.has(id));
+  /** By what was done because of it, or because of something else of its container, after it was found. */
+  #isContained({ driftId, nodeId, containerId, foundAtMs }: NumberedMember): boolean {
+    const stands = ([id]: readonly [string, number]): boolean => !this.#undone.has(id);
+    const onContainer = [...(this.#acted.get(`${nodeId}/${containerId}`) ?? [])].filter(([, settledAtMs]) => settledAtMs >= foundAtMs);
+    return [...(this.#acted.get(driftId) ?? []), ...onContainer].some(stands);
   }
 }
 
 function memberOf(row: DriftRow): NumberedMember {
-  const { number, nodeId, imageReference, summary, containerName, kind, path, nodeName, workload, severity, acknowledgedBy, acknowledgedAtMs, resolvedAtMs } =
-    row;
+  const {
+    number,
+    nodeId,
+    containerId,
+    imageReference,
+    summary,
+    containerName,
+    kind,
+    path,
+    nodeName,
+    workload,
+    severity,
+    acknowledgedBy,
+    acknowledgedAtMs,
+    resolvedAtMs,
+  } = row;
   return {
-    ...{ driftId: row.id, number, nodeId, imageReference, summary, containerName, kind, path, nodeName, workload, severity },
+    ...{ driftId: row.id, number, nodeId, containerId, imageReference, summary, containerName, kind, path, nodeName, workload, severity },
     ...{ acknowledgedBy, acknowledgedAtMs, resolvedAtMs },
     image: row.configDigest || row.imageReference,
     state: row.state === DriftState.RESOLVED ? "resolved" : row.state === DriftState.ACKNOWLEDGED ? "acknowledged" : "open",

@@ -31,7 +31,7 @@ export function isContaining({ kind, state, reason }: Pick<ActionRow, "kind" | "
 }
 
 /** What was done, without what was undone since, and without what undid it. */
-export function withoutUndone(history: readonly ActionRow[]): readonly ActionRow[] {
+export function withoutUndone<A extends Pick<ActionRow, "id" | "kind" | "state" | "undoes">>(history: readonly A[]): readonly A[] {
   const releases = history.filter(({ kind }) => kind === ActionKind.RELEASE);
   if (releases.length === 0) return history;
   const undone = new Set(releases.filter(({ state }) => state === ActionState.DONE).map(({ undoes }) => undoes));
