@@ -2,7 +2,7 @@
 import { lexer, type MarkedToken, type Token } from "marked";
 
 /** `commands`: a block of them, its text as it stands. */
-export type Tag = "h1" | "h2" | "p" | "ol" | "ul" | "li" | "strong" | "em" | "code" | "commands";
+export type Tag = "h1" | "h2" | "h3" | "p" | "ol" | "ul" | "li" | "strong" | "em" | "code" | "commands";
 export interface Element {
   readonly tag: Tag;
   readonly children: readonly Node[];
@@ -21,8 +21,8 @@ function parts(token: MarkedToken): Node[] {
     case "space":
       return [];
     case "heading":
-      if (token.depth > 2) break;
-      return [{ tag: token.depth === 1 ? "h1" : "h2", children: all(token.tokens) }];
+      if (token.depth > 3) break;
+      return [{ tag: (["h1", "h2", "h3"] as const)[token.depth - 1] ?? "h3", children: all(token.tokens) }];
     case "paragraph":
       return [{ tag: "p", children: all(token.tokens) }];
     case "list":

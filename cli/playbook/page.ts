@@ -5,17 +5,26 @@ import { printable } from "@hullmark/verifier/core/text/printable";
 import type { ToldIncident, ToldMember } from "../incident/fetch.ts";
 
 /** What stands in the page's commands for names of the incident. */
-export type Placeholder = "INCIDENT" | "DRIFT" | "NODE" | "CONTAINER" | "NAMESPACE" | "POD" | "IMAGE" | "PATH";
+export type Placeholder = "INCIDENT" | "DRIFT" | "NODE" | "CONTAINER" | "CONTAINERID" | "NAMESPACE" | "POD" | "IMAGE" | "PATH" | "PID";
 
-const MAX_WORD_CHARACTERS = 1024;
+/** The longest path that the kernel takes. */
+const MAX_WORD_CHARACTERS = 4096;
+
+/** As engines show them; a prefix will do for the command too. */
+const CONTAINER_ID_DIGITS = 12;
 
 /** Whether a kind is under this heading of the page, as anchors are made of headings. */
 export function isHeadingOf(heading: string, kind: string): boolean {
   return heading.toLowerCase().replaceAll(" ", "-") === playbookOf(kind).replace(/^.*#/, "");
 }
 
+/** What is of this kind alone, and then what all kinds of its section have in common. Other kinds' parts are left out. */
 export function sectionOf(text: string, kind: string): string | undefined {
-  return text.split(/^(?=## )/m).find((section) => isHeadingOf(/^## (.+)$/m.exec(section)?.[1] ?? "", kind));
+  const section = text.split(/^(?=## )/m).find((each) => isHeadingOf(/^## (.+)$/m.exec(each)?.[1] ?? "", kind));
+  if (section === undefined) return undefined;
+  const [common = "", ...kinds] = section.split(/^(?=### )/m);
+  const own = kinds.find((each) => each.startsWith(`### ${kind}\n`));
+  return own === undefined ? common : `${own.slice(1).trimEnd()}\n\n${common}`;
 }
 
 /** @param text the whole of docs/playbooks.md */
@@ -25,7 +34,7 @@ export function playbookPage(text: string, incident: ToldIncident): string {
   const [shown = members[0] as ToldMember] = standing.toSorted((a, b) => b.severity - a.severity);
   const more = members.length - 1;
   const lines = [`${id}  ${kind}, ${incident.state}: ${printable(shown.drift.summary, 300)}`];
-  lines.push(`The commands are of ${shown.driftId} on ${printable(shown.nodeName, 253)}.`);
+  lines.push(`The commands are of ${shown.driftId} on ${printable(shown.nodeName, 253)}; words in capitals are for you to fill in.`);
   if (more > 0) lines.push(`${more} more drifts, on ${nodes.length} nodes in all: hullmark incident show ${id}`);
   return `${lines.join("\n")}\n\n${filled(sectionOf(text, kind) ?? "", id, shown.drift)}`;
 }
@@ -34,9 +43,17 @@ function wordsOf(incident: string, drift: Drift): Readonly<Partial<Record<Placeh
   const [namespace, pod, inPod] = drift.containerName.split("/");
   const path = typed(drift.path);
   const names: Partial<Record<Placeholder, string>> = {
-    ...{ INCIDENT: incident, DRIFT: drift.id, NODE: drift.nodeName, IMAGE: drift.imageReference, CONTAINER: inPod ?? drift.containerName },
+    ...{
+      INCIDENT: incident,
+      DRIFT: drift.id,
+      NODE: drift.nodeName,
+      IMAGE: drift.imageReference,
+      CONTAINER: inPod ?? drift.containerName,
+      CONTAINERID: drift.containerId.slice(0, CONTAINER_ID_DIGITS),
+    },
     ...(inPod !== undefined && namespace !== undefined && pod !== undefined && { NAMESPACE: namespace, POD: pod }),
     ...(path !== undefined && { PATH: path }),
+    ...(drift.actor && drift.actor.pid > 0 && { PID: String(drift.actor.pid) }),
   };
   const words = Object.entries(names).map(([name, value]) => [name, shellWord(value)] as const);
   return Object.fromEntries(words.filter(([, word]) => word !== undefined)) as Partial<Record<Placeholder, string>>;
@@ -67,15 +84,11 @@ export function commandsOf(block: readonly string[], incident: string, drift: Dr
   return block.filter((line) => !elsewhere.test(line)).map((line) => line.replaceAll(/\b[A-Z]{3,}\b/g, (name) => words[name as Placeholder] ?? name));
 }
 
+/** A block of which nothing is left is left out. */
 function filled(section: string, incident: string, drift: Drift): string {
-  let code = false;
-  const lines = section
-    .trimEnd()
-    .split("\n")
-    .flatMap((line) => {
-      if (line.startsWith("```")) code = !code;
-      else if (code) return commandsOf([line], incident, drift);
-      return [line];
-    });
-  return `${lines.join("\n")}\n`;
+  const text = section.trimEnd().replaceAll(/^```sh\n([\s\S]*?)^```$\n?/gm, (_block, commands: string) => {
+    const lines = commandsOf(commands.trimEnd().split("\n"), incident, drift);
+    return lines.length === 0 ? "" : `\`\`\`sh\n${lines.join("\n")}\n\`\`\`\n`;
+  });
+  return `${text.trimEnd()}\n`;
 }

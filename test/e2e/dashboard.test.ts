@@ -1,11 +1,12 @@
 /** What changed in a file, and the page for browsers, on real parts: a container on a real engine, its agent, a verifier, a registry, and a real Chromium. */
-import { readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, onTestFailed, test } from "vitest";
 import { tail } from "../../deploy/stack/stack.ts";
 import { accessibilityProblems, screenshot, startChromium, visit } from "../fakes/chromium.ts";
-import { drifts, eventually, type FaultBed, logEntries, SHORT_INTERVALS, startFaultBed, type ToldDrift, workloads } from "./fault-support.ts";
+import { drifts, engineOf, eventually, type FaultBed, logEntries, SHORT_INTERVALS, startFaultBed, type ToldDrift, workloads } from "./fault-support.ts";
 import { ACCEPTANCE, CONTENT } from "./images/acceptance.ts";
 import type { DockerVictim } from "./scenarios.ts";
 
@@ -222,5 +223,39 @@ describe("in a browser", () => {
     await readable(page, "e2e-diff-phone");
     expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
     expect(problems).toEqual([]);
+  });
+});
+
+describe("the playbook", () => {
+  test("of an incident of each kind that stands has commands that run as they are printed", { timeout: 400_000 }, async () => {
+    logsOnFailure();
+    await web.sh("cp /bin/busybox /srv/busybox; chmod 4755 /srv/busybox; mkdir -p '/srv/it is mine'; echo x > \"/srv/it is mine/a'b\"; chmod 777 /app");
+    await web.background("/srv/busybox", "sleep", "3600");
+    const standing = async () => (await faults.stack.json<{ incidents: { id: string; kind: string; path: string }[] }>("incident", "ls")).incidents;
+    const incidents = await eventually("they stand", standing, (all) => all.some(({ kind }) => kind === "code-upper"), SETTLE_MS);
+    const pages = new Map(incidents.map(({ kind, id }) => [kind, id]));
+    expect([...pages.keys()]).toEqual(expect.arrayContaining(["added", "content", "removed", "mode", "code-upper"]));
+    const directory = join(faults.bed.directory, "evidence-of-a-person");
+    mkdirSync(directory);
+    const done = new Set<string>();
+    for (const id of [...pages.values(), ...incidents.flatMap((each) => (each.path.includes("it is mine") ? [each.id] : []))]) {
+      const { stdout } = await faults.stack.hullmark("playbook", "show", id);
+      const lines = [...stdout.matchAll(/^```sh\n([\s\S]*?)^```/gm)].flatMap(([, block = ""]) => block.trimEnd().split("\n"));
+      expect(lines.length, stdout).toBeGreaterThan(3);
+      for (const line of lines) {
+        const typed = line.replace("TEXT", "INC-7");
+        const words = execFileSync("/bin/sh", ["-c", `printf '%s\\0' ${typed}`], { encoding: "utf8" })
+          .split("\0")
+          .slice(1, -1);
+        if (!typed.startsWith("hullmark ")) await web.onHost("/bin/sh", "-c", `cd ${directory} && DOCKER_HOST=${engineOf(faults.bed).dockerHost} ${typed}`);
+        else if (!done.has(words.slice(0, 2).join())) {
+          done.add(words.slice(0, 2).join());
+          const of = await faults.stack.hullmark(...words.map((word) => (word.endsWith(".json") ? join(directory, word) : word)));
+          // What stands is told by 1; what a node does not let out by 3.
+          expect(words[1] === "diff" ? [0, 3] : [0, 1], `${typed}\n${of.stdout}${of.stderr}`).toContain(of.code);
+        }
+      }
+    }
+    for (const copied of ["nginx.conf", "a'b", "busybox"]) expect(readdirSync(directory)).toContain(copied);
   });
 });

@@ -10,11 +10,21 @@ import { Answered, Command, count, Name } from "../parts.tsx";
 import { gravestOf } from "./incident.tsx";
 import { Subject } from "./incident-table.tsx";
 
-/** From its heading to the next. */
+const headingsOf = (elements: readonly Node[], tag: "h2" | "h3") =>
+  elements.flatMap((node, at) => (typeof node !== "string" && node.tag === tag ? [{ at, text: node.children.join("") }] : []));
+
+/** As the command has it: what is of this kind alone, then what all of its section have in common. */
 function sectionOf(kind: string): readonly Node[] {
-  const headings = PLAYBOOKS.flatMap((node, at) => (typeof node !== "string" && node.tag === "h2" ? [{ at, text: node.children.join("") }] : []));
-  const index = headings.findIndex(({ text }) => isHeadingOf(text, kind));
-  return index < 0 ? [] : PLAYBOOKS.slice(headings[index]?.at, headings[index + 1]?.at);
+  const sections = headingsOf(PLAYBOOKS, "h2");
+  const index = sections.findIndex(({ text }) => isHeadingOf(text, kind));
+  if (index < 0) return [];
+  const section = PLAYBOOKS.slice(sections[index]?.at, sections[index + 1]?.at);
+  const kinds = headingsOf(section, "h3");
+  const own = kinds.findIndex(({ text }) => text === kind);
+  const common = section.slice(0, kinds[0]?.at);
+  if (own < 0) return common;
+  const [, ...text] = section.slice(kinds[own]?.at, kinds[own + 1]?.at);
+  return [{ tag: "h2", children: [kind] }, ...text, ...common];
 }
 
 export function PlaybookPage({ id }: { readonly id?: string }) {
