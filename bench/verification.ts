@@ -112,7 +112,7 @@ try {
   const clock = { nowMs: () => nowMs, after: () => () => undefined };
   const door = new AdmissionService({
     ...{ registry: client, verifiers, policy: () => policy, clock, exemptNamespaces: [], onProblem: (error) => console.error(error) },
-    ...{ meter: { admission: () => undefined } as never, recorder: { record: async () => undefined } },
+    ...{ meter: { admission: () => undefined } as never, recorder: { record: async () => undefined, accepted: () => undefined } },
   });
   const object = { metadata: { name: "web", labels: { app: "web" } }, spec: { containers: [{ name: "web", image: reference }] } };
   const request = { uid: randomUUID(), kind: { kind: "Pod" }, namespace: "shop", operation: "CREATE", userInfo: { username: "ann" }, object };

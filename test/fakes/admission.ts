@@ -8,7 +8,7 @@ import { verifiers } from "./judging.ts";
 export function admissionService(more: Pick<AdmissionServices, "registry" | "policy"> & Partial<AdmissionServices>): AdmissionService {
   return new AdmissionService({
     ...{ verifiers, exemptNamespaces: [], clock: { nowMs: Date.now, after: () => () => undefined } },
-    ...{ meter: { admission: () => undefined } as unknown as Meter, recorder: { record: async () => undefined } },
+    ...{ meter: { admission: () => undefined } as unknown as Meter, recorder: { record: async () => undefined, accepted: () => undefined } },
     onProblem: (error) => expect.unreachable(String(error)),
     ...more,
   });

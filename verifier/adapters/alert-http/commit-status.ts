@@ -5,7 +5,7 @@
  * https://docs.github.com/rest/commits/statuses · https://docs.gitlab.com/api/commits/#set-commit-pipeline-status
  */
 import { compileNames } from "@hullmark/proto/codec";
-import type { StandingAlerts } from "../../core/alerting/index.ts";
+import { REFUSAL_LASTS_MS, type StandingAlerts } from "../../core/alerting/index.ts";
 import { webOrigin } from "../../core/policy/code-hosts.ts";
 import type { CommitService } from "../../core/policy/types.ts";
 import { plainRepository } from "../../core/provenance/slsa.ts";
@@ -61,6 +61,7 @@ export function commitStatusNotifier(options: CommitStatusOptions): Notifier {
       const said = new Set<string>();
       let refused: NotifierError | undefined;
       for (const alert of alerts.toReversed()) {
+        if (isLapsed(alert)) continue;
         const place = placeOf(alert, service, origin, listed);
         const key = place && `${place.path} ${place.context}`;
         if (!place || !key || said.has(key)) continue;
@@ -100,15 +101,21 @@ function placeOf({ source, workload }: AlertEvent, service: CommitService, origi
 function bodyOf(service: CommitService, context: string, alert: AlertEvent, { standing, externalUrl }: CommitStatusOptions): object {
   const others = standing(alert);
   const fails = alert.status === "firing" || others.count > 0;
-  const words = fails ? failing(alert, others) : "What runs is as it was signed again";
+  const words = fails ? failing(alert, others) : alert.kind === "refused" ? "The cluster let it in" : "What runs is as it was signed again";
   const common = { context, description: words, ...(externalUrl === undefined ? {} : { target_url: externalUrl }) };
   if (service === "gitlab") return { ...common, state: fails ? "failed" : "success" };
   return { ...common, state: fails ? "failure" : "success" };
 }
 
+/** It was refused, and nobody has asked again: what stands at the commit is still so. */
+function isLapsed({ kind, status, startsAtMs, endsAtMs = startsAtMs }: AlertEvent): boolean {
+  return kind === "refused" && status === "resolved" && endsAtMs - startsAtMs >= REFUSAL_LASTS_MS;
+}
+
 /** No names of nodes: whoever may read the repository reads it. */
-function failing({ status, severity, kind, path, incident, nodeCount }: AlertEvent, { count, gravest }: StandingAlerts): string {
+function failing({ status, severity, kind, path, incident, nodeCount, description }: AlertEvent, { count, gravest }: StandingAlerts): string {
   if (status !== "firing") return cut(`${count} ${count === 1 ? "difference" : "differences"} from what was signed still, ${gravest}`, MAX_DESCRIPTION);
+  if (kind === "refused") return cut(`kept out of the cluster: ${/^What {3}(.*)$/m.exec(description)?.[1] ?? ""}`, MAX_DESCRIPTION);
   const nodes = `on ${nodeCount} ${nodeCount === 1 ? "node" : "nodes"}`;
   const rest = ` ${nodes}${count > 0 ? `, and ${count} more` : ""}${incident ? `: hullmark incident show ${incident}` : ""}`;
   return `${cut(`${severity} ${kind}${path ? ` ${path}` : ""}`, MAX_DESCRIPTION - rest.length)}${rest}`;

@@ -1,4 +1,5 @@
 /** The words of an answer, as kubectl shows them: what is refused, by which rule, on which evidence, and what would do. */
+import type { SourceCommit } from "../../ports/notifier.ts";
 import type { AdmissionMode } from "../policy/types.ts";
 import { printable } from "../text/printable.ts";
 import type { AskedContainer } from "./pods.ts";
@@ -15,6 +16,8 @@ export interface Objection {
   readonly asked: string;
   readonly found: string;
   readonly remedy: string;
+  /** What it was built from, where an authority of the policy has signed that. */
+  readonly source?: SourceCommit | undefined;
 }
 
 /** An answer to the API server (admission.k8s.io/v1, AdmissionResponse). */

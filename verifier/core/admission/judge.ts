@@ -1,5 +1,6 @@
 /** One image held against one rule at the cluster's door. Pure: what is known and policy in, outcome out. */
 
+import type { SourceCommit } from "../../ports/notifier.ts";
 import type { ImportedReports } from "../images/image-entry.ts";
 import type { Policy, PolicyRule } from "../policy/types.ts";
 import {
@@ -14,8 +15,8 @@ import {
 import type { ScannedImage } from "../vulnerabilities/require.ts";
 import { type AskedImage, combined, type Look, type PlatformImage } from "./lookup.ts";
 
-/** `answers`: URLs of what authorities say of certificates, on which it rests. */
-export type ImageOutcome = { readonly answers?: readonly string[] } & (
+/** `answers`: URLs of what authorities say of certificates, on which it rests. `source`: what it was built from, where an authority has signed that. */
+export type ImageOutcome = { readonly answers?: readonly string[]; readonly source?: SourceCommit | undefined } & (
   | { readonly kind: "accepted" }
   /** `revoked`: by what is trusted no more, whatever the rule asks for. */
   | { readonly kind: "refused"; readonly revoked: boolean; readonly text: string; readonly asked: string; readonly found: string; readonly remedy: string }
@@ -84,7 +85,7 @@ export function judgeImage(
     answers.push(...(one.answers ?? []));
     if (one.kind !== "accepted") return { ...one, answers };
   }
-  return { kind: "accepted", answers };
+  return { kind: "accepted", answers, source: whole.source };
 }
 
 /** Why nothing more need be known: the image, or one that belongs to it, is revoked by a digest that is known already. */
@@ -154,10 +155,11 @@ function layersOf(images: readonly PlatformImage[]): readonly (readonly string[]
 }
 
 /** @param untold whether what could not be had may name a builder or commit that is revoked */
-function outcomeOf({ status, text, answers, refusals: [first] }: ProvenanceVerdict, required: boolean, untold: boolean): ImageOutcome {
+function outcomeOf({ status, text, answers, source: built, refusals: [first] }: ProvenanceVerdict, required: boolean, untold: boolean): ImageOutcome {
+  const source = built?.repository && built.commit ? { repository: built.repository, commit: built.commit } : undefined;
   // What no rule asks for matters only where it is trusted no more, or where nobody can tell.
-  if (status === "signed" || (!required && status !== "revoked" && !(status === "unknown" && untold))) return { kind: "accepted", answers };
+  if (status === "signed" || (!required && status !== "revoked" && !(status === "unknown" && untold))) return { kind: "accepted", answers, source };
   const { requirement = "", found = "", remedy = "" } = first ?? {};
   if (status === "unknown") return { kind: "unknown", text, answers, remedy: remedy || "make the registry answer" };
-  return { kind: "refused", revoked: status === "revoked", text, answers, asked: requirement, found, remedy };
+  return { kind: "refused", revoked: status === "revoked", text, answers, source, asked: requirement, found, remedy };
 }

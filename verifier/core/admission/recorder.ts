@@ -1,11 +1,13 @@
-/** Refusals and break-glass as entries of the transparency log, and break-glass as an alert that is open until it ends. Bounded: who asks again and again writes once. */
+/** Refusals and break-glass as entries of the transparency log, and as alerts: break-glass until it ends, a refusal at the commit that the image was built from. Bounded: who asks again and again writes once. */
 import { hash } from "node:crypto";
 import type { Clock } from "../../ports/clock.ts";
+import type { SourceCommit } from "../../ports/notifier.ts";
 import type { AlertSubject } from "../alerting/subject.ts";
 import type { Draft } from "../fleet/committer.ts";
 import { entry, text } from "../fleet/log-facts.ts";
 import type { Severity } from "../policy/kinds.ts";
 import type { LogEntry } from "../transparency/entry.ts";
+import { RefusedCommits } from "./refused-commits.ts";
 import type { AdmissionRecorder, Happening } from "./service.ts";
 
 export interface RecorderServices {
@@ -26,17 +28,20 @@ const MINUTE_MS = 60_000;
 /** Entries a minute, of each kind: the log only grows, and whoever can make pods can ask. */
 const MAX_A_MINUTE = 60;
 const MAX_REMEMBERED = 4096;
-const ID = /^break-glass-([0-9a-z]{1,11})-[0-9a-f]{16}$/;
+const ID = /^(?:break-glass|refused)-([0-9a-z]{1,11})-[0-9a-f-]{16,33}$/;
 
 export class LogRecorder implements AdmissionRecorder {
   readonly #services: RecorderServices;
   readonly #told = new Map<string, { readonly atMs: number; readonly durable: Promise<unknown> }>();
   readonly #minute = { refused: { sinceMs: 0, count: 0, omitted: 0 }, "break-glass": { sinceMs: 0, count: 0, omitted: 0 } };
   readonly #ends = new Map<string, () => void>();
+  readonly #commits: RefusedCommits;
 
   constructor(services: RecorderServices) {
     this.#services = services;
-    for (const id of services.openIds) this.#endLater(id);
+    const openIds = [...services.openIds];
+    this.#commits = new RefusedCommits(openIds);
+    for (const id of openIds) this.#endLater(id);
   }
 
   stop(): void {
@@ -49,13 +54,15 @@ export class LogRecorder implements AdmissionRecorder {
     const nowMs = clock.nowMs();
     const key = keyOf(happening);
     const before = this.#told.get(key);
-    if (before && nowMs - before.atMs < AGAIN_MS) {
+    const news = happening.grant ? [] : this.#commits.refused(happening, this.#subject(happening, "", nowMs), nowMs);
+    if (before && nowMs - before.atMs < AGAIN_MS && news.length === 0) {
       await before.durable;
       return;
     }
     const minute = this.#minute[happening.decision];
     if (nowMs - minute.sinceMs >= MINUTE_MS || nowMs < minute.sinceMs) Object.assign(minute, { sinceMs: nowMs, count: 0 });
     if (minute.count >= MAX_A_MINUTE) {
+      this.#commits.forget(...news);
       minute.omitted++;
       if (happening.decision === "refused") return;
       throw new Error(`more than ${MAX_A_MINUTE} uses of break-glass within a minute`);
@@ -63,11 +70,16 @@ export class LogRecorder implements AdmissionRecorder {
     minute.count++;
     const fact = factOf(happening, minute.omitted, nowMs);
     minute.omitted = 0;
-    const subject = happening.grant && this.#subject(happening, key, nowMs);
-    const durable = submit({ entries: [fact], build: () => ({}), ...(subject && { subjects: [subject] }) });
+    const subjects = happening.grant ? [this.#subject(happening, key, nowMs)] : news;
+    const durable = submit({ entries: [fact], build: () => ({}), subjects });
     this.#remember(key, nowMs, durable);
+    durable.catch(() => this.#commits.forget(...news));
     await durable;
-    if (subject) this.#endLater(subject.driftId);
+    for (const { driftId } of subjects) this.#endLater(driftId);
+  }
+
+  accepted(workload: string, sources: readonly SourceCommit[]): void {
+    for (const id of this.#commits.accepted(workload, sources)) this.#end(id);
   }
 
   #remember(key: string, atMs: number, durable: Promise<unknown>): void {
@@ -95,9 +107,16 @@ export class LogRecorder implements AdmissionRecorder {
     };
   }
 
+  #end(id: string): void {
+    const { submit, onProblem } = this.#services;
+    this.#ends.get(id)?.();
+    this.#ends.delete(id);
+    submit({ entries: [], build: () => ({}), subjects: [{ ...EMPTY, driftId: id, state: "resolved" }] }).catch(onProblem);
+  }
+
   /** The alert is over when the time is. */
   #endLater(id: string): void {
-    const { clock, submit, onProblem } = this.#services;
+    const { clock } = this.#services;
     const untilMs = Number.parseInt(ID.exec(id)?.[1] ?? "", 36);
     if (Number.isNaN(untilMs) || this.#ends.has(id)) return;
     const end = (): void => {
@@ -106,8 +125,8 @@ export class LogRecorder implements AdmissionRecorder {
         this.#ends.set(id, clock.after(Math.min(untilMs - clock.nowMs(), MINUTE_MS), end));
         return;
       }
-      this.#ends.delete(id);
-      submit({ entries: [], build: () => ({}), subjects: [{ ...EMPTY, driftId: id, state: "resolved" }] }).catch(onProblem);
+      this.#commits.forget({ driftId: id });
+      this.#end(id);
     };
     this.#ends.set(id, clock.after(Math.max(0, Math.min(untilMs - clock.nowMs(), MINUTE_MS)), end));
   }

@@ -1,6 +1,7 @@
 /** Answers the API server's questions: may this pod, or what makes such pods, come in? One answer within the time that is left, whatever registries do. */
 import type { Clock } from "../../ports/clock.ts";
 import type { AdmissionDecision, Meter } from "../../ports/meter.ts";
+import type { SourceCommit } from "../../ports/notifier.ts";
 import { type Registry, RegistryError } from "../../ports/registry.ts";
 import type { RevocationAnswers } from "../../ports/revocation-answers.ts";
 import type { ImportedReports } from "../images/image-entry.ts";
@@ -32,6 +33,8 @@ export interface Happening {
 export interface AdmissionRecorder {
   /** Durable when it resolves. @throws where it cannot be recorded */
   record(happening: Happening): Promise<void>;
+  /** A pod, or what makes such pods, came in with images that were built from these commits: what was told of them is over. */
+  accepted(workload: string, sources: readonly SourceCommit[]): void;
 }
 
 export interface AdmissionServices {
@@ -49,6 +52,12 @@ export interface AdmissionServices {
   readonly exemptNamespaces: readonly string[];
   /** A refusal could not be written down, which holds nobody up. */
   readonly onProblem: (error: unknown) => void;
+}
+
+/** Of one container by one policy: what stands against it, or else what it was built from. */
+interface Judged {
+  readonly objection?: Objection;
+  readonly source?: SourceCommit | undefined;
 }
 
 interface Outcome {
@@ -105,12 +114,22 @@ export class AdmissionService {
     const found = await Promise.all(
       asking.map(({ container, by }) => this.#judge(container, pod, by, (ofRule) => objectionMode(policy, team, request.namespace, by, ofRule), waiting)),
     );
-    const objections = found.flatMap((each) => each ?? []);
+    const objections = found.flatMap(({ objection }) => objection ?? []);
     const told = telling(objections);
-    if (objections.length === 0) return told("allowed");
+    const letIn = (decision: AdmissionDecision, warnings: readonly string[] = []): Outcome => {
+      const sources = found.flatMap(({ objection, source }) => (objection || !source ? [] : [source]));
+      const objected = objections.map(({ source }) => source?.commit);
+      if (!request.dryRun)
+        this.#services.recorder.accepted(
+          pod.workload,
+          sources.filter(({ commit }) => !objected.includes(commit)),
+        );
+      return told(decision, warnings);
+    };
+    if (objections.length === 0) return letIn("allowed");
     const ofMode = (mode: AdmissionMode): readonly Objection[] => objections.filter((each) => each.mode === mode);
     const [enforced, warned] = [ofMode("enforce"), warningsOf(ofMode("warn"))];
-    if (enforced.length === 0) return warned.length === 0 ? told("audited") : told("warned", warned);
+    if (enforced.length === 0) return warned.length === 0 ? letIn("audited") : letIn("warned", warned);
     const refused = enforced.some(({ kind }) => kind === "refused");
     if (!refused && failure === "ignore") return told("unknown-allowed", [...warningsOf(enforced, "let in unjudged: "), ...warned]);
     return await this.#refuse(request, pod, policy, enforced, refused, told);
@@ -143,14 +162,14 @@ export class AdmissionService {
     policy: Policy,
     modeOf: (ofRule: AdmissionMode | undefined) => AdmissionMode,
     waiting: AbortSignal,
-  ): Promise<Objection | undefined> {
+  ): Promise<Judged> {
     const rule = matchRule(policy, {
       imageReference: container.image,
       containerName: `${pod.namespace}/${pod.name}/${container.name}`,
       ...{ workload: pod.workload, labels: pod.labels, nodeName: pod.nodeName },
     });
     const { required, revocable } = concerns(policy, rule);
-    if (!required && !revocable) return undefined;
+    if (!required && !revocable) return {};
     const mode = modeOf(rule?.admission);
     const objection = (kind: Objection["kind"], digest: string, text: string, remedy: string): Objection => ({
       ...{ container, digest, rule: rule?.name ?? "", mode, kind, text, asked: "", found: "", remedy },
@@ -165,32 +184,33 @@ export class AdmissionService {
       reference = parseReference(container.image);
     } catch (error) {
       if (!(error instanceof ProvenanceError)) throw error;
-      return required ? objection("refused", "", error.message, "write HOST/NAME@sha256:DIGEST") : undefined;
+      return required ? { objection: objection("refused", "", error.message, "write HOST/NAME@sha256:DIGEST") } : {};
     }
     // What is trusted no more is no rule's to let in.
     const barred = (digest: string, why: string): Objection => ({
       ...{ ...objection("refused", digest, why, "run an image that is not revoked"), mode: modeOf(undefined) },
     });
     const named = revokedDigest(policy.revocations, reference.digest === undefined ? [] : [reference.digest]);
-    if (reference.digest !== undefined && named !== undefined) return barred(reference.digest, named);
+    if (reference.digest !== undefined && named !== undefined) return { objection: barred(reference.digest, named) };
     try {
       const { image, outcome } = await this.#outcome(reference, policy, rule, pod.architecture, waiting);
       if (outcome.kind === "refused") {
-        const { revoked, text, remedy, asked, found } = outcome;
-        return { ...objection("refused", image.digest, text, remedy), asked, found, mode: revoked ? modeOf(undefined) : mode };
+        const { revoked, text, remedy, asked, found, source } = outcome;
+        return { objection: { ...objection("refused", image.digest, text, remedy), asked, found, source, mode: revoked ? modeOf(undefined) : mode } };
       }
-      return outcome.kind === "unknown" ? untold(image.digest, outcome.text, outcome.remedy) : undefined;
+      return outcome.kind === "unknown" ? { objection: untold(image.digest, outcome.text, outcome.remedy) } : { source: outcome.source };
     } catch (error) {
       const known = this.#lookup.remembered(reference);
       const why = known && barredDigest(known, policy, pod.architecture);
-      if (known && why !== undefined) return barred(known.digest, why);
+      if (known && why !== undefined) return { objection: barred(known.digest, why) };
       const digest = known?.digest ?? reference.digest ?? "";
-      if (waiting.aborted) return untold(digest, "the registry did not answer in the time that there was", "ask again, or make the registry answer");
-      if (error instanceof RegistryError) return untold(digest, error.message, remedyOf(error));
+      if (waiting.aborted)
+        return { objection: untold(digest, "the registry did not answer in the time that there was", "ask again, or make the registry answer") };
+      if (error instanceof RegistryError) return { objection: untold(digest, error.message, remedyOf(error)) };
       if (!(error instanceof ProvenanceError)) throw error;
       // Whoever pushed it built it so that nobody can look through it: of a registry that is away nothing of the kind is known.
       const text = required ? error.message : `nobody can tell whether something revoked is in it: ${error.message}`;
-      return { ...objection("refused", digest, text, "push the image anew"), mode: required ? mode : modeOf(undefined) };
+      return { objection: { ...objection("refused", digest, text, "push the image anew"), mode: required ? mode : modeOf(undefined) } };
     }
   }
 

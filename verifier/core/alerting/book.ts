@@ -245,9 +245,11 @@ export class AlertBook {
   }
 
   /** The end of an alert goes to whoever was told of it. */
-  #takes({ match }: AlertRoute, held: HeldAlert): boolean {
+  #takes({ type, match }: AlertRoute, held: HeldAlert): boolean {
     const { record, members, refusedBy, newcomers } = held;
     if (members.size === 0) return true;
+    // Whoever asked for it was told: nobody is paged, unless a route names it.
+    if (kindOf(record) === "refused" && type !== "commit-status" && !match.kinds.includes("refused")) return false;
     if (refusedBy.has(match)) return takes(match, kindOf(record), newcomers());
     const fits = takes(match, kindOf(record), members.values());
     const kept = this.#alerts.get(record.fingerprint);

@@ -16,7 +16,7 @@ export interface AlertSubject {
   readonly image: string;
   readonly state: SubjectState;
   /**
-   * `breaker`: actions are held back by their limits. `ak-replaced`: another attestation key speaks for a node. `exception-ending`: what it excuses is drift again soon. `drill-failed`: a drill did not pass, or did not come. `baseline-review`: one should be looked at again soon. They are no differences, so policy's table of
+   * `breaker`: actions are held back by their limits. `ak-replaced`: another attestation key speaks for a node. `exception-ending`: what it excuses is drift again soon. `drill-failed`: a drill did not pass, or did not come. `baseline-review`: one should be looked at again soon. `refused`: kept out of the cluster. They are no differences, so policy's table of
    * severities does not have them.
    */
   readonly kind: AlertKind;
@@ -58,8 +58,11 @@ export interface AlertSubject {
   readonly logIndex: number;
 }
 
+/** For how long a refusal stands of which nothing more is heard. What ends then was not let in: it is told to nobody as well. */
+export const REFUSAL_LASTS_MS = 7 * 86_400_000;
+
 /** Several of them may be in one place. */
-const BY_ID: ReadonlySet<AlertKind> = new Set<AlertKind>(["exception-ending", "baseline-review", "drill-failed"]);
+const BY_ID: ReadonlySet<AlertKind> = new Set<AlertKind>(["exception-ending", "baseline-review", "drill-failed", "refused"]);
 
 /**
  * One alert an incident: hex of the first 16 bytes of `SHA-256("hullmark-alert-v2" ‖ incident after its u32 length)`. What belongs to no incident is told by where

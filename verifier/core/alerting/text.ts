@@ -1,6 +1,6 @@
 /** The words of an alert: read at 03:00 by someone who has never seen it. What, where, who, which layer, since when, what to type next. */
 
-import { ADMISSION_KINDS, CODE_KINDS, CONFIGURATION_KINDS, FILE_KINDS, NODE_KINDS, NOTICE_KINDS, PROVENANCE_KINDS, SILENCE_KINDS } from "../policy/kinds.ts";
+import { ADMISSION_KINDS, CODE_KINDS, CONFIGURATION_KINDS, FILE_KINDS, NODE_KINDS, PROVENANCE_KINDS, SILENCE_KINDS } from "../policy/kinds.ts";
 import { printable } from "../text/printable.ts";
 import type { AlertSubject } from "./subject.ts";
 
@@ -75,6 +75,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   "exception-ending": "is excused for a short time only",
   "baseline-review": "is to be looked at again",
   "drill-failed": "did not find what a drill did",
+  refused: "was kept out",
 };
 
 const PLACE: Readonly<Partial<Record<AlertSubject["place"], string>>> = {
@@ -127,7 +128,7 @@ export function alertSummary(subject: AlertSubject, { nodes, workloads, storm, d
 }
 
 /** What nobody does: there is no actor to name. */
-const OF_NOBODY: ReadonlySet<AlertSubject["kind"]> = new Set(["breaker", "silent", "exception-ending", "baseline-review", "drill-failed"]);
+const OF_NOBODY: ReadonlySet<AlertSubject["kind"]> = new Set(["breaker", "silent", "exception-ending", "baseline-review", "drill-failed", "refused"]);
 
 /** Labelled lines. */
 export function alertDescription(subject: AlertSubject, scene: Scene): string {
@@ -176,6 +177,9 @@ export function nextCommand(
   if (subject.kind === "breaker") return "hullmark action ls";
   if (subject.kind === "baseline-review") return "hullmark baseline report";
   if (subject.kind === "drill-failed") return "hullmark drill report";
+  // Neither has a record among the drifts.
+  if (subject.kind === "break-glass") return "hullmark drift ls";
+  if (subject.kind === "refused") return "hullmark policy explain POLICY IMAGE";
   if (subject.incident && (nodes.length > 1 || (driftCount > 0 && !showsStanding))) return `hullmark incident show ${subject.incident}`;
   if (subject.kind === "exception-ending") return `hullmark exception show ${shellWord(subject.driftId.replace(/^exception-/, ""))}`;
   return subject.workload === "" ? `hullmark nodes ${shellWord(subject.nodeName)}` : `hullmark drift show ${shellWord(subject.driftId)}`;
@@ -195,6 +199,7 @@ function sectionOf(kind: string): string {
 function youOf({ kind, place }: Pick<AlertSubject, "kind" | "place">): string | undefined {
   if (place === "layer" || place === "runtime-layer")
     return "treat the node as compromised: bring nothing back to it, do not uncordon it; whatever shares the layer runs the same";
+  if (kind === "refused") return "have it signed, or deploy what is; whoever asked for it was told why";
   return YOU[sectionOf(kind)];
 }
 
@@ -209,11 +214,11 @@ const YOU: Readonly<Record<string, string>> = {
 };
 
 const PLAYBOOK_SECTIONS: readonly (readonly [string, readonly string[]])[] = [
-  ["files", [...FILE_KINDS, ...NOTICE_KINDS]],
+  ["files", [...FILE_KINDS, "alias"]],
   ["running-code", CODE_KINDS],
-  ["configuration", CONFIGURATION_KINDS],
+  ["configuration", [...CONFIGURATION_KINDS, "debug-container"]],
   ["provenance", PROVENANCE_KINDS],
-  ["admission", ADMISSION_KINDS],
+  ["admission", [...ADMISSION_KINDS, "refused"]],
   ["node", [...NODE_KINDS, "ak-replaced"]],
   ["silent-nodes", SILENCE_KINDS],
   ["breaker", ["breaker"]],

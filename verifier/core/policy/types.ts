@@ -396,7 +396,7 @@ export interface AlertMatch {
   readonly nodeRules: readonly { readonly name: string; readonly nodes: readonly string[] }[];
 }
 /** What is no difference, and told too. */
-export const STATE_KINDS = ["breaker", "ak-replaced", "exception-ending", "baseline-review", "drill-failed"] as const;
+export const STATE_KINDS = ["breaker", "ak-replaced", "exception-ending", "baseline-review", "drill-failed", "refused"] as const;
 export type AlertKind = Kind | (typeof STATE_KINDS)[number];
 /** Where a secret is: an environment variable, or a file of the verifier's directory of alert secrets. It never enters the policy, its digest or a log. */
 export type SecretSource = { readonly fromEnv: string } | { readonly fromFile: string };
