@@ -175,7 +175,7 @@ async function start(
   const passing = dieAt([...RESPONSE_FAILPOINTS, ...ALERT_FAILPOINTS], environment);
   const noMark = (error: unknown): void => logger.warn({ err: error }, "alert time not recorded");
   const planner = alertPlanner({
-    ...{ book, nowMs, passing, routes: () => policies.current.alerts },
+    ...{ book, nowMs, passing, handled, routes: () => policies.current.alerts },
     onDue: () => deliveries?.wake(),
     onTold: (driftIds, atMs) => void markAlerted(driftIds, atMs, sqlite.store, sessions).catch(noMark),
   });

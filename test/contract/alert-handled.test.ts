@@ -1,6 +1,7 @@
 /** What a page says is done about it, and how long it waits for that. */
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
-import { AlertBook, HandledAlerts } from "@hullmark/verifier/core/alerting/index";
+import { AlertBook, alertFingerprint, HandledAlerts } from "@hullmark/verifier/core/alerting/index";
+import { EventBus } from "@hullmark/verifier/core/fleet/events";
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
 import type { ActionRow } from "@hullmark/verifier/ports/rows";
 import { expect, test } from "vitest";
@@ -29,6 +30,7 @@ function world({ acts = true, containers = 1 } = {}) {
     },
   };
   const handled = new HandledAlerts({ clock, book, acts: () => acts });
+  const events = new EventBus();
   const { notify } = handled.by({
     ...{ route: "hook", type: "webhook" },
     notify: async ({ alerts }) => {
@@ -43,7 +45,16 @@ function world({ acts = true, containers = 1 } = {}) {
   const set = (ms: number): void => {
     nowMs = T0 + ms;
   };
-  return { handled, meanwhile, tell, set };
+  /** A receiver took it; then what is planned a tick later. */
+  const taken = () => book.apply(book.plan([], [webhookRoute({ groupBy: [] })], nowMs, [subject({ nodeName: "w-0" })].map(alertFingerprint)));
+  const tick = (): string[] => {
+    const renewed = handled.unsaid();
+    const again = book.plan([], [webhookRoute({ groupBy: [] })], nowMs, [], [], renewed);
+    book.apply(again);
+    handled.noteRetold(renewed);
+    return again.commit.notifications.flatMap(({ alerts }) => alerts.map(({ status }) => status));
+  };
+  return { handled, events, meanwhile, tell, set, taken, tick };
 }
 
 const row = (state: ActionState, more: Partial<ActionRow> = {}): ActionRow => ({
@@ -101,4 +112,46 @@ test("on many nodes it is one line for what is the same, what somebody must do f
   for (let at = 0; at < 300; at++)
     all.take(row(ActionState.DONE, { id: `A-${at}`, number: at + 1, driftId: "D-other", nodeName: `w-${at}`, settledAtMs: T0 + 1000 }));
   expect((await tellAll())?.lines).toEqual(["Done   cart on w-299 and 299 more recreated 14:13:21Z (A-299)"]);
+});
+
+test("that a yes is waited for is told of its own where the page went before it was known, once, and not where a page has said it", async () => {
+  const waits = (more: Partial<ActionRow> = {}) => row(ActionState.AWAITING, { id: "A-1", createdAtMs: T0 + 60_000, ...more });
+  const late = world();
+  await late.handled.follow({ listActions: async () => [] }, late.events);
+  const publish = (each: ActionRow) => late.events.publish({ actions: [{ row: each, before: undefined }] });
+  await late.tell();
+  late.taken();
+  late.set(60_000);
+  publish(waits());
+  // It may be on its way still.
+  expect(late.tick()).toEqual([]);
+  late.set(65_000);
+  expect(late.tick()).toEqual(["firing"]);
+  expect(late.tick()).toEqual([]);
+  // What was withdrawn meanwhile is waited for no more, and no page says that it is.
+  publish(waits({ id: "A-2", number: 2, driftId: "D-0" }));
+  publish(waits({ id: "A-2", number: 2, driftId: "D-0", state: ActionState.WITHDRAWN }));
+  late.set(200_000);
+  expect(late.tick()).toEqual([]);
+  expect((await late.tell())?.lines).toEqual(["Done   nothing yet · hullmark action ls"]);
+
+  const said = world();
+  await said.handled.follow({ listActions: async () => [] }, said.events);
+  said.meanwhile.set(300, () => said.events.publish({ actions: [{ row: waits({ createdAtMs: T0 + 300 }), before: undefined }] }));
+  expect((await said.tell())?.lines).toEqual(["Waits  for a yes to recreate cart on w-0 (0 of 1) · hullmark action approve A-1"]);
+  said.taken();
+  said.set(60_000);
+  expect(said.tick()).toEqual([]);
+
+  // What waited before the verifier started was told by the one before, and what nobody has been told of yet is told with that.
+  const before = world();
+  await before.handled.follow({ listActions: async () => [waits()] }, before.events);
+  before.taken();
+  before.set(600_000);
+  expect(before.tick()).toEqual([]);
+  const untold = world();
+  await untold.handled.follow({ listActions: async () => [] }, untold.events);
+  untold.events.publish({ actions: [{ row: waits(), before: undefined }] });
+  untold.set(600_000);
+  expect(untold.tick()).toEqual([]);
 });

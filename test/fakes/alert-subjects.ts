@@ -1,4 +1,4 @@
-import type { AlertSubject, DispatchEnvironment } from "@hullmark/verifier/core/alerting/index";
+import type { AlertSubject, DispatchEnvironment, HandledAlerts } from "@hullmark/verifier/core/alerting/index";
 import { incidentId } from "@hullmark/verifier/core/incident/incident";
 import type { AlertMatch, AlertmanagerRoute, WebhookRoute } from "@hullmark/verifier/core/policy/types";
 import type { AlertEvent, AlertNotification } from "@hullmark/verifier/ports/notifier";
@@ -59,6 +59,9 @@ export function alertmanagerRoute(change: Partial<AlertmanagerRoute> = {}): Aler
 
 /** Nobody else is to know of a delivery. */
 export const ALONE: Pick<DispatchEnvironment, "onDelivered" | "passing"> = { onDelivered: async () => {}, passing: () => {} };
+
+/** Nobody's yes is waited for. */
+export const NOTHING_WAITS: Pick<HandledAlerts, "unsaid" | "noteRetold"> = { unsaid: () => [], noteRetold: () => {} };
 
 /** Every field as long as the port allows, of characters that take most bytes and escapes. */
 export function largestAlerts(text: string, count: number): AlertNotification {

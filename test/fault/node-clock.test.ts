@@ -11,7 +11,7 @@ import { type AnyFinding, openDrift, updateDrift } from "@hullmark/verifier/core
 import { TransparencyLog } from "@hullmark/verifier/core/transparency/index";
 import { expect, onTestFinished, test } from "vitest";
 import { drift, T0 } from "../contract/store-fixtures.ts";
-import { webhookRoute } from "../fakes/alert-subjects.ts";
+import { NOTHING_WAITS, webhookRoute } from "../fakes/alert-subjects.ts";
 import { testNoteSigner } from "../fakes/note-signer.ts";
 
 const LAST_MS = Date.parse("9999-12-31T23:59:59.999Z");
@@ -28,7 +28,7 @@ async function writer() {
   const nothing = (): void => {};
   const alerts = alertPlanner({
     ...{ book: new AlertBook(), routes: () => [webhookRoute()], nowMs: () => T0 + 1000 },
-    ...{ onTold: nothing, onDue: nothing, passing: nothing },
+    ...{ onTold: nothing, onDue: nothing, handled: NOTHING_WAITS, passing: nothing },
   });
   return { opened, committer: new Committer(opened.store, log, alerts, nothing) };
 }

@@ -24,6 +24,7 @@ import type { NodeRow } from "@hullmark/verifier/ports/rows";
 import { type Store, type StoreBatch, StoreError } from "@hullmark/verifier/ports/store";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { drift, node, T0 } from "../contract/store-fixtures.ts";
+import { NOTHING_WAITS } from "../fakes/alert-subjects.ts";
 import { testNoteSigner } from "../fakes/note-signer.ts";
 
 const BOOT = "2c1e5b0a-0000-4000-8000-000000000001";
@@ -62,7 +63,15 @@ async function start() {
   const fleet = new Fleet(await store.readNodes());
   const clock = { nowMs: () => T0 + 1000, after: () => () => {} };
   const { nowMs } = clock;
-  const alerts = alertPlanner({ book: new AlertBook(), routes: () => defaultPolicy().alerts, nowMs, onTold: () => {}, onDue: () => {}, passing: () => {} });
+  const alerts = alertPlanner({
+    book: new AlertBook(),
+    routes: () => defaultPolicy().alerts,
+    nowMs,
+    onTold: () => {},
+    onDue: () => {},
+    passing: () => {},
+    handled: NOTHING_WAITS,
+  });
   const committer = new Committer(store, log, alerts, (commit) => {
     for (const row of commit.nodes ?? []) fleet.set(row);
     if (commit.quote) fleet.quoted(commit.quote);

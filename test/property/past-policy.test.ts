@@ -22,6 +22,7 @@ import Database from "better-sqlite3";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { drift, node, T0, workload } from "../contract/store-fixtures.ts";
+import { NOTHING_WAITS } from "../fakes/alert-subjects.ts";
 import { testNoteSigner } from "../fakes/note-signer.ts";
 import { policyOf } from "../fakes/policy.ts";
 
@@ -78,7 +79,15 @@ async function recorded({ drifts, nodes, pauses }: Past): Promise<{ sqlite: Sqli
   const sqlite = await openSqliteStore(path);
   const log = await TransparencyLog.open(sqlite.log, testNoteSigner());
   const nothing = (): void => {};
-  const planner = alertPlanner({ book: new AlertBook(), routes: () => [], nowMs: () => NOW, onTold: nothing, onDue: nothing, passing: nothing });
+  const planner = alertPlanner({
+    book: new AlertBook(),
+    routes: () => [],
+    nowMs: () => NOW,
+    onTold: nothing,
+    onDue: nothing,
+    passing: nothing,
+    handled: NOTHING_WAITS,
+  });
   const committer = new Committer(sqlite.store, log, planner, () => {});
   const facts = [
     ...drifts

@@ -84,6 +84,11 @@ export class AlertBook {
     return this.#alerts.get(fingerprint);
   }
 
+  /** Fingerprint of the alert that a drift holds open. */
+  holderOf(driftId: string): string | undefined {
+    return this.#holders.get(driftId);
+  }
+
   /** Ids of the drifts and states that hold an alert open. */
   heldIds(): IterableIterator<string> {
     return this.#holders.keys();
@@ -99,6 +104,7 @@ export class AlertBook {
    * Within one plan the last word on a drift id counts.
    * @param delivered fingerprints of alerts that a receiver has just taken, firing
    * @param deadLetters that are to be tried again: in the place of each comes a notification of how its alerts stand now
+   * @param renewed fingerprints of open alerts of which there is news that no drift tells
    */
   plan(
     subjects: readonly AlertSubject[],
@@ -106,6 +112,7 @@ export class AlertBook {
     nowMs: number,
     delivered: readonly string[] = [],
     deadLetters: readonly AlertNotification[] = [],
+    renewed: readonly string[] = [],
   ): AlertPlan {
     if (routes !== this.#routes) for (const { refusedBy } of this.#alerts.values()) refusedBy.clear();
     this.#routes = routes;
@@ -115,6 +122,7 @@ export class AlertBook {
     if (back) for (const { record } of this.#alerts.values()) if (newestMs(record) > nowMs) this.#change(record.fingerprint, changes).rebase(nowMs);
     for (const subject of new Map(subjects.map((each) => [each.driftId, each])).values()) this.#take(subject, changes, opened);
     for (const change of changes.values()) change.settle(nowMs);
+    for (const fingerprint of renewed) if (this.#isOpen(fingerprint, changes)) this.#change(fingerprint, changes).renew(nowMs);
     for (const fingerprint of delivered) if (this.#alerts.has(fingerprint)) this.#change(fingerprint, changes).deliver(nowMs);
     const told = [...changes.values()].flatMap((change) => change.toldOf());
     const standingOf = (fingerprint: string): Standing => {

@@ -15,6 +15,8 @@ import { handledLines } from "./handled.ts";
 const DECISION_MS = 2000;
 const ACTION_MS = 4000;
 const LOOK_MS = 100;
+/** What is decided so long after its page went is told of its own. */
+const SAID_MS = ACTION_MS + 1000;
 /** Containers and nodes of which the newest action is known; of more, those first acted on are forgotten. */
 const MAX_SUBJECTS = 20_000;
 /** Actions that are read at the start, the newest first. */
@@ -25,7 +27,7 @@ const OF_NODES: ReadonlySet<string> = new Set(["layer", "runtime-layer", "image"
 
 export interface HandledAlertServices {
   readonly clock: Clock;
-  readonly book: Pick<AlertBook, "held">;
+  readonly book: Pick<AlertBook, "held" | "holderOf">;
   /** Whether policy acts at all. */
   readonly acts: () => boolean;
 }
@@ -34,6 +36,8 @@ export class HandledAlerts {
   readonly #services: HandledAlertServices;
   /** By drift, and by node and container as alerts name them. */
   readonly #newest = new Map<string, ActionRow>();
+  /** What waits for people's yes since this process runs, and no page has said so yet. */
+  readonly #unsaid = new Map<string, ActionRow>();
   #version = 0;
 
   constructor(services: HandledAlertServices) {
@@ -47,7 +51,11 @@ export class HandledAlerts {
 
   /** What is stored of it, with what comes from now on. @throws StoreError */
   async follow(store: Pick<Store, "listActions">, events: EventBus): Promise<void> {
-    events.on("action", (row) => this.take(row));
+    events.on("action", (row) => {
+      if (row.state === ActionState.AWAITING) this.#unsaid.set(row.id, row);
+      else this.#unsaid.delete(row.id);
+      this.take(row);
+    });
     let read = 0;
     for await (const rows of rowPages((page) => store.listActions({ states: [], sinceMs: 0 }, page), keyOfNumber)) {
       for (const row of rows) this.take(row);
@@ -59,7 +67,6 @@ export class HandledAlerts {
   /** An action that is durable. In any order. */
   take(row: ActionRow): void {
     this.#version++;
-    if (row.state === ActionState.WITHDRAWN) return;
     for (const key of [`drift ${row.driftId}`, placeOf(printable(row.nodeName, 253), printable(row.containerName, 128))]) {
       const before = this.#newest.get(key);
       if (before && (before.number > row.number || (before.id === row.id && before.logIndex > row.logIndex))) continue;
@@ -69,20 +76,53 @@ export class HandledAlerts {
     while (this.#newest.size > MAX_SUBJECTS) this.#newest.delete(this.#newest.keys().next().value ?? "");
   }
 
+  /** Fingerprints of alerts that people know of, and of which they do not know that their yes is waited for: the page went before that was decided. */
+  unsaid(): readonly string[] {
+    return [...this.#unsaidAlerts().keys()];
+  }
+
+  /** They are told again. */
+  noteRetold(fingerprints: readonly string[]): void {
+    const alerts = this.#unsaidAlerts();
+    for (const fingerprint of fingerprints) for (const id of alerts.get(fingerprint) ?? []) this.#unsaid.delete(id);
+  }
+
+  #unsaidAlerts(): ReadonlyMap<string, readonly string[]> {
+    const { book, clock } = this.#services;
+    const alerts = new Map<string, string[]>();
+    for (const { id, driftId, createdAtMs } of this.#unsaid.values()) {
+      const fingerprint = book.holderOf(driftId);
+      const ageMs = clock.nowMs() - createdAtMs;
+      // Until then a page is on its way that says it.
+      if (fingerprint === undefined || book.held(fingerprint)?.record.deliveredAtMs === undefined || (ageMs >= 0 && ageMs < SAID_MS)) continue;
+      alerts.set(fingerprint, [...(alerts.get(fingerprint) ?? []), id]);
+    }
+    return alerts;
+  }
+
   /** The same notifier, by which alerts say what is done about them. */
   by(notifier: Notifier): Notifier {
     const { route, type } = notifier;
-    return { route, type, notify: async (notification, signal) => await notifier.notify(await this.#asItStands(notification, signal), signal) };
+    return {
+      ...{ route, type },
+      notify: async (notification, signal) => {
+        await this.#settling(notification, signal);
+        const waiting = notification.alerts.flatMap((alert) => this.#of(alert).filter(({ state }) => state === ActionState.AWAITING));
+        const answer = await notifier.notify({ ...notification, alerts: notification.alerts.map((alert) => this.#told(alert)) }, signal);
+        // An alert there is brought up to date in place, which is no page; a commit's status says nothing of it.
+        if (type !== "alertmanager" && type !== "commit-status") for (const { id } of waiting) this.#unsaid.delete(id);
+        return answer;
+      },
+    };
   }
 
-  async #asItStands(notification: AlertNotification, signal: AbortSignal): Promise<AlertNotification> {
+  async #settling(notification: AlertNotification, signal: AbortSignal): Promise<void> {
     const { clock, acts } = this.#services;
     // Bounded by its rounds too: clocks are set.
     for (let round = 0; acts() && round < ACTION_MS / LOOK_MS && this.#isOpen(notification); round++) {
       await new Promise<void>((resolve) => void clock.after(LOOK_MS, resolve));
       signal.throwIfAborted();
     }
-    return { ...notification, alerts: notification.alerts.map((alert) => this.#told(alert)) };
   }
 
   #isOpen({ alerts }: AlertNotification): boolean {

@@ -119,6 +119,11 @@ export class AlertChange {
     });
   }
 
+  /** There is news of it though no drift has changed. */
+  renew(nowMs: number): void {
+    if (this.#record && this.open) this.#put({ ...this.#record, news: this.#record.news + 1, newsAtMs: nowMs });
+  }
+
   /** A receiver took it. */
   deliver(nowMs: number): void {
     if (this.#record && this.open && this.#record.deliveredAtMs === undefined) this.#put({ ...this.#record, deliveredAtMs: nowMs });

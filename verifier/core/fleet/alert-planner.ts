@@ -4,6 +4,7 @@ import { DriftState } from "@hullmark/proto/v1/query";
 import type { DriftRow } from "../../ports/rows.ts";
 import type { AlertBook } from "../alerting/book.ts";
 import type { AlertFailpoint } from "../alerting/dispatch.ts";
+import type { HandledAlerts } from "../alerting/handled-alerts.ts";
 import type { AlertSubject, SubjectState } from "../alerting/subject.ts";
 import { entryWords } from "../appraisal/actor.ts";
 import { incidentId } from "../incident/incident.ts";
@@ -75,12 +76,17 @@ export interface AlertPlannerServices {
   /** There is something to deliver. */
   readonly onDue: () => void;
   readonly passing: (point: AlertFailpoint) => void;
+  /** Alerts of which people do not know that their yes is waited for. */
+  readonly handled: Pick<HandledAlerts, "unsaid" | "noteRetold">;
 }
 
-export function alertPlanner({ book, routes, nowMs, onTold, onDue, passing }: AlertPlannerServices): AlertPlanner {
+export function alertPlanner({ book, routes, nowMs, onTold, onDue, passing, handled }: AlertPlannerServices): AlertPlanner {
+  // Of the plan that is to be applied next: they are made and applied one at a time.
+  let retold: readonly string[] = [];
   return {
     plan: (drifts, others, delivered, deadLetters) => {
-      const plan = book.plan([...drifts.map(alertSubject), ...others], routes(), nowMs(), delivered, deadLetters);
+      retold = handled.unsaid();
+      const plan = book.plan([...drifts.map(alertSubject), ...others], routes(), nowMs(), delivered, deadLetters, retold);
       if (plan.commit.notifications.length > 0) passing("alert-planned");
       return plan;
     },
@@ -88,6 +94,7 @@ export function alertPlanner({ book, routes, nowMs, onTold, onDue, passing }: Al
       const due = plan.commit.notifications.length > 0;
       if (due) passing("alert-committed");
       book.apply(plan);
+      handled.noteRetold(retold);
       if (due) onDue();
       if (plan.told.length > 0) onTold(plan.told, plan.plannedAtMs);
     },
