@@ -85,7 +85,7 @@ export async function writeAdminFiles(
     write("ca.crt", authority.trustedPem);
     write("log.pub", logVerifierKeys);
     await writeCredential(join(config.stateDirectory, role), authority, nowMs, {
-      counts: ({ raw }) => people.counts(role, hash("sha256", raw)),
+      counts: ({ raw }) => people.counts(role, { certificateSha256: hash("sha256", raw) }),
       issue: (publicKey) => people.issueOwn({ name: role, role, publicKey, lifetimeMs: ADMIN_CERTIFICATE_MS }),
     });
   }

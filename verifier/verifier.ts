@@ -27,7 +27,7 @@ import { X509Ca } from "./adapters/x509-ca/index.ts";
 import { admissionServer } from "./admission.ts";
 import { AlertRoutes } from "./alert-routes.ts";
 import type { ProcedureServices } from "./api/dashboard/procedures.ts";
-import { identifier, listen, type RunningServer, type TlsMaterial } from "./api/grpc/index.ts";
+import { identifier, listen, ReachedScans, type RunningServer, type TlsMaterial } from "./api/grpc/index.ts";
 import { buildHttpServer } from "./api/http/server.ts";
 import { clusterOf, followingPolicy, podClaims, podsOf, policyFilesOf, publishing, publishingWebhook } from "./cluster.ts";
 import { tellingPods } from "./cluster-events.ts";
@@ -67,7 +67,7 @@ import { LayerLibrary } from "./core/images/layer-library.ts";
 import { DecidedIncidents, IncidentDecisions } from "./core/incident/decisions.ts";
 import { IncidentBook } from "./core/incident/incident-book.ts";
 import { OwnKeys } from "./core/keys/own-keys.ts";
-import { People } from "./core/people/people.ts";
+import { type Credential, People } from "./core/people/people.ts";
 import type { Told } from "./core/pods/index.ts";
 import { CaptureTransfers, RESPONSE_FAILPOINTS, ResponseEngine } from "./core/response/index.ts";
 import { Sessions, simulatePolicy } from "./core/session/index.ts";
@@ -383,7 +383,7 @@ async function start(
   const access = {
     identify: identifier(config.region),
     nowMs,
-    personMay: (name: string, certificateSha256: string) => people.counts(name, certificateSha256),
+    personMay: (name: string, shown: Credential) => people.counts(name, shown),
     subjectOf: identities.subjectOf,
     nodeMayAttest: (id: string) => {
       const row = fleet.get(id);
@@ -572,6 +572,7 @@ async function start(
             return state && { of: state.configuration, inPod: state.identity.pod !== undefined };
           },
           incidents,
+          scans: new ReachedScans(sqlite.store, nowMs),
           decided,
           logReader: sqlite.log,
           marks: () => response.standing(),

@@ -1,4 +1,4 @@
-/** `hullmark person add|ls|revoke`: who may ask and decide: a certificate for each, with a role, taken back at once where need be. */
+/** `hullmark person add|ls|revoke|allow`: who may ask and decide: a certificate for each, with a role, taken back at once where need be. */
 import { generateKeyPairSync, X509Certificate } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -24,7 +24,7 @@ const FORWARDED = { name: "cluster", address: "localhost:7443", logUrl: "http://
 
 export function personCommand(): Command {
   const person = new Command("person");
-  for (const each of [addCommand(), lsCommand(), revokeCommand()]) person.addCommand(each);
+  for (const each of [addCommand(), lsCommand(), revokeCommand(), allowCommand()]) person.addCommand(each);
   return person;
 }
 
@@ -113,17 +113,17 @@ function lsCommand(): Command {
     .action(async ({ output }: { readonly output: Format }, command: Command) =>
       ask(command, async ({ channel, signal, print, nowMs }) => {
         const { people } = await channel.client(Query).listPeople({}, { signal });
-        const shown = people.map(({ name, role, namespaces, issuedAt, issuedBy, expiresAt, revokedAt, revokedBy, revokedReason }) => ({
+        const shown = people.map(({ name, role, namespaces, issuedAt, issuedBy, expiresAt, revokedAt, revokedBy, revokedReason, tokensSince }) => ({
           ...{
             name,
             role,
             namespaces,
-            state: stateOf({ issuedAt, expiresAt, revokedAt }, nowMs),
+            state: stateOf({ issuedAt, expiresAt, revokedAt, tokensSince }, nowMs),
             issuedAt: isoTime(issuedAt),
             issuedBy,
             expiresAt: isoTime(expiresAt),
           },
-          ...{ revokedAt: isoTime(revokedAt), revokedBy, revokedReason },
+          ...{ revokedAt: isoTime(revokedAt), revokedBy, revokedReason, tokensSince: isoTime(tokensSince) },
         }));
         if (isData(output)) print(serialize(output, { people: shown }));
         else {
@@ -144,9 +144,11 @@ function lsCommand(): Command {
     );
 }
 
-/** Of the certificate that was issued last. */
-function stateOf({ issuedAt, expiresAt, revokedAt }: Pick<Person, "issuedAt" | "expiresAt" | "revokedAt">, nowMs: number): "good" | "revoked" | "expired" {
-  if (revokedAt && (toMs(revokedAt) ?? 0) >= (toMs(issuedAt) ?? 0)) return "revoked";
+type Standing = Pick<Person, "issuedAt" | "expiresAt" | "revokedAt" | "tokensSince">;
+
+/** Of the certificate that was issued last; `allowed`: none counts, and tokens do that were made since. */
+function stateOf({ issuedAt, expiresAt, revokedAt, tokensSince }: Standing, nowMs: number): "good" | "revoked" | "allowed" | "expired" {
+  if (revokedAt && (toMs(revokedAt) ?? 0) >= (toMs(issuedAt) ?? 0)) return tokensSince ? "allowed" : "revoked";
   return nowMs >= (toMs(expiresAt) ?? 0) ? "expired" : "good";
 }
 
@@ -166,6 +168,24 @@ function revokeCommand(): Command {
           ? ": tokens of this name are refused, should there be any"
           : ": no certificate of this name is known; should there be one, it counts no more";
         print(`revoked${known ? "" : unknown}\n`);
+        return EXIT.clean;
+      }),
+    );
+}
+
+function allowCommand(): Command {
+  return new Command("allow")
+    .description("take back that a name was revoked, for tokens that are made from now on (admins)")
+    .argument("<name>", "SOURCE:NAME as person ls has it, or the person's name in people.aliases")
+    .requiredOption("-m, --reason <text>", "why: it is logged")
+    .addHelpText(
+      "after",
+      "\nCertificates that were revoked stay so: hullmark person add makes another. Exit: 0 allowed, 2 usage or no right, 3 cannot tell, or it is not revoked",
+    )
+    .action(async (name: string, { reason }: { readonly reason: string }, command: Command) =>
+      ask(command, async ({ channel, print, signal }) => {
+        await channel.client(Admin).allowPerson({ name, reason }, { signal });
+        print("allowed: by a token that is made from now on\n");
         return EXIT.clean;
       }),
     );

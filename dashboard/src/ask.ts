@@ -22,6 +22,8 @@ export class AskError extends Error {
 
 export interface Session {
   readonly name: string;
+  /** What their issuer calls them besides, for show; empty: nothing. */
+  readonly shownAs: string;
   readonly role: "viewer" | "responder" | "approver" | "admin";
   /** Where alone the role holds; empty: in the whole cluster. */
   readonly namespaces: readonly string[];

@@ -74,7 +74,8 @@ export function Shell({ session, onSignedOut }: PageProps & { readonly onSignedO
           ?
         </button>
         <span class="who">
-          <Name text={session.name} max={40} /> <span class="quiet">{[session.role, ...session.namespaces].join(" ")}</span>
+          <Name text={session.name} max={40} />{" "}
+          <span class="quiet">{[...(session.shownAs === "" ? [] : [session.shownAs]), session.role, ...session.namespaces].join(" ")}</span>
         </span>
         <button type="button" class="small" onClick={() => void signOut().finally(onSignedOut)}>
           Sign out

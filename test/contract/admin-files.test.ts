@@ -7,7 +7,7 @@ import { IntentKeys, readCredentials } from "@hullmark/actuator/adapters/grpc/ve
 import { X509Ca } from "@hullmark/verifier/adapters/x509-ca/index";
 import { parseConfig } from "@hullmark/verifier/config";
 import { readPeerIdentity } from "@hullmark/verifier/core/enrolment/index";
-import type { People } from "@hullmark/verifier/core/people/people";
+import type { Credential, People } from "@hullmark/verifier/core/people/people";
 import { intentKeys, publishedFiles, publishedRoles, writeActuatorFiles, writeAdminFiles } from "@hullmark/verifier/state-files";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { parse } from "yaml";
@@ -26,7 +26,7 @@ const open = (nowMs: number) => X509Ca.open({ stateDir: join(home, "ca"), region
 const certificate = () => readFileSync(join(home, "admin/client.crt"), "utf8");
 const fingerprint = (pem: string) => hash("sha256", new X509Certificate(pem).raw);
 
-async function start(nowMs: number, counts: (name: string, certificateSha256: string) => boolean = () => true, of = config()): Promise<void> {
+async function start(nowMs: number, counts: (name: string, shown: Credential) => boolean = () => true, of = config()): Promise<void> {
   const ca = await open(nowMs);
   const people: Pick<People, "counts" | "issueOwn"> = { counts, issueOwn: async (w) => await ca.issueOperator(w.role, w.name, w.publicKey, w.lifetimeMs) };
   await writeAdminFiles(of, ca, people, ADDRESSES, nowMs);
@@ -64,7 +64,7 @@ test("it is made anew where it counts no more, once", async () => {
   const nowMs = Date.now();
   await start(nowMs);
   const first = certificate();
-  const counts = (name: string, sha256: string) => name === "admin" && sha256 !== fingerprint(first);
+  const counts = (name: string, { certificateSha256: sha256 }: Credential) => name === "admin" && sha256 !== fingerprint(first);
   await start(nowMs, counts);
   const second = certificate();
   expect(second).not.toBe(first);

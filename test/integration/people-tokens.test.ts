@@ -212,6 +212,21 @@ test("a token that ends, ends what is open by it; a person who is revoked is out
   await (await person("root")).client(Admin).revokePerson({ name: "corp:dan", reason: "left" });
   expect(await long.ended).toMatchObject({ code: "UNAUTHENTICATED", detail: { reason: "REVOKED" } });
   for (const channel of [dan, await person("dan")]) await expect(status(channel)).rejects.toMatchObject({ detail: { reason: "REVOKED" } });
+  // Back by what they get from now on, and by nothing that they had.
+  const admin = (await person("root")).client(Admin);
+  await admin.allowPerson({ name: "corp:dan", reason: "back" });
+  await expect(status(dan)).rejects.toMatchObject({ detail: { reason: "REVOKED" } });
+  await expect
+    .poll(
+      async () =>
+        await status(await person("dan")).then(
+          () => "in",
+          (error: RpcError) => error.detail.reason,
+        ),
+      POLL,
+    )
+    .toBe("in");
+  await expect(admin.allowPerson({ name: "corp:ann", reason: "back" })).rejects.toMatchObject({ code: "FAILED_PRECONDITION", detail: { reason: "CHANGED" } });
   // Of somebody who is known in several ways, all.
   await (await person("root")).client(Admin).revokePerson({ name: "bob", reason: "left" });
   for (const channel of [await person("bob"), await certified("bob", "admin"), await certified("bob-laptop", "admin")])

@@ -524,6 +524,8 @@ export interface PersonRow {
   readonly revokedReason: string;
   /** What alone counts of a name that was revoked, the oldest first: SHA-256 of the certificate (DER, hexadecimal), and when it ends. */
   readonly sinceRevoked: readonly { readonly sha256: string; readonly notAfterMs: number }[];
+  /** Of a name that was revoked: tokens that were made since count; absent: none does. Unix milliseconds. */
+  readonly tokensSinceMs?: number | undefined;
 }
 
 /** A report of an image's vulnerabilities, or statements about them, that a person imported. */

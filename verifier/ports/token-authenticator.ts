@@ -2,10 +2,15 @@
 
 /** What an authentic token says. Names are of the issuer, bounded and printable; they say nothing of what somebody may do here. */
 export interface ProvenToken {
+  /** The one that stays theirs, and becomes nobody else's: an issuer's subject. */
   readonly name: string;
+  /** What people may call them, for show alone; undefined: nothing else. */
+  readonly shownAs?: string | undefined;
   readonly groups: readonly string[];
   /** Unix milliseconds, exclusive; undefined: it does not say, and is asked about again. */
   readonly expiresAtMs: number | undefined;
+  /** Unix milliseconds; undefined: it does not say. */
+  readonly issuedAtMs?: number | undefined;
 }
 
 /**

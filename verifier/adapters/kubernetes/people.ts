@@ -52,7 +52,7 @@ export class ReviewedPeople implements TokenAuthenticator {
       // An API server that knows no audiences answers none: then the token is for anything.
       if (!reviewed?.audiences.includes(audience)) throw new TokenError("REFUSED", `the API server does not vouch for the token for the audience ${audience}`);
       if (!ISSUED_NAME_PATTERN.test(reviewed.username)) throw new TokenError("REFUSED", "the token is of a user whose name is none here");
-      return { name: reviewed.username, groups: reviewed.groups, expiresAtMs };
+      return { name: reviewed.username, groups: reviewed.groups, issuedAtMs: said?.issuedAtMs, expiresAtMs };
     } catch (cause) {
       if (cause instanceof TokenReviewError) throw new TokenError("UNAVAILABLE", cause.message, { cause });
       throw cause;

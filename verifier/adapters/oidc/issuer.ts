@@ -27,7 +27,7 @@ export interface OidcIssuerOptions {
   /** A token is for one of these. */
   readonly audiences: readonly string[];
   readonly algorithms: readonly string[];
-  /** What people are called by. */
+  /** What people are called besides their subject, for show. */
   readonly nameClaim: string;
   readonly groupsClaim: string;
   /** PEM, in place of the system's: read for each request. @throws the system's error */
@@ -71,8 +71,10 @@ export class OidcIssuer implements TokenAuthenticator {
         throw new TokenError("REFUSED", "the token is neither an ID token nor an access token");
       // RFC 7800: good in the hands of whoever has a key, which nobody proves here.
       if (payload["cnf"] !== undefined) throw new TokenError("REFUSED", "the token is bound to a key: want a bearer token");
-      const endS = Math.min(payload.exp as number, (payload.iat as number) + maxTokenHours * 3600);
-      return { name: this.#nameOf(payload), groups: this.#groupsOf(payload), expiresAtMs: (endS + skewSeconds) * 1000 };
+      const madeS = payload.iat as number;
+      const endS = Math.min(payload.exp as number, madeS + maxTokenHours * 3600);
+      const times = { issuedAtMs: madeS * 1000, expiresAtMs: (endS + skewSeconds) * 1000 };
+      return { name: subjectOf(payload), shownAs: this.#shownAs(payload), groups: this.#groupsOf(payload), ...times };
     } catch (error) {
       throw this.#said(error);
     }
@@ -110,14 +112,13 @@ export class OidcIssuer implements TokenAuthenticator {
     return createRemoteJWKSet(new URL(found.data.jwks_uri), { ...times, [customFetch]: fetched });
   }
 
-  #nameOf(payload: JWTPayload): string {
+  /** Nobody is refused for it: it says nothing of who somebody is. */
+  #shownAs(payload: JWTPayload): string | undefined {
     const { nameClaim } = this.#options;
     const name = payload[nameClaim];
-    if (typeof name !== "string" || !ISSUED_NAME_PATTERN.test(name))
-      throw new TokenError("REFUSED", `the token's ${nameClaim} is no name: 1 to 255 printable ASCII characters`);
+    if (nameClaim === "sub" || typeof name !== "string" || !ISSUED_NAME_PATTERN.test(name)) return undefined;
     // An address that nobody proved is anybody's.
-    if (nameClaim === "email" && payload["email_verified"] !== true) throw new TokenError("REFUSED", "the token's email is not verified");
-    return name;
+    return nameClaim === "email" && payload["email_verified"] !== true ? undefined : name;
   }
 
   #groupsOf(payload: JWTPayload): string[] {
@@ -140,4 +141,10 @@ export class OidcIssuer implements TokenAuthenticator {
     if (unreachable) return new TokenError("UNAVAILABLE", `the keys of ${this.source} cannot be read`, { cause: error });
     return new TokenError("REFUSED", `the token does not hold: ${(error as { code: string }).code}`);
   }
+}
+
+/** Nobody else's at this issuer, ever (OpenID Connect Core 1.0, section 2). @throws TokenError */
+function subjectOf({ sub }: JWTPayload): string {
+  if (sub === undefined || !ISSUED_NAME_PATTERN.test(sub)) throw new TokenError("REFUSED", "the token's sub is no name: 1 to 255 printable ASCII characters");
+  return sub;
 }

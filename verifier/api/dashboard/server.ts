@@ -193,6 +193,7 @@ export function buildDashboardServer(options: DashboardServerOptions): Dashboard
     const caller = callerOf({ ...NOBODY, ...credentials }, access);
     return {
       name: caller.kind === "operator" ? caller.name : "",
+      shownAs: caller.kind === "operator" ? (caller.shownAs ?? "") : "",
       // What a page offers goes by the highest, wherever it holds; whether somebody may is decided at each call.
       role: caller.kind === "operator" ? highestOf(caller.grants) : "",
       namespaces: caller.kind === "operator" && caller.grants.cluster === undefined ? [...caller.grants.namespaces.keys()] : [],

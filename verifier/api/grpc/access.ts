@@ -9,6 +9,7 @@ import type { Query } from "@hullmark/proto/v1/query";
 import type { Actuation, Response } from "@hullmark/proto/v1/response";
 import { type Bearers, NoRoleError } from "../../core/people/bearers.ts";
 import { type Grants, grantsOf, grantsText, type Reach, reachOf } from "../../core/people/grants.ts";
+import type { Credential } from "../../core/people/people.ts";
 import { type ActuatorName, actuatorName } from "../../core/response/index.ts";
 import type { OperatorRole } from "../../ports/certificate-authority.ts";
 import { TokenError, type TokenErrorCode } from "../../ports/token-authenticator.ts";
@@ -82,6 +83,7 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Admin/RetireKey": "admin",
   "/hullmark.v1.Admin/IssuePersonCertificate": "admin",
   "/hullmark.v1.Admin/RevokePerson": "admin",
+  "/hullmark.v1.Admin/AllowPerson": "admin",
   // What it opens is what the caller may do anyway.
   "/hullmark.v1.Admin/OpenDashboard": "viewer",
   // A report without findings, or a statement that excuses one, can make policy content.
@@ -116,8 +118,8 @@ export interface AccessServices {
   readonly nowMs: () => number;
   /** Enrolled, and not revoked. */
   readonly nodeMayAttest: (nodeId: string) => boolean;
-  /** Whether a name, of a person or of what they are known by, was not revoked, or this certificate was issued since (SHA-256 of its DER, hexadecimal; empty: a token). */
-  readonly personMay: (name: string, certificateSha256: string) => boolean;
+  /** Whether a name, of a person or of what they are known by, was not revoked, or what they come with counts since. */
+  readonly personMay: (name: string, shown: Credential) => boolean;
   /** Who somebody is, by what they are known by. */
   readonly subjectOf: (credential: string) => string;
   /** The cluster that the verifier watches: the actuator of no other may ask. undefined: it watches none. */
@@ -138,7 +140,7 @@ export function callerOf(context: CallContext, services: Pick<AccessServices, "i
     throw byToken
       ? new RpcError("UNAUTHENTICATED", "the token has expired", { reason: "TOKEN_EXPIRED", fix: "get a new one" })
       : new RpcError("UNAUTHENTICATED", "the client certificate has expired", { reason: "CERTIFICATE_EXPIRED", fix: "enrol again" });
-  if (identity.kind === "operator" && ![identity.credential, identity.name].every((name) => personMay(name, identity.certificateSha256)))
+  if (identity.kind === "operator" && ![identity.credential, identity.name].every((name) => personMay(name, identity)))
     throw new RpcError("UNAUTHENTICATED", `this ${byToken ? "person" : "certificate"} was revoked`, { reason: "REVOKED", fix: "ask an admin for another" });
   return identity;
 }
@@ -150,7 +152,7 @@ function certified({ peerCertificate }: CallContext, { identify, subjectOf }: Pi
   if (identity.kind !== "operator") return identity;
   const { kind, role, namespaces, name, certificateSha256, notAfterMs } = identity;
   const grants = grantsOf([{ role, namespaces }]) ?? NOTHING;
-  return { kind, grants, name: subjectOf(name), credential: name, certificateSha256, notAfterMs };
+  return { kind, grants, name: subjectOf(name), credential: name, certificateSha256, issuedAtMs: undefined, notAfterMs, shownAs: undefined };
 }
 
 export function mainGuard(services: AccessServices): (context: CallContext) => void {

@@ -92,6 +92,14 @@ const MAX_KEY_BYTES = 256;
 
 export function adminService(services: AdminServices): ServiceImplementation<typeof Admin> {
   const { administration } = services;
+  /** @throws RpcError where it is nobody's, or of no source: it would take nothing from anybody, and be told as done */
+  const knownPerson = (name: string): void => {
+    if (!PERSON_PATTERN.test(name)) throw invalid("name", "the name of a person (hullmark person ls), or SOURCE:NAME of one who comes with tokens");
+    const source = name.includes(":") ? name.slice(0, name.indexOf(":")) : undefined;
+    if (source === CERTIFICATE_SOURCE) throw invalid("name", "the name alone of who has a certificate, without certificate:");
+    if (source !== undefined && !services.sources.includes(source))
+      throw invalid("name", `SOURCE:NAME of a source that is configured (${services.sources.join(", ") || "there is none"})`);
+  };
   // What is out of the caller's namespaces is refused as what is not there: in the words that the core has for that.
   const driftInReach = async (id: string, context: CallContext): Promise<void> => {
     const reach = reachIn(context, services);
@@ -237,7 +245,7 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       if (publicKey.length > MAX_KEY_BYTES || !isP256(publicKey)) throw invalid("publicKey", "a P-256 key, SubjectPublicKeyInfo in DER");
       if (days < 1 || days > MAX_PERSON_DAYS) throw invalid("days", `1 to ${MAX_PERSON_DAYS}`);
       const person = services.subjectOf(name);
-      if (person !== name && !services.personMay(person, ""))
+      if (person !== name && !services.personMay(person, { certificateSha256: "" }))
         throw new RpcError("FAILED_PRECONDITION", `${name} is ${person}, who was revoked`, {
           reason: "REVOKED",
           fix: `a certificate of the name ${person}, or people.aliases of the verifier's configuration`,
@@ -247,13 +255,13 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       return { certificateChain: [...chain], expiresAt: timestampFromMs(notAfterMs) };
     },
     async revokePerson({ name, reason }, context) {
-      if (!PERSON_PATTERN.test(name)) throw invalid("name", "the name of a person (hullmark person ls), or SOURCE:NAME of one who comes with tokens");
-      // Of no source it would take nothing from anybody, and be told as done.
-      const source = name.includes(":") ? name.slice(0, name.indexOf(":")) : undefined;
-      if (source === CERTIFICATE_SOURCE) throw invalid("name", "the name alone of who has a certificate, without certificate:");
-      if (source !== undefined && !services.sources.includes(source))
-        throw invalid("name", `SOURCE:NAME of a source that is configured (${services.sources.join(", ") || "there is none"})`);
+      knownPerson(name);
       return { known: await acting(() => services.people.revoke(name, operatorOf(context, services), reasonOf(reason))) };
+    },
+    async allowPerson({ name, reason }, context) {
+      knownPerson(name);
+      await acting(() => services.people.allow(name, operatorOf(context, services), reasonOf(reason)));
+      return {};
     },
     async importVulnerabilities({ report, image }, context) {
       if (image.length > MAX_NAME_CHARS) throw invalid("image", `at most ${MAX_NAME_CHARS} characters`);

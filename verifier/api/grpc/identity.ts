@@ -14,15 +14,19 @@ export interface OperatorIdentity {
   readonly name: string;
   readonly credential: string;
   readonly certificateSha256: string;
+  /** Of a token that says when it was made, Unix milliseconds. */
+  readonly issuedAtMs: number | undefined;
   readonly notAfterMs: number;
+  /** For show alone. */
+  readonly shownAs: string | undefined;
 }
 
 /** What a guard notes of a caller whom it knows by a token. */
 export class TokenCaller {
   readonly identity: OperatorIdentity;
 
-  constructor({ name, credential, grants, notAfterMs }: Bearer) {
-    this.identity = { kind: "operator", grants, name, credential, certificateSha256: "", notAfterMs };
+  constructor({ name, credential, shownAs, grants, issuedAtMs, notAfterMs }: Bearer) {
+    this.identity = { kind: "operator", grants, name, credential, certificateSha256: "", issuedAtMs, notAfterMs, shownAs };
   }
 }
 

@@ -5,5 +5,6 @@ export type { TlsMaterial } from "./credentials.ts";
 export { type EnrollmentServices, enrollmentService, renewalService } from "./enrollment.ts";
 export { identifier, type OperatorIdentity, TokenCaller } from "./identity.ts";
 export { type QueryServices, queryService } from "./query.ts";
+export { ReachedScans } from "./reach.ts";
 export { SCOPES } from "./scopes.ts";
 export { type ListenOptions, listen, type RunningServer } from "./server.ts";

@@ -41,7 +41,7 @@ import {
 } from "./messages.ts";
 import { cut, rowsOf } from "./pages.ts";
 import { PushQueue } from "./queue.ts";
-import { countReached, openDriftsReached, reached } from "./reach.ts";
+import { type ReachedScans, reachedPage } from "./reach.ts";
 import { policySimulator, type SimulateServices } from "./simulate.ts";
 import { historySimulator, type SimulateHistoryServices } from "./simulate-history.ts";
 import { type VulnerabilityServices, vulnerabilityQueries } from "./vulnerabilities.ts";
@@ -54,6 +54,7 @@ export interface QueryServices
     VulnerabilityServices,
     DrillQueryServices,
     Pick<LogEntryServices, "logReader"> {
+  readonly scans: ReachedScans;
   readonly store: Store;
   readonly fleet: Fleet;
   readonly events: EventBus;
@@ -138,9 +139,9 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       const nowMs = services.nowMs();
       const reach = reachOf(context);
       const [counts, coverage, attention] = await Promise.all([
-        countReached(reach, store),
+        services.scans.count(reach),
         store.readCoverage(Math.floor((nowMs - DAY_MS) / 3_600_000) * 3_600_000),
-        openDriftsReached(reach, store),
+        services.scans.openDrifts(reach),
       ]);
       const nodes = members(fleet).map(services.currentNode);
       const { size, root } = services.log();
@@ -216,8 +217,9 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
     },
     async listPeople() {
       const at = (ms: number | undefined) => (ms === undefined ? undefined : timestampFromMs(ms));
-      const people = services.people.rows.map(({ issuedAtMs, notAfterMs, revokedAtMs, namespaces = [], ...same }) => ({
+      const people = services.people.rows.map(({ issuedAtMs, notAfterMs, revokedAtMs, tokensSinceMs, namespaces = [], ...same }) => ({
         ...{ ...same, namespaces: [...namespaces], issuedAt: at(issuedAtMs), expiresAt: at(notAfterMs), revokedAt: at(revokedAtMs) },
+        tokensSince: at(tokensSinceMs),
       }));
       return { people };
     },
@@ -254,9 +256,8 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       const limit = rowsOf(pageSize);
       const found = nodeId === "" ? "" : (fleet.find(nodeId)?.id ?? nodeId);
       const filter = { verdicts: verdicts.slice(0, 8), nodeId: found };
-      const asked = { after: pageToken.slice(0, 256), limit: limit + 1 };
-      const rows = await reached(reachOf(context), (page: Page) => store.listWorkloads(filter, page), keyOfWorkload, asked);
-      const { page, next } = cut(rows, limit, keyOfWorkload);
+      const read = (page: Page) => store.listWorkloads(filter, page);
+      const { page, next } = await reachedPage(reachOf(context), read, keyOfWorkload, { after: pageToken.slice(0, 256), limit });
       return { workloads: page.map(workload), nextPageToken: next };
     },
     async issueEar({ node: id, container, nonce }) {
@@ -295,11 +296,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
         }),
       ];
       try {
-        if (reach !== "cluster") {
-          const filter = { verdicts: [], nodeId: "" };
-          const all = { after: "", limit: Number.POSITIVE_INFINITY };
-          for (const row of await reached(reach, (page: Page) => store.listWorkloads(filter, page), keyOfWorkload, all)) own.add(keyOfWorkload(row));
-        }
+        if (reach !== "cluster") for (const key of await services.scans.workloadKeys(reach)) own.add(key);
         yield* queue;
       } finally {
         for (const end of ends) end();
@@ -337,11 +334,10 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
         nodeId: nodeId === "" ? "" : (fleet.find(nodeId)?.id ?? nodeId),
         container: container.slice(0, 256),
       };
-      const [rows, counts] = await Promise.all([
-        reached(reach, (page: Page) => store.listDrifts(filter, page), keyOfNumber, { after: pageToken, limit: limit + 1 }),
-        countReached(reach, store),
+      const [{ page, next }, counts] = await Promise.all([
+        reachedPage(reach, (page: Page) => store.listDrifts(filter, page), keyOfNumber, { after: pageToken, limit }),
+        services.scans.count(reach),
       ]);
-      const { page, next } = cut(rows, limit, keyOfNumber);
       return { drifts: page.map(driftMessage), nextPageToken: next, containersUnknown: counts.byVerdict[Verdict.UNKNOWN] ?? 0 };
     },
     async getDrift({ id }, context) {
@@ -360,7 +356,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       });
       try {
         if (includeCurrent) {
-          const rows = await openDriftsReached(reach, store, [...OPEN]);
+          const rows = await services.scans.openDrifts(reach, [...OPEN]);
           for (const row of rows.toReversed()) yield { drift: driftMessage(row) };
         }
         for await (const row of queue) yield { drift: driftMessage(row) };

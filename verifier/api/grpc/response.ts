@@ -18,9 +18,9 @@ import type { ActionRow, CaptureRow } from "../../ports/rows.ts";
 import type { Page, Store } from "../../ports/store.ts";
 import { type AccessServices, actuatorOf, operatorOf, reachIn } from "./access.ts";
 import { rpcErrorOf } from "./errors.ts";
-import { cut, rowsOf } from "./pages.ts";
+import { rowsOf } from "./pages.ts";
 import { PushQueue } from "./queue.ts";
-import { reached } from "./reach.ts";
+import { reachedPage } from "./reach.ts";
 
 export interface ResponseServices extends AccessServices {
   readonly engine: ResponseEngine;
@@ -94,8 +94,7 @@ export function responseService(services: ResponseServices): ServiceImplementati
       const limit = rowsOf(pageSize);
       const reach = reachIn(context, services);
       const filter = { states: openOnly ? OPEN : [], sinceMs: 0 };
-      const rows = await reached(reach, (page: Page) => store.listActions(filter, page), keyOfNumber, { after: pageToken, limit: limit + 1 });
-      const { page, next } = cut(rows, limit, keyOfNumber);
+      const { page, next } = await reachedPage(reach, (page: Page) => store.listActions(filter, page), keyOfNumber, { after: pageToken, limit });
       const { pause } = engine;
       return {
         actions: page.map(actionMessage),

@@ -64,6 +64,7 @@ export const SCOPES: Readonly<Record<PeopleProcedure, "cluster" | "namespace">> 
   "/hullmark.v1.Admin/RetireKey": "cluster",
   "/hullmark.v1.Admin/IssuePersonCertificate": "cluster",
   "/hullmark.v1.Admin/RevokePerson": "cluster",
+  "/hullmark.v1.Admin/AllowPerson": "cluster",
   // Each call of the page is looked at as any other.
   "/hullmark.v1.Admin/OpenDashboard": "namespace",
   "/hullmark.v1.Admin/ImportVulnerabilities": "cluster",

@@ -26,25 +26,29 @@ export interface Bearer {
   readonly name: string;
   /** `SOURCE:NAME`. */
   readonly credential: string;
+  /** For show alone; undefined: nothing else. */
+  readonly shownAs?: string | undefined;
   readonly grants: Grants;
-  /** When it counts no more, Unix milliseconds, exclusive. */
+  /** When it was made; undefined: it does not say. And when it counts no more, exclusive. Unix milliseconds. */
+  readonly issuedAtMs?: number | undefined;
   readonly notAfterMs: number;
 }
 
 /** NO_ROLE: it is authentic, and configuration gives its holder nothing. */
 export class NoRoleError extends Error {
-  constructor(credential: string) {
-    super(`${credential} has no role here`);
+  /** @param shownAs for whoever is to give them one */
+  constructor(credential: string, shownAs: string | undefined) {
+    super(`${credential}${shownAs === undefined ? "" : ` (${shownAs})`} has no role here`);
     this.name = "NoRoleError";
   }
 }
 
 /** Of a token that is authentic. @throws NoRoleError */
-export function bearerOf(identities: Identities, source: string, { name, groups }: ProvenToken, notAfterMs: number): Bearer {
+export function bearerOf(identities: Identities, source: string, { name, shownAs, groups, issuedAtMs }: ProvenToken, notAfterMs: number): Bearer {
   const credential = `${source}:${name}`;
   const grants = identities.grantsOf(source, name, groups);
-  if (!grants) throw new NoRoleError(credential);
-  return { name: identities.subjectOf(credential), credential, grants, notAfterMs };
+  if (!grants) throw new NoRoleError(credential, shownAs);
+  return { name: identities.subjectOf(credential), credential, shownAs, grants, issuedAtMs, notAfterMs };
 }
 
 interface Known {

@@ -34,11 +34,16 @@ export interface Wanted {
   readonly lifetimeMs: number;
 }
 
-/** Who asks, by what they are known by, and by which certificate: SHA-256 of its DER, hexadecimal; empty: by a token. */
-export interface Asker {
+/** What somebody comes with: SHA-256 of a certificate (DER, hexadecimal), or empty for a token, and when that was made, where it says (Unix milliseconds). */
+export interface Credential {
+  readonly certificateSha256: string;
+  readonly issuedAtMs?: number | undefined;
+}
+
+/** Who asks, by what they are known by. */
+export interface Asker extends Credential {
   readonly name: string;
   readonly credential: string;
-  readonly certificateSha256: string;
 }
 
 export class People {
@@ -66,11 +71,14 @@ export class People {
 
   /**
    * Whether a certificate of this name counts: any where the name was never revoked, else those alone that were issued since. It goes by what was issued, not by dates,
-   * so that neither a clock nor how certificates were dated decides. Of who comes with tokens none counts once the name was revoked. @param certificateSha256 of the DER, hexadecimal
+   * so that neither a clock nor how certificates were dated decides. Of who comes with tokens none counts once the name was revoked, until it is allowed again: then those
+   * that say that they were made since.
    */
-  counts(name: string, certificateSha256: string): boolean {
+  counts(name: string, { certificateSha256, issuedAtMs }: Credential): boolean {
     const row = this.#rows.get(name);
-    return row?.revokedAtMs === undefined || row.sinceRevoked.some(({ sha256 }) => sha256 === certificateSha256);
+    if (row?.revokedAtMs === undefined) return true;
+    if (certificateSha256 !== "") return row.sinceRevoked.some(({ sha256 }) => sha256 === certificateSha256);
+    return row.tokensSinceMs !== undefined && issuedAtMs !== undefined && issuedAtMs >= row.tokensSinceMs;
   }
 
   /** A certificate that counts, whatever was taken from the name. @throws AdministrationError OWN_NAME, REVOKED, CHANGED, TOO_MANY; CertificateAuthorityError; StoreError */
@@ -114,17 +122,28 @@ export class People {
     return known || ownNames.includes(name);
   }
 
+  /** Tokens of this name count again that are made from now on: what was taken stays taken. @throws AdministrationError REVOKED, CHANGED; StoreError */
+  async allow(name: string, by: Asker, reason: string): Promise<void> {
+    await this.#alone(async () => {
+      this.#mayAsk(by);
+      const row = this.#rows.get(name);
+      if (row?.revokedAtMs === undefined || this.#revoking.has(name)) throw new AdministrationError("CHANGED", `${name} is not revoked, or is being revoked`);
+      const nowMs = this.#services.nowMs();
+      await this.#write({ ...row, tokensSinceMs: nowMs }, adminFact("person-allowed", nowMs, { name, by: by.name, reason }), []);
+    });
+  }
+
   async #take(name: string, by: string, reason: string): Promise<boolean> {
     const nowMs = this.#services.nowMs();
     const before = this.#row(name);
-    const taken = { revokedAtMs: Math.max(nowMs, before.issuedAtMs ?? 0), revokedBy: by, revokedReason: reason, sinceRevoked: [] };
+    const taken = { revokedAtMs: Math.max(nowMs, before.issuedAtMs ?? 0), revokedBy: by, revokedReason: reason, sinceRevoked: [], tokensSinceMs: undefined };
     await this.#write({ ...before, ...taken }, adminFact("person-revoked", nowMs, { name, by, reason }), []);
     return before.issuedAtMs !== undefined;
   }
 
   /** What was asked waits for its turn: who asked may have been revoked meanwhile. */
-  #mayAsk({ name, credential, certificateSha256 }: Asker): void {
-    if (![name, credential].every((each) => this.counts(each, certificateSha256))) throw new AdministrationError("REVOKED", "this certificate was revoked");
+  #mayAsk(by: Asker): void {
+    if (![by.name, by.credential].every((each) => this.counts(each, by))) throw new AdministrationError("REVOKED", "this certificate was revoked");
   }
 
   /** Names that are forgotten for this one: all of theirs counted, and the last has ended. A revocation is never forgotten. @throws AdministrationError TOO_MANY */

@@ -1290,6 +1290,39 @@ export declare type RevokePersonResponse = Message<"hullmark.v1.RevokePersonResp
 export declare const RevokePersonResponseSchema: GenMessage<RevokePersonResponse>;
 
 /**
+ * @generated from message hullmark.v1.AllowPersonRequest
+ */
+export declare type AllowPersonRequest = Message<"hullmark.v1.AllowPersonRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.AllowPersonRequest.
+ * Use `create(AllowPersonRequestSchema)` to create a new message.
+ */
+export declare const AllowPersonRequestSchema: GenMessage<AllowPersonRequest>;
+
+/**
+ * @generated from message hullmark.v1.AllowPersonResponse
+ */
+export declare type AllowPersonResponse = Message<"hullmark.v1.AllowPersonResponse"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.AllowPersonResponse.
+ * Use `create(AllowPersonResponseSchema)` to create a new message.
+ */
+export declare const AllowPersonResponseSchema: GenMessage<AllowPersonResponse>;
+
+/**
  * @generated from message hullmark.v1.OpenDashboardRequest
  */
 export declare type OpenDashboardRequest = Message<"hullmark.v1.OpenDashboardRequest"> & {
@@ -1934,6 +1967,16 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof RevokePersonRequestSchema;
     output: typeof RevokePersonResponseSchema;
+  },
+  /**
+   * admin: of a name that was revoked, tokens count again that are made from now on.
+   *
+   * @generated from rpc hullmark.v1.Admin.AllowPerson
+   */
+  allowPerson: {
+    methodKind: "unary";
+    input: typeof AllowPersonRequestSchema;
+    output: typeof AllowPersonResponseSchema;
   },
   /**
    * viewer: a code that opens the dashboard in a browser, once and within a minute, as whoever asks.

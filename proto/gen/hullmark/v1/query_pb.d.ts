@@ -2082,6 +2082,13 @@ export declare type Person = Message<"hullmark.v1.Person"> & {
    * @generated from field: repeated string namespaces = 9;
    */
   namespaces: string[];
+
+  /**
+   * Of a name that was revoked: tokens that were made since count. Absent: none does.
+   *
+   * @generated from field: google.protobuf.Timestamp tokens_since = 10;
+   */
+  tokensSince?: Timestamp | undefined;
 };
 
 /**
