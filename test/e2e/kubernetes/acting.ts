@@ -1,7 +1,9 @@
 /** What the tests of acting in a cluster share: an actuator of its own process with the rights that the chart gives, and how to look at what it did. */
+import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { onTestFailed } from "vitest";
 import { parse, stringify } from "yaml";
 import { type Stack, tail } from "../../../deploy/stack/stack.ts";
@@ -32,6 +34,8 @@ export interface ToldAction {
   readonly workload: string;
   readonly container: { readonly id: string; readonly name: string };
   readonly logIndex: number;
+  /** RFC 3339. */
+  readonly createdAt: string;
 }
 
 export interface KubernetesPod {
@@ -49,7 +53,7 @@ export interface KubernetesEvent {
 
 export const WITHIN_MS = 240_000;
 /** Pods that nothing is done to. */
-const ROOM = 16;
+const ROOM = 22;
 
 /** Rules of the chart's ClusterRoles, with all that is optional: the templates have nothing to be filled in there. Not of its Role, for a Lease. */
 export function rights(): readonly object[] {
@@ -106,7 +110,7 @@ export class Acting {
         ...{
           kubernetes: { namespace: "hullmark", halt: true, ...this.access },
           nodes: { allow: ["node-*"] },
-          limits: { pauseSeconds: 60, hourlyPercent: 100 },
+          limits: { pauseSeconds: 5, hourlyPercent: 100 },
         },
       }),
     );
@@ -186,4 +190,14 @@ export class Acting {
       for (const name of ["actuator", "verifier"]) console.error(`--- ${name}\n${tail(join(this.#bed.bed.directory, `${name}.log`), 40)}`);
     });
   }
+}
+
+/** On the node, where Services are reached. */
+export function steadyClient(
+  { cluster }: ActingBed,
+  url: string,
+): { readonly process: ChildProcess; readonly told: Promise<{ sent: number; failures: string[] }> } {
+  const [program = "", ...args] = cluster.namespace.wrap([process.execPath, join(REPOSITORY, "test/e2e/kubernetes/steady-client.ts"), url]);
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+  return { process: child, told: text(child.stdout).then((json) => JSON.parse(json)) };
 }

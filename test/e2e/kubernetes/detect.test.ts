@@ -8,12 +8,14 @@ import { cgroupName } from "../../../deploy/testbed/cgroup.ts";
 import { type Kubernetes, startTestbed, type Testbed } from "../../../deploy/testbed/index.ts";
 import { run } from "../../../deploy/testbed/run.ts";
 import { type CosignKey, cosign, cosignKeyPair } from "../../fakes/cosign.ts";
+import { HttpReceiver } from "../../fakes/http-receiver.ts";
 import { type ExpectedDrift, isExpected } from "../expected-drift.ts";
 import { ACCEPTANCE, acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms, type Programs } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
 import { SCENARIOS, type Scenario } from "../scenarios.ts";
 import { Acting } from "./acting.ts";
+import { ALARMING, alarms } from "./alarms.ts";
 import { EVICTING, evictions } from "./evictions.ts";
 import { podFollower } from "./follower.ts";
 import { ISOLATING, isolations } from "./isolations.ts";
@@ -67,6 +69,8 @@ let key: CosignKey;
 /** Signs as well, until it is revoked. */
 let retiring: CosignKey;
 let home: string;
+/** Whoever is told that actions are held back. */
+const pager = new HttpReceiver();
 
 const authority = (name: string, { publicKeyPath }: CosignKey): string => `
     - name: ${name}
@@ -90,14 +94,16 @@ spec:
       allow: { env: [TZ], users: ["33"] }
     - name: everything-else
       allow: { env: ["**"], args: true }
+  alerts: { routes: [{ name: page, type: webhook, url: "${pager.url}", minSeverity: info, match: { kinds: [breaker] } }] }
   intervals: { quote: 10s, heartbeat: 2s, rescan: 60s }
   response:
     pause: 1m
     hourlyPercent: 100
-    rules:${EVICTING}${ISOLATING}${POISONED}${ROLLING_BACK}`;
+    rules:${ALARMING}${EVICTING}${ISOLATING}${POISONED}${ROLLING_BACK}`;
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "hullmark-e2e-"));
+  await pager.start();
   [bed, programs] = await Promise.all([startTestbed({ name: "e2e-cluster", parts: { kubernetes: true, registry: true, tpms: 1 } }), loadPrograms()]);
   if (!bed.kubernetes) throw new Error("no cluster");
   cluster = bed.kubernetes;
@@ -113,6 +119,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await bed?.down();
+  await pager[Symbol.asyncDispose]();
   if (home) rmSync(home, { recursive: true, force: true });
 });
 
@@ -227,6 +234,12 @@ describe("acting", () => {
   });
   afterAll(() => acting?.stop());
 
+  // First: later ones use up what the limits of the hour allow.
+  describe("alarms", () =>
+    alarms(
+      () => ({ ...of(), sign, retiring, pager }),
+      () => acting,
+    ));
   describe("evictions", () => evictions(of, () => acting));
   describe("isolations", () => isolations(of, () => acting));
   describe("a poisoned layer", () =>

@@ -10,6 +10,12 @@ export interface PodOptions {
   readonly spec?: Json;
 }
 
+/** Until endpoints are told of, a pod that ends goes on serving; one that begins is asked nothing before it answers. */
+export const SERVING = {
+  lifecycle: { preStop: { sleep: { seconds: 5 } } },
+  readinessProbe: { httpGet: { path: "/", port: 8080 }, periodSeconds: 1 },
+};
+
 /** A pod's specification with one container `web` that runs the image's own command. */
 export function podSpec(image: string, { env, capabilities, container, spec }: PodOptions = {}): Json {
   return {

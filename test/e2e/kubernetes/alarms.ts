@@ -1,0 +1,201 @@
+/** What is no attack, or cannot be healed by what is done: it is acted on as often as the limits allow, people are paged once, and what serves goes on serving. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { hourlyLimit } from "@hullmark/verifier/core/response/breaker";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { REPOSITORY } from "../../../deploy/testbed/paths.ts";
+import { alertsOf, type HttpReceiver } from "../../fakes/http-receiver.ts";
+import { file, tar } from "../../fakes/tar-writer.ts";
+import { eventually } from "../fault-support.ts";
+import { acceptanceImage } from "../images/acceptance.ts";
+import { layerOf, pushImage } from "../images/push.ts";
+import { type Acting, steadyClient, WITHIN_MS } from "./acting.ts";
+import type { RollbackBed } from "./rollbacks.ts";
+import { type PodOptions, podSpec, SERVING } from "./workloads.ts";
+
+/** A rule of the policy. */
+export const ALARMING = `
+      - name: alarming
+        select: { workloads: ["default/alarm-*"] }
+        ladder: { low: [evict], medium: [evict], high: [evict], critical: [evict] }
+`;
+
+/** A measurer with a fault: it takes another directory for what each container has written. All else of the agent is as it is, its TPM and its keys too. */
+const FAULTY_MEASURER = `const addon = require(${JSON.stringify(join(REPOSITORY, "dist/hullmark.node"))});
+class Tree {
+  constructor(root, options) {
+    return new addon.Tree(options.syncBeforeHash ? Buffer.from(process.env.FAULTY_UPPER) : root, options);
+  }
+}
+module.exports = { ...addon, Tree };
+`;
+
+const TURNS = 3;
+const SERVICES = 8;
+const PERCENT = 10;
+/** Of the policy. */
+const PAUSE_MS = 60_000;
+
+export interface AlarmBed extends RollbackBed {
+  /** Is told of what holds actions back. */
+  readonly pager: HttpReceiver;
+}
+
+interface Listed {
+  readonly actions: readonly { readonly id: string; readonly kind: string; readonly state: string; readonly container: { readonly name: string } }[];
+  readonly held: Readonly<Record<string, number>>;
+}
+
+/** Declares the tests. @param of the bed, once it is up @param actingOf whoever acts, once it runs */
+export function alarms(of: () => AlarmBed, actingOf: () => Acting): void {
+  let acting: Acting;
+  let home: string;
+  let before: string;
+
+  beforeAll(() => {
+    acting = actingOf();
+    home = mkdtempSync(join(tmpdir(), "hullmark-alarms-"));
+    before = readFileSync(of().stack.policyPath, "utf8");
+  });
+
+  afterAll(async () => {
+    rmSync(home, { recursive: true, force: true });
+    await acting.kubectl("delete", "deployment,service,poddisruptionbudget", "--selector=test=alarm", "--ignore-not-found", "--wait=false");
+  });
+
+  const metadata = (name: string): object => ({ name, labels: { test: "alarm" } });
+  const deployment = (app: string, replicas: number, image = of().image, options: PodOptions = {}): object => ({
+    ...{ apiVersion: "apps/v1", kind: "Deployment", metadata: metadata(app) },
+    spec: { replicas, selector: { matchLabels: { app } }, template: { metadata: { labels: { app } }, spec: podSpec(image, options) } },
+  });
+  const listed = () => of().stack.json<Listed>("action", "ls");
+  const pages = () => alertsOf(of().pager, "breaker").map(({ status, severity }) => [status, severity]);
+  const paged = () =>
+    eventually(
+      "people are paged",
+      async () => pages(),
+      (all) => all.length > 0,
+      WITHIN_MS,
+    );
+
+  /** @param name of the policy that this makes of it */
+  async function underPolicy(name: string, changed: readonly [from: string, to: string], work: () => Promise<void>): Promise<void> {
+    const { stack } = of();
+    const inForce = (wanted: string) =>
+      eventually(
+        `policy ${wanted} is in force`,
+        () => stack.json<{ policy: { name: string } }>("status"),
+        ({ policy }) => policy.name === wanted,
+        WITHIN_MS,
+      );
+    writeFileSync(stack.policyPath, before.replace("{ name: cluster }", `{ name: ${name} }`).replace(...changed));
+    try {
+      await inForce(name);
+      await work();
+    } finally {
+      writeFileSync(stack.policyPath, before);
+    }
+    await inForce("cluster");
+  }
+
+  test("what changes its own files at each start is evicted three times, a pause apart; then people are paged, once, and it serves on", {
+    timeout: 1_200_000,
+  }, async () => {
+    acting.logsOnFailure();
+    const [app, labels] = ["alarm-loop", { app: "alarm-loop" }];
+    const { bed, programs, sign } = of();
+    const definition = acceptanceImage(programs);
+    const start = "#!/bin/sh\necho x >> /app/config.yml\nexec httpd -f -p 8080 -h /srv\n";
+    const rewriting = { createdBy: "COPY serve.sh", layer: layerOf(tar(file("app/serve.sh", start, { mode: 0o755 }))) };
+    const image = await pushImage(bed.registry?.host ?? "", "acme/loop", "1", { ...definition, steps: [...definition.steps, rewriting] });
+    await sign(image.reference);
+    await acting.apply(
+      { apiVersion: "v1", kind: "Service", metadata: metadata(app), spec: { selector: labels, ports: [{ port: 80, targetPort: 8080 }] } },
+      { apiVersion: "policy/v1", kind: "PodDisruptionBudget", metadata: metadata(app), spec: { minAvailable: 2, selector: { matchLabels: labels } } },
+      deployment(app, 3, image.tagged, { container: SERVING, spec: { terminationGracePeriodSeconds: 15 } }),
+    );
+    const address = await acting.kubectl("get", `service/${app}`, "--output=jsonpath={.spec.clusterIP}");
+    await acting.kubectl("rollout", "status", `deployment/${app}`, "--timeout=240s");
+    const client = steadyClient(of(), `http://${address}/`);
+    try {
+      // Until the pause after the third is over that is what holds them back.
+      await eventually("all of it is held back", listed, ({ held }) => held["recurring"] === 3, WITHIN_MS * 2);
+      expect(await paged()).toEqual([["firing", "critical"]]);
+    } finally {
+      client.process.kill("SIGTERM");
+    }
+    const all = await acting.told(`${app}-`);
+    expect(all.map(({ kind }) => kind)).toEqual(all.map(() => "evict"));
+    expect(all.filter(({ state }) => state === "done")).toHaveLength(TURNS);
+    expect(all.filter(({ state }) => state === "issued" || state === "awaiting")).toEqual([]);
+    const atMs = all.filter(({ state }) => state === "done").map(({ createdAt }) => Date.parse(createdAt));
+    const apartMs = atMs.toSorted((a, b) => a - b).map((at, i, sorted) => at - (sorted[i - 1] ?? Number.NEGATIVE_INFINITY));
+    expect(Math.min(...apartMs)).toBeGreaterThanOrEqual(PAUSE_MS - 1000);
+    const status = "--output=jsonpath={.spec.replicas} {.status.readyReplicas}";
+    expect(await acting.kubectl("get", `deployment/${app}`, status)).toBe("3 3");
+    const { sent, failures } = await client.told;
+    expect(failures).toEqual([]);
+    expect(sent).toBeGreaterThan(500);
+    expect(pages()).toHaveLength(1);
+    await acting.kubectl("delete", `deployment/${app}`, `poddisruptionbudget/${app}`, "--wait=true");
+  });
+
+  test("an agent that takes every container of its node for changed, and signs that: no more is done than the limits allow, nobody is paged again, and it passes", {
+    timeout: 1_200_000,
+  }, async () => {
+    acting.logsOnFailure();
+    const { stack } = of();
+    const [agent] = stack.agents;
+    const apps = Array.from({ length: SERVICES }, (_, i) => `alarm-${i}`);
+    await acting.apply(...apps.map((app) => deployment(app, 1)));
+    for (const app of apps) await acting.clean(app, 1);
+    const earlier = new Set((await listed()).actions.map(({ id }) => id));
+    const faulty = join(home, "faulty.cjs");
+    writeFileSync(faulty, FAULTY_MEASURER);
+    const upper = mkdtempSync(join(home, "upper-"));
+    writeFileSync(join(upper, "miner"), "nobody wrote this\n", { mode: 0o755 });
+
+    await underPolicy("alarmed", ["hourlyPercent: 100", `hourlyPercent: ${PERCENT}`], async () => {
+      await restart({ HULLMARK_NATIVE: faulty, FAULTY_UPPER: upper });
+      let most = 0;
+      const { actions } = await eventually(
+        "all of them wait for the breaker",
+        async () => {
+          most = Math.max(most, (await stack.json<unknown[]>("workloads")).length);
+          return listed();
+        },
+        ({ held }) => held["breaker"] === SERVICES,
+        WITHIN_MS * 2,
+      );
+      const taken = actions.filter(({ id }) => !earlier.has(id));
+      expect(taken.map(({ kind }) => kind)).toEqual(taken.map(() => "evict"));
+      expect(taken.length).toBeGreaterThan(0);
+      // Containers come and go while they are counted.
+      expect(taken.length + TURNS).toBeLessThanOrEqual(hourlyLimit(most + 5, { hourlyPercent: PERCENT }));
+      expect(taken.length).toBeLessThan(SERVICES);
+      expect(pages()).toEqual([["firing", "critical"]]);
+      const { claims } = await stack.json<{ claims: { code: string; detail: string }[] }>("status");
+      expect(claims.find(({ code }) => code === "breaker")?.detail).toMatch(new RegExp(`^${SERVICES} containers wait`));
+      const [node] = JSON.parse(await acting.kubectl("get", "nodes", "--output=json")).items;
+      expect(node.spec).not.toHaveProperty("unschedulable");
+      for (const app of apps) expect(await acting.kubectl("get", `deployment/${app}`, "--output=jsonpath={.spec.replicas}")).toBe("1");
+
+      await restart({});
+      for (const app of apps) await acting.clean(app, 1);
+      const { held, actions: after } = await eventually("nothing waits", listed, ({ held: waiting }) => (waiting["breaker"] ?? 0) === 0, WITHIN_MS);
+      expect(held).toEqual({});
+      expect(after.filter(({ id }) => !earlier.has(id))).toHaveLength(taken.length);
+    });
+
+    async function restart(environment: Readonly<Record<string, string>>): Promise<void> {
+      await agent?.stop();
+      for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value);
+      try {
+        await agent?.start();
+      } finally {
+        vi.unstubAllEnvs();
+      }
+    }
+  });
+}
