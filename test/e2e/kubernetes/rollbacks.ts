@@ -1,16 +1,13 @@
 /** What makes pods goes back to what is verified: by the API server as it is, with the rights that the chart gives, while whoever uses the service notices nothing. */
-import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { REPOSITORY } from "../../../deploy/testbed/paths.ts";
+import { isAlive } from "../../../deploy/testbed/process-identity.ts";
 import type { CosignKey } from "../../fakes/cosign.ts";
 import { eventually } from "../fault-support.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
-import { type Acting, type ActingBed, WITHIN_MS } from "./acting.ts";
-import { podSpec } from "./workloads.ts";
+import { type Acting, type ActingBed, steadyClient, WITHIN_MS } from "./acting.ts";
+import { podSpec, SERVING } from "./workloads.ts";
 
 /** Rules of the policy: nothing but what these tests make is acted on. The cluster has one node. */
 export const ROLLING_BACK = `
@@ -67,12 +64,6 @@ export function application(name: string): object {
   };
 }
 
-/** Until endpoints are told of, a pod that ends goes on serving; one that begins is asked nothing before it answers. */
-const SERVING = {
-  lifecycle: { preStop: { sleep: { seconds: 5 } } },
-  readinessProbe: { httpGet: { path: "/", port: 8080 }, periodSeconds: 1 },
-};
-
 /** Declares the tests. @param of the bed, once it is up @param actingOf whoever acts, once it runs */
 export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
   let acting: Acting;
@@ -85,14 +76,14 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
   type Kind = keyof typeof KINDS;
   const made: string[] = [];
 
-  const workload = (kind: Kind, app: string, image: string, annotations: Readonly<Record<string, string>> = {}): object => {
+  const workload = (kind: Kind, app: string, image: string, annotations: Readonly<Record<string, string>> = {}, one: object = { replicas: 3 }): object => {
     made.push(`${KINDS[kind]}/${app}`);
     const strategy = { rollingUpdate: { maxUnavailable: 0, maxSurge: 1 }, type: "RollingUpdate" };
     const container = { ...SERVING, ports: [{ containerPort: 8080 }] };
     return {
       ...{ apiVersion: "apps/v1", kind, metadata: { name: app, annotations } },
       spec: {
-        ...(kind === "Deployment" && { replicas: 3, strategy }),
+        ...(kind === "Deployment" && { ...one, strategy }),
         ...(kind === "StatefulSet" && { replicas: 1, serviceName: app }),
         ...{
           selector: { matchLabels: { app } },
@@ -165,6 +156,50 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
       expect(done?.detail).toMatch(new RegExp(`^${kind} ${app} back to ${app}-`));
       expect(await imageOf(kind, app)).toBe(first.reference);
       await acting.clean(app, 1, KINDS[kind]);
+    }
+  });
+
+  test("the verifier is killed before it has told of a rollback, while pods are replaced, and before the end is written: it is done once", {
+    timeout: 1_200_000,
+  }, async () => {
+    acting.logsOnFailure();
+    const { verifier } = of().stack;
+    const apps = [
+      ["roll-untold", "after-issue"],
+      ["roll-replacing", undefined],
+      ["roll-unwritten", "before-settle"],
+    ] as const;
+    // So long at least the rollout is seen to be under way.
+    const one = { replicas: 1, minReadySeconds: 20 };
+    await acting.apply(...apps.map(([app]) => workload("Deployment", app, first.tagged, {}, one)));
+    for (const [app] of apps) await acting.clean(app, 1);
+    for (const [app, failpoint] of apps) {
+      if (failpoint) {
+        await verifier.stop();
+        await verifier.start(failpoint);
+      }
+      const { process: dying } = verifier.daemon();
+      await rollOut("Deployment", app, stranger.tagged);
+      if (!failpoint) {
+        await acting.actionIs(`${app}-`, "under way", ({ state, reason }) => state === "issued" && reason === "rolling-out");
+        await verifier.kill();
+      }
+      // A place that is not passed would leave it running.
+      await eventually(
+        `it dies while ${app} goes back`,
+        async () => isAlive(dying),
+        (alive) => !alive,
+        WITHIN_MS,
+      );
+      await verifier.start();
+      const all = await rolledBack(app);
+      expect(all.map(({ kind, state }) => `${kind} ${state}`)).toEqual(["rollback done"]);
+      expect(await imageOf("Deployment", app)).toBe(first.reference);
+      // The first, the one that was not signed, and what was put back: nothing was put in twice.
+      const { metadata, spec } = await get("Deployment", app);
+      expect(metadata.annotations?.["deployment.kubernetes.io/revision"]).toBe("3");
+      expect(spec.replicas).toBe(1);
+      await acting.clean(app, 1);
     }
   });
 
@@ -274,11 +309,4 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
     const halted = await get("Deployment", "roll-halted");
     expect(halted).toMatchObject({ spec: { replicas: 0 }, metadata: { annotations: { "hullmark.dev/halted": expect.stringMatching(/^[0-9a-f]{32}\/3$/) } } });
   });
-}
-
-/** On the node, where Services are reached. */
-function steadyClient({ cluster }: ActingBed, url: string): { readonly process: ChildProcess; readonly told: Promise<{ sent: number; failures: string[] }> } {
-  const [program = "", ...args] = cluster.namespace.wrap([process.execPath, join(REPOSITORY, "test/e2e/kubernetes/steady-client.ts"), url]);
-  const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
-  return { process: child, told: text(child.stdout).then((json) => JSON.parse(json)) };
 }
