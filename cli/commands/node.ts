@@ -87,16 +87,27 @@ function quoteCommand(): Command {
 
 const refusal = (node: Node | undefined): string | undefined => node?.reasons.find(({ code }) => code === "quote-refused")?.detail;
 
+interface PurgeOptions {
+  readonly layer: string;
+  readonly reason: string;
+  readonly byHand?: boolean;
+}
+
 function purgeCommand(): Command {
   return new Command("purge")
-    .description("take a layer that is not as signed off a Docker host, with every container and image that stands on it (approver role)")
+    .description("take a layer that is not as signed off a Docker host, with every container and image that stands on it, or say that you have (approver role)")
     .argument("<node>", "name or id")
     .requiredOption("--layer <layer>", "its index, or its chain id, as node show has them", layer)
     .requiredOption("-m, --reason <text>", "kept with the action and in the log")
+    .option("--by-hand", "you have taken it off at the node, as in docs/response.md: what is started on it from now on is measured, and decides")
     .addHelpText("after", "\nNothing is pulled or started again. The host's actuator must allow it (purge: true). Exit: 0 asked for, 2 usage, 3 cannot tell")
-    .action(async (node: string, { layer: wanted, reason }: { readonly layer: string; readonly reason: string }, command: Command) =>
+    .action(async (node: string, { layer: wanted, reason, byHand = false }: PurgeOptions, command: Command) =>
       ask(command, async ({ channel, print, signal }) => {
-        const { action } = await channel.client(Response).purgeLayer({ node, layer: wanted, reason }, { signal });
+        const { action } = await channel.client(Response).purgeLayer({ node, layer: wanted, reason, byHand }, { signal });
+        if (byHand) {
+          print(`${action?.id} purged ${action?.purge?.chainId} by hand: it is measured when a container is started on it\n`);
+          return EXIT.clean;
+        }
         const missing = (action?.approvalsNeeded ?? 0) - (action?.approvals.length ?? 0);
         print(`${action?.id} purges ${action?.purge?.chainId}: ${missing > 0 ? `${missing} more must approve it` : "issued"}\n`);
         return EXIT.clean;

@@ -9,6 +9,7 @@ import {
   MEASURING_MS,
   newPurge,
   type PurgeSituation,
+  purgedByHand,
   purgeHeldBy,
   purgeOf,
   reportedPurge,
@@ -112,6 +113,21 @@ describe("how it ends", () => {
     expect(reportedPurge(gone, { ...report, outcome: Outcome.FAILED }, T0 + 1)).toBeUndefined();
     const failed = reportedPurge(sent, { ...report, outcome: Outcome.FAILED, reason: "containment-failed" }, T0);
     expect(failed).toMatchObject({ state: ActionState.FAILED, reason: "containment-failed", settledAtMs: T0 });
+  });
+
+  test("the word of people who did it is not the end either; nobody is asked to do it again, and no limit counts it", () => {
+    const own = purgedByHand(asked, T0);
+    expect(own).toMatchObject({
+      state: ActionState.ISSUED,
+      reason: "measuring",
+      issuedAtMs: undefined,
+      intent: undefined,
+      purge: { purgedAtMs: T0, byHand: true },
+    });
+    expect(isOverdue(own, T0 + 7 * 86_400_000)).toBe(false);
+    expect(reportedPurge(own, report, T0 + 1)).toBeUndefined();
+    expect(endOfPurge(own, [], [], chainsOf, T0 + 1)).toBeUndefined();
+    expect(endOfPurge(own, [poison()], [at("well", CART)], chainsOf, T0 + 1)?.state).toBe(ActionState.FAILED);
   });
 
   test.each<[string, DriftRow[], ReturnType<typeof at>[], number, ActionState | undefined]>([

@@ -434,8 +434,10 @@ export interface PurgeRow {
   readonly imageDigests: readonly string[];
   /** Of the node, when it was issued. */
   readonly containerIds: readonly string[];
-  /** When its actuator's word came that it is gone, Unix milliseconds; absent before. */
+  /** When its actuator's word came that it is gone, or that of people, Unix milliseconds; absent before. */
   readonly purgedAtMs?: number;
+  /** People took it off at the node. */
+  readonly byHand?: boolean;
 }
 
 /** The pod that an intent for a cluster names, as its node's agent tells of it: the actuator asks the API server whether that is so. */

@@ -1,15 +1,15 @@
-/** A layer that is altered on the node's disk: the Node is cordoned and tainted by the API server as it is, what stands on it is evicted, and it is lifted once that layer is measured equal. */
-import { readFileSync, writeFileSync } from "node:fs";
+/** A layer that is altered on the node's disk: the Node is cordoned and tainted by the API server as it is, what stands on it is evicted, and it is lifted once that layer, taken off by hand, is measured equal; where it comes back altered, containment has failed. */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { run } from "../../../deploy/testbed/run.ts";
 import { file, tar } from "../../fakes/tar-writer.ts";
 import { eventually } from "../fault-support.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { layerOf, type PushedImage, pushImage } from "../images/push.ts";
-import { type Acting, WITHIN_MS } from "./acting.ts";
+import { type Acting, type ToldAction, WITHIN_MS } from "./acting.ts";
 import { PodVictim } from "./pod-victim.ts";
 import type { RollbackBed } from "./rollbacks.ts";
-import { pod, podSpec } from "./workloads.ts";
+import { type PodOptions, pod, podSpec } from "./workloads.ts";
 
 /** A rule of the policy: nothing but what these tests make is acted on. */
 export const POISONED = `
@@ -47,13 +47,52 @@ export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): vo
     await sign(image.reference);
   });
   afterAll(async () => {
-    await acting.kubectl("delete", "deployment/poisoned-web", "pod/poisoned-probe", "--ignore-not-found", "--wait=false");
+    await acting.kubectl("delete", "deployment/poisoned-web", "pod/poisoned-probe", "pod/poisoned-again", "--ignore-not-found", "--wait=false");
     await acting.kubectl("uncordon", of().cluster.nodeName);
     await acting.kubectl("taint", "node", of().cluster.nodeName, `${UNTRUSTED}:NoSchedule-`).catch(() => undefined);
   });
 
   const node = async (): Promise<KubernetesNode> => JSON.parse(await acting.kubectl("get", "node", of().cluster.nodeName, "--output=json"));
   const taints = ({ spec }: KubernetesNode) => (spec.taints ?? []).filter(({ key }) => key === UNTRUSTED);
+
+  const onNode = (): PodOptions => ({ spec: { nodeName: of().cluster.nodeName, tolerations: [{ operator: "Exists" }] } });
+
+  /** The commands of docs/response.md: containerd takes the directory away with the last image on it. */
+  async function takeOff(layer: string): Promise<void> {
+    const { cluster } = of();
+    await eventually(
+      "the directory is gone",
+      async () => {
+        const refs = (await run(cluster.ctr("images", "list", "--quiet")))
+          .split("\n")
+          .filter((ref) => ref.includes("acme/poisoned") || ref === image.configDigest);
+        if (refs.length > 0) await run(cluster.ctr("images", "rm", "--sync", ...refs));
+        return existsSync(`${layer}/srv/start`);
+      },
+      (there) => !there,
+      WITHIN_MS,
+    );
+  }
+
+  /** Says that it is off. @returns the action's id */
+  async function purged(): Promise<string> {
+    const { stack, cluster } = of();
+    const { code, stdout, stderr } = await stack.hullmark(
+      "node",
+      "purge",
+      cluster.nodeName,
+      "--layer",
+      String(image.diffIds.length - 1),
+      "--by-hand",
+      "-m",
+      "INC-1",
+    );
+    expect([code, stderr]).toEqual([0, ""]);
+    return /^A-[0-9A-Z]+/.exec(stdout)?.[0] ?? "";
+  }
+
+  const affected = async () => (await of().stack.json<{ affected: unknown }>("node", "show", of().cluster.nodeName)).affected;
+  const actionOf = (id: string): Promise<ToldAction> => of().stack.json<ToldAction>("action", "show", id);
 
   test("marks, evictions and the lift follow what is measured", { timeout: 900_000 }, async () => {
     acting.logsOnFailure();
@@ -66,7 +105,8 @@ export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): vo
     const [first] = await acting.clean("poisoned-web", 1);
     const name = first?.metadata.name ?? "";
     const victim = new PodVictim(cluster, programs, name);
-    const layer = await victim.layerDirectory(image.diffIds.length - 1);
+    const layerIndex = image.diffIds.length - 1;
+    const layer = await victim.layerDirectory(layerIndex);
     const before = readFileSync(stack.policyPath, "utf8");
     writeFileSync(stack.policyPath, `${before.trimEnd()}${MARKING}`);
     try {
@@ -100,23 +140,51 @@ export function poisonedLayer(of: () => RollbackBed, actingOf: () => Acting): vo
       await eventually("it is said for what the Node waits", status, (claims) => claims.some(({ code }) => code === "not-measured"), WITHIN_MS);
       expect((await node()).spec.unschedulable).toBe(true);
 
-      // As an operator purges it: containerd takes the directory away with the last image on it.
-      await eventually(
-        "the directory is gone",
-        async () => {
-          const refs = (await run(cluster.ctr("images", "list", "--quiet")))
-            .split("\n")
-            .filter((ref) => ref.includes("acme/poisoned") || ref === image.configDigest);
-          if (refs.length > 0) await run(cluster.ctr("images", "rm", "--sync", ...refs));
-          return victim.onHost("sh", "-c", `test -e ${layer}/srv/start || echo gone`);
-        },
-        (said) => said === "gone",
+      expect(await affected()).toMatchObject([
+        { place: "layer", layerIndex, open: false, images: expect.arrayContaining([expect.stringContaining("acme/poisoned")]) },
+      ]);
+
+      // As root on the node purges it; the poison comes back with the image, as from a host that is still in other hands: whatever is started first has it.
+      await takeOff(layer);
+      expect((await node()).spec.unschedulable).toBe(true);
+      const again = await purged();
+      const [agent] = stack.agents;
+      await agent?.stop();
+      const second = new PodVictim(cluster, programs, "poisoned-again");
+      await acting.apply(pod("poisoned-again", image.tagged, onNode()));
+      await acting.kubectl("wait", "--for=condition=Ready", "pod/poisoned-again", "--timeout=240s");
+      const returned = await second.layerDirectory(layerIndex);
+      await second.onHost("sh", "-c", `echo evil >> ${returned}/srv/start`);
+      await agent?.start();
+      const failed = await eventually(
+        "containment has failed",
+        () => actionOf(again),
+        ({ state }) => state === "failed",
         WITHIN_MS,
       );
+      expect(failed).toMatchObject({
+        kind: "purge",
+        reason: "containment-failed",
+        detail: expect.stringMatching(/^containment failed: the layer is altered again/),
+      });
       expect((await node()).spec.unschedulable).toBe(true);
-      await acting.apply(pod("poisoned-probe", image.tagged, { spec: { nodeName: cluster.nodeName, tolerations: [{ operator: "Exists" }] } }));
+      expect((await status()).find(({ code }) => code === "containment-failed")?.detail).toContain(cluster.nodeName);
+
+      // Measured equal it is lifted, and not before.
+      await acting.kubectl("delete", "pod", "poisoned-again", "--wait=true");
+      await takeOff(returned);
+      const once = await purged();
+      expect(await actionOf(once)).toMatchObject({ state: "issued", reason: "measuring" });
+      await acting.apply(pod("poisoned-probe", image.tagged, onNode()));
+      await eventually(
+        "it is measured equal",
+        () => actionOf(once),
+        ({ state }) => state === "done",
+        WITHIN_MS,
+      );
       const lifted = await eventually("the marks are lifted", node, (now) => now.spec.unschedulable !== true && taints(now).length === 0, WITHIN_MS);
       expect(JSON.stringify([lifted.metadata.labels, lifted.metadata.annotations])).not.toContain("hullmark.dev/untrusted");
+      expect((await status()).filter(({ code }) => code === "containment-failed")).toEqual([]);
       await acting.clean("poisoned-web", 1);
     } finally {
       writeFileSync(stack.policyPath, before);

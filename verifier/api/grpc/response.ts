@@ -143,10 +143,10 @@ export function responseService(services: ResponseServices): ServiceImplementati
       const why = reasonOf(reason);
       return { action: actionMessage(await acting(async () => await engine.undo(await inReach(id, context), name, why))) };
     },
-    async purgeLayer({ node, layer, reason }, context) {
+    async purgeLayer({ node, layer, reason, byHand }, context) {
       const { name } = operatorOf(context, services);
       const wanted = layer.slice(0, 80).toLowerCase();
-      return { action: actionMessage(await acting(() => engine.purge(node.slice(0, 256), wanted, name, reasonOf(reason)))) };
+      return { action: actionMessage(await acting(() => engine.purge(node.slice(0, 256), wanted, name, reasonOf(reason), byHand))) };
     },
     async pauseActions({ reason }, context) {
       await acting(() => engine.setPause(true, operatorOf(context, services).name, reasonOf(reason)));

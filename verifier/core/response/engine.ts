@@ -26,7 +26,7 @@ import { isInPod } from "./eviction.ts";
 import { ActionHistory } from "./history.ts";
 import { newRelease, refuseUndo, standingIsolations } from "./isolation.ts";
 import { type AffectedLayer, affectedBy, openPoison, poisonOf, unhealed } from "./poison.ts";
-import { CONTAINMENT_FAILED, newPurge, type PurgeSituation, purgeHeldBy, reportedPurge, uncontained } from "./purge.ts";
+import { CONTAINMENT_FAILED, newPurge, type PurgeSituation, purgedByHand, purgeHeldBy, reportedPurge, uncontained } from "./purge.ts";
 import { factsForPurge, type PurgeFacts, seenSincePurge } from "./purge-facts.ts";
 import { NO_ROLLBACK, type Rollback } from "./rollback.ts";
 import { isSameAction } from "./same-action.ts";
@@ -383,10 +383,10 @@ export class ResponseEngine {
   }
 
   /**
-   * A layer of a Docker host that is altered, with all that stands on it, by people's word. @param node id or name @param layer chain id, or index
-   * @throws ResponseError; StoreError
+   * A layer that a node has altered, with all that stands on it, by people's word. @param node id or name @param layer chain id, or index
+   * @param byHand they have taken it off already @throws ResponseError; StoreError
    */
-  purge(node: string, layer: string, by: string, reason: string): Promise<ActionRow> {
+  purge(node: string, layer: string, by: string, reason: string, byHand = false): Promise<ActionRow> {
     return this.#inTurn(async () => {
       const { nodes, nowMs, policy } = this.#services;
       const row = nodes().find(({ id, name }) => id === node || name === node);
@@ -396,6 +396,8 @@ export class ResponseEngine {
       const action = newPurge(number, { policy: policy(), node: row }, purge, drift, workloads, { by, reason }, nowMs());
       const same = [...this.#rows.all()].find((each) => each.nodeId === row.id && each.purge?.chainId === purge.chainId && UNSETTLED.has(each.state));
       if (same) throw new ResponseError("HELD", `not now: ${same.id} on the same layer is not settled`);
+      if (byHand && !isAttested(row.verdict)) throw new ResponseError("HELD", "not now: node-not-attested");
+      if (byHand) return await this.#write(purgedByHand(action, nowMs()), undefined, by);
       if (action.approvals.length < action.approvalsNeeded) return await this.#write(action, undefined, by);
       return await this.#issuePurge(action, undefined, by);
     });

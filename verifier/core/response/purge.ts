@@ -1,4 +1,4 @@
-/** Purges: a layer that a Docker host serves otherwise than signed is taken off it, with all that stands on it, by people's word; and what is seen of it after that. Pure. */
+/** Purges: a layer that a node serves otherwise than signed is taken off it, with all that stands on it, by people's word: by a Docker host's actuator, or by them; and what is seen of it after that. Pure. */
 import { Verdict } from "@hullmark/proto/v1/common";
 import { ActionKind, ActionState, Outcome } from "@hullmark/proto/v1/response";
 import type { ActionRow, DriftRow, NodeRow, PurgeRow, WorkloadRow } from "../../ports/rows.ts";
@@ -86,6 +86,13 @@ export function newPurge(
     ),
     ...{ approvalsNeeded: Math.max(1, rule?.approvals ?? 1), approvals: [{ by: word.by, atMs: nowMs }] },
   };
+}
+
+/** One that people have carried out themselves. It vouches for nothing: what is measured from now on decides. No actuator is asked, and no limit counts it. */
+export function purgedByHand(row: ActionRow, nowMs: number): ActionRow {
+  if (!row.purge) return row;
+  const purge = { ...row.purge, purgedAtMs: nowMs, byHand: true };
+  return { ...row, state: ActionState.ISSUED, reason: MEASURING, owners: [], approvalsNeeded: 1, purge };
 }
 
 /** Managers whose containers the rule of each of these lets us act on. */

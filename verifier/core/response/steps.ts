@@ -209,7 +209,7 @@ export function actionFact(row: ActionRow, nowMs: number, by = ""): LogEntry {
         actuator: row.node.actuator ? (row.node.actuator.cluster ?? row.node.actuator.nodeId) : null,
       }),
       ...(row.pod && { pod: `${row.pod.namespace}/${row.pod.name}`, podUid: text(row.pod.uid) }),
-      ...(row.purge && { layer: row.purge.chainId, images: [...row.purge.imageDigests] }),
+      ...(row.purge && { layer: row.purge.chainId, images: [...row.purge.imageDigests], ...(row.purge.byHand && { byHand: true }) }),
       ...(row.undoes !== undefined && { undoes: row.undoes }),
       ...(row.capture && { capture: row.capture.digest, captureComplete: row.capture.complete }),
       by: by === "" ? null : text(by),

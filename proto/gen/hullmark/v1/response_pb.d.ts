@@ -1110,6 +1110,13 @@ export declare type PurgeLayerRequest = Message<"hullmark.v1.PurgeLayerRequest">
    * @generated from field: string reason = 3;
    */
   reason: string;
+
+  /**
+   * People have taken it off at the node themselves: no actuator is asked, and what is measured of it from now on decides, as of one that an actuator has purged.
+   *
+   * @generated from field: bool by_hand = 4;
+   */
+  byHand: boolean;
 };
 
 /**
