@@ -170,7 +170,7 @@ export function rollbacks(of: () => RollbackBed, actingOf: () => Acting): void {
       ["roll-unwritten", "before-settle"],
     ] as const;
     // So long at least the rollout is seen to be under way.
-    const one = { replicas: 1, minReadySeconds: 20 };
+    const one = { replicas: 1, minReadySeconds: 15 };
     await acting.apply(...apps.map(([app]) => workload("Deployment", app, first.tagged, {}, one)));
     for (const [app] of apps) await acting.clean(app, 1);
     for (const [app, failpoint] of apps) {
