@@ -183,7 +183,7 @@ module.exports = {
         path: "^(daemon|agent|actuator|verifier|cli|native|proto|deploy|test|bench)/",
         pathNot: [
           "^verifier/core/(text/printable|alerting/text)[.]ts$",
-          "^cli/(output/(words|exception-page|text-diff)|incident/timeline|playbook/page)[.]ts$",
+          "^cli/(output/(words|exception-page|drill-standing|text-diff)|incident/timeline|playbook/page)[.]ts$",
         ],
       },
     },

@@ -32,6 +32,8 @@ export interface Session {
 
 /** For what a page offers; whether somebody may is decided where it is asked. */
 export const mayAct = ({ role }: Session): boolean => role !== "viewer";
+/** An incident is about all places where it is, also those that a role in single namespaces does not reach. */
+export const mayDecideIncidents = (session: Session): boolean => mayAct(session) && session.namespaces.length === 0;
 export const mayApprove = ({ role }: Session): boolean => role === "approver" || role === "admin";
 
 const TIMEOUT_MS = 20_000;

@@ -10,13 +10,16 @@ export interface Choice {
   readonly yes: string;
   /** What is asked once more. Absent: why is asked, and that is logged. */
   readonly question?: ComponentChildren;
+  /** A name is asked for too, by these words. */
+  readonly whom?: string;
   /** @throws AskError */
-  readonly run: (reason: string) => Promise<unknown>;
+  readonly run: (reason: string, whom: string) => Promise<unknown>;
 }
 
 export function Decide({ choices, again }: { readonly choices: readonly Choice[]; readonly again: () => Promise<void> }) {
   const [chosen, choose] = useState<string>();
   const [reason, setReason] = useState("");
+  const [whom, setWhom] = useState("");
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<AskError>();
   const form = useRef<HTMLFormElement>(null);
@@ -38,9 +41,10 @@ export function Decide({ choices, again }: { readonly choices: readonly Choice[]
     setBusy(true);
     setError(undefined);
     try {
-      await choice.run(reason);
+      await choice.run(reason, whom);
       choose(undefined);
       setReason("");
+      setWhom("");
     } catch (thrown) {
       if (!(thrown instanceof AskError)) throw thrown;
       setError(thrown);
@@ -60,6 +64,18 @@ export function Decide({ choices, again }: { readonly choices: readonly Choice[]
         void decide();
       }}
     >
+      {choice.whom && (
+        <input
+          required
+          // As the verifier takes it.
+          pattern="[A-Za-z0-9][A-Za-z0-9._@\-]{0,63}"
+          title="1 to 64 letters, digits and . _ @ -"
+          aria-label={choice.whom}
+          placeholder={choice.whom.toLowerCase()}
+          value={whom}
+          onInput={(event) => setWhom(event.currentTarget.value)}
+        />
+      )}
       {choice.question ?? (
         <input
           required

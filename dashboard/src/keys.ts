@@ -5,7 +5,7 @@ export const KEYS: readonly (readonly [keys: string, does: string])[] = [
   ["j  k", "next and previous line of the list"],
   ["Enter", "open the line"],
   ["/", "filter the list"],
-  ["g then o i d w m a x l", "go to Overview, Incidents, Drift, Images, Machines (nodes), Actions, Exceptions, Log"],
+  ["g then o i d w m a x r l", "go to Overview, Incidents, Drift, Images, Machines (nodes), Actions, Exceptions, Rehearsals (drills), Log"],
   ["t", "dark, light, or as the system has it"],
   ["?", "this list"],
   ["Esc", "close, or leave the filter"],
@@ -19,6 +19,7 @@ const PLACES: Readonly<Record<string, string>> = {
   m: "/nodes",
   a: "/actions",
   x: "/exceptions",
+  r: "/drills",
   l: "/log",
 };
 const TOGETHER_MS = 1500;

@@ -58,7 +58,8 @@ export interface Column {
 
 export function Table({ caption, columns, children }: { readonly caption: string; readonly columns: readonly Column[]; readonly children: ComponentChildren }) {
   return (
-    <div class="scroll">
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what is wider than the screen is scrolled by keys too
+    <div class="scroll" tabIndex={0}>
       <table>
         <caption class="hidden">{caption}</caption>
         <thead>

@@ -7,6 +7,7 @@ import { KEYS, useKeys } from "./keys.ts";
 import { startLive, useLive } from "./live.ts";
 import { Actions } from "./pages/actions.tsx";
 import { DriftList, DriftPage } from "./pages/drift.tsx";
+import { Drills } from "./pages/drills.tsx";
 import { ExceptionPage } from "./pages/exception.tsx";
 import { Exceptions } from "./pages/exceptions.tsx";
 import { ImagePage, Images } from "./pages/images.tsx";
@@ -27,6 +28,7 @@ const PLACES: readonly (readonly [path: string, name: string])[] = [
   ["/nodes", "Nodes"],
   ["/actions", "Actions"],
   ["/exceptions", "Exceptions"],
+  ["/drills", "Drills"],
   ["/log", "Log"],
 ];
 
@@ -96,6 +98,7 @@ export function Shell({ session, onSignedOut }: PageProps & { readonly onSignedO
           <Route path="/actions" component={Actions} session={session} />
           <Route path="/exceptions" component={Exceptions} session={session} />
           <Route path="/exceptions/:id" component={ExceptionPage} session={session} />
+          <Route path="/drills" component={Drills} />
           <Route path="/log" component={Log} />
           <Route default component={NotHere} />
         </Router>

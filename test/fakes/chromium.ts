@@ -17,7 +17,7 @@ export async function visit(page: Page, url: string): Promise<void> {
       await page.goto(url);
       return;
     } catch (error) {
-      if (attempt === 5 || !String(error).includes("ERR_NETWORK_CHANGED")) throw error;
+      if (attempt === 5 || !/ERR_NETWORK_CHANGED|chrome-error:/.test(String(error))) throw error;
     }
   }
 }

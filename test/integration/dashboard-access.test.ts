@@ -114,6 +114,7 @@ describe("what may be asked", () => {
         "AcknowledgeDrift",
         "ApproveAction",
         "ApproveException",
+        "AssignIncident",
         "DenyAction",
         "DenyException",
         "DiffDrift",
@@ -123,8 +124,9 @@ describe("what may be asked", () => {
         "GetIncident",
         "GetNode",
       ],
-      ...["GetStatus", "GetVulnerabilities", "GetWorkload", "ListActions", "ListBaselines", "ListDrift", "ListExceptions", "ListImages", "ListIncidents"],
-      ...["ListLogEntries", "ListNodes", "ListVulnerabilities", "ListWorkloads", "PauseActions", "RequestException", "RevokeException", "UndoAction"],
+      ...["GetStatus", "GetVulnerabilities", "GetWorkload", "ListActions", "ListBaselines", "ListDrift", "ListDrills", "ListExceptions", "ListImages"],
+      ...["ListIncidents", "ListLogEntries", "ListNodes", "ListVulnerabilities", "ListWorkloads", "PauseActions", "RequestException"],
+      ...["ResolveIncident", "RevokeException", "UndoAction"],
     ]);
   });
 

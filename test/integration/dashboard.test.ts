@@ -368,6 +368,52 @@ test("an exception is asked for from the drift, and decided by somebody else who
   expect(await viewer.locator("main").getByRole("button").count()).toBe(0);
 });
 
+test("an incident is given to somebody, taken, and done with once nothing of it stands; whoever looks is offered none of it", {
+  timeout: 240_000,
+}, async () => {
+  const own = { "etc/app.conf": file("port=81\n"), "etc/given.conf": file("given") };
+  await write(2, own);
+  const page = await pageOf("responder", "/incidents");
+  await page.getByRole("link", { name: "/etc/given.conf" }).click();
+  await page.getByRole("button", { name: "Give it to…" }).click();
+  const whom = page.getByLabel("Person or team");
+  await page.locator("form.decide input:focus").waitFor();
+  await page.keyboard.type("two words");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("their shop");
+  await page.keyboard.press("Enter");
+  // The browser says what a name may be, and nothing was asked of the verifier.
+  expect(await whom.evaluate((field) => field.matches(":invalid"))).toBe(true);
+  await screenshot(page, "incident-giving");
+  expect(await problemsOf(page)).toEqual([]);
+  await whom.fill("team-cart");
+  await page.getByRole("button", { name: "Give it", exact: true }).click();
+  await seen(page, /team-cart.*, given by some-responder/);
+  const id = page.url().split("/").at(-1) ?? "";
+  const told = async () => (await verifier.query.getIncident({ id, now: true })).incident;
+  expect(await told()).toMatchObject({ owner: "team-cart", assigned: { by: "some-responder", reason: "their shop" } });
+  expect(await page.getByRole("button", { name: "Done with it…" }).count()).toBe(0);
+  await page.getByRole("button", { name: "Take it…" }).click();
+  await page.locator("form.decide input:focus").waitFor();
+  await page.keyboard.type("they are asleep");
+  await page.keyboard.press("Enter");
+  await seen(page, /some-responder.*, given by some-responder/);
+  await write(2, { "etc/app.conf": own["etc/app.conf"] });
+  await page.getByRole("button", { name: "Done with it…" }).click();
+  await page.locator("form.decide input:focus").waitFor();
+  await page.keyboard.type("put back");
+  await screenshot(page, "incident-done");
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Done with it…" }).waitFor({ state: "detached" });
+  await seen(page, "Closed");
+  expect(await told()).toMatchObject({ state: "resolved", owner: "some-responder", closed: { by: "some-responder", reason: "put back" } });
+  await screenshot(page, "incident-closed");
+  expect(await problemsOf(page)).toEqual([]);
+  const viewer = await pageOf("viewer", `/incidents/${id}`);
+  await viewer.getByRole("heading", { name: "Timeline" }).waitFor();
+  expect(await viewer.locator("main").getByRole("button").count()).toBe(0);
+});
+
 test("what to do about an incident is what the command prints, and each command can be copied", { timeout: 240_000 }, async () => {
   const page = await pageOf("viewer", "/incidents", { permissions: ["clipboard-read", "clipboard-write"] });
   await page.getByRole("link", { name: "<img src=x onerror=window.pwned=1>" }).click();
@@ -432,6 +478,40 @@ test("an action waits for a person: one is approved and goes to its actuator, on
   const responder = await pageOf("responder", "/actions");
   await responder.getByRole("row").filter({ hasText: "api-2" }).getByText("denied").waitFor();
   expect(await responder.locator("main").getByRole("button").count()).toBe(0);
+});
+
+test("drills show how each stands, when the next is due, and what their runs measured against objectives", { timeout: 240_000 }, async () => {
+  const page = await pageOf("viewer");
+  await page.keyboard.press("g");
+  await page.keyboard.press("r");
+  await seen(page, "No drill has run");
+  expect(await problemsOf(page)).toEqual([]);
+  const objectives = { container: "hullmark-drill-x", detectWithinMs: 5000, alertWithinMs: 60_000 };
+  const tell = async (drill: string, run: string, outcome: string, more: object) => {
+    await verifier.adminClient.recordDrill({ drill, run, outcome: "begun", ...objectives });
+    if (outcome) await verifier.adminClient.recordDrill({ drill, run, outcome, ...objectives, ...more });
+  };
+  await verifier.adminClient.scheduleDrill({ drill: "canary-file", everySeconds: 3600 });
+  await tell("canary-file", "aaaaaaaaaa", "passed", { detectMs: 84, alertMs: 1200, containMs: 2900, containWithinMs: 90_000, containment: "done" });
+  await tell("canary-exec", "bbbbbbbbbb", "failed", { detectMs: 12_400, problem: "detected after 12400 ms: <b>5000</b>" });
+  await tell("unsigned-canary-image", "cccccccccc", "", {});
+  // By itself: the page was told.
+  const stands = page.getByRole("table", { name: "How each drill stands" }).getByRole("row");
+  const cells = async (name: string) => (await stands.filter({ hasText: name }).getByRole("cell").allTextContents()).slice(1, 6);
+  await expect.poll(() => stands.count(), { timeout: TIMEOUT_MS }).toBe(4);
+  expect(await cells("canary-file")).toEqual(["passed", expect.stringMatching(/s$|^now$/), "1h", expect.stringMatching(/^in (1h|[56]\dm)/), "84 ms"]);
+  expect(await cells("canary-exec")).toEqual(["failed", expect.any(String), "-", "-", "12400 ms"]);
+  const run = page.getByRole("row").filter({ has: page.getByRole("cell", { name: "bbbbbbbbbb", exact: true }) });
+  await run.getByText("12.4 s, too late").waitFor();
+  await run.getByText("<b>5000</b>").waitFor();
+  await page.getByRole("row").filter({ hasText: "cccccccccc" }).getByText("running").waitFor();
+  await screenshot(page, "drills");
+  await page.emulateMedia({ colorScheme: "dark" });
+  await screenshot(page, "drills-dark");
+  expect(await problemsOf(page)).toEqual([]);
+  await page.setViewportSize({ width: 390, height: 844 });
+  await screenshot(page, "drills-phone");
+  expect(await accessibilityProblems(page)).toEqual([]);
 });
 
 test("nothing of all this was an error to the browser, the policy of the page's content not broken", () =>

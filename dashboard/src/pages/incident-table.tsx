@@ -63,15 +63,16 @@ export function Where({ incident }: { readonly incident: Incident }) {
 }
 
 export function Doing({ incident }: { readonly incident: Incident }) {
-  const { state, owner } = incident;
-  const words = state === "open" ? (owner ? "changed since it was acknowledged" : "nobody yet") : state;
+  const { state, owner, assigned } = incident;
+  const given = assigned?.owner === owner;
+  const unseen = owner === "" ? "nobody yet" : given ? "not acknowledged" : "changed since it was acknowledged";
   return (
     <>
-      <Badge tone={TONES[state] ?? "unknown"}>{words}</Badge>
+      <Badge tone={TONES[state] ?? "unknown"}>{state === "open" ? unseen : state}</Badge>
       {owner && (
         <span class="quiet">
           {" "}
-          by <Name text={owner} max={32} />
+          {given || state === "resolved" ? "owner" : "by"} <Name text={owner} max={32} />
         </span>
       )}
     </>

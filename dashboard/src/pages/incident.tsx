@@ -4,7 +4,7 @@ import { phraseOf } from "@hullmark/verifier/core/alerting/text";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { decisionOf, type TimelineEvent, timelineOf } from "hullmark/incident/timeline";
 import { actorLine, provenanceWord } from "hullmark/output/words";
-import { mayAct } from "../ask.ts";
+import { mayAct, mayDecideIncidents } from "../ask.ts";
 import { Table } from "../list.tsx";
 import { useAnswer, useNow } from "../live.ts";
 import { Age, Answered, count, Facts, Name, Path, Severity } from "../parts.tsx";
@@ -13,6 +13,7 @@ import { Acknowledge } from "./acknowledge.tsx";
 import { State } from "./drift.tsx";
 import { ALIVE } from "./exceptions.tsx";
 import { Touching, touchesIncident } from "./excuse.tsx";
+import { DecideIncident } from "./incident-decide.tsx";
 import { Doing, Subject, Where } from "./incident-table.tsx";
 
 const EVENTS_SHOWN = 100;
@@ -27,16 +28,15 @@ export function IncidentPage({ id, session }: PageProps & { readonly id?: string
         <a href="/incidents">Incidents</a>
       </p>
       <Answered answer={answer}>
-        {(told) => (told.incident ? <Told told={told} now={now} mayAcknowledge={mayAct(session)} again={answer.again} /> : <p>There is no such incident.</p>)}
+        {(told) => (told.incident ? <Told told={told} now={now} session={session} again={answer.again} /> : <p>There is no such incident.</p>)}
       </Answered>
     </>
   );
 }
 
-interface ToldProps {
+interface ToldProps extends PageProps {
   readonly told: GetIncidentResponse;
   readonly now: number;
-  readonly mayAcknowledge: boolean;
   readonly again: () => Promise<void>;
 }
 
@@ -45,7 +45,7 @@ export function gravestOf({ incident, drifts }: GetIncidentResponse): Drift | un
   return drifts.find(({ id }) => id === incident?.driftId) ?? drifts[0];
 }
 
-function Told({ told, now, mayAcknowledge, again }: ToldProps) {
+function Told({ told, now, session, again }: ToldProps) {
   const { incident, drifts, actions } = told;
   const exceptions = useAnswer(Query.method.listExceptions, { states: ALIVE });
   if (!incident) return null;
@@ -94,7 +94,8 @@ function Told({ told, now, mayAcknowledge, again }: ToldProps) {
         ]}
       />
       {exceptions.value && <Touching exceptions={exceptions.value.exceptions.filter(touchesIncident(incident, drifts))} />}
-      {open.length > 0 && mayAcknowledge && <Acknowledge drifts={open} again={again} />}
+      {open.length > 0 && mayAct(session) && <Acknowledge drifts={open} again={again} />}
+      {mayDecideIncidents(session) && <DecideIncident incident={incident} again={again} />}
       <Timeline
         events={timelineOf({
           members: drifts.map((drift) => ({

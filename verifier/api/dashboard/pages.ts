@@ -23,6 +23,7 @@ const PAGES = [
   "/actions",
   "/exceptions",
   "/exceptions/*",
+  "/drills",
   "/log",
 ];
 const FOREVER = "public, max-age=31536000, immutable";

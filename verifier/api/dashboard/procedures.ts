@@ -31,9 +31,13 @@ const QUERIES: readonly Unary<typeof Query>[] = [
     "getVulnerabilities",
     "listBaselines",
     "listExceptions",
+    "listDrills",
   ] as const),
 ];
-const CHANGES: readonly Unary<typeof Admin>[] = ["acknowledgeDrift", "diffDrift", "requestException", "approveException", "denyException", "revokeException"];
+const CHANGES: readonly Unary<typeof Admin>[] = [
+  ...(["acknowledgeDrift", "assignIncident", "resolveIncident", "diffDrift"] as const),
+  ...(["requestException", "approveException", "denyException", "revokeException"] as const),
+];
 const RESPONSES: readonly Unary<typeof Response>[] = ["listActions", "getAction", "approveAction", "denyAction", "undoAction", "pauseActions"];
 
 /** Answers one serialised request, or throws RpcError. */
