@@ -62,9 +62,11 @@ const ConfigSchema = z.strictObject({
           otherContainers: z.enum(["report", "ignore"]).default("report"),
         })
         .optional(),
+      /** No container is looked at: of a node that has none, or is not meant to be told of them. The node says so. */
+      none: z.literal(true).optional(),
     })
-    .refine(({ docker, cri }) => !docker || !cri, "docker or cri, not both")
-    .transform(({ docker, cri }) => (cri ? { cri } : { docker: docker ?? { socket: "/var/run/docker.sock" } }))
+    .refine(({ docker, cri, none }) => [docker, cri, none].filter((each) => each !== undefined).length < 2, "one of docker, cri and none")
+    .transform(({ docker, cri, none }) => (cri ? { cri } : none ? { none } : { docker: docker ?? { socket: "/var/run/docker.sock" } }))
     .prefault({}),
   changes: z
     .strictObject({

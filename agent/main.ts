@@ -15,6 +15,7 @@ import { TrustedCa } from "./adapters/grpc/trusted-ca.ts";
 import { architecture, bootId, kernelRelease, missingCapabilities, ownDigests } from "./adapters/host/host-facts.ts";
 import { keepMemorySmall } from "./adapters/host/memory.ts";
 import { imaListFile } from "./adapters/ima/ima-list-file.ts";
+import { NoRuntime } from "./adapters/no-runtime/no-runtime.ts";
 import { nodeFiles } from "./adapters/node-files/node-files.ts";
 import { ProcfsInspector } from "./adapters/procfs/procfs-inspector.ts";
 import { MountInfoRootFilesystem } from "./adapters/rootfs/mountinfo-root.ts";
@@ -193,6 +194,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
   await changes.start();
   if (source.capabilities.kind === "chokidar")
     condition.stand("chokidar", "fallback change source: no attribution, and layers are looked at by rescans only", Date.now());
+  if (config.runtime.none) condition.stand("no-runtime", "configured to look at no containers (runtime.none)", Date.now());
   log.info({ version: VERSION, changes: source.capabilities.kind, tpm: config.tpm.tcti !== "none" }, "agent started");
   const live = session;
   const tpmHealth: Task = (taskSignal) => watchTpm(quoter, condition, agent, taskSignal);
@@ -223,6 +225,7 @@ function openRuntime(runtime: AgentConfig["runtime"]): ContainerRuntime {
     const { socket, kubeletDirectory, otherContainers } = runtime.cri;
     return new CriRuntime({ socketPath: socket, kubeletDirectory, reportOthers: otherContainers === "report" });
   }
+  if (runtime.none) return new NoRuntime();
   return new DockerRuntime({ socketPath: runtime.docker.socket });
 }
 

@@ -1,23 +1,27 @@
-/** `hullmark drill run|schedule|report`. `run` does something harmless to a container of its own that must not go unnoticed, and measures how long it takes until it is known, told and contained. */
+/** `hullmark drill run|schedule|report`. `run` does something harmless to a container, or a node, of its own that must not go unnoticed, and measures how long it takes until it is known, told and contained. */
 import { randomBytes } from "node:crypto";
 import { DRILLS, type DrillName } from "@hullmark/verifier/core/drill/names";
 import { ProvenanceError, parseReference } from "@hullmark/verifier/core/provenance/index";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Argument, Command } from "commander";
+import { defaultConfigPath } from "../connection/context.ts";
 import { ContextError } from "../connection/context-error.ts";
 import { type Asking, ask } from "../connection/run.ts";
 import { canaryExec } from "../drill/canary-exec.ts";
 import { canaryFile } from "../drill/canary-file.ts";
 import { pushCanary, signCanary } from "../drill/canary-image.ts";
+import { CanaryNode, verifierOf } from "../drill/canary-node.ts";
 import { DockerTarget } from "../drill/docker-target.ts";
-import { runDrill } from "../drill/drill.ts";
+import { type DrillReport, runDrill, runStaged } from "../drill/drill.ts";
 import { DrillKey } from "../drill/drill-key.ts";
 import { PodTarget } from "../drill/pod-target.ts";
 import { revokedCanaryKey } from "../drill/revoked-canary-key.ts";
 import type { Scenario } from "../drill/scenario.ts";
+import { silenceObserved } from "../drill/silent-agent.ts";
 import { DrillError, type DrillTarget } from "../drill/target.ts";
-import type { Objectives } from "../drill/types.ts";
+import type { Objectives, Occasion } from "../drill/types.ts";
 import { unsignedCanaryImage } from "../drill/unsigned-canary-image.ts";
+import { DEFAULT_STATE, layoutOf, layoutOfConfig } from "../host/layout.ts";
 import { drillText, drillView } from "../output/drill-page.ts";
 import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
@@ -31,22 +35,32 @@ import { within } from "./numbers.ts";
 const START_SECONDS = 120;
 const MAX_OBJECTIVE_MS = 3_600_000;
 
+/** What is held against where nothing is said: milliseconds, and seconds of patience. */
+const DEFAULTS = { detectWithin: 1_000, alertWithin: 60_000, timeout: 120 };
+/** Two heartbeats; what the policy lets be besides (5 minutes where it says nothing). */
+const DEFAULTS_OF_SILENCE = { detectWithin: 60_000, alertWithin: 600_000, timeout: 900 };
+
 interface RunOptions extends RegistryFlags {
   readonly output: Format;
   readonly image?: string;
   readonly policyKeys?: string;
-  readonly detectWithin: number;
-  readonly alertWithin: number;
+  readonly agentConfig?: string;
+  readonly detectWithin?: number;
+  readonly alertWithin?: number;
   readonly containWithin?: number;
-  readonly timeout: number;
+  readonly timeout?: number;
 }
 
 const KINDS = `
-Drills, each in a container that it makes itself and removes again:
+Drills, each on a container or node that it makes itself and removes again:
   canary-file            writes a file that no image has
   canary-exec            runs a program that no image has
   unsigned-canary-image  starts an image that nobody has signed (--image), where the policy requires a signature; that admission refuses it counts as well
   revoked-canary-key     signs an image (--image, to whose repository it pushes) with a key of its own, and revokes that while it runs; on the verifier's machine (--policy-keys)
+  silent-agent           ends the agent of a node of its own, which looks at no container, and starts it again once people were told; needs the role admin, a verifier that accepts join tokens, and the
+                         bundle of Hullmark on this machine; not for a cluster's verifier by kubectl, whose nodes join by service account
+
+--detect-within, --alert-within and --timeout are 1000, 60000 and 120 where nothing is said; of silent-agent 60000, 600000 and 900.
 
 Exit: 0 within the objectives, 1 not, 2 usage, 3 cannot tell (it did not come to that)`;
 
@@ -57,21 +71,24 @@ export function drillCommand(): Command {
 function runCommand(): Command {
   const objective = within(1, MAX_OBJECTIVE_MS);
   const command = new Command("run")
-    .description("do what must not go unnoticed to a container of the drill's own, and measure the time until it is known, told and contained (responder role)")
+    .description(
+      "do what must not go unnoticed to a container or node of the drill's own, and measure the time until it is known, told and contained (responder role)",
+    )
     .addArgument(new Argument("<drill>", "what is tried").choices(DRILLS))
     .option("--image <image>", "for the drill's container, with a shell (in a cluster: by default the verifier's own image)")
     .option(
       "--policy-keys <directory>",
       "revoked-canary-key: where the policy finds the drill's key and its revocation; without them it makes them and says what the policy must say",
     )
-    .option("--detect-within <ms>", "objective: milliseconds from the deed to the committed drift", objective, 1_000)
-    .option("--alert-within <ms>", "objective: milliseconds from the deed to the alert that was sent", objective, 60_000)
+    .option("--agent-config <file>", `silent-agent: configuration of an agent of this verifier, whose address and CA are used (default: that of hullmark up)`)
+    .option("--detect-within <ms>", "objective: milliseconds from the deed to the committed drift, or to the node's verdict", objective)
+    .option("--alert-within <ms>", "objective: milliseconds from the deed to the alert that was sent", objective)
     .option(
       "--contain-within <ms>",
       "objective: milliseconds from the deed to the end of the action that contains it, which the policy must ask for",
       objective,
     )
-    .option("--timeout <seconds>", "how long to wait for any of them, and before for the container's first verdict", within(1, 3_600), 120)
+    .option("--timeout <seconds>", "how long to wait for any of them, and before for the container's first verdict", within(1, 3_600))
     .addOption(formatOption())
     .addHelpText("after", KINDS);
   return withRegistryOptions(command).action(async (name: DrillName, options: RunOptions, command: Command) =>
@@ -79,13 +96,13 @@ function runCommand(): Command {
       const run = randomBytes(5).toString("hex");
       const { channel, signal, print } = asking;
       const say = (text: string): void => void process.stderr.write(`  ${text}\n`);
-      const objectives = objectivesOf(options);
+      const objectives = objectivesOf(name, options);
       try {
         await using stack = new AsyncDisposableStack();
-        const { scenario, target } = await (name === "revoked-canary-key"
-          ? revocation(asking, run, options, stack)
-          : onImage(name, asking, run, options.image));
-        const report = await runDrill({ run, target, objectives, channel, say, signal }, scenario);
+        const occasion = { run, objectives, channel, say, signal };
+        const report = await (name === "silent-agent"
+          ? onNode(asking, occasion, { agentConfig: hostAgent(command), ...options })
+          : inContainer(name, asking, occasion, options, stack));
         print(isData(options.output) ? serialize(options.output, drillView(report, objectives)) : drillText(report, objectives));
         return { passed: EXIT.clean, failed: EXIT.drift, undecided: EXIT.unknown }[report.outcome];
       } catch (error) {
@@ -97,7 +114,8 @@ function runCommand(): Command {
   );
 }
 
-function objectivesOf({ detectWithin, alertWithin, containWithin, timeout }: RunOptions): Objectives {
+function objectivesOf(name: DrillName, options: RunOptions): Objectives {
+  const { detectWithin, alertWithin, containWithin, timeout } = { ...(name === "silent-agent" ? DEFAULTS_OF_SILENCE : DEFAULTS), ...options };
   return { detectMs: detectWithin, alertMs: alertWithin, containMs: containWithin, patienceMs: timeout * 1000 };
 }
 
@@ -106,7 +124,37 @@ interface Staged {
   readonly target: DrillTarget;
 }
 
-function onImage(name: Exclude<DrillName, "revoked-canary-key">, asking: Asking, run: string, image: string | undefined): Staged {
+type InContainer = Exclude<DrillName, "silent-agent">;
+
+async function inContainer(name: InContainer, asking: Asking, occasion: Occasion, options: RunOptions, stack: AsyncDisposableStack): Promise<DrillReport> {
+  const { run } = occasion;
+  const { scenario, target } = await (name === "revoked-canary-key" ? revocation(asking, run, options, stack) : onImage(name, asking, run, options.image));
+  return await runDrill({ ...occasion, target }, scenario);
+}
+
+/** That of the host whose verifier the command asks, where `hullmark up` has set it up. */
+function hostAgent(command: Command): string {
+  const { config = defaultConfigPath(process.env) } = command.optsWithGlobals<{ readonly config?: string }>();
+  return (layoutOfConfig(config) ?? layoutOf(DEFAULT_STATE)).settings("agent");
+}
+
+async function onNode(
+  { cluster }: Asking,
+  occasion: Occasion,
+  { agentConfig, containWithin }: RunOptions & Required<Pick<RunOptions, "agentConfig">>,
+): Promise<DrillReport> {
+  if (cluster)
+    throw new ContextError("silent-agent is for a verifier that accepts join tokens, not for a cluster's by kubectl: name its context in a configuration");
+  if (containWithin !== undefined) throw new ContextError("nothing is ever done about a node that is silent: leave --contain-within out");
+  const node = new CanaryNode(occasion.run, occasion.channel, verifierOf(agentConfig));
+  return await runStaged(occasion, {
+    ...{ name: "silent-agent", container: node.name, path: "" },
+    observe: ({ alerting }) => silenceObserved(occasion, node, alerting),
+    remove: () => node.remove(),
+  });
+}
+
+function onImage(name: Exclude<InContainer, "revoked-canary-key">, asking: Asking, run: string, image: string | undefined): Staged {
   return { scenario: scenarioOf(name, run, image), target: targetOf(asking, run, image) };
 }
 
@@ -144,7 +192,7 @@ async function revocation(asking: Asking, run: string, options: RunOptions, stac
   };
 }
 
-function scenarioOf(name: Exclude<DrillName, "revoked-canary-key">, run: string, image: string | undefined): Scenario {
+function scenarioOf(name: Exclude<InContainer, "revoked-canary-key">, run: string, image: string | undefined): Scenario {
   if (name === "canary-file") return canaryFile(run);
   if (name === "canary-exec") return canaryExec(run);
   if (image === undefined)

@@ -2,13 +2,14 @@
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Query } from "@hullmark/proto/v1/query";
 import type { DrillName } from "@hullmark/verifier/core/drill/names";
-import { observe } from "./observe.ts";
+import { type Expected, observe } from "./observe.ts";
 import type { Scenario } from "./scenario.ts";
-import { type Drill, type Objectives, type Seen, UNSEEN } from "./types.ts";
+import { type Drill, type Objectives, type Occasion, type Seen, UNSEEN } from "./types.ts";
 
 export interface DrillReport extends Seen {
   readonly drill: DrillName;
   readonly run: string;
+  /** The container, or node, that it acted on. */
   readonly container: string;
   /** The file or directory that it made; empty where it made none. */
   readonly path: string;
@@ -17,16 +18,39 @@ export interface DrillReport extends Seen {
   readonly recorded: boolean;
 }
 
-/**
- * Runs it, removes the container again however it ends, and records both ends.
- * @throws DrillError, KubectlError, RpcError where it came to nothing or the container could not be removed; the signal's reason
- */
+/** What a drill does, on what. */
+export interface Staged {
+  readonly name: DrillName;
+  /** Name of the container or node. */
+  readonly container: string;
+  readonly path: string;
+  /** Does the deed, and watches. @throws DrillError, KubectlError, RpcError; the signal's reason */
+  observe(expected: Expected): Promise<Seen>;
+  /** Takes back what was done outside of it. @throws DrillError */
+  undo?(): void;
+  /** Removes it, also when it was not finished. @throws DrillError */
+  remove(): Promise<void>;
+}
+
+/** A drill in a container. @throws as {@link runStaged} */
 export async function runDrill(drill: Drill, scenario: Scenario): Promise<DrillReport> {
-  const { run, target, channel, objectives, say, signal } = drill;
+  return await runStaged(drill, {
+    ...{ name: scenario.name, container: drill.target.container, path: scenario.path },
+    observe: (expected) => observe(drill, scenario, expected),
+    undo: () => scenario.undo?.(),
+    remove: () => drill.target.remove(),
+  });
+}
+
+/**
+ * Runs it, removes what it acted on again however it ends, and records both ends.
+ * @throws DrillError, KubectlError, RpcError where it came to nothing or that could not be removed; the signal's reason
+ */
+export async function runStaged({ run, channel, objectives, say, signal }: Occasion, staged: Staged): Promise<DrillReport> {
   const { alertRoutes, mode } = await channel.client(Query).getStatus({}, { signal });
   const admin = channel.client(Admin);
   const fact = {
-    ...{ drill: scenario.name, run, container: target.container, detectWithinMs: objectives.detectMs, alertWithinMs: objectives.alertMs },
+    ...{ drill: staged.name, run, container: staged.container, detectWithinMs: objectives.detectMs, alertWithinMs: objectives.alertMs },
     ...(objectives.containMs !== undefined && { containWithinMs: objectives.containMs }),
   };
   // Said before anything happens: whoever is paged finds why.
@@ -34,24 +58,24 @@ export async function runDrill(drill: Drill, scenario: Scenario): Promise<DrillR
   let seen: Seen = { ...UNSEEN, problem: "interrupted" };
   const failures: unknown[] = [];
   try {
-    seen = await observe(drill, scenario, { alerting: alertRoutes.length > 0, acting: mode !== "observe" });
+    seen = await staged.observe({ alerting: alertRoutes.length > 0, acting: mode !== "observe" });
   } catch (error) {
     failures.push(error);
     if (!signal.aborted) seen = { ...seen, problem: error instanceof Error ? error.message : String(error) };
   }
   try {
-    scenario.undo?.();
+    staged.undo?.();
   } catch (error) {
     failures.push(error);
   }
   say("removing it");
-  await target.remove().catch((error: unknown) => failures.push(error));
+  await staged.remove().catch((error: unknown) => failures.push(error));
   const recorded = await admin.recordDrill({ ...fact, ...recordOf(seen) }).then(
     () => true,
     () => false,
   );
   if (failures.length > 0) throw failures[0];
-  return { ...seen, drill: scenario.name, run, container: target.container, path: scenario.path, alertRoutes, recorded };
+  return { ...seen, drill: staged.name, run, container: staged.container, path: staged.path, alertRoutes, recorded };
 }
 
 function recordOf({ outcome, problem, driftId, detectMs, alertMs, containment }: Seen) {

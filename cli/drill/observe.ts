@@ -35,6 +35,7 @@ export async function observe(drill: Drill, scenario: Scenario, { alerting, acti
   const contained = await containment(drill, facts);
   const last = found.at(-1)?.drift;
   return {
+    ...UNSEEN,
     ...verdict(drill.objectives, { ...times, contained, alerting, hint: scenario.hint }),
     ...{ driftId: last?.id ?? "", detectMs: times.detectMs, alertMs: times.alertMs, containment: contained, actor: last?.actor?.executable ?? "" },
   };
@@ -131,7 +132,7 @@ function verdict(wanted: Objectives, { detectMs, alertMs, contained, alerting, h
   return problem === undefined ? { outcome: "passed", problem: "" } : { outcome: "failed", problem };
 }
 
-function late(what: string, ms: number | undefined, withinMs: number): string | undefined {
+export function late(what: string, ms: number | undefined, withinMs: number): string | undefined {
   return ms !== undefined && ms > withinMs ? `${what} after ${Math.round(ms)} ms, which is more than ${withinMs}` : undefined;
 }
 

@@ -14,14 +14,18 @@ export interface Objectives {
   readonly patienceMs: number;
 }
 
-export interface Drill {
+export interface Occasion {
   readonly run: string;
-  readonly target: DrillTarget;
   readonly objectives: Objectives;
   readonly channel: RpcChannel;
   /** What is under way, for people. */
   readonly say: (text: string) => void;
   readonly signal: AbortSignal;
+}
+
+/** One in a container. */
+export interface Drill extends Occasion {
+  readonly target: DrillTarget;
 }
 
 /** What was seen. */
@@ -35,6 +39,8 @@ export interface Seen {
   /** Undefined: not sent, or there is no route, or it was refused at the door, of which no alert tells. */
   readonly alertMs: number | undefined;
   readonly containment: Containment;
+  /** Milliseconds from when it was put right until it was told to be over. Undefined: not seen, or not waited for. */
+  readonly resolveMs: number | undefined;
   /** Who the drift says it was; empty where that is not known. */
   readonly actor: string;
 }
@@ -45,6 +51,7 @@ export const UNSEEN: Seen = {
   driftId: "",
   detectMs: undefined,
   alertMs: undefined,
+  resolveMs: undefined,
   containment: { state: "not-asked", ms: undefined, action: "", detail: "" },
   actor: "",
 };

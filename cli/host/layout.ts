@@ -1,5 +1,6 @@
 /** Where everything of one host lies: below one state directory, so that removing it removes all. */
-import { join } from "node:path";
+import { existsSync, realpathSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 
 export const DEFAULT_STATE = "/var/lib/hullmark";
 
@@ -48,6 +49,14 @@ export function layoutOf(state: string): Layout {
     adminConfig: join(state, "verifier", "admin", "config.yaml"),
     caFile: join(state, "verifier", "admin", "ca.crt"),
   };
+}
+
+/** Of the host that `up` has set up and whose configuration of this command this is; undefined: it is another's. */
+export function layoutOfConfig(path: string): Layout | undefined {
+  if (!existsSync(path)) return undefined;
+  const config = realpathSync(path);
+  const layout = layoutOf(resolve(dirname(config), "../.."));
+  return layout.adminConfig === config && existsSync(layout.record) ? layout : undefined;
 }
 
 /** All that `up` and its services put below the state directory. */

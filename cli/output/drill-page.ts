@@ -5,12 +5,13 @@ import type { Objectives } from "../drill/types.ts";
 
 /** The stable form of `-o json`. */
 export function drillView(report: DrillReport, { detectMs: detectWithin, alertMs: alertWithin, containMs: containWithin }: Objectives): unknown {
-  const { drill, run, container, path, outcome, problem, driftId, detectMs, alertMs, containment, alertRoutes, actor, recorded } = report;
+  const { drill, run, container, path, outcome, problem, driftId, detectMs, alertMs, containment, resolveMs, alertRoutes, actor, recorded } = report;
   const measured = (ms: number | undefined, withinMs: number | undefined) => ({ ms: ms === undefined ? null : Math.round(ms), withinMs: withinMs ?? null });
   const { state, ms, action, detail } = containment;
   return {
     ...{ drill, run, container, path: path || null, outcome, problem, drift: driftId || null, actor: actor || null },
     ...{ detect: measured(detectMs, detectWithin), alert: measured(alertMs, alertWithin), alertRoutes },
+    ...{ resolve: { ms: resolveMs === undefined ? null : Math.round(resolveMs) } },
     ...{ contain: { ...measured(ms, containWithin), state, action: action || null, detail }, recorded },
   };
 }
@@ -21,10 +22,15 @@ export function drillText(report: DrillReport, objectives: Objectives): string {
     `${outcome.toUpperCase()}  ${drill} in ${printable(container, 300)}${problem ? `: ${printable(problem, 500)}` : ""}`,
     `Detected  ${took(detectMs, objectives.detectMs)}${driftId ? ` as ${printable(driftId, 32)}` : ""}${actor ? `, by ${printable(actor, 100)}` : ""}`,
     `Alerted   ${alerted(report, objectives)}`,
-    `Contained ${contained(report, objectives)}`,
-    `Removed   the drill's container; ${recorded ? `run ${run} is in the log` : "its end could NOT be recorded in the log"}`,
+    ...(drill === "silent-agent" ? ofNode(report) : [`Contained ${contained(report, objectives)}`]),
+    `Removed   the drill's ${drill === "silent-agent" ? "node, which is revoked" : "container"}; ${recorded ? `run ${run} is in the log` : "its end could NOT be recorded in the log"}`,
   ];
   return `${lines.join("\n")}\n`;
+}
+
+/** Nothing may be done about silence; that it is over is told. */
+function ofNode({ containment: { detail }, resolveMs }: DrillReport): string[] {
+  return [`Acted on  ${printable(detail, 300)}`, `Over      ${took(resolveMs, undefined)}${resolveMs === undefined ? "" : " after its agent ran again"}`];
 }
 
 function took(ms: number | undefined, withinMs: number | undefined): string {

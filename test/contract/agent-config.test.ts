@@ -24,6 +24,11 @@ test("the example is valid, and shows the defaults", () => {
   expect(joinTokenFile).toBeDefined();
 });
 
+test("an agent may be told to look at no containers, and at none it does only then", () => {
+  expect(parseConfig(`${REQUIRED}runtime: { none: true }\n`, "a.yaml").runtime).toEqual({ none: true });
+  expect(parseConfig(`${REQUIRED}runtime: {}\n`, "a.yaml").runtime).toEqual({ docker: { socket: "/var/run/docker.sock" } });
+});
+
 test("the example names every key", () => {
   const text = readFileSync(EXAMPLE, "utf8");
   const walk = (value: unknown): string[] =>
@@ -41,6 +46,8 @@ test.each([
   [`${REQUIRED}tpm: { pcrs: [24] }\n`, "a.yaml:3:15: tpm.pcrs.0"],
   [REQUIRED.replace("/var", "var"), "a.yaml:1:17: stateDirectory"],
   ["verifier: 3\n", "verifier"],
+  [`${REQUIRED}runtime: { none: true, docker: {} }\n`, "one of docker, cri and none"],
+  [`${REQUIRED}runtime: { none: false }\n`, "runtime.none"],
 ])("%j is refused at its place", (text, message) => {
   expect(problems(text)).toContain(message);
 });

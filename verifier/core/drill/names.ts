@@ -1,6 +1,6 @@
 /** The drills that there are, and how one can end. */
 
-export const DRILLS = ["canary-file", "canary-exec", "unsigned-canary-image", "revoked-canary-key"] as const;
+export const DRILLS = ["canary-file", "canary-exec", "unsigned-canary-image", "revoked-canary-key", "silent-agent"] as const;
 export type DrillName = (typeof DRILLS)[number];
 
 /** `passed`: within the objectives. `failed`: not, or not at all. `undecided`: it did not come to that. */

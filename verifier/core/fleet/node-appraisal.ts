@@ -10,6 +10,7 @@ import { severityFor, WIRE_SEVERITY } from "../policy/match.ts";
 import type { Policy, PolicyIntervals } from "../policy/types.ts";
 import { claimRow, claimRows, sameClaims, vectorRow } from "./claims.ts";
 import type { AnyFinding } from "./drift-rows.ts";
+import { isHeard } from "./heard.ts";
 
 export interface NodeView {
   readonly row: NodeRow;
@@ -124,12 +125,9 @@ export function silentSeverity(policy: Policy): Severity {
 /** Contradictions that are not of the boot, and hold or do not by themselves. */
 const STANDING: ReadonlySet<string> = new Set(["quote-refused", "chain-broken", "cloned"]);
 
-/** While one of these stands, the node has not been heard and appraised again. */
-const UNHEARD: ReadonlySet<string> = new Set(["never-seen", "stale", "unreachable", "resync", "no-quote", "quote-stale", "measuring"]);
-
 /** Whether this drift of the node would be found if it were still there: what was found in a log is not gone because the log is. */
 export function nodeConclusive({ boot, reasons, revokedAtMs }: NodeRow, { kind }: { readonly kind: string }): boolean {
-  if (isSilence(kind)) return revokedAtMs !== undefined || !reasons.some(({ code }) => UNHEARD.has(code));
+  if (isSilence(kind)) return revokedAtMs !== undefined || isHeard(reasons);
   return STANDING.has(kind) || !boot || boot.unknown.length === 0;
 }
 

@@ -560,7 +560,7 @@ export declare const RetryNotificationsResponseSchema: GenMessage<RetryNotificat
  */
 export declare type RecordDrillRequest = Message<"hullmark.v1.RecordDrillRequest"> & {
   /**
-   * `canary-file`, `canary-exec`, `unsigned-canary-image` or `revoked-canary-key`.
+   * `canary-file`, `canary-exec`, `unsigned-canary-image`, `revoked-canary-key` or `silent-agent`.
    *
    * @generated from field: string drill = 1;
    */
@@ -574,7 +574,7 @@ export declare type RecordDrillRequest = Message<"hullmark.v1.RecordDrillRequest
   run: string;
 
   /**
-   * The container that it acts on, by name.
+   * The container, or the node, that it acts on, by name.
    *
    * @generated from field: string container = 3;
    */
