@@ -2,13 +2,13 @@
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { type Drift, DriftState, Query } from "@hullmark/proto/v1/query";
-import { Response } from "@hullmark/proto/v1/response";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { isIn } from "../connection/connection.ts";
 import { all, PAGE_SIZE } from "../connection/pages.ts";
 import { type Asking, ask } from "../connection/run.ts";
 import { watched } from "../connection/watched.ts";
+import { fetchActionsOf } from "../incident/fetch.ts";
 import { explain, explanationPage } from "../output/drift-explained.ts";
 import { showDrift } from "../output/drift-page.ts";
 import { driftFindings } from "../output/drift-sarif.ts";
@@ -140,9 +140,9 @@ function showCommand(): Command {
     .addOption(reportOption())
     .addHelpText("after", EXITS)
     .action(async (id: string, { output }: { output: ReportFormat }, command: Command) =>
-      one(command, id, async (drift) => {
+      one(command, id, async (drift, asking) => {
         if (output === "sarif") return sarifLog(`drift/${drift.id}`, driftFindings([drift]));
-        return isData(output) ? serialize(output, driftView(drift)) : showDrift(drift);
+        return isData(output) ? serialize(output, driftView(drift)) : showDrift(drift, await fetchActionsOf(drift, asking));
       }),
     );
 }
@@ -184,13 +184,8 @@ function explainCommand(): Command {
     .addOption(formatOption())
     .addHelpText("after", EXITS)
     .action(async (id: string, { output }: { output: Format }, command: Command) =>
-      one(command, id, async (drift, { channel, signal, nowMs }, rule) => {
-        const client = channel.client(Response);
-        const actions = await all(
-          (pageToken) => client.listActions({ pageSize: PAGE_SIZE, pageToken }, { signal }),
-          (page) => page.actions.filter(({ driftId }) => driftId === drift.id),
-        );
-        const explanation = explain(drift, actions, nowMs, rule);
+      one(command, id, async (drift, asking, rule) => {
+        const explanation = explain(drift, (await fetchActionsOf(drift, asking)).toReversed(), asking.nowMs, rule);
         return isData(output) ? serialize(output, { ...driftView(drift), explanation }) : explanationPage(drift, explanation);
       }),
     );

@@ -42,10 +42,7 @@ export async function fetchIncidents(asking: Pick<Asking, "channel" | "signal" |
       return page.drifts;
     },
   );
-  const actions = await all(
-    (pageToken) => channel.client(Response).listActions({ pageSize: PAGE_SIZE, pageToken }, { signal }),
-    (page) => page.actions,
-  );
+  const actions = await fetchActions(asking);
   const decided = await fetchDecided(asking, past);
   const actionsOf = actionsBy(actions.toReversed());
   const asked = Map.groupBy(exceptions, ({ driftId }) => driftId);
@@ -74,6 +71,19 @@ async function fetchDecided({ channel, signal }: Pick<Asking, "channel" | "signa
   }
 }
 
+/** Of one drift, oldest first. */
+export async function fetchActionsOf(drift: Drift, { channel, signal }: Pick<Asking, "channel" | "signal">): Promise<readonly Action[]> {
+  return actionsBy((await fetchActions({ channel, signal })).toReversed())(drift);
+}
+
+/** Newest first. */
+async function fetchActions({ channel, signal }: Pick<Asking, "channel" | "signal">): Promise<Action[]> {
+  return await all(
+    (pageToken) => channel.client(Response).listActions({ pageSize: PAGE_SIZE, pageToken }, { signal }),
+    (page) => page.actions,
+  );
+}
+
 /** @param actions oldest first */
 function actionsBy(actions: readonly Action[]): (drift: Drift) => readonly Action[] {
   const placeOf = ({ nodeId, containerId }: { readonly nodeId: string; readonly containerId: string }): string => `${nodeId}/${containerId}`;
@@ -86,7 +96,7 @@ function actionsBy(actions: readonly Action[]): (drift: Drift) => readonly Actio
       const [beganMs = 0, endedMs = Number.POSITIVE_INFINITY] = [toMs(action.createdAt), toMs(action.settledAt)];
       if (endedMs >= foundMs && beganMs <= overMs) of.add(action);
     }
-    return [...of];
+    return [...of].sort((a, b) => (toMs(a.createdAt) ?? 0) - (toMs(b.createdAt) ?? 0));
   };
 }
 

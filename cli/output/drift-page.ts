@@ -1,16 +1,20 @@
 /** The page of one drift. */
 import { type Drift, DriftState } from "@hullmark/proto/v1/query";
+import type { Action } from "@hullmark/proto/v1/response";
+import { incidentId } from "@hullmark/verifier/core/incident/incident";
 import { isSilence } from "@hullmark/verifier/core/policy/kinds";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { allowedBy } from "./allowed-by.ts";
 import { PLACES, requestCommandOf } from "./drift-explained.ts";
+import { handledFields } from "./handled.ts";
 import { actorLine, provenanceWord, severityTitle, stateWord, toMs } from "./words.ts";
 
 function clock(ms: number | undefined): string {
   return ms === undefined ? "-" : new Date(ms).toISOString().slice(11, 23);
 }
 
-export function showDrift(drift: Drift): string {
+/** @param actions on its container, or because of it, oldest first */
+export function showDrift(drift: Drift, actions: readonly Action[] = []): string {
   const field = (name: string, text: string): string => `${name.padEnd(7)} ${text}`;
   const place = drift.origin?.place ?? "";
   const lines = [`${severityTitle(drift.severity)}  ${PLACES[place] ?? place}  (${drift.kind}, ${stateWord(drift.state)})`];
@@ -35,13 +39,18 @@ export function showDrift(drift: Drift): string {
   if (notBeforeMs !== undefined) lines.push(field("Since", `not before ${new Date(notBeforeMs).toISOString()}: a quote vouched for the state without it`));
   if (drift.acknowledgedBy) lines.push(field("Acked", acknowledgedLine(drift)));
   if (drift.exception) lines.push(field("Excused", `by ${drift.exception}   (hullmark exception show ${drift.exception})`));
-  lines.push(field("Proof", drift.logIndex >= 0n ? `log #${drift.logIndex}` : "not yet in the log"));
+  lines.push(...handledFields(actions, field));
+  lines.push(field("Proof", `${drift.logIndex >= 0n ? `log #${drift.logIndex}` : "not yet in the log"} · incident ${incidentOf(drift)}`));
   const allowed = allowedBy(drift);
   if (allowed !== undefined && isStanding(drift)) lines.push(field("Policy", `${allowed}   (would allow it)`));
   if (drift.state === DriftState.OPEN) lines.push(field("Ack", `hullmark drift ack ${drift.id} --seen ${drift.seen} -m REASON`));
   const request = requestCommandOf(drift);
   if (drift.state === DriftState.OPEN && request !== undefined) lines.push(field("Excuse", request));
   return `${lines.join("\n")}\n`;
+}
+
+function incidentOf({ configDigest, imageReference, path, kind }: Drift): string {
+  return incidentId({ image: configDigest || imageReference, path, kind });
 }
 
 function acknowledgedLine({ state, acknowledgedBy, acknowledgedReason, acknowledgedAt }: Drift): string {

@@ -1,13 +1,15 @@
 /** Incidents: a line each, one in full, and the stable form of both. */
 import { DriftState } from "@hullmark/proto/v1/query";
+import type { Action } from "@hullmark/proto/v1/response";
 import { playbookOf } from "@hullmark/verifier/core/alerting/text";
 import type { Decision } from "@hullmark/verifier/core/incident/incident";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { ToldIncident, ToldMember } from "../incident/fetch.ts";
 import { type TimelineEvent, timelineOf } from "../incident/timeline.ts";
+import { handledFields } from "./handled.ts";
 import { table } from "./table.ts";
 import { driftView } from "./views.ts";
-import { actorWord, ageMs, MAX_PATH_CHARACTERS, pathWord, severityTitle, severityWord } from "./words.ts";
+import { actorWord, ageMs, MAX_PATH_CHARACTERS, pathWord, severityTitle, severityWord, toMs } from "./words.ts";
 
 /** Members and events that a page shows; `-o wide` shows all. */
 const MAX_SHOWN = 20;
@@ -45,6 +47,7 @@ export function incidentPage(incident: ToldIncident, wide: boolean, nowMs: numbe
   lines.push(field("Since", `${iso(incident.firstSeenMs)} · newest ${ageMs(incident.lastSeenMs, nowMs)} ago${again}`));
   if (incident.resolvedAtMs !== undefined) lines.push(field("Over", iso(incident.resolvedAtMs)));
   lines.push(field("Owner", ownerLine(incident)));
+  lines.push(...handledFields(oldestFirst(members), field));
   if (incident.closed) lines.push(field("Closed", printable(`by ${incident.closed.by} ${iso(incident.closed.atMs)}: ${incident.closed.reason}`, 700)));
   lines.push(field("Read", playbookOf(incident.kind)));
   if (incident.state !== "resolved")
@@ -83,6 +86,11 @@ export function incidentView(incident: ToldIncident) {
     drifts: members.map(({ drift }) => driftView(drift)),
     timeline: timelineOf(incident).map(({ atMs, ...event }) => ({ at: iso(atMs), ...event })),
   };
+}
+
+/** Each action once, though it may be of several drifts. */
+function oldestFirst(members: readonly ToldMember[]): Action[] {
+  return [...new Set(members.flatMap(({ actions }) => actions))].sort((a, b) => (toMs(a.createdAt) ?? 0) - (toMs(b.createdAt) ?? 0));
 }
 
 function eventLine({ atMs, what, driftId, actionId, node, by, detail }: TimelineEvent): string {

@@ -2,6 +2,8 @@
 import { create } from "@bufbuild/protobuf";
 import { Severity } from "@hullmark/proto/v1/common";
 import { DriftSchema, DriftState } from "@hullmark/proto/v1/query";
+import { type Action, ActionKind, ActionSchema, ActionState } from "@hullmark/proto/v1/response";
+import { incidentId } from "@hullmark/verifier/core/incident/incident";
 import { showDrift } from "hullmark/output/drift-page";
 import { pathWord } from "hullmark/output/words";
 import { expect, test } from "vitest";
@@ -33,5 +35,45 @@ test("a drift's page says each thing once, and its severity in a word", () => {
     "What    sha256 9f2c… → 41aa…, size 6 → 9",
     "        sha256 9f2cd0 → 41aa07",
     'From    layer 2 "RUN apt-get install curl" (sha256:77ab)',
+  ]);
+});
+
+test("it says what was done, what waits for a yes, and of which incident it is", () => {
+  const at = (seconds: bigint) => ({ seconds, nanos: 0 });
+  const drift = create(DriftSchema, {
+    id: "D-1",
+    kind: "content",
+    path: Buffer.from("/etc/app"),
+    imageReference: "r/x:1",
+    containerId: "c1",
+    nodeId: "n1",
+    logIndex: 7n,
+  });
+  const of = { nodeId: "n1", nodeName: "w-1", containerId: "c1", containerName: "web", kind: ActionKind.STOP, createdAt: at(60n) };
+  const isolated = create(ActionSchema, {
+    ...of,
+    id: "A-1",
+    kind: ActionKind.ISOLATE,
+    state: ActionState.DONE,
+    settledAt: at(61n),
+    capture: { complete: true },
+  });
+  const asked = create(ActionSchema, {
+    ...of,
+    id: "A-2",
+    state: ActionState.AWAITING,
+    approvalsNeeded: 2,
+    approvals: [{ by: "ann", at: at(62n) }],
+    createdAt: at(62n),
+  });
+  const lines = (...actions: Action[]) =>
+    showDrift(drift, actions)
+      .split("\n")
+      .filter((line) => /^(Done|Waits|Proof)/.test(line));
+  const incident = incidentId({ image: "r/x:1", path: drift.path, kind: "content" });
+  expect(lines(isolated)).toEqual(["Done    web on w-1 isolated 00:01:01Z (A-1), captured before", `Proof   log #7 · incident ${incident}`]);
+  expect(lines(isolated, asked)).toEqual([
+    "Waits   for a yes to stop web on w-1 (1 of 2) · hullmark action approve A-2",
+    `Proof   log #7 · incident ${incident}`,
   ]);
 });

@@ -484,6 +484,13 @@ describe("alert texts", () => {
     for (const kind of [...ALL_KINDS, "many", "breaker", "ak-replaced"]) expect(sections, kind).toContain(playbookOf(kind).replace("docs/playbooks.md#", ""));
   });
 
+  it("say of every drift what is left to people", () => {
+    for (const kind of ALL_KINDS) {
+      const [sent] = step(new AlertBook(), [subject({ kind, place: "upper" })], [webhookRoute()], T0);
+      expect(sent?.alerts[0]?.description, kind).toMatch(/\nYou {4}\S/);
+    }
+  });
+
   it("keep two paths apart that look alike, and put replicas together", () => {
     const bytes = (hex: string) => alertFingerprint(subject({ path: Buffer.from(hex, "hex") }));
     expect(bytes("2fff")).not.toBe(bytes("2ffe"));

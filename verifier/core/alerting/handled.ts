@@ -21,8 +21,15 @@ const WORDS: Readonly<Record<ActionKind, readonly [todo: string, done: string]>>
   [ActionKind.PURGE]: ["purge a layer of", "purged of a layer"],
 };
 
+/** What is to be known of an action. */
+export type HandledAction = Pick<
+  ActionRow,
+  | ("id" | "number" | "kind" | "state" | "reason" | "deniedBy" | "containerName" | "nodeName")
+  | ("approvals" | "approvalsNeeded" | "createdAtMs" | "issuedAtMs" | "settledAtMs")
+> & { readonly capture?: { readonly complete: boolean } | undefined };
+
 type Words = readonly [todo: string, done: string];
-type Line = (row: ActionRow, words: Words, where: string) => string;
+type Line = (row: HandledAction, words: Words, where: string) => string;
 
 const failed: Line = ({ id, reason }, [todo], where) => `Failed to ${todo} ${where}: ${printable(reason, 64) || "no reason told"} · hullmark action show ${id}`;
 
@@ -50,7 +57,14 @@ const LINES: readonly (readonly [ActionState, Line])[] = [
  * @param actions the newest on each container, or node, that an alert is about
  * @param acts whether policy acts at all
  */
-export function handledLines(actions: readonly ActionRow[], acts: boolean): string[] {
+export function handledLines(actions: readonly HandledAction[], acts: boolean): string[] {
+  const lines = actionLines(actions);
+  if (lines.length > 0) return lines;
+  return [acts ? "Done   nothing yet · hullmark action ls" : "Done   nothing: the policy only observes"];
+}
+
+/** Each begins with what it is, in six characters and a space. None: there is no action. */
+export function actionLines(actions: readonly HandledAction[]): string[] {
   const lines = LINES.flatMap(([state, line]) =>
     [
       ...Map.groupBy(
@@ -62,13 +76,12 @@ export function handledLines(actions: readonly ActionRow[], acts: boolean): stri
       return line(newest, WORDS[newest.kind], whereOf(newest, rows.length - 1));
     }),
   );
-  if (lines.length > 0) return lines.slice(0, MAX_LINES);
-  return [acts ? "Done   nothing yet · hullmark action ls" : "Done   nothing: the policy only observes"];
+  return lines.slice(0, MAX_LINES);
 }
 
-function whereOf({ containerName, nodeName, node }: ActionRow, others: number): string {
+function whereOf({ containerName, nodeName }: HandledAction, others: number): string {
   const name = printable(nodeName, 64);
-  return `${node || containerName === "" ? name : `${printable(containerName, 96)} on ${name}`}${others > 0 ? ` and ${others} more` : ""}`;
+  return `${containerName === "" ? name : `${printable(containerName, 96)} on ${name}`}${others > 0 ? ` and ${others} more` : ""}`;
 }
 
 /** Of the day in UTC: the page is of now. */
