@@ -2,6 +2,7 @@
 import { execFile } from "node:child_process";
 import { createSecretKey, generateKeyPairSync } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { credentials, Metadata } from "@grpc/grpc-js";
@@ -158,6 +159,23 @@ test("every token that does not hold is refused, and says of itself nothing in t
     expect([error.code, error.detail.reason], what).toEqual(["UNAUTHENTICATED", "TOKEN"]);
     for (const part of token.split(".")) if (part.length > 8) expect(error.message).not.toContain(part);
   }
+});
+
+test("strangers who hold connections keep out nobody who was let in, and nobody who comes", async () => {
+  const seen = watching(await person("ann"));
+  const port = verifier.running?.peoplePort ?? 0;
+  const strangers = Array.from({ length: 200 }, () => connect(port, "127.0.0.1").on("error", () => {}));
+  const metric = async () => {
+    const text = await (await fetch(`http://127.0.0.1:${verifier.running?.httpPort}/metrics`)).text();
+    return Number(/^hullmark_people_connections_dropped_total (\d+)$/m.exec(text)?.[1]);
+  };
+  // All but 128, and those that were there before.
+  await expect.poll(metric, POLL).toBeGreaterThanOrEqual(72);
+  await status(await person("bob"));
+  const ended = await Promise.race([seen.ended.then(() => "ended"), status(await person("root")).then(() => "open")]);
+  expect(ended).toBe("open");
+  for (const each of strangers) each.destroy();
+  await expect.poll(async () => strangers.every(({ closed }) => closed), POLL).toBe(true);
 });
 
 test("one person is one: what they asked for by one credential they cannot approve by another; others of the same name elsewhere are others", async () => {
