@@ -29,7 +29,7 @@ export class BoundedListener {
   constructor(limits: ConnectionLimits, take: (socket: Socket) => void, onDropped: () => void) {
     this.#limits = limits;
     this.#onDropped = onDropped;
-    this.#server = createServer((socket) => {
+    this.#server = createServer({ noDelay: true }, (socket) => {
       if (this.#admit(socket)) take(socket);
       else socket.destroy();
     });
