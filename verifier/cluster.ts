@@ -62,7 +62,8 @@ export function podsOf(api: ApiServer | undefined, { kubernetes }: VerifierConfi
   const rules = kubernetes?.pods;
   if (!api || !rules) return undefined;
   const onProblem = (error: unknown): void => logger.warn({ err: error }, "the cluster's pods cannot be followed: trying again");
-  return { view: new PodWatch({ api, clock, onProblem }), rules: { graceMs: rules.graceSeconds * 1000, maxAgeMs: rules.maxAgeSeconds * 1000 } };
+  const view = new PodWatch({ api, clock, onProblem, templates: rules.templates });
+  return { view, rules: { graceMs: rules.graceSeconds * 1000, maxAgeMs: rules.maxAgeSeconds * 1000 } };
 }
 
 /** The watch is taken up every minute: beyond this the API server has been missed. */

@@ -81,6 +81,7 @@ const FIELDS: Readonly<Record<Kind, Field>> = {
   "no-pod": nothing,
   "injected-container": nothing,
   "static-pod": fixed("allow.staticPods: true"),
+  "added-container": fixed("allow.injected: true (beside require.signatures)"),
   unsigned: signatures,
   "wrong-key": signatures,
   "other-digest": signatures,

@@ -29,6 +29,7 @@ export function podRecord(more: Partial<PodRecord> = {}): PodRecord {
       nodeName: "n1",
       mirror: false,
       origin: undefined,
+      template: undefined,
       running: [],
       groups: [],
       hostNamespaces: [],

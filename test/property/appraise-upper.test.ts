@@ -38,7 +38,7 @@ function rules(mutable: ContainerRules["mutable"] = () => false): ContainerRules
     require: { noNewPrivileges: false, readOnlyRoot: false, engineInits: [] },
     mutable,
     severity: (_place, _kind, builtIn) => builtIn,
-    allow: { ...allow, device: no, mount: no, seccomp: no, apparmor: no, code: no, staticPods: false },
+    allow: { ...allow, device: no, mount: no, seccomp: no, apparmor: no, code: no, staticPods: false, injected: false },
   };
 }
 

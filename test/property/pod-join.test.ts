@@ -2,7 +2,7 @@
 import type { ContainerIdentity } from "@hullmark/proto/v1/attestation";
 import { readPod } from "@hullmark/verifier/adapters/kubernetes/pod-object";
 import { PodJoin, type Told, unseenContainers } from "@hullmark/verifier/core/pods/index";
-import type { PodRecord } from "@hullmark/verifier/ports/pod-view";
+import type { PodRecord, PodTemplateNames } from "@hullmark/verifier/ports/pod-view";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { podRecord as record } from "../fakes/pod-records.ts";
@@ -13,6 +13,7 @@ const MAX_AGE_MS = 180_000;
 class View {
   heardMs: number | undefined = 0;
   readonly pods = new Map<string, PodRecord>();
+  template: PodTemplateNames;
 
   constructor(...pods: readonly PodRecord[]) {
     for (const pod of pods) this.pods.set(pod.uid, pod);
@@ -22,6 +23,9 @@ class View {
   }
   get(uid: string): PodRecord | undefined {
     return this.pods.get(uid);
+  }
+  templateOf(): PodTemplateNames {
+    return this.template;
   }
   onChange(): void {}
 }

@@ -77,6 +77,14 @@ export interface PodOrigin {
   readonly revision: string;
 }
 
+/** Where the template stands that a pod was made of. */
+export interface PodTemplateSource {
+  readonly kind: "ReplicaSet" | "ControllerRevision" | "Job";
+  readonly name: string;
+  /** Of the pod's own controller. */
+  readonly ownerUid: string;
+}
+
 /** What is kept of one pod: bounded by the API server's own limit of an object, and far smaller. */
 export interface PodRecord {
   /** As the kubelet knows it: of a static pod its own, not its mirror's. */
@@ -89,6 +97,8 @@ export interface PodRecord {
   readonly mirror: boolean;
   /** undefined: made by nothing that keeps revisions. */
   readonly origin: PodOrigin | undefined;
+  /** undefined: made by nothing whose templates stay as they are. */
+  readonly template: PodTemplateSource | undefined;
   readonly containers: readonly PodContainer[];
   /** None of a pod that is being deleted. */
   readonly running: readonly RunningContainer[];
@@ -100,10 +110,14 @@ export interface PodRecord {
   readonly hostAliases: readonly string[];
 }
 
+/** Names of the containers in the template that a pod was made of. `pending`: not read yet; undefined: it was made of none that can be read. */
+export type PodTemplateNames = ReadonlySet<string> | "pending" | undefined;
+
 export interface PodView {
   /** @param uid as the kubelet labels containers with it @returns undefined: there is none as of {@link PodView.heardMs} */
   get(uid: string): PodRecord | undefined;
   all(): Iterable<PodRecord>;
+  templateOf(pod: PodRecord): PodTemplateNames;
   /** When the API server was last heard, on a view that was complete then; unix milliseconds. undefined: there was never a complete view. */
   readonly heardMs: number | undefined;
   /** @param changed is told the uids of pods that came, changed or went */

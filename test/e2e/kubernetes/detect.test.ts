@@ -18,12 +18,13 @@ import { Acting } from "./acting.ts";
 import { ALARMING, alarms } from "./alarms.ts";
 import { EVICTING, evictions } from "./evictions.ts";
 import { podFollower } from "./follower.ts";
+import { injectSidecars } from "./inject-sidecars.ts";
 import { ISOLATING, isolations } from "./isolations.ts";
 import { smuggle } from "./past-the-kubelet.ts";
 import { PodVictim } from "./pod-victim.ts";
 import { POISONED, poisonedLayer } from "./poisoned-layer.ts";
 import { ROLLING_BACK, rollbacks } from "./rollbacks.ts";
-import { everyKind, pod, type podSpec } from "./workloads.ts";
+import { everyKind, pod, podSpec } from "./workloads.ts";
 
 interface DriftView {
   readonly kind: string;
@@ -88,10 +89,13 @@ spec:
       select: { images: ["**/acme/**"], workloads: [default/fixed-node-1] }
       require: { signatures: { authorities: [release] } }
       allow: { staticPods: true }
+    - name: strict
+      select: { images: ["**/acme/**"], workloads: [default/strict] }
+      require: { signatures: { authorities: [release, retiring] } }
     - name: acme
       select: { images: ["**/acme/**"] }
       require: { signatures: { authorities: [release, retiring] } }
-      allow: { env: [TZ], users: ["33"] }
+      allow: { env: [TZ], users: ["33"], injected: true }
     - name: everything-else
       allow: { env: ["**"], args: true }
   alerts: { routes: [{ name: page, type: webhook, url: "${pager.url}", minSeverity: info, match: { kinds: [breaker] } }] }
@@ -113,7 +117,7 @@ beforeAll(async () => {
   const definition = acceptanceImage(programs);
   side = await pushImage(bed.registry?.host ?? "", "acme/side", "1", { ...definition, config: { ...definition.config, Cmd: [ACCEPTANCE.tool, "wait"] } });
   for (const { reference } of [image, side]) await cosign("v2", home, signing(key, reference));
-  const kubernetes = { ...(await podFollower(cluster, home)), pods: { graceSeconds: 5 } };
+  const kubernetes = { ...(await podFollower(cluster, home)), pods: { graceSeconds: 5, templates: true } };
   stack = await startStack({ bed, policy: policy(), kubernetes });
 });
 
@@ -293,6 +297,40 @@ describe("attacks", () => {
     expect(Object.fromEntries(who)).toEqual(wanted);
     expect((await stack.hullmark("drift", "ls", "--all", "--container", victim.container)).stdout).toMatch(/\/srv\/copied .*exec:busybox/);
     await cluster.kubectl(["delete", "pod", "whose", "--wait=false"]);
+  });
+
+  test("a container that a webhook put into a pod, and one that kubectl debug did, unless policy lets signed ones in", async () => {
+    const webhook = await injectSidecars(cluster, home, { name: "put-in", image: side.tagged });
+    try {
+      const labels = { "acme.example/inject": "true" };
+      const deployment = (name: string) => ({
+        ...{ apiVersion: "apps/v1", kind: "Deployment", metadata: { name } },
+        spec: {
+          replicas: 1,
+          selector: { matchLabels: { app: name } },
+          template: { metadata: { labels: { app: name, ...labels } }, spec: podSpec(image.tagged) },
+        },
+      });
+      await apply([deployment("strict"), deployment("lenient")]);
+      const [[strict], [lenient]] = [await settled(/^default\/strict-\w+-\w+\/put-in$/, 1), await settled(/^default\/lenient-\w+-\w+\/put-in$/, 1)];
+      const kindsOf = async (name: string | undefined) => (await drifts(name ?? "none")).map(({ kind }) => kind);
+      const addedTo = (name: string | undefined) =>
+        eventually(
+          () => kindsOf(name),
+          (kinds) => kinds.includes("added-container"),
+        );
+      expect(await addedTo(strict?.container.name)).toEqual(["added-container"]);
+      expect({ ...lenient, found: describeAll(await drifts(lenient?.container.name ?? "")) }).toMatchObject({ verdict: "affirming", found: "" });
+      // What the template has is as it was.
+      const [own] = await settled(/^default\/strict-\w+-\w+\/web$/, 1);
+      expect({ ...own, found: describeAll(await drifts(own?.container.name ?? "")) }).toMatchObject({ verdict: "affirming", found: "" });
+      const podName = own?.container.name.split("/")[1] ?? "";
+      await cluster.kubectl(["debug", podName, `--image=${side.tagged}`, "--container=looker"]);
+      expect(await addedTo(`default/${podName}/looker`)).toEqual(["added-container"]);
+    } finally {
+      await webhook.stop();
+      await cluster.kubectl(["delete", "deployment", "strict", "lenient", "--wait=false"]);
+    }
   });
 
   test("a path of the node and a foreign hosts file are mounts that need permission", async () => {

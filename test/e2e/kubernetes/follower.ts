@@ -12,7 +12,11 @@ export interface ApiServerAccess {
 
 /** That may follow pods. @param home where its files go */
 export function podFollower(cluster: Kubernetes, home: string): Promise<ApiServerAccess> {
-  return serviceAccount(cluster, home, "pod-follower", [{ apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"] }]);
+  return serviceAccount(cluster, home, "pod-follower", [
+    { apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"] },
+    { apiGroups: ["apps"], resources: ["replicasets", "controllerrevisions"], verbs: ["get"] },
+    { apiGroups: ["batch"], resources: ["jobs"], verbs: ["get"] },
+  ]);
 }
 
 /** @param name of it, in namespace `default`, and of its ClusterRole @param home where its files go */

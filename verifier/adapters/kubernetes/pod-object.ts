@@ -1,6 +1,6 @@
 /** A pod as the API server tells it, cut to what appraisal needs. */
 import * as z from "zod";
-import type { ContainerRole, PodContainer, PodMount, PodOrigin, PodRecord, PodVariable, RunningContainer } from "../../ports/pod-view.ts";
+import type { ContainerRole, PodContainer, PodMount, PodOrigin, PodRecord, PodTemplateSource, PodVariable, RunningContainer } from "../../ports/pod-view.ts";
 
 /** The kubelet writes a pod from its own folder to the API server under another uid, with its own here. */
 const MIRROR = "kubernetes.io/config.mirror";
@@ -93,6 +93,7 @@ export function readPod(raw: unknown): ListedPod {
     record: {
       ...{ uid, namespace: metadata.namespace, name: metadata.name, nodeName: spec.nodeName, mirror: own !== undefined },
       origin: originOf(metadata),
+      template: templateOf(metadata),
       containers: [...read("container", spec.containers), ...read("init", spec.initContainers), ...read("ephemeral", spec.ephemeralContainers)],
       // Of what is ending, kubelet and agent tell at times of their own.
       running: metadata.deletionTimestamp === undefined ? runningOf(pod.status) : [],
@@ -114,6 +115,14 @@ function originOf({ ownerReferences, labels }: Pod["metadata"]): PodOrigin | und
   if (kind === "StatefulSet" && revision) return { owner: { kind, name, uid }, workload: `${kind}/${name}`, revision };
   if (kind === "DaemonSet" && revision) return { owner: { kind, name, uid }, workload: `${kind}/${name}`, revision: `${name}-${revision}` };
   return undefined;
+}
+
+/** Only what never changes: the template of a ReplicaSet by its Deployment, whose hash its name ends with, of a revision, of a Job. */
+function templateOf(metadata: Pod["metadata"]): PodTemplateSource | undefined {
+  const owner = metadata.ownerReferences.find(({ controller }) => controller);
+  const origin = originOf(metadata);
+  if (origin) return { kind: origin.owner.kind === "ReplicaSet" ? "ReplicaSet" : "ControllerRevision", name: origin.revision, ownerUid: origin.owner.uid };
+  return owner?.kind === "Job" ? { kind: "Job", name: owner.name, ownerUid: owner.uid } : undefined;
 }
 
 function runningOf(status: Pod["status"]): RunningContainer[] {

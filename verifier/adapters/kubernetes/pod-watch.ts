@@ -3,9 +3,10 @@
 import { type ApiServer, WatchRefused } from "@hullmark/daemon/api-server";
 import * as z from "zod";
 import type { Clock } from "../../ports/clock.ts";
-import type { PodRecord, PodView } from "../../ports/pod-view.ts";
+import type { PodRecord, PodTemplateNames, PodView } from "../../ports/pod-view.ts";
 import { pause } from "./follow.ts";
 import { type ListedPod, readPod } from "./pod-object.ts";
+import { PodTemplates } from "./pod-templates.ts";
 
 const Page = z.object({ metadata: z.object({ resourceVersion: z.string(), continue: z.string().optional() }), items: z.array(z.unknown()) });
 const Event = z.object({ type: z.string(), object: z.unknown() });
@@ -23,6 +24,8 @@ export interface PodWatchOptions {
   readonly api: Pick<ApiServer, "get" | "watch">;
   readonly clock: Clock;
   readonly onProblem: (error: unknown) => void;
+  /** Whether templates of pods are read too, by the right to get ReplicaSets, ControllerRevisions and Jobs. */
+  readonly templates?: boolean;
 }
 
 /** The API server does not know the version any more from which to follow. */
@@ -30,6 +33,7 @@ class Expired extends Error {}
 
 export class PodWatch implements PodView {
   readonly #options: PodWatchOptions;
+  readonly #templates: PodTemplates | undefined;
   readonly #listeners: ((uids: ReadonlySet<string>) => void)[] = [];
   /** Object's uid → pod. */
   #objects = new Map<string, ListedPod>();
@@ -41,6 +45,7 @@ export class PodWatch implements PodView {
 
   constructor(options: PodWatchOptions) {
     this.#options = options;
+    if (options.templates) this.#templates = new PodTemplates({ ...options, onKnown: (uids) => this.#tell(uids) });
   }
 
   get heardMs(): number | undefined {
@@ -57,12 +62,20 @@ export class PodWatch implements PodView {
     for (const { record } of this.#objects.values()) yield record;
   }
 
+  templateOf(pod: PodRecord): PodTemplateNames {
+    return this.#templates?.of(pod);
+  }
+
   onChange(changed: (uids: ReadonlySet<string>) => void): void {
     this.#listeners.push(changed);
   }
 
   /** Follows until the signal aborts. Never rejects: what goes wrong is told, and tried again later and later. */
   async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#pods(signal), this.#templates?.run(signal)]);
+  }
+
+  async #pods(signal: AbortSignal): Promise<void> {
     let retryMs = MIN_RETRY_MS;
     while (!signal.aborted) {
       try {
@@ -109,6 +122,7 @@ export class PodWatch implements PodView {
     this.#objects = objects;
     this.#byUid = new Map();
     for (const pod of objects.values()) this.#index(pod);
+    for (const [uid, { record }] of before) if (!objects.has(uid)) this.#templates?.remove(record);
     this.#version = version;
     this.#tell(changed);
   }
@@ -131,8 +145,10 @@ export class PodWatch implements PodView {
     const { objectUid, record } = pod;
     const before = this.#objects.get(objectUid);
     if (before) this.#unindex(before);
-    if (type === "DELETED") this.#objects.delete(objectUid);
-    else {
+    if (type === "DELETED") {
+      this.#objects.delete(objectUid);
+      this.#templates?.remove(record);
+    } else {
       if (!before && this.#objects.size >= MAX_PODS) throw new Error(`more than ${MAX_PODS} pods`);
       this.#objects.set(objectUid, pod);
       this.#index(pod);
@@ -142,6 +158,7 @@ export class PodWatch implements PodView {
   }
 
   #index(pod: ListedPod): void {
+    this.#templates?.add(pod.record);
     this.#byUid.set(pod.record.uid, [...(this.#byUid.get(pod.record.uid) ?? []), pod]);
   }
 

@@ -50,6 +50,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   "no-pod": "runs for no pod that the API server has",
   "injected-container": "runs in a pod that does not ask for it",
   "static-pod": "comes from the node's own manifests",
+  "added-container": "was added to its pod",
   unsigned: "runs an unsigned image",
   "wrong-key": "runs an image signed by an unknown key",
   "other-digest": "runs an image whose signature is for another digest",

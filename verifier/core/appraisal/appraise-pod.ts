@@ -1,6 +1,7 @@
 /** Whether the API server has the container: in a pod's specification, on this node, and not only by the node's own word. */
 import { create } from "@bufbuild/protobuf";
 import { type Claim, ClaimSchema } from "@hullmark/proto/v1/common";
+import type { PodContainer } from "../../ports/pod-view.ts";
 import { printable } from "../text/printable.ts";
 import { finding } from "./findings.ts";
 import type { ContainerInput, Difference, Finding, FindingKind } from "./types.ts";
@@ -29,7 +30,13 @@ export function appraisePod({ pod: standing, rules }: ContainerInput): { readonl
         "runs in a static pod: whoever writes the node's manifests started it",
       ),
     );
-  if (container?.role === "ephemeral")
+  const template = standing.template === "pending" ? undefined : standing.template;
+  const added = container && addedBy(container, template);
+  if (added && !rules.allow.injected) {
+    const observed = `spec.${added.list}[${shown(container.name)}]`;
+    const expected = added.template ? `one of ${shown([...added.template].join(", "))}` : "in the pod's template";
+    findings.push(found("added-container", { field: "container", expected, observed }, added.summary));
+  } else if (container?.role === "ephemeral")
     findings.push(
       found(
         "debug-container",
@@ -37,5 +44,15 @@ export function appraisePod({ pod: standing, rules }: ContainerInput): { readonl
         "added to the running pod through the API server (kubectl debug)",
       ),
     );
-  return { findings, unknown: [] };
+  const pending = standing.template === "pending" && container && container.role !== "ephemeral" && !rules.allow.injected;
+  const detail = "what the pod was made of has not been read yet";
+  return { findings, unknown: pending ? [create(ClaimSchema, { code: "pod-pending", detail })] : [] };
+}
+
+/** What its pod has and what made the pod does not: undefined where it does, or that is not known. */
+function addedBy({ name, role }: PodContainer, template: ReadonlySet<string> | undefined) {
+  if (role === "ephemeral") return { list: "ephemeralContainers", template, summary: "added to the running pod through the API server (kubectl debug)" };
+  if (!template || template.has(name)) return undefined;
+  const summary = "put into its pod by something else than what made the pod: a webhook, or whoever created it";
+  return { list: role === "init" ? "initContainers" : "containers", template, summary };
 }

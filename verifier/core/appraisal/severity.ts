@@ -32,6 +32,7 @@ const BY_KIND: Partial<Record<FindingKind, Severity>> = {
   "no-pod": Severity.HIGH,
   "injected-container": Severity.HIGH,
   "static-pod": Severity.HIGH,
+  "added-container": Severity.HIGH,
   unsigned: Severity.HIGH,
   "wrong-key": Severity.CRITICAL,
   "other-digest": Severity.CRITICAL,

@@ -221,6 +221,8 @@ export interface ContainerRules {
     code(place: string): boolean;
     /** Pods that the kubelet reads from the node's own files. */
     readonly staticPods: boolean;
+    /** Containers that their pod has and what made the pod does not. */
+    readonly injected: boolean;
   };
 }
 

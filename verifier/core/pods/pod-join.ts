@@ -43,7 +43,8 @@ export class PodJoin {
     this.forget(id);
     if (!pod) return undefined;
     const stale = this.#stale(nowMs);
-    const standing = podStanding(pod, nodeName, this.#view.get(pod.uid));
+    const known = this.#view.get(pod.uid);
+    const standing = podStanding(pod, nodeName, known, known && this.#view.templateOf(known));
     // Time counts only while the view is followed: a pod that was made meanwhile is not in it.
     const sinceMs = standing.kind === "contradicted" && (!stale || before?.told) ? (before?.sinceMs ?? nowMs) : undefined;
     const told = before?.told === true || (sinceMs !== undefined && this.#over(sinceMs, nowMs));

@@ -28,8 +28,11 @@ const APPROVAL = { predicateType: "https://hullmark.dev/approval/v1", where: 'pr
 type FileRule = PolicyFile["spec"]["rules"][number];
 type FileRequirement = NonNullable<FileRule["require"]["signatures"]>;
 
-/** The result is a policy only where nothing was reported as an error. */
-export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: string) => string, report: Report): Policy {
+/**
+ * The result is a policy only where nothing was reported as an error.
+ * @param ofNamespace it only takes away: what it allows the cluster's must allow too, and say who vouches
+ */
+export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: string) => string, report: Report, ofNamespace = false): Policy {
   for (const [list, items] of [
     [["spec", "trustRoots"], spec.trustRoots],
     [["spec", "trustStores"], spec.trustStores],
@@ -69,7 +72,7 @@ export function checkPolicy({ metadata, spec }: PolicyFile, readFile: (path: str
       ima: ima && buildIma(ima, ["spec", "nodes", i, "ima"], readFile, report),
       agent: agent && buildReleases(agent.releases, authorities, revocations, ["spec", "nodes", i, "agent", "releases"], readFile, report),
     })),
-    rules: spec.rules.map((rule, i) => buildRule(rule, authorities, ["spec", "rules", i], report)),
+    rules: spec.rules.map((rule, i) => buildRule(rule, authorities, ["spec", "rules", i], report, ofNamespace)),
     mutable: spec.mutableDefaults ? [...DEFAULT_MUTABLE, ...mutable] : mutable,
     exceptionTerms: spec.exceptions,
     exceptions: [],
@@ -180,7 +183,7 @@ function unique(items: readonly { readonly name: string }[], path: readonly Prop
   });
 }
 
-function buildRule(rule: FileRule, authorities: readonly Authority[], path: readonly PropertyKey[], report: Report): PolicyRule {
+function buildRule(rule: FileRule, authorities: readonly Authority[], path: readonly PropertyKey[], report: Report, ofNamespace: boolean): PolicyRule {
   const { signatures, attestations, build, approvals, registries, baseLayers, vulnerabilities, risk, noNewPrivileges, readOnlyRoot, engineInits } =
     rule.require;
   if (!signatures && !build && !approvals && attestations.length === 0) {
@@ -188,6 +191,8 @@ function buildRule(rule: FileRule, authorities: readonly Authority[], path: read
       report("error", [...path, "require", "registries"], "says where images are from, and nothing vouches for them", "ask for `signatures` beside it");
     if (baseLayers.length > 0)
       report("error", [...path, "require", "baseLayers"], "says what images are built on, and nothing vouches for them", "ask for `signatures` beside it");
+    if (rule.allow.injected && !ofNamespace)
+      report("error", [...path, "allow", "injected"], "lets others put images into pods, and nothing vouches for them", "ask for `signatures` beside it");
     for (const key of ["vulnerabilities", "risk"] as const)
       if (rule.require[key])
         report("error", [...path, "require", key], "says what may be wrong with images, and nothing vouches for them", "ask for `signatures` beside it");

@@ -40,6 +40,7 @@ export const NO_ALLOWANCES: Allowances = {
   apparmor: [],
   code: [],
   staticPods: false,
+  injected: false,
 };
 
 export const NO_PROTECTIONS: Protections = { noNewPrivileges: false, readOnlyRoot: false, engineInits: [] };
@@ -59,6 +60,7 @@ export const OBSERVED_ALLOWANCES: Allowances = {
   seccomp: ["**"],
   apparmor: ["**"],
   staticPods: true,
+  injected: true,
 };
 
 /**

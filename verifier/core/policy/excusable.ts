@@ -14,7 +14,7 @@ export interface Refused {
 
 /** What is altered on the node, or vouched for by nobody, is no matter of one workload. */
 const PLACES: ReadonlySet<string> = new Set(["upper", "bind", "process", "configuration", "mount"]);
-const UNEXCUSABLE: ReadonlySet<string> = new Set(["unlisted", "no-pod", "injected-container", "static-pod"]);
+const UNEXCUSABLE: ReadonlySet<string> = new Set(["unlisted", "no-pod", "injected-container", "static-pod", "added-container"]);
 
 /** Why none can be had for it with the narrowest scope: this path, content, workload and image. undefined: one can be asked for. */
 export function whyNotExcusable(drift: Excusable): string | undefined {

@@ -54,6 +54,7 @@ export const CONFIGURATION_KINDS = [
   "no-pod",
   "injected-container",
   "static-pod",
+  "added-container",
 ] as const;
 
 /** What a required signature or attestation lacks. */

@@ -115,6 +115,7 @@ function ownRules(policy: Policy, container: SelectableContainer): ContainerRule
       apparmor: compileNames(allow.apparmor),
       code: (place) => (allow.code as readonly string[]).includes(place),
       staticPods: allow.staticPods,
+      injected: allow.injected,
     },
   };
 }

@@ -4,7 +4,7 @@ import { isMap, isPair, isScalar, LineCounter, type Node, type Pair, parseDocume
 import { checkPolicy } from "./check.ts";
 import { explain } from "./explain.ts";
 import { policyFile } from "./schema.ts";
-import type { Policy, PolicyProblem } from "./types.ts";
+import type { Policy, PolicyProblem, Report } from "./types.ts";
 
 export const MAX_POLICY_BYTES = 1 << 20;
 const MAX_PROBLEMS = 100;
@@ -12,6 +12,8 @@ const MAX_PROBLEMS = 100;
 export interface ParseOptions {
   /** Content of a key file named in the policy; throws where it cannot be read. Default: every keyFile is an error. */
   readonly readKeyFile?: (path: string) => string;
+  /** It is the policy of one namespace, which the cluster's holds beside. */
+  readonly ofNamespace?: boolean;
 }
 
 export type ParsedPolicy =
@@ -49,9 +51,8 @@ export function parsePolicy(text: string, fileName: string, options: ParseOption
       for (const { path, atKey, message, fix } of explain(issue)) add("error", place(path, atKey), formatPath(path), message, fix);
     return { ok: false, errors: sorted(problems) };
   }
-  const policy = checkPolicy(parsed.data, options.readKeyFile ?? noKeyFiles, (severity, path, message, fix) =>
-    add(severity, place(path, false), formatPath(path), message, fix),
-  );
+  const report: Report = (severity, path, message, fix) => add(severity, place(path, false), formatPath(path), message, fix);
+  const policy = checkPolicy(parsed.data, options.readKeyFile ?? noKeyFiles, report, options.ofNamespace);
   if (problems.some(({ severity }) => severity === "error")) return { ok: false, errors: sorted(problems) };
   return { ok: true, policy, warnings: sorted(problems) };
 }

@@ -157,6 +157,7 @@ const allow = z
     apparmor: list(glob),
     code: list(z.enum(CODE_PLACES)),
     staticPods: z.boolean().default(false),
+    injected: z.boolean().default(false),
   })
   .prefault({});
 

@@ -45,7 +45,7 @@ export function judgeTeam({ namespace, spec }: TeamObject, cluster: Policy): Jud
     ...{ apiVersion: API_VERSION, kind: "Policy", metadata: { name: "namespace" } },
     spec: { ...spec, ...(rules !== undefined && { rules }), mutableDefaults: false, mutable: [{ name: "all", class: "any", paths: ["/**"] }] },
   };
-  const parsed = parsePolicy(stringify(whole), namespace);
+  const parsed = parsePolicy(stringify(whole), namespace, { ofNamespace: true });
   if (!parsed.ok) return refused(parsed.errors.map(inWords));
   const own = parsed.policy.rules.map((rule) => ({ ...rule, name: `${namespace}/${rule.name}` }));
   const others = {

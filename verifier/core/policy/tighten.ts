@@ -39,6 +39,7 @@ export function tightened(cluster: ContainerRules, team: ContainerRules): Contai
       apparmor: both(a.apparmor, b.apparmor),
       code: both(a.code, b.code),
       staticPods: a.staticPods && b.staticPods,
+      injected: a.injected && b.injected,
     },
   };
 }

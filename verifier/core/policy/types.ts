@@ -251,6 +251,8 @@ export interface Allowances {
   readonly code: readonly AllowedCodePlace[];
   /** Pods that the kubelet reads from the node's own files: whoever writes there starts them, past the API server. */
   readonly staticPods: boolean;
+  /** Containers that their pod has and the template that it was made of does not: put in by a webhook, or as ephemeral ones. Only beside a demand for signatures. */
+  readonly injected: boolean;
 }
 
 export const ADMISSION_MODES = ["enforce", "warn", "audit"] as const;

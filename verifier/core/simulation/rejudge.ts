@@ -164,6 +164,8 @@ function isConfigurationExcused(row: DriftRow, { allow, require }: ContainerRule
       return lacking && !require.readOnlyRoot;
     case "static-pod":
       return allow.staticPods;
+    case "added-container":
+      return allow.injected;
     default:
       return false;
   }

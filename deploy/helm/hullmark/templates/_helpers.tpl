@@ -94,7 +94,7 @@ kubernetes:
   join: { audience: hullmark, namespace: {{ .Release.Namespace }}, serviceAccount: {{ include "hullmark.name" . }}-agent }
   policy: { namespace: {{ .Release.Namespace }}, name: {{ include "hullmark.name" . }}, teams: true }
 {{- with .Values.verifier.pods }}{{ if .enabled }}
-  pods: { graceSeconds: {{ .graceSeconds | int64 }}, maxAgeSeconds: {{ .maxAgeSeconds | int64 }} }
+  pods: { graceSeconds: {{ .graceSeconds | int64 }}, maxAgeSeconds: {{ .maxAgeSeconds | int64 }}, templates: {{ .templates }} }
 {{- end }}{{ end }}
   publish:
     namespace: {{ .Release.Namespace }}
