@@ -102,6 +102,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
   });
   const source = await openChangeSource(config.changes.source, config.stateDirectory, (reason) => log.warn({ reason }, "fanotify is not used"));
   const inspector = new ProcfsInspector();
+  const code = codeInspection(inspector, systemClock);
   let session: Session | undefined;
   const agent = new NodeAgent({
     runtime: openRuntime(config.runtime),
@@ -111,7 +112,7 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     spool,
     clock: systemClock,
     watcher: source,
-    code: codeInspection(inspector, systemClock),
+    code,
     condition,
     bootId: boot,
     random: Math.random,
@@ -175,8 +176,9 @@ async function start(config: AgentConfig, signal: AbortSignal): Promise<void> {
     handler: {
       changes: (batch) => agent.changes(batch),
       lost: (detail) => agent.eventsLost(detail),
-      processStarted: (containerId, pid) => {
+      processStarted: (containerId, pid, entrance) => {
         inspector.started(containerId, pid);
+        code.started(containerId, pid, entrance);
         void agent.processStarted(containerId);
       },
     },

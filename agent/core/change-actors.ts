@@ -1,7 +1,8 @@
 /** Joins what was measured with who was seen doing it: an event names a path, a measurement finds what became of it. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { ActorEntry, type ActorSchema } from "@hullmark/proto/v1/common";
-import type { ChangeActor } from "../ports/change-source.ts";
+import type { ChangeActor, ChangeEntrance } from "../ports/change-source.ts";
 import type { ContainerFacts } from "../ports/container-runtime.ts";
 import type { TreeChange } from "../ports/tree-measurer.ts";
 import type { EntryChangeInit } from "./node-evidence.ts";
@@ -83,10 +84,20 @@ export function entryChange(change: TreeChange, dirty: DirtySet | undefined, lat
 }
 
 function actorPart({ container, entrance, ...actor }: KnownActor): MessageInitShape<typeof ActorSchema> {
-  const part = { ...actor, ancestry: [...actor.ancestry], containerName: container?.name ?? "" };
-  if (!container || !entrance) return part;
+  return { ...actor, ancestry: [...actor.ancestry], containerName: container?.name ?? "", ...(container && entrance && entryPart(entrance, container.pid)) };
+}
+
+/** Of every message that tells it. */
+export interface EntryPart {
+  readonly entry: ActorEntry;
+  readonly enteredAt?: Timestamp;
+  readonly enteredFrom?: string[];
+}
+
+/** How it came in, in the words of the message. @param mainPid of the container, as the runtime told last */
+export function entryPart(entrance: ChangeEntrance, mainPid: number): EntryPart {
   // A container that was started again has a new main process, which the runtime may not have told of yet.
-  if (entrance.pid === container.pid || entrance.init) return { ...part, entry: ActorEntry.MAIN };
+  if (entrance.pid === mainPid || entrance.init) return { entry: ActorEntry.MAIN };
   const entry = entrance.fromHost && RUNTIMES.has(entrance.from[0]) ? ActorEntry.EXEC : ActorEntry.JOINED;
-  return { ...part, entry, enteredAt: timestampFromMs(entrance.atMs), enteredFrom: [...entrance.from] };
+  return { entry, enteredAt: timestampFromMs(entrance.atMs), enteredFrom: [...entrance.from] };
 }

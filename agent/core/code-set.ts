@@ -2,14 +2,15 @@
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { type CodeObjectSchema, CodePlace, CodeSetSchema, type PrivilegedProcessSchema } from "@hullmark/proto/v1/attestation";
 import type { CodePlaceName, InspectedCode, InspectedContainer, InspectedPrivilege } from "../ports/process-inspector.ts";
+import type { EntryPart } from "./change-actors.ts";
 import { timestampFromMs } from "./timestamp.ts";
 
 /** Objects of one container that are kept; more is `truncated`. */
 const MAX_OBJECTS = 4096;
 /** And bytes: a workload may give each a path of 4 KiB, and the verifier takes no part above 2 MiB. */
 const MAX_BYTES = 1792 * 1024;
-/** Of an object besides its path: digest, names of five ancestors, numbers. */
-const OBJECT_BYTES = 320;
+/** Of an object besides its path: digest, names of five ancestors and of five more that brought it in, numbers. */
+const OBJECT_BYTES = 480;
 
 /** Programs with privileges of their own that are told; more is `truncated`. */
 const MAX_PRIVILEGED = 64;
@@ -25,6 +26,10 @@ const PLACES: Readonly<Record<CodePlaceName, CodePlace>> = {
 };
 
 type CodeObjectInit = MessageInitShape<typeof CodeObjectSchema>;
+/** How a process came into the container; undefined: not known. */
+export type EntryOf = (pid: number) => EntryPart | undefined;
+
+const UNKNOWN: EntryOf = () => undefined;
 
 /** One container's code over time: what lies in layers stays once seen, the rest goes with its last process. */
 export class CodeHistory {
@@ -35,12 +40,12 @@ export class CodeHistory {
   #last: { readonly inspected: InspectedContainer; readonly bytes: Uint8Array } | undefined;
 
   /** @param inspected never changed afterwards: the very same one gives the same bytes */
-  serialize(inspected: InspectedContainer, nowMs: number): Uint8Array {
-    if (this.#last?.inspected !== inspected) this.#last = { inspected, bytes: this.#serialize(inspected, nowMs) };
+  serialize(inspected: InspectedContainer, nowMs: number, entryOf = UNKNOWN): Uint8Array {
+    if (this.#last?.inspected !== inspected) this.#last = { inspected, bytes: this.#serialize(inspected, nowMs, entryOf) };
     return this.#last.bytes;
   }
 
-  #serialize({ code, privileges, claims }: InspectedContainer, nowMs: number): Uint8Array {
+  #serialize({ code, privileges, claims }: InspectedContainer, nowMs: number, entryOf: EntryOf): Uint8Array {
     const others = new Map<string, CodeObjectInit>();
     let otherBytes = 0;
     for (const each of code) {
@@ -53,7 +58,7 @@ export class CodeHistory {
         this.#truncated = true;
         continue;
       }
-      objects.set(key, this.#object(key, each, nowMs));
+      objects.set(key, { ...this.#object(key, each, nowMs), ...(inLayer ? {} : entryOf(each.pid)) });
       if (inLayer) this.#layerBytes += bytes;
       else otherBytes += bytes;
     }
@@ -62,7 +67,7 @@ export class CodeHistory {
       const key = `privilege|${each.path.toString("latin1")}|${each.capabilities.join()}`;
       if (privileged.has(key)) continue;
       if (privileged.size >= MAX_PRIVILEGED) this.#truncated = true;
-      else privileged.set(key, this.#privilege(key, each, nowMs));
+      else privileged.set(key, { ...this.#privilege(key, each, nowMs), ...entryOf(each.pid) });
     }
     for (const key of this.#firstSeenMs.keys()) if (!others.has(key) && !privileged.has(key)) this.#firstSeenMs.delete(key);
     const objects = inOrder([...this.#layers, ...others]);

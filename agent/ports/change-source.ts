@@ -65,8 +65,8 @@ export interface ChangeHandler {
   changes(batch: readonly Change[]): void;
   /** Events were lost: everything below every watched directory may have changed. */
   lost(detail: string): void;
-  /** A process of a container began to run a program. */
-  processStarted(containerId: string, pid: number): void;
+  /** A process of a container began to run a program. @param entrance undefined where it is not certain */
+  processStarted(containerId: string, pid: number, entrance: ChangeEntrance | undefined): void;
   /** The source stopped working. Told once: `start` may be tried again. */
   failed(error: ChangeSourceError): void;
 }

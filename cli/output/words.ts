@@ -114,18 +114,22 @@ export function actorWord(drift: Drift): string {
 
 /** What stands before the program: nothing for what a container does itself. */
 function actorPlace({ located, containerId, containerName, entry }: Actor, { origin, containerId: own }: Drift): string {
-  if (!located || origin?.place === "process") return "";
-  if (containerId === "") return "host:";
+  if (!located) return "";
   // A pod's container by its own name: that of the pod stands beside.
-  if (containerId !== own) return `${printable(containerName.slice(containerName.lastIndexOf("/") + 1) || containerId.slice(0, 12), 32)}:`;
-  return entry === ActorEntry.EXEC ? "exec:" : entry === ActorEntry.JOINED ? "joined:" : "";
+  if (containerId !== "" && containerId !== own)
+    return `${printable(containerName.slice(containerName.lastIndexOf("/") + 1) || containerId.slice(0, 12), 32)}:`;
+  if (entry === ActorEntry.EXEC) return "exec:";
+  if (entry === ActorEntry.JOINED) return "joined:";
+  // Of what a process is found to run, its container is not told again.
+  return containerId === "" && entry === ActorEntry.UNSPECIFIED && origin?.place !== "process" ? "host:" : "";
 }
 
 export function actorLine(actor: Actor | undefined): string {
   if (!actor) return "not known (no event told of it, or the process was gone)";
   if (!actor.located) return `${printable(actor.executable, 200)} (pid ${actor.pid}, which ended before more could be read)`;
-  const where = actor.containerId ? `in container ${printable(actor.containerName || actor.containerId.slice(0, 12), 200)}` : "on the host";
   const { entry, enteredFrom } = actor;
+  const inside = entry === ActorEntry.UNSPECIFIED ? "on the host" : "in the container";
+  const where = actor.containerId ? `in container ${printable(actor.containerName || actor.containerId.slice(0, 12), 200)}` : inside;
   const entered = entryWords({ entry, enteredFrom, enteredAtMs: toMs(actor.enteredAt) });
   const parents = actor.ancestry.length > 0 ? `, from ${actor.ancestry.map((name) => printable(name, 32)).join(" < ")}` : "";
   return `${printable(actor.executable, 200)} (pid ${actor.pid}, uid ${actor.uid}) ${where}${parents}${entered === "" ? "" : `, ${entered}`}`;

@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { FanotifyChangeSource } from "@hullmark/agent/adapters/fanotify/fanotify-source";
 import { ProcfsInspector } from "@hullmark/agent/adapters/procfs/procfs-inspector";
 import { MountInfoRootFilesystem } from "@hullmark/agent/adapters/rootfs/mountinfo-root";
-import type { Change } from "@hullmark/agent/ports/change-source";
+import type { Change, ChangeEntrance } from "@hullmark/agent/ports/change-source";
 import type { CodePlaceName, InspectedCode } from "@hullmark/agent/ports/process-inspector";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { startTestbed, type Testbed } from "../../deploy/testbed/index.ts";
@@ -155,13 +155,15 @@ it("sees a program that runs from memory or from a tmpfs for a fifth of a second
   const overlay = await new MountInfoRootFilesystem().layout(pid, undefined);
   if (overlay.kind !== "overlay") throw new Error(`root is ${overlay.kind}`);
   const found: InspectedCode[] = [];
+  const entrances = new Map<number, ChangeEntrance>();
   let looks = Promise.resolve();
   await source.start({
     changes: () => {},
     lost: () => {},
     failed: () => {},
-    processStarted: (id, started) => {
+    processStarted: (id, started, entrance) => {
       inspector.started(id, started);
+      if (entrance) entrances.set(started, entrance);
       const request = {
         containerId,
         pid,
@@ -195,6 +197,8 @@ it("sees a program that runs from memory or from a tmpfs for a fifth of a second
     expect(found.filter(({ path, place }) => place !== "layer" && !path.toString().includes("payload"))).toEqual([]);
     const places = found.filter(({ path }) => path.toString().includes("payload")).map(({ place, main }) => ({ place, main }));
     for (const place of ["memfd", "tmpfs", "upper"]) expect(places).toContainEqual({ place, main: true });
+    const payloads = found.filter((each) => each.path.toString().includes("payload") && each.main).map((each) => entrances.get(each.pid));
+    expect(payloads.filter((entrance) => entrance?.from[0] === "runc" && entrance.pid !== pid && !entrance.init)).toHaveLength(payloads.length);
   } finally {
     await source.stop();
   }

@@ -163,7 +163,7 @@ export class FanotifyChangeSource implements ChangeSource {
       if (watchId !== undefined) changes.push({ watchId, path, actor: actorOf(actor), atMs });
     }
     if (changes.length > 0) handler.changes(changes);
-    for (const { actor } of batch.executions) handler.processStarted(actor.containerId, actor.pid);
+    for (const { actor } of batch.executions) handler.processStarted(actor.containerId, actor.pid, actor.entrance ?? undefined);
     if (batch.lost > 0) this.#lost(`${batch.lost} change events were dropped: ${batch.lostReason}`);
     if (batch.failure) this.#fail(new ChangeSourceError("SOURCE_FAILED", batch.failure.message, { cause: batch.failure }));
   }

@@ -1,6 +1,6 @@
 /** Who changed something, as a node tells it: how it is kept, and in which words it is told. */
 import type { EntryChange } from "@hullmark/proto/v1/attestation";
-import { ActorEntry } from "@hullmark/proto/v1/common";
+import { type Actor, ActorEntry } from "@hullmark/proto/v1/common";
 import { printable } from "../text/printable.ts";
 import type { ActorFacts } from "./types.ts";
 
@@ -16,10 +16,14 @@ export function actorOf({ actor }: EntryChange): ActorFacts | undefined {
     ancestry: names(actor.ancestry),
     ...(actor.containerName !== "" && { containerName: actor.containerName.slice(0, 512) }),
   };
-  const { entry, enteredAt: at } = actor;
-  if (entry === ActorEntry.MAIN) return { ...facts, entry };
-  if (entry !== ActorEntry.EXEC && entry !== ActorEntry.JOINED) return facts;
-  return { ...facts, entry, ...(at && { enteredAtMs: Number(at.seconds) * 1000 + at.nanos / 1e6 }), enteredFrom: names(actor.enteredFrom) };
+  return { ...facts, ...entryFacts(actor) };
+}
+
+/** How a process came into its container, of whatever message has these. */
+export function entryFacts({ entry, enteredAt: at, enteredFrom }: Pick<Actor, "entry" | "enteredAt" | "enteredFrom">) {
+  if (entry === ActorEntry.MAIN) return { entry };
+  if (entry !== ActorEntry.EXEC && entry !== ActorEntry.JOINED) return {};
+  return { entry, ...(at && { enteredAtMs: Number(at.seconds) * 1000 + at.nanos / 1e6 }), enteredFrom: names(enteredFrom) };
 }
 
 function names(of: readonly string[]): string[] {

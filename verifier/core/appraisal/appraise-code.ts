@@ -1,6 +1,7 @@
 /** Executables and executable mappings: what runs must be a file of the image, the same inode that its path names. */
 import { type CodeObject, CodePlace, type CodeSet, type ContainerConfiguration } from "@hullmark/proto/v1/attestation";
 import { printable } from "../text/printable.ts";
+import { entryFacts } from "./actor.ts";
 import { engineInitPath } from "./engine-mounts.ts";
 import { finding } from "./findings.ts";
 import type { ContainerRules, ContainerState, Difference, Finding, FindingKind, ReferenceImage } from "./types.ts";
@@ -98,7 +99,7 @@ function make(object: CodeObject, kind: FindingKind, words: string, rules: Conta
       summary: `${process}${what} ${words}`,
       discriminator: `${kind}|${sha256}`,
       actor: object.pid
-        ? { pid: object.pid, executable: name, located: true, uid: object.uid, containerId: "", ancestry: object.ancestry.slice(0, 5) }
+        ? { pid: object.pid, executable: name, located: true, uid: object.uid, containerId: "", ancestry: object.ancestry.slice(0, 5), ...entryFacts(object) }
         : undefined,
       changedAtMs: object.firstSeen ? Number(object.firstSeen.seconds) * 1000 + object.firstSeen.nanos / 1e6 : undefined,
     },

@@ -1,6 +1,7 @@
 /** Processes that may more than their container: somebody outside of it gave them that (`docker exec --privileged`, or root on the node that entered it). */
 import type { PrivilegedProcess } from "@hullmark/proto/v1/attestation";
 import { printable } from "../text/printable.ts";
+import { entryFacts } from "./actor.ts";
 import { finding } from "./findings.ts";
 import { hasRuntimeConfiguration, runtimeDefaults } from "./runtime-defaults.ts";
 import type { ContainerInput, Finding } from "./types.ts";
@@ -17,7 +18,8 @@ export function appraiseProcessPrivileges({ state, rules }: ContainerInput): Fin
   });
 }
 
-function privileged({ pid, uid, program, ancestry, firstSeen }: PrivilegedProcess, beyond: readonly string[], rules: ContainerInput["rules"]): Finding {
+function privileged(process: PrivilegedProcess, beyond: readonly string[], rules: ContainerInput["rules"]): Finding {
+  const { pid, uid, program, ancestry, firstSeen } = process;
   const executable = printable(program);
   const names = beyond.join(" ");
   const found = finding(
@@ -28,7 +30,7 @@ function privileged({ pid, uid, program, ancestry, firstSeen }: PrivilegedProces
       differences: [{ field: `capabilities of ${executable}`, expected: "none beyond the container's", observed: names }],
       summary: `${executable} has capabilities that its container was not given: ${names}`,
       discriminator: `process|${names}|${executable}`,
-      actor: { pid, executable, located: true, uid, containerId: "", ancestry: ancestry.slice(0, 5) },
+      actor: { pid, executable, located: true, uid, containerId: "", ancestry: ancestry.slice(0, 5), ...entryFacts(process) },
       changedAtMs: firstSeen ? Number(firstSeen.seconds) * 1000 + firstSeen.nanos / 1e6 : undefined,
     },
     rules,

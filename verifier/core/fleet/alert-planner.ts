@@ -50,7 +50,13 @@ export function alertSubject(row: DriftRow): AlertSubject {
     layerIndex: row.layerIndex,
     layerHistory: row.history,
     actor: actor && {
-      ...{ executable: actor.executable, pid: actor.pid, located: actor.located, uid: actor.uid, inContainer: actor.containerId !== "" },
+      ...{
+        executable: actor.executable,
+        pid: actor.pid,
+        located: actor.located,
+        uid: actor.uid,
+        inContainer: actor.containerId !== "" || actor.entry !== undefined,
+      },
       entry: entryWords(actor),
     },
     provenance: row.provenance?.text ?? "",

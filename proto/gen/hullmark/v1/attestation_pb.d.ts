@@ -5,7 +5,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Actor, Claim } from "./common_pb.js";
+import type { Actor, ActorEntry, Claim } from "./common_pb.js";
 
 /**
  * Describes the file hullmark/v1/attestation.proto.
@@ -1406,6 +1406,23 @@ export declare type PrivilegedProcess = Message<"hullmark.v1.PrivilegedProcess">
    * @generated from field: google.protobuf.Timestamp first_seen = 6;
    */
   firstSeen?: Timestamp | undefined;
+
+  /**
+   * How that process came into the container, as Actor has it.
+   *
+   * @generated from field: hullmark.v1.ActorEntry entry = 7;
+   */
+  entry: ActorEntry;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp entered_at = 8;
+   */
+  enteredAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: repeated string entered_from = 9;
+   */
+  enteredFrom: string[];
 };
 
 /**
@@ -1465,6 +1482,23 @@ export declare type CodeObject = Message<"hullmark.v1.CodeObject"> & {
    * @generated from field: uint32 uid = 8;
    */
   uid: number;
+
+  /**
+   * How that process came into the container, as Actor has it.
+   *
+   * @generated from field: hullmark.v1.ActorEntry entry = 9;
+   */
+  entry: ActorEntry;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp entered_at = 10;
+   */
+  enteredAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: repeated string entered_from = 11;
+   */
+  enteredFrom: string[];
 };
 
 /**
