@@ -49,6 +49,8 @@ export function useLive(): boolean {
 export interface Answer<T> {
   /** The newest answer; it stays while a newer one is waited for, and where that fails. */
   readonly value: T | undefined;
+  /** When the verifier gave it, Unix milliseconds. */
+  readonly valueAtMs: number | undefined;
   /** Why the newest question failed. */
   readonly error: AskError | undefined;
   /** Asks at once, for a person. */
@@ -58,18 +60,18 @@ export interface Answer<T> {
 /** Asks when the page is opened, when `request` changes, and whenever something changes. */
 export function useAnswer<M extends DescMethodUnary>(method: M, request: MessageInitShape<M["input"]>): Answer<MessageShape<M["output"]>> {
   const key = `${method.name} ${JSON.stringify(request)}`;
-  const [answer, setAnswer] = useState<{ key: string; value?: MessageShape<M["output"]>; error?: AskError }>({ key });
+  const [answer, setAnswer] = useState<{ key: string; value?: MessageShape<M["output"]>; valueAtMs?: number; error?: AskError }>({ key });
   const latest = useRef({ request, key });
   latest.current = { request, key };
   const run = useCallback(
     async (by: By, signal?: AbortSignal): Promise<void> => {
       const asked = latest.current;
-      const settle = (told: { value: MessageShape<M["output"]> } | { error: AskError }): void => {
+      const settle = (told: { value: MessageShape<M["output"]>; valueAtMs: number } | { error: AskError }): void => {
         if (signal?.aborted || latest.current.key !== asked.key) return;
-        setAnswer((before) => ({ key: asked.key, ...(before.key === asked.key && before.value !== undefined && { value: before.value }), ...told }));
+        setAnswer(({ error: _before, ...before }) => ({ ...(before.key === asked.key ? before : { key: asked.key }), ...told }));
       };
       try {
-        settle({ value: await ask(method, asked.request, by, signal) });
+        settle({ value: await ask(method, asked.request, by, signal), valueAtMs: Date.now() });
       } catch (error) {
         if (error instanceof AskError) settle({ error });
         else if (!signal?.aborted) throw error;
@@ -105,7 +107,7 @@ export function useAnswer<M extends DescMethodUnary>(method: M, request: Message
     };
   }, [key, run]);
   const mine = answer.key === key ? answer : undefined;
-  return { value: mine?.value, error: mine?.error, again: () => run("person") };
+  return { value: mine?.value, valueAtMs: mine?.valueAtMs, error: mine?.error, again: () => run("person") };
 }
 
 /** Now, for ages: anew each second would make everything move; each ten is enough. */

@@ -73,11 +73,13 @@ export function count(n: number, one: string, many = `${one}s`): string {
   return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 }
 
-export function Failure({ error }: { readonly error: AskError }) {
+/** @param shownOfMs when what is shown all the same was so; undefined: nothing is shown */
+export function Failure({ error, shownOfMs }: { readonly error: AskError; readonly shownOfMs?: number | undefined }) {
   return (
     <p class="notice bad" role="alert">
       {printable(error.message, 500)}
       {error.fix && ` – ${printable(error.fix, 500)}`}
+      {shownOfMs !== undefined && `. What is below was so at ${new Date(shownOfMs).toISOString().slice(11, 19)} UTC`}
     </p>
   );
 }
@@ -86,7 +88,7 @@ export function Failure({ error }: { readonly error: AskError }) {
 export function Answered<T>({ answer, children }: { readonly answer: Answer<T>; readonly children: (value: T) => ComponentChildren }) {
   return (
     <>
-      {answer.error && <Failure error={answer.error} />}
+      {answer.error && <Failure error={answer.error} shownOfMs={answer.valueAtMs} />}
       {answer.value !== undefined ? children(answer.value) : !answer.error && <p class="quiet">Asking the verifier…</p>}
     </>
   );

@@ -1,13 +1,18 @@
-/** One drift on 300 nodes is one page, by a real Alertmanager: over restarts, a crash at each step of the outbox, acknowledgement, and clocks that are set. */
-
+/** One drift on 300 nodes is one page, by a real Alertmanager, and one line in a real browser: over restarts, a crash at each step of the outbox, acknowledgement, and clocks that are set. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { ALERT_FAILPOINTS } from "@hullmark/verifier/core/alerting/index";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { acknowledgeIncident } from "../../cli/incident/acknowledge.ts";
 import { fetchIncidents } from "../../cli/incident/fetch.ts";
+import { bundleDashboard } from "../../dashboard/bundle.ts";
 import { Alertmanager } from "../fakes/alertmanager.ts";
 import { Attester } from "../fakes/attester.ts";
+import { startChromium, visit } from "../fakes/chromium.ts";
+import { dashboardOrigin, readable, signedIn } from "../fakes/dashboard-page.ts";
 import { HttpReceiver } from "../fakes/http-receiver.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { FakeQuoter } from "../fakes/quoter.ts";
@@ -76,6 +81,30 @@ const chunked = async <T>(items: readonly T[], size: number, work: (item: T, ind
   for (let at = 0; at < items.length; at += size) await Promise.all(items.slice(at, at + size).map((item, i) => work(item, at + i)));
 };
 
+/** What a person sees of it: one line, its nodes by name, and pages that can be read with so much on them. */
+async function inBrowser(verifier: TestVerifier): Promise<void> {
+  const browser = await startChromium();
+  try {
+    const page = await signedIn(browser, verifier);
+    await page.getByText("1 incident stands").waitFor();
+    const line = page.getByRole("row").filter({ hasText: "/etc/evil added" });
+    await expect.poll(() => line.getByRole("cell").nth(3).textContent(), POLL).toBe(String(NODES));
+    await readable(page, "fleet-overview");
+    for (const path of ["/drift", "/images", "/log", "/nodes"]) {
+      await visit(page, `${dashboardOrigin(verifier)}${path}`);
+      await readable(page, `fleet${path.replace("/", "-")}`);
+    }
+    await page.getByRole("searchbox").fill("w-299");
+    await expect.poll(() => page.getByRole("row").count(), POLL).toBe(2);
+    await visit(page, `${dashboardOrigin(verifier)}/incidents`);
+    await line.getByRole("link").first().click();
+    await page.getByRole("heading", { name: "Timeline" }).waitFor();
+    await readable(page, "fleet-incident");
+  } finally {
+    await browser.close();
+  }
+}
+
 test(`one drift on ${NODES} nodes: one incident, one page, one more where it spreads after somebody has acknowledged it, one end`, {
   timeout: 900_000,
 }, async () => {
@@ -84,7 +113,10 @@ test(`one drift on ${NODES} nodes: one incident, one page, one more where it spr
   const verifier = new TestVerifier();
   stack.defer(() => verifier.dispose());
   const config = `policyFile: ${verifier.policy(policy)}\nenrolment: { mode: tofu, acceptWithoutCertificate: true, perSecond: 1000 }`;
-  await verifier.start(config);
+  const directory = mkdtempSync(join(tmpdir(), "hullmark-fleet-"));
+  stack.defer(() => rmSync(directory, { recursive: true }));
+  await bundleDashboard(directory);
+  await verifier.start(`${config}\ndashboard: { listen: "127.0.0.1:0" }`, directory);
   const nodes = Array.from({ length: NODES + 2 }, (_, at) => verifier.attester({ name: `w-${at}`, quoter: new FakeQuoter() }));
   const addresses = () => ({ mainAddress: verifier.mainAddress, enrolmentAddress: `localhost:${verifier.running?.enrolmentPort}` });
   const connect = async (node: Attester): Promise<void> => {
@@ -117,6 +149,7 @@ test(`one drift on ${NODES} nodes: one incident, one page, one more where it spr
   // Who joins is in the same alert, and pages nobody.
   await expect.poll(() => heldBy(alertmanager), POLL).toEqual([expect.stringMatching(/and 299 more nodes$/)]);
   expect(pagesTo(pager)).toEqual(["firing"]);
+  await inBrowser(verifier);
 
   // Restarts, with a clock that is set on and then back by hours. TLS goes by the real time: no certificate may be over by then.
   for (const shiftMs of [3 * HOUR_MS, -HOUR_MS / 2, 0]) {

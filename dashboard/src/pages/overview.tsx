@@ -20,7 +20,7 @@ export function Overview() {
   return (
     <>
       <h1 class="hidden">Overview</h1>
-      {incidents.error && <Failure error={incidents.error} />}
+      {incidents.error && !status.error && <Failure error={incidents.error} shownOfMs={incidents.valueAtMs} />}
       <Answered answer={status}>
         {(told) => (
           <>
