@@ -1,5 +1,6 @@
 /** `hullmark policy explain` and `policy test`: what a policy makes of images, before it is in force. */
 import { dirname, resolve } from "node:path";
+import { exceptionAtTheDoor } from "@hullmark/verifier/core/admission/index";
 import type { Policy } from "@hullmark/verifier/core/policy/types";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { RegistryError } from "@hullmark/verifier/ports/registry";
@@ -40,9 +41,10 @@ export function policyExplainCommand(io: CommandIo): Command {
     .addOption(reportOption())
     .action((file: string, image: string, flags: ContainerFlags) =>
       outcome(io, async () => {
-        const explained = await explain(io, readPolicy(file), image, flags);
+        const policy = readPolicy(file);
+        const explained = await explain(io, policy, image, flags);
         if (flags.output === "sarif") io.out(sarifLog(`policy/${explained.image.repository}`, [verdictFinding(explained, exitCode(explained) === 0)]));
-        else io.out(isData(flags.output) ? serialize(flags.output, asJson(explained)) : asText(explained));
+        else io.out(isData(flags.output) ? serialize(flags.output, asJson(explained)) : asText(explained, policy));
         return exitCode(explained);
       }),
     );
@@ -92,7 +94,8 @@ function asJson({ image, rule, verdict, required, chains }: ExplainedImage): obj
   };
 }
 
-function asText({ image, rule, verdict, required, chains }: ExplainedImage): string {
+function asText(explained: ExplainedImage, { admission }: Policy): string {
+  const { image, rule, verdict, required, chains } = explained;
   const mark = verdict.satisfied ? "✓" : verdict.status === "unknown" ? "?" : required || verdict.status === "revoked" ? "✗" : "·";
   const lines = [
     `${image.repository}@${image.digest}`,
@@ -101,6 +104,7 @@ function asText({ image, rule, verdict, required, chains }: ExplainedImage): str
   ];
   for (const refusal of required || verdict.status === "revoked" ? verdict.refusals : [])
     lines.push(`  asked for  ${refusal.requirement}`, `      found  ${refusal.found}`, `   would do  ${refusal.remedy}`);
+  if (exitCode(explained) !== 0) lines.push(`  exception  ${exceptionAtTheDoor(admission.breakGlass)}`);
   for (const { code, manifestDigest, text } of verdict.artefacts) lines.push(`  ${code.padEnd(16)} ${manifestDigest.slice(0, 19)}… ${text}`);
   const layers = chains?.at(-1);
   if (layers !== undefined) lines.push(`  as a base        ${layers} (baseLayers)`);

@@ -538,7 +538,13 @@ describe("hullmark policy", () => {
     });
     const refused = await run("explain", policyFile('build: { authorities: [pipeline], refs: ["refs/heads/main"] }'), reference);
     expect(refused.code).toBe(1);
-    for (const line of ["rule shop", "asked for  build (ref refs/heads/main): 1 of pipeline", "found  sha256:", "would do  attest"])
+    for (const line of [
+      "rule shop",
+      "asked for  build (ref refs/heads/main): 1 of pipeline",
+      "found  sha256:",
+      "would do  attest",
+      "exception  no exception can be asked for",
+    ])
       expect(refused.out).toContain(line);
     const json = JSON.parse((await run("explain", policyFile(""), reference, "-o", "json")).out);
     expect(await run("explain", policyFile('registries: ["other.example/**"]'), reference)).toMatchObject({

@@ -20,6 +20,12 @@ export type BreakGlassOutcome =
 
 const MAX_WORDS = 512;
 
+/** How an exception is had at the door, in words for whoever is refused: whoever may is the policy's to name. */
+export function exceptionAtTheDoor(policy: BreakGlassPolicy | undefined): string {
+  if (policy) return `in an emergency: annotations ${Object.values(BREAK_GLASS).join(", ")}, for ${policy.maxSeconds / 3600} h at most, by whom policy names`;
+  return "no exception can be asked for at the door: the policy has no break-glass (spec.admission.breakGlass); else whoever keeps it changes the rule";
+}
+
 /** Whether this pod gets past a refusal. @param nowMs Unix milliseconds */
 export function readBreakGlass(request: AdmissionRequest, pod: AskedPod, policy: BreakGlassPolicy | undefined, nowMs: number): BreakGlassOutcome {
   const { [BREAK_GLASS.by]: by, [BREAK_GLASS.reason]: reason, [BREAK_GLASS.until]: until } = pod.annotations;

@@ -11,10 +11,10 @@ import { teamPolicy } from "../policy/tighten.ts";
 import type { AdmissionMode, Policy, PolicyRule } from "../policy/types.ts";
 import { consulting, type ImageReference, ProvenanceError, parseReference, revokedDigest, type Verifiers } from "../provenance/index.ts";
 import { type AdmissionAnswer, auditOf, messageOf, type Objection, warningsOf } from "./answer.ts";
-import { type BreakGlass, readBreakGlass } from "./break-glass.ts";
+import { type BreakGlass, exceptionAtTheDoor, readBreakGlass } from "./break-glass.ts";
 import { barredDigest, concerns, type ImageOutcome, judgeImage } from "./judge.ts";
 import { AdmissionLookup, type AskedImage, type Look } from "./lookup.ts";
-import { type AskedContainer, type AskedPod, askedPod, BREAK_GLASS, newContainers } from "./pods.ts";
+import { type AskedContainer, type AskedPod, askedPod, newContainers } from "./pods.ts";
 import type { AdmissionRequest } from "./review.ts";
 
 /** What the API server does by itself where it gets no answer, and what is done here where nobody can tell. */
@@ -152,7 +152,7 @@ export class AdmissionService {
       }
     }
     if (!request.dryRun) recorder.record({ decision: "refused", request, pod, objections, grant: undefined }).catch(onProblem);
-    if (why === "" && policy.admission.breakGlass) why = `in an emergency: annotations ${Object.values(BREAK_GLASS).join(", ")}`;
+    if (why === "") why = exceptionAtTheDoor(policy.admission.breakGlass);
     return told(refused ? "refused" : "unknown-refused", [], messageOf(objections, why));
   }
 
