@@ -16,6 +16,8 @@ export interface StackOptions {
   readonly agents?: number;
   /** Default: the test bed's name. */
   readonly region?: string;
+  /** The verifier's `people` settings without `listen`; default: nobody comes with a token. */
+  readonly people?: object;
   /** The verifier's `kubernetes` settings; the agent then has the name that the cluster gives its node. */
   readonly kubernetes?: object;
   /** Change source of the agents; default `auto`. */
@@ -55,6 +57,8 @@ export interface Stack {
   readonly httpUrl: string;
   /** Where the page for browsers is; empty: it is not served. */
   readonly dashboardUrl: string;
+  /** Where people come with tokens; empty: nobody does. */
+  readonly peopleAddress: string;
   hullmark(...args: string[]): Promise<CommandResult>;
   /** The same with `-o json`, parsed. */
   json<T>(...args: string[]): Promise<T>;
@@ -65,7 +69,13 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const { bed } = options;
   const directory = join(bed.directory, "stack");
   mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const ports = { main: await freePort(), enrolment: await freePort(), http: await freePort(), dashboard: options.dashboard ? await freePort() : 0 };
+  const ports = {
+    main: await freePort(),
+    enrolment: await freePort(),
+    http: await freePort(),
+    dashboard: options.dashboard ? await freePort() : 0,
+    people: options.people ? await freePort() : 0,
+  };
   const httpUrl = `http://127.0.0.1:${ports.http}`;
   const policyPath = join(directory, "policy.yaml");
   if (options.policy !== undefined) writeFileSync(policyPath, options.policy);
@@ -92,6 +102,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     cliConfig,
     policyPath,
     httpUrl,
+    peopleAddress: options.people ? `localhost:${ports.people}` : "",
     dashboardUrl: options.dashboard ? `https://localhost:${ports.dashboard}` : "",
     hullmark,
     async json<T>(...args: string[]): Promise<T> {
@@ -105,14 +116,14 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   };
 }
 
-type Ports = Readonly<Record<"main" | "enrolment" | "http" | "dashboard", number>>;
+type Ports = Readonly<Record<"main" | "enrolment" | "http" | "dashboard" | "people", number>>;
 
 function nodeName({ bed, kubernetes }: StackOptions, index: number): string {
   return kubernetes && bed.kubernetes ? bed.kubernetes.nodeName : `node-${index}`;
 }
 
 function verifierSettings(options: StackOptions, directory: string, ports: Ports, policyPath: string, allowed: readonly string[]): object {
-  const { bed, policy, region, kubernetes } = options;
+  const { bed, policy, region, kubernetes, people } = options;
   const makerRootFiles = bed.tpms.flatMap(({ endorsementRoots }) => endorsementRoots);
   return {
     stateDirectory: join(directory, "verifier"),
@@ -123,6 +134,7 @@ function verifierSettings(options: StackOptions, directory: string, ports: Ports
     enrolment: { mode: "allowlist", makerRootFiles, allow: allowed.map((ekSha256, i) => ({ ekSha256, name: nodeName(options, i) })) },
     ...(kubernetes && { kubernetes }),
     ...(ports.dashboard !== 0 && { dashboard: { listen: `127.0.0.1:${ports.dashboard}` } }),
+    ...(people && { people: { ...people, listen: `127.0.0.1:${ports.people}` } }),
     registries: { plainHttp: bed.registry ? [bed.registry.host] : [] },
     ...(policy === undefined ? {} : { policyFile: policyPath }),
     logging: { level: "debug" },

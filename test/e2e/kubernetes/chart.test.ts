@@ -11,7 +11,7 @@ import { RpcChannel } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Query } from "@hullmark/proto/v1/query";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { parse } from "yaml";
+import { parse, parseAllDocuments } from "yaml";
 import { PodTarget } from "../../../cli/drill/pod-target.ts";
 import { Kubectl } from "../../../cli/kubectl/kubectl.ts";
 import { buildImages } from "../../../deploy/images/build.ts";
@@ -382,6 +382,9 @@ describe("the chart", () => {
         "verifier.pkcs11.uri=pkcs11:token=hullmark?module-path=/opt/token/module.so",
         "verifier.pkcs11.pinSecret=token-pin",
         "verifier.alertSecret=alert-receivers",
+        "people.enabled=true",
+        "people.caConfigMap=issuer-ca",
+        "people.clientSecret=oidc-client",
         "verifier.pkcs11.volumes[0].name=module",
         "verifier.pkcs11.volumeMounts[0].name=module",
         "verifier.pkcs11.volumeMounts[0].mountPath=/opt/token",
@@ -397,6 +400,24 @@ describe("the chart", () => {
         .every((line) => line.endsWith("(server dry run)")),
     ).toBe(true);
     expect(taken).toMatch(/daemonset.apps\/hullmark-agent created/);
+  });
+
+  test("mounts what issuers of people need, where its values say that configuration finds it", async () => {
+    const people = ["people.enabled=true", "people.caConfigMap=issuer-ca", "people.clientSecret=oidc-client"];
+    const objects = parseAllDocuments(
+      await helm("template", "hullmark", CHART, "--kube-version=1.33.0", "--show-only", "templates/verifier.yaml", "--set", people.join(",")),
+      // As Kubernetes reads it, to which 0440 is octal.
+      { version: "1.1" },
+    );
+    const deployment = objects.map((each) => each.toJS()).find((each) => each?.kind === "Deployment");
+    const { containers, volumes } = deployment.spec.template.spec;
+    const mountPathOf = ({ name }: { name: string }) => containers[0].volumeMounts.find((each: { name: string }) => each.name === name);
+    const [ca] = volumes.filter(({ configMap }: { configMap?: { name: string } }) => configMap?.name === "issuer-ca");
+    const [secret] = volumes.filter((each: { secret?: { secretName: string } }) => each.secret?.secretName === "oidc-client");
+    expect(mountPathOf(ca)).toMatchObject({ mountPath: "/etc/hullmark/people/ca", readOnly: true });
+    expect(mountPathOf(secret)).toMatchObject({ mountPath: "/etc/hullmark/people/secrets", readOnly: true });
+    // The pod's group alone may read it.
+    expect(secret.secret.defaultMode).toBe(0o440);
   });
 
   let before: readonly string[];

@@ -17,9 +17,10 @@ import { SCENARIOS, type Scenario } from "../scenarios.ts";
 import { Acting } from "./acting.ts";
 import { ALARMING, alarms } from "./alarms.ts";
 import { EVICTING, evictions } from "./evictions.ts";
-import { podFollower } from "./follower.ts";
+import { podFollower, REVIEWING } from "./follower.ts";
 import { injectSidecars } from "./inject-sidecars.ts";
 import { ISOLATING, isolations } from "./isolations.ts";
+import { namespacedPeople, PEOPLE } from "./namespaces.ts";
 import { smuggle } from "./past-the-kubelet.ts";
 import { PodVictim } from "./pod-victim.ts";
 import { POISONED, poisonedLayer } from "./poisoned-layer.ts";
@@ -92,6 +93,10 @@ spec:
     - name: strict
       select: { images: ["**/acme/**"], workloads: [default/strict] }
       require: { signatures: { authorities: [release, retiring] } }
+    - name: obeying
+      select: { images: ["**/acme/**"], workloads: [shop/web, pay/web] }
+      require: { signatures: { authorities: [release] } }
+      allow: { args: true }
     - name: acme
       select: { images: ["**/acme/**"] }
       require: { signatures: { authorities: [release, retiring] } }
@@ -117,8 +122,8 @@ beforeAll(async () => {
   const definition = acceptanceImage(programs);
   side = await pushImage(bed.registry?.host ?? "", "acme/side", "1", { ...definition, config: { ...definition.config, Cmd: [ACCEPTANCE.tool, "wait"] } });
   for (const { reference } of [image, side]) await cosign("v2", home, signing(key, reference));
-  const kubernetes = { ...(await podFollower(cluster, home)), pods: { graceSeconds: 5, templates: true } };
-  stack = await startStack({ bed, policy: policy(), kubernetes });
+  const kubernetes = { ...(await podFollower(cluster, home, [REVIEWING])), pods: { graceSeconds: 5, templates: true } };
+  stack = await startStack({ bed, policy: policy(), kubernetes, people: PEOPLE });
 });
 
 afterAll(async () => {
@@ -227,6 +232,8 @@ describe("untouched", () => {
     expect(describeAll(await drifts("default/store-0/(sandbox)"))).toBe("");
   });
 });
+
+describe("people of namespaces", () => namespacedPeople(() => ({ cluster, stack, image: image.tagged, home })));
 
 describe("acting", () => {
   let acting: Acting;

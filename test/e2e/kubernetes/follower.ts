@@ -10,14 +10,18 @@ export interface ApiServerAccess {
   readonly tokenFile: string;
 }
 
-/** That may follow pods. @param home where its files go */
-export function podFollower(cluster: Kubernetes, home: string): Promise<ApiServerAccess> {
+/** That may follow pods. @param home where its files go @param more rights */
+export function podFollower(cluster: Kubernetes, home: string, more: readonly object[] = []): Promise<ApiServerAccess> {
   return serviceAccount(cluster, home, "pod-follower", [
     { apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"] },
     { apiGroups: ["apps"], resources: ["replicasets", "controllerrevisions"], verbs: ["get"] },
     { apiGroups: ["batch"], resources: ["jobs"], verbs: ["get"] },
+    ...more,
   ]);
 }
+
+/** To ask whose a token is. */
+export const REVIEWING = { apiGroups: ["authentication.k8s.io"], resources: ["tokenreviews"], verbs: ["create"] };
 
 /** @param name of it, in namespace `default`, and of its ClusterRole @param home where its files go */
 export async function serviceAccount(cluster: Kubernetes, home: string, name: string, rules: readonly object[]): Promise<ApiServerAccess> {
