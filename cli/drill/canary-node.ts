@@ -2,7 +2,7 @@
 import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type RpcChannel, RpcError } from "@hullmark/proto/rpc";
+import type { RpcChannel } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { type GetNodeResponse, Query } from "@hullmark/proto/v1/query";
 import { parse, stringify } from "yaml";
@@ -15,6 +15,7 @@ import { findBundle } from "../host/program.ts";
 import type { ServiceKeeper } from "../host/services.ts";
 import { writeJoinToken } from "../host/verifier-client.ts";
 import { because } from "../output/because.ts";
+import { ifKnown } from "./judged.ts";
 import { DrillError } from "./target.ts";
 
 const PREFIX = "hullmark-drill-";
@@ -124,12 +125,7 @@ function parsed(line: string): unknown {
 }
 
 async function lookUp(channel: RpcChannel, name: string, signal?: AbortSignal): Promise<GetNodeResponse | undefined> {
-  try {
-    return await channel.client(Query).getNode({ id: name }, signal && { signal });
-  } catch (error) {
-    if (!(error instanceof RpcError) || error.code !== "NOT_FOUND") throw error;
-    return undefined;
-  }
+  return await ifKnown(channel.client(Query).getNode({ id: name }, signal && { signal }));
 }
 
 /** Its agent first, or it would join again; then what nobody else would remove. */

@@ -10,12 +10,22 @@ export const pause = (ms: number): Promise<void> => new Promise((resolve) => set
 
 /** @returns undefined where the verifier does not know it */
 export async function workloadOf({ target, channel }: Drill, signal: AbortSignal): Promise<GetWorkloadResponse | undefined> {
+  return await ifKnown(channel.client(Query).getWorkload({ container: target.container }, { signal }));
+}
+
+/** undefined: the verifier knows nothing of that name. @throws RpcError */
+export async function ifKnown<T>(asked: Promise<T>): Promise<T | undefined> {
   try {
-    return await channel.client(Query).getWorkload({ container: target.container }, { signal });
+    return await asked;
   } catch (error) {
     if (!(error instanceof RpcError) || error.code !== "NOT_FOUND") throw error;
     return undefined;
   }
+}
+
+/** Why something is judged as it is, in one line; empty: no reason is told. */
+export function reasonWords(reasons: readonly { readonly code: string; readonly detail: string }[]): string {
+  return reasons.map(({ code, detail }) => `${code} ${detail}`.trim()).join("; ");
 }
 
 /** Starts the container and waits until its content is known to be as in its image. @returns undefined then, else why nothing can be measured */
@@ -29,7 +39,7 @@ export async function startJudged(drill: Drill): Promise<string | undefined> {
   while (Date.now() < untilMs) {
     const { workload } = (await workloadOf(drill, signal)) ?? {};
     if (workload?.content === Verdict.AFFIRMING) return undefined;
-    if (workload) last = workload.reasons.map(({ code, detail }) => `${code} ${detail}`.trim()).join("; ") || "not yet known";
+    if (workload) last = reasonWords(workload.reasons) || "not yet known";
     await pause(POLL_MS);
   }
   return `its content was not judged before the deed: ${last}`;

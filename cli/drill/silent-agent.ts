@@ -6,7 +6,7 @@ import { isSilence } from "@hullmark/verifier/core/policy/kinds";
 import { toMs } from "../output/words.ts";
 import type { CanaryNode } from "./canary-node.ts";
 import type { Containment } from "./containment.ts";
-import { POLL_MS, pause } from "./judged.ts";
+import { POLL_MS, pause, reasonWords } from "./judged.ts";
 import { late } from "./observe.ts";
 import { type Occasion, type Seen, UNSEEN } from "./types.ts";
 
@@ -77,7 +77,7 @@ async function appraised({ signal }: Occasion, target: CanaryNode): Promise<bool
 
 async function whyNot({ signal }: Occasion, target: CanaryNode): Promise<string> {
   const { node } = (await target.look(signal)) ?? {};
-  return node ? node.reasons.map(({ code, detail }) => `${code} ${detail}`.trim()).join("; ") : await target.lastWords();
+  return node ? reasonWords(node.reasons) : await target.lastWords();
 }
 
 const EVERY_STATE = [DriftState.OPEN, DriftState.ACKNOWLEDGED, DriftState.RESOLVED];

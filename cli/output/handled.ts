@@ -1,12 +1,12 @@
 /** What was done about drift, in the lines that a page has. */
 import type { Action } from "@hullmark/proto/v1/response";
-import { actionLines, type HandledAction } from "@hullmark/verifier/core/alerting/handled";
+import { type HandledAction, toldOf } from "@hullmark/verifier/core/alerting/handled";
 import { toMs } from "./words.ts";
 
 /** @param actions oldest first @param field one line of the page; the newest action on each container, or node, counts */
 export function handledFields(actions: readonly Action[], field: (name: string, text: string) => string): string[] {
   const newest = new Map(actions.map((action, at) => [`${action.nodeId}/${action.containerId}`, handled(action, at)]));
-  return actionLines([...newest.values()]).map((line) => field(line.slice(0, 6).trimEnd(), line.slice(7)));
+  return toldOf([...newest.values()]).map(([what, text]) => field(what, text));
 }
 
 function handled(action: Action, number: number): HandledAction {

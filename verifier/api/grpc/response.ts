@@ -2,8 +2,8 @@
 import { type Timestamp, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type CallContext, RpcError, type ServiceImplementation } from "@hullmark/proto/rpc";
 import { ActionState, type Actuation, type Response } from "@hullmark/proto/v1/response";
+import { timestampMs } from "../../core/appraisal/time.ts";
 import { keyOfNumber } from "../../core/fleet/row-pages.ts";
-import { timestampMs } from "../../core/fleet/time.ts";
 import { reaches } from "../../core/people/grants.ts";
 import {
   actuatorName,

@@ -6,7 +6,7 @@ import type { ActionRow } from "../../ports/rows.ts";
 import type { Store } from "../../ports/store.ts";
 import type { EventBus } from "../fleet/events.ts";
 import { keyOfNumber, rowPages } from "../fleet/row-pages.ts";
-import { SILENCE_KINDS } from "../policy/kinds.ts";
+import { isSilence } from "../policy/kinds.ts";
 import { printable } from "../text/printable.ts";
 import type { AlertBook } from "./book.ts";
 import { handledLines } from "./handled.ts";
@@ -164,7 +164,7 @@ export class HandledAlerts {
 
 /** Nothing is ever done about silence, nor about what is no drift. */
 function mayBeActedOn({ incident, kind }: AlertEvent): boolean {
-  return incident !== "" && !(SILENCE_KINDS as readonly string[]).includes(kind);
+  return incident !== "" && !isSilence(kind);
 }
 
 function placeOf(node: string, container: string): string {

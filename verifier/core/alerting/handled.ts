@@ -29,28 +29,37 @@ export type HandledAction = Pick<
 > & { readonly capture?: { readonly complete: boolean } | undefined };
 
 type Words = readonly [todo: string, done: string];
-type Line = (row: HandledAction, words: Words, where: string) => string;
+/** What became of an action, in a word of six characters at most, and of which. */
+export type Told = readonly [what: string, text: string];
+type Tell = (row: HandledAction, words: Words, where: string) => Told;
 
-const failed: Line = ({ id, reason }, [todo], where) => `Failed to ${todo} ${where}: ${printable(reason, 64) || "no reason told"} · hullmark action show ${id}`;
+const failed: Tell = ({ id, reason }, [todo], where) => [
+  "Failed",
+  `to ${todo} ${where}: ${printable(reason, 64) || "no reason told"} · hullmark action show ${id}`,
+];
 
 /** In the order in which they are told: what somebody must do comes first. What was withdrawn is not told: its reason is gone. */
-const LINES: readonly (readonly [ActionState, Line])[] = [
+const TOLD: readonly (readonly [ActionState, Tell])[] = [
   [
     ActionState.AWAITING,
-    ({ id, approvals, approvalsNeeded }, [todo], where) =>
-      `Waits  for a yes to ${todo} ${where} (${approvals.length} of ${approvalsNeeded}) · hullmark action approve ${id}`,
+    ({ id, approvals, approvalsNeeded }, [todo], where) => [
+      "Waits",
+      `for a yes to ${todo} ${where} (${approvals.length} of ${approvalsNeeded}) · hullmark action approve ${id}`,
+    ],
   ],
   [ActionState.FAILED, failed],
   [ActionState.REFUSED, failed],
-  [ActionState.EXPIRED, ({ id }, [todo], where) => `Failed to ${todo} ${where}: nobody reported in time · hullmark action show ${id}`],
-  [ActionState.ISSUED, ({ id, issuedAtMs, createdAtMs }, [todo], where) => `Doing  ${todo} ${where}, since ${timeOf(issuedAtMs ?? createdAtMs)} (${id})`],
+  [ActionState.EXPIRED, ({ id }, [todo], where) => ["Failed", `to ${todo} ${where}: nobody reported in time · hullmark action show ${id}`]],
+  [ActionState.ISSUED, ({ id, issuedAtMs, createdAtMs }, [todo], where) => ["Doing", `${todo} ${where}, since ${timeOf(issuedAtMs ?? createdAtMs)} (${id})`]],
   [
     ActionState.DONE,
-    ({ id, settledAtMs, createdAtMs, capture }, [, done], where) =>
-      `Done   ${where} ${done} ${timeOf(settledAtMs ?? createdAtMs)} (${id})${capture ? `, captured before${capture.complete ? "" : " in part"}` : ""}`,
+    ({ id, settledAtMs, createdAtMs, capture }, [, done], where) => [
+      "Done",
+      `${where} ${done} ${timeOf(settledAtMs ?? createdAtMs)} (${id})${capture ? `, captured before${capture.complete ? "" : " in part"}` : ""}`,
+    ],
   ],
-  [ActionState.DENIED, ({ id, deniedBy }, [todo], where) => `Denied to ${todo} ${where}, by ${printable(deniedBy, 64)} (${id})`],
-  [ActionState.DRY_RUN, (_row, [todo], where) => `Done   nothing: the policy observes, else it would ${todo} ${where}`],
+  [ActionState.DENIED, ({ id, deniedBy }, [todo], where) => ["Denied", `to ${todo} ${where}, by ${printable(deniedBy, 64)} (${id})`]],
+  [ActionState.DRY_RUN, (_row, [todo], where) => ["Done", `nothing: the policy observes, else it would ${todo} ${where}`]],
 ];
 
 /**
@@ -58,14 +67,14 @@ const LINES: readonly (readonly [ActionState, Line])[] = [
  * @param acts whether policy acts at all
  */
 export function handledLines(actions: readonly HandledAction[], acts: boolean): string[] {
-  const lines = actionLines(actions);
-  if (lines.length > 0) return lines;
-  return [acts ? "Done   nothing yet · hullmark action ls" : "Done   nothing: the policy only observes"];
+  const told = toldOf(actions);
+  const none: Told = ["Done", acts ? "nothing yet · hullmark action ls" : "nothing: the policy only observes"];
+  return (told.length > 0 ? told : [none]).map(([what, text]) => `${what.padEnd(6)} ${text}`);
 }
 
-/** Each begins with what it is, in six characters and a space. None: there is no action. */
-export function actionLines(actions: readonly HandledAction[]): string[] {
-  const lines = LINES.flatMap(([state, line]) =>
+/** None: there is no action. */
+export function toldOf(actions: readonly HandledAction[]): readonly Told[] {
+  const told = TOLD.flatMap(([state, tell]) =>
     [
       ...Map.groupBy(
         actions.filter((row) => row.state === state),
@@ -73,10 +82,10 @@ export function actionLines(actions: readonly HandledAction[]): string[] {
       ).values(),
     ].map((rows) => {
       const newest = rows.reduce((last, row) => (row.number > last.number ? row : last));
-      return line(newest, WORDS[newest.kind], whereOf(newest, rows.length - 1));
+      return tell(newest, WORDS[newest.kind], whereOf(newest, rows.length - 1));
     }),
   );
-  return lines.slice(0, MAX_LINES);
+  return told.slice(0, MAX_LINES);
 }
 
 function whereOf({ containerName, nodeName }: HandledAction, others: number): string {

@@ -2,6 +2,7 @@
 import type { EntryChange } from "@hullmark/proto/v1/attestation";
 import { type Actor, ActorEntry } from "@hullmark/proto/v1/common";
 import { printable } from "../text/printable.ts";
+import { timestampMs } from "./time.ts";
 import type { ActorFacts } from "./types.ts";
 
 /** Strings of the peer, cut to sane lengths. */
@@ -23,7 +24,7 @@ export function actorOf({ actor }: EntryChange): ActorFacts | undefined {
 export function entryFacts({ entry, enteredAt: at, enteredFrom }: Pick<Actor, "entry" | "enteredAt" | "enteredFrom">) {
   if (entry === ActorEntry.MAIN) return { entry };
   if (entry !== ActorEntry.EXEC && entry !== ActorEntry.JOINED) return {};
-  return { entry, ...(at && { enteredAtMs: Number(at.seconds) * 1000 + at.nanos / 1e6 }), enteredFrom: names(enteredFrom) };
+  return { entry, ...(at && { enteredAtMs: timestampMs(at) }), enteredFrom: names(enteredFrom) };
 }
 
 function names(of: readonly string[]): string[] {

@@ -6,6 +6,7 @@ import { assertPath, CHAIN_START, CodecError, type ContainerParts, decodeRecord,
 import type { ContainerUpdate, EntryChange, EvidenceBody, LayerUpdate } from "@hullmark/proto/v1/attestation";
 import { actorOf } from "./actor.ts";
 import { type DecodedParts, decodeNode, decodeParts } from "./decode-parts.ts";
+import { timestampMs } from "./time.ts";
 import type { ActorFacts, ContainerState, NodeMemory, UpperEntry } from "./types.ts";
 import { UpperEntries } from "./upper-entries.ts";
 
@@ -224,5 +225,5 @@ function entryOf(path: Buffer, change: EntryChange, before: UpperEntry | undefin
 }
 
 function changedAt({ changedAt: at }: EntryChange): number | undefined {
-  return at && Number(at.seconds) * 1000 + at.nanos / 1e6;
+  return at && timestampMs(at);
 }

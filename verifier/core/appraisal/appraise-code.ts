@@ -4,6 +4,7 @@ import { printable } from "../text/printable.ts";
 import { entryFacts } from "./actor.ts";
 import { engineInitPath } from "./engine-mounts.ts";
 import { finding } from "./findings.ts";
+import { timestampMs } from "./time.ts";
 import type { ContainerRules, ContainerState, Difference, Finding, FindingKind, ReferenceImage } from "./types.ts";
 import type { UpperEntries } from "./upper-entries.ts";
 
@@ -101,7 +102,7 @@ function make(object: CodeObject, kind: FindingKind, words: string, rules: Conta
       actor: object.pid
         ? { pid: object.pid, executable: name, located: true, uid: object.uid, containerId: "", ancestry: object.ancestry.slice(0, 5), ...entryFacts(object) }
         : undefined,
-      changedAtMs: object.firstSeen ? Number(object.firstSeen.seconds) * 1000 + object.firstSeen.nanos / 1e6 : undefined,
+      changedAtMs: object.firstSeen && timestampMs(object.firstSeen),
     },
     rules,
   );

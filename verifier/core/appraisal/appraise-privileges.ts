@@ -4,6 +4,7 @@ import { printable } from "../text/printable.ts";
 import { entryFacts } from "./actor.ts";
 import { finding } from "./findings.ts";
 import { hasRuntimeConfiguration, runtimeDefaults } from "./runtime-defaults.ts";
+import { timestampMs } from "./time.ts";
 import type { ContainerInput, Finding } from "./types.ts";
 
 export function appraiseProcessPrivileges({ state, rules }: ContainerInput): Finding[] {
@@ -31,7 +32,7 @@ function privileged(process: PrivilegedProcess, beyond: readonly string[], rules
       summary: `${executable} has capabilities that its container was not given: ${names}`,
       discriminator: `process|${names}|${executable}`,
       actor: { pid, executable, located: true, uid, containerId: "", ancestry: ancestry.slice(0, 5), ...entryFacts(process) },
-      changedAtMs: firstSeen ? Number(firstSeen.seconds) * 1000 + firstSeen.nanos / 1e6 : undefined,
+      changedAtMs: firstSeen && timestampMs(firstSeen),
     },
     rules,
   );

@@ -1,7 +1,7 @@
 /** Messages of the wire as plain rows: bounded, without message objects. */
 import type { Claim, TrustVector } from "@hullmark/proto/v1/common";
 import type { ClaimRow, VectorRow } from "../../ports/rows.ts";
-import { timestampMs } from "./time.ts";
+import { timestampMs } from "../appraisal/time.ts";
 
 const MAX_CLAIMS = 64;
 const MAX_CODE_CHARS = 64;

@@ -6,12 +6,12 @@ import { type AppraisalMemo, appraiseContainer, BLOCKING_CLAIMS, NO_LAYERS, type
 import { MERGED_TREE_ID } from "../appraisal/appraise-merged.ts";
 import { POD_CLAIMS } from "../appraisal/appraise-pod.ts";
 import type { ExpectedTree } from "../appraisal/descent.ts";
+import { timestampMs } from "../appraisal/time.ts";
 import type { ContainerAppraisal, ContainerRules, ContainerState, LayerFinding } from "../appraisal/types.ts";
 import { containerOfRevision, serviceOfContainer } from "../fleet/affirmed-images.ts";
 import { claimRow, claimRows, vectorRow } from "../fleet/claims.ts";
 import type { DriftSubject } from "../fleet/drift-rows.ts";
 import { effectiveResult } from "../fleet/effective.ts";
-import { timestampMs } from "../fleet/time.ts";
 import type { Images, ImageView, LoadedImage } from "../images/types.ts";
 import type { PodStanding } from "../pods/index.ts";
 import { containerRules } from "../policy/match.ts";
