@@ -95,6 +95,7 @@ if ! bash deploy/setup.sh test; then
 fi
 [ -z "${HULLMARK_CHECK_EXIT:-}" ] || record check "$HULLMARK_CHECK_EXIT"
 as_root node deploy/testbed/main.ts sweep
+as_root node deploy/testing/leftovers.ts >"$results/before" || sed 's/^/  ⚠ there before these tests, not of them: /' "$results/before"
 
 start go-tools nice -n 5 bash deploy/testbed/go-tools.sh peers
 start images as_root node test/e2e/images/main.ts prepare
@@ -144,6 +145,6 @@ fi
 
 echo; echo "Sum after $((SECONDS - started)) s"
 as_root node deploy/testbed/main.ts sweep
-step 'nothing left behind' as_root node deploy/testing/leftovers.ts && status=0 || status=$?
+step 'nothing left behind' as_root node deploy/testing/leftovers.ts "$results/before" && status=0 || status=$?
 record leftovers "$status"
 node deploy/testing/summary.ts ${CI:+--count-skipped} "${suites[@]}"

@@ -3,8 +3,9 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { program, STATE_ROOT } from "../testbed/paths.ts";
 import { findByEnvironment, identify } from "../testbed/process-identity.ts";
 
-// node deploy/testing/leftovers.ts : names what test beds left on this machine and fails when there is anything. What a kept
-// test bed (npm run demo -- --keep) holds is not counted.
+// node deploy/testing/leftovers.ts [BEFORE] : names what test beds left on this machine and fails when there is anything. What a kept
+// test bed (npm run demo -- --keep) holds is not counted, nor what stands in the file BEFORE: the output of a run before the tests,
+// since another checkout whose processes were killed may have left what only whoever knows of it can take away.
 
 /** Random ids of test beds that are meant to be there. */
 function kept(): { id: string; interfaces: readonly string[] }[] {
@@ -56,5 +57,8 @@ for (const { ifname } of links) {
     .filter((environment) => environment.length > 0 && !environment.includes(ownState));
   if (others.length === 0) found.push(`interface ${ifname}`);
 }
-for (const line of found) console.log(line);
-process.exitCode = found.length === 0 ? 0 : 1;
+const [before] = process.argv.slice(2);
+const known = new Set(before === undefined ? [] : readFileSync(before, "utf8").split("\n"));
+const left = found.filter((line) => !known.has(line));
+for (const line of left) console.log(line);
+process.exitCode = left.length === 0 ? 0 : 1;
