@@ -125,10 +125,11 @@ async function readBounded(path: string): Promise<string> {
 
 const HELD: Readonly<Record<CaptureHeld["file"], string>> = { same: "✓ is beside it, as captured", other: "✗ is another", missing: "- is not beside it" };
 
-function verificationText({ verdict, id, drifts, findings, entries }: RecordVerification, captures: readonly CaptureHeld[]): string {
+function verificationText({ verdict, id, drifts, findings, unproven, entries }: RecordVerification, captures: readonly CaptureHeld[]): string {
   const word = { ok: "VERIFIED", tampered: "TAMPERED WITH", incomplete: "CANNOT TELL" }[verdict];
   const lines = [`${word}  ${printable(id, 40)}  ${drifts} drifts, ${entries.length} entries of the log`];
   for (const { verdict: kind, message } of findings.slice(0, MAX_SHOWN)) lines.push(`  ${kind === "tampered" ? "✗" : "?"} ${printable(message, 400)}`);
+  for (const each of unproven.slice(0, MAX_SHOWN)) lines.push(`  - ${printable(each, 200)}: not as in its entry, and so since by the word of whoever exported`);
   for (const { action, digest, index, file } of captures.slice(0, MAX_SHOWN))
     lines.push(`  ${HELD[file].slice(0, 1)} capture of ${action} (${digest}, entry ${index})${HELD[file].slice(1)}`);
   for (const { index, timeMs, type, fields } of entries.slice(0, MAX_SHOWN)) {
@@ -136,5 +137,6 @@ function verificationText({ verdict, id, drifts, findings, entries }: RecordVeri
     lines.push(`  #${index} ${new Date(timeMs).toISOString()} ${type}: ${printable(said.join(" · "), 400)}`);
   }
   if (entries.length > MAX_SHOWN) lines.push(`  and ${entries.length - MAX_SHOWN} entries more`);
+  if (verdict === "ok") lines.push("Proven is what these entries say. Other times in the file, and its timeline, are the word of whoever exported it.");
   return `${lines.join("\n")}\n`;
 }

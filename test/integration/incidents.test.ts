@@ -147,6 +147,7 @@ test("two nodes are one incident; a viewer may not acknowledge it, a responder m
   expect(timeline.map(({ at }) => at)).toEqual(timeline.map(({ at }) => at).toSorted());
 
   provesItself(await exported(back));
+  await changedSince(back.id);
   await asTyped(back);
 });
 
@@ -208,11 +209,19 @@ function provesItself(record: string): void {
     node: { id: "x" },
     container: { id: "x" },
     id: "D-0000",
+    summary: "nothing",
+    differences: [],
+    actor: { pid: 1, executable: "/bin/sh", uid: 0 },
+    changedAt: "2020-01-01T00:00:00.000Z",
+    origin: { place: "layer" },
   }))
     expect(
       altered(({ incident }) => Object.assign(incident.drifts.at(-1) ?? {}, { [name]: value })),
       name,
     ).toBe("tampered");
+  const hers = { by: "eve", reason: "hers" };
+  for (const acknowledged of [null, hers]) expect(altered(({ incident }) => Object.assign(incident.drifts[0] ?? {}, { acknowledged }))).toBe("tampered");
+  expect(altered(({ incident }) => Object.assign(incident.drifts.at(-1) ?? {}, { acknowledged: hers }))).toBe("incomplete");
   expect(altered(({ incident }) => Object.assign(incident, { id: "I-0000000000000000" }))).toBe("tampered");
   expect(altered(({ incident }) => Object.assign(incident, { image: "sha256:00" }))).toBe("tampered");
   expect(altered(({ incident }) => Object.assign(incident, { state: "resolved" }))).toBe("tampered");
@@ -252,6 +261,21 @@ function provesItself(record: string): void {
   // Said twice, or beside it.
   expect(verifyRecord(record.replace('"owner":', '"owner": "eve",\n  "owner":'), key()).verdict).toBe("tampered");
   expect(verifyRecord(`${record} `, key()).verdict).toBe("tampered");
+}
+
+/** What a drift that stands holds now is in no entry: that is said of it, and not found wrong; it cannot be said of what the log has otherwise. */
+async function changedSince(id: string): Promise<void> {
+  await write(3, "port=86\n");
+  const present = async () => (await incidents()).find((each) => each.id === id);
+  const sizes = async () => (await present())?.members.at(-1)?.drift.differences.flatMap(({ field, observed }) => (field === "sha256" ? [observed] : []));
+  await expect.poll(sizes, { timeout: 240_000 }).toEqual([hash("sha256", "port=86\n")]);
+  const record = await exported((await present()) as ToldIncident);
+  const driftId = (await present())?.members.at(-1)?.driftId;
+  expect(verifyRecord(record, key())).toMatchObject({ verdict: "ok", unproven: [`${driftId}: summary, differences, changedAt`] });
+  const unsaid = `${JSON.stringify({ ...JSON.parse(record), since: [] }, null, 1)}\n`;
+  expect(verifyRecord(unsaid, key()).verdict).toBe("tampered");
+  const { since: _, ...older } = JSON.parse(record);
+  expect(verifyRecord(`${JSON.stringify(older, null, 1)}\n`, key())).toMatchObject({ verdict: "ok", unproven: [expect.stringContaining("differences")] });
 }
 
 /** The command as people type it, with what it answers and its exit code. */
