@@ -101,7 +101,6 @@ function notDone(what: string, error: unknown): number {
   return usage ? EXIT.usage : EXIT.unknown;
 }
 
-/** @throws the system's error; TransparencyError OUT_OF_RANGE for a file larger than a record may be */
 /** Members of an entry that are printed. */
 const SAID = ["action", "id", "exception", "drift", "kind", "state", "severity", "path", "summary", "who", "capture", "owner", "by", "reason"];
 
@@ -112,6 +111,7 @@ function wordOf(value: LogValue): string {
     .join(" ");
 }
 
+/** @throws the system's error; TransparencyError OUT_OF_RANGE for a file larger than a record may be */
 async function readBounded(path: string): Promise<string> {
   const file = await open(path);
   try {
