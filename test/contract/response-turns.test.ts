@@ -11,7 +11,7 @@ import type { Committer, Draft } from "@hullmark/verifier/core/fleet/committer";
 import { ResponseEngine } from "@hullmark/verifier/core/response/index";
 import type { ActionRow } from "@hullmark/verifier/ports/rows";
 import { type Store, StoreError } from "@hullmark/verifier/ports/store";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { testNoteSigner } from "../fakes/note-signer.ts";
 import { policyOf } from "../fakes/policy.ts";
 import { action, drift, node, workload } from "./store-fixtures.ts";
@@ -20,10 +20,11 @@ const NODE = "00112233445566aa";
 const CONTAINERS = 1000;
 const RUNG = ["recreate"];
 const response = { hourlyPercent: 2, rules: [{ name: "all", ladder: { low: RUNG, medium: RUNG, high: RUNG, critical: RUNG } }] };
-const policy = policyOf({ mode: "enforce", response });
+const enforcing = policyOf({ mode: "enforce", response });
 const signer = testNoteSigner();
 const attested = node(NODE, { verdict: Verdict.AFFIRMING });
 
+let policy = enforcing;
 let directory: string;
 let sqlite: SqliteStore;
 /** Containers that were looked at; how many of them when the page was committed; intents in their order. */
@@ -38,6 +39,7 @@ beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), "hullmark-turns-"));
   sqlite = await openSqliteStore(join(directory, "verifier.db"));
   [looks, paged, issued, failing, reloads] = [0, undefined, [], 0, 0];
+  policy = enforcing;
 });
 afterEach(async () => {
   await sqlite.close();
@@ -47,9 +49,9 @@ afterEach(async () => {
 const idOf = (index: number): string => index.toString(16).padStart(64, "0");
 
 /** Containers of one node that have all drifted. @param more of each */
-async function drifted(more: (index: number) => object = () => ({})): Promise<void> {
+async function drifted(more: (index: number) => object = () => ({}), containers = CONTAINERS): Promise<void> {
   const bad = { verdict: Verdict.CONTRAINDICATED, content: Verdict.CONTRAINDICATED, reasons: [] };
-  const commits = Array.from({ length: CONTAINERS }, (_, index) => {
+  const commits = Array.from({ length: containers }, (_, index) => {
     const own = { containerName: `web-${index}`, workload: "" };
     const open = {
       nodeId: NODE,
@@ -151,4 +153,46 @@ test("while the storage is ill it is read anew once a tick, however many wait to
   await expect.poll(() => engine.tick().then(() => heldBack(engine)), { timeout: 60_000 }).toBe(CONTAINERS - 20);
   expect(issued).toHaveLength(20);
   await engine.stop();
+});
+
+describe("what was asked for in earnest, under a policy that does not act any more", () => {
+  const rule = { name: "all", ladder: { low: RUNG, medium: RUNG, high: RUNG, critical: RUNG } };
+  const asking = policyOf({ mode: "enforce", response: { hourlyPercent: 100, rules: [{ ...rule, approvals: 1 }] } });
+  const stored = (...states: ActionState[]) => sqlite.store.listActions({ states, sinceMs: 0 }, { after: "", limit: 10 });
+
+  async function waiting(): Promise<{ readonly engine: ResponseEngine; readonly id: string }> {
+    policy = asking;
+    await drifted(undefined, 1);
+    const engine = await open();
+    await engine.reconsider();
+    await expect.poll(async () => (await stored(ActionState.AWAITING)).length, { timeout: 30_000 }).toBe(1);
+    return { engine, id: (await stored(ActionState.AWAITING))[0]?.id ?? "" };
+  }
+
+  test.each(["dry-run", "observe"] as const)("%s: a yes issues nothing; it is withdrawn, and what would be done is told as that", async (mode) => {
+    const { engine, id } = await waiting();
+    policy = policyOf({ mode, response: { hourlyPercent: 100, rules: [{ ...rule, approvals: 1 }] } });
+    await expect(engine.approve(id, "ada")).rejects.toMatchObject({ code: "HELD", message: `not now: ${mode}` });
+    await engine.tick();
+    expect(await stored(ActionState.WITHDRAWN)).toMatchObject([{ id, reason: mode, approvals: [] }]);
+    await expect.poll(async () => (await stored(ActionState.DRY_RUN)).length, { timeout: 30_000 }).toBe(mode === "dry-run" ? 1 : 0);
+    policy = asking;
+    await engine.reconsider();
+    await expect.poll(async () => (await stored(ActionState.AWAITING)).length, { timeout: 30_000 }).toBe(1);
+    expect(issued).toEqual([]);
+    await engine.stop();
+  });
+
+  test("what was issued and not handed out yet is not handed out meanwhile", async () => {
+    const { engine, id } = await waiting();
+    const late: ActionRow[] = [];
+    await engine.approve(id, "ada");
+    policy = policyOf({ mode: "dry-run" });
+    engine.connect(`node ${NODE}`, { push: (row) => late.push(row), end: () => {} });
+    expect(late).toEqual([]);
+    policy = asking;
+    engine.connect(`node ${NODE}`, { push: (row) => late.push(row), end: () => {} });
+    expect(late).toMatchObject([{ id }]);
+    await engine.stop();
+  });
 });

@@ -62,6 +62,8 @@ export const HELD = [
 export type Held = (typeof HELD)[number];
 export type Idle =
   | "observe"
+  /** Of an action that was asked for under a policy that acts. */
+  | "dry-run"
   | "gone"
   | "not-contradicted"
   | "no-drift"

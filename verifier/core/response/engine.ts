@@ -359,7 +359,7 @@ export class ResponseEngine {
       if (approved.approvals.length < row.approvalsNeeded) return await this.#write(approved, row.state, by);
       if (row.kind === ActionKind.RELEASE) return await this.#release(approved, row.state, by);
       if (row.kind === ActionKind.PURGE) return await this.#issuePurge(approved, row.state, by);
-      const decision = await this.#decide(row.nodeId, row.containerId, row);
+      const decision = await this.#decideInEarnest(row);
       if (!decision.act || !isSameAction(decision, row)) throw new ResponseError("HELD", `not now: ${decision.act ? "another action is due" : decision.why}`);
       return await this.#issue(approved, row.state, decision, by);
     });
@@ -501,7 +501,8 @@ export class ResponseEngine {
   /** People undo what was done while nothing else is. */
   #mayBeHandedOut({ state, kind, purge }: ActionRow): boolean {
     if (purge?.purgedAtMs !== undefined) return false;
-    return state === ActionState.ISSUED && (!this.#pause || kind === ActionKind.RELEASE);
+    const acting = !this.#pause && this.#services.policy().mode === "enforce";
+    return state === ActionState.ISSUED && (acting || kind === ActionKind.RELEASE);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -593,7 +594,7 @@ export class ResponseEngine {
   }
 
   async #withdrawIfGone(row: ActionRow): Promise<void> {
-    const decision = await this.#decide(row.nodeId, row.containerId, row);
+    const decision = await this.#decideInEarnest(row);
     const still = decision.act ? isSameAction(decision, row) : (HELD as readonly string[]).includes(decision.why);
     if (still) return;
     await this.#settle(row, ActionState.WITHDRAWN, decision.act ? "another-action" : decision.why);
@@ -672,6 +673,12 @@ export class ResponseEngine {
     if (drifts.length === 0) return [];
     const workloads = await allWorkloads(store, { verdicts: [], nodeId });
     return unhealed(drifts, workloads, await layerChains(new Set([...drifts, ...workloads].map(({ configDigest }) => configDigest))));
+  }
+
+  /** Of an action that waits for people: what would only be recorded is not what they were asked for. */
+  async #decideInEarnest(row: ActionRow): Promise<Decision | NodeDecision> {
+    if (this.#services.policy().mode === "dry-run") return { act: false, why: "dry-run" };
+    return await this.#decide(row.nodeId, row.containerId, row);
   }
 
   async #decide(nodeId: string, containerId: string, own?: ActionRow): Promise<Decision | NodeDecision> {
