@@ -2,7 +2,7 @@
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Client, credentials } from "@grpc/grpc-js";
 
-const LENGTH_DELIMITED = 2;
+const [VARINT, LENGTH_DELIMITED] = [0, 2];
 
 export interface SmuggledContainer {
   readonly name: string;
@@ -59,30 +59,76 @@ function configOf({ name, image, command, labels = {}, env = {}, capabilities = 
   ]);
 }
 
-/** @returns the container's id; it runs */
-export async function smuggle(socketPath: string, sandboxId: string, container: SmuggledContainer): Promise<string> {
-  const client = new Client(`unix:${socketPath}`, credentials.createInsecure());
-  const call = (method: string, request: Uint8Array): Promise<Buffer> =>
-    new Promise((resolve, reject) => {
+/** The runtime's calls that change something. */
+export class RuntimeSocket implements Disposable {
+  readonly #client: Client;
+
+  constructor(socketPath: string) {
+    this.#client = new Client(`unix:${socketPath}`, credentials.createInsecure());
+  }
+
+  [Symbol.dispose](): void {
+    this.#client.close();
+  }
+
+  /** On its node's network. @returns its id */
+  runSandbox(pod: { readonly name: string; readonly uid: string }): Promise<string> {
+    return this.#named("RunPodSandbox", message([[1, sandboxOf(pod)]]));
+  }
+
+  /** @returns the container's id; it runs */
+  async startContainer(sandboxId: string, container: SmuggledContainer, sandbox: Uint8Array = message([[1, message([[1, "x"]])]])): Promise<string> {
+    const created = message([
+      [1, sandboxId],
+      [2, configOf(container)],
+      [3, sandbox],
+    ]);
+    const id = await this.#named("CreateContainer", created);
+    await this.#call("StartContainer", message([[1, id]]));
+    return id;
+  }
+
+  /** With its containers. */
+  async removeSandbox(id: string): Promise<void> {
+    await this.#call("StopPodSandbox", message([[1, id]]));
+    await this.#call("RemovePodSandbox", message([[1, id]]));
+  }
+
+  /** The answer has one field, an id of 64 digits. */
+  async #named(method: string, request: Uint8Array): Promise<string> {
+    return (await this.#call(method, request)).subarray(2).toString("utf8");
+  }
+
+  #call(method: string, request: Uint8Array): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
       const plain = (bytes: Buffer): Buffer => bytes;
-      client.makeUnaryRequest(`/runtime.v1.RuntimeService/${method}`, plain, plain, Buffer.from(request), (error, answer) =>
+      this.#client.makeUnaryRequest(`/runtime.v1.RuntimeService/${method}`, plain, plain, Buffer.from(request), (error, answer) =>
         error || !answer ? reject(error ?? new Error("no answer")) : resolve(answer),
       );
     });
-  try {
-    const created = await call(
-      "CreateContainer",
-      message([
-        [1, sandboxId],
-        [2, configOf(container)],
-        [3, message([[1, message([[1, "x"]])]])],
-      ]),
-    );
-    // CreateContainerResponse has one field, the id of 64 digits.
-    const id = created.subarray(2).toString("utf8");
-    await call("StartContainer", message([[1, id]]));
-    return id;
-  } finally {
-    client.close();
   }
+}
+
+/** Labels by which the kubelet, and whoever reads after it, knows what belongs to a pod. */
+export function podLabels({ name, uid }: { readonly name: string; readonly uid: string }): Record<string, string> {
+  return { "io.kubernetes.pod.name": name, "io.kubernetes.pod.namespace": "default", "io.kubernetes.pod.uid": uid };
+}
+
+/** PodSandboxConfig, of a pod in namespace `default`. */
+export function sandboxOf(pod: { readonly name: string; readonly uid: string }): Uint8Array {
+  const writer = new BinaryWriter();
+  // NamespaceOption.network: NODE.
+  const options = writer.tag(1, VARINT).int32(2).finish();
+  const metadata = message([
+    [1, pod.name],
+    [2, pod.uid],
+    [3, "default"],
+  ]);
+  return message([[1, metadata], ...entries(6, podLabels(pod)), [8, message([[2, message([[1, options]])]])]]);
+}
+
+/** @returns the container's id; it runs */
+export async function smuggle(socketPath: string, sandboxId: string, container: SmuggledContainer): Promise<string> {
+  using runtime = new RuntimeSocket(socketPath);
+  return await runtime.startContainer(sandboxId, container);
 }
