@@ -18,16 +18,13 @@ const NODES = ["00112233445566aa", "00112233445566bb"];
 const policy = policyOf({ mode: "enforce", response: { rules: [{ name: "all", untrusted: ["rollback"] }] } });
 const signer = testNoteSigner();
 const POD = { cluster: "prod", namespace: "shop", name: "web-1", uid: "u1", container: "web", imageDigests: [`sha256:${"3".repeat(64)}`] };
-const rollout = {
+/** @param configDigest of the one that is verified */
+const rolloutTo = (configDigest: string) => ({
   ...{ owner: { kind: "ReplicaSet", name: "web-9", uid: "u9" }, revision: "web-9", container: "web" },
   revisions: [
-    {
-      name: "web-8",
-      standing: "verified" as const,
-      images: [{ container: "web", reference: `r.example/web@sha256:${"1".repeat(64)}`, configDigest: "sha256:8" }],
-    },
+    { name: "web-8", standing: "verified" as const, images: [{ container: "web", reference: `r.example/web@sha256:${"1".repeat(64)}`, configDigest }] },
   ],
-};
+});
 
 let directory: string;
 let sqlite: SqliteStore;
@@ -56,8 +53,8 @@ async function drifted(...found: Partial<DriftRow>[]): Promise<void> {
   await sqlite.store.commit({ commits, log: undefined });
 }
 
-/** @returns what is held back of all that contradicts, and how many intents the cluster's actuator got */
-async function decided(): Promise<{ held: object; issued: number }> {
+/** @returns what is held back of all that contradicts, what people are told of that, and how many intents the cluster's actuator got */
+async function decided(rollout = rolloutTo("sha256:8")): Promise<{ held: object; told: readonly string[]; issued: number }> {
   let issued = 0;
   const submit = async ({ build }: Draft) => {
     const commit = build(0);
@@ -79,7 +76,7 @@ async function decided(): Promise<{ held: object; issued: number }> {
   await engine.tick();
   await engine.tick();
   await engine.stop();
-  return { held: engine.held(), issued };
+  return { held: engine.held(), told: engine.claims.map(({ code }) => code), issued };
 }
 
 test("two nodes that tell of the same untrusted image bear it out", async () => {
@@ -89,5 +86,11 @@ test("two nodes that tell of the same untrusted image bear it out", async () => 
 
 test("a container of that workload whose files differ elsewhere says nothing of the image: one node alone does", async () => {
   await drifted(UNSIGNED, { place: "upper", kind: "content" });
-  expect(await decided()).toEqual({ held: { "one-node": 1 }, issued: 0 });
+  expect(await decided()).toMatchObject({ held: { "one-node": 1 }, issued: 0 });
+});
+
+test("all that is verified is the present image, by another name: nothing is done, and people are told why", async () => {
+  await drifted(UNSIGNED, UNSIGNED);
+  const { configDigest } = workload("", "");
+  expect(await decided(rolloutTo(configDigest))).toEqual({ held: { "same-image": 2 }, told: ["same-image"], issued: 0 });
 });

@@ -435,8 +435,10 @@ describe("one container", () => {
           const others = rows.filter(({ n }) => n !== 9);
           const verified = others.filter(({ standing }) => standing === "verified").map(({ n }) => `web-${n}`);
           if (!never && others.some(({ standing }) => standing === "looking-up")) expect(decision).toEqual({ act: false, why: "looking-up" });
-          else if (never || verified.length === 0) expect(decision).toEqual({ act: false, why: "alert" });
-          else {
+          else if (never || verified.length === 0) {
+            const same = !never && rows.some(({ n, standing }) => n === 9 && standing === "verified");
+            expect(decision).toEqual({ act: false, why: same ? "same-image" : "alert" });
+          } else {
             expect(decision).toMatchObject({ act: true, kind: ActionKind.ROLLBACK, pod: POD, target: undefined, rollout: { owner } });
             expect(decision.act && decision.rollout?.revisions.map(({ name }) => name)).toEqual(verified);
           }
@@ -459,6 +461,21 @@ describe("one container", () => {
       const many = Array.from({ length: 16 }, (_, i) => ({ ...revision(1).images[0], container: `c${i}`, reference: "r", configDigest: digest(1) }));
       const tooMany = { ...revision(1), images: [...revision(1).images, ...many] };
       expect(untrusted(known([tooMany]))).toEqual({ act: false, why: "alert" });
+    });
+
+    test("of which all that is verified is the same image by another name is held back, and that is said", () => {
+      const elsewhere = { ...revision(9), name: "web-8" };
+      expect(untrusted(known([elsewhere]))).toEqual({ act: false, why: "same-image" });
+      expect(untrusted(known([elsewhere, revision(2, "not-verified")]))).toEqual({ act: false, why: "same-image" });
+      expect(untrusted(known([elsewhere, revision(2)]))).toMatchObject({ act: true, kind: ActionKind.ROLLBACK });
+      expect(untrusted(known([elsewhere], true))).toEqual({ act: false, why: "alert" });
+      expect(untrusted(known([elsewhere]), { policy: ladder("[rollback, halt]") })).toMatchObject({ kind: ActionKind.HALT });
+      expect(untrusted(known([elsewhere]), { policy: ladder("[alert]") })).toEqual({ act: false, why: "alert" });
+      // Another was tried, and the action says why it came to nothing.
+      expect(untrusted(known([elsewhere, revision(2)]), { history: [past9(ActionState.REFUSED, "no-earlier-revision")] })).toEqual({
+        act: false,
+        why: "alert",
+      });
     });
 
     test("one node's word is not enough for all pods of a workload: the API server's own digest, another node, people, or policy that says so", () => {
@@ -685,7 +702,9 @@ describe("one container", () => {
 
     test("an image of the same digest by another name is the present one", () => {
       const same = { ...image(1), imageId: digest(9) };
-      expect(untrusted({ never: false, earlier: [{ image: same, standing: "verified" }] })).toMatchObject({ kind: ActionKind.STOP });
+      const another: Rollback = { never: false, earlier: [{ image: same, standing: "verified" }] };
+      expect(untrusted(another)).toMatchObject({ kind: ActionKind.STOP });
+      expect(untrusted(another, { policy: ladder("[rollback]") })).toEqual({ act: false, why: "same-image" });
     });
   });
 
@@ -778,7 +797,9 @@ describe("the page of the breaker", () => {
           nowMs += afterMs;
           const before = alarm.open;
           alarm = nextAlarm(alarm, facts(each), nowMs);
-          const waits = each.enforcing && (each.looking || Object.keys(each.held).some((why) => !["node-not-attested", "isolated", "one-node"].includes(why)));
+          const waits =
+            each.enforcing &&
+            (each.looking || Object.keys(each.held).some((why) => !["node-not-attested", "isolated", "one-node", "same-image"].includes(why)));
           const tripped = each.enforcing && BREAKING.some((why) => each.held[why] !== undefined);
           if (alarm.open && !before) expect(tripped).toBe(true);
           if (tripped) expect(alarm.open).toBe(true);

@@ -133,7 +133,7 @@ function digestsOf({ configDigest, manifestDigest, subjects }: ResolvedImage): s
 }
 
 /** Where the image counts as found: where it was started from, if it is there; else, of all places in which it was, one that the rule allows. */
-function repositoryOf({ repository, subjects }: ResolvedImage, imageReference: string, allowed: readonly string[]): string {
+export function repositoryOf({ repository, subjects }: ResolvedImage, imageReference: string, allowed: readonly string[]): string {
   const places = [repository, ...subjects.map((subject) => subject.repository)];
   const written = tryParseReference(imageReference)?.repository;
   return places.find((place) => place === written) ?? places.find(compileNames(allowed)) ?? repository;

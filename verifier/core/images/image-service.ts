@@ -13,7 +13,7 @@ import type { Policy, PolicyRule } from "../policy/types.ts";
 import { collectArtefacts, consulting, type ResolvedImage, resolveImage, type Verifiers, withRevokedIndexes } from "../provenance/index.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import type { AttestedReport } from "../vulnerabilities/attested.ts";
-import { type ImageKnowledge, type ImportedReports, judgeProvenance, NOTHING_KNOWN, type ProvenanceResult } from "./image-entry.ts";
+import { type ImageKnowledge, type ImportedReports, judgeProvenance, NOTHING_KNOWN, type ProvenanceResult, repositoryOf } from "./image-entry.ts";
 import { filesLoaded, filesOf } from "./image-files.ts";
 import { imageRow, referenceFact, storedResolution } from "./image-rows.ts";
 import type { LayerLibrary } from "./layer-library.ts";
@@ -121,7 +121,7 @@ export class ImageService implements Images {
       lookingUp: entry.known === NOTHING_KNOWN || (resolved !== undefined && !artefacts) || (entry.attempts > 0 && entry.attempts <= HOPEFUL_ATTEMPTS),
       configDigest: resolved?.configDigest ?? "",
       manifestDigest: resolved?.manifestDigest ?? "",
-      pinnedReference: pinnedReference(resolved),
+      pinnedReference: pinnedReference(resolved, question.imageReference, matchRule(policy, question)),
       provenance: verdict.input,
       teamProvenance: asked?.input,
       provenanceRow: asked && verdict.input.status === "signed" ? asked.row : verdict.row,
@@ -399,8 +399,12 @@ function forget({ verdicts, teamVerdicts }: Entry): void {
 }
 
 /** Signers sign what a tag names, which may be an index. */
-function pinnedReference(resolved: ResolvedImage | undefined): string {
-  const pinned = resolved?.subjects.find(({ kind }) => kind === "index") ?? resolved?.subjects[0];
+/** In the place where it counts as found: another may hold it under another digest, unsigned, or be selected by another rule. */
+function pinnedReference(resolved: ResolvedImage | undefined, imageReference: string, rule: PolicyRule | undefined): string {
+  if (!resolved) return "";
+  const place = repositoryOf(resolved, imageReference, rule?.registries ?? []);
+  const there = resolved.subjects.filter(({ repository }) => repository === place);
+  const pinned = there.find(({ kind }) => kind === "index") ?? there[0];
   return pinned ? `${pinned.repository}@${pinned.digest}` : "";
 }
 

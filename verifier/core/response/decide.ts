@@ -8,7 +8,7 @@ import { overLimit } from "./breaker.ts";
 import { type Cause, causeOf, HEALS, SEVERITY_OF } from "./causes.ts";
 import { endsEviction, isInPod } from "./eviction.ts";
 import { endsIsolation, restsOn, withoutUndone } from "./isolation.ts";
-import { endsRollback, haltable, type Rollback, rollbackOf, rolloutOf } from "./rollback.ts";
+import { endsRollback, haltable, isVerifiedByAnotherName, type Rollback, rollbackOf, rolloutOf } from "./rollback.ts";
 import { type ActingRung, approvalsOf, KIND_OF } from "./rungs.ts";
 
 /** Everything that a decision rests on. */
@@ -56,6 +56,7 @@ export const HELD = [
   "containment-failed",
   "isolated",
   "one-node",
+  "same-image",
   "settling",
   "storage",
 ] as const;
@@ -163,7 +164,7 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
     rollouts: ended.filter(({ rollout }) => rollout).length,
     haltable: situation.pod === "none" ? undefined : haltable(situation.rollback, workload, history),
   });
-  if (!found) return idle("alert");
+  if (!found) return idle(isNamedOtherwise(situation, rule, drifts, workload) ? "same-image" : "alert");
   const kind = KIND_OF[found.rung];
   const { target } = found;
   const past = pastOf(history, workload, kind, found.drift, policy.mode === "dry-run");
@@ -182,6 +183,12 @@ export function decide(situation: Situation, own?: ActionRow): Decision {
 /** What concerns all pods of a workload is done on no single node's word: by the API server's and the verifier's own, another node's, or people's. */
 function isVouchedFor({ witnesses }: Situation, rule: ResponseRule, kind: ActionKind, { named }: PodTarget): boolean {
   return rule.rollbackOnOneNode || approvalsOf(rule, kind) > 0 || named === true || witnesses > 1;
+}
+
+/** It would be rolled back, were what is verified another image. */
+function isNamedOtherwise({ rollback }: Situation, { untrusted }: ResponseRule, drifts: readonly DriftRow[], workload: WorkloadRow): boolean {
+  if (!rollback || rollback.never || !untrusted.includes("rollback")) return false;
+  return drifts.some((drift) => causeOf(drift) === "untrusted") && isVerifiedByAnotherName(rollback, workload);
 }
 
 type Target = EarlierImage | RolloutTarget;

@@ -199,10 +199,14 @@ export class ResponseEngine {
   /** What people should know when they look at the fleet. */
   get claims(): readonly ClaimRow[] {
     const waiting = this.#waiting();
+    const same = this.held()["same-image"] ?? 0;
     const budget = [...this.#rows.all()].filter(({ state, reason }) => state === ActionState.ISSUED && reason === "pdb").length;
     return [
       ...(waiting === "" ? [] : [claimRow("breaker", `${waiting} wait until the breaker allows more actions: hullmark action ls`)]),
       ...(budget > 0 ? [claimRow("budget", `${budget} pods cannot be evicted now, since a disruption budget forbids it: hullmark action ls`)] : []),
+      ...(same > 0
+        ? [claimRow("same-image", `${same} containers are not rolled back: what is verified is the same image by another name: docs/response.md#rollback`)]
+        : []),
       ...this.#uncontained.map((row) => claimRow("containment-failed", `${uncontainedWords(row)}: hullmark action show ${row.id}`)),
       ...[...this.#notWell].flatMap(([id, [first]]) => this.#notWellClaim(id, first)),
       ...(this.#pause ? [claimRow("actions-paused", `by ${this.#pause.by}: ${this.#pause.reason}`)] : []),
@@ -258,8 +262,8 @@ export class ResponseEngine {
       const looking = this.#dirty.size > 0;
       const held = this.held();
       // The longest waiting first: a look moves them to the end.
-      // What no other node bears out is looked at when one does.
-      const passing = [...this.#held].filter(([, why]) => why !== "one-node").slice(0, MAX_LOOKS_A_TICK);
+      // What no other node bears out is looked at when one does, and what is the same image when it is judged anew.
+      const passing = [...this.#held].filter(([, why]) => why !== "one-node" && why !== "same-image").slice(0, MAX_LOOKS_A_TICK);
       for (const [key] of passing) this.#dirty.add(key);
       this.#drain();
       await this.#sound(looking, held);

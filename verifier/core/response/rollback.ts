@@ -61,6 +61,16 @@ export function rollbackOf(
   return "none";
 }
 
+/** All that is verified is the present image, by another name: it stands in another repository too, which policy trusts. */
+export function isVerifiedByAnotherName({ earlier, rollout }: Rollback, present: Pick<WorkloadRow, "configDigest" | "imageId">): boolean {
+  const ofHost = earlier.map(({ standing, image }) => ({ standing, same: image.configDigest === present.configDigest || image.imageId === present.imageId }));
+  const ofPods = (rollout?.revisions ?? []).flatMap(({ standing, images }) =>
+    images.flatMap(({ container, configDigest }) => (container === rollout?.container ? [{ standing, same: configDigest === present.configDigest }] : [])),
+  );
+  const verified = [...ofHost, ...ofPods].filter(({ standing }) => standing === "verified");
+  return verified.length > 0 && verified.every(({ same }) => same);
+}
+
 /** Why a cluster's actuator will not scale the pod's workload to none, today or tomorrow. */
 const FORBIDDEN_HALT: ReadonlySet<string> = new Set([
   ...["halt-never", "halt-not-allowed", "protected", "static-pod", "no-replicas", "not-scalable", "owned-by-controller", "owned-by-argocd", "owned-by-flux"],
