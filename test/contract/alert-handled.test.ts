@@ -1,6 +1,6 @@
 /** What a page says is done about it, and how long it waits for that. */
 import { ActionKind, ActionState } from "@hullmark/proto/v1/response";
-import { AlertBook, alertFingerprint, HandledAlerts } from "@hullmark/verifier/core/alerting/index";
+import { AlertBook, HandledAlerts, MAX_ALERTS_PER_CROWD } from "@hullmark/verifier/core/alerting/index";
 import { EventBus } from "@hullmark/verifier/core/fleet/events";
 import type { AlertNotification } from "@hullmark/verifier/ports/notifier";
 import type { ActionRow } from "@hullmark/verifier/ports/rows";
@@ -12,11 +12,14 @@ const T0 = Date.parse("2026-09-21T14:13:20Z");
 const { signal } = new AbortController();
 
 /** One drift as it is told, by a clock that goes on as it is waited for. */
-function world({ acts = true, containers = 1 } = {}) {
+function world({ acts = true, containers = 1, routes = ["hook"], paths = 1 } = {}) {
   let nowMs = T0;
   const book = new AlertBook();
-  const subjects = Array.from({ length: containers }, (_, at) => subject({ driftId: `D-${at}`, nodeName: `w-${at}`, containerName: "cart" }));
-  const plan = book.plan(subjects, [webhookRoute({ groupBy: [] })], T0);
+  const taking = routes.map((name) => webhookRoute({ name, groupBy: [] }));
+  const subjects = Array.from({ length: Math.max(containers, paths) }, (_, at) =>
+    subject({ driftId: `D-${at}`, nodeName: `w-${at % containers}`, containerName: "cart", path: Buffer.from(`/${at % paths}`) }),
+  );
+  const plan = book.plan(subjects, taking, T0);
   book.apply(plan);
   const sent: { readonly afterMs: number; readonly lines: readonly string[] }[] = [];
   const meanwhile = new Map<number, () => void>();
@@ -45,16 +48,24 @@ function world({ acts = true, containers = 1 } = {}) {
   const set = (ms: number): void => {
     nowMs = T0 + ms;
   };
-  /** A receiver took it; then what is planned a tick later. */
-  const taken = () => book.apply(book.plan([], [webhookRoute({ groupBy: [] })], nowMs, [subject({ nodeName: "w-0" })].map(alertFingerprint)));
+  /** A receiver took it; then what is planned a tick later: the routes that are told. */
+  const taken = () =>
+    book.apply(
+      book.plan(
+        [],
+        taking,
+        nowMs,
+        [...book.alerts()].map(({ record }) => record.fingerprint),
+      ),
+    );
   const tick = (): string[] => {
     const renewed = handled.unsaid();
-    const again = book.plan([], [webhookRoute({ groupBy: [] })], nowMs, [], [], renewed);
+    const again = book.plan([], taking, nowMs, [], [], renewed);
     book.apply(again);
     handled.noteRetold(renewed);
-    return again.commit.notifications.flatMap(({ alerts }) => alerts.map(({ status }) => status));
+    return again.commit.notifications.map(({ route }) => route);
   };
-  return { handled, events, meanwhile, tell, set, taken, tick };
+  return { handled, events, meanwhile, notifications: plan.commit.notifications, tell, set, taken, tick };
 }
 
 const row = (state: ActionState, more: Partial<ActionRow> = {}): ActionRow => ({
@@ -114,44 +125,104 @@ test("on many nodes it is one line for what is the same, what somebody must do f
   expect((await tellAll())?.lines).toEqual(["Done   cart on w-299 and 299 more recreated 14:13:21Z (A-299)"]);
 });
 
-test("that a yes is waited for is told of its own where the page went before it was known, once, and not where a page has said it", async () => {
-  const waits = (more: Partial<ActionRow> = {}) => row(ActionState.AWAITING, { id: "A-1", createdAtMs: T0 + 60_000, ...more });
-  const late = world();
-  await late.handled.follow({ listActions: async () => [] }, late.events);
-  const publish = (each: ActionRow) => late.events.publish({ actions: [{ row: each, before: undefined }] });
+/** Actions that are published as they come, after the page went and was taken. */
+async function paged(options: { readonly containers?: number; readonly stored?: readonly ActionRow[] } = {}) {
+  const { handled, events, tell, set, taken, tick, meanwhile } = world(options);
+  await handled.follow({ listActions: async () => options.stored ?? [] }, events);
+  const publish = (state: ActionState, more: Partial<ActionRow>): void =>
+    events.publish({ actions: [{ row: row(state, { id: "A-1", createdAtMs: T0 + 60_000, ...more }), before: undefined }] });
+  return { meanwhile, publish, set, taken, tell, tick };
+}
+
+test.each([
+  [ActionState.AWAITING, {}],
+  [ActionState.FAILED, { settledAtMs: T0 + 60_000, createdAtMs: T0 + 1000 }],
+  [ActionState.EXPIRED, { settledAtMs: T0 + 60_000, createdAtMs: T0 + 1000 }],
+  [ActionState.REFUSED, { settledAtMs: T0 + 60_000, createdAtMs: T0 + 1000, reason: "protected" }],
+] as const)("what is pressing, and came after the page went, is told of its own once: %s", async (state, more) => {
+  const late = await paged({ containers: 2 });
   await late.tell();
   late.taken();
   late.set(60_000);
-  publish(waits());
+  late.publish(state, more);
   // It may be on its way still.
   expect(late.tick()).toEqual([]);
   late.set(65_000);
-  expect(late.tick()).toEqual(["firing"]);
+  expect(late.tick()).toEqual(["hook"]);
   expect(late.tick()).toEqual([]);
-  // What was withdrawn meanwhile is waited for no more, and no page says that it is.
-  publish(waits({ id: "A-2", number: 2, driftId: "D-0" }));
-  publish(waits({ id: "A-2", number: 2, driftId: "D-0", state: ActionState.WITHDRAWN }));
-  late.set(200_000);
+  // As it is of the next container of the same alert: people know.
+  late.publish(state, { ...more, id: "A-2", number: 2, driftId: "D-1", nodeName: "w-1" });
+  late.set(300_000);
   expect(late.tick()).toEqual([]);
-  expect((await late.tell())?.lines).toEqual(["Done   nothing yet · hullmark action ls"]);
 
-  const said = world();
-  await said.handled.follow({ listActions: async () => [] }, said.events);
-  said.meanwhile.set(300, () => said.events.publish({ actions: [{ row: waits({ createdAtMs: T0 + 300 }), before: undefined }] }));
-  expect((await said.tell())?.lines).toEqual(["Waits  for a yes to recreate cart on w-0 (0 of 1) · hullmark action approve A-1"]);
+  const said = await paged();
+  said.meanwhile.set(300, () => said.publish(state, { createdAtMs: T0 + 300, settledAtMs: T0 + 300, reason: "protected" }));
+  await said.tell();
   said.taken();
   said.set(60_000);
   expect(said.tick()).toEqual([]);
 
-  // What waited before the verifier started was told by the one before, and what nobody has been told of yet is told with that.
-  const before = world();
-  await before.handled.follow({ listActions: async () => [waits()] }, before.events);
-  before.taken();
-  before.set(600_000);
-  expect(before.tick()).toEqual([]);
-  const untold = world();
-  await untold.handled.follow({ listActions: async () => [] }, untold.events);
-  untold.events.publish({ actions: [{ row: waits(), before: undefined }] });
+  // The verifier was killed before it could tell; what its page may have said is not told again.
+  const killed = await paged({ stored: [row(state, { createdAtMs: T0 + 60_000, settledAtMs: T0 + 60_000, reason: "protected" })] });
+  killed.taken();
+  killed.set(600_000);
+  expect(killed.tick()).toEqual(["hook"]);
+  expect(killed.tick()).toEqual([]);
+  const near = await paged({ stored: [row(state, { createdAtMs: T0 + 5000, settledAtMs: T0 + 5000, reason: "protected" })] });
+  near.taken();
+  near.set(600_000);
+  expect(near.tick()).toEqual([]);
+
+  // What nobody has been told of yet is told with that.
+  const untold = await paged();
+  untold.publish(state, more);
   untold.set(600_000);
   expect(untold.tick()).toEqual([]);
+});
+
+test("a yes that nobody waits for any more is not told, nor a failure after which something else is done, nor what a host's limits hold back for a while", async () => {
+  const after = await paged();
+  await after.tell();
+  after.taken();
+  after.publish(ActionState.AWAITING, { id: "A-2", number: 2 });
+  after.publish(ActionState.WITHDRAWN, { id: "A-2", number: 2 });
+  after.publish(ActionState.FAILED, { id: "A-3", number: 3, settledAtMs: T0 + 60_000 });
+  after.publish(ActionState.ISSUED, { id: "A-4", number: 4, createdAtMs: T0 + 61_000 });
+  after.set(200_000);
+  expect(after.tick()).toEqual([]);
+  after.publish(ActionState.REFUSED, { id: "A-4", number: 4, settledAtMs: T0 + 200_000, reason: "cooling-down" });
+  after.set(300_000);
+  expect(after.tick()).toEqual([]);
+  // Of what was asked for first nobody had heard: that the last came to nothing is news.
+  after.publish(ActionState.FAILED, { id: "A-5", number: 5, settledAtMs: T0 + 300_000 });
+  after.set(400_000);
+  expect(after.tick()).toEqual(["hook"]);
+});
+
+test("whoever was not told it hears of it, though another route's page said it", async () => {
+  const { handled, events, notifications, set, taken, tell, tick } = world({ routes: ["hook", "late"] });
+  await handled.follow({ listActions: async () => [] }, events);
+  const told: string[] = [];
+  const late = handled.by({
+    ...{ route: "late", type: "slack" },
+    notify: async ({ alerts }) => {
+      told.push(alerts[0]?.description.split("\n")[0] ?? "");
+      return "";
+    },
+  });
+  await tell((each) => ({ ...each, route: "hook" }));
+  taken();
+  set(60_000);
+  events.publish({ actions: [{ row: row(ActionState.AWAITING, { id: "A-1", createdAtMs: T0 + 60_000 }), before: undefined }] });
+  for (const each of notifications.filter(({ route }) => route === "late")) await late.notify(each, signal);
+  expect(told).toEqual(["Waits  for a yes to recreate cart on w-0 (0 of 1) · hullmark action approve A-1"]);
+  set(70_000);
+  expect(tick()).toEqual(["hook", "late"]);
+  expect(tick()).toEqual([]);
+});
+
+test("an alert that stands for many says what waits in it: told again for that, it would else say nothing new", async () => {
+  const { handled, tell } = world({ paths: MAX_ALERTS_PER_CROWD + 2 });
+  handled.take(row(ActionState.AWAITING, { id: "A-9", driftId: `D-${MAX_ALERTS_PER_CROWD + 1}`, nodeName: "w-0", containerName: "other" }));
+  expect((await tell())?.lines).toContain("Waits  for a yes to recreate other on w-0 (0 of 1) · hullmark action approve A-9");
 });

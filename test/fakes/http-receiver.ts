@@ -57,6 +57,7 @@ interface ToldAlert {
   readonly status: string;
   readonly severity: string;
   readonly summary: string;
+  readonly description: string;
   readonly nextCommand: string;
 }
 

@@ -256,6 +256,21 @@ describe("people", () => {
     expect(receiver.received).toHaveLength(1);
   });
 
+  test("whoever was paged while something was being done is told, once, that it came to nothing", async () => {
+    const receiver = await pager();
+    const route = `  alerts: { routes: [{ name: pager, type: webhook, url: "${receiver.url}" }] }\n`;
+    await start(policy("enforce", RECREATE, route));
+    const { intents, report } = await actuator();
+    await drifted(1);
+    const told = () => alertsOf(receiver, "added").map(({ status, description }) => `${status} ${description.split("\n")[0]}`);
+    await expect.poll(told, POLL).toEqual([expect.stringMatching(/^firing Doing {2}recreate web-1 on w-1, since /)]);
+    await report(intents[0] as Intent, Outcome.FAILED);
+    const failed = expect.stringMatching(/^firing Failed to recreate web-1 on w-1: .* · hullmark action show A-\w+$/);
+    await expect.poll(told, POLL).toEqual([expect.anything(), failed]);
+    expect((await listed()).filter(({ state }) => state === ActionState.FAILED)).not.toEqual([]);
+    expect(told()).toHaveLength(2);
+  });
+
   test("what was denied is not asked for again, and what is gone is withdrawn", async () => {
     await start(policy("enforce", `${RECREATE}, approvals: 1`, "    hourlyPercent: 100\n"));
     await actuator();

@@ -10,6 +10,7 @@ import { isSilence } from "../policy/kinds.ts";
 import { printable } from "../text/printable.ts";
 import type { AlertBook } from "./book.ts";
 import { handledLines } from "./handled.ts";
+import { Unsaid } from "./unsaid.ts";
 
 /** From when it became news: for the decision, and for what was decided to be carried out. */
 const DECISION_MS = 2000;
@@ -36,12 +37,14 @@ export class HandledAlerts {
   readonly #services: HandledAlertServices;
   /** By drift, and by node and container as alerts name them. */
   readonly #newest = new Map<string, ActionRow>();
-  /** What waits for people's yes since this process runs, and no page has said so yet. */
-  readonly #unsaid = new Map<string, ActionRow>();
+  readonly #unsaid: Unsaid;
   #version = 0;
 
   constructor(services: HandledAlertServices) {
     this.#services = services;
+    const { book, clock } = services;
+    const isNewest = ({ id, driftId }: ActionRow) => this.#newest.get(`drift ${driftId}`)?.id === id;
+    this.#unsaid = new Unsaid({ book, isNewest, nowMs: () => clock.nowMs(), saidMs: SAID_MS });
   }
 
   /** Another number whenever an action became another. */
@@ -51,22 +54,19 @@ export class HandledAlerts {
 
   /** What is stored of it, with what comes from now on. @throws StoreError */
   async follow(store: Pick<Store, "listActions">, events: EventBus): Promise<void> {
-    events.on("action", (row) => {
-      if (row.state === ActionState.AWAITING) this.#unsaid.set(row.id, row);
-      else this.#unsaid.delete(row.id);
-      this.take(row);
-    });
+    events.on("action", (row) => this.take(row));
     let read = 0;
     for await (const rows of rowPages((page) => store.listActions({ states: [], sinceMs: 0 }, page), keyOfNumber)) {
-      for (const row of rows) this.take(row);
+      for (const row of rows) this.take(row, true);
       read += rows.length;
       if (read >= MAX_READ) return;
     }
   }
 
-  /** An action that is durable. In any order. */
-  take(row: ActionRow): void {
+  /** An action that is durable. In any order. @param early it was when this process began */
+  take(row: ActionRow, early = false): void {
     this.#version++;
+    this.#unsaid.take(row, early);
     for (const key of [`drift ${row.driftId}`, placeOf(printable(row.nodeName, 253), printable(row.containerName, 128))]) {
       const before = this.#newest.get(key);
       if (before && (before.number > row.number || (before.id === row.id && before.logIndex > row.logIndex))) continue;
@@ -76,41 +76,28 @@ export class HandledAlerts {
     while (this.#newest.size > MAX_SUBJECTS) this.#newest.delete(this.#newest.keys().next().value ?? "");
   }
 
-  /** Fingerprints of alerts that people know of, and of which they do not know that their yes is waited for: the page went before that was decided. */
+  /** Fingerprints of alerts that people know of, and of which they do not know that their yes is waited for, or that what was to be done came to nothing: the page went before. */
   unsaid(): readonly string[] {
-    return [...this.#unsaidAlerts().keys()];
+    return this.#unsaid.alerts();
   }
 
   /** They are told again. */
   noteRetold(fingerprints: readonly string[]): void {
-    const alerts = this.#unsaidAlerts();
-    for (const fingerprint of fingerprints) for (const id of alerts.get(fingerprint) ?? []) this.#unsaid.delete(id);
-  }
-
-  #unsaidAlerts(): ReadonlyMap<string, readonly string[]> {
-    const { book, clock } = this.#services;
-    const alerts = new Map<string, string[]>();
-    for (const { id, driftId, createdAtMs } of this.#unsaid.values()) {
-      const fingerprint = book.holderOf(driftId);
-      const ageMs = clock.nowMs() - createdAtMs;
-      // Until then a page is on its way that says it.
-      if (fingerprint === undefined || book.held(fingerprint)?.record.deliveredAtMs === undefined || (ageMs >= 0 && ageMs < SAID_MS)) continue;
-      alerts.set(fingerprint, [...(alerts.get(fingerprint) ?? []), id]);
-    }
-    return alerts;
+    this.#unsaid.noteRetold(fingerprints);
   }
 
   /** The same notifier, by which alerts say what is done about them. */
   by(notifier: Notifier): Notifier {
     const { route, type } = notifier;
+    const pages = this.#unsaid.routed(route, type);
     return {
       ...{ route, type },
       notify: async (notification, signal) => {
         await this.#settling(notification, signal);
-        const waiting = notification.alerts.flatMap((alert) => this.#of(alert).filter(({ state }) => state === ActionState.AWAITING));
+        // An end, and that all of it is acknowledged, say nothing of actions.
+        const told = notification.alerts.flatMap((alert) => (alert.status === "firing" && !alert.acknowledged ? this.#of(alert) : []));
         const answer = await notifier.notify({ ...notification, alerts: notification.alerts.map((alert) => this.#told(alert)) }, signal);
-        // An alert there is brought up to date in place, which is no page; a commit's status says nothing of it.
-        if (type !== "alertmanager" && type !== "commit-status") for (const { id } of waiting) this.#unsaid.delete(id);
+        if (pages) this.#unsaid.said(route, told);
         return answer;
       },
     };
@@ -128,7 +115,7 @@ export class HandledAlerts {
   #isOpen({ alerts }: AlertNotification): boolean {
     const { book, clock } = this.#services;
     return alerts.some((alert) => {
-      const held = alert.status === "firing" && mayBeActedOn(alert) ? book.held(alert.fingerprint) : undefined;
+      const held = alert.status === "firing" && this.#mayBeActedOn(alert) ? book.held(alert.fingerprint) : undefined;
       const ageMs = clock.nowMs() - (held?.record.newsAtMs ?? 0);
       if (!held || ageMs < 0 || ageMs >= ACTION_MS) return false;
       const actions = this.#of(alert);
@@ -137,9 +124,15 @@ export class HandledAlerts {
   }
 
   #told(alert: AlertEvent): AlertEvent {
-    if (!mayBeActedOn(alert)) return alert;
+    if (!this.#mayBeActedOn(alert)) return alert;
     const lines = handledLines(this.#of(alert), this.#services.acts());
     return { ...alert, description: [...lines, alert.description].join("\n").slice(0, MAX_DESCRIPTION).toWellFormed() };
+  }
+
+  /** Nothing is ever done about silence, nor about what is no drift. One that stands for many is of what they are of. */
+  #mayBeActedOn({ fingerprint, incident, kind }: AlertEvent): boolean {
+    const shown = this.#services.book.held(fingerprint)?.record.shown ?? { incident, kind };
+    return shown.incident !== "" && !isSilence(shown.kind);
   }
 
   /** Each once. */
@@ -160,11 +153,6 @@ export class HandledAlerts {
     }
     return [...found.values()];
   }
-}
-
-/** Nothing is ever done about silence, nor about what is no drift. */
-function mayBeActedOn({ incident, kind }: AlertEvent): boolean {
-  return incident !== "" && !isSilence(kind);
 }
 
 function placeOf(node: string, container: string): string {
