@@ -118,7 +118,9 @@ function outputOf(program: string, args: readonly string[]): Promise<string> {
   const env = { ...process.env, KUBERNETES_EXEC_INFO: JSON.stringify(info) };
   return new Promise((resolve, reject) => {
     const fail = (why: string): void => reject(new ContextError(`tokenCommand ${program}: ${why}`));
-    const child = spawn(program, args, { stdio: [interactive ? "inherit" : "ignore", "pipe", "inherit"], timeout: COMMAND_TIMEOUT_MS, env });
+    const child = spawn(program, args, { stdio: [interactive ? "inherit" : "ignore", "pipe", "inherit"], env });
+    // Not spawn's own timeout, which keeps the process waiting when there was no such program.
+    setTimeout(() => child.kill(), COMMAND_TIMEOUT_MS).unref();
     const chunks: Buffer[] = [];
     let length = 0;
     child.stdout.on("data", (chunk: Buffer) => {

@@ -96,7 +96,9 @@ const helperSchema = z.object({ Username: text, Secret: text });
 function fromHelper(name: string, server: string, signal: AbortSignal): Promise<Credentials | undefined> {
   const program = `docker-credential-${name}`;
   return new Promise((resolve, reject) => {
-    const child = spawn(program, ["get"], { stdio: ["pipe", "pipe", "ignore"], signal, timeout: HELPER_TIMEOUT_MS });
+    const child = spawn(program, ["get"], { stdio: ["pipe", "pipe", "ignore"], signal });
+    // Not spawn's own timeout, which keeps the process waiting when there was no such program.
+    setTimeout(() => child.kill(), HELPER_TIMEOUT_MS).unref();
     const fail = (why: string) => reject(signal.aborted ? signal.reason : new RegistryError("UNAUTHORIZED", `${program}: ${why}`));
     let output = Buffer.alloc(0);
     child.on("error", () => fail("could not be run"));
