@@ -5,6 +5,8 @@ readonly repository=$PWD
 export HULLMARK_STATE=${HULLMARK_STATE:-$repository/.hullmark}
 # A user's own PATH on Debian is without the folders of the administrator's commands, and a sudo may keep it.
 export PATH=$repository/node_modules/.bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin
+# The tests start many Node processes from the sources: what one of them compiled the next need not.
+export NODE_COMPILE_CACHE=$HULLMARK_STATE/cache/compiled
 readonly logs=$HULLMARK_STATE/logs
 mkdir -p "$logs"
 
@@ -35,7 +37,7 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then
     "$@"
   elif command -v sudo >/dev/null; then
-    sudo env "PATH=$PATH" "HULLMARK_STATE=$HULLMARK_STATE" "CI=${CI:-}" "NO_COLOR=${NO_COLOR:-}" "HULLMARK_FULL=${HULLMARK_FULL:-}" "HULLMARK_ENGINE_BIN=${HULLMARK_ENGINE_BIN:-}" "$@"
+    sudo env "PATH=$PATH" "HULLMARK_STATE=$HULLMARK_STATE" "NODE_COMPILE_CACHE=$NODE_COMPILE_CACHE" "CI=${CI:-}" "NO_COLOR=${NO_COLOR:-}" "HULLMARK_FULL=${HULLMARK_FULL:-}" "HULLMARK_ENGINE_BIN=${HULLMARK_ENGINE_BIN:-}" "$@"
   else
     echo "this needs root, and there is no sudo: run it as root" >&2
     return 2

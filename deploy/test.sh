@@ -5,7 +5,7 @@
 #   npm test -- --full       the soak too (always so with CI=true)
 #
 # While the Go programs that Hullmark is held against are built in the background (once: about 6 minutes), the suites that do not
-# need them run; the soak runs beside all others. With CI=true a skipped test counts as failed.
+# need them run; the soak runs beside all others, and the cluster's suite beside the ends that need none. With CI=true a skipped test counts as failed.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -118,14 +118,17 @@ echo; echo 'Integration'
 vitest_suite integration 2400 --config test/vitest.config.ts test/integration
 record_suite integration test/vitest.config.ts
 
+finished 'Kubernetes from its Go modules' kubernetes-tools
+# Both wait more than they compute.
+start kubernetes vitest_suite kubernetes 2400 --config test/vitest.kubernetes.config.ts
+
 echo; echo 'End to end'
 vitest_suite e2e 2400 --config test/vitest.e2e.config.ts
 record_suite e2e test/vitest.e2e.config.ts
 
-echo
-finished 'Kubernetes from its Go modules' kubernetes-tools
-echo 'On a real cluster'
-vitest_suite kubernetes 2400 --config test/vitest.kubernetes.config.ts
+echo; echo 'On a real cluster'
+wait "$job_kubernetes" || true
+cat "$logs/kubernetes.log"
 record_suite kubernetes test/vitest.kubernetes.config.ts
 
 echo; echo 'On containerd 2'
