@@ -1,7 +1,7 @@
 /** The drill `silent-agent`: the agent of a node of the drill's own ends, and runs again once people have been told. */
 import { type Drift, DriftState, Query } from "@hullmark/proto/v1/query";
 import { Response } from "@hullmark/proto/v1/response";
-import { isHeard } from "@hullmark/verifier/core/fleet/heard";
+import { isHeard } from "@hullmark/verifier/core/appraisal/heard";
 import { isSilence } from "@hullmark/verifier/core/policy/kinds";
 import { toMs } from "../output/words.ts";
 import type { CanaryNode } from "./canary-node.ts";

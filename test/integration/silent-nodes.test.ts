@@ -143,7 +143,11 @@ test("what the verifier slept through is no silence, and a node that is silent l
 
   verifier.policy(policyOf("5s", "severities: { silent: low }"));
   await expect.poll(statuses, POLL).toEqual(["firing"]);
-  expect(told()[0]).toMatchObject({ severity: "low", summary: "LOW node w-0 fell silent: its agent is not heard", nextCommand: "hullmark nodes w-0" });
+  expect(told()[0]).toMatchObject({
+    severity: "low",
+    summary: "LOW node w-0 fell silent: its agent is not heard, or vouches for nothing",
+    nextCommand: "hullmark nodes w-0",
+  });
 
   // In words, for people.
   const hullmark = await hullmarkOf(verifier);
@@ -152,7 +156,9 @@ test("what the verifier slept through is no silence, and a node that is silent l
     /LOW {2}node {2}\(silent, open\)\nWhere {3}node w-0\nWhat {4}its agent is not heard any more.*\nTime {4}last heard /,
   );
   const explained = (await hullmark("drift", "explain", drift?.id ?? "")).out;
-  expect(explained).toMatch(/node w-0: fell silent: its agent is not heard\.\n.*\n {2}It was heard last at .*\n\n.*\n.*It leads to no action\./);
+  expect(explained).toMatch(
+    /node w-0: fell silent: its agent is not heard, or vouches for nothing\.\n.*\n {2}It was heard last at .*\n\n.*\n.*It leads to no action\./,
+  );
   const [incident] = await incidents();
   expect((await hullmark("incident", "show", incident?.id ?? "")).out).toContain("(silent, open)");
   expect((await hullmark("playbook", "show", incident?.id ?? "")).out).toMatch(/## Silent nodes[\s\S]*hullmark node show w-0/);
@@ -161,6 +167,26 @@ test("what the verifier slept through is no silence, and a node that is silent l
   await verifier.adminClient.revokeNode({ nodeId: (await nodeOf("w-0")).node?.id ?? "", reason: "scrapped" });
   await expect.poll(statuses, POLL).toEqual(["firing", "resolved"]);
   expect(await standing()).toBe(0);
+});
+
+test("a node that is heard and vouches for nothing is told as one that is silent: whoever is root there would keep its agent heard, and its TPM from it", {
+  timeout: 300_000,
+}, async () => {
+  const file = verifier.policy(policyOf("5s").replace("quote: 10m", "quote: 10s"));
+  await verifier.start(`policyFile: ${file}\nenrolment: { mode: tofu, acceptWithoutCertificate: true }`);
+  const node = verifier.attester({ name: "w-0", quoter: new FakeQuoter() });
+  await attests(node, 0);
+  await expect.poll(unattested, POLL).toBe(0);
+  node.answering = false;
+  verifier.clock.shiftMs += 60_000;
+  await node.report();
+  await expect.poll(statuses, POLL).toEqual(["firing"]);
+  const codes = (await nodeOf("w-0")).node?.reasons.map(({ code }) => code);
+  expect([codes?.includes("silent"), codes?.includes("quote-stale"), codes?.includes("stale")]).toEqual([true, true, false]);
+  await nothingDone("w-0");
+  node.answering = true;
+  await verifier.adminClient.requestQuote({ nodeId: "w-0" });
+  await expect.poll(statuses, POLL).toEqual(["firing", "resolved"]);
 });
 
 test("a verifier that is killed when the alert is durable and not sent yet tells it once", { timeout: 240_000 }, async () => {

@@ -49,6 +49,26 @@ test("what bars or warns comes first; a source that never names anybody, and non
   expect(appraised({ attribution: false, changeSource: "" })).toEqual({ verdict: Verdict.UNKNOWN, codes: ["change-source-dead"] });
 });
 
+test("silent is what says nothing that can be judged, for whatever reason but the verifier's own and a first measuring; a contradiction is told as that", () => {
+  const silent = (facts: object, state: object = {}): boolean => {
+    const unremarkable = { revoked: false, connected: true, lastSeenMs: 0, lastQuoteMs: 0, quoteRefused: undefined, chainBroken: undefined, boot: undefined };
+    const more = { heartbeatIntervalMs: 1000, quoteIntervalMs: 1000, overloaded: false, rival: undefined, clockSkew: undefined, clockLost: undefined };
+    const node = create(NodeStateSchema, { ...WORKS, ...state });
+    const { reasons } = appraiseNode({ ...unremarkable, ...more, trustLevel: TrustLevel.TPM, state: node, silent: true, ...facts }, 0);
+    return reasons.some(({ code }) => code === "silent");
+  };
+  expect(silent({})).toBe(false);
+  for (const facts of [{ lastSeenMs: undefined }, { lastSeenMs: -9e9 }, { lastQuoteMs: undefined }, { lastQuoteMs: -9e9 }, { barred: true }])
+    expect(silent(facts)).toBe(true);
+  for (const state of [{ runtimeReachable: false }, { changeSource: "" }, { tpm: "gone" }, { claims: [{ code: "spool-lost" }] }])
+    expect(silent({}, state)).toBe(true);
+  expect(silent({}, { claims: [{ code: "measuring" }] })).toBe(false);
+  expect(silent({ lastQuoteMs: -9e9, overloaded: true })).toBe(false);
+  expect(silent({ lastQuoteMs: -9e9, quoteRefused: "wrong" })).toBe(false);
+  expect(silent({ lastSeenMs: -9e9, quoteRefused: "wrong" })).toBe(true);
+  expect(silent({ lastQuoteMs: undefined, silent: false })).toBe(false);
+});
+
 const vectorOf = (change: object) => {
   const facts = { revoked: false, connected: true, lastSeenMs: 0, lastQuoteMs: 0, quoteRefused: undefined, chainBroken: undefined, boot: undefined };
   const more = { heartbeatIntervalMs: 1000, quoteIntervalMs: 1000, overloaded: false, rival: undefined, clockSkew: undefined, clockLost: undefined };

@@ -68,7 +68,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   "chain-broken": "broke its chain of evidence",
   cloned: "is spoken for by two machines",
   agent: "runs another agent than expected",
-  silent: "fell silent: its agent is not heard",
+  silent: "fell silent: its agent is not heard, or vouches for nothing",
   alias: "has a second name",
   "debug-container": "was added to a running pod",
   breaker: "holds actions back",

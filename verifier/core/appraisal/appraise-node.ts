@@ -3,6 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import type { NodeState } from "@hullmark/proto/v1/attestation";
 import { type Claim, ClaimSchema, TrustLevel as Level, type TrustLevel, type TrustVector, TrustVectorSchema, Verdict } from "@hullmark/proto/v1/common";
 import type { BootAppraisal, BootFindingKind } from "../measured-boot/appraise.ts";
+import { isUnjudged } from "./heard.ts";
 
 /** What the verifier knows of a node besides its own words. Times are Unix milliseconds. */
 export interface NodeFacts {
@@ -32,8 +33,10 @@ export interface NodeFacts {
   readonly quoteIntervalMs: number;
   /** The verifier leaves nodes out that it should ask for a quote. */
   readonly overloaded: boolean;
-  /** It has been stale or unreachable for longer than policy lets be. */
+  /** It has been unheard, or unjudged, for longer than policy lets be. */
   readonly silent?: boolean | undefined;
+  /** Its last report could not be taken. */
+  readonly barred?: boolean | undefined;
 }
 
 export interface NodeAppraisal {
@@ -61,6 +64,7 @@ export function appraiseNode(facts: NodeFacts, nowMs: number): NodeAppraisal {
   bootWords(facts.boot, bad, unknown, warnings, notes);
   freshness(facts, nowMs, unknown);
   ownWords(facts.state, unknown, warnings);
+  if (facts.silent && isStillSilent(facts, compromised, unknown, nowMs)) unknown.push(claim("silent", "for longer than the policy's alerts.silentAfter"));
   if (facts.akReplaced) warnings.push(claim("ak-replaced", "it enrolled with another attestation key than before: approve it, or revoke the node"));
   if (facts.clockSkew) warnings.push(claim("clock-skew", facts.clockSkew));
   if (facts.clockLost) warnings.push(claim("tpm-clock-lost", facts.clockLost));
@@ -121,13 +125,16 @@ function freshness(facts: NodeFacts, nowMs: number, unknown: Claim[]): void {
   if (facts.lastSeenMs === undefined) unknown.push(claim("never-seen", "enrolled, and no Evidence yet"));
   else if (!holds(facts.lastSeenMs, facts.heartbeatIntervalMs, nowMs))
     unknown.push(claim(facts.connected ? "stale" : "unreachable", `nothing heard for ${Math.round((nowMs - facts.lastSeenMs) / 1000)} s (not judged)`));
-  if (facts.silent && !holds(facts.lastSeenMs, facts.heartbeatIntervalMs, nowMs))
-    unknown.push(claim("silent", "for longer than the policy's alerts.silentAfter"));
   if (facts.trustLevel === Level.NONE) return;
   if (holds(facts.lastQuoteMs, facts.quoteIntervalMs, nowMs)) return;
   if (facts.lastQuoteMs === undefined) unknown.push(claim("no-quote", "no quote of this boot yet"));
   else unknown.push(claim("quote-stale", `newest quote is ${Math.round((nowMs - facts.lastQuoteMs) / 1000)} s old`));
   if (facts.connected && facts.overloaded) unknown.push(claim("verifier-overloaded", "the verifier has no capacity to ask every node for its quote in time"));
+}
+
+/** What contradicts itself is told as that, whether it quotes or not. */
+function isStillSilent({ lastSeenMs, heartbeatIntervalMs, barred }: NodeFacts, compromised: boolean, unknown: readonly Claim[], nowMs: number): boolean {
+  return !holds(lastSeenMs, heartbeatIntervalMs, nowMs) || (!compromised && (barred === true || isUnjudged(unknown)));
 }
 
 /** Whether what was heard, or asked for, at this time still says something. A time to come says nothing: the verifier's clock was set back since. */

@@ -4,13 +4,13 @@ import type { NodeState } from "@hullmark/proto/v1/attestation";
 import { Severity, Verdict } from "@hullmark/proto/v1/common";
 import type { NodeRow } from "../../ports/rows.ts";
 import { appraiseNode, holds } from "../appraisal/appraise-node.ts";
+import { isHeard } from "../appraisal/heard.ts";
 import type { BootFindingKind } from "../measured-boot/appraise.ts";
 import { isSilence } from "../policy/kinds.ts";
 import { severityFor, WIRE_SEVERITY } from "../policy/match.ts";
 import type { Policy, PolicyIntervals } from "../policy/types.ts";
 import { claimRow, claimRows, sameClaims, vectorRow } from "./claims.ts";
 import type { AnyFinding } from "./drift-rows.ts";
-import { isHeard } from "./heard.ts";
 
 export interface NodeView {
   readonly row: NodeRow;
@@ -23,7 +23,7 @@ export interface NodeView {
   readonly clockAheadMs: number | undefined;
   /** The verifier leaves nodes out that it should ask for a quote. */
   readonly overloaded: boolean;
-  /** It has been stale or unreachable for longer than policy lets be. */
+  /** It has been unheard, or unjudged, for longer than policy lets be. */
   readonly silent: boolean;
 }
 
@@ -62,6 +62,7 @@ export function appraisedNode(
       quoteIntervalMs: intervals.quoteSeconds * 1000,
       overloaded,
       silent,
+      barred: barred !== undefined,
     },
     nowMs,
   );
@@ -115,7 +116,7 @@ const MAX_BOOT_FINDINGS = 50;
 const MAX_KEY_CHARS = 256;
 
 /** The same for every node and at any time: an acknowledgement holds for what was read. */
-const SILENT_SUMMARY = "its agent is not heard any more: nothing that runs there is judged";
+const SILENT_SUMMARY = "its agent is not heard any more, or cannot vouch for what runs there: nothing there is judged";
 
 /** Worth a page where policy says nothing else, and not the gravest: nothing is known to be wrong. */
 export function silentSeverity(policy: Policy): Severity {

@@ -1,9 +1,11 @@
 /** Every live session, one a node. Opens them from what is stored; what concerns a node passes through its session, or through its rows where there is none. */
 import type { Hello } from "@hullmark/proto/v1/attestation";
+import { Verdict } from "@hullmark/proto/v1/common";
 import type { PodView } from "../../ports/pod-view.ts";
 import type { NodeRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { emptyMemory } from "../appraisal/apply-evidence.ts";
+import { isUnjudged } from "../appraisal/heard.ts";
 import type { NodeMemory } from "../appraisal/types.ts";
 import { LiveSessions } from "../enrolment/live-sessions.ts";
 import { members } from "../fleet/census.ts";
@@ -251,11 +253,13 @@ export class Sessions {
     for (const session of this.#live.values()) if (i++ % SLICES === this.#slice) session.tick();
   }
 
-  /** Counts how long each node has been silent, and brings the verdicts of those without a session up to date. To be called each second. */
+  /** Counts how long each node has been silent, or heard and not judged, and brings the verdicts of those without a session up to date. To be called each second. */
   async judgeSilent(): Promise<void> {
     const { fleet, policy, clock } = this.#services;
     const rows = members(fleet).map((row) => this.#live.get(row.id)?.live.node ?? row);
-    const silent = rows.filter(({ lastSeenMs }) => isSilent(lastSeenMs, policy().intervals, clock.nowMs()));
+    const silent = rows.filter(
+      ({ lastSeenMs, verdict, reasons }) => isSilent(lastSeenMs, policy().intervals, clock.nowMs()) || (verdict === Verdict.UNKNOWN && isUnjudged(reasons)),
+    );
     this.#silence.look(
       silent.map(({ id }) => id),
       clock.nowMs(),

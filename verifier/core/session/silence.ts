@@ -1,4 +1,4 @@
-/** How long nothing has been heard of each node, counted only while this verifier was there to hear it: what it slept through, or was stopped for, is no silence of theirs. */
+/** How long nothing has been heard of each node, or nothing that can be judged, counted only while this verifier was there to hear it: what it slept through, or was stopped for, is no silence of theirs. */
 
 /** One step counts for no more: the process was stopped, the machine slept, or the clock was set on. */
 const MAX_STEP_MS = 5_000;
@@ -9,7 +9,7 @@ export class Silence {
 
   /**
    * To be called each second. Whoever is not named was heard, and begins anew.
-   * @param silent ids of nodes of which nothing is heard now @param nowMs Unix milliseconds; what lies before the last call adds nothing
+   * @param silent ids of nodes of which nothing is heard, or judged, now @param nowMs Unix milliseconds; what lies before the last call adds nothing
    */
   look(silent: Iterable<string>, nowMs: number): void {
     const passedMs = Math.min(Math.max(0, nowMs - (this.#lookedMs ?? nowMs)), MAX_STEP_MS);
