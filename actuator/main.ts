@@ -19,6 +19,7 @@ import { KubernetesFence } from "./adapters/kubernetes/kubernetes-fence.ts";
 import { KubernetesNodes } from "./adapters/kubernetes/kubernetes-nodes.ts";
 import { KubernetesRollouts } from "./adapters/kubernetes/kubernetes-rollouts.ts";
 import { Lease } from "./adapters/kubernetes/lease.ts";
+import { ReadyApiServer } from "./adapters/kubernetes/ready-api-server.ts";
 import { type ActuatorConfig, loadConfig } from "./config.ts";
 import { Actuator } from "./core/actuator.ts";
 import { type ActuatorFailpoint, FAILPOINTS } from "./core/carry-out.ts";
@@ -159,10 +160,10 @@ function leaseOf({ kubernetes }: ActuatorConfig, log: Log, passing: (point: Actu
   return new Lease(apiOf(kubernetes), { namespace, name, identity, nowMs: () => performance.now(), wallMs: () => Date.now(), onProblem, passing });
 }
 
-function apiOf({ apiServer, caFile, tokenFile }: NonNullable<ActuatorConfig["kubernetes"]>): ApiServer {
+function apiOf({ apiServer, caFile, tokenFile }: NonNullable<ActuatorConfig["kubernetes"]>): ReadyApiServer {
   const url = apiServer ?? apiServerOfPod(process.env);
   if (url === undefined) throw new Error("kubernetes: this is no pod of a cluster: name the apiServer");
-  return new ApiServer({ url, caFile, tokenFile });
+  return new ReadyApiServer(new ApiServer({ url, caFile, tokenFile }));
 }
 
 function handsOf({ limits, docker, kubernetes }: ActuatorConfig, captures: CaptureFiles | undefined, ledger: FileLedger, log: Log): Hands {
