@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, copyFileSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, globSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { type BuildOptions, build, type Plugin } from "esbuild";
 import { bundleDashboard } from "../dashboard/bundle.ts";
@@ -69,8 +69,13 @@ const replace: Plugin = {
   },
 };
 
+const ADDONS: Readonly<Record<string, string>> = {
+  "native/build/hullmark.node": "native/build.sh",
+  "node_modules/pkcs11js/build/Release/pkcs11.node": "native/pkcs11.sh",
+};
+
 function copyAddons(): void {
-  for (const addon of ["native/build/hullmark.node", "node_modules/pkcs11js/build/Release/pkcs11.node"]) {
+  for (const addon of Object.keys(ADDONS)) {
     // Debug information names the folder that it was compiled in, and the build id is a digest over it: without them it is the same from every checkout.
     execFileSync("objcopy", ["--strip-debug", "--remove-section=.note.gnu.build-id", join(REPOSITORY, addon), join(BUILT, basename(addon))]);
   }
@@ -102,6 +107,11 @@ const OPTIONS = {
   logLevel: "warning",
 } as const satisfies BuildOptions;
 
+for (const [addon, maker] of Object.entries(ADDONS)) {
+  if (existsSync(join(REPOSITORY, addon))) continue;
+  console.error(`${addon} is not built: run bash ${maker}`);
+  process.exit(1);
+}
 mkdirSync(BUILT, { recursive: true });
 await build({
   ...OPTIONS,

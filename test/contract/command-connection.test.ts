@@ -109,12 +109,20 @@ test("nothing listens there, or the name is not known", async () => {
   expect(whyUnreachable("something else", "eu")).toBe("something else");
 });
 
+/** The command as its user starts it, after what a module does. @param before JavaScript */
+function started(before: string): Promise<{ code: unknown; stderr: string }> {
+  const args = ["--import", `data:text/javascript,${before}`, join(REPOSITORY, "cli/main.ts"), "policy", "schema"];
+  return new Promise((resolve) => execFile(process.execPath, args, (error, _out, stderr) => resolve({ code: error?.code, stderr })));
+}
+
 test("what nobody foresaw ends with 3, for 1 would say that there is drift", async () => {
-  const broken = "data:text/javascript,process.stdout.write=()=>{throw new Error('boom')}";
-  const main = join(REPOSITORY, "cli/main.ts");
-  const { code, stderr } = await new Promise<{ code: unknown; stderr: string }>((resolve) =>
-    execFile(process.execPath, ["--import", broken, main, "policy", "schema"], (error, _out, err) => resolve({ code: error?.code, stderr: err })),
-  );
+  const { code, stderr } = await started("process.stdout.write=()=>{throw new Error('boom')}");
   expect(stderr).toMatch(/^hullmark: an unexpected error, please report it: Error: boom/);
+  expect(code).toBe(3);
+});
+
+test("a Node that is too old is named, before anything is done", async () => {
+  const { code, stderr } = await started("Object.defineProperty(process.versions,'node',{value:'22.9.0'})");
+  expect(stderr).toMatch(/^hullmark: this wants Node 24 or a later one, and runs on v[^\n]* put another first in PATH\n$/);
   expect(code).toBe(3);
 });
