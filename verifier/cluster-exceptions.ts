@@ -1,18 +1,29 @@
-/** Takes the cluster's DriftExceptions into the policy in force, and out again when they end. */
+/** Takes the cluster's DriftExceptions into the policy in force, and out again when they end, of which people are reminded. */
 import type { Logger } from "pino";
 import { type ApiServer, EXCEPTIONS, type FollowedObject, inForce, reportObject } from "./adapters/kubernetes/index.ts";
 import { takingObjects } from "./cluster-objects.ts";
 import type { VerifierConfig } from "./config.ts";
+import type { AlertBook } from "./core/alerting/index.ts";
+import type { Committer } from "./core/fleet/committer.ts";
+import { teamReminders } from "./core/fleet/exception-objects.ts";
 import type { PolicyHolder } from "./core/fleet/policy-holder.ts";
 import { judgeException } from "./core/policy/index.ts";
 import type { Policy } from "./core/policy/types.ts";
 import type { Clock } from "./ports/clock.ts";
 
+export interface ExceptingServices {
+  readonly policies: PolicyHolder;
+  readonly committer: Pick<Committer, "submit">;
+  readonly book: Pick<AlertBook, "heldIds">;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
 /** @returns ends it */
 export function excepting(
   api: ApiServer,
   { kubernetes }: VerifierConfig,
-  { policies, clock, logger }: { policies: PolicyHolder; clock: Clock; logger: Logger },
+  { policies, committer, book, clock, logger }: ExceptingServices,
 ): () => Promise<void> {
   if (!kubernetes?.exceptions) return async () => {};
   const judge = (exception: FollowedObject, policy: Policy) => judgeException(exception, policy.exceptionTerms, clock.nowMs());
@@ -23,6 +34,13 @@ export function excepting(
         return judged.inForce ? [judged.mutable] : [];
       }),
     );
+    const nowMs = clock.nowMs();
+    const subjects = teamReminders(
+      known.map((each) => ({ ...each, judged: judge(each, policies.current) })),
+      book.heldIds(),
+      nowMs,
+    );
+    if (subjects.length > 0 && !signal.aborted) await committer.submit({ entries: [], build: () => ({}), subjects });
     for (const each of known) {
       if (signal.aborted) return;
       const judged = judge(each, policies.current);

@@ -2,11 +2,14 @@
 import type { ApiServer } from "@hullmark/verifier/adapters/kubernetes/index";
 import { excepting } from "@hullmark/verifier/cluster-exceptions";
 import { parseConfig } from "@hullmark/verifier/config";
+import { AlertBook } from "@hullmark/verifier/core/alerting/index";
+import type { Draft } from "@hullmark/verifier/core/fleet/committer";
 import { PolicyHolder, type PolicySource } from "@hullmark/verifier/core/fleet/policy-holder";
 import { parsePolicy } from "@hullmark/verifier/core/policy/index";
 import type { LogEntry } from "@hullmark/verifier/core/transparency/index";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { webhookRoute } from "../fakes/alert-subjects.ts";
 
 const POLICY = "apiVersion: hullmark.dev/v1\nkind: Policy\nmetadata: { name: p }\nspec: { exceptions: { classes: [data] } }\n";
 const CONFIG = parseConfig("stateDirectory: /nowhere\nkubernetes: { apiServer: 'https://localhost', exceptions: true }", "test");
@@ -68,18 +71,31 @@ const exception = (name: string, spec: object = {}, generation = 1) => ({
 const listed = (...items: object[]) => ({ status: 200, body: { metadata: { resourceVersion: "7" }, items } });
 
 let policies: PolicyHolder;
+let book: AlertBook;
+/** What people were told, in order. */
+let told: { readonly status: string; readonly summary: string; readonly nextCommand: string; readonly description: string }[];
+/** As the verifier's own tells them. */
+const committer = {
+  submit: async ({ subjects = [] }: Draft) => {
+    const plan = book.plan(subjects, [webhookRoute({ groupBy: [], match: { namespaces: ["shop"], nodes: [], pools: [], kinds: [], nodeRules: [] } })], nowMs);
+    book.apply(plan);
+    told.push(...plan.commit.notifications.flatMap(({ alerts }) => alerts));
+    return { commit: {}, firstLogIndex: 0 };
+  },
+};
 beforeEach(() => {
   nowMs = Date.parse("2026-11-26T00:00:00Z");
   [timers, patched, logged, events, lists, end] = [new Map(), [], [], [], [], undefined];
   const source: PolicySource = { load: () => parsePolicy(POLICY, "p"), watch: () => ({ [Symbol.asyncDispose]: async () => {} }) };
   policies = new PolicyHolder(source);
+  [book, told] = [new AlertBook(), []];
   policies.onChange(async (facts) => void logged.push(...facts(nowMs)));
 });
 afterEach(() => end?.());
 
 async function follow(...answers: { status: number; body: unknown }[]): Promise<void> {
   lists = answers;
-  end = excepting(api, CONFIG, { policies, clock, logger: pino({ level: "silent" }) });
+  end = excepting(api, CONFIG, { policies, committer, book, clock, logger: pino({ level: "silent" }) });
   await settle();
 }
 const inForce = (): readonly string[] => policies.current.exceptions.map(({ name }) => name);
@@ -125,4 +141,41 @@ test("while the API server cannot be reached nothing new counts, and what was kn
   expect(inForce()).toEqual([]);
   await pass(6_000);
   expect(inForce()).toEqual(["exception shop/good"]);
+});
+
+test("people are reminded once before it ends, over a restart too, and told when it has; what is short-lived or does not count reminds nobody", async () => {
+  const short = exception("short", { expires: "2026-11-26T20:00:00Z", workload: "other" });
+  await follow(listed(exception("good"), short, exception("code", { class: "any" })));
+  await pass(EXPIRES_MS - nowMs - 30 * 3_600_000 - 1000);
+  expect(told).toEqual([]);
+  await pass(11_000);
+  expect(told).toMatchObject([
+    {
+      status: "firing",
+      summary: "MEDIUM shop/cart: /etc/app.conf is excused for a short time only",
+      nextCommand: "kubectl --namespace shop describe driftexception good",
+      description: expect.stringMatching(
+        /^What {3}DriftException good in shop ends at 2026-12-01T00:00:00.000Z, and what it lets differ is drift again: \/etc\/app.conf \(INC-1\)\nSince /,
+      ),
+    },
+  ]);
+  await end?.();
+  await follow(listed(exception("good")));
+  await pass(11_000);
+  expect(told).toHaveLength(1);
+  await pass(EXPIRES_MS - nowMs);
+  await pass(11_000);
+  expect(told.map(({ status }) => status)).toEqual(["firing", "resolved"]);
+});
+
+test("that it ends soon is over where it was taken away, or lasts longer now", async () => {
+  await follow(listed(exception("good"), exception("next", { workload: "web" })));
+  await pass(EXPIRES_MS - nowMs - 3_600_000);
+  await pass(11_000);
+  expect(told.map(({ status }) => status)).toEqual(["firing", "firing"]);
+  events.shift()?.({ type: "DELETED", object: exception("good") });
+  await settle();
+  events.shift()?.({ type: "MODIFIED", object: exception("next", { workload: "web", expires: "2026-12-20T00:00:00Z" }, 2) });
+  await settle();
+  expect(told.map(({ status }) => status)).toEqual(["firing", "firing", "resolved", "resolved"]);
 });

@@ -125,7 +125,7 @@ export function alertSummary(subject: AlertSubject, { nodes, workloads, storm, d
   if (subject.kind === "drill-failed") return cut(`${severity} ${printable(subject.driftId, 64)} did not pass at ${where}`, MAX_SUMMARY);
   if (subject.workload === "") return cut(`${severity} node ${where}${otherNodes.length > 0 ? ":" : ""} ${what}`, MAX_SUMMARY);
   const path = subject.path.length > 0 ? `${printable(subject.path, 256)} ` : "";
-  return cut(`${severity} ${who}: ${path}${what} on ${where}`, MAX_SUMMARY);
+  return cut(`${severity} ${who}: ${path}${what}${where === "" ? "" : ` on ${where}`}`, MAX_SUMMARY);
 }
 
 /** What nobody does: there is no actor to name. */
@@ -136,7 +136,7 @@ export function alertDescription(subject: AlertSubject, scene: Scene): string {
   const lines: string[] = [];
   if (scene.storm) lines.push("Too many differences for an alert each. The newest:");
   if (subject.summary) lines.push(`What   ${printable(subject.summary, 512)}`);
-  if (subject.kind !== "baseline-review") lines.push(`Where  ${whereLine(subject, scene)}`);
+  if (subject.kind !== "baseline-review" && subject.nodeName !== "") lines.push(`Where  ${whereLine(subject, scene)}`);
   if (subject.imageReference)
     lines.push(`Image  ${printable(subject.imageReference, 256)}${subject.provenance ? ` · ${printable(subject.provenance, 128)}` : ""}`);
   if (subject.layerIndex >= 0) lines.push(`Layer  ${subject.layerIndex}${subject.layerHistory ? ` "${printable(subject.layerHistory, 160)}"` : ""}`);
@@ -182,6 +182,7 @@ export function nextCommand(
   if (subject.kind === "break-glass") return "hullmark drift ls";
   if (subject.kind === "refused") return "hullmark policy explain POLICY IMAGE";
   if (subject.incident && (nodes.length > 1 || (driftCount > 0 && !showsStanding))) return `hullmark incident show ${subject.incident}`;
+  if (subject.kind === "exception-ending" && subject.nodeName === "") return kubectlOf(subject.driftId);
   if (subject.kind === "exception-ending") return `hullmark exception show ${shellWord(subject.driftId.replace(/^exception-/, ""))}`;
   return subject.workload === "" ? `hullmark nodes ${shellWord(subject.nodeName)}` : `hullmark drift show ${shellWord(subject.driftId)}`;
 }
@@ -246,6 +247,12 @@ function acknowledgedBefore({ by, atMs }: NonNullable<AlertSubject["acknowledged
 /** Names come from nodes: what is to be pasted into a shell must be one word. */
 function shellWord(text: string): string {
   return /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/.test(text) ? text : "ID";
+}
+
+/** A team's object: `driftexception-NAMESPACE/NAME`. */
+function kubectlOf(driftId: string): string {
+  const [namespace = "", name = ""] = driftId.replace(/^driftexception-/, "").split("/");
+  return `kubectl --namespace ${shellWord(namespace)} describe driftexception ${shellWord(name)}`;
 }
 
 function more(names: readonly string[], what: string): string {

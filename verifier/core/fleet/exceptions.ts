@@ -14,6 +14,7 @@ import { claimRow } from "./claims.ts";
 import type { Committer } from "./committer.ts";
 import { driftId } from "./drift-id.ts";
 import { isOpen, sightOf } from "./drift-rows.ts";
+import { REMIND_MS } from "./exception-objects.ts";
 import { adminFact, pathText } from "./log-facts.ts";
 import type { PolicyHolder } from "./policy-holder.ts";
 
@@ -22,8 +23,6 @@ const DAY_MS = 86_400_000;
 const MAX_ALIVE = 1000;
 /** That are over: of more the oldest is forgotten, the log has it. All together fit into one answer. */
 const MAX_OVER = 1000;
-/** People are reminded so long before the end, or when three quarters of a shorter life are over. */
-const REMIND_MS = 2 * DAY_MS;
 const ALIVE: ReadonlySet<ExceptionState> = new Set(["requested", "approved"]);
 
 export interface ExceptionServices {

@@ -46,7 +46,7 @@ export interface ExceptionObject {
 
 /** `Refused`: it is not well-formed. `NotAllowed`: the cluster's policy does not allow it. `Expired`: it is over. */
 export type JudgedException =
-  | { readonly inForce: true; readonly mutable: MutableClass; readonly expiresMs: number }
+  | { readonly inForce: true; readonly mutable: MutableClass; readonly expiresMs: number; readonly reason: string }
   | { readonly inForce: false; readonly reason: "Refused" | "NotAllowed" | "Expired"; readonly message: string };
 
 /** @param nowMs by the verifier's clock */
@@ -54,7 +54,7 @@ export function judgeException({ namespace, name: own, createdMs, spec }: Except
   const parsed = driftException.safeParse(spec);
   if (!parsed.success)
     return { inForce: false, reason: "Refused", message: parsed.error.issues.map(({ path, message }) => `${path.join(".") || "spec"}: ${message}`).join("; ") };
-  const { workload, containers, class: kind, paths, expires } = parsed.data;
+  const { workload, containers, class: kind, paths, expires, reason } = parsed.data;
   if (expires <= nowMs) return { inForce: false, reason: "Expired", message: "" };
   const against = notAllowed(namespace, kind, { createdMs, expires }, terms);
   if (against !== undefined) return { inForce: false, reason: "NotAllowed", message: against };
@@ -66,7 +66,7 @@ export function judgeException({ namespace, name: own, createdMs, spec }: Except
     labels: {},
     nodes: [],
   };
-  return { inForce: true, mutable: { name: `exception ${namespace}/${own}`, class: kind, select, paths }, expiresMs: expires };
+  return { inForce: true, mutable: { name: `exception ${namespace}/${own}`, class: kind, select, paths }, expiresMs: expires, reason };
 }
 
 /** With what would be allowed, where anything of the kind would. */
