@@ -21,6 +21,7 @@ function reading(answers: Readonly<Record<string, readonly ({ status: number; bo
   const pausesMs: number[] = [];
   const known: string[][] = [];
   const stop = new AbortController();
+  let nowMs = 0;
   const templates = new PodTemplates({
     api: {
       async get(path: string) {
@@ -32,11 +33,14 @@ function reading(answers: Readonly<Record<string, readonly ({ status: number; bo
       },
     },
     clock: {
-      nowMs: () => 0,
+      nowMs: () => nowMs,
       after: (delayMs: number, run: () => void) => {
-        pausesMs.push(delayMs);
-        queueMicrotask(run);
-        return () => {};
+        const timer = setImmediate(() => {
+          pausesMs.push(delayMs);
+          nowMs += delayMs;
+          run();
+        });
+        return () => clearImmediate(timer);
       },
     },
     onProblem: (error) => problems.push(String(error)),
@@ -122,7 +126,24 @@ test("nothing is taken for read while the API server refuses or answers nonsense
   expect(asked.slice(0, 2)).toEqual([REPLICA_SET, job]);
   expect(problems).toHaveLength(3);
   expect(problems[1]).toContain("403");
-  expect(pausesMs).toEqual([1000, 1000, 2000]);
+  expect(pausesMs).toEqual([1000, 1000, 1000, 1000, 3000]);
+});
+
+test("whoever makes pods of revisions that cannot be read holds up nobody else's: what is new goes first, and what failed comes again in its own time", async () => {
+  const revisions = Array.from({ length: 50 }, (_, at) => `bad-${at}`);
+  const nonsense = { status: 200, body: { metadata: { uid: "x" }, data: "nonsense" } };
+  const path = (name: string): string => `/apis/apps/v1/namespaces/shop/controllerrevisions/${name}`;
+  const answers = Object.fromEntries(revisions.map((name) => [path(name), [nonsense]]));
+  const { templates, asked, problems, known, end } = reading({ ...answers, [REPLICA_SET]: [replicaSet] });
+  for (const name of revisions) templates.add(record(`pod-${name}`, owner("StatefulSet", "bad"), { "controller-revision-hash": name }));
+  await vi.waitFor(() => expect(problems.length).toBeGreaterThan(200));
+  const before = asked.length;
+  templates.add(ofReplicaSet("a"));
+  await vi.waitFor(() => expect(known).toEqual([["uid-a"]]));
+  await end();
+  expect(asked.indexOf(REPLICA_SET) - before).toBeLessThanOrEqual(1);
+  const times = revisions.map((name) => asked.filter((each) => each === path(name)).length);
+  expect(Math.max(...times) - Math.min(...times)).toBeLessThanOrEqual(1);
 });
 
 test("a pod alone, and one of a ReplicaSet that anybody may change, have none", () => {

@@ -20,6 +20,7 @@ const PATHS: Readonly<Record<PodTemplateSource["kind"], readonly [group: string,
   ControllerRevision: ["apps", "controllerrevisions"],
   Job: ["batch", "jobs"],
 };
+/** After any failure, and of one template the first time; then each time twice as long. */
 const MIN_RETRY_MS = 1_000;
 const MAX_RETRY_MS = 300_000;
 
@@ -28,6 +29,9 @@ interface Known {
   readonly source: PodTemplateSource;
   readonly pods: Set<string>;
   names: PodTemplateNames;
+  retryMs: number;
+  /** Unix milliseconds; 0: it was not asked for yet. */
+  dueMs: number;
 }
 
 export interface PodTemplatesOptions {
@@ -55,7 +59,7 @@ export class PodTemplates {
   add({ uid, namespace, template: source }: PodRecord): void {
     if (!source) return;
     const key = keyOf(namespace, source);
-    const known = this.#known.get(key) ?? { namespace, source, pods: new Set<string>(), names: "pending" };
+    const known = this.#known.get(key) ?? { namespace, source, pods: new Set<string>(), names: "pending", retryMs: MIN_RETRY_MS, dueMs: 0 };
     known.pods.add(uid);
     this.#known.set(key, known);
     if (known.names !== "pending") return;
@@ -73,35 +77,55 @@ export class PodTemplates {
     this.#waiting.delete(known);
   }
 
-  /** Reads one after the other until the signal aborts. Never rejects: what goes wrong is told, and tried again later and later. */
+  /**
+   * Reads one after the other until the signal aborts, what is new first: whoever may make pods may make them of what cannot be read. Never rejects: what goes wrong is told,
+   * and tried again later and later.
+   */
   async run(signal: AbortSignal): Promise<void> {
-    let retryMs = MIN_RETRY_MS;
+    const { clock, onKnown, onProblem } = this.#options;
     const wake = (): void => this.#wake?.();
     signal.addEventListener("abort", wake);
     while (!signal.aborted) {
-      const [next] = this.#waiting;
-      if (!next) {
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
+      const next = this.#next();
+      const waitMs = next ? next.dueMs - clock.nowMs() : undefined;
+      // A clock that was set back keeps nothing waiting.
+      if (!next || (waitMs !== undefined && waitMs > 0 && waitMs <= next.retryMs)) {
+        await this.#woken(waitMs);
         continue;
       }
       try {
-        const names = await this.#read(next);
+        next.names = await this.#read(next);
         this.#waiting.delete(next);
-        retryMs = MIN_RETRY_MS;
-        next.names = names;
-        this.#options.onKnown(new Set(next.pods));
+        onKnown(new Set(next.pods));
       } catch (error) {
         if (signal.aborted) break;
-        this.#options.onProblem(error);
-        // The others are tried before it.
-        if (this.#waiting.delete(next)) this.#waiting.add(next);
-        await pause(this.#options.clock, retryMs, signal);
-        retryMs = Math.min(2 * retryMs, MAX_RETRY_MS);
+        onProblem(error);
+        next.dueMs = clock.nowMs() + next.retryMs;
+        await pause(clock, MIN_RETRY_MS, signal);
+        next.retryMs = Math.min(2 * next.retryMs, MAX_RETRY_MS);
       }
     }
     signal.removeEventListener("abort", wake);
+  }
+
+  /** Of those that wait, the first that is due. */
+  #next(): Known | undefined {
+    let first: Known | undefined;
+    for (const each of this.#waiting) {
+      if (each.dueMs === 0) return each;
+      if (!first || each.dueMs < first.dueMs) first = each;
+    }
+    return first;
+  }
+
+  /** @param withinMs undefined: for as long as it takes */
+  async #woken(withinMs: number | undefined): Promise<void> {
+    let cancel = (): void => {};
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      if (withinMs !== undefined) cancel = this.#options.clock.after(withinMs, resolve);
+    });
+    cancel();
   }
 
   /** @returns undefined: there is none, or it is of another owner by the same name */
