@@ -66,7 +66,7 @@ async function drifted(more: (index: number) => object = () => ({}), containers 
   for (let at = 0; at < commits.length; at += 250) await sqlite.store.commit({ commits: commits.slice(at, at + 250), log: undefined });
 }
 
-async function open(): Promise<ResponseEngine> {
+async function open(samePerson = (a: string, b: string) => a === b): Promise<ResponseEngine> {
   const store: Store = {
     ...sqlite.store,
     findWorkloads: (id, limit) => {
@@ -90,7 +90,7 @@ async function open(): Promise<ResponseEngine> {
   };
   const engine = await ResponseEngine.open({
     ...{
-      samePerson: (a: string, b: string) => a === b,
+      samePerson,
       store,
       committer: { submit } as unknown as Committer,
       nowMs: () => Date.now(),
@@ -195,4 +195,24 @@ describe("what was asked for in earnest, under a policy that does not act any mo
     expect(late).toMatchObject([{ id }]);
     await engine.stop();
   });
+});
+
+test("whoever approved by two names before they were known to be one is one person", async () => {
+  const rule = { name: "all", ladder: { low: RUNG, medium: RUNG, high: RUNG, critical: RUNG }, approvals: 3 };
+  policy = policyOf({ mode: "enforce", response: { hourlyPercent: 100, rules: [rule] } });
+  await drifted(undefined, 1);
+  const before = await open();
+  await before.reconsider();
+  const waiting = () => sqlite.store.listActions({ states: [ActionState.AWAITING], sinceMs: 0 }, { after: "", limit: 10 });
+  await expect.poll(async () => (await waiting()).length, { timeout: 30_000 }).toBe(1);
+  const id = (await waiting())[0]?.id ?? "";
+  await before.approve(id, "ada");
+  await before.approve(id, "corp:ada");
+  await before.stop();
+  const now = await open((a, b) => a.replace("corp:", "") === b.replace("corp:", ""));
+  await expect(now.approve(id, "corp:ada")).rejects.toMatchObject({ code: "NOT_AWAITING" });
+  expect(await now.approve(id, "bob")).toMatchObject({ state: ActionState.AWAITING });
+  expect(issued).toEqual([]);
+  expect(await now.approve(id, "eve")).toMatchObject({ state: ActionState.ISSUED });
+  await now.stop();
 });

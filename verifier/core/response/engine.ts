@@ -360,13 +360,19 @@ export class ResponseEngine {
       if (row.approvals.some((each) => this.#services.samePerson(each.by, by)))
         throw new ResponseError("NOT_AWAITING", "you have approved it already: another person must");
       const approved = { ...row, approvals: [...row.approvals, { by, atMs: this.#services.nowMs() }] };
-      if (approved.approvals.length < row.approvalsNeeded) return await this.#write(approved, row.state, by);
+      if (this.#persons(approved) < row.approvalsNeeded) return await this.#write(approved, row.state, by);
       if (row.kind === ActionKind.RELEASE) return await this.#release(approved, row.state, by);
       if (row.kind === ActionKind.PURGE) return await this.#issuePurge(approved, row.state, by);
       const decision = await this.#decideInEarnest(row);
       if (!decision.act || !isSameAction(decision, row)) throw new ResponseError("HELD", `not now: ${decision.act ? "another action is due" : decision.why}`);
       return await this.#issue(approved, row.state, decision, by);
     });
+  }
+
+  /** Who were two when they approved may be one by the configuration of now. */
+  #persons({ approvals }: ActionRow): number {
+    const { samePerson } = this.#services;
+    return approvals.filter(({ by }, at) => !approvals.slice(0, at).some((each) => samePerson(each.by, by))).length;
   }
 
   /** An isolation, by people's word: whatever policy's mode is, and while actions are paused too. @returns the release @throws ResponseError; StoreError */
