@@ -479,7 +479,7 @@ async function start(
     },
     policy: { loaded: policies.current.loaded, problems: policies.problems },
     baselinesToReview: baselines.toReview.length,
-    peopleConnections: server.peopleConnections(),
+    connections: server.connections(),
     drills: drills.standings().map(({ drill, state, lastPassedMs }) => ({ drill, alarming: isAlarming({ state }), lastPassedMs })),
     keys: keys.rows(),
   }));
@@ -654,14 +654,16 @@ async function start(
 
   async function serve(): Promise<RunningServer> {
     const isTokenRefusal = tokenRefusals(logger, nowMs);
-    const [peopleHost, peoplePort] = splitHostPort(config.people?.listen ?? "");
+    const placeOf = (address: string): { host: string; port: number } => {
+      const [host, port] = splitHostPort(address);
+      return { host, port };
+    };
     return await listen({
-      mainAddress: config.listen.main,
-      enrolmentAddress: config.listen.enrolment,
+      places: { main: placeOf(config.listen.main), enrolment: placeOf(config.listen.enrolment) },
+      onDropped: (listener) => meter.series.dropped.inc({ listener }),
       people: bearers && {
-        ...{ host: peopleHost, port: peoplePort, bearers },
+        ...{ ...placeOf(config.people?.listen ?? ""), bearers },
         onToken: (result) => meter.series.tokens.inc({ result }),
-        onDropped: () => meter.series.peopleDropped.inc(),
       },
       tls: tls(),
       access,

@@ -9,10 +9,10 @@ afterEach(() => {
   for (const end of ends.splice(0)) end();
 });
 
-async function fixture(limits: { readonly all: number; readonly ofAddress: number }) {
+async function fixture(limits: { readonly all: number; readonly ofAddress: number }, proven: "counts" | "free" = "counts") {
   let dropped = 0;
   const listener = new BoundedListener(
-    limits,
+    { ...limits, proven },
     (socket) => void socket.on("error", () => {}).resume(),
     () => void dropped++,
   );
@@ -60,4 +60,20 @@ test("of all, one of the address that holds most gives way; where all were let i
   const late = await from("127.0.0.4");
   await late.closed;
   expect([listener.size, few.socket.closed, third.socket.closed]).toEqual([3, false, false]);
+});
+
+test("where who was let in is free, strangers alone count, and only they are ended", async () => {
+  const { listener, from, dropped } = await fixture({ all: 100, ofAddress: 2 }, "free");
+  const own = [await from("127.0.0.1"), await from("127.0.0.1")];
+  for (const { peer } of own) listener.proven(peer);
+  expect(listener.size).toBe(0);
+  const strangers = [await from("127.0.0.1"), await from("127.0.0.1")];
+  expect([listener.size, dropped()]).toEqual([2, 0]);
+  await from("127.0.0.1");
+  await strangers[0]?.closed;
+  expect([listener.size, dropped(), own.some(({ socket }) => socket.closed)]).toEqual([2, 1, false]);
+  listener.endAll();
+  await strangers[1]?.closed;
+  expect(own.some(({ socket }) => socket.closed)).toBe(false);
+  for (const { socket } of own) socket.destroy();
 });

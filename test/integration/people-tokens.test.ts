@@ -94,7 +94,9 @@ test("a token of the issuer gives the role that configuration names for its hold
   const metrics = await (await fetch(`http://127.0.0.1:${verifier.running?.httpPort}/metrics`)).text();
   expect(metrics).toMatch(/^hullmark_people_tokens_total\{result="accepted"\} [5-9]$/m);
   expect(metrics).toMatch(/^hullmark_people_tokens_total\{result="no-role"\} 1$/m);
-  expect(metrics).toMatch(/^hullmark_people_connections [1-9]$/m);
+  expect(metrics).toMatch(/^hullmark_connections\{listener="people"\} [1-9]$/m);
+  // An agent is there, and people with certificates: who was let in counts no more.
+  expect(metrics).toMatch(/^hullmark_connections\{listener="main"\} 0$/m);
   // Its keys are read once, for however many.
   expect(issuer.keyRequests).toBe(1);
 });
@@ -167,13 +169,23 @@ test("strangers who hold connections keep out nobody who was let in, and nobody 
   const strangers = Array.from({ length: 200 }, () => connect(port, "127.0.0.1").on("error", () => {}));
   const metric = async () => {
     const text = await (await fetch(`http://127.0.0.1:${verifier.running?.httpPort}/metrics`)).text();
-    return Number(/^hullmark_people_connections_dropped_total (\d+)$/m.exec(text)?.[1]);
+    return Number(/^hullmark_connections_dropped_total\{listener="people"\} (\d+)$/m.exec(text)?.[1]);
   };
   // All but 128, and those that were there before.
   await expect.poll(metric, POLL).toBeGreaterThanOrEqual(72);
   await status(await person("bob"));
   const ended = await Promise.race([seen.ended.then(() => "ended"), status(await person("root")).then(() => "open")]);
   expect(ended).toBe("open");
+  for (const each of strangers) each.destroy();
+  await expect.poll(async () => strangers.every(({ closed }) => closed), POLL).toBe(true);
+});
+
+test("strangers who hold connections to where nodes enrol keep out no node", async () => {
+  const port = verifier.running?.enrolmentPort ?? 0;
+  const strangers = Array.from({ length: 1100 }, () => connect(port, "127.0.0.1").on("error", () => {}));
+  await expect.poll(() => strangers.filter(({ closed }) => closed).length, { timeout: 120_000 }).toBeGreaterThanOrEqual(76);
+  const late = verifier.attester({ name: "w-late", quoter: new FakeQuoter() });
+  await late.enrol();
   for (const each of strangers) each.destroy();
   await expect.poll(async () => strangers.every(({ closed }) => closed), POLL).toBe(true);
 });

@@ -25,7 +25,7 @@ export interface Present {
   };
   readonly policy: { readonly loaded: boolean; readonly problems: number };
   readonly baselinesToReview: number;
-  readonly peopleConnections: number;
+  readonly connections: Readonly<Record<string, number>>;
   readonly drills: readonly { readonly drill: string; readonly alarming: boolean; readonly lastPassedMs: number | undefined }[];
   readonly keys: readonly { readonly name: string; readonly state: string; readonly dueAtMs: number }[];
 }
@@ -93,7 +93,7 @@ export function prometheusMeter(version: string, certificates: Readonly<Record<s
 
 function show(
   series: Series,
-  { census, readiness, imageStates, queuedDrafts, commitsInFlight, spooled, log, policy, baselinesToReview, peopleConnections, drills, keys }: Present,
+  { census, readiness, imageStates, queuedDrafts, commitsInFlight, spooled, log, policy, baselinesToReview, connections, drills, keys }: Present,
 ): void {
   for (const [component, state] of Object.entries(readiness.components)) series.ready.set({ component }, state === "ok" ? 1 : 0);
   for (const state of IMAGE_STATES) series.images.set({ state }, imageStates.filter((each) => each === state).length);
@@ -110,7 +110,7 @@ function show(
   series.policyLoaded.set(policy.loaded ? 1 : 0);
   series.policyProblems.set(policy.problems);
   series.baselinesToReview.set(baselinesToReview);
-  series.peopleConnections.set(peopleConnections);
+  for (const [listener, count] of Object.entries(connections)) series.connections.set({ listener }, count);
   for (const { drill, alarming, lastPassedMs } of drills) {
     series.drillAlarm.set({ drill }, alarming ? 1 : 0);
     if (lastPassedMs !== undefined) series.drillPassed.set({ drill }, lastPassedMs / 1000);

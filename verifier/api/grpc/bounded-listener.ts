@@ -1,6 +1,6 @@
 /**
- * A listener that anybody reaches without a certificate: how many connections there are, in all and from one address. At a bound the oldest that nobody has proved themselves
- * by gives way, so that whoever holds many keeps out those who hold many, and nobody who was let in.
+ * A listener that strangers reach: how many connections there are, in all and from one address. At a bound the oldest that nobody has proved themselves by gives way, so that
+ * whoever holds many keeps out those who hold many, and nobody who was let in. How fast they come is not bounded.
  */
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
@@ -10,19 +10,29 @@ export interface ConnectionLimits {
   readonly all: number;
   /** Of IPv6 a /64. */
   readonly ofAddress: number;
+  /** Whether who was let in counts as well. */
+  readonly proven: "counts" | "free";
 }
 
 interface Connection {
+  readonly peer: string;
   readonly socket: Socket;
   readonly network: string;
   proven: boolean;
 }
 
+/** Those of one address, the oldest first. */
+interface Network {
+  readonly connections: Set<Connection>;
+  unproven: number;
+}
+
 export class BoundedListener {
   readonly #limits: ConnectionLimits;
   readonly #server: Server;
-  /** By the peer's address and port, the oldest first. */
+  /** By the peer's address and port. */
   readonly #open = new Map<string, Connection>();
+  readonly #networks = new Map<string, Network>();
   readonly #onDropped: () => void;
 
   /** @param take a connection that may go on @param onDropped one more was closed at a bound */
@@ -35,6 +45,7 @@ export class BoundedListener {
     });
   }
 
+  /** Those that count. */
   get size(): number {
     return this.#open.size;
   }
@@ -49,7 +60,13 @@ export class BoundedListener {
   /** Somebody who comes by it is who they say. @param peer as the calls of the connection name it */
   proven(peer: string): void {
     const connection = this.#open.get(peer);
-    if (connection) connection.proven = true;
+    if (!connection || connection.proven) return;
+    if (this.#limits.proven === "free") this.#forget(connection);
+    else {
+      connection.proven = true;
+      const network = this.#networks.get(connection.network);
+      if (network) network.unproven--;
+    }
   }
 
   /** No new ones; those that are there go on. */
@@ -57,7 +74,7 @@ export class BoundedListener {
     this.#server.close();
   }
 
-  /** Ends those that are there, also before they are anything that could be ended in good order. */
+  /** Ends those that count, also before they are anything that could be ended in good order. */
   endAll(): void {
     for (const { socket } of this.#open.values()) socket.destroy();
   }
@@ -66,29 +83,40 @@ export class BoundedListener {
     const { remoteAddress, remotePort } = socket;
     if (remoteAddress === undefined) return false; // gone already
     const peer = `${remoteAddress}:${remotePort}`;
-    const network = networkOf(peer);
-    socket.once("close", () => this.#open.delete(peer));
-    this.#open.set(peer, { socket, network, proven: false });
-    const those = [...this.#open.values()].filter((each) => each.network === network);
-    if (those.length > this.#limits.ofAddress) this.#drop(those);
+    const connection = { peer, socket, network: networkOf(peer), proven: false };
+    const network = this.#networks.get(connection.network) ?? { connections: new Set<Connection>(), unproven: 0 };
+    this.#networks.set(connection.network, network);
+    network.connections.add(connection);
+    network.unproven++;
+    this.#open.set(peer, connection);
+    socket.once("close", () => this.#forget(connection));
+    if (network.connections.size > this.#limits.ofAddress) this.#drop(network);
     else if (this.#open.size > this.#limits.all) this.#drop(this.#most());
     return !socket.destroyed;
   }
 
+  /** Idempotent. Another connection of that address and port may be there by now: it stays. */
+  #forget(connection: Connection): void {
+    const network = this.#networks.get(connection.network);
+    if (!network?.connections.delete(connection)) return;
+    if (!connection.proven) network.unproven--;
+    if (network.connections.size === 0) this.#networks.delete(connection.network);
+    if (this.#open.get(connection.peer) === connection) this.#open.delete(connection.peer);
+  }
+
   /** @param among with the newest, which gives way where all others are proven */
-  #drop(among: readonly Connection[]): void {
-    const oldest = among.find(({ proven }) => !proven);
-    oldest?.socket.destroy();
-    for (const [peer, each] of this.#open) if (each === oldest) this.#open.delete(peer);
+  #drop({ connections }: Network): void {
+    for (const connection of connections) {
+      if (connection.proven) continue;
+      connection.socket.destroy();
+      this.#forget(connection);
+      break;
+    }
     this.#onDropped();
   }
 
-  /** Those of the address that holds the most unproven. */
-  #most(): readonly Connection[] {
-    const unproven = Map.groupBy(
-      [...this.#open.values()].filter(({ proven }) => !proven),
-      ({ network }) => network,
-    );
-    return [...unproven.values()].reduce<readonly Connection[]>((most, each) => (each.length > most.length ? each : most), []);
+  /** Those of the address that holds the most unproven: there is one, that of the newest. */
+  #most(): Network {
+    return [...this.#networks.values()].reduce((most, each) => (each.unproven > most.unproven ? each : most));
   }
 }

@@ -1,5 +1,5 @@
 /** The gRPC listeners: one for nodes and people with certificates, one for strangers who want one, and one for people with tokens. */
-import { Server, type ServerCredentials } from "@grpc/grpc-js";
+import { Server } from "@grpc/grpc-js";
 import { addService, type CallContext, type Guard, MAX_MESSAGE_BYTES, type OnError, RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { Attestation } from "@hullmark/proto/v1/attestation";
@@ -10,27 +10,28 @@ import type { Bearers } from "../../core/people/bearers.ts";
 import { type AccessServices, mainGuard, type TokenGuardServices, tokenGuard } from "./access.ts";
 import { type AdminServices, adminService } from "./admin.ts";
 import { type AttestationServices, attestationService } from "./attestation.ts";
-import { BoundedListener } from "./bounded-listener.ts";
+import { BoundedListener, type ConnectionLimits } from "./bounded-listener.ts";
 import { ChangingCredentials, type TlsMaterial } from "./credentials.ts";
 import { type EnrollmentServices, enrollmentService, renewalService } from "./enrollment.ts";
 import { TokenCaller } from "./identity.ts";
 import { type QueryServices, queryService } from "./query.ts";
 import { actuationService, type ResponseServices, responseService } from "./response.ts";
 
+interface Place {
+  readonly host: string;
+  /** 0: any. */
+  readonly port: number;
+}
+
+/** Whose connections are bounded. */
+export type ListenerName = "main" | "enrolment" | "people";
+
 export interface ListenOptions {
-  /** `host:port`; port 0: any. */
-  readonly mainAddress: string;
-  readonly enrolmentAddress: string;
+  readonly places: { readonly main: Place; readonly enrolment: Place };
   /** For people with bearer tokens; undefined: none. */
-  readonly people:
-    | (Pick<TokenGuardServices, "onToken"> & {
-        readonly host: string;
-        readonly port: number;
-        readonly bearers: Pick<Bearers, "authenticate">;
-        /** A connection was closed, since there were too many. */
-        readonly onDropped: () => void;
-      })
-    | undefined;
+  readonly people: (Pick<TokenGuardServices, "onToken"> & Place & { readonly bearers: Pick<Bearers, "authenticate"> }) | undefined;
+  /** A connection was closed, since there were too many. */
+  readonly onDropped: (listener: ListenerName) => void;
   readonly tls: TlsMaterial;
   readonly access: AccessServices;
   readonly attestation: AttestationServices;
@@ -45,8 +46,8 @@ export interface RunningServer {
   readonly mainPort: number;
   readonly enrolmentPort: number;
   readonly peoplePort: number | undefined;
-  /** There at this moment of people with tokens, and of strangers who have yet to show one. */
-  readonly peopleConnections: () => number;
+  /** There at this moment that count: of people with tokens and of those who enrol all, on the main listener strangers alone. */
+  readonly connections: () => Readonly<Record<ListenerName, number>>;
   /** New connections meet these. */
   changeTls(tls: TlsMaterial): void;
   /** Ends the streams of people who would be refused now. */
@@ -70,8 +71,14 @@ const LIMITS = {
 /** Strangers send small messages. */
 const ENROLMENT_LIMITS = { ...LIMITS, "grpc.max_receive_message_length": 64 * 1024, "grpc.max_concurrent_streams": 16 };
 
+/**
+ * Whoever has a certificate is let in by their first call, and is counted no more. What counts is a handshake under way, or a stranger who begins none: of a whole fleet that comes
+ * back at once, by one address too, most are let in sooner.
+ */
+const MAIN_CONNECTIONS = { all: 16_384, ofAddress: 4096, proven: "free" } as const;
+const ENROLMENT_CONNECTIONS = { all: 4096, ofAddress: 1024, proven: "counts" } as const;
 /** Anybody may connect here; what a call sends is read once its token was found good. */
-const PEOPLE_CONNECTIONS = { all: 512, ofAddress: 128 };
+const PEOPLE_CONNECTIONS = { all: 512, ofAddress: 128, proven: "counts" } as const;
 const PEOPLE_LIMITS = { ...LIMITS, "grpc.max_receive_message_length": 1024 * 1024, "grpc.max_concurrent_streams": 16 };
 /** Longer than any timer waits. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -81,8 +88,19 @@ const RECONNECT_MS = 3000;
 /** @throws the system's error where an address cannot be listened on */
 export async function listen(options: ListenOptions): Promise<RunningServer> {
   const main = new Server(LIMITS);
+  const enrolment = new Server(ENROLMENT_LIMITS);
+  const people = new Server(PEOPLE_LIMITS);
+  const { onDropped, places } = options;
+  const onMain = bounded(main, new ChangingCredentials(options.tls, true), MAIN_CONNECTIONS, () => onDropped("main"));
+  const onEnrolment = bounded(enrolment, new ChangingCredentials(options.tls, false), ENROLMENT_CONNECTIONS, () => onDropped("enrolment"));
+  const onPeople = bounded(people, new ChangingCredentials(options.tls, false), PEOPLE_CONNECTIONS, () => onDropped("people"));
+  const all = [onMain, onEnrolment, onPeople];
   const guard = mainGuard(options.access);
-  addService(main, Attestation, attestationService(options.attestation), guard, options.onError);
+  const certified: Guard = (context) => {
+    guard(context);
+    onMain.listener.proven(context.peer);
+  };
+  addService(main, Attestation, attestationService(options.attestation), certified, options.onError);
   const watching = new Set<CallContext>();
   const endIfRefused = (context: CallContext): void => {
     try {
@@ -109,50 +127,42 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
     addService(server, Admin, adminService(options.admin), admit, options.onError);
     addService(server, Response, responseService(options.response), admit, options.onError);
   };
-  servePeople(main, guard);
-  addService(main, Actuation, actuationService(options.response), guard, options.onError);
-  addService(main, Enrollment, renewalService(options.enrolment, options.access), guard, options.onError);
-  const enrolment = new Server(ENROLMENT_LIMITS);
+  servePeople(main, certified);
+  addService(main, Actuation, actuationService(options.response), certified, options.onError);
+  addService(main, Enrollment, renewalService(options.enrolment, options.access), certified, options.onError);
   // Nobody can be asked who he is before he has enrolled.
   const open: Guard = () => {};
   addService(enrolment, Enrollment, enrollmentService(options.enrolment), open, options.onError);
-  const people = new Server(PEOPLE_LIMITS);
-  const servers = [main, enrolment, people];
-  const secure = servers.map((server) => new ChangingCredentials(options.tls, server === main));
-  const [mainTls, enrolmentTls, peopleTls] = secure as [ChangingCredentials, ChangingCredentials, ChangingCredentials];
-  const injector = people.createConnectionInjector(peopleTls);
-  const bounded = options.people && new BoundedListener(PEOPLE_CONNECTIONS, (socket) => injector.injectConnection(socket), options.people.onDropped);
-  if (options.people) {
-    const onProven = (peer: string): void => bounded?.proven(peer);
-    servePeople(people, tokenGuard({ ...options.people, onProven }, guard));
-  }
+  if (options.people) servePeople(people, tokenGuard({ ...options.people, onProven: (peer) => onPeople.listener.proven(peer) }, guard));
   try {
-    const mainPort = await bind(main, options.mainAddress, mainTls);
-    const enrolmentPort = await bind(enrolment, options.enrolmentAddress, enrolmentTls);
-    const peoplePort = options.people && (await bounded?.listen(options.people.host, options.people.port));
+    const mainPort = await onMain.listener.listen(places.main.host, places.main.port);
+    const enrolmentPort = await onEnrolment.listener.listen(places.enrolment.host, places.enrolment.port);
+    const peoplePort = options.people && (await onPeople.listener.listen(options.people.host, options.people.port));
     return {
       mainPort,
       enrolmentPort,
       peoplePort,
-      peopleConnections: () => bounded?.size ?? 0,
-      changeTls: (tls) => secure.forEach((each) => void each.change(tls)),
+      connections: () => ({ main: onMain.listener.size, enrolment: onEnrolment.listener.size, people: onPeople.listener.size }),
+      changeTls: (tls) => all.forEach(({ credentials }) => void credentials.change(tls)),
       endRefused: () => watching.forEach(endIfRefused),
-      reconnect: () => void main.drain(options.mainAddress.replace(/\d+$/, String(mainPort)), RECONNECT_MS),
+      reconnect: () => onMain.injector.drain(RECONNECT_MS),
       stop: async (deadlineMs) => {
-        bounded?.close();
-        await stop(servers, deadlineMs);
-        bounded?.endAll();
+        for (const { listener } of all) listener.close();
+        await stop([main, enrolment, people], deadlineMs);
+        for (const { listener } of all) listener.endAll();
       },
     };
   } catch (error) {
-    bounded?.close();
-    for (const server of servers) server.forceShutdown();
+    for (const { listener } of all) listener.close();
+    for (const server of [main, enrolment, people]) server.forceShutdown();
     throw error;
   }
 }
 
-function bind(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
-  return new Promise((resolve, reject) => server.bindAsync(address, credentials, (error, port) => (error ? reject(error) : resolve(port))));
+/** A listener of a server, not yet listening. */
+function bounded(server: Server, credentials: ChangingCredentials, limits: ConnectionLimits, onDropped: () => void) {
+  const injector = server.createConnectionInjector(credentials);
+  return { credentials, injector, listener: new BoundedListener(limits, (socket) => injector.injectConnection(socket), onDropped) };
 }
 
 async function stop(servers: readonly Server[], deadlineMs: number): Promise<void> {
