@@ -3,24 +3,23 @@ import { existsSync } from "node:fs";
 import { open, writeFile } from "node:fs/promises";
 import { RpcError } from "@hullmark/proto/rpc";
 import { printable } from "@hullmark/verifier/core/text/printable";
-import type { LogValue } from "@hullmark/verifier/core/transparency/entry";
 import { TransparencyError } from "@hullmark/verifier/core/transparency/errors";
 import { parseVerifierKeys } from "@hullmark/verifier/core/transparency/note";
 import { Command } from "commander";
 import { ContextError } from "../connection/context-error.ts";
 import { type Asking, ask, contextOf } from "../connection/run.ts";
-import { besideRecord, type CaptureHeld, capturedIn, capturesBeside, fetchBeside } from "../incident/captures.ts";
+import { besideRecord, capturedIn, capturesBeside, fetchBeside } from "../incident/captures.ts";
 import type { ToldIncident } from "../incident/fetch.ts";
-import { MAX_RECORD_BYTES, makeRecord, type RecordVerification, verifyRecord } from "../incident/record.ts";
+import { MAX_RECORD_BYTES, makeRecord, type RecordVerification, verifyRecord, verifyRecordWithLog } from "../incident/record.ts";
 import { KubectlError } from "../kubectl/kubectl.ts";
 import { resourceReader } from "../log/readers.ts";
 import { logSource, readText, type SourceOptions } from "../log/source.ts";
 import { because } from "../output/because.ts";
 import { EXIT } from "../output/exit-codes.ts";
+import { type Format, formatOption, isData, serialize } from "../output/format.ts";
+import { verificationText, verificationView } from "../output/record-page.ts";
 
 const KEY_OPTION = "verifier key of the log, one line NAME+HASH+KEY (default: the context's; one that came by another way proves more)";
-/** Entries that `verify` prints. */
-const MAX_SHOWN = 100;
 
 /** @param find the incident that an id means; says itself where there is none */
 export function exportCommand(find: (asking: Asking, id: string) => Promise<ToldIncident | undefined>): Command {
@@ -72,24 +71,40 @@ interface ExportOptions extends SourceOptions {
 export function verifyCommand(): Command {
   return new Command("verify")
     .description(
-      "verify an exported incident offline: what it says of its drifts is in the log, and the log's key has signed it, and captures beside it are those of the log",
+      "verify an exported incident offline: what it says of the incident is in the log, and the log's key has signed it, and captures beside it are those of the log; with a log also that nothing about it was left out",
     )
     .argument("<file>", "as `incident export` wrote it, with captures beside it where there are any")
+    .option("--url <prefix>", "also hold it against this log, served over HTTP")
+    .option("--dir <directory>", "also hold it against this exported copy of the log")
     .option("--key <file>", KEY_OPTION)
+    .addOption(formatOption())
     .addHelpText("after", "\nExit: 0 verified, 1 tampered with, 2 usage, 3 cannot tell (something is missing, or not by this key)")
-    .action(async (file: string, options: { readonly key?: string }, command: Command) => {
+    .action(async (file: string, options: VerifyOptions, command: Command) => {
       try {
-        const keyFile = options.key ?? contextOf(command).logKeyFile;
-        if (keyFile === undefined) throw new ContextError("the context names no key of the log (logKeyFile): give --key");
-        const result = verifyRecord(await readBounded(file), parseVerifierKeys(readText(keyFile)));
+        const result = await verified(await readBounded(file), options, command);
         const captures = await capturesBeside(file, result.entries);
         const verdict = captures.some((each) => each.file === "other") ? "tampered" : result.verdict;
-        process.stdout.write(verificationText({ ...result, verdict }, captures));
+        const whole = { ...result, verdict };
+        process.stdout.write(isData(options.output) ? serialize(options.output, verificationView(whole, captures)) : verificationText(whole, captures));
         process.exitCode = { ok: EXIT.clean, tampered: EXIT.drift, incomplete: EXIT.unknown }[verdict];
       } catch (error) {
         process.exitCode = notDone("verify", error);
       }
     });
+}
+
+interface VerifyOptions extends SourceOptions {
+  readonly output: Format;
+}
+
+async function verified(record: string, options: VerifyOptions, command: Command): Promise<RecordVerification> {
+  if (options.url !== undefined || options.dir !== undefined) {
+    await using log = await logSource(options, command, new AbortController().signal);
+    return await verifyRecordWithLog(record, resourceReader(log.read), log.key);
+  }
+  const keyFile = options.key ?? contextOf(command).logKeyFile;
+  if (keyFile === undefined) throw new ContextError("the context names no key of the log (logKeyFile): give --key");
+  return verifyRecord(record, parseVerifierKeys(readText(keyFile)));
 }
 
 function notDone(what: string, error: unknown): number {
@@ -99,16 +114,6 @@ function notDone(what: string, error: unknown): number {
   process.stderr.write(`hullmark incident ${what}: ${printable(said, 1000)}\n`);
   const usage = error instanceof ContextError || "syscall" in error || (error instanceof TransparencyError && error.code === "BAD_KEY");
   return usage ? EXIT.usage : EXIT.unknown;
-}
-
-/** Members of an entry that are printed. */
-const SAID = ["action", "id", "exception", "drift", "kind", "state", "severity", "path", "summary", "who", "capture", "owner", "by", "reason"];
-
-function wordOf(value: LogValue): string {
-  if (value === null || typeof value !== "object" || Array.isArray(value)) return String(value);
-  return Object.entries(value)
-    .map(([name, each]) => `${name} ${String(each)}`)
-    .join(" ");
 }
 
 /** @throws the system's error; TransparencyError OUT_OF_RANGE for a file larger than a record may be */
@@ -121,22 +126,4 @@ async function readBounded(path: string): Promise<string> {
   } finally {
     await file.close();
   }
-}
-
-const HELD: Readonly<Record<CaptureHeld["file"], string>> = { same: "✓ is beside it, as captured", other: "✗ is another", missing: "- is not beside it" };
-
-function verificationText({ verdict, id, drifts, findings, unproven, entries }: RecordVerification, captures: readonly CaptureHeld[]): string {
-  const word = { ok: "VERIFIED", tampered: "TAMPERED WITH", incomplete: "CANNOT TELL" }[verdict];
-  const lines = [`${word}  ${printable(id, 40)}  ${drifts} drifts, ${entries.length} entries of the log`];
-  for (const { verdict: kind, message } of findings.slice(0, MAX_SHOWN)) lines.push(`  ${kind === "tampered" ? "✗" : "?"} ${printable(message, 400)}`);
-  for (const each of unproven.slice(0, MAX_SHOWN)) lines.push(`  - ${printable(each, 200)}: not as in its entry, and so since by the word of whoever exported`);
-  for (const { action, digest, index, file } of captures.slice(0, MAX_SHOWN))
-    lines.push(`  ${HELD[file].slice(0, 1)} capture of ${action} (${digest}, entry ${index})${HELD[file].slice(1)}`);
-  for (const { index, timeMs, type, fields } of entries.slice(0, MAX_SHOWN)) {
-    const said = SAID.flatMap((name) => (fields[name] === undefined || fields[name] === null ? [] : [`${name} ${wordOf(fields[name])}`]));
-    lines.push(`  #${index} ${new Date(timeMs).toISOString()} ${type}: ${printable(said.join(" · "), 400)}`);
-  }
-  if (entries.length > MAX_SHOWN) lines.push(`  and ${entries.length - MAX_SHOWN} entries more`);
-  if (verdict === "ok") lines.push("Proven is what these entries say. Other times in the file, and its timeline, are the word of whoever exported it.");
-  return `${lines.join("\n")}\n`;
 }

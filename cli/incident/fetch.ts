@@ -84,8 +84,10 @@ async function fetchActions({ channel, signal }: Pick<Asking, "channel" | "signa
   );
 }
 
-/** @param actions oldest first */
-function actionsBy(actions: readonly Action[]): (drift: Drift) => readonly Action[] {
+/** What was decided on because of a drift, or on its container while it stood. @param actions oldest first */
+export function actionsBy(
+  actions: readonly Action[],
+): (drift: Pick<Drift, "id" | "nodeId" | "containerId" | "committedAt" | "resolvedAt">) => readonly Action[] {
   const placeOf = ({ nodeId, containerId }: { readonly nodeId: string; readonly containerId: string }): string => `${nodeId}/${containerId}`;
   const byDrift = Map.groupBy(actions, ({ driftId }) => driftId);
   const byPlace = Map.groupBy(actions, placeOf);

@@ -2,7 +2,7 @@
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { Action } from "@hullmark/proto/v1/response";
 import { playbookOf } from "@hullmark/verifier/core/alerting/text";
-import type { Decision } from "@hullmark/verifier/core/incident/incident";
+import type { Decision, Incident } from "@hullmark/verifier/core/incident/incident";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import type { ToldIncident, ToldMember } from "../incident/fetch.ts";
 import { type TimelineEvent, timelineOf } from "../incident/timeline.ts";
@@ -75,7 +75,16 @@ export function incidentPage(incident: ToldIncident, wide: boolean, nowMs: numbe
 
 /** The stable form: docs/cli.md. */
 export function incidentView(incident: ToldIncident) {
-  const { id, kind, state, severity, owner, reopened, nodes, workloads, path, members } = incident;
+  return {
+    ...incidentHead(incident),
+    drifts: incident.members.map(({ drift }) => driftView(drift)),
+    timeline: timelineOf(incident).map(({ atMs, ...event }) => ({ at: iso(atMs), ...event })),
+  };
+}
+
+/** Without its drifts and timeline. */
+export function incidentHead(incident: Incident) {
+  const { id, kind, state, severity, owner, reopened, nodes, workloads, path } = incident;
   return {
     ...{ id, severity: severityWord(severity), kind, state, owner: owner || null, path: printable(path, MAX_PATH_CHARACTERS) },
     ...{ pathHex: Buffer.from(path).toString("hex"), image: incident.image, nodes, workloads, firstSeen: iso(incident.firstSeenMs) },
@@ -83,8 +92,6 @@ export function incidentView(incident: ToldIncident) {
     assigned: incident.assigned ? { owner: incident.assigned.owner || null, ...decisionView(incident.assigned) } : null,
     closed: incident.closed ? decisionView(incident.closed) : null,
     playbook: playbookOf(kind),
-    drifts: members.map(({ drift }) => driftView(drift)),
-    timeline: timelineOf(incident).map(({ atMs, ...event }) => ({ at: iso(atMs), ...event })),
   };
 }
 

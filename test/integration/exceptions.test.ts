@@ -1,5 +1,6 @@
 /** A drift is excused until a day: asked for from it, decided by somebody else, in force on what runs without a restart, shown where it counts, and over by itself. */
 import { generateKeyPairSync } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { credentials } from "@grpc/grpc-js";
 import { RpcChannel } from "@hullmark/proto/rpc";
@@ -252,6 +253,13 @@ test("people use it by the command", async () => {
     new RegExp(`exception +${id} on w-1 by some-responder: ${exception}: seed data\n.* excused +${id} on w-1 by some-approver: ${exception}\n`),
   );
   expect((await viewer("incident", "ls")).out).toContain("no incident");
+  // Who excused it, and when, is proven by what was exported.
+  const [log, exported] = [`http://127.0.0.1:${verifier.running?.httpPort}/log`, join(verifier.directory, "excused.json")];
+  const source = ["--url", log, "--key", join(verifier.directory, "state/admin/log.pub")];
+  await expect.poll(async () => await viewer("incident", "export", incident.id, exported, ...source), POLL).toMatchObject({ code: 0 });
+  expect(JSON.parse((await viewer("incident", "verify", exported, ...source, "-o", "json")).out)).toMatchObject({ verdict: "ok", complete: true });
+  const { state, timeline } = JSON.parse(readFileSync(exported, "utf8")).incident;
+  expect([state, timeline]).toEqual(["resolved", expect.arrayContaining([expect.objectContaining({ what: "excused", by: "some-approver" })])]);
   expect(await responder("exception", "revoke", exception, "-m", "done")).toMatchObject({ code: 0 });
   await expect.poll(async () => (await drift(id))?.state, POLL).toBe(DriftState.OPEN);
   expect((await viewer("incident", "show", incident.id)).out).toMatch(new RegExp(`excuse-over +${id} on w-1 by some-responder: ${exception}: done\n`));

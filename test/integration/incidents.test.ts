@@ -14,7 +14,8 @@ import { parseVerifierKey } from "@hullmark/verifier/core/transparency/note";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { acknowledgeIncident } from "../../cli/incident/acknowledge.ts";
 import { fetchIncidents, findIncidents, type ToldIncident } from "../../cli/incident/fetch.ts";
-import { makeRecord, verifyRecord } from "../../cli/incident/record.ts";
+import { provenView, Untellable } from "../../cli/incident/proven-view.ts";
+import { makeRecord, verifyRecord, verifyRecordWithLog } from "../../cli/incident/record.ts";
 import { resourceReader, urlResources } from "../../cli/log/readers.ts";
 import { incidentPage, incidentTable, incidentView } from "../../cli/output/incident-page.ts";
 import type { Attester, ScriptedContainer } from "../fakes/attester.ts";
@@ -47,7 +48,7 @@ afterAll(async () => {
   await registry?.close();
 });
 
-function container(node: string, conf?: string): ScriptedContainer {
+function container(node: string, conf?: string, added?: string): ScriptedContainer {
   return {
     ...{ id: `web-${node}`.padEnd(64, "0"), name: `web-${node}` },
     image: { reference: `${image.repository}:${image.tag}`, configDigest: image.configDigest },
@@ -55,7 +56,9 @@ function container(node: string, conf?: string): ScriptedContainer {
       { id: "layer-0", tree: layer },
       { id: `init-${node}`, tree: dockerInitLayer(MergedTree.of([layer])), runtimeMade: true },
     ],
-    upper: new Map(conf === undefined ? [] : Object.entries({ etc: directory, "etc/app.conf": file(conf) })),
+    upper: new Map(
+      conf === undefined ? [] : Object.entries({ etc: directory, "etc/app.conf": file(conf), ...(added !== undefined && { "etc/more.conf": file(added) }) }),
+    ),
   };
 }
 
@@ -71,10 +74,10 @@ async function join(name: string): Promise<void> {
 }
 
 /** One file of one node's container becomes `conf`; undefined: as the image has it. */
-async function write(node: number, conf?: string): Promise<void> {
+async function write(node: number, conf?: string, added?: string): Promise<void> {
   const name = `w-${node}`;
   const attester = nodes[node - 1];
-  attester?.set(container(name, conf));
+  attester?.set(container(name, conf, added));
   await attester?.report([container(name).id]);
 }
 
@@ -146,9 +149,16 @@ test("two nodes are one incident; a viewer may not acknowledge it, a responder m
   expect(timeline.filter(({ what }) => what === "resolved")).toHaveLength(2);
   expect(timeline.map(({ at }) => at)).toEqual(timeline.map(({ at }) => at).toSorted());
 
-  provesItself(await exported(back));
+  const record = await exported(back);
+  provesItself(back, record);
+  noPartMayBeAnother(record);
+  await nothingLeftOut(record);
   await changedSince(back.id);
   await asTyped(back);
+  await write(3, "port=85\n", "x");
+  await expect.poll(async () => (await incidents()).length, { timeout: 240_000 }).toBe(2);
+  const [own, other] = (await incidents()).toSorted((a) => (a.id === back.id ? -1 : 1)) as [ToldIncident, ToldIncident];
+  noPartsOfAnother(await exported(own), await exported(other), record);
 });
 
 /** To somebody who has acknowledged nothing, by whoever has seen whose it was. */
@@ -182,100 +192,182 @@ async function exported(incident: ToldIncident): Promise<string> {
   return record;
 }
 
+type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
 interface Parts {
-  incident: { id: string; state: string; owner: string; path: string; image: string; drifts: Record<string, unknown>[]; assigned: object };
+  incident: { id: string; image: string; pathHex: string; timeline: Json[]; drifts: Json[] };
+  told: { drifts: { id: string }[] };
   log: { checkpoint: string; entries: { index: number; entry: string; proof: string[] }[] };
 }
 
-/** Offline, and not when anything in it that the log knows of is another. */
-function provesItself(record: string): void {
+const parts = (record: string): Parts => JSON.parse(record) as Parts;
+const written = (value: unknown): string => `${JSON.stringify(value, null, 1)}\n`;
+const judged = (value: unknown) => verifyRecord(written(value), key());
+
+/** Offline, and each line of it is out of an entry. */
+function provesItself(back: ToldIncident, record: string): void {
   const verified = verifyRecord(record, key());
-  expect(verified).toMatchObject({ verdict: "ok", drifts: 3, findings: [] });
+  expect(verified).toMatchObject({ verdict: "ok", drifts: 3, findings: [], complete: undefined });
   const types = verified.entries.map(({ type }) => type);
   expect([types.filter((type) => type === "drift").length >= 7, types.filter((type) => type === "acknowledgement").length]).toEqual([true, 2]);
-
-  const altered = (change: (parts: Parts) => void): string => {
-    const parts = JSON.parse(record) as Parts;
-    change(parts);
-    return verifyRecord(`${JSON.stringify(parts, null, 1)}\n`, key()).verdict;
-  };
-  expect(altered(() => {})).toBe("ok");
-  const other = Buffer.from("/etc/app.con").toString("hex");
-  for (const [name, value] of Object.entries({
-    kind: "added",
-    severity: "low",
-    state: "acknowledged",
-    pathHex: other,
-    node: { id: "x" },
-    container: { id: "x" },
-    id: "D-0000",
-    summary: "nothing",
-    differences: [],
-    actor: { pid: 1, executable: "/bin/sh", uid: 0 },
-    changedAt: "2020-01-01T00:00:00.000Z",
-    origin: { place: "layer" },
-  }))
-    expect(
-      altered(({ incident }) => Object.assign(incident.drifts.at(-1) ?? {}, { [name]: value })),
-      name,
-    ).toBe("tampered");
-  const hers = { by: "eve", reason: "hers" };
-  for (const acknowledged of [null, hers]) expect(altered(({ incident }) => Object.assign(incident.drifts[0] ?? {}, { acknowledged }))).toBe("tampered");
-  expect(altered(({ incident }) => Object.assign(incident.drifts.at(-1) ?? {}, { acknowledged: hers }))).toBe("incomplete");
-  expect(altered(({ incident }) => Object.assign(incident, { id: "I-0000000000000000" }))).toBe("tampered");
-  expect(altered(({ incident }) => Object.assign(incident, { image: "sha256:00" }))).toBe("tampered");
-  expect(altered(({ incident }) => Object.assign(incident, { state: "resolved" }))).toBe("tampered");
-  for (const lie of [{ owner: "eve" }, { by: "eve" }, { reason: "hers" }])
-    expect(altered(({ incident }) => Object.assign(incident.assigned, lie))).toBe("tampered");
-  expect(altered(({ incident }) => Object.assign(incident.assigned, { logIndex: 1_000_000 }))).toBe("incomplete");
-  expect(altered(({ incident }) => Object.assign(incident, { owner: "eve" }))).toBe("tampered");
-  // What was decided before, in place of what was decided last.
-  const [{ index: logIndex } = { index: -1 }] = verified.entries.filter(({ fields }) => fields["action"] === "incident-assigned");
-  const before = { owner: "team-shop", by: "some-responder", reason: "theirs at first", logIndex };
-  const earlier = ({ incident }: Parts) => Object.assign(incident, { owner: "team-shop", assigned: { ...incident.assigned, ...before } });
-  expect(altered(earlier)).toBe("incomplete");
-  expect(altered(({ incident }) => incident.drifts.push({ ...incident.drifts[0] }))).toBe("tampered");
-  expect(altered(({ log }) => log.entries.reverse())).toBe("tampered");
-  expect(altered(({ log }) => log.entries.push({ ...(log.entries.at(-1) as Parts["log"]["entries"][number]) }))).toBe("tampered");
-  for (const at of [0, 1, -1]) {
-    const entry = ({ log }: Parts) => log.entries.at(at) as Parts["log"]["entries"][number];
-    const flipped = (text: string, position: number): string => {
-      const bytes = Buffer.from(text, "base64");
-      bytes[position] = (bytes[position] ?? 0) ^ 1;
-      return bytes.toString("base64");
-    };
-    expect(altered((parts) => Object.assign(entry(parts), { entry: flipped(entry(parts).entry, 20) }))).toBe("tampered");
-    expect(altered((parts) => Object.assign(entry(parts), { index: entry(parts).index + 1 }))).toBe("tampered");
-    expect(altered((parts) => Object.assign(entry(parts), { proof: entry(parts).proof.slice(1) }))).toBe("tampered");
-    expect(altered((parts) => Object.assign(entry(parts), { proof: entry(parts).proof.map((each) => flipped(each, 31)) }))).toBe("tampered");
-  }
+  const { incident, told } = parts(record);
+  // The same as was told, but for what no entry has.
+  const { timeline: _, drifts, firstSeen: __, lastSeen: ___, ...view } = incidentView(back);
+  expect(incident).toMatchObject(view);
+  expect(incident.drifts).toMatchObject(
+    drifts.map(({ id, state, node, container, differences, acknowledged }) => ({ id, state, node, container, differences, acknowledged })),
+  );
+  expect(told.drifts.map(({ id }) => id)).toEqual(drifts.map(({ id }) => id));
+  for (const name of ["state", "severity", "summary", "differences", "changedAt"]) expect(verified.unproven).not.toContain(`told.drifts[].${name}`);
+  expect(incident.timeline).toHaveLength(verified.entries.length);
+  for (const line of [
+    { what: "found", by: null },
+    { what: "acknowledged", by: "some-responder", detail: "mine" },
+    { what: "assigned", by: "some-responder", detail: "to team-cart: theirs", driftId: "" },
+    { what: "resolved" },
+  ])
+    expect(incident.timeline).toContainEqual(expect.objectContaining(line));
+  expect(written(parts(record))).toBe(record);
   // What is missing, unreadable, or somebody else's cannot be told.
-  expect(altered(({ log }) => log.entries.splice(0))).toBe("incomplete");
-  expect(altered(({ incident }) => incident.drifts.splice(0))).toBe("incomplete");
-  for (const cut of ["", "null", record.slice(0, -2), record.replace("hullmark-incident/1", "hullmark-incident/2")])
+  for (const cut of [
+    "",
+    "null",
+    record.slice(0, -2),
+    record.replace("hullmark-incident/2", "hullmark-incident/1"),
+    `${"[".repeat(100_000)}${"]".repeat(100_000)}`,
+  ])
     expect(verifyRecord(cut, key()).verdict).toBe("incomplete");
   expect(verifyRecord(record, parseVerifierKey(testNoteSigner().verifierKey)).verdict).toBe("incomplete");
-  expect(altered(({ log }) => Object.assign(log, { checkpoint: log.checkpoint.replace(/\n(\d+)\n/, (_, size) => `\n${Number(size) + 1}\n`) }))).toBe(
-    "tampered",
-  );
   // Said twice, or beside it.
   expect(verifyRecord(record.replace('"owner":', '"owner": "eve",\n  "owner":'), key()).verdict).toBe("tampered");
   expect(verifyRecord(`${record} `, key()).verdict).toBe("tampered");
+  const deep = JSON.parse(`${"[".repeat(2000)}${"]".repeat(2000)}`) as Json;
+  expect(judged({ ...parts(record), told: { drifts: deep } }).verdict).toBe("tampered");
 }
 
-/** What a drift that stands holds now is in no entry: that is said of it, and not found wrong; it cannot be said of what the log has otherwise. */
+interface Change {
+  readonly what: string;
+  /** As the output names what is not proven: `told.drifts[].seen`. */
+  readonly name: string;
+  readonly value: Json;
+}
+
+/** Every way in which one part of it may be another: a value changed, a member or an element dropped, doubled or added, two elements in each other's place. */
+function* changesOf(value: Json, name: string): Generator<Change> {
+  const change = (what: string, changed: Json): Change => ({ what: `${what} ${name}`, name, value: changed });
+  if (typeof value === "string") {
+    yield change("longer", `${value}x`);
+    yield change("other", value.replace(/^./su, (first) => (first === "0" ? "1" : "0")) || "0");
+  } else if (typeof value === "number") yield change("more", value + 1);
+  else if (typeof value === "boolean") yield change("other", !value);
+  else if (value === null) yield change("some", "x");
+  if (typeof value !== "object" || value === null) {
+    if (value !== null) yield change("none", null);
+    return;
+  }
+  if (Array.isArray(value)) {
+    yield change("added", [...value, value[0] ?? "x"]);
+    for (const [at, each] of value.entries()) {
+      yield change(`dropped ${at}`, value.toSpliced(at, 1));
+      if (at > 0) yield change(`swapped ${at}`, value.with(at, value[at - 1] as Json).with(at - 1, each));
+      for (const inner of changesOf(each, `${name}[]`)) yield { ...inner, value: value.with(at, inner.value) };
+    }
+    return;
+  }
+  yield change("added", { ...value, more: 1 });
+  for (const [member, each] of Object.entries(value)) {
+    const { [member]: _, ...without } = value;
+    yield change(`dropped ${member}`, without);
+    for (const inner of changesOf(each, name === "" ? member : `${name}.${member}`)) yield { ...inner, value: { ...value, [member]: inner.value } };
+  }
+}
+
+/** No change of any part verifies, but where the output names that part as not proven. */
+function noPartMayBeAnother(record: string): void {
+  let [changes, unproven] = [0, 0];
+  const same = parts(record) as unknown as Json;
+  for (const { what, name, value } of changesOf(same, "")) {
+    if (written(value) === record) continue;
+    const verified = judged(value);
+    changes++;
+    if (verified.verdict !== "ok") continue;
+    unproven++;
+    expect(verified.unproven, what).toContain(name);
+    expect(name, what).toMatch(/^told($|\.)/);
+  }
+  expect([changes > 500, unproven > 0, unproven < changes / 2], `${changes}, ${unproven} unproven`).toEqual([true, true, true]);
+}
+
+/** By somebody who makes the file anew from fewer entries, each of which is in the log. */
+async function nothingLeftOut(record: string): Promise<void> {
+  const reader = resourceReader(urlResources(`http://127.0.0.1:${verifier.running?.httpPort}/log`));
+  expect(await verifyRecordWithLog(record, reader, key())).toMatchObject({ verdict: "ok", complete: true, findings: [] });
+  const { entries } = verifyRecord(record, key());
+  const verdicts = new Set<string>();
+  for (const [at, { type, index }] of entries.entries()) {
+    const whole = parts(record);
+    const fewer = entries.toSpliced(at, 1);
+    const { id, image, pathHex } = whole.incident;
+    whole.log.entries.splice(at, 1);
+    let incident: unknown;
+    try {
+      incident = provenView(fewer, { id, image, path: Buffer.from(pathHex, "hex") });
+    } catch (error) {
+      expect(error).toBeInstanceOf(Untellable);
+      // As somebody writes it who does not stop at that.
+      incident = whole.incident;
+    }
+    const made = { ...whole, incident };
+    const alone = judged(made);
+    verdicts.add(`${type} ${alone.verdict}`);
+    if (alone.verdict !== "ok") continue;
+    const message = `entry ${index} of the log is about it, and left out`;
+    expect(await verifyRecordWithLog(written(made), reader, key())).toMatchObject({ verdict: "tampered", complete: false, findings: [{ message }] });
+  }
+  // Of a drift, only its newest can be left out unseen.
+  expect([...verdicts]).toEqual(expect.arrayContaining(["drift incomplete", "acknowledgement ok"]));
+}
+
+/** Of another incident, or of another time, all of it signed by the same key. */
+function noPartsOfAnother(record: string, other: string, earlier: string): void {
+  const [own, another, before] = [parts(record), parts(other), parts(earlier)];
+  expect(verifyRecord(other, key()).verdict).toBe("ok");
+  const { id, ...rest } = another.incident;
+  const entries = [...own.log.entries, ...another.log.entries].toSorted((a, b) => a.index - b.index);
+  const made: Record<string, unknown> = {
+    incident: { ...own, incident: another.incident },
+    log: { ...own, log: another.log },
+    checkpoint: { ...own, log: { ...own.log, checkpoint: before.log.checkpoint } },
+    entries: { ...own, log: { ...own.log, entries: another.log.entries } },
+    "entries of another incident beside its own": { ...own, log: { ...own.log, checkpoint: another.log.checkpoint, entries } },
+    "drifts of another incident beside its own": { ...own, incident: { ...own.incident, drifts: [...own.incident.drifts, ...another.incident.drifts] } },
+    "id of another": { ...own, incident: { ...own.incident, id } },
+    "all but the id of another": { ...another, incident: { id: own.incident.id, ...rest } },
+    "proofs of another entry": {
+      ...own,
+      log: { ...own.log, entries: own.log.entries.map((each, at) => ({ ...each, proof: own.log.entries.at(at - 1)?.proof })) },
+    },
+    "what it was before": { ...own, incident: before.incident },
+  };
+  for (const [what, value] of Object.entries(made)) expect(judged(value).verdict, what).not.toBe("ok");
+}
+
+/** The first change of content alone is in the log; what comes within minutes of that is in no entry, and that is said of it. */
 async function changedSince(id: string): Promise<void> {
-  await write(3, "port=86\n");
   const present = async () => (await incidents()).find((each) => each.id === id);
-  const sizes = async () => (await present())?.members.at(-1)?.drift.differences.flatMap(({ field, observed }) => (field === "sha256" ? [observed] : []));
-  await expect.poll(sizes, { timeout: 240_000 }).toEqual([hash("sha256", "port=86\n")]);
-  const record = await exported((await present()) as ToldIncident);
-  const driftId = (await present())?.members.at(-1)?.driftId;
-  expect(verifyRecord(record, key())).toMatchObject({ verdict: "ok", unproven: [`${driftId}: summary, differences, changedAt`] });
-  const unsaid = `${JSON.stringify({ ...JSON.parse(record), since: [] }, null, 1)}\n`;
-  expect(verifyRecord(unsaid, key()).verdict).toBe("tampered");
-  const { since: _, ...older } = JSON.parse(record);
-  expect(verifyRecord(`${JSON.stringify(older, null, 1)}\n`, key())).toMatchObject({ verdict: "ok", unproven: [expect.stringContaining("differences")] });
+  const holds = async (conf: string): Promise<string> => {
+    await write(3, conf);
+    const sums = async () => (await present())?.members.at(-1)?.drift.differences.flatMap(({ field, observed }) => (field === "sha256" ? [observed] : []));
+    await expect.poll(sums, { timeout: 240_000 }).toEqual([hash("sha256", conf)]);
+    return await exported((await present()) as ToldIncident);
+  };
+  const unprovenOf = (record: string) => verifyRecord(record, key()).unproven.filter((name) => /\.(summary|differences|state|severity)$/.test(name));
+  const logged = await holds("port=86\n");
+  expect(unprovenOf(logged)).toEqual([]);
+  expect(JSON.stringify(parts(logged).incident.drifts.at(-1))).toContain(hash("sha256", "port=86\n"));
+  const since = await holds("port=87\n");
+  expect(unprovenOf(since)).toContain("told.drifts[].differences");
+  expect(verifyRecord(since, key()).verdict).toBe("ok");
+  expect(JSON.stringify(parts(since).incident)).not.toContain(hash("sha256", "port=87\n"));
 }
 
 /** The command as people type it, with what it answers and its exit code. */
@@ -311,7 +403,16 @@ async function asTyped({ id, members }: ToldIncident): Promise<void> {
   await expect.poll(written, { timeout: 240_000 }).toBe(0);
   // What is there is not overwritten.
   expect(await hullmark("export", id, record)).toMatchObject({ code: 2, out: expect.stringContaining("incident.json: it is there already") });
-  expect(await hullmark("verify", record)).toMatchObject({ code: 0, out: expect.stringContaining("VERIFIED") });
+  expect(await hullmark("verify", record)).toMatchObject({
+    code: 0,
+    out: expect.stringMatching(/^VERIFIED.*Not proven, .*drifts\[\]\.measuredAt.*left out: --url or --dir/s),
+  });
+  const url = `http://127.0.0.1:${verifier.running?.httpPort}/log`;
+  const { code, out } = await hullmark("verify", record, "--url", url, "-o", "json");
+  expect([code, JSON.parse(out)]).toMatchObject([
+    0,
+    { verdict: "ok", id, complete: true, captures: [], findings: [], unproven: expect.arrayContaining(["told"]) },
+  ]);
   writeFileSync(record, readFileSync(record, "utf8").replaceAll('"kind": "content"', '"kind": "added"'));
   expect(await hullmark("verify", record)).toMatchObject({ code: 1, out: expect.stringContaining("TAMPERED WITH") });
   // Once all is over it may be done with; what comes then is no return.

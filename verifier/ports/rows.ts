@@ -257,6 +257,20 @@ export interface DriftRow {
   readonly acknowledgedAtMs: number | undefined;
   /** Index of its entry in the transparency log; -1 before. */
   readonly logIndex: number;
+  /** Absent in rows from before they had it. */
+  readonly entries?: DriftEntries | undefined;
+}
+
+/** How the entries of one drift in the transparency log stand. */
+export interface DriftEntries {
+  /** At least 1; undefined: not known how many there were before. */
+  readonly count: number | undefined;
+  /** Unix milliseconds. */
+  readonly newestAtMs: number;
+  /** What the newest tells, as a digest. */
+  readonly sight: string;
+  /** How many of the last tell of nothing but changed content. */
+  readonly ofContent: number;
 }
 
 /** An endorsement key that may enrol. */

@@ -86,8 +86,9 @@ export class Administration {
       open = true;
       same = sightOf(present) === seen;
       if (!same) return;
-      live.replaceDrift(acknowledgeDrift(present, by, reason, nowMs()), present, changes);
-      changes.note(entry("acknowledgement", nowMs(), { drift: driftId, by: text(by), reason: text(reason) }));
+      const atMs = nowMs();
+      live.replaceDrift(acknowledgeDrift(present, by, reason, atMs), present, changes);
+      changes.note(entry("acknowledgement", atMs, { drift: driftId, by: text(by), reason: text(reason) }));
     });
     if (!open) throw new AdministrationError("NOT_OPEN", "this drift is over");
     if (!same) throw new AdministrationError("CHANGED", "it has changed since it was shown: look again");

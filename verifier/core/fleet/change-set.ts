@@ -5,6 +5,7 @@ import type { AlertSubject } from "../alerting/subject.ts";
 import type { LogEntry } from "../transparency/entry.ts";
 import { affirmedImages, affirmedRevisions } from "./affirmed-images.ts";
 import type { Draft } from "./committer.ts";
+import { entryDue } from "./drift-entries.ts";
 import { driftFact, nodeVerdict, workloadVerdict } from "./log-facts.ts";
 
 type Extras = Pick<StoreCommit, "spendNonce" | "coverage">;
@@ -99,14 +100,13 @@ export class ChangeSet {
     this.#removed.push({ nodeId, containerId });
   }
 
-  /** @param before undefined where the drift is opened here */
-  drift(row: DriftRow, before: DriftRow | undefined): void {
-    let entry = this.#drifts.get(row.number)?.entry ?? -1;
-    if (!before || before.state !== row.state || before.kind !== row.kind || before.severity !== row.severity) {
-      entry = this.#entries.length;
-      this.#entries.push(driftFact(row, this.#nowMs));
-    }
-    this.#drifts.set(row.number, { row, entry, opened: !before });
+  /** @param before undefined where the drift is opened here @returns the row to keep: it knows of its entries in the log */
+  drift(row: DriftRow, before: DriftRow | undefined): DriftRow {
+    const entries = entryDue(row, before, this.#nowMs);
+    const kept = entries ? { ...row, entries } : row;
+    const entry = entries ? this.#entries.push(driftFact(kept, this.#nowMs)) - 1 : (this.#drifts.get(row.number)?.entry ?? -1);
+    this.#drifts.set(row.number, { row: kept, entry, opened: !before });
+    return kept;
   }
 
   /** @param clock Unix milliseconds at the moment the transaction is put together */

@@ -4,6 +4,7 @@ import { ActorEntry, Severity, TrustLevel, Verdict } from "@hullmark/proto/v1/co
 import { DriftState, ProvenanceStatus } from "@hullmark/proto/v1/query";
 import type { DriftRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
 import type { ActorFacts } from "../appraisal/types.ts";
+import { incidentId } from "../incident/incident.ts";
 import { printable } from "../text/printable.ts";
 import type { LogEntry, LogEntryType, LogValue } from "../transparency/entry.ts";
 import { isReopened } from "./drift-rows.ts";
@@ -54,9 +55,14 @@ export function nodeVerdict(row: NodeRow, before: Verdict, timeMs: number): LogE
 export function driftFact(row: DriftRow, timeMs: number): LogEntry {
   return entry("drift", timeMs, {
     id: row.id,
+    incident: incidentId({ image: row.configDigest || row.imageReference, path: row.path, kind: row.kind }),
     state: wireName(DriftState, row.state),
+    step: row.entries?.count ?? null,
     node: row.nodeId,
+    nodeName: text(row.nodeName),
     container: text(row.containerId),
+    name: text(row.containerName),
+    workload: text(row.workload),
     image: text(row.imageReference),
     config: text(row.configDigest),
     kind: row.kind,

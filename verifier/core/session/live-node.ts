@@ -186,13 +186,14 @@ export class LiveNode {
   }
 
   #show(row: DriftRow, before: DriftRow | undefined, finding: AnyFinding, changes: ChangeSet): void {
-    this.#shown.set(row, finding);
-    this.#change(row, before, changes);
+    this.#shown.set(this.#change(row, before, changes), finding);
   }
 
-  #change(row: DriftRow, before: DriftRow | undefined, changes: ChangeSet): void {
-    this.#put(row);
-    changes.drift(row, before);
+  /** @returns the row as it is kept */
+  #change(row: DriftRow, before: DriftRow | undefined, changes: ChangeSet): DriftRow {
+    const kept = changes.drift(row, before);
+    this.#put(kept);
+    return kept;
   }
 
   #put(row: DriftRow): void {

@@ -34,7 +34,7 @@ export interface ProvenEntry extends LogEntry {
  * Reads the whole log and takes out what is wanted. Entries that are not in our format are no one's. What the reader says is not verified here: {@link openExtract} is for that.
  * @throws TransparencyError MISSING, OUT_OF_RANGE for more than {@link MAX_EXTRACT_ENTRIES}, and what {@link openCheckpoint} throws; what the reader throws
  */
-export async function extract(reader: LogReader, key: LogKeys, wanted: (entry: LogEntry) => boolean): Promise<LogExtract> {
+export async function extract(reader: LogReader, key: LogKeys, wanted: (entry: LogEntry, index: number) => boolean): Promise<LogExtract> {
   const note = (await reader.readCheckpoint())?.note;
   if (note === undefined) throw new TransparencyError("MISSING", "the log has no checkpoint yet");
   const { size } = openCheckpoint(note, key);
@@ -46,7 +46,7 @@ export async function extract(reader: LogReader, key: LogKeys, wanted: (entry: L
     if (bundle.length !== count) throw new TransparencyError("MISSING", `entries ${first} to ${first + count - 1}`);
     for (const [at, entry] of bundle.entries()) {
       const decoded = decodedOrNot(entry);
-      if (!decoded || !wanted(decoded)) continue;
+      if (!decoded || !wanted(decoded, first + at)) continue;
       if (entries.length === MAX_EXTRACT_ENTRIES) throw new TransparencyError("OUT_OF_RANGE", `more than ${MAX_EXTRACT_ENTRIES} entries`);
       entries.push({ index: first + at, entry, proof: await hashes.inclusionProof(first + at) });
     }
