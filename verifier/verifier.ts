@@ -75,7 +75,7 @@ import { tpmQuotes } from "./core/session/tpm-quotes.ts";
 import { type HistoryServices, simulateSince } from "./core/simulation/index.ts";
 import { HistoryWatch, TransparencyLog } from "./core/transparency/index.ts";
 import { parseVerifierKey } from "./core/transparency/note.ts";
-import { VulnerabilityOverview, VulnerabilityReports } from "./core/vulnerabilities/index.ts";
+import { VulnerabilityAlarms, VulnerabilityOverview, VulnerabilityReports } from "./core/vulnerabilities/index.ts";
 import { dashboardDoorway, dashboardServer, type RunningDashboard } from "./dashboard.ts";
 import { earlierImages } from "./earlier-images.ts";
 import { layerChains } from "./layer-chains.ts";
@@ -202,6 +202,14 @@ async function start(
   });
   const imported = (digests: readonly string[]) => vulnerabilities.counting(digests);
   const images = await imageService({ registry, verifiers, revocations, imported, clock, logger }, sqlite, policies, committer, stack);
+  const vulnerabilityOverview = new VulnerabilityOverview({
+    ...{ reports: vulnerabilities, images: () => images.rows(), attested: (digest) => images.reportsOf(digest) },
+    ...{ policy: () => policies.current, nowMs },
+  });
+  const vulnerabilityAlarms = new VulnerabilityAlarms({
+    ...{ overview: vulnerabilityOverview, book, store: sqlite.store, committer, policy: () => policies.current },
+    ...{ isLookingUp: (digest: string) => images.isLookingUp(digest), nowMs },
+  });
   const selection = config.enrolment.pcrBanks.map((bank) => ({ bank, pcrs: config.enrolment.pcrs }));
   const quotes = tpmQuotes({ nonces, verifierId: config.verifierId, region: config.region, selection });
   const numbers = new DriftNumbers(await sqlite.store.readLastDriftNumber());
@@ -458,6 +466,7 @@ async function start(
         response: () => response.tick(),
         exceptions: () => exceptions.tick(),
         drills: () => drills.tick(),
+        vulnerabilities: () => vulnerabilityAlarms.tick(),
         baselines: () => baselines.tick(),
         onProblem: (duty, error) => logger.error({ duty, err: error }, "a duty failed"),
       },
@@ -481,6 +490,7 @@ async function start(
     baselinesToReview: baselines.toReview.length,
     connections: server.connections(),
     drills: drills.standings().map(({ drill, state, lastPassedMs }) => ({ drill, alarming: isAlarming({ state }), lastPassedMs })),
+    vulnerabilities: vulnerabilityAlarms.counts,
     keys: keys.rows(),
   }));
   await response.reconsider();
@@ -589,13 +599,7 @@ async function start(
         simulateHistory: (policy, sinceMs, onProgress, signal) => simulateSince(policy, sinceMs, past, onProgress, signal),
         ear,
         log: () => ({ size: log.size, root: log.root() }),
-        vulnerabilities: new VulnerabilityOverview({
-          reports: vulnerabilities,
-          images: () => images.rows(),
-          attested: (digest) => images.reportsOf(digest),
-          policy: () => policies.current,
-          nowMs,
-        }),
+        vulnerabilities: vulnerabilityOverview,
         actuators: () => response.listening,
         claims: () => [
           ...history.claims,

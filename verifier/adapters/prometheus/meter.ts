@@ -3,6 +3,7 @@ import { performance } from "node:perf_hooks";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import type { Census } from "../../core/fleet/census.ts";
 import type { Readiness } from "../../core/fleet/health.ts";
+import { FINDING_SEVERITIES, type FindingSeverity } from "../../core/vulnerabilities/types.ts";
 import type { Meter } from "../../ports/meter.ts";
 import { IMAGE_STATES, kindLabel, quoteReasonLabel, SIGNATURES, severityLabel, VERDICTS } from "./labels.ts";
 import { declareSeries, type Series } from "./series.ts";
@@ -27,6 +28,8 @@ export interface Present {
   readonly baselinesToReview: number;
   readonly connections: Readonly<Record<string, number>>;
   readonly drills: readonly { readonly drill: string; readonly alarming: boolean; readonly lastPassedMs: number | undefined }[];
+  /** Of images that run, by severity. */
+  readonly vulnerabilities: Readonly<Record<FindingSeverity, number>>;
   readonly keys: readonly { readonly name: string; readonly state: string; readonly dueAtMs: number }[];
 }
 
@@ -93,7 +96,21 @@ export function prometheusMeter(version: string, certificates: Readonly<Record<s
 
 function show(
   series: Series,
-  { census, readiness, imageStates, queuedDrafts, commitsInFlight, spooled, log, policy, baselinesToReview, connections, drills, keys }: Present,
+  {
+    census,
+    readiness,
+    imageStates,
+    queuedDrafts,
+    commitsInFlight,
+    spooled,
+    log,
+    policy,
+    baselinesToReview,
+    connections,
+    drills,
+    vulnerabilities,
+    keys,
+  }: Present,
 ): void {
   for (const [component, state] of Object.entries(readiness.components)) series.ready.set({ component }, state === "ok" ? 1 : 0);
   for (const state of IMAGE_STATES) series.images.set({ state }, imageStates.filter((each) => each === state).length);
@@ -115,6 +132,7 @@ function show(
     series.drillAlarm.set({ drill }, alarming ? 1 : 0);
     if (lastPassedMs !== undefined) series.drillPassed.set({ drill }, lastPassedMs / 1000);
   }
+  for (const severity of FINDING_SEVERITIES) series.vulnerabilities.set({ severity }, vulnerabilities[severity]);
   series.keyDue.reset();
   for (const { name, state, dueAtMs } of keys) series.keyDue.set({ key: name, state }, dueAtMs / 1000);
   if (census) showCensus(series, census);

@@ -68,6 +68,11 @@ export function declareSeries(registry: Registry, collect: () => void) {
     baselinesToReview: gauge("hullmark_baselines_to_review", "Approved baselines whose review date is past."),
     drillAlarm: gauge("hullmark_drill_alarm", "1 where the drill failed, never ended or did not come when it was due, else 0.", "drill"),
     drillPassed: gauge("hullmark_drill_passed_timestamp_seconds", "When the drill last passed; no sample where it never did.", "drill"),
+    vulnerabilities: gauge(
+      "hullmark_vulnerabilities",
+      "Vulnerabilities of images that run, as reports have them: each once an image, without what a statement (VEX) excuses.",
+      "severity",
+    ),
     dutyFailures: counter("hullmark_duty_failures_total", "Work by the clock that failed and is tried again.", "duty"),
     spooledEvidence: gauge("hullmark_agent_spooled_evidence", "Evidence that agents hold undelivered, as their heartbeats say, summed."),
     spooledBytes: gauge("hullmark_agent_spooled_bytes", "Bytes of it, summed."),

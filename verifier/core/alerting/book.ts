@@ -5,7 +5,7 @@ import type { AlertCommit, AlertMember, AlertRecord, StoredAlert } from "../../p
 import { type Decided, REOPEN_WINDOW_MS } from "../incident/incident.ts";
 import { severityRank } from "../policy/kinds.ts";
 import type { AlertGroupLabel, AlertMatch, AlertRoute } from "../policy/types.ts";
-import { eventOf } from "./event.ts";
+import { eventOf, kindOf } from "./event.ts";
 import { takes } from "./match.ts";
 import { AlertChange, type HeldAlert, type KeptAlert } from "./record.ts";
 import { restated, type Standing } from "./restate.ts";
@@ -323,11 +323,6 @@ export class AlertBook {
     if (count > 0) this.#crowds.set(crowd, count);
     else this.#crowds.delete(crowd);
   }
-}
-
-/** Stays as it is while the alert is remembered. */
-function kindOf({ storm, shown }: AlertRecord): string {
-  return storm ? "many" : shown.kind;
 }
 
 /** Is there something that the route should know and does not, if it takes the alert? */

@@ -6,7 +6,11 @@ import { alertDescription, alertSummary, nextCommand, playbookOf, type Scene } f
 
 /** Names and ids shown with an alert; the rest is counted. */
 const MAX_SHOWN = 16;
-const STORM = "many";
+
+/** What an alert is of, as routes choose and receivers are told: it stays as it is while the alert is remembered. One that stands for many is of `many` kinds, or only of vulnerabilities. */
+export function kindOf({ storm, shown }: Pick<AlertRecord, "storm" | "shown">): string {
+  return storm && shown.kind !== "vulnerable" ? "many" : shown.kind;
+}
 
 /**
  * @param members who hold it open, in the order in which they joined; none: it is over, and said to have been where it was first shown
@@ -29,7 +33,7 @@ export function eventOf(
     status: endedAtMs === undefined ? "firing" : "resolved",
     severity,
     earlierSeverities: [...new Set(severities)].filter((each) => each !== severity),
-    kind: storm ? STORM : shown.kind,
+    kind: kindOf(record),
     ...opening,
     source: storm ? undefined : shown.source,
     path: storm ? "" : printable(shown.path, 1024),
@@ -46,7 +50,7 @@ export function eventOf(
     summary: alertSummary(subject, scene),
     description: alertDescription(subject, scene),
     nextCommand: nextCommand(subject, scene),
-    playbook: playbookOf(storm ? STORM : shown.kind),
+    playbook: playbookOf(kindOf(record)),
   };
 }
 

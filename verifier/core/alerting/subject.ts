@@ -16,7 +16,7 @@ export interface AlertSubject {
   readonly image: string;
   readonly state: SubjectState;
   /**
-   * `breaker`: actions are held back by their limits. `ak-replaced`: another attestation key speaks for a node. `exception-ending`: what it excuses is drift again soon. `drill-failed`: a drill did not pass, or did not come. `baseline-review`: one should be looked at again soon. `refused`: kept out of the cluster. They are no differences, so policy's table of
+   * `breaker`: actions are held back by their limits. `ak-replaced`: another attestation key speaks for a node. `exception-ending`: what it excuses is drift again soon. `drill-failed`: a drill did not pass, or did not come. `baseline-review`: one should be looked at again soon. `refused`: kept out of the cluster. `vulnerable`: an image that runs has new vulnerabilities. They are no differences, so policy's table of
    * severities does not have them.
    */
   readonly kind: AlertKind;
@@ -67,16 +67,18 @@ const BY_ID: ReadonlySet<AlertKind> = new Set<AlertKind>(["exception-ending", "b
 /**
  * One alert an incident: hex of the first 16 bytes of `SHA-256("hullmark-alert-v2" ‖ incident after its u32 length)`. What belongs to no incident is told by where
  * it is: `SHA-256("hullmark-alert-v1" ‖ each of node, workload, image, path, kind after its u32 length)`; an exception that ends, a baseline, and a drill that failed, by itself, with its id as one field
- * more: there may be several in one place.
+ * more: there may be several in one place. Of new vulnerabilities of an image, the id without what stands of them now: `SHA-256("hullmark-alert-v1" ‖ kind and id)`.
  */
 export function alertFingerprint(subject: Pick<AlertSubject, "driftId" | "incident" | "nodeName" | "workload" | "imageReference" | "path" | "kind">): string {
   if (subject.incident) return fingerprint("hullmark-alert-v2", [subject.incident]);
   const { driftId, nodeName, workload, imageReference, path, kind } = subject;
+  if (kind === "vulnerable") return fingerprint("hullmark-alert-v1", [kind, driftId.slice(0, driftId.lastIndexOf("-"))]);
   return fingerprint("hullmark-alert-v1", [nodeName, workload, imageReference, path, kind, ...(BY_ID.has(kind) ? [driftId] : [])]);
 }
 
-/** Whose flood shares one alert: incidents of one image; of nodes themselves, those of one kind, so that many of one do not hide the other; else those of one workload on one node. */
+/** Whose flood shares one alert: incidents of one image; of nodes themselves, those of one kind, so that many of one do not hide the other; so are vulnerabilities; else those of one workload on one node. */
 export function crowdOf({ incident, image, kind, nodeName, workload }: Pick<AlertSubject, "incident" | "image" | "kind" | "nodeName" | "workload">): string {
+  if (kind === "vulnerable") return JSON.stringify(["kind", kind]);
   return JSON.stringify(!incident ? ["place", nodeName, workload] : image ? ["image", image] : ["kind", kind]);
 }
 

@@ -77,6 +77,7 @@ const WHAT: Readonly<Record<AlertSubject["kind"], string>> = {
   "baseline-review": "is to be looked at again",
   "drill-failed": "did not find what a drill did",
   refused: "was kept out",
+  vulnerable: "has new vulnerabilities",
 };
 
 const PLACE: Readonly<Partial<Record<AlertSubject["place"], string>>> = {
@@ -116,6 +117,7 @@ export function alertSummary(subject: AlertSubject, { nodes, workloads, storm, d
   const where = `${cut(node, 64)}${otherNodes.length > 0 ? ` and ${more(otherNodes, "node")}` : ""}`;
   const [workload = "", ...otherWorkloads] = workloads;
   const who = `${cut(workload, 96)}${otherWorkloads.length > 0 ? ` and ${more(otherWorkloads, "workload")}` : ""}`;
+  if (storm && subject.kind === "vulnerable") return cut(`${severity} ${driftCount} more images have new vulnerabilities`, MAX_SUMMARY);
   if (storm) return cut(`${severity} ${who || "nodes"}: ${driftCount} more differences on ${where}`, MAX_SUMMARY);
   const what = `${WHAT[subject.kind]}${PLACE[subject.place] ?? ""}`;
   if (subject.kind === "baseline-review") return cut(`${severity} baseline ${baselineOf(subject)} ${what}`, MAX_SUMMARY);
@@ -123,18 +125,27 @@ export function alertSummary(subject: AlertSubject, { nodes, workloads, storm, d
   if (subject.kind === "breaker" && subject.place === "layer") return cut(`${severity} ${printable(subject.summary, 256)}`, MAX_SUMMARY);
   if (subject.kind === "breaker") return cut(`${severity} the breaker of ${where} ${what}`, MAX_SUMMARY);
   if (subject.kind === "drill-failed") return cut(`${severity} ${printable(subject.driftId, 64)} did not pass at ${where}`, MAX_SUMMARY);
+  if (subject.kind === "vulnerable") return cut(`${severity} image ${printable(subject.imageReference, 256)} ${what}`, MAX_SUMMARY);
   if (subject.workload === "") return cut(`${severity} node ${where}${otherNodes.length > 0 ? ":" : ""} ${what}`, MAX_SUMMARY);
   const path = subject.path.length > 0 ? `${printable(subject.path, 256)} ` : "";
   return cut(`${severity} ${who}: ${path}${what}${where === "" ? "" : ` on ${where}`}`, MAX_SUMMARY);
 }
 
 /** What nobody does: there is no actor to name. */
-const OF_NOBODY: ReadonlySet<AlertSubject["kind"]> = new Set(["breaker", "silent", "exception-ending", "baseline-review", "drill-failed", "refused"]);
+const OF_NOBODY: ReadonlySet<AlertSubject["kind"]> = new Set([
+  "breaker",
+  "silent",
+  "exception-ending",
+  "baseline-review",
+  "drill-failed",
+  "refused",
+  "vulnerable",
+]);
 
 /** Labelled lines. */
 export function alertDescription(subject: AlertSubject, scene: Scene): string {
   const lines: string[] = [];
-  if (scene.storm) lines.push("Too many differences for an alert each. The newest:");
+  if (scene.storm) lines.push(`Too many ${subject.kind === "vulnerable" ? "images" : "differences"} for an alert each. The newest:`);
   if (subject.summary) lines.push(`What   ${printable(subject.summary, 512)}`);
   if (subject.kind !== "baseline-review" && subject.nodeName !== "") lines.push(`Where  ${whereLine(subject, scene)}`);
   if (subject.imageReference)
@@ -171,16 +182,17 @@ function whereLine({ kind }: AlertSubject, { nodes, containers, containerCount }
 
 /** What to type next. */
 export function nextCommand(
-  subject: Pick<AlertSubject, "driftId" | "workload" | "nodeName" | "kind" | "incident">,
+  subject: Pick<AlertSubject, "driftId" | "workload" | "nodeName" | "kind" | "incident" | "image">,
   { storm, nodes, driftCount, showsStanding }: Pick<Scene, "storm" | "nodes" | "driftCount" | "showsStanding">,
 ): string {
-  if (storm) return "hullmark drift ls";
+  if (storm) return subject.kind === "vulnerable" ? "hullmark vulnerabilities ls" : "hullmark drift ls";
   if (subject.kind === "breaker") return "hullmark action ls";
   if (subject.kind === "baseline-review") return "hullmark baseline report";
   if (subject.kind === "drill-failed") return "hullmark drill report";
   // Neither has a record among the drifts.
   if (subject.kind === "break-glass") return "hullmark drift ls";
   if (subject.kind === "refused") return "hullmark policy explain POLICY IMAGE";
+  if (subject.kind === "vulnerable") return `hullmark vulnerabilities show ${shellWord(subject.image)}`;
   if (subject.incident && (nodes.length > 1 || (driftCount > 0 && !showsStanding))) return `hullmark incident show ${subject.incident}`;
   if (subject.kind === "exception-ending" && subject.nodeName === "") return kubectlOf(subject.driftId);
   if (subject.kind === "exception-ending") return `hullmark exception show ${shellWord(subject.driftId.replace(/^exception-/, ""))}`;
@@ -211,6 +223,7 @@ const YOU: Readonly<Record<string, string>> = {
   configuration: "find out who started it so; start it again as it is signed, or have policy allow it",
   provenance: "find out who rolled it out; nobody vouches for it, whatever its files are",
   admission: "ask who let it in and why; have it signed, or take it out",
+  vulnerabilities: "have it built anew with what is fixed, or have its maker say why it is not affected (VEX)",
   "silent-nodes": "find out whether the node, its network or its agent is gone; what happened there since is not known",
   node: "believe nothing that this node says of itself or its containers until it is explained",
 };
@@ -227,6 +240,7 @@ const PLAYBOOK_SECTIONS: readonly (readonly [string, readonly string[]])[] = [
   ["exceptions", ["exception-ending"]],
   ["baselines", ["baseline-review"]],
   ["drills", ["drill-failed"]],
+  ["vulnerabilities", ["vulnerable"]],
 ];
 
 function baselineOf({ driftId }: Pick<AlertSubject, "driftId">): string {

@@ -34,6 +34,8 @@ export interface DutyServices {
   readonly baselines: () => Promise<void>;
   /** What drills become with time. */
   readonly drills: () => Promise<void>;
+  /** Which vulnerabilities are new, and which are gone. */
+  readonly vulnerabilities: () => Promise<void>;
   /** A duty failed; it comes again. */
   readonly onProblem: (duty: string, error: unknown) => void;
 }
@@ -45,6 +47,7 @@ const ALERTS_MS = 1000;
 const RESPONSE_MS = 1000;
 const EXCEPTIONS_MS = 1000;
 const DRILLS_MS = 10_000;
+const VULNERABILITIES_MS = 5000;
 const COVERAGE_MS = 10_000;
 const CENSUS_MS = 5000;
 const LISTENERS_MS = 10_000;
@@ -89,6 +92,7 @@ export function startDuties(services: DutyServices, findings: DutyFindings): () 
     every("exceptions", EXCEPTIONS_MS, services.exceptions),
     every("baselines", EXCEPTIONS_MS, services.baselines),
     every("drills", DRILLS_MS, services.drills),
+    every("vulnerabilities", VULNERABILITIES_MS, services.vulnerabilities),
     every("ear keys", PRUNE_MS, services.rotateEarKeys),
     every("pruning", PRUNE_MS, () => store.prune(nowMs(), nowMs() - COVERAGE_KEPT_MS)),
   ];

@@ -50,6 +50,8 @@ const LIST_RETRY_MS = 60_000;
 /** So many in a row may fail before a registry counts as away: about six minutes. */
 const HOPEFUL_ATTEMPTS = 8;
 const LOOKUP_TIMEOUT_MS = 600_000;
+/** Always the same one: what was made of it is remembered. */
+const NO_REPORTS: readonly AttestedReport[] = [];
 
 interface Entry {
   readonly key: string;
@@ -114,11 +116,11 @@ export class ImageService implements Images {
     const team = teamPolicy(policy, question.containerName);
     const ofTeam = team && this.#verdict(entry, entry.teamVerdicts, team, question);
     const asked = ofTeam && (ofTeam.input.required || ofTeam.input.status === "revoked") ? ofTeam : undefined;
-    const { image, resolved, artefacts } = entry.known;
+    const { image, resolved } = entry.known;
     return {
       key: entry.key,
       image,
-      lookingUp: entry.known === NOTHING_KNOWN || (resolved !== undefined && !artefacts) || (entry.attempts > 0 && entry.attempts <= HOPEFUL_ATTEMPTS),
+      lookingUp: isLookingUp(entry),
       configDigest: resolved?.configDigest ?? "",
       manifestDigest: resolved?.manifestDigest ?? "",
       pinnedReference: pinnedReference(resolved, question.imageReference, matchRule(policy, question)),
@@ -182,13 +184,24 @@ export class ImageService implements Images {
 
   /** Reports on an image's vulnerabilities that an authority of the policy signed. */
   reportsOf(configDigest: string): readonly AttestedReport[] {
-    const entry = [...this.#entries.values()].find(({ known }) => known.resolved?.configDigest === configDigest && known.artefacts);
-    return entry ? this.#verdict(entry, entry.verdicts, this.#services.policy(), entry.question).reports : [];
+    const entry = this.#resolved(configDigest, ({ known }) => known.artefacts !== undefined);
+    return entry ? this.#verdict(entry, entry.verdicts, this.#services.policy(), entry.question).reports : NO_REPORTS;
+  }
+
+  /** Registries may still tell more of an image than they have: they were not asked yet, or did not answer a moment ago. */
+  isLookingUp(configDigest: string): boolean {
+    const entry = this.#resolved(configDigest, () => true);
+    return !entry || isLookingUp(entry);
+  }
+
+  #resolved(configDigest: string, where: (entry: Entry) => boolean): Entry | undefined {
+    for (const entry of this.#entries.values()) if (entry.known.resolved?.configDigest === configDigest && where(entry)) return entry;
+    return undefined;
   }
 
   /** A file's content as the image has it. @returns undefined: it is not known to have it @throws RegistryError; the signal's reason */
   async original(configDigest: string, file: Original, maxBytes: number, signal: AbortSignal): Promise<Buffer | "too-large" | undefined> {
-    const entry = [...this.#entries.values()].find(({ known }) => known.resolved?.configDigest === configDigest && !("missing" in known.image));
+    const entry = this.#resolved(configDigest, ({ known }) => !("missing" in known.image));
     return entry && (await originalOf(this.#services.registry, entry.known, file, maxBytes, signal));
   }
 
@@ -378,6 +391,10 @@ export class ImageService implements Images {
 
 function keyOf({ imageReference, imageId, repoDigests, configDigest, architecture, dialect, runtime }: ImageQuestion): string {
   return JSON.stringify([imageReference, imageId, repoDigests, configDigest, architecture, dialect, runtime]);
+}
+
+function isLookingUp({ known, attempts }: Entry): boolean {
+  return known === NOTHING_KNOWN || (known.resolved !== undefined && !known.artefacts) || (attempts > 0 && attempts <= HOPEFUL_ATTEMPTS);
 }
 
 function newEntry(key: string, question: ImageQuestion, known: ImageKnowledge): Entry {

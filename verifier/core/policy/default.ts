@@ -105,6 +105,7 @@ export function defaultPolicy(): Policy {
     budget: DEFAULT_BUDGET,
     alerts: [],
     silentAfterSeconds: DEFAULT_SILENT_AFTER_SECONDS,
+    vulnerabilityAlerts: undefined,
     response: DEFAULT_RESPONSE,
   };
 }

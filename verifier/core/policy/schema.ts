@@ -335,6 +335,11 @@ const nodeResponseRule = z.strictObject({
   withholdCertificate: z.boolean().default(true),
 });
 const percent = z.int().min(0).max(100);
+const vulnerabilityAlerts = z.strictObject({
+  minSeverity: z.enum(["negligible", "low", "medium", "high", "critical"]),
+  ignoreUnfixed: z.boolean().default(false),
+});
+
 const response = z
   .strictObject({
     rules: list(responseRule),
@@ -384,7 +389,9 @@ export const policyFile = z.strictObject({
           time: duration(1, 86_400).prefault("5m"),
         })
         .prefault({}),
-      alerts: z.strictObject({ routes: list(route), silentAfter: duration(5, 604_800).prefault("5m") }).prefault({}),
+      alerts: z
+        .strictObject({ routes: list(route), silentAfter: duration(5, 604_800).prefault("5m"), vulnerabilities: vulnerabilityAlerts.optional() })
+        .prefault({}),
       response,
     })
     .prefault({}),

@@ -1,4 +1,5 @@
 /** A policy as the rest of the verifier sees it: checked, with defaults filled in and keys read. Made by `parsePolicy` or `defaultPolicy` only. */
+import type { FindingSeverity } from "../vulnerabilities/types.ts";
 import type { Kind, Severity, SeverityKey } from "./kinds.ts";
 
 /** Someone whose signature counts: by any one of the signers, which is still one vote. Several of them are a rotation with overlap, or a person with several tools. */
@@ -397,8 +398,14 @@ export interface AlertMatch {
   /** Every node rule in the order of the file, for `pools`; empty where there are none of those. */
   readonly nodeRules: readonly { readonly name: string; readonly nodes: readonly string[] }[];
 }
+export interface VulnerabilityAlertTerms {
+  /** And graver; `medium` has those of unknown severity. */
+  readonly minSeverity: FindingSeverity;
+  /** Without those that no version is known without. */
+  readonly ignoreUnfixed: boolean;
+}
 /** What is no difference, and told too. */
-export const STATE_KINDS = ["breaker", "ak-replaced", "exception-ending", "baseline-review", "drill-failed", "refused"] as const;
+export const STATE_KINDS = ["breaker", "ak-replaced", "exception-ending", "baseline-review", "drill-failed", "refused", "vulnerable"] as const;
 export type AlertKind = Kind | (typeof STATE_KINDS)[number];
 /** Where a secret is: an environment variable, or a file of the verifier's directory of alert secrets. It never enters the policy, its digest or a log. */
 export type SecretSource = { readonly fromEnv: string } | { readonly fromFile: string };
@@ -585,6 +592,8 @@ export interface Policy {
   readonly alerts: readonly AlertRoute[];
   /** How long a node may be stale or unreachable before people are told: 5..604800. */
   readonly silentAfterSeconds: number;
+  /** Of which vulnerabilities of images that run people are told; undefined: of none. */
+  readonly vulnerabilityAlerts: VulnerabilityAlertTerms | undefined;
   readonly response: ResponsePolicy;
 }
 

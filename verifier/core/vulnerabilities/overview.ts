@@ -41,6 +41,7 @@ interface Kept {
   readonly base: Base | undefined;
   readonly reports: readonly Vouched[];
   readonly findings: readonly ImageFinding[];
+  readonly counts: VulnerabilityCounts;
 }
 
 export class VulnerabilityOverview {
@@ -53,10 +54,11 @@ export class VulnerabilityOverview {
   }
 
   /** Images that run, those with the gravest first; those of which nothing is known last. */
-  all(): ImageOverview[] {
+  all(chosen: (row: ImageRow) => boolean = () => true): ImageOverview[] {
     const bases = this.#bases();
     return this.#services
       .images()
+      .filter(chosen)
       .map((row) => this.#overview(runningImage(row), bases))
       .sort(graver);
   }
@@ -75,11 +77,11 @@ export class VulnerabilityOverview {
 
   #overview(image: RunningImage, bases: Bases): ImageOverview {
     const base = bases.of(image);
-    const { reports, findings } = this.#findings(image, base);
-    return { image, base, reports, findings, counts: countsOf(findings), unknowns: unknownsOf(image, reports, this.#services.nowMs()) };
+    const { reports, findings, counts } = this.#findings(image, base);
+    return { image, base, reports, findings, counts, unknowns: unknownsOf(image, reports, this.#services.nowMs()) };
   }
 
-  #findings(image: RunningImage, base: Base | undefined): Pick<Kept, "reports" | "findings"> {
+  #findings(image: RunningImage, base: Base | undefined): Pick<Kept, "reports" | "findings" | "counts"> {
     const rows = this.#services.reports.of(image);
     const attested = this.#services.attested(image.configDigest);
     const known = this.#kept.get(image);
@@ -87,7 +89,7 @@ export class VulnerabilityOverview {
     const reports = [...attested, ...rows.map(importedReport)];
     const digests = new Set([image.configDigest, ...image.manifestDigests, ...image.indexDigests]);
     const findings = imageFindings(reports, { digests, diffIds: image.diffIds, baseLayers: base?.layers ?? 0 });
-    const kept = { rows, attested, base, reports, findings };
+    const kept = { rows, attested, base, reports, findings, counts: countsOf(findings) };
     this.#kept.set(image, kept);
     return kept;
   }
@@ -106,6 +108,12 @@ export function countsOf(findings: readonly ImageFinding[]): VulnerabilityCounts
     fixable: open.filter(({ fixedIn }) => fixedIn.length > 0).length,
     knownExploited: open.filter(({ knownExploited }) => knownExploited).length,
   };
+}
+
+export function sumOf(all: readonly VulnerabilityCounts[]): VulnerabilityCounts {
+  const sum: { -readonly [name in keyof VulnerabilityCounts]: number } = countsOf([]);
+  for (const counts of all) for (const name of Object.keys(sum) as (keyof VulnerabilityCounts)[]) sum[name] += counts[name];
+  return sum;
 }
 
 function unknownsOf({ diffIds }: RunningImage, reports: readonly Vouched[], nowMs: number): ClaimRow[] {

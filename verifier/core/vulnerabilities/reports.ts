@@ -33,13 +33,14 @@ export interface Imported {
 
 export class VulnerabilityReports {
   readonly #services: ReportServices;
-  #rows: readonly VulnerabilityReportRow[];
+  #rows: readonly VulnerabilityReportRow[] = [];
+  #byImage: ReadonlyMap<string, readonly VulnerabilityReportRow[]> = new Map();
   /** One change at a time. */
   #turn: Promise<unknown> = Promise.resolve();
 
   private constructor(services: ReportServices, rows: readonly VulnerabilityReportRow[]) {
     this.#services = services;
-    this.#rows = rows;
+    this.#set(rows);
   }
 
   /** @throws StoreError */
@@ -51,6 +52,11 @@ export class VulnerabilityReports {
     return this.#rows;
   }
 
+  #set(rows: readonly VulnerabilityReportRow[]): void {
+    this.#rows = rows;
+    this.#byImage = Map.groupBy(rows, ({ image }) => image);
+  }
+
   /** As they count for an image that has one of these digests. */
   counting(digests: readonly string[]): Vouched[] {
     return this.#rows.filter(({ image }) => digests.includes(image)).map(importedReport);
@@ -58,7 +64,7 @@ export class VulnerabilityReports {
 
   /** Those of an image, by any of its digests; always in the same order. */
   of({ configDigest, manifestDigests }: Pick<KnownImage, "configDigest" | "manifestDigests">): VulnerabilityReportRow[] {
-    const own = this.#rows.filter(({ image }) => image === configDigest || manifestDigests.includes(image));
+    const own = [...new Set([configDigest, ...manifestDigests])].flatMap((digest) => this.#byImage.get(digest) ?? []);
     return own.sort((a, b) => (sourceOf(a) < sourceOf(b) ? -1 : 1));
   }
 
@@ -86,7 +92,7 @@ export class VulnerabilityReports {
       if (others.length >= MAX_REPORTS || items > MAX_ITEMS)
         throw new AdministrationError("TOO_MANY", "too many reports, or too much in them: take some away (hullmark vulnerabilities rm)");
       await this.#commit("vulnerabilities-imported", row, { replaces: before?.digest ?? null });
-      this.#rows = [...others, row];
+      this.#set([...others, row]);
       this.#services.changed();
       return { row, replaces: before?.digest ?? "" };
     });
@@ -101,7 +107,7 @@ export class VulnerabilityReports {
       const keys = gone.map((row) => ({ image: row.image, source: sourceOf(row) }));
       const fact = adminFact("vulnerabilities-removed", nowMs(), { report: digest, images: gone.length, by, reason });
       await committer.submit({ entries: [fact], build: () => ({ removedVulnerabilityReports: keys }) });
-      this.#rows = this.#rows.filter((row) => row.digest !== digest);
+      this.#set(this.#rows.filter((row) => row.digest !== digest));
       this.#services.changed();
       return gone.length;
     });
