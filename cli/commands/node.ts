@@ -1,4 +1,4 @@
-/** `hullmark node show|quote|purge|token|allow|actuator|revoke|approve`: one node in full, and who may join the fleet (admins only). */
+/** `hullmark node show|quote|purge|token|allow|actuator|revoke|rm|approve`: one node in full, and who may join the fleet (admins only). */
 import { RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
 import { TrustLevel, Verdict } from "@hullmark/proto/v1/common";
@@ -26,6 +26,7 @@ export function nodeCommand(): Command {
     .addCommand(allowCommand())
     .addCommand(actuatorCommand())
     .addCommand(revokeCommand())
+    .addCommand(removeCommand())
     .addCommand(approveCommand());
 }
 
@@ -206,10 +207,26 @@ function revokeCommand(): Command {
     );
 }
 
+function removeCommand(): Command {
+  return new Command("rm")
+    .description("show and count a revoked node no more; it stays revoked, and what is open of it is over")
+    .argument("<node>", "name or id")
+    .requiredOption("--reason <text>", "why: it is logged")
+    .addHelpText("after", "\nIt comes back only where people allow it: hullmark node approve ID, or node allow EK. Exit: 0 removed, 2 usage, 3 cannot tell")
+    .action(async (node: string, { reason }: { readonly reason: string }, command: Command) =>
+      ask(command, async ({ channel, print, signal }) => {
+        const { id = "" } = (await channel.client(Query).getNode({ id: node }, { signal })).node ?? {};
+        await channel.client(Admin).removeNode({ nodeId: id, reason }, { signal });
+        print(`removed: ${id} stays revoked\n`);
+        return EXIT.clean;
+      }),
+    );
+}
+
 function approveCommand(): Command {
   return new Command("approve")
     .description("take a revocation back (the node may enrol again with the TPM that it had), or the alarm that it is cloned or has another attestation key")
-    .argument("<node>", "name or id")
+    .argument("<node>", "name or id; of one that was removed the id")
     .action(async (node: string, _options: object, command: Command) =>
       ask(command, async ({ channel, print, signal }) => {
         const { nodeId } = await channel.client(Admin).allowNode({ node }, { signal });

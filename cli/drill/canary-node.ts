@@ -92,7 +92,7 @@ export class CanaryNode {
     return "";
   }
 
-  /** Ends the agent, removes all that it wrote and revokes the node, also where it was not finished. Idempotent. @throws DrillError FAILED, where something of it is left */
+  /** Ends the agent, removes all that it wrote, revokes the node and removes that, also where it was not finished. Idempotent. @throws DrillError FAILED, where something of it is left */
   async remove(): Promise<void> {
     if (!this.#layout) return;
     await removeNode(this.#channel, this.#layout, this.name, `drill ${this.#run} is over`);
@@ -135,6 +135,8 @@ async function removeNode(channel: RpcChannel, layout: Layout, name: string, rea
   try {
     const { node } = (await lookUp(channel, name)) ?? {};
     if (node && !node.revoked) await channel.client(Admin).revokeNode({ nodeId: node.id, reason });
+    // Its token is spent: nobody comes back as it, and nobody wants to see it.
+    if (node) await channel.client(Admin).removeNode({ nodeId: node.id, reason });
   } catch (cause) {
     throw new DrillError("FAILED", `${name} could not be revoked (${because(cause)}): hullmark node revoke ${name} --reason "${reason}"`, { cause });
   }

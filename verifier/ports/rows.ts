@@ -55,6 +55,8 @@ export interface NodeRow {
   readonly enrolledAtMs: number;
   readonly revokedAtMs: number | undefined;
   readonly revokedReason: string;
+  /** Since when people want to see it no more; absent: they do. It is revoked, and stays so: the row is what keeps it out. */
+  readonly removedAtMs?: number | undefined;
   readonly verdict: Verdict;
   readonly reasons: readonly ClaimRow[];
   readonly vector: VectorRow | undefined;

@@ -38,6 +38,8 @@ import type {
 /** Rows written together. Every part is optional; rows are inserted or replaced by their key. */
 export interface StoreCommit {
   readonly nodes?: readonly NodeRow[];
+  /** Ids: all that is stored of them but their rows, their drifts and what was done to them goes. */
+  readonly forgottenNodes?: readonly string[];
   /** Replaces `lastQuoteMs` and `clock` of a node that is stored, until its whole row is written again. */
   readonly quote?: QuoteRow;
   readonly evidence?: EvidenceWrite;

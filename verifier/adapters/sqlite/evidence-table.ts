@@ -63,6 +63,12 @@ export class EvidenceTable {
     for (const container of write.containers) this.#writeContainer(write.nodeId, container, write.seq);
   }
 
+  /** Its chain may begin anew, as if it had never reported. */
+  forget(nodeId: string): void {
+    this.#removeOthers(nodeId, new Set());
+    this.#connection.prepare("DELETE FROM heads WHERE node_id = ?").run(nodeId);
+  }
+
   /** The usual case, in one statement. @returns false where the stored head is not the one before */
   #continue({ nodeId, chainId, previousSeq, seq, digest, stateRoot, receivedAtMs, node }: EvidenceWrite): boolean {
     const update = this.#connection.prepare(

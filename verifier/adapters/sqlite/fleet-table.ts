@@ -57,6 +57,11 @@ export class FleetTable {
     this.#run("DELETE FROM node_quotes WHERE node_id = ?", row.id);
   }
 
+  /** But for its row, which may keep it out, and its sums. */
+  forgetNode(nodeId: string): void {
+    for (const table of ["node_quotes", "boots", "imas", "affirmed_images"]) this.#run(`DELETE FROM ${table} WHERE node_id = ?`, nodeId);
+  }
+
   putQuote({ nodeId, lastQuoteMs, clock }: QuoteRow): void {
     this.#connection
       .prepare("INSERT OR REPLACE INTO node_quotes (node_id, quote_ms, resets, restarts, clock, safe) VALUES (?, ?, ?, ?, ?, ?)")

@@ -43,6 +43,10 @@ export class ResultTable {
     this.#connection.prepare("DELETE FROM workloads WHERE node_id = ? AND container_id = ?").run(nodeId, containerId);
   }
 
+  removeWorkloadsOf(nodeId: string): void {
+    this.#connection.prepare("DELETE FROM workloads WHERE node_id = ?").run(nodeId);
+  }
+
   listWorkloads({ verdicts, nodeId }: WorkloadFilter, { after, limit }: Page): WorkloadRow[] {
     const [afterNode, afterContainer] = splitKey(after);
     const conditions = ["(node_id, container_id) > (?, ?)"];

@@ -121,6 +121,7 @@ export class Writes extends Reads {
       for (const row of commit.imas ?? []) this.fleet.putIma(row);
       for (const { nodeId, containerId } of commit.removedWorkloads ?? []) this.results.removeWorkload(nodeId, containerId);
       for (const row of commit.workloads ?? []) this.results.putWorkload(row);
+      for (const nodeId of commit.forgottenNodes ?? []) this.#forgetNode(nodeId);
       for (const row of commit.drifts ?? []) this.results.putDrift(row);
       if (commit.alerts) this.outbox.commit(commit.alerts);
       for (const row of commit.allowedEks ?? []) this.fleet.putAllowedEk(row);
@@ -151,6 +152,12 @@ export class Writes extends Reads {
       if (error instanceof StoreError && error.index < 0) throw new StoreError(error.code, error.message.replace(`${error.code}: `, ""), { index });
       throw error;
     }
+  }
+
+  #forgetNode(nodeId: string): void {
+    this.evidence.forget(nodeId);
+    this.results.removeWorkloadsOf(nodeId);
+    this.fleet.forgetNode(nodeId);
   }
 
   #transaction<T>(work: () => T): T {

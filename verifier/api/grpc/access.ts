@@ -68,6 +68,7 @@ export const ACCESS: Readonly<Record<Procedure, "node" | "actuator" | OperatorRo
   "/hullmark.v1.Admin/RequestQuote": "responder",
   "/hullmark.v1.Admin/AllowNode": "admin",
   "/hullmark.v1.Admin/RevokeNode": "admin",
+  "/hullmark.v1.Admin/RemoveNode": "admin",
   "/hullmark.v1.Admin/CreateJoinToken": "admin",
   "/hullmark.v1.Admin/ReloadPolicy": "admin",
   "/hullmark.v1.Admin/RefreshImage": "admin",

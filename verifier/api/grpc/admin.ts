@@ -148,6 +148,10 @@ export function adminService(services: AdminServices): ServiceImplementation<typ
       await acting(() => administration.revoke(nodeId, operatorOf(context, services).name, reasonOf(reason)));
       return {};
     },
+    async removeNode({ nodeId, reason }, context) {
+      await acting(() => administration.remove(nodeId, operatorOf(context, services).name, reasonOf(reason)));
+      return {};
+    },
     async createJoinToken({ nodeName, ttlSeconds }, context) {
       if (nodeName !== "" && !isNodeName(nodeName)) throw invalid("nodeName", "1 to 253 of A-Z a-z 0-9 . _ -");
       if (ttlSeconds < 1 || ttlSeconds > MAX_TOKEN_SECONDS) throw invalid("ttlSeconds", `1 to ${MAX_TOKEN_SECONDS}`);

@@ -50,6 +50,7 @@ export const SCOPES: Readonly<Record<PeopleProcedure, "cluster" | "namespace">> 
   "/hullmark.v1.Admin/RequestQuote": "cluster",
   "/hullmark.v1.Admin/AllowNode": "cluster",
   "/hullmark.v1.Admin/RevokeNode": "cluster",
+  "/hullmark.v1.Admin/RemoveNode": "cluster",
   "/hullmark.v1.Admin/CreateJoinToken": "cluster",
   "/hullmark.v1.Admin/ReloadPolicy": "cluster",
   "/hullmark.v1.Admin/RefreshImage": "cluster",

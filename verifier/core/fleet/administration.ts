@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { DriftState } from "@hullmark/proto/v1/query";
 import type { AllowedEkRow, NodeRow } from "../../ports/rows.ts";
 import type { Store } from "../../ports/store.ts";
+import { nodeIdOfKubernetesNode } from "../enrolment/decide.ts";
 import { SessionError } from "../session/errors.ts";
 import type { LiveNode } from "../session/live-node.ts";
 import type { Sessions } from "../session/sessions.ts";
@@ -18,7 +19,7 @@ import { adminFact, entry, text } from "./log-facts.ts";
  * CHANGED: it is not what it was when it was looked at. OWN_NAME: it is kept for the verifier itself.
  * REVOKED: who asks was revoked since they asked. STANDS: drifts of the incident are not over. NOT_EXCUSABLE: no exception covers such drift. TOO_BROAD: an exception would cover too much.
  * NO_CONTENT: no file's content is meant, or none can be read. NOT_ALLOWED: the node's own configuration forbids it. NO_ORIGINAL: what the image has is not to be had.
- * TOO_LARGE: more than is shown. SILENT: the node does not answer.
+ * NOT_REVOKED: it may still speak. TOO_LARGE: more than is shown. SILENT: the node does not answer.
  */
 export type AdministrationErrorCode =
   | "NOT_FOUND"
@@ -33,6 +34,7 @@ export type AdministrationErrorCode =
   | "OVERLAP"
   | "OWN_NAME"
   | "REVOKED"
+  | "NOT_REVOKED"
   | "STANDS"
   | "NOT_EXCUSABLE"
   | "TOO_BROAD"
@@ -108,7 +110,7 @@ export class Administration {
    */
   async allow(sha256: string, name: string, by: string): Promise<string> {
     const { fleet, committer, sessions, nowMs } = this.#services;
-    const known = fleet.all().find(({ ekSha256, ekCertificateSha256 }) => ekSha256 === sha256 || ekCertificateSha256 === sha256);
+    const known = fleet.known().find(({ ekSha256, ekCertificateSha256 }) => ekSha256 === sha256 || ekCertificateSha256 === sha256);
     const row: AllowedEkRow = { ekSha256: sha256, name, nodeId: known?.id ?? "" };
     const fact = adminFact("node-allowed", nowMs(), { node: known?.id ?? null, name, ek: `sha256:${sha256}`, by });
     await committer.submit({ entries: [fact], build: () => ({ allowedEks: [row] }) });
@@ -123,11 +125,40 @@ export class Administration {
     return known.id;
   }
 
-  /** Takes the revocation of a node with TPM back, or an alarm that there are two of it or that its attestation key is another. @returns the node's id. @throws AdministrationError NOT_FOUND, NO_TPM */
+  /**
+   * Takes the revocation of a node with TPM, or of one for which a cluster vouches, back, or an alarm that there are two of it or that its attestation key is another.
+   * @param node of one that was removed the id @returns the node's id. @throws AdministrationError NOT_FOUND, NO_TPM
+   */
   async approve(node: string, by: string): Promise<string> {
-    const { name, ekSha256 } = this.#node(node);
-    if (ekSha256 === undefined) throw new AdministrationError("NO_TPM", "the node has no TPM: it comes back by a new join token");
-    return await this.allow(ekSha256, name, by);
+    const { fleet, sessions, nowMs } = this.#services;
+    const row = fleet.get(node) ?? this.#node(node);
+    const { id, name, ekSha256 } = row;
+    if (ekSha256 !== undefined) return await this.allow(ekSha256, name, by);
+    // A join token is spent, and makes another node.
+    if (id !== nodeIdOfKubernetesNode(name)) throw new AdministrationError("NO_TPM", "the node has no TPM: it comes back by a new join token");
+    await sessions.amend(id, (live, changes) => {
+      live.restore(takenBack(row, live.node), changes);
+      changes.note(adminFact("node-allowed", nowMs(), { node: id, name, ek: null, by }));
+    });
+    return id;
+  }
+
+  /**
+   * Nothing of a revoked node is shown, counted or kept any more, but for its drifts, which are over, and what was done to it. It stays revoked: it comes back only where people
+   * allow it, by its id. @throws AdministrationError NOT_FOUND, NOT_REVOKED; StoreError
+   */
+  async remove(node: string, by: string, reason: string): Promise<void> {
+    const { sessions, nowMs } = this.#services;
+    const { id, name } = this.#node(node);
+    let revoked = false;
+    await sessions.amend(id, (live, changes) => {
+      revoked = live.node.revokedAtMs !== undefined;
+      if (!revoked || live.node.removedAtMs !== undefined) return;
+      live.clear(changes, nowMs());
+      live.restore({ removedAtMs: nowMs(), ...NOTHING_TOLD }, changes);
+      changes.note(adminFact("node-removed", nowMs(), { node: id, name, by, reason }));
+    });
+    if (!revoked) throw new AdministrationError("NOT_REVOKED", "it may still speak: revoke it first", `hullmark node revoke ${id} --reason TEXT`);
   }
 
   /** The node's certificates are refused from now on, its session ends, its key and that one's certificate leave the allow-list. @throws AdministrationError NOT_FOUND */
@@ -168,13 +199,19 @@ export class Administration {
   }
 }
 
+/** Whatever spoke against it would be found anew. */
+const NOTHING_TOLD = {
+  ...{ quoteRefused: undefined, chainBroken: undefined, rival: undefined, akReplacedAtMs: undefined, boot: undefined, gap: undefined },
+  ...{ claims: [], containers: 0 },
+} as const satisfies Partial<NodeRow>;
+
 /** What an approval takes back: what is as it was when it was approved. A revocation, a second speaker or a key that came since is somebody else's to decide. */
 function takenBack(seen: NodeRow, now: NodeRow): Parameters<LiveNode["restore"]>[0] {
-  const revocation = ({ revokedAtMs, revokedReason }: NodeRow) => revokedAtMs !== undefined && { revokedAtMs, revokedReason };
+  const revocation = ({ revokedAtMs, revokedReason, removedAtMs }: NodeRow) => revokedAtMs !== undefined && { revokedAtMs, revokedReason, removedAtMs };
   const key = ({ akReplacedAtMs, akPublic }: NodeRow) => akReplacedAtMs !== undefined && { akReplacedAtMs, akPublic };
   const same = (what: (row: NodeRow) => unknown): boolean => Boolean(what(seen)) && isDeepStrictEqual(what(seen), what(now));
   return {
-    ...(same(revocation) && { revokedAtMs: undefined, revokedReason: "" }),
+    ...(same(revocation) && { revokedAtMs: undefined, revokedReason: "", removedAtMs: undefined }),
     ...(same(({ rival }) => rival) && { rival: undefined }),
     ...(same(key) && { akReplacedAtMs: undefined }),
   };

@@ -13,15 +13,22 @@ export class Fleet {
     return this.#nodes.get(id);
   }
 
-  /** By id, or by name where exactly one node has it. */
+  /** By id, or by name where exactly one node has it, or one alone of those that were not revoked. */
   find(idOrName: string): NodeRow | undefined {
     const exact = this.#nodes.get(idOrName);
-    if (exact) return exact;
+    if (exact && exact.removedAtMs === undefined) return exact;
     const named = this.all().filter(({ name }) => name === idOrName);
-    return named.length === 1 ? named[0] : undefined;
+    const present = named.filter(({ revokedAtMs }) => revokedAtMs === undefined);
+    return named.length === 1 ? named[0] : present.length === 1 ? present[0] : undefined;
   }
 
+  /** Without those that were removed. */
   all(): NodeRow[] {
+    return this.known().filter(({ removedAtMs }) => removedAtMs === undefined);
+  }
+
+  /** Those that were removed, too: they are kept out by it. */
+  known(): NodeRow[] {
     return [...this.#nodes.values()];
   }
 

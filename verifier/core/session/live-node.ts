@@ -216,6 +216,12 @@ export class LiveNode {
     if (this.#workloads.delete(id)) changes.removeWorkload(this.node.id, id);
   }
 
+  /** It is no node any more: nothing of it stands. */
+  clear(changes: ChangeSet, nowMs: number): void {
+    for (const id of new Set([...this.#workloads.keys(), ...this.#drifts.keys()])) this.remove(id, changes, nowMs);
+    changes.extras({ forgottenNodes: [this.node.id] });
+  }
+
   /** Containers whose last appraisal failed: to be tried again. */
   unappraised(): string[] {
     return [...this.#failed];
@@ -269,7 +275,7 @@ export class LiveNode {
   }
 
   /** A person's decision on the node; its verdict follows. */
-  restore(change: Partial<Pick<NodeRow, "revokedAtMs" | "revokedReason" | "rival" | "akReplacedAtMs">>, changes: ChangeSet): void {
+  restore(change: Partial<Omit<NodeRow, "id" | "name">>, changes: ChangeSet): void {
     const before = this.node;
     this.node = { ...before, ...change };
     changes.node(this.node, before);

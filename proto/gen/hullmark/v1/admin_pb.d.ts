@@ -320,6 +320,39 @@ export declare type RevokeNodeResponse = Message<"hullmark.v1.RevokeNodeResponse
 export declare const RevokeNodeResponseSchema: GenMessage<RevokeNodeResponse>;
 
 /**
+ * @generated from message hullmark.v1.RemoveNodeRequest
+ */
+export declare type RemoveNodeRequest = Message<"hullmark.v1.RemoveNodeRequest"> & {
+  /**
+   * @generated from field: string node_id = 1;
+   */
+  nodeId: string;
+
+  /**
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message hullmark.v1.RemoveNodeRequest.
+ * Use `create(RemoveNodeRequestSchema)` to create a new message.
+ */
+export declare const RemoveNodeRequestSchema: GenMessage<RemoveNodeRequest>;
+
+/**
+ * @generated from message hullmark.v1.RemoveNodeResponse
+ */
+export declare type RemoveNodeResponse = Message<"hullmark.v1.RemoveNodeResponse"> & {
+};
+
+/**
+ * Describes the message hullmark.v1.RemoveNodeResponse.
+ * Use `create(RemoveNodeResponseSchema)` to create a new message.
+ */
+export declare const RemoveNodeResponseSchema: GenMessage<RemoveNodeResponse>;
+
+/**
  * @generated from message hullmark.v1.CreateJoinTokenRequest
  */
 export declare type CreateJoinTokenRequest = Message<"hullmark.v1.CreateJoinTokenRequest"> & {
@@ -1737,6 +1770,16 @@ export declare const Admin: GenService<{
     methodKind: "unary";
     input: typeof RevokeNodeRequestSchema;
     output: typeof RevokeNodeResponseSchema;
+  },
+  /**
+   * admin: a revoked node is shown and counted no more; it stays revoked.
+   *
+   * @generated from rpc hullmark.v1.Admin.RemoveNode
+   */
+  removeNode: {
+    methodKind: "unary";
+    input: typeof RemoveNodeRequestSchema;
+    output: typeof RemoveNodeResponseSchema;
   },
   /**
    * admin: one-time token for a node without TPM.

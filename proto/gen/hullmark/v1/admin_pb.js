@@ -10,7 +10,7 @@ import { file_hullmark_v1_common } from "./common_pb.js";
  * Describes the file hullmark/v1/admin.proto.
  */
 export const file_hullmark_v1_admin = /*@__PURE__*/
-  fileDesc("ChdodWxsbWFyay92MS9hZG1pbi5wcm90bxILaHVsbG1hcmsudjEiQwoXQWNrbm93bGVkZ2VEcmlmdFJlcXVlc3QSCgoCaWQYASABKAkSDgoGcmVhc29uGAIgASgJEgwKBHNlZW4YAyABKAkiGgoYQWNrbm93bGVkZ2VEcmlmdFJlc3BvbnNlIlwKFUFzc2lnbkluY2lkZW50UmVxdWVzdBIKCgJpZBgBIAEoCRINCgVvd25lchgCIAEoCRIKCgJtZRgDIAEoCBIOCgZyZWFzb24YBCABKAkSDAoEc2VlbhgFIAEoCSInChZBc3NpZ25JbmNpZGVudFJlc3BvbnNlEg0KBW93bmVyGAEgASgJIkIKFlJlc29sdmVJbmNpZGVudFJlcXVlc3QSCgoCaWQYASABKAkSDgoGcmVhc29uGAIgASgJEgwKBHNlZW4YAyABKAkiGQoXUmVzb2x2ZUluY2lkZW50UmVzcG9uc2UiLgoQRGlmZkRyaWZ0UmVxdWVzdBIKCgJpZBgBIAEoCRIOCgZyZWFzb24YAiABKAkihAEKEURpZmZEcmlmdFJlc3BvbnNlEg0KBWh1bmtzGAEgASgJEg4KBmJpbmFyeRgCIAEoCBIYCgtzaXplX2JlZm9yZRgDIAEoBEgAiAEBEhcKCnNpemVfYWZ0ZXIYBCABKARIAYgBAUIOCgxfc2l6ZV9iZWZvcmVCDQoLX3NpemVfYWZ0ZXIiJgoTUmVxdWVzdFF1b3RlUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJIhYKFFJlcXVlc3RRdW90ZVJlc3BvbnNlIkEKEEFsbG93Tm9kZVJlcXVlc3QSEQoJZWtfc2hhMjU2GAEgASgJEgwKBG5hbWUYAiABKAkSDAoEbm9kZRgDIAEoCSIkChFBbGxvd05vZGVSZXNwb25zZRIPCgdub2RlX2lkGAEgASgJIjQKEVJldm9rZU5vZGVSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSDgoGcmVhc29uGAIgASgJIhQKElJldm9rZU5vZGVSZXNwb25zZSJAChZDcmVhdGVKb2luVG9rZW5SZXF1ZXN0EhEKCW5vZGVfbmFtZRgBIAEoCRITCgt0dGxfc2Vjb25kcxgCIAEoDSJYChdDcmVhdGVKb2luVG9rZW5SZXNwb25zZRINCgV0b2tlbhgBIAEoCRIuCgpleHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIVChNSZWxvYWRQb2xpY3lSZXF1ZXN0IjYKFFJlbG9hZFBvbGljeVJlc3BvbnNlEg4KBmRpZ2VzdBgBIAEoDBIOCgZlcnJvcnMYAiADKAkiJAoTUmVmcmVzaEltYWdlUmVxdWVzdBINCgVpbWFnZRgBIAEoCSImChRSZWZyZXNoSW1hZ2VSZXNwb25zZRIOCgZpbWFnZXMYASABKA0iVwoQVGVzdEFsZXJ0UmVxdWVzdBINCgVyb3V0ZRgBIAEoCRInCghzZXZlcml0eRgCIAEoDjIVLmh1bGxtYXJrLnYxLlNldmVyaXR5EgsKA2VuZBgDIAEoCCJgChFUZXN0QWxlcnRSZXNwb25zZRIRCglkZWxpdmVyZWQYASADKAkSDgoGZmFpbGVkGAIgAygJEigKBnJvdXRlcxgDIAMoCzIYLmh1bGxtYXJrLnYxLlRlc3RlZFJvdXRlIkkKC1Rlc3RlZFJvdXRlEg0KBXJvdXRlGAEgASgJEgwKBHR5cGUYAiABKAkSDQoFdGFrZW4YAyABKAgSDgoGYW5zd2VyGAQgASgJIigKGVJldHJ5Tm90aWZpY2F0aW9uc1JlcXVlc3QSCwoDaWRzGAEgAygJIikKGlJldHJ5Tm90aWZpY2F0aW9uc1Jlc3BvbnNlEgsKA2lkcxgBIAMoCSKEAwoSUmVjb3JkRHJpbGxSZXF1ZXN0Eg0KBWRyaWxsGAEgASgJEgsKA3J1bhgCIAEoCRIRCgljb250YWluZXIYAyABKAkSDwoHb3V0Y29tZRgEIAEoCRIQCghkcmlmdF9pZBgFIAEoCRIWCglkZXRlY3RfbXMYBiABKA1IAIgBARIVCghhbGVydF9tcxgHIAEoDUgBiAEBEhcKCmNvbnRhaW5fbXMYCCABKA1IAogBARITCgtjb250YWlubWVudBgJIAEoCRIYChBkZXRlY3Rfd2l0aGluX21zGAogASgNEhcKD2FsZXJ0X3dpdGhpbl9tcxgLIAEoDRIeChFjb250YWluX3dpdGhpbl9tcxgMIAEoDUgDiAEBEg8KB3Byb2JsZW0YDSABKAkSGwoTZW5kc193aXRoaW5fc2Vjb25kcxgOIAEoDUIMCgpfZGV0ZWN0X21zQgsKCV9hbGVydF9tc0INCgtfY29udGFpbl9tc0IUChJfY29udGFpbl93aXRoaW5fbXMiFQoTUmVjb3JkRHJpbGxSZXNwb25zZSI8ChRTY2hlZHVsZURyaWxsUmVxdWVzdBINCgVkcmlsbBgBIAEoCRIVCg1ldmVyeV9zZWNvbmRzGAIgASgNIhcKFVNjaGVkdWxlRHJpbGxSZXNwb25zZSKQAQoWUmVjb3JkUHJvbW90aW9uUmVxdWVzdBIOCgZzb3VyY2UYASABKAkSEwoLZGVzdGluYXRpb24YAiABKAkSFAoMaW1hZ2VfZGlnZXN0GAMgASgJEhYKDnN1bW1hcnlfZGlnZXN0GAQgASgJEhUKDXBvbGljeV9zaGEyNTYYBSABKAkSDAoEcnVsZRgGIAEoCSIZChdSZWNvcmRQcm9tb3Rpb25SZXNwb25zZSImChRBY2NlcHRIaXN0b3J5UmVxdWVzdBIOCgZyZWFzb24YASABKAkiJQoVQWNjZXB0SGlzdG9yeVJlc3BvbnNlEgwKBHNpemUYASABKAQiVAofSXNzdWVBY3R1YXRvckNlcnRpZmljYXRlUmVxdWVzdBIMCgRub2RlGAEgASgJEhIKCnB1YmxpY19rZXkYAiABKAwSDwoHY2x1c3RlchgDIAEoCCK8AQogSXNzdWVBY3R1YXRvckNlcnRpZmljYXRlUmVzcG9uc2USDwoHbm9kZV9pZBgBIAEoCRIZChFjZXJ0aWZpY2F0ZV9jaGFpbhgCIAMoDBIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgtpbnRlbnRfa2V5cxgEIAMoDBIWCg5jYV9jZXJ0aWZpY2F0ZRgFIAEoCRIPCgdjbHVzdGVyGAYgASgJIpoBChZQcm9wb3NlQmFzZWxpbmVSZXF1ZXN0EgwKBHBvb2wYASABKAkSDQoFbm9kZXMYAiADKAkSDAoEcGNycxgDIAMoDRINCgVmaWxlcxgEIAEoCBIOCgZyZWFzb24YBSABKAkSEAoId29ya2xvYWQYBiABKAkSFQoNc2luY2Vfc2Vjb25kcxgHIAEoDRINCgVvd25lchgIIAEoCSJoChdQcm9wb3NlQmFzZWxpbmVSZXNwb25zZRIKCgJpZBgBIAEoCRIqCghsZWZ0X291dBgCIAMoCzIYLmh1bGxtYXJrLnYxLkxlZnRPdXRQYXRoEhUKDW1vcmVfbGVmdF9vdXQYAyABKA0iKAoLTGVmdE91dFBhdGgSDAoEcGF0aBgBIAEoCRILCgN3aHkYAiABKAkiOQoWQXBwcm92ZUJhc2VsaW5lUmVxdWVzdBIKCgJpZBgBIAEoCRITCgtyZXZpZXdfZGF5cxgCIAEoDSIZChdBcHByb3ZlQmFzZWxpbmVSZXNwb25zZSJBChVFeHBpcmVCYXNlbGluZVJlcXVlc3QSCgoCaWQYASABKAkSDgoGcmVhc29uGAIgASgJEgwKBGxhc3QYAyABKAgiGAoWRXhwaXJlQmFzZWxpbmVSZXNwb25zZSIwChBSb3RhdGVLZXlSZXF1ZXN0EgwKBG5hbWUYASABKAkSDgoGcmVhc29uGAIgASgJIh8KEVJvdGF0ZUtleVJlc3BvbnNlEgoKAmlkGAEgASgJIjAKEFJldGlyZUtleVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIOCgZyZWFzb24YAiABKAkiIAoRUmV0aXJlS2V5UmVzcG9uc2USCwoDaWRzGAEgAygJIo4BCh1Jc3N1ZVBlcnNvbkNlcnRpZmljYXRlUmVxdWVzdBIMCgRuYW1lGAEgASgJEgwKBHJvbGUYAiABKAkSEgoKcHVibGljX2tleRgDIAEoDBIMCgRkYXlzGAQgASgNEi8KCm5hbWVzcGFjZWQYBSABKAsyGy5odWxsbWFyay52MS5OYW1lc3BhY2VkUm9sZSIyCg5OYW1lc3BhY2VkUm9sZRIMCgRyb2xlGAEgASgJEhIKCm5hbWVzcGFjZXMYAiADKAkiawoeSXNzdWVQZXJzb25DZXJ0aWZpY2F0ZVJlc3BvbnNlEhkKEWNlcnRpZmljYXRlX2NoYWluGAEgAygMEi4KCmV4cGlyZXNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjMKE1Jldm9rZVBlcnNvblJlcXVlc3QSDAoEbmFtZRgBIAEoCRIOCgZyZWFzb24YAiABKAkiJQoUUmV2b2tlUGVyc29uUmVzcG9uc2USDQoFa25vd24YASABKAgiMgoSQWxsb3dQZXJzb25SZXF1ZXN0EgwKBG5hbWUYASABKAkSDgoGcmVhc29uGAIgASgJIhUKE0FsbG93UGVyc29uUmVzcG9uc2UiFgoUT3BlbkRhc2hib2FyZFJlcXVlc3QicAoVT3BlbkRhc2hib2FyZFJlc3BvbnNlEgwKBGNvZGUYASABKAkSLgoKZXhwaXJlc19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCwoDdXJsGAMgASgJEgwKBHBvcnQYBCABKA0iPQocSW1wb3J0VnVsbmVyYWJpbGl0aWVzUmVxdWVzdBIOCgZyZXBvcnQYASABKAwSDQoFaW1hZ2UYAiABKAkipgEKHUltcG9ydFZ1bG5lcmFiaWxpdGllc1Jlc3BvbnNlEg4KBmRpZ2VzdBgBIAEoCRINCgVpbWFnZRgCIAEoCRIOCgZmb3JtYXQYAyABKAkSDAoEdG9vbBgEIAEoCRIQCghmaW5kaW5ncxgFIAEoDRISCgpzdGF0ZW1lbnRzGAYgASgNEhAKCGxlZnRfb3V0GAcgASgNEhAKCHJlcGxhY2VzGAggASgJIj4KHFJlbW92ZVZ1bG5lcmFiaWxpdGllc1JlcXVlc3QSDgoGZGlnZXN0GAEgASgJEg4KBnJlYXNvbhgCIAEoCSIvCh1SZW1vdmVWdWxuZXJhYmlsaXRpZXNSZXNwb25zZRIOCgZpbWFnZXMYASABKA0imgEKF1JlcXVlc3RFeGNlcHRpb25SZXF1ZXN0EhAKCGRyaWZ0X2lkGAEgASgJEhQKDGxpZmVfc2Vjb25kcxgCIAEoDRIOCgZyZWFzb24YAyABKAkSEQoJcGF0aF9nbG9iGAQgASgJEhMKC2FueV9jb250ZW50GAUgASgIEhEKCWFueV9pbWFnZRgGIAEoCBIMCgRzZWVuGAcgASgJIiYKGFJlcXVlc3RFeGNlcHRpb25SZXNwb25zZRIKCgJpZBgBIAEoCSIlChdBcHByb3ZlRXhjZXB0aW9uUmVxdWVzdBIKCgJpZBgBIAEoCSIaChhBcHByb3ZlRXhjZXB0aW9uUmVzcG9uc2UiMgoURGVueUV4Y2VwdGlvblJlcXVlc3QSCgoCaWQYASABKAkSDgoGcmVhc29uGAIgASgJIhcKFURlbnlFeGNlcHRpb25SZXNwb25zZSI0ChZSZXZva2VFeGNlcHRpb25SZXF1ZXN0EgoKAmlkGAEgASgJEg4KBnJlYXNvbhgCIAEoCSIZChdSZXZva2VFeGNlcHRpb25SZXNwb25zZTLqFgoFQWRtaW4SXwoQQWNrbm93bGVkZ2VEcmlmdBIkLmh1bGxtYXJrLnYxLkFja25vd2xlZGdlRHJpZnRSZXF1ZXN0GiUuaHVsbG1hcmsudjEuQWNrbm93bGVkZ2VEcmlmdFJlc3BvbnNlElkKDkFzc2lnbkluY2lkZW50EiIuaHVsbG1hcmsudjEuQXNzaWduSW5jaWRlbnRSZXF1ZXN0GiMuaHVsbG1hcmsudjEuQXNzaWduSW5jaWRlbnRSZXNwb25zZRJcCg9SZXNvbHZlSW5jaWRlbnQSIy5odWxsbWFyay52MS5SZXNvbHZlSW5jaWRlbnRSZXF1ZXN0GiQuaHVsbG1hcmsudjEuUmVzb2x2ZUluY2lkZW50UmVzcG9uc2USSgoJRGlmZkRyaWZ0Eh0uaHVsbG1hcmsudjEuRGlmZkRyaWZ0UmVxdWVzdBoeLmh1bGxtYXJrLnYxLkRpZmZEcmlmdFJlc3BvbnNlElMKDFJlcXVlc3RRdW90ZRIgLmh1bGxtYXJrLnYxLlJlcXVlc3RRdW90ZVJlcXVlc3QaIS5odWxsbWFyay52MS5SZXF1ZXN0UXVvdGVSZXNwb25zZRJKCglBbGxvd05vZGUSHS5odWxsbWFyay52MS5BbGxvd05vZGVSZXF1ZXN0Gh4uaHVsbG1hcmsudjEuQWxsb3dOb2RlUmVzcG9uc2USTQoKUmV2b2tlTm9kZRIeLmh1bGxtYXJrLnYxLlJldm9rZU5vZGVSZXF1ZXN0Gh8uaHVsbG1hcmsudjEuUmV2b2tlTm9kZVJlc3BvbnNlElwKD0NyZWF0ZUpvaW5Ub2tlbhIjLmh1bGxtYXJrLnYxLkNyZWF0ZUpvaW5Ub2tlblJlcXVlc3QaJC5odWxsbWFyay52MS5DcmVhdGVKb2luVG9rZW5SZXNwb25zZRJTCgxSZWxvYWRQb2xpY3kSIC5odWxsbWFyay52MS5SZWxvYWRQb2xpY3lSZXF1ZXN0GiEuaHVsbG1hcmsudjEuUmVsb2FkUG9saWN5UmVzcG9uc2USUwoMUmVmcmVzaEltYWdlEiAuaHVsbG1hcmsudjEuUmVmcmVzaEltYWdlUmVxdWVzdBohLmh1bGxtYXJrLnYxLlJlZnJlc2hJbWFnZVJlc3BvbnNlEkoKCVRlc3RBbGVydBIdLmh1bGxtYXJrLnYxLlRlc3RBbGVydFJlcXVlc3QaHi5odWxsbWFyay52MS5UZXN0QWxlcnRSZXNwb25zZRJlChJSZXRyeU5vdGlmaWNhdGlvbnMSJi5odWxsbWFyay52MS5SZXRyeU5vdGlmaWNhdGlvbnNSZXF1ZXN0GicuaHVsbG1hcmsudjEuUmV0cnlOb3RpZmljYXRpb25zUmVzcG9uc2USUAoLUmVjb3JkRHJpbGwSHy5odWxsbWFyay52MS5SZWNvcmREcmlsbFJlcXVlc3QaIC5odWxsbWFyay52MS5SZWNvcmREcmlsbFJlc3BvbnNlElYKDVNjaGVkdWxlRHJpbGwSIS5odWxsbWFyay52MS5TY2hlZHVsZURyaWxsUmVxdWVzdBoiLmh1bGxtYXJrLnYxLlNjaGVkdWxlRHJpbGxSZXNwb25zZRJcCg9SZWNvcmRQcm9tb3Rpb24SIy5odWxsbWFyay52MS5SZWNvcmRQcm9tb3Rpb25SZXF1ZXN0GiQuaHVsbG1hcmsudjEuUmVjb3JkUHJvbW90aW9uUmVzcG9uc2USXAoPUHJvcG9zZUJhc2VsaW5lEiMuaHVsbG1hcmsudjEuUHJvcG9zZUJhc2VsaW5lUmVxdWVzdBokLmh1bGxtYXJrLnYxLlByb3Bvc2VCYXNlbGluZVJlc3BvbnNlElwKD0FwcHJvdmVCYXNlbGluZRIjLmh1bGxtYXJrLnYxLkFwcHJvdmVCYXNlbGluZVJlcXVlc3QaJC5odWxsbWFyay52MS5BcHByb3ZlQmFzZWxpbmVSZXNwb25zZRJZCg5FeHBpcmVCYXNlbGluZRIiLmh1bGxtYXJrLnYxLkV4cGlyZUJhc2VsaW5lUmVxdWVzdBojLmh1bGxtYXJrLnYxLkV4cGlyZUJhc2VsaW5lUmVzcG9uc2USXwoQUmVxdWVzdEV4Y2VwdGlvbhIkLmh1bGxtYXJrLnYxLlJlcXVlc3RFeGNlcHRpb25SZXF1ZXN0GiUuaHVsbG1hcmsudjEuUmVxdWVzdEV4Y2VwdGlvblJlc3BvbnNlEl8KEEFwcHJvdmVFeGNlcHRpb24SJC5odWxsbWFyay52MS5BcHByb3ZlRXhjZXB0aW9uUmVxdWVzdBolLmh1bGxtYXJrLnYxLkFwcHJvdmVFeGNlcHRpb25SZXNwb25zZRJWCg1EZW55RXhjZXB0aW9uEiEuaHVsbG1hcmsudjEuRGVueUV4Y2VwdGlvblJlcXVlc3QaIi5odWxsbWFyay52MS5EZW55RXhjZXB0aW9uUmVzcG9uc2USXAoPUmV2b2tlRXhjZXB0aW9uEiMuaHVsbG1hcmsudjEuUmV2b2tlRXhjZXB0aW9uUmVxdWVzdBokLmh1bGxtYXJrLnYxLlJldm9rZUV4Y2VwdGlvblJlc3BvbnNlElYKDUFjY2VwdEhpc3RvcnkSIS5odWxsbWFyay52MS5BY2NlcHRIaXN0b3J5UmVxdWVzdBoiLmh1bGxtYXJrLnYxLkFjY2VwdEhpc3RvcnlSZXNwb25zZRJ3ChhJc3N1ZUFjdHVhdG9yQ2VydGlmaWNhdGUSLC5odWxsbWFyay52MS5Jc3N1ZUFjdHVhdG9yQ2VydGlmaWNhdGVSZXF1ZXN0Gi0uaHVsbG1hcmsudjEuSXNzdWVBY3R1YXRvckNlcnRpZmljYXRlUmVzcG9uc2USSgoJUm90YXRlS2V5Eh0uaHVsbG1hcmsudjEuUm90YXRlS2V5UmVxdWVzdBoeLmh1bGxtYXJrLnYxLlJvdGF0ZUtleVJlc3BvbnNlEkoKCVJldGlyZUtleRIdLmh1bGxtYXJrLnYxLlJldGlyZUtleVJlcXVlc3QaHi5odWxsbWFyay52MS5SZXRpcmVLZXlSZXNwb25zZRJxChZJc3N1ZVBlcnNvbkNlcnRpZmljYXRlEiouaHVsbG1hcmsudjEuSXNzdWVQZXJzb25DZXJ0aWZpY2F0ZVJlcXVlc3QaKy5odWxsbWFyay52MS5Jc3N1ZVBlcnNvbkNlcnRpZmljYXRlUmVzcG9uc2USbgoVSW1wb3J0VnVsbmVyYWJpbGl0aWVzEikuaHVsbG1hcmsudjEuSW1wb3J0VnVsbmVyYWJpbGl0aWVzUmVxdWVzdBoqLmh1bGxtYXJrLnYxLkltcG9ydFZ1bG5lcmFiaWxpdGllc1Jlc3BvbnNlEm4KFVJlbW92ZVZ1bG5lcmFiaWxpdGllcxIpLmh1bGxtYXJrLnYxLlJlbW92ZVZ1bG5lcmFiaWxpdGllc1JlcXVlc3QaKi5odWxsbWFyay52MS5SZW1vdmVWdWxuZXJhYmlsaXRpZXNSZXNwb25zZRJTCgxSZXZva2VQZXJzb24SIC5odWxsbWFyay52MS5SZXZva2VQZXJzb25SZXF1ZXN0GiEuaHVsbG1hcmsudjEuUmV2b2tlUGVyc29uUmVzcG9uc2USUAoLQWxsb3dQZXJzb24SHy5odWxsbWFyay52MS5BbGxvd1BlcnNvblJlcXVlc3QaIC5odWxsbWFyay52MS5BbGxvd1BlcnNvblJlc3BvbnNlElYKDU9wZW5EYXNoYm9hcmQSIS5odWxsbWFyay52MS5PcGVuRGFzaGJvYXJkUmVxdWVzdBoiLmh1bGxtYXJrLnYxLk9wZW5EYXNoYm9hcmRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp, file_hullmark_v1_common]);
+  fileDesc("ChdodWxsbWFyay92MS9hZG1pbi5wcm90bxILaHVsbG1hcmsudjEiQwoXQWNrbm93bGVkZ2VEcmlmdFJlcXVlc3QSCgoCaWQYASABKAkSDgoGcmVhc29uGAIgASgJEgwKBHNlZW4YAyABKAkiGgoYQWNrbm93bGVkZ2VEcmlmdFJlc3BvbnNlIlwKFUFzc2lnbkluY2lkZW50UmVxdWVzdBIKCgJpZBgBIAEoCRINCgVvd25lchgCIAEoCRIKCgJtZRgDIAEoCBIOCgZyZWFzb24YBCABKAkSDAoEc2VlbhgFIAEoCSInChZBc3NpZ25JbmNpZGVudFJlc3BvbnNlEg0KBW93bmVyGAEgASgJIkIKFlJlc29sdmVJbmNpZGVudFJlcXVlc3QSCgoCaWQYASABKAkSDgoGcmVhc29uGAIgASgJEgwKBHNlZW4YAyABKAkiGQoXUmVzb2x2ZUluY2lkZW50UmVzcG9uc2UiLgoQRGlmZkRyaWZ0UmVxdWVzdBIKCgJpZBgBIAEoCRIOCgZyZWFzb24YAiABKAkihAEKEURpZmZEcmlmdFJlc3BvbnNlEg0KBWh1bmtzGAEgASgJEg4KBmJpbmFyeRgCIAEoCBIYCgtzaXplX2JlZm9yZRgDIAEoBEgAiAEBEhcKCnNpemVfYWZ0ZXIYBCABKARIAYgBAUIOCgxfc2l6ZV9iZWZvcmVCDQoLX3NpemVfYWZ0ZXIiJgoTUmVxdWVzdFF1b3RlUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJIhYKFFJlcXVlc3RRdW90ZVJlc3BvbnNlIkEKEEFsbG93Tm9kZVJlcXVlc3QSEQoJZWtfc2hhMjU2GAEgASgJEgwKBG5hbWUYAiABKAkSDAoEbm9kZRgDIAEoCSIkChFBbGxvd05vZGVSZXNwb25zZRIPCgdub2RlX2lkGAEgASgJIjQKEVJldm9rZU5vZGVSZXF1ZXN0Eg8KB25vZGVfaWQYASABKAkSDgoGcmVhc29uGAIgASgJIhQKElJldm9rZU5vZGVSZXNwb25zZSI0ChFSZW1vdmVOb2RlUmVxdWVzdBIPCgdub2RlX2lkGAEgASgJEg4KBnJlYXNvbhgCIAEoCSIUChJSZW1vdmVOb2RlUmVzcG9uc2UiQAoWQ3JlYXRlSm9pblRva2VuUmVxdWVzdBIRCglub2RlX25hbWUYASABKAkSEwoLdHRsX3NlY29uZHMYAiABKA0iWAoXQ3JlYXRlSm9pblRva2VuUmVzcG9uc2USDQoFdG9rZW4YASABKAkSLgoKZXhwaXJlc19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiFQoTUmVsb2FkUG9saWN5UmVxdWVzdCI2ChRSZWxvYWRQb2xpY3lSZXNwb25zZRIOCgZkaWdlc3QYASABKAwSDgoGZXJyb3JzGAIgAygJIiQKE1JlZnJlc2hJbWFnZVJlcXVlc3QSDQoFaW1hZ2UYASABKAkiJgoUUmVmcmVzaEltYWdlUmVzcG9uc2USDgoGaW1hZ2VzGAEgASgNIlcKEFRlc3RBbGVydFJlcXVlc3QSDQoFcm91dGUYASABKAkSJwoIc2V2ZXJpdHkYAiABKA4yFS5odWxsbWFyay52MS5TZXZlcml0eRILCgNlbmQYAyABKAgiYAoRVGVzdEFsZXJ0UmVzcG9uc2USEQoJZGVsaXZlcmVkGAEgAygJEg4KBmZhaWxlZBgCIAMoCRIoCgZyb3V0ZXMYAyADKAsyGC5odWxsbWFyay52MS5UZXN0ZWRSb3V0ZSJJCgtUZXN0ZWRSb3V0ZRINCgVyb3V0ZRgBIAEoCRIMCgR0eXBlGAIgASgJEg0KBXRha2VuGAMgASgIEg4KBmFuc3dlchgEIAEoCSIoChlSZXRyeU5vdGlmaWNhdGlvbnNSZXF1ZXN0EgsKA2lkcxgBIAMoCSIpChpSZXRyeU5vdGlmaWNhdGlvbnNSZXNwb25zZRILCgNpZHMYASADKAkihAMKElJlY29yZERyaWxsUmVxdWVzdBINCgVkcmlsbBgBIAEoCRILCgNydW4YAiABKAkSEQoJY29udGFpbmVyGAMgASgJEg8KB291dGNvbWUYBCABKAkSEAoIZHJpZnRfaWQYBSABKAkSFgoJZGV0ZWN0X21zGAYgASgNSACIAQESFQoIYWxlcnRfbXMYByABKA1IAYgBARIXCgpjb250YWluX21zGAggASgNSAKIAQESEwoLY29udGFpbm1lbnQYCSABKAkSGAoQZGV0ZWN0X3dpdGhpbl9tcxgKIAEoDRIXCg9hbGVydF93aXRoaW5fbXMYCyABKA0SHgoRY29udGFpbl93aXRoaW5fbXMYDCABKA1IA4gBARIPCgdwcm9ibGVtGA0gASgJEhsKE2VuZHNfd2l0aGluX3NlY29uZHMYDiABKA1CDAoKX2RldGVjdF9tc0ILCglfYWxlcnRfbXNCDQoLX2NvbnRhaW5fbXNCFAoSX2NvbnRhaW5fd2l0aGluX21zIhUKE1JlY29yZERyaWxsUmVzcG9uc2UiPAoUU2NoZWR1bGVEcmlsbFJlcXVlc3QSDQoFZHJpbGwYASABKAkSFQoNZXZlcnlfc2Vjb25kcxgCIAEoDSIXChVTY2hlZHVsZURyaWxsUmVzcG9uc2UikAEKFlJlY29yZFByb21vdGlvblJlcXVlc3QSDgoGc291cmNlGAEgASgJEhMKC2Rlc3RpbmF0aW9uGAIgASgJEhQKDGltYWdlX2RpZ2VzdBgDIAEoCRIWCg5zdW1tYXJ5X2RpZ2VzdBgEIAEoCRIVCg1wb2xpY3lfc2hhMjU2GAUgASgJEgwKBHJ1bGUYBiABKAkiGQoXUmVjb3JkUHJvbW90aW9uUmVzcG9uc2UiJgoUQWNjZXB0SGlzdG9yeVJlcXVlc3QSDgoGcmVhc29uGAEgASgJIiUKFUFjY2VwdEhpc3RvcnlSZXNwb25zZRIMCgRzaXplGAEgASgEIlQKH0lzc3VlQWN0dWF0b3JDZXJ0aWZpY2F0ZVJlcXVlc3QSDAoEbm9kZRgBIAEoCRISCgpwdWJsaWNfa2V5GAIgASgMEg8KB2NsdXN0ZXIYAyABKAgivAEKIElzc3VlQWN0dWF0b3JDZXJ0aWZpY2F0ZVJlc3BvbnNlEg8KB25vZGVfaWQYASABKAkSGQoRY2VydGlmaWNhdGVfY2hhaW4YAiADKAwSLgoKZXhwaXJlc19hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLaW50ZW50X2tleXMYBCADKAwSFgoOY2FfY2VydGlmaWNhdGUYBSABKAkSDwoHY2x1c3RlchgGIAEoCSKaAQoWUHJvcG9zZUJhc2VsaW5lUmVxdWVzdBIMCgRwb29sGAEgASgJEg0KBW5vZGVzGAIgAygJEgwKBHBjcnMYAyADKA0SDQoFZmlsZXMYBCABKAgSDgoGcmVhc29uGAUgASgJEhAKCHdvcmtsb2FkGAYgASgJEhUKDXNpbmNlX3NlY29uZHMYByABKA0SDQoFb3duZXIYCCABKAkiaAoXUHJvcG9zZUJhc2VsaW5lUmVzcG9uc2USCgoCaWQYASABKAkSKgoIbGVmdF9vdXQYAiADKAsyGC5odWxsbWFyay52MS5MZWZ0T3V0UGF0aBIVCg1tb3JlX2xlZnRfb3V0GAMgASgNIigKC0xlZnRPdXRQYXRoEgwKBHBhdGgYASABKAkSCwoDd2h5GAIgASgJIjkKFkFwcHJvdmVCYXNlbGluZVJlcXVlc3QSCgoCaWQYASABKAkSEwoLcmV2aWV3X2RheXMYAiABKA0iGQoXQXBwcm92ZUJhc2VsaW5lUmVzcG9uc2UiQQoVRXhwaXJlQmFzZWxpbmVSZXF1ZXN0EgoKAmlkGAEgASgJEg4KBnJlYXNvbhgCIAEoCRIMCgRsYXN0GAMgASgIIhgKFkV4cGlyZUJhc2VsaW5lUmVzcG9uc2UiMAoQUm90YXRlS2V5UmVxdWVzdBIMCgRuYW1lGAEgASgJEg4KBnJlYXNvbhgCIAEoCSIfChFSb3RhdGVLZXlSZXNwb25zZRIKCgJpZBgBIAEoCSIwChBSZXRpcmVLZXlSZXF1ZXN0EgwKBG5hbWUYASABKAkSDgoGcmVhc29uGAIgASgJIiAKEVJldGlyZUtleVJlc3BvbnNlEgsKA2lkcxgBIAMoCSKOAQodSXNzdWVQZXJzb25DZXJ0aWZpY2F0ZVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRyb2xlGAIgASgJEhIKCnB1YmxpY19rZXkYAyABKAwSDAoEZGF5cxgEIAEoDRIvCgpuYW1lc3BhY2VkGAUgASgLMhsuaHVsbG1hcmsudjEuTmFtZXNwYWNlZFJvbGUiMgoOTmFtZXNwYWNlZFJvbGUSDAoEcm9sZRgBIAEoCRISCgpuYW1lc3BhY2VzGAIgAygJImsKHklzc3VlUGVyc29uQ2VydGlmaWNhdGVSZXNwb25zZRIZChFjZXJ0aWZpY2F0ZV9jaGFpbhgBIAMoDBIuCgpleHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIzChNSZXZva2VQZXJzb25SZXF1ZXN0EgwKBG5hbWUYASABKAkSDgoGcmVhc29uGAIgASgJIiUKFFJldm9rZVBlcnNvblJlc3BvbnNlEg0KBWtub3duGAEgASgIIjIKEkFsbG93UGVyc29uUmVxdWVzdBIMCgRuYW1lGAEgASgJEg4KBnJlYXNvbhgCIAEoCSIVChNBbGxvd1BlcnNvblJlc3BvbnNlIhYKFE9wZW5EYXNoYm9hcmRSZXF1ZXN0InAKFU9wZW5EYXNoYm9hcmRSZXNwb25zZRIMCgRjb2RlGAEgASgJEi4KCmV4cGlyZXNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgsKA3VybBgDIAEoCRIMCgRwb3J0GAQgASgNIj0KHEltcG9ydFZ1bG5lcmFiaWxpdGllc1JlcXVlc3QSDgoGcmVwb3J0GAEgASgMEg0KBWltYWdlGAIgASgJIqYBCh1JbXBvcnRWdWxuZXJhYmlsaXRpZXNSZXNwb25zZRIOCgZkaWdlc3QYASABKAkSDQoFaW1hZ2UYAiABKAkSDgoGZm9ybWF0GAMgASgJEgwKBHRvb2wYBCABKAkSEAoIZmluZGluZ3MYBSABKA0SEgoKc3RhdGVtZW50cxgGIAEoDRIQCghsZWZ0X291dBgHIAEoDRIQCghyZXBsYWNlcxgIIAEoCSI+ChxSZW1vdmVWdWxuZXJhYmlsaXRpZXNSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIOCgZyZWFzb24YAiABKAkiLwodUmVtb3ZlVnVsbmVyYWJpbGl0aWVzUmVzcG9uc2USDgoGaW1hZ2VzGAEgASgNIpoBChdSZXF1ZXN0RXhjZXB0aW9uUmVxdWVzdBIQCghkcmlmdF9pZBgBIAEoCRIUCgxsaWZlX3NlY29uZHMYAiABKA0SDgoGcmVhc29uGAMgASgJEhEKCXBhdGhfZ2xvYhgEIAEoCRITCgthbnlfY29udGVudBgFIAEoCBIRCglhbnlfaW1hZ2UYBiABKAgSDAoEc2VlbhgHIAEoCSImChhSZXF1ZXN0RXhjZXB0aW9uUmVzcG9uc2USCgoCaWQYASABKAkiJQoXQXBwcm92ZUV4Y2VwdGlvblJlcXVlc3QSCgoCaWQYASABKAkiGgoYQXBwcm92ZUV4Y2VwdGlvblJlc3BvbnNlIjIKFERlbnlFeGNlcHRpb25SZXF1ZXN0EgoKAmlkGAEgASgJEg4KBnJlYXNvbhgCIAEoCSIXChVEZW55RXhjZXB0aW9uUmVzcG9uc2UiNAoWUmV2b2tlRXhjZXB0aW9uUmVxdWVzdBIKCgJpZBgBIAEoCRIOCgZyZWFzb24YAiABKAkiGQoXUmV2b2tlRXhjZXB0aW9uUmVzcG9uc2UyuRcKBUFkbWluEl8KEEFja25vd2xlZGdlRHJpZnQSJC5odWxsbWFyay52MS5BY2tub3dsZWRnZURyaWZ0UmVxdWVzdBolLmh1bGxtYXJrLnYxLkFja25vd2xlZGdlRHJpZnRSZXNwb25zZRJZCg5Bc3NpZ25JbmNpZGVudBIiLmh1bGxtYXJrLnYxLkFzc2lnbkluY2lkZW50UmVxdWVzdBojLmh1bGxtYXJrLnYxLkFzc2lnbkluY2lkZW50UmVzcG9uc2USXAoPUmVzb2x2ZUluY2lkZW50EiMuaHVsbG1hcmsudjEuUmVzb2x2ZUluY2lkZW50UmVxdWVzdBokLmh1bGxtYXJrLnYxLlJlc29sdmVJbmNpZGVudFJlc3BvbnNlEkoKCURpZmZEcmlmdBIdLmh1bGxtYXJrLnYxLkRpZmZEcmlmdFJlcXVlc3QaHi5odWxsbWFyay52MS5EaWZmRHJpZnRSZXNwb25zZRJTCgxSZXF1ZXN0UXVvdGUSIC5odWxsbWFyay52MS5SZXF1ZXN0UXVvdGVSZXF1ZXN0GiEuaHVsbG1hcmsudjEuUmVxdWVzdFF1b3RlUmVzcG9uc2USSgoJQWxsb3dOb2RlEh0uaHVsbG1hcmsudjEuQWxsb3dOb2RlUmVxdWVzdBoeLmh1bGxtYXJrLnYxLkFsbG93Tm9kZVJlc3BvbnNlEk0KClJldm9rZU5vZGUSHi5odWxsbWFyay52MS5SZXZva2VOb2RlUmVxdWVzdBofLmh1bGxtYXJrLnYxLlJldm9rZU5vZGVSZXNwb25zZRJNCgpSZW1vdmVOb2RlEh4uaHVsbG1hcmsudjEuUmVtb3ZlTm9kZVJlcXVlc3QaHy5odWxsbWFyay52MS5SZW1vdmVOb2RlUmVzcG9uc2USXAoPQ3JlYXRlSm9pblRva2VuEiMuaHVsbG1hcmsudjEuQ3JlYXRlSm9pblRva2VuUmVxdWVzdBokLmh1bGxtYXJrLnYxLkNyZWF0ZUpvaW5Ub2tlblJlc3BvbnNlElMKDFJlbG9hZFBvbGljeRIgLmh1bGxtYXJrLnYxLlJlbG9hZFBvbGljeVJlcXVlc3QaIS5odWxsbWFyay52MS5SZWxvYWRQb2xpY3lSZXNwb25zZRJTCgxSZWZyZXNoSW1hZ2USIC5odWxsbWFyay52MS5SZWZyZXNoSW1hZ2VSZXF1ZXN0GiEuaHVsbG1hcmsudjEuUmVmcmVzaEltYWdlUmVzcG9uc2USSgoJVGVzdEFsZXJ0Eh0uaHVsbG1hcmsudjEuVGVzdEFsZXJ0UmVxdWVzdBoeLmh1bGxtYXJrLnYxLlRlc3RBbGVydFJlc3BvbnNlEmUKElJldHJ5Tm90aWZpY2F0aW9ucxImLmh1bGxtYXJrLnYxLlJldHJ5Tm90aWZpY2F0aW9uc1JlcXVlc3QaJy5odWxsbWFyay52MS5SZXRyeU5vdGlmaWNhdGlvbnNSZXNwb25zZRJQCgtSZWNvcmREcmlsbBIfLmh1bGxtYXJrLnYxLlJlY29yZERyaWxsUmVxdWVzdBogLmh1bGxtYXJrLnYxLlJlY29yZERyaWxsUmVzcG9uc2USVgoNU2NoZWR1bGVEcmlsbBIhLmh1bGxtYXJrLnYxLlNjaGVkdWxlRHJpbGxSZXF1ZXN0GiIuaHVsbG1hcmsudjEuU2NoZWR1bGVEcmlsbFJlc3BvbnNlElwKD1JlY29yZFByb21vdGlvbhIjLmh1bGxtYXJrLnYxLlJlY29yZFByb21vdGlvblJlcXVlc3QaJC5odWxsbWFyay52MS5SZWNvcmRQcm9tb3Rpb25SZXNwb25zZRJcCg9Qcm9wb3NlQmFzZWxpbmUSIy5odWxsbWFyay52MS5Qcm9wb3NlQmFzZWxpbmVSZXF1ZXN0GiQuaHVsbG1hcmsudjEuUHJvcG9zZUJhc2VsaW5lUmVzcG9uc2USXAoPQXBwcm92ZUJhc2VsaW5lEiMuaHVsbG1hcmsudjEuQXBwcm92ZUJhc2VsaW5lUmVxdWVzdBokLmh1bGxtYXJrLnYxLkFwcHJvdmVCYXNlbGluZVJlc3BvbnNlElkKDkV4cGlyZUJhc2VsaW5lEiIuaHVsbG1hcmsudjEuRXhwaXJlQmFzZWxpbmVSZXF1ZXN0GiMuaHVsbG1hcmsudjEuRXhwaXJlQmFzZWxpbmVSZXNwb25zZRJfChBSZXF1ZXN0RXhjZXB0aW9uEiQuaHVsbG1hcmsudjEuUmVxdWVzdEV4Y2VwdGlvblJlcXVlc3QaJS5odWxsbWFyay52MS5SZXF1ZXN0RXhjZXB0aW9uUmVzcG9uc2USXwoQQXBwcm92ZUV4Y2VwdGlvbhIkLmh1bGxtYXJrLnYxLkFwcHJvdmVFeGNlcHRpb25SZXF1ZXN0GiUuaHVsbG1hcmsudjEuQXBwcm92ZUV4Y2VwdGlvblJlc3BvbnNlElYKDURlbnlFeGNlcHRpb24SIS5odWxsbWFyay52MS5EZW55RXhjZXB0aW9uUmVxdWVzdBoiLmh1bGxtYXJrLnYxLkRlbnlFeGNlcHRpb25SZXNwb25zZRJcCg9SZXZva2VFeGNlcHRpb24SIy5odWxsbWFyay52MS5SZXZva2VFeGNlcHRpb25SZXF1ZXN0GiQuaHVsbG1hcmsudjEuUmV2b2tlRXhjZXB0aW9uUmVzcG9uc2USVgoNQWNjZXB0SGlzdG9yeRIhLmh1bGxtYXJrLnYxLkFjY2VwdEhpc3RvcnlSZXF1ZXN0GiIuaHVsbG1hcmsudjEuQWNjZXB0SGlzdG9yeVJlc3BvbnNlEncKGElzc3VlQWN0dWF0b3JDZXJ0aWZpY2F0ZRIsLmh1bGxtYXJrLnYxLklzc3VlQWN0dWF0b3JDZXJ0aWZpY2F0ZVJlcXVlc3QaLS5odWxsbWFyay52MS5Jc3N1ZUFjdHVhdG9yQ2VydGlmaWNhdGVSZXNwb25zZRJKCglSb3RhdGVLZXkSHS5odWxsbWFyay52MS5Sb3RhdGVLZXlSZXF1ZXN0Gh4uaHVsbG1hcmsudjEuUm90YXRlS2V5UmVzcG9uc2USSgoJUmV0aXJlS2V5Eh0uaHVsbG1hcmsudjEuUmV0aXJlS2V5UmVxdWVzdBoeLmh1bGxtYXJrLnYxLlJldGlyZUtleVJlc3BvbnNlEnEKFklzc3VlUGVyc29uQ2VydGlmaWNhdGUSKi5odWxsbWFyay52MS5Jc3N1ZVBlcnNvbkNlcnRpZmljYXRlUmVxdWVzdBorLmh1bGxtYXJrLnYxLklzc3VlUGVyc29uQ2VydGlmaWNhdGVSZXNwb25zZRJuChVJbXBvcnRWdWxuZXJhYmlsaXRpZXMSKS5odWxsbWFyay52MS5JbXBvcnRWdWxuZXJhYmlsaXRpZXNSZXF1ZXN0GiouaHVsbG1hcmsudjEuSW1wb3J0VnVsbmVyYWJpbGl0aWVzUmVzcG9uc2USbgoVUmVtb3ZlVnVsbmVyYWJpbGl0aWVzEikuaHVsbG1hcmsudjEuUmVtb3ZlVnVsbmVyYWJpbGl0aWVzUmVxdWVzdBoqLmh1bGxtYXJrLnYxLlJlbW92ZVZ1bG5lcmFiaWxpdGllc1Jlc3BvbnNlElMKDFJldm9rZVBlcnNvbhIgLmh1bGxtYXJrLnYxLlJldm9rZVBlcnNvblJlcXVlc3QaIS5odWxsbWFyay52MS5SZXZva2VQZXJzb25SZXNwb25zZRJQCgtBbGxvd1BlcnNvbhIfLmh1bGxtYXJrLnYxLkFsbG93UGVyc29uUmVxdWVzdBogLmh1bGxtYXJrLnYxLkFsbG93UGVyc29uUmVzcG9uc2USVgoNT3BlbkRhc2hib2FyZBIhLmh1bGxtYXJrLnYxLk9wZW5EYXNoYm9hcmRSZXF1ZXN0GiIuaHVsbG1hcmsudjEuT3BlbkRhc2hib2FyZFJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp, file_hullmark_v1_common]);
 
 /**
  * Describes the message hullmark.v1.AcknowledgeDriftRequest.
@@ -111,375 +111,389 @@ export const RevokeNodeResponseSchema = /*@__PURE__*/
   messageDesc(file_hullmark_v1_admin, 13);
 
 /**
+ * Describes the message hullmark.v1.RemoveNodeRequest.
+ * Use `create(RemoveNodeRequestSchema)` to create a new message.
+ */
+export const RemoveNodeRequestSchema = /*@__PURE__*/
+  messageDesc(file_hullmark_v1_admin, 14);
+
+/**
+ * Describes the message hullmark.v1.RemoveNodeResponse.
+ * Use `create(RemoveNodeResponseSchema)` to create a new message.
+ */
+export const RemoveNodeResponseSchema = /*@__PURE__*/
+  messageDesc(file_hullmark_v1_admin, 15);
+
+/**
  * Describes the message hullmark.v1.CreateJoinTokenRequest.
  * Use `create(CreateJoinTokenRequestSchema)` to create a new message.
  */
 export const CreateJoinTokenRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 14);
+  messageDesc(file_hullmark_v1_admin, 16);
 
 /**
  * Describes the message hullmark.v1.CreateJoinTokenResponse.
  * Use `create(CreateJoinTokenResponseSchema)` to create a new message.
  */
 export const CreateJoinTokenResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 15);
+  messageDesc(file_hullmark_v1_admin, 17);
 
 /**
  * Describes the message hullmark.v1.ReloadPolicyRequest.
  * Use `create(ReloadPolicyRequestSchema)` to create a new message.
  */
 export const ReloadPolicyRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 16);
+  messageDesc(file_hullmark_v1_admin, 18);
 
 /**
  * Describes the message hullmark.v1.ReloadPolicyResponse.
  * Use `create(ReloadPolicyResponseSchema)` to create a new message.
  */
 export const ReloadPolicyResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 17);
+  messageDesc(file_hullmark_v1_admin, 19);
 
 /**
  * Describes the message hullmark.v1.RefreshImageRequest.
  * Use `create(RefreshImageRequestSchema)` to create a new message.
  */
 export const RefreshImageRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 18);
+  messageDesc(file_hullmark_v1_admin, 20);
 
 /**
  * Describes the message hullmark.v1.RefreshImageResponse.
  * Use `create(RefreshImageResponseSchema)` to create a new message.
  */
 export const RefreshImageResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 19);
+  messageDesc(file_hullmark_v1_admin, 21);
 
 /**
  * Describes the message hullmark.v1.TestAlertRequest.
  * Use `create(TestAlertRequestSchema)` to create a new message.
  */
 export const TestAlertRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 20);
+  messageDesc(file_hullmark_v1_admin, 22);
 
 /**
  * Describes the message hullmark.v1.TestAlertResponse.
  * Use `create(TestAlertResponseSchema)` to create a new message.
  */
 export const TestAlertResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 21);
+  messageDesc(file_hullmark_v1_admin, 23);
 
 /**
  * Describes the message hullmark.v1.TestedRoute.
  * Use `create(TestedRouteSchema)` to create a new message.
  */
 export const TestedRouteSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 22);
+  messageDesc(file_hullmark_v1_admin, 24);
 
 /**
  * Describes the message hullmark.v1.RetryNotificationsRequest.
  * Use `create(RetryNotificationsRequestSchema)` to create a new message.
  */
 export const RetryNotificationsRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 23);
+  messageDesc(file_hullmark_v1_admin, 25);
 
 /**
  * Describes the message hullmark.v1.RetryNotificationsResponse.
  * Use `create(RetryNotificationsResponseSchema)` to create a new message.
  */
 export const RetryNotificationsResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 24);
+  messageDesc(file_hullmark_v1_admin, 26);
 
 /**
  * Describes the message hullmark.v1.RecordDrillRequest.
  * Use `create(RecordDrillRequestSchema)` to create a new message.
  */
 export const RecordDrillRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 25);
+  messageDesc(file_hullmark_v1_admin, 27);
 
 /**
  * Describes the message hullmark.v1.RecordDrillResponse.
  * Use `create(RecordDrillResponseSchema)` to create a new message.
  */
 export const RecordDrillResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 26);
+  messageDesc(file_hullmark_v1_admin, 28);
 
 /**
  * Describes the message hullmark.v1.ScheduleDrillRequest.
  * Use `create(ScheduleDrillRequestSchema)` to create a new message.
  */
 export const ScheduleDrillRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 27);
+  messageDesc(file_hullmark_v1_admin, 29);
 
 /**
  * Describes the message hullmark.v1.ScheduleDrillResponse.
  * Use `create(ScheduleDrillResponseSchema)` to create a new message.
  */
 export const ScheduleDrillResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 28);
+  messageDesc(file_hullmark_v1_admin, 30);
 
 /**
  * Describes the message hullmark.v1.RecordPromotionRequest.
  * Use `create(RecordPromotionRequestSchema)` to create a new message.
  */
 export const RecordPromotionRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 29);
+  messageDesc(file_hullmark_v1_admin, 31);
 
 /**
  * Describes the message hullmark.v1.RecordPromotionResponse.
  * Use `create(RecordPromotionResponseSchema)` to create a new message.
  */
 export const RecordPromotionResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 30);
+  messageDesc(file_hullmark_v1_admin, 32);
 
 /**
  * Describes the message hullmark.v1.AcceptHistoryRequest.
  * Use `create(AcceptHistoryRequestSchema)` to create a new message.
  */
 export const AcceptHistoryRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 31);
+  messageDesc(file_hullmark_v1_admin, 33);
 
 /**
  * Describes the message hullmark.v1.AcceptHistoryResponse.
  * Use `create(AcceptHistoryResponseSchema)` to create a new message.
  */
 export const AcceptHistoryResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 32);
+  messageDesc(file_hullmark_v1_admin, 34);
 
 /**
  * Describes the message hullmark.v1.IssueActuatorCertificateRequest.
  * Use `create(IssueActuatorCertificateRequestSchema)` to create a new message.
  */
 export const IssueActuatorCertificateRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 33);
+  messageDesc(file_hullmark_v1_admin, 35);
 
 /**
  * Describes the message hullmark.v1.IssueActuatorCertificateResponse.
  * Use `create(IssueActuatorCertificateResponseSchema)` to create a new message.
  */
 export const IssueActuatorCertificateResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 34);
+  messageDesc(file_hullmark_v1_admin, 36);
 
 /**
  * Describes the message hullmark.v1.ProposeBaselineRequest.
  * Use `create(ProposeBaselineRequestSchema)` to create a new message.
  */
 export const ProposeBaselineRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 35);
+  messageDesc(file_hullmark_v1_admin, 37);
 
 /**
  * Describes the message hullmark.v1.ProposeBaselineResponse.
  * Use `create(ProposeBaselineResponseSchema)` to create a new message.
  */
 export const ProposeBaselineResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 36);
+  messageDesc(file_hullmark_v1_admin, 38);
 
 /**
  * Describes the message hullmark.v1.LeftOutPath.
  * Use `create(LeftOutPathSchema)` to create a new message.
  */
 export const LeftOutPathSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 37);
+  messageDesc(file_hullmark_v1_admin, 39);
 
 /**
  * Describes the message hullmark.v1.ApproveBaselineRequest.
  * Use `create(ApproveBaselineRequestSchema)` to create a new message.
  */
 export const ApproveBaselineRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 38);
+  messageDesc(file_hullmark_v1_admin, 40);
 
 /**
  * Describes the message hullmark.v1.ApproveBaselineResponse.
  * Use `create(ApproveBaselineResponseSchema)` to create a new message.
  */
 export const ApproveBaselineResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 39);
+  messageDesc(file_hullmark_v1_admin, 41);
 
 /**
  * Describes the message hullmark.v1.ExpireBaselineRequest.
  * Use `create(ExpireBaselineRequestSchema)` to create a new message.
  */
 export const ExpireBaselineRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 40);
+  messageDesc(file_hullmark_v1_admin, 42);
 
 /**
  * Describes the message hullmark.v1.ExpireBaselineResponse.
  * Use `create(ExpireBaselineResponseSchema)` to create a new message.
  */
 export const ExpireBaselineResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 41);
+  messageDesc(file_hullmark_v1_admin, 43);
 
 /**
  * Describes the message hullmark.v1.RotateKeyRequest.
  * Use `create(RotateKeyRequestSchema)` to create a new message.
  */
 export const RotateKeyRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 42);
+  messageDesc(file_hullmark_v1_admin, 44);
 
 /**
  * Describes the message hullmark.v1.RotateKeyResponse.
  * Use `create(RotateKeyResponseSchema)` to create a new message.
  */
 export const RotateKeyResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 43);
+  messageDesc(file_hullmark_v1_admin, 45);
 
 /**
  * Describes the message hullmark.v1.RetireKeyRequest.
  * Use `create(RetireKeyRequestSchema)` to create a new message.
  */
 export const RetireKeyRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 44);
+  messageDesc(file_hullmark_v1_admin, 46);
 
 /**
  * Describes the message hullmark.v1.RetireKeyResponse.
  * Use `create(RetireKeyResponseSchema)` to create a new message.
  */
 export const RetireKeyResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 45);
+  messageDesc(file_hullmark_v1_admin, 47);
 
 /**
  * Describes the message hullmark.v1.IssuePersonCertificateRequest.
  * Use `create(IssuePersonCertificateRequestSchema)` to create a new message.
  */
 export const IssuePersonCertificateRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 46);
+  messageDesc(file_hullmark_v1_admin, 48);
 
 /**
  * Describes the message hullmark.v1.NamespacedRole.
  * Use `create(NamespacedRoleSchema)` to create a new message.
  */
 export const NamespacedRoleSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 47);
+  messageDesc(file_hullmark_v1_admin, 49);
 
 /**
  * Describes the message hullmark.v1.IssuePersonCertificateResponse.
  * Use `create(IssuePersonCertificateResponseSchema)` to create a new message.
  */
 export const IssuePersonCertificateResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 48);
+  messageDesc(file_hullmark_v1_admin, 50);
 
 /**
  * Describes the message hullmark.v1.RevokePersonRequest.
  * Use `create(RevokePersonRequestSchema)` to create a new message.
  */
 export const RevokePersonRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 49);
+  messageDesc(file_hullmark_v1_admin, 51);
 
 /**
  * Describes the message hullmark.v1.RevokePersonResponse.
  * Use `create(RevokePersonResponseSchema)` to create a new message.
  */
 export const RevokePersonResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 50);
+  messageDesc(file_hullmark_v1_admin, 52);
 
 /**
  * Describes the message hullmark.v1.AllowPersonRequest.
  * Use `create(AllowPersonRequestSchema)` to create a new message.
  */
 export const AllowPersonRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 51);
+  messageDesc(file_hullmark_v1_admin, 53);
 
 /**
  * Describes the message hullmark.v1.AllowPersonResponse.
  * Use `create(AllowPersonResponseSchema)` to create a new message.
  */
 export const AllowPersonResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 52);
+  messageDesc(file_hullmark_v1_admin, 54);
 
 /**
  * Describes the message hullmark.v1.OpenDashboardRequest.
  * Use `create(OpenDashboardRequestSchema)` to create a new message.
  */
 export const OpenDashboardRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 53);
+  messageDesc(file_hullmark_v1_admin, 55);
 
 /**
  * Describes the message hullmark.v1.OpenDashboardResponse.
  * Use `create(OpenDashboardResponseSchema)` to create a new message.
  */
 export const OpenDashboardResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 54);
+  messageDesc(file_hullmark_v1_admin, 56);
 
 /**
  * Describes the message hullmark.v1.ImportVulnerabilitiesRequest.
  * Use `create(ImportVulnerabilitiesRequestSchema)` to create a new message.
  */
 export const ImportVulnerabilitiesRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 55);
+  messageDesc(file_hullmark_v1_admin, 57);
 
 /**
  * Describes the message hullmark.v1.ImportVulnerabilitiesResponse.
  * Use `create(ImportVulnerabilitiesResponseSchema)` to create a new message.
  */
 export const ImportVulnerabilitiesResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 56);
+  messageDesc(file_hullmark_v1_admin, 58);
 
 /**
  * Describes the message hullmark.v1.RemoveVulnerabilitiesRequest.
  * Use `create(RemoveVulnerabilitiesRequestSchema)` to create a new message.
  */
 export const RemoveVulnerabilitiesRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 57);
+  messageDesc(file_hullmark_v1_admin, 59);
 
 /**
  * Describes the message hullmark.v1.RemoveVulnerabilitiesResponse.
  * Use `create(RemoveVulnerabilitiesResponseSchema)` to create a new message.
  */
 export const RemoveVulnerabilitiesResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 58);
+  messageDesc(file_hullmark_v1_admin, 60);
 
 /**
  * Describes the message hullmark.v1.RequestExceptionRequest.
  * Use `create(RequestExceptionRequestSchema)` to create a new message.
  */
 export const RequestExceptionRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 59);
+  messageDesc(file_hullmark_v1_admin, 61);
 
 /**
  * Describes the message hullmark.v1.RequestExceptionResponse.
  * Use `create(RequestExceptionResponseSchema)` to create a new message.
  */
 export const RequestExceptionResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 60);
+  messageDesc(file_hullmark_v1_admin, 62);
 
 /**
  * Describes the message hullmark.v1.ApproveExceptionRequest.
  * Use `create(ApproveExceptionRequestSchema)` to create a new message.
  */
 export const ApproveExceptionRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 61);
+  messageDesc(file_hullmark_v1_admin, 63);
 
 /**
  * Describes the message hullmark.v1.ApproveExceptionResponse.
  * Use `create(ApproveExceptionResponseSchema)` to create a new message.
  */
 export const ApproveExceptionResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 62);
+  messageDesc(file_hullmark_v1_admin, 64);
 
 /**
  * Describes the message hullmark.v1.DenyExceptionRequest.
  * Use `create(DenyExceptionRequestSchema)` to create a new message.
  */
 export const DenyExceptionRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 63);
+  messageDesc(file_hullmark_v1_admin, 65);
 
 /**
  * Describes the message hullmark.v1.DenyExceptionResponse.
  * Use `create(DenyExceptionResponseSchema)` to create a new message.
  */
 export const DenyExceptionResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 64);
+  messageDesc(file_hullmark_v1_admin, 66);
 
 /**
  * Describes the message hullmark.v1.RevokeExceptionRequest.
  * Use `create(RevokeExceptionRequestSchema)` to create a new message.
  */
 export const RevokeExceptionRequestSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 65);
+  messageDesc(file_hullmark_v1_admin, 67);
 
 /**
  * Describes the message hullmark.v1.RevokeExceptionResponse.
  * Use `create(RevokeExceptionResponseSchema)` to create a new message.
  */
 export const RevokeExceptionResponseSchema = /*@__PURE__*/
-  messageDesc(file_hullmark_v1_admin, 66);
+  messageDesc(file_hullmark_v1_admin, 68);
 
 /**
  * What changes something. Roles are named at each call; identity comes from the client certificate.
