@@ -3,6 +3,7 @@ import { RpcError } from "@hullmark/proto/rpc";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type Bearer, NoRoleError } from "../../core/people/bearers.ts";
 import type { SignIns } from "../../core/people/sign-ins.ts";
+import { Turns } from "../../core/people/turns.ts";
 import type { SignInProvider } from "../../ports/sign-in.ts";
 import { type ProvenToken, TokenError } from "../../ports/token-authenticator.ts";
 
@@ -39,6 +40,7 @@ export function registerSignIn(
   onResult: (fact: SignInFact) => void,
 ): void {
   const { providers, waiting, origin, admit } = services ?? { providers: [], waiting: undefined, origin: "", admit: undefined };
+  const turns = new Turns();
   const backAt = (source: string): string => `${origin}/api/signed-in/${source}`;
   const notSigned = (reply: FastifyReply, status: number, why: string) =>
     reply.code(status).header("cache-control", "no-store").type("text/plain; charset=utf-8").send(`Not signed in: ${why}\n`);
@@ -50,7 +52,7 @@ export function registerSignIn(
     if (!provider || !waiting) return notSigned(reply, 404, "no such issuer");
     try {
       const { url, flow } = await provider.begin(backAt(provider.source));
-      const secret = waiting.begin({ source: provider.source, flow });
+      const secret = waiting.begin({ source: provider.source, flow }, peerOf(request));
       return await reply.setCookie(COOKIE, secret, COOKIE_OPTIONS).header("cache-control", "no-store").redirect(url, 303);
     } catch (error) {
       if (!(error instanceof TokenError)) throw error;
@@ -58,8 +60,8 @@ export function registerSignIn(
       return notSigned(reply, 503, error.message);
     }
   });
-  server.get<{ Params: { source: string } }>("/api/signed-in/:source", async (request, reply) => {
-    const provider = providers.find(({ source }) => source === request.params.source);
+  const comeBack = async (request: FastifyRequest, reply: FastifyReply, source: string) => {
+    const provider = providers.find((each) => each.source === source);
     const flow = provider && waiting?.end(request.cookies[COOKIE] ?? "", provider.source);
     reply.clearCookie(COOKIE, COOKIE_OPTIONS);
     if (!provider || !admit || !flow || request.url.length > MAX_QUERY_CHARACTERS) {
@@ -84,5 +86,19 @@ export function registerSignIn(
       if (error instanceof RpcError && error.detail.reason === "REVOKED") told(request, provider, "revoked", error.message);
       throw error;
     }
+  };
+  server.get<{ Params: { source: string } }>("/api/signed-in/:source", async (request, reply) => {
+    // Each that comes back makes the verifier ask the issuer, in its own name: whether the browser waits for the answer or not.
+    const over = turns.take(peerOf(request));
+    if (!over) return notSigned(reply, 429, "too many sign in at this moment: reload this page");
+    try {
+      return await comeBack(request, reply, request.params.source);
+    } finally {
+      over();
+    }
   });
+}
+
+function peerOf({ ip, socket }: FastifyRequest): string {
+  return `${ip}:${socket.remotePort ?? 0}`;
 }

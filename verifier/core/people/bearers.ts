@@ -1,16 +1,13 @@
 /** People who come with a bearer token: bounded before anybody is asked, authenticated by whoever issued it, and given the role that configuration names. */
 import { hash } from "node:crypto";
 import { type ProvenToken, type TokenAuthenticator, TokenError } from "../../ports/token-authenticator.ts";
-import { networkOf } from "../enrolment/rate.ts";
 import type { Grants } from "./grants.ts";
 import type { Identities } from "./identities.ts";
+import { Turns } from "./turns.ts";
 
 const MAX_TOKEN_CHARACTERS = 16_384;
 /** RFC 6750, section 2.1. */
 const TOKEN_PATTERN = /^[A-Za-z0-9._~+/-]+=*$/;
-/** Strangers make the verifier ask others: so many questions at a time, in all and for one address (of IPv6 a /64). */
-const MAX_ASKED = 32;
-const MAX_ASKED_FOR_ADDRESS = 8;
 /** An authentic token is not asked about again for so long: one that was taken back counts until then. */
 const KNOWN_MS = 30_000;
 const MAX_KNOWN = 4096;
@@ -61,8 +58,7 @@ export class Bearers {
   readonly #services: BearerServices;
   /** By SHA-256 of the token. */
   readonly #known = new Map<string, Known>();
-  #asked = 0;
-  readonly #askedFor = new Map<string, number>();
+  readonly #turns = new Turns();
 
   constructor(services: BearerServices) {
     this.#services = services;
@@ -72,7 +68,7 @@ export class Bearers {
   async authenticate(token: string, peer: string): Promise<Bearer> {
     if (token.length > MAX_TOKEN_CHARACTERS || !TOKEN_PATTERN.test(token)) throw new TokenError("REFUSED", "not a bearer token");
     const { identities, nowMs } = this.#services;
-    const { source, proven, askedAtMs } = this.#recent(token) ?? (await this.#ask(token, networkOf(peer)));
+    const { source, proven, askedAtMs } = this.#recent(token) ?? (await this.#ask(token, peer));
     const notAfterMs = proven.expiresAtMs ?? askedAtMs + KNOWN_MS;
     if (nowMs() >= notAfterMs) throw new TokenError("REFUSED", "the token has expired");
     return bearerOf(identities, source, proven, notAfterMs);
@@ -87,13 +83,11 @@ export class Bearers {
     return undefined;
   }
 
-  async #ask(token: string, network: string): Promise<Known> {
+  async #ask(token: string, peer: string): Promise<Known> {
     const authenticator = this.#services.authenticators.find((each) => each.claims(token));
     if (!authenticator) throw new TokenError("REFUSED", "the token is of no issuer that is configured here");
-    const ofNetwork = this.#askedFor.get(network) ?? 0;
-    if (this.#asked >= MAX_ASKED || ofNetwork >= MAX_ASKED_FOR_ADDRESS) throw new TokenError("BUSY", "too many tokens are looked at: try again");
-    this.#asked++;
-    this.#askedFor.set(network, ofNetwork + 1);
+    const over = this.#turns.take(peer);
+    if (!over) throw new TokenError("BUSY", "too many tokens are looked at: try again");
     try {
       const askedAtMs = this.#services.nowMs();
       const known = { source: authenticator.source, proven: await authenticator.authenticate(token), askedAtMs };
@@ -101,10 +95,7 @@ export class Bearers {
       this.#known.set(hash("sha256", token), known);
       return known;
     } finally {
-      this.#asked--;
-      const left = (this.#askedFor.get(network) ?? 1) - 1;
-      if (left > 0) this.#askedFor.set(network, left);
-      else this.#askedFor.delete(network);
+      over();
     }
   }
 }

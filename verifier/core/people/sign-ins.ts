@@ -1,10 +1,11 @@
 /** Browsers that have gone to an issuer and are not back yet: each is known by a secret in a cookie of its own, so that nobody comes back with what another browser began. */
 import { hash } from "node:crypto";
 import type { SignInFlow } from "../../ports/sign-in.ts";
+import { networkOf } from "../enrolment/rate.ts";
 
 /** A person types a password in between. */
 const WAITS_MS = 600_000;
-/** At the bound the oldest gives way: anybody may begin. */
+/** At the bound the oldest of the address (of IPv6 a /64) gives way that began most: anybody may begin. */
 const MAX_WAITING = 1000;
 const SECRET_BYTES = 32;
 /** Base64url of {@link SECRET_BYTES}. */
@@ -18,19 +19,24 @@ export interface Waiting {
 export class SignIns {
   readonly #options: { readonly nowMs: () => number; readonly random: (bytes: number) => Buffer };
   /** By the SHA-256 of the secret, the oldest first. */
-  readonly #waiting = new Map<string, Waiting & { readonly sinceMs: number }>();
+  readonly #waiting = new Map<string, Waiting & { readonly sinceMs: number; readonly network: string }>();
 
   constructor(options: { readonly nowMs: () => number; readonly random: (bytes: number) => Buffer }) {
     this.#options = options;
   }
 
-  /** @returns the secret */
-  begin(waiting: Waiting): string {
-    const [oldest] = this.#waiting.keys();
-    if (this.#waiting.size >= MAX_WAITING && oldest !== undefined) this.#waiting.delete(oldest);
+  /** @param peer address and port that it came from, as the transport tells them @returns the secret */
+  begin(waiting: Waiting, peer: string): string {
+    if (this.#waiting.size >= MAX_WAITING) this.#giveWay();
     const secret = this.#options.random(SECRET_BYTES).toString("base64url");
-    this.#waiting.set(hash("sha256", secret), { ...waiting, sinceMs: this.#options.nowMs() });
+    this.#waiting.set(hash("sha256", secret), { ...waiting, sinceMs: this.#options.nowMs(), network: networkOf(peer) });
     return secret;
+  }
+
+  #giveWay(): void {
+    const byNetwork = Map.groupBy(this.#waiting, ([, { network }]) => network);
+    const [oldest] = [...byNetwork.values()].reduce((most, each) => (each.length > most.length ? each : most));
+    if (oldest) this.#waiting.delete(oldest[0]);
   }
 
   /** Once. @param secret from the browser, not yet looked at @returns undefined: it began nothing at this issuer, or too long ago */
