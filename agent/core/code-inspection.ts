@@ -10,7 +10,7 @@ import type { CodeInspector } from "./node-agent.ts";
 
 /** Processes of one container whose entrance is remembered; of more nothing is said. */
 const MAX_ENTRANCES = 4096;
-/** Containers, those that the runtime has not told of yet among them. */
+/** Containers, those that the runtime has not told of yet, or never did, among them: of more that one gives way in which nothing has started for longest. */
 const MAX_CONTAINERS = 4096;
 
 export interface StartedCode extends CodeInspector {
@@ -26,7 +26,10 @@ export function codeInspection(inspector: ProcessInspector, clock: Clock): Start
     started(containerId, pid, entrance) {
       const ofContainer = entrances.get(containerId) ?? new Map<number, ChangeEntrance>();
       ofContainer.delete(pid);
-      if (!entrance || ofContainer.size >= MAX_ENTRANCES || (ofContainer.size === 0 && entrances.size >= MAX_CONTAINERS)) return;
+      if (!entrance || ofContainer.size >= MAX_ENTRANCES) return;
+      entrances.delete(containerId);
+      const [idlest] = entrances.keys();
+      if (entrances.size >= MAX_CONTAINERS && idlest !== undefined) entrances.delete(idlest);
       entrances.set(containerId, ofContainer.set(pid, entrance));
     },
     async inspect(container: ContainerMonitor, signal: AbortSignal): Promise<Uint8Array> {

@@ -46,6 +46,13 @@ test("what ended is forgotten, and so is what runs another program of which it i
   expect(await look(51)).toEqual({ 51: ActorEntry.UNSPECIFIED });
 });
 
+test("however many containers came and went of which the runtime never told, one that comes is told of", async () => {
+  const { code, look } = inspecting();
+  for (let at = 0; at < 5000; at++) code.started(`gone-${at}`, 51, exec);
+  code.started("c", 51, exec);
+  expect(await look(51)).toEqual({ 51: ActorEntry.EXEC });
+});
+
 test("a list says it in one word", () => {
   const word = (entry: ActorEntry, containerId: string, place: string) =>
     actorWord({
