@@ -68,8 +68,8 @@ export function Decide({ choices, again }: { readonly choices: readonly Choice[]
         <input
           required
           // As the verifier takes it.
-          pattern="[A-Za-z0-9][A-Za-z0-9._@\-]{0,63}"
-          title="1 to 64 letters, digits and . _ @ -"
+          pattern="[A-Za-z0-9][A-Za-z0-9._@\-]{0,63}|[a-z0-9][a-z0-9._\-]{0,62}:[!-~]{1,255}"
+          title="1 to 64 letters, digits and . _ @ -, or SOURCE:NAME of who comes with tokens"
           aria-label={choice.whom}
           placeholder={choice.whom.toLowerCase()}
           value={whom}

@@ -73,6 +73,17 @@ test("tokens of a name that was revoked count again once it is allowed: those ma
   expect(people.counts("corp:bob", token(clock.nowMs + DAY_MS))).toBe(false);
 });
 
+test("a clock that was set back lets in no token of before the revocation", async () => {
+  const { people, clock } = await fixture();
+  const stolen = { certificateSha256: "", issuedAtMs: clock.nowMs };
+  clock.nowMs += 1000;
+  await people.revoke("corp:bob", ADA, "stolen");
+  clock.nowMs -= DAY_MS;
+  await people.allow("corp:bob", ADA, "is back");
+  expect(people.counts("corp:bob", stolen)).toBe(false);
+  expect(people.counts("corp:bob", { ...stolen, issuedAtMs: stolen.issuedAtMs + 1000 })).toBe(true);
+});
+
 test("a clock that was set back takes nothing back, and shows nothing as revoked that counts", async () => {
   const { people, clock } = await fixture();
   const first = sha256(await people.issue(wanted("bob"), ADA));

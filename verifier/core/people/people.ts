@@ -129,7 +129,7 @@ export class People {
       const row = this.#rows.get(name);
       if (row?.revokedAtMs === undefined || this.#revoking.has(name)) throw new AdministrationError("CHANGED", `${name} is not revoked, or is being revoked`);
       const nowMs = this.#services.nowMs();
-      await this.#write({ ...row, tokensSinceMs: nowMs }, adminFact("person-allowed", nowMs, { name, by: by.name, reason }), []);
+      await this.#write({ ...row, tokensSinceMs: Math.max(nowMs, row.revokedAtMs) }, adminFact("person-allowed", nowMs, { name, by: by.name, reason }), []);
     });
   }
 
