@@ -31,6 +31,7 @@ export function parseMountInfo(text: string): MountInfo[] {
       type,
       source: unescapeOctal(source ?? ""),
       options: (options ?? "").split(","),
+      ...(fields.slice(6, separator).some((field) => field.startsWith("master:")) && { propagated: true }),
       superOptions: superOptions ?? "",
     });
   }

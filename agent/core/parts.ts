@@ -42,6 +42,9 @@ const KERNEL_TYPES: ReadonlySet<string> = new Set(
   ).split(" "),
 );
 
+/** Mount options with which a container is shown what the node mounts below a directory later (`mountPropagation`, `bind-propagation`). */
+const PROPAGATING: ReadonlySet<string> = new Set(["slave", "rslave", "shared", "rshared"]);
+
 class Cut {
   readonly what = new Set<string>();
 
@@ -148,6 +151,9 @@ function mounts(facts: ContainerFacts, points: readonly MountPoint[]): MessageIn
   );
   const known = new Set([...declared.keys(), ...facts.maskedPaths, ...facts.engineFiles.map(({ destination }) => destination)]);
   const orphaned = orphanedFiles(facts);
+  // What the node mounts below a directory that the container was given with all that comes there is as little its own as the directory's files.
+  const shown = told.filter(({ options }) => options.some((option) => PROPAGATING.has(option))).map(({ destination }) => `${destination.replace(/\/+$/, "")}/`);
+  const isOfNode = ({ propagated }: MountPoint, name: string): boolean => propagated === true && shown.some((below) => name.startsWith(below));
   // A pod's sandbox is given /dev/shm twice by its runtime.
   const left = new Map<string, number>();
   for (const { destination } of facts.mounts) left.set(destination, (left.get(destination) ?? 0) + 1);
@@ -163,6 +169,7 @@ function mounts(facts: ContainerFacts, points: readonly MountPoint[]): MessageIn
     seen.set(name, (before ?? new Set()).add(what));
     left.set(name, more - 1);
     const replaced = each.replaced && !isOrphan(each, orphaned);
+    if (!known.has(name) && isOfNode(each, name)) return false;
     return (again || replaced || !known.has(name)) && !(/^\/(proc|sys)\//.test(name) && KERNEL_TYPES.has(each.type));
   });
   const undeclared = others.map(({ destination, type, source }) => ({

@@ -10,6 +10,8 @@ export interface MountPoint {
   readonly root: string;
   readonly source: string;
   readonly options: readonly string[];
+  /** The kernel brought it here from another mount namespace, or from a mount that comes from one (`master:` of mountinfo). */
+  readonly propagated?: boolean;
   /** Something else than what was mounted there when the container was first looked at. */
   readonly replaced?: boolean;
   /** What was mounted there when the container was first looked at, whose file has lost its name since. Then it is `replaced` too: under the name there may be another. */

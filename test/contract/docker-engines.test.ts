@@ -68,6 +68,21 @@ describe.each(Object.entries(ENGINES))("Docker Engine %s", (_, of) => {
     expect(found(of, { hosts: `${of.hosts}10.0.0.1\tmallory\n` })).toEqual(["mount /data", "bind-file /etc/hosts"]);
   });
 
+  test("is not told of what the node mounts below a directory that it was given with that, and of all else that appears there", () => {
+    const given = (propagation: string) => {
+      const mounts = of.spec?.mounts?.map((each) => (each.destination === "/data" ? { ...each, options: ["rbind", propagation, "ro"] } : each));
+      return { ...of, spec: { ...of.spec, mounts } } as Recorded;
+    };
+    const appeared = (propagation: string, line: string) =>
+      found(given(propagation), { mountInfo: [...of.mountInfo, line] }).filter((each) => each !== "mount /data");
+    const netns = (place: string, fields = "shared:7 master:6") => `900 800 0:4 net:[4026532] ${place} rw ${fields} - nsfs nsfs rw`;
+    for (const propagation of ["rslave", "rshared", "slave", "shared"]) expect(appeared(propagation, netns("/data/netns/cni-1"))).toEqual([]);
+    expect(appeared("rprivate", netns("/data/netns/cni-1"))).toEqual(["undeclared-mount /data/netns/cni-1"]);
+    // Mounted in there by whoever is in there.
+    expect(appeared("rslave", netns("/data/netns/cni-1", ""))).toEqual(["undeclared-mount /data/netns/cni-1"]);
+    for (const place of ["/data", "/database", "/usr/lib"]) expect(appeared("rslave", netns(place))).toEqual([`undeclared-mount ${place}`]);
+  });
+
   test("tells its own init and its files apart from a user's", () => {
     const facts = factsOf(of);
     expect(facts.args).toEqual(["/app/serve.sh"]);
