@@ -636,6 +636,20 @@ describe("what the API server answers", () => {
         ...{ metadata, spec: { path: "./deploy", sourceRef: { kind: "GitRepository", name: "shop" } } },
         status: { lastAppliedRevision: "main@sha1:bbb", inventory: { entries: [{ id: "shop_web_apps_Deployment", v: "v1" }] } },
       },
+      // What it waits for is not well: it counts as applied only when it is.
+      "flux/kustomizations/waiting": {
+        ...{ metadata, spec: { path: "./deploy", sourceRef: { kind: "GitRepository", name: "shop" } } },
+        status: {
+          ...{ lastAppliedRevision: "main@sha1:aaa", lastAttemptedRevision: "main@sha1:ddd" },
+          inventory: { entries: [{ id: "shop_web_apps_Deployment", v: "v1" }] },
+          history: [
+            { digest: "sha256:3", lastReconciledStatus: "HealthCheckFailed", metadata: { revision: "main@sha1:ddd" } },
+            { digest: "sha256:3", lastReconciledStatus: "ReconciliationSucceeded", metadata: { revision: "main@sha1:ccc" } },
+            { digest: "sha256:2", lastReconciledStatus: "HealthCheckFailed", metadata: { revision: "main@sha1:bbb" } },
+            { digest: "sha256:1", lastReconciledStatus: "ReconciliationSucceeded", metadata: { revision: "main@sha1:aaa" } },
+          ],
+        },
+      },
       "flux/gitrepositories/shop": { spec: { url: "https://bot:hunter2@git.example/shop" } },
       "flux/kustomizations/others": {
         ...{
@@ -654,6 +668,7 @@ describe("what the API server answers", () => {
       "flux/gitrepositories/token": { spec: { url: "https://ghp_hunter2@git.example/root" } },
       // What is left of one that was paused before a crash.
       "argocd/applications/paused": { metadata, spec: { source, syncPolicy: {} }, status: { resources } },
+      "argocd/applications/disabled": { metadata, spec: { source, syncPolicy: { automated: { enabled: false, prune: true } } }, status: { resources } },
       "argocd/applications/others": {
         metadata,
         spec: { source, syncPolicy: { automated: {} } },
@@ -684,10 +699,11 @@ describe("what the API server answers", () => {
     expect(await found.source(argo("shop"), web)).toBe("https://git.example/shop, deploy, at bbb (before that aaa)");
     expect(await found.source(argo("manual"), web)).toBe("https://git.example/shop, deploy");
     expect(await found.source(flux("Kustomization", "apps"), web)).toBe("https://git.example/shop, ./deploy, at main@sha1:bbb");
+    expect(await found.source(flux("Kustomization", "waiting"), web)).toBe("https://git.example/shop, ./deploy, at main@sha1:ddd (before that main@sha1:aaa)");
     expect(await found.source(flux("HelmRelease", "web"), web)).toBe("chart web of charts, at 2.0.0 (before that 1.9.0)");
     for (const none of [argo("none"), argo("secret")]) expect(await found.source(none, web)).toBeUndefined();
 
-    for (const owner of [argo("shop"), argo("manual"), argo("paused"), flux("Kustomization", "apps"), flux("HelmRelease", "web")])
+    for (const owner of [argo("shop"), argo("manual"), argo("paused"), argo("disabled"), flux("Kustomization", "apps"), flux("HelmRelease", "web")])
       await found.pause(owner, web);
     const merge = "application/merge-patch+json";
     expect(patches).toEqual([

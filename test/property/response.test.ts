@@ -536,12 +536,15 @@ describe("one container", () => {
       expect(untrusted(known([revision(1)]), halting)).toEqual({ act: false, why: "alert" });
     });
 
-    test("a halt that something takes back each time is not done for ever", () => {
-      const undone = (n: number) =>
-        Array.from({ length: n }, (_, i) => past9(ActionState.FAILED, "other-rollout", { id: `A-${i}`, containerId: `c0${i}`, kind: ActionKind.HALT }));
+    test("what something takes back each time is not done for ever, a rollback neither", () => {
+      const undone = (n: number, kind = ActionKind.HALT) =>
+        Array.from({ length: n }, (_, i) => past9(ActionState.FAILED, "other-rollout", { id: `A-${i}`, containerId: `c0${i}`, kind }));
       const halting = { policy: ladder("[halt]") };
       expect(untrusted(known([]), { ...halting, history: undone(MAX_ATTEMPTS - 1) })).toMatchObject({ kind: ActionKind.HALT });
       expect(untrusted(known([]), { ...halting, history: undone(MAX_ATTEMPTS) })).toEqual({ act: false, why: "recurring" });
+      const rolledBack = (n: number) => untrusted(known([revision(1)]), { history: undone(n, ActionKind.ROLLBACK) });
+      expect(rolledBack(MAX_ATTEMPTS - 1)).toMatchObject({ kind: ActionKind.ROLLBACK });
+      expect(rolledBack(MAX_ATTEMPTS)).toEqual({ act: false, why: "recurring" });
     });
 
     test("one node's word does not halt what is verified elsewhere: the same revision, of another image", () => {

@@ -21,7 +21,12 @@ const Application = z.object({
   status: z.object({ sync: z.object({ revision: text }).prefault({}), history: z.array(z.object({ revision: text })).default([]) }).prefault({}),
 });
 const Reference = z.object({ kind: text, name: text, namespace: z.string().max(253).optional() });
-const Kustomization = z.object({ spec: z.object({ path: text, sourceRef: Reference }), status: z.object({ lastAppliedRevision: text }).prefault({}) });
+/** The newest first; of one content once, however many commits have it. */
+const Applied = z.object({ digest: text, lastReconciledStatus: text, metadata: z.object({ revision: text }).prefault({}) });
+const Kustomization = z.object({
+  spec: z.object({ path: text, sourceRef: Reference }),
+  status: z.object({ lastAttemptedRevision: text, lastAppliedRevision: text, history: z.array(Applied).default([]) }).prefault({}),
+});
 const HelmRelease = z.object({
   spec: z.object({ chart: z.object({ spec: z.object({ chart: text, sourceRef: Reference }) }).optional() }),
   status: z.object({ history: z.array(z.object({ chartVersion: text })).default([]) }).prefault({}),
@@ -29,7 +34,11 @@ const HelmRelease = z.object({
 const GitRepository = z.object({ spec: z.object({ url: text }) });
 const Owner = z.object({
   metadata: z.object({ resourceVersion: z.string() }),
-  spec: z.object({ suspend: z.boolean().default(false), syncPolicy: z.object({ automated: z.unknown().optional() }).nullish(), targetNamespace: text }),
+  spec: z.object({
+    suspend: z.boolean().default(false),
+    syncPolicy: z.object({ automated: z.looseObject({ enabled: z.boolean().nullish() }).nullish() }).nullish(),
+    targetNamespace: text,
+  }),
   status: z
     .object({
       /** Argo CD's. */
@@ -69,7 +78,7 @@ export class GitOpsObjects {
     if (!found) return undefined;
     const { sourceRef, path } = found.spec;
     const repository = GitRepository.safeParse(await this.#body("GitRepository", sourceRef.namespace ?? namespace, sourceRef.name)).data;
-    return words(repository?.spec.url ?? `${sourceRef.kind} ${sourceRef.name}`, path, found.status.lastAppliedRevision);
+    return words(repository?.spec.url ?? `${sourceRef.kind} ${sourceRef.name}`, path, ...revisionsOf(found.status));
   }
 
   async #body(kind: keyof typeof COLLECTIONS, namespace: string, name: string): Promise<unknown> {
@@ -90,7 +99,7 @@ export class GitOpsObjects {
       );
     const { metadata, spec } = owner;
     const automated = spec.syncPolicy?.automated;
-    if (kind === "Application" ? !automated : spec.suspend) return;
+    if (kind === "Application" ? !automated || automated.enabled === false : spec.suspend) return;
     const { resourceVersion } = metadata;
     const annotations = { [PAUSED_ANNOTATION]: kind === "Application" ? JSON.stringify(automated) : "suspended" };
     const change = kind === "Application" ? { syncPolicy: { automated: null } } : { suspend: true };
@@ -107,6 +116,18 @@ function applies(kind: GitOpsOwner["kind"], namespace: string, { spec, status }:
   return status.resources.some(
     (each) => each.group === "apps" && each.kind === workload.kind && each.namespace === workload.namespace && each.name === workload.name,
   );
+}
+
+/** What is there now, though it may not be well, or not all of it yet; and what was well before and is otherwise. */
+function revisionsOf({
+  lastAttemptedRevision,
+  lastAppliedRevision,
+  history,
+}: z.output<typeof Kustomization>["status"]): [now: string, before: string | undefined] {
+  const now = lastAttemptedRevision || lastAppliedRevision;
+  const { digest } = history.find(({ metadata }) => metadata.revision === now) ?? {};
+  const before = history.find((each) => each.lastReconciledStatus === "ReconciliationSucceeded" && each.digest !== digest && each.metadata.revision !== now);
+  return [now, before?.metadata.revision];
 }
 
 function helmWords(found: z.output<typeof HelmRelease> | undefined): string | undefined {

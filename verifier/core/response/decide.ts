@@ -214,7 +214,7 @@ interface Possible {
   readonly target: ReturnType<typeof targetOf>;
   readonly evictable: boolean;
   readonly isolable: boolean;
-  /** Rollbacks and halts of what makes the pod that were done, somebody's taking back of a halt among them. */
+  /** Rollbacks and halts of what makes the pod that were done, those among them that somebody took back at once. */
   readonly rollouts: number;
   /** What makes the pod, and can be scaled to none; undefined: nothing. */
   readonly haltable: ReturnType<typeof haltable>;
@@ -246,9 +246,9 @@ function rungsFor(rule: ResponseRule, cause: Cause, drift: DriftRow | undefined)
   return (severity && rule.ladder[severity]) ?? [];
 }
 
-/** A halt that something scales up again, an autoscaler or an operator, would be done again and again. */
+/** What something takes back, an autoscaler, an operator or a pipeline, would be done again and again. */
 function isUndone({ kind, state, reason }: ActionRow): boolean {
-  return kind === ActionKind.HALT && state === ActionState.FAILED && reason === "other-rollout";
+  return ROLLOUTS.has(kind) && state === ActionState.FAILED && reason === "other-rollout";
 }
 
 function isPossible(rung: Rung, { target, evictable, isolable, haltable: toHalt }: Possible): boolean {
