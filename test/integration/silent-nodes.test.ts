@@ -1,4 +1,7 @@
 /** Nodes that fall silent: told by the policy's routes once for all of them, after its patience, over restarts; over when they are heard and appraised again. Nothing is done to them. */
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { NodeStateSchema } from "@hullmark/proto/v1/attestation";
+import { ClaimSchema } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { Response } from "@hullmark/proto/v1/response";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -187,6 +190,25 @@ test("a node that is heard and vouches for nothing is told as one that is silent
   node.answering = true;
   await verifier.adminClient.requestQuote({ nodeId: "w-0" });
   await expect.poll(statuses, POLL).toEqual(["firing", "resolved"]);
+});
+
+test("an agent that ends as often as it starts, and has never measured, is told as silent: each start began the count anew", { timeout: 300_000 }, async () => {
+  const file = verifier.policy(policyOf("5s").replace("heartbeat: 5m", "heartbeat: 10s"));
+  await verifier.start(`policyFile: ${file}\nenrolment: { acceptJoinTokens: true }`);
+  const { token } = await verifier.adminClient.createJoinToken({ nodeName: "w-0", ttlSeconds: 600 });
+  const node = verifier.attester({ name: "w-0", joinToken: token });
+  const claims = [create(ClaimSchema, { code: "measuring", detail: "first measuring" })];
+  Object.assign(node, { nodeState: toBinary(NodeStateSchema, create(NodeStateSchema, { ...fromBinary(NodeStateSchema, node.nodeState), claims })) });
+  for (let starts = 0; statuses().length === 0; starts++) {
+    expect(starts).toBeLessThan(60);
+    await attests(node, 0);
+    // Long enough to be seen to be heard, and then gone for less than policy lets be.
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await node.close();
+    verifier.clock.shiftMs += 25_000;
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+  }
+  expect(statuses()).toEqual(["firing"]);
 });
 
 test("a verifier that is killed when the alert is durable and not sent yet tells it once", { timeout: 240_000 }, async () => {

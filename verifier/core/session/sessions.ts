@@ -5,7 +5,7 @@ import type { PodView } from "../../ports/pod-view.ts";
 import type { NodeRow } from "../../ports/rows.ts";
 import { MAX_PAGE_ROWS, type Store } from "../../ports/store.ts";
 import { emptyMemory } from "../appraisal/apply-evidence.ts";
-import { isUnjudged } from "../appraisal/heard.ts";
+import { isHeard, isUnjudged } from "../appraisal/heard.ts";
 import type { NodeMemory } from "../appraisal/types.ts";
 import { LiveSessions } from "../enrolment/live-sessions.ts";
 import { members } from "../fleet/census.ts";
@@ -260,10 +260,8 @@ export class Sessions {
     const silent = rows.filter(
       ({ lastSeenMs, verdict, reasons }) => isSilent(lastSeenMs, policy().intervals, clock.nowMs()) || (verdict === Verdict.UNKNOWN && isUnjudged(reasons)),
     );
-    this.#silence.look(
-      silent.map(({ id }) => id),
-      clock.nowMs(),
-    );
+    const idsOf = (nodes: readonly NodeRow[]): string[] => nodes.map(({ id }) => id);
+    this.#silence.look(idsOf(silent), idsOf(rows.filter(({ reasons }) => !isHeard(reasons))), clock.nowMs());
     for (const row of fleet.all()) {
       if (this.#live.has(row.id)) continue;
       const { intervals } = policy();

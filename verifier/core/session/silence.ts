@@ -8,14 +8,19 @@ export class Silence {
   #lookedMs: number | undefined;
 
   /**
-   * To be called each second. Whoever is not named was heard, and begins anew.
-   * @param silent ids of nodes of which nothing is heard, or judged, now @param nowMs Unix milliseconds; what lies before the last call adds nothing
+   * To be called each second. Whoever is not named was heard and judged, and begins anew.
+   * @param silent ids of nodes of which nothing is heard, or judged, now
+   * @param begun ids of those that are heard, and not judged yet: what was counted stands, or an agent that ends as often as it starts would never be silent
+   * @param nowMs Unix milliseconds; what lies before the last call adds nothing
    */
-  look(silent: Iterable<string>, nowMs: number): void {
+  look(silent: Iterable<string>, begun: Iterable<string>, nowMs: number): void {
     const passedMs = Math.min(Math.max(0, nowMs - (this.#lookedMs ?? nowMs)), MAX_STEP_MS);
     this.#lookedMs = nowMs;
     const before = this.#silentMs;
-    this.#silentMs = new Map([...silent].map((id) => [id, (before.get(id) ?? -passedMs) + passedMs]));
+    const counted = new Map<string, number>();
+    for (const id of begun) counted.set(id, before.get(id) ?? 0);
+    for (const id of silent) counted.set(id, (before.get(id) ?? -passedMs) + passedMs);
+    this.#silentMs = counted;
   }
 
   /** Milliseconds; 0 of a node that is heard. */
