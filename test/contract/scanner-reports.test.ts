@@ -1,8 +1,10 @@
 /**
- * What scanners really wrote, not what their documentation says that they write: Grype 0.121.3 and Syft 1.57.1 (as they come with `go install`) on an image of the
- * test bed in a registry, Grype with a database of two entries. Addresses in them were replaced, nothing else.
+ * What scanners really wrote, not what their documentation says that they write: Grype 0.121.3, Syft 1.57.1 and Trivy 0.74.0 (as they come with `go install`, hence
+ * Trivy's version `dev`) on images of the test bed in a registry, Grype with a database of two entries, Trivy with one of three (Debian, npm). Addresses in them were
+ * replaced, nothing else. `trivy.suppressed.json` is of `--show-suppressed` with an OpenVEX document and an ignored id, `trivy.of-sbom.json` of `trivy sbom trivy.cyclonedx.json`.
  */
 import { readFileSync } from "node:fs";
+import { imageOf } from "@hullmark/verifier/core/vulnerabilities/bind";
 import { parseReport } from "@hullmark/verifier/core/vulnerabilities/index";
 import { expect, test } from "vitest";
 
@@ -39,4 +41,64 @@ test.each(["grype.cyclonedx.json", "grype.sarif"])("%s has the same findings and
 test("lists of parts by Syft are no scan; SPDX names the image", () => {
   expect(parsed("syft.spdx.json")).toMatchObject({ format: "spdx", isScan: false, findings: [], subject: { manifestDigests: [IMAGE.manifest] }, packages: 2 });
   expect(parsed("syft.cyclonedx.json")).toMatchObject({ format: "cyclonedx", isScan: false, findings: [] });
+});
+
+const [BASE, TOOLS, APP] = [
+  "sha256:83eac66bc1addce78b6e8f094b82f17baee87268c27a2461f152ca0ab403c06d",
+  "sha256:e138be7754537bdc1fd25b88201e3e132eac68000e479032b588cacdc7049f06",
+  "sha256:aacfb0cb21daf6b0e6aa4f29961b879e0d6d05013f013b37a40c8cb96ea0e2c5",
+] as const;
+/** As the verifier knows it: layers lowest first. */
+const SCANNED = {
+  configDigest: "sha256:8653f14a7d09ed66cd211a98851d23bb19146f97c7b9e1cff4c95b9f674f9bb4",
+  manifestDigests: ["sha256:178cdda2fddf1e8e10416fb6275c1e64a9fbb353eff465103faf4c7da7463950"],
+  ...{ indexDigests: [], diffIds: [BASE, TOOLS, APP] },
+};
+const [FLAW, SMALL, PARTS, LODASH] = [
+  { id: "CVE-2099-0001", severity: "high", cvss: 9.8, fixedIn: ["7.88.1-10+deb12u99"], package: CURL },
+  { id: "CVE-2099-0002", severity: "low", cvss: undefined, fixedIn: [], package: CURL },
+  { id: "CVE-2099-0003", severity: "critical", cvss: 9.3, fixedIn: ["2.1.0"], package: { name: "@acme/parts", version: "2.0.0" } },
+  { id: "CVE-2099-0003", severity: "critical", cvss: 9.3, fixedIn: ["4.17.99"], package: { name: "lodash", version: "4.17.20" } },
+];
+const LAYERED = [
+  { ...FLAW, layer: TOOLS },
+  { ...SMALL, layer: TOOLS },
+  { ...PARTS, layer: APP },
+  { ...LODASH, layer: APP },
+];
+
+test.each([
+  { name: "trivy.json", found: LAYERED },
+  { name: "trivy.of-sbom.json", found: LAYERED },
+  { name: "trivy.cyclonedx.json", found: LAYERED },
+  { name: "trivy.sarif", found: [FLAW, SMALL, PARTS, LODASH] },
+])("$name of Trivy is a scan of the image by its digests, with the same findings, scores, fixes and layers as its other forms", ({ name, found }) => {
+  const report = parsed(name);
+  expect(report).toMatchObject({ isScan: true, leftOut: 0, statements: [] });
+  expect(report.findings.toSorted((a, b) => (a.id + a.package.name < b.id + b.package.name ? -1 : 1))).toMatchObject(found);
+  expect(imageOf(report.subject, undefined, [SCANNED])).toBe(SCANNED.configDigest);
+  expect(report.subject.manifestDigests).toEqual(SCANNED.manifestDigests);
+  expect(() => imageOf(report.subject, `sha256:${"0".repeat(64)}`, [])).toThrow("not of");
+});
+
+test("Trivy's SPDX names the image and its packages", () => {
+  const report = parsed("trivy.spdx.json");
+  expect(report).toMatchObject({ format: "spdx", isScan: false, findings: [], packages: 4 });
+  expect(imageOf(report.subject, undefined, [SCANNED])).toBe(SCANNED.configDigest);
+});
+
+test("what Trivy left out by a statement is a statement with its justification; what somebody ignored is found", () => {
+  const report = parsed("trivy.suppressed.json");
+  expect(report.findings.map(({ id, package: { name } }) => `${id} ${name}`).toSorted()).toEqual(
+    LAYERED.map(({ id, package: { name } }) => `${id} ${name}`).toSorted(),
+  );
+  expect(report.statements).toMatchObject([
+    {
+      ids: ["CVE-2099-0001"],
+      status: "not_affected",
+      justification: "vulnerable_code_not_in_execute_path",
+      detail: "",
+      products: [{ purl: expect.stringContaining("curl") }],
+    },
+  ]);
 });

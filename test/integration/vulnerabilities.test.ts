@@ -167,6 +167,7 @@ test("what contradicts the image, is older than what counts, or is no report is 
   await refused(openvexDocument([]), "names no image");
   await refused("{", "not JSON");
   await refused(trivyReport([], newer), "no container runs", "--image", "nobody:1");
+  await refused(trivyReport([], newer), `of the same repository there run ${web?.configDigest} (${tag()})`, "--image", `${tag()}-next`);
   expect(await vulnerabilities("import", join(verifier.directory, "absent"))).toMatchObject({ code: 2 });
   expect(await shown()).toEqual(before);
 });

@@ -33,9 +33,15 @@ export function imageOf(subject: ReportSubject, wanted: string | undefined, know
     throw new ReportError("OTHER_IMAGE", `the report is of the configuration ${configDigest}, not of ${image.configDigest}`);
   const foreign = said.flatMap(having).find((other) => other !== image && !sharesIndexOnly(other, said));
   if (foreign) throw new ReportError("OTHER_IMAGE", `the report names digests of ${asked} and of ${foreign.configDigest}`);
-  if (image && subject.diffIds.length > 0 && image.diffIds.length > 0 && subject.diffIds.join() !== image.diffIds.join())
+  if (image && subject.diffIds.length > 0 && image.diffIds.length > 0 && !sameLayers(subject.diffIds, image.diffIds))
     throw new ReportError("OTHER_IMAGE", `the report lists other layers than ${image.configDigest} has`);
   return image?.configDigest ?? asked;
+}
+
+/** In whatever order: Trivy's CycloneDX has them sorted by digest. */
+function sameLayers(a: readonly string[], b: readonly string[]): boolean {
+  const [these, those] = [new Set(a), new Set(b)];
+  return these.size === those.size && a.every((layer) => those.has(layer));
 }
 
 function digestsOf({ configDigest, manifestDigests, indexDigests }: KnownImage): string[] {

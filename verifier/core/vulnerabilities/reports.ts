@@ -5,6 +5,7 @@ import type { Store } from "../../ports/store.ts";
 import { AdministrationError } from "../fleet/administration.ts";
 import type { Committer } from "../fleet/committer.ts";
 import { adminFact } from "../fleet/log-facts.ts";
+import { byDigest, imagesOfRepository, imagesRunAs } from "../images/named.ts";
 import { imageOf, type KnownImage } from "./bind.ts";
 import { ReportError } from "./errors.ts";
 import { importedReport, type Vouched } from "./image-findings.ts";
@@ -125,10 +126,15 @@ export class VulnerabilityReports {
     if (image === "") return undefined;
     const digest = image.slice(image.lastIndexOf("@") + 1);
     if (isDigest(digest)) return digest;
-    const [found, another] = this.#services.images().filter(({ references }) => references.includes(image));
-    if (!found) throw new AdministrationError("NOT_FOUND", `no container runs ${image.slice(0, 200)}: give the image's digest`);
-    if (another) throw new ReportError("NO_IMAGE", `several images run as ${image.slice(0, 200)}: give a digest`);
-    return found.configDigest;
+    const images = this.#services.images();
+    const running = imagesRunAs(images, image);
+    const [found, another] = running;
+    if (another)
+      throw new ReportError("NO_IMAGE", `several images run as ${image.slice(0, 200)}: give the digest of the one that was scanned: ${byDigest(running)}`);
+    if (found) return found.configDigest;
+    const others = imagesOfRepository(images, image);
+    const offered = others.length > 0 ? `; of the same repository there run ${byDigest(others)}` : "";
+    throw new AdministrationError("NOT_FOUND", `no container runs ${image.slice(0, 200)}`, `give the digest of what was scanned${offered}`);
   }
 
   async #next<T>(step: () => Promise<T>): Promise<T> {

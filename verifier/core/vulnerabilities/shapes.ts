@@ -48,5 +48,10 @@ export function digestIn(reference: string): string[] {
   const digest = reference.slice(reference.lastIndexOf("@") + 1);
   return isDigest(digest) ? [digest] : [];
 }
+/** The version of `pkg:oci/…@sha256:…`. */
+export function imageDigest(purl: string): string[] {
+  const found = /^pkg:(?:oci|docker)\/[^@?#]*@sha256(?::|%3A)([0-9a-f]{64})/i.exec(purl);
+  return found?.[1] === undefined ? [] : [`sha256:${found[1].toLowerCase()}`];
+}
 /** A layer by diff id, or nothing: whatever else stands there names no layer. */
 export const layerOf = (value: string): string => (isDigest(value) ? value : "");

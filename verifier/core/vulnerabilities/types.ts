@@ -67,7 +67,7 @@ export interface ReportSubject {
   readonly configDigest: string | undefined;
   /** `sha256:` digests of manifests and indexes. */
   readonly manifestDigests: readonly string[];
-  /** Lowest first; empty: not named. */
+  /** In any order; empty: not named. */
   readonly diffIds: readonly string[];
 }
 

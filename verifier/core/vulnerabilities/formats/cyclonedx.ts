@@ -2,12 +2,12 @@
 import * as z from "zod";
 import { ReportError } from "../errors.ts";
 import { highest, scoreOf, severityOf } from "../score.ts";
-import { dateMs, digestIn, few, findings, id, isDigest, layerOf, MAX_PACKAGES, number, packages, purl, text, words } from "../shapes.ts";
+import { dateMs, digestIn, few, findings, id, imageDigest, isDigest, layerOf, MAX_PACKAGES, number, packages, purl, text, words } from "../shapes.ts";
 import { type Finding, type FindingSeverity, type ParsedReport, rankOf, type Statement, type StatementStatus } from "../types.ts";
 
 const PROPERTIES = few(z.object({ name: text(256), value: text(4096) }));
 const COMPONENT = z.object({
-  ...{ "bom-ref": text(1024), type: text(64), name: text(), version: text(), purl, properties: PROPERTIES },
+  ...{ "bom-ref": text(1024), type: text(64), group: text(), name: text(), version: text(), purl, properties: PROPERTIES },
   // Parts of a part, of the same form.
   components: packages(z.unknown()),
 });
@@ -75,15 +75,11 @@ function subjectOf(component: Component | undefined): ParsedReport["subject"] {
   const values = (name: string): string[] => (component?.properties ?? []).filter((property) => property.name === name).map(({ value }) => value);
   return {
     configDigest: [...values("aquasecurity:trivy:ImageID"), ...values("syft:image:id")].find(isDigest),
-    manifestDigests: [...new Set([component?.version ?? "", ...values("aquasecurity:trivy:RepoDigest"), ociDigest(component?.purl ?? "")].flatMap(digestIn))],
+    manifestDigests: [
+      ...new Set([...[component?.version ?? "", ...values("aquasecurity:trivy:RepoDigest")].flatMap(digestIn), ...imageDigest(component?.purl ?? "")]),
+    ],
     diffIds: values("aquasecurity:trivy:DiffID").filter(isDigest),
   };
-}
-
-/** The version of `pkg:oci/…@sha256%3A…`. */
-function ociDigest(name: string): string {
-  const found = /^pkg:oci\/[^@?#]*@sha256(?::|%3A)([0-9a-f]{64})/i.exec(name);
-  return found ? `sha256:${found[1]?.toLowerCase()}` : "";
 }
 
 type Vulnerability = z.output<typeof VULNERABILITY>;
@@ -107,9 +103,12 @@ function findingsOf(found: Vulnerability, byRef: ReadonlyMap<string, Component>)
         epss: highest(others.filter(({ source }) => source?.name === "FIRST").map(({ score }) => (score && score <= 1 ? score : undefined))),
         knownExploited: others.some(({ source }) => source?.name.includes("KEV")),
         package: component
-          ? { name: component.name, version: component.version, purl: component.purl }
+          ? { name: fullName(component), version: component.version, purl: component.purl }
           : { name: ref.slice(0, 512), version: "", purl: partOf(ref) },
-        fixedIn: versions.filter(({ status }) => status === "unaffected").flatMap(({ version, range }) => fixOf(version || range)),
+        fixedIn: [
+          ...versions.filter(({ status }) => status === "unaffected").flatMap(({ version, range }) => fixOf(version || range)),
+          ...(component ? recommended(found.recommendation, fullName(component)) : []),
+        ],
         layer: component ? layerIn(component) : "",
       },
     ];
@@ -128,6 +127,22 @@ function fixOf(version: string): string[] {
   const range = /^vers:[^/]*\/>=([^|]+)/.exec(version);
   if (range?.[1] !== undefined) return [range[1]];
   return version === "" || version.startsWith("vers:") ? [] : [version];
+}
+
+/** As scanners' own forms call it: a scope of npm and a group of Maven are part of the name. */
+function fullName({ group, name, purl: of }: Component): string {
+  return group === "" || name.startsWith(group) ? name : `${group}${of.startsWith("pkg:maven/") ? ":" : "/"}${name}`;
+}
+
+/** Trivy says fixes in words: `Upgrade NAME to version VERSION, …; Upgrade …`. */
+function recommended(words: string, name: string): string[] {
+  const said = words.split("; ").find((each) => each.startsWith(`Upgrade ${name} to version `));
+  return said === undefined
+    ? []
+    : said
+        .slice(`Upgrade ${name} to version `.length)
+        .split(/,\s*/)
+        .filter((version) => version !== "");
 }
 
 function layerIn({ properties }: Component): string {

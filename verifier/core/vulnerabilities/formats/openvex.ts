@@ -1,6 +1,6 @@
 /** OpenVEX (openvex/spec, v0.2.0): what makers say of vulnerabilities in their products. */
 import * as z from "zod";
-import { dateMs, few, id, isDigest, MAX_STATEMENTS, purl, some, text, words } from "../shapes.ts";
+import { dateMs, few, id, imageDigest, isDigest, MAX_STATEMENTS, purl, some, text, words } from "../shapes.ts";
 import { type ParsedReport, STATEMENT_STATUSES, type Statement } from "../types.ts";
 
 const COMPONENT = z.object({
@@ -59,8 +59,3 @@ export function readOpenvex(value: unknown): ParsedReport {
 }
 
 const nameOf = ({ "@id": name, identifiers }: z.output<typeof COMPONENT>): string => identifiers?.purl || name;
-
-function imageDigest(name: string): string[] {
-  const found = /^pkg:(?:oci|docker)\/[^@?#]*@(sha256)(?::|%3A)([0-9a-f]{64})/i.exec(name);
-  return found ? [`sha256:${found[2]?.toLowerCase()}`] : [];
-}

@@ -3,8 +3,8 @@
  * Digests of the image stand in the run's properties, where the tool writes them.
  */
 import * as z from "zod";
-import { severityOf } from "../score.ts";
-import { digestIn, few, findings, isDigest, some, text } from "../shapes.ts";
+import { highest, severityOf } from "../score.ts";
+import { digestIn, few, findings, isDigest, number, some, text } from "../shapes.ts";
 import type { Finding, ParsedReport } from "../types.ts";
 
 const MESSAGE = z.object({
@@ -16,7 +16,12 @@ const MESSAGE = z.object({
 const RULE = z.object({
   id: text(256),
   help: MESSAGE.nullish(),
-  properties: z.object({ "security-severity": text(16), tags: few(z.string().max(256)) }).nullish(),
+  properties: z
+    .object({
+      ...{ "security-severity": text(16), tags: few(z.string().max(256)) },
+      ...{ cvssv2_baseScore: number(0, 10), cvssv3_baseScore: number(0, 10), cvssv40_baseScore: number(0, 10) },
+    })
+    .nullish(),
 });
 const RESULT = z.object({ ruleId: text(256), ruleIndex: z.int().min(0).max(1_000_000).nullish(), level: text(32), message: MESSAGE.nullish() });
 const RUN = z.object({
@@ -67,8 +72,7 @@ function findingOf({ ruleId, level, message }: z.output<typeof RESULT>, rule: z.
   const id = VULNERABILITY.exec(name)?.[0] ?? (meant ? name.slice(0, 128) : "");
   if (id === "") return [];
   const said = `${message?.text ?? ""}\n${rule?.help?.text ?? ""}`;
-  const score = Number.parseFloat(rule?.properties?.["security-severity"] ?? "");
-  const cvss = score >= 0 && score <= 10 ? score : undefined;
+  const cvss = scoreOfRule(rule, vulnerabilitiesOnly);
   const word = lineOf(said, "Severity") || (rule?.properties?.tags ?? []).find((tag) => severityOf(tag, undefined) !== "unknown") || "";
   return [
     {
@@ -80,6 +84,19 @@ function findingOf({ ruleId, level, message }: z.output<typeof RESULT>, rule: z.
         .filter((version) => version !== ""),
     },
   ];
+}
+
+/** What Trivy writes for a severity where no CVSS score of version 3 is there. */
+const PLACEHOLDERS: ReadonlySet<string> = new Set(["9.5", "8.0", "5.5", "2.0", "0.0"]);
+
+/** The scores themselves where Trivy has them; one that only stands for a severity is none. */
+function scoreOfRule(rule: z.output<typeof RULE> | undefined, ofGrype: boolean): number | undefined {
+  const properties = rule?.properties;
+  if (!properties) return undefined;
+  const { cvssv2_baseScore: v2, cvssv3_baseScore: v3, cvssv40_baseScore: v4, "security-severity": shown } = properties;
+  const score = Number.parseFloat(shown);
+  const isScore = score >= 0 && score <= 10 && (ofGrype || !PLACEHOLDERS.has(shown));
+  return highest([v3, v4]) ?? v2 ?? (isScore ? score : undefined);
 }
 
 const LEVELS: Readonly<Record<string, string>> = { error: "high", warning: "medium", note: "low" };

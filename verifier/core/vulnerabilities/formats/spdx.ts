@@ -1,6 +1,6 @@
 /** SPDX 2.2 and 2.3 in JSON: which packages there are. It says nothing of vulnerabilities. */
 import * as z from "zod";
-import { dateMs, digestIn, few, packages, text } from "../shapes.ts";
+import { dateMs, digestIn, few, imageDigest, packages, text } from "../shapes.ts";
 import type { ParsedReport } from "../types.ts";
 
 const PACKAGE = z.object({
@@ -31,13 +31,17 @@ export function readSpdx(value: unknown): ParsedReport {
     createdAtMs: document.creationInfo.created,
     subject: {
       configDigest: undefined,
-      manifestDigests: [...new Set([...images.map(({ versionInfo }) => versionInfo), ...sha256].flatMap(digestIn))],
+      manifestDigests: [...new Set([...[...images.map(({ versionInfo }) => versionInfo), ...sha256].flatMap(digestIn), ...images.flatMap(digestsNamed)])],
       diffIds: [],
     },
     isScan: false,
     ...{ findings: [], statements: [], leftOut: 0 },
     packages: parts.filter(({ externalRefs }) => externalRefs.some(({ referenceType }) => referenceType === "purl")).length,
   };
+}
+
+function digestsNamed({ externalRefs }: z.output<typeof PACKAGE>): string[] {
+  return externalRefs.flatMap(({ referenceLocator }) => imageDigest(referenceLocator));
 }
 
 function isImage({ primaryPackagePurpose, externalRefs }: z.output<typeof PACKAGE>): boolean {

@@ -42,10 +42,13 @@ const REPORT = z.object({
 
 export const isTrivy = (value: Readonly<Record<string, unknown>>): boolean => "SchemaVersion" in value && "ArtifactName" in value;
 
+/** What was scanned: an image, or a list of an image's parts (`trivy sbom`), which names it where Trivy made the list. */
+const ARTIFACTS: ReadonlySet<string> = new Set(["container_image", "cyclonedx", "spdx"]);
+
 /** @throws ZodError; ReportError NOT_OF_AN_IMAGE */
 export function readTrivy(value: unknown): ParsedReport {
   const report = REPORT.parse(value);
-  if (report.ArtifactType !== "container_image")
+  if (!ARTIFACTS.has(report.ArtifactType))
     throw new ReportError("NOT_OF_AN_IMAGE", `a report of a ${report.ArtifactType || "thing that it does not name"}, not of a container image`);
   const { ImageID = "", DiffIDs = [], RepoDigests = [] } = report.Metadata ?? {};
   const excused = report.Results.flatMap((result) => result.ExperimentalModifiedFindings).filter((each) => each.Type === "vulnerability");
@@ -84,5 +87,7 @@ function findingOf(found: z.output<typeof VULNERABILITY>): Finding {
 
 function statementOf(status: string, detail: string, finding: Finding): Statement[] {
   if ((status !== "not_affected" && status !== "fixed") || finding.package.purl === "") return [];
-  return [{ ids: [finding.id, ...finding.aliases], status, justification: "", detail, products: [{ purl: finding.package.purl, parts: [] }] }];
+  // Of OpenVEX and CSAF Trivy keeps the justification alone.
+  const said = /^[a-z_]{1,64}$/.test(detail) ? { justification: detail, detail: "" } : { justification: "", detail };
+  return [{ ids: [finding.id, ...finding.aliases], status, ...said, products: [{ purl: finding.package.purl, parts: [] }] }];
 }
