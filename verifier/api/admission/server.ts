@@ -4,6 +4,7 @@
  */
 import Fastify, { type FastifyInstance, type FastifyReply } from "fastify";
 import { type AdmissionAnswer, AdmissionError, type AdmissionService, type FailurePolicy, readReview } from "../../core/admission/index.ts";
+import { Turns } from "../../core/enrolment/turns.ts";
 
 export interface AdmissionServerOptions {
   readonly service: Pick<AdmissionService, "answer">;
@@ -18,7 +19,8 @@ export interface AdmissionServerOptions {
 
 /** Two objects of at most 1.5 MiB (etcd), escaped. */
 const MAX_BODY_BYTES = 8 * 1024 * 1024;
-const MAX_AT_ONCE = 256;
+/** An API server has 200 changes under way by default; nobody who reaches the port from one address takes all places. */
+const AT_ONCE = { all: 512, ofAddress: 256 };
 const DEFAULT_BUDGET_MS = 8000;
 /** What is kept of the API server's time for the way back. */
 const RESERVE_MS = 500;
@@ -42,16 +44,16 @@ export function buildAdmissionServer({ service, certificateChain, privateKey, cl
     const told = error instanceof AdmissionError ? error.message : status < 500 ? "bad request" : "internal error";
     return reply.code(status).type("text/plain").send(`${told}\n`);
   });
-  let atOnce = 0;
+  const turns = new Turns(AT_ONCE);
   const route = (failure: FailurePolicy): void => {
     server.post<{ Querystring: { timeout?: string } }>(`/admission/${failure}`, async (request, reply) => {
-      if (atOnce >= MAX_AT_ONCE) return await reply.code(503).type("text/plain").send("too many questions\n");
-      atOnce++;
+      const over = turns.take(`${request.ip}:${request.socket.remotePort ?? 0}`);
+      if (!over) return await reply.code(503).type("text/plain").send("too many questions\n");
       try {
         const waiting = AbortSignal.timeout(budgetMs(request.query.timeout));
         return await reply.send(reviewOf(await service.answer(readReview(request.body), failure, waiting)));
       } finally {
-        atOnce--;
+        over();
       }
     });
   };

@@ -1,9 +1,9 @@
 /** Signing in at an issuer: a browser goes there and comes back, and gets a session as by a code of the command. Anybody may begin. */
 import { RpcError } from "@hullmark/proto/rpc";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { Turns } from "../../core/enrolment/turns.ts";
 import { type Bearer, NoRoleError } from "../../core/people/bearers.ts";
 import type { SignIns } from "../../core/people/sign-ins.ts";
-import { Turns } from "../../core/people/turns.ts";
 import type { SignInProvider } from "../../ports/sign-in.ts";
 import { type ProvenToken, TokenError } from "../../ports/token-authenticator.ts";
 
@@ -30,6 +30,8 @@ export type SignInResult = "signed-in" | "not-begun" | "refused" | "no-role" | "
 /** Comes back from another site, so it cannot be SameSite=Strict as the session's is; it opens nothing by itself. */
 const COOKIE = "__Host-hullmark-sign-in";
 const COOKIE_OPTIONS = { path: "/", httpOnly: true, secure: true, sameSite: "lax", maxAge: 600 } as const;
+/** Who has come back, and is held against the issuer. */
+const COMING_BACK = { all: 32, ofAddress: 8 };
 const MAX_QUERY_CHARACTERS = 8192;
 
 /** @param open makes a session of somebody who has come back */
@@ -40,7 +42,7 @@ export function registerSignIn(
   onResult: (fact: SignInFact) => void,
 ): void {
   const { providers, waiting, origin, admit } = services ?? { providers: [], waiting: undefined, origin: "", admit: undefined };
-  const turns = new Turns();
+  const turns = new Turns(COMING_BACK);
   const backAt = (source: string): string => `${origin}/api/signed-in/${source}`;
   const notSigned = (reply: FastifyReply, status: number, why: string) =>
     reply.code(status).header("cache-control", "no-store").type("text/plain; charset=utf-8").send(`Not signed in: ${why}\n`);

@@ -1,13 +1,15 @@
 /** People who come with a bearer token: bounded before anybody is asked, authenticated by whoever issued it, and given the role that configuration names. */
 import { hash } from "node:crypto";
 import { type ProvenToken, type TokenAuthenticator, TokenError } from "../../ports/token-authenticator.ts";
+import { Turns } from "../enrolment/turns.ts";
 import type { Grants } from "./grants.ts";
 import type { Identities } from "./identities.ts";
-import { Turns } from "./turns.ts";
 
 const MAX_TOKEN_CHARACTERS = 16_384;
 /** RFC 6750, section 2.1. */
 const TOKEN_PATTERN = /^[A-Za-z0-9._~+/-]+=*$/;
+/** Strangers make the verifier ask others. */
+const ASKED = { all: 32, ofAddress: 8 };
 /** An authentic token is not asked about again for so long: one that was taken back counts until then. */
 const KNOWN_MS = 30_000;
 const MAX_KNOWN = 4096;
@@ -58,7 +60,7 @@ export class Bearers {
   readonly #services: BearerServices;
   /** By SHA-256 of the token. */
   readonly #known = new Map<string, Known>();
-  readonly #turns = new Turns();
+  readonly #turns = new Turns(ASKED);
 
   constructor(services: BearerServices) {
     this.#services = services;
