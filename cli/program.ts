@@ -52,7 +52,7 @@ function plugin(): Command {
     .option("-n, --namespace <name>", "show what is in this namespace (default: the context's)")
     .option("-A, --all-namespaces", "show what is in every namespace, and on nodes")
     .option("--release <namespace/name>", "which Hullmark: its Helm release", process.env["HULLMARK_RELEASE"] ?? DEFAULT_RELEASE)
-    .option("--role <role>", "ask as viewer, responder or admin (default: the most that you may)")
+    .option("--as-role <role>", "ask as viewer, responder or admin (default: the most that you may)")
     .addHelpText("after", EXIT_CODES);
 }
 

@@ -67,8 +67,10 @@ function lsCommand(): Command {
     .addHelpText("after", EXITS)
     .action(async (options: LsOptions, command: Command) =>
       ask(command, async (asking) => {
-        const { print, nowMs, namespace } = asking;
-        const { drifts, unknown, elsewhere } = await listDrift(asking, options);
+        const { print, nowMs } = asking;
+        // A namespace says what lists show: one container that is named is shown wherever it runs.
+        const namespace = options.container === undefined ? asking.namespace : undefined;
+        const { drifts, unknown, elsewhere } = await listDrift({ ...asking, namespace }, options);
         const open = drifts.filter(isOpen);
         if (options.output === "sarif") print(sarifLog(driftCategory(options, namespace), driftFindings(drifts)));
         else if (isData(options.output)) print(serialize(options.output, { drifts: drifts.map(driftView), containersUnknown: unknown }));
@@ -142,7 +144,7 @@ function showCommand(): Command {
     .action(async (id: string, { output }: { output: ReportFormat }, command: Command) =>
       one(command, id, async (drift, asking) => {
         if (output === "sarif") return sarifLog(`drift/${drift.id}`, driftFindings([drift]));
-        return isData(output) ? serialize(output, driftView(drift)) : showDrift(drift, await fetchActionsOf(drift, asking));
+        return isData(output) ? serialize(output, driftView(drift)) : showDrift(drift, await fetchActionsOf(drift, asking), asking.command);
       }),
     );
 }
@@ -186,7 +188,7 @@ function explainCommand(): Command {
     .action(async (id: string, { output }: { output: Format }, command: Command) =>
       one(command, id, async (drift, asking, rule) => {
         const explanation = explain(drift, (await fetchActionsOf(drift, asking)).toReversed(), asking.nowMs, rule);
-        return isData(output) ? serialize(output, { ...driftView(drift), explanation }) : explanationPage(drift, explanation);
+        return isData(output) ? serialize(output, { ...driftView(drift), explanation }) : explanationPage(drift, explanation, asking.command);
       }),
     );
 }
@@ -236,12 +238,12 @@ function ackCommand(): Command {
     .requiredOption("-m, --reason <text>", "kept with the drift and in the log")
     .option("--seen <code>", "as `drift show` gave it: refused where the drift has changed since. Without it, what is acknowledged is what is shown now")
     .action(async (id: string, options: { reason: string; seen?: string }, command: Command) =>
-      ask(command, async ({ channel, signal, print }) => {
+      ask(command, async ({ channel, signal, print, command: called }) => {
         let { seen } = options;
         if (seen === undefined) {
           const { drift } = await channel.client(Query).getDrift({ id }, { signal });
           if (!drift) return EXIT.unknown;
-          print(showDrift(drift));
+          print(showDrift(drift, [], called));
           seen = drift.seen;
         }
         await channel.client(Admin).acknowledgeDrift({ id, reason: options.reason, seen }, { signal });

@@ -61,11 +61,11 @@ function checkRunOptions(run: Command, drill: DrillName, given: readonly string[
 function programOf(command: Command): string[] {
   const options = command.optsWithGlobals<Readonly<Record<string, string | undefined>>>();
   const named = (name: string, value: string | undefined): string[] => (value === undefined ? [] : [`--${name}=${value}`]);
-  const { config, context, kubeconfig = process.env["KUBECONFIG"], namespace, release, role } = options;
+  const { config, context, kubeconfig = process.env["KUBECONFIG"], namespace, release, asRole } = options;
   if (!isPlugin(command)) return ["hullmark", `--config=${resolve(config ?? defaultConfigPath(process.env))}`, ...named("context", context)];
   return [
     ...["kubectl", "hullmark", ...named("kubeconfig", kubeconfig && resolve(kubeconfig)), ...named("context", context)],
-    ...[...named("namespace", namespace), ...named("release", release), ...named("role", role)],
+    ...[...named("namespace", namespace), ...named("release", release), ...named("as-role", asRole)],
   ];
 }
 

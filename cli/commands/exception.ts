@@ -54,17 +54,17 @@ function requestCommand(): Command {
         const { id } = await asking.channel.client(Admin).requestException(request, { signal: asking.signal });
         const row = (await fetchAll(asking)).find((each) => each.id === id);
         if (row) asking.print(exceptionPage(row, []));
-        asking.print(`somebody else decides: hullmark exception approve ${id}\n`);
+        asking.print(`somebody else decides: ${asking.command} exception approve ${id}\n`);
         return EXIT.clean;
       }),
     );
 }
 
 /** @returns what stands for what is printed */
-async function show({ channel, signal, print }: Asking, id: string): Promise<string> {
+async function show({ channel, signal, print, command }: Asking, id: string): Promise<string> {
   const { drift } = await channel.client(Query).getDrift({ id }, { signal });
   if (!drift) return "";
-  print(showDrift(drift));
+  print(showDrift(drift, [], command));
   return drift.seen;
 }
 
@@ -101,7 +101,7 @@ function showCommand(): Command {
       ask(command, async (asking) => {
         const row = (await fetchAll(asking)).find((each) => each.id === id.toUpperCase());
         if (!row) {
-          process.stderr.write(`hullmark: no exception is called ${printable(id, 64)}: hullmark exception ls --all\n`);
+          process.stderr.write(`hullmark: no exception is called ${printable(id, 64)}: ${asking.command} exception ls --all\n`);
           return EXIT.usage;
         }
         const touched = await excused(asking, row.id);

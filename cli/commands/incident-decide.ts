@@ -69,6 +69,6 @@ async function show(asking: Asking, id: string, find: Find): Promise<{ readonly 
   const { incident: told } = await asking.channel.client(Query).getIncident({ id: found.id, now: true }, { signal: asking.signal });
   const incident = await find(asking, found.id);
   if (!incident) return undefined;
-  asking.print(incidentPage(incident, false, asking.nowMs));
+  asking.print(incidentPage(incident, false, asking.nowMs, asking.command));
   return { id: incident.id, seen: told?.seen ?? "" };
 }

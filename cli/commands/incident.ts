@@ -43,11 +43,12 @@ function lsCommand(): Command {
 
 /** The one incident that is meant; else says what is wrong. */
 export async function oneIncident(asking: Asking, id: string): Promise<ToldIncident | undefined> {
-  const found = findIncidents((await fetchIncidents(asking, true)).incidents, id);
+  // Whole, wherever it stands: a namespace says what lists show.
+  const found = findIncidents((await fetchIncidents({ ...asking, namespace: undefined }, true)).incidents, id);
   if (found.length === 1) return found[0];
   const ids = found.slice(0, 10).map((each) => each.id);
   process.stderr.write(
-    `hullmark: ${found.length === 0 ? "no such incident (hullmark incident ls -a lists them)" : `several are so named: ${ids.join(" ")}`}\n`,
+    `hullmark: ${found.length === 0 ? `no such incident (${asking.command} incident ls -a lists them)` : `several are so named: ${ids.join(" ")}`}\n`,
   );
   return undefined;
 }
@@ -62,7 +63,7 @@ function showCommand(): Command {
       ask(command, async (asking) => {
         const incident = await oneIncident(asking, id);
         if (!incident) return EXIT.usage;
-        asking.print(isData(output) ? serialize(output, incidentView(incident)) : incidentPage(incident, output === "wide", asking.nowMs));
+        asking.print(isData(output) ? serialize(output, incidentView(incident)) : incidentPage(incident, output === "wide", asking.nowMs, asking.command));
         return stands(incident) ? EXIT.drift : EXIT.clean;
       }),
     );
@@ -78,7 +79,7 @@ function ackCommand(): Command {
       ask(command, async (asking) => {
         const incident = await oneIncident(asking, id);
         if (!incident) return EXIT.usage;
-        asking.print(incidentPage(incident, false, asking.nowMs));
+        asking.print(incidentPage(incident, false, asking.nowMs, asking.command));
         const { acknowledged, refused } = await acknowledgeIncident(asking, incident, reason);
         for (const { driftId, why } of refused) asking.print(`${driftId} not acknowledged: ${printable(why, 200)}\n`);
         asking.print(`${incident.id}: ${acknowledged.length} drifts acknowledged\n`);

@@ -15,7 +15,7 @@ export function playbookCommand(): Command {
       ask(command, async (asking) => {
         const incident = await oneIncident(asking, id);
         if (!incident) return EXIT.usage;
-        asking.print(playbookPage(PLAYBOOKS, incident));
+        asking.print(playbookPage(PLAYBOOKS, incident, asking.command));
         return EXIT.clean;
       }),
     );

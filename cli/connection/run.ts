@@ -14,6 +14,8 @@ export interface Asking extends Omit<Connection, "close"> {
   readonly signal: AbortSignal;
   print(text: string): void;
   readonly nowMs: number;
+  /** As whoever reads what is printed calls this command. */
+  readonly command: "hullmark" | "kubectl hullmark";
 }
 
 type GlobalOptions = { readonly config?: string; readonly context?: string } | PluginOptions;
@@ -45,7 +47,8 @@ export async function ask(command: Command, work: (asking: Asking) => Promise<nu
   try {
     const options = command.optsWithGlobals<GlobalOptions>();
     connection = "release" in options ? await connectThroughCluster(options, interrupt.signal, waitMs) : await connectByFile(contextOf(command));
-    process.exitCode = await work({ ...connection, signal: interrupt.signal, print: (text) => process.stdout.write(text), nowMs: Date.now() });
+    const [print, called] = [(text: string) => process.stdout.write(text), isPlugin(command) ? "kubectl hullmark" : "hullmark"] as const;
+    process.exitCode = await work({ ...connection, signal: interrupt.signal, print, nowMs: Date.now(), command: called });
   } catch (error) {
     process.exitCode = interrupt.signal.aborted ? 0 : explain(error, connection?.name ?? "");
   } finally {

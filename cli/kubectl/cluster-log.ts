@@ -21,7 +21,7 @@ export async function openClusterLog(options: PluginOptions, signal: AbortSignal
 /** The key as the verifier published it, beside its credentials. @throws ContextError, KubectlError; the signal's reason */
 export async function clusterLogKey(options: PluginOptions, signal: AbortSignal): Promise<string> {
   const release = parseRelease(options.release);
-  const role = options.role === undefined ? undefined : parseRole(options.role);
+  const role = options.asRole === undefined ? undefined : parseRole(options.asRole);
   const found = await readCredentials(new Kubectl(options), release, role, signal);
   if (!found) throw new KubectlError("UNREACHABLE", `the verifier of ${release.namespace}/${release.name} has not published its key yet`);
   if (found.logKey === undefined) throw new ContextError(`the Secret of ${release.namespace}/${release.name} holds no key of the log: give --key`);

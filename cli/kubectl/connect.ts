@@ -15,7 +15,7 @@ export interface PluginOptions {
   readonly allNamespaces?: boolean;
   /** Always there: it is what tells the plugin from the command. */
   readonly release: string;
-  readonly role?: string;
+  readonly asRole?: string;
 }
 
 const RETRY_MS = 1_000;
@@ -32,7 +32,7 @@ const View = z.object({
 export async function connectThroughCluster(options: PluginOptions, signal: AbortSignal, waitMs: number): Promise<Connection> {
   const kubectl = new Kubectl(options);
   const release = parseRelease(options.release);
-  const role = options.role === undefined ? undefined : parseRole(options.role);
+  const role = options.asRole === undefined ? undefined : parseRole(options.asRole);
   const [view, credential] = await Promise.all([
     kubectl.run(["config", "view", "--minify", "--output=json"], { signal }).catch(() => "{}"),
     credentialWithin(kubectl, release, role, signal, Date.now() + waitMs),

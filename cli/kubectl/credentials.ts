@@ -19,7 +19,7 @@ export type Role = (typeof ROLES)[number];
 
 export function parseRole(text: string): Role {
   const role = ROLES.find((each) => each === text);
-  if (!role) throw new ContextError(`--role ${text}: use ${ROLES.join(", ")}`);
+  if (!role) throw new ContextError(`--as-role ${text}: use ${ROLES.join(", ")}`);
   return role;
 }
 

@@ -69,21 +69,23 @@ export function explain(drift: Drift, actions: readonly Action[], nowMs: number,
   };
 }
 
-export function explanationPage({ id }: Drift, { happened, notAllowed, done, mend, exception }: Explanation): string {
+/** @param command by which whoever reads it calls this one */
+export function explanationPage(drift: Drift, { happened, notAllowed, done, mend, exception }: Explanation, command = "hullmark"): string {
+  const request = exception.request === null ? undefined : requestCommandOf(drift, command);
   const parts = [
     ["What happened", happened],
     ["Why it is not allowed", notAllowed],
     ["What is done about it", done],
     ["How it is mended", mend],
-    ["An exception", [exception.text, ...(exception.request === null ? [] : [`  ${exception.request}`])]],
-    ["More", [`hullmark drift show ${id}`]],
+    ["An exception", [exception.text, ...(request === undefined ? [] : [`  ${request}`])]],
+    ["More", [`${command} drift show ${drift.id}`]],
   ] as const;
-  return `${id}\n${parts.map(([title, lines]) => `\n${title}\n${lines.map((line) => `  ${line}\n`).join("")}`).join("")}`;
+  return `${drift.id}\n${parts.map(([title, lines]) => `\n${title}\n${lines.map((line) => `  ${line}\n`).join("")}`).join("")}`;
 }
 
 /** @returns undefined: none can be had */
-export function requestCommandOf(drift: Drift): string | undefined {
-  return whyNoException(drift) === undefined ? `hullmark exception request ${drift.id} --seen ${drift.seen} -m REASON --until 7d` : undefined;
+export function requestCommandOf(drift: Drift, command = "hullmark"): string | undefined {
+  return whyNoException(drift) === undefined ? `${command} exception request ${drift.id} --seen ${drift.seen} -m REASON --until 7d` : undefined;
 }
 
 function happened(drift: Drift, nowMs: number): string[] {

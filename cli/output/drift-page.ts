@@ -13,8 +13,8 @@ function clock(ms: number | undefined): string {
   return ms === undefined ? "-" : new Date(ms).toISOString().slice(11, 23);
 }
 
-/** @param actions on its container, or because of it, oldest first */
-export function showDrift(drift: Drift, actions: readonly Action[] = []): string {
+/** @param actions on its container, or because of it, oldest first @param command by which whoever reads it calls this one */
+export function showDrift(drift: Drift, actions: readonly Action[] = [], command = "hullmark"): string {
   const field = (name: string, text: string): string => `${name.padEnd(7)} ${text}`;
   const place = drift.origin?.place ?? "";
   const lines = [`${severityTitle(drift.severity)}  ${PLACES[place] ?? place}  (${drift.kind}, ${stateWord(drift.state)})`];
@@ -38,13 +38,13 @@ export function showDrift(drift: Drift, actions: readonly Action[] = []): string
   const notBeforeMs = toMs(drift.notBefore);
   if (notBeforeMs !== undefined) lines.push(field("Since", `not before ${new Date(notBeforeMs).toISOString()}: a quote vouched for the state without it`));
   if (drift.acknowledgedBy) lines.push(field("Acked", acknowledgedLine(drift)));
-  if (drift.exception) lines.push(field("Excused", `by ${drift.exception}   (hullmark exception show ${drift.exception})`));
+  if (drift.exception) lines.push(field("Excused", `by ${drift.exception}   (${command} exception show ${drift.exception})`));
   lines.push(...handledFields(actions, field));
   lines.push(field("Proof", `${drift.logIndex >= 0n ? `log #${drift.logIndex}` : "not yet in the log"} · incident ${incidentOf(drift)}`));
   const allowed = allowedBy(drift);
   if (allowed !== undefined && isStanding(drift)) lines.push(field("Policy", `${allowed}   (would allow it)`));
-  if (drift.state === DriftState.OPEN) lines.push(field("Ack", `hullmark drift ack ${drift.id} --seen ${drift.seen} -m REASON`));
-  const request = requestCommandOf(drift);
+  if (drift.state === DriftState.OPEN) lines.push(field("Ack", `${command} drift ack ${drift.id} --seen ${drift.seen} -m REASON`));
+  const request = requestCommandOf(drift, command);
   if (drift.state === DriftState.OPEN && request !== undefined) lines.push(field("Excuse", request));
   return `${lines.join("\n")}\n`;
 }

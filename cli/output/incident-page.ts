@@ -26,7 +26,7 @@ export function incidentTable(incidents: readonly ToldIncident[], wide: boolean,
   );
 }
 
-export function incidentPage(incident: ToldIncident, wide: boolean, nowMs: number): string {
+export function incidentPage(incident: ToldIncident, wide: boolean, nowMs: number, command = "hullmark"): string {
   const { members, nodes } = incident;
   const field = (name: string, text: string): string => `${name.padEnd(8)} ${text}`;
   const standing = members.filter(({ state }) => state !== "resolved");
@@ -54,7 +54,9 @@ export function incidentPage(incident: ToldIncident, wide: boolean, nowMs: numbe
     lines.push(
       field(
         "Next",
-        `hullmark drift show ${drift.id} · hullmark incident ack ${incident.id} -m REASON · hullmark incident assign ${incident.id} --me -m REASON`,
+        [`drift show ${drift.id}`, `incident ack ${incident.id} -m REASON`, `incident assign ${incident.id} --me -m REASON`]
+          .map((each) => `${command} ${each}`)
+          .join(" · "),
       ),
     );
   const rows = shown.map(({ driftId, state, severity, nodeName, drift: each }) => [

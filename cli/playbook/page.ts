@@ -27,16 +27,18 @@ export function sectionOf(text: string, kind: string): string | undefined {
   return own === undefined ? common : `${own.slice(1).trimEnd()}\n\n${common}`;
 }
 
-/** @param text the whole of docs/playbooks.md */
-export function playbookPage(text: string, incident: ToldIncident): string {
+/** @param text the whole of docs/playbooks.md @param command by which whoever reads it calls this one */
+export function playbookPage(text: string, incident: ToldIncident, command = "hullmark"): string {
   const { id, kind, members, nodes } = incident;
   const standing = members.filter(({ drift }) => drift.state !== DriftState.RESOLVED);
   const [shown = members[0] as ToldMember] = standing.toSorted((a, b) => b.severity - a.severity);
   const more = members.length - 1;
   const lines = [`${id}  ${kind}, ${incident.state}: ${printable(shown.drift.summary, 300)}`];
   lines.push(`The commands are of ${shown.driftId} on ${printable(shown.nodeName, 253)}; words in capitals are for you to fill in.`);
-  if (more > 0) lines.push(`${more} more drifts, on ${nodes.length} nodes in all: hullmark incident show ${id}`);
-  return `${lines.join("\n")}\n\n${filled(sectionOf(text, kind) ?? "", id, shown.drift)}`;
+  if (more > 0) lines.push(`${more} more drifts, on ${nodes.length} nodes in all: ${command} incident show ${id}`);
+  return `${lines.join("\n")}\n\n${filled(sectionOf(text, kind) ?? "", (block) =>
+    commandsOf(block, id, shown.drift).map((line) => line.replace(/^hullmark /, `${command} `)),
+  )}`;
 }
 
 function wordsOf(incident: string, drift: Drift): Readonly<Partial<Record<Placeholder, string>>> {
@@ -85,9 +87,9 @@ export function commandsOf(block: readonly string[], incident: string, drift: Dr
 }
 
 /** A block of which nothing is left is left out. */
-function filled(section: string, incident: string, drift: Drift): string {
+function filled(section: string, fill: (block: readonly string[]) => readonly string[]): string {
   const text = section.trimEnd().replaceAll(/^```sh\n([\s\S]*?)^```$\n?/gm, (_block, commands: string) => {
-    const lines = commandsOf(commands.trimEnd().split("\n"), incident, drift);
+    const lines = fill(commands.trimEnd().split("\n"));
     return lines.length === 0 ? "" : `\`\`\`sh\n${lines.join("\n")}\n\`\`\`\n`;
   });
   return `${text.trimEnd()}\n`;

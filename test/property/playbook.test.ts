@@ -91,8 +91,8 @@ describe("playbook", () => {
         const lines = commandsIn(playbookPage(PLAYBOOKS, incident(member(1, { kind, container, path: Buffer.from("/etc/a b") }))));
         expect(lines.length, kind).toBeGreaterThan(0);
         for (const line of lines) {
-          // As a shell takes it: quotes are the shell's, what follows # is a remark.
-          const words = execFileSync("/bin/sh", ["-c", `printf '%s\\0' ${line}`], { encoding: "utf8" })
+          // As a shell takes it: quotes are the shell's, what follows # is a remark, and > names a file.
+          const words = execFileSync("/bin/sh", ["-c", `printf '%s\\0' ${line.replace(/ > evidence$/, "")}`], { encoding: "utf8" })
             .split("\0")
             .slice(0, -1);
           expect(["hullmark", container.includes("/") ? "kubectl" : "docker", "cat", "cp", "ssh"], `${kind}: ${line}`).toContain(words[0]);
@@ -128,8 +128,11 @@ describe("playbook", () => {
       expect(page).toContain(line);
     expect(page).not.toMatch(/^kubectl /m);
     const pod = playbookPage(PLAYBOOKS, incident(member(1, { container: "shop/cart-0/cart" })));
-    expect(pod).toContain("kubectl cp -n shop -c cart cart-0:/etc/app.conf ./evidence");
+    expect(pod).toContain("kubectl exec -n shop -c cart cart-0 -- cat /etc/app.conf > evidence");
     expect(pod).not.toMatch(/^docker /m);
+    const plugins = playbookPage(PLAYBOOKS, docker, "kubectl hullmark");
+    for (const line of ["kubectl hullmark drift show D-2", `in all: kubectl hullmark incident show ${docker.id}`]) expect(plugins).toContain(line);
+    expect(plugins).not.toMatch(/^hullmark /m);
     const node = playbookPage(PLAYBOOKS, incident(member(1, { kind: "pcr", container: "", path: Buffer.alloc(0) })));
     for (const line of ["## Node", "hullmark node show w-1"]) expect(node).toContain(line);
   });

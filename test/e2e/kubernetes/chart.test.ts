@@ -572,7 +572,7 @@ describe("the chart", () => {
         stderr: expect.stringMatching(/this needs the role [a-z ]+; .* has viewer/),
       });
       expect(await kubectl("get", "pods", "--all-namespaces", "--selector=hullmark.dev/drill", "--output=name")).toBe("");
-      expect(await plugin(onlooker, "status", "--role=admin")).toMatchObject({ code: 2, stderr: expect.stringContaining("you may read no Secret") });
+      expect(await plugin(onlooker, "status", "--as-role=admin")).toMatchObject({ code: 2, stderr: expect.stringContaining("you may read no Secret") });
       expect(await plugin(stranger, "status")).toMatchObject({ code: 2, stdout: "", stderr: expect.stringContaining("bind the role hullmark-viewer") });
       expect(await plugin(cluster.kubeconfig, "status", "--release=default/other")).toMatchObject({ code: 2, stderr: expect.stringContaining("--release") });
       await here("delete", "rolebinding,serviceaccount", "onlooker", "stranger", "--ignore-not-found");
