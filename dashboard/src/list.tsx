@@ -40,9 +40,19 @@ export function Check({ label, checked, onChange }: { readonly label: string; re
   );
 }
 
-/** @param next whether the verifier has more than was asked for */
-export function More({ next, most, more, command }: { readonly next: boolean; readonly most: boolean; readonly more: () => void; readonly command: string }) {
+interface MoreProps {
+  /** Whether the verifier has more than was asked for. */
+  readonly next: boolean;
+  /** Whether it gave up before it had found as many: for a role in namespaces it looks through so much of what there is, and asking for more rows finds no more. */
+  readonly short?: boolean;
+  readonly most: boolean;
+  readonly more: () => void;
+  readonly command: string;
+}
+
+export function More({ next, short = false, most, more, command }: MoreProps) {
   if (!next) return null;
+  if (short) return <p class="notice warn">Only the newest were looked through for what you may see. All of it: {command}</p>;
   if (most) return <p class="quiet">There are more: filter, or {command}</p>;
   return (
     <button type="button" onClick={more}>

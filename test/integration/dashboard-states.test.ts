@@ -2,6 +2,9 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { ListDriftResponseSchema } from "@hullmark/proto/v1/query";
+import { ListActionsResponseSchema } from "@hullmark/proto/v1/response";
 import { expect, onTestFinished, test } from "vitest";
 import { bundleDashboard } from "../../dashboard/bundle.ts";
 import { startChromium, visit } from "../fakes/chromium.ts";
@@ -27,6 +30,22 @@ test("without a node nothing is called clean, and without a verifier what is sho
     await visit(page, `${dashboardOrigin(verifier)}${path}`);
     await readable(page, `empty-${path.slice(1) || "overview"}`);
   }
+  // As for a role in namespaces of whose drift there is none among the 5,000 newest.
+  const short = { "Query/ListDrift": ListDriftResponseSchema, "Response/ListActions": ListActionsResponseSchema };
+  for (const [method, schema] of Object.entries(short)) {
+    const body = Buffer.from(toBinary(schema, create(schema, { nextPageToken: "7" } as never) as never));
+    await page.route(`**/api/hullmark.v1.${method}`, (route) => route.fulfill({ body, contentType: "application/proto" }));
+  }
+  for (const [path, none] of [
+    ["/drift", "No drift among the newest"],
+    ["/actions", "No action among the newest"],
+  ] as const) {
+    await visit(page, `${dashboardOrigin(verifier)}${path}`);
+    await page.getByText(none).waitFor();
+    await page.getByText("Only the newest were looked through").waitFor();
+  }
+  await readable(page, "short");
+  await page.unrouteAll();
   await visit(page, `${dashboardOrigin(verifier)}/`);
   await page.getByText("live", { exact: true }).waitFor();
   await verifier.stop();

@@ -39,27 +39,30 @@ export function Actions({ session }: PageProps) {
         <Check label="also what is settled" checked={all} onChange={setAll} />
       </form>
       <Answered answer={answer}>
-        {({ actions, nextPageToken, pause }) => (
-          <>
-            {pause && (
-              <p class="notice warn">
-                Paused by <Name text={pause.by} max={40} /> since <Age at={pause.since} now={now} />: <Name text={pause.reason} max={300} /> (an approver
-                resumes: hullmark action resume)
+        {({ actions, nextPageToken, pause }) => {
+          const short = nextPageToken !== "" && actions.length < rows;
+          return (
+            <>
+              {pause && (
+                <p class="notice warn">
+                  Paused by <Name text={pause.by} max={40} /> since <Age at={pause.since} now={now} />: <Name text={pause.reason} max={300} /> (an approver
+                  resumes: hullmark action resume)
+                </p>
+              )}
+              <p class="quiet" role="status">
+                {actions.length === 0 ? (short ? "No action among the newest" : "No action") : `${count(actions.length, "action")} shown`}
               </p>
-            )}
-            <p class="quiet" role="status">
-              {actions.length === 0 ? "No action" : `${count(actions.length, "action")} shown`}
-            </p>
-            {actions.length > 0 && (
-              <Table caption="Actions, the newest first" columns={COLUMNS}>
-                {actions.map((action) => (
-                  <Line key={action.id} action={action} now={now} mayDecide={mayApprove(session)} again={answer.again} />
-                ))}
-              </Table>
-            )}
-            <More next={nextPageToken !== ""} most={most} more={more} command="hullmark action ls" />
-          </>
-        )}
+              {actions.length > 0 && (
+                <Table caption="Actions, the newest first" columns={COLUMNS}>
+                  {actions.map((action) => (
+                    <Line key={action.id} action={action} now={now} mayDecide={mayApprove(session)} again={answer.again} />
+                  ))}
+                </Table>
+              )}
+              <More next={nextPageToken !== ""} short={short} most={most} more={more} command="hullmark action ls" />
+            </>
+          );
+        }}
       </Answered>
     </>
   );

@@ -46,10 +46,11 @@ export function DriftList() {
       <Answered answer={answer}>
         {({ drifts, nextPageToken, containersUnknown }) => {
           const shown = drifts.filter(matches);
+          const short = nextPageToken !== "" && drifts.length < rows;
           return (
             <>
               <p class="quiet" role="status">
-                {shown.length === 0 ? "No drift" : `${count(shown.length, "drift")} shown`}
+                {shown.length === 0 ? (short ? "No drift among the newest" : "No drift") : `${count(shown.length, "drift")} shown`}
                 {wanted && nextPageToken ? `; the filter looks at the newest ${drifts.length}` : ""}
                 {containersUnknown > 0 && `. ${count(containersUnknown, "workload")} cannot be judged: this list says nothing of them.`}
               </p>
@@ -82,7 +83,7 @@ export function DriftList() {
                   ))}
                 </Table>
               )}
-              <More next={nextPageToken !== ""} most={most} more={more} command="hullmark drift ls" />
+              <More next={nextPageToken !== ""} short={short} most={most} more={more} command="hullmark drift ls" />
             </>
           );
         }}
