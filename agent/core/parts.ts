@@ -151,9 +151,12 @@ function mounts(facts: ContainerFacts, points: readonly MountPoint[]): MessageIn
   );
   const known = new Set([...declared.keys(), ...facts.maskedPaths, ...facts.engineFiles.map(({ destination }) => destination)]);
   const orphaned = orphanedFiles(facts);
-  // What the node mounts below a directory that the container was given with all that comes there is as little its own as the directory's files.
+  // What the node mounts below a directory that the container was given with all that comes there is as little its own as the directory's files. Where that is the
+  // runtime's own, the container's root lies in it too, with what was mounted there before: the same as is told at its place.
   const shown = told.filter(({ options }) => options.some((option) => PROPAGATING.has(option))).map(({ destination }) => `${destination.replace(/\/+$/, "")}/`);
-  const isOfNode = ({ propagated }: MountPoint, name: string): boolean => propagated === true && shown.some((below) => name.startsWith(below));
+  const own = new Set(points.filter(({ destination }) => known.has(utf8(destination))).map(mountIdentity));
+  const isOfNode = (each: MountPoint, name: string): boolean =>
+    (each.propagated === true || own.has(mountIdentity(each))) && shown.some((below) => name.startsWith(below));
   // A pod's sandbox is given /dev/shm twice by its runtime.
   const left = new Map<string, number>();
   for (const { destination } of facts.mounts) left.set(destination, (left.get(destination) ?? 0) + 1);

@@ -78,6 +78,14 @@ describe.each(Object.entries(ENGINES))("Docker Engine %s", (_, of) => {
     const netns = (place: string, fields = "shared:7 master:6") => `900 800 0:4 net:[4026532] ${place} rw ${fields} - nsfs nsfs rw`;
     for (const propagation of ["rslave", "rshared", "slave", "shared"]) expect(appeared(propagation, netns("/data/netns/cni-1"))).toEqual([]);
     expect(appeared("rprivate", netns("/data/netns/cni-1"))).toEqual(["undeclared-mount /data/netns/cni-1"]);
+    // The container's own root, as the runtime had it before it was entered.
+    const [, , device, root] = of.mountInfo.find((line) => line.split(" ")[4] === "/proc")?.split(" ") ?? [];
+    const again = (place: string) => `901 800 ${device} ${root} ${place} rw - proc proc rw`;
+    expect([appeared("rslave", again("/data/own/rootfs/proc")), appeared("rprivate", again("/data/own/rootfs/proc"))]).toEqual([
+      [],
+      ["undeclared-mount /data/own/rootfs/proc"],
+    ]);
+    expect(appeared("rslave", again("/usr/proc"))).toEqual(["undeclared-mount /usr/proc"]);
     // Mounted in there by whoever is in there.
     expect(appeared("rslave", netns("/data/netns/cni-1", ""))).toEqual(["undeclared-mount /data/netns/cni-1"]);
     for (const place of ["/data", "/database", "/usr/lib"]) expect(appeared("rslave", netns(place))).toEqual([`undeclared-mount ${place}`]);
