@@ -484,7 +484,14 @@ test("what was captured of a container is fetched by a responder, sealed as it w
 /** The incident of an action in a folder of its own, as it is handed to somebody who has the log's key and no way to the verifier. */
 async function exported(action: string, digest: string): Promise<void> {
   const { stack } = faults;
-  const { incidents } = await stack.json<{ incidents: { id: string; timeline: { actionId: string | null }[] }[] }>("incident", "ls", "--all");
+  interface Told {
+    id: string;
+    state: string;
+    owner: string | null;
+    nodes: string[];
+    timeline: { actionId: string | null; what: string; detail: string }[];
+  }
+  const { incidents } = await stack.json<{ incidents: Told[] }>("incident", "ls", "--all");
   const incident = incidents.find(({ timeline }) => timeline.some(({ actionId }) => actionId === action));
   if (!incident) throw new Error(`no incident has ${action}`);
   const folder = join(home, "handed-over");
@@ -496,6 +503,20 @@ async function exported(action: string, digest: string): Promise<void> {
     ({ code }) => code === 0,
   );
   expect(told.stdout).toContain(`${action} in ${record}.${action}.age`);
+  // What was done is proven, line by line, and makes the same of the incident as the verifier makes of it.
+  const proven = JSON.parse(readFileSync(record, "utf8")).incident as Told;
+  const [id, lines] = [incident.id, proven.timeline.filter(({ actionId }) => actionId === action)];
+  expect([proven.state, proven.owner, proven.nodes]).toEqual([incident.state, incident.owner, incident.nodes]);
+  expect(lines.map(({ what }) => what)).toEqual(expect.arrayContaining(["issued", "done", "capture-fetched"]));
+  expect(lines).toContainEqual(expect.objectContaining({ what: "capture-fetched", detail: "INC-7" }));
+  const log = ["--url", `${stack.httpUrl}/log`, "--key", join(stack.directory, "verifier/admin/log.pub")];
+  const live = JSON.parse((await stack.hullmark("incident", "verify", record, ...log, "-o", "json")).stdout);
+  expect(live).toMatchObject({
+    verdict: "ok",
+    id,
+    complete: true,
+    captures: expect.arrayContaining([expect.objectContaining({ action, digest, file: "same" })]),
+  });
   copyFileSync(join(stack.directory, "verifier/admin/log.pub"), join(folder, "log.pub"));
   const offline = async () => {
     const config = join(folder, "no-such-config.yaml");
