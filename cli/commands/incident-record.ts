@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { open, writeFile } from "node:fs/promises";
 import { RpcError } from "@hullmark/proto/rpc";
+import { Query } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { TransparencyError } from "@hullmark/verifier/core/transparency/errors";
 import { parseVerifierKeys } from "@hullmark/verifier/core/transparency/note";
@@ -48,7 +49,7 @@ export function exportCommand(find: (asking: Asking, id: string) => Promise<Told
           const wanted = reason === undefined ? [] : actions;
           const there = [file, ...wanted.map((action) => besideRecord(file, action.id))].find((path) => existsSync(path));
           if (there !== undefined) throw new ContextError(`${there}: it is there already`);
-          const record = await makeRecord(incident, resourceReader(log.read), log.key);
+          const record = await makeRecord(incident, resourceReader(log.read), log.key, await namespacesOf(asking));
           await writeFile(file, record, { flag: "wx", mode: 0o600 });
           asking.print(`${incident.id} with ${incident.members.length} drifts in ${printable(file)}\n`);
           const fetched = reason === undefined ? [] : await fetchBeside(asking, file, wanted, reason);
@@ -61,6 +62,13 @@ export function exportCommand(find: (asking: Asking, id: string) => Promise<Told
         }
       });
     });
+}
+
+/** Of what is shown: those that were asked for, or in which the role holds; undefined: all. */
+async function namespacesOf({ channel, signal, namespace }: Asking): Promise<readonly string[] | undefined> {
+  if (namespace !== undefined) return [namespace];
+  const { namespaces } = await channel.client(Query).getStatus({}, { signal });
+  return namespaces.length > 0 ? namespaces : undefined;
 }
 
 interface ExportOptions extends SourceOptions {

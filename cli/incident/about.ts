@@ -7,9 +7,9 @@ import { isOf, type Meant, type ProvenMember, provenIncident, wordOf } from "./p
 
 /**
  * Whether an entry is about one of these drifts, what was done to their containers, what excused them, or what people decided on the incident.
- * @returns to be asked once for each entry, in the order of the log
+ * @param id undefined: nothing of the latter @returns to be asked once for each entry, in the order of the log
  */
-export function isAbout(id: string, members: readonly ProvenMember[]): (entry: LogEntry) => boolean {
+export function isAbout(id: string | undefined, members: readonly ProvenMember[]): (entry: LogEntry) => boolean {
   const drifts = new Set(members.map(({ driftId }) => driftId));
   const places = new Set(members.flatMap(({ newest }) => placeOf(newest.fields) ?? []));
   const excuses = new Set(members.flatMap(({ steps }) => steps.map(({ fields }) => wordOf(fields["exception"]))).filter((each) => each !== ""));
@@ -24,7 +24,7 @@ export function isAbout(id: string, members: readonly ProvenMember[]): (entry: L
       return true;
     }
     if (type !== "admin") return false;
-    if (of("incident") === id || drifts.has(of("drift"))) return true;
+    if ((id !== undefined && of("incident") === id) || drifts.has(of("drift"))) return true;
     return of("action").startsWith("exception-") ? excuses.has(of("exception")) : of("action") === "capture-fetched" && actions.has(of("of"));
   };
 }
@@ -48,11 +48,12 @@ export async function extractIncident(reader: LogReader, key: LogKeys, meant: Me
     seen.add(id);
     return true;
   });
-  const incident = provenIncident(
-    first.entries.map(({ index, entry }) => ({ index, ...decodeLogEntry(entry) })),
-    meant,
-  );
+  const entries = first.entries.map(({ index, entry }) => ({ index, ...decodeLogEntry(entry) }));
+  const incident = provenIncident(entries, meant);
   if (!incident) return undefined;
-  const about = isAbout(meant.id, incident.members);
+  // What was decided on all of an incident that reaches further is not of a part of it.
+  const whole = provenIncident(entries, { ...meant, namespaces: undefined });
+  const decided = incident.members.length === whole?.members.length ? meant.id : undefined;
+  const about = isAbout(decided, incident.members);
   return await extract(reader, key, (entry, index) => index < below && about(entry));
 }

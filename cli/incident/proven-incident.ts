@@ -4,6 +4,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Action, ActionKind, ActionSchema, ActionState } from "@hullmark/proto/v1/response";
 import { pathText, text, wireName } from "@hullmark/verifier/core/fleet/log-facts";
 import { type Assignment, type Decision, excusedSince, type Incident, incidentId, incidentsOf, type Member } from "@hullmark/verifier/core/incident/incident";
+import { namespaceOf } from "@hullmark/verifier/core/people/grants";
 import { SEVERITY_OF } from "@hullmark/verifier/core/response/causes";
 import { isContaining, withoutUndone } from "@hullmark/verifier/core/response/isolation";
 import type { LogEntry, LogValue } from "@hullmark/verifier/core/transparency/entry";
@@ -19,6 +20,8 @@ export interface Meant {
   readonly image: string;
   /** Raw bytes. */
   readonly path: Uint8Array;
+  /** What of it stands elsewhere is left out; undefined: it is meant wherever it stands. */
+  readonly namespaces?: readonly string[] | undefined;
 }
 
 /** A drift as its entries have it. */
@@ -75,11 +78,13 @@ interface About {
   readonly approvals: Newest;
 }
 
-/** @returns undefined: not of this incident any more, or never told as drift */
+/** @returns undefined: not of this incident any more, elsewhere, or never told as drift */
 function memberOf(steps: Entries, meant: Meant, { actionsOf, acknowledgements, approvals }: About): ProvenMember | undefined {
   const [first, newest] = [steps[0], steps.at(-1)];
   if (!first || !newest || !isOf(meant, newest.fields)) return undefined;
-  const { id, kind, state, severity, node, nodeName, container, workload, exception } = newest.fields;
+  const { id, kind, state, severity, node, nodeName, container, name, workload, exception } = newest.fields;
+  const namespace = namespaceOf({ workload: wordOf(workload), containerName: wordOf(name) });
+  if (meant.namespaces && !(namespace !== undefined && meant.namespaces.includes(namespace))) return undefined;
   const approved = exception === undefined ? undefined : approvals.get(exception);
   const excusedAtMs = state === "notice" ? excusedSince({ foundAtMs: first.timeMs }, approved?.timeMs) : undefined;
   if (state === "notice" && excusedAtMs === undefined) return undefined;
@@ -93,10 +98,7 @@ function memberOf(steps: Entries, meant: Meant, { actionsOf, acknowledgements, a
     ...{
       nodeName: wordOf(nodeName ?? node),
       workload: wordOf(workload),
-      severity: Math.max(
-        SEVERITY_OF.findIndex((name) => name === severity),
-        0,
-      ),
+      severity: Math.max(SEVERITY_OF.map(String).indexOf(wordOf(severity)), 0),
     },
     state: resolvedAtMs !== undefined ? "resolved" : state === "acknowledged" ? "acknowledged" : "open",
     ...{ contained: withoutUndone(actions).some(isContaining), foundAtMs: first.timeMs, resolvedAtMs },

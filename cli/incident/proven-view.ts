@@ -32,7 +32,7 @@ export function provenView(entries: Entries, meant: Meant) {
   const about = isAbout(meant.id, incident.members);
   const other = entries.find((entry) => !about(entry));
   if (other) throw new Untellable(`entry ${other.index} is not about it`);
-  return { ...incidentHead(incident), drifts: incident.members.map(driftOf), timeline: timelineOf(entries) };
+  return { ...incidentHead(incident), namespaces: meant.namespaces ?? null, drifts: incident.members.map(driftOf), timeline: timelineOf(entries) };
 }
 
 /** From the first on, each is there. */

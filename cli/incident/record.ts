@@ -34,7 +34,11 @@ const hex = z
 const RECORD = z.strictObject({
   format: z.literal(FORMAT),
   /** `provenView` of the entries. */
-  incident: z.looseObject({ id: z.string(), image: z.string(), pathHex: hex, drifts: z.array(z.unknown()).max(MAX_EXTRACT_ENTRIES) }),
+  incident: z.looseObject({
+    ...{ id: z.string(), image: z.string(), pathHex: hex, drifts: z.array(z.unknown()).max(MAX_EXTRACT_ENTRIES) },
+    /** Of those alone; null: wherever it stands. */
+    namespaces: z.array(z.string()).nullable(),
+  }),
   told: z.looseObject({}),
   log: z.strictObject({
     checkpoint: z.string().max(MAX_NOTE_BYTES),
@@ -54,6 +58,8 @@ export interface RecordVerification {
   /** Empty where the file is no record. */
   readonly id: string;
   readonly drifts: number;
+  /** What of it stands elsewhere is not in it; undefined: wherever it stands. */
+  readonly namespaces: readonly string[] | undefined;
   readonly findings: readonly RecordFinding[];
   /** Members of the file that are the word of whoever exported it: `told`, and what is there. */
   readonly unproven: readonly string[];
@@ -63,9 +69,9 @@ export interface RecordVerification {
   readonly complete: boolean | undefined;
 }
 
-/** @returns the file's text. @throws TransparencyError where the log cannot be read; MISSING also where its newest checkpoint does not have all of it yet */
-export async function makeRecord(incident: ToldIncident, reader: LogReader, key: LogKeys): Promise<string> {
-  const meant = { id: incident.id, image: incident.image, path: incident.path };
+/** @param namespaces what of it stands elsewhere is left out; undefined: nothing is @returns the file's text. @throws TransparencyError where the log cannot be read; MISSING also where its newest checkpoint does not have all of it yet */
+export async function makeRecord(incident: ToldIncident, reader: LogReader, key: LogKeys, namespaces?: readonly string[]): Promise<string> {
+  const meant = { id: incident.id, image: incident.image, path: incident.path, namespaces };
   const log = await extractIncident(reader, key, meant);
   if (!log || openCheckpoint(log.note, key).size <= newestIndex(incident))
     throw new TransparencyError("MISSING", "the log's newest checkpoint does not have all of it yet");
@@ -95,7 +101,7 @@ export function verifyRecord(file: string, key: LogKeys): RecordVerification {
   const parsed = parsedRecord(file);
   if ("message" in parsed) return verification({ findings: [parsed] });
   const { record, value, written } = parsed;
-  const of = { id: record.incident.id, drifts: record.incident.drifts.length };
+  const of = { id: record.incident.id, drifts: record.incident.drifts.length, namespaces: record.incident.namespaces ?? undefined };
   const tampered = (message: string): RecordFinding => ({ verdict: "tampered", message });
   let entries: readonly ProvenEntry[];
   try {
@@ -143,11 +149,11 @@ export async function verifyRecordWithLog(file: string, reader: LogReader, key: 
 function verification({ findings, ...found }: Partial<RecordVerification> & Pick<RecordVerification, "findings">): RecordVerification {
   const tampered = findings.some(({ verdict }) => verdict === "tampered");
   const verdict = tampered ? "tampered" : findings.length > 0 ? "incomplete" : "ok";
-  return { id: "", drifts: 0, unproven: [], entries: [], complete: undefined, ...found, findings, verdict };
+  return { id: "", drifts: 0, namespaces: undefined, unproven: [], entries: [], complete: undefined, ...found, findings, verdict };
 }
 
-function meantBy({ incident: { id, image, pathHex: path } }: IncidentRecord): Meant {
-  return { id, image, path };
+function meantBy({ incident: { id, image, pathHex: path, namespaces } }: IncidentRecord): Meant {
+  return { id, image, path, namespaces: namespaces ?? undefined };
 }
 
 interface ParsedRecord {

@@ -11,9 +11,11 @@ const SAID = ["action", "id", "exception", "drift", "kind", "state", "severity",
 
 const HELD: Readonly<Record<CaptureHeld["file"], string>> = { same: "✓ is beside it, as captured", other: "✗ is another", missing: "- is not beside it" };
 
-export function verificationText({ verdict, id, drifts, findings, unproven, entries, complete }: RecordVerification, captures: readonly CaptureHeld[]): string {
+export function verificationText(verification: RecordVerification, captures: readonly CaptureHeld[]): string {
+  const { verdict, id, drifts, namespaces, findings, unproven, entries, complete } = verification;
   const word = { ok: "VERIFIED", tampered: "TAMPERED WITH", incomplete: "CANNOT TELL" }[verdict];
-  const lines = [`${word}  ${printable(id, 40)}  ${drifts} drifts, ${entries.length} entries of the log`];
+  const where = namespaces ? ` in ${printable(namespaces.join(", "), 200)} alone` : "";
+  const lines = [`${word}  ${printable(id, 40)}  ${drifts} drifts${where}, ${entries.length} entries of the log`];
   for (const { verdict: kind, message } of findings.slice(0, MAX_SHOWN)) lines.push(`  ${kind === "tampered" ? "✗" : "?"} ${printable(message, 400)}`);
   for (const { action, digest, index, file } of captures.slice(0, MAX_SHOWN))
     lines.push(`  ${HELD[file].slice(0, 1)} capture of ${action} (${digest}, entry ${index})${HELD[file].slice(1)}`);
@@ -38,9 +40,10 @@ function notProven(unproven: readonly string[], complete: boolean | undefined): 
 }
 
 /** The stable form: docs/cli.md. */
-export function verificationView({ verdict, id, drifts, findings, unproven, entries, complete }: RecordVerification, captures: readonly CaptureHeld[]) {
+export function verificationView(verification: RecordVerification, captures: readonly CaptureHeld[]) {
+  const { verdict, id, drifts, namespaces, findings, unproven, entries, complete } = verification;
   return {
-    ...{ verdict, id, drifts, findings, unproven, complete: complete ?? null, captures },
+    ...{ verdict, id, drifts, namespaces: namespaces ?? null, findings, unproven, complete: complete ?? null, captures },
     entries: entries.map(({ index, timeMs, type, fields }) => ({ index, time: new Date(timeMs).toISOString(), type, fields })),
   };
 }

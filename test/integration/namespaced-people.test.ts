@@ -1,5 +1,6 @@
 /** People whose role holds in single namespaces: each procedure that is theirs shows and changes what is inside, and of what is outside answers as if it were not there. */
-
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { RpcChannel } from "@hullmark/proto/rpc";
 import { RpcError } from "@hullmark/proto/rpc";
 import { Admin } from "@hullmark/proto/v1/admin";
@@ -7,9 +8,12 @@ import { Verdict } from "@hullmark/proto/v1/common";
 import { DriftState, Query } from "@hullmark/proto/v1/query";
 import { ActionState, Response } from "@hullmark/proto/v1/response";
 import { ACCESS, SCOPES } from "@hullmark/verifier/api/grpc/index";
+import { parseVerifierKey } from "@hullmark/verifier/core/transparency/note";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { acknowledgeIncident } from "../../cli/incident/acknowledge.ts";
 import { fetchIncidents } from "../../cli/incident/fetch.ts";
+import { makeRecord, verifyRecordWithLog } from "../../cli/incident/record.ts";
+import { resourceReader, urlResources } from "../../cli/log/readers.ts";
 import type { Attester } from "../fakes/attester.ts";
 import { type PushedImage, pushImage } from "../fakes/images.ts";
 import { listeningActuator } from "../fakes/listening-actuator.ts";
@@ -221,6 +225,16 @@ test("what is decided on all of an incident that reaches further is not told to 
   const part = await shop.client(Query).listIncidents({});
   expect(part.incidents).toMatchObject([{ owner: "some-admin-shop" }]);
   expect(textOf(part)).not.toMatch(FOREIGN);
+  // Nor does it stand in what they export, which is whole for what it is.
+  const [own] = (await fetchIncidents({ channel: shop, signal: new AbortController().signal, namespace: undefined }, true)).incidents;
+  if (!own) throw new Error("no incident");
+  const reader = resourceReader(urlResources(`http://127.0.0.1:${verifier.running?.httpPort}/log`));
+  const key = parseVerifierKey(readFileSync(join(verifier.directory, "state/admin/log.pub"), "utf8"));
+  const made = async (namespaces?: readonly string[]) => await verifyRecordWithLog(await makeRecord(own, reader, key, namespaces), reader, key);
+  await expect.poll(() => made(["shop"]), POLL).toMatchObject({ verdict: "ok", drifts: 1, namespaces: ["shop"], complete: true });
+  expect(JSON.stringify((await made(["shop"])).entries)).not.toMatch(/otherteam|hosts-own|bob/);
+  expect(JSON.parse(await makeRecord(own, reader, key, ["shop"])).incident).toMatchObject({ owner: "some-admin-shop", assigned: null, nodes: ["w-1"] });
+  expect(await made()).toMatchObject({ verdict: "ok", drifts: 3, namespaces: undefined });
 });
 
 test.each(Object.entries(ABOUT_ONE))("%s: inside it is answered, or refused for what it is", async (_path, ask) => {

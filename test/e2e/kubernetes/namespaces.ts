@@ -16,12 +16,16 @@ type Namespace = (typeof NAMESPACES)[number];
 /** Service accounts stand for people: any user whom the API server knows would do. */
 const known = (namespace: Namespace, name: string): string => `kubernetes:system:serviceaccount:${namespace}:${name}`;
 const HERE = ["viewer", "responder", "approver"] as const;
+/** The responder of shop once more, under another name of the API server's: an approver, and nobody else than who asks. */
+const TWIN = known("shop", "twin");
 
 /** `people` of the verifier's configuration. */
 export const PEOPLE = {
   kubernetes: { audience: "hullmark", issuers: ["https://kubernetes.default.svc"] },
+  aliases: { sam: [known("shop", "responder"), TWIN] },
   roles: [
     ...NAMESPACES.flatMap((namespace) => HERE.map((role) => ({ role, users: [known(namespace, role)], namespaces: [namespace] }))),
+    { role: "approver", users: [TWIN], namespaces: ["shop"] },
     { role: "approver", users: [known("shop", "learner"), known("shop", "teacher")] },
   ],
 };
@@ -47,7 +51,12 @@ export function namespacedPeople(of: () => PeopleBed): void {
     const token = (namespace: Namespace, name: string) => [
       ...[cluster.kubectlPath, `--kubeconfig=${cluster.kubeconfig}`, `--namespace=${namespace}`, "create", "token", name, "--audience=hullmark"],
     ];
-    const people = [...NAMESPACES.flatMap((namespace) => HERE.map((name) => [namespace, name] as const)), ["shop", "learner"], ["shop", "teacher"]] as const;
+    const people = [
+      ...NAMESPACES.flatMap((namespace) => HERE.map((name) => [namespace, name] as const)),
+      ["shop", "learner"],
+      ["shop", "teacher"],
+      ["shop", "twin"],
+    ] as const;
     const caFile = join(stack.directory, "verifier", "admin", "ca.crt");
     const contexts = people.map(([namespace, name]) => [
       `${namespace}-${name}`,
@@ -149,6 +158,12 @@ export function namespacedPeople(of: () => PeopleBed): void {
       code: 2,
       out: expect.stringContaining("needs the role approver"),
     });
+    // Two tokens of two accounts, and one person.
+    expect(await hullmark("shop-twin", "exception", "approve", shopsWish)).toMatchObject({
+      code: 2,
+      out: expect.stringContaining("whoever asked for an exception cannot approve it"),
+    });
+    expect((await hullmark("shop-twin", "exception", "show", shopsWish)).out).toMatch(/^Asked +by sam /m);
     expect(await hullmark("shop-approver", "exception", "approve", shopsWish)).toMatchObject({ code: 0 });
     await eventually(
       "shop's is excused",
