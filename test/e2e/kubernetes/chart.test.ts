@@ -24,6 +24,7 @@ import { TestVerifier } from "../../fakes/verifier.ts";
 import { acceptanceImage } from "../images/acceptance.ts";
 import { loadPrograms } from "../images/programs.ts";
 import { type PushedImage, pushImage } from "../images/push.ts";
+import { type DriftView, playbooks, trainingLab } from "./on-call.ts";
 
 const execute = promisify(execFile);
 const REPOSITORY = new URL("../../..", import.meta.url).pathname;
@@ -80,7 +81,7 @@ const settings = (): string[] => [
     "--set",
     "agent.runtime.otherContainers=ignore",
   ],
-  ...["--set", "openReports.enabled=true"],
+  ...["--set", "openReports.enabled=true", "--set", "agent.contents.allow={/etc/nginx/*}"],
   ...["--set", `verifier.registries.plainHttp={${bed.registry?.host}}`, "--set", "verifier.persistence.storageClassName=by-hand"],
 ];
 
@@ -640,6 +641,8 @@ describe("the chart", () => {
       });
     });
 
+    playbooks(onCall);
+
     test("completes", async () => {
       const { stdout } = await execute(tool("kubectl"), ["__complete", "hullmark", "-n", "default", "drift", ""], {
         env: pluginEnvironment(cluster.kubeconfig),
@@ -790,6 +793,8 @@ describe("the chart", () => {
     await started(second.slice(0, second.indexOf("_")));
   });
 
+  trainingLab(onCall);
+
   test("keeps out what the policy refuses, where that is asked for, and nothing of its own", async () => {
     const key = generateKeyPairSync("ed25519").publicKey.export({ type: "spki", format: "pem" });
     const file = join(home, "policy.yaml");
@@ -873,12 +878,8 @@ interface TestEvent {
   readonly reportingController: string;
   readonly regarding: { readonly kind: string; readonly name: string; readonly uid: string };
 }
-interface DriftView {
-  readonly kind: string;
-  readonly path: string;
-  readonly node: { readonly name: string };
-  readonly container: { readonly name: string };
-}
+
+const onCall = () => ({ cluster, registry: bed.registry?.host ?? "", home, namespace: NAMESPACE, environment: pluginEnvironment });
 
 /** As NOTES.txt tells people to: the Secret's files, and the verifier's port brought here. */
 async function openForward(): Promise<void> {
@@ -903,15 +904,15 @@ async function json<T>(...args: string[]): Promise<T> {
   return JSON.parse(stdout) as T;
 }
 
-/** PATH as of somebody who has installed the plugin by linking the command. */
+/** PATH as of somebody who has the command, and the plugin by linking it. */
 function pluginEnvironment(kubeconfig: string): NodeJS.ProcessEnv {
   const folder = join(home, "plugin");
   mkdirSync(folder, { recursive: true });
-  for (const name of ["kubectl-hullmark", "kubectl_complete-hullmark"]) {
+  for (const name of ["hullmark", "kubectl-hullmark", "kubectl_complete-hullmark"]) {
     rmSync(join(folder, name), { force: true });
     symlinkSync(join(REPOSITORY, "dist/hullmark.js"), join(folder, name));
   }
-  const path = [folder, dirname(tool("kubectl")), dirname(process.execPath), process.env["PATH"] ?? ""].join(":");
+  const path = [folder, dirname(tool("kubectl")), dirname(tool("helm")), dirname(process.execPath), process.env["PATH"] ?? ""].join(":");
   return { ...process.env, PATH: path, KUBECONFIG: kubeconfig };
 }
 
