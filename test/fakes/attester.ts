@@ -58,6 +58,8 @@ export interface ScriptedContainer {
   /** Image layers lowest first, and the runtime's own on top where there is one. */
   readonly layers: readonly { readonly id: string; readonly tree: LayerTree; readonly runtimeMade?: boolean }[];
   readonly upper: ReadonlyMap<string, Buffer>;
+  /** As an agent tells of a container before it has measured it for the first time: neither layers nor what lies over them. */
+  readonly measuring?: true;
 }
 
 const never = new AbortController().signal;
@@ -189,7 +191,7 @@ export class Attester {
           id: container.id,
           ...partsOf(container, this.policyDigest),
           upperReset: true,
-          upperChanges: [...container.upper].map(([path, record]) => ({
+          upperChanges: [...(container.measuring ? [] : container.upper)].map(([path, record]) => ({
             path: Buffer.from(path, "latin1"),
             record,
             inode: 7n,
@@ -284,7 +286,8 @@ export class Attester {
   }
 }
 
-function partsOf({ id, name, workload = name, image, layers, upper }: ScriptedContainer, policyDigest: Uint8Array) {
+function partsOf({ id, name, workload = name, image, measuring, ...rest }: ScriptedContainer, policyDigest: Uint8Array) {
+  const { layers, upper } = measuring ? { layers: [], upper: new Map<string, Buffer>() } : rest;
   const tree = new PatriciaTree();
   for (const [path, record] of upper) tree.set(pathKey(Buffer.from(path, "latin1")), recordDigest(record));
   return {
@@ -311,6 +314,7 @@ function partsOf({ id, name, workload = name, image, layers, upper }: ScriptedCo
         upperRoot: tree.root(),
         upperEntries: BigInt(upper.size),
         exclusionDigest: policyDigest,
+        claims: measuring ? [{ code: "measuring", detail: "first measuring" }] : [],
       }),
     ),
   };

@@ -1,7 +1,4 @@
 /** Nodes that fall silent: told by the policy's routes once for all of them, after its patience, over restarts; over when they are heard and appraised again. Nothing is done to them. */
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { NodeStateSchema } from "@hullmark/proto/v1/attestation";
-import { ClaimSchema } from "@hullmark/proto/v1/common";
 import { DriftState } from "@hullmark/proto/v1/query";
 import { Response } from "@hullmark/proto/v1/response";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -192,23 +189,61 @@ test("a node that is heard and vouches for nothing is told as one that is silent
   await expect.poll(statuses, POLL).toEqual(["firing", "resolved"]);
 });
 
-test("an agent that ends as often as it starts, and has never measured, is told as silent: each start began the count anew", { timeout: 300_000 }, async () => {
-  const file = verifier.policy(policyOf("5s").replace("heartbeat: 5m", "heartbeat: 10s"));
+test("an agent that ends as often as it starts is told as silent: each start began the count anew", { timeout: 300_000 }, async () => {
+  const file = verifier.policy(policyOf("10s").replace("heartbeat: 5m", "heartbeat: 10s"));
   await verifier.start(`policyFile: ${file}\nenrolment: { acceptJoinTokens: true }`);
   const { token } = await verifier.adminClient.createJoinToken({ nodeName: "w-0", ttlSeconds: 600 });
   const node = verifier.attester({ name: "w-0", joinToken: token });
-  const claims = [create(ClaimSchema, { code: "measuring", detail: "first measuring" })];
-  Object.assign(node, { nodeState: toBinary(NodeStateSchema, create(NodeStateSchema, { ...fromBinary(NodeStateSchema, node.nodeState), claims })) });
   for (let starts = 0; statuses().length === 0; starts++) {
     expect(starts).toBeLessThan(60);
     await attests(node, 0);
-    // Long enough to be seen to be heard, and then gone for less than policy lets be.
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    // Long enough to be seen to be judged, and then gone for less than policy lets be.
+    await new Promise((resolve) => setTimeout(resolve, 1100));
     await node.close();
     verifier.clock.shiftMs += 25_000;
-    await new Promise((resolve) => setTimeout(resolve, 2500));
+    await new Promise((resolve) => setTimeout(resolve, 3500));
   }
   expect(statuses()).toEqual(["firing"]);
+});
+
+test("a roll of everything pages nobody: the verifier starts anew, every agent after it, with a new key and measuring first; what was told stays told", {
+  timeout: 300_000,
+}, async () => {
+  const roll = policyOf("5m").replace("heartbeat: 5m, quote: 10m", "heartbeat: 10s, quote: 60s");
+  const opened = async () =>
+    await verifier.start(`policyFile: ${verifier.policy(roll)}\nenrolment: { mode: tofu, acceptWithoutCertificate: true, perSecond: 1000 }`);
+  await opened();
+  const nodes = await fleet(40);
+  const all = () =>
+    receiver.received.flatMap(({ body }) => (JSON.parse(body) as { data: { alerts: { kind: string; path: string; status: string }[] } }).data.alerts);
+  const pages = () => all().map(({ status, kind, path }) => `${status} ${kind} ${path}`);
+  const drifts = async (node: Attester, at: number, path?: string, more: { readonly measuring?: true } = {}): Promise<void> => {
+    node.set({ ...scriptedWeb(image, at, path === undefined ? [] : [path]), ...more });
+    await node.report();
+  };
+  await drifts(nodes[0] as Attester, 0, "etc/before");
+  await expect.poll(pages, POLL).toEqual(["firing added /etc/before"]);
+
+  await verifier.stop();
+  await opened();
+  const successors: Attester[] = [];
+  await chunked(nodes, async (node, at) => {
+    const path = at === 0 ? "etc/before" : undefined;
+    node.options = { ...node.options, ...addresses() };
+    await node.connect();
+    await drifts(node, at, path);
+    // Its stream still stands when the next one's begins, which measures first, and as every agent names all containers that there are.
+    const next = verifier.attester({ ...node.options, bootId: node.bootId });
+    successors[at] = next;
+    await next.connect();
+    await drifts(next, at, path, { measuring: true });
+    await drifts(next, at, path);
+  });
+  await expect.poll(unattested, POLL).toBe(0);
+  // What is new is told after whatever the roll led to.
+  await drifts(successors[1] as Attester, 1, "etc/after");
+  await expect.poll(() => pages().at(-1), POLL).toBe("firing added /etc/after");
+  expect(pages()).toEqual(["firing added /etc/before", "firing added /etc/after"]);
 });
 
 test("a verifier that is killed when the alert is durable and not sent yet tells it once", { timeout: 240_000 }, async () => {

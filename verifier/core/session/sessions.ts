@@ -261,7 +261,8 @@ export class Sessions {
       ({ lastSeenMs, verdict, reasons }) => isSilent(lastSeenMs, policy().intervals, clock.nowMs()) || (verdict === Verdict.UNKNOWN && isUnjudged(reasons)),
     );
     const idsOf = (nodes: readonly NodeRow[]): string[] => nodes.map(({ id }) => id);
-    this.#silence.look(idsOf(silent), idsOf(rows.filter(({ reasons }) => !isHeard(reasons))), clock.nowMs());
+    const begun = rows.filter(({ reasons }) => !isHeard(reasons));
+    this.#silence.look({ silent: idsOf(silent), begun: idsOf(begun) }, policy().silentAfterSeconds * 1000, clock.nowMs());
     for (const row of fleet.all()) {
       if (this.#live.has(row.id)) continue;
       const { intervals } = policy();
