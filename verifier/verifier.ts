@@ -490,7 +490,7 @@ async function start(
     baselinesToReview: baselines.toReview.length,
     connections: server.connections(),
     drills: drills.standings().map(({ drill, state, lastPassedMs }) => ({ drill, alarming: isAlarming({ state }), lastPassedMs })),
-    vulnerabilities: vulnerabilityAlarms.counts,
+    vulnerabilities: vulnerabilityAlarms.standing.counts,
     keys: keys.rows(),
   }));
   await response.reconsider();
@@ -600,6 +600,7 @@ async function start(
         ear,
         log: () => ({ size: log.size, root: log.root() }),
         vulnerabilities: vulnerabilityOverview,
+        vulnerabilityStanding: () => vulnerabilityAlarms.standing,
         actuators: () => response.listening,
         claims: () => [
           ...history.claims,

@@ -1,6 +1,7 @@
 /** `hullmark nodes|workloads|images`: lists of what the verifier knows, and one of them in full. */
 import { Verdict } from "@hullmark/proto/v1/common";
 import { type Image, type Node, Query, type Workload } from "@hullmark/proto/v1/query";
+import { worstFirst } from "@hullmark/verifier/core/fleet/worst-first";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { Command } from "commander";
 import { isIn } from "../connection/connection.ts";
@@ -11,7 +12,7 @@ import { EXIT } from "../output/exit-codes.ts";
 import { type Format, formatOption, isData, serialize } from "../output/format.ts";
 import { table } from "../output/table.ts";
 import { imageView, nodeView, workloadView } from "../output/views.ts";
-import { age, imageWord, provenanceWord, trustWord, verdictWord } from "../output/words.ts";
+import { age, imageWord, provenanceWord, toMs, trustWord, verdictWord } from "../output/words.ts";
 
 interface ListOptions {
   readonly output: Format;
@@ -74,10 +75,22 @@ function worst(verdicts: readonly Verdict[]): number {
   return verdicts.includes(Verdict.UNKNOWN) || verdicts.length === 0 ? EXIT.unknown : EXIT.clean;
 }
 
+const standingOf = ({ lastSeen, drifted = 0, ...node }: Node) => ({ ...node, drifted, lastSeenMs: toMs(lastSeen) });
+
 export function nodesCommand(): Command {
   return listCommand<Node>({
     name: "nodes",
-    headers: (wide) => ["NODE", "VERDICT", "TRUST", "SEEN", "QUOTE", "CONTAINERS", "REASON", ...(wide ? ["ID", "KERNEL", "RUNTIME", "CHANGES", "AGENT"] : [])],
+    headers: (wide) => [
+      "NODE",
+      "VERDICT",
+      "TRUST",
+      "SEEN",
+      "QUOTE",
+      "CONTAINERS",
+      "DRIFTED",
+      "REASON",
+      ...(wide ? ["ID", "KERNEL", "RUNTIME", "CHANGES", "AGENT"] : []),
+    ],
     row: (node, wide, nowMs) => [
       printable(node.name, 60),
       verdictWord(node.verdict),
@@ -85,15 +98,19 @@ export function nodesCommand(): Command {
       age(node.lastSeen, nowMs),
       age(node.lastQuote, nowMs),
       String(node.containers),
+      node.drifted === undefined ? "-" : String(node.drifted),
       printable(node.reasons.map(({ code }) => code).join(", "), 80) || "-",
       ...(wide ? [node.id, printable(node.kernel, 40), printable(node.runtime, 40), printable(node.changeSource, 20), printable(node.agentVersion, 20)] : []),
     ],
     view: nodeView,
-    fetch: ({ channel, signal }) =>
-      all(
-        (pageToken) => channel.client(Query).listNodes({ pageSize: PAGE_SIZE, pageToken }, { signal }),
-        ({ nodes }) => nodes,
-      ),
+    // By id, page for page, since of nodes that change their place meanwhile one would be missed.
+    fetch: async ({ channel, signal }) =>
+      (
+        await all(
+          (pageToken) => channel.client(Query).listNodes({ pageSize: PAGE_SIZE, pageToken }, { signal }),
+          ({ nodes }) => nodes,
+        )
+      ).sort((a, b) => worstFirst(standingOf(a), standingOf(b))),
     watch: ({ channel, signal }) => pick(channel.client(Query).watchNodes({}, { signal }), ({ node }) => node),
     exit: (nodes) => worst(nodes.map(({ verdict }) => verdict)),
   });

@@ -52,6 +52,17 @@ function exitOf(status: GetStatusResponse): number {
   return open || containersUnknown > 0 || status.nodesAttested < status.nodesTotal || nothing ? EXIT.unknown : EXIT.clean;
 }
 
+/** Nothing where nobody hands reports in. */
+function vulnerabilities({ vulnerabilities: of }: GetStatusResponse): string[] {
+  const { counts, images, unscanned } = of ?? {};
+  if (!counts || !images || unscanned === images) return [];
+  const words = (["critical", "high", "medium", "low", "negligible", "unknown"] as const).flatMap((name) =>
+    counts[name] > 0 ? [`${counts[name]} ${name}`] : [],
+  );
+  const exploited = counts.knownExploited > 0 ? ` · ${counts.knownExploited} known to be exploited` : "";
+  return [`CVEs       ${words.join(" · ") || "none open"}${exploited}${unscanned ? ` · ${unscanned} of ${images} images not scanned` : ""}`];
+}
+
 function text(context: string, status: GetStatusResponse): string {
   const nowMs = Number(status.now?.seconds ?? 0n) * 1000;
   const reasons = Object.entries(status.unknownReasons).map(([code, count]) => `${count} ${code}`);
@@ -72,6 +83,7 @@ function text(context: string, status: GetStatusResponse): string {
     own ? `In         ${status.namespaces.join(", ")}` : `Nodes      ${status.nodesAttested}/${status.nodesTotal} attested${unattested}`,
     `Workloads  ${status.containersClean} clean · ${status.containersWarning} warning · ${status.containersDrifted} drifted · ${status.containersUnknown} unknown${reasons.length > 0 ? ` (${reasons.join(", ")})` : ""}`,
     `Provenance ${status.signedContainers} signed · ${status.unsignedContainers} unsigned · ${status.provenanceUnknownContainers} unknown`,
+    ...vulnerabilities(status),
     ...(own ? [] : [`Coverage   ${coverage}`]),
     ...(!own && (status.actuators > 0 || status.mode !== "observe") ? [`Actuators  ${status.actuators || "none"} connected`] : []),
   ];

@@ -1,6 +1,6 @@
 /** What `-o json|yaml` gives: stable names and words (docs/cli.md). Times are RFC 3339, bytes hex, paths printable with their bytes beside. */
 import type { Actor, Claim, TrustVector } from "@hullmark/proto/v1/common";
-import type { Drift, GetStatusResponse, Image, Node, Provenance, Workload } from "@hullmark/proto/v1/query";
+import type { Drift, GetStatusResponse, Image, Node, Provenance, VulnerabilityStanding, Workload } from "@hullmark/proto/v1/query";
 import { printable } from "@hullmark/verifier/core/text/printable";
 import { entryWord, isoTime, MAX_PATH_CHARACTERS, nodeMarkWords, provenanceWord, severityWord, stateWord, trustWord, verdictWord } from "./words.ts";
 
@@ -94,6 +94,7 @@ export function nodeView(node: Node) {
     changeSource,
     agentVersion,
     containers,
+    drifted: node.drifted ?? null,
     claims: claims(node.claims),
     vector: vector(node.vector),
     marks: nodeMarkWords(node.marks),
@@ -135,6 +136,12 @@ export function imageView(image: Image) {
   };
 }
 
+function vulnerabilityView(of: VulnerabilityStanding | undefined) {
+  if (!of?.counts) return null;
+  const { $typeName: _, $unknown: __, ...counts } = of.counts;
+  return { ...counts, images: of.images, unscanned: of.unscanned };
+}
+
 export function statusView(status: GetStatusResponse) {
   const { verifierId, region, version, mode, policyLoaded, policyName, nodesTotal, nodesAttested, unknownReasons, unattestedSeconds, observedSeconds } = status;
   return {
@@ -152,6 +159,7 @@ export function statusView(status: GetStatusResponse) {
     },
     provenance: { signed: status.signedContainers, unsigned: status.unsignedContainers, unknown: status.provenanceUnknownContainers },
     coverage: { unattestedSeconds, observedSeconds },
+    vulnerabilities: vulnerabilityView(status.vulnerabilities),
     attention: status.attention.map(driftView),
     actuators: status.actuators,
     namespaces: status.namespaces,

@@ -301,6 +301,9 @@ describe.each(Object.entries(ADAPTERS))("%s", (_name, open) => {
       byImage: { "sha256:1": 3 },
       unknownReasons: { "no-reference": 1 },
     });
+    expect(await opened.store.countDrifted()).toEqual({});
+    await commit({ workloads: ["a", "b"].map((id) => workload("n2", id, { verdict: Verdict.CONTRAINDICATED })) });
+    expect(await opened.store.countDrifted()).toEqual({ n2: 2 });
   });
 
   test("a join token is spent once and not after it expired", async () => {

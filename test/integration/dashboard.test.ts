@@ -260,7 +260,11 @@ test("what was signed beside what is there, the image and who vouched for it, th
   await screenshot(page, "image-one");
   expect(await accessibilityProblems(page)).toEqual([]);
   await visit("gw", "Images", () => seen(page, "1 high"));
+  await visit("go", "Overview", () => seen(page, "critical or high in images that run"));
   await visit("gm", "Nodes", () => seen(page, "w-2"));
+  // The one with drift before the others.
+  expect(await page.locator("tbody tr td:first-child").first().textContent()).toBe("w-1");
+  expect(await page.locator("tbody tr").first().getByRole("cell").nth(4).textContent()).not.toBe("0");
   await page.getByRole("searchbox").fill("W-2");
   await expect.poll(() => page.getByRole("row").count(), { timeout: TIMEOUT_MS }).toBe(2);
   await page.getByRole("link", { name: "w-2" }).click();

@@ -212,6 +212,8 @@ export interface Store {
   /** Cheap enough to be asked every few seconds. */
   countResults(): Promise<ResultCounts>;
   countWorkloads(): Promise<WorkloadCounts>;
+  /** By node id: how many of its containers have drifted; none where none has. */
+  countDrifted(): Promise<Readonly<Record<string, number>>>;
 
   /** Newest first: keys of pages are drift numbers. */
   listDrifts(filter: DriftFilter, page: Page): Promise<readonly DriftRow[]>;

@@ -13,6 +13,7 @@ const COLUMNS = [
   { name: "Verdict" },
   { name: "Trust" },
   { name: "Containers", number: true },
+  { name: "Drifted", number: true },
   { name: "Quote", number: true },
   { name: "Seen", number: true },
 ];
@@ -21,7 +22,7 @@ export function Nodes() {
   const [unattested, setUnattested] = useState(new URLSearchParams(location.search).has("unattested"));
   const { rows, more, most } = useRows();
   const now = useNow();
-  const answer = useAnswer(Query.method.listNodes, { contains, unattested, pageSize: rows });
+  const answer = useAnswer(Query.method.listNodes, { contains, unattested, pageSize: rows, worstFirst: true });
   return (
     <>
       <h1>Nodes</h1>
@@ -35,7 +36,7 @@ export function Nodes() {
               {nodes.length === 0 ? "No node" : `${count(nodes.length, "node")} shown${nextPageToken ? "; there are more" : ""}`}
             </p>
             {nodes.length > 0 && (
-              <Table caption="Nodes" columns={COLUMNS}>
+              <Table caption="Nodes, the worst first" columns={COLUMNS}>
                 {nodes.map((node) => (
                   <tr key={node.id} data-line>
                     <td>
@@ -48,6 +49,7 @@ export function Nodes() {
                     </td>
                     <td>{trustWord(node.trustLevel)}</td>
                     <td class="number">{node.containers.toLocaleString("en")}</td>
+                    <td class="number">{(node.drifted ?? 0).toLocaleString("en")}</td>
                     <td class="number">
                       <Age at={node.lastQuote} now={now} />
                     </td>

@@ -172,6 +172,7 @@ function Fleet({ status }: { readonly status: GetStatusResponse }) {
           ]}
         />
       </section>
+      <Vulnerabilities status={status} />
       {all && (
         <section aria-labelledby="coverage">
           <h2 id="coverage">Coverage, 24 h</h2>
@@ -180,6 +181,37 @@ function Fleet({ status }: { readonly status: GetStatusResponse }) {
         </section>
       )}
     </div>
+  );
+}
+
+/** Nothing where nobody hands reports in. */
+function Vulnerabilities({ status: { vulnerabilities } }: { readonly status: GetStatusResponse }) {
+  const { counts, images = 0, unscanned = 0 } = vulnerabilities ?? {};
+  if (!counts || unscanned === images) return null;
+  const { critical, high, medium, low, negligible, unknown, knownExploited } = counts;
+  return (
+    <section aria-labelledby="vulnerabilities">
+      <h2 id="vulnerabilities">Vulnerabilities</h2>
+      <p class="figure">
+        {(critical + high).toLocaleString("en")} <span class="quiet">critical or high in images that run</span>
+      </p>
+      <Parts
+        parts={[
+          ["critical", critical, "bad"],
+          ["high", high, "warn"],
+          ["less", medium + low + negligible, "good"],
+          ["unknown", unknown, "unknown"],
+        ]}
+      />
+      {(knownExploited > 0 || unscanned > 0) && (
+        <p class="quiet">
+          {[
+            ...(knownExploited > 0 ? [`${knownExploited.toLocaleString("en")} known to be exploited`] : []),
+            ...(unscanned > 0 ? [`${unscanned.toLocaleString("en")} of ${count(images, "image")} not scanned`] : []),
+          ].join(" · ")}
+        </p>
+      )}
+    </section>
   );
 }
 

@@ -91,6 +91,10 @@ export class ResultTable {
     };
   }
 
+  countDrifted(): Record<string, number> {
+    return this.#counts(`SELECT node_id AS key, count(*) AS n FROM workloads WHERE verdict = ${Verdict.CONTRAINDICATED} GROUP BY node_id`);
+  }
+
   #counts(sql: string): Record<string, number> {
     const rows = this.#connection.prepare<[], { key: string | number; n: number }>(sql).all();
     return Object.fromEntries(rows.map(({ key, n }) => [key, n]));

@@ -58,6 +58,7 @@ function storeOver(writer: ThreadClient, reader: ThreadClient): Store {
     readWorkloadsOf: (configDigest, limit) => reader.call("results", "readWorkloadsOf", configDigest, limit),
     countResults: () => reader.call("results", "countResults"),
     countWorkloads: () => reader.call("results", "countWorkloads"),
+    countDrifted: () => reader.call("results", "countDrifted"),
     listDrifts: (filter, page) => reader.call("results", "listDrifts", filter, page),
     countOpenDrifts: () => reader.call("results", "countOpenDrifts"),
     readExcused: () => reader.call("results", "readExcused"),

@@ -9,6 +9,7 @@ import { isAttested, members } from "../../core/fleet/census.ts";
 import type { EventBus, Events } from "../../core/fleet/events.ts";
 import type { Fleet } from "../../core/fleet/fleet.ts";
 import { keyOfNumber, keyOfWorkload } from "../../core/fleet/row-pages.ts";
+import { type NodeStanding, worstFirst } from "../../core/fleet/worst-first.ts";
 import type { OwnKeys } from "../../core/keys/own-keys.ts";
 import { type Reach, reaches } from "../../core/people/grants.ts";
 import type { People } from "../../core/people/people.ts";
@@ -17,6 +18,7 @@ import { policyDigest } from "../../core/policy/digest.ts";
 import type { Policy } from "../../core/policy/types.ts";
 import type { AffectedLayer } from "../../core/response/poison.ts";
 import type { StandingMarks } from "../../core/response/standing-marks.ts";
+import type { VulnerabilityStanding } from "../../core/vulnerabilities/index.ts";
 import type { EarSigner } from "../../ports/ear-signer.ts";
 import type { Outbox, OutboxState } from "../../ports/outbox.ts";
 import type { BaselineRow, ClaimRow, ExceptionRow, ImageRow, NodeRow, WorkloadRow } from "../../ports/rows.ts";
@@ -90,6 +92,7 @@ export interface QueryServices
   readonly affected: (nodeId: string) => Promise<readonly AffectedLayer[]>;
   /** A live node's newest row; the fleet's else. */
   readonly currentNode: (row: NodeRow) => NodeRow;
+  readonly vulnerabilityStanding: () => VulnerabilityStanding;
 }
 
 const DEFAULT_NOTIFICATIONS = 100;
@@ -162,6 +165,7 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
         unattestedSeconds: coverage.unattestedSeconds,
         observedSeconds: coverage.observedSeconds,
         policyName: policy.name,
+        vulnerabilities: services.vulnerabilityStanding(),
         alertRoutes: policy.alerts.map(({ name }) => name),
         actuators: services.actuators(),
         claims: services.claims().map(({ code, detail }) => ({ code, detail })),
@@ -223,15 +227,28 @@ export function queryService(services: QueryServices): ServiceImplementation<typ
       }));
       return { people };
     },
-    async listNodes({ pageSize, pageToken, contains, unattested }) {
+    async listNodes({ pageSize, pageToken, contains, unattested, worstFirst: isWorstFirst }) {
+      if (isWorstFirst && pageToken !== "")
+        throw new RpcError("INVALID_ARGUMENT", "this order has no further pages", { reason: "PAGE_TOKEN", field: "pageToken" });
       const wanted = contains.slice(0, MAX_NAME_CHARS).toLowerCase();
       const rows = fleet
         .all()
         .filter(({ id, name }) => id > pageToken && (name.toLowerCase().includes(wanted) || id.includes(wanted)))
         .filter((row) => !unattested || (row.revokedAtMs === undefined && !attested(services.currentNode(row))))
         .sort((a, b) => (a.id < b.id ? -1 : 1));
-      const { page, next } = cut(rows, rowsOf(pageSize), ({ id }) => id);
-      return { nodes: page.map(node), nextPageToken: next };
+      const drifted = await store.countDrifted();
+      const standing = (row: NodeRow): NodeStanding => {
+        const { id, name, verdict, revokedAtMs, lastSeenMs } = services.currentNode(row);
+        return { id, name, verdict, revoked: revokedAtMs !== undefined, drifted: drifted[id] ?? 0, lastSeenMs };
+      };
+      const ordered = isWorstFirst
+        ? rows
+            .map((row) => ({ row, ...standing(row) }))
+            .sort(worstFirst)
+            .map(({ row }) => row)
+        : rows;
+      const { page, next } = cut(ordered, rowsOf(pageSize), ({ id }) => id);
+      return { nodes: page.map((row) => ({ ...node(row), drifted: drifted[row.id] ?? 0 })), nextPageToken: next };
     },
     async getNode({ id }) {
       const row = fleet.find(id);

@@ -24,6 +24,13 @@ export interface VulnerabilityAlarmServices {
   readonly nowMs: () => number;
 }
 
+export interface VulnerabilityStanding {
+  readonly counts: VulnerabilityCounts;
+  readonly images: number;
+  /** Of which no scan is known. */
+  readonly unscanned: number;
+}
+
 /** What is remembered of an image. */
 interface Known {
   readonly ranAtMs: number;
@@ -37,7 +44,7 @@ export class VulnerabilityAlarms {
   #known: ReadonlyMap<string, Known> = new Map();
   /** Of the same findings under the same terms the same is alarming. */
   readonly #alarming = new WeakMap<readonly ImageFinding[], { readonly terms: VulnerabilityAlertTerms | undefined; readonly alarming: Alarming }>();
-  #counts: VulnerabilityCounts = countsOf([]);
+  #standing: VulnerabilityStanding = { counts: countsOf([]), images: 0, unscanned: 0 };
 
   constructor(services: VulnerabilityAlarmServices) {
     this.#services = services;
@@ -45,8 +52,8 @@ export class VulnerabilityAlarms {
   }
 
   /** Of images that run, as {@link tick} found them last: whatever policy asks. A vulnerability counts once an image. */
-  get counts(): VulnerabilityCounts {
-    return this.#counts;
+  get standing(): VulnerabilityStanding {
+    return this.#standing;
   }
 
   /** Holds what is known now against what people were told. @throws StoreError: it comes again */
@@ -54,7 +61,8 @@ export class VulnerabilityAlarms {
     const { overview, book, store, committer, nowMs } = this.#services;
     const { byImage } = await store.countWorkloads();
     const running = overview.all(({ configDigest }) => (byImage[configDigest] ?? 0) > 0);
-    this.#counts = sumOf(running.map(({ counts }) => counts));
+    const unscanned = running.filter(({ reports }) => !reports.some(({ isScan }) => isScan)).length;
+    this.#standing = { counts: sumOf(running.map(({ counts }) => counts)), images: running.length, unscanned };
     const atMs = nowMs();
     // The clock may have been set back.
     this.#startedAtMs = Math.min(this.#startedAtMs, atMs);

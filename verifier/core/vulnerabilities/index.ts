@@ -1,4 +1,4 @@
-export { VulnerabilityAlarms } from "./alarms.ts";
+export { VulnerabilityAlarms, type VulnerabilityStanding } from "./alarms.ts";
 export { ReportError, type ReportErrorCode } from "./errors.ts";
 export { type ImageFinding, imageFindings, type Vouched } from "./image-findings.ts";
 export { Bases, type RunningImage, runningImage } from "./known-images.ts";

@@ -176,6 +176,11 @@ export declare type GetStatusResponse = Message<"hullmark.v1.GetStatusResponse">
    * @generated from field: repeated string namespaces = 27;
    */
   namespaces: string[];
+
+  /**
+   * @generated from field: hullmark.v1.VulnerabilityStanding vulnerabilities = 28;
+   */
+  vulnerabilities?: VulnerabilityStanding | undefined;
 };
 
 /**
@@ -183,6 +188,38 @@ export declare type GetStatusResponse = Message<"hullmark.v1.GetStatusResponse">
  * Use `create(GetStatusResponseSchema)` to create a new message.
  */
 export declare const GetStatusResponseSchema: GenMessage<GetStatusResponse>;
+
+/**
+ * Of images that run, as reports have them, some seconds ago.
+ *
+ * @generated from message hullmark.v1.VulnerabilityStanding
+ */
+export declare type VulnerabilityStanding = Message<"hullmark.v1.VulnerabilityStanding"> & {
+  /**
+   * Each vulnerability counts once an image.
+   *
+   * @generated from field: hullmark.v1.VulnerabilityCounts counts = 1;
+   */
+  counts?: VulnerabilityCounts | undefined;
+
+  /**
+   * @generated from field: uint32 images = 2;
+   */
+  images: number;
+
+  /**
+   * Of them those of which no scan is known.
+   *
+   * @generated from field: uint32 unscanned = 3;
+   */
+  unscanned: number;
+};
+
+/**
+ * Describes the message hullmark.v1.VulnerabilityStanding.
+ * Use `create(VulnerabilityStandingSchema)` to create a new message.
+ */
+export declare const VulnerabilityStandingSchema: GenMessage<VulnerabilityStanding>;
 
 /**
  * @generated from message hullmark.v1.Node
@@ -302,6 +339,13 @@ export declare type Node = Message<"hullmark.v1.Node"> & {
    * @generated from field: repeated string mark_actions = 22;
    */
   markActions: string[];
+
+  /**
+   * Of its containers those that have drifted. In lists alone.
+   *
+   * @generated from field: optional uint32 drifted = 23;
+   */
+  drifted?: number | undefined;
 };
 
 /**
@@ -1231,6 +1275,14 @@ export declare type ListNodesRequest = Message<"hullmark.v1.ListNodesRequest"> &
    * @generated from field: bool unattested = 4;
    */
   unattested: boolean;
+
+  /**
+   * Contraindicated, with drift, not attested, with warnings, well, revoked; else by id. There are no further pages in this order, since nodes change their place:
+   * a page token is refused, and that of an answer says only that there are more.
+   *
+   * @generated from field: bool worst_first = 5;
+   */
+  worstFirst: boolean;
 };
 
 /**
