@@ -188,11 +188,14 @@ describe("what was asked for in earnest, under a policy that does not act any mo
     const late: ActionRow[] = [];
     await engine.approve(id, "ada");
     policy = policyOf({ mode: "dry-run" });
+    await engine.reconsider();
     engine.connect(`node ${NODE}`, { push: (row) => late.push(row), end: () => {} });
     expect(late).toEqual([]);
     policy = asking;
-    engine.connect(`node ${NODE}`, { push: (row) => late.push(row), end: () => {} });
+    await engine.reconsider();
     expect(late).toMatchObject([{ id }]);
+    await engine.reconsider();
+    expect(late).toHaveLength(1);
     await engine.stop();
   });
 });

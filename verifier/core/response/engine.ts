@@ -141,6 +141,8 @@ export class ResponseEngine {
   /** Layers of which a purge failed though it was carried out, and which are not known to be well since. */
   #uncontained: readonly ActionRow[] = [];
   #pause: PauseRow | undefined;
+  /** Policy's mode was `enforce` when it was last looked at anew. */
+  #enforced = false;
   #alarm = UNKNOWN_ALARM;
   #lastNumber = 0;
   /** Number of the last action that was looked at while it waits for people. */
@@ -296,7 +298,10 @@ export class ResponseEngine {
 
   /** Looks at every container and node that is known to be bad, and at nodes that are marked: at the start, and under another policy. @throws StoreError */
   async reconsider(): Promise<void> {
-    if (this.#services.policy().mode === "observe") return this.#held.clear();
+    const { mode } = this.#services.policy();
+    if (mode === "enforce" && !this.#enforced) this.#handOutAll();
+    this.#enforced = mode === "enforce";
+    if (mode === "observe") return this.#held.clear();
     for (const { id, verdict } of this.#services.nodes()) if (verdict === Verdict.CONTRAINDICATED) this.touched(id, "");
     for (const id of this.standing().keys()) this.touched(id, "");
     const ofOwn = this.#services.policy().response.rules.some(({ unmeasurable }) => unmeasurable.some((rung) => rung !== "alert"));
@@ -470,7 +475,7 @@ export class ResponseEngine {
       await committer.submit({ entries: [fact], build: () => ({ pause: pause ?? null }) });
       this.#pause = pause;
       if (pause) return;
-      for (const [name, streams] of this.#actuators) for (const row of this.#handOut(name)) for (const stream of streams) stream.push(row);
+      this.#handOutAll();
       for (const key of this.#held.keys()) this.#dirty.add(key);
       this.#drain();
     });
@@ -506,6 +511,10 @@ export class ResponseEngine {
   #handOut(name: ActuatorName): ActionRow[] {
     const nowMs = this.#services.nowMs();
     return [...this.#rows.all()].filter((row) => actuatorName.ofAction(row) === name && this.#mayBeHandedOut(row) && (row.expiresAtMs ?? 0) > nowMs);
+  }
+
+  #handOutAll(): void {
+    for (const [name, streams] of this.#actuators) for (const row of this.#handOut(name)) for (const stream of streams) stream.push(row);
   }
 
   /** People undo what was done while nothing else is. */
