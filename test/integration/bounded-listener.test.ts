@@ -1,7 +1,7 @@
 /** Connections of strangers, over real sockets: bounded in all and by address; what gives way is never somebody who was let in, where anybody else is there. */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { BoundedListener } from "@hullmark/verifier/api/grpc/bounded-listener";
+import { BoundedListener, type ConnectionLimits } from "@hullmark/verifier/api/grpc/bounded-listener";
 import { afterEach, expect, test } from "vitest";
 
 const ends: (() => void)[] = [];
@@ -9,7 +9,7 @@ afterEach(() => {
   for (const end of ends.splice(0)) end();
 });
 
-async function fixture(limits: { readonly all: number; readonly ofAddress: number }, proven: "counts" | "free" = "counts") {
+async function fixture(limits: { readonly all: number; readonly ofAddress: number }, proven: ConnectionLimits["proven"] = "counts") {
   let dropped = 0;
   const listener = new BoundedListener(
     { ...limits, proven },
@@ -37,7 +37,7 @@ test("of one address the oldest gives way that showed no token, and others stay"
   const { listener, from, dropped } = await fixture({ all: 100, ofAddress: 3 });
   const other = await from("127.0.0.2");
   const proven = await from("127.0.0.1");
-  listener.proven(proven.peer);
+  listener.proven(proven.peer, "");
   const [second] = [await from("127.0.0.1"), await from("127.0.0.1")];
   expect([listener.size, dropped()]).toEqual([4, 0]);
   await from("127.0.0.1");
@@ -56,16 +56,16 @@ test("of all, one of the address that holds most gives way; where all were let i
   const third = await from("127.0.0.3");
   await many[0]?.closed;
   expect([listener.size, dropped(), few.socket.closed]).toEqual([3, 1, false]);
-  for (const { peer } of [few, third, many[1] as typeof few]) listener.proven(peer);
+  for (const { peer } of [few, third, many[1] as typeof few]) listener.proven(peer, "");
   const late = await from("127.0.0.4");
   await late.closed;
   expect([listener.size, few.socket.closed, third.socket.closed]).toEqual([3, false, false]);
 });
 
-test("where who was let in is free, strangers alone count, and only they are ended", async () => {
-  const { listener, from, dropped } = await fixture({ all: 100, ofAddress: 2 }, "free");
+test("where who was let in counts for themselves, strangers alone count, and only they are ended; of one's own the oldest gives way", async () => {
+  const { listener, from, dropped } = await fixture({ all: 100, ofAddress: 2 }, { ofEach: 2 });
   const own = [await from("127.0.0.1"), await from("127.0.0.1")];
-  for (const { peer } of own) listener.proven(peer);
+  for (const { peer } of own) listener.proven(peer, "");
   expect(listener.size).toBe(0);
   const strangers = [await from("127.0.0.1"), await from("127.0.0.1")];
   expect([listener.size, dropped()]).toEqual([2, 0]);
@@ -75,5 +75,15 @@ test("where who was let in is free, strangers alone count, and only they are end
   listener.endAll();
   await strangers[1]?.closed;
   expect(own.some(({ socket }) => socket.closed)).toBe(false);
-  for (const { socket } of own) socket.destroy();
+  await expect.poll(() => listener.size, { timeout: 30_000 }).toBe(0);
+  const third = await from("127.0.0.1");
+  listener.proven(third.peer, "");
+  await own[0]?.closed;
+  expect([dropped(), own[1]?.socket.closed, third.socket.closed]).toEqual([2, false, false]);
+  const other = await from("127.0.0.1");
+  listener.proven(other.peer, "other");
+  own[1]?.socket.destroy();
+  await own[1]?.closed;
+  expect([dropped(), third.socket.closed, other.socket.closed]).toEqual([2, false, false]);
+  for (const { socket } of [third, other]) socket.destroy();
 });

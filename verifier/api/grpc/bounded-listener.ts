@@ -10,8 +10,8 @@ export interface ConnectionLimits {
   readonly all: number;
   /** Of IPv6 a /64. */
   readonly ofAddress: number;
-  /** Whether who was let in counts as well. */
-  readonly proven: "counts" | "free";
+  /** Whether who was let in counts among them as well; else how many each of those may have, of which the oldest gives way. */
+  readonly proven: "counts" | { readonly ofEach: number };
 }
 
 interface Connection {
@@ -33,6 +33,8 @@ export class BoundedListener {
   /** By the peer's address and port. */
   readonly #open = new Map<string, Connection>();
   readonly #networks = new Map<string, Network>();
+  /** Of those who were let in and count for themselves alone, the oldest first. */
+  readonly #each = new Map<string, Set<Socket>>();
   readonly #onDropped: () => void;
 
   /** @param take a connection that may go on @param onDropped one more was closed at a bound */
@@ -57,16 +59,18 @@ export class BoundedListener {
     return (this.#server.address() as { port: number }).port;
   }
 
-  /** Somebody who comes by it is who they say. @param peer as the calls of the connection name it */
-  proven(peer: string): void {
+  /** Somebody who comes by it is who they say. @param peer as the calls of the connection name it @param who that is */
+  proven(peer: string, who: string): void {
     const connection = this.#open.get(peer);
     if (!connection || connection.proven) return;
-    if (this.#limits.proven === "free") this.#forget(connection);
-    else {
+    if (this.#limits.proven === "counts") {
       connection.proven = true;
       const network = this.#networks.get(connection.network);
       if (network) network.unproven--;
+      return;
     }
+    this.#forget(connection);
+    this.#hold(connection.socket, who, this.#limits.proven.ofEach);
   }
 
   /** No new ones; those that are there go on. */
@@ -93,6 +97,19 @@ export class BoundedListener {
     if (network.connections.size > this.#limits.ofAddress) this.#drop(network);
     else if (this.#open.size > this.#limits.all) this.#drop(this.#most());
     return !socket.destroyed;
+  }
+
+  #hold(socket: Socket, who: string, most: number): void {
+    const sockets = this.#each.get(who) ?? new Set();
+    this.#each.set(who, sockets.add(socket));
+    socket.once("close", () => {
+      sockets.delete(socket);
+      if (sockets.size === 0 && this.#each.get(who) === sockets) this.#each.delete(who);
+    });
+    const [oldest] = sockets;
+    if (sockets.size <= most || !oldest) return;
+    oldest.destroy();
+    this.#onDropped();
   }
 
   /** Idempotent. Another connection of that address and port may be there by now: it stays. */

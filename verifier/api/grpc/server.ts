@@ -7,7 +7,7 @@ import { Enrollment } from "@hullmark/proto/v1/enrollment";
 import { Query } from "@hullmark/proto/v1/query";
 import { Actuation, Response } from "@hullmark/proto/v1/response";
 import type { Bearers } from "../../core/people/bearers.ts";
-import { type AccessServices, mainGuard, type TokenGuardServices, tokenGuard } from "./access.ts";
+import { type AccessServices, callerOf, mainGuard, type TokenGuardServices, tokenGuard } from "./access.ts";
 import { type AdminServices, adminService } from "./admin.ts";
 import { type AttestationServices, attestationService } from "./attestation.ts";
 import { BoundedListener, type ConnectionLimits } from "./bounded-listener.ts";
@@ -72,10 +72,10 @@ const LIMITS = {
 const ENROLMENT_LIMITS = { ...LIMITS, "grpc.max_receive_message_length": 64 * 1024, "grpc.max_concurrent_streams": 16 };
 
 /**
- * Whoever has a certificate is let in by their first call, and is counted no more. What counts is a handshake under way, or a stranger who begins none: of a whole fleet that comes
+ * Whoever has a certificate is let in by their first call, and counts no more among strangers: each has so many of their own. What counts is a handshake under way, or a stranger who begins none: of a whole fleet that comes
  * back at once, by one address too, most are let in sooner.
  */
-const MAIN_CONNECTIONS = { all: 16_384, ofAddress: 4096, proven: "free" } as const;
+const MAIN_CONNECTIONS = { all: 16_384, ofAddress: 4096, proven: { ofEach: 256 } } as const;
 const ENROLMENT_CONNECTIONS = { all: 4096, ofAddress: 1024, proven: "counts" } as const;
 /** Anybody may connect here; what a call sends is read once its token was found good. */
 const PEOPLE_CONNECTIONS = { all: 512, ofAddress: 128, proven: "counts" } as const;
@@ -98,7 +98,7 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
   const guard = mainGuard(options.access);
   const certified: Guard = (context) => {
     guard(context);
-    onMain.listener.proven(context.peer);
+    onMain.listener.proven(context.peer, whoCalls(callerOf(context, options.access)));
   };
   addService(main, Attestation, attestationService(options.attestation), certified, options.onError);
   const watching = new Set<CallContext>();
@@ -133,7 +133,7 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
   // Nobody can be asked who he is before he has enrolled.
   const open: Guard = () => {};
   addService(enrolment, Enrollment, enrollmentService(options.enrolment), open, options.onError);
-  if (options.people) servePeople(people, tokenGuard({ ...options.people, onProven: (peer) => onPeople.listener.proven(peer) }, guard));
+  if (options.people) servePeople(people, tokenGuard({ ...options.people, onProven: (peer) => onPeople.listener.proven(peer, "") }, guard));
   try {
     const mainPort = await onMain.listener.listen(places.main.host, places.main.port);
     const enrolmentPort = await onEnrolment.listener.listen(places.enrolment.host, places.enrolment.port);
@@ -157,6 +157,12 @@ export async function listen(options: ListenOptions): Promise<RunningServer> {
     for (const server of [main, enrolment, people]) server.forceShutdown();
     throw error;
   }
+}
+
+/** Whatever certificate they come with. */
+function whoCalls(caller: ReturnType<typeof callerOf>): string {
+  const { kind } = caller;
+  return `${kind} ${kind === "operator" ? caller.name : kind === "cluster-actuator" ? caller.cluster : caller.nodeId}`;
 }
 
 /** A listener of a server, not yet listening. */
