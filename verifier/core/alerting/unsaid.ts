@@ -17,6 +17,8 @@ const MATTERS: ReadonlyMap<ActionState, Matter> = new Map([
 /** Where alerts are brought up to date in place, which is no page, and where nothing is said of actions. */
 const NO_PAGES: ReadonlySet<string> = new Set(["alertmanager", "commit-status"]);
 const EVERY_ROUTE = "";
+/** Every commit asks; those that come without one are a second apart. */
+const LOOK_MS = 500;
 
 interface Pressing {
   readonly row: ActionRow;
@@ -41,6 +43,7 @@ export class Unsaid {
   /** By action id. */
   readonly #pressing = new Map<string, Pressing>();
   readonly #paging = new Set<string>();
+  #lookedMs = Number.NEGATIVE_INFINITY;
 
   constructor(services: UnsaidServices) {
     this.#services = services;
@@ -70,8 +73,11 @@ export class Unsaid {
     }
   }
 
-  /** Fingerprints of alerts of which somebody knows, and does not know that. */
+  /** Fingerprints of alerts of which somebody knows, and does not know that; of calls that follow each other faster than {@link LOOK_MS}, only the first looks. */
   alerts(): string[] {
+    const nowMs = this.#services.nowMs();
+    if (nowMs >= this.#lookedMs && nowMs - this.#lookedMs < LOOK_MS) return [];
+    this.#lookedMs = nowMs;
     return [...this.#due()].map(([fingerprint]) => fingerprint);
   }
 
@@ -98,7 +104,9 @@ export class Unsaid {
     const alerts = new Map<string, Pressing[]>();
     for (const [id, pressing] of this.#pressing) {
       const fingerprint = this.#services.book.holderOf(pressing.row.driftId);
-      if (fingerprint !== undefined) alerts.set(fingerprint, [...(alerts.get(fingerprint) ?? []), pressing]);
+      const alike = alerts.get(fingerprint ?? "");
+      if (alike) alike.push(pressing);
+      else if (fingerprint !== undefined) alerts.set(fingerprint, [pressing]);
       // What it was about is over.
       else if (pressing.matter === "failed") this.#pressing.delete(id);
     }
