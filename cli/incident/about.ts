@@ -36,7 +36,7 @@ function placeOf(fields: LogEntry["fields"]): string | undefined {
 
 /**
  * Takes out of a log what is about the newest episode of an incident. Reads it twice.
- * @param below the first position that is not looked at @returns undefined: no drift of it is in the log @throws as {@link extract}
+ * @param reader with one checkpoint for both times @param below the first position that is not looked at @returns undefined: no drift of it is in the log @throws as {@link extract}
  */
 export async function extractIncident(reader: LogReader, key: LogKeys, meant: Meant, below = Number.POSITIVE_INFINITY): Promise<LogExtract | undefined> {
   const seen = new Set<string>();

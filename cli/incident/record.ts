@@ -9,6 +9,7 @@ import { MAX_NOTE_BYTES } from "@hullmark/verifier/core/transparency/note";
 import { verifyLog } from "@hullmark/verifier/core/transparency/verify";
 import type { LogReader } from "@hullmark/verifier/ports/log-store";
 import * as z from "zod";
+import { steady } from "../log/steady.ts";
 import { extractIncident } from "./about.ts";
 import { differing } from "./differing.ts";
 import type { ToldIncident } from "./fetch.ts";
@@ -72,7 +73,7 @@ export interface RecordVerification {
 /** @param namespaces what of it stands elsewhere is left out; undefined: nothing is @returns the file's text. @throws TransparencyError where the log cannot be read; MISSING also where its newest checkpoint does not have all of it yet */
 export async function makeRecord(incident: ToldIncident, reader: LogReader, key: LogKeys, namespaces?: readonly string[]): Promise<string> {
   const meant = { id: incident.id, image: incident.image, path: incident.path, namespaces };
-  const log = await extractIncident(reader, key, meant);
+  const log = await extractIncident(await steady(reader), key, meant);
   if (!log || openCheckpoint(log.note, key).size <= newestIndex(incident))
     throw new TransparencyError("MISSING", "the log's newest checkpoint does not have all of it yet");
   const proven = provenView(openExtract(log, key), meant);
@@ -133,12 +134,17 @@ export async function verifyRecordWithLog(file: string, reader: LogReader, key: 
   const parsed = parsedRecord(file);
   if (own.verdict !== "ok" || "message" in parsed) return own;
   const { checkpoint } = parsed.record.log;
-  const ofLog = (await verifyLog(reader, key, checkpoint)).findings.map(({ verdict, where, message }) => ({
-    verdict,
-    message: `the log: ${where}: ${message}`,
-  }));
+  const { size } = openCheckpoint(checkpoint, key);
+  const log = await steady(reader);
+  const whole = await verifyLog(log, key, checkpoint);
+  if (whole.checkpoint && whole.checkpoint.size < size)
+    return verification({
+      ...own,
+      findings: [{ verdict: "incomplete", message: `the log: it has ${whole.checkpoint.size} entries, the file's checkpoint ${size}` }],
+    });
+  const ofLog = whole.findings.map(({ verdict, where, message }) => ({ verdict, message: `the log: ${where}: ${message}` }));
   if (ofLog.length > 0) return verification({ ...own, findings: ofLog.slice(0, MAX_TOLD) });
-  const all = await extractIncident(reader, key, meantBy(parsed.record), openCheckpoint(checkpoint, key).size);
+  const all = await extractIncident(log, key, meantBy(parsed.record), size);
   const there = new Set(own.entries.map(({ index }) => index));
   const findings = (all?.entries ?? [])
     .filter(({ index }) => !there.has(index))

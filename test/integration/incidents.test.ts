@@ -158,7 +158,7 @@ test("two nodes are one incident; a viewer may not acknowledge it, a responder m
   await write(3, "port=85\n", "x");
   await expect.poll(async () => (await incidents()).length, { timeout: 240_000 }).toBe(2);
   const [own, other] = (await incidents()).toSorted((a) => (a.id === back.id ? -1 : 1)) as [ToldIncident, ToldIncident];
-  noPartsOfAnother(await exported(own), await exported(other), record);
+  await noPartsOfAnother(await exported(own), await exported(other), record);
 });
 
 /** To somebody who has acknowledged nothing, by whoever has seen whose it was. */
@@ -180,9 +180,11 @@ async function given(id: string, responder: RpcChannel): Promise<void> {
 
 const key = () => parseVerifierKey(readFileSync(joinPath(verifier.directory, "state/admin/log.pub"), "utf8"));
 
+const logReader = () => resourceReader(urlResources(`http://127.0.0.1:${verifier.running?.httpPort}/log`));
+
 /** A checkpoint is signed after the entries that it covers: until then the log does not have all of it. */
 async function exported(incident: ToldIncident): Promise<string> {
-  const reader = resourceReader(urlResources(`http://127.0.0.1:${verifier.running?.httpPort}/log`));
+  const reader = logReader();
   let record = "";
   const made = async (): Promise<boolean> => {
     record = await makeRecord(incident, reader, key());
@@ -299,9 +301,19 @@ function noPartMayBeAnother(record: string): void {
 
 /** By somebody who makes the file anew from fewer entries, each of which is in the log. */
 async function nothingLeftOut(record: string): Promise<void> {
-  const reader = resourceReader(urlResources(`http://127.0.0.1:${verifier.running?.httpPort}/log`));
+  const reader = logReader();
   expect(await verifyRecordWithLog(record, reader, key())).toMatchObject({ verdict: "ok", complete: true, findings: [] });
   const { entries } = verifyRecord(record, key());
+  // Somebody serves the log otherwise at the second time: whole when it is verified, without one entry when they are looked for.
+  let bundles = 0;
+  const twoFaced = {
+    ...reader,
+    async readEntries(first: number, count: number) {
+      const served = await reader.readEntries(first, count);
+      return bundles++ === 0 ? served : served.with((entries.at(-1)?.index ?? 0) - first, served[0] as Uint8Array);
+    },
+  };
+  await expect(verifyRecordWithLog(record, twoFaced, key())).rejects.toMatchObject({ code: "INCONSISTENT" });
   const verdicts = new Set<string>();
   for (const [at, { type, index }] of entries.entries()) {
     const whole = parts(record);
@@ -328,7 +340,7 @@ async function nothingLeftOut(record: string): Promise<void> {
 }
 
 /** Of another incident, or of another time, all of it signed by the same key. */
-function noPartsOfAnother(record: string, other: string, earlier: string): void {
+async function noPartsOfAnother(record: string, other: string, earlier: string): Promise<void> {
   const [own, another, before] = [parts(record), parts(other), parts(earlier)];
   expect(verifyRecord(other, key()).verdict).toBe("ok");
   const { id, ...rest } = another.incident;
@@ -349,6 +361,10 @@ function noPartsOfAnother(record: string, other: string, earlier: string): void 
     "what it was before": { ...own, incident: before.incident },
   };
   for (const [what, value] of Object.entries(made)) expect(judged(value).verdict, what).not.toBe("ok");
+  // Held against a copy of the log that ends before it.
+  const older = { ...logReader(), readCheckpoint: async () => ({ size: 0, note: before.log.checkpoint }) };
+  const findings = [{ verdict: "incomplete", message: expect.stringMatching(/^the log: it has \d+ entries, the file's checkpoint \d+$/) }];
+  expect(await verifyRecordWithLog(record, older, key())).toMatchObject({ verdict: "incomplete", complete: undefined, findings });
 }
 
 /** The first change of content alone is in the log; what comes within minutes of that is in no entry, and that is said of it. */
